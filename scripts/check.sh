@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# All of continuous integration: formatting, lints, documentation, scripts, then every test.
+# It stops at the first step that fails and says which one; when all is well, the test runner has the last word.
+set -euo pipefail
+
+program=check.sh
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+project=$(dirname "$scripts")
+# shellcheck source=scripts/lib.sh
+. "$scripts/lib.sh"
+cd "$project"
+
+# step NAME COMMAND…
+step() {
+    local name=$1 code=0
+    shift
+    echo "== $name: $*"
+    "$@" || code=$?
+    ((code == 0)) || fail "step '$name' failed with exit code $code" "run it alone: $*"
+}
+
+check_tools() {
+    local tool
+    for tool in "cargo --version" "cargo fmt --version" "cargo clippy --version"; do
+        $tool >/dev/null 2>&1 || {
+            echo "'$tool' does not work; rust-toolchain.toml says which toolchain is needed (https://rustup.rs)" >&2
+            return 1
+        }
+    done
+    python3 --version >/dev/null 2>&1 || {
+        echo "there is no python3; a test runs the Python client of protocol.md against real nodes" >&2
+        return 1
+    }
+}
+
+check_scripts() {
+    local script
+    for script in scripts/*.sh .ci/run; do
+        bash -n "$script" || return
+    done
+    if command -v shellcheck >/dev/null; then
+        shellcheck -x scripts/*.sh .ci/run
+    fi
+}
+
+step tools check_tools
+step format cargo fmt --all --check
+step lints cargo clippy --workspace --all-targets --locked -- -D warnings
+step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+step scripts check_scripts
+step tests cargo test --workspace --locked

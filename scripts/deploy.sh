@@ -1,0 +1,557 @@
+#!/usr/bin/env bash
+# Starts, watches and ends a cube of dht-node processes on this machine.
+#
+# What runs is written down in the data folder: node-101.pid holds a node's pid and the time its process began.
+# A process is only ever signalled while both still agree, so that no stranger who got the pid is ended.
+set -euo pipefail
+
+program=deploy.sh
+caller_folder=$PWD
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+project=$(dirname "$scripts")
+# shellcheck source=scripts/lib.sh
+. "$scripts/lib.sh"
+
+readonly dimension_default=3 base_port_default=5000
+readonly listen_tries=200 # of 50 ms: a node that does not listen after 10 s never will
+readonly stop_tries=120   # of 50 ms: a node needs up to 5 s to drain; after 6 s it is killed
+
+usage() {
+    cat <<'END'
+Usage: scripts/deploy.sh [start|stop|status|restart|clean] [options]
+
+  start     build what is needed and start the nodes that do not run yet (this is the default)
+  stop      end the nodes: each hands over what it has and exits; after 6 s it is killed
+  status    a line per node; exit 0 when all are up, 1 when not
+  restart   stop, then start
+  clean     stop, then remove pid files, logs and the nodes' data
+
+Options:
+  --dimension D    2^D nodes, D from 0 to 10 [default: 3]
+  --base-port P    node i listens on port P+i of 127.0.0.1 [default: 5000]
+  --data DIR       where pid files and logs are kept [default: run/ in the project]
+  -h, --help       this text
+
+While nodes run, options not given are those they were started with.
+
+Environment:
+  DHT_BIN_DIR      folder with dht-node and dht-cli to use instead of building them
+  RUST_LOG         what the nodes log, e.g. RUST_LOG=debug
+
+Exit codes: 0 done · 1 it did not work · 2 bad usage · 130 interrupted
+END
+}
+
+# --- settings -------------------------------------------------------------------------------------------------
+
+# $verb, $dimension, $base_port, $data from the command line; dimension and port stay empty where it says nothing.
+parse_arguments() {
+    verb='' dimension='' base_port='' data=''
+    while (($# > 0)); do
+        case $1 in
+        start | stop | status | restart | clean)
+            [[ -z $verb ]] || fail_usage "two verbs: $verb and $1"
+            verb=$1
+            ;;
+        --dimension | --base-port | --data)
+            (($# >= 2)) || fail_usage "$1 needs a value"
+            set_option "$1" "$2"
+            shift
+            ;;
+        --dimension=* | --base-port=* | --data=*) set_option "${1%%=*}" "${1#*=}" ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *) fail_usage "unknown word: $1" ;;
+        esac
+        shift
+    done
+    verb=${verb:-start}
+    read_short_path "$scripts/deploy.sh"
+    self=$path # how messages name this script, so that their commands can be copied
+    if [[ -z $data ]]; then
+        data=$project/run
+    else
+        [[ $data == /* ]] || data=$caller_folder/${data#./}
+        data=${data%/}
+        read_short_path "$data"
+        self+=" --data $path"
+    fi
+}
+
+set_option() {
+    case $1 in
+    --dimension)
+        is_number "$2" 0 10 || fail_usage "--dimension $2" "a cube has 0 to 10 dimensions (1 to 1024 nodes)"
+        dimension=$2
+        ;;
+    --base-port)
+        is_number "$2" 1 65535 || fail_usage "--base-port $2" "a port is a number from 1 to 65535"
+        base_port=$2
+        ;;
+    --data)
+        [[ -n $2 ]] || fail_usage "--data needs a folder"
+        data=$2
+        ;;
+    esac
+}
+
+# $last_dimension, $last_base_port: how the nodes of the data folder were started; empty after `stop`.
+read_last_start() {
+    local key value
+    last_dimension='' last_base_port=''
+    [[ -r $data/cube ]] || return 0
+    while IFS='=' read -r key value; do
+        case $key in
+        dimension) ! is_number "$value" 0 10 || last_dimension=$value ;;
+        base_port) ! is_number "$value" 1 65535 || last_base_port=$value ;;
+        esac
+    done <"$data/cube"
+}
+
+# Options not given are those of the last start, or the defaults.
+settle_options() {
+    read_last_start
+    dimension=${dimension:-${last_dimension:-$dimension_default}}
+    base_port=${base_port:-${last_base_port:-$base_port_default}}
+    nodes=$((1 << dimension))
+    ((base_port + nodes - 1 <= 65535)) ||
+        fail_usage "$nodes nodes from port $base_port on" "the last one would need port $((base_port + nodes - 1))"
+}
+
+# --- the data folder --------------------------------------------------------------------------------------------
+
+# Makes the data folder ours, by a marker that says whether `clean` may remove the folder itself.
+claim_folder() {
+    [[ ! -e $data/.made-by-deploy ]] || return 0
+    if mkdir -p "$(dirname "$data")" 2>/dev/null && mkdir "$data" 2>/dev/null; then
+        echo "folder made" >"$data/.made-by-deploy"
+        return 0
+    fi
+    [[ -d $data && -w $data ]] ||
+        fail "cannot make the data folder $data" "give another one: --data DIR"
+    local entry
+    for entry in "$data"/* "$data"/.[!.]*; do
+        case ${entry##*/} in
+        '*' | '.[!.]*' | .lock*) ;;
+        .made-by-deploy) return 0 ;; # by another call, just now
+        *)
+            fail "the folder $data holds other things, e.g. ${entry##*/}" \
+                "this script only uses a folder that is its own or empty, because 'clean' empties it" \
+                "give another one: --data DIR"
+            ;;
+        esac
+    done
+}
+
+# One call at a time works on a folder. The lock is a file that names its owner, made by `ln`, which is atomic.
+take_lock() {
+    local ticket=$data/.lock.$$ start pid start_of_owner told='' tries=0
+    claim_folder
+    read_start_time $$
+    start=$started
+    until [[ -e $ticket ]] && ln "$ticket" "$data/.lock" 2>/dev/null; do
+        check_interrupted
+        if [[ ! -e $ticket ]]; then # the first time, or the folder went away under a `clean`
+            claim_folder
+            { echo "$$ $start" >"$ticket"; } 2>/dev/null || nap
+            continue
+        elif { read -r pid start_of_owner <"$data/.lock"; } 2>/dev/null; then
+            if ! process_runs "$pid" "$start_of_owner"; then
+                break_stale_lock
+                continue
+            elif [[ -z $told ]]; then
+                note "another deploy.sh (pid $pid) works on $data; waiting for it to end"
+                told=yes
+            fi
+        elif ((++tries > 100)); then # nobody has the lock, and yet it cannot be had
+            fail "cannot lock the data folder $data" "its file system may know no links; give another one: --data DIR"
+        fi
+        nap
+    done
+    rm -f "$ticket"
+    locked=yes
+    [[ -e $data/.made-by-deploy ]] || echo "folder found" >"$data/.made-by-deploy"
+}
+
+# The owner died without giving the lock back. Of several callers who see that only the one that makes the folder
+# may remove the lock, and looks again first: it may be a new one by now.
+break_stale_lock() {
+    local pid start
+    if mkdir "$data/.lock.stale" 2>/dev/null; then
+        if { read -r pid start <"$data/.lock"; } 2>/dev/null && ! process_runs "$pid" "$start"; then
+            rm -f "$data/.lock"
+        fi
+        rmdir "$data/.lock.stale"
+    else
+        nap
+    fi
+}
+
+release_lock() {
+    [[ -z $locked ]] || rm -f "$data/.lock"
+    rm -f "$data/.lock.$$"
+    locked=
+}
+
+nap() {
+    sleep 0.05 || true
+}
+
+# --- interruption -------------------------------------------------------------------------------------------------
+
+# Ctrl-C only sets a flag: between starting a node and writing its pid file nothing may come in.
+check_interrupted() {
+    [[ -n $interrupted ]] || return 0
+    local up=0 file
+    for file in "$data"/node-*.pid; do
+        ! pid_file_runs "$file" || up=$((up + 1))
+    done
+    printf '\n' >&2
+    ((up > 0)) || fail_code=130 fail "interrupted; no node runs"
+    read_count "$up" node
+    read_short_path "$data"
+    fail_code=130 fail "interrupted; $count of $path running, and left so" \
+        "to go on: $self start" "to end them: $self stop"
+}
+
+# --- nodes --------------------------------------------------------------------------------------------------------
+
+# $pid: what pid file $1 says. Fails unless that very process runs.
+pid_file_runs() {
+    local start=
+    pid=
+    { read -r pid start <"$1"; } 2>/dev/null || true
+    process_runs "${pid:-0}" "$start"
+}
+
+# $missing: the indices of the nodes that do not run.
+read_missing() {
+    local index
+    missing=()
+    for ((index = 0; index < nodes; index++)); do
+        read_id "$index" "$dimension"
+        pid_file_runs "$data/node-$id.pid" || missing+=("$index")
+    done
+}
+
+# Nodes of another shape may run from this folder, started with other options.
+refuse_other_cube() {
+    local file
+    read_last_start
+    [[ ${last_dimension:-$dimension} != "$dimension" || ${last_base_port:-$base_port} != "$base_port" ]] || return 0
+    for file in "$data"/node-*.pid; do
+        if pid_file_runs "$file"; then
+            read_short_path "$data"
+            fail "another cube runs from $path: dimension $last_dimension, ports from $last_base_port on" \
+                "end it first: $self stop" \
+                "or give this one a folder of its own: --data DIR"
+        fi
+        rm -f "$file"
+    done
+}
+
+# All ports are looked at before anything starts, so that nothing is started half.
+refuse_taken_ports() {
+    local index ports=() other=$((base_port + 1000))
+    for index in "$@"; do
+        ports+=("$((base_port + index))")
+    done
+    read_taken_ports "${ports[@]}"
+    ((${#taken[@]} > 0)) || return 0
+    ((other + nodes <= 65536)) || other=$base_port_default
+    read_port_holder "${taken[0]}"
+    fail "port ${taken[0]} is taken by $holder; nothing was started" \
+        "ports needed and taken: ${taken[*]}" \
+        "end that process, or use other ports: $self --base-port $other"
+}
+
+# Starts the node of index $1 in a process group of its own, which Ctrl-C on this script does not reach.
+start_node() {
+    local pid file log
+    read_id "$1" "$dimension"
+    file=$data/node-$id.pid log=$data/node-$id.log
+    [[ ! -e $log ]] || mv -f "$log" "$log.1" # why it ended is in there
+    set -m
+    nohup "$bin/dht-node" --id "$id" --dimension "$dimension" --base-port "$base_port" \
+        </dev/null >"$log" 2>&1 &
+    pid=$!
+    set +m
+    read_start_time "$pid" || true
+    echo "$pid ${started:-gone}" >"$file.new"
+    mv -f "$file.new" "$file"
+    disown "$pid" 2>/dev/null || true
+}
+
+# Waits until the started nodes of indices $@ listen. One that ends takes the others of this call with it.
+await_listening() {
+    local index tries log last
+    for index in "$@"; do
+        read_id "$index" "$dimension"
+        log=$data/node-$id.log
+        for ((tries = 0; ; tries++)); do
+            [[ $(<"$log") != *" listens on "* ]] || break
+            check_interrupted
+            if ! pid_file_runs "$data/node-$id.pid" || ((tries >= listen_tries)); then
+                last=$(tail -n 1 "$log" 2>/dev/null) || true
+                local failed=$id
+                end_nodes "$@"
+                read_missing
+                ((${#missing[@]} < nodes)) || rm -f "$data/cube" # nothing runs that it could speak of
+                read_short_path "$log"
+                fail "node $failed (port $((base_port + index))) did not start: ${last:-it said nothing}" \
+                    "the nodes that this call started were ended again" "its log: $path"
+            fi
+            nap
+        done
+    done
+}
+
+# Ends the nodes of indices $@.
+end_nodes() {
+    local index files=()
+    for index in "$@"; do
+        read_id "$index" "$dimension"
+        files+=("$data/node-$id.pid")
+    done
+    end_pid_files "${files[@]}"
+}
+
+# TERM to the processes of all pid files $@, then up to 6 s for all of them to drain, then KILL. $ended: how many
+# there were.
+end_pid_files() {
+    local file tries=0 left=()
+    ended=0
+    for file in "$@"; do
+        if pid_file_runs "$file"; then
+            kill -TERM "$pid" 2>/dev/null || true
+            left+=("$file")
+            ended=$((ended + 1))
+        elif is_number "$pid" 1 999999999 && read_start_time "$pid"; then
+            note "${file##*/} is stale: pid $pid belongs to another process now, which is left alone"
+        fi
+    done
+    while ((${#left[@]} > 0 && tries < stop_tries)); do
+        nap
+        read_running "${left[@]}"
+        left=(${running[@]+"${running[@]}"})
+        tries=$((tries + 1))
+    done
+    for file in ${left[@]+"${left[@]}"}; do
+        if pid_file_runs "$file"; then
+            note "${file##*/}: process $pid did not end within 6 s and is killed"
+            kill -KILL "$pid" 2>/dev/null || true
+        fi
+    done
+    rm -f "$@"
+}
+
+# $running: those of the pid files $@ whose process runs.
+read_running() {
+    local file
+    running=()
+    for file in "$@"; do
+        ! pid_file_runs "$file" || running+=("$file")
+    done
+}
+
+# --- building -----------------------------------------------------------------------------------------------------
+
+# $bin: the folder with the two programs, freshly built unless DHT_BIN_DIR names one.
+build() {
+    if [[ -n ${DHT_BIN_DIR:-} ]]; then
+        bin=$DHT_BIN_DIR
+        [[ $bin == /* ]] || bin=$caller_folder/$bin
+        [[ -x $bin/dht-node && -x $bin/dht-cli ]] ||
+            fail "DHT_BIN_DIR=$DHT_BIN_DIR holds no dht-node and dht-cli" "unset it to have them built"
+        return 0
+    fi
+    command -v cargo >/dev/null ||
+        fail "cannot build dht-node: there is no cargo" "install a Rust toolchain: https://rustup.rs" \
+            "or name a folder with the programs: DHT_BIN_DIR=DIR $self"
+    local output
+    output=$(mktemp)
+    if ! run_cargo "$output"; then
+        [[ -n $interrupted ]] || cat "$output" >&2
+        rm -f "$output"
+        check_interrupted
+        fail "dht-node could not be built; nothing was started" "what cargo says stands above"
+    fi
+    rm -f "$output"
+    read_build_folder
+}
+
+# Runs cargo with its output in file $1 and one line of progress.
+run_cargo() {
+    local result=0
+    (cd "$project" && cargo build --release --locked --color never --workspace --bin dht-node --bin dht-cli 2>&1) |
+        show_progress "$1" || result=$?
+    [[ ! -t 2 ]] || printf '\r\033[K' >&2
+    return "$result"
+}
+
+# Rewritten on a terminal, said once elsewhere, nothing at all when nothing is compiled.
+show_progress() {
+    local line crate count=0
+    while IFS= read -r line; do
+        printf '%s\n' "$line" >>"$1"
+        [[ $line == *Compiling\ * ]] || continue
+        count=$((count + 1))
+        crate=${line#*Compiling } && crate=${crate%% (*}
+        if [[ -t 2 ]]; then
+            printf '\r\033[Kbuilding  crate %d: %s' "$count" "$crate" >&2
+        elif ((count == 1)); then
+            echo "building  dht-node and dht-cli in the release profile; the first time takes a minute or two" >&2
+        fi
+    done
+}
+
+# --- verbs --------------------------------------------------------------------------------------------------------
+
+start() {
+    settle_options
+    build
+    check_interrupted
+    take_lock
+    start_missing
+}
+
+start_missing() {
+    refuse_other_cube
+    read_missing
+    if ((${#missing[@]} > 0)); then
+        refuse_taken_ports "${missing[@]}"
+        printf 'dimension=%s\nbase_port=%s\n' "$dimension" "$base_port" >"$data/cube"
+        read_count "$nodes" node
+        echo "starting  ${#missing[@]} of $count, ports $base_port to $((base_port + nodes - 1))"
+        local index
+        for index in "${missing[@]}"; do
+            start_node "$index"
+            check_interrupted
+        done
+        await_listening "${missing[@]}"
+    else
+        echo "running   every node was up already, ports $base_port to $((base_port + nodes - 1))"
+        note_old_build
+    fi
+    show_cube
+}
+
+# A node keeps the program that it was started with; cargo replaces the file under it.
+note_old_build() {
+    local exe
+    read_id 0 "$dimension"
+    pid_file_runs "$data/node-$id.pid" || return 0
+    exe=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 0
+    [[ $exe != *" (deleted)" ]] || note "the nodes run an older build; to use the new one: $self restart"
+}
+
+# Waits for all links, prints the cube, and three commands to try.
+show_cube() {
+    local links=$((dimension * nodes / 2)) patience=$((15 + nodes / 16)) index servers=127.0.0.1:$base_port code=0
+    for ((index = 1; index < nodes && index < 8; index++)); do
+        servers+=,127.0.0.1:$((base_port + index))
+    done
+    echo "waiting   until the $links links are up"
+    "$bin/dht-cli" -s "$servers" cluster --wait "${patience}s" || code=$?
+    check_interrupted
+    read_short_path "$data"
+    ((code == 0)) || fail "not all of the $nodes nodes and $links links are up after $patience s" \
+        "the nodes that run stay; what they say is in $path/node-*.log" \
+        "to start those that ended: $self" "to end all: $self stop"
+    local logs=$path
+    read_short_path "$bin/dht-cli"
+    local at="$path -s 127.0.0.1"
+    cat <<END
+
+Every node and link is up; the logs are in $logs. To try:
+  $at:$base_port create weather
+  $at:$((base_port + 3 % nodes)) publish weather "sunny, 21 degrees"
+  $at:$((base_port + 6 % nodes)) fetch weather --from earliest
+To end it: $self stop
+END
+}
+
+stop() {
+    [[ -d $data && -e $data/.made-by-deploy ]] || {
+        read_short_path "$data"
+        echo "stopped   nothing ran from $path"
+        return 0
+    }
+    take_lock
+    stop_all
+}
+
+stop_all() {
+    end_pid_files "$data"/node-*.pid
+    rm -f "$data/cube"
+    read_count "$ended" node
+    if ((ended > 0)); then echo "stopped   $count"; else echo "stopped   nothing ran"; fi
+}
+
+status() {
+    settle_options
+    local index ports=() port up=0 state
+    for ((index = 0; index < nodes; index++)); do
+        ports+=("$((base_port + index))")
+    done
+    read_taken_ports "${ports[@]}"
+    printf '%-10s  %5s  %8s  %s\n' node port pid state
+    for ((index = 0; index < nodes; index++)); do
+        read_id "$index" "$dimension"
+        port=$((base_port + index))
+        if ! pid_file_runs "$data/node-$id.pid"; then
+            state=down pid=-
+        elif [[ " ${taken[*]-} " == *" $port "* ]]; then
+            state=up up=$((up + 1))
+        else
+            state="runs, but does not listen"
+        fi
+        printf '%-10s  %5d  %8s  %s\n' "$id" "$port" "$pid" "$state"
+    done
+    read_count "$nodes" node
+    echo "$up of $count up"
+    ((up == nodes))
+}
+
+restart() {
+    settle_options # before stop forgets them
+    build
+    check_interrupted
+    take_lock
+    stop_all
+    check_interrupted
+    start_missing
+}
+
+clean() {
+    read_short_path "$data"
+    [[ -d $data && -e $data/.made-by-deploy ]] || {
+        echo "cleaned   there was nothing in $path"
+        return 0
+    }
+    take_lock
+    stop_all
+    local made entry
+    made=$(<"$data/.made-by-deploy")
+    for entry in "$data"/node-*; do
+        # Only names that this script and its nodes make: node-101.pid, .log, .log.1 and the data folder node-101.
+        [[ ${entry##*/} =~ ^node-[01]+(\.pid|\.pid\.new|\.log|\.log\.1)?$ ]] || continue
+        rm -rf -- "$entry"
+    done
+    for entry in "$data"/.lock.*; do
+        [[ ! -e $entry ]] || made="folder in use" # by a call that waits for its turn
+    done
+    [[ $made == "folder in use" ]] || rm -f "$data/.made-by-deploy"
+    release_lock
+    [[ $made != "folder made" ]] || rmdir "$data" 2>/dev/null || note "$path stays: something else is in it"
+    echo "cleaned   $path"
+}
+
+interrupted='' locked=''
+trap 'interrupted=yes' INT TERM
+trap release_lock EXIT
+parse_arguments "$@"
+cd "$project" # the nodes keep the folder they start in
+"$verb"

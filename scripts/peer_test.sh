@@ -1,0 +1,253 @@
+#!/usr/bin/env bash
+# Creates, publishes and reads between peers through the real command line: every node as the entry, every node as
+# the home, eight times eight cases in a cube of eight.
+#
+# A case has a topic of its own, whose home this script computes itself (CRC-32 of the name, low bits) and compares
+# with what the cube says. One node creates it, the entry node publishes to it, a third one reads it back.
+set -euo pipefail
+
+program=peer_test.sh
+caller_folder=$PWD
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+project=$(dirname "$scripts")
+# shellcheck source=scripts/lib.sh
+. "$scripts/lib.sh"
+
+readonly dimension_max=5 # 1024 cases
+
+usage() {
+    cat <<'END'
+Usage: scripts/peer_test.sh [-s HOST:PORT | --base-port P] [--dimension D]
+
+Publishes and reads through every pair of entry node and home, and prints a table.
+
+  -s, --server HOST:PORT[,…]   test the running cube of that node [env: DHT_SERVER]
+  --base-port P                test the running cube whose first node is 127.0.0.1:P
+  --dimension D                without a running cube: the size of the one to start, 0 to 5 [default: 3]
+  -h, --help                   this text
+
+With neither -s, DHT_SERVER nor --base-port it starts a cube of its own on free ports and removes it afterwards.
+
+Environment:
+  DHT_BIN_DIR                  folder with dht-node and dht-cli to use instead of building them
+
+Exit codes: 0 all cases passed · 1 a case failed, or there was no cube to test · 2 bad usage
+END
+}
+
+parse_arguments() {
+    server=${DHT_SERVER:-} dimension=3
+    while (($# > 0)); do
+        case $1 in
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        -s | --server | --base-port | --dimension)
+            (($# >= 2)) || fail_usage "$1 needs a value"
+            set_option "$1" "$2"
+            shift
+            ;;
+        --server=* | --base-port=* | --dimension=*) set_option "${1%%=*}" "${1#*=}" ;;
+        *) fail_usage "unknown word: $1" ;;
+        esac
+        shift
+    done
+}
+
+set_option() {
+    case $1 in
+    -s | --server) server=$2 ;;
+    --base-port)
+        is_number "$2" 1 65535 || fail_usage "--base-port $2" "a port is a number from 1 to 65535"
+        server=127.0.0.1:$2
+        ;;
+    --dimension)
+        is_number "$2" 0 $dimension_max || fail_usage "--dimension $2" "this test takes cubes of 0 to $dimension_max"
+        dimension=$2
+        ;;
+    esac
+}
+
+# --- the cube -----------------------------------------------------------------------------------------------------
+
+# Starts a cube of our own. Another process may take a port between the look and the start, hence several tries.
+start_cube() {
+    local try base index ports
+    own_folder=$(mktemp -d)
+    for try in 1 2 3 4 5; do
+        base=$((20000 + RANDOM % 10000))
+        ports=()
+        for ((index = 0; index < 1 << dimension; index++)); do
+            ports+=("$((base + index))")
+        done
+        read_taken_ports "${ports[@]}"
+        ((${#taken[@]} == 0)) || continue
+        if "$scripts/deploy.sh" --data "$own_folder/cube" --dimension "$dimension" --base-port "$base" \
+            >"$own_folder/deploy.log" 2>&1; then
+            server=127.0.0.1:$base
+            return 0
+        fi
+    done
+    cat "$own_folder/deploy.log" >&2
+    fail "no cube could be started for the test" "what deploy.sh said stands above"
+}
+
+remove_own_cube() {
+    local code=$?
+    trap - EXIT INT TERM
+    if [[ -n $own_folder ]]; then
+        "$scripts/deploy.sh" clean --data "$own_folder/cube" >/dev/null || code=1
+        rm -rf -- "$own_folder"
+    fi
+    exit "$code"
+}
+
+# $cli: the command line program. It stands where deploy.sh built it.
+find_cli() {
+    if [[ -n ${DHT_BIN_DIR:-} ]]; then
+        cli=$DHT_BIN_DIR/dht-cli
+    else
+        (cd "$project" && cargo build --release --locked --quiet --workspace --bin dht-node --bin dht-cli)
+        read_build_folder
+        cli=$bin/dht-cli
+    fi
+    [[ -x $cli ]] || fail "there is no $cli"
+}
+
+# ${address[i]}, $dimension: the nodes, from the JSON of `dht-cli cluster`. All must be up.
+read_cube() {
+    local answer node found=0
+    answer=$("$cli" -s "$server" cluster --wait 10s --json) ||
+        fail "the cube at $server is not up as a whole" "look at it: dht-cli -s $server cluster" \
+            "start one: scripts/deploy.sh"
+    read_json dimension "$answer" || fail "'cluster --json' names no dimension: $answer"
+    dimension=$value
+    is_number "$dimension" 0 $dimension_max ||
+        fail "the cube at $server has $dimension dimensions" "this test takes cubes of 0 to $dimension_max"
+    nodes=$((1 << dimension))
+    address=()
+    while IFS= read -r node; do
+        if read_json id "$node" && [[ $value =~ ^[01]+$ ]]; then
+            local index=$((2#$value))
+            read_json address "$node" || fail "'cluster --json' names no address of node $value"
+            address[index]=$value
+            found=$((found + 1))
+        fi
+    done <<<"${answer//\{/$'\n'}"
+    ((found == nodes)) || fail "'cluster --json' names $found nodes instead of $nodes: $answer"
+}
+
+# --- the cases ----------------------------------------------------------------------------------------------------
+
+# $crc: CRC-32/ISO-HDLC of the ASCII text $1, the hash that homes are computed from.
+read_crc32() {
+    local at bit byte
+    crc=$((0xFFFFFFFF))
+    for ((at = 0; at < ${#1}; at++)); do
+        printf -v byte '%d' "'${1:at:1}"
+        crc=$((crc ^ byte))
+        for ((bit = 0; bit < 8; bit++)); do
+            crc=$(((crc >> 1) ^ (crc & 1 ? 0xEDB88320 : 0)))
+        done
+    done
+    crc=$((crc ^ 0xFFFFFFFF))
+}
+
+# $topic: a name whose home is node $1; a new one at every call.
+read_topic_at() {
+    while :; do
+        next_name=$((next_name + 1))
+        topic=peer-test-$run-$next_name
+        read_crc32 "$topic"
+        (((crc & (nodes - 1)) != $1)) || return 0
+    done
+}
+
+# ask NODE ARGUMENTS…: $answer of dht-cli through node NODE. On failure $reason says what was asked and answered.
+ask() {
+    local node=$1
+    shift
+    if ! answer=$("$cli" -s "${address[node]}" "$@" --json 2>&1 </dev/null); then
+        read_id "$node" "$dimension"
+        reason="'dht-cli $*' through $id: ${answer//$'\n'/ }"
+        return 1
+    fi
+}
+
+# expect KEY VALUE: the last answer has it.
+expect() {
+    read_json "$1" "$answer" && [[ $value == "$2" ]] && return 0
+    reason="$1 should be \"$2\" in: ${answer//$'\n'/ }"
+    return 1
+}
+
+# One case: entry node $1, home $2. The creator and the reader are other nodes wherever the cube has others.
+run_case() {
+    local entry=$1 home=$2 creator=$((($1 + 1) % nodes)) reader=$((($1 + nodes / 2 + 1) % nodes)) payload home_id
+    read_topic_at "$home"
+    read_id "$home" "$dimension"
+    home_id=$id
+    read_id "$entry" "$dimension"
+    payload="through $id to $home_id, case $next_name"
+    ask "$creator" create "$topic" || return 1
+    topics+=("$topic")
+    expect topic "$topic" && expect home "$home_id" || return 1
+    ask "$entry" publish "$topic" "$payload" || return 1
+    expect topic "$topic" && expect offset 0 && expect count 1 || return 1
+    ask "$reader" fetch "$topic" --from earliest -n 1 || return 1
+    expect topic "$topic" && expect offset 0 && expect payload "$payload" || return 1
+    ask "$entry" query "$topic" || return 1
+    expect home "$home_id" && expect next_offset 1
+}
+
+# Prints the table row by row while the cases run; $failed counts, $reasons explains.
+run_all() {
+    local entry home width=$((dimension > 4 ? dimension : 4)) cell
+    printf 'entry \\ home'
+    for ((home = 0; home < nodes; home++)); do
+        read_id "$home" "$dimension"
+        printf '  %*s' "$width" "$id"
+    done
+    printf '\n'
+    for ((entry = 0; entry < nodes; entry++)); do
+        read_id "$entry" "$dimension"
+        printf '%12s' "$id"
+        for ((home = 0; home < nodes; home++)); do
+            cell=ok
+            if ! run_case "$entry" "$home"; then
+                cell=FAIL
+                failed=$((failed + 1))
+                reasons+=("$topic: $reason")
+            fi
+            printf '  %*s' "$width" "$cell"
+        done
+        printf '\n'
+    done
+}
+
+delete_topics() {
+    local name
+    for name in ${topics[@]+"${topics[@]}"}; do
+        ask 0 delete "$name" || reasons+=("$name stays: $reason")
+    done
+}
+
+parse_arguments "$@"
+own_folder='' run=$$ next_name=0 failed=0 topics=() reasons=()
+trap remove_own_cube EXIT
+trap 'exit 130' INT TERM
+find_cli
+[[ -n $server ]] || start_cube
+read_cube
+run_all
+delete_topics
+for line in ${reasons[@]+"${reasons[@]}"}; do
+    printf 'FAIL  %s\n' "$line"
+done
+cases=$((nodes * nodes))
+if ((${#reasons[@]} > 0)); then
+    echo "FAILED: $failed of $cases cases; the reasons stand above"
+    exit 1
+fi
+echo "ok: $cases of $cases cases, created, published and read through different nodes"

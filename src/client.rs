@@ -1,0 +1,67 @@
+//! A blocking client of a cluster, without threads of its own.
+//!
+//! ```no_run
+//! use dht_node::client::{Batch, Client, Item, Retention, Start};
+//!
+//! # fn main() -> Result<(), dht_node::client::Error> {
+//! let mut client = Client::connect("127.0.0.1:5000,127.0.0.1:5001")?;
+//! client.create("weather", Retention::default())?;
+//! client.publish("weather", &Batch::of(b"sunny"))?;
+//! for item in client.records("weather", Start::Earliest)? {
+//!     match item? {
+//!         Item::Record(record) => println!("{}: {:?}", record.offset, record.value),
+//!         Item::Gap { from, to } => println!("{from} to {to} were removed by retention"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `builder` | servers, timeout, names |
+//! | `session` | one request at a time: connecting, reconnecting to the next server, repeating what may be repeated |
+//! | `topics`, `publish`, `fetch`, `nodes`, `trace` | the operations |
+//! | `producer` | many batches in flight, each stored once and in order |
+//! | `connection` | the layer below: requests out, answers in, nothing repeated |
+//! | `stream`, `handshake`, `pending`, `tap` | what a connection is made of |
+//! | `address`, `error`, `clock` | addresses, errors, deadlines |
+//!
+//! A request that is harmless when done twice (all but PUBLISH without a producer) is repeated until the timeout when
+//! a connection is lost or the node says that it may succeed later. [`Client::publish`] is repeated only when the
+//! node said that it was not done; a [`Producer`] may always repeat.
+
+mod address;
+mod builder;
+mod clock;
+mod connection;
+mod error;
+mod fetch;
+mod handshake;
+mod nodes;
+mod pending;
+mod producer;
+mod publish;
+mod session;
+mod stream;
+mod tap;
+mod topics;
+mod trace;
+
+pub use address::{Address, AddressError, PORT_DEFAULT};
+pub use builder::Builder;
+pub use clock::Deadline;
+pub use connection::{Answer, Connection, Introduction};
+pub use error::{Error, Fault, Loss};
+pub use fetch::{Fetch, Item, Message, Records};
+pub use nodes::{Cluster, Edge, Listing, Member, NodeAnswer, Pong};
+pub use producer::{Ack, Producer};
+pub use publish::Batch;
+pub use session::Client;
+pub use tap::Direction;
+pub use trace::{Hop, Trace};
+
+pub use crate::types::{Dimension, Epoch, NodeId, Offset, TopicId, TopicName};
+pub use crate::wire::records::Record;
+pub use crate::wire::request::{Retention, Start, TraceTarget};
+pub use crate::wire::response::{Description, Durability, ErrorResponse, Listed, Published, TopicState};

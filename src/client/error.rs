@@ -1,0 +1,327 @@
+//! What can go wrong, and what the caller may do about it.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::address::AddressError;
+use crate::types::{NameError, Offset};
+use crate::wire::frame::Corrupt;
+use crate::wire::records::RecordError;
+use crate::wire::response::{Detail, ErrorResponse};
+use crate::wire::{Class, DecodeError, FrameError, Goaway, Opcode, Status};
+
+/// Why a call did not succeed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not an address of a node.
+    Address(AddressError),
+    /// Not a topic name.
+    Name(NameError),
+    /// A record that has no form on the wire.
+    Record(RecordError),
+    /// More bytes of records than one batch can have.
+    BatchTooLarge {
+        /// Bytes of the batch.
+        bytes: usize,
+        /// Most bytes of one.
+        bytes_max: usize,
+    },
+    /// No connection; nothing was sent.
+    Connect {
+        /// The address that was tried last.
+        server: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The node did not want the connection; nothing was sent.
+    Rejected {
+        /// The node's address.
+        server: String,
+        /// Its reason.
+        response: Box<ErrorResponse>,
+    },
+    /// The connection ended before the answer came.
+    Lost {
+        /// The node's address.
+        server: String,
+        /// How it ended.
+        reason: Loss,
+        /// Did the node say that it did not act on the request?
+        untouched: bool,
+    },
+    /// No answer in time.
+    TimedOut {
+        /// The node's address.
+        server: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The other side broke the protocol.
+    Protocol {
+        /// The node's address.
+        server: String,
+        /// How.
+        fault: Fault,
+    },
+    /// The node answered with an error.
+    Refused {
+        /// The node's address.
+        server: String,
+        /// Its answer.
+        response: Box<ErrorResponse>,
+    },
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub enum Loss {
+    /// The node said that it would close.
+    Goaway(Box<Goaway>),
+    /// The operating system said so.
+    Io(io::Error),
+}
+
+/// How the other side broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Its bytes are no frame.
+    Frame(FrameError),
+    /// A frame was damaged.
+    Corrupt(Corrupt),
+    /// An answer that cannot be read.
+    Decode {
+        /// The operation that was answered.
+        opcode: Opcode,
+        /// What is wrong with the answer.
+        error: DecodeError,
+    },
+    /// Records that cannot be read.
+    Records(RecordError),
+    /// An answer to another operation than the request's, or of another kind.
+    Answer {
+        /// The operation that was requested.
+        opcode: Opcode,
+    },
+    /// A first answer that is not HELLO, or makes no sense.
+    Hello,
+}
+
+impl Error {
+    /// The status byte that the node answered with, if it answered.
+    pub fn code(&self) -> Option<u8> {
+        match self {
+            Self::Refused { response, .. } | Self::Rejected { response, .. } => Some(response.status),
+            Self::Lost { reason: Loss::Goaway(goaway), .. } => Some(goaway.status.number()),
+            Self::Protocol { fault: Fault::Frame(error), .. } => error.status().map(Status::number),
+            Self::Address(_)
+            | Self::Name(_)
+            | Self::Record(_)
+            | Self::BatchTooLarge { .. }
+            | Self::Connect { .. }
+            | Self::Lost { reason: Loss::Io(_), .. }
+            | Self::TimedOut { .. }
+            | Self::Protocol { .. } => None,
+        }
+    }
+
+    /// The status that the node answered a request with, if this version knows it.
+    pub fn status(&self) -> Option<Status> {
+        self.refusal().and_then(|response| Status::from_number(response.status))
+    }
+
+    /// The node's answer, if that is what the error is.
+    pub fn refusal(&self) -> Option<&ErrorResponse> {
+        match self {
+            Self::Refused { response, .. } => Some(response),
+            Self::Address(_)
+            | Self::Name(_)
+            | Self::Record(_)
+            | Self::BatchTooLarge { .. }
+            | Self::Connect { .. }
+            | Self::Rejected { .. }
+            | Self::Lost { .. }
+            | Self::TimedOut { .. }
+            | Self::Protocol { .. } => None,
+        }
+    }
+
+    /// May the same request succeed later, without anything being changed?
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Lost { .. } | Self::TimedOut { .. } => true,
+            Self::Rejected { response, .. } => {
+                [Status::TooManyClients.number(), Status::Closing.number()].contains(&response.status)
+            }
+            Self::Refused { response, .. } => {
+                let class = Class::of(response.status);
+                class.is_retryable() || class == Class::Unknown
+            }
+            Self::Address(_) | Self::Name(_) | Self::Record(_) | Self::BatchTooLarge { .. } | Self::Protocol { .. } => {
+                false
+            }
+        }
+    }
+
+    /// May the request have been carried out all the same? Then only one that is harmless when done twice may be
+    /// repeated.
+    pub fn may_be_done(&self) -> bool {
+        match self {
+            Self::Lost { untouched, .. } => !untouched,
+            Self::TimedOut { .. } | Self::Protocol { .. } => true,
+            Self::Refused { response, .. } => matches!(Class::of(response.status), Class::Unknown | Class::Server),
+            Self::Address(_)
+            | Self::Name(_)
+            | Self::Record(_)
+            | Self::BatchTooLarge { .. }
+            | Self::Connect { .. }
+            | Self::Rejected { .. } => false,
+        }
+    }
+
+    /// How long the node asks to wait before the next attempt.
+    pub fn retry_after(&self) -> Duration {
+        let response = match self {
+            Self::Rejected { response, .. } => Some(response.as_ref()),
+            other => other.refusal(),
+        };
+        Duration::from_millis(response.map_or(0, |response| u64::from(response.retry_after_ms)))
+    }
+
+    /// The address of the node that it happened with.
+    pub fn server(&self) -> Option<&str> {
+        match self {
+            Self::Connect { server, .. }
+            | Self::Rejected { server, .. }
+            | Self::Lost { server, .. }
+            | Self::TimedOut { server, .. }
+            | Self::Protocol { server, .. }
+            | Self::Refused { server, .. } => Some(server),
+            Self::Address(_) | Self::Name(_) | Self::Record(_) | Self::BatchTooLarge { .. } => None,
+        }
+    }
+}
+
+impl ErrorResponse {
+    /// The sequence that the topic would take from this producer.
+    pub fn expected_sequence(&self) -> Option<u64> {
+        self.details.iter().find_map(|detail| if let Detail::ExpectedSequence(n) = detail { Some(*n) } else { None })
+    }
+
+    /// The node that says so.
+    pub fn node(&self) -> Option<u16> {
+        self.details.iter().find_map(|detail| if let Detail::Node(node) = detail { Some(*node) } else { None })
+    }
+
+    /// The hops that the request made.
+    pub fn hops(&self) -> Option<u16> {
+        self.details.iter().find_map(|detail| if let Detail::Hops(hops) = detail { Some(*hops) } else { None })
+    }
+
+    /// The links that the request met down.
+    pub fn down(&self) -> &[(u16, u16)] {
+        let links =
+            self.details.iter().find_map(|detail| if let Detail::Links(down) = detail { Some(down) } else { None });
+        links.map_or(&[], Vec::as_slice)
+    }
+
+    /// Behind the last record of the topic.
+    pub fn next_offset(&self) -> Option<Offset> {
+        self.details.iter().find_map(|detail| if let Detail::Next(next) = detail { Some(*next) } else { None })
+    }
+
+    /// The name of its status in protocol.md.
+    pub fn name(&self) -> &'static str {
+        Status::from_number(self.status).map_or("UNKNOWN_STATUS", Status::name)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(error) => error.fmt(f),
+            Self::Name(error) => error.fmt(f),
+            Self::Record(error) => error.fmt(f),
+            Self::BatchTooLarge { bytes, bytes_max } => {
+                write!(f, "{bytes} bytes of records in one batch, at most {bytes_max} are possible")
+            }
+            Self::Connect { server, source } => write!(f, "cannot reach {server}: {}", source.kind()),
+            Self::Rejected { server, response } => write!(f, "{server} refuses the connection: {}", Reason(response)),
+            Self::Lost { server, reason: Loss::Goaway(goaway), .. } => {
+                write!(f, "{server} closed the connection: {}", goaway.status.name())?;
+                if goaway.message.is_empty() { Ok(()) } else { write!(f, ": {}", goaway.message) }
+            }
+            Self::Lost { server, reason: Loss::Io(error), .. } => {
+                write!(f, "the connection to {server} was lost: {}", error.kind())
+            }
+            Self::TimedOut { server, waited } => {
+                write!(f, "no answer from {server} in {:.1} s", waited.as_secs_f64())
+            }
+            Self::Protocol { server, fault } => write!(f, "{server} breaks the protocol: {fault}"),
+            Self::Refused { response, .. } => Reason(response).fmt(f),
+        }
+    }
+}
+
+/// A node's words with the number and name of its status, so that protocol.md can be searched.
+struct Reason<'a>(&'a ErrorResponse);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(response) = self;
+        if !response.message.is_empty() {
+            write!(f, "{} ", response.message)?;
+        }
+        write!(f, "(error {:#04x} {})", response.status, response.name())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame(error) => error.fmt(f),
+            Self::Corrupt(Corrupt::Args) => f.write_str("the args of a frame do not match their checksum"),
+            Self::Corrupt(Corrupt::Payload) => f.write_str("the payload of a frame does not match its checksum"),
+            Self::Decode { opcode, error } => write!(f, "in an answer to {}: {error}", opcode.name()),
+            Self::Records(error) => error.fmt(f),
+            Self::Answer { opcode } => write!(f, "{} was answered as another operation", opcode.name()),
+            Self::Hello => f.write_str("its first answer is not HELLO, or makes no sense"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Address(error) => Some(error),
+            Self::Name(error) => Some(error),
+            Self::Record(error) => Some(error),
+            Self::Connect { source, .. } | Self::Lost { reason: Loss::Io(source), .. } => Some(source),
+            Self::BatchTooLarge { .. }
+            | Self::Rejected { .. }
+            | Self::Lost { reason: Loss::Goaway(_), .. }
+            | Self::TimedOut { .. }
+            | Self::Protocol { .. }
+            | Self::Refused { .. } => None,
+        }
+    }
+}
+
+impl From<AddressError> for Error {
+    fn from(error: AddressError) -> Self {
+        Self::Address(error)
+    }
+}
+
+impl From<NameError> for Error {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
+}
+
+impl From<RecordError> for Error {
+    fn from(error: RecordError) -> Self {
+        Self::Record(error)
+    }
+}

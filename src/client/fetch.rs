@@ -1,0 +1,213 @@
+//! Reading records: one answer, or an iterator over many.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::error::{Error, Fault};
+use super::session::{Client, Repeat};
+use crate::types::{Epoch, Offset, TopicId, TopicName};
+use crate::wire::records;
+use crate::wire::request::{self, Start, Topic};
+use crate::wire::{Opcode, Request, Response};
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its place in the topic.
+    pub offset: Offset,
+    /// When the topic took it, in microseconds since 1970.
+    pub append_us: u64,
+    /// The publisher's time, in microseconds since 1970.
+    pub timestamp_us: Option<u64>,
+    /// What it is about.
+    pub key: Option<Bytes>,
+    /// Names and values in their order.
+    pub headers: Vec<(String, Bytes)>,
+    /// The content.
+    pub value: Bytes,
+}
+
+/// One answer to FETCH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Which topic.
+    pub topic_id: TopicId,
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// Where reading started. Below `base` when retention removed what was between.
+    pub from: Offset,
+    /// Of the first record, or where it would be.
+    pub base: Offset,
+    /// The first record that is kept.
+    pub first: Offset,
+    /// Behind the last record.
+    pub next: Offset,
+    /// The records; none at the end.
+    pub messages: Vec<Message>,
+}
+
+/// What an iterator over records meets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A record.
+    Record(Message),
+    /// Records that retention removed before they were read.
+    Gap {
+        /// The first of them.
+        from: Offset,
+        /// The first that is kept.
+        to: Offset,
+    },
+}
+
+impl Client {
+    /// Reads at most `max_records` (0: as many as one answer holds) from `start` on: one answer, at least one record
+    /// if there is one.
+    ///
+    /// # Errors
+    /// The node's.
+    pub fn fetch(&mut self, topic: &str, start: Start, max_records: u32) -> Result<Fetch, Error> {
+        self.fetch_of(topic, None, start, max_records)
+    }
+
+    /// All records from `start` to the end as it is at the first answer. An iterator: nothing is requested before
+    /// the first item is.
+    ///
+    /// # Errors
+    /// [`Error::Name`].
+    pub fn records(&mut self, topic: &str, start: Start) -> Result<Records<'_>, Error> {
+        TopicName::new(topic)?;
+        Ok(Records {
+            client: self,
+            topic: topic.to_owned(),
+            start,
+            identity: None,
+            end: None,
+            limit: u64::MAX,
+            items: VecDeque::new(),
+            is_done: false,
+        })
+    }
+
+    fn fetch_of(
+        &mut self,
+        topic: &str,
+        identity: Option<(TopicId, Epoch)>,
+        start: Start,
+        max_records: u32,
+    ) -> Result<Fetch, Error> {
+        let request = Request::Fetch(request::Fetch {
+            topic: Topic { name: TopicName::new(topic)?, id: identity.map(|(id, _)| id) },
+            epoch: identity.map(|(_, epoch)| epoch),
+            start,
+            max_bytes: 0,
+            max_records,
+        });
+        let Response::Fetched(fetched) = self.call(&request, &[], Repeat::Always)? else {
+            return Err(self.mismatch(Opcode::Fetch));
+        };
+        let payload = fetched.payload.parts.first().cloned().unwrap_or_default();
+        let times = fetched.runs.iter().flat_map(|run| (0..run.count).map(|_| run.append_us));
+        match messages(&payload, fetched.base, times, fetched.count) {
+            Ok(messages) => Ok(Fetch {
+                topic_id: fetched.topic_id,
+                epoch: fetched.epoch,
+                from: fetched.from,
+                base: fetched.base,
+                first: fetched.first,
+                next: fetched.next,
+                messages,
+            }),
+            Err(error) => Err(Error::Protocol {
+                server: self.server().unwrap_or_default().to_owned(),
+                fault: Fault::Records(error),
+            }),
+        }
+    }
+}
+
+/// Takes a payload apart; the parts share its memory.
+fn messages(
+    payload: &Bytes,
+    base: Offset,
+    mut times: impl Iterator<Item = u64>,
+    count: u32,
+) -> Result<Vec<Message>, records::RecordError> {
+    let mut messages = Vec::new();
+    for record in records::iter(payload) {
+        let record = record?;
+        messages.push(Message {
+            offset: base.plus(messages.len() as u64),
+            append_us: times.next().unwrap_or_default(),
+            timestamp_us: record.timestamp_us,
+            key: record.key.map(|key| payload.slice_ref(key)),
+            headers: record.headers.iter().map(|(name, value)| (name.to_owned(), payload.slice_ref(value))).collect(),
+            value: payload.slice_ref(record.value),
+        });
+    }
+    let found = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+    if found == count { Ok(messages) } else { Err(records::RecordError::Count { announced: count, found }) }
+}
+
+/// An iterator over the records of a topic; see [`Client::records`].
+///
+/// It notes topic and epoch of the first answer: when the topic is made anew or loses its end meanwhile, the next item
+/// is the error that says so, and then there are no more.
+#[derive(Debug)]
+pub struct Records<'c> {
+    client: &'c mut Client,
+    topic: String,
+    start: Start,
+    identity: Option<(TopicId, Epoch)>,
+    end: Option<Offset>,
+    limit: u64,
+    items: VecDeque<Item>,
+    is_done: bool,
+}
+
+impl Records<'_> {
+    /// Ends after so many records.
+    #[must_use]
+    pub const fn limit(mut self, records: u64) -> Self {
+        self.limit = records;
+        self
+    }
+
+    /// Requests more items.
+    fn read_on(&mut self) -> Result<(), Error> {
+        let max_records = u32::try_from(self.limit).unwrap_or(0);
+        let fetch = self.client.fetch_of(&self.topic, self.identity, self.start, max_records)?;
+        self.identity = Some((fetch.topic_id, fetch.epoch));
+        let end = *self.end.get_or_insert(fetch.next);
+        let behind = fetch.base.plus(fetch.messages.len() as u64);
+        self.start = Start::Offset(behind);
+        self.is_done = fetch.messages.is_empty() || behind >= end;
+        if fetch.from < fetch.base {
+            self.items.push_back(Item::Gap { from: fetch.from, to: fetch.base });
+        }
+        self.items.extend(fetch.messages.into_iter().filter(|message| message.offset < end).map(Item::Record));
+        Ok(())
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Item, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.limit == 0 {
+            return None;
+        }
+        while self.items.is_empty() && !self.is_done {
+            if let Err(error) = self.read_on() {
+                self.is_done = true;
+                return Some(Err(error));
+            }
+        }
+        let item = self.items.pop_front()?;
+        if let Item::Record(_) = item {
+            self.limit -= 1;
+        }
+        Some(Ok(item))
+    }
+}

@@ -1,0 +1,260 @@
+//! Publishing many batches to one topic: in order, each once, without waiting for one before sending the next.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::clock::{Deadline, pause, random};
+use super::error::Error;
+use super::publish::Batch;
+use super::session::{Backoff, Client};
+use crate::limits::PRODUCER_WINDOW;
+use crate::types::{ProducerId, RequestId, TopicId, TopicName};
+use crate::wire::records::RecordError;
+use crate::wire::request::{Publish, Sequenced, Topic};
+use crate::wire::response::{Published, Response};
+use crate::wire::{Opcode, Request, Status};
+
+/// Bytes of unacknowledged batches beyond which [`Producer::send`] waits.
+const WINDOW_BYTES: usize = 8 << 20;
+
+/// Publishes batches with sequence numbers, so that a batch whose fate is not known is sent again without being stored
+/// twice: after a lost connection, through another node, or when batches overtook one another.
+///
+/// An error leaves the batches that are not acknowledged where they are: [`Self::flush`] tries them again. Those of a
+/// producer that is dropped may or may not be stored.
+pub struct Producer<'c> {
+    client: &'c mut Client,
+    topic: String,
+    id: ProducerId,
+    /// Of the first acknowledgement, so that a topic that is made anew does not get the rest.
+    topic_id: Option<TopicId>,
+    sequence_next: u64,
+    unacked: VecDeque<Unacked>,
+    unacked_bytes: usize,
+    acks: VecDeque<Ack>,
+    /// The connection that the request ids of `unacked` belong to.
+    connection_number: u64,
+    backoff: Backoff,
+}
+
+/// A batch that is not acknowledged. In the queue in the order of the sequences.
+struct Unacked {
+    sequence: u64,
+    batch: Batch,
+    /// `None`: to be sent, or sent again.
+    request: Option<RequestId>,
+}
+
+/// A batch that was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// What [`Producer::send`] gave.
+    pub sequence: u64,
+    /// Where it is.
+    pub published: Published,
+}
+
+impl Client {
+    /// Publishes to a topic with sequence numbers.
+    ///
+    /// # Errors
+    /// [`Error::Name`].
+    pub fn producer(&mut self, topic: &str) -> Result<Producer<'_>, Error> {
+        TopicName::new(topic)?;
+        Ok(Producer {
+            client: self,
+            topic: topic.to_owned(),
+            id: ProducerId::new(random()).unwrap_or(ProducerId::new(1).expect("1 is not 0")),
+            topic_id: None,
+            sequence_next: 0,
+            unacked: VecDeque::new(),
+            unacked_bytes: 0,
+            acks: VecDeque::new(),
+            connection_number: 0,
+            backoff: Backoff::new(),
+        })
+    }
+}
+
+impl Producer<'_> {
+    /// Sends a batch, waiting only while too many are unacknowledged. Gives its sequence.
+    ///
+    /// # Errors
+    /// The batch was not taken when it is empty or too large; after any other error it was.
+    pub fn send(&mut self, batch: Batch) -> Result<u64, Error> {
+        if batch.is_empty() {
+            return Err(RecordError::Empty.into());
+        }
+        let sequence = self.sequence_next;
+        self.sequence_next += 1;
+        self.unacked_bytes += batch.payload().len();
+        self.unacked.push_back(Unacked { sequence, batch, request: None });
+        self.drive(Self::has_room)?;
+        Ok(sequence)
+    }
+
+    /// Waits until all batches are acknowledged, trying again what failed.
+    ///
+    /// # Errors
+    /// The first that trying again does not help against, or the last one when the time is over.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.drive(|producer| producer.unacked.is_empty())
+    }
+
+    /// Takes what came, and answers the node's PINGs, without waiting: to be called again and again by a program that
+    /// has nothing to send for longer than about ten seconds.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn poll(&mut self) -> Result<(), Error> {
+        self.drive(|_| true)
+    }
+
+    /// The acknowledgements that came since the last call.
+    pub fn acks(&mut self) -> impl Iterator<Item = Ack> {
+        self.acks.drain(..)
+    }
+
+    /// Batches that are not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.unacked.len()
+    }
+
+    fn has_room(&self) -> bool {
+        let Some(oldest) = self.unacked.front() else { return true };
+        // The topic remembers so many answers of a producer: an older batch could not be told from a new one.
+        self.sequence_next - oldest.sequence < PRODUCER_WINDOW as u64 && self.unacked_bytes < WINDOW_BYTES
+    }
+
+    /// Sends and receives until `is_done`; the time counts from the last acknowledgement.
+    fn drive(&mut self, is_done: impl Fn(&Self) -> bool) -> Result<(), Error> {
+        let mut deadline = self.client.deadline();
+        loop {
+            let error = match self.step(deadline, &is_done) {
+                Ok(Step::Done) => return Ok(()),
+                Ok(Step::Acked) => {
+                    deadline = self.client.deadline();
+                    self.backoff = Backoff::new();
+                    continue;
+                }
+                Ok(Step::Nothing) => continue,
+                Err(error) => error,
+            };
+            let wait = self.backoff.next(&error);
+            if !self.may_repeat(&error) || deadline.remaining().is_some_and(|left| left <= wait) {
+                return Err(error);
+            }
+            pause(wait);
+        }
+    }
+
+    /// Sends what is to be sent and takes one answer.
+    fn step(&mut self, deadline: Deadline, is_done: impl Fn(&Self) -> bool) -> Result<Step, Error> {
+        let timeout = self.client.timeout();
+        self.send_unsent(deadline)?;
+        let has_to_wait = !is_done(self);
+        let connection = self.client.open(deadline)?;
+        // With room left, what came is taken and nothing is waited for.
+        let limit = if has_to_wait { deadline } else { Deadline::at_once() };
+        match connection.receive(limit) {
+            Ok(Some(answer)) => self.on_answer(answer.id, answer.response),
+            Ok(None) if !has_to_wait => Ok(Step::Done),
+            Ok(None) => {
+                let server = connection.server().to_owned();
+                self.forget_connection();
+                Err(Error::TimedOut { server, waited: timeout })
+            }
+            Err(error) => {
+                self.forget_connection();
+                Err(error)
+            }
+        }
+    }
+
+    fn send_unsent(&mut self, deadline: Deadline) -> Result<(), Error> {
+        self.client.open(deadline)?;
+        if self.client.connection_number() != self.connection_number {
+            self.connection_number = self.client.connection_number();
+            self.unacked.iter_mut().for_each(|unacked| unacked.request = None);
+        }
+        let connection = self.client.open(deadline)?;
+        let name = TopicName::new(&self.topic)?;
+        for unacked in self.unacked.iter_mut().filter(|unacked| unacked.request.is_none()) {
+            let request = Request::Publish(Publish {
+                topic: Topic { name, id: self.topic_id },
+                producer: Some(Sequenced { producer: self.id, epoch: 0, sequence: unacked.sequence }),
+                count: unacked.batch.count(),
+            });
+            unacked.request = Some(connection.send(&request, unacked.batch.payload())?);
+        }
+        Ok(())
+    }
+
+    fn on_answer(&mut self, id: RequestId, response: Response) -> Result<Step, Error> {
+        let Some(index) = self.unacked.iter().position(|unacked| unacked.request == Some(id)) else {
+            return Ok(Step::Nothing);
+        };
+        let sequence = self.unacked[index].sequence;
+        let response = match self.client.accept(response) {
+            Ok(response) => response,
+            Err(error) => {
+                let expected = error.refusal().and_then(|refusal| refusal.expected_sequence());
+                let is_gap = error.status() == Some(Status::SequenceGap);
+                self.rewind(if is_gap { expected.unwrap_or(sequence) } else { sequence });
+                return Err(error);
+            }
+        };
+        let Response::Published(published) = response else { return Err(self.client.mismatch(Opcode::Publish)) };
+        let acked = self.unacked.remove(index).expect("its index was just found");
+        self.unacked_bytes -= acked.batch.payload().len();
+        self.topic_id = Some(published.topic_id);
+        self.acks.push_back(Ack { sequence, published });
+        Ok(Step::Acked)
+    }
+
+    /// Batches from this sequence on will be sent again: those behind a refused one are refused too.
+    fn rewind(&mut self, sequence: u64) {
+        let is_current = self.client.connection_number() == self.connection_number;
+        for unacked in self.unacked.iter_mut().filter(|unacked| unacked.sequence >= sequence) {
+            if let Some(id) = unacked.request.take()
+                && is_current
+            {
+                self.client.abandon(id);
+            }
+        }
+    }
+
+    fn forget_connection(&mut self) {
+        self.client.close();
+        self.unacked.iter_mut().for_each(|unacked| unacked.request = None);
+    }
+
+    fn may_repeat(&self, error: &Error) -> bool {
+        match error.status() {
+            Some(Status::UnknownProducer) => false,
+            // What is expected can only be sent again while it is here.
+            Some(Status::SequenceGap) => {
+                let expected = error.refusal().and_then(|refusal| refusal.expected_sequence());
+                expected.is_some_and(|expected| self.unacked.iter().any(|unacked| unacked.sequence == expected))
+            }
+            Some(_) | None => error.is_retryable(),
+        }
+    }
+}
+
+/// What one step brought.
+enum Step {
+    Done,
+    Acked,
+    Nothing,
+}
+
+impl fmt::Debug for Producer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("topic", &self.topic)
+            .field("sequence_next", &self.sequence_next)
+            .field("unacknowledged", &self.unacked.len())
+            .finish_non_exhaustive()
+    }
+}

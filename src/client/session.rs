@@ -1,0 +1,304 @@
+//! One request at a time over whichever server answers.
+
+use std::time::Duration;
+
+use super::address::Address;
+use super::builder::Builder;
+use super::clock::{Deadline, now, pause, random};
+use super::connection::Connection;
+use super::error::{Error, Fault};
+use super::tap::Direction;
+use crate::types::{Dimension, NodeId, RequestId};
+use crate::wire::{Hello, Opcode, Request, Response, Status};
+
+/// A connection that was silent for so long is looked at before it is used: the node may have closed it.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+
+/// The first pause between attempts; doubled up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// The longest pause between attempts that a node did not ask for.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// How long a target without a path to it is asked for: a node that is started again is back within a second.
+const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A client of a cluster.
+#[derive(Debug)]
+pub struct Client {
+    settings: Builder,
+    /// The server that is tried next.
+    next_server: usize,
+    connection: Option<Connection>,
+    /// How many connections were made: request ids of an earlier one mean nothing on a later one.
+    connections: u64,
+    used: std::time::Instant,
+    /// Frames of connections that are gone.
+    tapped: Vec<(Direction, Vec<u8>)>,
+}
+
+/// May a request be sent again when it is not known whether it was done?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// It is harmless when done twice.
+    Always,
+    /// Only when it was not done.
+    NotDone,
+    /// Not at all: every answer is one.
+    Never,
+}
+
+impl Client {
+    /// Connects to the first of the servers, `HOST[:PORT]` separated by commas, that answers.
+    ///
+    /// # Errors
+    /// [`Error::Address`], or that of the last server when none answers.
+    pub fn connect(servers: &str) -> Result<Self, Error> {
+        Self::builder().servers(Address::list(servers)?).connect()
+    }
+
+    /// For a timeout, names and the like.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(super) fn with(settings: Builder) -> Result<Self, Error> {
+        let deadline = Deadline::of_timeout(settings.timeout);
+        let mut client =
+            Self { settings, next_server: 0, connection: None, connections: 0, used: now(), tapped: Vec::new() };
+        client.open(deadline)?;
+        Ok(client)
+    }
+
+    /// The node that requests enter the cube at, connecting to one if need be.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn ingress(&mut self) -> Result<NodeId, Error> {
+        let deadline = self.deadline();
+        self.open(deadline).map(|connection| connection.node())
+    }
+
+    /// The dimension of the cube.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn dimension(&mut self) -> Result<Dimension, Error> {
+        let deadline = self.deadline();
+        self.open(deadline).map(|connection| connection.dimension())
+    }
+
+    /// What the node that requests enter the cube at said of itself; `None` while there is no connection.
+    pub fn hello(&self) -> Option<&Hello> {
+        self.connection.as_ref().map(Connection::hello)
+    }
+
+    /// The address of that node; `None` while there is no connection.
+    pub fn server(&self) -> Option<&str> {
+        self.connection.as_ref().map(Connection::server)
+    }
+
+    /// The limit for connecting and for each reply.
+    pub const fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
+    /// Answers the node's PINGs for as long; to be called again and again by a program that has nothing to ask for
+    /// longer than about ten seconds, else the node closes the connection.
+    ///
+    /// # Errors
+    /// [`Error::Lost`]; the next request connects anew.
+    pub fn idle(&mut self, time: Duration) -> Result<(), Error> {
+        let Some(connection) = &mut self.connection else {
+            pause(time);
+            return Ok(());
+        };
+        let idle = connection.idle(time);
+        self.used = now();
+        if idle.is_err() {
+            self.close();
+        }
+        idle
+    }
+
+    /// The frames that went either way since the last call, if [`Builder::tap`] asked for them.
+    pub fn tapped(&mut self) -> Vec<(Direction, Vec<u8>)> {
+        let mut frames = std::mem::take(&mut self.tapped);
+        frames.extend(self.connection.as_mut().map(Connection::tapped).unwrap_or_default());
+        frames
+    }
+
+    /// When the reply to a request that is made now must have come.
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::of_timeout(self.settings.timeout)
+    }
+
+    /// Makes a request, and makes it again where that may help and is harmless.
+    pub(super) fn call(&mut self, request: &Request<'_>, payload: &[u8], repeat: Repeat) -> Result<Response, Error> {
+        self.call_counted(request, payload, repeat).0
+    }
+
+    /// As [`Self::call`]; says too whether an attempt before the last may have been carried out.
+    pub(super) fn call_counted(
+        &mut self,
+        request: &Request<'_>,
+        payload: &[u8],
+        repeat: Repeat,
+    ) -> (Result<Response, Error>, bool) {
+        let deadline = self.deadline();
+        let patience = deadline.within(UNREACHABLE_PATIENCE);
+        let mut backoff = Backoff::new();
+        let mut may_be_done = false;
+        loop {
+            let error = match self.attempt(request, payload, deadline) {
+                Ok(response) => return (Ok(response), may_be_done),
+                Err(error) => error,
+            };
+            let limit = if error.status() == Some(Status::Unreachable) { patience } else { deadline };
+            let wait = backoff.next(&error);
+            if !may_repeat(&error, repeat) || limit.remaining().is_some_and(|left| left <= wait) {
+                return (Err(error), may_be_done);
+            }
+            may_be_done |= error.may_be_done();
+            pause(wait);
+        }
+    }
+
+    /// Makes a request once.
+    fn attempt(&mut self, request: &Request<'_>, payload: &[u8], deadline: Deadline) -> Result<Response, Error> {
+        let timeout = self.settings.timeout;
+        let connection = self.open(deadline)?;
+        let id = connection.send(request, payload)?;
+        let error = loop {
+            match connection.receive(deadline) {
+                Ok(Some(answer)) if answer.id == id => {
+                    self.used = now();
+                    return self.accept(answer.response);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break Error::TimedOut { server: connection.server().to_owned(), waited: timeout },
+                Err(error) => break mark_untouched(error, connection.is_untouched(id)),
+            }
+        };
+        self.close();
+        Err(error)
+    }
+
+    /// An error of the node becomes an error of ours.
+    pub(super) fn accept(&mut self, response: Response) -> Result<Response, Error> {
+        let Response::Error(response) = response else { return Ok(response) };
+        let server = self.server().unwrap_or_default().to_owned();
+        if response.status == Status::ShuttingDown.number() {
+            self.close();
+        }
+        Err(Error::Refused { server, response })
+    }
+
+    /// An answer to one operation that is of another kind.
+    pub(super) fn mismatch(&self, opcode: Opcode) -> Error {
+        Error::Protocol { server: self.server().unwrap_or_default().to_owned(), fault: Fault::Answer { opcode } }
+    }
+
+    /// The connection, made anew if there is none that can be used: each server is tried once, from the next on.
+    pub(super) fn open(&mut self, deadline: Deadline) -> Result<&mut Connection, Error> {
+        if !self.is_usable() {
+            self.close();
+            self.connection = Some(self.connect_any(deadline)?);
+            self.connections += 1;
+            self.used = now();
+        }
+        Ok(self.connection.as_mut().expect("it was usable, or has just been made"))
+    }
+
+    /// Gives the connection up; the next one is made to the next server.
+    pub(super) fn close(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            self.tapped.extend(connection.tapped());
+            self.next_server = (self.next_server + 1) % self.settings.servers.len();
+        }
+    }
+
+    /// No answer to this request of the present connection is wanted any more.
+    pub(super) fn abandon(&mut self, id: RequestId) {
+        if let Some(connection) = &mut self.connection {
+            connection.abandon(id);
+        }
+    }
+
+    /// The number of the connection that [`Self::open`] gave last.
+    pub(super) const fn connection_number(&self) -> u64 {
+        self.connections
+    }
+
+    fn is_usable(&mut self) -> bool {
+        let is_idle = now().duration_since(self.used) >= IDLE_CHECK;
+        let Some(connection) = &mut self.connection else { return false };
+        let is_open = !is_idle || connection.unanswered() > 0 || connection.idle(Duration::ZERO).is_ok();
+        is_open && !connection.is_closing()
+    }
+
+    fn connect_any(&mut self, deadline: Deadline) -> Result<Connection, Error> {
+        let servers = &self.settings.servers;
+        let mut failed = None;
+        for tried in 0..servers.len() {
+            let index = (self.next_server + tried) % servers.len();
+            // One server that does not answer must leave time for the others.
+            let share = u32::try_from(servers.len() - tried).unwrap_or(u32::MAX);
+            let limit = match deadline.remaining() {
+                Some(left) => Deadline::after(left / share),
+                None if share > 1 => Deadline::after(Duration::from_secs(5)),
+                None => Deadline::NEVER,
+            };
+            match Connection::open(&servers[index], &self.settings.introduction, limit) {
+                Ok(connection) => {
+                    self.next_server = index;
+                    return Ok(connection);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.expect("a builder gives at least one server"))
+    }
+}
+
+/// Says of a lost request what the node said of it.
+pub(super) fn mark_untouched(error: Error, is_untouched: bool) -> Error {
+    match error {
+        Error::Lost { server, reason, .. } => Error::Lost { server, reason, untouched: is_untouched },
+        other => other,
+    }
+}
+
+fn may_repeat(error: &Error, repeat: Repeat) -> bool {
+    match repeat {
+        Repeat::Always => error.is_retryable() && error.status() != Some(Status::UnknownProducer),
+        Repeat::NotDone => error.is_retryable() && !error.may_be_done(),
+        Repeat::Never => match error {
+            Error::Refused { .. } => false,
+            other => other.is_retryable(),
+        },
+    }
+}
+
+/// The pauses between attempts: what the node asks for, else longer and longer, with jitter.
+#[derive(Debug)]
+pub(super) struct Backoff(Duration);
+
+impl Backoff {
+    pub(super) const fn new() -> Self {
+        Self(PAUSE_MIN)
+    }
+
+    /// The pause after this error.
+    pub(super) fn next(&mut self, error: &Error) -> Duration {
+        if matches!(error, Error::Lost { .. }) && self.0 == PAUSE_MIN {
+            self.0 *= 2;
+            return Duration::ZERO; // another node may answer at once
+        }
+        let asked = error.retry_after();
+        let jitter = self.0.mul_f64((random() % 1024) as f64 / 1024.0);
+        let wait = if asked.is_zero() { self.0 / 2 + jitter / 2 } else { asked + jitter / 4 };
+        self.0 = (self.0 * 2).min(PAUSE_MAX);
+        wait
+    }
+}

@@ -1,0 +1,36 @@
+//! Copies of the frames of a connection, for people who want to see them.
+
+/// Which way a frame went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the node.
+    Sent,
+    /// From the node to the client.
+    Received,
+}
+
+/// Most bytes of copies that wait to be taken; more are dropped, because watching must not cost the memory.
+const TAP_BYTES_MAX: usize = 16 << 20;
+
+/// The copies that were not taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Tap {
+    frames: Vec<(Direction, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Tap {
+    /// Copies a frame.
+    pub(super) fn add(&mut self, direction: Direction, frame: &[u8]) {
+        self.bytes += frame.len();
+        if self.bytes <= TAP_BYTES_MAX {
+            self.frames.push((direction, frame.to_vec()));
+        }
+    }
+
+    /// Gives the copies.
+    pub(super) fn take(&mut self) -> Vec<(Direction, Vec<u8>)> {
+        self.bytes = 0;
+        std::mem::take(&mut self.frames)
+    }
+}

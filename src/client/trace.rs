@@ -1,0 +1,115 @@
+//! The path of a request, found by probing: with 0, 1, 2 … hops allowed, each probe is answered by the node where they
+//! were used up.
+
+use super::clock::now;
+use super::error::Error;
+use super::nodes::micros_since;
+use super::session::{Client, Repeat};
+use crate::cube;
+use crate::types::{Dimension, Link, LinkSet, NodeId, TopicName};
+use crate::wire::request::TraceTarget;
+use crate::wire::{Opcode, Request, Response, Status};
+
+/// A path through the cube.
+#[derive(Debug)]
+pub struct Trace {
+    /// The node that requests enter the cube at: the first hop.
+    pub ingress: NodeId,
+    /// Where the path leads.
+    pub target: NodeId,
+    /// The most hops that it can have, given the links that it met down.
+    pub bound: u16,
+    /// The nodes that answered, in the order of the path.
+    pub hops: Vec<Hop>,
+    /// Why the path ends before its target, if it does.
+    pub failure: Option<Error>,
+}
+
+/// A node on the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Which node.
+    pub node: NodeId,
+    /// The round trip of the probe, as the client measured it.
+    pub micros: u64,
+    /// Is the node off the path that a request takes when all links are up?
+    pub detour: bool,
+    /// The links that the probe had met down when it came here.
+    pub down: Vec<(NodeId, NodeId)>,
+}
+
+impl Client {
+    /// The path to a node or to the home of a name, whether or not there is such a topic.
+    ///
+    /// # Errors
+    /// No connection, or a name that is none. A path that ends early is no error: it says why itself.
+    pub fn trace(&mut self, target: TraceTarget<'_>) -> Result<Trace, Error> {
+        let ingress = self.ingress()?;
+        let dimension = self.dimension()?;
+        let target_node = match target {
+            TraceTarget::Topic(name) => cube::home(name, dimension),
+            TraceTarget::Node(node) => NodeId::new(node, dimension).unwrap_or(ingress),
+        };
+        let mut trace = Trace { ingress, target: target_node, bound: 0, hops: Vec::new(), failure: None };
+        let mut met = LinkSet::new();
+        for ttl in 0..=cube::hops_limit(dimension) {
+            let start = now();
+            let answer = self.call(&Request::Trace { ttl, target }, &[], Repeat::Never);
+            let micros = micros_since(start);
+            let (node, down, has_arrived) = match &answer {
+                Ok(Response::Traced(probe)) => (probe.node, probe.down.as_slice(), true),
+                Ok(_) => return Err(self.mismatch(Opcode::Trace)),
+                Err(error) => match (error.status(), error.refusal()) {
+                    (Some(Status::TtlExpired), Some(refusal)) if refusal.node().is_some() => {
+                        (refusal.node().unwrap_or_default(), refusal.down(), false)
+                    }
+                    (_, refusal) => {
+                        note(&mut met, refusal.map_or(&[], |refusal| refusal.down()), dimension);
+                        trace.failure = answer.err();
+                        break;
+                    }
+                },
+            };
+            let Some(node) = NodeId::new(node, dimension) else { return Err(self.mismatch(Opcode::Trace)) };
+            let down = note(&mut met, down, dimension);
+            let detour = trace.hops.last().is_some_and(|last| is_detour(last.node, node, target_node));
+            trace.hops.push(Hop { node, micros, detour, down });
+            if has_arrived {
+                break;
+            }
+        }
+        trace.bound = cube::hop_bound(ingress, target_node, dimension, &met);
+        Ok(trace)
+    }
+
+    /// The path to the home of a name.
+    ///
+    /// # Errors
+    /// As [`Self::trace`].
+    pub fn trace_topic(&mut self, topic: &str) -> Result<Trace, Error> {
+        self.trace(TraceTarget::Topic(TopicName::new(topic)?))
+    }
+}
+
+/// Without faults the highest bit in which a node differs from the target is corrected.
+fn is_detour(from: NodeId, to: NodeId, target: NodeId) -> bool {
+    match (from.index() ^ target.index()).checked_ilog2() {
+        Some(bit) => from.index() ^ to.index() != 1 << bit,
+        None => true,
+    }
+}
+
+/// Adds links to what was met, and gives those that are links of the cube.
+fn note(met: &mut LinkSet, down: &[(u16, u16)], dimension: Dimension) -> Vec<(NodeId, NodeId)> {
+    let mut links = Vec::new();
+    for (a, b) in down {
+        let ends = NodeId::new(*a, dimension).zip(NodeId::new(*b, dimension));
+        if let Some((a, b)) = ends
+            && let Some(bit) = a.edge_to(b)
+        {
+            met.insert(Link::new(a, bit), dimension);
+            links.push((a, b));
+        }
+    }
+    links
+}

@@ -1,0 +1,153 @@
+//! Every bound of the system in one place, each with its reason. Reaching one is a handled case with a status code.
+//!
+//! protocol.md repeats those that a client meets; a test holds the two against each other.
+
+/// Most bits of a node id: 1024 nodes. A set of links (5120 bits) still fits into a route section of under 1 KiB.
+pub const DIMENSION_MAX: u8 = 10;
+
+/// Most bytes of a topic name: with its length byte it fits 250 bytes of args.
+pub const TOPIC_NAME_MAX: usize = 249;
+
+/// Most bytes of a cluster name, of a software name and of an address in args: they share a 1 KiB HELLO.
+pub const LABEL_MAX: usize = 200;
+
+/// Most bytes of a whole frame between a client and a node; what a client may lower in HELLO.
+/// Large enough for any sensible message, small enough that one cannot delay a link's PING by 100 ms.
+pub const FRAME_MAX: u32 = 1 << 20;
+
+/// The least `max_frame` that a client may ask for: every answer without payload fits it.
+pub const FRAME_MAX_LEAST: u32 = 64 << 10;
+
+/// What a link accepts beyond `FRAME_MAX`: the route section, so that no client's largest frame can break a link.
+pub const LINK_FRAME_EXTRA: u32 = 4 << 10;
+
+/// Most bytes of the first frame of a connection: HELLO fits, and an unknown peer can make us hold no more.
+pub const FRAME_BEFORE_HELLO_MAX: u32 = 1 << 10;
+
+/// Most bytes of records in one PUBLISH: what was published in one frame must fit one FETCH response, whose args
+/// are longer.
+pub const PAYLOAD_MAX: u32 = FRAME_MAX - RESPONSE_ARGS_MAX;
+
+/// Room for the header and args of any response with payload.
+pub const RESPONSE_ARGS_MAX: u32 = 4 << 10;
+
+/// Most runs of equal append time in one FETCH response: 12 bytes each, within `RESPONSE_ARGS_MAX`.
+pub const FETCH_RUNS_MAX: usize = 256;
+
+/// A frame starts with this many times `2^d` hops left: twice what failure-carrying routing can need.
+pub const TTL_PER_NODE: u16 = 4;
+
+/// Frames of at least this many bytes get a buffer of their own that is passed on; smaller ones are copied once.
+pub const OWN_BUFFER_MIN: usize = 16 << 10;
+
+/// Bytes read from one connection in one turn, before the others have theirs.
+pub const READ_BUDGET: usize = 256 << 10;
+
+/// Frames of one connection that one turn handles, before the others have theirs: small frames cost more than bytes.
+pub const FRAMES_PER_TURN: usize = 4096;
+
+/// Most client connections of a node: 1 KiB each when idle.
+pub const CLIENTS_MAX: usize = 10_000;
+
+/// Connections accepted in one turn: a flood of them must not stall the links.
+pub const ACCEPTS_PER_TURN: usize = 256;
+
+/// Most unanswered requests of one client; beyond it the client is not read (told in HELLO as `max_inflight`).
+pub const INFLIGHT_MAX: u32 = 1024;
+
+/// What an unanswered request is charged besides its payload: the size of an answer without one.
+pub const RESPONSE_CHARGE: u64 = RESPONSE_ARGS_MAX as u64;
+
+/// Charged bytes of one client's unanswered requests, beyond which it is not read.
+pub const CLIENT_CHARGE_MAX: u64 = 8 << 20;
+
+/// Charged bytes of all clients of a node, beyond which those with requests in flight are not read.
+pub const NODE_CHARGE_MAX: u64 = 256 << 20;
+
+/// Unsent bytes of one client, beyond which it is not read; it is never cut off for reading slowly.
+pub const CLIENT_QUEUE_MAX: usize = 256 << 10;
+
+/// Unsent bytes of a link, beyond which it takes no more requests (OVERLOADED). Responses always have room: the
+/// ingress reserved it.
+pub const LINK_QUEUE_MAX: usize = 8 << 20;
+
+/// Most topics of a node: at under 400 bytes each, what a node's memory cap can hold beside its records.
+pub const TOPICS_MAX: usize = 1 << 20;
+
+/// Most producers that a topic remembers; the one that was silent longest goes.
+pub const PRODUCERS_MAX: usize = 1024;
+
+/// Unacknowledged batches of a producer in one topic, and as many answers remembered.
+pub const PRODUCER_WINDOW: usize = 64;
+
+/// Names in one LIST response: 282 bytes each at most, within one frame of `FRAME_MAX_LEAST`.
+pub const LIST_NAMES_MAX: usize = 200;
+
+/// Topics that one LIST request looks at, so that a prefix that matches nothing does not stall the node.
+pub const LIST_SCAN_MAX: usize = 4096;
+
+/// Topics that one tick examines for records past their age: a hundred thousand are through in ten seconds.
+pub const AGE_SCAN_PER_TICK: usize = 1024;
+
+/// Bytes of one topic kept in memory unless its creator says otherwise.
+pub const TOPIC_BYTES_DEFAULT: u64 = 64 << 20;
+
+/// Bytes of all topics of a node kept in memory unless the command line says otherwise.
+pub const NODE_BYTES_DEFAULT: u64 = 1 << 30;
+
+/// A connection says HELLO within this time.
+pub const HELLO_TIMEOUT_US: u64 = 5_000_000;
+
+/// A frame that has begun ends within this time.
+pub const PARTIAL_FRAME_TIMEOUT_US: u64 = 10_000_000;
+
+/// The ingress answers OUTCOME_UNKNOWN for the target after this time: below the client library's 5 s, so that the
+/// client learns what happened instead of giving up first.
+pub const REQUEST_TIMEOUT_US: u64 = 4_000_000;
+
+/// A client that was silent for this long is asked, and after as long again closed.
+pub const CLIENT_KEEPALIVE_US: u64 = 15_000_000;
+
+/// The shortest keepalive that a client may ask for.
+pub const CLIENT_KEEPALIVE_LEAST_US: u64 = 1_000_000;
+
+/// A link that sent nothing for this long sends PING.
+pub const LINK_PING_US: u64 = 250_000;
+
+/// A link that heard nothing for this long is down.
+pub const LINK_SILENCE_US: u64 = 1_000_000;
+
+/// A lost link is dialled again after half of this, plus as much again at random.
+pub const REDIAL_US: u64 = 200_000;
+
+/// A connect that has not succeeded in this time is given up.
+pub const DIAL_TIMEOUT_US: u64 = 1_000_000;
+
+/// A second link of a live neighbour waits this long for the first one to answer a PING.
+pub const DUPLICATE_PROBE_US: u64 = 400_000;
+
+/// After UNREACHABLE the ingress answers for that target itself for this long.
+pub const UNREACHABLE_HOLD_US: u64 = 100_000;
+
+/// The core looks at its links and clients this often.
+pub const TICK_US: u64 = 100_000;
+
+/// After SIGTERM the process is gone within this time, whoever does not read.
+pub const DRAIN_US: u64 = 4_000_000;
+
+/// A connection that was told why it is closed has this long to read it.
+pub const LINGER_US: u64 = 1_000_000;
+
+const _: () = {
+    assert!(FRAME_BEFORE_HELLO_MAX < FRAME_MAX_LEAST);
+    assert!(FRAME_MAX_LEAST < FRAME_MAX);
+    assert!(OWN_BUFFER_MIN < READ_BUDGET);
+    assert!(36 + 80 + FETCH_RUNS_MAX * 12 <= RESPONSE_ARGS_MAX as usize);
+    assert!(LIST_NAMES_MAX * (TOPIC_NAME_MAX + 33) + 4096 <= FRAME_MAX_LEAST as usize);
+    assert!(2 * LABEL_MAX + 256 <= FRAME_BEFORE_HELLO_MAX as usize);
+    assert!(LINK_PING_US * 3 < LINK_SILENCE_US, "two lost answers must not end a link");
+    assert!(TICK_US * 2 < LINK_PING_US, "a tick finds every link in time");
+    assert!(DUPLICATE_PROBE_US < LINK_SILENCE_US);
+    assert!(CLIENT_CHARGE_MAX < NODE_CHARGE_MAX);
+    assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE <= CLIENT_CHARGE_MAX);
+};

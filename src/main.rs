@@ -1,0 +1,102 @@
+//! The daemon: arguments, sockets, a node, and the loop.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use argh::FromArgs;
+use dht_node::config::{Arguments, Config};
+use dht_node::limits::CLIENTS_MAX;
+use dht_node::net::{Clock, Server, StartError};
+use dht_node::node::{Node, Settings};
+use dht_node::turn::MemoryStore;
+use dht_node::wire::response::Durability;
+
+const SOFTWARE: &str = concat!("dht-node ", env!("CARGO_PKG_VERSION"));
+
+/// The command line, the peers file or the address cannot be used.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let arguments = match Arguments::from_args(&["dht-node"], &words) {
+        Ok(arguments) => arguments,
+        Err(exit) if exit.status.is_ok() => return say(&exit.output),
+        Err(exit) => return fail(EXIT_USAGE, &format!("{}; see dht-node --help", exit.output.trim())),
+    };
+    if arguments.version {
+        return say(SOFTWARE);
+    }
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    match Config::new(&arguments) {
+        Ok(config) => run(config),
+        Err(error) => fail(EXIT_USAGE, &error.to_string()),
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    let clock = Clock::start();
+    raise_descriptor_limit();
+    let server = match Server::bind(config.listen) {
+        Ok(server) => server,
+        Err(StartError::Listen { address, cause }) => {
+            return fail(EXIT_USAGE, &format!("cannot listen on {address}: {cause}; is another node running there?"));
+        }
+        Err(StartError::System(cause)) => return fail(1, &format!("cannot wait for sockets: {cause}")),
+    };
+    let id = config.id.binary(config.dimension);
+    let listening = server.address().unwrap_or(config.listen);
+    if config.is_exposed {
+        log::warn!("{listening} can be reached from other machines, without TLS and without credentials");
+    }
+    let mut addresses: Vec<String> = config.addresses.iter().map(SocketAddr::to_string).collect();
+    addresses[usize::from(config.id.index())] = listening.to_string();
+    let settings = Settings {
+        id: config.id,
+        dimension: config.dimension,
+        cluster: config.cluster,
+        software: SOFTWARE.to_owned(),
+        addresses,
+        instance: random(),
+        seed: random(),
+        memory_bytes: config.memory_bytes,
+        retention: config.retention,
+        durability: Durability::Memory,
+    };
+    say(&format!("dht-node {id} listens on {listening}"));
+    let node = Node::new(settings, clock.now());
+    match server.run(node, MemoryStore::default(), config.peers, config.dimension, clock) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => fail(1, &format!("the event loop failed: {cause}")),
+    }
+}
+
+/// A client is a descriptor; where the limit cannot be raised, fewer clients are taken.
+fn raise_descriptor_limit() {
+    let wanted = CLIENTS_MAX as u64 + 256;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) if limit < wanted => {
+            log::warn!("only {limit} descriptors: fewer than {CLIENTS_MAX} clients will fit")
+        }
+        Ok(_) => {}
+        Err(cause) => log::warn!("cannot raise the limit of descriptors: {cause}"),
+    }
+}
+
+/// From the system, by way of the hasher that the standard library seeds for each map.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn say(line: &str) -> ExitCode {
+    // Nobody may be reading; that is no reason not to serve.
+    let _ = writeln!(std::io::stdout(), "{}", line.trim_end());
+    ExitCode::SUCCESS
+}
+
+fn fail(code: u8, line: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "dht-node: {line}");
+    ExitCode::from(code)
+}

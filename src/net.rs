@@ -1,0 +1,22 @@
+//! Sockets: the event loop and everything it touches. The only place that says `mio::`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `server` | the loop: poll, read, turn, write |
+//! | `table` | all connections; what the turn asks of them |
+//! | `conn` | one socket: bytes in, frames out of them, bytes out |
+//! | `inbox`, `outbox` | its two buffers, which exist only while something is in them |
+//! | `dial` | where the neighbours are, and connecting to them |
+//! | `clock` | the only reader of the clocks |
+
+mod clock;
+mod conn;
+mod dial;
+mod inbox;
+mod outbox;
+mod server;
+mod table;
+
+pub use clock::Clock;
+pub use dial::{Peers, PeersError, parse_id};
+pub use server::{Server, StartError};

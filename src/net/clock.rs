@@ -1,0 +1,29 @@
+//! The only place that reads the clocks.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::types::Now;
+
+/// Turns the machine's clocks into [`Now`].
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// Starts at one second, so that a monotonic time of 0 is always in the past.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// The time now.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub fn now(&self) -> Now {
+        let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Now {
+            monotonic_us: micros(self.start.elapsed()).saturating_add(1_000_000),
+            wall_us: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros),
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! The event loop: poll, read, turn, write; one thread.
+//!
+//! One pass: wait for the sockets; read those that have something and hand their frames to the turn; finish the turn;
+//! what is due by time comes after what came in; then each connection that has something to say is written once.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::event::Event as Readiness;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use mio_signals::{Signal, Signals};
+
+use super::Clock;
+use super::conn::{Conn, Got, State};
+use super::dial::Peers;
+use super::inbox::Frames;
+use super::table::Table;
+use crate::limits::{ACCEPTS_PER_TURN, DRAIN_US, FRAMES_PER_TURN, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
+use crate::node::{Event, Node};
+use crate::turn::{Store, Turn};
+use crate::types::{ConnId, Dimension, Now};
+use crate::wire::FrameError;
+
+const LISTENER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const FIRST_CONN: usize = 2;
+
+/// Connections are looked through for late partial frames and lingering ends this often.
+const SWEEP_US: u64 = 500_000;
+
+/// The sockets of one node.
+#[derive(Debug)]
+pub struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    signals: Signals,
+    /// There may be connections to accept that no event will tell of again.
+    accept_ready: bool,
+}
+
+/// Why a server cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The poll or the signals are not to be had.
+    System(io::Error),
+}
+
+impl From<io::Error> for StartError {
+    fn from(cause: io::Error) -> Self {
+        Self::System(cause)
+    }
+}
+
+impl Server {
+    /// Listens. Call it on the main thread before there are others, because of the signals.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is in the way.
+    pub fn bind(address: SocketAddr) -> Result<Self, StartError> {
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::bind(address).map_err(|cause| StartError::Listen { address, cause })?;
+        let mut signals = Signals::new(Signal::Terminate | Signal::Interrupt)?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        Ok(Self { poll, listener, signals, accept_ready: false })
+    }
+
+    /// Where it listens; the port is the one that was given, or a free one for port 0.
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until a signal ends it; a second one ends it at once.
+    ///
+    /// # Errors
+    /// When the poll itself fails.
+    pub fn run<S: Store>(
+        self,
+        node: Node,
+        store: S,
+        peers: Peers,
+        dimension: Dimension,
+        clock: Clock,
+    ) -> io::Result<()> {
+        let turn = Turn::new(node, Table::default(), store);
+        let looping = Loop {
+            server: self,
+            turn,
+            peers,
+            dimension,
+            clock,
+            scratch: vec![0; READ_BUDGET],
+            next_sweep_us: 0,
+            drain_until_us: None,
+            at_once: false,
+        };
+        looping.run()
+    }
+}
+
+/// Everything that the loop has in its hands.
+struct Loop<S> {
+    server: Server,
+    turn: Turn<Table, S>,
+    peers: Peers,
+    dimension: Dimension,
+    clock: Clock,
+    scratch: Vec<u8>,
+    next_sweep_us: u64,
+    drain_until_us: Option<u64>,
+    at_once: bool,
+}
+
+impl<S: Store> Loop<S> {
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        while !self.is_done() {
+            let timeout = self.timeout();
+            match self.server.poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            let now = self.clock.now();
+            self.turn.links.now_us = now.monotonic_us;
+            for event in &events {
+                self.on_readiness(now, event)?;
+            }
+            if self.server.accept_ready {
+                self.accept(now);
+            }
+            self.read_ready(now);
+            self.turn.finish(now);
+            self.on_time(now);
+            self.connect(now);
+            self.write_dirty(now);
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        let is_flushed = || self.turn.links.iter().all(|conn| conn.outbox.is_empty() && conn.state != State::Open);
+        let now_us = self.turn.links.now_us;
+        self.at_once
+            || self.drain_until_us.is_some_and(|until| until <= now_us || self.turn.node().is_drained() && is_flushed())
+    }
+
+    fn timeout(&self) -> Duration {
+        let is_idle = self.turn.links.ready.is_empty() && self.turn.links.dirty.is_empty();
+        if !is_idle {
+            return Duration::ZERO;
+        }
+        let wait_us = self.turn.node().next_timeout().saturating_sub(self.clock.now().monotonic_us);
+        // The poll counts in milliseconds; rounding down would spin until the time has come.
+        Duration::from_millis(wait_us.div_ceil(1000))
+    }
+
+    fn on_readiness(&mut self, now: Now, event: &Readiness) -> io::Result<()> {
+        match event.token() {
+            LISTENER => self.server.accept_ready = true,
+            SIGNALS => self.on_signal(now)?,
+            Token(token) => {
+                let Some(conn) = self.turn.links.at(token - FIRST_CONN) else { return Ok(()) };
+                let id = conn.id;
+                conn.read_closed |= event.is_read_closed() || event.is_error();
+                if let State::Dialing(_) = conn.state {
+                    self.on_connected(now, id, event.is_error());
+                    return Ok(());
+                }
+                if !conn.outbox.is_empty() && event.is_writable() {
+                    self.turn.links.mark_dirty(id);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.turn.links.mark_ready(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_signal(&mut self, now: Now) -> io::Result<()> {
+        while let Some(signal) = self.server.signals.receive()? {
+            if self.drain_until_us.is_some() {
+                log::warn!("{signal:?} again: ending at once");
+                self.at_once = true;
+            } else {
+                log::info!("{signal:?}: answering what was taken, then ending");
+                self.drain_until_us = Some(now.after_us(DRAIN_US));
+                self.server.poll.registry().deregister(&mut self.server.listener)?;
+                self.server.accept_ready = false;
+                self.turn.handle(now, Event::Drain);
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, now: Now) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.server.listener.accept() {
+                Ok((socket, _)) => {
+                    if let Err(error) = self.add(socket, State::Open).map(|id| {
+                        self.turn.handle(now, Event::Accepted { conn: id });
+                    }) {
+                        log::warn!("a connection could not be taken: {error}");
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.server.accept_ready = false;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // Out of descriptors, most likely: those who wait are taken when the next tick finds some.
+                    log::warn!("cannot accept connections: {error}");
+                    self.server.accept_ready = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, mut socket: TcpStream, state: State) -> io::Result<ConnId> {
+        if state == State::Open {
+            socket.set_nodelay(true)?;
+        }
+        let token = Token(self.turn.links.next_slot() + FIRST_CONN);
+        self.server.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(self.turn.links.insert(|id| Conn::new(id, socket, state)))
+    }
+
+    /// Reads everybody who has something to say, each within its budget.
+    fn read_ready(&mut self, now: Now) {
+        for id in std::mem::take(&mut self.turn.links.ready) {
+            let Some(conn) = self.turn.links.get_mut(id) else { continue };
+            conn.is_ready = false;
+            let result = match conn.state {
+                State::Open if conn.paused => Ok(false),
+                State::Open => self.read_open(now, id),
+                State::Closing { .. } => self.read_closing(id),
+                State::Dialing(_) => Ok(false),
+            };
+            match result {
+                Ok(true) => self.turn.links.mark_ready(id),
+                Ok(false) => {}
+                Err(error) => self.drop_conn(now, id, &error),
+            }
+        }
+    }
+
+    /// Reads one connection once. True when there may be more.
+    fn read_open(&mut self, now: Now, id: ConnId) -> io::Result<bool> {
+        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        if conn.inbox.is_large() {
+            return self.read_large(now, id);
+        }
+        let (kept, has_frames) = conn.inbox.take_rest();
+        self.scratch[..kept.len()].copy_from_slice(&kept);
+        let mut filled = kept.len();
+        let got = if has_frames || conn.ended { Got::Drained(0) } else { conn.read(&mut self.scratch[filled..])? };
+        let (count, more) = match got {
+            Got::More(count) => (count, true),
+            Got::Drained(count) => (count, has_frames),
+            Got::End => {
+                conn.ended = true;
+                (0, false)
+            }
+        };
+        filled += count;
+        let (whole_left, alive) = self.take_frames(now, id, filled, count > 0);
+        if !alive {
+            return Ok(false);
+        }
+        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        if conn.ended && !whole_left {
+            self.turn.handle(now, Event::Ended { conn: id });
+            return Ok(false);
+        }
+        Ok((more || whole_left) && conn.is_wanted())
+    }
+
+    /// Hands in the frames at the start of the scratch buffer and keeps the rest. Whether whole frames may be left,
+    /// and whether the connection is still open.
+    fn take_frames(&mut self, now: Now, id: ConnId, filled: usize, fresh: bool) -> (bool, bool) {
+        let scratch = std::mem::take(&mut self.scratch);
+        let Some(conn) = self.turn.links.get_mut(id) else { return (false, false) };
+        let mut frames = Frames::new(&scratch[..filled], self.dimension, conn.frame_max);
+        let mut taken = 0;
+        let mut whole_left = false;
+        let alive = loop {
+            let Some(conn) = self.turn.links.get_mut(id).filter(|conn| conn.state == State::Open) else { break false };
+            if taken == FRAMES_PER_TURN || conn.paused {
+                whole_left = !frames.rest().is_empty();
+                break true;
+            }
+            frames.set_frame_max(conn.frame_max);
+            match frames.next() {
+                Ok(Some(frame)) => self.turn.handle(now, Event::Frame { conn: id, frame: &frame }),
+                Ok(None) => break true,
+                Err(error) => {
+                    self.turn.handle(now, Event::Broken { conn: id, error });
+                    break false;
+                }
+            }
+            taken += 1;
+        };
+        if alive && let Some(conn) = self.turn.links.get_mut(id) {
+            let rest = frames.rest();
+            conn.note_partial(!rest.is_empty() && !whole_left, taken > 0, now.monotonic_us);
+            let frame_max = conn.frame_max;
+            conn.inbox.keep(rest, frame_max, whole_left);
+            if taken == 0 && fresh {
+                self.turn.handle(now, Event::Heard { conn: id });
+            }
+        }
+        self.scratch = scratch;
+        (whole_left, alive)
+    }
+
+    /// Reads on into the buffer of a large frame. True when there may be more.
+    fn read_large(&mut self, now: Now, id: ConnId) -> io::Result<bool> {
+        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        let mut buffer = conn.inbox.take_large_buffer();
+        let start = buffer.len();
+        buffer.resize(start + conn.inbox.large_growth(start), 0);
+        let got = conn.read(&mut buffer[start..]);
+        let (count, more) = match got? {
+            Got::More(count) => (count, true),
+            Got::Drained(count) => (count, false),
+            Got::End => {
+                conn.ended = true;
+                self.turn.handle(now, Event::Ended { conn: id });
+                return Ok(false);
+            }
+        };
+        buffer.truncate(start + count);
+        match conn.inbox.put_large_buffer(buffer, self.dimension, conn.frame_max) {
+            Ok(None) => self.turn.handle(now, Event::Heard { conn: id }),
+            Ok(Some(frame)) => {
+                conn.note_partial(false, true, now.monotonic_us);
+                self.turn.handle(now, Event::Frame { conn: id, frame: &frame });
+            }
+            Err(error) => self.turn.handle(now, Event::Broken { conn: id, error }),
+        }
+        Ok(more)
+    }
+
+    /// Reads what nobody wants any more, so that closing does not destroy what was just sent.
+    fn read_closing(&mut self, id: ConnId) -> io::Result<bool> {
+        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        match conn.read(&mut self.scratch)? {
+            Got::More(_) => Ok(true),
+            Got::Drained(_) => Ok(false),
+            Got::End => {
+                conn.ended = true;
+                let is_over = conn.outbox.is_empty();
+                if is_over {
+                    self.turn.links.remove(id);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// What is due by time: the node's own timeouts, late partial frames, ends that linger.
+    fn on_time(&mut self, now: Now) {
+        if self.turn.node().next_timeout() <= now.monotonic_us {
+            self.turn.handle(now, Event::Timeout);
+            self.turn.finish(now);
+            // Whoever could not be accepted for want of descriptors may be now.
+            self.server.accept_ready |= self.drain_until_us.is_none();
+        }
+        if self.next_sweep_us > now.monotonic_us {
+            return;
+        }
+        self.next_sweep_us = now.after_us(SWEEP_US);
+        let is_late = |conn: &Conn| {
+            !conn.paused
+                && conn.partial_since_us.is_some_and(|since| since + PARTIAL_FRAME_TIMEOUT_US <= now.monotonic_us)
+        };
+        let is_over =
+            |conn: &Conn| matches!(conn.state, State::Closing { deadline_us, .. } if deadline_us <= now.monotonic_us);
+        let late: Vec<ConnId> = self.turn.links.iter().filter(|conn| is_late(conn)).map(|conn| conn.id).collect();
+        let over: Vec<ConnId> = self.turn.links.iter().filter(|conn| is_over(conn)).map(|conn| conn.id).collect();
+        for id in late {
+            self.turn.handle(now, Event::Broken { conn: id, error: FrameError::Unfinished });
+        }
+        for id in over {
+            self.turn.links.remove(id);
+        }
+    }
+
+    /// Starts the connects that the node asked for.
+    fn connect(&mut self, now: Now) {
+        for node in std::mem::take(&mut self.turn.links.dials) {
+            let earlier = self.turn.links.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
+            if let Some(id) = earlier {
+                self.turn.links.remove(id);
+            }
+            let address = match self.peers.address(node) {
+                Ok(address) if address.port() == 0 => continue,
+                Ok(address) => address,
+                Err(error) => {
+                    log::warn!("cannot dial: {error}");
+                    continue;
+                }
+            };
+            let dialed = TcpStream::connect(address).and_then(|socket| self.add(socket, State::Dialing(node)));
+            if let Err(error) = dialed {
+                log::debug!("cannot dial {address}: {error}");
+            }
+        }
+        let _ = now;
+    }
+
+    fn on_connected(&mut self, now: Now, id: ConnId, is_error: bool) {
+        let Some(conn) = self.turn.links.get_mut(id) else { return };
+        let State::Dialing(node) = conn.state else { return };
+        let fault = conn.socket.take_error().ok().flatten();
+        if is_error || fault.is_some() || conn.socket.peer_addr().is_err() {
+            log::debug!("cannot connect to node {}: {fault:?}", node.binary(self.dimension));
+            self.turn.links.remove(id);
+            return;
+        }
+        if let Err(error) = conn.socket.set_nodelay(true) {
+            log::debug!("no TCP_NODELAY towards node {}: {error}", node.binary(self.dimension));
+        }
+        conn.state = State::Open;
+        self.turn.links.mark_ready(id);
+        self.turn.handle(now, Event::Dialed { conn: id, node });
+    }
+
+    /// Writes everybody for whom something is queued, once.
+    fn write_dirty(&mut self, now: Now) {
+        for id in std::mem::take(&mut self.turn.links.dirty) {
+            let mut spares = std::mem::take(&mut self.turn.links.spares);
+            let result = self.turn.links.get_mut(id).map(|conn| {
+                conn.is_dirty = false;
+                conn.write(&mut spares)
+            });
+            self.turn.links.spares = spares;
+            if let Some(Err(error)) = result {
+                self.drop_conn(now, id, &error);
+                continue;
+            }
+            let Some(conn) = self.turn.links.get_mut(id) else { continue };
+            if conn.filled && conn.outbox.len() <= conn.queue_mark / 2 {
+                conn.filled = false;
+                self.turn.handle(now, Event::Drained { conn: id });
+            } else if conn.ended && conn.outbox.is_empty() && matches!(conn.state, State::Closing { .. }) {
+                self.turn.links.remove(id);
+            }
+        }
+    }
+
+    /// A socket failed. If the node is not done with it, it is told.
+    fn drop_conn(&mut self, now: Now, id: ConnId, error: &io::Error) {
+        log::debug!("connection {} failed: {error}", id.slot);
+        let was_open = self.turn.links.remove(id).is_some_and(|conn| conn.state == State::Open);
+        if was_open {
+            self.turn.handle(now, Event::Closed { conn: id });
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! All connections of the server, and what the turn asks of them.
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::conn::{Conn, State};
+use super::outbox::Spares;
+use crate::limits::{LINGER_US, OWN_BUFFER_MIN};
+use crate::node::Packet;
+use crate::turn::Links;
+use crate::types::{ConnId, NodeId, RequestId};
+use crate::wire::{Frame, Route};
+
+/// The connections, and the lists of those that something is to be done with.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    conns: Slab<Conn>,
+    generation: u32,
+    /// The server's time, for deadlines.
+    pub now_us: u64,
+    /// To be read: the poll is edge-triggered, so who was not read to the end stands here.
+    pub ready: Vec<ConnId>,
+    /// To be written.
+    pub dirty: Vec<ConnId>,
+    /// To be connected to.
+    pub dials: Vec<NodeId>,
+    /// Spare buffers for all outboxes.
+    pub spares: Spares,
+}
+
+impl Table {
+    /// Puts a connection in; `make` gets its id.
+    pub(super) fn insert(&mut self, make: impl FnOnce(ConnId) -> Conn) -> ConnId {
+        self.generation = self.generation.wrapping_add(1);
+        let place = self.conns.vacant_entry();
+        let slot = u32::try_from(place.key()).expect("far fewer sockets than that");
+        let id = ConnId { slot, generation: self.generation };
+        place.insert(make(id));
+        id
+    }
+
+    /// The slot that the next [`Table::insert`] takes.
+    pub(super) fn next_slot(&self) -> usize {
+        self.conns.vacant_key()
+    }
+
+    /// The connection, unless it is gone.
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id)
+    }
+
+    /// The connection in a slot.
+    pub(super) fn at(&mut self, slot: usize) -> Option<&mut Conn> {
+        self.conns.get_mut(slot)
+    }
+
+    /// Takes a connection out.
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        self.get_mut(id)?;
+        Some(self.conns.remove(id.slot as usize))
+    }
+
+    /// All connections.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
+        self.conns.iter().map(|(_, conn)| conn)
+    }
+
+    /// Puts a connection on the list of those to be read.
+    pub(super) fn mark_ready(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id)
+            && !conn.is_ready
+        {
+            conn.is_ready = true;
+            self.ready.push(id);
+        }
+    }
+
+    /// Puts a connection on the list of those to be written.
+    pub(super) fn mark_dirty(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id)
+            && !conn.is_dirty
+        {
+            conn.is_dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Appends to a connection's queue: a head, and parts behind it. True when the queue passed its mark.
+    fn queue<'p>(&mut self, id: ConnId, head: impl FnOnce(&mut Vec<u8>) -> &'p [Bytes]) -> bool {
+        let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id) else { return false };
+        if conn.state != State::Open {
+            return false;
+        }
+        let mut parts: &[Bytes] = &[];
+        conn.outbox.append(&mut self.spares, |tail| parts = head(tail));
+        for part in parts {
+            if part.len() >= OWN_BUFFER_MIN {
+                conn.outbox.append_shared(part.clone());
+            } else {
+                conn.outbox.append(&mut self.spares, |tail| tail.extend_from_slice(part));
+            }
+        }
+        let passed = !conn.filled && conn.outbox.len() > conn.queue_mark;
+        conn.filled |= passed;
+        self.mark_dirty(id);
+        passed
+    }
+}
+
+impl Links for Table {
+    fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool {
+        self.queue(conn, |tail| packet.encode(request_id, route, tail).map_or(&[], |payload| &payload.parts))
+    }
+
+    fn forward(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) -> bool {
+        let shared = frame.shared_body();
+        self.queue(conn, |tail| {
+            frame.encode_head(request_id, route, tail);
+            match &shared {
+                Some(body) => std::slice::from_ref(body),
+                None => {
+                    tail.extend_from_slice(frame.body());
+                    &[]
+                }
+            }
+        })
+    }
+
+    fn dial(&mut self, node: NodeId) {
+        self.dials.push(node);
+    }
+
+    fn admit(&mut self, conn: ConnId, frame_max: u32, queue_mark: usize) {
+        if let Some(conn) = self.get_mut(conn) {
+            conn.frame_max = frame_max;
+            conn.queue_mark = queue_mark;
+        }
+    }
+
+    fn set_paused(&mut self, id: ConnId, paused: bool) {
+        if let Some(conn) = self.get_mut(id) {
+            conn.paused = paused;
+            if !paused {
+                self.mark_ready(id);
+            }
+        }
+    }
+
+    fn close(&mut self, id: ConnId) {
+        let deadline_us = self.now_us.saturating_add(LINGER_US);
+        if let Some(conn) = self.get_mut(id) {
+            conn.state = State::Closing { deadline_us, is_shut: false };
+            conn.inbox = super::inbox::Inbox::default();
+            self.mark_dirty(id);
+            self.mark_ready(id);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A node as a pure function of its inputs: no I/O, no clock, no randomness of its own.
+//!
+//! [`Node::handle`] takes one [`Event`] and leaves in `out` everything that follows from it. Nothing else reaches the
+//! outside, nothing calls back, and how an action went is told by a later event or not at all.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `event`, `action` | the contract |
+//! | `hello`, `conns` | who is at the other end of a connection |
+//! | `link`, `routing` | neighbours: dialling, silence, which links are up |
+//! | `ingress`, `pending` | requests of this node's own clients |
+//! | `forward` | what belongs to another node; answers on their way |
+//! | `serve` | what belongs to this node: one line for each operation |
+//! | `topics`, `publish`, `fetch`, `probe` | the operations |
+//! | `apply` | committed entries: the only place that changes topics |
+//! | `tick`, `drain`, `stats` | time, the end, counters |
+
+mod action;
+mod apply;
+mod conns;
+mod drain;
+mod event;
+mod fetch;
+mod forward;
+mod hello;
+mod ingress;
+mod link;
+mod pending;
+mod probe;
+mod publish;
+mod routing;
+mod serve;
+mod stats;
+mod tick;
+mod topics;
+
+use std::collections::VecDeque;
+
+pub use action::{Action, Packet};
+pub use event::Event;
+
+use apply::Proposals;
+use conns::{Conns, Peer};
+use pending::PendingTable;
+use routing::RoutingTable;
+use stats::Stats;
+
+use crate::topic::Catalogue;
+use crate::types::{ConnId, Dimension, NodeId, Now, Retention};
+use crate::wire::response::Durability;
+use crate::wire::{Frame, FrameError, Status};
+
+/// What a node is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which vertex.
+    pub id: NodeId,
+    /// Of which cube.
+    pub dimension: Dimension,
+    /// Nodes and clients of other clusters are refused.
+    pub cluster: String,
+    /// For people.
+    pub software: String,
+    /// Where each node of the cube listens, for people.
+    pub addresses: Vec<String>,
+    /// Random for each start.
+    pub instance: u64,
+    /// Where all later randomness (topic ids, jitter) comes from.
+    pub seed: u64,
+    /// Bytes of memory for topics, beyond which QUOTA is answered.
+    pub memory_bytes: u64,
+    /// For topics whose creator does not say.
+    pub retention: Retention,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+}
+
+/// One node of the cube.
+#[derive(Debug)]
+pub struct Node {
+    settings: Settings,
+    random: fastrand::Rng,
+    conns: Conns,
+    routing: RoutingTable,
+    pending: PendingTable,
+    /// Bytes that the answers to all unanswered requests may take.
+    charge: u64,
+    /// Clients that are not read because of `charge`.
+    crowded: VecDeque<ConnId>,
+    catalogue: Catalogue,
+    proposals: Proposals,
+    stats: Stats,
+    clock: tick::Clock,
+    drain: drain::State,
+}
+
+/// What a handler needs besides the node: the time, and where its actions go.
+struct Step<'a> {
+    now: Now,
+    out: &'a mut Vec<Action>,
+}
+
+impl Node {
+    /// A node with all links down.
+    pub fn new(settings: Settings, now: Now) -> Self {
+        assert!(settings.id.within(settings.dimension));
+        Self {
+            random: fastrand::Rng::with_seed(settings.seed),
+            conns: Conns::default(),
+            routing: RoutingTable::new(settings.id, settings.dimension),
+            #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
+            pending: PendingTable::new(settings.instance as u16),
+            charge: 0,
+            crowded: VecDeque::new(),
+            catalogue: Catalogue::default(),
+            proposals: Proposals::default(),
+            stats: Stats::default(),
+            clock: tick::Clock::new(now),
+            drain: drain::State::default(),
+            settings,
+        }
+    }
+
+    /// Takes one event in and puts everything that follows from it behind what is in `out`.
+    pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Vec<Action>) {
+        let step = &mut Step { now, out };
+        match event {
+            Event::Accepted { conn } => self.on_accepted(step, conn),
+            Event::Dialed { conn, node } => self.on_dialed(step, conn, node),
+            Event::Frame { conn, frame } => self.on_frame(step, conn, frame),
+            Event::Heard { conn } => self.on_heard(step, conn),
+            Event::Broken { conn, error } => self.on_broken(step, conn, error),
+            Event::Filled { conn } => self.on_filled(step, conn),
+            Event::Drained { conn } => self.on_drained(step, conn),
+            Event::Ended { conn } => self.on_ended(step, conn),
+            Event::Closed { conn } => self.on_closed(step, conn),
+            Event::Synced { entries } => self.on_synced(step, entries),
+            Event::Timeout => self.on_timeout(step),
+            Event::Drain => self.on_drain(step),
+        }
+    }
+
+    /// When the node wants [`Event::Timeout`], in monotonic microseconds.
+    pub const fn next_timeout(&self) -> u64 {
+        self.clock.next_tick_us()
+    }
+
+    /// Has everything been said that is to be said before the process ends?
+    pub const fn is_drained(&self) -> bool {
+        self.drain.is_done()
+    }
+
+    /// Asserts the invariants; tests and the simulator call it after every event.
+    pub fn check(&self) {
+        self.routing.check();
+        self.pending.check();
+        self.catalogue.check();
+        assert!(self.charge == 0 || self.pending.len() > 0, "charged for nothing");
+    }
+
+    fn on_frame(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.heard_us = step.now.monotonic_us;
+        match conn.peer {
+            Peer::Stranger { .. } => self.on_hello(step, id, frame),
+            Peer::Dialed { node, .. } => self.on_hello_response(step, id, node, frame),
+            Peer::Challenger { .. } => {
+                self.refuse(step, id, Status::ProtocolError, "a frame before the answer to HELLO");
+            }
+            Peer::Client(_) => self.on_client_frame(step, id, frame),
+            Peer::Link { bit } => self.on_link_frame(step, id, bit, frame),
+        }
+    }
+
+    fn on_heard(&mut self, step: &Step<'_>, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.heard_us = step.now.monotonic_us;
+        }
+    }
+
+    fn on_broken(&mut self, step: &mut Step<'_>, id: ConnId, error: FrameError) {
+        self.stats.protocol_errors += 1;
+        match error.status() {
+            Some(status) => self.refuse(step, id, status, &error.to_string()),
+            None => self.close(step, id),
+        }
+    }
+
+    fn on_filled(&mut self, step: &mut Step<'_>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match &mut conn.peer {
+            Peer::Link { bit } => {
+                let bit = *bit;
+                self.routing.neighbour_mut(bit).full = true;
+            }
+            Peer::Client(client) => {
+                client.full = true;
+                self.pause_if_due(step, id);
+            }
+            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } => {}
+        }
+    }
+
+    fn on_drained(&mut self, step: &mut Step<'_>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match &mut conn.peer {
+            Peer::Link { bit } => {
+                let bit = *bit;
+                self.routing.neighbour_mut(bit).full = false;
+            }
+            Peer::Client(client) => {
+                client.full = false;
+                self.resume_if_due(step, id);
+            }
+            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } => {}
+        }
+    }
+
+    fn on_closed(&mut self, step: &mut Step<'_>, id: ConnId) {
+        let Some(conn) = self.conns.remove(id) else { return };
+        match conn.peer {
+            Peer::Link { bit } => self.on_link_down(step, bit),
+            Peer::Dialed { node, .. } => self.redial_later(step, node),
+            Peer::Challenger { bit, .. } => {
+                let challenger = &mut self.routing.neighbour_mut(bit).challenger;
+                *challenger = challenger.filter(|parked| *parked != id);
+            }
+            Peer::Stranger { .. } | Peer::Client(_) => {}
+        }
+    }
+
+    /// Ends a connection after what is queued was sent.
+    fn close(&mut self, step: &mut Step<'_>, id: ConnId) {
+        if self.conns.get_mut(id).is_some() {
+            step.out.push(Action::Close { conn: id });
+            self.on_closed(step, id);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Proposed, committed, applied: the only place that changes topics, and the only one that says they were changed.
+//!
+//! A proposal is an entry on its way to being committed and a note of whom to tell. Entries come back committed in
+//! the order in which they were proposed; what they do follows from themselves and the topics as they are then.
+
+use std::collections::VecDeque;
+
+use super::action::Action;
+use super::forward::ReplyTo;
+use super::ingress::error;
+use super::topics::quota;
+use super::{Node, Step};
+use crate::limits::TOPICS_MAX;
+use crate::record::{Batch, Entry, TopicRef};
+use crate::topic::{NewTopic, Stored, Topic, Verdict};
+use crate::types::{Offset, TopicId, TopicName};
+use crate::wire::response::{Detail, ErrorResponse, OFFSET_FORGOTTEN, Published};
+use crate::wire::{Response, Status};
+
+/// Whom to tell what became of an entry.
+#[derive(Debug)]
+pub(super) enum Proposal {
+    Create { reply: ReplyTo, path: Vec<u16> },
+    Delete { reply: ReplyTo },
+    Publish { reply: ReplyTo },
+    Trim,
+}
+
+/// The proposals that are not committed yet, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Proposals {
+    queue: VecDeque<Proposal>,
+    /// What the batches among them will take of the node's memory.
+    bytes: u64,
+    creates: usize,
+}
+
+impl Proposals {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// What the batches among them will take of the node's memory.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Topics among them.
+    pub(super) const fn creates(&self) -> usize {
+        self.creates
+    }
+}
+
+impl Node {
+    pub(super) fn propose(&mut self, step: &mut Step<'_>, entry: Entry, proposal: Proposal) {
+        match &entry {
+            Entry::Create { .. } => self.proposals.creates += 1,
+            Entry::Publish(batch) => self.proposals.bytes += batch.cost(),
+            Entry::Delete { .. } | Entry::Trim { .. } => {}
+        }
+        self.proposals.queue.push_back(proposal);
+        step.out.push(Action::Append { entry });
+    }
+
+    pub(super) fn on_synced(&mut self, step: &mut Step<'_>, entries: Vec<Entry>) {
+        for entry in entries {
+            let proposal = self.proposals.queue.pop_front().expect("only what was proposed is committed");
+            match (entry, proposal) {
+                (Entry::Create { name, seed, epoch, retention, created_us }, Proposal::Create { reply, path }) => {
+                    self.proposals.creates -= 1;
+                    let new = NewTopic { name, seed, epoch, retention, created_us };
+                    let result = self.apply_create(new, path);
+                    self.tell(step, reply, result);
+                }
+                (Entry::Delete { topic }, Proposal::Delete { reply }) => {
+                    let result = self.apply_delete(&topic);
+                    self.tell(step, reply, result);
+                }
+                (Entry::Publish(batch), Proposal::Publish { reply }) => {
+                    self.proposals.bytes -= batch.cost();
+                    let result = self.apply_publish(batch);
+                    self.tell(step, reply, result);
+                }
+                (Entry::Trim { topic, first }, Proposal::Trim) => self.apply_trim(topic, first),
+                (entry, proposal) => unreachable!("{entry:?} came back for {proposal:?}"),
+            }
+        }
+    }
+
+    fn tell(&mut self, step: &mut Step<'_>, reply: ReplyTo, result: Result<Response, ErrorResponse>) {
+        self.reply(step, reply, result.unwrap_or_else(|error| Response::Error(Box::new(error))));
+    }
+
+    fn apply_create(&mut self, new: NewTopic, path: Vec<u16>) -> Result<Response, ErrorResponse> {
+        let name = TopicName::new(&new.name).expect("checked when it was proposed");
+        if let Some(topic) = self.catalogue.find(name) {
+            if topic.retention != new.retention {
+                let mut error = error(Status::TopicExists, "the topic is there with another retention");
+                error.details.push(Detail::TopicId(topic.id));
+                return Err(error);
+            }
+            let description = Box::new(self.describe(Some(topic), path));
+            return Ok(Response::Created { existed: true, description });
+        }
+        let Some(id) = self.catalogue.insert(new).map(|topic| topic.id) else {
+            return Err(quota(TOPICS_MAX as u64, "this node keeps no more topics"));
+        };
+        let description = Box::new(self.describe(self.catalogue.get(id), path));
+        Ok(Response::Created { existed: false, description })
+    }
+
+    fn apply_delete(&mut self, topic: &TopicRef) -> Result<Response, ErrorResponse> {
+        let topic_id = self.resolve(topic)?;
+        self.catalogue.remove(topic_id);
+        Ok(Response::Deleted { topic_id })
+    }
+
+    fn apply_publish(&mut self, batch: Batch) -> Result<Response, ErrorResponse> {
+        let id = self.resolve(&batch.topic)?;
+        let durability = self.settings.durability;
+        let count = batch.count;
+        let bytes = batch.payload.len() as u64;
+        let (verdict, epoch, trimmed) = self
+            .catalogue
+            .update(id, |topic| {
+                let first = topic.log.first();
+                let verdict = store(topic, batch);
+                (verdict, topic.epoch, topic.log.first().0 - first.0)
+            })
+            .expect("resolved to a topic that is there");
+        let published = |duplicate, base, append_us| {
+            Response::Published(Published { duplicate, topic_id: id, epoch, base, count, append_us, durability })
+        };
+        match verdict {
+            Ok(stored) => {
+                self.stats.batches += 1;
+                self.stats.records += u64::from(count);
+                self.stats.record_bytes += bytes;
+                self.stats.trimmed += trimmed;
+                Ok(published(false, stored.base, stored.append_us))
+            }
+            Err(Verdict::Duplicate(stored)) => {
+                self.stats.duplicates += 1;
+                Ok(published(true, stored.base, stored.append_us))
+            }
+            Err(Verdict::Forgotten) => {
+                self.stats.duplicates += 1;
+                Ok(published(true, OFFSET_FORGOTTEN, 0))
+            }
+            Err(verdict) => Err(refusal(verdict)),
+        }
+    }
+
+    fn apply_trim(&mut self, topic: TopicId, first: Offset) {
+        let trimmed = self.catalogue.update(topic, |topic| {
+            let before = topic.log.first();
+            topic.log.trim(first);
+            topic.log.first().0 - before.0
+        });
+        self.stats.trimmed += trimmed.unwrap_or(0);
+    }
+
+    /// The topic that an entry means, now that everything before it was applied.
+    fn resolve(&self, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
+        match topic {
+            TopicRef::Name(name) => self.catalogue.id_of(name).ok_or_else(|| self.unknown_topic(name)),
+            TopicRef::Id(id) if self.catalogue.get(*id).is_some() => Ok(*id),
+            TopicRef::Id(_) => Err(error(Status::UnknownTopic, "the topic was deleted before this could be done")),
+        }
+    }
+}
+
+/// Appends a batch unless its producer's sequence says otherwise; then retention has its say.
+fn store(topic: &mut Topic, batch: Batch) -> Result<Stored, Verdict> {
+    if let Some(sequenced) = batch.producer {
+        let verdict = topic.producers.get_or_insert_default().judge(sequenced, batch.count, batch.payload_crc);
+        if verdict != Verdict::Store {
+            return Err(verdict);
+        }
+    }
+    let (base, append_us) = topic.log.append(batch.payload, batch.count, batch.payload_crc, batch.append_us);
+    let stored = Stored { base, append_us, count: batch.count, payload_crc: batch.payload_crc };
+    if let (Some(sequenced), Some(producers)) = (batch.producer, &mut topic.producers) {
+        producers.note(sequenced, stored);
+    }
+    let bound = |bound: u64| if bound == 0 { u64::MAX } else { bound };
+    topic.log.retain(bound(topic.retention.records), bound(topic.retention.bytes));
+    Ok(stored)
+}
+
+fn refusal(verdict: Verdict) -> ErrorResponse {
+    match verdict {
+        Verdict::Reused => error(Status::SequenceReused, "this sequence was used for another batch"),
+        Verdict::Gap { expected } => {
+            let mut error = error(Status::SequenceGap, &format!("sequence {expected} is expected; send from there"));
+            error.details.push(Detail::ExpectedSequence(expected));
+            error
+        }
+        Verdict::Fenced => error(Status::ProducerFenced, "a newer epoch of this producer has published"),
+        Verdict::Unknown => error(
+            Status::UnknownProducer,
+            "the topic does not remember this producer; whether it was stored is not known",
+        ),
+        Verdict::Store | Verdict::Duplicate(_) | Verdict::Forgotten => unreachable!("{verdict:?} is no refusal"),
+    }
+}

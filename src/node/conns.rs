@@ -1,0 +1,136 @@
+//! The connections as the core sees them: who is at the other end, and what they have unanswered.
+
+use crate::types::{ConnId, NodeId, RequestId};
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    generation: u32,
+    /// Monotonic microseconds of the last sign of life.
+    pub heard_us: u64,
+    /// Who is there.
+    pub peer: Peer,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(super) enum Peer {
+    /// It has not said HELLO yet.
+    Stranger {
+        /// When it is sent away, monotonic microseconds.
+        deadline_us: u64,
+    },
+    /// We connected to it and wait for its answer to our HELLO.
+    Dialed {
+        /// Who it must be.
+        node: NodeId,
+        /// When we give up, monotonic microseconds.
+        deadline_us: u64,
+    },
+    /// It says that it is a neighbour whose link is still up: we ask that link first.
+    Challenger {
+        /// Of its HELLO.
+        instance: u64,
+        /// Of its HELLO.
+        request_id: RequestId,
+        /// The dimension that the link crosses.
+        bit: u8,
+        /// When the old link has lost, monotonic microseconds.
+        deadline_us: u64,
+    },
+    /// A client.
+    Client(Client),
+    /// The neighbour across that dimension.
+    Link {
+        /// The dimension.
+        bit: u8,
+    },
+}
+
+/// A client and what it has unanswered.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// Requests.
+    pub inflight: u32,
+    /// Bytes that their answers may take.
+    pub charge: u64,
+    /// Is it not read?
+    pub paused: bool,
+    /// Does it not read?
+    pub full: bool,
+    /// It sends nothing more.
+    pub ended: bool,
+    /// It was asked for a sign of life and gave none since.
+    pub pinged: bool,
+    /// Agreed silence, in microseconds.
+    pub keepalive_us: u64,
+    /// Most bytes of a frame that it takes.
+    pub frame_max: u32,
+    /// The highest request id taken.
+    pub last_request_id: u64,
+}
+
+/// All connections, by [`ConnId`].
+#[derive(Debug, Default)]
+pub(super) struct Conns {
+    slots: Vec<Option<Box<Conn>>>,
+    clients: usize,
+}
+
+impl Conns {
+    /// Clients among them, strangers included.
+    pub(super) const fn clients(&self) -> usize {
+        self.clients
+    }
+
+    /// A new connection; its slot is free.
+    pub(super) fn insert(&mut self, id: ConnId, heard_us: u64, peer: Peer) {
+        let slot = id.slot as usize;
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        assert!(self.slots[slot].is_none(), "a slot is used again only after Closed or Close");
+        self.clients += usize::from(matches!(peer, Peer::Stranger { .. }));
+        self.slots[slot] = Some(Box::new(Conn { generation: id.generation, heard_us, peer }));
+    }
+
+    /// The connection, unless it is gone.
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let conn = self.slots.get_mut(id.slot as usize)?.as_deref_mut()?;
+        (conn.generation == id.generation).then_some(conn)
+    }
+
+    /// The client at the other end, if it is one.
+    pub(super) fn client_mut(&mut self, id: ConnId) -> Option<&mut Client> {
+        match &mut self.get_mut(id)?.peer {
+            Peer::Client(client) => Some(client),
+            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } | Peer::Link { .. } => None,
+        }
+    }
+
+    /// Says who is there, now that it is known.
+    pub(super) fn set_peer(&mut self, id: ConnId, peer: Peer) {
+        let counts = |peer: &Peer| usize::from(matches!(peer, Peer::Stranger { .. } | Peer::Client(_)));
+        if let Some(conn) = self.get_mut(id) {
+            let (before, after) = (counts(&conn.peer), counts(&peer));
+            conn.peer = peer;
+            self.clients = self.clients - before + after;
+        }
+    }
+
+    /// Forgets a connection.
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        self.get_mut(id)?;
+        let conn = *self.slots[id.slot as usize].take()?;
+        self.clients -= usize::from(matches!(conn.peer, Peer::Stranger { .. } | Peer::Client(_)));
+        Some(conn)
+    }
+
+    /// All connections, in the order of their slots.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Conn)> {
+        (0..).zip(&mut self.slots).filter_map(|(slot, conn)| {
+            let conn = conn.as_deref_mut()?;
+            Some((ConnId { slot, generation: conn.generation }, conn))
+        })
+    }
+}

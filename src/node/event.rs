@@ -1,0 +1,70 @@
+//! Everything that can happen to a node.
+
+use crate::record::Entry;
+use crate::types::{ConnId, NodeId};
+use crate::wire::{Frame, FrameError};
+
+/// One input of [`super::Node::handle`].
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Somebody connected.
+    Accepted {
+        /// Their connection.
+        conn: ConnId,
+    },
+    /// A connection that was asked for is there.
+    Dialed {
+        /// The connection.
+        conn: ConnId,
+        /// To whom.
+        node: NodeId,
+    },
+    /// A whole frame, its header and route section checked, nothing else.
+    Frame {
+        /// Where it came in.
+        conn: ConnId,
+        /// The frame; an [`super::Action::Forward`] of this event means this one.
+        frame: &'a Frame<'a>,
+    },
+    /// Bytes came in that do not end a frame yet.
+    Heard {
+        /// Where.
+        conn: ConnId,
+    },
+    /// The stream is not, or not any more, frames.
+    Broken {
+        /// Where.
+        conn: ConnId,
+        /// Why.
+        error: FrameError,
+    },
+    /// The queue towards a connection passed its mark.
+    Filled {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The queue towards a connection that was filled has fallen below half of its mark.
+    Drained {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The peer sends nothing more, but may still read.
+    Ended {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The connection is gone; its id will not be heard of again.
+    Closed {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Entries are committed, in the order of their [`super::Action::Append`]s.
+    Synced {
+        /// The oldest ones that were not given back before.
+        entries: Vec<Entry>,
+    },
+    /// The instant of [`super::Node::next_timeout`] has come.
+    Timeout,
+    /// The process was asked to end.
+    Drain,
+}

@@ -1,0 +1,258 @@
+//! The first frames of a connection: who is there, and do we speak with them?
+
+use super::action::{Action, Packet};
+use super::conns::{Client, Peer};
+use super::{Node, Step};
+use crate::limits::{
+    CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, CLIENTS_MAX, DUPLICATE_PROBE_US, FRAME_MAX,
+    FRAME_MAX_LEAST, HELLO_TIMEOUT_US, INFLIGHT_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX, LINK_SILENCE_US,
+};
+use crate::types::{ConnId, NodeId, RequestId};
+use crate::wire::frame::VERSION;
+use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Role, Status};
+
+/// Connections beyond [`CLIENTS_MAX`] that may introduce themselves: one may be a neighbour.
+const STRANGERS_EXTRA: usize = 64;
+
+/// Why a HELLO is refused.
+struct Refusal(Status, String);
+
+impl Node {
+    pub(super) fn on_accepted(&mut self, step: &mut Step<'_>, id: ConnId) {
+        if self.conns.clients() >= CLIENTS_MAX + STRANGERS_EXTRA {
+            self.stats.clients_refused += 1;
+            step.out.push(Action::Close { conn: id });
+            return;
+        }
+        let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
+        self.conns.insert(id, step.now.monotonic_us, Peer::Stranger { deadline_us });
+    }
+
+    pub(super) fn on_dialed(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId) {
+        let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
+        self.conns.insert(id, step.now.monotonic_us, Peer::Dialed { node, deadline_us });
+        let hello = Box::new(self.hello_to(Role::Node));
+        step.out.push(Action::Send { conn: id, request_id: RequestId(1), route: None, packet: Packet::Hello(hello) });
+    }
+
+    /// The first frame of somebody who connected to us.
+    pub(super) fn on_hello(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
+        let is_hello = frame.header.opcode == Opcode::Hello.number() && !frame.header.flags.has(Flags::RESPONSE);
+        if !is_hello || frame.route.is_some() {
+            self.stats.protocol_errors += 1;
+            return self.refuse(step, id, Status::HelloRequired, "the first frame is HELLO");
+        }
+        let hello = match frame.args().map(Hello::decode) {
+            Ok(Ok(hello)) => hello,
+            Ok(Err(error)) => return self.refuse(step, id, Status::ProtocolError, &format!("HELLO: {error}")),
+            Err(_) => return self.refuse(step, id, Status::ProtocolError, "HELLO was damaged on the way"),
+        };
+        let request_id = frame.header.request_id;
+        let checked = match hello.role {
+            Role::Client => self.check_client(&hello).map(|()| self.welcome_client(step, id, request_id, &hello)),
+            Role::Node => self.check_node(&hello).map(|bit| self.welcome_node(step, id, request_id, &hello, bit)),
+        };
+        if let Err(Refusal(status, message)) = checked {
+            self.refuse_hello(step, id, request_id, status, &message);
+        }
+    }
+
+    /// The answer to our own HELLO.
+    pub(super) fn on_hello_response(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId, frame: &Frame<'_>) {
+        let header = &frame.header;
+        if header.opcode == Opcode::Goaway.number() {
+            let message = frame.args().ok().and_then(|args| Goaway::decode(header.status, args).ok());
+            log::warn!(
+                "node {} refused the link: {}",
+                self.name(node),
+                message.map_or_else(String::new, |g| g.message)
+            );
+            return self.close(step, id);
+        }
+        if header.opcode != Opcode::Hello.number() || !header.flags.has(Flags::RESPONSE) {
+            return self.refuse(step, id, Status::HelloRequired, "the first frame is the answer to HELLO");
+        }
+        if header.status != Status::Ok.number() {
+            let name = Status::from_number(header.status).map_or("an unknown status", Status::name);
+            log::warn!("node {} refused the link: {name}", self.name(node));
+            return self.close(step, id);
+        }
+        let Some(hello) = frame.args().ok().and_then(|args| Hello::decode(args).ok()) else {
+            return self.refuse(step, id, Status::ProtocolError, "HELLO cannot be read");
+        };
+        match self.check_node(&hello) {
+            Ok(bit) if self.settings.id.across(bit) == node => self.on_link_up(step, id, bit, hello.instance),
+            Ok(_) => self.refuse(step, id, Status::NotANeighbour, "another node answers at this address"),
+            Err(Refusal(status, message)) => self.refuse(step, id, status, &message),
+        }
+    }
+
+    /// Lets the parked challenger of a link in: the old connection is gone.
+    pub(super) fn admit_challenger(&mut self, step: &mut Step<'_>, bit: u8) {
+        let Some(id) = self.routing.neighbour_mut(bit).challenger.take() else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if let Peer::Challenger { instance, request_id, .. } = conn.peer {
+            self.answer_hello(step, id, request_id, Status::Ok, self.hello_to(Role::Node));
+            self.on_link_up(step, id, bit, instance);
+        }
+    }
+
+    /// Sends a parked challenger away: the old link lives.
+    pub(super) fn refuse_challenger(&mut self, step: &mut Step<'_>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if let Peer::Challenger { request_id, .. } = conn.peer {
+            let message = "a living node with this id is connected; two processes have the same --id";
+            self.refuse_hello(step, id, request_id, Status::DuplicateNode, message);
+        }
+    }
+
+    /// Ends a connection with the reason.
+    pub(super) fn refuse(&mut self, step: &mut Step<'_>, id: ConnId, status: Status, message: &str) {
+        log::debug!("connection {} ends: {} {message}", id.slot, status.name());
+        let last_request_id = self.conns.client_mut(id).map_or(0, |client| client.last_request_id);
+        let goaway = Box::new(Goaway { status, last_request_id, message: message.to_owned() });
+        let packet = Packet::Goaway(goaway);
+        step.out.push(Action::Send { conn: id, request_id: RequestId(0), route: None, packet });
+        self.close(step, id);
+    }
+
+    fn check_client(&self, hello: &Hello) -> Result<(), Refusal> {
+        self.check_common(hello)?;
+        if self.drain.has_begun() {
+            return Err(Refusal(Status::Closing, "this node is ending; try another one".to_owned()));
+        }
+        if self.conns.clients() > CLIENTS_MAX {
+            return Err(Refusal(Status::TooManyClients, format!("this node takes {CLIENTS_MAX} clients")));
+        }
+        if hello.max_frame < FRAME_MAX_LEAST {
+            let message = format!("max_frame is {}, the least is {FRAME_MAX_LEAST}", hello.max_frame);
+            return Err(Refusal(Status::ProtocolError, message));
+        }
+        Ok(())
+    }
+
+    /// Gives the dimension that the link to this node crosses.
+    fn check_node(&self, hello: &Hello) -> Result<u8, Refusal> {
+        self.check_common(hello)?;
+        let dimension = self.settings.dimension;
+        if hello.role != Role::Node {
+            return Err(Refusal(Status::ProtocolError, "a node was expected here".to_owned()));
+        }
+        if hello.dimension != dimension.bits() {
+            let message = format!("this cube has dimension {}, not {}", dimension.bits(), hello.dimension);
+            return Err(Refusal(Status::DimensionMismatch, message));
+        }
+        let bit = NodeId::new(hello.node, dimension).and_then(|node| self.settings.id.edge_to(node));
+        bit.ok_or_else(|| {
+            let own = self.name(self.settings.id);
+            Refusal(Status::NotANeighbour, format!("node {} is no neighbour of {own}", hello.node))
+        })
+    }
+
+    fn check_common(&self, hello: &Hello) -> Result<(), Refusal> {
+        if hello.version_min > VERSION || hello.version_max < VERSION {
+            return Err(Refusal(Status::UnsupportedVersion, format!("this node speaks version {VERSION}")));
+        }
+        let any = hello.cluster.is_empty() && hello.role == Role::Client;
+        if !any && hello.cluster != self.settings.cluster {
+            return Err(Refusal(Status::ClusterMismatch, format!("this is cluster {:?}", self.settings.cluster)));
+        }
+        Ok(())
+    }
+
+    fn welcome_client(&mut self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, hello: &Hello) {
+        let wanted_us = match u64::from(hello.keepalive_ms) * 1000 {
+            0 => CLIENT_KEEPALIVE_US,
+            wanted => wanted.clamp(CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US),
+        };
+        let frame_max = hello.max_frame.min(FRAME_MAX);
+        let answer = Hello {
+            keepalive_ms: u32::try_from(wanted_us / 1000).expect("at most CLIENT_KEEPALIVE_US"),
+            max_frame: frame_max,
+            ..self.hello_to(Role::Client)
+        };
+        let client = Client {
+            inflight: 0,
+            charge: 0,
+            paused: false,
+            full: false,
+            ended: false,
+            pinged: false,
+            keepalive_us: wanted_us,
+            frame_max,
+            last_request_id: request_id.0,
+        };
+        self.conns.set_peer(id, Peer::Client(client));
+        step.out.push(Action::Admit { conn: id, frame_max, queue_mark: CLIENT_QUEUE_MAX });
+        self.answer_hello(step, id, request_id, Status::Ok, answer);
+    }
+
+    fn welcome_node(&mut self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, hello: &Hello, bit: u8) {
+        let link = self.routing.neighbour(bit);
+        if link.node < self.settings.id {
+            let message = "the larger id dials; this node dials you";
+            return self.refuse_hello(step, id, request_id, Status::ProtocolError, message);
+        }
+        match link.conn {
+            None => {}
+            // The same start of the neighbour: it has lost the old connection and knows it.
+            Some(old) if link.instance == hello.instance => self.close(step, old),
+            Some(old) => {
+                let deadline_us = step.now.after_us(DUPLICATE_PROBE_US);
+                let instance = hello.instance;
+                self.conns.set_peer(id, Peer::Challenger { instance, request_id, bit, deadline_us });
+                if let Some(earlier) = self.routing.neighbour_mut(bit).challenger.replace(id) {
+                    self.refuse_challenger(step, earlier);
+                }
+                return self.ping(step, old);
+            }
+        }
+        self.answer_hello(step, id, request_id, Status::Ok, self.hello_to(Role::Node));
+        self.on_link_up(step, id, bit, hello.instance);
+    }
+
+    fn answer_hello(&self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, status: Status, hello: Hello) {
+        let packet = Packet::HelloResponse(status, Box::new(hello));
+        step.out.push(Action::Send { conn: id, request_id, route: None, packet });
+    }
+
+    fn refuse_hello(&mut self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, status: Status, message: &str) {
+        log::warn!("refused a connection: {}: {message}", status.name());
+        self.answer_hello(step, id, request_id, status, self.hello_to(Role::Client));
+        self.refuse(step, id, status, message);
+    }
+
+    /// What this node says of itself to a client, or to a node.
+    fn hello_to(&self, peer: Role) -> Hello {
+        let (frame_max, keepalive_us) = match peer {
+            Role::Client => (FRAME_MAX, CLIENT_KEEPALIVE_US),
+            Role::Node => (FRAME_MAX + LINK_FRAME_EXTRA, LINK_SILENCE_US),
+        };
+        Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            role: Role::Node,
+            dimension: self.settings.dimension.bits(),
+            node: self.settings.id.index(),
+            keepalive_ms: u32::try_from(keepalive_us / 1000).expect("seconds, not weeks"),
+            max_frame: frame_max,
+            max_inflight: INFLIGHT_MAX,
+            // No feature is assigned; a random one of the upper 16 keeps ignoring them exercised.
+            features: 1 << (48 + self.settings.instance % 16),
+            instance: self.settings.instance,
+            cluster: self.settings.cluster.clone(),
+            software: self.settings.software.clone(),
+        }
+    }
+
+    /// Lets a connection carry what links carry.
+    pub(super) fn admit_link(step: &mut Step<'_>, id: ConnId) {
+        let frame_max = FRAME_MAX + LINK_FRAME_EXTRA;
+        step.out.push(Action::Admit { conn: id, frame_max, queue_mark: LINK_QUEUE_MAX });
+    }
+
+    /// A node's id as people write it.
+    pub(super) fn name(&self, node: NodeId) -> String {
+        node.binary(self.settings.dimension)
+    }
+}

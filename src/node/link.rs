@@ -1,0 +1,110 @@
+//! Links: dialling, signs of life, going up and down.
+
+use super::action::{Action, Packet};
+use super::conns::Peer;
+use super::routing::redial_after_us;
+use super::{Node, Step};
+use crate::limits::{DIAL_TIMEOUT_US, LINK_PING_US, LINK_SILENCE_US};
+use crate::types::{ConnId, NodeId, RequestId};
+use crate::wire::{Flags, Frame, Goaway, Opcode, Request, Response, Status};
+
+impl Node {
+    /// A frame from a neighbour.
+    pub(super) fn on_link_frame(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
+        self.forgive(step, bit);
+        if frame.route.is_some() {
+            return self.on_routed(step, frame);
+        }
+        let is_response = frame.header.flags.has(Flags::RESPONSE);
+        match Opcode::from_number(frame.header.opcode) {
+            Some(Opcode::Ping) if is_response => {}
+            Some(Opcode::Ping) => self.answer_ping(step, id, frame),
+            Some(Opcode::Goaway) => {
+                let goaway = frame.args().ok().and_then(|args| Goaway::decode(frame.header.status, args).ok());
+                let message = goaway.map_or_else(String::new, |goaway| goaway.message);
+                log::info!("node {} ends the link: {message}", self.name(self.routing.neighbour(bit).node));
+                self.close(step, id);
+            }
+            _ => {
+                self.stats.protocol_errors += 1;
+                self.refuse(step, id, Status::ProtocolError, "only PING and GOAWAY travel without a route here");
+            }
+        }
+    }
+
+    pub(super) fn on_link_up(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, instance: u64) {
+        self.conns.set_peer(id, Peer::Link { bit });
+        self.routing.set_up(bit, id, instance);
+        self.stats.links_up += 1;
+        log::info!("link to {} is up", self.name(self.routing.neighbour(bit).node));
+        Self::admit_link(step, id);
+    }
+
+    pub(super) fn on_link_down(&mut self, step: &mut Step<'_>, bit: u8) {
+        log::info!("link to {} is down", self.name(self.routing.neighbour(bit).node));
+        self.stats.links_down += 1;
+        self.routing.set_down(bit, step.now.monotonic_us, self.random.u64(..));
+        self.admit_challenger(step, bit);
+    }
+
+    /// A connection that we asked for came to nothing.
+    pub(super) fn redial_later(&mut self, step: &Step<'_>, node: NodeId) {
+        if let Some(bit) = self.settings.id.edge_to(node) {
+            let wait_us = redial_after_us(self.random.u64(..));
+            self.routing.neighbour_mut(bit).dial_at_us = step.now.after_us(wait_us);
+        }
+    }
+
+    pub(super) fn ping(&self, step: &mut Step<'_>, id: ConnId) {
+        let token = RequestId(step.now.monotonic_us);
+        step.out.push(Action::Send { conn: id, request_id: token, route: None, packet: Packet::Ping });
+    }
+
+    /// What is due on the links: dialling, PING, silence.
+    pub(super) fn tick_links(&mut self, step: &mut Step<'_>) {
+        for bit in 0..self.settings.dimension.bits() {
+            let link = self.routing.neighbour(bit);
+            match link.conn {
+                Some(id) => self.tick_link(step, id),
+                None if link.node < self.settings.id => self.dial_if_due(step, bit),
+                None => {}
+            }
+        }
+    }
+
+    fn tick_link(&mut self, step: &mut Step<'_>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let silent_us = step.now.monotonic_us.saturating_sub(conn.heard_us);
+        if silent_us >= LINK_SILENCE_US {
+            self.refuse(step, id, Status::KeepaliveTimeout, "nothing was heard for too long");
+        } else if silent_us >= LINK_PING_US {
+            self.ping(step, id);
+        }
+    }
+
+    fn dial_if_due(&mut self, step: &mut Step<'_>, bit: u8) {
+        let node = self.routing.neighbour(bit).node;
+        let link = self.routing.neighbour_mut(bit);
+        if link.dial_at_us <= step.now.monotonic_us {
+            // Failure is not told, and a connect into the void takes minutes to fail.
+            link.dial_at_us = step.now.after_us(DIAL_TIMEOUT_US);
+            step.out.push(Action::Dial { node });
+        }
+    }
+
+    /// A link that gives a sign of life wins against its challenger.
+    fn forgive(&mut self, step: &mut Step<'_>, bit: u8) {
+        if let Some(challenger) = self.routing.neighbour_mut(bit).challenger.take() {
+            self.refuse_challenger(step, challenger);
+        }
+    }
+
+    fn answer_ping(&self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
+        let Ok(Ok(Request::Ping { token, .. })) = frame.args().map(|args| Request::decode(Opcode::Ping, args)) else {
+            return;
+        };
+        let response = Response::Ping { node: self.settings.id.index(), token };
+        let packet = Packet::Response(Opcode::Ping.number(), response);
+        step.out.push(Action::Send { conn: id, request_id: frame.header.request_id, route: None, packet });
+    }
+}

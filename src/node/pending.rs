@@ -1,0 +1,180 @@
+//! The requests of this node's clients that were not answered yet: the only table of requests in the whole cube.
+//!
+//! Transit nodes keep none; a response names its entry by [`Origin`], and an entry whose generation is another one
+//! takes no answer. Every request has the same time, so the oldest is always the next to expire: a list in the
+//! order of arrival is all the timer there is.
+
+use crate::types::{ConnId, NodeId, RequestId};
+use crate::wire::Origin;
+
+/// What is noted of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pending {
+    /// Who asked.
+    pub conn: ConnId,
+    /// What the client calls it.
+    pub request_id: RequestId,
+    /// As on the wire.
+    pub opcode: u8,
+    /// Who is to answer.
+    pub target: NodeId,
+    /// Bytes that its answer may take.
+    pub charge: u32,
+    /// Monotonic microseconds.
+    pub deadline_us: u64,
+}
+
+const NONE: u32 = u32::MAX;
+const GENERATION_MASK: u32 = (1 << Origin::BITS) - 1;
+
+#[derive(Debug)]
+struct Slot {
+    pending: Option<Pending>,
+    generation: u32,
+    /// Older entry, or the next free slot.
+    older: u32,
+    newer: u32,
+}
+
+/// The table.
+///
+/// Invariant: the entries form one list from `oldest` to `newest`, the free slots another from `free`.
+#[derive(Debug)]
+pub(super) struct PendingTable {
+    instance: u16,
+    slots: Vec<Slot>,
+    free: u32,
+    oldest: u32,
+    newest: u32,
+    len: usize,
+}
+
+impl PendingTable {
+    /// An empty table whose origins carry these bits of this start's id.
+    pub(super) const fn new(instance: u16) -> Self {
+        Self { instance, slots: Vec::new(), free: NONE, oldest: NONE, newest: NONE, len: 0 }
+    }
+
+    /// Entries.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Notes a request; `None` when there are as many as an origin can tell apart.
+    pub(super) fn insert(&mut self, pending: Pending) -> Option<Origin> {
+        let slot = if self.free == NONE {
+            let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < 1 << Origin::BITS)?;
+            self.slots.push(Slot { pending: None, generation: 0, older: NONE, newer: NONE });
+            slot
+        } else {
+            let slot = self.free;
+            self.free = self.slots[slot as usize].older;
+            slot
+        };
+        let newest = self.newest;
+        let entry = &mut self.slots[slot as usize];
+        assert!(entry.pending.is_none(), "a free slot is empty");
+        entry.generation = (entry.generation + 1) & GENERATION_MASK;
+        entry.pending = Some(pending);
+        (entry.older, entry.newer) = (newest, NONE);
+        let origin = Origin { instance: self.instance, generation: entry.generation, slot };
+        match newest {
+            NONE => self.oldest = slot,
+            newest => self.slots[newest as usize].newer = slot,
+        }
+        self.newest = slot;
+        self.len += 1;
+        Some(origin)
+    }
+
+    /// Takes the entry of an answer out; `None` when there is none any more.
+    pub(super) fn remove(&mut self, origin: Origin) -> Option<Pending> {
+        let entry = self.slots.get_mut(origin.slot as usize)?;
+        if origin.instance != self.instance || origin.generation != entry.generation {
+            return None;
+        }
+        let pending = entry.pending.take()?;
+        let (older, newer) = (entry.older, entry.newer);
+        entry.older = self.free;
+        self.free = origin.slot;
+        match older {
+            NONE => self.oldest = newer,
+            older => self.slots[older as usize].newer = newer,
+        }
+        match newer {
+            NONE => self.newest = older,
+            newer => self.slots[newer as usize].older = older,
+        }
+        self.len -= 1;
+        Some(pending)
+    }
+
+    /// Takes the oldest entry out if its time is over.
+    pub(super) fn expire(&mut self, monotonic_us: u64) -> Option<Pending> {
+        let entry = self.slots.get(self.oldest as usize)?;
+        if entry.pending.is_none_or(|pending| pending.deadline_us > monotonic_us) {
+            return None;
+        }
+        let origin = Origin { instance: self.instance, generation: entry.generation, slot: self.oldest };
+        self.remove(origin)
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        let (mut at, mut older, mut met) = (self.oldest, NONE, 0);
+        let mut deadline_us = 0;
+        while at != NONE {
+            let slot = &self.slots[at as usize];
+            let pending = slot.pending.expect("a listed slot has an entry");
+            assert!(slot.older == older && pending.deadline_us >= deadline_us);
+            deadline_us = pending.deadline_us;
+            (older, at, met) = (at, slot.newer, met + 1);
+        }
+        assert_eq!((met, older), (self.len, self.newest));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Dimension;
+
+    fn pending(request: u64, deadline_us: u64) -> Pending {
+        Pending {
+            conn: ConnId { slot: 0, generation: 0 },
+            request_id: RequestId(request),
+            opcode: 1,
+            target: NodeId::new(0, Dimension::new(0).unwrap()).unwrap(),
+            charge: 0,
+            deadline_us,
+        }
+    }
+
+    #[test]
+    fn an_answer_finds_its_request_once_and_never_the_next_one_of_the_slot() {
+        let mut table = PendingTable::new(7);
+        let first = table.insert(pending(1, 10)).unwrap();
+        assert_eq!(table.remove(first).map(|pending| pending.request_id), Some(RequestId(1)));
+        assert_eq!(table.remove(first), None);
+        let second = table.insert(pending(2, 10)).unwrap();
+        assert_eq!(second.slot, first.slot);
+        assert_eq!(table.remove(first), None);
+        assert_eq!(table.remove(Origin { instance: 8, ..second }), None);
+        assert!(table.remove(second).is_some());
+        table.check();
+    }
+
+    #[test]
+    fn requests_expire_in_order_whatever_was_answered_between() {
+        let mut table = PendingTable::new(0);
+        let origins: Vec<Origin> = (0..10).map(|n| table.insert(pending(n, n)).unwrap()).collect();
+        for answered in [0, 4, 9] {
+            table.remove(origins[answered]).unwrap();
+            table.check();
+        }
+        let expired: Vec<u64> = std::iter::from_fn(|| table.expire(7)).map(|pending| pending.request_id.0).collect();
+        assert_eq!(expired, [1, 2, 3, 5, 6, 7]);
+        assert_eq!(table.len(), 1);
+        table.check();
+    }
+}

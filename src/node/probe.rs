@@ -1,0 +1,56 @@
+//! What a node says of itself: PING, TRACE, CLUSTER, STATS.
+
+use super::Node;
+use super::serve::Answer;
+use crate::types::Now;
+use crate::wire::response::{LinkView, Probe, View};
+use crate::wire::{Response, Route};
+
+impl Node {
+    pub(super) const fn pong(&self, token: u64) -> Answer {
+        Answer::Now(Response::Ping { node: self.settings.id.index(), token })
+    }
+
+    pub(super) fn traced(&self, route: &Route) -> Answer {
+        let down = self.links_of(&route.down);
+        Answer::Now(Response::Traced(Probe { node: self.settings.id.index(), hops: route.hops, down }))
+    }
+
+    pub(super) fn view(&self, now: Now) -> Answer {
+        let address = |node: crate::types::NodeId| {
+            self.settings.addresses.get(usize::from(node.index())).cloned().unwrap_or_default()
+        };
+        let links = self.routing.neighbours().iter().map(|link| LinkView {
+            node: link.node.index(),
+            up: link.conn.is_some(),
+            address: address(link.node),
+        });
+        Answer::Now(Response::Cluster(Box::new(View {
+            node: self.settings.id.index(),
+            dimension: self.settings.dimension.bits(),
+            instance: self.settings.instance,
+            uptime_ms: self.clock.uptime_ms(now),
+            cluster: self.settings.cluster.clone(),
+            software: self.settings.software.clone(),
+            address: address(self.settings.id),
+            links: links.collect(),
+        })))
+    }
+
+    pub(super) fn counters(&self, now: Now) -> Answer {
+        let gauges = [
+            ("uptime_ms", self.clock.uptime_ms(now)),
+            ("links", self.routing.up() as u64),
+            ("clients", self.conns.clients() as u64),
+            ("inflight", self.pending.len() as u64),
+            ("charged_bytes", self.charge),
+            ("topics", self.catalogue.len() as u64),
+            ("memory_bytes", self.memory_used()),
+            ("memory_bytes_max", self.settings.memory_bytes),
+            ("proposals", self.proposals.len() as u64),
+        ];
+        let mut text: String = gauges.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+        text.push_str(&self.stats.lines());
+        Answer::Now(Response::Stats { node: self.settings.id.index(), text })
+    }
+}

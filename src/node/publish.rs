@@ -1,0 +1,45 @@
+//! Publishing at the home: checked, proposed, and answered when it was applied.
+
+use super::apply::Proposal;
+use super::forward::ReplyTo;
+use super::ingress::error;
+use super::serve::Answer;
+use super::{Node, Step};
+use crate::limits::PAYLOAD_MAX;
+use crate::record::{Batch, Entry};
+use crate::wire::request::Publish;
+use crate::wire::response::{Detail, ErrorResponse};
+use crate::wire::{Frame, Status, records};
+
+impl Node {
+    pub(super) fn propose_publish(
+        &mut self,
+        step: &mut Step<'_>,
+        publish: &Publish<'_>,
+        frame: &Frame<'_>,
+        reply: ReplyTo,
+    ) -> Result<Answer, ErrorResponse> {
+        let topic = self.topic_ref(&publish.topic)?;
+        if frame.payload().len() > PAYLOAD_MAX as usize {
+            let mut error = error(Status::TooLarge, &format!("a batch has at most {PAYLOAD_MAX} bytes of records"));
+            error.details.push(Detail::Limit(u64::from(PAYLOAD_MAX)));
+            return Err(error);
+        }
+        let Ok(payload) = frame.keep_payload() else {
+            self.stats.corrupt += 1;
+            return Err(error(Status::CorruptFrame, "the payload was damaged on the way"));
+        };
+        records::check(&payload, publish.count).map_err(|fault| error(Status::MalformedRecords, &fault.to_string()))?;
+        let batch = Batch {
+            topic,
+            producer: publish.producer,
+            count: publish.count,
+            payload_crc: frame.payload_crc(),
+            append_us: step.now.wall_us,
+            payload,
+        };
+        self.check_room(batch.cost())?;
+        self.propose(step, Entry::Publish(batch), Proposal::Publish { reply });
+        Ok(Answer::AfterCommit)
+    }
+}

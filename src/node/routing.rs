@@ -1,0 +1,119 @@
+//! The routing table: the neighbours, their connections, and which targets were found unreachable.
+
+use crate::cube::{self, NextHop};
+use crate::limits::{REDIAL_US, UNREACHABLE_HOLD_US};
+use crate::types::{ConnId, Dimension, LinkSet, NodeId};
+
+/// What a node knows of the cube: its own links, and nothing else.
+#[derive(Debug)]
+pub(super) struct RoutingTable {
+    here: NodeId,
+    dimension: Dimension,
+    /// One for each dimension.
+    links: Vec<Neighbour>,
+    /// Until when requests for a node are answered UNREACHABLE here, monotonic microseconds.
+    held_until_us: Vec<u64>,
+}
+
+/// A neighbour and the link to it.
+#[derive(Debug)]
+pub(super) struct Neighbour {
+    /// Who.
+    pub node: NodeId,
+    /// The link; `None` while it is down.
+    pub conn: Option<ConnId>,
+    /// Another connection that says it is this neighbour, while the link is up.
+    pub challenger: Option<ConnId>,
+    /// The neighbour's start that the link belongs to.
+    pub instance: u64,
+    /// Is the queue towards it past its mark?
+    pub full: bool,
+    /// When it is dialled next, monotonic microseconds. Only the larger id dials.
+    pub dial_at_us: u64,
+}
+
+impl RoutingTable {
+    /// All links down.
+    pub(super) fn new(here: NodeId, dimension: Dimension) -> Self {
+        let neighbour =
+            |(_, node)| Neighbour { node, conn: None, challenger: None, instance: 0, full: false, dial_at_us: 0 };
+        Self {
+            here,
+            dimension,
+            links: cube::neighbours(here, dimension).map(neighbour).collect(),
+            held_until_us: vec![0; usize::from(dimension.nodes())],
+        }
+    }
+
+    /// The neighbours in the order of their dimensions.
+    pub(super) fn neighbours(&self) -> &[Neighbour] {
+        &self.links
+    }
+
+    /// The neighbour across a dimension.
+    pub(super) fn neighbour(&self, bit: u8) -> &Neighbour {
+        &self.links[usize::from(bit)]
+    }
+
+    /// The neighbour across a dimension.
+    pub(super) fn neighbour_mut(&mut self, bit: u8) -> &mut Neighbour {
+        &mut self.links[usize::from(bit)]
+    }
+
+    /// Links that are up.
+    pub(super) fn up(&self) -> usize {
+        self.links.iter().filter(|link| link.conn.is_some()).count()
+    }
+
+    /// The next hop of a frame, which learns the dead links it meets here.
+    pub(super) fn next_hop(&self, target: NodeId, carried: &mut LinkSet) -> NextHop {
+        cube::route(self.here, target, self.dimension, carried, |bit| self.neighbour(bit).conn.is_some())
+    }
+
+    /// Takes note that a link is up.
+    pub(super) fn set_up(&mut self, bit: u8, conn: ConnId, instance: u64) {
+        let link = self.neighbour_mut(bit);
+        assert!(link.conn.is_none(), "a link is replaced only after it went down");
+        (link.conn, link.instance, link.full) = (Some(conn), instance, false);
+        // Whatever could not be reached may be reachable now.
+        self.held_until_us.fill(0);
+    }
+
+    /// Takes note that a link is down; it is dialled again after half of [`REDIAL_US`] and as much again at random.
+    pub(super) fn set_down(&mut self, bit: u8, monotonic_us: u64, random: u64) {
+        let link = self.neighbour_mut(bit);
+        (link.conn, link.full) = (None, false);
+        link.dial_at_us = monotonic_us + redial_after_us(random);
+    }
+
+    /// Is the target known to be out of reach for the moment? One request in each hold time is let through.
+    pub(super) fn is_held(&mut self, target: NodeId, monotonic_us: u64) -> bool {
+        let until = &mut self.held_until_us[usize::from(target.index())];
+        if *until > monotonic_us {
+            return true;
+        }
+        if *until > 0 {
+            *until = monotonic_us + UNREACHABLE_HOLD_US;
+        }
+        false
+    }
+
+    /// Takes note of what became of a request.
+    pub(super) fn note_reached(&mut self, target: NodeId, reached: bool, monotonic_us: u64) {
+        let until = &mut self.held_until_us[usize::from(target.index())];
+        *until = if reached { 0 } else { monotonic_us + UNREACHABLE_HOLD_US };
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        for (bit, link) in (0..).zip(&self.links) {
+            assert_eq!(self.here.across(bit), link.node);
+            assert!(link.conn.is_some() || !link.full);
+        }
+    }
+}
+
+/// Half of [`REDIAL_US`] and as much again at random.
+pub(super) const fn redial_after_us(random: u64) -> u64 {
+    REDIAL_US / 2 + random % (REDIAL_US / 2)
+}

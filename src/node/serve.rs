@@ -1,0 +1,74 @@
+//! What belongs to this node: each request to the file of its subject.
+
+use super::forward::ReplyTo;
+use super::ingress::error;
+use super::{Node, Step};
+use crate::wire::response::ErrorResponse;
+use crate::wire::{Flags, Frame, Opcode, Request, Response, Route, Status};
+
+impl Node {
+    /// A request came in over a link, and this is its target.
+    pub(super) fn on_request(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: &Route) {
+        let reply = ReplyTo::new(&frame.header, route);
+        let request = match (Opcode::from_number(frame.header.opcode), frame.args()) {
+            _ if frame.header.flags.any(Flags::CRITICAL) => {
+                Err(error(Status::Unsupported, "a critical flag that this version does not know"))
+            }
+            (None, _) => Err(error(Status::UnknownOpcode, "the node that owns this does not know the operation")),
+            (Some(_), Err(_)) => {
+                self.stats.corrupt += 1;
+                Err(error(Status::CorruptFrame, "args were damaged on the way"))
+            }
+            (Some(opcode), Ok(args)) => decode(opcode, args, frame),
+        };
+        match request {
+            Ok(request) => self.serve(step, &request, frame, reply, route),
+            Err(error) => self.reply(step, reply, Response::Error(Box::new(error))),
+        }
+    }
+
+    /// Does what a request asks for. What changes a topic is proposed and answered when it was applied.
+    pub(super) fn serve(
+        &mut self,
+        step: &mut Step<'_>,
+        request: &Request<'_>,
+        frame: &Frame<'_>,
+        reply: ReplyTo,
+        route: &Route,
+    ) {
+        let response = match request {
+            Request::Ping { token, .. } => Ok(self.pong(*token)),
+            Request::Create { topic, retention } => self.propose_create(step, *topic, *retention, reply, route),
+            Request::Delete(topic) => self.propose_delete(step, topic, reply),
+            Request::List(list) => Ok(self.list(list)),
+            Request::Info(topic) => self.info(topic, route),
+            Request::Publish(publish) => self.propose_publish(step, publish, frame, reply),
+            Request::Fetch(fetch) => self.fetch(fetch),
+            Request::Query { topic } => Ok(self.query(*topic, route)),
+            Request::Trace { .. } => Ok(self.traced(route)),
+            Request::Cluster { .. } => Ok(self.view(step.now)),
+            Request::Stats { .. } => Ok(self.counters(step.now)),
+        };
+        match response {
+            Ok(Answer::Now(response)) => self.reply(step, reply, response),
+            Ok(Answer::AfterCommit) => {}
+            Err(error) => self.reply(step, reply, Response::Error(Box::new(error))),
+        }
+    }
+}
+
+/// When a request is answered.
+pub(super) enum Answer {
+    /// With this.
+    Now(Response),
+    /// When its entry was applied.
+    AfterCommit,
+}
+
+/// Reads a request whose args were found undamaged.
+pub(super) fn decode<'a>(opcode: Opcode, args: &'a [u8], frame: &Frame<'_>) -> Result<Request<'a>, ErrorResponse> {
+    if !frame.payload().is_empty() && !Request::has_payload(opcode) {
+        return Err(error(Status::MalformedArgs, "this operation takes no payload"));
+    }
+    Request::decode(opcode, args).map_err(|fault| error(fault.status(), &fault.to_string()))
+}

@@ -1,0 +1,150 @@
+//! What happens because time passes: ten times a second, and nothing has a timer of its own.
+
+use super::apply::Proposal;
+use super::conns::Peer;
+use super::{Node, Step};
+use crate::limits::{AGE_SCAN_PER_TICK, TICK_US};
+use crate::record::Entry;
+use crate::types::{ConnId, Now};
+use crate::wire::Status;
+
+/// A turn that came later than this was a stall of the machine, not silence of the others.
+const STALL_US: u64 = 3 * TICK_US;
+
+/// Clients are looked at every so many ticks: their keepalive is seconds, and there may be thousands.
+const TICKS_PER_CLIENT_SCAN: u64 = 5;
+
+/// The node's sense of time.
+#[derive(Debug)]
+pub(super) struct Clock {
+    started_us: u64,
+    next_tick_us: u64,
+    ticks: u64,
+    /// The place in the catalogue where looking for old records goes on.
+    age_place: usize,
+}
+
+/// What a client's silence calls for.
+enum Due {
+    Ping,
+    End(Status, &'static str),
+}
+
+impl Clock {
+    pub(super) const fn new(now: Now) -> Self {
+        Self { started_us: now.monotonic_us, next_tick_us: now.monotonic_us, ticks: 0, age_place: 0 }
+    }
+
+    pub(super) const fn next_tick_us(&self) -> u64 {
+        self.next_tick_us
+    }
+
+    pub(super) const fn uptime_ms(&self, now: Now) -> u64 {
+        now.monotonic_us.saturating_sub(self.started_us) / 1000
+    }
+}
+
+impl Node {
+    pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
+        let late_us = step.now.monotonic_us.saturating_sub(self.clock.next_tick_us);
+        if late_us >= STALL_US {
+            self.forgive_silence(step.now);
+        }
+        self.clock.next_tick_us = step.now.after_us(TICK_US);
+        self.clock.ticks += 1;
+        self.tick_links(step);
+        self.expire_pending(step);
+        self.expire_greetings(step);
+        if self.clock.ticks.is_multiple_of(TICKS_PER_CLIENT_SCAN) {
+            self.tick_clients(step);
+        }
+        if self.catalogue.has_aging() {
+            self.trim_aged(step);
+        }
+        self.tick_drain(step);
+    }
+
+    /// After a stall of this machine silence is counted anew: the others were not silent, we were deaf.
+    fn forgive_silence(&mut self, now: Now) {
+        self.conns.iter_mut().for_each(|(_, conn)| conn.heard_us = now.monotonic_us);
+    }
+
+    /// Those who have not said who they are in time.
+    fn expire_greetings(&mut self, step: &mut Step<'_>) {
+        let now_us = step.now.monotonic_us;
+        let late = |peer: &Peer| match peer {
+            Peer::Stranger { deadline_us }
+            | Peer::Dialed { deadline_us, .. }
+            | Peer::Challenger { deadline_us, .. } => *deadline_us <= now_us,
+            Peer::Client(_) | Peer::Link { .. } => false,
+        };
+        let late: Vec<ConnId> = self.conns.iter_mut().filter(|(_, conn)| late(&conn.peer)).map(|(id, _)| id).collect();
+        for id in late {
+            let challenged = match self.conns.get_mut(id).map(|conn| &conn.peer) {
+                Some(Peer::Challenger { bit, .. }) => Some(*bit),
+                _ => None,
+            };
+            match challenged.and_then(|bit| self.routing.neighbour(bit).conn) {
+                // The old link gave no sign of life; when it is gone, the challenger is let in.
+                Some(old) => self.refuse(step, old, Status::KeepaliveTimeout, "another connection replaces this one"),
+                None => self.refuse(step, id, Status::HelloRequired, "no HELLO came in time"),
+            }
+        }
+    }
+
+    fn tick_clients(&mut self, step: &mut Step<'_>) {
+        let now_us = step.now.monotonic_us;
+        let due: Vec<(ConnId, Due)> = self
+            .conns
+            .iter_mut()
+            .filter_map(|(id, conn)| Some((id, due(&mut conn.peer, conn.heard_us, now_us)?)))
+            .collect();
+        for (id, due) in due {
+            match due {
+                Due::Ping => self.ping(step, id),
+                Due::End(status, message) => {
+                    self.stats.clients_silent += 1;
+                    self.refuse(step, id, status, message);
+                }
+            }
+        }
+    }
+
+    /// Proposes to remove what is past its age; a part of the catalogue in each tick.
+    fn trim_aged(&mut self, step: &mut Step<'_>) {
+        let from = self.clock.age_place;
+        #[expect(clippy::needless_collect, reason = "proposing needs the node that is looked through")]
+        let trims: Vec<Entry> = self
+            .catalogue
+            .scan(from, AGE_SCAN_PER_TICK)
+            .filter(|(_, topic)| topic.retention.age_ms > 0)
+            .filter_map(|(_, topic)| {
+                let oldest_us = step.now.wall_us.saturating_sub(topic.retention.age_ms.saturating_mul(1000));
+                let first = topic.log.age_cut(oldest_us);
+                (first > topic.log.first()).then_some(Entry::Trim { topic: topic.id, first })
+            })
+            .collect();
+        trims.into_iter().for_each(|entry| self.propose(step, entry, Proposal::Trim));
+        let behind = from + AGE_SCAN_PER_TICK;
+        self.clock.age_place = if behind < self.catalogue.places() { behind } else { 0 };
+    }
+}
+
+/// A client that is not read cannot be heard, so its silence says nothing.
+fn due(peer: &mut Peer, heard_us: u64, now_us: u64) -> Option<Due> {
+    let Peer::Client(client) = peer else { return None };
+    let silent_us = now_us.saturating_sub(heard_us);
+    if silent_us < client.keepalive_us {
+        client.pinged = false;
+        return None;
+    }
+    if client.paused || client.ended {
+        return None;
+    }
+    if silent_us >= 2 * client.keepalive_us {
+        return Some(Due::End(Status::KeepaliveTimeout, "no sign of life; answer PING or send one"));
+    }
+    let first = !client.pinged;
+    client.pinged = true;
+    first.then_some(Due::Ping)
+}

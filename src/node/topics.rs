@@ -1,0 +1,194 @@
+//! Making, removing, listing and describing topics.
+
+use super::apply::Proposal;
+use super::forward::ReplyTo;
+use super::ingress::error;
+use super::serve::Answer;
+use super::{Node, Step};
+use crate::cube;
+use crate::limits::{LIST_NAMES_MAX, LIST_SCAN_MAX, TOPICS_MAX};
+use crate::record::{Entry, TopicRef};
+use crate::topic::Topic;
+use crate::types::{Epoch, Retention, TopicName};
+use crate::wire::request::{self, List};
+use crate::wire::response::{Description, Detail, ErrorResponse, Listed, Page, TopicState};
+use crate::wire::{Response, Route, Status};
+
+/// What a topic without records takes of the node's memory, in bytes.
+pub(super) const TOPIC_COST: u64 = 400;
+
+/// Bytes of a page beside its names.
+const LISTED_BYTES: usize = 33;
+
+impl Node {
+    pub(super) fn propose_create(
+        &mut self,
+        step: &mut Step<'_>,
+        name: TopicName<'_>,
+        retention: Retention,
+        reply: ReplyTo,
+        route: &Route,
+    ) -> Result<Answer, ErrorResponse> {
+        if self.catalogue.find(name).is_none() {
+            self.check_room(TOPIC_COST)?;
+            if self.catalogue.len() + self.proposals.creates() >= TOPICS_MAX {
+                return Err(quota(TOPICS_MAX as u64, &format!("this node keeps at most {TOPICS_MAX} topics")));
+            }
+        }
+        let entry = Entry::Create {
+            name: name.as_str().into(),
+            seed: self.random.u64(..),
+            epoch: Epoch(1),
+            retention: self.with_defaults(retention),
+            created_us: step.now.wall_us,
+        };
+        let path = self.path_of(route);
+        self.propose(step, entry, Proposal::Create { reply, path });
+        Ok(Answer::AfterCommit)
+    }
+
+    pub(super) fn propose_delete(
+        &mut self,
+        step: &mut Step<'_>,
+        topic: &request::Topic<'_>,
+        reply: ReplyTo,
+    ) -> Result<Answer, ErrorResponse> {
+        let topic = self.topic_ref(topic)?;
+        self.propose(step, Entry::Delete { topic }, Proposal::Delete { reply });
+        Ok(Answer::AfterCommit)
+    }
+
+    pub(super) fn list(&self, list: &List<'_>) -> Answer {
+        let max = match usize::from(list.max) {
+            0 => LIST_NAMES_MAX,
+            max => max.min(LIST_NAMES_MAX),
+        };
+        let from = usize::try_from(list.cursor).unwrap_or(usize::MAX);
+        let mut page = Page { node: self.settings.id.index(), cursor: 0, topics: Vec::new() };
+        let mut behind = from.saturating_add(LIST_SCAN_MAX);
+        for (next, topic) in self.catalogue.scan(from, LIST_SCAN_MAX) {
+            if topic.name().starts_with(list.prefix) {
+                page.topics.push(listed(topic));
+            }
+            if page.topics.len() == max {
+                behind = next;
+                break;
+            }
+        }
+        if behind < self.catalogue.places() {
+            page.cursor = behind as u64;
+        }
+        Answer::Now(Response::Listed(page))
+    }
+
+    pub(super) fn info(&self, topic: &request::Topic<'_>, route: &Route) -> Result<Answer, ErrorResponse> {
+        let found = self.find(topic)?;
+        Ok(Answer::Now(Response::Described(Box::new(self.describe(Some(found), self.path_of(route))))))
+    }
+
+    pub(super) fn query(&self, name: TopicName<'_>, route: &Route) -> Answer {
+        let description = self.describe(self.catalogue.find(name), self.path_of(route));
+        Answer::Now(Response::Described(Box::new(description)))
+    }
+
+    /// The topic that a request names, and no other of that name.
+    pub(super) fn find(&self, topic: &request::Topic<'_>) -> Result<&Topic, ErrorResponse> {
+        let found = self.catalogue.find(topic.name).ok_or_else(|| self.unknown_topic(topic.name.as_str()))?;
+        match topic.id {
+            Some(id) if id != found.id => Err(recreated(found)),
+            Some(_) | None => Ok(found),
+        }
+    }
+
+    /// The topic that an entry is to name.
+    pub(super) fn topic_ref(&self, topic: &request::Topic<'_>) -> Result<TopicRef, ErrorResponse> {
+        if self.proposals.creates() > 0 && topic.id.is_none() {
+            // Its creation may be on its way; applying will tell.
+            return Ok(TopicRef::Name(topic.name.as_str().into()));
+        }
+        self.find(topic).map(|found| TopicRef::Id(found.id))
+    }
+
+    pub(super) fn describe(&self, topic: Option<&Topic>, path: Vec<u16>) -> Description {
+        let topic = topic.map(|topic| TopicState {
+            id: topic.id,
+            epoch: topic.epoch,
+            first: topic.log.first(),
+            next: topic.log.next(),
+            bytes: topic.log.bytes(),
+            subscribers: 0,
+            created_us: topic.created_us,
+            retention: topic.retention,
+            durability: self.settings.durability,
+        });
+        Description { home: self.settings.id.index(), topic, path }
+    }
+
+    pub(super) fn unknown_topic(&self, name: &str) -> ErrorResponse {
+        let mut error = error(
+            Status::UnknownTopic,
+            &format!("no topic {name:?}; its home is node {}", self.name(self.settings.id)),
+        );
+        error.details.push(Detail::Node(self.settings.id.index()));
+        error
+    }
+
+    /// Is there room for so many more bytes?
+    pub(super) fn check_room(&self, bytes: u64) -> Result<(), ErrorResponse> {
+        let used = self.memory_used() + self.proposals.bytes();
+        let cap = self.settings.memory_bytes;
+        if used + bytes <= cap {
+            return Ok(());
+        }
+        let message = format!(
+            "node {} holds {used} of {cap} bytes; delete topics or lower retention",
+            self.name(self.settings.id)
+        );
+        Err(quota(cap, &message))
+    }
+
+    /// What topics take of this node's memory.
+    pub(super) fn memory_used(&self) -> u64 {
+        self.catalogue.cost() + self.catalogue.len() as u64 * TOPIC_COST
+    }
+
+    const fn with_defaults(&self, wanted: Retention) -> Retention {
+        let default = self.settings.retention;
+        Retention {
+            records: if wanted.records == 0 { default.records } else { wanted.records },
+            bytes: if wanted.bytes == 0 { default.bytes } else { wanted.bytes },
+            age_ms: if wanted.age_ms == 0 { default.age_ms } else { wanted.age_ms },
+        }
+    }
+
+    /// The nodes that a request went through.
+    fn path_of(&self, route: &Route) -> Vec<u16> {
+        let path = cube::walked(route.source, self.settings.id, self.settings.dimension, &route.down);
+        path.into_iter().map(crate::types::NodeId::index).collect()
+    }
+}
+
+/// The name has another topic now.
+pub(super) fn recreated(found: &Topic) -> ErrorResponse {
+    let mut error = error(Status::Recreated, "the topic was deleted and made again; its offsets start anew");
+    error.details.push(Detail::TopicId(found.id));
+    error
+}
+
+pub(super) fn quota(limit: u64, message: &str) -> ErrorResponse {
+    let mut error = error(Status::Quota, message);
+    error.details.push(Detail::Limit(limit));
+    error
+}
+
+fn listed(topic: &Topic) -> Listed {
+    Listed {
+        id: topic.id,
+        first: topic.log.first(),
+        next: topic.log.next(),
+        bytes: topic.log.bytes(),
+        name: topic.name().to_owned(),
+    }
+}
+
+const _: () = assert!(LIST_NAMES_MAX * (LISTED_BYTES + crate::limits::TOPIC_NAME_MAX) <= 60 << 10);

@@ -1,0 +1,11 @@
+//! Topics: their logs, their producers, and the catalogue of all topics of a node.
+//!
+//! Everything here changes by applying entries, one after the other; nothing knows of sockets, time or waiting.
+
+mod catalogue;
+mod log;
+mod producer;
+
+pub use catalogue::{Catalogue, NewTopic, Topic};
+pub use log::{Read, TopicLog};
+pub use producer::{Producers, Stored, Verdict};

@@ -1,0 +1,215 @@
+//! All topics of a node, by name and by id.
+
+use std::collections::HashMap;
+
+use slab::Slab;
+
+use super::log::TopicLog;
+use super::producer::Producers;
+use crate::limits::TOPICS_MAX;
+use crate::types::{Epoch, Retention, TopicId, TopicName};
+
+/// Low bits of a topic's id that are its place in the catalogue: one table finds a topic by id, without a second
+/// index.
+const SLOT_BITS: u32 = 24;
+
+/// One topic. What most topics never need is made when it is first needed.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its identity.
+    pub id: TopicId,
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// When it was made, in microseconds since 1970.
+    pub created_us: u64,
+    /// What it keeps, defaults filled in.
+    pub retention: Retention,
+    /// Its records.
+    pub log: TopicLog,
+    /// Those who publish with sequences.
+    pub producers: Option<Box<Producers>>,
+    name: Box<str>,
+}
+
+impl Topic {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// What makes a topic.
+#[derive(Debug)]
+pub struct NewTopic {
+    /// Its name, checked.
+    pub name: Box<str>,
+    /// The random part of its id.
+    pub seed: u64,
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// What it keeps, defaults filled in.
+    pub retention: Retention,
+    /// In microseconds since 1970.
+    pub created_us: u64,
+}
+
+/// The topics of a node.
+///
+/// Invariant: `by_name` and `topics` hold the same topics; the slot bits of an id are the topic's place.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    topics: Slab<Topic>,
+    by_name: HashMap<Box<str>, u32>,
+    /// What all logs take of the node's memory.
+    cost: u64,
+    /// Topics with a bound on age.
+    aging: usize,
+}
+
+impl Catalogue {
+    /// How many topics there are.
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// What all records take of the node's memory, in bytes.
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Has any topic a bound on age?
+    pub const fn has_aging(&self) -> bool {
+        self.aging > 0
+    }
+
+    /// The id of the topic of that name.
+    pub fn find(&self, name: TopicName<'_>) -> Option<&Topic> {
+        self.by_name.get(name.as_str()).map(|&slot| &self.topics[slot as usize])
+    }
+
+    /// The topic of that id.
+    pub fn get(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.get(slot_of(id)).filter(|topic| topic.id == id)
+    }
+
+    /// The id of the topic of a name that was checked before.
+    pub fn id_of(&self, name: &str) -> Option<TopicId> {
+        self.by_name.get(name).map(|&slot| self.topics[slot as usize].id)
+    }
+
+    /// Makes a topic of a name that none has. `None` when there are [`TOPICS_MAX`].
+    pub fn insert(&mut self, new: NewTopic) -> Option<&Topic> {
+        if self.topics.len() >= TOPICS_MAX {
+            return None;
+        }
+        let place = self.topics.vacant_entry();
+        let slot = u32::try_from(place.key()).expect("TOPICS_MAX fits u32");
+        assert!(slot < 1 << SLOT_BITS);
+        // A seed of 0 at place 0 would be no id.
+        let id = TopicId::new((new.seed | 1) << SLOT_BITS | u64::from(slot)).expect("the seed part is not 0");
+        let before = self.by_name.insert(new.name.clone(), slot);
+        assert!(before.is_none(), "the name was free");
+        self.aging += usize::from(new.retention.age_ms > 0);
+        Some(place.insert(Topic {
+            id,
+            epoch: new.epoch,
+            created_us: new.created_us,
+            retention: new.retention,
+            log: TopicLog::default(),
+            producers: None,
+            name: new.name,
+        }))
+    }
+
+    /// Removes a topic; says whether it was there.
+    pub fn remove(&mut self, id: TopicId) -> bool {
+        if self.get(id).is_none() {
+            return false;
+        }
+        let topic = self.topics.remove(slot_of(id));
+        self.by_name.remove(&topic.name);
+        self.cost -= topic.log.cost();
+        self.aging -= usize::from(topic.retention.age_ms > 0);
+        true
+    }
+
+    /// Changes a topic; what its log takes is counted anew.
+    pub fn update<R>(&mut self, id: TopicId, change: impl FnOnce(&mut Topic) -> R) -> Option<R> {
+        let topic = self.topics.get_mut(slot_of(id)).filter(|topic| topic.id == id)?;
+        let before = topic.log.cost();
+        let result = change(topic);
+        self.cost = self.cost - before + topic.log.cost();
+        Some(result)
+    }
+
+    /// The topics from a place on, at most `scan` places: each with the place behind it. A topic keeps its place, so
+    /// one that is there all the while is met exactly once.
+    pub fn scan(&self, from: usize, scan: usize) -> impl Iterator<Item = (usize, &Topic)> {
+        let end = from.saturating_add(scan).min(self.places());
+        (from..end).filter_map(|slot| self.topics.get(slot).map(|topic| (slot + 1, topic)))
+    }
+
+    /// Places that a scan goes through: the most topics there ever were at once.
+    pub fn places(&self) -> usize {
+        self.topics.capacity()
+    }
+
+    /// Asserts the invariants.
+    pub fn check(&self) {
+        assert_eq!(self.topics.len(), self.by_name.len());
+        let mut cost = 0;
+        for (slot, topic) in &self.topics {
+            assert_eq!(slot_of(topic.id), slot);
+            assert_eq!(self.by_name.get(&topic.name).copied(), u32::try_from(slot).ok());
+            topic.log.check();
+            cost += topic.log.cost();
+        }
+        assert_eq!(self.cost, cost);
+    }
+}
+
+fn slot_of(id: TopicId) -> usize {
+    usize::try_from(id.number() & ((1 << SLOT_BITS) - 1)).expect("24 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(name: &str, seed: u64) -> NewTopic {
+        NewTopic { name: name.into(), seed, epoch: Epoch(1), retention: Retention::default(), created_us: 0 }
+    }
+
+    #[test]
+    fn a_topic_made_again_has_another_id() {
+        let mut catalogue = Catalogue::default();
+        let first = catalogue.insert(new("a", 7)).unwrap().id;
+        assert!(catalogue.remove(first) && !catalogue.remove(first));
+        let second = catalogue.insert(new("a", 9)).unwrap().id;
+        assert_ne!(first, second);
+        assert!(catalogue.get(first).is_none());
+        assert_eq!(catalogue.id_of("a"), Some(second));
+        catalogue.check();
+    }
+
+    #[test]
+    fn a_scan_meets_each_topic_once_however_it_is_cut() {
+        let mut catalogue = Catalogue::default();
+        let names: Vec<String> = (0..50).map(|index| format!("t{index}")).collect();
+        let ids: Vec<TopicId> = names.iter().map(|name| catalogue.insert(new(name, 1)).unwrap().id).collect();
+        ids.iter().step_by(3).for_each(|id| assert!(catalogue.remove(*id)));
+        for page in [1, 7, 1000] {
+            let (mut from, mut met) = (0, 0);
+            while from < catalogue.places() {
+                met += catalogue.scan(from, page).count();
+                from += page;
+            }
+            assert_eq!(met, catalogue.len(), "pages of {page}");
+        }
+    }
+}

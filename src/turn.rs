@@ -1,0 +1,138 @@
+//! One turn: events go into the node, its actions come out and are done; what was appended is committed at the end.
+//!
+//! The daemon and the simulator share this file, and with it the order in which things happen. They differ in what
+//! is behind the two traits.
+
+use crate::node::{Action, Event, Node, Packet};
+use crate::record::Entry;
+use crate::types::{ConnId, NodeId, Now, RequestId};
+use crate::wire::{Frame, Route};
+
+/// The connections.
+pub trait Links {
+    /// Puts a frame into a queue. True when the queue passed its mark with it.
+    fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool;
+    /// Puts somebody's frame into a queue, with another route. True when the queue passed its mark with it.
+    fn forward(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) -> bool;
+    /// Starts to connect; an earlier attempt for that node is dropped.
+    fn dial(&mut self, node: NodeId);
+    /// Lets a connection carry frames of that size, with that mark on its queue.
+    fn admit(&mut self, conn: ConnId, frame_max: u32, queue_mark: usize);
+    /// Stops or resumes reading.
+    fn set_paused(&mut self, conn: ConnId, paused: bool);
+    /// Sends what is queued, then closes.
+    fn close(&mut self, conn: ConnId);
+}
+
+/// The log of this node's group.
+pub trait Store {
+    /// Takes the entries of one turn, oldest first, and leaves the vector empty.
+    fn submit(&mut self, entries: &mut Vec<Entry>);
+    /// Entries that are committed and were not given back yet, oldest first.
+    fn committed(&mut self) -> Option<Vec<Entry>>;
+}
+
+/// A log in memory: what is submitted is committed.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    committed: Vec<Entry>,
+}
+
+impl Store for MemoryStore {
+    fn submit(&mut self, entries: &mut Vec<Entry>) {
+        self.committed.append(entries);
+    }
+
+    fn committed(&mut self) -> Option<Vec<Entry>> {
+        (!self.committed.is_empty()).then(|| std::mem::take(&mut self.committed))
+    }
+}
+
+/// A node, its connections and its log.
+#[derive(Debug)]
+pub struct Turn<L, S> {
+    node: Node,
+    /// The connections, for whoever reads and writes them.
+    pub links: L,
+    /// The log.
+    pub store: S,
+    actions: Vec<Action>,
+    appended: Vec<Entry>,
+}
+
+impl<L: Links, S: Store> Turn<L, S> {
+    /// Puts the parts together.
+    pub const fn new(node: Node, links: L, store: S) -> Self {
+        Self { node, links, store, actions: Vec::new(), appended: Vec::new() }
+    }
+
+    /// The node, to ask it things.
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// One event, and everything that follows from it at once.
+    pub fn handle(&mut self, now: Now, event: Event<'_>) {
+        let frame = if let Event::Frame { frame, .. } = &event { Some(*frame) } else { None };
+        self.node.handle(now, event, &mut self.actions);
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            if let Some(conn) = self.perform(action, frame) {
+                // Only notes it and may pause a client, so it cannot fill another queue.
+                self.node.handle(now, Event::Filled { conn }, &mut self.actions);
+            }
+        }
+        for action in self.actions.drain(..).collect::<Vec<_>>() {
+            let filled = self.perform(action, None);
+            assert!(filled.is_none(), "pausing sends nothing");
+        }
+        self.actions = actions;
+    }
+
+    /// The end of the turn: everything appended is submitted in one go, and what is committed is applied.
+    pub fn finish(&mut self, now: Now) {
+        if !self.appended.is_empty() {
+            self.store.submit(&mut self.appended);
+        }
+        while let Some(entries) = self.store.committed() {
+            self.handle(now, Event::Synced { entries });
+        }
+    }
+
+    /// Does what the node asks for. The connection whose queue passed its mark, if one did.
+    fn perform(&mut self, action: Action, frame: Option<&Frame<'_>>) -> Option<ConnId> {
+        match action {
+            Action::Send { conn, request_id, route, packet } => {
+                self.links.send(conn, request_id, route.as_ref(), &packet).then_some(conn)
+            }
+            Action::Forward { conn, request_id, route } => {
+                let frame = frame.expect("a frame is handed on while it is handled");
+                self.links.forward(conn, request_id, route.as_ref(), frame).then_some(conn)
+            }
+            Action::Append { entry } => {
+                self.appended.push(entry);
+                None
+            }
+            Action::Dial { node } => {
+                self.links.dial(node);
+                None
+            }
+            Action::Admit { conn, frame_max, queue_mark } => {
+                self.links.admit(conn, frame_max, queue_mark);
+                None
+            }
+            Action::Pause { conn } => {
+                self.links.set_paused(conn, true);
+                None
+            }
+            Action::Resume { conn } => {
+                self.links.set_paused(conn, false);
+                None
+            }
+            Action::Close { conn } => {
+                self.links.close(conn);
+                None
+            }
+        }
+    }
+}

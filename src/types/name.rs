@@ -1,0 +1,101 @@
+//! Topic names: what may be one, and why something is not.
+
+use std::fmt;
+
+use crate::limits::TOPIC_NAME_MAX;
+
+/// A checked topic name: 1 to 249 bytes of `A-Z a-z 0-9 . _ / -`, compared byte by byte.
+///
+/// Borrowed, because most names only pass through; a topic keeps its own as a `Box<str>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName<'a>(&'a str);
+
+impl<'a> TopicName<'a> {
+    /// Checks a name as it came from a person or the wire.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule it breaks.
+    pub fn new(name: &'a str) -> Result<Self, NameError> {
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.len() > TOPIC_NAME_MAX {
+            return Err(NameError::TooLong { length: name.len() });
+        }
+        match name.chars().find(|c| !is_allowed(*c)) {
+            Some(found) => Err(NameError::Character { found }),
+            None => Ok(Self(name)),
+        }
+    }
+
+    /// The name as text.
+    pub const fn as_str(self) -> &'a str {
+        self.0
+    }
+}
+
+impl fmt::Display for TopicName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Why something is not a topic name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameError {
+    /// No bytes at all.
+    Empty,
+    /// More than 249 bytes.
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A character that is not allowed.
+    Character {
+        /// The first such character.
+        found: char,
+    },
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("a topic name has at least one character"),
+            Self::TooLong { length } => {
+                write!(f, "a topic name has at most {TOPIC_NAME_MAX} bytes, this one has {length}")
+            }
+            Self::Character { found } => {
+                write!(f, "a topic name consists of A-Z a-z 0-9 . _ / -, this one contains {found:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NameError {}
+
+const fn is_allowed(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_once_and_the_error_says_why() {
+        let longest = "x".repeat(TOPIC_NAME_MAX);
+        let too_long = "x".repeat(TOPIC_NAME_MAX + 1);
+        let cases: [(&str, Result<(), NameError>); 7] = [
+            ("orders", Ok(())),
+            ("a/b.c_d-9", Ok(())),
+            (&longest, Ok(())),
+            ("", Err(NameError::Empty)),
+            (&too_long, Err(NameError::TooLong { length: TOPIC_NAME_MAX + 1 })),
+            ("two words", Err(NameError::Character { found: ' ' })),
+            ("caf\u{e9}", Err(NameError::Character { found: '\u{e9}' })),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(TopicName::new(name).map(|_| ()), expected, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Sets of nodes and of links as bits, in the form that the route section of a frame carries them.
+
+use super::{Dimension, NodeId};
+
+/// One edge of the cube: the bit in which its ends differ, and its lower end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Link {
+    bit: u8,
+    lower: NodeId,
+}
+
+impl Link {
+    /// The edge of `node` across dimension `bit`.
+    pub const fn new(node: NodeId, bit: u8) -> Self {
+        let other = node.across(bit);
+        Self { bit, lower: if node.0 < other.0 { node } else { other } }
+    }
+
+    /// The dimension that the edge crosses.
+    pub const fn bit(self) -> u8 {
+        self.bit
+    }
+
+    /// Its two ends, the lower id first.
+    pub const fn ends(self) -> (NodeId, NodeId) {
+        (self.lower, self.lower.across(self.bit))
+    }
+
+    /// Its place in a [`LinkSet`]: `bit · 2^(d-1) + lower end without that bit`.
+    const fn position(self, dimension: Dimension) -> usize {
+        let low = self.lower.0 & ((1 << self.bit) - 1);
+        let high = (self.lower.0 >> (self.bit + 1)) << self.bit;
+        self.bit as usize * (dimension.nodes() / 2) as usize + (high | low) as usize
+    }
+
+    /// The inverse of `position`.
+    fn at(position: usize, dimension: Dimension) -> Option<Self> {
+        if position >= usize::from(dimension.links()) {
+            return None;
+        }
+        let half = usize::from(dimension.nodes() / 2);
+        let bit = u8::try_from(position / half).ok()?;
+        let rest = u16::try_from(position % half).ok()?;
+        let lower = ((rest >> bit) << (bit + 1)) | (rest & ((1 << bit) - 1));
+        Some(Self { bit, lower: NodeId(lower) })
+    }
+}
+
+/// A set of links. Empty costs no allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LinkSet(Bits);
+
+impl LinkSet {
+    /// No links.
+    pub const fn new() -> Self {
+        Self(Bits(Vec::new()))
+    }
+
+    /// Is there none?
+    pub const fn is_empty(&self) -> bool {
+        self.0.0.is_empty()
+    }
+
+    /// Adds a link.
+    pub fn insert(&mut self, link: Link, dimension: Dimension) {
+        self.0.insert(link.position(dimension));
+    }
+
+    /// Is the link in the set?
+    pub fn contains(&self, link: Link, dimension: Dimension) -> bool {
+        self.0.contains(link.position(dimension))
+    }
+
+    /// All links, in the order of their places.
+    pub fn iter(&self, dimension: Dimension) -> impl Iterator<Item = Link> {
+        self.0.iter().filter_map(move |position| Link::at(position, dimension))
+    }
+
+    /// The words of the wire: bit `p % 64` of word `p / 64` is place `p`; the last word is not 0.
+    pub fn words(&self) -> &[u64] {
+        &self.0.0
+    }
+
+    /// From the words of the wire. `None` when the last word is 0 (one set has one form) or a place is no link of
+    /// the cube.
+    pub fn from_words(words: Vec<u64>, dimension: Dimension) -> Option<Self> {
+        Bits::from_words(words, usize::from(dimension.links())).map(Self)
+    }
+}
+
+/// A set of nodes. Empty costs no allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NodeSet(Bits);
+
+impl NodeSet {
+    /// No nodes.
+    pub const fn new() -> Self {
+        Self(Bits(Vec::new()))
+    }
+
+    /// Is there none?
+    pub const fn is_empty(&self) -> bool {
+        self.0.0.is_empty()
+    }
+
+    /// Adds a node.
+    pub fn insert(&mut self, node: NodeId) {
+        self.0.insert(usize::from(node.0));
+    }
+
+    /// Is the node in the set?
+    pub fn contains(&self, node: NodeId) -> bool {
+        self.0.contains(usize::from(node.0))
+    }
+
+    /// Takes the node out; says whether it was there.
+    pub fn remove(&mut self, node: NodeId) -> bool {
+        self.0.remove(usize::from(node.0))
+    }
+
+    /// All nodes in increasing order.
+    pub fn iter(&self) -> impl Iterator<Item = NodeId> {
+        self.0.iter().filter_map(|position| u16::try_from(position).ok().map(NodeId))
+    }
+
+    /// The words of the wire: bit `n % 64` of word `n / 64` is node `n`; the last word is not 0.
+    pub fn words(&self) -> &[u64] {
+        &self.0.0
+    }
+
+    /// From the words of the wire. `None` when the last word is 0 or a node is not of the cube.
+    pub fn from_words(words: Vec<u64>, dimension: Dimension) -> Option<Self> {
+        Bits::from_words(words, usize::from(dimension.nodes())).map(Self)
+    }
+}
+
+impl FromIterator<NodeId> for NodeSet {
+    fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> Self {
+        let mut set = Self::new();
+        nodes.into_iter().for_each(|node| set.insert(node));
+        set
+    }
+}
+
+/// Invariant: the last word, if any, is not 0, so that equal sets are equal words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn insert(&mut self, position: usize) {
+        if self.0.len() <= position / 64 {
+            self.0.resize(position / 64 + 1, 0);
+        }
+        self.0[position / 64] |= 1 << (position % 64);
+    }
+
+    fn contains(&self, position: usize) -> bool {
+        self.0.get(position / 64).is_some_and(|word| word & (1 << (position % 64)) != 0)
+    }
+
+    fn remove(&mut self, position: usize) -> bool {
+        if !self.contains(position) {
+            return false;
+        }
+        self.0[position / 64] &= !(1 << (position % 64));
+        while self.0.last() == Some(&0) {
+            self.0.pop();
+        }
+        true
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().flat_map(|(index, &word)| {
+            (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| index * 64 + bit)
+        })
+    }
+
+    fn from_words(words: Vec<u64>, places: usize) -> Option<Self> {
+        let bits = Self(words);
+        let canonical = bits.0.last() != Some(&0);
+        let highest = match bits.0.last() {
+            Some(last) => bits.0.len() * 64 - last.leading_zeros() as usize,
+            None => 0,
+        };
+        (canonical && highest <= places).then_some(bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_link_has_one_place_and_comes_back_from_it() {
+        for bits in 0..=10 {
+            let dimension = Dimension::new(bits).unwrap();
+            let mut seen = vec![false; usize::from(dimension.links())];
+            for node in dimension.all() {
+                for bit in 0..bits {
+                    let link = Link::new(node, bit);
+                    let position = link.position(dimension);
+                    assert_eq!(Link::at(position, dimension), Some(link));
+                    seen[position] = true;
+                }
+            }
+            assert!(seen.iter().all(|&seen| seen), "dimension {bits} has a place without a link");
+        }
+    }
+
+    #[test]
+    fn words_that_name_nothing_or_name_it_twice_are_refused() {
+        let three = Dimension::new(3).unwrap();
+        let cases: [(Vec<u64>, bool, bool); 6] = [
+            (vec![], true, true),
+            (vec![0], false, false),
+            (vec![1 << 7], true, true),
+            (vec![1 << 8], true, false),
+            (vec![1 << 12], false, false),
+            (vec![1, 1], false, false),
+        ];
+        for (words, is_links, is_nodes) in cases {
+            assert_eq!(LinkSet::from_words(words.clone(), three).is_some(), is_links, "{words:?}");
+            assert_eq!(NodeSet::from_words(words.clone(), three).is_some(), is_nodes, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_set_that_loses_its_last_node_is_the_empty_set() {
+        let ten = Dimension::new(10).unwrap();
+        let last = NodeId::new(1023, ten).unwrap();
+        let mut set: NodeSet = [last].into_iter().collect();
+        assert!(set.contains(last) && set.remove(last) && !set.remove(last));
+        assert_eq!(set, NodeSet::new());
+    }
+}

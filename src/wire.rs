@@ -1,0 +1,36 @@
+//! The bytes between nodes, and between a client and a node. protocol.md is the normative text of what is here.
+//!
+//! ```text
+//! frame  = header (36) | route (route_len, only between nodes) | args (args_len) | payload (the rest)
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `frame` | header, checksums, where the parts of a frame are |
+//! | `route` | the section that a hop rewrites |
+//! | `opcode`, `status` | the registries |
+//! | `field` | reading and writing the fields of args, and TLVs |
+//! | `hello` | HELLO and GOAWAY |
+//! | `request`, `response` | the args of every operation, encode beside decode |
+//! | `records` | the payload of PUBLISH and FETCH |
+//!
+//! Nothing here does I/O, and nothing here panics on input.
+
+pub mod field;
+pub mod frame;
+pub mod hello;
+pub mod opcode;
+pub mod records;
+pub mod request;
+pub mod response;
+pub mod route;
+pub mod status;
+
+pub use field::DecodeError;
+pub use frame::{Flags, Frame, FrameError, HEADER_BYTES, Head, Header, Raw};
+pub use hello::{Goaway, Hello, Role};
+pub use opcode::Opcode;
+pub use request::Request;
+pub use response::Response;
+pub use route::{Kind, Origin, Route, TrafficClass};
+pub use status::{Class, Status};

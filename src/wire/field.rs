@@ -1,0 +1,292 @@
+//! Fields of args: fixed ones in order, then TLVs up to the end.
+//!
+//! A TLV is `u8 tag, u16 length, value`. An unknown tag is ignored unless its highest bit, *critical*, is set.
+
+use std::fmt;
+
+use byteorder::{BigEndian, ByteOrder};
+
+use super::status::Status;
+use crate::types::{NameError, TopicName};
+
+/// The tag bit that forbids ignoring an unknown TLV.
+pub const TAG_CRITICAL: u8 = 0x80;
+
+/// Tags that never mean anything; a sender may put them anywhere, so that ignoring stays exercised.
+pub const TAGS_GREASE: [u8; 4] = [0x1F, 0x3F, 0x5F, 0x7F];
+
+/// Appends fields to a frame under construction.
+#[derive(Debug)]
+pub struct Writer<'a>(&'a mut Vec<u8>);
+
+impl<'a> Writer<'a> {
+    /// Writes behind what is in `out`.
+    pub const fn new(out: &'a mut Vec<u8>) -> Self {
+        Self(out)
+    }
+
+    /// One byte.
+    pub fn u8(&mut self, value: u8) -> &mut Self {
+        self.0.push(value);
+        self
+    }
+
+    /// Two bytes.
+    pub fn u16(&mut self, value: u16) -> &mut Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// Four bytes.
+    pub fn u32(&mut self, value: u32) -> &mut Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// Eight bytes.
+    pub fn u64(&mut self, value: u64) -> &mut Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// Bytes as they are.
+    pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    /// One length byte and text.
+    ///
+    /// # Panics
+    /// Above 255 bytes: the types of what is written exclude it.
+    pub fn str8(&mut self, text: &str) -> &mut Self {
+        self.u8(u8::try_from(text.len()).expect("labels and names are below 256 bytes")).bytes(text.as_bytes())
+    }
+
+    /// Two length bytes and text, cut at a character when longer than `max` bytes.
+    pub fn str16(&mut self, text: &str, max: u16) -> &mut Self {
+        let cut = text.floor_char_boundary(usize::from(max).min(text.len()));
+        self.u16(u16::try_from(cut).expect("at most max")).bytes(&text.as_bytes()[..cut])
+    }
+
+    /// A TLV.
+    ///
+    /// # Panics
+    /// Above 65 535 bytes: the types of what is written exclude it.
+    pub fn tlv(&mut self, tag: u8, value: &[u8]) -> &mut Self {
+        self.u8(tag).u16(u16::try_from(value.len()).expect("details are below 64 KiB")).bytes(value)
+    }
+}
+
+/// Takes fields off the front of args.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from the start of `args`.
+    pub const fn new(args: &'a [u8]) -> Self {
+        Self { rest: args }
+    }
+
+    /// Is nothing left?
+    pub const fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// What is left.
+    pub const fn remaining(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The next `count` bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Short`].
+    pub fn bytes(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
+        let Some((taken, rest)) = self.rest.split_at_checked(count) else { return Err(DecodeError::Short { field }) };
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// One byte.
+    ///
+    /// # Errors
+    /// [`DecodeError::Short`].
+    pub fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+        Ok(self.bytes(1, field)?[0])
+    }
+
+    /// Two bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Short`].
+    pub fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
+        Ok(BigEndian::read_u16(self.bytes(2, field)?))
+    }
+
+    /// Four bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Short`].
+    pub fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        Ok(BigEndian::read_u32(self.bytes(4, field)?))
+    }
+
+    /// Eight bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Short`].
+    pub fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        Ok(BigEndian::read_u64(self.bytes(8, field)?))
+    }
+
+    /// One length byte and text.
+    ///
+    /// # Errors
+    /// [`DecodeError::Short`], or [`DecodeError::Text`] when it is not UTF-8.
+    pub fn str8(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
+        let length = self.u8(field)?;
+        self.text(usize::from(length), field)
+    }
+
+    /// Two length bytes and text.
+    ///
+    /// # Errors
+    /// [`DecodeError::Short`], or [`DecodeError::Text`] when it is not UTF-8.
+    pub fn str16(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
+        let length = self.u16(field)?;
+        self.text(usize::from(length), field)
+    }
+
+    /// A topic name, as a str8.
+    ///
+    /// # Errors
+    /// As [`Self::str8`], or [`DecodeError::Name`].
+    pub fn topic(&mut self) -> Result<TopicName<'a>, DecodeError> {
+        TopicName::new(self.str8("topic")?).map_err(DecodeError::Name)
+    }
+
+    /// The TLVs up to the end of args, each offered to `known`, which says whether it knows the tag.
+    ///
+    /// # Errors
+    /// A TLV that overruns args, a tag that stands twice, an unknown critical tag, or what `known` finds wrong.
+    pub fn tlvs(mut self, mut known: impl FnMut(u8, &'a [u8]) -> Result<bool, DecodeError>) -> Result<(), DecodeError> {
+        let mut seen = [0u64; 4];
+        while !self.is_at_end() {
+            let tag = self.u8("TLV")?;
+            let length = self.u16("TLV")?;
+            let value = self.bytes(usize::from(length), "TLV")?;
+            let (word, bit) = (usize::from(tag / 64), 1u64 << (tag % 64));
+            if seen[word] & bit != 0 {
+                return Err(DecodeError::TagTwice { tag });
+            }
+            seen[word] |= bit;
+            if !known(tag, value)? && tag & TAG_CRITICAL != 0 {
+                return Err(DecodeError::TagCritical { tag });
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of args of an operation that has no TLVs of its own: unknown ignorable ones are passed over.
+    ///
+    /// # Errors
+    /// As [`Self::tlvs`].
+    pub fn end(self) -> Result<(), DecodeError> {
+        self.tlvs(|_, _| Ok(false))
+    }
+
+    fn text(&mut self, length: usize, field: &'static str) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.bytes(length, field)?).map_err(|_| DecodeError::Text { field })
+    }
+}
+
+/// Why args cannot be read. The frame's boundaries are sound, so the connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Args end within a field.
+    Short {
+        /// The field.
+        field: &'static str,
+    },
+    /// Text that is not UTF-8.
+    Text {
+        /// The field.
+        field: &'static str,
+    },
+    /// A value that the field cannot have.
+    Value {
+        /// The field.
+        field: &'static str,
+    },
+    /// A name that no topic can have.
+    Name(NameError),
+    /// A TLV that stands twice.
+    TagTwice {
+        /// Its tag.
+        tag: u8,
+    },
+    /// A TLV that must not be ignored and is not known.
+    TagCritical {
+        /// Its tag.
+        tag: u8,
+    },
+    /// A payload on an operation that takes none.
+    Payload,
+}
+
+impl DecodeError {
+    /// What the requester is told.
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Name(_) => Status::InvalidName,
+            Self::TagCritical { .. } => Status::Unsupported,
+            Self::Short { .. } | Self::Text { .. } | Self::Value { .. } | Self::TagTwice { .. } | Self::Payload => {
+                Status::MalformedArgs
+            }
+        }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short { field } => write!(f, "args end within the field {field}"),
+            Self::Text { field } => write!(f, "the field {field} is not UTF-8"),
+            Self::Value { field } => write!(f, "the field {field} has a value that it cannot have"),
+            Self::Name(error) => error.fmt(f),
+            Self::TagTwice { tag } => write!(f, "TLV {tag:#04x} stands twice"),
+            Self::TagCritical { tag } => write!(f, "TLV {tag:#04x} is critical and unknown to this version"),
+            Self::Payload => f.write_str("this operation takes no payload"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tlvs_are_known_ignored_or_refused() {
+        let cases: [(&[u8], Result<(), DecodeError>); 7] = [
+            (&[], Ok(())),
+            (&[0x1F, 0, 2, 9, 9], Ok(())),
+            (&[0x10, 0, 0], Ok(())),
+            (&[0x90, 0, 0], Err(DecodeError::TagCritical { tag: 0x90 })),
+            (&[0x1F, 0, 0, 0x1F, 0, 0], Err(DecodeError::TagTwice { tag: 0x1F })),
+            (&[0x1F, 0, 2, 9], Err(DecodeError::Short { field: "TLV" })),
+            (&[0x1F, 0], Err(DecodeError::Short { field: "TLV" })),
+        ];
+        for (args, expected) in cases {
+            assert_eq!(Reader::new(args).tlvs(|tag, _| Ok(tag == 0x10)), expected, "{args:02x?}");
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut_at_a_character() {
+        let mut out = Vec::new();
+        Writer::new(&mut out).str16("a\u{e9}b", 2);
+        assert_eq!(out, [0, 1, b'a']);
+    }
+}

@@ -1,0 +1,442 @@
+//! A frame: its header, its checksums, and where its parts are.
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 4 | length: the bytes after this field; never counts itself |
+//! | 4 | 2 | magic `0xC448` |
+//! | 6 | 1 | version |
+//! | 7 | 1 | opcode; a response repeats it |
+//! | 8 | 1 | flags |
+//! | 9 | 1 | status; 0 in requests |
+//! | 10 | 2 | args_len |
+//! | 12 | 2 | route_len; 0 between client and node |
+//! | 14 | 2 | reserved: sent as 0, not looked at |
+//! | 16 | 8 | request_id |
+//! | 24 | 4 | args_crc |
+//! | 28 | 4 | payload_crc |
+//! | 32 | 4 | header_crc: CRC-32 of bytes 0 to 31 |
+//!
+//! The header is checked from its own 36 bytes before any length in it is believed or allocated.
+
+use std::fmt;
+use std::ops::Deref;
+
+use byteorder::{BigEndian, ByteOrder};
+use bytes::Bytes;
+
+use super::field::Writer;
+use super::route::{ROUTE_BYTES_MIN, Route, RouteError};
+use super::status::Status;
+use crate::types::{Dimension, RequestId};
+
+/// Bytes of a header.
+pub const HEADER_BYTES: usize = 36;
+
+/// The version that this code speaks.
+pub const VERSION: u8 = 1;
+
+/// Not text in any encoding, so that HTTP or TLS on this port is recognised at once.
+pub const MAGIC: u16 = 0xC448;
+
+/// Bytes of the length field, which `length` does not count.
+const LENGTH_BYTES: usize = 4;
+
+/// `length` of a frame that has nothing but its header.
+const LENGTH_MIN: usize = HEADER_BYTES - LENGTH_BYTES;
+
+mod at {
+    use std::ops::Range;
+
+    pub(super) const LENGTH: Range<usize> = 0..4;
+    pub(super) const MAGIC: Range<usize> = 4..6;
+    pub(super) const VERSION: usize = 6;
+    pub(super) const OPCODE: usize = 7;
+    pub(super) const FLAGS: usize = 8;
+    pub(super) const STATUS: usize = 9;
+    pub(super) const ARGS_LEN: Range<usize> = 10..12;
+    pub(super) const ROUTE_LEN: Range<usize> = 12..14;
+    pub(super) const REQUEST_ID: Range<usize> = 16..24;
+    pub(super) const ARGS_CRC: Range<usize> = 24..28;
+    pub(super) const PAYLOAD_CRC: Range<usize> = 28..32;
+    pub(super) const HEADER_CRC: Range<usize> = 32..36;
+}
+
+/// The flags byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// This frame answers the request of its `request_id`.
+    pub const RESPONSE: Self = Self(0x01);
+    /// This frame has a route section.
+    pub const ROUTED: Self = Self(0x02);
+    /// No response is expected, ever.
+    pub const ONEWAY: Self = Self(0x04);
+    /// Reserved: more frames of this response follow. Not sent by this version.
+    pub const MORE: Self = Self(0x08);
+    /// Bits whose meaning a reader must know to act on the frame.
+    pub const CRITICAL: Self = Self(0xC0);
+
+    /// Are all bits of `other` set?
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Is any bit of `other` set?
+    pub const fn any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Both sets of bits.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Without the bits of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+/// What the maker of a frame decides; lengths and checksums follow from the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The operation, as on the wire: an unknown one is echoed in its error.
+    pub opcode: u8,
+    /// All but ROUTED, which follows from the route.
+    pub flags: Flags,
+    /// 0 in requests.
+    pub status: u8,
+    /// Whose response this is, or is to be.
+    pub request_id: RequestId,
+}
+
+impl Head {
+    /// Writes header, route and args of a frame to the end of `out`; the caller appends the payload.
+    ///
+    /// # Panics
+    /// When args exceed 65 535 bytes: no encoder of ours can, and a shorter length would be a lie.
+    pub fn seal(
+        self,
+        route: Option<&Route>,
+        payload: (usize, u32),
+        out: &mut Vec<u8>,
+        args: impl FnOnce(&mut Writer<'_>),
+    ) {
+        let start = out.len();
+        out.resize(start + HEADER_BYTES, 0);
+        let flags = match route {
+            Some(route) => {
+                route.encode(out);
+                self.flags.with(Flags::ROUTED)
+            }
+            None => self.flags.without(Flags::ROUTED),
+        };
+        let args_start = out.len();
+        args(&mut Writer::new(out));
+        let args_crc = crc32fast::hash(&out[args_start..]);
+        let (payload_len, payload_crc) = payload;
+        let header = Header {
+            length: u32::try_from(out.len() - start - LENGTH_BYTES + payload_len).expect("frames end far below 4 GiB"),
+            version: VERSION,
+            opcode: self.opcode,
+            flags,
+            status: self.status,
+            args_len: u16::try_from(out.len() - args_start).expect("encoders keep args below 64 KiB"),
+            route_len: u16::try_from(args_start - start - HEADER_BYTES).expect("a route is below 1 KiB"),
+            request_id: self.request_id,
+            args_crc,
+            payload_crc,
+        };
+        out[start..start + HEADER_BYTES].copy_from_slice(&header.encode());
+    }
+}
+
+/// A header whose checksum, magic, version and lengths were found good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    length: u32,
+    version: u8,
+    /// The operation; may be unknown.
+    pub opcode: u8,
+    /// The flags.
+    pub flags: Flags,
+    /// The status byte; may be unknown.
+    pub status: u8,
+    args_len: u16,
+    route_len: u16,
+    /// Whose response this is, or is to be.
+    pub request_id: RequestId,
+    args_crc: u32,
+    payload_crc: u32,
+}
+
+impl Header {
+    /// Checks the header at the start of `input`. `Ok(None)` while there are too few bytes to say.
+    ///
+    /// # Errors
+    /// [`FrameError`]: the connection cannot go on. A wrong magic is told from 6 bytes on.
+    pub fn parse(input: &[u8], frame_max: u32) -> Result<Option<Self>, FrameError> {
+        if let Some(magic) = input.get(at::MAGIC)
+            && BigEndian::read_u16(magic) != MAGIC
+        {
+            return Err(FrameError::Magic);
+        }
+        let Some(bytes) = input.get(..HEADER_BYTES) else { return Ok(None) };
+        if crc32fast::hash(&bytes[..at::HEADER_CRC.start]) != BigEndian::read_u32(&bytes[at::HEADER_CRC]) {
+            return Err(FrameError::HeaderCrc);
+        }
+        if bytes[at::VERSION] != VERSION {
+            return Err(FrameError::Version { found: bytes[at::VERSION] });
+        }
+        let header = Self {
+            length: BigEndian::read_u32(&bytes[at::LENGTH]),
+            version: bytes[at::VERSION],
+            opcode: bytes[at::OPCODE],
+            flags: Flags(bytes[at::FLAGS]),
+            status: bytes[at::STATUS],
+            args_len: BigEndian::read_u16(&bytes[at::ARGS_LEN]),
+            route_len: BigEndian::read_u16(&bytes[at::ROUTE_LEN]),
+            request_id: RequestId(BigEndian::read_u64(&bytes[at::REQUEST_ID])),
+            args_crc: BigEndian::read_u32(&bytes[at::ARGS_CRC]),
+            payload_crc: BigEndian::read_u32(&bytes[at::PAYLOAD_CRC]),
+        };
+        if (header.length as usize) < LENGTH_MIN + usize::from(header.args_len) + usize::from(header.route_len) {
+            return Err(FrameError::Length { length: header.length });
+        }
+        if header.frame_len() > frame_max as usize {
+            return Err(FrameError::TooLarge { length: header.length, frame_max });
+        }
+        Ok(Some(header))
+    }
+
+    /// Bytes of the whole frame, with the length field.
+    pub const fn frame_len(&self) -> usize {
+        self.length as usize + LENGTH_BYTES
+    }
+
+    fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        BigEndian::write_u32(&mut bytes[at::LENGTH], self.length);
+        BigEndian::write_u16(&mut bytes[at::MAGIC], MAGIC);
+        bytes[at::VERSION] = self.version;
+        bytes[at::OPCODE] = self.opcode;
+        bytes[at::FLAGS] = self.flags.0;
+        bytes[at::STATUS] = self.status;
+        BigEndian::write_u16(&mut bytes[at::ARGS_LEN], self.args_len);
+        BigEndian::write_u16(&mut bytes[at::ROUTE_LEN], self.route_len);
+        BigEndian::write_u64(&mut bytes[at::REQUEST_ID], self.request_id.0);
+        BigEndian::write_u32(&mut bytes[at::ARGS_CRC], self.args_crc);
+        BigEndian::write_u32(&mut bytes[at::PAYLOAD_CRC], self.payload_crc);
+        let header_crc = crc32fast::hash(&bytes[..at::HEADER_CRC.start]);
+        BigEndian::write_u32(&mut bytes[at::HEADER_CRC], header_crc);
+        bytes
+    }
+}
+
+/// The bytes of one frame: small ones lie in the reader's buffer, large ones in a buffer of their own.
+#[derive(Clone, Debug)]
+pub enum Raw<'a> {
+    /// In somebody's buffer; copied when kept.
+    Borrowed(&'a [u8]),
+    /// In a buffer of its own; kept by reference.
+    Shared(Bytes),
+}
+
+impl Deref for Raw<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// One whole frame whose header and route section were checked. Args and payload were not: who needs them checks
+/// them, and a node that hands the frame on needs neither.
+#[derive(Clone, Debug)]
+pub struct Frame<'a> {
+    /// The checked header.
+    pub header: Header,
+    /// The checked route section, present exactly with the ROUTED flag.
+    pub route: Option<Route>,
+    raw: Raw<'a>,
+}
+
+impl<'a> Frame<'a> {
+    /// Takes a whole frame apart. `raw` is as long as its header says.
+    ///
+    /// # Errors
+    /// A route section that is damaged or makes no sense in this cube; the connection cannot go on.
+    pub fn parse(header: Header, raw: Raw<'a>, dimension: Dimension) -> Result<Self, FrameError> {
+        assert_eq!(raw.len(), header.frame_len(), "the reader cuts frames where their header says");
+        let section = &raw[HEADER_BYTES..HEADER_BYTES + usize::from(header.route_len)];
+        let route = match (header.flags.has(Flags::ROUTED), section.len()) {
+            (false, 0) => None,
+            (true, ROUTE_BYTES_MIN..) => Some(Route::decode(section, dimension).map_err(FrameError::Route)?),
+            (true | false, _) => return Err(FrameError::Route(RouteError::Length)),
+        };
+        Ok(Self { header, route, raw })
+    }
+
+    /// The args, after their checksum was found good.
+    ///
+    /// # Errors
+    /// [`Corrupt`]: the frame's boundaries are sound, its args are not.
+    pub fn args(&self) -> Result<&[u8], Corrupt> {
+        let start = HEADER_BYTES + usize::from(self.header.route_len);
+        let args = &self.raw[start..start + usize::from(self.header.args_len)];
+        if crc32fast::hash(args) == self.header.args_crc { Ok(args) } else { Err(Corrupt::Args) }
+    }
+
+    /// The payload, unchecked.
+    pub fn payload(&self) -> &[u8] {
+        &self.raw[self.payload_start()..]
+    }
+
+    /// The payload's checksum as its maker computed it.
+    pub const fn payload_crc(&self) -> u32 {
+        self.header.payload_crc
+    }
+
+    /// The payload for keeping, after its checksum was found good: shared when the frame has a buffer of its own,
+    /// else copied.
+    ///
+    /// # Errors
+    /// [`Corrupt`]: the frame's boundaries are sound, its payload is not.
+    pub fn keep_payload(&self) -> Result<Bytes, Corrupt> {
+        if crc32fast::hash(self.payload()) != self.header.payload_crc {
+            return Err(Corrupt::Payload);
+        }
+        Ok(match &self.raw {
+            Raw::Borrowed(_) => Bytes::copy_from_slice(self.payload()),
+            Raw::Shared(bytes) => bytes.slice(self.payload_start()..),
+        })
+    }
+
+    /// Bytes of the frame as it came.
+    pub fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// A frame has at least its header.
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Writes this frame's header and the given route to the end of `out`: with [`Frame::body`] behind it, the frame
+    /// is handed on with nothing else changed. An unchanged header is copied, not made anew: what this machine's
+    /// memory did to it in between stays visible to the next reader.
+    pub fn encode_head(&self, request_id: RequestId, route: Option<&Route>, out: &mut Vec<u8>) {
+        let route_len = route.map_or(0, Route::encoded_len);
+        if route_len == usize::from(self.header.route_len) && request_id == self.header.request_id {
+            out.extend_from_slice(&self.raw[..HEADER_BYTES]);
+        } else {
+            let body_len = self.raw.len() - HEADER_BYTES - usize::from(self.header.route_len);
+            let flags = self.header.flags.without(Flags::ROUTED);
+            let header = Header {
+                length: u32::try_from(LENGTH_MIN + route_len + body_len).expect("a frame is below 4 GiB"),
+                flags: if route.is_some() { flags.with(Flags::ROUTED) } else { flags },
+                route_len: u16::try_from(route_len).expect("a route is below 1 KiB"),
+                request_id,
+                ..self.header
+            };
+            out.extend_from_slice(&header.encode());
+        }
+        if let Some(route) = route {
+            route.encode(out);
+        }
+    }
+
+    /// Everything behind the route section: args and payload, as they came.
+    pub fn body(&self) -> &[u8] {
+        &self.raw[HEADER_BYTES + usize::from(self.header.route_len)..]
+    }
+
+    /// The body by reference, when the frame has a buffer of its own.
+    pub fn shared_body(&self) -> Option<Bytes> {
+        match &self.raw {
+            Raw::Borrowed(_) => None,
+            Raw::Shared(bytes) => Some(bytes.slice(HEADER_BYTES + usize::from(self.header.route_len)..)),
+        }
+    }
+
+    fn payload_start(&self) -> usize {
+        HEADER_BYTES + usize::from(self.header.route_len) + usize::from(self.header.args_len)
+    }
+}
+
+/// A part of a frame does not match its checksum, while the frame's boundaries are sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corrupt {
+    /// The args.
+    Args,
+    /// The payload.
+    Payload,
+}
+
+/// Why a stream of bytes is no frame: the connection cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    /// Some other protocol.
+    Magic,
+    /// The header was damaged.
+    HeaderCrc,
+    /// A version that was not agreed on.
+    Version {
+        /// The version byte.
+        found: u8,
+    },
+    /// A length that does not hold its own parts.
+    Length {
+        /// The length field.
+        length: u32,
+    },
+    /// More than this connection may carry.
+    TooLarge {
+        /// The length field.
+        length: u32,
+        /// Most bytes of a whole frame.
+        frame_max: u32,
+    },
+    /// The route section.
+    Route(RouteError),
+    /// A frame that began and did not end in time.
+    Unfinished,
+}
+
+impl FrameError {
+    /// What GOAWAY says; `None` when the peer does not speak this protocol at all and would not understand it.
+    pub const fn status(self) -> Option<Status> {
+        match self {
+            Self::Magic => None,
+            Self::HeaderCrc => Some(Status::BadHeader),
+            Self::Version { .. } => Some(Status::UnsupportedVersion),
+            Self::Length { .. } => Some(Status::BadLength),
+            Self::TooLarge { .. } => Some(Status::FrameTooLarge),
+            Self::Route(_) | Self::Unfinished => Some(Status::ProtocolError),
+        }
+    }
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic => write!(f, "bytes 4 and 5 are not {MAGIC:#06x}: this is another protocol"),
+            Self::HeaderCrc => f.write_str("the header does not match its checksum"),
+            Self::Version { found } => write!(f, "version {found} was not agreed on, this connection speaks {VERSION}"),
+            Self::Length { length } => write!(f, "length {length} is too short for the parts that the header names"),
+            Self::TooLarge { length, frame_max } => {
+                write!(f, "length {length} makes a frame of more than {frame_max} bytes")
+            }
+            Self::Route(error) => write!(f, "route section: {error}"),
+            Self::Unfinished => f.write_str("a frame began and did not end in time"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}

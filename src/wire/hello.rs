@@ -1,0 +1,136 @@
+//! HELLO, the first frame each way, and GOAWAY, the last.
+
+use super::field::{DecodeError, Reader, TAGS_GREASE, Writer};
+use super::status::Status;
+use crate::limits::LABEL_MAX;
+
+/// Who says HELLO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A client of the cluster.
+    Client = 1,
+    /// A node of it.
+    Node = 2,
+}
+
+/// No node: the `node_id` of a client.
+pub const NO_NODE: u16 = 0xFFFF;
+
+/// The args of HELLO, the same both ways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The lowest version that the sender speaks; in a response the chosen one.
+    pub version_min: u8,
+    /// The highest; in a response the chosen one.
+    pub version_max: u8,
+    /// Who it is.
+    pub role: Role,
+    /// The cube's dimension; 0 from a client.
+    pub dimension: u8,
+    /// The node's id; [`NO_NODE`] from a client.
+    pub node: u16,
+    /// After this silence the connection is given up; 0 leaves it to the other side.
+    pub keepalive_ms: u32,
+    /// Most bytes of a whole frame that the sender accepts; in a response the smaller of both.
+    pub max_frame: u32,
+    /// Unanswered requests beyond which the responder stops reading; 0 in a request.
+    pub max_inflight: u32,
+    /// Bits of optional features; in a response those of both. None is assigned yet, the upper 16 are for GREASE.
+    pub features: u64,
+    /// Random for each start of a node or client.
+    pub instance: u64,
+    /// The cluster's name; empty from a client means any.
+    pub cluster: String,
+    /// For people.
+    pub software: String,
+}
+
+impl Hello {
+    /// Writes the args. With `grease`, one TLV that means nothing.
+    pub fn encode(&self, args: &mut Writer<'_>, grease: Option<u64>) {
+        args.u8(self.version_min).u8(self.version_max).u8(self.role as u8).u8(self.dimension).u16(self.node).u16(0);
+        args.u32(self.keepalive_ms).u32(self.max_frame).u32(self.max_inflight).u64(self.features).u64(self.instance);
+        args.str8(&self.cluster).str8(&self.software);
+        if let Some(random) = grease {
+            args.tlv(TAGS_GREASE[(random % 4) as usize], &random.to_be_bytes()[..(random >> 8) as usize % 5]);
+        }
+    }
+
+    /// Reads the args.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the field.
+    pub fn decode(args: &[u8]) -> Result<Self, DecodeError> {
+        let mut args = Reader::new(args);
+        let version_min = args.u8("version_min")?;
+        let version_max = args.u8("version_max")?;
+        let role = match args.u8("role")? {
+            1 => Role::Client,
+            2 => Role::Node,
+            _ => return Err(DecodeError::Value { field: "role" }),
+        };
+        let dimension = args.u8("dimension")?;
+        let node = args.u16("node_id")?;
+        args.u16("reserved")?;
+        let hello = Self {
+            version_min,
+            version_max,
+            role,
+            dimension,
+            node,
+            keepalive_ms: args.u32("keepalive_ms")?,
+            max_frame: args.u32("max_frame")?,
+            max_inflight: args.u32("max_inflight")?,
+            features: args.u64("features")?,
+            instance: args.u64("instance")?,
+            cluster: label(&mut args, "cluster")?,
+            software: label(&mut args, "software")?,
+        };
+        args.end()?;
+        Ok(hello)
+    }
+}
+
+/// The args of GOAWAY: the connection ends; why, and what was not acted on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Goaway {
+    /// Why; stands in the header's status byte.
+    pub status: Status,
+    /// The highest `request_id` that the sender took from this connection; later ones were not acted on.
+    pub last_request_id: u64,
+    /// For people.
+    pub message: String,
+}
+
+impl Goaway {
+    /// Most bytes of its message.
+    const MESSAGE_MAX: u16 = 512;
+
+    /// Writes the args.
+    pub fn encode(&self, args: &mut Writer<'_>) {
+        args.u64(self.last_request_id).str16(&self.message, Self::MESSAGE_MAX);
+    }
+
+    /// Reads the args; an unknown status is one of its class.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the field.
+    pub fn decode(status: u8, args: &[u8]) -> Result<Self, DecodeError> {
+        let mut args = Reader::new(args);
+        let goaway = Self {
+            status: Status::from_number(status).unwrap_or(Status::ProtocolError),
+            last_request_id: args.u64("last_request_id")?,
+            message: args.str16("message")?.to_owned(),
+        };
+        args.end()?;
+        Ok(goaway)
+    }
+}
+
+fn label(args: &mut Reader<'_>, field: &'static str) -> Result<String, DecodeError> {
+    let text = args.str8(field)?;
+    if text.len() > LABEL_MAX || text.chars().any(char::is_control) {
+        return Err(DecodeError::Value { field });
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,93 @@
+//! The operations and their numbers.
+
+/// An operation. Numbers are never used again for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opcode {
+    /// First frame each way.
+    Hello = 0x01,
+    /// The sender will close; one-way.
+    Goaway = 0x02,
+    /// Is somebody there?
+    Ping = 0x03,
+    /// Make a topic.
+    Create = 0x10,
+    /// Remove a topic.
+    Delete = 0x11,
+    /// A page of one node's topics.
+    List = 0x12,
+    /// What a topic is like.
+    Info = 0x13,
+    /// Append records.
+    Publish = 0x20,
+    /// Read records.
+    Fetch = 0x21,
+    /// Where a name lives, whether or not it is there.
+    Query = 0x30,
+    /// One probe of a path.
+    Trace = 0x31,
+    /// One node's view of itself and its links.
+    Cluster = 0x32,
+    /// One node's counters.
+    Stats = 0x33,
+}
+
+/// Numbers that are set aside, with the names they will have. Until then they are unknown opcodes.
+pub const RESERVED: [(u8, &str); 9] = [
+    (0x04, "AUTH"),
+    (0x22, "SUBSCRIBE"),
+    (0x23, "UNSUBSCRIBE"),
+    (0x24, "CREDIT"),
+    (0x25, "DELIVER"),
+    (0x26, "EVENT"),
+    (0x40, "FEED"),
+    (0x41, "UNFEED"),
+    (0x42, "HEADS"),
+];
+
+impl Opcode {
+    /// All of them in the order of their numbers.
+    pub const ALL: [Self; 13] = [
+        Self::Hello,
+        Self::Goaway,
+        Self::Ping,
+        Self::Create,
+        Self::Delete,
+        Self::List,
+        Self::Info,
+        Self::Publish,
+        Self::Fetch,
+        Self::Query,
+        Self::Trace,
+        Self::Cluster,
+        Self::Stats,
+    ];
+
+    /// `None` for a number that this version does not know.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|opcode| *opcode as u8 == number)
+    }
+
+    /// The number on the wire.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The name in protocol.md.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hello => "HELLO",
+            Self::Goaway => "GOAWAY",
+            Self::Ping => "PING",
+            Self::Create => "CREATE",
+            Self::Delete => "DELETE",
+            Self::List => "LIST",
+            Self::Info => "INFO",
+            Self::Publish => "PUBLISH",
+            Self::Fetch => "FETCH",
+            Self::Query => "QUERY",
+            Self::Trace => "TRACE",
+            Self::Cluster => "CLUSTER",
+            Self::Stats => "STATS",
+        }
+    }
+}

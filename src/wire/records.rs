@@ -1,0 +1,318 @@
+//! Records, back to back: the payload of PUBLISH and FETCH.
+//!
+//! ```text
+//! u32 size | u8 attrs | [01: u64 timestamp_us] | [02: u16 length, key] | [04: u16 length, headers] | value
+//! ```
+//!
+//! `size` counts the bytes after itself; the value is what the other parts leave of it. Headers are
+//! `u8 length, name, u16 length, value` back to back. A record says nothing of its neighbours, so batches can be
+//! put together and cut apart anywhere between records.
+
+use std::fmt;
+
+use byteorder::{BigEndian, ByteOrder};
+
+use super::field::{DecodeError, Reader, Writer};
+
+const SIZE_BYTES: usize = 4;
+const ATTR_TIMESTAMP: u8 = 0x01;
+const ATTR_KEY: u8 = 0x02;
+const ATTR_HEADERS: u8 = 0x04;
+
+/// One record, borrowed from a payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The publisher's time, in microseconds since 1970.
+    pub timestamp_us: Option<u64>,
+    /// What the record is about; at most 65 535 bytes.
+    pub key: Option<&'a [u8]>,
+    /// Names and values for the reader's use; together at most 65 535 bytes as encoded.
+    pub headers: Headers<'a>,
+    /// The content.
+    pub value: &'a [u8],
+}
+
+/// The headers of a record as they stand in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Headers<'a>(&'a [u8]);
+
+impl<'a> Headers<'a> {
+    /// Names and values in their order.
+    pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let mut rest = Reader::new(self.0);
+        std::iter::from_fn(move || header(&mut rest).ok())
+    }
+
+    /// Is there none?
+    pub const fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Puts headers into the form of a record.
+///
+/// # Errors
+/// A name of more than 255 bytes, a value of more than 65 535, or more than that together.
+pub fn encode_headers<'h>(headers: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Result<Vec<u8>, RecordError> {
+    let mut bytes = Vec::new();
+    for (name, value) in headers {
+        let length = u16::try_from(value.len()).map_err(|_| RecordError::TooLong)?;
+        if name.len() > usize::from(u8::MAX) {
+            return Err(RecordError::TooLong);
+        }
+        Writer::new(&mut bytes).str8(name).u16(length).bytes(value);
+    }
+    if bytes.len() > usize::from(u16::MAX) { Err(RecordError::TooLong) } else { Ok(bytes) }
+}
+
+impl<'a> Record<'a> {
+    /// Headers that [`encode_headers`] made.
+    ///
+    /// # Errors
+    /// [`RecordError::Header`] when it did not.
+    pub fn with_headers(self, headers: &'a [u8]) -> Result<Self, RecordError> {
+        check_headers(headers)?;
+        Ok(Self { headers: Headers(headers), ..self })
+    }
+
+    /// Appends the record to a payload.
+    ///
+    /// # Errors
+    /// [`RecordError::TooLong`] when key or headers exceed 65 535 bytes or the whole 4 GiB.
+    pub fn encode(&self, payload: &mut Vec<u8>) -> Result<(), RecordError> {
+        let key_len = self.key.map(|key| u16::try_from(key.len())).transpose().map_err(|_| RecordError::TooLong)?;
+        let headers_len = u16::try_from(self.headers.0.len()).map_err(|_| RecordError::TooLong)?;
+        let start = payload.len();
+        let attrs = if self.timestamp_us.is_some() { ATTR_TIMESTAMP } else { 0 }
+            | if self.key.is_some() { ATTR_KEY } else { 0 }
+            | if headers_len == 0 { 0 } else { ATTR_HEADERS };
+        let mut out = Writer::new(payload);
+        out.u32(0).u8(attrs);
+        if let Some(timestamp_us) = self.timestamp_us {
+            out.u64(timestamp_us);
+        }
+        if let (Some(key), Some(length)) = (self.key, key_len) {
+            out.u16(length).bytes(key);
+        }
+        if headers_len > 0 {
+            out.u16(headers_len).bytes(self.headers.0);
+        }
+        out.bytes(self.value);
+        let Ok(size) = u32::try_from(payload.len() - start - SIZE_BYTES) else {
+            payload.truncate(start);
+            return Err(RecordError::TooLong);
+        };
+        BigEndian::write_u32(&mut payload[start..start + SIZE_BYTES], size);
+        Ok(())
+    }
+
+    /// Reads the record at the start of `payload`; gives it and the rest.
+    ///
+    /// # Errors
+    /// [`RecordError`] says what is wrong with it.
+    pub fn decode(payload: &'a [u8]) -> Result<(Self, &'a [u8]), RecordError> {
+        let (record, rest) = split(payload)?;
+        let mut fields = Reader::new(record);
+        let attrs = fields.u8("attrs")?;
+        if attrs & !(ATTR_TIMESTAMP | ATTR_KEY | ATTR_HEADERS) != 0 {
+            return Err(RecordError::Attrs { attrs });
+        }
+        let timestamp_us = if attrs & ATTR_TIMESTAMP != 0 { Some(fields.u64("timestamp")?) } else { None };
+        let key = if attrs & ATTR_KEY != 0 { Some(short(&mut fields)?) } else { None };
+        let headers = if attrs & ATTR_HEADERS != 0 { short(&mut fields)? } else { &[] };
+        check_headers(headers)?;
+        Ok((Self { timestamp_us, key, headers: Headers(headers), value: fields.remaining() }, rest))
+    }
+}
+
+/// Checks that a payload is exactly `count` records, and at least one.
+///
+/// # Errors
+/// [`RecordError`] says what is wrong.
+pub fn check(payload: &[u8], count: u32) -> Result<(), RecordError> {
+    if count == 0 {
+        return Err(RecordError::Empty);
+    }
+    let mut rest = payload;
+    let mut found: u32 = 0;
+    while !rest.is_empty() {
+        if rest.len() > SIZE_BYTES && rest[SIZE_BYTES] == 0 {
+            // No attributes: most records. Its size is all there is to check.
+            rest = split(rest)?.1;
+        } else {
+            rest = Record::decode(rest)?.1;
+        }
+        found += 1;
+    }
+    if found == count { Ok(()) } else { Err(RecordError::Count { announced: count, found }) }
+}
+
+/// Bytes of the first `count` records of a payload that [`check`] found good.
+pub fn prefix_len(payload: &[u8], count: u32) -> usize {
+    let mut at = 0;
+    for _ in 0..count {
+        at += record_len(&payload[at..]);
+    }
+    at
+}
+
+/// How many records, and how many of their bytes, lie within `max_bytes` and `max_records`.
+pub fn fit(payload: &[u8], max_bytes: usize, max_records: u32) -> (u32, usize) {
+    let (mut count, mut at) = (0, 0);
+    while count < max_records && at < payload.len() {
+        let next = at + record_len(&payload[at..]);
+        if next > max_bytes {
+            break;
+        }
+        (count, at) = (count + 1, next);
+    }
+    (count, at)
+}
+
+/// The records of a payload; ends behind the first that is malformed.
+pub fn iter(payload: &[u8]) -> impl Iterator<Item = Result<Record<'_>, RecordError>> {
+    let mut rest = payload;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        match Record::decode(rest) {
+            Ok((record, behind)) => {
+                rest = behind;
+                Some(Ok(record))
+            }
+            Err(error) => {
+                rest = &[];
+                Some(Err(error))
+            }
+        }
+    })
+}
+
+/// Bytes of the record at the start of a checked payload.
+fn record_len(payload: &[u8]) -> usize {
+    SIZE_BYTES + BigEndian::read_u32(&payload[..SIZE_BYTES]) as usize
+}
+
+fn split(payload: &[u8]) -> Result<(&[u8], &[u8]), RecordError> {
+    let (size, rest) = payload.split_at_checked(SIZE_BYTES).ok_or(RecordError::Short)?;
+    let size = BigEndian::read_u32(size) as usize;
+    if size == 0 {
+        return Err(RecordError::Short);
+    }
+    rest.split_at_checked(size).ok_or(RecordError::Short)
+}
+
+fn short<'a>(fields: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
+    let length = fields.u16("length")?;
+    fields.bytes(usize::from(length), "value")
+}
+
+fn check_headers(headers: &[u8]) -> Result<(), RecordError> {
+    let mut rest = Reader::new(headers);
+    while !rest.is_at_end() {
+        header(&mut rest).map_err(|_| RecordError::Header)?;
+    }
+    Ok(())
+}
+
+fn header<'a>(rest: &mut Reader<'a>) -> Result<(&'a str, &'a [u8]), DecodeError> {
+    Ok((rest.str8("header name")?, short(rest)?))
+}
+
+/// Why a payload is not records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// It ends within a record.
+    Short,
+    /// Attributes that this version does not know.
+    Attrs {
+        /// The attribute byte.
+        attrs: u8,
+    },
+    /// Headers that do not fill their length.
+    Header,
+    /// Another number of records than announced.
+    Count {
+        /// In args.
+        announced: u32,
+        /// In the payload.
+        found: u32,
+    },
+    /// A batch of no records.
+    Empty,
+    /// A key, a header or the whole is longer than its length field can say.
+    TooLong,
+}
+
+impl From<DecodeError> for RecordError {
+    fn from(_: DecodeError) -> Self {
+        Self::Short
+    }
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => f.write_str("the payload ends within a record"),
+            Self::Attrs { attrs } => write!(f, "a record has attributes {attrs:#04x}, of which 0x07 are known"),
+            Self::Header => f.write_str("a record's headers do not fill their length"),
+            Self::Count { announced, found } => write!(f, "args announce {announced} records, the payload has {found}"),
+            Self::Empty => f.write_str("a batch has at least one record"),
+            Self::TooLong => f.write_str("a key or the headers of a record are longer than 65535 bytes"),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_from_their_bytes() {
+        let headers = encode_headers([("trace", b"abc".as_slice()), ("", b"")]).unwrap();
+        let records = [
+            Record { value: b"hello", ..Record::default() },
+            Record { key: Some(b"k1"), value: b"world", ..Record::default() },
+            Record { timestamp_us: Some(7), key: Some(b""), ..Record::default() }.with_headers(&headers).unwrap(),
+        ];
+        let mut payload = Vec::new();
+        records.iter().for_each(|record| record.encode(&mut payload).unwrap());
+        assert_eq!(&payload[..10], b"\0\0\0\x06\0hello");
+        assert_eq!(check(&payload, 3), Ok(()));
+        let read: Vec<_> = iter(&payload).map(Result::unwrap).collect();
+        assert_eq!(read, records);
+        assert_eq!(read[2].headers.iter().collect::<Vec<_>>(), [("trace", b"abc".as_slice()), ("", b"")]);
+    }
+
+    #[test]
+    fn payloads_that_are_not_count_records_are_refused() {
+        let cases: [(&[u8], u32, RecordError); 9] = [
+            (b"", 0, RecordError::Empty),
+            (b"", 1, RecordError::Count { announced: 1, found: 0 }),
+            (b"\0\0\0\x01\0", 2, RecordError::Count { announced: 2, found: 1 }),
+            (b"\0\0\0\x01\0\0", 1, RecordError::Short),
+            (b"\0\0\0\0", 1, RecordError::Short),
+            (b"\0\0\0\x02\0", 1, RecordError::Short),
+            (b"\xff\xff\xff\xff\0", 1, RecordError::Short),
+            (b"\0\0\0\x01\x08", 1, RecordError::Attrs { attrs: 8 }),
+            (b"\0\0\0\x04\x04\0\x01\x05", 1, RecordError::Header),
+        ];
+        for (payload, count, expected) in cases {
+            assert_eq!(check(payload, count), Err(expected), "{payload:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_payload_is_cut_between_records() {
+        let payload = b"\0\0\0\x02\0a\0\0\0\x03\0bc\0\0\0\x01\0";
+        assert_eq!(prefix_len(payload, 2), 13);
+        for (max_bytes, max_records, expected) in
+            [(5, 9, (0, 0)), (6, 9, (1, 6)), (13, 9, (2, 13)), (99, 9, (3, 18)), (99, 1, (1, 6))]
+        {
+            assert_eq!(fit(payload, max_bytes, max_records), expected);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The requests of a client: args of each operation, encode beside decode.
+//!
+//! Fixed fields, then text, then TLVs. A number that stands for "any", "none" or "the default" is 0, except that
+//! [`ANY_NODE`] is the node that is asked.
+
+use super::field::{DecodeError, Reader, Writer};
+use super::hello::NO_NODE;
+use super::opcode::Opcode;
+use crate::types::{Epoch, Offset, ProducerId, TopicId, TopicName};
+
+pub use crate::types::{Retention, Sequenced};
+
+/// In a field that names a node: the one at the other end of the connection.
+pub const ANY_NODE: u16 = NO_NODE;
+
+/// A request, its payload apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Is that node there?
+    Ping {
+        /// Which node, or [`ANY_NODE`].
+        node: u16,
+        /// Echoed.
+        token: u64,
+    },
+    /// Make a topic, or find it there with the same retention.
+    Create {
+        /// Its name.
+        topic: TopicName<'a>,
+        /// What it keeps.
+        retention: Retention,
+    },
+    /// Remove a topic.
+    Delete(Topic<'a>),
+    /// A page of one node's topics.
+    List(List<'a>),
+    /// What a topic is like.
+    Info(Topic<'a>),
+    /// Append the records of the payload.
+    Publish(Publish<'a>),
+    /// Read records.
+    Fetch(Fetch<'a>),
+    /// Where a name lives.
+    Query {
+        /// The name, whether or not there is such a topic.
+        topic: TopicName<'a>,
+    },
+    /// One probe of the path to a node, or to a topic's home.
+    Trace {
+        /// Hops after which the probe is answered, wherever it is.
+        ttl: u16,
+        /// To whom.
+        target: TraceTarget<'a>,
+    },
+    /// One node's view of itself and its links.
+    Cluster {
+        /// Which node, or [`ANY_NODE`].
+        node: u16,
+    },
+    /// One node's counters.
+    Stats {
+        /// Which node, or [`ANY_NODE`].
+        node: u16,
+    },
+}
+
+/// A topic by name, and by id when a re-created one of that name must not be meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topic<'a> {
+    /// Its name, which routes the request.
+    pub name: TopicName<'a>,
+    /// `None`: whatever has that name.
+    pub id: Option<TopicId>,
+}
+
+/// The args of LIST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct List<'a> {
+    /// Which node's topics, or [`ANY_NODE`].
+    pub node: u16,
+    /// Most names wanted; 0 is as many as a page takes.
+    pub max: u16,
+    /// 0 at first, then what the last page said.
+    pub cursor: u64,
+    /// Only names that start so.
+    pub prefix: &'a str,
+}
+
+/// The args of PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// Where to.
+    pub topic: Topic<'a>,
+    /// Makes the batch safe to send again.
+    pub producer: Option<Sequenced>,
+    /// Records in the payload, at least 1.
+    pub count: u32,
+}
+
+/// The args of FETCH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch<'a> {
+    /// From where.
+    pub topic: Topic<'a>,
+    /// The epoch that the offset belongs to; `None` is any.
+    pub epoch: Option<Epoch>,
+    /// The first record wanted.
+    pub start: Start,
+    /// Bytes of records after which no further one is added; at least one is sent. 0 is as many as fit.
+    pub max_bytes: u32,
+    /// Records after which no further one is added; 0 is no bound.
+    pub max_records: u32,
+}
+
+/// Where reading starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At an offset.
+    Offset(Offset),
+    /// At the first record that is kept.
+    Earliest,
+    /// Behind the last record.
+    Next,
+    /// At the first record appended at or after this many microseconds since 1970.
+    Time(u64),
+}
+
+/// What TRACE goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceTarget<'a> {
+    /// A node.
+    Node(u16),
+    /// The home of a name.
+    Topic(TopicName<'a>),
+}
+
+impl<'a> Request<'a> {
+    /// Its operation.
+    pub const fn opcode(&self) -> Opcode {
+        match self {
+            Self::Ping { .. } => Opcode::Ping,
+            Self::Create { .. } => Opcode::Create,
+            Self::Delete(_) => Opcode::Delete,
+            Self::List(_) => Opcode::List,
+            Self::Info(_) => Opcode::Info,
+            Self::Publish(_) => Opcode::Publish,
+            Self::Fetch(_) => Opcode::Fetch,
+            Self::Query { .. } => Opcode::Query,
+            Self::Trace { .. } => Opcode::Trace,
+            Self::Cluster { .. } => Opcode::Cluster,
+            Self::Stats { .. } => Opcode::Stats,
+        }
+    }
+
+    /// Does it take a payload?
+    pub const fn has_payload(opcode: Opcode) -> bool {
+        matches!(opcode, Opcode::Publish)
+    }
+
+    /// Writes the args.
+    pub fn encode(&self, args: &mut Writer<'_>) {
+        match self {
+            Self::Ping { node, token } => args.u16(*node).u64(*token),
+            Self::Create { topic, retention } => encode_retention(retention, args).str8(topic.as_str()),
+            Self::Delete(topic) | Self::Info(topic) => topic.encode(args),
+            Self::List(list) => args.u16(list.node).u16(list.max).u64(list.cursor).str8(list.prefix),
+            Self::Publish(publish) => publish.encode(args),
+            Self::Fetch(fetch) => fetch.encode(args),
+            Self::Query { topic } => args.str8(topic.as_str()),
+            Self::Trace { ttl, target: TraceTarget::Node(node) } => args.u16(*ttl).u16(*node).str8(""),
+            Self::Trace { ttl, target: TraceTarget::Topic(name) } => args.u16(*ttl).u16(ANY_NODE).str8(name.as_str()),
+            Self::Cluster { node } | Self::Stats { node } => args.u16(*node),
+        };
+    }
+
+    /// Reads the args of a request. HELLO and GOAWAY are none.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the field.
+    pub fn decode(opcode: Opcode, args: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut args = Reader::new(args);
+        let request = match opcode {
+            Opcode::Hello | Opcode::Goaway => return Err(DecodeError::Value { field: "opcode" }),
+            Opcode::Ping => Self::Ping { node: args.u16("node")?, token: args.u64("token")? },
+            Opcode::Create => {
+                let retention = decode_retention(&mut args)?;
+                Self::Create { topic: args.topic()?, retention }
+            }
+            Opcode::Delete => Self::Delete(Topic::decode(&mut args)?),
+            Opcode::List => Self::List(List {
+                node: args.u16("node")?,
+                max: args.u16("max")?,
+                cursor: args.u64("cursor")?,
+                prefix: args.str8("prefix")?,
+            }),
+            Opcode::Info => Self::Info(Topic::decode(&mut args)?),
+            Opcode::Publish => Self::Publish(Publish::decode(&mut args)?),
+            Opcode::Fetch => Self::Fetch(Fetch::decode(&mut args)?),
+            Opcode::Query => Self::Query { topic: args.topic()? },
+            Opcode::Trace => trace(&mut args)?,
+            Opcode::Cluster => Self::Cluster { node: args.u16("node")? },
+            Opcode::Stats => Self::Stats { node: args.u16("node")? },
+        };
+        args.end()?;
+        Ok(request)
+    }
+}
+
+impl<'a> Topic<'a> {
+    fn encode<'w, 'b>(&self, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
+        args.u64(self.id.map_or(0, TopicId::number)).str8(self.name.as_str())
+    }
+
+    fn decode(args: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let id = TopicId::new(args.u64("topic_id")?);
+        Ok(Self { id, name: args.topic()? })
+    }
+}
+
+/// Writes the three bounds.
+pub(super) fn encode_retention<'w, 'b>(retention: &Retention, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
+    args.u64(retention.records).u64(retention.bytes).u64(retention.age_ms)
+}
+
+/// Reads the three bounds.
+pub(super) fn decode_retention(args: &mut Reader<'_>) -> Result<Retention, DecodeError> {
+    Ok(Retention {
+        records: args.u64("retention_records")?,
+        bytes: args.u64("retention_bytes")?,
+        age_ms: args.u64("retention_age_ms")?,
+    })
+}
+
+impl<'a> Publish<'a> {
+    fn encode<'w, 'b>(&self, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
+        let (producer, epoch, sequence) = match self.producer {
+            Some(batch) => (batch.producer.number(), batch.epoch, batch.sequence),
+            None => (0, 0, 0),
+        };
+        args.u64(producer).u32(epoch).u64(sequence).u32(self.count);
+        self.topic.encode(args)
+    }
+
+    fn decode(args: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let producer = ProducerId::new(args.u64("producer_id")?);
+        let epoch = args.u32("producer_epoch")?;
+        let sequence = args.u64("sequence")?;
+        let count = args.u32("count")?;
+        let producer = match producer {
+            Some(producer) => Some(Sequenced { producer, epoch, sequence }),
+            None if epoch == 0 && sequence == 0 => None,
+            None => return Err(DecodeError::Value { field: "producer_id" }),
+        };
+        Ok(Self { producer, count, topic: Topic::decode(args)? })
+    }
+}
+
+impl<'a> Fetch<'a> {
+    fn encode<'w, 'b>(&self, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
+        let (start, value) = match self.start {
+            Start::Offset(offset) => (0, offset.0),
+            Start::Earliest => (1, 0),
+            Start::Next => (2, 0),
+            Start::Time(micros) => (3, micros),
+        };
+        args.u8(start).u64(value).u32(self.epoch.map_or(0, |epoch| epoch.0)).u32(self.max_bytes).u32(self.max_records);
+        args.u32(0);
+        self.topic.encode(args)
+    }
+
+    fn decode(args: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let (start, value) = (args.u8("start")?, args.u64("value")?);
+        let start = match (start, value) {
+            (0, offset) => Start::Offset(Offset(offset)),
+            (1, 0) => Start::Earliest,
+            (2, 0) => Start::Next,
+            (3, micros) => Start::Time(micros),
+            (1 | 2, _) => return Err(DecodeError::Value { field: "value" }),
+            (4.., _) => return Err(DecodeError::Value { field: "start" }),
+        };
+        let epoch = args.u32("epoch")?;
+        let max_bytes = args.u32("max_bytes")?;
+        let max_records = args.u32("max_records")?;
+        args.u32("reserved")?;
+        Ok(Self {
+            start,
+            epoch: (epoch != 0).then_some(Epoch(epoch)),
+            max_bytes,
+            max_records,
+            topic: Topic::decode(args)?,
+        })
+    }
+}
+
+fn trace<'a>(args: &mut Reader<'a>) -> Result<Request<'a>, DecodeError> {
+    let (ttl, node, name) = (args.u16("ttl")?, args.u16("node")?, args.str8("topic")?);
+    let target = if name.is_empty() {
+        TraceTarget::Node(node)
+    } else if node == ANY_NODE {
+        TraceTarget::Topic(TopicName::new(name).map_err(DecodeError::Name)?)
+    } else {
+        return Err(DecodeError::Value { field: "node" });
+    };
+    Ok(Request::Trace { ttl, target })
+}

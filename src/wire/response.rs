@@ -1,0 +1,214 @@
+//! The responses of a node: args of each operation, encode beside decode.
+
+mod error;
+mod log;
+mod node;
+mod topic;
+
+use bytes::Bytes;
+
+pub use error::{Detail, ErrorResponse};
+pub use log::{Fetched, OFFSET_FORGOTTEN, Payload, Published, Run};
+pub use node::{LinkView, Probe, View};
+pub use topic::{Description, Durability, Listed, Page, TopicState};
+
+use super::field::{DecodeError, Reader, Writer};
+use super::frame::{Flags, Head};
+use super::opcode::Opcode;
+use super::route::Route;
+use super::status::Status;
+use crate::types::{RequestId, TopicId};
+
+/// What a node answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// To PING.
+    Ping {
+        /// Who answered.
+        node: u16,
+        /// The request's.
+        token: u64,
+    },
+    /// To CREATE.
+    Created {
+        /// Was it there before?
+        existed: bool,
+        /// What is there now.
+        description: Box<Description>,
+    },
+    /// To INFO and QUERY.
+    Described(Box<Description>),
+    /// To DELETE.
+    Deleted {
+        /// The topic that was removed.
+        topic_id: TopicId,
+    },
+    /// To LIST.
+    Listed(Page),
+    /// To PUBLISH.
+    Published(Published),
+    /// To FETCH.
+    Fetched(Box<Fetched>),
+    /// To TRACE, from the target.
+    Traced(Probe),
+    /// To CLUSTER.
+    Cluster(Box<View>),
+    /// To STATS: lines of `name value`.
+    Stats {
+        /// Who answered.
+        node: u16,
+        /// The lines.
+        text: String,
+    },
+    /// To anything.
+    Error(Box<ErrorResponse>),
+}
+
+impl Response {
+    /// Its status byte.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Created { existed: true, .. } => Status::OkExists.number(),
+            Self::Published(Published { duplicate: true, .. }) => Status::OkDuplicate.number(),
+            Self::Error(error) => error.status,
+            Self::Ping { .. }
+            | Self::Created { .. }
+            | Self::Described(_)
+            | Self::Deleted { .. }
+            | Self::Listed(_)
+            | Self::Published(_)
+            | Self::Fetched(_)
+            | Self::Traced(_)
+            | Self::Cluster(_)
+            | Self::Stats { .. } => Status::Ok.number(),
+        }
+    }
+
+    /// Writes the frame to the end of `out`, but for the parts of a payload, which the caller puts behind it.
+    pub fn encode(
+        &self,
+        opcode: u8,
+        request_id: RequestId,
+        route: Option<&Route>,
+        out: &mut Vec<u8>,
+    ) -> Option<&Payload> {
+        let head = Head { opcode, flags: Flags::RESPONSE, status: self.status(), request_id };
+        match self {
+            Self::Fetched(fetched) => {
+                let payload = &fetched.payload;
+                head.seal(route, (payload.len(), payload.checksum()), out, |args| self.encode_args(args));
+                return Some(payload);
+            }
+            Self::Stats { text, .. } => {
+                let sum = (text.len(), crc32fast::hash(text.as_bytes()));
+                head.seal(route, sum, out, |args| self.encode_args(args));
+                out.extend_from_slice(text.as_bytes());
+            }
+            Self::Listed(page) => {
+                let mut payload = Vec::new();
+                page.topics.iter().for_each(|topic| topic.encode(&mut Writer::new(&mut payload)));
+                let sum = (payload.len(), crc32fast::hash(&payload));
+                head.seal(route, sum, out, |args| self.encode_args(args));
+                out.extend_from_slice(&payload);
+            }
+            Self::Ping { .. }
+            | Self::Created { .. }
+            | Self::Described(_)
+            | Self::Deleted { .. }
+            | Self::Published(_)
+            | Self::Traced(_)
+            | Self::Cluster(_)
+            | Self::Error(_) => head.seal(route, (0, 0), out, |args| self.encode_args(args)),
+        }
+        None
+    }
+
+    fn encode_args(&self, args: &mut Writer<'_>) {
+        match self {
+            Self::Ping { node, token } => {
+                args.u16(*node).u64(*token);
+            }
+            Self::Created { description, .. } | Self::Described(description) => description.encode(args),
+            Self::Deleted { topic_id } => {
+                args.u64(topic_id.number());
+            }
+            Self::Listed(page) => {
+                args.u16(page.node).u64(page.cursor).u16(count16(page.topics.len()));
+            }
+            Self::Published(published) => published.encode(args),
+            Self::Fetched(fetched) => fetched.encode(args),
+            Self::Traced(probe) => {
+                args.u16(probe.node).u16(probe.hops);
+                encode_links(&probe.down, args);
+            }
+            Self::Cluster(view) => view.encode(args),
+            Self::Stats { node, .. } => {
+                args.u16(*node);
+            }
+            Self::Error(error) => error.encode(args),
+        }
+    }
+
+    /// Reads args and payload of a response.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the field.
+    pub fn decode(opcode: Opcode, status: u8, args: &[u8], payload: &Bytes) -> Result<Self, DecodeError> {
+        if status >= 0x40 {
+            return Ok(Self::Error(Box::new(ErrorResponse::decode(status, args)?)));
+        }
+        let mut args = Reader::new(args);
+        let response = match opcode {
+            Opcode::Hello | Opcode::Goaway => return Err(DecodeError::Value { field: "opcode" }),
+            Opcode::Ping => Self::Ping { node: args.u16("node")?, token: args.u64("token")? },
+            Opcode::Create => Self::Created {
+                existed: status == Status::OkExists.number(),
+                description: Box::new(Description::decode(&mut args)?),
+            },
+            Opcode::Info | Opcode::Query => Self::Described(Box::new(Description::decode(&mut args)?)),
+            Opcode::Delete => Self::Deleted { topic_id: topic_id(&mut args)? },
+            Opcode::List => Self::Listed(Page::decode(&mut args, payload)?),
+            Opcode::Publish => Self::Published(Published::decode(&mut args, status == Status::OkDuplicate.number())?),
+            Opcode::Fetch => Self::Fetched(Box::new(Fetched::decode(&mut args, payload)?)),
+            Opcode::Trace => {
+                Self::Traced(Probe { node: args.u16("node")?, hops: args.u16("hops")?, down: decode_links(&mut args)? })
+            }
+            Opcode::Cluster => Self::Cluster(Box::new(View::decode(&mut args)?)),
+            Opcode::Stats => Self::Stats {
+                node: args.u16("node")?,
+                text: std::str::from_utf8(payload).map_err(|_| DecodeError::Text { field: "text" })?.to_owned(),
+            },
+        };
+        args.end()?;
+        Ok(response)
+    }
+}
+
+fn encode_links(links: &[(u16, u16)], args: &mut Writer<'_>) {
+    args.u16(count16(links.len()));
+    for (a, b) in links {
+        args.u16(*a).u16(*b);
+    }
+}
+
+fn decode_links(args: &mut Reader<'_>) -> Result<Vec<(u16, u16)>, DecodeError> {
+    let count = args.u16("links")?;
+    (0..count).map(|_| Ok((args.u16("link")?, args.u16("link")?))).collect()
+}
+
+fn topic_id(args: &mut Reader<'_>) -> Result<TopicId, DecodeError> {
+    TopicId::new(args.u64("topic_id")?).ok_or(DecodeError::Value { field: "topic_id" })
+}
+
+fn durability(args: &mut Reader<'_>) -> Result<Durability, DecodeError> {
+    match args.u8("durability")? {
+        0 => Ok(Durability::Memory),
+        1 => Ok(Durability::Interval),
+        2 => Ok(Durability::Synced),
+        _ => Err(DecodeError::Value { field: "durability" }),
+    }
+}
+
+fn count16(count: usize) -> u16 {
+    u16::try_from(count).expect("paths, runs and pages are bounded far below 65 536")
+}

@@ -1,0 +1,102 @@
+//! Why a request was not done.
+
+use super::{decode_links, encode_links, topic_id};
+use crate::types::{Epoch, Offset, TopicId};
+use crate::wire::field::{DecodeError, Reader, Writer};
+
+/// Why a request was not done, or why that is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorResponse {
+    /// What; its class says whether to try again.
+    pub status: u8,
+    /// How long to wait before that; 0 is not at all.
+    pub retry_after_ms: u32,
+    /// For people; never to be parsed.
+    pub message: String,
+    /// For programs.
+    pub details: Vec<Detail>,
+}
+
+/// A fact that a program may need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// The sequence that would be taken.
+    ExpectedSequence(u64),
+    /// The first record that is kept.
+    Earliest(Offset),
+    /// Behind the last record.
+    Next(Offset),
+    /// The limit that was exceeded.
+    Limit(u64),
+    /// Which node says so.
+    Node(u16),
+    /// Hops that the frame made.
+    Hops(u16),
+    /// Links that the frame met down, as the ids of their ends.
+    Links(Vec<(u16, u16)>),
+    /// The topic that has the name now.
+    TopicId(TopicId),
+    /// The life of its log.
+    Epoch(Epoch),
+}
+
+impl ErrorResponse {
+    /// Most bytes of a message.
+    const MESSAGE_MAX: u16 = 512;
+
+    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+        args.u32(self.retry_after_ms).str16(&self.message, Self::MESSAGE_MAX);
+        self.details.iter().for_each(|detail| detail.encode(args));
+    }
+
+    pub(super) fn decode(status: u8, args: &[u8]) -> Result<Self, DecodeError> {
+        let mut args = Reader::new(args);
+        let retry_after_ms = args.u32("retry_after_ms")?;
+        let message = args.str16("message")?.to_owned();
+        let mut details = Vec::new();
+        args.tlvs(|tag, value| {
+            let detail = Detail::decode(tag, value)?;
+            let known = detail.is_some();
+            details.extend(detail);
+            Ok(known)
+        })?;
+        Ok(Self { status, retry_after_ms, message, details })
+    }
+}
+
+impl Detail {
+    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+        match self {
+            Self::ExpectedSequence(sequence) => args.tlv(0x10, &sequence.to_be_bytes()),
+            Self::Earliest(offset) => args.tlv(0x11, &offset.0.to_be_bytes()),
+            Self::Next(offset) => args.tlv(0x12, &offset.0.to_be_bytes()),
+            Self::Limit(limit) => args.tlv(0x13, &limit.to_be_bytes()),
+            Self::Node(node) => args.tlv(0x14, &node.to_be_bytes()),
+            Self::Hops(hops) => args.tlv(0x15, &hops.to_be_bytes()),
+            Self::Links(links) => {
+                let mut value = Vec::new();
+                encode_links(links, &mut Writer::new(&mut value));
+                args.tlv(0x16, &value)
+            }
+            Self::TopicId(id) => args.tlv(0x17, &id.number().to_be_bytes()),
+            Self::Epoch(epoch) => args.tlv(0x18, &epoch.0.to_be_bytes()),
+        };
+    }
+
+    pub(super) fn decode(tag: u8, value: &[u8]) -> Result<Option<Self>, DecodeError> {
+        let mut value = Reader::new(value);
+        let detail = match tag {
+            0x10 => Self::ExpectedSequence(value.u64("EXPECTED_SEQUENCE")?),
+            0x11 => Self::Earliest(Offset(value.u64("EARLIEST")?)),
+            0x12 => Self::Next(Offset(value.u64("NEXT")?)),
+            0x13 => Self::Limit(value.u64("LIMIT")?),
+            0x14 => Self::Node(value.u16("NODE")?),
+            0x15 => Self::Hops(value.u16("HOPS")?),
+            0x16 => Self::Links(decode_links(&mut value)?),
+            0x17 => Self::TopicId(topic_id(&mut value)?),
+            0x18 => Self::Epoch(Epoch(value.u32("EPOCH")?)),
+            _ => return Ok(None),
+        };
+        if value.is_at_end() { Ok(Some(detail)) } else { Err(DecodeError::Value { field: "detail" }) }
+    }
+}

@@ -1,0 +1,138 @@
+//! Records stored and read: the answers to PUBLISH and FETCH.
+
+use bytes::Bytes;
+
+use super::{Durability, count16, durability, topic_id};
+use crate::types::{Epoch, Offset, TopicId};
+use crate::wire::field::{DecodeError, Reader, Writer};
+
+/// The acknowledgement of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Was it stored by an earlier attempt?
+    pub duplicate: bool,
+    /// Where.
+    pub topic_id: TopicId,
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// Of the first record; [`OFFSET_FORGOTTEN`] for a duplicate too old to be remembered.
+    pub base: Offset,
+    /// Records.
+    pub count: u32,
+    /// When, in microseconds since 1970.
+    pub append_us: u64,
+    /// What the acknowledgement means.
+    pub durability: Durability,
+}
+
+/// The base offset of a duplicate whose first answer is not remembered any more.
+pub const OFFSET_FORGOTTEN: Offset = Offset(u64::MAX);
+
+/// Records of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// Which topic.
+    pub topic_id: TopicId,
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// Where the request started; below `base` when retention removed what was between.
+    pub from: Offset,
+    /// Of the first record of the payload, or where it would be.
+    pub base: Offset,
+    /// Records in the payload; may be 0 at the end.
+    pub count: u32,
+    /// The first record that is kept.
+    pub first: Offset,
+    /// Behind the last record.
+    pub next: Offset,
+    /// Append times of the records in their order.
+    pub runs: Vec<Run>,
+    /// The records.
+    pub payload: Payload,
+}
+
+/// Consecutive records with one append time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// How many.
+    pub count: u32,
+    /// When, in microseconds since 1970.
+    pub append_us: u64,
+}
+
+/// Records on their way out: parts that lie somewhere, and their checksum if it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// In order.
+    pub parts: Vec<Bytes>,
+    /// Of all parts together.
+    pub crc: Option<u32>,
+}
+
+impl Payload {
+    /// Bytes of all parts.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum()
+    }
+
+    /// Is there nothing?
+    pub fn is_empty(&self) -> bool {
+        self.parts.iter().all(Bytes::is_empty)
+    }
+
+    pub(super) fn checksum(&self) -> u32 {
+        self.crc.unwrap_or_else(|| {
+            let mut hasher = crc32fast::Hasher::new();
+            self.parts.iter().for_each(|part| hasher.update(part));
+            hasher.finalize()
+        })
+    }
+}
+
+impl Published {
+    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+        args.u64(self.topic_id.number()).u32(self.epoch.0).u64(self.base.0).u32(self.count).u64(self.append_us);
+        args.u8(self.durability as u8);
+    }
+
+    pub(super) fn decode(args: &mut Reader<'_>, duplicate: bool) -> Result<Self, DecodeError> {
+        Ok(Self {
+            duplicate,
+            topic_id: topic_id(args)?,
+            epoch: Epoch(args.u32("epoch")?),
+            base: Offset(args.u64("base_offset")?),
+            count: args.u32("count")?,
+            append_us: args.u64("append_us")?,
+            durability: durability(args)?,
+        })
+    }
+}
+
+impl Fetched {
+    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+        args.u64(self.topic_id.number()).u32(self.epoch.0).u64(self.from.0).u64(self.base.0).u32(self.count);
+        args.u64(self.first.0).u64(self.next.0).u16(count16(self.runs.len()));
+        self.runs.iter().for_each(|run| {
+            args.u32(run.count).u64(run.append_us);
+        });
+    }
+
+    pub(super) fn decode(args: &mut Reader<'_>, payload: &Bytes) -> Result<Self, DecodeError> {
+        let mut fetched = Self {
+            topic_id: topic_id(args)?,
+            epoch: Epoch(args.u32("epoch")?),
+            from: Offset(args.u64("from")?),
+            base: Offset(args.u64("base_offset")?),
+            count: args.u32("count")?,
+            first: Offset(args.u64("first_offset")?),
+            next: Offset(args.u64("next_offset")?),
+            runs: Vec::new(),
+            payload: Payload { parts: vec![payload.clone()], crc: None },
+        };
+        for _ in 0..args.u16("runs")? {
+            fetched.runs.push(Run { count: args.u32("run count")?, append_us: args.u64("run append_us")? });
+        }
+        let in_runs: u64 = fetched.runs.iter().map(|run| u64::from(run.count)).sum();
+        if in_runs == u64::from(fetched.count) { Ok(fetched) } else { Err(DecodeError::Value { field: "runs" }) }
+    }
+}

@@ -1,0 +1,214 @@
+//! The route section: where a frame between nodes comes from, where it goes, and what it met. A hop rewrites this
+//! section and nothing else.
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 2 | source: the node that made the frame |
+//! | 2 | 2 | target: the node, or the vertex of the group, it is for |
+//! | 4 | 2 | ttl: hops that are left |
+//! | 6 | 2 | hops: hops made |
+//! | 8 | 1 | kind |
+//! | 9 | 1 | class |
+//! | 10 | 1 | words of the set of links |
+//! | 11 | 1 | words of the set of targets |
+//! | 12 | 8 | origin: the ingress's pending entry, echoed by the response |
+//! | 20 | 8 each | the links met that are down; absent when there are none |
+//! | … | 8 each | the targets of a multicast |
+//! | last 4 | 4 | CRC-32 of the section before it |
+
+use std::fmt;
+
+use byteorder::{BigEndian, ByteOrder};
+
+use crate::types::{Dimension, LinkSet, NodeId, NodeSet};
+
+/// Bytes of a route section without sets.
+pub const ROUTE_BYTES_MIN: usize = FIXED_BYTES + CRC_BYTES;
+
+const FIXED_BYTES: usize = 20;
+const CRC_BYTES: usize = 4;
+
+/// To whom a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The node `target`.
+    Node = 0,
+    /// The group of the vertex `target`: any of its members takes it. With one member a group, the same as `Node`.
+    Group = 1,
+    /// All nodes of the target set.
+    Multicast = 2,
+}
+
+/// How a frame is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrafficClass {
+    /// What clients cause.
+    Bulk = 0,
+    /// Small frames of the nodes themselves, which always have room.
+    Control = 1,
+}
+
+/// The ingress's pending entry: transit nodes keep no table, and a late answer reaches nobody wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// 16 bits of this start's id.
+    pub instance: u16,
+    /// How often the slot was used, 24 bits.
+    pub generation: u32,
+    /// Index in the ingress's table, 24 bits.
+    pub slot: u32,
+}
+
+impl Origin {
+    /// Slots and generations have this many bits.
+    pub const BITS: u32 = 24;
+
+    /// As on the wire: `instance · generation · slot`.
+    pub const fn number(self) -> u64 {
+        (self.instance as u64) << (2 * Self::BITS) | (self.generation as u64) << Self::BITS | self.slot as u64
+    }
+
+    /// From the wire; every number is one.
+    pub const fn from_number(number: u64) -> Self {
+        let mask = (1u64 << Self::BITS) - 1;
+        #[expect(clippy::cast_possible_truncation, reason = "masked to 24 and shifted to 16 bits")]
+        Self {
+            instance: (number >> (2 * Self::BITS)) as u16,
+            generation: ((number >> Self::BITS) & mask) as u32,
+            slot: (number & mask) as u32,
+        }
+    }
+}
+
+/// A checked route section: every id lies in the cube.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The node that made the frame.
+    pub source: NodeId,
+    /// The node, or the vertex of the group, it is for.
+    pub target: NodeId,
+    /// Hops that are left.
+    pub ttl: u16,
+    /// Hops made.
+    pub hops: u16,
+    /// To whom it goes.
+    pub kind: Kind,
+    /// How it is queued.
+    pub class: TrafficClass,
+    /// Echoed by the response.
+    pub origin: Origin,
+    /// The links met that are down.
+    pub down: LinkSet,
+    /// The targets of a multicast, else empty.
+    pub targets: NodeSet,
+}
+
+impl Route {
+    /// Bytes of the section.
+    pub fn encoded_len(&self) -> usize {
+        ROUTE_BYTES_MIN + 8 * (self.down.words().len() + self.targets.words().len())
+    }
+
+    /// Writes the section to the end of `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let words = |count: usize| u8::try_from(count).expect("a set of a cube of 10 dimensions has 80 words at most");
+        let mut fixed = [0; FIXED_BYTES];
+        BigEndian::write_u16(&mut fixed[0..2], self.source.index());
+        BigEndian::write_u16(&mut fixed[2..4], self.target.index());
+        BigEndian::write_u16(&mut fixed[4..6], self.ttl);
+        BigEndian::write_u16(&mut fixed[6..8], self.hops);
+        fixed[8] = self.kind as u8;
+        fixed[9] = self.class as u8;
+        fixed[10] = words(self.down.words().len());
+        fixed[11] = words(self.targets.words().len());
+        BigEndian::write_u64(&mut fixed[12..20], self.origin.number());
+        out.extend_from_slice(&fixed);
+        for word in self.down.words().iter().chain(self.targets.words()) {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+        let crc = crc32fast::hash(&out[start..]);
+        out.extend_from_slice(&crc.to_be_bytes());
+    }
+
+    /// Reads a section of at least [`ROUTE_BYTES_MIN`] bytes.
+    ///
+    /// # Errors
+    /// [`RouteError`] says what is wrong with it.
+    pub fn decode(section: &[u8], dimension: Dimension) -> Result<Self, RouteError> {
+        let Some(sets_len) = section.len().checked_sub(ROUTE_BYTES_MIN) else { return Err(RouteError::Length) };
+        let (body, crc) = section.split_at(section.len() - CRC_BYTES);
+        if crc32fast::hash(body) != BigEndian::read_u32(crc) {
+            return Err(RouteError::Crc);
+        }
+        let (link_words, target_words) = (usize::from(body[10]), usize::from(body[11]));
+        if sets_len != 8 * (link_words + target_words) {
+            return Err(RouteError::Length);
+        }
+        let node = |at: usize| NodeId::new(BigEndian::read_u16(&body[at..at + 2]), dimension).ok_or(RouteError::Node);
+        let words = |from: usize, count: usize| -> Vec<u64> {
+            body[FIXED_BYTES + 8 * from..][..8 * count].chunks_exact(8).map(BigEndian::read_u64).collect()
+        };
+        Ok(Self {
+            source: node(0)?,
+            target: node(2)?,
+            ttl: BigEndian::read_u16(&body[4..6]),
+            hops: BigEndian::read_u16(&body[6..8]),
+            kind: kind(body[8])?,
+            class: class(body[9])?,
+            origin: Origin::from_number(BigEndian::read_u64(&body[12..20])),
+            down: LinkSet::from_words(words(0, link_words), dimension).ok_or(RouteError::Links)?,
+            targets: NodeSet::from_words(words(link_words, target_words), dimension).ok_or(RouteError::Targets)?,
+        })
+    }
+}
+
+fn kind(byte: u8) -> Result<Kind, RouteError> {
+    match byte {
+        0 => Ok(Kind::Node),
+        1 => Ok(Kind::Group),
+        2 => Ok(Kind::Multicast),
+        _ => Err(RouteError::Kind),
+    }
+}
+
+fn class(byte: u8) -> Result<TrafficClass, RouteError> {
+    match byte {
+        0 => Ok(TrafficClass::Bulk),
+        1 => Ok(TrafficClass::Control),
+        _ => Err(RouteError::Class),
+    }
+}
+
+/// What is wrong with a route section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteError {
+    /// Its length is not that of its parts, or it is there without its flag, or the flag without it.
+    Length,
+    /// It was damaged.
+    Crc,
+    /// Source or target is not of this cube.
+    Node,
+    /// An unknown kind.
+    Kind,
+    /// An unknown class.
+    Class,
+    /// A set of links that is none of this cube, or not in its one form.
+    Links,
+    /// A set of targets that is none of this cube, or not in its one form.
+    Targets,
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Length => "its length does not fit its parts and the ROUTED flag",
+            Self::Crc => "it does not match its checksum",
+            Self::Node => "source or target is not a node of this cube",
+            Self::Kind => "unknown kind",
+            Self::Class => "unknown class",
+            Self::Links => "the set of links is not one of this cube",
+            Self::Targets => "the set of targets is not one of this cube",
+        })
+    }
+}

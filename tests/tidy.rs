@@ -1,0 +1,375 @@
+//! The rules of this project that the compiler does not know: layers, I/O, clocks, sizes, words that stay out.
+//!
+//! Every rule is a table and a function from one file to its faults; the tests at the end show that each one bites.
+//! That every operation has its section in protocol.md and its vectors is checked beside the vectors.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The modules of src/ from the top layer down, each with those that it may import (`tools` is the command line).
+const IMPORTS: &[(&str, &str)] = &[
+    ("limits", ""),
+    ("types", "limits"),
+    ("wire", "limits types"),
+    ("cube", "limits types"),
+    ("record", "limits types"),
+    ("topic", "limits types wire cube record"),
+    ("node", "limits types wire cube record topic"),
+    ("journal", "limits types wire cube record"),
+    ("turn", "limits types wire cube record topic node journal"),
+    ("net", "limits types wire cube record topic node journal turn"),
+    ("storage", "limits types wire cube record topic node journal turn"),
+    ("client", "limits types wire cube"),
+    ("config", "limits types wire cube record topic node journal turn net storage client"),
+    ("main", "limits types wire cube record topic node journal turn net storage client config"),
+    ("tools", "limits types wire cube client"),
+];
+
+/// What only some modules may touch, who they are, and what the others do instead. Tests at a file's end are free.
+const TOUCHES: &[(&str, &str, &str)] = &[
+    ("std::net", "net client config main tools", "name peers by NodeId and connections by ConnId"),
+    ("std::fs", "journal storage net config main tools", "take the bytes as an argument or an event"),
+    ("std::thread", "storage client tools", "a node has one thread; only storage may have others"),
+    ("mio", "net tools", "sockets and readiness stay in net; take an Event, give an Action"),
+    ("mio_signals", "net", "signals are handled in net"),
+    ("Instant::now", "net client main tools", "take the time from `Now`"),
+    ("SystemTime::now", "net client main tools", "take the time from `Now`"),
+];
+
+/// What stands in no file but those of some modules, and what to do instead. Written in halves, so that this file may
+/// pass as well.
+const FORBIDDEN: &[(&str, &str, &str)] = &[
+    (concat!("TO", "DO"), "", "do it now, or open an issue"),
+    (concat!("FIX", "ME"), "", "fix it now, or open an issue"),
+    (concat!("XX", "X"), "", "say in a sentence what is wrong"),
+    (concat!("to", "do!"), "", "return an error that says what is missing"),
+    (concat!("unimpl", "emented!"), "", "return an error that says what is missing"),
+    (concat!("#[ign", "ore"), "", "make the test fast and certain, or remove it"),
+    (concat!("thread::", "sleep"), "client tools", "wait for the event itself, with a timeout"),
+    (concat!("db", "g!"), "", "use the log crate"),
+];
+
+const LINES_MAX: usize = 600;
+const LINE_CHARS_MAX: usize = 120;
+const TRACKED_BYTES_MAX: u64 = 600 << 10;
+const GENERATED: &[&str] = &["target/", "run/", "bench-results/"];
+
+#[test]
+fn a_file_imports_only_from_layers_above_it() {
+    check_sources(layer_faults);
+}
+
+#[test]
+fn sockets_files_threads_and_clocks_stay_in_their_places() {
+    check_sources(touch_faults);
+}
+
+#[test]
+fn no_file_holds_a_forbidden_word() {
+    check_sources(word_faults);
+}
+
+#[test]
+fn files_and_lines_are_short_enough_to_read() {
+    check_sources(size_faults);
+}
+
+#[test]
+fn nothing_large_or_generated_is_tracked() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let git = Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]).output();
+    let Ok(listing) = git else { return };
+    let tracked = String::from_utf8_lossy(&listing.stdout); // empty outside of a checkout
+    let faults = tracked.split_terminator('\0').filter_map(|path| {
+        let bytes = fs::metadata(root.join(path)).map_or(0, |metadata| metadata.len());
+        tracked_fault(path, bytes)
+    });
+    report(faults.collect());
+}
+
+/// A source file; its path starts at the project's root.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// `wire` for src/wire.rs and for every file below src/wire/; `tools` and `tests` for theirs.
+    fn module(&self) -> &str {
+        let inside = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
+    }
+
+    /// Everything before the test module that ends a file of src/; nothing of a file that holds only tests.
+    fn without_tests(&self) -> &str {
+        if self.path.ends_with("/tests.rs") || self.path.contains("tests/") {
+            return "";
+        }
+        let end = self.text.match_indices("\n#[cfg(test)]\n").find(|(at, marker)| {
+            let mut lines = self.text[at + marker.len()..].lines();
+            let declaration = lines.find(|line| !line.starts_with('#')).unwrap_or_default();
+            declaration.starts_with("mod ") && declaration.ends_with('{')
+        });
+        end.map_or(&self.text, |(at, _)| &self.text[..=at])
+    }
+
+    fn fault(&self, line: usize, what: &str) -> String {
+        format!("{}:{line}: {what}", self.path)
+    }
+}
+
+fn layer_faults(source: &Source) -> Vec<String> {
+    let module = source.module();
+    if matches!(module, "lib" | "tests") {
+        return Vec::new();
+    }
+    let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
+        return vec![source.fault(1, "this module has no layer; give it a row in IMPORTS")];
+    };
+    let code = without_comments(&source.text);
+    // As many `super::` as the file is deep lead to the crate's root as well; there they may mean something else too.
+    let up = ["super"].repeat(source.path.split('/').count() - 1).join("::");
+    let roots = if module == "tools" { vec!["dht_node"] } else { vec!["crate", "dht_node", &up] };
+    let mut faults = Vec::new();
+    for root in roots {
+        for (line, name) in imports(&code, root) {
+            let is_module = root != up || IMPORTS.iter().any(|(known, _)| *known == name);
+            if is_module && name != module && !lists(allowed, &name) {
+                let may = if allowed.is_empty() { "nothing" } else { allowed };
+                let what = format!("`{module}` may not import `{name}`, only: {may}");
+                faults.push(source.fault(line, &what));
+            }
+        }
+    }
+    faults
+}
+
+fn touch_faults(source: &Source) -> Vec<String> {
+    let code = without_comments(source.without_tests());
+    let forbidden = TOUCHES.iter().filter(|(_, modules, _)| !lists(modules, source.module()));
+    let mut faults = Vec::new();
+    for (what, modules, instead) in forbidden {
+        let lines: Vec<usize> = match what.split_once("::") {
+            Some(("std", part)) => {
+                let of_std = imports(&code, "std").into_iter();
+                of_std.filter(|(_, name)| name == part).map(|(line, _)| line).collect()
+            }
+            _ => words(&code, what).into_iter().map(|at| line_of(&code, at)).collect(),
+        };
+        let message = format!("`{what}` is only for {modules}; {instead}");
+        faults.extend(lines.into_iter().map(|line| source.fault(line, &message)));
+    }
+    faults
+}
+
+fn word_faults(source: &Source) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (word, _, instead) in FORBIDDEN.iter().filter(|(_, free, _)| !lists(free, source.module())) {
+        for at in words(&source.text, word) {
+            faults.push(source.fault(line_of(&source.text, at), &format!("`{word}`: {instead}")));
+        }
+    }
+    faults
+}
+
+fn size_faults(source: &Source) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (index, line) in source.text.lines().enumerate() {
+        if line.chars().count() > LINE_CHARS_MAX {
+            let what = format!("more than {LINE_CHARS_MAX} characters; break the line");
+            faults.push(source.fault(index + 1, &what));
+        }
+    }
+    let lines = source.without_tests().lines().count();
+    if lines > LINES_MAX {
+        let what = format!("{lines} lines, at most {LINES_MAX}; move a subject to its own file");
+        faults.push(source.fault(LINES_MAX + 1, &what));
+    }
+    faults
+}
+
+fn tracked_fault(path: &str, bytes: u64) -> Option<String> {
+    if GENERATED.iter().any(|folder| path.starts_with(folder)) {
+        Some(format!("{path}:1: generated; take it out of git and leave its folder ignored"))
+    } else if bytes > TRACKED_BYTES_MAX {
+        Some(format!("{path}:1: {bytes} bytes, at most {TRACKED_BYTES_MAX}; generate it when needed"))
+    } else {
+        None
+    }
+}
+
+/// The first name after every `root::`, with its line; `root::{a, b::{c}}` gives `a` and `b`.
+fn imports(code: &str, root: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for at in words(code, root) {
+        let Some(rest) = code[at + root.len()..].strip_prefix("::") else { continue };
+        let mut depth = 0;
+        let mut outer = String::new(); // the text with what stands in inner braces left out
+        for character in rest.chars() {
+            match character {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ if depth <= 1 => outer.push(character),
+                _ => {}
+            }
+            if depth <= 0 && !(character.is_alphanumeric() || character == '_') {
+                break;
+            }
+        }
+        for item in outer.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let name = item.split(|character: char| !is_word(character)).next().unwrap_or_default();
+            found.push((line_of(code, at), name.to_owned()));
+        }
+    }
+    found
+}
+
+/// Where `word` stands in the text as a word of its own.
+fn words(text: &str, word: &str) -> Vec<usize> {
+    let stands_alone = |at: usize| {
+        let continues = word.ends_with(is_word) && text[at + word.len()..].starts_with(is_word);
+        let continued = word.starts_with(is_word) && text[..at].ends_with(is_word);
+        !continues && !continued
+    };
+    text.match_indices(word).map(|(at, _)| at).filter(|at| stands_alone(*at)).collect()
+}
+
+fn is_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
+
+fn without_comments(text: &str) -> String {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    code.collect::<Vec<_>>().join("\n")
+}
+
+fn lists(names: &str, name: &str) -> bool {
+    names.split(' ').any(|listed| listed == name)
+}
+
+fn check_sources(faults_of: fn(&Source) -> Vec<String>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    for folder in ["src", "tests", "tools"] {
+        read_sources(root, &root.join(folder), &mut sources);
+    }
+    assert!(sources.len() > 10, "the sources were not found under {}", root.display());
+    report(sources.iter().flat_map(faults_of).collect());
+}
+
+fn read_sources(root: &Path, folder: &Path, sources: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).expect("the folder is part of the project") {
+        let path = entry.expect("the folder can be read").path();
+        if path.is_dir() {
+            read_sources(root, &path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a source file is text");
+            let inside = path.strip_prefix(root).expect("the walk began at the root");
+            sources.push(Source { path: inside.to_string_lossy().into_owned(), text });
+        }
+    }
+}
+
+fn report(mut faults: Vec<String>) {
+    faults.sort();
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+mod the_checks_bite {
+    use super::*;
+
+    fn source(path: &str, text: &str) -> Source {
+        Source { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// Each case: path, text, and the lines that must be reported.
+    fn check(faults_of: fn(&Source) -> Vec<String>, cases: &[(&str, &str, &[usize])]) {
+        for (path, text, lines) in cases {
+            let faults = faults_of(&source(path, text));
+            let places = faults.iter().map(|fault| fault.split(": ").next().unwrap_or_default());
+            let expected = lines.iter().map(|line| format!("{path}:{line}"));
+            assert!(places.eq(expected), "{text}\nshould fail in lines {lines:?}, not {faults:#?}");
+        }
+    }
+
+    #[test]
+    fn on_imports_from_below() {
+        check(
+            layer_faults,
+            &[
+                ("src/types.rs", "use crate::limits::FRAME_MAX;", &[]),
+                ("src/types.rs", "use crate::wire::Frame;", &[1]),
+                ("src/types/name.rs", "use super::set;\nuse crate::types::set;", &[]),
+                ("src/node/link.rs", "\nfn f() { crate::net::dial() }", &[2]),
+                ("src/node/link.rs", "use super::super::net;", &[1]),
+                ("src/node.rs", "use super::net;", &[1]),
+                ("src/node.rs", "use super::*;", &[]),
+                ("src/node.rs", "use crate::*;", &[1]),
+                ("src/node.rs", "//! Driven by [`crate::net`].", &[]),
+                ("src/topic.rs", "use crate::{\n    limits,\n    node::{A, wire},\n};", &[1]),
+                ("src/net/conn.rs", "use crate::storage::Disk;", &[1]),
+                ("src/net/conn.rs", "use crate::{node::A, turn::B, wire::{self, C}};", &[]),
+                ("src/client.rs", "use crate::node::Node;\nuse crate::wire::Frame;", &[1]),
+                ("src/main.rs", "use dht_node::{client, net};\nuse crate::config;", &[]),
+                ("src/novel.rs", "", &[1]),
+                ("tools/src/main.rs", "use dht_node::client;\nuse crate::bench;", &[]),
+                ("tools/src/main.rs", "use dht_node::{client::Client, node::Node};", &[1]),
+                ("tests/simulation.rs", "use dht_node::node::Node;", &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn on_io_and_clocks_in_the_core() {
+        check(
+            touch_faults,
+            &[
+                ("src/node/link.rs", "use std::net::TcpStream;", &[1]),
+                ("src/node/link.rs", "use std::{fmt, net::{IpAddr, Ipv4Addr}};", &[1]),
+                ("src/net/conn.rs", "use std::net;\nuse mio::Poll;\nInstant::now()", &[]),
+                ("src/turn.rs", "use mio::Poll;", &[1]),
+                ("src/turn.rs", "use mio_signals::Signals;", &[1]),
+                ("src/topic.rs", "let now = SystemTime::now();", &[1]),
+                ("src/topic.rs", "// not Instant::now()\nlet premio = 1;", &[]),
+                ("src/cube.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}", &[]),
+                ("src/cube.rs", "fn f() {}\n#[cfg(test)]\nmod tests;\nuse std::fs;", &[4]),
+                ("tools/src/bench.rs", "let now = std::time::Instant::now();", &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn on_forbidden_words() {
+        for (word, _, _) in FORBIDDEN {
+            let text = format!("fn f() {{\n    {word}");
+            assert_eq!(word_faults(&source("tests/a.rs", &text)).len(), 1, "{word}");
+        }
+        check(word_faults, &[("src/a.rs", concat!("TO", "DOS, a", "XX", "XB, db", "g (!)"), &[])]);
+    }
+
+    #[test]
+    fn on_size() {
+        let long_line = "é".repeat(LINE_CHARS_MAX + 1);
+        let long_file = "\n".repeat(LINES_MAX + 1);
+        let long_tests = format!("\n#[cfg(test)]\nmod tests {{{long_file}");
+        check(
+            size_faults,
+            &[
+                ("src/a.rs", &long_line, &[1]),
+                ("src/a.rs", &long_line[2..], &[]),
+                ("src/a.rs", &long_file, &[LINES_MAX + 1]),
+                ("src/a.rs", &long_file[1..], &[]),
+                ("src/a.rs", &long_tests, &[]),
+                ("src/a/tests.rs", &long_file, &[]),
+            ],
+        );
+        assert_eq!(tracked_fault("docs/picture.svg", TRACKED_BYTES_MAX), None);
+        assert!(tracked_fault("docs/picture.svg", TRACKED_BYTES_MAX + 1).is_some());
+        assert!(tracked_fault("run/node-101.log", 1).is_some());
+    }
+}

@@ -1,0 +1,275 @@
+//! The command line as argh reads it, after [`normalise`](crate::normalise) has put it into argh's form.
+//!
+//! Every struct names its help triggers: by default the bare word "help" is one at any place, and
+//! `publish help hello` would print help instead of publishing.
+
+use argh::{ArgsInfo, FromArgs};
+
+/// Talk to a dht-node cluster.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(
+    name = "dht-cli",
+    help_triggers("-h", "--help"),
+    note = "Options may stand before or after the command. Other names: pub = publish, get = fetch, ls = list,\nrm = delete, topo = cluster. A node is written as its binary digits: 101.",
+    example = "dht-cli create weather\ndht-cli publish weather 'sunny, 21 degrees'\ndht-cli -s 127.0.0.1:5003 fetch weather\ndht-cli trace weather",
+    error_code(0, "done"),
+    error_code(1, "the node said no: no such topic, too large, ..."),
+    error_code(2, "bad usage"),
+    error_code(3, "could not connect, or the connection was lost"),
+    error_code(4, "timed out waiting"),
+    error_code(5, "only part of the cluster answered"),
+    error_code(7, "protocol error"),
+    error_code(130, "stopped by Ctrl-C")
+)]
+pub(crate) struct Top {
+    /// node(s) to talk to, tried in turn: HOST[:PORT][,...] [env: DHT_SERVER] [default: 127.0.0.1:5000]
+    #[argh(option, short = 's')]
+    pub(crate) server: Option<String>,
+    /// limit for connecting and for each reply, 0 is none [env: DHT_TIMEOUT] [default: 5s]
+    #[argh(option, short = 't')]
+    pub(crate) timeout: Option<String>,
+    /// print JSON: one object, or one a line
+    #[argh(switch)]
+    pub(crate) json: bool,
+    /// auto, always or never [default: auto; NO_COLOR is honoured]
+    #[argh(option)]
+    pub(crate) color: Option<String>,
+    /// only results and errors
+    #[argh(switch, short = 'q')]
+    pub(crate) quiet: bool,
+    /// say what is done and where
+    #[argh(switch, short = 'v')]
+    pub(crate) verbose: bool,
+    /// print the version and exit
+    #[argh(switch, short = 'V')]
+    pub(crate) version: bool,
+    #[argh(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What to do.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand)]
+pub(crate) enum Command {
+    Create(Create),
+    Delete(Delete),
+    List(List),
+    Info(Info),
+    Publish(Publish),
+    Fetch(Fetch),
+    Query(Query),
+    Trace(Trace),
+    Cluster(Cluster),
+    Ping(Ping),
+    Stats(Stats),
+    Nc(Nc),
+    Decode(Decode),
+}
+
+/// Make topics.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "create", help_triggers("-h", "--help"))]
+pub(crate) struct Create {
+    /// keep at most this many records of each
+    #[argh(option, arg_name = "n")]
+    pub(crate) retain_records: Option<u64>,
+    /// keep at most this many bytes of each: 4096, 64KiB, 1GB
+    #[argh(option, arg_name = "size")]
+    pub(crate) retain_bytes: Option<String>,
+    /// keep records at most this long: 90s, 12h, 7d
+    #[argh(option, arg_name = "duration")]
+    pub(crate) retain_age: Option<String>,
+    /// names of the topics: A-Z a-z 0-9 . _ / -
+    #[argh(positional, arg_name = "topic")]
+    pub(crate) topics: Vec<String>,
+}
+
+/// Remove topics and all their records.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "delete", help_triggers("-h", "--help"))]
+pub(crate) struct Delete {
+    /// do not ask
+    #[argh(switch, short = 'y')]
+    pub(crate) yes: bool,
+    /// a topic that is not there is no error
+    #[argh(switch)]
+    pub(crate) if_exists: bool,
+    /// names of the topics
+    #[argh(positional, arg_name = "topic")]
+    pub(crate) topics: Vec<String>,
+}
+
+/// List the topics of the whole cluster.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "list", help_triggers("-h", "--help"))]
+pub(crate) struct List {
+    /// a table with home, records and bytes
+    #[argh(switch, short = 'l')]
+    pub(crate) long: bool,
+    /// name, node, records or bytes [default: name]
+    #[argh(option, default = "SortBy::Name")]
+    pub(crate) sort: SortBy,
+    /// only names that start so
+    #[argh(positional)]
+    pub(crate) prefix: Option<String>,
+}
+
+/// The order of a list.
+#[derive(argh::FromArgValue, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SortBy {
+    Name,
+    Node,
+    Records,
+    Bytes,
+}
+
+/// Show what a topic is like.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "info", help_triggers("-h", "--help"))]
+pub(crate) struct Info {
+    /// its name
+    #[argh(positional)]
+    pub(crate) topic: String,
+}
+
+/// Publish a message, or one per line.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(
+    subcommand,
+    name = "publish",
+    help_triggers("-h", "--help"),
+    example = "dht-cli publish weather sunny\ndate | dht-cli publish weather\ntail -f access.log | dht-cli publish -l access"
+)]
+pub(crate) struct Publish {
+    /// each line is a message
+    #[argh(switch, short = 'l')]
+    pub(crate) lines: bool,
+    /// messages are separated by NUL bytes
+    #[argh(switch, short = '0')]
+    pub(crate) null: bool,
+    /// read from this file instead of standard input
+    #[argh(option, short = 'f')]
+    pub(crate) file: Option<String>,
+    /// key of the message(s)
+    #[argh(option, short = 'k')]
+    pub(crate) key: Option<String>,
+    /// header of the message(s); may be repeated
+    #[argh(option, short = 'H', arg_name = "name=value")]
+    pub(crate) header: Vec<String>,
+    /// make the topic if it is not there
+    #[argh(switch)]
+    pub(crate) create: bool,
+    /// where to
+    #[argh(positional)]
+    pub(crate) topic: String,
+    /// what; without it or as - all of standard input is one message
+    #[argh(positional)]
+    pub(crate) message: Option<String>,
+}
+
+/// Print what a topic keeps, up to its present end.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "fetch", help_triggers("-h", "--help"))]
+pub(crate) struct Fetch {
+    /// earliest, next, an offset, or a time: 2026-11-22T10:00:00Z, or 5m for five minutes ago [default: earliest]
+    #[argh(option, arg_name = "where")]
+    pub(crate) from: Option<String>,
+    /// stop after this many records
+    #[argh(option, short = 'n')]
+    pub(crate) count: Option<u64>,
+    /// only the bytes of the messages, with nothing between them
+    #[argh(switch, short = 'r')]
+    pub(crate) raw: bool,
+    /// only the bytes of the messages, a NUL byte behind each
+    #[argh(switch, short = '0')]
+    pub(crate) null: bool,
+    /// its name
+    #[argh(positional)]
+    pub(crate) topic: String,
+}
+
+/// Show where a name lives and how a request gets there, whether or not there is such a topic.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "query", help_triggers("-h", "--help"))]
+pub(crate) struct Query {
+    /// the name
+    #[argh(positional)]
+    pub(crate) topic: String,
+}
+
+/// Show the path to a topic's home or to a node, hop by hop.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "trace", help_triggers("-h", "--help"))]
+pub(crate) struct Trace {
+    /// a node (its binary digits), else a topic
+    #[argh(positional)]
+    pub(crate) target: String,
+}
+
+/// Draw the cube and list its nodes and links.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "cluster", help_triggers("-h", "--help"))]
+pub(crate) struct Cluster {
+    /// wait until all nodes answer and all links are up, at most so long
+    #[argh(option, arg_name = "duration")]
+    pub(crate) wait: Option<String>,
+}
+
+/// Measure how long nodes take to answer.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "ping", help_triggers("-h", "--help"))]
+pub(crate) struct Ping {
+    /// times to ask each [default: 3]
+    #[argh(option, short = 'c', default = "3")]
+    pub(crate) count: u32,
+    /// which; all without it
+    #[argh(positional, arg_name = "node")]
+    pub(crate) nodes: Vec<String>,
+}
+
+/// Show the counters of nodes.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "stats", help_triggers("-h", "--help"))]
+pub(crate) struct Stats {
+    /// which; all without it
+    #[argh(positional, arg_name = "node")]
+    pub(crate) nodes: Vec<String>,
+}
+
+/// Netcat for the cube: every line of standard input is a command, over one connection.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(
+    subcommand,
+    name = "nc",
+    help_triggers("-h", "--help"),
+    note = "Empty lines and what follows a # are ignored. A command that fails says so, and the next one is read; the\nexit code is that of the last failure."
+)]
+pub(crate) struct Nc {
+    /// show every frame in hex, both ways, with the names of its fields
+    #[argh(switch, short = 'x')]
+    pub(crate) hex: bool,
+    /// close the connection at the end of standard input (this is the default)
+    #[argh(switch, short = 'N')]
+    pub(crate) shutdown: bool,
+    /// stay so many seconds after the end of standard input
+    #[argh(option, short = 'q', arg_name = "seconds")]
+    pub(crate) quit_after: Option<f64>,
+    /// end when nothing came from standard input for so many seconds
+    #[argh(option, short = 'w', arg_name = "seconds")]
+    pub(crate) wait: Option<f64>,
+    /// HOST PORT or HOST:PORT of the node to talk to, instead of -s
+    #[argh(positional)]
+    pub(crate) address: Vec<String>,
+}
+
+/// Explain frames: hex text or raw bytes in, fields out.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "decode", help_triggers("-h", "--help"))]
+pub(crate) struct Decode {
+    /// dimension of the cube that routed frames are from [default: 3]
+    #[argh(option, default = "3")]
+    pub(crate) dimension: u8,
+    /// where to read; standard input without it
+    #[argh(positional)]
+    pub(crate) file: Option<String>,
+}

@@ -1,0 +1,176 @@
+//! The whole comparison: starts both sides, takes all figures, prints them beside the goals.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::Compare;
+use crate::clock;
+use crate::error::Error;
+use crate::memory;
+use crate::process::{self, Process};
+use crate::report::{Row, Table};
+use crate::rounds::{self, Case, Effort};
+use crate::setup::{self, HOPS_MAX, Side};
+use crate::syscalls;
+
+const CPU_GOAL: f64 = 1.5;
+const P50_GOAL: f64 = 1.3;
+const HOME_SYSCALLS_GOAL: f64 = 3.1;
+const RELAY_SYSCALLS_GOAL: f64 = 6.2;
+const IDLE_NODE_MIB_GOAL: f64 = 6.0;
+const CONNECTION_BYTES_GOAL: f64 = 1024.0;
+const TOPIC_BYTES_GOAL: f64 = 400.0;
+
+/// One request at a time.
+const UNBATCHED: (usize, usize) = (1, 1);
+/// Connections, and requests in flight on each.
+const PIPELINED: (usize, usize) = (8, 64);
+
+/// A part of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Processor time and latency.
+    Load,
+    /// System calls a request.
+    Syscalls,
+    /// Bytes in memory.
+    Memory,
+}
+
+impl FromStr for Part {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "load" => Ok(Self::Load),
+            "syscalls" => Ok(Self::Syscalls),
+            "memory" => Ok(Self::Memory),
+            _ => Err("a part is load, syscalls or memory"),
+        }
+    }
+}
+
+/// Both sides, running.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    /// The bare servers.
+    pub(crate) floor: Side,
+    /// The daemon.
+    pub(crate) cube: Side,
+}
+
+/// Takes the figures. The exit code tells whether all goals were met.
+pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
+    let program = setup::node_program(options.node.as_ref())?;
+    let base_port = setup::free_ports(options.base_port)?;
+    let _spinners = start_spinners()?;
+    let compared = Compared { floor: setup::start_floor(base_port)?, cube: setup::start_cube(&program, base_port)? };
+    let effort = Effort { rounds: options.rounds.max(1), seconds: options.secs, whole_windows: options.whole_windows };
+    let wants = |part| options.only.is_none_or(|only| only == part);
+    let mut rows = Vec::new();
+    let idle_bytes = memory::idle_node(&compared.cube)?;
+    note_idle(&compared.cube)?;
+    if wants(Part::Load) {
+        load_rows(&compared, effort, &mut rows)?;
+    }
+    if wants(Part::Syscalls) {
+        syscall_rows(&compared, effort, &mut rows)?;
+    }
+    if wants(Part::Memory) {
+        drop(compared);
+        let mebibytes = idle_bytes / f64::from(1 << 20);
+        rows.push(Row::absolute("idle node", None, Some(mebibytes), "MiB", IDLE_NODE_MIB_GOAL));
+        let bytes = memory::per_item(&program, base_port)?;
+        rows.push(Row::absolute("idle connection", None, Some(bytes.connection), "B", CONNECTION_BYTES_GOAL));
+        rows.push(Row::absolute("empty topic", None, Some(bytes.topic), "B", TOPIC_BYTES_GOAL));
+    }
+    write!(io::stdout(), "\n{}", Table(&rows))?;
+    let missed = rows.iter().filter(|row| row.is_missed()).count();
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One on each of the two processors that pinned runs use, so that neither sleeps: waking one costs more than a request.
+fn start_spinners() -> Result<Vec<Process>, Error> {
+    let mut spinners = Vec::new();
+    for processor in 0..2 {
+        spinners.push(Process::start_spinner(processor)?);
+    }
+    clock::pause(Duration::from_millis(200));
+    if !spinners.iter_mut().all(Process::is_running) {
+        note("no spinners: taskset or chrt refuses. Latencies will hold wake-ups, and say little")?;
+    }
+    Ok(spinners)
+}
+
+/// What the nodes take of the processors with nothing to do; it is part of each of their figures.
+fn note_idle(cube: &Side) -> Result<(), Error> {
+    let before = process::cpu_ns_of(&cube.pids())?;
+    clock::pause(Duration::from_secs(1));
+    let microseconds = (process::cpu_ns_of(&cube.pids())? - before) / 1000;
+    note(&format!("idle cube: {microseconds} us of processor time a second, all nodes together"))
+}
+
+fn load_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
+    for (conns, window) in [PIPELINED, UNBATCHED] {
+        pin(compared, window == 1)?;
+        for hops in 0..=HOPS_MAX {
+            let outcome = rounds::run(compared, Case { hops, conns, window }, effort)?;
+            let name = format!("{hops} links, {conns} x {window}");
+            let (cpu, rate) = (outcome.cpu_ns, outcome.rate);
+            note(&format!(
+                "{name}: CPU {:.0} / {:.0} ns a message, {:.0} / {:.0} messages/s, disturbed rounds {}",
+                cpu.floor, cpu.node, rate.floor, rate.node, outcome.disturbed,
+            ))?;
+            rows.push(Row::ratio(format!("CPU: {name}"), &cpu, "ns", CPU_GOAL));
+            if let Some(p50) = outcome.p50_us {
+                rows.push(Row::ratio(format!("p50: {name}"), &p50, "us", P50_GOAL));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Servers on the first processor, this program on the second; or all where the kernel likes.
+fn pin(compared: &Compared, is_pinned: bool) -> Result<(), Error> {
+    let (servers, client) = if is_pinned { ("0", "1") } else { ("0,1", "0,1") };
+    for pid in [compared.floor.pids(), compared.cube.pids()].concat() {
+        process::pin(pid, servers)?;
+    }
+    process::pin(std::process::id(), client)
+}
+
+fn syscall_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
+    let (conns, window) = UNBATCHED;
+    // What the process does for a request that crosses so many links; its place in the chain and in the cube.
+    let places = [
+        ("home, asked by a client", 0, 0, 0, HOME_SYSCALLS_GOAL),
+        ("relay, asked by a client", 1, 1, 0, RELAY_SYSCALLS_GOAL),
+        // In the cube answers take another way back, through another relay.
+        ("relay between links", 2, 1, transit_of_two(compared), RELAY_SYSCALLS_GOAL),
+    ];
+    for (name, hops, floor_place, cube_place, goal) in places {
+        let case = Case { hops, conns, window };
+        let of = |side: &Side, place: usize| {
+            let plan = rounds::plan(&side.entries[usize::from(hops)], case, effort);
+            syscalls::per_request(side.processes[place].pid(), &plan)
+        };
+        let (floor, node) = (of(&compared.floor, floor_place)?, of(&compared.cube, cube_place)?);
+        rows.push(Row::absolute(&format!("system calls: {name}"), floor, node, "", goal));
+    }
+    if rows.iter().any(Row::is_unmeasured) {
+        note("system calls were not counted: perf is missing, or needs root")?;
+    }
+    Ok(())
+}
+
+/// The node between entry and home of the topic two links away.
+fn transit_of_two(compared: &Compared) -> usize {
+    let (_, name) = &compared.cube.entries[2];
+    setup::path_to(name)[1]
+}
+
+fn note(line: &str) -> Result<(), Error> {
+    Ok(writeln!(io::stdout(), "{line}")?)
+}

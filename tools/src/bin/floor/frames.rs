@@ -1,0 +1,201 @@
+//! The few fields of a frame that a bare server looks at or rewrites, at their fixed places.
+//!
+//! The header's checksum is checked on every frame that comes, and made anew where a field of the header changes. A
+//! route section has this protocol's size and carries the origin; its own checksum is neither checked nor made.
+
+use std::ops::Range;
+
+use byteorder::{BigEndian, ByteOrder};
+use dht_node::types::{Epoch, Offset, RequestId, TopicId};
+use dht_node::wire::response::{Durability, Published};
+use dht_node::wire::route::ROUTE_BYTES_MIN;
+use dht_node::wire::{Flags, FrameError, HEADER_BYTES, Opcode, Response};
+
+use crate::error::Error;
+
+const LENGTH: Range<usize> = 0..4;
+const OPCODE: usize = 7;
+const FLAGS: usize = 8;
+const ARGS_LEN: Range<usize> = 10..12;
+const ROUTE_LEN: Range<usize> = 12..14;
+const REQUEST_ID: Range<usize> = 16..24;
+const ARGS_CRC: Range<usize> = 24..28;
+const PAYLOAD_CRC: Range<usize> = 28..32;
+const HEADER_CRC: Range<usize> = 32..36;
+
+const ROUTE_ORIGIN: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
+const ROUTE_BYTES: u16 = 24;
+const ACK_ARGS_BYTES: usize = 33;
+const ACK_BASE: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
+
+const _: () = assert!(ROUTE_BYTES as usize == ROUTE_BYTES_MIN);
+
+/// The whole frame at the start of `input`, with a good header; `None` while bytes of it are missing.
+pub(crate) fn first(input: &[u8]) -> Result<Option<&[u8]>, Error> {
+    let Some(header) = input.get(..HEADER_BYTES) else { return Ok(None) };
+    if crc32fast::hash(&header[..HEADER_CRC.start]) != BigEndian::read_u32(&header[HEADER_CRC]) {
+        return Err(FrameError::HeaderCrc.into());
+    }
+    let length = BigEndian::read_u32(&header[LENGTH]) as usize;
+    Ok(input.get(..LENGTH.end + length))
+}
+
+/// Is it the HELLO of a new connection?
+pub(crate) fn is_hello(frame: &[u8]) -> bool {
+    frame[OPCODE] == Opcode::Hello.number()
+}
+
+/// Is it an answer?
+pub(crate) fn is_response(frame: &[u8]) -> bool {
+    Flags(frame[FLAGS]).has(Flags::RESPONSE)
+}
+
+/// Has it a route section?
+pub(crate) fn is_routed(frame: &[u8]) -> bool {
+    Flags(frame[FLAGS]).has(Flags::ROUTED)
+}
+
+/// What the relay that took the frame from a client wrote into its route section.
+pub(crate) fn origin(routed: &[u8]) -> u64 {
+    BigEndian::read_u64(&routed[ROUTE_ORIGIN])
+}
+
+/// The payload, after its checksum was found good.
+pub(crate) fn payload(frame: &[u8]) -> Result<&[u8], Error> {
+    let parts = BigEndian::read_u16(&frame[ARGS_LEN]) + BigEndian::read_u16(&frame[ROUTE_LEN]);
+    let payload = frame.get(HEADER_BYTES + usize::from(parts)..).ok_or(Error::Unsupported)?;
+    if crc32fast::hash(payload) == BigEndian::read_u32(&frame[PAYLOAD_CRC]) { Ok(payload) } else { Err(Error::Corrupt) }
+}
+
+/// Appends a client's frame to `out` as it goes over a link.
+pub(crate) fn add_route(frame: &[u8], origin: u64, out: &mut Vec<u8>) {
+    let (header, body) = frame.split_at(HEADER_BYTES);
+    let mut route = [0; ROUTE_BYTES as usize];
+    BigEndian::write_u64(&mut route[ROUTE_ORIGIN.start - HEADER_BYTES..][..8], origin);
+    out.extend_from_slice(&with_route_len(header, ROUTE_BYTES));
+    out.extend_from_slice(&route);
+    out.extend_from_slice(body);
+}
+
+/// Appends a link's frame to `out` as it goes to a client.
+pub(crate) fn strip_route(routed: &[u8], out: &mut Vec<u8>) {
+    let (header, rest) = routed.split_at(HEADER_BYTES);
+    out.extend_from_slice(&with_route_len(header, 0));
+    out.extend_from_slice(&rest[usize::from(ROUTE_BYTES)..]);
+}
+
+/// Appends the answer to a HELLO: the same HELLO.
+pub(crate) fn answer_hello(hello: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(hello);
+    let header = &mut out[start..start + HEADER_BYTES];
+    header[FLAGS] |= Flags::RESPONSE.0;
+    seal(header);
+}
+
+/// The header of the same frame with a route section of that length, or none.
+fn with_route_len(header: &[u8], route_len: u16) -> [u8; HEADER_BYTES] {
+    let mut changed = [0; HEADER_BYTES];
+    changed.copy_from_slice(header);
+    let length = BigEndian::read_u32(&header[LENGTH]) - u32::from(BigEndian::read_u16(&header[ROUTE_LEN]));
+    BigEndian::write_u32(&mut changed[LENGTH], length + u32::from(route_len));
+    BigEndian::write_u16(&mut changed[ROUTE_LEN], route_len);
+    let flags = Flags(header[FLAGS]);
+    changed[FLAGS] = if route_len > 0 { flags.with(Flags::ROUTED) } else { flags.without(Flags::ROUTED) }.0;
+    seal(&mut changed);
+    changed
+}
+
+fn seal(header: &mut [u8]) {
+    let crc = crc32fast::hash(&header[..HEADER_CRC.start]);
+    BigEndian::write_u32(&mut header[HEADER_CRC], crc);
+}
+
+/// An acknowledgement of PUBLISH, ready but for what differs from one to the next.
+#[derive(Debug)]
+pub(crate) struct Ack([u8; HEADER_BYTES + ACK_ARGS_BYTES]);
+
+impl Ack {
+    /// One with this protocol's fields.
+    pub(crate) fn new() -> Self {
+        let published = Response::Published(Published {
+            duplicate: false,
+            topic_id: TopicId::new(1).expect("1 is not 0"),
+            epoch: Epoch(1),
+            base: Offset(0),
+            count: 1,
+            append_us: 0,
+            durability: Durability::Memory,
+        });
+        let mut frame = Vec::new();
+        published.encode(Opcode::Publish.number(), RequestId(0), None, &mut frame);
+        Self(frame.try_into().expect("an acknowledgement has 33 bytes of args"))
+    }
+
+    /// Appends the answer to `request`, whose record stands at `base`; over a link when the request came over one.
+    pub(crate) fn write(&self, request: &[u8], base: u64, out: &mut Vec<u8>) {
+        let mut ack = self.0;
+        ack[OPCODE] = request[OPCODE];
+        ack[REQUEST_ID].copy_from_slice(&request[REQUEST_ID]);
+        BigEndian::write_u64(&mut ack[ACK_BASE], base);
+        let args_crc = crc32fast::hash(&ack[HEADER_BYTES..]);
+        BigEndian::write_u32(&mut ack[ARGS_CRC], args_crc);
+        let (header, args) = ack.split_at_mut(HEADER_BYTES);
+        if is_routed(request) {
+            out.extend_from_slice(&with_route_len(header, ROUTE_BYTES));
+            out.extend_from_slice(&request[HEADER_BYTES..][..usize::from(ROUTE_BYTES)]);
+        } else {
+            seal(header);
+            out.extend_from_slice(header);
+        }
+        out.extend_from_slice(args);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dht_node::wire::Header;
+
+    use super::*;
+    use crate::session;
+
+    #[test]
+    fn a_relay_takes_away_what_it_added_and_sizes_are_the_protocols() {
+        let request = session::publish("floor", 7, b"\0\0\0\x02\0x").unwrap();
+        let (mut linked, mut back) = (Vec::new(), Vec::new());
+        add_route(&request, 0x1234_5678, &mut linked);
+        assert_eq!(linked.len(), request.len() + ROUTE_BYTES_MIN);
+        assert_eq!(first(&linked).unwrap(), Some(&linked[..]));
+        assert_eq!((is_routed(&linked), origin(&linked)), (true, 0x1234_5678));
+        assert_eq!(payload(&linked).unwrap(), b"\0\0\0\x02\0x");
+        strip_route(&linked, &mut back);
+        assert_eq!(back, request);
+    }
+
+    #[test]
+    fn an_acknowledgement_answers_its_request_by_the_way_it_came() {
+        let request = session::publish("floor", 7, b"").unwrap();
+        let mut linked = Vec::new();
+        add_route(&request, 9, &mut linked);
+        for (request, length) in [(request, 69), (linked, 69 + ROUTE_BYTES_MIN)] {
+            let mut ack = Vec::new();
+            Ack::new().write(&request, 3, &mut ack);
+            let header = Header::parse(&ack, 1 << 20).unwrap().unwrap();
+            assert_eq!((ack.len(), header.frame_len()), (length, length));
+            assert_eq!((header.request_id, header.status), (RequestId(7), 0));
+            assert_eq!(is_routed(&ack), is_routed(&request));
+        }
+    }
+
+    #[test]
+    fn a_damaged_frame_is_seen() {
+        let request = session::publish("floor", 7, b"\0\0\0\x02\0x").unwrap();
+        for (at, in_header) in [(20, true), (request.len() - 1, false)] {
+            let mut damaged = request.clone();
+            damaged[at] ^= 1;
+            assert_eq!(first(&damaged).is_err(), in_header);
+            assert!(payload(&damaged).is_err() || in_header);
+        }
+        assert_eq!(first(&request[..request.len() - 1]).unwrap(), None);
+    }
+}

@@ -1,0 +1,48 @@
+//! Where a bare server puts what is published.
+
+use std::collections::VecDeque;
+
+/// The payloads of the last requests, end to end.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    chunks: VecDeque<Vec<u8>>,
+    records: u64,
+}
+
+impl Log {
+    const CHUNK_BYTES: usize = 256 << 10;
+    /// As much as the daemon keeps of a topic by default: 64 MiB.
+    const CHUNKS: usize = 256;
+
+    /// Appends a payload; which one it is, from 0.
+    pub(crate) fn append(&mut self, payload: &[u8]) -> u64 {
+        let has_room = self.chunks.back().is_some_and(|last| last.len() + payload.len() <= Self::CHUNK_BYTES);
+        if !has_room {
+            let oldest = if self.chunks.len() == Self::CHUNKS { self.chunks.pop_front() } else { None };
+            let mut chunk = oldest.unwrap_or_else(|| Vec::with_capacity(Self::CHUNK_BYTES));
+            chunk.clear();
+            self.chunks.push_back(chunk);
+        }
+        if let Some(last) = self.chunks.back_mut() {
+            last.extend_from_slice(payload);
+        }
+        self.records += 1;
+        self.records - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_uses_its_oldest_chunk_again() {
+        let mut log = Log::default();
+        let half = vec![1; Log::CHUNK_BYTES / 2];
+        for record in 0..4 * Log::CHUNKS as u64 {
+            assert_eq!(log.append(&half), record);
+        }
+        assert_eq!(log.chunks.len(), Log::CHUNKS);
+        assert!(log.chunks.iter().all(|chunk| chunk.len() == Log::CHUNK_BYTES));
+    }
+}

@@ -1,0 +1,181 @@
+//! The bare floor: servers that move this protocol's frames and do nothing else, and the driver that measures them
+//! beside the daemon.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `serve` | one bare server: `echo`, `log` (publish → memory) or `relay` to the next one |
+//! | `load` | publishes to a server, bare or not, and prints one line of figures |
+//! | `compare` | starts bare servers and a cube of `dht-node`, loads both in turn, prints figures beside their goals |
+//! | `spin` | keeps a processor awake; `compare` runs it at the lowest priority |
+//!
+//! The floor is what this machine's kernel, one read and one write a turn, and a checksum of each header cost.
+//! Everything that the daemon takes beyond it is the daemon's. CONTRIBUTING.md says how to read the figures.
+
+mod clock;
+mod compare;
+mod conn;
+mod error;
+mod frames;
+mod load;
+mod log;
+mod memory;
+mod process;
+mod publisher;
+mod report;
+mod rounds;
+mod serve;
+mod session;
+mod setup;
+mod stats;
+mod syscalls;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use argh::FromArgs;
+
+use crate::error::Error;
+
+/// Measures what a bare server of this protocol's frames costs, and what dht-node costs beside it.
+#[derive(FromArgs)]
+#[argh(help_triggers("-h", "--help", "help"))]
+struct Arguments {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Serve(Serve),
+    Load(Load),
+    Compare(Compare),
+    Spin(Spin),
+}
+
+/// Runs one bare server on 127.0.0.1 until it is killed.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "serve", help_triggers("-h", "--help", "help"))]
+struct Serve {
+    /// what it does with requests: echo, log or relay
+    #[argh(option)]
+    mode: serve::Mode,
+    /// the port to listen on
+    #[argh(option)]
+    port: u16,
+    /// relay: the server that requests go on to
+    #[argh(option)]
+    next: Option<SocketAddr>,
+}
+
+/// Publishes to a server, bare or not, and prints one line of key=value.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "load", help_triggers("-h", "--help", "help"))]
+struct Load {
+    /// where the server listens
+    #[argh(option)]
+    addr: SocketAddr,
+    /// name of the topic, or the start of the names when there are several [default: floor]
+    #[argh(option, default = "String::from(\"floor\")")]
+    topic: String,
+    /// how many topics to publish to in turn [default: 1]
+    #[argh(option, default = "1")]
+    topics: usize,
+    /// bytes of a record's value [default: 64]
+    #[argh(option, default = "64")]
+    size: usize,
+    /// connections [default: 8]
+    #[argh(option, default = "8")]
+    conns: usize,
+    /// requests in flight on each connection [default: 64]
+    #[argh(option, default = "64")]
+    window: usize,
+    /// send the next window when the last one is wholly answered, not as answers come
+    #[argh(switch)]
+    whole_windows: bool,
+    /// seconds that are measured [default: 1]
+    #[argh(option, default = "1.0")]
+    secs: f64,
+    /// processes whose processor time is counted, as PID,PID,…
+    #[argh(option, default = "Pids::default()")]
+    pids: Pids,
+}
+
+/// Starts bare servers and a cube of dht-node, loads both in turn, prints the figures beside their goals.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "compare", help_triggers("-h", "--help", "help"))]
+struct Compare {
+    /// the daemon to measure [default: dht-node beside this program]
+    #[argh(option)]
+    node: Option<PathBuf>,
+    /// first of 16 ports in a row that are tried; further ones follow when one is taken [default: 6300]
+    #[argh(option, default = "6300")]
+    base_port: u16,
+    /// rounds of floor, node, node, floor for each figure [default: 10]
+    #[argh(option, default = "10")]
+    rounds: usize,
+    /// seconds of each run [default: 0.4]
+    #[argh(option, default = "0.4")]
+    secs: f64,
+    /// send the next window when the last one is wholly answered, not as answers come
+    #[argh(switch)]
+    whole_windows: bool,
+    /// only this part: load, syscalls or memory [default: all]
+    #[argh(option)]
+    only: Option<compare::Part>,
+}
+
+/// Keeps one processor busy until its parent ends.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "spin", help_triggers("-h", "--help", "help"))]
+struct Spin {}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = argh::from_env();
+    match run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "floor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Error> {
+    match command {
+        Command::Serve(serve) => serve::serve(serve.mode, serve.port, serve.next)?,
+        Command::Load(load) => {
+            let plan = load::Plan {
+                addr: load.addr,
+                topics: load::topic_names(&load.topic, load.topics),
+                value_bytes: load.size,
+                conns: load.conns,
+                window: load.window,
+                whole_windows: load.whole_windows,
+                seconds: load.secs,
+            };
+            session::create_topics(plan.addr, &plan.topics)?;
+            let measured = load::measure(&plan, &load.pids.0)?;
+            writeln!(io::stdout(), "{measured}")?;
+        }
+        Command::Compare(options) => return compare::compare(&options),
+        Command::Spin(Spin {}) => process::spin(),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Process ids as one word.
+#[derive(Default)]
+struct Pids(Vec<u32>);
+
+impl FromStr for Pids {
+    type Err = String;
+
+    fn from_str(list: &str) -> Result<Self, Self::Err> {
+        let pid = |word: &str| word.parse().map_err(|_| format!("{word:?} is not a process id"));
+        list.split(',').map(pid).collect::<Result<_, _>>().map(Self)
+    }
+}

@@ -1,0 +1,67 @@
+//! Memory: of an idle node, of an idle connection, of an empty topic.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::load::topic_names;
+use crate::process::{self, Process};
+use crate::session::{self, Session};
+use crate::setup::{self, Side};
+
+/// Connections that are opened and left alone.
+const CONNECTIONS: usize = 1000;
+
+/// Topics that are created and left empty.
+const TOPICS: usize = 100_000;
+
+/// Connections before the first figure: what a node allocates once is not charged to the rest.
+const WARM_CONNECTIONS: usize = 16;
+
+/// Bytes in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PerItem {
+    /// Of one more idle connection.
+    pub(crate) connection: f64,
+    /// Of one more empty topic.
+    pub(crate) topic: f64,
+}
+
+/// Of the largest node of a cube.
+pub(crate) fn idle_node(cube: &Side) -> Result<f64, Error> {
+    let mut largest = 0;
+    for pid in cube.pids() {
+        largest = largest.max(process::resident_bytes(pid)?);
+    }
+    Ok(largest as f64)
+}
+
+/// On fresh single nodes.
+pub(crate) fn per_item(program: &Path, base_port: u16) -> Result<PerItem, Error> {
+    let (node, addr) = setup::start_single(program, base_port)?;
+    let connection = per_connection(&node, addr)?;
+    drop(node);
+    let (node, addr) = setup::start_single(program, base_port)?;
+    let before = process::resident_bytes(node.pid())?;
+    session::create_topics(addr, &topic_names("topic", TOPICS))?;
+    let topic = growth(&node, before)? / TOPICS as f64;
+    Ok(PerItem { connection, topic })
+}
+
+fn per_connection(node: &Process, addr: SocketAddr) -> Result<f64, Error> {
+    let mut sessions = Vec::new();
+    let mut before = 0;
+    for opened in 0..WARM_CONNECTIONS + CONNECTIONS {
+        if opened == WARM_CONNECTIONS {
+            before = process::resident_bytes(node.pid())?;
+        }
+        sessions.push(Session::open(addr)?);
+    }
+    let bytes = growth(node, before)? / CONNECTIONS as f64;
+    drop(sessions);
+    Ok(bytes)
+}
+
+fn growth(node: &Process, before: u64) -> Result<f64, Error> {
+    Ok(process::resident_bytes(node.pid())? as f64 - before as f64)
+}

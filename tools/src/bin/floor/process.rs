@@ -1,0 +1,130 @@
+//! Other processes: started, pinned, read from /proc, and ended when their owner goes.
+
+use std::fs;
+use std::hint;
+use std::io::Read;
+use std::os::unix::process::parent_id;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::error::Error;
+
+/// A process that ends when this value is dropped, and also when this program is killed.
+#[derive(Debug)]
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Starts a program. The kernel kills it when the program that measures ends in whatever way.
+    pub(crate) fn start(program: &Path, arguments: &[&str]) -> Result<Self, Error> {
+        if !program.exists() {
+            return Err(Error::Missing { program: program.to_owned() });
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(program).args(arguments);
+        command.env("RUST_LOG", "error").stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(Self(command.spawn()?))
+    }
+
+    /// Starts this program again as a spinner on one processor, below everything else.
+    pub(crate) fn start_spinner(processor: usize) -> Result<Self, Error> {
+        let myself = std::env::current_exe()?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "taskset", "-c", &processor.to_string()]);
+        command.args(["chrt", "-i", "0"]).arg(myself).arg("spin");
+        Ok(Self(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?))
+    }
+
+    /// Its id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Does it run?
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Keeps a processor busy until the parent ends.
+pub(crate) fn spin() {
+    const SPINS_BETWEEN_LOOKS: u32 = 10_000_000;
+    let parent = parent_id();
+    while parent_id() == parent {
+        for _ in 0..SPINS_BETWEEN_LOOKS {
+            hint::spin_loop();
+        }
+    }
+}
+
+/// Lets a process run on these processors only, as `taskset` writes them.
+pub(crate) fn pin(pid: u32, processors: &str) -> Result<(), Error> {
+    let mut command = Command::new("taskset");
+    command.args(["-a", "-p", "-c", processors, &pid.to_string()]);
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(Error::Unreadable { what: "the answer of taskset" }) }
+}
+
+/// Nanoseconds that all threads of the processes have run.
+pub(crate) fn cpu_ns_of(pids: &[u32]) -> Result<u64, Error> {
+    let mut sum = 0;
+    for pid in pids {
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
+            let running = schedstat.split(' ').next().and_then(|figure| figure.parse::<u64>().ok());
+            sum += running.ok_or(Error::Unreadable { what: "/proc/PID/task/TID/schedstat" })?;
+        }
+    }
+    Ok(sum)
+}
+
+/// Bytes of a process that lie in memory, to the page; VmRSS is off by up to 64 pages a processor.
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Error> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(kibibytes.ok_or(Error::Unreadable { what: "/proc/PID/smaps_rollup" })? * 1024)
+}
+
+/// What the machine's processors have done since it started, in hundredths of a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    /// For processes at low priority: somebody compiles.
+    pub(crate) nice: u64,
+    /// Taken away by the host.
+    pub(crate) steal: u64,
+    /// Everything together.
+    pub(crate) total: u64,
+}
+
+impl Machine {
+    /// As of now.
+    pub(crate) fn read() -> Result<Self, Error> {
+        let mut stat = String::new();
+        fs::File::open("/proc/stat")?.read_to_string(&mut stat)?;
+        let figures: Vec<u64> = stat
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("cpu "))
+            .map(|line| line.split_ascii_whitespace().map_while(|figure| figure.parse().ok()).collect())
+            .unwrap_or_default();
+        match figures[..] {
+            [user, nice, system, idle, iowait, irq, softirq, steal, ..] => {
+                let total = user + nice + system + idle + iowait + irq + softirq + steal;
+                Ok(Self { nice, steal, total })
+            }
+            _ => Err(Error::Unreadable { what: "/proc/stat" }),
+        }
+    }
+
+    /// Was something else going on since then that spoils figures?
+    pub(crate) const fn was_disturbed_since(&self, then: &Self) -> bool {
+        self.nice - then.nice > 5 || (self.steal - then.steal) * 50 > self.total - then.total
+    }
+}

@@ -1,0 +1,226 @@
+//! A bare server: one thread, edge-triggered, one scratch buffer, one write per connection and turn.
+//!
+//! It trusts its clients, bounds nothing, and a relay ends when the server behind it goes away: it is a yardstick.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+use crate::conn::{Conn, Input, each_frame};
+use crate::error::Error;
+use crate::frames::{self, Ack};
+use crate::log::Log;
+
+/// What a bare server does with requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Acknowledges each.
+    Echo,
+    /// Appends the payload to a log in memory, then acknowledges.
+    Log,
+    /// Hands each on, and the answers back.
+    Relay,
+}
+
+impl FromStr for Mode {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "echo" => Ok(Self::Echo),
+            "log" => Ok(Self::Log),
+            "relay" => Ok(Self::Relay),
+            _ => Err("a mode is echo, log or relay"),
+        }
+    }
+}
+
+/// More than the largest frame, and than a turn of pipelined small ones.
+const SCRATCH_BYTES: usize = 256 << 10;
+
+const EVENTS: usize = 256;
+const LISTENER: Token = Token(usize::MAX);
+
+/// The slot of a relay's connection to the next server.
+const NEXT: usize = 0;
+
+/// Serves until it is killed.
+pub(crate) fn serve(mode: Mode, port: u16, next: Option<SocketAddr>) -> Result<(), Error> {
+    let mut poll = Poll::new()?;
+    let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut server = Server::new(mode, port);
+    if mode == Mode::Relay {
+        let stream = std::net::TcpStream::connect(next.ok_or(Error::NoNext)?)?;
+        stream.set_nonblocking(true)?;
+        server.add(&poll, TcpStream::from_std(stream))?;
+    }
+    let mut events = Events::with_capacity(EVENTS);
+    let mut scratch = vec![0; SCRATCH_BYTES];
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            outcome => outcome?,
+        }
+        for event in &events {
+            if event.token() == LISTENER {
+                server.accept(&poll, &listener)?;
+            } else {
+                server.ready(event, &mut scratch)?;
+            }
+        }
+        server.write_all();
+    }
+}
+
+struct Server {
+    mode: Mode,
+    /// In the origins of this relay, so that it knows which answers are for its own clients.
+    port: u16,
+    conns: Vec<Option<Conn>>,
+    /// Those with something to write at the end of the turn.
+    to_write: Vec<usize>,
+    /// Where routed requests come from: the relay before this one.
+    upstream: usize,
+    log: Log,
+    ack: Ack,
+}
+
+impl Server {
+    fn new(mode: Mode, port: u16) -> Self {
+        Self {
+            mode,
+            port,
+            conns: Vec::new(),
+            to_write: Vec::new(),
+            upstream: NEXT,
+            log: Log::default(),
+            ack: Ack::new(),
+        }
+    }
+
+    fn accept(&mut self, poll: &Poll, listener: &TcpListener) -> Result<(), Error> {
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => self.add(poll, stream)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn add(&mut self, poll: &Poll, mut stream: TcpStream) -> Result<(), Error> {
+        stream.set_nodelay(true)?;
+        let free = self.conns.iter().position(Option::is_none);
+        let slot = free.unwrap_or(self.conns.len());
+        poll.registry().register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
+        if free.is_none() {
+            self.conns.push(None);
+        }
+        self.conns[slot] = Some(Conn::new(stream));
+        Ok(())
+    }
+
+    /// A client that broke off is forgotten; without the next server a relay is of no use.
+    fn ready(&mut self, event: &Event, scratch: &mut [u8]) -> Result<(), Error> {
+        let slot = event.token().0;
+        let is_next = self.mode == Mode::Relay && slot == NEXT;
+        if event.is_writable() {
+            self.list(slot);
+        }
+        match self.read(slot, scratch) {
+            Ok(true) => Ok(()),
+            Ok(false) if is_next => Err(Error::Closed),
+            Ok(false) | Err(Error::Io(_)) if !is_next => {
+                self.conns[slot] = None;
+                Ok(())
+            }
+            outcome => outcome.map(|_| ()),
+        }
+    }
+
+    /// Reads a connection until it is drained; whether it is still open.
+    fn read(&mut self, slot: usize, scratch: &mut [u8]) -> Result<bool, Error> {
+        loop {
+            let Some(conn) = &mut self.conns[slot] else { return Ok(true) };
+            let (filled, is_last) = match conn.read(scratch)? {
+                Input::End => return Ok(false),
+                Input::Last(0) => return Ok(true),
+                Input::Last(filled) => (filled, true),
+                Input::More(filled) => (filled, false),
+            };
+            let used = each_frame(&scratch[..filled], |frame| self.take(slot, frame))?;
+            if let (true, Some(conn)) = (used < filled, &mut self.conns[slot]) {
+                conn.keep(&scratch[used..filled]);
+            }
+            if is_last {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn take(&mut self, slot: usize, frame: &[u8]) -> Result<(), Error> {
+        if frames::is_hello(frame) {
+            self.send(slot, |_, out| frames::answer_hello(frame, out));
+            return Ok(());
+        }
+        match self.mode {
+            Mode::Echo => self.send(slot, |ack, out| ack.write(frame, 0, out)),
+            Mode::Log => {
+                let base = self.log.append(frames::payload(frame)?);
+                self.send(slot, |ack, out| ack.write(frame, base, out));
+            }
+            Mode::Relay => self.relay(slot, frame),
+        }
+        Ok(())
+    }
+
+    fn relay(&mut self, slot: usize, frame: &[u8]) {
+        let port = u64::from(self.port) << 48;
+        match (frames::is_response(frame), frames::is_routed(frame)) {
+            (false, false) => self.send(NEXT, |_, out| frames::add_route(frame, port | slot as u64, out)),
+            (false, true) => {
+                self.upstream = slot;
+                self.send(NEXT, |_, out| out.extend_from_slice(frame));
+            }
+            (true, _) => match usize::try_from(frames::origin(frame) ^ port) {
+                Ok(client) if client < self.conns.len() => {
+                    self.send(client, |_, out| frames::strip_route(frame, out));
+                }
+                _ => self.send(self.upstream, |_, out| out.extend_from_slice(frame)),
+            },
+        }
+    }
+
+    /// Lets `write` append to what goes out to a connection at the end of the turn.
+    fn send(&mut self, slot: usize, write: impl FnOnce(&Ack, &mut Vec<u8>)) {
+        if let Some(conn) = &mut self.conns[slot] {
+            write(&self.ack, &mut conn.out);
+            self.list(slot);
+        }
+    }
+
+    fn list(&mut self, slot: usize) {
+        if let Some(conn) = &mut self.conns[slot]
+            && !conn.listed
+        {
+            conn.listed = true;
+            self.to_write.push(slot);
+        }
+    }
+
+    fn write_all(&mut self) {
+        for slot in self.to_write.drain(..) {
+            if let Some(conn) = &mut self.conns[slot] {
+                conn.listed = false;
+                if conn.write().is_err() {
+                    self.conns[slot] = None;
+                }
+            }
+        }
+    }
+}

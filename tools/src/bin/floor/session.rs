@@ -1,0 +1,136 @@
+//! What is said to a server one request at a time: HELLO, CREATE and the rest of the setting up.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dht_node::types::{Dimension, RequestId, TopicName};
+use dht_node::wire::hello::NO_NODE;
+use dht_node::wire::request::{Publish, Retention, Topic};
+use dht_node::wire::{Flags, Frame, HEADER_BYTES, Head, Header, Hello, Opcode, Raw, Request, Response, Role};
+
+use crate::error::Error;
+
+/// Most bytes of a frame that this program takes, and says so in HELLO.
+pub(crate) const FRAME_MAX: u32 = 1 << 20;
+
+/// How long an answer may take.
+pub(crate) const ANSWER_SECONDS: u64 = 5;
+
+/// Topics that are created without waiting for the answers in between.
+const CREATES_IN_FLIGHT: usize = 256;
+
+/// A connection after HELLO.
+#[derive(Debug)]
+pub(crate) struct Session {
+    stream: TcpStream,
+}
+
+impl Session {
+    /// Connects and says HELLO.
+    pub(crate) fn open(addr: SocketAddr) -> Result<Self, Error> {
+        let mut stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(ANSWER_SECONDS)))?;
+        stream.write_all(&hello())?;
+        let mut session = Self { stream };
+        session.frame()?;
+        Ok(session)
+    }
+
+    /// The stream, for pipelining.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(&mut self, request: &Request<'_>) -> Result<Response, Error> {
+        self.stream.write_all(&encode(request, 1, &[]))?;
+        let (header, bytes) = self.frame()?;
+        let no_cube = Dimension::new(0).expect("0 is a dimension");
+        let frame = Frame::parse(header, Raw::Borrowed(&bytes), no_cube)?;
+        let args = frame.args().map_err(|_| Error::Corrupt)?;
+        let payload = Bytes::copy_from_slice(frame.payload());
+        Ok(Response::decode(request.opcode(), header.status, args, &payload)?)
+    }
+
+    /// The next frame, which is no error.
+    fn frame(&mut self) -> Result<(Header, Vec<u8>), Error> {
+        let mut bytes = vec![0; HEADER_BYTES];
+        self.stream.read_exact(&mut bytes)?;
+        let header = Header::parse(&bytes, FRAME_MAX)?.ok_or(Error::Unsupported)?;
+        bytes.resize(header.frame_len(), 0);
+        self.stream.read_exact(&mut bytes[HEADER_BYTES..])?;
+        refuse_error(&header)?;
+        Ok((header, bytes))
+    }
+}
+
+/// Statuses from 0x40 on mean that a request was not done, or not for certain.
+pub(crate) fn refuse_error(header: &Header) -> Result<(), Error> {
+    if header.status < 0x40 { Ok(()) } else { Err(Error::Refused { opcode: header.opcode, status: header.status }) }
+}
+
+/// Creates the topics; those that are there stay.
+pub(crate) fn create_topics(addr: SocketAddr, names: &[String]) -> Result<(), Error> {
+    let mut session = Session::open(addr)?;
+    for names in names.chunks(CREATES_IN_FLIGHT) {
+        let mut bytes = Vec::new();
+        for (id, name) in (1..).zip(names) {
+            let topic = topic_name(name)?;
+            let create = Request::Create { topic, retention: Retention::default() };
+            bytes.extend_from_slice(&encode(&create, id, &[]));
+        }
+        session.stream.write_all(&bytes)?;
+        for _ in names {
+            session.frame()?;
+        }
+    }
+    Ok(())
+}
+
+/// PUBLISH of one batch without a producer.
+pub(crate) fn publish(name: &str, request_id: u64, records: &[u8]) -> Result<Vec<u8>, Error> {
+    let topic = Topic { name: topic_name(name)?, id: None };
+    let request = Request::Publish(Publish { topic, producer: None, count: 1 });
+    Ok(encode(&request, request_id, records))
+}
+
+fn topic_name(name: &str) -> Result<TopicName<'_>, Error> {
+    Ok(TopicName::new(name).map_err(dht_node::wire::DecodeError::Name)?)
+}
+
+fn encode(request: &Request<'_>, request_id: u64, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let head = Head {
+        opcode: request.opcode().number(),
+        flags: Flags::default(),
+        status: 0,
+        request_id: RequestId(request_id),
+    };
+    head.seal(None, (payload.len(), crc32fast::hash(payload)), &mut frame, |args| request.encode(args));
+    frame.extend_from_slice(payload);
+    frame
+}
+
+fn hello() -> Vec<u8> {
+    let hello = Hello {
+        version_min: 1,
+        version_max: 1,
+        role: Role::Client,
+        dimension: 0,
+        node: NO_NODE,
+        keepalive_ms: 0,
+        max_frame: FRAME_MAX,
+        max_inflight: 0,
+        features: 0,
+        instance: 1,
+        cluster: String::new(),
+        software: String::from("floor"),
+    };
+    let head = Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: RequestId(0) };
+    let mut frame = Vec::new();
+    head.seal(None, (0, 0), &mut frame, |args| hello.encode(args, None));
+    frame
+}

@@ -1,0 +1,166 @@
+//! What is compared: a chain of bare servers and a cube of `dht-node`, on free ports of this machine.
+//!
+//! ```text
+//! floor: relay 3 → relay 2 → relay 1 → log      a request of h links enters at relay h, or at the log
+//! cube:  node 000 → 100 → 110 → 111             a request of h links enters at 000, for a topic h hops away
+//! ```
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dht_node::cube;
+use dht_node::types::{Dimension, LinkSet, NodeId, TopicName};
+use dht_node::wire::request::ANY_NODE;
+use dht_node::wire::{Request, Response};
+
+use crate::clock;
+use crate::error::Error;
+use crate::process::Process;
+use crate::session::{Session, create_topics};
+
+/// The cube that the goals are about.
+pub(crate) const DIMENSION: Dimension = match Dimension::new(3) {
+    Some(dimension) => dimension,
+    None => unreachable!(),
+};
+
+/// The most links that a request crosses without faults.
+pub(crate) const HOPS_MAX: u8 = DIMENSION.bits();
+
+/// Ports of one comparison: the bare servers, the cube and the single node, in this order.
+const PORTS: u16 = 16;
+const CUBE_PORT: u16 = 4;
+const SINGLE_PORT: u16 = CUBE_PORT + DIMENSION.nodes();
+
+const READY_TRIES: usize = 500;
+const READY_PAUSE: Duration = Duration::from_millis(20);
+
+/// One of the two things that are compared.
+#[derive(Debug)]
+pub(crate) struct Side {
+    /// By port.
+    pub(crate) processes: Vec<Process>,
+    /// Where requests that cross 0, 1, 2, … links enter, and the topics they are for.
+    pub(crate) entries: Vec<(SocketAddr, String)>,
+}
+
+impl Side {
+    /// The ids of its processes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.processes.iter().map(Process::pid).collect()
+    }
+}
+
+impl Drop for Side {
+    /// The last one first: a relay complains when the server behind it goes.
+    fn drop(&mut self) {
+        while self.processes.pop().is_some() {}
+    }
+}
+
+/// The first of enough free ports in a row, from that one on.
+pub(crate) fn free_ports(from: u16) -> Result<u16, Error> {
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    (from..=u16::MAX - PORTS)
+        .step_by(usize::from(PORTS))
+        .take(64)
+        .find(|first| (*first..first + PORTS).all(is_free))
+        .ok_or(Error::NoPorts { from })
+}
+
+/// Starts the chain of bare servers.
+pub(crate) fn start_floor(base_port: u16) -> Result<Side, Error> {
+    let myself = std::env::current_exe()?;
+    let names = topics_by_hops();
+    let mut side = Side { processes: Vec::new(), entries: Vec::new() };
+    for (hops, name) in (0..=u16::from(HOPS_MAX)).zip(names) {
+        let port = (base_port + hops).to_string();
+        let next = local(base_port + hops.saturating_sub(1)).to_string();
+        let mut arguments = vec!["serve", "--port", &port, "--mode"];
+        match hops {
+            0 => arguments.push("log"),
+            1.. => arguments.extend(["relay", "--next", &next]),
+        }
+        side.processes.push(Process::start(&myself, &arguments)?);
+        wait_until("a bare server", || Session::open(local(base_port + hops)).is_ok())?;
+        side.entries.push((local(base_port + hops), name));
+    }
+    Ok(side)
+}
+
+/// Starts the nodes of a cube, waits until all links are up, and creates the topics.
+pub(crate) fn start_cube(program: &Path, base_port: u16) -> Result<Side, Error> {
+    let base_port = base_port + CUBE_PORT;
+    let mut processes = Vec::new();
+    for node in DIMENSION.all() {
+        processes.push(start_node(program, node, DIMENSION, base_port)?);
+    }
+    for node in DIMENSION.all() {
+        wait_until("the cube", || has_all_links(local(base_port + node.index())))?;
+    }
+    let names = topics_by_hops();
+    create_topics(local(base_port), &names)?;
+    let entries = names.into_iter().map(|name| (local(base_port), name)).collect();
+    Ok(Side { processes, entries })
+}
+
+/// Starts a cube of one node: the process and where it listens.
+pub(crate) fn start_single(program: &Path, base_port: u16) -> Result<(Process, SocketAddr), Error> {
+    let port = base_port + SINGLE_PORT;
+    let alone = Dimension::new(0).expect("0 is a dimension");
+    let node = NodeId::from_low_bits(0, alone);
+    let process = start_node(program, node, alone, port)?;
+    wait_until("a single node", || Session::open(local(port)).is_ok())?;
+    Ok((process, local(port)))
+}
+
+/// The daemon beside this program, unless another was named.
+pub(crate) fn node_program(named: Option<&PathBuf>) -> Result<PathBuf, Error> {
+    match named {
+        Some(program) => Ok(program.clone()),
+        None => Ok(std::env::current_exe()?.with_file_name("dht-node")),
+    }
+}
+
+fn start_node(program: &Path, node: NodeId, dimension: Dimension, base_port: u16) -> Result<Process, Error> {
+    let (id, bits) = (node.binary(dimension), dimension.bits().to_string());
+    Process::start(program, &["--id", &id, "--dimension", &bits, "--base-port", &base_port.to_string()])
+}
+
+/// Names of one length whose homes are 0, 1, 2, … hops from node 0.
+fn topics_by_hops() -> Vec<String> {
+    let entry = NodeId::from_low_bits(0, DIMENSION);
+    let is_at = |name: &str, hops: u8| {
+        TopicName::new(name).is_ok_and(|name| cube::home(name, DIMENSION).distance(entry) == u32::from(hops))
+    };
+    let name = |hops| (0..1000).map(|number| format!("floor-{number:03}")).find(|name| is_at(name, hops));
+    (0..=HOPS_MAX).map(|hops| name(hops).expect("1000 names hit every home")).collect()
+}
+
+/// The nodes that a request from node 0 for that topic comes through, home and entry included.
+pub(crate) fn path_to(name: &str) -> Vec<usize> {
+    let entry = NodeId::from_low_bits(0, DIMENSION);
+    let home = NodeId::from_low_bits(crc32fast::hash(name.as_bytes()), DIMENSION);
+    let path = cube::walked(entry, home, DIMENSION, &LinkSet::new());
+    path.into_iter().map(|node| usize::from(node.index())).collect()
+}
+
+fn has_all_links(addr: SocketAddr) -> bool {
+    let answer = Session::open(addr).and_then(|mut node| node.ask(&Request::Cluster { node: ANY_NODE }));
+    matches!(answer, Ok(Response::Cluster(view)) if view.links.iter().all(|link| link.up))
+}
+
+fn wait_until(what: &'static str, mut is_ready: impl FnMut() -> bool) -> Result<(), Error> {
+    for _ in 0..READY_TRIES {
+        if is_ready() {
+            return Ok(());
+        }
+        clock::pause(READY_PAUSE);
+    }
+    Err(Error::NotReady { what })
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}

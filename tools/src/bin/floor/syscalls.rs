@@ -1,0 +1,33 @@
+//! System calls of one server a request, counted by `perf` while unbatched requests pass.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::clock;
+use crate::error::Error;
+use crate::load::{self, Plan};
+
+/// Until `perf` counts.
+const ATTACH: Duration = Duration::from_millis(400);
+
+/// System calls of the process a request of the plan; `None` where `perf` is missing or may not count.
+pub(crate) fn per_request(pid: u32, plan: &Plan) -> Result<Option<f64>, Error> {
+    let mut command = Command::new("perf");
+    command.args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string(), "cat"]);
+    // It counts as long as `cat` runs, which is until its input ends.
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let Ok(mut perf) = command.spawn() else { return Ok(None) };
+    clock::pause(ATTACH);
+    let measured = load::measure(plan, &[]);
+    drop(perf.stdin.take());
+    let mut output = String::new();
+    if let Some(stderr) = &mut perf.stderr {
+        stderr.read_to_string(&mut output)?;
+    }
+    perf.wait()?;
+    let line = output.lines().find(|line| line.contains("sys_enter"));
+    let calls = line.and_then(|line| line.split(',').next()?.parse::<f64>().ok());
+    let requests = measured?.requests;
+    Ok(calls.map(|calls| calls / requests as f64))
+}

@@ -1,0 +1,22 @@
+//! The time of the machine: the only place of the command line that asks for it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The instant.
+#[expect(clippy::disallowed_methods, reason = "the command line runs in real time")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Microseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "the command line runs in real time")]
+pub(crate) fn wall_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Waits.
+#[expect(clippy::disallowed_methods, reason = "between two looks at a cluster there is nothing to wait on")]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}

@@ -1,0 +1,124 @@
+//! `cluster`: the cube as its nodes see it.
+
+use std::time::Duration;
+
+use dht_node::client::{Cluster, Deadline};
+use serde_json::{Value, json};
+
+use crate::args;
+use crate::clock;
+use crate::cube;
+use crate::errors::{Exit, Failure};
+use crate::output::{BAD, DIM, GOOD};
+use crate::session::Session;
+use crate::text::{self, Align};
+
+/// How often `--wait` looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// `cluster`
+pub(crate) fn cluster(cluster: &args::Cluster, session: &mut Session) -> Result<Exit, Failure> {
+    let found = match cluster.wait.as_deref().map(text::duration).transpose()? {
+        None => session.client()?.cluster()?,
+        Some(patience) => wait(patience, session)?,
+    };
+    if session.out.is_json() {
+        session.out.json(&cluster_json(&found))?;
+    } else {
+        print(&found, session)?;
+    }
+    let is_answered = found.nodes.iter().all(|member| member.view.is_ok());
+    let is_done = if cluster.wait.is_some() { found.is_whole() } else { is_answered };
+    Ok(if is_done { Exit::Done } else { Exit::Partial })
+}
+
+/// Looks until the cube is whole, or the time is over: then as it is.
+fn wait(patience: Duration, session: &mut Session) -> Result<Cluster, Failure> {
+    let deadline = Deadline::of_timeout(patience);
+    loop {
+        let found = session.client().and_then(|client| Ok(client.cluster()?));
+        let is_over = deadline.is_over();
+        match found {
+            Ok(found) if found.is_whole() || is_over => return Ok(found),
+            Err(Failure::Client { error, topic, similar }) if is_over || !error.is_retryable() => {
+                return Err(Failure::Client { error, topic, similar });
+            }
+            Ok(_) | Err(Failure::Client { .. }) => {}
+            Err(other) => return Err(other),
+        }
+        clock::pause(LOOK);
+    }
+}
+
+fn print(cluster: &Cluster, session: &mut Session) -> Result<(), Failure> {
+    if let Some(drawing) = cube::draw(cluster, &session.out) {
+        for line in drawing {
+            session.out.line(&line)?;
+        }
+        session.out.line("")?;
+    }
+    let dimension = cluster.dimension;
+    let heading = ["NODE", "ADDRESS", "STATE", "UPTIME", "LINKS UP", "LINKS DOWN", "SOFTWARE"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for member in &cluster.nodes {
+        let neighbours = |up: bool| {
+            let links = cluster.links.iter().filter(|link| link.up == up);
+            let others = links.filter_map(|link| match member.node {
+                node if node == link.a => Some(link.b.binary(dimension)),
+                node if node == link.b => Some(link.a.binary(dimension)),
+                _ => None,
+            });
+            let others = others.collect::<Vec<_>>().join(" ");
+            if others.is_empty() { "-".to_owned() } else { others }
+        };
+        let (state, uptime, software) = match &member.view {
+            Ok(view) => ("up", text::rough(Duration::from_millis(view.uptime_ms)), view.software.as_str()),
+            Err(_) => ("DOWN", "-".to_owned(), "-"),
+        };
+        let address = if member.address.is_empty() { "?" } else { &member.address };
+        rows.push(vec![
+            member.node.binary(dimension), address.to_owned(), state.to_owned(), uptime, neighbours(true),
+            neighbours(false), software.to_owned(),
+        ]);
+    }
+    let lines = text::table(&[Align::Left; 7], &rows);
+    for (index, line) in lines.iter().enumerate() {
+        let line = match index.checked_sub(1).map(|node| cluster.nodes[node].view.is_ok()) {
+            None => session.out.paint(DIM, line),
+            Some(true) => line.clone(),
+            Some(false) => session.out.paint(BAD, line),
+        };
+        session.out.line(&line)?;
+    }
+    let up = cluster.nodes.iter().filter(|member| member.view.is_ok()).count();
+    let links_up = cluster.links.iter().filter(|link| link.up).count();
+    let summary = format!("{up} of {} nodes up, {links_up} of {} links up", cluster.nodes.len(), cluster.links.len());
+    session.out.line("")?;
+    let style = if cluster.is_whole() { GOOD } else { BAD };
+    Ok(session.out.line(&session.out.paint(style, &summary))?)
+}
+
+fn cluster_json(cluster: &Cluster) -> Value {
+    let dimension = cluster.dimension;
+    let nodes = cluster.nodes.iter().map(|member| {
+        let mut value = json!({
+            "id": member.node.binary(dimension), "address": member.address, "up": member.view.is_ok(),
+        });
+        match &member.view {
+            Ok(view) => {
+                value["uptime_ms"] = json!(view.uptime_ms);
+                value["software"] = json!(view.software);
+                value["cluster"] = json!(view.cluster);
+            }
+            Err(error) => value["reason"] = json!(error.to_string()),
+        }
+        value
+    });
+    let links = cluster.links.iter().map(|link| {
+        json!({"a": link.a.binary(dimension), "b": link.b.binary(dimension), "up": link.up})
+    });
+    json!({
+        "dimension": dimension.bits(), "nodes": nodes.collect::<Value>(), "links": links.collect::<Value>(),
+        "whole": cluster.is_whole(),
+    })
+}

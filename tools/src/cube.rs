@@ -1,0 +1,99 @@
+//! The drawing of a cube of three dimensions, in characters that every terminal has.
+//!
+//! ```text
+//!           110-----------111
+//!          / |           / |
+//!        010-----------011 |
+//!         |  |          |  |
+//!         | 100---------|-101
+//!         | /           | /
+//!        000-----------001
+//! ```
+
+use dht_node::client::{Cluster, NodeId};
+
+use crate::output::{BAD, GOOD, Out};
+
+/// Where the middle of each node's id stands: column and row, by id.
+const PLACES: [(usize, usize); 8] = [(8, 7), (22, 7), (8, 2), (22, 2), (12, 5), (26, 5), (12, 0), (26, 0)];
+
+const WIDTH: usize = 32;
+const HEIGHT: usize = 8;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ink {
+    None,
+    Up,
+    Down,
+}
+
+/// The drawing line by line; `None` when the cube has not three dimensions.
+pub(crate) fn draw(cluster: &Cluster, out: &Out) -> Option<Vec<String>> {
+    if cluster.dimension.bits() != 3 {
+        return None;
+    }
+    let mut paper = [[(' ', Ink::None); WIDTH]; HEIGHT];
+    // Links at the back first: those in front cross them. Those of a higher dimension lie further back.
+    let mut links = cluster.links.clone();
+    links.sort_by_key(|link| std::cmp::Reverse(link.a.index() | link.b.index()));
+    for link in &links {
+        line(&mut paper, place(link.a), place(link.b), link.up);
+    }
+    for member in &cluster.nodes {
+        let (column, row) = place(member.node);
+        let is_up = member.view.is_ok();
+        let id = member.node.binary(cluster.dimension);
+        let label = if is_up { id } else { format!("({id})") };
+        for (at, letter) in label.chars().enumerate() {
+            paper[row][column + at - label.len() / 2] = (letter, if is_up { Ink::Up } else { Ink::Down });
+        }
+    }
+    Some(paper.iter().map(|row| render(row, out)).collect())
+}
+
+fn place(node: NodeId) -> (usize, usize) {
+    PLACES[usize::from(node.index())]
+}
+
+/// A link between two places: straight across, straight down, or along the slope that goes into the depth.
+fn line(paper: &mut [[(char, Ink); WIDTH]; HEIGHT], from: (usize, usize), to: (usize, usize), is_up: bool) {
+    let (columns, rows) = (from.0.abs_diff(to.0), from.1.abs_diff(to.1));
+    let steps = columns.max(rows);
+    let stroke = match (is_up, columns, rows) {
+        (false, ..) => '.',
+        (true, _, 0) => '-',
+        (true, 0, _) => '|',
+        (true, ..) => '/',
+    };
+    let between = |a: usize, b: usize, step: usize| (a * (steps - step) + b * step + steps / 2) / steps;
+    let mut middle = None;
+    for step in 1..steps {
+        let (column, row) = (between(from.0, to.0, step), between(from.1, to.1, step));
+        // A slope has one stroke in each row it crosses, none beside its ends.
+        if rows != 0 && (row == from.1 || row == to.1) {
+            continue;
+        }
+        paper[row][column] = (stroke, if is_up { Ink::Up } else { Ink::Down });
+        if step * 2 <= steps || middle.is_none() {
+            middle = Some((column, row));
+        }
+    }
+    if let (false, Some((column, row))) = (is_up, middle) {
+        paper[row][column] = ('x', Ink::Down);
+    }
+}
+
+/// A row with each stretch of one ink in its colour.
+fn render(row: &[(char, Ink)], out: &Out) -> String {
+    let length = row.iter().rposition(|(_, ink)| *ink != Ink::None).map_or(0, |last| last + 1);
+    let mut text = String::new();
+    for stretch in row[..length].chunk_by(|(_, a), (_, b)| a == b) {
+        let letters: String = stretch.iter().map(|(letter, _)| letter).collect();
+        text.push_str(&match stretch[0].1 {
+            Ink::None => letters,
+            Ink::Up => out.paint(GOOD, &letters),
+            Ink::Down => out.paint(BAD, &letters),
+        });
+    }
+    text
+}

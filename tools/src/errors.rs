@@ -1,0 +1,262 @@
+//! What went wrong, why, and what to do about it; and the exit codes.
+
+use std::io::{self, Write};
+
+use dht_node::client::{Error, Fault, Loss};
+use dht_node::wire::{Class, FrameError, Status};
+use serde_json::json;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All was done.
+    Done = 0,
+    /// The node said no.
+    Refused = 1,
+    /// The command line, or a file that it names.
+    Usage = 2,
+    /// No connection.
+    Connection = 3,
+    /// No answer in time.
+    TimedOut = 4,
+    /// Some nodes did not answer.
+    Partial = 5,
+    /// The other side does not speak the protocol.
+    Protocol = 7,
+}
+
+/// Why a command was not done.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line makes no sense.
+    Usage {
+        /// What.
+        what: String,
+        /// What to write instead.
+        advice: Option<String>,
+    },
+    /// The client library says so.
+    Client {
+        /// What it says.
+        error: Error,
+        /// The topic that it was about.
+        topic: Option<String>,
+        /// A topic with a similar name.
+        similar: Option<String>,
+    },
+    /// A file or standard input cannot be read.
+    Input {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The output cannot be written.
+    Output(io::Error),
+    /// A person said no.
+    Declined,
+    /// Something that was looked at is wrong, and that was printed with it.
+    Found(String),
+}
+
+impl Failure {
+    pub(crate) fn usage(what: String) -> Self {
+        Self::Usage { what, advice: None }
+    }
+
+    pub(crate) fn usage_with(what: String, advice: String) -> Self {
+        Self::Usage { what, advice: Some(advice) }
+    }
+
+    /// An error of the client that concerns a topic.
+    pub(crate) fn about(topic: &str) -> impl Fn(Error) -> Self {
+        move |error| Self::Client { error, topic: Some(topic.to_owned()), similar: None }
+    }
+
+    /// Writes it to standard error; gives the exit code.
+    pub(crate) fn print(self, is_json: bool) -> Exit {
+        if matches!(&self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+            return Exit::Done; // the reader has seen enough
+        }
+        let report = Report::new(&self);
+        if is_json {
+            let hint = report.why.iter().chain(&report.advice).map(String::as_str).collect::<Vec<_>>().join("; ");
+            note(&json!({"error": {
+                "code": report.code, "name": report.name, "message": report.what, "hint": hint,
+                "retryable": report.retryable, "exit": report.exit as u8,
+            }}).to_string());
+        } else {
+            let code = report.code.map(|code| format!(" (error {code:#04x} {})", report.name)).unwrap_or_default();
+            note(&format!("dht-cli: {}{code}", report.what));
+            report.why.iter().chain(&report.advice).for_each(|line| note(&format!("  {line}")));
+        }
+        report.exit
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Client { error, topic: None, similar: None }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Writes a line to standard error. Where that is not possible nothing is.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// argh's errors have several lines.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace("Unrecognized argument:", "too much:")
+}
+
+/// A failure as it is printed.
+struct Report {
+    what: String,
+    why: Option<String>,
+    advice: Option<String>,
+    code: Option<u8>,
+    name: &'static str,
+    retryable: bool,
+    exit: Exit,
+}
+
+impl Report {
+    fn new(failure: &Failure) -> Self {
+        let local = |what: String, name, exit| {
+            Self { what, why: None, advice: None, code: None, name, retryable: false, exit }
+        };
+        match failure {
+            Failure::Usage { what, advice } => {
+                let advice = advice.clone().or_else(|| Some("see: dht-cli --help".to_owned()));
+                Self { advice, ..local(what.clone(), "USAGE", Exit::Usage) }
+            }
+            Failure::Input { name, error } => {
+                local(format!("cannot read {name}: {}", error.kind()), "INPUT", Exit::Usage)
+            }
+            Failure::Output(error) => local(format!("cannot write: {}", error.kind()), "OUTPUT", Exit::Refused),
+            Failure::Declined => local("nothing was done".to_owned(), "DECLINED", Exit::Refused),
+            Failure::Found(what) => local(what.clone(), "FOUND", Exit::Refused),
+            Failure::Client { error, topic, similar } => Self::of_client(error, topic.as_deref(), similar.as_deref()),
+        }
+    }
+
+    fn of_client(error: &Error, topic: Option<&str>, similar: Option<&str>) -> Self {
+        let (name, exit) = name_and_exit(error);
+        let (why, advice) = match error.status() {
+            Some(status) => explain_status(status, error, topic, similar),
+            None => explain_local(error),
+        };
+        let what = match (error.status(), topic, error.refusal()) {
+            (Some(Status::UnknownTopic), Some(topic), _) => format!("no topic {topic:?}"),
+            (_, _, Some(refusal)) if !refusal.message.is_empty() => refusal.message.clone(),
+            (_, _, Some(refusal)) => refusal.name().to_ascii_lowercase().replace('_', " "),
+            (_, _, None) => error.to_string(),
+        };
+        let code = error.refusal().and_then(|_| error.code());
+        Self { what, why, advice, code, name, retryable: error.is_retryable(), exit }
+    }
+}
+
+fn name_and_exit(error: &Error) -> (&'static str, Exit) {
+    match error {
+        Error::Address(_) => ("ADDRESS", Exit::Usage),
+        Error::Name(_) => ("INVALID_NAME", Exit::Usage),
+        Error::Record(_) => ("RECORD", Exit::Refused),
+        Error::BatchTooLarge { .. } => ("TOO_LARGE", Exit::Refused),
+        Error::Connect { .. } => ("CONNECT", Exit::Connection),
+        Error::Rejected { response, .. } => {
+            let is_version = response.status == Status::UnsupportedVersion.number();
+            (response.name(), if is_version { Exit::Protocol } else { Exit::Connection })
+        }
+        Error::Lost { .. } => ("LOST", Exit::Connection),
+        Error::TimedOut { .. } => ("TIMED_OUT", Exit::TimedOut),
+        Error::Protocol { .. } => ("PROTOCOL", Exit::Protocol),
+        Error::Refused { response, .. } => match Class::of(response.status) {
+            Class::Unknown => (response.name(), Exit::TimedOut),
+            Class::Fatal => (response.name(), Exit::Protocol),
+            Class::Success | Class::Refused | Class::Transient | Class::Stale | Class::Server => {
+                (response.name(), Exit::Refused)
+            }
+        },
+        _ => ("UNKNOWN", Exit::Refused), // the library may learn new ones
+    }
+}
+
+type Lines = (Option<String>, Option<String>);
+
+/// Why a node says so, and what to do; only where its own words do not.
+fn explain_status(status: Status, error: &Error, topic: Option<&str>, similar: Option<&str>) -> Lines {
+    let line = |text: &str| Some(text.to_owned());
+    let topic = topic.unwrap_or("TOPIC");
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the node's own words are enough for the others")]
+    match status {
+        Status::UnknownTopic => {
+            let similar = similar.map(|similar| format!("did you mean {similar:?}?  ")).unwrap_or_default();
+            (None, Some(format!("{similar}create it: dht-cli create {topic}")))
+        }
+        Status::TopicExists => (
+            line("it keeps records by other rules than these"),
+            Some(format!("see: dht-cli info {topic}      or remove it first: dht-cli delete {topic}")),
+        ),
+        Status::Quota => (
+            line("what a topic or node may keep is used up"),
+            line("give the topic a retention, or delete topics: dht-cli list -l --sort bytes"),
+        ),
+        Status::OffsetOutOfRange => {
+            let next = error.refusal().and_then(|refusal| refusal.next_offset());
+            (next.map(|next| format!("the topic ends before offset {next}")), line("start at the end: --from next"))
+        }
+        Status::Unreachable => (
+            line("no path leads there while the links that were met are down; is its node running?"),
+            line("look at the cube: dht-cli cluster"),
+        ),
+        Status::OutcomeUnknown => {
+            (line("it may have been done all the same"), line("look at the cube: dht-cli cluster"))
+        }
+        Status::Recreated => (
+            line("the topic was deleted and made again while it was read: offsets start anew"),
+            Some(format!("read it from its start: dht-cli fetch {topic}")),
+        ),
+        Status::Truncated => (
+            line("its node was started again and lost records that were read already"),
+            Some(format!("read it from its start: dht-cli fetch {topic}")),
+        ),
+        Status::UnknownNode => (None, line("see: dht-cli cluster")),
+        Status::TooLarge => (None, line("publish it in parts")),
+        _ => (None, None),
+    }
+}
+
+fn explain_local(error: &Error) -> Lines {
+    let line = |text: &str| Some(text.to_owned());
+    match error {
+        Error::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => (
+            line("nothing listens on that port; is the node running?"),
+            line("start the cube: scripts/deploy.sh      or name another node: dht-cli -s HOST:PORT ..."),
+        ),
+        Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
+            (line("something is there, but it does not answer as a node"), line("try another node: dht-cli -s HOST:PORT ..."))
+        }
+        Error::Connect { .. } => (None, line("name a node with -s HOST:PORT or DHT_SERVER")),
+        Error::Protocol { fault: Fault::Frame(FrameError::Magic), .. } => {
+            (line("another program than a dht-node listens there"), line("name a node with -s HOST:PORT or DHT_SERVER"))
+        }
+        Error::Lost { untouched: false, .. } if error.may_be_done() => {
+            (line("what was asked for may have been done all the same"), line("look at the cube: dht-cli cluster"))
+        }
+        Error::Lost { reason: Loss::Goaway(_) | Loss::Io(_), .. } => (None, line("try again")),
+        Error::TimedOut { .. } => {
+            (line("the node, or one on the way, is stopped or overloaded"), line("wait longer: -t 30s      or look at the cube: dht-cli cluster"))
+        }
+        Error::Name(_) => (None, None),
+        Error::Rejected { .. } => (None, line("name another node with -s HOST:PORT")),
+        _ => (None, None), // the error says it all
+    }
+}

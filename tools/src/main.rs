@@ -1,0 +1,130 @@
+//! `dht-cli`: the command line of a dht-node cluster.
+//!
+//! | file | what |
+//! |---|---|
+//! | `args`, `normalise` | the command line |
+//! | `session` | settings, connection, output: what every command needs |
+//! | `output`, `text` | writing for people and for programs |
+//! | `errors` | what went wrong, why, what to do; exit codes |
+//! | `topics`, `publish`, `fetch`, `cluster`, `trace`, `nodes`, `nc`, `decode` | the commands |
+//! | `cube`, `input`, `words`, `fields` | the drawing, standard input, quoting, the fields of frames |
+
+mod args;
+mod cluster;
+mod clock;
+mod cube;
+mod decode;
+mod errors;
+mod fetch;
+mod fields;
+mod input;
+mod nc;
+mod nodes;
+mod normalise;
+mod output;
+mod publish;
+mod session;
+mod text;
+mod topics;
+mod trace;
+mod words;
+
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+use args::{Command, Top};
+use errors::{Exit, Failure};
+use session::{Session, Settings};
+
+fn main() -> ExitCode {
+    let mut words = Vec::new();
+    for word in std::env::args_os().skip(1) {
+        match word.into_string() {
+            Ok(word) => words.push(word),
+            Err(word) => {
+                let failure = Failure::usage_with(
+                    format!("{word:?} is not UTF-8"),
+                    "give such a message on standard input or with -f".to_owned(),
+                );
+                return ExitCode::from(failure.print(false) as u8);
+            }
+        }
+    }
+    ExitCode::from(run(&words) as u8)
+}
+
+/// Does what the command line says.
+fn run(words: &[String]) -> Exit {
+    let wants_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    let top = match parse(words) {
+        Ok(Parsed::Top(top)) => *top,
+        Ok(Parsed::Help(text)) => return output::print(&text),
+        Err(failure) => return failure.print(wants_json),
+    };
+    if top.version {
+        let protocol = dht_node::wire::frame::VERSION;
+        return output::print(&format!("dht-cli {} (protocol {protocol})\n", env!("CARGO_PKG_VERSION")));
+    }
+    let settings = match Settings::new(&top) {
+        Ok(settings) => settings,
+        Err(failure) => return failure.print(wants_json),
+    };
+    let Some(command) = top.command else {
+        let _ = parse(&["--help".to_owned()]).map(|help| help.print());
+        return Failure::usage("no command".to_owned()).print(wants_json);
+    };
+    let mut session = Session::new(settings);
+    let outcome = execute(command, &mut session).and_then(|exit| {
+        session.out.flush()?;
+        Ok(exit)
+    });
+    match outcome {
+        Ok(exit) => exit,
+        Err(failure) => session.report(failure),
+    }
+}
+
+/// What a command line turned out to be.
+enum Parsed {
+    Top(Box<Top>),
+    Help(String),
+}
+
+impl Parsed {
+    fn print(&self) {
+        if let Self::Help(text) = self {
+            errors::note(text.trim_end());
+        }
+    }
+}
+
+/// Reads a command line.
+fn parse(words: &[String]) -> Result<Parsed, Failure> {
+    let words = normalise::normalise(words)?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match Top::from_args(&["dht-cli"], &words) {
+        Ok(top) => Ok(Parsed::Top(Box::new(top))),
+        Err(exit) if exit.status.is_ok() => Ok(Parsed::Help(exit.output)),
+        Err(exit) => Err(Failure::usage(errors::one_line(&exit.output))),
+    }
+}
+
+/// Does one command; `nc` does this for every line.
+fn execute(command: Command, session: &mut Session) -> Result<Exit, Failure> {
+    match command {
+        Command::Create(create) => topics::create(&create, session),
+        Command::Delete(delete) => topics::delete(&delete, session),
+        Command::List(list) => topics::list(&list, session),
+        Command::Info(info) => topics::info(&info, session),
+        Command::Query(query) => topics::query(&query, session),
+        Command::Publish(publish) => publish::publish(&publish, session),
+        Command::Fetch(fetch) => fetch::fetch(&fetch, session),
+        Command::Trace(trace) => trace::trace(&trace, session),
+        Command::Cluster(cluster) => cluster::cluster(&cluster, session),
+        Command::Ping(ping) => nodes::ping(&ping, session),
+        Command::Stats(stats) => nodes::stats(&stats, session),
+        Command::Nc(nc) => nc::nc(&nc, session),
+        Command::Decode(decode) => decode::decode(&decode, session),
+    }
+}

@@ -1,0 +1,191 @@
+//! Puts a command line into the only form that argh takes, so that it may be written as people write it.
+//!
+//! | written | for argh |
+//! |---|---|
+//! | `publish t hello -s h:1` | `-s h:1` before the command: it is an option of the whole program |
+//! | `--server=h:1`, `-n5`, `-qv` | `--server h:1`, `-n 5`, `-q -v` |
+//! | `pub`, `ls` … | `publish`, `list` … |
+//! | `publish t -` | `publish -- t -` |
+//! | `--help publish`, `publish -h t` | `publish --help` |
+//!
+//! Everything it needs to know of options it asks argh for, so there is no second table of them.
+
+use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind};
+
+use crate::args::Top;
+use crate::errors::Failure;
+use crate::text;
+
+/// Other names of commands; argh has only one letter for that.
+const ALIASES: [(&str, &str); 6] =
+    [("pub", "publish"), ("get", "fetch"), ("ls", "list"), ("rm", "delete"), ("del", "delete"), ("topo", "cluster")];
+
+/// Puts the words behind the program's name into argh's form.
+///
+/// # Errors
+/// [`Failure::Usage`] for what cannot be told apart: an unknown option or command.
+pub(crate) fn normalise(words: &[String]) -> Result<Vec<String>, Failure> {
+    let top = Top::get_args_info();
+    let mut line = Line { top: &top, verb: None, global: Vec::new(), local: Vec::new(), positional: Vec::new(), help: false };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            for word in words.by_ref() {
+                line.word(word)?;
+            }
+        } else if let Some(long) = word.strip_prefix("--") {
+            line.long(long, &mut words)?;
+        } else if word.len() > 1 && word.starts_with('-') {
+            line.cluster(&word[1..], &mut words)?;
+        } else {
+            line.word(word)?;
+        }
+    }
+    Ok(line.finish())
+}
+
+struct Line<'i> {
+    top: &'i CommandInfoWithArgs,
+    verb: Option<&'i CommandInfoWithArgs>,
+    global: Vec<String>,
+    local: Vec<String>,
+    positional: Vec<String>,
+    help: bool,
+}
+
+type Words<'w> = std::slice::Iter<'w, String>;
+
+impl<'i> Line<'i> {
+    /// `--name` or `--name=value`, without the dashes.
+    fn long(&mut self, text: &str, words: &mut Words<'_>) -> Result<(), Failure> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let dashed = format!("--{name}");
+        if dashed == "--help" {
+            self.help = true;
+            return Ok(());
+        }
+        let (flag, is_local) = self.find(|flag| flag.long == dashed).ok_or_else(|| self.unknown(&dashed))?;
+        match (&flag.kind, value) {
+            (FlagInfoKind::Switch, Some(_)) => Err(Failure::usage(format!("{dashed} takes no value"))),
+            (FlagInfoKind::Switch, None) => {
+                self.add(flag, None, is_local);
+                Ok(())
+            }
+            (FlagInfoKind::Option { .. }, value) => self.add_with_value(flag, &dashed, value, is_local, words),
+        }
+    }
+
+    /// `-abc` without the dash: switches, at last perhaps an option with its value.
+    fn cluster(&mut self, letters: &str, words: &mut Words<'_>) -> Result<(), Failure> {
+        for (at, letter) in letters.char_indices() {
+            if letter == 'h' && self.find(|flag| flag.short == Some('h')).is_none_or(|(flag, _)| flag.long == "--help") {
+                self.help = true;
+                continue;
+            }
+            let dashed = format!("-{letter}");
+            let (flag, is_local) =
+                self.find(|flag| flag.short == Some(letter)).ok_or_else(|| self.unknown(&dashed))?;
+            if let FlagInfoKind::Option { .. } = flag.kind {
+                let rest = &letters[at + letter.len_utf8()..];
+                let value = (!rest.is_empty()).then_some(rest);
+                return self.add_with_value(flag, &dashed, value, is_local, words);
+            }
+            self.add(flag, None, is_local);
+        }
+        Ok(())
+    }
+
+    /// The command, or something behind it.
+    fn word(&mut self, word: &str) -> Result<(), Failure> {
+        if self.verb.is_some() {
+            self.positional.push(word.to_owned());
+            return Ok(());
+        }
+        let name = ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, name)| name);
+        let found = self.top.commands.iter().find(|command| command.name == name);
+        let command = found.ok_or_else(|| self.unknown_command(word))?;
+        self.verb = Some(&command.command);
+        Ok(())
+    }
+
+    fn finish(self) -> Vec<String> {
+        let verb = self.verb.map(|verb| verb.name.to_owned());
+        if self.help {
+            return verb.into_iter().chain(["--help".to_owned()]).collect();
+        }
+        let mut words = self.global;
+        words.extend(verb);
+        words.extend(self.local);
+        if !self.positional.is_empty() {
+            words.push("--".to_owned());
+            words.extend(self.positional);
+        }
+        words
+    }
+
+    /// An option of the command, else of the program; and whether it is one of the command.
+    fn find(&self, is_it: impl Fn(&FlagInfo<'_>) -> bool) -> Option<(&'i FlagInfo<'i>, bool)> {
+        let local = self.verb.and_then(|verb| verb.flags.iter().find(|flag| is_it(flag)));
+        let global = || self.top.flags.iter().find(|flag| is_it(flag));
+        local.map(|flag| (flag, true)).or_else(|| global().map(|flag| (flag, false)))
+    }
+
+    fn add(&mut self, flag: &FlagInfo<'_>, value: Option<&str>, is_local: bool) {
+        let words = if is_local { &mut self.local } else { &mut self.global };
+        words.push(flag.long.to_owned());
+        words.extend(value.map(str::to_owned));
+    }
+
+    fn add_with_value(
+        &mut self,
+        flag: &FlagInfo<'_>,
+        dashed: &str,
+        value: Option<&str>,
+        is_local: bool,
+        words: &mut Words<'_>,
+    ) -> Result<(), Failure> {
+        let value = match value {
+            Some(value) => value,
+            None => words.next().ok_or_else(|| Failure::usage(format!("{dashed} needs a value")))?,
+        };
+        self.add(flag, Some(value), is_local);
+        Ok(())
+    }
+
+    fn unknown(&self, dashed: &str) -> Failure {
+        let flags = || self.verb.into_iter().flat_map(|verb| verb.flags).chain(self.top.flags);
+        let owners = self.top.commands.iter().filter(|command| {
+            command.command.flags.iter().any(|flag| flag.long == dashed || short(flag).as_deref() == Some(dashed))
+        });
+        let owner = owners.map(|command| command.name).next();
+        let advice = match (text::closest(dashed, flags().map(|flag| flag.long)), owner) {
+            (Some(similar), _) => format!("did you mean {similar}?"),
+            (None, Some(owner)) if self.verb.is_none() => format!("{dashed} belongs behind the command: dht-cli {owner} {dashed}"),
+            (None, Some(_) | None) => self.see_help(),
+        };
+        Failure::usage_with(format!("unknown option {dashed}"), advice)
+    }
+
+    fn unknown_command(&self, word: &str) -> Failure {
+        let names = self.top.commands.iter().map(|command| command.name);
+        let advice = match text::closest(word, names.chain(ALIASES.iter().map(|(alias, _)| *alias))) {
+            Some(similar) => format!("did you mean {similar:?}?"),
+            None => self.see_help(),
+        };
+        Failure::usage_with(format!("no command {word:?}"), advice)
+    }
+
+    fn see_help(&self) -> String {
+        match self.verb {
+            Some(verb) => format!("see: dht-cli {} --help", verb.name),
+            None => "see: dht-cli --help".to_owned(),
+        }
+    }
+}
+
+fn short(flag: &FlagInfo<'_>) -> Option<String> {
+    flag.short.map(|letter| format!("-{letter}"))
+}

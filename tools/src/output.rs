@@ -1,0 +1,108 @@
+//! Standard output: data and nothing else. A reader that has seen enough ends the program quietly.
+
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+use crate::errors::{Exit, Failure};
+
+/// Good news.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+/// Bad news.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What matters less.
+pub(crate) const DIM: Style = Style::new().dimmed();
+/// What matters.
+pub(crate) const BOLD: Style = Style::new().bold();
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// # Errors
+    /// Something else than the three.
+    pub(crate) fn from_option(option: Option<&str>) -> Result<Self, Failure> {
+        match option {
+            None | Some("auto") => Ok(Self::Auto),
+            Some("always") => Ok(Self::Always),
+            Some("never") => Ok(Self::Never),
+            Some(other) => {
+                Err(Failure::usage_with(format!("no colour {other:?}"), "--color is auto, always or never".to_owned()))
+            }
+        }
+    }
+}
+
+/// Where results go.
+#[derive(Debug)]
+pub(crate) struct Out {
+    writer: BufWriter<Stdout>,
+    is_json: bool,
+    is_terminal: bool,
+    has_color: bool,
+}
+
+impl Out {
+    pub(crate) fn new(is_json: bool, color: Color) -> Self {
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let has_color = match color {
+            Color::Auto => AutoStream::choice(&stdout) != ColorChoice::Never,
+            Color::Always => true,
+            Color::Never => false,
+        };
+        Self { writer: BufWriter::with_capacity(64 << 10, stdout), is_json, is_terminal, has_color }
+    }
+
+    /// Are results JSON?
+    pub(crate) const fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    /// Does a person look at it?
+    pub(crate) const fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// Text in a style, if there are colours.
+    pub(crate) fn paint(&self, style: Style, text: &str) -> String {
+        if self.has_color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    /// Writes a line.
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Writes a line of JSON.
+    pub(crate) fn json(&mut self, value: &Value) -> io::Result<()> {
+        self.line(&value.to_string())
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer.write_all(bytes)
+    }
+
+    /// Lets the reader see what was written.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// Prints help or the like and ends.
+pub(crate) fn print(text: &str) -> Exit {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Exit::Done,
+        Err(error) => Failure::Output(error).print(false),
+    }
+}

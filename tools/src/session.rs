@@ -1,0 +1,176 @@
+//! What every command needs: the settings, the connection, the output.
+
+use std::time::Duration;
+
+use dht_node::client::{Address, Client, Dimension, Error, NodeId};
+use dht_node::wire::Status;
+
+use crate::args::Top;
+use crate::errors::{Exit, Failure, note};
+use crate::output::{Color, Out};
+use crate::text;
+
+const SERVER_DEFAULT: &str = "127.0.0.1:5000";
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// The options of the program, those of the environment filled in.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) servers: Vec<Address>,
+    pub(crate) timeout: Duration,
+    pub(crate) json: bool,
+    pub(crate) color: Color,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    /// Show frames?
+    pub(crate) tap: bool,
+}
+
+impl Settings {
+    /// # Errors
+    /// A server, timeout or colour that is none.
+    pub(crate) fn new(top: &Top) -> Result<Self, Failure> {
+        let or_env = |option: &Option<String>, name| option.clone().or_else(|| variable(name));
+        let timeout = match or_env(&top.timeout, "DHT_TIMEOUT") {
+            Some(text) => text::duration(&text)?,
+            None => TIMEOUT_DEFAULT,
+        };
+        Ok(Self {
+            servers: addresses(&or_env(&top.server, "DHT_SERVER").unwrap_or_else(|| SERVER_DEFAULT.to_owned()))?,
+            timeout,
+            json: top.json,
+            color: Color::from_option(top.color.as_deref())?,
+            quiet: top.quiet,
+            verbose: top.verbose,
+            tap: false,
+        })
+    }
+}
+
+/// Reads a list of servers.
+pub(crate) fn addresses(list: &str) -> Result<Vec<Address>, Failure> {
+    Address::list(list).map_err(|error| {
+        Failure::usage_with(error.to_string(), "write it like 127.0.0.1:5000, several separated by commas".to_owned())
+    })
+}
+
+/// A variable of the environment; an empty one is none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A run of the program, or of `nc`.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) settings: Settings,
+    pub(crate) out: Out,
+    /// Is this command a line of `nc`? Then standard input belongs to that.
+    pub(crate) is_line: bool,
+    client: Option<Client>,
+}
+
+impl Session {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let out = Out::new(settings.json, settings.color);
+        Self { settings, out, is_line: false, client: None }
+    }
+
+    /// The client, connected.
+    ///
+    /// # Errors
+    /// No server answers.
+    pub(crate) fn client(&mut self) -> Result<&mut Client, Failure> {
+        if self.client.is_none() {
+            let client = self.connect()?;
+            if let (true, Some(server), Some(hello)) = (self.settings.verbose, client.server(), client.hello()) {
+                let (software, node) = (&hello.software, hello.node);
+                note(&format!("connected to {server}: node {node:0width$b}, {software}", width = usize::from(hello.dimension.max(1))));
+            }
+            self.client = Some(client);
+        }
+        Ok(self.client.as_mut().expect("there is one, or has just been made"))
+    }
+
+    /// The client, if there is one already.
+    pub(crate) const fn connected(&mut self) -> Option<&mut Client> {
+        self.client.as_mut()
+    }
+
+    /// The client, connected, and the output beside it.
+    ///
+    /// # Errors
+    /// No server answers.
+    pub(crate) fn client_and_out(&mut self) -> Result<(&mut Client, &mut Out), Failure> {
+        self.client()?;
+        Ok((self.client.as_mut().expect("it has just been connected"), &mut self.out))
+    }
+
+    fn connect(&self) -> Result<Client, Error> {
+        let builder = Client::builder()
+            .servers(self.settings.servers.iter().cloned())
+            .timeout(self.settings.timeout)
+            .software(concat!("dht-cli/", env!("CARGO_PKG_VERSION")));
+        if self.settings.tap { builder.tap().connect() } else { builder.connect() }
+    }
+
+    /// The cube's dimension, for writing ids.
+    pub(crate) fn dimension(&mut self) -> Result<Dimension, Failure> {
+        Ok(self.client()?.dimension()?)
+    }
+
+    /// Nodes as people write them; all when there are none.
+    ///
+    /// # Errors
+    /// Something that is no node of this cube.
+    pub(crate) fn nodes(&mut self, written: &[String]) -> Result<Vec<NodeId>, Failure> {
+        let dimension = self.dimension()?;
+        if written.is_empty() {
+            return Ok(dimension.all().collect());
+        }
+        written.iter().map(|text| node(text, dimension).ok_or_else(|| no_node(text, dimension))).collect()
+    }
+
+    /// Prints a failure; gives the exit code.
+    pub(crate) fn report(&mut self, failure: Failure) -> Exit {
+        let _ = self.out.flush();
+        let failure = match failure {
+            Failure::Client { error, topic: Some(topic), .. } if error.status() == Some(Status::UnknownTopic) => {
+                let similar = self.similar_topic(&topic);
+                Failure::Client { error, topic: Some(topic), similar }
+            }
+            other => other,
+        };
+        failure.print(self.settings.json)
+    }
+
+    /// The topic that a misspelt name most likely means, among those that a page of each node shows.
+    fn similar_topic(&mut self, name: &str) -> Option<String> {
+        let client = self.client.as_mut()?;
+        let beginning = &name[..name.floor_char_boundary(2.min(name.len()))];
+        for prefix in [beginning, ""] {
+            let listing = client.list_first(prefix).ok()?;
+            if let Some(similar) = text::closest(name, listing.topics.iter().map(|(_, topic)| topic.name.as_str())) {
+                return Some(similar.to_owned());
+            }
+        }
+        None
+    }
+}
+
+/// A node as people write it: as many binary digits as the cube has dimensions.
+pub(crate) fn node(text: &str, dimension: Dimension) -> Option<NodeId> {
+    let digits = usize::from(dimension.bits().max(1));
+    if text.len() != digits || !text.bytes().all(|digit| matches!(digit, b'0' | b'1')) {
+        return None;
+    }
+    NodeId::new(u16::from_str_radix(text, 2).ok()?, dimension)
+}
+
+fn no_node(text: &str, dimension: Dimension) -> Failure {
+    let last = NodeId::from_low_bits(u32::MAX, dimension).binary(dimension);
+    let first = NodeId::from_low_bits(0, dimension).binary(dimension);
+    Failure::usage_with(
+        format!("{text:?} is no node of this cube"),
+        format!("nodes are written as binary digits: {first} to {last}"),
+    )
+}

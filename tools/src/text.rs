@@ -1,0 +1,172 @@
+//! Numbers, sizes, times and tables as people read and write them.
+
+use std::time::Duration;
+
+use crate::errors::Failure;
+
+/// The candidate that is most like `word`, if one is like enough to be meant.
+pub(crate) fn closest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    let likeness = candidates.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
+    let (distance, candidate) = likeness.min()?;
+    // A third of the letters, and at least one must be right.
+    let length = word.chars().count().max(candidate.chars().count());
+    (distance <= (length / 3).max(1) && distance < length.saturating_sub(1)).then_some(candidate)
+}
+
+/// `5s`, `1m 30s`, `500ms`; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, Failure> {
+    if let Ok(seconds) = text.parse::<f64>()
+        && let Ok(duration) = Duration::try_from_secs_f64(seconds)
+    {
+        return Ok(duration);
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| Failure::usage_with(format!("{text:?} is not a duration"), "write it like 500ms, 5s or 1h 30m".to_owned()))
+}
+
+/// `4096`, `64KiB`, `1GB`, `10M` (powers of 1024 unless it says `B` without `i`).
+pub(crate) fn size(text: &str) -> Result<u64, Failure> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = (&text[..digits], text[digits..].trim().to_ascii_lowercase());
+    let factor: Option<u64> = match unit.as_str() {
+        "" | "b" => Some(1),
+        "k" | "ki" | "kib" => Some(1 << 10),
+        "m" | "mi" | "mib" => Some(1 << 20),
+        "g" | "gi" | "gib" => Some(1 << 30),
+        "t" | "ti" | "tib" => Some(1 << 40),
+        "kb" => Some(1_000),
+        "mb" => Some(1_000_000),
+        "gb" => Some(1_000_000_000),
+        "tb" => Some(1_000_000_000_000),
+        _ => None,
+    };
+    let whole = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be below 2^63 and not negative")]
+    let broken = || {
+        let bytes = number.parse::<f64>().ok()? * factor? as f64;
+        (bytes < 9e18).then_some(bytes as u64)
+    };
+    whole
+        .or_else(broken)
+        .ok_or_else(|| Failure::usage_with(format!("{text:?} is not a size"), "write it like 4096, 64KiB or 1GB".to_owned()))
+}
+
+/// Bytes with a unit: `512 B`, `3.1 KiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
+/// A number with its noun: `1 record`, `2 records`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// Microseconds as `0.12 ms` or `1.50 s`.
+pub(crate) fn micros(micros: u64) -> String {
+    if micros < 1_000_000 { format!("{:.2} ms", micros as f64 / 1e3) } else { format!("{:.2} s", micros as f64 / 1e6) }
+}
+
+/// A duration to the second, or to the millisecond below one.
+pub(crate) fn rough(duration: Duration) -> String {
+    let shown = if duration < Duration::from_secs(1) {
+        Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    } else {
+        Duration::from_secs(duration.as_secs())
+    };
+    humantime::format_duration(shown).to_string()
+}
+
+/// Microseconds since 1970 as RFC 3339.
+pub(crate) fn time(micros: u64) -> String {
+    match std::time::UNIX_EPOCH.checked_add(Duration::from_micros(micros)) {
+        Some(time) if micros < 253_402_300_800_000_000 => humantime::format_rfc3339_millis(time).to_string(),
+        _ => format!("{micros} us after 1970"),
+    }
+}
+
+/// How a column stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// Rows with columns of equal width, two spaces apart, without spaces at the ends.
+pub(crate) fn table(columns: &[Align], rows: &[Vec<String>]) -> Vec<String> {
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns.len()).map(|column| width(column).unwrap_or(0)).collect();
+    rows.iter()
+        .map(|row| {
+            let cells = row.iter().zip(columns).zip(&widths).map(|((cell, align), width)| match align {
+                Align::Left => format!("{cell:<width$}"),
+                Align::Right => format!("{cell:>width$}"),
+            });
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        })
+        .collect()
+}
+
+/// Text for a terminal: control characters as escapes, so that a message cannot repaint the screen.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\t' { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, bytes) in [
+            ("0", Some(0)),
+            ("4096", Some(4096)),
+            ("64KiB", Some(65536)),
+            ("64 k", Some(65536)),
+            ("1.5M", Some(1_572_864)),
+            ("1GB", Some(1_000_000_000)),
+            ("", None),
+            ("x", None),
+            ("1 parsec", None),
+            ("-1", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(size(text).ok(), bytes, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read() {
+        for (text, millis) in
+            [("5s", Some(5000)), ("5", Some(5000)), ("0", Some(0)), ("0.5", Some(500)), ("1h 30m", Some(5_400_000)), ("soon", None), ("-1", None)]
+        {
+            assert_eq!(duration(text).ok(), millis.map(Duration::from_millis), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_like_it_is_suggested() {
+        let names = ["weather", "orders", "a"];
+        for (word, expected) in
+            [("wether", Some("weather")), ("order", Some("orders")), ("xyz", None), ("b", None), ("weahter", Some("weather"))]
+        {
+            assert_eq!(closest(word, names.into_iter()), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["bcd".to_owned(), "100".to_owned()]];
+        assert_eq!(table(&[Align::Left, Align::Right], &rows), ["a      1", "bcd  100"]);
+    }
+}

@@ -1,0 +1,241 @@
+//! `create`, `delete`, `list`, `info`, `query`: topics as a whole.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use dht_node::client::{Description, Dimension, Listed, NodeId, Retention, TopicState};
+use dht_node::wire::Status;
+use serde_json::{Value, json};
+
+use crate::args;
+use crate::errors::{Exit, Failure, note};
+use crate::output::{BOLD, DIM};
+use crate::session::Session;
+use crate::text::{self, Align};
+
+/// `create TOPIC…`
+pub(crate) fn create(create: &args::Create, session: &mut Session) -> Result<Exit, Failure> {
+    let retention = Retention {
+        records: create.retain_records.unwrap_or(0),
+        bytes: create.retain_bytes.as_deref().map(text::size).transpose()?.unwrap_or(0),
+        age_ms: match create.retain_age.as_deref().map(text::duration).transpose()? {
+            Some(age) => u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            None => 0,
+        },
+    };
+    each(&create.topics, session, |topic, session| {
+        let (description, existed) = session.client()?.create(topic, retention).map_err(Failure::about(topic))?;
+        let dimension = session.dimension()?;
+        if session.out.is_json() {
+            let mut value = describe_json(topic, &description, dimension);
+            value["existed"] = json!(existed);
+            session.out.json(&value)?;
+        } else if !session.settings.quiet {
+            let verb = if existed { "there already:" } else { "created" };
+            let home = id(description.home, dimension);
+            session.out.line(&format!("{verb} {} at node {home}", session.out.paint(BOLD, topic)))?;
+        }
+        Ok(())
+    })
+}
+
+/// `delete TOPIC…`
+pub(crate) fn delete(delete: &args::Delete, session: &mut Session) -> Result<Exit, Failure> {
+    each(&delete.topics, session, |topic, session| {
+        let asks = !delete.yes && !session.is_line;
+        let client = session.client()?;
+        let found = client.info(topic).and_then(|description| {
+            let Some(state) = description.topic else { return Ok(None) };
+            if asks && !may_delete(topic, &state) {
+                return Ok(None);
+            }
+            client.delete_id(topic, state.id).map(|_| Some(state))
+        });
+        let deleted = match found {
+            Ok(None) => return Err(Failure::Declined),
+            Ok(Some(state)) => Some(state),
+            Err(error) if delete.if_exists && error.status() == Some(Status::UnknownTopic) => None,
+            Err(error) => return Err(Failure::about(topic)(error)),
+        };
+        if session.out.is_json() {
+            let records = deleted.map(|state| state.next.0 - state.first.0);
+            session.out.json(&json!({"topic": topic, "deleted": deleted.is_some(), "records": records}))?;
+        } else if !session.settings.quiet {
+            match deleted {
+                Some(state) => {
+                    let records = text::counted(state.next.0 - state.first.0, "record");
+                    session.out.line(&format!("deleted {topic} with {records}"))?;
+                }
+                None => session.out.line(&format!("not there: {topic}"))?,
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Asks a person; a program that says delete means it.
+fn may_delete(topic: &str, state: &TopicState) -> bool {
+    let records = state.next.0 - state.first.0;
+    if records == 0 || !io::stdin().is_terminal() {
+        return true;
+    }
+    let _ = write!(io::stderr(), "delete {topic} with {}? [y/N] ", text::counted(records, "record"));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Does something with each topic; one that fails does not keep the others from being done.
+fn each(
+    topics: &[String],
+    session: &mut Session,
+    mut action: impl FnMut(&str, &mut Session) -> Result<(), Failure>,
+) -> Result<Exit, Failure> {
+    let Some((last, others)) = topics.split_last() else {
+        return Err(Failure::usage("which topic?".to_owned()));
+    };
+    let mut exit = Exit::Done;
+    for topic in others {
+        match action(topic, session) {
+            Ok(()) => {}
+            Err(Failure::Output(error)) => return Err(Failure::Output(error)),
+            Err(failure) => exit = session.report(failure),
+        }
+    }
+    action(last, session).map(|()| exit)
+}
+
+/// `list [PREFIX]`
+pub(crate) fn list(list: &args::List, session: &mut Session) -> Result<Exit, Failure> {
+    let mut listing = session.client()?.list(list.prefix.as_deref().unwrap_or(""))?;
+    let dimension = session.dimension()?;
+    listing.topics.sort_by(|(node_a, a), (node_b, b)| {
+        let by_name = a.name.cmp(&b.name);
+        match list.sort {
+            args::SortBy::Name => by_name,
+            args::SortBy::Node => node_a.cmp(node_b).then(by_name),
+            args::SortBy::Records => records(b).cmp(&records(a)).then(by_name),
+            args::SortBy::Bytes => b.bytes.cmp(&a.bytes).then(by_name),
+        }
+    });
+    if session.out.is_json() {
+        let topics: Vec<Value> = listing.topics.iter().map(|(node, topic)| listed_json(*node, topic, dimension)).collect();
+        let unanswered: Vec<String> = listing.unanswered.iter().map(|(node, _)| node.binary(dimension)).collect();
+        session.out.json(&json!({"topics": topics, "unanswered": unanswered}))?;
+    } else if list.long {
+        long_list(&listing.topics, dimension, session)?;
+    } else {
+        for (_, topic) in &listing.topics {
+            session.out.line(&topic.name)?;
+        }
+    }
+    session.out.flush()?;
+    for (node, error) in &listing.unanswered {
+        note(&format!("dht-cli: the topics of node {} are missing: {error}", node.binary(dimension)));
+    }
+    Ok(if listing.unanswered.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+fn long_list(topics: &[(NodeId, Listed)], dimension: Dimension, session: &mut Session) -> Result<(), Failure> {
+    let heading = ["TOPIC", "NODE", "RECORDS", "BYTES", "OFFSETS"].map(str::to_owned).to_vec();
+    let rows = topics.iter().map(|(node, topic)| {
+        let offsets = if records(topic) == 0 { "-".to_owned() } else { format!("{} to {}", topic.first, topic.next.0 - 1) };
+        vec![topic.name.clone(), node.binary(dimension), records(topic).to_string(), text::bytes(topic.bytes), offsets]
+    });
+    let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
+    let lines = text::table(&[Align::Left, Align::Left, Align::Right, Align::Right, Align::Left], &rows);
+    for (index, line) in lines.iter().enumerate() {
+        let line = if index == 0 { session.out.paint(DIM, line) } else { line.clone() };
+        session.out.line(&line)?;
+    }
+    Ok(())
+}
+
+const fn records(topic: &Listed) -> u64 {
+    topic.next.0.saturating_sub(topic.first.0)
+}
+
+fn listed_json(node: NodeId, topic: &Listed, dimension: Dimension) -> Value {
+    json!({
+        "topic": topic.name, "home": node.binary(dimension), "first_offset": topic.first.0,
+        "next_offset": topic.next.0, "records": records(topic), "bytes": topic.bytes,
+        "topic_id": format!("{:016x}", topic.id.number()),
+    })
+}
+
+/// `info TOPIC`
+pub(crate) fn info(info: &args::Info, session: &mut Session) -> Result<Exit, Failure> {
+    let description = session.client()?.info(&info.topic).map_err(Failure::about(&info.topic))?;
+    describe(&info.topic, &description, session)
+}
+
+/// `query TOPIC`
+pub(crate) fn query(query: &args::Query, session: &mut Session) -> Result<Exit, Failure> {
+    let description = session.client()?.query(&query.topic).map_err(Failure::about(&query.topic))?;
+    describe(&query.topic, &description, session)
+}
+
+fn describe(topic: &str, description: &Description, session: &mut Session) -> Result<Exit, Failure> {
+    let dimension = session.dimension()?;
+    if session.out.is_json() {
+        session.out.json(&describe_json(topic, description, dimension))?;
+        return Ok(Exit::Done);
+    }
+    let path: Vec<_> = description.path.iter().map(|node| id(*node, dimension)).collect();
+    let hops = text::counted(path.len().saturating_sub(1) as u64, "hop");
+    let mut rows = vec![("home", format!("node {}", id(description.home, dimension))), ("path", format!("{}  ({hops})", path.join(" -> ")))];
+    match &description.topic {
+        None => rows.push(("state", "there is no topic of that name; this is where it would be".to_owned())),
+        Some(state) => rows.extend(state_rows(state)),
+    }
+    session.out.line(&session.out.paint(BOLD, topic))?;
+    for (name, value) in rows {
+        session.out.line(&format!("  {name:<12} {value}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn state_rows(state: &TopicState) -> Vec<(&'static str, String)> {
+    let records = state.next.0 - state.first.0;
+    let offsets = if records == 0 { format!("none yet, the next is {}", state.next) } else { format!("{} to {}", state.first, state.next.0 - 1) };
+    let retention = &state.retention;
+    let mut keeps = Vec::new();
+    if retention.records > 0 {
+        keeps.push(text::counted(retention.records, "record"));
+    }
+    if retention.bytes > 0 {
+        keeps.push(text::bytes(retention.bytes));
+    }
+    if retention.age_ms > 0 {
+        keeps.push(text::rough(std::time::Duration::from_millis(retention.age_ms)));
+    }
+    vec![
+        ("records", format!("{records} ({})", text::bytes(state.bytes))),
+        ("offsets", offsets),
+        ("keeps", format!("at most {}", keeps.join(", "))),
+        ("durability", state.durability.name().to_owned()),
+        ("subscribers", state.subscribers.to_string()),
+        ("created", text::time(state.created_us)),
+        ("topic id", format!("{:016x}, epoch {}", state.id.number(), state.epoch.0)),
+    ]
+}
+
+fn describe_json(topic: &str, description: &Description, dimension: Dimension) -> Value {
+    let path: Vec<_> = description.path.iter().map(|node| id(*node, dimension)).collect();
+    let state = description.topic.as_ref();
+    let number = |value: fn(&TopicState) -> u64| state.map(value);
+    json!({
+        "topic": topic, "home": id(description.home, dimension), "exists": state.is_some(),
+        "first_offset": number(|state| state.first.0), "next_offset": number(|state| state.next.0),
+        "bytes": number(|state| state.bytes), "subscribers": number(|state| u64::from(state.subscribers)),
+        "path": path, "durability": state.map(|state| state.durability.name()),
+        "retention": state.map(|state| json!({
+            "records": state.retention.records, "bytes": state.retention.bytes, "age_ms": state.retention.age_ms,
+        })),
+        "created_us": number(|state| state.created_us), "epoch": number(|state| u64::from(state.epoch.0)),
+        "topic_id": state.map(|state| format!("{:016x}", state.id.number())),
+    })
+}
+
+/// A node's id as the wire has it, in binary digits.
+pub(crate) fn id(node: u16, dimension: Dimension) -> String {
+    NodeId::new(node, dimension).map_or_else(|| format!("?{node}"), |node| node.binary(dimension))
+}
