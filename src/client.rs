@@ -36,6 +36,8 @@ mod builder;
 mod clock;
 mod connection;
 mod error;
+#[cfg(test)]
+mod fake;
 mod fetch;
 mod handshake;
 mod nodes;
@@ -45,6 +47,8 @@ mod publish;
 mod session;
 mod stream;
 mod tap;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod trace;
 

@@ -82,11 +82,11 @@ impl<L: Links, S: Store> Turn<L, S> {
                 self.node.handle(now, Event::Filled { conn }, &mut self.actions);
             }
         }
-        for action in self.actions.drain(..).collect::<Vec<_>>() {
+        std::mem::swap(&mut self.actions, &mut actions);
+        for action in actions {
             let filled = self.perform(action, None);
             assert!(filled.is_none(), "pausing sends nothing");
         }
-        self.actions = actions;
     }
 
     /// The end of the turn: everything appended is submitted in one go, and what is committed is applied.

@@ -16,7 +16,6 @@ use super::stream::{Filled, Stream};
 use super::tap::{Direction, Tap};
 use crate::limits::{FRAME_MAX, PAYLOAD_MAX};
 use crate::types::{Dimension, NodeId, RequestId};
-use crate::wire::hello::NO_NODE;
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Request, Response, Status};
 
@@ -279,7 +278,7 @@ fn read_frame(header: Header, bytes: &[u8], pending: &mut Pending) -> Result<Tak
         }
         _ if header.flags.has(Flags::ONEWAY) => Ok(Taken::Nothing),
         Some(Opcode::Ping) => match Request::decode(Opcode::Ping, frame.args().map_err(Fault::Corrupt)?) {
-            Ok(Request::Ping { token, .. }) => Ok(Taken::Reply(Response::Ping { node: NO_NODE, token })),
+            Ok(Request::Ping { node, token }) => Ok(Taken::Reply(Response::Ping { node, token })),
             Ok(_) => unreachable!("PING is decoded as PING"),
             Err(error) => Err(Fault::Decode { opcode: Opcode::Ping, error }),
         },

@@ -182,10 +182,8 @@ impl Error {
 
     /// How long the node asks to wait before the next attempt.
     pub fn retry_after(&self) -> Duration {
-        let response = match self {
-            Self::Rejected { response, .. } => Some(response.as_ref()),
-            other => other.refusal(),
-        };
+        let rejection = if let Self::Rejected { response, .. } = self { Some(response.as_ref()) } else { None };
+        let response = rejection.or_else(|| self.refusal());
         Duration::from_millis(response.map_or(0, |response| u64::from(response.retry_after_ms)))
     }
 

@@ -1,6 +1,7 @@
 //! HELLO: what a new connection begins with.
 
 use std::io;
+use std::time::Duration;
 
 use super::clock::{Deadline, random};
 use super::connection::{Introduction, whole_frame};
@@ -12,7 +13,7 @@ use crate::types::{Dimension, NodeId, RequestId};
 use crate::wire::frame::VERSION;
 use crate::wire::hello::NO_NODE;
 use crate::wire::response::ErrorResponse;
-use crate::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Response, Role};
+use crate::wire::{Class, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Role};
 
 /// The request id of HELLO; the others follow.
 pub(super) const HELLO_ID: RequestId = RequestId(1);
@@ -39,25 +40,65 @@ pub(super) fn greet(
     if let Some(tap) = tap {
         tap.add(Direction::Sent, out);
     }
-    let written = stream.flush(deadline).map_err(failed)?;
+    if !stream.flush(deadline).map_err(failed)? {
+        return Err(failed(io::ErrorKind::TimedOut.into()));
+    }
+    let Some(bytes) = next_frame(stream, deadline, tap).map_err(|error| error.of(server))? else {
+        return Err(failed(io::ErrorKind::TimedOut.into()));
+    };
+    let status = match read_hello(&bytes).map_err(fault)? {
+        First::Agreed(agreed) => return Ok(agreed),
+        First::Goaway(goaway) => return Err(rejected(server, goaway.status.number(), goaway.message)),
+        First::Refused(status) => status,
+    };
+    // Why stands in the GOAWAY behind the refusal.
+    let reason = next_frame(stream, deadline.within(REASON_PATIENCE), tap).ok().flatten();
+    let goaway = reason.and_then(|bytes| match read_hello(&bytes) {
+        Ok(First::Goaway(goaway)) => Some(goaway.message),
+        Ok(First::Agreed(_) | First::Refused(_)) | Err(_) => None,
+    });
+    Err(rejected(server, status, goaway.unwrap_or_default()))
+}
+
+/// How long the reason of a refusal is waited for.
+const REASON_PATIENCE: Duration = Duration::from_millis(500);
+
+fn rejected(server: &str, status: u8, message: String) -> Error {
+    let response = Box::new(ErrorResponse { status, retry_after_ms: 0, message, details: Vec::new() });
+    Error::Rejected { server: server.to_owned(), response }
+}
+
+/// Why there is no frame.
+enum NoFrame {
+    Fault(Fault),
+    Io(io::Error),
+}
+
+impl NoFrame {
+    fn of(self, server: &str) -> Error {
+        match self {
+            Self::Fault(fault) => Error::Protocol { server: server.to_owned(), fault },
+            Self::Io(source) => Error::Connect { server: server.to_owned(), source },
+        }
+    }
+}
+
+/// Reads a frame; `None` when none came in time.
+fn next_frame(stream: &mut Stream, deadline: Deadline, tap: &mut Option<Tap>) -> Result<Option<Vec<u8>>, NoFrame> {
     let header = loop {
-        if let Some(header) = whole_frame(stream.input(), FRAME_BEFORE_HELLO_MAX).map_err(fault)? {
+        if let Some(header) = whole_frame(stream.input(), FRAME_BEFORE_HELLO_MAX).map_err(NoFrame::Fault)? {
             break header;
         }
-        if !written || stream.fill(deadline).map_err(failed)? == Filled::Nothing {
-            return Err(failed(io::ErrorKind::TimedOut.into()));
+        if stream.fill(deadline).map_err(NoFrame::Io)? == Filled::Nothing {
+            return Ok(None);
         }
     };
-    let bytes = &stream.input()[..header.frame_len()];
+    let bytes = stream.input()[..header.frame_len()].to_vec();
+    stream.consume(bytes.len());
     if let Some(tap) = tap {
-        tap.add(Direction::Received, bytes);
+        tap.add(Direction::Received, &bytes);
     }
-    let agreed = read_hello(&header, bytes);
-    stream.consume(header.frame_len());
-    agreed.map_err(|error| match error {
-        HelloError::Rejected(response) => Error::Rejected { server: server.to_owned(), response },
-        HelloError::Fault(found) => fault(found),
-    })
+    Ok(Some(bytes))
 }
 
 fn encode_hello(introduction: &Introduction, out: &mut Vec<u8>) {
@@ -79,38 +120,31 @@ fn encode_hello(introduction: &Introduction, out: &mut Vec<u8>) {
     head.seal(None, (0, 0), out, |args| hello.encode(args, Some(random())));
 }
 
-enum HelloError {
-    Rejected(Box<ErrorResponse>),
-    Fault(Fault),
+/// What a node says first.
+enum First {
+    Agreed(Agreed),
+    /// With this status; the args are those of HELLO all the same.
+    Refused(u8),
+    Goaway(Goaway),
 }
 
-/// Reads the first frame of a node: HELLO, or why not.
-fn read_hello(header: &Header, bytes: &[u8]) -> Result<Agreed, HelloError> {
+fn read_hello(bytes: &[u8]) -> Result<First, Fault> {
+    let header = Header::parse(bytes, FRAME_BEFORE_HELLO_MAX).map_err(Fault::Frame)?.ok_or(Fault::Hello)?;
     let point = Dimension::new(0).expect("a cube of one node");
-    let frame =
-        Frame::parse(*header, Raw::Borrowed(bytes), point).map_err(|error| HelloError::Fault(Fault::Frame(error)))?;
-    let args = frame.args().map_err(|error| HelloError::Fault(Fault::Corrupt(error)))?;
-    let senseless = || HelloError::Fault(Fault::Hello);
-    let rejected = |status, message| {
-        let response = ErrorResponse { status, retry_after_ms: 0, message, details: Vec::new() };
-        HelloError::Rejected(Box::new(response))
-    };
+    let frame = Frame::parse(header, Raw::Borrowed(bytes), point).map_err(Fault::Frame)?;
+    let args = frame.args().map_err(Fault::Corrupt)?;
     if header.opcode == Opcode::Goaway.number() {
-        let goaway = Goaway::decode(header.status, args).map_err(|_| senseless())?;
-        return Err(rejected(goaway.status.number(), goaway.message));
+        return Goaway::decode(header.status, args).map(First::Goaway).map_err(|_| Fault::Hello);
     }
     let is_answer = header.flags.has(Flags::RESPONSE) && header.request_id == HELLO_ID;
     if header.opcode != Opcode::Hello.number() || !is_answer {
-        return Err(senseless());
+        return Err(Fault::Hello);
     }
-    if header.status >= 0x40 {
-        return match Response::decode(Opcode::Hello, header.status, args, &bytes::Bytes::new()) {
-            Ok(Response::Error(response)) => Err(HelloError::Rejected(response)),
-            Ok(_) | Err(_) => Err(rejected(header.status, String::new())),
-        };
+    if Class::of(header.status) != Class::Success {
+        return Ok(First::Refused(header.status));
     }
-    let hello = Hello::decode(args).map_err(|_| senseless())?;
-    let dimension = Dimension::new(hello.dimension).ok_or_else(senseless)?;
-    let node = NodeId::new(hello.node, dimension).ok_or_else(senseless)?;
-    Ok(Agreed { hello, node, dimension })
+    let hello = Hello::decode(args).map_err(|_| Fault::Hello)?;
+    let dimension = Dimension::new(hello.dimension).ok_or(Fault::Hello)?;
+    let node = NodeId::new(hello.node, dimension).ok_or(Fault::Hello)?;
+    Ok(First::Agreed(Agreed { hello, node, dimension }))
 }

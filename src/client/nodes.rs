@@ -93,9 +93,11 @@ impl Client {
         self.ingress()?;
         let start = now();
         let request = Request::Ping { node: node.index(), token };
-        match self.call(&request, &[], Repeat::Never)? {
-            Response::Ping { token: echoed, .. } if echoed == token => Ok(Pong { node, micros: micros_since(start) }),
-            _ => Err(self.mismatch(Opcode::Ping)),
+        let response = self.call(&request, &[], Repeat::Never)?;
+        if matches!(response, Response::Ping { token: echoed, .. } if echoed == token) {
+            Ok(Pong { node, micros: micros_since(start) })
+        } else {
+            Err(self.mismatch(Opcode::Ping))
         }
     }
 
@@ -107,10 +109,7 @@ impl Client {
         self.ask(
             nodes,
             |node| Request::Stats { node },
-            |response| match response {
-                Response::Stats { text, .. } => Some(text),
-                _ => None,
-            },
+            |response| if let Response::Stats { text, .. } = response { Some(text) } else { None },
         )
     }
 
@@ -124,10 +123,7 @@ impl Client {
         let views = self.ask(
             &nodes,
             |node| Request::Cluster { node },
-            |response| match response {
-                Response::Cluster(view) => Some(*view),
-                _ => None,
-            },
+            |response| if let Response::Cluster(view) = response { Some(*view) } else { None },
         )?;
         Ok(assemble(dimension, views))
     }
@@ -155,12 +151,10 @@ impl Client {
         let failed = self.ask_all(
             &nodes,
             |node, cursor| Request::List(List { node, max: 0, cursor, prefix }),
-            |node, response| match response {
-                Response::Listed(page) => {
-                    topics.extend(page.topics.into_iter().map(|topic| (node, topic)));
-                    Some((all_pages && page.cursor != 0).then_some(page.cursor))
-                }
-                _ => None,
+            |node, response| {
+                let Response::Listed(page) = response else { return None };
+                topics.extend(page.topics.into_iter().map(|topic| (node, topic)));
+                Some((all_pages && page.cursor != 0).then_some(page.cursor))
             },
         )?;
         listing.unanswered = failed;

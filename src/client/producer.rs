@@ -12,7 +12,7 @@ use crate::types::{ProducerId, RequestId, TopicId, TopicName};
 use crate::wire::records::RecordError;
 use crate::wire::request::{Publish, Sequenced, Topic};
 use crate::wire::response::{Published, Response};
-use crate::wire::{Opcode, Request, Status};
+use crate::wire::{Class, Opcode, Request, Status};
 
 /// Bytes of unacknowledged batches beyond which [`Producer::send`] waits.
 const WINDOW_BYTES: usize = 8 << 20;
@@ -198,9 +198,7 @@ impl Producer<'_> {
         let response = match self.client.accept(response) {
             Ok(response) => response,
             Err(error) => {
-                let expected = error.refusal().and_then(|refusal| refusal.expected_sequence());
-                let is_gap = error.status() == Some(Status::SequenceGap);
-                self.rewind(if is_gap { expected.unwrap_or(sequence) } else { sequence });
+                self.rewind(self.resume_at(&error).unwrap_or(sequence));
                 return Err(error);
             }
         };
@@ -229,15 +227,23 @@ impl Producer<'_> {
         self.unacked.iter_mut().for_each(|unacked| unacked.request = None);
     }
 
+    /// Where to go on after an error that says so.
+    fn resume_at(&self, error: &Error) -> Option<u64> {
+        let status = error.status()?;
+        if status == Status::SequenceGap {
+            return error.refusal()?.expected_sequence();
+        }
+        // A later batch overtook the one that registers this producer.
+        (status == Status::UnknownProducer && self.unacked.front()?.sequence == 0).then_some(0)
+    }
+
     fn may_repeat(&self, error: &Error) -> bool {
-        match error.status() {
-            Some(Status::UnknownProducer) => false,
+        match (self.resume_at(error), error.status()) {
             // What is expected can only be sent again while it is here.
-            Some(Status::SequenceGap) => {
-                let expected = error.refusal().and_then(|refusal| refusal.expected_sequence());
-                expected.is_some_and(|expected| self.unacked.iter().any(|unacked| unacked.sequence == expected))
-            }
-            Some(_) | None => error.is_retryable(),
+            (Some(expected), _) => self.unacked.iter().any(|unacked| unacked.sequence == expected),
+            (None, Some(Status::SequenceGap | Status::UnknownProducer)) => false,
+            (None, Some(status)) if status.class() == Class::Server => true,
+            (None, _) => error.is_retryable(),
         }
     }
 }

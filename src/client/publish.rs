@@ -79,9 +79,9 @@ impl Client {
         }
         let topic = Topic { name: TopicName::new(topic)?, id: None };
         let request = Request::Publish(Publish { topic, producer: None, count: batch.count });
-        match self.call(&request, &batch.payload, Repeat::NotDone)? {
-            Response::Published(published) => Ok(published),
-            _ => Err(self.mismatch(Opcode::Publish)),
-        }
+        let Response::Published(published) = self.call(&request, &batch.payload, Repeat::NotDone)? else {
+            return Err(self.mismatch(Opcode::Publish));
+        };
+        Ok(published)
     }
 }

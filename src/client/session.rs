@@ -262,21 +262,18 @@ impl Client {
 }
 
 /// Says of a lost request what the node said of it.
-pub(super) fn mark_untouched(error: Error, is_untouched: bool) -> Error {
-    match error {
-        Error::Lost { server, reason, .. } => Error::Lost { server, reason, untouched: is_untouched },
-        other => other,
+pub(super) fn mark_untouched(mut error: Error, is_untouched: bool) -> Error {
+    if let Error::Lost { untouched, .. } = &mut error {
+        *untouched = is_untouched;
     }
+    error
 }
 
 fn may_repeat(error: &Error, repeat: Repeat) -> bool {
     match repeat {
         Repeat::Always => error.is_retryable() && error.status() != Some(Status::UnknownProducer),
         Repeat::NotDone => error.is_retryable() && !error.may_be_done(),
-        Repeat::Never => match error {
-            Error::Refused { .. } => false,
-            other => other.is_retryable(),
-        },
+        Repeat::Never => error.is_retryable() && error.refusal().is_none(),
     }
 }
 

@@ -16,10 +16,8 @@ impl Client {
         let request = Request::Create { topic: TopicName::new(topic)?, retention };
         // A repeated CREATE finds what a lost answer's attempt made.
         let (outcome, may_be_done) = self.call_counted(&request, &[], Repeat::Always);
-        match outcome? {
-            Response::Created { existed, description } => Ok((*description, existed && !may_be_done)),
-            _ => Err(self.mismatch(Opcode::Create)),
-        }
+        let Response::Created { existed, description } = outcome? else { return Err(self.mismatch(Opcode::Create)) };
+        Ok((*description, existed && !may_be_done))
     }
 
     /// Removes a topic with all its records: the one that has the name now, even if the answer is lost and it is made
@@ -68,10 +66,10 @@ impl Client {
     }
 
     fn describe(&mut self, request: &Request<'_>) -> Result<Description, Error> {
-        match self.call(request, &[], Repeat::Always)? {
-            Response::Described(description) => Ok(*description),
-            _ => Err(self.mismatch(request.opcode())),
-        }
+        let Response::Described(description) = self.call(request, &[], Repeat::Always)? else {
+            return Err(self.mismatch(request.opcode()));
+        };
+        Ok(*description)
     }
 }
 

@@ -126,11 +126,10 @@ impl Conn {
     /// As the socket's; never `WouldBlock` or `Interrupted`.
     pub(super) fn write(&mut self, spares: &mut Spares) -> io::Result<()> {
         while !self.outbox.is_empty() {
-            let before = self.outbox.len();
             match self.outbox.write_to(&mut self.socket, spares) {
-                // It took less than there is only because it is full; a few parts at a time is the other reason.
-                Ok(()) if self.outbox.is_empty() || before == self.outbox.len() => break,
-                Ok(()) => {}
+                Ok(true) => {}
+                // The poll tells when there is room again.
+                Ok(false) => break,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

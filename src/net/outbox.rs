@@ -69,24 +69,26 @@ impl Outbox {
         self.parts.push_back(bytes);
     }
 
-    /// Writes once.
+    /// Writes once. True when the socket took all that was offered, so that it may take more.
     ///
     /// # Errors
     /// As the socket's; `WouldBlock` when it takes nothing.
-    pub(super) fn write_to(&mut self, socket: &mut impl Write, spares: &mut Spares) -> io::Result<()> {
-        let written = if self.parts.is_empty() {
-            socket.write(&self.tail[self.written..])?
+    pub(super) fn write_to(&mut self, socket: &mut impl Write, spares: &mut Spares) -> io::Result<bool> {
+        let (written, offered) = if self.parts.is_empty() {
+            let tail = &self.tail[self.written..];
+            (socket.write(tail)?, tail.len())
         } else {
             let mut slices = [IoSlice::new(&[]); PARTS_MAX];
             let sources = self.parts.iter().map(|part| &part[..]).chain([&self.tail[self.written..]]);
             let count = slices.iter_mut().zip(sources).map(|(slice, source)| *slice = IoSlice::new(source)).count();
-            socket.write_vectored(&slices[..count])?
+            let offered = slices[..count].iter().map(|slice| slice.len()).sum();
+            (socket.write_vectored(&slices[..count])?, offered)
         };
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.advance(written, spares);
-        Ok(())
+        Ok(written == offered)
     }
 
     fn advance(&mut self, mut written: usize, spares: &mut Spares) {

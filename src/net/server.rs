@@ -143,22 +143,23 @@ impl<S: Store> Loop<S> {
             self.read_ready(now);
             self.turn.finish(now);
             self.on_time(now);
-            self.connect(now);
+            self.connect();
             self.write_dirty(now);
         }
         Ok(())
     }
 
     fn is_done(&self) -> bool {
-        let is_flushed = || self.turn.links.iter().all(|conn| conn.outbox.is_empty() && conn.state != State::Open);
+        // Everybody has read the last word, or had the time to.
+        let is_flushed = || self.turn.links.iter().all(|conn| matches!(conn.state, State::Dialing(_)));
         let now_us = self.turn.links.now_us;
         self.at_once
             || self.drain_until_us.is_some_and(|until| until <= now_us || self.turn.node().is_drained() && is_flushed())
     }
 
     fn timeout(&self) -> Duration {
-        let is_idle = self.turn.links.ready.is_empty() && self.turn.links.dirty.is_empty();
-        if !is_idle {
+        let links = &self.turn.links;
+        if !links.ready.is_empty() || !links.dirty.is_empty() || self.server.accept_ready {
             return Duration::ZERO;
         }
         let wait_us = self.turn.node().next_timeout().saturating_sub(self.clock.now().monotonic_us);
@@ -401,7 +402,7 @@ impl<S: Store> Loop<S> {
     }
 
     /// Starts the connects that the node asked for.
-    fn connect(&mut self, now: Now) {
+    fn connect(&mut self) {
         for node in std::mem::take(&mut self.turn.links.dials) {
             let earlier = self.turn.links.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
             if let Some(id) = earlier {
@@ -420,14 +421,17 @@ impl<S: Store> Loop<S> {
                 log::debug!("cannot dial {address}: {error}");
             }
         }
-        let _ = now;
     }
 
     fn on_connected(&mut self, now: Now, id: ConnId, is_error: bool) {
         let Some(conn) = self.turn.links.get_mut(id) else { return };
         let State::Dialing(node) = conn.state else { return };
         let fault = conn.socket.take_error().ok().flatten();
-        if is_error || fault.is_some() || conn.socket.peer_addr().is_err() {
+        let is_early = || conn.socket.peer_addr().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected);
+        if fault.is_none() && !is_error && is_early() {
+            return;
+        }
+        if is_error || fault.is_some() {
             log::debug!("cannot connect to node {}: {fault:?}", node.binary(self.dimension));
             self.turn.links.remove(id);
             return;

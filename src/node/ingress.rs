@@ -25,6 +25,7 @@ const NO_ORIGIN: Origin = Origin::from_number(0);
 struct Destination {
     target: NodeId,
     kind: Kind,
+    /// Of a probe, which goes its way whatever is known of the target.
     ttl: Option<u16>,
 }
 
@@ -85,7 +86,7 @@ impl Node {
         route.ttl = destination.ttl.unwrap_or(route.ttl);
         if destination.target == self.settings.id {
             self.serve(step, &request, frame, ReplyTo::new(&frame.header, &route), &route);
-        } else if self.routing.is_held(destination.target, step.now.monotonic_us) {
+        } else if destination.ttl.is_none() && self.routing.is_held(destination.target, step.now.monotonic_us) {
             let response = self.held_response(destination.target);
             self.reply(step, ReplyTo::new(&frame.header, &route), response);
         } else {

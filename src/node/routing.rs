@@ -98,10 +98,15 @@ impl RoutingTable {
         false
     }
 
-    /// Takes note of what became of a request.
+    /// Takes note of what became of a request. What was answered out of a hold does not make it longer: requests that
+    /// come again and again would keep a node unreachable that is back.
     pub(super) fn note_reached(&mut self, target: NodeId, reached: bool, monotonic_us: u64) {
         let until = &mut self.held_until_us[usize::from(target.index())];
-        *until = if reached { 0 } else { monotonic_us + UNREACHABLE_HOLD_US };
+        if reached {
+            *until = 0;
+        } else if *until <= monotonic_us {
+            *until = monotonic_us + UNREACHABLE_HOLD_US;
+        }
     }
 
     /// Asserts the invariants.

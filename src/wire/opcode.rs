@@ -63,8 +63,17 @@ impl Opcode {
     ];
 
     /// `None` for a number that this version does not know.
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|opcode| *opcode as u8 == number)
+    pub const fn from_number(number: u8) -> Option<Self> {
+        const BY_NUMBER: [Option<Opcode>; 256] = {
+            let mut table = [None; 256];
+            let mut index = 0;
+            while index < Opcode::ALL.len() {
+                table[Opcode::ALL[index] as usize] = Some(Opcode::ALL[index]);
+                index += 1;
+            }
+            table
+        };
+        BY_NUMBER[number as usize]
     }
 
     /// The number on the wire.

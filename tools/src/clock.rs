@@ -1,12 +1,6 @@
 //! The time of the machine: the only place of the command line that asks for it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// The instant.
-#[expect(clippy::disallowed_methods, reason = "the command line runs in real time")]
-pub(crate) fn now() -> Instant {
-    Instant::now()
-}
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "the command line runs in real time")]

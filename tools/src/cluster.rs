@@ -77,8 +77,13 @@ fn print(cluster: &Cluster, session: &mut Session) -> Result<(), Failure> {
         };
         let address = if member.address.is_empty() { "?" } else { &member.address };
         rows.push(vec![
-            member.node.binary(dimension), address.to_owned(), state.to_owned(), uptime, neighbours(true),
-            neighbours(false), software.to_owned(),
+            member.node.binary(dimension),
+            text::harmless(address),
+            state.to_owned(),
+            uptime,
+            neighbours(true),
+            neighbours(false),
+            text::harmless(software),
         ]);
     }
     let lines = text::table(&[Align::Left; 7], &rows);
@@ -114,9 +119,10 @@ fn cluster_json(cluster: &Cluster) -> Value {
         }
         value
     });
-    let links = cluster.links.iter().map(|link| {
-        json!({"a": link.a.binary(dimension), "b": link.b.binary(dimension), "up": link.up})
-    });
+    let links = cluster
+        .links
+        .iter()
+        .map(|link| json!({"a": link.a.binary(dimension), "b": link.b.binary(dimension), "up": link.up}));
     json!({
         "dimension": dimension.bits(), "nodes": nodes.collect::<Value>(), "links": links.collect::<Value>(),
         "whole": cluster.is_whole(),

@@ -1,13 +1,15 @@
 //! The drawing of a cube of three dimensions, in characters that every terminal has.
 //!
 //! ```text
-//!           110-----------111
-//!          / |           / |
-//!        010-----------011 |
-//!         |  |          |  |
-//!         | 100---------|-101
-//!         | /           | /
-//!        000-----------001
+//!          110-----------111
+//!          /|            /|
+//!         / |           / |
+//!       010-----------011 |
+//!        |  |          |  |
+//!        | 100---------|-101
+//!        | /           | /
+//!        |/            |/
+//!       000-----------001
 //! ```
 
 use dht_node::client::{Cluster, NodeId};
@@ -15,10 +17,10 @@ use dht_node::client::{Cluster, NodeId};
 use crate::output::{BAD, GOOD, Out};
 
 /// Where the middle of each node's id stands: column and row, by id.
-const PLACES: [(usize, usize); 8] = [(8, 7), (22, 7), (8, 2), (22, 2), (12, 5), (26, 5), (12, 0), (26, 0)];
+const PLACES: [(usize, usize); 8] = [(8, 8), (22, 8), (8, 3), (22, 3), (11, 5), (25, 5), (11, 0), (25, 0)];
 
 const WIDTH: usize = 32;
-const HEIGHT: usize = 8;
+const HEIGHT: usize = 9;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ink {

@@ -6,6 +6,8 @@ use dht_node::client::{Error, Fault, Loss};
 use dht_node::wire::{Class, FrameError, Status};
 use serde_json::json;
 
+use crate::text;
+
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -81,13 +83,17 @@ impl Failure {
         let report = Report::new(&self);
         if is_json {
             let hint = report.why.iter().chain(&report.advice).map(String::as_str).collect::<Vec<_>>().join("; ");
-            note(&json!({"error": {
-                "code": report.code, "name": report.name, "message": report.what, "hint": hint,
-                "retryable": report.retryable, "exit": report.exit as u8,
-            }}).to_string());
+            note(
+                &json!({"error": {
+                    "code": report.code, "name": report.name, "message": report.what, "hint": hint,
+                    "retryable": report.retryable, "exit": report.exit as u8,
+                }})
+                .to_string(),
+            );
         } else {
             let code = report.code.map(|code| format!(" (error {code:#04x} {})", report.name)).unwrap_or_default();
-            note(&format!("dht-cli: {}{code}", report.what));
+            // The words of a node may hold anything.
+            note(&format!("dht-cli: {}{code}", text::harmless(&report.what)));
             report.why.iter().chain(&report.advice).for_each(|line| note(&format!("  {line}")));
         }
         report.exit
@@ -129,9 +135,8 @@ struct Report {
 
 impl Report {
     fn new(failure: &Failure) -> Self {
-        let local = |what: String, name, exit| {
-            Self { what, why: None, advice: None, code: None, name, retryable: false, exit }
-        };
+        let local =
+            |what: String, name, exit| Self { what, why: None, advice: None, code: None, name, retryable: false, exit };
         match failure {
             Failure::Usage { what, advice } => {
                 let advice = advice.clone().or_else(|| Some("see: dht-cli --help".to_owned()));
@@ -153,11 +158,10 @@ impl Report {
             Some(status) => explain_status(status, error, topic, similar),
             None => explain_local(error),
         };
-        let what = match (error.status(), topic, error.refusal()) {
-            (Some(Status::UnknownTopic), Some(topic), _) => format!("no topic {topic:?}"),
-            (_, _, Some(refusal)) if !refusal.message.is_empty() => refusal.message.clone(),
-            (_, _, Some(refusal)) => refusal.name().to_ascii_lowercase().replace('_', " "),
-            (_, _, None) => error.to_string(),
+        let what = match error.refusal() {
+            Some(refusal) if refusal.message.is_empty() => refusal.name().to_ascii_lowercase().replace('_', " "),
+            Some(refusal) => refusal.message.clone(),
+            None => error.to_string(),
         };
         let code = error.refusal().and_then(|_| error.code());
         Self { what, why, advice, code, name, retryable: error.is_retryable(), exit }
@@ -236,14 +240,16 @@ fn explain_status(status: Status, error: &Error, topic: Option<&str>, similar: O
 
 fn explain_local(error: &Error) -> Lines {
     let line = |text: &str| Some(text.to_owned());
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others say it all themselves")]
     match error {
         Error::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => (
             line("nothing listens on that port; is the node running?"),
             line("start the cube: scripts/deploy.sh      or name another node: dht-cli -s HOST:PORT ..."),
         ),
-        Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
-            (line("something is there, but it does not answer as a node"), line("try another node: dht-cli -s HOST:PORT ..."))
-        }
+        Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => (
+            line("something is there, but it does not answer as a node"),
+            line("try another node: dht-cli -s HOST:PORT ..."),
+        ),
         Error::Connect { .. } => (None, line("name a node with -s HOST:PORT or DHT_SERVER")),
         Error::Protocol { fault: Fault::Frame(FrameError::Magic), .. } => {
             (line("another program than a dht-node listens there"), line("name a node with -s HOST:PORT or DHT_SERVER"))
@@ -252,11 +258,11 @@ fn explain_local(error: &Error) -> Lines {
             (line("what was asked for may have been done all the same"), line("look at the cube: dht-cli cluster"))
         }
         Error::Lost { reason: Loss::Goaway(_) | Loss::Io(_), .. } => (None, line("try again")),
-        Error::TimedOut { .. } => {
-            (line("the node, or one on the way, is stopped or overloaded"), line("wait longer: -t 30s      or look at the cube: dht-cli cluster"))
-        }
-        Error::Name(_) => (None, None),
+        Error::TimedOut { .. } => (
+            line("the node, or one on the way, is stopped or overloaded"),
+            line("wait longer: -t 30s      or look at the cube: dht-cli cluster"),
+        ),
         Error::Rejected { .. } => (None, line("name another node with -s HOST:PORT")),
-        _ => (None, None), // the error says it all
+        _ => (None, None),
     }
 }

@@ -39,8 +39,10 @@ pub(crate) fn fetch(fetch: &args::Fetch, session: &mut Session) -> Result<Exit, 
                     out.bytes(b"\n")?;
                 }
                 Style::Terminal => {
-                    let (offset, time) = (out.paint(DIM, &format!("{:>6}", message.offset.0)), text::time(message.append_us));
-                    let key = message.key.as_ref().map(|key| format!("[{}] ", text::harmless(&String::from_utf8_lossy(key))));
+                    let (offset, time) =
+                        (out.paint(DIM, &format!("{:>6}", message.offset.0)), text::time(message.append_us));
+                    let key =
+                        message.key.as_ref().map(|key| format!("[{}] ", text::harmless(&String::from_utf8_lossy(key))));
                     let value = text::harmless(&String::from_utf8_lossy(&message.value));
                     out.line(&format!("{offset}  {}  {}{value}", out.paint(DIM, &time), key.unwrap_or_default()))?;
                 }

@@ -1,0 +1,267 @@
+//! A frame, field by field, with what is wrong with it.
+//!
+//! The walk follows the tables of [`layout`](crate::layout) as far as the bytes go; whether a frame is sound is then
+//! asked of the library itself, so the two cannot disagree about that.
+
+use dht_node::client::Dimension;
+use dht_node::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
+use dht_node::wire::frame::{MAGIC, VERSION};
+use dht_node::wire::records;
+use dht_node::wire::route::ROUTE_BYTES_MIN;
+use dht_node::wire::{
+    Flags, Frame, Goaway, HEADER_BYTES, Header, Hello, Opcode, Origin, Raw, Request, Response, Status,
+};
+
+use crate::layout;
+use crate::walk::{self, Walk};
+
+/// One field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Field {
+    /// Where it begins in the frame.
+    pub(crate) at: usize,
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
+    /// Its name.
+    pub(crate) name: String,
+    /// What it says.
+    pub(crate) value: String,
+}
+
+/// A frame that was taken apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Explained {
+    /// In a few words.
+    pub(crate) title: String,
+    /// The fields that could be told apart.
+    pub(crate) fields: Vec<Field>,
+    /// What is wrong.
+    pub(crate) fault: Option<String>,
+    /// Bytes of the frame; `None` when they cannot be told.
+    pub(crate) length: Option<usize>,
+}
+
+/// Takes apart the frame at the start of `input`.
+pub(crate) fn explain(input: &[u8], dimension: Dimension) -> Explained {
+    let mut walk = Walk::new(input, dimension);
+    let title = header(input, &mut walk);
+    let done = |walk: Walk<'_>, title, fault, length| Explained { title, fields: walk.fields, fault, length };
+    let header = match Header::parse(input, FRAME_MAX + LINK_FRAME_EXTRA) {
+        Err(error) => return done(walk, title, Some(error.to_string()), None),
+        Ok(None) => {
+            let fault = format!("the input ends after {} of the header's {HEADER_BYTES} bytes", input.len());
+            return done(walk, title, Some(fault), None);
+        }
+        Ok(Some(header)) => header,
+    };
+    let length = header.frame_len();
+    if input.len() < length {
+        let fault = format!("the input ends after {} of the frame's {length} bytes", input.len());
+        return done(walk, title, Some(fault), None);
+    }
+    walk.end = length;
+    let frame = match Frame::parse(header, Raw::Borrowed(&input[..length]), dimension) {
+        Ok(frame) => frame,
+        Err(error) => return done(walk, title, Some(error.to_string()), Some(length)),
+    };
+    let body = length - frame.body().len();
+    route(&mut walk, body);
+    let args_end = length - frame.payload().len();
+    let opcode = Opcode::from_number(header.opcode);
+    let is_response = header.flags.has(Flags::RESPONSE);
+    if let Some(opcode) = opcode {
+        walk.end = args_end;
+        let is_whole = walk.parts(layout::args(opcode, is_response, header.status >= 0x40)).is_some();
+        if is_whole {
+            walk.tlvs(header.status >= 0x40 && opcode != Opcode::Hello);
+        }
+    }
+    walk.rest(args_end, "args");
+    walk.end = length;
+    walk.payload(opcode, is_response);
+    walk.rest(length, "payload");
+    let fault = check(&frame, opcode).err();
+    done(walk, title, fault, Some(length))
+}
+
+/// What the library says of args and payload.
+fn check(frame: &Frame<'_>, opcode: Option<Opcode>) -> Result<(), String> {
+    let args = frame.args().map_err(|_| "args do not match args_crc".to_owned())?;
+    let payload = frame.keep_payload().map_err(|_| "the payload does not match payload_crc".to_owned())?;
+    let header = &frame.header;
+    let opcode = opcode.ok_or_else(|| format!("unknown opcode {:#04x}", header.opcode))?;
+    if header.flags.any(Flags::CRITICAL) {
+        return Err(format!("a critical flag is set: {:#04x}", header.flags.0));
+    }
+    let is_response = header.flags.has(Flags::RESPONSE);
+    let decoded = match (opcode, is_response) {
+        (Opcode::Goaway, _) => Goaway::decode(header.status, args).map(|_| ()),
+        (Opcode::Hello, _) => Hello::decode(args).map(|_| ()),
+        (_, true) => Response::decode(opcode, header.status, args, &payload).map(|_| ()),
+        (_, false) => Request::decode(opcode, args).map(|_| ()),
+    };
+    decoded.map_err(|error| error.to_string())?;
+    if opcode == Opcode::Publish && !is_response {
+        let Ok(Request::Publish(publish)) = Request::decode(opcode, args) else { return Ok(()) };
+        return records::check(&payload, publish.count).map_err(|error| error.to_string());
+    }
+    if !payload.is_empty() && !is_response {
+        return Err("this operation takes no payload".to_owned());
+    }
+    Ok(())
+}
+
+/// The header's fields, sound or not; gives the title.
+fn header(input: &[u8], walk: &mut Walk<'_>) -> String {
+    let byte = |at: usize| input.get(at).copied().unwrap_or_default();
+    let (opcode, flags, status) = (byte(7), Flags(byte(8)), byte(9));
+    let is_answer = flags.has(Flags::RESPONSE) || opcode == Opcode::Goaway.number();
+    walk.take("length", 4, |n| format!("{n}, so the frame has {} bytes", n + 4));
+    walk.take("magic", 2, |n| {
+        if n == u64::from(MAGIC) { "right".to_owned() } else { format!("wrong, it is {MAGIC:#06x}") }
+    });
+    walk.take("version", 1, |n| {
+        if n == u64::from(VERSION) { n.to_string() } else { format!("{n}, this is version {VERSION}") }
+    });
+    walk.take("opcode", 1, |_| opcode_name(opcode));
+    walk.take("flags", 1, |_| flag_names(flags));
+    walk.take("status", 1, |_| if is_answer { status_name(status) } else { status.to_string() });
+    let number = |n: u64| n.to_string();
+    let args_len = walk.take("args_len", 2, number).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let route_len = walk.take("route_len", 2, number).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    walk.take("reserved", 2, number);
+    let id = walk.take("request_id", 8, number);
+    let args_at = HEADER_BYTES + route_len;
+    let whole = frame_len(input);
+    walk.take("args_crc", 4, |n| sum(n, input.get(args_at..args_at + args_len)));
+    walk.take("payload_crc", 4, |n| sum(n, whole.and_then(|end| input.get(args_at + args_len..end))));
+    walk.take("header_crc", 4, |n| sum(n, input.get(..HEADER_BYTES - 4)));
+    let kind = match (opcode == Opcode::Goaway.number(), flags.has(Flags::RESPONSE)) {
+        (true, _) => "notice",
+        (false, true) => "response",
+        (false, false) => "request",
+    };
+    let outcome = if is_answer { format!(", {}", status_name(status)) } else { String::new() };
+    match id {
+        Some(id) => format!("{} {kind} {id}{outcome}", opcode_name(opcode)),
+        None => "not a whole header".to_owned(),
+    }
+}
+
+/// The length of the whole frame, by its first four bytes.
+fn frame_len(input: &[u8]) -> Option<usize> {
+    let length = u32::from_be_bytes(input.get(..4)?.try_into().ok()?);
+    usize::try_from(length).ok()?.checked_add(4)
+}
+
+/// What a checksum says of the bytes that it is for, if they are there.
+fn sum(found: u64, bytes: Option<&[u8]>) -> String {
+    match bytes.map(crc32fast::hash) {
+        None => String::new(),
+        Some(right) if u64::from(right) == found => "right".to_owned(),
+        Some(right) => format!("wrong, {right:08x} would be right"),
+    }
+}
+
+/// The route section, up to `end`.
+fn route(walk: &mut Walk<'_>, end: usize) {
+    if end - walk.at < ROUTE_BYTES_MIN {
+        return;
+    }
+    let dimension = walk.dimension;
+    let number = |n: u64| n.to_string();
+    walk.take("source", 2, |n| walk::node(n, dimension));
+    walk.take("target", 2, |n| walk::node(n, dimension));
+    walk.take("ttl", 2, number);
+    walk.take("hops", 2, number);
+    walk.take("kind", 1, |n| walk::named(n, &["node", "group", "multicast"]));
+    walk.take("class", 1, |n| walk::named(n, &["bulk", "control"]));
+    walk.take("link words", 1, number);
+    walk.take("target words", 1, number);
+    walk.take("origin", 8, |n| {
+        let origin = Origin::from_number(n);
+        format!("instance {:#06x}, generation {}, slot {}", origin.instance, origin.generation, origin.slot)
+    });
+    while walk.at + 4 < end && walk.take("set word", 8, |n| format!("{n:#b}")).is_some() {}
+    walk.take("route_crc", 4, |_| "right".to_owned());
+}
+
+fn opcode_name(number: u8) -> String {
+    Opcode::from_number(number)
+        .map_or_else(|| format!("unknown opcode {number:#04x}"), |opcode| opcode.name().to_owned())
+}
+
+fn status_name(number: u8) -> String {
+    Status::from_number(number)
+        .map_or_else(|| format!("unknown status {number:#04x}"), |status| status.name().to_owned())
+}
+
+fn flag_names(flags: Flags) -> String {
+    let known =
+        [(Flags::RESPONSE, "RESPONSE"), (Flags::ROUTED, "ROUTED"), (Flags::ONEWAY, "ONEWAY"), (Flags::MORE, "MORE")];
+    let mut names: Vec<_> =
+        known.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, name)| (*name).to_owned()).collect();
+    if flags.0 & 0xF0 != 0 {
+        names.push(format!("unknown {:#04x}", flags.0 & 0xF0));
+    }
+    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The frames of a file of tests/vectors: name and bytes.
+    fn vectors(text: &str) -> Vec<(&str, Vec<u8>)> {
+        let mut found = Vec::new();
+        let mut name = "";
+        for line in text.lines() {
+            match line.split_once(": ") {
+                Some(("name", value)) => name = value,
+                Some(("hex", value)) => {
+                    let digits: Vec<u8> = value.bytes().filter(u8::is_ascii_hexdigit).collect();
+                    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+                    found.push((name, digits.chunks_exact(2).map(byte).collect()));
+                }
+                Some(_) | None => {}
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_good_vector_is_understood_to_its_last_byte() {
+        let vectors = vectors(include_str!("../../tests/vectors/good.txt"));
+        assert!(vectors.len() > 20);
+        let cube = Dimension::new(3).unwrap();
+        for (name, bytes) in vectors {
+            let explained = explain(&bytes, cube);
+            assert_eq!((explained.fault, explained.length), (None, Some(bytes.len())), "{name}");
+            let mut at = 0;
+            for field in &explained.fields {
+                assert_eq!(field.at, at, "{name}: {field:?}");
+                assert_ne!(field.value, "not understood", "{name}: {field:?}");
+                at += field.bytes.len();
+            }
+            assert_eq!(at, bytes.len(), "{name}");
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_explained_without_a_panic() {
+        let vectors = vectors(include_str!("../../tests/vectors/bad.txt"));
+        let cube = Dimension::new(3).unwrap();
+        for (_, bytes) in &vectors {
+            for end in 0..=bytes.len() {
+                explain(&bytes[..end], cube);
+            }
+        }
+        // A good frame with any one byte changed is still a frame to be looked at.
+        let good = &self::vectors(include_str!("../../tests/vectors/good.txt"))[0].1;
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0xFF;
+            assert!(explain(&bytes, cube).fault.is_some(), "byte {at}");
+        }
+    }
+}

@@ -7,17 +7,19 @@
 //! | `output`, `text` | writing for people and for programs |
 //! | `errors` | what went wrong, why, what to do; exit codes |
 //! | `topics`, `publish`, `fetch`, `cluster`, `trace`, `nodes`, `nc`, `decode` | the commands |
-//! | `cube`, `input`, `words`, `fields` | the drawing, standard input, quoting, the fields of frames |
+//! | `cube`, `input`, `words` | the drawing, standard input, quoting |
+//! | `fields`, `walk`, `layout` | frames, field by field |
 
 mod args;
-mod cluster;
 mod clock;
+mod cluster;
 mod cube;
 mod decode;
 mod errors;
 mod fetch;
 mod fields;
 mod input;
+mod layout;
 mod nc;
 mod nodes;
 mod normalise;
@@ -27,6 +29,7 @@ mod session;
 mod text;
 mod topics;
 mod trace;
+mod walk;
 mod words;
 
 use std::process::ExitCode;

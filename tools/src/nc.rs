@@ -1,2 +1,179 @@
-use crate::errors::{Exit, Failure};
-pub(crate) fn nc(_: &crate::args::Nc, _: &mut crate::session::Session) -> Result<Exit, Failure> { Ok(Exit::Done) }
+//! `nc`: netcat for the cube. Every line is a command, and all of them use one connection.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use dht_node::client::{Deadline, Dimension, Direction};
+use serde_json::json;
+
+use crate::args;
+use crate::decode;
+use crate::errors::{Exit, Failure, note};
+use crate::input::{Next, Pieces, Separator};
+use crate::output::{BOLD, Out};
+use crate::session::{Session, addresses};
+use crate::words;
+use crate::{Parsed, execute, parse};
+
+/// How long a line is waited for before the connection is looked after.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// `nc [HOST PORT]`
+pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> {
+    if session.is_line {
+        return Err(Failure::usage("nc within nc".to_owned()));
+    }
+    match nc.address.as_slice() {
+        [] => {}
+        [address] => session.settings.servers = addresses(address)?,
+        [host, port] => session.settings.servers = addresses(&format!("{host}:{port}"))?,
+        _ => return Err(Failure::usage_with("too many words".to_owned(), "nc takes HOST PORT at most".to_owned())),
+    }
+    session.settings.tap = nc.hex;
+    session.client()?;
+    session.is_line = true;
+    show_frames(session)?;
+    let prompt = Prompt::new(session);
+    let pieces = Pieces::read(Box::new(io::stdin()), Separator::Line);
+    let mut exit = Exit::Done;
+    let patience = || nc.wait.map_or(Deadline::NEVER, |seconds| Deadline::after(seconds_of(seconds)));
+    let mut deadline = patience();
+    prompt.show();
+    loop {
+        match pieces.wait(SLICE).map_err(|error| Failure::Input { name: "standard input".to_owned(), error })? {
+            Next::Piece(line) => {
+                match command(&String::from_utf8_lossy(&line), session) {
+                    Ok(Some(Exit::Done)) => {}
+                    Ok(Some(failed)) => exit = failed,
+                    Ok(None) => return Ok(exit),
+                    Err(Failure::Output(error)) => return Err(error.into()),
+                    Err(failure) => exit = session.report(failure),
+                }
+                session.out.flush()?;
+                deadline = patience();
+                prompt.show();
+            }
+            Next::NotYet => {
+                look_after(session)?;
+                if deadline.is_over() {
+                    return Ok(exit);
+                }
+            }
+            Next::End => break,
+        }
+    }
+    let end = nc.quit_after.map_or_else(Deadline::at_once, |seconds| Deadline::after(seconds_of(seconds)));
+    while !end.is_over() {
+        look_after(session)?;
+        crate::clock::pause(SLICE.min(end.remaining().unwrap_or(SLICE)));
+    }
+    Ok(exit)
+}
+
+/// A number of seconds that a person wrote; a senseless one is none.
+fn seconds_of(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// Does a line. `None` when it says that it is enough.
+fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
+    let words = words::split(line).map_err(Failure::usage)?;
+    match words.first().map(String::as_str) {
+        None => return Ok(Some(Exit::Done)),
+        Some("exit" | "quit") if words.len() == 1 => return Ok(None),
+        Some(_) => {}
+    }
+    let top = match parse(&words)? {
+        Parsed::Top(top) => *top,
+        Parsed::Help(text) => {
+            session.out.line(text.trim_end())?;
+            return Ok(Some(Exit::Done));
+        }
+    };
+    if top.server.is_some() || top.timeout.is_some() || top.color.is_some() {
+        return Err(Failure::usage_with(
+            "--server, --timeout and --color cannot change here".to_owned(),
+            "all lines use one connection; give them to dht-cli nc".to_owned(),
+        ));
+    }
+    let Some(command) = top.command else { return Err(Failure::usage("no command".to_owned())) };
+    let before = session.settings.clone();
+    session.settings.quiet |= top.quiet;
+    session.settings.json |= top.json;
+    session.out.set_json(session.settings.json);
+    if session.settings.tap {
+        session.out.hold(); // what a command says comes after the frames that brought it
+    }
+    let outcome = execute(command, session);
+    let shown = show_frames(session);
+    session.out.release()?;
+    shown?;
+    // A failure is printed in the form that this line asked for.
+    let exit = match outcome {
+        Ok(exit) => exit,
+        Err(Failure::Output(error)) => return Err(error.into()),
+        Err(failure) => session.report(failure),
+    };
+    session.settings = before;
+    session.out.set_json(session.settings.json);
+    Ok(Some(exit))
+}
+
+/// Answers PINGs, and says so when the node closes the connection.
+fn look_after(session: &mut Session) -> Result<(), Failure> {
+    let Some(client) = session.connected() else { return Ok(()) };
+    let was_open = client.server().is_some();
+    if was_open && let Err(error) = client.idle(Duration::ZERO) {
+        note(&format!("dht-cli: {error}; the next line connects anew"));
+    }
+    show_frames(session)
+}
+
+/// Prints the frames that went over the connection since the last time.
+fn show_frames(session: &mut Session) -> Result<(), Failure> {
+    if !session.settings.tap {
+        return Ok(());
+    }
+    let Some(client) = session.connected() else { return Ok(()) };
+    let dimension = client.hello().and_then(|hello| Dimension::new(hello.dimension));
+    let dimension = dimension.unwrap_or(Dimension::new(0).expect("a cube of one node"));
+    let frames = client.tapped();
+    let held = session.out.take_held();
+    for (direction, bytes) in frames {
+        show_frame(direction, &bytes, dimension, &mut session.out)?;
+    }
+    session.out.flush()?;
+    session.out.restore_held(held);
+    Ok(())
+}
+
+fn show_frame(direction: Direction, bytes: &[u8], dimension: Dimension, out: &mut Out) -> io::Result<()> {
+    let (arrow, word) = match direction {
+        Direction::Sent => (">", "sent"),
+        Direction::Received => ("<", "received"),
+    };
+    if out.is_json() {
+        let mut value = decode::frame_json(bytes, dimension);
+        value["direction"] = json!(word);
+        return out.json(&json!({"frame": value}));
+    }
+    decode::print_frame(&out.paint(BOLD, &format!("{arrow} {word}")), arrow, bytes, dimension, out)
+}
+
+/// What a person sees before typing.
+struct Prompt(Option<String>);
+
+impl Prompt {
+    fn new(session: &mut Session) -> Self {
+        let is_person = io::stdin().is_terminal() && session.out.is_terminal() && !session.settings.quiet;
+        let server = session.connected().and_then(|client| client.server()).unwrap_or_default();
+        Self(is_person.then(|| format!("{server}> ")))
+    }
+
+    fn show(&self) {
+        if let Some(prompt) = &self.0 {
+            let mut stdout = io::stdout();
+            let _ = stdout.write_all(prompt.as_bytes()).and_then(|()| stdout.flush());
+        }
+    }
+}

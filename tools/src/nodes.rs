@@ -133,7 +133,8 @@ fn stats_json(answer: &NodeAnswer<String>, dimension: Dimension) -> Value {
         Ok(text) => {
             let stats: Map<_, _> = counters(text)
                 .map(|(name, value)| {
-                    let number = value.parse::<u64>().map(Value::from).or_else(|_| value.parse::<f64>().map(Value::from));
+                    let number =
+                        value.parse::<u64>().map(Value::from).or_else(|_| value.parse::<f64>().map(Value::from));
                     (name.to_owned(), number.unwrap_or_else(|_| json!(value)))
                 })
                 .collect();

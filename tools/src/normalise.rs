@@ -6,7 +6,7 @@
 //! | `--server=h:1`, `-n5`, `-qv` | `--server h:1`, `-n 5`, `-q -v` |
 //! | `pub`, `ls` … | `publish`, `list` … |
 //! | `publish t -` | `publish -- t -` |
-//! | `--help publish`, `publish -h t` | `publish --help` |
+//! | `--help publish`, `publish -h t`, `help publish` | `publish --help` |
 //!
 //! Everything it needs to know of options it asks argh for, so there is no second table of them.
 
@@ -26,13 +26,14 @@ const ALIASES: [(&str, &str); 6] =
 /// [`Failure::Usage`] for what cannot be told apart: an unknown option or command.
 pub(crate) fn normalise(words: &[String]) -> Result<Vec<String>, Failure> {
     let top = Top::get_args_info();
-    let mut line = Line { top: &top, verb: None, global: Vec::new(), local: Vec::new(), positional: Vec::new(), help: false };
+    let mut line =
+        Line { top: &top, verb: None, global: Vec::new(), local: Vec::new(), positional: Vec::new(), help: false };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if word == "--" {
-            for word in words.by_ref() {
-                line.word(word)?;
-            }
+            // Before the command it ends the options of the program, behind it those of the command.
+            let ended = if line.verb.is_none() { 1 } else { usize::MAX };
+            words.by_ref().take(ended).try_for_each(|word| line.word(word))?;
         } else if let Some(long) = word.strip_prefix("--") {
             line.long(long, &mut words)?;
         } else if word.len() > 1 && word.starts_with('-') {
@@ -81,13 +82,13 @@ impl<'i> Line<'i> {
     /// `-abc` without the dash: switches, at last perhaps an option with its value.
     fn cluster(&mut self, letters: &str, words: &mut Words<'_>) -> Result<(), Failure> {
         for (at, letter) in letters.char_indices() {
-            if letter == 'h' && self.find(|flag| flag.short == Some('h')).is_none_or(|(flag, _)| flag.long == "--help") {
+            if letter == 'h' && self.find(|flag| flag.short == Some('h')).is_none_or(|(flag, _)| flag.long == "--help")
+            {
                 self.help = true;
                 continue;
             }
             let dashed = format!("-{letter}");
-            let (flag, is_local) =
-                self.find(|flag| flag.short == Some(letter)).ok_or_else(|| self.unknown(&dashed))?;
+            let (flag, is_local) = self.find(|flag| flag.short == Some(letter)).ok_or_else(|| self.unknown(&dashed))?;
             if let FlagInfoKind::Option { .. } = flag.kind {
                 let rest = &letters[at + letter.len_utf8()..];
                 let value = (!rest.is_empty()).then_some(rest);
@@ -102,6 +103,10 @@ impl<'i> Line<'i> {
     fn word(&mut self, word: &str) -> Result<(), Failure> {
         if self.verb.is_some() {
             self.positional.push(word.to_owned());
+            return Ok(());
+        }
+        if word == "help" {
+            self.help = true;
             return Ok(());
         }
         let name = ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, name)| name);
@@ -163,7 +168,9 @@ impl<'i> Line<'i> {
         let owner = owners.map(|command| command.name).next();
         let advice = match (text::closest(dashed, flags().map(|flag| flag.long)), owner) {
             (Some(similar), _) => format!("did you mean {similar}?"),
-            (None, Some(owner)) if self.verb.is_none() => format!("{dashed} belongs behind the command: dht-cli {owner} {dashed}"),
+            (None, Some(owner)) if self.verb.is_none() => {
+                format!("{dashed} belongs behind the command: dht-cli {owner} {dashed}")
+            }
             (None, Some(_) | None) => self.see_help(),
         };
         Failure::usage_with(format!("unknown option {dashed}"), advice)
@@ -188,4 +195,148 @@ impl<'i> Line<'i> {
 
 fn short(flag: &FlagInfo<'_>) -> Option<String> {
     flag.short.map(|letter| format!("-{letter}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use argh::FromArgs;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn lines_are_put_into_argh_s_form() {
+        let cases = [
+            ("publish t hello -s h:1", "--server h:1 publish -- t hello"),
+            ("--server=h:1 list", "--server h:1 list"),
+            ("list --server=h:1", "--server h:1 list"),
+            ("fetch t -n5", "fetch --count 5 -- t"),
+            ("fetch -n 5 t -r", "fetch --count 5 --raw -- t"),
+            ("fetch --count=5 t", "fetch --count 5 -- t"),
+            ("-qv list -l", "--quiet --verbose list --long"),
+            ("list -lqs h:1 a", "--quiet --server h:1 list --long -- a"),
+            ("pub t -", "publish -- t -"),
+            ("publish t -- -x", "publish -- t -x"),
+            ("publish help hello", "publish -- help hello"),
+            ("publish -H a=b=c t", "publish --header a=b=c -- t"),
+            ("--help publish", "publish --help"),
+            ("publish t -h", "publish --help"),
+            ("help publish", "publish --help"),
+            ("help", "--help"),
+            ("-h", "--help"),
+            ("-q nc -q 5", "--quiet nc --quit-after 5"),
+            ("nc -Nx h 1", "nc --shutdown --hex -- h 1"),
+            ("rm -y a b", "delete --yes -- a b"),
+            ("-V", "--version"),
+            ("fetch --from -1 t", "fetch --from -1 -- t"),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(normalise(&words(line)).unwrap().join(" "), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_says_what_may_be() {
+        let cases = [
+            ("publis t", "no command \"publis\"", "did you mean \"publish\"?"),
+            ("fetch t --count", "--count needs a value", ""),
+            ("list -s", "-s needs a value", ""),
+            ("list --long=yes", "--long takes no value", ""),
+            ("fetch --cuont 1 t", "unknown option --cuont", "did you mean --count?"),
+            ("fetch -z t", "unknown option -z", "see: dht-cli fetch --help"),
+            ("-n 5 fetch t", "unknown option -n", "-n belongs behind the command: dht-cli fetch -n"),
+            ("xyzzy", "no command \"xyzzy\"", "see: dht-cli --help"),
+        ];
+        for (line, expected_what, expected_advice) in cases {
+            let Failure::Usage { what, advice } = normalise(&words(line)).unwrap_err() else { panic!("{line}") };
+            assert_eq!(
+                (what.as_str(), advice.unwrap_or_default().as_str()),
+                (expected_what, expected_advice),
+                "{line}"
+            );
+        }
+    }
+
+    /// Words that make up many lines that argh takes, and many more that it does not.
+    fn word() -> impl Strategy<Value = String> {
+        let words = [
+            "-s",
+            "--server",
+            "-t",
+            "--json",
+            "--color",
+            "-q",
+            "-v",
+            "-V",
+            "--",
+            "publish",
+            "fetch",
+            "list",
+            "nc",
+            "create",
+            "delete",
+            "trace",
+            "-l",
+            "-0",
+            "-f",
+            "-k",
+            "-H",
+            "--create",
+            "-n",
+            "-r",
+            "--from",
+            "--sort",
+            "name",
+            "-y",
+            "-c",
+            "5",
+            "a=b",
+            "h:1",
+            "help",
+            "t",
+            "x y",
+            "",
+            "-x",
+            "-N",
+            "-w",
+            "--wait",
+            "cluster",
+            "--retain-records",
+        ];
+        proptest::sample::select(words.to_vec()).prop_map(str::to_owned)
+    }
+
+    fn read(words: &[String]) -> Result<Top, argh::EarlyExit> {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Top::from_args(&["dht-cli"], &words)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_argh_takes_means_the_same_afterwards(
+            before in prop::collection::vec(word(), 0..4),
+            verb in proptest::sample::select(vec!["publish", "fetch", "list", "nc", "create", "ping"]),
+            after in prop::collection::vec(word(), 0..6),
+        ) {
+            let mut line = before;
+            line.push(verb.to_owned());
+            line.extend(after);
+            if let Ok(meant) = read(&line) {
+                let normalised = normalise(&line);
+                prop_assert!(normalised.is_ok(), "{:?}: {:?}", line, normalised);
+                prop_assert_eq!(read(&normalised.unwrap_or_default()).ok(), Some(meant), "{:?}", line);
+            }
+        }
+
+        #[test]
+        fn no_line_makes_it_panic(line in prop::collection::vec("[-=a-z0 \u{e9}]{0,6}", 0..5)) {
+            let _ = normalise(&line);
+        }
+    }
 }

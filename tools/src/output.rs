@@ -47,6 +47,8 @@ pub(crate) struct Out {
     is_json: bool,
     is_terminal: bool,
     has_color: bool,
+    /// What is written while it is held back.
+    held: Option<Vec<u8>>,
 }
 
 impl Out {
@@ -58,7 +60,7 @@ impl Out {
             Color::Always => true,
             Color::Never => false,
         };
-        Self { writer: BufWriter::with_capacity(64 << 10, stdout), is_json, is_terminal, has_color }
+        Self { writer: BufWriter::with_capacity(64 << 10, stdout), is_json, is_terminal, has_color, held: None }
     }
 
     /// Are results JSON?
@@ -89,7 +91,41 @@ impl Out {
 
     /// Writes bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.writer.write_all(bytes)
+        match &mut self.held {
+            Some(held) => {
+                held.extend_from_slice(bytes);
+                Ok(())
+            }
+            None => self.writer.write_all(bytes),
+        }
+    }
+
+    /// Are results JSON from now on?
+    pub(crate) const fn set_json(&mut self, is_json: bool) {
+        self.is_json = is_json;
+    }
+
+    /// Holds back what is written.
+    pub(crate) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Takes what is held back, so that something else can be written before it.
+    pub(crate) const fn take_held(&mut self) -> Option<Vec<u8>> {
+        self.held.take()
+    }
+
+    /// Holds it back again.
+    pub(crate) fn restore_held(&mut self, held: Option<Vec<u8>>) {
+        self.held = held;
+    }
+
+    /// Writes what was held back, and holds back no more.
+    pub(crate) fn release(&mut self) -> io::Result<()> {
+        match self.held.take() {
+            Some(held) => self.bytes(&held),
+            None => Ok(()),
+        }
     }
 
     /// Lets the reader see what was written.

@@ -71,7 +71,10 @@ impl Form {
         let mut headers = Vec::new();
         for header in &publish.header {
             let Some((name, value)) = header.split_once('=') else {
-                return Err(Failure::usage_with(format!("{header:?} is not a header"), "write it like -H NAME=VALUE".to_owned()));
+                return Err(Failure::usage_with(
+                    format!("{header:?} is not a header"),
+                    "write it like -H NAME=VALUE".to_owned(),
+                ));
             };
             headers.push((name, value.as_bytes()));
         }
@@ -131,16 +134,22 @@ fn publish_one(topic: &str, form: &Form, message: &[u8], session: &mut Session) 
 }
 
 /// Publishes pieces as they come: what is there goes out as one batch, and nothing waits for more.
-fn publish_pieces(topic: &str, form: &Form, pieces: Pieces, input: &str, session: &mut Session) -> Result<Exit, Failure> {
+fn publish_pieces(
+    topic: &str,
+    form: &Form,
+    pieces: Pieces,
+    input: &str,
+    session: &mut Session,
+) -> Result<Exit, Failure> {
     let unreadable = |error| Failure::Input { name: input.to_owned(), error };
     let mut total = Total::default();
     let mut producer = session.client()?.producer(topic)?;
     let outcome = loop {
         match pieces.wait(INPUT_SLICE).map_err(unreadable)? {
             Next::Piece(piece) => {
-                let sent = fill(form, piece, &pieces).map_err(unreadable)?.and_then(|batches| {
-                    batches.into_iter().try_for_each(|batch| producer.send(batch).map(|_| ()))
-                });
+                let sent = fill(form, piece, &pieces)
+                    .map_err(unreadable)?
+                    .and_then(|batches| batches.into_iter().try_for_each(|batch| producer.send(batch).map(|_| ())));
                 if let Err(error) = sent {
                     break Err(error);
                 }
@@ -160,8 +169,11 @@ fn publish_pieces(topic: &str, form: &Form, pieces: Pieces, input: &str, session
         Ok(()) => total.print(topic, session),
         Err(error) => {
             if !session.settings.quiet && total.count > 0 {
-                note(&format!("dht-cli: {} were stored before this, up to offset {}; {unacknowledged} batches were not acknowledged",
-                    text::counted(total.count, "message"), total.last));
+                note(&format!(
+                    "dht-cli: {} were stored before this, up to offset {}; {unacknowledged} batches were not acknowledged",
+                    text::counted(total.count, "message"),
+                    total.last
+                ));
             }
             Err(Failure::about(topic)(error))
         }
@@ -176,7 +188,8 @@ fn fill(form: &Form, first: Vec<u8>, pieces: &Pieces) -> io::Result<Result<Vec<B
         if let Err(error) = add(form, &piece, &mut batches) {
             return Ok(Err(error));
         }
-        let is_full = batches.len() > 1 || batches[0].payload().len() >= BATCH_BYTES || batches[0].count() >= BATCH_RECORDS;
+        let is_full =
+            batches.len() > 1 || batches[0].payload().len() >= BATCH_BYTES || batches[0].count() >= BATCH_RECORDS;
         match if is_full { Next::NotYet } else { pieces.ready()? } {
             Next::Piece(next) => piece = next,
             Next::NotYet | Next::End => return Ok(Ok(batches)),
@@ -239,7 +252,10 @@ impl Total {
             let line = if self.count == 1 {
                 format!("published to {topic} at offset {} ({durability})", first.base)
             } else {
-                format!("published {} messages to {topic} at offsets {} to {} ({durability})", self.count, first.base, self.last)
+                format!(
+                    "published {} messages to {topic} at offsets {} to {} ({durability})",
+                    self.count, first.base, self.last
+                )
             };
             session.out.line(&line)?;
         }

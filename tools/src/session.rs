@@ -84,7 +84,10 @@ impl Session {
             let client = self.connect()?;
             if let (true, Some(server), Some(hello)) = (self.settings.verbose, client.server(), client.hello()) {
                 let (software, node) = (&hello.software, hello.node);
-                note(&format!("connected to {server}: node {node:0width$b}, {software}", width = usize::from(hello.dimension.max(1))));
+                note(&format!(
+                    "connected to {server}: node {node:0width$b}, {software}",
+                    width = usize::from(hello.dimension.max(1))
+                ));
             }
             self.client = Some(client);
         }
@@ -131,15 +134,13 @@ impl Session {
     }
 
     /// Prints a failure; gives the exit code.
-    pub(crate) fn report(&mut self, failure: Failure) -> Exit {
+    pub(crate) fn report(&mut self, mut failure: Failure) -> Exit {
         let _ = self.out.flush();
-        let failure = match failure {
-            Failure::Client { error, topic: Some(topic), .. } if error.status() == Some(Status::UnknownTopic) => {
-                let similar = self.similar_topic(&topic);
-                Failure::Client { error, topic: Some(topic), similar }
-            }
-            other => other,
-        };
+        if let Failure::Client { error, topic: Some(topic), similar } = &mut failure
+            && error.status() == Some(Status::UnknownTopic)
+        {
+            *similar = self.similar_topic(topic);
+        }
         failure.print(self.settings.json)
     }
 

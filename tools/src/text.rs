@@ -20,8 +20,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Failure> {
     {
         return Ok(duration);
     }
-    humantime::parse_duration(text)
-        .map_err(|_| Failure::usage_with(format!("{text:?} is not a duration"), "write it like 500ms, 5s or 1h 30m".to_owned()))
+    humantime::parse_duration(text).map_err(|_| {
+        Failure::usage_with(format!("{text:?} is not a duration"), "write it like 500ms, 5s or 1h 30m".to_owned())
+    })
 }
 
 /// `4096`, `64KiB`, `1GB`, `10M` (powers of 1024 unless it says `B` without `i`).
@@ -41,14 +42,18 @@ pub(crate) fn size(text: &str) -> Result<u64, Failure> {
         _ => None,
     };
     let whole = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be below 2^63 and not negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be below 2^63 and not negative"
+    )]
     let broken = || {
         let bytes = number.parse::<f64>().ok()? * factor? as f64;
         (bytes < 9e18).then_some(bytes as u64)
     };
-    whole
-        .or_else(broken)
-        .ok_or_else(|| Failure::usage_with(format!("{text:?} is not a size"), "write it like 4096, 64KiB or 1GB".to_owned()))
+    whole.or_else(broken).ok_or_else(|| {
+        Failure::usage_with(format!("{text:?} is not a size"), "write it like 4096, 64KiB or 1GB".to_owned())
+    })
 }
 
 /// Bytes with a unit: `512 B`, `3.1 KiB`.
@@ -147,9 +152,15 @@ mod tests {
 
     #[test]
     fn durations_are_read() {
-        for (text, millis) in
-            [("5s", Some(5000)), ("5", Some(5000)), ("0", Some(0)), ("0.5", Some(500)), ("1h 30m", Some(5_400_000)), ("soon", None), ("-1", None)]
-        {
+        for (text, millis) in [
+            ("5s", Some(5000)),
+            ("5", Some(5000)),
+            ("0", Some(0)),
+            ("0.5", Some(500)),
+            ("1h 30m", Some(5_400_000)),
+            ("soon", None),
+            ("-1", None),
+        ] {
             assert_eq!(duration(text).ok(), millis.map(Duration::from_millis), "{text:?}");
         }
     }
@@ -157,9 +168,13 @@ mod tests {
     #[test]
     fn only_what_is_like_it_is_suggested() {
         let names = ["weather", "orders", "a"];
-        for (word, expected) in
-            [("wether", Some("weather")), ("order", Some("orders")), ("xyz", None), ("b", None), ("weahter", Some("weather"))]
-        {
+        for (word, expected) in [
+            ("wether", Some("weather")),
+            ("order", Some("orders")),
+            ("xyz", None),
+            ("b", None),
+            ("weahter", Some("weather")),
+        ] {
             assert_eq!(closest(word, names.into_iter()), expected, "{word}");
         }
     }

@@ -57,12 +57,12 @@ pub(crate) fn delete(delete: &args::Delete, session: &mut Session) -> Result<Exi
             Err(error) => return Err(Failure::about(topic)(error)),
         };
         if session.out.is_json() {
-            let records = deleted.map(|state| state.next.0 - state.first.0);
+            let records = deleted.as_ref().map(kept);
             session.out.json(&json!({"topic": topic, "deleted": deleted.is_some(), "records": records}))?;
         } else if !session.settings.quiet {
             match deleted {
                 Some(state) => {
-                    let records = text::counted(state.next.0 - state.first.0, "record");
+                    let records = text::counted(kept(&state), "record");
                     session.out.line(&format!("deleted {topic} with {records}"))?;
                 }
                 None => session.out.line(&format!("not there: {topic}"))?,
@@ -74,7 +74,7 @@ pub(crate) fn delete(delete: &args::Delete, session: &mut Session) -> Result<Exi
 
 /// Asks a person; a program that says delete means it.
 fn may_delete(topic: &str, state: &TopicState) -> bool {
-    let records = state.next.0 - state.first.0;
+    let records = kept(state);
     if records == 0 || !io::stdin().is_terminal() {
         return true;
     }
@@ -117,7 +117,8 @@ pub(crate) fn list(list: &args::List, session: &mut Session) -> Result<Exit, Fai
         }
     });
     if session.out.is_json() {
-        let topics: Vec<Value> = listing.topics.iter().map(|(node, topic)| listed_json(*node, topic, dimension)).collect();
+        let topics: Vec<Value> =
+            listing.topics.iter().map(|(node, topic)| listed_json(*node, topic, dimension)).collect();
         let unanswered: Vec<String> = listing.unanswered.iter().map(|(node, _)| node.binary(dimension)).collect();
         session.out.json(&json!({"topics": topics, "unanswered": unanswered}))?;
     } else if list.long {
@@ -137,7 +138,8 @@ pub(crate) fn list(list: &args::List, session: &mut Session) -> Result<Exit, Fai
 fn long_list(topics: &[(NodeId, Listed)], dimension: Dimension, session: &mut Session) -> Result<(), Failure> {
     let heading = ["TOPIC", "NODE", "RECORDS", "BYTES", "OFFSETS"].map(str::to_owned).to_vec();
     let rows = topics.iter().map(|(node, topic)| {
-        let offsets = if records(topic) == 0 { "-".to_owned() } else { format!("{} to {}", topic.first, topic.next.0 - 1) };
+        let offsets =
+            if records(topic) == 0 { "-".to_owned() } else { format!("{} to {}", topic.first, topic.next.0 - 1) };
         vec![topic.name.clone(), node.binary(dimension), records(topic).to_string(), text::bytes(topic.bytes), offsets]
     });
     let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
@@ -147,6 +149,11 @@ fn long_list(topics: &[(NodeId, Listed)], dimension: Dimension, session: &mut Se
         session.out.line(&line)?;
     }
     Ok(())
+}
+
+/// The records that a topic keeps.
+const fn kept(state: &TopicState) -> u64 {
+    state.next.0.saturating_sub(state.first.0)
 }
 
 const fn records(topic: &Listed) -> u64 {
@@ -181,7 +188,10 @@ fn describe(topic: &str, description: &Description, session: &mut Session) -> Re
     }
     let path: Vec<_> = description.path.iter().map(|node| id(*node, dimension)).collect();
     let hops = text::counted(path.len().saturating_sub(1) as u64, "hop");
-    let mut rows = vec![("home", format!("node {}", id(description.home, dimension))), ("path", format!("{}  ({hops})", path.join(" -> ")))];
+    let mut rows = vec![
+        ("home", format!("node {}", id(description.home, dimension))),
+        ("path", format!("{}  ({hops})", path.join(" -> "))),
+    ];
     match &description.topic {
         None => rows.push(("state", "there is no topic of that name; this is where it would be".to_owned())),
         Some(state) => rows.extend(state_rows(state)),
@@ -194,8 +204,12 @@ fn describe(topic: &str, description: &Description, session: &mut Session) -> Re
 }
 
 fn state_rows(state: &TopicState) -> Vec<(&'static str, String)> {
-    let records = state.next.0 - state.first.0;
-    let offsets = if records == 0 { format!("none yet, the next is {}", state.next) } else { format!("{} to {}", state.first, state.next.0 - 1) };
+    let records = kept(state);
+    let offsets = if records == 0 {
+        format!("none yet, the next is {}", state.next)
+    } else {
+        format!("{} to {}", state.first, state.next.0 - 1)
+    };
     let retention = &state.retention;
     let mut keeps = Vec::new();
     if retention.records > 0 {

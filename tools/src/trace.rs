@@ -51,7 +51,8 @@ pub(crate) fn trace(trace: &args::Trace, session: &mut Session) -> Result<Exit, 
 }
 
 fn reason(hop: &Hop, dimension: Dimension) -> String {
-    let links: Vec<_> = hop.down.iter().map(|(a, b)| format!("{}-{}", a.binary(dimension), b.binary(dimension))).collect();
+    let links: Vec<_> =
+        hop.down.iter().map(|(a, b)| format!("{}-{}", a.binary(dimension), b.binary(dimension))).collect();
     match (hop.detour, links.is_empty()) {
         (true, true) => "detour".to_owned(),
         (true, false) => format!("detour, down: {}", links.join(" ")),

@@ -61,7 +61,8 @@ pub(crate) struct Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "messages={} rate={:.0} cpu_ns={:.1}", self.messages, self.rate, self.cpu_ns)?;
+        let Self { messages, requests, rate, cpu_ns, .. } = self;
+        write!(f, "messages={messages} requests={requests} rate={rate:.0} cpu_ns={cpu_ns:.1}")?;
         match self.latency_us {
             Some([p50, p99, p999]) => {
                 write!(f, " p50_us={p50:.1} p99_us={p99:.1} p999_us={p999:.1}")

@@ -1,0 +1,205 @@
+//! A node for tests that does exactly what it is told, on a thread of its own.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Address, Client};
+use crate::limits::FRAME_MAX;
+use crate::types::{Dimension, Epoch, Offset, RequestId, TopicId};
+use crate::wire::field::Writer;
+use crate::wire::hello::NO_NODE;
+use crate::wire::response::{Detail, Durability, ErrorResponse, Fetched, Payload, Published, Run};
+use crate::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Request, Response, Role, Status};
+
+/// What the node does on one connection; then it closes it.
+pub(super) type Script = Box<dyn FnOnce(&mut Peer) + Send>;
+
+/// The node.
+pub(super) struct Fake {
+    address: Address,
+    thread: JoinHandle<()>,
+}
+
+impl Fake {
+    /// Listens, and plays a script on each connection in turn.
+    pub(super) fn play(scripts: Vec<Script>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let serve = move || {
+            for script in scripts {
+                let socket = listener.accept().unwrap().0;
+                socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                script(&mut Peer { socket, sent: Vec::new() });
+            }
+        };
+        #[expect(clippy::disallowed_methods, reason = "the other end of a blocking client")]
+        let thread = std::thread::spawn(serve);
+        Self { address, thread }
+    }
+
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A client of this node alone.
+    pub(super) fn client(&self) -> Client {
+        Client::builder().server(self.address.clone()).timeout(Duration::from_secs(5)).connect().unwrap()
+    }
+
+    /// The whole script was played.
+    pub(super) fn finish(self) {
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// The node's end of a connection.
+pub(super) struct Peer {
+    socket: TcpStream,
+    /// What [`Self::say`] collected.
+    sent: Vec<u8>,
+}
+
+/// A frame that the node read.
+pub(super) struct Asked {
+    pub(super) opcode: Opcode,
+    pub(super) flags: Flags,
+    pub(super) id: RequestId,
+    pub(super) args: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+}
+
+impl Asked {
+    /// As a request.
+    pub(super) fn request(&self) -> Request<'_> {
+        Request::decode(self.opcode, &self.args).unwrap()
+    }
+}
+
+impl Peer {
+    /// Reads HELLO and answers as node 0 of a cube of three dimensions.
+    pub(super) fn greet(&mut self) {
+        let asked = self.read();
+        assert_eq!((asked.opcode, asked.id), (Opcode::Hello, RequestId(1)));
+        let hello = Hello::decode(&asked.args).unwrap();
+        assert_eq!((hello.role, hello.node, hello.version_min), (Role::Client, NO_NODE, 1));
+        let answer = Hello { role: Role::Node, dimension: 3, node: 0, max_inflight: 1024, ..hello };
+        self.say(asked.opcode, Flags::RESPONSE, Status::Ok, asked.id, |args| answer.encode(args, Some(77)));
+        self.flush();
+    }
+
+    /// Reads a frame.
+    pub(super) fn read(&mut self) -> Asked {
+        let mut bytes = vec![0; 36];
+        self.socket.read_exact(&mut bytes).unwrap();
+        let header = Header::parse(&bytes, FRAME_MAX).unwrap().unwrap();
+        bytes.resize(header.frame_len(), 0);
+        self.socket.read_exact(&mut bytes[36..]).unwrap();
+        let frame = Frame::parse(header, Raw::Borrowed(&bytes), Dimension::new(0).unwrap()).unwrap();
+        Asked {
+            opcode: Opcode::from_number(header.opcode).unwrap(),
+            flags: header.flags,
+            id: header.request_id,
+            args: frame.args().unwrap().to_vec(),
+            payload: frame.keep_payload().unwrap().to_vec(),
+        }
+    }
+
+    /// Reads a frame that is a request of this operation.
+    pub(super) fn expect(&mut self, opcode: Opcode) -> Asked {
+        let asked = self.read();
+        assert_eq!(asked.opcode, opcode);
+        asked
+    }
+
+    /// Collects a frame without payload, for [`Self::flush`] or [`Self::trickle`].
+    pub(super) fn say(
+        &mut self,
+        opcode: Opcode,
+        flags: Flags,
+        status: Status,
+        request_id: RequestId,
+        args: impl FnOnce(&mut Writer<'_>),
+    ) {
+        let head = Head { opcode: opcode.number(), flags, status: status.number(), request_id };
+        head.seal(None, (0, 0), &mut self.sent, args);
+    }
+
+    /// Collects an answer.
+    pub(super) fn answer(&mut self, asked: &Asked, response: &Response) {
+        let payload = response.encode(asked.opcode.number(), asked.id, None, &mut self.sent);
+        let parts: Vec<Bytes> = payload.map(|payload| payload.parts.clone()).unwrap_or_default();
+        parts.iter().for_each(|part| self.sent.extend_from_slice(part));
+    }
+
+    /// Collects an error.
+    pub(super) fn refuse(&mut self, asked: &Asked, status: Status, retry_after_ms: u32, details: Vec<Detail>) {
+        let message = "as the script says".to_owned();
+        let error = ErrorResponse { status: status.number(), retry_after_ms, message, details };
+        self.answer(asked, &Response::Error(Box::new(error)));
+    }
+
+    /// Collects GOAWAY.
+    pub(super) fn goaway(&mut self, last_request_id: u64) {
+        let goaway = Goaway { status: Status::Closing, last_request_id, message: "bye".to_owned() };
+        self.say(Opcode::Goaway, Flags::ONEWAY, Status::Closing, RequestId(0), |args| goaway.encode(args));
+    }
+
+    /// Collects bytes as they are.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.sent.extend_from_slice(bytes);
+    }
+
+    /// Writes what was collected at once.
+    pub(super) fn flush(&mut self) {
+        self.socket.write_all(&self.sent).unwrap();
+        self.sent.clear();
+    }
+
+    /// Writes what was collected byte by byte.
+    pub(super) fn trickle(&mut self) {
+        self.socket.set_nodelay(true).unwrap();
+        self.sent.drain(..).for_each(|byte| self.socket.write_all(&[byte]).unwrap());
+    }
+
+    /// Waits until the client closes.
+    pub(super) fn wait_for_end(&mut self) {
+        assert_eq!(self.socket.read(&mut [0; 1]).unwrap(), 0, "the client closes and says no more");
+    }
+}
+
+/// An answer to PUBLISH.
+pub(super) fn published(base: u64, count: u32, duplicate: bool) -> Response {
+    Response::Published(Published {
+        duplicate,
+        topic_id: TopicId::new(7).unwrap(),
+        epoch: Epoch(1),
+        base: Offset(base),
+        count,
+        append_us: 1,
+        durability: Durability::Memory,
+    })
+}
+
+/// An answer to FETCH: records that consist of a byte each, of a topic that ends at `next`.
+pub(super) fn fetched(from: u64, base: u64, next: u64, values: &[u8]) -> Response {
+    let mut payload = Vec::new();
+    values.iter().for_each(|value| payload.extend([0, 0, 0, 2, 0, *value]));
+    let count = u32::try_from(values.len()).unwrap();
+    Response::Fetched(Box::new(Fetched {
+        topic_id: TopicId::new(7).unwrap(),
+        epoch: Epoch(1),
+        from: Offset(from),
+        base: Offset(base),
+        count,
+        first: Offset(base),
+        next: Offset(next),
+        runs: if count == 0 { Vec::new() } else { vec![Run { count, append_us: 5 }] },
+        payload: Payload { parts: vec![Bytes::from(payload)], crc: None },
+    }))
+}

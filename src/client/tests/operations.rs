@@ -1,0 +1,302 @@
+use std::time::Duration;
+
+use super::super::fake::{Asked, Fake, Peer, Script, fetched, published};
+use super::super::{Batch, Client, Error, Item, Start, TraceTarget};
+use crate::types::{Offset, TopicId};
+use crate::wire::response::{Detail, LinkView, Listed, Page, Probe, View};
+use crate::wire::{Opcode, Request, Response, Status};
+
+/// A client of two nodes, connected to the first.
+fn of_two(first: &Fake, second: &Fake) -> Client {
+    let servers = [first.address().clone(), second.address().clone()];
+    Client::builder().servers(servers).timeout(Duration::from_secs(5)).connect().unwrap()
+}
+
+/// Takes one request and ends the connection without an answer.
+fn cut(opcode: Opcode) -> Script {
+    Box::new(move |peer| {
+        peer.greet();
+        peer.expect(opcode);
+    })
+}
+
+/// Takes one request and answers it.
+fn answer(opcode: Opcode, response: Response) -> Script {
+    Box::new(move |peer| {
+        peer.greet();
+        let asked = peer.expect(opcode);
+        peer.answer(&asked, &response);
+        peer.flush();
+        peer.wait_for_end();
+    })
+}
+
+#[test]
+fn a_lost_connection_is_no_matter_for_what_may_be_done_twice() {
+    let first = Fake::play(vec![cut(Opcode::Fetch)]);
+    let second = Fake::play(vec![answer(Opcode::Fetch, fetched(0, 0, 1, b"a"))]);
+    let mut client = of_two(&first, &second);
+    assert_eq!(client.fetch("t", Start::Earliest, 0).unwrap().messages.len(), 1);
+    assert_eq!(client.server(), Some(second.address().to_string().as_str()));
+    drop(client);
+    first.finish();
+    second.finish();
+}
+
+#[test]
+fn a_lost_publish_is_repeated_only_when_the_node_did_not_take_it() {
+    let first = Fake::play(vec![cut(Opcode::Publish)]);
+    let second = Fake::play(vec![]);
+    let mut client = of_two(&first, &second);
+    let error = client.publish("t", &Batch::of(b"x")).unwrap_err();
+    assert!(matches!(error, Error::Lost { .. }) && error.may_be_done(), "{error:?}");
+    drop(client);
+    first.finish();
+    second.finish();
+
+    let first = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = peer.expect(Opcode::Publish);
+        peer.goaway(asked.id.0 - 1);
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let second = Fake::play(vec![answer(Opcode::Publish, published(3, 1, false))]);
+    let mut client = of_two(&first, &second);
+    assert_eq!(client.publish("t", &Batch::of(b"x")).unwrap().base, Offset(3));
+    drop(client);
+    first.finish();
+    second.finish();
+}
+
+#[test]
+fn the_class_of_an_error_says_whether_it_is_tried_again() {
+    use Status::{Internal, OutcomeUnknown, Overloaded, Quota, ShuttingDown, UnknownTopic, Unreachable};
+    // Status, then whether FETCH and PUBLISH are sent again.
+    let cases = [
+        (Overloaded, true, true),
+        (Unreachable, true, true),
+        (OutcomeUnknown, true, false),
+        (ShuttingDown, true, true),
+        (Quota, false, false),
+        (UnknownTopic, false, false),
+        (Internal, false, false),
+    ];
+    for (status, fetch_again, publish_again) in cases {
+        for (opcode, again) in [(Opcode::Fetch, fetch_again), (Opcode::Publish, publish_again)] {
+            let good = if opcode == Opcode::Fetch { fetched(0, 0, 1, b"a") } else { published(0, 1, false) };
+            let refusing = move |peer: &mut Peer| {
+                peer.greet();
+                let asked = peer.expect(opcode);
+                peer.refuse(&asked, status, 20, Vec::new());
+                peer.flush();
+            };
+            // A node that ends is left for the next server; else the connection goes on.
+            let scripts: Vec<Script> = match (again, status) {
+                (true, ShuttingDown) => vec![Box::new(refusing), answer(opcode, good)],
+                (true, _) => vec![Box::new(move |peer| {
+                    refusing(peer);
+                    let asked = peer.expect(opcode);
+                    peer.answer(&asked, &good);
+                    peer.flush();
+                    peer.wait_for_end();
+                })],
+                (false, _) => vec![Box::new(refusing)],
+            };
+            let fake = Fake::play(scripts);
+            let mut client = fake.client();
+            let outcome = if opcode == Opcode::Fetch {
+                client.fetch("t", Start::Earliest, 0).map(|_| ())
+            } else {
+                client.publish("t", &Batch::of(b"x")).map(|_| ())
+            };
+            match outcome {
+                Ok(()) => assert!(again, "{status:?} of {opcode:?} was tried again"),
+                Err(error) => assert!(!again && error.status() == Some(status), "{opcode:?}: {error:?}"),
+            }
+            drop(client);
+            fake.finish();
+        }
+    }
+}
+
+#[test]
+fn a_reply_that_does_not_come_ends_the_waiting() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        peer.expect(Opcode::Query);
+        peer.wait_for_end();
+    })]);
+    let address = fake.address().clone();
+    let mut client = Client::builder().server(address).timeout(Duration::from_millis(100)).connect().unwrap();
+    assert!(matches!(client.query("t").unwrap_err(), Error::TimedOut { .. }));
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn records_are_read_to_the_end_as_it_was_with_gaps_told() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        // From where is asked, and the answer.
+        let answers = [
+            (Start::Earliest, fetched(0, 0, 6, b"ab")),
+            (Start::Offset(Offset(2)), fetched(2, 4, 9, b"e")),
+            (Start::Offset(Offset(5)), fetched(5, 5, 9, b"fgh")),
+        ];
+        for (index, (start, answer)) in answers.into_iter().enumerate() {
+            let asked = peer.expect(Opcode::Fetch);
+            let Request::Fetch(fetch) = asked.request() else { panic!("FETCH is decoded as FETCH") };
+            assert_eq!(fetch.start, start);
+            assert_eq!(
+                fetch.topic.id.is_some() && fetch.epoch.is_some(),
+                index > 0,
+                "later ones name the topic's life"
+            );
+            peer.answer(&asked, &answer);
+            peer.flush();
+        }
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let items: Vec<_> = client.records("t", Start::Earliest).unwrap().map(Result::unwrap).collect();
+    let shown: Vec<_> = items
+        .iter()
+        .map(|item| match item {
+            Item::Record(record) => format!("{}{}", record.offset, char::from(record.value[0])),
+            Item::Gap { from, to } => format!("{from}-{to}"),
+        })
+        .collect();
+    assert_eq!(shown, ["0a", "1b", "2-4", "4e", "5f"]);
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn reading_ends_with_the_error_that_ends_the_topic() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = peer.expect(Opcode::Fetch);
+        peer.answer(&asked, &fetched(0, 0, 6, b"ab"));
+        peer.flush();
+        let asked = peer.expect(Opcode::Fetch);
+        peer.refuse(&asked, Status::Recreated, 0, Vec::new());
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let mut records = client.records("t", Start::Earliest).unwrap();
+    assert!(records.next().unwrap().is_ok() && records.next().unwrap().is_ok());
+    assert_eq!(records.next().unwrap().unwrap_err().status(), Some(Status::Recreated));
+    assert!(records.next().is_none());
+    drop(client);
+    fake.finish();
+}
+
+fn listed(id: u64, name: &str) -> Listed {
+    let offset = Offset(0);
+    Listed { id: TopicId::new(id).unwrap(), first: offset, next: offset, bytes: 0, name: name.to_owned() }
+}
+
+#[test]
+fn a_list_is_put_together_from_pages_and_says_what_is_missing() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        // All nodes are asked before the first answers; node 1 has two pages, node 5 is not there.
+        let asked: Vec<Asked> = (0..8).map(|_| peer.expect(Opcode::List)).collect();
+        for (node, asked) in asked.iter().enumerate() {
+            let node = u16::try_from(node).unwrap();
+            match node {
+                5 => peer.refuse(asked, Status::Unreachable, 0, Vec::new()),
+                1 => peer.answer(asked, &Response::Listed(Page { node, cursor: 9, topics: vec![listed(1, "a")] })),
+                _ => peer.answer(asked, &Response::Listed(Page { node, cursor: 0, topics: vec![] })),
+            }
+        }
+        peer.flush();
+        let asked = peer.expect(Opcode::List);
+        assert!(matches!(asked.request(), Request::List(list) if list.node == 1 && list.cursor == 9));
+        peer.answer(&asked, &Response::Listed(Page { node: 1, cursor: 0, topics: vec![listed(2, "b")] }));
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let listing = client.list("").unwrap();
+    let names: Vec<_> = listing.topics.iter().map(|(node, topic)| (node.index(), topic.name.as_str())).collect();
+    assert_eq!(names, [(1, "a"), (1, "b")]);
+    assert_eq!(listing.unanswered.iter().map(|(node, _)| node.index()).collect::<Vec<_>>(), [5]);
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn a_cluster_is_put_together_from_what_its_nodes_see() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        for node in 0..8 {
+            let asked = peer.expect(Opcode::Cluster);
+            if node == 7 {
+                peer.refuse(&asked, Status::Unreachable, 0, Vec::new());
+                continue;
+            }
+            // The links to node 7 are down; so is that between 0 and 1, which 1 has not noticed yet.
+            let is_up = |other: u16| other != 7 && !(node == 0 && other == 1);
+            let links = [1, 2, 4].map(|bit| node ^ bit);
+            let links = links.map(|other| LinkView { node: other, up: is_up(other), address: format!("n{other}:1") });
+            peer.answer(
+                &asked,
+                &Response::Cluster(Box::new(View {
+                    node,
+                    dimension: 3,
+                    instance: 1,
+                    uptime_ms: 2,
+                    cluster: "c".to_owned(),
+                    software: "s".to_owned(),
+                    address: format!("n{node}:1"),
+                    links: links.to_vec(),
+                })),
+            );
+        }
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let cluster = client.cluster().unwrap();
+    assert!(!cluster.is_whole() && cluster.nodes.len() == 8 && cluster.links.len() == 12);
+    for member in &cluster.nodes {
+        assert_eq!(member.address, format!("n{}:1", member.node.index()));
+        assert_eq!(member.view.is_ok(), member.node.index() != 7);
+    }
+    let down: Vec<_> =
+        cluster.links.iter().filter(|link| !link.up).map(|link| (link.a.index(), link.b.index())).collect();
+    assert_eq!(down, [(0, 1), (3, 7), (5, 7), (6, 7)]);
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn a_trace_probes_hop_by_hop_and_knows_a_detour() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        // From 0 to 4, around the link between them.
+        for (ttl, node) in [(0, 0u16), (1, 2), (2, 6), (3, 4)] {
+            let asked = peer.expect(Opcode::Trace);
+            assert!(matches!(asked.request(), Request::Trace { ttl: asked, .. } if asked == ttl));
+            let down = vec![(0, 4)];
+            if node == 4 {
+                peer.answer(&asked, &Response::Traced(Probe { node, hops: ttl, down }));
+            } else {
+                let details = vec![Detail::Node(node), Detail::Hops(ttl), Detail::Links(down)];
+                peer.refuse(&asked, Status::TtlExpired, 0, details);
+            }
+            peer.flush();
+        }
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let trace = client.trace(TraceTarget::Node(4)).unwrap();
+    let hops: Vec<_> = trace.hops.iter().map(|hop| (hop.node.index(), hop.detour)).collect();
+    assert_eq!(hops, [(0, false), (2, true), (6, false), (4, false)]);
+    assert_eq!((trace.target.index(), trace.bound, trace.failure.is_none()), (4, 13, true));
+    drop(client);
+    fake.finish();
+}

@@ -1,0 +1,185 @@
+use super::super::fake::{Asked, Fake, Peer, published};
+use super::super::{Batch, Client};
+use crate::types::{Offset, ProducerId};
+use crate::wire::request::Sequenced;
+use crate::wire::response::Detail;
+use crate::wire::{Opcode, Request, Status};
+
+/// What a PUBLISH says of its producer.
+fn sequenced(asked: &Asked) -> Sequenced {
+    let Request::Publish(publish) = asked.request() else { panic!("PUBLISH is decoded as PUBLISH") };
+    publish.producer.expect("a producer has sequences")
+}
+
+/// Reads a PUBLISH and acknowledges it at an offset that is its sequence.
+fn store(peer: &mut Peer) -> (ProducerId, u64) {
+    let asked = peer.expect(Opcode::Publish);
+    let batch = sequenced(&asked);
+    assert_eq!(asked.payload, Batch::of(&batch.sequence.to_be_bytes()).payload());
+    peer.answer(&asked, &published(batch.sequence, 1, false));
+    (batch.producer, batch.sequence)
+}
+
+/// Publishes so many batches, each with its sequence as content; gives the offsets by sequence.
+fn publish(client: &mut Client, count: u64) -> Vec<Offset> {
+    let mut producer = client.producer("t").unwrap();
+    for sequence in 0..count {
+        assert_eq!(producer.send(Batch::of(&sequence.to_be_bytes())).unwrap(), sequence);
+    }
+    producer.flush().unwrap();
+    let mut acks: Vec<_> = producer.acks().map(|ack| (ack.sequence, ack.published.base)).collect();
+    acks.sort_unstable();
+    acks.into_iter().map(|(_, base)| base).collect()
+}
+
+fn offsets(count: u64) -> Vec<Offset> {
+    (0..count).map(Offset).collect()
+}
+
+#[test]
+fn batches_are_in_flight_together_up_to_the_window() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let window: Vec<_> = (0..64).map(|_| peer.expect(Opcode::Publish)).collect();
+        for asked in &window {
+            let batch = sequenced(asked);
+            peer.answer(asked, &published(batch.sequence, 1, false));
+        }
+        peer.flush();
+        for _ in 64..100 {
+            store(peer);
+        }
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    assert_eq!(publish(&mut client, 100), offsets(100));
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn what_was_not_acknowledged_goes_to_the_next_node_as_it_was() {
+    let first = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        store(peer);
+        peer.flush();
+        peer.expect(Opcode::Publish);
+        peer.expect(Opcode::Publish);
+    })]);
+    let second = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = peer.expect(Opcode::Publish);
+        let (id, sequence) = (sequenced(&asked).producer, sequenced(&asked).sequence);
+        assert_eq!(sequence, 1);
+        peer.answer(&asked, &published(1, 1, true)); // the first node had handed it on
+        for expected in 2..5 {
+            assert_eq!(store(peer), (id, expected));
+        }
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let servers = [first.address().clone(), second.address().clone()];
+    let mut client = Client::builder().servers(servers).connect().unwrap();
+    assert_eq!(publish(&mut client, 5), offsets(5));
+    drop(client);
+    first.finish();
+    second.finish();
+}
+
+#[test]
+fn a_gap_is_filled_from_what_is_expected() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        store(peer);
+        // 1 was lost on the way, so 2 and 3 are refused; 1 is what is answered first the second time.
+        let asked: Vec<_> = (1..4).map(|_| peer.expect(Opcode::Publish)).collect();
+        for refused in &asked[1..] {
+            peer.refuse(refused, Status::SequenceGap, 0, vec![Detail::ExpectedSequence(1)]);
+        }
+        peer.flush();
+        for expected in 1..4 {
+            assert_eq!(store(peer).1, expected);
+        }
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    assert_eq!(publish(&mut client, 4), offsets(4));
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn what_passes_is_waited_for_and_what_does_not_is_told() {
+    for (status, is_told) in [
+        (Status::Overloaded, false),
+        (Status::OutcomeUnknown, false),
+        (Status::Internal, false),
+        (Status::UnknownProducer, false),
+        (Status::Quota, true),
+        (Status::ProducerFenced, true),
+    ] {
+        let fake = Fake::play(vec![Box::new(move |peer| {
+            peer.greet();
+            let asked = peer.expect(Opcode::Publish);
+            peer.refuse(&asked, status, 10, Vec::new());
+            peer.flush();
+            assert_eq!(store(peer).1, 0);
+            peer.flush();
+            peer.wait_for_end();
+        })]);
+        let mut client = fake.client();
+        let mut producer = client.producer("t").unwrap();
+        let first = producer.send(Batch::of(&0u64.to_be_bytes())).and_then(|_| producer.flush());
+        assert_eq!(first.as_ref().err().and_then(|error| error.status()), is_told.then_some(status));
+        // The batch is still there, so that trying again can help.
+        assert_eq!(producer.unacknowledged(), usize::from(is_told));
+        producer.flush().unwrap();
+        assert_eq!(producer.acks().count(), 1);
+        drop(producer);
+        drop(client);
+        fake.finish();
+    }
+}
+
+#[test]
+fn a_batch_that_overtook_the_first_is_sent_behind_it() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let first = peer.expect(Opcode::Publish);
+        let second = peer.expect(Opcode::Publish);
+        peer.refuse(&second, Status::UnknownProducer, 0, Vec::new());
+        peer.refuse(&first, Status::Unreachable, 0, Vec::new());
+        peer.flush();
+        assert_eq!((store(peer).1, store(peer).1), (0, 1));
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    assert_eq!(publish(&mut client, 2), offsets(2));
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn a_sequence_that_cannot_be_sent_again_is_an_error() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        store(peer);
+        peer.flush();
+        let asked = peer.expect(Opcode::Publish);
+        peer.refuse(&asked, Status::SequenceGap, 0, vec![Detail::ExpectedSequence(0)]);
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let mut producer = client.producer("t").unwrap();
+    producer.send(Batch::of(&0u64.to_be_bytes())).unwrap();
+    producer.flush().unwrap();
+    let outcome = producer.send(Batch::of(&1u64.to_be_bytes())).and_then(|_| producer.flush());
+    assert_eq!(outcome.unwrap_err().status(), Some(Status::SequenceGap));
+    drop(producer);
+    drop(client);
+    fake.finish();
+}

@@ -1,0 +1,192 @@
+//! The fields of every operation's args, as tables: what `decode` walks along. protocol.md has the same tables.
+
+use dht_node::wire::Opcode;
+
+/// A piece of args.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// One field.
+    Field(&'static str, Kind),
+    /// A u16 of that name, then so many times the parts.
+    Repeat(&'static str, &'static [Self]),
+    /// As many times the parts as the field of that name said.
+    Times(&'static str, &'static [Self]),
+    /// The parts, if the field of that name is 1.
+    If(&'static str, &'static [Self]),
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    U8,
+    U16,
+    U32,
+    U64,
+    /// A u64 that is shown in hex: an id, or bits.
+    Id,
+    /// A u64 of microseconds since 1970.
+    Time,
+    /// A u16 that is a node.
+    Node,
+    /// A byte that says what an acknowledgement means.
+    Durability,
+    /// A byte that says who says HELLO.
+    Role,
+    /// A byte that says where FETCH starts.
+    Start,
+    /// A length byte and text.
+    Str8,
+    /// Two length bytes and text.
+    Str16,
+}
+
+use Kind::{Durability, Id, Node, Role, Start, Str8, Str16, Time, U8, U16, U32, U64};
+use Part::{Field, If, Repeat, Times};
+
+const HELLO: &[Part] = &[
+    Field("version_min", U8),
+    Field("version_max", U8),
+    Field("role", Role),
+    Field("dimension", U8),
+    Field("node_id", Node),
+    Field("reserved", U16),
+    Field("keepalive_ms", U32),
+    Field("max_frame", U32),
+    Field("max_inflight", U32),
+    Field("features", Id),
+    Field("instance", Id),
+    Field("cluster", Str8),
+    Field("software", Str8),
+];
+const GOAWAY: &[Part] = &[Field("last_request_id", U64), Field("message", Str16)];
+const PING: &[Part] = &[Field("node", Node), Field("token", Id)];
+const NODE: &[Part] = &[Field("node", Node)];
+const TOPIC: &[Part] = &[Field("topic_id", Id), Field("topic", Str8)];
+const CREATE: &[Part] = &[
+    Field("retention_records", U64),
+    Field("retention_bytes", U64),
+    Field("retention_age_ms", U64),
+    Field("topic", Str8),
+];
+const LIST: &[Part] = &[Field("node", Node), Field("max", U16), Field("cursor", U64), Field("prefix", Str8)];
+const PUBLISH: &[Part] = &[
+    Field("producer_id", Id),
+    Field("producer_epoch", U32),
+    Field("sequence", U64),
+    Field("count", U32),
+    Field("topic_id", Id),
+    Field("topic", Str8),
+];
+const FETCH: &[Part] = &[
+    Field("start", Start),
+    Field("value", U64),
+    Field("epoch", U32),
+    Field("max_bytes", U32),
+    Field("max_records", U32),
+    Field("reserved", U32),
+    Field("topic_id", Id),
+    Field("topic", Str8),
+];
+const TRACE: &[Part] = &[Field("ttl", U16), Field("node", Node), Field("topic", Str8)];
+const DESCRIPTION: &[Part] = &[
+    Field("home", Node),
+    Field("exists", U8),
+    If(
+        "exists",
+        &[
+            Field("durability", Durability),
+            Field("topic_id", Id),
+            Field("epoch", U32),
+            Field("first_offset", U64),
+            Field("next_offset", U64),
+            Field("bytes", U64),
+            Field("subscribers", U32),
+            Field("created_us", Time),
+            Field("retention_records", U64),
+            Field("retention_bytes", U64),
+            Field("retention_age_ms", U64),
+        ],
+    ),
+    Repeat("path", &[Field("node", Node)]),
+];
+const PUBLISHED: &[Part] = &[
+    Field("topic_id", Id),
+    Field("epoch", U32),
+    Field("base_offset", U64),
+    Field("count", U32),
+    Field("append_us", Time),
+    Field("durability", Durability),
+];
+const FETCHED: &[Part] = &[
+    Field("topic_id", Id),
+    Field("epoch", U32),
+    Field("from", U64),
+    Field("base_offset", U64),
+    Field("count", U32),
+    Field("first_offset", U64),
+    Field("next_offset", U64),
+    Repeat("runs", &[Field("count", U32), Field("append_us", Time)]),
+];
+const LINKS: Part = Repeat("links", &[Field("end", Node), Field("other end", Node)]);
+const TRACED: &[Part] = &[Field("node", Node), Field("hops", U16), LINKS];
+const VIEW: &[Part] = &[
+    Field("node", Node),
+    Field("dimension", U8),
+    Field("instance", Id),
+    Field("uptime_ms", U64),
+    Field("cluster", Str8),
+    Field("software", Str8),
+    Field("address", Str8),
+    Times("dimension", &[Field("link node", Node), Field("link up", U8), Field("link address", Str8)]),
+];
+const ERROR: &[Part] = &[Field("retry_after_ms", U32), Field("message", Str16)];
+
+/// A topic in the payload of LIST's answer.
+pub(crate) const LISTED: &[Part] = &[
+    Field("topic_id", Id),
+    Field("first_offset", U64),
+    Field("next_offset", U64),
+    Field("bytes", U64),
+    Field("topic", Str8),
+];
+
+/// The fields of args, TLVs behind them apart.
+pub(crate) const fn args(opcode: Opcode, is_response: bool, is_error: bool) -> &'static [Part] {
+    match (opcode, is_response) {
+        (Opcode::Goaway, _) => GOAWAY,
+        (Opcode::Hello, _) => HELLO, // whatever its status
+        (_, true) if is_error => ERROR,
+        (Opcode::Ping, _) => PING,
+        (Opcode::Create, false) => CREATE,
+        (Opcode::Create | Opcode::Info | Opcode::Query, true) => DESCRIPTION,
+        (Opcode::Delete | Opcode::Info, false) => TOPIC,
+        (Opcode::Delete, true) => &[Field("topic_id", Id)],
+        (Opcode::List, false) => LIST,
+        (Opcode::List, true) => &[Field("node", Node), Field("cursor", U64), Field("count", U16)],
+        (Opcode::Publish, false) => PUBLISH,
+        (Opcode::Publish, true) => PUBLISHED,
+        (Opcode::Fetch, false) => FETCH,
+        (Opcode::Fetch, true) => FETCHED,
+        (Opcode::Query, false) => &[Field("topic", Str8)],
+        (Opcode::Trace, false) => TRACE,
+        (Opcode::Trace, true) => TRACED,
+        (Opcode::Cluster, true) => VIEW,
+        (Opcode::Cluster, false) | (Opcode::Stats, _) => NODE,
+    }
+}
+
+/// The details of an error, by tag.
+pub(crate) const fn detail(tag: u8) -> Option<(&'static str, &'static [Part])> {
+    Some(match tag {
+        0x10 => ("EXPECTED_SEQUENCE", &[Field("sequence", U64)]),
+        0x11 => ("EARLIEST", &[Field("offset", U64)]),
+        0x12 => ("NEXT", &[Field("offset", U64)]),
+        0x13 => ("LIMIT", &[Field("limit", U64)]),
+        0x14 => ("NODE", &[Field("node", Node)]),
+        0x15 => ("HOPS", &[Field("hops", U16)]),
+        0x16 => ("LINKS", &[LINKS]),
+        0x17 => ("TOPIC_ID", &[Field("topic_id", Id)]),
+        0x18 => ("EPOCH", &[Field("epoch", U32)]),
+        _ => return None,
+    })
+}
