@@ -226,7 +226,7 @@ mod tests {
                 Record { value: value.as_bytes(), ..Record::default() }.encode(&mut payload).unwrap();
             }
             let crc = crc32fast::hash(&payload);
-            log.append(payload.into(), values.len() as u32, crc, 10 * (index as u64 + 1));
+            log.append(payload.into(), u32::try_from(values.len()).unwrap(), crc, 10 * (index as u64 + 1));
             log.check();
         }
         log
@@ -281,7 +281,7 @@ mod tests {
             log.retain(max_records, max_bytes);
             log.check();
             assert_eq!((log.first(), log.next()), (Offset(first), Offset(6)), "{max_records} {max_bytes}");
-            assert_eq!(values(&log.read(Offset(0), usize::MAX, 9)), "abcdef"[first as usize..]);
+            assert_eq!(values(&log.read(Offset(0), usize::MAX, 9)), "abcdef"[usize::try_from(first).unwrap()..]);
             assert_eq!(log.bytes(), 6 * (6 - first));
         }
     }

@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn stored(sequence: u64) -> Stored {
-        Stored { base: Offset(10 * sequence), append_us: 0, count: 1, payload_crc: sequence as u32 }
+        Stored { base: Offset(10 * sequence), append_us: 0, count: 1, payload_crc: u32::try_from(sequence).unwrap() }
     }
 
     fn after(batches: u64) -> Producers {
