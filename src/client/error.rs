@@ -244,14 +244,14 @@ impl fmt::Display for Error {
             Self::BatchTooLarge { bytes, bytes_max } => {
                 write!(f, "{bytes} bytes of records in one batch, at most {bytes_max} are possible")
             }
-            Self::Connect { server, source } => write!(f, "cannot reach {server}: {}", source.kind()),
+            Self::Connect { server, source } => write!(f, "cannot reach {server}: {}", plain(source)),
             Self::Rejected { server, response } => write!(f, "{server} refuses the connection: {}", Reason(response)),
             Self::Lost { server, reason: Loss::Goaway(goaway), .. } => {
                 write!(f, "{server} closed the connection: {}", goaway.status.name())?;
                 if goaway.message.is_empty() { Ok(()) } else { write!(f, ": {}", goaway.message) }
             }
             Self::Lost { server, reason: Loss::Io(error), .. } => {
-                write!(f, "the connection to {server} was lost: {}", error.kind())
+                write!(f, "the connection to {server} was lost: {}", plain(error))
             }
             Self::TimedOut { server, waited } => {
                 write!(f, "no answer from {server} in {:.1} s", waited.as_secs_f64())
@@ -260,6 +260,11 @@ impl fmt::Display for Error {
             Self::Refused { response, .. } => Reason(response).fmt(f),
         }
     }
+}
+
+/// Without the number that the operating system has for it; what is no error of that has only its own words.
+fn plain(error: &io::Error) -> String {
+    if error.raw_os_error().is_some() { error.kind().to_string() } else { error.to_string() }
 }
 
 /// A node's words with the number and name of its status, so that protocol.md can be searched.

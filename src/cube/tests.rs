@@ -399,7 +399,8 @@ proptest! {
         let (source, target) = pair(raw, dimension);
         let mut faults = Faults::none(dimension);
         for (seen_down, dice) in faults.seen_down.iter_mut().zip(dice.chunks(6)) {
-            *seen_down = (0..dimension.bits()).filter(|bit| dice[usize::from(*bit)] < percent).map(|bit| 1 << bit).sum();
+            let is_down = |bit: &u8| dice[usize::from(*bit)] < percent;
+            *seen_down = (0..dimension.bits()).filter(is_down).map(|bit| 1 << bit).sum();
         }
         let journey = faults.send(source, target);
         prop_assert!(journey.arrived || !journey.carried.is_empty());

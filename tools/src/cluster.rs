@@ -40,11 +40,9 @@ fn wait(patience: Duration, session: &mut Session) -> Result<Cluster, Failure> {
         let is_over = deadline.is_over();
         match found {
             Ok(found) if found.is_whole() || is_over => return Ok(found),
-            Err(Failure::Client { error, topic, similar }) if is_over || !error.is_retryable() => {
-                return Err(Failure::Client { error, topic, similar });
-            }
-            Ok(_) | Err(Failure::Client { .. }) => {}
-            Err(other) => return Err(other),
+            Ok(_) => {}
+            Err(Failure::Client { error, .. }) if !is_over && error.is_retryable() => {}
+            Err(failure) => return Err(failure),
         }
         clock::pause(LOOK);
     }

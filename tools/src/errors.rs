@@ -45,6 +45,8 @@ pub(crate) enum Failure {
         topic: Option<String>,
         /// A topic with a similar name.
         similar: Option<String>,
+        /// Would it help to make the topic?
+        may_create: bool,
     },
     /// A file or standard input cannot be read.
     Input {
@@ -72,7 +74,12 @@ impl Failure {
 
     /// An error of the client that concerns a topic.
     pub(crate) fn about(topic: &str) -> impl Fn(Error) -> Self {
-        move |error| Self::Client { error, topic: Some(topic.to_owned()), similar: None }
+        move |error| Self::Client { error, topic: Some(topic.to_owned()), similar: None, may_create: true }
+    }
+
+    /// An error that concerns a topic which is to go.
+    pub(crate) fn about_removing(topic: &str, error: Error) -> Self {
+        Self::Client { error, topic: Some(topic.to_owned()), similar: None, may_create: false }
     }
 
     /// Writes it to standard error; gives the exit code.
@@ -102,7 +109,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Client { error, topic: None, similar: None }
+        Self::Client { error, topic: None, similar: None, may_create: false }
     }
 }
 
@@ -119,7 +126,18 @@ pub(crate) fn note(line: &str) {
 
 /// argh's errors have several lines.
 pub(crate) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace("Unrecognized argument:", "too much:")
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (theirs, ours) in [
+        ("Unrecognized argument:", "too much:"),
+        ("Required positional arguments not provided:", "missing:"),
+        ("Required options not provided:", "missing:"),
+        ("Error parsing", "wrong"),
+        ("with value", "value"),
+        ("invalid digit found in string", "it is no number"),
+    ] {
+        line = line.replace(theirs, ours);
+    }
+    line
 }
 
 /// A failure as it is printed.
@@ -148,14 +166,17 @@ impl Report {
             Failure::Output(error) => local(format!("cannot write: {}", error.kind()), "OUTPUT", Exit::Refused),
             Failure::Declined => local("nothing was done".to_owned(), "DECLINED", Exit::Refused),
             Failure::Found(what) => local(what.clone(), "FOUND", Exit::Refused),
-            Failure::Client { error, topic, similar } => Self::of_client(error, topic.as_deref(), similar.as_deref()),
+            Failure::Client { error, topic, similar, may_create } => {
+                let advice = Advice { topic: topic.as_deref(), similar: similar.as_deref(), may_create: *may_create };
+                Self::of_client(error, advice)
+            }
         }
     }
 
-    fn of_client(error: &Error, topic: Option<&str>, similar: Option<&str>) -> Self {
+    fn of_client(error: &Error, advice: Advice<'_>) -> Self {
         let (name, exit) = name_and_exit(error);
         let (why, advice) = match error.status() {
-            Some(status) => explain_status(status, error, topic, similar),
+            Some(status) => explain_status(status, error, advice),
             None => explain_local(error),
         };
         let what = match error.refusal() {
@@ -195,18 +216,27 @@ fn name_and_exit(error: &Error) -> (&'static str, Exit) {
 
 type Lines = (Option<String>, Option<String>);
 
+/// What is known for advice.
+#[derive(Clone, Copy)]
+struct Advice<'a> {
+    topic: Option<&'a str>,
+    similar: Option<&'a str>,
+    may_create: bool,
+}
+
 /// Why a node says so, and what to do; only where its own words do not.
-fn explain_status(status: Status, error: &Error, topic: Option<&str>, similar: Option<&str>) -> Lines {
+fn explain_status(status: Status, error: &Error, known: Advice<'_>) -> Lines {
     let line = |text: &str| Some(text.to_owned());
-    let topic = topic.unwrap_or("TOPIC");
+    let topic = known.topic.unwrap_or("TOPIC");
     #[expect(clippy::wildcard_enum_match_arm, reason = "the node's own words are enough for the others")]
     match status {
         Status::UnknownTopic => {
-            let similar = similar.map(|similar| format!("did you mean {similar:?}?  ")).unwrap_or_default();
-            (None, Some(format!("{similar}create it: dht-cli create {topic}")))
+            let similar = known.similar.map(|similar| format!("did you mean {similar:?}?  ")).unwrap_or_default();
+            let remedy = if known.may_create { format!("create it: dht-cli create {topic}") } else { "see: dht-cli list".to_owned() };
+            (None, Some(format!("{similar}{remedy}")))
         }
         Status::TopicExists => (
-            line("it keeps records by other rules than these"),
+            None,
             Some(format!("see: dht-cli info {topic}      or remove it first: dht-cli delete {topic}")),
         ),
         Status::Quota => (
@@ -263,6 +293,7 @@ fn explain_local(error: &Error) -> Lines {
             line("wait longer: -t 30s      or look at the cube: dht-cli cluster"),
         ),
         Error::Rejected { .. } => (None, line("name another node with -s HOST:PORT")),
+        Error::BatchTooLarge { .. } => (None, line("publish it in parts, or a line at a time with -l")),
         _ => (None, None),
     }
 }

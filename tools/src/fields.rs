@@ -1,6 +1,6 @@
 //! A frame, field by field, with what is wrong with it.
 //!
-//! The walk follows the tables of [`layout`](crate::layout) as far as the bytes go; whether a frame is sound is then
+//! The walk follows the tables of [`layout`] as far as the bytes go; whether a frame is sound is then
 //! asked of the library itself, so the two cannot disagree about that.
 
 use dht_node::client::Dimension;

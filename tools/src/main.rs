@@ -109,7 +109,10 @@ fn parse(words: &[String]) -> Result<Parsed, Failure> {
     match Top::from_args(&["dht-cli"], &words) {
         Ok(top) => Ok(Parsed::Top(Box::new(top))),
         Err(exit) if exit.status.is_ok() => Ok(Parsed::Help(exit.output)),
-        Err(exit) => Err(Failure::usage(errors::one_line(&exit.output))),
+        Err(exit) => {
+            let verb = normalise::verb(&words).map(|verb| format!(" {verb}")).unwrap_or_default();
+            Err(Failure::usage_with(errors::one_line(&exit.output), format!("see: dht-cli{verb} --help")))
+        }
     }
 }
 

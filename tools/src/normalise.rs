@@ -45,6 +45,12 @@ pub(crate) fn normalise(words: &[String]) -> Result<Vec<String>, Failure> {
     Ok(line.finish())
 }
 
+/// The command among words in argh's form.
+pub(crate) fn verb<'w>(words: &[&'w str]) -> Option<&'w str> {
+    let top = Top::get_args_info();
+    words.iter().copied().find(|word| top.commands.iter().any(|command| command.name == *word))
+}
+
 struct Line<'i> {
     top: &'i CommandInfoWithArgs,
     verb: Option<&'i CommandInfoWithArgs>,

@@ -20,6 +20,9 @@ const BATCH_BYTES: usize = 64 << 10;
 /// Most records of a batch, so that an acknowledgement is never far.
 const BATCH_RECORDS: u32 = 4096;
 
+/// Most bytes that are read for one message; far more than one can have, so that its size can be told.
+const INPUT_MAX: u64 = 256 << 20;
+
 /// How long standard input is waited for before the connection is looked after.
 const INPUT_SLICE: Duration = Duration::from_millis(50);
 
@@ -51,9 +54,7 @@ pub(crate) fn publish(publish: &args::Publish, session: &mut Session) -> Result<
         (None, None) => {
             let mut input = Input::open(publish, session)?;
             let mut message = Vec::new();
-            // One byte more than fits is enough to know that it is too much.
-            let most = Batch::BYTES_MAX as u64 + 1;
-            let read = input.reader.by_ref().take(most).read_to_end(&mut message);
+            let read = input.reader.by_ref().take(INPUT_MAX).read_to_end(&mut message);
             read.map_err(|error| Failure::Input { name: input.name, error })?;
             publish_one(&publish.topic, &form, &message, session)
         }

@@ -136,7 +136,7 @@ impl Session {
     /// Prints a failure; gives the exit code.
     pub(crate) fn report(&mut self, mut failure: Failure) -> Exit {
         let _ = self.out.flush();
-        if let Failure::Client { error, topic: Some(topic), similar } = &mut failure
+        if let Failure::Client { error, topic: Some(topic), similar, .. } = &mut failure
             && error.status() == Some(Status::UnknownTopic)
         {
             *similar = self.similar_topic(topic);

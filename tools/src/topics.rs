@@ -54,7 +54,7 @@ pub(crate) fn delete(delete: &args::Delete, session: &mut Session) -> Result<Exi
             Ok(None) => return Err(Failure::Declined),
             Ok(Some(state)) => Some(state),
             Err(error) if delete.if_exists && error.status() == Some(Status::UnknownTopic) => None,
-            Err(error) => return Err(Failure::about(topic)(error)),
+            Err(error) => return Err(Failure::about_removing(topic, error)),
         };
         if session.out.is_json() {
             let records = deleted.as_ref().map(kept);
