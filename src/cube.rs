@@ -38,7 +38,7 @@ pub fn neighbours(node: NodeId, dimension: Dimension) -> impl Iterator<Item = (u
     (0..dimension.bits()).map(move |bit| (bit, node.across(bit)))
 }
 
-/// The hops that a frame may take when it starts, 4 to 4096.
+/// The hops that a frame may take when it starts, 8 to 8192.
 pub const fn hops_limit(dimension: Dimension) -> u16 {
     TTL_PER_NODE * dimension.nodes()
 }
@@ -88,7 +88,7 @@ pub fn next_hop(here: NodeId, target: NodeId, dimension: Dimension, down: &LinkS
 /// As long as nothing is in the way, nothing is added to `carried`; from the first dead link on, each node adds all
 /// of its own. So `carried` only grows, and between two additions each hop is one closer: a frame arrives exactly
 /// when a path exists, and never takes a link that is down. With d = 3 that takes at most 5 hops around dead nodes
-/// and 13 around dead links, and a dead target is given up after at most 8. With d = 4 it takes at most 37, of 64;
+/// and 13 around dead links, and a dead target is given up after at most 8. With d = 4 it takes at most 37, of 128;
 /// beyond that nobody has proven that [`hops_limit`] suffices for the worst set of dead links.
 ///
 /// # Panics

@@ -169,14 +169,15 @@ pub struct Sequenced {
     pub sequence: u64,
 }
 
-/// What a topic keeps; what is beyond is removed from its start.
+/// What a topic keeps; what is beyond is removed from its start. When a topic is made, 0 is the node's default; of a
+/// topic that is there, 0 is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Most records; 0 is no bound.
+    /// Most records.
     pub records: u64,
-    /// Most bytes of records; 0 is the node's default.
+    /// Most bytes of records.
     pub bytes: u64,
-    /// Most milliseconds since it was appended; 0 is no bound.
+    /// Most milliseconds since it was appended.
     pub age_ms: u64,
 }
 

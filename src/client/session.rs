@@ -128,6 +128,11 @@ impl Client {
         frames
     }
 
+    /// How many servers there are to try.
+    pub(super) const fn servers(&self) -> usize {
+        self.settings.servers.len()
+    }
+
     /// When the reply to a request that is made now must have come.
     pub(super) fn deadline(&self) -> Deadline {
         Deadline::of_timeout(self.settings.timeout)
@@ -145,15 +150,25 @@ impl Client {
         payload: &[u8],
         repeat: Repeat,
     ) -> (Result<Response, Error>, bool) {
-        let deadline = self.deadline();
+        let mut deadline = self.deadline();
         let patience = deadline.within(UNREACHABLE_PATIENCE);
         let mut backoff = Backoff::new();
         let mut may_be_done = false;
+        let mut silent = 0;
         loop {
             let error = match self.attempt(request, payload, deadline) {
                 Ok(response) => return (Ok(response), may_be_done),
                 Err(error) => error,
             };
+            if matches!(error, Error::TimedOut { .. }) && repeat == Repeat::Always {
+                // A node that says nothing at all may hang; another may not.
+                silent += 1;
+                if silent < self.servers() {
+                    may_be_done = true;
+                    deadline = self.deadline();
+                    continue;
+                }
+            }
             let limit = if error.status() == Some(Status::Unreachable) { patience } else { deadline };
             let wait = backoff.next(&error);
             if !may_repeat(&error, repeat) || limit.remaining().is_some_and(|left| left <= wait) {

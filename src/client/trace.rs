@@ -34,7 +34,7 @@ pub struct Hop {
     pub micros: u64,
     /// Is the node off the path that a request takes when all links are up?
     pub detour: bool,
-    /// The links that were met down on the way here from the node before.
+    /// The links that the probe had met down when it came here.
     pub down: Vec<(NodeId, NodeId)>,
 }
 
@@ -99,7 +99,7 @@ fn is_detour(from: NodeId, to: NodeId, target: NodeId) -> bool {
     }
 }
 
-/// Adds links to what was met, and gives those that were not met before.
+/// Adds links to what was met, and gives those that are links of the cube.
 fn note(met: &mut LinkSet, down: &[(u16, u16)], dimension: Dimension) -> Vec<(NodeId, NodeId)> {
     let mut links = Vec::new();
     for (a, b) in down {
@@ -107,11 +107,8 @@ fn note(met: &mut LinkSet, down: &[(u16, u16)], dimension: Dimension) -> Vec<(No
         if let Some((a, b)) = ends
             && let Some(bit) = a.edge_to(b)
         {
-            let link = Link::new(a, bit);
-            if !met.contains(link, dimension) {
-                met.insert(link, dimension);
-                links.push((a, b));
-            }
+            met.insert(Link::new(a, bit), dimension);
+            links.push((a, b));
         }
     }
     links

@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Spares};
-use crate::limits::FRAME_BEFORE_HELLO_MAX;
+use crate::limits::{CLIENT_KEEPALIVE_US, FRAME_BEFORE_HELLO_MAX, LINGER_US};
 use crate::types::{ConnId, NodeId};
 
 /// A connection of the server.
@@ -118,6 +118,12 @@ impl Conn {
                 Err(error) => Err(error),
             };
         }
+    }
+
+    /// How long a connection that the node is done with may stay without taking anything. A peer that sends no more and
+    /// takes its answers late has as long as a silent client: half-close is no reason to lose them.
+    pub(super) const fn linger_us(&self) -> u64 {
+        if self.ended && !self.outbox.is_empty() { 2 * CLIENT_KEEPALIVE_US } else { LINGER_US }
     }
 
     /// Writes what the socket takes.

@@ -450,7 +450,15 @@ impl<S: Store> Loop<S> {
             let mut spares = std::mem::take(&mut self.turn.links.spares);
             let result = self.turn.links.get_mut(id).map(|conn| {
                 conn.is_dirty = false;
-                conn.write(&mut spares)
+                let waiting = conn.outbox.len();
+                let result = conn.write(&mut spares);
+                let linger_us = conn.linger_us();
+                if let State::Closing { deadline_us, .. } = &mut conn.state
+                    && conn.outbox.len() < waiting
+                {
+                    *deadline_us = now.after_us(linger_us);
+                }
+                result
             });
             self.turn.links.spares = spares;
             if let Some(Err(error)) = result {

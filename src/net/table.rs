@@ -5,7 +5,7 @@ use slab::Slab;
 
 use super::conn::{Conn, State};
 use super::outbox::Spares;
-use crate::limits::{LINGER_US, OWN_BUFFER_MIN};
+use crate::limits::OWN_BUFFER_MIN;
 use crate::node::Packet;
 use crate::turn::Links;
 use crate::types::{ConnId, NodeId, RequestId};
@@ -138,17 +138,21 @@ impl Links for Table {
     }
 
     fn set_paused(&mut self, id: ConnId, paused: bool) {
+        let now_us = self.now_us;
         if let Some(conn) = self.get_mut(id) {
             conn.paused = paused;
             if !paused {
+                // A frame that could not end because nobody read on has all its time again.
+                conn.partial_since_us = conn.partial_since_us.map(|_| now_us);
                 self.mark_ready(id);
             }
         }
     }
 
     fn close(&mut self, id: ConnId) {
-        let deadline_us = self.now_us.saturating_add(LINGER_US);
+        let now_us = self.now_us;
         if let Some(conn) = self.get_mut(id) {
+            let deadline_us = now_us.saturating_add(conn.linger_us());
             conn.state = State::Closing { deadline_us, is_shut: false };
             conn.inbox = super::inbox::Inbox::default();
             self.mark_dirty(id);

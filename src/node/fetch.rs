@@ -7,8 +7,8 @@ use crate::limits::PAYLOAD_MAX;
 use crate::topic::Topic;
 use crate::types::Offset;
 use crate::wire::request::{Fetch, Start};
-use crate::wire::response::{Detail, ErrorResponse, Fetched};
-use crate::wire::{Response, Status};
+use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload};
+use crate::wire::{Frame, Opcode, Response, Status, records};
 
 impl Node {
     pub(super) fn fetch(&mut self, fetch: &Fetch<'_>) -> Result<Answer, ErrorResponse> {
@@ -36,6 +36,59 @@ impl Node {
         self.stats.fetches += u64::from(fetched.count > 0);
         Ok(Answer::Now(Response::Fetched(Box::new(fetched))))
     }
+}
+
+/// An answer as a client takes it whose frames have at most so many bytes. Only one with records can be too large: all
+/// others fit `FRAME_MAX_LEAST`.
+pub(super) fn fit(response: Response, frame_max: u32) -> Response {
+    if let Response::Fetched(fetched) = response {
+        let fits = fetched.frame_len(fetched.payload.len()) <= frame_max as usize;
+        if fits { Response::Fetched(fetched) } else { cut(*fetched, frame_max) }
+    } else {
+        response
+    }
+}
+
+/// The same for an answer of another node that is too large.
+pub(super) fn fit_frame(frame: &Frame<'_>, frame_max: u32) -> Response {
+    let decoded = frame.args().ok().zip(frame.keep_payload().ok()).and_then(|(args, payload)| {
+        let response = Response::decode(Opcode::Fetch, frame.header.status, args, &payload).ok()?;
+        let is_sound = matches!(&response, Response::Fetched(it) if records::check(&payload, it.count).is_ok());
+        is_sound.then_some(response)
+    });
+    let damaged = || Response::Error(Box::new(error(Status::CorruptFrame, "the answer was damaged on the way")));
+    decoded.map_or_else(damaged, |response| fit(response, frame_max))
+}
+
+/// As many of the records as fit, or, when not even the first one does, how large it is.
+fn cut(mut fetched: Fetched, frame_max: u32) -> Response {
+    let room = (frame_max as usize).saturating_sub(fetched.frame_len(0));
+    let whole = std::mem::take(&mut fetched.payload);
+    let (mut payload, mut count) = (Payload::default(), 0);
+    for part in &whole.parts {
+        let (fitting, len) = records::fit(part, room - payload.len(), u32::MAX);
+        payload.parts.push(part.slice(..len));
+        count += fitting;
+        if len < part.len() {
+            break;
+        }
+    }
+    if count == 0 {
+        let first = whole.parts.first().map_or(0, |part| records::prefix_len(part, 1));
+        let message = "the next record is larger than the max_frame of your HELLO allows";
+        let mut error = error(Status::TooLarge, message);
+        fetched.runs.truncate(1);
+        error.details.push(Detail::Limit(fetched.frame_len(first) as u64));
+        return Response::Error(Box::new(error));
+    }
+    let mut left = count;
+    for run in &mut fetched.runs {
+        run.count = run.count.min(left);
+        left -= run.count;
+    }
+    fetched.runs.retain(|run| run.count > 0);
+    (fetched.payload, fetched.count) = (payload, count);
+    Response::Fetched(Box::new(fetched))
 }
 
 /// The offset that a start means in this topic.

@@ -191,7 +191,7 @@ impl Node {
         let link = self.routing.neighbour(bit);
         if link.node < self.settings.id {
             let message = "the larger id dials; this node dials you";
-            return self.refuse_hello(step, id, request_id, Status::ProtocolError, message);
+            return self.refuse_hello(step, id, request_id, Status::NotANeighbour, message);
         }
         match link.conn {
             None => {}
@@ -224,9 +224,9 @@ impl Node {
 
     /// What this node says of itself to a client, or to a node.
     fn hello_to(&self, peer: Role) -> Hello {
-        let (frame_max, keepalive_us) = match peer {
-            Role::Client => (FRAME_MAX, CLIENT_KEEPALIVE_US),
-            Role::Node => (FRAME_MAX + LINK_FRAME_EXTRA, LINK_SILENCE_US),
+        let keepalive_us = match peer {
+            Role::Client => CLIENT_KEEPALIVE_US,
+            Role::Node => LINK_SILENCE_US,
         };
         Hello {
             version_min: VERSION,
@@ -235,7 +235,8 @@ impl Node {
             dimension: self.settings.dimension.bits(),
             node: self.settings.id.index(),
             keepalive_ms: u32::try_from(keepalive_us / 1000).expect("seconds, not weeks"),
-            max_frame: frame_max,
+            // What links carry beyond it, LINK_FRAME_EXTRA, is understood.
+            max_frame: FRAME_MAX,
             max_inflight: INFLIGHT_MAX,
             // No feature is assigned; a random one of the upper 16 keeps ignoring them exercised.
             features: 1 << (48 + self.settings.instance % 16),

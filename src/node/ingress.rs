@@ -5,17 +5,17 @@
 
 use super::action::{Action, Packet};
 use super::conns::Client;
+use super::fetch::{fit, fit_frame};
 use super::forward::ReplyTo;
 use super::pending::Pending;
 use super::{Node, Step};
 use crate::cube;
 use crate::limits::{
-    CLIENT_CHARGE_MAX, INFLIGHT_MAX, NODE_CHARGE_MAX, PAYLOAD_MAX, REQUEST_TIMEOUT_US, RESPONSE_ARGS_MAX,
-    RESPONSE_CHARGE,
+    CLIENT_CHARGE_MAX, INFLIGHT_MAX, NODE_CHARGE_MAX, PAYLOAD_MAX, REQUEST_TIMEOUT_US, RESPONSE_CHARGE,
 };
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::request::{ANY_NODE, Fetch, TraceTarget};
-use crate::wire::response::{Detail, ErrorResponse};
+use crate::wire::response::ErrorResponse;
 use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
 
 /// Of a request that nobody waits for.
@@ -83,7 +83,7 @@ impl Node {
             return Err(error(Status::Overloaded, "this node has too many unanswered requests"));
         };
         let mut route = self.new_route(destination.target, destination.kind, TrafficClass::Bulk, origin);
-        route.ttl = destination.ttl.unwrap_or(route.ttl);
+        route.ttl = destination.ttl.unwrap_or(u16::MAX).min(route.ttl);
         if destination.target == self.settings.id {
             self.serve(step, &request, frame, ReplyTo::new(&frame.header, &route), &route);
         } else if destination.ttl.is_none() && self.routing.is_held(destination.target, step.now.monotonic_us) {
@@ -106,7 +106,7 @@ impl Node {
         if let Some(frame_max) = self.release(step, &pending) {
             self.stats.errors += u64::from(frame.header.status >= 0x40);
             if frame.len() > frame_max as usize {
-                self.answer(step, &pending, too_large_for_client(frame.len()));
+                self.answer(step, &pending, fit_frame(frame, frame_max));
             } else {
                 let request_id = pending.request_id;
                 step.out.push(Action::Forward { conn: pending.conn, request_id, route: None });
@@ -123,9 +123,7 @@ impl Node {
         }
         if let Some(frame_max) = self.release(step, &pending) {
             self.stats.errors += u64::from(response.status() >= 0x40);
-            let needed = payload_frame_len(&response);
-            let fits = needed <= frame_max as usize;
-            self.answer(step, &pending, if fits { response } else { too_large_for_client(needed) });
+            self.answer(step, &pending, fit(response, frame_max));
         }
         self.settle(step, pending.conn);
     }
@@ -305,15 +303,4 @@ impl Node {
 /// An error without details.
 pub(super) fn error(status: Status, message: &str) -> ErrorResponse {
     ErrorResponse { status: status.number(), retry_after_ms: 0, message: message.to_owned(), details: Vec::new() }
-}
-
-/// Bytes that a response with records may take; 0 for one without, which always fits.
-fn payload_frame_len(response: &Response) -> usize {
-    if let Response::Fetched(fetched) = response { fetched.payload.len() + RESPONSE_ARGS_MAX as usize } else { 0 }
-}
-
-fn too_large_for_client(needed: usize) -> Response {
-    let mut error = error(Status::TooLarge, "the answer is larger than the max_frame of your HELLO; ask for less");
-    error.details.push(Detail::Limit(needed as u64));
-    Response::Error(Box::new(error))
 }

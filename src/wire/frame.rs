@@ -55,6 +55,7 @@ mod at {
     pub(super) const STATUS: usize = 9;
     pub(super) const ARGS_LEN: Range<usize> = 10..12;
     pub(super) const ROUTE_LEN: Range<usize> = 12..14;
+    pub(super) const RESERVED: Range<usize> = 14..16;
     pub(super) const REQUEST_ID: Range<usize> = 16..24;
     pub(super) const ARGS_CRC: Range<usize> = 24..28;
     pub(super) const PAYLOAD_CRC: Range<usize> = 28..32;
@@ -146,6 +147,7 @@ impl Head {
             status: self.status,
             args_len: u16::try_from(out.len() - args_start).expect("encoders keep args below 64 KiB"),
             route_len: u16::try_from(args_start - start - HEADER_BYTES).expect("a route is below 1 KiB"),
+            reserved: 0,
             request_id: self.request_id,
             args_crc,
             payload_crc,
@@ -167,6 +169,8 @@ pub struct Header {
     pub status: u8,
     args_len: u16,
     route_len: u16,
+    /// Not looked at, but handed on: a later version may use it.
+    reserved: u16,
     /// Whose response this is, or is to be.
     pub request_id: RequestId,
     args_crc: u32,
@@ -199,6 +203,7 @@ impl Header {
             status: bytes[at::STATUS],
             args_len: BigEndian::read_u16(&bytes[at::ARGS_LEN]),
             route_len: BigEndian::read_u16(&bytes[at::ROUTE_LEN]),
+            reserved: BigEndian::read_u16(&bytes[at::RESERVED]),
             request_id: RequestId(BigEndian::read_u64(&bytes[at::REQUEST_ID])),
             args_crc: BigEndian::read_u32(&bytes[at::ARGS_CRC]),
             payload_crc: BigEndian::read_u32(&bytes[at::PAYLOAD_CRC]),
@@ -227,6 +232,7 @@ impl Header {
         bytes[at::STATUS] = self.status;
         BigEndian::write_u16(&mut bytes[at::ARGS_LEN], self.args_len);
         BigEndian::write_u16(&mut bytes[at::ROUTE_LEN], self.route_len);
+        BigEndian::write_u16(&mut bytes[at::RESERVED], self.reserved);
         BigEndian::write_u64(&mut bytes[at::REQUEST_ID], self.request_id.0);
         BigEndian::write_u32(&mut bytes[at::ARGS_CRC], self.args_crc);
         BigEndian::write_u32(&mut bytes[at::PAYLOAD_CRC], self.payload_crc);

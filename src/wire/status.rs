@@ -13,7 +13,7 @@ pub enum Class {
     Unknown,
     /// Not done; ask again where it lives, then repeat.
     Stale,
-    /// A fault of the server; not done unless its text says otherwise.
+    /// A fault of the server: done or not, and not to be repeated blindly.
     Server,
     /// The connection ends.
     Fatal,

@@ -112,7 +112,7 @@ fn json_of(explained: &Explained) -> Value {
     json!({"title": explained.title, "fault": explained.fault, "fields": fields.collect::<Value>()})
 }
 
-/// Raw bytes as they are; hex text as the bytes that it means: plain, spaced, with `0x`, or as hexdump and xxd write it.
+/// Raw bytes as they are; hex text as the bytes that it means: plain, spaced, with `0x`, as hexdump or xxd write it.
 fn bytes_of(input: &[u8]) -> Result<Vec<u8>, String> {
     let is_raw = input.get(4..6) == Some(&MAGIC.to_be_bytes()) || !input.is_ascii() || input.contains(&0);
     if is_raw {
@@ -144,9 +144,10 @@ fn bytes_of(input: &[u8]) -> Result<Vec<u8>, String> {
 fn hex_part(line: &str) -> (String, bool) {
     let line = line.split('#').next().unwrap_or_default();
     let is_offset = |text: &str| text.len() >= 4 && text.chars().all(|c| c.is_ascii_hexdigit());
+    // `xxd` writes a colon behind the offset, `hexdump -C` the text between bars.
     let (line, has_offset) = match (line.split_once(": "), line.split_once("  ")) {
-        (Some((offset, rest)), _) if is_offset(offset) => (rest.split("  ").next().unwrap_or_default(), true), // xxd
-        (_, Some((offset, rest))) if is_offset(offset) => (rest.split('|').next().unwrap_or_default(), true), // hexdump -C
+        (Some((offset, rest)), _) if is_offset(offset) => (rest.split("  ").next().unwrap_or_default(), true),
+        (_, Some((offset, rest))) if is_offset(offset) => (rest.split('|').next().unwrap_or_default(), true),
         _ => (line, false),
     };
     let words = line.split(|c: char| c.is_whitespace() || matches!(c, ',' | ':'));

@@ -232,13 +232,16 @@ fn explain_status(status: Status, error: &Error, known: Advice<'_>) -> Lines {
     match status {
         Status::UnknownTopic => {
             let similar = known.similar.map(|similar| format!("did you mean {similar:?}?  ")).unwrap_or_default();
-            let remedy = if known.may_create { format!("create it: dht-cli create {topic}") } else { "see: dht-cli list".to_owned() };
+            let remedy = if known.may_create {
+                format!("create it: dht-cli create {topic}")
+            } else {
+                "see: dht-cli list".to_owned()
+            };
             (None, Some(format!("{similar}{remedy}")))
         }
-        Status::TopicExists => (
-            None,
-            Some(format!("see: dht-cli info {topic}      or remove it first: dht-cli delete {topic}")),
-        ),
+        Status::TopicExists => {
+            (None, Some(format!("see: dht-cli info {topic}      or remove it first: dht-cli delete {topic}")))
+        }
         Status::Quota => (
             line("what a topic or node may keep is used up"),
             line("give the topic a retention, or delete topics: dht-cli list -l --sort bytes"),

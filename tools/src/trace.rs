@@ -1,6 +1,6 @@
 //! `trace`: the path to a topic's home or to a node.
 
-use dht_node::client::{Dimension, Hop, TopicName, TraceTarget};
+use dht_node::client::{Dimension, Hop, NodeId, TopicName, TraceTarget};
 use serde_json::{Value, json};
 
 use crate::args;
@@ -31,7 +31,10 @@ pub(crate) fn trace(trace: &args::Trace, session: &mut Session) -> Result<Exit, 
         let (from, to) = (found.ingress.binary(dimension), found.target.binary(dimension));
         session.out.line(&format!("from node {from} to node {}{home}", session.out.paint(BOLD, &to)))?;
         let rows = found.hops.iter().enumerate().map(|(index, hop)| {
-            vec![index.to_string(), hop.node.binary(dimension), text::micros(hop.micros), reason(hop, dimension)]
+            // What the probe knew already at the node before is no news.
+            let known = index.checked_sub(1).map_or(&[][..], |before| &found.hops[before].down);
+            let news = reason(hop, known, dimension);
+            vec![index.to_string(), hop.node.binary(dimension), text::micros(hop.micros), news]
         });
         let columns = [Align::Right, Align::Left, Align::Right, Align::Left];
         for line in text::table(&columns, &rows.collect::<Vec<_>>()) {
@@ -50,9 +53,10 @@ pub(crate) fn trace(trace: &args::Trace, session: &mut Session) -> Result<Exit, 
     }
 }
 
-fn reason(hop: &Hop, dimension: Dimension) -> String {
-    let links: Vec<_> =
-        hop.down.iter().map(|(a, b)| format!("{}-{}", a.binary(dimension), b.binary(dimension))).collect();
+/// Why the path is not the usual one.
+fn reason(hop: &Hop, known: &[(NodeId, NodeId)], dimension: Dimension) -> String {
+    let news = hop.down.iter().filter(|link| !known.contains(link));
+    let links: Vec<_> = news.map(|(a, b)| format!("{}-{}", a.binary(dimension), b.binary(dimension))).collect();
     match (hop.detour, links.is_empty()) {
         (true, true) => "detour".to_owned(),
         (true, false) => format!("detour, down: {}", links.join(" ")),

@@ -135,6 +135,22 @@ fn a_reply_that_does_not_come_ends_the_waiting() {
 }
 
 #[test]
+fn a_node_that_hangs_is_left_for_the_next() {
+    let first = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        peer.expect(Opcode::Fetch);
+        peer.wait_for_end();
+    })]);
+    let second = Fake::play(vec![answer(Opcode::Fetch, fetched(0, 0, 1, b"a"))]);
+    let servers = [first.address().clone(), second.address().clone()];
+    let mut client = Client::builder().servers(servers).timeout(Duration::from_millis(200)).connect().unwrap();
+    assert_eq!(client.fetch("t", Start::Earliest, 0).unwrap().messages.len(), 1);
+    drop(client);
+    first.finish();
+    second.finish();
+}
+
+#[test]
 fn records_are_read_to_the_end_as_it_was_with_gaps_told() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();

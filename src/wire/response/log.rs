@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{Durability, count16, durability, topic_id};
 use crate::types::{Epoch, Offset, TopicId};
 use crate::wire::field::{DecodeError, Reader, Writer};
+use crate::wire::frame::HEADER_BYTES;
 
 /// The acknowledgement of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,15 @@ impl Published {
 }
 
 impl Fetched {
+    /// Bytes of the args without runs, and of each run.
+    const ARGS_BYTES: usize = 50;
+    const RUN_BYTES: usize = 12;
+
+    /// Bytes of the frame that carries so many bytes of these records to a client.
+    pub const fn frame_len(&self, payload_len: usize) -> usize {
+        HEADER_BYTES + Self::ARGS_BYTES + self.runs.len() * Self::RUN_BYTES + payload_len
+    }
+
     pub(super) fn encode(&self, args: &mut Writer<'_>) {
         args.u64(self.topic_id.number()).u32(self.epoch.0).u64(self.from.0).u64(self.base.0).u32(self.count);
         args.u64(self.first.0).u64(self.next.0).u16(count16(self.runs.len()));

@@ -1,0 +1,113 @@
+//! A good frame as a value: what it is made from, and what it must be read as.
+
+use bytes::Bytes;
+use dht_node::types::{Dimension, RequestId};
+use dht_node::wire::response::Payload;
+use dht_node::wire::{DecodeError, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Request, Response, Route};
+
+/// A frame, what it is for, and what it is made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Good {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) id: u64,
+    pub(crate) opcode: Opcode,
+    pub(crate) flags: Flags,
+    pub(crate) content: Content,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Hello { status: u8, hello: Hello, grease: Option<u64> },
+    Goaway(Goaway),
+    Request(Request<'static>, Vec<u8>),
+    Response(Response),
+}
+
+impl Good {
+    pub(crate) fn status(&self) -> u8 {
+        match &self.content {
+            Content::Hello { status, .. } => *status,
+            Content::Goaway(goaway) => goaway.status.number(),
+            Content::Request(..) => 0,
+            Content::Response(response) => response.status(),
+        }
+    }
+
+    /// Is it the request, the response or an error response of its operation?
+    pub(crate) fn role(&self) -> &'static str {
+        match (self.flags.has(Flags::RESPONSE), self.status()) {
+            (false, _) => "request",
+            (true, ..0x40) => "response",
+            (true, _) => "error",
+        }
+    }
+
+    /// The frame with a route section or without.
+    pub(crate) fn encode(&self, route: Option<&Route>) -> Vec<u8> {
+        let (opcode, status, request_id) = (self.opcode.number(), self.status(), RequestId(self.id));
+        let head = Head { opcode, flags: self.flags, status, request_id };
+        let mut out = vec![];
+        match &self.content {
+            Content::Hello { hello, grease, .. } => {
+                head.seal(route, (0, 0), &mut out, |args| hello.encode(args, *grease));
+            }
+            Content::Goaway(goaway) => head.seal(route, (0, 0), &mut out, |args| goaway.encode(args)),
+            Content::Request(request, payload) => {
+                let sum = (payload.len(), crc32fast::hash(payload));
+                head.seal(route, sum, &mut out, |args| request.encode(args));
+                out.extend_from_slice(payload);
+            }
+            Content::Response(response) => {
+                if let Some(payload) = response.encode(opcode, request_id, route, &mut out) {
+                    let parts: Vec<_> = payload.parts.clone();
+                    parts.iter().for_each(|part| out.extend_from_slice(part));
+                }
+            }
+        }
+        out
+    }
+
+    /// Reads the bytes as a receiver does and compares what it finds with what they were made from.
+    pub(crate) fn check(&self, bytes: &[u8], dimension: Dimension) {
+        let header = Header::parse(bytes, u32::try_from(bytes.len()).expect("vectors are small"));
+        let header = header.expect("a good header").expect("a whole header");
+        let frame = Frame::parse(header, Raw::Borrowed(bytes), dimension).expect("a good frame");
+        assert_eq!(frame.header.opcode, self.opcode.number());
+        assert_eq!(frame.header.flags.without(Flags::ROUTED), self.flags);
+        assert_eq!((frame.header.status, frame.header.request_id), (self.status(), RequestId(self.id)));
+        let (args, payload) = (frame.args().expect("sound args"), frame.keep_payload().expect("a sound payload"));
+        match &self.content {
+            Content::Hello { hello, .. } => assert_eq!(Hello::decode(args).as_ref(), Ok(hello)),
+            Content::Goaway(goaway) => assert_eq!(Goaway::decode(self.status(), args).as_ref(), Ok(goaway)),
+            Content::Request(request, records) => {
+                assert_eq!(Request::decode(self.opcode, args).as_ref(), Ok(request));
+                assert_eq!(&payload, records);
+            }
+            Content::Response(response) => {
+                let found = Response::decode(self.opcode, self.status(), args, &payload).expect("a good response");
+                assert_eq!(without_crc(found), without_crc(response.clone()));
+            }
+        }
+    }
+
+    /// What the code says to args that end here.
+    pub(crate) fn decode_cut(&self, args: &[u8], payload: &[u8]) -> Result<(), DecodeError> {
+        match &self.content {
+            Content::Hello { .. } => Hello::decode(args).map(|_| ()),
+            Content::Goaway(_) => Goaway::decode(self.status(), args).map(|_| ()),
+            Content::Request(..) => Request::decode(self.opcode, args).map(|_| ()),
+            Content::Response(_) => {
+                Response::decode(self.opcode, self.status(), args, &Bytes::copy_from_slice(payload)).map(|_| ())
+            }
+        }
+    }
+}
+
+/// A reader has the payload in one part and does not keep its checksum.
+fn without_crc(response: Response) -> Response {
+    let Response::Fetched(mut fetched) = response else { return response };
+    let whole = Bytes::from(fetched.payload.parts.concat());
+    fetched.payload = Payload { parts: vec![whole], crc: None };
+    Response::Fetched(fetched)
+}

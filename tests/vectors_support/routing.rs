@@ -1,0 +1,317 @@
+//! The vectors of `routing.txt`: homes, places of links, steps, journeys, splits, and frames before and after a hop.
+
+use dht_node::cube::{NextHop, hops_limit, next_hop, route, split};
+use dht_node::limits::FRAME_MAX;
+use dht_node::types::{Dimension, Link, LinkSet, NodeId, NodeSet, RequestId, TopicName};
+use dht_node::wire::request::TraceTarget;
+use dht_node::wire::response::{Detail, ErrorResponse};
+use dht_node::wire::{Flags, Frame, Head, Header, Kind, Origin, Raw, Request, Response, Route, Status, TrafficClass};
+
+use super::frames::name;
+use super::good::{Content, Good};
+use super::text::{Entry, hex};
+
+/// All of them, in the order of the file.
+pub(crate) fn all(good: &[Good]) -> Vec<Entry> {
+    let groups = [homes(), places(), sets(), steps(), journeys(), splits(), hops(good)];
+    groups.into_iter().flatten().collect()
+}
+
+pub(crate) fn cube(bits: u8) -> Dimension {
+    Dimension::new(bits).expect("at most 10")
+}
+
+fn node(id: u16, dimension: Dimension) -> NodeId {
+    NodeId::new(id, dimension).expect("a node of the cube")
+}
+
+fn homes() -> Vec<Entry> {
+    let longest = "x".repeat(249);
+    let names = [
+        "a",
+        "A",
+        "_",
+        "topic-1",
+        "topic-2",
+        "orders",
+        "dht/meta",
+        "logs.app_1",
+        "123456789",
+        "metrics.cpu-0",
+        "sensors/kitchen/temperature",
+        "first-client",
+        &longest,
+    ];
+    let entry = |topic: &str| {
+        let checked = TopicName::new(topic).expect("a good name");
+        let crc = crc32fast::hash(topic.as_bytes());
+        let entry = Entry::new(&format!("home-{topic}")).with("kind", "home").with("topic", topic);
+        let entry = entry.with("crc", format!("0x{crc:08x}"));
+        [0, 1, 2, 3, 4, 10].into_iter().fold(entry, |entry, bits| {
+            entry.with(&format!("d{bits}"), dht_node::cube::home(checked, cube(bits)).index().to_string())
+        })
+    };
+    names.into_iter().map(entry).collect()
+}
+
+/// The links of a small cube in the order of their places.
+fn places() -> Vec<Entry> {
+    let entry = |bits: u8, place: u16| {
+        let mut word = vec![0u64; usize::from(place / 64) + 1];
+        word[usize::from(place / 64)] = 1 << (place % 64);
+        let set = LinkSet::from_words(word, cube(bits)).expect("a place of the cube");
+        let entry = Entry::new(&format!("place-d{bits}-{place}")).with("kind", "place");
+        entry.with("dimension", bits.to_string()).with("place", place.to_string()).with("link", links(&set, cube(bits)))
+    };
+    let small = (0..12).map(|place| entry(3, place));
+    small.chain([(5, 63), (5, 64), (10, 5119)].map(|(bits, place)| entry(bits, place))).collect()
+}
+
+fn sets() -> Vec<Entry> {
+    type Case = (&'static str, u8, &'static [(u16, u16)]);
+    let cases: [Case; 4] = [
+        ("set-empty", 3, &[]),
+        ("set-three", 3, &[(0, 1), (0, 4), (3, 7)]),
+        ("set-two-words", 5, &[(0, 16), (0, 1)]),
+        ("set-largest", 10, &[(511, 1023)]),
+    ];
+    let entry = |(name, bits, ends): Case| {
+        let set = link_set(ends, cube(bits));
+        let words: Vec<u8> = set.words().iter().flat_map(|word| word.to_be_bytes()).collect();
+        let entry = Entry::new(name).with("kind", "link-set").with("dimension", bits.to_string());
+        entry.with("links", links(&set, cube(bits))).with("hex", hex(&words))
+    };
+    cases.into_iter().map(entry).collect()
+}
+
+fn steps() -> Vec<Entry> {
+    type Case = (u16, u16, &'static [(u16, u16)]);
+    let cases: [Case; 12] = [
+        (0b000, 0b000, &[]),
+        (0b000, 0b111, &[]),
+        (0b101, 0b110, &[]),
+        (0b000, 0b111, &[(0b000, 0b100)]),
+        (0b000, 0b110, &[(0b000, 0b100), (0b010, 0b110)]),
+        (0b000, 0b111, &[(0b100, 0b110), (0b100, 0b101), (0b010, 0b110), (0b010, 0b011)]),
+        (0b000, 0b001, &[(0b000, 0b001)]),
+        (0b000, 0b011, &[(0b000, 0b010), (0b001, 0b011)]),
+        (0b000, 0b001, &[(0b000, 0b001), (0b000, 0b100)]),
+        (0b000, 0b001, &[(0b000, 0b001), (0b001, 0b011), (0b001, 0b101)]),
+        (0b000, 0b001, &[(0b000, 0b001), (0b000, 0b010), (0b000, 0b100)]),
+        (0b110, 0b110, &[(0b110, 0b111), (0b100, 0b110), (0b010, 0b110)]),
+    ];
+    let entry = |(number, (here, target, down)): (usize, Case)| {
+        let (three, down) = (cube(3), link_set(down, cube(3)));
+        let step = next_hop(node(here, three), node(target, three), three, &down);
+        let entry = Entry::new(&format!("step-{number}")).with("kind", "next-hop").with("dimension", "3");
+        let entry = entry.with("here", here.to_string()).with("target", target.to_string());
+        entry.with("down", links(&down, three)).with("step", written(step, here))
+    };
+    (1..).zip(cases).map(entry).collect()
+}
+
+pub(crate) fn written(step: NextHop, here: u16) -> String {
+    match step {
+        NextHop::Here => "here".to_owned(),
+        NextHop::Across(bit) => (here ^ 1 << bit).to_string(),
+        NextHop::Unreachable => "unreachable".to_owned(),
+    }
+}
+
+fn journeys() -> Vec<Entry> {
+    type Case = (u8, u16, u16, &'static [(u16, u16)]);
+    let cases: [Case; 9] = [
+        (3, 0b000, 0b111, &[]),
+        (3, 0b000, 0b110, &[(0b000, 0b100)]),
+        (3, 0b000, 0b110, &[(0b100, 0b110)]),
+        (3, 0b000, 0b111, &[(0b000, 0b100), (0b100, 0b101), (0b100, 0b110)]),
+        (3, 0b000, 0b110, &[(0b100, 0b110), (0b110, 0b111)]),
+        (3, 0b000, 0b110, &[(0b010, 0b110), (0b100, 0b110), (0b110, 0b111)]),
+        (3, 0b000, 0b001, &[(0b000, 0b001), (0b001, 0b101), (0b010, 0b011), (0b100, 0b101)]),
+        (3, 0b000, 0b001, &[(0b000, 0b001), (0b000, 0b010), (0b000, 0b100)]),
+        (4, 0b0000, 0b1111, &[(0b1110, 0b1111), (0b1101, 0b1111)]),
+    ];
+    let entry = |(number, (bits, source, target, dead)): (usize, Case)| {
+        let dead = link_set(dead, cube(bits));
+        let (path, end, carried) = travel(cube(bits), source, target, &dead);
+        let path: Vec<_> = path.iter().map(ToString::to_string).collect();
+        let entry =
+            Entry::new(&format!("journey-{number}")).with("kind", "journey").with("dimension", bits.to_string());
+        let entry = entry.with("source", source.to_string()).with("target", target.to_string());
+        let entry = entry.with("dead", links(&dead, cube(bits))).with("path", path.join(" "));
+        entry.with("end", end).with("carried", links(&carried, cube(bits)))
+    };
+    (1..).zip(cases).map(entry).collect()
+}
+
+/// The nodes that a frame comes through when the links `dead` are down, how it ends, and what it carries then.
+pub(crate) fn travel(
+    dimension: Dimension,
+    source: u16,
+    target: u16,
+    dead: &LinkSet,
+) -> (Vec<u16>, &'static str, LinkSet) {
+    let (mut path, mut carried) = (vec![source], LinkSet::new());
+    loop {
+        let here = node(path[path.len() - 1], dimension);
+        let is_up = |bit| !dead.contains(Link::new(here, bit), dimension);
+        match route(here, node(target, dimension), dimension, &mut carried, is_up) {
+            NextHop::Across(bit) => path.push(here.across(bit).index()),
+            NextHop::Here => return (path, "arrived", carried),
+            NextHop::Unreachable => return (path, "unreachable", carried),
+        }
+        assert!(path.len() <= usize::from(hops_limit(dimension)), "{path:?} does not end");
+    }
+}
+
+fn splits() -> Vec<Entry> {
+    let cases: [(u16, &[u16]); 4] =
+        [(0, &[0, 1, 2, 3, 4, 5, 6, 7]), (6, &[0, 1, 2, 3, 4, 5, 6, 7]), (3, &[0, 4, 7]), (2, &[2])];
+    let entry = |(number, (here, targets)): (usize, (u16, &[u16]))| {
+        let three = cube(3);
+        let set: NodeSet = targets.iter().map(|id| node(*id, three)).collect();
+        let found = split(node(here, three), &set, three);
+        let entry = Entry::new(&format!("split-{number}")).with("kind", "split").with("dimension", "3");
+        let entry = entry.with("here", here.to_string()).with("targets", ids(&set));
+        let entry = entry.with("takes", if found.here { "yes" } else { "no" });
+        found
+            .onward
+            .iter()
+            .fold(entry, |entry, (bit, branch)| entry.with(&format!("to.{}", here ^ 1 << bit), ids(branch)))
+    };
+    (1..).zip(cases).map(entry).collect()
+}
+
+/// One frame of a client through the cube, and what comes back.
+fn hops(good: &[Good]) -> Vec<Entry> {
+    let find = |name| good.iter().find(|good| good.name == name).expect("the vectors have it").encode(None);
+    let request = find("publish-request");
+    let first = hop(&request, 0, &[]);
+    let detour = hop(&request, 0, &[(0, 4)]);
+    let answer = response(good.iter().find(|good| good.name == "publish-response").expect("there"), 6, 0);
+    let trace = probe(1);
+    let expired = hop(&trace, 0, &[]);
+    let details = vec![Detail::Node(node(4, cube(3)).index()), Detail::Hops(1), Detail::Links(vec![])];
+    let error =
+        ErrorResponse { status: Status::TtlExpired.number(), retry_after_ms: 0, message: String::new(), details };
+    let error = Good { content: Content::Response(Response::Error(Box::new(error))), ..good_trace(good) };
+    let make = |name: &str, what: &str, here: u16, dead: &[(u16, u16)], before: &[u8], after: &[u8]| {
+        let entry = Entry::new(name).with("kind", "hop").with("what", what).with("dimension", "3");
+        let entry = entry.with("here", here.to_string()).with("dead", links(&link_set(dead, cube(3)), cube(3)));
+        entry.with("before", hex(before)).with("after", hex(after))
+    };
+    vec![
+        make("publish-first-link", "The ingress 000 sends a client's request to 100.", 0, &[], &request, &first),
+        make("publish-second-link", "100 hands it on to 110.", 4, &[], &first, &hop(&first, 4, &[])),
+        make(
+            "publish-detour",
+            "The ingress 000 sends it to 010, for the link to 100 is down.",
+            0,
+            &[(0, 4)],
+            &request,
+            &detour,
+        ),
+        make("publish-detour-second", "010 hands it on to 110.", 2, &[], &detour, &hop(&detour, 2, &[])),
+        make(
+            "publish-late-detour",
+            "100 has lost 110, and sends it to 101 with one word more.",
+            4,
+            &[(4, 6)],
+            &first,
+            &hop(&first, 4, &[(4, 6)]),
+        ),
+        make("answer-second-link", "010 hands the answer of 110 on to 000.", 2, &[], &answer, &hop(&answer, 2, &[])),
+        make("trace-first-link", "A probe with ttl 1 leaves the ingress with ttl 0.", 0, &[], &trace, &expired),
+        make("trace-expired", "100 answers it instead of handing it on.", 4, &[], &expired, &response(&error, 4, 0)),
+    ]
+}
+
+fn good_trace(good: &[Good]) -> Good {
+    good.iter().find(|good| good.name == "trace-error").expect("the vectors have it").clone()
+}
+
+fn probe(ttl: u16) -> Vec<u8> {
+    let request = Request::Trace { ttl, target: TraceTarget::Topic(name("orders")) };
+    let mut out = vec![];
+    let (opcode, request_id) = (request.opcode().number(), RequestId(32));
+    let head = Head { opcode, flags: Flags::default(), status: 0, request_id };
+    head.seal(None, (0, 0), &mut out, |args| request.encode(args));
+    out
+}
+
+const ORIGIN: Origin = Origin { instance: 0xA5A5, generation: 1, slot: 7 };
+
+/// A response of `source` to a request of the ingress `target` as it leaves: one hop is made.
+fn response(good: &Good, source: u16, target: u16) -> Vec<u8> {
+    let three = cube(3);
+    let route = Route {
+        source: node(source, three),
+        target: node(target, three),
+        ttl: hops_limit(three) - 1,
+        hops: 1,
+        kind: Kind::Node,
+        class: TrafficClass::Bulk,
+        origin: ORIGIN,
+        down: LinkSet::new(),
+        targets: NodeSet::new(),
+    };
+    good.encode(Some(&route))
+}
+
+/// What leaves node `here` when `frame` comes to it and its links `dead` are down: 11.3 and 11.5 for a frame that is
+/// for another node and has hops left.
+pub(crate) fn hop(frame: &[u8], here: u16, dead: &[(u16, u16)]) -> Vec<u8> {
+    let (three, dead) = (cube(3), link_set(dead, cube(3)));
+    let header = Header::parse(frame, FRAME_MAX).expect("a good header").expect("a whole one");
+    let frame = Frame::parse(header, Raw::Borrowed(frame), three).expect("a good frame");
+    let here = node(here, three);
+    let mut section = frame.route.clone().unwrap_or_else(|| from_client(&frame, here));
+    let is_up = |bit| !dead.contains(Link::new(here, bit), three);
+    let step = route(here, section.target, three, &mut section.down, is_up);
+    assert!(matches!(step, NextHop::Across(_)), "{step:?} at {here:?}");
+    (section.ttl, section.hops) = (section.ttl - 1, section.hops + 1);
+    let mut out = vec![];
+    frame.encode_head(header.request_id, Some(&section), &mut out);
+    out.extend_from_slice(frame.body());
+    out
+}
+
+/// The section that the ingress gives to a request for a topic.
+fn from_client(frame: &Frame<'_>, source: NodeId) -> Route {
+    let opcode = dht_node::wire::Opcode::from_number(frame.header.opcode).expect("a known one");
+    let (target, ttl) = match Request::decode(opcode, frame.args().expect("sound")).expect("good args") {
+        Request::Publish(publish) => (publish.topic.name, hops_limit(cube(3))),
+        Request::Trace { ttl, target: TraceTarget::Topic(name) } => (name, ttl),
+        other => panic!("no vector needs {other:?}"),
+    };
+    Route {
+        source,
+        target: dht_node::cube::home(target, cube(3)),
+        ttl,
+        hops: 0,
+        kind: Kind::Group,
+        class: TrafficClass::Bulk,
+        origin: ORIGIN,
+        down: LinkSet::new(),
+        targets: NodeSet::new(),
+    }
+}
+
+pub(crate) fn link_set(ends: &[(u16, u16)], dimension: Dimension) -> LinkSet {
+    let mut set = LinkSet::new();
+    for &(a, b) in ends {
+        let bit = node(a, dimension).edge_to(node(b, dimension)).expect("the ends of a link");
+        set.insert(Link::new(node(a, dimension), bit), dimension);
+    }
+    set
+}
+
+/// `0-4 2-6`.
+fn links(set: &LinkSet, dimension: Dimension) -> String {
+    let link = |link: Link| format!("{}-{}", link.ends().0.index(), link.ends().1.index());
+    set.iter(dimension).map(link).collect::<Vec<_>>().join(" ")
+}
+
+fn ids(set: &NodeSet) -> String {
+    set.iter().map(|id| id.index().to_string()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,320 @@
+//! The command line as a person or a script sees it: what it prints where, and how it ends, against a real node.
+
+#![expect(clippy::unwrap_used, reason = "what a test did not expect, fails it")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// A cube of one node, or one node of a cube of two; ended when dropped.
+struct Node {
+    process: Child,
+    /// Kept open, so that the node can always write.
+    _output: BufReader<ChildStdout>,
+    address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Node {
+    fn start(dimension: &str, peers: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let peers_file = folder.path().join("peers");
+        std::fs::write(&peers_file, peers).unwrap();
+        let mut process = Command::new(node_program())
+            .args(["--id", "0", "--dimension", dimension, "--peers"])
+            .arg(peers_file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let address = line.trim().rsplit(' ').next().unwrap().to_owned();
+        Self { process, _output: output, address, _folder: folder }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The daemon stands beside the command line; it is built if only this package was.
+fn node_program() -> PathBuf {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_dht-cli")).with_file_name("dht-node");
+    if !program.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "dht-node", "--bin", "dht-node", "--target-dir"]);
+        build.arg(program.parent().and_then(|profile| profile.parent()).unwrap());
+        assert!(build.status().unwrap().success());
+    }
+    program
+}
+
+/// What came of a command.
+struct Outcome {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn run(server: &str, line: &str, input: &[u8]) -> Outcome {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_dht-cli"))
+        .args(line.split_whitespace())
+        .env("DHT_SERVER", server)
+        .env_remove("DHT_TIMEOUT")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not read its input may have ended already.
+    let _ = process.stdin.take().unwrap().write_all(input);
+    let output = process.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Outcome { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// One case: the line, its input, the exit code, what stdout is and what stderr contains. In what stdout is, a `*`
+/// stands for anything.
+type Case = (&'static str, &'static str, i32, &'static str, &'static str);
+
+fn check(server: &str, cases: &[Case]) {
+    for (line, input, code, stdout, stderr) in cases {
+        let outcome = run(server, line, input.as_bytes());
+        let seen = format!("dht-cli {line}\n{}{}-> {}", outcome.stdout, outcome.stderr, outcome.code);
+        assert_eq!(outcome.code, *code, "{seen}");
+        assert!(matches(&outcome.stdout, stdout), "{seen}\nstdout should be {stdout:?}");
+        assert!(outcome.stderr.contains(stderr), "{seen}\nstderr should contain {stderr:?}");
+        assert!(!stderr.is_empty() || outcome.stderr.is_empty(), "{seen}\nstderr should be empty");
+    }
+}
+
+/// Is it the pattern, with something for each `*`?
+fn matches(text: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => text == pattern,
+        Some((before, rest)) => {
+            let Some(text) = text.strip_prefix(before) else { return false };
+            (0..=text.len()).any(|at| text.is_char_boundary(at) && matches(&text[at..], rest))
+        }
+    }
+}
+
+#[test]
+fn topics_are_made_filled_read_and_removed() {
+    let node = Node::start("0", "0 127.0.0.1:0\n");
+    check(
+        &node.address,
+        &[
+            ("create weather", "", 0, "created weather at node 0\n", ""),
+            ("create weather", "", 0, "there already: weather at node 0\n", ""),
+            ("create weather --retain-records 5", "", 1, "", "error 0x46 TOPIC_EXISTS"),
+            ("publish weather sunny", "", 0, "published to weather at offset 0 (memory)\n", ""),
+            ("publish weather", "two\nlines\n", 0, "published to weather at offset 1 (memory)\n", ""),
+            ("publish -l weather -q", "a\nb\r\n\nlast", 0, "", ""),
+            ("pub weather - -k key -H n=v --json", "x", 0, "{\"topic\":\"weather\",\"offset\":6,\"count\":1,*}\n", ""),
+            ("publish -0 weather --json", "p\0q\n", 0, "{*\"offset\":7,\"count\":2,\"last_offset\":8,*}\n", ""),
+            ("publish -l weather", "", 0, "nothing to publish\n", ""),
+            ("fetch weather -n 2", "", 0, "sunny\ntwo\nlines\n\n", ""),
+            ("get weather --from 2 -n4", "", 0, "a\nb\n\nlast\n", ""),
+            ("fetch weather --from 7 -0", "", 0, "p\0q\n\0", ""),
+            ("fetch weather --from 7 -r", "", 0, "pq\n", ""),
+            ("fetch weather --from next", "", 0, "", ""),
+            ("fetch weather --from 1h -n1", "", 0, "sunny\n", ""),
+            (
+                "fetch weather --from 6 -n 1 --json",
+                "",
+                0,
+                "{\"topic\":\"weather\",\"offset\":6,\"payload\":\"x\",\"key\":\"key\",\"timestamp_us\":*,*\
+                 \"headers\":[{\"name\":\"n\",\"value\":\"v\"}]}\n",
+                "",
+            ),
+            ("fetch weather --from 99", "", 1, "", "--from next"),
+            ("fetch wether", "", 1, "", "did you mean \"weather\"?"),
+            ("fetch wether --json", "", 1, "", "{\"error\":{\"code\":69,\"name\":\"UNKNOWN_TOPIC\","),
+            ("publish new x --create -q", "", 0, "", ""),
+            ("list", "", 0, "new\nweather\n", ""),
+            ("ls wea -l", "", 0, "TOPIC * OFFSETS\nweather  0 * 9 * 0 to 8\n", ""),
+            ("list --json x", "", 0, "{\"topics\":[],\"unanswered\":[]}\n", ""),
+            ("info weather", "", 0, "weather\n  home         node 0\n*records      9 *", ""),
+            ("query nothing", "", 0, "nothing\n*no topic of that name*", ""),
+            ("query weather --json", "", 0, "{*\"home\":\"0\",*\"next_offset\":9,*\"path\":[\"0\"],*}\n", ""),
+            (
+                "trace weather",
+                "",
+                0,
+                "from node 0 to node 0, the home of weather\n*0 hops, at most 0 are possible\n",
+                "",
+            ),
+            ("rm weather new", "", 0, "deleted weather with 9 records\ndeleted new with 1 record\n", ""),
+            ("delete weather", "", 1, "", "no topic \"weather\""),
+            ("delete weather --if-exists", "", 0, "not there: weather\n", ""),
+        ],
+    );
+}
+
+#[test]
+fn retention_tells_what_it_removed() {
+    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let lines: String = (0..10).map(|number| format!("{number}\n")).collect();
+    check(&node.address, &[("create t --retain-records 2 -q", "", 0, "", "")]);
+    for line in lines.lines() {
+        run(&node.address, &format!("publish t {line}"), b"");
+    }
+    check(
+        &node.address,
+        &[
+            ("fetch t", "", 0, "8\n9\n", ""),
+            ("fetch t --from 5", "", 0, "8\n9\n", "offsets 5 to 7 were removed by retention"),
+            (
+                "fetch t --from 5 --json",
+                "",
+                0,
+                "{\"gap\":[5,8],\"topic\":\"t\"}\n{*\"offset\":8,*}\n{*\"offset\":9,*}\n",
+                "",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_is_written_wrong_is_told_with_what_to_write() {
+    check(
+        "127.0.0.1:1",
+        &[
+            ("list", "", 3, "", "cannot reach 127.0.0.1:1: connection refused"),
+            (
+                "list --json",
+                "",
+                3,
+                "",
+                "\"name\":\"CONNECT\",\"message\":\"cannot reach 127.0.0.1:1: connection refused\"",
+            ),
+            ("", "", 2, "", "no command"),
+            ("publis t", "", 2, "", "did you mean \"publish\"?"),
+            ("fetch", "", 2, "", "missing: topic\n  see: dht-cli fetch --help"),
+            ("fetch t --count", "", 2, "", "--count needs a value"),
+            ("fetch t -n x", "", 2, "", "it is no number"),
+            ("fetch t --from sometime", "", 2, "", "write earliest, next, an offset, a time"),
+            ("publish t a -l", "", 2, "", "a MESSAGE excludes -l, -0 and -f"),
+            ("publish t -f /nonexistent", "", 2, "", "cannot read /nonexistent: entity not found"),
+            ("publish t -H novalue x", "", 2, "", "write it like -H NAME=VALUE"),
+            ("-t soon list", "", 2, "", "\"soon\" is not a duration"),
+            ("-s a:b list", "", 2, "", "is not an address HOST[:PORT]"),
+            ("--color maybe list", "", 2, "", "auto, always or never"),
+            ("help publish", "", 0, "Usage: dht-cli publish *", ""),
+            ("publish t --help", "", 0, "Usage: dht-cli publish *", ""),
+            ("--version", "", 0, "dht-cli * (protocol 1)\n", ""),
+        ],
+    );
+}
+
+#[test]
+fn a_cluster_that_is_not_whole_says_so() {
+    // Nobody listens on port 1, so node 1 is down.
+    let node = Node::start("1", "0 127.0.0.1:0\n1 127.0.0.1:1\n");
+    check(
+        &node.address,
+        &[
+            (
+                "cluster",
+                "",
+                5,
+                "NODE *\n0 * up *\n1     127.0.0.1:1 * DOWN *\n\n1 of 2 nodes up, 0 of 1 links up\n",
+                "",
+            ),
+            (
+                "cluster --wait 100ms --json",
+                "",
+                5,
+                "{\"dimension\":1,\"nodes\":[{\"id\":\"0\",*\"up\":true,*},{\"id\":\"1\",\"address\":\"127.0.0.1:1\",\
+                 \"up\":false,*}],\"links\":[{\"a\":\"0\",\"b\":\"1\",\"up\":false}],*}\n",
+                "",
+            ),
+            ("ping -c 1 0", "", 0, "NODE *\n0 * ms *1 of 1\n", ""),
+            (
+                "ping -c 1 --json",
+                "",
+                5,
+                "{\"nodes\":[{\"id\":\"0\",\"up\":true,*},{\"id\":\"1\",\"up\":false,*}]}\n",
+                "",
+            ),
+            ("ping 10", "", 2, "", "nodes are written as binary digits: 0 to 1"),
+            ("list", "", 5, "", "the topics of node 1 are missing"),
+            ("stats --json", "", 5, "{\"nodes\":[{\"id\":\"0\",\"up\":true,\"stats\":{*}},{\"id\":\"1\",*}]}\n", ""),
+            ("trace 1", "", 1, "from node 0 to node 1\n*the path ends here\n", "UNREACHABLE"),
+        ],
+    );
+}
+
+#[test]
+fn nc_does_line_by_line_over_one_connection() {
+    let node = Node::start("0", "0 127.0.0.1:0\n");
+    check(
+        &node.address,
+        &[
+            (
+                "nc",
+                "create t -q  # a topic\n\npublish t \"hello world\" -q\nfetch t\nfetch nope\nfetch t --json\nlist\n",
+                1,
+                "hello world\n{*\"payload\":\"hello world\",*}\nt\n",
+                "no topic \"nope\"",
+            ),
+            ("nc", "publish t 'open\n", 2, "", "a ' is not closed"),
+            ("nc", "list -s a:1\n", 2, "", "all lines use one connection"),
+            ("nc", "list\nquit\nlist\n", 0, "t\n", ""),
+            (
+                "nc -x",
+                "query t\n",
+                0,
+                "> sent: HELLO request 1\n*< received: HELLO response 1, OK\n*> sent: QUERY request 2\n*\
+                 < received: QUERY response 2, OK\n*first_offset*\nt\n  home *",
+                "",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let lines: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+    run(&node.address, "create t", b"");
+    assert_eq!(run(&node.address, "publish -l t", lines.as_bytes()).code, 0);
+    assert_eq!(run(&node.address, "fetch t", b"").stdout, lines);
+    let mut process = Command::new(env!("CARGO_BIN_EXE_dht-cli"))
+        .args(["-s", &node.address, "fetch", "t"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 4];
+    let mut stdout = process.stdout.take().unwrap();
+    stdout.read_exact(&mut first).unwrap();
+    drop(stdout);
+    let output = process.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice(), &first), (Some(0), b"".as_slice(), b"0\n1\n"));
+}
+
+#[test]
+fn frames_are_explained() {
+    // The client's HELLO of protocol.md.
+    let good = "0000004fc44801010000002f000000000000000000000001fe9d223d000000001b6da6ec01010100ffff000000000000\
+                00100000000000000000000000000000c11e47000000000100096578616d706c652f31";
+    let bad = good.replacen("c448", "c449", 1);
+    for (input, code, expected) in [
+        (good, 0, "software          \"example/1\""),
+        (bad.as_str(), 1, "bad: bytes 4 and 5 are not 0xc448"),
+        (&good[..80], 1, "bad: the input ends after 40 of the frame's 83 bytes"),
+        ("hello", 1, ""),
+    ] {
+        let outcome = run("", "decode", input.as_bytes());
+        assert_eq!(outcome.code, code, "{}{}", outcome.stdout, outcome.stderr);
+        assert!(outcome.stdout.contains(expected), "{}", outcome.stdout);
+    }
+}
