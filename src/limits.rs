@@ -34,8 +34,8 @@ pub const RESPONSE_ARGS_MAX: u32 = 4 << 10;
 /// Most runs of equal append time in one FETCH response: 12 bytes each, within `RESPONSE_ARGS_MAX`.
 pub const FETCH_RUNS_MAX: usize = 256;
 
-/// A frame starts with this many times `2^d` hops left. With any links dead it needs at most 13 of them for d = 3 and 37
-/// for d = 4, which was enumerated; for 5 to 7 the worst that a search found is 93, 206 and 433: below 4 times `2^d`.
+/// A frame starts with this many times `2^d` hops left. With any links dead it needs at most 13 of them for d = 3 and
+/// 37 for d = 4, which was enumerated; for 5 to 7 the worst that a search found is 93, 206 and 433, below 4 · 2^d.
 pub const TTL_PER_NODE: u16 = 8;
 
 /// Frames of at least this many bytes get a buffer of their own that is passed on; smaller ones are copied once.

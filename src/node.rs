@@ -34,8 +34,6 @@ mod stats;
 mod tick;
 mod topics;
 
-use std::collections::VecDeque;
-
 pub use action::{Action, Packet};
 pub use event::Event;
 
@@ -85,8 +83,10 @@ pub struct Node {
     pending: PendingTable,
     /// Bytes that the answers to all unanswered requests may take.
     charge: u64,
-    /// Clients that are not read because of `charge`.
-    crowded: VecDeque<ConnId>,
+    /// Bytes of the answers that clients do not take.
+    owed: u64,
+    /// Clients that are not read because of both.
+    crowded: Vec<ConnId>,
     catalogue: Catalogue,
     proposals: Proposals,
     stats: Stats,
@@ -111,7 +111,8 @@ impl Node {
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
             pending: PendingTable::new(settings.instance as u16),
             charge: 0,
-            crowded: VecDeque::new(),
+            owed: 0,
+            crowded: Vec::new(),
             catalogue: Catalogue::default(),
             proposals: Proposals::default(),
             stats: Stats::default(),
@@ -210,6 +211,8 @@ impl Node {
             }
             Peer::Client(client) => {
                 client.full = false;
+                let taken = std::mem::take(&mut client.owed);
+                self.forgive_owed(step, taken);
                 self.resume_if_due(step, id);
             }
             Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } => {}
@@ -225,7 +228,8 @@ impl Node {
                 let challenger = &mut self.routing.neighbour_mut(bit).challenger;
                 *challenger = challenger.filter(|parked| *parked != id);
             }
-            Peer::Stranger { .. } | Peer::Client(_) => {}
+            Peer::Client(client) => self.forgive_owed(step, client.owed),
+            Peer::Stranger { .. } => {}
         }
     }
 

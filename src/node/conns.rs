@@ -56,8 +56,12 @@ pub(super) struct Client {
     pub charge: u64,
     /// Is it not read?
     pub paused: bool,
+    /// Is it among those who wait for the node to have room?
+    pub waits: bool,
     /// Does it not read?
     pub full: bool,
+    /// Bytes of the answers that were queued since it does not.
+    pub owed: u64,
     /// It sends nothing more.
     pub ended: bool,
     /// It was asked for a sign of life and gave none since.

@@ -103,7 +103,7 @@ impl Node {
         };
         let reached = frame.header.status != Status::Unreachable.number();
         self.routing.note_reached(pending.target, reached, step.now.monotonic_us);
-        if let Some(frame_max) = self.release(step, &pending) {
+        if let Some(frame_max) = self.release(step, &pending, frame.len() as u64) {
             self.stats.errors += u64::from(frame.header.status >= 0x40);
             if frame.len() > frame_max as usize {
                 self.answer(step, &pending, fit_frame(frame, frame_max));
@@ -121,7 +121,7 @@ impl Node {
         if response.status() == Status::Unreachable.number() {
             self.routing.note_reached(pending.target, false, step.now.monotonic_us);
         }
-        if let Some(frame_max) = self.release(step, &pending) {
+        if let Some(frame_max) = self.release(step, &pending, size_of_answer(&response)) {
             self.stats.errors += u64::from(response.status() >= 0x40);
             self.answer(step, &pending, fit(response, frame_max));
         }
@@ -132,7 +132,7 @@ impl Node {
     pub(super) fn expire_pending(&mut self, step: &mut Step<'_>) {
         while let Some(pending) = self.pending.expire(step.now.monotonic_us) {
             self.stats.timeouts += 1;
-            if self.release(step, &pending).is_some() {
+            if self.release(step, &pending, RESPONSE_CHARGE).is_some() {
                 self.stats.errors += 1;
                 let node = self.name(pending.target);
                 let message = format!("node {node} did not answer in time; whether it was done is not known");
@@ -155,7 +155,7 @@ impl Node {
 
     /// Stops reading a client that has too much unanswered or does not read.
     pub(super) fn pause_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
-        let is_crowded = self.charge >= NODE_CHARGE_MAX;
+        let is_crowded = self.is_crowded();
         let Some(client) = self.conns.client_mut(id) else { return };
         if client.paused {
             return;
@@ -165,15 +165,16 @@ impl Node {
             client.paused = true;
             self.stats.pauses += 1;
             step.out.push(Action::Pause { conn: id });
-            if is_crowded {
-                self.crowded.push_back(id);
+            if is_crowded && !client.waits {
+                client.waits = true;
+                self.crowded.push(id);
             }
         }
     }
 
     /// Goes on reading a client whose answers are out by half.
     pub(super) fn resume_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
-        let is_crowded = self.charge >= NODE_CHARGE_MAX;
+        let is_crowded = self.is_crowded();
         let Some(client) = self.conns.client_mut(id) else { return };
         let has_room = client.inflight <= INFLIGHT_MAX / 2 && client.charge <= CLIENT_CHARGE_MAX / 2 && !client.full;
         if client.paused && has_room && !(is_crowded && client.inflight > 0) {
@@ -181,6 +182,31 @@ impl Node {
             step.out.push(Action::Resume { conn: id });
             // While it was not read it could not be heard.
             self.on_heard(step, id);
+        }
+    }
+
+    /// Answers that a client did not take are out, or nobody wants them any more.
+    pub(super) fn forgive_owed(&mut self, step: &mut Step<'_>, bytes: u64) {
+        let was_crowded = self.is_crowded();
+        self.owed -= bytes;
+        self.make_use_of_room(step, was_crowded);
+    }
+
+    /// Do the answers of all clients, those to come and those not taken, take as much as they may?
+    const fn is_crowded(&self) -> bool {
+        self.charge + self.owed >= NODE_CHARGE_MAX
+    }
+
+    /// Goes on reading those who waited for room, when there is some again.
+    fn make_use_of_room(&mut self, step: &mut Step<'_>, was_crowded: bool) {
+        if !was_crowded || self.is_crowded() {
+            return;
+        }
+        for id in std::mem::take(&mut self.crowded) {
+            if let Some(client) = self.conns.client_mut(id) {
+                client.waits = false;
+            }
+            self.resume_if_due(step, id);
         }
     }
 
@@ -255,20 +281,23 @@ impl Node {
         Some(origin)
     }
 
-    /// Gives back what an answered request was charged; the client's frame cap if an answer is to be sent.
-    fn release(&mut self, step: &mut Step<'_>, pending: &Pending) -> Option<u32> {
+    /// Gives back what an answered request was charged; the client's frame cap if an answer is to be sent. A client that
+    /// does not read owes the answer's bytes instead, until it does.
+    fn release(&mut self, step: &mut Step<'_>, pending: &Pending, answer_len: u64) -> Option<u32> {
+        let was_crowded = self.is_crowded();
         let charge = u64::from(pending.charge);
-        let was_crowded = self.charge >= NODE_CHARGE_MAX;
         self.charge -= charge;
-        if was_crowded && self.charge < NODE_CHARGE_MAX {
-            for id in std::mem::take(&mut self.crowded) {
-                self.resume_if_due(step, id);
+        let frame_max = self.conns.client_mut(pending.conn).map(|client| {
+            client.inflight -= 1;
+            client.charge -= charge;
+            if client.full {
+                client.owed += answer_len;
+                self.owed += answer_len;
             }
-        }
-        let client = self.conns.client_mut(pending.conn)?;
-        client.inflight -= 1;
-        client.charge -= charge;
-        Some(client.frame_max)
+            client.frame_max
+        });
+        self.make_use_of_room(step, was_crowded);
+        frame_max
     }
 
     /// What follows for a client from one request less.
@@ -303,4 +332,10 @@ impl Node {
 /// An error without details.
 pub(super) fn error(status: Status, message: &str) -> ErrorResponse {
     ErrorResponse { status: status.number(), retry_after_ms: 0, message: message.to_owned(), details: Vec::new() }
+}
+
+/// Bytes of an answer, roughly.
+fn size_of_answer(response: &Response) -> u64 {
+    let payload_len = if let Response::Fetched(fetched) = response { fetched.payload.len() } else { 0 };
+    payload_len as u64 + RESPONSE_CHARGE
 }

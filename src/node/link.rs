@@ -33,6 +33,10 @@ impl Node {
     }
 
     pub(super) fn on_link_up(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, instance: u64) {
+        // Whoever comes last is the one that the neighbour means: it may have given up on the others.
+        while let Some(old) = self.routing.neighbour(bit).conn {
+            self.close(step, old);
+        }
         self.conns.set_peer(id, Peer::Link { bit });
         self.routing.set_up(bit, id, instance);
         self.stats.links_up += 1;
@@ -84,10 +88,15 @@ impl Node {
 
     fn dial_if_due(&mut self, step: &mut Step<'_>, bit: u8) {
         let node = self.routing.neighbour(bit).node;
-        let link = self.routing.neighbour_mut(bit);
-        if link.dial_at_us <= step.now.monotonic_us {
+        if self.routing.neighbour(bit).dial_at_us <= step.now.monotonic_us {
+            // A neighbour that hangs has taken the connection and says nothing: one attempt at a time.
+            let is_earlier = |peer: &Peer| matches!(peer, Peer::Dialed { node: dialed, .. } if *dialed == node);
+            let earlier = self.conns.iter_mut().find(|(_, conn)| is_earlier(&conn.peer)).map(|(id, _)| id);
+            if let Some(id) = earlier {
+                self.close(step, id);
+            }
             // Failure is not told, and a connect into the void takes minutes to fail.
-            link.dial_at_us = step.now.after_us(DIAL_TIMEOUT_US);
+            self.routing.neighbour_mut(bit).dial_at_us = step.now.after_us(DIAL_TIMEOUT_US);
             step.out.push(Action::Dial { node });
         }
     }

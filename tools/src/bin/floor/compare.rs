@@ -91,7 +91,8 @@ pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One on each of the two processors that pinned runs use, so that neither sleeps: waking one costs more than a request.
+/// One on each of the two processors that pinned runs use, so that neither sleeps: waking one costs more than a
+/// request.
 fn start_spinners() -> Result<Vec<Process>, Error> {
     let mut spinners = Vec::new();
     for processor in 0..2 {
