@@ -281,8 +281,8 @@ impl Node {
         Some(origin)
     }
 
-    /// Gives back what an answered request was charged; the client's frame cap if an answer is to be sent. A client that
-    /// does not read owes the answer's bytes instead, until it does.
+    /// Gives back what an answered request was charged; the client's frame cap if an answer is to be sent. A client
+    /// that does not read owes the answer's bytes instead, until it does.
     fn release(&mut self, step: &mut Step<'_>, pending: &Pending, answer_len: u64) -> Option<u32> {
         let was_crowded = self.is_crowded();
         let charge = u64::from(pending.charge);
