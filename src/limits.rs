@@ -112,7 +112,7 @@ pub const CLIENT_KEEPALIVE_US: u64 = 15_000_000;
 /// The shortest keepalive that a client may ask for.
 pub const CLIENT_KEEPALIVE_LEAST_US: u64 = 1_000_000;
 
-/// A link that heard nothing for this long is asked with PING.
+/// A link on which nothing was heard or sent for this long carries a PING.
 pub const LINK_PING_US: u64 = 250_000;
 
 /// A link that heard nothing for this long is down.

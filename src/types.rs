@@ -115,48 +115,44 @@ impl fmt::Display for Offset {
     }
 }
 
-/// A topic's identity: a new one at each creation, so that a deleted and re-created name is told apart. 0 on the
-/// wire means "any" and is never one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicId(std::num::NonZeroU64);
+/// An id of 64 bits whose 0 means something else on the wire.
+macro_rules! nonzero_id {
+    ($(#[doc = $doc:literal])+ $name:ident) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(std::num::NonZeroU64);
 
-impl TopicId {
-    /// `None` for 0.
-    pub const fn new(id: u64) -> Option<Self> {
-        match std::num::NonZeroU64::new(id) {
-            Some(id) => Some(Self(id)),
-            None => None,
+        impl $name {
+            /// `None` for 0.
+            pub const fn new(id: u64) -> Option<Self> {
+                match std::num::NonZeroU64::new(id) {
+                    Some(id) => Some(Self(id)),
+                    None => None,
+                }
+            }
+
+            /// The number on the wire.
+            pub const fn number(self) -> u64 {
+                self.0.get()
+            }
         }
-    }
+    };
+}
 
-    /// The number on the wire.
-    pub const fn number(self) -> u64 {
-        self.0.get()
-    }
+nonzero_id! {
+    /// A topic's identity: a new one at each creation, so that a deleted and re-created name is told apart. 0 on the
+    /// wire means "any" and is never one.
+    TopicId
+}
+
+nonzero_id! {
+    /// A producer: 64 random bits that a client chose. 0 on the wire means "none".
+    ProducerId
 }
 
 /// The life of a topic's log: raised whenever a start cannot exclude loss. 0 on the wire means "any".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u32);
-
-/// A producer: 64 random bits that a client chose. 0 on the wire means "none".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProducerId(std::num::NonZeroU64);
-
-impl ProducerId {
-    /// `None` for 0.
-    pub const fn new(id: u64) -> Option<Self> {
-        match std::num::NonZeroU64::new(id) {
-            Some(id) => Some(Self(id)),
-            None => None,
-        }
-    }
-
-    /// The number on the wire.
-    pub const fn number(self) -> u64 {
-        self.0.get()
-    }
-}
 
 /// One batch of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,12 +8,10 @@ use super::connection::{Introduction, whole_frame};
 use super::error::{Error, Fault};
 use super::stream::{Filled, Stream};
 use super::tap::{Direction, Tap};
-use crate::limits::{FRAME_BEFORE_HELLO_MAX, FRAME_MAX};
+use crate::limits::FRAME_BEFORE_HELLO_MAX;
 use crate::types::{Dimension, NodeId, RequestId};
-use crate::wire::frame::VERSION;
-use crate::wire::hello::NO_NODE;
 use crate::wire::response::ErrorResponse;
-use crate::wire::{Class, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Role};
+use crate::wire::{Class, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw};
 
 /// The request id of HELLO; the others follow.
 pub(super) const HELLO_ID: RequestId = RequestId(1);
@@ -102,20 +100,8 @@ fn next_frame(stream: &mut Stream, deadline: Deadline, tap: &mut Option<Tap>) ->
 }
 
 fn encode_hello(introduction: &Introduction, out: &mut Vec<u8>) {
-    let hello = Hello {
-        version_min: VERSION,
-        version_max: VERSION,
-        role: Role::Client,
-        dimension: 0,
-        node: NO_NODE,
-        keepalive_ms: 0,
-        max_frame: FRAME_MAX,
-        max_inflight: 0,
-        features: 0,
-        instance: random(),
-        cluster: introduction.cluster.clone(),
-        software: introduction.software.clone(),
-    };
+    let cluster = introduction.cluster.clone();
+    let hello = Hello { cluster, ..Hello::of_client(random(), &introduction.software) };
     let head = Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: HELLO_ID };
     head.seal(None, (0, 0), out, |args| hello.encode(args, Some(random())));
 }

@@ -7,8 +7,6 @@ use std::collections::VecDeque;
 
 use super::action::Action;
 use super::forward::ReplyTo;
-use super::ingress::error;
-use super::topics::quota;
 use super::{Node, Step};
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, TopicRef};
@@ -89,22 +87,22 @@ impl Node {
     }
 
     fn tell(&mut self, step: &mut Step<'_>, reply: ReplyTo, result: Result<Response, ErrorResponse>) {
-        self.reply(step, reply, result.unwrap_or_else(|error| Response::Error(Box::new(error))));
+        self.reply(step, reply, result.unwrap_or_else(Response::from));
     }
 
     fn apply_create(&mut self, new: NewTopic, path: Vec<u16>) -> Result<Response, ErrorResponse> {
         let name = TopicName::new(&new.name).expect("checked when it was proposed");
         if let Some(topic) = self.catalogue.find(name) {
             if topic.retention != new.retention {
-                let mut error = error(Status::TopicExists, "the topic is there with another retention");
-                error.details.push(Detail::TopicId(topic.id));
-                return Err(error);
+                let message = "the topic is there with another retention";
+                return Err(ErrorResponse::new(Status::TopicExists, message).with(Detail::TopicId(topic.id)));
             }
             let description = Box::new(self.describe(Some(topic), path));
             return Ok(Response::Created { existed: true, description });
         }
         let Some(id) = self.catalogue.insert(new).map(|topic| topic.id) else {
-            return Err(quota(TOPICS_MAX as u64, "this node keeps no more topics"));
+            let error = ErrorResponse::new(Status::Quota, "this node keeps no more topics");
+            return Err(error.with(Detail::Limit(TOPICS_MAX as u64)));
         };
         let description = Box::new(self.describe(self.catalogue.get(id), path));
         Ok(Response::Created { existed: false, description })
@@ -166,7 +164,9 @@ impl Node {
         match topic {
             TopicRef::Name(name) => self.catalogue.id_of(name).ok_or_else(|| self.unknown_topic(name)),
             TopicRef::Id(id) if self.catalogue.get(*id).is_some() => Ok(*id),
-            TopicRef::Id(_) => Err(error(Status::UnknownTopic, "the topic was deleted before this could be done")),
+            TopicRef::Id(_) => {
+                Err(ErrorResponse::new(Status::UnknownTopic, "the topic was deleted before this could be done"))
+            }
         }
     }
 }
@@ -191,14 +191,13 @@ fn store(topic: &mut Topic, batch: Batch) -> Result<Stored, Verdict> {
 
 fn refusal(verdict: Verdict) -> ErrorResponse {
     match verdict {
-        Verdict::Reused => error(Status::SequenceReused, "this sequence was used for another batch"),
+        Verdict::Reused => ErrorResponse::new(Status::SequenceReused, "this sequence was used for another batch"),
         Verdict::Gap { expected } => {
-            let mut error = error(Status::SequenceGap, &format!("sequence {expected} is expected; send from there"));
-            error.details.push(Detail::ExpectedSequence(expected));
-            error
+            let message = format!("sequence {expected} is expected; send from there");
+            ErrorResponse::new(Status::SequenceGap, message).with(Detail::ExpectedSequence(expected))
         }
-        Verdict::Fenced => error(Status::ProducerFenced, "a newer epoch of this producer has published"),
-        Verdict::Unknown => error(
+        Verdict::Fenced => ErrorResponse::new(Status::ProducerFenced, "a newer epoch of this producer has published"),
+        Verdict::Unknown => ErrorResponse::new(
             Status::UnknownProducer,
             "the topic does not remember this producer; whether it was stored is not known",
         ),

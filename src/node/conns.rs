@@ -8,6 +8,8 @@ pub(super) struct Conn {
     generation: u32,
     /// Monotonic microseconds of the last sign of life.
     pub heard_us: u64,
+    /// Monotonic microseconds of the last frame to it, when it is a link.
+    pub sent_us: u64,
     /// Who is there.
     pub peer: Peer,
 }
@@ -95,13 +97,20 @@ impl Conns {
         }
         assert!(self.slots[slot].is_none(), "a slot is used again only after Closed or Close");
         self.clients += usize::from(matches!(peer, Peer::Stranger { .. }));
-        self.slots[slot] = Some(Box::new(Conn { generation: id.generation, heard_us, peer }));
+        self.slots[slot] = Some(Box::new(Conn { generation: id.generation, heard_us, sent_us: heard_us, peer }));
     }
 
     /// The connection, unless it is gone.
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         let conn = self.slots.get_mut(id.slot as usize)?.as_deref_mut()?;
         (conn.generation == id.generation).then_some(conn)
+    }
+
+    /// Takes note that a link is sent something.
+    pub(super) fn note_sent(&mut self, id: ConnId, monotonic_us: u64) {
+        if let Some(conn) = self.get_mut(id) {
+            conn.sent_us = monotonic_us;
+        }
     }
 
     /// The client at the other end, if it is one.

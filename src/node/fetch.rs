@@ -1,7 +1,6 @@
 //! Reading records at the home.
 
 use super::Node;
-use super::ingress::error;
 use super::serve::Answer;
 use crate::limits::PAYLOAD_MAX;
 use crate::topic::Topic;
@@ -14,9 +13,9 @@ impl Node {
     pub(super) fn fetch(&mut self, fetch: &Fetch<'_>) -> Result<Answer, ErrorResponse> {
         let topic = self.find(&fetch.topic)?;
         if fetch.epoch.is_some_and(|epoch| epoch != topic.epoch) {
-            let mut error = error(Status::Truncated, "the topic lost records; offsets from its end on are new ones");
-            error.details.extend([Detail::Next(topic.log.next()), Detail::Epoch(topic.epoch)]);
-            return Err(error);
+            let message = "the topic lost records; offsets from its end on are new ones";
+            let error = ErrorResponse::new(Status::Truncated, message);
+            return Err(error.with(Detail::Next(topic.log.next())).with(Detail::Epoch(topic.epoch)));
         }
         let from = start_of(topic, fetch.start)?;
         let bound = |wanted: u32| if wanted == 0 { u32::MAX } else { wanted };
@@ -56,7 +55,7 @@ pub(super) fn fit_frame(frame: &Frame<'_>, frame_max: u32) -> Response {
         let is_sound = matches!(&response, Response::Fetched(it) if records::check(&payload, it.count).is_ok());
         is_sound.then_some(response)
     });
-    let damaged = || Response::Error(Box::new(error(Status::CorruptFrame, "the answer was damaged on the way")));
+    let damaged = || ErrorResponse::new(Status::CorruptFrame, "the answer was damaged on the way").into();
     decoded.map_or_else(damaged, |response| fit(response, frame_max))
 }
 
@@ -76,10 +75,9 @@ fn cut(mut fetched: Fetched, frame_max: u32) -> Response {
     if count == 0 {
         let first = whole.parts.first().map_or(0, |part| records::prefix_len(part, 1));
         let message = "the next record is larger than the max_frame of your HELLO allows";
-        let mut error = error(Status::TooLarge, message);
         fetched.runs.truncate(1);
-        error.details.push(Detail::Limit(fetched.frame_len(first) as u64));
-        return Response::Error(Box::new(error));
+        let needed = fetched.frame_len(first) as u64;
+        return ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(needed)).into();
     }
     let mut left = count;
     for run in &mut fetched.runs {
@@ -97,9 +95,8 @@ fn start_of(topic: &Topic, start: Start) -> Result<Offset, ErrorResponse> {
     match start {
         Start::Offset(offset) if offset > next => {
             let message = format!("offset {offset} is beyond the end of the topic, {next}");
-            let mut error = error(Status::OffsetOutOfRange, &message);
-            error.details.extend([Detail::Earliest(first), Detail::Next(next)]);
-            Err(error)
+            let error = ErrorResponse::new(Status::OffsetOutOfRange, message);
+            Err(error.with(Detail::Earliest(first)).with(Detail::Next(next)))
         }
         Start::Offset(offset) => Ok(offset),
         Start::Earliest => Ok(first),

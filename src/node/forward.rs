@@ -66,6 +66,7 @@ impl Node {
         let is_response = frame.header.flags.has(Flags::RESPONSE);
         match self.advance(&mut route, is_response) {
             Ok(conn) => {
+                self.conns.note_sent(conn, step.now.monotonic_us);
                 step.out.push(Action::Forward { conn, request_id: frame.header.request_id, route: Some(route) });
             }
             Err(stuck) if is_response => {
@@ -93,6 +94,7 @@ impl Node {
         match self.advance(&mut route, true) {
             Ok(conn) => {
                 let packet = Packet::Response(to.opcode, response);
+                self.conns.note_sent(conn, step.now.monotonic_us);
                 step.out.push(Action::Send { conn, request_id: to.request_id, route: Some(route), packet });
             }
             Err(stuck) => {
@@ -164,12 +166,12 @@ impl Node {
             }
             Stuck::Overloaded => (Status::Overloaded, 20, format!("the queue of node {here} towards {target} is full")),
         };
-        let details = vec![
-            Detail::Node(self.settings.id.index()),
-            Detail::Hops(route.hops),
-            Detail::Links(self.links_of(&route.down)),
-        ];
-        Response::Error(Box::new(ErrorResponse { status: status.number(), retry_after_ms, message, details }))
+        ErrorResponse::new(status, message)
+            .retry_after(retry_after_ms)
+            .with(Detail::Node(self.settings.id.index()))
+            .with(Detail::Hops(route.hops))
+            .with(Detail::Links(self.links_of(&route.down)))
+            .into()
     }
 
     /// Links as the ids of their ends.

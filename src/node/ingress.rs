@@ -62,25 +62,25 @@ impl Node {
         opcode: Option<Opcode>,
     ) -> Result<(), ErrorResponse> {
         if frame.header.flags.any(Flags::CRITICAL) {
-            return Err(error(Status::Unsupported, "a critical flag that this version does not know"));
+            return Err(ErrorResponse::new(Status::Unsupported, "a critical flag that this version does not know"));
         }
         let Some(opcode) = opcode else {
-            return Err(error(Status::UnknownOpcode, "no such operation in this version"));
+            return Err(ErrorResponse::new(Status::UnknownOpcode, "no such operation in this version"));
         };
         let Ok(args) = frame.args() else {
             self.stats.corrupt += 1;
-            return Err(error(Status::CorruptFrame, "args were damaged on the way"));
+            return Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"));
         };
         let request = super::serve::decode(opcode, args, frame)?;
         if self.drain.has_begun() {
-            return Err(error(Status::ShuttingDown, "this node is ending; use another one"));
+            return Err(ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one"));
         }
         let destination = self.destination(&request)?;
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
         // Nobody waits for a one-way request, so nothing is noted of it.
         let noted = if is_oneway { Some(NO_ORIGIN) } else { self.note(step, id, frame, &request, destination.target) };
         let Some(origin) = noted else {
-            return Err(error(Status::Overloaded, "this node has too many unanswered requests"));
+            return Err(ErrorResponse::new(Status::Overloaded, "this node has too many unanswered requests"));
         };
         let mut route = self.new_route(destination.target, destination.kind, TrafficClass::Bulk, origin);
         route.ttl = destination.ttl.unwrap_or(u16::MAX).min(route.ttl);
@@ -136,7 +136,7 @@ impl Node {
                 self.stats.errors += 1;
                 let node = self.name(pending.target);
                 let message = format!("node {node} did not answer in time; whether it was done is not known");
-                self.answer(step, &pending, Response::Error(Box::new(error(Status::OutcomeUnknown, &message))));
+                self.answer(step, &pending, ErrorResponse::new(Status::OutcomeUnknown, message).into());
             }
             self.settle(step, pending.conn);
         }
@@ -216,7 +216,7 @@ impl Node {
                 if node == ANY_NODE { Some(self.settings.id) } else { NodeId::new(node, self.settings.dimension) };
             let target = target.ok_or_else(|| {
                 let last = self.settings.dimension.nodes() - 1;
-                error(Status::UnknownNode, &format!("this cube has the nodes 0 to {last}, not {node}"))
+                ErrorResponse::new(Status::UnknownNode, format!("this cube has the nodes 0 to {last}, not {node}"))
             })?;
             Ok(Destination { target, kind: Kind::Node, ttl: None })
         };
@@ -324,14 +324,9 @@ impl Node {
             return;
         }
         let request_id: RequestId = frame.header.request_id;
-        let packet = Packet::Response(frame.header.opcode, Response::Error(Box::new(error)));
+        let packet = Packet::Response(frame.header.opcode, error.into());
         step.out.push(Action::Send { conn: id, request_id, route: None, packet });
     }
-}
-
-/// An error without details.
-pub(super) fn error(status: Status, message: &str) -> ErrorResponse {
-    ErrorResponse { status: status.number(), retry_after_ms: 0, message: message.to_owned(), details: Vec::new() }
 }
 
 /// Bytes of an answer, roughly.

@@ -59,7 +59,8 @@ impl Node {
         }
     }
 
-    pub(super) fn ping(&self, step: &mut Step<'_>, id: ConnId) {
+    pub(super) fn ping(&mut self, step: &mut Step<'_>, id: ConnId) {
+        self.conns.note_sent(id, step.now.monotonic_us);
         let token = RequestId(step.now.monotonic_us);
         step.out.push(Action::Send { conn: id, request_id: token, route: None, packet: Packet::Ping });
     }
@@ -76,12 +77,15 @@ impl Node {
         }
     }
 
+    /// A link is asked when it is silent, and told when we are: the answer to its own PING may stand behind seconds of
+    /// records, and whoever takes those in need not say anything.
     fn tick_link(&mut self, step: &mut Step<'_>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let silent_us = step.now.monotonic_us.saturating_sub(conn.heard_us);
+        let unsent_us = step.now.monotonic_us.saturating_sub(conn.sent_us);
         if silent_us >= LINK_SILENCE_US {
             self.refuse(step, id, Status::KeepaliveTimeout, "nothing was heard for too long");
-        } else if silent_us >= LINK_PING_US {
+        } else if silent_us.max(unsent_us) >= LINK_PING_US {
             self.ping(step, id);
         }
     }
@@ -108,12 +112,13 @@ impl Node {
         }
     }
 
-    fn answer_ping(&self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
+    fn answer_ping(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
         let Ok(Ok(Request::Ping { token, .. })) = frame.args().map(|args| Request::decode(Opcode::Ping, args)) else {
             return;
         };
         let response = Response::Ping { node: self.settings.id.index(), token };
         let packet = Packet::Response(Opcode::Ping.number(), response);
+        self.conns.note_sent(id, step.now.monotonic_us);
         step.out.push(Action::Send { conn: id, request_id: frame.header.request_id, route: None, packet });
     }
 }

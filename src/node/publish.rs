@@ -2,7 +2,6 @@
 
 use super::apply::Proposal;
 use super::forward::ReplyTo;
-use super::ingress::error;
 use super::serve::Answer;
 use super::{Node, Step};
 use crate::limits::PAYLOAD_MAX;
@@ -21,15 +20,15 @@ impl Node {
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.topic_ref(&publish.topic)?;
         if frame.payload().len() > PAYLOAD_MAX as usize {
-            let mut error = error(Status::TooLarge, &format!("a batch has at most {PAYLOAD_MAX} bytes of records"));
-            error.details.push(Detail::Limit(u64::from(PAYLOAD_MAX)));
-            return Err(error);
+            let message = format!("a batch has at most {PAYLOAD_MAX} bytes of records");
+            return Err(ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(PAYLOAD_MAX.into())));
         }
         let Ok(payload) = frame.keep_payload() else {
             self.stats.corrupt += 1;
-            return Err(error(Status::CorruptFrame, "the payload was damaged on the way"));
+            return Err(ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"));
         };
-        records::check(&payload, publish.count).map_err(|fault| error(Status::MalformedRecords, &fault.to_string()))?;
+        records::check(&payload, publish.count)
+            .map_err(|fault| ErrorResponse::new(Status::MalformedRecords, fault.to_string()))?;
         let batch = Batch {
             topic,
             producer: publish.producer,

@@ -1,7 +1,6 @@
 //! What belongs to this node: each request to the file of its subject.
 
 use super::forward::ReplyTo;
-use super::ingress::error;
 use super::{Node, Step};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Flags, Frame, Opcode, Request, Response, Route, Status};
@@ -12,18 +11,20 @@ impl Node {
         let reply = ReplyTo::new(&frame.header, route);
         let request = match (Opcode::from_number(frame.header.opcode), frame.args()) {
             _ if frame.header.flags.any(Flags::CRITICAL) => {
-                Err(error(Status::Unsupported, "a critical flag that this version does not know"))
+                Err(ErrorResponse::new(Status::Unsupported, "a critical flag that this version does not know"))
             }
-            (None, _) => Err(error(Status::UnknownOpcode, "the node that owns this does not know the operation")),
+            (None, _) => {
+                Err(ErrorResponse::new(Status::UnknownOpcode, "the node that owns this does not know the operation"))
+            }
             (Some(_), Err(_)) => {
                 self.stats.corrupt += 1;
-                Err(error(Status::CorruptFrame, "args were damaged on the way"))
+                Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"))
             }
             (Some(opcode), Ok(args)) => decode(opcode, args, frame),
         };
         match request {
             Ok(request) => self.serve(step, &request, frame, reply, route),
-            Err(error) => self.reply(step, reply, Response::Error(Box::new(error))),
+            Err(error) => self.reply(step, reply, error.into()),
         }
     }
 
@@ -52,7 +53,7 @@ impl Node {
         match response {
             Ok(Answer::Now(response)) => self.reply(step, reply, response),
             Ok(Answer::AfterCommit) => {}
-            Err(error) => self.reply(step, reply, Response::Error(Box::new(error))),
+            Err(error) => self.reply(step, reply, error.into()),
         }
     }
 }
@@ -68,7 +69,7 @@ pub(super) enum Answer {
 /// Reads a request whose args were found undamaged.
 pub(super) fn decode<'a>(opcode: Opcode, args: &'a [u8], frame: &Frame<'_>) -> Result<Request<'a>, ErrorResponse> {
     if !frame.payload().is_empty() && !Request::has_payload(opcode) {
-        return Err(error(Status::MalformedArgs, "this operation takes no payload"));
+        return Err(ErrorResponse::new(Status::MalformedArgs, "this operation takes no payload"));
     }
-    Request::decode(opcode, args).map_err(|fault| error(fault.status(), &fault.to_string()))
+    Request::decode(opcode, args).map_err(|fault| ErrorResponse::new(fault.status(), fault.to_string()))
 }

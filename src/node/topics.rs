@@ -2,7 +2,6 @@
 
 use super::apply::Proposal;
 use super::forward::ReplyTo;
-use super::ingress::error;
 use super::serve::Answer;
 use super::{Node, Step};
 use crate::cube;
@@ -32,7 +31,8 @@ impl Node {
         if self.catalogue.find(name).is_none() {
             self.check_room(TOPIC_COST)?;
             if self.catalogue.len() + self.proposals.creates() >= TOPICS_MAX {
-                return Err(quota(TOPICS_MAX as u64, &format!("this node keeps at most {TOPICS_MAX} topics")));
+                let message = format!("this node keeps at most {TOPICS_MAX} topics");
+                return Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(TOPICS_MAX as u64)));
             }
         }
         let entry = Entry::Create {
@@ -125,12 +125,8 @@ impl Node {
     }
 
     pub(super) fn unknown_topic(&self, name: &str) -> ErrorResponse {
-        let mut error = error(
-            Status::UnknownTopic,
-            &format!("no topic {name:?}; its home is node {}", self.name(self.settings.id)),
-        );
-        error.details.push(Detail::Node(self.settings.id.index()));
-        error
+        let message = format!("no topic {name:?}; its home is node {}", self.name(self.settings.id));
+        ErrorResponse::new(Status::UnknownTopic, message).with(Detail::Node(self.settings.id.index()))
     }
 
     /// Is there room for so many more bytes?
@@ -144,7 +140,7 @@ impl Node {
             "node {} holds {used} of {cap} bytes; delete topics or lower retention",
             self.name(self.settings.id)
         );
-        Err(quota(cap, &message))
+        Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(cap)))
     }
 
     /// What topics take of this node's memory.
@@ -169,16 +165,9 @@ impl Node {
 }
 
 /// The name has another topic now.
-pub(super) fn recreated(found: &Topic) -> ErrorResponse {
-    let mut error = error(Status::Recreated, "the topic was deleted and made again; its offsets start anew");
-    error.details.push(Detail::TopicId(found.id));
-    error
-}
-
-pub(super) fn quota(limit: u64, message: &str) -> ErrorResponse {
-    let mut error = error(Status::Quota, message);
-    error.details.push(Detail::Limit(limit));
-    error
+fn recreated(found: &Topic) -> ErrorResponse {
+    let message = "the topic was deleted and made again; its offsets start anew";
+    ErrorResponse::new(Status::Recreated, message).with(Detail::TopicId(found.id))
 }
 
 fn listed(topic: &Topic) -> Listed {

@@ -1,8 +1,9 @@
 //! HELLO, the first frame each way, and GOAWAY, the last.
 
 use super::field::{DecodeError, Reader, TAGS_GREASE, Writer};
+use super::frame::VERSION;
 use super::status::Status;
-use crate::limits::LABEL_MAX;
+use crate::limits::{FRAME_MAX, LABEL_MAX};
 
 /// Who says HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,24 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// What a client says that takes all defaults: any cluster, the node's keepalive, the largest frames.
+    pub fn of_client(instance: u64, software: &str) -> Self {
+        Self {
+            version_min: VERSION,
+            version_max: VERSION,
+            role: Role::Client,
+            dimension: 0,
+            node: NO_NODE,
+            keepalive_ms: 0,
+            max_frame: FRAME_MAX,
+            max_inflight: 0,
+            features: 0,
+            instance,
+            cluster: String::new(),
+            software: software.to_owned(),
+        }
+    }
+
     /// Writes the args. With `grease`, one TLV that means nothing.
     pub fn encode(&self, args: &mut Writer<'_>, grease: Option<u64>) {
         args.u8(self.version_min).u8(self.version_max).u8(self.role as u8).u8(self.dimension).u16(self.node).u16(0);

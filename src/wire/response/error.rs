@@ -1,7 +1,8 @@
 //! Why a request was not done.
 
-use super::{decode_links, encode_links, topic_id};
+use super::{Response, decode_links, encode_links, topic_id};
 use crate::types::{Epoch, Offset, TopicId};
+use crate::wire::Status;
 use crate::wire::field::{DecodeError, Reader, Writer};
 
 /// Why a request was not done, or why that is not known.
@@ -41,6 +42,25 @@ pub enum Detail {
 }
 
 impl ErrorResponse {
+    /// An error without details, not to be repeated before anything changes.
+    pub fn new(status: Status, message: impl Into<String>) -> Self {
+        Self { status: status.number(), retry_after_ms: 0, message: message.into(), details: Vec::new() }
+    }
+
+    /// The same with one more fact.
+    #[must_use]
+    pub fn with(mut self, detail: Detail) -> Self {
+        self.details.push(detail);
+        self
+    }
+
+    /// The same, to be repeated after so many milliseconds.
+    #[must_use]
+    pub const fn retry_after(mut self, millis: u32) -> Self {
+        self.retry_after_ms = millis;
+        self
+    }
+
     /// Most bytes of a message.
     const MESSAGE_MAX: u16 = 512;
 
@@ -98,5 +118,11 @@ impl Detail {
             _ => return Ok(None),
         };
         if value.is_at_end() { Ok(Some(detail)) } else { Err(DecodeError::Value { field: "detail" }) }
+    }
+}
+
+impl From<ErrorResponse> for Response {
+    fn from(error: ErrorResponse) -> Self {
+        Self::Error(Box::new(error))
     }
 }
