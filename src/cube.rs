@@ -19,7 +19,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use crate::limits::{DIMENSION_MAX, TTL_PER_NODE};
-use crate::types::{Dimension, Link, LinkSet, NodeId, NodeSet, TopicName};
+use crate::types::{Dimension, Link, LinkSet, NodeId, NodeSet, TopicName, crc32};
 
 /// The most hops of a frame in a cube of 0, 1, 2 and 3 dimensions with any links dead, whether it arrives or is
 /// given up. Proven by enumeration in `tests`; larger cubes have too many sets of links for that.
@@ -30,7 +30,7 @@ const HOPS_WORST: [u16; 4] = [0, 1, 4, 13];
 /// The low bits are even on names that differ only in a number (125 of 1000 on each of eight nodes), the high ones
 /// are not; and a cube that grows by a dimension moves a topic by one hop at most.
 pub fn home(name: TopicName<'_>, dimension: Dimension) -> NodeId {
-    NodeId::from_low_bits(crc32fast::hash(name.as_str().as_bytes()), dimension)
+    NodeId::from_low_bits(crc32(name.as_str().as_bytes()), dimension)
 }
 
 /// The neighbours of a node with the bit in which each differs, in increasing bit.
@@ -100,16 +100,31 @@ pub fn route(
     carried: &mut LinkSet,
     is_up: impl Fn(u8) -> bool,
 ) -> NextHop {
-    let Some(direct) = highest_differing_bit(here, target, dimension) else {
-        return NextHop::Here;
-    };
-    if carried.is_empty() && is_up(direct) {
-        return NextHop::Across(direct);
+    match highest_differing_bit(here, target, dimension) {
+        None => NextHop::Here,
+        Some(direct) if carried.is_empty() && is_up(direct) => NextHop::Across(direct),
+        Some(_) => detour(here, target, dimension, carried, is_up),
     }
-    for bit in (0..dimension.bits()).filter(|bit| !is_up(*bit)) {
-        carried.insert(Link::new(here, bit), dimension);
+}
+
+/// One step of an answer: without faults the way of its request backwards, so that no other nodes are woken for it,
+/// which is to correct the lowest differing bit first. From the first dead link on it goes on as in [`route`], and
+/// the same holds of it.
+///
+/// # Panics
+/// When a node is not of the cube.
+pub fn route_back(
+    here: NodeId,
+    target: NodeId,
+    dimension: Dimension,
+    carried: &mut LinkSet,
+    is_up: impl Fn(u8) -> bool,
+) -> NextHop {
+    match lowest_differing_bit(here, target, dimension) {
+        None => NextHop::Here,
+        Some(direct) if carried.is_empty() && is_up(direct) => NextHop::Across(direct),
+        Some(_) => detour(here, target, dimension, carried, is_up),
     }
-    next_hop(here, target, dimension, carried)
 }
 
 /// The path, both ends included, of a frame from `source` that arrived at `target` carrying the dead links `met`.
@@ -176,6 +191,27 @@ pub fn split(here: NodeId, targets: &NodeSet, dimension: Dimension) -> Split {
 }
 
 /// `None` when the two are the same node.
+/// The step of a frame that has met a dead link, here or before: this node's own are added to them.
+fn detour(
+    here: NodeId,
+    target: NodeId,
+    dimension: Dimension,
+    carried: &mut LinkSet,
+    is_up: impl Fn(u8) -> bool,
+) -> NextHop {
+    for bit in (0..dimension.bits()).filter(|bit| !is_up(*bit)) {
+        carried.insert(Link::new(here, bit), dimension);
+    }
+    next_hop(here, target, dimension, carried)
+}
+
+fn lowest_differing_bit(here: NodeId, target: NodeId, dimension: Dimension) -> Option<u8> {
+    highest_differing_bit(here, target, dimension)?;
+    let bit = (here.index() ^ target.index()).trailing_zeros();
+    #[expect(clippy::cast_possible_truncation, reason = "at most 9")]
+    Some(bit as u8)
+}
+
 fn highest_differing_bit(here: NodeId, target: NodeId, dimension: Dimension) -> Option<u8> {
     assert!(here.within(dimension) && target.within(dimension), "{here:?} or {target:?} is not of the cube");
     let bit = (here.index() ^ target.index()).checked_ilog2()?;

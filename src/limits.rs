@@ -57,7 +57,7 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 pub const INFLIGHT_MAX: u32 = 1024;
 
 /// What an unanswered request is charged besides its payload: the size of an answer without one.
-pub const RESPONSE_CHARGE: u64 = RESPONSE_ARGS_MAX as u64;
+pub const RESPONSE_CHARGE: u32 = RESPONSE_ARGS_MAX;
 
 /// Charged bytes of one client's unanswered requests, beyond which it is not read.
 pub const CLIENT_CHARGE_MAX: u64 = 8 << 20;
@@ -150,5 +150,5 @@ const _: () = {
     assert!(TICK_US * 2 < LINK_PING_US, "a tick finds every link in time");
     assert!(DUPLICATE_PROBE_US < LINK_SILENCE_US);
     assert!(CLIENT_CHARGE_MAX < NODE_CHARGE_MAX);
-    assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE <= CLIENT_CHARGE_MAX);
+    assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE as u64 <= CLIENT_CHARGE_MAX);
 };

@@ -9,6 +9,7 @@
 //! | `hello`, `conns` | who is at the other end of a connection |
 //! | `link`, `routing` | neighbours: dialling, silence, which links are up |
 //! | `ingress`, `pending` | requests of this node's own clients |
+//! | `charge` | back-pressure: who is not read |
 //! | `forward` | what belongs to another node; answers on their way |
 //! | `serve` | what belongs to this node: one line for each operation |
 //! | `topics`, `publish`, `fetch`, `probe` | the operations |
@@ -17,6 +18,7 @@
 
 mod action;
 mod apply;
+mod charge;
 mod conns;
 mod drain;
 mod event;
@@ -156,7 +158,7 @@ impl Node {
         self.routing.check();
         self.pending.check();
         self.catalogue.check();
-        assert!(self.charge == 0 || self.pending.len() > 0, "charged for nothing");
+        assert!(self.charge == 0 || self.pending.len() + self.proposals.len() > 0, "charged for nothing");
     }
 
     fn on_frame(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {

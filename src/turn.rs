@@ -40,7 +40,11 @@ pub struct MemoryStore {
 
 impl Store for MemoryStore {
     fn submit(&mut self, entries: &mut Vec<Entry>) {
-        self.committed.append(entries);
+        if self.committed.is_empty() {
+            std::mem::swap(&mut self.committed, entries);
+        } else {
+            self.committed.append(entries);
+        }
     }
 
     fn committed(&mut self) -> Option<Vec<Entry>> {

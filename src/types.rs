@@ -1,13 +1,15 @@
 //! The words of the domain as types whose constructors refuse.
 //!
-//! Layer 0: everything else may import this, and this imports nothing. A value of one of these types is
+//! Layer 0: everything else may import this, and this imports nothing but `limits`. A value of one of these types is
 //! valid by existing, so nothing below checks it a second time.
 
+mod checksum;
 mod name;
 mod set;
 
 use std::fmt;
 
+pub use checksum::{crc32, crc32_of_parts};
 pub use name::{NameError, TopicName};
 pub use set::{Link, LinkSet, NodeSet};
 

@@ -616,7 +616,7 @@ fn the_numbers_in_running_text_are_the_codes() {
         format!("a frame takes over {} s", limits::PARTIAL_FRAME_TIMEOUT_US / 1_000_000),
         format!("at most {} |", limits::LIST_NAMES_MAX),
         format!("at most {} |", limits::FETCH_RUNS_MAX),
-        format!("{} runs or {} bytes", limits::FETCH_RUNS_MAX, limits::PAYLOAD_MAX),
+        format!("{} runs, {} bytes", limits::FETCH_RUNS_MAX, limits::PAYLOAD_MAX),
         format!("remembers the {} producers", limits::PRODUCERS_MAX),
         format!("more than {} unacknowledged", limits::PRODUCER_WINDOW),
         format!("one of the last {}, same count", limits::PRODUCER_WINDOW),

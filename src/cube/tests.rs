@@ -89,16 +89,28 @@ impl Faults {
         }
     }
 
-    /// Sends a frame and follows it to its end.
+    /// Sends a request and follows it to its end.
     fn send(&self, source: NodeId, target: NodeId) -> Journey {
+        self.follow(source, target, |here, carried| {
+            route(here, target, self.dimension, carried, |bit| self.sees_up(here, bit))
+        })
+    }
+
+    /// Sends an answer and follows it to its end.
+    fn send_back(&self, source: NodeId, target: NodeId) -> Journey {
+        self.follow(source, target, |here, carried| {
+            route_back(here, target, self.dimension, carried, |bit| self.sees_up(here, bit))
+        })
+    }
+
+    fn follow(&self, source: NodeId, target: NodeId, step: impl Fn(NodeId, &mut LinkSet) -> NextHop) -> Journey {
         let mut journey = Journey { path: vec![source], carried: LinkSet::new(), arrived: false };
         for hops in 0.. {
             assert!(hops <= hops_limit(self.dimension), "{source:?} to {target:?} never ends in {self:?}");
             let here = *journey.path.last().unwrap();
-            let is_up = |bit| self.sees_up(here, bit);
-            match route(here, target, self.dimension, &mut journey.carried, is_up) {
+            match step(here, &mut journey.carried) {
                 NextHop::Across(bit) => {
-                    assert!(is_up(bit), "{here:?} to {target:?} over the dead link {bit} of {self:?}");
+                    assert!(self.sees_up(here, bit), "{here:?} to {target:?} over the dead link {bit} of {self:?}");
                     journey.path.push(here.across(bit));
                 }
                 NextHop::Here => {
@@ -289,6 +301,37 @@ fn with_any_links_dead_a_frame_arrives_exactly_when_a_path_exists() {
         let (first, all_down) = (node(0, dimension), Faults::of_links(dimension, |_| true).set());
         assert_eq!(hop_bound(first, first, dimension, &all_down), arrived.max(given_up));
     }
+}
+
+#[test]
+fn without_faults_an_answer_comes_back_the_way_of_its_request() {
+    for bits in 0..=4 {
+        let faults = Faults::none(cube(bits));
+        for (source, target) in cube(bits).all().flat_map(|a| cube(bits).all().map(move |b| (a, b))) {
+            let mut way = faults.send(source, target).path;
+            way.reverse();
+            assert_eq!(faults.send_back(target, source).path, way);
+        }
+    }
+}
+
+#[test]
+fn an_answer_arrives_exactly_when_a_path_exists() {
+    let three = cube(3);
+    let links = usize::from(three.links());
+    let mut hops_max = 0;
+    for dead in 0..1_u32 << links {
+        let faults = Faults::of_links(three, |place| dead >> place & 1 == 1);
+        for target in three.all() {
+            let distances = faults.distances(target);
+            for source in three.all() {
+                let journey = faults.send_back(source, target);
+                assert_eq!(journey.arrived, distances[usize::from(source.index())].is_some(), "{faults:?}");
+                hops_max = hops_max.max(if journey.arrived { journey.hops() } else { 0 });
+            }
+        }
+    }
+    assert_eq!(hops_max, 13);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is on its way: requests to other nodes, answers back to their ingress.
 
 use super::action::{Action, Packet};
+use super::ingress::Asked;
 use super::{Node, Step};
 use crate::cube::{self, NextHop};
 use crate::types::{ConnId, LinkSet, NodeId, NodeSet, RequestId};
@@ -9,19 +10,24 @@ use crate::wire::{Flags, Frame, Header, Kind, Origin, Response, Route, Status, T
 
 /// Where the answer to a request goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ReplyTo {
-    /// Its ingress.
-    pub source: NodeId,
-    /// The entry there.
-    pub origin: Origin,
-    /// What the client calls it.
-    pub request_id: RequestId,
-    /// As on the wire.
-    pub opcode: u8,
-    /// The request's.
-    pub class: TrafficClass,
-    /// Nobody waits for it.
-    pub oneway: bool,
+pub(super) enum ReplyTo {
+    /// A client of this node.
+    Client(Asked),
+    /// The ingress of somebody else's client, or of our own for what could not be sent on.
+    Ingress {
+        /// Which node.
+        source: NodeId,
+        /// The entry there.
+        origin: Origin,
+        /// What the client calls it.
+        request_id: RequestId,
+        /// As on the wire.
+        opcode: u8,
+        /// The request's.
+        class: TrafficClass,
+    },
+    /// The request was one-way.
+    Nobody,
 }
 
 /// Why a frame goes no further.
@@ -33,13 +39,15 @@ enum Stuck {
 
 impl ReplyTo {
     pub(super) const fn new(header: &Header, route: &Route) -> Self {
-        Self {
+        if header.flags.has(Flags::ONEWAY) {
+            return Self::Nobody;
+        }
+        Self::Ingress {
             source: route.source,
             origin: route.origin,
             request_id: header.request_id,
             opcode: header.opcode,
             class: route.class,
-            oneway: header.flags.has(Flags::ONEWAY),
         }
     }
 }
@@ -83,23 +91,26 @@ impl Node {
 
     /// Sends the answer to a request on its way, or to our own client.
     pub(super) fn reply(&mut self, step: &mut Step<'_>, to: ReplyTo, response: Response) {
-        if to.oneway {
-            self.stats.oneways_dropped += u64::from(matches!(response, Response::Error(_)));
-            return;
-        }
-        if to.source == self.settings.id {
-            return self.complete(step, to.origin, response);
-        }
-        let mut route = self.new_route(to.source, Kind::Node, to.class, to.origin);
-        match self.advance(&mut route, true) {
-            Ok(conn) => {
-                let packet = Packet::Response(to.opcode, response);
-                self.conns.note_sent(conn, step.now.monotonic_us);
-                step.out.push(Action::Send { conn, request_id: to.request_id, route: Some(route), packet });
+        match to {
+            ReplyTo::Client(asked) => self.finish(step, asked, response),
+            ReplyTo::Ingress { source, origin, .. } if source == self.settings.id => {
+                self.complete(step, origin, response);
             }
-            Err(stuck) => {
-                self.count(&stuck);
-                self.stats.responses_lost += 1;
+            ReplyTo::Ingress { source, origin, request_id, opcode, class } => {
+                let mut route = self.new_route(source, Kind::Node, class, origin);
+                match self.advance(&mut route, true) {
+                    Ok(conn) => {
+                        let packet = Packet::Response(opcode, response);
+                        step.out.push(Action::Send { conn, request_id, route: Some(route), packet });
+                    }
+                    Err(stuck) => {
+                        self.count(&stuck);
+                        self.stats.responses_lost += 1;
+                    }
+                }
+            }
+            ReplyTo::Nobody => {
+                self.stats.oneways_dropped += u64::from(matches!(response, Response::Error(_)));
             }
         }
     }
@@ -133,7 +144,7 @@ impl Node {
             return Err(Stuck::Expired);
         }
         let met_before = !route.down.is_empty();
-        let NextHop::Across(bit) = self.routing.next_hop(route.target, &mut route.down) else {
+        let NextHop::Across(bit) = self.routing.next_hop(route.target, is_response, &mut route.down) else {
             return Err(Stuck::Unreachable);
         };
         let link = self.routing.neighbour(bit);

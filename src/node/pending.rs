@@ -4,22 +4,17 @@
 //! takes no answer. Every request has the same time, so the oldest is always the next to expire: a list in the
 //! order of arrival is all the timer there is.
 
-use crate::types::{ConnId, NodeId, RequestId};
+use super::ingress::Asked;
+use crate::types::NodeId;
 use crate::wire::Origin;
 
 /// What is noted of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pending {
-    /// Who asked.
-    pub conn: ConnId,
-    /// What the client calls it.
-    pub request_id: RequestId,
-    /// As on the wire.
-    pub opcode: u8,
+    /// Whose it is.
+    pub asked: Asked,
     /// Who is to answer.
     pub target: NodeId,
-    /// Bytes that its answer may take.
-    pub charge: u32,
     /// Monotonic microseconds.
     pub deadline_us: u64,
 }
@@ -137,24 +132,19 @@ impl PendingTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Dimension;
+    use crate::types::{ConnId, Dimension, RequestId};
 
     fn pending(request: u64, deadline_us: u64) -> Pending {
-        Pending {
-            conn: ConnId { slot: 0, generation: 0 },
-            request_id: RequestId(request),
-            opcode: 1,
-            target: NodeId::new(0, Dimension::new(0).unwrap()).unwrap(),
-            charge: 0,
-            deadline_us,
-        }
+        let conn = ConnId { slot: 0, generation: 0 };
+        let asked = Asked { conn, request_id: RequestId(request), opcode: 1, charge: 0 };
+        Pending { asked, target: NodeId::new(0, Dimension::new(0).unwrap()).unwrap(), deadline_us }
     }
 
     #[test]
     fn an_answer_finds_its_request_once_and_never_the_next_one_of_the_slot() {
         let mut table = PendingTable::new(7);
         let first = table.insert(pending(1, 10)).unwrap();
-        assert_eq!(table.remove(first).map(|pending| pending.request_id), Some(RequestId(1)));
+        assert_eq!(table.remove(first).map(|pending| pending.asked.request_id), Some(RequestId(1)));
         assert_eq!(table.remove(first), None);
         let second = table.insert(pending(2, 10)).unwrap();
         assert_eq!(second.slot, first.slot);
@@ -172,7 +162,8 @@ mod tests {
             table.remove(origins[answered]).unwrap();
             table.check();
         }
-        let expired: Vec<u64> = std::iter::from_fn(|| table.expire(7)).map(|pending| pending.request_id.0).collect();
+        let expired: Vec<u64> =
+            std::iter::from_fn(|| table.expire(7)).map(|pending| pending.asked.request_id.0).collect();
         assert_eq!(expired, [1, 2, 3, 5, 6, 7]);
         assert_eq!(table.len(), 1);
         table.check();

@@ -66,8 +66,13 @@ impl RoutingTable {
     }
 
     /// The next hop of a frame, which learns the dead links it meets here.
-    pub(super) fn next_hop(&self, target: NodeId, carried: &mut LinkSet) -> NextHop {
-        cube::route(self.here, target, self.dimension, carried, |bit| self.neighbour(bit).conn.is_some())
+    pub(super) fn next_hop(&self, target: NodeId, is_response: bool, carried: &mut LinkSet) -> NextHop {
+        let is_up = |bit| self.neighbour(bit).conn.is_some();
+        if is_response {
+            cube::route_back(self.here, target, self.dimension, carried, is_up)
+        } else {
+            cube::route(self.here, target, self.dimension, carried, is_up)
+        }
     }
 
     /// Takes note that a link is up.
@@ -86,15 +91,15 @@ impl RoutingTable {
         link.dial_at_us = monotonic_us + redial_after_us(random);
     }
 
-    /// Is the target known to be out of reach for the moment? One request in each hold time is let through.
+    /// Is the target known to be out of reach for the moment? One request in each hold time is let through. What was
+    /// known a hold time ago holds nobody any more.
     pub(super) fn is_held(&mut self, target: NodeId, monotonic_us: u64) -> bool {
         let until = &mut self.held_until_us[usize::from(target.index())];
         if *until > monotonic_us {
             return true;
         }
-        if *until > 0 {
-            *until = monotonic_us + UNREACHABLE_HOLD_US;
-        }
+        let is_recent = *until > 0 && monotonic_us - *until < UNREACHABLE_HOLD_US;
+        *until = if is_recent { monotonic_us + UNREACHABLE_HOLD_US } else { 0 };
         false
     }
 

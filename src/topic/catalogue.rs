@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use slab::Slab;
 
 use super::log::TopicLog;
@@ -59,7 +60,7 @@ pub struct NewTopic {
 #[derive(Debug, Default)]
 pub struct Catalogue {
     topics: Slab<Topic>,
-    by_name: HashMap<Box<str>, u32>,
+    by_name: HashMap<Box<str>, u32, RandomState>,
     /// What all logs take of the node's memory.
     cost: u64,
     /// Topics with a bound on age.

@@ -22,10 +22,11 @@ impl<'a> TopicName<'a> {
         if name.len() > TOPIC_NAME_MAX {
             return Err(NameError::TooLong { length: name.len() });
         }
-        match name.chars().find(|c| !is_allowed(*c)) {
-            Some(found) => Err(NameError::Character { found }),
-            None => Ok(Self(name)),
+        if name.bytes().all(|byte| IS_ALLOWED[usize::from(byte)]) {
+            return Ok(Self(name));
         }
+        let found = name.chars().find(|c| !u8::try_from(*c).is_ok_and(|byte| IS_ALLOWED[usize::from(byte)]));
+        Err(NameError::Character { found: found.expect("a byte that is not allowed belongs to such a character") })
     }
 
     /// The name as text.
@@ -73,9 +74,16 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
-const fn is_allowed(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | '-')
-}
+/// By byte: names are checked with each request.
+const IS_ALLOWED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-');
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -53,12 +53,12 @@ pub struct LinkSet(Bits);
 impl LinkSet {
     /// No links.
     pub const fn new() -> Self {
-        Self(Bits(Vec::new()))
+        Self(Bits(None))
     }
 
     /// Is there none?
     pub const fn is_empty(&self) -> bool {
-        self.0.0.is_empty()
+        self.0.0.is_none()
     }
 
     /// Adds a link.
@@ -78,7 +78,7 @@ impl LinkSet {
 
     /// The words of the wire: bit `p % 64` of word `p / 64` is place `p`; the last word is not 0.
     pub fn words(&self) -> &[u64] {
-        &self.0.0
+        self.0.words()
     }
 
     /// From the words of the wire. `None` when the last word is 0 (one set has one form) or a place is no link of
@@ -95,12 +95,12 @@ pub struct NodeSet(Bits);
 impl NodeSet {
     /// No nodes.
     pub const fn new() -> Self {
-        Self(Bits(Vec::new()))
+        Self(Bits(None))
     }
 
     /// Is there none?
     pub const fn is_empty(&self) -> bool {
-        self.0.0.is_empty()
+        self.0.0.is_none()
     }
 
     /// Adds a node.
@@ -125,7 +125,7 @@ impl NodeSet {
 
     /// The words of the wire: bit `n % 64` of word `n / 64` is node `n`; the last word is not 0.
     pub fn words(&self) -> &[u64] {
-        &self.0.0
+        self.0.words()
     }
 
     /// From the words of the wire. `None` when the last word is 0 or a node is not of the cube.
@@ -142,47 +142,60 @@ impl FromIterator<NodeId> for NodeSet {
     }
 }
 
-/// Invariant: the last word, if any, is not 0, so that equal sets are equal words.
+/// Invariant: there are words or nothing, and the last one is not 0, so that equal sets are equal words. A pointer,
+/// because nearly every frame carries an empty set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Bits(Vec<u64>);
+struct Bits(Option<Box<Words>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Words(Vec<u64>);
 
 impl Bits {
+    fn words(&self) -> &[u64] {
+        self.0.as_deref().map_or(&[], |words| &words.0)
+    }
+
     fn insert(&mut self, position: usize) {
-        if self.0.len() <= position / 64 {
-            self.0.resize(position / 64 + 1, 0);
+        let words = &mut self.0.get_or_insert_default().0;
+        if words.len() <= position / 64 {
+            words.resize(position / 64 + 1, 0);
         }
-        self.0[position / 64] |= 1 << (position % 64);
+        words[position / 64] |= 1 << (position % 64);
     }
 
     fn contains(&self, position: usize) -> bool {
-        self.0.get(position / 64).is_some_and(|word| word & (1 << (position % 64)) != 0)
+        self.words().get(position / 64).is_some_and(|word| word & (1 << (position % 64)) != 0)
     }
 
     fn remove(&mut self, position: usize) -> bool {
         if !self.contains(position) {
             return false;
         }
-        self.0[position / 64] &= !(1 << (position % 64));
-        while self.0.last() == Some(&0) {
-            self.0.pop();
-        }
+        let mut words = self.words().to_vec();
+        words[position / 64] &= !(1 << (position % 64));
+        let len = words.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+        words.truncate(len);
+        *self = Self::of(words);
         true
     }
 
     fn iter(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().flat_map(|(index, &word)| {
+        self.words().iter().enumerate().flat_map(|(index, &word)| {
             (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| index * 64 + bit)
         })
     }
 
+    fn of(words: Vec<u64>) -> Self {
+        Self((!words.is_empty()).then(|| Box::new(Words(words))))
+    }
+
     fn from_words(words: Vec<u64>, places: usize) -> Option<Self> {
-        let bits = Self(words);
-        let canonical = bits.0.last() != Some(&0);
-        let highest = match bits.0.last() {
-            Some(last) => bits.0.len() * 64 - last.leading_zeros() as usize,
+        let canonical = words.last() != Some(&0);
+        let highest = match words.last() {
+            Some(last) => words.len() * 64 - last.leading_zeros() as usize,
             None => 0,
         };
-        (canonical && highest <= places).then_some(bits)
+        (canonical && highest <= places).then(|| Self::of(words))
     }
 }
 

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use super::field::Writer;
 use super::route::{ROUTE_BYTES_MIN, Route, RouteError};
 use super::status::Status;
-use crate::types::{Dimension, RequestId};
+use crate::types::{Dimension, RequestId, crc32};
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 36;
@@ -137,7 +137,7 @@ impl Head {
         };
         let args_start = out.len();
         args(&mut Writer::new(out));
-        let args_crc = crc32fast::hash(&out[args_start..]);
+        let args_crc = crc32(&out[args_start..]);
         let (payload_len, payload_crc) = payload;
         let header = Header {
             length: u32::try_from(out.len() - start - LENGTH_BYTES + payload_len).expect("frames end far below 4 GiB"),
@@ -189,7 +189,7 @@ impl Header {
             return Err(FrameError::Magic);
         }
         let Some(bytes) = input.get(..HEADER_BYTES) else { return Ok(None) };
-        if crc32fast::hash(&bytes[..at::HEADER_CRC.start]) != BigEndian::read_u32(&bytes[at::HEADER_CRC]) {
+        if crc32(&bytes[..at::HEADER_CRC.start]) != BigEndian::read_u32(&bytes[at::HEADER_CRC]) {
             return Err(FrameError::HeaderCrc);
         }
         if bytes[at::VERSION] != VERSION {
@@ -236,7 +236,7 @@ impl Header {
         BigEndian::write_u64(&mut bytes[at::REQUEST_ID], self.request_id.0);
         BigEndian::write_u32(&mut bytes[at::ARGS_CRC], self.args_crc);
         BigEndian::write_u32(&mut bytes[at::PAYLOAD_CRC], self.payload_crc);
-        let header_crc = crc32fast::hash(&bytes[..at::HEADER_CRC.start]);
+        let header_crc = crc32(&bytes[..at::HEADER_CRC.start]);
         BigEndian::write_u32(&mut bytes[at::HEADER_CRC], header_crc);
         bytes
     }
@@ -296,7 +296,7 @@ impl<'a> Frame<'a> {
     pub fn args(&self) -> Result<&[u8], Corrupt> {
         let start = HEADER_BYTES + usize::from(self.header.route_len);
         let args = &self.raw[start..start + usize::from(self.header.args_len)];
-        if crc32fast::hash(args) == self.header.args_crc { Ok(args) } else { Err(Corrupt::Args) }
+        if crc32(args) == self.header.args_crc { Ok(args) } else { Err(Corrupt::Args) }
     }
 
     /// The payload, unchecked.
@@ -315,7 +315,7 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// [`Corrupt`]: the frame's boundaries are sound, its payload is not.
     pub fn keep_payload(&self) -> Result<Bytes, Corrupt> {
-        if crc32fast::hash(self.payload()) != self.header.payload_crc {
+        if crc32(self.payload()) != self.header.payload_crc {
             return Err(Corrupt::Payload);
         }
         Ok(match &self.raw {

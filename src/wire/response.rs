@@ -17,7 +17,7 @@ use super::frame::{Flags, Head};
 use super::opcode::Opcode;
 use super::route::Route;
 use super::status::Status;
-use crate::types::{RequestId, TopicId};
+use crate::types::{RequestId, TopicId, crc32};
 
 /// What a node answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,14 +100,14 @@ impl Response {
                 return Some(payload);
             }
             Self::Stats { text, .. } => {
-                let sum = (text.len(), crc32fast::hash(text.as_bytes()));
+                let sum = (text.len(), crc32(text.as_bytes()));
                 head.seal(route, sum, out, |args| self.encode_args(args));
                 out.extend_from_slice(text.as_bytes());
             }
             Self::Listed(page) => {
                 let mut payload = Vec::new();
                 page.topics.iter().for_each(|topic| topic.encode(&mut Writer::new(&mut payload)));
-                let sum = (payload.len(), crc32fast::hash(&payload));
+                let sum = (payload.len(), crc32(&payload));
                 head.seal(route, sum, out, |args| self.encode_args(args));
                 out.extend_from_slice(&payload);
             }

@@ -20,7 +20,7 @@ use std::fmt;
 
 use byteorder::{BigEndian, ByteOrder};
 
-use crate::types::{Dimension, LinkSet, NodeId, NodeSet};
+use crate::types::{Dimension, LinkSet, NodeId, NodeSet, crc32};
 
 /// Bytes of a route section without sets.
 pub const ROUTE_BYTES_MIN: usize = FIXED_BYTES + CRC_BYTES;
@@ -127,7 +127,7 @@ impl Route {
         for word in self.down.words().iter().chain(self.targets.words()) {
             out.extend_from_slice(&word.to_be_bytes());
         }
-        let crc = crc32fast::hash(&out[start..]);
+        let crc = crc32(&out[start..]);
         out.extend_from_slice(&crc.to_be_bytes());
     }
 
@@ -138,7 +138,7 @@ impl Route {
     pub fn decode(section: &[u8], dimension: Dimension) -> Result<Self, RouteError> {
         let Some(sets_len) = section.len().checked_sub(ROUTE_BYTES_MIN) else { return Err(RouteError::Length) };
         let (body, crc) = section.split_at(section.len() - CRC_BYTES);
-        if crc32fast::hash(body) != BigEndian::read_u32(crc) {
+        if crc32(body) != BigEndian::read_u32(crc) {
             return Err(RouteError::Crc);
         }
         let (link_words, target_words) = (usize::from(body[10]), usize::from(body[11]));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Durability, count16, durability, topic_id};
-use crate::types::{Epoch, Offset, TopicId};
+use crate::types::{Epoch, Offset, TopicId, crc32_of_parts};
 use crate::wire::field::{DecodeError, Reader, Writer};
 use crate::wire::frame::HEADER_BYTES;
 
@@ -82,11 +82,7 @@ impl Payload {
     }
 
     pub(super) fn checksum(&self) -> u32 {
-        self.crc.unwrap_or_else(|| {
-            let mut hasher = crc32fast::Hasher::new();
-            self.parts.iter().for_each(|part| hasher.update(part));
-            hasher.finalize()
-        })
+        self.crc.unwrap_or_else(|| crc32_of_parts(self.parts.iter().map(|part| &part[..])))
     }
 }
 

@@ -68,6 +68,12 @@ pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
     let _spinners = start_spinners()?;
     let compared = Compared { floor: setup::start_floor(base_port)?, cube: setup::start_cube(&program, base_port)? };
     let effort = Effort { rounds: options.rounds.max(1), seconds: options.secs, whole_windows: options.whole_windows };
+    note(&format!(
+        "{} rounds of floor, node, node, floor, {} s each; records of 64 B; windows {}",
+        effort.rounds,
+        effort.seconds,
+        if effort.whole_windows { "answered wholly before the next" } else { "slide as answers are read" },
+    ))?;
     let wants = |part| options.only.is_none_or(|only| only == part);
     let mut rows = Vec::new();
     let idle_bytes = memory::idle_node(&compared.cube)?;
@@ -121,8 +127,8 @@ fn load_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result
             let name = format!("{hops} links, {conns} x {window}");
             let (cpu, rate) = (outcome.cpu_ns, outcome.rate);
             note(&format!(
-                "{name}: CPU {:.0} / {:.0} ns a message, {:.0} / {:.0} messages/s, disturbed rounds {}",
-                cpu.floor, cpu.node, rate.floor, rate.node, outcome.disturbed,
+                "{name}: floor {:.0} messages/s at {:.0} ns, node {:.0} at {:.0}; disturbed rounds: {}",
+                rate.floor, cpu.floor, rate.node, cpu.node, outcome.disturbed,
             ))?;
             rows.push(Row::ratio(format!("CPU: {name}"), &cpu, "ns", CPU_GOAL));
             if let Some(p50) = outcome.p50_us {

@@ -33,6 +33,8 @@ pub(crate) enum Error {
     NoPorts { from: u16 },
     /// A program that is started by its path is not there.
     Missing { program: PathBuf },
+    /// A tool of util-linux is not there.
+    NoTool { name: &'static str },
     /// A file of /proc, or the output of a tool, does not look as expected.
     Unreadable { what: &'static str },
 }
@@ -75,6 +77,7 @@ impl fmt::Display for Error {
             Self::Missing { program } => {
                 write!(f, "there is no {}; build it: cargo build --release --workspace", program.display())
             }
+            Self::NoTool { name } => write!(f, "there is no {name}; it is part of util-linux"),
             Self::Unreadable { what } => write!(f, "cannot make sense of {what}"),
         }
     }

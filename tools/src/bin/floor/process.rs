@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::hint;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -22,7 +22,7 @@ impl Process {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(program).args(arguments);
         command.env("RUST_LOG", "error").stdin(Stdio::null()).stdout(Stdio::null());
-        Ok(Self(command.spawn()?))
+        Ok(Self(spawn(&mut command)?))
     }
 
     /// Starts this program again as a spinner on one processor, below everything else.
@@ -31,7 +31,7 @@ impl Process {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "taskset", "-c", &processor.to_string()]);
         command.args(["chrt", "-i", "0"]).arg(myself).arg("spin");
-        Ok(Self(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?))
+        Ok(Self(spawn(command.stdin(Stdio::null()).stderr(Stdio::null()))?))
     }
 
     /// Its id.
@@ -50,6 +50,12 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+fn spawn(command: &mut Command) -> Result<Child, Error> {
+    command.spawn().map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound { Error::NoTool { name: "setpriv" } } else { error.into() }
+    })
 }
 
 /// Keeps a processor busy until the parent ends.
