@@ -83,7 +83,9 @@ pub struct Node {
     conns: Conns,
     routing: RoutingTable,
     pending: PendingTable,
-    /// Bytes that the answers to all unanswered requests may take.
+    /// Unanswered requests of this node's clients.
+    inflight: u64,
+    /// Bytes that the answers to all of them may take.
     charge: u64,
     /// Bytes of the answers that clients do not take.
     owed: u64,
@@ -112,6 +114,7 @@ impl Node {
             routing: RoutingTable::new(settings.id, settings.dimension),
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
             pending: PendingTable::new(settings.instance as u16),
+            inflight: 0,
             charge: 0,
             owed: 0,
             crowded: Vec::new(),
@@ -158,7 +161,8 @@ impl Node {
         self.routing.check();
         self.pending.check();
         self.catalogue.check();
-        assert!(self.charge == 0 || self.pending.len() + self.proposals.len() > 0, "charged for nothing");
+        assert!(self.pending.len() as u64 <= self.inflight, "a request that another node answers is unanswered");
+        assert!((self.charge == 0) == (self.inflight == 0), "charged for nothing");
     }
 
     fn on_frame(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {

@@ -14,6 +14,7 @@ use crate::wire::{Request, Response};
 impl Node {
     /// Charges a request to its client, and stops reading it if that was its share.
     pub(super) fn charge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32) {
+        self.inflight += 1;
         self.charge += u64::from(charge);
         let is_crowded = self.is_crowded();
         if let Some(client) = self.conns.client_mut(id) {
@@ -29,6 +30,7 @@ impl Node {
     /// that does not read owes the answer's bytes instead, until it does.
     pub(super) fn discharge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32, answer_len: u64) -> Option<u32> {
         let was_crowded = self.is_crowded();
+        self.inflight -= 1;
         self.charge -= u64::from(charge);
         let frame_max = self.conns.client_mut(id).map(|client| {
             client.inflight -= 1;

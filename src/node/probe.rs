@@ -42,7 +42,7 @@ impl Node {
             ("uptime_ms", self.clock.uptime_ms(now)),
             ("links", self.routing.up() as u64),
             ("clients", self.conns.clients() as u64),
-            ("inflight", self.pending.len() as u64),
+            ("inflight", self.inflight),
             ("charged_bytes", self.charge),
             ("topics", self.catalogue.len() as u64),
             ("memory_bytes", self.memory_used()),
