@@ -1,0 +1,110 @@
+//! What a node keeps, and what it refuses when it is full.
+
+use dht_node::client::{Batch, Client, Item, Retention, Start};
+use dht_node::types::Offset;
+use dht_node::wire::Status;
+use dht_node::wire::response::Detail;
+
+use crate::cube::Cube;
+use crate::daemon::wait_for;
+
+#[test]
+fn a_full_node_refuses_to_write_says_what_helps_and_goes_on_with_the_rest() {
+    let cube = Cube::start_with(1, &["--memory", "1MiB"]);
+    let (full, more) = (cube.topic_at(1, "full"), cube.topic_at(1, "more"));
+    // Through the other node: it is the home that is full.
+    let mut client = cube.client(0);
+    client.create(&full, Retention::default()).unwrap();
+    let batch = Batch::of(&[7; 100_000]);
+    let stored = (0..20).take_while(|_| client.publish(&full, &batch).is_ok()).count();
+    assert_eq!(stored, 10, "ten of 100 kB fit into 1 MiB");
+
+    let error = client.publish(&full, &batch).unwrap_err();
+    assert_eq!((error.status(), error.is_retryable()), (Some(Status::Quota), false), "{error}");
+    let refusal = error.refusal().unwrap();
+    assert!(refusal.details.contains(&Detail::Limit(1 << 20)), "{refusal:?}");
+    for hint in ["node 1", "delete topics", "retention"] {
+        assert!(refusal.message.contains(hint), "{hint} is not in {refusal:?}");
+    }
+    // What is small still fits, and what only reads always does.
+    client.publish(&full, &Batch::of(b"small")).unwrap();
+    assert_eq!(values(&mut client, &full).len(), stored + 1);
+    assert_eq!(client.info(&full).unwrap().topic.unwrap().next, Offset(11));
+    let elsewhere = cube.topic_at(0, "elsewhere");
+    client.create(&elsewhere, Retention::default()).unwrap();
+    client.publish(&elsewhere, &batch).unwrap();
+
+    client.create(&more, Retention::default()).unwrap();
+    assert_eq!(client.publish(&more, &batch).unwrap_err().status(), Some(Status::Quota));
+    client.delete(&full).unwrap();
+    assert_eq!(client.info(&full).unwrap_err().status(), Some(Status::UnknownTopic));
+    let stored = (0..20).take_while(|_| client.publish(&more, &batch).is_ok()).count();
+    assert_eq!(stored, 10, "what was deleted leaves its room");
+}
+
+#[test]
+fn a_node_that_is_full_of_topics_takes_no_more_of_them() {
+    let cube = Cube::start_with(0, &["--memory", "4KiB"]);
+    let mut client = cube.client(0);
+    let name = |index: u32| format!("topic-{index}");
+    let made = (0..100).take_while(|&index| client.create(&name(index), Retention::default()).is_ok()).count();
+    assert_eq!(made, 10, "of 400 bytes each");
+    assert_eq!(client.create(&name(10), Retention::default()).unwrap_err().status(), Some(Status::Quota));
+    assert!(client.create(&name(3), Retention::default()).unwrap().1, "one that is there is found there");
+    client.delete(&name(3)).unwrap();
+    client.create(&name(10), Retention::default()).unwrap();
+}
+
+#[test]
+fn a_topic_keeps_as_many_records_and_bytes_as_it_was_made_for() {
+    let cube = Cube::start(1);
+    let mut client = cube.client(0);
+    let by_records = Retention { records: 10, ..Retention::default() };
+    let by_bytes = Retention { bytes: 1000, ..Retention::default() };
+    // A record of one byte has six bytes: 166 of them are the most that 1000 bytes hold.
+    for (stem, retention, kept) in [("records", by_records, 10), ("bytes", by_bytes, 166)] {
+        let topic = cube.topic_at(1, stem);
+        client.create(&topic, retention).unwrap();
+        let mut producer = client.producer(&topic).unwrap();
+        (0..250).for_each(|_| assert!(producer.send(Batch::of(b"x")).is_ok()));
+        producer.flush().unwrap();
+        let state = client.info(&topic).unwrap().topic.unwrap();
+        assert_eq!((state.first, state.next), (Offset(250 - kept), Offset(250)), "{stem}");
+        assert_eq!(state.bytes, kept * 6, "{stem}");
+        // Who reads from the start is told what is missing, and then gets the rest.
+        let items: Vec<Item> = client.records(&topic, Start::Offset(Offset(0))).unwrap().map(Result::unwrap).collect();
+        assert_eq!(items[0], Item::Gap { from: Offset(0), to: state.first }, "{stem}");
+        let offsets = items[1..].iter().map(|item| if let Item::Record(message) = item { message.offset.0 } else { 0 });
+        assert!(offsets.eq(250 - kept..250), "{stem}");
+    }
+    let topic = cube.topic_at(1, "records");
+    let error = client.create(&topic, by_bytes).unwrap_err();
+    assert_eq!(error.status(), Some(Status::TopicExists), "another retention is another topic");
+}
+
+#[test]
+fn records_go_when_they_are_too_old_and_offsets_stay() {
+    let cube = Cube::start_with(1, &["--retain-age", "300ms", "--retain-records", "1000"]);
+    let mut client = cube.client(0);
+    let (young, old) = (cube.topic_at(1, "young"), cube.topic_at(1, "old"));
+    client.create(&young, Retention::default()).unwrap();
+    client.create(&old, Retention { age_ms: 3_600_000, ..Retention::default() }).unwrap();
+    for topic in [&young, &old] {
+        (0..5).for_each(|_| assert!(client.publish(topic, &Batch::of(b"passing")).is_ok()));
+    }
+    let state = client.info(&young).unwrap().topic.unwrap();
+    assert_eq!((state.retention.age_ms, state.retention.records), (300, 1000), "the node's default");
+    let emptied = wait_for("the records are removed", || {
+        let state = client.info(&young).unwrap().topic.unwrap();
+        (state.first == state.next).then_some(state)
+    });
+    assert_eq!((emptied.next, emptied.bytes), (Offset(5), 0));
+    assert_eq!(client.publish(&young, &Batch::of(b"next")).unwrap().base, Offset(5));
+    let kept = client.info(&old).unwrap().topic.unwrap();
+    assert_eq!((kept.first, kept.next), (Offset(0), Offset(5)), "its creator said an hour");
+}
+
+/// All records of a topic.
+fn values(client: &mut Client, topic: &str) -> Vec<Item> {
+    client.records(topic, Start::Earliest).unwrap().map(Result::unwrap).collect()
+}

@@ -1,0 +1,163 @@
+//! A cube of real nodes on free ports.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use dht_node::client::{Address, Client, Connection, Deadline, Introduction};
+use dht_node::cube;
+use dht_node::types::{Dimension, NodeId, TopicName};
+use tempfile::TempDir;
+
+use crate::daemon::{Daemon, PATIENCE, wait_for};
+
+/// The processes of a cube, by id. Whoever is `None` was killed.
+pub(crate) struct Cube {
+    pub(crate) dimension: Dimension,
+    nodes: Vec<Option<Daemon>>,
+    addresses: Vec<SocketAddr>,
+    options: Vec<String>,
+    folder: TempDir,
+}
+
+impl Cube {
+    /// Starts all nodes and waits until all links are up.
+    pub(crate) fn start(bits: u8) -> Self {
+        Self::start_with(bits, &[])
+    }
+
+    /// The same with options for each node.
+    pub(crate) fn start_with(bits: u8, options: &[&str]) -> Self {
+        // A node dials those of smaller ids at once when it knows where they are; so this order is the fastest.
+        let order: Vec<u16> = (0..1 << bits).collect();
+        let cube = Self::start_in(bits, &order, options);
+        cube.wait_linked();
+        cube
+    }
+
+    /// Starts nodes one after the other. None knows where those are that start later; the peers file tells in time.
+    pub(crate) fn start_in(bits: u8, order: &[u16], options: &[&str]) -> Self {
+        let dimension = Dimension::new(bits).unwrap();
+        let nodes = usize::from(dimension.nodes());
+        let mut cube = Self {
+            dimension,
+            nodes: (0..nodes).map(|_| None).collect(),
+            addresses: vec!["127.0.0.1:0".parse().unwrap(); nodes],
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            folder: TempDir::new().unwrap(),
+        };
+        order.iter().for_each(|&node| cube.start_node(node));
+        cube
+    }
+
+    /// Ends a node without a word, as a crash does.
+    pub(crate) fn kill(&mut self, node: u16) {
+        self.take(node).kill();
+    }
+
+    /// Takes a node out that is going to end.
+    pub(crate) fn take(&mut self, node: u16) -> Daemon {
+        self.nodes[usize::from(node)].take().unwrap()
+    }
+
+    /// Starts a node that was killed, where it was.
+    pub(crate) fn restart(&mut self, node: u16) {
+        self.start_node(node);
+    }
+
+    /// Waits until exactly the links are up that have a living node at both ends.
+    pub(crate) fn wait_linked(&self) {
+        let lives = |node: NodeId| self.nodes[usize::from(node.index())].is_some();
+        let mut client = self.client(self.living()[0]);
+        wait_for("all links between living nodes are up, and no others", || {
+            let cluster = client.cluster().ok()?;
+            let links = cluster.links.iter().all(|edge| edge.up == (lives(edge.a) && lives(edge.b)));
+            let nodes = cluster.nodes.iter().all(|member| member.view.is_ok() == lives(member.node));
+            (links && nodes).then_some(())
+        });
+    }
+
+    /// The nodes that were not killed.
+    pub(crate) fn living(&self) -> Vec<u16> {
+        (0..).zip(&self.nodes).filter(|(_, daemon)| daemon.is_some()).map(|(node, _)| node).collect()
+    }
+
+    /// The process of a node.
+    pub(crate) fn daemon(&mut self, node: u16) -> &mut Daemon {
+        self.nodes[usize::from(node)].as_mut().unwrap()
+    }
+
+    /// Where a node listens.
+    pub(crate) fn address(&self, node: u16) -> SocketAddr {
+        self.addresses[usize::from(node)]
+    }
+
+    /// A client that knows only this node.
+    pub(crate) fn client(&self, node: u16) -> Client {
+        self.client_of(&[node])
+    }
+
+    /// A client that knows these nodes.
+    pub(crate) fn client_of(&self, nodes: &[u16]) -> Client {
+        let addresses = nodes.iter().map(|&node| self.server(node));
+        Client::builder().servers(addresses).timeout(PATIENCE).connect().unwrap()
+    }
+
+    /// A connection to a node, on which nothing is repeated.
+    pub(crate) fn connection(&self, node: u16) -> Connection {
+        Connection::open(&self.server(node), &Introduction::default(), Deadline::after(PATIENCE)).unwrap()
+    }
+
+    /// The id of a node.
+    pub(crate) fn id(&self, node: u16) -> NodeId {
+        NodeId::new(node, self.dimension).unwrap()
+    }
+
+    /// A name that begins so and lives on that node.
+    pub(crate) fn topic_at(&self, home: u16, stem: &str) -> String {
+        let mut names = (0..).map(|number| format!("{stem}-{number}"));
+        let is_there = |name: &String| cube::home(TopicName::new(name).unwrap(), self.dimension).index() == home;
+        names.find(is_there).unwrap()
+    }
+
+    /// A node's counter or gauge, as the node itself tells it.
+    pub(crate) fn counter(&self, node: u16, name: &str) -> u64 {
+        let answers = self.client(node).stats(&[self.id(node)]).unwrap();
+        let text = answers[0].answer.as_ref().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    /// Has any link been down since it came up? Only a machine that stalls for a second does that without a crash.
+    pub(crate) fn has_lost_links(&self) -> bool {
+        self.living().into_iter().any(|node| self.counter(node, "links_down") > 0)
+    }
+
+    fn start_node(&mut self, node: u16) {
+        let index = usize::from(node);
+        self.write_peers();
+        let id = self.id(node).binary(self.dimension);
+        let peers = self.folder.path().join("peers");
+        let dimension = self.dimension.bits().to_string();
+        let mut arguments = vec!["--id", &id, "--dimension", &dimension, "--peers", peers.to_str().unwrap()];
+        arguments.extend(self.options.iter().map(String::as_str));
+        let log = self.folder.path().join(format!("{id}.log"));
+        let mut daemon = Daemon::spawn(&arguments, &log);
+        self.addresses[index] = daemon.listening().unwrap_or_else(|| panic!("node {id} did not start"));
+        self.nodes[index] = Some(daemon);
+        self.write_peers();
+    }
+
+    /// Puts the peers file in its place as a whole: the nodes read it at any time.
+    fn write_peers(&self) {
+        let lines = self.dimension.all().zip(&self.addresses);
+        let text: String =
+            lines.map(|(node, address)| format!("{} {address}\n", node.binary(self.dimension))).collect();
+        let new = self.folder.path().join("peers.new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.folder.path().join("peers")).unwrap();
+    }
+
+    fn server(&self, node: u16) -> Address {
+        self.address(node).to_string().parse().unwrap()
+    }
+}

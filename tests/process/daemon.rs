@@ -1,0 +1,155 @@
+//! One `dht-node` process: what it says, how it ends, what it takes of the machine.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use dht_node::client::Deadline;
+
+/// How long anything may take that is to happen at all: far more than it does, for a machine that is busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process. Dropping it ends it, checks that it was well until then, and shows its log when the test has failed.
+pub(crate) struct Daemon {
+    child: Child,
+    /// The other end is its stdout: reading from a socket can have a deadline, reading from a pipe cannot.
+    output: UnixStream,
+    stdout: String,
+    log: PathBuf,
+    is_over: bool,
+}
+
+impl Daemon {
+    /// Starts one; what it writes to stderr goes to the end of `log`.
+    pub(crate) fn spawn(arguments: &[&str], log: &Path) -> Self {
+        let (output, theirs) = UnixStream::pair().unwrap();
+        let stderr = File::options().create(true).append(true).open(log).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_dht-node"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(OwnedFd::from(theirs)))
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        Self { child, output, stdout: String::new(), log: log.to_owned(), is_over: false }
+    }
+
+    /// The address that it says it listens on; `None` when it ended instead.
+    pub(crate) fn listening(&mut self) -> Option<SocketAddr> {
+        let deadline = Deadline::after(PATIENCE);
+        while !self.stdout.contains('\n') {
+            if self.read_output(deadline)? == 0 {
+                return None;
+            }
+        }
+        let line = self.stdout.lines().next()?;
+        let address = line.split(" listens on ").nth(1).unwrap_or_else(|| panic!("{line:?} names no address"));
+        Some(address.parse().unwrap())
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(status.success(), "kill -s {name} {pid}: {status}");
+    }
+
+    /// Ends it without a word, as a crash does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.is_over = true;
+    }
+
+    /// How it ended; `None` when it has not by then.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Deadline::after(patience);
+        // Its end of the socket is closed when it is gone, and not before.
+        while self.read_output(deadline)? > 0 {}
+        self.is_over = true;
+        Some(self.child.wait().unwrap())
+    }
+
+    /// What it wrote to stdout, as far as it was read.
+    pub(crate) fn stdout(&self) -> &str {
+        &self.stdout
+    }
+
+    /// What it wrote to stderr.
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// KiB of memory that it has now, and the most that it ever had.
+    pub(crate) fn memory_kib(&self) -> (u64, u64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        (field("VmRSS:"), field("VmHWM:"))
+    }
+
+    /// The time that it has spent on a processor.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let times = fs::read_to_string(format!("/proc/{}/schedstat", self.child.id())).unwrap();
+        Duration::from_nanos(times.split_whitespace().next().unwrap().parse().unwrap())
+    }
+
+    /// Reads on: the bytes that came, 0 at its end, `None` when nothing came by the deadline.
+    fn read_output(&mut self, deadline: Deadline) -> Option<usize> {
+        let mut bytes = [0; 4096];
+        let left = deadline.remaining().filter(|left| !left.is_zero())?;
+        self.output.set_read_timeout(Some(left)).unwrap();
+        let count = self.output.read(&mut bytes).ok()?;
+        self.stdout.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+        Some(count)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let ended = if self.is_over { None } else { self.child.try_wait().unwrap() };
+        if !self.is_over && ended.is_none() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+        let log = self.stderr();
+        if std::thread::panicking() {
+            show(&format!("--- {}\n{}{log}", self.log.display(), self.stdout));
+        } else {
+            assert!(ended.is_none(), "the node ended by itself, {ended:?}:\n{log}");
+            assert!(!log.contains("panicked"), "{log}");
+        }
+    }
+}
+
+/// Asks until there is an answer.
+pub(crate) fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Deadline::after(PATIENCE);
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(!deadline.is_over(), "not within {PATIENCE:?}: {what}");
+        pause(Duration::from_millis(20));
+    }
+}
+
+/// Lets so much time pass: a read from a socket to which nobody writes.
+pub(crate) fn pause(time: Duration) {
+    let (mut ours, _theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(time)).unwrap();
+    let nothing = ours.read(&mut [0]);
+    assert!(nothing.is_err(), "nobody writes there: {nothing:?}");
+}
+
+#[expect(clippy::print_stderr, reason = "the test runner shows it when the test has failed")]
+fn show(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,107 @@
+//! Signals: what was taken is answered, everybody is told, and the process ends in time.
+
+use std::time::Duration;
+
+use dht_node::wire::{Request, Status};
+
+use crate::cube::Cube;
+use crate::daemon::Daemon;
+use crate::raw::{Got, Raw, ping_frame, request_frame};
+use crate::requests::{create, fetch, publish, record};
+
+/// What the daemon promises for its end.
+const IN_TIME: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_node_that_is_asked_to_end_answers_says_so_and_exits_with_0() {
+    for (signal, named) in [("TERM", "Terminate"), ("INT", "Interrupt")] {
+        let mut cube = Cube::start(3);
+        let topic = cube.topic_at(0, "ending");
+        let mut idle = Raw::greet(cube.address(0));
+        let mut busy = Raw::greet(cube.address(0));
+        let mut deaf = Raw::greet(cube.address(0));
+        idle.call(&create(&topic), &[]);
+        idle.call(&publish(&topic, 1), &record(&vec![1; 60 << 10]));
+        deaf.send(&(2..3000).flat_map(|id| request_frame(id, &fetch(&topic, 0, 1), &[])).collect::<Vec<u8>>());
+        idle.ping();
+        let ping = |id| request_frame(id, &Request::Ping { node: 7, token: id }, &[]);
+        busy.send(&(2..202).flat_map(ping).collect::<Vec<u8>>());
+        let mut daemon = cube.take(0);
+        daemon.signal(signal);
+
+        assert_eq!(idle.goaway(), Status::Closing, "{signal}");
+        check_last_words(&mut busy);
+        let status = daemon.wait(IN_TIME).unwrap_or_else(|| panic!("{signal}: not gone after {IN_TIME:?}"));
+        assert_eq!(status.code(), Some(0), "{signal}: {status}");
+        check_output(&daemon, named);
+        // Whoever does not read gets what fits on the way, and then the end; it is not what the others wait for.
+        while let Got::Frame(frame) = deaf.next(IN_TIME) {
+            assert!(frame.header.request_id.0 < 3000, "{frame:?}");
+        }
+        cube.wait_linked();
+    }
+}
+
+#[test]
+fn a_node_that_waits_for_a_silent_one_ends_in_time_all_the_same() {
+    let mut cube = Cube::start(1);
+    let mut raw = Raw::greet(cube.address(0));
+    cube.daemon(1).signal("STOP");
+    raw.send(&request_frame(2, &Request::Ping { node: 1, token: 2 }, &[]));
+    raw.send(&ping_frame(3));
+    raw.answer(3);
+    let mut daemon = cube.take(0);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait(IN_TIME).and_then(|status| status.code()), Some(0), "{}", daemon.stderr());
+    let goaway = raw.frame().goaway();
+    assert_eq!(goaway.status, Status::Closing);
+    assert_eq!(goaway.last_request_id, 3, "the request without an answer may have been done");
+    raw.end();
+}
+
+#[test]
+fn a_second_signal_ends_a_node_at_once() {
+    let mut cube = Cube::start(1);
+    let mut raw = Raw::greet(cube.address(0));
+    cube.daemon(1).signal("STOP");
+    raw.send(&request_frame(2, &Request::Ping { node: 1, token: 2 }, &[]));
+    let mut daemon = cube.take(0);
+    daemon.signal("TERM");
+    // It waits for that answer, and takes nothing new.
+    loop {
+        let id = raw.next_id() + 1;
+        raw.send(&ping_frame(id));
+        let frame = raw.frame();
+        assert_eq!(frame.header.request_id.0, id);
+        if frame.header.status == Status::ShuttingDown.number() {
+            break;
+        }
+    }
+    daemon.signal("TERM");
+    // Without the second one it would wait for two seconds.
+    let status = daemon.wait(Duration::from_millis(1500)).expect("gone at once");
+    assert_eq!(status.code(), Some(0));
+    assert!(daemon.stderr().contains("again: ending at once"), "{}", daemon.stderr());
+}
+
+/// Every request has its answer, from the other node or that it was not taken; then the end is told.
+fn check_last_words(raw: &mut Raw) {
+    let mut frames = raw.frames_to_end();
+    let goaway = frames.remove(&0).expect("GOAWAY").goaway();
+    assert_eq!(goaway.status, Status::Closing);
+    for id in 2..=goaway.last_request_id {
+        let frame = frames.remove(&id).unwrap_or_else(|| panic!("no answer to {id} of {goaway:?}"));
+        let is_refused = frame.header.status == Status::ShuttingDown.number();
+        assert!(frame.header.status == 0 || is_refused, "{frame:?}");
+    }
+    assert!(frames.is_empty(), "answers behind the last request taken, {goaway:?}: {frames:?}");
+}
+
+/// One line on stdout, and a log that says why the node ended.
+fn check_output(daemon: &Daemon, signal: &str) {
+    let lines: Vec<_> = daemon.stdout().lines().collect();
+    assert!(lines.len() == 1 && lines[0].starts_with("dht-node 000 listens on 127.0.0.1:"), "{lines:?}");
+    let log = daemon.stderr();
+    assert_eq!(log.matches(signal).count(), 1, "{log}");
+    assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+}

@@ -1,0 +1,72 @@
+//! The cube forms and heals by itself.
+
+use dht_node::client::Retention;
+
+use crate::cube::Cube;
+use crate::daemon::{Daemon, wait_for};
+
+#[test]
+fn the_cube_forms_in_whatever_order_the_nodes_start() {
+    let orders: [(u8, &[u16]); 6] = [
+        (0, &[0]),
+        (1, &[0, 1]),
+        (1, &[1, 0]),
+        (3, &[7, 6, 5, 4, 3, 2, 1, 0]),
+        (3, &[0, 7, 3, 4, 1, 6, 2, 5]),
+        (3, &[1, 2, 4, 7, 0, 3, 5, 6]),
+    ];
+    for (bits, order) in orders {
+        let cube = Cube::start_in(bits, order, &[]);
+        cube.wait_linked();
+        let mut client = cube.client(order[0]);
+        let cluster = client.cluster().unwrap();
+        assert!(cluster.is_whole(), "{order:?}: {cluster:?}");
+        assert_eq!(cluster.links.len(), usize::from(cube.dimension.links()));
+        for (node, member) in (0..).zip(&cluster.nodes) {
+            assert_eq!(member.node, cube.id(node));
+            assert_eq!(member.address, cube.address(node).to_string(), "node {node} says where it listens");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_was_killed_is_linked_again_when_it_is_back() {
+    let mut cube = Cube::start(3);
+    // The smallest id is dialled by all its neighbours, the largest dials all of them, the third does both.
+    for node in [0, 7, 5] {
+        let address = cube.address(node);
+        cube.kill(node);
+        cube.wait_linked();
+        cube.restart(node);
+        assert_eq!(cube.address(node), address, "a node comes back where it was");
+        cube.wait_linked();
+        let topic = cube.topic_at(node, "back");
+        let (description, existed) = cube.client(7 - node).create(&topic, Retention::default()).unwrap();
+        assert!(!existed && description.home == node, "{description:?}");
+    }
+}
+
+#[test]
+fn a_second_process_of_the_same_id_is_refused_and_the_first_stays_linked() {
+    let cube = Cube::start(1);
+    let mut client = cube.client(0);
+    let instance = |client: &mut dht_node::client::Client| {
+        let cluster = client.cluster().unwrap();
+        assert!(cluster.is_whole(), "{cluster:?}");
+        cluster.nodes[1].view.as_ref().unwrap().instance
+    };
+    let first = instance(&mut client);
+    let lost = cube.counter(0, "links_down");
+    let folder = tempfile::tempdir().unwrap();
+    let (peers, log) = (folder.path().join("peers"), folder.path().join("second.log"));
+    std::fs::write(&peers, format!("0 {}\n1 127.0.0.1:0\n", cube.address(0))).unwrap();
+    let arguments = ["--id", "1", "--dimension", "1", "--peers", peers.to_str().unwrap()];
+    let mut second = Daemon::spawn(&arguments, &log);
+    assert_ne!(second.listening().unwrap(), cube.address(1));
+    // It tries again and again, and is told the reason each time.
+    wait_for("the second process is refused twice", || {
+        (second.stderr().matches("refused the link: DUPLICATE_NODE").count() >= 2).then_some(())
+    });
+    assert_eq!(instance(&mut client), first, "node 0 is still linked to the process that was there first");
+    assert_eq!(cube.counter(0, "links_down"), lost, "and was all the time");
+}

@@ -1,0 +1,40 @@
+//! Real `dht-node` processes on free ports of 127.0.0.1, driven through the client library and through raw sockets.
+//!
+//! | file | what |
+//! |---|---|
+//! | `daemon`, `cube` | the harness: one process, and a cube of them |
+//! | `raw` | a socket that sends any bytes and takes frames apart |
+//! | `requests` | requests and records in short |
+//! | `forming` | start orders, restarts, two processes of one id |
+//! | `tour` | the tour of the README, with dead nodes in it |
+//! | `load` | publishing while nodes die, a thousand clients |
+//! | `slices` | frames in pieces, many in one write, half-close |
+//! | `rubbish`, `claims`, `announced` | what is no frame, who is no neighbour, lengths without bytes |
+//! | `slow` | clients that do not read |
+//! | `large` | the largest frames |
+//! | `bounds` | the memory cap, retention |
+//! | `ending` | signals |
+//! | `command_line` | what the daemon refuses to start with |
+//! | `document` | the Python client of protocol.md as it stands there |
+//!
+//! Nothing sleeps: what is waited for is asked for again and again until a deadline that no healthy run comes near.
+
+#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "what a test did not expect, fails it")]
+
+mod announced;
+mod bounds;
+mod claims;
+mod command_line;
+mod cube;
+mod daemon;
+mod document;
+mod ending;
+mod forming;
+mod large;
+mod load;
+mod raw;
+mod requests;
+mod rubbish;
+mod slices;
+mod slow;
+mod tour;

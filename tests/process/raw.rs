@@ -1,0 +1,276 @@
+//! A socket that sends any bytes, and takes apart what a node answers.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dht_node::client::Deadline;
+use dht_node::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
+use dht_node::types::{Dimension, RequestId};
+use dht_node::wire::frame::VERSION;
+use dht_node::wire::hello::NO_NODE;
+use dht_node::wire::request::ANY_NODE;
+use dht_node::wire::response::ErrorResponse;
+use dht_node::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Request, Response, Role, Status};
+
+use crate::daemon::PATIENCE;
+
+/// Unused bytes of what was read are thrown away when there are so many.
+const INPUT_SPENT_MAX: usize = 1 << 20;
+
+/// A connection.
+pub(crate) struct Raw {
+    socket: TcpStream,
+    input: Vec<u8>,
+    /// Bytes of `input` that were taken.
+    taken: usize,
+    last_id: u64,
+    /// Answers that came before the one that was waited for.
+    early: BTreeMap<u64, Received>,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(crate) enum Got {
+    /// A frame.
+    Frame(Received),
+    /// The node sends nothing more.
+    End,
+    /// The connection was torn down.
+    Reset,
+    /// Nothing, in the time.
+    Nothing,
+}
+
+/// A frame, its header checked.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) header: Header,
+    bytes: Bytes,
+}
+
+impl Raw {
+    /// Connects and says nothing.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, input: Vec::new(), taken: 0, last_id: 1, early: BTreeMap::new() }
+    }
+
+    /// Connects and introduces itself as a client.
+    pub(crate) fn greet(address: SocketAddr) -> Self {
+        Self::greet_as(address, &client_hello())
+    }
+
+    /// Connects and introduces itself so; the node agrees.
+    pub(crate) fn greet_as(address: SocketAddr, hello: &Hello) -> Self {
+        let mut raw = Self::connect(address);
+        raw.send(&hello_frame(hello));
+        let answer = raw.frame();
+        assert_eq!((answer.header.opcode, answer.header.status), (Opcode::Hello.number(), Status::Ok.number()));
+        raw
+    }
+
+    /// Sends bytes.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).unwrap();
+    }
+
+    /// Sends bytes to a node that may have closed already.
+    pub(crate) fn send_in_vain(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.socket.write_all(bytes) {
+            let is_gone = matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+            assert!(is_gone, "{error}");
+        }
+    }
+
+    /// Says that nothing more is sent.
+    pub(crate) fn finish(&self) {
+        self.socket.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// A request id that was not used.
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Makes a request and waits for its answer.
+    pub(crate) fn call(&mut self, request: &Request<'_>, payload: &[u8]) -> Response {
+        let id = self.next_id();
+        self.send(&request_frame(id, request, payload));
+        self.answer(id)
+    }
+
+    /// Waits for the answer to a request that was sent; others may come before it.
+    pub(crate) fn answer(&mut self, id: u64) -> Response {
+        while !self.early.contains_key(&id) {
+            let frame = self.frame();
+            assert!(frame.header.flags.has(Flags::RESPONSE), "{frame:?} while waiting for the answer to {id}");
+            self.early.insert(frame.header.request_id.0, frame);
+        }
+        self.early.remove(&id).unwrap().response()
+    }
+
+    /// Does the node still answer on this connection?
+    pub(crate) fn ping(&mut self) {
+        let token = self.last_id;
+        match self.call(&Request::Ping { node: ANY_NODE, token }, &[]) {
+            Response::Ping { token: echoed, .. } => assert_eq!(echoed, token),
+            other => panic!("{other:?} is no answer to PING"),
+        }
+    }
+
+    /// The next frame.
+    pub(crate) fn frame(&mut self) -> Received {
+        match self.next(PATIENCE) {
+            Got::Frame(frame) => frame,
+            other => panic!("a frame was to come, not {other:?}"),
+        }
+    }
+
+    /// The next frame is GOAWAY, and nothing is behind it.
+    pub(crate) fn goaway(&mut self) -> Status {
+        let goaway = self.frame().goaway();
+        assert!(!goaway.message.is_empty(), "{goaway:?} says nothing to people");
+        self.end();
+        goaway.status
+    }
+
+    /// The node closes in good order without another word.
+    pub(crate) fn end(&mut self) {
+        let got = self.next(PATIENCE);
+        assert!(matches!(got, Got::End), "the end was to come, not {got:?}");
+    }
+
+    /// What comes next.
+    pub(crate) fn next(&mut self, patience: Duration) -> Got {
+        let deadline = Deadline::after(patience);
+        loop {
+            if let Some(frame) = self.buffered() {
+                return Got::Frame(frame);
+            }
+            let Some(left) = deadline.remaining().filter(|left| !left.is_zero()) else { return Got::Nothing };
+            self.socket.set_read_timeout(Some(left)).unwrap();
+            let filled = self.input.len();
+            self.input.resize(filled + (64 << 10), 0);
+            let read = self.socket.read(&mut self.input[filled..]);
+            self.input.truncate(filled + read.as_ref().map_or(0, |count| *count));
+            match read {
+                Ok(0) => return Got::End,
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Got::Reset,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// All frames up to the end of the connection, by request id.
+    pub(crate) fn frames_to_end(&mut self) -> BTreeMap<u64, Received> {
+        let mut frames = BTreeMap::new();
+        loop {
+            match self.next(PATIENCE) {
+                Got::Frame(frame) => {
+                    let id = frame.header.request_id.0;
+                    assert!(frames.insert(id, frame).is_none(), "two frames for request {id}");
+                }
+                Got::End => return frames,
+                other => panic!("{other:?} after {} frames", frames.len()),
+            }
+        }
+    }
+
+    fn buffered(&mut self) -> Option<Received> {
+        let input = &self.input[self.taken..];
+        let header = Header::parse(input, FRAME_MAX + LINK_FRAME_EXTRA).expect("a node sends frames")?;
+        let bytes = Bytes::copy_from_slice(input.get(..header.frame_len())?);
+        self.taken += bytes.len();
+        if self.taken == self.input.len() || self.taken > INPUT_SPENT_MAX {
+            self.input.drain(..self.taken);
+            self.taken = 0;
+        }
+        Some(Received { header, bytes })
+    }
+}
+
+impl Received {
+    /// As an answer to a request.
+    pub(crate) fn response(&self) -> Response {
+        assert!(self.header.flags.has(Flags::RESPONSE), "{self:?}");
+        let frame = self.parsed();
+        let opcode = Opcode::from_number(self.header.opcode).unwrap_or(Opcode::Ping);
+        Response::decode(opcode, self.header.status, frame.args().unwrap(), &frame.keep_payload().unwrap()).unwrap()
+    }
+
+    /// As an answer that says why not.
+    pub(crate) fn error(&self) -> (Status, ErrorResponse) {
+        match self.response() {
+            Response::Error(error) => (Status::from_number(error.status).unwrap(), *error),
+            other => panic!("{other:?} is no error"),
+        }
+    }
+
+    pub(crate) fn goaway(&self) -> Goaway {
+        assert_eq!(self.header.opcode, Opcode::Goaway.number(), "{self:?}");
+        Goaway::decode(self.header.status, self.parsed().args().unwrap()).unwrap()
+    }
+
+    pub(crate) fn hello(&self) -> (Status, Hello) {
+        assert_eq!(self.header.opcode, Opcode::Hello.number(), "{self:?}");
+        let hello = Hello::decode(self.parsed().args().unwrap()).unwrap();
+        (Status::from_number(self.header.status).unwrap(), hello)
+    }
+
+    fn parsed(&self) -> Frame<'static> {
+        let raw = dht_node::wire::Raw::Shared(self.bytes.clone());
+        Frame::parse(self.header, raw, Dimension::new(0).unwrap()).unwrap()
+    }
+}
+
+/// What an ordinary client says of itself.
+pub(crate) fn client_hello() -> Hello {
+    Hello {
+        version_min: VERSION,
+        version_max: VERSION,
+        role: Role::Client,
+        dimension: 0,
+        node: NO_NODE,
+        keepalive_ms: 0,
+        max_frame: FRAME_MAX,
+        max_inflight: 0,
+        features: 0,
+        instance: 7,
+        cluster: String::new(),
+        software: "raw".to_owned(),
+    }
+}
+
+/// A HELLO as bytes.
+pub(crate) fn hello_frame(hello: &Hello) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    head(Opcode::Hello, 1).seal(None, (0, 0), &mut bytes, |args| hello.encode(args, None));
+    bytes
+}
+
+/// A request as bytes.
+pub(crate) fn request_frame(id: u64, request: &Request<'_>, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let sum = (payload.len(), crc32fast::hash(payload));
+    head(request.opcode(), id).seal(None, sum, &mut bytes, |args| request.encode(args));
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// A PING to the node at the other end as bytes.
+pub(crate) fn ping_frame(id: u64) -> Vec<u8> {
+    request_frame(id, &Request::Ping { node: ANY_NODE, token: id }, &[])
+}
+
+/// The head of a request.
+pub(crate) const fn head(opcode: Opcode, id: u64) -> Head {
+    Head { opcode: opcode.number(), flags: Flags(0), status: 0, request_id: RequestId(id) }
+}
