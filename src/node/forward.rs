@@ -100,6 +100,7 @@ impl Node {
                 let mut route = self.new_route(source, Kind::Node, class, origin);
                 match self.advance(&mut route, true) {
                     Ok(conn) => {
+                        self.conns.note_sent(conn, step.now.monotonic_us);
                         let packet = Packet::Response(opcode, response);
                         step.out.push(Action::Send { conn, request_id, route: Some(route), packet });
                     }

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dht_node::types::{Dimension, RequestId, TopicName};
-use dht_node::wire::hello::NO_NODE;
 use dht_node::wire::request::{Publish, Retention, Topic};
-use dht_node::wire::{Flags, Frame, HEADER_BYTES, Head, Header, Hello, Opcode, Raw, Request, Response, Role};
+use dht_node::wire::{Flags, Frame, HEADER_BYTES, Head, Header, Hello, Opcode, Raw, Request, Response};
 
 use crate::error::Error;
 
@@ -115,20 +114,7 @@ fn encode(request: &Request<'_>, request_id: u64, payload: &[u8]) -> Vec<u8> {
 }
 
 fn hello() -> Vec<u8> {
-    let hello = Hello {
-        version_min: 1,
-        version_max: 1,
-        role: Role::Client,
-        dimension: 0,
-        node: NO_NODE,
-        keepalive_ms: 0,
-        max_frame: FRAME_MAX,
-        max_inflight: 0,
-        features: 0,
-        instance: 1,
-        cluster: String::new(),
-        software: String::from("floor"),
-    };
+    let hello = Hello::of_client(1, "floor");
     let head = Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: RequestId(0) };
     let mut frame = Vec::new();
     head.seal(None, (0, 0), &mut frame, |args| hello.encode(args, None));
