@@ -1,7 +1,7 @@
 //! One `dht-node` process: what it says, how it ends, what it takes of the machine.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -87,12 +87,8 @@ impl Daemon {
 
     /// KiB of memory that it has now, and the most that it ever had.
     pub(crate) fn memory_kib(&self) -> (u64, u64) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        (field("VmRSS:"), field("VmHWM:"))
+        let kib = |name| self.status_field(name).trim_end_matches(" kB").parse().unwrap();
+        (kib("VmRSS:"), kib("VmHWM:"))
     }
 
     /// The time that it has spent on a processor.
@@ -101,27 +97,44 @@ impl Daemon {
         Duration::from_nanos(times.split_whitespace().next().unwrap().parse().unwrap())
     }
 
+    /// What the system says of it under that name.
+    fn status_field(&self, name: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+    }
+
     /// Reads on: the bytes that came, 0 at its end, `None` when nothing came by the deadline.
     fn read_output(&mut self, deadline: Deadline) -> Option<usize> {
         let mut bytes = [0; 4096];
-        let left = deadline.remaining().filter(|left| !left.is_zero())?;
-        self.output.set_read_timeout(Some(left)).unwrap();
-        let count = self.output.read(&mut bytes).ok()?;
-        self.stdout.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
-        Some(count)
+        loop {
+            let left = deadline.remaining().filter(|left| !left.is_zero())?;
+            self.output.set_read_timeout(Some(left)).unwrap();
+            match self.output.read(&mut bytes) {
+                Ok(count) => {
+                    self.stdout.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+                    return Some(count);
+                }
+                Err(error) => {
+                    let goes_on = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
+                    assert!(goes_on.contains(&error.kind()), "reading what the node says: {error}");
+                }
+            }
+        }
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         let ended = if self.is_over { None } else { self.child.try_wait().unwrap() };
+        let mut state = format!("{ended:?}");
         if !self.is_over && ended.is_none() {
+            state = format!("{}, {:?} of processor time", self.status_field("State:"), self.processor_time());
             self.child.kill().unwrap();
             self.child.wait().unwrap();
         }
         let log = self.stderr();
         if std::thread::panicking() {
-            show(&format!("--- {}\n{}{log}", self.log.display(), self.stdout));
+            show(&format!("--- {}: {state}\n{}{log}", self.log.display(), self.stdout));
         } else {
             assert!(ended.is_none(), "the node ended by itself, {ended:?}:\n{log}");
             assert!(!log.contains("panicked"), "{log}");

@@ -47,12 +47,12 @@ fn a_node_that_waits_for_a_silent_one_ends_in_time_all_the_same() {
     let mut cube = Cube::start(1);
     let mut raw = Raw::greet(cube.address(0));
     cube.daemon(1).signal("STOP");
-    raw.send(&request_frame(2, &Request::Ping { node: 1, token: 2 }, &[]));
-    raw.send(&ping_frame(3));
+    raw.send(&[request_frame(2, &Request::Ping { node: 1, token: 2 }, &[]), ping_frame(3)].concat());
     raw.answer(3);
     let mut daemon = cube.take(0);
     daemon.signal("TERM");
-    assert_eq!(daemon.wait(IN_TIME).and_then(|status| status.code()), Some(0), "{}", daemon.stderr());
+    let status = daemon.wait(IN_TIME).unwrap_or_else(|| panic!("not gone after {IN_TIME:?}"));
+    assert_eq!(status.code(), Some(0), "{status}");
     let goaway = raw.frame().goaway();
     assert_eq!(goaway.status, Status::Closing);
     assert_eq!(goaway.last_request_id, 3, "the request without an answer may have been done");
@@ -64,15 +64,15 @@ fn a_second_signal_ends_a_node_at_once() {
     let mut cube = Cube::start(1);
     let mut raw = Raw::greet(cube.address(0));
     cube.daemon(1).signal("STOP");
-    raw.send(&request_frame(2, &Request::Ping { node: 1, token: 2 }, &[]));
+    raw.send(&[request_frame(2, &Request::Ping { node: 1, token: 2 }, &[]), ping_frame(3)].concat());
+    raw.answer(3);
     let mut daemon = cube.take(0);
     daemon.signal("TERM");
-    // It waits for that answer, and takes nothing new.
-    loop {
-        let id = raw.next_id() + 1;
+    // It waits for the answer of the other node, and takes nothing new.
+    for id in 4.. {
         raw.send(&ping_frame(id));
         let frame = raw.frame();
-        assert_eq!(frame.header.request_id.0, id);
+        assert_eq!(frame.header.request_id.0, id, "{frame:?}");
         if frame.header.status == Status::ShuttingDown.number() {
             break;
         }

@@ -162,7 +162,7 @@ impl Raw {
             match read {
                 Ok(0) => return Got::End,
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) if is_wait(error.kind()) => {}
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Got::Reset,
                 Err(error) => panic!("{error}"),
             }
@@ -229,6 +229,11 @@ impl Received {
         let raw = dht_node::wire::Raw::Shared(self.bytes.clone());
         Frame::parse(self.header, raw, Dimension::new(0).unwrap()).unwrap()
     }
+}
+
+/// Nothing came, yet.
+const fn is_wait(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 /// What an ordinary client says of itself.
