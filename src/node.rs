@@ -133,6 +133,7 @@ impl Node {
         match event {
             Event::Accepted { conn } => self.on_accepted(step, conn),
             Event::Dialed { conn, node } => self.on_dialed(step, conn, node),
+            Event::DialFailed { node } => self.redial_later(step, node),
             Event::Frame { conn, frame } => self.on_frame(step, conn, frame),
             Event::Heard { conn } => self.on_heard(step, conn),
             Event::Broken { conn, error } => self.on_broken(step, conn, error),

@@ -644,6 +644,8 @@ fn rules_are_numbered_and_what_is_referred_to_is_there() {
             chapter = heading.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0);
             next = 1;
         }
+        let is_new = line.starts_with("- [W-");
+        assert!(!is_new || line.starts_with(&format!("- [W-{chapter}.{next}]")), "not the next rule: {line}");
         for (at, _) in line.match_indices("[W-") {
             let rule = &line[at..=at + line[at..].find(']').expect("a closing bracket")];
             if rule == format!("[W-{chapter}.{next}]") && !rules.contains(rule) {

@@ -143,7 +143,7 @@ impl<S: Store> Loop<S> {
             self.read_ready(now);
             self.turn.finish(now);
             self.on_time(now);
-            self.connect();
+            self.connect(now);
             self.write_dirty(now);
         }
         Ok(())
@@ -402,14 +402,17 @@ impl<S: Store> Loop<S> {
     }
 
     /// Starts the connects that the node asked for.
-    fn connect(&mut self) {
+    fn connect(&mut self, now: Now) {
         for node in std::mem::take(&mut self.turn.links.dials) {
             let earlier = self.turn.links.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
             if let Some(id) = earlier {
                 self.turn.links.remove(id);
             }
             let address = match self.peers.address(node) {
-                Ok(address) if address.port() == 0 => continue,
+                Ok(address) if address.port() == 0 => {
+                    self.turn.handle(now, Event::DialFailed { node });
+                    continue;
+                }
                 Ok(address) => address,
                 Err(error) => {
                     log::warn!("cannot dial: {error}");
@@ -419,6 +422,7 @@ impl<S: Store> Loop<S> {
             let dialed = TcpStream::connect(address).and_then(|socket| self.add(socket, State::Dialing(node)));
             if let Err(error) = dialed {
                 log::debug!("cannot dial {address}: {error}");
+                self.turn.handle(now, Event::DialFailed { node });
             }
         }
     }
@@ -434,6 +438,7 @@ impl<S: Store> Loop<S> {
         if is_error || fault.is_some() {
             log::debug!("cannot connect to node {}: {fault:?}", node.binary(self.dimension));
             self.turn.links.remove(id);
+            self.turn.handle(now, Event::DialFailed { node });
             return;
         }
         if let Err(error) = conn.socket.set_nodelay(true) {

@@ -19,6 +19,11 @@ pub enum Event<'a> {
         /// To whom.
         node: NodeId,
     },
+    /// A connection that was asked for did not come about.
+    DialFailed {
+        /// To whom.
+        node: NodeId,
+    },
     /// A whole frame, its header and route section checked, nothing else.
     Frame {
         /// Where it came in.

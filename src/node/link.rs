@@ -99,7 +99,7 @@ impl Node {
             if let Some(id) = earlier {
                 self.close(step, id);
             }
-            // Failure is not told, and a connect into the void takes minutes to fail.
+            // A connect into the void takes minutes to fail.
             self.routing.neighbour_mut(bit).dial_at_us = step.now.after_us(DIAL_TIMEOUT_US);
             step.out.push(Action::Dial { node });
         }
