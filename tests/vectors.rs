@@ -639,13 +639,15 @@ fn rules_are_numbered_and_what_is_referred_to_is_there() {
     let mut chapter = 0;
     let mut next = 1;
     let mut rules = BTreeSet::new();
+    let mut defined = BTreeSet::new();
     for line in document.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
             chapter = heading.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0);
             next = 1;
         }
-        let is_new = line.starts_with("- [W-");
-        assert!(!is_new || line.starts_with(&format!("- [W-{chapter}.{next}]")), "not the next rule: {line}");
+        if let Some(rule) = line.strip_prefix("- [W-").and_then(|rest| rest.split(']').next()) {
+            assert!(defined.insert(rule), "{rule} is the name of two rules");
+        }
         for (at, _) in line.match_indices("[W-") {
             let rule = &line[at..=at + line[at..].find(']').expect("a closing bracket")];
             if rule == format!("[W-{chapter}.{next}]") && !rules.contains(rule) {
