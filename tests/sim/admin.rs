@@ -1,0 +1,90 @@
+//! A client that asks about everything, and creates and deletes topics.
+
+use dht_node::types::{Retention, TopicId};
+use dht_node::wire::Request;
+use dht_node::wire::request::{ANY_NODE, List, Topic, TraceTarget};
+use fastrand::Rng;
+
+use crate::asked::What;
+use crate::client::Ctx;
+use crate::phases::Phase;
+use crate::session::Session;
+
+#[derive(Debug, Default)]
+pub(crate) struct Admin {
+    /// Asks no more than this at once.
+    most: usize,
+}
+
+impl Admin {
+    pub(crate) fn act(&mut self, ctx: &mut Ctx<'_>, session: &mut Session, rng: &mut Rng) {
+        if self.most == 0 {
+            self.most = rng.usize(1..=40);
+        }
+        if ctx.phase > Phase::Work || session.unanswered() >= self.most {
+            return;
+        }
+        let topic = rng.usize(..ctx.profile.topics.len());
+        let name = ctx.profile.name(topic);
+        let node = rng.usize(..ctx.ground.nodes.len());
+        let id = ctx.model.guess_id(topic).filter(|_| rng.bool());
+        if rng.u8(..100) < ctx.profile.clients.deletes {
+            return Self::delete(ctx, session, topic, id);
+        }
+        let (request, what) = match rng.u8(..9) {
+            0 => Self::create(ctx, topic, rng),
+            1 => (Request::Info(Topic { name, id }), What::Info { topic, id }),
+            2 => (Request::Query { topic: name }, What::Query { topic }),
+            3 => {
+                let token = rng.u64(..);
+                (Request::Ping { node: on_wire(node), token }, What::Ping { node, token })
+            }
+            4 => (Request::Cluster { node: on_wire(node) }, What::Cluster { node }),
+            5 => (Request::Stats { node: on_wire(node) }, What::Stats { node }),
+            6 => {
+                let list = List { node: on_wire(node), max: rng.u16(..4), cursor: rng.u64(..3), prefix: "" };
+                (Request::List(list), What::List { node, cursor: list.cursor })
+            }
+            7 => {
+                let ttl = rng.u16(..8);
+                (Request::Trace { ttl, target: TraceTarget::Node(on_wire(node)) }, What::Trace { target: node, ttl })
+            }
+            _ => {
+                let target = ctx.profile.topics[topic].home;
+                (
+                    Request::Trace { ttl: u16::MAX, target: TraceTarget::Topic(name) },
+                    What::Trace { target, ttl: u16::MAX },
+                )
+            }
+        };
+        session.ask(ctx, &request, what);
+        if rng.u8(..) < 8 {
+            // An answer nobody waits for is never sent.
+            session.ask_with(ctx, &Request::Ping { node: ANY_NODE, token: 0 }, &bytes::Bytes::new(), None);
+        }
+    }
+
+    fn create<'p>(ctx: &Ctx<'p>, topic: usize, rng: &mut Rng) -> (Request<'p>, What) {
+        let plan = &ctx.profile.topics[topic];
+        let other = Retention { age_ms: plan.retention.age_ms + 77, ..plan.retention };
+        let is_there = ctx.model.surely_there(topic, ctx.now_us, ctx.ground).is_some();
+        // Asked of a topic that is there, another retention is refused.
+        let retention = if is_there && ctx.profile.clients.deletes == 0 && ctx.profile.is_calm() && rng.bool() {
+            other
+        } else {
+            plan.retention
+        };
+        (Request::Create { topic: ctx.profile.name(topic), retention }, What::Create { topic, retention })
+    }
+
+    fn delete(ctx: &mut Ctx<'_>, session: &mut Session, topic: usize, id: Option<TopicId>) {
+        let attempt = ctx.model.begin_delete(topic, id);
+        let request = Request::Delete(Topic { name: ctx.profile.name(topic), id });
+        session.ask(ctx, &request, What::Delete { topic, id, attempt });
+    }
+}
+
+/// A node of the simulation as the wire names it.
+pub(crate) fn on_wire(node: usize) -> u16 {
+    u16::try_from(node).expect("a few nodes")
+}

@@ -1,0 +1,253 @@
+//! Is this answer one that the question can have, and does it agree with everything that was told before?
+
+use dht_node::limits::{FRAME_MAX, LINK_QUEUE_MAX};
+use dht_node::types::{Epoch, NodeId, Offset, TopicId};
+use dht_node::wire::request::Start;
+use dht_node::wire::response::{Description, Detail, ErrorResponse, Fetched, Page, Probe};
+use dht_node::wire::{Class, Response, Status};
+
+use crate::admin::on_wire;
+use crate::asked::{Asked, What};
+use crate::client::Ctx;
+use crate::model::{Extent, Span};
+
+/// An answer came.
+pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
+    let span = asked.span(ctx);
+    match (&asked.what, response) {
+        (_, Response::Error(error)) => failed(ctx, asked, error),
+        (What::Ping { node, token }, Response::Ping { node: who, token: echo }) => {
+            assert_eq!((*who, *echo), (on_wire(*node), *token), "PING was answered by another");
+        }
+        (What::Create { topic, .. }, Response::Created { existed, description }) => {
+            let there = ctx.model.surely_there(*topic, asked.sent_us, ctx.ground);
+            assert!(*existed || there.is_none(), "a topic was made that was there");
+            assert!(description.topic.is_some(), "a topic was made and is not there");
+            described(ctx, asked, *topic, description);
+        }
+        (What::Delete { topic, id, attempt }, Response::Deleted { topic_id }) => {
+            assert!(id.is_none_or(|id| id == *topic_id), "another topic was deleted");
+            ctx.model.end_delete(*topic, *attempt, Some(*topic_id), span);
+        }
+        (What::Info { topic, id }, Response::Described(description)) => {
+            let found = description.topic.expect("INFO of an absent topic is an error").id;
+            assert!(id.is_none_or(|id| id == found), "INFO of another topic");
+            described(ctx, asked, *topic, description);
+        }
+        (What::Query { topic }, Response::Described(description)) => described(ctx, asked, *topic, description),
+        (What::Publish { topic, id, batch }, Response::Published(published)) => {
+            assert!(id.is_none_or(|id| id == published.topic_id), "published to another topic");
+            is_the_one(ctx, asked, *topic, Some(published.topic_id));
+            ctx.model.acknowledge(*topic, *batch, published, span);
+        }
+        (What::Fetch { topic, .. }, Response::Fetched(read)) => fetched(ctx, asked, *topic, read),
+        (What::List { node, cursor }, Response::Listed(page)) => listed(ctx, asked, (*node, *cursor), page),
+        (What::Trace { target, ttl }, Response::Traced(probe)) => traced(ctx, asked, (*target, *ttl), probe),
+        (What::Cluster { node }, Response::Cluster(view)) => {
+            assert_eq!((view.node, view.links.len()), (on_wire(*node), usize::from(ctx.profile.dimension.bits())));
+        }
+        (What::Stats { node }, Response::Stats { node: who, .. }) => assert_eq!(*who, on_wire(*node)),
+        (what, response) => panic!("{response:?} answers {what:?}"),
+    }
+}
+
+/// No answer will come. It is known not to have been done, or nothing is known.
+pub(crate) fn lost(ctx: &mut Ctx<'_>, asked: &Asked, is_not_done: bool) {
+    ctx.trace.totals.failed_requests += 1;
+    if is_not_done {
+        note_not_done(ctx, asked);
+    }
+}
+
+/// A topic of that name, and no other, must answer who asked at that time.
+fn is_the_one(ctx: &Ctx<'_>, asked: &Asked, topic: usize, found: Option<TopicId>) {
+    if let Some(there) = ctx.model.surely_there(topic, asked.sent_us, ctx.ground) {
+        assert_eq!(found, Some(there), "the topic that {asked:?} must find");
+    }
+}
+
+fn described(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, description: &Description) {
+    let home = ctx.profile.topics[topic].home;
+    assert_eq!(description.home, on_wire(home), "another home");
+    let (path, is_calm) = (&description.path, ctx.profile.is_calm());
+    assert_eq!(path.first(), Some(&on_wire(asked.ingress)), "a path that starts elsewhere");
+    assert!(path.windows(2).all(|hop| (hop[0] ^ hop[1]).is_power_of_two()), "no path: {path:?}");
+    assert!(!is_calm || path.last() == Some(&on_wire(home)), "a path that ends elsewhere");
+    is_the_one(ctx, asked, topic, description.topic.map(|state| state.id));
+    let Some(state) = description.topic else { return };
+    assert_eq!(state.retention, ctx.model.names[topic].retention, "another retention");
+    let span = asked.span(ctx);
+    ctx.model.meet(topic, state.id, span);
+    let extent = Extent { first: state.first, next: state.next, bytes: Some(state.bytes) };
+    ctx.model.check_extent(state.id, extent, span, wall_us(ctx, home));
+}
+
+fn listed(ctx: &mut Ctx<'_>, asked: &Asked, (node, cursor): (usize, u64), page: &Page) {
+    assert_eq!(page.node, on_wire(node), "LIST was answered by another");
+    assert!(page.cursor == 0 || page.cursor > cursor, "a cursor that does not go on");
+    let span = asked.span(ctx);
+    for found in &page.topics {
+        let topic = ctx.model.names.iter().position(|name| name.plan.name == found.name);
+        let topic = topic.unwrap_or_else(|| panic!("nobody made {}", found.name));
+        assert_eq!(ctx.profile.topics[topic].home, node, "{} is not at its home", found.name);
+        is_the_one(ctx, asked, topic, Some(found.id));
+        ctx.model.meet(topic, found.id, span);
+        let extent = Extent { first: found.first, next: found.next, bytes: Some(found.bytes) };
+        ctx.model.check_extent(found.id, extent, span, wall_us(ctx, node));
+    }
+}
+
+fn fetched(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, read: &Fetched) {
+    let What::Fetch { id, epoch, start, bounds: (max_bytes, max_records), .. } = asked.what else {
+        unreachable!("it is a fetch")
+    };
+    let Fetched { from, base, count, first, next, .. } = *read;
+    assert!(id.is_none_or(|id| id == read.topic_id), "read from another topic");
+    assert!(epoch.is_none_or(|epoch| epoch == read.epoch), "read from another epoch");
+    is_the_one(ctx, asked, topic, Some(read.topic_id));
+    let span = asked.span(ctx);
+    ctx.model.meet(topic, read.topic_id, span);
+    let payload = read.payload.parts.concat();
+    ctx.model.read(read.topic_id, base, &payload, &read.runs);
+    let extent = Extent { first, next, bytes: None };
+    ctx.model.check_extent(read.topic_id, extent, span, wall_us(ctx, ctx.profile.topics[topic].home));
+    match start {
+        Start::Offset(offset) => assert_eq!(from, offset, "read from elsewhere"),
+        Start::Earliest => assert_eq!(from, first, "the earliest is not the first"),
+        Start::Next => assert_eq!(from, next, "next is not the end"),
+        Start::Time(time) => {
+            let at = |offset: Offset| ctx.model.append_us(read.topic_id, offset.0);
+            let before = from.0.checked_sub(1).filter(|before| *before >= first.0).map(Offset);
+            assert!(from == next || at(from).is_none_or(|append_us| append_us >= time), "{from} is too old");
+            assert!(before.and_then(at).is_none_or(|append_us| append_us < time), "an earlier record is as new");
+        }
+    }
+    assert_eq!(base, from.max(first), "another record than was asked for");
+    assert!(base.plus(u64::from(count)) <= next, "records behind the end");
+    assert!(count > 0 || base == next, "there are records and none was sent");
+    assert!(max_records == 0 || count <= max_records, "more records than were asked for");
+    assert!(max_bytes == 0 || count == 1 || payload.len() <= max_bytes as usize, "more bytes than were asked for");
+    ctx.trace.totals.trimmed_reads += u64::from(from < base);
+}
+
+fn traced(ctx: &Ctx<'_>, asked: &Asked, (target, ttl): (usize, u16), probe: &Probe) {
+    let distance = distance(ctx, asked.ingress, target);
+    assert_eq!(probe.node, on_wire(target), "a probe ended elsewhere");
+    assert!(probe.hops <= ttl && u32::from(probe.hops) >= distance, "{} hops of {ttl}", probe.hops);
+    if ctx.profile.is_calm() && asked.sent_us > SETTLED_US {
+        assert_eq!((u32::from(probe.hops), probe.down.len()), (distance, 0), "a detour without a fault");
+    }
+}
+
+/// By then the links of a calm run are up.
+const SETTLED_US: u64 = 3_000_000;
+
+/// An error is one that this request can get, and it is true.
+fn failed(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
+    ctx.trace.totals.failed_requests += 1;
+    let status = Status::from_number(error.status).expect("nodes send known statuses");
+    let told = || format!("{asked:?} was answered {}: {} {:?}", status.name(), error.message, error.details);
+    assert!(is_true(ctx, asked, status, error), "{}", told());
+    let is_healed = ctx.ground.healed_us.is_some_and(|healed_us| healed_us <= asked.sent_us);
+    let is_failure = matches!(status.class(), Class::Transient | Class::Unknown) && status != Status::UnknownProducer;
+    let is_crowded = status == Status::Overloaded && ctx.profile.nodes.link_mark < LINK_QUEUE_MAX;
+    assert!(!is_healed || !is_failure || is_crowded, "all was healed and {}", told());
+    if !matches!(status.class(), Class::Unknown | Class::Server) {
+        note_not_done(ctx, asked);
+    }
+}
+
+/// What was asked for was not done, and never will be.
+fn note_not_done(ctx: &mut Ctx<'_>, asked: &Asked) {
+    let span = asked.span(ctx);
+    if let What::Publish { batch, .. } = asked.what {
+        ctx.model.deny(batch);
+    } else if let What::Delete { topic, attempt, .. } = asked.what {
+        ctx.model.end_delete(topic, attempt, None, span);
+    }
+}
+
+fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) -> bool {
+    let target = asked.target(ctx);
+    let may_be_lost = || ctx.profile.is_narrow() || ctx.ground.may_be_lost(asked.ingress, target, asked.sent_us);
+    let next = error.details.iter().find_map(|detail| if let Detail::Next(next) = detail { Some(*next) } else { None });
+    let other = error.details.iter().find_map(|detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None });
+    match (status, &asked.what) {
+        (Status::Unreachable, _) => ctx.ground.may_be_unreachable(asked.ingress, target, asked.sent_us),
+        (Status::OutcomeUnknown, _) => may_be_lost(),
+        (Status::TtlExpired, What::Trace { ttl, .. }) => {
+            let is_short = u32::from(*ttl) < distance(ctx, asked.ingress, target);
+            let is_direct = ctx.profile.is_calm() && asked.sent_us > SETTLED_US;
+            error.details.contains(&Detail::Hops(*ttl)) && (is_short || !is_direct)
+        }
+        (Status::TtlExpired, _) => may_be_lost(),
+        (Status::Overloaded, _) => !ctx.profile.is_calm(),
+        (Status::ShuttingDown, _) => ctx.trace.totals.drains > 0,
+        (
+            Status::UnknownTopic,
+            What::Info { topic, .. }
+            | What::Publish { topic, .. }
+            | What::Fetch { topic, .. }
+            | What::Delete { topic, .. },
+        ) => ctx.model.surely_there(*topic, asked.sent_us, ctx.ground).is_none(),
+        (
+            Status::Recreated,
+            What::Info { topic, id: Some(id) }
+            | What::Publish { topic, id: Some(id), .. }
+            | What::Fetch { topic, id: Some(id), .. }
+            | What::Delete { topic, id: Some(id), .. },
+        ) => {
+            let there = ctx.model.surely_there(*topic, asked.sent_us, ctx.ground);
+            other.is_some_and(|other| other != *id && there.is_none_or(|there| there == other))
+        }
+        (Status::TopicExists, What::Create { topic, retention }) => {
+            *retention != ctx.profile.topics[*topic].retention && other.is_some()
+        }
+        (Status::Quota, What::Create { .. } | What::Publish { .. }) => ctx.profile.is_scarce(),
+        (Status::OffsetOutOfRange, What::Fetch { start: Start::Offset(offset), .. }) => {
+            next.is_some_and(|next| next < *offset)
+        }
+        (Status::Truncated, What::Fetch { epoch, .. }) => *epoch == Some(Epoch(2)),
+        (Status::SequenceReused, What::Publish { batch, .. }) => ctx.model.is_forged(*batch),
+        (Status::TooLarge, What::Fetch { .. }) => {
+            asked.frame_max < FRAME_MAX && ctx.profile.clients.record_bytes + 4096 > asked.frame_max as usize
+        }
+        (Status::SequenceGap, What::Publish { batch, .. }) => {
+            let is_ordered = ctx.profile.is_calm() && !ctx.profile.is_scarce() && asked.sent_us > SETTLED_US;
+            ctx.model.is_sequenced(*batch) && !is_ordered
+        }
+        (Status::ProducerFenced, What::Publish { batch, .. }) => ctx.model.is_fenced(*batch),
+        (Status::UnknownProducer, What::Publish { batch, .. }) => ctx.model.is_sequenced(*batch),
+        _ => false,
+    }
+}
+
+/// The latest time that a node's wall clock may have said.
+fn wall_us(ctx: &Ctx<'_>, node: usize) -> u64 {
+    ctx.ground.nodes[node].wall_offset_us + ctx.now_us
+}
+
+fn distance(ctx: &Ctx<'_>, a: usize, b: usize) -> u32 {
+    let id = |node: usize| NodeId::new(on_wire(node), ctx.profile.dimension).expect("of this cube");
+    id(a).distance(id(b))
+}
+
+impl Asked {
+    const fn span(&self, ctx: &Ctx<'_>) -> Span {
+        Span { asked_us: self.sent_us, now_us: ctx.now_us }
+    }
+
+    /// Who is to answer.
+    fn target(&self, ctx: &Ctx<'_>) -> usize {
+        match self.what {
+            What::Ping { node, .. } | What::List { node, .. } | What::Cluster { node } | What::Stats { node } => node,
+            What::Trace { target, .. } => target,
+            What::Create { topic, .. }
+            | What::Delete { topic, .. }
+            | What::Info { topic, .. }
+            | What::Publish { topic, .. }
+            | What::Fetch { topic, .. }
+            | What::Query { topic } => ctx.profile.topics[topic].home,
+        }
+    }
+}

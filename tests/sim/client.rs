@@ -1,0 +1,221 @@
+//! A client: a session, and what it uses it for.
+
+use dht_node::wire::Response;
+use fastrand::Rng;
+
+use crate::admin::Admin;
+use crate::asked::Asked;
+use crate::check;
+use crate::ground::Ground;
+use crate::hostile::Hostile;
+use crate::model::Model;
+use crate::network::Network;
+use crate::phases::Phase;
+use crate::profile::{Profile, choose, within};
+use crate::publisher::Publisher;
+use crate::reader::Reader;
+use crate::session::{Session, Told};
+use crate::trace::Trace;
+use crate::verifier::Verifier;
+use crate::wire::Leave;
+
+/// What a client's step needs of the world.
+pub(crate) struct Ctx<'a> {
+    pub now_us: u64,
+    pub network: &'a mut Network,
+    pub model: &'a mut Model,
+    pub ground: &'a mut Ground,
+    pub trace: &'a mut Trace,
+    pub profile: &'a Profile,
+    pub phase: Phase,
+}
+
+/// What a client does.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Publisher(Publisher),
+    Reader(Reader),
+    Admin(Admin),
+    Verifier(Verifier),
+    Hostile(Hostile),
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub session: Session,
+    role: Role,
+    rng: Rng,
+    /// When it does the next thing of its own.
+    act_us: u64,
+    /// Looks at what came only so often; 0 is at once.
+    reads_every_us: u64,
+    reads_us: u64,
+    /// The last news of its node.
+    heard_us: u64,
+}
+
+/// After so long without any news a client gives its node up.
+const PATIENCE_US: u64 = 7_000_000;
+/// After so long without a connection it tries another one.
+const CALL_US: u64 = 2_500_000;
+
+impl Role {
+    /// The clients of a profile.
+    pub(crate) fn cast(profile: &Profile, rng: &mut Rng) -> Vec<Self> {
+        let mut roles = Vec::new();
+        let topics = profile.topics.len();
+        let counts = &profile.clients;
+        roles.extend((0..counts.publishers).map(|_| Self::Publisher(Publisher::draw(profile, rng))));
+        roles.extend((0..counts.readers).map(|_| Self::Reader(Reader::new(rng.usize(..topics)))));
+        roles.extend((0..counts.admins).map(|_| Self::Admin(Admin::default())));
+        roles.extend((0..counts.hostile).map(|_| Self::Hostile(Hostile::default())));
+        roles.extend((0..counts.greedy).map(|_| Self::Hostile(Hostile::greedy())));
+        roles
+    }
+
+    pub(crate) fn verifier(node: usize, nodes: usize) -> Self {
+        Self::Verifier(Verifier::new(node, nodes))
+    }
+}
+
+impl Client {
+    pub(crate) fn new(index: usize, mut role: Role, mut rng: Rng) -> Self {
+        if let Role::Hostile(hostile) = &mut role {
+            hostile.set_place(index);
+        }
+        let mut session = Session::new(index);
+        let is_plain = matches!(role, Role::Verifier(_));
+        if !is_plain {
+            session.is_eager = rng.bool();
+            session.keepalive_ms = *choose(&mut rng, &[0, 0, 1, 1500]);
+            session.frame_max = *choose(&mut rng, &[1 << 20, 64 << 10]);
+        }
+        let reads_every_us = if is_plain { 0 } else { *choose(&mut rng, &[0, 0, 0, 20_000, 300_000]) };
+        Self { session, role, rng, act_us: 0, reads_every_us, reads_us: 0, heard_us: 0 }
+    }
+
+    /// Takes in what came, does what is due; gives the time when it wants to be asked again.
+    pub(crate) fn step(&mut self, ctx: &mut Ctx<'_>) -> Option<u64> {
+        if let Role::Hostile(hostile) = &mut self.role {
+            return hostile.step(ctx, &mut self.rng);
+        }
+        if ctx.now_us < self.reads_us && ctx.phase == Phase::Work {
+            return Some(self.reads_us);
+        }
+        self.reads_us = ctx.now_us + self.reads_every_us;
+        self.hear(ctx);
+        self.give_up_if_stuck(ctx);
+        if ctx.phase > Phase::Work && self.is_done(ctx.phase) {
+            self.session.flush(ctx);
+            return None;
+        }
+        if ctx.now_us >= self.act_us {
+            self.act(ctx);
+            self.act_us = ctx.now_us + self.think_us(ctx);
+        }
+        self.session.flush(ctx);
+        Some(self.act_us)
+    }
+
+    /// Has it nothing more to do in this phase?
+    pub(crate) fn is_done(&self, phase: Phase) -> bool {
+        let is_answered = self.session.unanswered() == 0;
+        match &self.role {
+            Role::Publisher(publisher) => phase > Phase::Heal || is_answered && publisher.is_done(),
+            Role::Reader(_) | Role::Admin(_) => phase > Phase::Heal || is_answered,
+            Role::Verifier(verifier) => is_answered && verifier.is_done(phase),
+            Role::Hostile(hostile) => hostile.is_idle(),
+        }
+    }
+
+    /// As far as it looks: does its node have all of its links?
+    pub(crate) fn sees_all_links(&self) -> bool {
+        if let Role::Verifier(verifier) = &self.role { verifier.sees_all_links } else { true }
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        format!("{:?}: {}", self.role, self.session.describe())
+    }
+
+    fn think_us(&mut self, ctx: &Ctx<'_>) -> u64 {
+        match (&self.role, ctx.phase) {
+            (Role::Verifier(_), Phase::Verify) => 500,
+            (Role::Verifier(_), _) => 100_000,
+            _ => within(&mut self.rng, ctx.profile.clients.think_us),
+        }
+    }
+
+    fn hear(&mut self, ctx: &mut Ctx<'_>) {
+        for told in self.session.pump(ctx) {
+            self.heard_us = ctx.now_us;
+            match told {
+                Told::Answer(asked, response) => {
+                    check::answered(ctx, &asked, &response);
+                    self.on_answer(ctx, &asked, &response);
+                }
+                Told::NotDone(asked) => {
+                    check::lost(ctx, &asked, true);
+                    self.on_lost(&asked);
+                }
+                Told::Unknown(asked) => {
+                    check::lost(ctx, &asked, false);
+                    self.on_lost(&asked);
+                }
+                Told::Gone => self.act_us = ctx.now_us + self.rng.u64(1_000..100_000),
+            }
+        }
+    }
+
+    fn on_answer(&mut self, ctx: &Ctx<'_>, asked: &Asked, response: &Response) {
+        match &mut self.role {
+            Role::Publisher(publisher) => publisher.on_answer(ctx, asked, response, &mut self.rng),
+            Role::Reader(reader) => reader.on_answer(response),
+            Role::Admin(_) => {}
+            Role::Verifier(verifier) => verifier.on_answer(ctx, asked, response),
+            Role::Hostile(_) => unreachable!("it has no honest session"),
+        }
+    }
+
+    fn on_lost(&mut self, asked: &Asked) {
+        match &mut self.role {
+            Role::Publisher(publisher) => publisher.on_lost(asked, &mut self.rng),
+            Role::Verifier(_) => Verifier::check_lost(asked),
+            Role::Reader(_) | Role::Admin(_) | Role::Hostile(_) => {}
+        }
+    }
+
+    fn give_up_if_stuck(&mut self, ctx: &mut Ctx<'_>) {
+        let silent_us = ctx.now_us.saturating_sub(self.heard_us);
+        let is_lost = self.session.unanswered() > 0 && silent_us > PATIENCE_US;
+        let is_apart = self.session.is_apart();
+        if !is_apart && (is_lost || !self.session.is_ready() && silent_us > CALL_US) {
+            self.session.break_off(ctx.network, ctx.now_us, Leave::Reset);
+        }
+    }
+
+    fn act(&mut self, ctx: &mut Ctx<'_>) {
+        if self.session.is_apart() {
+            let node = self.rng.usize(..ctx.ground.nodes.len());
+            let node = if let Role::Verifier(verifier) = &self.role { verifier.node } else { node };
+            self.heard_us = ctx.now_us;
+            return self.session.call(ctx, node);
+        }
+        if !self.session.can_ask() {
+            return;
+        }
+        if self.session.unanswered() == 0 {
+            // Silence with nothing to wait for is no reason to give anybody up.
+            self.heard_us = ctx.now_us;
+        }
+        match &mut self.role {
+            Role::Publisher(publisher) => publisher.act(ctx, &mut self.session, &mut self.rng),
+            Role::Reader(reader) => reader.act(ctx, &mut self.session, &mut self.rng),
+            Role::Admin(admin) => admin.act(ctx, &mut self.session, &mut self.rng),
+            Role::Verifier(verifier) => verifier.act(ctx, &mut self.session),
+            Role::Hostile(_) => {}
+        }
+        if ctx.phase == Phase::Work && self.rng.u8(..) == 0 {
+            self.session.half_close(ctx);
+        }
+    }
+}

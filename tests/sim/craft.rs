@@ -1,0 +1,141 @@
+//! Frames made by hand, good ones and others.
+
+use dht_node::limits::FRAME_MAX;
+use dht_node::types::{LinkSet, NodeId, RequestId, TopicName};
+use dht_node::wire::field::Writer;
+use dht_node::wire::hello::NO_NODE;
+use dht_node::wire::request::{Fetch, Publish, Start, Topic};
+use dht_node::wire::{Flags, HEADER_BYTES, Head, Hello, Kind, Opcode, Origin, Request, Role, Route, TrafficClass};
+use fastrand::Rng;
+
+use crate::admin::on_wire;
+use crate::profile::{Profile, choose};
+
+/// Args of a PING to the ingress.
+pub(crate) const PING_ARGS: [u8; 10] = [0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// A good HELLO.
+pub(crate) fn hello() -> Vec<u8> {
+    greeting(&client_hello())
+}
+
+/// A frame without payload.
+pub(crate) fn plain(opcode: Opcode, flags: Flags, request_id: u64, args: &[u8]) -> Vec<u8> {
+    frame(opcode.number(), flags, request_id, |out| {
+        out.bytes(args);
+    })
+}
+
+/// A frame of any opcode without payload.
+pub(crate) fn frame(opcode: u8, flags: Flags, request_id: u64, args: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Head { opcode, flags, status: 0, request_id: RequestId(request_id) }.seal(None, (0, 0), &mut bytes, args);
+    bytes
+}
+
+/// A PING with TLVs: tags, and how long their values are.
+pub(crate) fn with_tlvs(tlvs: &[(u8, usize)]) -> Vec<u8> {
+    frame(Opcode::Ping.number(), Flags::default(), 7, |args| {
+        args.bytes(&PING_ARGS);
+        tlvs.iter().for_each(|(tag, length)| {
+            args.tlv(*tag, &vec![0; *length]);
+        });
+    })
+}
+
+/// Other bytes in a header, which is made good again.
+pub(crate) fn patched(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    frame[at..at + bytes.len()].copy_from_slice(bytes);
+    let crc = crc32fast::hash(&frame[..HEADER_BYTES - 4]);
+    frame[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
+    frame
+}
+
+/// A HELLO.
+pub(crate) fn greeting(hello: &Hello) -> Vec<u8> {
+    frame(Opcode::Hello.number(), Flags::default(), 1, |args| hello.encode(args, None))
+}
+
+/// What a node says of itself.
+pub(crate) fn node_hello(profile: &Profile, node: u16, rng: &mut Rng) -> Hello {
+    Hello {
+        role: Role::Node,
+        dimension: profile.dimension.bits(),
+        node,
+        cluster: "sim".to_owned(),
+        instance: rng.u64(..),
+        ..client_hello()
+    }
+}
+
+/// What a client says of itself.
+pub(crate) fn client_hello() -> Hello {
+    Hello {
+        version_min: 1,
+        version_max: 1,
+        role: Role::Client,
+        dimension: 0,
+        node: NO_NODE,
+        keepalive_ms: 0,
+        max_frame: FRAME_MAX,
+        max_inflight: 0,
+        features: 0,
+        instance: 0,
+        cluster: String::new(),
+        software: String::new(),
+    }
+}
+
+/// FETCH of a topic as far as it goes, again and again.
+pub(crate) fn fetches(count: u64) -> Vec<u8> {
+    let fetch = Fetch {
+        topic: Topic { name: TopicName::new("topic-0").expect("a name"), id: None },
+        epoch: None,
+        start: Start::Earliest,
+        max_bytes: 0,
+        max_records: 0,
+    };
+    let fetch = |id| frame(Opcode::Fetch.number(), Flags::default(), id, |args| Request::Fetch(fetch).encode(args));
+    (2..2 + count).flat_map(fetch).collect()
+}
+
+/// A record that nobody wrote, with the checksum of another: whoever read it would find that.
+pub(crate) fn damaged_publish() -> Vec<u8> {
+    let topic = Topic { name: TopicName::new("topic-0").expect("a name"), id: None };
+    let request = Request::Publish(Publish { topic, producer: None, count: 1 });
+    let payload = b"\0\0\0\x10\0nobody wrote me";
+    let head = Head { opcode: request.opcode().number(), flags: Flags::default(), status: 0, request_id: RequestId(2) };
+    let mut bytes = Vec::new();
+    head.seal(None, (payload.len(), 1), &mut bytes, |args| request.encode(args));
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// A frame from a neighbour that no node makes.
+pub(crate) fn rogue_frame(profile: &Profile, posed: usize, rng: &mut Rng, bytes: &mut Vec<u8>) {
+    let node = |rng: &mut Rng| NodeId::from_low_bits(rng.u32(..), profile.dimension);
+    let route = Route {
+        source: if rng.bool() { node(rng) } else { NodeId::from_low_bits(on_wire(posed).into(), profile.dimension) },
+        target: node(rng),
+        ttl: rng.u16(..6),
+        hops: 0,
+        kind: *choose(rng, &[Kind::Node, Kind::Group, Kind::Multicast]),
+        class: *choose(rng, &[TrafficClass::Bulk, TrafficClass::Control]),
+        origin: Origin::from_number(rng.u64(..)),
+        down: LinkSet::new(),
+        targets: [node(rng)].into_iter().collect(),
+    };
+    let ping = Opcode::Ping.number();
+    let opcode = *choose(rng, &[0x77, ping, ping, Opcode::Fetch.number(), Opcode::Publish.number()]);
+    let flags = *choose(rng, &[Flags::default(), Flags::default(), Flags::RESPONSE, Flags::ONEWAY, Flags(0x40)]);
+    let start = bytes.len();
+    let head = Head { opcode, flags, status: 0, request_id: RequestId(rng.u64(..)) };
+    head.seal(Some(&route), (0, 0), bytes, |args| {
+        args.bytes(&PING_ARGS);
+    });
+    if rng.bool() {
+        let last = bytes.len() - 1;
+        assert!(last > start, "a frame has args");
+        bytes[last] ^= 1;
+    }
+}

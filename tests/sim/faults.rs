@@ -1,0 +1,184 @@
+//! What goes wrong: drawn at random from the kinds that the seed has chosen, and healed some time later.
+
+use fastrand::Rng;
+
+use crate::profile::{Faults, choose};
+use crate::trace::Note;
+use crate::wire::Leave;
+use crate::world::{Wake, World};
+
+/// The kinds of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A link carries nothing in either direction, and nobody is told.
+    Cut,
+    /// In one direction.
+    CutOneWay,
+    /// The connections of a link are reset.
+    Reset,
+    /// That, several times in a row.
+    Flap,
+    /// A node dies; its peers are told.
+    Crash,
+    /// A node dies; nobody is told.
+    PowerOff,
+    /// A node is asked to end.
+    Drain,
+    /// A node gets no turn.
+    Stall,
+    /// A node's wall clock jumps.
+    WallJump,
+    /// A client's connection is reset.
+    ClientReset,
+}
+
+/// Something that was broken or healed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    Cut { from: usize, to: usize },
+    Heal { from: usize, to: usize },
+    Reset { a: usize, b: usize, left: u8 },
+    Crash { node: usize, silent: bool },
+    Drain { node: usize },
+    Start { node: usize },
+    Stall { node: usize, until_us: u64 },
+    Awake { node: usize },
+    WallJump { node: usize, offset_us: u64 },
+    ClientReset { client: usize },
+}
+
+/// Wall clocks start in the summer of 2025.
+pub(crate) const WALL_US: u64 = 1_750_000_000_000_000;
+
+impl Kind {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Cut,
+        Self::CutOneWay,
+        Self::Reset,
+        Self::Flap,
+        Self::Crash,
+        Self::PowerOff,
+        Self::Drain,
+        Self::Stall,
+        Self::WallJump,
+        Self::ClientReset,
+    ];
+}
+
+/// About that long: between a half and one and a half times.
+pub(crate) fn about(rng: &mut Rng, mean_us: u64) -> u64 {
+    rng.u64(mean_us / 2..=mean_us + mean_us / 2)
+}
+
+impl World {
+    /// Breaks something, and notes when the next thing breaks.
+    pub(crate) fn break_something(&mut self) {
+        let Faults { kinds, every_us, until_us, .. } = self.profile.faults.clone();
+        if kinds.is_empty() || self.now_us >= until_us {
+            return;
+        }
+        let next_us = self.now_us + about(&mut self.chaos, every_us);
+        self.at(next_us, Wake::Trouble);
+        let kind = *choose(&mut self.chaos, &kinds);
+        self.begin(kind);
+    }
+
+    fn begin(&mut self, kind: Kind) {
+        let edges: Vec<(usize, usize)> = self.ground.edges().collect();
+        let node = self.chaos.usize(..self.hosts.len());
+        let edge = if edges.is_empty() { None } else { Some(*choose(&mut self.chaos, &edges)) };
+        match (kind, edge) {
+            (Kind::Cut | Kind::CutOneWay | Kind::Reset | Kind::Flap, None) => {}
+            (Kind::Cut, Some((a, b))) => {
+                let heal_us = self.heal_at();
+                for (from, to) in [(a, b), (b, a)] {
+                    self.apply(Fault::Cut { from, to });
+                    self.at(heal_us, Wake::Fault(Fault::Heal { from, to }));
+                }
+                self.trace.totals.cuts += 1;
+            }
+            (Kind::CutOneWay, Some((a, b))) => {
+                let (from, to) = if self.chaos.bool() { (a, b) } else { (b, a) };
+                self.apply(Fault::Cut { from, to });
+                let heal_us = self.heal_at();
+                self.at(heal_us, Wake::Fault(Fault::Heal { from, to }));
+                self.trace.totals.cuts += 1;
+            }
+            (Kind::Reset, Some((a, b))) => self.apply(Fault::Reset { a, b, left: 0 }),
+            (Kind::Flap, Some((a, b))) => {
+                let left = self.chaos.u8(2..8);
+                self.apply(Fault::Reset { a, b, left });
+            }
+            (Kind::Crash, _) => self.apply(Fault::Crash { node, silent: false }),
+            (Kind::PowerOff, _) => self.apply(Fault::Crash { node, silent: true }),
+            (Kind::Drain, _) => self.apply(Fault::Drain { node }),
+            (Kind::Stall, _) => {
+                let until_us = self.now_us + self.chaos.u64(50_000..2_000_000);
+                self.apply(Fault::Stall { node, until_us });
+            }
+            (Kind::WallJump, _) => {
+                let offset_us = WALL_US + self.chaos.u64(..20_000_000) - 10_000_000;
+                self.apply(Fault::WallJump { node, offset_us });
+            }
+            (Kind::ClientReset, _) => {
+                let client = self.chaos.usize(..self.clients.len());
+                self.apply(Fault::ClientReset { client });
+            }
+        }
+    }
+
+    /// Does what a fault, or its healing, means.
+    pub(crate) fn apply(&mut self, fault: Fault) {
+        let now_us = self.now_us;
+        self.trace.note(now_us, Note::Fault(fault));
+        match fault {
+            Fault::Cut { from, to } => self.network.set_cut(now_us, (from, to), true),
+            Fault::Heal { from, to } => self.network.set_cut(now_us, (from, to), false),
+            Fault::Reset { a, b, left } => {
+                self.trace.totals.resets += 1;
+                self.network.reset_between(a, b);
+                self.ground.disturb(now_us, a, b);
+                if left > 0 && now_us < self.profile.faults.end_us {
+                    let again_us = now_us + self.chaos.u64(20_000..400_000);
+                    self.at(again_us, Wake::Fault(Fault::Reset { a, b, left: left - 1 }));
+                }
+            }
+            Fault::Crash { node, silent } => self.crash(node, silent),
+            Fault::Drain { node } => self.drain(node),
+            Fault::Start { node } => self.start(node),
+            Fault::Stall { node, until_us } => {
+                self.trace.totals.stalls += 1;
+                self.stalled_until_us[node] = self.stalled_until_us[node].max(until_us);
+                self.at(until_us, Wake::Fault(Fault::Awake { node }));
+            }
+            Fault::Awake { node } => self.wake_node(node, now_us),
+            Fault::WallJump { node, offset_us } => self.set_wall(node, offset_us),
+            Fault::ClientReset { client } => {
+                self.clients[client].session.break_off(&mut self.network, now_us, Leave::Reset)
+            }
+        }
+        self.refresh_ground();
+    }
+
+    fn crash(&mut self, node: usize, silent: bool) {
+        if self.hosts[node].is_none() {
+            return;
+        }
+        self.trace.totals.crashes += 1;
+        self.stop(node, if silent { Leave::Vanish } else { Leave::Reset });
+        self.network.is_dark[node] = silent;
+    }
+
+    fn drain(&mut self, node: usize) {
+        let now_us = self.now_us;
+        let Some(host) = self.hosts[node].as_mut().filter(|host| !host.is_draining()) else { return };
+        host.drain(now_us);
+        self.trace.totals.drains += 1;
+        self.ground.nodes[node].is_draining = true;
+        self.wake_node(node, now_us);
+    }
+
+    fn heal_at(&mut self) -> u64 {
+        self.now_us + about(&mut self.chaos, self.profile.faults.last_us)
+    }
+}

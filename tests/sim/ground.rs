@@ -1,0 +1,128 @@
+//! What is really so: which nodes run, which links work and since when. The nodes never see this; the checks ask it
+//! whether an answer such as UNREACHABLE can be true.
+
+use std::collections::VecDeque;
+
+use dht_node::cube;
+use dht_node::types::{Dimension, Link, NodeId};
+
+/// A link that was broken for so long is known to be down at both ends: a second of silence and some ticks.
+const DOWN_SETTLES_US: u64 = 1_600_000;
+
+/// A link that works for so long is up at both ends: what was left of earlier connections is gone, and it was
+/// dialled again.
+const UP_SETTLES_US: u64 = 3_500_000;
+
+/// A node as it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Truth {
+    pub is_up: bool,
+    pub is_draining: bool,
+    pub is_stalled: bool,
+    /// When it last lost its memory.
+    pub lost_us: Option<u64>,
+    /// The most that its wall clock ever was ahead of the world's.
+    pub wall_offset_us: u64,
+}
+
+#[derive(Debug)]
+struct Edge {
+    ends: [usize; 2],
+    works: bool,
+    since_us: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub nodes: Vec<Truth>,
+    edges: Vec<Edge>,
+    /// Everything was found healed then: from then on no request may fail.
+    pub healed_us: Option<u64>,
+    /// Connects may hang, so that nobody can say when a link is up.
+    is_slow: bool,
+}
+
+impl Ground {
+    pub(crate) fn new(dimension: Dimension, is_slow: bool) -> Self {
+        let mut edges: Vec<Link> = Vec::new();
+        for node in dimension.all() {
+            edges.extend(
+                cube::neighbours(node, dimension)
+                    .filter(|(_, other)| node < *other)
+                    .map(|(bit, _)| Link::new(node, bit)),
+            );
+        }
+        let index = |node: NodeId| usize::from(node.index());
+        let edge = |link: Link| Edge { ends: [index(link.ends().0), index(link.ends().1)], works: false, since_us: 0 };
+        Self {
+            nodes: vec![Truth::default(); usize::from(dimension.nodes())],
+            edges: edges.into_iter().map(edge).collect(),
+            healed_us: None,
+            is_slow,
+        }
+    }
+
+    /// The two ends of each link.
+    pub(crate) fn edges(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.edges.iter().map(|edge| (edge.ends[0], edge.ends[1]))
+    }
+
+    /// Takes note of what changed: `is_cut` says of each way whether it is.
+    pub(crate) fn refresh(&mut self, now_us: u64, is_cut: impl Fn(usize, usize) -> bool) {
+        let is_there = |node: usize| {
+            let truth = &self.nodes[node];
+            truth.is_up && !truth.is_draining && !truth.is_stalled
+        };
+        for edge in &mut self.edges {
+            let [a, b] = edge.ends;
+            let works = is_there(a) && is_there(b) && !is_cut(a, b) && !is_cut(b, a);
+            if works != edge.works {
+                (edge.works, edge.since_us) = (works, now_us);
+            }
+        }
+    }
+
+    /// Something happened to all links of a node.
+    pub(crate) fn disturb_node(&mut self, now_us: u64, node: usize) {
+        self.edges.iter_mut().filter(|edge| edge.ends.contains(&node)).for_each(|edge| edge.since_us = now_us);
+    }
+
+    /// Something happened to a link.
+    pub(crate) fn disturb(&mut self, now_us: u64, a: usize, b: usize) {
+        let is_it = |edge: &&mut Edge| edge.ends.contains(&a) && edge.ends.contains(&b);
+        self.edges.iter_mut().filter(is_it).for_each(|edge| edge.since_us = now_us);
+    }
+
+    /// Could UNREACHABLE be the truth for a request of that time? Not while a path of settled links is there.
+    pub(crate) fn may_be_unreachable(&self, source: usize, target: usize, asked_us: u64) -> bool {
+        let is_sure = |edge: &Edge| edge.works && edge.since_us + UP_SETTLES_US <= asked_us;
+        self.is_slow && source != target || !self.is_connected(source, target, is_sure)
+    }
+
+    /// Could a request of that time be lost? Not when every link is settled, up or down, and there is a path.
+    pub(crate) fn may_be_lost(&self, source: usize, target: usize, asked_us: u64) -> bool {
+        let settles_us = |edge: &Edge| if edge.works { UP_SETTLES_US } else { DOWN_SETTLES_US };
+        let is_settled = self.edges.iter().all(|edge| edge.since_us + settles_us(edge) <= asked_us);
+        !is_settled || self.may_be_unreachable(source, target, asked_us)
+    }
+
+    /// Did this node keep its memory from that time on?
+    pub(crate) fn remembers(&self, node: usize, since_us: u64) -> bool {
+        self.nodes[node].lost_us.is_none_or(|lost_us| lost_us < since_us)
+    }
+
+    fn is_connected(&self, source: usize, target: usize, is_usable: impl Fn(&Edge) -> bool) -> bool {
+        let mut reached = vec![false; self.nodes.len()];
+        reached[source] = true;
+        let mut frontier = VecDeque::from([source]);
+        while let Some(here) = frontier.pop_front() {
+            for edge in self.edges.iter().filter(|edge| edge.ends.contains(&here) && is_usable(edge)) {
+                let next = if edge.ends[0] == here { edge.ends[1] } else { edge.ends[0] };
+                if !std::mem::replace(&mut reached[next], true) {
+                    frontier.push_back(next);
+                }
+            }
+        }
+        reached[target]
+    }
+}

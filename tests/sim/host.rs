@@ -1,0 +1,252 @@
+//! One simulated process: a production [`Turn`] and the loop around it, in the order of `net/server.rs`.
+
+use dht_node::limits::{DRAIN_US, PARTIAL_FRAME_TIMEOUT_US};
+use dht_node::node::{Event, Node, Settings};
+use dht_node::turn::{MemoryStore, Turn};
+use dht_node::types::{ConnId, Dimension, Now};
+use dht_node::wire::FrameError;
+
+use crate::links::{Conn, SimLinks, State};
+use crate::network::Network;
+use crate::profile::Pace;
+use crate::trace::{Note, Trace};
+use crate::wire::{End, Leave, Place};
+
+/// What a node's pass needs of the world.
+pub(crate) struct Around<'a> {
+    pub now_us: u64,
+    pub network: &'a mut Network,
+    pub trace: &'a mut Trace,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub index: usize,
+    pub turn: Turn<SimLinks, MemoryStore>,
+    pub dimension: Dimension,
+    pub frames_per_turn: usize,
+    /// This machine's clocks run apart from the world's.
+    monotonic_offset_us: u64,
+    wall_us: u64,
+    /// Connects that wait to be accepted.
+    knocking: Vec<End>,
+    drain_until_us: Option<u64>,
+    /// Is every event followed by a check? Otherwise every turn.
+    pub is_careful: bool,
+}
+
+impl Host {
+    pub(crate) fn new(settings: Settings, pace: &Pace, clocks: (u64, u64), now_us: u64) -> Self {
+        let (monotonic_offset_us, wall_us) = clocks;
+        let now = Now { monotonic_us: now_us + monotonic_offset_us, wall_us: now_us + wall_us };
+        let (index, dimension) = (usize::from(settings.id.index()), settings.dimension);
+        Self {
+            index,
+            turn: Turn::new(Node::new(settings, now), SimLinks::new(dimension, pace.clone()), MemoryStore::default()),
+            dimension,
+            frames_per_turn: pace.frames_per_turn,
+            monotonic_offset_us,
+            wall_us,
+            knocking: Vec::new(),
+            drain_until_us: None,
+            is_careful: false,
+        }
+    }
+
+    /// When it wants a turn, whatever comes in.
+    pub(crate) fn next_timeout_us(&self) -> u64 {
+        self.turn.node().next_timeout().saturating_sub(self.monotonic_offset_us)
+    }
+
+    pub(crate) const fn has_work(&self) -> bool {
+        !self.turn.links.ready.is_empty() || !self.knocking.is_empty()
+    }
+
+    pub(crate) const fn is_draining(&self) -> bool {
+        self.drain_until_us.is_some()
+    }
+
+    /// The wall clock jumps.
+    pub(crate) const fn set_wall(&mut self, wall_us: u64) {
+        self.wall_us = wall_us;
+    }
+
+    /// Somebody connects. Whether this process listens.
+    pub(crate) fn knock(&mut self, end: End) -> bool {
+        let listens = !self.is_draining();
+        if listens {
+            self.knocking.push(end);
+        }
+        listens
+    }
+
+    /// There is news of an end.
+    pub(crate) fn mark(&mut self, end: End) {
+        if let Some(id) = self.turn.links.find(end) {
+            self.turn.links.mark_ready(id);
+        }
+    }
+
+    /// One pass of the loop. Whether the process goes on.
+    pub(crate) fn pass(&mut self, around: &mut Around<'_>) -> bool {
+        let now = self.now(around.now_us);
+        self.turn.links.now_us = now.monotonic_us;
+        let readies = std::mem::take(&mut self.turn.links.ready);
+        for &id in &readies {
+            self.establish(now, id, around);
+        }
+        for end in std::mem::take(&mut self.knocking) {
+            let id = self.turn.links.insert(end, State::Open);
+            self.note(around, end, "accepted");
+            self.handle(now, Event::Accepted { conn: id });
+            self.turn.links.mark_ready(id);
+        }
+        for id in readies {
+            self.read(now, id, around);
+        }
+        self.turn.finish(now);
+        self.on_time(now, around);
+        self.connect(around);
+        self.write_all(now, around);
+        self.turn.node().check();
+        self.turn.links.check();
+        !self.is_over(now)
+    }
+
+    /// It is asked to end.
+    pub(crate) fn drain(&mut self, now_us: u64) {
+        let now = self.now(now_us);
+        self.drain_until_us = Some(now.after_us(DRAIN_US));
+        self.turn.links.now_us = now.monotonic_us;
+        self.handle(now, Event::Drain);
+    }
+
+    /// The process ends, and its connections with it.
+    pub(crate) fn end(self, how: Leave, around: &mut Around<'_>) {
+        for (total, count) in [
+            &mut around.trace.totals.links_up,
+            &mut around.trace.totals.links_down,
+            &mut around.trace.totals.queues_filled,
+        ]
+        .into_iter()
+        .zip(self.turn.links.counts)
+        {
+            *total += count;
+        }
+        for conn in self.turn.links.iter() {
+            around.network.leave(around.now_us, conn.end, how);
+        }
+        for end in self.knocking {
+            around.network.leave(around.now_us, end, how);
+        }
+    }
+
+    const fn now(&self, now_us: u64) -> Now {
+        Now { monotonic_us: now_us + self.monotonic_offset_us, wall_us: now_us + self.wall_us }
+    }
+
+    pub(crate) fn handle(&mut self, now: Now, event: Event<'_>) {
+        self.turn.handle(now, event);
+        if self.is_careful {
+            self.turn.node().check();
+        }
+    }
+
+    /// A connect that was under way may have succeeded.
+    fn establish(&mut self, now: Now, id: ConnId, around: &mut Around<'_>) {
+        let Some(conn) = self.turn.links.get_mut(id) else { return };
+        conn.is_ready = false;
+        if let State::Dialing(node) = conn.state
+            && around.network.is_open(conn.end)
+        {
+            conn.state = State::Open;
+            let end = conn.end;
+            self.note(around, end, "connected");
+            self.handle(now, Event::Dialed { conn: id, node });
+        }
+    }
+
+    fn on_time(&mut self, now: Now, around: &mut Around<'_>) {
+        if self.turn.node().next_timeout() <= now.monotonic_us {
+            self.handle(now, Event::Timeout);
+            self.turn.finish(now);
+        }
+        let is_late = |conn: &&Conn| {
+            let since_us = conn.partial_since_us.filter(|_| conn.state == State::Open && !conn.paused);
+            since_us.is_some_and(|since_us| since_us + PARTIAL_FRAME_TIMEOUT_US <= now.monotonic_us)
+        };
+        let is_over =
+            |conn: &&Conn| matches!(conn.state, State::Closing { deadline_us, .. } if deadline_us <= now.monotonic_us);
+        let late: Vec<ConnId> = self.turn.links.iter().filter(is_late).map(|conn| conn.id).collect();
+        let over: Vec<ConnId> = self.turn.links.iter().filter(is_over).map(|conn| conn.id).collect();
+        for id in late {
+            self.handle(now, Event::Broken { conn: id, error: FrameError::Unfinished });
+        }
+        for id in over {
+            self.remove(id, around);
+        }
+    }
+
+    /// Starts the connects that the node asked for.
+    fn connect(&mut self, around: &mut Around<'_>) {
+        for node in std::mem::take(&mut self.turn.links.dials) {
+            let earlier = self.turn.links.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
+            earlier.inspect(|id| self.remove(*id, around));
+            let to = Place::Node(usize::from(node.index()));
+            let end = around.network.dial(around.now_us, Place::Node(self.index), to);
+            self.turn.links.insert(end, State::Dialing(node));
+        }
+    }
+
+    /// Writes what there is room for.
+    fn write_all(&mut self, now: Now, around: &mut Around<'_>) {
+        let ids: Vec<ConnId> = self.turn.links.iter().map(|conn| conn.id).collect();
+        for id in ids {
+            let Some(conn) = self.turn.links.get_mut(id) else { continue };
+            if !conn.outbox.is_empty() && around.network.is_open(conn.end) {
+                conn.queued -= around.network.write(around.now_us, conn.end, &mut conn.outbox);
+            }
+            if let State::Closing { is_shut, .. } = &mut conn.state
+                && conn.outbox.is_empty()
+            {
+                if !std::mem::replace(is_shut, true) {
+                    around.network.shut(around.now_us, conn.end);
+                }
+                if conn.ended {
+                    self.remove(id, around);
+                }
+            } else if conn.filled && conn.queued <= conn.queue_mark / 2 {
+                conn.filled = false;
+                self.handle(now, Event::Drained { conn: id });
+            }
+        }
+    }
+
+    /// A connection was reset. If the node is not done with it, it is told.
+    pub(crate) fn drop_conn(&mut self, now: Now, id: ConnId, around: &mut Around<'_>) {
+        let was_open = self.turn.links.get_mut(id).is_some_and(|conn| conn.state == State::Open);
+        self.remove(id, around);
+        if was_open {
+            self.handle(now, Event::Closed { conn: id });
+        }
+    }
+
+    fn remove(&mut self, id: ConnId, around: &mut Around<'_>) {
+        if let Some(conn) = self.turn.links.remove(id) {
+            self.note(around, conn.end, "closed");
+            around.network.leave(around.now_us, conn.end, if conn.queued > 0 { Leave::Reset } else { Leave::Done });
+        }
+    }
+
+    fn is_over(&self, now: Now) -> bool {
+        let is_flushed = || self.turn.links.iter().all(|conn| conn.outbox.is_empty() && conn.state != State::Open);
+        self.drain_until_us
+            .is_some_and(|until_us| until_us <= now.monotonic_us || self.turn.node().is_drained() && is_flushed())
+    }
+
+    fn note(&self, around: &mut Around<'_>, end: End, what: &'static str) {
+        let (at, peer) = (Place::Node(self.index), around.network.place(end.other()));
+        around.trace.note(around.now_us, Note::Conn { at, peer, what });
+    }
+}

@@ -1,0 +1,273 @@
+//! The connections of one simulated node, as `net/table.rs` has them, with what the node owes to whom.
+//!
+//! Every frame is really encoded, and every rule that a queue must keep is asserted where the frame enters it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use dht_node::limits::{
+    CLIENT_CHARGE_MAX, CLIENT_QUEUE_MAX, FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINGER_US, LINK_QUEUE_MAX,
+    REQUEST_TIMEOUT_US, TICK_US,
+};
+use dht_node::node::Packet;
+use dht_node::turn::Links;
+use dht_node::types::{ConnId, Dimension, NodeId, RequestId};
+use dht_node::wire::{Flags, Frame, HEADER_BYTES, Header, Opcode, Route, TrafficClass};
+
+use crate::profile::Pace;
+use crate::wire::End;
+
+/// An answer comes within the ingress's deadline and two of its ticks.
+const ANSWER_US: u64 = REQUEST_TIMEOUT_US + 2 * TICK_US;
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub id: ConnId,
+    pub end: End,
+    /// What came and was not handed in.
+    pub inbox: Vec<u8>,
+    pub outbox: VecDeque<Bytes>,
+    /// Bytes of `outbox`.
+    pub queued: usize,
+    pub frame_max: u32,
+    pub queue_mark: usize,
+    pub state: State,
+    pub paused: bool,
+    pub filled: bool,
+    pub is_ready: bool,
+    pub ended: bool,
+    pub partial_since_us: Option<u64>,
+    /// A neighbour is at the other end.
+    pub is_link: bool,
+    /// Requests of the other end that were not answered.
+    owed: VecDeque<Owed>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Dialing(NodeId),
+    Open,
+    Closing { deadline_us: u64, is_shut: bool },
+}
+
+#[derive(Debug)]
+struct Owed {
+    request_id: RequestId,
+    opcode: u8,
+    since_us: u64,
+}
+
+/// What a frame is, as far as its queue is concerned.
+struct Entry {
+    bytes: Vec<u8>,
+    /// A request on its way through a link: the only kind that a full queue refuses.
+    is_request: bool,
+    /// To a request of the other end.
+    answers: Option<(RequestId, u8)>,
+}
+
+/// The connections of a node.
+#[derive(Debug)]
+pub(crate) struct SimLinks {
+    conns: Vec<Option<Conn>>,
+    generation: u32,
+    pub now_us: u64,
+    pub ready: Vec<ConnId>,
+    pub dials: Vec<NodeId>,
+    dimension: Dimension,
+    pace: Pace,
+    /// Links that came up, links that went down, queues that passed their mark.
+    pub counts: [u64; 3],
+}
+
+impl SimLinks {
+    pub(crate) const fn new(dimension: Dimension, pace: Pace) -> Self {
+        Self {
+            conns: Vec::new(),
+            generation: 0,
+            now_us: 0,
+            ready: Vec::new(),
+            dials: Vec::new(),
+            dimension,
+            pace,
+            counts: [0; 3],
+        }
+    }
+
+    pub(crate) fn insert(&mut self, end: End, state: State) -> ConnId {
+        let slot = self.conns.iter().position(Option::is_none).unwrap_or(self.conns.len());
+        if slot == self.conns.len() {
+            self.conns.push(None);
+        }
+        self.generation += 1;
+        let id = ConnId { slot: u32::try_from(slot).expect("few"), generation: self.generation };
+        self.conns[slot] = Some(Conn {
+            id,
+            end,
+            inbox: Vec::new(),
+            outbox: VecDeque::new(),
+            queued: 0,
+            frame_max: FRAME_BEFORE_HELLO_MAX,
+            queue_mark: usize::MAX,
+            state,
+            paused: false,
+            filled: false,
+            is_ready: false,
+            ended: false,
+            partial_since_us: None,
+            is_link: false,
+            owed: VecDeque::new(),
+        });
+        id
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(id.slot as usize)?.as_mut().filter(|conn| conn.id == id)
+    }
+
+    pub(crate) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        self.get_mut(id)?;
+        let conn = self.conns[id.slot as usize].take()?;
+        self.counts[1] += u64::from(conn.is_link && conn.state == State::Open);
+        Some(conn)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Conn> {
+        self.conns.iter().flatten()
+    }
+
+    /// The connection that has this end.
+    pub(crate) fn find(&self, end: End) -> Option<ConnId> {
+        self.iter().find(|conn| conn.end == end).map(|conn| conn.id)
+    }
+
+    pub(crate) fn mark_ready(&mut self, id: ConnId) {
+        if let Some(conn) = self.get_mut(id)
+            && !std::mem::replace(&mut conn.is_ready, true)
+        {
+            self.ready.push(id);
+        }
+    }
+
+    /// Takes note that the other end asks for something.
+    pub(crate) fn note_asked(&mut self, id: ConnId, header: &Header) {
+        let is_request = !header.flags.any(Flags::RESPONSE.with(Flags::ONEWAY).with(Flags::ROUTED));
+        let (opcode, since_us) = (header.opcode, self.now_us);
+        if let Some(conn) = self.get_mut(id)
+            && is_request
+            && opcode != Opcode::Goaway.number()
+        {
+            conn.owed.push_back(Owed { request_id: header.request_id, opcode, since_us });
+        }
+    }
+
+    /// Asserts what holds between two turns.
+    pub(crate) fn check(&self) {
+        for conn in self.iter().filter(|conn| conn.state == State::Open) {
+            let late = conn.owed.iter().find(|owed| owed.since_us + ANSWER_US < self.now_us);
+            assert!(late.is_none(), "{:?} was never answered on {:?}", late, conn.end);
+            if !conn.is_link && conn.filled {
+                assert!(conn.paused, "the client on {:?} does not read and is read", conn.end);
+            }
+            let mark = if conn.is_link { LINK_QUEUE_MAX } else { CLIENT_QUEUE_MAX } as u64;
+            let most = mark + CLIENT_BURST * if conn.is_link { CLIENTS_A_LINK } else { 1 };
+            assert!(conn.queued as u64 <= most, "{} bytes are queued on {:?}", conn.queued, conn.end);
+        }
+    }
+
+    fn queue(&mut self, id: ConnId, entry: Entry) -> bool {
+        let Some(conn) = self.get_mut(id) else { return false };
+        if conn.state != State::Open {
+            return false;
+        }
+        let length = entry.bytes.len();
+        assert!(!(entry.is_request && conn.filled), "a request was put into a queue that is past its mark");
+        assert!(length <= conn.frame_max as usize, "{length} bytes to who takes {}", conn.frame_max);
+        if let Some((request_id, opcode)) = entry.answers {
+            let place = conn.owed.iter().position(|owed| (owed.request_id, owed.opcode) == (request_id, opcode));
+            let place = place.unwrap_or_else(|| panic!("{:?} never asked {opcode:#04x} {request_id:?}", conn.end));
+            conn.owed.remove(place);
+        }
+        conn.queued += length;
+        conn.outbox.push_back(entry.bytes.into());
+        let passed = !conn.filled && conn.queued > conn.queue_mark;
+        conn.filled |= passed;
+        self.counts[2] += u64::from(passed);
+        passed
+    }
+
+    fn check_route(&self, route: &Route) {
+        let limit = dht_node::cube::hops_limit(self.dimension);
+        assert!(route.hops <= limit, "{} hops in a cube where {limit} suffice", route.hops);
+        assert!(route.hops > 0 && route.source.within(self.dimension) && route.target.within(self.dimension));
+    }
+}
+
+/// What a client that reads nothing can have in its queue beyond the mark: the answers to what it was charged for.
+const CLIENT_BURST: u64 = CLIENT_CHARGE_MAX + 2 * FRAME_MAX as u64;
+
+/// Clients whose answers may be in one link's queue.
+const CLIENTS_A_LINK: u64 = 64;
+
+impl Links for SimLinks {
+    fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool {
+        let mut bytes = Vec::new();
+        if let Some(payload) = packet.encode(request_id, route, &mut bytes) {
+            payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        }
+        route.inspect(|route| self.check_route(route));
+        let opcode = match packet {
+            Packet::Response(opcode, _) => Some(*opcode),
+            Packet::HelloResponse(..) => Some(Opcode::Hello.number()),
+            Packet::Hello(_) | Packet::Goaway(_) | Packet::Ping => None,
+        };
+        let answers = opcode.filter(|_| route.is_none()).map(|opcode| (request_id, opcode));
+        self.queue(conn, Entry { bytes, is_request: false, answers })
+    }
+
+    fn forward(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) -> bool {
+        let mut bytes = Vec::with_capacity(frame.len() + HEADER_BYTES);
+        frame.encode_head(request_id, route, &mut bytes);
+        bytes.extend_from_slice(frame.body());
+        route.inspect(|route| self.check_route(route));
+        let is_response = frame.header.flags.has(Flags::RESPONSE);
+        let is_request = !is_response && route.is_some_and(|route| route.class == TrafficClass::Bulk);
+        let answers = (is_response && route.is_none()).then_some((request_id, frame.header.opcode));
+        self.queue(conn, Entry { bytes, is_request, answers })
+    }
+
+    fn dial(&mut self, node: NodeId) {
+        self.dials.push(node);
+    }
+
+    fn admit(&mut self, conn: ConnId, frame_max: u32, queue_mark: usize) {
+        let is_link = queue_mark == LINK_QUEUE_MAX;
+        let mark = if is_link { self.pace.link_mark } else { self.pace.client_mark };
+        if let Some(conn) = self.get_mut(conn) {
+            (conn.frame_max, conn.queue_mark, conn.is_link) = (frame_max, queue_mark.min(mark), is_link);
+            self.counts[0] += u64::from(is_link);
+        }
+    }
+
+    fn set_paused(&mut self, id: ConnId, paused: bool) {
+        if let Some(conn) = self.get_mut(id) {
+            conn.paused = paused;
+            if !paused {
+                self.mark_ready(id);
+            }
+        }
+    }
+
+    fn close(&mut self, id: ConnId) {
+        let deadline_us = self.now_us.saturating_add(LINGER_US);
+        let mut was_link = false;
+        if let Some(conn) = self.get_mut(id) {
+            was_link = conn.is_link && conn.state == State::Open;
+            conn.state = State::Closing { deadline_us, is_shut: false };
+            conn.inbox = Vec::new();
+            self.mark_ready(id);
+        }
+        self.counts[1] += u64::from(was_link);
+    }
+}

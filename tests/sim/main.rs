@@ -1,0 +1,102 @@
+//! A deterministic simulation of a whole cube: production nodes, production turns, real frames; virtual time, a
+//! seeded network, seeded clients and seeded faults. One number repeats a run.
+//!
+//! | file | what |
+//! |---|---|
+//! | `profile` | what a seed draws: cluster, network, clients, faults |
+//! | `world` | time, the queue of events, the phases of a run |
+//! | `host`, `links` | a node: the loop of `net/server.rs` around a production turn |
+//! | `network` | byte streams with delay, little room, cuts and resets |
+//! | `faults` | what is broken and healed |
+//! | `client`, `session` | a client and its connection |
+//! | `publisher`, `reader`, `admin`, `verifier` | what clients do |
+//! | `hostile`, `attacks` | clients that break rules, and what must come of it |
+//! | `check`, `model`, `ground` | is every answer true? What was published, what is up |
+//! | `trace` | the last events, totals, the fingerprint |
+
+mod admin;
+mod asked;
+mod attacks;
+mod check;
+mod client;
+mod craft;
+mod faults;
+mod ground;
+mod host;
+mod hostile;
+mod intake;
+mod links;
+mod model;
+mod names;
+mod network;
+mod nodes;
+mod phases;
+mod profile;
+mod publisher;
+mod reader;
+mod session;
+mod trace;
+mod truth;
+mod verifier;
+mod wire;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use trace::Totals;
+use world::World;
+
+/// Seeds that an ordinary test run simulates.
+const SEEDS: u64 = 2_000;
+
+/// Half of the seeds: each half is a test, so that two of them run at a time.
+fn run_half(half: u64) -> Totals {
+    let mut totals = Totals::default();
+    if let Some(seed) = number("SIM_SEED") {
+        if half == 0 {
+            run(seed, true, &mut totals);
+        }
+        return totals;
+    }
+    let (start, count) = (number("SIM_START").unwrap_or(1), number("SIM_SEEDS").unwrap_or(SEEDS));
+    (start..start + count).filter(|seed| seed % 2 == half).for_each(|seed| {
+        run(seed, false, &mut totals);
+    });
+    totals
+}
+
+/// Runs a seed; gives its fingerprint.
+fn run(seed: u64, is_careful: bool, totals: &mut Totals) -> u64 {
+    let mut world = World::new(seed, is_careful);
+    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
+    if let Err(panic) = result {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let why = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+        let (story, now_us) = (world.trace.story(), world.now_us);
+        panic!("seed {seed} failed after {now_us} us:\n{story}\n{why}\n\nrerun: SIM_SEED={seed} cargo test --test sim");
+    }
+    totals.add(&world.trace.totals);
+    world.trace.fingerprint
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn even_seeds_keep_every_promise() {
+    println!("{}", run_half(0).lines());
+}
+
+#[test]
+fn odd_seeds_keep_every_promise() {
+    println!("{}", run_half(1).lines());
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    for seed in 1..=5 {
+        let runs = [(); 2].map(|()| run(seed, false, &mut Totals::default()));
+        assert_eq!(runs[0], runs[1], "seed {seed} went two ways");
+    }
+}

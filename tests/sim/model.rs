@@ -1,0 +1,268 @@
+//! What must be true, known only from what clients were told.
+//!
+//! Every record's content is unique, so that where it stands, and how often, follows from reading it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use dht_node::types::{Offset, Retention, TopicId};
+use dht_node::wire::records::{self, Record};
+use dht_node::wire::response::{OFFSET_FORGOTTEN, Published, Run};
+
+use crate::profile::{Plan, Profile};
+use crate::trace::Totals;
+use crate::truth::{Batch, Placed, Steps, Topic, identity, kept_from};
+
+/// The truth about batches and topics.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub names: Vec<Name>,
+    pub topics: BTreeMap<TopicId, Topic>,
+    batches: Vec<Batch>,
+    /// The highest epoch that each producer has used.
+    epochs: BTreeMap<u64, u32>,
+    pub totals: Totals,
+}
+
+/// A name that topics may have, one after the other.
+#[derive(Debug)]
+pub(crate) struct Name {
+    pub plan: Plan,
+    /// The plan's, with the node's defaults.
+    pub retention: Retention,
+    /// Deletions that were asked for and may be done at any time: of which topic, or of whatever has the name.
+    pub deletes: BTreeMap<usize, Option<TopicId>>,
+    pub deletes_asked: usize,
+}
+
+/// What a response says of the extent of a topic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub first: Offset,
+    pub next: Offset,
+    pub bytes: Option<u64>,
+}
+
+/// When a response was asked for and came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub asked_us: u64,
+    pub now_us: u64,
+}
+
+impl Model {
+    pub(crate) fn new(profile: &Profile) -> Self {
+        let default = profile.default_retention;
+        let name = |plan: &Plan| Name {
+            plan: plan.clone(),
+            retention: Retention {
+                bytes: if plan.retention.bytes == 0 { default.bytes } else { plan.retention.bytes },
+                ..plan.retention
+            },
+            deletes: BTreeMap::new(),
+            deletes_asked: 0,
+        };
+        Self {
+            names: profile.topics.iter().map(name).collect(),
+            topics: BTreeMap::new(),
+            batches: Vec::new(),
+            epochs: BTreeMap::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    pub(crate) fn count(&self, totals: &mut Totals) {
+        totals.add(&self.totals);
+    }
+
+    /// The number that the next batch gets, for its content.
+    pub(crate) const fn next_batch(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Takes note of a batch before it is sent.
+    pub(crate) fn add_batch(&mut self, payload: Bytes, sequenced: Option<(u64, u32, u64)>) {
+        let mut starts = vec![0];
+        for record in records::iter(&payload) {
+            let mut bytes = Vec::new();
+            record.and_then(|record| record.encode(&mut bytes)).expect("made of records");
+            starts.push(starts.last().expect("not empty") + bytes.len());
+        }
+        assert_eq!(starts.last(), Some(&payload.len()));
+        if let Some((producer, epoch, _)) = sequenced {
+            let highest = self.epochs.entry(producer).or_default();
+            *highest = epoch.max(*highest);
+        }
+        let (is_forged, is_acked, is_seen) = (false, false, false);
+        self.batches.push(Batch { payload, starts, sequenced, is_forged, attempts: 0, open: 0, is_acked, is_seen });
+    }
+
+    /// The newest batch uses a sequence that was acknowledged for another.
+    pub(crate) fn forge(&mut self) {
+        self.batches.last_mut().expect("it was added").is_forged = true;
+    }
+
+    pub(crate) fn is_forged(&self, batch: usize) -> bool {
+        self.batches[batch].is_forged
+    }
+
+    pub(crate) fn attempt(&mut self, batch: usize) {
+        self.batches[batch].attempts += 1;
+        self.batches[batch].open += 1;
+    }
+
+    /// Somebody was told that an attempt was not applied: when that holds for all, nobody ever reads it.
+    pub(crate) fn deny(&mut self, batch: usize) {
+        let denied = &mut self.batches[batch];
+        denied.open -= 1;
+        denied.check(batch);
+    }
+
+    pub(crate) fn is_fenced(&self, batch: usize) -> bool {
+        let sequenced = self.batches[batch].sequenced;
+        self.is_forged(batch) || sequenced.is_some_and(|(producer, epoch, _)| self.epochs[&producer] > epoch)
+    }
+
+    pub(crate) fn is_sequenced(&self, batch: usize) -> bool {
+        self.batches[batch].sequenced.is_some()
+    }
+
+    /// An attempt was acknowledged.
+    pub(crate) fn acknowledge(&mut self, name: usize, batch: usize, published: &Published, span: Span) {
+        let acked = &mut self.batches[batch];
+        let count = acked.count();
+        assert_eq!(published.count as usize, count, "the acknowledgement counts other records");
+        let is_forgotten = published.base == OFFSET_FORGOTTEN;
+        if acked.is_forged {
+            assert!(is_forgotten, "batch {batch} was stored under the sequence of another");
+            return;
+        }
+        if published.duplicate {
+            assert!(acked.attempts > 1, "batch {batch} was sent once and called a duplicate");
+            self.totals.duplicates += 1;
+        }
+        self.totals.acked_batches += u64::from(!acked.is_acked);
+        self.totals.acked_records += if acked.is_acked { 0 } else { count as u64 };
+        acked.is_acked = true;
+        self.meet(name, published.topic_id, span);
+        if is_forgotten {
+            return;
+        }
+        for index in 0..count {
+            let offset = published.base.0 + index as u64;
+            self.place(published.topic_id, offset, Placed { batch, index, append_us: published.append_us });
+        }
+        let topic = self.topics.get_mut(&published.topic_id).expect("just met");
+        topic.nexts.raise(span.now_us, published.base.0 + count as u64);
+        if !published.duplicate {
+            let before = topic.stored.insert(batch, ());
+            assert!(before.is_none(), "batch {batch} was stored twice in one topic");
+        }
+    }
+
+    /// A topic was told of: it is one that can be there.
+    pub(crate) fn meet(&mut self, name: usize, id: TopicId, span: Span) -> &Topic {
+        let topic = self.topics.entry(id).or_insert_with(|| Topic {
+            name,
+            records: BTreeMap::new(),
+            bases: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            firsts: Steps::default(),
+            nexts: Steps::default(),
+            learned_us: span.now_us,
+            known_us: span.asked_us,
+            deleted_us: None,
+        });
+        assert_eq!(topic.name, name, "a topic changed its name");
+        assert!(topic.deleted_us.is_none_or(|deleted_us| deleted_us > span.asked_us), "{id:?} came back from deletion");
+        topic.known_us = topic.known_us.max(span.asked_us);
+        topic
+    }
+
+    /// Records were read.
+    pub(crate) fn read(&mut self, id: TopicId, base: Offset, payload: &[u8], runs: &[Run]) {
+        let mut times = runs.iter().flat_map(|run| (0..run.count).map(|_| run.append_us));
+        let mut rest = payload;
+        for offset in base.0.. {
+            if rest.is_empty() {
+                break;
+            }
+            let (record, behind) = Record::decode(rest).expect("records are stored as they came");
+            let bytes = &rest[..rest.len() - behind.len()];
+            rest = behind;
+            let (batch, index) = identity(record.value);
+            let truth = self.batches.get(batch).unwrap_or_else(|| panic!("nobody published what stands at {offset}"));
+            assert_eq!(truth.record(index), bytes, "offset {offset} has other bytes than were published");
+            let append_us = times.next().expect("runs cover all records");
+            self.place(id, offset, Placed { batch, index, append_us });
+            self.totals.records_read += 1;
+        }
+    }
+
+    /// The extent of a topic fits what was told before, and its retention.
+    pub(crate) fn check_extent(&mut self, id: TopicId, extent: Extent, span: Span, wall_us: u64) {
+        let retention = self.names[self.topics[&id].name].retention;
+        let topic = self.topics.get_mut(&id).expect("it was met");
+        let (first, next) = (extent.first.0, extent.next.0);
+        assert!(first <= next);
+        let (least_first, least_next) = (topic.firsts.at(span.asked_us), topic.nexts.at(span.asked_us));
+        assert!(first >= least_first, "the first offset went back from {least_first} to {first}");
+        assert!(next >= least_next, "the log ends at {next}, and {least_next} was acknowledged or read before");
+        topic.firsts.raise(span.now_us, first);
+        topic.nexts.raise(span.now_us, next);
+        let length = |offset: u64| {
+            let placed = topic.records.get(&offset)?;
+            Some(self.batches[placed.batch].record(placed.index).len() as u64)
+        };
+        if let Some(expected) = kept_from(next, retention, length) {
+            let is_old = |offset: u64| {
+                topic.records.get(&offset).is_none_or(|placed| placed.append_us + retention.age_ms * 1000 <= wall_us)
+            };
+            assert!(first >= expected, "{first} is kept, {retention:?} keeps from {expected} of {next}");
+            let by_age = retention.age_ms > 0 && (expected..first).all(is_old);
+            assert!(first == expected || by_age, "{first} is first of {next}, {retention:?} keeps from {expected}");
+        }
+        let bytes: Option<u64> = (first..next).map(length).sum();
+        if let (Some(told), Some(bytes)) = (extent.bytes, bytes) {
+            assert_eq!(told, bytes, "bytes of the records from {first} to {next}");
+        }
+    }
+
+    /// A log was read from its first record to its end: every batch that begins in it is there as a whole.
+    pub(crate) fn check_whole(&self, id: TopicId, first: Offset, next: Offset) {
+        let topic = &self.topics[&id];
+        assert!((first.0..next.0).all(|offset| topic.records.contains_key(&offset)), "everything was read");
+        for (batch, base) in &topic.bases {
+            let end = base + self.batches[*batch].count() as u64;
+            assert!(end <= next.0, "batch {batch} is stored in part: {base} to {end} of {}", next.0);
+        }
+    }
+
+    /// When the record at an offset was appended, if that is known.
+    pub(crate) fn append_us(&self, id: TopicId, offset: u64) -> Option<u64> {
+        self.topics[&id].records.get(&offset).map(|placed| placed.append_us)
+    }
+
+    fn place(&mut self, id: TopicId, offset: u64, placed: Placed) {
+        let Placed { batch, index, .. } = placed;
+        let topic = self.topics.get_mut(&id).expect("it was met");
+        let truth = &mut self.batches[batch];
+        truth.is_seen = true;
+        truth.check(batch);
+        assert!(!truth.is_forged, "batch {batch} took the sequence of another");
+        let known = topic.records.entry(offset).or_insert(placed);
+        assert_eq!((known.batch, known.index), (batch, index), "offset {offset} has two contents");
+        assert_eq!(known.append_us, placed.append_us, "offset {offset} has two times");
+        let base = offset.checked_sub(index as u64).expect("a batch starts within the log");
+        if let Some(known) = topic.bases.get(&batch) {
+            assert_eq!(*known, base, "batch {batch} stands at two places of one topic");
+            return;
+        }
+        topic.bases.insert(batch, base);
+        if let Some(sequence) = truth.sequenced {
+            topic.sequences.insert(sequence, base);
+            topic.check_order(sequence);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What is known of a name: which topic has it, and who may have deleted it.
+
+use dht_node::types::TopicId;
+
+use crate::ground::Ground;
+use crate::model::{Model, Name, Span};
+use crate::truth::Topic;
+
+impl Model {
+    /// The end of the newest topic of a name, as far as anybody knows.
+    pub(crate) fn guess_end(&self, name: usize) -> u64 {
+        let newest = self.topics.values().filter(|topic| topic.name == name).max_by_key(|topic| topic.learned_us);
+        newest.map_or(0, |topic| topic.nexts.at(u64::MAX))
+    }
+
+    /// The newest topic of a name that anybody has heard of.
+    pub(crate) fn guess_id(&self, name: usize) -> Option<TopicId> {
+        let of_name = self.topics.iter().filter(|(_, topic)| topic.name == name);
+        of_name.max_by_key(|(_, topic)| topic.learned_us).map(|(id, _)| *id)
+    }
+
+    /// The topic that must be there for who asked at that time: somebody knew of it, its home has lost nothing since,
+    /// and nobody can have deleted it.
+    pub(crate) fn surely_there(&self, name: usize, asked_us: u64, ground: &Ground) -> Option<TopicId> {
+        let Name { plan, deletes, .. } = &self.names[name];
+        let is_sure = |(id, topic): &(&TopicId, &Topic)| {
+            topic.name == name
+                && topic.learned_us <= asked_us
+                && topic.deleted_us.is_none()
+                && ground.remembers(plan.home, topic.known_us)
+                && !deletes.values().any(|target| target.is_none_or(|target| target == **id))
+        };
+        let mut sure = self.topics.iter().filter(is_sure).map(|(id, _)| *id);
+        let found = sure.next();
+        assert_eq!(sure.next(), None, "two topics have the name {}", plan.name);
+        found
+    }
+
+    /// A deletion is asked for; from now on it may happen.
+    pub(crate) fn begin_delete(&mut self, name: usize, target: Option<TopicId>) -> usize {
+        let name = &mut self.names[name];
+        name.deletes_asked += 1;
+        name.deletes.insert(name.deletes_asked, target);
+        name.deletes_asked
+    }
+
+    /// It is known what became of it: the topic that was deleted, or none.
+    pub(crate) fn end_delete(&mut self, name: usize, attempt: usize, deleted: Option<TopicId>, span: Span) {
+        self.names[name].deletes.remove(&attempt);
+        if let Some(id) = deleted {
+            self.totals.deletes += 1;
+            self.meet(name, id, span);
+            let topic = self.topics.get_mut(&id).expect("just met");
+            assert_eq!(topic.deleted_us, None, "{id:?} was deleted twice");
+            topic.deleted_us = Some(span.now_us);
+        }
+    }
+}

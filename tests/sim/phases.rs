@@ -1,0 +1,110 @@
+//! The phases of a run: work, heal, verify, quiet. Each must end in its time.
+
+use crate::client::{Client, Role};
+use crate::trace::Note;
+use crate::wire::Leave;
+use crate::world::{Wake, World};
+
+/// How far the run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Clients work and things break.
+    Work,
+    /// Everything is healed; links come up, clients finish what they have begun.
+    Heal,
+    /// Every node is asked for every other, and every topic is read to its end.
+    Verify,
+    /// Nobody asks anything, and nothing may be left.
+    Quiet,
+    Over,
+}
+
+/// All links are up so long after the last fault.
+const HEAL_US: u64 = 6_000_000;
+/// What clients have begun is done so long after that, and likewise each later phase.
+const FINISH_US: u64 = 15_000_000;
+/// So long after the last fault every link that it has broken is known to be broken.
+const LINGERING_US: u64 = 2_000_000;
+/// How often it is asked whether a phase is over.
+pub(crate) const WATCH_US: u64 = 20_000;
+
+impl World {
+    /// Moves to the next phase when this one is done, and fails when it should have been.
+    pub(crate) fn watch(&mut self) {
+        self.at(self.now_us + WATCH_US, Wake::Watch);
+        let is_done = match self.phase {
+            Phase::Work => self.now_us >= self.phase_ends_us,
+            Phase::Heal if self.ground.healed_us.is_none_or(|healed_us| self.now_us < healed_us) => false,
+            Phase::Heal | Phase::Verify | Phase::Quiet => self.clients.iter().all(|client| client.is_done(self.phase)),
+            Phase::Over => false,
+        };
+        if self.phase == Phase::Heal && self.ground.healed_us.is_none() {
+            self.watch_links();
+        }
+        if is_done {
+            self.enter_next();
+        } else if self.phase > Phase::Work && self.now_us > self.phase_ends_us {
+            let waiting: Vec<String> =
+                self.clients.iter().filter(|client| !client.is_done(self.phase)).map(Client::describe).collect();
+            panic!("{:?} does not end: {}", self.phase, waiting.join("; "));
+        }
+    }
+
+    fn watch_links(&mut self) {
+        let is_whole = self.clients.iter().all(Client::sees_all_links);
+        let end_us = self.profile.faults.end_us;
+        // A link that was silent for almost too long may still be given up.
+        if is_whole && (self.profile.is_calm() || self.now_us >= end_us + LINGERING_US) {
+            // A target that was out of reach is still answered for without asking, for a moment.
+            self.ground.healed_us = Some(self.now_us + 300_000);
+        }
+        let deadline_us = end_us + HEAL_US;
+        assert!(is_whole || self.now_us < deadline_us, "links are still down {HEAL_US} us after the last fault");
+    }
+
+    fn enter_next(&mut self) {
+        self.phase = match self.phase {
+            Phase::Work => Phase::Heal,
+            Phase::Heal => Phase::Verify,
+            Phase::Verify => Phase::Quiet,
+            Phase::Quiet | Phase::Over => Phase::Over,
+        };
+        self.phase_ends_us = self.now_us + FINISH_US + if self.phase == Phase::Heal { HEAL_US } else { 0 };
+        self.trace.note(self.now_us, Note::Phase(self.phase.name()));
+        if self.phase == Phase::Heal {
+            self.heal();
+        }
+        for client in 0..self.clients.len() {
+            self.wake_client(client, self.now_us);
+        }
+    }
+
+    fn heal(&mut self) {
+        self.network.calm(self.now_us);
+        self.stalled_until_us.fill(0);
+        for node in 0..self.hosts.len() {
+            if self.ground.nodes[node].is_draining {
+                self.stop(node, Leave::Reset);
+            }
+            self.start(node);
+            self.wake_node(node, self.now_us);
+        }
+        self.refresh_ground();
+        for node in 0..self.hosts.len() {
+            let rng = self.rng.fork();
+            self.add_client(Role::verifier(node, self.hosts.len()), rng);
+        }
+    }
+}
+
+impl Phase {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Work => "work",
+            Self::Heal => "heal: no more faults",
+            Self::Verify => "verify",
+            Self::Quiet => "quiet",
+            Self::Over => "over",
+        }
+    }
+}

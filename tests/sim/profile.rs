@@ -1,0 +1,241 @@
+//! What one run is like: each seed draws its own mix of cluster, network, clients and faults (swarm testing), so that
+//! no fault always hides another and rare combinations come up.
+
+use dht_node::cube;
+use dht_node::limits::{CLIENT_QUEUE_MAX, FRAMES_PER_TURN, LINK_QUEUE_MAX, TOPIC_BYTES_DEFAULT};
+use dht_node::types::{Dimension, Retention, TopicName};
+use fastrand::Rng;
+
+use crate::faults::Kind;
+
+/// Everything that a seed decides in advance.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    pub dimension: Dimension,
+    pub topics: Vec<Plan>,
+    /// What nodes fill in for topics that do not say.
+    pub default_retention: Retention,
+    /// Memory cap of a node.
+    pub memory_bytes: u64,
+    pub network: Wires,
+    pub nodes: Pace,
+    pub clients: Clients,
+    pub faults: Faults,
+}
+
+/// A topic that clients use.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub name: String,
+    pub home: usize,
+    /// As CREATE asks for it.
+    pub retention: Retention,
+}
+
+/// What connections are like.
+#[derive(Clone, Debug)]
+pub(crate) struct Wires {
+    /// One way, least and most of a connection.
+    pub latency_us: (u64, u64),
+    pub bytes_per_second: u64,
+    /// Bytes on the way or unread, beyond which a sender waits.
+    pub room: usize,
+    /// Percent of writes that arrive in two parts.
+    pub split: u8,
+    /// Percent of connects that hang.
+    pub hang: u8,
+}
+
+/// How nodes run.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    pub frames_per_turn: usize,
+    /// From readiness to the turn.
+    pub turn_us: (u64, u64),
+    /// Marks of the queues are lowered to this, so that few bytes fill them.
+    pub link_mark: usize,
+    pub client_mark: usize,
+    /// Nodes start one after another within this time.
+    pub start_us: u64,
+}
+
+/// Who is there and how they behave.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients {
+    pub publishers: usize,
+    pub readers: usize,
+    pub admins: usize,
+    pub hostile: usize,
+    /// Clients that ask one node for as much as it takes.
+    pub greedy: usize,
+    /// Between two actions of a client.
+    pub think_us: (u64, u64),
+    /// Unacknowledged batches of a publisher.
+    pub window: usize,
+    pub batch_records: u32,
+    pub record_bytes: usize,
+    /// Percent of an admin's requests that delete a topic.
+    pub deletes: u8,
+}
+
+/// What goes wrong, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Faults {
+    /// None: a calm run, in which nothing may fail.
+    pub kinds: Vec<Kind>,
+    /// Mean time between two.
+    pub every_us: u64,
+    /// Mean time until one is healed.
+    pub last_us: u64,
+    /// No new ones after this.
+    pub until_us: u64,
+    /// Everything is healed at this time.
+    pub end_us: u64,
+}
+
+impl Profile {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let dimension =
+            Dimension::new(pick(rng, &[0, 1, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4])).expect("at most 4");
+        let default_retention =
+            Retention { bytes: *choose(rng, &[TOPIC_BYTES_DEFAULT, 8 << 10]), ..Retention::default() };
+        let faults = Faults::draw(rng);
+        let narrow = rng.u8(..100) < 15;
+        let mut clients = Clients::draw(rng);
+        let mut network = Wires::draw(rng, narrow);
+        if faults.kinds.is_empty() {
+            network.hang = 0;
+        }
+        if network.bytes_per_second < 1 << 20 || network.room < 16 << 10 {
+            clients.record_bytes = clients.record_bytes.min(4 << 10);
+        }
+        if clients.greedy > 0 {
+            (clients.record_bytes, clients.batch_records) = (40, 1);
+        }
+        Self {
+            dimension,
+            topics: plans(rng, dimension),
+            default_retention,
+            memory_bytes: *choose(rng, &[1 << 30, 1 << 30, 1 << 30, 40 << 10, 6 << 10]),
+            network,
+            nodes: Pace::draw(rng, narrow),
+            clients,
+            faults,
+        }
+    }
+
+    /// The name of a topic.
+    pub(crate) fn name(&self, topic: usize) -> TopicName<'_> {
+        TopicName::new(&self.topics[topic].name).expect("made of allowed characters")
+    }
+
+    /// May QUOTA be answered?
+    pub(crate) const fn is_scarce(&self) -> bool {
+        self.memory_bytes < 1 << 30
+    }
+
+    /// Are connections so slow that a request may take seconds?
+    pub(crate) const fn is_narrow(&self) -> bool {
+        self.network.bytes_per_second < 1 << 30
+    }
+
+    /// Nothing is broken and nothing is scarce: no request may fail for want of a path or of room.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.faults.kinds.is_empty() && self.nodes.link_mark == LINK_QUEUE_MAX && self.network.hang == 0
+    }
+}
+
+impl Wires {
+    fn draw(rng: &mut Rng, narrow: bool) -> Self {
+        let least = *choose(rng, &[20, 50, 50, 200, 1000]);
+        let most = least * *choose(rng, &[1, 2, 10]);
+        Self {
+            latency_us: (least, most),
+            bytes_per_second: if narrow { *choose(rng, &[400 << 10, 4 << 20]) } else { 1 << 30 },
+            room: if narrow { *choose(rng, &[1 << 10, 8 << 10, 64 << 10]) } else { 256 << 10 },
+            split: *choose(rng, &[0, 5, 30]),
+            hang: *choose(rng, &[0, 0, 10, 40]),
+        }
+    }
+}
+
+impl Pace {
+    fn draw(rng: &mut Rng, narrow: bool) -> Self {
+        let low = narrow || rng.u8(..100) < 10;
+        Self {
+            frames_per_turn: *choose(rng, &[1, 3, FRAMES_PER_TURN, FRAMES_PER_TURN]),
+            turn_us: *choose(rng, &[(1, 5), (5, 100), (50, 2000)]),
+            link_mark: if low { *choose(rng, &[400, 2 << 10, 16 << 10]) } else { LINK_QUEUE_MAX },
+            client_mark: if low { *choose(rng, &[200, 1 << 10, 8 << 10]) } else { CLIENT_QUEUE_MAX },
+            start_us: *choose(rng, &[0, 1000, 300_000, 1_500_000]),
+        }
+    }
+}
+
+impl Clients {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            publishers: rng.usize(1..=3),
+            readers: rng.usize(0..=2),
+            admins: rng.usize(0..=2),
+            hostile: rng.usize(0..=2),
+            greedy: if rng.u8(..100) < 1 { 45 } else { 0 },
+            think_us: *choose(rng, &[(2_000, 30_000), (10_000, 100_000), (100_000, 400_000)]),
+            window: *choose(rng, &[1, 4, 16, 64]),
+            batch_records: *choose(rng, &[1, 3, 20]),
+            record_bytes: *choose(rng, &[0, 40, 40, 40, 300, 300, 2_000, 30_000, 90_000, 90_000]),
+            deletes: *choose(rng, &[0, 0, 2, 10]),
+        }
+    }
+}
+
+impl Faults {
+    fn draw(rng: &mut Rng) -> Self {
+        let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| rng.bool()).collect();
+        if rng.u8(..100) < 15 {
+            kinds.clear();
+        }
+        let end_us = rng.u64(1_500_000..5_000_000);
+        // In some runs all faults come early and stay, so that what follows is settled.
+        let early = rng.u8(..100) < 25;
+        Self {
+            kinds,
+            every_us: if early { 150_000 } else { *choose(rng, &[100_000, 300_000, 1_000_000]) },
+            last_us: if early { 1 << 40 } else { *choose(rng, &[60_000, 400_000, 1_500_000]) },
+            until_us: if early { 700_000 } else { end_us },
+            end_us: if early { end_us + 4_000_000 } else { end_us },
+        }
+    }
+}
+
+/// Topics with bounds of every sort.
+fn plans(rng: &mut Rng, dimension: Dimension) -> Vec<Plan> {
+    let count = *choose(rng, &[1, 2, 3, 5, 8, 40]);
+    let long = rng.u8(..100) < 5;
+    let plan = |index: usize, rng: &mut Rng| {
+        let name = if long { format!("{}{index}", "long/".repeat(45)) } else { format!("topic-{index}") };
+        let home = cube::home(TopicName::new(&name).expect("made of allowed characters"), dimension);
+        let bounded = |rng: &mut Rng, values: &[u64]| if rng.u8(..100) < 30 { *choose(rng, values) } else { 0 };
+        let retention = Retention {
+            records: bounded(rng, &[1, 2, 7, 50]),
+            bytes: bounded(rng, &[1, 60, 500, 5_000, 50_000]),
+            age_ms: bounded(rng, &[300, 2_000]),
+        };
+        Plan { name, home: usize::from(home.index()), retention }
+    };
+    (0..count).map(|index| plan(index, rng)).collect()
+}
+
+/// One of several values.
+pub(crate) fn choose<'a, T>(rng: &mut Rng, values: &'a [T]) -> &'a T {
+    &values[rng.usize(..values.len())]
+}
+
+fn pick(rng: &mut Rng, values: &[u8]) -> u8 {
+    *choose(rng, values)
+}
+
+/// A number of a range, both ends included.
+pub(crate) fn within(rng: &mut Rng, (least, most): (u64, u64)) -> u64 {
+    rng.u64(least..=most)
+}

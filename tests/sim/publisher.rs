@@ -1,0 +1,273 @@
+//! A client that publishes, with sequences or without.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use dht_node::types::{ProducerId, Sequenced, TopicId};
+use dht_node::wire::records::{Record, encode_headers};
+use dht_node::wire::request::{Publish, Topic};
+use dht_node::wire::response::{Detail, ErrorResponse};
+use dht_node::wire::{Request, Response, Status};
+use fastrand::Rng;
+
+use crate::asked::{Asked, What};
+use crate::client::Ctx;
+use crate::phases::Phase;
+use crate::profile::Profile;
+use crate::session::Session;
+
+/// One topic's publisher. With sequences it sends everything that is unacknowledged again after each failure, and
+/// gives up only what nobody can tell of; without, it sends each batch once.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    topic: usize,
+    is_sequenced: bool,
+    /// Names the topic's id, so that a topic made anew is told apart.
+    names_id: bool,
+    /// Sends again at once, instead of waiting for the answers to what is under way.
+    is_hasty: bool,
+    window: usize,
+    topic_id: Option<TopicId>,
+    producer: (u64, u32),
+    next_sequence: u64,
+    unacked: VecDeque<Item>,
+    must_rewind: bool,
+    is_creating: bool,
+    wait_until_us: u64,
+    /// The newest sequence that was acknowledged, in which topic.
+    acked: Option<(u64, TopicId)>,
+    /// Bytes that it may still publish.
+    budget: usize,
+    /// It has found that nothing more can be done.
+    has_given_up: bool,
+}
+
+#[derive(Debug)]
+struct Item {
+    batch: usize,
+    count: u32,
+    sequence: u64,
+    payload: Bytes,
+    under_way: u32,
+}
+
+impl Publisher {
+    pub(crate) fn draw(profile: &Profile, rng: &mut Rng) -> Self {
+        Self {
+            topic: rng.usize(..profile.topics.len()),
+            is_sequenced: rng.u8(..100) < 75,
+            names_id: rng.bool(),
+            is_hasty: rng.u8(..100) < 30,
+            window: profile.clients.window,
+            topic_id: None,
+            producer: (rng.u64(1..), 0),
+            next_sequence: 0,
+            unacked: VecDeque::new(),
+            must_rewind: false,
+            is_creating: false,
+            wait_until_us: 0,
+            acked: None,
+            budget: 1 << 20,
+            has_given_up: false,
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.unacked.is_empty()
+    }
+
+    pub(crate) fn act(&mut self, ctx: &mut Ctx<'_>, session: &mut Session, rng: &mut Rng) {
+        let is_over = self.has_given_up || ctx.phase > Phase::Work && self.unacked.is_empty();
+        if self.is_creating || is_over || ctx.now_us < self.wait_until_us {
+            return;
+        }
+        if self.topic_id.is_none() {
+            self.is_creating = true;
+            let retention = ctx.profile.topics[self.topic].retention;
+            let request = Request::Create { topic: ctx.profile.name(self.topic), retention };
+            return session.ask(ctx, &request, What::Create { topic: self.topic, retention });
+        }
+        if self.must_rewind {
+            let is_clear = self.unacked.iter().all(|item| item.under_way == 0);
+            if is_clear || self.is_hasty {
+                self.must_rewind = false;
+                (0..self.unacked.len()).for_each(|index| self.send(ctx, session, index));
+            }
+            return;
+        }
+        if let Some((sequence, id)) = self.acked
+            && ctx.phase == Phase::Work
+            && self.is_sequenced
+            && rng.u8(..100) < 2
+        {
+            self.forge(ctx, session, (sequence, id), rng);
+        }
+        let most = if ctx.phase == Phase::Work && self.budget > 0 { rng.usize(1..=4) } else { 0 };
+        for _ in 0..most.min(self.window.saturating_sub(self.unacked.len())) {
+            self.add_batch(ctx, session.payload_max(), rng);
+            if !self.is_sequenced && rng.u8(..100) < 20 {
+                self.send_oneway(ctx, session);
+            } else {
+                self.send(ctx, session, self.unacked.len() - 1);
+            }
+        }
+    }
+
+    pub(crate) fn on_answer(&mut self, ctx: &Ctx<'_>, asked: &Asked, response: &Response, rng: &mut Rng) {
+        match (&asked.what, response) {
+            (What::Create { .. }, Response::Created { description, .. }) => {
+                self.is_creating = false;
+                self.topic_id = description.topic.map(|topic| topic.id);
+            }
+            (What::Create { .. }, Response::Error(error)) => {
+                self.is_creating = false;
+                self.wait(ctx, error);
+            }
+            (What::Publish { batch, .. }, Response::Published(published)) => {
+                let acked = self.unacked.iter().find(|item| item.batch == *batch).map(|item| item.sequence);
+                let same = self.acked.filter(|(_, id)| *id == published.topic_id);
+                let newest = same.map_or(0, |(sequence, _)| sequence);
+                self.acked = acked.map(|sequence| (sequence.max(newest), published.topic_id)).or(self.acked);
+                self.unacked.retain(|item| item.batch != *batch);
+            }
+            (What::Publish { batch, .. }, Response::Error(error)) => {
+                if let Some(place) = self.unacked.iter().position(|item| item.batch == *batch) {
+                    self.unacked[place].under_way -= 1;
+                    self.on_failure(ctx, error, place, rng);
+                }
+            }
+            (what, response) => unreachable!("{response:?} answers {what:?}"),
+        }
+    }
+
+    pub(crate) fn on_lost(&mut self, asked: &Asked, rng: &mut Rng) {
+        self.is_creating = false;
+        let What::Publish { batch, .. } = asked.what else { return };
+        let Some(place) = self.unacked.iter().position(|item| item.batch == batch) else { return };
+        self.unacked[place].under_way -= 1;
+        if !self.is_sequenced {
+            self.unacked.remove(place);
+        } else if rng.u8(..100) < 10 {
+            self.begin_epoch();
+        } else {
+            self.must_rewind = true;
+        }
+    }
+
+    fn on_failure(&mut self, ctx: &Ctx<'_>, error: &ErrorResponse, place: usize, rng: &mut Rng) {
+        self.wait(ctx, error);
+        if !self.is_sequenced {
+            self.unacked.remove(place);
+        }
+        let status = Status::from_number(error.status).expect("checked before");
+        if matches!(status, Status::UnknownTopic | Status::Recreated) {
+            self.topic_id = None;
+            return self.begin_anew(rng);
+        }
+        let expected = error
+            .details
+            .iter()
+            .find_map(|detail| if let Detail::ExpectedSequence(sequence) = detail { Some(*sequence) } else { None });
+        // The topic has not stored what was acknowledged: it is another one, that an old frame has reached.
+        let is_another =
+            expected.is_some_and(|expected| self.unacked.front().is_some_and(|item| item.sequence > expected));
+        if status == Status::UnknownProducer || is_another {
+            return self.begin_anew(rng);
+        }
+        self.must_rewind = self.is_sequenced;
+    }
+
+    fn wait(&mut self, ctx: &Ctx<'_>, error: &ErrorResponse) {
+        let least_us = if error.status == Status::Quota.number() { 200_000 } else { 10_000 };
+        self.wait_until_us = ctx.now_us + least_us.max(u64::from(error.retry_after_ms) * 1000);
+        if error.status == Status::Quota.number() && ctx.phase > Phase::Work {
+            self.has_given_up = true;
+            self.unacked.clear();
+        }
+    }
+
+    /// Forgets what is unacknowledged: nobody can say whether it was stored.
+    fn begin_anew(&mut self, rng: &mut Rng) {
+        self.producer = (rng.u64(1..), 0);
+        (self.next_sequence, self.must_rewind, self.acked) = (0, false, None);
+        self.unacked.clear();
+    }
+
+    fn begin_epoch(&mut self) {
+        self.producer.1 += 1;
+        (self.next_sequence, self.must_rewind, self.acked) = (0, false, None);
+        self.unacked.clear();
+    }
+
+    fn add_batch(&mut self, ctx: &mut Ctx<'_>, payload_max: usize, rng: &mut Rng) {
+        let batch = ctx.model.next_batch();
+        let most = ctx.profile.clients.record_bytes.min(payload_max / 2);
+        let wanted = rng.u32(1..=ctx.profile.clients.batch_records);
+        let (mut payload, mut count) = (Vec::new(), 0);
+        while count < wanted && payload.len() + most + 64 < payload_max {
+            add_record(&mut payload, (batch, count), most, rng);
+            count += 1;
+        }
+        let payload = Bytes::from(payload);
+        self.budget = self.budget.saturating_sub(payload.len());
+        let sequence = self.next_sequence;
+        let sequenced = self.is_sequenced.then_some((self.producer.0, self.producer.1, sequence));
+        ctx.model.add_batch(payload.clone(), sequenced);
+        self.next_sequence += 1;
+        self.unacked.push_back(Item { batch, count, sequence, payload, under_way: 0 });
+    }
+
+    fn send(&mut self, ctx: &mut Ctx<'_>, session: &mut Session, index: usize) {
+        let id = self.topic_id.filter(|_| self.names_id);
+        let item = &mut self.unacked[index];
+        item.under_way += 1;
+        let (producer, epoch) = self.producer;
+        let producer = ProducerId::new(producer).filter(|_| self.is_sequenced);
+        let producer = producer.map(|producer| Sequenced { producer, epoch, sequence: item.sequence });
+        let topic = Topic { name: ctx.profile.name(self.topic), id };
+        let request = Request::Publish(Publish { topic, producer, count: item.count });
+        ctx.model.attempt(item.batch);
+        let what = What::Publish { topic: self.topic, id, batch: item.batch };
+        session.ask_with(ctx, &request, &item.payload, Some(what));
+    }
+
+    /// Publishes other records under a sequence that was acknowledged.
+    fn forge(&mut self, ctx: &mut Ctx<'_>, session: &mut Session, (sequence, id): (u64, TopicId), rng: &mut Rng) {
+        let next_sequence = std::mem::replace(&mut self.next_sequence, sequence);
+        self.add_batch(ctx, session.payload_max(), rng);
+        ctx.model.forge();
+        let kept = (self.names_id, self.topic_id, self.producer);
+        (self.names_id, self.topic_id) = (true, Some(id));
+        // The epoch before this one is fenced.
+        self.producer.1 = self.producer.1.saturating_sub(u32::from(rng.bool()));
+        self.send(ctx, session, self.unacked.len() - 1);
+        self.unacked.pop_back();
+        self.next_sequence = next_sequence;
+        (self.names_id, self.topic_id, self.producer) = kept;
+    }
+
+    /// Sends the newest batch without asking for an answer.
+    fn send_oneway(&mut self, ctx: &mut Ctx<'_>, session: &mut Session) {
+        let Some(item) = self.unacked.pop_back() else { return };
+        let topic = Topic { name: ctx.profile.name(self.topic), id: None };
+        let request = Request::Publish(Publish { topic, producer: None, count: item.count });
+        ctx.model.attempt(item.batch);
+        session.ask_with(ctx, &request, &item.payload, None);
+    }
+}
+
+/// A record whose value begins with the number of its batch and its place in it.
+fn add_record(payload: &mut Vec<u8>, (batch, index): (usize, u32), most: usize, rng: &mut Rng) {
+    let mut value = (batch as u64).to_be_bytes().to_vec();
+    value.extend_from_slice(&index.to_be_bytes());
+    value.resize(12 + rng.usize(0..=most), b'x');
+    let headers = if rng.u8(..) < 20 { encode_headers([("from", b"sim".as_slice())]) } else { Ok(Vec::new()) };
+    let headers = headers.expect("short");
+    let record = Record {
+        timestamp_us: (rng.u8(..) < 20).then_some(1),
+        key: (rng.u8(..) < 20).then_some(b"key".as_slice()),
+        value: &value,
+        ..Record::default()
+    };
+    record.with_headers(&headers).and_then(|record| record.encode(payload)).expect("short");
+}

@@ -1,0 +1,125 @@
+//! What happened: the last events for people, a fingerprint of all of them, and totals.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+
+use dht_node::wire::{Header, Opcode, Status};
+
+use crate::faults::Fault;
+use crate::wire::Place;
+
+/// Events that a failure shows.
+const KEPT: usize = 60;
+
+/// The record of one run.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    last: VecDeque<(u64, Note)>,
+    /// Changes with every delivery: two runs of one seed have the same.
+    pub fingerprint: u64,
+    /// What the run amounted to.
+    pub totals: Totals,
+}
+
+/// One event.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// A frame was handed in.
+    Frame { to: Place, from: Place, opcode: u8, is_response: bool, status: u8, request: u64, bytes: usize },
+    /// A node's or client's connection came or went.
+    Conn { at: Place, peer: Place, what: &'static str },
+    /// Something was broken or healed.
+    Fault(Fault),
+    /// The run entered another phase.
+    Phase(&'static str),
+}
+
+/// Declares the totals once, with their names.
+macro_rules! totals {
+    ($($name:ident),+) => {
+        /// Sums over runs.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub(crate) struct Totals { $(pub(crate) $name: u64,)+ }
+
+        impl Totals {
+            pub(crate) const fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+
+            pub(crate) fn lines(&self) -> String {
+                [$((stringify!($name), self.$name),)+].iter().map(|(name, sum)| format!("{name} {sum}\n")).collect()
+            }
+        }
+    };
+}
+
+totals! {
+    seeds, virtual_ms, frames, bytes, requests, failed_requests, acked_batches, acked_records, duplicates, records_read,
+    trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, attacks
+}
+
+impl Trace {
+    /// Notes an event.
+    pub(crate) fn note(&mut self, now_us: u64, note: Note) {
+        if self.last.len() == KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back((now_us, note));
+    }
+
+    /// Notes a frame that was handed to a node or a client.
+    pub(crate) fn frame(&mut self, now_us: u64, (to, from): (Place, Place), header: &Header) {
+        self.totals.frames += 1;
+        self.totals.bytes += header.frame_len() as u64;
+        let note = Note::Frame {
+            to,
+            from,
+            opcode: header.opcode,
+            is_response: header.flags.has(dht_node::wire::Flags::RESPONSE),
+            status: header.status,
+            request: header.request_id.0,
+            bytes: header.frame_len(),
+        };
+        self.note(now_us, note);
+    }
+
+    /// Mixes a delivery into the fingerprint.
+    pub(crate) fn mix(&mut self, now_us: u64, place: usize, bytes: &[u8]) {
+        let mut mix = |value: u64| {
+            self.fingerprint = (self.fingerprint ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        };
+        mix(now_us);
+        mix(place as u64);
+        mix(bytes.len() as u64);
+        // A header with its checksums stands for its frame.
+        bytes.chunks(8).take(6).for_each(|chunk| mix(chunk.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))));
+    }
+
+    /// The last events, oldest first.
+    pub(crate) fn story(&self) -> String {
+        let mut story = String::new();
+        for (now_us, note) in &self.last {
+            let _ = writeln!(story, "{:>11.3} ms  {}", *now_us as f64 / 1000.0, note.text());
+        }
+        story
+    }
+}
+
+impl Note {
+    fn text(&self) -> String {
+        match self {
+            Self::Frame { to, from, opcode, is_response, status, request, bytes } => {
+                let name = Opcode::from_number(*opcode).map_or("?", Opcode::name);
+                let what = match (is_response, Status::from_number(*status)) {
+                    (false, _) => "request",
+                    (true, None) => "?",
+                    (true, Some(status)) => status.name(),
+                };
+                format!("{to:?} <- {from:?}  {name} {request} {what}, {bytes} bytes")
+            }
+            Self::Conn { at, peer, what } => format!("{at:?} -- {peer:?}  {what}"),
+            Self::Fault(fault) => format!("FAULT {fault:?}"),
+            Self::Phase(name) => format!("PHASE {name}"),
+        }
+    }
+}

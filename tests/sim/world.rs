@@ -1,0 +1,195 @@
+//! The world of one seed: time, the queue of what is to happen, and everybody in it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use fastrand::Rng;
+
+use crate::client::{Client, Ctx, Role};
+use crate::faults::{Fault, WALL_US};
+use crate::ground::Ground;
+use crate::host::Host;
+use crate::model::Model;
+use crate::network::Network;
+use crate::phases::{Phase, WATCH_US};
+use crate::profile::{Profile, within};
+use crate::trace::Trace;
+use crate::wire::{End, Leave, Place};
+
+/// Something that happens at its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wake {
+    Turn(usize),
+    Client(usize),
+    /// An end has something to look at.
+    News(End),
+    Arrive(End),
+    Knock(End),
+    Break(End),
+    Trouble,
+    Fault(Fault),
+    /// Is it time for the next phase?
+    Watch,
+}
+
+pub(crate) struct World {
+    pub profile: Profile,
+    pub now_us: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, Wake)>>,
+    tickets: u64,
+    pub hosts: Vec<Option<Host>>,
+    pub walls_us: Vec<u64>,
+    pub turns_us: Vec<Option<u64>>,
+    pub stalled_until_us: Vec<u64>,
+    pub clients: Vec<Client>,
+    wakes_us: Vec<Option<u64>>,
+    pub network: Network,
+    pub ground: Ground,
+    pub model: Model,
+    pub trace: Trace,
+    /// Decides about faults, apart from everything else, so that one fault less changes little.
+    pub chaos: Rng,
+    pub rng: Rng,
+    pub phase: Phase,
+    pub phase_ends_us: u64,
+    pub is_careful: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, is_careful: bool) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let profile = Profile::draw(&mut rng);
+        let count = usize::from(profile.dimension.nodes());
+        let mut world = Self {
+            now_us: 0,
+            queue: BinaryHeap::new(),
+            tickets: 0,
+            hosts: (0..count).map(|_| None).collect(),
+            walls_us: (0..count).map(|_| WALL_US + rng.u64(..1_000_000)).collect(),
+            turns_us: vec![None; count],
+            stalled_until_us: vec![0; count],
+            clients: Vec::new(),
+            wakes_us: Vec::new(),
+            network: Network::new(count, profile.network.clone(), rng.fork()),
+            ground: Ground::new(profile.dimension, profile.network.hang > 0),
+            model: Model::new(&profile),
+            trace: Trace::default(),
+            chaos: rng.fork(),
+            rng: rng.fork(),
+            phase: Phase::Work,
+            phase_ends_us: profile.faults.end_us,
+            is_careful,
+            profile,
+        };
+        for node in 0..count {
+            let start_us = world.rng.u64(0..=world.profile.nodes.start_us);
+            world.at(start_us, Wake::Fault(Fault::Start { node }));
+        }
+        for role in Role::cast(&world.profile, &mut rng) {
+            world.add_client(role, rng.fork());
+        }
+        world.at(50_000, Wake::Trouble);
+        world.at(WATCH_US, Wake::Watch);
+        world
+    }
+
+    /// Runs until all is said.
+    pub(crate) fn run(&mut self) {
+        while self.phase < Phase::Over {
+            let Reverse((at_us, _, wake)) = self.queue.pop().expect("the watch is always due");
+            self.now_us = at_us;
+            self.dispatch(wake);
+            self.settle();
+        }
+        for node in 0..self.hosts.len() {
+            self.stop(node, Leave::Done);
+        }
+        self.trace.totals.seeds = 1;
+        self.trace.totals.virtual_ms = self.now_us / 1000;
+        self.model.count(&mut self.trace.totals);
+    }
+
+    pub(crate) fn at(&mut self, at_us: u64, wake: Wake) {
+        self.tickets += 1;
+        self.queue.push(Reverse((at_us.max(self.now_us), self.tickets, wake)));
+    }
+
+    fn dispatch(&mut self, wake: Wake) {
+        let now_us = self.now_us;
+        match wake {
+            Wake::Turn(node) => self.turn(node),
+            Wake::Client(client) => self.step_client(client),
+            Wake::News(end) => self.network.news.push(end),
+            Wake::Arrive(end) => self.network.arrive(now_us, end),
+            Wake::Break(end) => self.network.break_end(end),
+            Wake::Knock(end) => self.knock(end),
+            Wake::Trouble => self.break_something(),
+            Wake::Fault(fault) if self.phase == Phase::Work => self.apply(fault),
+            Wake::Fault(_) => {}
+            Wake::Watch => self.watch(),
+        }
+    }
+
+    /// Schedules what the network has in store, and wakes those who have news.
+    fn settle(&mut self) {
+        for (at_us, wake) in std::mem::take(&mut self.network.later) {
+            self.at(at_us, wake);
+        }
+        for end in std::mem::take(&mut self.network.news) {
+            match self.network.place(end) {
+                Place::Client(client) => self.wake_client(client, self.now_us),
+                Place::Node(node) => {
+                    if let Some(host) = &mut self.hosts[node] {
+                        host.mark(end);
+                        self.wake_node(node, self.now_us);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a node a turn soon, unless it has one before that anyway.
+    pub(crate) fn wake_node(&mut self, node: usize, after_us: u64) {
+        let at_us = after_us + within(&mut self.rng, self.profile.nodes.turn_us);
+        let at_us = at_us.max(self.stalled_until_us[node]);
+        if self.turns_us[node].is_none_or(|due_us| due_us > at_us) {
+            self.turns_us[node] = Some(at_us);
+            self.at(at_us, Wake::Turn(node));
+        }
+    }
+
+    pub(crate) fn add_client(&mut self, role: Role, rng: Rng) {
+        let index = self.clients.len();
+        self.clients.push(Client::new(index, role, rng));
+        self.wakes_us.push(None);
+        self.wake_client(index, self.now_us);
+    }
+
+    pub(crate) fn wake_client(&mut self, client: usize, at_us: u64) {
+        let at_us = at_us.max(self.now_us) + 1;
+        if self.wakes_us[client].is_none_or(|due_us| due_us > at_us) {
+            self.wakes_us[client] = Some(at_us);
+            self.at(at_us, Wake::Client(client));
+        }
+    }
+
+    fn step_client(&mut self, client: usize) {
+        if self.wakes_us[client] != Some(self.now_us) {
+            return;
+        }
+        self.wakes_us[client] = None;
+        let ctx = &mut Ctx {
+            now_us: self.now_us,
+            network: &mut self.network,
+            model: &mut self.model,
+            ground: &mut self.ground,
+            trace: &mut self.trace,
+            profile: &self.profile,
+            phase: self.phase,
+        };
+        let next_us = self.clients[client].step(ctx);
+        if let Some(next_us) = next_us {
+            self.wake_client(client, next_us);
+        }
+    }
+}
