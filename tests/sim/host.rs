@@ -205,7 +205,14 @@ impl Host {
         for id in ids {
             let Some(conn) = self.turn.links.get_mut(id) else { continue };
             if !conn.outbox.is_empty() && around.network.is_open(conn.end) {
-                conn.queued -= around.network.write(around.now_us, conn.end, &mut conn.outbox);
+                let written = around.network.write(around.now_us, conn.end, &mut conn.outbox);
+                conn.queued -= written;
+                let linger_us = conn.linger_us();
+                if let State::Closing { deadline_us, .. } = &mut conn.state
+                    && written > 0
+                {
+                    *deadline_us = now.after_us(linger_us);
+                }
             }
             if let State::Closing { is_shut, .. } = &mut conn.state
                 && conn.outbox.is_empty()
@@ -223,12 +230,14 @@ impl Host {
         }
     }
 
-    /// A connection was reset. If the node is not done with it, it is told.
+    /// A connection was reset, or did not come to be. If the node is not done with it, it is told.
     pub(crate) fn drop_conn(&mut self, now: Now, id: ConnId, around: &mut Around<'_>) {
-        let was_open = self.turn.links.get_mut(id).is_some_and(|conn| conn.state == State::Open);
+        let Some(state) = self.turn.links.get_mut(id).map(|conn| conn.state) else { return };
         self.remove(id, around);
-        if was_open {
-            self.handle(now, Event::Closed { conn: id });
+        match state {
+            State::Dialing(node) => self.handle(now, Event::DialFailed { node }),
+            State::Open => self.handle(now, Event::Closed { conn: id }),
+            State::Closing { .. } => {}
         }
     }
 

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use dht_node::limits::{
-    CLIENT_CHARGE_MAX, CLIENT_QUEUE_MAX, FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINGER_US, LINK_QUEUE_MAX,
-    REQUEST_TIMEOUT_US, TICK_US,
+    CLIENT_CHARGE_MAX, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINGER_US,
+    LINK_QUEUE_MAX, REQUEST_TIMEOUT_US, TICK_US,
 };
 use dht_node::node::Packet;
 use dht_node::turn::Links;
@@ -65,6 +65,13 @@ struct Entry {
     is_request: bool,
     /// To a request of the other end.
     answers: Option<(RequestId, u8)>,
+}
+
+impl Conn {
+    /// How long it may stay without taking anything once the node is done with it.
+    pub(crate) const fn linger_us(&self) -> u64 {
+        if self.ended && self.queued > 0 { 2 * CLIENT_KEEPALIVE_US } else { LINGER_US }
+    }
 }
 
 /// The connections of a node.
@@ -251,18 +258,21 @@ impl Links for SimLinks {
     }
 
     fn set_paused(&mut self, id: ConnId, paused: bool) {
+        let now_us = self.now_us;
         if let Some(conn) = self.get_mut(id) {
             conn.paused = paused;
             if !paused {
+                conn.partial_since_us = conn.partial_since_us.map(|_| now_us);
                 self.mark_ready(id);
             }
         }
     }
 
     fn close(&mut self, id: ConnId) {
-        let deadline_us = self.now_us.saturating_add(LINGER_US);
+        let now_us = self.now_us;
         let mut was_link = false;
         if let Some(conn) = self.get_mut(id) {
+            let deadline_us = now_us + conn.linger_us();
             was_link = conn.is_link && conn.state == State::Open;
             conn.state = State::Closing { deadline_us, is_shut: false };
             conn.inbox = Vec::new();
