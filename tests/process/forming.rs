@@ -1,9 +1,11 @@
 //! The cube forms and heals by itself.
 
+use std::time::Duration;
+
 use dht_node::client::Retention;
 
 use crate::cube::Cube;
-use crate::daemon::{Daemon, wait_for};
+use crate::daemon::{Daemon, pause, wait_for};
 
 #[test]
 fn the_cube_forms_in_whatever_order_the_nodes_start() {
@@ -44,6 +46,16 @@ fn a_node_that_was_killed_is_linked_again_when_it_is_back() {
         let (description, existed) = cube.client(7 - node).create(&topic, Retention::default()).unwrap();
         assert!(!existed && description.home == node, "{description:?}");
     }
+}
+
+#[test]
+fn a_node_that_stood_still_is_linked_again() {
+    let mut cube = Cube::start(1);
+    cube.daemon(0).signal("STOP");
+    // The other dials again and again; each attempt lands in the backlog of the node that stands still.
+    pause(Duration::from_secs(4));
+    cube.daemon(0).signal("CONT");
+    cube.wait_linked();
 }
 
 #[test]
