@@ -169,7 +169,7 @@ fn note_not_done(ctx: &mut Ctx<'_>, asked: &Asked) {
 
 fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) -> bool {
     let target = asked.target(ctx);
-    let may_be_lost = || ctx.profile.is_narrow() || ctx.ground.may_be_lost(asked.ingress, target, asked.sent_us);
+    let may_be_lost = || ctx.profile.is_slow() || ctx.ground.may_be_lost(asked.ingress, target, asked.sent_us);
     let next = error.details.iter().find_map(|detail| if let Detail::Next(next) = detail { Some(*next) } else { None });
     let other = error.details.iter().find_map(|detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None });
     match (status, &asked.what) {

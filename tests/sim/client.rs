@@ -186,7 +186,7 @@ impl Client {
 
     fn give_up_if_stuck(&mut self, ctx: &mut Ctx<'_>) {
         let silent_us = ctx.now_us.saturating_sub(self.heard_us);
-        let is_lost = self.session.unanswered() > 0 && silent_us > PATIENCE_US;
+        let is_lost = self.session.is_waiting() && silent_us > PATIENCE_US;
         let is_apart = self.session.is_apart();
         if !is_apart && (is_lost || !self.session.is_ready() && silent_us > CALL_US) {
             self.session.break_off(ctx.network, ctx.now_us, Leave::Reset);

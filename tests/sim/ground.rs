@@ -38,7 +38,7 @@ pub(crate) struct Ground {
     edges: Vec<Edge>,
     /// Everything was found healed then: from then on no request may fail.
     pub healed_us: Option<u64>,
-    /// Connects may hang, so that nobody can say when a link is up.
+    /// Connects take long, so that nobody can say when a link is up.
     is_slow: bool,
 }
 

@@ -15,6 +15,9 @@ use crate::world::Wake;
 /// Longest part of a write that arrives at once.
 const PART: usize = 8 << 10;
 
+/// In the end nobody is farther away than this.
+const NEAR_US: u64 = 10_000;
+
 /// A lost segment or connect is sent again after this time at most.
 const RETRY_US: u64 = 400_000;
 
@@ -231,6 +234,9 @@ impl Network {
             self.set_cut(now_us, (way / self.nodes, way % self.nodes), false);
         }
         (self.settings.hang, self.settings.bytes_per_second, self.settings.room) = (0, 1 << 30, 256 << 10);
+        let near_us = self.settings.latency_us.1.min(NEAR_US);
+        self.settings.latency_us = (self.settings.latency_us.0.min(near_us), near_us);
+        self.wires.iter_mut().for_each(|wire| wire.latency_us = wire.latency_us.min(near_us));
     }
 
     pub(crate) fn is_cut_between(&self, from: usize, to: usize) -> bool {

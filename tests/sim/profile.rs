@@ -135,13 +135,21 @@ impl Profile {
     }
 
     /// Are connections so slow that a request may take seconds?
-    pub(crate) const fn is_narrow(&self) -> bool {
-        self.network.bytes_per_second < 1 << 30
+    pub(crate) const fn is_slow(&self) -> bool {
+        self.network.bytes_per_second < 1 << 30 || self.is_far()
+    }
+
+    /// Are nodes so far apart that answers may come when their requests have ended?
+    pub(crate) const fn is_far(&self) -> bool {
+        self.network.latency_us.0 > 100_000
     }
 
     /// Nothing is broken and nothing is scarce: no request may fail for want of a path or of room.
     pub(crate) fn is_calm(&self) -> bool {
-        self.faults.kinds.is_empty() && self.nodes.link_mark == LINK_QUEUE_MAX && self.network.hang == 0
+        self.faults.kinds.is_empty()
+            && self.nodes.link_mark == LINK_QUEUE_MAX
+            && self.network.hang == 0
+            && !self.is_far()
     }
 }
 
@@ -149,8 +157,9 @@ impl Wires {
     fn draw(rng: &mut Rng, narrow: bool) -> Self {
         let least = *choose(rng, &[20, 50, 50, 200, 1000]);
         let most = least * *choose(rng, &[1, 2, 10]);
+        let is_far = rng.u8(..100) < 4;
         Self {
-            latency_us: (least, most),
+            latency_us: if is_far { (350_000, 450_000) } else { (least, most) },
             bytes_per_second: if narrow { *choose(rng, &[400 << 10, 4 << 20]) } else { 1 << 30 },
             room: if narrow { *choose(rng, &[1 << 10, 8 << 10, 64 << 10]) } else { 256 << 10 },
             split: *choose(rng, &[0, 5, 30]),

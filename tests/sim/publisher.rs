@@ -231,19 +231,19 @@ impl Publisher {
         session.ask_with(ctx, &request, &item.payload, Some(what));
     }
 
-    /// Publishes other records under a sequence that was acknowledged.
+    /// Publishes other records under a sequence that was acknowledged, or the next ones in an epoch that is over.
     fn forge(&mut self, ctx: &mut Ctx<'_>, session: &mut Session, (sequence, id): (u64, TopicId), rng: &mut Rng) {
-        let next_sequence = std::mem::replace(&mut self.next_sequence, sequence);
+        let kept = (self.names_id, self.topic_id, self.producer, self.next_sequence);
+        (self.names_id, self.topic_id, self.next_sequence) = (true, Some(id), sequence);
+        if self.producer.1 > 0 && rng.bool() {
+            self.producer.1 -= 1;
+            self.next_sequence += 1;
+        }
         self.add_batch(ctx, session.payload_max(), rng);
         ctx.model.forge();
-        let kept = (self.names_id, self.topic_id, self.producer);
-        (self.names_id, self.topic_id) = (true, Some(id));
-        // The epoch before this one is fenced.
-        self.producer.1 = self.producer.1.saturating_sub(u32::from(rng.bool()));
         self.send(ctx, session, self.unacked.len() - 1);
         self.unacked.pop_back();
-        self.next_sequence = next_sequence;
-        (self.names_id, self.topic_id, self.producer) = kept;
+        (self.names_id, self.topic_id, self.producer, self.next_sequence) = kept;
     }
 
     /// Sends the newest batch without asking for an answer.

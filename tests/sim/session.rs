@@ -80,6 +80,11 @@ impl Session {
         matches!(self.state, State::Ready | State::Listening)
     }
 
+    /// Does it wait for something, an answer or the end?
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.asked.is_empty() || self.state == State::Listening
+    }
+
     pub(crate) fn can_ask(&self) -> bool {
         (self.state == State::Ready || self.is_eager && self.state == State::Greeting) && self.goaway.is_none()
     }

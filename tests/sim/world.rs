@@ -71,7 +71,7 @@ impl World {
             clients: Vec::new(),
             wakes_us: Vec::new(),
             network: Network::new(count, profile.network.clone(), rng.fork()),
-            ground: Ground::new(profile.dimension, profile.network.hang > 0),
+            ground: Ground::new(profile.dimension, profile.network.hang > 0 || profile.is_far()),
             model: Model::new(&profile),
             trace: Trace::default(),
             chaos: rng.fork(),
