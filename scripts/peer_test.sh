@@ -4,6 +4,10 @@
 #
 # A case has a topic of its own, whose home this script computes itself (CRC-32 of the name, low bits) and compares
 # with what the cube says. One node creates it, the entry node publishes to it, a third one reads it back.
+#
+# Then a subscriber at every node follows one topic of every home while every node publishes one message to each of
+# them: publisher, home and subscriber are each any of the nodes, and every subscriber must see every message once, in
+# the order of its topic.
 set -euo pipefail
 
 program=peer_test.sh
@@ -19,7 +23,8 @@ usage() {
     cat <<'END'
 Usage: scripts/peer_test.sh [-s HOST:PORT | --base-port P] [--dimension D]
 
-Publishes and reads through every pair of entry node and home, and prints a table.
+Publishes and reads through every pair of entry node and home, then subscribes at every node to a topic of every home
+while every node publishes to it, and prints a table of each.
 
   -s, --server HOST:PORT[,…]   test the running cube of that node [env: DHT_SERVER]
   --base-port P                test the running cube whose first node is 127.0.0.1:P
@@ -88,18 +93,24 @@ start_cube() {
             server=127.0.0.1:$base
             return 0
         fi
+        "$scripts/deploy.sh" clean --data "$own_folder/cube" >/dev/null 2>&1 || true
     done
     cat "$own_folder/deploy.log" >&2
     fail "no cube could be started for the test" "what deploy.sh said stands above"
 }
 
-remove_own_cube() {
-    local code=$?
+# Ends what was started and removes what was made.
+clean_up() {
+    local code=$? pid
     trap - EXIT INT TERM
+    for pid in ${subscribers[@]+"${subscribers[@]}"}; do
+        kill "$pid" 2>/dev/null || true
+    done
     if [[ -n $own_folder ]]; then
         "$scripts/deploy.sh" clean --data "$own_folder/cube" >/dev/null || code=1
         rm -rf -- "$own_folder"
     fi
+    rm -rf -- "$folder"
     exit "$code"
 }
 
@@ -201,26 +212,138 @@ run_case() {
     expect home "$home_id" && expect next_offset 1
 }
 
-# Prints the table row by row while the cases run; $failed counts, $reasons explains.
-run_all() {
-    local entry home width=$((dimension > 4 ? dimension : 4)) cell
-    printf 'entry \\ home'
+# Begins a table: $1 is what the rows are.
+print_heading() {
+    local home
+    width=$((dimension > 4 ? dimension : 4))
+    printf '%17s' "$1 \\ home"
     for ((home = 0; home < nodes; home++)); do
         read_id "$home" "$dimension"
         printf '  %*s' "$width" "$id"
     done
     printf '\n'
+}
+
+# A cell of the table: $1 is empty when it is well, else why not.
+print_cell() {
+    local cell=ok
+    if [[ -n $1 ]]; then
+        cell=FAIL
+        failed=$((failed + 1))
+        reasons+=("$1")
+    fi
+    printf '  %*s' "$width" "$cell"
+}
+
+# Prints the table row by row while the cases run; $failed counts, $reasons explains.
+run_all() {
+    local entry home
+    print_heading entry
     for ((entry = 0; entry < nodes; entry++)); do
         read_id "$entry" "$dimension"
-        printf '%12s' "$id"
+        printf '%17s' "$id"
         for ((home = 0; home < nodes; home++)); do
-            cell=ok
-            if ! run_case "$entry" "$home"; then
-                cell=FAIL
-                failed=$((failed + 1))
-                reasons+=("$topic: $reason")
+            if run_case "$entry" "$home"; then print_cell ''; else print_cell "$topic: $reason"; fi
+        done
+        printf '\n'
+    done
+}
+
+# --- subscriptions ------------------------------------------------------------------------------------------------
+
+# ${followed[home]}: a new topic at every home. Every subscriber follows all of them.
+create_followed() {
+    local home
+    followed=()
+    for ((home = 0; home < nodes; home++)); do
+        read_topic_at "$home"
+        followed[home]=$topic
+        ask "$home" create "$topic" || fail "no topic to subscribe to" "$reason"
+        topics+=("$topic")
+    done
+}
+
+# A subscriber at every node, each ended by the last of the records that it is to see, or by their absence.
+start_subscribers() {
+    local node
+    for ((node = 0; node < nodes; node++)); do
+        "$cli" -v -s "${address[node]}" subscribe "${followed[@]}" -n $((nodes * nodes)) -w 10s -F '%t %i %p' \
+            >"$folder/$node.out" 2>"$folder/$node.err" </dev/null &
+        subscribers[node]=$!
+    done
+    for ((node = 0; node < nodes; node++)); do
+        wait_for_subscriber "$node"
+    done
+}
+
+# Until the subscriber at node $1 has said of every topic that it follows it.
+wait_for_subscriber() {
+    local try said
+    for ((try = 0; try < 200; try++)); do
+        said=$(grep -c '^subscribed to ' "$folder/$1.err") || true
+        ((said < nodes)) || return 0
+        kill -0 "${subscribers[$1]}" 2>/dev/null || break
+        sleep 0.05
+    done
+    fail "the subscriber at node $1 follows $said of $nodes topics" "$(tail -n 3 "$folder/$1.err")"
+}
+
+# Every node publishes one message to every topic; the order of a topic is that of the nodes.
+publish_to_followed() {
+    local entry home text
+    for ((entry = 0; entry < nodes; entry++)); do
+        for ((home = 0; home < nodes; home++)); do
+            read_id "$entry" "$dimension"
+            text="through $id"
+            read_id "$home" "$dimension"
+            if ! ask "$entry" publish "${followed[home]}" "$text to $id" || ! expect offset "$entry"; then
+                reasons+=("${followed[home]}: $reason")
             fi
-            printf '  %*s' "$width" "$cell"
+        done
+    done
+}
+
+# ${seen[home]}: what the subscriber at node $1 printed of that home's topic, "offset:publisher" in the order it came.
+read_seen() {
+    local name offset text home
+    seen=()
+    for ((home = 0; home < nodes; home++)); do
+        seen[home]=
+    done
+    while read -r name offset text; do
+        home=${text##* }
+        if [[ $text =~ ^through\ [01]+\ to\ [01]+$ && ${followed[2#$home]-} == "$name" ]]; then
+            text=${text#through }
+            seen[2#$home]+=" $offset:${text%% *}"
+        else
+            reasons+=("the subscriber at node $1 printed: $name $offset $text")
+        fi
+    done <"$folder/$1.out"
+}
+
+# The table of what every subscriber saw.
+run_subscriptions() {
+    local node home publisher expected=
+    create_followed
+    start_subscribers
+    publish_to_followed
+    for ((publisher = 0; publisher < nodes; publisher++)); do
+        read_id "$publisher" "$dimension"
+        expected+=" $publisher:$id"
+    done
+    print_heading subscriber
+    for ((node = 0; node < nodes; node++)); do
+        wait "${subscribers[node]}" || reasons+=("the subscriber at node $node: $(tail -n 3 "$folder/$node.err")")
+        unset "subscribers[node]"
+        read_seen "$node"
+        read_id "$node" "$dimension"
+        printf '%17s' "$id"
+        for ((home = 0; home < nodes; home++)); do
+            if [[ ${seen[home]} == "$expected" ]]; then
+                print_cell ''
+            else
+                print_cell "${followed[home]} at node $id: came${seen[home]:- nothing}; should have come$expected"
+            fi
         done
         printf '\n'
     done
@@ -234,20 +357,24 @@ delete_topics() {
 }
 
 parse_arguments "$@"
-own_folder='' run=$$ next_name=0 failed=0 topics=() reasons=()
-trap remove_own_cube EXIT
+own_folder='' run=$$ next_name=0 failed=0 width=4 topics=() reasons=() subscribers=()
+folder=$(mktemp -d)
+trap clean_up EXIT
 trap 'exit 130' INT TERM
 find_cli
 [[ -n $server ]] || start_cube
 read_cube
 run_all
+printf '\n'
+run_subscriptions
 delete_topics
 for line in ${reasons[@]+"${reasons[@]}"}; do
     printf 'FAIL  %s\n' "$line"
 done
 cases=$((nodes * nodes))
 if ((${#reasons[@]} > 0)); then
-    echo "FAILED: $failed of $cases cases; the reasons stand above"
+    echo "FAILED: $failed of $((2 * cases)) cases; the reasons stand above"
     exit 1
 fi
 echo "ok: $cases of $cases cases, created, published and read through different nodes"
+echo "ok: $((cases * nodes)) of $((cases * nodes)) messages came to subscribers, in order and once"

@@ -13,6 +13,11 @@
 //!         Item::Gap { from, to } => println!("{from} to {to} were removed by retention"),
 //!     }
 //! }
+//! for delivery in client.subscribe(&["weather"], Start::Next)? {
+//!     if let Item::Record(record) = delivery?.item? {
+//!         println!("{}: {:?}", record.offset, record.value);
+//!     }
+//! }
 //! # Ok(())
 //! # }
 //! ```
@@ -23,8 +28,10 @@
 //! | `session` | one request at a time: connecting, reconnecting to the next server, repeating what may be repeated |
 //! | `topics`, `publish`, `fetch`, `nodes`, `trace` | the operations |
 //! | `producer` | many batches in flight, each stored once and in order |
-//! | `connection` | the layer below: requests out, answers in, nothing repeated |
-//! | `stream`, `handshake`, `pending`, `tap` | what a connection is made of |
+//! | `subscriber`, `subscriptions` | what topics get as they get it, each record once and in order |
+//! | `subscription`, `lifeline` | what they are made of: one topic's cursor and credit; one connection all the time |
+//! | `connection` | the layer below: requests out, answers and pushes in, nothing repeated |
+//! | `stream`, `handshake`, `incoming`, `pending`, `grants`, `tap` | what a connection is made of |
 //! | `address`, `error`, `clock` | addresses, errors, deadlines |
 //!
 //! A request that is harmless when done twice (all but PUBLISH without a producer) is repeated until the timeout when
@@ -39,13 +46,19 @@ mod error;
 #[cfg(test)]
 mod fake;
 mod fetch;
+mod grants;
 mod handshake;
+mod incoming;
+mod lifeline;
 mod nodes;
 mod pending;
 mod producer;
 mod publish;
 mod session;
 mod stream;
+mod subscriber;
+mod subscription;
+mod subscriptions;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -55,17 +68,21 @@ mod trace;
 pub use address::{Address, AddressError, PORT_DEFAULT};
 pub use builder::Builder;
 pub use clock::Deadline;
-pub use connection::{Answer, Connection, Introduction};
+pub use connection::{Connection, Introduction};
 pub use error::{Error, Fault, Loss};
 pub use fetch::{Fetch, Item, Message, Records};
+pub use incoming::{Answer, Incoming, Pushed};
 pub use nodes::{Cluster, Edge, Listing, Member, NodeAnswer, Pong};
 pub use producer::{Ack, Producer};
 pub use publish::Batch;
 pub use session::Client;
+pub use subscriber::Subscriber;
+pub use subscriptions::{Delivery, Subscriptions};
 pub use tap::Direction;
 pub use trace::{Hop, Trace};
 
 pub use crate::types::{Dimension, Epoch, NodeId, Offset, TopicId, TopicName};
+pub use crate::wire::push::Push;
 pub use crate::wire::records::Record;
 pub use crate::wire::request::{Retention, Start, TraceTarget};
 pub use crate::wire::response::{Description, Durability, ErrorResponse, Listed, Published, TopicState};

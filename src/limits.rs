@@ -72,8 +72,75 @@ pub const CLIENT_QUEUE_MAX: usize = 256 << 10;
 /// ingress reserved it.
 pub const LINK_QUEUE_MAX: usize = 8 << 20;
 
+/// Unsent bytes of a link, beyond which it takes no more pushed records: they are not sent, and whoever misses them
+/// fetches them. Low, so that pushes leave room for requests.
+pub const PUSH_QUEUE_MAX: usize = 2 << 20;
+
+/// Most subscriptions of one client.
+pub const SUBSCRIPTIONS_PER_CLIENT_MAX: usize = 4096;
+
+/// Most subscriptions of a node: about 200 bytes each.
+pub const SUBSCRIPTIONS_MAX: usize = 100_000;
+
+/// Bytes queued for a subscription that catches up, before the others have theirs.
+pub const CATCH_UP_BYTES: usize = 64 << 10;
+
+/// Subscriptions that catch up in one turn.
+pub const CATCH_UPS_PER_TURN: usize = 64;
+
+/// Pushed records of one topic of another node that are kept for subscriptions that are a little behind.
+pub const TAIL_BYTES_MAX: usize = 256 << 10;
+
+/// The same of all topics together.
+pub const TAILS_BYTES_MAX: usize = 16 << 20;
+
+/// Most bytes of records that one fetch for subscriptions brings.
+pub const PULL_BYTES: u32 = 256 << 10;
+
+/// Fetches for subscriptions in flight.
+pub const PULLS_MAX: usize = 64;
+
+/// The same to one home, so that one that does not answer leaves room for the others.
+pub const PULLS_PER_HOME_MAX: usize = 16;
+
+/// A fetch for subscriptions that was not answered after this time is made again.
+pub const PULL_TIMEOUT_US: u64 = 1_000_000;
+
+/// A fetch for subscriptions that failed is made again after this time.
+pub const PULL_AGAIN_US: u64 = 300_000;
+
+/// Each node that records are pushed to is told this often how far the topics are.
+pub const HEADS_US: u64 = 1_000_000;
+
+/// HEADS that may be missing, or unanswered, before the other side is thought to have forgotten.
+pub const HEADS_MISSING_MAX: u64 = 3;
+
+/// Items of one FEED: at most 275 bytes each.
+pub const FEED_ITEMS_MAX: usize = 200;
+
+/// Items of one HEADS: 20 bytes each.
+pub const HEADS_ITEMS_MAX: usize = 2048;
+
+/// Topics whose pushes nobody here wants, noted until their home is told.
+pub const STRAYS_MAX: usize = 1024;
+
+/// The longest that FETCH may wait for a record.
+pub const FETCH_WAIT_MAX_MS: u32 = 30_000;
+
 /// Most topics of a node: at under 400 bytes each, what a node's memory cap can hold beside its records.
 pub const TOPICS_MAX: usize = 1 << 20;
+
+/// Batches of up to this many bytes are stored behind each other in one chunk; larger ones keep their own buffer.
+pub const MERGE_BYTES_MAX: usize = 4 << 10;
+
+/// Bytes of the buffer that small payloads of one turn share.
+pub const PAYLOADS_BYTES: usize = 64 << 10;
+
+/// Bytes beyond which such a chunk takes no more: what is trimmed is given back to the system at this grain.
+pub const CHUNK_MERGED_MAX: usize = 16 << 10;
+
+/// Different append times in such a chunk.
+pub const CHUNK_PARTS_MAX: usize = 256;
 
 /// Most producers that a topic remembers; the one that was silent longest goes.
 pub const PRODUCERS_MAX: usize = 1024;
@@ -150,5 +217,9 @@ const _: () = {
     assert!(TICK_US * 2 < LINK_PING_US, "a tick finds every link in time");
     assert!(DUPLICATE_PROBE_US < LINK_SILENCE_US);
     assert!(CLIENT_CHARGE_MAX < NODE_CHARGE_MAX);
+    assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
+    assert!(PULLS_PER_HOME_MAX < PULLS_MAX);
+    assert!(FEED_ITEMS_MAX * (TOPIC_NAME_MAX + 26) <= FRAME_MAX_LEAST as usize);
+    assert!(HEADS_ITEMS_MAX * 20 <= FRAME_MAX_LEAST as usize);
     assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE as u64 <= CLIENT_CHARGE_MAX);
 };

@@ -10,9 +10,13 @@
 //! | `link`, `routing` | neighbours: dialling, silence, which links are up |
 //! | `ingress`, `pending` | requests of this node's own clients |
 //! | `charge` | back-pressure: who is not read |
+//! | `subscribe`, `subscriptions` | the readers of this node's own clients |
+//! | `deliver`, `pull` | from records to readers: as they come, and to those who are behind |
+//! | `follow` | what homes are told of the readers here |
 //! | `forward` | what belongs to another node; answers on their way |
 //! | `serve` | what belongs to this node: one line for each operation |
 //! | `topics`, `publish`, `fetch`, `probe` | the operations |
+//! | `feed` | to which nodes new records are pushed |
 //! | `apply` | committed entries: the only place that changes topics |
 //! | `tick`, `drain`, `stats` | time, the end, counters |
 
@@ -20,9 +24,12 @@ mod action;
 mod apply;
 mod charge;
 mod conns;
+mod deliver;
 mod drain;
 mod event;
+mod feed;
 mod fetch;
+mod follow;
 mod forward;
 mod hello;
 mod ingress;
@@ -30,9 +37,12 @@ mod link;
 mod pending;
 mod probe;
 mod publish;
+mod pull;
 mod routing;
 mod serve;
 mod stats;
+mod subscribe;
+mod subscriptions;
 mod tick;
 mod topics;
 
@@ -41,10 +51,16 @@ pub use event::Event;
 
 use apply::Proposals;
 use conns::{Conns, Peer};
-use pending::PendingTable;
+use feed::Feeds;
+use pending::{Pending, PendingTable};
+use pull::Pull;
 use routing::RoutingTable;
 use stats::Stats;
+use subscriptions::Subscriptions;
 
+use bytes::BytesMut;
+
+use crate::limits::PAYLOADS_BYTES;
 use crate::topic::Catalogue;
 use crate::types::{ConnId, Dimension, NodeId, Now, Retention};
 use crate::wire::response::Durability;
@@ -80,9 +96,11 @@ pub struct Settings {
 pub struct Node {
     settings: Settings,
     random: fastrand::Rng,
+    /// How many were handled.
+    events: u64,
     conns: Conns,
     routing: RoutingTable,
-    pending: PendingTable,
+    pending: PendingTable<Pending>,
     /// Unanswered requests of this node's clients.
     inflight: u64,
     /// Bytes that the answers to all of them may take.
@@ -91,7 +109,13 @@ pub struct Node {
     owed: u64,
     /// Clients that are not read because of both.
     crowded: Vec<ConnId>,
+    subscriptions: Subscriptions,
+    /// Fetches for subscriptions.
+    pulls: PendingTable<Pull>,
+    feeds: Feeds,
     catalogue: Catalogue,
+    /// Room for small payloads on their way from a frame into the log.
+    payloads: BytesMut,
     proposals: Proposals,
     stats: Stats,
     clock: tick::Clock,
@@ -101,6 +125,8 @@ pub struct Node {
 /// What a handler needs besides the node: the time, and where its actions go.
 struct Step<'a> {
     now: Now,
+    /// Counts the events.
+    event: u64,
     out: &'a mut Vec<Action>,
 }
 
@@ -110,6 +136,7 @@ impl Node {
         assert!(settings.id.within(settings.dimension));
         Self {
             random: fastrand::Rng::with_seed(settings.seed),
+            events: 0,
             conns: Conns::default(),
             routing: RoutingTable::new(settings.id, settings.dimension),
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
@@ -118,7 +145,12 @@ impl Node {
             charge: 0,
             owed: 0,
             crowded: Vec::new(),
+            subscriptions: Subscriptions::new(settings.dimension.nodes()),
+            #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
+            pulls: PendingTable::new(!(settings.instance as u16)),
+            feeds: Feeds::new(settings.dimension.nodes()),
             catalogue: Catalogue::default(),
+            payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
             proposals: Proposals::default(),
             stats: Stats::default(),
             clock: tick::Clock::new(now),
@@ -129,7 +161,8 @@ impl Node {
 
     /// Takes one event in and puts everything that follows from it behind what is in `out`.
     pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Vec<Action>) {
-        let step = &mut Step { now, out };
+        self.events += 1;
+        let step = &mut Step { now, event: self.events, out };
         match event {
             Event::Accepted { conn } => self.on_accepted(step, conn),
             Event::Dialed { conn, node } => self.on_dialed(step, conn, node),
@@ -138,6 +171,7 @@ impl Node {
             Event::Heard { conn } => self.on_heard(step, conn),
             Event::Broken { conn, error } => self.on_broken(step, conn, error),
             Event::Filled { conn } => self.on_filled(step, conn),
+            Event::Dropped => self.stats.pushes_skipped += 1,
             Event::Drained { conn } => self.on_drained(step, conn),
             Event::Ended { conn } => self.on_ended(step, conn),
             Event::Closed { conn } => self.on_closed(step, conn),
@@ -148,8 +182,8 @@ impl Node {
     }
 
     /// When the node wants [`Event::Timeout`], in monotonic microseconds.
-    pub const fn next_timeout(&self) -> u64 {
-        self.clock.next_tick_us()
+    pub fn next_timeout(&self) -> u64 {
+        if self.subscriptions.queue.is_empty() { self.clock.next_tick_us() } else { 0 }
     }
 
     /// Has everything been said that is to be said before the process ends?
@@ -161,6 +195,9 @@ impl Node {
     pub fn check(&self) {
         self.routing.check();
         self.pending.check();
+        self.pulls.check();
+        self.subscriptions.check();
+        self.feeds.check();
         self.catalogue.check();
         assert!(self.pending.len() as u64 <= self.inflight, "a request that another node answers is unanswered");
         assert!((self.charge == 0) == (self.inflight == 0), "charged for nothing");
@@ -221,6 +258,7 @@ impl Node {
                 let taken = std::mem::take(&mut client.owed);
                 self.forgive_owed(step, taken);
                 self.resume_if_due(step, id);
+                self.wake_client(id);
             }
             Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } => {}
         }
@@ -235,7 +273,10 @@ impl Node {
                 let challenger = &mut self.routing.neighbour_mut(bit).challenger;
                 *challenger = challenger.filter(|parked| *parked != id);
             }
-            Peer::Client(client) => self.forgive_owed(step, client.owed),
+            Peer::Client(client) => {
+                self.forgive_owed(step, client.owed);
+                self.drop_readers(step, client.readers);
+            }
             Peer::Stranger { .. } => {}
         }
     }

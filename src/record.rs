@@ -64,15 +64,3 @@ pub struct Batch {
     /// The records.
     pub payload: Bytes,
 }
-
-impl Batch {
-    /// What the batch is counted as against the node's memory.
-    pub fn cost(&self) -> u64 {
-        chunk_cost(self.payload.len())
-    }
-}
-
-/// Bytes of memory that a stored payload takes: itself, its entry in the log, and what the allocator adds.
-pub const fn chunk_cost(payload_len: usize) -> u64 {
-    payload_len as u64 + 88
-}

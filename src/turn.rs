@@ -3,6 +3,7 @@
 //! The daemon and the simulator share this file, and with it the order in which things happen. They differ in what
 //! is behind the two traits.
 
+use crate::limits::PUSH_QUEUE_MAX;
 use crate::node::{Action, Event, Node, Packet};
 use crate::record::Entry;
 use crate::types::{ConnId, NodeId, Now, RequestId};
@@ -14,6 +15,8 @@ pub trait Links {
     fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool;
     /// Puts somebody's frame into a queue, with another route. True when the queue passed its mark with it.
     fn forward(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) -> bool;
+    /// Bytes that wait in a queue.
+    fn queued(&self, conn: ConnId) -> usize;
     /// Starts to connect; an earlier attempt for that node is dropped.
     fn dial(&mut self, node: NodeId);
     /// Lets a connection carry frames of that size, with that mark on its queue.
@@ -28,8 +31,8 @@ pub trait Links {
 pub trait Store {
     /// Takes the entries of one turn, oldest first, and leaves the vector empty.
     fn submit(&mut self, entries: &mut Vec<Entry>);
-    /// Entries that are committed and were not given back yet, oldest first.
-    fn committed(&mut self) -> Option<Vec<Entry>>;
+    /// Puts the entries that are committed and were not given back yet into an empty vector, oldest first.
+    fn take_committed(&mut self, entries: &mut Vec<Entry>);
 }
 
 /// A log in memory: what is submitted is committed.
@@ -47,8 +50,8 @@ impl Store for MemoryStore {
         }
     }
 
-    fn committed(&mut self) -> Option<Vec<Entry>> {
-        (!self.committed.is_empty()).then(|| std::mem::take(&mut self.committed))
+    fn take_committed(&mut self, entries: &mut Vec<Entry>) {
+        std::mem::swap(&mut self.committed, entries);
     }
 }
 
@@ -62,12 +65,13 @@ pub struct Turn<L, S> {
     pub store: S,
     actions: Vec<Action>,
     appended: Vec<Entry>,
+    committed: Vec<Entry>,
 }
 
 impl<L: Links, S: Store> Turn<L, S> {
     /// Puts the parts together.
     pub const fn new(node: Node, links: L, store: S) -> Self {
-        Self { node, links, store, actions: Vec::new(), appended: Vec::new() }
+        Self { node, links, store, actions: Vec::new(), appended: Vec::new(), committed: Vec::new() }
     }
 
     /// The node, to ask it things.
@@ -81,9 +85,9 @@ impl<L: Links, S: Store> Turn<L, S> {
         self.node.handle(now, event, &mut self.actions);
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
-            if let Some(conn) = self.perform(action, frame) {
+            if let Some(event) = self.perform(action, frame) {
                 // Only notes it and may pause a client, so it cannot fill another queue.
-                self.node.handle(now, Event::Filled { conn }, &mut self.actions);
+                self.node.handle(now, event, &mut self.actions);
             }
         }
         std::mem::swap(&mut self.actions, &mut actions);
@@ -98,20 +102,38 @@ impl<L: Links, S: Store> Turn<L, S> {
         if !self.appended.is_empty() {
             self.store.submit(&mut self.appended);
         }
-        while let Some(entries) = self.store.committed() {
-            self.handle(now, Event::Synced { entries });
+        loop {
+            let mut entries = std::mem::take(&mut self.committed);
+            self.store.take_committed(&mut entries);
+            let is_empty = entries.is_empty();
+            if !is_empty {
+                self.handle(now, Event::Synced { entries: &mut entries });
+            }
+            self.committed = entries;
+            if is_empty {
+                break;
+            }
         }
     }
 
-    /// Does what the node asks for. The connection whose queue passed its mark, if one did.
-    fn perform(&mut self, action: Action, frame: Option<&Frame<'_>>) -> Option<ConnId> {
+    /// Does what the node asks for. What it is to know of how that went, if anything.
+    fn perform(&mut self, action: Action, frame: Option<&Frame<'_>>) -> Option<Event<'static>> {
+        let filled = |conn, passed: bool| passed.then_some(Event::Filled { conn });
         match action {
             Action::Send { conn, request_id, route, packet } => {
-                self.links.send(conn, request_id, route.as_ref(), &packet).then_some(conn)
+                filled(conn, self.links.send(conn, request_id, route.as_ref(), &packet))
             }
-            Action::Forward { conn, request_id, route } => {
+            Action::Forward { conn, droppable: true, .. } | Action::SendFrame { conn, droppable: true, .. }
+                if self.links.queued(conn) > PUSH_QUEUE_MAX =>
+            {
+                Some(Event::Dropped)
+            }
+            Action::Forward { conn, request_id, route, .. } => {
                 let frame = frame.expect("a frame is handed on while it is handled");
-                self.links.forward(conn, request_id, route.as_ref(), frame).then_some(conn)
+                filled(conn, self.links.forward(conn, request_id, route.as_ref(), frame))
+            }
+            Action::SendFrame { conn, request_id, route, frame, .. } => {
+                filled(conn, self.links.forward(conn, request_id, route.as_ref(), &frame))
             }
             Action::Append { entry } => {
                 self.appended.push(entry);

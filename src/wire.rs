@@ -12,14 +12,18 @@
 //! | `field` | reading and writing the fields of args, and TLVs |
 //! | `hello` | HELLO and GOAWAY |
 //! | `request`, `response` | the args of every operation, encode beside decode |
-//! | `records` | the payload of PUBLISH and FETCH |
+//! | `push` | DELIVER and EVENT, which come to a subscriber unasked |
+//! | `feed` | what nodes tell each other about subscriptions |
+//! | `records` | the payload of PUBLISH, FETCH and DELIVER |
 //!
 //! Nothing here does I/O, and nothing here panics on input.
 
+pub mod feed;
 pub mod field;
 pub mod frame;
 pub mod hello;
 pub mod opcode;
+pub mod push;
 pub mod records;
 pub mod request;
 pub mod response;
@@ -30,6 +34,7 @@ pub use field::DecodeError;
 pub use frame::{Flags, Frame, FrameError, HEADER_BYTES, Head, Header, Raw};
 pub use hello::{Goaway, Hello, Role};
 pub use opcode::Opcode;
+pub use push::Push;
 pub use request::Request;
 pub use response::Response;
 pub use route::{Kind, Origin, Route, TrafficClass};

@@ -25,7 +25,7 @@ use vectors_support::describe::{args_layout, describe, heading};
 use vectors_support::document::Document;
 use vectors_support::layout::{Field, number};
 use vectors_support::text::{Entry, bytes, hex, is_update, load};
-use vectors_support::{bad, frames, good, payloads, routing, text};
+use vectors_support::{bad, frames, good, multicast, payloads, routing, text};
 
 /// Everything that the tests look at, read once; with UPDATE_VECTORS written first.
 struct World {
@@ -64,7 +64,7 @@ fn world() -> &'static World {
 /// The files as the code makes them: name, heading, vectors.
 fn made(document: &Document, good: &[good::Good]) -> [(&'static str, &'static str, Vec<Entry>); 4] {
     let entry = |good: &good::Good| {
-        let frame = good.encode(None);
+        let frame = good.frame();
         let mut entry = Entry::new(good.name).with("what", good.what).with("hex", hex(&frame));
         entry.0.extend(describe(document, &frame).lines(&frame));
         entry
@@ -100,7 +100,7 @@ fn a_good_frame_is_read_as_it_was_meant_and_made_again_byte_by_byte() {
     for (good, entry) in &world.good {
         let bytes = entry.bytes("hex");
         good.check(&bytes, routing::cube(3));
-        assert_eq!(hex(&good.encode(None)), hex(&bytes), "{}", good.name);
+        assert_eq!(hex(&good.frame()), hex(&bytes), "{}", good.name);
         let lines = describe(&world.document, &bytes).lines(&bytes);
         assert_eq!(lines, entry.0[3..], "the tables of protocol.md read {} otherwise", good.name);
     }
@@ -114,7 +114,8 @@ fn every_field_of_a_table_is_where_the_code_reads_it_under_that_name() {
     for (good, entry) in &world.good {
         let frame = entry.bytes("hex");
         let described = describe(&world.document, &frame);
-        let (args, payload) = frame[HEADER_BYTES..].split_at(described.payload_at - HEADER_BYTES);
+        let args_at = described.args[0].range.start;
+        let (args, payload) = frame[args_at..].split_at(described.payload_at - args_at);
         let cut = |at: usize, of: &[u8], from: usize| of[..at - from].to_vec();
         let ends_at = |field: &Field, found: Result<(), DecodeError>| {
             let Err(DecodeError::Short { field: name }) = found else {
@@ -125,8 +126,8 @@ fn every_field_of_a_table_is_where_the_code_reads_it_under_that_name() {
             assert!(is_same, "{}: the text has {}, the code has {name}", good.name, field.name);
         };
         for field in &described.args {
-            ends_at(field, good.decode_cut(&cut(field.range.start, args, HEADER_BYTES), payload));
-            ends_at(field, good.decode_cut(&cut(field.range.end - 1, args, HEADER_BYTES), payload));
+            ends_at(field, good.decode_cut(&cut(field.range.start, args, args_at), payload));
+            ends_at(field, good.decode_cut(&cut(field.range.end - 1, args, args_at), payload));
         }
         for field in &described.payload {
             ends_at(field, good.decode_cut(args, &cut(field.range.start, payload, described.payload_at)));
@@ -177,13 +178,18 @@ fn a_frame_may_come_byte_by_byte_or_with_others() {
 fn every_flipped_bit_is_caught_where_it_is() {
     for (good, entry) in &world().good {
         let frame = entry.bytes("hex");
-        let args_end = HEADER_BYTES + sound(&frame).args().unwrap().len();
+        let args_end = frame.len() - sound(&frame).payload().len();
+        let args_at = frame.len() - sound(&frame).body().len();
         for bit in 0..frame.len() * 8 {
             let mut damaged = frame.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             if bit / 8 < HEADER_BYTES {
                 let expected = if (4..6).contains(&(bit / 8)) { FrameError::Magic } else { FrameError::HeaderCrc };
                 assert_eq!(Header::parse(&damaged, limits::FRAME_MAX), Err(expected), "{}, bit {bit}", good.name);
+                continue;
+            }
+            if bit / 8 < args_at {
+                assert!(parse(&damaged).is_err(), "{}, bit {bit} of its route section", good.name);
                 continue;
             }
             let found = sound(&damaged);
@@ -195,8 +201,12 @@ fn every_flipped_bit_is_caught_where_it_is() {
 
 /// A frame whose header is good.
 fn sound(bytes: &[u8]) -> Frame<'_> {
+    parse(bytes).unwrap()
+}
+
+fn parse(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
     let header = Header::parse(bytes, limits::FRAME_MAX).unwrap().unwrap();
-    Frame::parse(header, Raw::Borrowed(bytes), routing::cube(3)).unwrap()
+    Frame::parse(header, Raw::Borrowed(bytes), routing::cube(3))
 }
 
 // --- records and routing ------------------------------------------------------------------------------------------
@@ -258,8 +268,14 @@ fn the_cube_is_as_the_vectors_say() {
                 assert_eq!(carried, links("carried"), "{name}");
             }
             "hop" if name != "trace-expired" => {
-                let after = routing::hop(&entry.bytes("before"), value("here"), &pairs(entry.value("dead")));
-                assert_eq!(hex(&after), entry.value("after"), "{name}");
+                let (to, after) = routing::hop(&entry.bytes("before"), value("here"), &pairs(entry.value("dead")));
+                assert_eq!((to, hex(&after).as_str()), (value("to"), entry.value("after")), "{name}");
+            }
+            "multicast" => {
+                let (takes, sent) = multicast::hop(&entry.bytes("before"), value("here"), &pairs(entry.value("dead")));
+                assert_eq!(takes, entry.value("takes") == "yes", "{name}");
+                let expected = entry.below("to.").into_iter().map(|(to, frame)| (to.parse().unwrap(), bytes(frame)));
+                assert_eq!(sent, expected.collect::<Vec<_>>(), "{name}");
             }
             "hop" | "split" => {}
             kind => panic!("{kind}"),
@@ -320,7 +336,7 @@ fn rewrite(document: &mut Document, good: &[good::Good]) {
         document.replace_rows(&table, &rows);
     }
     for block in document.blocks() {
-        let made = good.iter().find(|good| good.name == block.name).map(|good| good.encode(None));
+        let made = good.iter().find(|good| good.name == block.name).map(good::Good::frame);
         let hop = || Some(routing.iter().find(|entry| entry.name() == block.name)?.bytes("after"));
         let frame = made.or_else(hop).unwrap_or_else(|| panic!("no vector {}", block.name));
         document.replace_block(&block.name, describe(document, &frame).block(document, &frame));
@@ -403,7 +419,11 @@ fn every_operation_has_its_section_its_blocks_and_its_vectors() {
     let has = |opcode, role: &str| world.good.iter().any(|(good, _)| good.opcode == opcode && good.role() == role);
     for opcode in Opcode::ALL {
         let text = world.document.text(&heading(&world.document, opcode));
-        let roles: &[&str] = if opcode == Opcode::Goaway { &["request"] } else { &["request", "response", "error"] };
+        let roles: &[&str] = match opcode {
+            Opcode::Goaway | Opcode::Deliver => &["request"],
+            Opcode::Credit | Opcode::Event => &["request", "error"],
+            _ => &["request", "response", "error"],
+        };
         for role in roles {
             assert!(has(opcode, role), "no {role} of {} in good.txt", opcode.name());
             args_layout(&world.document, opcode, role);
@@ -417,8 +437,10 @@ fn every_operation_has_its_section_its_blocks_and_its_vectors() {
             "Statuses: ",
             "```hex name=",
         ] {
-            let goaway = opcode == Opcode::Goaway && !["Statuses: ", "```hex name="].contains(&part);
-            assert!(goaway || text.contains(part), "the section of {} has no {part}", opcode.name());
+            let is_notice = opcode == Opcode::Goaway || opcode.is_push();
+            let is_other =
+                is_notice && ["**Asked of**", "**Idempotent**", "Request args", "esponse args"].contains(&part);
+            assert!(is_other || text.contains(part), "the section of {} has no {part}", opcode.name());
         }
         let words = text.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
         for word in words.filter(|word| word.trim_matches('_').contains('_')) {
@@ -524,7 +546,7 @@ fn the_details_of_errors_are_the_codes() {
 
 #[test]
 fn the_limits_are_the_codes() {
-    let limits: [(&str, u64); 29] = [
+    let limits: [(&str, u64); 41] = [
         ("DIMENSION_MAX", limits::DIMENSION_MAX.into()),
         ("TOPIC_NAME_MAX", limits::TOPIC_NAME_MAX as u64),
         ("LABEL_MAX", limits::LABEL_MAX as u64),
@@ -534,9 +556,12 @@ fn the_limits_are_the_codes() {
         ("LINK_FRAME_EXTRA", limits::LINK_FRAME_EXTRA.into()),
         ("PAYLOAD_MAX", limits::PAYLOAD_MAX.into()),
         ("FETCH_RUNS_MAX", limits::FETCH_RUNS_MAX as u64),
+        ("FETCH_WAIT_MAX", u64::from(limits::FETCH_WAIT_MAX_MS) * 1000),
         ("LIST_NAMES_MAX", limits::LIST_NAMES_MAX as u64),
         ("INFLIGHT_MAX", limits::INFLIGHT_MAX.into()),
         ("CLIENTS_MAX", limits::CLIENTS_MAX as u64),
+        ("SUBSCRIPTIONS_PER_CLIENT_MAX", limits::SUBSCRIPTIONS_PER_CLIENT_MAX as u64),
+        ("SUBSCRIPTIONS_MAX", limits::SUBSCRIPTIONS_MAX as u64),
         ("TOPICS_MAX", limits::TOPICS_MAX as u64),
         ("TOPIC_BYTES_DEFAULT", limits::TOPIC_BYTES_DEFAULT),
         ("PRODUCERS_MAX", limits::PRODUCERS_MAX as u64),
@@ -554,6 +579,15 @@ fn the_limits_are_the_codes() {
         ("LINK_SILENCE", limits::LINK_SILENCE_US),
         ("DUPLICATE_PROBE", limits::DUPLICATE_PROBE_US),
         ("DIAL_TIMEOUT", limits::DIAL_TIMEOUT_US),
+        ("HEADS", limits::HEADS_US),
+        ("HEADS_MISSING_MAX", limits::HEADS_MISSING_MAX),
+        ("HEADS_ITEMS_MAX", limits::HEADS_ITEMS_MAX as u64),
+        ("FEED_ITEMS_MAX", limits::FEED_ITEMS_MAX as u64),
+        ("PUSH_QUEUE_MAX", limits::PUSH_QUEUE_MAX as u64),
+        ("TAIL_BYTES_MAX", limits::TAIL_BYTES_MAX as u64),
+        ("TAILS_BYTES_MAX", limits::TAILS_BYTES_MAX as u64),
+        ("PULL_BYTES", limits::PULL_BYTES.into()),
+        ("PULLS_MAX", limits::PULLS_MAX as u64),
     ];
     let table = world().document.table("15 ", &["name", "value"]).rows;
     let table: Vec<_> = table.iter().map(|row| (row[0].as_str(), quantity(&row[1]))).collect();
@@ -616,6 +650,15 @@ fn the_numbers_in_running_text_are_the_codes() {
         format!("a frame takes over {} s", limits::PARTIAL_FRAME_TIMEOUT_US / 1_000_000),
         format!("at most {} |", limits::LIST_NAMES_MAX),
         format!("at most {} |", limits::FETCH_RUNS_MAX),
+        format!("`max_frame` bytes and {} runs", limits::FETCH_RUNS_MAX),
+        format!("0: none; more than {ms} is {ms} |", ms = limits::FETCH_WAIT_MAX_MS),
+        format!("longest wait of a FETCH: {} ms", limits::FETCH_WAIT_MAX_MS),
+        format!("A link with more than {} MiB unsent", limits::PUSH_QUEUE_MAX >> 20),
+        format!("`count` items, at most {}; of the response", limits::FEED_ITEMS_MAX),
+        format!("follows more than {} topics", limits::FEED_ITEMS_MAX),
+        format!("`count` items, at most {}. **Idempotent**", limits::HEADS_ITEMS_MAX),
+        format!("more than {} HEADS unanswered", limits::HEADS_MISSING_MAX),
+        format!("no HEADS for {} s", limits::HEADS_MISSING_MAX * limits::HEADS_US / 1_000_000),
         format!("{} runs, {} bytes", limits::FETCH_RUNS_MAX, limits::PAYLOAD_MAX),
         format!("remembers the {} producers", limits::PRODUCERS_MAX),
         format!("more than {} unacknowledged", limits::PRODUCER_WINDOW),
@@ -672,6 +715,37 @@ fn rules_are_numbered_and_what_is_referred_to_is_there() {
         assert!(text.contains(&format!("\n| M-{number} | ")), "there is no row M-{number}");
     }
     assert!(text.contains("```python\n# first_client.py\n"), "the first client is where a test finds it");
+}
+
+#[test]
+fn the_worked_credit_adds_up() {
+    let table = world().document.table("9.5", &["frame", "base_offset", "count", "bytes"]);
+    let cell = |row: &[String], at: usize| row[at].parse::<u64>().ok();
+    let (mut sent, mut limit, mut cursor, mut told) = (0, 0, 40, 0);
+    let mut waited = false;
+    for row in &table.rows {
+        let [base, count, bytes, new_limit] = [1, 2, 3, 4].map(|at| cell(row, at));
+        if row[0].contains("DELIVER") {
+            assert!(sent < limit, "{row:?}: the node had to wait");
+            sent += bytes.unwrap();
+            waited |= sent > limit;
+        }
+        if let (Some(base), Some(count)) = (base, count) {
+            assert_eq!(base, cursor, "{row:?}");
+            cursor += count;
+        }
+        if row[0].contains("CREDIT") {
+            limit = limit.max(new_limit.unwrap());
+        }
+        told = new_limit.unwrap_or(told);
+        if row[0].contains("its answer, `from`") {
+            limit = told;
+        }
+        // The client handles all that comes before it sends anything.
+        let expected = [sent, limit, cursor, sent].map(Some);
+        assert_eq!([5, 6, 7, 8].map(|at| cell(row, at)), expected, "{row:?}");
+    }
+    assert!(waited, "the last DELIVER before CREDIT exceeds the limit");
 }
 
 #[test]

@@ -39,11 +39,21 @@ impl Deadline {
     /// The earlier of this and so long from now.
     #[must_use]
     pub fn within(self, duration: Duration) -> Self {
-        let other = Self::after(duration);
+        self.earlier(Self::after(duration))
+    }
+
+    /// The earlier of two.
+    #[must_use]
+    pub fn earlier(self, other: Self) -> Self {
         match (self.0, other.0) {
             (Some(mine), Some(others)) => Self(Some(mine.min(others))),
             (mine, others) => Self(mine.or(others)),
         }
+    }
+
+    /// So long after that instant.
+    pub(super) fn from(instant: Instant, duration: Duration) -> Self {
+        Self(instant.checked_add(duration))
     }
 }
 

@@ -3,21 +3,26 @@
 //! This is the layer below [`Client`](super::Client), for programs that pipeline by themselves: [`Connection::send`]
 //! only collects, [`Connection::flush`] writes all of it at once, [`Connection::receive`] gives whichever answer comes
 //! next. A node's PING is answered while waiting, in either direction.
+//!
+//! A subscription is named by the request id of its SUBSCRIBE. What belongs to one comes by [`Connection::next`], in
+//! the order in which the node said it; [`Connection::receive`] keeps it for that.
 
+use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::address::Address;
-use super::clock::Deadline;
+use super::clock::{Deadline, now};
 use super::error::{Error, Fault, Loss};
+use super::grants::Grants;
 use super::handshake::{self, Agreed};
+use super::incoming::{self, Answer, Incoming, Pushed, Taken};
 use super::pending::Pending;
 use super::stream::{Filled, Stream};
 use super::tap::{Direction, Tap};
 use crate::limits::{FRAME_MAX, PAYLOAD_MAX};
 use crate::types::{Dimension, NodeId, RequestId};
-use crate::wire::response::ErrorResponse;
-use crate::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Request, Response, Status};
+use crate::wire::{Flags, Goaway, Head, Header, Hello, Opcode, Request};
 
 /// What a client says of itself.
 #[derive(Clone, Debug, Default)]
@@ -30,15 +35,6 @@ pub struct Introduction {
     pub tap: bool,
 }
 
-/// An answer, and whose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// What [`Connection::send`] gave.
-    pub id: RequestId,
-    /// What the node says.
-    pub response: Response,
-}
-
 /// An open connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -48,6 +44,13 @@ pub struct Connection {
     node: NodeId,
     dimension: Dimension,
     pending: Pending,
+    grants: Grants,
+    /// Came and were not asked for by the call that read them.
+    answers: VecDeque<Answer>,
+    /// The same of subscriptions.
+    subscribed: VecDeque<Incoming>,
+    /// When something came last.
+    heard: Instant,
     goaway: Option<Goaway>,
     tap: Option<Tap>,
 }
@@ -80,7 +83,20 @@ impl Connection {
         let Agreed { hello, node, dimension } =
             handshake::greet(&mut stream, &server, introduction, deadline, &mut tap)?;
         let pending = Pending::new(handshake::HELLO_ID.0 + 1);
-        Ok(Self { stream, server, hello, node, dimension, pending, goaway: None, tap })
+        Ok(Self {
+            stream,
+            server,
+            hello,
+            node,
+            dimension,
+            pending,
+            grants: Grants::default(),
+            answers: VecDeque::new(),
+            subscribed: VecDeque::new(),
+            heard: now(),
+            goaway: None,
+            tap,
+        })
     }
 
     /// The address that was given to [`Self::open`].
@@ -118,17 +134,52 @@ impl Connection {
         self.goaway.as_ref().is_some_and(|goaway| id.0 > goaway.last_request_id)
     }
 
-    /// Collects a request, to be written by the next [`Self::flush`] or [`Self::receive`].
+    /// When something came from the node last.
+    pub(super) const fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Collects a request, to be written by the next [`Self::flush`], [`Self::receive`] or [`Self::next`].
     ///
     /// # Errors
     /// [`Error::BatchTooLarge`].
+    ///
+    /// # Panics
+    /// For CREDIT, which has no answer: see [`Self::credit`].
     pub fn send(&mut self, request: &Request<'_>, payload: &[u8]) -> Result<RequestId, Error> {
         if payload.len() > PAYLOAD_MAX as usize {
             return Err(Error::BatchTooLarge { bytes: payload.len(), bytes_max: PAYLOAD_MAX as usize });
         }
         let opcode = request.opcode();
+        assert_ne!(opcode, Opcode::Credit, "CREDIT is no request of its own");
         let request_id = self.pending.insert(opcode);
+        self.grants.on_sent(request_id, request);
         let head = Head { opcode: opcode.number(), flags: Flags::default(), status: 0, request_id };
+        self.write(head, request, payload);
+        Ok(request_id)
+    }
+
+    /// Collects CREDIT: so many bytes of records since the start of the subscription may be sent. Less than before
+    /// changes nothing; nor does it for what is no subscription, or whose SUBSCRIBE is not answered yet.
+    pub fn credit(&mut self, subscription: RequestId, limit: u64) {
+        if self.grants.raise(subscription, limit) {
+            let request = Request::Credit { limit };
+            let opcode = Opcode::Credit.number();
+            let head = Head { opcode, flags: Flags::ONEWAY, status: 0, request_id: subscription };
+            self.write(head, &request, &[]);
+        }
+    }
+
+    /// Collects UNSUBSCRIBE and forgets the subscription at once: nothing of it is given any more. Who wants what
+    /// comes until the node has ended it sends the request and waits for the answer instead.
+    pub fn unsubscribe(&mut self, subscription: RequestId) {
+        self.grants.forget(subscription);
+        self.subscribed.retain(|incoming| !incoming.is_push_of(subscription));
+        let id = self.send(&Request::Unsubscribe { subscription }, &[]).expect("no payload is too large");
+        self.pending.remove(id);
+    }
+
+    fn write(&mut self, head: Head, request: &Request<'_>, payload: &[u8]) {
         let out = self.stream.output();
         let start = out.len();
         head.seal(None, (payload.len(), crc32fast::hash(payload)), out, |args| request.encode(args));
@@ -136,12 +187,13 @@ impl Connection {
         if let Some(tap) = &mut self.tap {
             tap.add(Direction::Sent, &out[start..]);
         }
-        Ok(request_id)
     }
 
-    /// No answer to this request is wanted any more; one that comes late is passed over.
+    /// No answer to this request is wanted any more; one that comes late is passed over. A subscription that begins
+    /// with such an answer is ended.
     pub fn abandon(&mut self, id: RequestId) {
         self.pending.remove(id);
+        self.grants.forget(id);
     }
 
     /// Writes what was collected, and takes in what comes meanwhile. `false` when the deadline came first; then what
@@ -154,16 +206,66 @@ impl Connection {
     }
 
     /// Writes what was collected and gives the next answer, in whatever order the node answers; `None` when none
-    /// came by the deadline.
+    /// came by the deadline. What belongs to subscriptions (DELIVER, EVENT, and the answers to SUBSCRIBE and
+    /// UNSUBSCRIBE) is kept for [`Self::next`]; it is no more than the credit that was given.
     ///
     /// # Errors
     /// [`Error::Lost`] when the connection ended and all answers that came were given; [`Error::Protocol`].
     pub fn receive(&mut self, deadline: Deadline) -> Result<Option<Answer>, Error> {
         loop {
+            if let Some(answer) = self.answers.pop_front() {
+                return Ok(Some(answer));
+            }
+            match self.read(deadline)? {
+                Some((opcode, incoming)) => self.keep(opcode, incoming),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Writes what was collected and gives whatever comes next, of subscriptions too; `None` when nothing came by the
+    /// deadline.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub fn next(&mut self, deadline: Deadline) -> Result<Option<Incoming>, Error> {
+        if let Some(incoming) = self.subscribed.pop_front() {
+            return Ok(Some(incoming));
+        }
+        if let Some(answer) = self.answers.pop_front() {
+            return Ok(Some(Incoming::Answer(answer)));
+        }
+        Ok(self.read(deadline)?.map(|(_, incoming)| incoming))
+    }
+
+    /// Answers PING and takes in what comes, for as long. What comes stays for [`Self::receive`] and [`Self::next`].
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub fn idle(&mut self, time: Duration) -> Result<(), Error> {
+        let deadline = if time.is_zero() { Deadline::at_once() } else { Deadline::after(time) };
+        while let Some((opcode, incoming)) = self.read(deadline)? {
+            self.keep(opcode, incoming);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, opcode: Opcode, incoming: Incoming) {
+        match incoming {
+            Incoming::Answer(answer) if !matches!(opcode, Opcode::Subscribe | Opcode::Unsubscribe) => {
+                self.answers.push_back(answer);
+            }
+            Incoming::Answer(_) | Incoming::Push(_) => self.subscribed.push_back(incoming),
+        }
+    }
+
+    /// Writes what was collected and reads on to the next answer or push.
+    fn read(&mut self, deadline: Deadline) -> Result<Option<(Opcode, Incoming)>, Error> {
+        loop {
             while let Some(header) = self.buffered_frame()? {
-                let answer = self.on_frame(header)?;
-                if answer.is_some() {
-                    return Ok(answer);
+                let incoming = self.on_frame(header)?;
+                if incoming.is_some() {
+                    return Ok(incoming);
                 }
             }
             if let Some(goaway) = &self.goaway
@@ -177,19 +279,8 @@ impl Connection {
             if self.stream.fill(deadline).map_err(|error| self.lost(error))? == Filled::Nothing {
                 return Ok(None);
             }
+            self.heard = now();
         }
-    }
-
-    /// Answers PING and takes in what comes, for as long, while nothing is requested. What answers come stay for
-    /// [`Self::receive`].
-    ///
-    /// # Errors
-    /// As [`Self::receive`].
-    pub fn idle(&mut self, time: Duration) -> Result<(), Error> {
-        assert_eq!(self.pending.len(), 0, "idle is for connections without requests");
-        let deadline = if time.is_zero() { Deadline::at_once() } else { Deadline::after(time) };
-        // Without requests no frame is an answer, so this waits out the time.
-        self.receive(deadline).map(|_| ())
     }
 
     /// The frames that went either way since the last call, if [`Introduction::tap`] asked for them.
@@ -199,19 +290,28 @@ impl Connection {
 
     fn buffered_frame(&self) -> Result<Option<Header>, Error> {
         let frame_max = self.hello.max_frame.min(FRAME_MAX);
-        whole_frame(self.stream.input(), frame_max).map_err(|fault| self.fault(fault))
+        incoming::whole_frame(self.stream.input(), frame_max).map_err(|fault| self.fault(fault))
     }
 
-    /// Takes the frame at the start of the input; gives it if it is an answer that is waited for.
-    fn on_frame(&mut self, header: Header) -> Result<Option<Answer>, Error> {
+    /// Takes the frame at the start of the input; gives what somebody waits for, and of which operation it is.
+    fn on_frame(&mut self, header: Header) -> Result<Option<(Opcode, Incoming)>, Error> {
         let bytes = &self.stream.input()[..header.frame_len()];
         if let Some(tap) = &mut self.tap {
             tap.add(Direction::Received, bytes);
         }
-        let taken = read_frame(header, bytes, &mut self.pending);
+        let taken = incoming::read_frame(header, bytes, &mut self.pending);
         self.stream.consume(header.frame_len());
         match taken.map_err(|fault| self.fault(fault))? {
-            Taken::Answer(answer) => return Ok(Some(answer)),
+            Taken::Answer(opcode, answer) => {
+                self.grants.on_answer(&answer);
+                return Ok(Some((opcode, Incoming::Answer(answer))));
+            }
+            Taken::Push(opcode, push) => {
+                let pushed = Pushed { subscription: header.request_id, push };
+                if self.grants.on_push(&pushed).map_err(|fault| self.fault(fault))? {
+                    return Ok(Some((opcode, Incoming::Push(pushed))));
+                }
+            }
             Taken::Goaway(goaway) => self.goaway = Some(goaway),
             Taken::Reply(response) => {
                 let out = self.stream.output();
@@ -221,7 +321,8 @@ impl Connection {
                     tap.add(Direction::Sent, &out[start..]);
                 }
             }
-            Taken::Nothing => {}
+            Taken::Abandoned if !self.grants.has(header.request_id) => self.unsubscribe(header.request_id),
+            Taken::Abandoned | Taken::Nothing => {}
         }
         Ok(None)
     }
@@ -236,57 +337,5 @@ impl Connection {
             None => Loss::Io(error),
         };
         Error::Lost { server: self.server.clone(), reason, untouched: false }
-    }
-}
-
-/// What a frame was.
-enum Taken {
-    Answer(Answer),
-    Goaway(Goaway),
-    /// A request of the node's, and what to answer.
-    Reply(Response),
-    /// One-way, or an answer that nobody waits for any more.
-    Nothing,
-}
-
-/// The header of the frame at the start of `input`, when all of the frame is there.
-pub(super) fn whole_frame(input: &[u8], frame_max: u32) -> Result<Option<Header>, Fault> {
-    let header = Header::parse(input, frame_max).map_err(Fault::Frame)?;
-    Ok(header.filter(|header| header.frame_len() <= input.len()))
-}
-
-fn read_frame(header: Header, bytes: &[u8], pending: &mut Pending) -> Result<Taken, Fault> {
-    // No route section comes to a client, so the dimension that would check one does not matter.
-    let point = Dimension::new(0).expect("a cube of one node");
-    let frame = Frame::parse(header, Raw::Borrowed(bytes), point).map_err(Fault::Frame)?;
-    if header.flags.has(Flags::RESPONSE) {
-        let Some(opcode) = pending.remove(header.request_id) else { return Ok(Taken::Nothing) };
-        if header.opcode != opcode.number() {
-            return Err(Fault::Answer { opcode });
-        }
-        let args = frame.args().map_err(Fault::Corrupt)?;
-        let payload = frame.keep_payload().map_err(Fault::Corrupt)?;
-        let response =
-            Response::decode(opcode, header.status, args, &payload).map_err(|error| Fault::Decode { opcode, error })?;
-        return Ok(Taken::Answer(Answer { id: header.request_id, response }));
-    }
-    match Opcode::from_number(header.opcode) {
-        Some(Opcode::Goaway) => {
-            let args = frame.args().map_err(Fault::Corrupt)?;
-            let decode = |error| Fault::Decode { opcode: Opcode::Goaway, error };
-            Goaway::decode(header.status, args).map(Taken::Goaway).map_err(decode)
-        }
-        _ if header.flags.has(Flags::ONEWAY) => Ok(Taken::Nothing),
-        Some(Opcode::Ping) => match Request::decode(Opcode::Ping, frame.args().map_err(Fault::Corrupt)?) {
-            Ok(Request::Ping { node, token }) => Ok(Taken::Reply(Response::Ping { node, token })),
-            Ok(_) => unreachable!("PING is decoded as PING"),
-            Err(error) => Err(Fault::Decode { opcode: Opcode::Ping, error }),
-        },
-        _ => Ok(Taken::Reply(Response::Error(Box::new(ErrorResponse {
-            status: Status::UnknownOpcode.number(),
-            retry_after_ms: 0,
-            message: "this is a client; it answers PING only".to_owned(),
-            details: Vec::new(),
-        })))),
     }
 }

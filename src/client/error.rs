@@ -90,11 +90,11 @@ pub enum Fault {
     Frame(FrameError),
     /// A frame was damaged.
     Corrupt(Corrupt),
-    /// An answer that cannot be read.
+    /// An answer, or something of a subscription, that cannot be read.
     Decode {
-        /// The operation that was answered.
+        /// The operation.
         opcode: Opcode,
-        /// What is wrong with the answer.
+        /// What is wrong with it.
         error: DecodeError,
     },
     /// Records that cannot be read.
@@ -106,6 +106,17 @@ pub enum Fault {
     },
     /// A first answer that is not HELLO, or makes no sense.
     Hello,
+    /// More of a subscription than it was given credit for.
+    Credit,
+    /// Records of a subscription that do not follow those before.
+    Hole {
+        /// The offset that had to come.
+        expected: Offset,
+        /// The one that came.
+        found: Offset,
+    },
+    /// Records of another topic, or of another life of it, than were subscribed to.
+    Foreign,
 }
 
 impl Error {
@@ -286,10 +297,14 @@ impl fmt::Display for Fault {
             Self::Frame(error) => error.fmt(f),
             Self::Corrupt(Corrupt::Args) => f.write_str("the args of a frame do not match their checksum"),
             Self::Corrupt(Corrupt::Payload) => f.write_str("the payload of a frame does not match its checksum"),
+            Self::Decode { opcode, error } if opcode.is_push() => write!(f, "in a {}: {error}", opcode.name()),
             Self::Decode { opcode, error } => write!(f, "in an answer to {}: {error}", opcode.name()),
             Self::Records(error) => error.fmt(f),
             Self::Answer { opcode } => write!(f, "{} was answered as another operation", opcode.name()),
             Self::Hello => f.write_str("its first answer is not HELLO, or makes no sense"),
+            Self::Credit => f.write_str("it sends more of a subscription than it was given credit for"),
+            Self::Hole { expected, found } => write!(f, "a subscription goes on at offset {found}, not {expected}"),
+            Self::Foreign => f.write_str("a subscription goes on with the records of another topic"),
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::limits::FRAME_MAX;
 use crate::types::{Dimension, Epoch, Offset, RequestId, TopicId};
 use crate::wire::field::Writer;
 use crate::wire::hello::NO_NODE;
-use crate::wire::response::{Detail, Durability, ErrorResponse, Fetched, Payload, Published, Run};
-use crate::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Request, Response, Role, Status};
+use crate::wire::response::{Detail, Durability, ErrorResponse, Fetched, Payload, Published, Run, Subscribed};
+use crate::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Raw, Request, Response, Role, Status};
 
 /// What the node does on one connection; then it closes it.
 pub(super) type Script = Box<dyn FnOnce(&mut Peer) + Send>;
@@ -144,6 +144,13 @@ impl Peer {
         self.answer(asked, &Response::Error(Box::new(error)));
     }
 
+    /// Collects something for a subscription.
+    pub(super) fn push(&mut self, subscription: RequestId, push: &Push) {
+        let payload = push.encode(subscription, None, &mut self.sent);
+        let parts: Vec<Bytes> = payload.map(|payload| payload.parts.clone()).unwrap_or_default();
+        parts.iter().for_each(|part| self.sent.extend_from_slice(part));
+    }
+
     /// Collects GOAWAY.
     pub(super) fn goaway(&mut self, last_request_id: u64) {
         let goaway = Goaway { status: Status::Closing, last_request_id, message: "bye".to_owned() };
@@ -188,10 +195,14 @@ pub(super) fn published(base: u64, count: u32, duplicate: bool) -> Response {
 
 /// An answer to FETCH: records that consist of a byte each, of a topic that ends at `next`.
 pub(super) fn fetched(from: u64, base: u64, next: u64, values: &[u8]) -> Response {
+    Response::Fetched(Box::new(records(from, base, next, values)))
+}
+
+fn records(from: u64, base: u64, next: u64, values: &[u8]) -> Fetched {
     let mut payload = Vec::new();
     values.iter().for_each(|value| payload.extend([0, 0, 0, 2, 0, *value]));
     let count = u32::try_from(values.len()).unwrap();
-    Response::Fetched(Box::new(Fetched {
+    Fetched {
         topic_id: TopicId::new(7).unwrap(),
         epoch: Epoch(1),
         from: Offset(from),
@@ -201,5 +212,26 @@ pub(super) fn fetched(from: u64, base: u64, next: u64, values: &[u8]) -> Respons
         next: Offset(next),
         runs: if count == 0 { Vec::new() } else { vec![Run { count, append_us: 5 }] },
         payload: Payload { parts: vec![Bytes::from(payload)], crc: None },
-    }))
+    }
+}
+
+/// An answer to SUBSCRIBE.
+pub(super) fn subscribed(from: u64) -> Response {
+    Response::Subscribed(Subscribed {
+        topic_id: TopicId::new(7).unwrap(),
+        epoch: Epoch(1),
+        from: Offset(from),
+        first: Offset(0),
+        next: Offset(from),
+    })
+}
+
+/// DELIVER of records that consist of a byte each: six bytes on the wire.
+pub(super) fn deliver(base: u64, values: &[u8]) -> Push {
+    Push::Deliver(Box::new(records(base, base, base + values.len() as u64, values)))
+}
+
+/// The EVENT that ends a subscription.
+pub(super) fn ended(status: Status) -> Push {
+    Push::Ended(Box::new(ErrorResponse::new(status, "as the script says")))
 }

@@ -1,14 +1,18 @@
 //! Reading records: one answer, or an iterator over many.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::clock::Deadline;
 use super::error::{Error, Fault};
-use super::session::{Client, Repeat};
+use super::session::Client;
+use crate::limits::FETCH_WAIT_MAX_MS;
 use crate::types::{Epoch, Offset, TopicId, TopicName};
 use crate::wire::records;
 use crate::wire::request::{self, Start, Topic};
+use crate::wire::response::Fetched;
 use crate::wire::{Opcode, Request, Response};
 
 /// A record that was read.
@@ -68,7 +72,29 @@ impl Client {
     /// # Errors
     /// The node's.
     pub fn fetch(&mut self, topic: &str, start: Start, max_records: u32) -> Result<Fetch, Error> {
-        self.fetch_of(topic, None, start, max_records)
+        self.fetch_of(topic, None, start, max_records, Duration::ZERO)
+    }
+
+    /// The same, but while there is no record at `start` yet the answer waits for one, at most so long. The client's
+    /// timeout counts from the end of that.
+    ///
+    /// # Errors
+    /// The node's.
+    pub fn fetch_wait(&mut self, topic: &str, start: Start, max_records: u32, wait: Duration) -> Result<Fetch, Error> {
+        let end = Deadline::after(wait);
+        let mut left = wait;
+        let (mut identity, mut start) = (None, start);
+        loop {
+            let slice = left.min(Duration::from_millis(u64::from(FETCH_WAIT_MAX_MS)));
+            let fetch = self.fetch_of(topic, identity, start, max_records, slice)?;
+            left = end.remaining().unwrap_or(Duration::MAX);
+            if !fetch.messages.is_empty() || left.is_zero() {
+                return Ok(fetch);
+            }
+            // What is published between two requests is not missed: the place is an offset from now on.
+            start = Start::Offset(fetch.base);
+            identity = Some((fetch.topic_id, fetch.epoch));
+        }
     }
 
     /// All records from `start` to the end as it is at the first answer. An iterator: nothing is requested before
@@ -85,6 +111,7 @@ impl Client {
             identity: None,
             end: None,
             limit: u64::MAX,
+            wait: Duration::ZERO,
             items: VecDeque::new(),
             is_done: false,
         })
@@ -96,6 +123,7 @@ impl Client {
         identity: Option<(TopicId, Epoch)>,
         start: Start,
         max_records: u32,
+        wait: Duration,
     ) -> Result<Fetch, Error> {
         let request = Request::Fetch(request::Fetch {
             topic: Topic { name: TopicName::new(topic)?, id: identity.map(|(id, _)| id) },
@@ -103,13 +131,12 @@ impl Client {
             start,
             max_bytes: 0,
             max_records,
+            max_wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         });
-        let Response::Fetched(fetched) = self.call(&request, &[], Repeat::Always)? else {
+        let Response::Fetched(fetched) = self.call_waiting(&request, wait)? else {
             return Err(self.mismatch(Opcode::Fetch));
         };
-        let payload = fetched.payload.parts.first().cloned().unwrap_or_default();
-        let times = fetched.runs.iter().flat_map(|run| (0..run.count).map(|_| run.append_us));
-        match messages(&payload, fetched.base, times, fetched.count) {
+        match messages(&fetched) {
             Ok(messages) => Ok(Fetch {
                 topic_id: fetched.topic_id,
                 epoch: fetched.epoch,
@@ -128,17 +155,14 @@ impl Client {
 }
 
 /// Takes a payload apart; the parts share its memory.
-fn messages(
-    payload: &Bytes,
-    base: Offset,
-    mut times: impl Iterator<Item = u64>,
-    count: u32,
-) -> Result<Vec<Message>, records::RecordError> {
+pub(super) fn messages(fetched: &Fetched) -> Result<Vec<Message>, records::RecordError> {
+    let payload: Bytes = fetched.payload.parts.first().cloned().unwrap_or_default();
+    let mut times = fetched.runs.iter().flat_map(|run| (0..run.count).map(|_| run.append_us));
     let mut messages = Vec::new();
-    for record in records::iter(payload) {
+    for record in records::iter(&payload) {
         let record = record?;
         messages.push(Message {
-            offset: base.plus(messages.len() as u64),
+            offset: fetched.base.plus(messages.len() as u64),
             append_us: times.next().unwrap_or_default(),
             timestamp_us: record.timestamp_us,
             key: record.key.map(|key| payload.slice_ref(key)),
@@ -146,8 +170,8 @@ fn messages(
             value: payload.slice_ref(record.value),
         });
     }
-    let found = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-    if found == count { Ok(messages) } else { Err(records::RecordError::Count { announced: count, found }) }
+    let (announced, found) = (fetched.count, u32::try_from(messages.len()).unwrap_or(u32::MAX));
+    if found == announced { Ok(messages) } else { Err(records::RecordError::Count { announced, found }) }
 }
 
 /// An iterator over the records of a topic; see [`Client::records`].
@@ -162,6 +186,7 @@ pub struct Records<'c> {
     identity: Option<(TopicId, Epoch)>,
     end: Option<Offset>,
     limit: u64,
+    wait: Duration,
     items: VecDeque<Item>,
     is_done: bool,
 }
@@ -174,10 +199,20 @@ impl Records<'_> {
         self
     }
 
+    /// While there is no record at all to begin with, waits for one at most so long.
+    #[must_use]
+    pub const fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
     /// Requests more items.
     fn read_on(&mut self) -> Result<(), Error> {
         let max_records = u32::try_from(self.limit).unwrap_or(0);
-        let fetch = self.client.fetch_of(&self.topic, self.identity, self.start, max_records)?;
+        let fetch = match self.identity {
+            None => self.client.fetch_wait(&self.topic, self.start, max_records, self.wait)?,
+            Some(_) => self.client.fetch_of(&self.topic, self.identity, self.start, max_records, Duration::ZERO)?,
+        };
         self.identity = Some((fetch.topic_id, fetch.epoch));
         let end = *self.end.get_or_insert(fetch.next);
         let behind = fetch.base.plus(fetch.messages.len() as u64);

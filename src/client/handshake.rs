@@ -4,8 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use super::clock::{Deadline, random};
-use super::connection::{Introduction, whole_frame};
+use super::connection::Introduction;
 use super::error::{Error, Fault};
+use super::incoming::whole_frame;
 use super::stream::{Filled, Stream};
 use super::tap::{Direction, Tap};
 use crate::limits::FRAME_BEFORE_HELLO_MAX;

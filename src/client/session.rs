@@ -103,6 +103,11 @@ impl Client {
         self.settings.timeout
     }
 
+    /// The present connection, whatever its state.
+    pub(super) const fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut()
+    }
+
     /// Answers the node's PINGs for as long; to be called again and again by a program that has nothing to ask for
     /// longer than about ten seconds, else the node closes the connection.
     ///
@@ -138,6 +143,12 @@ impl Client {
         Deadline::of_timeout(self.settings.timeout)
     }
 
+    /// The same when the answer may wait so long by itself.
+    fn reply_deadline(&self, wait: Duration) -> Deadline {
+        let timeout = self.settings.timeout;
+        Deadline::of_timeout(if timeout.is_zero() { timeout } else { timeout.saturating_add(wait) })
+    }
+
     /// Makes a request, and makes it again where that may help and is harmless.
     pub(super) fn call(&mut self, request: &Request<'_>, payload: &[u8], repeat: Repeat) -> Result<Response, Error> {
         self.call_counted(request, payload, repeat).0
@@ -150,13 +161,30 @@ impl Client {
         payload: &[u8],
         repeat: Repeat,
     ) -> (Result<Response, Error>, bool) {
-        let mut deadline = self.deadline();
+        self.call_with(request, payload, repeat, Duration::ZERO)
+    }
+
+    /// As [`Self::call`], for a request that may be done twice and whose answer may wait so long by itself.
+    pub(super) fn call_waiting(&mut self, request: &Request<'_>, wait: Duration) -> Result<Response, Error> {
+        self.call_with(request, &[], Repeat::Always, wait).0
+    }
+
+    fn call_with(
+        &mut self,
+        request: &Request<'_>,
+        payload: &[u8],
+        repeat: Repeat,
+        wait: Duration,
+    ) -> (Result<Response, Error>, bool) {
+        let mut deadline = self.reply_deadline(wait);
         let patience = deadline.within(UNREACHABLE_PATIENCE);
         let mut backoff = Backoff::new();
         let mut may_be_done = false;
         let mut silent = 0;
         loop {
-            let error = match self.attempt(request, payload, deadline) {
+            // A later attempt waits anew: the node that began to is gone.
+            let reply = if wait.is_zero() { deadline } else { self.reply_deadline(wait) };
+            let error = match self.attempt(request, payload, reply) {
                 Ok(response) => return (Ok(response), may_be_done),
                 Err(error) => error,
             };
@@ -165,7 +193,7 @@ impl Client {
                 silent += 1;
                 if silent < self.servers() {
                     may_be_done = true;
-                    deadline = self.deadline();
+                    deadline = self.reply_deadline(wait);
                     continue;
                 }
             }
@@ -181,7 +209,7 @@ impl Client {
 
     /// Makes a request once.
     fn attempt(&mut self, request: &Request<'_>, payload: &[u8], deadline: Deadline) -> Result<Response, Error> {
-        let timeout = self.settings.timeout;
+        let (start, timeout) = (now(), self.settings.timeout);
         let connection = self.open(deadline)?;
         let id = connection.send(request, payload)?;
         let error = loop {
@@ -191,7 +219,10 @@ impl Client {
                     return self.accept(answer.response);
                 }
                 Ok(Some(_)) => {}
-                Ok(None) => break Error::TimedOut { server: connection.server().to_owned(), waited: timeout },
+                Ok(None) => {
+                    let waited = timeout.max(now().duration_since(start));
+                    break Error::TimedOut { server: connection.server().to_owned(), waited };
+                }
                 Err(error) => break mark_untouched(error, connection.is_untouched(id)),
             }
         };

@@ -3,3 +3,5 @@
 mod connection;
 mod operations;
 mod producer;
+mod pushes;
+mod subscriber;

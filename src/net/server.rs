@@ -179,6 +179,11 @@ impl<S: Store> Loop<S> {
                     self.on_connected(now, id, event.is_error());
                     return Ok(());
                 }
+                if conn.ended && event.is_error() {
+                    // It is not read any more, so that nothing else would say so.
+                    self.drop_conn(now, id, &io::ErrorKind::ConnectionReset.into());
+                    return Ok(());
+                }
                 if !conn.outbox.is_empty() && event.is_writable() {
                     self.turn.links.mark_dirty(id);
                 }

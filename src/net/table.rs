@@ -126,6 +126,10 @@ impl Links for Table {
         })
     }
 
+    fn queued(&self, conn: ConnId) -> usize {
+        self.conns.get(conn.slot as usize).filter(|it| it.id == conn).map_or(0, |conn| conn.outbox.len())
+    }
+
     fn dial(&mut self, node: NodeId) {
         self.dials.push(node);
     }

@@ -2,7 +2,7 @@
 
 use crate::record::Entry;
 use crate::types::{ConnId, NodeId, RequestId};
-use crate::wire::{Goaway, Hello, Response, Route, Status};
+use crate::wire::{Frame, Goaway, Hello, Push, Response, Route, Status};
 
 /// One output of [`super::Node::handle`].
 #[derive(Debug)]
@@ -27,6 +27,21 @@ pub enum Action {
         request_id: RequestId,
         /// Only on links.
         route: Option<Route>,
+        /// Leave it out when the queue is long: whoever misses it notices.
+        droppable: bool,
+    },
+    /// Put a frame that was encoded before into a connection's queue: the same one may go to many.
+    SendFrame {
+        /// Where.
+        conn: ConnId,
+        /// In place of the frame's own.
+        request_id: RequestId,
+        /// Only on links.
+        route: Option<Route>,
+        /// The frame.
+        frame: Frame<'static>,
+        /// Leave it out when the queue is long: whoever misses it notices.
+        droppable: bool,
     },
     /// Put an entry at the end of the log; [`super::Event::Synced`] gives it back.
     Append {
@@ -77,6 +92,8 @@ pub enum Packet {
     Ping,
     /// The answer to a request of that opcode.
     Response(u8, Response),
+    /// Something that a subscriber gets unasked.
+    Push(Push),
 }
 
 impl Packet {
@@ -105,6 +122,7 @@ impl Packet {
                 let ping = crate::wire::Request::Ping { node: crate::wire::request::ANY_NODE, token: request_id.0 };
                 head(Opcode::Ping, Flags::default(), 0).seal(route, (0, 0), out, |args| ping.encode(args));
             }
+            Self::Push(push) => return push.encode(request_id, route, out),
             Self::Response(opcode, response) => return response.encode(*opcode, request_id, route, out),
         }
         None

@@ -10,7 +10,7 @@ use super::forward::ReplyTo;
 use super::{Node, Step};
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, TopicRef};
-use crate::topic::{NewTopic, Stored, Topic, Verdict};
+use crate::topic::{NewTopic, Stored, Topic, Verdict, chunk_cost};
 use crate::types::{Offset, TopicId, TopicName};
 use crate::wire::response::{Detail, ErrorResponse, OFFSET_FORGOTTEN, Published};
 use crate::wire::{Response, Status};
@@ -54,39 +54,57 @@ impl Node {
     pub(super) fn propose(&mut self, step: &mut Step<'_>, entry: Entry, proposal: Proposal) {
         match &entry {
             Entry::Create { .. } => self.proposals.creates += 1,
-            Entry::Publish(batch) => self.proposals.bytes += batch.cost(),
+            Entry::Publish(batch) => self.proposals.bytes += chunk_cost(batch.payload.len()),
             Entry::Delete { .. } | Entry::Trim { .. } => {}
         }
         self.proposals.queue.push_back(proposal);
         step.out.push(Action::Append { entry });
     }
 
-    pub(super) fn on_synced(&mut self, step: &mut Step<'_>, entries: Vec<Entry>) {
-        for entry in entries {
+    pub(super) fn on_synced(&mut self, step: &mut Step<'_>, entries: &mut Vec<Entry>) {
+        // Records of a topic that were committed together are pushed together.
+        let mut news: Vec<(TopicId, Offset)> = Vec::new();
+        let is_read = !self.feeds.is_empty() || self.subscriptions.len() > 0;
+        for entry in entries.drain(..) {
             let proposal = self.proposals.queue.pop_front().expect("only what was proposed is committed");
             match (entry, proposal) {
                 (Entry::Create { name, seed, epoch, retention, created_us }, Proposal::Create { reply, path }) => {
                     self.proposals.creates -= 1;
                     let new = NewTopic { name, seed, epoch, retention, created_us };
                     let result = self.apply_create(new, path);
-                    self.tell(step, reply, result);
+                    self.tell_proposer(step, reply, result);
                 }
                 (Entry::Delete { topic }, Proposal::Delete { reply }) => {
                     let result = self.apply_delete(&topic);
-                    self.tell(step, reply, result);
+                    let deleted = if let Ok(Response::Deleted { topic_id }) = &result { Some(*topic_id) } else { None };
+                    self.tell_proposer(step, reply, result);
+                    if let Some(topic_id) = deleted {
+                        self.publish_end(step, topic_id);
+                    }
                 }
                 (Entry::Publish(batch), Proposal::Publish { reply }) => {
-                    self.proposals.bytes -= batch.cost();
+                    self.proposals.bytes -= chunk_cost(batch.payload.len());
                     let result = self.apply_publish(batch);
-                    self.tell(step, reply, result);
+                    if let Ok(Response::Published(published)) = &result
+                        && is_read
+                        && !published.duplicate
+                    {
+                        news.push((published.topic_id, published.base));
+                    }
+                    self.tell_proposer(step, reply, result);
                 }
                 (Entry::Trim { topic, first }, Proposal::Trim) => self.apply_trim(topic, first),
                 (entry, proposal) => unreachable!("{entry:?} came back for {proposal:?}"),
             }
         }
+        news.sort_unstable();
+        news.dedup_by_key(|(topic, _)| *topic);
+        for (topic, from) in news {
+            self.publish_news(step, topic, from);
+        }
     }
 
-    fn tell(&mut self, step: &mut Step<'_>, reply: ReplyTo, result: Result<Response, ErrorResponse>) {
+    fn tell_proposer(&mut self, step: &mut Step<'_>, reply: ReplyTo, result: Result<Response, ErrorResponse>) {
         self.reply(step, reply, result.unwrap_or_else(Response::from));
     }
 

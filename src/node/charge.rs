@@ -124,6 +124,11 @@ pub(super) fn charge_of(request: &Request<'_>) -> u32 {
         | Request::List(_)
         | Request::Info(_)
         | Request::Publish(_)
+        | Request::Subscribe(_)
+        | Request::Unsubscribe { .. }
+        | Request::Credit { .. }
+        | Request::Feed { .. }
+        | Request::Heads(_)
         | Request::Query { .. }
         | Request::Trace { .. }
         | Request::Cluster { .. }

@@ -1,5 +1,6 @@
 //! The connections as the core sees them: who is at the other end, and what they have unanswered.
 
+use crate::limits::CLIENT_QUEUE_MAX;
 use crate::types::{ConnId, NodeId, RequestId};
 
 /// One connection.
@@ -72,8 +73,29 @@ pub(super) struct Client {
     pub keepalive_us: u64,
     /// Most bytes of a frame that it takes.
     pub frame_max: u32,
+    /// Its subscriptions and waiting requests, by their places.
+    pub readers: Vec<usize>,
+    /// Bytes of records that it was sent while one event was handled, and which.
+    pub given: (u64, usize),
+    /// Unanswered requests that will become one.
+    pub openings: usize,
     /// The highest request id taken.
     pub last_request_id: u64,
+}
+
+impl Client {
+    /// May it be sent more records while this event is handled? That its queue is full is known only afterwards.
+    pub(super) const fn takes(&mut self, event: u64) -> bool {
+        if self.given.0 != event {
+            self.given = (event, 0);
+        }
+        !self.full && self.given.1 < CLIENT_QUEUE_MAX
+    }
+
+    /// Takes note of so many bytes that it is sent.
+    pub(super) const fn give(&mut self, bytes: usize) {
+        self.given.1 += bytes;
+    }
 }
 
 /// All connections, by [`ConnId`].

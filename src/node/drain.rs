@@ -30,6 +30,7 @@ impl Node {
             return;
         }
         self.drain.deadline_us = Some(step.now.after_us(DRAIN_US / 2));
+        self.expire_polls(step);
         self.tick_drain(step);
     }
 

@@ -53,6 +53,8 @@ pub enum Event<'a> {
         /// Which.
         conn: ConnId,
     },
+    /// A frame that could be left out was, because of the queue before it.
+    Dropped,
     /// The peer sends nothing more, but may still read.
     Ended {
         /// Which.
@@ -65,8 +67,8 @@ pub enum Event<'a> {
     },
     /// Entries are committed, in the order of their [`super::Action::Append`]s.
     Synced {
-        /// The oldest ones that were not given back before.
-        entries: Vec<Entry>,
+        /// The oldest ones that were not given back before; none is left.
+        entries: &'a mut Vec<Entry>,
     },
     /// The instant of [`super::Node::next_timeout`] has come.
     Timeout,

@@ -4,48 +4,58 @@ use super::Node;
 use super::serve::Answer;
 use crate::limits::PAYLOAD_MAX;
 use crate::topic::Topic;
-use crate::types::Offset;
+use crate::types::{Epoch, Offset};
 use crate::wire::request::{Fetch, Start};
-use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload};
+use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Run};
 use crate::wire::{Frame, Opcode, Response, Status, records};
 
 impl Node {
+    /// What may wait, waits at its ingress: the home answers at once.
     pub(super) fn fetch(&mut self, fetch: &Fetch<'_>) -> Result<Answer, ErrorResponse> {
         let topic = self.find(&fetch.topic)?;
-        if fetch.epoch.is_some_and(|epoch| epoch != topic.epoch) {
-            let message = "the topic lost records; offsets from its end on are new ones";
-            let error = ErrorResponse::new(Status::Truncated, message);
-            return Err(error.with(Detail::Next(topic.log.next())).with(Detail::Epoch(topic.epoch)));
-        }
+        check_epoch(topic, fetch.epoch)?;
         let from = start_of(topic, fetch.start)?;
-        let bound = |wanted: u32| if wanted == 0 { u32::MAX } else { wanted };
-        let max_bytes = bound(fetch.max_bytes).min(PAYLOAD_MAX) as usize;
-        let read = topic.log.read(from, max_bytes, bound(fetch.max_records));
-        let fetched = Fetched {
-            topic_id: topic.id,
-            epoch: topic.epoch,
-            from,
-            base: read.base,
-            count: read.count,
-            first: topic.log.first(),
-            next: topic.log.next(),
-            runs: read.runs,
-            payload: read.payload,
-        };
+        let fetched = read(topic, from, fetch.max_bytes, fetch.max_records);
         self.stats.fetches += u64::from(fetched.count > 0);
         Ok(Answer::Now(Response::Fetched(Box::new(fetched))))
+    }
+}
+
+/// Does an offset of that epoch still mean the same record?
+pub(super) fn check_epoch(topic: &Topic, epoch: Option<Epoch>) -> Result<(), ErrorResponse> {
+    if epoch.is_none_or(|epoch| epoch == topic.epoch) {
+        return Ok(());
+    }
+    let message = "the topic lost records; offsets from its end on are new ones";
+    let error = ErrorResponse::new(Status::Truncated, message);
+    Err(error.with(Detail::Next(topic.log.next())).with(Detail::Epoch(topic.epoch)))
+}
+
+/// The records from an offset on; 0 is no bound but what one frame holds.
+pub(super) fn read(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32) -> Fetched {
+    let bound = |wanted: u32| if wanted == 0 { u32::MAX } else { wanted };
+    let read = topic.log.read(from, bound(max_bytes).min(PAYLOAD_MAX) as usize, bound(max_records));
+    Fetched {
+        topic_id: topic.id,
+        epoch: topic.epoch,
+        from,
+        base: read.base,
+        count: read.count,
+        first: topic.log.first(),
+        next: topic.log.next(),
+        runs: read.runs,
+        payload: read.payload,
     }
 }
 
 /// An answer as a client takes it whose frames have at most so many bytes. Only one with records can be too large: all
 /// others fit `FRAME_MAX_LEAST`.
 pub(super) fn fit(response: Response, frame_max: u32) -> Response {
-    if let Response::Fetched(fetched) = response {
-        let fits = fetched.frame_len(fetched.payload.len()) <= frame_max as usize;
-        if fits { Response::Fetched(fetched) } else { cut(*fetched, frame_max) }
-    } else {
-        response
+    let Response::Fetched(fetched) = response else { return response };
+    if fetched.frame_len(fetched.payload.len()) <= frame_max as usize {
+        return Response::Fetched(fetched);
     }
+    fit_records(*fetched, frame_max).map_or_else(Response::from, |fetched| Response::Fetched(Box::new(fetched)))
 }
 
 /// The same for an answer of another node that is too large.
@@ -59,25 +69,38 @@ pub(super) fn fit_frame(frame: &Frame<'_>, frame_max: u32) -> Response {
     decoded.map_or_else(damaged, |response| fit(response, frame_max))
 }
 
-/// As many of the records as fit, or, when not even the first one does, how large it is.
-fn cut(mut fetched: Fetched, frame_max: u32) -> Response {
+/// As many of the records as a client takes whose frames have at most so many bytes.
+///
+/// # Errors
+/// TOO_LARGE when not even the first one fits, with how large a frame it needs.
+pub(super) fn fit_records(fetched: Fetched, frame_max: u32) -> Result<Fetched, ErrorResponse> {
     let room = (frame_max as usize).saturating_sub(fetched.frame_len(0));
+    let first = fetched.payload.parts.first().map_or(0, |part| records::prefix_len(part, 1));
+    if first > room {
+        let message = "the next record is larger than the max_frame of your HELLO allows";
+        let needed = Fetched { runs: vec![Run { count: 1, append_us: 0 }], ..fetched }.frame_len(first);
+        return Err(ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(needed as u64)));
+    }
+    Ok(shorten(fetched, room))
+}
+
+/// The first records that lie within so many bytes, and at least one.
+pub(super) fn shorten(mut fetched: Fetched, max_bytes: usize) -> Fetched {
+    if fetched.payload.len() <= max_bytes {
+        return fetched;
+    }
     let whole = std::mem::take(&mut fetched.payload);
     let (mut payload, mut count) = (Payload::default(), 0);
     for part in &whole.parts {
-        let (fitting, len) = records::fit(part, room - payload.len(), u32::MAX);
+        let (mut fitting, mut len) = records::fit(part, max_bytes.saturating_sub(payload.len()), u32::MAX);
+        if fitting == 0 && count == 0 {
+            (fitting, len) = (1, records::prefix_len(part, 1));
+        }
         payload.parts.push(part.slice(..len));
         count += fitting;
         if len < part.len() {
             break;
         }
-    }
-    if count == 0 {
-        let first = whole.parts.first().map_or(0, |part| records::prefix_len(part, 1));
-        let message = "the next record is larger than the max_frame of your HELLO allows";
-        fetched.runs.truncate(1);
-        let needed = fetched.frame_len(first) as u64;
-        return ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(needed)).into();
     }
     let mut left = count;
     for run in &mut fetched.runs {
@@ -85,12 +108,27 @@ fn cut(mut fetched: Fetched, frame_max: u32) -> Response {
         left -= run.count;
     }
     fetched.runs.retain(|run| run.count > 0);
-    (fetched.payload, fetched.count) = (payload, count);
-    Response::Fetched(Box::new(fetched))
+    Fetched { payload, count, ..fetched }
+}
+
+/// The records behind the first so many, which lie in one part; `None` when there are none.
+pub(super) fn skip(mut fetched: Fetched, records: u32) -> Option<Fetched> {
+    let count = fetched.count.checked_sub(records).filter(|count| *count > 0)?;
+    let whole = fetched.payload.parts.first()?;
+    let part = whole.slice(records::prefix_len(whole, records)..);
+    let mut left = records;
+    for run in &mut fetched.runs {
+        let skipped = run.count.min(left);
+        run.count -= skipped;
+        left -= skipped;
+    }
+    fetched.runs.retain(|run| run.count > 0);
+    let base = fetched.base.plus(u64::from(records));
+    Some(Fetched { from: base, base, count, payload: Payload { parts: vec![part], crc: None }, ..fetched })
 }
 
 /// The offset that a start means in this topic.
-fn start_of(topic: &Topic, start: Start) -> Result<Offset, ErrorResponse> {
+pub(super) fn start_of(topic: &Topic, start: Start) -> Result<Offset, ErrorResponse> {
     let (first, next) = (topic.log.first(), topic.log.next());
     match start {
         Start::Offset(offset) if offset > next => {

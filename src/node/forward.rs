@@ -1,12 +1,13 @@
 //! What is on its way: requests to other nodes, answers back to their ingress.
 
 use super::action::{Action, Packet};
+use super::deliver::News;
 use super::ingress::Asked;
 use super::{Node, Step};
 use crate::cube::{self, NextHop};
 use crate::types::{ConnId, LinkSet, NodeId, NodeSet, RequestId};
 use crate::wire::response::{Detail, ErrorResponse};
-use crate::wire::{Flags, Frame, Header, Kind, Origin, Response, Route, Status, TrafficClass};
+use crate::wire::{Flags, Frame, Header, Kind, Opcode, Origin, Response, Route, Status, TrafficClass};
 
 /// Where the answer to a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,12 @@ pub(super) enum ReplyTo {
     },
     /// The request was one-way.
     Nobody,
+}
+
+/// Writes a hop into the route of a frame.
+const fn count_hop(route: &mut Route) {
+    route.ttl -= 1;
+    route.hops = route.hops.saturating_add(1);
 }
 
 /// Why a frame goes no further.
@@ -52,18 +59,41 @@ impl ReplyTo {
     }
 }
 
+impl ReplyTo {
+    /// The answer goes the way that pushes go, so that none of those overtakes it.
+    pub(super) const fn in_order_with_pushes(self) -> Self {
+        if let Self::Ingress { source, origin, request_id, opcode, .. } = self {
+            return Self::Ingress { source, origin, request_id, opcode, class: TrafficClass::Control };
+        }
+        self
+    }
+}
+
 impl Node {
     /// A frame with a route came in over a link.
     pub(super) fn on_routed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) {
         let Some(route) = &frame.route else { return };
+        let opcode = Opcode::from_number(frame.header.opcode);
         if route.kind == Kind::Multicast {
-            // Nothing that this version sends is for many.
-            self.stats.oneways_dropped += 1;
+            self.fan_out(step, route, News::Handled(frame));
+            if route.targets.contains(self.settings.id) {
+                self.on_push(step, frame, route.source);
+            }
         } else if route.target != self.settings.id {
             self.stats.forwarded += 1;
             self.forward(step, frame, route.clone());
         } else if frame.header.flags.has(Flags::RESPONSE) {
-            self.on_response(step, frame, route.origin);
+            match opcode {
+                Some(Opcode::Feed) => self.on_fed(step, frame),
+                Some(Opcode::Heads) if frame.header.status == Status::Ok.number() => {
+                    self.on_heads_answered(route.source);
+                }
+                Some(Opcode::Heads) => {}
+                _ if self.pulls.is_of(route.origin) => self.on_pulled(step, frame, route.origin),
+                _ => self.on_response(step, frame, route.origin),
+            }
+        } else if opcode.is_some_and(Opcode::is_push) {
+            self.on_push(step, frame, route.source);
         } else {
             self.on_request(step, frame, route);
         }
@@ -75,7 +105,10 @@ impl Node {
         match self.advance(&mut route, is_response) {
             Ok(conn) => {
                 self.conns.note_sent(conn, step.now.monotonic_us);
-                step.out.push(Action::Forward { conn, request_id: frame.header.request_id, route: Some(route) });
+                let request_id = frame.header.request_id;
+                // A push on its way round a dead link is one of many as well.
+                let droppable = frame.header.opcode == Opcode::Deliver.number();
+                step.out.push(Action::Forward { conn, request_id, route: Some(route), droppable });
             }
             Err(stuck) if is_response => {
                 self.count(&stuck);
@@ -85,6 +118,64 @@ impl Node {
                 self.count(&stuck);
                 let reply = ReplyTo::new(&frame.header, &route);
                 self.reply(step, reply, self.stuck_response(&stuck, &route));
+            }
+        }
+    }
+
+    /// Sends a frame for many on: over each link once, and around a link that is down to each target by itself.
+    pub(super) fn fan_out(&mut self, step: &mut Step<'_>, route: &Route, news: News<'_, '_>) {
+        let droppable = route.class == TrafficClass::Bulk;
+        let split = cube::split(self.settings.id, &route.targets, self.settings.dimension);
+        for (bit, targets) in split.onward {
+            if let Some(conn) = self.routing.neighbour(bit).conn {
+                let onward = Route { targets, ..route.clone() };
+                self.pass_on(step, onward, news, droppable, |_, _| Ok(conn));
+            } else {
+                for target in targets.iter() {
+                    let alone = Route { kind: Kind::Node, target, targets: NodeSet::new(), ..route.clone() };
+                    self.pass_on(step, alone, news, droppable, |node, route| node.choose_link(route, false));
+                }
+            }
+        }
+    }
+
+    fn pass_on(
+        &mut self,
+        step: &mut Step<'_>,
+        mut route: Route,
+        news: News<'_, '_>,
+        droppable: bool,
+        link: impl FnOnce(&mut Self, &mut Route) -> Result<ConnId, Stuck>,
+    ) {
+        let chosen = if route.ttl == 0 { Err(Stuck::Expired) } else { link(self, &mut route) };
+        match chosen {
+            Ok(conn) => {
+                count_hop(&mut route);
+                self.stats.pushes += 1;
+                self.conns.note_sent(conn, step.now.monotonic_us);
+                step.out.push(news.action(conn, news.request_id(), Some(route), droppable));
+            }
+            Err(stuck) => self.count(&stuck),
+        }
+    }
+
+    /// Sends a frame of this node's own on its way; the answer to it when there is none.
+    pub(super) fn send_frame(
+        &mut self,
+        step: &mut Step<'_>,
+        frame: Frame<'static>,
+        mut route: Route,
+    ) -> Result<(), Box<Response>> {
+        match self.advance(&mut route, false) {
+            Ok(conn) => {
+                self.conns.note_sent(conn, step.now.monotonic_us);
+                let request_id = frame.header.request_id;
+                step.out.push(Action::SendFrame { conn, request_id, route: Some(route), frame, droppable: false });
+                Ok(())
+            }
+            Err(stuck) => {
+                self.count(&stuck);
+                Err(Box::new(self.stuck_response(&stuck, &route)))
             }
         }
     }
@@ -144,8 +235,16 @@ impl Node {
         if route.ttl == 0 {
             return Err(Stuck::Expired);
         }
+        let conn = self.choose_link(route, is_response)?;
+        count_hop(route);
+        Ok(conn)
+    }
+
+    /// The link of the next hop. What is to stay in order with pushes goes the way that they go.
+    fn choose_link(&mut self, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
+        let goes_back = is_response && route.class == TrafficClass::Bulk;
         let met_before = !route.down.is_empty();
-        let NextHop::Across(bit) = self.routing.next_hop(route.target, is_response, &mut route.down) else {
+        let NextHop::Across(bit) = self.routing.next_hop(route.target, goes_back, &mut route.down) else {
             return Err(Stuck::Unreachable);
         };
         let link = self.routing.neighbour(bit);
@@ -154,8 +253,6 @@ impl Node {
             return Err(Stuck::Overloaded);
         }
         self.stats.detours += u64::from(!met_before && !route.down.is_empty());
-        route.ttl -= 1;
-        route.hops = route.hops.saturating_add(1);
         Ok(conn)
     }
 

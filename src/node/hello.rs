@@ -182,6 +182,9 @@ impl Node {
             pinged: false,
             keepalive_us: wanted_us,
             frame_max,
+            readers: Vec::new(),
+            given: (0, 0),
+            openings: 0,
             last_request_id: request_id.0,
         };
         self.conns.set_peer(id, Peer::Client(client));

@@ -83,6 +83,9 @@ impl Node {
         let Some(opcode) = opcode else {
             return Err(ErrorResponse::new(Status::UnknownOpcode, "no such operation in this version"));
         };
+        if opcode.is_between_nodes() || opcode.is_push() {
+            return Err(ErrorResponse::new(Status::BadRequest, "only nodes send this"));
+        }
         let Ok(args) = frame.args() else {
             self.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"));
@@ -91,18 +94,31 @@ impl Node {
         if self.drain.has_begun() {
             return Err(ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one"));
         }
-        let destination = self.destination(&request)?;
-        let asked = Asked::new(id, frame, charge_of(&request));
+        if self.serve_subscriber(step, id, &request, frame)? {
+            return Ok(());
+        }
+        self.send_to_destination(step, id, frame, &request).inspect_err(|_| self.forget_opening(id, frame))
+    }
+
+    fn send_to_destination(
+        &mut self,
+        step: &mut Step<'_>,
+        id: ConnId,
+        frame: &Frame<'_>,
+        request: &Request<'_>,
+    ) -> Result<(), ErrorResponse> {
+        let destination = self.destination(request)?;
+        let asked = Asked::new(id, frame, charge_of(request));
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
         let is_here = destination.target == self.settings.id;
         let origin = if is_here || is_oneway { NO_ORIGIN } else { self.note(step, asked, destination.target)? };
         let mut route = self.new_route(destination.target, destination.kind, TrafficClass::Bulk, origin);
         route.ttl = destination.ttl.unwrap_or(u16::MAX).min(route.ttl);
         if is_here && is_oneway {
-            self.serve(step, &request, frame, ReplyTo::Nobody, &route);
+            self.serve(step, request, frame, ReplyTo::Nobody, &route);
         } else if is_here {
             self.charge(step, id, asked.charge);
-            self.serve(step, &request, frame, ReplyTo::Client(asked), &route);
+            self.serve(step, request, frame, ReplyTo::Client(asked), &route);
         } else if destination.ttl.is_none() && self.routing.is_held(destination.target, step.now.monotonic_us) {
             let response = self.held_response(destination.target);
             self.reply(step, ReplyTo::new(&frame.header, &route), response);
@@ -115,7 +131,7 @@ impl Node {
     /// Notes whose a request is that another node will answer.
     fn note(&mut self, step: &mut Step<'_>, asked: Asked, target: NodeId) -> Result<Origin, ErrorResponse> {
         let deadline_us = step.now.after_us(REQUEST_TIMEOUT_US);
-        let origin = self.pending.insert(Pending { asked, target, deadline_us }).ok_or_else(|| {
+        let origin = self.pending.insert(Pending { asked, target }, deadline_us).ok_or_else(|| {
             ErrorResponse::new(Status::Overloaded, "this node has too many unanswered requests").retry_after(20)
         })?;
         self.charge(step, asked.conn, asked.charge);
@@ -124,21 +140,38 @@ impl Node {
 
     /// An answer came back from another node.
     pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
-        let Some(Pending { asked, target, .. }) = self.pending.remove(origin) else {
+        let Some(Pending { asked, target }) = self.pending.remove(origin) else {
             self.stats.responses_late += 1;
             return;
         };
         let reached = frame.header.status != Status::Unreachable.number();
         self.routing.note_reached(target, reached, step.now.monotonic_us);
+        let opening = self.take_opening(&asked);
+        let opening = opening.and_then(|opening| Some((opening, Self::answer_of(asked.opcode, frame)?)));
+        if let Some((opening, Response::Fetched(fetched))) = &opening
+            && self.begin_poll(step, &asked, target, opening, fetched)
+        {
+            return;
+        }
         if let Some(frame_max) = self.discharge(step, asked.conn, asked.charge, frame.len() as u64) {
             self.stats.errors += u64::from(frame.header.status >= 0x40);
             if frame.len() > frame_max as usize {
                 answer(step, asked, fit_frame(frame, frame_max));
             } else {
-                step.out.push(Action::Forward { conn: asked.conn, request_id: asked.request_id, route: None });
+                let (conn, request_id) = (asked.conn, asked.request_id);
+                step.out.push(Action::Forward { conn, request_id, route: None, droppable: false });
             }
         }
+        if let Some((opening, Response::Subscribed(subscribed))) = opening {
+            self.begin_stream(step, &asked, target, opening, &subscribed);
+        }
         self.settle(step, asked.conn);
+    }
+
+    /// An answer as its client will read it; `None` when it cannot be read.
+    fn answer_of(opcode: u8, frame: &Frame<'_>) -> Option<Response> {
+        let (args, payload) = (frame.args().ok()?, frame.keep_payload().ok()?);
+        Response::decode(Opcode::from_number(opcode)?, frame.header.status, args, &payload).ok()
     }
 
     /// An answer for another node's request was made here: there is no way to it, or it is held.
@@ -152,9 +185,19 @@ impl Node {
 
     /// Answers a client.
     pub(super) fn finish(&mut self, step: &mut Step<'_>, asked: Asked, response: Response) {
+        let (opening, here) = (self.take_opening(&asked), self.settings.id);
+        if let (Some(opening), Response::Fetched(fetched)) = (&opening, &response)
+            && self.begin_poll(step, &asked, here, opening, fetched)
+        {
+            return;
+        }
+        let subscribed = if let Response::Subscribed(subscribed) = &response { Some(*subscribed) } else { None };
         if let Some(frame_max) = self.discharge(step, asked.conn, asked.charge, size_of_answer(&response)) {
             self.stats.errors += u64::from(response.status() >= 0x40);
             answer(step, asked, fit(response, frame_max));
+        }
+        if let Some((opening, subscribed)) = opening.zip(subscribed) {
+            self.begin_stream(step, &asked, here, opening, &subscribed);
         }
         self.settle(step, asked.conn);
     }
@@ -174,6 +217,8 @@ impl Node {
         match self.conns.client_mut(id) {
             Some(client) => {
                 client.ended = true;
+                let readers = client.readers.clone();
+                self.drop_streams(step, readers);
                 self.settle(step, id);
             }
             None => self.close(step, id),
@@ -201,6 +246,10 @@ impl Node {
             Request::Delete(topic) | Request::Info(topic) => of_topic(topic.name),
             Request::Publish(publish) => of_topic(publish.topic.name),
             Request::Fetch(fetch) => of_topic(fetch.topic.name),
+            Request::Subscribe(subscribe) => of_topic(subscribe.topic.name),
+            Request::Unsubscribe { .. } | Request::Credit { .. } | Request::Feed { .. } | Request::Heads(_) => {
+                return Err(ErrorResponse::new(Status::BadRequest, "this is not sent on"));
+            }
             Request::Trace { ttl, target: TraceTarget::Node(node) } => {
                 Destination { ttl: Some(*ttl), ..of_node(*node)? }
             }

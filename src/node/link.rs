@@ -71,7 +71,8 @@ impl Node {
             let link = self.routing.neighbour(bit);
             match link.conn {
                 Some(id) => self.tick_link(step, id),
-                None if link.node < self.settings.id => self.dial_if_due(step, bit),
+                // Who has told everybody that it ends does not come back for the rest of its time.
+                None if link.node < self.settings.id && !self.drain.is_done() => self.dial_if_due(step, bit),
                 None => {}
             }
         }

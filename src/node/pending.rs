@@ -1,8 +1,8 @@
-//! The requests of this node's clients that were not answered yet: the only table of requests in the whole cube.
+//! Requests that other nodes have not answered yet: of this node's clients, and of its own for its subscriptions.
 //!
-//! Transit nodes keep none; a response names its entry by [`Origin`], and an entry whose generation is another one
-//! takes no answer. Every request has the same time, so the oldest is always the next to expire: a list in the
-//! order of arrival is all the timer there is.
+//! Transit nodes keep no such table; a response names its entry by [`Origin`], and an entry whose generation is
+//! another one takes no answer. All requests of a table have the same time, so the oldest is always the next to
+//! expire: a list in the order of arrival is all the timer there is.
 
 use super::ingress::Asked;
 use crate::types::NodeId;
@@ -15,16 +15,16 @@ pub(super) struct Pending {
     pub asked: Asked,
     /// Who is to answer.
     pub target: NodeId,
-    /// Monotonic microseconds.
-    pub deadline_us: u64,
 }
 
 const NONE: u32 = u32::MAX;
 const GENERATION_MASK: u32 = (1 << Origin::BITS) - 1;
 
 #[derive(Debug)]
-struct Slot {
-    pending: Option<Pending>,
+struct Slot<T> {
+    entry: Option<T>,
+    /// Monotonic microseconds.
+    deadline_us: u64,
     generation: u32,
     /// Older entry, or the next free slot.
     older: u32,
@@ -35,19 +35,24 @@ struct Slot {
 ///
 /// Invariant: the entries form one list from `oldest` to `newest`, the free slots another from `free`.
 #[derive(Debug)]
-pub(super) struct PendingTable {
+pub(super) struct PendingTable<T> {
     instance: u16,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<T>>,
     free: u32,
     oldest: u32,
     newest: u32,
     len: usize,
 }
 
-impl PendingTable {
+impl<T: Copy> PendingTable<T> {
     /// An empty table whose origins carry these bits of this start's id.
     pub(super) const fn new(instance: u16) -> Self {
         Self { instance, slots: Vec::new(), free: NONE, oldest: NONE, newest: NONE, len: 0 }
+    }
+
+    /// Does the answer to this origin belong here?
+    pub(super) const fn is_of(&self, origin: Origin) -> bool {
+        origin.instance == self.instance
     }
 
     /// Entries.
@@ -55,11 +60,12 @@ impl PendingTable {
         self.len
     }
 
-    /// Notes a request; `None` when there are as many as an origin can tell apart.
-    pub(super) fn insert(&mut self, pending: Pending) -> Option<Origin> {
+    /// Notes a request until a time that no earlier one exceeds; `None` when there are as many as an origin can tell
+    /// apart.
+    pub(super) fn insert(&mut self, entry: T, deadline_us: u64) -> Option<Origin> {
         let slot = if self.free == NONE {
             let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < 1 << Origin::BITS)?;
-            self.slots.push(Slot { pending: None, generation: 0, older: NONE, newer: NONE });
+            self.slots.push(Slot { entry: None, deadline_us: 0, generation: 0, older: NONE, newer: NONE });
             slot
         } else {
             let slot = self.free;
@@ -67,12 +73,12 @@ impl PendingTable {
             slot
         };
         let newest = self.newest;
-        let entry = &mut self.slots[slot as usize];
-        assert!(entry.pending.is_none(), "a free slot is empty");
-        entry.generation = (entry.generation + 1) & GENERATION_MASK;
-        entry.pending = Some(pending);
-        (entry.older, entry.newer) = (newest, NONE);
-        let origin = Origin { instance: self.instance, generation: entry.generation, slot };
+        let taken = &mut self.slots[slot as usize];
+        assert!(taken.entry.is_none(), "a free slot is empty");
+        taken.generation = (taken.generation + 1) & GENERATION_MASK;
+        (taken.entry, taken.deadline_us) = (Some(entry), deadline_us);
+        (taken.older, taken.newer) = (newest, NONE);
+        let origin = Origin { instance: self.instance, generation: taken.generation, slot };
         match newest {
             NONE => self.oldest = slot,
             newest => self.slots[newest as usize].newer = slot,
@@ -83,14 +89,14 @@ impl PendingTable {
     }
 
     /// Takes the entry of an answer out; `None` when there is none any more.
-    pub(super) fn remove(&mut self, origin: Origin) -> Option<Pending> {
-        let entry = self.slots.get_mut(origin.slot as usize)?;
-        if origin.instance != self.instance || origin.generation != entry.generation {
+    pub(super) fn remove(&mut self, origin: Origin) -> Option<T> {
+        let slot = self.slots.get_mut(origin.slot as usize)?;
+        if origin.instance != self.instance || origin.generation != slot.generation {
             return None;
         }
-        let pending = entry.pending.take()?;
-        let (older, newer) = (entry.older, entry.newer);
-        entry.older = self.free;
+        let entry = slot.entry.take()?;
+        let (older, newer) = (slot.older, slot.newer);
+        slot.older = self.free;
         self.free = origin.slot;
         match older {
             NONE => self.oldest = newer,
@@ -101,16 +107,13 @@ impl PendingTable {
             newer => self.slots[newer as usize].older = older,
         }
         self.len -= 1;
-        Some(pending)
+        Some(entry)
     }
 
     /// Takes the oldest entry out if its time is over.
-    pub(super) fn expire(&mut self, monotonic_us: u64) -> Option<Pending> {
-        let entry = self.slots.get(self.oldest as usize)?;
-        if entry.pending.is_none_or(|pending| pending.deadline_us > monotonic_us) {
-            return None;
-        }
-        let origin = Origin { instance: self.instance, generation: entry.generation, slot: self.oldest };
+    pub(super) fn expire(&mut self, monotonic_us: u64) -> Option<T> {
+        let slot = self.slots.get(self.oldest as usize).filter(|slot| slot.deadline_us <= monotonic_us)?;
+        let origin = Origin { instance: self.instance, generation: slot.generation, slot: self.oldest };
         self.remove(origin)
     }
 
@@ -120,9 +123,8 @@ impl PendingTable {
         let mut deadline_us = 0;
         while at != NONE {
             let slot = &self.slots[at as usize];
-            let pending = slot.pending.expect("a listed slot has an entry");
-            assert!(slot.older == older && pending.deadline_us >= deadline_us);
-            deadline_us = pending.deadline_us;
+            assert!(slot.entry.is_some() && slot.older == older && slot.deadline_us >= deadline_us);
+            deadline_us = slot.deadline_us;
             (older, at, met) = (at, slot.newer, met + 1);
         }
         assert_eq!((met, older), (self.len, self.newest));
@@ -134,19 +136,19 @@ mod tests {
     use super::*;
     use crate::types::{ConnId, Dimension, RequestId};
 
-    fn pending(request: u64, deadline_us: u64) -> Pending {
+    fn pending(request: u64) -> Pending {
         let conn = ConnId { slot: 0, generation: 0 };
         let asked = Asked { conn, request_id: RequestId(request), opcode: 1, charge: 0 };
-        Pending { asked, target: NodeId::new(0, Dimension::new(0).unwrap()).unwrap(), deadline_us }
+        Pending { asked, target: NodeId::new(0, Dimension::new(0).unwrap()).unwrap() }
     }
 
     #[test]
     fn an_answer_finds_its_request_once_and_never_the_next_one_of_the_slot() {
         let mut table = PendingTable::new(7);
-        let first = table.insert(pending(1, 10)).unwrap();
+        let first = table.insert(pending(1), 10).unwrap();
         assert_eq!(table.remove(first).map(|pending| pending.asked.request_id), Some(RequestId(1)));
         assert_eq!(table.remove(first), None);
-        let second = table.insert(pending(2, 10)).unwrap();
+        let second = table.insert(pending(2), 10).unwrap();
         assert_eq!(second.slot, first.slot);
         assert_eq!(table.remove(first), None);
         assert_eq!(table.remove(Origin { instance: 8, ..second }), None);
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn requests_expire_in_order_whatever_was_answered_between() {
         let mut table = PendingTable::new(0);
-        let origins: Vec<Origin> = (0..10).map(|n| table.insert(pending(n, n)).unwrap()).collect();
+        let origins: Vec<Origin> = (0..10).map(|n| table.insert(pending(n), n).unwrap()).collect();
         for answered in [0, 4, 9] {
             table.remove(origins[answered]).unwrap();
             table.check();

@@ -47,6 +47,13 @@ impl Node {
             ("topics", self.catalogue.len() as u64),
             ("memory_bytes", self.memory_used()),
             ("memory_bytes_max", self.settings.memory_bytes),
+            ("subscriptions", self.subscriptions.len() as u64),
+            (
+                "followed",
+                self.subscriptions.topics().filter(|(_, topic)| topic.home != self.settings.id).count() as u64,
+            ),
+            ("feeds", self.feeds.len() as u64),
+            ("tail_bytes", self.subscriptions.tails_bytes() as u64),
             ("proposals", self.proposals.len() as u64),
         ];
         let mut text: String = gauges.iter().map(|(name, value)| format!("{name} {value}\n")).collect();

@@ -4,8 +4,9 @@ use super::apply::Proposal;
 use super::forward::ReplyTo;
 use super::serve::Answer;
 use super::{Node, Step};
-use crate::limits::PAYLOAD_MAX;
+use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};
 use crate::record::{Batch, Entry};
+use crate::topic::chunk_cost;
 use crate::wire::request::Publish;
 use crate::wire::response::{Detail, ErrorResponse};
 use crate::wire::{Frame, Status, records};
@@ -23,7 +24,10 @@ impl Node {
             let message = format!("a batch has at most {PAYLOAD_MAX} bytes of records");
             return Err(ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(PAYLOAD_MAX.into())));
         }
-        let Ok(payload) = frame.keep_payload() else {
+        // What is stored in a buffer of its own must not keep that of others.
+        let is_small = frame.payload().len() <= MERGE_BYTES_MAX;
+        let kept = if is_small { frame.keep_payload_in(&mut self.payloads) } else { frame.keep_payload() };
+        let Ok(payload) = kept else {
             self.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"));
         };
@@ -37,7 +41,7 @@ impl Node {
             append_us: step.now.wall_us,
             payload,
         };
-        self.check_room(batch.cost())?;
+        self.check_room(chunk_cost(batch.payload.len()))?;
         self.propose(step, Entry::Publish(batch), Proposal::Publish { reply });
         Ok(Answer::AfterCommit)
     }

@@ -45,11 +45,18 @@ impl Node {
             Request::Info(topic) => self.info(topic, route),
             Request::Publish(publish) => self.propose_publish(step, publish, frame, reply),
             Request::Fetch(fetch) => self.fetch(fetch),
+            Request::Subscribe(subscribe) => self.subscribe(subscribe, route),
+            Request::Feed { instance, reset, count } => self.on_feed((*instance, *reset, *count), frame, route),
+            Request::Heads(heads) => self.on_heads(step, heads, frame, route),
+            Request::Unsubscribe { .. } | Request::Credit { .. } => {
+                Err(ErrorResponse::new(Status::BadRequest, "the node of the subscription does this"))
+            }
             Request::Query { topic } => Ok(self.query(*topic, route)),
             Request::Trace { .. } => Ok(self.traced(route)),
             Request::Cluster { .. } => Ok(self.view(step.now)),
             Request::Stats { .. } => Ok(self.counters(step.now)),
         };
+        let reply = if let Request::Subscribe(_) = request { reply.in_order_with_pushes() } else { reply };
         match response {
             Ok(Answer::Now(response)) => self.reply(step, reply, response),
             Ok(Answer::AfterCommit) => {}

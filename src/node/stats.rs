@@ -42,6 +42,22 @@ counters! {
     trimmed,
     /// FETCH requests that were answered with records.
     fetches,
+    /// Frames with records that were sent to subscribers.
+    delivers,
+    /// Frames with records, and ends of topics, that were sent over links for subscribers.
+    pushes,
+    /// Those that were not, because the link's queue was long.
+    pushes_skipped,
+    /// Fetches for subscribers that were behind.
+    pulls,
+    /// Subscribers that were told that retention was faster than they.
+    gaps,
+    /// Subscriptions that ended because their topic did.
+    ended,
+    /// Times that a home was told anew what is followed there.
+    resyncs,
+    /// Nodes whose feeds were dropped because they did not answer.
+    feeds_dropped,
     /// Requests refused because a queue towards a neighbour was full.
     overloaded,
     /// Frames without a path to their target.

@@ -3,7 +3,7 @@
 use super::apply::Proposal;
 use super::conns::Peer;
 use super::{Node, Step};
-use crate::limits::{AGE_SCAN_PER_TICK, TICK_US};
+use crate::limits::{AGE_SCAN_PER_TICK, HEADS_US, TICK_US};
 use crate::record::Entry;
 use crate::types::{ConnId, Now};
 use crate::wire::Status;
@@ -46,6 +46,10 @@ impl Clock {
 
 impl Node {
     pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
+        self.catch_up(step);
+        if self.clock.next_tick_us > step.now.monotonic_us {
+            return;
+        }
         let late_us = step.now.monotonic_us.saturating_sub(self.clock.next_tick_us);
         if late_us >= STALL_US {
             self.forgive_silence(step.now);
@@ -54,6 +58,7 @@ impl Node {
         self.clock.ticks += 1;
         self.tick_links(step);
         self.expire_pending(step);
+        self.tick_subscriptions(step);
         self.expire_greetings(step);
         if self.clock.ticks.is_multiple_of(TICKS_PER_CLIENT_SCAN) {
             self.tick_clients(step);
@@ -62,6 +67,21 @@ impl Node {
             self.trim_aged(step);
         }
         self.tick_drain(step);
+    }
+
+    /// What was asked for the subscriptions here and not answered, and once a second what homes and followers tell each
+    /// other.
+    fn tick_subscriptions(&mut self, step: &mut Step<'_>) {
+        self.expire_pulls(step);
+        self.retry_pulls(step);
+        self.expire_polls(step);
+        if self.subscriptions.len() > 0 {
+            self.tick_homes(step);
+        }
+        if self.clock.ticks.is_multiple_of(HEADS_US / TICK_US) {
+            self.send_heads(step);
+            self.tick_followed(step);
+        }
     }
 
     /// After a stall of this machine silence is counted anew: the others were not silent, we were deaf.
@@ -141,7 +161,8 @@ fn due(peer: &mut Peer, heard_us: u64, now_us: u64) -> Option<Due> {
     if client.paused || client.ended {
         return None;
     }
-    if silent_us >= 2 * client.keepalive_us {
+    // A subscriber may be stopped for longer than that, and is only late; whether its host is there, TCP finds out.
+    if silent_us >= 2 * client.keepalive_us && client.readers.is_empty() {
         return Some(Due::End(Status::KeepaliveTimeout, "no sign of life; answer PING or send one"));
     }
     let first = !client.pinged;

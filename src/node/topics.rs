@@ -1,6 +1,7 @@
 //! Making, removing, listing and describing topics.
 
 use super::apply::Proposal;
+use super::feed::Audience;
 use super::forward::ReplyTo;
 use super::serve::Answer;
 use super::{Node, Step};
@@ -110,18 +111,31 @@ impl Node {
     }
 
     pub(super) fn describe(&self, topic: Option<&Topic>, path: Vec<u16>) -> Description {
-        let topic = topic.map(|topic| TopicState {
+        let topic = topic.map(|topic| (topic, self.audience(topic))).map(|(topic, audience)| TopicState {
             id: topic.id,
             epoch: topic.epoch,
             first: topic.log.first(),
             next: topic.log.next(),
             bytes: topic.log.bytes(),
-            subscribers: 0,
+            subscribers: audience.subscribers,
+            feeds: audience.feeds,
+            lag: audience.slowest.map_or(0, |slowest| topic.log.next().0.saturating_sub(slowest.0)),
             created_us: topic.created_us,
             retention: topic.retention,
             durability: self.settings.durability,
         });
         Description { home: self.settings.id.index(), topic, path }
+    }
+
+    /// Who reads a topic, here and elsewhere.
+    fn audience(&self, topic: &Topic) -> Audience {
+        let mut audience = Audience::default();
+        self.feeds.add_audience(topic.id, &mut audience);
+        if let Some(place) = self.subscriptions.topic_of(topic.id) {
+            let here = self.subscriptions.to_tell(place, topic.log.next());
+            audience.add(here.subscribers, here.slowest);
+        }
+        audience
     }
 
     pub(super) fn unknown_topic(&self, name: &str) -> ErrorResponse {

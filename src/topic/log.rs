@@ -1,13 +1,19 @@
 //! The log of one topic in memory: chunks in the order of their offsets.
+//!
+//! A large batch is a chunk of its own, in the buffer that it came in. Small ones are copied behind each other into
+//! one chunk, so that a record costs its bytes and not an allocation; such a chunk remembers the times of its parts.
+
+mod chunk;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use chunk::Chunk;
+pub use chunk::chunk_cost;
+
 use crate::limits::FETCH_RUNS_MAX;
-use crate::record::chunk_cost;
 use crate::types::Offset;
-use crate::wire::records;
 use crate::wire::response::{Payload, Run};
 
 /// Records with consecutive offsets, trimmed at its start and appended to at its end.
@@ -26,22 +32,6 @@ pub struct TopicLog {
     /// Bytes of the oldest chunk that lie before `first`.
     trimmed: u32,
     last_append_us: u64,
-}
-
-/// What was appended in one go: one allocation, one checksum, one time.
-#[derive(Debug)]
-struct Chunk {
-    base: Offset,
-    append_us: u64,
-    count: u32,
-    crc: u32,
-    payload: Bytes,
-}
-
-impl Chunk {
-    const fn end(&self) -> Offset {
-        self.base.plus(self.count as u64)
-    }
 }
 
 /// Records read from a log.
@@ -86,9 +76,21 @@ impl TopicLog {
         let append_us = append_us.max(self.last_append_us);
         self.last_append_us = append_us;
         self.bytes += payload.len() as u64;
-        self.cost += chunk_cost(payload.len());
         self.next = base.plus(u64::from(count));
-        self.chunks.push_back(Chunk { base, append_us, count, crc, payload });
+        let is_only = self.chunks.len() == 1;
+        if let Some(last) = self.chunks.back_mut() {
+            // A chunk is given back as a whole: one that is mostly trimmed is not to grow for ever.
+            let is_live = !is_only || self.trimmed as usize <= last.len() / 2;
+            self.cost -= last.cost();
+            let is_taken = last.merge(&payload, count, append_us, is_live);
+            self.cost += last.cost();
+            if is_taken {
+                return (base, append_us);
+            }
+        }
+        let chunk = Chunk::new(base, payload, count, crc, append_us);
+        self.cost += chunk.cost();
+        self.chunks.push_back(chunk);
         (base, append_us)
     }
 
@@ -99,26 +101,31 @@ impl TopicLog {
         let mut read = Read { base: start, count: 0, runs: Vec::new(), payload: Payload::default() };
         let mut bytes = 0;
         for chunk in self.chunks.range(self.chunk_with(start)..) {
-            let skip = u32::try_from(start.0.saturating_sub(chunk.base.0)).expect("start lies in the first chunk");
-            let part = if skip == 0 {
-                chunk.payload.clone()
-            } else {
-                chunk.payload.slice(records::prefix_len(&chunk.payload, skip)..)
-            };
-            let (mut count, mut len) = records::fit(&part, max_bytes - bytes, max_records - read.count);
-            if count == 0 && read.count == 0 {
-                (count, len) = (1, records::prefix_len(&part, 1));
+            let skip = u32::try_from(start.0.saturating_sub(chunk.base().0)).expect("start lies in the first chunk");
+            let mut piece = chunk.piece(skip, max_bytes - bytes, max_records - read.count);
+            if piece.count == 0 && read.count == 0 {
+                piece = chunk.piece(skip, usize::MAX, 1);
             }
-            let is_whole = len == part.len();
-            if count == 0 || !push_run(&mut read.runs, Run { count, append_us: chunk.append_us }) {
+            let is_rest = skip + piece.count == chunk.count();
+            let before = read.count;
+            for run in chunk.runs(skip, piece.count) {
+                if !push_run(&mut read.runs, run) {
+                    break;
+                }
+                read.count += run.count;
+            }
+            let taken = read.count - before;
+            if taken < piece.count {
+                piece = chunk.piece(skip, usize::MAX, taken);
+            }
+            if taken == 0 {
                 break;
             }
-            // One whole chunk alone keeps its producer's checksum; anything else is hashed when it is sent.
-            read.payload.crc = (read.count == 0 && skip == 0 && is_whole).then_some(chunk.crc);
-            read.payload.parts.push(part.slice(..len));
-            read.count += count;
-            bytes += len;
-            if !is_whole || bytes >= max_bytes || read.count >= max_records {
+            // One whole batch alone keeps its producer's checksum; anything else is hashed when it is sent.
+            read.payload.crc = if before == 0 && skip == 0 && is_rest { chunk.crc() } else { None };
+            bytes += piece.bytes.len();
+            read.payload.parts.push(chunk.share(piece.bytes));
+            if !is_rest || skip + taken < chunk.count() || bytes >= max_bytes || read.count >= max_records {
                 break;
             }
         }
@@ -127,8 +134,8 @@ impl TopicLog {
 
     /// The first record that was appended at or after a time, or the end.
     pub fn find_time(&self, append_us: u64) -> Offset {
-        let index = self.chunks.partition_point(|chunk| chunk.append_us < append_us);
-        self.chunks.get(index).map_or(self.next, |chunk| chunk.base.max(self.first))
+        let index = self.chunks.partition_point(|chunk| chunk.last_us() < append_us);
+        self.chunks.get(index).map_or(self.next, |chunk| chunk.find_time(append_us).max(self.first))
     }
 
     /// Where the log would start if it kept nothing that was appended before a time.
@@ -145,7 +152,7 @@ impl TopicLog {
         while self.bytes > max_bytes && self.next.0 - self.first.0 > 1 {
             let oldest = self.chunks.front().expect("there are records");
             let is_last = self.chunks.len() == 1;
-            let live = oldest.payload.len() as u64 - u64::from(self.trimmed);
+            let live = oldest.len() as u64 - u64::from(self.trimmed);
             if !is_last && self.bytes - live >= max_bytes {
                 self.trim(oldest.end());
             } else {
@@ -160,8 +167,8 @@ impl TopicLog {
         while let Some(oldest) = self.chunks.front()
             && oldest.end() <= first
         {
-            self.bytes -= oldest.payload.len() as u64 - u64::from(self.trimmed);
-            self.cost -= chunk_cost(oldest.payload.len());
+            self.bytes -= oldest.len() as u64 - u64::from(self.trimmed);
+            self.cost -= oldest.cost();
             self.first = oldest.end();
             self.trimmed = 0;
             self.chunks.pop_front();
@@ -169,8 +176,9 @@ impl TopicLog {
         if let Some(oldest) = self.chunks.front()
             && first > self.first
         {
+            // From where it was trimmed to: a full log is trimmed with each record.
             let skip = u32::try_from(first.0 - self.first.0).expect("first lies in the oldest chunk");
-            let gone = records::prefix_len(&oldest.payload[self.trimmed as usize..], skip);
+            let gone = oldest.prefix_len(self.trimmed as usize, skip);
             self.bytes -= gone as u64;
             self.trimmed += u32::try_from(gone).expect("a chunk is below 4 GiB");
             self.first = first;
@@ -179,21 +187,26 @@ impl TopicLog {
 
     /// Asserts the invariants.
     pub fn check(&self) {
-        let mut at = self.chunks.front().map_or(self.next, |chunk| chunk.base);
+        let mut at = self.chunks.front().map_or(self.next, Chunk::base);
         assert!(at <= self.first && self.first <= self.next);
         for chunk in &self.chunks {
-            assert!(chunk.base == at && chunk.count > 0, "chunks are contiguous and not empty");
+            chunk.check();
+            assert!(chunk.base() == at, "chunks are contiguous");
             at = chunk.end();
         }
         assert_eq!(at, self.next);
-        let bytes: u64 = self.chunks.iter().map(|chunk| chunk.payload.len() as u64).sum();
+        let bytes: u64 = self.chunks.iter().map(|chunk| chunk.len() as u64).sum();
         assert_eq!(self.bytes, bytes - u64::from(self.trimmed));
-        assert_eq!(self.cost, self.chunks.iter().map(|chunk| chunk_cost(chunk.payload.len())).sum::<u64>());
+        assert_eq!(self.cost, self.chunks.iter().map(Chunk::cost).sum::<u64>());
     }
 
     /// The index of the chunk that holds an offset of the log, or the end.
     fn chunk_with(&self, offset: Offset) -> usize {
-        self.chunks.partition_point(|chunk| chunk.end() <= offset)
+        // Most reads are of the newest records.
+        match self.chunks.back() {
+            Some(last) if last.base() <= offset && offset < last.end() => self.chunks.len() - 1,
+            _ => self.chunks.partition_point(|chunk| chunk.end() <= offset),
+        }
     }
 }
 
@@ -215,8 +228,9 @@ fn push_run(runs: &mut Vec<Run>, run: Run) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MERGE_BYTES_MAX;
     use crate::types::crc32;
-    use crate::wire::records::Record;
+    use crate::wire::records::{self, Record};
 
     /// A log of batches, each with these values, appended at 10, 20, 30 …
     fn log(batches: &[&[&str]]) -> TopicLog {
@@ -264,13 +278,95 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_chunk_keeps_its_checksum() {
-        let log = log(&[&["a", "b"], &["c"]]);
-        for (start, records, known) in [(0, 2, true), (2, 1, true), (0, 1, false), (1, 1, false), (0, 3, false)] {
+    fn only_a_whole_batch_alone_keeps_its_checksum() {
+        let large = "x".repeat(MERGE_BYTES_MAX);
+        let log = log(&[&["a", "b"], &["c"], &[&large, "d"], &[&large]]);
+        for (start, records, known) in
+            [(0, 2, false), (2, 1, false), (3, 2, true), (4, 1, false), (3, 1, false), (3, 3, false), (5, 1, true)]
+        {
             let payload = log.read(Offset(start), usize::MAX, records).payload;
             assert_eq!(payload.crc.is_some(), known, "{records} records from {start}");
             assert!(payload.crc.is_none_or(|crc| crc == crc32(&payload.parts.concat())));
         }
+    }
+
+    #[test]
+    fn small_batches_share_a_chunk_and_cost_little_beside_their_bytes() {
+        let batches: Vec<&[&str]> = vec![&["a record of thirty-two bytes ..."]; 10_000];
+        let log = log(&batches);
+        assert!(log.cost() < log.bytes() * 3 / 2 + 1000, "{} for {}", log.cost(), log.bytes());
+    }
+
+    #[test]
+    fn a_topic_that_keeps_one_record_holds_the_bytes_of_few() {
+        let mut log = TopicLog::default();
+        for time in 0..10_000 {
+            log.append(Bytes::from(vec![0, 0, 0, 3, 0, 1, 2]), 1, 0, time);
+            log.retain(1, u64::MAX);
+            log.check();
+            assert!(log.cost() < 400, "{} after {time}", log.cost());
+        }
+    }
+
+    /// Whatever is appended, trimmed and read: the log is a list of records with their times.
+    #[test]
+    fn a_log_reads_as_the_list_of_records_that_it_is() {
+        for seed in 0..200 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let (mut log, mut list, mut first, mut now) = (TopicLog::default(), Vec::new(), 0, 1);
+            for _ in 0..rng.usize(1..200) {
+                match rng.u8(..10) {
+                    0 => {
+                        first = rng.usize(first..=list.len());
+                        log.trim(Offset(first as u64));
+                    }
+                    1 => {
+                        let (records, bytes) = (rng.u64(1..300), rng.u64(1..100_000));
+                        log.retain(records, bytes);
+                        first = usize::try_from(log.first().0).unwrap();
+                        assert!(list.len() - first <= usize::try_from(records).unwrap());
+                        assert!(log.bytes() <= bytes || list.len() - first == 1);
+                    }
+                    _ => {
+                        now += rng.u64(..2) * rng.u64(..1000);
+                        let size = *[1, 10, 100, 3000, 6000].get(rng.usize(..5)).unwrap();
+                        append(&mut log, &mut list, size, now, &mut rng);
+                    }
+                }
+                log.check();
+                let start = rng.usize(..list.len() + 2);
+                let (max_bytes, max_records) = (rng.usize(1..20_000), rng.u32(1..100));
+                let read = log.read(Offset(start as u64), max_bytes, max_records);
+                let base = start.clamp(first, list.len());
+                assert_eq!(read.base, Offset(base as u64), "seed {seed}");
+                assert!(read.count > 0 || base == list.len());
+                assert!(read.count <= max_records && (read.count == 1 || read.payload.len() <= max_bytes));
+                assert_eq!(seen(&read), list[base..base + read.count as usize], "seed {seed}");
+                let time = rng.u64(..now + 10);
+                let found = list.iter().position(|(_, at)| *at >= time).unwrap_or(list.len()).max(first);
+                assert_eq!(log.find_time(time), Offset(found as u64), "seed {seed}");
+            }
+        }
+    }
+
+    fn append(log: &mut TopicLog, list: &mut Vec<(Vec<u8>, u64)>, size: usize, now: u64, rng: &mut fastrand::Rng) {
+        let count = rng.u32(1..4);
+        let mut payload = Vec::new();
+        for _ in 0..count {
+            let value: Vec<u8> = (0..rng.usize(1..=size)).map(|_| rng.u8(..)).collect();
+            Record { value: &value, ..Record::default() }.encode(&mut payload).unwrap();
+            list.push((value, now));
+        }
+        let crc = crc32(&payload);
+        log.append(payload.into(), count, crc, now);
+    }
+
+    /// Values and times of what was read.
+    fn seen(read: &Read) -> Vec<(Vec<u8>, u64)> {
+        let payload = read.payload.parts.concat();
+        assert!(read.payload.crc.is_none_or(|crc| crc == crc32(&payload)));
+        let times = read.runs.iter().flat_map(|run| std::iter::repeat_n(run.append_us, run.count as usize));
+        records::iter(&payload).map(|record| record.unwrap().value.to_vec()).zip(times).collect()
     }
 
     #[test]

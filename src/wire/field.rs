@@ -115,6 +115,18 @@ impl<'a> Reader<'a> {
         Ok(self.bytes(1, field)?[0])
     }
 
+    /// One byte that is 0 or 1.
+    ///
+    /// # Errors
+    /// [`DecodeError::Short`], [`DecodeError::Value`].
+    pub fn bool(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        match self.u8(field)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(DecodeError::Value { field }),
+        }
+    }
+
     /// Two bytes.
     ///
     /// # Errors

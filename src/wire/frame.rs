@@ -22,7 +22,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use byteorder::{BigEndian, ByteOrder};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::field::Writer;
 use super::route::{ROUTE_BYTES_MIN, Route, RouteError};
@@ -195,7 +195,19 @@ impl Header {
         if bytes[at::VERSION] != VERSION {
             return Err(FrameError::Version { found: bytes[at::VERSION] });
         }
-        let header = Self {
+        let header = Self::read(bytes);
+        if (header.length as usize) < LENGTH_MIN + usize::from(header.args_len) + usize::from(header.route_len) {
+            return Err(FrameError::Length { length: header.length });
+        }
+        if header.frame_len() > frame_max as usize {
+            return Err(FrameError::TooLarge { length: header.length, frame_max });
+        }
+        Ok(Some(header))
+    }
+
+    /// Takes a header apart that was checked, or was just made.
+    fn read(bytes: &[u8]) -> Self {
+        Self {
             length: BigEndian::read_u32(&bytes[at::LENGTH]),
             version: bytes[at::VERSION],
             opcode: bytes[at::OPCODE],
@@ -207,14 +219,7 @@ impl Header {
             request_id: RequestId(BigEndian::read_u64(&bytes[at::REQUEST_ID])),
             args_crc: BigEndian::read_u32(&bytes[at::ARGS_CRC]),
             payload_crc: BigEndian::read_u32(&bytes[at::PAYLOAD_CRC]),
-        };
-        if (header.length as usize) < LENGTH_MIN + usize::from(header.args_len) + usize::from(header.route_len) {
-            return Err(FrameError::Length { length: header.length });
         }
-        if header.frame_len() > frame_max as usize {
-            return Err(FrameError::TooLarge { length: header.length, frame_max });
-        }
-        Ok(Some(header))
     }
 
     /// Bytes of the whole frame, with the length field.
@@ -273,6 +278,18 @@ pub struct Frame<'a> {
     raw: Raw<'a>,
 }
 
+impl Frame<'static> {
+    /// A whole frame that was just encoded, without a route: what goes to many is encoded once.
+    ///
+    /// # Panics
+    /// When `bytes` is not one.
+    pub fn sealed(bytes: Vec<u8>) -> Self {
+        let header = Header::read(&bytes);
+        assert!(header.route_len == 0 && header.frame_len() == bytes.len(), "one whole frame");
+        Self { header, route: None, raw: Raw::Shared(bytes.into()) }
+    }
+}
+
 impl<'a> Frame<'a> {
     /// Takes a whole frame apart. `raw` is as long as its header says.
     ///
@@ -315,13 +332,33 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// [`Corrupt`]: the frame's boundaries are sound, its payload is not.
     pub fn keep_payload(&self) -> Result<Bytes, Corrupt> {
+        self.keep_payload_in(&mut BytesMut::new())
+    }
+
+    /// The same, but what is copied goes behind what `room` has: many small payloads share one allocation.
+    ///
+    /// # Errors
+    /// [`Corrupt`]: the frame's boundaries are sound, its payload is not.
+    pub fn keep_payload_in(&self, room: &mut BytesMut) -> Result<Bytes, Corrupt> {
         if crc32(self.payload()) != self.header.payload_crc {
             return Err(Corrupt::Payload);
         }
         Ok(match &self.raw {
-            Raw::Borrowed(_) => Bytes::copy_from_slice(self.payload()),
+            Raw::Borrowed(_) => {
+                room.extend_from_slice(self.payload());
+                room.split().freeze()
+            }
             Raw::Shared(bytes) => bytes.slice(self.payload_start()..),
         })
+    }
+
+    /// The frame for keeping, without its route.
+    pub fn keep(&self) -> Frame<'static> {
+        let raw = match &self.raw {
+            Raw::Borrowed(bytes) => Raw::Shared(Bytes::copy_from_slice(bytes)),
+            Raw::Shared(bytes) => Raw::Shared(bytes.clone()),
+        };
+        Frame { header: self.header, route: None, raw }
     }
 
     /// Bytes of the frame as it came.

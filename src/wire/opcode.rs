@@ -21,6 +21,16 @@ pub enum Opcode {
     Publish = 0x20,
     /// Read records.
     Fetch = 0x21,
+    /// Have records pushed as they come; its request id names the subscription.
+    Subscribe = 0x22,
+    /// End a subscription: after the answer nothing of it comes.
+    Unsubscribe = 0x23,
+    /// How much of a subscription may be sent; one-way.
+    Credit = 0x24,
+    /// Records of a subscription; one-way, to the subscriber.
+    Deliver = 0x25,
+    /// What happened to a subscription; one-way, to the subscriber.
+    Event = 0x26,
     /// Where a name lives, whether or not it is there.
     Query = 0x30,
     /// One probe of a path.
@@ -29,24 +39,18 @@ pub enum Opcode {
     Cluster = 0x32,
     /// One node's counters.
     Stats = 0x33,
+    /// Between nodes: what an ingress wants pushed.
+    Feed = 0x40,
+    /// Between nodes: how far the topics are that were pushed.
+    Heads = 0x41,
 }
 
 /// Numbers that are set aside, with the names they will have. Until then they are unknown opcodes.
-pub const RESERVED: [(u8, &str); 9] = [
-    (0x04, "AUTH"),
-    (0x22, "SUBSCRIBE"),
-    (0x23, "UNSUBSCRIBE"),
-    (0x24, "CREDIT"),
-    (0x25, "DELIVER"),
-    (0x26, "EVENT"),
-    (0x40, "FEED"),
-    (0x41, "UNFEED"),
-    (0x42, "HEADS"),
-];
+pub const RESERVED: [(u8, &str); 1] = [(0x04, "AUTH")];
 
 impl Opcode {
     /// All of them in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::Hello,
         Self::Goaway,
         Self::Ping,
@@ -56,10 +60,17 @@ impl Opcode {
         Self::Info,
         Self::Publish,
         Self::Fetch,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Credit,
+        Self::Deliver,
+        Self::Event,
         Self::Query,
         Self::Trace,
         Self::Cluster,
         Self::Stats,
+        Self::Feed,
+        Self::Heads,
     ];
 
     /// `None` for a number that this version does not know.
@@ -74,6 +85,16 @@ impl Opcode {
             table
         };
         BY_NUMBER[number as usize]
+    }
+
+    /// Do only nodes send it, to each other?
+    pub const fn is_between_nodes(self) -> bool {
+        matches!(self, Self::Feed | Self::Heads)
+    }
+
+    /// Does it come unasked, under the request id of a subscription?
+    pub const fn is_push(self) -> bool {
+        matches!(self, Self::Deliver | Self::Event)
     }
 
     /// The number on the wire.
@@ -93,10 +114,17 @@ impl Opcode {
             Self::Info => "INFO",
             Self::Publish => "PUBLISH",
             Self::Fetch => "FETCH",
+            Self::Subscribe => "SUBSCRIBE",
+            Self::Unsubscribe => "UNSUBSCRIBE",
+            Self::Credit => "CREDIT",
+            Self::Deliver => "DELIVER",
+            Self::Event => "EVENT",
             Self::Query => "QUERY",
             Self::Trace => "TRACE",
             Self::Cluster => "CLUSTER",
             Self::Stats => "STATS",
+            Self::Feed => "FEED",
+            Self::Heads => "HEADS",
         }
     }
 }

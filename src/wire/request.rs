@@ -3,10 +3,11 @@
 //! Fixed fields, then text, then TLVs. A number that stands for "any", "none" or "the default" is 0, except that
 //! [`ANY_NODE`] is the node that is asked.
 
+use super::feed::Heads;
 use super::field::{DecodeError, Reader, Writer};
 use super::hello::NO_NODE;
 use super::opcode::Opcode;
-use crate::types::{Epoch, Offset, ProducerId, TopicId, TopicName};
+use crate::types::{Epoch, Offset, ProducerId, RequestId, TopicId, TopicName};
 
 pub use crate::types::{Retention, Sequenced};
 
@@ -40,6 +41,18 @@ pub enum Request<'a> {
     Publish(Publish<'a>),
     /// Read records.
     Fetch(Fetch<'a>),
+    /// Have records pushed as they come.
+    Subscribe(Subscribe<'a>),
+    /// End a subscription.
+    Unsubscribe {
+        /// The request id of its SUBSCRIBE.
+        subscription: RequestId,
+    },
+    /// Let more of a subscription come; the frame's request id is the subscription's, and there is no answer.
+    Credit {
+        /// Bytes of records since its start that may have been sent; a lower number than before changes nothing.
+        limit: u64,
+    },
     /// Where a name lives.
     Query {
         /// The name, whether or not there is such a topic.
@@ -62,6 +75,17 @@ pub enum Request<'a> {
         /// Which node, or [`ANY_NODE`].
         node: u16,
     },
+    /// Between nodes: what the source wants pushed. The request id is one more with each FEED of that start; the [`FeedItem`](super::feed::FeedItem)s are the payload.
+    Feed {
+        /// Of the source's start.
+        instance: u64,
+        /// Is it all that the source wants? Then what it wanted before is forgotten.
+        reset: bool,
+        /// How many.
+        count: u16,
+    },
+    /// Between nodes: how far topics are; the [`Head`](super::feed::Head)s are the payload.
+    Heads(Heads),
 }
 
 /// A topic by name, and by id when a re-created one of that name must not be meant.
@@ -110,6 +134,21 @@ pub struct Fetch<'a> {
     pub max_bytes: u32,
     /// Records after which no further one is added; 0 is no bound.
     pub max_records: u32,
+    /// Milliseconds that the answer may wait for a first record; 0 is not at all.
+    pub max_wait_ms: u32,
+}
+
+/// The args of SUBSCRIBE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribe<'a> {
+    /// To what.
+    pub topic: Topic<'a>,
+    /// The epoch that the offset belongs to; `None` is any.
+    pub epoch: Option<Epoch>,
+    /// The first record wanted.
+    pub start: Start,
+    /// The first [`Request::Credit`]: bytes of records that may be sent.
+    pub limit: u64,
 }
 
 /// Where reading starts.
@@ -145,16 +184,21 @@ impl<'a> Request<'a> {
             Self::Info(_) => Opcode::Info,
             Self::Publish(_) => Opcode::Publish,
             Self::Fetch(_) => Opcode::Fetch,
+            Self::Subscribe(_) => Opcode::Subscribe,
+            Self::Unsubscribe { .. } => Opcode::Unsubscribe,
+            Self::Credit { .. } => Opcode::Credit,
             Self::Query { .. } => Opcode::Query,
             Self::Trace { .. } => Opcode::Trace,
             Self::Cluster { .. } => Opcode::Cluster,
             Self::Stats { .. } => Opcode::Stats,
+            Self::Feed { .. } => Opcode::Feed,
+            Self::Heads(_) => Opcode::Heads,
         }
     }
 
     /// Does it take a payload?
     pub const fn has_payload(opcode: Opcode) -> bool {
-        matches!(opcode, Opcode::Publish)
+        matches!(opcode, Opcode::Publish | Opcode::Feed | Opcode::Heads)
     }
 
     /// Writes the args.
@@ -166,21 +210,28 @@ impl<'a> Request<'a> {
             Self::List(list) => args.u16(list.node).u16(list.max).u64(list.cursor).str8(list.prefix),
             Self::Publish(publish) => publish.encode(args),
             Self::Fetch(fetch) => fetch.encode(args),
+            Self::Subscribe(subscribe) => subscribe.encode(args),
+            Self::Unsubscribe { subscription } => args.u64(subscription.0),
+            Self::Credit { limit } => args.u64(*limit),
             Self::Query { topic } => args.str8(topic.as_str()),
             Self::Trace { ttl, target: TraceTarget::Node(node) } => args.u16(*ttl).u16(*node).str8(""),
             Self::Trace { ttl, target: TraceTarget::Topic(name) } => args.u16(*ttl).u16(ANY_NODE).str8(name.as_str()),
             Self::Cluster { node } | Self::Stats { node } => args.u16(*node),
+            Self::Feed { instance, reset, count } => args.u64(*instance).u8(u8::from(*reset)).u16(*count),
+            Self::Heads(heads) => heads.encode(args),
         };
     }
 
-    /// Reads the args of a request. HELLO and GOAWAY are none.
+    /// Reads the args of a request. HELLO, GOAWAY, DELIVER and EVENT are none.
     ///
     /// # Errors
     /// [`DecodeError`] names the field.
     pub fn decode(opcode: Opcode, args: &'a [u8]) -> Result<Self, DecodeError> {
         let mut args = Reader::new(args);
         let request = match opcode {
-            Opcode::Hello | Opcode::Goaway => return Err(DecodeError::Value { field: "opcode" }),
+            Opcode::Hello | Opcode::Goaway | Opcode::Deliver | Opcode::Event => {
+                return Err(DecodeError::Value { field: "opcode" });
+            }
             Opcode::Ping => Self::Ping { node: args.u16("node")?, token: args.u64("token")? },
             Opcode::Create => {
                 let retention = decode_retention(&mut args)?;
@@ -196,10 +247,17 @@ impl<'a> Request<'a> {
             Opcode::Info => Self::Info(Topic::decode(&mut args)?),
             Opcode::Publish => Self::Publish(Publish::decode(&mut args)?),
             Opcode::Fetch => Self::Fetch(Fetch::decode(&mut args)?),
+            Opcode::Subscribe => Self::Subscribe(Subscribe::decode(&mut args)?),
+            Opcode::Unsubscribe => Self::Unsubscribe { subscription: RequestId(args.u64("subscription")?) },
+            Opcode::Credit => Self::Credit { limit: args.u64("limit")? },
             Opcode::Query => Self::Query { topic: args.topic()? },
             Opcode::Trace => trace(&mut args)?,
             Opcode::Cluster => Self::Cluster { node: args.u16("node")? },
             Opcode::Stats => Self::Stats { node: args.u16("node")? },
+            Opcode::Feed => {
+                Self::Feed { instance: args.u64("instance")?, reset: args.bool("reset")?, count: args.u16("count")? }
+            }
+            Opcode::Heads => Self::Heads(Heads::decode(&mut args)?),
         };
         args.end()?;
         Ok(request)
@@ -257,39 +315,69 @@ impl<'a> Publish<'a> {
 
 impl<'a> Fetch<'a> {
     fn encode<'w, 'b>(&self, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
-        let (start, value) = match self.start {
-            Start::Offset(offset) => (0, offset.0),
-            Start::Earliest => (1, 0),
-            Start::Next => (2, 0),
-            Start::Time(micros) => (3, micros),
-        };
-        args.u8(start).u64(value).u32(self.epoch.map_or(0, |epoch| epoch.0)).u32(self.max_bytes).u32(self.max_records);
-        args.u32(0);
+        self.start.encode(args).u32(epoch_number(self.epoch)).u32(self.max_bytes).u32(self.max_records);
+        args.u32(self.max_wait_ms);
         self.topic.encode(args)
     }
 
     fn decode(args: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let (start, value) = (args.u8("start")?, args.u64("value")?);
-        let start = match (start, value) {
-            (0, offset) => Start::Offset(Offset(offset)),
-            (1, 0) => Start::Earliest,
-            (2, 0) => Start::Next,
-            (3, micros) => Start::Time(micros),
-            (1 | 2, _) => return Err(DecodeError::Value { field: "value" }),
-            (4.., _) => return Err(DecodeError::Value { field: "start" }),
-        };
-        let epoch = args.u32("epoch")?;
-        let max_bytes = args.u32("max_bytes")?;
-        let max_records = args.u32("max_records")?;
-        args.u32("reserved")?;
         Ok(Self {
-            start,
-            epoch: (epoch != 0).then_some(Epoch(epoch)),
-            max_bytes,
-            max_records,
+            start: Start::decode(args)?,
+            epoch: epoch(args)?,
+            max_bytes: args.u32("max_bytes")?,
+            max_records: args.u32("max_records")?,
+            max_wait_ms: args.u32("max_wait_ms")?,
             topic: Topic::decode(args)?,
         })
     }
+}
+
+impl<'a> Subscribe<'a> {
+    fn encode<'w, 'b>(&self, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
+        self.start.encode(args).u32(epoch_number(self.epoch)).u64(self.limit);
+        self.topic.encode(args)
+    }
+
+    fn decode(args: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            start: Start::decode(args)?,
+            epoch: epoch(args)?,
+            limit: args.u64("limit")?,
+            topic: Topic::decode(args)?,
+        })
+    }
+}
+
+impl Start {
+    fn encode<'w, 'b>(self, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
+        let (start, value) = match self {
+            Self::Offset(offset) => (0, offset.0),
+            Self::Earliest => (1, 0),
+            Self::Next => (2, 0),
+            Self::Time(micros) => (3, micros),
+        };
+        args.u8(start).u64(value)
+    }
+
+    fn decode(args: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match (args.u8("start")?, args.u64("value")?) {
+            (0, offset) => Ok(Self::Offset(Offset(offset))),
+            (1, 0) => Ok(Self::Earliest),
+            (2, 0) => Ok(Self::Next),
+            (3, micros) => Ok(Self::Time(micros)),
+            (1 | 2, _) => Err(DecodeError::Value { field: "value" }),
+            (4.., _) => Err(DecodeError::Value { field: "start" }),
+        }
+    }
+}
+
+fn epoch_number(epoch: Option<Epoch>) -> u32 {
+    epoch.map_or(0, |epoch| epoch.0)
+}
+
+fn epoch(args: &mut Reader<'_>) -> Result<Option<Epoch>, DecodeError> {
+    let epoch = args.u32("epoch")?;
+    Ok((epoch != 0).then_some(Epoch(epoch)))
 }
 
 fn trace<'a>(args: &mut Reader<'a>) -> Result<Request<'a>, DecodeError> {

@@ -8,16 +8,17 @@ mod topic;
 use bytes::Bytes;
 
 pub use error::{Detail, ErrorResponse};
-pub use log::{Fetched, OFFSET_FORGOTTEN, Payload, Published, Run};
+pub use log::{Fetched, OFFSET_FORGOTTEN, Payload, Published, Run, Subscribed};
 pub use node::{LinkView, Probe, View};
 pub use topic::{Description, Durability, Listed, Page, TopicState};
 
+use super::feed::Fed;
 use super::field::{DecodeError, Reader, Writer};
 use super::frame::{Flags, Head};
 use super::opcode::Opcode;
 use super::route::Route;
 use super::status::Status;
-use crate::types::{RequestId, TopicId, crc32};
+use crate::types::{Offset, RequestId, TopicId, crc32};
 
 /// What a node answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,13 @@ pub enum Response {
     Published(Published),
     /// To FETCH.
     Fetched(Box<Fetched>),
+    /// To SUBSCRIBE.
+    Subscribed(Subscribed),
+    /// To UNSUBSCRIBE.
+    Unsubscribed {
+        /// The record that would have come next.
+        next: Offset,
+    },
     /// To TRACE, from the target.
     Traced(Probe),
     /// To CLUSTER.
@@ -59,6 +67,13 @@ pub enum Response {
         node: u16,
         /// The lines.
         text: String,
+    },
+    /// To FEED.
+    Fed(Vec<Fed>),
+    /// To HEADS.
+    Heads {
+        /// The request's.
+        counter: u64,
     },
     /// To anything.
     Error(Box<ErrorResponse>),
@@ -80,7 +95,11 @@ impl Response {
             | Self::Fetched(_)
             | Self::Traced(_)
             | Self::Cluster(_)
-            | Self::Stats { .. } => Status::Ok.number(),
+            | Self::Stats { .. }
+            | Self::Subscribed(_)
+            | Self::Unsubscribed { .. }
+            | Self::Fed(_)
+            | Self::Heads { .. } => Status::Ok.number(),
         }
     }
 
@@ -104,23 +123,36 @@ impl Response {
                 head.seal(route, sum, out, |args| self.encode_args(args));
                 out.extend_from_slice(text.as_bytes());
             }
-            Self::Listed(page) => {
-                let mut payload = Vec::new();
-                page.topics.iter().for_each(|topic| topic.encode(&mut Writer::new(&mut payload)));
-                let sum = (payload.len(), crc32(&payload));
-                head.seal(route, sum, out, |args| self.encode_args(args));
-                out.extend_from_slice(&payload);
-            }
+            Self::Listed(Page { topics, .. }) => self.encode_list(head, route, topics, Listed::encode, out),
+            Self::Fed(items) => self.encode_list(head, route, items, Fed::encode, out),
             Self::Ping { .. }
             | Self::Created { .. }
             | Self::Described(_)
             | Self::Deleted { .. }
             | Self::Published(_)
+            | Self::Subscribed(_)
+            | Self::Unsubscribed { .. }
             | Self::Traced(_)
             | Self::Cluster(_)
+            | Self::Heads { .. }
             | Self::Error(_) => head.seal(route, (0, 0), out, |args| self.encode_args(args)),
         }
         None
+    }
+
+    /// Writes a frame whose payload is a list.
+    fn encode_list<T>(
+        &self,
+        head: Head,
+        route: Option<&Route>,
+        items: &[T],
+        encode: impl Fn(&T, &mut Writer<'_>),
+        out: &mut Vec<u8>,
+    ) {
+        let mut payload = Vec::new();
+        items.iter().for_each(|item| encode(item, &mut Writer::new(&mut payload)));
+        head.seal(route, (payload.len(), crc32(&payload)), out, |args| self.encode_args(args));
+        out.extend_from_slice(&payload);
     }
 
     fn encode_args(&self, args: &mut Writer<'_>) {
@@ -137,6 +169,16 @@ impl Response {
             }
             Self::Published(published) => published.encode(args),
             Self::Fetched(fetched) => fetched.encode(args),
+            Self::Subscribed(subscribed) => subscribed.encode(args),
+            Self::Unsubscribed { next } => {
+                args.u64(next.0);
+            }
+            Self::Fed(items) => {
+                args.u16(count16(items.len()));
+            }
+            Self::Heads { counter } => {
+                args.u64(*counter);
+            }
             Self::Traced(probe) => {
                 args.u16(probe.node).u16(probe.hops);
                 encode_links(&probe.down, args);
@@ -159,7 +201,9 @@ impl Response {
         }
         let mut args = Reader::new(args);
         let response = match opcode {
-            Opcode::Hello | Opcode::Goaway => return Err(DecodeError::Value { field: "opcode" }),
+            Opcode::Hello | Opcode::Goaway | Opcode::Credit | Opcode::Deliver | Opcode::Event => {
+                return Err(DecodeError::Value { field: "opcode" });
+            }
             Opcode::Ping => Self::Ping { node: args.u16("node")?, token: args.u64("token")? },
             Opcode::Create => Self::Created {
                 existed: status == Status::OkExists.number(),
@@ -170,6 +214,10 @@ impl Response {
             Opcode::List => Self::Listed(Page::decode(&mut args, payload)?),
             Opcode::Publish => Self::Published(Published::decode(&mut args, status == Status::OkDuplicate.number())?),
             Opcode::Fetch => Self::Fetched(Box::new(Fetched::decode(&mut args, payload)?)),
+            Opcode::Subscribe => Self::Subscribed(Subscribed::decode(&mut args)?),
+            Opcode::Unsubscribe => Self::Unsubscribed { next: Offset(args.u64("next_offset")?) },
+            Opcode::Feed => Self::Fed(Fed::decode_all(payload, args.u16("count")?)?),
+            Opcode::Heads => Self::Heads { counter: args.u64("counter")? },
             Opcode::Trace => {
                 Self::Traced(Probe { node: args.u16("node")?, hops: args.u16("hops")?, down: decode_links(&mut args)? })
             }

@@ -103,6 +103,8 @@ statuses! {
     Recreated = 0x4F, "RECREATED";
     /// The topic lost records at its end: offsets from there on are new records.
     Truncated = 0x50, "TRUNCATED";
+    /// No subscription of that request id on this connection.
+    UnknownSubscription = 0x51, "UNKNOWN_SUBSCRIPTION";
     /// The queue towards the target is full.
     Overloaded = 0x80, "OVERLOADED";
     /// No path to the target while the links that were met are down.

@@ -1,15 +1,25 @@
 //! The client that protocol.md shows runs as it stands there.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use dht_node::client::Batch;
 
 use crate::cube::Cube;
+use crate::daemon::PATIENCE;
 
 const FIRST_LINE: &str = "# first_client.py\n";
+const TOPIC: &str = "first-client";
+/// The window of the client, which it opens again with CREDIT.
+const WINDOW: usize = 1 << 16;
 
 #[test]
-fn the_first_client_of_the_protocol_publishes_and_reads_through_every_node() {
+fn the_first_client_of_the_protocol_publishes_reads_and_subscribes_through_every_node() {
     if Command::new("python3").arg("--version").output().is_err() {
         return skip("there is no python3");
     }
@@ -22,15 +32,82 @@ fn the_first_client_of_the_protocol_publishes_and_reads_through_every_node() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("first_client.py");
     fs::write(&path, format!("{program}\n")).unwrap();
+
     let cube = Cube::start(3);
-    for (turn, node) in cube.living().into_iter().enumerate() {
-        let address = cube.address(node);
-        let mut python = Command::new("python3");
-        let run = python.arg(&path).args([address.ip().to_string(), address.port().to_string()]).output().unwrap();
-        let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-        assert!(run.status.success(), "through node {node}: {out}{err}");
-        assert_eq!(out, format!("{} hello\n{} world\n", 2 * turn, 2 * turn + 1), "through node {node}: {err}");
-        assert_eq!(err, "");
+    let mut clients: Vec<_> = cube
+        .living()
+        .into_iter()
+        .map(|node| {
+            let mut client = Python::start(&path, cube.address(node));
+            let first = 2 * u64::from(node);
+            client.expect(&[&format!("{first} hello"), &format!("{} world", first + 1)]);
+            client.expect(&[&format!("subscribed from {}", first + 2)]);
+            client
+        })
+        .collect();
+
+    // The subscriptions are acknowledged: each client gets what those after it published, and what is published now.
+    let own = 2 * clients.len() as u64;
+    let published = cube.client(5).publish(TOPIC, &Batch::of(b"again")).unwrap();
+    assert_eq!(published.base.0, own);
+    for (client, first) in clients.iter_mut().zip((2..).step_by(2)) {
+        for offset in (first..own).step_by(2) {
+            client.expect(&[&format!("{offset} hello"), &format!("{} world", offset + 1)]);
+        }
+        client.expect(&[&format!("{own} again")]);
+    }
+
+    // More than the first credit.
+    let long = "x".repeat(WINDOW / 16);
+    let mut publisher = cube.client(2);
+    for offset in own + 1..=own + 32 {
+        publisher.publish(TOPIC, &Batch::of(long.as_bytes())).unwrap();
+        clients.iter_mut().for_each(|client| client.expect(&[&format!("{offset} {long}")]));
+    }
+}
+
+/// The Python client as a process. Dropping it ends it and shows what it complained of.
+struct Python {
+    child: Child,
+    output: BufReader<UnixStream>,
+    errors: PathBuf,
+}
+
+impl Python {
+    fn start(program: &Path, node: SocketAddr) -> Self {
+        // Reading from a socket can have a deadline, reading from a pipe cannot.
+        let (output, theirs) = UnixStream::pair().unwrap();
+        output.set_read_timeout(Some(PATIENCE)).unwrap();
+        let errors = program.with_file_name(format!("errors-{}", node.port()));
+        let child = Command::new("python3")
+            .arg(program)
+            .args([node.ip().to_string(), node.port().to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(OwnedFd::from(theirs)))
+            .stderr(File::create(&errors).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, output: BufReader::new(output), errors }
+    }
+
+    /// These lines come next.
+    fn expect(&mut self, lines: &[&str]) {
+        for expected in lines {
+            let mut line = String::new();
+            let read = self.output.read_line(&mut line);
+            let complaint = fs::read_to_string(&self.errors).unwrap();
+            assert!(read.is_ok_and(|count| count > 0), "waiting for {expected:?}: {complaint}");
+            assert_eq!(line.trim_end_matches('\n'), *expected, "{complaint}");
+        }
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let complaint = fs::read_to_string(&self.errors).unwrap();
+        assert!(std::thread::panicking() || complaint.is_empty(), "{complaint}");
     }
 }
 

@@ -60,6 +60,19 @@ fn a_node_that_waits_for_a_silent_one_ends_in_time_all_the_same() {
 }
 
 #[test]
+fn a_node_that_ends_does_not_dial_those_whom_it_has_told() {
+    let mut cube = Cube::start(3);
+    // It is the one that dials all its neighbours, and it stays for as long as a client may take to close.
+    let mut idle = Raw::greet(cube.address(7));
+    let mut daemon = cube.take(7);
+    daemon.signal("TERM");
+    assert_eq!(idle.goaway(), Status::Closing);
+    let status = daemon.wait(Duration::from_secs(3)).expect("gone, whether or not the client closes");
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert_eq!(daemon.stderr().matches(" is up").count(), 3, "{}", daemon.stderr());
+}
+
+#[test]
 fn a_second_signal_ends_a_node_at_once() {
     let mut cube = Cube::start(1);
     let mut raw = Raw::greet(cube.address(0));

@@ -5,6 +5,7 @@
 //! | `daemon`, `cube` | the harness: one process, and a cube of them |
 //! | `raw` | a socket that sends any bytes and takes frames apart |
 //! | `requests` | requests and records in short |
+//! | `stream` | a subscription that holds the node to the contract; records that are known by their content |
 //! | `forming` | start orders, restarts, two processes of one id |
 //! | `tour` | the tour of the README, with dead nodes in it |
 //! | `load` | publishing while nodes die, a thousand clients |
@@ -13,6 +14,10 @@
 //! | `slow` | clients that do not read |
 //! | `large` | the largest frames |
 //! | `bounds` | the memory cap, retention |
+//! | `subscribe` | subscriptions: one order for all, links, credit, their ends |
+//! | `subscribers` | a thousand of them, those that do not read, those that go in bad manners |
+//! | `survivors` | subscribers through deaths of the ingress, of a node on the way, of the home |
+//! | `polls` | FETCH that waits |
 //! | `ending` | signals |
 //! | `command_line` | what the daemon refuses to start with |
 //! | `document` | the Python client of protocol.md as it stands there |
@@ -32,9 +37,14 @@ mod ending;
 mod forming;
 mod large;
 mod load;
+mod polls;
 mod raw;
 mod requests;
 mod rubbish;
 mod slices;
 mod slow;
+mod stream;
+mod subscribe;
+mod subscribers;
+mod survivors;
 mod tour;

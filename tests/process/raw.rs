@@ -13,7 +13,7 @@ use dht_node::wire::frame::VERSION;
 use dht_node::wire::hello::NO_NODE;
 use dht_node::wire::request::ANY_NODE;
 use dht_node::wire::response::ErrorResponse;
-use dht_node::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Request, Response, Role, Status};
+use dht_node::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Request, Response, Role, Status};
 
 use crate::daemon::PATIENCE;
 
@@ -132,6 +132,16 @@ impl Raw {
         }
     }
 
+    /// What comes next belongs to a subscription; a PING of the node, who wonders about the silence, may come before.
+    pub(crate) fn pushed(&mut self) -> (u64, Push) {
+        loop {
+            let frame = self.frame();
+            if frame.header.opcode != Opcode::Ping.number() {
+                return (frame.header.request_id.0, frame.push());
+            }
+        }
+    }
+
     /// The next frame is GOAWAY, and nothing is behind it.
     pub(crate) fn goaway(&mut self) -> Status {
         let goaway = self.frame().goaway();
@@ -214,6 +224,14 @@ impl Received {
         }
     }
 
+    /// As what comes to a subscription.
+    pub(crate) fn push(&self) -> Push {
+        assert_eq!(self.header.flags, Flags::ONEWAY, "{self:?}");
+        let (frame, opcode) = (self.parsed(), Opcode::from_number(self.header.opcode));
+        let (args, payload) = (frame.args().unwrap(), frame.keep_payload().unwrap());
+        Push::decode(opcode.unwrap(), self.header.status, args, &payload).unwrap()
+    }
+
     pub(crate) fn goaway(&self) -> Goaway {
         assert_eq!(self.header.opcode, Opcode::Goaway.number(), "{self:?}");
         Goaway::decode(self.header.status, self.parsed().args().unwrap()).unwrap()
@@ -273,6 +291,15 @@ pub(crate) fn request_frame(id: u64, request: &Request<'_>, payload: &[u8]) -> V
 /// A PING to the node at the other end as bytes.
 pub(crate) fn ping_frame(id: u64) -> Vec<u8> {
     request_frame(id, &Request::Ping { node: ANY_NODE, token: id }, &[])
+}
+
+/// GOAWAY of a client that leaves in good manners as bytes.
+pub(crate) fn goaway_frame() -> Vec<u8> {
+    let goaway = Goaway { status: Status::Closing, last_request_id: 0, message: "bye".to_owned() };
+    let head = Head { flags: Flags::ONEWAY, status: goaway.status.number(), ..head(Opcode::Goaway, 0) };
+    let mut bytes = Vec::new();
+    head.seal(None, (0, 0), &mut bytes, |args| goaway.encode(args));
+    bytes
 }
 
 /// The head of a request.

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dht_node::wire::{Flags, Goaway, Head, Opcode, Request, Response, Status};
+use dht_node::wire::{Request, Response, Status};
 
 use crate::cube::Cube;
 use crate::daemon::pause;
-use crate::raw::{Raw, client_hello, head, hello_frame, ping_frame, request_frame};
+use crate::raw::{Raw, client_hello, goaway_frame, hello_frame, ping_frame, request_frame};
 use crate::requests::{create, fetch, fetched, publish, published, record};
 
 #[test]
@@ -116,9 +116,7 @@ fn a_client_that_leaves_with_goaway_gets_its_answers() {
     let mut raw = Raw::greet(cube.address(0));
     let mut bytes: Vec<u8> =
         (2..100).flat_map(|id| request_frame(id, &Request::Ping { node: 1, token: id }, &[])).collect();
-    let goaway = Goaway { status: Status::Closing, last_request_id: 0, message: "bye".to_owned() };
-    let head = Head { flags: Flags::ONEWAY, status: goaway.status.number(), ..head(Opcode::Goaway, 0) };
-    head.seal(None, (0, 0), &mut bytes, |args| goaway.encode(args));
+    bytes.extend_from_slice(&goaway_frame());
     raw.send(&bytes);
     assert!(raw.frames_to_end().keys().copied().eq(2..100));
 }

@@ -2,42 +2,111 @@
 
 use dht_node::limits::{PAYLOAD_MAX, RESPONSE_CHARGE};
 use dht_node::types::{Epoch, Retention, TopicId};
-use dht_node::wire::request::Start;
+use dht_node::wire::request::{Fetch, Start, Topic};
 use dht_node::wire::{Opcode, Response};
 
 /// A request as the client remembers it.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub what: What,
+    pub request_id: u64,
     /// The node that it was sent to.
     pub ingress: usize,
     pub sent_us: u64,
     /// Most bytes of an answer that this client takes.
     pub frame_max: u32,
+    /// It looks at once at what comes.
+    pub is_reading: bool,
+}
+
+/// Bounds of a FETCH; 0 is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    pub bytes: u32,
+    pub records: u32,
+    pub wait_ms: u32,
+}
+
+impl Bounds {
+    /// FETCH with these bounds.
+    pub(crate) const fn fetch(self, topic: Topic<'_>, epoch: Option<Epoch>, start: Start) -> Fetch<'_> {
+        let Self { bytes: max_bytes, records: max_records, wait_ms: max_wait_ms } = self;
+        Fetch { topic, epoch, start, max_bytes, max_records, max_wait_ms }
+    }
 }
 
 /// What was asked; a topic is its place among the profile's.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    Ping { node: usize, token: u64 },
-    Create { topic: usize, retention: Retention },
-    Delete { topic: usize, id: Option<TopicId>, attempt: usize },
-    List { node: usize, cursor: u64 },
-    Info { topic: usize, id: Option<TopicId> },
-    Publish { topic: usize, id: Option<TopicId>, batch: usize },
-    Fetch { topic: usize, id: Option<TopicId>, epoch: Option<Epoch>, start: Start, bounds: (u32, u32) },
-    Query { topic: usize },
-    Trace { target: usize, ttl: u16 },
-    Cluster { node: usize },
-    Stats { node: usize },
+    Ping {
+        node: usize,
+        token: u64,
+    },
+    Create {
+        topic: usize,
+        retention: Retention,
+    },
+    Delete {
+        topic: usize,
+        id: Option<TopicId>,
+        attempt: usize,
+    },
+    List {
+        node: usize,
+        cursor: u64,
+    },
+    Info {
+        topic: usize,
+        id: Option<TopicId>,
+    },
+    Publish {
+        topic: usize,
+        id: Option<TopicId>,
+        batch: usize,
+    },
+    Fetch {
+        topic: usize,
+        id: Option<TopicId>,
+        epoch: Option<Epoch>,
+        start: Start,
+        bounds: Bounds,
+    },
+    /// `again` when its request id is one that is in use.
+    Subscribe {
+        topic: usize,
+        id: Option<TopicId>,
+        epoch: Option<Epoch>,
+        start: Start,
+        again: bool,
+    },
+    Unsubscribe {
+        subscription: u64,
+    },
+    /// An operation that no client may ask for, or not so.
+    Misuse {
+        opcode: Opcode,
+    },
+    Query {
+        topic: usize,
+    },
+    Trace {
+        target: usize,
+        ttl: u16,
+    },
+    Cluster {
+        node: usize,
+    },
+    Stats {
+        node: usize,
+    },
 }
 
 impl Asked {
     /// The ingress charged the client for the largest answer; one that is larger breaks its budget. One record alone
     /// may be.
     pub(crate) fn check_charge(&self, response: &Response, length: usize) {
-        let charged = if let What::Fetch { bounds: (max_bytes, _), .. } = self.what {
-            if max_bytes == 0 { PAYLOAD_MAX } else { max_bytes.min(PAYLOAD_MAX) }
+        let charged = if let What::Fetch { bounds, .. } = self.what {
+            if bounds.bytes == 0 { PAYLOAD_MAX } else { bounds.bytes.min(PAYLOAD_MAX) }
         } else {
             0
         };
@@ -57,6 +126,9 @@ impl What {
             Self::Info { .. } => Opcode::Info,
             Self::Publish { .. } => Opcode::Publish,
             Self::Fetch { .. } => Opcode::Fetch,
+            Self::Subscribe { .. } => Opcode::Subscribe,
+            Self::Unsubscribe { .. } => Opcode::Unsubscribe,
+            Self::Misuse { opcode } => *opcode,
             Self::Query { .. } => Opcode::Query,
             Self::Trace { .. } => Opcode::Trace,
             Self::Cluster { .. } => Opcode::Cluster,

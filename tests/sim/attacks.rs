@@ -9,9 +9,9 @@ use fastrand::Rng;
 use crate::admin::on_wire;
 use crate::craft::{
     PING_ARGS, client_hello, damaged_publish, fetches, frame, greeting, node_hello, patched, plain, rogue_frame,
-    with_tlvs,
+    subscribes, with_tlvs,
 };
-use crate::profile::Profile;
+use crate::profile::{Profile, choose};
 
 /// Some bytes and what they lead to.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ fn of_requests(rng: &mut Rng) -> Attack {
     let topic = |args: &mut Writer<'_>, name: &str| {
         args.u64(0).str8(name);
     };
-    let (name, mut bytes, status) = match rng.u8(..11) {
+    let (name, mut bytes, status) = match rng.u8(..16) {
         0 => {
             let mut bytes = plain(Opcode::Ping, Flags::default(), 7, &PING_ARGS);
             bytes[HEADER_BYTES + 3] ^= 1;
@@ -133,6 +133,9 @@ fn of_requests(rng: &mut Rng) -> Attack {
             bytes.extend_from_slice(b"more");
             ("a payload too many", patched(bytes, 28, &crc32fast::hash(b"more").to_be_bytes()), Status::MalformedArgs)
         }
+        10 => ("what only nodes say", rogue_push(rng), Status::BadRequest),
+        11 => ("credit that wants an answer", numbered(Opcode::Credit), Status::BadRequest),
+        12 => ("the end of nothing", numbered(Opcode::Unsubscribe), Status::UnknownSubscription),
         _ => ("reserved fields and flags", patched(with_tlvs(&[]), 8, &[0x38, 0x55]), Status::Ok),
     };
     let is_quiet = rng.u8(..100) < 20;
@@ -143,6 +146,20 @@ fn of_requests(rng: &mut Rng) -> Attack {
     }
     let answers = if is_quiet { Vec::new() } else { vec![(opcode, status)] };
     Attack::new(name, true, bytes, answers, Then::GoesOn)
+}
+
+/// A request of one number.
+fn numbered(opcode: Opcode) -> Vec<u8> {
+    frame(opcode.number(), Flags::default(), 7, |args| {
+        args.u64(1);
+    })
+}
+
+/// What nodes tell each other, or push to subscribers.
+fn rogue_push(rng: &mut Rng) -> Vec<u8> {
+    let opcode = *choose(rng, &[Opcode::Feed, Opcode::Heads, Opcode::Deliver, Opcode::Event]);
+    let args = if rng.bool() { 0 } else { rng.usize(..60) };
+    plain(opcode, Flags::default(), 7, &vec![0; args])
 }
 
 /// What is no good HELLO.
@@ -189,7 +206,7 @@ fn of_manners(rng: &mut Rng) -> Attack {
         (2..2 + count).flat_map(|id| plain(Opcode::Ping, Flags::default(), id, &PING_ARGS)).collect()
     };
     let count = rng.u64(1..30);
-    match rng.u8(..12) {
+    match rng.u8(..14) {
         0 | 1 => {
             let answers = (0..count).map(|_| (PING, Status::Ok)).collect();
             Attack::new("a half-close", true, pings(count), answers, Then::HangsUp)
@@ -230,6 +247,12 @@ fn of_manners(rng: &mut Rng) -> Attack {
             let attack = Attack::new("damaged records", true, damaged_publish(), Vec::new(), Then::GoesOn);
             Attack { answers: None, ..attack }
         }
+        11 => {
+            let attack =
+                Attack::new("subscriptions and a half-close", true, subscribes(count), Vec::new(), Then::HangsUp);
+            Attack { answers: None, ..attack }
+        }
+        12 => Attack::new("subscriptions nobody reads", true, subscribes(60), Vec::new(), Then::NeverReads),
         _ => Attack::new("silence", false, Vec::new(), vec![(GOAWAY, Status::HelloRequired)], Then::IsClosed),
     }
 }

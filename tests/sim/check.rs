@@ -1,14 +1,15 @@
 //! Is this answer one that the question can have, and does it agree with everything that was told before?
 
-use dht_node::limits::{FRAME_MAX, LINK_QUEUE_MAX};
+use dht_node::limits::{FETCH_WAIT_MAX_MS, FRAME_MAX, LINK_QUEUE_MAX};
 use dht_node::types::{Epoch, NodeId, Offset, TopicId};
 use dht_node::wire::request::Start;
-use dht_node::wire::response::{Description, Detail, ErrorResponse, Fetched, Page, Probe};
+use dht_node::wire::response::{Description, Detail, ErrorResponse, Fetched, Page, Probe, Subscribed};
 use dht_node::wire::{Class, Response, Status};
 
 use crate::admin::on_wire;
 use crate::asked::{Asked, What};
 use crate::client::Ctx;
+use crate::edges::SETTLED_US;
 use crate::model::{Extent, Span};
 
 /// An answer came.
@@ -41,6 +42,9 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
             ctx.model.acknowledge(*topic, *batch, published, span);
         }
         (What::Fetch { topic, .. }, Response::Fetched(read)) => fetched(ctx, asked, *topic, read),
+        (What::Subscribe { topic, .. }, Response::Subscribed(told)) => subscribed(ctx, asked, *topic, told),
+        // The subscriber knows better.
+        (What::Unsubscribe { .. }, Response::Unsubscribed { .. }) => {}
         (What::List { node, cursor }, Response::Listed(page)) => listed(ctx, asked, (*node, *cursor), page),
         (What::Trace { target, ttl }, Response::Traced(probe)) => traced(ctx, asked, (*target, *ttl), probe),
         (What::Cluster { node }, Response::Cluster(view)) => {
@@ -98,10 +102,9 @@ fn listed(ctx: &mut Ctx<'_>, asked: &Asked, (node, cursor): (usize, u64), page: 
 }
 
 fn fetched(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, read: &Fetched) {
-    let What::Fetch { id, epoch, start, bounds: (max_bytes, max_records), .. } = asked.what else {
-        unreachable!("it is a fetch")
-    };
+    let What::Fetch { id, epoch, start, bounds, .. } = asked.what else { unreachable!("it is a fetch") };
     let Fetched { from, base, count, first, next, .. } = *read;
+    let waited_us = ctx.now_us - asked.sent_us;
     assert!(id.is_none_or(|id| id == read.topic_id), "read from another topic");
     assert!(epoch.is_none_or(|epoch| epoch == read.epoch), "read from another epoch");
     is_the_one(ctx, asked, topic, Some(read.topic_id));
@@ -111,24 +114,65 @@ fn fetched(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, read: &Fetched) {
     ctx.model.read(read.topic_id, base, &payload, &read.runs);
     let extent = Extent { first, next, bytes: None };
     ctx.model.check_extent(read.topic_id, extent, span, wall_us(ctx, ctx.profile.topics[topic].home));
+    if bounds.wait_ms > 0 && from.0 >= ctx.model.topics[&read.topic_id].nexts.at(asked.sent_us) {
+        // It may have waited for what came behind the end.
+        let is_there = if let Start::Offset(offset) = start { from == offset } else { from <= next };
+        assert!(is_there && (base == from || base == first), "another record than was awaited");
+        if count > 0 && asked.is_reading {
+            is_prompt(ctx, read.topic_id, from, asked.sent_us);
+        }
+        ctx.trace.totals.polled += u64::from(count > 0);
+    } else {
+        starts_there(ctx, read.topic_id, start, (from, first, next));
+        assert_eq!(base, from.max(first), "another record than was asked for");
+    }
+    assert!(base.plus(u64::from(count)) <= next, "records behind the end");
+    assert!(count > 0 || base == next, "there are records and none was sent");
+    let is_in_time = count > 0 || from < base || waited_us >= u64::from(bounds.wait_ms.min(FETCH_WAIT_MAX_MS)) * 1000;
+    assert!(is_in_time || ctx.trace.totals.drains > 0, "nothing came, after {waited_us} us");
+    assert!(bounds.records == 0 || count <= bounds.records, "more records than were asked for");
+    assert!(bounds.bytes == 0 || count == 1 || payload.len() <= bounds.bytes as usize, "more bytes than asked for");
+    ctx.trace.totals.trimmed_reads += u64::from(from < base);
+}
+
+fn subscribed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, told: &Subscribed) {
+    let What::Subscribe { id, epoch, start, .. } = asked.what else { unreachable!("it is a subscription") };
+    let Subscribed { topic_id, from, first, next, .. } = *told;
+    assert!(id.is_none_or(|id| id == topic_id), "subscribed to another topic");
+    assert!(epoch.is_none_or(|epoch| epoch == told.epoch), "subscribed to another epoch");
+    is_the_one(ctx, asked, topic, Some(topic_id));
+    let span = asked.span(ctx);
+    ctx.model.meet(topic, topic_id, span);
+    let extent = Extent { first, next, bytes: None };
+    ctx.model.check_extent(topic_id, extent, span, wall_us(ctx, ctx.profile.topics[topic].home));
+    starts_there(ctx, topic_id, start, (from, first, next));
+}
+
+/// Is that where this start leads?
+fn starts_there(ctx: &Ctx<'_>, id: TopicId, start: Start, (from, first, next): (Offset, Offset, Offset)) {
     match start {
-        Start::Offset(offset) => assert_eq!(from, offset, "read from elsewhere"),
+        Start::Offset(offset) => assert_eq!(from, offset, "it starts elsewhere"),
         Start::Earliest => assert_eq!(from, first, "the earliest is not the first"),
         Start::Next => assert_eq!(from, next, "next is not the end"),
         Start::Time(time) => {
-            let at = |offset: Offset| ctx.model.append_us(read.topic_id, offset.0);
+            let at = |offset: Offset| ctx.model.append_us(id, offset.0);
             let before = from.0.checked_sub(1).filter(|before| *before >= first.0).map(Offset);
             assert!(from == next || at(from).is_none_or(|append_us| append_us >= time), "{from} is too old");
             assert!(before.and_then(at).is_none_or(|append_us| append_us < time), "an earlier record is as new");
         }
     }
-    assert_eq!(base, from.max(first), "another record than was asked for");
-    assert!(base.plus(u64::from(count)) <= next, "records behind the end");
-    assert!(count > 0 || base == next, "there are records and none was sent");
-    assert!(max_records == 0 || count <= max_records, "more records than were asked for");
-    assert!(max_bytes == 0 || count == 1 || payload.len() <= max_bytes as usize, "more bytes than were asked for");
-    ctx.trace.totals.trimmed_reads += u64::from(from < base);
 }
+
+/// In a calm run a record is there soon after it was known to be stored, or was waited for.
+pub(crate) fn is_prompt(ctx: &Ctx<'_>, id: TopicId, offset: Offset, since_us: u64) {
+    let stored_us = ctx.model.topics[&id].nexts.reached_us(offset.0 + 1);
+    let late_us = stored_us.map_or(0, |stored_us| ctx.now_us.saturating_sub(stored_us.max(since_us)));
+    let is_calm = ctx.profile.is_calm() && !ctx.profile.is_slow();
+    assert!(!is_calm || late_us <= PROMPT_US, "record {offset} of {id:?} comes {late_us} us late");
+}
+
+/// Pushes are faster than that; what was missed and had to be noticed is not.
+const PROMPT_US: u64 = 600_000;
 
 fn traced(ctx: &Ctx<'_>, asked: &Asked, (target, ttl): (usize, u16), probe: &Probe) {
     let distance = distance(ctx, asked.ingress, target);
@@ -138,9 +182,6 @@ fn traced(ctx: &Ctx<'_>, asked: &Asked, (target, ttl): (usize, u16), probe: &Pro
         assert_eq!((u32::from(probe.hops), probe.down.len()), (distance, 0), "a detour without a fault");
     }
 }
-
-/// By then the links of a calm run are up.
-const SETTLED_US: u64 = 3_000_000;
 
 /// An error is one that this request can get, and it is true.
 fn failed(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
@@ -188,6 +229,7 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
             What::Info { topic, .. }
             | What::Publish { topic, .. }
             | What::Fetch { topic, .. }
+            | What::Subscribe { topic, .. }
             | What::Delete { topic, .. },
         ) => ctx.model.surely_there(*topic, asked.sent_us, ctx.ground).is_none(),
         (
@@ -195,19 +237,34 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
             What::Info { topic, id: Some(id) }
             | What::Publish { topic, id: Some(id), .. }
             | What::Fetch { topic, id: Some(id), .. }
+            | What::Subscribe { topic, id: Some(id), .. }
             | What::Delete { topic, id: Some(id), .. },
         ) => {
             let there = ctx.model.surely_there(*topic, asked.sent_us, ctx.ground);
             other.is_some_and(|other| other != *id && there.is_none_or(|there| there == other))
         }
+        // It was made anew while somebody waited for its next record.
+        (Status::Recreated, What::Fetch { topic, bounds, .. }) if bounds.wait_ms > 0 => {
+            let there = ctx.model.surely_there(*topic, asked.sent_us, ctx.ground);
+            other.is_some_and(|other| there.is_none_or(|there| there == other))
+        }
         (Status::TopicExists, What::Create { topic, retention }) => {
             *retention != ctx.profile.topics[*topic].retention && other.is_some()
         }
         (Status::Quota, What::Create { .. } | What::Publish { .. }) => ctx.profile.is_scarce(),
-        (Status::OffsetOutOfRange, What::Fetch { start: Start::Offset(offset), .. }) => {
-            next.is_some_and(|next| next < *offset)
+        (
+            Status::OffsetOutOfRange,
+            What::Fetch { start: Start::Offset(offset), id, .. }
+            | What::Subscribe { start: Start::Offset(offset), id, .. },
+        ) => {
+            let least = id.and_then(|id| Some(ctx.model.topics.get(&id)?.nexts.at(asked.sent_us)));
+            next.is_some_and(|next| next < *offset && least.is_none_or(|least| next.0 >= least))
         }
-        (Status::Truncated, What::Fetch { epoch, .. }) => *epoch == Some(Epoch(2)),
+        (Status::Truncated, What::Fetch { epoch, .. } | What::Subscribe { epoch, .. }) => *epoch == Some(Epoch(2)),
+        // Which of them is true the subscriber knows.
+        (Status::BadRequest, What::Subscribe { again: true, .. })
+        | (Status::UnknownSubscription, What::Unsubscribe { .. })
+        | (Status::BadRequest, What::Misuse { .. }) => true,
         (Status::SequenceReused, What::Publish { batch, .. }) => ctx.model.is_forged(*batch),
         (Status::TooLarge, What::Fetch { .. }) => {
             asked.frame_max < FRAME_MAX && ctx.profile.clients.record_bytes + 4096 > asked.frame_max as usize
@@ -223,7 +280,7 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
 }
 
 /// The latest time that a node's wall clock may have said.
-fn wall_us(ctx: &Ctx<'_>, node: usize) -> u64 {
+pub(crate) fn wall_us(ctx: &Ctx<'_>, node: usize) -> u64 {
     ctx.ground.nodes[node].wall_offset_us + ctx.now_us
 }
 
@@ -247,7 +304,9 @@ impl Asked {
             | What::Info { topic, .. }
             | What::Publish { topic, .. }
             | What::Fetch { topic, .. }
+            | What::Subscribe { topic, .. }
             | What::Query { topic } => ctx.profile.topics[topic].home,
+            What::Unsubscribe { .. } | What::Misuse { .. } => self.ingress,
         }
     }
 }

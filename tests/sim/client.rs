@@ -6,6 +6,7 @@ use fastrand::Rng;
 use crate::admin::Admin;
 use crate::asked::Asked;
 use crate::check;
+use crate::crowd::Sower;
 use crate::ground::Ground;
 use crate::hostile::Hostile;
 use crate::model::Model;
@@ -15,6 +16,7 @@ use crate::profile::{Profile, choose, within};
 use crate::publisher::Publisher;
 use crate::reader::Reader;
 use crate::session::{Session, Told};
+use crate::subscriber::Subscriber;
 use crate::trace::Trace;
 use crate::verifier::Verifier;
 use crate::wire::Leave;
@@ -35,6 +37,8 @@ pub(crate) struct Ctx<'a> {
 pub(crate) enum Role {
     Publisher(Publisher),
     Reader(Reader),
+    Subscriber(Subscriber),
+    Sower(Sower),
     Admin(Admin),
     Verifier(Verifier),
     Hostile(Hostile),
@@ -67,6 +71,7 @@ impl Role {
         let counts = &profile.clients;
         roles.extend((0..counts.publishers).map(|_| Self::Publisher(Publisher::draw(profile, rng))));
         roles.extend((0..counts.readers).map(|_| Self::Reader(Reader::new(rng.usize(..topics)))));
+        roles.extend((0..counts.subscribers).map(|_| Self::Subscriber(Subscriber::draw(profile, rng))));
         roles.extend((0..counts.admins).map(|_| Self::Admin(Admin::default())));
         roles.extend((0..counts.hostile).map(|_| Self::Hostile(Hostile::default())));
         roles.extend((0..counts.greedy).map(|_| Self::Hostile(Hostile::greedy())));
@@ -80,17 +85,20 @@ impl Role {
 
 impl Client {
     pub(crate) fn new(index: usize, mut role: Role, mut rng: Rng) -> Self {
-        if let Role::Hostile(hostile) = &mut role {
-            hostile.set_place(index);
-        }
         let mut session = Session::new(index);
-        let is_plain = matches!(role, Role::Verifier(_));
+        let is_plain = matches!(role, Role::Verifier(_) | Role::Sower(_));
         if !is_plain {
             session.is_eager = rng.bool();
             session.keepalive_ms = *choose(&mut rng, &[0, 0, 1, 1500]);
             session.frame_max = *choose(&mut rng, &[1 << 20, 64 << 10]);
         }
-        let reads_every_us = if is_plain { 0 } else { *choose(&mut rng, &[0, 0, 0, 20_000, 300_000]) };
+        let reads_every_us = if is_plain { 0 } else { *choose(&mut rng, &[0, 0, 0, 0, 20_000, 300_000, 1_500_000]) };
+        session.is_reading = reads_every_us == 0;
+        match &mut role {
+            Role::Hostile(hostile) => hostile.set_place(index),
+            Role::Subscriber(subscriber) => subscriber.set_place(index),
+            Role::Publisher(_) | Role::Reader(_) | Role::Sower(_) | Role::Admin(_) | Role::Verifier(_) => {}
+        }
         Self { session, role, rng, act_us: 0, reads_every_us, reads_us: 0, heard_us: 0 }
     }
 
@@ -105,7 +113,12 @@ impl Client {
         self.reads_us = ctx.now_us + self.reads_every_us;
         self.hear(ctx);
         self.give_up_if_stuck(ctx);
-        if ctx.phase > Phase::Work && self.is_done(ctx.phase) {
+        if let Role::Subscriber(subscriber) = &mut self.role
+            && self.session.can_ask()
+        {
+            subscriber.feed(ctx, &mut self.session, &mut self.rng);
+        }
+        if ctx.phase > Phase::Work && self.is_done(ctx.phase, ctx.model) {
             self.session.flush(ctx);
             return None;
         }
@@ -118,12 +131,14 @@ impl Client {
     }
 
     /// Has it nothing more to do in this phase?
-    pub(crate) fn is_done(&self, phase: Phase) -> bool {
+    pub(crate) fn is_done(&self, phase: Phase, model: &Model) -> bool {
         let is_answered = self.session.unanswered() == 0;
         match &self.role {
             Role::Publisher(publisher) => phase > Phase::Heal || is_answered && publisher.is_done(),
             Role::Reader(_) | Role::Admin(_) => phase > Phase::Heal || is_answered,
+            Role::Subscriber(subscriber) => is_answered && subscriber.is_done(phase, model),
             Role::Verifier(verifier) => is_answered && verifier.is_done(phase),
+            Role::Sower(sower) => is_answered && sower.is_done(),
             Role::Hostile(hostile) => hostile.is_idle(),
         }
     }
@@ -133,6 +148,13 @@ impl Client {
         if let Role::Verifier(verifier) = &self.role { verifier.sees_all_links } else { true }
     }
 
+    /// Fails when a subscription is late.
+    pub(crate) fn check_lag(&self, model: &Model, stopped_us: u64, now_us: u64) {
+        if let Role::Subscriber(subscriber) = &self.role {
+            subscriber.check_lag(model, stopped_us, now_us, self.session.node);
+        }
+    }
+
     pub(crate) fn describe(&self) -> String {
         format!("{:?}: {}", self.role, self.session.describe())
     }
@@ -140,6 +162,7 @@ impl Client {
     fn think_us(&mut self, ctx: &Ctx<'_>) -> u64 {
         match (&self.role, ctx.phase) {
             (Role::Verifier(_), Phase::Verify) => 500,
+            (Role::Verifier(verifier), Phase::Quiet) if verifier.is_busy() => 500,
             (Role::Verifier(_), _) => 100_000,
             _ => within(&mut self.rng, ctx.profile.clients.think_us),
         }
@@ -155,32 +178,43 @@ impl Client {
                 }
                 Told::NotDone(asked) => {
                     check::lost(ctx, &asked, true);
-                    self.on_lost(&asked);
+                    self.on_lost(ctx, &asked);
                 }
                 Told::Unknown(asked) => {
                     check::lost(ctx, &asked, false);
-                    self.on_lost(&asked);
+                    self.on_lost(ctx, &asked);
                 }
-                Told::Gone => self.act_us = ctx.now_us + self.rng.u64(1_000..100_000),
+                Told::Pushed(request_id, push) => {
+                    let Role::Subscriber(subscriber) = &mut self.role else { panic!("{push:?} to who never asked") };
+                    subscriber.on_push(ctx, &self.session, request_id, &push);
+                }
+                Told::Gone => {
+                    self.act_us = ctx.now_us + self.rng.u64(1_000..100_000);
+                    if let Role::Subscriber(subscriber) = &mut self.role {
+                        subscriber.on_gone(ctx);
+                    }
+                }
             }
         }
     }
 
-    fn on_answer(&mut self, ctx: &Ctx<'_>, asked: &Asked, response: &Response) {
+    fn on_answer(&mut self, ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         match &mut self.role {
             Role::Publisher(publisher) => publisher.on_answer(ctx, asked, response, &mut self.rng),
             Role::Reader(reader) => reader.on_answer(response),
-            Role::Admin(_) => {}
+            Role::Subscriber(subscriber) => subscriber.on_answer(ctx, &self.session, asked, response),
+            Role::Admin(_) | Role::Sower(_) => {}
             Role::Verifier(verifier) => verifier.on_answer(ctx, asked, response),
             Role::Hostile(_) => unreachable!("it has no honest session"),
         }
     }
 
-    fn on_lost(&mut self, asked: &Asked) {
+    fn on_lost(&mut self, ctx: &Ctx<'_>, asked: &Asked) {
         match &mut self.role {
             Role::Publisher(publisher) => publisher.on_lost(asked, &mut self.rng),
+            Role::Subscriber(subscriber) => subscriber.on_lost(ctx.now_us, asked),
             Role::Verifier(_) => Verifier::check_lost(asked),
-            Role::Reader(_) | Role::Admin(_) | Role::Hostile(_) => {}
+            Role::Reader(_) | Role::Sower(_) | Role::Admin(_) | Role::Hostile(_) => {}
         }
     }
 
@@ -200,6 +234,10 @@ impl Client {
             self.heard_us = ctx.now_us;
             return self.session.call(ctx, node);
         }
+        if self.session.is_dismissed() && matches!(self.role, Role::Subscriber(_)) {
+            // The node ends: it goes on elsewhere.
+            return self.session.break_off(ctx.network, ctx.now_us, Leave::Reset);
+        }
         if !self.session.can_ask() {
             return;
         }
@@ -210,6 +248,8 @@ impl Client {
         match &mut self.role {
             Role::Publisher(publisher) => publisher.act(ctx, &mut self.session, &mut self.rng),
             Role::Reader(reader) => reader.act(ctx, &mut self.session, &mut self.rng),
+            Role::Subscriber(subscriber) => subscriber.act(ctx, &mut self.session, &mut self.rng),
+            Role::Sower(sower) => sower.act(ctx, &mut self.session, &mut self.rng),
             Role::Admin(admin) => admin.act(ctx, &mut self.session, &mut self.rng),
             Role::Verifier(verifier) => verifier.act(ctx, &mut self.session),
             Role::Hostile(_) => {}

@@ -4,7 +4,7 @@ use dht_node::limits::FRAME_MAX;
 use dht_node::types::{LinkSet, NodeId, RequestId, TopicName};
 use dht_node::wire::field::Writer;
 use dht_node::wire::hello::NO_NODE;
-use dht_node::wire::request::{Fetch, Publish, Start, Topic};
+use dht_node::wire::request::{Fetch, Publish, Start, Subscribe, Topic};
 use dht_node::wire::{Flags, HEADER_BYTES, Head, Hello, Kind, Opcode, Origin, Request, Role, Route, TrafficClass};
 use fastrand::Rng;
 
@@ -94,9 +94,23 @@ pub(crate) fn fetches(count: u64) -> Vec<u8> {
         start: Start::Earliest,
         max_bytes: 0,
         max_records: 0,
+        max_wait_ms: 0,
     };
     let fetch = |id| frame(Opcode::Fetch.number(), Flags::default(), id, |args| Request::Fetch(fetch).encode(args));
     (2..2 + count).flat_map(fetch).collect()
+}
+
+/// Subscriptions to a topic from its first record on, with as much credit as there is.
+pub(crate) fn subscribes(count: u64) -> Vec<u8> {
+    let subscribe = Subscribe {
+        topic: Topic { name: TopicName::new("topic-0").expect("a name"), id: None },
+        epoch: None,
+        start: Start::Earliest,
+        limit: u64::MAX,
+    };
+    let opcode = Opcode::Subscribe.number();
+    let subscribe = |id| frame(opcode, Flags::default(), id, |args| Request::Subscribe(subscribe).encode(args));
+    (2..2 + count).flat_map(subscribe).collect()
 }
 
 /// A record that nobody wrote, with the checksum of another: whoever read it would find that.

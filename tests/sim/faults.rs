@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     WallJump,
     /// A client's connection is reset.
     ClientReset,
+    /// A node loses some of what pushes need, or sends it late.
+    Sieve,
 }
 
 /// Something that was broken or healed.
@@ -45,13 +47,14 @@ pub(crate) enum Fault {
     Awake { node: usize },
     WallJump { node: usize, offset_us: u64 },
     ClientReset { client: usize },
+    Sieve { node: usize, loses: u8, holds: u8 },
 }
 
 /// Wall clocks start in the summer of 2025.
 pub(crate) const WALL_US: u64 = 1_750_000_000_000_000;
 
 impl Kind {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Cut,
         Self::CutOneWay,
         Self::Reset,
@@ -62,6 +65,7 @@ impl Kind {
         Self::Stall,
         Self::WallJump,
         Self::ClientReset,
+        Self::Sieve,
     ];
 }
 
@@ -124,6 +128,12 @@ impl World {
                 let client = self.chaos.usize(..self.clients.len());
                 self.apply(Fault::ClientReset { client });
             }
+            (Kind::Sieve, _) => {
+                let (loses, holds) = *choose(&mut self.chaos, &[(100, 0), (30, 0), (0, 30), (10, 10), (0, 100)]);
+                self.apply(Fault::Sieve { node, loses, holds });
+                let heal_us = self.heal_at();
+                self.at(heal_us, Wake::Fault(Fault::Sieve { node, loses: 0, holds: 0 }));
+            }
         }
     }
 
@@ -156,6 +166,7 @@ impl World {
             Fault::ClientReset { client } => {
                 self.clients[client].session.break_off(&mut self.network, now_us, Leave::Reset)
             }
+            Fault::Sieve { node, loses, holds } => self.sieve(node, (loses, holds)),
         }
         self.refresh_ground();
     }
@@ -176,6 +187,13 @@ impl World {
         self.trace.totals.drains += 1;
         self.ground.nodes[node].is_draining = true;
         self.wake_node(node, now_us);
+    }
+
+    /// Sets what a node loses, if it is there.
+    pub(crate) fn sieve(&mut self, node: usize, (loses, holds): (u8, u8)) {
+        if let Some(host) = &mut self.hosts[node] {
+            (host.turn.links.sieve.loses, host.turn.links.sieve.holds) = (loses, holds);
+        }
     }
 
     fn heal_at(&mut self) -> u64 {

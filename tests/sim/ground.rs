@@ -38,6 +38,8 @@ pub(crate) struct Ground {
     edges: Vec<Edge>,
     /// Everything was found healed then: from then on no request may fail.
     pub healed_us: Option<u64>,
+    /// Nobody publishes any more.
+    pub stopped_us: Option<u64>,
     /// Connects take long, so that nobody can say when a link is up.
     is_slow: bool,
 }
@@ -58,6 +60,7 @@ impl Ground {
             nodes: vec![Truth::default(); usize::from(dimension.nodes())],
             edges: edges.into_iter().map(edge).collect(),
             healed_us: None,
+            stopped_us: None,
             is_slow,
         }
     }

@@ -5,10 +5,11 @@ use dht_node::node::{Event, Node, Settings};
 use dht_node::turn::{MemoryStore, Turn};
 use dht_node::types::{ConnId, Dimension, Now};
 use dht_node::wire::FrameError;
+use fastrand::Rng;
 
 use crate::links::{Conn, SimLinks, State};
 use crate::network::Network;
-use crate::profile::Pace;
+use crate::profile::Profile;
 use crate::trace::{Note, Trace};
 use crate::wire::{End, Leave, Place};
 
@@ -18,6 +19,18 @@ pub(crate) struct Around<'a> {
     pub network: &'a mut Network,
     pub trace: &'a mut Trace,
 }
+
+/// When invariants are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Care {
+    EachEvent,
+    EachTurn,
+    /// A node that holds very much takes long to check.
+    SomeTurns,
+}
+
+/// Of turns that are checked only sometimes, one in so many is.
+const TURNS_A_CHECK: u64 = 300;
 
 /// A running node.
 #[derive(Debug)]
@@ -32,25 +45,28 @@ pub(crate) struct Host {
     /// Connects that wait to be accepted.
     knocking: Vec<End>,
     drain_until_us: Option<u64>,
-    /// Is every event followed by a check? Otherwise every turn.
-    pub is_careful: bool,
+    /// How often the node is checked.
+    pub care: Care,
+    turns: u64,
 }
 
 impl Host {
-    pub(crate) fn new(settings: Settings, pace: &Pace, clocks: (u64, u64), now_us: u64) -> Self {
+    pub(crate) fn new(settings: Settings, profile: &Profile, (clocks, rng): ((u64, u64), Rng), now_us: u64) -> Self {
         let (monotonic_offset_us, wall_us) = clocks;
         let now = Now { monotonic_us: now_us + monotonic_offset_us, wall_us: now_us + wall_us };
         let (index, dimension) = (usize::from(settings.id.index()), settings.dimension);
+        let links = SimLinks::new(dimension, profile.nodes.clone(), profile.is_calm(), rng);
         Self {
             index,
-            turn: Turn::new(Node::new(settings, now), SimLinks::new(dimension, pace.clone()), MemoryStore::default()),
+            turn: Turn::new(Node::new(settings, now), links, MemoryStore::default()),
             dimension,
-            frames_per_turn: pace.frames_per_turn,
+            frames_per_turn: profile.nodes.frames_per_turn,
             monotonic_offset_us,
             wall_us,
             knocking: Vec::new(),
             drain_until_us: None,
-            is_careful: false,
+            care: Care::EachTurn,
+            turns: 0,
         }
     }
 
@@ -91,7 +107,8 @@ impl Host {
     /// One pass of the loop. Whether the process goes on.
     pub(crate) fn pass(&mut self, around: &mut Around<'_>) -> bool {
         let now = self.now(around.now_us);
-        self.turn.links.now_us = now.monotonic_us;
+        (self.turn.links.now_us, self.turn.links.world_us) = (now.monotonic_us, around.now_us);
+        self.turn.links.release();
         let readies = std::mem::take(&mut self.turn.links.ready);
         for &id in &readies {
             self.establish(now, id, around);
@@ -105,11 +122,14 @@ impl Host {
         for id in readies {
             self.read(now, id, around);
         }
-        self.turn.finish(now);
+        self.finish(now);
         self.on_time(now, around);
         self.connect(around);
         self.write_all(now, around);
-        self.turn.node().check();
+        self.turns += 1;
+        if self.care != Care::SomeTurns || self.turns.is_multiple_of(TURNS_A_CHECK) {
+            self.turn.node().check();
+        }
         self.turn.links.check();
         !self.is_over(now)
     }
@@ -124,16 +144,14 @@ impl Host {
 
     /// The process ends, and its connections with it.
     pub(crate) fn end(self, how: Leave, around: &mut Around<'_>) {
-        for (total, count) in [
-            &mut around.trace.totals.links_up,
-            &mut around.trace.totals.links_down,
-            &mut around.trace.totals.queues_filled,
-        ]
-        .into_iter()
-        .zip(self.turn.links.counts)
-        {
-            *total += count;
-        }
+        let (totals, links) = (&mut around.trace.totals, &self.turn.links);
+        let [links_up, links_down, queues_filled] = links.counts;
+        totals.links_up += links_up;
+        totals.links_down += links_down;
+        totals.queues_filled += queues_filled;
+        totals.pushed_chunks += links.edges.chunks;
+        totals.pushes_lost += links.sieve.lost;
+        totals.pushes_held += links.sieve.kept;
         for conn in self.turn.links.iter() {
             around.network.leave(around.now_us, conn.end, how);
         }
@@ -147,10 +165,16 @@ impl Host {
     }
 
     pub(crate) fn handle(&mut self, now: Now, event: Event<'_>) {
+        self.turn.links.step += 1;
         self.turn.handle(now, event);
-        if self.is_careful {
+        if self.care == Care::EachEvent {
             self.turn.node().check();
         }
+    }
+
+    fn finish(&mut self, now: Now) {
+        self.turn.links.step += 1;
+        self.turn.finish(now);
     }
 
     /// A connect that was under way may have succeeded.
@@ -170,7 +194,7 @@ impl Host {
     fn on_time(&mut self, now: Now, around: &mut Around<'_>) {
         if self.turn.node().next_timeout() <= now.monotonic_us {
             self.handle(now, Event::Timeout);
-            self.turn.finish(now);
+            self.finish(now);
         }
         let is_late = |conn: &&Conn| {
             let since_us = conn.partial_since_us.filter(|_| conn.state == State::Open && !conn.paused);
@@ -204,6 +228,11 @@ impl Host {
         let ids: Vec<ConnId> = self.turn.links.iter().map(|conn| conn.id).collect();
         for id in ids {
             let Some(conn) = self.turn.links.get_mut(id) else { continue };
+            if !conn.outbox.is_empty() && around.network.is_broken(conn.end) {
+                // Whoever is not read is found gone by writing.
+                self.drop_conn(now, id, around);
+                continue;
+            }
             if !conn.outbox.is_empty() && around.network.is_open(conn.end) {
                 let written = around.network.write(around.now_us, conn.end, &mut conn.outbox);
                 conn.queued -= written;

@@ -58,7 +58,7 @@ impl Host {
             match next_frame(&bytes[at..], conn.frame_max, self.dimension) {
                 Ok(Some(frame)) => {
                     around.trace.frame(around.now_us, places, &frame.header);
-                    self.turn.links.note_asked(id, &frame.header);
+                    self.turn.links.note_asked(id, &frame);
                     at += frame.len();
                     self.handle(now, Event::Frame { conn: id, frame: &frame });
                 }

@@ -6,14 +6,16 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use dht_node::limits::{
-    CLIENT_CHARGE_MAX, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINGER_US,
-    LINK_QUEUE_MAX, REQUEST_TIMEOUT_US, TICK_US,
+    CLIENT_CHARGE_MAX, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, FETCH_WAIT_MAX_MS, FRAME_BEFORE_HELLO_MAX, FRAME_MAX,
+    LINGER_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, REQUEST_TIMEOUT_US, TICK_US,
 };
 use dht_node::node::Packet;
 use dht_node::turn::Links;
 use dht_node::types::{ConnId, Dimension, NodeId, RequestId};
-use dht_node::wire::{Flags, Frame, HEADER_BYTES, Header, Opcode, Route, TrafficClass};
+use dht_node::wire::{Flags, Frame, HEADER_BYTES, Opcode, Request, Route, TrafficClass};
+use fastrand::Rng;
 
+use crate::edges::{Edges, Sieve};
 use crate::profile::Pace;
 use crate::wire::End;
 
@@ -35,6 +37,8 @@ pub(crate) struct Conn {
     pub state: State,
     pub paused: bool,
     pub filled: bool,
+    /// The step in which that was so.
+    filled_step: u64,
     pub is_ready: bool,
     pub ended: bool,
     pub partial_since_us: Option<u64>,
@@ -55,12 +59,13 @@ pub(crate) enum State {
 struct Owed {
     request_id: RequestId,
     opcode: u8,
-    since_us: u64,
+    until_us: u64,
 }
 
 /// What a frame is, as far as its queue is concerned.
 struct Entry {
     bytes: Vec<u8>,
+    opcode: Option<Opcode>,
     /// A request on its way through a link: the only kind that a full queue refuses.
     is_request: bool,
     /// To a request of the other end.
@@ -80,20 +85,32 @@ pub(crate) struct SimLinks {
     conns: Vec<Option<Conn>>,
     generation: u32,
     pub now_us: u64,
+    /// The time outside of this machine.
+    pub world_us: u64,
+    /// One more with each event.
+    pub step: u64,
     pub ready: Vec<ConnId>,
     pub dials: Vec<NodeId>,
     dimension: Dimension,
     pace: Pace,
     /// Links that came up, links that went down, queues that passed their mark.
     pub counts: [u64; 3],
+    /// What pushes went where.
+    pub edges: Edges,
+    /// What becomes of pushes at this end of the links.
+    pub sieve: Sieve,
 }
 
 impl SimLinks {
-    pub(crate) const fn new(dimension: Dimension, pace: Pace) -> Self {
+    pub(crate) const fn new(dimension: Dimension, pace: Pace, is_calm: bool, rng: Rng) -> Self {
         Self {
+            edges: Edges::new(is_calm),
+            sieve: Sieve::new(rng),
             conns: Vec::new(),
             generation: 0,
             now_us: 0,
+            world_us: 0,
+            step: 0,
             ready: Vec::new(),
             dials: Vec::new(),
             dimension,
@@ -120,6 +137,7 @@ impl SimLinks {
             state,
             paused: false,
             filled: false,
+            filled_step: 0,
             is_ready: false,
             ended: false,
             partial_since_us: None,
@@ -158,21 +176,22 @@ impl SimLinks {
     }
 
     /// Takes note that the other end asks for something.
-    pub(crate) fn note_asked(&mut self, id: ConnId, header: &Header) {
+    pub(crate) fn note_asked(&mut self, id: ConnId, frame: &Frame<'_>) {
+        let header = &frame.header;
         let is_request = !header.flags.any(Flags::RESPONSE.with(Flags::ONEWAY).with(Flags::ROUTED));
-        let (opcode, since_us) = (header.opcode, self.now_us);
+        let (opcode, until_us) = (header.opcode, self.now_us + ANSWER_US + patience_us(frame));
         if let Some(conn) = self.get_mut(id)
             && is_request
             && opcode != Opcode::Goaway.number()
         {
-            conn.owed.push_back(Owed { request_id: header.request_id, opcode, since_us });
+            conn.owed.push_back(Owed { request_id: header.request_id, opcode, until_us });
         }
     }
 
     /// Asserts what holds between two turns.
     pub(crate) fn check(&self) {
         for conn in self.iter().filter(|conn| conn.state == State::Open) {
-            let late = conn.owed.iter().find(|owed| owed.since_us + ANSWER_US < self.now_us);
+            let late = conn.owed.iter().find(|owed| owed.until_us < self.now_us);
             assert!(late.is_none(), "{:?} was never answered on {:?}", late, conn.end);
             if !conn.is_link && conn.filled {
                 assert!(conn.paused, "the client on {:?} does not read and is read", conn.end);
@@ -183,13 +202,39 @@ impl SimLinks {
         }
     }
 
+    /// Queues what the sieve kept back for so long.
+    pub(crate) fn release(&mut self) {
+        for (id, bytes) in self.sieve.release(self.now_us) {
+            if let Some(conn) = self.get_mut(id).filter(|conn| conn.state == State::Open) {
+                conn.queued += bytes.len();
+                conn.outbox.push_back(bytes);
+            }
+        }
+    }
+
     fn queue(&mut self, id: ConnId, entry: Entry) -> bool {
-        let Some(conn) = self.get_mut(id) else { return false };
+        let (now_us, push_mark, step) = (self.now_us, self.pace.push_mark, self.step);
+        let Some(conn) = self.conns.get_mut(id.slot as usize).and_then(Option::as_mut).filter(|conn| conn.id == id)
+        else {
+            return false;
+        };
         if conn.state != State::Open {
             return false;
         }
         let length = entry.bytes.len();
-        assert!(!(entry.is_request && conn.filled), "a request was put into a queue that is past its mark");
+        if entry.opcode == Some(Opcode::Deliver) {
+            assert!(!conn.is_link || conn.queued <= push_mark, "records are pushed into a queue that is too long");
+            let is_told = !conn.is_link && conn.filled && conn.filled_step < step;
+            assert!(!is_told, "records are pushed to who does not read");
+        }
+        if conn.is_link && entry.opcode.is_some_and(|opcode| opcode.is_push() || opcode.is_between_nodes()) {
+            self.edges.note(id, &entry.bytes, self.dimension, self.world_us);
+            if self.sieve.takes(id, &entry.bytes, now_us) {
+                return false;
+            }
+        }
+        let is_told = conn.filled && conn.filled_step < step;
+        assert!(!(entry.is_request && is_told), "a request was put into a queue that is past its mark");
         assert!(length <= conn.frame_max as usize, "{length} bytes to who takes {}", conn.frame_max);
         if let Some((request_id, opcode)) = entry.answers {
             let place = conn.owed.iter().position(|owed| (owed.request_id, owed.opcode) == (request_id, opcode));
@@ -199,7 +244,9 @@ impl SimLinks {
         conn.queued += length;
         conn.outbox.push_back(entry.bytes.into());
         let passed = !conn.filled && conn.queued > conn.queue_mark;
-        conn.filled |= passed;
+        if passed {
+            (conn.filled, conn.filled_step) = (true, step);
+        }
         self.counts[2] += u64::from(passed);
         passed
     }
@@ -209,6 +256,19 @@ impl SimLinks {
         assert!(route.hops <= limit, "{} hops in a cube where {limit} suffice", route.hops);
         assert!(route.hops > 0 && route.source.within(self.dimension) && route.target.within(self.dimension));
     }
+}
+
+/// Where a frame says what it is.
+const OPCODE_AT: usize = 7;
+
+/// How long the answer to a request may be put off because it asks for that.
+fn patience_us(frame: &Frame<'_>) -> u64 {
+    if frame.header.opcode != Opcode::Fetch.number() {
+        return 0;
+    }
+    let request = frame.args().ok().and_then(|args| Request::decode(Opcode::Fetch, args).ok());
+    let Some(Request::Fetch(fetch)) = request else { return 0 };
+    u64::from(fetch.max_wait_ms.min(FETCH_WAIT_MAX_MS)) * 1000
 }
 
 /// What a client that reads nothing can have in its queue beyond the mark: the answers to what it was charged for.
@@ -224,13 +284,20 @@ impl Links for SimLinks {
             payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
         }
         route.inspect(|route| self.check_route(route));
-        let opcode = match packet {
+        let answered = match packet {
             Packet::Response(opcode, _) => Some(*opcode),
             Packet::HelloResponse(..) => Some(Opcode::Hello.number()),
-            Packet::Hello(_) | Packet::Goaway(_) | Packet::Ping => None,
+            Packet::Hello(_) | Packet::Goaway(_) | Packet::Ping | Packet::Push(_) => None,
         };
-        let answers = opcode.filter(|_| route.is_none()).map(|opcode| (request_id, opcode));
-        self.queue(conn, Entry { bytes, is_request: false, answers })
+        let opcode = Opcode::from_number(bytes[OPCODE_AT]);
+        let answers = answered.filter(|_| route.is_none()).map(|opcode| (request_id, opcode));
+        self.queue(conn, Entry { bytes, opcode, is_request: false, answers })
+    }
+
+    /// Of a queue that is too long for pushes, what a real one would say.
+    fn queued(&self, conn: ConnId) -> usize {
+        let queued = self.conns.get(conn.slot as usize).and_then(Option::as_ref).map_or(0, |conn| conn.queued);
+        if queued > self.pace.push_mark { queued.max(PUSH_QUEUE_MAX + 1) } else { queued }
     }
 
     fn forward(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) -> bool {
@@ -239,9 +306,11 @@ impl Links for SimLinks {
         bytes.extend_from_slice(frame.body());
         route.inspect(|route| self.check_route(route));
         let is_response = frame.header.flags.has(Flags::RESPONSE);
-        let is_request = !is_response && route.is_some_and(|route| route.class == TrafficClass::Bulk);
+        let opcode = Opcode::from_number(frame.header.opcode);
+        let is_asked = !is_response && !opcode.is_some_and(Opcode::is_push);
+        let is_request = is_asked && route.is_some_and(|route| route.class == TrafficClass::Bulk);
         let answers = (is_response && route.is_none()).then_some((request_id, frame.header.opcode));
-        self.queue(conn, Entry { bytes, is_request, answers })
+        self.queue(conn, Entry { bytes, opcode, is_request, answers })
     }
 
     fn dial(&mut self, node: NodeId) {

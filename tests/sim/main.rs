@@ -6,13 +6,20 @@
 //! | `profile` | what a seed draws: cluster, network, clients, faults |
 //! | `world` | time, the queue of events, the phases of a run |
 //! | `host`, `links` | a node: the loop of `net/server.rs` around a production turn |
+//! | `edges` | pushes on links: each edge carries a chunk once; those that are lost or late |
 //! | `network` | byte streams with delay, little room, cuts and resets |
 //! | `faults` | what is broken and healed |
 //! | `client`, `session` | a client and its connection |
 //! | `publisher`, `reader`, `admin`, `verifier` | what clients do |
+//! | `subscriber`, `subscription` | clients that subscribe, and the rules for what comes next |
+//! | `crowd` | a run of its own with ten thousand feeds |
 //! | `hostile`, `attacks` | clients that break rules, and what must come of it |
 //! | `check`, `model`, `ground` | is every answer true? What was published, what is up |
+//! | `gaps` | was what subscriptions missed really removed? |
 //! | `trace` | the last events, totals, the fingerprint |
+//!
+//! SIM_SEED runs one seed with a check after every event, SIM_START and SIM_SEEDS a range, and SIM_STORY=1000 shows
+//! that many events of a run that fails.
 
 mod admin;
 mod asked;
@@ -20,7 +27,10 @@ mod attacks;
 mod check;
 mod client;
 mod craft;
+mod crowd;
+mod edges;
 mod faults;
+mod gaps;
 mod ground;
 mod host;
 mod hostile;
@@ -35,6 +45,8 @@ mod profile;
 mod publisher;
 mod reader;
 mod session;
+mod subscriber;
+mod subscription;
 mod trace;
 mod truth;
 mod verifier;
@@ -43,6 +55,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use host::Care;
 use trace::Totals;
 use world::World;
 
@@ -54,20 +67,21 @@ fn run_half(half: u64) -> Totals {
     let mut totals = Totals::default();
     if let Some(seed) = number("SIM_SEED") {
         if half == 0 {
-            run(seed, true, &mut totals);
+            run(seed, Care::EachEvent, &mut totals);
         }
         return totals;
     }
     let (start, count) = (number("SIM_START").unwrap_or(1), number("SIM_SEEDS").unwrap_or(SEEDS));
     (start..start + count).filter(|seed| seed % 2 == half).for_each(|seed| {
-        run(seed, false, &mut totals);
+        run(seed, Care::EachTurn, &mut totals);
     });
     totals
 }
 
 /// Runs a seed; gives its fingerprint.
-fn run(seed: u64, is_careful: bool, totals: &mut Totals) -> u64 {
-    let mut world = World::new(seed, is_careful);
+fn run(seed: u64, care: Care, totals: &mut Totals) -> u64 {
+    let mut world = World::new(seed, care);
+    world.trace.more = number("SIM_STORY").map_or(0, |more| usize::try_from(more).expect("so many"));
     let result = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(panic) = result {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -94,9 +108,16 @@ fn odd_seeds_keep_every_promise() {
 }
 
 #[test]
+fn ten_thousand_feeds_carry_a_record_each() {
+    let mut world = crowd::world();
+    world.run();
+    assert!(crowd::count_feeds(&world) > 10_000, "{} feeds", crowd::count_feeds(&world));
+}
+
+#[test]
 fn a_seed_repeats_itself() {
     for seed in 1..=5 {
-        let runs = [(); 2].map(|()| run(seed, false, &mut Totals::default()));
+        let runs = [(); 2].map(|()| run(seed, Care::EachTurn, &mut Totals::default()));
         assert_eq!(runs[0], runs[1], "seed {seed} went two ways");
     }
 }

@@ -18,9 +18,11 @@ use crate::truth::{Batch, Placed, Steps, Topic, identity, kept_from};
 pub(crate) struct Model {
     pub names: Vec<Name>,
     pub topics: BTreeMap<TopicId, Topic>,
-    batches: Vec<Batch>,
+    pub batches: Vec<Batch>,
     /// The highest epoch that each producer has used.
     epochs: BTreeMap<u64, u32>,
+    /// The subscriptions by client and request id.
+    pub seats: BTreeMap<(usize, u64), Seat>,
     pub totals: Totals,
 }
 
@@ -33,6 +35,20 @@ pub(crate) struct Name {
     /// Deletions that were asked for and may be done at any time: of which topic, or of whatever has the name.
     pub deletes: BTreeMap<usize, Option<TopicId>>,
     pub deletes_asked: usize,
+    /// The topic that has the name in the end, or that there is none.
+    pub found: Option<Option<TopicId>>,
+}
+
+/// A subscription that is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat {
+    /// Through which node.
+    pub node: usize,
+    /// The place of its name.
+    pub name: usize,
+    pub id: TopicId,
+    /// The record that comes next.
+    pub cursor: Offset,
 }
 
 /// What a response says of the extent of a topic.
@@ -61,12 +77,14 @@ impl Model {
             },
             deletes: BTreeMap::new(),
             deletes_asked: 0,
+            found: None,
         };
         Self {
             names: profile.topics.iter().map(name).collect(),
             topics: BTreeMap::new(),
             batches: Vec::new(),
             epochs: BTreeMap::new(),
+            seats: BTreeMap::new(),
             totals: Totals::default(),
         }
     }
@@ -94,7 +112,8 @@ impl Model {
             *highest = epoch.max(*highest);
         }
         let (is_forged, is_acked, is_seen) = (false, false, false);
-        self.batches.push(Batch { payload, starts, sequenced, is_forged, attempts: 0, open: 0, is_acked, is_seen });
+        let (attempts, open, sent_us) = (0, 0, None);
+        self.batches.push(Batch { payload, starts, sequenced, is_forged, attempts, sent_us, open, is_acked, is_seen });
     }
 
     /// The newest batch uses a sequence that was acknowledged for another.
@@ -106,9 +125,11 @@ impl Model {
         self.batches[batch].is_forged
     }
 
-    pub(crate) fn attempt(&mut self, batch: usize) {
-        self.batches[batch].attempts += 1;
-        self.batches[batch].open += 1;
+    pub(crate) fn attempt(&mut self, batch: usize, now_us: u64) {
+        let batch = &mut self.batches[batch];
+        batch.attempts += 1;
+        batch.open += 1;
+        batch.sent_us.get_or_insert(now_us);
     }
 
     /// Somebody was told that an attempt was not applied: when that holds for all, nobody ever reads it.
@@ -173,6 +194,8 @@ impl Model {
             learned_us: span.now_us,
             known_us: span.asked_us,
             deleted_us: None,
+            gaps: Vec::new(),
+            whole: None,
         });
         assert_eq!(topic.name, name, "a topic changed its name");
         assert!(topic.deleted_us.is_none_or(|deleted_us| deleted_us > span.asked_us), "{id:?} came back from deletion");
@@ -198,6 +221,7 @@ impl Model {
             self.place(id, offset, Placed { batch, index, append_us });
             self.totals.records_read += 1;
         }
+        assert_eq!(times.next(), None, "runs of more records than came");
     }
 
     /// The extent of a topic fits what was told before, and its retention.
@@ -223,20 +247,26 @@ impl Model {
             let by_age = retention.age_ms > 0 && (expected..first).all(is_old);
             assert!(first == expected || by_age, "{first} is first of {next}, {retention:?} keeps from {expected}");
         }
-        let bytes: Option<u64> = (first..next).map(length).sum();
+        let bytes = extent.bytes.and_then(|_| (first..next).map(length).sum::<Option<u64>>());
         if let (Some(told), Some(bytes)) = (extent.bytes, bytes) {
             assert_eq!(told, bytes, "bytes of the records from {first} to {next}");
         }
     }
 
     /// A log was read from its first record to its end: every batch that begins in it is there as a whole.
-    pub(crate) fn check_whole(&self, id: TopicId, first: Offset, next: Offset) {
-        let topic = &self.topics[&id];
+    pub(crate) fn check_whole(&mut self, id: TopicId, first: Offset, next: Offset) {
+        let topic = self.topics.get_mut(&id).expect("it was read");
+        topic.whole = Some((first.0, next.0));
         assert!((first.0..next.0).all(|offset| topic.records.contains_key(&offset)), "everything was read");
         for (batch, base) in &topic.bases {
             let end = base + self.batches[*batch].count() as u64;
             assert!(end <= next.0, "batch {batch} is stored in part: {base} to {end} of {}", next.0);
         }
+    }
+
+    /// Bytes of the record at an offset, if it is known.
+    pub(crate) fn length(&self, id: TopicId, offset: u64) -> Option<usize> {
+        self.topics[&id].records.get(&offset).map(|placed| self.batches[placed.batch].record(placed.index).len())
     }
 
     /// When the record at an offset was appended, if that is known.

@@ -100,6 +100,11 @@ impl Network {
         self.state(end) == State::Open
     }
 
+    /// Was it reset?
+    pub(crate) fn is_broken(&self, end: End) -> bool {
+        self.state(end) == State::Broken
+    }
+
     /// Sends what there is room for; gives the bytes that were sent.
     pub(crate) fn write(&mut self, now_us: u64, end: End, queue: &mut VecDeque<Bytes>) -> usize {
         let Self { settings, wires, rng, .. } = self;

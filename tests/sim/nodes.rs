@@ -63,8 +63,8 @@ impl World {
             durability: Durability::Memory,
         };
         let clocks = (self.rng.u64(..1 << 40), self.walls_us[node]);
-        let mut host = Host::new(settings, &self.profile.nodes, clocks, self.now_us);
-        host.is_careful = self.is_careful;
+        let mut host = Host::new(settings, &self.profile, (clocks, self.rng.fork()), self.now_us);
+        host.care = self.care;
         self.hosts[node] = Some(host);
         self.network.is_dark[node] = false;
         let truth = &mut self.ground.nodes[node];

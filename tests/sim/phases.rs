@@ -35,17 +35,26 @@ impl World {
         let is_done = match self.phase {
             Phase::Work => self.now_us >= self.phase_ends_us,
             Phase::Heal if self.ground.healed_us.is_none_or(|healed_us| self.now_us < healed_us) => false,
-            Phase::Heal | Phase::Verify | Phase::Quiet => self.clients.iter().all(|client| client.is_done(self.phase)),
+            Phase::Heal | Phase::Verify | Phase::Quiet => {
+                self.clients.iter().all(|client| client.is_done(self.phase, &self.model))
+            }
             Phase::Over => false,
         };
         if self.phase == Phase::Heal && self.ground.healed_us.is_none() {
             self.watch_links();
         }
+        if let (Phase::Quiet, Some(stopped_us)) = (self.phase, self.ground.stopped_us) {
+            self.clients.iter().for_each(|client| client.check_lag(&self.model, stopped_us, self.now_us));
+        }
         if is_done {
             self.enter_next();
         } else if self.phase > Phase::Work && self.now_us > self.phase_ends_us {
-            let waiting: Vec<String> =
-                self.clients.iter().filter(|client| !client.is_done(self.phase)).map(Client::describe).collect();
+            let waiting: Vec<String> = self
+                .clients
+                .iter()
+                .filter(|client| !client.is_done(self.phase, &self.model))
+                .map(Client::describe)
+                .collect();
             panic!("{:?} does not end: {}", self.phase, waiting.join("; "));
         }
     }
@@ -73,6 +82,8 @@ impl World {
         self.trace.note(self.now_us, Note::Phase(self.phase.name()));
         if self.phase == Phase::Heal {
             self.heal();
+        } else if self.phase == Phase::Verify {
+            self.ground.stopped_us = Some(self.now_us);
         }
         for client in 0..self.clients.len() {
             self.wake_client(client, self.now_us);
@@ -87,6 +98,7 @@ impl World {
                 self.stop(node, Leave::Reset);
             }
             self.start(node);
+            self.sieve(node, (0, 0));
             self.wake_node(node, self.now_us);
         }
         self.refresh_ground();

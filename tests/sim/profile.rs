@@ -2,7 +2,7 @@
 //! no fault always hides another and rare combinations come up.
 
 use dht_node::cube;
-use dht_node::limits::{CLIENT_QUEUE_MAX, FRAMES_PER_TURN, LINK_QUEUE_MAX, TOPIC_BYTES_DEFAULT};
+use dht_node::limits::{CLIENT_QUEUE_MAX, FRAMES_PER_TURN, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, TOPIC_BYTES_DEFAULT};
 use dht_node::types::{Dimension, Retention, TopicName};
 use fastrand::Rng;
 
@@ -54,16 +54,21 @@ pub(crate) struct Pace {
     pub turn_us: (u64, u64),
     /// Marks of the queues are lowered to this, so that few bytes fill them.
     pub link_mark: usize,
+    /// From this length on a link's queue takes no pushes.
+    pub push_mark: usize,
     pub client_mark: usize,
     /// Nodes start one after another within this time.
     pub start_us: u64,
 }
 
 /// Who is there and how they behave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Clients {
     pub publishers: usize,
     pub readers: usize,
+    pub subscribers: usize,
+    /// Most subscriptions of one of them.
+    pub subscriptions: usize,
     pub admins: usize,
     pub hostile: usize,
     /// Clients that ask one node for as much as it takes.
@@ -79,7 +84,7 @@ pub(crate) struct Clients {
 }
 
 /// What goes wrong, and when.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     /// None: a calm run, in which nothing may fail.
     pub kinds: Vec<Kind>,
@@ -124,6 +129,28 @@ impl Profile {
         }
     }
 
+    /// A calm cube without clients.
+    pub(crate) fn calm(dimension: Dimension, names: Vec<String>, end_us: u64) -> Self {
+        let plan = |name: String| Plan { home: home(&name, dimension), name, retention: Retention::default() };
+        Self {
+            dimension,
+            topics: names.into_iter().map(plan).collect(),
+            default_retention: Retention { bytes: TOPIC_BYTES_DEFAULT, ..Retention::default() },
+            memory_bytes: 1 << 30,
+            network: Wires { latency_us: (50, 100), bytes_per_second: 1 << 30, room: 256 << 10, split: 0, hang: 0 },
+            nodes: Pace {
+                frames_per_turn: FRAMES_PER_TURN,
+                turn_us: (1, 5),
+                link_mark: LINK_QUEUE_MAX,
+                push_mark: PUSH_QUEUE_MAX,
+                client_mark: CLIENT_QUEUE_MAX,
+                start_us: 0,
+            },
+            clients: Clients { think_us: (2_000, 4_000), ..Clients::default() },
+            faults: Faults { last_us: 1, end_us, ..Faults::default() },
+        }
+    }
+
     /// The name of a topic.
     pub(crate) fn name(&self, topic: usize) -> TopicName<'_> {
         TopicName::new(&self.topics[topic].name).expect("made of allowed characters")
@@ -148,6 +175,7 @@ impl Profile {
     pub(crate) fn is_calm(&self) -> bool {
         self.faults.kinds.is_empty()
             && self.nodes.link_mark == LINK_QUEUE_MAX
+            && self.nodes.push_mark == PUSH_QUEUE_MAX
             && self.network.hang == 0
             && !self.is_far()
     }
@@ -175,6 +203,7 @@ impl Pace {
             frames_per_turn: *choose(rng, &[1, 3, FRAMES_PER_TURN, FRAMES_PER_TURN]),
             turn_us: *choose(rng, &[(1, 5), (5, 100), (50, 2000)]),
             link_mark: if low { *choose(rng, &[400, 2 << 10, 16 << 10]) } else { LINK_QUEUE_MAX },
+            push_mark: if low { *choose(rng, &[0, 300, 4 << 10, PUSH_QUEUE_MAX]) } else { PUSH_QUEUE_MAX },
             client_mark: if low { *choose(rng, &[200, 1 << 10, 8 << 10]) } else { CLIENT_QUEUE_MAX },
             start_us: *choose(rng, &[0, 1000, 300_000, 1_500_000]),
         }
@@ -186,6 +215,8 @@ impl Clients {
         Self {
             publishers: rng.usize(1..=3),
             readers: rng.usize(0..=2),
+            subscribers: *choose(rng, &[0, 1, 2, 3, 3, 10]),
+            subscriptions: *choose(rng, &[1, 2, 6]),
             admins: rng.usize(0..=2),
             hostile: rng.usize(0..=2),
             greedy: if rng.u8(..100) < 1 { 45 } else { 0 },
@@ -223,16 +254,22 @@ fn plans(rng: &mut Rng, dimension: Dimension) -> Vec<Plan> {
     let long = rng.u8(..100) < 5;
     let plan = |index: usize, rng: &mut Rng| {
         let name = if long { format!("{}{index}", "long/".repeat(45)) } else { format!("topic-{index}") };
-        let home = cube::home(TopicName::new(&name).expect("made of allowed characters"), dimension);
+        let home = home(&name, dimension);
         let bounded = |rng: &mut Rng, values: &[u64]| if rng.u8(..100) < 30 { *choose(rng, values) } else { 0 };
         let retention = Retention {
             records: bounded(rng, &[1, 2, 7, 50]),
             bytes: bounded(rng, &[1, 60, 500, 5_000, 50_000]),
             age_ms: bounded(rng, &[300, 2_000]),
         };
-        Plan { name, home: usize::from(home.index()), retention }
+        Plan { name, home, retention }
     };
     (0..count).map(|index| plan(index, rng)).collect()
+}
+
+/// The vertex of a name.
+fn home(name: &str, dimension: Dimension) -> usize {
+    let name = TopicName::new(name).expect("made of allowed characters");
+    usize::from(cube::home(name, dimension).index())
 }
 
 /// One of several values.

@@ -226,7 +226,7 @@ impl Publisher {
         let producer = producer.map(|producer| Sequenced { producer, epoch, sequence: item.sequence });
         let topic = Topic { name: ctx.profile.name(self.topic), id };
         let request = Request::Publish(Publish { topic, producer, count: item.count });
-        ctx.model.attempt(item.batch);
+        ctx.model.attempt(item.batch, ctx.now_us);
         let what = What::Publish { topic: self.topic, id, batch: item.batch };
         session.ask_with(ctx, &request, &item.payload, Some(what));
     }
@@ -251,13 +251,13 @@ impl Publisher {
         let Some(item) = self.unacked.pop_back() else { return };
         let topic = Topic { name: ctx.profile.name(self.topic), id: None };
         let request = Request::Publish(Publish { topic, producer: None, count: item.count });
-        ctx.model.attempt(item.batch);
+        ctx.model.attempt(item.batch, ctx.now_us);
         session.ask_with(ctx, &request, &item.payload, None);
     }
 }
 
 /// A record whose value begins with the number of its batch and its place in it.
-fn add_record(payload: &mut Vec<u8>, (batch, index): (usize, u32), most: usize, rng: &mut Rng) {
+pub(crate) fn add_record(payload: &mut Vec<u8>, (batch, index): (usize, u32), most: usize, rng: &mut Rng) {
     let mut value = (batch as u64).to_be_bytes().to_vec();
     value.extend_from_slice(&index.to_be_bytes());
     value.resize(12 + rng.usize(0..=most), b'x');

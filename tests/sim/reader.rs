@@ -1,11 +1,11 @@
 //! A client that reads a topic: from its first record to its end and on, with looks elsewhere in between.
 
 use dht_node::types::{Epoch, Offset, TopicId};
-use dht_node::wire::request::{Fetch, Start, Topic};
+use dht_node::wire::request::{Start, Topic};
 use dht_node::wire::{Request, Response};
 use fastrand::Rng;
 
-use crate::asked::What;
+use crate::asked::{Bounds, What};
 use crate::client::Ctx;
 use crate::faults::WALL_US;
 use crate::phases::Phase;
@@ -39,15 +39,14 @@ impl Reader {
         };
         // An epoch that no log has.
         let epoch = if rng.u8(..100) < 3 { Some(Epoch(2)) } else { epoch };
-        let max_bytes = *choose(rng, &[0, 0, 1, 100, 5_000]);
-        let max_records = *choose(rng, &[0, 0, 1, 3]);
+        let bounds = Bounds {
+            bytes: *choose(rng, &[0, 0, 1, 100, 5_000]),
+            records: *choose(rng, &[0, 0, 1, 3]),
+            wait_ms: *choose(rng, &[0, 0, 0, 1, 300, 2_000]),
+        };
         let topic = Topic { name: ctx.profile.name(self.topic), id };
-        let request = Request::Fetch(Fetch { topic, epoch, start, max_bytes, max_records });
-        session.ask(
-            ctx,
-            &request,
-            What::Fetch { topic: self.topic, id, epoch, start, bounds: (max_bytes, max_records) },
-        );
+        let request = bounds.fetch(topic, epoch, start);
+        session.ask(ctx, &Request::Fetch(request), What::Fetch { topic: self.topic, id, epoch, start, bounds });
     }
 
     pub(crate) fn on_answer(&mut self, response: &Response) {

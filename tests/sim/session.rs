@@ -7,7 +7,7 @@ use dht_node::limits::{FRAME_MAX, FRAME_MAX_LEAST};
 use dht_node::types::RequestId;
 use dht_node::wire::field::Writer;
 use dht_node::wire::hello::NO_NODE;
-use dht_node::wire::{Flags, Frame, Goaway, Head, Hello, Opcode, Request, Response, Role, Status};
+use dht_node::wire::{Flags, Frame, Goaway, Head, Hello, Opcode, Push, Request, Response, Role, Status};
 
 use crate::asked::{Asked, What};
 use crate::client::Ctx;
@@ -18,6 +18,8 @@ use crate::wire::{End, Got, Leave, Place};
 /// What came of it.
 pub(crate) enum Told {
     Answer(Asked, Box<Response>),
+    /// Something came unasked, under this request id.
+    Pushed(u64, Push),
     /// The node said that it took no notice of it.
     NotDone(Asked),
     /// The connection was lost before the answer.
@@ -45,6 +47,8 @@ pub(crate) struct Session {
     inbox: Vec<u8>,
     outbox: VecDeque<Bytes>,
     asked: BTreeMap<u64, Asked>,
+    /// Requests under ids that were in use already.
+    again: Vec<Asked>,
     next_id: u64,
     goaway: Option<u64>,
     /// What HELLO offers.
@@ -52,6 +56,8 @@ pub(crate) struct Session {
     pub keepalive_ms: u32,
     /// Asks without waiting for the answer to HELLO.
     pub is_eager: bool,
+    /// Looks at once at what comes.
+    pub is_reading: bool,
 }
 
 impl Session {
@@ -64,11 +70,13 @@ impl Session {
             inbox: Vec::new(),
             outbox: VecDeque::new(),
             asked: BTreeMap::new(),
+            again: Vec::new(),
             next_id: 1,
             goaway: None,
             frame_max: FRAME_MAX,
             keepalive_ms: 0,
             is_eager: false,
+            is_reading: true,
         }
     }
 
@@ -82,7 +90,7 @@ impl Session {
 
     /// Does it wait for something, an answer or the end?
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.asked.is_empty() || self.state == State::Listening
+        self.unanswered() > 0 || self.state == State::Listening
     }
 
     pub(crate) fn can_ask(&self) -> bool {
@@ -97,7 +105,28 @@ impl Session {
 
     /// Requests without an answer.
     pub(crate) fn unanswered(&self) -> usize {
-        self.asked.len()
+        self.asked.len() + self.again.len()
+    }
+
+    /// The node has said that it ends.
+    pub(crate) const fn is_dismissed(&self) -> bool {
+        self.goaway.is_some()
+    }
+
+    /// Is a request of that id without an answer?
+    pub(crate) fn has_asked(&self, request_id: u64) -> bool {
+        self.asked.contains_key(&request_id) || self.again.iter().any(|asked| asked.request_id == request_id)
+    }
+
+    /// Is one without an answer that used the id of another?
+    pub(crate) const fn has_asked_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    /// A request id that was never used on this connection.
+    pub(crate) const fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
     }
 
     /// Starts to connect.
@@ -115,15 +144,31 @@ impl Session {
 
     /// Sends a request, one-way unless it is said what is asked.
     pub(crate) fn ask_with(&mut self, ctx: &mut Ctx<'_>, request: &Request<'_>, payload: &Bytes, what: Option<What>) {
-        self.next_id += 1;
-        let request_id = self.next_id;
+        let request_id = self.new_id();
+        self.ask_as(ctx, request_id, request, payload, what);
+    }
+
+    /// The same under a request id of the caller's choice.
+    pub(crate) fn ask_as(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        request_id: u64,
+        request: &Request<'_>,
+        payload: &Bytes,
+        what: Option<What>,
+    ) {
         let flags = if what.is_none() { Flags::ONEWAY } else { Flags::default() };
         let head = Head { opcode: request.opcode().number(), flags, status: 0, request_id: RequestId(request_id) };
         self.send(head, payload, |args| request.encode(args));
         ctx.trace.totals.requests += 1;
         if let Some(what) = what {
-            let Self { node: ingress, frame_max, .. } = *self;
-            self.asked.insert(request_id, Asked { what, ingress, sent_us: ctx.now_us, frame_max });
+            let Self { node: ingress, frame_max, is_reading, .. } = *self;
+            let asked = Asked { what, request_id, ingress, sent_us: ctx.now_us, frame_max, is_reading };
+            if matches!(asked.what, What::Subscribe { again: true, .. }) {
+                self.again.push(asked);
+            } else {
+                self.asked.insert(request_id, asked);
+            }
         }
     }
 
@@ -184,7 +229,8 @@ impl Session {
     }
 
     pub(crate) fn describe(&self) -> String {
-        format!("{:?} with node {}, unanswered: {:?}", self.state, self.node, self.asked.values().collect::<Vec<_>>())
+        let unanswered: Vec<&Asked> = self.asked.values().chain(&self.again).collect();
+        format!("{:?} with node {}, unanswered: {unanswered:?}", self.state, self.node)
     }
 
     fn greet(&mut self) {
@@ -239,6 +285,12 @@ impl Session {
             self.goaway = Some(goaway.last_request_id);
             return;
         }
+        if opcode.is_push() {
+            assert!(header.flags.has(Flags::ONEWAY) && !header.flags.has(Flags::RESPONSE), "a push that is none");
+            let push = Push::decode(opcode, header.status, args, &payload);
+            let push = push.unwrap_or_else(|error| panic!("a push that cannot be read: {error}: {header:?}"));
+            return told.push(Told::Pushed(header.request_id.0, push));
+        }
         if !header.flags.has(Flags::RESPONSE) {
             assert_eq!(opcode, Opcode::Ping, "a node asks a client only for a sign of life");
             let head =
@@ -255,7 +307,7 @@ impl Session {
             }
             return;
         }
-        let asked = self.asked.remove(&header.request_id.0);
+        let asked = self.take_asked(header.request_id.0, header.status);
         let asked = asked.unwrap_or_else(|| panic!("client {} never asked {header:?}", self.me));
         assert_eq!(asked.what.opcode(), opcode, "the answer to another operation");
         let response = Response::decode(opcode, header.status, args, &payload);
@@ -264,10 +316,21 @@ impl Session {
         told.push(Told::Answer(asked, Box::new(response)));
     }
 
+    /// The request that this answers: of two with one id, the second one is refused.
+    fn take_asked(&mut self, request_id: u64, status: u8) -> Option<Asked> {
+        let again = self.again.iter().position(|asked| asked.request_id == request_id);
+        if let Some(place) = again
+            && (status == Status::BadRequest.number() || !self.asked.contains_key(&request_id))
+        {
+            return Some(self.again.remove(place));
+        }
+        self.asked.remove(&request_id)
+    }
+
     fn forget(&mut self, told: &mut Vec<Told>) {
         let last = self.goaway.take().unwrap_or(u64::MAX);
-        for (request_id, asked) in std::mem::take(&mut self.asked) {
-            told.push(if request_id > last { Told::NotDone(asked) } else { Told::Unknown(asked) });
+        for asked in std::mem::take(&mut self.asked).into_values().chain(std::mem::take(&mut self.again)) {
+            told.push(if asked.request_id > last { Told::NotDone(asked) } else { Told::Unknown(asked) });
         }
         told.push(Told::Gone);
         (self.state, self.inbox, self.outbox) = (State::Apart, Vec::new(), VecDeque::new());

@@ -8,13 +8,15 @@ use dht_node::wire::{Header, Opcode, Status};
 use crate::faults::Fault;
 use crate::wire::Place;
 
-/// Events that a failure shows.
+/// Events that a failure shows unless SIM_STORY says otherwise.
 const KEPT: usize = 60;
 
 /// The record of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     last: VecDeque<(u64, Note)>,
+    /// Events to be kept beyond the usual ones.
+    pub more: usize,
     /// Changes with every delivery: two runs of one seed have the same.
     pub fingerprint: u64,
     /// What the run amounted to.
@@ -55,13 +57,14 @@ macro_rules! totals {
 
 totals! {
     seeds, virtual_ms, frames, bytes, requests, failed_requests, acked_batches, acked_records, duplicates, records_read,
-    trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, attacks
+    trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, attacks,
+    subscribed, delivered, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks
 }
 
 impl Trace {
     /// Notes an event.
     pub(crate) fn note(&mut self, now_us: u64, note: Note) {
-        if self.last.len() == KEPT {
+        if self.last.len() == KEPT.max(self.more) {
             self.last.pop_front();
         }
         self.last.push_back((now_us, note));

@@ -23,6 +23,19 @@ pub(crate) struct Topic {
     /// It was there at this time or later.
     pub known_us: u64,
     pub deleted_us: Option<u64>,
+    /// Records that subscriptions were told are gone.
+    pub gaps: Vec<Gap>,
+    /// Everything from here to there was read at the end.
+    pub whole: Option<(u64, u64)>,
+}
+
+/// What a subscription was told: records before `to` were removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    pub to: u64,
+    pub now_us: u64,
+    /// The latest time that the home's clock may have said.
+    pub wall_us: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +55,8 @@ pub(crate) struct Batch {
     /// It was published under a sequence that another batch had: never to be stored.
     pub is_forged: bool,
     pub attempts: u32,
+    /// When it was sent for the first time.
+    pub sent_us: Option<u64>,
     /// Attempts of which nothing is known yet, or never will be.
     pub open: u32,
     pub is_acked: bool,
@@ -62,6 +77,11 @@ impl Steps {
     pub(crate) fn at(&self, at_us: u64) -> u64 {
         let behind = self.0.partition_point(|(step_us, _)| *step_us <= at_us);
         behind.checked_sub(1).map_or(0, |index| self.0[index].1)
+    }
+
+    /// When it was known to be that much.
+    pub(crate) fn reached_us(&self, value: u64) -> Option<u64> {
+        self.0.get(self.0.partition_point(|(_, step)| *step < value)).map(|(step_us, _)| *step_us)
     }
 }
 

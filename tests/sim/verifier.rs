@@ -1,15 +1,16 @@
 //! The last clients, one at each node: they see the links come up, then ask for everything and read everything.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use dht_node::limits::RESPONSE_CHARGE;
+use dht_node::limits::{RESPONSE_CHARGE, TAILS_BYTES_MAX};
 use dht_node::types::{Offset, TopicId};
-use dht_node::wire::request::{ANY_NODE, Fetch, List, Start, Topic};
+use dht_node::wire::request::{ANY_NODE, List, Start, Topic};
 use dht_node::wire::{Request, Response, Status};
 
 use crate::admin::on_wire;
-use crate::asked::{Asked, What};
+use crate::asked::{Asked, Bounds, What};
 use crate::client::Ctx;
+use crate::model::Seat;
 use crate::phases::Phase;
 use crate::session::Session;
 
@@ -21,11 +22,29 @@ pub(crate) struct Verifier {
     tasks: VecDeque<Task>,
     has_begun: bool,
     is_quiet: bool,
+    /// What is not as it is to be in the end.
+    odd: Option<String>,
+    odd_before: Option<String>,
+    /// Who subscribes to the topics of this node.
+    audiences: BTreeMap<TopicId, Audience>,
+    /// When it looks again.
+    round_us: u64,
     /// Topics that this node listed, to find one that comes twice.
     listed: Vec<TopicId>,
     /// The topic that is being read: where it began.
     reading: Option<(TopicId, Offset)>,
 }
+
+/// Who subscribes to a topic: how many, through which nodes, and how far the last of them is behind.
+#[derive(Debug, Default)]
+struct Audience {
+    subscribers: u32,
+    nodes: BTreeSet<usize>,
+    lag: u64,
+}
+
+/// In the end it looks so often whether all is as it must be.
+const ROUND_US: u64 = 100_000;
 
 #[derive(Clone, Copy, Debug)]
 enum Task {
@@ -33,6 +52,7 @@ enum Task {
     List {
         cursor: u64,
     },
+    Stats,
     Info(usize),
     /// A part of a topic from an offset on.
     Read {
@@ -50,9 +70,18 @@ impl Verifier {
             tasks: VecDeque::new(),
             has_begun: false,
             is_quiet: false,
+            odd: None,
+            odd_before: None,
+            audiences: BTreeMap::new(),
+            round_us: 0,
             listed: Vec::new(),
             reading: None,
         }
+    }
+
+    /// It has more to ask in a row.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.tasks.is_empty()
     }
 
     pub(crate) fn is_done(&self, phase: Phase) -> bool {
@@ -73,20 +102,49 @@ impl Verifier {
                 self.plan(ctx);
                 self.do_next(ctx, session);
             }
-            Phase::Quiet => session.ask(ctx, &Request::Stats { node: ANY_NODE }, What::Stats { node: self.node }),
+            Phase::Quiet => {
+                if self.tasks.is_empty() {
+                    if ctx.now_us < self.round_us {
+                        return;
+                    }
+                    self.round_us = ctx.now_us + ROUND_US;
+                    self.audiences = audiences(ctx, self.node);
+                    (self.odd, self.odd_before) = (None, self.odd.take());
+                    self.tasks.push_back(Task::Stats);
+                    let is_mine = |topic: &usize| ctx.profile.topics[*topic].home == self.node;
+                    self.tasks.extend((0..ctx.profile.topics.len()).filter(is_mine).map(Task::Info));
+                }
+                self.do_next(ctx, session);
+            }
             Phase::Work | Phase::Heal | Phase::Over => {}
         }
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &Ctx<'_>, asked: &Asked, response: &Response) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         let is_unknown = matches!(response, Response::Error(error) if error.status == Status::UnknownTopic.number());
         match response {
             Response::Cluster(view) => self.sees_all_links = view.links.iter().all(|link| link.up),
-            Response::Stats { text, .. } => self.is_quiet = self.check_quiet(ctx, text),
+            Response::Stats { text, .. } => {
+                self.check_quiet(ctx, text);
+                self.note_quiet();
+            }
+            Response::Described(description) if ctx.phase == Phase::Quiet => {
+                let state = description.topic.as_ref().expect("INFO describes what is there");
+                let wanted = self.audiences.remove(&state.id).unwrap_or_default();
+                let told = (state.subscribers, usize::from(state.feeds), state.lag);
+                if told != (wanted.subscribers, wanted.nodes.len(), wanted.lag) {
+                    self.odd = Some(format!("{wanted:?}, not {state:?}"));
+                }
+                self.note_quiet();
+            }
+            Response::Error(_) if is_unknown && ctx.phase == Phase::Quiet => self.note_quiet(),
             // Queues with low marks fill at any time; it asks again.
             Response::Error(error) if error.status == Status::Overloaded.number() => {}
             Response::Error(error) if ctx.phase == Phase::Verify => {
                 assert!(is_unknown, "{asked:?} failed after all was healed: {error:?}");
+                if let What::Info { topic, .. } = asked.what {
+                    ctx.model.names[topic].found = Some(None);
+                }
                 self.tasks.pop_front();
             }
             Response::Error(_) => {}
@@ -114,12 +172,23 @@ impl Verifier {
                     self.reading = None;
                 }
             }
-            Response::Ping { .. } | Response::Described(_) => {
+            Response::Described(description) => {
+                if let What::Info { topic, .. } = asked.what {
+                    ctx.model.names[topic].found = Some(description.topic.map(|state| state.id));
+                }
                 self.tasks.pop_front();
             }
-            Response::Created { .. } | Response::Deleted { .. } | Response::Published(_) | Response::Traced(_) => {
-                unreachable!("nobody asked for that")
+            Response::Ping { .. } => {
+                self.tasks.pop_front();
             }
+            Response::Created { .. }
+            | Response::Deleted { .. }
+            | Response::Published(_)
+            | Response::Subscribed(_)
+            | Response::Unsubscribed { .. }
+            | Response::Traced(_)
+            | Response::Fed(_)
+            | Response::Heads { .. } => unreachable!("nobody asked for that"),
         }
     }
 
@@ -146,6 +215,7 @@ impl Verifier {
         let Some(task) = self.tasks.front().copied() else { return };
         let (request, what) = match task {
             Task::Ping(node) => (Request::Ping { node: on_wire(node), token: 1 }, What::Ping { node, token: 1 }),
+            Task::Stats => (Request::Stats { node: ANY_NODE }, What::Stats { node: self.node }),
             Task::List { cursor } => {
                 let list = List { node: ANY_NODE, max: 13, cursor, prefix: "" };
                 (Request::List(list), What::List { node: self.node, cursor })
@@ -155,10 +225,10 @@ impl Verifier {
             }
             Task::Read { topic, start } => {
                 let id = self.reading.map(|(id, _)| id);
-                let (max_bytes, max_records) = if self.node.is_multiple_of(2) { (0, 0) } else { (20_000, 1_000) };
-                let name = ctx.profile.name(topic);
-                let fetch = Fetch { topic: Topic { name, id }, epoch: None, start, max_bytes, max_records };
-                (Request::Fetch(fetch), What::Fetch { topic, id, epoch: None, start, bounds: (max_bytes, max_records) })
+                let (bytes, records) = if self.node.is_multiple_of(2) { (0, 0) } else { (20_000, 1_000) };
+                let bounds = Bounds { bytes, records, wait_ms: 0 };
+                let fetch = bounds.fetch(Topic { name: ctx.profile.name(topic), id }, None, start);
+                (Request::Fetch(fetch), What::Fetch { topic, id, epoch: None, start, bounds })
             }
         };
         session.ask(ctx, &request, what);
@@ -172,14 +242,55 @@ impl Verifier {
         }
     }
 
-    /// Is nothing under way at this node but the question itself?
-    fn check_quiet(&self, ctx: &Ctx<'_>, text: &str) -> bool {
+    /// One question of the last round was answered.
+    fn note_quiet(&mut self) {
+        self.tasks.pop_front();
+        self.is_quiet = self.tasks.is_empty() && self.odd.is_none();
+    }
+
+    /// Is nothing under way at this node but the question itself, and are the subscriptions there that must be?
+    fn check_quiet(&mut self, ctx: &Ctx<'_>, text: &str) {
         let value = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.and_then(|value| value.parse::<u64>().ok()).expect("STATS has this line")
         };
-        assert!(value("memory_bytes") <= ctx.profile.memory_bytes, "topics take more than the node may");
-        (value("inflight"), value("charged_bytes"), value("proposals")) == (1, u64::from(RESPONSE_CHARGE), 0)
-            && value("links") == u64::from(ctx.profile.dimension.bits())
+        let (used, most) = (value("memory_bytes"), ctx.profile.memory_bytes);
+        assert!(used <= most, "topics take {used} bytes, and the node may use {most}");
+        assert!(value("tail_bytes") <= TAILS_BYTES_MAX as u64, "tails without a bound");
+        let home = |seat: &Seat| ctx.profile.topics[seat.name].home;
+        let seats = || ctx.model.seats.values();
+        let here = seats().filter(|seat| seat.node == self.node);
+        let followed: BTreeSet<TopicId> =
+            here.clone().filter(|seat| home(seat) != self.node).map(|seat| seat.id).collect();
+        let fed = seats().filter(|seat| home(seat) == self.node && seat.node != self.node);
+        let feeds: BTreeSet<(TopicId, usize)> = fed.map(|seat| (seat.id, seat.node)).collect();
+        let wanted = [
+            ("inflight", 1),
+            ("charged_bytes", u64::from(RESPONSE_CHARGE)),
+            ("proposals", 0),
+            ("links", u64::from(ctx.profile.dimension.bits())),
+            ("subscriptions", here.clone().count() as u64),
+            ("followed", followed.len() as u64),
+            ("feeds", feeds.len() as u64),
+        ];
+        let mut odd = wanted.iter().filter(|(name, wanted)| value(name) != *wanted);
+        self.odd = odd.next().map(|(name, wanted)| format!("{name} is {}, not {wanted}", value(name)));
+        let is_behind = |seat: &Seat| seat.cursor.0 < ctx.model.topics[&seat.id].nexts.at(u64::MAX);
+        if self.odd.is_none() && value("tail_bytes") > 0 && !here.clone().any(is_behind) {
+            self.odd = Some("a tail is kept for nobody".to_owned());
+        }
     }
+}
+
+/// Who subscribes to the topics that live at a node.
+fn audiences(ctx: &Ctx<'_>, node: usize) -> BTreeMap<TopicId, Audience> {
+    let mut audiences: BTreeMap<TopicId, Audience> = BTreeMap::new();
+    for seat in ctx.model.seats.values().filter(|seat| ctx.profile.topics[seat.name].home == node) {
+        let audience = audiences.entry(seat.id).or_default();
+        let end = ctx.model.topics[&seat.id].nexts.at(u64::MAX);
+        audience.subscribers += 1;
+        audience.nodes.insert(seat.node);
+        audience.lag = audience.lag.max(end.saturating_sub(seat.cursor.0));
+    }
+    audiences
 }

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use crate::client::{Client, Ctx, Role};
 use crate::faults::{Fault, WALL_US};
 use crate::ground::Ground;
-use crate::host::Host;
+use crate::host::{Care, Host};
 use crate::model::Model;
 use crate::network::Network;
 use crate::phases::{Phase, WATCH_US};
@@ -52,13 +52,19 @@ pub(crate) struct World {
     pub rng: Rng,
     pub phase: Phase,
     pub phase_ends_us: u64,
-    pub is_careful: bool,
+    pub care: Care,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, is_careful: bool) -> Self {
+    pub(crate) fn new(seed: u64, care: Care) -> Self {
         let mut rng = Rng::with_seed(seed);
         let profile = Profile::draw(&mut rng);
+        let roles = Role::cast(&profile, &mut rng);
+        Self { care, ..Self::with(profile, roles, &mut rng) }
+    }
+
+    /// A world with these clients.
+    pub(crate) fn with(profile: Profile, roles: Vec<Role>, rng: &mut Rng) -> Self {
         let count = usize::from(profile.dimension.nodes());
         let mut world = Self {
             now_us: 0,
@@ -78,14 +84,14 @@ impl World {
             rng: rng.fork(),
             phase: Phase::Work,
             phase_ends_us: profile.faults.end_us,
-            is_careful,
+            care: Care::EachTurn,
             profile,
         };
         for node in 0..count {
             let start_us = world.rng.u64(0..=world.profile.nodes.start_us);
             world.at(start_us, Wake::Fault(Fault::Start { node }));
         }
-        for role in Role::cast(&world.profile, &mut rng) {
+        for role in roles {
             world.add_client(role, rng.fork());
         }
         world.at(50_000, Wake::Trouble);
@@ -104,6 +110,7 @@ impl World {
         for node in 0..self.hosts.len() {
             self.stop(node, Leave::Done);
         }
+        self.model.check_gaps();
         self.trace.totals.seeds = 1;
         self.trace.totals.virtual_ms = self.now_us / 1000;
         self.model.count(&mut self.trace.totals);

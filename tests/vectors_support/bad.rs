@@ -1,5 +1,7 @@
 //! The frames of `bad.txt`: one or more for each row of chapter 13, and a receiver that judges them.
 
+use std::collections::BTreeMap;
+
 use dht_node::limits::{FRAME_BEFORE_HELLO_MAX, FRAME_MAX, FRAME_MAX_LEAST, PAYLOAD_MAX};
 use dht_node::types::{Dimension, NodeId, Offset, RequestId};
 use dht_node::wire::field::Writer;
@@ -11,6 +13,7 @@ use dht_node::wire::{
 
 use super::frames::{name, topic, two_records};
 use super::good::{Content, Good};
+use super::subscriptions::subscription;
 use super::text::Entry;
 
 /// What a node does with the bytes, in the words of chapter 13.
@@ -67,21 +70,31 @@ impl Bad {
     }
 }
 
+/// The limits of the subscriptions of a connection.
+type Subscriptions = BTreeMap<RequestId, u64>;
+
 /// What a node of the cluster "demo" does with all that a client sent, after which the stream ended.
 pub(crate) fn judge(bytes: &[u8], is_first: bool) -> Verdict {
-    let frame_max = if is_first { FRAME_BEFORE_HELLO_MAX } else { FRAME_MAX };
+    match is_first {
+        true => judge_one(bytes, FRAME_BEFORE_HELLO_MAX, judge_first).0,
+        false => judge_last(bytes, &mut Subscriptions::new()),
+    }
+}
+
+/// What it does with a frame, and the bytes behind it while the connection goes on.
+fn judge_one(bytes: &[u8], frame_max: u32, judge: impl FnOnce(&Frame<'_>) -> Verdict) -> (Verdict, &[u8]) {
     let header = match Header::parse(bytes, frame_max) {
         Ok(Some(header)) => header,
-        Ok(None) => return Verdict::Drop,
-        Err(error) => return error.status().map_or(Verdict::Close, Verdict::Goaway),
+        Ok(None) => return (Verdict::Drop, &[]),
+        Err(error) => return (error.status().map_or(Verdict::Close, Verdict::Goaway), &[]),
     };
-    let Some(raw) = bytes.get(..header.frame_len()) else { return Verdict::Drop };
-    match Frame::parse(header, Raw::Borrowed(raw), Dimension::new(3).expect("3 is one")) {
+    let Some((raw, rest)) = bytes.split_at_checked(header.frame_len()) else { return (Verdict::Drop, &[]) };
+    let verdict = match Frame::parse(header, Raw::Borrowed(raw), Dimension::new(3).expect("3 is one")) {
         Ok(frame) if frame.route.is_some() => Verdict::Goaway(Status::ProtocolError),
-        Ok(frame) if is_first => judge_first(&frame),
-        Ok(frame) => judge_later(&frame),
+        Ok(frame) => judge(&frame),
         Err(error) => error.status().map_or(Verdict::Close, Verdict::Goaway),
-    }
+    };
+    (verdict, rest)
 }
 
 fn judge_first(frame: &Frame<'_>) -> Verdict {
@@ -100,35 +113,74 @@ fn judge_first(frame: &Frame<'_>) -> Verdict {
     }
 }
 
-fn judge_later(frame: &Frame<'_>) -> Verdict {
+/// The same for the last frame of a client that has said HELLO. SUBSCRIBEs before it are taken for answered.
+fn judge_last(bytes: &[u8], subscriptions: &mut Subscriptions) -> Verdict {
+    let (verdict, rest) = judge_one(bytes, FRAME_MAX, |frame| judge_later(frame, subscriptions));
+    if rest.is_empty() { verdict } else { judge_last(rest, subscriptions) }
+}
+
+fn judge_later(frame: &Frame<'_>, subscriptions: &mut Subscriptions) -> Verdict {
     if frame.header.opcode == Opcode::Hello.number() {
         Verdict::Goaway(Status::ProtocolError)
     } else if frame.header.flags.has(Flags::RESPONSE) {
         Verdict::Drop
     } else {
-        match judge_request(frame) {
+        match judge_request(frame, subscriptions) {
             Err(_) if frame.header.flags.has(Flags::ONEWAY) => Verdict::Drop,
             Err(status) => Verdict::Answer(status),
-            Ok(()) => Verdict::Act,
+            Ok(verdict) => verdict,
         }
     }
 }
 
-fn judge_request(frame: &Frame<'_>) -> Result<(), Status> {
+fn judge_request(frame: &Frame<'_>, subscriptions: &mut Subscriptions) -> Result<Verdict, Status> {
     let opcode = Opcode::from_number(frame.header.opcode).ok_or(Status::UnknownOpcode)?;
     if frame.header.flags.any(Flags::CRITICAL) {
         return Err(Status::Unsupported);
     }
     let args = frame.args().map_err(|_| Status::CorruptFrame)?;
     let payload = frame.keep_payload().map_err(|_| Status::CorruptFrame)?;
-    let request = Request::decode(opcode, args).map_err(|error| error.status())?;
-    if let Request::Publish(publish) = request {
-        return match payload.len() > PAYLOAD_MAX as usize {
-            true => Err(Status::TooLarge),
-            false => records::check(&payload, publish.count).map_err(|_| Status::MalformedRecords),
-        };
+    if opcode.is_push() || opcode.is_between_nodes() {
+        return Err(Status::BadRequest);
     }
-    if payload.is_empty() { Ok(()) } else { Err(Status::MalformedArgs) }
+    let request = Request::decode(opcode, args).map_err(|error| error.status())?;
+    match request {
+        Request::Publish(_) if payload.len() > PAYLOAD_MAX as usize => Err(Status::TooLarge),
+        Request::Publish(publish) => match records::check(&payload, publish.count) {
+            Ok(()) => Ok(Verdict::Act),
+            Err(_) => Err(Status::MalformedRecords),
+        },
+        _ if !payload.is_empty() => Err(Status::MalformedArgs),
+        _ => judge_subscriber(&request, &frame.header, subscriptions),
+    }
+}
+
+/// What hangs on the subscriptions that there are.
+fn judge_subscriber(
+    request: &Request<'_>,
+    header: &Header,
+    subscriptions: &mut Subscriptions,
+) -> Result<Verdict, Status> {
+    let (id, is_oneway) = (header.request_id, header.flags.has(Flags::ONEWAY));
+    let is_used = subscriptions.contains_key(&id);
+    match request {
+        Request::Subscribe(_) | Request::Unsubscribe { .. } if is_oneway => return Err(Status::BadRequest),
+        Request::Subscribe(_) if is_used => return Err(Status::BadRequest),
+        Request::Subscribe(subscribe) => {
+            subscriptions.insert(id, subscribe.limit);
+        }
+        Request::Fetch(fetch) if fetch.max_wait_ms > 0 && is_used => return Err(Status::BadRequest),
+        Request::Unsubscribe { subscription } => {
+            subscriptions.remove(subscription).ok_or(Status::UnknownSubscription)?;
+        }
+        Request::Credit { .. } if !is_oneway => return Err(Status::BadRequest),
+        Request::Credit { limit } => match subscriptions.get_mut(&id) {
+            Some(known) if *known < *limit => *known = *limit,
+            _ => return Ok(Verdict::Drop),
+        },
+        _ => {}
+    }
+    Ok(Verdict::Act)
 }
 
 /// A request with anything in its place.
@@ -209,7 +261,8 @@ fn damage(mut frame: Vec<u8>, at: usize) -> Vec<u8> {
 
 /// All of them, in the order of chapter 13. `good` has the frames that some of them are made from.
 pub(crate) fn all(good: &[Good]) -> Vec<Bad> {
-    let groups = [headers(), hellos(good), requests(), values(), texts_and_payloads(), silent()];
+    let groups =
+        [headers(), hellos(good), requests(), values(), texts_and_payloads(), silent(), of_subscriptions(good)];
     groups.into_iter().flatten().collect()
 }
 
@@ -338,7 +391,7 @@ fn requests() -> Vec<Bad> {
         ),
         bad("opcode-unknown", "M-14", "Opcode 0x7F.", unknown(0x7F).bytes()),
         bad("opcode-zero", "M-14", "Opcode 0.", unknown(0).bytes()),
-        bad("opcode-reserved", "M-14", "SUBSCRIBE, which is only set aside.", unknown(0x22).bytes()),
+        bad("opcode-reserved", "M-14", "AUTH, which is only set aside.", unknown(0x04).bytes()),
         acts("flags-ignorable", "The flags 0x08, 0x10 and 0x20.", ping().flags(0x38)),
         acts("reserved-header", "The reserved field of the header.", Odd { reserved: 0xFFFF, ..ping() }),
         acts("tlv-grease", "A TLV that means nothing.", ping().more_args(&grease)),
@@ -357,10 +410,11 @@ fn values() -> Vec<Bad> {
     let args = |name, what, odd: Odd| bad(name, "M-17", what, odd.bytes());
     let fetch = || {
         let (topic, start) = (topic("orders", 0), Start::Offset(Offset(0)));
-        odd(&Request::Fetch(Fetch { topic, epoch: None, start, max_bytes: 0, max_records: 0 }))
+        odd(&Request::Fetch(Fetch { topic, epoch: None, start, max_bytes: 0, max_records: 0, max_wait_ms: 0 }))
     };
     let query = || odd(&Request::Query { topic: name("orders") });
     let list = || odd(&Request::List(dht_node::wire::request::List { node: ANY_NODE, max: 0, cursor: 0, prefix: "" }));
+    let subscribe = || odd(&Request::Subscribe(subscription()));
     let trace = Odd { head: Head { opcode: Opcode::Trace.number(), ..ping().head }, ..ping() };
     vec![
         args("args-none", "No args at all.", ping().args_at(0, &[])),
@@ -377,6 +431,8 @@ fn values() -> Vec<Bad> {
             "From the earliest record, with a value.",
             fetch().args_at(0, &[1, 0, 0, 0, 0, 0, 0, 0, 1]).more_args(&fetch().args[9..]),
         ),
+        args("subscribe-start", "A start of 4.", subscribe().args_at(0, &[4]).more_args(&subscribe().args[1..])),
+        args("subscribe-short", "A limit of 7 bytes.", subscribe().args_at(20, &[])),
         args(
             "publish-producer",
             "A sequence without a producer.",
@@ -446,5 +502,37 @@ fn silent() -> Vec<Bad> {
             patch(ping().bytes(), 0, &46u32.to_be_bytes()),
         ),
         bad("nothing", "M-24", "The stream ends at once.", vec![]),
+    ]
+}
+
+/// What only a subscriber, or who takes itself for a node, does wrong.
+fn of_subscriptions(good: &[Good]) -> Vec<Bad> {
+    let find = |name| good.iter().find(|good| good.name == name).expect("the vectors have it").encode(None);
+    let flags = |name, flags: Flags| patch(find(name), 8, &[flags.0]);
+    let (none, oneway) = (Flags::default(), Flags::ONEWAY);
+    let [subscribe, unsubscribe, credit] = ["subscribe-request", "unsubscribe-request", "credit-request"].map(find);
+    let waiting = patch(find("fetch-request-wait"), 16, &50u64.to_be_bytes());
+    vec![
+        bad("push-deliver", "M-26", "A client sends records as only nodes do.", flags("deliver", none)),
+        bad("push-event", "M-26", "A client reports a gap.", flags("event-gap", none)),
+        bad("push-event-end", "M-26", "A client reports the end of a topic.", flags("event-unknown-topic", none)),
+        bad("nodes-feed", "M-26", "A client takes itself for an ingress.", find("feed-request")),
+        bad("nodes-heads", "M-26", "A client takes itself for a home.", find("heads-request")),
+        bad("credit-answered", "M-27", "CREDIT without ONEWAY.", flags("credit-request", none)),
+        bad("subscribe-twice", "M-28", "Two SUBSCRIBE with one id.", [&*subscribe, &subscribe].concat()),
+        bad("fetch-of-subscription", "M-28", "A FETCH that waits has its id.", [&*subscribe, &waiting].concat()),
+        bad("unsubscribe-unknown", "M-29", "UNSUBSCRIBE of nothing.", unsubscribe.clone()),
+        bad(
+            "unsubscribe-twice",
+            "M-29",
+            "SUBSCRIBE, then UNSUBSCRIBE twice.",
+            [&*subscribe, &unsubscribe, &unsubscribe].concat(),
+        ),
+        bad("credit-unknown", "M-30", "CREDIT for no subscription.", find("credit-request")),
+        bad("credit-lower", "M-30", "CREDIT, twice the same.", [&*subscribe, &credit, &credit].concat()),
+        bad("oneway-deliver", "M-21", "DELIVER as it would come from a node.", find("deliver")),
+        bad("oneway-feed", "M-21", "FEED that wants no answer.", flags("feed-request", oneway)),
+        bad("oneway-subscribe", "M-21", "SUBSCRIBE that wants no answer.", flags("subscribe-request", oneway)),
+        bad("oneway-unsubscribe", "M-21", "UNSUBSCRIBE that wants no answer.", flags("unsubscribe-request", oneway)),
     ]
 }

@@ -3,6 +3,7 @@
 use dht_node::wire::{Flags, Opcode};
 
 use super::document::Document;
+use super::good::role;
 use super::layout::{Field, Layout, number, tlvs};
 use super::text::hex;
 
@@ -13,7 +14,7 @@ pub(crate) struct Described {
     pub(crate) route: Vec<Field>,
     pub(crate) args: Vec<Field>,
     pub(crate) tlvs: Vec<Field>,
-    /// Of a LIST response.
+    /// Of the operations whose payload is a list.
     pub(crate) payload: Vec<Field>,
     /// Where the payload begins.
     pub(crate) payload_at: usize,
@@ -34,11 +35,22 @@ pub(crate) fn args_layout(document: &Document, opcode: Opcode, role: &str) -> La
         None => document.tables(&heading(document, opcode)),
     };
     Layout::of(&match (opcode, role) {
+        (Opcode::Deliver, _) => document.tables(&heading(document, Opcode::Fetch))[1].clone(),
         (Opcode::Hello | Opcode::Goaway, _) | (_, "request") => own[0].clone(),
         (_, "error") => document.table("5.6", &["offset"]),
         (Opcode::Create | Opcode::Info | Opcode::Query, _) => document.table("6.1 ", &["offset"]),
         (..) => own[1].clone(),
     })
+}
+
+/// The table of the items of a payload that is a list.
+fn items_layout(document: &Document, opcode: Opcode, role: &str) -> Option<Layout> {
+    let table = match (opcode, role) {
+        (Opcode::List, "response") | (Opcode::Feed | Opcode::Heads, "request") => 2,
+        (Opcode::Feed, "response") => 3,
+        _ => return None,
+    };
+    Some(Layout::of(&document.tables(&heading(document, opcode))[table]))
 }
 
 /// The heading of an operation's section.
@@ -56,11 +68,7 @@ pub(crate) fn describe(document: &Document, frame: &[u8]) -> Described {
     let byte = |name| u8::try_from(number(&header, name).expect("a field of the header")).expect("8 bits");
     let opcode = Opcode::from_number(byte("opcode")).expect("good vectors have known opcodes");
     let (flags, status) = (Flags(byte("flags")), byte("status"));
-    let role = match (flags.has(Flags::RESPONSE), status) {
-        (false, _) => "request",
-        (true, ..0x40) => "response",
-        (true, _) => "error",
-    };
+    let role = role(opcode, flags, status);
     let mut route_len = 0;
     let mut route = vec![];
     if flags.has(Flags::ROUTED) {
@@ -75,8 +83,7 @@ pub(crate) fn describe(document: &Document, frame: &[u8]) -> Described {
     tlvs.iter_mut()
         .for_each(|tlv| tlv.range = tlv.range.start + args_at + fixed_len..tlv.range.end + args_at + fixed_len);
     let mut payload = vec![];
-    if opcode == Opcode::List && role == "response" {
-        let layout = Layout::of(&document.tables(&heading(document, opcode))[2]);
+    if let Some(layout) = items_layout(document, opcode, role) {
         let rest;
         (payload, rest) = decode(&layout, &frame[payload_at..], payload_at, &args);
         assert_eq!(payload_at + rest, frame.len());
@@ -190,7 +197,7 @@ fn comment(field: &Field, opcode: &str) -> String {
     match field.name.as_str() {
         "opcode" => opcode.to_owned(),
         "magic" | "version" | "reserved" => String::new(),
-        "flags" | "status" | "route_len" if field.number == 0 => String::new(),
+        "flags" | "status" | "route_len" if field.number == 0 && field.index.is_none() => String::new(),
         name if name.ends_with("_crc") => name.to_owned(),
         name if field.value.len() == 18 && field.number == 0 => format!("{name} 0"),
         name if field.value.len() == 18 => name.to_owned(),

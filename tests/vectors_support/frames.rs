@@ -26,8 +26,8 @@ pub(crate) fn longest_name() -> TopicName<'static> {
     name(String::leak("x".repeat(249)))
 }
 
-const ORDERS: u64 = 0x1F2E_3D4C_5B6A_7988;
-const NOW: u64 = 1_767_225_600_000_000;
+pub(crate) const ORDERS: u64 = 0x1F2E_3D4C_5B6A_7988;
+pub(crate) const NOW: u64 = 1_767_225_600_000_000;
 
 /// "hello", and "world" with the key "k1".
 pub(crate) fn two_records() -> Vec<u8> {
@@ -48,20 +48,21 @@ fn rich_record() -> Vec<u8> {
     payload
 }
 
-fn request(name: &'static str, what: &'static str, id: u64, request: Request<'static>) -> Good {
+pub(crate) fn request(name: &'static str, what: &'static str, id: u64, request: Request<'static>) -> Good {
     let opcode = request.opcode();
-    Good { name, what, id, opcode, flags: Flags::default(), content: Content::Request(request, vec![]) }
+    let (flags, content) = (Flags::default(), Content::Request(request, vec![]));
+    Good { name, what, id, opcode, flags, route: None, content }
 }
 
-fn response(name: &'static str, what: &'static str, id: u64, opcode: Opcode, response: Response) -> Good {
-    Good { name, what, id, opcode, flags: Flags::RESPONSE, content: Content::Response(response) }
+pub(crate) fn response(name: &'static str, what: &'static str, id: u64, opcode: Opcode, response: Response) -> Good {
+    Good { name, what, id, opcode, flags: Flags::RESPONSE, route: None, content: Content::Response(response) }
 }
 
-fn error(name: &'static str, what: &'static str, id: u64, opcode: Opcode, error: ErrorResponse) -> Good {
+pub(crate) fn error(name: &'static str, what: &'static str, id: u64, opcode: Opcode, error: ErrorResponse) -> Good {
     response(name, what, id, opcode, Response::Error(Box::new(error)))
 }
 
-fn because(status: Status, message: &str, details: &[Detail]) -> ErrorResponse {
+pub(crate) fn because(status: Status, message: &str, details: &[Detail]) -> ErrorResponse {
     let (message, details) = (message.to_owned(), details.to_vec());
     ErrorResponse { status: status.number(), retry_after_ms: 0, message, details }
 }
@@ -80,9 +81,11 @@ pub(crate) fn all() -> Vec<Good> {
         publish_errors(),
         fetch(),
         fetch_errors(),
+        super::subscriptions::all(),
         query(),
         trace(),
         nodes(),
+        super::feeds::all(),
     ];
     groups.into_iter().flatten().collect()
 }
@@ -121,7 +124,7 @@ fn node(id: u16) -> Hello {
 fn hello() -> Vec<Good> {
     let make = |name, what, flags, status: Status, hello, grease| {
         let content = Content::Hello { status: status.number(), hello, grease };
-        Good { name, what, id: 1, opcode: Opcode::Hello, flags, content }
+        Good { name, what, id: 1, opcode: Opcode::Hello, flags, route: None, content }
     };
     let (none, response) = (Flags::default(), Flags::RESPONSE);
     let longest = Hello {
@@ -177,7 +180,7 @@ fn hello() -> Vec<Good> {
 fn goaway() -> Vec<Good> {
     let make = |name, what, status, last_request_id, message: &str| {
         let content = Content::Goaway(Goaway { status, last_request_id, message: message.to_owned() });
-        Good { name, what, id: 0, opcode: Opcode::Goaway, flags: Flags::ONEWAY, content }
+        Good { name, what, id: 0, opcode: Opcode::Goaway, flags: Flags::ONEWAY, route: None, content }
     };
     vec![
         make("goaway", "The node ends; it took requests up to 41.", Status::Closing, 41, "node 101 is shutting down"),
@@ -210,7 +213,7 @@ fn ping() -> Vec<Good> {
     ]
 }
 
-fn state() -> TopicState {
+pub(crate) fn state() -> TopicState {
     TopicState {
         id: TopicId::new(ORDERS).expect("not 0"),
         epoch: Epoch(1),
@@ -218,6 +221,8 @@ fn state() -> TopicState {
         next: Offset(1234),
         bytes: 56_789,
         subscribers: 3,
+        feeds: 2,
+        lag: 17,
         created_us: NOW,
         retention: Retention { records: 100_000, bytes: 67_108_864, age_ms: 86_400_000 },
         durability: Durability::Memory,
@@ -230,7 +235,7 @@ fn described(topic: Option<TopicState>, path: &[u16]) -> Box<Description> {
 
 fn create() -> Vec<Good> {
     let retention = Retention { records: 100_000, bytes: 0, age_ms: 86_400_000 };
-    let fresh = TopicState { first: Offset(0), next: Offset(0), bytes: 0, subscribers: 0, ..state() };
+    let fresh = TopicState { first: Offset(0), next: Offset(0), bytes: 0, subscribers: 0, feeds: 0, lag: 0, ..state() };
     let created =
         |existed, topic, path: &[u16]| Response::Created { existed, description: described(Some(topic), path) };
     let make = |topic, retention| Request::Create { topic, retention };
@@ -488,9 +493,11 @@ fn fetch() -> Vec<Good> {
         start: Start::Offset(Offset(1234)),
         max_bytes: 65_536,
         max_records: 100,
+        max_wait_ms: 0,
     };
+    let start = Start::Earliest;
     let anything =
-        Fetch { topic: topic("orders", 0), epoch: None, start: Start::Earliest, max_bytes: 0, max_records: 0 };
+        Fetch { topic: topic("orders", 0), epoch: None, start, max_bytes: 0, max_records: 0, max_wait_ms: 0 };
     let records = Bytes::from(two_records());
     let parts = vec![records.slice(..10), records.slice(10..)];
     let fetched = Fetched {
@@ -531,6 +538,12 @@ fn fetch() -> Vec<Good> {
             "From the first record of 2026 on.",
             23,
             Request::Fetch(Fetch { start: Start::Time(NOW), ..anything }),
+        ),
+        request(
+            "fetch-request-wait",
+            "From 1236, as soon as there is a record, or without one after 30 s.",
+            24,
+            Request::Fetch(Fetch { start: Start::Offset(Offset(1236)), max_wait_ms: 30_000, ..fetch }),
         ),
     ]
 }

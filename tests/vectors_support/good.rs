@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 use dht_node::types::{Dimension, RequestId};
+use dht_node::wire::feed::{self, FeedItem};
 use dht_node::wire::response::Payload;
-use dht_node::wire::{DecodeError, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Request, Response, Route};
+use dht_node::wire::{
+    DecodeError, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Raw, Request, Response, Route,
+};
 
 /// A frame, what it is for, and what it is made from.
 #[derive(Clone, Debug)]
@@ -13,6 +16,8 @@ pub(crate) struct Good {
     pub(crate) id: u64,
     pub(crate) opcode: Opcode,
     pub(crate) flags: Flags,
+    /// What it has between nodes.
+    pub(crate) route: Option<Route>,
     pub(crate) content: Content,
 }
 
@@ -22,6 +27,7 @@ pub(crate) enum Content {
     Goaway(Goaway),
     Request(Request<'static>, Vec<u8>),
     Response(Response),
+    Push(Push),
 }
 
 impl Good {
@@ -31,16 +37,19 @@ impl Good {
             Content::Goaway(goaway) => goaway.status.number(),
             Content::Request(..) => 0,
             Content::Response(response) => response.status(),
+            Content::Push(Push::Ended(error)) => error.status,
+            Content::Push(Push::Deliver(_) | Push::Gap { .. }) => 0,
         }
     }
 
     /// Is it the request, the response or an error response of its operation?
     pub(crate) fn role(&self) -> &'static str {
-        match (self.flags.has(Flags::RESPONSE), self.status()) {
-            (false, _) => "request",
-            (true, ..0x40) => "response",
-            (true, _) => "error",
-        }
+        role(self.opcode, self.flags, self.status())
+    }
+
+    /// The frame as it is.
+    pub(crate) fn frame(&self) -> Vec<u8> {
+        self.encode(self.route.as_ref())
     }
 
     /// The frame with a route section or without.
@@ -59,10 +68,12 @@ impl Good {
                 out.extend_from_slice(payload);
             }
             Content::Response(response) => {
-                if let Some(payload) = response.encode(opcode, request_id, route, &mut out) {
-                    let parts: Vec<_> = payload.parts.clone();
-                    parts.iter().for_each(|part| out.extend_from_slice(part));
-                }
+                let payload = response.encode(opcode, request_id, route, &mut out);
+                out.extend(payload.map(|payload| payload.parts.concat()).unwrap_or_default());
+            }
+            Content::Push(push) => {
+                let payload = push.encode(request_id, route, &mut out);
+                out.extend(payload.map(|payload| payload.parts.concat()).unwrap_or_default());
             }
         }
         out
@@ -75,6 +86,7 @@ impl Good {
         let frame = Frame::parse(header, Raw::Borrowed(bytes), dimension).expect("a good frame");
         assert_eq!(frame.header.opcode, self.opcode.number());
         assert_eq!(frame.header.flags.without(Flags::ROUTED), self.flags);
+        assert_eq!(frame.route, self.route);
         assert_eq!((frame.header.status, frame.header.request_id), (self.status(), RequestId(self.id)));
         let (args, payload) = (frame.args().expect("sound args"), frame.keep_payload().expect("a sound payload"));
         match &self.content {
@@ -88,6 +100,10 @@ impl Good {
                 let found = Response::decode(self.opcode, self.status(), args, &payload).expect("a good response");
                 assert_eq!(without_crc(found), without_crc(response.clone()));
             }
+            Content::Push(push) => {
+                let found = Push::decode(self.opcode, self.status(), args, &payload).expect("a good push");
+                assert_eq!(in_one_part(found), in_one_part(push.clone()));
+            }
         }
     }
 
@@ -96,18 +112,44 @@ impl Good {
         match &self.content {
             Content::Hello { .. } => Hello::decode(args).map(|_| ()),
             Content::Goaway(_) => Goaway::decode(self.status(), args).map(|_| ()),
-            Content::Request(..) => Request::decode(self.opcode, args).map(|_| ()),
+            Content::Request(..) => match Request::decode(self.opcode, args)? {
+                Request::Feed { count, .. } => FeedItem::decode_all(payload, count).map(|_| ()),
+                Request::Heads(heads) => feed::Head::decode_all(payload, heads.count).map(|_| ()),
+                _ => Ok(()),
+            },
             Content::Response(_) => {
                 Response::decode(self.opcode, self.status(), args, &Bytes::copy_from_slice(payload)).map(|_| ())
             }
+            Content::Push(_) => {
+                Push::decode(self.opcode, self.status(), args, &Bytes::copy_from_slice(payload)).map(|_| ())
+            }
         }
+    }
+}
+
+/// Which args a frame has: those of a request, of a response, or of an error.
+pub(crate) fn role(opcode: Opcode, flags: Flags, status: u8) -> &'static str {
+    match (flags.has(Flags::RESPONSE), status) {
+        (false, 0x40..) if opcode == Opcode::Event => "error",
+        (false, _) => "request",
+        (true, ..0x40) => "response",
+        (true, _) => "error",
     }
 }
 
 /// A reader has the payload in one part and does not keep its checksum.
 fn without_crc(response: Response) -> Response {
     let Response::Fetched(mut fetched) = response else { return response };
-    let whole = Bytes::from(fetched.payload.parts.concat());
-    fetched.payload = Payload { parts: vec![whole], crc: None };
+    fetched.payload = whole(&fetched.payload);
     Response::Fetched(fetched)
+}
+
+fn in_one_part(push: Push) -> Push {
+    let Push::Deliver(mut records) = push else { return push };
+    records.payload = whole(&records.payload);
+    Push::Deliver(records)
+}
+
+fn whole(payload: &Payload) -> Payload {
+    Payload { parts: vec![Bytes::from(payload.parts.concat())], crc: None }
 }

@@ -147,12 +147,13 @@ fn field(row: &Row, index: Option<u64>, bytes: &[u8], at: &mut usize) -> Result<
 
 /// Numbers are decimal, but for those that people compare digit by digit.
 fn shown(name: &str, number: u64, digits: usize) -> (u64, String) {
-    const HEX: [&str; 12] = [
+    const HEX: [&str; 13] = [
         "magic",
         "opcode",
         "flags",
         "status",
         "features",
+        "digest",
         "instance",
         "token",
         "topic_id",

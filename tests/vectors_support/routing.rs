@@ -1,19 +1,21 @@
 //! The vectors of `routing.txt`: homes, places of links, steps, journeys, splits, and frames before and after a hop.
 
-use dht_node::cube::{NextHop, hops_limit, next_hop, route, split};
+use dht_node::cube::{NextHop, hops_limit, next_hop, route, route_back, split};
 use dht_node::limits::FRAME_MAX;
 use dht_node::types::{Dimension, Link, LinkSet, NodeId, NodeSet, RequestId, TopicName};
 use dht_node::wire::request::TraceTarget;
 use dht_node::wire::response::{Detail, ErrorResponse};
 use dht_node::wire::{Flags, Frame, Head, Header, Kind, Origin, Raw, Request, Response, Route, Status, TrafficClass};
 
+use super::feeds::straight;
 use super::frames::name;
 use super::good::{Content, Good};
+use super::multicast;
 use super::text::{Entry, hex};
 
 /// All of them, in the order of the file.
 pub(crate) fn all(good: &[Good]) -> Vec<Entry> {
-    let groups = [homes(), places(), sets(), steps(), journeys(), splits(), hops(good)];
+    let groups = [homes(), places(), sets(), steps(), journeys(), splits(), hops(good), multicast::all(good)];
     groups.into_iter().flatten().collect()
 }
 
@@ -21,7 +23,7 @@ pub(crate) fn cube(bits: u8) -> Dimension {
     Dimension::new(bits).expect("at most 10")
 }
 
-fn node(id: u16, dimension: Dimension) -> NodeId {
+pub(crate) fn node(id: u16, dimension: Dimension) -> NodeId {
     NodeId::new(id, dimension).expect("a node of the cube")
 }
 
@@ -184,46 +186,64 @@ fn splits() -> Vec<Entry> {
 
 /// One frame of a client through the cube, and what comes back.
 fn hops(good: &[Good]) -> Vec<Entry> {
-    let find = |name| good.iter().find(|good| good.name == name).expect("the vectors have it").encode(None);
-    let request = find("publish-request");
-    let first = hop(&request, 0, &[]);
-    let detour = hop(&request, 0, &[(0, 4)]);
-    let answer = response(good.iter().find(|good| good.name == "publish-response").expect("there"), 6, 0);
-    let trace = probe(1);
-    let expired = hop(&trace, 0, &[]);
-    let details = vec![Detail::Node(node(4, cube(3)).index()), Detail::Hops(1), Detail::Links(vec![])];
-    let error =
-        ErrorResponse { status: Status::TtlExpired.number(), retry_after_ms: 0, message: String::new(), details };
-    let error = Good { content: Content::Response(Response::Error(Box::new(error))), ..good_trace(good) };
-    let make = |name: &str, what: &str, here: u16, dead: &[(u16, u16)], before: &[u8], after: &[u8]| {
-        let entry = Entry::new(name).with("kind", "hop").with("what", what).with("dimension", "3");
-        let entry = entry.with("here", here.to_string()).with("dead", links(&link_set(dead, cube(3)), cube(3)));
-        entry.with("before", hex(before)).with("after", hex(after))
+    let find = |name| good.iter().find(|good| good.name == name).expect("the vectors have it");
+    let request = find("publish-request").encode(None);
+    let (_, first) = hop(&request, 0, &[]);
+    let (_, detour) = hop(&request, 0, &[(0, 4)]);
+    let published = |hops| answer(find("publish-response"), straight(6, 0, hops));
+    let subscribed = |hops| {
+        let section = Route { class: TrafficClass::Control, ..straight(6, 0, hops) };
+        answer(find("subscribe-response"), section)
     };
     vec![
-        make("publish-first-link", "The ingress 000 sends a client's request to 100.", 0, &[], &request, &first),
-        make("publish-second-link", "100 hands it on to 110.", 4, &[], &first, &hop(&first, 4, &[])),
-        make(
+        handed_on("publish-first-link", "The ingress 000 sends a client's request to 100.", 0, &[], &request),
+        handed_on("publish-second-link", "100 hands it on to 110.", 4, &[], &first),
+        handed_on(
             "publish-detour",
             "The ingress 000 sends it to 010, for the link to 100 is down.",
             0,
             &[(0, 4)],
             &request,
-            &detour,
         ),
-        make("publish-detour-second", "010 hands it on to 110.", 2, &[], &detour, &hop(&detour, 2, &[])),
-        make(
+        handed_on("publish-detour-second", "010 hands it on to 110.", 2, &[], &detour),
+        handed_on(
             "publish-late-detour",
             "100 has lost 110, and sends it to 101 with one word more.",
             4,
             &[(4, 6)],
             &first,
-            &hop(&first, 4, &[(4, 6)]),
         ),
-        make("answer-second-link", "010 hands the answer of 110 on to 000.", 2, &[], &answer, &hop(&answer, 2, &[])),
-        make("trace-first-link", "A probe with ttl 1 leaves the ingress with ttl 0.", 0, &[], &trace, &expired),
-        make("trace-expired", "100 answers it instead of handing it on.", 4, &[], &expired, &response(&error, 4, 0)),
+        handed_on("answer-first-link", "110 sends the answer back to 100, lowest first.", 6, &[], &published(0)),
+        handed_on("answer-second-link", "100 hands the answer of 110 on to 000.", 4, &[], &published(1)),
+        handed_on("control-first-link", "An answer of class control goes highest first.", 6, &[], &subscribed(0)),
+        handed_on("control-second-link", "010 hands it on to 000.", 2, &[], &subscribed(1)),
+        handed_on("trace-first-link", "A probe with ttl 1 leaves the ingress with ttl 0.", 0, &[], &probe(1)),
+        expired(good),
     ]
+}
+
+/// A frame before and after a node.
+fn handed_on(name: &str, what: &str, here: u16, dead: &[(u16, u16)], before: &[u8]) -> Entry {
+    let (to, after) = hop(before, here, dead);
+    entry_of_hop("hop", name, what, here, dead, before).with("to", to.to_string()).with("after", hex(&after))
+}
+
+/// The lines of a vector that a frame before a node has.
+pub(crate) fn entry_of_hop(kind: &str, name: &str, what: &str, here: u16, dead: &[(u16, u16)], before: &[u8]) -> Entry {
+    let entry = Entry::new(name).with("kind", kind).with("what", what).with("dimension", "3");
+    let entry = entry.with("here", here.to_string()).with("dead", links(&link_set(dead, cube(3)), cube(3)));
+    entry.with("before", hex(before))
+}
+
+/// A probe whose hops are made, and its answer as it leaves.
+fn expired(good: &[Good]) -> Entry {
+    let details = vec![Detail::Node(4), Detail::Hops(1), Detail::Links(vec![])];
+    let error =
+        ErrorResponse { status: Status::TtlExpired.number(), retry_after_ms: 0, message: String::new(), details };
+    let error = Good { content: Content::Response(Response::Error(Box::new(error))), ..good_trace(good) };
+    let (_, before) = hop(&probe(1), 0, &[]);
+    let entry = entry_of_hop("hop", "trace-expired", "100 answers it instead of handing it on.", 4, &[], &before);
+    entry.with("to", "0").with("after", hex(&answer(&error, straight(4, 0, 1))))
 }
 
 fn good_trace(good: &[Good]) -> Good {
@@ -241,37 +261,45 @@ fn probe(ttl: u16) -> Vec<u8> {
 
 const ORIGIN: Origin = Origin { instance: 0xA5A5, generation: 1, slot: 7 };
 
-/// A response of `source` to a request of the ingress `target` as it leaves: one hop is made.
-fn response(good: &Good, source: u16, target: u16) -> Vec<u8> {
-    let three = cube(3);
-    let route = Route {
-        source: node(source, three),
-        target: node(target, three),
-        ttl: hops_limit(three) - 1,
-        hops: 1,
-        kind: Kind::Node,
-        class: TrafficClass::Bulk,
-        origin: ORIGIN,
-        down: LinkSet::new(),
-        targets: NodeSet::new(),
-    };
-    good.encode(Some(&route))
+/// A response to a request of an ingress.
+fn answer(good: &Good, section: Route) -> Vec<u8> {
+    good.encode(Some(&Route { origin: ORIGIN, ..section }))
 }
 
-/// What leaves node `here` when `frame` comes to it and its links `dead` are down: 11.3 and 11.5 for a frame that is
-/// for another node and has hops left.
-pub(crate) fn hop(frame: &[u8], here: u16, dead: &[(u16, u16)]) -> Vec<u8> {
-    let (three, dead) = (cube(3), link_set(dead, cube(3)));
-    let header = Header::parse(frame, FRAME_MAX).expect("a good header").expect("a whole one");
-    let frame = Frame::parse(header, Raw::Borrowed(frame), three).expect("a good frame");
-    let here = node(here, three);
-    let mut section = frame.route.clone().unwrap_or_else(|| from_client(&frame, here));
+/// Where `frame` goes from node `here`, whose links `dead` are down, and what it is then: 11.3 and 11.5 for a frame
+/// that is for another node and has hops left.
+pub(crate) fn hop(frame: &[u8], here: u16, dead: &[(u16, u16)]) -> (u16, Vec<u8>) {
+    let frame = parse(frame);
+    let here = node(here, cube(3));
+    let section = frame.route.clone().unwrap_or_else(|| from_client(&frame, here));
+    step_of(&frame, section, here, &link_set(dead, cube(3)))
+}
+
+/// A good frame.
+pub(crate) fn parse(bytes: &[u8]) -> Frame<'_> {
+    let header = Header::parse(bytes, FRAME_MAX).expect("a good header").expect("a whole one");
+    Frame::parse(header, Raw::Borrowed(bytes), cube(3)).expect("a good frame")
+}
+
+/// The same with a route section that is given.
+pub(crate) fn step_of(frame: &Frame<'_>, mut section: Route, here: NodeId, dead: &LinkSet) -> (u16, Vec<u8>) {
+    let three = cube(3);
     let is_up = |bit| !dead.contains(Link::new(here, bit), three);
-    let step = route(here, section.target, three, &mut section.down, is_up);
-    assert!(matches!(step, NextHop::Across(_)), "{step:?} at {here:?}");
+    // Answers of class bulk go back the way of their requests.
+    let is_back = frame.header.flags.has(Flags::RESPONSE) && section.class == TrafficClass::Bulk;
+    let step = match is_back {
+        true => route_back(here, section.target, three, &mut section.down, is_up),
+        false => route(here, section.target, three, &mut section.down, is_up),
+    };
+    let NextHop::Across(bit) = step else { panic!("{step:?} at {here:?}") };
+    (here.across(bit).index(), with_section(frame, section))
+}
+
+/// The frame as it leaves with that section.
+pub(crate) fn with_section(frame: &Frame<'_>, mut section: Route) -> Vec<u8> {
     (section.ttl, section.hops) = (section.ttl - 1, section.hops + 1);
     let mut out = vec![];
-    frame.encode_head(header.request_id, Some(&section), &mut out);
+    frame.encode_head(frame.header.request_id, Some(&section), &mut out);
     out.extend_from_slice(frame.body());
     out
 }
@@ -307,7 +335,7 @@ pub(crate) fn link_set(ends: &[(u16, u16)], dimension: Dimension) -> LinkSet {
 }
 
 /// `0-4 2-6`.
-fn links(set: &LinkSet, dimension: Dimension) -> String {
+pub(crate) fn links(set: &LinkSet, dimension: Dimension) -> String {
     let link = |link: Link| format!("{}-{}", link.ends().0.index(), link.ends().1.index());
     set.iter(dimension).map(link).collect::<Vec<_>>().join(" ")
 }

@@ -10,8 +10,8 @@ use argh::{ArgsInfo, FromArgs};
 #[argh(
     name = "dht-cli",
     help_triggers("-h", "--help"),
-    note = "Options may stand before or after the command. Other names: pub = publish, get = fetch, ls = list,\nrm = delete, topo = cluster. A node is written as its binary digits: 101.",
-    example = "dht-cli create weather\ndht-cli publish weather 'sunny, 21 degrees'\ndht-cli -s 127.0.0.1:5003 fetch weather\ndht-cli trace weather",
+    note = "Options may stand before or after the command. Other names: pub = publish, sub = subscribe, get = fetch,\nls = list, rm = delete, topo = cluster. A node is written as its binary digits: 101.",
+    example = "dht-cli create weather\ndht-cli subscribe weather\ndht-cli publish weather 'sunny, 21 degrees'\ndht-cli -s 127.0.0.1:5003 fetch weather\ndht-cli trace weather",
     error_code(0, "done"),
     error_code(1, "the node said no: no such topic, too large, ..."),
     error_code(2, "bad usage"),
@@ -57,6 +57,7 @@ pub(crate) enum Command {
     Info(Info),
     Publish(Publish),
     Fetch(Fetch),
+    Subscribe(Subscribe),
     Query(Query),
     Trace(Trace),
     Cluster(Cluster),
@@ -167,9 +168,47 @@ pub(crate) struct Publish {
     pub(crate) message: Option<String>,
 }
 
+/// Print what topics get, as they get it.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(
+    subcommand,
+    name = "subscribe",
+    help_triggers("-h", "--help"),
+    note = "It goes on through lost connections and ended nodes, with every record once and in order, and ends with -n, -w,\nCtrl-C, or when all topics are gone. Name several servers with -s, so that there is another one to go on through.\nFORMAT: %t topic, %p payload, %i offset, %k key, %T time, %% a percent sign; \\n \\t \\0 \\\\ as in C.",
+    example = "dht-cli subscribe weather\ndht-cli subscribe orders --from earliest -F '%i %k %p'\ndht-cli -s 127.0.0.1:5000,127.0.0.1:5001 subscribe a b --json"
+)]
+pub(crate) struct Subscribe {
+    /// earliest, next, an offset, or a time: 2026-11-22T10:00:00Z, or 5m for five minutes ago [default: next]
+    #[argh(option, arg_name = "where")]
+    pub(crate) from: Option<String>,
+    /// stop after this many records
+    #[argh(option, short = 'n')]
+    pub(crate) count: Option<u64>,
+    /// stop when nothing came for so long (exit code 4)
+    #[argh(option, short = 'w', arg_name = "duration")]
+    pub(crate) wait: Option<String>,
+    /// how a record is printed, see below
+    #[argh(option, short = 'F')]
+    pub(crate) format: Option<String>,
+    /// only the bytes of the messages, with nothing between them
+    #[argh(switch, short = 'r')]
+    pub(crate) raw: bool,
+    /// only the bytes of the messages, a NUL byte behind each
+    #[argh(switch, short = '0')]
+    pub(crate) null: bool,
+    /// names of the topics
+    #[argh(positional, arg_name = "topic")]
+    pub(crate) topics: Vec<String>,
+}
+
 /// Print what a topic keeps, up to its present end.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
-#[argh(subcommand, name = "fetch", help_triggers("-h", "--help"))]
+#[argh(
+    subcommand,
+    name = "fetch",
+    help_triggers("-h", "--help"),
+    note = "FORMAT: %t topic, %p payload, %i offset, %k key, %T time, %% a percent sign; \\n \\t \\0 \\\\ as in C."
+)]
 pub(crate) struct Fetch {
     /// earliest, next, an offset, or a time: 2026-11-22T10:00:00Z, or 5m for five minutes ago [default: earliest]
     #[argh(option, arg_name = "where")]
@@ -177,6 +216,12 @@ pub(crate) struct Fetch {
     /// stop after this many records
     #[argh(option, short = 'n')]
     pub(crate) count: Option<u64>,
+    /// when there is nothing yet, wait for it at most so long (exit code 4)
+    #[argh(option, arg_name = "duration")]
+    pub(crate) wait: Option<String>,
+    /// how a record is printed, see below
+    #[argh(option, short = 'F')]
+    pub(crate) format: Option<String>,
     /// only the bytes of the messages, with nothing between them
     #[argh(switch, short = 'r')]
     pub(crate) raw: bool,
@@ -242,7 +287,7 @@ pub(crate) struct Stats {
     subcommand,
     name = "nc",
     help_triggers("-h", "--help"),
-    note = "Empty lines and what follows a # are ignored. A command that fails says so, and the next one is read; the\nexit code is that of the last failure."
+    note = "Empty lines and what follows a # are ignored. A command that fails says so, and the next one is read; the\nexit code is that of the last failure. After subscribe the next line is read at once, and records are shown as\nthey come, until: unsubscribe TOPIC"
 )]
 pub(crate) struct Nc {
     /// show every frame in hex, both ways, with the names of its fields

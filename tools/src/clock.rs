@@ -1,12 +1,18 @@
 //! The time of the machine: the only place of the command line that asks for it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "the command line runs in real time")]
 pub(crate) fn wall_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The instant, to measure from.
+#[expect(clippy::disallowed_methods, reason = "the command line runs in real time")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 /// Waits.

@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Partial = 5,
     /// The other side does not speak the protocol.
     Protocol = 7,
+    /// A person pressed Ctrl-C before it was done.
+    Interrupted = 130,
 }
 
 /// Why a command was not done.
@@ -175,14 +177,19 @@ impl Report {
 
     fn of_client(error: &Error, advice: Advice<'_>) -> Self {
         let (name, exit) = name_and_exit(error);
-        let (why, advice) = match error.status() {
-            Some(status) => explain_status(status, error, advice),
-            None => explain_local(error),
-        };
-        let what = match error.refusal() {
+        let mut what = match error.refusal() {
             Some(refusal) if refusal.message.is_empty() => refusal.name().to_ascii_lowercase().replace('_', " "),
             Some(refusal) => refusal.message.clone(),
             None => error.to_string(),
+        };
+        if let (Some(topic), Some(_)) = (advice.topic, error.refusal())
+            && !what.contains(&format!("{topic:?}"))
+        {
+            what = format!("{topic}: {what}"); // the command may be about several
+        }
+        let (why, advice) = match error.status() {
+            Some(status) => explain_status(status, error, advice),
+            None => explain_local(error),
         };
         let code = error.refusal().and_then(|_| error.code());
         Self { what, why, advice, code, name, retryable: error.is_retryable(), exit }
@@ -259,12 +266,16 @@ fn explain_status(status: Status, error: &Error, known: Advice<'_>) -> Lines {
         }
         Status::Recreated => (
             line("the topic was deleted and made again while it was read: offsets start anew"),
-            Some(format!("read it from its start: dht-cli fetch {topic}")),
+            Some(format!("read it from its start: dht-cli fetch {topic}, or subscribe {topic} --from earliest")),
         ),
-        Status::Truncated => (
-            line("its node was started again and lost records that were read already"),
-            Some(format!("read it from its start: dht-cli fetch {topic}")),
-        ),
+        Status::Truncated => {
+            let next = error.refusal().and_then(|refusal| refusal.next_offset());
+            let from = next.map_or_else(|| "earliest".to_owned(), |next| next.to_string());
+            (
+                line("its node was started again and lost records that were read already"),
+                Some(format!("read what is new: dht-cli fetch {topic} --from {from}")),
+            )
+        }
         Status::UnknownNode => (None, line("see: dht-cli cluster")),
         Status::TooLarge => (None, line("publish it in parts")),
         _ => (None, None),

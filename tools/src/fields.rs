@@ -5,11 +5,13 @@
 
 use dht_node::client::Dimension;
 use dht_node::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
+use dht_node::wire::feed::{FeedItem, Head};
 use dht_node::wire::frame::{MAGIC, VERSION};
 use dht_node::wire::records;
 use dht_node::wire::route::ROUTE_BYTES_MIN;
 use dht_node::wire::{
-    Flags, Frame, Goaway, HEADER_BYTES, Header, Hello, Opcode, Origin, Raw, Request, Response, Status,
+    DecodeError, Flags, Frame, Goaway, HEADER_BYTES, Header, Hello, Opcode, Origin, Push, Raw, Request, Response,
+    Status,
 };
 
 use crate::layout;
@@ -93,29 +95,52 @@ fn check(frame: &Frame<'_>, opcode: Option<Opcode>) -> Result<(), String> {
     if header.flags.any(Flags::CRITICAL) {
         return Err(format!("a critical flag is set: {:#04x}", header.flags.0));
     }
-    let is_response = header.flags.has(Flags::RESPONSE);
-    let decoded = match (opcode, is_response) {
-        (Opcode::Goaway, _) => Goaway::decode(header.status, args).map(|_| ()),
-        (Opcode::Hello, _) => Hello::decode(args).map(|_| ()),
-        (_, true) => Response::decode(opcode, header.status, args, &payload).map(|_| ()),
-        (_, false) => Request::decode(opcode, args).map(|_| ()),
-    };
-    decoded.map_err(|error| error.to_string())?;
-    if opcode == Opcode::Publish && !is_response {
-        let Ok(Request::Publish(publish)) = Request::decode(opcode, args) else { return Ok(()) };
-        return records::check(&payload, publish.count).map_err(|error| error.to_string());
+    let text = |error: DecodeError| error.to_string();
+    if opcode == Opcode::Hello {
+        return Hello::decode(args).map(|_| ()).map_err(text);
     }
-    if !payload.is_empty() && !is_response {
+    if opcode == Opcode::Goaway {
+        return Goaway::decode(header.status, args).map(|_| ()).map_err(text);
+    }
+    if header.flags.has(Flags::RESPONSE) {
+        return Response::decode(opcode, header.status, args, &payload).map(|_| ()).map_err(text);
+    }
+    if !payload.is_empty() && !Request::has_payload(opcode) && opcode != Opcode::Deliver {
         return Err("this operation takes no payload".to_owned());
     }
-    Ok(())
+    if !opcode.is_push() {
+        return check_request(opcode, args, &payload);
+    }
+    match Push::decode(opcode, header.status, args, &payload).map_err(text)? {
+        Push::Deliver(delivered) => records_fault(&payload, delivered.count),
+        Push::Gap { .. } | Push::Ended(_) => Ok(()),
+    }
+}
+
+fn check_request(opcode: Opcode, args: &[u8], payload: &[u8]) -> Result<(), String> {
+    let request = Request::decode(opcode, args).map_err(|error| error.to_string())?;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only these have a payload")]
+    match request {
+        Request::Publish(publish) => records_fault(payload, publish.count),
+        Request::Feed { count, .. } => {
+            FeedItem::decode_all(payload, count).map(|_| ()).map_err(|error| error.to_string())
+        }
+        Request::Heads(heads) => Head::decode_all(payload, heads.count).map(|_| ()).map_err(|error| error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+fn records_fault(payload: &[u8], count: u32) -> Result<(), String> {
+    records::check(payload, count).map_err(|error| error.to_string())
 }
 
 /// The header's fields, sound or not; gives the title.
 fn header(input: &[u8], walk: &mut Walk<'_>) -> String {
     let byte = |at: usize| input.get(at).copied().unwrap_or_default();
     let (opcode, flags, status) = (byte(7), Flags(byte(8)), byte(9));
-    let is_answer = flags.has(Flags::RESPONSE) || opcode == Opcode::Goaway.number();
+    let is_notice = opcode == Opcode::Goaway.number();
+    let is_push = Opcode::from_number(opcode).is_some_and(Opcode::is_push);
+    let is_answer = flags.has(Flags::RESPONSE) || is_notice || is_push;
     walk.take("length", 4, |n| format!("{n}, so the frame has {} bytes", n + 4));
     walk.take("magic", 2, |n| {
         if n == u64::from(MAGIC) { "right".to_owned() } else { format!("wrong, it is {MAGIC:#06x}") }
@@ -136,9 +161,10 @@ fn header(input: &[u8], walk: &mut Walk<'_>) -> String {
     walk.take("args_crc", 4, |n| sum(n, input.get(args_at..args_at + args_len)));
     walk.take("payload_crc", 4, |n| sum(n, whole.and_then(|end| input.get(args_at + args_len..end))));
     walk.take("header_crc", 4, |n| sum(n, input.get(..HEADER_BYTES - 4)));
-    let kind = match (opcode == Opcode::Goaway.number(), flags.has(Flags::RESPONSE)) {
+    let kind = match (is_notice, flags.has(Flags::RESPONSE)) {
         (true, _) => "notice",
         (false, true) => "response",
+        (false, false) if is_push => "of subscription",
         (false, false) => "request",
     };
     let outcome = if is_answer { format!(", {}", status_name(status)) } else { String::new() };

@@ -83,10 +83,28 @@ const FETCH: &[Part] = &[
     Field("epoch", U32),
     Field("max_bytes", U32),
     Field("max_records", U32),
-    Field("reserved", U32),
+    Field("max_wait_ms", U32),
     Field("topic_id", Id),
     Field("topic", Str8),
 ];
+const SUBSCRIBE: &[Part] = &[
+    Field("start", Start),
+    Field("value", U64),
+    Field("epoch", U32),
+    Field("limit", U64),
+    Field("topic_id", Id),
+    Field("topic", Str8),
+];
+const SUBSCRIBED: &[Part] = &[
+    Field("topic_id", Id),
+    Field("epoch", U32),
+    Field("from", U64),
+    Field("first_offset", U64),
+    Field("next_offset", U64),
+];
+const GAP: &[Part] = &[Field("from", U64), Field("to", U64)];
+const HEADS: &[Part] =
+    &[Field("instance", Id), Field("counter", U64), Field("feeds", U32), Field("digest", Id), Field("count", U16)];
 const TRACE: &[Part] = &[Field("ttl", U16), Field("node", Node), Field("topic", Str8)];
 const DESCRIPTION: &[Part] = &[
     Field("home", Node),
@@ -101,6 +119,8 @@ const DESCRIPTION: &[Part] = &[
             Field("next_offset", U64),
             Field("bytes", U64),
             Field("subscribers", U32),
+            Field("feeds", U16),
+            Field("lag", U64),
             Field("created_us", Time),
             Field("retention_records", U64),
             Field("retention_bytes", U64),
@@ -155,7 +175,7 @@ pub(crate) const fn args(opcode: Opcode, is_response: bool, is_error: bool) -> &
     match (opcode, is_response) {
         (Opcode::Goaway, _) => GOAWAY,
         (Opcode::Hello, _) => HELLO, // whatever its status
-        (_, true) if is_error => ERROR,
+        (_, true) | (Opcode::Event, _) if is_error => ERROR,
         (Opcode::Ping, _) => PING,
         (Opcode::Create, false) => CREATE,
         (Opcode::Create | Opcode::Info | Opcode::Query, true) => DESCRIPTION,
@@ -166,12 +186,22 @@ pub(crate) const fn args(opcode: Opcode, is_response: bool, is_error: bool) -> &
         (Opcode::Publish, false) => PUBLISH,
         (Opcode::Publish, true) => PUBLISHED,
         (Opcode::Fetch, false) => FETCH,
-        (Opcode::Fetch, true) => FETCHED,
+        (Opcode::Fetch, true) | (Opcode::Deliver, _) => FETCHED,
+        (Opcode::Subscribe, false) => SUBSCRIBE,
+        (Opcode::Subscribe, true) => SUBSCRIBED,
+        (Opcode::Unsubscribe, false) => &[Field("subscription", U64)],
+        (Opcode::Unsubscribe, true) => &[Field("next_offset", U64)],
+        (Opcode::Credit, _) => &[Field("limit", U64)],
+        (Opcode::Event, _) => GAP,
         (Opcode::Query, false) => &[Field("topic", Str8)],
         (Opcode::Trace, false) => TRACE,
         (Opcode::Trace, true) => TRACED,
         (Opcode::Cluster, true) => VIEW,
         (Opcode::Cluster, false) | (Opcode::Stats, _) => NODE,
+        (Opcode::Feed, false) => &[Field("instance", Id), Field("reset", U8), Field("count", U16)],
+        (Opcode::Feed, true) => &[Field("count", U16)],
+        (Opcode::Heads, false) => HEADS,
+        (Opcode::Heads, true) => &[Field("counter", U64)],
     }
 }
 

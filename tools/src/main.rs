@@ -6,8 +6,10 @@
 //! | `session` | settings, connection, output: what every command needs |
 //! | `output`, `text` | writing for people and for programs |
 //! | `errors` | what went wrong, why, what to do; exit codes |
-//! | `topics`, `publish`, `fetch`, `cluster`, `trace`, `nodes`, `nc`, `decode` | the commands |
-//! | `cube`, `input`, `words` | the drawing, standard input, quoting |
+//! | `topics`, `publish`, `subscribe`, `fetch`, `cluster`, `trace`, `nodes`, `nc`, `decode` | the commands |
+//! | `records`, `format` | printing records |
+//! | `live` | subscriptions beside the prompt of `nc` |
+//! | `cube`, `input`, `interrupt`, `words` | the drawing, standard input, Ctrl-C, quoting |
 //! | `fields`, `walk`, `layout` | frames, field by field |
 
 mod args;
@@ -18,14 +20,19 @@ mod decode;
 mod errors;
 mod fetch;
 mod fields;
+mod format;
 mod input;
+mod interrupt;
 mod layout;
+mod live;
 mod nc;
 mod nodes;
 mod normalise;
 mod output;
 mod publish;
+mod records;
 mod session;
+mod subscribe;
 mod text;
 mod topics;
 mod trace;
@@ -125,6 +132,7 @@ fn execute(command: Command, session: &mut Session) -> Result<Exit, Failure> {
         Command::Info(info) => topics::info(&info, session),
         Command::Query(query) => topics::query(&query, session),
         Command::Publish(publish) => publish::publish(&publish, session),
+        Command::Subscribe(subscribe) => subscribe::subscribe(&subscribe, session),
         Command::Fetch(fetch) => fetch::fetch(&fetch, session),
         Command::Trace(trace) => trace::trace(&trace, session),
         Command::Cluster(cluster) => cluster::cluster(&cluster, session),

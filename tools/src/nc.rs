@@ -10,6 +10,7 @@ use crate::args;
 use crate::decode;
 use crate::errors::{Exit, Failure, note};
 use crate::input::{Next, Pieces, Separator};
+use crate::live;
 use crate::output::{BOLD, Out};
 use crate::session::{Session, addresses};
 use crate::words;
@@ -17,6 +18,9 @@ use crate::{Parsed, execute, parse};
 
 /// How long a line is waited for before the connection is looked after.
 const SLICE: Duration = Duration::from_millis(100);
+
+/// The same while something is subscribed to: so much later records are shown at most.
+const SLICE_LIVE: Duration = Duration::from_millis(10);
 
 /// `nc [HOST PORT]`
 pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> {
@@ -40,7 +44,10 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
     let mut deadline = patience();
     prompt.show();
     loop {
-        match pieces.wait(SLICE).map_err(|error| Failure::Input { name: "standard input".to_owned(), error })? {
+        match pieces
+            .wait(slice(session))
+            .map_err(|error| Failure::Input { name: "standard input".to_owned(), error })?
+        {
             Next::Piece(line) => {
                 match command(&String::from_utf8_lossy(&line), session) {
                     Ok(Some(Exit::Done)) => {}
@@ -50,11 +57,12 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
                     Err(failure) => exit = session.report(failure),
                 }
                 session.out.flush()?;
+                exit = look_after(&Prompt(None), session)?.unwrap_or(exit);
                 deadline = patience();
                 prompt.show();
             }
             Next::NotYet => {
-                look_after(session)?;
+                exit = look_after(&prompt, session)?.unwrap_or(exit);
                 if deadline.is_over() {
                     return Ok(exit);
                 }
@@ -64,10 +72,14 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
     }
     let end = nc.quit_after.map_or_else(Deadline::at_once, |seconds| Deadline::after(seconds_of(seconds)));
     while !end.is_over() {
-        look_after(session)?;
-        crate::clock::pause(SLICE.min(end.remaining().unwrap_or(SLICE)));
+        exit = look_after(&prompt, session)?.unwrap_or(exit);
+        crate::clock::pause(slice(session).min(end.remaining().unwrap_or(SLICE)));
     }
     Ok(exit)
+}
+
+fn slice(session: &Session) -> Duration {
+    if session.live.is_empty() { SLICE } else { SLICE_LIVE }
 }
 
 /// A number of seconds that a person wrote; a senseless one is none.
@@ -81,6 +93,11 @@ fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
     match words.first().map(String::as_str) {
         None => return Ok(Some(Exit::Done)),
         Some("exit" | "quit") if words.len() == 1 => return Ok(None),
+        Some("unsubscribe" | "unsub") => {
+            let exit = live::end(&words[1..], session);
+            show_frames(session)?;
+            return exit.map(Some);
+        }
         Some(_) => {}
     }
     let top = match parse(&words)? {
@@ -119,14 +136,36 @@ fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
     Ok(Some(exit))
 }
 
-/// Answers PINGs, and says so when the node closes the connection.
-fn look_after(session: &mut Session) -> Result<(), Failure> {
-    let Some(client) = session.connected() else { return Ok(()) };
-    let was_open = client.server().is_some();
-    if was_open && let Err(error) = client.idle(Duration::ZERO) {
+/// Answers PINGs and shows what came to subscriptions, and says so when the node closes the connection. Gives the exit
+/// code of what went wrong.
+fn look_after(prompt: &Prompt, session: &mut Session) -> Result<Option<Exit>, Failure> {
+    let mut exit = None;
+    if !session.live.is_empty() {
+        session.out.hold();
+        let shown = live::show(session);
+        // What a person is typing stays readable: the records get lines of their own, and the prompt comes again.
+        let held = session.out.take_held().unwrap_or_default();
+        show_frames(session)?;
+        if !held.is_empty() {
+            prompt.leave();
+            session.out.bytes(&held)?;
+            session.out.flush()?;
+            prompt.show();
+        }
+        exit = match shown {
+            Ok(Exit::Done) => None,
+            Ok(failed) => Some(failed),
+            Err(Failure::Output(error)) => return Err(error.into()),
+            Err(failure) => Some(session.report(failure)),
+        };
+    } else if let Some(client) = session.connected()
+        && client.server().is_some()
+        && let Err(error) = client.idle(Duration::ZERO)
+    {
         note(&format!("dht-cli: {error}; the next line connects anew"));
     }
-    show_frames(session)
+    show_frames(session)?;
+    Ok(exit)
 }
 
 /// Prints the frames that went over the connection since the last time.
@@ -168,6 +207,13 @@ impl Prompt {
         let is_person = io::stdin().is_terminal() && session.out.is_terminal() && !session.settings.quiet;
         let server = session.connected().and_then(|client| client.server()).unwrap_or_default();
         Self(is_person.then(|| format!("{server}> ")))
+    }
+
+    /// Goes to a line of its own.
+    fn leave(&self) {
+        if self.0.is_some() {
+            let _ = io::stdout().write_all(b"\n");
+        }
     }
 
     fn show(&self) {

@@ -17,8 +17,15 @@ use crate::errors::Failure;
 use crate::text;
 
 /// Other names of commands; argh has only one letter for that.
-const ALIASES: [(&str, &str); 6] =
-    [("pub", "publish"), ("get", "fetch"), ("ls", "list"), ("rm", "delete"), ("del", "delete"), ("topo", "cluster")];
+const ALIASES: [(&str, &str); 7] = [
+    ("pub", "publish"),
+    ("sub", "subscribe"),
+    ("get", "fetch"),
+    ("ls", "list"),
+    ("rm", "delete"),
+    ("del", "delete"),
+    ("topo", "cluster"),
+];
 
 /// Puts the words behind the program's name into argh's form.
 ///
@@ -237,6 +244,7 @@ mod tests {
             ("-q nc -q 5", "--quiet nc --quit-after 5"),
             ("nc -Nx h 1", "nc --shutdown --hex -- h 1"),
             ("rm -y a b", "delete --yes -- a b"),
+            ("sub a b -n5 -w 2s -F '%p'", "subscribe --count 5 --wait 2s --format '%p' -- a b"),
             ("-V", "--version"),
             ("fetch --from -1 t", "fetch --from -1 -- t"),
         ];
@@ -327,7 +335,7 @@ mod tests {
         #[test]
         fn what_argh_takes_means_the_same_afterwards(
             before in prop::collection::vec(word(), 0..4),
-            verb in proptest::sample::select(vec!["publish", "fetch", "list", "nc", "create", "ping"]),
+            verb in proptest::sample::select(vec!["publish", "subscribe", "fetch", "list", "nc", "create", "ping"]),
             after in prop::collection::vec(word(), 0..6),
         ) {
             let mut line = before;

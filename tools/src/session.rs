@@ -7,6 +7,7 @@ use dht_node::wire::Status;
 
 use crate::args::Top;
 use crate::errors::{Exit, Failure, note};
+use crate::live::Live;
 use crate::output::{Color, Out};
 use crate::text;
 
@@ -66,13 +67,15 @@ pub(crate) struct Session {
     pub(crate) out: Out,
     /// Is this command a line of `nc`? Then standard input belongs to that.
     pub(crate) is_line: bool,
+    /// What the lines of `nc` have subscribed to.
+    pub(crate) live: Live,
     client: Option<Client>,
 }
 
 impl Session {
     pub(crate) fn new(settings: Settings) -> Self {
         let out = Out::new(settings.json, settings.color);
-        Self { settings, out, is_line: false, client: None }
+        Self { settings, out, is_line: false, live: Live::default(), client: None }
     }
 
     /// The client, connected.
@@ -106,6 +109,20 @@ impl Session {
     pub(crate) fn client_and_out(&mut self) -> Result<(&mut Client, &mut Out), Failure> {
         self.client()?;
         Ok((self.client.as_mut().expect("it has just been connected"), &mut self.out))
+    }
+
+    /// The client, connected, and the subscriptions beside it.
+    ///
+    /// # Errors
+    /// No server answers.
+    pub(crate) fn client_and_live(&mut self) -> Result<(&mut Client, &mut Live), Failure> {
+        self.client()?;
+        Ok((self.client.as_mut().expect("it has just been connected"), &mut self.live))
+    }
+
+    /// The subscriptions and the output.
+    pub(crate) const fn live_and_out(&mut self) -> (&Live, &mut Out) {
+        (&self.live, &mut self.out)
     }
 
     fn connect(&self) -> Result<Client, Error> {

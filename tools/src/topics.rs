@@ -226,10 +226,22 @@ fn state_rows(state: &TopicState) -> Vec<(&'static str, String)> {
         ("offsets", offsets),
         ("keeps", format!("at most {}", keeps.join(", "))),
         ("durability", state.durability.name().to_owned()),
-        ("subscribers", state.subscribers.to_string()),
+        ("subscribers", subscribers(state)),
         ("created", text::time(state.created_us)),
         ("topic id", format!("{:016x}, epoch {}", state.id.number(), state.epoch.0)),
     ]
+}
+
+/// How many there are, on how many nodes, and how far behind.
+fn subscribers(state: &TopicState) -> String {
+    if state.feeds == 0 {
+        return state.subscribers.to_string();
+    }
+    let nodes = text::counted(u64::from(state.feeds), "node");
+    match state.lag {
+        0 => format!("{} on {nodes}, none behind", state.subscribers),
+        lag => format!("{} on {nodes}, the slowest {} behind", state.subscribers, text::counted(lag, "record")),
+    }
 }
 
 fn describe_json(topic: &str, description: &Description, dimension: Dimension) -> Value {
@@ -240,6 +252,7 @@ fn describe_json(topic: &str, description: &Description, dimension: Dimension) -
         "topic": topic, "home": id(description.home, dimension), "exists": state.is_some(),
         "first_offset": number(|state| state.first.0), "next_offset": number(|state| state.next.0),
         "bytes": number(|state| state.bytes), "subscribers": number(|state| u64::from(state.subscribers)),
+        "feeds": number(|state| u64::from(state.feeds)), "lag": number(|state| state.lag),
         "path": path, "durability": state.map(|state| state.durability.name()),
         "retention": state.map(|state| json!({
             "records": state.retention.records, "bytes": state.retention.bytes, "age_ms": state.retention.age_ms,

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test did not expect, fails it")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 
 /// A cube of one node, or one node of a cube of two; ended when dropped.
 struct Node {
@@ -77,6 +78,63 @@ fn run(server: &str, line: &str, input: &[u8]) -> Outcome {
     let output = process.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A command at work, to be talked with.
+struct Running {
+    process: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(server: &str, line: &str) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_dht-cli"))
+            .args(line.split_whitespace())
+            .env("DHT_SERVER", server)
+            .env_remove("DHT_TIMEOUT")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = process.stdin.take().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        Self { process, stdin, stdout, stderr }
+    }
+
+    /// The next line of standard output.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Reads standard error up to a line that contains this, and gives that.
+    fn told(&mut self, part: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(part) {
+            line.clear();
+            assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "{part:?} is said on standard error");
+        }
+        line
+    }
+
+    fn interrupt(&self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end: exit code and what was not read.
+    fn end(mut self) -> Outcome {
+        drop(self.stdin);
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        Outcome { code: self.process.wait().unwrap().code().unwrap(), stdout, stderr }
+    }
 }
 
 /// One case: the line, its input, the exit code, what stdout is and what stderr contains. In what stdout is, a `*`
@@ -317,4 +375,189 @@ fn frames_are_explained() {
         assert_eq!(outcome.code, code, "{}{}", outcome.stdout, outcome.stderr);
         assert!(outcome.stdout.contains(expected), "{}", outcome.stdout);
     }
+}
+
+#[test]
+fn what_topics_have_got_is_printed_as_the_options_say() {
+    let node = Node::start("0", "0 127.0.0.1:0\n");
+    check(
+        &node.address,
+        &[
+            ("create t u kept -q", "", 0, "", ""),
+            ("publish t one -k key -q", "", 0, "", ""),
+            ("publish -l t -q", "two\nthree\n", 0, "", ""),
+            ("subscribe t --from earliest -n 3", "", 0, "one\ntwo\nthree\n", ""),
+            ("sub t --from 1 -n1", "", 0, "two\n", ""),
+            ("sub t --from 1h -n 2 -0", "", 0, "one\0two\0", ""),
+            ("sub t --from earliest -n 3 -r", "", 0, "onetwothree", ""),
+            ("sub t --from earliest -n 2 -F %t:%i:%k:%p%%", "", 0, "t:0:key:one%\nt:1::two%\n", ""),
+            ("sub t --from earliest -n 2 -r -F %p\\t", "", 0, "one\ttwo\t", ""),
+            ("fetch t -F %i=%p", "", 0, "0=one\n1=two\n2=three\n", ""),
+            (
+                "sub t --from earliest -n 1 --json",
+                "",
+                0,
+                "{\"topic\":\"t\",\"offset\":0,\"payload\":\"one\",\"key\":\"key\",\"timestamp_us\":*}\n",
+                "",
+            ),
+            ("sub t -n 0", "", 0, "", ""),
+            ("sub t u --from 1 -w 50ms -q", "", 1, "two\nthree\n", "--from next"),
+            ("sub t -w 50ms", "", 4, "", "nothing came for 50ms; received 0 records"),
+            ("fetch u --wait 50ms", "", 4, "", "nothing came in 50ms"),
+            ("fetch t --from 2 --wait 1m", "", 0, "three\n", ""),
+            ("sub nothing t --from earliest -n 1", "", 1, "one\n", "create it: dht-cli create nothing"),
+            ("sub nothing none", "", 1, "", "no topic \"none\""),
+            ("sub", "", 2, "", "which topic?"),
+            ("sub t -F %x", "", 2, "", "-F knows no %x"),
+            ("sub t -F %p --json", "", 2, "", "--json and -F exclude each other"),
+            ("sub t -r -0", "", 2, "", "-r and -0 exclude each other"),
+            ("sub t --from soon", "", 2, "", "is no place in a topic"),
+        ],
+    );
+}
+
+#[test]
+fn records_are_printed_as_they_come_until_ctrl_c() {
+    let node = Node::start("0", "0 127.0.0.1:0\n");
+    run(&node.address, "create a b", b"");
+    let mut both = Running::start(&node.address, "-v subscribe -w 30s a b --json");
+    let mut none = Running::start(&node.address, "-v subscribe -w 30s a -n 9");
+    both.told("subscribed to b");
+    none.told("subscribed to a");
+    for (topic, offset) in [("a", 0), ("b", 0), ("b", 1)] {
+        run(&node.address, &format!("publish {topic} {topic}{offset}"), b"");
+        let line = both.line();
+        let expected = format!("{{\"topic\":\"{topic}\",\"offset\":{offset},\"payload\":\"{topic}{offset}\",*}}\n");
+        assert!(matches(&line, &expected), "{line}");
+    }
+    let info = run(&node.address, "info b --json", b"").stdout;
+    assert!(info.contains("\"subscribers\":1,\"feeds\":1,\"lag\":"), "{info}");
+    both.interrupt();
+    let outcome = both.end();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""));
+    assert!(outcome.stderr.contains("received 3 records in "), "{}", outcome.stderr);
+    // Not as many as were asked for, but some; and none at all.
+    assert_eq!(none.line(), "a0\n");
+    none.interrupt();
+    assert_eq!(none.end().code, 0);
+    let mut none = Running::start(&node.address, "-v subscribe -w 30s a -n 9");
+    none.told("subscribed to a");
+    none.interrupt();
+    assert_eq!(none.end().code, 130);
+}
+
+#[test]
+fn a_topic_that_is_deleted_ends_and_the_others_go_on() {
+    let node = Node::start("0", "0 127.0.0.1:0\n");
+    run(&node.address, "create a b", b"");
+    let mut both = Running::start(&node.address, "-v subscribe -w 30s a b");
+    both.told("subscribed to b");
+    run(&node.address, "publish a last", b"");
+    assert_eq!(both.line(), "last\n");
+    run(&node.address, "delete a", b"");
+    both.told("a: the topic was deleted (error 0x45 UNKNOWN_TOPIC)");
+    run(&node.address, "publish b more", b"");
+    assert_eq!(both.line(), "more\n");
+    run(&node.address, "delete b", b"");
+    let outcome = both.end();
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.contains("b: the topic was deleted"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_subscriber_whose_reader_has_seen_enough_ends_quietly() {
+    let node = Node::start("0", "0 127.0.0.1:0\n");
+    run(&node.address, "create t", b"");
+    let mut process = Running::start(&node.address, "-v subscribe -w 30s t");
+    process.told("subscribed to t");
+    run(&node.address, "publish t first", b"");
+    assert_eq!(process.line(), "first\n");
+    let Running { process: mut child, stdout, mut stderr, .. } = process;
+    drop(stdout);
+    run(&node.address, "publish t second", b"");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_eq!((child.wait().unwrap().code(), rest.as_str()), (Some(0), ""));
+}
+
+/// Stands before a node, and can be cut.
+struct Relay {
+    address: String,
+    connection: std::thread::JoinHandle<TcpStream>,
+}
+
+impl Relay {
+    /// For one connection.
+    fn start(node: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let node = node.to_owned();
+        let relay = move || {
+            let client = listener.accept().unwrap().0;
+            let node = TcpStream::connect(node).unwrap();
+            for (mut from, mut to) in
+                [(client.try_clone().unwrap(), node.try_clone().unwrap()), (node, client.try_clone().unwrap())]
+            {
+                thread(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+            client
+        };
+        Self { address, connection: thread(relay) }
+    }
+
+    fn cut(self) {
+        self.connection.join().unwrap().shutdown(Shutdown::Both).unwrap();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what stands between two programs works beside the test")]
+fn thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+    std::thread::spawn(work)
+}
+
+#[test]
+fn a_subscriber_goes_on_where_it_was_through_another_connection() {
+    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let relay = Relay::start(&node.address);
+    run(&node.address, "create t", b"");
+    let servers = format!("{},{}", relay.address, node.address);
+    let mut process = Running::start(&servers, "-v subscribe -w 30s t -n 4");
+    process.told("subscribed to t");
+    run(&node.address, "publish -l t", b"0\n1\n");
+    assert_eq!((process.line(), process.line()), ("0\n".to_owned(), "1\n".to_owned()));
+    relay.cut();
+    assert_eq!(process.told("lost"), "dht-cli: the connection to node 0 was lost; continuing at offset 2\n");
+    run(&node.address, "publish -l t", b"2\n3\n");
+    let outcome = process.end();
+    assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "2\n3\n", ""));
+}
+
+#[test]
+fn nc_shows_what_it_subscribed_to_beside_other_commands() {
+    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let mut nc = Running::start(&node.address, "nc -w 30");
+    // A line, and what is said until the next one. A record comes when it comes, but nothing else does then.
+    for (line, said) in [
+        ("create t u -q\nsubscribe t\n", "subscribed to t, next is offset 0\n"),
+        ("publish t hello -q\n", "t 0 hello\n"),
+        ("subscribe u --json\n", "{\"subscribed\":\"u\",\"next_offset\":0}\n"),
+        ("publish u x -q\n", "{\"topic\":\"u\",\"offset\":0,*}\n"),
+        ("subscribe\n", "subscribed to t, next is offset 1\n"),
+        ("list t\n", "subscribed to u, next is offset 1\n"),
+        ("unsubscribe t\n", "t\n"),
+        ("publish t unseen -q\nfetch t --from 1\n", "unsubscribed from t, next is offset 1\n"),
+        ("delete u -q\n", "unseen\n"),
+    ] {
+        nc.stdin.write_all(line.as_bytes()).unwrap();
+        let seen = nc.line();
+        assert!(matches(&seen, said), "{line}{seen}{said}");
+    }
+    nc.told("u: the topic was deleted");
+    nc.stdin.write_all(b"unsubscribe u\nsubscribe t -n 1\n").unwrap();
+    nc.told("u is not subscribed to");
+    nc.told("-n and -w are for a subscribe of its own");
+    assert_eq!(nc.end().code, 2);
 }

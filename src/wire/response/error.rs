@@ -64,12 +64,12 @@ impl ErrorResponse {
     /// Most bytes of a message.
     const MESSAGE_MAX: u16 = 512;
 
-    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+    pub(in crate::wire) fn encode(&self, args: &mut Writer<'_>) {
         args.u32(self.retry_after_ms).str16(&self.message, Self::MESSAGE_MAX);
         self.details.iter().for_each(|detail| detail.encode(args));
     }
 
-    pub(super) fn decode(status: u8, args: &[u8]) -> Result<Self, DecodeError> {
+    pub(in crate::wire) fn decode(status: u8, args: &[u8]) -> Result<Self, DecodeError> {
         let mut args = Reader::new(args);
         let retry_after_ms = args.u32("retry_after_ms")?;
         let message = args.str16("message")?.to_owned();

@@ -52,6 +52,21 @@ pub struct Fetched {
     pub payload: Payload,
 }
 
+/// Where a subscription stands when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribed {
+    /// To which topic.
+    pub topic_id: TopicId,
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// The record that comes first; when retention has removed it, an EVENT says so.
+    pub from: Offset,
+    /// The first record that is kept.
+    pub first: Offset,
+    /// Behind the last record.
+    pub next: Offset,
+}
+
 /// Consecutive records with one append time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -81,7 +96,7 @@ impl Payload {
         self.parts.iter().all(Bytes::is_empty)
     }
 
-    pub(super) fn checksum(&self) -> u32 {
+    pub(in crate::wire) fn checksum(&self) -> u32 {
         self.crc.unwrap_or_else(|| crc32_of_parts(self.parts.iter().map(|part| &part[..])))
     }
 }
@@ -105,7 +120,28 @@ impl Published {
     }
 }
 
+impl Subscribed {
+    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+        args.u64(self.topic_id.number()).u32(self.epoch.0).u64(self.from.0).u64(self.first.0).u64(self.next.0);
+    }
+
+    pub(super) fn decode(args: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            topic_id: topic_id(args)?,
+            epoch: Epoch(args.u32("epoch")?),
+            from: Offset(args.u64("from")?),
+            first: Offset(args.u64("first_offset")?),
+            next: Offset(args.u64("next_offset")?),
+        })
+    }
+}
+
 impl Fetched {
+    /// Behind the last record of the payload.
+    pub const fn end(&self) -> Offset {
+        self.base.plus(self.count as u64)
+    }
+
     /// Bytes of the args without runs, and of each run.
     const ARGS_BYTES: usize = 50;
     const RUN_BYTES: usize = 12;
@@ -115,7 +151,7 @@ impl Fetched {
         HEADER_BYTES + Self::ARGS_BYTES + self.runs.len() * Self::RUN_BYTES + payload_len
     }
 
-    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+    pub(in crate::wire) fn encode(&self, args: &mut Writer<'_>) {
         args.u64(self.topic_id.number()).u32(self.epoch.0).u64(self.from.0).u64(self.base.0).u32(self.count);
         args.u64(self.first.0).u64(self.next.0).u16(count16(self.runs.len()));
         self.runs.iter().for_each(|run| {
@@ -123,7 +159,7 @@ impl Fetched {
         });
     }
 
-    pub(super) fn decode(args: &mut Reader<'_>, payload: &Bytes) -> Result<Self, DecodeError> {
+    pub(in crate::wire) fn decode(args: &mut Reader<'_>, payload: &Bytes) -> Result<Self, DecodeError> {
         let mut fetched = Self {
             topic_id: topic_id(args)?,
             epoch: Epoch(args.u32("epoch")?),

@@ -29,8 +29,12 @@ pub struct TopicState {
     pub next: Offset,
     /// Bytes of the records that are kept.
     pub bytes: u64,
-    /// Subscriptions, cluster-wide.
+    /// Subscriptions, cluster-wide, as their nodes said last.
     pub subscribers: u32,
+    /// Nodes that have some.
+    pub feeds: u16,
+    /// Records that the slowest of them has still to take.
+    pub lag: u64,
     /// When it was made, in microseconds since 1970.
     pub created_us: u64,
     /// What it keeps, the node's defaults filled in.
@@ -92,7 +96,8 @@ impl Description {
         args.u16(self.home).u8(u8::from(self.topic.is_some()));
         if let Some(topic) = &self.topic {
             args.u8(topic.durability as u8).u64(topic.id.number()).u32(topic.epoch.0).u64(topic.first.0);
-            args.u64(topic.next.0).u64(topic.bytes).u32(topic.subscribers).u64(topic.created_us);
+            args.u64(topic.next.0).u64(topic.bytes).u32(topic.subscribers).u16(topic.feeds).u64(topic.lag);
+            args.u64(topic.created_us);
             encode_retention(&topic.retention, args);
         }
         args.u16(count16(self.path.len()));
@@ -125,6 +130,8 @@ impl TopicState {
             next: Offset(args.u64("next_offset")?),
             bytes: args.u64("bytes")?,
             subscribers: args.u32("subscribers")?,
+            feeds: args.u16("feeds")?,
+            lag: args.u64("lag")?,
             created_us: args.u64("created_us")?,
             retention: decode_retention(args)?,
         })

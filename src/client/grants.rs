@@ -1,0 +1,93 @@
+//! The subscriptions of a connection: which there are, and how much the node may send of each.
+//!
+//! It is what tells a push that comes late from one that is wanted, and it bounds what a node can make a client keep.
+
+use std::collections::BTreeMap;
+
+use super::error::Fault;
+use super::incoming::{Answer, Pushed};
+use crate::types::RequestId;
+use crate::wire::{Push, Request, Response, Status};
+
+/// Subscriptions by the request id of their SUBSCRIBE.
+#[derive(Debug, Default)]
+pub(super) struct Grants(BTreeMap<RequestId, Grant>);
+
+#[derive(Debug)]
+struct Grant {
+    /// Is its SUBSCRIBE answered?
+    is_open: bool,
+    /// Bytes of records that the node may send.
+    limit: u64,
+    /// Bytes of records that came.
+    received: u64,
+    /// The UNSUBSCRIBE that ends it.
+    ending: Option<RequestId>,
+}
+
+impl Grants {
+    /// Notes what a request says about a subscription.
+    pub(super) fn on_sent(&mut self, id: RequestId, request: &Request<'_>) {
+        if let Request::Subscribe(subscribe) = request {
+            let grant = Grant { is_open: false, limit: subscribe.limit, received: 0, ending: None };
+            self.0.insert(id, grant);
+        } else if let Request::Unsubscribe { subscription } = request
+            && let Some(grant) = self.0.get_mut(subscription)
+        {
+            grant.ending = Some(id);
+        }
+    }
+
+    /// A subscription begins with the answer to SUBSCRIBE and ends with that to UNSUBSCRIBE.
+    pub(super) fn on_answer(&mut self, answer: &Answer) {
+        let refused = if let Response::Error(error) = &answer.response { Some(error.status) } else { None };
+        if let Some(grant) = self.0.get_mut(&answer.id) {
+            grant.is_open = true;
+            if refused.is_some() {
+                self.0.remove(&answer.id);
+            }
+        } else if refused.is_none_or(|status| status == Status::UnknownSubscription.number()) {
+            self.0.retain(|_, grant| grant.ending != Some(answer.id));
+        }
+    }
+
+    /// Notes what came; `false` when it is of no subscription, and so came late.
+    ///
+    /// # Errors
+    /// More than was granted.
+    pub(super) fn on_push(&mut self, pushed: &Pushed) -> Result<bool, Fault> {
+        let Some(grant) = self.0.get_mut(&pushed.subscription).filter(|grant| grant.is_open) else {
+            return Ok(false);
+        };
+        match &pushed.push {
+            Push::Deliver(_) if grant.received >= grant.limit => return Err(Fault::Credit),
+            Push::Deliver(records) => grant.received += records.payload.len() as u64,
+            Push::Gap { .. } => {}
+            Push::Ended(_) => {
+                self.0.remove(&pushed.subscription);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Grants more; `false` when that changes nothing.
+    pub(super) fn raise(&mut self, subscription: RequestId, limit: u64) -> bool {
+        match self.0.get_mut(&subscription) {
+            Some(grant) if grant.is_open && grant.limit < limit => {
+                grant.limit = limit;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Is there such a subscription?
+    pub(super) fn has(&self, subscription: RequestId) -> bool {
+        self.0.contains_key(&subscription)
+    }
+
+    /// Nothing of it is wanted any more.
+    pub(super) fn forget(&mut self, subscription: RequestId) {
+        self.0.remove(&subscription);
+    }
+}

@@ -1,0 +1,110 @@
+//! What a node says: the frames that come over a connection.
+
+use super::error::Fault;
+use super::pending::Pending;
+use crate::types::{Dimension, RequestId};
+use crate::wire::response::ErrorResponse;
+use crate::wire::{Class, Flags, Frame, Goaway, Header, Opcode, Push, Raw, Request, Response, Status};
+
+/// An answer, and whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What [`Connection::send`](super::Connection::send) gave.
+    pub id: RequestId,
+    /// What the node says.
+    pub response: Response,
+}
+
+/// What came unasked to a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// The request id of its SUBSCRIBE.
+    pub subscription: RequestId,
+    /// What the node says.
+    pub push: Push,
+}
+
+/// What comes over a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// An answer to a request.
+    Answer(Answer),
+    /// Something of a subscription.
+    Push(Pushed),
+}
+
+impl Incoming {
+    pub(super) fn is_push_of(&self, subscription: RequestId) -> bool {
+        matches!(self, Self::Push(pushed) if pushed.subscription == subscription)
+    }
+}
+
+/// What a frame was.
+pub(super) enum Taken {
+    /// To a request of this operation.
+    Answer(Opcode, Answer),
+    Push(Opcode, Push),
+    Goaway(Goaway),
+    /// A request of the node's, and what to answer.
+    Reply(Response),
+    /// A subscription began that nobody waits for any more.
+    Abandoned,
+    /// One-way, or an answer that nobody waits for any more.
+    Nothing,
+}
+
+/// The header of the frame at the start of `input`, when all of the frame is there.
+pub(super) fn whole_frame(input: &[u8], frame_max: u32) -> Result<Option<Header>, Fault> {
+    let header = Header::parse(input, frame_max).map_err(Fault::Frame)?;
+    Ok(header.filter(|header| header.frame_len() <= input.len()))
+}
+
+/// Takes a whole frame apart.
+pub(super) fn read_frame(header: Header, bytes: &[u8], pending: &mut Pending) -> Result<Taken, Fault> {
+    // No route section comes to a client, so the dimension that would check one does not matter.
+    let point = Dimension::new(0).expect("a cube of one node");
+    let frame = Frame::parse(header, Raw::Borrowed(bytes), point).map_err(Fault::Frame)?;
+    if header.flags.has(Flags::RESPONSE) {
+        return read_answer(header, &frame, pending);
+    }
+    match Opcode::from_number(header.opcode) {
+        Some(Opcode::Goaway) => {
+            let args = frame.args().map_err(Fault::Corrupt)?;
+            let decode = |error| Fault::Decode { opcode: Opcode::Goaway, error };
+            Goaway::decode(header.status, args).map(Taken::Goaway).map_err(decode)
+        }
+        Some(opcode) if opcode.is_push() => {
+            let args = frame.args().map_err(Fault::Corrupt)?;
+            let payload = frame.keep_payload().map_err(Fault::Corrupt)?;
+            let push = Push::decode(opcode, header.status, args, &payload);
+            push.map(|push| Taken::Push(opcode, push)).map_err(|error| Fault::Decode { opcode, error })
+        }
+        _ if header.flags.has(Flags::ONEWAY) => Ok(Taken::Nothing),
+        Some(Opcode::Ping) => match Request::decode(Opcode::Ping, frame.args().map_err(Fault::Corrupt)?) {
+            Ok(Request::Ping { node, token }) => Ok(Taken::Reply(Response::Ping { node, token })),
+            Ok(_) => unreachable!("PING is decoded as PING"),
+            Err(error) => Err(Fault::Decode { opcode: Opcode::Ping, error }),
+        },
+        _ => Ok(Taken::Reply(Response::Error(Box::new(ErrorResponse {
+            status: Status::UnknownOpcode.number(),
+            retry_after_ms: 0,
+            message: "this is a client; it answers PING only".to_owned(),
+            details: Vec::new(),
+        })))),
+    }
+}
+
+fn read_answer(header: Header, frame: &Frame<'_>, pending: &mut Pending) -> Result<Taken, Fault> {
+    let Some(opcode) = pending.remove(header.request_id) else {
+        let has_begun = header.opcode == Opcode::Subscribe.number() && Class::of(header.status) == Class::Success;
+        return Ok(if has_begun { Taken::Abandoned } else { Taken::Nothing });
+    };
+    if header.opcode != opcode.number() {
+        return Err(Fault::Answer { opcode });
+    }
+    let args = frame.args().map_err(Fault::Corrupt)?;
+    let payload = frame.keep_payload().map_err(Fault::Corrupt)?;
+    let response =
+        Response::decode(opcode, header.status, args, &payload).map_err(|error| Fault::Decode { opcode, error })?;
+    Ok(Taken::Answer(opcode, Answer { id: header.request_id, response }))
+}

@@ -1,0 +1,240 @@
+//! One topic of a subscriber: how far it is, and how much credit it has given.
+//!
+//! Bytes are counted over all connections. A subscription counts its own from 0, so what came before it is taken off.
+
+use super::clock::Deadline;
+use super::error::Fault;
+use super::session::Backoff;
+use crate::types::{Epoch, Offset, RequestId, TopicId, TopicName};
+use crate::wire::request::{Start, Subscribe, Topic};
+use crate::wire::response::{Fetched, Subscribed};
+
+/// A subscription to a topic, over as many connections as it takes.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) topic: String,
+    pub(super) state: State,
+    /// The pauses between attempts to subscribe.
+    pub(super) backoff: Backoff,
+    /// Until when the first attempts go on; `None` once one succeeded, because then they always do.
+    pub(super) patience: Option<Deadline>,
+    /// The record that comes next.
+    cursor: Start,
+    identity: Option<(TopicId, Epoch)>,
+    /// Bytes of records that came.
+    received: u64,
+    /// Those of them that came before the present SUBSCRIBE.
+    received_before: u64,
+    /// Bytes of records that the user has taken.
+    taken: u64,
+    /// Bytes of records up to which nodes may send.
+    granted: u64,
+}
+
+/// Where a subscription stands on the present connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum State {
+    /// SUBSCRIBE is to be sent, not before then.
+    Waiting(Deadline),
+    /// SUBSCRIBE is not answered.
+    Asked(RequestId),
+    /// Records come.
+    Open(RequestId),
+    /// Nothing comes any more, and why is among what the user has still to take.
+    Ended,
+}
+
+impl Subscription {
+    pub(super) fn new(topic: &str, start: Start) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            state: State::Waiting(Deadline::at_once()),
+            backoff: Backoff::new(),
+            patience: None,
+            cursor: start,
+            identity: None,
+            received: 0,
+            received_before: 0,
+            taken: 0,
+            granted: 0,
+        }
+    }
+
+    /// Its SUBSCRIBE on this connection, if it has one.
+    pub(super) const fn id(&self) -> Option<RequestId> {
+        match self.state {
+            State::Asked(id) | State::Open(id) => Some(id),
+            State::Waiting(_) | State::Ended => None,
+        }
+    }
+
+    /// Was it subscribed to at least once?
+    pub(super) const fn has_begun(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// The record that comes next, once that is known.
+    pub(super) const fn cursor(&self) -> Option<Offset> {
+        match self.cursor {
+            Start::Offset(offset) => Some(offset),
+            Start::Earliest | Start::Next | Start::Time(_) => None,
+        }
+    }
+
+    /// SUBSCRIBE from the cursor, with what the window has room for.
+    pub(super) fn request(&mut self, window: u64) -> Subscribe<'_> {
+        self.received_before = self.received;
+        self.granted = self.taken.saturating_add(window).max(self.received);
+        Subscribe {
+            topic: Topic {
+                name: TopicName::new(&self.topic).expect("it was checked when it was added"),
+                id: self.identity.map(|(id, _)| id),
+            },
+            epoch: self.identity.map(|(_, epoch)| epoch),
+            start: self.cursor,
+            limit: self.granted - self.received_before,
+        }
+    }
+
+    /// The answer to SUBSCRIBE.
+    pub(super) fn on_subscribed(&mut self, id: RequestId, answer: &Subscribed) -> Result<(), Fault> {
+        self.check_identity(answer.topic_id, answer.epoch)?;
+        self.check_offset(answer.from)?;
+        self.identity = Some((answer.topic_id, answer.epoch));
+        self.cursor = Start::Offset(answer.from);
+        self.state = State::Open(id);
+        self.backoff = Backoff::new();
+        self.patience = None;
+        Ok(())
+    }
+
+    /// Records came.
+    pub(super) fn on_records(&mut self, records: &Fetched) -> Result<(), Fault> {
+        self.check_identity(records.topic_id, records.epoch)?;
+        self.check_offset(records.base)?;
+        self.cursor = Start::Offset(records.base.plus(u64::from(records.count)));
+        self.received += records.payload.len() as u64;
+        Ok(())
+    }
+
+    /// Retention removed records before they came.
+    pub(super) fn on_gap(&mut self, from: Offset, to: Offset) -> Result<(), Fault> {
+        self.check_offset(from)?;
+        if to <= from {
+            return Err(Fault::Hole { expected: from.plus(1), found: to });
+        }
+        self.cursor = Start::Offset(to);
+        Ok(())
+    }
+
+    fn check_identity(&self, topic_id: TopicId, epoch: Epoch) -> Result<(), Fault> {
+        if self.identity.is_none_or(|identity| identity == (topic_id, epoch)) { Ok(()) } else { Err(Fault::Foreign) }
+    }
+
+    fn check_offset(&self, found: Offset) -> Result<(), Fault> {
+        match self.cursor() {
+            Some(expected) if expected != found => Err(Fault::Hole { expected, found }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The user has taken so many bytes of records.
+    pub(super) fn on_taken(&mut self, bytes: u64) {
+        self.taken += bytes;
+        assert!(self.taken <= self.received, "only what came is taken");
+    }
+
+    /// The limit for CREDIT, when half of the window was taken since the last one.
+    pub(super) fn credit_due(&mut self, window: u64) -> Option<u64> {
+        let granted = self.taken.saturating_add(window);
+        if granted <= self.granted || granted - self.granted < window.div_ceil(2) {
+            return None;
+        }
+        self.granted = granted;
+        Some(granted - self.received_before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::wire::response::{Payload, Run};
+
+    fn subscribed(from: u64) -> Subscribed {
+        let (topic_id, epoch) = (TopicId::new(7).unwrap(), Epoch(1));
+        Subscribed { topic_id, epoch, from: Offset(from), first: Offset(0), next: Offset(100) }
+    }
+
+    /// One record of so many bytes.
+    fn record(offset: u64, bytes: usize) -> Fetched {
+        let parts = vec![Bytes::from(vec![0; bytes])];
+        Fetched {
+            topic_id: TopicId::new(7).unwrap(),
+            epoch: Epoch(1),
+            from: Offset(offset),
+            base: Offset(offset),
+            count: 1,
+            first: Offset(0),
+            next: Offset(100),
+            runs: vec![Run { count: 1, append_us: 1 }],
+            payload: Payload { parts, crc: None },
+        }
+    }
+
+    #[test]
+    fn credit_is_what_was_taken_and_the_window_and_is_given_by_halves() {
+        let mut topic = Subscription::new("t", Start::Next);
+        assert_eq!(topic.request(100).limit, 100);
+        topic.on_subscribed(RequestId(2), &subscribed(0)).unwrap();
+        // Bytes of a record that comes and is taken, and the CREDIT that follows.
+        for (offset, (bytes, credit)) in
+            [(30, None), (19, None), (1, Some(150)), (49, None), (130, Some(329)), (50, Some(379))]
+                .into_iter()
+                .enumerate()
+        {
+            topic.on_records(&record(offset as u64, bytes)).unwrap();
+            topic.on_taken(bytes as u64);
+            assert_eq!(topic.credit_due(100), credit, "{offset}");
+            assert_eq!(topic.credit_due(100), None, "{offset}: once");
+        }
+        // A window of nothing but one record still goes on.
+        assert_eq!(Subscription::new("t", Start::Next).request(1).limit, 1);
+    }
+
+    #[test]
+    fn a_new_subscription_has_room_for_what_was_not_taken_yet() {
+        let mut topic = Subscription::new("t", Start::Next);
+        topic.request(100);
+        topic.on_subscribed(RequestId(2), &subscribed(5)).unwrap();
+        topic.on_records(&record(5, 60)).unwrap();
+        let again = topic.request(100);
+        assert_eq!((again.limit, again.start), (40, Start::Offset(Offset(6))));
+        assert_eq!((again.topic.id, again.epoch), (TopicId::new(7), Some(Epoch(1))));
+        topic.on_subscribed(RequestId(2), &subscribed(6)).unwrap();
+        topic.on_records(&record(6, 90)).unwrap();
+        // More waits than the window holds.
+        assert_eq!(topic.request(100).limit, 0);
+        topic.on_taken(60);
+        assert_eq!(topic.credit_due(100), None);
+        topic.on_taken(90);
+        assert_eq!(topic.credit_due(100), Some(100));
+    }
+
+    #[test]
+    fn what_does_not_follow_is_a_fault() {
+        let mut topic = Subscription::new("t", Start::Offset(Offset(3)));
+        let hole = |expected, found| Err(Fault::Hole { expected: Offset(expected), found: Offset(found) });
+        assert_eq!(topic.on_subscribed(RequestId(2), &subscribed(4)), hole(3, 4));
+        topic.on_subscribed(RequestId(2), &subscribed(3)).unwrap();
+        assert_eq!(topic.on_records(&record(4, 1)), hole(3, 4));
+        assert_eq!(topic.on_records(&record(2, 1)), hole(3, 2));
+        assert_eq!(topic.on_records(&Fetched { epoch: Epoch(2), ..record(3, 1) }), Err(Fault::Foreign));
+        assert_eq!(topic.on_gap(Offset(4), Offset(9)), hole(3, 4));
+        assert_eq!(topic.on_gap(Offset(3), Offset(3)), hole(4, 3));
+        topic.on_gap(Offset(3), Offset(9)).unwrap();
+        topic.on_records(&record(9, 1)).unwrap();
+        assert_eq!(topic.cursor(), Some(Offset(10)));
+    }
+}

@@ -1,0 +1,437 @@
+//! Topics that are subscribed to over one client, through lost connections: every record once and in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+use std::vec;
+
+use super::clock::{Deadline, now, pause};
+use super::error::{Error, Fault};
+use super::fetch::{Item, Message, messages};
+use super::incoming::{Answer, Incoming, Pushed};
+use super::lifeline::{Held, Lifeline};
+use super::session::Client;
+use super::subscription::{State, Subscription};
+use crate::types::{NodeId, Offset, RequestId, TopicName};
+use crate::wire::request::Start;
+use crate::wire::response::{ErrorResponse, Fetched};
+use crate::wire::{Class, Opcode, Push, Request, Response};
+
+/// Bytes of records of each topic that may wait to be taken, unless it is said otherwise.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// SUBSCRIBEs that wait for their answers at once: fewer than a node takes of one client.
+const ASKED_MAX: usize = 64;
+
+/// The connection is looked after at least so often while records are taken that came already.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A connection through which no topic at all can be reached for so long is left for another server's.
+const ISOLATED: Duration = Duration::from_secs(2);
+
+/// Topics that are subscribed to.
+///
+/// This is a [`Subscriber`](super::Subscriber) without the client: for programs that want to use that for other
+/// requests too, whenever they like. What comes meanwhile waits. All calls must name the same client.
+///
+/// # What heals by itself
+/// After a lost connection, a fault of a node, or when a node says that it will close, it connects again, to another
+/// server of the client's list too, and subscribes again where it was; and it goes on trying for as long as one server
+/// answers. A node that is silent is asked for a sign of life. What does not heal ends one topic
+/// ([`Delivery::item`] is its error), or is the error of the call.
+#[derive(Debug)]
+pub struct Subscriptions {
+    /// Bytes of records of each topic that may wait to be taken.
+    window: u64,
+    /// By a number that no other one had.
+    topics: BTreeMap<u64, Subscription>,
+    topics_made: u64,
+    /// By the request ids of the present connection.
+    by_id: BTreeMap<RequestId, u64>,
+    /// What came and was not taken.
+    queue: VecDeque<(u64, Came)>,
+    /// Is there a topic whose SUBSCRIBE is not answered, or not even sent?
+    is_unsettled: bool,
+    /// When the next SUBSCRIBE is to be sent.
+    retry: Deadline,
+    lifeline: Lifeline,
+    looked: Instant,
+    node: Option<NodeId>,
+    moved: Option<(NodeId, NodeId)>,
+}
+
+/// What came to a topic.
+#[derive(Debug)]
+enum Came {
+    /// The records of a DELIVER that were not taken, and the bytes of all of them.
+    Records(vec::IntoIter<Message>, u64),
+    Gap(Offset, Offset),
+    End(Error),
+}
+
+/// Something of a topic that is subscribed to.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Which topic.
+    pub topic: String,
+    /// A record, or a gap. An error is the last thing that comes of the topic: it was deleted
+    /// ([`Status::UnknownTopic`](crate::wire::Status::UnknownTopic)) or made anew, its end was lost, its next record
+    /// is too large for this connection, or it could not be subscribed to in the first place.
+    pub item: Result<Item, Error>,
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self {
+            window: WINDOW_BYTES,
+            topics: BTreeMap::new(),
+            topics_made: 0,
+            by_id: BTreeMap::new(),
+            queue: VecDeque::new(),
+            is_unsettled: false,
+            retry: Deadline::NEVER,
+            lifeline: Lifeline::new(),
+            looked: now(),
+            node: None,
+            moved: None,
+        }
+    }
+}
+
+impl Subscriptions {
+    /// No topics.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets so many bytes of records of each topic wait to be taken, and one frame more: 1 MiB when not said. Fewer
+    /// cost speed when the node is far.
+    #[must_use]
+    pub fn window(mut self, bytes: u64) -> Self {
+        self.window = bytes.max(1);
+        self
+    }
+
+    /// Adds a topic; one that is there stays as it is. The node is told by the next call that names the client.
+    ///
+    /// # Errors
+    /// [`Error::Name`].
+    pub fn add(&mut self, topic: &str, start: Start) -> Result<(), Error> {
+        TopicName::new(topic)?;
+        if !self.contains(topic) {
+            self.topics.insert(self.topics_made, Subscription::new(topic, start));
+            self.topics_made += 1;
+            self.is_unsettled = true;
+        }
+        Ok(())
+    }
+
+    /// Ends the subscription to a topic. Gives the offset of the first record that was not taken, if one is known.
+    pub fn remove(&mut self, client: &mut Client, topic: &str) -> Option<Offset> {
+        let cursor = self.cursor(topic);
+        let key = self.key(topic)?;
+        self.leave(client, key);
+        self.topics.remove(&key);
+        self.queue.retain(|(of, _)| *of != key);
+        self.note_unsettled();
+        cursor
+    }
+
+    /// Ends them all.
+    pub fn clear(&mut self, client: &mut Client) {
+        self.queue.clear();
+        while let Some((&key, _)) = self.topics.first_key_value() {
+            self.leave(client, key);
+            self.topics.remove(&key);
+        }
+        if let Some(connection) = client.connection() {
+            let _ = connection.flush(Deadline::at_once()); // what is left is written with the next request
+        }
+    }
+
+    /// Are there no topics, or have all ended and was that taken?
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// Is this topic subscribed to?
+    pub fn contains(&self, topic: &str) -> bool {
+        self.key(topic).is_some()
+    }
+
+    /// The topics that are subscribed to.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.topics.values().filter(|topic| !matches!(topic.state, State::Ended)).map(|topic| topic.topic.as_str())
+    }
+
+    /// The offset of the record of this topic that is to be taken next; `None` while it is not known, or when the
+    /// topic is not subscribed to.
+    pub fn cursor(&self, topic: &str) -> Option<Offset> {
+        let key = self.key(topic)?;
+        let waiting = self.queue.iter().filter(|(of, _)| *of == key).find_map(|(_, came)| match came {
+            Came::Records(messages, _) => messages.as_slice().first().map(|message| message.offset),
+            Came::Gap(from, _) => Some(*from),
+            Came::End(_) => None,
+        });
+        waiting.or_else(|| self.topics.get(&key)?.cursor())
+    }
+
+    /// Has the node said of every topic where it begins, or that it does not?
+    pub const fn is_settled(&self) -> bool {
+        !self.is_unsettled
+    }
+
+    /// From which node to which the subscriptions went after a lost connection, if they did since the last call; the
+    /// two may be the same.
+    pub const fn moved(&mut self) -> Option<(NodeId, NodeId)> {
+        self.moved.take()
+    }
+
+    /// Waits until [`Self::is_settled`]: what is published from then on, by whomever, will come.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn settle(&mut self, client: &mut Client) -> Result<(), Error> {
+        self.drive(client, Deadline::NEVER, Self::is_settled).map(|_| ())
+    }
+
+    /// What comes next; `None` when nothing came by the deadline, or when [`Self::is_empty`]. While there is no
+    /// connection this may take as long as the client's timeout.
+    ///
+    /// To be called at least every ten seconds: it answers the node's PINGs too.
+    ///
+    /// # Errors
+    /// No server answered for the client's timeout, or what is wrong with them does not pass. Who calls again tries
+    /// again, and nothing is lost.
+    pub fn next(&mut self, client: &mut Client, deadline: Deadline) -> Result<Option<Delivery>, Error> {
+        if self.queue.is_empty() {
+            self.drive(client, deadline, |all| !all.queue.is_empty() || all.topics.is_empty())?;
+        } else if now().duration_since(self.looked) >= LOOK {
+            self.looked = now();
+            let _ = client.idle(Duration::ZERO); // what this finds out, the next reading finds too
+        }
+        Ok(self.take(client))
+    }
+
+    fn key(&self, topic: &str) -> Option<u64> {
+        let is_it = |of: &Subscription| of.topic == topic && !matches!(of.state, State::Ended);
+        self.topics.iter().find(|(_, of)| is_it(of)).map(|(key, _)| *key)
+    }
+
+    /// Takes what came first, and lets the node send more for it.
+    fn take(&mut self, client: &mut Client) -> Option<Delivery> {
+        let (key, came) = self.queue.front_mut()?;
+        let key = *key;
+        let (item, taken) = match came {
+            Came::Records(messages, bytes) => {
+                let message = messages.next().expect("a group without records is not kept");
+                (Ok(Item::Record(message)), if messages.len() == 0 { Some(*bytes) } else { None })
+            }
+            Came::Gap(from, to) => (Ok(Item::Gap { from: *from, to: *to }), Some(0)),
+            Came::End(_) => {
+                let (_, Came::End(error)) = self.queue.pop_front()? else { unreachable!("it was looked at") };
+                let topic = self.topics.remove(&key).map(|of| of.topic).unwrap_or_default();
+                return Some(Delivery { topic, item: Err(error) });
+            }
+        };
+        let of = self.topics.get_mut(&key).expect("what came of a topic goes with it");
+        let topic = of.topic.clone();
+        if let Some(bytes) = taken {
+            self.queue.pop_front();
+            of.on_taken(bytes);
+            self.give_credit(client, key);
+        }
+        Some(Delivery { topic, item })
+    }
+
+    fn give_credit(&mut self, client: &mut Client, key: u64) {
+        if !self.lifeline.holds(client) {
+            return;
+        }
+        let Some(of) = self.topics.get_mut(&key) else { return };
+        if let (State::Open(id), Some(connection)) = (of.state, client.connection())
+            && let Some(limit) = of.credit_due(self.window)
+        {
+            connection.credit(id, limit);
+            let _ = connection.flush(Deadline::at_once()); // what is left is written with what comes next
+        }
+    }
+
+    /// Says that nothing of a topic is wanted any more.
+    fn leave(&mut self, client: &mut Client, key: u64) {
+        let Some(id) = self.topics.get(&key).and_then(Subscription::id) else { return };
+        self.by_id.remove(&id);
+        if self.lifeline.holds(client)
+            && let Some(connection) = client.connection()
+        {
+            match self.topics[&key].state {
+                State::Open(_) => connection.unsubscribe(id),
+                State::Asked(_) | State::Waiting(_) | State::Ended => connection.abandon(id),
+            }
+        }
+    }
+
+    /// Sends and receives until `is_done`, or the deadline: then `false`.
+    fn drive(
+        &mut self,
+        client: &mut Client,
+        deadline: Deadline,
+        is_done: impl Fn(&Self) -> bool,
+    ) -> Result<bool, Error> {
+        while !is_done(self) {
+            self.looked = now();
+            match self.step(client, deadline) {
+                Ok(true) => {}
+                Ok(false) if deadline.is_over() => return Ok(false),
+                Ok(false) => {}
+                Err(error) if self.is_hopeless() => {
+                    client.close();
+                    return Err(error);
+                }
+                Err(error) => self.lifeline.on_failure(client, error)?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Is there a topic that was never reached, for as long as a request is tried?
+    fn is_hopeless(&self) -> bool {
+        self.is_unsettled && self.topics.values().any(|of| of.patience.is_some_and(Deadline::is_over))
+    }
+
+    /// Sends what is to be sent and takes one thing that came; `false` when nothing did.
+    fn step(&mut self, client: &mut Client, deadline: Deadline) -> Result<bool, Error> {
+        match self.lifeline.hold(client)? {
+            Held::Same => {}
+            Held::New(node) => self.on_connected(node),
+            Held::NotYet(when) => {
+                pause(when.earlier(deadline).remaining().unwrap_or_default());
+                return Ok(false);
+            }
+        }
+        self.ask(client)?;
+        let limit = deadline.earlier(self.retry).earlier(self.lifeline.watch(client)?);
+        let Some(connection) = client.connection() else { return Ok(false) };
+        match connection.next(limit)? {
+            Some(Incoming::Answer(answer)) => self.on_answer(client, answer)?,
+            Some(Incoming::Push(pushed)) => self.on_push(client, pushed)?,
+            None => {
+                self.lifeline.judge(client)?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn on_connected(&mut self, node: NodeId) {
+        if let Some(before) = self.node.replace(node) {
+            self.moved = Some((self.moved.map_or(before, |(from, _)| from), node));
+        }
+        self.by_id.clear();
+        for of in self.topics.values_mut().filter(|of| of.id().is_some()) {
+            of.state = State::Waiting(Deadline::at_once());
+            self.is_unsettled = true;
+        }
+    }
+
+    /// Sends the SUBSCRIBEs whose time has come.
+    fn ask(&mut self, client: &mut Client) -> Result<(), Error> {
+        self.retry = Deadline::NEVER;
+        if !self.is_unsettled {
+            return Ok(());
+        }
+        let patience = client.deadline();
+        let Some(connection) = client.connection() else { return Ok(()) };
+        let mut asked = self.topics.values().filter(|of| matches!(of.state, State::Asked(_))).count();
+        for (key, of) in &mut self.topics {
+            let State::Waiting(not_before) = of.state else { continue };
+            if asked >= ASKED_MAX {
+                break; // an answer makes room
+            }
+            if !not_before.is_over() {
+                self.retry = self.retry.earlier(not_before);
+                continue;
+            }
+            if !of.has_begun() {
+                of.patience.get_or_insert(patience);
+            }
+            let id = connection.send(&Request::Subscribe(of.request(self.window)), &[])?;
+            of.state = State::Asked(id);
+            self.by_id.insert(id, *key);
+            asked += 1;
+        }
+        Ok(())
+    }
+
+    fn on_answer(&mut self, client: &mut Client, answer: Answer) -> Result<(), Error> {
+        let Some(&key) = self.by_id.get(&answer.id) else { return Ok(()) };
+        if let Response::Subscribed(subscribed) = answer.response {
+            let of = self.topics.get_mut(&key).expect("an id is that of a topic");
+            of.on_subscribed(answer.id, &subscribed).map_err(|fault| protocol(client, fault))?;
+            self.give_credit(client, key); // for what was taken since it was asked
+        } else if let Response::Error(response) = answer.response {
+            self.by_id.remove(&answer.id);
+            self.on_refused(client, key, refused(client, response));
+        } else {
+            return Err(client.mismatch(Opcode::Subscribe));
+        }
+        self.note_unsettled();
+        Ok(())
+    }
+
+    fn note_unsettled(&mut self) {
+        self.is_unsettled = self.topics.values().any(|of| matches!(of.state, State::Waiting(_) | State::Asked(_)));
+    }
+
+    /// Tries again later, or ends the topic.
+    fn on_refused(&mut self, client: &mut Client, key: u64, error: Error) {
+        let of = self.topics.get_mut(&key).expect("an id is that of a topic");
+        let wait = of.backoff.next(&error);
+        let has_time = of.patience.and_then(Deadline::remaining).is_none_or(|left| left > wait);
+        // A fault of the home is one as long as it has it: nothing is done twice by subscribing.
+        let may_pass = error.is_retryable() || error.code().map(Class::of) == Some(Class::Server);
+        if !may_pass || !has_time {
+            of.state = State::Ended;
+            self.queue.push_back((key, Came::End(error)));
+            return;
+        }
+        of.state = State::Waiting(Deadline::after(wait));
+        self.is_unsettled = true;
+        let is_isolated = !self.topics.values().any(|of| matches!(of.state, State::Open(_)));
+        if is_isolated && client.servers() > 1 && self.lifeline.age() >= ISOLATED {
+            client.close(); // another server may have a way
+        }
+    }
+
+    fn on_push(&mut self, client: &mut Client, pushed: Pushed) -> Result<(), Error> {
+        let Some(&key) = self.by_id.get(&pushed.subscription) else { return Ok(()) };
+        let of = self.topics.get_mut(&key).expect("an id is that of a topic");
+        match pushed.push {
+            Push::Deliver(records) => {
+                let came = came(&records).and_then(|came| of.on_records(&records).map(|()| came));
+                self.queue.push_back((key, came.map_err(|fault| protocol(client, fault))?));
+            }
+            Push::Gap { from, to } => {
+                of.on_gap(from, to).map_err(|fault| protocol(client, fault))?;
+                self.queue.push_back((key, Came::Gap(from, to)));
+            }
+            Push::Ended(response) => {
+                self.by_id.remove(&pushed.subscription);
+                self.on_refused(client, key, refused(client, response));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn came(records: &Fetched) -> Result<Came, Fault> {
+    let messages = messages(records).map_err(Fault::Records)?;
+    Ok(Came::Records(messages.into_iter(), records.payload.len() as u64))
+}
+
+fn protocol(client: &Client, fault: Fault) -> Error {
+    Error::Protocol { server: client.server().unwrap_or_default().to_owned(), fault }
+}
+
+fn refused(client: &Client, response: Box<ErrorResponse>) -> Error {
+    Error::Refused { server: client.server().unwrap_or_default().to_owned(), response }
+}

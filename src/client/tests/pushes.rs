@@ -1,0 +1,274 @@
+//! What belongs to subscriptions, on the layer of one connection.
+
+use std::time::Duration;
+
+use super::super::fake::{Fake, Peer, deliver, ended, fetched, subscribed};
+use super::super::{Answer, Connection, Deadline, Error, Fault, Incoming, Introduction, Pushed};
+use crate::types::{Offset, RequestId, TopicName};
+use crate::wire::hello::NO_NODE;
+use crate::wire::request::{Start, Subscribe, Topic};
+use crate::wire::{Flags, Opcode, Push, Request, Response, Status};
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(10))
+}
+
+fn connect(fake: &Fake) -> Connection {
+    Connection::open(fake.address(), &Introduction::default(), soon()).unwrap()
+}
+
+fn subscribe(limit: u64) -> Request<'static> {
+    let topic = Topic { name: TopicName::new("t").unwrap(), id: None };
+    Request::Subscribe(Subscribe { topic, epoch: None, start: Start::Next, limit })
+}
+
+const PING: Request<'_> = Request::Ping { node: NO_NODE, token: 3 };
+
+fn pong() -> Response {
+    Response::Ping { node: 0, token: 3 }
+}
+
+/// What comes next, in a few words.
+fn next(connection: &mut Connection) -> String {
+    match connection.next(soon()).unwrap().expect("something comes") {
+        Incoming::Answer(Answer { id, response }) => {
+            if let Response::Subscribed(subscribed) = response {
+                format!("{} begins at {}", id.0, subscribed.from)
+            } else if let Response::Unsubscribed { next } = response {
+                format!("{} ended at {next}", id.0)
+            } else if let Response::Error(error) = response {
+                format!("{} {}", id.0, error.name())
+            } else {
+                assert_eq!(response, pong());
+                format!("{} pong", id.0)
+            }
+        }
+        Incoming::Push(Pushed { subscription, push }) => match push {
+            Push::Deliver(records) => format!("{} has {}+{}", subscription.0, records.base, records.count),
+            Push::Gap { from, to } => format!("{} lacks {from}-{to}", subscription.0),
+            Push::Ended(error) => format!("{} over {}", subscription.0, error.name()),
+        },
+    }
+}
+
+#[test]
+fn pushes_between_a_request_and_its_answer_wait_in_their_order() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = peer.expect(Opcode::Subscribe);
+        let other = peer.expect(Opcode::Ping);
+        peer.answer(&asked, &subscribed(4));
+        peer.push(asked.id, &deliver(4, b"ab"));
+        peer.push(asked.id, &Push::Gap { from: Offset(6), to: Offset(9) });
+        peer.answer(&other, &pong());
+        peer.push(asked.id, &deliver(9, b"c"));
+        peer.push(asked.id, &ended(Status::UnknownTopic));
+        peer.push(asked.id, &deliver(10, b"late")); // the subscription is over
+        peer.flush();
+        let other = peer.expect(Opcode::Ping);
+        peer.answer(&other, &pong());
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut connection = connect(&fake);
+    connection.send(&subscribe(100), &[]).unwrap();
+    let ping = connection.send(&PING, &[]).unwrap();
+    assert_eq!(connection.receive(soon()).unwrap().unwrap().id, ping);
+    let seen: Vec<_> = (0..5).map(|_| next(&mut connection)).collect();
+    assert_eq!(seen, ["2 begins at 4", "2 has 4+2", "2 lacks 6-9", "2 has 9+1", "2 over UNKNOWN_TOPIC"]);
+    connection.send(&PING, &[]).unwrap();
+    assert_eq!(next(&mut connection), "4 pong");
+    drop(connection);
+    fake.finish();
+}
+
+#[test]
+fn pushes_of_no_subscription_are_passed_over() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = peer.expect(Opcode::Subscribe);
+        peer.push(RequestId(900), &deliver(0, b"x"));
+        peer.push(asked.id, &deliver(0, b"x")); // before its answer
+        peer.refuse(&asked, Status::Quota, 0, Vec::new());
+        peer.push(asked.id, &deliver(0, b"x"));
+        peer.flush();
+        let asked = peer.expect(Opcode::Ping);
+        peer.answer(&asked, &pong());
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut connection = connect(&fake);
+    let id = connection.send(&subscribe(100), &[]).unwrap();
+    assert_eq!(next(&mut connection), "2 QUOTA");
+    connection.credit(id, 1000); // nothing is sent for what is no subscription
+    connection.send(&PING, &[]).unwrap();
+    assert_eq!(next(&mut connection), "3 pong");
+    drop(connection);
+    fake.finish();
+}
+
+#[test]
+fn unsubscribing_is_a_barrier_or_forgets_at_once() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let first = peer.expect(Opcode::Subscribe);
+        let second = peer.expect(Opcode::Subscribe);
+        for asked in [&first, &second] {
+            peer.answer(asked, &subscribed(0));
+            peer.push(asked.id, &deliver(0, b"a"));
+        }
+        peer.flush();
+        let end = peer.expect(Opcode::Unsubscribe);
+        assert_eq!(end.request(), Request::Unsubscribe { subscription: first.id });
+        peer.push(first.id, &deliver(1, b"b"));
+        peer.answer(&end, &Response::Unsubscribed { next: Offset(2) });
+        peer.push(first.id, &deliver(2, b"never")); // a fault of the node
+        peer.flush();
+        let end = peer.expect(Opcode::Unsubscribe);
+        assert_eq!(end.request(), Request::Unsubscribe { subscription: second.id });
+        peer.push(second.id, &deliver(1, b"late"));
+        peer.answer(&end, &Response::Unsubscribed { next: Offset(2) });
+        let asked = peer.expect(Opcode::Ping);
+        peer.answer(&asked, &pong());
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut connection = connect(&fake);
+    let first = connection.send(&subscribe(100), &[]).unwrap();
+    let second = connection.send(&subscribe(100), &[]).unwrap();
+    connection.send(&Request::Unsubscribe { subscription: first }, &[]).unwrap();
+    let seen: Vec<_> = (0..4).map(|_| next(&mut connection)).collect();
+    assert_eq!(seen, ["2 begins at 0", "2 has 0+1", "3 begins at 0", "3 has 0+1"]);
+    assert_eq!([next(&mut connection), next(&mut connection)], ["2 has 1+1", "4 ended at 2"]);
+    connection.unsubscribe(second);
+    connection.send(&PING, &[]).unwrap();
+    assert_eq!(next(&mut connection), "6 pong");
+    assert_eq!(connection.unanswered(), 0);
+    drop(connection);
+    fake.finish();
+}
+
+#[test]
+fn a_subscription_that_nobody_waits_for_is_ended_when_it_begins() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = peer.expect(Opcode::Subscribe);
+        let other = peer.expect(Opcode::Ping);
+        peer.answer(&asked, &subscribed(0));
+        peer.push(asked.id, &deliver(0, b"a"));
+        peer.answer(&other, &pong());
+        peer.flush();
+        let end = peer.expect(Opcode::Unsubscribe);
+        assert_eq!(end.request(), Request::Unsubscribe { subscription: asked.id });
+        peer.wait_for_end();
+    })]);
+    let mut connection = connect(&fake);
+    let id = connection.send(&subscribe(100), &[]).unwrap();
+    connection.abandon(id);
+    connection.send(&PING, &[]).unwrap();
+    assert_eq!(next(&mut connection), "3 pong");
+    connection.flush(soon()).unwrap();
+    drop(connection);
+    fake.finish();
+}
+
+/// What a node does after the answer to a SUBSCRIBE with a limit of 12 bytes.
+type Act = fn(&mut Peer, RequestId);
+
+#[test]
+fn a_node_that_sends_more_than_it_may_or_damaged_records_is_at_fault() {
+    let cases: [(&str, Act, Fault); 3] = [
+        (
+            "above the limit",
+            |peer, id| {
+                peer.push(id, &deliver(0, b"a"));
+                peer.push(id, &deliver(1, b"bc")); // begins below it
+                peer.push(id, &deliver(3, b"d"));
+            },
+            Fault::Credit,
+        ),
+        (
+            "a payload with a bit changed",
+            |peer, id| {
+                let mut frame = Vec::new();
+                let push = deliver(0, b"a");
+                let payload = push.encode(id, None, &mut frame).unwrap();
+                frame.extend_from_slice(&payload.parts[0]);
+                *frame.last_mut().unwrap() ^= 1;
+                peer.raw(&frame);
+            },
+            Fault::Corrupt(crate::wire::frame::Corrupt::Payload),
+        ),
+        (
+            "an EVENT that ends before its fields do",
+            |peer, id| {
+                peer.say(Opcode::Event, Flags::ONEWAY, Status::Ok, id, |args| {
+                    args.u64(1);
+                })
+            },
+            Fault::Decode { opcode: Opcode::Event, error: crate::wire::DecodeError::Short { field: "to" } },
+        ),
+    ];
+    for (name, act, expected) in cases {
+        let fake = Fake::play(vec![Box::new(move |peer| {
+            peer.greet();
+            let asked = peer.expect(Opcode::Subscribe);
+            peer.answer(&asked, &subscribed(0));
+            act(peer, asked.id);
+            peer.flush();
+            peer.wait_for_end();
+        })]);
+        let mut connection = connect(&fake);
+        connection.send(&subscribe(12), &[]).unwrap();
+        let error = loop {
+            match connection.next(soon()) {
+                Ok(incoming) => assert!(incoming.is_some(), "{name}"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(&error, Error::Protocol { fault, .. } if *fault == expected), "{name}: {error:?}");
+        drop(connection);
+        fake.finish();
+    }
+}
+
+#[test]
+fn idle_time_loses_no_answer_and_no_push() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = peer.expect(Opcode::Subscribe);
+        let fetch = peer.expect(Opcode::Ping);
+        peer.answer(&asked, &subscribed(0));
+        peer.answer(&fetch, &pong());
+        peer.push(asked.id, &deliver(0, b"a"));
+        peer.say(Opcode::Ping, Flags::default(), Status::Ok, RequestId(77), |args| PING.encode(args));
+        peer.flush();
+        assert_eq!(peer.expect(Opcode::Ping).id, RequestId(77));
+        let fetch = peer.expect(Opcode::Fetch);
+        peer.answer(&fetch, &fetched(0, 0, 1, b"a"));
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut connection = connect(&fake);
+    connection.send(&subscribe(100), &[]).unwrap();
+    let ping = connection.send(&PING, &[]).unwrap();
+    // Ends when nothing more came for a moment; the node says it all at once.
+    while connection.unanswered() > 0 {
+        connection.idle(Duration::from_millis(1)).unwrap();
+    }
+    let topic = Topic { name: TopicName::new("t").unwrap(), id: None };
+    let fetch = crate::wire::request::Fetch {
+        topic,
+        epoch: None,
+        start: Start::Earliest,
+        max_bytes: 0,
+        max_records: 0,
+        max_wait_ms: 0,
+    };
+    let fetch = connection.send(&Request::Fetch(fetch), &[]).unwrap();
+    assert_eq!(connection.receive(soon()).unwrap().unwrap().id, ping);
+    assert_eq!(connection.receive(soon()).unwrap().unwrap().id, fetch);
+    assert_eq!([next(&mut connection), next(&mut connection)], ["2 begins at 0", "2 has 0+1"]);
+    drop(connection);
+    fake.finish();
+}

@@ -1,0 +1,424 @@
+use std::time::Duration;
+
+use super::super::clock::pause;
+use super::super::fake::{Asked, Fake, Peer, Script, deliver, ended, fetched, published, subscribed};
+use super::super::{Batch, Client, Deadline, Delivery, Error, Fault, Item, Subscriber, Subscriptions};
+use crate::types::{Epoch, Offset, RequestId, TopicId};
+use crate::wire::request::{Start, Subscribe};
+use crate::wire::{Flags, Opcode, Push, Request, Response, Status};
+
+/// A client of two nodes, connected to the first.
+fn of_two(first: &Fake, second: &Fake) -> Client {
+    let servers = [first.address().clone(), second.address().clone()];
+    Client::builder().servers(servers).timeout(Duration::from_secs(5)).connect().unwrap()
+}
+
+/// Reads a SUBSCRIBE.
+fn expect(peer: &mut Peer) -> Asked {
+    peer.expect(Opcode::Subscribe)
+}
+
+fn args(asked: &Asked) -> Subscribe<'_> {
+    let Request::Subscribe(subscribe) = asked.request() else { panic!("SUBSCRIBE is decoded as SUBSCRIBE") };
+    subscribe
+}
+
+/// Reads a SUBSCRIBE and answers it.
+fn accept(peer: &mut Peer, from: u64) -> RequestId {
+    let asked = expect(peer);
+    peer.answer(&asked, &subscribed(from));
+    peer.flush();
+    asked.id
+}
+
+/// Reads a SUBSCRIBE that goes on where an earlier one was, and answers it.
+fn accept_again(peer: &mut Peer, from: u64) -> RequestId {
+    let asked = expect(peer);
+    let subscribe = args(&asked);
+    assert_eq!(subscribe.start, Start::Offset(Offset(from)));
+    assert_eq!((subscribe.topic.id, subscribe.epoch), (TopicId::new(7), Some(Epoch(1))));
+    peer.answer(&asked, &subscribed(from));
+    peer.flush();
+    asked.id
+}
+
+fn limit(asked: &Asked) -> u64 {
+    let Request::Credit { limit } = asked.request() else { panic!("CREDIT is decoded as CREDIT") };
+    assert!(asked.flags.has(Flags::ONEWAY));
+    limit
+}
+
+/// Reads what a subscriber says when it is dropped, and that it says no more.
+fn end(peer: &mut Peer, subscriptions: usize) {
+    for _ in 0..subscriptions {
+        peer.expect(Opcode::Unsubscribe);
+    }
+    peer.wait_for_end();
+}
+
+fn shown(delivery: &Delivery) -> String {
+    let topic = &delivery.topic;
+    match &delivery.item {
+        Ok(Item::Record(message)) => format!("{topic} {} {}", message.offset, String::from_utf8_lossy(&message.value)),
+        Ok(Item::Gap { from, to }) => format!("{topic} {from}-{to}"),
+        Err(error) => format!("{topic} {:?}", error.status().unwrap()),
+    }
+}
+
+/// The next items.
+fn take(subscriber: &mut Subscriber<'_>, count: usize) -> Vec<String> {
+    subscriber.take(count).map(|delivery| shown(&delivery.unwrap())).collect()
+}
+
+#[test]
+fn records_gaps_and_the_end_come_in_their_order() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = expect(peer);
+        let subscribe = args(&asked);
+        assert_eq!((subscribe.topic.name.as_str(), subscribe.topic.id), ("t", None));
+        assert_eq!((subscribe.start, subscribe.epoch, subscribe.limit), (Start::Earliest, None, 1 << 20));
+        peer.answer(&asked, &subscribed(3));
+        peer.push(asked.id, &Push::Gap { from: Offset(3), to: Offset(5) });
+        peer.push(asked.id, &deliver(5, b"ab"));
+        peer.push(asked.id, &deliver(7, b"c"));
+        peer.push(asked.id, &ended(Status::Overloaded)); // passes
+        peer.flush();
+        let id = accept_again(peer, 8);
+        peer.push(id, &ended(Status::Truncated));
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let mut subscriber = client.subscribe(&["t"], Start::Earliest).unwrap();
+    assert_eq!(take(&mut subscriber, 9), ["t 3-5", "t 5 a", "t 6 b", "t 7 c", "t Truncated"]);
+    assert!(subscriber.next().is_none());
+    drop(subscriber);
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn one_topic_that_ends_does_not_end_the_others() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let (none, one) = (expect(peer), expect(peer));
+        peer.refuse(&none, Status::UnknownTopic, 0, Vec::new());
+        peer.answer(&one, &subscribed(0));
+        peer.push(one.id, &deliver(0, b"a"));
+        peer.flush();
+        end(peer, 1);
+    })]);
+    let mut client = fake.client();
+    let mut subscriber = client.subscribe(&["none", "one", "one"], Start::Next).unwrap();
+    assert_eq!(take(&mut subscriber, 2), ["none UnknownTopic", "one 0 a"]);
+    assert!(subscriber.next_within(Duration::ZERO).unwrap().is_none());
+    drop(subscriber);
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn credit_follows_what_is_taken_by_halves_of_the_window() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = expect(peer);
+        assert_eq!(args(&asked).limit, 24);
+        peer.answer(&asked, &subscribed(0));
+        // Six bytes each: the fourth uses it up.
+        (0..4).for_each(|offset| peer.push(asked.id, &deliver(offset, b"x")));
+        peer.flush();
+        for expected in [36, 48] {
+            let credit = peer.expect(Opcode::Credit);
+            assert_eq!((credit.id, limit(&credit)), (asked.id, expected));
+        }
+        end(peer, 1);
+    })]);
+    let mut client = fake.client();
+    let mut subscriptions = Subscriptions::new().window(24);
+    subscriptions.add("t", Start::Next).unwrap();
+    let mut subscriber = client.subscribe_to(subscriptions).unwrap();
+    assert_eq!(take(&mut subscriber, 4).len(), 4);
+    drop(subscriber);
+    drop(client);
+    fake.finish();
+}
+
+/// What a node does with a subscription that has got record 0, before it is left.
+type Leave = fn(&mut Peer, RequestId);
+
+#[test]
+fn another_server_goes_on_at_the_cursor_whatever_became_of_the_first() {
+    let cases: [(&str, Leave); 5] = [
+        ("the connection is lost", |_, _| {}),
+        ("the node says that it goes", |peer, id| {
+            peer.goaway(id.0);
+            peer.flush();
+            peer.wait_for_end();
+        }),
+        ("a record is left out", |peer, id| {
+            peer.push(id, &deliver(2, b"c"));
+            peer.flush();
+            peer.wait_for_end();
+        }),
+        ("a record comes twice", |peer, id| {
+            peer.push(id, &deliver(0, b"a"));
+            peer.flush();
+            peer.wait_for_end();
+        }),
+        ("records that are none", |peer, id| {
+            let Push::Deliver(mut records) = deliver(1, b"b") else { unreachable!("it is a DELIVER") };
+            records.payload.parts = vec![vec![0, 0, 0, 9].into()];
+            peer.push(id, &Push::Deliver(records));
+            peer.flush();
+            peer.wait_for_end();
+        }),
+    ];
+    for (name, leave) in cases {
+        let first = Fake::play(vec![Box::new(move |peer| {
+            peer.greet();
+            let id = accept(peer, 0);
+            peer.push(id, &deliver(0, b"a"));
+            peer.flush();
+            leave(peer, id);
+        })]);
+        let second = Fake::play(vec![Box::new(|peer| {
+            peer.greet();
+            let id = accept_again(peer, 1);
+            peer.push(id, &deliver(1, b"b"));
+            peer.flush();
+            end(peer, 1);
+        })]);
+        let mut client = of_two(&first, &second);
+        let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
+        assert_eq!(take(&mut subscriber, 1), ["t 0 a"], "{name}");
+        assert_eq!(subscriber.moved(), None);
+        assert_eq!(take(&mut subscriber, 1), ["t 1 b"], "{name}");
+        assert_eq!(subscriber.moved().map(|(from, to)| (from.index(), to.index())), Some((0, 0)), "{name}");
+        assert_eq!(subscriber.cursor("t"), Some(Offset(2)));
+        drop(subscriber);
+        drop(client);
+        first.finish();
+        second.finish();
+    }
+}
+
+#[test]
+fn a_node_that_is_silent_is_asked_and_then_left() {
+    let silent: Script = Box::new(|peer| {
+        peer.greet();
+        accept(peer, 0);
+        peer.expect(Opcode::Ping);
+        peer.wait_for_end();
+    });
+    let quiet: Script = Box::new(|peer| {
+        peer.greet();
+        let id = accept_again(peer, 0);
+        // It answers, so it is not left, however long nothing comes.
+        for _ in 0..2 {
+            let asked = peer.expect(Opcode::Ping);
+            peer.answer(&asked, &Response::Ping { node: 0, token: 0 });
+            peer.flush();
+        }
+        peer.push(id, &deliver(0, b"a"));
+        peer.flush();
+        end(peer, 1);
+    });
+    let (first, second) = (Fake::play(vec![silent]), Fake::play(vec![quiet]));
+    let servers = [first.address().clone(), second.address().clone()];
+    let mut client = Client::builder().servers(servers).timeout(Duration::from_millis(200)).connect().unwrap();
+    let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
+    assert_eq!(take(&mut subscriber, 1), ["t 0 a"]);
+    drop(subscriber);
+    drop(client);
+    first.finish();
+    second.finish();
+}
+
+#[test]
+fn what_passes_is_waited_for_and_what_does_not_ends_the_topic() {
+    use Status::{Internal, OutcomeUnknown, Overloaded, Quota, Recreated, ShuttingDown, Unreachable};
+    for (status, passes) in [
+        (Overloaded, true),
+        (Unreachable, true),
+        (OutcomeUnknown, true),
+        (ShuttingDown, true),
+        (Quota, false),
+        (Recreated, false),
+        (Internal, true),
+    ] {
+        let fake = Fake::play(vec![Box::new(move |peer| {
+            peer.greet();
+            let asked = expect(peer);
+            peer.refuse(&asked, status, 20, Vec::new());
+            peer.flush();
+            if passes {
+                let id = accept(peer, 0);
+                peer.push(id, &deliver(0, b"a"));
+                peer.flush();
+                peer.expect(Opcode::Unsubscribe);
+            }
+            peer.wait_for_end();
+        })]);
+        let mut client = fake.client();
+        let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
+        let delivery = subscriber.next().unwrap().unwrap();
+        assert_eq!(delivery.item.is_ok(), passes, "{status:?}");
+        if let Err(error) = delivery.item {
+            assert_eq!(error.status(), Some(status));
+            assert!(subscriber.next().is_none());
+        }
+        drop(subscriber);
+        drop(client);
+        fake.finish();
+    }
+}
+
+#[test]
+fn a_topic_that_was_never_reached_is_given_up_and_one_that_was_is_not() {
+    fn refuse(peer: &mut Peer) {
+        let asked = expect(peer);
+        peer.refuse(&asked, Status::Unreachable, 50, Vec::new());
+        peer.flush();
+    }
+    let fake = Fake::play(vec![
+        Box::new(|peer| {
+            peer.greet();
+            let (one, none) = (expect(peer), expect(peer));
+            peer.answer(&one, &subscribed(0));
+            peer.refuse(&none, Status::Unreachable, 1000, Vec::new());
+            peer.flush();
+            let id = peer.expect(Opcode::Ping).id; // the question of another request, see below
+            assert!(id > none.id);
+        }),
+        Box::new(|peer| {
+            peer.greet();
+            (0..8).for_each(|_| refuse(peer)); // longer than the timeout
+            let id = accept_again(peer, 0);
+            peer.push(id, &deliver(0, b"a"));
+            peer.flush();
+            end(peer, 1);
+        }),
+    ]);
+    let address = fake.address().clone();
+    let mut client = Client::builder().server(address).timeout(Duration::from_millis(300)).connect().unwrap();
+    let mut subscriber = client.subscribe(&["one", "none"], Start::Next).unwrap();
+    assert_eq!(take(&mut subscriber, 1), ["none Unreachable"]);
+    assert_eq!(take(&mut subscriber, 1), ["one 0 a"]);
+    drop(subscriber);
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn a_cluster_that_is_gone_is_told_and_calling_again_goes_on() {
+    // The port is free again when the node has played its script; the next client call finds nobody there.
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let id = accept(peer, 0);
+        peer.push(id, &deliver(0, b"a"));
+        peer.flush();
+    })]);
+    let address = fake.address().clone();
+    let mut client = Client::builder().server(address).timeout(Duration::from_millis(100)).connect().unwrap();
+    let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
+    assert_eq!(take(&mut subscriber, 1), ["t 0 a"]);
+    fake.finish();
+    for _ in 0..2 {
+        assert!(matches!(subscriber.next(), Some(Err(Error::Connect { .. }))));
+    }
+    assert!(subscriber.next_within(Duration::ZERO).unwrap().is_none());
+}
+
+#[test]
+fn a_fault_that_comes_again_and_again_is_told() {
+    let scripts = (0..9).map(|_| -> Script {
+        Box::new(|peer| {
+            peer.greet();
+            let id = accept(peer, 0);
+            peer.push(id, &deliver(1, b"b"));
+            peer.flush();
+            peer.wait_for_end();
+        })
+    });
+    let fake = Fake::play(scripts.collect());
+    let mut client = fake.client();
+    let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
+    let error = subscriber.next().unwrap().unwrap_err();
+    let hole = Fault::Hole { expected: Offset(0), found: Offset(1) };
+    assert!(matches!(&error, Error::Protocol { fault, .. } if *fault == hole), "{error:?}");
+    drop(subscriber);
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn other_requests_go_on_beside_subscriptions() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let first = accept(peer, 0);
+        let asked = peer.expect(Opcode::Publish);
+        peer.push(first, &deliver(0, b"a"));
+        peer.answer(&asked, &published(0, 1, false));
+        peer.flush();
+        // The answer to SUBSCRIBE comes while another one is waited for.
+        let (second, asked) = (expect(peer), peer.expect(Opcode::Fetch));
+        peer.answer(&second, &subscribed(5));
+        peer.push(second.id, &deliver(5, b"b"));
+        peer.answer(&asked, &fetched(0, 0, 1, b"a"));
+        peer.flush();
+        let end = peer.expect(Opcode::Unsubscribe);
+        assert_eq!(end.request(), Request::Unsubscribe { subscription: first });
+        peer.push(first, &deliver(1, b"late"));
+        peer.push(second.id, &deliver(6, b"c"));
+        peer.flush();
+        self::end(peer, 1);
+    })]);
+    let mut client = fake.client();
+    let mut subscriptions = Subscriptions::new();
+    subscriptions.add("t", Start::Next).unwrap();
+    subscriptions.settle(&mut client).unwrap();
+    client.publish("t", &Batch::of(b"a")).unwrap();
+    subscriptions.add("u", Start::Next).unwrap();
+    let mut seen = Vec::new();
+    let at_once = Deadline::at_once();
+    seen.extend(subscriptions.next(&mut client, at_once).unwrap());
+    assert!(subscriptions.next(&mut client, at_once).unwrap().is_none() && !subscriptions.is_settled());
+    client.fetch("t", Start::Earliest, 0).unwrap();
+    let soon = Deadline::after(Duration::from_secs(10));
+    seen.extend(subscriptions.next(&mut client, soon).unwrap());
+    assert_eq!(subscriptions.remove(&mut client, "t"), Some(Offset(1)));
+    assert_eq!((subscriptions.remove(&mut client, "t"), subscriptions.contains("u")), (None, true));
+    seen.extend(subscriptions.next(&mut client, soon).unwrap());
+    assert_eq!(seen.iter().map(shown).collect::<Vec<_>>(), ["t 0 a", "u 5 b", "u 6 c"]);
+    subscriptions.clear(&mut client);
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn a_fetch_may_wait_longer_than_a_reply_and_misses_nothing_between() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = peer.expect(Opcode::Fetch);
+        let Request::Fetch(fetch) = asked.request() else { panic!("FETCH is decoded as FETCH") };
+        assert_eq!((fetch.start, fetch.max_wait_ms), (Start::Next, 30_000));
+        peer.answer(&asked, &fetched(4, 4, 4, b"")); // after the wait, says the script
+        peer.flush();
+        let asked = peer.expect(Opcode::Fetch);
+        let Request::Fetch(fetch) = asked.request() else { panic!("FETCH is decoded as FETCH") };
+        assert_eq!(fetch.start, Start::Offset(Offset(4)));
+        assert_eq!((fetch.topic.id, fetch.epoch), (TopicId::new(7), Some(Epoch(1))));
+        assert!((25_000..=30_000).contains(&fetch.max_wait_ms), "{}", fetch.max_wait_ms);
+        pause(Duration::from_millis(300)); // longer than the client's timeout
+        peer.answer(&asked, &fetched(4, 4, 5, b"x"));
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let address = fake.address().clone();
+    let mut client = Client::builder().server(address).timeout(Duration::from_millis(100)).connect().unwrap();
+    let fetch = client.fetch_wait("t", Start::Next, 0, Duration::from_secs(40)).unwrap();
+    assert_eq!(fetch.messages.len(), 1);
+    drop(client);
+    fake.finish();
+}

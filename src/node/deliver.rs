@@ -1,0 +1,284 @@
+//! From records to subscribers: what was just stored or pushed here, what a reader has still to catch up with, and
+//! what must be fetched for that.
+//!
+//! Push is only an optimisation of pull. A reader at the end with credit gets a new frame as it comes; any other is
+//! left where it is, and goes on from its cursor when it can: out of the log if the topic lives here, else out of the
+//! tail, else by a fetch that all readers at that cursor share.
+
+use super::action::{Action, Packet};
+use super::fetch::fit_records;
+use super::subscriptions::{Consumer, Pushed};
+use super::{Node, Step};
+use crate::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN, PULL_BYTES};
+use crate::types::{ConnId, Offset, RequestId, TopicId};
+use crate::wire::push::Span;
+use crate::wire::response::Fetched;
+use crate::wire::{Frame, Opcode, Push, Response, Route, records};
+
+/// Which frame new records came in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum News<'f, 'b> {
+    /// That of the event that is being handled.
+    Handled(&'f Frame<'b>),
+    /// One that was made here.
+    Made(&'f Frame<'static>),
+}
+
+impl News<'_, '_> {
+    /// The frame's bytes, and those of its records.
+    pub(super) fn lens(&self) -> (usize, u64) {
+        match self {
+            Self::Handled(frame) => (frame.len(), frame.payload().len() as u64),
+            Self::Made(frame) => (frame.len(), frame.payload().len() as u64),
+        }
+    }
+
+    /// The frame for keeping.
+    fn keep(&self) -> Frame<'static> {
+        match self {
+            Self::Handled(frame) => frame.keep(),
+            Self::Made(frame) => frame.keep(),
+        }
+    }
+
+    /// The name that it goes by on links.
+    pub(super) const fn request_id(&self) -> RequestId {
+        match self {
+            Self::Handled(frame) => frame.header.request_id,
+            Self::Made(frame) => frame.header.request_id,
+        }
+    }
+
+    /// Sends it to somebody.
+    pub(super) fn action(&self, conn: ConnId, request_id: RequestId, route: Option<Route>, droppable: bool) -> Action {
+        match self {
+            Self::Handled(_) => Action::Forward { conn, request_id, route, droppable },
+            Self::Made(frame) => Action::SendFrame { conn, request_id, route, frame: (*frame).clone(), droppable },
+        }
+    }
+}
+
+impl Node {
+    /// New records of a topic: every reader at their start that can take them gets the frame; those who are behind go
+    /// on when they can.
+    pub(super) fn hand_out(&mut self, step: &mut Step<'_>, place: usize, span: Span, news: News<'_, '_>) {
+        let (frame_len, payload_len) = news.lens();
+        let topic = self.subscriptions.topic_mut(place);
+        topic.head = topic.head.max(span.end);
+        let (head, is_local) = (topic.head, topic.home == self.settings.id);
+        let readers = std::mem::take(&mut topic.readers);
+        let (mut taken, mut behind) = (0, false);
+        for &key in &readers {
+            let reader = self.subscriptions.get_mut(key).expect("readers hang on their topic");
+            match &mut reader.consumer {
+                Consumer::Stream { id, sent, limit } if reader.cursor == span.base && *sent < *limit => {
+                    if let Some(client) = self.conns.client_mut(reader.conn)
+                        && client.takes(step.event)
+                        && frame_len <= client.frame_max as usize
+                    {
+                        client.give(frame_len);
+                        *sent += payload_len;
+                        reader.cursor = span.end;
+                        taken += 1;
+                        step.out.push(news.action(reader.conn, *id, None, false));
+                    }
+                }
+                Consumer::Stream { .. } | Consumer::Poll(_) => {}
+            }
+            // A frame may fill the hole before others.
+            if reader.cursor < head {
+                behind = true;
+                self.subscriptions.enqueue(key);
+            }
+        }
+        self.subscriptions.topic_mut(place).readers = readers;
+        self.stats.delivers += taken;
+        if is_local {
+            return;
+        }
+        if !self.subscriptions.topic(place).push {
+            // It was under way when the home was asked not to push. Whoever could take it is at the end.
+            if taken > 0 {
+                self.arrive(step, place);
+            }
+            return;
+        }
+        if !behind {
+            return self.subscriptions.clear_tail(place);
+        }
+        let pushed = Pushed { base: span.base, end: span.end, frame: news.keep() };
+        let had_room = self.subscriptions.push_tail(place, pushed);
+        if !had_room && taken == 0 {
+            // Nobody here is near the end: whoever comes there asks for pushes again.
+            self.subscriptions.topic_mut(place).push = false;
+            self.subscriptions.clear_tail(place);
+            self.tell(step, place);
+        }
+    }
+
+    /// Lets those go on who can, each by one step; the rest of them in the next turn.
+    pub(super) fn catch_up(&mut self, step: &mut Step<'_>) {
+        let ready = self.subscriptions.queue.len().min(CATCH_UPS_PER_TURN);
+        for _ in 0..ready {
+            let Some(key) = self.subscriptions.dequeue() else { return };
+            self.go_on(step, key);
+        }
+    }
+
+    /// One step of a reader, if it is behind and can take something.
+    fn go_on(&mut self, step: &mut Step<'_>, key: usize) {
+        let Some(reader) = self.subscriptions.get(key) else { return };
+        let (conn, cursor, place) = (reader.conn, reader.cursor, reader.topic);
+        let room = match reader.consumer {
+            Consumer::Stream { sent, limit, .. } => limit.saturating_sub(sent),
+            Consumer::Poll(_) => u64::MAX,
+        };
+        let Some(client) = self.conns.client_mut(conn) else { return };
+        if room == 0 || client.full {
+            // A pull may have moved it past what was kept for it.
+            return self.subscriptions.trim_tail(place);
+        }
+        if !client.takes(step.event) {
+            return self.subscriptions.enqueue(key);
+        }
+        let max_bytes = usize::try_from(room).unwrap_or(usize::MAX);
+        let topic = self.subscriptions.topic(place);
+        if topic.home == self.settings.id {
+            self.read_on(step, key, topic.id, max_bytes.min(CATCH_UP_BYTES));
+        } else if cursor >= topic.head {
+            self.arrive(step, place);
+        } else if let Consumer::Poll(poll) = reader.consumer {
+            self.fulfil(step, key, poll);
+        } else if self.subscriptions.tail_at(place, cursor).is_some() {
+            self.send_from_tail(step, key, max_bytes);
+        } else {
+            self.pull(step, key, u32::try_from(max_bytes).unwrap_or(u32::MAX).min(PULL_BYTES));
+        }
+    }
+
+    /// One step out of the log of this node.
+    fn read_on(&mut self, step: &mut Step<'_>, key: usize, id: TopicId, max_bytes: usize) {
+        let Some(reader) = self.subscriptions.get(key) else { return };
+        let cursor = reader.cursor;
+        let Some(topic) = self.catalogue.get(id).filter(|topic| cursor < topic.log.next()) else { return };
+        if let Consumer::Poll(poll) = reader.consumer {
+            let fetched = super::fetch::read(topic, cursor, poll.max_bytes, poll.max_records);
+            self.stats.fetches += 1;
+            self.remove_reader(step, key);
+            return self.finish(step, poll.asked, Response::Fetched(Box::new(fetched)));
+        }
+        let max_bytes = u32::try_from(max_bytes).expect("CATCH_UP_BYTES");
+        let fetched = super::fetch::read(topic, cursor, max_bytes, 0);
+        self.send_records(step, key, fetched);
+    }
+
+    /// One step out of what was pushed here.
+    fn send_from_tail(&mut self, step: &mut Step<'_>, key: usize, max_bytes: usize) {
+        let reader = self.subscriptions.get(key).expect("it was just looked at");
+        let (conn, cursor, place) = (reader.conn, reader.cursor, reader.topic);
+        let pushed = self.subscriptions.tail_at(place, cursor).expect("it was just looked at");
+        let (base, end, frame) = (pushed.base, pushed.end, pushed.frame.clone());
+        let Some(client) = self.conns.client_mut(conn) else { return };
+        if base == cursor && frame.payload().len() <= max_bytes && frame.len() <= client.frame_max as usize {
+            client.give(frame.len());
+            self.advance_stream(key, end, frame.payload().len() as u64);
+            if let Some(Consumer::Stream { id, .. }) = self.subscriptions.get(key).map(|reader| &reader.consumer) {
+                let (request_id, route) = (*id, None);
+                step.out.push(Action::SendFrame { conn, request_id, route, frame, droppable: false });
+            }
+            self.subscriptions.enqueue(key);
+            return;
+        }
+        match records_from(&frame, cursor) {
+            Some(fetched) => self.send_records(step, key, fetched),
+            None => {
+                // Damaged on the way: the home has it whole.
+                self.stats.corrupt += 1;
+                self.subscriptions.drop_tail_at(place, cursor);
+                self.subscriptions.enqueue(key);
+            }
+        }
+    }
+
+    /// Sends a reader as many of the records as it has room for, with the gap before them if there is one.
+    pub(super) fn send_records(&mut self, step: &mut Step<'_>, key: usize, fetched: Fetched) {
+        let Some(reader) = self.subscriptions.get_mut(key) else { return };
+        let Consumer::Stream { id, sent, limit } = reader.consumer else { return };
+        let conn = reader.conn;
+        if reader.cursor < fetched.base {
+            let (from, to) = (reader.cursor, fetched.base);
+            reader.cursor = to;
+            self.stats.gaps += 1;
+            let packet = Packet::Push(Push::Gap { from, to });
+            step.out.push(Action::Send { conn, request_id: id, route: None, packet });
+        }
+        let Some(client) = self.conns.client_mut(conn) else { return };
+        let room = usize::try_from(limit.saturating_sub(sent)).unwrap_or(usize::MAX);
+        if fetched.count > 0 && room > 0 && client.takes(step.event) {
+            let mut fetched = super::fetch::shorten(fetched, room);
+            fetched.from = fetched.base;
+            match fit_records(fetched, client.frame_max) {
+                Ok(fetched) => {
+                    client.give(fetched.payload.len());
+                    self.advance_stream(key, fetched.end(), fetched.payload.len() as u64);
+                    let packet = Packet::Push(Push::Deliver(Box::new(fetched)));
+                    step.out.push(Action::Send { conn, request_id: id, route: None, packet });
+                }
+                Err(error) => {
+                    self.remove_reader(step, key);
+                    return self.send_ended(step, conn, id, error);
+                }
+            }
+        }
+        self.subscriptions.enqueue(key);
+    }
+
+    fn advance_stream(&mut self, key: usize, end: Offset, bytes: u64) {
+        self.stats.delivers += 1;
+        let Some(reader) = self.subscriptions.get_mut(key) else { return };
+        reader.cursor = end;
+        if let Consumer::Stream { sent, .. } = &mut reader.consumer {
+            *sent += bytes;
+        }
+    }
+
+    /// A reader has caught up with a topic of another node.
+    fn arrive(&mut self, step: &mut Step<'_>, place: usize) {
+        self.subscriptions.trim_tail(place);
+        let topic = self.subscriptions.topic_mut(place);
+        if !topic.push {
+            topic.push = true;
+            self.tell(step, place);
+        }
+    }
+
+    /// Lets all readers of a topic look whether there is something for them.
+    pub(super) fn wake_topic(&mut self, place: usize) {
+        let keys = self.subscriptions.topic(place).readers.clone();
+        keys.into_iter().for_each(|key| self.subscriptions.enqueue(key));
+    }
+
+    pub(super) fn wake_waiting(&mut self) {
+        for key in std::mem::take(&mut self.subscriptions.waiting) {
+            self.subscriptions.enqueue(key);
+        }
+    }
+
+    /// Lets the readers of a client go on, which takes something again.
+    pub(super) fn wake_client(&mut self, id: ConnId) {
+        if let Some(client) = self.conns.client_mut(id) {
+            for key in client.readers.clone() {
+                self.subscriptions.enqueue(key);
+            }
+        }
+    }
+}
+
+/// The records of a DELIVER from an offset on; `None` when it is damaged.
+fn records_from(frame: &Frame<'_>, from: Offset) -> Option<Fetched> {
+    let (args, payload) = (frame.args().ok()?, frame.keep_payload().ok()?);
+    let Ok(Push::Deliver(fetched)) = Push::decode(Opcode::Deliver, 0, args, &payload) else { return None };
+    records::check(&payload, fetched.count).ok()?;
+    let skip = u32::try_from(from.0.checked_sub(fetched.base.0)?).ok()?;
+    super::fetch::skip(*fetched, skip)
+}

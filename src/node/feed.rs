@@ -1,0 +1,484 @@
+//! Feeds: at its home, which nodes a topic's new records are pushed to.
+//!
+//! A feed is one for each topic and ingress, however many subscriptions are behind it. What is pushed goes out as one
+//! multicast, so that each link carries it once. Nothing here waits for anybody: a push that does not get through is
+//! noticed by the other side, from the next one or from HEADS.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::deliver::News;
+use super::follow::{malformed, sound_payload};
+use super::pull::request_frame;
+use super::serve::Answer;
+use super::{Node, Step};
+use crate::limits::{HEADS_ITEMS_MAX, HEADS_MISSING_MAX, PAYLOAD_MAX};
+use crate::topic::Topic;
+use crate::types::{Epoch, NodeId, NodeSet, Offset, RequestId, TopicId};
+use crate::wire::feed::{Fed, FeedItem, Head, Heads};
+use crate::wire::field::Writer;
+use crate::wire::push::Span;
+use crate::wire::request::Subscribe;
+use crate::wire::response::{Detail, ErrorResponse, Subscribed};
+use crate::wire::{Frame, Kind, Origin, Push, Request, Response, Route, Status, TrafficClass};
+
+/// All feeds of a home.
+#[derive(Debug)]
+pub(super) struct Feeds {
+    topics: HashMap<TopicId, Feed, RandomState>,
+    /// By node.
+    ingresses: Vec<Ingress>,
+    /// Topics that were pushed since the last HEADS.
+    pushed: Vec<TopicId>,
+    /// Topics that went since then, and who was fed.
+    gone: Vec<(TopicId, NodeSet)>,
+}
+
+/// The readers of one topic, elsewhere.
+#[derive(Debug, Default)]
+struct Feed {
+    members: Vec<Member>,
+    /// Those of them that are pushed to.
+    targets: NodeSet,
+    /// Is it on the list of those pushed since the last HEADS?
+    is_pushed: bool,
+}
+
+/// The readers of one topic at one node.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    node: NodeId,
+    /// Of the FEED that said so; one from before does not count.
+    version: u64,
+    subscribers: u32,
+    slowest: Option<Offset>,
+}
+
+/// What is kept of a node that is pushed to.
+#[derive(Clone, Debug, Default)]
+struct Ingress {
+    /// Topics that it reads.
+    members: u32,
+    /// Exclusive or of the ids of those that are pushed to it.
+    digest: u64,
+    /// Of the next HEADS.
+    counter: u64,
+    /// HEADS that it has not answered.
+    unanswered: u64,
+    /// The start of it that said what it reads.
+    instance: u64,
+    /// The newest FEED of that start.
+    version: u64,
+}
+
+/// Who reads a topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Audience {
+    /// Readers.
+    pub subscribers: u32,
+    /// Nodes that have some.
+    pub feeds: u16,
+    /// Where the slowest of them is, unless all are at the end.
+    pub slowest: Option<Offset>,
+}
+
+impl Audience {
+    pub(super) fn add(&mut self, subscribers: u32, slowest: Option<Offset>) {
+        self.subscribers += subscribers;
+        self.feeds += 1;
+        if let Some(offset) = slowest {
+            self.slowest = Some(self.slowest.map_or(offset, |slowest| slowest.min(offset)));
+        }
+    }
+}
+
+impl Feeds {
+    /// None, in a cube of so many nodes.
+    pub(super) fn new(nodes: u16) -> Self {
+        Self {
+            topics: HashMap::default(),
+            ingresses: vec![Ingress::default(); usize::from(nodes)],
+            pushed: Vec::new(),
+            gone: Vec::new(),
+        }
+    }
+
+    /// Topics and nodes that read them.
+    pub(super) fn len(&self) -> usize {
+        self.ingresses.iter().map(|ingress| ingress.members as usize).sum()
+    }
+
+    /// Does anybody elsewhere read anything?
+    pub(super) fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// Adds who reads a topic elsewhere.
+    pub(super) fn add_audience(&self, topic: TopicId, audience: &mut Audience) {
+        for member in self.topics.get(&topic).map_or(&[][..], |feed| &feed.members) {
+            audience.add(member.subscribers, member.slowest);
+        }
+    }
+
+    /// What a node said of a topic.
+    fn member(&self, topic: TopicId, node: NodeId) -> Option<Member> {
+        self.topics.get(&topic)?.members.iter().find(|member| member.node == node).copied()
+    }
+
+    /// The nodes to push a topic to, which is noted for the next HEADS.
+    fn targets(&mut self, topic: TopicId) -> Option<&NodeSet> {
+        let feed = self.topics.get_mut(&topic).filter(|feed| !feed.targets.is_empty())?;
+        if !feed.is_pushed {
+            feed.is_pushed = true;
+            self.pushed.push(topic);
+        }
+        Some(&feed.targets)
+    }
+
+    /// Takes note of what a node wants of a topic; no subscribers end the feed.
+    fn set(&mut self, topic: TopicId, push: bool, member: Member) {
+        let Member { node, subscribers, .. } = member;
+        let ingress = &mut self.ingresses[usize::from(node.index())];
+        let feed = self.topics.entry(topic).or_default();
+        let place = feed.members.iter().position(|member| member.node == node);
+        match place {
+            Some(place) if subscribers > 0 => feed.members[place] = member,
+            Some(place) => {
+                feed.members.swap_remove(place);
+                ingress.members -= 1;
+            }
+            None if subscribers > 0 => {
+                feed.members.push(member);
+                if ingress.members == 0 {
+                    ingress.unanswered = 0;
+                }
+                ingress.members += 1;
+            }
+            None => {}
+        }
+        let (before, after) = (feed.targets.contains(node), push && subscribers > 0);
+        if before != after {
+            ingress.digest ^= topic.number();
+            if after {
+                feed.targets.insert(node);
+            } else {
+                feed.targets.remove(node);
+            }
+        }
+        if feed.members.is_empty() {
+            self.topics.remove(&topic);
+        }
+    }
+
+    /// The topic is gone: who was fed.
+    fn remove(&mut self, topic: TopicId) -> Option<NodeSet> {
+        let feed = self.topics.remove(&topic)?;
+        let mut nodes = NodeSet::new();
+        for member in &feed.members {
+            nodes.insert(member.node);
+            let ingress = &mut self.ingresses[usize::from(member.node.index())];
+            ingress.members -= 1;
+            if feed.targets.contains(member.node) {
+                ingress.digest ^= topic.number();
+            }
+        }
+        self.gone.push((topic, nodes.clone()));
+        Some(nodes)
+    }
+
+    /// Forgets all that a node reads.
+    fn forget(&mut self, node: NodeId) {
+        let reads = |feed: &Feed| feed.members.iter().any(|member| member.node == node);
+        let topics: Vec<TopicId> = self.topics.iter().filter(|(_, feed)| reads(feed)).map(|(id, _)| *id).collect();
+        for topic in topics {
+            self.set(topic, false, Member { node, version: 0, subscribers: 0, slowest: None });
+        }
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        let mut counted = vec![(0, 0); self.ingresses.len()];
+        #[expect(clippy::iter_over_hash_type, reason = "the order does not matter to a check")]
+        for (topic, feed) in &self.topics {
+            assert!(!feed.members.is_empty(), "a feed without readers is none");
+            for member in &feed.members {
+                assert!(member.subscribers > 0);
+                let ingress = &mut counted[usize::from(member.node.index())];
+                ingress.0 += 1;
+                if feed.targets.contains(member.node) {
+                    ingress.1 ^= topic.number();
+                }
+            }
+            assert!(feed.targets.iter().all(|node| feed.members.iter().any(|member| member.node == node)));
+        }
+        for (ingress, expected) in self.ingresses.iter().zip(counted) {
+            assert_eq!((ingress.members, ingress.digest), expected);
+        }
+    }
+}
+
+impl Node {
+    /// SUBSCRIBE at the home: where it begins, and a feed for its ingress.
+    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>, route: &Route) -> Result<Answer, ErrorResponse> {
+        let topic = self.find(&subscribe.topic)?;
+        super::fetch::check_epoch(topic, subscribe.epoch)?;
+        let from = super::fetch::start_of(topic, subscribe.start)?;
+        let subscribed = Subscribed {
+            topic_id: topic.id,
+            epoch: topic.epoch,
+            from,
+            first: topic.log.first(),
+            next: topic.log.next(),
+        };
+        if route.source != self.settings.id {
+            // How many subscribers that makes there, the next FEED says.
+            let new = Member { node: route.source, version: 0, subscribers: 1, slowest: None };
+            let member = self.feeds.member(subscribed.topic_id, route.source).unwrap_or(new);
+            self.feeds.set(subscribed.topic_id, true, member);
+        }
+        Ok(Answer::Now(Response::Subscribed(subscribed)))
+    }
+
+    /// FEED: what a node wants pushed.
+    pub(super) fn on_feed(
+        &mut self,
+        (instance, reset, count): (u64, bool, u16),
+        frame: &Frame<'_>,
+        route: &Route,
+    ) -> Result<Answer, ErrorResponse> {
+        let source = route.source;
+        let payload = sound_payload(frame)?;
+        let items = FeedItem::decode_all(&payload, count).map_err(malformed)?;
+        if source == self.settings.id {
+            return Err(ErrorResponse::new(Status::BadRequest, "a node feeds itself"));
+        }
+        let version = frame.header.request_id.0;
+        let ingress = &mut self.feeds.ingresses[usize::from(source.index())];
+        let is_new_start = ingress.instance != instance;
+        let is_newest = is_new_start || ingress.version < version;
+        if is_newest {
+            (ingress.instance, ingress.version) = (instance, version);
+        }
+        ingress.unanswered = 0;
+        if is_new_start || reset && is_newest {
+            self.feeds.forget(source);
+        }
+        let fed = items.iter().map(|item| self.feed_one(item, source, version)).collect();
+        Ok(Answer::Now(Response::Fed(fed)))
+    }
+
+    fn feed_one(&mut self, item: &FeedItem<'_>, source: NodeId, version: u64) -> Fed {
+        let answer = |status: Status, topic: Option<&Topic>| Fed {
+            topic: item.topic,
+            status: status.number(),
+            epoch: topic.map_or(Epoch(0), |topic| topic.epoch),
+            next: topic.map_or(Offset(0), |topic| topic.log.next()),
+            successor: None,
+        };
+        let member = Member { node: source, version, subscribers: item.subscribers, slowest: item.slowest };
+        // An older word that a newer one overtook.
+        let is_late = self.feeds.member(item.topic, source).is_some_and(|known| known.version > version);
+        if item.subscribers == 0 {
+            if !is_late {
+                self.feeds.set(item.topic, false, member);
+            }
+            return answer(Status::Ok, None);
+        }
+        match self.catalogue.get(item.topic) {
+            Some(topic) if topic.epoch == item.epoch => {
+                let fed = answer(Status::Ok, Some(topic));
+                if !is_late {
+                    self.feeds.set(item.topic, item.push, member);
+                }
+                fed
+            }
+            Some(topic) => answer(Status::Truncated, Some(topic)),
+            None => {
+                let successor = item.name.and_then(|name| self.catalogue.find(name)).map(|topic| topic.id);
+                let status = if successor.is_some() { Status::Recreated } else { Status::UnknownTopic };
+                Fed { successor, ..answer(status, None) }
+            }
+        }
+    }
+
+    /// A topic has records from `from` on that nobody was told of: they are pushed to those who read it.
+    pub(super) fn publish_news(&mut self, step: &mut Step<'_>, id: TopicId, mut from: Offset) {
+        let place = self.subscriptions.topic_of(id);
+        if place.is_none() && (self.feeds.is_empty() || !self.feeds.topics.contains_key(&id)) {
+            return;
+        }
+        while let Some(topic) = self.catalogue.get(id)
+            && from < topic.log.next()
+        {
+            let fetched = super::fetch::read(topic, from, PAYLOAD_MAX, 0);
+            let span = Span { topic: id, epoch: topic.epoch, base: fetched.base, end: fetched.end() };
+            from = span.end;
+            if fetched.count == 0 {
+                return;
+            }
+            let mut fetched = fetched;
+            fetched.from = fetched.base;
+            let frame = push_frame(&Push::Deliver(Box::new(fetched)), id);
+            if let Some(targets) = self.feeds.targets(id).cloned() {
+                let route = self.multicast_route(targets, TrafficClass::Bulk);
+                self.fan_out(step, &route, News::Made(&frame));
+            }
+            if let Some(place) = self.subscriptions.topic_of(id) {
+                self.hand_out(step, place, span, News::Made(&frame));
+            }
+        }
+    }
+
+    /// A topic was deleted: everybody who reads it is told.
+    pub(super) fn publish_end(&mut self, step: &mut Step<'_>, id: TopicId) {
+        let error = ErrorResponse::new(Status::UnknownTopic, "the topic was deleted")
+            .with(Detail::Node(self.settings.id.index()));
+        if let Some(targets) = self.feeds.remove(id) {
+            let frame = push_frame(&Push::Ended(Box::new(error.clone())), id);
+            let route = self.multicast_route(targets, TrafficClass::Control);
+            self.fan_out(step, &route, News::Made(&frame));
+        }
+        if let Some(place) = self.subscriptions.topic_of(id) {
+            self.end_topic(step, place, &error);
+        }
+    }
+
+    /// Once a second: each node that reads something here is told how far it is. Who does not answer is forgotten; it
+    /// will ask again when it is back.
+    pub(super) fn send_heads(&mut self, step: &mut Step<'_>) {
+        let pushed = std::mem::take(&mut self.feeds.pushed);
+        let gone = std::mem::take(&mut self.feeds.gone);
+        let mut items: Vec<Vec<Head>> = vec![Vec::new(); self.feeds.ingresses.len()];
+        for id in pushed {
+            let Some(feed) = self.feeds.topics.get_mut(&id) else { continue };
+            feed.is_pushed = false;
+            if let Some(topic) = self.catalogue.get(id) {
+                let head = Head { topic: id, epoch: topic.epoch, next: topic.log.next() };
+                feed.targets.iter().for_each(|node| items[usize::from(node.index())].push(head));
+            }
+        }
+        for (topic, nodes) in gone {
+            let head = Head { topic, epoch: Epoch(0), next: Offset(0) };
+            nodes.iter().for_each(|node| items[usize::from(node.index())].push(head));
+        }
+        for (index, items) in items.into_iter().enumerate() {
+            if self.feeds.ingresses[index].members == 0 && items.is_empty() {
+                continue;
+            }
+            let node = NodeId::new(u16::try_from(index).expect("a node"), self.settings.dimension).expect("a node");
+            if self.feeds.ingresses[index].unanswered > HEADS_MISSING_MAX {
+                self.stats.feeds_dropped += 1;
+                self.feeds.forget(node);
+                continue;
+            }
+            self.feeds.ingresses[index].unanswered += 1;
+            let mut rest = items.chunks(HEADS_ITEMS_MAX);
+            let mut part = rest.next().unwrap_or_default();
+            loop {
+                self.send_heads_to(step, node, part);
+                match rest.next() {
+                    Some(next) => part = next,
+                    None => break,
+                }
+            }
+        }
+    }
+
+    fn send_heads_to(&mut self, step: &mut Step<'_>, node: NodeId, items: &[Head]) {
+        let ingress = &mut self.feeds.ingresses[usize::from(node.index())];
+        ingress.counter += 1;
+        let heads = Heads {
+            instance: self.settings.instance,
+            counter: ingress.counter,
+            feeds: ingress.members,
+            digest: ingress.digest,
+            count: u16::try_from(items.len()).expect("HEADS_ITEMS_MAX"),
+        };
+        let mut payload = Vec::new();
+        items.iter().for_each(|item| item.encode(&mut Writer::new(&mut payload)));
+        let frame = request_frame(&Request::Heads(heads), &payload, RequestId(0));
+        // What does not arrive is noticed by its counter.
+        let _ = self.send_request(step, node, TrafficClass::Control, Origin::from_number(0), frame);
+    }
+
+    /// A node has answered HEADS: it lives.
+    pub(super) fn on_heads_answered(&mut self, node: NodeId) {
+        self.feeds.ingresses[usize::from(node.index())].unanswered = 0;
+    }
+
+    fn multicast_route(&self, targets: NodeSet, class: TrafficClass) -> Route {
+        let mut route = self.new_route(self.settings.id, Kind::Multicast, class, Origin::from_number(0));
+        route.targets = targets;
+        route
+    }
+}
+
+/// A push as it goes to everybody: under the topic's id, which the last node replaces.
+fn push_frame(push: &Push, topic: TopicId) -> Frame<'static> {
+    let mut bytes = Vec::with_capacity(256);
+    if let Some(payload) = push.encode(RequestId(topic.number()), None, &mut bytes) {
+        bytes.reserve_exact(payload.len());
+        payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    }
+    Frame::sealed(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Dimension;
+
+    fn node(id: u16) -> NodeId {
+        NodeId::new(id, Dimension::new(3).unwrap()).unwrap()
+    }
+
+    fn topic(id: u64) -> TopicId {
+        TopicId::new(id).unwrap()
+    }
+
+    fn member(id: u16, subscribers: u32, slowest: Option<Offset>) -> Member {
+        Member { node: node(id), version: 0, subscribers, slowest }
+    }
+
+    #[test]
+    fn a_feed_said_twice_is_one_feed_and_the_last_word_counts() {
+        let mut feeds = Feeds::new(8);
+        for (push, subscribers) in [(true, 3), (true, 3), (false, 2), (true, 2)] {
+            feeds.set(topic(1), push, member(5, subscribers, Some(Offset(7))));
+            feeds.check();
+            assert_eq!((feeds.len(), feeds.targets(topic(1)).is_some()), (1, push));
+            assert_eq!(feeds.ingresses[5].digest, u64::from(push));
+        }
+        let mut audience = Audience::default();
+        feeds.add_audience(topic(1), &mut audience);
+        assert_eq!((audience.subscribers, audience.feeds, audience.slowest), (2, 1, Some(Offset(7))));
+        feeds.set(topic(1), true, member(5, 0, None));
+        feeds.check();
+        assert!(feeds.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_is_forgotten_takes_nobody_with_it() {
+        let mut feeds = Feeds::new(8);
+        for id in 1..=4 {
+            feeds.set(topic(id), true, member(5, 1, None));
+            feeds.set(topic(id), id % 2 == 0, member(6, 1, None));
+        }
+        feeds.forget(node(5));
+        feeds.check();
+        assert_eq!((feeds.len(), feeds.ingresses[6].digest, feeds.ingresses[5].digest), (4, 2 ^ 4, 0));
+        assert!(feeds.targets(topic(1)).is_none() && feeds.targets(topic(2)).is_some_and(|it| it.contains(node(6))));
+    }
+
+    #[test]
+    fn a_topic_that_goes_is_remembered_for_those_who_missed_its_end() {
+        let mut feeds = Feeds::new(8);
+        feeds.set(topic(1), true, member(3, 1, None));
+        feeds.set(topic(1), false, member(4, 1, None));
+        let told = feeds.remove(topic(1)).unwrap();
+        assert_eq!(told.iter().collect::<Vec<_>>(), [node(3), node(4)]);
+        assert!(feeds.remove(topic(1)).is_none() && feeds.gone.len() == 1);
+        feeds.check();
+    }
+}

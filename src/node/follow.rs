@@ -1,0 +1,268 @@
+//! Following topics of other nodes: what their homes are told of the readers here, and how a lost push is noticed.
+//!
+//! Pushes may be lost, and what a home is told may be lost. So everything said is the whole state and is said again
+//! until the home confirms it; and once a second each home says how far its topics are and what it believes we want.
+
+use super::deliver::News;
+use super::pull::request_frame;
+use super::serve::Answer;
+use super::subscriptions::{Telling, Told};
+use super::{Node, Step};
+use crate::limits::{FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
+use crate::types::{Epoch, NodeId, Offset, RequestId, TopicId, TopicName};
+use crate::wire::feed::{Fed, FeedItem, Head, Heads};
+use crate::wire::field::Writer;
+use crate::wire::push::Span;
+use crate::wire::response::ErrorResponse;
+use crate::wire::{Frame, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
+
+/// A told state that was not confirmed is told again after this time.
+const TELL_AGAIN_US: u64 = 900_000;
+
+impl Node {
+    /// A DELIVER or EVENT came over a link, and this node is among its targets.
+    pub(super) fn on_push(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
+        let is_deliver = frame.header.opcode == Opcode::Deliver.number();
+        let Ok(args) = frame.args() else {
+            self.stats.corrupt += 1;
+            return;
+        };
+        let Some(id) = TopicId::new(frame.header.request_id.0) else {
+            self.stats.oneways_dropped += 1;
+            return;
+        };
+        let Some(place) = self.subscriptions.topic_of(id) else { return self.note_stray(step, id, home) };
+        if is_deliver {
+            match Span::decode(args) {
+                Ok(span) if span.topic == id && span.epoch == self.subscriptions.topic(place).epoch => {
+                    self.hand_out(step, place, span, News::Handled(frame));
+                }
+                // Another life of its log: the home says which when it is told what we follow.
+                Ok(_) => self.tell(step, place),
+                Err(_) => self.stats.corrupt += 1,
+            }
+        } else if let Ok(Push::Ended(error)) =
+            Push::decode(Opcode::Event, frame.header.status, args, &bytes::Bytes::new())
+        {
+            self.end_topic(step, place, &error);
+        }
+    }
+
+    /// Tells a topic's home what its readers here want.
+    pub(super) fn tell(&mut self, step: &mut Step<'_>, place: usize) {
+        let topic = self.subscriptions.topic(place);
+        let home = topic.home;
+        if home != self.settings.id {
+            self.tell_all(step, home, &[place]);
+        }
+    }
+
+    /// Tells a home that nobody here reads a topic any more.
+    pub(super) fn tell_left(&mut self, step: &mut Step<'_>, home: NodeId, topic: TopicId, epoch: Epoch) {
+        let item = FeedItem { topic, epoch, push: false, subscribers: 0, slowest: None, name: None };
+        let mut payload = Vec::new();
+        item.encode(&mut Writer::new(&mut payload));
+        self.send_feed(step, home, false, 1, &payload);
+    }
+
+    fn tell_all(&mut self, step: &mut Step<'_>, home: NodeId, places: &[usize]) {
+        let mut reset = std::mem::take(&mut self.subscriptions.homes[usize::from(home.index())].reset);
+        for places in places.chunks(FEED_ITEMS_MAX) {
+            let (version, at_us) = (self.subscriptions.feed_version + 1, step.now.monotonic_us);
+            let mut payload = Vec::new();
+            for &place in places {
+                let told = self.subscriptions.to_tell(place, self.subscriptions.topic(place).head);
+                let topic = self.subscriptions.topic_mut(place);
+                topic.telling = Some(Telling { told, version, at_us });
+                let name = TopicName::new(&topic.name).expect("checked when it was subscribed to");
+                let Told { push, subscribers, slowest } = told;
+                let (id, epoch) = (topic.id, topic.epoch);
+                FeedItem { topic: id, epoch, push, subscribers, slowest, name: Some(name) }
+                    .encode(&mut Writer::new(&mut payload));
+            }
+            let count = u16::try_from(places.len()).expect("FEED_ITEMS_MAX");
+            self.send_feed(step, home, std::mem::take(&mut reset), count, &payload);
+        }
+    }
+
+    fn send_feed(&mut self, step: &mut Step<'_>, home: NodeId, reset: bool, count: u16, payload: &[u8]) {
+        self.subscriptions.feed_version += 1;
+        let id = RequestId(self.subscriptions.feed_version);
+        let instance = self.settings.instance;
+        let frame = request_frame(&Request::Feed { instance, reset, count }, payload, id);
+        // What does not arrive is told again.
+        let _ = self.send_request(step, home, TrafficClass::Control, Origin::from_number(0), frame);
+    }
+
+    /// A home says what it made of a FEED.
+    pub(super) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) {
+        let Some(Response::Fed(items)) = self.decode_own(Opcode::Feed, frame) else { return };
+        for fed in items {
+            let Some(place) = self.subscriptions.topic_of(fed.topic) else { continue };
+            if fed.status == Status::Ok.number() {
+                let telling = self.subscriptions.topic(place).telling;
+                // The answer to an earlier FEED confirms that one only.
+                if let Some(telling) = telling.filter(|telling| telling.version == frame.header.request_id.0) {
+                    self.subscriptions.topic_mut(place).telling = None;
+                    self.subscriptions.set_told(place, Some(telling.told));
+                }
+                if self.subscriptions.topic(place).epoch == fed.epoch {
+                    self.raise_head(place, fed.next);
+                }
+            } else {
+                self.end_topic(step, place, &reason(&fed));
+            }
+        }
+    }
+
+    /// A home says how far the topics are that it pushed here.
+    pub(super) fn on_heads(
+        &mut self,
+        step: &mut Step<'_>,
+        heads: &Heads,
+        frame: &Frame<'_>,
+        route: &Route,
+    ) -> Result<Answer, ErrorResponse> {
+        let items = Head::decode_all(&sound_payload(frame)?, heads.count).map_err(malformed)?;
+        self.note_heads(step, heads, &items, route.source);
+        Ok(Answer::Now(Response::Heads { counter: heads.counter }))
+    }
+
+    fn note_heads(&mut self, step: &mut Step<'_>, heads: &Heads, items: &[Head], home: NodeId) {
+        for item in items {
+            let Some(place) = self.subscriptions.topic_of(item.topic) else {
+                self.note_stray(step, item.topic, home);
+                continue;
+            };
+            if item.epoch == Epoch(0) {
+                let error = ErrorResponse::new(Status::UnknownTopic, "the topic was deleted");
+                self.end_topic(step, place, &error);
+            } else if self.subscriptions.topic(place).epoch == item.epoch {
+                self.raise_head(place, item.next);
+            }
+        }
+        let state = &mut self.subscriptions.homes[usize::from(home.index())];
+        let is_next = state.is_known && state.instance == heads.instance && state.counter + 1 == heads.counter;
+        let agrees = state.topics > 0 && state.feeds == heads.feeds && state.digest == heads.digest;
+        state.mismatches = if agrees { 0 } else { state.mismatches + 1 };
+        (state.is_known, state.instance, state.counter) = (true, heads.instance, heads.counter);
+        state.heard_us = step.now.monotonic_us;
+        if !is_next || state.mismatches > 1 {
+            self.resync(step, home);
+        }
+    }
+
+    /// A topic has records up to there: whoever is behind is to notice.
+    pub(super) fn raise_head(&mut self, place: usize, next: Offset) {
+        let topic = self.subscriptions.topic_mut(place);
+        if topic.head < next {
+            topic.head = next;
+            self.wake_topic(place);
+        }
+    }
+
+    /// Tells a home everything that is followed there: what it knew may be lost.
+    fn resync(&mut self, step: &mut Step<'_>, home: NodeId) {
+        self.stats.resyncs += 1;
+        let places: Vec<usize> =
+            self.subscriptions.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
+        for &place in &places {
+            self.subscriptions.set_told(place, None);
+        }
+        let state = &mut self.subscriptions.homes[usize::from(home.index())];
+        (state.reset, state.mismatches) = (true, 0);
+        if places.is_empty() {
+            return self.send_feed(step, home, true, 0, &[]);
+        }
+        self.tell_all(step, home, &places);
+    }
+
+    /// Homes that were silent for too long are told everything: they may not know any more whom to tell.
+    pub(super) fn tick_homes(&mut self, step: &mut Step<'_>) {
+        let (now_us, here) = (step.now.monotonic_us, self.settings.id);
+        for home in self.settings.dimension.all().filter(|home| *home != here) {
+            let state = &mut self.subscriptions.homes[usize::from(home.index())];
+            if state.topics > 0 && now_us.saturating_sub(state.heard_us) > HEADS_MISSING_MAX * HEADS_US {
+                state.heard_us = now_us;
+                self.resync(step, home);
+            }
+        }
+    }
+
+    /// Once a second: what changed, what was not confirmed, and pushes that nobody wants.
+    pub(super) fn tick_followed(&mut self, step: &mut Step<'_>) {
+        let now_us = step.now.monotonic_us;
+        let mut due: Vec<Vec<usize>> = vec![Vec::new(); self.subscriptions.homes.len()];
+        for (place, topic) in self.subscriptions.topics().filter(|(_, topic)| topic.home != self.settings.id) {
+            let is_due = match topic.telling {
+                // Whether the home has heard it is not known.
+                Some(telling) => telling.at_us + TELL_AGAIN_US <= now_us,
+                None => topic.told() != Some(self.subscriptions.to_tell(place, topic.head)),
+            };
+            if is_due {
+                due[usize::from(topic.home.index())].push(place);
+            }
+        }
+        for (index, places) in due.into_iter().enumerate().filter(|(_, places)| !places.is_empty()) {
+            let home = NodeId::new(u16::try_from(index).expect("a node"), self.settings.dimension).expect("a node");
+            self.tell_all(step, home, &places);
+        }
+        let (old, fresh) = std::mem::take(&mut self.subscriptions.strays)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(_, _, since_us)| since_us + HEADS_US <= now_us);
+        self.subscriptions.strays = fresh;
+        for (topic, home, _) in old {
+            if self.subscriptions.topic_of(topic).is_none() {
+                self.tell_left(step, home, topic, Epoch(0));
+            }
+        }
+    }
+
+    /// A push that nobody wants: a subscription may be on its way to it, so its home is told only after a while.
+    fn note_stray(&mut self, step: &Step<'_>, topic: TopicId, home: NodeId) {
+        let strays = &mut self.subscriptions.strays;
+        if strays.len() < STRAYS_MAX && strays.iter().all(|(id, ..)| *id != topic) {
+            strays.push((topic, home, step.now.monotonic_us));
+        }
+    }
+
+    /// The answer to a request of this node's own, if it is one.
+    pub(super) fn decode_own(&mut self, opcode: Opcode, frame: &Frame<'_>) -> Option<Response> {
+        let parts = frame.args().ok().zip(frame.keep_payload().ok());
+        let response =
+            parts.and_then(|(args, payload)| Response::decode(opcode, frame.header.status, args, &payload).ok());
+        self.stats.corrupt += u64::from(response.is_none());
+        response
+    }
+}
+
+/// The payload of a list between nodes, found undamaged.
+pub(super) fn sound_payload(frame: &Frame<'_>) -> Result<bytes::Bytes, ErrorResponse> {
+    frame.keep_payload().map_err(|_| ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"))
+}
+
+/// A list between nodes that is none.
+pub(super) fn malformed(error: crate::wire::DecodeError) -> ErrorResponse {
+    ErrorResponse::new(error.status(), error.to_string())
+}
+
+/// Why a home does not feed a topic.
+fn reason(fed: &Fed) -> ErrorResponse {
+    use crate::wire::response::Detail;
+    match Status::from_number(fed.status) {
+        Some(Status::Recreated) => {
+            let message = "the topic was deleted and made again; its offsets start anew";
+            let error = ErrorResponse::new(Status::Recreated, message);
+            match fed.successor {
+                Some(successor) => error.with(Detail::TopicId(successor)),
+                None => error,
+            }
+        }
+        Some(Status::Truncated) => {
+            ErrorResponse::new(Status::Truncated, "the topic lost records; offsets from its end on are new ones")
+                .with(Detail::Next(fed.next))
+                .with(Detail::Epoch(fed.epoch))
+        }
+        _ => ErrorResponse::new(Status::UnknownTopic, "the topic is gone: deleted, or its node started without it"),
+    }
+}

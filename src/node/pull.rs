@@ -1,0 +1,185 @@
+//! Fetching from other nodes what readers miss: one fetch for all who are at the same record.
+
+use super::pending::Pending;
+use super::subscriptions::{Followed, Poll};
+use super::{Node, Step};
+use crate::limits::{PULL_AGAIN_US, PULL_TIMEOUT_US, PULLS_MAX, PULLS_PER_HOME_MAX, REQUEST_TIMEOUT_US};
+use crate::types::{NodeId, Offset, RequestId, TopicId, TopicName};
+use crate::wire::request::{Fetch, Start, Topic};
+use crate::wire::response::ErrorResponse;
+use crate::wire::{Flags, Frame, Head, Kind, Opcode, Origin, Request, Response, Status, TrafficClass, records};
+
+/// A fetch for readers that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pull {
+    topic: TopicId,
+    home: NodeId,
+    from: Offset,
+}
+
+impl Node {
+    /// There is something for a poll: it is asked for again, and that is the answer.
+    pub(super) fn fulfil(&mut self, step: &mut Step<'_>, key: usize, poll: Poll) {
+        let reader = self.subscriptions.get(key).expect("it was just looked at");
+        let topic = self.subscriptions.topic(reader.topic);
+        let (home, cursor) = (topic.home, reader.cursor);
+        let frame = fetch_frame(topic, cursor, poll.max_bytes, poll.max_records, poll.asked.request_id);
+        self.remove_reader(step, key);
+        let deadline_us = step.now.after_us(REQUEST_TIMEOUT_US);
+        // It was charged when it came.
+        match self.pending.insert(Pending { asked: poll.asked, target: home }, deadline_us) {
+            Some(origin) => {
+                if let Err(response) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
+                    self.complete(step, origin, *response);
+                }
+            }
+            None => {
+                let error = ErrorResponse::new(Status::Overloaded, "this node has too many unanswered requests");
+                self.finish(step, poll.asked, error.retry_after(20).into());
+            }
+        }
+    }
+
+    /// Fetches what a reader misses, unless that is under way for another one.
+    pub(super) fn pull(&mut self, step: &mut Step<'_>, key: usize, max_bytes: u32) {
+        let reader = self.subscriptions.get(key).expect("it was just looked at");
+        let (place, from) = (reader.topic, reader.cursor);
+        let topic = self.subscriptions.topic(place);
+        let (id, home) = (topic.id, topic.home);
+        if topic.pulls.contains(&from) {
+            return;
+        }
+        let in_flight = self.subscriptions.homes[usize::from(home.index())].pulls;
+        if self.pulls.len() >= PULLS_MAX || in_flight >= PULLS_PER_HOME_MAX {
+            self.subscriptions.waiting.push(key);
+            return;
+        }
+        let frame = fetch_frame(topic, from, max_bytes, 0, RequestId(0));
+        if self.routing.is_held(home, step.now.monotonic_us) {
+            return self.pull_later(step, id);
+        }
+        let deadline_us = step.now.after_us(PULL_TIMEOUT_US);
+        let Some(origin) = self.pulls.insert(Pull { topic: id, home, from }, deadline_us) else { return };
+        self.subscriptions.homes[usize::from(home.index())].pulls += 1;
+        self.subscriptions.topic_mut(place).pulls.push(from);
+        self.stats.pulls += 1;
+        if let Err(response) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
+            if response.status() == Status::Unreachable.number() {
+                self.routing.note_reached(home, false, step.now.monotonic_us);
+            }
+            if let Some(pull) = self.pulls.remove(origin) {
+                self.end_pull(step, pull, None);
+            }
+        }
+    }
+
+    /// The answer to a fetch for readers.
+    pub(super) fn on_pulled(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
+        let Some(pull) = self.pulls.remove(origin) else {
+            self.stats.responses_late += 1;
+            return;
+        };
+        let reached = frame.header.status != Status::Unreachable.number();
+        self.routing.note_reached(pull.home, reached, step.now.monotonic_us);
+        let response = frame.args().ok().zip(frame.keep_payload().ok()).and_then(|(args, payload)| {
+            let response = Response::decode(Opcode::Fetch, frame.header.status, args, &payload).ok()?;
+            let count = if let Response::Fetched(fetched) = &response { fetched.count } else { 0 };
+            (count == 0 || records::check(&payload, count).is_ok()).then_some(response)
+        });
+        self.stats.corrupt += u64::from(response.is_none());
+        self.end_pull(step, pull, response);
+    }
+
+    /// Fetches for readers that were not answered in time.
+    pub(super) fn expire_pulls(&mut self, step: &mut Step<'_>) {
+        while let Some(pull) = self.pulls.expire(step.now.monotonic_us) {
+            self.stats.timeouts += 1;
+            self.end_pull(step, pull, None);
+        }
+    }
+
+    fn end_pull(&mut self, step: &mut Step<'_>, pull: Pull, response: Option<Response>) {
+        self.subscriptions.homes[usize::from(pull.home.index())].pulls -= 1;
+        self.wake_waiting();
+        let Some(place) = self.subscriptions.topic_of(pull.topic) else { return };
+        let topic = self.subscriptions.topic_mut(place);
+        topic.pulls.retain(|from| *from != pull.from);
+        match response {
+            Some(Response::Fetched(fetched))
+                if fetched.topic_id == topic.id && fetched.epoch == topic.epoch && fetched.end() > pull.from =>
+            {
+                self.raise_head(place, fetched.next);
+                let at_cursor = |key: &usize| self.subscriptions.get(*key).is_some_and(|it| it.cursor == pull.from);
+                let topic = self.subscriptions.topic(place);
+                let readers: Vec<usize> = topic.readers.iter().copied().filter(at_cursor).collect();
+                for key in readers {
+                    self.send_records(step, key, (*fetched).clone());
+                }
+            }
+            Some(Response::Error(error)) if ends(&error) => self.end_topic(step, place, &error),
+            Some(_) | None => self.pull_later(step, pull.topic),
+        }
+    }
+
+    fn pull_later(&mut self, step: &Step<'_>, topic: TopicId) {
+        let due_us = step.now.after_us(PULL_AGAIN_US);
+        self.subscriptions.retries.push_back((due_us, topic));
+    }
+
+    /// Lets those try again whose fetches failed, or had to wait.
+    pub(super) fn retry_pulls(&mut self, step: &Step<'_>) {
+        while let Some((due_us, topic)) = self.subscriptions.retries.front().copied()
+            && due_us <= step.now.monotonic_us
+        {
+            self.subscriptions.retries.pop_front();
+            if let Some(place) = self.subscriptions.topic_of(topic) {
+                self.wake_topic(place);
+            }
+        }
+        self.wake_waiting();
+    }
+
+    /// Sends a request of this node's own on its way; the answer to give when there is none.
+    pub(super) fn send_request(
+        &mut self,
+        step: &mut Step<'_>,
+        target: NodeId,
+        class: TrafficClass,
+        origin: Origin,
+        frame: Frame<'static>,
+    ) -> Result<(), Box<Response>> {
+        let kind = if class == TrafficClass::Bulk { Kind::Group } else { Kind::Node };
+        let route = self.new_route(target, kind, class, origin);
+        self.send_frame(step, frame, route)
+    }
+}
+
+/// Is the topic not what the readers follow any more?
+fn ends(error: &ErrorResponse) -> bool {
+    [Status::UnknownTopic, Status::Recreated, Status::Truncated, Status::OffsetOutOfRange]
+        .iter()
+        .any(|status| status.number() == error.status)
+}
+
+fn fetch_frame(topic: &Followed, from: Offset, max_bytes: u32, max_records: u32, id: RequestId) -> Frame<'static> {
+    let name = TopicName::new(&topic.name).expect("checked when it was subscribed to");
+    let request = Request::Fetch(Fetch {
+        topic: Topic { name, id: Some(topic.id) },
+        epoch: Some(topic.epoch),
+        start: Start::Offset(from),
+        max_bytes,
+        max_records,
+        max_wait_ms: 0,
+    });
+    request_frame(&request, &[], id)
+}
+
+/// A request of this node's own.
+pub(super) fn request_frame(request: &Request<'_>, payload: &[u8], request_id: RequestId) -> Frame<'static> {
+    let head = Head { opcode: request.opcode().number(), flags: Flags::default(), status: 0, request_id };
+    let mut bytes = Vec::with_capacity(128 + payload.len());
+    let sum = (payload.len(), crate::types::crc32(payload));
+    head.seal(None, sum, &mut bytes, |args| request.encode(args));
+    bytes.extend_from_slice(payload);
+    Frame::sealed(bytes)
+}

@@ -1,0 +1,329 @@
+//! Subscribing at the ingress: SUBSCRIBE, UNSUBSCRIBE, CREDIT, and FETCH that waits.
+//!
+//! SUBSCRIBE goes to the home like any request; what it wants is noted in an [`Opening`], and when the answer passes
+//! through here, the opening becomes a reader. So does a FETCH that may wait and found nothing.
+
+use super::action::{Action, Packet};
+use super::ingress::Asked;
+use super::subscriptions::{Consumer, Followed, Opening, Poll, Told, Wish};
+use super::{Node, Step};
+use crate::limits::{FETCH_WAIT_MAX_MS, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX};
+use crate::types::{ConnId, NodeId, Offset, RequestId, TopicId};
+use crate::wire::request::{Fetch, Subscribe};
+use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Subscribed};
+use crate::wire::{Flags, Frame, Push, Request, Response, Status};
+
+impl Node {
+    /// Does what a client asks of its subscriptions at this very node. False when the request goes on to a home.
+    pub(super) fn serve_subscriber(
+        &mut self,
+        step: &mut Step<'_>,
+        id: ConnId,
+        request: &Request<'_>,
+        frame: &Frame<'_>,
+    ) -> Result<bool, ErrorResponse> {
+        let request_id = frame.header.request_id;
+        let is_oneway = frame.header.flags.has(Flags::ONEWAY);
+        match request {
+            Request::Credit { .. } if !is_oneway => {
+                Err(ErrorResponse::new(Status::BadRequest, "CREDIT has no answer: send it with the ONEWAY flag"))
+            }
+            Request::Credit { limit } => {
+                self.credit(id, request_id, *limit);
+                Ok(true)
+            }
+            Request::Subscribe(_) | Request::Unsubscribe { .. } if is_oneway => {
+                Err(ErrorResponse::new(Status::BadRequest, "the answer to this request is needed"))
+            }
+            Request::Unsubscribe { subscription } => {
+                let next = self.unsubscribe(step, id, *subscription)?;
+                let packet = Packet::Response(frame.header.opcode, Response::Unsubscribed { next });
+                step.out.push(Action::Send { conn: id, request_id, route: None, packet });
+                Ok(true)
+            }
+            Request::Subscribe(subscribe) => self.open_stream(id, request_id, subscribe).map(|()| false),
+            Request::Fetch(fetch) if fetch.max_wait_ms > 0 && !is_oneway => {
+                self.open_poll(step, id, request_id, fetch).map(|()| false)
+            }
+            Request::Fetch(_)
+            | Request::Ping { .. }
+            | Request::Create { .. }
+            | Request::Delete(_)
+            | Request::List(_)
+            | Request::Info(_)
+            | Request::Publish(_)
+            | Request::Query { .. }
+            | Request::Trace { .. }
+            | Request::Cluster { .. }
+            | Request::Stats { .. }
+            | Request::Feed { .. }
+            | Request::Heads(_) => Ok(false),
+        }
+    }
+
+    fn open_stream(
+        &mut self,
+        id: ConnId,
+        request_id: RequestId,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<(), ErrorResponse> {
+        self.check_unused(id, request_id)?;
+        let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
+        let full = |limit: usize, whose: &str| {
+            let message = format!("{whose} has at most {limit} subscriptions; end some, or use another node");
+            Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(limit as u64)))
+        };
+        if client.readers.len() + client.openings >= SUBSCRIPTIONS_PER_CLIENT_MAX {
+            return full(SUBSCRIPTIONS_PER_CLIENT_MAX, "a client");
+        }
+        if self.subscriptions.len() + self.subscriptions.openings.len() >= SUBSCRIPTIONS_MAX {
+            return full(SUBSCRIPTIONS_MAX, "a node");
+        }
+        client.openings += 1;
+        let opening =
+            Opening { name: subscribe.topic.name.as_str().into(), wish: Wish::Stream { limit: subscribe.limit } };
+        self.subscriptions.openings.insert((id, request_id), opening);
+        Ok(())
+    }
+
+    fn open_poll(
+        &mut self,
+        step: &Step<'_>,
+        id: ConnId,
+        request_id: RequestId,
+        fetch: &Fetch<'_>,
+    ) -> Result<(), ErrorResponse> {
+        self.check_unused(id, request_id)?;
+        let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
+        client.openings += 1;
+        let wait_us = u64::from(fetch.max_wait_ms.min(FETCH_WAIT_MAX_MS)) * 1000;
+        let wish = Wish::Poll {
+            max_bytes: fetch.max_bytes,
+            max_records: fetch.max_records,
+            deadline_us: step.now.after_us(wait_us),
+        };
+        let opening = Opening { name: fetch.topic.name.as_str().into(), wish };
+        self.subscriptions.openings.insert((id, request_id), opening);
+        Ok(())
+    }
+
+    /// A request id means one thing at a time.
+    fn check_unused(&self, id: ConnId, request_id: RequestId) -> Result<(), ErrorResponse> {
+        let is_used = self.subscriptions.stream(id, request_id).is_some()
+            || self.subscriptions.openings.contains_key(&(id, request_id));
+        if is_used {
+            return Err(ErrorResponse::new(Status::BadRequest, "this request id is a subscription, or unanswered"));
+        }
+        Ok(())
+    }
+
+    /// The opening of a request that is being answered.
+    pub(super) fn take_opening(&mut self, asked: &Asked) -> Option<Opening> {
+        if self.subscriptions.openings.is_empty() {
+            return None;
+        }
+        let opening = self.subscriptions.openings.remove(&(asked.conn, asked.request_id))?;
+        if let Some(client) = self.conns.client_mut(asked.conn) {
+            client.openings -= 1;
+        }
+        Some(opening)
+    }
+
+    /// The request of an opening went nowhere.
+    pub(super) fn forget_opening(&mut self, conn: ConnId, frame: &Frame<'_>) {
+        let asked = Asked { conn, request_id: frame.header.request_id, opcode: frame.header.opcode, charge: 0 };
+        self.take_opening(&asked);
+    }
+
+    /// A SUBSCRIBE was done, and its answer was just sent: from now on it is a reader.
+    pub(super) fn begin_stream(
+        &mut self,
+        step: &mut Step<'_>,
+        asked: &Asked,
+        home: NodeId,
+        opening: Opening,
+        subscribed: &Subscribed,
+    ) {
+        let Wish::Stream { limit } = opening.wish else { return };
+        let new = Followed::new(subscribed.topic_id, subscribed.epoch, opening.name, home, subscribed.next);
+        let Some(place) = self.follow(step, new) else { return };
+        self.raise_head(place, subscribed.next);
+        let topic = self.subscriptions.topic_mut(place);
+        topic.push = true;
+        if home != self.settings.id {
+            // The home pushes from this answer on; to whom, it is told with the next FEED.
+            let told = Told { push: true, subscribers: 0, slowest: None };
+            self.subscriptions.set_told(place, Some(told));
+        }
+        let consumer = Consumer::Stream { id: asked.request_id, sent: 0, limit };
+        if !self.add_reader(asked.conn, place, subscribed.from, consumer) {
+            self.leave(step, place);
+        }
+    }
+
+    /// A FETCH that may wait found nothing: true when it is a reader now and answered later.
+    pub(super) fn begin_poll(
+        &mut self,
+        step: &mut Step<'_>,
+        asked: &Asked,
+        home: NodeId,
+        opening: &Opening,
+        fetched: &Fetched,
+    ) -> bool {
+        let Wish::Poll { max_bytes, max_records, deadline_us } = opening.wish else { return false };
+        let is_gap = fetched.from < fetched.base;
+        if fetched.count > 0 || is_gap || deadline_us <= step.now.monotonic_us || self.drain.has_begun() {
+            return false;
+        }
+        let new = Followed::new(fetched.topic_id, fetched.epoch, opening.name.clone(), home, fetched.next);
+        let Some(place) = self.follow(step, new) else { return false };
+        let poll = Poll { asked: *asked, max_bytes, max_records, deadline_us, first: fetched.first };
+        if !self.add_reader(asked.conn, place, fetched.base, Consumer::Poll(poll)) {
+            self.leave(step, place);
+            return false;
+        }
+        // What came while the answer was under way is behind the cursor already.
+        let topic = self.subscriptions.topic_mut(place);
+        topic.push = true;
+        if home != self.settings.id && topic.told().is_none_or(|told| !told.push) {
+            self.tell(step, place);
+        }
+        true
+    }
+
+    /// Follows a topic; none that another life of its log is followed of, which ends with its next FEED.
+    fn follow(&mut self, step: &mut Step<'_>, new: Followed) -> Option<usize> {
+        let epoch = new.epoch;
+        let place = self.subscriptions.follow(new, step.now.monotonic_us);
+        let topic = self.subscriptions.topic(place);
+        if topic.epoch < epoch {
+            // Those who follow the old one are told; this one begins anew.
+            let (id, home, name) = (topic.id, topic.home, topic.name.clone());
+            let head = Offset(0);
+            let error = ErrorResponse::new(Status::Truncated, "the topic lost records at its end");
+            self.end_topic(step, place, &error.with(Detail::Epoch(epoch)));
+            let again = Followed::new(id, epoch, name, home, head);
+            return Some(self.subscriptions.follow(again, step.now.monotonic_us));
+        }
+        Some(place)
+    }
+
+    /// Adds a reader of a client that is still there.
+    fn add_reader(&mut self, conn: ConnId, place: usize, cursor: Offset, consumer: Consumer) -> bool {
+        let Some(client) = self.conns.client_mut(conn) else { return false };
+        let key = self.subscriptions.insert(conn, place, cursor, consumer);
+        client.readers.push(key);
+        self.subscriptions.enqueue(key);
+        true
+    }
+
+    fn credit(&mut self, conn: ConnId, id: RequestId, granted: u64) {
+        let Some(key) = self.subscriptions.stream(conn, id) else { return };
+        if let Some(Consumer::Stream { limit, .. }) = self.subscriptions.get_mut(key).map(|reader| &mut reader.consumer)
+            && *limit < granted
+        {
+            *limit = granted;
+            self.subscriptions.enqueue(key);
+        }
+    }
+
+    fn unsubscribe(&mut self, step: &mut Step<'_>, conn: ConnId, id: RequestId) -> Result<Offset, ErrorResponse> {
+        let Some(key) = self.subscriptions.stream(conn, id) else {
+            let message = format!("no subscription {} on this connection: it has ended, or never began", id.0);
+            return Err(ErrorResponse::new(Status::UnknownSubscription, message));
+        };
+        let cursor = self.subscriptions.get(key).map(|reader| reader.cursor).expect("it was just found");
+        self.remove_reader(step, key);
+        Ok(cursor)
+    }
+
+    /// Takes a reader out, and its topic if it was the last one.
+    pub(super) fn remove_reader(&mut self, step: &mut Step<'_>, key: usize) -> Consumer {
+        let reader = self.subscriptions.remove(key);
+        if let Some(client) = self.conns.client_mut(reader.conn)
+            && let Some(index) = client.readers.iter().position(|other| *other == key)
+        {
+            client.readers.swap_remove(index);
+        }
+        self.leave(step, reader.topic);
+        reader.consumer
+    }
+
+    /// Stops following a topic that has no readers.
+    fn leave(&mut self, step: &mut Step<'_>, place: usize) {
+        if self.subscriptions.topic(place).readers.is_empty() {
+            let topic = self.subscriptions.unfollow(place);
+            if topic.home != self.settings.id {
+                self.tell_left(step, topic.home, topic.id, topic.epoch);
+            }
+        } else {
+            self.subscriptions.trim_tail(place);
+        }
+    }
+
+    /// The client is gone: so are its readers.
+    pub(super) fn drop_readers(&mut self, step: &mut Step<'_>, readers: Vec<usize>) {
+        for key in readers {
+            if let Consumer::Poll(Poll { asked, .. }) = self.remove_reader(step, key) {
+                self.discharge(step, asked.conn, asked.charge, 0);
+            }
+        }
+    }
+
+    /// The client sends nothing more, so that it can give no credit: its subscriptions end, what it asked is answered.
+    pub(super) fn drop_streams(&mut self, step: &mut Step<'_>, readers: Vec<usize>) {
+        for key in readers {
+            if self.subscriptions.get(key).is_some_and(|reader| matches!(reader.consumer, Consumer::Stream { .. })) {
+                self.remove_reader(step, key);
+            }
+        }
+    }
+
+    /// Ends all readers of a topic with the reason.
+    pub(super) fn end_topic(&mut self, step: &mut Step<'_>, place: usize, error: &ErrorResponse) {
+        let keys = self.subscriptions.topic(place).readers.clone();
+        let mut ended = Vec::with_capacity(keys.len());
+        for key in keys {
+            let reader = self.subscriptions.remove(key);
+            if let Some(client) = self.conns.client_mut(reader.conn) {
+                client.readers.retain(|other| *other != key);
+            }
+            ended.push(reader);
+        }
+        self.subscriptions.unfollow(place);
+        for reader in ended {
+            match reader.consumer {
+                Consumer::Stream { id, .. } => self.send_ended(step, reader.conn, id, error.clone()),
+                Consumer::Poll(poll) => self.finish(step, poll.asked, error.clone().into()),
+            }
+        }
+    }
+
+    /// Tells a client that a subscription is over.
+    pub(super) fn send_ended(&mut self, step: &mut Step<'_>, conn: ConnId, id: RequestId, error: ErrorResponse) {
+        self.stats.ended += 1;
+        let packet = Packet::Push(Push::Ended(Box::new(error)));
+        step.out.push(Action::Send { conn, request_id: id, route: None, packet });
+    }
+
+    /// Polls whose time is over are answered with nothing; with the end of the node, all of them.
+    pub(super) fn expire_polls(&mut self, step: &mut Step<'_>) {
+        let now_us = if self.drain.has_begun() { u64::MAX } else { step.now.monotonic_us };
+        while let Some(key) = self.subscriptions.expired_poll(now_us) {
+            let reader = self.subscriptions.get(key).expect("polls are readers");
+            let topic = self.subscriptions.topic(reader.topic);
+            let (cursor, id, epoch) = (reader.cursor, topic.id, topic.epoch);
+            if let Consumer::Poll(poll) = self.remove_reader(step, key) {
+                self.finish(step, poll.asked, nothing(id, epoch, cursor, poll.first));
+            }
+        }
+    }
+}
+
+/// The answer to a FETCH at the end of a topic.
+fn nothing(topic_id: TopicId, epoch: crate::types::Epoch, at: Offset, first: Offset) -> Response {
+    let runs = Vec::new();
+    let payload = Payload::default();
+    let fetched = Fetched { topic_id, epoch, from: at, base: at, count: 0, first, next: at, runs, payload };
+    Response::Fetched(Box::new(fetched))
+}

@@ -1,0 +1,220 @@
+//! A piece of a log: one batch as it came, or many small ones behind each other.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::limits::{CHUNK_MERGED_MAX, CHUNK_PARTS_MAX, MERGE_BYTES_MAX};
+use crate::types::Offset;
+use crate::wire::records;
+use crate::wire::response::Run;
+
+/// Records with consecutive offsets.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    base: Offset,
+    count: u32,
+    /// The producer's, while it is one batch alone.
+    crc: u32,
+    /// Of its first batch, in microseconds since 1970.
+    first_us: u64,
+    /// Batches with one time, when there is more than one.
+    parts: Vec<Part>,
+    payload: Stored,
+}
+
+/// Consecutive records of a chunk with one append time.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// Behind its last record, counted from the chunk's base.
+    end: u32,
+    /// Behind its last byte.
+    end_byte: u32,
+    append_us: u64,
+}
+
+/// Bytes of memory that a chunk takes besides its payload: its entry, and what the allocator adds.
+const OVERHEAD: usize = 112;
+
+/// A buffer that grows has at most this part of its bytes free.
+const SLACK: usize = 4;
+
+/// What a batch adds at most to what its log takes of the node's memory, in bytes.
+pub const fn chunk_cost(payload_len: usize) -> u64 {
+    (payload_len + payload_len / SLACK + 1 + OVERHEAD) as u64
+}
+
+/// Where the bytes of a chunk are.
+#[derive(Debug)]
+enum Stored {
+    /// In the buffer that they came in; shared with whoever sends them.
+    Whole(Bytes),
+    /// In one that may grow.
+    Growing(Vec<u8>),
+}
+
+/// Some records of a chunk.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// How many.
+    pub count: u32,
+    /// Where they are.
+    pub bytes: Range<usize>,
+}
+
+impl Chunk {
+    /// A batch alone. A small one may get others behind it.
+    pub(super) fn new(base: Offset, payload: Bytes, count: u32, crc: u32, append_us: u64) -> Self {
+        let payload =
+            if payload.len() <= MERGE_BYTES_MAX { Stored::Growing(payload.to_vec()) } else { Stored::Whole(payload) };
+        Self { base, count, crc, first_us: append_us, parts: Vec::new(), payload }
+    }
+
+    /// Takes a small batch in behind its own records, if it is growing and has room; else it grows no more.
+    pub(super) fn merge(&mut self, batch: &[u8], count: u32, append_us: u64, is_wanted: bool) -> bool {
+        let Stored::Growing(bytes) = &mut self.payload else { return false };
+        let is_new_part = append_us != self.parts.last().map_or(self.first_us, |part| part.append_us);
+        let has_parts = !is_new_part || self.parts.len() < CHUNK_PARTS_MAX;
+        if !is_wanted || batch.len() > MERGE_BYTES_MAX || bytes.len() + batch.len() > CHUNK_MERGED_MAX || !has_parts {
+            bytes.shrink_to_fit();
+            self.parts.shrink_to_fit();
+            self.payload = Stored::Whole(std::mem::take(bytes).into());
+            return false;
+        }
+        let at = |len: usize| u32::try_from(len).expect("CHUNK_MERGED_MAX");
+        if self.parts.is_empty() {
+            self.parts.push(Part { end: self.count, end_byte: at(bytes.len()), append_us: self.first_us });
+        }
+        if bytes.capacity() - bytes.len() < batch.len() {
+            // No more slack than is counted.
+            bytes.reserve_exact(batch.len().max(bytes.len() / SLACK));
+        }
+        bytes.extend_from_slice(batch);
+        self.count += count;
+        let part = Part { end: self.count, end_byte: at(bytes.len()), append_us };
+        match self.parts.last_mut() {
+            Some(last) if !is_new_part => *last = part,
+            _ => self.parts.push(part),
+        }
+        true
+    }
+
+    pub(super) const fn base(&self) -> Offset {
+        self.base
+    }
+
+    pub(super) const fn end(&self) -> Offset {
+        self.base.plus(self.count as u64)
+    }
+
+    pub(super) const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Bytes of its records.
+    pub(super) fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// What it takes of the node's memory at most, in bytes. A merged batch adds no more than [`chunk_cost`] of it.
+    pub(super) fn cost(&self) -> u64 {
+        let parts = size_of_val(&self.parts[..]);
+        let slack = match &self.payload {
+            Stored::Whole(_) => 0,
+            // A vector of parts may be half empty.
+            Stored::Growing(bytes) => bytes.len() / SLACK + parts,
+        };
+        (self.len() + slack + parts + OVERHEAD) as u64
+    }
+
+    /// The checksum that its producer made, when it is one batch alone.
+    pub(super) fn crc(&self) -> Option<u32> {
+        self.parts.is_empty().then_some(self.crc)
+    }
+
+    /// When its last record was appended.
+    pub(super) fn last_us(&self) -> u64 {
+        self.parts.last().map_or(self.first_us, |part| part.append_us)
+    }
+
+    /// The first record that was appended at or after a time, which [`Self::last_us`] is not before.
+    pub(super) fn find_time(&self, append_us: u64) -> Offset {
+        let index = self.parts.partition_point(|part| part.append_us < append_us);
+        self.base.plus(u64::from(self.start_of(index).0))
+    }
+
+    /// The times of so many records behind the first ones.
+    pub(super) fn runs(&self, skip: u32, count: u32) -> impl Iterator<Item = Run> {
+        let alone = Part { end: self.count, end_byte: 0, append_us: self.first_us };
+        let alone = self.parts.is_empty().then_some(alone);
+        let from = self.parts.partition_point(|part| part.end <= skip);
+        let (mut at, end) = (skip, skip + count);
+        alone.into_iter().chain(self.parts[from..].iter().copied()).map_while(move |part| {
+            let behind = part.end.min(end);
+            let run = Run { count: behind.checked_sub(at).filter(|count| *count > 0)?, append_us: part.append_us };
+            at = behind;
+            Some(run)
+        })
+    }
+
+    /// As many records behind the first `skip` as lie within both bounds; may be none.
+    pub(super) fn piece(&self, skip: u32, max_bytes: usize, max_records: u32) -> Piece {
+        let start = self.byte_of(skip);
+        let rest = &self.bytes()[start..];
+        let left = self.count - skip;
+        let (count, len) = if rest.len() <= max_bytes && left <= max_records {
+            (left, rest.len())
+        } else {
+            records::fit(rest, max_bytes, max_records)
+        };
+        Piece { count, bytes: start..start + len }
+    }
+
+    /// Where a record starts, counted from the chunk's base.
+    pub(super) fn byte_of(&self, record: u32) -> usize {
+        let index = self.parts.partition_point(|part| part.end <= record);
+        let (before, byte) = self.start_of(index);
+        byte + records::prefix_len(&self.bytes()[byte..], record - before)
+    }
+
+    /// Bytes of so many records from a byte on at which one starts.
+    pub(super) fn prefix_len(&self, byte: usize, records: u32) -> usize {
+        records::prefix_len(&self.bytes()[byte..], records)
+    }
+
+    /// Some of its bytes, for sending: shared, or copied while the chunk may grow.
+    pub(super) fn share(&self, range: Range<usize>) -> Bytes {
+        match &self.payload {
+            Stored::Whole(bytes) => bytes.slice(range),
+            Stored::Growing(bytes) => Bytes::copy_from_slice(&bytes[range]),
+        }
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        assert!(self.count > 0, "no chunk is empty");
+        if let Some(last) = self.parts.last() {
+            assert_eq!((last.end, last.end_byte as usize), (self.count, self.len()));
+        }
+        for pair in self.parts.windows(2) {
+            assert!(pair[0].end < pair[1].end && pair[0].append_us < pair[1].append_us);
+        }
+    }
+
+    /// The first record and byte of a part.
+    fn start_of(&self, index: usize) -> (u32, usize) {
+        index.checked_sub(1).map_or((0, 0), |before| (self.parts[before].end, self.parts[before].end_byte as usize))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.payload {
+            Stored::Whole(bytes) => bytes,
+            Stored::Growing(bytes) => bytes,
+        }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Chunk>() <= OVERHEAD);
+    assert!(2 * 2 * size_of::<Part>() <= OVERHEAD, "the first merge adds two parts");
+};

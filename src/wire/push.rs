@@ -1,0 +1,113 @@
+//! DELIVER and EVENT: what comes to a subscriber unasked, under the request id of its SUBSCRIBE.
+//!
+//! Between nodes the same frames carry the topic's id there, so that the frame for a neighbour and the one for a
+//! subscriber differ in nothing but their headers and the route.
+
+use bytes::Bytes;
+
+use super::field::{DecodeError, Reader};
+use super::frame::{Flags, Head};
+use super::opcode::Opcode;
+use super::response::{ErrorResponse, Fetched, Payload};
+use super::route::Route;
+use super::status::Status;
+use crate::types::{Epoch, Offset, RequestId, TopicId};
+
+/// What comes unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Push {
+    /// Records, as FETCH answers them: at least one, and the first follows the last one of the DELIVER before.
+    Deliver(Box<Fetched>),
+    /// Retention removed records before they were sent; the subscription goes on behind them.
+    Gap {
+        /// The first of them.
+        from: Offset,
+        /// The next record that can be sent.
+        to: Offset,
+    },
+    /// The subscription is over.
+    Ended(Box<ErrorResponse>),
+}
+
+/// Which records a DELIVER has: all that is needed to hand it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Of which topic.
+    pub topic: TopicId,
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// The first.
+    pub base: Offset,
+    /// Behind the last.
+    pub end: Offset,
+}
+
+impl Span {
+    /// Reads the start of the args of a DELIVER.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the field.
+    pub fn decode(args: &[u8]) -> Result<Self, DecodeError> {
+        let mut args = Reader::new(args);
+        let topic = TopicId::new(args.u64("topic_id")?).ok_or(DecodeError::Value { field: "topic_id" })?;
+        let epoch = Epoch(args.u32("epoch")?);
+        let from = args.u64("from")?;
+        let base = args.u64("base_offset")?;
+        let count = args.u32("count")?;
+        let end = base.checked_add(u64::from(count)).filter(|end| *end > base && from == base);
+        let end = Offset(end.ok_or(DecodeError::Value { field: "count" })?);
+        Ok(Self { topic, epoch, base: Offset(base), end })
+    }
+}
+
+impl Push {
+    /// Its operation.
+    pub const fn opcode(&self) -> Opcode {
+        match self {
+            Self::Deliver(_) => Opcode::Deliver,
+            Self::Gap { .. } | Self::Ended(_) => Opcode::Event,
+        }
+    }
+
+    /// Writes the frame to the end of `out`, but for the parts of a payload, which the caller puts behind it.
+    pub fn encode(&self, request_id: RequestId, route: Option<&Route>, out: &mut Vec<u8>) -> Option<&Payload> {
+        let status = if let Self::Ended(error) = self { error.status } else { Status::Ok.number() };
+        let head = Head { opcode: self.opcode().number(), flags: Flags::ONEWAY, status, request_id };
+        match self {
+            Self::Deliver(records) => {
+                let payload = &records.payload;
+                head.seal(route, (payload.len(), payload.checksum()), out, |args| records.encode(args));
+                return Some(payload);
+            }
+            Self::Gap { from, to } => head.seal(route, (0, 0), out, |args| {
+                args.u64(from.0).u64(to.0);
+            }),
+            Self::Ended(error) => head.seal(route, (0, 0), out, |args| error.encode(args)),
+        }
+        None
+    }
+
+    /// Reads args and payload.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the field.
+    pub fn decode(opcode: Opcode, status: u8, args: &[u8], payload: &Bytes) -> Result<Self, DecodeError> {
+        if opcode == Opcode::Event && status >= 0x40 {
+            return Ok(Self::Ended(Box::new(ErrorResponse::decode(status, args)?)));
+        }
+        let mut args = Reader::new(args);
+        let push = if opcode == Opcode::Deliver {
+            let records = Fetched::decode(&mut args, payload)?;
+            if records.count == 0 || records.from != records.base {
+                return Err(DecodeError::Value { field: "count" });
+            }
+            Self::Deliver(Box::new(records))
+        } else if opcode == Opcode::Event {
+            Self::Gap { from: Offset(args.u64("from")?), to: Offset(args.u64("to")?) }
+        } else {
+            return Err(DecodeError::Value { field: "opcode" });
+        };
+        args.end()?;
+        Ok(push)
+    }
+}

@@ -1,0 +1,224 @@
+//! Subscribers through the deaths of nodes: every record once and in order, or the truth about why not.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use dht_node::client::{Batch, Client, Error, Item, Producer, Retention, Start, Subscriber};
+use dht_node::wire::{Push, Status};
+
+use crate::cube::Cube;
+use crate::daemon::{PATIENCE, pause, wait_for};
+use crate::raw::{Got, Raw};
+use crate::requests::{publish, record};
+use crate::stream::{Stream, content};
+
+/// How soon a subscriber hears that its topic is gone.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Bytes of a record.
+const RECORD_BYTES: usize = 200;
+
+#[test]
+fn a_subscriber_goes_on_through_another_node_when_its_own_dies() {
+    let mut cube = Cube::start(3);
+    let topic = cube.topic_at(7, "ingress");
+    let mut writer = cube.client(7);
+    writer.create(&topic, Retention::default()).unwrap();
+    let mut producer = writer.producer(&topic).unwrap();
+    let mut reader = cube.client_of(&[0, 2]);
+    let mut subscriber = reader.subscribe(&[&topic], Start::Earliest).unwrap();
+    for (round, (dying, other)) in (0..).zip([(0, 2), (2, 0)]) {
+        let first = round * 3000;
+        send(&mut producer, first..first + 1000);
+        // Some of what the node had sent is not read when it dies, and some it had not sent.
+        expect(&mut subscriber, &topic, first + 300);
+        send(&mut producer, first + 1000..first + 2000);
+        cube.kill(dying);
+        send(&mut producer, first + 2000..first + 3000);
+        producer.flush().unwrap();
+        expect(&mut subscriber, &topic, first + 2500);
+        let moved = subscriber.moved().map(|(from, to)| (from.index(), to.index()));
+        assert_eq!(moved, Some((dying, other)));
+        cube.restart(dying);
+        cube.wait_linked();
+    }
+    expect(&mut subscriber, &topic, 6000);
+    drop(subscriber);
+    // The home forgets those that died too.
+    cube.wait_forgotten();
+}
+
+#[test]
+fn what_is_lost_with_a_node_on_the_way_is_fetched_and_its_return_changes_nothing() {
+    const MORE: u64 = 250;
+    let mut cube = Cube::start(3);
+    let topic = cube.topic_at(7, "transit");
+    let mut writer = cube.client(7);
+    writer.create(&topic, Retention::default()).unwrap();
+    let mut producer = writer.producer(&topic).unwrap();
+    // What is pushed to 000 goes over 011 and 001, to 010 over 011.
+    let (mut far, mut near) = (cube.client(0), cube.client(2));
+    let mut far = far.subscribe(&[&topic], Start::Next).unwrap();
+    let mut near = near.subscribe(&[&topic], Start::Next).unwrap();
+    let mut sent = 0;
+    let mut send_more = || {
+        send(&mut producer, sent..sent + MORE);
+        producer.flush().unwrap();
+        sent += MORE;
+        sent
+    };
+    expect(&mut far, &topic, send_more());
+    assert_eq!(cube.counter(0, "pulls"), 0);
+    for goes_on in [false, true] {
+        cube.daemon(1).signal("STOP");
+        let lost = send_more();
+        // It was sent to 001 before it was sent to 010 by the same node.
+        expect(&mut near, &topic, lost);
+        cube.kill(1);
+        // Either the next push shows that there is a hole, or HEADS when there is none.
+        expect(&mut far, &topic, if goes_on { send_more() } else { lost });
+        assert!(cube.counter(0, "pulls") > 0, "what was lost was not fetched");
+        let around = send_more();
+        expect(&mut far, &topic, around);
+        cube.restart(1);
+        send_more();
+        cube.wait_linked();
+        let last = send_more();
+        expect(&mut far, &topic, last);
+        expect(&mut near, &topic, last);
+    }
+}
+
+#[test]
+fn eight_subscribers_miss_nothing_while_pairs_of_nodes_die() {
+    const MORE: u64 = 200;
+    let mut cube = Cube::start(3);
+    let topic = cube.topic_at(7, "deaths");
+    let mut writer = cube.client(7);
+    writer.create(&topic, Retention::default()).unwrap();
+    let mut producer = writer.producer(&topic).unwrap();
+    // Each begins with another node.
+    let servers = |first: usize| (0..8).cycle().skip(first).take(8).collect::<Vec<u16>>();
+    let mut readers: Vec<Client> = (0..8).map(|first| cube.client_of(&servers(first))).collect();
+    let mut subscribers: Vec<_> =
+        readers.iter_mut().map(|reader| reader.subscribe(&[&topic], Start::Earliest).unwrap()).collect();
+    let mut sent = 0;
+    for dying in [[3, 5], [6, 0], [1, 2], [5, 6], [4, 1], [3, 6]] {
+        for does_kill in [true, false] {
+            // Whatever is on its way now, is on its way through nodes that die, or beside links that come up.
+            send(&mut producer, sent..sent + MORE);
+            dying.into_iter().for_each(|node| if does_kill { cube.kill(node) } else { cube.restart(node) });
+            sent += 2 * MORE;
+            send(&mut producer, sent - MORE..sent);
+            subscribers.iter_mut().for_each(|subscriber| expect(subscriber, &topic, sent - MORE / 2));
+        }
+    }
+    producer.flush().unwrap();
+    subscribers.iter_mut().for_each(|subscriber| expect(subscriber, &topic, sent));
+    drop(subscribers);
+    cube.wait_linked();
+    cube.wait_forgotten();
+}
+
+#[test]
+fn a_node_that_stood_still_is_late_and_loses_nothing() {
+    let mut cube = Cube::start(2);
+    let topic = cube.topic_at(3, "stood-still");
+    let mut writer = cube.client(3);
+    writer.create(&topic, Retention::default()).unwrap();
+    let mut producer = writer.producer(&topic).unwrap();
+    let mut reader = cube.client(0);
+    let mut subscriber = reader.subscribe(&[&topic], Start::Next).unwrap();
+    send(&mut producer, 0..200);
+    cube.daemon(0).signal("STOP");
+    send(&mut producer, 200..1000);
+    producer.flush().unwrap();
+    // Longer than a link may be silent.
+    pause(Duration::from_millis(1500));
+    send(&mut producer, 1000..1200);
+    producer.flush().unwrap();
+    cube.daemon(0).signal("CONT");
+    expect(&mut subscriber, &topic, 1200);
+    assert_eq!(subscriber.moved(), None);
+}
+
+#[test]
+fn with_the_home_dead_subscribers_wait_and_when_it_is_back_without_the_topic_they_are_told() {
+    let mut cube = Cube::start(3);
+    let (gone, again) = (cube.topic_at(4, "gone"), cube.topic_at(4, "again"));
+    let mut streams = Vec::new();
+    for (topic, end) in [(&gone, Status::UnknownTopic), (&again, Status::Recreated)] {
+        cube.create(topic);
+        for node in [0, 3] {
+            streams.push((end, Stream::connect(cube.address(node), topic)));
+        }
+        Raw::greet(cube.address(1)).call(&publish(topic, 1), &record(b"of the old one"));
+    }
+    let mut at_home = cube.client_of(&[4, 1]);
+    let mut at_home = at_home.subscribe(&[&gone, &again], Start::Earliest).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(next(&mut at_home).1.unwrap(), Item::Record(record) if record.value == b"of the old one"[..]));
+    }
+    for (_, (raw, stream)) in &mut streams {
+        assert_eq!(stream.values(raw, 1), [&b"of the old one"[..]]);
+    }
+    cube.kill(4);
+    cube.restart(4);
+    // Made again before anybody elsewhere has noticed.
+    cube.client(4).create(&again, Retention::default()).unwrap();
+    Raw::greet(cube.address(4)).call(&publish(&again, 1), &record(b"of the new one"));
+    for (expected, (raw, stream)) in &mut streams {
+        let Got::Frame(frame) = raw.next(SOON) else { panic!("not told within {SOON:?}") };
+        assert_eq!((frame.header.request_id.0, frame.header.status), (stream.id, expected.number()));
+        assert!(matches!(frame.push(), Push::Ended(_)));
+    }
+    for _ in 0..2 {
+        let (topic, item) = next(&mut at_home);
+        let error = item.unwrap_err();
+        // Made again while this subscriber was looking for another node.
+        let expected: &[_] =
+            if topic == again { &[Status::Recreated, Status::UnknownTopic] } else { &[Status::UnknownTopic] };
+        assert!(expected.contains(&error.status().unwrap()), "{topic}: {error}");
+    }
+    assert!(at_home.next().is_none(), "all have ended");
+    drop(at_home);
+    cube.wait_forgotten();
+
+    // With the home dead for longer they wait; nothing says that they are over.
+    let (mut raw, mut stream) = Stream::connect(cube.address(3), &again);
+    cube.kill(4);
+    let got = raw.next(Duration::from_secs(1));
+    assert!(matches!(got, Got::Nothing), "{got:?}");
+    cube.restart(4);
+    let error = stream.end(&mut raw);
+    assert_eq!(error.status, Status::UnknownTopic.number(), "{error:?}");
+}
+
+/// Publishes the records of these numbers, each by itself.
+fn send(producer: &mut Producer<'_>, numbers: Range<u64>) {
+    for number in numbers {
+        if let Err(error) = producer.send(Batch::of(&content(number, RECORD_BYTES))) {
+            assert!(error.is_retryable(), "{error}");
+            wait_for("what failed is repeated", || producer.flush().ok());
+        }
+    }
+}
+
+/// Everything up to that offset comes next: each record is the one whose number is its offset.
+fn expect(subscriber: &mut Subscriber<'_>, topic: &str, end: u64) {
+    for number in subscriber.cursor(topic).unwrap().0..end {
+        match next(subscriber).1.unwrap() {
+            Item::Record(message) => {
+                assert_eq!(message.offset.0, number);
+                assert!(message.value == content(number, RECORD_BYTES), "record {number} is another");
+            }
+            gap @ Item::Gap { .. } => panic!("{gap:?} before {number}"),
+        }
+    }
+}
+
+/// What comes next, and to which topic.
+fn next(subscriber: &mut Subscriber<'_>) -> (String, Result<Item, Error>) {
+    let delivery = subscriber.next_within(PATIENCE).unwrap().unwrap_or_else(|| panic!("nothing in {PATIENCE:?}"));
+    (delivery.topic, delivery.item)
+}

@@ -1,0 +1,264 @@
+//! One subscription as its client knows it: a cursor, the credit that was given, and what may come next.
+
+use dht_node::limits::FRAME_MAX;
+use dht_node::types::{Epoch, Offset, TopicId};
+use dht_node::wire::response::{Detail, ErrorResponse, Fetched, Subscribed};
+use dht_node::wire::{HEADER_BYTES, Status};
+use fastrand::Rng;
+
+use crate::check::{is_prompt, wall_us};
+use crate::client::Ctx;
+use crate::model::{Extent, Model};
+use crate::phases::Phase;
+use crate::profile::choose;
+
+/// What a client knows of one subscription.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    /// Its place among the profile's.
+    pub topic: usize,
+    appetite: Appetite,
+    pub state: State,
+    /// The record that comes next, and of which topic and epoch.
+    pub cursor: Option<(TopicId, Epoch, Offset)>,
+    /// Of its SUBSCRIBE.
+    pub request_id: u64,
+    /// The last SUBSCRIBE found no topic.
+    pub is_absent: bool,
+    /// Bytes of records that came since it began, and how many may come.
+    got: u64,
+    granted: u64,
+    /// Since when it has credit.
+    fed_us: u64,
+    /// It was at the end of its topic then.
+    caught_up_us: Option<u64>,
+    /// For fits of appetite.
+    hungry_us: u64,
+}
+
+/// How a client gives credit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Appetite {
+    /// Always so many bytes ahead.
+    Ample(u64),
+    /// One byte at a time.
+    Crumbs,
+    /// Nothing for a while, then some.
+    Fits,
+    /// What it gave first, and never more.
+    Starved,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not there; wanted from this time on.
+    Apart {
+        until_us: u64,
+    },
+    /// SUBSCRIBE was sent.
+    Asked,
+    Active,
+}
+
+/// With publishing stopped, a cursor with credit reaches the end in 4 s; what is on its way through the cube may take
+/// as long again as a fetch takes when every hop is as slow as the healed network allows.
+const LAG_US: u64 = 4_000_000 + 500_000;
+
+/// Credit that everybody gives in the end, but for those who give no more.
+const AMPLE: u64 = 4 << 20;
+
+impl Subscription {
+    pub(crate) fn draw(topic: usize, rng: &mut Rng) -> Self {
+        let ample = Appetite::Ample(*choose(rng, &[1_000, 64 << 10, 1 << 20]));
+        let appetite = *choose(rng, &[ample, ample, ample, Appetite::Crumbs, Appetite::Fits, Appetite::Starved]);
+        Self { appetite, ..Self::plain(topic, 0) }
+    }
+
+    /// One that takes everything from that time on.
+    pub(crate) const fn plain(topic: usize, from_us: u64) -> Self {
+        Self {
+            topic,
+            appetite: Appetite::Ample(64 << 10),
+            state: State::Apart { until_us: from_us },
+            cursor: None,
+            request_id: 0,
+            is_absent: false,
+            got: 0,
+            granted: 0,
+            fed_us: 0,
+            caught_up_us: None,
+            hungry_us: 0,
+        }
+    }
+
+    /// It is asked for; gives the credit that goes with that.
+    pub(crate) fn ask(&mut self, request_id: u64, rng: &mut Rng) -> u64 {
+        self.granted = match self.appetite {
+            Appetite::Ample(window) => window,
+            Appetite::Crumbs | Appetite::Fits => rng.u64(0..2),
+            Appetite::Starved => *choose(rng, &[0, 1, 2_000]),
+        };
+        (self.state, self.request_id, self.is_absent) = (State::Asked, request_id, false);
+        self.granted
+    }
+
+    /// A second SUBSCRIBE under its request id, with this credit, came into effect in its place.
+    pub(crate) const fn ask_again(&mut self, granted: u64) {
+        self.granted = granted;
+    }
+
+    /// Begins as the answer says.
+    pub(crate) fn begin(&mut self, ctx: &mut Ctx<'_>, told: &Subscribed) {
+        ctx.trace.totals.subscribed += 1;
+        self.state = State::Active;
+        self.cursor = Some((told.topic_id, told.epoch, told.from));
+        (self.got, self.fed_us, self.caught_up_us) = (0, ctx.now_us, None);
+        self.look_for_end(ctx);
+    }
+
+    /// It is no more, and wanted again at that time.
+    pub(crate) const fn end(&mut self, until_us: u64) {
+        self.state = State::Apart { until_us };
+    }
+
+    /// Records came.
+    pub(crate) fn on_deliver(&mut self, ctx: &mut Ctx<'_>, records: &Fetched, is_reading: bool) {
+        let (id, epoch, cursor) = self.cursor.expect("it is active");
+        let Fetched { base, count, first, next, .. } = *records;
+        assert_eq!((records.topic_id, records.epoch), (id, epoch), "records of another topic");
+        assert_eq!(base, cursor, "the next record is another one");
+        assert!(self.got < self.granted, "{} bytes were sent, {} were granted, and more comes", self.got, self.granted);
+        let payload = records.payload.parts.concat();
+        ctx.model.read(id, base, &payload, &records.runs);
+        let wall_us = wall_us(ctx, ctx.profile.topics[self.topic].home);
+        ctx.model.check_old_extent(id, Extent { first, next, bytes: None }, ctx.now_us, wall_us);
+        let end = base.plus(u64::from(count));
+        assert!(end <= next, "records behind the end");
+        if let Some(caught_up_us) = self.caught_up_us
+            && is_reading
+            && matches!(self.appetite, Appetite::Ample(_))
+        {
+            is_prompt(ctx, id, base, caught_up_us.max(self.fed_us));
+        }
+        self.cursor = Some((id, epoch, end));
+        self.got += payload.len() as u64;
+        self.look_for_end(ctx);
+        ctx.trace.totals.delivered += 1;
+    }
+
+    /// Records were removed before they came.
+    pub(crate) fn on_gap(&mut self, ctx: &mut Ctx<'_>, from: Offset, to: Offset) {
+        let (id, epoch, cursor) = self.cursor.expect("it is active");
+        assert_eq!(from, cursor, "a gap that begins elsewhere");
+        assert!(from < to, "a gap without records");
+        let wall_us = wall_us(ctx, ctx.profile.topics[self.topic].home);
+        ctx.model.gap(id, to, ctx.now_us, wall_us);
+        self.cursor = Some((id, epoch, to));
+        self.look_for_end(ctx);
+    }
+
+    /// The node says that it is over.
+    pub(crate) fn on_ended(&mut self, ctx: &mut Ctx<'_>, error: &ErrorResponse, frame_max: u32) {
+        let (id, epoch, cursor) = self.cursor.expect("it is active");
+        let status = Status::from_number(error.status).expect("nodes send known statuses");
+        let there = ctx.model.surely_there(self.topic, ctx.now_us, ctx.ground);
+        let told = || format!("{id:?} ended with {}: {} {:?}", status.name(), error.message, error.details);
+        ctx.trace.totals.ended += 1;
+        let told_id = |detail: &Detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None };
+        let told_limit = |detail: &Detail| if let Detail::Limit(limit) = detail { Some(*limit) } else { None };
+        if matches!(status, Status::UnknownTopic | Status::Recreated) {
+            assert_ne!(there, Some(id), "{}", told());
+            let other = error.details.iter().find_map(told_id);
+            // Which one is there may have changed once more since it was said.
+            let is_another = status == Status::UnknownTopic || other.is_some_and(|other| other != id);
+            assert!(is_another, "{}", told());
+            self.cursor = None;
+        } else {
+            assert_eq!(status, Status::TooLarge, "{}", told());
+            let limit = error.details.iter().find_map(told_limit);
+            let is_large = frame_max < FRAME_MAX && limit.is_some_and(|limit| limit > u64::from(frame_max));
+            let length = ctx.model.length(id, cursor.0);
+            let is_true = length.is_none_or(|length| length + HEADER_BYTES + 62 > frame_max as usize);
+            assert!(is_large && is_true, "a record of {length:?} bytes: {}", told());
+            // It goes on behind that record.
+            self.cursor = Some((id, epoch, cursor.plus(1)));
+        }
+        self.end(ctx.now_us);
+    }
+
+    /// The credit to give now, when it is more than before.
+    pub(crate) fn next_grant(&mut self, now_us: u64, phase: Phase, rng: &mut Rng) -> Option<u64> {
+        if self.state != State::Active {
+            return None;
+        }
+        let is_empty = self.got >= self.granted;
+        let window = match self.appetite {
+            Appetite::Starved => return None,
+            _ if phase > Phase::Work => AMPLE,
+            Appetite::Ample(window) => window,
+            Appetite::Crumbs => 1,
+            Appetite::Fits if !is_empty || now_us < self.hungry_us => return None,
+            Appetite::Fits => {
+                self.hungry_us = now_us + rng.u64(0..2_000_000);
+                rng.u64(1..20_000)
+            }
+        };
+        let limit = self.got + window;
+        if limit < self.granted + window.div_ceil(2) {
+            return None;
+        }
+        if is_empty {
+            (self.fed_us, self.caught_up_us) = (now_us, None);
+        }
+        self.granted = limit;
+        Some(limit)
+    }
+
+    /// Credit that it has given, for those who say it again.
+    pub(crate) const fn granted(&self) -> u64 {
+        self.granted
+    }
+
+    /// Is there nothing more to come, when all that is known is known?
+    pub(crate) fn is_settled(&self, model: &Model) -> bool {
+        let Some(found) = model.names[self.topic].found else { return false };
+        match (self.state, self.cursor) {
+            (State::Active, Some((id, _, cursor))) => {
+                let end = model.topics[&id].nexts.at(u64::MAX);
+                let is_starved = self.appetite == Appetite::Starved && self.got >= self.granted;
+                found == Some(id) && (is_starved || cursor.0 >= end)
+            }
+            (State::Apart { .. }, _) => self.is_absent && found.is_none(),
+            (State::Active | State::Asked, _) => false,
+        }
+    }
+
+    /// Fails when it should have been at its end for long.
+    pub(crate) fn check_lag(&self, model: &Model, stopped_us: u64, now_us: u64, whose: &str) {
+        let since_us = self.fed_us.max(stopped_us);
+        if self.state == State::Active && !self.is_settled(model) && now_us > since_us + LAG_US {
+            let (id, _, cursor) = self.cursor.expect("it is active");
+            let (end, found) = (model.topics[&id].nexts.at(u64::MAX), model.names[self.topic].found);
+            panic!(
+                "subscription {} of {whose} to topic {} ({id:?}, now {found:?}) is at {cursor} of {end}, {} us after \
+                 publishing stopped or it began; it got {} bytes of {} that were granted",
+                self.request_id,
+                model.names[self.topic].plan.name,
+                now_us - since_us,
+                self.got,
+                self.granted,
+            );
+        }
+    }
+
+    /// Takes note of the first time that it was where its topic ends.
+    fn look_for_end(&mut self, ctx: &Ctx<'_>) {
+        let Some((id, _, cursor)) = self.cursor else { return };
+        let end = ctx.model.topics[&id].nexts.at(u64::MAX);
+        if self.got < self.granted && cursor.0 >= end {
+            self.caught_up_us.get_or_insert(ctx.now_us);
+        } else if self.got >= self.granted {
+            self.caught_up_us = None;
+        }
+    }
+}

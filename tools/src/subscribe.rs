@@ -1,0 +1,184 @@
+//! `subscribe`: what topics get, as they get it.
+
+use std::time::{Duration, Instant};
+
+use dht_node::client::{Deadline, Delivery, Item, NodeId, Offset, Subscriptions};
+
+use crate::args;
+use crate::clock;
+use crate::errors::{Exit, Failure, note};
+use crate::interrupt;
+use crate::live;
+use crate::records::{Printer, Wanted, start};
+use crate::session::Session;
+use crate::text;
+
+/// How long records are waited for before Ctrl-C and the idle time are looked at.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// `subscribe TOPIC…`
+pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> Result<Exit, Failure> {
+    if subscribe.topics.is_empty() && !session.is_line {
+        return Err(Failure::usage("which topic?".to_owned()));
+    }
+    let start = start(subscribe.from.as_deref().unwrap_or("next"))?;
+    let wait = subscribe.wait.as_deref().map(text::duration).transpose()?;
+    let wanted = Wanted { format: subscribe.format.as_deref(), raw: subscribe.raw, null: subscribe.null };
+    let printer = Printer::new(wanted, &session.out)?;
+    if session.is_line {
+        return live::start(subscribe, start, printer, session);
+    }
+    let mut subscriptions = Subscriptions::new();
+    subscribe.topics.iter().try_for_each(|topic| subscriptions.add(topic, start))?;
+    interrupt::listen()?;
+    session.client()?;
+    let mut run = Run {
+        subscriptions,
+        printer: if subscribe.topics.len() > 1 { printer.naming_topics() } else { printer },
+        left: subscribe.count.unwrap_or(u64::MAX),
+        received: 0,
+        begun: clock::now(),
+        failed: None,
+        is_told: !session.settings.verbose,
+    };
+    let end = run.until_the_end(wait, session)?;
+    session.out.flush()?;
+    run.leave(session);
+    let summary = format!(
+        "received {} in {}",
+        text::counted(run.received, "record"),
+        text::rough(clock::now().duration_since(run.begun))
+    );
+    let exit = match end {
+        End::Enough => Exit::Done,
+        End::Ended => Exit::Refused,
+        End::Idle(wait) => {
+            run.say(&format!("nothing came for {}; {summary}", text::rough(wait)), session);
+            Exit::TimedOut
+        }
+        End::Interrupted => {
+            run.say(&summary, session);
+            if run.received > 0 || subscribe.count.is_none() { Exit::Done } else { Exit::Interrupted }
+        }
+    };
+    Ok(run.failed.unwrap_or(exit))
+}
+
+/// Why it is over.
+enum End {
+    /// As many records as were wanted.
+    Enough,
+    /// No topic is left.
+    Ended,
+    /// Nothing came for so long.
+    Idle(Duration),
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// A subscriber at work.
+struct Run {
+    subscriptions: Subscriptions,
+    printer: Printer,
+    /// Records that are still wanted.
+    left: u64,
+    received: u64,
+    begun: Instant,
+    /// What the first topic that ended with an error makes the exit code.
+    failed: Option<Exit>,
+    /// Was it said that the subscriptions stand?
+    is_told: bool,
+}
+
+impl Run {
+    fn until_the_end(&mut self, wait: Option<Duration>, session: &mut Session) -> Result<End, Failure> {
+        let mut heard = clock::now();
+        loop {
+            if self.left == 0 {
+                return Ok(End::Enough);
+            }
+            if interrupt::is_pressed() {
+                return Ok(End::Interrupted);
+            }
+            let client = session.client()?;
+            // What is there is printed at once, and shown before anything is waited for.
+            let mut delivery = self.subscriptions.next(client, Deadline::at_once())?;
+            if delivery.is_none() && !self.subscriptions.is_empty() {
+                session.out.flush()?;
+                let slice = wait.map_or(SLICE, |wait| SLICE.min(wait.saturating_sub(heard.elapsed())));
+                let client = session.client()?;
+                delivery = self.subscriptions.next(client, Deadline::after(slice))?;
+            }
+            self.tell(delivery.as_ref(), session);
+            match (delivery, wait) {
+                (Some(delivery), _) => {
+                    heard = clock::now();
+                    self.print(delivery, session)?;
+                }
+                (None, _) if self.subscriptions.is_empty() => return Ok(End::Ended),
+                (None, Some(wait)) if heard.elapsed() >= wait => return Ok(End::Idle(wait)),
+                (None, Some(_) | None) => {}
+            }
+        }
+    }
+
+    fn print(&mut self, delivery: Delivery, session: &mut Session) -> Result<(), Failure> {
+        match delivery.item {
+            Ok(item) => {
+                self.printer.item(&delivery.topic, &item, &mut session.out)?;
+                if let Item::Record(_) = item {
+                    self.left -= 1;
+                    self.received += 1;
+                }
+            }
+            Err(error) => {
+                session.out.flush()?;
+                let exit = session.report(Failure::about(&delivery.topic)(error));
+                self.failed.get_or_insert(exit);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that the subscriptions stand, and that they stand elsewhere; `next` is what came then.
+    fn tell(&mut self, next: Option<&Delivery>, session: &mut Session) {
+        if !self.is_told && self.subscriptions.is_settled() {
+            self.is_told = true;
+            self.subscriptions.topics().for_each(|topic| note(&format!("subscribed to {topic}")));
+        }
+        let Some(moved) = self.subscriptions.moved() else { return };
+        let offset = match next.and_then(|delivery| delivery.item.as_ref().ok()) {
+            Some(Item::Record(message)) => Some(message.offset),
+            Some(Item::Gap { from, .. }) => Some(*from),
+            None => self.subscriptions.topics().next().and_then(|topic| self.subscriptions.cursor(topic)),
+        };
+        let is_alone = self.subscriptions.topics().nth(1).is_none();
+        let line = moved_line(moved, offset.filter(|_| is_alone), session);
+        self.say(&line, session);
+    }
+
+    fn say(&self, what: &str, session: &Session) {
+        if !session.settings.quiet {
+            note(&format!("dht-cli: {what}"));
+        }
+    }
+
+    fn leave(&mut self, session: &mut Session) {
+        if let Some(client) = session.connected() {
+            self.subscriptions.clear(client);
+        }
+    }
+}
+
+/// What is said when subscriptions went from one node to another.
+pub(crate) fn moved_line(moved: (NodeId, NodeId), next: Option<Offset>, session: &mut Session) -> String {
+    let (from, to) = moved;
+    let dimension = session.dimension().ok();
+    let name = |node: NodeId| dimension.map_or_else(|| node.index().to_string(), |dimension| node.binary(dimension));
+    let at = next.map_or_else(String::new, |offset| format!(" at offset {offset}"));
+    if from == to {
+        format!("the connection to node {} was lost; continuing{at}", name(to))
+    } else {
+        format!("node {} is gone; continuing through {}{at}", name(from), name(to))
+    }
+}
