@@ -9,13 +9,14 @@ use crate::Compare;
 use crate::clock;
 use crate::error::Error;
 use crate::memory;
+use crate::pipe;
 use crate::process::{self, Process};
 use crate::report::{Row, Table};
 use crate::rounds::{self, Case, Effort};
 use crate::setup::{self, HOPS_MAX, Side};
 use crate::syscalls;
 
-const CPU_GOAL: f64 = 1.5;
+pub(crate) const CPU_GOAL: f64 = 1.5;
 const P50_GOAL: f64 = 1.3;
 const HOME_SYSCALLS_GOAL: f64 = 3.1;
 const RELAY_SYSCALLS_GOAL: f64 = 6.2;
@@ -24,15 +25,17 @@ const CONNECTION_BYTES_GOAL: f64 = 1024.0;
 const TOPIC_BYTES_GOAL: f64 = 400.0;
 
 /// One request at a time.
-const UNBATCHED: (usize, usize) = (1, 1);
+pub(crate) const UNBATCHED: (usize, usize) = (1, 1);
 /// Connections, and requests in flight on each.
-const PIPELINED: (usize, usize) = (8, 64);
+pub(crate) const PIPELINED: (usize, usize) = (8, 64);
 
 /// A part of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// Processor time and latency.
     Load,
+    /// The same with subscribers.
+    Pipe,
     /// System calls a request.
     Syscalls,
     /// Bytes in memory.
@@ -45,9 +48,10 @@ impl FromStr for Part {
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         match word {
             "load" => Ok(Self::Load),
+            "pipe" => Ok(Self::Pipe),
             "syscalls" => Ok(Self::Syscalls),
             "memory" => Ok(Self::Memory),
-            _ => Err("a part is load, syscalls or memory"),
+            _ => Err("a part is load, pipe, syscalls or memory"),
         }
     }
 }
@@ -80,6 +84,10 @@ pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
     note_idle(&compared.cube)?;
     if wants(Part::Load) {
         load_rows(&compared, effort, &mut rows)?;
+    }
+    if wants(Part::Pipe) {
+        pipe::home_rows(&compared, effort, &mut rows)?;
+        pipe::far_rows(&compared, effort, &mut rows)?;
     }
     if wants(Part::Syscalls) {
         syscall_rows(&compared, effort, &mut rows)?;
@@ -123,7 +131,7 @@ fn load_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result
     for (conns, window) in [PIPELINED, UNBATCHED] {
         pin(compared, window == 1)?;
         for hops in 0..=HOPS_MAX {
-            let outcome = rounds::run(compared, Case { hops, conns, window }, effort)?;
+            let outcome = rounds::run(compared, Case { hops, conns, window, subscribers: 0 }, effort)?;
             let name = format!("{hops} links, {conns} x {window}");
             let (cpu, rate) = (outcome.cpu_ns, outcome.rate);
             note(&format!(
@@ -140,7 +148,7 @@ fn load_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result
 }
 
 /// Servers on the first processor, this program on the second; or all where the kernel likes.
-fn pin(compared: &Compared, is_pinned: bool) -> Result<(), Error> {
+pub(crate) fn pin(compared: &Compared, is_pinned: bool) -> Result<(), Error> {
     let (servers, client) = if is_pinned { ("0", "1") } else { ("0,1", "0,1") };
     for pid in [compared.floor.pids(), compared.cube.pids()].concat() {
         process::pin(pid, servers)?;
@@ -158,7 +166,7 @@ fn syscall_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Res
         ("relay between links", 2, 1, transit_of_two(compared), RELAY_SYSCALLS_GOAL),
     ];
     for (name, hops, floor_place, cube_place, goal) in places {
-        let case = Case { hops, conns, window };
+        let case = Case { hops, conns, window, subscribers: 0 };
         let of = |side: &Side, place: usize| {
             let plan = rounds::plan(&side.entries[usize::from(hops)], case, effort);
             syscalls::per_request(side.processes[place].pid(), &plan)
@@ -178,6 +186,7 @@ fn transit_of_two(compared: &Compared) -> usize {
     setup::path_to(name)[1]
 }
 
-fn note(line: &str) -> Result<(), Error> {
+/// A line before the table.
+pub(crate) fn note(line: &str) -> Result<(), Error> {
     Ok(writeln!(io::stdout(), "{line}")?)
 }

@@ -1,11 +1,14 @@
 //! One connection of a bare server: bytes in, frames out, one write a turn.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 
 use mio::net::TcpStream;
 
 use crate::error::Error;
 use crate::frames;
+
+/// Copying this much costs less than a second part of a write.
+const COPIED_MAX: usize = 4 << 10;
 
 /// A connection with the bytes that wait on either side of it.
 #[derive(Debug)]
@@ -77,6 +80,26 @@ impl Conn {
             }
         }
         self.out.drain(..written);
+        Ok(())
+    }
+
+    /// Writes what waits and `payload` behind it, as far as the socket takes it.
+    pub(crate) fn write_with(&mut self, payload: &[u8]) -> Result<(), Error> {
+        if payload.len() <= COPIED_MAX {
+            self.out.extend_from_slice(payload);
+            return self.write();
+        }
+        let before = self.out.len();
+        let written = loop {
+            match self.stream.write_vectored(&[IoSlice::new(&self.out), IoSlice::new(payload)]) {
+                Ok(count) => break count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.out.drain(..written.min(before));
+        self.out.extend_from_slice(&payload[written.saturating_sub(before)..]);
         Ok(())
     }
 }

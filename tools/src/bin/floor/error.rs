@@ -23,6 +23,8 @@ pub(crate) enum Error {
     Refused { opcode: u8, status: u8 },
     /// The server closed a connection that was in use.
     Closed,
+    /// Records did not come to a subscriber in their order, or it was told that none come any more.
+    Lost,
     /// Nothing was answered for this long.
     Stalled { seconds: u64 },
     /// A server did not come up in time.
@@ -70,7 +72,8 @@ impl fmt::Display for Error {
                 write!(f, "request {opcode:#04x} was answered {status:#04x} ({name})")
             }
             Self::Closed => f.write_str("the server closed the connection"),
-            Self::Stalled { seconds } => write!(f, "the server answered nothing for {seconds} s"),
+            Self::Lost => f.write_str("a subscriber was not sent every record in its order"),
+            Self::Stalled { seconds } => write!(f, "the server sent nothing for {seconds} s, and something is missing"),
             Self::NotReady { what } => write!(f, "{what} did not come up in time"),
             Self::NoNext => f.write_str("a relay needs --next HOST:PORT"),
             Self::NoPorts { from } => write!(f, "no ports in a row are free from {from} on"),

@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use byteorder::{BigEndian, ByteOrder};
 use dht_node::types::{Epoch, Offset, RequestId, TopicId};
-use dht_node::wire::response::{Durability, Published};
+use dht_node::wire::response::{Durability, Fetched, Payload, Published, Run, Subscribed};
 use dht_node::wire::route::ROUTE_BYTES_MIN;
-use dht_node::wire::{Flags, FrameError, HEADER_BYTES, Opcode, Response};
+use dht_node::wire::{Flags, FrameError, HEADER_BYTES, Opcode, Push, Response};
 
 use crate::error::Error;
 
@@ -27,6 +27,12 @@ const ROUTE_ORIGIN: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
 const ROUTE_BYTES: u16 = 24;
 const ACK_ARGS_BYTES: usize = 33;
 const ACK_BASE: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
+const DELIVER_ARGS_BYTES: usize = 62;
+const DELIVER_FROM: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
+const DELIVER_BASE: Range<usize> = HEADER_BYTES + 20..HEADER_BYTES + 28;
+const DELIVER_COUNT: Range<usize> = HEADER_BYTES + 28..HEADER_BYTES + 32;
+const DELIVER_NEXT: Range<usize> = HEADER_BYTES + 40..HEADER_BYTES + 48;
+const DELIVER_RUN: Range<usize> = HEADER_BYTES + 50..HEADER_BYTES + 54;
 
 const _: () = assert!(ROUTE_BYTES as usize == ROUTE_BYTES_MIN);
 
@@ -40,9 +46,19 @@ pub(crate) fn first(input: &[u8]) -> Result<Option<&[u8]>, Error> {
     Ok(input.get(..LENGTH.end + length))
 }
 
-/// Is it the HELLO of a new connection?
-pub(crate) fn is_hello(frame: &[u8]) -> bool {
-    frame[OPCODE] == Opcode::Hello.number()
+/// Is it of that operation?
+pub(crate) fn is(frame: &[u8], opcode: Opcode) -> bool {
+    frame[OPCODE] == opcode.number()
+}
+
+/// Whose answer it wants, or which subscription it is for.
+pub(crate) fn request_id(frame: &[u8]) -> RequestId {
+    RequestId(BigEndian::read_u64(&frame[REQUEST_ID]))
+}
+
+/// The checksum of its payload, as it says.
+pub(crate) fn payload_crc(frame: &[u8]) -> u32 {
+    BigEndian::read_u32(&frame[PAYLOAD_CRC])
 }
 
 /// Is it an answer?
@@ -64,7 +80,7 @@ pub(crate) fn origin(routed: &[u8]) -> u64 {
 pub(crate) fn payload(frame: &[u8]) -> Result<&[u8], Error> {
     let parts = BigEndian::read_u16(&frame[ARGS_LEN]) + BigEndian::read_u16(&frame[ROUTE_LEN]);
     let payload = frame.get(HEADER_BYTES + usize::from(parts)..).ok_or(Error::Unsupported)?;
-    if crc32fast::hash(payload) == BigEndian::read_u32(&frame[PAYLOAD_CRC]) { Ok(payload) } else { Err(Error::Corrupt) }
+    if crc32fast::hash(payload) == payload_crc(frame) { Ok(payload) } else { Err(Error::Corrupt) }
 }
 
 /// Appends a client's frame to `out` as it goes over a link.
@@ -93,6 +109,14 @@ pub(crate) fn answer_hello(hello: &[u8], out: &mut Vec<u8>) {
     seal(header);
 }
 
+/// Appends the answer to a SUBSCRIBE, when the next record is the one at `next`.
+pub(crate) fn answer_subscribe(request_id: RequestId, next: u64, out: &mut Vec<u8>) {
+    let (topic_id, epoch) = topic();
+    let (first, next) = (Offset(0), Offset(next));
+    let subscribed = Response::Subscribed(Subscribed { topic_id, epoch, from: next, first, next });
+    subscribed.encode(Opcode::Subscribe.number(), request_id, None, out);
+}
+
 /// The header of the same frame with a route section of that length, or none.
 fn with_route_len(header: &[u8], route_len: u16) -> [u8; HEADER_BYTES] {
     let mut changed = [0; HEADER_BYTES];
@@ -104,6 +128,11 @@ fn with_route_len(header: &[u8], route_len: u16) -> [u8; HEADER_BYTES] {
     changed[FLAGS] = if route_len > 0 { flags.with(Flags::ROUTED) } else { flags.without(Flags::ROUTED) }.0;
     seal(&mut changed);
     changed
+}
+
+/// The only one that a bare server has, whatever it is called.
+fn topic() -> (TopicId, Epoch) {
+    (TopicId::new(1).expect("1 is not 0"), Epoch(1))
 }
 
 fn seal(header: &mut [u8]) {
@@ -118,10 +147,11 @@ pub(crate) struct Ack([u8; HEADER_BYTES + ACK_ARGS_BYTES]);
 impl Ack {
     /// One with this protocol's fields.
     pub(crate) fn new() -> Self {
+        let (topic_id, epoch) = topic();
         let published = Response::Published(Published {
             duplicate: false,
-            topic_id: TopicId::new(1).expect("1 is not 0"),
-            epoch: Epoch(1),
+            topic_id,
+            epoch,
             base: Offset(0),
             count: 1,
             append_us: 0,
@@ -152,9 +182,58 @@ impl Ack {
     }
 }
 
+/// A DELIVER without its payload, ready but for what differs from one to the next.
+#[derive(Debug)]
+pub(crate) struct Deliver([u8; HEADER_BYTES + DELIVER_ARGS_BYTES]);
+
+impl Deliver {
+    /// One with this protocol's fields.
+    pub(crate) fn new() -> Self {
+        let (topic_id, epoch) = topic();
+        let deliver = Push::Deliver(Box::new(Fetched {
+            topic_id,
+            epoch,
+            from: Offset(0),
+            base: Offset(0),
+            count: 1,
+            first: Offset(0),
+            next: Offset(1),
+            runs: vec![Run { count: 1, append_us: 0 }],
+            payload: Payload::default(),
+        }));
+        let mut frame = Vec::new();
+        deliver.encode(RequestId(0), None, &mut frame);
+        Self(frame.try_into().expect("a DELIVER of one run has 62 bytes of args"))
+    }
+
+    /// Makes it that of these records, the first of which stands at `base`.
+    pub(crate) fn fill(&mut self, base: u64, count: u32, payload: &[u8], payload_crc: u32) {
+        let frame = &mut self.0;
+        BigEndian::write_u64(&mut frame[DELIVER_FROM], base);
+        BigEndian::write_u64(&mut frame[DELIVER_BASE], base);
+        BigEndian::write_u32(&mut frame[DELIVER_COUNT], count);
+        BigEndian::write_u64(&mut frame[DELIVER_NEXT], base + u64::from(count));
+        BigEndian::write_u32(&mut frame[DELIVER_RUN], count);
+        let length = u32::try_from(frame.len() - LENGTH.end + payload.len()).expect("a turn brings less than 4 GiB");
+        BigEndian::write_u32(&mut frame[LENGTH], length);
+        BigEndian::write_u32(&mut frame[PAYLOAD_CRC], payload_crc);
+        let args_crc = crc32fast::hash(&frame[HEADER_BYTES..]);
+        BigEndian::write_u32(&mut frame[ARGS_CRC], args_crc);
+    }
+
+    /// Appends it as that subscription gets it; the payload goes behind it.
+    pub(crate) fn write(&mut self, subscription: RequestId, out: &mut Vec<u8>) {
+        BigEndian::write_u64(&mut self.0[REQUEST_ID], subscription.0);
+        seal(&mut self.0[..HEADER_BYTES]);
+        out.extend_from_slice(&self.0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use dht_node::wire::Header;
+    use bytes::Bytes;
+    use dht_node::types::Dimension;
+    use dht_node::wire::{Frame, Header, Raw};
 
     use super::*;
     use crate::session;
@@ -184,6 +263,25 @@ mod tests {
             assert_eq!((ack.len(), header.frame_len()), (length, length));
             assert_eq!((header.request_id, header.status), (RequestId(7), 0));
             assert_eq!(is_routed(&ack), is_routed(&request));
+        }
+    }
+
+    #[test]
+    fn what_a_subscriber_gets_is_the_protocols() {
+        let records = b"\0\0\0\x02\0x\0\0\0\x02\0y";
+        let mut deliver = Deliver::new();
+        deliver.fill(5, 2, records, crc32fast::hash(records));
+        for subscription in [1, 9].map(RequestId) {
+            let mut bytes = Vec::new();
+            deliver.write(subscription, &mut bytes);
+            bytes.extend_from_slice(records);
+            let header = Header::parse(&bytes, 1 << 20).unwrap().unwrap();
+            assert_eq!((header.request_id, header.frame_len()), (subscription, bytes.len()));
+            let frame = Frame::parse(header, Raw::Borrowed(&bytes), Dimension::new(0).unwrap()).unwrap();
+            let payload = Bytes::copy_from_slice(payload(&bytes).unwrap());
+            let push = Push::decode(Opcode::Deliver, 0, frame.args().unwrap(), &payload).unwrap();
+            let Push::Deliver(fetched) = push else { panic!("{push:?}") };
+            assert_eq!((fetched.from, fetched.base, fetched.count, fetched.next), (Offset(5), Offset(5), 2, Offset(7)));
         }
     }
 

@@ -1,7 +1,8 @@
 //! The load: connections that publish, each with a window of requests in flight, on one loop.
 //!
 //! Windows slide: as many requests go out, in one write, as answers came in one read. With `whole_windows` the
-//! next window goes out when the last one is wholly answered.
+//! next window goes out when the last one is wholly answered. With subscribers, no more goes out than the slowest of
+//! them may be behind, and a run ends when all of them have everything.
 
 use std::fmt;
 use std::io;
@@ -14,8 +15,9 @@ use crate::clock;
 use crate::error::Error;
 use crate::process;
 use crate::publisher::{Latencies, Publisher};
-use crate::session::ANSWER_SECONDS;
+use crate::session::{ANSWER_SECONDS, FRAME_MAX};
 use crate::stats;
+use crate::subscriber::Subscriber;
 
 /// Caches, sockets and the servers' buffers are warm after this.
 const WARM_UP: Duration = Duration::from_millis(50);
@@ -23,7 +25,11 @@ const WARM_UP: Duration = Duration::from_millis(50);
 /// After the last answer, until the server sleeps and the kernel has booked its time.
 const SETTLE: Duration = Duration::from_millis(3);
 
-const SCRATCH_BYTES: usize = 256 << 10;
+/// More than the largest frame.
+const SCRATCH_BYTES: usize = 2 * FRAME_MAX as usize;
+
+/// How far, in bytes of records, publishers may be ahead of the slowest subscriber.
+const AHEAD_BYTES_MAX: usize = 4 << 20;
 
 /// What to send where.
 #[derive(Clone, Debug)]
@@ -40,6 +46,10 @@ pub(crate) struct Plan {
     pub(crate) window: usize,
     /// Answer a window wholly before the next.
     pub(crate) whole_windows: bool,
+    /// Connections that subscribe to all topics.
+    pub(crate) subscribers: usize,
+    /// The server that they ask.
+    pub(crate) subscribe_at: SocketAddr,
     /// How long, after the warm-up.
     pub(crate) seconds: f64,
 }
@@ -55,14 +65,28 @@ pub(crate) struct Measured {
     pub(crate) rate: f64,
     /// Processor time of the server processes a message.
     pub(crate) cpu_ns: f64,
+    /// Records that all subscribers together got, and the frames they came in; those of the warm-up are among them.
+    pub(crate) delivered: usize,
+    /// These frames.
+    pub(crate) delivers: usize,
     /// Latencies of unbatched requests at 50, 99 and 99.9 %.
     pub(crate) latency_us: Option<[f64; 3]>,
+}
+
+impl Measured {
+    /// Records in a frame that a subscriber gets.
+    pub(crate) fn batch(&self) -> f64 {
+        self.delivered as f64 / self.delivers as f64
+    }
 }
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { messages, requests, rate, cpu_ns, .. } = self;
         write!(f, "messages={messages} requests={requests} rate={rate:.0} cpu_ns={cpu_ns:.1}")?;
+        if self.delivers > 0 {
+            write!(f, " delivered={} delivers={}", self.delivered, self.delivers)?;
+        }
         match self.latency_us {
             Some([p50, p99, p999]) => {
                 write!(f, " p50_us={p50:.1} p99_us={p99:.1} p999_us={p999:.1}")
@@ -97,6 +121,8 @@ pub(crate) fn measure(plan: &Plan, pids: &[u32]) -> Result<Measured, Error> {
         requests: warm_up + messages,
         rate: messages as f64 / seconds,
         cpu_ns: cpu_ns as f64 / messages as f64,
+        delivered: load.subscribers.iter().map(Subscriber::records).sum(),
+        delivers: load.subscribers.iter().map(Subscriber::frames).sum(),
         latency_us: (plan.window == 1).then(|| [0.5, 0.99, 0.999].map(microseconds)),
     })
 }
@@ -105,7 +131,13 @@ struct Load<'a> {
     plan: &'a Plan,
     poll: Poll,
     events: Events,
+    /// Their tokens come first.
     publishers: Vec<Publisher>,
+    subscribers: Vec<Subscriber>,
+    /// Records that were sent.
+    sent: usize,
+    /// Somebody would have sent more if the slowest subscriber were not so far behind.
+    is_held: bool,
     scratch: Vec<u8>,
     latencies: Latencies,
 }
@@ -113,15 +145,21 @@ struct Load<'a> {
 impl<'a> Load<'a> {
     fn open(plan: &'a Plan) -> Result<Self, Error> {
         let poll = Poll::new()?;
-        let mut publishers = Vec::new();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
         for slot in 0..plan.conns {
             let mut publisher = Publisher::open(plan.addr, plan)?;
-            let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(&mut publisher.stream, Token(slot), interest)?;
             publishers.push(publisher);
         }
-        let events = Events::with_capacity(plan.conns.max(16));
-        Ok(Self { plan, poll, events, publishers, scratch: vec![0; SCRATCH_BYTES], latencies: Vec::new() })
+        for slot in plan.conns..plan.conns + plan.subscribers {
+            let mut subscriber = Subscriber::open(plan)?;
+            poll.registry().register(&mut subscriber.stream, Token(slot), interest)?;
+            subscribers.push(subscriber);
+        }
+        let events = Events::with_capacity((plan.conns + plan.subscribers).max(16));
+        let (scratch, latencies) = (vec![0; SCRATCH_BYTES], Vec::new());
+        Ok(Self { plan, poll, events, publishers, subscribers, sent: 0, is_held: false, scratch, latencies })
     }
 
     /// Keeps the windows full for that long, then waits for what is in flight: messages, and the seconds it took.
@@ -129,10 +167,8 @@ impl<'a> Load<'a> {
         let start = clock::now();
         let end = start + duration;
         let mut messages = 0;
-        for publisher in &mut self.publishers {
-            publisher.send(self.plan.window)?;
-        }
-        while self.publishers.iter().any(|publisher| publisher.unanswered() > 0) {
+        self.refill_all(end)?;
+        while self.is_anything_missing() {
             let timeout = Duration::from_secs(ANSWER_SECONDS);
             match self.poll.poll(&mut self.events, Some(timeout)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -146,27 +182,71 @@ impl<'a> Load<'a> {
         Ok((messages, start.elapsed().as_secs_f64()))
     }
 
+    fn is_anything_missing(&self) -> bool {
+        self.publishers.iter().any(|publisher| publisher.unanswered() > 0) || self.slowest() < self.sent
+    }
+
+    /// Records that every subscriber has.
+    fn slowest(&self) -> usize {
+        self.subscribers.iter().map(Subscriber::records).min().unwrap_or(self.sent)
+    }
+
     fn turn(&mut self, end: Instant) -> Result<usize, Error> {
         let mut messages = 0;
-        for event in &self.events {
-            let publisher = &mut self.publishers[event.token().0];
-            if event.is_writable() {
-                publisher.write()?;
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            let slot = event.token().0;
+            if let Some(subscriber) = slot.checked_sub(self.publishers.len()) {
+                self.subscribers[subscriber].ready(&mut self.scratch)?;
+            } else {
+                messages += self.publisher_ready(slot, event.is_writable(), end)?;
             }
-            let mut may_have_more = true;
-            while may_have_more {
-                let (answers, more) = publisher.read(&mut self.scratch)?;
-                may_have_more = more;
-                messages += answers;
-                if self.plan.window == 1 && answers == 1 {
-                    self.latencies.push(publisher.waited_ns());
-                }
-                let is_due = !self.plan.whole_windows || publisher.unanswered() == 0;
-                if is_due && answers > 0 && clock::now() < end {
-                    publisher.send(self.plan.window - publisher.unanswered())?;
-                }
+        }
+        self.events = events;
+        if std::mem::take(&mut self.is_held) {
+            self.refill_all(end)?;
+        }
+        Ok(messages)
+    }
+
+    /// Reads the answers for a publisher, and sends as many requests: answers that came.
+    fn publisher_ready(&mut self, slot: usize, is_writable: bool, end: Instant) -> Result<usize, Error> {
+        if is_writable {
+            self.publishers[slot].write()?;
+        }
+        let (mut messages, mut may_have_more) = (0, true);
+        while may_have_more {
+            let publisher = &mut self.publishers[slot];
+            let (answers, more) = publisher.read(&mut self.scratch)?;
+            may_have_more = more;
+            messages += answers;
+            if self.plan.window == 1 && answers == 1 {
+                self.latencies.push(publisher.waited_ns());
+            }
+            if answers > 0 {
+                self.refill(slot, end)?;
             }
         }
         Ok(messages)
+    }
+
+    fn refill_all(&mut self, end: Instant) -> Result<(), Error> {
+        (0..self.publishers.len()).try_for_each(|slot| self.refill(slot, end))
+    }
+
+    /// Sends what is missing in a publisher's window, while there is time and the subscribers keep up.
+    fn refill(&mut self, slot: usize, end: Instant) -> Result<(), Error> {
+        let ahead = self.sent - self.slowest();
+        let publisher = &mut self.publishers[slot];
+        let is_due = !self.plan.whole_windows || publisher.unanswered() == 0;
+        let wanted = self.plan.window - publisher.unanswered();
+        if !is_due || wanted == 0 || clock::now() >= end {
+            return Ok(());
+        }
+        let ahead_max = (AHEAD_BYTES_MAX / publisher.record_bytes()).max(1);
+        let count = wanted.min(ahead_max.saturating_sub(ahead));
+        self.is_held |= count < wanted;
+        self.sent += count;
+        if count > 0 { publisher.send(count) } else { Ok(()) }
     }
 }

@@ -14,6 +14,11 @@ impl Log {
     /// As much as the daemon keeps of a topic by default: 64 MiB.
     const CHUNKS: usize = 256;
 
+    /// Which payload comes next.
+    pub(crate) const fn next(&self) -> u64 {
+        self.records
+    }
+
     /// Appends a payload; which one it is, from 0.
     pub(crate) fn append(&mut self, payload: &[u8]) -> u64 {
         let has_room = self.chunks.back().is_some_and(|last| last.len() + payload.len() <= Self::CHUNK_BYTES);

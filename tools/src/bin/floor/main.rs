@@ -3,8 +3,8 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `serve` | one bare server: `echo`, `log` (publish → memory) or `relay` to the next one |
-//! | `load` | publishes to a server, bare or not, and prints one line of figures |
+//! | `serve` | one bare server: `echo`, `log` (publish → memory → subscribers) or `relay` to the next one |
+//! | `load` | publishes to a server, bare or not, with subscribers or without, and prints one line of figures |
 //! | `compare` | starts bare servers and a cube of `dht-node`, loads both in turn, prints figures beside their goals |
 //! | `spin` | keeps a processor awake; `compare` runs it at the lowest priority |
 //!
@@ -15,10 +15,12 @@ mod clock;
 mod compare;
 mod conn;
 mod error;
+mod fanout;
 mod frames;
 mod load;
 mod log;
 mod memory;
+mod pipe;
 mod process;
 mod publisher;
 mod report;
@@ -26,7 +28,9 @@ mod rounds;
 mod serve;
 mod session;
 mod setup;
+mod sockets;
 mod stats;
+mod subscriber;
 mod syscalls;
 
 use std::io::{self, Write};
@@ -96,6 +100,12 @@ struct Load {
     /// send the next window when the last one is wholly answered, not as answers come
     #[argh(switch)]
     whole_windows: bool,
+    /// connections that subscribe to all topics [default: 0]
+    #[argh(option, default = "0")]
+    subscribers: usize,
+    /// where they do [default: the server that is published to]
+    #[argh(option)]
+    subscribe_at: Option<SocketAddr>,
     /// seconds that are measured [default: 1]
     #[argh(option, default = "1.0")]
     secs: f64,
@@ -123,7 +133,7 @@ struct Compare {
     /// send the next window when the last one is wholly answered, not as answers come
     #[argh(switch)]
     whole_windows: bool,
-    /// only this part: load, syscalls or memory [default: all]
+    /// only this part: load, pipe, syscalls or memory [default: all]
     #[argh(option)]
     only: Option<compare::Part>,
 }
@@ -155,6 +165,8 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 conns: load.conns,
                 window: load.window,
                 whole_windows: load.whole_windows,
+                subscribers: load.subscribers,
+                subscribe_at: load.subscribe_at.unwrap_or(load.addr),
                 seconds: load.secs,
             };
             session::create_topics(plan.addr, &plan.topics)?;

@@ -24,6 +24,7 @@ pub(crate) struct Publisher {
     /// Requests of one size, made once, and laid out twice, so that any window of them lies in one piece.
     requests: Vec<u8>,
     request_bytes: usize,
+    record_bytes: usize,
     /// Where in the first half the next request begins.
     next: usize,
     /// The end of what is to be written lies so far behind `next`.
@@ -55,6 +56,7 @@ impl Publisher {
             stream: TcpStream::from_std(stream),
             requests,
             request_bytes,
+            record_bytes: records.len(),
             next: 0,
             unsent: 0,
             unanswered: 0,
@@ -66,6 +68,11 @@ impl Publisher {
     /// Requests in flight.
     pub(crate) const fn unanswered(&self) -> usize {
         self.unanswered
+    }
+
+    /// Bytes of a record.
+    pub(crate) const fn record_bytes(&self) -> usize {
+        self.record_bytes
     }
 
     /// Sends that many more requests in one write.

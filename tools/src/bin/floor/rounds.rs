@@ -18,6 +18,8 @@ pub(crate) struct Case {
     pub(crate) conns: usize,
     /// Requests in flight on each.
     pub(crate) window: usize,
+    /// Connections that subscribe to the topic where it is published.
+    pub(crate) subscribers: usize,
 }
 
 /// How long and how often.
@@ -31,14 +33,14 @@ pub(crate) struct Effort {
     pub(crate) whole_windows: bool,
 }
 
-/// The same figure of both sides.
+/// The same figure of both sides, or of two cases of one side.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {
-    /// Median of the floor.
+    /// Median of the floor, or of the first case.
     pub(crate) floor: f64,
-    /// Median of the daemon.
+    /// Median of the daemon, or of the second case.
     pub(crate) node: f64,
-    /// The daemon's by the floor's of the same round.
+    /// The second by the first of the same round.
     pub(crate) ratio: Spread,
 }
 
@@ -51,35 +53,57 @@ pub(crate) struct Outcome {
     pub(crate) rate: Pair,
     /// Median latency in microseconds, of unbatched requests.
     pub(crate) p50_us: Option<Pair>,
+    /// Records in a frame that a subscriber gets.
+    pub(crate) batch: Option<Pair>,
     /// Rounds that count although they were disturbed, because there were too many of those.
     pub(crate) disturbed: usize,
 }
 
-/// Both runs of each side in one round.
-type Round = [[Measured; 2]; 2];
+/// Rounds of two things, each done twice in a round.
+#[derive(Debug)]
+pub(crate) struct Rounds<T> {
+    rounds: Vec<[[T; 2]; 2]>,
+    /// As in [`Outcome`].
+    pub(crate) disturbed: usize,
+}
 
 /// Makes the rounds of a case.
 pub(crate) fn run(compared: &Compared, case: Case, effort: Effort) -> Result<Outcome, Error> {
-    let mut rounds: Vec<Round> = Vec::new();
+    let [floor, node] = [&compared.floor, &compared.cube].map(|side| {
+        let plan = plan(&side.entries[usize::from(case.hops)], case, effort);
+        move || load::measure(&plan, &side.pids())
+    });
+    let rounds = alternate(effort, floor, node)?;
+    let p50 = |run: &Measured| run.latency_us.map_or(f64::NAN, |[p50, _, _]| p50);
+    Ok(Outcome {
+        cpu_ns: rounds.pair(|run| run.cpu_ns),
+        rate: rounds.pair(|run| run.rate),
+        p50_us: (case.window == 1).then(|| rounds.pair(p50)),
+        batch: (case.subscribers > 0).then(|| rounds.pair(Measured::batch)),
+        disturbed: rounds.disturbed,
+    })
+}
+
+/// First, second, second, first, as often as wanted.
+pub(crate) fn alternate<T>(
+    effort: Effort,
+    first: impl Fn() -> Result<T, Error>,
+    second: impl Fn() -> Result<T, Error>,
+) -> Result<Rounds<T>, Error> {
+    let mut rounds = Vec::new();
     let (mut tries, mut disturbed) = (0, 0);
     while rounds.len() < effort.rounds {
         let before = Machine::read()?;
-        let round = round(compared, case, effort)?;
+        let (a, b, c, d) = (first()?, second()?, second()?, first()?);
         tries += 1;
         let was_disturbed = Machine::read()?.was_disturbed_since(&before);
         if was_disturbed && tries <= 2 * effort.rounds {
             continue;
         }
         disturbed += usize::from(was_disturbed);
-        rounds.push(round);
+        rounds.push([[a, d], [b, c]]);
     }
-    let p50 = |run: &Measured| run.latency_us.map_or(f64::NAN, |[p50, _, _]| p50);
-    Ok(Outcome {
-        cpu_ns: pair(&rounds, |run| run.cpu_ns),
-        rate: pair(&rounds, |run| run.rate),
-        p50_us: (case.window == 1).then(|| pair(&rounds, p50)),
-        disturbed,
-    })
+    Ok(Rounds { rounds, disturbed })
 }
 
 /// The plan of a case for a side's entry.
@@ -91,24 +115,25 @@ pub(crate) fn plan(entry: &(std::net::SocketAddr, String), case: Case, effort: E
         conns: case.conns,
         window: case.window,
         whole_windows: effort.whole_windows,
+        subscribers: case.subscribers,
+        subscribe_at: entry.0,
         seconds: effort.seconds,
     }
 }
 
-fn round(compared: &Compared, case: Case, effort: Effort) -> Result<Round, Error> {
-    let [floor, node] = [&compared.floor, &compared.cube].map(|side| {
-        let plan = plan(&side.entries[usize::from(case.hops)], case, effort);
-        move || load::measure(&plan, &side.pids())
-    });
-    let (floor_first, node_first, node_second, floor_second) = (floor()?, node()?, node()?, floor()?);
-    Ok([[floor_first, floor_second], [node_first, node_second]])
-}
+impl<T> Rounds<T> {
+    /// Does it hold of every run?
+    pub(crate) fn all(&self, holds: impl Fn(&T) -> bool) -> bool {
+        self.rounds.iter().flatten().flatten().all(holds)
+    }
 
-fn pair(rounds: &[Round], figure: impl Fn(&Measured) -> f64) -> Pair {
-    let mean = |runs: &[Measured; 2]| f64::midpoint(figure(&runs[0]), figure(&runs[1]));
-    Pair {
-        floor: Spread::of(rounds.iter().map(|[floor, _]| mean(floor))).median,
-        node: Spread::of(rounds.iter().map(|[_, node]| mean(node))).median,
-        ratio: Spread::of(rounds.iter().map(|[floor, node]| mean(node) / mean(floor))),
+    /// A figure of both, the mean of its two runs in each round.
+    pub(crate) fn pair(&self, figure: impl Fn(&T) -> f64) -> Pair {
+        let mean = |runs: &[T; 2]| f64::midpoint(figure(&runs[0]), figure(&runs[1]));
+        Pair {
+            floor: Spread::of(self.rounds.iter().map(|[first, _]| mean(first))).median,
+            node: Spread::of(self.rounds.iter().map(|[_, second]| mean(second))).median,
+            ratio: Spread::of(self.rounds.iter().map(|[first, second]| mean(second) / mean(first))),
+        }
     }
 }

@@ -6,12 +6,14 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
+use dht_node::wire::Opcode;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::conn::{Conn, Input, each_frame};
 use crate::error::Error;
+use crate::fanout::Fanout;
 use crate::frames::{self, Ack};
 use crate::log::Log;
 
@@ -20,7 +22,7 @@ use crate::log::Log;
 pub(crate) enum Mode {
     /// Acknowledges each.
     Echo,
-    /// Appends the payload to a log in memory, then acknowledges.
+    /// Appends the payload to a log in memory, acknowledges, and sends it to those who subscribed.
     Log,
     /// Hands each on, and the answers back.
     Relay,
@@ -74,6 +76,7 @@ pub(crate) fn serve(mode: Mode, port: u16, next: Option<SocketAddr>) -> Result<(
             }
         }
         server.write_all();
+        server.fan_out();
     }
 }
 
@@ -87,6 +90,7 @@ struct Server {
     /// Where routed requests come from: the relay before this one.
     upstream: usize,
     log: Log,
+    fanout: Fanout,
     ack: Ack,
 }
 
@@ -99,6 +103,7 @@ impl Server {
             to_write: Vec::new(),
             upstream: NEXT,
             log: Log::default(),
+            fanout: Fanout::new(),
             ack: Ack::new(),
         }
     }
@@ -136,7 +141,7 @@ impl Server {
             Ok(true) => Ok(()),
             Ok(false) if is_next => Err(Error::Closed),
             Ok(false) | Err(Error::Io(_)) if !is_next => {
-                self.conns[slot] = None;
+                self.forget(slot);
                 Ok(())
             }
             outcome => outcome.map(|_| ()),
@@ -164,19 +169,48 @@ impl Server {
     }
 
     fn take(&mut self, slot: usize, frame: &[u8]) -> Result<(), Error> {
-        if frames::is_hello(frame) {
+        if frames::is(frame, Opcode::Hello) {
             self.send(slot, |_, out| frames::answer_hello(frame, out));
             return Ok(());
         }
         match self.mode {
             Mode::Echo => self.send(slot, |ack, out| ack.write(frame, 0, out)),
-            Mode::Log => {
-                let base = self.log.append(frames::payload(frame)?);
-                self.send(slot, |ack, out| ack.write(frame, base, out));
-            }
+            Mode::Log => self.keep(slot, frame)?,
             Mode::Relay => self.relay(slot, frame),
         }
         Ok(())
+    }
+
+    fn keep(&mut self, slot: usize, frame: &[u8]) -> Result<(), Error> {
+        if frames::is(frame, Opcode::Publish) {
+            let payload = frames::payload(frame)?;
+            if !self.fanout.has_room(payload) {
+                self.fan_out();
+            }
+            let base = self.log.append(payload);
+            self.fanout.add(base, payload, frames::payload_crc(frame));
+            self.send(slot, |ack, out| ack.write(frame, base, out));
+        } else if frames::is(frame, Opcode::Subscribe) {
+            let (id, next) = (frames::request_id(frame), self.log.next());
+            self.fan_out();
+            self.fanout.subscribe(slot, id);
+            self.send(slot, |_, out| frames::answer_subscribe(id, next, out));
+        } else if !frames::is(frame, Opcode::Credit) {
+            self.send(slot, |ack, out| ack.write(frame, 0, out));
+        }
+        Ok(())
+    }
+
+    /// Sends what was published in this turn to those who subscribed.
+    fn fan_out(&mut self) {
+        for slot in self.fanout.flush(&mut self.conns) {
+            self.forget(slot);
+        }
+    }
+
+    fn forget(&mut self, slot: usize) {
+        self.conns[slot] = None;
+        self.fanout.forget(slot);
     }
 
     fn relay(&mut self, slot: usize, frame: &[u8]) {
@@ -214,13 +248,15 @@ impl Server {
     }
 
     fn write_all(&mut self) {
-        for slot in self.to_write.drain(..) {
+        let mut to_write = std::mem::take(&mut self.to_write);
+        for slot in to_write.drain(..) {
             if let Some(conn) = &mut self.conns[slot] {
                 conn.listed = false;
                 if conn.write().is_err() {
-                    self.conns[slot] = None;
+                    self.forget(slot);
                 }
             }
         }
+        self.to_write = to_write;
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dht_node::types::{Dimension, RequestId, TopicName};
-use dht_node::wire::request::{Publish, Retention, Topic};
+use dht_node::wire::request::{ANY_NODE, Publish, Retention, Start, Subscribe, Topic};
+use dht_node::wire::response::Subscribed;
 use dht_node::wire::{Flags, Frame, HEADER_BYTES, Head, Header, Hello, Opcode, Raw, Request, Response};
 
 use crate::error::Error;
@@ -45,7 +46,19 @@ impl Session {
 
     /// Asks, and waits for the answer.
     pub(crate) fn ask(&mut self, request: &Request<'_>) -> Result<Response, Error> {
-        self.stream.write_all(&encode(request, 1, &[]))?;
+        self.ask_as(1, request)
+    }
+
+    /// Subscribes under that request id, from the next record on.
+    pub(crate) fn subscribe(&mut self, id: u64, name: &str, limit: u64) -> Result<Subscribed, Error> {
+        let topic = Topic { name: topic_name(name)?, id: None };
+        let request = Request::Subscribe(Subscribe { topic, epoch: None, start: Start::Next, limit });
+        let answer = self.ask_as(id, &request)?;
+        if let Response::Subscribed(subscribed) = answer { Ok(subscribed) } else { Err(Error::Unsupported) }
+    }
+
+    fn ask_as(&mut self, id: u64, request: &Request<'_>) -> Result<Response, Error> {
+        self.stream.write_all(&encode(request, id, &[]))?;
         let (header, bytes) = self.frame()?;
         let no_cube = Dimension::new(0).expect("0 is a dimension");
         let frame = Frame::parse(header, Raw::Borrowed(&bytes), no_cube)?;
@@ -89,11 +102,25 @@ pub(crate) fn create_topics(addr: SocketAddr, names: &[String]) -> Result<(), Er
     Ok(())
 }
 
+/// The counters of a node, as lines of `name value`.
+pub(crate) fn stats(addr: SocketAddr) -> Result<String, Error> {
+    let answer = Session::open(addr)?.ask(&Request::Stats { node: ANY_NODE })?;
+    if let Response::Stats { text, .. } = answer { Ok(text) } else { Err(Error::Unsupported) }
+}
+
 /// PUBLISH of one batch without a producer.
 pub(crate) fn publish(name: &str, request_id: u64, records: &[u8]) -> Result<Vec<u8>, Error> {
     let topic = Topic { name: topic_name(name)?, id: None };
     let request = Request::Publish(Publish { topic, producer: None, count: 1 });
     Ok(encode(&request, request_id, records))
+}
+
+/// CREDIT of a subscription.
+pub(crate) fn credit(subscription: u64, limit: u64, out: &mut Vec<u8>) {
+    let request = Request::Credit { limit };
+    let request_id = RequestId(subscription);
+    let head = Head { opcode: request.opcode().number(), flags: Flags::ONEWAY, status: 0, request_id };
+    head.seal(None, (0, 0), out, |args| request.encode(args));
 }
 
 fn topic_name(name: &str) -> Result<TopicName<'_>, Error> {

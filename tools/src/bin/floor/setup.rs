@@ -18,6 +18,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::process::Process;
 use crate::session::{Session, create_topics};
+use crate::sockets::End;
 
 /// The cube that the goals are about.
 pub(crate) const DIMENSION: Dimension = match Dimension::new(3) {
@@ -141,9 +142,26 @@ fn topics_by_hops() -> Vec<String> {
 /// The nodes that a request from node 0 for that topic comes through, home and entry included.
 pub(crate) fn path_to(name: &str) -> Vec<usize> {
     let entry = NodeId::from_low_bits(0, DIMENSION);
-    let home = NodeId::from_low_bits(crc32fast::hash(name.as_bytes()), DIMENSION);
-    let path = cube::walked(entry, home, DIMENSION, &LinkSet::new());
+    let path = cube::walked(entry, home(name), DIMENSION, &LinkSet::new());
     path.into_iter().map(|node| usize::from(node.index())).collect()
+}
+
+/// The nodes that records of that topic come through on their way to node 0, its home and node 0 included.
+pub(crate) fn path_from(name: &str) -> Vec<usize> {
+    let reader = NodeId::from_low_bits(0, DIMENSION);
+    let path = cube::walked(home(name), reader, DIMENSION, &LinkSet::new());
+    path.into_iter().map(|node| usize::from(node.index())).collect()
+}
+
+/// A node of the cube, as its links know it.
+pub(crate) fn end_of(cube: &Side, node: usize) -> End {
+    let mut listens = cube.entries[0].0;
+    listens.set_port(listens.port() + u16::try_from(node).expect("ids have 16 bits"));
+    End { pid: cube.processes[node].pid(), listens }
+}
+
+fn home(name: &str) -> NodeId {
+    NodeId::from_low_bits(crc32fast::hash(name.as_bytes()), DIMENSION)
 }
 
 fn has_all_links(addr: SocketAddr) -> bool {

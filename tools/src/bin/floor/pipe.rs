@@ -1,0 +1,156 @@
+//! Publish to subscribers: at the home beside the bare pipe, and two links away, one subscriber beside eight.
+//!
+//! ```text
+//! home:  publishers ──► node 000 ──► 1 or 8 subscribers            beside the same at a bare server
+//! far:   publishers ──► home ──► transit ──► node 000 ──► 1 or 8 subscribers
+//! ```
+
+use std::array;
+
+use crate::compare::{CPU_GOAL, Compared, PIPELINED, UNBATCHED, note, pin};
+use crate::error::Error;
+use crate::load;
+use crate::process;
+use crate::report::Row;
+use crate::rounds::{self, Case, Effort, Pair};
+use crate::session;
+use crate::setup;
+use crate::sockets::{self, End};
+
+const FEW: usize = 1;
+const MANY: usize = 8;
+
+/// Links between the far subscribers and the home.
+const FAR_HOPS: u8 = 2;
+
+/// Nodes from the home to the far subscribers, both included.
+const FAR_NODES: usize = FAR_HOPS as usize + 1;
+
+/// A link carries the same for many as for one. The hundredths are PING and HEADS, which a run of another length has
+/// more or fewer of.
+const LINK_GOAL: f64 = 1.05;
+
+/// CPU at the home, beside the bare pipe.
+pub(crate) fn home_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
+    for (conns, window) in [PIPELINED, UNBATCHED] {
+        pin(compared, window == 1)?;
+        for subscribers in [FEW, MANY] {
+            let outcome = rounds::run(compared, Case { hops: 0, conns, window, subscribers }, effort)?;
+            let name = format!("home -> {subscribers}, {conns} x {window}");
+            let (cpu, rate) = (outcome.cpu_ns, outcome.rate);
+            note(&format!(
+                "{name}: floor {:.0} messages/s at {:.0} ns, node {:.0} at {:.0}; disturbed rounds: {}",
+                rate.floor, cpu.floor, rate.node, cpu.node, outcome.disturbed,
+            ))?;
+            if let Some(batch) = outcome.batch {
+                note(&format!("  records a DELIVER: floor {:.1}, node {:.1}", batch.floor, batch.node))?;
+            }
+            rows.push(Row::ratio(format!("CPU: {name}"), &cpu, "ns", CPU_GOAL));
+        }
+    }
+    Ok(())
+}
+
+/// What many subscribers two links away cost beside one. In these rows the first figure is that of one.
+pub(crate) fn far_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
+    for (conns, window) in [PIPELINED, UNBATCHED] {
+        pin(compared, window == 1)?;
+        let run = |subscribers| move || far(compared, Case { hops: FAR_HOPS, conns, window, subscribers }, effort);
+        let rounds = rounds::alternate(effort, run(FEW), run(MANY))?;
+        let name = format!("2 links -> {MANY} by {FEW}, {conns} x {window}");
+        let cpu: [Pair; FAR_NODES] = array::from_fn(|node| rounds.pair(|far| far.cpu_ns[node]));
+        let [home, transit, last] = cpu.map(|cpu| {
+            let ratio = cpu.ratio;
+            format!("{:.0} -> {:.0} ns ({:.2} [{:.2}-{:.2}])", cpu.floor, cpu.node, ratio.median, ratio.low, ratio.high)
+        });
+        note(&format!("{name}: home {home}, transit {transit}, subscribers' node {last}"))?;
+        let [pushes, pulls, skipped] =
+            [rounds.pair(|far| far.pushes), rounds.pair(|far| far.pulls), rounds.pair(|far| far.skipped)];
+        note(&format!(
+            "  a record: pushes {:.4} -> {:.4}, pulls {:.4} -> {:.4}, pushes skipped {:.4} -> {:.4}; disturbed rounds: {}",
+            pushes.floor, pushes.node, pulls.floor, pulls.node, skipped.floor, skipped.node, rounds.disturbed,
+        ))?;
+        let frames = rounds.pair(|far| far.frames);
+        rows.push(Row::ratio(format!("link frames a chunk: {name}"), &frames, "", LINK_GOAL));
+        if rounds.all(|far| far.bytes.is_some()) {
+            let bytes = rounds.pair(|far| far.bytes.unwrap_or(f64::NAN));
+            rows.push(Row::ratio(format!("link bytes a record: {name}"), &bytes, "B", LINK_GOAL));
+        } else {
+            note("  bytes on links were not counted: ss is missing, or may not see the nodes' sockets")?;
+        }
+    }
+    Ok(())
+}
+
+/// What a run with far subscribers cost.
+#[derive(Clone, Copy, Debug)]
+struct Far {
+    /// Processor time a record of the home, the transit and the subscribers' node, in nanoseconds.
+    cpu_ns: [f64; FAR_NODES],
+    /// Frames on all links for one frame at a subscriber.
+    frames: f64,
+    /// Bytes on all links a record, towards the subscribers.
+    bytes: Option<f64>,
+    /// Frames on all links a record.
+    pushes: f64,
+    /// Fetches for subscribers a record: they were behind.
+    pulls: f64,
+    /// Frames a record that a link did not take.
+    skipped: f64,
+}
+
+fn far(compared: &Compared, case: Case, effort: Effort) -> Result<Far, Error> {
+    let entry = &compared.cube.entries[usize::from(case.hops)];
+    let path = setup::path_from(&entry.1);
+    let ends: [End; FAR_NODES] = array::from_fn(|place| setup::end_of(&compared.cube, path[place]));
+    let plan = load::Plan { addr: ends[0].listens, ..rounds::plan(entry, case, effort) };
+    let before = Sample::take(&ends)?;
+    let measured = load::measure(&plan, &[])?;
+    let after = Sample::take(&ends)?;
+    let records = measured.requests as f64;
+    let chunks = measured.delivers as f64 / case.subscribers as f64;
+    let [pushes, pulls, skipped] =
+        array::from_fn(|counter| (after.counters[counter] - before.counters[counter]) as f64);
+    let bytes = after.bytes.zip(before.bytes).map(|(after, before)| (after - before) as f64 / records);
+    Ok(Far {
+        cpu_ns: array::from_fn(|node| (after.cpu_ns[node] - before.cpu_ns[node]) as f64 / records),
+        frames: pushes / chunks,
+        bytes,
+        pushes: pushes / records,
+        pulls: pulls / records,
+        skipped: skipped / records,
+    })
+}
+
+/// The counters of STATS that are looked at.
+const COUNTERS: [&str; 3] = ["pushes", "pulls", "pushes_skipped"];
+
+/// Where the nodes between home and subscribers stand.
+#[derive(Debug)]
+struct Sample {
+    cpu_ns: [u64; FAR_NODES],
+    /// Of all nodes together.
+    counters: [u64; COUNTERS.len()],
+    /// Sent over the links, towards the subscribers.
+    bytes: Option<u64>,
+}
+
+impl Sample {
+    fn take(ends: &[End; FAR_NODES]) -> Result<Self, Error> {
+        let mut sample = Self { cpu_ns: [0; FAR_NODES], counters: [0; COUNTERS.len()], bytes: Some(0) };
+        for (end, cpu_ns) in ends.iter().zip(&mut sample.cpu_ns) {
+            let text = session::stats(end.listens)?;
+            for (counter, name) in sample.counters.iter_mut().zip(COUNTERS) {
+                let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+                let value = value.and_then(|value| value.parse::<u64>().ok());
+                *counter += value.ok_or(Error::Unreadable { what: "the answer to STATS" })?;
+            }
+            *cpu_ns = process::cpu_ns_of(&[end.pid])?;
+        }
+        for link in ends.windows(2) {
+            let bytes = sockets::link_bytes(link[0], link[1])?;
+            sample.bytes = sample.bytes.zip(bytes).map(|(sum, bytes)| sum + bytes);
+        }
+        Ok(sample)
+    }
+}

@@ -1,0 +1,136 @@
+//! One connection of the load that subscribes: reads what comes, grants more, and sees that no record is missing.
+
+use std::io::{self, Read, Write};
+
+use dht_node::types::{Dimension, Offset};
+use dht_node::wire::push::Span;
+use dht_node::wire::{Frame, Header, Opcode, Raw};
+use mio::net::TcpStream;
+
+use crate::error::Error;
+use crate::load::Plan;
+use crate::session::{self, FRAME_MAX, Session};
+
+/// Bytes of records that the server may send beyond what was read: as the client library's default.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// A connection that subscribes.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    /// For the poll to register.
+    pub(crate) stream: TcpStream,
+    /// By the request id of its SUBSCRIBE, which counts from 1.
+    subscriptions: Vec<Subscription>,
+    records: usize,
+    frames: usize,
+    /// Bytes of a frame whose end has not come.
+    partial: Vec<u8>,
+    /// CREDIT that the socket did not take yet.
+    unsent: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    next: Offset,
+    taken: u64,
+    granted: u64,
+}
+
+impl Subscriber {
+    /// Connects and subscribes to all topics of the plan.
+    pub(crate) fn open(plan: &Plan) -> Result<Self, Error> {
+        let mut session = Session::open(plan.subscribe_at)?;
+        let mut subscriptions = Vec::new();
+        for (id, name) in (1..).zip(&plan.topics) {
+            let next = session.subscribe(id, name, WINDOW_BYTES)?.from;
+            subscriptions.push(Subscription { next, taken: 0, granted: WINDOW_BYTES });
+        }
+        let stream = session.into_stream();
+        stream.set_nonblocking(true)?;
+        let (partial, unsent) = (Vec::new(), Vec::new());
+        Ok(Self { stream: TcpStream::from_std(stream), subscriptions, records: 0, frames: 0, partial, unsent })
+    }
+
+    /// Records that came.
+    pub(crate) const fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Frames with records that came.
+    pub(crate) const fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Reads all that there is and grants what is due. The largest frame fits `scratch`.
+    pub(crate) fn ready(&mut self, scratch: &mut [u8]) -> Result<(), Error> {
+        loop {
+            let held = self.partial.len();
+            scratch[..held].copy_from_slice(&self.partial);
+            let count = match self.stream.read(&mut scratch[held..]) {
+                Ok(0) => return Err(Error::Closed),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.write(),
+                Err(error) => return Err(error.into()),
+            };
+            let filled = held + count;
+            let used = self.take_frames(&scratch[..filled])?;
+            self.partial.clear();
+            self.partial.extend_from_slice(&scratch[used..filled]);
+            if filled < scratch.len() {
+                return self.write();
+            }
+        }
+    }
+
+    /// Takes the whole frames at the start of `input`: their bytes.
+    fn take_frames(&mut self, input: &[u8]) -> Result<usize, Error> {
+        let no_cube = Dimension::new(0).expect("0 is a dimension");
+        let mut at = 0;
+        while let Some(header) = Header::parse(&input[at..], FRAME_MAX)? {
+            let Some(bytes) = input[at..].get(..header.frame_len()) else { break };
+            at += bytes.len();
+            if header.opcode == Opcode::Deliver.number() {
+                self.take(&Frame::parse(header, Raw::Borrowed(bytes), no_cube)?)?;
+            } else if header.opcode == Opcode::Event.number() {
+                return Err(Error::Lost);
+            }
+        }
+        Ok(at)
+    }
+
+    fn take(&mut self, frame: &Frame<'_>) -> Result<(), Error> {
+        let id = frame.header.request_id.0;
+        let index = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
+        let subscription = index.and_then(|index| self.subscriptions.get_mut(index)).ok_or(Error::Lost)?;
+        let span = Span::decode(frame.args().map_err(|_| Error::Corrupt)?)?;
+        if span.base != subscription.next {
+            return Err(Error::Lost);
+        }
+        subscription.next = span.end;
+        subscription.taken += frame.payload().len() as u64;
+        self.records += usize::try_from(span.end.0 - span.base.0).expect("a frame of 1 MiB");
+        self.frames += 1;
+        // The rule of the client library: when half of the window was taken since the last time.
+        let limit = subscription.taken + WINDOW_BYTES;
+        if limit - subscription.granted >= WINDOW_BYTES / 2 {
+            subscription.granted = limit;
+            session::credit(id, limit, &mut self.unsent);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(count) => {
+                    self.unsent.drain(..count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
