@@ -62,7 +62,7 @@ struct Ingress {
     members: u32,
     /// Exclusive or of the ids of those that are pushed to it.
     digest: u64,
-    /// Of the next HEADS.
+    /// Of the last HEADS, since the first of these topics.
     counter: u64,
     /// HEADS that it has not answered.
     unanswered: u64,
@@ -151,7 +151,7 @@ impl Feeds {
             None if subscribers > 0 => {
                 feed.members.push(member);
                 if ingress.members == 0 {
-                    ingress.unanswered = 0;
+                    (ingress.unanswered, ingress.counter) = (0, 0);
                 }
                 ingress.members += 1;
             }
@@ -187,8 +187,9 @@ impl Feeds {
         Some(nodes)
     }
 
-    /// Forgets all that a node reads.
+    /// Forgets all that a node reads; its HEADS are counted anew.
     fn forget(&mut self, node: NodeId) {
+        self.ingresses[usize::from(node.index())].counter = 0;
         let reads = |feed: &Feed| feed.members.iter().any(|member| member.node == node);
         let topics: Vec<TopicId> = self.topics.iter().filter(|(_, feed)| reads(feed)).map(|(id, _)| *id).collect();
         for topic in topics {

@@ -142,7 +142,11 @@ impl Node {
             }
         }
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
-        let is_next = state.is_known && state.instance == heads.instance && state.counter + 1 == heads.counter;
+        let is_next = if state.is_known {
+            state.instance == heads.instance && state.counter + 1 == heads.counter
+        } else {
+            heads.counter == 1
+        };
         let agrees = state.topics > 0 && state.feeds == heads.feeds && state.digest == heads.digest;
         state.mismatches = if agrees { 0 } else { state.mismatches + 1 };
         (state.is_known, state.instance, state.counter) = (true, heads.instance, heads.counter);
@@ -170,7 +174,8 @@ impl Node {
             self.subscriptions.set_told(place, None);
         }
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
-        (state.reset, state.mismatches) = (true, 0);
+        // The home counts anew when it hears this.
+        (state.reset, state.mismatches, state.is_known) = (true, 0, false);
         if places.is_empty() {
             return self.send_feed(step, home, true, 0, &[]);
         }

@@ -42,7 +42,7 @@ pub struct Fed {
 pub struct Heads {
     /// The home's start that keeps the feeds.
     pub instance: u64,
-    /// One more with each HEADS to the same ingress.
+    /// One more with each HEADS to the same ingress, from 1 since it has feeds here or has said all of them anew.
     pub counter: u64,
     /// Feeds of the ingress, as the home knows.
     pub feeds: u32,
