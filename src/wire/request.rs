@@ -75,7 +75,8 @@ pub enum Request<'a> {
         /// Which node, or [`ANY_NODE`].
         node: u16,
     },
-    /// Between nodes: what the source wants pushed. The request id is one more with each FEED of that start; the [`FeedItem`](super::feed::FeedItem)s are the payload.
+    /// Between nodes: what the source wants pushed; the [`FeedItem`](super::feed::FeedItem)s are the payload. The
+    /// request id is one more with each FEED of that start.
     Feed {
         /// Of the source's start.
         instance: u64,
