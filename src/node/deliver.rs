@@ -6,7 +6,7 @@
 //! tail, else by a fetch that all readers at that cursor share.
 
 use super::action::{Action, Packet};
-use super::fetch::fit_records;
+use super::fetch::{fit_records, or_most, shorten};
 use super::subscriptions::{Consumer, Pushed};
 use super::{Node, Step};
 use crate::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN, PULL_BYTES};
@@ -147,8 +147,6 @@ impl Node {
             self.read_on(step, key, topic.id, max_bytes.min(CATCH_UP_BYTES));
         } else if cursor >= topic.head {
             self.arrive(step, place);
-        } else if let Consumer::Poll(poll) = reader.consumer {
-            self.fulfil(step, key, poll);
         } else if self.subscriptions.tail_at(place, cursor).is_some() {
             self.send_from_tail(step, key, max_bytes);
         } else {
@@ -161,12 +159,6 @@ impl Node {
         let Some(reader) = self.subscriptions.get(key) else { return };
         let cursor = reader.cursor;
         let Some(topic) = self.catalogue.get(id).filter(|topic| cursor < topic.log.next()) else { return };
-        if let Consumer::Poll(poll) = reader.consumer {
-            let fetched = super::fetch::read(topic, cursor, poll.max_bytes, poll.max_records);
-            self.stats.fetches += 1;
-            self.remove_reader(step, key);
-            return self.finish(step, poll.asked, Response::Fetched(Box::new(fetched)));
-        }
         let max_bytes = u32::try_from(max_bytes).expect("CATCH_UP_BYTES");
         let fetched = super::fetch::read(topic, cursor, max_bytes, 0);
         self.send_records(step, key, fetched);
@@ -176,18 +168,19 @@ impl Node {
     fn send_from_tail(&mut self, step: &mut Step<'_>, key: usize, max_bytes: usize) {
         let reader = self.subscriptions.get(key).expect("it was just looked at");
         let (conn, cursor, place) = (reader.conn, reader.cursor, reader.topic);
+        let stream = if let Consumer::Stream { id, .. } = reader.consumer { Some(id) } else { None };
         let pushed = self.subscriptions.tail_at(place, cursor).expect("it was just looked at");
         let (base, end, frame) = (pushed.base, pushed.end, pushed.frame.clone());
         let Some(client) = self.conns.client_mut(conn) else { return };
-        if base == cursor && frame.payload().len() <= max_bytes && frame.len() <= client.frame_max as usize {
+        let is_whole = base == cursor && frame.payload().len() <= max_bytes;
+        if let Some(request_id) = stream
+            && is_whole
+            && frame.len() <= client.frame_max as usize
+        {
             client.give(frame.len());
             self.advance_stream(key, end, frame.payload().len() as u64);
-            if let Some(Consumer::Stream { id, .. }) = self.subscriptions.get(key).map(|reader| &reader.consumer) {
-                let (request_id, route) = (*id, None);
-                step.out.push(Action::SendFrame { conn, request_id, route, frame, droppable: false });
-            }
-            self.subscriptions.enqueue(key);
-            return;
+            step.out.push(Action::SendFrame { conn, request_id, route: None, frame, droppable: false });
+            return self.subscriptions.enqueue(key);
         }
         match records_from(&frame, cursor) {
             Some(fetched) => self.send_records(step, key, fetched),
@@ -203,7 +196,15 @@ impl Node {
     /// Sends a reader as many of the records as it has room for, with the gap before them if there is one.
     pub(super) fn send_records(&mut self, step: &mut Step<'_>, key: usize, fetched: Fetched) {
         let Some(reader) = self.subscriptions.get_mut(key) else { return };
-        let Consumer::Stream { id, sent, limit } = reader.consumer else { return };
+        let (id, sent, limit) = match reader.consumer {
+            Consumer::Stream { id, sent, limit } => (id, sent, limit),
+            Consumer::Poll(poll) => {
+                self.remove_reader(step, key);
+                self.stats.fetches += 1;
+                let fetched = shorten(fetched, or_most(poll.max_bytes) as usize, or_most(poll.max_records));
+                return self.finish(step, poll.asked, Response::Fetched(Box::new(fetched)));
+            }
+        };
         let conn = reader.conn;
         if reader.cursor < fetched.base {
             let (from, to) = (reader.cursor, fetched.base);
@@ -215,7 +216,7 @@ impl Node {
         let Some(client) = self.conns.client_mut(conn) else { return };
         let room = usize::try_from(limit.saturating_sub(sent)).unwrap_or(usize::MAX);
         if fetched.count > 0 && room > 0 && client.takes(step.event) {
-            let mut fetched = super::fetch::shorten(fetched, room);
+            let mut fetched = shorten(fetched, room, u32::MAX);
             fetched.from = fetched.base;
             match fit_records(fetched, client.frame_max) {
                 Ok(fetched) => {

@@ -16,7 +16,7 @@ use super::{Node, Step};
 use crate::limits::{HEADS_ITEMS_MAX, HEADS_MISSING_MAX, PAYLOAD_MAX};
 use crate::topic::Topic;
 use crate::types::{Epoch, NodeId, NodeSet, Offset, RequestId, TopicId};
-use crate::wire::feed::{Fed, FeedItem, Head, Heads};
+use crate::wire::feed::{Fed, FedList, FeedItem, Head, Heads};
 use crate::wire::field::Writer;
 use crate::wire::push::Span;
 use crate::wire::request::Subscribe;
@@ -62,7 +62,7 @@ struct Ingress {
     members: u32,
     /// Exclusive or of the ids of those that are pushed to it.
     digest: u64,
-    /// Of the last HEADS, since the first of these topics.
+    /// Of the last HEADS to it.
     counter: u64,
     /// HEADS that it has not answered.
     unanswered: u64,
@@ -151,7 +151,7 @@ impl Feeds {
             None if subscribers > 0 => {
                 feed.members.push(member);
                 if ingress.members == 0 {
-                    (ingress.unanswered, ingress.counter) = (0, 0);
+                    ingress.unanswered = 0;
                 }
                 ingress.members += 1;
             }
@@ -187,9 +187,8 @@ impl Feeds {
         Some(nodes)
     }
 
-    /// Forgets all that a node reads; its HEADS are counted anew.
+    /// Forgets all that a node reads.
     fn forget(&mut self, node: NodeId) {
-        self.ingresses[usize::from(node.index())].counter = 0;
         let reads = |feed: &Feed| feed.members.iter().any(|member| member.node == node);
         let topics: Vec<TopicId> = self.topics.iter().filter(|(_, feed)| reads(feed)).map(|(id, _)| *id).collect();
         for topic in topics {
@@ -265,7 +264,9 @@ impl Node {
         if is_new_start || reset && is_newest {
             self.feeds.forget(source);
         }
-        let fed = items.iter().map(|item| self.feed_one(item, source, version)).collect();
+        let items = items.iter().map(|item| self.feed_one(item, source, version)).collect();
+        let counter = self.feeds.ingresses[usize::from(source.index())].counter;
+        let fed = FedList { instance: self.settings.instance, counter, items };
         Ok(Answer::Now(Response::Fed(fed)))
     }
 

@@ -31,10 +31,14 @@ pub(super) fn check_epoch(topic: &Topic, epoch: Option<Epoch>) -> Result<(), Err
     Err(error.with(Detail::Next(topic.log.next())).with(Detail::Epoch(topic.epoch)))
 }
 
+/// A bound of a request, where 0 is none.
+pub(super) const fn or_most(wanted: u32) -> u32 {
+    if wanted == 0 { u32::MAX } else { wanted }
+}
+
 /// The records from an offset on; 0 is no bound but what one frame holds.
 pub(super) fn read(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32) -> Fetched {
-    let bound = |wanted: u32| if wanted == 0 { u32::MAX } else { wanted };
-    let read = topic.log.read(from, bound(max_bytes).min(PAYLOAD_MAX) as usize, bound(max_records));
+    let read = topic.log.read(from, or_most(max_bytes).min(PAYLOAD_MAX) as usize, or_most(max_records));
     Fetched {
         topic_id: topic.id,
         epoch: topic.epoch,
@@ -81,18 +85,18 @@ pub(super) fn fit_records(fetched: Fetched, frame_max: u32) -> Result<Fetched, E
         let needed = Fetched { runs: vec![Run { count: 1, append_us: 0 }], ..fetched }.frame_len(first);
         return Err(ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(needed as u64)));
     }
-    Ok(shorten(fetched, room))
+    Ok(shorten(fetched, room, u32::MAX))
 }
 
-/// The first records that lie within so many bytes, and at least one.
-pub(super) fn shorten(mut fetched: Fetched, max_bytes: usize) -> Fetched {
-    if fetched.payload.len() <= max_bytes {
+/// The first records that lie within both bounds, and at least one.
+pub(super) fn shorten(mut fetched: Fetched, max_bytes: usize, max_records: u32) -> Fetched {
+    if fetched.payload.len() <= max_bytes && fetched.count <= max_records {
         return fetched;
     }
     let whole = std::mem::take(&mut fetched.payload);
     let (mut payload, mut count) = (Payload::default(), 0);
     for part in &whole.parts {
-        let (mut fitting, mut len) = records::fit(part, max_bytes.saturating_sub(payload.len()), u32::MAX);
+        let (mut fitting, mut len) = records::fit(part, max_bytes.saturating_sub(payload.len()), max_records - count);
         if fitting == 0 && count == 0 {
             (fitting, len) = (1, records::prefix_len(part, 1));
         }

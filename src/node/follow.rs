@@ -95,9 +95,14 @@ impl Node {
     }
 
     /// A home says what it made of a FEED.
-    pub(super) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) {
-        let Some(Response::Fed(items)) = self.decode_own(Opcode::Feed, frame) else { return };
-        for fed in items {
+    pub(super) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
+        let Some(Response::Fed(list)) = self.decode_own(Opcode::Feed, frame) else { return };
+        let state = &mut self.subscriptions.homes[usize::from(home.index())];
+        if !state.is_known {
+            // From here on HEADS are counted: what was pushed before, the items tell.
+            (state.is_known, state.instance, state.counter) = (true, list.instance, list.counter);
+        }
+        for fed in list.items {
             let Some(place) = self.subscriptions.topic_of(fed.topic) else { continue };
             if fed.status == Status::Ok.number() {
                 let telling = self.subscriptions.topic(place).telling;
@@ -142,14 +147,10 @@ impl Node {
             }
         }
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
-        let is_next = if state.is_known {
-            state.instance == heads.instance && state.counter + 1 == heads.counter
-        } else {
-            heads.counter == 1
-        };
+        let is_next = !state.is_known || state.instance == heads.instance && state.counter + 1 == heads.counter;
         let agrees = state.topics > 0 && state.feeds == heads.feeds && state.digest == heads.digest;
         state.mismatches = if agrees { 0 } else { state.mismatches + 1 };
-        (state.is_known, state.instance, state.counter) = (true, heads.instance, heads.counter);
+        (state.instance, state.counter) = (heads.instance, heads.counter);
         state.heard_us = step.now.monotonic_us;
         if !is_next || state.mismatches > 1 {
             self.resync(step, home);
@@ -174,7 +175,7 @@ impl Node {
             self.subscriptions.set_told(place, None);
         }
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
-        // The home counts anew when it hears this.
+        // Its answer says from where on HEADS are counted.
         (state.reset, state.mismatches, state.is_known) = (true, 0, false);
         if places.is_empty() {
             return self.send_feed(step, home, true, 0, &[]);

@@ -84,7 +84,7 @@ impl Node {
             self.forward(step, frame, route.clone());
         } else if frame.header.flags.has(Flags::RESPONSE) {
             match opcode {
-                Some(Opcode::Feed) => self.on_fed(step, frame),
+                Some(Opcode::Feed) => self.on_fed(step, frame, route.source),
                 Some(Opcode::Heads) if frame.header.status == Status::Ok.number() => {
                     self.on_heads_answered(route.source);
                 }

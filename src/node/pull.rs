@@ -1,9 +1,8 @@
 //! Fetching from other nodes what readers miss: one fetch for all who are at the same record.
 
-use super::pending::Pending;
-use super::subscriptions::{Followed, Poll};
+use super::subscriptions::Followed;
 use super::{Node, Step};
-use crate::limits::{PULL_AGAIN_US, PULL_TIMEOUT_US, PULLS_MAX, PULLS_PER_HOME_MAX, REQUEST_TIMEOUT_US};
+use crate::limits::{PULL_AGAIN_US, PULL_TIMEOUT_US, PULLS_MAX, PULLS_PER_HOME_MAX};
 use crate::types::{NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
 use crate::wire::response::ErrorResponse;
@@ -18,28 +17,6 @@ pub(super) struct Pull {
 }
 
 impl Node {
-    /// There is something for a poll: it is asked for again, and that is the answer.
-    pub(super) fn fulfil(&mut self, step: &mut Step<'_>, key: usize, poll: Poll) {
-        let reader = self.subscriptions.get(key).expect("it was just looked at");
-        let topic = self.subscriptions.topic(reader.topic);
-        let (home, cursor) = (topic.home, reader.cursor);
-        let frame = fetch_frame(topic, cursor, poll.max_bytes, poll.max_records, poll.asked.request_id);
-        self.remove_reader(step, key);
-        let deadline_us = step.now.after_us(REQUEST_TIMEOUT_US);
-        // It was charged when it came.
-        match self.pending.insert(Pending { asked: poll.asked, target: home }, deadline_us) {
-            Some(origin) => {
-                if let Err(response) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
-                    self.complete(step, origin, *response);
-                }
-            }
-            None => {
-                let error = ErrorResponse::new(Status::Overloaded, "this node has too many unanswered requests");
-                self.finish(step, poll.asked, error.retry_after(20).into());
-            }
-        }
-    }
-
     /// Fetches what a reader misses, unless that is under way for another one.
     pub(super) fn pull(&mut self, step: &mut Step<'_>, key: usize, max_bytes: u32) {
         let reader = self.subscriptions.get(key).expect("it was just looked at");
@@ -54,7 +31,7 @@ impl Node {
             self.subscriptions.waiting.push(key);
             return;
         }
-        let frame = fetch_frame(topic, from, max_bytes, 0, RequestId(0));
+        let frame = fetch_frame(topic, from, max_bytes);
         if self.routing.is_held(home, step.now.monotonic_us) {
             return self.pull_later(step, id);
         }
@@ -161,17 +138,17 @@ fn ends(error: &ErrorResponse) -> bool {
         .any(|status| status.number() == error.status)
 }
 
-fn fetch_frame(topic: &Followed, from: Offset, max_bytes: u32, max_records: u32, id: RequestId) -> Frame<'static> {
+fn fetch_frame(topic: &Followed, from: Offset, max_bytes: u32) -> Frame<'static> {
     let name = TopicName::new(&topic.name).expect("checked when it was subscribed to");
     let request = Request::Fetch(Fetch {
         topic: Topic { name, id: Some(topic.id) },
         epoch: Some(topic.epoch),
         start: Start::Offset(from),
         max_bytes,
-        max_records,
+        max_records: 0,
         max_wait_ms: 0,
     });
-    request_frame(&request, &[], id)
+    request_frame(&request, &[], RequestId(0))
 }
 
 /// A request of this node's own.

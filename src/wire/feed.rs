@@ -22,6 +22,17 @@ pub struct FeedItem<'a> {
     pub name: Option<TopicName<'a>>,
 }
 
+/// What the home says to a FEED.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FedList {
+    /// The home's start.
+    pub instance: u64,
+    /// Of the last HEADS that it sent to this ingress; 0 when there was none.
+    pub counter: u64,
+    /// In the order of the request.
+    pub items: Vec<Fed>,
+}
+
 /// What the home says to a [`FeedItem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fed {
@@ -42,7 +53,7 @@ pub struct Fed {
 pub struct Heads {
     /// The home's start that keeps the feeds.
     pub instance: u64,
-    /// One more with each HEADS to the same ingress, from 1 since it has feeds here or has said all of them anew.
+    /// One more with each HEADS of this start to the same ingress.
     pub counter: u64,
     /// Feeds of the ingress, as the home knows.
     pub feeds: u32,
@@ -114,13 +125,17 @@ impl Fed {
             successor: TopicId::new(input.u64("successor")?),
         })
     }
+}
 
-    /// Reads the payload of the answer to FEED.
-    ///
-    /// # Errors
-    /// [`DecodeError`] names the field.
-    pub fn decode_all(payload: &[u8], count: u16) -> Result<Vec<Self>, DecodeError> {
-        items(payload, count, Self::decode)
+impl FedList {
+    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+        let count = u16::try_from(self.items.len()).expect("as many as in the request");
+        args.u64(self.instance).u64(self.counter).u16(count);
+    }
+
+    pub(super) fn decode(args: &mut Reader<'_>, payload: &[u8]) -> Result<Self, DecodeError> {
+        let (instance, counter, count) = (args.u64("instance")?, args.u64("counter")?, args.u16("count")?);
+        Ok(Self { instance, counter, items: items(payload, count, Fed::decode)? })
     }
 }
 

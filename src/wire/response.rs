@@ -12,7 +12,7 @@ pub use log::{Fetched, OFFSET_FORGOTTEN, Payload, Published, Run, Subscribed};
 pub use node::{LinkView, Probe, View};
 pub use topic::{Description, Durability, Listed, Page, TopicState};
 
-use super::feed::Fed;
+use super::feed::{Fed, FedList};
 use super::field::{DecodeError, Reader, Writer};
 use super::frame::{Flags, Head};
 use super::opcode::Opcode;
@@ -69,7 +69,7 @@ pub enum Response {
         text: String,
     },
     /// To FEED.
-    Fed(Vec<Fed>),
+    Fed(FedList),
     /// To HEADS.
     Heads {
         /// The request's.
@@ -124,7 +124,7 @@ impl Response {
                 out.extend_from_slice(text.as_bytes());
             }
             Self::Listed(Page { topics, .. }) => self.encode_list(head, route, topics, Listed::encode, out),
-            Self::Fed(items) => self.encode_list(head, route, items, Fed::encode, out),
+            Self::Fed(FedList { items, .. }) => self.encode_list(head, route, items, Fed::encode, out),
             Self::Ping { .. }
             | Self::Created { .. }
             | Self::Described(_)
@@ -173,9 +173,7 @@ impl Response {
             Self::Unsubscribed { next } => {
                 args.u64(next.0);
             }
-            Self::Fed(items) => {
-                args.u16(count16(items.len()));
-            }
+            Self::Fed(list) => list.encode(args),
             Self::Heads { counter } => {
                 args.u64(*counter);
             }
@@ -216,7 +214,7 @@ impl Response {
             Opcode::Fetch => Self::Fetched(Box::new(Fetched::decode(&mut args, payload)?)),
             Opcode::Subscribe => Self::Subscribed(Subscribed::decode(&mut args)?),
             Opcode::Unsubscribe => Self::Unsubscribed { next: Offset(args.u64("next_offset")?) },
-            Opcode::Feed => Self::Fed(Fed::decode_all(payload, args.u16("count")?)?),
+            Opcode::Feed => Self::Fed(FedList::decode(&mut args, payload)?),
             Opcode::Heads => Self::Heads { counter: args.u64("counter")? },
             Opcode::Trace => {
                 Self::Traced(Probe { node: args.u16("node")?, hops: args.u16("hops")?, down: decode_links(&mut args)? })

@@ -154,7 +154,8 @@ impl Subscriber {
                 let status = Status::from_number(error.status).expect("checked before");
                 let pause_us = u64::from(error.retry_after_ms) * 1000;
                 let Some(subscription) = self.asked(request_id) else { unreachable!("somebody asked") };
-                subscription.is_absent = status == Status::UnknownTopic;
+                // Where links are narrow, those who ask at once may keep one of them out for ever.
+                subscription.is_absent = matches!(status, Status::UnknownTopic | Status::Overloaded);
                 if is_stale(status) {
                     subscription.cursor = None;
                 }

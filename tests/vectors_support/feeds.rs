@@ -2,7 +2,7 @@
 //! "orders", 000 and 011 have subscribers.
 
 use dht_node::types::{Epoch, LinkSet, NodeId, NodeSet, Offset, TopicId};
-use dht_node::wire::feed::{Fed, FeedItem, Head, Heads};
+use dht_node::wire::feed::{Fed, FedList, FeedItem, Head, Heads};
 use dht_node::wire::field::Writer;
 use dht_node::wire::response::{Detail, ErrorResponse};
 use dht_node::wire::{Kind, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
@@ -84,7 +84,8 @@ fn feed() -> Vec<Good> {
         Good { route: control(INGRESS, HOME), ..listed(request, items, FeedItem::encode) }
     };
     let answers = |name, what, items: Vec<Fed>| {
-        let answer = response(name, what, VERSION, Opcode::Feed, Response::Fed(items));
+        let list = FedList { instance: 0x5EED_0000_0000_0006, counter: 40, items };
+        let answer = response(name, what, VERSION, Opcode::Feed, Response::Fed(list));
         Good { route: control(HOME, INGRESS), ..answer }
     };
     vec![

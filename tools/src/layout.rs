@@ -199,7 +199,7 @@ pub(crate) const fn args(opcode: Opcode, is_response: bool, is_error: bool) -> &
         (Opcode::Cluster, true) => VIEW,
         (Opcode::Cluster, false) | (Opcode::Stats, _) => NODE,
         (Opcode::Feed, false) => &[Field("instance", Id), Field("reset", U8), Field("count", U16)],
-        (Opcode::Feed, true) => &[Field("count", U16)],
+        (Opcode::Feed, true) => &[Field("instance", Id), Field("counter", U64), Field("count", U16)],
         (Opcode::Heads, false) => HEADS,
         (Opcode::Heads, true) => &[Field("counter", U64)],
     }
