@@ -133,7 +133,7 @@ impl<L: Links, S: Store> Turn<L, S> {
                 filled(conn, self.links.forward(conn, request_id, route.as_ref(), frame))
             }
             Action::SendFrame { conn, request_id, route, frame, .. } => {
-                filled(conn, self.links.forward(conn, request_id, route.as_ref(), &frame))
+                filled(conn, self.links.forward(conn, request_id, route.as_ref(), &frame.into_frame()))
             }
             Action::Append { entry } => {
                 self.appended.push(entry);

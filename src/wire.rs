@@ -31,7 +31,7 @@ pub mod route;
 pub mod status;
 
 pub use field::DecodeError;
-pub use frame::{Flags, Frame, FrameError, HEADER_BYTES, Head, Header, Raw};
+pub use frame::{Flags, Frame, FrameError, HEADER_BYTES, Head, Header, Kept, Raw};
 pub use hello::{Goaway, Hello, Role};
 pub use opcode::Opcode;
 pub use push::Push;

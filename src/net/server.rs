@@ -311,7 +311,7 @@ impl<S: Store> Loop<S> {
             }
             frames.set_frame_max(conn.frame_max);
             match frames.next() {
-                Ok(Some(frame)) => self.turn.handle(now, Event::Frame { conn: id, frame: &frame }),
+                Ok(Some(ref frame)) => self.turn.handle(now, Event::Frame { conn: id, frame }),
                 Ok(None) => break true,
                 Err(error) => {
                     self.turn.handle(now, Event::Broken { conn: id, error });

@@ -102,7 +102,10 @@ impl Table {
         }
         let passed = !conn.filled && conn.outbox.len() > conn.queue_mark;
         conn.filled |= passed;
-        self.mark_dirty(id);
+        if !conn.is_dirty {
+            conn.is_dirty = true;
+            self.dirty.push(id);
+        }
         passed
     }
 }

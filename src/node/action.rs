@@ -2,7 +2,7 @@
 
 use crate::record::Entry;
 use crate::types::{ConnId, NodeId, RequestId};
-use crate::wire::{Frame, Goaway, Hello, Push, Response, Route, Status};
+use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};
 
 /// One output of [`super::Node::handle`].
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub enum Action {
         /// Only on links.
         route: Option<Route>,
         /// The frame.
-        frame: Frame<'static>,
+        frame: Kept,
         /// Leave it out when the queue is long: whoever misses it notices.
         droppable: bool,
     },

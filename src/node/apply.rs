@@ -84,14 +84,15 @@ impl Node {
                 }
                 (Entry::Publish(batch), Proposal::Publish { reply }) => {
                     self.proposals.bytes -= chunk_cost(batch.payload.len());
-                    let result = self.apply_publish(batch);
-                    if let Ok(Response::Published(published)) = &result
-                        && is_read
-                        && !published.duplicate
-                    {
-                        news.push((published.topic_id, published.base));
+                    match self.apply_publish(batch) {
+                        Ok(published) => {
+                            if is_read && !published.duplicate {
+                                news.push((published.topic_id, published.base));
+                            }
+                            self.reply(step, reply, Response::Published(published));
+                        }
+                        Err(error) => self.reply(step, reply, error.into()),
                     }
-                    self.tell_proposer(step, reply, result);
                 }
                 (Entry::Trim { topic, first }, Proposal::Trim) => self.apply_trim(topic, first),
                 (entry, proposal) => unreachable!("{entry:?} came back for {proposal:?}"),
@@ -128,11 +129,10 @@ impl Node {
 
     fn apply_delete(&mut self, topic: &TopicRef) -> Result<Response, ErrorResponse> {
         let topic_id = self.resolve(topic)?;
-        self.catalogue.remove(topic_id);
-        Ok(Response::Deleted { topic_id })
+        if self.catalogue.remove(topic_id) { Ok(Response::Deleted { topic_id }) } else { Err(deleted_before()) }
     }
 
-    fn apply_publish(&mut self, batch: Batch) -> Result<Response, ErrorResponse> {
+    fn apply_publish(&mut self, batch: Batch) -> Result<Published, ErrorResponse> {
         let id = self.resolve(&batch.topic)?;
         let durability = self.settings.durability;
         let count = batch.count;
@@ -144,9 +144,15 @@ impl Node {
                 let verdict = store(topic, batch);
                 (verdict, topic.epoch, topic.log.first().0 - first.0)
             })
-            .expect("resolved to a topic that is there");
-        let published = |duplicate, base, append_us| {
-            Response::Published(Published { duplicate, topic_id: id, epoch, base, count, append_us, durability })
+            .ok_or_else(deleted_before)?;
+        let published = |duplicate, base, append_us| Published {
+            duplicate,
+            topic_id: id,
+            epoch,
+            base,
+            count,
+            append_us,
+            durability,
         };
         match verdict {
             Ok(stored) => {
@@ -177,14 +183,12 @@ impl Node {
         self.stats.trimmed += trimmed.unwrap_or(0);
     }
 
-    /// The topic that an entry means, now that everything before it was applied.
+    /// The topic that an entry means, now that everything before it was applied. One that it means by its id may be
+    /// gone, which is seen when it is changed.
     fn resolve(&self, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
         match topic {
             TopicRef::Name(name) => self.catalogue.id_of(name).ok_or_else(|| self.unknown_topic(name)),
-            TopicRef::Id(id) if self.catalogue.get(*id).is_some() => Ok(*id),
-            TopicRef::Id(_) => {
-                Err(ErrorResponse::new(Status::UnknownTopic, "the topic was deleted before this could be done"))
-            }
+            TopicRef::Id(id) => Ok(*id),
         }
     }
 }
@@ -205,6 +209,11 @@ fn store(topic: &mut Topic, batch: Batch) -> Result<Stored, Verdict> {
     let bound = |bound: u64| if bound == 0 { u64::MAX } else { bound };
     topic.log.retain(bound(topic.retention.records), bound(topic.retention.bytes));
     Ok(stored)
+}
+
+/// The topic of an entry is gone.
+fn deleted_before() -> ErrorResponse {
+    ErrorResponse::new(Status::UnknownTopic, "the topic was deleted before this could be done")
 }
 
 fn refusal(verdict: Verdict) -> ErrorResponse {

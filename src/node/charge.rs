@@ -41,7 +41,9 @@ impl Node {
             }
             client.frame_max
         });
-        self.make_use_of_room(step, was_crowded);
+        if was_crowded {
+            self.make_use_of_room(step);
+        }
         frame_max
     }
 
@@ -91,7 +93,9 @@ impl Node {
     pub(super) fn forgive_owed(&mut self, step: &mut Step<'_>, bytes: u64) {
         let was_crowded = self.is_crowded();
         self.owed -= bytes;
-        self.make_use_of_room(step, was_crowded);
+        if was_crowded {
+            self.make_use_of_room(step);
+        }
     }
 
     /// Do the answers of all clients, those to come and those not taken, take as much as they may?
@@ -100,8 +104,8 @@ impl Node {
     }
 
     /// Goes on reading those who waited for room, when there is some again.
-    fn make_use_of_room(&mut self, step: &mut Step<'_>, was_crowded: bool) {
-        if !was_crowded || self.is_crowded() {
+    fn make_use_of_room(&mut self, step: &mut Step<'_>) {
+        if self.is_crowded() {
             return;
         }
         for id in std::mem::take(&mut self.crowded) {

@@ -36,8 +36,8 @@ impl News<'_, '_> {
     /// The frame for keeping.
     fn keep(&self) -> Frame<'static> {
         match self {
-            Self::Handled(frame) => frame.keep(),
-            Self::Made(frame) => frame.keep(),
+            Self::Handled(frame) => frame.keep().into_frame(),
+            Self::Made(frame) => frame.keep().into_frame(),
         }
     }
 
@@ -53,7 +53,7 @@ impl News<'_, '_> {
     pub(super) fn action(&self, conn: ConnId, request_id: RequestId, route: Option<Route>, droppable: bool) -> Action {
         match self {
             Self::Handled(_) => Action::Forward { conn, request_id, route, droppable },
-            Self::Made(frame) => Action::SendFrame { conn, request_id, route, frame: (*frame).clone(), droppable },
+            Self::Made(frame) => Action::SendFrame { conn, request_id, route, frame: frame.keep(), droppable },
         }
     }
 }
@@ -179,6 +179,7 @@ impl Node {
         {
             client.give(frame.len());
             self.advance_stream(key, end, frame.payload().len() as u64);
+            let frame = frame.keep();
             step.out.push(Action::SendFrame { conn, request_id, route: None, frame, droppable: false });
             return self.subscriptions.enqueue(key);
         }

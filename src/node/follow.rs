@@ -247,7 +247,7 @@ pub(super) fn sound_payload(frame: &Frame<'_>) -> Result<bytes::Bytes, ErrorResp
     frame.keep_payload().map_err(|_| ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"))
 }
 
-/// A list between nodes that is none.
+/// What is told whose args, or list between nodes, cannot be read.
 pub(super) fn malformed(error: crate::wire::DecodeError) -> ErrorResponse {
     ErrorResponse::new(error.status(), error.to_string())
 }

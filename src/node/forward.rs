@@ -169,7 +169,7 @@ impl Node {
         match self.advance(&mut route, false) {
             Ok(conn) => {
                 self.conns.note_sent(conn, step.now.monotonic_us);
-                let request_id = frame.header.request_id;
+                let (request_id, frame) = (frame.header.request_id, frame.keep());
                 step.out.push(Action::SendFrame { conn, request_id, route: Some(route), frame, droppable: false });
                 Ok(())
             }

@@ -5,12 +5,15 @@
 use super::action::{Action, Packet};
 use super::charge::{charge_of, size_of_answer};
 use super::fetch::{fit, fit_frame};
+use super::follow::malformed;
 use super::forward::ReplyTo;
 use super::pending::Pending;
+use super::serve::decode;
 use super::{Node, Step};
 use crate::cube;
 use crate::limits::REQUEST_TIMEOUT_US;
-use crate::types::{ConnId, NodeId, RequestId};
+use crate::types::{ConnId, NodeId, OwnedName, RequestId, TopicName};
+use crate::wire::field::Reader;
 use crate::wire::request::{ANY_NODE, TraceTarget};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
@@ -36,6 +39,14 @@ impl Asked {
 
 /// Of a request that leaves no note: it is done here, or nobody waits for it.
 const NO_ORIGIN: Origin = Origin::from_number(0);
+
+/// A topic that a client named. The next request most likely names the same one: then its name need not be checked
+/// again, nor its home be found.
+#[derive(Debug)]
+pub(super) struct Named {
+    name: OwnedName,
+    home: NodeId,
+}
 
 /// To whom a request goes.
 struct Destination {
@@ -90,14 +101,35 @@ impl Node {
             self.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"));
         };
-        let request = super::serve::decode(opcode, args, frame)?;
+        let named = self.named.take();
+        let args = Reader::knowing(args, named.as_ref().map(|named| named.name.name()));
+        let result = match &decode(opcode, args, frame) {
+            Ok(request) => self.take_in(step, id, frame, request, named.as_ref()),
+            Err(fault) => Err(malformed(*fault)),
+        };
+        // Unless it was another one this time.
+        self.named = self.named.take().or(named);
+        result
+    }
+
+    /// Does a request, or sends it to where it belongs.
+    fn take_in(
+        &mut self,
+        step: &mut Step<'_>,
+        id: ConnId,
+        frame: &Frame<'_>,
+        request: &Request<'_>,
+        named: Option<&Named>,
+    ) -> Result<(), ErrorResponse> {
         if self.drain.has_begun() {
             return Err(ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one"));
         }
-        if self.serve_subscriber(step, id, &request, frame)? {
+        if self.serve_subscriber(step, id, request, frame)? {
             return Ok(());
         }
-        self.send_to_destination(step, id, frame, &request).inspect_err(|_| self.forget_opening(id, frame))
+        self.destination(request, named)
+            .and_then(|destination| self.send_to_destination(step, id, frame, request, destination))
+            .inspect_err(|_| self.forget_opening(id, frame))
     }
 
     fn send_to_destination(
@@ -106,8 +138,8 @@ impl Node {
         id: ConnId,
         frame: &Frame<'_>,
         request: &Request<'_>,
+        destination: Destination,
     ) -> Result<(), ErrorResponse> {
-        let destination = self.destination(request)?;
         let asked = Asked::new(id, frame, charge_of(request));
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
         let is_here = destination.target == self.settings.id;
@@ -194,7 +226,8 @@ impl Node {
         let subscribed = if let Response::Subscribed(subscribed) = &response { Some(*subscribed) } else { None };
         if let Some(frame_max) = self.discharge(step, asked.conn, asked.charge, size_of_answer(&response)) {
             self.stats.errors += u64::from(response.status() >= 0x40);
-            answer(step, asked, fit(response, frame_max));
+            let response = if let Response::Fetched(_) = response { fit(response, frame_max) } else { response };
+            answer(step, asked, response);
         }
         if let Some((opening, subscribed)) = opening.zip(subscribed) {
             self.begin_stream(step, &asked, here, opening, &subscribed);
@@ -225,18 +258,18 @@ impl Node {
         }
     }
 
-    fn destination(&self, request: &Request<'_>) -> Result<Destination, ErrorResponse> {
+    fn destination(&mut self, request: &Request<'_>, named: Option<&Named>) -> Result<Destination, ErrorResponse> {
+        let (here, dimension) = (self.settings.id, self.settings.dimension);
         let of_node = |node: u16| {
-            let target =
-                if node == ANY_NODE { Some(self.settings.id) } else { NodeId::new(node, self.settings.dimension) };
+            let target = if node == ANY_NODE { Some(here) } else { NodeId::new(node, dimension) };
             let target = target.ok_or_else(|| {
-                let last = self.settings.dimension.nodes() - 1;
+                let last = dimension.nodes() - 1;
                 ErrorResponse::new(Status::UnknownNode, format!("this cube has the nodes 0 to {last}, not {node}"))
             })?;
             Ok(Destination { target, kind: Kind::Node, ttl: None })
         };
-        let of_topic = |name| {
-            let target = cube::home(name, self.settings.dimension);
+        let mut of_topic = |name| {
+            let target = self.home_of(name, named);
             Destination { target, kind: Kind::Group, ttl: None }
         };
         Ok(match request {
@@ -257,6 +290,18 @@ impl Node {
                 Destination { ttl: Some(*ttl), ..of_topic(*name) }
             }
         })
+    }
+
+    /// Where a topic lives; noted for the next request. A name that was found known is the noted one itself.
+    fn home_of(&mut self, name: TopicName<'_>, named: Option<&Named>) -> NodeId {
+        if let Some(named) = named
+            && std::ptr::eq(name.as_str(), named.name.name().as_str())
+        {
+            return named.home;
+        }
+        let home = cube::home(name, self.settings.dimension);
+        self.named = Some(Named { name: name.into(), home });
+        home
     }
 
     /// Answers a request that went nowhere.

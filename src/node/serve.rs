@@ -1,9 +1,11 @@
 //! What belongs to this node: each request to the file of its subject.
 
+use super::follow::malformed;
 use super::forward::ReplyTo;
 use super::{Node, Step};
+use crate::wire::field::Reader;
 use crate::wire::response::ErrorResponse;
-use crate::wire::{Flags, Frame, Opcode, Request, Response, Route, Status};
+use crate::wire::{DecodeError, Flags, Frame, Opcode, Request, Response, Route, Status};
 
 impl Node {
     /// A request came in over a link, and this is its target.
@@ -20,7 +22,7 @@ impl Node {
                 self.stats.corrupt += 1;
                 Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"))
             }
-            (Some(opcode), Ok(args)) => decode(opcode, args, frame),
+            (Some(opcode), Ok(args)) => decode(opcode, Reader::new(args), frame).map_err(malformed),
         };
         match request {
             Ok(request) => self.serve(step, &request, frame, reply, route),
@@ -74,9 +76,9 @@ pub(super) enum Answer {
 }
 
 /// Reads a request whose args were found undamaged.
-pub(super) fn decode<'a>(opcode: Opcode, args: &'a [u8], frame: &Frame<'_>) -> Result<Request<'a>, ErrorResponse> {
+pub(super) fn decode<'a>(opcode: Opcode, args: Reader<'a>, frame: &Frame<'_>) -> Result<Request<'a>, DecodeError> {
     if !frame.payload().is_empty() && !Request::has_payload(opcode) {
-        return Err(ErrorResponse::new(Status::MalformedArgs, "this operation takes no payload"));
+        return Err(DecodeError::Payload);
     }
-    Request::decode(opcode, args).map_err(|fault| ErrorResponse::new(fault.status(), fault.to_string()))
+    Request::read(opcode, args)
 }

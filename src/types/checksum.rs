@@ -8,8 +8,11 @@ use crc32fast::Hasher;
 static FRESH: LazyLock<Hasher> = LazyLock::new(Hasher::new);
 
 /// CRC-32/ISO-HDLC, as in zlib: of `123456789` it is `0xCBF43926`.
+#[inline]
 pub fn crc32(bytes: &[u8]) -> u32 {
-    crc32_of_parts([bytes])
+    let mut hasher = FRESH.clone();
+    hasher.update(bytes);
+    hasher.finalize()
 }
 
 /// The same of bytes that lie in several places.

@@ -190,12 +190,9 @@ impl Bits {
     }
 
     fn from_words(words: Vec<u64>, places: usize) -> Option<Self> {
-        let canonical = words.last() != Some(&0);
-        let highest = match words.last() {
-            Some(last) => words.len() * 64 - last.leading_zeros() as usize,
-            None => 0,
-        };
-        (canonical && highest <= places).then(|| Self::of(words))
+        let Some(last) = words.last() else { return Some(Self(None)) };
+        let highest = words.len() * 64 - last.leading_zeros() as usize;
+        (*last != 0 && highest <= places).then(|| Self::of(words))
     }
 }
 

@@ -278,6 +278,18 @@ pub struct Frame<'a> {
     raw: Raw<'a>,
 }
 
+/// A whole frame for keeping, without its route, in as few bytes as it takes to hand it around: its header is read
+/// again when it is sent.
+#[derive(Clone, Debug)]
+pub struct Kept(Bytes);
+
+impl Kept {
+    /// The frame.
+    pub fn into_frame(self) -> Frame<'static> {
+        Frame { header: Header::read(&self.0), route: None, raw: Raw::Shared(self.0) }
+    }
+}
+
 impl Frame<'static> {
     /// A whole frame that was just encoded, without a route: what goes to many is encoded once.
     ///
@@ -295,6 +307,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// A route section that is damaged or makes no sense in this cube; the connection cannot go on.
+    #[inline]
     pub fn parse(header: Header, raw: Raw<'a>, dimension: Dimension) -> Result<Self, FrameError> {
         assert_eq!(raw.len(), header.frame_len(), "the reader cuts frames where their header says");
         let section = &raw[HEADER_BYTES..HEADER_BYTES + usize::from(header.route_len)];
@@ -353,12 +366,11 @@ impl<'a> Frame<'a> {
     }
 
     /// The frame for keeping, without its route.
-    pub fn keep(&self) -> Frame<'static> {
-        let raw = match &self.raw {
-            Raw::Borrowed(bytes) => Raw::Shared(Bytes::copy_from_slice(bytes)),
-            Raw::Shared(bytes) => Raw::Shared(bytes.clone()),
-        };
-        Frame { header: self.header, route: None, raw }
+    pub fn keep(&self) -> Kept {
+        Kept(match &self.raw {
+            Raw::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Raw::Shared(bytes) => bytes.clone(),
+        })
     }
 
     /// Bytes of the frame as it came.

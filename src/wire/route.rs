@@ -111,9 +111,9 @@ impl Route {
 
     /// Writes the section to the end of `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let start = out.len();
         let words = |count: usize| u8::try_from(count).expect("a set of a cube of 10 dimensions has 80 words at most");
-        let mut fixed = [0; FIXED_BYTES];
+        let mut section = [0; ROUTE_BYTES_MIN];
+        let (fixed, crc) = section.split_at_mut(FIXED_BYTES);
         BigEndian::write_u16(&mut fixed[0..2], self.source.index());
         BigEndian::write_u16(&mut fixed[2..4], self.target.index());
         BigEndian::write_u16(&mut fixed[4..6], self.ttl);
@@ -123,7 +123,14 @@ impl Route {
         fixed[10] = words(self.down.words().len());
         fixed[11] = words(self.targets.words().len());
         BigEndian::write_u64(&mut fixed[12..20], self.origin.number());
-        out.extend_from_slice(&fixed);
+        if self.down.is_empty() && self.targets.is_empty() {
+            // Nearly every frame: put together first, so that the room for it is looked at once.
+            BigEndian::write_u32(crc, crc32(fixed));
+            out.extend_from_slice(&section);
+            return;
+        }
+        let start = out.len();
+        out.extend_from_slice(fixed);
         for word in self.down.words().iter().chain(self.targets.words()) {
             out.extend_from_slice(&word.to_be_bytes());
         }
@@ -149,6 +156,15 @@ impl Route {
         let words = |from: usize, count: usize| -> Vec<u64> {
             body[FIXED_BYTES + 8 * from..][..8 * count].chunks_exact(8).map(BigEndian::read_u64).collect()
         };
+        // Nearly every frame carries no sets.
+        let down = || match link_words {
+            0 => Some(LinkSet::new()),
+            _ => LinkSet::from_words(words(0, link_words), dimension),
+        };
+        let targets = || match target_words {
+            0 => Some(NodeSet::new()),
+            _ => NodeSet::from_words(words(link_words, target_words), dimension),
+        };
         Ok(Self {
             source: node(0)?,
             target: node(2)?,
@@ -157,8 +173,8 @@ impl Route {
             kind: kind(body[8])?,
             class: class(body[9])?,
             origin: Origin::from_number(BigEndian::read_u64(&body[12..20])),
-            down: LinkSet::from_words(words(0, link_words), dimension).ok_or(RouteError::Links)?,
-            targets: NodeSet::from_words(words(link_words, target_words), dimension).ok_or(RouteError::Targets)?,
+            down: down().ok_or(RouteError::Links)?,
+            targets: targets().ok_or(RouteError::Targets)?,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Records stored and read: the answers to PUBLISH and FETCH.
 
+use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
 
 use super::{Durability, count16, durability, topic_id};
@@ -103,8 +104,15 @@ impl Payload {
 
 impl Published {
     pub(super) fn encode(&self, args: &mut Writer<'_>) {
-        args.u64(self.topic_id.number()).u32(self.epoch.0).u64(self.base.0).u32(self.count).u64(self.append_us);
-        args.u8(self.durability as u8);
+        // With each batch: put together first, so that the room for it is looked at once.
+        let mut fields = [0; 33];
+        BigEndian::write_u64(&mut fields[0..8], self.topic_id.number());
+        BigEndian::write_u32(&mut fields[8..12], self.epoch.0);
+        BigEndian::write_u64(&mut fields[12..20], self.base.0);
+        BigEndian::write_u32(&mut fields[20..24], self.count);
+        BigEndian::write_u64(&mut fields[24..32], self.append_us);
+        fields[32] = self.durability as u8;
+        args.bytes(&fields);
     }
 
     pub(super) fn decode(args: &mut Reader<'_>, duplicate: bool) -> Result<Self, DecodeError> {
