@@ -19,6 +19,7 @@ use argh::{ArgsInfo, FromArgs};
     error_code(4, "timed out waiting"),
     error_code(5, "only part of the cluster answered"),
     error_code(7, "protocol error"),
+    error_code(99, "bench: a --require was not met"),
     error_code(130, "stopped by Ctrl-C")
 )]
 pub(crate) struct Top {
@@ -65,6 +66,7 @@ pub(crate) enum Command {
     Stats(Stats),
     Nc(Nc),
     Decode(Decode),
+    Bench(Bench),
 }
 
 /// Make topics.
@@ -317,4 +319,72 @@ pub(crate) struct Decode {
     /// where to read; standard input without it
     #[argh(positional)]
     pub(crate) file: Option<String>,
+}
+
+/// Measure how fast the cluster is.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(
+    subcommand,
+    name = "bench",
+    help_triggers("-h", "--help"),
+    note = "run measures at one number of topics, sweep from 1 to 1000 (create, publish, subscribe, query). Without --rate each\nconnection waits for its answers (closed loop: finds the highest rate); with it each request has its time (open\nloop: finds the latency at a rate). The topics it makes are removed in the end; reports go to bench-results/.\nTESTS: create, publish, subscribe (from publish at one node to deliver at the opposite one), query, fetch, ping.",
+    example = "dht-cli bench sweep\ndht-cli bench run -t publish,query -c 16 -d 5s\ndht-cli bench run -t publish -r 2000 --require 'p99<5ms'"
+)]
+pub(crate) struct Bench {
+    /// what to measure, separated by commas [default: publish,subscribe; sweep: create,publish,subscribe,query]
+    #[argh(option, short = 't')]
+    pub(crate) tests: Option<String>,
+    /// numbers of topics, separated by commas [default: 100; sweep: 1,100,200,...,1000]
+    #[argh(option, short = 'k')]
+    pub(crate) topics: Option<String>,
+    /// connections, each with a thread of its own [default: 8]
+    #[argh(option, short = 'c')]
+    pub(crate) connections: Option<u32>,
+    /// requests in flight on each connection [default: 1]
+    #[argh(option, short = 'P')]
+    pub(crate) pipeline: Option<u32>,
+    /// requests a second of all connections together, or max [default: max]
+    #[argh(option, short = 'r')]
+    pub(crate) rate: Option<String>,
+    /// bytes of a record's value; subscribe has at least 16 [default: 128]
+    #[argh(option, short = 'm')]
+    pub(crate) size: Option<String>,
+    /// where requests enter: one (that of -s), all in turn, or random [default: all]
+    #[argh(option)]
+    pub(crate) entry: Option<String>,
+    /// how long each run is measured [default: 10s; sweep: 1s]
+    #[argh(option, short = 'd', arg_name = "time")]
+    pub(crate) duration: Option<String>,
+    /// what is passed over before [default: 2s; sweep: 500ms]
+    #[argh(option, short = 'w', arg_name = "time")]
+    pub(crate) warmup: Option<String>,
+    /// runs of each point, in shuffled order [default: 1; sweep: 3]
+    #[argh(option)]
+    pub(crate) runs: Option<u32>,
+    /// from which topics and orders are drawn [default: 42]
+    #[argh(option)]
+    pub(crate) seed: Option<u64>,
+    /// what each point must reach, else the exit code is 99: 'p99<5ms', 'rate>=1000', 'errors<=0'; may be repeated
+    #[argh(option, arg_name = "what")]
+    pub(crate) require: Vec<String>,
+    /// folder for the report
+    #[argh(option, arg_name = "folder")]
+    pub(crate) out: Option<String>,
+    /// run, sweep, or plot FOLDER: draw the pictures of a report again
+    #[argh(positional)]
+    pub(crate) what: Measure,
+    /// of plot: the folder of a report
+    #[argh(positional)]
+    pub(crate) folder: Option<String>,
+}
+
+/// What `bench` is to do.
+#[derive(argh::FromArgValue, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// One number of topics, unless it is told more.
+    Run,
+    /// From 1 to 1000 topics.
+    Sweep,
+    /// Nothing: pictures of what was measured.
+    Plot,
 }

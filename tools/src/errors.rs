@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Partial = 5,
     /// The other side does not speak the protocol.
     Protocol = 7,
+    /// A benchmark did not reach what `--require` asked for.
+    Missed = 99,
     /// A person pressed Ctrl-C before it was done.
     Interrupted = 130,
 }
@@ -196,7 +198,8 @@ impl Report {
     }
 }
 
-fn name_and_exit(error: &Error) -> (&'static str, Exit) {
+/// What an error is called, and how the program ends with it.
+pub(crate) fn name_and_exit(error: &Error) -> (&'static str, Exit) {
     match error {
         Error::Address(_) => ("ADDRESS", Exit::Usage),
         Error::Name(_) => ("INVALID_NAME", Exit::Usage),

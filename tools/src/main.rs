@@ -7,12 +7,14 @@
 //! | `output`, `text` | writing for people and for programs |
 //! | `errors` | what went wrong, why, what to do; exit codes |
 //! | `topics`, `publish`, `subscribe`, `fetch`, `cluster`, `trace`, `nodes`, `nc`, `decode` | the commands |
+//! | `bench`, `pictures` | the load generator, and its results drawn |
 //! | `records`, `format` | printing records |
 //! | `live` | subscriptions beside the prompt of `nc` |
 //! | `cube`, `input`, `interrupt`, `words` | the drawing, standard input, Ctrl-C, quoting |
 //! | `fields`, `walk`, `layout` | frames, field by field |
 
 mod args;
+mod bench;
 mod clock;
 mod cluster;
 mod cube;
@@ -29,6 +31,7 @@ mod nc;
 mod nodes;
 mod normalise;
 mod output;
+mod pictures;
 mod publish;
 mod records;
 mod session;
@@ -140,5 +143,6 @@ fn execute(command: Command, session: &mut Session) -> Result<Exit, Failure> {
         Command::Stats(stats) => nodes::stats(&stats, session),
         Command::Nc(nc) => nc::nc(&nc, session),
         Command::Decode(decode) => decode::decode(&decode, session),
+        Command::Bench(bench) => bench::bench(&bench, session),
     }
 }

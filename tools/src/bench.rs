@@ -1,0 +1,144 @@
+//! `bench`: how fast a cluster is, measured so that the result can be trusted.
+//!
+//! | file | what |
+//! |---|---|
+//! | `plan`, `require` | what is to be measured, and what it must reach |
+//! | `target`, `stock` | the cube and the topics that are made for it, and removed |
+//! | `campaign` | all runs in shuffled order, and what they add up to |
+//! | `worker`, `link`, `deliver` | a thread, its pace, its connections, its requests |
+//! | `tally`, `cpu` | histograms and counts; how busy threads and the machine were |
+//! | `report`, `notes` | the result as types, and what a reader must know of it |
+//! | `files`, `show` | writing it |
+//!
+//! Nothing is averaged that can be merged; failures are in no latency; what was not measured is said.
+
+mod campaign;
+mod cpu;
+mod deliver;
+mod files;
+mod link;
+mod notes;
+mod plan;
+pub(crate) mod report;
+mod require;
+mod show;
+mod stock;
+mod tally;
+mod target;
+mod worker;
+
+use std::path::Path;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use campaign::Campaign;
+use plan::Plan;
+use report::{Generator, Kind, Load, Mode, Point, Report, SCHEMA};
+use stock::Stock;
+use target::Target;
+
+use crate::args;
+use crate::errors::{Exit, Failure, note};
+use crate::session::Session;
+use crate::{clock, interrupt, pictures};
+
+/// `bench run` and `bench sweep`
+pub(crate) fn bench(bench: &args::Bench, session: &mut Session) -> Result<Exit, Failure> {
+    if session.is_line {
+        return Err(Failure::usage("bench is no command of nc".to_owned()));
+    }
+    let kind = match (bench.what, bench.folder.as_deref()) {
+        (args::Measure::Run, None) => Kind::Run,
+        (args::Measure::Sweep, None) => Kind::Sweep,
+        (args::Measure::Plot, Some(folder)) => return plot(Path::new(folder), session),
+        (args::Measure::Plot, None) => return Err(Failure::usage("plot of which report? name its folder".to_owned())),
+        (_, Some(_)) => return Err(Failure::usage("only plot takes a folder; a report goes to --out".to_owned())),
+    };
+    let plan = Plan::new(bench, kind, session.settings.timeout)?;
+    interrupt::listen().map_err(|error| Failure::Input { name: "Ctrl-C".to_owned(), error })?;
+    let (began, began_us) = (clock::now(), clock::wall_us());
+    let target = Target::find(session)?;
+    let mut report = blank(&plan, &target, began_us);
+    let folder = files::folder(bench.out.as_deref(), &report.started, plan.kind)?;
+    if !session.settings.quiet {
+        show::heading(&report, &plan.topics).iter().for_each(|line| note(line));
+    }
+    let most = plan.topics.last().copied().unwrap_or(1);
+    let mut stock = Stock::new(format!("bench-{began_us:x}-"), most);
+    let mut campaign = Campaign::default();
+    let outcome = campaign.run(&plan, &target, &mut stock, session);
+    let kept = session.client().map_or(1, |client| stock.clear(client));
+    let points = campaign.points(&plan, report.cluster.dimension);
+    finish(&mut report, points, campaign.generator, &plan, began);
+    report.interrupted = interrupt::is_pressed() || outcome.is_err();
+    report.notes = notes::of(&report);
+    if kept > 0 {
+        report.notes.push(format!("topics that it made could not be removed: dht-cli list {}", stock.prefix()));
+    }
+    let mut files = files::write(&report, &folder)?;
+    files.extend(pictures::draw(&report, &folder)?);
+    if session.out.is_json() {
+        let value = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
+        session.out.json(&value)?;
+    } else {
+        show::results(&report, &mut session.out)?;
+        show::saved(&folder, &files, &mut session.out)?;
+    }
+    if interrupt::is_pressed() {
+        return Ok(Exit::Interrupted);
+    }
+    outcome?;
+    Ok(if report.requirements.iter().any(|requirement| !requirement.met) {
+        Exit::Missed
+    } else if report.errors > 0 {
+        Exit::Partial
+    } else {
+        Exit::Done
+    })
+}
+
+/// `bench plot`: the pictures of a report, drawn again.
+fn plot(folder: &Path, session: &mut Session) -> Result<Exit, Failure> {
+    let drawn = pictures::plot(folder).map_err(|error| Failure::usage(error.to_string()))?;
+    show::saved(folder, &drawn, &mut session.out)?;
+    Ok(Exit::Done)
+}
+
+/// A report of nothing yet.
+fn blank(plan: &Plan, target: &Target, began_us: u64) -> Report {
+    let started = UNIX_EPOCH + Duration::from_micros(began_us);
+    Report {
+        schema: SCHEMA,
+        kind: plan.kind,
+        command: std::env::args().collect(),
+        started: humantime::format_rfc3339_seconds(started).to_string(),
+        seconds: 0.0,
+        interrupted: false,
+        errors: 0,
+        cluster: target.report(),
+        load: Load {
+            mode: if plan.rate.is_some() { Mode::Open } else { Mode::Closed },
+            target_rate: plan.rate,
+            connections: plan.connections,
+            pipeline: plan.pipeline,
+            size_bytes: plan.size,
+            entry: plan.entry,
+            runs: plan.runs,
+            warmup_seconds: plan.warmup.as_secs_f64(),
+            measured_seconds: plan.measured.as_secs_f64(),
+            seed: plan.seed,
+        },
+        environment: cpu::environment(target.is_local()),
+        generator: Generator::default(),
+        points: Vec::new(),
+        requirements: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+fn finish(report: &mut Report, points: Vec<Point>, generator: Generator, plan: &Plan, began: Instant) {
+    report.seconds = clock::now().duration_since(began).as_secs_f64();
+    report.errors = points.iter().map(|point| point.errors).sum();
+    report.requirements = plan.requirements.iter().map(|require| require.judge(&points)).collect();
+    report.generator = generator;
+    report.points = points;
+}

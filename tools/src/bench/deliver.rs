@@ -1,0 +1,206 @@
+//! Subscribe: from PUBLISH at one node to DELIVER at the opposite one.
+//!
+//! A record's value begins with the seat's mark and the request's serial, and the bytes behind follow from the serial,
+//! so that what comes can be told to be what was sent. Each topic belongs to one seat, so that its order is known.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use dht_node::client::{Batch, Connection, Deadline, Error, Incoming, TopicName};
+use dht_node::types::RequestId;
+use dht_node::wire::records;
+use dht_node::wire::request::{Publish, Start, Subscribe, Topic};
+use dht_node::wire::response::Fetched;
+use dht_node::wire::{Push, Request, Response};
+
+use super::link::{Done, Left, Link, Seat, Sent, connect, drawn, mixed};
+use super::report::Delivery;
+
+/// Bytes of the mark and the serial: no value is shorter.
+pub(super) const VALUE_MIN: usize = 16;
+
+/// How long is waited for a record before the answers to PUBLISH are looked at.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// And they are after so many requests, so that they do not pile up.
+const UNREAD_MAX: u32 = 64;
+
+/// How long the last answers may be behind the last records.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Two connections: one publishes, one subscribes.
+pub(super) struct Deliver<'p> {
+    seat: &'p Seat<'p>,
+    mark: u64,
+    publisher: Connection,
+    subscriber: Connection,
+    /// The last serial that came of each subscription.
+    last: BTreeMap<RequestId, u64>,
+    /// Serials of the PUBLISHes that are not answered.
+    asked: BTreeMap<RequestId, u64>,
+    /// Serials that were published and did not come yet.
+    expected: BTreeSet<u64>,
+    /// Ends that were not given yet.
+    done: VecDeque<Done>,
+    unread: u32,
+    delivery: Delivery,
+}
+
+impl<'p> Deliver<'p> {
+    /// Connects and subscribes.
+    pub(super) fn open(seat: &'p Seat<'p>) -> Result<Self, Error> {
+        let publisher = connect(seat.address, seat.timeout)?;
+        let mut subscriber = connect(seat.opposite, seat.timeout)?;
+        let mut last = BTreeMap::new();
+        for name in &seat.topics {
+            let topic = Topic { name: TopicName::new(name)?, id: None };
+            // Nobody else reads here, and what is behind shows in the latency; so there is no need to hold it back.
+            let request = Subscribe { topic, epoch: None, start: Start::Next, limit: u64::MAX >> 1 };
+            last.insert(subscriber.send(&Request::Subscribe(request), &[])?, 0);
+        }
+        let deadline = Deadline::after(seat.timeout);
+        for _ in &seat.topics {
+            let server = || subscriber_name(seat);
+            match subscriber.next(deadline)? {
+                Some(Incoming::Answer(answer)) => {
+                    if let Response::Error(response) = answer.response {
+                        return Err(Error::Refused { server: server(), response });
+                    }
+                }
+                Some(Incoming::Push(_)) => {} // nothing is published yet but by a seat that died here before
+                None => return Err(Error::TimedOut { server: server(), waited: seat.timeout }),
+            }
+        }
+        Ok(Self {
+            seat,
+            mark: mixed(seat.seed, u64::MAX),
+            publisher,
+            subscriber,
+            last,
+            asked: BTreeMap::new(),
+            expected: BTreeSet::new(),
+            done: VecDeque::new(),
+            unread: 0,
+            delivery: Delivery::default(),
+        })
+    }
+
+    fn value(&self, serial: u64) -> Vec<u8> {
+        let mut value = Vec::with_capacity(self.seat.size);
+        value.extend_from_slice(&self.mark.to_be_bytes());
+        value.extend_from_slice(&serial.to_be_bytes());
+        value.resize(self.seat.size.max(VALUE_MIN), filler(serial));
+        value
+    }
+
+    /// Takes in the answers to PUBLISH that come by then.
+    fn read_answers(&mut self, deadline: Deadline) -> Result<(), Error> {
+        self.unread = 0;
+        while !self.asked.is_empty()
+            && let Some(answer) = self.publisher.receive(deadline)?
+        {
+            let Some(serial) = self.asked.remove(&answer.id) else { continue };
+            if let Response::Published(_) = answer.response {
+                self.delivery.published += 1;
+                continue;
+            }
+            let kind = if let Response::Error(response) = answer.response { response.name() } else { "WRONG_ANSWER" };
+            self.expected.remove(&serial);
+            self.done.push_back(Done { key: serial, outcome: Err(kind) });
+        }
+        Ok(())
+    }
+
+    fn on_records(&mut self, subscription: RequestId, fetched: &Fetched) {
+        // What comes over a connection is in one part.
+        let payload = fetched.payload.parts.first().cloned().unwrap_or_default();
+        for record in records::iter(&payload) {
+            match record.ok().and_then(|record| self.serial(record.value)) {
+                Some(serial) => self.on_serial(subscription, serial),
+                None => self.delivery.damaged += 1,
+            }
+        }
+    }
+
+    /// Whose value it is; `None` when it is none of this seat's.
+    fn serial(&self, value: &[u8]) -> Option<u64> {
+        let serial = u64::from_be_bytes(value.get(8..VALUE_MIN)?.try_into().ok()?);
+        (value == self.value(serial)).then_some(serial)
+    }
+
+    fn on_serial(&mut self, subscription: RequestId, serial: u64) {
+        let last = self.last.entry(subscription).or_default();
+        if serial <= *last {
+            self.delivery.out_of_order += 1;
+        }
+        *last = serial.max(*last);
+        if self.expected.remove(&serial) {
+            self.delivery.delivered += 1;
+            self.done.push_back(Done { key: serial, outcome: Ok(()) });
+        }
+    }
+}
+
+fn filler(serial: u64) -> u8 {
+    serial.to_be_bytes()[7]
+}
+
+fn subscriber_name(seat: &Seat<'_>) -> String {
+    seat.opposite.to_string()
+}
+
+impl Link for Deliver<'_> {
+    fn send(&mut self, serial: u64) -> Result<Sent, Error> {
+        let name = TopicName::new(self.seat.topics[drawn(self.seat.seed, serial, self.seat.topics.len())])?;
+        let batch = Batch::of(&self.value(serial));
+        let request = Publish { topic: Topic { name, id: None }, producer: None, count: batch.count() };
+        let id = self.publisher.send(&Request::Publish(request), batch.payload())?;
+        self.asked.insert(id, serial);
+        self.expected.insert(serial);
+        self.unread += 1;
+        Ok(Sent { key: serial, hops: None })
+    }
+
+    fn receive(&mut self, deadline: Deadline) -> Result<Option<Done>, Error> {
+        self.publisher.flush(deadline)?;
+        if self.unread >= UNREAD_MAX {
+            self.read_answers(Deadline::at_once())?;
+        }
+        loop {
+            if let Some(done) = self.done.pop_front() {
+                return Ok(Some(done));
+            }
+            match self.subscriber.next(deadline.within(SLICE))? {
+                Some(Incoming::Push(pushed)) => match pushed.push {
+                    Push::Deliver(fetched) => self.on_records(pushed.subscription, &fetched),
+                    Push::Gap { .. } => {} // what it hides is missing in the end
+                    Push::Ended(response) => {
+                        return Err(Error::Refused { server: subscriber_name(self.seat), response });
+                    }
+                },
+                Some(Incoming::Answer(_)) => {}
+                None => {
+                    self.read_answers(Deadline::at_once())?;
+                    if self.done.is_empty() && deadline.is_over() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn missing(&mut self, key: u64) -> &'static str {
+        if self.asked.values().any(|serial| *serial == key) {
+            return "TIMED_OUT";
+        }
+        self.delivery.lost += 1;
+        "NOT_DELIVERED"
+    }
+
+    fn close(mut self: Box<Self>, is_broken: bool) -> Left {
+        if !is_broken {
+            let _ = self.read_answers(Deadline::after(LAST)); // for the count
+        }
+        Left { topics: Vec::new(), delivery: Some(self.delivery) }
+    }
+}

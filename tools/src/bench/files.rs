@@ -1,0 +1,122 @@
+//! The files of a report, in a folder of its own.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::report::{Kind, Report};
+use crate::errors::Failure;
+
+/// Where folders go without `--out`; ignored by git.
+const RESULTS: &str = "bench-results";
+
+/// Makes the folder: the one that was asked for, else a new one with the date in its name.
+///
+/// # Errors
+/// It cannot be made.
+pub(super) fn folder(out: Option<&str>, started: &str, kind: Kind) -> Result<PathBuf, Failure> {
+    let name = match kind {
+        Kind::Run => "run",
+        Kind::Sweep => "sweep",
+    };
+    let made = match out {
+        Some(out) => fs::create_dir_all(out).map(|()| PathBuf::from(out)),
+        None => dated(started, name),
+    };
+    made.map_err(|error| {
+        let where_to = out.unwrap_or(RESULTS);
+        Failure::usage_with(
+            format!("cannot make a folder in {where_to}: {}", error.kind()),
+            "name one with --out".to_owned(),
+        )
+    })
+}
+
+fn dated(started: &str, name: &str) -> io::Result<PathBuf> {
+    fs::create_dir_all(RESULTS)?;
+    let beginning = format!("{}-{name}", started.replace(':', ""));
+    let mut path = Path::new(RESULTS).join(&beginning);
+    let mut number = 2;
+    loop {
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                path = Path::new(RESULTS).join(format!("{beginning}-{number}"));
+                number += 1;
+            }
+            outcome => return outcome.map(|()| path),
+        }
+    }
+}
+
+/// Writes all files; gives where they are.
+///
+/// # Errors
+/// One cannot be written.
+pub(super) fn write(report: &Report, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let json = serde_json::to_string_pretty(report).map_err(io::Error::other)?;
+    fs::write(folder.join("report.json"), json + "\n")?;
+    fs::write(folder.join("summary.csv"), summary(report))?;
+    fs::write(folder.join("timeline.csv"), timeline(report))?;
+    Ok(["report.json", "summary.csv", "timeline.csv"].map(|name| folder.join(name)).to_vec())
+}
+
+/// A line for each run.
+fn summary(report: &Report) -> String {
+    let mut csv = "run,test,topics,connections,size_bytes,target_rate,requests,errors,unsent,seconds,rate,mb_s,avg_us,\
+                   min_us,p50_us,p90_us,p95_us,p99_us,p999_us,max_us,stddev_us,service_p99_us\n"
+        .to_owned();
+    let target = report.load.target_rate.map(|rate| rate.to_string()).unwrap_or_default();
+    let size = report.load.size_bytes;
+    for point in &report.points {
+        let (test, topics, connections) = (point.test.name(), point.topics, point.connections);
+        for run in &point.runs {
+            let (latency, number, service) = (&run.latency, run.run, run.service.p99_us);
+            let counts = [run.requests, run.errors, run.unsent].map(|count| count.to_string()).join(",");
+            let figures = [
+                run.seconds,
+                run.rate,
+                run.mb_s,
+                latency.avg_us,
+                latency.min_us,
+                latency.p50_us,
+                latency.p90_us,
+                latency.p95_us,
+                latency.p99_us,
+                latency.p999_us,
+                latency.max_us,
+                latency.stddev_us,
+                service,
+            ];
+            let figures = figures.map(|figure| format!("{figure:.3}")).join(",");
+            writeln!(csv, "{number},{test},{topics},{connections},{size},{target},{counts},{figures}")
+                .expect("a string takes everything");
+        }
+    }
+    csv
+}
+
+/// A line for each stretch of each run.
+fn timeline(report: &Report) -> String {
+    let mut csv = "test,topics,run,at_ms,width_ms,requests,errors,p99_us\n".to_owned();
+    for point in &report.points {
+        for run in &point.runs {
+            for bucket in &run.timeline {
+                writeln!(
+                    csv,
+                    "{},{},{},{},{},{},{},{:.3}",
+                    point.test.name(),
+                    point.topics,
+                    run.run,
+                    bucket.at_ms,
+                    bucket.width_ms,
+                    bucket.requests,
+                    bucket.errors,
+                    bucket.p99_us
+                )
+                .expect("a string takes everything");
+            }
+        }
+    }
+    csv
+}

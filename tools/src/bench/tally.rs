@@ -1,0 +1,418 @@
+//! What a thread counts, and how the counts of threads and runs become one: histograms are merged, never averaged.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::report::{Band, Bucket, Delivery, ErrorKind, Hop, Percentile, Summary};
+
+/// Latencies are told apart from here on, in nanoseconds …
+const LEAST_NS: u64 = 100;
+/// … up to here; what is longer counts as this.
+const MOST_NS: u64 = 60_000_000_000;
+/// Significant digits.
+const DIGITS: u8 = 3;
+/// Those of the timeline, which has many histograms.
+const DIGITS_TIMELINE: u8 = 2;
+
+/// A request of the open loop that goes out so long after its time is late.
+const LATE: Duration = Duration::from_millis(1);
+
+/// The shortest stretch of the timeline.
+const BUCKET: Duration = Duration::from_millis(100);
+/// A longer run has longer ones.
+const BUCKETS_MAX: u32 = 60;
+
+/// When what counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    /// The first request.
+    pub(super) begin: Instant,
+    /// The warm-up is over.
+    pub(super) start: Instant,
+    /// The last request.
+    pub(super) end: Instant,
+}
+
+impl Window {
+    fn has(&self, instant: Instant) -> bool {
+        (self.start..self.end).contains(&instant)
+    }
+
+    /// A stretch of the timeline.
+    fn bucket(&self) -> Duration {
+        let stretches = self.end.duration_since(self.start).as_millis().div_ceil(BUCKET.as_millis());
+        BUCKET * u32::try_from(stretches).unwrap_or(u32::MAX).div_ceil(BUCKETS_MAX).max(1)
+    }
+}
+
+/// A request that succeeded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Success {
+    /// When it was to be sent.
+    pub(super) planned: Instant,
+    /// When it was.
+    pub(super) sent: Instant,
+    /// When its answer was there.
+    pub(super) answered: Instant,
+    /// On its way, where that can be told.
+    pub(super) hops: Option<usize>,
+}
+
+/// Counts of one operation.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    latency: Histogram<u64>,
+    service: Histogram<u64>,
+    lag: Histogram<u64>,
+    hops: BTreeMap<usize, Histogram<u64>>,
+    timeline: BTreeMap<u64, Stretch>,
+    errors: BTreeMap<&'static str, u64>,
+    /// Answers that came while it was measured.
+    answered: u64,
+    late: u64,
+    pub(super) unsent: u64,
+    pub(super) delivery: Option<Delivery>,
+}
+
+#[derive(Clone, Debug)]
+struct Stretch {
+    latency: Histogram<u32>,
+    errors: u64,
+}
+
+impl Tally {
+    pub(super) fn new() -> Self {
+        Self {
+            latency: histogram(),
+            service: histogram(),
+            lag: histogram(),
+            hops: BTreeMap::new(),
+            timeline: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            answered: 0,
+            late: 0,
+            unsent: 0,
+            delivery: None,
+        }
+    }
+
+    /// Notes an answer. In the histograms are the requests whose time was while it was measured, however late their
+    /// answers came; in the rate are the answers that came meanwhile.
+    pub(super) fn succeeded(&mut self, success: Success, window: &Window) {
+        let Success { planned, sent, answered, hops } = success;
+        if window.has(answered) {
+            self.answered += 1;
+            let latency = nanos(answered.duration_since(planned));
+            self.stretch(answered, window).latency.saturating_record(latency);
+        }
+        if !window.has(planned) {
+            return;
+        }
+        let latency = nanos(answered.duration_since(planned));
+        self.latency.saturating_record(latency);
+        self.service.saturating_record(nanos(answered.duration_since(sent)));
+        let lag = sent.duration_since(planned);
+        self.lag.saturating_record(nanos(lag));
+        self.late += u64::from(lag > LATE);
+        if let Some(hops) = hops {
+            self.hops.entry(hops).or_insert_with(histogram).saturating_record(latency);
+        }
+    }
+
+    /// Notes failures, those of the warm-up too: whoever reads the result must know of them.
+    pub(super) fn failed(&mut self, kind: &'static str, count: u64, now: Instant, window: &Window) {
+        *self.errors.entry(kind).or_default() += count;
+        if window.has(now) {
+            self.stretch(now, window).errors += count;
+        }
+    }
+
+    fn stretch(&mut self, at: Instant, window: &Window) -> &mut Stretch {
+        let index = at.duration_since(window.start).as_millis() / window.bucket().as_millis();
+        let index = u64::try_from(index).unwrap_or(u64::MAX);
+        self.timeline.entry(index).or_insert_with(|| Stretch { latency: histogram_small(), errors: 0 })
+    }
+
+    /// Adds the counts of another thread or run.
+    pub(super) fn add(&mut self, other: &Self) {
+        add(&mut self.latency, &other.latency);
+        add(&mut self.service, &other.service);
+        add(&mut self.lag, &other.lag);
+        for (hops, histogram) in &other.hops {
+            add(self.hops.entry(*hops).or_insert_with(self::histogram), histogram);
+        }
+        for (index, stretch) in &other.timeline {
+            let mine = self.timeline.entry(*index);
+            let mine = mine.or_insert_with(|| Stretch { latency: histogram_small(), errors: 0 });
+            mine.latency.add(&stretch.latency).expect("both have the same bounds");
+            mine.errors += stretch.errors;
+        }
+        for (kind, count) in &other.errors {
+            *self.errors.entry(kind).or_default() += count;
+        }
+        self.answered += other.answered;
+        self.late += other.late;
+        self.unsent += other.unsent;
+        if let Some(other) = &other.delivery {
+            self.delivery.get_or_insert_default().add(other);
+        }
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.latency.len()
+    }
+
+    pub(super) fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    pub(super) fn late(&self) -> u64 {
+        self.late
+    }
+
+    pub(super) fn errors(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    pub(super) fn error_kinds(&self) -> Vec<ErrorKind> {
+        let kinds = self.errors.iter().map(|(kind, count)| ErrorKind { kind: (*kind).to_owned(), count: *count });
+        let mut kinds: Vec<_> = kinds.collect();
+        kinds.sort_by_key(|kind| std::cmp::Reverse(kind.count));
+        kinds
+    }
+
+    pub(super) fn latency(&self) -> Summary {
+        summary(&self.latency)
+    }
+
+    pub(super) fn service(&self) -> Summary {
+        summary(&self.service)
+    }
+
+    pub(super) fn lag_p99_us(&self) -> f64 {
+        micros(self.lag.value_at_quantile(0.99))
+    }
+
+    /// The summaries with their curves.
+    pub(super) fn curves(&self) -> (Summary, Summary) {
+        let with = |histogram| Summary { curve: curve(histogram), ..summary(histogram) };
+        (with(&self.latency), with(&self.service))
+    }
+
+    /// By number of hops, beside what a cube of this dimension lets expect.
+    pub(super) fn hops(&self, dimension: u8) -> Vec<Hop> {
+        let all: u64 = self.hops.values().map(Histogram::len).sum();
+        let hop = |(hops, histogram): (&usize, &Histogram<u64>)| Hop {
+            hops: u32::try_from(*hops).unwrap_or(u32::MAX),
+            share: histogram.len() as f64 / all as f64,
+            expected_share: expected_share(*hops, dimension),
+            latency: summary(histogram),
+        };
+        self.hops.iter().map(hop).collect()
+    }
+
+    /// Without holes: a stretch in which nothing happened is one with zeros.
+    pub(super) fn timeline(&self, window: &Window) -> Vec<Bucket> {
+        let width_ms = u64::try_from(window.bucket().as_millis()).unwrap_or(u64::MAX);
+        let measured = window.end.duration_since(window.start).as_millis().div_ceil(u128::from(width_ms));
+        let bucket = |index| {
+            let stretch = self.timeline.get(&index);
+            Bucket {
+                at_ms: index * width_ms,
+                width_ms,
+                requests: stretch.map_or(0, |stretch| stretch.latency.len()),
+                errors: stretch.map_or(0, |stretch| stretch.errors),
+                p99_us: stretch.map_or(0.0, |stretch| micros(stretch.latency.value_at_quantile(0.99))),
+            }
+        };
+        (0..u64::try_from(measured).unwrap_or(0)).map(bucket).collect()
+    }
+}
+
+impl Delivery {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.published += other.published;
+        self.delivered += other.delivered;
+        self.lost += other.lost;
+        self.damaged += other.damaged;
+        self.out_of_order += other.out_of_order;
+    }
+}
+
+impl Band {
+    /// Of the figures of single runs.
+    pub(super) fn of(figures: impl Iterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = figures.collect();
+        sorted.sort_by(f64::total_cmp);
+        let (Some(min), Some(max)) = (sorted.first(), sorted.last()) else { return Self::default() };
+        let middle = sorted.len() / 2;
+        let median =
+            if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) };
+        Self { median, min: *min, max: *max }
+    }
+}
+
+/// How many of the nodes of a cube are so far from one.
+fn expected_share(hops: usize, dimension: u8) -> f64 {
+    let mut share = 0.5_f64.powi(i32::from(dimension));
+    for step in 0..hops {
+        share *= (usize::from(dimension).saturating_sub(step)) as f64 / (step + 1) as f64;
+    }
+    share
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(LEAST_NS, MOST_NS, DIGITS).expect("these bounds are possible")
+}
+
+fn histogram_small() -> Histogram<u32> {
+    Histogram::new_with_bounds(LEAST_NS, MOST_NS, DIGITS_TIMELINE).expect("these bounds are possible")
+}
+
+fn add(into: &mut Histogram<u64>, from: &Histogram<u64>) {
+    into.add(from).expect("both have the same bounds");
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1000.0
+}
+
+fn summary(histogram: &Histogram<u64>) -> Summary {
+    if histogram.is_empty() {
+        return Summary::default();
+    }
+    let at = |quantile| micros(histogram.value_at_quantile(quantile));
+    Summary {
+        count: histogram.len(),
+        avg_us: histogram.mean() / 1000.0,
+        min_us: micros(histogram.min()),
+        p50_us: at(0.5),
+        p90_us: at(0.9),
+        p95_us: at(0.95),
+        p99_us: at(0.99),
+        p999_us: at(0.999),
+        max_us: micros(histogram.max()),
+        stddev_us: histogram.stdev() / 1000.0,
+        curve: Vec::new(),
+    }
+}
+
+/// Five points each time that the distance to 100 % is halved.
+fn curve(histogram: &Histogram<u64>) -> Vec<Percentile> {
+    let point = |percentile, value| Percentile { percentile, us: micros(value) };
+    histogram
+        .iter_quantiles(5)
+        .map(|value| point(value.quantile_iterated_to() * 100.0, value.value_iterated_to()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    /// A thousand requests, 1 ms apart, of 1 to 1000 µs.
+    fn thousand() -> (Tally, Window) {
+        let begin = clock::now();
+        let window = Window { begin, start: begin, end: begin + Duration::from_secs(1) };
+        let mut tally = Tally::new();
+        for number in 1..=1000 {
+            let planned = begin + Duration::from_millis(number - 1);
+            let sent = planned + Duration::from_nanos(500 * number);
+            let answered = planned + Duration::from_micros(number);
+            tally.succeeded(Success { planned, sent, answered, hops: Some(1) }, &window);
+        }
+        (tally, window)
+    }
+
+    fn is_near(found: f64, expected: f64) -> bool {
+        (found - expected).abs() <= expected * 0.002
+    }
+
+    #[test]
+    fn figures_are_those_of_the_values() {
+        let (tally, _) = thousand();
+        let (latency, service) = tally.curves();
+        assert_eq!(latency.count, 1000);
+        for (found, expected) in [
+            (latency.avg_us, 500.5),
+            (latency.min_us, 1.0),
+            (latency.p50_us, 500.0),
+            (latency.p90_us, 900.0),
+            (latency.p99_us, 990.0),
+            (latency.p999_us, 999.0),
+            (latency.max_us, 1000.0),
+            (latency.stddev_us, 288.67),
+            (service.p50_us, 250.0),
+            (tally.lag_p99_us(), 495.0),
+        ] {
+            // The least is known to 64 ns.
+            assert!(is_near(found, expected) || (found - expected).abs() < 0.1, "{found} should be {expected}");
+        }
+        assert!(latency.curve.is_sorted_by(|a, b| a.percentile <= b.percentile && a.us <= b.us));
+        assert!(is_near(latency.curve.last().unwrap().us, 1000.0));
+    }
+
+    #[test]
+    fn merging_is_counting_together_and_not_averaging() {
+        let (mut fast, window) = thousand();
+        let mut slow = Tally::new();
+        let planned = window.start;
+        for _ in 0..1000 {
+            let answered = planned + Duration::from_millis(100);
+            slow.succeeded(Success { planned, sent: planned, answered, hops: Some(3) }, &window);
+        }
+        slow.failed("LOST", 2, planned, &window);
+        fast.failed("TIMED_OUT", 1, planned, &window);
+        fast.add(&slow);
+        assert!(is_near(fast.latency().p99_us, 100_000.0)); // the mean of both would be 50 495
+        assert!(is_near(fast.latency().p50_us, 1000.0));
+        assert_eq!((fast.requests(), fast.errors(), fast.late()), (2000, 3, 0));
+        assert_eq!(fast.error_kinds()[0].kind, "LOST");
+        let shares: Vec<_> = fast.hops(3).iter().map(|hop| (hop.hops, hop.share, hop.expected_share)).collect();
+        assert_eq!(shares, [(1, 0.5, 0.375), (3, 0.5, 0.125)]);
+    }
+
+    #[test]
+    fn what_is_not_measured_is_not_counted() {
+        let begin = clock::now();
+        let second = Duration::from_secs(1);
+        let window = Window { begin, start: begin + second, end: begin + 2 * second };
+        let mut tally = Tally::new();
+        for (planned_ms, answered_ms) in [(500, 600), (900, 1100), (1500, 1600), (1900, 2100), (2000, 2100)] {
+            let (planned, answered) =
+                (begin + Duration::from_millis(planned_ms), begin + Duration::from_millis(answered_ms));
+            tally.succeeded(Success { planned, sent: planned, answered, hops: None }, &window);
+        }
+        assert_eq!((tally.requests(), tally.answered()), (2, 2));
+        let timeline = tally.timeline(&window);
+        assert_eq!(timeline.len(), 10);
+        assert_eq!(timeline.iter().map(|bucket| bucket.requests).sum::<u64>(), 2);
+        assert_eq!((timeline[1].requests, timeline[6].requests), (1, 1));
+    }
+
+    #[test]
+    fn shares_of_a_cube_are_binomial() {
+        assert_eq!([0, 1, 2, 3, 4].map(|hops| expected_share(hops, 3)), [0.125, 0.375, 0.375, 0.125, 0.0]);
+        assert_eq!([0, 1].map(|hops| expected_share(hops, 0)), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn bands_are_of_the_middle_and_both_ends() {
+        for (figures, expected) in [
+            (&[][..], (0.0, 0.0, 0.0)),
+            (&[5.0][..], (5.0, 5.0, 5.0)),
+            (&[9.0, 1.0, 2.0][..], (2.0, 1.0, 9.0)),
+            (&[4.0, 1.0, 2.0, 9.0][..], (3.0, 1.0, 9.0)),
+        ] {
+            let band = Band::of(figures.iter().copied());
+            assert_eq!((band.median, band.min, band.max), expected, "{figures:?}");
+        }
+    }
+}

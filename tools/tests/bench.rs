@@ -1,0 +1,334 @@
+//! `dht-cli bench` against real cubes: what it measures, what it leaves behind, and what it says when things go wrong.
+
+#![expect(clippy::unwrap_used, reason = "what a test did not expect, fails it")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// A cube of real nodes on free ports; ended when dropped.
+struct Cube {
+    nodes: Vec<(Child, BufReader<ChildStdout>)>,
+    addresses: Vec<String>,
+    _folder: tempfile::TempDir,
+}
+
+impl Cube {
+    fn start(dimension: u32) -> Self {
+        let addresses = free_addresses(1 << dimension);
+        let folder = tempfile::tempdir().unwrap();
+        let peers = folder.path().join("peers");
+        let width = dimension.max(1) as usize;
+        let lines = addresses.iter().enumerate().map(|(id, address)| format!("{id:0width$b} {address}\n"));
+        std::fs::write(&peers, lines.collect::<String>()).unwrap();
+        let start = |id: usize| {
+            let mut process = Command::new(node_program())
+                .args(["--id", &format!("{id:0width$b}"), "--dimension", &dimension.to_string(), "--peers"])
+                .arg(&peers)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut output = BufReader::new(process.stdout.take().unwrap());
+            assert_ne!(output.read_line(&mut String::new()).unwrap(), 0, "the node says where it listens");
+            (process, output)
+        };
+        let cube = Self { nodes: (0..addresses.len()).map(start).collect(), addresses, _folder: folder };
+        assert!(cube.cli(&["cluster", "--wait", "10s"]).status.success(), "the cube is whole");
+        cube
+    }
+
+    fn cli(&self, words: &[&str]) -> Output {
+        cli(&self.addresses[0], words).output().unwrap()
+    }
+
+    /// Runs a benchmark of everything that takes a moment; gives its exit code, standard output and report.
+    fn bench(&self, words: &[&str]) -> (i32, String, Value) {
+        bench(&self.addresses[0], words, |_| {})
+    }
+
+    fn topics(&self) -> String {
+        String::from_utf8(self.cli(&["list"]).stdout).unwrap()
+    }
+}
+
+/// Ports that are free, below those that the system gives to connections: one of these could be taken before its node
+/// listens.
+fn free_addresses(count: u16) -> Vec<String> {
+    static CUBES: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let seed = CUBES.fetch_add(1, Ordering::SeqCst) + u16::try_from(std::process::id() % 250).unwrap() * 8;
+        let addresses: Vec<_> = (0..count).map(|id| format!("127.0.0.1:{}", 12_000 + seed * 8 + id)).collect();
+        if addresses.iter().all(|address| TcpListener::bind(address).is_ok()) {
+            return addresses;
+        }
+    }
+}
+
+impl Drop for Cube {
+    fn drop(&mut self) {
+        for (process, _) in &mut self.nodes {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// The daemon stands beside the command line; it is built if only this package was.
+fn node_program() -> PathBuf {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_dht-cli")).with_file_name("dht-node");
+    if !program.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "dht-node", "--bin", "dht-node", "--target-dir"]);
+        build.arg(program.parent().and_then(|profile| profile.parent()).unwrap());
+        assert!(build.status().unwrap().success());
+    }
+    program
+}
+
+fn cli(server: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dht-cli"));
+    command.args(words).env("DHT_SERVER", server).env_remove("DHT_TIMEOUT").stdin(Stdio::null());
+    command
+}
+
+/// Runs a benchmark, does something when its first run has been told of or it is about to begin, and reads its files.
+fn bench(server: &str, words: &[&str], meanwhile: impl FnOnce(&Child)) -> (i32, String, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let mut command = cli(server, words);
+    command.arg("--out").arg(&out).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut told = BufReader::new(process.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("Points") {
+        line.clear();
+        assert_ne!(told.read_line(&mut line).unwrap(), 0, "it says what it will do");
+    }
+    meanwhile(&process);
+    let mut stdout = String::new();
+    process.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    let mut stderr = String::new();
+    told.read_to_string(&mut stderr).unwrap();
+    let code = process.wait().unwrap().code().unwrap();
+    let report = std::fs::read(out.join("report.json")).unwrap_or_else(|_| panic!("{code}: {stdout}{stderr}"));
+    check_tables(&out);
+    (code, stdout, serde_json::from_slice(&report).unwrap())
+}
+
+/// Every line has as many fields as the heading.
+fn check_tables(folder: &Path) {
+    for name in ["summary.csv", "timeline.csv"] {
+        let table = std::fs::read_to_string(folder.join(name)).unwrap();
+        let fields: Vec<_> = table.lines().map(|line| line.split(',').count()).collect();
+        assert!(fields.iter().all(|count| *count == fields[0]), "{name}: {table}");
+    }
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is a number"))
+}
+
+const QUICK: [&str; 6] = ["-w", "50ms", "-d", "200ms", "-c", "4"];
+
+#[test]
+fn every_operation_is_measured_and_nothing_is_left() {
+    let cube = Cube::start(3);
+    let all = "create,publish,subscribe,query,fetch,ping";
+    let mut words = vec!["bench", "run", "-t", all, "-k", "20", "--runs", "2", "-P", "2"];
+    words.extend(QUICK);
+    let (code, stdout, report) = cube.bench(&words);
+    assert_eq!(code, 0, "{stdout}\n{report:#}");
+    assert_eq!((report["schema"].as_u64(), report["cluster"]["nodes_up"].as_u64()), (Some(1), Some(8)));
+    assert_eq!(report["interrupted"], false);
+    let points = report["points"].as_array().unwrap();
+    let tests: Vec<_> = points.iter().map(|point| point["test"].as_str().unwrap()).collect();
+    assert_eq!(tests.join(","), all);
+    for point in points {
+        let (latency, rate) = (&point["latency"], &point["rate"]);
+        assert_eq!((point["topics"].as_u64(), point["errors"].as_u64()), (Some(20), Some(0)), "{point:#}");
+        assert_eq!(point["runs"].as_array().unwrap().len(), 2);
+        assert!(number(&rate["min"]) > 0.0 && number(&rate["min"]) <= number(&rate["max"]));
+        let ascending = ["min_us", "p50_us", "p90_us", "p99_us", "p999_us"].map(|name| number(&latency[name]));
+        assert!(ascending[0] > 0.0 && ascending.is_sorted(), "{latency:#}");
+        let runs = point["runs"].as_array().unwrap();
+        assert_eq!(number(&point["requests"]), runs.iter().map(|run| number(&run["requests"])).sum::<f64>());
+    }
+    let placed: f64 = points[1]["placement"].as_array().unwrap().iter().map(number).sum();
+    assert_eq!(placed, 20.0);
+    let share = |name: &str| points[0]["hops"].as_array().unwrap().iter().map(|hop| number(&hop[name])).sum::<f64>();
+    assert!((share("share") - 1.0).abs() < 1e-9 && (share("expected_share") - 1.0).abs() < 1e-9);
+    let delivery = &points[2]["delivery"];
+    assert!(number(&delivery["delivered"]) > 0.0 && delivery["delivered"] == delivery["published"], "{delivery}");
+    assert_eq!([&delivery["lost"], &delivery["damaged"], &delivery["out_of_order"]].map(number), [0.0; 3]);
+    assert!(stdout.contains("closed loop: stalls are under-counted"), "{stdout}");
+    assert_eq!(cube.topics(), "");
+}
+
+#[test]
+fn a_sweep_has_every_number_of_topics() {
+    let cube = Cube::start(0);
+    let (code, stdout, report) =
+        cube.bench(&["bench", "sweep", "-k", "1,10,30", "--runs", "1", "-d", "100ms", "-w", "20ms", "-c", "2"]);
+    assert_eq!(code, 0, "{stdout}");
+    let point = |point: &Value| format!("{} {}", point["test"].as_str().unwrap(), point["topics"]);
+    let points: Vec<_> = report["points"].as_array().unwrap().iter().map(point).collect();
+    let expected = ["create", "publish", "subscribe", "query"].map(|test| [1, 10, 30].map(|k| format!("{test} {k}")));
+    assert_eq!(points, expected.concat());
+    assert_eq!(report["points"][0]["connections"], 1); // no more than topics
+    assert_eq!(cube.topics(), "");
+}
+
+#[test]
+fn requirements_make_the_exit_code() {
+    let cube = Cube::start(0);
+    for (require, code) in [("p99<60s", 0), ("p50<1us", 99), ("rate>=1e12", 99), ("errors<=0", 0)] {
+        let mut words = vec!["bench", "run", "-t", "query", "-k", "1", "--require", require];
+        words.extend(QUICK);
+        let (found, stdout, report) = cube.bench(&words);
+        assert_eq!(found, code, "{require}\n{stdout}");
+        assert_eq!(report["requirements"][0]["met"], code == 0);
+    }
+    for (words, part) in [
+        (["bench", "run", "--require", "p98<1s"], "is no requirement"),
+        (["bench", "run", "-t", "publis"], "did you mean \"publish\"?"),
+        (["bench", "run", "-k", "0"], "is no list of numbers of topics"),
+        (["bench", "run", "-c", "0"], "there are 1 to"),
+    ] {
+        let output = cube.cli(&words);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && told.contains(part), "{words:?}: {told}");
+    }
+}
+
+#[test]
+fn ctrl_c_leaves_a_partial_report_and_no_topics() {
+    let cube = Cube::start(0);
+    let interrupt = |process: &Child| {
+        let pid = process.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    };
+    let words = ["bench", "run", "-t", "create,publish", "-k", "10", "-d", "1h", "-w", "0"];
+    let (code, stdout, report) = bench(&cube.addresses[0], &words, interrupt);
+    assert_eq!((code, &report["interrupted"]), (130, &Value::Bool(true)), "{stdout}");
+    assert!(stdout.contains("stopped before its end"), "{stdout}");
+    assert_eq!(cube.topics(), "");
+}
+
+#[test]
+fn a_server_that_dies_is_in_the_report_first() {
+    let cube = Cube::start(0);
+    let relay = Relay::start(&cube.addresses[0], Fault::CutAfter(Duration::from_millis(400)));
+    let words = ["bench", "run", "-t", "publish", "-k", "5", "-d", "1s", "-w", "0", "--entry", "one", "-c", "2"];
+    let (code, stdout, report) = bench(&relay.address, &words, |_| {});
+    assert_eq!(code, 5, "{stdout}");
+    let point = &report["points"][0];
+    assert!(number(&point["requests"]) > 0.0 && number(&point["errors"]) > 0.0, "{point:#}");
+    assert!(stdout.find("errors: read the figures with care").unwrap() < stdout.find("req/s").unwrap(), "{stdout}");
+    assert!(stdout.contains("could not be removed"), "{stdout}");
+}
+
+/// With 200 requests a second and a stall of 300 ms in 1.2 s, a quarter of the requests waited; a closed loop has one
+/// slow answer a connection.
+#[test]
+fn an_open_loop_shows_a_stall_that_a_closed_one_hides() {
+    let cube = Cube::start(0);
+    let stall = Fault::StallAfter(Duration::from_millis(500), Duration::from_millis(300));
+    let mut p90 = Vec::new();
+    for rate in ["200", "max"] {
+        let relay = Relay::start(&cube.addresses[0], stall);
+        let words = [
+            "bench", "run", "-t", "query", "-k", "5", "-d", "1200ms", "-w", "0", "--entry", "one", "-c", "2", "-r",
+            rate,
+        ];
+        let (code, stdout, report) = bench(&relay.address, &words, |_| {});
+        assert_eq!(code, 0, "{stdout}");
+        let latency = &report["points"][0]["latency"];
+        assert!(number(&latency["max_us"]) > 200_000.0, "{rate}: {latency:#}");
+        p90.push(number(&latency["p90_us"]));
+    }
+    assert!(p90[0] > 50_000.0, "the open loop: {p90:?}");
+    assert!(p90[1] < 50_000.0, "the closed loop: {p90:?}");
+}
+
+/// What a relay does to its connections, counted from when a benchmark has opened its own.
+#[derive(Clone, Copy)]
+enum Fault {
+    CutAfter(Duration),
+    StallAfter(Duration, Duration),
+}
+
+/// Something between the command line and a node that fails as planned.
+struct Relay {
+    address: String,
+}
+
+impl Relay {
+    fn start(node: &str, fault: Fault) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let node = node.to_owned();
+        spawn(move || relay(&listener, &node, fault));
+        Self { address }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the relay of a test blocks beside it")]
+fn spawn(work: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(work);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a planned stall is a matter of time")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// The first connection is that which makes the topics; the fault's time runs from the second on.
+fn relay(listener: &TcpListener, node: &str, fault: Fault) {
+    let gate = AtomicBool::new(false);
+    let (gate, mut ends): (&'static _, Vec<TcpStream>) = (Box::leak(Box::new(gate)), Vec::new());
+    for count in 0.. {
+        let Ok((near, _)) = listener.accept() else { return };
+        let far = TcpStream::connect(node).unwrap();
+        for end in [&near, &far] {
+            end.set_nodelay(true).unwrap();
+        }
+        ends.extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
+        for (from, to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+            spawn(move || copy(from, to, gate));
+        }
+        if count == 2 {
+            break; // two connections of the benchmark, and the one before
+        }
+    }
+    match fault {
+        Fault::CutAfter(time) => {
+            pause(time);
+            ends.iter().for_each(|end| drop(end.shutdown(Shutdown::Both)));
+        }
+        Fault::StallAfter(time, length) => {
+            pause(time);
+            gate.store(true, Ordering::SeqCst);
+            pause(length);
+            gate.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream, gate: &AtomicBool) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        while gate.load(Ordering::SeqCst) {
+            pause(Duration::from_millis(1));
+        }
+        if to.write_all(&bytes[..count]).is_err() {
+            return;
+        }
+    }
+}
