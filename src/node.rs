@@ -52,7 +52,6 @@ pub use event::Event;
 use apply::Proposals;
 use conns::{Conns, Peer};
 use feed::Feeds;
-use ingress::Named;
 use pending::{Pending, PendingTable};
 use pull::Pull;
 use routing::RoutingTable;
@@ -111,8 +110,6 @@ pub struct Node {
     /// Clients that are not read because of both.
     crowded: Vec<ConnId>,
     subscriptions: Subscriptions,
-    /// The topic that a client named last.
-    named: Option<Named>,
     /// Fetches for subscriptions.
     pulls: PendingTable<Pull>,
     feeds: Feeds,
@@ -148,7 +145,6 @@ impl Node {
             charge: 0,
             owed: 0,
             crowded: Vec::new(),
-            named: None,
             subscriptions: Subscriptions::new(settings.dimension.nodes()),
             #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
             pulls: PendingTable::new(!(settings.instance as u16)),

@@ -10,7 +10,7 @@ mod set;
 use std::fmt;
 
 pub use checksum::{crc32, crc32_of_parts};
-pub use name::{NameError, OwnedName, TopicName};
+pub use name::{NameError, TopicName};
 pub use set::{Link, LinkSet, NodeSet};
 
 use crate::limits::DIMENSION_MAX;

@@ -12,8 +12,7 @@ use super::serve::decode;
 use super::{Node, Step};
 use crate::cube;
 use crate::limits::REQUEST_TIMEOUT_US;
-use crate::types::{ConnId, NodeId, OwnedName, RequestId, TopicName};
-use crate::wire::field::Reader;
+use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::request::{ANY_NODE, TraceTarget};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
@@ -39,14 +38,6 @@ impl Asked {
 
 /// Of a request that leaves no note: it is done here, or nobody waits for it.
 const NO_ORIGIN: Origin = Origin::from_number(0);
-
-/// A topic that a client named. The next request most likely names the same one: then its name need not be checked
-/// again, nor its home be found.
-#[derive(Debug)]
-pub(super) struct Named {
-    name: OwnedName,
-    home: NodeId,
-}
 
 /// To whom a request goes.
 struct Destination {
@@ -101,35 +92,14 @@ impl Node {
             self.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"));
         };
-        let named = self.named.take();
-        let args = Reader::knowing(args, named.as_ref().map(|named| named.name.name()));
-        let result = match &decode(opcode, args, frame) {
-            Ok(request) => self.take_in(step, id, frame, request, named.as_ref()),
-            Err(fault) => Err(malformed(*fault)),
-        };
-        // Unless it was another one this time.
-        self.named = self.named.take().or(named);
-        result
-    }
-
-    /// Does a request, or sends it to where it belongs.
-    fn take_in(
-        &mut self,
-        step: &mut Step<'_>,
-        id: ConnId,
-        frame: &Frame<'_>,
-        request: &Request<'_>,
-        named: Option<&Named>,
-    ) -> Result<(), ErrorResponse> {
+        let request = decode(opcode, args, frame).map_err(malformed)?;
         if self.drain.has_begun() {
             return Err(ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one"));
         }
-        if self.serve_subscriber(step, id, request, frame)? {
+        if self.serve_subscriber(step, id, &request, frame)? {
             return Ok(());
         }
-        self.destination(request, named)
-            .and_then(|destination| self.send_to_destination(step, id, frame, request, destination))
-            .inspect_err(|_| self.forget_opening(id, frame))
+        self.send_to_destination(step, id, frame, &request).inspect_err(|_| self.forget_opening(id, frame))
     }
 
     fn send_to_destination(
@@ -138,8 +108,8 @@ impl Node {
         id: ConnId,
         frame: &Frame<'_>,
         request: &Request<'_>,
-        destination: Destination,
     ) -> Result<(), ErrorResponse> {
+        let destination = self.destination(request)?;
         let asked = Asked::new(id, frame, charge_of(request));
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
         let is_here = destination.target == self.settings.id;
@@ -258,7 +228,7 @@ impl Node {
         }
     }
 
-    fn destination(&mut self, request: &Request<'_>, named: Option<&Named>) -> Result<Destination, ErrorResponse> {
+    fn destination(&self, request: &Request<'_>) -> Result<Destination, ErrorResponse> {
         let (here, dimension) = (self.settings.id, self.settings.dimension);
         let of_node = |node: u16| {
             let target = if node == ANY_NODE { Some(here) } else { NodeId::new(node, dimension) };
@@ -268,8 +238,8 @@ impl Node {
             })?;
             Ok(Destination { target, kind: Kind::Node, ttl: None })
         };
-        let mut of_topic = |name| {
-            let target = self.home_of(name, named);
+        let of_topic = |name| {
+            let target = cube::home(name, dimension);
             Destination { target, kind: Kind::Group, ttl: None }
         };
         Ok(match request {
@@ -290,18 +260,6 @@ impl Node {
                 Destination { ttl: Some(*ttl), ..of_topic(*name) }
             }
         })
-    }
-
-    /// Where a topic lives; noted for the next request. A name that was found known is the noted one itself.
-    fn home_of(&mut self, name: TopicName<'_>, named: Option<&Named>) -> NodeId {
-        if let Some(named) = named
-            && std::ptr::eq(name.as_str(), named.name.name().as_str())
-        {
-            return named.home;
-        }
-        let home = cube::home(name, self.settings.dimension);
-        self.named = Some(Named { name: name.into(), home });
-        home
     }
 
     /// Answers a request that went nowhere.

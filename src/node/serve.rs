@@ -3,7 +3,6 @@
 use super::follow::malformed;
 use super::forward::ReplyTo;
 use super::{Node, Step};
-use crate::wire::field::Reader;
 use crate::wire::response::ErrorResponse;
 use crate::wire::{DecodeError, Flags, Frame, Opcode, Request, Response, Route, Status};
 
@@ -22,7 +21,7 @@ impl Node {
                 self.stats.corrupt += 1;
                 Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"))
             }
-            (Some(opcode), Ok(args)) => decode(opcode, Reader::new(args), frame).map_err(malformed),
+            (Some(opcode), Ok(args)) => decode(opcode, args, frame).map_err(malformed),
         };
         match request {
             Ok(request) => self.serve(step, &request, frame, reply, route),
@@ -76,9 +75,9 @@ pub(super) enum Answer {
 }
 
 /// Reads a request whose args were found undamaged.
-pub(super) fn decode<'a>(opcode: Opcode, args: Reader<'a>, frame: &Frame<'_>) -> Result<Request<'a>, DecodeError> {
+pub(super) fn decode<'a>(opcode: Opcode, args: &'a [u8], frame: &Frame<'_>) -> Result<Request<'a>, DecodeError> {
     if !frame.payload().is_empty() && !Request::has_payload(opcode) {
         return Err(DecodeError::Payload);
     }
-    Request::read(opcode, args)
+    Request::decode(opcode, args)
 }

@@ -35,23 +35,6 @@ impl<'a> TopicName<'a> {
     }
 }
 
-/// A checked topic name for keeping.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnedName(Box<str>);
-
-impl OwnedName {
-    /// The name.
-    pub const fn name(&self) -> TopicName<'_> {
-        TopicName(&self.0)
-    }
-}
-
-impl From<TopicName<'_>> for OwnedName {
-    fn from(name: TopicName<'_>) -> Self {
-        Self(name.0.into())
-    }
-}
-
 impl fmt::Display for TopicName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)

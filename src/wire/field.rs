@@ -79,18 +79,12 @@ impl<'a> Writer<'a> {
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
-    known: Option<TopicName<'a>>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads from the start of `args`.
     pub const fn new(args: &'a [u8]) -> Self {
-        Self { rest: args, known: None }
-    }
-
-    /// The same, knowing a topic name that was checked before: the same bytes are not checked again.
-    pub const fn knowing(args: &'a [u8], known: Option<TopicName<'a>>) -> Self {
-        Self { rest: args, known }
+        Self { rest: args }
     }
 
     /// Is nothing left?
@@ -180,14 +174,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// As [`Self::str8`], or [`DecodeError::Name`].
     pub fn topic(&mut self) -> Result<TopicName<'a>, DecodeError> {
-        let length = self.u8("topic")?;
-        if let Some(known) = self.known
-            && self.rest.get(..usize::from(length)) == Some(known.as_str().as_bytes())
-        {
-            self.rest = &self.rest[usize::from(length)..];
-            return Ok(known);
-        }
-        TopicName::new(self.text(usize::from(length), "topic")?).map_err(DecodeError::Name)
+        TopicName::new(self.str8("topic")?).map_err(DecodeError::Name)
     }
 
     /// The TLVs up to the end of args, each offered to `known`, which says whether it knows the tag.
@@ -305,19 +292,6 @@ mod tests {
         ];
         for (args, expected) in cases {
             assert_eq!(Reader::new(args).tlvs(|tag, _| Ok(tag == 0x10)), expected, "{args:02x?}");
-        }
-    }
-
-    #[test]
-    fn a_known_name_changes_no_answer() {
-        let known = TopicName::new("orders").unwrap();
-        let all: [&[u8]; 7] =
-            [b"\x06orders", b"\x06orders+", b"\x05order", b"\x06ORDERS", b"\x00", b"\x06order", b"\x06ord rs"];
-        for args in all {
-            let mut knowing = Reader::knowing(args, Some(known));
-            let mut plain = Reader::new(args);
-            assert_eq!(knowing.topic(), plain.topic(), "{args:02x?}");
-            assert_eq!(knowing.remaining(), plain.remaining(), "{args:02x?}");
         }
     }
 

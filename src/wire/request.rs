@@ -228,14 +228,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// [`DecodeError`] names the field.
     pub fn decode(opcode: Opcode, args: &'a [u8]) -> Result<Self, DecodeError> {
-        Self::read(opcode, Reader::new(args))
-    }
-
-    /// The same out of a reader, which may know the name of a topic.
-    ///
-    /// # Errors
-    /// As [`Self::decode`].
-    pub fn read(opcode: Opcode, mut args: Reader<'a>) -> Result<Self, DecodeError> {
+        let mut args = Reader::new(args);
         let request = match opcode {
             Opcode::Hello | Opcode::Goaway | Opcode::Deliver | Opcode::Event => {
                 return Err(DecodeError::Value { field: "opcode" });
