@@ -115,6 +115,9 @@ pub const HEADS_US: u64 = 1_000_000;
 /// HEADS that may be missing, or unanswered, before the other side is thought to have forgotten.
 pub const HEADS_MISSING_MAX: u64 = 3;
 
+/// What a home was told is told again when it was not confirmed in this time.
+pub const FEED_AGAIN_US: u64 = 900_000;
+
 /// Items of one FEED: at most 275 bytes each.
 pub const FEED_ITEMS_MAX: usize = 200;
 
@@ -219,6 +222,7 @@ const _: () = {
     assert!(CLIENT_CHARGE_MAX < NODE_CHARGE_MAX);
     assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
     assert!(PULLS_PER_HOME_MAX < PULLS_MAX);
+    assert!(FEED_AGAIN_US < HEADS_US, "the next tick of a second tells it again");
     assert!(FEED_ITEMS_MAX * (TOPIC_NAME_MAX + 26) <= FRAME_MAX_LEAST as usize);
     assert!(HEADS_ITEMS_MAX * 20 <= FRAME_MAX_LEAST as usize);
     assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE as u64 <= CLIENT_CHARGE_MAX);

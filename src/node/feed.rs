@@ -66,8 +66,8 @@ struct Ingress {
     counter: u64,
     /// HEADS that it has not answered.
     unanswered: u64,
-    /// The start of it that said what it reads.
-    instance: u64,
+    /// The start of it that said what it reads; `None` while only its SUBSCRIBEs did.
+    instance: Option<u64>,
     /// The newest FEED of that start.
     version: u64,
 }
@@ -255,10 +255,10 @@ impl Node {
         }
         let version = frame.header.request_id.0;
         let ingress = &mut self.feeds.ingresses[usize::from(source.index())];
-        let is_new_start = ingress.instance != instance;
+        let is_new_start = ingress.instance.is_some_and(|known| known != instance);
         let is_newest = is_new_start || ingress.version < version;
         if is_newest {
-            (ingress.instance, ingress.version) = (instance, version);
+            (ingress.instance, ingress.version) = (Some(instance), version);
         }
         ingress.unanswered = 0;
         if is_new_start || reset && is_newest {

@@ -8,16 +8,13 @@ use super::pull::request_frame;
 use super::serve::Answer;
 use super::subscriptions::{Telling, Told};
 use super::{Node, Step};
-use crate::limits::{FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
+use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
 use crate::types::{Epoch, NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::feed::{Fed, FeedItem, Head, Heads};
 use crate::wire::field::Writer;
 use crate::wire::push::Span;
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Frame, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
-
-/// A told state that was not confirmed is told again after this time.
-const TELL_AGAIN_US: u64 = 900_000;
 
 impl Node {
     /// A DELIVER or EVENT came over a link, and this node is among its targets.
@@ -53,7 +50,7 @@ impl Node {
         let topic = self.subscriptions.topic(place);
         let home = topic.home;
         if home != self.settings.id {
-            self.tell_all(step, home, &[place]);
+            self.tell_all(step, home, &[place], false);
         }
     }
 
@@ -65,8 +62,8 @@ impl Node {
         self.send_feed(step, home, false, 1, &payload);
     }
 
-    fn tell_all(&mut self, step: &mut Step<'_>, home: NodeId, places: &[usize]) {
-        let mut reset = std::mem::take(&mut self.subscriptions.homes[usize::from(home.index())].reset);
+    /// With `reset` the home forgets what it was told before.
+    fn tell_all(&mut self, step: &mut Step<'_>, home: NodeId, places: &[usize], mut reset: bool) {
         for places in places.chunks(FEED_ITEMS_MAX) {
             let (version, at_us) = (self.subscriptions.feed_version + 1, step.now.monotonic_us);
             let mut payload = Vec::new();
@@ -98,10 +95,8 @@ impl Node {
     pub(super) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
         let Some(Response::Fed(list)) = self.decode_own(Opcode::Feed, frame) else { return };
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
-        if !state.is_known {
-            // From here on HEADS are counted: what was pushed before, the items tell.
-            (state.is_known, state.instance, state.counter) = (true, list.instance, list.counter);
-        }
+        // From here on HEADS are counted: what was pushed before, the items tell.
+        state.last.get_or_insert((list.instance, list.counter));
         for fed in list.items {
             let Some(place) = self.subscriptions.topic_of(fed.topic) else { continue };
             if fed.status == Status::Ok.number() {
@@ -147,10 +142,10 @@ impl Node {
             }
         }
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
-        let is_next = !state.is_known || state.instance == heads.instance && state.counter + 1 == heads.counter;
+        let is_next = state.last.is_none_or(|(start, counter)| (start, counter + 1) == (heads.instance, heads.counter));
         let agrees = state.topics > 0 && state.feeds == heads.feeds && state.digest == heads.digest;
         state.mismatches = if agrees { 0 } else { state.mismatches + 1 };
-        (state.instance, state.counter) = (heads.instance, heads.counter);
+        state.last = state.last.map(|_| (heads.instance, heads.counter));
         state.heard_us = step.now.monotonic_us;
         if !is_next || state.mismatches > 1 {
             self.resync(step, home);
@@ -176,11 +171,11 @@ impl Node {
         }
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
         // Its answer says from where on HEADS are counted.
-        (state.reset, state.mismatches, state.is_known) = (true, 0, false);
+        (state.mismatches, state.last) = (0, None);
         if places.is_empty() {
             return self.send_feed(step, home, true, 0, &[]);
         }
-        self.tell_all(step, home, &places);
+        self.tell_all(step, home, &places, true);
     }
 
     /// Homes that were silent for too long are told everything: they may not know any more whom to tell.
@@ -202,7 +197,7 @@ impl Node {
         for (place, topic) in self.subscriptions.topics().filter(|(_, topic)| topic.home != self.settings.id) {
             let is_due = match topic.telling {
                 // Whether the home has heard it is not known.
-                Some(telling) => telling.at_us + TELL_AGAIN_US <= now_us,
+                Some(telling) => telling.at_us + FEED_AGAIN_US <= now_us,
                 None => topic.told() != Some(self.subscriptions.to_tell(place, topic.head)),
             };
             if is_due {
@@ -211,7 +206,7 @@ impl Node {
         }
         for (index, places) in due.into_iter().enumerate().filter(|(_, places)| !places.is_empty()) {
             let home = NodeId::new(u16::try_from(index).expect("a node"), self.settings.dimension).expect("a node");
-            self.tell_all(step, home, &places);
+            self.tell_all(step, home, &places, false);
         }
         let (old, fresh) = std::mem::take(&mut self.subscriptions.strays)
             .into_iter()

@@ -12,6 +12,9 @@ impl Node {
     /// A frame from a neighbour.
     pub(super) fn on_link_frame(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
         self.forgive(step, bit);
+        let link = self.routing.neighbour_mut(bit);
+        link.frames += 1;
+        link.bytes += frame.len() as u64;
         if frame.route.is_some() {
             return self.on_routed(step, frame);
         }

@@ -1,5 +1,7 @@
 //! What a node says of itself: PING, TRACE, CLUSTER, STATS.
 
+use std::fmt::Write as _;
+
 use super::Node;
 use super::serve::Answer;
 use crate::types::Now;
@@ -57,6 +59,9 @@ impl Node {
             ("proposals", self.proposals.len() as u64),
         ];
         let mut text: String = gauges.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+        for (bit, link) in self.routing.neighbours().iter().enumerate() {
+            let _ = write!(text, "link_{bit}_frames_in {}\nlink_{bit}_bytes_in {}\n", link.frames, link.bytes);
+        }
         text.push_str(&self.stats.lines());
         Answer::Now(Response::Stats { node: self.settings.id.index(), text })
     }

@@ -36,7 +36,8 @@ impl Node {
             return self.pull_later(step, id);
         }
         let deadline_us = step.now.after_us(PULL_TIMEOUT_US);
-        let Some(origin) = self.pulls.insert(Pull { topic: id, home, from }, deadline_us) else { return };
+        let pull = Pull { topic: id, home, from };
+        let origin = self.pulls.insert(pull, deadline_us).expect("PULLS_MAX is less than a table holds");
         self.subscriptions.homes[usize::from(home.index())].pulls += 1;
         self.subscriptions.topic_mut(place).pulls.push(from);
         self.stats.pulls += 1;

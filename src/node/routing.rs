@@ -30,13 +30,25 @@ pub(super) struct Neighbour {
     pub full: bool,
     /// When it is dialled next, monotonic microseconds. Only the larger id dials.
     pub dial_at_us: u64,
+    /// Frames that came over the link since the start.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 impl RoutingTable {
     /// All links down.
     pub(super) fn new(here: NodeId, dimension: Dimension) -> Self {
-        let neighbour =
-            |(_, node)| Neighbour { node, conn: None, challenger: None, instance: 0, full: false, dial_at_us: 0 };
+        let neighbour = |(_, node)| Neighbour {
+            node,
+            conn: None,
+            challenger: None,
+            instance: 0,
+            full: false,
+            dial_at_us: 0,
+            frames: 0,
+            bytes: 0,
+        };
         Self {
             here,
             dimension,

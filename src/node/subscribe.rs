@@ -196,8 +196,9 @@ impl Node {
         let epoch = new.epoch;
         let place = self.subscriptions.follow(new, step.now.monotonic_us);
         let topic = self.subscriptions.topic(place);
-        if topic.epoch < epoch {
-            // Those who follow the old one are told; this one begins anew.
+        if topic.epoch != epoch {
+            // Those who follow the other one are told; this one begins anew. An answer that was long under way may be
+            // of the older one: then its home says so to the next FEED.
             let (id, home, name) = (topic.id, topic.home, topic.name.clone());
             let head = Offset(0);
             let error = ErrorResponse::new(Status::Truncated, "the topic lost records at its end");

@@ -156,18 +156,12 @@ pub(super) struct Home {
     pub feeds: u32,
     /// Exclusive or of the ids of those that it knows it is to push.
     pub digest: u64,
-    /// Of the last HEADS.
-    pub instance: u64,
-    /// Of the last HEADS.
-    pub counter: u64,
-    /// Did it come yet?
-    pub is_known: bool,
-    /// When it came, or when following began, monotonic microseconds.
+    /// Its start and the counter of its last HEADS; the answer to a FEED begins the count, without it none is missed.
+    pub last: Option<(u64, u64)>,
+    /// When they came, or when following began, monotonic microseconds.
     pub heard_us: u64,
     /// HEADS in a row whose digest was not ours.
     pub mismatches: u32,
-    /// The next FEED says that it is all there is.
-    pub reset: bool,
     /// Fetches in flight.
     pub pulls: usize,
 }

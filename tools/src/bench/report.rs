@@ -12,6 +12,8 @@
 //! Times are microseconds unless the name says something else; shares are 0 to 1. A reader must pass over fields that
 //! it does not know; a field that changes its meaning raises [`SCHEMA`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The version of this form.
@@ -42,6 +44,10 @@ pub(crate) struct Report {
     pub(crate) environment: Environment,
     /// How busy the generator was.
     pub(crate) generator: Generator,
+    /// Counters of each node that answered, before and after, by number; see STATS.
+    pub(crate) counters: Vec<Counters>,
+    /// What went over each edge meanwhile, in each direction; empty when a node did not answer before or after.
+    pub(crate) edges: Vec<Edge>,
     /// By operation in the order of the command line, then by topics, ascending.
     pub(crate) points: Vec<Point>,
     /// What `--require` asked for.
@@ -100,12 +106,22 @@ pub(crate) struct Load {
     pub(crate) mode: Mode,
     /// Requests a second of all connections together, in the open loop.
     pub(crate) target_rate: Option<f64>,
-    /// Connections, each with a thread; a point with fewer topics may use fewer.
+    /// Connections; a point with fewer topics may use fewer.
     pub(crate) connections: u32,
     /// Requests in flight on each, in the closed loop.
     pub(crate) pipeline: u32,
     /// Bytes of a record's value.
     pub(crate) size_bytes: u32,
+    /// Records of one PUBLISH.
+    pub(crate) batch: u32,
+    /// How topics are drawn, as on the command line: uniform, sequential, zipf:1.1, hot:1.
+    pub(crate) keys: String,
+    /// Threads, each with its share of the connections.
+    pub(crate) threads: u32,
+    /// Requests of each run, when it ends by their number.
+    pub(crate) requests: Option<u64>,
+    /// Rates that were gone through, ascending, in the open loop; each makes a point.
+    pub(crate) ramp: Vec<f64>,
     /// Where requests enter the cube.
     pub(crate) entry: Entry,
     /// Runs of each point.
@@ -155,10 +171,38 @@ pub(crate) struct Environment {
     pub(crate) memory_bytes: u64,
     /// Version of dht-cli.
     pub(crate) version: String,
+    /// The commit that it was built from, with a + when files were changed.
+    pub(crate) commit: String,
+    /// The compiler that built it.
+    pub(crate) rustc: String,
     /// Was dht-cli built without optimisation?
     pub(crate) debug_build: bool,
     /// Are all nodes reached over the loopback interface, so that they share this machine?
     pub(crate) same_host: bool,
+}
+
+/// What a node counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    /// Its number.
+    pub(crate) node: u32,
+    /// Before the first run.
+    pub(crate) before: BTreeMap<String, u64>,
+    /// After the last one, before topics were removed.
+    pub(crate) after: BTreeMap<String, u64>,
+}
+
+/// What one neighbour sent another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Edge {
+    /// The sender's number.
+    pub(crate) from: u32,
+    /// The receiver's number.
+    pub(crate) to: u32,
+    /// Frames, as the receiver counted them.
+    pub(crate) frames: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
 }
 
 /// How busy the generator was.
@@ -185,6 +229,8 @@ pub(crate) struct Point {
     pub(crate) topics: u32,
     /// Connections that were used.
     pub(crate) connections: u32,
+    /// Requests a second that were asked for, in the open loop.
+    pub(crate) target_rate: Option<f64>,
     /// Requests of all runs that succeeded.
     pub(crate) requests: u64,
     /// Requests of all runs that failed.
@@ -205,6 +251,8 @@ pub(crate) struct Point {
     pub(crate) p50_us: Band,
     /// 99 of 100 requests are faster.
     pub(crate) p99_us: Band,
+    /// Processor time of all nodes for one request; `None` when they run elsewhere or cannot be seen.
+    pub(crate) server_cpu_us: Option<Band>,
     /// Latency, all runs merged: in the open loop since the planned time, else since it was sent.
     pub(crate) latency: Summary,
     /// Since it was sent; in the closed loop the same as `latency`.
@@ -249,6 +297,8 @@ pub(crate) struct Summary {
     pub(crate) p99_us: f64,
     /// 999 of 1000.
     pub(crate) p999_us: f64,
+    /// 9999 of 10 000.
+    pub(crate) p9999_us: f64,
     /// Most.
     pub(crate) max_us: f64,
     /// Standard deviation.

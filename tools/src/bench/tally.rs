@@ -297,6 +297,7 @@ fn summary(histogram: &Histogram<u64>) -> Summary {
         p95_us: at(0.95),
         p99_us: at(0.99),
         p999_us: at(0.999),
+        p9999_us: at(0.9999),
         max_us: micros(histogram.max()),
         stddev_us: histogram.stdev() / 1000.0,
         curve: Vec::new(),
