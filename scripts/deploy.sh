@@ -29,7 +29,7 @@ Usage: scripts/deploy.sh [start|stop|status|restart|clean] [options]
 Options:
   --dimension D    2^D nodes, D from 0 to 10 [default: 3]
   --base-port P    node i listens on port P+i of 127.0.0.1 [default: 5000]
-  --data DIR       where pid files and logs are kept [default: run/ in the project]
+  --data DIR       where the nodes' data, pid files and logs are kept [default: run/ in the project]
   -h, --help       this text
 
 While nodes run, options not given are those they were started with.
@@ -275,7 +275,7 @@ start_node() {
     [[ ! -e $log ]] || mv -f "$log" "$log.1" # why it ended is in there
     set -m
     nohup "$bin/dht-node" --id "$id" --dimension "$dimension" --base-port "$base_port" \
-        </dev/null >"$log" 2>&1 &
+        --data "$data/node-$id.data" </dev/null >"$log" 2>&1 &
     pid=$!
     set +m
     read_start_time "$pid" || true

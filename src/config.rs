@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use argh::FromArgs;
 
 use crate::limits::{DIMENSION_MAX, LABEL_MAX, NODE_BYTES_DEFAULT, TOPIC_BYTES_DEFAULT};
 use crate::net::{Peers, PeersError, parse_id};
+use crate::storage;
 use crate::types::{Dimension, NodeId, Retention};
 
 /// One node of a hypercube of topics.
@@ -48,6 +51,19 @@ pub struct Arguments {
     #[argh(option, default = "String::from(\"dht\")", arg_name = "name")]
     pub cluster: String,
 
+    /// folder of what this node keeps [default: dht-data/ID]
+    #[argh(option, arg_name = "folder")]
+    pub data: Option<PathBuf>,
+
+    /// when records are made safe on disk: always (before the acknowledgement), or interval=100ms (at most so long
+    /// after it: what was acknowledged since may be lost when the machine stops) [default: always]
+    #[argh(option, arg_name = "when")]
+    pub sync: Option<Sync>,
+
+    /// keep nothing on disk: all topics are gone when the node ends
+    #[argh(switch)]
+    pub in_memory: bool,
+
     /// memory for topics; beyond it publishes are refused [default: 1GiB]
     #[argh(option, default = "Size(NODE_BYTES_DEFAULT)", arg_name = "size")]
     pub memory: Size,
@@ -81,6 +97,28 @@ impl FromStr for Size {
     }
 }
 
+/// When records are made safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sync(pub storage::Sync);
+
+impl FromStr for Sync {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "always" {
+            return Ok(Self(storage::Sync::Always));
+        }
+        let interval = text.strip_prefix("interval=").and_then(|time| time.parse::<humantime::Duration>().ok());
+        match interval.map(Duration::from) {
+            Some(interval) if SYNC_INTERVAL.contains(&interval) => Ok(Self(storage::Sync::Interval(interval))),
+            _ => Err("write always, or interval= and a time from 1ms to 1min, as interval=100ms".to_owned()),
+        }
+    }
+}
+
+/// More often than each millisecond is always; less often than each minute is never.
+const SYNC_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
+
 /// What a node is to be, found possible.
 #[derive(Debug)]
 pub struct Config {
@@ -98,6 +136,8 @@ pub struct Config {
     pub addresses: Vec<SocketAddr>,
     /// The cluster's name.
     pub cluster: String,
+    /// Where it keeps its journal, and when that is made safe; `None` in memory.
+    pub storage: Option<(PathBuf, storage::Sync)>,
     /// Bytes of memory for topics.
     pub memory_bytes: u64,
     /// For topics whose creator does not say.
@@ -135,6 +175,13 @@ impl Config {
         if is_exposed && !arguments.insecure_network {
             return Err(ConfigError::Exposed(listen));
         }
+        if arguments.in_memory && (arguments.data.is_some() || arguments.sync.is_some()) {
+            return Err(ConfigError::InMemory);
+        }
+        let storage = (!arguments.in_memory).then(|| {
+            let folder = arguments.data.clone().unwrap_or_else(|| Path::new("dht-data").join(id.binary(dimension)));
+            (folder, arguments.sync.map_or(storage::Sync::Always, |sync| sync.0))
+        });
         let age = arguments.retain_age.map_or(0, |age| age.as_millis());
         let retention = Retention {
             records: arguments.retain_records,
@@ -149,6 +196,7 @@ impl Config {
             peers,
             addresses,
             cluster: arguments.cluster.clone(),
+            storage,
             memory_bytes: arguments.memory.0,
             retention,
         })
@@ -175,6 +223,8 @@ pub enum ConfigError {
     TwoWays,
     /// The addresses of the others.
     Peers(PeersError),
+    /// `--in-memory` and where or when to store.
+    InMemory,
     /// An address that others can reach.
     Exposed(SocketAddr),
 }
@@ -191,6 +241,7 @@ impl fmt::Display for ConfigError {
             }
             Self::Cluster => write!(f, "--cluster: a name has 1 to {LABEL_MAX} bytes and no control characters"),
             Self::TwoWays => f.write_str("--peers and --base-port both say where the nodes are; give one of them"),
+            Self::InMemory => f.write_str("--in-memory keeps nothing on disk; leave out --data and --sync"),
             Self::Peers(error) => error.fmt(f),
             Self::Exposed(address) => write!(
                 f,
@@ -208,13 +259,13 @@ mod tests {
     use super::*;
 
     fn config(arguments: &[&str]) -> Result<Config, String> {
-        let arguments = Arguments::from_args(&["dht-node"], arguments).map_err(|exit| exit.output)?;
+        let arguments = Arguments::from_args(&["dht-node"], arguments).map_err(|exit| exit.output.trim().to_owned())?;
         Config::new(&arguments).map_err(|error| error.to_string())
     }
 
     #[test]
     fn command_lines_that_describe_no_node_say_why() {
-        let cases: [(&[&str], &str); 8] = [
+        let cases: [(&[&str], &str); 11] = [
             (&[], "--id is missing"),
             (&["--id", "5"], "are 000 to 111"),
             (&["--id", "1", "--dimension", "11"], "0 to 10 dimensions"),
@@ -223,6 +274,9 @@ mod tests {
             (&["--id", "000", "--peers", "/nonexistent/peers"], "cannot read the peers file"),
             (&["--id", "000", "--listen", "0.0.0.0"], "--insecure-network"),
             (&["--id", "000", "--cluster", ""], "--cluster"),
+            (&["--id", "000", "--in-memory", "--sync", "always"], "leave out --data and --sync"),
+            (&["--id", "000", "--sync", "never"], "write always"),
+            (&["--id", "000", "--sync", "interval=2h"], "from 1ms to 1min"),
         ];
         for (arguments, expected) in cases {
             let error = config(arguments).unwrap_err();
@@ -235,5 +289,17 @@ mod tests {
         let config = config(&["--id", "101", "--memory", "64MiB", "--retain-age", "7d"]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:5005");
         assert_eq!((config.memory_bytes, config.retention.age_ms), (64 << 20, 7 * 24 * 3_600_000));
+        assert_eq!(config.storage, Some((PathBuf::from("dht-data/101"), storage::Sync::Always)));
+    }
+
+    #[test]
+    fn where_and_when_to_store_is_as_it_is_said() {
+        let lazy = storage::Sync::Interval(Duration::from_millis(50));
+        let stored = |arguments: &[&str]| config(arguments).unwrap().storage;
+        assert_eq!(stored(&["--id", "000", "--in-memory"]), None);
+        let always = storage::Sync::Always;
+        assert_eq!(stored(&["--id", "000", "--data", "/x"]), Some((PathBuf::from("/x"), always)));
+        let here = PathBuf::from("dht-data/000");
+        assert_eq!(stored(&["--id", "000", "--sync", "interval=50ms"]), Some((here, lazy)));
     }
 }

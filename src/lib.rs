@@ -15,7 +15,11 @@ pub mod topic;
 
 pub mod node;
 
+pub mod journal;
+
 pub mod turn;
+
+pub mod storage;
 
 pub mod net;
 

@@ -130,6 +130,21 @@ pub const STRAYS_MAX: usize = 1024;
 /// The longest that FETCH may wait for a record.
 pub const FETCH_WAIT_MAX_MS: u32 = 30_000;
 
+/// Bytes of entries that one record of the journal holds, unless a single one is larger: two fit the smallest segment.
+pub const RECORD_BYTES_MAX: usize = 2 << 20;
+
+/// Bytes of proposed batches that are not committed yet; beyond it publishes are answered OVERLOADED: the disk hangs.
+pub const PROPOSALS_BYTES_MAX: u64 = 64 << 20;
+
+/// Turns whose entries are made safe together: their memory is bound by those above.
+pub const COMMIT_TURNS_MAX: usize = 1024;
+
+/// Bytes of the first segments of a journal.
+pub const SEGMENT_BYTES_FIRST: u32 = 4 << 20;
+
+/// Bytes of the others: a checkpoint comes with each, so that a start reads little more than one.
+pub const SEGMENT_BYTES: u32 = 64 << 20;
+
 /// Most topics of a node: at under 400 bytes each, what a node's memory cap can hold beside its records.
 pub const TOPICS_MAX: usize = 1 << 20;
 
@@ -225,5 +240,6 @@ const _: () = {
     assert!(FEED_AGAIN_US < HEADS_US, "the next tick of a second tells it again");
     assert!(FEED_ITEMS_MAX * (TOPIC_NAME_MAX + 26) <= FRAME_MAX_LEAST as usize);
     assert!(HEADS_ITEMS_MAX * 20 <= FRAME_MAX_LEAST as usize);
+    assert!(RECORD_BYTES_MAX + PAYLOAD_MAX as usize + 4096 <= SEGMENT_BYTES_FIRST as usize, "any entry fits a segment");
     assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE as u64 <= CLIENT_CHARGE_MAX);
 };

@@ -3,13 +3,16 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
 use dht_node::config::{Arguments, Config};
+use dht_node::journal::{Identity, OpenError};
 use dht_node::limits::CLIENTS_MAX;
 use dht_node::net::{Clock, Server, StartError};
 use dht_node::node::{Node, Settings};
+use dht_node::storage::{Storage, Sync};
 use dht_node::turn::MemoryStore;
 use dht_node::wire::response::Durability;
 
@@ -63,13 +66,63 @@ fn run(config: Config) -> ExitCode {
         seed: random(),
         memory_bytes: config.memory_bytes,
         retention: config.retention,
-        durability: Durability::Memory,
+        durability: match config.storage {
+            None => Durability::Memory,
+            Some((_, Sync::Always)) => Durability::Synced,
+            Some((_, Sync::Interval(_))) => Durability::Interval,
+        },
     };
-    say(&format!("dht-node {id} listens on {listening}"));
-    let node = Node::new(settings, clock.now());
-    match server.run(node, MemoryStore::default(), config.peers, config.dimension, clock) {
+    let identity = Identity { cluster: settings.cluster.clone(), dimension: config.dimension, node: config.id };
+    let mut node = Node::new(settings, clock.now());
+    let ready = format!("dht-node {id} listens on {listening}");
+    let result = match config.storage {
+        None => {
+            say(&ready);
+            server.run(node, MemoryStore::default(), config.peers, config.dimension, clock)
+        }
+        Some((folder, sync)) => {
+            let storage = match open(&server, folder, &identity, sync, &mut node) {
+                Ok(storage) => storage,
+                Err(exit) => return exit,
+            };
+            say(&ready);
+            server.run(node, storage, config.peers, config.dimension, clock)
+        }
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => fail(1, &format!("the event loop failed: {cause}")),
+    }
+}
+
+/// Opens the journal and gives the node what is in it.
+fn open(
+    server: &Server,
+    folder: PathBuf,
+    identity: &Identity,
+    sync: Sync,
+    node: &mut Node,
+) -> Result<Storage, ExitCode> {
+    let wake = server.waker().map_err(|cause| fail(1, &format!("cannot wait for the disk: {cause}")))?;
+    let shown = folder.display().to_string();
+    match Storage::open(folder, identity, sync, node, wake) {
+        Ok((storage, start)) => {
+            log::info!("journal {shown}: {} entries", start.index);
+            if start.cut > 0 {
+                log::info!(
+                    "{} bytes at its end were unfinished when the node stopped; nothing of them was acknowledged",
+                    start.cut
+                );
+            }
+            if start.is_lossy {
+                log::warn!(
+                    "records that were acknowledged last may be lost, since not each was made safe (--sync interval)"
+                );
+            }
+            Ok(storage)
+        }
+        Err(error @ OpenError::Damaged { .. }) => Err(fail(1, &format!("{shown}: {error}"))),
+        Err(error) => Err(fail(EXIT_USAGE, &format!("{shown}: {error}"))),
     }
 }
 

@@ -17,7 +17,7 @@
 //! | `serve` | what belongs to this node: one line for each operation |
 //! | `topics`, `publish`, `fetch`, `probe` | the operations |
 //! | `feed` | to which nodes new records are pushed |
-//! | `apply` | committed entries: the only place that changes topics |
+//! | `apply`, `restore` | committed entries: the only place that changes topics; the same at a start |
 //! | `tick`, `drain`, `stats` | time, the end, counters |
 
 mod action;
@@ -38,6 +38,7 @@ mod pending;
 mod probe;
 mod publish;
 mod pull;
+mod restore;
 mod routing;
 mod serve;
 mod stats;
@@ -61,6 +62,7 @@ use subscriptions::Subscriptions;
 use bytes::BytesMut;
 
 use crate::limits::PAYLOADS_BYTES;
+use crate::record::Note;
 use crate::topic::Catalogue;
 use crate::types::{ConnId, Dimension, NodeId, Now, Retention};
 use crate::wire::response::Durability;
@@ -117,6 +119,10 @@ pub struct Node {
     /// Room for small payloads on their way from a frame into the log.
     payloads: BytesMut,
     proposals: Proposals,
+    /// What the journal is to be told of the entries that are being applied.
+    notes: Vec<Note>,
+    /// Does the journal take more records?
+    has_space: bool,
     stats: Stats,
     clock: tick::Clock,
     drain: drain::State,
@@ -152,6 +158,8 @@ impl Node {
             catalogue: Catalogue::default(),
             payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
             proposals: Proposals::default(),
+            notes: Vec::new(),
+            has_space: true,
             stats: Stats::default(),
             clock: tick::Clock::new(now),
             drain: drain::State::default(),
@@ -176,6 +184,7 @@ impl Node {
             Event::Ended { conn } => self.on_ended(step, conn),
             Event::Closed { conn } => self.on_closed(step, conn),
             Event::Synced { entries } => self.on_synced(step, entries),
+            Event::Space { is_left } => self.has_space = is_left,
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),
         }

@@ -1,9 +1,14 @@
-//! What is proposed, committed and applied: the entries of a group's log.
+//! What is proposed, committed and applied: the entries of a group's log, and what became of them.
 //!
 //! Whatever members of a group must agree on follows from the entry alone, so an entry carries every input of its
-//! own applying: times and random parts are chosen by who proposes it. The form on disk comes with the journal.
+//! own applying: times and random parts are chosen by who proposes it. `codec` is its form in the journal.
+
+mod codec;
+pub mod varint;
 
 use bytes::Bytes;
+
+pub use codec::{Malformed, decode, encode, encoded_len_max};
 
 use crate::types::{Epoch, Offset, Retention, Sequenced, TopicId};
 
@@ -37,6 +42,8 @@ pub enum Entry {
         /// The first record that stays.
         first: Offset,
     },
+    /// Begin a new life of every log: what was acknowledged at its end may be lost.
+    RaiseEpochs,
 }
 
 /// A topic as an entry names it.
@@ -63,4 +70,60 @@ pub struct Batch {
     pub append_us: u64,
     /// The records.
     pub payload: Bytes,
+    /// Where the journal has them.
+    pub place: Place,
+}
+
+/// A place in the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The number of the segment, from 1; 0 is nowhere.
+    pub segment: u32,
+    /// Bytes from its beginning.
+    pub position: u32,
+}
+
+/// What applying entries made of them: what the journal must know to find records again, and to know which are dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A batch became records.
+    Stored(Filed),
+    /// A topic has no records before this one any more.
+    Trimmed {
+        /// Which.
+        topic: TopicId,
+        /// The first one that is kept.
+        first: Offset,
+    },
+    /// A topic is gone with all its records.
+    Deleted {
+        /// Which.
+        topic: TopicId,
+    },
+}
+
+/// Where the records of a batch are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Filed {
+    /// Whose.
+    pub topic: TopicId,
+    /// The offset of the first.
+    pub base: Offset,
+    /// How many.
+    pub count: u32,
+    /// Bytes of their payload.
+    pub len: u32,
+    /// Its checksum.
+    pub crc: u32,
+    /// Where that begins.
+    pub place: Place,
+    /// The time that was noted, in microseconds since 1970.
+    pub append_us: u64,
+}
+
+impl Filed {
+    /// Behind its last record.
+    pub const fn end(&self) -> Offset {
+        self.base.plus(self.count as u64)
+    }
 }

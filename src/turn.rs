@@ -5,7 +5,7 @@
 
 use crate::limits::PUSH_QUEUE_MAX;
 use crate::node::{Action, Event, Node, Packet};
-use crate::record::Entry;
+use crate::record::{Entry, Note};
 use crate::types::{ConnId, NodeId, Now, RequestId};
 use crate::wire::{Frame, Route};
 
@@ -33,6 +33,16 @@ pub trait Store {
     fn submit(&mut self, entries: &mut Vec<Entry>);
     /// Puts the entries that are committed and were not given back yet into an empty vector, oldest first.
     fn take_committed(&mut self, entries: &mut Vec<Entry>);
+    /// Takes in what became of entries that were given back, in their order.
+    fn file(&mut self, notes: Vec<Note>);
+    /// Is it time to keep the state?
+    fn wants_image(&self) -> bool;
+    /// Keeps the state that all entries given back have led to.
+    fn keep_image(&mut self, image: Vec<u8>);
+    /// Is there room for more records?
+    fn has_space(&self) -> bool;
+    /// The last call: keeps what was submitted, and the state that all entries given back have led to.
+    fn close(&mut self, image: Vec<u8>);
 }
 
 /// A log in memory: what is submitted is committed.
@@ -53,6 +63,20 @@ impl Store for MemoryStore {
     fn take_committed(&mut self, entries: &mut Vec<Entry>) {
         std::mem::swap(&mut self.committed, entries);
     }
+
+    fn file(&mut self, _notes: Vec<Note>) {}
+
+    fn wants_image(&self) -> bool {
+        false
+    }
+
+    fn keep_image(&mut self, _image: Vec<u8>) {}
+
+    fn has_space(&self) -> bool {
+        true
+    }
+
+    fn close(&mut self, _image: Vec<u8>) {}
 }
 
 /// A node, its connections and its log.
@@ -66,12 +90,13 @@ pub struct Turn<L, S> {
     actions: Vec<Action>,
     appended: Vec<Entry>,
     committed: Vec<Entry>,
+    has_space: bool,
 }
 
 impl<L: Links, S: Store> Turn<L, S> {
     /// Puts the parts together.
     pub const fn new(node: Node, links: L, store: S) -> Self {
-        Self { node, links, store, actions: Vec::new(), appended: Vec::new(), committed: Vec::new() }
+        Self { node, links, store, actions: Vec::new(), appended: Vec::new(), committed: Vec::new(), has_space: true }
     }
 
     /// The node, to ask it things.
@@ -114,6 +139,18 @@ impl<L: Links, S: Store> Turn<L, S> {
                 break;
             }
         }
+        if self.store.wants_image() {
+            self.store.keep_image(self.node.image());
+        }
+        if self.store.has_space() != self.has_space {
+            self.has_space = !self.has_space;
+            self.handle(now, Event::Space { is_left: self.has_space });
+        }
+    }
+
+    /// The end: what is in the log stays there.
+    pub fn close(&mut self) {
+        self.store.close(self.node.image());
     }
 
     /// Does what the node asks for. What it is to know of how that went, if anything.
@@ -137,6 +174,10 @@ impl<L: Links, S: Store> Turn<L, S> {
             }
             Action::Append { entry } => {
                 self.appended.push(entry);
+                None
+            }
+            Action::File { notes } => {
+                self.store.file(notes);
                 None
             }
             Action::Dial { node } => {

@@ -33,7 +33,7 @@ const TOUCHES: &[(&str, &str, &str)] = &[
     ("std::thread", "storage client tools", "a node has one thread; only storage may have others"),
     ("mio", "net tools", "sockets and readiness stay in net; take an Event, give an Action"),
     ("mio_signals", "net", "signals are handled in net"),
-    ("Instant::now", "net client main tools", "take the time from `Now`"),
+    ("Instant::now", "net storage client main tools", "take the time from `Now`"),
     ("SystemTime::now", "net client main tools", "take the time from `Now`"),
 ];
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use mio_signals::{Signal, Signals};
 
 use super::Clock;
@@ -25,7 +25,8 @@ use crate::wire::FrameError;
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
-const FIRST_CONN: usize = 2;
+const WAKER: Token = Token(2);
+const FIRST_CONN: usize = 3;
 
 /// Connections are looked through for late partial frames and lingering ends this often.
 const SWEEP_US: u64 = 500_000;
@@ -80,6 +81,20 @@ impl Server {
     /// As the system's.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// What other threads call when there is something for the loop: it ends the wait of its poll.
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn waker(&self) -> io::Result<impl Fn() + Copy + Send + 'static> {
+        // One for the life of the process, for however many threads.
+        let waker: &'static Waker = Box::leak(Box::new(Waker::new(self.poll.registry(), WAKER)?));
+        Ok(|| {
+            if let Err(error) = waker.wake() {
+                log::error!("the loop cannot be woken: {error}");
+            }
+        })
     }
 
     /// Serves until a signal ends it; a second one ends it at once.
@@ -146,6 +161,7 @@ impl<S: Store> Loop<S> {
             self.connect(now);
             self.write_dirty(now);
         }
+        self.turn.close();
         Ok(())
     }
 
@@ -171,6 +187,8 @@ impl<S: Store> Loop<S> {
         match event.token() {
             LISTENER => self.server.accept_ready = true,
             SIGNALS => self.on_signal(now)?,
+            // What it was woken for is taken at the end of the turn.
+            WAKER => {}
             Token(token) => {
                 let Some(conn) = self.turn.links.at(token - FIRST_CONN) else { return Ok(()) };
                 let id = conn.id;

@@ -1,6 +1,6 @@
 //! Everything that a node can ask for.
 
-use crate::record::Entry;
+use crate::record::{Entry, Note};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};
 
@@ -47,6 +47,11 @@ pub enum Action {
     Append {
         /// The proposal.
         entry: Entry,
+    },
+    /// Tell the journal what became of the entries that it gave back, in their order.
+    File {
+        /// All of one event.
+        notes: Vec<Note>,
     },
     /// Connect to a node; an attempt that is under way is dropped.
     Dial {

@@ -9,10 +9,10 @@ use super::action::Action;
 use super::forward::ReplyTo;
 use super::{Node, Step};
 use crate::limits::TOPICS_MAX;
-use crate::record::{Batch, Entry, TopicRef};
+use crate::record::{Batch, Entry, Filed, Note, TopicRef};
 use crate::topic::{NewTopic, Stored, Topic, Verdict, chunk_cost};
 use crate::types::{Offset, TopicId, TopicName};
-use crate::wire::response::{Detail, ErrorResponse, OFFSET_FORGOTTEN, Published};
+use crate::wire::response::{Detail, Durability, ErrorResponse, OFFSET_FORGOTTEN, Published};
 use crate::wire::{Response, Status};
 
 /// Whom to tell what became of an entry.
@@ -55,7 +55,7 @@ impl Node {
         match &entry {
             Entry::Create { .. } => self.proposals.creates += 1,
             Entry::Publish(batch) => self.proposals.bytes += chunk_cost(batch.payload.len()),
-            Entry::Delete { .. } | Entry::Trim { .. } => {}
+            Entry::Delete { .. } | Entry::Trim { .. } | Entry::RaiseEpochs => {}
         }
         self.proposals.queue.push_back(proposal);
         step.out.push(Action::Append { entry });
@@ -98,6 +98,9 @@ impl Node {
                 (entry, proposal) => unreachable!("{entry:?} came back for {proposal:?}"),
             }
         }
+        if !self.notes.is_empty() {
+            step.out.push(Action::File { notes: std::mem::take(&mut self.notes) });
+        }
         news.sort_unstable();
         news.dedup_by_key(|(topic, _)| *topic);
         for (topic, from) in news {
@@ -109,7 +112,7 @@ impl Node {
         self.reply(step, reply, result.unwrap_or_else(Response::from));
     }
 
-    fn apply_create(&mut self, new: NewTopic, path: Vec<u16>) -> Result<Response, ErrorResponse> {
+    pub(super) fn apply_create(&mut self, new: NewTopic, path: Vec<u16>) -> Result<Response, ErrorResponse> {
         let name = TopicName::new(&new.name).expect("checked when it was proposed");
         if let Some(topic) = self.catalogue.find(name) {
             if topic.retention != new.retention {
@@ -127,22 +130,26 @@ impl Node {
         Ok(Response::Created { existed: false, description })
     }
 
-    fn apply_delete(&mut self, topic: &TopicRef) -> Result<Response, ErrorResponse> {
+    pub(super) fn apply_delete(&mut self, topic: &TopicRef) -> Result<Response, ErrorResponse> {
         let topic_id = self.resolve(topic)?;
-        if self.catalogue.remove(topic_id) { Ok(Response::Deleted { topic_id }) } else { Err(deleted_before()) }
+        if !self.catalogue.remove(topic_id) {
+            return Err(deleted_before());
+        }
+        self.file(Note::Deleted { topic: topic_id });
+        Ok(Response::Deleted { topic_id })
     }
 
-    fn apply_publish(&mut self, batch: Batch) -> Result<Published, ErrorResponse> {
+    pub(super) fn apply_publish(&mut self, batch: Batch) -> Result<Published, ErrorResponse> {
         let id = self.resolve(&batch.topic)?;
         let durability = self.settings.durability;
-        let count = batch.count;
+        let (count, crc, place) = (batch.count, batch.payload_crc, batch.place);
         let bytes = batch.payload.len() as u64;
-        let (verdict, epoch, trimmed) = self
+        let (verdict, epoch, first, trimmed) = self
             .catalogue
             .update(id, |topic| {
                 let first = topic.log.first();
                 let verdict = store(topic, batch);
-                (verdict, topic.epoch, topic.log.first().0 - first.0)
+                (verdict, topic.epoch, topic.log.first(), topic.log.first().0 - first.0)
             })
             .ok_or_else(deleted_before)?;
         let published = |duplicate, base, append_us| Published {
@@ -160,6 +167,12 @@ impl Node {
                 self.stats.records += u64::from(count);
                 self.stats.record_bytes += bytes;
                 self.stats.trimmed += trimmed;
+                let len = u32::try_from(bytes).expect("PAYLOAD_MAX");
+                let (base, append_us) = (stored.base, stored.append_us);
+                self.file(Note::Stored(Filed { topic: id, base, count, len, crc, place, append_us }));
+                if trimmed > 0 {
+                    self.file(Note::Trimmed { topic: id, first });
+                }
                 Ok(published(false, stored.base, stored.append_us))
             }
             Err(Verdict::Duplicate(stored)) => {
@@ -174,13 +187,21 @@ impl Node {
         }
     }
 
-    fn apply_trim(&mut self, topic: TopicId, first: Offset) {
+    pub(super) fn apply_trim(&mut self, topic: TopicId, first: Offset) {
         let trimmed = self.catalogue.update(topic, |topic| {
             let before = topic.log.first();
             topic.log.trim(first);
             topic.log.first().0 - before.0
         });
         self.stats.trimmed += trimmed.unwrap_or(0);
+        self.file(Note::Trimmed { topic, first });
+    }
+
+    /// Has the journal told, when there is one.
+    fn file(&mut self, note: Note) {
+        if self.settings.durability != Durability::Memory {
+            self.notes.push(note);
+        }
     }
 
     /// The topic that an entry means, now that everything before it was applied. One that it means by its id may be

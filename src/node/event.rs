@@ -70,6 +70,11 @@ pub enum Event<'a> {
         /// The oldest ones that were not given back before; none is left.
         entries: &'a mut Vec<Entry>,
     },
+    /// Whether the journal has room for more has changed.
+    Space {
+        /// Has it?
+        is_left: bool,
+    },
     /// The instant of [`super::Node::next_timeout`] has come.
     Timeout,
     /// The process was asked to end.

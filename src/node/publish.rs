@@ -5,7 +5,7 @@ use super::forward::ReplyTo;
 use super::serve::Answer;
 use super::{Node, Step};
 use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};
-use crate::record::{Batch, Entry};
+use crate::record::{Batch, Entry, Place};
 use crate::topic::chunk_cost;
 use crate::wire::request::Publish;
 use crate::wire::response::{Detail, ErrorResponse};
@@ -40,6 +40,7 @@ impl Node {
             payload_crc: frame.payload_crc(),
             append_us: step.now.wall_us,
             payload,
+            place: Place::default(),
         };
         self.check_room(chunk_cost(batch.payload.len()))?;
         self.propose(step, Entry::Publish(batch), Proposal::Publish { reply });

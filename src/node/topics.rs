@@ -6,7 +6,7 @@ use super::forward::ReplyTo;
 use super::serve::Answer;
 use super::{Node, Step};
 use crate::cube;
-use crate::limits::{LIST_NAMES_MAX, LIST_SCAN_MAX, TOPICS_MAX};
+use crate::limits::{LIST_NAMES_MAX, LIST_SCAN_MAX, PROPOSALS_BYTES_MAX, TOPICS_MAX};
 use crate::record::{Entry, TopicRef};
 use crate::topic::Topic;
 use crate::types::{Epoch, Retention, TopicName};
@@ -145,6 +145,17 @@ impl Node {
 
     /// Is there room for so many more bytes?
     pub(super) fn check_room(&self, bytes: u64) -> Result<(), ErrorResponse> {
+        if !self.has_space {
+            let message = format!(
+                "node {} has no space left on its disk; delete topics, or make space",
+                self.name(self.settings.id)
+            );
+            return Err(ErrorResponse::new(Status::Quota, message));
+        }
+        if self.proposals.bytes() + bytes > PROPOSALS_BYTES_MAX {
+            let message = format!("node {} waits for its disk", self.name(self.settings.id));
+            return Err(ErrorResponse::new(Status::Overloaded, message).retry_after(20));
+        }
         let used = self.memory_used() + self.proposals.bytes();
         let cap = self.settings.memory_bytes;
         if used + bytes <= cap {

@@ -1,9 +1,10 @@
 //! All topics of a node, by name and by id.
 
+mod image;
+
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use slab::Slab;
 
 use super::log::TopicLog;
 use super::producer::Producers;
@@ -56,10 +57,13 @@ pub struct NewTopic {
 
 /// The topics of a node.
 ///
-/// Invariant: `by_name` and `topics` hold the same topics; the slot bits of an id are the topic's place.
+/// Invariant: `by_name` and `places` hold the same topics; the slot bits of an id are the topic's place; the places
+/// without a topic are those in `free`. Which place a new topic gets follows from the entries alone, since its id does.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    topics: Slab<Topic>,
+    places: Vec<Option<Topic>>,
+    /// The last one is used next.
+    free: Vec<u32>,
     by_name: HashMap<Box<str>, u32, RandomState>,
     /// What all logs take of the node's memory.
     cost: u64,
@@ -72,12 +76,12 @@ pub struct Catalogue {
 impl Catalogue {
     /// How many topics there are.
     pub fn len(&self) -> usize {
-        self.topics.len()
+        self.by_name.len()
     }
 
     /// Is there none?
     pub fn is_empty(&self) -> bool {
-        self.topics.is_empty()
+        self.by_name.is_empty()
     }
 
     /// What all records take of the node's memory, in bytes.
@@ -92,38 +96,37 @@ impl Catalogue {
 
     /// The topic of that name.
     pub fn find(&self, name: TopicName<'_>) -> Option<&Topic> {
-        if let Some(topic) = self.topics.get(self.recent)
+        if let Some(topic) = self.at(self.recent)
             && topic.name() == name.as_str()
         {
             return Some(topic);
         }
-        self.by_name.get(name.as_str()).map(|&slot| &self.topics[slot as usize])
+        self.by_name.get(name.as_str()).and_then(|&slot| self.at(slot as usize))
     }
 
     /// The topic of that id.
     pub fn get(&self, id: TopicId) -> Option<&Topic> {
-        self.topics.get(slot_of(id)).filter(|topic| topic.id == id)
+        self.at(slot_of(id)).filter(|topic| topic.id == id)
     }
 
     /// The id of the topic of a name that was checked before.
     pub fn id_of(&self, name: &str) -> Option<TopicId> {
-        self.by_name.get(name).map(|&slot| self.topics[slot as usize].id)
+        self.by_name.get(name).and_then(|&slot| self.at(slot as usize)).map(|topic| topic.id)
     }
 
     /// Makes a topic of a name that none has. `None` when there are [`TOPICS_MAX`].
     pub fn insert(&mut self, new: NewTopic) -> Option<&Topic> {
-        if self.topics.len() >= TOPICS_MAX {
+        if self.len() >= TOPICS_MAX {
             return None;
         }
-        let place = self.topics.vacant_entry();
-        let slot = u32::try_from(place.key()).expect("TOPICS_MAX fits u32");
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            u32::try_from(self.places.len() - 1).expect("TOPICS_MAX fits u32")
+        });
         assert!(slot < 1 << SLOT_BITS);
         // A seed of 0 at place 0 would be no id.
         let id = TopicId::new((new.seed | 1) << SLOT_BITS | u64::from(slot)).expect("the seed part is not 0");
-        let before = self.by_name.insert(new.name.clone(), slot);
-        assert!(before.is_none(), "the name was free");
-        self.aging += usize::from(new.retention.age_ms > 0);
-        Some(place.insert(Topic {
+        self.put(Topic {
             id,
             epoch: new.epoch,
             created_us: new.created_us,
@@ -131,15 +134,26 @@ impl Catalogue {
             log: TopicLog::default(),
             producers: None,
             name: new.name,
-        }))
+        });
+        self.get(id)
+    }
+
+    /// Puts a topic into its place, which is free.
+    fn put(&mut self, topic: Topic) {
+        let slot = slot_of(topic.id);
+        let before = self.by_name.insert(topic.name.clone(), u32::try_from(slot).expect("24 bits"));
+        assert!(before.is_none() && self.places[slot].is_none(), "name and place were free");
+        self.aging += usize::from(topic.retention.age_ms > 0);
+        self.cost += topic.log.cost();
+        self.places[slot] = Some(topic);
     }
 
     /// Removes a topic; says whether it was there.
     pub fn remove(&mut self, id: TopicId) -> bool {
-        if self.get(id).is_none() {
-            return false;
-        }
-        let topic = self.topics.remove(slot_of(id));
+        let slot = slot_of(id);
+        let place = self.places.get_mut(slot).filter(|place| place.as_ref().is_some_and(|topic| topic.id == id));
+        let Some(topic) = place.and_then(Option::take) else { return false };
+        self.free.push(u32::try_from(slot).expect("24 bits"));
         self.by_name.remove(&topic.name);
         self.cost -= topic.log.cost();
         self.aging -= usize::from(topic.retention.age_ms > 0);
@@ -148,7 +162,7 @@ impl Catalogue {
 
     /// Changes a topic; what its log takes is counted anew.
     pub fn update<R>(&mut self, id: TopicId, change: impl FnOnce(&mut Topic) -> R) -> Option<R> {
-        let topic = self.topics.get_mut(slot_of(id)).filter(|topic| topic.id == id)?;
+        let topic = self.places.get_mut(slot_of(id))?.as_mut().filter(|topic| topic.id == id)?;
         let before = topic.log.cost();
         self.recent = slot_of(id);
         let result = change(topic);
@@ -160,19 +174,29 @@ impl Catalogue {
     /// one that is there all the while is met exactly once.
     pub fn scan(&self, from: usize, scan: usize) -> impl Iterator<Item = (usize, &Topic)> {
         let end = from.saturating_add(scan).min(self.places());
-        (from..end).filter_map(|slot| self.topics.get(slot).map(|topic| (slot + 1, topic)))
+        (from..end).filter_map(|slot| self.at(slot).map(|topic| (slot + 1, topic)))
     }
 
     /// Places that a scan goes through: the most topics there ever were at once.
-    pub fn places(&self) -> usize {
-        self.topics.capacity()
+    pub const fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Begins a new life of every log.
+    pub fn raise_epochs(&mut self) {
+        self.places.iter_mut().flatten().for_each(|topic| topic.epoch.0 += 1);
+    }
+
+    fn at(&self, slot: usize) -> Option<&Topic> {
+        self.places.get(slot)?.as_ref()
     }
 
     /// Asserts the invariants.
     pub fn check(&self) {
-        assert_eq!(self.topics.len(), self.by_name.len());
+        assert_eq!(self.places.len() - self.free.len(), self.by_name.len());
+        assert!(self.free.iter().all(|slot| self.places[*slot as usize].is_none()));
         let mut cost = 0;
-        for (slot, topic) in &self.topics {
+        for (slot, topic) in self.places.iter().enumerate().filter_map(|(slot, place)| Some((slot, place.as_ref()?))) {
             assert_eq!(slot_of(topic.id), slot);
             assert_eq!(self.by_name.get(&topic.name).copied(), u32::try_from(slot).ok());
             topic.log.check();

@@ -13,7 +13,9 @@ use chunk::Chunk;
 pub use chunk::chunk_cost;
 
 use crate::limits::FETCH_RUNS_MAX;
+use crate::record::Malformed;
 use crate::types::Offset;
+use crate::wire::records;
 use crate::wire::response::{Payload, Run};
 
 /// Records with consecutive offsets, trimmed at its start and appended to at its end.
@@ -75,8 +77,59 @@ impl TopicLog {
         let base = self.next;
         let append_us = append_us.max(self.last_append_us);
         self.last_append_us = append_us;
-        self.bytes += payload.len() as u64;
         self.next = base.plus(u64::from(count));
+        self.push(base, payload, count, crc, append_us);
+        (base, append_us)
+    }
+
+    /// The log as a checkpoint has it, whose records are still to be given to [`Self::restore`].
+    pub(super) fn resumed(first: Offset, next: Offset, last_append_us: u64) -> Self {
+        Self { first, next, last_append_us, ..Self::default() }
+    }
+
+    /// Gives a batch, so many records with that checksum, back to a log that was resumed. Whether any of its records
+    /// are kept.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it does not lie behind the one before.
+    pub fn restore(
+        &mut self,
+        base: Offset,
+        payload: Bytes,
+        (count, crc): (u32, u32),
+        append_us: u64,
+    ) -> Result<bool, Malformed> {
+        let end = base.plus(count.into());
+        if end <= self.first {
+            return Ok(false);
+        }
+        let is_next = self.chunks.back().map_or(base <= self.first, |last| last.end() == base);
+        if !is_next || end > self.next || records::check(&payload, count).is_err() {
+            return Err(Malformed);
+        }
+        let before = u32::try_from(self.first.0.saturating_sub(base.0)).map_err(|_| Malformed)?;
+        let trimmed = records::prefix_len(&payload, before);
+        // A small piece must not keep the whole segment that it was read with.
+        let payload = Bytes::copy_from_slice(&payload);
+        self.push(base, payload, count, crc, append_us);
+        self.bytes -= trimmed as u64;
+        self.trimmed += u32::try_from(trimmed).map_err(|_| Malformed)?;
+        Ok(true)
+    }
+
+    /// Has a log that was resumed all its records back?
+    pub fn is_whole(&self) -> bool {
+        self.chunks.back().map_or(self.first, Chunk::end) == self.next
+    }
+
+    /// The newest time that was noted.
+    pub(super) const fn last_append_us(&self) -> u64 {
+        self.last_append_us
+    }
+
+    /// Puts a batch behind the last one.
+    fn push(&mut self, base: Offset, payload: Bytes, count: u32, crc: u32, append_us: u64) {
+        self.bytes += payload.len() as u64;
         let is_only = self.chunks.len() == 1;
         if let Some(last) = self.chunks.back_mut() {
             // A chunk is given back as a whole: one that is mostly trimmed is not to grow for ever.
@@ -85,13 +138,12 @@ impl TopicLog {
             let is_taken = last.merge(&payload, count, append_us, is_live);
             self.cost += last.cost();
             if is_taken {
-                return (base, append_us);
+                return;
             }
         }
         let chunk = Chunk::new(base, payload, count, crc, append_us);
         self.cost += chunk.cost();
         self.chunks.push_back(chunk);
-        (base, append_us)
     }
 
     /// Reads from `start` on, which is clamped to what is kept: at least one record if there is one, then as many as
@@ -230,7 +282,7 @@ mod tests {
     use super::*;
     use crate::limits::MERGE_BYTES_MAX;
     use crate::types::crc32;
-    use crate::wire::records::{self, Record};
+    use crate::wire::records::Record;
 
     /// A log of batches, each with these values, appended at 10, 20, 30 …
     fn log(batches: &[&[&str]]) -> TopicLog {

@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::{Buf, BufMut};
+
 use crate::limits::{PRODUCER_WINDOW, PRODUCERS_MAX};
+use crate::record::varint;
 use crate::types::{Offset, ProducerId, Sequenced};
 
 /// The producers of one topic.
@@ -106,6 +109,47 @@ impl Producers {
         producer.answers.push_back(stored);
         producer.expected += 1;
         producer.last_stored = self.clock;
+    }
+
+    /// Appends all of it to `out`, for a checkpoint.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.clock);
+        varint::put(out, self.by_id.len() as u64);
+        for (id, producer) in &self.by_id {
+            out.put_u64(id.number());
+            out.put_u32(producer.epoch);
+            varint::put(out, producer.expected);
+            varint::put(out, producer.last_stored);
+            varint::put(out, producer.answers.len() as u64);
+            for stored in &producer.answers {
+                varint::put(out, stored.base.0);
+                varint::put(out, stored.append_us);
+                varint::put(out, stored.count.into());
+                out.put_u32(stored.payload_crc);
+            }
+        }
+    }
+
+    /// Takes what [`Self::encode`] has written; `None` when it is something else.
+    pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        let mut producers = Self { by_id: BTreeMap::new(), clock: varint::take(bytes)? };
+        let count = varint::take(bytes)?;
+        for _ in 0..Some(count).filter(|count| *count <= PRODUCERS_MAX as u64)? {
+            let id = ProducerId::new(bytes.try_get_u64().ok()?)?;
+            let epoch = bytes.try_get_u32().ok()?;
+            let (expected, last_stored) = (varint::take(bytes)?, varint::take(bytes)?);
+            let mut producer = Producer { epoch, expected, answers: VecDeque::new(), last_stored };
+            for _ in 0..Some(varint::take(bytes)?).filter(|count| *count <= PRODUCER_WINDOW as u64)? {
+                producer.answers.push_back(Stored {
+                    base: Offset(varint::take(bytes)?),
+                    append_us: varint::take(bytes)?,
+                    count: u32::try_from(varint::take(bytes)?).ok()?,
+                    payload_crc: bytes.try_get_u32().ok()?,
+                });
+            }
+            producers.by_id.insert(id, producer);
+        }
+        Some(producers)
     }
 
     fn forget_silent(&mut self) {

@@ -80,7 +80,7 @@ fn a_node_that_others_can_reach_warns_at_its_start() {
     let (peers, log) = (folder.path().join("peers"), folder.path().join("log"));
     fs::write(&peers, "0 0.0.0.0:0\n").unwrap();
     let peers = peers.to_str().unwrap();
-    let arguments = ["--id", "0", "--dimension", "0", "--peers", peers, "--insecure-network"];
+    let arguments = ["--id", "0", "--dimension", "0", "--peers", peers, "--insecure-network", "--in-memory"];
     let mut daemon = Daemon::spawn(&arguments, &log);
     let address = daemon.listening().unwrap();
     assert!(address.ip().is_unspecified() && address.port() != 0, "{address}");

@@ -139,6 +139,10 @@ impl Cube {
         let peers = self.folder.path().join("peers");
         let dimension = self.dimension.bits().to_string();
         let mut arguments = vec!["--id", &id, "--dimension", &dimension, "--peers", peers.to_str().unwrap()];
+        let data = self.folder.path().join(&id);
+        if !self.options.iter().any(|option| option == "--in-memory") {
+            arguments.extend(["--data", data.to_str().unwrap()]);
+        }
         arguments.extend(self.options.iter().map(String::as_str));
         let log = self.folder.path().join(format!("{id}.log"));
         let mut daemon = Daemon::spawn(&arguments, &log);

@@ -72,7 +72,7 @@ fn a_second_process_of_the_same_id_is_refused_and_the_first_stays_linked() {
     let folder = tempfile::tempdir().unwrap();
     let (peers, log) = (folder.path().join("peers"), folder.path().join("second.log"));
     std::fs::write(&peers, format!("0 {}\n1 127.0.0.1:0\n", cube.address(0))).unwrap();
-    let arguments = ["--id", "1", "--dimension", "1", "--peers", peers.to_str().unwrap()];
+    let arguments = ["--id", "1", "--dimension", "1", "--in-memory", "--peers", peers.to_str().unwrap()];
     let mut second = Daemon::spawn(&arguments, &log);
     assert_ne!(second.listening().unwrap(), cube.address(1));
     // It tries again and again, and is told the reason each time.

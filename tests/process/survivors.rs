@@ -144,7 +144,7 @@ fn a_node_that_stood_still_is_late_and_loses_nothing() {
 
 #[test]
 fn with_the_home_dead_subscribers_wait_and_when_it_is_back_without_the_topic_they_are_told() {
-    let mut cube = Cube::start(3);
+    let mut cube = Cube::start_with(3, &["--in-memory"]);
     let (gone, again) = (cube.topic_at(4, "gone"), cube.topic_at(4, "again"));
     let mut streams = Vec::new();
     for (topic, end) in [(&gone, Status::UnknownTopic), (&again, Status::Recreated)] {

@@ -28,7 +28,14 @@ impl Cube {
         std::fs::write(&peers, lines.collect::<String>()).unwrap();
         let start = |id: usize| {
             let mut process = Command::new(node_program())
-                .args(["--id", &format!("{id:0width$b}"), "--dimension", &dimension.to_string(), "--peers"])
+                .args([
+                    "--in-memory",
+                    "--id",
+                    &format!("{id:0width$b}"),
+                    "--dimension",
+                    &dimension.to_string(),
+                    "--peers",
+                ])
                 .arg(&peers)
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())

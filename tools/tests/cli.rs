@@ -22,7 +22,7 @@ impl Node {
         let peers_file = folder.path().join("peers");
         std::fs::write(&peers_file, peers).unwrap();
         let mut process = Command::new(node_program())
-            .args(["--id", "0", "--dimension", dimension, "--peers"])
+            .args(["--in-memory", "--id", "0", "--dimension", dimension, "--peers"])
             .arg(peers_file)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -126,7 +126,9 @@ pub(crate) fn node_program(named: Option<&PathBuf>) -> Result<PathBuf, Error> {
 
 fn start_node(program: &Path, node: NodeId, dimension: Dimension, base_port: u16) -> Result<Process, Error> {
     let (id, bits) = (node.binary(dimension), dimension.bits().to_string());
-    Process::start(program, &["--id", &id, "--dimension", &bits, "--base-port", &base_port.to_string()])
+    let base_port = base_port.to_string();
+    let arguments = ["--in-memory", "--id", &id, "--dimension", &bits, "--base-port", &base_port];
+    Process::start(program, &arguments)
 }
 
 /// Names of one length whose homes are 0, 1, 2, … hops from node 0.

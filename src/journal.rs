@@ -1,0 +1,29 @@
+//! The journal: what a node keeps on disk, and how it finds it again.
+//!
+//! ```text
+//! entries ──► Writer ──► segment 41 │ segment 42 │ segment 43 (prepared)
+//!   notes ──► Keeper ──► index 41   │ index 42 …, checkpoint
+//!             recover ◄── all of it
+//! ```
+//!
+//! A segment is a file of fixed size that records are appended to; it is filled before it is used, so that making a
+//! record safe does not change the file's size. The [`Writer`] appends and syncs, nothing else; the [`Keeper`] does
+//! what takes time. Both are synchronous, over a [`Disk`]; who runs them on which thread is not known here.
+
+mod checkpoint;
+pub mod disk;
+mod error;
+pub mod format;
+mod identity;
+mod index;
+mod keeper;
+mod names;
+mod recovery;
+mod writer;
+
+pub use disk::{Disk, DiskFile, Folder};
+pub use error::OpenError;
+pub use identity::{Identity, claim};
+pub use keeper::Keeper;
+pub use recovery::{Found, Recovered, recover};
+pub use writer::{Mark, NoRoom, Prepared, Writer};

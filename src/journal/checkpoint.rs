@@ -1,0 +1,74 @@
+//! A checkpoint: the state of the topics after some entry, in records of a file of its own, so that writing it delays
+//! no commit. The file's name is that entry's index; its records carry the number of the segment where the entry ends.
+
+use bytes::Bytes;
+
+use super::format::{self, Head, Kind, put_record, record_at};
+use super::writer::Mark;
+use crate::record::Place;
+
+/// Bytes of one record: what is damaged is found where it is.
+const PART: usize = 1 << 20;
+
+/// The file of a state.
+pub(super) fn encode(group: u16, mark: Mark, image: &[u8]) -> Vec<u8> {
+    let Place { segment, position } = mark.place;
+    let head = Head { kind: Kind::Checkpoint, group, index: mark.index, term: mark.term, synced: position };
+    let mut out = Vec::with_capacity(image.len() + image.len() / PART * format::HEADER + 256);
+    out.extend_from_slice(&format::segment_header(segment, position));
+    put_record(segment, head, &mut out, |out| out.extend_from_slice(&(image.len() as u64).to_be_bytes()));
+    for part in image.chunks(PART) {
+        put_record(segment, head, &mut out, |out| out.extend_from_slice(part));
+    }
+    out
+}
+
+/// What a file says that was made for this index; where it is damaged, when it is.
+///
+/// # Errors
+/// The position of the first byte that cannot be read.
+pub(super) fn decode(bytes: &Bytes, index: u64) -> Result<(Mark, Vec<u8>), u64> {
+    use byteorder::{BigEndian, ByteOrder};
+    let header = bytes.get(..format::HEADER).ok_or(0_u64)?;
+    let segment = BigEndian::read_u32(&header[12..]);
+    format::check_segment_header(header, segment).map_err(|_| 0_u64)?;
+    let mut at = format::HEADER;
+    let mut next = || -> Result<format::Record, u64> {
+        let record = record_at(bytes, segment, at).filter(|record| record.head.kind == Kind::Checkpoint);
+        let record = record.filter(|record| record.head.index == index).ok_or(at as u64)?;
+        at = record.end;
+        Ok(record)
+    };
+    let first = next()?;
+    let len = first.body.get(..8).map(BigEndian::read_u64).and_then(|len| usize::try_from(len).ok());
+    let len = len.filter(|len| *len <= bytes.len()).ok_or(first.body_at as u64)?;
+    let mut image = Vec::with_capacity(len);
+    while image.len() < len {
+        image.extend_from_slice(&next()?.body);
+    }
+    let mark = Mark { place: Place { segment, position: first.head.synced }, index, term: first.head.term };
+    Ok((mark, image))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_back_unless_it_is_damaged() {
+        let mark = Mark { place: Place { segment: 7, position: 4096 }, index: 1234, term: 2 };
+        for len in [0, 1, PART, PART * 2 + 5] {
+            let image: Vec<u8> = (0..len).map(|byte| (byte % 251).try_into().unwrap()).collect();
+            let bytes = Bytes::from(encode(3, mark, &image));
+            assert_eq!(decode(&bytes, 1234), Ok((mark, image)));
+            assert_eq!(decode(&bytes, 1235), Err(32));
+            for at in (0..bytes.len()).step_by(if len > 1 { 65_537 } else { 1 }) {
+                let mut bad = bytes.to_vec();
+                bad[at] ^= 4;
+                let is_padding = decode(&bad.into(), 1234) == decode(&bytes, 1234);
+                assert!(!is_padding || len <= 1 && at >= bytes.len() - 8, "byte {at} of {len}");
+                assert!(decode(&bytes.slice(..at), 1234).is_err() || at >= bytes.len() - 8);
+            }
+        }
+    }
+}

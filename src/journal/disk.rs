@@ -1,0 +1,178 @@
+//! What the journal needs of a folder: files by name, written at a position, made safe when asked to.
+//!
+//! The daemon has [`Folder`]; the simulator has one that loses what was not synced.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// A folder of files.
+pub trait Disk: Clone + fmt::Debug {
+    /// One of them.
+    type File: DiskFile;
+
+    /// The names of all files, in no order.
+    ///
+    /// # Errors
+    /// As the system's; so it is with all others.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Opens a file that is there.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn open(&self, name: &str) -> io::Result<Self::File>;
+
+    /// Makes an empty file; one that has the name is emptied.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn create(&self, name: &str) -> io::Result<Self::File>;
+
+    /// Gives a file another name; whoever has that is replaced.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes names, new ones and removed ones, safe.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn sync_names(&self) -> io::Result<()>;
+}
+
+/// A file of a [`Disk`].
+pub trait DiskFile: fmt::Debug {
+    /// Fills the buffer from there; what lies behind the end is not read. Gives how many bytes there were.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// Writes all of it there.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn write_at(&mut self, bytes: &[u8], position: u64) -> io::Result<()>;
+
+    /// Cuts it, or fills it up with zeros.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn set_len(&mut self, len: u64) -> io::Result<()>;
+
+    /// Bytes.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Makes what was written, and the length, safe.
+    ///
+    /// # Errors
+    /// As the system's. After one nothing is known of what was written.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A folder of the file system, which one process has at a time.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// Held for as long as the journal is open.
+    _lock: Option<File>,
+}
+
+/// The file whose lock says that a process has the folder.
+pub const LOCK: &str = "lock";
+
+impl Folder {
+    /// Makes the folder if need be and takes it. `None` when another process has it.
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn take(path: PathBuf) -> io::Result<Option<Self>> {
+        fs::create_dir_all(&path)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { path, _lock: Some(lock) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Clone for Folder {
+    /// The same folder; the lock stays with the first.
+    fn clone(&self) -> Self {
+        Self { path: self.path.clone(), _lock: None }
+    }
+}
+
+impl Disk for Folder {
+    type File = File;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(&self.path)?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(self.path.join(name))
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.path.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match FileExt::read_at(self, &mut buffer[filled..], position + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.write_all_at(bytes, position)
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        Self::set_len(self, len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

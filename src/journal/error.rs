@@ -1,0 +1,73 @@
+//! Why a journal cannot be opened.
+
+use std::fmt;
+use std::io;
+
+/// One line for who starts the node.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has it.
+    Busy,
+    /// The system says no.
+    Io {
+        /// The file.
+        file: String,
+        /// What it says.
+        cause: io::Error,
+    },
+    /// It belongs to another node, or is no journal.
+    Foreign {
+        /// What it is instead.
+        what: String,
+    },
+    /// A newer program wrote it.
+    Newer {
+        /// The file.
+        file: String,
+        /// The version of its format.
+        version: u32,
+    },
+    /// What was safe cannot be read.
+    Damaged {
+        /// The file.
+        file: String,
+        /// Where, in bytes from its beginning.
+        position: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+}
+
+impl OpenError {
+    pub(super) fn io(file: &str, cause: io::Error) -> Self {
+        Self::Io { file: file.to_owned(), cause }
+    }
+
+    pub(super) fn damaged(file: &str, position: u64, what: &'static str) -> Self {
+        Self::Damaged { file: file.to_owned(), position, what }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("another process uses it; is this node running already?"),
+            Self::Io { file, cause } => write!(f, "{file}: {cause}"),
+            Self::Foreign { what } => write!(f, "{what}; give another folder with --data"),
+            Self::Newer { file, version } => {
+                write!(
+                    f,
+                    "{file} has format {version}, this program knows {}; use the newer one",
+                    super::format::VERSION
+                )
+            }
+            Self::Damaged { file, position, what } => write!(
+                f,
+                "{file} is damaged at byte {position}: {what}; restore the folder from a copy, or start with an empty \
+                 one and lose its topics"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}

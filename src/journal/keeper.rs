@@ -1,0 +1,237 @@
+//! What is behind the end of the log: indexes, checkpoints, and which segments are still needed.
+//!
+//! It is told, in the order of the log, what became of the entries ([`Note`]). From that it knows which topics have
+//! records in which segment. A checkpoint makes everything before it that is dead unneeded: such segments are removed,
+//! or used again.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+
+use foldhash::fast::RandomState;
+
+use super::checkpoint;
+use super::disk::{Disk, DiskFile};
+use super::format::segment_header;
+use super::index;
+use super::names;
+use super::writer::{Mark, Prepared};
+use crate::record::{Filed, Note};
+use crate::types::{Offset, TopicId};
+
+/// Bytes written at once when a segment is filled with zeros.
+const ZEROS: usize = 1 << 20;
+
+/// The books of the journal.
+#[derive(Debug)]
+pub struct Keeper<D: Disk> {
+    disk: D,
+    group: u16,
+    /// Those with records, live or not, by number.
+    segments: BTreeMap<u32, Segment>,
+    /// In which segments a topic has records, oldest first.
+    spans: HashMap<TopicId, VecDeque<Span>, RandomState>,
+    /// The index of the newest checkpoint.
+    checkpoint: Option<u64>,
+    has_spare: bool,
+}
+
+/// What is known of a segment.
+#[derive(Debug, Default)]
+struct Segment {
+    /// Its batches, while its index is not complete.
+    filed: Vec<Filed>,
+    /// Topics that have records in it.
+    live: u32,
+}
+
+/// Records of a topic in a segment.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    segment: u32,
+    /// Behind the last of them.
+    end: Offset,
+}
+
+impl<D: Disk> Keeper<D> {
+    /// Knows of nothing yet but the checkpoint that is in force.
+    pub(super) fn new(disk: D, group: u16, checkpoint: Option<u64>) -> Self {
+        let (segments, spans) = (BTreeMap::new(), HashMap::default());
+        Self { disk, group, segments, spans, checkpoint, has_spare: false }
+    }
+
+    /// The segment is there, whatever is in it.
+    pub(super) fn add_segment(&mut self, number: u32) {
+        self.segments.entry(number).or_default();
+    }
+
+    /// The index of a segment is complete: what is in it need not be remembered.
+    pub(super) fn close_index(&mut self, number: u32) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.filed = Vec::new();
+        }
+    }
+
+    /// Takes in what became of entries, in their order.
+    pub fn note(&mut self, notes: &[Note]) {
+        for note in notes {
+            match *note {
+                Note::Stored(filed) => self.file(filed),
+                Note::Trimmed { topic, first } => self.trim(topic, first),
+                Note::Deleted { topic } => self.trim(topic, Offset(u64::MAX)),
+            }
+        }
+    }
+
+    fn file(&mut self, filed: Filed) {
+        let segment = self.segments.entry(filed.place.segment).or_default();
+        segment.filed.push(filed);
+        let spans = self.spans.entry(filed.topic).or_default();
+        match spans.back_mut() {
+            Some(last) if last.segment == filed.place.segment => last.end = filed.end(),
+            _ => {
+                segment.live += 1;
+                spans.push_back(Span { segment: filed.place.segment, end: filed.end() });
+            }
+        }
+    }
+
+    fn trim(&mut self, topic: TopicId, first: Offset) {
+        let Some(spans) = self.spans.get_mut(&topic) else { return };
+        while let Some(oldest) = spans.front().copied()
+            && oldest.end <= first
+        {
+            spans.pop_front();
+            let segment = self.segments.get_mut(&oldest.segment).expect("a segment with records is known");
+            segment.live -= 1;
+        }
+        if spans.is_empty() {
+            self.spans.remove(&topic);
+        }
+    }
+
+    /// Keeps the state after all entries up to `mark`, of which everything was noted. What it makes unneeded is
+    /// removed.
+    ///
+    /// # Errors
+    /// As the system's: then the checkpoint before it stays in force.
+    pub fn checkpoint(&mut self, mark: Mark, image: &[u8]) -> io::Result<()> {
+        for (&number, segment) in self.segments.range_mut(..=mark.place.segment) {
+            if !segment.filed.is_empty() {
+                let bytes = index::encode(number, &mut segment.filed);
+                write_file(&self.disk, &names::index(number), &bytes)?;
+            }
+        }
+        // The indexes are safe before the checkpoint that relies on them.
+        self.disk.sync_names()?;
+        let name = names::checkpoint(mark.index);
+        write_file(&self.disk, &name, &checkpoint::encode(self.group, mark, image))?;
+        self.disk.sync_names()?;
+        for (_, segment) in self.segments.range_mut(..mark.place.segment) {
+            segment.filed = Vec::new();
+        }
+        if let Some(old) = self.checkpoint.replace(mark.index)
+            && old != mark.index
+        {
+            self.disk.remove(&names::checkpoint(old))?;
+        }
+        self.remove_dead(mark.place.segment)
+    }
+
+    /// Removes the segments before this one whose records are all dead; one is kept for being used again.
+    fn remove_dead(&mut self, before: u32) -> io::Result<()> {
+        let is_dead = |(number, segment): (&u32, &Segment)| (segment.live == 0).then_some(*number);
+        let dead: Vec<u32> = self.segments.range(..before).filter_map(is_dead).collect();
+        for number in dead {
+            self.segments.remove(&number);
+            match self.disk.remove(&names::index(number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            if self.has_spare {
+                self.disk.remove(&names::segment(number))?;
+            } else {
+                self.disk.rename(&names::segment(number), names::SPARE)?;
+                self.has_spare = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a segment ready for being written to: an old one with a new number, or one filled with zeros.
+    ///
+    /// # Errors
+    /// As the system's; most likely there is no space.
+    pub fn prepare(&mut self, number: u32, size: u32) -> io::Result<Prepared<D::File>> {
+        let name = names::segment(number);
+        let is_recycled = self.recycle(&name, size)?;
+        let file = if is_recycled { self.disk.open(&name) } else { self.disk.create(&names::new(&name)) };
+        let mut file = file?;
+        if !is_recycled && let Err(error) = fill(&mut file, size) {
+            // What was written takes the space that others need.
+            drop(file);
+            self.disk.remove(&names::new(&name))?;
+            return Err(error);
+        }
+        file.write_at(&segment_header(number, size), 0)?;
+        file.sync()?;
+        if !is_recycled {
+            self.disk.rename(&names::new(&name), &name)?;
+        }
+        self.disk.sync_names()?;
+        self.add_segment(number);
+        Ok(Prepared { file, number, size })
+    }
+
+    fn recycle(&mut self, name: &str, size: u32) -> io::Result<bool> {
+        if !std::mem::take(&mut self.has_spare) {
+            return Ok(false);
+        }
+        if self.disk.open(names::SPARE)?.size()? == u64::from(size) {
+            self.disk.rename(names::SPARE, name)?;
+            return Ok(true);
+        }
+        self.disk.remove(names::SPARE)?;
+        Ok(false)
+    }
+
+    /// Bytes of segments of such a size that the records of the log take.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Asserts the invariants.
+    pub fn check(&self) {
+        let mut live: BTreeMap<u32, u32> = BTreeMap::new();
+        #[expect(clippy::iter_over_hash_type, reason = "only counted")]
+        for spans in self.spans.values() {
+            assert!(!spans.is_empty(), "a topic without records has no entry");
+            for span in spans {
+                *live.entry(span.segment).or_default() += 1;
+            }
+        }
+        for (number, segment) in &self.segments {
+            assert_eq!(live.remove(number).unwrap_or(0), segment.live, "segment {number}");
+        }
+        assert!(live.is_empty(), "records in segments that are gone");
+    }
+}
+
+/// Writes a file so that it is there whole or not at all, once names are synced.
+fn write_file<D: Disk>(disk: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = names::new(name);
+    let mut file = disk.create(&new)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    disk.rename(&new, name)
+}
+
+fn fill<F: DiskFile>(file: &mut F, size: u32) -> io::Result<()> {
+    let zeros = vec![0; ZEROS.min(size as usize)];
+    let mut at = 0;
+    while at < u64::from(size) {
+        let piece = zeros.len().min(usize::try_from(u64::from(size) - at).expect("a segment's size"));
+        file.write_at(&zeros[..piece], at)?;
+        at += piece as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! Writing at the end of the log: records are collected, written in one go, and made safe in one go.
+
+use std::io;
+
+use super::disk::DiskFile;
+use super::format::{ALIGN, HEADER, HardState, Head, Kind, put_record, record_len, segment_header};
+use crate::limits::RECORD_BYTES_MAX;
+use crate::record::{self, Entry, Place};
+
+/// How far the log went when something was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// The segment, and where its last record ends.
+    pub place: Place,
+    /// The index of the last entry; 0 when there is none.
+    pub index: u64,
+    /// Its term.
+    pub term: u32,
+}
+
+/// A segment that can be written to.
+#[derive(Debug)]
+pub struct Prepared<F> {
+    /// Its file, filled with something that no record of it is.
+    pub file: F,
+    /// Its number.
+    pub number: u32,
+    /// Its bytes.
+    pub size: u32,
+}
+
+/// The segment has no room for more; [`Writer::turn_to`] the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// The end of the log.
+#[derive(Debug)]
+pub struct Writer<F> {
+    group: u16,
+    state: HardState,
+    segment: Prepared<F>,
+    /// Bytes of the segment that were written, and that are safe.
+    written: u32,
+    synced: u32,
+    /// What comes behind those that were written.
+    buffer: Vec<u8>,
+    index: u64,
+    term: u32,
+}
+
+impl<F: DiskFile> Writer<F> {
+    /// Goes on behind `last` in a fresh segment. `is_lazy` says in it that what it acknowledges may not be safe.
+    pub fn new(group: u16, is_lazy: bool, last: Mark, segment: Prepared<F>) -> Self {
+        let state = HardState { is_lazy, ..HardState::default() };
+        let (index, term) = (last.index, last.term.max(1));
+        let mut writer = Self { group, state, segment, written: 0, synced: 0, buffer: Vec::new(), index, term };
+        writer.begin_segment(last.place.position);
+        writer
+    }
+
+    /// Appends the entries of a turn, or as many as one record takes, and notes in them where they are. How many those
+    /// are, and where the log is with them.
+    ///
+    /// # Errors
+    /// [`NoRoom`]
+    pub fn append(&mut self, entries: &mut [Entry]) -> Result<(usize, Mark), NoRoom> {
+        assert!(!entries.is_empty(), "a record has entries");
+        let (mut count, mut len) = (0, 8);
+        for entry in entries.iter() {
+            let more = record::encoded_len_max(entry);
+            if count > 0 && len + more > RECORD_BYTES_MAX {
+                break;
+            }
+            (count, len) = (count + 1, len + more);
+        }
+        self.put(&mut entries[..count], len)?;
+        Ok((count, self.mark()))
+    }
+
+    fn put(&mut self, entries: &mut [Entry], len_max: usize) -> Result<(), NoRoom> {
+        if self.end() as usize + record_len(len_max) > self.segment.size as usize {
+            return Err(NoRoom);
+        }
+        let head = Head { index: self.index + 1, ..self.head(Kind::Entry) };
+        let start = Place { segment: self.segment.number, position: self.end() + HEADER_LEN };
+        put_record(self.segment.number, head, &mut self.buffer, |out| record::encode(entries, start, out));
+        self.index += 1;
+        Ok(())
+    }
+
+    /// Where the log is.
+    pub const fn mark(&self) -> Mark {
+        let place = Place { segment: self.segment.number, position: self.end() };
+        Mark { place, index: self.index, term: self.term }
+    }
+
+    /// Is it time to make the next segment ready?
+    pub const fn is_half_full(&self) -> bool {
+        self.room() < self.segment.size / 2
+    }
+
+    /// Bytes of the segment that are left.
+    pub const fn room(&self) -> u32 {
+        self.segment.size - self.end()
+    }
+
+    /// Writes what was collected.
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn write(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.segment.file.write_at(&self.buffer, self.written.into())?;
+            self.written = self.end();
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what was collected and makes everything safe.
+    ///
+    /// # Errors
+    /// As the system's. Nothing is known then of what was written since the last time: the process must end.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.write()?;
+        if self.synced < self.written {
+            self.segment.file.sync()?;
+            self.synced = self.written;
+        }
+        Ok(())
+    }
+
+    /// Goes on in the next segment; everything before is safe then.
+    ///
+    /// # Errors
+    /// As of [`Self::sync`].
+    pub fn turn_to(&mut self, next: Prepared<F>) -> io::Result<()> {
+        self.sync()?;
+        let previous_end = self.written;
+        self.segment = next;
+        (self.written, self.synced) = (0, 0);
+        self.begin_segment(previous_end);
+        Ok(())
+    }
+
+    /// The last words of a process that ends as it should.
+    ///
+    /// # Errors
+    /// As of [`Self::sync`].
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.sync()?;
+        let state = HardState { is_end: true, commit: self.index, ..self.state };
+        if self.room() as usize >= record_len(16) {
+            put_record(self.segment.number, self.head(Kind::HardState), &mut self.buffer, |out| state.encode(out));
+        }
+        self.sync()
+    }
+
+    fn begin_segment(&mut self, previous_end: u32) {
+        let header = segment_header(self.segment.number, self.segment.size);
+        self.buffer.extend_from_slice(&header);
+        let state = HardState { previous_end, commit: self.index, ..self.state };
+        put_record(self.segment.number, self.head(Kind::HardState), &mut self.buffer, |out| state.encode(out));
+    }
+
+    const fn head(&self, kind: Kind) -> Head {
+        Head { kind, group: self.group, index: self.index, term: self.term, synced: self.synced }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "it fits the segment, which was checked")]
+    const fn end(&self) -> u32 {
+        self.written + self.buffer.len() as u32
+    }
+}
+
+const HEADER_LEN: u32 = 32;
+const _: () = assert!(HEADER_LEN as usize == HEADER && HEADER.is_multiple_of(ALIGN));

@@ -1,0 +1,293 @@
+//! Entries as bytes: the body of one record of the journal holds those of one turn.
+//!
+//! ```text
+//! body     u64 base_us, then items to its end
+//! item     u8 tag, then by its kind:
+//!   create      str8 name, u64 seed, u32 epoch, u64 records, u64 bytes, u64 age_ms, time
+//!   delete      topic
+//!   publish     topic, [u64 producer, u32 epoch, u64 sequence], time, varint count, varint len, payload
+//!   trim        u64 topic, u64 first
+//!   raise       nothing
+//! topic    u64 id, or str8 name when the tag says so
+//! time     varint: microseconds from base_us, zigzag
+//! ```
+//!
+//! Numbers are big-endian; a varint has seven bits a byte, the lowest first. The checksum of a payload is not stored:
+//! the record's own covers it, and who reads the entry computes it anew.
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::{Batch, Entry, Place, TopicRef, varint};
+use crate::types::{Epoch, Offset, ProducerId, Retention, Sequenced, TopicId, TopicName, crc32};
+
+const CREATE: u8 = 1;
+const DELETE: u8 = 2;
+const PUBLISH: u8 = 3;
+const TRIM: u8 = 4;
+const RAISE: u8 = 5;
+/// The topic is a name, not an id.
+const BY_NAME: u8 = 0x40;
+/// The batch has a producer.
+const SEQUENCED: u8 = 0x80;
+
+/// Bytes that are no entries, though their checksum is right: another program wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Most bytes that an entry takes in a body.
+pub fn encoded_len_max(entry: &Entry) -> usize {
+    let name = |topic: &TopicRef| if let TopicRef::Name(name) = topic { name.len() } else { 0 };
+    64 + match entry {
+        Entry::Create { name, .. } => name.len(),
+        Entry::Delete { topic } => name(topic),
+        Entry::Publish(batch) => name(&batch.topic) + batch.payload.len(),
+        Entry::Trim { .. } | Entry::RaiseEpochs => 0,
+    }
+}
+
+/// Appends a body to `out`, whose first byte lies at `start` of its segment, and notes in each batch where its payload
+/// is.
+pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
+    let begin = out.len();
+    let base_us = entries.iter().find_map(time_of).unwrap_or(0);
+    out.put_u64(base_us);
+    for entry in entries {
+        match entry {
+            Entry::Create { name, seed, epoch, retention, created_us } => {
+                out.put_u8(CREATE);
+                put_name(out, name);
+                out.put_u64(*seed);
+                out.put_u32(epoch.0);
+                [retention.records, retention.bytes, retention.age_ms].into_iter().for_each(|bound| out.put_u64(bound));
+                varint::put_delta(out, base_us, *created_us);
+            }
+            Entry::Delete { topic } => {
+                out.put_u8(DELETE | name_flag(topic));
+                put_topic(out, topic);
+            }
+            Entry::Publish(batch) => {
+                let sequenced = if batch.producer.is_some() { SEQUENCED } else { 0 };
+                out.put_u8(PUBLISH | name_flag(&batch.topic) | sequenced);
+                put_topic(out, &batch.topic);
+                if let Some(sequenced) = batch.producer {
+                    out.put_u64(sequenced.producer.number());
+                    out.put_u32(sequenced.epoch);
+                    out.put_u64(sequenced.sequence);
+                }
+                varint::put_delta(out, base_us, batch.append_us);
+                varint::put(out, batch.count.into());
+                varint::put(out, batch.payload.len() as u64);
+                let inside = u32::try_from(out.len() - begin).expect("a body is below 4 GiB");
+                batch.place = Place { position: start.position + inside, ..start };
+                out.put_slice(&batch.payload);
+            }
+            Entry::Trim { topic, first } => {
+                out.put_u8(TRIM);
+                out.put_u64(topic.number());
+                out.put_u64(first.0);
+            }
+            Entry::RaiseEpochs => out.put_u8(RAISE),
+        }
+    }
+}
+
+/// The entries of a body that lies at `start` of its segment. Payloads share its bytes.
+///
+/// # Errors
+/// [`Malformed`]
+pub fn decode(body: &Bytes, start: Place) -> Result<Vec<Entry>, Malformed> {
+    let mut reader = Reader { body, rest: body };
+    let base_us = reader.u64()?;
+    let mut entries = Vec::new();
+    while reader.rest.has_remaining() {
+        entries.push(reader.entry(base_us, start)?);
+    }
+    Ok(entries)
+}
+
+struct Reader<'b> {
+    body: &'b Bytes,
+    rest: &'b [u8],
+}
+
+impl Reader<'_> {
+    fn entry(&mut self, base_us: u64, start: Place) -> Result<Entry, Malformed> {
+        let tag = self.u8()?;
+        match tag & !(BY_NAME | SEQUENCED) {
+            CREATE => Ok(Entry::Create {
+                name: self.name()?,
+                seed: self.u64()?,
+                epoch: Epoch(self.u32()?),
+                retention: Retention { records: self.u64()?, bytes: self.u64()?, age_ms: self.u64()? },
+                created_us: self.time(base_us)?,
+            }),
+            DELETE => Ok(Entry::Delete { topic: self.topic(tag)? }),
+            PUBLISH => self.batch(tag, base_us, start).map(Entry::Publish),
+            TRIM => Ok(Entry::Trim { topic: self.id()?, first: Offset(self.u64()?) }),
+            RAISE => Ok(Entry::RaiseEpochs),
+            _ => Err(Malformed),
+        }
+    }
+
+    fn batch(&mut self, tag: u8, base_us: u64, start: Place) -> Result<Batch, Malformed> {
+        let topic = self.topic(tag)?;
+        let producer = if tag & SEQUENCED == 0 {
+            None
+        } else {
+            let producer = ProducerId::new(self.u64()?).ok_or(Malformed)?;
+            Some(Sequenced { producer, epoch: self.u32()?, sequence: self.u64()? })
+        };
+        let append_us = self.time(base_us)?;
+        let count = u32::try_from(self.varint()?).ok().filter(|count| *count > 0).ok_or(Malformed)?;
+        let len = usize::try_from(self.varint()?).map_err(|_| Malformed)?;
+        if len > self.rest.len() {
+            return Err(Malformed);
+        }
+        let inside = self.body.len() - self.rest.len();
+        let payload = self.body.slice(inside..inside + len);
+        self.rest.advance(len);
+        let inside = u32::try_from(inside).map_err(|_| Malformed)?;
+        let place = Place { position: start.position + inside, ..start };
+        Ok(Batch { topic, producer, count, payload_crc: crc32(&payload), append_us, payload, place })
+    }
+
+    fn u8(&mut self) -> Result<u8, Malformed> {
+        self.rest.try_get_u8().map_err(|_| Malformed)
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        self.rest.try_get_u32().map_err(|_| Malformed)
+    }
+
+    fn u64(&mut self) -> Result<u64, Malformed> {
+        self.rest.try_get_u64().map_err(|_| Malformed)
+    }
+
+    fn id(&mut self) -> Result<TopicId, Malformed> {
+        TopicId::new(self.u64()?).ok_or(Malformed)
+    }
+
+    fn topic(&mut self, tag: u8) -> Result<TopicRef, Malformed> {
+        if tag & BY_NAME == 0 { self.id().map(TopicRef::Id) } else { self.name().map(TopicRef::Name) }
+    }
+
+    fn name(&mut self) -> Result<Box<str>, Malformed> {
+        let len = usize::from(self.u8()?);
+        let name = self.rest.get(..len).and_then(|name| std::str::from_utf8(name).ok()).ok_or(Malformed)?;
+        let name = TopicName::new(name).map_err(|_| Malformed)?.as_str().into();
+        self.rest.advance(len);
+        Ok(name)
+    }
+
+    fn time(&mut self, base_us: u64) -> Result<u64, Malformed> {
+        varint::take_delta(&mut self.rest, base_us).ok_or(Malformed)
+    }
+
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        varint::take(&mut self.rest).ok_or(Malformed)
+    }
+}
+
+const fn time_of(entry: &Entry) -> Option<u64> {
+    match entry {
+        Entry::Create { created_us, .. } => Some(*created_us),
+        Entry::Publish(batch) => Some(batch.append_us),
+        Entry::Delete { .. } | Entry::Trim { .. } | Entry::RaiseEpochs => None,
+    }
+}
+
+const fn name_flag(topic: &TopicRef) -> u8 {
+    match topic {
+        TopicRef::Id(_) => 0,
+        TopicRef::Name(_) => BY_NAME,
+    }
+}
+
+fn put_topic(out: &mut Vec<u8>, topic: &TopicRef) {
+    match topic {
+        TopicRef::Id(id) => out.put_u64(id.number()),
+        TopicRef::Name(name) => put_name(out, name),
+    }
+}
+
+fn put_name(out: &mut Vec<u8>, name: &str) {
+    out.put_u8(u8::try_from(name.len()).expect("TOPIC_NAME_MAX"));
+    out.put_slice(name.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(topic: TopicRef, sequence: Option<u64>, append_us: u64, payload: &'static [u8]) -> Entry {
+        let producer = sequence.map(|sequence| Sequenced { producer: ProducerId::new(7).unwrap(), epoch: 3, sequence });
+        let payload = Bytes::from_static(payload);
+        let payload_crc = crc32(&payload);
+        Entry::Publish(Batch { topic, producer, count: 2, payload_crc, append_us, payload, place: Place::default() })
+    }
+
+    fn entries() -> Vec<Entry> {
+        let id = TopicId::new(0x0123_4567_89ab_cdef).unwrap();
+        vec![
+            Entry::Create {
+                name: "a/topic".into(),
+                seed: u64::MAX,
+                epoch: Epoch(9),
+                retention: Retention { records: 1, bytes: u64::MAX, age_ms: 0 },
+                created_us: 1_700_000_000_000_000,
+            },
+            publish(TopicRef::Name("a/topic".into()), Some(u64::MAX), 1_700_000_000_000_300, b"some records"),
+            publish(TopicRef::Id(id), None, 1_699_999_999_999_999, b"x"),
+            publish(TopicRef::Id(id), None, 0, b"y"),
+            publish(TopicRef::Id(id), None, u64::MAX, b"z"),
+            Entry::Delete { topic: TopicRef::Name("b".into()) },
+            Entry::Delete { topic: TopicRef::Id(id) },
+            Entry::Trim { topic: id, first: Offset(77) },
+            Entry::RaiseEpochs,
+        ]
+    }
+
+    #[test]
+    fn entries_come_back_as_they_were_with_their_places() {
+        let (mut entries, mut out) = (entries(), b"before".to_vec());
+        let start = Place { segment: 4, position: 1000 };
+        encode(&mut entries, start, &mut out);
+        assert!(out.len() - 14 <= entries.iter().map(encoded_len_max).sum());
+        let body = Bytes::from(out).slice(6..);
+        let decoded = decode(&body, start).unwrap();
+        assert_eq!(decoded, entries);
+        for entry in decoded {
+            let Entry::Publish(batch) = entry else { continue };
+            let at = usize::try_from(batch.place.position - 1000).unwrap();
+            assert_eq!(body[at..at + batch.payload.len()], batch.payload);
+            assert_eq!(batch.place.segment, 4);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_changed_is_refused_or_read_but_never_a_panic() {
+        let mut out = Vec::new();
+        encode(&mut entries(), Place::default(), &mut out);
+        let mut rng = fastrand::Rng::with_seed(1);
+        for cut in 0..out.len() {
+            let _ = decode(&Bytes::copy_from_slice(&out[..cut]), Place::default());
+        }
+        for _ in 0..20_000 {
+            let mut bad = out.clone();
+            let at = rng.usize(..bad.len());
+            bad[at] ^= 1 << rng.u8(..8);
+            let _ = decode(&bad.into(), Place::default());
+        }
+        assert_eq!(decode(&Bytes::from_static(&[0; 7]), Place::default()), Err(Malformed));
+        assert_eq!(decode(&Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 99]), Place::default()), Err(Malformed));
+    }
+
+    #[test]
+    fn one_small_record_costs_a_dozen_bytes_beside_its_own() {
+        let id = TopicId::new(1 << 40).unwrap();
+        let mut entries = vec![publish(TopicRef::Id(id), None, 5, b"0123456789"); 100];
+        let mut out = Vec::new();
+        encode(&mut entries, Place::default(), &mut out);
+        assert_eq!(out.len(), 8 + 100 * (10 + 12));
+    }
+}

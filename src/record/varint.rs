@@ -1,0 +1,61 @@
+//! Numbers in as few bytes as they need: seven bits a byte, the lowest first.
+
+use bytes::{Buf, BufMut};
+
+/// Appends a number.
+pub fn put(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        #[expect(clippy::cast_possible_truncation, reason = "the low seven bits")]
+        out.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "below 0x80")]
+    out.put_u8(value as u8);
+}
+
+/// Takes a number from the front; `None` when there is none.
+pub fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = bytes.try_get_u8().ok()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Appends how far a number lies from another one, which is most often little, up or down.
+pub fn put_delta(out: &mut Vec<u8>, from: u64, to: u64) {
+    let distance = to.wrapping_sub(from);
+    put(out, if distance >> 63 == 0 { distance << 1 } else { (!distance) << 1 | 1 });
+}
+
+/// Takes what [`put_delta`] has put.
+pub fn take_delta(bytes: &mut &[u8], from: u64) -> Option<u64> {
+    let bits = take(bytes)?;
+    let distance = bits >> 1;
+    Some(from.wrapping_add(if bits & 1 == 0 { distance } else { !distance }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_distances_come_back() {
+        let numbers = [0, 1, 127, 128, 300, 1 << 32, u64::MAX - 1, u64::MAX];
+        for from in numbers {
+            for to in numbers {
+                let mut out = Vec::new();
+                put(&mut out, from);
+                put_delta(&mut out, from, to);
+                let mut rest = &out[..];
+                assert_eq!((take(&mut rest), take_delta(&mut rest, from)), (Some(from), Some(to)));
+                assert!(rest.is_empty());
+            }
+        }
+        assert_eq!((take(&mut &[0x80][..]), take(&mut &[0xff; 11][..])), (None, None));
+    }
+}

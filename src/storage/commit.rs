@@ -1,0 +1,129 @@
+//! The thread that appends and syncs. What comes in while it syncs is synced together.
+
+use std::fs::File;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use super::{News, Sync, Task, Work, fail};
+use crate::journal::{Mark, Prepared, Writer};
+use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES};
+use crate::record::Entry;
+
+/// The end of the log, and whom to tell.
+pub(super) struct Committer {
+    writer: Writer<File>,
+    segments: Receiver<Prepared<File>>,
+    tasks: Sender<Task>,
+    news: Sender<News>,
+    /// Has the next segment been asked for?
+    is_asked: bool,
+    /// Written, but not safe yet.
+    written: Vec<(Vec<Entry>, Mark)>,
+}
+
+impl Committer {
+    pub(super) fn new(
+        writer: Writer<File>,
+        segments: Receiver<Prepared<File>>,
+        tasks: Sender<Task>,
+        news: Sender<News>,
+    ) -> Self {
+        Self { writer, segments, tasks, news, is_asked: false, written: Vec::new() }
+    }
+
+    /// Works until it is told to end.
+    pub(super) fn run(mut self, work: &Receiver<Work>, sync: Sync, wake: impl Fn()) {
+        let mut due = None;
+        loop {
+            let first = match due {
+                None => work.recv().ok(),
+                Some(due) => match work.recv_timeout(left(due)) {
+                    Ok(work) => Some(work),
+                    Err(RecvTimeoutError::Timeout) => Some(Work::Entries(Vec::new())),
+                    Err(RecvTimeoutError::Disconnected) => None,
+                },
+            };
+            let more = work.try_iter().take(COMMIT_TURNS_MAX);
+            let mut is_end = false;
+            for work in first.map_or(Some(Work::End), Some).into_iter().chain(more) {
+                match work {
+                    Work::Entries(entries) => self.append(entries, &wake),
+                    Work::End => is_end = true,
+                }
+            }
+            match sync {
+                Sync::Interval(interval) if !is_end => {
+                    self.writer.write().unwrap_or_else(|error| fail("cannot write to the journal", &error));
+                    if due.is_some_and(|due| left(due).is_zero()) {
+                        self.sync();
+                        due = None;
+                    } else if !self.written.is_empty() {
+                        due = due.or_else(|| Some(now() + interval));
+                    }
+                }
+                Sync::Always | Sync::Interval(_) => self.sync(),
+            }
+            self.release(&wake);
+            if is_end {
+                return self.writer.finish().unwrap_or_else(|error| fail("cannot end the journal", &error));
+            }
+        }
+    }
+
+    /// Appends the entries of a turn.
+    fn append(&mut self, mut entries: Vec<Entry>, wake: &impl Fn()) {
+        let mut appended = 0;
+        let mut mark = self.writer.mark();
+        while appended < entries.len() {
+            match self.writer.append(&mut entries[appended..]) {
+                Ok((count, at)) => (appended, mark) = (appended + count, at),
+                Err(_) => self.turn(wake),
+            }
+            if !self.is_asked && self.writer.is_half_full() {
+                self.is_asked = true;
+                let number = mark.place.segment + 1;
+                // Whoever is not there any more has ended the process.
+                let _ = self.tasks.send(Task::Prepare { number, size: SEGMENT_BYTES });
+            }
+        }
+        if !entries.is_empty() {
+            self.written.push((entries, mark));
+        }
+    }
+
+    /// Goes on in the next segment, when it is there.
+    fn turn(&mut self, wake: &impl Fn()) {
+        self.sync();
+        self.release(wake);
+        let Ok(next) = self.segments.recv() else {
+            fail("there is no next segment", &std::io::ErrorKind::BrokenPipe.into());
+        };
+        self.writer.turn_to(next).unwrap_or_else(|error| fail("cannot begin a segment", &error));
+        self.is_asked = false;
+    }
+
+    fn sync(&mut self) {
+        self.writer.sync().unwrap_or_else(|error| fail("cannot make the journal safe", &error));
+    }
+
+    /// Gives back what is done.
+    fn release(&mut self, wake: &impl Fn()) {
+        if self.written.is_empty() {
+            return;
+        }
+        for (entries, mark) in self.written.drain(..) {
+            // The loop may have ended.
+            let _ = self.news.send(News::Committed(entries, mark));
+        }
+        wake();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long ago the last sync was decides nothing that is simulated")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn left(due: Instant) -> Duration {
+    due.saturating_duration_since(now())
+}

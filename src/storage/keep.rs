@@ -1,0 +1,82 @@
+//! The thread that does what takes long: indexes, checkpoints, filling segments, removing those that are dead.
+
+use std::fs::File;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use super::{News, Task};
+use crate::journal::{Folder, Keeper, Prepared};
+
+/// A segment that could not be made ready is tried again after this time.
+const PREPARE_AGAIN: Duration = Duration::from_millis(200);
+
+/// The books, and whom to tell.
+pub(super) struct Bookkeeper {
+    keeper: Keeper<Folder>,
+    prepared: Sender<Prepared<File>>,
+    news: Sender<News>,
+    /// The segment that is to be made ready: its number and size.
+    wanted: Option<(u32, u32)>,
+    has_space: bool,
+}
+
+impl Bookkeeper {
+    pub(super) const fn new(keeper: Keeper<Folder>, prepared: Sender<Prepared<File>>, news: Sender<News>) -> Self {
+        Self { keeper, prepared, news, wanted: None, has_space: true }
+    }
+
+    /// Works until it is told to end.
+    pub(super) fn run(mut self, tasks: &Receiver<Task>, wake: impl Fn()) {
+        loop {
+            let task = if self.wanted.is_some() { tasks.recv_timeout(PREPARE_AGAIN) } else { wait(tasks) };
+            match task {
+                Ok(Task::Note(notes)) => {
+                    self.keeper.note(&notes);
+                    continue;
+                }
+                Ok(Task::Keep(mark, image)) => {
+                    if let Err(error) = self.keeper.checkpoint(mark, &image) {
+                        log::warn!("no checkpoint could be made: {error}; the next start will take longer");
+                    }
+                    let _ = self.news.send(News::Kept);
+                }
+                Ok(Task::Prepare { number, size }) => self.wanted = Some((number, size)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Task::End) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.prepare(&wake);
+        }
+    }
+
+    fn prepare(&mut self, wake: &impl Fn()) {
+        let Some((number, size)) = self.wanted else { return };
+        let had_space = self.has_space;
+        match self.keeper.prepare(number, size) {
+            Ok(segment) => {
+                self.wanted = None;
+                self.has_space = true;
+                // The thread that commits may have ended.
+                let _ = self.prepared.send(segment);
+            }
+            Err(error) => {
+                if had_space {
+                    complain(&error);
+                }
+                self.has_space = false;
+            }
+        }
+        if self.has_space != had_space {
+            let _ = self.news.send(News::Space(self.has_space));
+            wake();
+        }
+    }
+}
+
+fn wait(tasks: &Receiver<Task>) -> Result<Task, RecvTimeoutError> {
+    tasks.recv().map_err(|_| RecvTimeoutError::Disconnected)
+}
+
+fn complain(error: &io::Error) {
+    log::error!("no segment can be made ready: {error}; publishes are refused until that works");
+}

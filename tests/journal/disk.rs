@@ -1,0 +1,282 @@
+//! A disk that does what real ones do at the worst moment: it loses what was not synced, or keeps any part of it; it
+//! fails, fills up, and stops in the middle of anything.
+#![expect(clippy::disallowed_types, reason = "the two halves of a journal share one disk, as they share a file system")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+use dht_node::journal::{Disk, DiskFile};
+use fastrand::Rng;
+
+/// Bytes that are written as a whole or not at all.
+const SECTOR: usize = 512;
+
+/// A file's bytes, and what of them is safe.
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    data: Vec<u8>,
+    safe: Vec<u8>,
+    /// What was done since the last sync, in order.
+    pending: Vec<Change>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Len(usize),
+}
+
+/// What was done to names since the last sync of names.
+#[derive(Clone, Debug)]
+enum Naming {
+    Put(String, usize),
+    Remove(String),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    safe_names: BTreeMap<String, usize>,
+    namings: Vec<Naming>,
+    /// Changes until the machine stops: from then on nothing works.
+    left: Option<u64>,
+    /// Bytes that all files may have together.
+    capacity: Option<u64>,
+    /// Syncs until one fails.
+    syncs_left: Option<u64>,
+}
+
+/// The disk; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeDisk(Rc<RefCell<State>>);
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct FakeFile {
+    disk: FakeDisk,
+    inode: usize,
+}
+
+impl FakeDisk {
+    /// Stops the machine after so many more changes.
+    pub(crate) fn stop_after(&self, changes: u64) {
+        self.0.borrow_mut().left = Some(changes);
+    }
+
+    /// Has it stopped?
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.0.borrow().left == Some(0)
+    }
+
+    /// Bounds the bytes of all files; `None` takes the bound away.
+    pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
+        self.0.borrow_mut().capacity = bytes;
+    }
+
+    /// Lets the sync after so many others fail.
+    pub(crate) fn fail_sync_after(&self, syncs: Option<u64>) {
+        self.0.borrow_mut().syncs_left = syncs;
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn used(&self) -> u64 {
+        let state = self.0.borrow();
+        state.names.values().map(|inode| state.inodes[*inode].data.len() as u64).sum()
+    }
+
+    /// The power goes and comes back: what was not safe is there in part, or not.
+    pub(crate) fn crash(&self, rng: &mut Rng) {
+        let state = &mut *self.0.borrow_mut();
+        let kept = rng.usize(..=state.namings.len());
+        for naming in state.namings.drain(..).take(kept) {
+            apply(&mut state.safe_names, naming);
+        }
+        state.names = state.safe_names.clone();
+        for inode in &mut state.inodes {
+            let fate = rng.u8(..4);
+            for change in std::mem::take(&mut inode.pending) {
+                survive(&mut inode.safe, change, fate, rng);
+            }
+            inode.data = inode.safe.clone();
+        }
+        (state.left, state.syncs_left) = (None, None);
+    }
+
+    /// Changes one bit of a file that is safe.
+    pub(crate) fn flip(&self, name: &str, bit: usize) {
+        let state = &mut *self.0.borrow_mut();
+        let inode = &mut state.inodes[state.names[name]];
+        for bytes in [&mut inode.data, &mut inode.safe] {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    /// The names and lengths of all files.
+    pub(crate) fn files(&self) -> Vec<(String, usize)> {
+        let state = self.0.borrow();
+        state.names.iter().map(|(name, inode)| (name.clone(), state.inodes[*inode].data.len())).collect()
+    }
+
+    /// One more change, unless the machine has stopped.
+    fn count(&self) -> io::Result<()> {
+        match &mut self.0.borrow_mut().left {
+            Some(0) => Err(io::Error::other("the machine has stopped")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn rename_to(&self, naming: Naming) {
+        let state = &mut *self.0.borrow_mut();
+        apply(&mut state.names, naming.clone());
+        state.namings.push(naming);
+    }
+}
+
+fn apply(names: &mut BTreeMap<String, usize>, naming: Naming) {
+    match naming {
+        Naming::Put(name, inode) => {
+            names.retain(|_, other| *other != inode);
+            names.insert(name, inode);
+        }
+        Naming::Remove(name) => {
+            names.remove(&name);
+        }
+    }
+}
+
+/// What a crash leaves of a change: nothing, all, its beginning, or some of its sectors.
+fn survive(safe: &mut Vec<u8>, change: Change, fate: u8, rng: &mut Rng) {
+    match change {
+        Change::Len(len) if fate > 0 => safe.resize(len, 0),
+        Change::Len(_) => {}
+        Change::Write(at, bytes) => {
+            let torn = if fate == 2 { rng.usize(..=bytes.len()) } else { bytes.len() };
+            for start in (0..torn).step_by(SECTOR) {
+                let end = (start + SECTOR).min(torn);
+                if fate == 0 || fate == 3 && rng.bool() {
+                    continue;
+                }
+                if safe.len() < at + end {
+                    safe.resize(at + end, 0);
+                }
+                safe[at + start..at + end].copy_from_slice(&bytes[start..end]);
+            }
+        }
+    }
+}
+
+impl Disk for FakeDisk {
+    type File = FakeFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.0.borrow().names.keys().cloned().collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<FakeFile> {
+        let inode = self.0.borrow().names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
+        Ok(FakeFile { disk: self.clone(), inode })
+    }
+
+    fn create(&self, name: &str) -> io::Result<FakeFile> {
+        self.count()?;
+        let inode = {
+            let state = &mut *self.0.borrow_mut();
+            state.inodes.push(Inode::default());
+            state.inodes.len() - 1
+        };
+        self.rename_to(Naming::Put(name.to_owned(), inode));
+        Ok(FakeFile { disk: self.clone(), inode })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.count()?;
+        let inode = self.0.borrow().names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
+        self.rename_to(Naming::Put(to.to_owned(), inode));
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.count()?;
+        if !self.0.borrow().names.contains_key(name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.rename_to(Naming::Remove(name.to_owned()));
+        Ok(())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.count()?;
+        let state = &mut *self.0.borrow_mut();
+        state.namings.clear();
+        state.safe_names = state.names.clone();
+        Ok(())
+    }
+}
+
+impl FakeFile {
+    fn change(&self, change: Change) -> io::Result<()> {
+        self.disk.count()?;
+        let used = self.disk.used();
+        let state = &mut *self.disk.0.borrow_mut();
+        let inode = &mut state.inodes[self.inode];
+        let len = match &change {
+            Change::Len(len) => *len,
+            Change::Write(at, bytes) => inode.data.len().max(at + bytes.len()),
+        };
+        let more = (len as u64).saturating_sub(inode.data.len() as u64);
+        if state.capacity.is_some_and(|capacity| more > 0 && used + more > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        inode.data.resize(len, 0);
+        if let Change::Write(at, bytes) = &change {
+            inode.data[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        inode.pending.push(change);
+        Ok(())
+    }
+}
+
+impl DiskFile for FakeFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let state = self.disk.0.borrow();
+        let rest = state.inodes[self.inode].data.get(usize::try_from(position).unwrap()..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.change(Change::Write(usize::try_from(position).unwrap(), bytes.to_vec()))
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.change(Change::Len(usize::try_from(len).unwrap()))
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.disk.0.borrow().inodes[self.inode].data.len() as u64)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.count()?;
+        let state = &mut *self.disk.0.borrow_mut();
+        let inode = &mut state.inodes[self.inode];
+        if state.syncs_left == Some(0) {
+            // As Linux does: what could not be written counts as written from now on, and is not there.
+            inode.pending.clear();
+            state.syncs_left = None;
+            return Err(io::Error::other("input/output error"));
+        }
+        state.syncs_left = state.syncs_left.map(|left| left - 1);
+        inode.pending.clear();
+        inode.safe = inode.data.clone();
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! A node's state on a [`FakeDisk`], and the truth beside it: every entry that was ever appended, in order.
+
+use bytes::Bytes;
+use dht_node::journal::{self, Found, Identity, Keeper, Mark, NoRoom, OpenError, Writer};
+use dht_node::node::{Node, Settings};
+use dht_node::record::{Batch, Entry, Malformed, Note, Place, TopicRef};
+use dht_node::types::{
+    Dimension, Epoch, NodeId, Now, Offset, ProducerId, Retention, Sequenced, TopicId, TopicName, crc32,
+};
+use dht_node::wire::records::Record;
+use dht_node::wire::response::Durability;
+use fastrand::Rng;
+
+use crate::disk::{FakeDisk, FakeFile};
+
+/// Small, so that a run goes through many; the entries of one turn fit.
+pub(crate) const SEGMENT: u32 = 40 << 10;
+
+const TOPICS: usize = 6;
+
+/// The journal of a node that runs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) node: Node,
+    writer: Writer<FakeFile>,
+    keeper: Keeper<FakeDisk>,
+    /// The entries of each record that was appended and not applied yet.
+    waiting: Vec<Vec<Entry>>,
+    mark: Mark,
+}
+
+/// A node that knows nothing.
+pub(crate) fn blank() -> Node {
+    let dimension = Dimension::new(0).unwrap();
+    let settings = Settings {
+        id: NodeId::new(0, dimension).unwrap(),
+        dimension,
+        cluster: "dht".to_owned(),
+        software: String::new(),
+        addresses: vec![String::new()],
+        instance: 1,
+        seed: 1,
+        memory_bytes: u64::MAX,
+        retention: Retention::default(),
+        durability: Durability::Synced,
+    };
+    Node::new(settings, Now { monotonic_us: 0, wall_us: 0 })
+}
+
+impl Live {
+    /// Starts on what is on the disk. How far the log went, and whether the disk stopped on the way.
+    pub(crate) fn start(disk: &FakeDisk, is_lazy: bool) -> Result<(Self, Mark, bool), OpenError> {
+        let dimension = Dimension::new(0).unwrap();
+        let identity = Identity { cluster: "dht".to_owned(), dimension, node: NodeId::new(0, dimension).unwrap() };
+        journal::claim(disk, &identity)?;
+        let mut node = blank();
+        let mut recovered = journal::recover(disk, 0, &mut |found| take_in(&mut node, found))?;
+        let damaged =
+            |Malformed| OpenError::Damaged { file: "records".to_owned(), position: 0, what: "they are missing" };
+        node.finish_restore().map_err(damaged)?;
+        let io = |cause| OpenError::Io { file: "a segment".to_owned(), cause };
+        let last = recovered.last;
+        let number = last.place.segment + u32::from(last.place.position > 0);
+        let segment = recovered.keeper.prepare(number, SEGMENT).map_err(io)?;
+        let mut writer = Writer::new(0, is_lazy, last, segment);
+        writer.sync().map_err(io)?;
+        recovered.keeper.check();
+        let mark = writer.mark();
+        Ok((Self { node, writer, keeper: recovered.keeper, waiting: Vec::new(), mark }, last, recovered.is_lossy))
+    }
+
+    /// Appends entries as one or more records; gives those of each.
+    pub(crate) fn append(&mut self, mut entries: Vec<Entry>) -> std::io::Result<Vec<Vec<Entry>>> {
+        let mut records = Vec::new();
+        while !entries.is_empty() {
+            match self.writer.append(&mut entries) {
+                Ok((count, _)) => {
+                    let rest = entries.split_off(count);
+                    records.push(std::mem::replace(&mut entries, rest));
+                }
+                Err(NoRoom) => {
+                    let number = self.writer.mark().place.segment + 1;
+                    let next = self.keeper.prepare(number, SEGMENT)?;
+                    self.writer.turn_to(next)?;
+                }
+            }
+        }
+        self.waiting.extend(records.iter().cloned());
+        Ok(records)
+    }
+
+    /// Makes everything safe, then applies it.
+    pub(crate) fn sync(&mut self) -> std::io::Result<()> {
+        self.writer.sync()?;
+        self.apply();
+        Ok(())
+    }
+
+    /// Writes everything, safe or not, then applies it, as with `--sync interval`.
+    pub(crate) fn write(&mut self) -> std::io::Result<()> {
+        self.writer.write()?;
+        self.apply();
+        Ok(())
+    }
+
+    fn apply(&mut self) {
+        for entries in self.waiting.drain(..) {
+            let notes = self.node.replay(entries);
+            self.keeper.note(&notes);
+        }
+        self.mark = self.writer.mark();
+        self.keeper.check();
+    }
+
+    /// Makes a checkpoint of what was applied.
+    pub(crate) fn checkpoint(&mut self) -> std::io::Result<()> {
+        self.keeper.checkpoint(self.mark, &self.node.image())
+    }
+
+    /// Ends as a process should.
+    pub(crate) fn finish(&mut self) -> std::io::Result<()> {
+        self.writer.finish()?;
+        self.apply();
+        self.checkpoint()
+    }
+}
+
+fn take_in(node: &mut Node, found: Found) -> Result<Vec<Note>, Malformed> {
+    match found {
+        Found::Image(image) => node.restore(&image).map(|()| Vec::new()),
+        Found::Chunk(filed, payload) => {
+            let is_kept = node.restore_records(&filed, payload)?;
+            Ok(if is_kept { vec![Note::Stored(filed)] } else { Vec::new() })
+        }
+        Found::Entries(entries) => Ok(node.replay(entries)),
+    }
+}
+
+/// Entries as clients would have them, some of which come to nothing.
+pub(crate) fn entries(rng: &mut Rng, node: &Node, serial: &mut u64) -> Vec<Entry> {
+    (0..rng.usize(1..6)).map(|_| entry(rng, node, serial)).collect()
+}
+
+fn entry(rng: &mut Rng, node: &Node, serial: &mut u64) -> Entry {
+    *serial += 1;
+    let name = format!("topic/{}", rng.usize(..TOPICS));
+    let known = topic_id(node, &name);
+    let topic = match known {
+        Some(id) if rng.bool() => TopicRef::Id(id),
+        _ => TopicRef::Name(name.as_str().into()),
+    };
+    match rng.u8(..40) {
+        0..4 => {
+            let retention = Retention { records: rng.u64(1..200), bytes: rng.u64(100..20_000), age_ms: 0 };
+            Entry::Create { name: name.into(), seed: rng.u64(..), epoch: Epoch(1), retention, created_us: *serial }
+        }
+        4 => Entry::Delete { topic },
+        5 if known.is_some() => Entry::Trim { topic: known.unwrap(), first: Offset(rng.u64(..300)) },
+        6 => Entry::RaiseEpochs,
+        _ => {
+            let payload = payload(rng, *serial);
+            let producer = ProducerId::new(rng.u64(1..4)).unwrap();
+            let sequenced = Sequenced { producer, epoch: 1, sequence: rng.u64(..6) };
+            Entry::Publish(Batch {
+                topic,
+                producer: rng.bool().then_some(sequenced),
+                count: 1,
+                payload_crc: crc32(&payload),
+                append_us: *serial,
+                payload,
+                place: Place::default(),
+            })
+        }
+    }
+}
+
+fn payload(rng: &mut Rng, serial: u64) -> Bytes {
+    let len = if rng.u8(..10) == 0 { rng.usize(..6000) } else { rng.usize(..200) };
+    let mut value = serial.to_be_bytes().to_vec();
+    value.resize(8 + len, rng.u8(..));
+    let mut payload = Vec::new();
+    Record { value: &value, ..Record::default() }.encode(&mut payload).unwrap();
+    payload.into()
+}
+
+fn topic_id(node: &Node, name: &str) -> Option<TopicId> {
+    node.topic(TopicName::new(name).unwrap()).map(|topic| topic.id)
+}
+
+/// Everything that a client could see: the state, and all records.
+pub(crate) fn seen(node: &Node) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let names: Vec<String> = (0..TOPICS).map(|index| format!("topic/{index}")).collect();
+    let topics = names.iter().filter_map(|name| node.topic(TopicName::new(name).unwrap()));
+    let records = topics.map(|topic| topic.log.read(topic.log.first(), usize::MAX, u32::MAX).payload.parts.concat());
+    (node.image(), records.collect())
+}
