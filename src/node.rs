@@ -47,6 +47,9 @@ mod subscriptions;
 mod tick;
 mod topics;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, Packet};
 pub use event::Event;
 

@@ -1,0 +1,19 @@
+//! The core by itself: frames in, frames out, and what happens at each limit.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `harness` | a node whose connections are the test |
+//! | `clients` | who is let in, and who is not read |
+//! | `topics` | LIST, producers, ages, how many topics there may be |
+//! | `readers` | how many there may be, how long they wait, how they catch up |
+//! | `pulls` | fetches for readers: how many at once, and that nobody is forgotten |
+//! | `home` | what a home makes of FEED, and what it says in HEADS |
+//! | `ingress` | what an ingress makes of HEADS and epochs, and what it says in FEED |
+
+mod clients;
+mod harness;
+mod home;
+mod ingress;
+mod pulls;
+mod readers;
+mod topics;

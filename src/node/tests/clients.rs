@@ -1,0 +1,125 @@
+//! Who is let in, and who is not read.
+
+use super::harness::{Harness, Sent, fetch, names, refusal};
+use crate::limits::{
+    CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENTS_MAX, FRAME_MAX, FRAME_MAX_LEAST, HELLO_TIMEOUT_US,
+    INFLIGHT_MAX, REQUEST_TIMEOUT_US, TICK_US,
+};
+use crate::node::Event;
+use crate::types::ConnId;
+use crate::wire::request::Fetch;
+use crate::wire::{Hello, Opcode, Request, Status};
+
+const PING: Request<'_> = Request::Ping { node: 1, token: 7 };
+
+fn statuses(sent: &[Sent]) -> Vec<Status> {
+    sent.iter().map(Sent::status).collect()
+}
+
+#[test]
+fn the_client_that_is_one_too_many_is_told_so_and_a_neighbour_is_let_in() {
+    let mut node = Harness::in_cube(1);
+    let clients: Vec<ConnId> = (0..CLIENTS_MAX).map(|_| node.client()).collect();
+    for _ in 0..2 {
+        let refused = node.accept();
+        let sent = node.say_hello(refused, &Hello::of_client(1, "test"));
+        assert_eq!(statuses(&sent), [Status::TooManyClients; 2]);
+        assert_eq!(sent.iter().map(Sent::opcode).collect::<Vec<_>>(), [Opcode::Hello, Opcode::Goaway]);
+        assert!(!node.is_open(refused));
+    }
+    node.link_up();
+    node.handle(Event::Closed { conn: clients[17] });
+    node.client();
+}
+
+#[test]
+fn connections_that_say_nothing_are_bounded_as_well() {
+    let mut node = Harness::alone();
+    let open = (0..2 * CLIENTS_MAX)
+        .take_while(|_| {
+            let conn = node.accept();
+            node.is_open(conn)
+        })
+        .count();
+    assert!((CLIENTS_MAX + 1..CLIENTS_MAX + 100).contains(&open), "{open} connections without HELLO");
+    let sent = node.pass(HELLO_TIMEOUT_US - TICK_US);
+    assert_eq!(sent.len(), 0);
+    let sent = node.pass(TICK_US);
+    assert_eq!(statuses(&sent), vec![Status::HelloRequired; open]);
+    node.client();
+}
+
+#[test]
+fn what_a_client_wishes_in_hello_is_kept_within_bounds() {
+    let ms = |micros: u64| u32::try_from(micros / 1000).unwrap();
+    let (least, most) = (ms(CLIENT_KEEPALIVE_LEAST_US), ms(CLIENT_KEEPALIVE_US));
+    let cases = [
+        (0, FRAME_MAX, Some((most, FRAME_MAX))),
+        (1, FRAME_MAX_LEAST, Some((least, FRAME_MAX_LEAST))),
+        (least + 1, FRAME_MAX_LEAST + 1, Some((least + 1, FRAME_MAX_LEAST + 1))),
+        (u32::MAX, u32::MAX, Some((most, FRAME_MAX))),
+        (0, FRAME_MAX_LEAST - 1, None),
+    ];
+    for (keepalive_ms, max_frame, expected) in cases {
+        let mut node = Harness::alone();
+        let conn = node.accept();
+        let sent = node.say_hello(conn, &Hello { keepalive_ms, max_frame, ..Hello::of_client(1, "test") });
+        let answer = Hello::decode(sent[0].frame.args().unwrap()).unwrap();
+        let agreed = (sent[0].status() == Status::Ok).then_some((answer.keepalive_ms, answer.max_frame));
+        assert_eq!(agreed, expected, "{keepalive_ms} ms, {max_frame} bytes");
+        assert_eq!(node.is_open(conn), expected.is_some());
+    }
+}
+
+#[test]
+fn a_client_with_its_share_unanswered_is_not_read_until_half_of_it_is_answered() {
+    let name = names(1, 1).next().unwrap();
+    let fetch = |max_bytes| Request::Fetch(Fetch { max_bytes, ..fetch(&name) });
+    // What is asked, how often until the client is not read, and how much of it is unanswered when it is read again.
+    let cases =
+        [(PING, INFLIGHT_MAX, INFLIGHT_MAX / 2), (fetch(0), 8, 4), (fetch(u32::MAX), 8, 4), (fetch(512 << 10), 16, 7)];
+    for (request, pauses_at, resumes_at) in cases {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let mut asked: Vec<Sent> = Vec::new();
+        for count in 1..=pauses_at {
+            asked.extend(node.ask(client, count.into(), &request));
+            assert_eq!(node.is_read(client), count < pauses_at, "{request:?} for the {count}th time");
+        }
+        for left in (0..pauses_at).rev() {
+            node.answer(&asked.pop().unwrap(), &refusal(Status::Overloaded));
+            assert_eq!(node.is_read(client), left <= resumes_at, "{left} of {request:?} are left");
+        }
+    }
+}
+
+#[test]
+fn when_all_clients_together_have_too_much_unanswered_those_who_ask_are_not_read() {
+    let name = names(1, 1).next().unwrap();
+    let largest = Request::Fetch(fetch(&name));
+    let mut node = Harness::linked(1);
+    let clients: Vec<ConnId> = (0..40).map(|_| node.client()).collect();
+    let mut asked = Vec::new();
+    // A MiB each, seven for each client: below its own share.
+    for (count, id) in (1..=256).zip(0..) {
+        asked.extend(node.ask(clients[(count - 1) / 7], id, &largest));
+        assert_eq!(node.paused().len(), count / 256, "the {count}th MiB");
+    }
+    asked.extend(node.ask(clients[39], 1, &PING));
+    assert_eq!(node.paused(), [clients[255 / 7], clients[39]].into_iter().collect());
+    // One MiB less is room again, and everybody who waits for some is read.
+    node.answer(&asked.remove(0), &refusal(Status::Overloaded));
+    assert!(node.paused().is_empty());
+}
+
+#[test]
+fn a_request_that_nobody_answers_is_answered_here_and_its_answer_then_reaches_nobody() {
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let asked = node.ask(client, 5, &PING);
+    let to_client = |sent: Vec<Sent>| sent.into_iter().filter(|sent| sent.conn == client).collect::<Vec<_>>();
+    assert_eq!(to_client(node.pass(REQUEST_TIMEOUT_US - TICK_US)).len(), 0);
+    let answers = to_client(node.pass(TICK_US));
+    assert_eq!((statuses(&answers), answers[0].id()), (vec![Status::OutcomeUnknown], 5));
+    assert_eq!(node.answer(&asked[0], &refusal(Status::Overloaded)).len(), 0);
+}

@@ -1,0 +1,491 @@
+//! A node whose connections are the test: every frame is encoded, and parsed again at the other end.
+//!
+//! The node is number 0. Its one link, if any, is to number 1, and the test plays everybody behind it. What is
+//! appended is committed at once, and the invariants are checked after every event.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cube;
+use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
+use crate::node::{Action, Event, Node, Settings};
+use crate::types::{ConnId, Dimension, Epoch, LinkSet, NodeId, NodeSet, Now, Offset, RequestId, TopicId, TopicName};
+use crate::types::{Retention, crc32};
+use crate::wire::feed::{FeedItem, Head as TopicHead};
+use crate::wire::field::Writer;
+use crate::wire::records::Record;
+use crate::wire::request::{Fetch, Publish, Start, Subscribe, Topic};
+use crate::wire::response::{Detail, Durability, ErrorResponse, Fetched, Payload, Published, Run, Subscribed};
+use crate::wire::{Flags, Frame, Head, Header, Hello, Kind, Opcode, Origin, Push, Raw, Request, Response, Role, Route};
+use crate::wire::{Status, TrafficClass};
+
+/// The node, and the other end of its connections.
+pub(super) struct Harness {
+    pub(super) node: Node,
+    now: Now,
+    /// To number 1.
+    link: Option<ConnId>,
+    /// Those that are open; are they read?
+    conns: BTreeMap<ConnId, bool>,
+    next_slot: u32,
+    sent: Vec<Sent>,
+    is_checked: bool,
+}
+
+/// A frame as it arrives at the other end.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) conn: ConnId,
+    pub(super) frame: Frame<'static>,
+}
+
+impl Sent {
+    /// Its request id.
+    pub(super) const fn id(&self) -> u64 {
+        self.frame.header.request_id.0
+    }
+
+    pub(super) fn opcode(&self) -> Opcode {
+        Opcode::from_number(self.frame.header.opcode).unwrap()
+    }
+
+    pub(super) fn status(&self) -> Status {
+        Status::from_number(self.frame.header.status).unwrap()
+    }
+
+    pub(super) const fn is_response(&self) -> bool {
+        self.frame.header.flags.has(Flags::RESPONSE)
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        self.frame.route.as_ref().expect("it came over a link")
+    }
+
+    pub(super) fn request(&self) -> Request<'_> {
+        Request::decode(self.opcode(), self.frame.args().unwrap()).unwrap()
+    }
+
+    pub(super) fn response(&self) -> Response {
+        let (args, payload) = (self.frame.args().unwrap(), self.frame.keep_payload().unwrap());
+        Response::decode(self.opcode(), self.frame.header.status, args, &payload).unwrap()
+    }
+
+    pub(super) fn fetched(&self) -> Fetched {
+        let Response::Fetched(fetched) = self.response() else { panic!("{self:?} is no answer to FETCH") };
+        *fetched
+    }
+
+    pub(super) fn push(&self) -> Push {
+        let (args, payload) = (self.frame.args().unwrap(), self.frame.keep_payload().unwrap());
+        Push::decode(self.opcode(), self.frame.header.status, args, &payload).unwrap()
+    }
+
+    /// The records of a DELIVER.
+    pub(super) fn delivered(&self) -> Fetched {
+        let Push::Deliver(fetched) = self.push() else { panic!("{self:?} has no records") };
+        *fetched
+    }
+
+    /// What an answer, or the end of a subscription, says besides its status.
+    pub(super) fn details(&self) -> Vec<Detail> {
+        let error = if self.is_response() {
+            if let Response::Error(error) = self.response() { Some(error) } else { None }
+        } else {
+            if let Push::Ended(error) = self.push() { Some(error) } else { None }
+        };
+        error.unwrap_or_else(|| panic!("{self:?} is no error")).details
+    }
+
+    /// The items of a FEED, and whether it is everything.
+    pub(super) fn feed(&self) -> (bool, Vec<FeedItem<'_>>) {
+        let Request::Feed { reset, count, .. } = self.request() else { panic!("{self:?} is no FEED") };
+        (reset, FeedItem::decode_all(self.frame.payload(), count).unwrap())
+    }
+}
+
+/// The frames of that operation.
+pub(super) fn only(sent: &[Sent], opcode: Opcode) -> Vec<&Sent> {
+    sent.iter().filter(|sent| sent.opcode() == opcode).collect()
+}
+
+/// Names of topics that live at a node.
+pub(super) fn names(home: u16, dimension: u8) -> impl Iterator<Item = String> {
+    let dimension = Dimension::new(dimension).unwrap();
+    let lives_there = move |name: &String| cube::home(TopicName::new(name).unwrap(), dimension).index() == home;
+    (0..).map(|number| format!("topic-{number}")).filter(lives_there)
+}
+
+pub(super) fn topic_id(number: u64) -> TopicId {
+    TopicId::new(number).unwrap()
+}
+
+/// A topic whatever its id is.
+pub(super) fn topic(name: &str) -> Topic<'_> {
+    Topic { name: TopicName::new(name).unwrap(), id: None }
+}
+
+/// FETCH from the first record on, of whatever size, without waiting.
+pub(super) fn fetch(name: &str) -> Fetch<'_> {
+    Fetch { topic: topic(name), epoch: None, start: Start::Earliest, max_bytes: 0, max_records: 0, max_wait_ms: 0 }
+}
+
+/// SUBSCRIBE from the first record on, with as much credit as there is.
+pub(super) fn subscribe(name: &str) -> Request<'_> {
+    Request::Subscribe(Subscribe { topic: topic(name), epoch: None, start: Start::Earliest, limit: u64::MAX })
+}
+
+/// So many records of so many bytes each, encoded.
+pub(super) fn records(count: u32, bytes: usize) -> Vec<u8> {
+    let mut payload = Vec::new();
+    let value = vec![b'x'; bytes - 5];
+    (0..count).for_each(|_| Record { value: &value, ..Record::default() }.encode(&mut payload).unwrap());
+    payload
+}
+
+/// Where a topic of another node begins for a reader that asked for its first record.
+pub(super) fn subscribed(id: u64, epoch: u32, next: u64) -> Subscribed {
+    Subscribed { topic_id: topic_id(id), epoch: Epoch(epoch), from: Offset(0), first: Offset(0), next: Offset(next) }
+}
+
+/// Some small records of a topic.
+pub(super) fn fetched(id: u64, epoch: u32, base: u64, count: u32) -> Fetched {
+    let runs = if count > 0 { vec![Run { count, append_us: 1 }] } else { Vec::new() };
+    Fetched {
+        topic_id: topic_id(id),
+        epoch: Epoch(epoch),
+        from: Offset(base),
+        base: Offset(base),
+        count,
+        first: Offset(0),
+        next: Offset(base).plus(count.into()),
+        runs,
+        payload: Payload { parts: vec![records(count, 10).into()], crc: None },
+    }
+}
+
+pub(super) fn refusal(status: Status) -> Response {
+    ErrorResponse::new(status, "the test says so").into()
+}
+
+fn frame(head: Head, route: Option<&Route>, payload: &[u8], args: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    head.seal(route, (payload.len(), crc32(payload)), &mut bytes, args);
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+impl Harness {
+    /// A node alone in its cube.
+    pub(super) fn alone() -> Self {
+        Self::in_cube(0)
+    }
+
+    /// A node with its link up.
+    pub(super) fn linked(dimension: u8) -> Self {
+        let mut harness = Self::in_cube(dimension);
+        harness.link_up();
+        harness
+    }
+
+    /// A node with all links down.
+    pub(super) fn in_cube(dimension: u8) -> Self {
+        let dimension = Dimension::new(dimension).unwrap();
+        let settings = Settings {
+            id: NodeId::new(0, dimension).unwrap(),
+            dimension,
+            cluster: String::new(),
+            software: String::new(),
+            addresses: Vec::new(),
+            instance: 0x1234_5678,
+            seed: 1,
+            memory_bytes: u64::MAX,
+            retention: Retention::default(),
+            durability: Durability::Memory,
+        };
+        let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
+        Self {
+            node: Node::new(settings, now),
+            now,
+            link: None,
+            conns: BTreeMap::new(),
+            next_slot: 0,
+            sent: Vec::new(),
+            is_checked: true,
+        }
+    }
+
+    /// Does something so often that checking the invariants after each event would take all the time: they are checked
+    /// at the end.
+    pub(super) fn fill<R>(&mut self, fill: impl FnOnce(&mut Self) -> R) -> R {
+        self.is_checked = false;
+        let result = fill(self);
+        self.is_checked = true;
+        self.node.check();
+        result
+    }
+
+    /// One event, and what is sent because of it.
+    pub(super) fn handle(&mut self, event: Event<'_>) -> Vec<Sent> {
+        let frame = if let Event::Frame { frame, .. } = &event { Some(*frame) } else { None };
+        if let Event::Closed { conn } = &event {
+            self.conns.remove(conn);
+        }
+        let mut actions = Vec::new();
+        self.node.handle(self.now, event, &mut actions);
+        if self.is_checked {
+            self.node.check();
+        }
+        let mut entries = Vec::new();
+        for action in actions {
+            match action {
+                Action::Append { entry } => entries.push(entry),
+                Action::Send { conn, request_id, route, packet } => {
+                    let mut bytes = Vec::new();
+                    if let Some(payload) = packet.encode(request_id, route.as_ref(), &mut bytes) {
+                        payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
+                    }
+                    self.arrive(conn, bytes);
+                }
+                Action::Forward { conn, request_id, route, .. } => {
+                    self.arrive_again(conn, request_id, route.as_ref(), frame.expect("a frame is being handled"));
+                }
+                Action::SendFrame { conn, request_id, route, frame, .. } => {
+                    self.arrive_again(conn, request_id, route.as_ref(), &frame.into_frame());
+                }
+                Action::Pause { conn } => self.set_read(conn, false),
+                Action::Resume { conn } => self.set_read(conn, true),
+                Action::Close { conn } => assert!(self.conns.remove(&conn).is_some(), "closed once"),
+                Action::Dial { .. } | Action::Admit { .. } => {}
+            }
+        }
+        let mut sent = std::mem::take(&mut self.sent);
+        if !entries.is_empty() {
+            sent.extend(self.handle(Event::Synced { entries: &mut entries }));
+        }
+        sent
+    }
+
+    fn arrive_again(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) {
+        let mut bytes = Vec::new();
+        frame.encode_head(request_id, route, &mut bytes);
+        bytes.extend_from_slice(frame.body());
+        self.arrive(conn, bytes);
+    }
+
+    fn arrive(&mut self, conn: ConnId, bytes: Vec<u8>) {
+        assert!(self.conns.contains_key(&conn), "nothing is sent behind the end");
+        let frame = self.parse(bytes);
+        assert!(frame.route.is_none() || self.link == Some(conn), "routes stay between nodes");
+        self.sent.push(Sent { conn, frame });
+    }
+
+    fn parse(&self, bytes: Vec<u8>) -> Frame<'static> {
+        let header = Header::parse(&bytes, FRAME_MAX + LINK_FRAME_EXTRA).unwrap().unwrap();
+        Frame::parse(header, Raw::Shared(bytes.into()), self.node.settings.dimension).unwrap()
+    }
+
+    fn set_read(&mut self, conn: ConnId, is_read: bool) {
+        let before = self.conns.insert(conn, is_read);
+        assert_eq!(before, Some(!is_read), "paused and resumed in turn");
+    }
+
+    /// Is the connection open?
+    pub(super) fn is_open(&self, conn: ConnId) -> bool {
+        self.conns.contains_key(&conn)
+    }
+
+    /// Is it open and read?
+    pub(super) fn is_read(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).copied().unwrap_or(false)
+    }
+
+    /// The connections that are not read.
+    pub(super) fn paused(&self) -> BTreeSet<ConnId> {
+        self.conns.iter().filter(|(_, is_read)| !**is_read).map(|(conn, _)| *conn).collect()
+    }
+
+    /// Somebody connects and says nothing.
+    pub(super) fn accept(&mut self) -> ConnId {
+        let conn = ConnId { slot: self.next_slot, generation: 1 };
+        self.next_slot += 1;
+        self.conns.insert(conn, true);
+        self.handle(Event::Accepted { conn });
+        conn
+    }
+
+    pub(super) fn say_hello(&mut self, conn: ConnId, hello: &Hello) -> Vec<Sent> {
+        let head =
+            Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: RequestId(1) };
+        let frame = self.parse(frame(head, None, &[], |args| hello.encode(args, None)));
+        self.handle(Event::Frame { conn, frame: &frame })
+    }
+
+    /// A client, let in.
+    pub(super) fn client(&mut self) -> ConnId {
+        let conn = self.accept();
+        let sent = self.say_hello(conn, &Hello::of_client(1, "test"));
+        assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
+        conn
+    }
+
+    /// Number 1 connects.
+    pub(super) fn link_up(&mut self) {
+        let conn = self.accept();
+        let dimension = self.node.settings.dimension.bits();
+        let hello = Hello { role: Role::Node, dimension, node: 1, ..Hello::of_client(1, "test") };
+        let sent = self.say_hello(conn, &hello);
+        assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
+        self.link = Some(conn);
+    }
+
+    /// A client's request, and what is sent because of it.
+    pub(super) fn ask(&mut self, conn: ConnId, id: u64, request: &Request<'_>) -> Vec<Sent> {
+        self.ask_with(conn, id, request, &[])
+    }
+
+    pub(super) fn ask_with(&mut self, conn: ConnId, id: u64, request: &Request<'_>, payload: &[u8]) -> Vec<Sent> {
+        let request_id = RequestId(id);
+        let flags = if let Request::Credit { .. } = request { Flags::ONEWAY } else { Flags::default() };
+        let head = Head { opcode: request.opcode().number(), flags, status: 0, request_id };
+        let frame = self.parse(frame(head, None, payload, |args| request.encode(args)));
+        self.handle(Event::Frame { conn, frame: &frame })
+    }
+
+    /// The one answer to a client's request.
+    pub(super) fn answer_to(&mut self, conn: ConnId, id: u64, request: &Request<'_>) -> Response {
+        let sent = self.ask(conn, id, request);
+        let [answer] = &sent[..] else { panic!("{sent:?} is not one answer") };
+        assert_eq!((answer.conn, answer.id(), answer.is_response()), (conn, id, true));
+        answer.response()
+    }
+
+    /// Makes a topic of this node.
+    pub(super) fn create(&mut self, conn: ConnId, name: &str, retention: Retention) -> TopicId {
+        let request = Request::Create { topic: TopicName::new(name).unwrap(), retention };
+        let Response::Created { description, .. } = self.answer_to(conn, 1, &request) else {
+            panic!("no topic {name}")
+        };
+        description.topic.unwrap().id
+    }
+
+    /// Publishes to a topic of this node; what else is sent because of it.
+    pub(super) fn publish(&mut self, conn: ConnId, name: &str, count: u32, bytes: usize) -> Vec<Sent> {
+        let request = Request::Publish(Publish { topic: topic(name), producer: None, count });
+        let mut sent = self.ask_with(conn, 1, &request, &records(count, bytes));
+        let Response::Published(Published { duplicate: false, .. }) = sent.remove(0).response() else {
+            panic!("not published")
+        };
+        sent
+    }
+
+    fn route_from(&self, source: u16, class: TrafficClass, origin: Origin) -> Route {
+        let dimension = self.node.settings.dimension;
+        Route {
+            source: NodeId::new(source, dimension).unwrap(),
+            target: self.node.settings.id,
+            ttl: cube::hops_limit(dimension) - 1,
+            hops: 1,
+            kind: Kind::Node,
+            class,
+            origin,
+            down: LinkSet::new(),
+            targets: NodeSet::new(),
+        }
+    }
+
+    fn over_link(&mut self, bytes: Vec<u8>) -> Vec<Sent> {
+        let frame = self.parse(bytes);
+        self.handle(Event::Frame { conn: self.link.expect("the link is up"), frame: &frame })
+    }
+
+    /// A request of another node.
+    pub(super) fn node_asks(&mut self, source: u16, id: u64, request: &Request<'_>, payload: &[u8]) -> Vec<Sent> {
+        let request_id = RequestId(id);
+        let head = Head { opcode: request.opcode().number(), flags: Flags::default(), status: 0, request_id };
+        let route = self.route_from(source, TrafficClass::Control, Origin::from_number(0));
+        self.over_link(frame(head, Some(&route), payload, |args| request.encode(args)))
+    }
+
+    /// FEED of another node, and the one answer.
+    pub(super) fn node_feeds(
+        &mut self,
+        id: u64,
+        (instance, reset): (u64, bool),
+        items: &[FeedItem<'_>],
+    ) -> crate::wire::feed::FedList {
+        let mut payload = Vec::new();
+        items.iter().for_each(|item| item.encode(&mut Writer::new(&mut payload)));
+        let count = u16::try_from(items.len()).unwrap();
+        let sent = self.node_asks(1, id, &Request::Feed { instance, reset, count }, &payload);
+        let [answer] = &sent[..] else { panic!("{sent:?} is not one answer") };
+        let Response::Fed(list) = answer.response() else { panic!("{answer:?} is no answer to FEED") };
+        list
+    }
+
+    /// Another node answers what it was asked over the link.
+    pub(super) fn answer(&mut self, asked: &Sent, response: &Response) -> Vec<Sent> {
+        let route = asked.route();
+        let route = self.route_from(route.target.index(), route.class, route.origin);
+        let mut bytes = Vec::new();
+        let opcode = asked.frame.header.opcode;
+        if let Some(payload) = response.encode(opcode, asked.frame.header.request_id, Some(&route), &mut bytes) {
+            payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        }
+        self.over_link(bytes)
+    }
+
+    /// Another node pushes to its subscribers here.
+    pub(super) fn node_pushes(&mut self, source: u16, id: u64, push: &Push) -> Vec<Sent> {
+        let mut route = self.route_from(source, TrafficClass::Bulk, Origin::from_number(0));
+        (route.kind, route.targets) = (Kind::Multicast, [self.node.settings.id].into_iter().collect());
+        let mut bytes = Vec::new();
+        if let Some(payload) = push.encode(RequestId(id), Some(&route), &mut bytes) {
+            payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        }
+        self.over_link(bytes)
+    }
+
+    /// HEADS of another node.
+    pub(super) fn node_says(&mut self, heads: crate::wire::feed::Heads, items: &[TopicHead]) -> Vec<Sent> {
+        let mut payload = Vec::new();
+        items.iter().for_each(|item| item.encode(&mut Writer::new(&mut payload)));
+        self.node_asks(1, 0, &Request::Heads(heads), &payload)
+    }
+
+    /// A client subscribes to a topic of another node, which answers so.
+    pub(super) fn follow(&mut self, conn: ConnId, id: u64, name: &str, answer: Subscribed) -> Vec<Sent> {
+        let sent = self.ask(conn, id, &subscribe(name));
+        let [asked] = &sent[..] else { panic!("{sent:?} is not one request") };
+        self.answer(asked, &Response::Subscribed(answer))
+    }
+
+    /// One timeout, at the instant of the event before.
+    pub(super) fn timeout(&mut self) -> Vec<Sent> {
+        self.handle(Event::Timeout)
+    }
+
+    /// Lets readers go on until none can.
+    pub(super) fn settle(&mut self) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        while self.node.next_timeout() == 0 {
+            sent.extend(self.timeout());
+        }
+        sent
+    }
+
+    /// Time passes, tick by tick. Everybody gives signs of life.
+    pub(super) fn pass(&mut self, micros: u64) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        let end_us = self.now.after_us(micros);
+        while self.now.monotonic_us < end_us {
+            let step_us = TICK_US.min(end_us - self.now.monotonic_us);
+            self.now = Now { monotonic_us: self.now.after_us(step_us), wall_us: self.now.wall_us + step_us };
+            let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+            for conn in conns {
+                sent.extend(self.handle(Event::Heard { conn }));
+            }
+            sent.extend(self.timeout());
+            sent.extend(self.settle());
+        }
+        sent
+    }
+}

@@ -1,0 +1,155 @@
+//! What a home makes of FEED, and what it says in HEADS. The ingress is number 1.
+
+use std::collections::BTreeSet;
+
+use super::harness::{Harness, Sent, names, only, subscribe};
+use crate::limits::{FEED_ITEMS_MAX, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US};
+use crate::types::{ConnId, Epoch, Retention, TopicId, TopicName};
+use crate::wire::feed::{FeedItem, Head, Heads};
+use crate::wire::{Opcode, Request, Response, Status};
+
+const INGRESS: u16 = 1;
+
+struct Home {
+    node: Harness,
+    client: ConnId,
+    topics: Vec<(TopicId, String)>,
+}
+
+impl Home {
+    fn new(topics: usize) -> Self {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let topics =
+            names(0, 1).take(topics).map(|name| (node.create(client, &name, Retention::default()), name)).collect();
+        Self { node, client, topics }
+    }
+
+    /// What the ingress says of one of the topics.
+    fn item(&self, index: usize, subscribers: u32) -> FeedItem<'_> {
+        let (topic, name) = &self.topics[index];
+        let name = Some(TopicName::new(name).unwrap());
+        FeedItem { topic: *topic, epoch: Epoch(1), push: true, subscribers, slowest: None, name }
+    }
+
+    /// FEED, which is answered with OK for each item.
+    fn feed(&mut self, version: u64, start: (u64, bool), items: &[(usize, u32)]) {
+        let topics = self.topics.clone();
+        let shown = Self { node: Harness::alone(), client: self.client, topics };
+        let items: Vec<FeedItem<'_>> = items.iter().map(|(index, readers)| shown.item(*index, *readers)).collect();
+        let list = self.node.node_feeds(version, start, &items);
+        assert_eq!(list.items.iter().map(|fed| fed.status).collect::<Vec<_>>(), vec![Status::Ok.number(); items.len()]);
+    }
+
+    /// Publishes one record to each topic; which were pushed to the ingress.
+    fn publish_to_all(&mut self) -> Vec<usize> {
+        let mut pushed = Vec::new();
+        for (index, (topic, name)) in self.topics.iter().enumerate() {
+            let sent = self.node.publish(self.client, name, 1, 10);
+            let delivers = only(&sent, Opcode::Deliver);
+            assert!(delivers.len() <= 1 && delivers.iter().all(|sent| sent.delivered().topic_id == *topic));
+            pushed.extend(delivers.iter().map(|_| index));
+        }
+        pushed
+    }
+
+    /// A second passes; the HEADS in it.
+    fn heads(&mut self) -> Vec<Sent> {
+        let sent = self.node.pass(HEADS_US);
+        sent.into_iter().filter(|sent| sent.opcode() == Opcode::Heads).collect()
+    }
+}
+
+fn decoded(sent: &Sent) -> (Heads, Vec<Head>) {
+    let Request::Heads(heads) = sent.request() else { panic!("{sent:?} is no HEADS") };
+    (heads, Head::decode_all(sent.frame.payload(), heads.count).unwrap())
+}
+
+#[test]
+fn what_is_pushed_is_what_the_ingress_said_last_and_its_subscribes_are_forgotten_only_with_its_start() {
+    type Feed = (u64, (u64, bool), &'static [(usize, u32)]);
+    // Topic 0 was subscribed to before; then FEEDs with their number, the ingress's start, whether they are everything
+    // and the readers of topics; then what is pushed.
+    let cases: [(&str, &[Feed], &[usize]); 11] = [
+        ("SUBSCRIBE alone", &[], &[0]),
+        ("the first FEED", &[(1, (7, false), &[(1, 1)])], &[0, 1]),
+        ("the first FEED, which is everything", &[(1, (7, true), &[(1, 1)])], &[1]),
+        ("everything, in two FEEDs", &[(1, (7, true), &[(1, 1)]), (2, (7, false), &[(2, 1)])], &[1, 2]),
+        ("everything, which is nothing", &[(1, (7, true), &[])], &[]),
+        ("another start", &[(1, (7, false), &[(1, 1)]), (2, (8, false), &[(2, 1)])], &[2]),
+        ("another start counts anew", &[(5, (7, false), &[(1, 1)]), (1, (8, false), &[(2, 1)])], &[2]),
+        ("a late word of everything", &[(5, (7, false), &[(1, 1)]), (4, (7, true), &[(2, 1)])], &[0, 1, 2]),
+        ("nobody is left", &[(5, (7, false), &[(1, 1)]), (6, (7, false), &[(1, 0)])], &[0]),
+        ("a late word of nobody", &[(5, (7, false), &[(1, 1)]), (4, (7, false), &[(1, 0)])], &[0, 1]),
+        ("said again", &[(5, (7, true), &[(0, 2), (1, 1)]), (5, (7, true), &[(0, 2), (1, 1)])], &[0, 1]),
+    ];
+    for (what, feeds, expected) in cases {
+        let mut home = Home::new(3);
+        let name = home.topics[0].1.clone();
+        let sent = home.node.node_asks(INGRESS, 1, &subscribe(&name), &[]);
+        assert!(matches!(sent[0].response(), Response::Subscribed(_)));
+        feeds.iter().for_each(|(version, start, items)| home.feed(*version, *start, items));
+        assert_eq!(home.publish_to_all(), expected, "{what}");
+        // What it believes to be wanted is what the next HEADS say.
+        let heads = home.heads();
+        let digest = expected.iter().fold(0, |digest, index| digest ^ home.topics[*index].0.number());
+        let said: Vec<(usize, u64)> =
+            heads.iter().map(|sent| (decoded(sent).0.feeds as usize, decoded(sent).0.digest)).collect();
+        assert_eq!(said, if expected.is_empty() { vec![] } else { vec![(expected.len(), digest)] }, "{what}");
+    }
+}
+
+#[test]
+fn more_topics_than_one_heads_holds_are_told_in_the_next() {
+    let mut home = Home::new(0);
+    let count = HEADS_ITEMS_MAX + 1;
+    let (client, mut topics) = (home.client, Vec::new());
+    home.node.fill(|node| {
+        topics.extend(names(0, 1).take(count).map(|name| (node.create(client, &name, Retention::default()), name)));
+    });
+    home.topics = topics;
+    let items: Vec<(usize, u32)> = (0..count).map(|index| (index, 1)).collect();
+    for (version, items) in (1..).zip(items.chunks(FEED_ITEMS_MAX)) {
+        home.feed(version, (7, version == 1), items);
+    }
+    let before = home.heads();
+    assert_eq!(before.iter().map(|sent| decoded(sent).0.count).collect::<Vec<_>>(), [0], "nothing was pushed");
+    home.node.answer(&before[0], &Response::Heads { counter: 1 });
+
+    let Home { node, client, topics } = &mut home;
+    node.fill(|node| topics.iter().for_each(|(_, name)| assert_eq!(node.publish(*client, name, 1, 10).len(), 1)));
+    let heads: Vec<(Heads, Vec<Head>)> = home.heads().iter().map(decoded).collect();
+    let shape: Vec<(u64, usize)> = heads.iter().map(|(heads, items)| (heads.counter, items.len())).collect();
+    assert_eq!(shape, [(2, HEADS_ITEMS_MAX), (3, 1)]);
+    assert!(heads.iter().all(|(heads, _)| heads.feeds as usize == count));
+    let told: BTreeSet<TopicId> = heads.iter().flat_map(|(_, items)| items).map(|item| item.topic).collect();
+    assert_eq!(told, home.topics.iter().map(|(topic, _)| *topic).collect());
+    assert!(heads.iter().flat_map(|(_, items)| items).all(|item| item.next.0 == 1));
+    let after: Vec<(Heads, Vec<Head>)> = home.heads().iter().map(decoded).collect();
+    assert_eq!(after.iter().map(|(heads, items)| (heads.counter, items.len())).collect::<Vec<_>>(), [(4, 0)]);
+}
+
+#[test]
+fn an_ingress_that_leaves_so_many_heads_unanswered_is_pushed_nothing_until_it_asks_again() {
+    let most = usize::try_from(HEADS_MISSING_MAX).unwrap() + 1;
+    for answers_every in [1, most, usize::MAX] {
+        let mut home = Home::new(1);
+        home.feed(1, (7, false), &[(0, 1)]);
+        let mut heads = 0;
+        for second in 1..=3 * most {
+            for sent in home.heads() {
+                heads += 1;
+                if second % answers_every == 0 {
+                    let counter = decoded(&sent).0.counter;
+                    home.node.answer(&sent, &Response::Heads { counter });
+                }
+            }
+        }
+        let is_forgotten = answers_every == usize::MAX;
+        assert_eq!(heads, if is_forgotten { most } else { 3 * most }, "one of {answers_every} is answered");
+        assert_eq!(home.publish_to_all().is_empty(), is_forgotten);
+        home.feed(2, (7, true), &[(0, 1)]);
+        assert_eq!(home.publish_to_all(), [0]);
+        assert_eq!(home.heads().len(), 1);
+    }
+}

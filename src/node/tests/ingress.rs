@@ -1,0 +1,255 @@
+//! What an ingress makes of HEADS and epochs, and what it says in FEED. The home is number 1.
+
+use std::collections::BTreeSet;
+
+use super::harness::{Harness, Sent, fetch, fetched, names, only, subscribed, topic_id};
+use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
+use crate::types::{ConnId, Epoch, Offset};
+use crate::wire::feed::{Fed, FedList, Heads};
+use crate::wire::request::{Fetch, Start};
+use crate::wire::response::Detail;
+use crate::wire::{Opcode, Push, Request, Response, Status};
+
+const HOME: u16 = 1;
+const HOME_INSTANCE: u64 = 77;
+const TOPIC: u64 = 9;
+
+/// What the home says to a FEED of the one topic.
+fn fed(counter: u64, status: Status, epoch: u32, next: u64) -> Response {
+    let item = Fed {
+        topic: topic_id(TOPIC),
+        status: status.number(),
+        epoch: Epoch(epoch),
+        next: Offset(next),
+        successor: None,
+    };
+    Response::Fed(FedList { instance: HOME_INSTANCE, counter, items: vec![item] })
+}
+
+fn deliver(id: u64, epoch: u32, base: u64) -> Push {
+    Push::Deliver(Box::new(fetched(id, epoch, base, 1)))
+}
+
+fn feeds(sent: Vec<Sent>) -> Vec<Sent> {
+    sent.into_iter().filter(|sent| sent.opcode() == Opcode::Feed && !sent.is_response()).collect()
+}
+
+/// Who got a frame of that operation and status.
+fn who(sent: &[Sent], opcode: Opcode, status: Status) -> Vec<(ConnId, u64)> {
+    only(sent, opcode).into_iter().filter(|sent| sent.status() == status).map(|sent| (sent.conn, sent.id())).collect()
+}
+
+#[test]
+fn readers_of_another_life_of_a_topic_are_told_and_the_new_one_follows_what_it_was_answered() {
+    let name = names(HOME, 1).next().unwrap();
+    for (followed, answered) in [(1, 2), (2, 1)] {
+        let mut node = Harness::linked(1);
+        let (old, new) = (node.client(), node.client());
+        node.follow(old, 1, &name, subscribed(TOPIC, followed, 0));
+        let waits = Request::Fetch(Fetch { max_wait_ms: 30_000, ..fetch(&name) });
+        let asked = node.ask(old, 2, &waits);
+        node.answer(&asked[0], &Response::Fetched(Box::new(fetched(TOPIC, followed, 0, 0))));
+
+        let sent = node.follow(new, 3, &name, subscribed(TOPIC, answered, 0));
+        assert_eq!(who(&sent, Opcode::Subscribe, Status::Ok), [(new, 3)]);
+        assert_eq!(who(&sent, Opcode::Event, Status::Truncated), [(old, 1)]);
+        assert_eq!(who(&sent, Opcode::Fetch, Status::Truncated), [(old, 2)]);
+        assert_eq!(sent.len(), 3);
+        for told in sent.iter().filter(|sent| sent.conn == old) {
+            assert_eq!(told.details(), [Detail::Epoch(Epoch(answered))]);
+        }
+
+        node.settle();
+        let sent = node.node_pushes(HOME, TOPIC, &deliver(TOPIC, answered, 0));
+        assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(new, 3)]);
+
+        // The home is told which life is followed, and says whether that is still so.
+        let told = feeds(node.pass(HEADS_US));
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].feed().1[0].epoch, Epoch(answered));
+        let is_newer = answered > followed;
+        let status = if is_newer { Status::Ok } else { Status::Truncated };
+        let sent = node.answer(&told[0], &fed(0, status, 2, 1));
+        assert_eq!(who(&sent, Opcode::Event, Status::Truncated), if is_newer { vec![] } else { vec![(new, 3)] });
+        for told in only(&sent, Opcode::Event) {
+            assert_eq!(told.details(), [Detail::Next(Offset(1)), Detail::Epoch(Epoch(2))]);
+        }
+        assert_eq!(node.node.subscriptions.len(), usize::from(is_newer));
+    }
+}
+
+#[test]
+fn a_fetch_that_waits_for_another_life_of_a_topic_gets_the_records_of_that_one() {
+    let name = names(HOME, 1).next().unwrap();
+    for (followed, answered) in [(1, 2), (2, 1)] {
+        let mut node = Harness::linked(1);
+        let (old, new) = (node.client(), node.client());
+        node.follow(old, 1, &name, subscribed(TOPIC, followed, 0));
+        let waits = Request::Fetch(Fetch { max_wait_ms: 30_000, ..fetch(&name) });
+        let asked = node.ask(new, 3, &waits);
+        let sent = node.answer(&asked[0], &Response::Fetched(Box::new(fetched(TOPIC, answered, 4, 0))));
+        assert_eq!(who(&sent, Opcode::Event, Status::Truncated), [(old, 1)]);
+        assert_eq!(feeds(sent)[0].feed().1[0].epoch, Epoch(answered), "the home is to push that one");
+        let sent = node.node_pushes(HOME, TOPIC, &deliver(TOPIC, followed, 4));
+        assert_eq!(who(&sent, Opcode::Fetch, Status::Ok), []);
+        node.node_pushes(HOME, TOPIC, &deliver(TOPIC, answered, 4));
+        let sent = node.settle();
+        assert_eq!(who(&sent, Opcode::Fetch, Status::Ok), [(new, 3)]);
+        let got = only(&sent, Opcode::Fetch)[0].fetched();
+        assert_eq!((got.epoch, got.base), (Epoch(answered), Offset(4)));
+    }
+}
+
+#[test]
+fn records_of_another_life_that_were_fetched_before_are_given_to_nobody() {
+    let name = names(HOME, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let (old, new) = (node.client(), node.client());
+    let epoch_of = |sent: &Sent| {
+        let Request::Fetch(Fetch { epoch, start: Start::Offset(Offset(0)), .. }) = sent.request() else {
+            panic!("{sent:?}")
+        };
+        epoch.unwrap().0
+    };
+    node.follow(old, 1, &name, subscribed(TOPIC, 1, 1));
+    let first = node.settle();
+    node.follow(new, 3, &name, subscribed(TOPIC, 2, 1));
+    let second = node.settle();
+    assert_eq!((epoch_of(&first[0]), epoch_of(&second[0])), (1, 2));
+    let mut sent = node.answer(&first[0], &Response::Fetched(Box::new(fetched(TOPIC, 1, 0, 1))));
+    sent.extend(node.settle());
+    assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), []);
+    let sent = node.answer(&second[0], &Response::Fetched(Box::new(fetched(TOPIC, 2, 0, 1))));
+    assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(new, 3)]);
+}
+
+const fn heads(instance: u64, counter: u64, digest: u64) -> Heads {
+    Heads { instance, counter, feeds: 1, digest, count: 0 }
+}
+
+/// Something that the home says.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    /// To a FEED: its counter.
+    Fed(u64),
+    /// HEADS: their counter.
+    Heads(u64),
+    /// HEADS of another start of it.
+    Restarted(u64),
+    /// HEADS with another digest than that of what is followed.
+    Disagrees(u64),
+}
+
+#[test]
+fn heads_are_counted_from_the_answer_to_a_feed_on_and_a_hole_makes_the_ingress_say_everything_again() {
+    use Said::{Disagrees, Fed, Heads, Restarted};
+    let cases: [(&[Said], u64); 16] = [
+        (&[Heads(5), Heads(9)], 0),
+        (&[Heads(5), Restarted(6)], 0),
+        (&[Fed(9), Heads(10), Heads(11)], 0),
+        (&[Fed(9), Heads(11)], 1),
+        (&[Fed(9), Heads(9)], 1),
+        (&[Heads(5), Fed(9), Heads(10)], 0),
+        (&[Heads(5), Fed(9), Heads(11)], 1),
+        (&[Heads(10), Fed(9), Heads(10)], 0),
+        (&[Fed(9), Fed(12), Heads(10)], 0),
+        (&[Fed(9), Restarted(10)], 1),
+        // Then it is counted anew, again from the answer on.
+        (&[Fed(9), Heads(11), Heads(20)], 1),
+        (&[Fed(9), Heads(11), Heads(20), Fed(20), Heads(21)], 1),
+        (&[Fed(9), Heads(11), Heads(20), Fed(20), Heads(22)], 2),
+        // What is under way is no disagreement; what stays is one.
+        (&[Fed(9), Disagrees(10), Heads(11), Disagrees(12)], 0),
+        (&[Fed(9), Disagrees(10), Disagrees(11)], 1),
+        (&[Disagrees(10), Disagrees(20)], 1),
+    ];
+    let name = names(HOME, 1).next().unwrap();
+    for (said, expected) in cases {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        node.follow(client, 1, &name, subscribed(TOPIC, 1, 0));
+        let mut told = feeds(node.pass(HEADS_US));
+        let mut resets = 0;
+        for what in said {
+            let sent = match *what {
+                Fed(counter) => node.answer(told.last().unwrap(), &fed(counter, Status::Ok, 1, 0)),
+                Heads(counter) => node.node_says(heads(HOME_INSTANCE, counter, TOPIC), &[]),
+                Restarted(counter) => node.node_says(heads(HOME_INSTANCE + 1, counter, TOPIC), &[]),
+                Disagrees(counter) => node.node_says(heads(HOME_INSTANCE, counter, TOPIC + 1), &[]),
+            };
+            let again = feeds(sent);
+            assert!(again.iter().all(|sent| sent.feed().0), "unasked, only everything is said");
+            resets += again.len() as u64;
+            told.extend(again);
+        }
+        assert_eq!((resets, node.node.stats.resyncs), (expected, expected), "{said:?}");
+    }
+}
+
+#[test]
+fn a_home_that_is_silent_is_told_everything_in_parts_and_only_the_first_makes_it_forget() {
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let topics = 2 * FEED_ITEMS_MAX + 1;
+    for (name, id) in names(HOME, 1).take(topics).zip(1..) {
+        node.follow(client, id, &name, subscribed(id, 1, 0));
+    }
+    let sent = node.pass((HEADS_MISSING_MAX + 2) * HEADS_US);
+    let told = feeds(sent);
+    let first = told.iter().position(|sent| sent.feed().0).expect("after three seconds of silence");
+    assert_eq!(told.iter().filter(|sent| sent.feed().0).count(), 1);
+    let parts = &told[first..first + 3];
+    let shape: Vec<(u64, usize)> = parts.iter().map(|sent| (sent.id() - parts[0].id(), sent.feed().1.len())).collect();
+    assert_eq!(shape, [(0, FEED_ITEMS_MAX), (1, FEED_ITEMS_MAX), (2, 1)]);
+    let named: BTreeSet<u64> = parts.iter().flat_map(|sent| sent.feed().1).map(|item| item.topic.number()).collect();
+    assert_eq!(named, (1..=topics as u64).collect());
+}
+
+#[test]
+fn what_changed_is_told_each_second_until_the_home_confirms_that_very_feed() {
+    let name = names(HOME, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    node.follow(client, 1, &name, subscribed(TOPIC, 1, 0));
+    let first = feeds(node.pass(HEADS_US));
+    assert_eq!(first.len(), 1);
+    assert_eq!(feeds(node.pass(FEED_AGAIN_US)).len(), 0);
+    let second = feeds(node.pass(HEADS_US - FEED_AGAIN_US));
+    assert_eq!(second.len(), 1);
+    node.answer(&first[0], &fed(0, Status::Ok, 1, 0));
+    let third = feeds(node.pass(HEADS_US));
+    assert_eq!(third.len(), 1, "the answer to an earlier one confirms nothing");
+    node.answer(&third[0], &fed(0, Status::Ok, 1, 0));
+    node.node_says(heads(HOME_INSTANCE, 1, TOPIC), &[]);
+    assert_eq!(feeds(node.pass(2 * HEADS_US)).len(), 0);
+    node.follow(client, 2, &name, subscribed(TOPIC, 1, 0));
+    let changed = feeds(node.pass(HEADS_US));
+    assert_eq!(changed.iter().map(|sent| sent.feed().1[0].subscribers).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_home_that_believes_what_nobody_wants_is_told_so() {
+    let mut node = Harness::linked(1);
+    node.client();
+    for (counter, expected) in [(1, 0), (2, 1), (3, 0), (4, 1)] {
+        let told = feeds(node.node_says(heads(HOME_INSTANCE, counter, TOPIC), &[]));
+        assert_eq!(told.len(), expected, "HEADS {counter}");
+        assert!(told.iter().all(|sent| sent.feed() == (true, vec![])));
+    }
+}
+
+#[test]
+fn so_many_topics_that_were_pushed_in_vain_are_noted_and_the_rest_when_they_come_again() {
+    let mut node = Harness::linked(1);
+    let most = STRAYS_MAX as u64;
+    for (pushed, noted) in [(1..=most + 1, 1..=most), (most + 1..=most + 1, most + 1..=most + 1)] {
+        for id in pushed {
+            assert_eq!(node.node_pushes(HOME, id, &deliver(id, 1, 0)).len(), 0);
+        }
+        assert_eq!(feeds(node.pass(HEADS_US / 2)).len(), 0, "a subscription may be on its way");
+        let told = feeds(node.pass(2 * HEADS_US));
+        let items: Vec<(u64, u32)> =
+            told.iter().flat_map(|sent| sent.feed().1).map(|item| (item.topic.number(), item.subscribers)).collect();
+        assert_eq!(items, noted.map(|id| (id, 0)).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,149 @@
+//! LIST, producers, ages, and how many topics there may be.
+
+use super::harness::{Harness, fetch, records, topic};
+use crate::limits::{
+    AGE_SCAN_PER_TICK, FETCH_RUNS_MAX, LIST_NAMES_MAX, LIST_SCAN_MAX, PRODUCER_WINDOW, PRODUCERS_MAX, TICK_US,
+    TOPICS_MAX,
+};
+use crate::topic::NewTopic;
+use crate::types::{ConnId, Epoch, Offset, ProducerId, Retention, Sequenced, TopicName};
+use crate::wire::request::{ANY_NODE, List, Publish};
+use crate::wire::response::{Detail, OFFSET_FORGOTTEN, Page};
+use crate::wire::{Request, Response, Status};
+
+fn node_with_topics(count: usize, retention: Retention) -> (Harness, ConnId) {
+    let mut node = Harness::alone();
+    let client = node.client();
+    node.fill(|node| {
+        for number in 0..count {
+            node.create(client, &format!("topic-{number:05}"), retention);
+        }
+    });
+    (node, client)
+}
+
+fn list(node: &mut Harness, client: ConnId, max: u16, cursor: u64, prefix: &str) -> Page {
+    let request = Request::List(List { node: ANY_NODE, max, cursor, prefix });
+    let Response::Listed(page) = node.answer_to(client, 2, &request) else { panic!("no page") };
+    page
+}
+
+#[test]
+fn a_page_has_at_most_so_many_names_whatever_is_asked_and_pages_together_have_each_topic_once() {
+    let topics = 2 * LIST_NAMES_MAX + 1;
+    let (mut node, client) = node_with_topics(topics, Retention::default());
+    for (max, per_page) in [(0, LIST_NAMES_MAX), (u16::MAX, LIST_NAMES_MAX), (199, 199), (1, 1)] {
+        let (mut names, mut cursor) = (Vec::new(), 0);
+        loop {
+            let page = list(&mut node, client, max, cursor, "");
+            assert_eq!(page.topics.len(), per_page.min(topics - names.len()), "{max} wanted, {} seen", names.len());
+            names.extend(page.topics.into_iter().map(|topic| topic.name));
+            if page.cursor == 0 || names.len() == topics {
+                break;
+            }
+            cursor = page.cursor;
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), topics);
+    }
+}
+
+#[test]
+fn a_page_looks_at_so_many_topics_and_says_where_to_go_on() {
+    let (mut node, client) = node_with_topics(LIST_SCAN_MAX + 1, Retention::default());
+    let last = format!("topic-{LIST_SCAN_MAX:05}");
+    let page = list(&mut node, client, 0, 0, &last);
+    assert_eq!((page.topics.len(), page.cursor), (0, LIST_SCAN_MAX as u64));
+    let page = list(&mut node, client, 0, page.cursor, &last);
+    assert_eq!((page.topics.len(), page.topics[0].name.as_str()), (1, last.as_str()));
+    for cursor in [u64::MAX, 1 << 40] {
+        let page = list(&mut node, client, 0, cursor, "");
+        assert_eq!((page.topics.len(), page.cursor), (0, 0), "a cursor that no page gave");
+    }
+}
+
+#[test]
+fn the_topic_that_is_one_too_many_is_refused_and_those_that_are_there_are_found() {
+    let mut node = Harness::alone();
+    let client = node.client();
+    let create = |name| Request::Create { topic: TopicName::new(name).unwrap(), retention: Retention::default() };
+    for number in 1..TOPICS_MAX {
+        let name = number.to_string().into();
+        let new = NewTopic { name, seed: 1, epoch: Epoch(1), retention: Retention::default(), created_us: 0 };
+        assert!(node.node.catalogue.insert(new).is_some());
+    }
+    node.fill(|node| {
+        for (name, status) in
+            [("last", Status::Ok), ("one-more", Status::Quota), ("last", Status::OkExists), ("17", Status::OkExists)]
+        {
+            assert_eq!(node.answer_to(client, 3, &create(name)).status(), status.number(), "{name}");
+        }
+        let Response::Error(error) = node.answer_to(client, 3, &create("one-more")) else { panic!("one too many") };
+        assert_eq!(error.details, [Detail::Limit(TOPICS_MAX as u64)]);
+        node.answer_to(client, 3, &Request::Delete(topic("17")));
+        assert_eq!(node.answer_to(client, 3, &create("one-more")).status(), Status::Ok.number());
+    });
+}
+
+#[test]
+fn a_topic_remembers_so_many_producers_and_so_many_answers_of_each() {
+    let mut node = Harness::alone();
+    let client = node.client();
+    node.create(client, "t", Retention::default());
+    let mut publish = |producer, sequence| {
+        let producer = Some(Sequenced { producer: ProducerId::new(producer).unwrap(), epoch: 0, sequence });
+        let request = Request::Publish(Publish { topic: topic("t"), producer, count: 1 });
+        let sent = node.ask_with(client, 4, &request, &records(1, 10));
+        let base = if let Response::Published(published) = sent[0].response() { Some(published.base) } else { None };
+        (sent[0].status(), base)
+    };
+    let window = PRODUCER_WINDOW as u64;
+    for sequence in 0..=window {
+        assert_eq!(publish(1, sequence), (Status::Ok, Some(Offset(sequence))));
+    }
+    assert_eq!(publish(1, 1), (Status::OkDuplicate, Some(Offset(1))), "the oldest answer that is remembered");
+    assert_eq!(publish(1, 0), (Status::OkDuplicate, Some(OFFSET_FORGOTTEN)));
+    let most = PRODUCERS_MAX as u64;
+    for producer in 2..=most {
+        assert_eq!(publish(producer, 0).0, Status::Ok);
+    }
+    assert_eq!(publish(1, window + 1).0, Status::Ok, "all are remembered");
+    assert_eq!(publish(most + 1, 0).0, Status::Ok);
+    assert_eq!(publish(2, 1).0, Status::UnknownProducer, "it was silent longest");
+    assert_eq!(publish(1, window + 2).0, Status::Ok);
+}
+
+#[test]
+fn an_answer_has_as_many_records_as_it_has_room_for_their_times() {
+    let mut node = Harness::alone();
+    let client = node.client();
+    node.create(client, "t", Retention::default());
+    for _ in 0..=FETCH_RUNS_MAX {
+        node.publish(client, "t", 1, 10);
+        node.pass(1);
+    }
+    let sent = node.ask(client, 5, &Request::Fetch(fetch("t")));
+    let fetched = sent[0].fetched();
+    assert_eq!((fetched.count as usize, fetched.runs.len()), (FETCH_RUNS_MAX, FETCH_RUNS_MAX));
+    assert_eq!(fetched.next, fetched.end().plus(1), "the next FETCH gets the rest");
+}
+
+#[test]
+fn a_tick_looks_at_so_many_topics_for_old_records_and_the_next_one_at_the_rest() {
+    let age = Retention { age_ms: 1000, ..Retention::default() };
+    let (mut node, client) = node_with_topics(AGE_SCAN_PER_TICK + 1, age);
+    node.fill(|node| {
+        for number in 0..=AGE_SCAN_PER_TICK {
+            node.publish(client, &format!("topic-{number:05}"), 1, 10);
+        }
+    });
+    let trimmed = |node: &Harness| usize::try_from(node.node.stats.trimmed).unwrap();
+    node.fill(|node| node.pass(1_000_000));
+    assert_eq!(trimmed(&node), 0, "none is older than a second");
+    node.pass(TICK_US);
+    let first = trimmed(&node);
+    assert!(0 < first && first <= AGE_SCAN_PER_TICK, "{first} at once");
+    node.pass(TICK_US);
+    assert_eq!(trimmed(&node), AGE_SCAN_PER_TICK + 1);
+}
