@@ -9,6 +9,7 @@ use super::follow::malformed;
 use super::forward::ReplyTo;
 use super::pending::Pending;
 use super::serve::decode;
+use super::subscribe::opens_reader;
 use super::{Node, Step};
 use crate::cube;
 use crate::limits::REQUEST_TIMEOUT_US;
@@ -28,11 +29,15 @@ pub(super) struct Asked {
     pub opcode: u8,
     /// Bytes that its answer may take.
     pub charge: u32,
+    /// Is there an opening for it? Other requests may have its id.
+    pub opens: bool,
 }
 
 impl Asked {
-    const fn new(conn: ConnId, frame: &Frame<'_>, charge: u32) -> Self {
-        Self { conn, request_id: frame.header.request_id, opcode: frame.header.opcode, charge }
+    fn new(conn: ConnId, frame: &Frame<'_>, request: &Request<'_>) -> Self {
+        let header = &frame.header;
+        let opens = opens_reader(request, header.flags);
+        Self { conn, request_id: header.request_id, opcode: header.opcode, charge: charge_of(request), opens }
     }
 }
 
@@ -99,18 +104,20 @@ impl Node {
         if self.serve_subscriber(step, id, &request, frame)? {
             return Ok(());
         }
-        self.send_to_destination(step, id, frame, &request).inspect_err(|_| self.forget_opening(id, frame))
+        let asked = Asked::new(id, frame, &request);
+        self.send_to_destination(step, asked, frame, &request).inspect_err(|_| {
+            self.take_opening(&asked);
+        })
     }
 
     fn send_to_destination(
         &mut self,
         step: &mut Step<'_>,
-        id: ConnId,
+        asked: Asked,
         frame: &Frame<'_>,
         request: &Request<'_>,
     ) -> Result<(), ErrorResponse> {
         let destination = self.destination(request)?;
-        let asked = Asked::new(id, frame, charge_of(request));
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
         let is_here = destination.target == self.settings.id;
         let origin = if is_here || is_oneway { NO_ORIGIN } else { self.note(step, asked, destination.target)? };
@@ -119,7 +126,7 @@ impl Node {
         if is_here && is_oneway {
             self.serve(step, request, frame, ReplyTo::Nobody, &route);
         } else if is_here {
-            self.charge(step, id, asked.charge);
+            self.charge(step, asked.conn, asked.charge);
             self.serve(step, request, frame, ReplyTo::Client(asked), &route);
         } else if destination.ttl.is_none() && self.routing.is_held(destination.target, step.now.monotonic_us) {
             let response = self.held_response(destination.target);

@@ -138,7 +138,7 @@ mod tests {
 
     fn pending(request: u64) -> Pending {
         let conn = ConnId { slot: 0, generation: 0 };
-        let asked = Asked { conn, request_id: RequestId(request), opcode: 1, charge: 0 };
+        let asked = Asked { conn, request_id: RequestId(request), opcode: 1, charge: 0, opens: false };
         Pending { asked, target: NodeId::new(0, Dimension::new(0).unwrap()).unwrap() }
     }
 

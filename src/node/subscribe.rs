@@ -42,7 +42,7 @@ impl Node {
                 Ok(true)
             }
             Request::Subscribe(subscribe) => self.open_stream(id, request_id, subscribe).map(|()| false),
-            Request::Fetch(fetch) if fetch.max_wait_ms > 0 && !is_oneway => {
+            Request::Fetch(fetch) if opens_reader(request, frame.header.flags) => {
                 self.open_poll(step, id, request_id, fetch).map(|()| false)
             }
             Request::Fetch(_)
@@ -119,7 +119,7 @@ impl Node {
 
     /// The opening of a request that is being answered.
     pub(super) fn take_opening(&mut self, asked: &Asked) -> Option<Opening> {
-        if self.subscriptions.openings.is_empty() {
+        if !asked.opens {
             return None;
         }
         let opening = self.subscriptions.openings.remove(&(asked.conn, asked.request_id))?;
@@ -127,12 +127,6 @@ impl Node {
             client.openings -= 1;
         }
         Some(opening)
-    }
-
-    /// The request of an opening went nowhere.
-    pub(super) fn forget_opening(&mut self, conn: ConnId, frame: &Frame<'_>) {
-        let asked = Asked { conn, request_id: frame.header.request_id, opcode: frame.header.opcode, charge: 0 };
-        self.take_opening(&asked);
     }
 
     /// A SUBSCRIBE was done, and its answer was just sent: from now on it is a reader.
@@ -177,7 +171,8 @@ impl Node {
         }
         let new = Followed::new(fetched.topic_id, fetched.epoch, opening.name.clone(), home, fetched.next);
         let Some(place) = self.follow(step, new) else { return false };
-        let poll = Poll { asked: *asked, max_bytes, max_records, deadline_us, first: fetched.first };
+        let asked = Asked { opens: false, ..*asked };
+        let poll = Poll { asked, max_bytes, max_records, deadline_us, first: fetched.first };
         if !self.add_reader(asked.conn, place, fetched.base, Consumer::Poll(poll)) {
             self.leave(step, place);
             return false;
@@ -319,6 +314,12 @@ impl Node {
             }
         }
     }
+}
+
+/// Is there an opening for a request until it is answered?
+pub(super) fn opens_reader(request: &Request<'_>, flags: Flags) -> bool {
+    let may_wait = matches!(request, Request::Subscribe(_) | Request::Fetch(Fetch { max_wait_ms: 1.., .. }));
+    may_wait && !flags.has(Flags::ONEWAY)
 }
 
 /// The answer to a FETCH at the end of a topic.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::harness::{Harness, Sent, fetch, fetched, names, only, subscribed, topic_id};
-use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
+use super::harness::{Harness, Sent, fetch, fetched, names, only, refusal, subscribe, subscribed, topic_id};
+use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, REQUEST_TIMEOUT_US, STRAYS_MAX};
+use crate::node::Event;
 use crate::types::{ConnId, Epoch, Offset};
 use crate::wire::feed::{Fed, FedList, Heads};
-use crate::wire::request::{Fetch, Start};
+use crate::wire::request::{ANY_NODE, Fetch, Start};
 use crate::wire::response::Detail;
 use crate::wire::{Opcode, Push, Request, Response, Status};
 
@@ -251,5 +252,74 @@ fn so_many_topics_that_were_pushed_in_vain_are_noted_and_the_rest_when_they_come
         let items: Vec<(u64, u32)> =
             told.iter().flat_map(|sent| sent.feed().1).map(|item| (item.topic.number(), item.subscribers)).collect();
         assert_eq!(items, noted.map(|id| (id, 0)).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_request_with_the_id_of_an_unanswered_subscribe_takes_nothing_from_it() {
+    let mut there = names(HOME, 1);
+    let (name, another, here) = (there.next().unwrap(), there.next().unwrap(), names(0, 1).next().unwrap());
+    let others = [
+        Request::Ping { node: ANY_NODE, token: 1 },
+        Request::Ping { node: HOME, token: 1 },
+        Request::Ping { node: 99, token: 1 },
+        Request::Fetch(fetch(&here)),
+        subscribe(&another),
+    ];
+    for other in others {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let asked = node.ask(client, 5, &subscribe(&name));
+        for also in node.ask(client, 5, &other).iter().filter(|sent| !sent.is_response()) {
+            node.answer(also, &refusal(Status::Overloaded));
+        }
+        let answer = node.answer_to(client, 5, &subscribe(&another));
+        assert_eq!(answer.status(), Status::BadRequest.number(), "it is unanswered still, after {other:?}");
+        node.answer(&asked[0], &Response::Subscribed(subscribed(TOPIC, 1, 0)));
+        let sent = node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 1, 0));
+        assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(client, 5)], "after {other:?}");
+    }
+}
+
+#[test]
+fn a_fetch_that_waits_and_ends_takes_nothing_from_a_subscribe_with_its_id() {
+    let name = names(HOME, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let waits = node.ask(client, 5, &Request::Fetch(Fetch { max_wait_ms: 1000, ..fetch(&name) }));
+    node.answer(&waits[0], &Response::Fetched(Box::new(fetched(TOPIC, 1, 0, 0))));
+    let asked = node.ask(client, 5, &subscribe(&name));
+    let sent = node.pass(HEADS_US);
+    assert_eq!(who(&sent, Opcode::Fetch, Status::Ok), [(client, 5)], "its time is over");
+    node.answer(&asked[0], &Response::Subscribed(subscribed(TOPIC, 1, 0)));
+    let sent = node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 1, 0));
+    assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(client, 5)]);
+}
+
+#[test]
+fn a_subscribe_whose_client_went_or_whose_answer_did_not_come_leaves_nothing_behind() {
+    let name = names(HOME, 1).next().unwrap();
+    for is_gone in [true, false] {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let asked = node.ask(client, 5, &subscribe(&name));
+        if is_gone {
+            node.handle(Event::Closed { conn: client });
+        } else {
+            let sent = node.pass(REQUEST_TIMEOUT_US);
+            assert_eq!(who(&sent, Opcode::Subscribe, Status::OutcomeUnknown), [(client, 5)]);
+        }
+        let sent = node.answer(&asked[0], &Response::Subscribed(subscribed(TOPIC, 1, 0)));
+        // The home pushes since it answered: it is told at once, or when it does.
+        let told = if is_gone {
+            sent
+        } else {
+            node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 1, 0));
+            node.pass(2 * HEADS_US)
+        };
+        let items: Vec<u32> = feeds(told).iter().map(|sent| sent.feed().1[0].subscribers).collect();
+        assert_eq!(items, [0]);
+        assert_eq!((node.node.subscriptions.len(), node.node.subscriptions.openings.len()), (0, 0));
+        assert_eq!(node.node.subscriptions.topics().count(), 0);
     }
 }
