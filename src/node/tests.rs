@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `harness` | a node whose connections are the test |
 //! | `clients` | who is let in, and who is not read |
+//! | `links` | silence, a second link, a full one, and targets that were out of reach |
 //! | `topics` | LIST, producers, ages, how many topics there may be |
 //! | `readers` | how many there may be, how long they wait, how they catch up |
 //! | `pulls` | fetches for readers: how many at once, and that nobody is forgotten |
@@ -14,6 +15,7 @@ mod clients;
 mod harness;
 mod home;
 mod ingress;
+mod links;
 mod pulls;
 mod readers;
 mod topics;

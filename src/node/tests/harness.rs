@@ -327,14 +327,26 @@ impl Harness {
         conn
     }
 
-    /// Number 1 connects.
-    pub(super) fn link_up(&mut self) {
+    /// A start of number 1 connects.
+    pub(super) fn neighbour(&mut self, instance: u64) -> (ConnId, Vec<Sent>) {
         let conn = self.accept();
         let dimension = self.node.settings.dimension.bits();
-        let hello = Hello { role: Role::Node, dimension, node: 1, ..Hello::of_client(1, "test") };
+        let hello = Hello { role: Role::Node, dimension, node: 1, ..Hello::of_client(instance, "test") };
         let sent = self.say_hello(conn, &hello);
+        (conn, sent)
+    }
+
+    /// Number 1 connects and is let in.
+    pub(super) fn link_up(&mut self) -> ConnId {
+        let (conn, sent) = self.neighbour(1);
         assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
         self.link = Some(conn);
+        conn
+    }
+
+    /// The connection of number 1 that was let in last.
+    pub(super) fn link(&self) -> ConnId {
+        self.link.expect("the link is up")
     }
 
     /// A client's request, and what is sent because of it.
@@ -394,7 +406,7 @@ impl Harness {
 
     fn over_link(&mut self, bytes: Vec<u8>) -> Vec<Sent> {
         let frame = self.parse(bytes);
-        self.handle(Event::Frame { conn: self.link.expect("the link is up"), frame: &frame })
+        self.handle(Event::Frame { conn: self.link(), frame: &frame })
     }
 
     /// A request of another node.
@@ -430,6 +442,14 @@ impl Harness {
         if let Some(payload) = response.encode(opcode, asked.frame.header.request_id, Some(&route), &mut bytes) {
             payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
         }
+        self.over_link(bytes)
+    }
+
+    /// The neighbour answers the PING of its link.
+    pub(super) fn answer_ping(&mut self, asked: &Sent) -> Vec<Sent> {
+        let mut bytes = Vec::new();
+        let response = Response::Ping { node: 1, token: asked.id() };
+        assert!(response.encode(asked.frame.header.opcode, asked.frame.header.request_id, None, &mut bytes).is_none());
         self.over_link(bytes)
     }
 
@@ -474,12 +494,21 @@ impl Harness {
 
     /// Time passes, tick by tick. Everybody gives signs of life.
     pub(super) fn pass(&mut self, micros: u64) -> Vec<Sent> {
+        self.pass_with(micros, true)
+    }
+
+    /// Time passes, and nobody gives any.
+    pub(super) fn pass_silently(&mut self, micros: u64) -> Vec<Sent> {
+        self.pass_with(micros, false)
+    }
+
+    fn pass_with(&mut self, micros: u64, is_heard: bool) -> Vec<Sent> {
         let mut sent = Vec::new();
         let end_us = self.now.after_us(micros);
         while self.now.monotonic_us < end_us {
             let step_us = TICK_US.min(end_us - self.now.monotonic_us);
             self.now = Now { monotonic_us: self.now.after_us(step_us), wall_us: self.now.wall_us + step_us };
-            let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+            let conns: Vec<ConnId> = self.conns.keys().copied().filter(|_| is_heard).collect();
             for conn in conns {
                 sent.extend(self.handle(Event::Heard { conn }));
             }

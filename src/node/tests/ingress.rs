@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::harness::{Harness, Sent, fetch, fetched, names, only, refusal, subscribe, subscribed, topic_id};
-use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, REQUEST_TIMEOUT_US, STRAYS_MAX};
+use super::harness::{Harness, Sent, fetch, fetched, names, only, records, refusal, subscribe, subscribed, topic_id};
+use crate::limits::{
+    FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, REQUEST_TIMEOUT_US, STRAYS_MAX, TAIL_BYTES_MAX,
+};
 use crate::node::Event;
 use crate::types::{ConnId, Epoch, Offset};
 use crate::wire::feed::{Fed, FedList, Heads};
-use crate::wire::request::{ANY_NODE, Fetch, Start};
-use crate::wire::response::Detail;
+use crate::wire::request::{ANY_NODE, Fetch, Start, Subscribe};
+use crate::wire::response::{Detail, Fetched, Payload};
 use crate::wire::{Opcode, Push, Request, Response, Status};
 
 const HOME: u16 = 1;
@@ -322,4 +324,41 @@ fn a_subscribe_whose_client_went_or_whose_answer_did_not_come_leaves_nothing_beh
         assert_eq!((node.node.subscriptions.len(), node.node.subscriptions.openings.len()), (0, 0));
         assert_eq!(node.node.subscriptions.topics().count(), 0);
     }
+}
+
+#[test]
+fn a_home_is_asked_not_to_push_while_all_readers_are_far_behind_and_to_push_when_one_has_caught_up() {
+    let name = names(HOME, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let Request::Subscribe(most) = subscribe(&name) else { panic!("a SUBSCRIBE") };
+    let asked = node.ask(client, 1, &Request::Subscribe(Subscribe { limit: 0, ..most }));
+    node.answer(&asked[0], &Response::Subscribed(subscribed(TOPIC, 1, 0)));
+    let large = |base: u64| {
+        let payload = Payload { parts: vec![records(1, 60_000).into()], crc: None };
+        Push::Deliver(Box::new(Fetched { payload, ..fetched(TOPIC, 1, base, 1) }))
+    };
+    let (mut told, mut pushed) = (Vec::new(), 0);
+    while told.is_empty() {
+        told = feeds(node.node_pushes(HOME, TOPIC, &large(pushed)));
+        pushed += 1;
+        let kept = node.node.subscriptions.tails_bytes();
+        assert_eq!(kept > 0, told.is_empty(), "kept while it is pushed");
+        assert!(kept <= TAIL_BYTES_MAX);
+    }
+    assert_eq!(usize::try_from(pushed).unwrap(), TAIL_BYTES_MAX / 60_000 + 1);
+    let item = told[0].feed().1[0];
+    assert_eq!((item.push, item.subscribers, item.slowest), (false, 1, Some(Offset(0))));
+    // One that was under way is not kept either.
+    assert_eq!(node.node_pushes(HOME, TOPIC, &large(pushed)).len(), 0);
+    assert_eq!(node.node.subscriptions.tails_bytes(), 0);
+    node.ask(client, 1, &Request::Credit { limit: u64::MAX });
+    let pulls = node.settle();
+    let records = Fetched { next: Offset(pushed + 1), ..fetched(TOPIC, 1, 0, u32::try_from(pushed + 1).unwrap()) };
+    let sent = node.answer(&pulls[0], &Response::Fetched(Box::new(records)));
+    assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(client, 1)]);
+    let told = feeds(node.settle());
+    let items: Vec<(bool, Option<Offset>)> =
+        told.iter().flat_map(|sent| sent.feed().1).map(|item| (item.push, item.slowest)).collect();
+    assert_eq!(items, [(true, None)]);
 }

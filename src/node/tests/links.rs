@@ -1,0 +1,111 @@
+//! Silence, a second link, a full one, and targets that were out of reach.
+
+use super::harness::{Harness, Sent, names, only, refusal, subscribe};
+use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, TICK_US, UNREACHABLE_HOLD_US};
+use crate::node::Event;
+use crate::types::Retention;
+use crate::wire::{Opcode, Request, Response, Status};
+
+const fn ping(node: u16) -> Request<'static> {
+    Request::Ping { node, token: 7 }
+}
+
+/// The first tick at or after so long.
+const fn ticks(micros: u64) -> u64 {
+    micros.div_ceil(TICK_US) * TICK_US
+}
+
+fn statuses(sent: &[Sent]) -> Vec<Status> {
+    sent.iter().map(Sent::status).collect()
+}
+
+#[test]
+fn a_silent_link_is_asked_and_then_ended_and_one_that_answers_is_not() {
+    let mut node = Harness::linked(1);
+    let link = node.link();
+    assert_eq!(node.pass_silently(ticks(LINK_PING_US) - TICK_US).len(), 0);
+    let sent = node.pass_silently(TICK_US);
+    assert_eq!(sent.iter().map(|sent| (sent.conn, sent.opcode())).collect::<Vec<_>>(), [(link, Opcode::Ping)]);
+    node.handle(Event::Heard { conn: link });
+    node.pass_silently(LINK_SILENCE_US - TICK_US);
+    assert!(node.is_open(link));
+    let sent = node.pass_silently(TICK_US);
+    assert_eq!(statuses(&sent), [Status::KeepaliveTimeout]);
+    assert!(!node.is_open(link));
+    node.link_up();
+    node.pass(10 * LINK_SILENCE_US);
+    assert!(node.is_open(node.link()));
+}
+
+#[test]
+fn a_second_link_waits_until_the_first_has_shown_whether_it_lives() {
+    // Another start comes while the link is up; does the link give a sign of life?
+    for lives in [true, false] {
+        let mut node = Harness::linked(1);
+        let first = node.link();
+        node.pass(TICK_US);
+        let (second, sent) = node.neighbour(2);
+        assert_eq!(sent.iter().map(|sent| (sent.conn, sent.opcode())).collect::<Vec<_>>(), [(first, Opcode::Ping)]);
+        assert_eq!(
+            node.pass_silently(DUPLICATE_PROBE_US - TICK_US).iter().filter(|sent| sent.conn == second).count(),
+            0
+        );
+        let sent = if lives { node.answer_ping(&sent[0]) } else { node.pass_silently(TICK_US) };
+        let told: Vec<Status> = sent.iter().filter(|sent| sent.conn == second).map(Sent::status).collect();
+        assert_eq!(told, if lives { vec![Status::DuplicateNode; 2] } else { vec![Status::Ok] });
+        assert_eq!((node.is_open(first), node.is_open(second)), (lives, !lives));
+    }
+    // The same start has lost its link and knows it.
+    let mut node = Harness::linked(1);
+    let first = node.link();
+    node.link_up();
+    assert!(!node.is_open(first) && node.is_open(node.link()));
+}
+
+#[test]
+fn a_link_whose_queue_is_full_takes_no_requests_but_answers_and_what_nodes_say_themselves() {
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let here = names(0, 1).next().unwrap();
+    node.create(client, &here, Retention::default());
+    let link = node.link();
+    for (event, status) in
+        [(Event::Filled { conn: link }, Some(Status::Overloaded)), (Event::Drained { conn: link }, None)]
+    {
+        node.handle(event);
+        let sent = node.ask(client, 5, &ping(1));
+        let refused: Vec<Status> = sent.iter().filter(|sent| sent.is_response()).map(Sent::status).collect();
+        assert_eq!(refused, status.into_iter().collect::<Vec<_>>());
+        let sent = node.node_asks(1, 6, &subscribe(&here), &[]);
+        assert_eq!((sent.len(), sent[0].status()), (1, Status::Ok));
+        assert_eq!(only(&node.pass(1_000_000), Opcode::Heads).len(), 1);
+    }
+}
+
+#[test]
+fn a_target_out_of_reach_is_answered_for_here_until_one_request_in_each_hold_time_finds_it_back() {
+    let mut node = Harness::linked(2);
+    let client = node.client();
+    let asked = node.ask(client, 1, &ping(3));
+    assert_eq!(asked[0].conn, node.link());
+    let answers = node.answer(&asked[0], &refusal(Status::Unreachable));
+    assert_eq!(statuses(&answers), [Status::Unreachable]);
+    for round in 0..3 {
+        for id in 2..5 {
+            assert_eq!(node.answer_to(client, id, &ping(3)).status(), Status::Unreachable.number());
+        }
+        node.pass(UNREACHABLE_HOLD_US);
+        let probe = node.ask(client, 6, &ping(3));
+        assert_eq!(probe[0].conn, node.link(), "one is let through in round {round}");
+        assert_eq!(node.answer_to(client, 7, &ping(3)).status(), Status::Unreachable.number(), "and only one");
+        node.answer(&probe[0], &refusal(Status::Unreachable));
+    }
+    node.pass(UNREACHABLE_HOLD_US);
+    let probe = node.ask(client, 8, &ping(3));
+    node.answer(&probe[0], &Response::Ping { node: 3, token: 7 });
+    for id in 9..12 {
+        assert_eq!(node.ask(client, id, &ping(3))[0].conn, node.link());
+    }
+    // Another target was never held.
+    assert_eq!(node.ask(client, 12, &ping(1))[0].conn, node.link());
+}
