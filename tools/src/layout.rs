@@ -170,6 +170,28 @@ pub(crate) const LISTED: &[Part] = &[
     Field("topic", Str8),
 ];
 
+/// An item in the payload of FEED.
+pub(crate) const FEED_ITEM: &[Part] = &[
+    Field("topic_id", Id),
+    Field("epoch", U32),
+    Field("push", U8),
+    Field("subscribers", U32),
+    Field("slowest", U64),
+    Field("topic", Str8),
+];
+
+/// An item in the payload of its answer.
+pub(crate) const FED_ITEM: &[Part] = &[
+    Field("topic_id", Id),
+    Field("status", U8),
+    Field("epoch", U32),
+    Field("next_offset", U64),
+    Field("successor", Id),
+];
+
+/// An item in the payload of HEADS.
+pub(crate) const HEADS_ITEM: &[Part] = &[Field("topic_id", Id), Field("epoch", U32), Field("next_offset", U64)];
+
 /// The fields of args, TLVs behind them apart.
 pub(crate) const fn args(opcode: Opcode, is_response: bool, is_error: bool) -> &'static [Part] {
     match (opcode, is_response) {

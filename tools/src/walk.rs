@@ -10,29 +10,6 @@ use crate::fields::Field;
 use crate::layout::{self, Kind, Part};
 use crate::text;
 
-/// An item in the payload of FEED.
-const FEED_ITEM: &[Part] = &[
-    Part::Field("topic_id", Kind::Id),
-    Part::Field("epoch", Kind::U32),
-    Part::Field("push", Kind::U8),
-    Part::Field("subscribers", Kind::U32),
-    Part::Field("slowest", Kind::U64),
-    Part::Field("topic", Kind::Str8),
-];
-
-/// An item in the payload of its answer.
-const FED_ITEM: &[Part] = &[
-    Part::Field("topic_id", Kind::Id),
-    Part::Field("status", Kind::U8),
-    Part::Field("epoch", Kind::U32),
-    Part::Field("next_offset", Kind::U64),
-    Part::Field("successor", Kind::Id),
-];
-
-/// An item in the payload of HEADS.
-const HEADS_ITEM: &[Part] =
-    &[Part::Field("topic_id", Kind::Id), Part::Field("epoch", Kind::U32), Part::Field("next_offset", Kind::U64)];
-
 /// Where the walk is, and what it has found.
 pub(crate) struct Walk<'i> {
     input: &'i [u8],
@@ -151,9 +128,9 @@ impl<'i> Walk<'i> {
         match (opcode, is_response) {
             (Some(Opcode::Publish | Opcode::Deliver), false) | (Some(Opcode::Fetch), true) => self.records(),
             (Some(Opcode::List), true) => self.items(layout::LISTED),
-            (Some(Opcode::Feed), false) => self.items(FEED_ITEM),
-            (Some(Opcode::Feed), true) => self.items(FED_ITEM),
-            (Some(Opcode::Heads), false) => self.items(HEADS_ITEM),
+            (Some(Opcode::Feed), false) => self.items(layout::FEED_ITEM),
+            (Some(Opcode::Feed), true) => self.items(layout::FED_ITEM),
+            (Some(Opcode::Heads), false) => self.items(layout::HEADS_ITEM),
             (Some(Opcode::Stats), true) => {
                 let lines = String::from_utf8_lossy(&self.input[self.at..self.end]).lines().count();
                 self.add("text", self.end - self.at, text::counted(lines as u64, "line"));
