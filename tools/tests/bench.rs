@@ -2,51 +2,32 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test did not expect, fails it")]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 
+use common::Node;
 use serde_json::Value;
 
 /// A cube of real nodes on free ports; ended when dropped.
 struct Cube {
-    nodes: Vec<(Child, BufReader<ChildStdout>)>,
+    _nodes: Vec<Node>,
     addresses: Vec<String>,
-    _folder: tempfile::TempDir,
 }
 
 impl Cube {
     fn start(dimension: u32) -> Self {
         let addresses = free_addresses(1 << dimension);
-        let folder = tempfile::tempdir().unwrap();
-        let peers = folder.path().join("peers");
         let width = dimension.max(1) as usize;
         let lines = addresses.iter().enumerate().map(|(id, address)| format!("{id:0width$b} {address}\n"));
-        std::fs::write(&peers, lines.collect::<String>()).unwrap();
-        let start = |id: usize| {
-            let mut process = Command::new(node_program())
-                .args([
-                    "--in-memory",
-                    "--id",
-                    &format!("{id:0width$b}"),
-                    "--dimension",
-                    &dimension.to_string(),
-                    "--peers",
-                ])
-                .arg(&peers)
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let mut output = BufReader::new(process.stdout.take().unwrap());
-            assert_ne!(output.read_line(&mut String::new()).unwrap(), 0, "the node says where it listens");
-            (process, output)
-        };
-        let cube = Self { nodes: (0..addresses.len()).map(start).collect(), addresses, _folder: folder };
+        let peers: String = lines.collect();
+        let nodes: Vec<_> = (0..addresses.len()).map(|id| Node::start(id, dimension, &peers)).collect();
+        let cube = Self { addresses: nodes.iter().map(|node| node.address.clone()).collect(), _nodes: nodes };
         assert!(cube.cli(&["cluster", "--wait", "10s"]).status.success(), "the cube is whole");
         cube
     }
@@ -76,27 +57,6 @@ fn free_addresses(count: u16) -> Vec<String> {
             return addresses;
         }
     }
-}
-
-impl Drop for Cube {
-    fn drop(&mut self) {
-        for (process, _) in &mut self.nodes {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-/// The daemon stands beside the command line; it is built if only this package was.
-fn node_program() -> PathBuf {
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_dht-cli")).with_file_name("dht-node");
-    if !program.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "dht-node", "--bin", "dht-node", "--target-dir"]);
-        build.arg(program.parent().and_then(|profile| profile.parent()).unwrap());
-        assert!(build.status().unwrap().success());
-    }
-    program
 }
 
 fn cli(server: &str, words: &[&str]) -> Command {

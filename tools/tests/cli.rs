@@ -2,58 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test did not expect, fails it")]
 
+mod common;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 
-/// A cube of one node, or one node of a cube of two; ended when dropped.
-struct Node {
-    process: Child,
-    /// Kept open, so that the node can always write.
-    _output: BufReader<ChildStdout>,
-    address: String,
-    _folder: tempfile::TempDir,
-}
+use common::Node;
 
-impl Node {
-    fn start(dimension: &str, peers: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let peers_file = folder.path().join("peers");
-        std::fs::write(&peers_file, peers).unwrap();
-        let mut process = Command::new(node_program())
-            .args(["--in-memory", "--id", "0", "--dimension", dimension, "--peers"])
-            .arg(peers_file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(process.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let address = line.trim().rsplit(' ').next().unwrap().to_owned();
-        Self { process, _output: output, address, _folder: folder }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The daemon stands beside the command line; it is built if only this package was.
-fn node_program() -> PathBuf {
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_dht-cli")).with_file_name("dht-node");
-    if !program.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "dht-node", "--bin", "dht-node", "--target-dir"]);
-        build.arg(program.parent().and_then(|profile| profile.parent()).unwrap());
-        assert!(build.status().unwrap().success());
-    }
-    program
+/// A cube of one node.
+fn lone_node() -> Node {
+    Node::start(0, 0, "0 127.0.0.1:0\n")
 }
 
 /// What came of a command.
@@ -165,7 +124,7 @@ fn matches(text: &str, pattern: &str) -> bool {
 
 #[test]
 fn topics_are_made_filled_read_and_removed() {
-    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let node = lone_node();
     check(
         &node.address,
         &[
@@ -218,7 +177,7 @@ fn topics_are_made_filled_read_and_removed() {
 
 #[test]
 fn retention_tells_what_it_removed() {
-    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let node = lone_node();
     let lines: String = (0..10).map(|number| format!("{number}\n")).collect();
     check(&node.address, &[("create t --retain-records 2 -q", "", 0, "", "")]);
     for line in lines.lines() {
@@ -275,7 +234,7 @@ fn what_is_written_wrong_is_told_with_what_to_write() {
 #[test]
 fn a_cluster_that_is_not_whole_says_so() {
     // Nobody listens on port 1, so node 1 is down.
-    let node = Node::start("1", "0 127.0.0.1:0\n1 127.0.0.1:1\n");
+    let node = Node::start(0, 1, "0 127.0.0.1:0\n1 127.0.0.1:1\n");
     check(
         &node.address,
         &[
@@ -312,7 +271,7 @@ fn a_cluster_that_is_not_whole_says_so() {
 
 #[test]
 fn nc_does_line_by_line_over_one_connection() {
-    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let node = lone_node();
     check(
         &node.address,
         &[
@@ -340,7 +299,7 @@ fn nc_does_line_by_line_over_one_connection() {
 
 #[test]
 fn a_reader_that_has_seen_enough_ends_it_quietly() {
-    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let node = lone_node();
     let lines: String = (0..200_000).map(|number| format!("{number}\n")).collect();
     run(&node.address, "create t", b"");
     assert_eq!(run(&node.address, "publish -l t", lines.as_bytes()).code, 0);
@@ -379,7 +338,7 @@ fn frames_are_explained() {
 
 #[test]
 fn what_topics_have_got_is_printed_as_the_options_say() {
-    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let node = lone_node();
     check(
         &node.address,
         &[
@@ -418,7 +377,7 @@ fn what_topics_have_got_is_printed_as_the_options_say() {
 
 #[test]
 fn records_are_printed_as_they_come_until_ctrl_c() {
-    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let node = lone_node();
     run(&node.address, "create a b", b"");
     let mut both = Running::start(&node.address, "-v subscribe -w 30s a b --json");
     let mut none = Running::start(&node.address, "-v subscribe -w 30s a -n 9");
@@ -448,7 +407,7 @@ fn records_are_printed_as_they_come_until_ctrl_c() {
 
 #[test]
 fn a_topic_that_is_deleted_ends_and_the_others_go_on() {
-    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let node = lone_node();
     run(&node.address, "create a b", b"");
     let mut both = Running::start(&node.address, "-v subscribe -w 30s a b");
     both.told("subscribed to b");
@@ -466,7 +425,7 @@ fn a_topic_that_is_deleted_ends_and_the_others_go_on() {
 
 #[test]
 fn a_subscriber_whose_reader_has_seen_enough_ends_quietly() {
-    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let node = lone_node();
     run(&node.address, "create t", b"");
     let mut process = Running::start(&node.address, "-v subscribe -w 30s t");
     process.told("subscribed to t");
@@ -520,7 +479,7 @@ fn thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::
 
 #[test]
 fn a_subscriber_goes_on_where_it_was_through_another_connection() {
-    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let node = lone_node();
     let relay = Relay::start(&node.address);
     run(&node.address, "create t", b"");
     let servers = format!("{},{}", relay.address, node.address);
@@ -537,7 +496,7 @@ fn a_subscriber_goes_on_where_it_was_through_another_connection() {
 
 #[test]
 fn nc_shows_what_it_subscribed_to_beside_other_commands() {
-    let node = Node::start("0", "0 127.0.0.1:0\n");
+    let node = lone_node();
     let mut nc = Running::start(&node.address, "nc -w 30");
     // A line, and what is said until the next one. A record comes when it comes, but nothing else does then.
     for (line, said) in [

@@ -1,0 +1,57 @@
+//! Real nodes for the tests of the command line.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// A process of dht-node; ended when dropped.
+pub(crate) struct Node {
+    process: Child,
+    /// Kept open, so that the node can always write.
+    _output: BufReader<ChildStdout>,
+    pub(crate) address: String,
+    /// With its peers file, which it reads again now and then.
+    _folder: tempfile::TempDir,
+}
+
+impl Node {
+    /// Node `id` of a cube, as soon as it listens; `peers` is the text of its peers file.
+    pub(crate) fn start(id: usize, dimension: u32, peers: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let peers_file = folder.path().join("peers");
+        std::fs::write(&peers_file, peers).unwrap();
+        let width = dimension.max(1) as usize;
+        let mut process = Command::new(node_program())
+            .args(["--in-memory", "--id", &format!("{id:0width$b}"), "--dimension", &dimension.to_string(), "--peers"])
+            .arg(&peers_file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the node says where it listens");
+        let address = line.trim().rsplit(' ').next().unwrap().to_owned();
+        Self { process, _output: output, address, _folder: folder }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The daemon stands beside the command line; it is built if only this package was.
+fn node_program() -> PathBuf {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_dht-cli")).with_file_name("dht-node");
+    if !program.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "dht-node", "--bin", "dht-node", "--target-dir"]);
+        build.arg(program.parent().and_then(|profile| profile.parent()).unwrap());
+        assert!(build.status().unwrap().success());
+    }
+    program
+}
