@@ -44,13 +44,7 @@ fn a_node_that_is_asked_to_end_answers_says_so_and_exits_with_0() {
 
 #[test]
 fn a_node_that_waits_for_a_silent_one_ends_in_time_all_the_same() {
-    let mut cube = Cube::start(1);
-    let mut raw = Raw::greet(cube.address(0));
-    cube.daemon(1).signal("STOP");
-    raw.send(&[request_frame(2, &Request::Ping { node: 1, token: 2 }, &[]), ping_frame(3)].concat());
-    raw.answer(3);
-    let mut daemon = cube.take(0);
-    daemon.signal("TERM");
+    let (_cube, mut daemon, mut raw) = ending_with_an_open_request();
     let status = daemon.wait(IN_TIME).unwrap_or_else(|| panic!("not gone after {IN_TIME:?}"));
     assert_eq!(status.code(), Some(0), "{status}");
     let goaway = raw.frame().goaway();
@@ -74,13 +68,7 @@ fn a_node_that_ends_does_not_dial_those_whom_it_has_told() {
 
 #[test]
 fn a_second_signal_ends_a_node_at_once() {
-    let mut cube = Cube::start(1);
-    let mut raw = Raw::greet(cube.address(0));
-    cube.daemon(1).signal("STOP");
-    raw.send(&[request_frame(2, &Request::Ping { node: 1, token: 2 }, &[]), ping_frame(3)].concat());
-    raw.answer(3);
-    let mut daemon = cube.take(0);
-    daemon.signal("TERM");
+    let (_cube, mut daemon, mut raw) = ending_with_an_open_request();
     // It waits for the answer of the other node, and takes nothing new.
     for id in 4.. {
         raw.send(&ping_frame(id));
@@ -95,6 +83,19 @@ fn a_second_signal_ends_a_node_at_once() {
     let status = daemon.wait(Duration::from_millis(1500)).expect("gone at once");
     assert_eq!(status.code(), Some(0));
     assert!(daemon.stderr().contains("again: ending at once"), "{}", daemon.stderr());
+}
+
+/// Node 0 of a cube of two, asked to end while a client's request 2 waits for node 1, which is stopped; 3 was the last
+/// that it answered.
+fn ending_with_an_open_request() -> (Cube, Daemon, Raw) {
+    let mut cube = Cube::start(1);
+    let mut raw = Raw::greet(cube.address(0));
+    cube.daemon(1).signal("STOP");
+    raw.send(&[request_frame(2, &Request::Ping { node: 1, token: 2 }, &[]), ping_frame(3)].concat());
+    raw.answer(3);
+    let daemon = cube.take(0);
+    daemon.signal("TERM");
+    (cube, daemon, raw)
 }
 
 /// Every request has its answer, from the other node or that it was not taken; then the end is told.

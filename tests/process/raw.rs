@@ -9,11 +9,9 @@ use bytes::Bytes;
 use dht_node::client::Deadline;
 use dht_node::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
 use dht_node::types::{Dimension, RequestId};
-use dht_node::wire::frame::VERSION;
-use dht_node::wire::hello::NO_NODE;
 use dht_node::wire::request::ANY_NODE;
 use dht_node::wire::response::ErrorResponse;
-use dht_node::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Request, Response, Role, Status};
+use dht_node::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Request, Response, Status};
 
 use crate::daemon::PATIENCE;
 
@@ -256,20 +254,7 @@ const fn is_wait(kind: ErrorKind) -> bool {
 
 /// What an ordinary client says of itself.
 pub(crate) fn client_hello() -> Hello {
-    Hello {
-        version_min: VERSION,
-        version_max: VERSION,
-        role: Role::Client,
-        dimension: 0,
-        node: NO_NODE,
-        keepalive_ms: 0,
-        max_frame: FRAME_MAX,
-        max_inflight: 0,
-        features: 0,
-        instance: 7,
-        cluster: String::new(),
-        software: "raw".to_owned(),
-    }
+    Hello::of_client(7, "raw")
 }
 
 /// A HELLO as bytes.

@@ -1,9 +1,7 @@
 //! Frames made by hand, good ones and others.
 
-use dht_node::limits::FRAME_MAX;
 use dht_node::types::{LinkSet, NodeId, RequestId, TopicName};
 use dht_node::wire::field::Writer;
-use dht_node::wire::hello::NO_NODE;
 use dht_node::wire::request::{Fetch, Publish, Start, Subscribe, Topic};
 use dht_node::wire::{Flags, HEADER_BYTES, Head, Hello, Kind, Opcode, Origin, Request, Role, Route, TrafficClass};
 use fastrand::Rng;
@@ -70,20 +68,7 @@ pub(crate) fn node_hello(profile: &Profile, node: u16, rng: &mut Rng) -> Hello {
 
 /// What a client says of itself.
 pub(crate) fn client_hello() -> Hello {
-    Hello {
-        version_min: 1,
-        version_max: 1,
-        role: Role::Client,
-        dimension: 0,
-        node: NO_NODE,
-        keepalive_ms: 0,
-        max_frame: FRAME_MAX,
-        max_inflight: 0,
-        features: 0,
-        instance: 0,
-        cluster: String::new(),
-        software: String::new(),
-    }
+    Hello::of_client(0, "")
 }
 
 /// FETCH of a topic as far as it goes, again and again.
