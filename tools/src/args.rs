@@ -276,8 +276,19 @@ pub(crate) struct Ping {
 
 /// Show the counters of nodes.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
-#[argh(subcommand, name = "stats", help_triggers("-h", "--help"))]
+#[argh(
+    subcommand,
+    name = "stats",
+    help_triggers("-h", "--help"),
+    note = "With -w every line is the sum over the nodes: counters a second, then clients, topics and memory as they are.\nREQ requests of clients, REC records stored, DELIV frames to subscribers, FWD frames handed on, ERR refusals.\nIts own questions count among the requests, one a node and line."
+)]
 pub(crate) struct Stats {
+    /// show a line every so long, until Ctrl-C
+    #[argh(option, short = 'w', arg_name = "duration")]
+    pub(crate) watch: Option<String>,
+    /// of -w: stop after this many lines
+    #[argh(option, short = 'n')]
+    pub(crate) count: Option<u64>,
     /// which; all without it
     #[argh(positional, arg_name = "node")]
     pub(crate) nodes: Vec<String>,

@@ -6,7 +6,7 @@
 //! | `session` | settings, connection, output: what every command needs |
 //! | `output`, `text` | writing for people and for programs |
 //! | `errors` | what went wrong, why, what to do; exit codes |
-//! | `topics`, `publish`, `subscribe`, `fetch`, `cluster`, `trace`, `nodes`, `nc`, `decode` | the commands |
+//! | `topics`, `publish`, `subscribe`, `fetch`, `cluster`, `trace`, `nodes`, `rolling`, `nc`, `decode` | the commands |
 //! | `bench`, `pictures` | the load generator, and its results drawn |
 //! | `records`, `format` | printing records |
 //! | `live` | subscriptions beside the prompt of `nc` |
@@ -34,6 +34,7 @@ mod output;
 mod pictures;
 mod publish;
 mod records;
+mod rolling;
 mod session;
 mod subscribe;
 mod text;

@@ -1,4 +1,4 @@
-//! `ping` and `stats`: questions to single nodes.
+//! `ping` and `stats`: questions to single nodes. The rolling lines of `stats -w` are in `rolling`.
 
 use dht_node::client::{Dimension, Error, NodeAnswer, NodeId};
 use serde_json::{Map, Value, json};
@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::args;
 use crate::errors::{Exit, Failure};
 use crate::output::{BAD, BOLD, DIM};
+use crate::rolling;
 use crate::session::Session;
 use crate::text::{self, Align};
 
@@ -79,6 +80,12 @@ fn times_json(times: &Times, count: u32, dimension: Dimension) -> Value {
 
 /// `stats [NODE…]`
 pub(crate) fn stats(stats: &args::Stats, session: &mut Session) -> Result<Exit, Failure> {
+    if let Some(interval) = &stats.watch {
+        return rolling::roll(stats, interval, session);
+    }
+    if stats.count.is_some() {
+        return Err(Failure::usage_with("-n counts lines of -w".to_owned(), "see: dht-cli stats --help".to_owned()));
+    }
     let nodes = session.nodes(&stats.nodes)?;
     let dimension = session.dimension()?;
     let answers = session.client()?.stats(&nodes)?;
@@ -123,7 +130,7 @@ fn print_block(block: &[NodeAnswer<String>], dimension: Dimension, session: &mut
 }
 
 /// Lines of `name value`.
-fn counters(text: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn counters(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| line.split_once(' '))
 }
 

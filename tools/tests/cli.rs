@@ -270,6 +270,49 @@ fn a_cluster_that_is_not_whole_says_so() {
 }
 
 #[test]
+fn counters_roll_by_line_by_line() {
+    // Nobody listens on port 1, so node 1 is down.
+    let node = Node::start(0, 1, "0 127.0.0.1:0\n1 127.0.0.1:1\n");
+    let heading =
+        "     UTC  NODES    REQ/S    REC/S   BYTES/S  DELIV/S    FWD/S    ERR/S  CLIENTS   TOPICS    MEMORY\n";
+    check(
+        &node.address,
+        &[
+            ("stats -w 10ms -n 0", "", 0, "", "node 1 does not answer"),
+            ("stats 1 -q -w 10ms -n 1", "", 0, "*   0/1        -  *\n", ""),
+            ("stats 0 -w 10ms -n 21", "", 0, "*\n*:*:*   1/1*\n     UTC *\n*   1/1 *\n", ""),
+            (
+                "stats -q -w 10ms -n 2 --json",
+                "",
+                0,
+                "{\"time\":\"*Z\",\"asked\":2,\"down\":[\"1\"],\"per_second\":{\"requests\":*,\"errors\":*},\
+                 \"now\":{\"clients\":1,*}}\n{\"time\":*}\n",
+                "",
+            ),
+            ("stats -n 1", "", 2, "", "-n counts lines of -w"),
+            ("stats -w 0", "", 2, "", "longer than 0"),
+            ("stats -w 9999999999years", "", 2, "", "at most a day"),
+            ("stats -w often", "", 2, "", "is not a duration"),
+            ("nc", "stats -w 1s\n", 2, "", "no command of nc"),
+        ],
+    );
+    // A line is there when it is printed, though nobody looks at a terminal; and Ctrl-C is a good end.
+    let mut rolling = Running::start(&node.address, "stats 0 -w 20ms");
+    assert_eq!(rolling.line(), heading);
+    assert!(matches(&rolling.line(), "*:*:*    1/1 *B\n"));
+    rolling.interrupt();
+    assert_eq!(rolling.end().code, 0);
+    // It goes on when the node that it asks is gone.
+    let mut rolling = Running::start(&node.address, "stats 0 -w 20ms");
+    assert_eq!(rolling.line(), heading);
+    drop(node);
+    rolling.told("node 0 does not answer");
+    while !matches(&rolling.line(), "*    0/1        -        -*\n") {}
+    rolling.interrupt();
+    assert_eq!(rolling.end().code, 0);
+}
+
+#[test]
 fn nc_does_line_by_line_over_one_connection() {
     let node = lone_node();
     check(
