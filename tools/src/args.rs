@@ -67,6 +67,7 @@ pub(crate) enum Command {
     Nc(Nc),
     Decode(Decode),
     Bench(Bench),
+    Completions(Completions),
 }
 
 /// Make topics.
@@ -330,6 +331,33 @@ pub(crate) struct Decode {
     /// where to read; standard input without it
     #[argh(positional)]
     pub(crate) file: Option<String>,
+}
+
+/// Print what makes a shell complete commands and options.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(
+    subcommand,
+    name = "completions",
+    help_triggers("-h", "--help"),
+    example = "source <(dht-cli completions bash)          # ~/.bashrc; zsh alike, behind compinit in ~/.zshrc\ndht-cli completions fish | source             # ~/.config/fish/config.fish\ndht-cli completions nushell | save dht-cli.nu # then: use dht-cli.nu *"
+)]
+pub(crate) struct Completions {
+    /// bash, zsh, fish or nushell
+    #[argh(positional)]
+    pub(crate) shell: Shell,
+}
+
+/// A shell that completes.
+#[derive(argh::FromArgValue, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shell {
+    /// GNU's.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// fish.
+    Fish,
+    /// nu.
+    Nushell,
 }
 
 /// Measure how fast the cluster is.

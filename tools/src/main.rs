@@ -7,6 +7,7 @@
 //! | `output`, `text` | writing for people and for programs |
 //! | `errors` | what went wrong, why, what to do; exit codes |
 //! | `topics`, `publish`, `subscribe`, `fetch`, `cluster`, `trace`, `nodes`, `rolling`, `nc`, `decode` | the commands |
+//! | `completions` | the command line as shells complete it |
 //! | `bench`, `pictures` | the load generator, and its results drawn |
 //! | `records`, `format` | printing records |
 //! | `live` | subscriptions beside the prompt of `nc` |
@@ -17,6 +18,7 @@ mod args;
 mod bench;
 mod clock;
 mod cluster;
+mod completions;
 mod cube;
 mod decode;
 mod errors;
@@ -145,5 +147,6 @@ fn execute(command: Command, session: &mut Session) -> Result<Exit, Failure> {
         Command::Nc(nc) => nc::nc(&nc, session),
         Command::Decode(decode) => decode::decode(&decode, session),
         Command::Bench(bench) => bench::bench(&bench, session),
+        Command::Completions(completions) => completions::completions(&completions, session),
     }
 }

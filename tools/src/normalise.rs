@@ -17,7 +17,7 @@ use crate::errors::Failure;
 use crate::text;
 
 /// Other names of commands; argh has only one letter for that.
-const ALIASES: [(&str, &str); 7] = [
+pub(crate) const ALIASES: [(&str, &str); 7] = [
     ("pub", "publish"),
     ("sub", "subscribe"),
     ("get", "fetch"),

@@ -313,6 +313,34 @@ fn counters_roll_by_line_by_line() {
 }
 
 #[test]
+fn bash_completes_commands_and_options() {
+    let complete = r#"source <("$0" completions bash); COMP_WORDS=(dht-cli "$@"); COMP_CWORD=$#
+        _dht-cli; echo "${COMPREPLY[*]} ${cmd-}""#;
+    for (words, expected) in [
+        (vec!["pub"], "publish pub"),
+        (vec!["-s", "h:1", "bench", "--du"], "--duration"),
+        (vec!["fetch", "t", "--fr"], "--from"),
+        (vec!["ls", "--lo"], "--long"),
+        (vec!["subscribe", "--serv"], "--server"),
+        (vec!["stats", "-w", ""], ""), // a value
+        (vec!["completions", "xyz"], ""),
+    ] {
+        let program = env!("CARGO_BIN_EXE_dht-cli");
+        let output = Command::new("bash").args(["-c", complete, program]).args(&words).output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), expected, "{words:?}");
+    }
+    check(
+        "",
+        &[
+            ("completions zsh", "", 0, "#compdef dht-cli\n*", ""),
+            ("completions fish --json", "", 0, "{\"script\":\"*\"}\n", ""),
+            ("completions tcsh", "", 2, "", "tcsh"),
+        ],
+    );
+}
+
+#[test]
 fn nc_does_line_by_line_over_one_connection() {
     let node = lone_node();
     check(
