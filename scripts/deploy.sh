@@ -273,6 +273,7 @@ start_node() {
     read_id "$1" "$dimension"
     file=$data/node-$id.pid log=$data/node-$id.log
     [[ ! -e $log ]] || mv -f "$log" "$log.1" # why it ended is in there
+    : >"$log" # it is read before the process has got that far
     set -m
     nohup "$bin/dht-node" --id "$id" --dimension "$dimension" --base-port "$base_port" \
         --data "$data/node-$id.data" </dev/null >"$log" 2>&1 &
@@ -356,65 +357,21 @@ read_running() {
     done
 }
 
-# --- building -----------------------------------------------------------------------------------------------------
-
-# $bin: the folder with the two programs, freshly built unless DHT_BIN_DIR names one.
-build() {
-    if [[ -n ${DHT_BIN_DIR:-} ]]; then
-        bin=$DHT_BIN_DIR
-        [[ $bin == /* ]] || bin=$caller_folder/$bin
-        [[ -x $bin/dht-node && -x $bin/dht-cli ]] ||
-            fail "DHT_BIN_DIR=$DHT_BIN_DIR holds no dht-node and dht-cli" "unset it to have them built"
-        return 0
-    fi
-    command -v cargo >/dev/null ||
-        fail "cannot build dht-node: there is no cargo" "install a Rust toolchain: https://rustup.rs" \
-            "or name a folder with the programs: DHT_BIN_DIR=DIR $self"
-    local output
-    output=$(mktemp)
-    if ! run_cargo "$output"; then
-        [[ -n $interrupted ]] || cat "$output" >&2
-        rm -f "$output"
-        check_interrupted
-        fail "dht-node could not be built; nothing was started" "what cargo says stands above"
-    fi
-    rm -f "$output"
-    read_build_folder
-}
-
-# Runs cargo with its output in file $1 and one line of progress.
-run_cargo() {
-    local result=0
-    (cd "$project" && cargo build --release --locked --color never --workspace --bin dht-node --bin dht-cli 2>&1) |
-        show_progress "$1" || result=$?
-    [[ ! -t 2 ]] || printf '\r\033[K' >&2
-    return "$result"
-}
-
-# Rewritten on a terminal, said once elsewhere, nothing at all when nothing is compiled.
-show_progress() {
-    local line crate count=0
-    while IFS= read -r line; do
-        printf '%s\n' "$line" >>"$1"
-        [[ $line == *Compiling\ * ]] || continue
-        count=$((count + 1))
-        crate=${line#*Compiling } && crate=${crate%% (*}
-        if [[ -t 2 ]]; then
-            printf '\r\033[Kbuilding  crate %d: %s' "$count" "$crate" >&2
-        elif ((count == 1)); then
-            echo "building  dht-node and dht-cli in the release profile; the first time takes a minute or two" >&2
-        fi
-    done
-}
-
 # --- verbs --------------------------------------------------------------------------------------------------------
 
 start() {
     settle_options
-    build
-    check_interrupted
+    build_programs
     take_lock
     start_missing
+}
+
+build_programs() {
+    build || {
+        check_interrupted
+        fail "dht-node could not be built; nothing was started" "what cargo says stands above"
+    }
+    check_interrupted
 }
 
 start_missing() {
@@ -517,8 +474,7 @@ status() {
 
 restart() {
     settle_options # before stop forgets them
-    build
-    check_interrupted
+    build_programs
     take_lock
     stop_all
     check_interrupted

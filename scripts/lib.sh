@@ -1,4 +1,6 @@
-# What the scripts of this folder share: messages, processes, ports, ids, JSON. Sourced, never run.
+# shellcheck shell=bash disable=SC2034,SC2154 # its scripts read and set variables that this file does not
+# What the scripts of this folder share: messages, building, a cube of one's own, processes, ports, ids, JSON. Sourced,
+# never run.
 #
 # Plain bash and coreutils; it also runs in bash 3.2 and without /proc. Functions that answer with a value leave it
 # in the variable that their comment names, so that a loop over a thousand nodes starts no subshells.
@@ -50,12 +52,93 @@ read_short_path() {
     [[ $path == /* || $path == */* ]] || path=./$path
 }
 
+# --- building -----------------------------------------------------------------------------------------------------
+
+# $bin: the folder with the two programs, freshly built unless DHT_BIN_DIR names one. When cargo fails, what it says
+# is printed. Its output is meanwhile in $folder, where the script has one.
+build() {
+    if [[ -n ${DHT_BIN_DIR:-} ]]; then
+        bin=$DHT_BIN_DIR
+        [[ $bin == /* ]] || bin=$caller_folder/$bin
+        [[ -x $bin/dht-node && -x $bin/dht-cli ]] ||
+            fail "DHT_BIN_DIR=$DHT_BIN_DIR holds no dht-node and dht-cli" "unset it to have them built"
+        return 0
+    fi
+    command -v cargo >/dev/null ||
+        fail "cannot build dht-node: there is no cargo" "install a Rust toolchain: https://rustup.rs" \
+            "or name a folder with the programs: DHT_BIN_DIR=DIR ${self:-scripts/$program}"
+    local output
+    output=$(mktemp "${folder:-${TMPDIR:-/tmp}}/build.XXXXXX")
+    if ! run_cargo "$output"; then
+        [[ -n ${interrupted:-} ]] || cat "$output" >&2
+        rm -f "$output"
+        return 1
+    fi
+    rm -f "$output"
+    read_build_folder
+}
+
+# Runs cargo with its output in file $1 and one line of progress.
+run_cargo() {
+    local result=0
+    (cd "$project" && cargo build --release --locked --color never --workspace --bin dht-node --bin dht-cli 2>&1) |
+        show_progress "$1" || result=$?
+    [[ ! -t 2 ]] || printf '\r\033[K' >&2
+    return "$result"
+}
+
+# Rewritten on a terminal, said once elsewhere, nothing at all when nothing is compiled.
+show_progress() {
+    local line crate count=0
+    while IFS= read -r line; do
+        printf '%s\n' "$line" >>"$1"
+        [[ $line == *Compiling\ * ]] || continue
+        count=$((count + 1))
+        crate=${line#*Compiling } && crate=${crate%% (*}
+        if [[ -t 2 ]]; then
+            printf '\r\033[Kbuilding  crate %d: %s' "$count" "$crate" >&2
+        elif ((count == 1)); then
+            echo "building  dht-node and dht-cli in the release profile; the first time takes a minute or two" >&2
+        fi
+    done
+}
+
 # $bin: where cargo puts the programs of a release build; CARGO_TARGET_DIR or a configuration file may move it.
 read_build_folder() {
     local metadata
     metadata=$(cd "$project" && cargo metadata --format-version 1 --no-deps --locked --offline)
     read_json target_directory "$metadata" || fail "cargo does not say where it builds"
     bin=$value/release
+}
+
+# --- a cube of one's own ------------------------------------------------------------------------------------------
+
+# Starts 2^$dimension nodes of $bin on free ports, with their files in $folder. $server: the first of them. Another
+# process may take a port between the look and the start, hence several tries.
+start_cube() {
+    local base index ports tries
+    for ((tries = 0; tries < 5; tries++)); do
+        base=$((20000 + RANDOM % 10000))
+        ports=()
+        for ((index = 0; index < 1 << dimension; index++)); do
+            ports+=("$((base + index))")
+        done
+        read_taken_ports "${ports[@]}"
+        ((${#taken[@]} == 0)) || continue
+        if DHT_BIN_DIR=$bin "$scripts/deploy.sh" --data "$folder/cube" --dimension "$dimension" --base-port "$base" \
+            >"$folder/deploy.log" 2>&1; then
+            server=127.0.0.1:$base
+            return 0
+        fi
+        end_cube || true
+    done
+    cat "$folder/deploy.log" >&2
+    fail "no cube could be started" "what deploy.sh said stands above"
+}
+
+# Ends the nodes that start_cube started, if it did.
+end_cube() {
+    [[ ! -d $folder/cube ]] || "$scripts/deploy.sh" clean --data "$folder/cube" >/dev/null
 }
 
 # --- processes ------------------------------------------------------------------------------------------------

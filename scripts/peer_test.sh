@@ -76,29 +76,6 @@ set_option() {
 
 # --- the cube -----------------------------------------------------------------------------------------------------
 
-# Starts a cube of our own. Another process may take a port between the look and the start, hence several tries.
-start_cube() {
-    local try base index ports
-    own_folder=$(mktemp -d)
-    for try in 1 2 3 4 5; do
-        base=$((20000 + RANDOM % 10000))
-        ports=()
-        for ((index = 0; index < 1 << dimension; index++)); do
-            ports+=("$((base + index))")
-        done
-        read_taken_ports "${ports[@]}"
-        ((${#taken[@]} == 0)) || continue
-        if "$scripts/deploy.sh" --data "$own_folder/cube" --dimension "$dimension" --base-port "$base" \
-            >"$own_folder/deploy.log" 2>&1; then
-            server=127.0.0.1:$base
-            return 0
-        fi
-        "$scripts/deploy.sh" clean --data "$own_folder/cube" >/dev/null 2>&1 || true
-    done
-    cat "$own_folder/deploy.log" >&2
-    fail "no cube could be started for the test" "what deploy.sh said stands above"
-}
-
 # Ends what was started and removes what was made.
 clean_up() {
     local code=$? pid
@@ -106,24 +83,9 @@ clean_up() {
     for pid in ${subscribers[@]+"${subscribers[@]}"}; do
         kill "$pid" 2>/dev/null || true
     done
-    if [[ -n $own_folder ]]; then
-        "$scripts/deploy.sh" clean --data "$own_folder/cube" >/dev/null || code=1
-        rm -rf -- "$own_folder"
-    fi
+    end_cube || code=1
     rm -rf -- "$folder"
     exit "$code"
-}
-
-# $cli: the command line program. It stands where deploy.sh built it.
-find_cli() {
-    if [[ -n ${DHT_BIN_DIR:-} ]]; then
-        cli=$DHT_BIN_DIR/dht-cli
-    else
-        (cd "$project" && cargo build --release --locked --quiet --workspace --bin dht-node --bin dht-cli)
-        read_build_folder
-        cli=$bin/dht-cli
-    fi
-    [[ -x $cli ]] || fail "there is no $cli"
 }
 
 # ${address[i]}, $dimension: the nodes, from the JSON of `dht-cli cluster`. All must be up.
@@ -357,11 +319,12 @@ delete_topics() {
 }
 
 parse_arguments "$@"
-own_folder='' run=$$ next_name=0 failed=0 width=4 topics=() reasons=() subscribers=()
+run=$$ next_name=0 failed=0 width=4 topics=() reasons=() subscribers=()
 folder=$(mktemp -d)
 trap clean_up EXIT
 trap 'exit 130' INT TERM
-find_cli
+build || fail "dht-cli could not be built" "what cargo says stands above"
+cli=$bin/dht-cli
 [[ -n $server ]] || start_cube
 read_cube
 run_all
