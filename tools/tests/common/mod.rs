@@ -45,7 +45,7 @@ impl Drop for Node {
 }
 
 /// The daemon stands beside the command line; it is built if only this package was.
-fn node_program() -> PathBuf {
+pub(crate) fn node_program() -> PathBuf {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_dht-cli")).with_file_name("dht-node");
     if !program.exists() {
         let mut build = Command::new(env!("CARGO"));
