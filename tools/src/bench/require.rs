@@ -2,7 +2,6 @@
 
 use super::report::{Point, Requirement, Worst};
 use crate::errors::Failure;
-use crate::text;
 
 /// A figure of a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,19 +13,75 @@ enum Figure {
     P999,
     Max,
     Rate,
+    Payload,
+    ServerCpu,
     Errors,
 }
 
-const FIGURES: [(&str, Figure); 8] = [
-    ("avg", Figure::Average),
-    ("p50", Figure::P50),
-    ("p90", Figure::P90),
-    ("p99", Figure::P99),
-    ("p99.9", Figure::P999),
-    ("max", Figure::Max),
-    ("rate", Figure::Rate),
-    ("errors", Figure::Errors),
+/// What a bound is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Time,
+    PerSecond,
+    Megabytes,
+    Number,
+}
+
+/// What there is, and in which unit.
+const FIGURES: [(&str, Figure, Unit); 10] = [
+    ("avg", Figure::Average, Unit::Time),
+    ("p50", Figure::P50, Unit::Time),
+    ("p90", Figure::P90, Unit::Time),
+    ("p99", Figure::P99, Unit::Time),
+    ("p99.9", Figure::P999, Unit::Time),
+    ("max", Figure::Max, Unit::Time),
+    ("cpu", Figure::ServerCpu, Unit::Time),
+    ("rate", Figure::Rate, Unit::PerSecond),
+    ("mb", Figure::Payload, Unit::Megabytes),
+    ("errors", Figure::Errors, Unit::Number),
 ];
+
+/// How a unit is written.
+struct Written {
+    unit: Unit,
+    /// What may stand behind a number, and by how much it is taken then. Only a time needs something.
+    suffixes: &'static [(&'static str, f64)],
+    /// For whoever wrote something else.
+    advice: &'static str,
+}
+
+const UNITS: [Written; 4] = [
+    Written {
+        unit: Unit::Time,
+        suffixes: &[("ns", 1e-3), ("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)],
+        advice: "write a time, as 5ms; there are ns, us, ms, s",
+    },
+    Written {
+        unit: Unit::PerSecond,
+        suffixes: &[("", 1.0), ("k", 1e3), ("M", 1e6), ("/s", 1.0), ("k/s", 1e3), ("M/s", 1e6)],
+        advice: "write requests a second, as 1000 or 50k; there are k, M",
+    },
+    Written {
+        unit: Unit::Megabytes,
+        suffixes: &[("", 1.0), ("MB/s", 1.0), ("GB/s", 1e3)],
+        advice: "write payload a second, as 10 or 10MB/s; there are MB/s, GB/s",
+    },
+    Written { unit: Unit::Number, suffixes: &[("", 1.0)], advice: "write a number, as 0" },
+];
+
+impl Unit {
+    fn written(self) -> &'static Written {
+        UNITS.iter().find(|written| written.unit == self).expect("each is in the table")
+    }
+
+    /// In microseconds, requests a second, 10^6 bytes a second, or a number.
+    fn read(self, text: &str) -> Option<f64> {
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != 'e').unwrap_or(text.len());
+        let (number, suffix) = (text[..split].trim(), text[split..].trim());
+        let (_, factor) = self.written().suffixes.iter().find(|(known, _)| *known == suffix)?;
+        number.parse::<f64>().ok().map(|number| number * factor).filter(|bound| bound.is_finite())
+    }
+}
 
 /// A requirement.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +92,7 @@ pub(super) struct Require {
     is_below: bool,
     /// Is the bound itself good enough?
     is_inclusive: bool,
-    /// In microseconds, requests a second, or a number.
+    /// As [`Unit::read`] gives it.
     bound: f64,
 }
 
@@ -46,7 +101,7 @@ impl Require {
     /// What is no requirement.
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = || {
-            let known = FIGURES.map(|(name, _)| name).join(", ");
+            let known = FIGURES.map(|(name, ..)| name).join(", ");
             Failure::usage_with(
                 format!("{text:?} is no requirement"),
                 format!("write it like 'p99<5ms' or 'rate>=1000'; there are {known}"),
@@ -55,13 +110,13 @@ impl Require {
         let at = text.find(['<', '>']).ok_or_else(wrong)?;
         let (name, rest) = (text[..at].trim(), &text[at + 1..]);
         let (is_inclusive, bound) = rest.strip_prefix('=').map_or((false, rest), |rest| (true, rest));
-        let (_, figure) = FIGURES.into_iter().find(|(known, _)| *known == name).ok_or_else(wrong)?;
-        let bound = match figure {
-            Figure::Rate | Figure::Errors => bound.trim().parse().map_err(|_| wrong())?,
-            Figure::Average | Figure::P50 | Figure::P90 | Figure::P99 | Figure::P999 | Figure::Max => {
-                text::duration(bound.trim())?.as_secs_f64() * 1e6
-            }
-        };
+        let (_, figure, unit) = FIGURES.into_iter().find(|(known, ..)| *known == name).ok_or_else(wrong)?;
+        let bound = unit.read(bound.trim()).ok_or_else(|| {
+            Failure::usage_with(
+                format!("{:?} is no bound of {name} in {text:?}", bound.trim()),
+                unit.written().advice.to_owned(),
+            )
+        })?;
         Ok(Self { text: text.to_owned(), figure, is_below: text[at..].starts_with('<'), is_inclusive, bound })
     }
 
@@ -74,7 +129,8 @@ impl Require {
             .min_by(|a, b| (a.value * sign).total_cmp(&(b.value * sign)));
         // Where nothing was answered there is no latency, and 0 µs would be met.
         let is_answered = self.figure == Figure::Errors || points.iter().all(|point| point.requests > 0);
-        let met = is_answered && worst.is_some_and(|worst| self.is_met(worst.value));
+        let is_known = self.figure != Figure::ServerCpu || points.iter().all(|point| point.server_cpu_us.is_some());
+        let met = is_answered && is_known && worst.is_some_and(|worst| self.is_met(worst.value));
         Requirement { text: self.text.clone(), met, worst }
     }
 
@@ -93,7 +149,52 @@ impl Require {
             Figure::P999 => latency.p999_us,
             Figure::Max => latency.max_us,
             Figure::Rate => point.rate.median,
+            Figure::Payload => point.mb_s.median,
+            Figure::ServerCpu => point.server_cpu_us.map_or(0.0, |band| band.median),
             Figure::Errors => point.errors as f64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_read_in_their_units() {
+        for (text, bound) in [
+            ("p99<5ms", 5000.0),
+            ("avg < 250 us", 250.0),
+            ("p50<80µs", 80.0),
+            ("max<=1s", 1e6),
+            ("p99.9<500ns", 0.5),
+            ("cpu<12.5us", 12.5),
+            ("rate>=1000", 1000.0),
+            ("rate>50k", 50_000.0),
+            ("rate>=1e12", 1e12),
+            ("rate>1.5M/s", 1.5e6),
+            ("mb>10", 10.0),
+            ("mb>1GB/s", 1000.0),
+            ("errors<=0", 0.0),
+        ] {
+            assert_eq!(Require::parse(text).unwrap().bound, bound, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_bound_is_told_which_units_there_are() {
+        for (text, told) in [
+            ("p99<5", "ns, us, ms, s"),
+            ("p99<5min", "ns, us, ms, s"),
+            ("rate>fast", "k, M"),
+            ("rate>5ms", "k, M"),
+            ("mb>5KB", "MB/s, GB/s"),
+            ("errors<1k", "a number"),
+            ("p98<1s", "there are avg"),
+            ("p99=5ms", "there are avg"),
+        ] {
+            let Err(Failure::Usage { advice: Some(advice), .. }) = Require::parse(text) else { panic!("{text}") };
+            assert!(advice.contains(told), "{text}: {advice}");
         }
     }
 }
