@@ -51,6 +51,7 @@ pub(crate) struct Top {
 /// What to do.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and argh knows no box")]
 pub(crate) enum Command {
     Create(Create),
     Delete(Delete),
@@ -366,8 +367,8 @@ pub(crate) enum Shell {
     subcommand,
     name = "bench",
     help_triggers("-h", "--help"),
-    note = "run measures at one number of topics, sweep from 1 to 1000 (create, publish, subscribe, query). Without --rate each\nconnection waits for its answers (closed loop: finds the highest rate); with it each request has its time (open\nloop: finds the latency at a rate). The topics it makes are removed in the end; reports go to bench-results/.\nTESTS: create, publish, subscribe (from publish at one node to deliver at the opposite one), query, fetch, ping.",
-    example = "dht-cli bench sweep\ndht-cli bench run -t publish,query -c 16 -d 5s\ndht-cli bench run -t publish -r 2000 --require 'p99<5ms'"
+    note = "run measures at one number of topics, sweep from 1 to 1000 (create, publish, subscribe, query), intrinsic what the\nmachine adds by itself. Without --rate each connection waits for its answers (closed loop: finds the highest rate);\nwith it each request has its time (open loop: finds the latency at a rate). The topics it makes are removed in the\nend; reports go to bench-results/. Each report says what a request costs the generator and the nodes.\nTESTS: create, delete, publish, subscribe (from publish at one node to deliver at the opposite one), query, fetch,\nping, mixed:W:R (W publish to R fetch).\nKEYS: uniform, sequential, zipf:1.1 (few topics often, most seldom), hot:1 (only so many of them); for subscribe\namong those of each connection.",
+    example = "dht-cli bench sweep\ndht-cli bench run -t publish,query -c 16 -d 5s\ndht-cli bench run -t publish -r 2000 --require 'p99<5ms'\ndht-cli bench run -t mixed:1:3 --keys zipf:1.1 -n 100000\ndht-cli bench run -t publish --ramp 1000..50000/30s"
 )]
 pub(crate) struct Bench {
     /// what to measure, separated by commas [default: publish,subscribe; sweep: create,publish,subscribe,query]
@@ -385,6 +386,15 @@ pub(crate) struct Bench {
     /// requests a second of all connections together, or max [default: max]
     #[argh(option, short = 'r')]
     pub(crate) rate: Option<String>,
+    /// ten rates one after the other, as 1000..50000/30s; ends where one is not reached
+    #[argh(option, arg_name = "from..to/time")]
+    pub(crate) ramp: Option<String>,
+    /// which topics requests are about, see below [default: uniform]
+    #[argh(option)]
+    pub(crate) keys: Option<String>,
+    /// records of one publish [default: 1]
+    #[argh(option)]
+    pub(crate) batch: Option<u32>,
     /// bytes of a record's value; subscribe has at least 16 [default: 128]
     #[argh(option, short = 'm')]
     pub(crate) size: Option<String>,
@@ -394,6 +404,9 @@ pub(crate) struct Bench {
     /// how long each run is measured [default: 10s; sweep: 1s]
     #[argh(option, short = 'd', arg_name = "time")]
     pub(crate) duration: Option<String>,
+    /// requests of each run after the warm-up, instead of a time
+    #[argh(option, short = 'n')]
+    pub(crate) requests: Option<u64>,
     /// what is passed over before [default: 2s; sweep: 500ms]
     #[argh(option, short = 'w', arg_name = "time")]
     pub(crate) warmup: Option<String>,
@@ -403,13 +416,28 @@ pub(crate) struct Bench {
     /// from which topics and orders are drawn [default: 42]
     #[argh(option)]
     pub(crate) seed: Option<u64>,
-    /// what each point must reach, else the exit code is 99: 'p99<5ms', 'rate>=1000', 'errors<=0'; may be repeated
+    /// what each point must reach, else the exit code is 99: 'p99<5ms', 'rate>=50k', 'errors<=0'; may be repeated
     #[argh(option, arg_name = "what")]
     pub(crate) require: Vec<String>,
     /// folder for the report
     #[argh(option, arg_name = "folder")]
     pub(crate) out: Option<String>,
-    /// run, sweep, or plot FOLDER: draw the pictures of a report again
+    /// a name for the report and its folder
+    #[argh(option)]
+    pub(crate) name: Option<String>,
+    /// what is to be remembered of it
+    #[argh(option, arg_name = "text")]
+    pub(crate) remark: Option<String>,
+    /// write the table of runs here too
+    #[argh(option, arg_name = "file")]
+    pub(crate) csv: Option<String>,
+    /// write the distribution of a single test here too, in HdrHistogram's form
+    #[argh(option, arg_name = "file")]
+    pub(crate) hdr: Option<String>,
+    /// say nothing while it measures
+    #[argh(switch)]
+    pub(crate) no_progress: bool,
+    /// run, sweep, intrinsic, or plot FOLDER: draw the pictures of a report again
     #[argh(positional)]
     pub(crate) what: Measure,
     /// of plot: the folder of a report
@@ -424,6 +452,8 @@ pub(crate) enum Measure {
     Run,
     /// From 1 to 1000 topics.
     Sweep,
+    /// What the machine adds by itself.
+    Intrinsic,
     /// Nothing: pictures of what was measured.
     Plot,
 }

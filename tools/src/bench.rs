@@ -2,25 +2,40 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `plan`, `require` | what is to be measured, and what it must reach |
-//! | `target`, `stock` | the cube and the topics that are made for it, and removed |
-//! | `campaign` | all runs in shuffled order, and what they add up to |
-//! | `worker`, `link`, `deliver` | a thread, its pace, its connections, its requests |
-//! | `tally`, `cpu` | histograms and counts; how busy threads and the machine were |
+//! | `plan`, `keys`, `ramp` | what is to be measured, of which topics, at which rates |
+//! | `require` | what it must reach |
+//! | `target`, `stock`, `bulk` | the cube and the topics that are made for it, and removed |
+//! | `campaign`, `measure` | all runs in shuffled order, and what they add up to; a single one |
+//! | `worker`, `link` | a thread and its pace; what it needs of its connections |
+//! | `plain`, `churn`, `deliver` | its requests: with an answer each; create and delete; subscribe |
+//! | `progress` | what is told meanwhile |
+//! | `tally`, `cpu`, `servers`, `counters` | histograms and counts; how busy threads, machine and nodes were; STATS |
 //! | `report`, `notes` | the result as types, and what a reader must know of it |
-//! | `files`, `show` | writing it |
+//! | `files`, `hgrm`, `show` | writing it |
+//! | `intrinsic` | what the machine adds by itself |
 //!
 //! Nothing is averaged that can be merged; failures are in no latency; what was not measured is said.
 
+mod bulk;
 mod campaign;
+mod churn;
+mod counters;
 mod cpu;
 mod deliver;
 mod files;
+mod hgrm;
+mod intrinsic;
+mod keys;
 mod link;
+mod measure;
 mod notes;
+mod plain;
 mod plan;
+mod progress;
+mod ramp;
 pub(crate) mod report;
 mod require;
+mod servers;
 mod show;
 mod stock;
 mod tally;
@@ -30,9 +45,10 @@ mod worker;
 use std::path::Path;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use campaign::Campaign;
+use campaign::{Campaign, Field};
 use plan::Plan;
-use report::{Generator, Kind, Load, Mode, Point, Report, SCHEMA};
+use report::{Environment, Generator, Kind, Load, Mode, Point, Report, SCHEMA};
+use servers::Servers;
 use stock::Stock;
 use target::Target;
 
@@ -49,32 +65,45 @@ pub(crate) fn bench(bench: &args::Bench, session: &mut Session) -> Result<Exit, 
     let kind = match (bench.what, bench.folder.as_deref()) {
         (args::Measure::Run, None) => Kind::Run,
         (args::Measure::Sweep, None) => Kind::Sweep,
+        (args::Measure::Intrinsic, None) => return intrinsic::intrinsic(bench, session),
         (args::Measure::Plot, Some(folder)) => return plot(Path::new(folder), session),
         (args::Measure::Plot, None) => return Err(Failure::usage("plot of which report? name its folder".to_owned())),
         (_, Some(_)) => return Err(Failure::usage("only plot takes a folder; a report goes to --out".to_owned())),
     };
+    measured(bench, kind, session)
+}
+
+/// Measures and writes the report.
+fn measured(bench: &args::Bench, kind: Kind, session: &mut Session) -> Result<Exit, Failure> {
     let plan = Plan::new(bench, kind, session.settings.timeout)?;
     interrupt::listen().map_err(|error| Failure::Input { name: "Ctrl-C".to_owned(), error })?;
     let (began, began_us) = (clock::now(), clock::wall_us());
     let target = Target::find(session)?;
     let mut report = blank(&plan, &target, began_us);
-    let folder = files::folder(bench.out.as_deref(), &report.started, plan.kind)?;
+    let folder = files::folder(bench.out.as_deref(), &report.started, plan.kind, &plan.name)?;
     if !session.settings.quiet {
         show::heading(&report, &plan.topics).iter().for_each(|line| note(line));
     }
     let most = plan.topics.last().copied().unwrap_or(1);
-    let mut stock = Stock::new(format!("bench-{began_us:x}-"), most);
+    let mut stock = Stock::new(format!("bench-{began_us:x}-"), most, (target.entrance().clone(), plan.timeout));
     let mut campaign = Campaign::default();
-    let outcome = campaign.run(&plan, &target, &mut stock, session);
+    let servers = target.local_ports().and_then(|ports| Servers::find(&ports));
+    let before = counters::take(session, target.dimension);
+    let outcome = campaign.run(&Field { plan: &plan, target: &target, servers }, &mut stock, session);
+    report.counters = counters::both(&before, &counters::take(session, target.dimension));
+    report.edges = counters::edges(&report.counters, target.dimension);
     let kept = session.client().map_or(1, |client| stock.clear(client));
     let points = campaign.points(&plan, report.cluster.dimension);
-    finish(&mut report, points, campaign.generator, &plan, began);
+    let generator = Generator { costs: campaign.costs(&plan), ..std::mem::take(&mut campaign.generator) };
+    finish(&mut report, points, generator, &plan, began);
     report.interrupted = interrupt::is_pressed() || outcome.is_err();
     report.notes = notes::of(&report);
+    report.notes.append(&mut campaign.notes);
     if kept > 0 {
         report.notes.push(format!("topics that it made could not be removed: dht-cli list {}", stock.prefix()));
     }
-    let mut files = files::write(&report, &folder)?;
+    let mut files = files::write(&report, &campaign.tallies(&plan), &folder)?;
+    files::copies(bench, &plan, &folder)?;
     files.extend(pictures::draw(&report, &folder)?);
     if session.out.is_json() {
         let value = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
@@ -116,23 +145,27 @@ fn blank(plan: &Plan, target: &Target, began_us: u64) -> Report {
         errors: 0,
         cluster: target.report(),
         load: Load {
-            mode: if plan.rate.is_some() { Mode::Open } else { Mode::Closed },
-            target_rate: plan.rate,
+            mode: if plan.is_open() { Mode::Open } else { Mode::Closed },
+            target_rate: if plan.is_ramp { None } else { plan.rates[0] },
             connections: plan.connections,
             pipeline: plan.pipeline,
             size_bytes: plan.size,
-            batch: 1,
-            keys: "uniform".to_owned(),
+            batch: plan.batch,
+            keys: plan.keys.to_string(),
             threads: plan.connections,
-            requests: None,
-            ramp: Vec::new(),
+            requests: plan.requests,
+            ramp: if plan.is_ramp { plan.rates.iter().flatten().copied().collect() } else { Vec::new() },
             entry: plan.entry,
             runs: plan.runs,
             warmup_seconds: plan.warmup.as_secs_f64(),
-            measured_seconds: plan.measured.as_secs_f64(),
+            measured_seconds: if plan.requests.is_some() { 0.0 } else { plan.measured.as_secs_f64() },
             seed: plan.seed,
         },
-        environment: cpu::environment(target.is_local()),
+        environment: Environment {
+            name: plan.name.clone(),
+            remark: plan.remark.clone(),
+            ..cpu::environment(target.is_local())
+        },
         generator: Generator::default(),
         counters: Vec::new(),
         edges: Vec::new(),

@@ -160,5 +160,7 @@ fn test_text(test: Test) -> &'static str {
         Test::Query => "query",
         Test::Fetch => "fetch",
         Test::Ping => "ping",
+        Test::Delete => "delete",
+        Test::Mixed => "mixed",
     }
 }

@@ -1,22 +1,21 @@
 //! All runs of a plan, in shuffled order, and what they add up to.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::cpu::Ticks;
-use super::link::{Seat, mixed, open};
+use super::link::mixed;
+use super::measure::{Costs, Measured, measure, seats};
 use super::plan::Plan;
-use super::report::{Band, Generator, Point, Run, Summary, Test};
+use super::progress::Progress;
+use super::ramp::is_reached;
+use super::report::{Band, Cost, Generator, Point, Run, Summary, Test};
+use super::servers::Servers;
 use super::stock::Stock;
-use super::tally::{Tally, Window};
+use super::tally::Tally;
 use super::target::Target;
-use super::worker::{Pace, Work, work};
-use crate::errors::{Failure, note};
+use super::worker::Work;
+use crate::errors::Failure;
 use crate::session::Session;
 use crate::{clock, interrupt, text};
-
-/// From when connections are open until the first request: all threads are at work by then.
-const LEAD: Duration = Duration::from_millis(20);
 
 /// A share of the processor that leaves nothing over.
 const FULL: f64 = 0.9;
@@ -24,9 +23,28 @@ const FULL: f64 = 0.9;
 /// What has been measured so far.
 #[derive(Debug, Default)]
 pub(super) struct Campaign {
-    points: BTreeMap<(usize, u32), Gathered>,
+    points: BTreeMap<Place, Gathered>,
     pub(super) generator: Generator,
+    /// What a reader must know of how it went.
+    pub(super) notes: Vec<String>,
     order: u32,
+}
+
+/// Which point, as numbers of the plan: its operation, its topics, its rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    test: usize,
+    topics: u32,
+    rate: usize,
+}
+
+/// What all runs need.
+#[derive(Debug)]
+pub(super) struct Field<'p> {
+    pub(super) plan: &'p Plan,
+    pub(super) target: &'p Target,
+    /// The processes of the nodes, where they can be seen.
+    pub(super) servers: Option<Servers>,
 }
 
 /// The runs of a point.
@@ -36,6 +54,8 @@ struct Gathered {
     connections: u32,
     placement: Vec<u32>,
     runs: Vec<Run>,
+    /// Of each run, where it can be told.
+    costs: Vec<Costs>,
 }
 
 impl Campaign {
@@ -43,84 +63,104 @@ impl Campaign {
     ///
     /// # Errors
     /// Topics cannot be made, or nothing is answered any more.
-    pub(super) fn run(
+    pub(super) fn run(&mut self, field: &Field<'_>, stock: &mut Stock, session: &mut Session) -> Result<(), Failure> {
+        let plan = field.plan;
+        let blocks = shuffled(plan);
+        let all = blocks.len() * plan.tests.len() * plan.rates.len();
+        let is_told = !session.settings.quiet && !plan.is_still;
+        let each = if plan.requests.is_some() { plan.warmup } else { plan.warmup + plan.measured };
+        let mut progress = Progress::new(is_told, u32::try_from(all).unwrap_or(u32::MAX), each);
+        let mut outcome = Ok(());
+        for (topics, run) in blocks {
+            for test in permutation(plan.tests.len(), mixed(plan.seed, u64::from(self.order))) {
+                if outcome.is_ok() && !interrupt::is_pressed() {
+                    outcome = self.rates(field, stock, session, (test, topics, run), &mut progress);
+                }
+            }
+        }
+        progress.clear();
+        outcome
+    }
+
+    /// A run of a test at each of its rates, ascending: a ramp ends where one is not reached.
+    fn rates(
         &mut self,
-        plan: &Plan,
-        target: &Target,
+        field: &Field<'_>,
         stock: &mut Stock,
         session: &mut Session,
+        (place, topics, run): (usize, u32, u32),
+        progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let blocks = shuffled(plan);
-        let all = blocks.len() * plan.tests.len();
-        for (topics, run) in blocks {
-            for place in permutation(plan.tests.len(), mixed(plan.seed, u64::from(self.order))) {
-                if interrupt::is_pressed() {
-                    return Ok(());
-                }
-                let test = plan.tests[place];
-                let client = session.client()?;
+        let plan = field.plan;
+        let test = plan.tests[place];
+        for (rate, target) in plan.rates.iter().enumerate() {
+            let began = clock::now();
+            progress.begin(test, topics, (run, plan.runs), *target);
+            let client = session.client()?;
+            // What creates and deletes has topics of its own, and ping none: it takes those that are there.
+            if test != Test::Ping {
                 stock.resize(if test.needs_topics() { topics as usize } else { 0 }, client)?;
-                if test == Test::Fetch {
-                    stock.fill(plan.size as usize, client)?;
-                }
-                let finished = self.one(plan, target, stock, (place, topics, run));
-                if !session.settings.quiet {
-                    self.progress(all, plan, &finished, (test, topics));
-                }
-                // A person who waits for answers must not time out.
-                if finished.requests == 0 && finished.errors > 0 && !interrupt::is_pressed() {
-                    return Err(Failure::Found(
-                        "no request succeeded in the last run; the rest was not tried".to_owned(),
-                    ));
-                }
+            }
+            if matches!(test, Test::Fetch | Test::Mixed) {
+                stock.fill(plan.size as usize, client)?;
+            }
+            if interrupt::is_pressed() {
+                return Ok(());
+            }
+            let finished = self.one(field, stock, Place { test: place, topics, rate }, run, progress);
+            progress.end(&finished, clock::now().duration_since(began));
+            if interrupt::is_pressed() {
+                return Ok(());
+            }
+            // A person who waits for answers must not time out.
+            if finished.requests == 0 && finished.errors > 0 {
+                return Err(Failure::Found("no request succeeded in the last run; the rest was not tried".to_owned()));
+            }
+            if let Some(target) = target.filter(|target| plan.is_ramp && !is_reached(*target, finished.rate)) {
+                let left = plan.rates.len() - rate - 1;
+                progress.skip(u32::try_from(left).unwrap_or(u32::MAX));
+                self.notes.push(format!(
+                    "{} of {}, run {run}: {target:.0} req/s were not reached, {:.0} were; the ramp ended there",
+                    test.name(),
+                    text::counted(u64::from(topics), "topic"),
+                    finished.rate,
+                ));
+                return Ok(());
             }
         }
         Ok(())
     }
 
-    fn progress(&self, all: usize, plan: &Plan, run: &Run, (test, topics): (Test, u32)) {
-        let each = plan.warmup + plan.measured;
-        let left = u32::try_from(all).unwrap_or(u32::MAX).saturating_sub(self.order);
-        let left = Duration::from_secs((each * left).as_secs());
-        note(&format!(
-            "{}/{all}  {} {}, run {}/{}: {:.0} req/s, p99 {:.0} µs, {}, left {}",
-            self.order,
-            test.name(),
-            text::counted(u64::from(topics), "topic"),
-            run.run,
-            plan.runs,
-            run.rate,
-            run.latency.p99_us,
-            text::counted(run.errors, "error"),
-            humantime::format_duration(left),
-        ));
-    }
-
     /// One run of a test.
-    fn one(&mut self, plan: &Plan, target: &Target, stock: &mut Stock, (place, topics, run): (usize, u32, u32)) -> Run {
-        let test = plan.tests[place];
-        let placement = if test.needs_topics() { stock.placement(target.dimension) } else { Vec::new() };
-        let seats = seats(plan, target, stock, test, topics, self.order);
-        let (works, window, machine_busy) = measure(plan, &seats);
+    fn one(&mut self, field: &Field<'_>, stock: &mut Stock, place: Place, number: u32, progress: &mut Progress) -> Run {
+        let plan = field.plan;
+        let test = plan.tests[place.test];
+        let placement = if test.needs_topics() { stock.placement(field.target.dimension) } else { Vec::new() };
+        let seats = seats(plan, field.target, stock, test, place.topics, self.order);
+        let Measured { works, mut window, machine_busy, costs } =
+            measure(field, &seats, plan.rates[place.rate], progress);
         drop(seats);
         let mut tally = Tally::new();
         works.iter().for_each(|work| tally.add(&work.tally));
         self.note_health(&works, machine_busy, &tally, plan);
         let connections = u32::try_from(works.len()).unwrap_or(u32::MAX);
-        // After Ctrl-C it was shorter than planned.
+        // After Ctrl-C it was shorter than planned, and with a number of requests nobody knew.
         let end = works.iter().map(|work| work.end).max().unwrap_or(window.end);
+        if plan.requests.is_some() {
+            window.end = end;
+        }
         let seconds = end.saturating_duration_since(window.start).as_secs_f64();
         let rate = if seconds > 0.0 { tally.answered() as f64 / seconds } else { 0.0 };
         let run = Run {
-            run,
+            run: number,
             order: self.order,
             seconds,
             requests: tally.requests(),
             errors: tally.errors(),
-            late: if plan.rate.is_some() { tally.late() } else { 0 },
+            late: if plan.is_open() { tally.late() } else { 0 },
             unsent: tally.unsent,
             rate,
-            mb_s: if test.has_payload() { rate * f64::from(plan.size) / 1e6 } else { 0.0 },
+            mb_s: rate * plan.payload_bytes(test) / 1e6,
             latency: tally.latency(),
             service: tally.service(),
             timeline: tally.timeline(&window),
@@ -129,14 +169,11 @@ impl Campaign {
         for work in works {
             stock.inherit(work.left);
         }
-        let gathered = self.points.entry((place, topics)).or_insert_with(|| Gathered {
-            tally: Tally::new(),
-            connections,
-            placement,
-            runs: Vec::new(),
-        });
+        let new = || Gathered { tally: Tally::new(), connections, placement, runs: Vec::new(), costs: Vec::new() };
+        let gathered = self.points.entry(place).or_insert_with(new);
         gathered.tally.add(&tally);
         gathered.runs.push(run.clone());
+        gathered.costs.extend(costs);
         run
     }
 
@@ -149,19 +186,48 @@ impl Campaign {
         generator.busiest_thread = more(generator.busiest_thread, busiest);
         generator.cores_used = more(generator.cores_used, cores);
         generator.machine_busy = more(generator.machine_busy, machine_busy);
-        if plan.rate.is_some() {
+        if plan.is_open() {
             generator.lag_p99_us = more(generator.lag_p99_us, Some(tally.lag_p99_us()));
         }
         generator.was_limit |= busiest.is_some_and(|share| share > FULL);
         generator.was_limit |= cores.is_some_and(|cores| cores > FULL * available as f64);
     }
 
-    /// By operation as they were named, then by topics.
+    /// By operation as they were named, then by topics, then by rate.
     pub(super) fn points(&self, plan: &Plan, dimension: u8) -> Vec<Point> {
-        self.points
-            .iter()
-            .map(|((place, topics), gathered)| gathered.point(plan.tests[*place], *topics, dimension))
-            .collect()
+        let point = |(place, gathered): (&Place, &Gathered)| {
+            let (test, target_rate) = (plan.tests[place.test], plan.rates[place.rate]);
+            Point { target_rate, ..gathered.point(test, place.topics, dimension) }
+        };
+        self.points.iter().map(point).collect()
+    }
+
+    /// The latencies of all points of each operation together.
+    pub(super) fn tallies(&self, plan: &Plan) -> Vec<(Test, Tally)> {
+        let mut tallies = Vec::new();
+        for (place, test) in plan.tests.iter().enumerate() {
+            let mut all = Tally::new();
+            self.of_test(place).for_each(|gathered| all.add(&gathered.tally));
+            tallies.push((*test, all));
+        }
+        tallies.retain(|(_, tally)| tally.requests() > 0);
+        tallies
+    }
+
+    /// What a request of each operation costs: the median of its runs.
+    pub(super) fn costs(&self, plan: &Plan) -> Vec<Cost> {
+        let cost = |(place, test): (usize, &Test)| {
+            let costs: Vec<Costs> = self.of_test(place).flat_map(|gathered| gathered.costs.iter().copied()).collect();
+            let nodes: Vec<f64> = costs.iter().filter_map(|costs| costs.nodes_us).collect();
+            let generator_us = Band::of(costs.iter().map(|costs| costs.generator_us)).median;
+            let nodes_us = (!nodes.is_empty()).then(|| Band::of(nodes.into_iter()).median);
+            (!costs.is_empty()).then_some(Cost { test: *test, generator_us, nodes_us })
+        };
+        plan.tests.iter().enumerate().filter_map(cost).collect()
+    }
+
+    fn of_test(&self, test: usize) -> impl Iterator<Item = &Gathered> {
+        self.points.iter().filter(move |(place, _)| place.test == test).map(|(_, gathered)| gathered)
     }
 }
 
@@ -173,6 +239,7 @@ impl Gathered {
             Band::of(self.runs.iter().filter(|run| run.requests > 0).map(|run| figure(&run.latency)))
         };
         let (merged, service) = self.tally.curves();
+        let nodes: Vec<f64> = self.costs.iter().filter_map(|costs| costs.nodes_us).collect();
         Point {
             test,
             topics,
@@ -188,7 +255,7 @@ impl Gathered {
             avg_us: latency(|summary| summary.avg_us),
             p50_us: latency(|summary| summary.p50_us),
             p99_us: latency(|summary| summary.p99_us),
-            server_cpu_us: None,
+            server_cpu_us: (!nodes.is_empty()).then(|| Band::of(nodes.into_iter())),
             latency: merged,
             service,
             hops: self.tally.hops(dimension),
@@ -197,56 +264,6 @@ impl Gathered {
             runs: self.runs.clone(),
         }
     }
-}
-
-/// Opens the connections, lets the threads work, and waits for them.
-fn measure(plan: &Plan, seats: &[Seat<'_>]) -> (Vec<Work>, Window, Option<f64>) {
-    let links: Vec<_> = seats.iter().map(open).collect();
-    let begin = clock::now() + LEAD;
-    let start = begin + plan.warmup;
-    let window = Window { begin, start, end: start + plan.measured };
-    let before = Ticks::now();
-    let works = std::thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for (seat, link) in seats.iter().zip(links) {
-            let pace = match plan.rate {
-                None => Pace::Closed(plan.pipeline as usize),
-                Some(rate) => {
-                    let between = Duration::from_secs_f64(seats.len() as f64 / rate);
-                    Pace::Open(between, between.mul_f64(f64::from(seat.index) / seats.len() as f64))
-                }
-            };
-            threads.push(scope.spawn(move || work(seat, link, pace, window)));
-        }
-        threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect()
-    });
-    let busy = before.zip(Ticks::now()).and_then(|(before, after)| after.share_since(before));
-    (works, window, busy)
-}
-
-/// Who sends what where. With fewer topics than connections, where topics are not shared, some have nothing to do.
-fn seats<'p>(plan: &Plan, target: &'p Target, stock: &'p Stock, test: Test, topics: u32, order: u32) -> Vec<Seat<'p>> {
-    let is_shared = !matches!(test, Test::Create | Test::Subscribe);
-    let count = if is_shared { plan.connections } else { plan.connections.min(topics) };
-    let seat = |index: u32| {
-        let (node, address) = target.entry(plan.entry, index, plan.seed);
-        let mine = |at: usize| is_shared || at % count as usize == index as usize;
-        Seat {
-            test,
-            index,
-            node,
-            address,
-            opposite: target.opposite(node).unwrap_or(address),
-            dimension: target.dimension,
-            topics: stock.names().enumerate().filter(|(at, _)| mine(*at)).map(|(_, name)| name).collect(),
-            share: (topics / count) as usize,
-            prefix: format!("{}{order}", stock.prefix()),
-            size: plan.size as usize,
-            seed: mixed(plan.seed, u64::from(order) << 32 | u64::from(index)),
-            timeout: plan.timeout,
-        }
-    };
-    (0..count).map(seat).collect()
 }
 
 /// All runs of all numbers of topics.

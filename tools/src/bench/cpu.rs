@@ -54,10 +54,11 @@ pub(super) fn environment(same_host: bool) -> Environment {
         kernel: format!("{} {}", std::env::consts::OS, first_line("/proc/sys/kernel/osrelease")).trim().to_owned(),
         memory_bytes: memory << 10,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: String::new(),
-        rustc: String::new(),
+        commit: env!("DHT_COMMIT").to_owned(),
+        rustc: env!("DHT_RUSTC").to_owned(),
         debug_build: cfg!(debug_assertions),
         same_host,
+        ..Environment::default()
     }
 }
 

@@ -1,22 +1,23 @@
 //! Subscribe: from PUBLISH at one node to DELIVER at the opposite one.
 //!
-//! A record's value begins with the seat's mark and the request's serial, and the bytes behind follow from the serial,
-//! so that what comes can be told to be what was sent. Each topic belongs to one seat, so that its order is known.
+//! A record's value begins with the seat's mark and the record's number, and the bytes behind follow from the number,
+//! so that what comes can be told to be what was sent. A request of `n` records has the numbers from its serial times
+//! `n` on, and is over when the last of them came. Each topic belongs to one seat, so that its order is known.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use dht_node::client::{Batch, Connection, Deadline, Error, Incoming, TopicName};
 use dht_node::types::RequestId;
-use dht_node::wire::records;
+use dht_node::wire::records::{self, Record};
 use dht_node::wire::request::{Publish, Start, Subscribe, Topic};
 use dht_node::wire::response::Fetched;
 use dht_node::wire::{Push, Request, Response};
 
-use super::link::{Done, Left, Link, Seat, Sent, connect, drawn, mixed};
+use super::link::{Done, Left, Link, Seat, Sent, connect, mixed};
 use super::report::Delivery;
 
-/// Bytes of the mark and the serial: no value is shorter.
+/// Bytes of the mark and the number: no value is shorter.
 pub(super) const VALUE_MIN: usize = 16;
 
 /// How long is waited for a record before the answers to PUBLISH are looked at.
@@ -34,12 +35,12 @@ pub(super) struct Deliver<'p> {
     mark: u64,
     publisher: Connection,
     subscriber: Connection,
-    /// The last serial that came of each subscription.
+    /// The number of the last record that came of each subscription.
     last: BTreeMap<RequestId, u64>,
     /// Serials of the PUBLISHes that are not answered.
     asked: BTreeMap<RequestId, u64>,
-    /// Serials that were published and did not come yet.
-    expected: BTreeSet<u64>,
+    /// Serials of what was published, and how many of its records did not come yet.
+    expected: BTreeMap<u64, u32>,
     /// Ends that were not given yet.
     done: VecDeque<Done>,
     unread: u32,
@@ -78,19 +79,29 @@ impl<'p> Deliver<'p> {
             subscriber,
             last,
             asked: BTreeMap::new(),
-            expected: BTreeSet::new(),
+            expected: BTreeMap::new(),
             done: VecDeque::new(),
             unread: 0,
             delivery: Delivery::default(),
         })
     }
 
-    fn value(&self, serial: u64) -> Vec<u8> {
-        let mut value = Vec::with_capacity(self.seat.size);
+    fn value(&self, number: u64) -> Vec<u8> {
+        let mut value = Vec::with_capacity(self.seat.size.max(VALUE_MIN));
         value.extend_from_slice(&self.mark.to_be_bytes());
-        value.extend_from_slice(&serial.to_be_bytes());
-        value.resize(self.seat.size.max(VALUE_MIN), filler(serial));
+        value.extend_from_slice(&number.to_be_bytes());
+        value.resize(self.seat.size.max(VALUE_MIN), filler(number));
         value
+    }
+
+    /// The records of a request.
+    fn batch(&self, serial: u64) -> Result<Batch, Error> {
+        let mut batch = Batch::new();
+        for place in 0..u64::from(self.seat.batch) {
+            let value = self.value(serial * u64::from(self.seat.batch) + place);
+            batch.push(&Record { value: &value, ..Record::default() })?;
+        }
+        Ok(batch)
     }
 
     /// Takes in the answers to PUBLISH that come by then.
@@ -101,7 +112,7 @@ impl<'p> Deliver<'p> {
         {
             let Some(serial) = self.asked.remove(&answer.id) else { continue };
             if let Response::Published(_) = answer.response {
-                self.delivery.published += 1;
+                self.delivery.published += u64::from(self.seat.batch);
                 continue;
             }
             let kind = if let Response::Error(response) = answer.response { response.name() } else { "WRONG_ANSWER" };
@@ -115,34 +126,39 @@ impl<'p> Deliver<'p> {
         // What comes over a connection is in one part.
         let payload = fetched.payload.parts.first().cloned().unwrap_or_default();
         for record in records::iter(&payload) {
-            match record.ok().and_then(|record| self.serial(record.value)) {
-                Some(serial) => self.on_serial(subscription, serial),
+            match record.ok().and_then(|record| self.number(record.value)) {
+                Some(number) => self.on_number(subscription, number),
                 None => self.delivery.damaged += 1,
             }
         }
     }
 
     /// Whose value it is; `None` when it is none of this seat's.
-    fn serial(&self, value: &[u8]) -> Option<u64> {
-        let serial = u64::from_be_bytes(value.get(8..VALUE_MIN)?.try_into().ok()?);
-        (value == self.value(serial)).then_some(serial)
+    fn number(&self, value: &[u8]) -> Option<u64> {
+        let number = u64::from_be_bytes(value.get(8..VALUE_MIN)?.try_into().ok()?);
+        (value == self.value(number)).then_some(number)
     }
 
-    fn on_serial(&mut self, subscription: RequestId, serial: u64) {
+    fn on_number(&mut self, subscription: RequestId, number: u64) {
         let last = self.last.entry(subscription).or_default();
-        if serial <= *last {
+        if number <= *last {
             self.delivery.out_of_order += 1;
         }
-        *last = serial.max(*last);
-        if self.expected.remove(&serial) {
+        *last = number.max(*last);
+        let serial = number / u64::from(self.seat.batch);
+        if let Some(left) = self.expected.get_mut(&serial) {
             self.delivery.delivered += 1;
-            self.done.push_back(Done { key: serial, outcome: Ok(()) });
+            *left -= 1;
+            if *left == 0 {
+                self.expected.remove(&serial);
+                self.done.push_back(Done { key: serial, outcome: Ok(()) });
+            }
         }
     }
 }
 
-fn filler(serial: u64) -> u8 {
-    serial.to_be_bytes()[7]
+fn filler(number: u64) -> u8 {
+    number.to_be_bytes()[7]
 }
 
 fn subscriber_name(seat: &Seat<'_>) -> String {
@@ -151,12 +167,12 @@ fn subscriber_name(seat: &Seat<'_>) -> String {
 
 impl Link for Deliver<'_> {
     fn send(&mut self, serial: u64) -> Result<Sent, Error> {
-        let name = TopicName::new(self.seat.topics[drawn(self.seat.seed, serial, self.seat.topics.len())])?;
-        let batch = Batch::of(&self.value(serial));
+        let name = TopicName::new(self.seat.topics[self.seat.picker.pick(self.seat.seed, serial)])?;
+        let batch = self.batch(serial)?;
         let request = Publish { topic: Topic { name, id: None }, producer: None, count: batch.count() };
         let id = self.publisher.send(&Request::Publish(request), batch.payload())?;
         self.asked.insert(id, serial);
-        self.expected.insert(serial);
+        self.expected.insert(serial, batch.count());
         self.unread += 1;
         Ok(Sent { key: serial, hops: None })
     }
@@ -193,7 +209,7 @@ impl Link for Deliver<'_> {
         if self.asked.values().any(|serial| *serial == key) {
             return "TIMED_OUT";
         }
-        self.delivery.lost += 1;
+        self.delivery.lost += self.expected.get(&key).copied().map_or(0, u64::from);
         "NOT_DELIVERED"
     }
 

@@ -5,7 +5,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::report::{Kind, Report};
+use super::hgrm;
+use super::plan::Plan;
+use super::report::{Kind, Report, Test};
+use super::tally::Tally;
+use crate::args;
 use crate::errors::Failure;
 
 /// Where folders go without `--out`; ignored by git.
@@ -15,14 +19,15 @@ const RESULTS: &str = "bench-results";
 ///
 /// # Errors
 /// It cannot be made.
-pub(super) fn folder(out: Option<&str>, started: &str, kind: Kind) -> Result<PathBuf, Failure> {
-    let name = match kind {
+pub(super) fn folder(out: Option<&str>, started: &str, kind: Kind, name: &str) -> Result<PathBuf, Failure> {
+    let kind = match kind {
         Kind::Run => "run",
         Kind::Sweep => "sweep",
     };
+    let name = if name.is_empty() { kind.to_owned() } else { format!("{kind}-{name}") };
     let made = match out {
         Some(out) => fs::create_dir_all(out).map(|()| PathBuf::from(out)),
-        None => dated(started, name),
+        None => dated(started, &name),
     };
     made.map_err(|error| {
         let where_to = out.unwrap_or(RESULTS);
@@ -53,12 +58,55 @@ fn dated(started: &str, name: &str) -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// One cannot be written.
-pub(super) fn write(report: &Report, folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn write(report: &Report, tallies: &[(Test, Tally)], folder: &Path) -> io::Result<Vec<PathBuf>> {
     let json = serde_json::to_string_pretty(report).map_err(io::Error::other)?;
     fs::write(folder.join("report.json"), json + "\n")?;
     fs::write(folder.join("summary.csv"), summary(report))?;
     fs::write(folder.join("timeline.csv"), timeline(report))?;
-    Ok(["report.json", "summary.csv", "timeline.csv"].map(|name| folder.join(name)).to_vec())
+    fs::write(folder.join("command.txt"), command(report))?;
+    let mut files =
+        ["report.json", "summary.csv", "timeline.csv", "command.txt"].map(|name| folder.join(name)).to_vec();
+    for (test, tally) in tallies {
+        let path = folder.join(hgrm_name(*test));
+        fs::write(&path, hgrm::text(tally.distribution()))?;
+        files.push(path);
+    }
+    Ok(files)
+}
+
+fn hgrm_name(test: Test) -> String {
+    format!("{}.hgrm", test.name())
+}
+
+/// Writes what `--csv` and `--hdr` ask for.
+///
+/// # Errors
+/// One cannot be written.
+pub(super) fn copies(bench: &args::Bench, plan: &Plan, folder: &Path) -> Result<(), Failure> {
+    let distribution = hgrm_name(plan.tests[0]);
+    for (source, target) in [("summary.csv", &bench.csv), (&distribution, &bench.hdr)] {
+        let Some(target) = target else { continue };
+        // Without any answer there is no distribution.
+        let bytes = fs::read(folder.join(source)).unwrap_or_default();
+        fs::write(target, bytes).map_err(|error| {
+            let advice = format!("the same is in {}", folder.join(source).display());
+            Failure::usage_with(format!("cannot write {target}: {}", error.kind()), advice)
+        })?;
+    }
+    Ok(())
+}
+
+/// The command line as a shell reads it.
+fn command(report: &Report) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./:,=+@%".contains(letter);
+    let quoted = report.command.iter().map(|word| {
+        if !word.is_empty() && word.chars().all(is_plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ") + "\n"
 }
 
 /// A line for each run.
@@ -66,10 +114,10 @@ fn summary(report: &Report) -> String {
     let mut csv = "run,test,topics,connections,size_bytes,target_rate,requests,errors,unsent,seconds,rate,mb_s,avg_us,\
                    min_us,p50_us,p90_us,p95_us,p99_us,p999_us,max_us,stddev_us,service_p99_us\n"
         .to_owned();
-    let target = report.load.target_rate.map(|rate| rate.to_string()).unwrap_or_default();
     let size = report.load.size_bytes;
     for point in &report.points {
         let (test, topics, connections) = (point.test.name(), point.topics, point.connections);
+        let target = point.target_rate.map(|rate| rate.to_string()).unwrap_or_default();
         for run in &point.runs {
             let (latency, number, service) = (&run.latency, run.run, run.service.p99_us);
             let counts = [run.requests, run.errors, run.unsent].map(|count| count.to_string()).join(",");

@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use dht_node::client::Batch;
+
+use super::deliver::VALUE_MIN;
+use super::keys::Keys;
+use super::plain::alike;
+use super::ramp::Ramp;
 use super::report::{Entry, Kind, Test};
 use super::require::Require;
 use crate::args;
@@ -23,6 +29,18 @@ const SIZE_MAX: u64 = 1_000_000;
 /// More runs of a point than anybody waits for.
 const RUNS_MAX: u32 = 1000;
 
+/// More records of one PUBLISH than fit it.
+const BATCH_MAX: u32 = 100_000;
+
+/// More weight of one half of mixed than shows.
+const WEIGHT_MAX: u32 = 1000;
+
+/// Letters of a name that becomes part of a folder's.
+const NAME_MAX: usize = 64;
+
+/// How long a number of requests may take.
+const REQUESTS_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
 /// Without a limit by `--timeout`: some is needed, else a node that hangs is never found out.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,15 +53,28 @@ pub(super) struct Plan {
     pub(super) topics: Vec<u32>,
     pub(super) connections: u32,
     pub(super) pipeline: u32,
-    /// Requests a second of all connections, in the open loop.
-    pub(super) rate: Option<f64>,
+    /// Requests a second of all connections, each a point of its own; `None` is the closed loop.
+    pub(super) rates: Vec<Option<f64>>,
+    /// Are the rates a ramp, that ends where one is not reached?
+    pub(super) is_ramp: bool,
+    pub(super) keys: Keys,
     pub(super) size: u32,
+    /// Records of one PUBLISH.
+    pub(super) batch: u32,
+    /// How many PUBLISH to how many FETCH are mixed.
+    pub(super) mix: (u32, u32),
+    /// Requests of a run, when it ends by their number.
+    pub(super) requests: Option<u64>,
     pub(super) entry: Entry,
     pub(super) runs: u32,
     pub(super) warmup: Duration,
     pub(super) measured: Duration,
     pub(super) seed: u64,
     pub(super) requirements: Vec<Require>,
+    pub(super) name: String,
+    pub(super) remark: String,
+    /// Are there to be no signs of life?
+    pub(super) is_still: bool,
     /// For connecting and for each answer.
     pub(super) timeout: Duration,
 }
@@ -60,40 +91,120 @@ impl Plan {
         if size > SIZE_MAX {
             return Err(Failure::usage(format!("records have at most {SIZE_MAX} bytes here")));
         }
-        let measured = text::duration(&or(&bench.duration, "10s", "1s"))?;
+        let size = u32::try_from(size).expect("it is at most SIZE_MAX");
+        let batch = within("records in a batch", bench.batch, 1, BATCH_MAX)?;
+        if alike((size as usize).max(VALUE_MIN), batch).is_err() {
+            let bytes_max = Batch::BYTES_MAX;
+            return Err(Failure::usage_with(
+                format!("{batch} records of {size} bytes are more than one request takes"),
+                format!("it takes {bytes_max} bytes, and a record has some more than its value"),
+            ));
+        }
+        let ramp = bench.ramp.as_deref().map(Ramp::parse).transpose()?;
+        refuse_together(bench)?;
+        let is_ramp = ramp.is_some();
+        let measured = match (&ramp, bench.requests) {
+            (Some(ramp), _) => ramp.each,
+            (None, Some(0)) => return Err(Failure::usage("nothing can be measured with no request".to_owned())),
+            (None, Some(_)) => REQUESTS_PATIENCE,
+            (None, None) => text::duration(&or(&bench.duration, "10s", "1s"))?,
+        };
         if measured.is_zero() {
             return Err(Failure::usage("nothing can be measured in no time".to_owned()));
         }
-        let rate = bench.rate.as_deref().map(rate).transpose()?.flatten();
-        if rate.is_some() && bench.pipeline.is_some() {
+        let rates = match ramp {
+            Some(ramp) => ramp.rates.into_iter().map(Some).collect(),
+            None => vec![bench.rate.as_deref().map(rate).transpose()?.flatten()],
+        };
+        let (tests, mix) = tests(&or(&bench.tests, "publish,subscribe", "create,publish,subscribe,query"))?;
+        let warmup = if is_ramp { "500ms" } else { "2s" };
+        if bench.hdr.is_some() && tests.len() > 1 {
             return Err(Failure::usage_with(
-                "--pipeline belongs to the closed loop, --rate to the open one".to_owned(),
-                "in the open loop each request goes out at its time, whatever is in flight".to_owned(),
+                "--hdr takes the distribution of one test".to_owned(),
+                "name one with -t; the report's folder has a file of each".to_owned(),
             ));
         }
         Ok(Self {
             kind,
-            tests: tests(&or(&bench.tests, "publish,subscribe", "create,publish,subscribe,query"))?,
+            tests,
             topics: topics(&or(&bench.topics, "100", "1,100,200,300,400,500,600,700,800,900,1000"))?,
             connections: within("connections", bench.connections, 8, CONNECTIONS_MAX)?,
             pipeline: within("requests in flight", bench.pipeline, 1, PIPELINE_MAX)?,
-            rate,
-            size: u32::try_from(size).expect("it is at most SIZE_MAX"),
+            rates,
+            is_ramp,
+            keys: Keys::parse(bench.keys.as_deref().unwrap_or("uniform"))?,
+            size,
+            batch,
+            mix,
+            requests: bench.requests,
             entry: entry(bench.entry.as_deref().unwrap_or("all"))?,
             runs: within("runs", bench.runs, if is_sweep { 3 } else { 1 }, RUNS_MAX)?,
-            warmup: text::duration(&or(&bench.warmup, "2s", "500ms"))?,
+            warmup: text::duration(&or(&bench.warmup, warmup, "500ms"))?,
             measured,
             seed: bench.seed.unwrap_or(42),
             requirements: bench.require.iter().map(|text| Require::parse(text)).collect::<Result<_, _>>()?,
+            name: name(bench.name.as_deref().unwrap_or_default())?,
+            remark: bench.remark.clone().unwrap_or_default(),
+            is_still: bench.no_progress,
             timeout: if timeout.is_zero() { PATIENCE } else { timeout },
         })
     }
+
+    /// Bytes of values in a request of this operation, or in its answer.
+    pub(super) fn payload_bytes(&self, test: Test) -> f64 {
+        let size = f64::from(self.size);
+        let (publish, fetch) = self.mix;
+        match test {
+            Test::Publish => size * f64::from(self.batch),
+            Test::Subscribe => size.max(VALUE_MIN as f64) * f64::from(self.batch),
+            Test::Fetch => size,
+            Test::Mixed => {
+                let published = f64::from(publish) * f64::from(self.batch);
+                size * (published + f64::from(fetch)) / f64::from(publish + fetch)
+            }
+            Test::Create | Test::Query | Test::Ping | Test::Delete => 0.0,
+        }
+    }
+
+    /// Is there a time for each request?
+    pub(super) fn is_open(&self) -> bool {
+        self.rates.iter().all(Option::is_some)
+    }
+}
+
+/// Options of which only one makes sense.
+fn refuse_together(bench: &args::Bench) -> Result<(), Failure> {
+    let has_rate = bench.rate.as_deref().is_some_and(|rate| rate != "max");
+    let (has_ramp, has_requests) = (bench.ramp.is_some(), bench.requests.is_some());
+    for (is_wrong, what, advice) in [
+        (
+            (has_rate || has_ramp) && bench.pipeline.is_some(),
+            "--pipeline belongs to the closed loop, --rate and --ramp to the open one",
+            "in the open loop each request goes out at its time, whatever is in flight",
+        ),
+        (has_ramp && bench.rate.is_some(), "--ramp names the rates itself", "leave --rate out"),
+        (
+            has_ramp && (bench.duration.is_some() || has_requests),
+            "--ramp names the time of all its steps itself",
+            "leave --duration and --requests out",
+        ),
+        (
+            has_requests && bench.duration.is_some(),
+            "a run ends after a time or after a number of requests",
+            "leave --duration or --requests out",
+        ),
+    ] {
+        if is_wrong {
+            return Err(Failure::usage_with(what.to_owned(), advice.to_owned()));
+        }
+    }
+    Ok(())
 }
 
 impl Test {
     /// All of them, in the order in which they are named.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Create, Self::Publish, Self::Subscribe, Self::Query, Self::Fetch, Self::Ping];
+    pub(super) const ALL: [Self; 8] =
+        [Self::Create, Self::Publish, Self::Subscribe, Self::Query, Self::Fetch, Self::Ping, Self::Delete, Self::Mixed];
 
     /// As it is written.
     pub(super) const fn name(self) -> &'static str {
@@ -104,23 +215,28 @@ impl Test {
             Self::Query => "query",
             Self::Fetch => "fetch",
             Self::Ping => "ping",
+            Self::Delete => "delete",
+            Self::Mixed => "mixed",
         }
     }
 
-    /// Does it carry records?
-    pub(super) const fn has_payload(self) -> bool {
-        matches!(self, Self::Publish | Self::Subscribe | Self::Fetch)
+    /// Has it its topics to itself, connection by connection?
+    pub(super) const fn owns_topics(self) -> bool {
+        matches!(self, Self::Create | Self::Delete | Self::Subscribe)
     }
 
     /// Is it about topics that are there already?
     pub(super) const fn needs_topics(self) -> bool {
-        !matches!(self, Self::Create | Self::Ping)
+        !matches!(self, Self::Create | Self::Delete | Self::Ping)
     }
 }
 
-fn tests(list: &str) -> Result<Vec<Test>, Failure> {
+/// The tests, and the weights of publish and fetch in mixed.
+fn tests(list: &str) -> Result<(Vec<Test>, (u32, u32)), Failure> {
     let mut tests = Vec::new();
-    for name in list.split(',') {
+    let mut mix = (1, 1);
+    for written in list.split(',') {
+        let (name, weights) = written.split_once(':').map_or((written, None), |(name, rest)| (name, Some(rest)));
         let Some(test) = Test::ALL.into_iter().find(|test| test.name() == name) else {
             let known = Test::ALL.map(Test::name);
             let advice = match text::closest(name, known.into_iter()) {
@@ -129,11 +245,38 @@ fn tests(list: &str) -> Result<Vec<Test>, Failure> {
             };
             return Err(Failure::usage_with(format!("no test {name:?}"), advice));
         };
+        if let Some(weights) = weights {
+            mix = weights_of(weights).filter(|_| test == Test::Mixed).ok_or_else(|| {
+                Failure::usage_with(
+                    format!("no test {written:?}"),
+                    format!("only mixed has weights, publish to fetch, as mixed:1:3; at most {WEIGHT_MAX}"),
+                )
+            })?;
+        }
         if !tests.contains(&test) {
             tests.push(test);
         }
     }
-    Ok(tests)
+    Ok((tests, mix))
+}
+
+/// `1:3`
+fn weights_of(text: &str) -> Option<(u32, u32)> {
+    let (publish, fetch) = text.split_once(':')?;
+    let weight = |text: &str| text.parse().ok().filter(|weight| *weight <= WEIGHT_MAX);
+    weight(publish).zip(weight(fetch)).filter(|(publish, fetch)| publish + fetch > 0)
+}
+
+/// What can be part of a folder's name on any system.
+fn name(text: &str) -> Result<String, Failure> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
+    if text.len() > NAME_MAX || !text.chars().all(is_plain) {
+        return Err(Failure::usage_with(
+            format!("{text:?} is no name of a benchmark"),
+            format!("at most {NAME_MAX} of A-Z a-z 0-9 . _ -; anything else goes to --remark"),
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 fn topics(list: &str) -> Result<Vec<u32>, Failure> {

@@ -82,6 +82,10 @@ pub(crate) enum Test {
     Fetch,
     /// PING of a node of the cube.
     Ping,
+    /// DELETE; a CREATE of a newer one goes beside it and is not counted.
+    Delete,
+    /// PUBLISH and FETCH in turn as drawn.
+    Mixed,
 }
 
 /// The cube.
@@ -128,7 +132,7 @@ pub(crate) struct Load {
     pub(crate) runs: u32,
     /// What is passed over at the beginning of each.
     pub(crate) warmup_seconds: f64,
-    /// What is measured of each.
+    /// What is measured of each; 0 when it ends by a number of requests.
     pub(crate) measured_seconds: f64,
     /// From which topics, names and the order of runs are drawn.
     pub(crate) seed: u64,
@@ -179,6 +183,12 @@ pub(crate) struct Environment {
     pub(crate) debug_build: bool,
     /// Are all nodes reached over the loopback interface, so that they share this machine?
     pub(crate) same_host: bool,
+    /// What the operator calls this benchmark.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) name: String,
+    /// What the operator says of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) remark: String,
 }
 
 /// What a node counted.
@@ -206,7 +216,7 @@ pub(crate) struct Edge {
 }
 
 /// How busy the generator was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Generator {
     /// Processor time of its busiest thread in any run, as a share of that run; `None` where it cannot be told.
     pub(crate) busiest_thread: Option<f64>,
@@ -218,6 +228,20 @@ pub(crate) struct Generator {
     pub(crate) lag_p99_us: Option<f64>,
     /// Was the generator, not the cluster, the limit in a run?
     pub(crate) was_limit: bool,
+    /// Processor time of one request by operation, where it can be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) costs: Vec<Cost>,
+}
+
+/// Processor time of one request of an operation, over all its runs; with the waiting and waking that belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cost {
+    /// The operation.
+    pub(crate) test: Test,
+    /// What the generator took.
+    pub(crate) generator_us: f64,
+    /// What all nodes together took; `None` where they cannot be seen.
+    pub(crate) nodes_us: Option<f64>,
 }
 
 /// One operation at one number of topics.

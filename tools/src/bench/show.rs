@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::report::{Entry, Mode, Point, Report};
+use super::report::{Entry, Mode, Point, Report, Test};
 use crate::output::{BAD, BOLD, DIM, GOOD, Out};
 use crate::text::{self, Align};
 
@@ -14,7 +14,10 @@ pub(super) fn heading(report: &Report, topics: &[u32]) -> Vec<String> {
     let mode = match load.mode {
         Mode::Closed if load.pipeline == 1 => "closed loop".to_owned(),
         Mode::Closed => format!("closed loop, {} in flight on each", load.pipeline),
-        Mode::Open => format!("open loop, {} req/s", thin(load.target_rate.unwrap_or_default())),
+        Mode::Open => match (load.ramp.first(), load.ramp.last()) {
+            (Some(from), Some(to)) => format!("open loop, {} … {} req/s", thin(*from), thin(*to)),
+            _ => format!("open loop, {} req/s", thin(load.target_rate.unwrap_or_default())),
+        },
     };
     let entry = match load.entry {
         Entry::One => "one",
@@ -26,11 +29,16 @@ pub(super) fn heading(report: &Report, topics: &[u32]) -> Vec<String> {
     let (first, last) = (topics.first().copied().unwrap_or(0), topics.last().copied().unwrap_or(0));
     let range =
         if first == last { text::counted(u64::from(first), "topic") } else { format!("{first} … {last} topics") };
-    let (warmup, measured) = (load.warmup_seconds, load.measured_seconds);
+    let (keys, warmup) = (&load.keys, load.warmup_seconds);
+    let batch = if load.batch == 1 { String::new() } else { format!(", {} records a request", load.batch) };
+    let measured = match load.requests {
+        Some(requests) => text::counted(requests, "request"),
+        None => format!("{} s measured", load.measured_seconds),
+    };
     vec![
         format!("Cluster   {} of {} nodes, {software}", cluster.nodes_up, cluster.nodes),
-        format!("Load      {mode}, {connections}, {size} B, uniform keys, entry: {entry}, seed {seed}"),
-        format!("Points    {} ({range}), {runs} each, warm-up {warmup} s, {measured} s measured", topics.len()),
+        format!("Load      {mode}, {connections}, {size} B{batch}, {keys} keys, entry: {entry}, seed {seed}"),
+        format!("Points    {} ({range}), {runs} each, warm-up {warmup} s, {measured}", topics.len()),
     ]
 }
 
@@ -41,7 +49,7 @@ pub(super) fn results(report: &Report, out: &mut Out) -> io::Result<()> {
     }
     for points in report.points.chunk_by(|a, b| a.test == b.test) {
         out.line("")?;
-        table(points, out)?;
+        table(points, report, out)?;
         hops(points, out)?;
         delivery(points, out)?;
     }
@@ -77,25 +85,52 @@ fn failures(report: &Report, out: &mut Out) -> io::Result<()> {
     Ok(())
 }
 
-fn table(points: &[Point], out: &mut Out) -> io::Result<()> {
+/// A figure of a point, as a column.
+type Column = (&'static str, fn(&Point, u32) -> f64);
+
+const COLUMNS: [Column; 8] = [
+    ("req/s", |point, _| point.rate.median),
+    ("avg µs", |point, _| point.latency.avg_us),
+    ("p50", |point, _| point.latency.p50_us),
+    ("p90", |point, _| point.latency.p90_us),
+    ("p99", |point, _| point.latency.p99_us),
+    ("p99.9", |point, _| point.latency.p999_us),
+    ("max", |point, _| point.latency.max_us),
+    ("errors", |point, _| point.errors as f64),
+];
+
+fn table(points: &[Point], report: &Report, out: &mut Out) -> io::Result<()> {
     let test = points.first().map_or("", |point| point.test.name());
-    let heading =
-        ["topics", "req/s", "avg µs", "p50", "p90", "p99", "p99.9", "max", "errors"].map(str::to_owned).to_vec();
-    let rows = points.iter().map(|point| {
-        let latency = &point.latency;
-        let figures = [latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us];
-        let mut row = vec![thin(f64::from(point.topics)), thin(point.rate.median), thin(latency.avg_us)];
-        row.extend(figures.map(thin));
-        row.push(thin(point.errors as f64));
-        row
-    });
-    let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
+    let mut columns: Vec<Column> = vec![("topics", |point, _| f64::from(point.topics))];
+    if !report.load.ramp.is_empty() {
+        columns.push(("asked for", |point, _| point.target_rate.unwrap_or_default()));
+    }
+    columns.extend(COLUMNS);
+    if report.load.batch > 1 && matches!(points.first().map(|point| point.test), Some(Test::Publish | Test::Subscribe))
+    {
+        columns.insert(columns.len() - 7, ("records/s", |point, batch| point.rate.median * f64::from(batch)));
+    }
+    if points.iter().any(|point| point.mb_s.median > 0.0) {
+        columns.insert(columns.len() - 7, ("MB/s", |point, _| point.mb_s.median));
+    }
+    if points.iter().all(|point| point.server_cpu_us.is_some()) {
+        let cpu = |point: &Point, _| point.server_cpu_us.map_or(0.0, |band| band.median);
+        columns.insert(columns.len() - 1, ("node cpu µs", cpu));
+    }
+    let heading = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let row = |point: &Point| columns.iter().map(|(_, figure)| short(figure(point, report.load.batch))).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(heading).chain(points.iter().map(row)).collect();
     out.line(&out.paint(BOLD, test))?;
-    for (index, line) in text::table(&[Align::Right; 9], &rows).iter().enumerate() {
+    for (index, line) in text::table(&vec![Align::Right; columns.len()], &rows).iter().enumerate() {
         let line = if index == 0 { out.paint(DIM, line) } else { line.clone() };
         out.line(&format!("  {line}"))?;
     }
     Ok(())
+}
+
+/// A small number that is not whole with a digit behind the point.
+fn short(number: f64) -> String {
+    if number < 10.0 && number.fract() != 0.0 { format!("{number:.1}") } else { thin(number) }
 }
 
 /// Of the point with the most topics: there the shares are nearest to what is expected.

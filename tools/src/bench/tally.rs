@@ -20,9 +20,9 @@ const DIGITS_TIMELINE: u8 = 2;
 const LATE: Duration = Duration::from_millis(1);
 
 /// The shortest stretch of the timeline.
-const BUCKET: Duration = Duration::from_millis(100);
-/// A longer run has longer ones.
-const BUCKETS_MAX: u32 = 60;
+const BUCKET_MS: u64 = 100;
+/// When there are more, each two become one: how long a run will be is not always known.
+const BUCKETS_MAX: u64 = 60;
 
 /// When what counts.
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +38,6 @@ pub(super) struct Window {
 impl Window {
     fn has(&self, instant: Instant) -> bool {
         (self.start..self.end).contains(&instant)
-    }
-
-    /// A stretch of the timeline.
-    fn bucket(&self) -> Duration {
-        let stretches = self.end.duration_since(self.start).as_millis().div_ceil(BUCKET.as_millis());
-        BUCKET * u32::try_from(stretches).unwrap_or(u32::MAX).div_ceil(BUCKETS_MAX).max(1)
     }
 }
 
@@ -68,6 +62,8 @@ pub(super) struct Tally {
     lag: Histogram<u64>,
     hops: BTreeMap<usize, Histogram<u64>>,
     timeline: BTreeMap<u64, Stretch>,
+    /// How long a stretch of the timeline is: [`BUCKET_MS`], doubled as often as need be.
+    bucket_ms: u64,
     errors: BTreeMap<&'static str, u64>,
     /// Answers that came while it was measured.
     answered: u64,
@@ -82,6 +78,17 @@ struct Stretch {
     errors: u64,
 }
 
+impl Stretch {
+    fn new() -> Self {
+        Self { latency: histogram_small(), errors: 0 }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.latency.add(&other.latency).expect("both have the same bounds");
+        self.errors += other.errors;
+    }
+}
+
 impl Tally {
     pub(super) fn new() -> Self {
         Self {
@@ -90,6 +97,7 @@ impl Tally {
             lag: histogram(),
             hops: BTreeMap::new(),
             timeline: BTreeMap::new(),
+            bucket_ms: BUCKET_MS,
             errors: BTreeMap::new(),
             answered: 0,
             late: 0,
@@ -130,9 +138,19 @@ impl Tally {
     }
 
     fn stretch(&mut self, at: Instant, window: &Window) -> &mut Stretch {
-        let index = at.duration_since(window.start).as_millis() / window.bucket().as_millis();
-        let index = u64::try_from(index).unwrap_or(u64::MAX);
-        self.timeline.entry(index).or_insert_with(|| Stretch { latency: histogram_small(), errors: 0 })
+        let at_ms = u64::try_from(at.duration_since(window.start).as_millis()).unwrap_or(u64::MAX);
+        while at_ms / self.bucket_ms >= BUCKETS_MAX {
+            self.widen();
+        }
+        self.timeline.entry(at_ms / self.bucket_ms).or_insert_with(Stretch::new)
+    }
+
+    /// Makes one stretch of each two.
+    fn widen(&mut self) {
+        self.bucket_ms *= 2;
+        for (index, stretch) in std::mem::take(&mut self.timeline) {
+            self.timeline.entry(index / 2).or_insert_with(Stretch::new).add(&stretch);
+        }
     }
 
     /// Adds the counts of another thread or run.
@@ -143,11 +161,12 @@ impl Tally {
         for (hops, histogram) in &other.hops {
             add(self.hops.entry(*hops).or_insert_with(self::histogram), histogram);
         }
+        while self.bucket_ms < other.bucket_ms {
+            self.widen();
+        }
         for (index, stretch) in &other.timeline {
-            let mine = self.timeline.entry(*index);
-            let mine = mine.or_insert_with(|| Stretch { latency: histogram_small(), errors: 0 });
-            mine.latency.add(&stretch.latency).expect("both have the same bounds");
-            mine.errors += stretch.errors;
+            let index = index * other.bucket_ms / self.bucket_ms;
+            self.timeline.entry(index).or_insert_with(Stretch::new).add(stretch);
         }
         for (kind, count) in &other.errors {
             *self.errors.entry(kind).or_default() += count;
@@ -187,6 +206,11 @@ impl Tally {
         summary(&self.latency)
     }
 
+    /// Of the latencies, for a file of its own.
+    pub(super) const fn distribution(&self) -> &Histogram<u64> {
+        &self.latency
+    }
+
     pub(super) fn service(&self) -> Summary {
         summary(&self.service)
     }
@@ -214,9 +238,13 @@ impl Tally {
     }
 
     /// Without holes: a stretch in which nothing happened is one with zeros.
-    pub(super) fn timeline(&self, window: &Window) -> Vec<Bucket> {
-        let width_ms = u64::try_from(window.bucket().as_millis()).unwrap_or(u64::MAX);
-        let measured = window.end.duration_since(window.start).as_millis().div_ceil(u128::from(width_ms));
+    pub(super) fn timeline(&mut self, window: &Window) -> Vec<Bucket> {
+        let measured = window.end.saturating_duration_since(window.start).as_millis();
+        while measured > u128::from(self.bucket_ms * BUCKETS_MAX) {
+            self.widen();
+        }
+        let width_ms = self.bucket_ms;
+        let measured = measured.div_ceil(u128::from(width_ms));
         let bucket = |index| {
             let stretch = self.timeline.get(&index);
             Bucket {
@@ -396,6 +424,28 @@ mod tests {
         assert_eq!(timeline.len(), 10);
         assert_eq!(timeline.iter().map(|bucket| bucket.requests).sum::<u64>(), 2);
         assert_eq!((timeline[1].requests, timeline[6].requests), (1, 1));
+    }
+
+    #[test]
+    fn a_long_run_has_longer_stretches_and_loses_none() {
+        let begin = clock::now();
+        let window = Window { begin, start: begin, end: begin + Duration::from_secs(20) };
+        let request = |tally: &mut Tally, at_ms| {
+            let planned = begin + Duration::from_millis(at_ms);
+            tally.succeeded(Success { planned, sent: planned, answered: planned, hops: None }, &window);
+        };
+        let (mut long, mut short) = (Tally::new(), Tally::new());
+        (0..200).for_each(|number| request(&mut long, number * 100));
+        (0..20).for_each(|number| request(&mut short, number * 100));
+        let shape = |tally: &mut Tally| {
+            let timeline = tally.timeline(&window);
+            (timeline.len(), timeline[0].width_ms, timeline.iter().map(|bucket| bucket.requests).sum::<u64>())
+        };
+        let mut both = short.clone();
+        both.add(&long);
+        let first: Vec<_> = both.timeline(&window)[..6].iter().map(|bucket| bucket.requests).collect();
+        assert_eq!(first, [8, 8, 8, 8, 8, 4]);
+        assert_eq!([&mut both, &mut short].map(shape), [(50, 400, 220), (50, 400, 20)]);
     }
 
     #[test]

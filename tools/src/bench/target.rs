@@ -56,6 +56,17 @@ impl Target {
         }
     }
 
+    /// Where the command line is connected.
+    pub(super) const fn entrance(&self) -> &Address {
+        &self.entrance.1
+    }
+
+    /// The ports of all nodes, when all answered and share this machine.
+    pub(super) fn local_ports(&self) -> Option<Vec<u16>> {
+        let ports = self.addresses.iter().map(|address| Some(address.as_ref()?.port()));
+        ports.collect::<Option<Vec<_>>>().filter(|_| self.is_local())
+    }
+
     /// The node at the other end of the cube, if it answers.
     pub(super) fn opposite(&self, node: NodeId) -> Option<&Address> {
         let opposite = NodeId::from_low_bits(!u32::from(node.index()), self.dimension);

@@ -11,6 +11,7 @@ use dht_node::client::{Deadline, Error};
 use super::cpu;
 use super::link::{Done, Link, Seat, kind, open};
 use super::plan::PIPELINE_MAX;
+use super::progress::Meter;
 use super::tally::{Success, Tally, Window};
 use crate::{clock, interrupt};
 
@@ -35,13 +36,24 @@ pub(super) enum Pace {
     Open(Duration, Duration),
 }
 
+/// What a thread is to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task {
+    pub(super) pace: Pace,
+    pub(super) window: Window,
+    /// So many requests after the warm-up, and it is over.
+    pub(super) quota: Option<u64>,
+}
+
 /// What a thread has counted.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) tally: Tally,
-    /// Until when it sent.
+    /// Until when it sent; with a quota, until the last of it was answered.
     pub(super) end: Instant,
-    /// Processor time, as a share of its time.
+    /// Processor time …
+    pub(super) cpu: Option<Duration>,
+    /// … and its share of the time.
     pub(super) busy: Option<f64>,
     /// Topics that it made and could not remove.
     pub(super) left: Vec<String>,
@@ -56,8 +68,9 @@ struct Flight {
 struct Worker<'p> {
     seat: &'p Seat<'p>,
     link: Option<Box<dyn Link + 'p>>,
-    pace: Pace,
+    task: Task,
     window: Window,
+    meter: &'p Meter,
     flights: BTreeMap<u64, Flight>,
     /// Requests that went out.
     serial: u64,
@@ -69,25 +82,29 @@ struct Worker<'p> {
 pub(super) fn work<'p>(
     seat: &'p Seat<'p>,
     link: Result<Box<dyn Link + 'p>, Error>,
-    pace: Pace,
-    window: Window,
+    task: Task,
+    meter: &'p Meter,
 ) -> Work {
-    let mut tally = Tally::new();
-    if let Err(error) = &link {
-        tally.failed(kind(error), 1, window.begin, &window);
+    let window = task.window;
+    let refused = link.as_ref().err().map(kind);
+    let (tally, flights, left) = (Tally::new(), BTreeMap::new(), Vec::new());
+    let mut worker = Worker { seat, link: link.ok(), task, window, meter, flights, serial: 0, tally, left };
+    if let Some(kind) = refused {
+        worker.fail(kind, 1, window.begin);
     }
-    let (link, flights, left) = (link.ok(), BTreeMap::new(), Vec::new());
-    let mut worker = Worker { seat, link, pace, window, flights, serial: 0, tally, left };
     clock::pause(window.begin.saturating_duration_since(clock::now()));
     let cpu_before = cpu::thread_time();
-    let end = worker.send_all();
+    let sent = worker.send_all();
     let cpu_after = cpu::thread_time();
     worker.drain();
-    worker.tally.unsent = worker.unsent(end);
+    let is_enough = worker.task.quota == Some(0);
+    let end = if is_enough { clock::now().min(window.end) } else { sent };
+    worker.tally.unsent = if is_enough { 0 } else { worker.unsent(end) };
     worker.close(false);
-    let lasted = end.duration_since(window.begin).as_secs_f64();
-    let busy = cpu_before.zip(cpu_after).map(|(before, after)| (after - before).as_secs_f64() / lasted.max(1e-9));
-    Work { tally: worker.tally, end, busy, left: worker.left }
+    let lasted = sent.duration_since(window.begin).as_secs_f64();
+    let cpu = cpu_before.zip(cpu_after).map(|(before, after)| after.saturating_sub(before));
+    let busy = cpu.map(|cpu| cpu.as_secs_f64() / lasted.max(1e-9));
+    Work { tally: worker.tally, end, cpu, busy, left: worker.left }
 }
 
 impl Worker<'_> {
@@ -95,7 +112,7 @@ impl Worker<'_> {
     fn send_all(&mut self) -> Instant {
         loop {
             let now = clock::now();
-            if now >= self.window.end || interrupt::is_pressed() {
+            if now >= self.window.end || self.task.quota == Some(0) || interrupt::is_pressed() {
                 return now.min(self.window.end);
             }
             if self.link.is_none() {
@@ -110,21 +127,29 @@ impl Worker<'_> {
     /// Sends what is due.
     fn send_due(&mut self, now: Instant) {
         loop {
-            let planned = match self.pace {
+            let planned = match self.task.pace {
                 Pace::Closed(window) if self.flights.len() < window => now,
                 Pace::Open(..) if self.flights.len() < PIPELINE_MAX as usize && self.planned(self.serial) <= now => {
                     self.planned(self.serial)
                 }
                 Pace::Closed(_) | Pace::Open(..) => return,
             };
-            let Some(link) = &mut self.link else { return };
+            let Some(link) = self.link.as_mut().filter(|link| link.has_next()) else { return };
+            if planned >= self.window.start
+                && let Some(quota) = &mut self.task.quota
+            {
+                if *quota == 0 {
+                    return;
+                }
+                *quota -= 1;
+            }
             self.serial += 1;
             match link.send(self.serial) {
                 Ok(sent) => {
                     self.flights.insert(sent.key, Flight { planned, sent: now, hops: sent.hops });
                 }
                 Err(error) => {
-                    self.tally.failed(kind(&error), 1, now, &self.window);
+                    self.fail(kind(&error), 1, now);
                     self.lose(&error);
                 }
             }
@@ -133,15 +158,16 @@ impl Worker<'_> {
 
     /// When a request is to go out.
     fn planned(&self, serial: u64) -> Instant {
-        let Pace::Open(between, first) = self.pace else { return self.window.begin };
+        let Pace::Open(between, first) = self.task.pace else { return self.window.begin };
         self.window.begin + first + Duration::from_secs_f64(between.as_secs_f64() * serial as f64)
     }
 
     /// How long an answer can be waited for.
     fn wait(&self, now: Instant) -> Duration {
         let until_end = self.window.end.saturating_duration_since(now);
-        let until_next = match self.pace {
-            Pace::Open(..) if self.flights.len() < PIPELINE_MAX as usize => {
+        let has_next = self.link.as_ref().is_some_and(|link| link.has_next());
+        let until_next = match self.task.pace {
+            Pace::Open(..) if has_next && self.flights.len() < PIPELINE_MAX as usize => {
                 self.planned(self.serial).saturating_duration_since(now)
             }
             Pace::Closed(_) | Pace::Open(..) => SLICE,
@@ -168,9 +194,17 @@ impl Worker<'_> {
         let answered = clock::now();
         let Flight { planned, sent, hops } = flight;
         match done.outcome {
-            Ok(()) => self.tally.succeeded(Success { planned, sent, answered, hops }, &self.window),
-            Err(kind) => self.tally.failed(kind, 1, answered, &self.window),
+            Ok(()) => {
+                self.meter.answered();
+                self.tally.succeeded(Success { planned, sent, answered, hops }, &self.window);
+            }
+            Err(kind) => self.fail(kind, 1, answered),
         }
+    }
+
+    fn fail(&mut self, kind: &'static str, count: u64, now: Instant) {
+        self.meter.failed(count);
+        self.tally.failed(kind, count, now, &self.window);
     }
 
     /// A connection on which an answer is overdue is given up.
@@ -187,14 +221,14 @@ impl Worker<'_> {
         let now = clock::now();
         while let Some((key, _)) = self.flights.pop_first() {
             let kind = self.link.as_mut().map_or("TIMED_OUT", |link| link.missing(key));
-            self.tally.failed(kind, 1, now, &self.window);
+            self.fail(kind, 1, now);
         }
     }
 
     /// The connection is gone, and with it what was in flight.
     fn lose(&mut self, error: &Error) {
         let lost = std::mem::take(&mut self.flights).len().max(1);
-        self.tally.failed(kind(error), lost as u64, clock::now(), &self.window);
+        self.fail(kind(error), lost as u64, clock::now());
         self.close(true);
     }
 
@@ -206,7 +240,7 @@ impl Worker<'_> {
             let now = clock::now();
             for (kind, count) in [("DAMAGED", delivery.damaged), ("OUT_OF_ORDER", delivery.out_of_order)] {
                 if count > 0 {
-                    self.tally.failed(kind, count, now, &self.window);
+                    self.fail(kind, count, now);
                 }
             }
             self.tally.delivery.get_or_insert_default().add(&delivery);
@@ -218,7 +252,7 @@ impl Worker<'_> {
         clock::pause(RECONNECT.min(until_end));
         match open(self.seat) {
             Ok(link) => self.link = Some(link),
-            Err(error) => self.tally.failed(kind(&error), 1, clock::now(), &self.window),
+            Err(error) => self.fail(kind(&error), 1, clock::now()),
         }
     }
 
@@ -234,7 +268,7 @@ impl Worker<'_> {
 
     /// Requests whose time came while it was measured and that did not go out.
     fn unsent(&self, end: Instant) -> u64 {
-        if matches!(self.pace, Pace::Closed(_)) {
+        if matches!(self.task.pace, Pace::Closed(_)) {
             return 0;
         }
         let from = self.window.start;

@@ -1,0 +1,147 @@
+//! Create and delete: each keeps as many topics there as it found, by doing the other beside it, uncounted.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use dht_node::client::{Connection, Deadline, Error, Retention, TopicName};
+use dht_node::cube;
+use dht_node::types::RequestId;
+use dht_node::wire::request::Topic;
+use dht_node::wire::{Request, Response};
+
+use super::bulk::bulk;
+use super::link::{Done, Left, Link, Seat, Sent, connect};
+use super::report::Test;
+
+/// A connection that makes and removes topics of its own.
+pub(super) struct Churn<'p> {
+    seat: &'p Seat<'p>,
+    connection: Connection,
+    /// What it has asked for.
+    creating: BTreeMap<RequestId, String>,
+    /// What is there, oldest first.
+    created: VecDeque<String>,
+    /// What it has asked to remove, and the number of that request.
+    deleting: BTreeMap<RequestId, (String, u64)>,
+}
+
+impl<'p> Churn<'p> {
+    /// Connects and makes the topics that are to be there meanwhile.
+    pub(super) fn open(seat: &'p Seat<'p>) -> Result<Self, Error> {
+        let mut connection = connect(seat.address, seat.timeout)?;
+        let mut created = VecDeque::new();
+        let names = (0..seat.share).map(|number| format!("{}s{}-{number}", seat.prefix, seat.index));
+        let ask = |connection: &mut Connection, name: &String| connection.send(&create(name)?, &[]);
+        // After a lost connection some are there already; that is as good.
+        bulk(&mut connection, seat.timeout, names, ask, |name, response| {
+            if matches!(response, Response::Created { .. }) {
+                created.push_back(name);
+            }
+        })?;
+        Ok(Self { seat, connection, creating: BTreeMap::new(), created, deleting: BTreeMap::new() })
+    }
+
+    fn create(&mut self, serial: u64) -> Result<Sent, Error> {
+        let name = format!("{}c{}-{serial}", self.seat.prefix, self.seat.index);
+        let hops = self.seat.hops_to(cube::home(TopicName::new(&name)?, self.seat.dimension));
+        let id = self.connection.send(&create(&name)?, &[])?;
+        self.creating.insert(id, name);
+        Ok(Sent { key: id.0, hops: Some(hops) })
+    }
+
+    fn delete_oldest(&mut self, serial: u64) -> Result<Option<Sent>, Error> {
+        let Some(name) = self.created.pop_front() else { return Ok(None) };
+        let topic = TopicName::new(&name)?;
+        let hops = self.seat.hops_to(cube::home(topic, self.seat.dimension));
+        let id = self.connection.send(&Request::Delete(Topic { name: topic, id: None }), &[])?;
+        self.deleting.insert(id, (name, serial));
+        Ok(Some(Sent { key: id.0, hops: Some(hops) }))
+    }
+
+    /// Takes an answer in, and asks for what is to be done beside it. Gives what it means if it was counted.
+    fn on_answer(&mut self, id: RequestId, response: &Response) -> Result<Option<Done>, Error> {
+        let failed = if let Response::Error(error) = response { error.name() } else { "WRONG_ANSWER" };
+        if let Some(name) = self.creating.remove(&id) {
+            // It may be there even when the answer says no: that it is not known, for example.
+            self.created.push_back(name);
+            if self.seat.test != Test::Create {
+                return Ok(None);
+            }
+            if self.created.len() > self.seat.share {
+                self.delete_oldest(0)?;
+            }
+            let is_right = matches!(response, Response::Created { existed: false, .. });
+            return Ok(Some(Done { key: id.0, outcome: if is_right { Ok(()) } else { Err(failed) } }));
+        }
+        let Some((name, serial)) = self.deleting.remove(&id) else { return Ok(None) };
+        let is_right = matches!(response, Response::Deleted { .. });
+        if !is_right {
+            self.created.push_back(name);
+        } else if self.seat.test == Test::Delete {
+            self.create(serial)?;
+        }
+        let outcome = if is_right { Ok(()) } else { Err(failed) };
+        Ok((self.seat.test == Test::Delete).then_some(Done { key: id.0, outcome }))
+    }
+
+    /// Removes what it has made.
+    fn remove_created(&mut self) -> Result<(), Error> {
+        let deadline = Deadline::after(self.seat.timeout);
+        let mut kept = Vec::new();
+        while !(self.creating.is_empty() && self.created.is_empty() && self.deleting.is_empty()) {
+            while self.deleting.len() < 64 && self.delete_oldest(0)?.is_some() {}
+            let Some(answer) = self.connection.receive(deadline)? else { break };
+            if let Some(name) = self.creating.remove(&answer.id) {
+                self.created.push_back(name);
+            } else if let Some((name, _)) = self.deleting.remove(&answer.id)
+                && !matches!(answer.response, Response::Deleted { .. })
+            {
+                kept.push(name); // to be tried by who cleans up behind
+            }
+        }
+        self.created.extend(kept);
+        Ok(())
+    }
+}
+
+/// CREATE of a topic.
+fn create(name: &str) -> Result<Request<'_>, Error> {
+    Ok(Request::Create { topic: TopicName::new(name)?, retention: Retention::default() })
+}
+
+impl Link for Churn<'_> {
+    /// There may be nothing to delete until what is made beside is there.
+    fn has_next(&self) -> bool {
+        self.seat.test != Test::Delete || !self.created.is_empty()
+    }
+
+    fn send(&mut self, serial: u64) -> Result<Sent, Error> {
+        if self.seat.test == Test::Create {
+            return self.create(serial);
+        }
+        Ok(self.delete_oldest(serial)?.expect("it was asked whether there is a next one"))
+    }
+
+    fn receive(&mut self, deadline: Deadline) -> Result<Option<Done>, Error> {
+        while let Some(answer) = self.connection.receive(deadline)? {
+            let had_next = self.has_next();
+            let done = self.on_answer(answer.id, &answer.response)?;
+            if done.is_some() || self.has_next() != had_next {
+                return Ok(done);
+            }
+        }
+        Ok(None)
+    }
+
+    fn missing(&mut self, _key: u64) -> &'static str {
+        "TIMED_OUT"
+    }
+
+    fn close(mut self: Box<Self>, is_broken: bool) -> Left {
+        if !is_broken {
+            let _ = self.remove_created(); // what is left is removed over another connection
+        }
+        let Self { creating, created, deleting, .. } = *self;
+        let deleting = deleting.into_values().map(|(name, _)| name);
+        Left { topics: creating.into_values().chain(created).chain(deleting).collect(), delivery: None }
+    }
+}

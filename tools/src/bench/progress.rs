@@ -1,0 +1,193 @@
+//! What is known while a run goes on: counters that its threads leave behind, and a line of them for whoever waits.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::report::{Run, Test};
+use crate::errors::note;
+use crate::{clock, text};
+
+/// Between two looks at the counters.
+const EACH: Duration = Duration::from_millis(200);
+
+/// Cells of the bar.
+const BAR: usize = 20;
+
+/// The counters of one thread, which alone adds to them. Each has a cache line to itself, so that nobody waits for it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Meter {
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Meter {
+    pub(super) fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, count: u64) {
+        self.failed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Answers and failures of all threads so far.
+    pub(super) fn sum(meters: &[Self]) -> (u64, u64) {
+        let of = |meter: &Self| (meter.answered.load(Ordering::Relaxed), meter.failed.load(Ordering::Relaxed));
+        meters.iter().map(of).fold((0, 0), |(answered, failed), (a, f)| (answered + a, failed + f))
+    }
+}
+
+/// How it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Not at all.
+    Silent,
+    /// A line for each run, when it is over.
+    Lines,
+    /// One line that is written anew again and again.
+    Live,
+}
+
+/// Tells how far it is.
+#[derive(Debug)]
+pub(super) struct Progress {
+    manner: Manner,
+    /// Runs of all points.
+    all: u32,
+    /// Those that are over.
+    finished: u32,
+    /// How long each takes, as planned or as the last one did.
+    each: Duration,
+    /// What runs now, in words.
+    what: String,
+    errors: u64,
+    /// When the counters were looked at last, and what was answered by then.
+    last: Option<(Instant, u64)>,
+}
+
+impl Progress {
+    pub(super) fn new(is_wanted: bool, all: u32, each: Duration) -> Self {
+        let is_dumb = std::env::var("TERM").is_ok_and(|terminal| terminal == "dumb");
+        let manner = match (is_wanted, io::stderr().is_terminal() && !is_dumb) {
+            (false, _) => Manner::Silent,
+            (true, true) => Manner::Live,
+            (true, false) => Manner::Lines,
+        };
+        Self { manner, all, finished: 0, each, what: String::new(), errors: 0, last: None }
+    }
+
+    /// A run of this begins.
+    pub(super) fn begin(&mut self, test: Test, topics: u32, run: (u32, u32), target: Option<f64>) {
+        let target = target.map_or_else(String::new, |rate| format!(" at {rate:.0} req/s"));
+        let topics = text::counted(u64::from(topics), "topic");
+        self.what = format!("{} {topics}{target}, run {}/{}", test.name(), run.0, run.1);
+        self.last = None;
+        self.draw("preparing");
+    }
+
+    /// Waits until the time comes, or until it is `over`, and tells meanwhile.
+    pub(super) fn wait(&mut self, until: Instant, meters: &[Meter], step: Duration, is_over: impl Fn() -> bool) {
+        let mut now = clock::now();
+        while now < until && !is_over() {
+            if self.manner == Manner::Live {
+                self.look(now, meters);
+            }
+            clock::pause(until.saturating_duration_since(now).min(step.min(EACH)));
+            now = clock::now();
+        }
+    }
+
+    fn look(&mut self, now: Instant, meters: &[Meter]) {
+        let (answered, failed) = Meter::sum(meters);
+        let Some((then, before)) = self.last else {
+            self.last = Some((now, answered));
+            return;
+        };
+        let passed = now.saturating_duration_since(then);
+        if passed < EACH {
+            return;
+        }
+        self.last = Some((now, answered));
+        let rate = answered.saturating_sub(before) as f64 / passed.as_secs_f64();
+        let errors = text::counted(self.errors + failed, "error");
+        self.draw(&format!("{rate:.0} req/s  {errors}"));
+    }
+
+    /// A run is over.
+    pub(super) fn end(&mut self, run: &Run, took: Duration) {
+        self.finished += 1;
+        self.errors += run.errors;
+        self.each = took;
+        if self.manner == Manner::Lines {
+            let errors = text::counted(run.errors, "error");
+            note(&format!(
+                "{}/{}  {}: {:.0} req/s, p99 {:.0} µs, {errors}, left {}",
+                self.finished,
+                self.all,
+                self.what,
+                run.rate,
+                run.latency.p99_us,
+                humantime::format_duration(self.left()),
+            ));
+        }
+    }
+
+    /// Some runs will not be.
+    pub(super) fn skip(&mut self, count: u32) {
+        self.all = self.all.saturating_sub(count).max(self.finished);
+    }
+
+    /// Takes the line away, for what is written next.
+    pub(super) fn clear(&self) {
+        if self.manner == Manner::Live {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+
+    fn left(&self) -> Duration {
+        Duration::from_secs((self.each * self.all.saturating_sub(self.finished)).as_secs())
+    }
+
+    fn draw(&self, figures: &str) {
+        if self.manner == Manner::Live {
+            let (bar, left) = (bar(self.finished, self.all), humantime::format_duration(self.left()));
+            let (number, all, what) = (self.finished + 1, self.all, &self.what);
+            // A terminal that is too narrow would scroll; without the wrapping of lines the end is cut off instead.
+            let _ =
+                write!(io::stderr(), "\r\x1b[?7l{bar} {number}/{all}  {what}  {figures}  left {left}\x1b[K\x1b[?7h");
+        }
+    }
+}
+
+/// `[####>-----]`
+fn bar(finished: u32, all: u32) -> String {
+    let full = (BAR * finished as usize / all.max(1) as usize).min(BAR - 1);
+    format!("[{}>{}]", "#".repeat(full), "-".repeat(BAR - 1 - full))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_is_as_long_at_its_end_as_at_its_beginning() {
+        for (finished, all, expected) in [
+            (0, 10, "[>-------------------]"),
+            (5, 10, "[##########>---------]"),
+            (10, 10, "[###################>]"),
+            (0, 0, "[>-------------------]"),
+        ] {
+            assert_eq!(bar(finished, all), expected, "{finished}/{all}");
+        }
+    }
+
+    #[test]
+    fn meters_are_added_up() {
+        let meters: Vec<Meter> = (0..3).map(|_| Meter::default()).collect();
+        meters[0].answered();
+        meters[2].answered();
+        meters[1].failed(5);
+        assert_eq!(Meter::sum(&meters), (2, 5));
+    }
+}
