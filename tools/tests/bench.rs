@@ -211,6 +211,19 @@ fn a_server_that_dies_is_in_the_report_first() {
     assert!(stdout.contains("could not be removed"), "{stdout}");
 }
 
+#[test]
+fn a_number_of_requests_does_not_wait_for_ever_for_a_server_that_died() {
+    let cube = Cube::start(0);
+    let relay = Relay::start(&cube.addresses[0], Fault::CutAfter(Duration::from_millis(200)));
+    let words = "bench run -t publish -k 5 -n 1000000000 -w 0 --entry one -c 2 --timeout 300ms";
+    let (code, stdout, report) = bench(&relay.address, &words.split(' ').collect::<Vec<_>>(), |_| {});
+    assert_eq!(code, 5, "{stdout}");
+    let point = &report["points"][0];
+    let sum = ["requests", "errors", "unsent"].map(|name| number(&point[name])).iter().sum::<f64>();
+    assert!(number(&point["unsent"]) > 0.0 && sum >= 1e9, "{point:#}");
+    assert!(stdout.contains("their connections were gone for too long"), "{stdout}");
+}
+
 /// With 200 requests a second and a stall of 300 ms in 1.2 s, a quarter of the requests waited; a closed loop has one
 /// slow answer a connection.
 #[test]

@@ -26,6 +26,11 @@ pub(super) fn of(report: &Report) -> Vec<String> {
         ),
         Mode::Open => open_loop(report, &mut notes),
     }
+    let unsent: u64 = report.points.iter().map(|point| point.unsent).sum();
+    if report.load.requests.is_some() && unsent > 0 {
+        let unsent = text::counted(unsent, "request");
+        notes.push(format!("{unsent} never went out and are in no figure: their connections were gone for too long"));
+    }
     generator(report, &mut notes);
     if report.environment.same_host {
         notes.push("generator and nodes share this machine: no network was measured".to_owned());
@@ -62,7 +67,7 @@ fn open_loop(report: &Report, notes: &mut Vec<String>) {
     if late > 0 {
         notes.push(format!("{} went out more than 1 ms late", text::counted(late, "request")));
     }
-    if unsent > 0 {
+    if unsent > 0 && report.load.requests.is_none() {
         let unsent = text::counted(unsent, "request");
         notes.push(format!("{unsent} never went out and are in no figure: the rate was not reached"));
     }

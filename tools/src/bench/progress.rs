@@ -57,8 +57,10 @@ pub(super) struct Progress {
     all: u32,
     /// Those that are over.
     finished: u32,
-    /// How long each takes, as planned or as the last one did.
+    /// How long each takes, as planned.
     each: Duration,
+    /// How long those took that are over, with what was made ready for them.
+    took: Duration,
     /// What runs now, in words.
     what: String,
     errors: u64,
@@ -74,7 +76,7 @@ impl Progress {
             (true, true) => Manner::Live,
             (true, false) => Manner::Lines,
         };
-        Self { manner, all, finished: 0, each, what: String::new(), errors: 0, last: None }
+        Self { manner, all, finished: 0, each, took: Duration::ZERO, what: String::new(), errors: 0, last: None }
     }
 
     /// A run of this begins.
@@ -118,7 +120,7 @@ impl Progress {
     pub(super) fn end(&mut self, run: &Run, took: Duration) {
         self.finished += 1;
         self.errors += run.errors;
-        self.each = took;
+        self.took += took;
         if self.manner == Manner::Lines {
             let errors = text::counted(run.errors, "error");
             note(&format!(
@@ -146,7 +148,8 @@ impl Progress {
     }
 
     fn left(&self) -> Duration {
-        Duration::from_secs((self.each * self.all.saturating_sub(self.finished)).as_secs())
+        let each = self.took.checked_div(self.finished).unwrap_or(self.each);
+        Duration::from_secs((each * self.all.saturating_sub(self.finished)).as_secs())
     }
 
     fn draw(&self, figures: &str) {

@@ -263,7 +263,7 @@ pub(crate) struct Point {
     pub(crate) error_kinds: Vec<ErrorKind>,
     /// Requests of the open loop that went out more than a millisecond after their time.
     pub(crate) late: u64,
-    /// Requests of the open loop whose time came and that never went out.
+    /// Requests that never went out: of the open loop those whose time came, of a number those that were given up.
     pub(crate) unsent: u64,
     /// Answers a second.
     pub(crate) rate: Band,
