@@ -202,8 +202,8 @@ fn ctrl_c_leaves_a_partial_report_and_no_topics() {
 fn a_server_that_dies_is_in_the_report_first() {
     let cube = Cube::start(0);
     let relay = Relay::start(&cube.addresses[0], Fault::CutAfter(Duration::from_millis(400)));
-    let words = ["bench", "run", "-t", "publish", "-k", "5", "-d", "1s", "-w", "0", "--entry", "one", "-c", "2"];
-    let (code, stdout, report) = bench(&relay.address, &words, |_| {});
+    let words = "bench run -t publish -k 5 -d 1s -w 0 --entry one -c 2 --timeout 1s";
+    let (code, stdout, report) = bench(&relay.address, &words.split(' ').collect::<Vec<_>>(), |_| {});
     assert_eq!(code, 5, "{stdout}");
     let point = &report["points"][0];
     assert!(number(&point["requests"]) > 0.0 && number(&point["errors"]) > 0.0, "{point:#}");
