@@ -207,6 +207,7 @@ fn a_server_that_dies_is_in_the_report_first() {
     assert_eq!(code, 5, "{stdout}");
     let point = &report["points"][0];
     assert!(number(&point["requests"]) > 0.0 && number(&point["errors"]) > 0.0, "{point:#}");
+    assert!(report["notes"][0].as_str().unwrap().contains("in 1 of 1 point"), "{:#}", report["notes"]);
     assert!(stdout.find("errors: read the figures with care").unwrap() < stdout.find("req/s").unwrap(), "{stdout}");
     assert!(stdout.contains("could not be removed"), "{stdout}");
 }
@@ -244,6 +245,54 @@ fn an_open_loop_shows_a_stall_that_a_closed_one_hides() {
         p90.push(number(&latency["p90_us"]));
     }
     assert!(p90[0] > p90[1], "the open loop waits for the stall, the closed one sends less meanwhile: {p90:?}");
+}
+
+/// What pictures, pages and comparisons are made of. More may be added; these stay, under these names.
+const SCHEMA: &str = "
+    number: schema seconds errors cluster/dimension cluster/nodes cluster/nodes_up load/connections load/pipeline
+    number: load/size_bytes load/batch load/threads load/target_rate load/runs load/warmup_seconds load/seed
+    number: load/measured_seconds environment/cores environment/memory_bytes counters/0/node counters/0/before/requests
+    number: counters/0/after/requests edges/0/from edges/0/to edges/0/frames edges/0/bytes generator/lag_p99_us
+    number: points/0/topics points/0/connections points/0/target_rate points/0/requests points/0/errors points/0/late
+    number: points/0/unsent points/0/rate/median points/0/rate/min points/0/rate/max points/0/mb_s/median
+    number: points/0/avg_us/median points/0/p50_us/median points/0/p99_us/median points/0/latency/count
+    number: points/0/latency/avg_us points/0/latency/p9999_us points/0/latency/stddev_us points/0/service/p99_us
+    number: points/0/latency/curve/0/percentile points/0/latency/curve/0/us points/0/hops/0/hops points/0/hops/0/share
+    number: points/0/hops/0/expected_share points/0/hops/0/latency/avg_us points/0/placement/0 points/0/runs/0/run
+    number: points/0/runs/0/order points/0/runs/0/seconds points/0/runs/0/requests points/0/runs/0/errors
+    number: points/0/runs/0/late points/0/runs/0/unsent points/0/runs/0/rate points/0/runs/0/mb_s
+    number: points/0/runs/0/latency/max_us points/0/runs/0/service/p50_us points/0/runs/0/timeline/0/at_ms
+    number: points/0/runs/0/timeline/0/width_ms points/0/runs/0/timeline/0/requests points/0/runs/0/timeline/0/p99_us
+    number: requirements/0/worst/topics requirements/0/worst/value
+    string: kind command/0 started cluster/software/0 cluster/addresses/0 load/mode load/keys load/entry
+    string: environment/cpu environment/governor environment/kernel environment/version environment/commit
+    string: environment/rustc points/0/test requirements/0/text requirements/0/worst/test notes/0
+    boolean: interrupted environment/debug_build environment/same_host generator/was_limit requirements/0/met
+    array: load/ramp points/0/error_kinds
+    null: load/requests points/0/delivery";
+
+#[test]
+fn the_report_keeps_its_fields() {
+    let cube = Cube::start(1);
+    let words = "bench run -t publish -k 20 -r 500 -d 300ms -w 0 -c 2 --require errors<=0";
+    let (code, stdout, report) = cube.bench(&words.split(' ').collect::<Vec<_>>());
+    assert_eq!(code, 0, "{stdout}");
+    for line in SCHEMA.lines().filter(|line| !line.is_empty()) {
+        let (kind, fields) = line.trim().split_once(": ").unwrap();
+        for field in fields.split(' ') {
+            let found = match report.pointer(&format!("/{field}")) {
+                Some(Value::Number(_)) => "number",
+                Some(Value::String(_)) => "string",
+                Some(Value::Bool(_)) => "boolean",
+                Some(Value::Array(_)) => "array",
+                Some(Value::Object(_)) => "object",
+                Some(Value::Null) => "null",
+                None => "nothing",
+            };
+            assert_eq!(found, kind, "{field}");
+        }
+    }
+    assert_eq!((&report["schema"], &report["points"][0]["target_rate"]), (&1.into(), &500.0.into()));
 }
 
 const SUMMARY: &str = "run,test,topics,connections,size_bytes,target_rate,requests,errors,unsent,seconds,rate,mb_s,\
@@ -359,6 +408,10 @@ fn a_ramp_ends_where_a_rate_is_not_reached() {
         assert_eq!(point["target_rate"], ramp[index]);
         let is_reached = number(&point["rate"]["median"]) >= 0.95 * number(&ramp[index]);
         assert_eq!(is_reached, index + 1 < points.len(), "only the last one is not reached: {point:#}");
+        // Each request that was due is one of these; the connections begin at different times.
+        let due = number(&ramp[index]) * number(&point["runs"][0]["seconds"]);
+        let known = ["requests", "errors", "unsent"].map(|name| number(&point[name])).iter().sum::<f64>();
+        assert!((known - due).abs() <= 2.0 + due * 1e-3, "{known} of {due}: {point:#}");
     }
     assert!(stdout.contains("the ramp ended there"), "{stdout}");
 }

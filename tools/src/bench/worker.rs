@@ -294,11 +294,14 @@ impl Worker<'_> {
 
     /// Requests whose time came while it was measured and that did not go out.
     fn unsent(&self, end: Instant) -> u64 {
-        if matches!(self.task.pace, Pace::Closed(_)) {
-            return 0;
-        }
-        let from = self.window.start;
-        let due = (self.serial..).map(|serial| self.planned(serial)).take_while(|planned| *planned < end);
-        due.filter(|planned| *planned >= from).count() as u64
+        let went_out = self.serial.max(self.due_before(self.window.start));
+        self.due_before(end).saturating_sub(went_out)
+    }
+
+    /// Requests whose time is before that.
+    fn due_before(&self, instant: Instant) -> u64 {
+        let Pace::Open(between, first) = self.task.pace else { return 0 };
+        let passed = instant.saturating_duration_since(self.window.begin + first);
+        u64::try_from(passed.as_nanos().div_ceil(between.as_nanos().max(1))).unwrap_or(u64::MAX)
     }
 }
