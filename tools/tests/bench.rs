@@ -215,7 +215,7 @@ fn a_server_that_dies_is_in_the_report_first() {
 #[test]
 fn a_number_of_requests_does_not_wait_for_ever_for_a_server_that_died() {
     let cube = Cube::start(0);
-    let relay = Relay::start(&cube.addresses[0], Fault::CutAfter(Duration::from_millis(200)));
+    let relay = Relay::start(&cube.addresses[0], Fault::CutAfter(Duration::from_millis(400)));
     let words = "bench run -t publish -k 5 -n 1000000000 -w 0 --entry one -c 2 --timeout 300ms";
     let (code, stdout, report) = bench(&relay.address, &words.split(' ').collect::<Vec<_>>(), |_| {});
     assert_eq!(code, 5, "{stdout}");

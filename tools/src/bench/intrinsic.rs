@@ -34,7 +34,7 @@ const MOST_NS: u64 = 60_000_000_000;
 /// Measures and prints.
 ///
 /// # Errors
-/// A duration that is none, or options that mean nothing here.
+/// A duration that is none.
 pub(super) fn intrinsic(bench: &args::Bench, session: &mut Session) -> Result<Exit, Failure> {
     let time = text::duration(bench.duration.as_deref().unwrap_or("10s"))?;
     if time.is_zero() {
