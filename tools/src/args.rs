@@ -367,8 +367,8 @@ pub(crate) enum Shell {
     subcommand,
     name = "bench",
     help_triggers("-h", "--help"),
-    note = "run measures at one number of topics, sweep from 1 to 1000 (create, publish, subscribe, query), intrinsic what the\nmachine adds by itself. Without --rate each connection waits for its answers (closed loop: finds the highest rate);\nwith it each request has its time (open loop: finds the latency at a rate). The topics it makes are removed in the\nend; reports go to bench-results/. Each report says what a request costs the generator and the nodes.\nTESTS: create, delete, publish, subscribe (from publish at one node to deliver at the opposite one), query, fetch,\nping, mixed:W:R (W publish to R fetch).\nKEYS: uniform, sequential, zipf:1.1 (few topics often, most seldom), hot:1 (only so many of them); for subscribe\namong those of each connection.",
-    example = "dht-cli bench sweep\ndht-cli bench run -t publish,query -c 16 -d 5s\ndht-cli bench run -t publish -r 2000 --require 'p99<5ms'\ndht-cli bench run -t mixed:1:3 --keys zipf:1.1 -n 100000\ndht-cli bench run -t publish --ramp 1000..50000/30s"
+    note = "run measures at one number of topics, sweep from 1 to 1000 (create, publish, subscribe, query), intrinsic what the\nmachine adds by itself. Without --rate each connection waits for its answers (closed loop: finds the highest rate);\nwith it each request has its time (open loop: finds the latency at a rate). The topics it makes are removed in the\nend; reports go to bench-results/. Each report says what a request costs the generator and the nodes.\ncompare says what differs beyond the noise of the runs (with --out it draws both into one picture); report writes\nreport.html and the pictures of a report again, plot the pictures alone.\nTESTS: create, delete, publish, subscribe (from publish at one node to deliver at the opposite one), query, fetch,\nping, mixed:W:R (W publish to R fetch).\nKEYS: uniform, sequential, zipf:1.1 (few topics often, most seldom), hot:1 (only so many of them); for subscribe\namong those of each connection.",
+    example = "dht-cli bench sweep\ndht-cli bench run -t publish,query -c 16 -d 5s\ndht-cli bench run -t publish -r 2000 --require 'p99<5ms'\ndht-cli bench run -t mixed:1:3 --keys zipf:1.1 -n 100000\ndht-cli bench run -t publish --ramp 1000..50000/30s\ndht-cli bench compare bench-results/before bench-results/after"
 )]
 pub(crate) struct Bench {
     /// what to measure, separated by commas [default: publish,subscribe; sweep: create,publish,subscribe,query]
@@ -437,12 +437,12 @@ pub(crate) struct Bench {
     /// say nothing while it measures
     #[argh(switch)]
     pub(crate) no_progress: bool,
-    /// run, sweep, intrinsic, or plot FOLDER: draw the pictures of a report again
+    /// run, sweep, intrinsic, compare OLD NEW, report FOLDER or plot FOLDER: see below
     #[argh(positional)]
     pub(crate) what: Measure,
-    /// of plot: the folder of a report
-    #[argh(positional)]
-    pub(crate) folder: Option<String>,
+    /// of compare, report and plot: folders of reports, or their report.json
+    #[argh(positional, arg_name = "report")]
+    pub(crate) reports: Vec<String>,
 }
 
 /// What `bench` is to do.
@@ -452,6 +452,10 @@ pub(crate) enum Measure {
     Run,
     /// From 1 to 1000 topics.
     Sweep,
+    /// Nothing: two reports side by side.
+    Compare,
+    /// Nothing: the page and the pictures of what was measured.
+    Report,
     /// What the machine adds by itself.
     Intrinsic,
     /// Nothing: pictures of what was measured.

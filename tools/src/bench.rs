@@ -11,7 +11,8 @@
 //! | `progress` | what is told meanwhile |
 //! | `tally`, `cpu`, `servers`, `counters` | histograms and counts; how busy threads, machine and nodes were; STATS |
 //! | `report`, `notes` | the result as types, and what a reader must know of it |
-//! | `files`, `hgrm`, `show` | writing it |
+//! | `files`, `hgrm`, `show`, `page` | writing it: tables, terminal, report.html |
+//! | `read`, `compare`, `verdict` | two results side by side, and whether they differ |
 //! | `intrinsic` | what the machine adds by itself |
 //!
 //! Nothing is averaged that can be merged; failures are in no latency; what was not measured is said.
@@ -19,6 +20,7 @@
 mod bulk;
 mod campaign;
 mod churn;
+mod compare;
 mod counters;
 mod cpu;
 mod deliver;
@@ -29,10 +31,12 @@ mod keys;
 mod link;
 mod measure;
 mod notes;
+mod page;
 mod plain;
 mod plan;
 mod progress;
 mod ramp;
+mod read;
 pub(crate) mod report;
 mod require;
 mod servers;
@@ -40,9 +44,9 @@ mod show;
 mod stock;
 mod tally;
 mod target;
+mod verdict;
 mod worker;
 
-use std::path::Path;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use campaign::{Campaign, Field};
@@ -62,13 +66,23 @@ pub(crate) fn bench(bench: &args::Bench, session: &mut Session) -> Result<Exit, 
     if session.is_line {
         return Err(Failure::usage("bench is no command of nc".to_owned()));
     }
-    let kind = match (bench.what, bench.folder.as_deref()) {
-        (args::Measure::Run, None) => Kind::Run,
-        (args::Measure::Sweep, None) => Kind::Sweep,
-        (args::Measure::Intrinsic, None) => return intrinsic::intrinsic(bench, session),
-        (args::Measure::Plot, Some(folder)) => return plot(Path::new(folder), session),
-        (args::Measure::Plot, None) => return Err(Failure::usage("plot of which report? name its folder".to_owned())),
-        (_, Some(_)) => return Err(Failure::usage("only plot takes a folder; a report goes to --out".to_owned())),
+    let reports: Vec<&str> = bench.reports.iter().map(String::as_str).collect();
+    let kind = match (bench.what, reports.as_slice()) {
+        (args::Measure::Run, []) => Kind::Run,
+        (args::Measure::Sweep, []) => Kind::Sweep,
+        (args::Measure::Intrinsic, []) => return intrinsic::intrinsic(bench, session),
+        (args::Measure::Compare, [old, new]) => return compare::compare([old, new], bench.out.as_deref(), session),
+        (args::Measure::Compare, _) => {
+            return Err(Failure::usage("compare which two reports? name their folders".into()));
+        }
+        (args::Measure::Report, [folder]) => return page::again(folder, session),
+        (args::Measure::Plot, [folder]) => return plot(folder, session),
+        (args::Measure::Report | args::Measure::Plot, _) => {
+            return Err(Failure::usage("of which report? name its folder".to_owned()));
+        }
+        (args::Measure::Run | args::Measure::Sweep | args::Measure::Intrinsic, _) => {
+            return Err(Failure::usage("run, sweep and intrinsic take no folder; a report goes to --out".to_owned()));
+        }
     };
     measured(bench, kind, session)
 }
@@ -103,6 +117,7 @@ fn measured(bench: &args::Bench, kind: Kind, session: &mut Session) -> Result<Ex
         report.notes.push(format!("topics that it made could not be removed: dht-cli list {}", stock.prefix()));
     }
     let mut files = files::write(&report, &campaign.tallies(&plan), &folder)?;
+    files.push(page::write(&report, &folder)?);
     files::copies(bench, &plan, &folder)?;
     files.extend(pictures::draw(&report, &folder)?);
     if session.out.is_json() {
@@ -126,8 +141,9 @@ fn measured(bench: &args::Bench, kind: Kind, session: &mut Session) -> Result<Ex
 }
 
 /// `bench plot`: the pictures of a report, drawn again.
-fn plot(folder: &Path, session: &mut Session) -> Result<Exit, Failure> {
-    let drawn = pictures::plot(folder).map_err(|error| Failure::usage(error.to_string()))?;
+fn plot(path: &str, session: &mut Session) -> Result<Exit, Failure> {
+    let folder = read::folder(path);
+    let drawn = pictures::draw(&read::report(path)?, folder)?;
     show::saved(folder, &drawn, &mut session.out)?;
     Ok(Exit::Done)
 }

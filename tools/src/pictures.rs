@@ -1,8 +1,8 @@
 //! The pictures of a benchmark: what a report says, as SVG and PNG.
 //!
 //! ```text
-//! Report ── sweep, spread, timeline, placement ──▶ Figure ── render, panel, canvas ──▶ plotters ──▶ .svg, .png
-//!           what is shown                          axes and curves      how it looks
+//! Report ── sweep, load, spread, timeline ──▶ Figure ── render, legend, panel, graph ──▶ plotters ──▶ .svg, .png
+//!           placement, traffic, overlay       axes and curves    how it looks                        report.html
 //! ```
 //!
 //! Both files of a picture are drawn by the same code with the same metrics of the same font, which is compiled in: no
@@ -14,22 +14,30 @@ mod axis;
 mod canvas;
 mod figure;
 mod files;
+mod graph;
+mod legend;
+mod load;
+mod overlay;
 mod panel;
 mod placement;
 mod render;
 mod spread;
 mod sweep;
+mod tag;
 mod timeline;
+mod traffic;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::bench::report::{Load, Mode, Point, Report, SCHEMA, Test};
+use crate::bench::report::{Load, Mode, Point, Report, Test};
 use figure::{Figure, Panel};
+
+pub(crate) use traffic::DIMENSIONS_MAX as CUBE_DIMENSIONS_MAX;
 
 /// Draws every picture for which the report has figures, and returns the files in the order in which to show them.
 pub(crate) fn draw(report: &Report, folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -40,16 +48,38 @@ pub(crate) fn draw(report: &Report, folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Draws the pictures of the `report.json` in a folder, again.
-pub(crate) fn plot(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let path = folder.join("report.json");
-    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()));
-    let text = fs::read(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-    let report: Report = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
-    if report.schema != SCHEMA {
-        return Err(invalid(format!("its schema is {}, this dht-cli reads {SCHEMA}", report.schema)));
-    }
-    draw(&report, folder)
+/// A picture for a page.
+#[derive(Debug)]
+pub(crate) struct Inline {
+    /// What its files are called.
+    pub(crate) name: &'static str,
+    pub(crate) title: String,
+    /// The text of an SVG.
+    pub(crate) svg: String,
+}
+
+/// Every picture for which the report has figures, as parts of a page.
+pub(crate) fn inline(report: &Report) -> io::Result<Vec<Inline>> {
+    let drawn = figures(report).into_iter().map(|figure| {
+        let svg = files::svg(&figure)?;
+        Ok(Inline { name: figure.name, title: figure.title, svg })
+    });
+    drawn.collect()
+}
+
+/// A report with the name by which it is told from another one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rival<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) report: &'a Report,
+}
+
+/// Draws two reports into one picture, the older one first, with what a reader must know before; no files when they
+/// have no operation in common.
+pub(crate) fn draw_rivals(rivals: [Rival<'_>; 2], remarks: Vec<String>, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let Some(figure) = overlay::overlay(rivals, remarks) else { return Ok(Vec::new()) };
+    fs::create_dir_all(folder)?;
+    files::write(&figure, folder).map(Vec::from)
 }
 
 /// All pictures of a report.
@@ -59,7 +89,9 @@ fn figures(report: &Report) -> Vec<Figure> {
         sweep::throughput(report),
         spread::percentiles(report),
         spread::hops(report),
+        load::rate_latency(report),
         timeline::timeline(report),
+        traffic::cube(report),
         placement::placement(report),
     ];
     pictures.into_iter().flatten().collect()
@@ -67,18 +99,22 @@ fn figures(report: &Report) -> Vec<Figure> {
 
 /// A figure with what all pictures of a report say about it; None without panels.
 fn picture(report: &Report, name: &'static str, title: &str, panels: Vec<Panel>) -> Option<Figure> {
-    if panels.is_empty() {
-        return None;
-    }
-    Some(Figure {
+    (!panels.is_empty()).then(|| Figure { panels, ..blank(report, name, title) })
+}
+
+/// A figure with everything but what it shows.
+fn blank(report: &Report, name: &'static str, title: &str) -> Figure {
+    Figure {
         name,
         title: title.to_owned(),
         subtitle: load_text(&report.load),
         remarks: remarks(report),
-        panels,
+        panels: Vec::new(),
+        graph: None,
         band: "lowest to highest run",
+        cross: "requests failed",
         footer: footer(report),
-    })
+    }
 }
 
 /// What makes the figures doubtful, the worst first.
@@ -87,6 +123,11 @@ fn remarks(report: &Report) -> Vec<String> {
     if report.errors > 0 {
         let (number, requests) = (axis::number_text(report.errors as f64), plural(report.errors, "request"));
         remarks.push(format!("{number} {requests} failed; their times are in no figure"));
+    }
+    let unsent: u64 = report.points.iter().map(|point| point.unsent).sum();
+    if unsent > 0 {
+        let (number, requests) = (axis::number_text(unsent as f64), plural(unsent, "request"));
+        remarks.push(format!("{number} {requests} never went out: the rate that was asked for was not reached"));
     }
     if report.interrupted {
         remarks.push("stopped before its end: points or runs are missing".to_owned());
@@ -101,27 +142,49 @@ fn remarks(report: &Report) -> Vec<String> {
 }
 
 fn load_text(load: &Load) -> String {
-    let mode = match (load.mode, load.target_rate) {
-        (Mode::Closed, _) => "closed loop (stalls are under-counted)".to_owned(),
-        (Mode::Open, Some(rate)) => format!("open loop at {}/s", axis::number_text(rate)),
-        (Mode::Open, None) => "open loop".to_owned(),
+    let number = axis::number_text;
+    let mode = match (load.mode, load.ramp.as_slice(), load.target_rate) {
+        (Mode::Closed, ..) => "closed loop (stalls are under-counted)".to_owned(),
+        (Mode::Open, [first, .., last], _) => format!("open loop from {} to {}/s", number(*first), number(*last)),
+        (Mode::Open, _, Some(rate)) => format!("open loop at {}/s", number(rate)),
+        (Mode::Open, _, None) => "open loop".to_owned(),
     };
     let connections = plural(u64::from(load.connections), "connection");
+    let mut parts = vec![mode, format!("{} {connections}", load.connections)];
+    if load.pipeline > 1 {
+        parts.push(format!("{} in flight on each", load.pipeline));
+    }
+    parts.push(format!("{} B", load.size_bytes));
+    if load.batch > 1 {
+        parts.push(format!("{} records a publish", load.batch));
+    }
+    if load.keys != "uniform" {
+        parts.push(format!("{} keys", foreign(&load.keys)));
+    }
     let runs = plural(u64::from(load.runs), "run");
-    format!(
-        "{mode}, {} {connections}, {} B, {} {runs} of {} s",
-        load.connections,
-        load.size_bytes,
-        load.runs,
-        axis::number_text(load.measured_seconds)
-    )
+    parts.push(match load.requests {
+        Some(requests) => format!("{} {runs} of {} requests", load.runs, number(requests as f64)),
+        None => format!("{} {runs} of {} s", load.runs, number(load.measured_seconds)),
+    });
+    parts.join(", ")
 }
 
-fn footer(report: &Report) -> String {
+/// The command; then who was measured by whom, where and when.
+fn footer(report: &Report) -> [String; 2] {
     let environment = &report.environment;
-    let parts =
-        [report.command.join(" "), report.cluster.software.join(", "), environment.cpu.clone(), report.started.clone()];
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ·  ")
+    let program = match environment.commit.as_str() {
+        "" => format!("dht-cli {}", environment.version),
+        commit => format!("dht-cli {} ({commit})", environment.version),
+    };
+    let parts = [program, report.cluster.software.join(", "), environment.cpu.clone(), report.started.clone()];
+    let made = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ·  ");
+    [foreign(&report.command_line()), foreign(&made)]
+}
+
+/// Words that are not ours, as they may stand in a picture: control characters and those of [`tag`] are left out.
+fn foreign(text: &str) -> String {
+    let is_harmless = |letter: &char| !letter.is_control() && !('\u{E000}'..='\u{F8FF}').contains(letter);
+    text.chars().filter(is_harmless).collect()
 }
 
 fn plural(number: u64, word: &str) -> String {
@@ -147,9 +210,25 @@ fn largest(report: &Report, has: impl Fn(&Point) -> bool) -> Vec<&Point> {
 }
 
 /// `publish, 1 000 topics`
-fn point_text(point: &Point) -> String {
-    let topics = plural(u64::from(point.topics), "topic");
-    format!("{}, {} {topics}", test_text(point.test), axis::number_text(f64::from(point.topics)))
+fn point_text(report: &Report, point: &Point) -> String {
+    format!("{}, {}", test_text(point.test), asked_text(report, point))
+}
+
+/// `1 000 topics`, and at which rate, when there were several.
+fn asked_text(report: &Report, point: &Point) -> String {
+    match point.target_rate.filter(|_| report.load.ramp.len() > 1) {
+        Some(rate) => format!("{} at {}/s", topics_text(point), axis::number_text(rate)),
+        None => topics_text(point),
+    }
+}
+
+fn topics_text(point: &Point) -> String {
+    format!("{} {}", axis::number_text(f64::from(point.topics)), plural(u64::from(point.topics), "topic"))
+}
+
+/// Was it measured at a rate that was asked for?
+fn rated(point: &&Point) -> bool {
+    point.target_rate.is_some()
 }
 
 fn test_text(test: Test) -> &'static str {

@@ -86,6 +86,7 @@ fn bench(server: &str, words: &[&str], meanwhile: impl FnOnce(&Child)) -> (i32, 
     let code = process.wait().unwrap().code().unwrap();
     let report = std::fs::read(out.join("report.json")).unwrap_or_else(|_| panic!("{code}: {stdout}{stderr}"));
     check_tables(&out);
+    assert!(std::fs::read_to_string(out.join("report.html")).unwrap().contains("<h2 id=\"load\">"));
     (code, stdout, serde_json::from_slice(&report).unwrap())
 }
 

@@ -56,6 +56,17 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
 }
 
+impl Report {
+    /// The command line, without the folders that lead to the program.
+    pub(crate) fn command_line(&self) -> String {
+        let mut words: Vec<&str> = self.command.iter().map(String::as_str).collect();
+        if let Some(program) = words.first_mut() {
+            *program = program.rsplit('/').next().unwrap_or_default();
+        }
+        words.join(" ")
+    }
+}
+
 /// The command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::report::{Entry, Mode, Point, Report, Test};
 use crate::output::{BAD, BOLD, DIM, GOOD, Out};
 use crate::text::{self, Align};
@@ -70,6 +72,9 @@ pub(super) fn results(report: &Report, out: &mut Out) -> io::Result<()> {
 /// Where the files are.
 pub(super) fn saved(folder: &Path, files: &[PathBuf], out: &mut Out) -> io::Result<()> {
     let names: Vec<_> = files.iter().filter_map(|file| file.file_name()).map(|name| name.to_string_lossy()).collect();
+    if out.is_json() {
+        return out.json(&json!({"folder": folder.to_string_lossy(), "files": names}));
+    }
     out.line(&format!("Saved     {}/   {}", folder.display(), names.join(", ")))
 }
 
@@ -164,7 +169,7 @@ fn delivery(points: &[Point], out: &mut Out) -> io::Result<()> {
 }
 
 /// A whole number with a space between thousands.
-fn thin(number: f64) -> String {
+pub(super) fn thin(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -6,6 +6,8 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 
 /// Values that are this many times apart are shown on a logarithmic axis.
 const LOGARITHMIC_FROM: f64 = 30.0;
+/// Rates from here on are written as millions: with so many digits they would run into the axis's name.
+const MILLIONS_FROM: f64 = 6e5;
 /// What is smaller than the largest value by more than this is cut off.
 const RATIO_MAX: f64 = 1e12;
 /// So many ticks at most on a linear axis.
@@ -16,6 +18,10 @@ const TICKS_MAX: f64 = 6.0;
 pub(super) struct Axis {
     /// What is measured, with its unit.
     pub(super) label: String,
+    /// What is measured, without its unit.
+    quantity: String,
+    /// A value of it with its unit.
+    said: fn(f64) -> String,
     scale: Scale,
     ticks: Vec<(f64, String)>,
 }
@@ -38,20 +44,24 @@ impl Axis {
     pub(super) fn times(what: &str, values_us: impl Iterator<Item = f64>) -> Self {
         let values: Vec<f64> = values_us.filter(|value| *value > 0.0 && value.is_finite()).collect();
         let (least, most) = bounds(&values).unwrap_or((1.0, 1.0));
-        if most / least >= LOGARITHMIC_FROM {
-            return Self::decades(format!("{what} (logarithmic)"), least, most, time_text);
-        }
         let (unit, unit_us) = time_unit(most);
-        Self::from_zero(format!("{what}, {unit}"), most, |tick| number_text(tick / unit_us), unit_us)
+        let axis = if most / least >= LOGARITHMIC_FROM {
+            Self::decades(format!("{what} (logarithmic)"), least, most, time_text)
+        } else {
+            Self::from_zero(format!("{what}, {unit}"), most, |tick| number_text(tick / unit_us), unit_us)
+        };
+        axis.saying(what, short_time)
     }
 
     /// Rates and shares: always from zero, because the eye compares heights.
     pub(super) fn rates(label: &str, values: impl Iterator<Item = f64>) -> Self {
         let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
-        if most >= 1e6 {
-            return Self::from_zero(format!("{label}, millions"), most, |tick| number_text(tick / 1e6), 1e6);
-        }
-        Self::from_zero(label.to_owned(), if most > 0.0 { most } else { 1.0 }, number_text, 1.0)
+        let axis = if most >= MILLIONS_FROM {
+            Self::from_zero(format!("{label}, millions"), most, |tick| number_text(tick / 1e6), 1e6)
+        } else {
+            Self::from_zero(label.to_owned(), if most > 0.0 { most } else { 1.0 }, number_text, 1.0)
+        };
+        axis.saying(label, number_text)
     }
 
     /// Numbers of topics, each point on its place; logarithmic when each is a multiple of the one before.
@@ -62,10 +72,11 @@ impl Axis {
         let (least, most) = bounds(&counts).unwrap_or((1.0, 1.0));
         let multiplies = counts.len() >= 3 && counts.windows(2).skip(1).all(|pair| pair[1] / pair[0] >= 4.0);
         if multiplies {
-            return Self::decades(format!("{label} (logarithmic)"), least, most, number_text);
+            return Self::decades(format!("{label} (logarithmic)"), least, most, number_text)
+                .saying(label, number_text);
         }
         let (low, high) = if counts.len() < 2 { (0.0, 2.0 * most) } else { (0.0, most * 1.03) };
-        let mut axis = Self { label: label.to_owned(), scale: Scale::Linear { low, high }, ticks: Vec::new() };
+        let mut axis = Self::new(label.to_owned(), Scale::Linear { low, high });
         let mut free = f64::INFINITY;
         // From the right, so that the largest number is always written.
         for count in counts.iter().rev() {
@@ -82,7 +93,8 @@ impl Axis {
 
     /// Time from zero to exactly its end.
     pub(super) fn seconds(end: f64) -> Self {
-        let mut axis = Self::from_zero("time, s".to_owned(), end, number_text, 1.0);
+        let axis = Self::from_zero("time, s".to_owned(), end, number_text, 1.0);
+        let mut axis = axis.saying("time", |seconds| format!("{seconds:.2} s"));
         let Scale::Linear { low, high } = axis.scale else { return axis };
         axis.scale = Scale::Linear { low, high: end };
         axis.ticks.retain_mut(|(at, _)| {
@@ -99,13 +111,14 @@ impl Axis {
         let texts = ["0", "90", "99", "99.9", "99.99", "99.999"];
         let ticks = texts.iter().zip(0_u32..).map(|(text, nines)| (f64::from(nines) / high, (*text).to_owned()));
         let ticks = ticks.filter(|(at, _)| *at <= 1.0).collect();
-        Self { label: "percentile, %".to_owned(), scale, ticks }
+        let axis = Self { ticks, ..Self::new("percentile, %".to_owned(), scale) };
+        axis.saying("percentile", percentile_text)
     }
 
     /// Names side by side, at 0, 1, 2, ….
     pub(super) fn names(label: &str, names: Vec<String>) -> Self {
         let scale = Scale::Linear { low: -0.6, high: names.len().max(1) as f64 - 0.4 };
-        let mut axis = Self { label: label.to_owned(), scale, ticks: Vec::new() };
+        let mut axis = Self::new(label.to_owned(), scale);
         axis.ticks = names.into_iter().zip(0_u32..).map(|(name, at)| (axis.place(f64::from(at)), name)).collect();
         axis
     }
@@ -120,6 +133,24 @@ impl Axis {
         at.clamp(0.0, 1.0)
     }
 
+    /// A value as it is read out: `latency 131 µs`.
+    pub(super) fn read_out(&self, value: f64) -> String {
+        format!("{} {}", self.quantity, self.said(value))
+    }
+
+    /// A value with its unit.
+    pub(super) fn said(&self, value: f64) -> String {
+        (self.said)(value)
+    }
+
+    fn new(label: String, scale: Scale) -> Self {
+        Self { quantity: label.clone(), label, said: number_text, scale, ticks: Vec::new() }
+    }
+
+    fn saying(self, quantity: &str, said: fn(f64) -> String) -> Self {
+        Self { quantity: quantity.to_owned(), said, ..self }
+    }
+
     fn from_zero(label: String, most: f64, text: impl Fn(f64) -> String, unit: f64) -> Self {
         let most = most / unit * 1.02; // a curve at the very top would lie on the panel's edge
         let rough = most / TICKS_MAX;
@@ -129,7 +160,7 @@ impl Axis {
         let steps = (most / step).ceil().max(1.0);
         let high = steps * step * unit;
         let ticks = (0..=whole(steps)).map(|tick| (f64::from(tick) / steps, text(f64::from(tick) * step * unit)));
-        Self { label, ticks: ticks.collect(), scale: Scale::Linear { low: 0.0, high } }
+        Self { ticks: ticks.collect(), ..Self::new(label, Scale::Linear { low: 0.0, high }) }
     }
 
     /// A logarithmic axis between the nearest 1, 2 or 5 times a power of ten.
@@ -144,7 +175,7 @@ impl Axis {
         let low = values(&[1.0, 2.0, 5.0]).filter(|value| *value <= least * near).fold(f64::NAN, f64::max);
         let high = values(&[1.0, 2.0, 5.0]).filter(|value| *value >= most / near).fold(f64::NAN, f64::min);
         let scale = Scale::Logarithmic { low: low.log10(), high: high.log10() };
-        let mut axis = Self { label, scale, ticks: Vec::new() };
+        let mut axis = Self::new(label, scale);
         let multiples: &[f64] = if high / low <= 500.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let shown = values(multiples).filter(|value| (low / near..=high * near).contains(value));
         axis.ticks = shown.map(|value| (axis.place(value), text(value))).collect();
@@ -209,6 +240,21 @@ fn time_text(us: f64) -> String {
         us if us < 1e6 => format!("{} ms", number_text(us / 1e3)),
         us => format!("{} s", number_text(us / 1e6)),
     }
+}
+
+/// A time of three digits, as it is read out.
+fn short_time(us: f64) -> String {
+    let (unit, unit_us) = time_unit(us);
+    let value = us / unit_us;
+    let decimals = if value >= 100.0 { 0 } else { usize::from(value < 10.0) + 1 };
+    if value >= 1000.0 { format!("{} {unit}", number_text(value)) } else { format!("{value:.decimals$} {unit}") }
+}
+
+/// The percentile of a place on [`Axis::percentiles`], with a digit for each nine.
+fn percentile_text(nines: f64) -> String {
+    let percentile = 100.0 * (1.0 - 10_f64.powf(-nines));
+    let decimals = whole((nines - 1.0).ceil()).max(0).unsigned_abs() as usize;
+    format!("{percentile:.decimals$} %")
 }
 
 /// A number with its digits in threes and no needless zeros.

@@ -8,6 +8,7 @@ use plotters::style::{Color, FontFamily, ShapeStyle, TextStyle};
 
 use super::axis::whole;
 use super::figure::{Look, Marker};
+use super::tag;
 
 /// What drawing on a backend results in.
 pub(super) type Drawn<DB, T = ()> = Result<T, DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
@@ -34,6 +35,8 @@ pub(super) struct Canvas<'a, DB: DrawingBackend> {
     pub(super) scale: i32,
     /// By what share of its size a text stands too high: plotters centres letters of bitmaps on their descenders.
     pub(super) text_lift: f64,
+    /// Is it one for which [`tag::expand`] makes elements?
+    pub(super) has_tags: bool,
 }
 
 impl<DB: DrawingBackend> Canvas<'_, DB> {
@@ -111,6 +114,33 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
                 self.polygon(vec![(x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y)], colour, 1.0)
             }
         }
+    }
+
+    /// What is drawn from here on belongs to a series of the legend …
+    pub(super) fn open_series(&self, number: usize) -> Drawn<DB> {
+        self.tag(&format!("{}{number}", tag::OPEN), (0, 0))
+    }
+
+    /// What is drawn from here on is the sample of a series …
+    pub(super) fn open_legend(&self, number: usize) -> Drawn<DB> {
+        self.tag(&format!("{}{number}", tag::LEGEND), (0, 0))
+    }
+
+    /// … up to here.
+    pub(super) fn close_series(&self) -> Drawn<DB> {
+        self.tag(&tag::CLOSE.to_string(), (0, 0))
+    }
+
+    /// Says what stands at a place to who points there.
+    pub(super) fn point(&self, title: &str, at: (i32, i32)) -> Drawn<DB> {
+        self.tag(&format!("{}{title}", tag::POINT), at)
+    }
+
+    fn tag(&self, text: &str, at: (i32, i32)) -> Drawn<DB> {
+        if !self.has_tags {
+            return Ok(());
+        }
+        self.area.draw(&Text::new(text.to_owned(), at, self.style(SMALL_SIZE, INK)))
     }
 
     /// The cross that says that something failed here.

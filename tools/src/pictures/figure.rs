@@ -1,4 +1,4 @@
-//! What a picture shows, before it is drawn: panels with axes, curves, bars and failures.
+//! What a picture shows, before it is drawn: panels with axes, curves, bars and failures, or nodes and edges.
 
 use super::axis::Axis;
 
@@ -12,10 +12,42 @@ pub(super) struct Figure {
     /// What the reader must know before the curves: errors first.
     pub(super) remarks: Vec<String>,
     pub(super) panels: Vec<Panel>,
+    /// What stands in the place of panels.
+    pub(super) graph: Option<Graph>,
     /// What the area around a curve means.
     pub(super) band: &'static str,
-    /// The command and the program that made the figures.
-    pub(super) footer: String,
+    /// What a cross means.
+    pub(super) cross: &'static str,
+    /// The command, and the programs that made the figures.
+    pub(super) footer: [String; 2],
+}
+
+/// Nodes and what went over the edges between them.
+#[derive(Debug)]
+pub(super) struct Graph {
+    /// Pixels at scale 1.
+    pub(super) height: i32,
+    /// Their names, and where they stand: from 0.0 to 1.0 from the left and from the top.
+    pub(super) nodes: Vec<(String, (f64, f64))>,
+    pub(super) lines: Vec<Line>,
+    /// What each look means: its name, and what it carried.
+    pub(super) meanings: Vec<(Look, String, String)>,
+    /// What the numbers are.
+    pub(super) unit: String,
+}
+
+/// An edge.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// From end to end; straight between each two places.
+    pub(super) places: Vec<(f64, f64)>,
+    pub(super) look: Look,
+    /// What it carried, from nothing to the most of all edges.
+    pub(super) value: f64,
+    /// Written beside its middle.
+    pub(super) label: String,
+    /// Said of it to who asks.
+    pub(super) title: String,
 }
 
 /// One pair of axes and what stands in it.
@@ -107,6 +139,10 @@ pub(super) const MIDDLE: Look = Look { colour: GREEN, width: 2, dash: Some((9, 4
 /// What is slower than most.
 pub(super) const TAIL: Look = Look { colour: VERMILION, width: 2, dash: Some((3, 4)), marker: Marker::Triangle };
 
+/// The look of what two reports are told apart by.
+pub(super) const OLD: Look = Look { colour: VERMILION, width: 2, dash: Some((9, 4)), marker: Marker::Square };
+pub(super) const NEW: Look = Look { colour: BLUE, width: 3, dash: None, marker: Marker::Circle };
+
 const LOOKS: [Look; 6] = [
     Look { colour: BLUE, width: 3, dash: None, marker: Marker::Circle },
     Look { colour: VERMILION, width: 2, dash: Some((9, 4)), marker: Marker::Square },
@@ -116,7 +152,9 @@ const LOOKS: [Look; 6] = [
     Look { colour: SKY, width: 2, dash: Some((2, 6)), marker: Marker::Square },
 ];
 
-/// The look of the nth of several equals.
+/// The look of the nth of several equals: beyond the colours there are, the same ones with another dash and marker.
 pub(super) fn look(index: usize) -> Look {
-    LOOKS[index % LOOKS.len()]
+    let round = index / LOOKS.len();
+    let other = LOOKS[(index + round) % LOOKS.len()];
+    Look { dash: other.dash, marker: other.marker, ..LOOKS[index % LOOKS.len()] }
 }

@@ -11,6 +11,7 @@ use plotters::style::{FontStyle, register_font};
 use super::canvas::Canvas;
 use super::figure::Figure;
 use super::render;
+use super::tag;
 
 /// DejaVu Sans, cut to the characters that pictures use; `assets/dejavu-sans-LICENSE.txt` says how it was made.
 const FONT: &[u8] = include_bytes!("../../assets/dejavu-sans-subset.ttf");
@@ -32,10 +33,10 @@ pub(super) fn svg(figure: &Figure) -> io::Result<String> {
     use_font()?;
     let mut text = String::new();
     let area = SVGBackend::with_string(&mut text, render::size(figure)).into_drawing_area();
-    let canvas = Canvas { area: &area, scale: 1, text_lift: 0.0 };
+    let canvas = Canvas { area: &area, scale: 1, text_lift: 0.0, has_tags: true };
     render::draw(figure, &canvas).map_err(|error| io::Error::other(error.to_string()))?;
     drop(area); // it writes the end
-    Ok(text)
+    Ok(tag::expand(&text))
 }
 
 /// The bytes of a PNG.
@@ -46,7 +47,7 @@ pub(super) fn png(figure: &Figure) -> io::Result<Vec<u8>> {
     let mut pixels = vec![0; width as usize * height as usize * 3];
     let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
     let scale = i32::try_from(PNG_SCALE).expect("a small number");
-    let canvas = Canvas { area: &area, scale, text_lift: PNG_TEXT_LIFT };
+    let canvas = Canvas { area: &area, scale, text_lift: PNG_TEXT_LIFT, has_tags: false };
     render::draw(figure, &canvas).map_err(|error| io::Error::other(error.to_string()))?;
     drop(area);
 

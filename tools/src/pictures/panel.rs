@@ -9,6 +9,7 @@ use plotters::style::text_anchor::HPos;
 use super::axis::Axis;
 use super::canvas::{Canvas, Drawn, FAINT_INK, GRID, HEADING_SIZE, INK, SMALL_SIZE, TEXT_SIZE, rgb};
 use super::figure::{Bar, Curve, Look, Panel, Point};
+use super::legend::{self, Entry};
 
 const HEADING_HEIGHT: i32 = 42;
 const X_LABELS_HEIGHT: i32 = 46;
@@ -17,7 +18,7 @@ const RIGHT_MARGIN: i32 = 30;
 
 /// The runs behind a curve.
 pub(super) const BAND_OPACITY: f64 = 0.18;
-const BAR_OPACITY: f64 = 0.85;
+pub(super) const BAR_OPACITY: f64 = 0.85;
 /// Curves with more points have a marker at some of them only.
 const MARKERS_MAX: usize = 14;
 
@@ -29,7 +30,12 @@ struct Drawing<'a, 'b, DB: DrawingBackend> {
 }
 
 /// Draws a panel between two corners.
-pub(super) fn draw<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, panel: &Panel, corners: [(i32, i32); 2]) -> Drawn<DB> {
+pub(super) fn draw<DB: DrawingBackend>(
+    canvas: &Canvas<'_, DB>,
+    panel: &Panel,
+    entries: &[Entry<'_>],
+    corners: [(i32, i32); 2],
+) -> Drawn<DB> {
     let [(left, top), (right, bottom)] = corners;
     let area = canvas.area.clone().shrink((left, top), (right - left, bottom - top));
     canvas.text_within(
@@ -61,16 +67,20 @@ pub(super) fn draw<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, panel: &Panel, c
         .draw()?;
     let drawing = Drawing { canvas, panel, chart };
     for bar in &panel.bars {
+        canvas.open_series(legend::number(entries, &bar.name, bar.look))?;
         drawing.bar(bar)?;
-    }
-    for curve in &panel.curves {
-        drawing.band(curve)?;
+        canvas.close_series()?;
     }
     // The headline comes first in the list and lies on top.
     for curve in panel.curves.iter().rev() {
+        canvas.open_series(legend::number(entries, &curve.name, curve.look))?;
+        drawing.band(curve)?;
         drawing.curve(curve)?;
+        drawing.titles(curve)?;
+        canvas.close_series()?;
     }
-    drawing.failures()
+    drawing.failures()?;
+    drawing.emptiness()
 }
 
 /// A line in the dash of a look.
@@ -131,6 +141,34 @@ impl<DB: DrawingBackend> Drawing<'_, '_, DB> {
             }
         }
         Ok(())
+    }
+
+    /// What every point of a curve stands for.
+    fn titles(&self, curve: &Curve) -> Drawn<DB> {
+        for point in &curve.points {
+            let Some(y) = point.y.filter(|y| y.is_finite()) else { continue };
+            let (panel, mut title) = (self.panel, curve.name.clone());
+            for part in [panel.x.read_out(point.x), panel.y.read_out(y)] {
+                title.push_str(" · ");
+                title.push_str(&part);
+            }
+            if let Some((low, high)) = point.band.filter(|(low, high)| low < high) {
+                let (low, high) = (panel.y.said(low), panel.y.said(high));
+                title = format!("{title} ({low} to {high})");
+            }
+            self.canvas.point(&title, self.pixel(point.x, y))?;
+        }
+        Ok(())
+    }
+
+    /// A panel without anything says why.
+    fn emptiness(&self) -> Drawn<DB> {
+        let is_measured = |curve: &Curve| pieces(&curve.points).next().is_some();
+        if !self.panel.bars.is_empty() || self.panel.curves.iter().any(is_measured) {
+            return Ok(());
+        }
+        let (x, y) = self.chart.backend_coord(&(0.5, 0.5));
+        self.canvas.text("nothing was measured", (x, y), HPos::Center, TEXT_SIZE, FAINT_INK)
     }
 
     fn bar(&self, bar: &Bar) -> Drawn<DB> {

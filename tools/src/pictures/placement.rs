@@ -29,7 +29,7 @@ fn panel(point: &Measured) -> Panel {
     let heights = bars.iter().map(|bar| bar.height).chain(points.iter().flat_map(Point::heights));
     let names = (0..point.placement.len()).map(|node| node.to_string()).collect();
     Panel {
-        title: super::point_text(point),
+        title: super::topics_text(point),
         x: Axis::names("node", names),
         y: Axis::rates("topics", heights),
         curves: vec![Curve { name: format!("even: {}", number_text(even)), look: MIDDLE, points }],

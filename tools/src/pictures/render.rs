@@ -1,31 +1,26 @@
 //! A [`Figure`] on a plotters backend: heading, legend, panels in two columns, footer.
 
 use plotters::prelude::{DrawingBackend, Rectangle};
-use plotters::style::text_anchor::HPos;
 
-use super::canvas::{ALARM, Canvas, Drawn, FAINT_INK, GRID, INK, PAPER, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, rgb};
-use super::figure::{Curve, Figure, Look};
-use super::panel;
+use super::canvas::{ALARM, Canvas, Drawn, FAINT_INK, GRID, INK, PAPER, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE};
+use super::figure::Figure;
+use super::{graph, legend, panel};
 
 const WIDTH: i32 = 960;
 const MARGIN: i32 = 20;
 const TITLE_HEIGHT: i32 = 46;
 const LINE_HEIGHT: i32 = 20;
-const LEGEND_HEIGHT: i32 = 24;
-const FOOTER_HEIGHT: i32 = 28;
+const FOOTER_HEIGHT: i32 = 46;
+const FOOTER_LINE: i32 = 17;
 /// A panel that has the whole width, and one that shares it.
 const WIDE_PANEL_HEIGHT: i32 = 400;
 const PANEL_HEIGHT: i32 = 300;
 
-/// The sample of a curve in the legend, the gap behind it, and the gap behind its name.
-const SAMPLE_WIDTH: i32 = 34;
-const SAMPLE_GAP: i32 = 8;
-const ENTRY_GAP: i32 = 24;
-
 /// How large a figure is, in pixels at scale 1.
 pub(super) fn size(figure: &Figure) -> (u32, u32) {
     let rows = cells(figure.panels.len().div_ceil(columns(figure)));
-    let height = head_height(figure) + rows * panel_height(figure) + FOOTER_HEIGHT;
+    let graph = figure.graph.as_ref().map_or(0, |graph| graph.height);
+    let height = head_height(figure) + rows * panel_height(figure) + graph + FOOTER_HEIGHT;
     (WIDTH.unsigned_abs(), height.unsigned_abs())
 }
 
@@ -50,14 +45,25 @@ pub(super) fn draw<DB: DrawingBackend>(figure: &Figure, canvas: &Canvas<'_, DB>)
         canvas.text_within(remark, (left, middle), inside, TEXT_SIZE, ALARM)?;
         top += LINE_HEIGHT;
     }
-    legend(canvas, figure, canvas.length(top + LEGEND_HEIGHT / 2))?;
-    panels(canvas, figure)?;
-    let footer = (left, canvas.length(height - FOOTER_HEIGHT / 2 - 2));
-    canvas.text_within(&figure.footer, footer, inside, SMALL_SIZE, FAINT_INK)?;
+    let entries = legend::entries(figure);
+    for row in legend::rows(&entries, WIDTH - 2 * MARGIN) {
+        legend::draw(canvas, &row, (left, canvas.length(top + legend::ROW_HEIGHT / 2)))?;
+        top += legend::ROW_HEIGHT;
+    }
+    panels(canvas, figure, &entries)?;
+    if let Some(shown) = &figure.graph {
+        let corners =
+            [(left, canvas.length(head_height(figure))), (left + inside, canvas.length(height - FOOTER_HEIGHT))];
+        graph::draw(canvas, shown, corners)?;
+    }
+    for (line, text) in (0..).zip(&figure.footer) {
+        let middle = canvas.length(height - FOOTER_HEIGHT + FOOTER_LINE * line + FOOTER_LINE / 2 + 4);
+        canvas.text_within(text, (left, middle), inside, SMALL_SIZE, FAINT_INK)?;
+    }
     area.present()
 }
 
-fn panels<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, figure: &Figure) -> Drawn<DB> {
+fn panels<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, figure: &Figure, entries: &[legend::Entry<'_>]) -> Drawn<DB> {
     let columns = columns(figure);
     let width = (WIDTH - 2 * MARGIN) / if columns == 1 { 1 } else { 2 };
     for (index, shown) in figure.panels.iter().enumerate() {
@@ -65,61 +71,9 @@ fn panels<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, figure: &Figure) -> Drawn
         let left = MARGIN + column * width;
         let top = head_height(figure) + row * panel_height(figure);
         let right_bottom = (canvas.length(left + width), canvas.length(top + panel_height(figure)));
-        panel::draw(canvas, shown, [(canvas.length(left), canvas.length(top)), right_bottom])?;
+        panel::draw(canvas, shown, entries, [(canvas.length(left), canvas.length(top)), right_bottom])?;
     }
     Ok(())
-}
-
-/// Every curve and bar once, then what bands and crosses mean.
-fn legend<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, figure: &Figure, middle: i32) -> Drawn<DB> {
-    let mut left = canvas.length(MARGIN);
-    for (name, look, is_curve) in entries(figure) {
-        let right = left + canvas.length(SAMPLE_WIDTH);
-        if is_curve {
-            panel::stroke(canvas, look, vec![(left, middle), (right, middle)])?;
-            canvas.marker(look, (i32::midpoint(left, right), middle))?;
-        } else {
-            swatch(canvas, left, middle, look, 0.85)?;
-        }
-        left = entry(canvas, name, right, middle)?;
-    }
-    let banded = |curve: &&Curve| curve.points.iter().any(|point| point.band.is_some());
-    if let Some(curve) = figure.panels.iter().flat_map(|panel| &panel.curves).find(banded) {
-        swatch(canvas, left, middle, curve.look, panel::BAND_OPACITY)?;
-        left = entry(canvas, figure.band, left + canvas.length(SAMPLE_WIDTH), middle)?;
-    }
-    if figure.panels.iter().any(|panel| !panel.failures.is_empty()) {
-        canvas.cross((left + canvas.length(SAMPLE_WIDTH - 8), middle))?;
-        entry(canvas, "requests failed", left + canvas.length(SAMPLE_WIDTH), middle)?;
-    }
-    Ok(())
-}
-
-/// Writes the name behind a sample that ends at `right`, and returns where the next sample begins.
-fn entry<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, name: &str, right: i32, middle: i32) -> Drawn<DB, i32> {
-    let text = right + canvas.length(SAMPLE_GAP);
-    canvas.text(name, (text, middle), HPos::Left, TEXT_SIZE, INK)?;
-    Ok(text + canvas.text_width(name, TEXT_SIZE)? + canvas.length(ENTRY_GAP))
-}
-
-fn swatch<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, left: i32, middle: i32, look: Look, opacity: f64) -> Drawn<DB> {
-    let (right, half) = (left + canvas.length(SAMPLE_WIDTH), canvas.length(6));
-    canvas.rectangle([(left, middle - half), (right, middle + half)], rgb(look.colour), opacity)
-}
-
-/// The names of a figure, each once, with its look and whether it is a curve.
-fn entries(figure: &Figure) -> Vec<(&str, Look, bool)> {
-    let mut entries: Vec<(&str, Look, bool)> = Vec::new();
-    for panel in &figure.panels {
-        let curves = panel.curves.iter().map(|curve| (curve.name.as_str(), curve.look, true));
-        let bars = panel.bars.iter().map(|bar| (bar.name.as_str(), bar.look, false));
-        for entry in curves.chain(bars) {
-            if !entries.contains(&entry) {
-                entries.push(entry);
-            }
-        }
-    }
-    entries
 }
 
 fn columns(figure: &Figure) -> usize {
@@ -131,7 +85,8 @@ fn panel_height(figure: &Figure) -> i32 {
 }
 
 fn head_height(figure: &Figure) -> i32 {
-    TITLE_HEIGHT + cells(figure.remarks.len() + 1) * LINE_HEIGHT + LEGEND_HEIGHT + 4
+    let rows = legend::rows(&legend::entries(figure), WIDTH - 2 * MARGIN).len();
+    TITLE_HEIGHT + cells(figure.remarks.len() + 1) * LINE_HEIGHT + cells(rows) * legend::ROW_HEIGHT + 4
 }
 
 /// A small number of rows, columns or lines.

@@ -4,7 +4,7 @@ use crate::bench::report::{Hop, Mode, Percentile, Point as Measured, Report, Sum
 
 use super::axis::{self, Axis};
 use super::figure::{BOLD, Bar, Curve, Figure, Look, MIDDLE, Panel, Point, TAIL, look};
-use super::{by_test, largest, picture, point_text, test_text};
+use super::{asked_text, by_test, largest, picture, point_text, test_text};
 
 const NINES_MAX: u32 = 5;
 const BAR_WIDTH: f64 = 0.36;
@@ -13,14 +13,17 @@ const BAR_WIDTH: f64 = 0.36;
 pub(super) fn percentiles(report: &Report) -> Option<Figure> {
     let panels = by_test(report).into_iter().filter_map(|(test, points)| {
         let measured = || points.iter().copied().filter(|point| point.latency.count > 0);
+        // The first and the last: with the fewest and the most topics, and of those with the lowest and highest rate.
         let (few, many) = (measured().min_by_key(|p| p.topics)?, measured().max_by_key(|p| p.topics)?);
         let nines = axis::whole(nines(&many.latency).max(nines(&few.latency)).ceil()).unsigned_abs();
-        let mut curves = vec![percentile_curve(&topics_text(many), BOLD, &many.latency)];
-        if few.topics != many.topics {
-            curves.push(percentile_curve(&topics_text(few), MIDDLE, &few.latency));
+        let is_open = report.load.mode == Mode::Open;
+        let since = |point| format!("{}{}", asked_text(report, point), if is_open { ", since its time" } else { "" });
+        let mut curves = vec![percentile_curve(&since(many), BOLD, &many.latency)];
+        if !std::ptr::eq(few, many) {
+            curves.push(percentile_curve(&since(few), MIDDLE, &few.latency));
         }
-        if report.load.mode == Mode::Open {
-            let name = format!("{}, since it was sent", topics_text(many));
+        if is_open {
+            let name = format!("{}, since it was sent", asked_text(report, many));
             curves.push(percentile_curve(&name, TAIL, &many.service));
         }
         let y = Axis::times("latency", curves.iter().flat_map(|curve| &curve.points).flat_map(Point::heights));
@@ -33,7 +36,7 @@ pub(super) fn percentiles(report: &Report) -> Option<Figure> {
 /// Two panels for each operation: latency by hops, and how many requests took so many hops.
 pub(super) fn hops(report: &Report) -> Option<Figure> {
     let points = largest(report, |point| point.hops.iter().any(|hop| hop.latency.count > 0));
-    let panels = points.into_iter().flat_map(|point| [hop_latency(point), hop_shares(point)]);
+    let panels = points.into_iter().flat_map(|point| [hop_latency(report, point), hop_shares(report, point)]);
     picture(report, "hops", "Latency by hops, and shares of requests", panels.collect())
 }
 
@@ -68,18 +71,18 @@ fn nines(summary: &Summary) -> f64 {
     (summary.count.max(1) as f64).log10()
 }
 
-fn hop_latency(point: &Measured) -> Panel {
+fn hop_latency(report: &Report, point: &Measured) -> Panel {
     let curves = vec![
         hop_curve("average", BOLD, point, |summary| summary.avg_us),
         hop_curve("p50", MIDDLE, point, |summary| summary.p50_us),
         hop_curve("p99", TAIL, point, |summary| summary.p99_us),
     ];
     let y = Axis::times("latency", curves.iter().flat_map(|curve| &curve.points).flat_map(Point::heights));
-    let (title, x) = (point_text(point), hop_axis(&point.hops));
+    let (title, x) = (point_text(report, point), hop_axis(&point.hops));
     Panel { title, x, y, curves, bars: Vec::new(), failures: Vec::new() }
 }
 
-fn hop_shares(point: &Measured) -> Panel {
+fn hop_shares(report: &Report, point: &Measured) -> Panel {
     let sides = [("measured share", look(0), -0.5), ("expected of the cube", look(4), 0.5)];
     let bars = point.hops.iter().flat_map(|hop| {
         sides.into_iter().zip([hop.share, hop.expected_share]).map(|((name, look, side), share)| Bar {
@@ -93,7 +96,7 @@ fn hop_shares(point: &Measured) -> Panel {
     });
     let bars: Vec<Bar> = bars.collect();
     let y = Axis::rates("share of requests, %", bars.iter().map(|bar| bar.height));
-    let (title, x) = (format!("{}: shares", point_text(point)), hop_axis(&point.hops));
+    let (title, x) = (format!("{}: shares", point_text(report, point)), hop_axis(&point.hops));
     Panel { title, x, y, curves: Vec::new(), bars, failures: Vec::new() }
 }
 
@@ -108,9 +111,4 @@ fn hop_curve(name: &str, look: Look, point: &Measured, value: fn(&Summary) -> f6
 fn hop_axis(hops: &[Hop]) -> Axis {
     let most = hops.iter().map(|hop| hop.hops).max().unwrap_or(0);
     Axis::names("hops", (0..=most).map(|hops| hops.to_string()).collect())
-}
-
-fn topics_text(point: &Measured) -> String {
-    let topics = super::plural(u64::from(point.topics), "topic");
-    format!("{} {topics}", axis::number_text(f64::from(point.topics)))
 }

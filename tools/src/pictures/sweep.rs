@@ -6,45 +6,94 @@ use super::axis::Axis;
 use super::figure::{BOLD, Curve, Figure, Look, MIDDLE, Panel, Point, TAIL, look};
 use super::{by_test, picture, test_text};
 
+const RATE: &str = "answers a second";
+
 /// Operations whose rates are further apart have a panel each: on one axis from zero the slow ones would lie on it.
 const ONE_PANEL_RATIO_MAX: f64 = 12.0;
 
 /// A panel for each operation: the average, the median, and the 99th percentile.
 pub(super) fn latency(report: &Report) -> Option<Figure> {
-    let panels = by_test(report).into_iter().map(|(test, points)| {
+    let panels = tests(report).into_iter().map(|(test, points)| {
         let curves = vec![
             curve("average", BOLD, &points, |point| point.avg_us),
             curve("p50", MIDDLE, &points, |point| point.p50_us),
             curve("p99", TAIL, &points, |point| point.p99_us),
         ];
-        let y = Axis::times("latency", heights(&curves));
-        panel(test_text(test), y, curves, &points)
+        panel(test_text(test), latencies(&curves), curves, &points)
     });
     picture(report, "latency", "Latency against the number of topics", panels.collect())
 }
 
-/// All operations in one panel, or in one each.
+/// Answers, and the bytes of the operations that carry some.
 pub(super) fn throughput(report: &Report) -> Option<Figure> {
-    let tests = by_test(report);
-    let curves: Vec<Curve> = tests
-        .iter()
-        .enumerate()
-        .map(|(index, (test, points))| curve(test_text(*test), look(index), points, |point| point.rate))
-        .collect();
-    let label = "answers a second";
-    let panels = if share_an_axis(&curves) {
-        let points: Vec<&Measured> = tests.into_iter().flat_map(|(_, points)| points).collect();
-        let y = Axis::rates(label, heights(&curves));
-        if points.is_empty() { Vec::new() } else { vec![panel("", y, curves, &points)] }
-    } else {
-        let pairs = curves.into_iter().zip(tests);
-        let alone = |(curve, (test, points)): (Curve, (Test, Vec<&Measured>))| {
-            let curves = vec![curve];
-            panel(test_text(test), Axis::rates(label, heights(&curves)), curves, &points)
-        };
-        pairs.map(alone).collect()
+    let tests = tests(report);
+    let curves = |value: fn(&Measured) -> Band| {
+        let named = tests.iter().enumerate();
+        named
+            .map(move |(index, (test, points))| curve(test_text(*test), look(index), points, value))
+            .collect::<Vec<Curve>>()
     };
+    let mut carrying = curves(|point| point.mb_s);
+    carrying.retain(|curve| curve.points.iter().any(|point| point.y.is_some_and(|y| y > 0.0)));
+    let points: Vec<&Measured> = tests.iter().flat_map(|(_, points)| points).copied().collect();
+    let mut panels = together("answers", RATE, curves(|point| point.rate), &points);
+    panels.extend(together("payload", "MB/s", carrying, &points));
     picture(report, "throughput", "Throughput against the number of topics", panels)
+}
+
+/// All operations in one panel, or in one each.
+fn together(what: &str, label: &str, curves: Vec<Curve>, points: &[&Measured]) -> Vec<Panel> {
+    if curves.is_empty() {
+        return Vec::new();
+    }
+    if share_an_axis(&curves) {
+        return vec![panel(what, rates(label, &curves), curves, points)];
+    }
+    let alone = |curve: Curve| {
+        let own: Vec<&Measured> = points.iter().copied().filter(|point| test_text(point.test) == curve.name).collect();
+        let title = format!("{}: {what}", curve.name);
+        let curves = vec![curve];
+        panel(&title, rates(label, &curves), curves, &own)
+    };
+    curves.into_iter().map(alone).collect()
+}
+
+/// Average latency and throughput of an operation in two reports.
+pub(super) fn rival_panels(test: Test, sides: [(String, Look, Vec<&Measured>); 2]) -> [Panel; 2] {
+    let points: Vec<&Measured> = sides.iter().flat_map(|(_, _, points)| points).copied().collect();
+    let curves = |value: fn(&Measured) -> Band| {
+        let curves = sides.iter().map(|(name, look, points)| curve(name, *look, points, value));
+        curves.collect::<Vec<Curve>>()
+    };
+    let (times, answers) = (curves(|point| point.avg_us), curves(|point| point.rate));
+    let name = test_text(test);
+    [
+        panel(&format!("{name}: average latency"), latencies(&times), times, &points),
+        panel(&format!("{name}: throughput"), rates(RATE, &answers), answers, &points),
+    ]
+}
+
+/// Of points with as many topics, which differ by the rate that was asked for, that with the lowest.
+pub(super) fn steady(mut points: Vec<&Measured>) -> Vec<&Measured> {
+    let asked = |point: &Measured| point.target_rate.unwrap_or_default();
+    points.sort_by(|a, b| a.topics.cmp(&b.topics).then(asked(a).total_cmp(&asked(b))));
+    points.dedup_by_key(|point| point.topics);
+    points
+}
+
+/// The operations with a point for each number of topics; none when only the rate differs.
+fn tests(report: &Report) -> Vec<(Test, Vec<&Measured>)> {
+    let ramps = report.load.ramp.len() > 1 && report.points.iter().all(|point| point.topics == report.points[0].topics);
+    let tests = by_test(report).into_iter().filter(|_| !ramps);
+    tests.map(|(test, points)| (test, steady(points))).collect()
+}
+
+fn latencies(curves: &[Curve]) -> Axis {
+    Axis::times("latency", heights(curves))
+}
+
+fn rates(label: &str, curves: &[Curve]) -> Axis {
+    Axis::rates(label, heights(curves))
 }
 
 fn share_an_axis(curves: &[Curve]) -> bool {

@@ -10,7 +10,7 @@ use super::{largest, picture, point_text};
 pub(super) fn timeline(report: &Report) -> Option<Figure> {
     let points = largest(report, |point| first_run(point).is_some());
     let panels = points.into_iter().filter_map(|point| {
-        let title = format!("{}, run 1", point_text(point));
+        let title = format!("{}, run 1", point_text(report, point));
         let buckets = &first_run(point)?.timeline;
         Some([rates(&title, buckets), latencies(&title, buckets)])
     });
