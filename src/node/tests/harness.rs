@@ -254,7 +254,7 @@ impl Harness {
                 Action::Pause { conn } => self.set_read(conn, false),
                 Action::Resume { conn } => self.set_read(conn, true),
                 Action::Close { conn } => assert!(self.conns.remove(&conn).is_some(), "closed once"),
-                Action::Dial { .. } | Action::Admit { .. } => {}
+                Action::Dial { .. } | Action::Admit { .. } | Action::File { .. } => {}
             }
         }
         let mut sent = std::mem::take(&mut self.sent);
