@@ -21,7 +21,9 @@ use crate::types::{Dimension, NodeId, Retention};
 
   {command_name} --id 101")]
 #[argh(note = "RUST_LOG sets what is logged on stderr: error, warn, info (the default), debug.")]
-#[argh(error_code(2, "the command line, the peers file or the address cannot be used"))]
+#[argh(error_code(1, "the journal is damaged, or the event loop failed"))]
+#[argh(error_code(2, "the command line, the peers file, the address or the data folder cannot be used"))]
+#[argh(error_code(3, "the disk failed"))]
 pub struct Arguments {
     /// vertex of this node: as many binary digits as the cube has dimensions
     #[argh(option, arg_name = "digits")]
