@@ -19,12 +19,15 @@ usage() {
 Usage: scripts/benchmark.sh [options] [options of dht-cli bench sweep]
 
 Builds what is needed, measures create, publish, subscribe and query for 1 to 1000 topics, and leaves a report with
-tables and pictures in a folder. It takes about four minutes.
+tables and pictures in a folder. It takes about four minutes, with --sync both eight.
 
   --quick                      half a minute: five numbers of topics, each measured once and shortly
   -s, --server HOST:PORT[,…]   measure the running cube of that node [env: DHT_SERVER]
   --own                        start a cube of its own even though one answers at 127.0.0.1:5000
   --dimension D                size of the cube of its own, 2^D nodes, D from 0 to 10 [default: 3]
+  --sync WHEN                  of the cube of its own: always (each acknowledged record is on disk), interval=100ms,
+                               memory (nothing is on disk), or both (always, then memory, each with its report)
+                               [default: always]
   --out DIR                    folder of the report [default: bench-results/DATE-sweep in the project]
   -h, --help                   this text
 
@@ -46,7 +49,7 @@ END
 
 # $passed: the words for `bench sweep`.
 parse_arguments() {
-    server='' dimension=3 out='' quick='' own='' passed=()
+    server='' dimension=3 out='' quick='' own='' sync='' passed=()
     while (($# > 0)); do
         case $1 in
         -h | --help)
@@ -55,17 +58,19 @@ parse_arguments() {
             ;;
         --quick) quick=yes ;;
         --own) own=yes ;;
-        -s | --server | --dimension | --out)
+        -s | --server | --dimension | --out | --sync)
             (($# >= 2)) || fail_usage "$1 needs a value"
             set_option "$1" "$2"
             shift
             ;;
-        --server=* | --dimension=* | --out=*) set_option "${1%%=*}" "${1#*=}" ;;
+        --server=* | --dimension=* | --out=* | --sync=*) set_option "${1%%=*}" "${1#*=}" ;;
         *) passed+=("$1") ;;
         esac
         shift
     done
     [[ -z $own || -z $server ]] || fail_usage "--own and --server exclude each other"
+    [[ -z $sync || -z $server ]] || fail_usage "--sync says how a cube of its own stores; a running one is as it is"
+    [[ -z $sync ]] || own=yes
     [[ -n $own ]] || server=${server:-${DHT_SERVER:-}}
     [[ -z $quick ]] || pass_quick_options
     if [[ -z $out ]]; then
@@ -87,6 +92,11 @@ set_option() {
     --out)
         [[ -n $2 ]] || fail_usage "--out needs a folder"
         out=$2
+        ;;
+    --sync)
+        [[ $2 == always || $2 == memory || $2 == both || $2 == interval=?* ]] ||
+            fail_usage "--sync $2" "it is always, interval=TIME (as in interval=100ms), memory or both"
+        sync=$2
         ;;
     esac
 }
@@ -172,9 +182,16 @@ build || fail "dht-cli could not be built" "what cargo says stands above"
 cli=$bin/dht-cli
 # A misspelt option is told before anything is started; with --help nothing is done.
 "$cli" bench sweep ${passed[@]+"${passed[@]}"} --help >/dev/null
-find_cube
-measure
-if [[ -n $(ls -A "$out" 2>/dev/null) ]]; then
-    printf '\nreport    %s\n' "$out"
-fi
-((code == 0)) || exit "$code"
+reports=$out levels=("${sync:-always}")
+[[ $sync != both ]] || levels=(always memory)
+for sync in "${levels[@]}"; do
+    ((${#levels[@]} == 1)) || out=$reports-$sync
+    find_cube
+    measure
+    if [[ -n $(ls -A "$out" 2>/dev/null) ]]; then
+        printf '\nreport    %s\n' "$out"
+    fi
+    ((code == 0)) || exit "$code"
+    ((${#levels[@]} == 1)) || end_cube
+    ((${#levels[@]} == 1)) || server=''
+done

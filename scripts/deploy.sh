@@ -30,6 +30,8 @@ Options:
   --dimension D    2^D nodes, D from 0 to 10 [default: 3]
   --base-port P    node i listens on port P+i of 127.0.0.1 [default: 5000]
   --data DIR       where the nodes' data, pid files and logs are kept [default: run/ in the project]
+  --sync WHEN      when records are made safe: always, interval=100ms, or memory (never: nothing is kept)
+                   [default: always]
   -h, --help       this text
 
 While nodes run, options not given are those they were started with.
@@ -46,19 +48,19 @@ END
 
 # $verb, $dimension, $base_port, $data from the command line; dimension and port stay empty where it says nothing.
 parse_arguments() {
-    verb='' dimension='' base_port='' data=''
+    verb='' dimension='' base_port='' data='' sync=''
     while (($# > 0)); do
         case $1 in
         start | stop | status | restart | clean)
             [[ -z $verb ]] || fail_usage "two verbs: $verb and $1"
             verb=$1
             ;;
-        --dimension | --base-port | --data)
+        --dimension | --base-port | --data | --sync)
             (($# >= 2)) || fail_usage "$1 needs a value"
             set_option "$1" "$2"
             shift
             ;;
-        --dimension=* | --base-port=* | --data=*) set_option "${1%%=*}" "${1#*=}" ;;
+        --dimension=* | --base-port=* | --data=* | --sync=*) set_option "${1%%=*}" "${1#*=}" ;;
         -h | --help)
             usage
             exit 0
@@ -94,18 +96,24 @@ set_option() {
         [[ -n $2 ]] || fail_usage "--data needs a folder"
         data=$2
         ;;
+    --sync)
+        [[ $2 == always || $2 == memory || $2 == interval=?* ]] ||
+            fail_usage "--sync $2" "it is always, interval=TIME (as in interval=100ms) or memory"
+        sync=$2
+        ;;
     esac
 }
 
-# $last_dimension, $last_base_port: how the nodes of the data folder were started; empty after `stop`.
+# $last_dimension, $last_base_port, $last_sync: how the nodes of the data folder were started; empty after `stop`.
 read_last_start() {
     local key value
-    last_dimension='' last_base_port=''
+    last_dimension='' last_base_port='' last_sync=''
     [[ -r $data/cube ]] || return 0
     while IFS='=' read -r key value; do
         case $key in
         dimension) ! is_number "$value" 0 10 || last_dimension=$value ;;
         base_port) ! is_number "$value" 1 65535 || last_base_port=$value ;;
+        sync) last_sync=$value ;;
         esac
     done <"$data/cube"
 }
@@ -115,6 +123,7 @@ settle_options() {
     read_last_start
     dimension=${dimension:-${last_dimension:-$dimension_default}}
     base_port=${base_port:-${last_base_port:-$base_port_default}}
+    sync=${sync:-${last_sync:-always}}
     nodes=$((1 << dimension))
     ((base_port + nodes - 1 <= 65535)) ||
         fail_usage "$nodes nodes from port $base_port on" "the last one would need port $((base_port + nodes - 1))"
@@ -272,11 +281,13 @@ start_node() {
     local pid file log
     read_id "$1" "$dimension"
     file=$data/node-$id.pid log=$data/node-$id.log
+    local storage=(--in-memory)
+    [[ $sync == memory ]] || storage=(--data "$data/node-$id" --sync "$sync")
     [[ ! -e $log ]] || mv -f "$log" "$log.1" # why it ended is in there
     : >"$log" # it is read before the process has got that far
     set -m
     nohup "$bin/dht-node" --id "$id" --dimension "$dimension" --base-port "$base_port" \
-        --data "$data/node-$id.data" </dev/null >"$log" 2>&1 &
+        "${storage[@]}" </dev/null >"$log" 2>&1 &
     pid=$!
     set +m
     read_start_time "$pid" || true
@@ -379,7 +390,7 @@ start_missing() {
     read_missing
     if ((${#missing[@]} > 0)); then
         refuse_taken_ports "${missing[@]}"
-        printf 'dimension=%s\nbase_port=%s\n' "$dimension" "$base_port" >"$data/cube"
+        printf '%s\n' "dimension=$dimension" "base_port=$base_port" "sync=$sync" >"$data/cube"
         read_count "$nodes" node
         echo "starting  ${#missing[@]} of $count, ports $base_port to $((base_port + nodes - 1))"
         local index

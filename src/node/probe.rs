@@ -32,6 +32,7 @@ impl Node {
             dimension: self.settings.dimension.bits(),
             instance: self.settings.instance,
             uptime_ms: self.clock.uptime_ms(now),
+            durability: self.settings.durability,
             cluster: self.settings.cluster.clone(),
             software: self.settings.software.clone(),
             address: address(self.settings.id),

@@ -642,6 +642,7 @@ fn nodes() -> Vec<Good> {
         dimension: 3,
         instance: 0xA5A5_0000_0000_0005,
         uptime_ms: 61_000,
+        durability: Durability::Synced,
         cluster: "demo".to_owned(),
         software: "dht-node/0.1.0".to_owned(),
         address: "127.0.0.1:5005".to_owned(),

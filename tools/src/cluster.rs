@@ -56,7 +56,7 @@ fn print(cluster: &Cluster, session: &mut Session) -> Result<(), Failure> {
         session.out.line("")?;
     }
     let dimension = cluster.dimension;
-    let heading = ["NODE", "ADDRESS", "STATE", "UPTIME", "LINKS UP", "LINKS DOWN", "SOFTWARE"];
+    let heading = ["NODE", "ADDRESS", "STATE", "UPTIME", "LEVEL", "LINKS UP", "LINKS DOWN", "SOFTWARE"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for member in &cluster.nodes {
         let neighbours = |up: bool| {
@@ -69,9 +69,12 @@ fn print(cluster: &Cluster, session: &mut Session) -> Result<(), Failure> {
             let others = others.collect::<Vec<_>>().join(" ");
             if others.is_empty() { "-".to_owned() } else { others }
         };
-        let (state, uptime, software) = match &member.view {
-            Ok(view) => ("up", text::rough(Duration::from_millis(view.uptime_ms)), view.software.as_str()),
-            Err(_) => ("DOWN", "-".to_owned(), "-"),
+        let (state, uptime, level, software) = match &member.view {
+            Ok(view) => {
+                let uptime = text::rough(Duration::from_millis(view.uptime_ms));
+                ("up", uptime, view.durability.name(), view.software.as_str())
+            }
+            Err(_) => ("DOWN", "-".to_owned(), "-", "-"),
         };
         let address = if member.address.is_empty() { "?" } else { &member.address };
         rows.push(vec![
@@ -79,12 +82,13 @@ fn print(cluster: &Cluster, session: &mut Session) -> Result<(), Failure> {
             text::harmless(address),
             state.to_owned(),
             uptime,
+            level.to_owned(),
             neighbours(true),
             neighbours(false),
             text::harmless(software),
         ]);
     }
-    let lines = text::table(&[Align::Left; 7], &rows);
+    let lines = text::table(&[Align::Left; 8], &rows);
     for (index, line) in lines.iter().enumerate() {
         let line = match index.checked_sub(1).map(|node| cluster.nodes[node].view.is_ok()) {
             None => session.out.paint(DIM, line),
@@ -110,6 +114,7 @@ fn cluster_json(cluster: &Cluster) -> Value {
         match &member.view {
             Ok(view) => {
                 value["uptime_ms"] = json!(view.uptime_ms);
+                value["durability"] = json!(view.durability.name());
                 value["software"] = json!(view.software);
                 value["cluster"] = json!(view.cluster);
             }

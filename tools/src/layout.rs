@@ -154,6 +154,7 @@ const VIEW: &[Part] = &[
     Field("dimension", U8),
     Field("instance", Id),
     Field("uptime_ms", U64),
+    Field("durability", Durability),
     Field("cluster", Str8),
     Field("software", Str8),
     Field("address", Str8),

@@ -63,6 +63,8 @@ fn what_cannot_be_measured_is_told() {
         (vec!["--dimension", "11"], 2, "a cube has 0 to 10 dimensions"),
         (vec!["--own", "-s", "127.0.0.1:1"], 2, "exclude each other"),
         (vec!["-s", "127.0.0.1:1"], 1, "the cube at 127.0.0.1:1 is not up as a whole"),
+        (vec!["--sync", "never"], 2, "it is always, interval=TIME"),
+        (vec!["--sync", "memory", "-s", "127.0.0.1:1"], 2, "a running one is as it is"),
         (vec!["--own", "--no-such-option"], 2, "unknown option --no-such-option"),
     ] {
         let output = benchmark(&words, &folder.path().join("report"));

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::super::fake::{Asked, Fake, Peer, Script, fetched, published};
 use super::super::{Batch, Client, Error, Item, Start, TraceTarget};
 use crate::types::{Offset, TopicId};
-use crate::wire::response::{Detail, LinkView, Listed, Page, Probe, View};
+use crate::wire::response::{Detail, Durability, LinkView, Listed, Page, Probe, View};
 use crate::wire::{Opcode, Request, Response, Status};
 
 /// A client of two nodes, connected to the first.
@@ -265,6 +265,7 @@ fn a_cluster_is_put_together_from_what_its_nodes_see() {
                     dimension: 3,
                     instance: 1,
                     uptime_ms: 2,
+                    durability: Durability::Memory,
                     cluster: "c".to_owned(),
                     software: "s".to_owned(),
                     address: format!("n{node}:1"),

@@ -1,5 +1,6 @@
 //! What a node says of itself and of a frame's way: the answers to TRACE and CLUSTER.
 
+use super::{Durability, durability};
 use crate::limits::LABEL_MAX;
 use crate::wire::field::{DecodeError, Reader, Writer};
 
@@ -25,6 +26,8 @@ pub struct View {
     pub instance: u64,
     /// Since its start.
     pub uptime_ms: u64,
+    /// What its acknowledgements mean.
+    pub durability: Durability,
     /// The cluster's name.
     pub cluster: String,
     /// For people.
@@ -49,6 +52,7 @@ pub struct LinkView {
 impl View {
     pub(super) fn encode(&self, args: &mut Writer<'_>) {
         args.u16(self.node).u8(self.dimension).u64(self.instance).u64(self.uptime_ms);
+        args.u8(self.durability as u8);
         args.str8(&self.cluster).str8(&self.software).str8(cut(&self.address));
         for link in &self.links {
             args.u16(link.node).u8(u8::from(link.up)).str8(cut(&link.address));
@@ -61,6 +65,7 @@ impl View {
             dimension: args.u8("dimension")?,
             instance: args.u64("instance")?,
             uptime_ms: args.u64("uptime_ms")?,
+            durability: durability(args)?,
             cluster: args.str8("cluster")?.to_owned(),
             software: args.str8("software")?.to_owned(),
             address: args.str8("address")?.to_owned(),

@@ -110,6 +110,9 @@ pub(crate) struct Cluster {
     pub(crate) nodes_up: u32,
     /// What its nodes say they are, each once.
     pub(crate) software: Vec<String>,
+    /// What their acknowledgements mean, each once: memory, interval or synced.
+    #[serde(default)]
+    pub(crate) durability: Vec<String>,
     /// Where its nodes listen, by number; empty for one that did not answer.
     pub(crate) addresses: Vec<String>,
 }

@@ -12,7 +12,7 @@ use crate::text::{self, Align};
 /// What is measured, before it is.
 pub(super) fn heading(report: &Report, topics: &[u32]) -> Vec<String> {
     let (cluster, load) = (&report.cluster, &report.load);
-    let software = cluster.software.join(", ");
+    let (software, durability) = (cluster.software.join(", "), cluster.durability.join(", "));
     let mode = match load.mode {
         Mode::Closed if load.pipeline == 1 => "closed loop".to_owned(),
         Mode::Closed => format!("closed loop, {} in flight on each", load.pipeline),
@@ -38,7 +38,7 @@ pub(super) fn heading(report: &Report, topics: &[u32]) -> Vec<String> {
         None => format!("{} s measured", load.measured_seconds),
     };
     vec![
-        format!("Cluster   {} of {} nodes, {software}", cluster.nodes_up, cluster.nodes),
+        format!("Cluster   {} of {} nodes, {software}, {durability}", cluster.nodes_up, cluster.nodes),
         format!("Load      {mode}, {connections}, {size} B{batch}, {keys} keys, entry: {entry}, seed {seed}"),
         format!("Points    {} ({range}), {runs} each, warm-up {warmup} s, {measured}", topics.len()),
     ]

@@ -18,6 +18,7 @@ pub(super) struct Target {
     /// Where the command line is connected.
     entrance: (NodeId, Address),
     pub(super) software: Vec<String>,
+    durability: Vec<String>,
 }
 
 impl Target {
@@ -28,7 +29,7 @@ impl Target {
         let found = client.cluster()?;
         let node = client.ingress()?;
         let server: Option<Address> = client.server().and_then(|server| server.parse().ok());
-        let mut software = Vec::new();
+        let (mut software, mut durability) = (Vec::new(), Vec::new());
         let mut addresses = Vec::new();
         for member in &found.nodes {
             let Ok(view) = &member.view else {
@@ -38,11 +39,15 @@ impl Target {
             if !software.contains(&view.software) {
                 software.push(view.software.clone());
             }
+            let level = view.durability.name().to_owned();
+            if !durability.contains(&level) {
+                durability.push(level);
+            }
             addresses.push(member.address.parse().ok());
         }
         let server = server.expect("a connected client has a server");
         addresses[usize::from(node.index())].get_or_insert_with(|| server.clone());
-        Ok(Self { dimension: found.dimension, addresses, entrance: (node, server), software })
+        Ok(Self { dimension: found.dimension, addresses, entrance: (node, server), software, durability })
     }
 
     /// Where a thread enters.
@@ -90,6 +95,7 @@ impl Target {
             nodes: count(self.addresses.len()),
             nodes_up: count(self.addresses.iter().flatten().count()),
             software: self.software.clone(),
+            durability: self.durability.clone(),
             addresses: self.addresses.iter().map(shown).collect(),
         }
     }

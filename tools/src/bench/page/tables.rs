@@ -211,6 +211,7 @@ pub(super) fn environment(report: &Report) -> String {
     pairs(&[
         ("nodes", addresses.join(", ")),
         ("nodes' software", cluster.software.join(", ")),
+        ("what their acknowledgements mean", cluster.durability.join(", ")),
         ("generator and nodes", place.to_owned()),
         ("processor", environment.cpu.clone()),
         ("cores for the generator", environment.cores.to_string()),

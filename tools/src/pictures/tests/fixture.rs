@@ -73,6 +73,7 @@ pub(crate) fn report(shape: Shape) -> Report {
             nodes,
             nodes_up: nodes,
             software: vec!["dht-node 0.1.0 (a1b2c3d)".to_owned()],
+            durability: vec!["synced".to_owned()],
             addresses: (5000..5000 + nodes).map(|port| format!("127.0.0.1:{port}")).collect(),
         },
         load: Load {
