@@ -50,6 +50,9 @@ pub const FRAMES_PER_TURN: usize = 4096;
 /// Most client connections of a node: 1 KiB each when idle.
 pub const CLIENTS_MAX: usize = 10_000;
 
+/// Connections beyond `CLIENTS_MAX` that may introduce themselves: one may be a neighbour.
+pub const STRANGERS_EXTRA: usize = 64;
+
 /// Connections accepted in one turn: a flood of them must not stall the links.
 pub const ACCEPTS_PER_TURN: usize = 256;
 

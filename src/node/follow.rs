@@ -34,8 +34,9 @@ impl Node {
                 Ok(span) if span.topic == id && span.epoch == self.subscriptions.topic(place).epoch => {
                     self.hand_out(step, place, span, News::Handled(frame));
                 }
-                // Another life of its log: the home says which when it is told what we follow.
-                Ok(_) => self.tell(step, place),
+                // Another life of its log: the home says which when it is told what we follow, once for many pushes.
+                Ok(_) if self.subscriptions.topic(place).telling.is_none() => self.tell(step, place),
+                Ok(_) => {}
                 Err(_) => self.stats.corrupt += 1,
             }
         } else if let Ok(Push::Ended(error)) =

@@ -6,13 +6,11 @@ use super::{Node, Step};
 use crate::limits::{
     CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, CLIENTS_MAX, DUPLICATE_PROBE_US, FRAME_MAX,
     FRAME_MAX_LEAST, HELLO_TIMEOUT_US, INFLIGHT_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX, LINK_SILENCE_US,
+    STRANGERS_EXTRA,
 };
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::frame::VERSION;
 use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Role, Status};
-
-/// Connections beyond [`CLIENTS_MAX`] that may introduce themselves: one may be a neighbour.
-const STRANGERS_EXTRA: usize = 64;
 
 /// Why a HELLO is refused.
 struct Refusal(Status, String);
