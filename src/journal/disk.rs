@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A folder of files.
 pub trait Disk: Clone + fmt::Debug {
@@ -100,7 +100,14 @@ impl Folder {
     /// # Errors
     /// As the system's.
     pub fn take(path: PathBuf) -> io::Result<Option<Self>> {
-        fs::create_dir_all(&path)?;
+        if !path.is_dir() {
+            fs::create_dir_all(&path)?;
+            // A folder whose own name is lost takes everything in it along.
+            for above in path.ancestors().skip(1) {
+                let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+                File::open(above)?.sync_all()?;
+            }
+        }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => Ok(Some(Self { path, _lock: Some(lock) })),
