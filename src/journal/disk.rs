@@ -100,13 +100,12 @@ impl Folder {
     /// # Errors
     /// As the system's.
     pub fn take(path: PathBuf) -> io::Result<Option<Self>> {
-        if !path.is_dir() {
-            fs::create_dir_all(&path)?;
-            // A folder whose own name is lost takes everything in it along.
-            for above in path.ancestors().skip(1) {
-                let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-                File::open(above)?.sync_all()?;
-            }
+        let made: Vec<&Path> = path.ancestors().take_while(|folder| !folder.is_dir()).collect();
+        fs::create_dir_all(&path)?;
+        // A folder whose own name is lost takes everything in it along.
+        for above in made.into_iter().filter_map(Path::parent) {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            File::open(above)?.sync_all()?;
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         match lock.try_lock() {
