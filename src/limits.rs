@@ -166,6 +166,9 @@ pub const CHUNK_PARTS_MAX: usize = 256;
 /// Most producers that a topic remembers; the one that was silent longest goes.
 pub const PRODUCERS_MAX: usize = 1024;
 
+/// Losses that a topic remembers one by one; older ones are told together.
+pub const LOSSES_MAX: usize = 8;
+
 /// Unacknowledged batches of a producer in one topic, and as many answers remembered.
 pub const PRODUCER_WINDOW: usize = 64;
 

@@ -295,7 +295,7 @@ impl Node {
                 }
                 fed
             }
-            Some(topic) => answer(Status::Truncated, Some(topic)),
+            Some(topic) => Fed { next: topic.lost_from(item.epoch), ..answer(Status::Truncated, Some(topic)) },
             None => {
                 let successor = item.name.and_then(|name| self.catalogue.find(name)).map(|topic| topic.id);
                 let status = if successor.is_some() { Status::Recreated } else { Status::UnknownTopic };

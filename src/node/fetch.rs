@@ -23,12 +23,10 @@ impl Node {
 
 /// Does an offset of that epoch still mean the same record?
 pub(super) fn check_epoch(topic: &Topic, epoch: Option<Epoch>) -> Result<(), ErrorResponse> {
-    if epoch.is_none_or(|epoch| epoch == topic.epoch) {
-        return Ok(());
-    }
+    let Some(epoch) = epoch.filter(|epoch| *epoch != topic.epoch) else { return Ok(()) };
     let message = "the topic lost records; offsets from its end on are new ones";
     let error = ErrorResponse::new(Status::Truncated, message);
-    Err(error.with(Detail::Next(topic.log.next())).with(Detail::Epoch(topic.epoch)))
+    Err(error.with(Detail::Next(topic.lost_from(epoch))).with(Detail::Epoch(topic.epoch)))
 }
 
 /// A bound of a request, where 0 is none.

@@ -197,7 +197,8 @@ impl Node {
             let (id, home, name) = (topic.id, topic.home, topic.name.clone());
             let head = Offset(0);
             let error = ErrorResponse::new(Status::Truncated, "the topic lost records at its end");
-            self.end_topic(step, place, &error.with(Detail::Epoch(epoch)));
+            // From where on, their next SUBSCRIBE is told.
+            self.end_topic(step, place, &error);
             let again = Followed::new(id, epoch, name, home, head);
             return Some(self.subscriptions.follow(again, step.now.monotonic_us));
         }

@@ -8,8 +8,8 @@ use foldhash::fast::RandomState;
 
 use super::log::TopicLog;
 use super::producer::Producers;
-use crate::limits::TOPICS_MAX;
-use crate::types::{Epoch, Retention, TopicId, TopicName};
+use crate::limits::{LOSSES_MAX, TOPICS_MAX};
+use crate::types::{Epoch, Offset, Retention, TopicId, TopicName};
 
 /// Low bits of a topic's id that are its place in the catalogue: one table finds a topic by id, without a second
 /// index.
@@ -30,6 +30,8 @@ pub struct Topic {
     pub log: TopicLog,
     /// Those who publish with sequences.
     pub producers: Option<Box<Producers>>,
+    /// Where the log ended when a new life of it began, with the epoch that began; oldest first. Most topics have none.
+    losses: Vec<(Epoch, Offset)>,
     name: Box<str>,
 }
 
@@ -37,6 +39,23 @@ impl Topic {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The first offset that may mean another record than it did in that epoch.
+    pub fn lost_from(&self, epoch: Epoch) -> Offset {
+        let since = self.losses.iter().filter(|(began, _)| *began > epoch).map(|(_, offset)| *offset);
+        since.min().unwrap_or_else(|| self.log.next())
+    }
+
+    /// Begins a new life of the log: records at its end may be lost.
+    fn raise_epoch(&mut self) {
+        self.epoch.0 += 1;
+        self.losses.push((self.epoch, self.log.next()));
+        if self.losses.len() > LOSSES_MAX {
+            // Told too early is told as well.
+            let oldest = self.losses.remove(0).1;
+            self.losses[0].1 = self.losses[0].1.min(oldest);
+        }
     }
 }
 
@@ -133,6 +152,7 @@ impl Catalogue {
             retention: new.retention,
             log: TopicLog::default(),
             producers: None,
+            losses: Vec::new(),
             name: new.name,
         });
         self.get(id)
@@ -184,7 +204,7 @@ impl Catalogue {
 
     /// Begins a new life of every log.
     pub fn raise_epochs(&mut self) {
-        self.places.iter_mut().flatten().for_each(|topic| topic.epoch.0 += 1);
+        self.places.iter_mut().flatten().for_each(Topic::raise_epoch);
     }
 
     fn at(&self, slot: usize) -> Option<&Topic> {
@@ -234,6 +254,24 @@ mod tests {
         let other = catalogue.insert(new("b", 11)).unwrap().id;
         assert_eq!((found(&catalogue, "a"), found(&catalogue, "b")), (None, Some(other)));
         catalogue.check();
+    }
+
+    #[test]
+    fn what_may_be_lost_is_told_from_where_it_may_be() {
+        let mut catalogue = Catalogue::default();
+        let id = catalogue.insert(new("a", 7)).unwrap().id;
+        let ends = [10, 4, 6, 6, 20, 30, 31, 32, 33, 50];
+        for end in ends {
+            catalogue.update(id, |topic| topic.log = TopicLog::resumed(Offset(0), Offset(end), 0));
+            catalogue.raise_epochs();
+        }
+        catalogue.update(id, |topic| topic.log = TopicLog::resumed(Offset(0), Offset(60), 0));
+        let topic = catalogue.get(id).unwrap();
+        assert_eq!(topic.losses.len(), LOSSES_MAX);
+        // Epoch 1 ended at 10, but 4 was lost again in epoch 2; what two raises share is told too early.
+        for (epoch, from) in [(1, 4), (2, 4), (3, 4), (4, 6), (5, 20), (6, 30), (9, 33), (10, 50), (11, 60), (12, 60)] {
+            assert_eq!(topic.lost_from(Epoch(epoch)), Offset(from), "epoch {epoch}");
+        }
     }
 
     #[test]

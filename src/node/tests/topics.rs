@@ -5,9 +5,10 @@ use crate::limits::{
     AGE_SCAN_PER_TICK, FETCH_RUNS_MAX, LIST_NAMES_MAX, LIST_SCAN_MAX, PRODUCER_WINDOW, PRODUCERS_MAX, TICK_US,
     TOPICS_MAX,
 };
+use crate::record::Entry;
 use crate::topic::NewTopic;
 use crate::types::{ConnId, Epoch, Offset, ProducerId, Retention, Sequenced, TopicName};
-use crate::wire::request::{ANY_NODE, List, Publish};
+use crate::wire::request::{ANY_NODE, Fetch, List, Publish, Start};
 use crate::wire::response::{Detail, OFFSET_FORGOTTEN, Page};
 use crate::wire::{Request, Response, Status};
 
@@ -146,4 +147,20 @@ fn a_tick_looks_at_so_many_topics_for_old_records_and_the_next_one_at_the_rest()
     assert!(0 < first && first <= AGE_SCAN_PER_TICK, "{first} at once");
     node.pass(TICK_US);
     assert_eq!(trimmed(&node), AGE_SCAN_PER_TICK + 1);
+}
+
+#[test]
+fn a_reader_of_an_earlier_life_of_a_topic_is_told_from_where_its_records_may_be_others() {
+    let (mut node, client) = node_with_topics(1, Retention::default());
+    let name = "topic-00000";
+    node.publish(client, name, 5, 10);
+    node.node.replay(vec![Entry::RaiseEpochs]);
+    node.publish(client, name, 3, 10);
+    for (epoch, from) in [(None, None), (Some(1), Some(5)), (Some(2), None)] {
+        let request = Fetch { epoch: epoch.map(Epoch), start: Start::Offset(Offset(7)), ..fetch(name) };
+        let sent = node.ask(client, 9, &Request::Fetch(request));
+        let expected = from.map(|from| vec![Detail::Next(Offset(from)), Detail::Epoch(Epoch(2))]);
+        let is_told = sent[0].status() == Status::Truncated;
+        assert_eq!(is_told.then(|| sent[0].details()), expected, "epoch {epoch:?}");
+    }
 }

@@ -3,13 +3,14 @@
 //! ```text
 //! varint places, varint free, then each: varint place
 //! for each topic, by place: u64 id, u32 epoch, u64 created_us, varint records, varint bytes, varint age_ms,
-//!                           str8 name, varint first, varint next, varint last_append_us, u8 has producers, [them]
+//!                           str8 name, varint first, varint next, varint last_append_us, u8 has producers, [them],
+//!                           varint losses, then each: u32 epoch, varint offset
 //! ```
 
 use bytes::{Buf, BufMut};
 
 use super::{Catalogue, Topic, slot_of};
-use crate::limits::TOPICS_MAX;
+use crate::limits::{LOSSES_MAX, TOPICS_MAX};
 use crate::record::{Malformed, varint};
 use crate::topic::log::TopicLog;
 use crate::topic::producer::Producers;
@@ -34,6 +35,11 @@ impl Catalogue {
             out.put_u8(u8::from(topic.producers.is_some()));
             if let Some(producers) = &topic.producers {
                 producers.encode(out);
+            }
+            varint::put(out, topic.losses.len() as u64);
+            for (epoch, offset) in &topic.losses {
+                out.put_u32(epoch.0);
+                varint::put(out, offset.0);
             }
         }
     }
@@ -87,7 +93,11 @@ fn decode_topic(bytes: &mut &[u8]) -> Option<Topic> {
         0 => None,
         _ => Some(Box::new(Producers::decode(bytes)?)),
     };
-    Some(Topic { id, epoch, created_us, retention, log, producers, name })
+    let mut losses = Vec::new();
+    for _ in 0..Some(varint::take(bytes)?).filter(|count| *count <= LOSSES_MAX as u64)? {
+        losses.push((Epoch(bytes.try_get_u32().ok()?), Offset(varint::take(bytes)?)));
+    }
+    Some(Topic { id, epoch, created_us, retention, log, producers, losses, name })
 }
 
 #[cfg(test)]
@@ -125,6 +135,7 @@ mod tests {
                 }
             });
         }
+        catalogue.raise_epochs();
         for index in [3, 9, 4, 19] {
             let id = catalogue.id_of(&format!("topic/{index}")).unwrap();
             assert!(catalogue.remove(id));
