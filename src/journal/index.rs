@@ -7,8 +7,11 @@
 //!          how far its payload and its time lie from those of the batch before
 //! ```
 
+use std::collections::HashMap;
+
 use byteorder::{BigEndian, ByteOrder};
 use bytes::{Buf, BufMut};
+use foldhash::fast::RandomState;
 
 use super::format::VERSION;
 use crate::record::{Filed, Place, varint};
@@ -17,32 +20,65 @@ use crate::types::{Offset, TopicId, crc32_of_parts};
 const MAGIC: &[u8; 8] = b"DHTINDX\n";
 const HEADER: usize = 24;
 
-/// The file of a segment's batches, in any order.
-pub(super) fn encode(segment: u32, filed: &mut [Filed]) -> Vec<u8> {
-    filed.sort_unstable();
-    let mut out = vec![0; HEADER];
-    for batches in filed.chunk_by(|one, other| one.topic == other.topic) {
-        out.put_u64(batches[0].topic.number());
-        varint::put(&mut out, batches.len() as u64);
-        let (mut end, mut position, mut time_us) = (0, 0, 0);
-        for batch in batches {
-            varint::put(&mut out, batch.base.0 - end);
-            varint::put(&mut out, batch.count.into());
-            varint::put(&mut out, batch.len.into());
-            out.put_u32(batch.crc);
-            varint::put_delta(&mut out, position, batch.place.position.into());
-            varint::put_delta(&mut out, time_us, batch.append_us);
-            (end, position, time_us) = (batch.end().0, batch.place.position.into(), batch.append_us);
-        }
+/// The index of a segment while that grows: the batches of each topic are kept as the file will have them, which takes
+/// a quarter of what they would take as they are.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    topics: HashMap<TopicId, Batches, RandomState>,
+}
+
+/// The batches of a topic.
+#[derive(Debug, Default)]
+struct Batches {
+    count: u64,
+    /// Of the last one.
+    end: u64,
+    position: u64,
+    append_us: u64,
+    bytes: Vec<u8>,
+}
+
+impl Index {
+    /// Is there nothing in it?
+    pub(super) fn is_empty(&self) -> bool {
+        self.topics.is_empty()
     }
-    out[..8].copy_from_slice(MAGIC);
-    BigEndian::write_u32(&mut out[8..], VERSION);
-    BigEndian::write_u32(&mut out[12..], segment);
-    let body_len = u32::try_from(out.len() - HEADER).expect("smaller than its segment");
-    BigEndian::write_u32(&mut out[16..], body_len);
-    let crc = crc32_of_parts([&out[..20], &out[HEADER..]]);
-    BigEndian::write_u32(&mut out[20..], crc);
-    out
+
+    /// Adds a batch; those of a topic come in the order of their offsets.
+    pub(super) fn add(&mut self, filed: &Filed) {
+        let batches = self.topics.entry(filed.topic).or_default();
+        assert!(filed.base.0 >= batches.end, "batches of a topic come in their order");
+        let out = &mut batches.bytes;
+        varint::put(out, filed.base.0 - batches.end);
+        varint::put(out, filed.count.into());
+        varint::put(out, filed.len.into());
+        out.put_u32(filed.crc);
+        varint::put_delta(out, batches.position, filed.place.position.into());
+        varint::put_delta(out, batches.append_us, filed.append_us);
+        batches.count += 1;
+        (batches.end, batches.position) = (filed.end().0, filed.place.position.into());
+        batches.append_us = filed.append_us;
+    }
+
+    /// The file.
+    pub(super) fn encode(&self, segment: u32) -> Vec<u8> {
+        let mut topics: Vec<(&TopicId, &Batches)> = self.topics.iter().collect();
+        topics.sort_unstable_by_key(|(topic, _)| **topic);
+        let mut out = vec![0; HEADER];
+        for (topic, batches) in topics {
+            out.put_u64(topic.number());
+            varint::put(&mut out, batches.count);
+            out.extend_from_slice(&batches.bytes);
+        }
+        out[..8].copy_from_slice(MAGIC);
+        BigEndian::write_u32(&mut out[8..], VERSION);
+        BigEndian::write_u32(&mut out[12..], segment);
+        let body_len = u32::try_from(out.len() - HEADER).expect("smaller than its segment");
+        BigEndian::write_u32(&mut out[16..], body_len);
+        let crc = crc32_of_parts([&out[..20], &out[HEADER..]]);
+        BigEndian::write_u32(&mut out[20..], crc);
+        out
+    }
 }
 
 /// What such a file says; `None` when it is damaged.
@@ -85,24 +121,30 @@ mod tests {
         Filed { topic, base, count, len: 67 * count, crc: position ^ count, place, append_us }
     }
 
+    fn encode(batches: &[Filed]) -> Vec<u8> {
+        let mut index = Index::default();
+        batches.iter().for_each(|batch| index.add(batch));
+        assert_eq!(index.is_empty(), batches.is_empty());
+        index.encode(3)
+    }
+
     #[test]
     fn an_index_comes_back_by_topic_and_offset() {
-        let mut batches = vec![
-            filed(9, 5, 1, 800, 20),
+        let batches = [
             filed(9, 0, 5, 100, 10),
             filed(2, 1 << 60, 3, u32::MAX, u64::MAX),
+            filed(9, 5, 1, 800, 20),
             filed(9, 70, 2, 40, 5),
         ];
-        let bytes = encode(3, &mut batches);
-        assert_eq!(decode(3, &bytes).unwrap(), batches);
-        assert_eq!(batches.iter().map(|batch| batch.base.0).collect::<Vec<_>>(), [1 << 60, 0, 5, 70]);
+        let bytes = encode(&batches);
+        assert_eq!(decode(3, &bytes).unwrap(), [1, 0, 2, 3].map(|at: usize| batches[at]));
         assert_eq!(decode(4, &bytes), None);
-        assert_eq!(decode(3, &encode(3, &mut [])), Some(Vec::new()));
+        assert_eq!(decode(3, &encode(&[])), Some(Vec::new()));
     }
 
     #[test]
     fn a_damaged_index_is_none() {
-        let bytes = encode(3, &mut [filed(9, 5, 1, 800, 20), filed(8, 0, 5, 100, 10)]);
+        let bytes = encode(&[filed(9, 5, 1, 800, 20), filed(8, 0, 5, 100, 10)]);
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -113,8 +155,8 @@ mod tests {
 
     #[test]
     fn single_records_cost_ten_bytes_each() {
-        let mut batches: Vec<Filed> =
+        let batches: Vec<Filed> =
             (0..10_000).map(|base| filed(9, base.into(), 1, 200 + base * 79, 1_700_000_000_000_000)).collect();
-        assert!(encode(3, &mut batches).len() < 105_000);
+        assert!(encode(&batches).len() < 105_000);
     }
 }

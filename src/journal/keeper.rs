@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use super::checkpoint;
 use super::disk::{Disk, DiskFile};
 use super::format::segment_header;
-use super::index;
+use super::index::Index;
 use super::names;
 use super::writer::{Mark, Prepared};
 use crate::record::{Filed, Note};
@@ -38,8 +38,8 @@ pub struct Keeper<D: Disk> {
 /// What is known of a segment.
 #[derive(Debug, Default)]
 struct Segment {
-    /// Its batches, while its index is not complete.
-    filed: Vec<Filed>,
+    /// Its index, while that is not complete.
+    index: Index,
     /// Topics that have records in it.
     live: u32,
 }
@@ -67,7 +67,7 @@ impl<D: Disk> Keeper<D> {
     /// The index of a segment is complete: what is in it need not be remembered.
     pub(super) fn close_index(&mut self, number: u32) {
         if let Some(segment) = self.segments.get_mut(&number) {
-            segment.filed = Vec::new();
+            segment.index = Index::default();
         }
     }
 
@@ -84,7 +84,7 @@ impl<D: Disk> Keeper<D> {
 
     fn file(&mut self, filed: Filed) {
         let segment = self.segments.entry(filed.place.segment).or_default();
-        segment.filed.push(filed);
+        segment.index.add(&filed);
         let spans = self.spans.entry(filed.topic).or_default();
         match spans.back_mut() {
             Some(last) if last.segment == filed.place.segment => last.end = filed.end(),
@@ -116,9 +116,8 @@ impl<D: Disk> Keeper<D> {
     /// As the system's: then the checkpoint before it stays in force.
     pub fn checkpoint(&mut self, mark: Mark, image: &[u8]) -> io::Result<()> {
         for (&number, segment) in self.segments.range_mut(..=mark.place.segment) {
-            if !segment.filed.is_empty() {
-                let bytes = index::encode(number, &mut segment.filed);
-                write_file(&self.disk, &names::index(number), &bytes)?;
+            if !segment.index.is_empty() {
+                write_file(&self.disk, &names::index(number), &segment.index.encode(number))?;
             }
         }
         // The indexes are safe before the checkpoint that relies on them.
@@ -127,7 +126,7 @@ impl<D: Disk> Keeper<D> {
         write_file(&self.disk, &name, &checkpoint::encode(self.group, mark, image))?;
         self.disk.sync_names()?;
         for (_, segment) in self.segments.range_mut(..mark.place.segment) {
-            segment.filed = Vec::new();
+            segment.index = Index::default();
         }
         if let Some(old) = self.checkpoint.replace(mark.index)
             && old != mark.index
