@@ -208,7 +208,10 @@ impl Store for Storage {
 }
 
 /// Gives a node what was found, and the journal what became of it.
-fn take_in(node: &mut Node, found: Found) -> Result<Vec<Note>, Malformed> {
+///
+/// # Errors
+/// [`Malformed`] when it cannot have been written by a node.
+pub fn take_in(node: &mut Node, found: Found) -> Result<Vec<Note>, Malformed> {
     match found {
         Found::Image(image) => node.restore(&image).map(|()| Vec::new()),
         Found::Chunk(filed, payload) => {

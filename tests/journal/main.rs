@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "whatever is missing here is a fault of the test")]
 
+#[path = "../support/disk.rs"]
+#[expect(dead_code, reason = "the simulator uses the rest")]
 mod disk;
 mod model;
 

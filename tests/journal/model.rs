@@ -1,9 +1,10 @@
 //! A node's state on a [`FakeDisk`], and the truth beside it: every entry that was ever appended, in order.
 
 use bytes::Bytes;
-use dht_node::journal::{self, Found, Identity, Keeper, Mark, NoRoom, OpenError, Writer};
+use dht_node::journal::{self, Identity, Keeper, Mark, NoRoom, OpenError, Writer};
 use dht_node::node::{Node, Settings};
-use dht_node::record::{Batch, Entry, Malformed, Note, Place, TopicRef};
+use dht_node::record::{Batch, Entry, Malformed, Place, TopicRef};
+use dht_node::storage::take_in;
 use dht_node::types::{
     Dimension, Epoch, NodeId, Now, Offset, ProducerId, Retention, Sequenced, TopicId, TopicName, crc32,
 };
@@ -122,17 +123,6 @@ impl Live {
         self.writer.finish()?;
         self.apply();
         self.checkpoint()
-    }
-}
-
-fn take_in(node: &mut Node, found: Found) -> Result<Vec<Note>, Malformed> {
-    match found {
-        Found::Image(image) => node.restore(&image).map(|()| Vec::new()),
-        Found::Chunk(filed, payload) => {
-            let is_kept = node.restore_records(&filed, payload)?;
-            Ok(if is_kept { vec![Note::Stored(filed)] } else { Vec::new() })
-        }
-        Found::Entries(entries) => Ok(node.replay(entries)),
     }
 }
 

@@ -12,6 +12,9 @@ use crate::client::Ctx;
 use crate::edges::SETTLED_US;
 use crate::model::{Extent, Span};
 
+/// Of every log: a crash loses the whole log of who keeps it in memory, and nothing of one on disk.
+const EPOCH: Epoch = Epoch(1);
+
 /// An answer came.
 pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
     let span = asked.span(ctx);
@@ -39,6 +42,7 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         (What::Publish { topic, id, batch }, Response::Published(published)) => {
             assert!(id.is_none_or(|id| id == published.topic_id), "published to another topic");
             is_the_one(ctx, asked, *topic, Some(published.topic_id));
+            assert_eq!(published.epoch, EPOCH, "nothing was ever lost, and a new epoch says so");
             ctx.model.acknowledge(*topic, *batch, published, span);
         }
         (What::Fetch { topic, .. }, Response::Fetched(read)) => fetched(ctx, asked, *topic, read),
@@ -79,6 +83,7 @@ fn described(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, description: &Descr
     assert!(!is_calm || path.last() == Some(&on_wire(home)), "a path that ends elsewhere");
     is_the_one(ctx, asked, topic, description.topic.map(|state| state.id));
     let Some(state) = description.topic else { return };
+    assert_eq!(state.epoch, EPOCH, "nothing was ever lost, and a new epoch says so");
     assert_eq!(state.retention, ctx.model.names[topic].retention, "another retention");
     let span = asked.span(ctx);
     ctx.model.meet(topic, state.id, span);
@@ -107,6 +112,7 @@ fn fetched(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, read: &Fetched) {
     let waited_us = ctx.now_us - asked.sent_us;
     assert!(id.is_none_or(|id| id == read.topic_id), "read from another topic");
     assert!(epoch.is_none_or(|epoch| epoch == read.epoch), "read from another epoch");
+    assert_eq!(read.epoch, EPOCH, "nothing was ever lost, and a new epoch says so");
     is_the_one(ctx, asked, topic, Some(read.topic_id));
     let span = asked.span(ctx);
     ctx.model.meet(topic, read.topic_id, span);
@@ -215,7 +221,7 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
     let other = error.details.iter().find_map(|detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None });
     match (status, &asked.what) {
         (Status::Unreachable, _) => ctx.ground.may_be_unreachable(asked.ingress, target, asked.sent_us),
-        (Status::OutcomeUnknown, _) => may_be_lost(),
+        (Status::OutcomeUnknown, _) => may_be_lost() || ctx.profile.is_held_up(),
         (Status::TtlExpired, What::Trace { ttl, .. }) => {
             let is_short = u32::from(*ttl) < distance(ctx, asked.ingress, target);
             let is_direct = ctx.profile.is_calm() && asked.sent_us > SETTLED_US;

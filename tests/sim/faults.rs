@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use crate::profile::{Faults, choose};
+use crate::storage::SimStore;
 use crate::trace::Note;
 use crate::wire::Leave;
 use crate::world::{Wake, World};
@@ -32,6 +33,14 @@ pub(crate) enum Kind {
     ClientReset,
     /// A node loses some of what pushes need, or sends it late.
     Sieve,
+    /// A machine stops in the middle of something that its disk does.
+    DiskStop,
+    /// A disk takes no more for a while.
+    DiskFull,
+    /// A disk fails to make something safe, and forgets it.
+    DiskFails,
+    /// A disk takes very long.
+    DiskStall,
 }
 
 /// Something that was broken or healed.
@@ -48,13 +57,23 @@ pub(crate) enum Fault {
     WallJump { node: usize, offset_us: u64 },
     ClientReset { client: usize },
     Sieve { node: usize, loses: u8, holds: u8 },
+    DiskStop { node: usize, changes: u64 },
+    DiskFull { node: usize, room: u64 },
+    DiskSpace { node: usize },
+    DiskFails { node: usize, syncs: u64 },
+    DiskStall { node: usize, until_us: u64 },
 }
 
 /// Wall clocks start in the summer of 2025.
 pub(crate) const WALL_US: u64 = 1_750_000_000_000_000;
 
 impl Kind {
-    pub(crate) const ALL: [Self; 11] = [
+    /// Is it about disks?
+    pub(crate) const fn is_of_disks(self) -> bool {
+        matches!(self, Self::DiskStop | Self::DiskFull | Self::DiskFails | Self::DiskStall)
+    }
+
+    pub(crate) const ALL: [Self; 15] = [
         Self::Cut,
         Self::CutOneWay,
         Self::Reset,
@@ -66,6 +85,10 @@ impl Kind {
         Self::WallJump,
         Self::ClientReset,
         Self::Sieve,
+        Self::DiskStop,
+        Self::DiskFull,
+        Self::DiskFails,
+        Self::DiskStall,
     ];
 }
 
@@ -134,6 +157,24 @@ impl World {
                 let heal_us = self.heal_at();
                 self.at(heal_us, Wake::Fault(Fault::Sieve { node, loses: 0, holds: 0 }));
             }
+            (Kind::DiskStop, _) => {
+                let changes = self.chaos.u64(..40);
+                self.apply(Fault::DiskStop { node, changes });
+            }
+            (Kind::DiskFull, _) => {
+                let room = self.chaos.u64(..100_000);
+                self.apply(Fault::DiskFull { node, room });
+                let heal_us = self.heal_at();
+                self.at(heal_us, Wake::Fault(Fault::DiskSpace { node }));
+            }
+            (Kind::DiskFails, _) => {
+                let syncs = self.chaos.u64(..20);
+                self.apply(Fault::DiskFails { node, syncs });
+            }
+            (Kind::DiskStall, _) => {
+                let until_us = self.now_us + self.chaos.u64(50_000..1_500_000);
+                self.apply(Fault::DiskStall { node, until_us });
+            }
         }
     }
 
@@ -167,8 +208,33 @@ impl World {
                 self.clients[client].session.break_off(&mut self.network, now_us, Leave::Reset)
             }
             Fault::Sieve { node, loses, holds } => self.sieve(node, (loses, holds)),
+            Fault::DiskStop { .. }
+            | Fault::DiskFull { .. }
+            | Fault::DiskSpace { .. }
+            | Fault::DiskFails { .. }
+            | Fault::DiskStall { .. } => self.apply_to_disk(fault),
         }
         self.refresh_ground();
+    }
+
+    fn apply_to_disk(&mut self, fault: Fault) {
+        let totals = &mut self.trace.totals;
+        if let Fault::DiskStop { node, changes } = fault {
+            totals.disk_stops += 1;
+            self.disks[node].stop_after(changes);
+        } else if let Fault::DiskFull { node, room } = fault {
+            totals.disks_filled += 1;
+            self.disks[node].set_capacity(Some(self.disks[node].used() + room));
+        } else if let Fault::DiskSpace { node } = fault {
+            self.disks[node].set_capacity(None);
+        } else if let Fault::DiskFails { node, syncs } = fault {
+            totals.disk_failures += 1;
+            self.disks[node].fail_sync_after(Some(syncs));
+        } else if let Fault::DiskStall { node, until_us } = fault
+            && let Some(SimStore::Disk(store)) = self.hosts[node].as_mut().map(|host| &mut host.turn.store)
+        {
+            store.stalled_until_us = until_us;
+        }
     }
 
     fn crash(&mut self, node: usize, silent: bool) {
@@ -176,6 +242,14 @@ impl World {
             return;
         }
         self.trace.totals.crashes += 1;
+        // A process that is killed leaves behind what the system has yet to write; a machine does not.
+        if silent || self.chaos.bool() {
+            self.crash_disk(node);
+        }
+        if self.profile.disks.is_some() && self.chaos.u8(..4) == 0 {
+            // The next start stops as well, wherever it is then.
+            self.disks[node].stop_after(self.chaos.u64(..30));
+        }
         self.stop(node, if silent { Leave::Vanish } else { Leave::Reset });
         self.network.is_dark[node] = silent;
     }

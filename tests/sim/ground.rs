@@ -19,8 +19,10 @@ pub(crate) struct Truth {
     pub is_up: bool,
     pub is_draining: bool,
     pub is_stalled: bool,
-    /// When it last lost its memory.
+    /// When it last lost its topics.
     pub lost_us: Option<u64>,
+    /// When its process last ended.
+    pub ended_us: Option<u64>,
     /// The most that its wall clock ever was ahead of the world's.
     pub wall_offset_us: u64,
 }
@@ -109,9 +111,14 @@ impl Ground {
         !is_settled || self.may_be_unreachable(source, target, asked_us)
     }
 
-    /// Did this node keep its memory from that time on?
+    /// Did this node keep its topics from that time on?
     pub(crate) fn remembers(&self, node: usize, since_us: u64) -> bool {
         self.nodes[node].lost_us.is_none_or(|lost_us| lost_us < since_us)
+    }
+
+    /// Is this the process that ran at that time?
+    pub(crate) fn has_run(&self, node: usize, since_us: u64) -> bool {
+        self.nodes[node].ended_us.is_none_or(|ended_us| ended_us < since_us)
     }
 
     fn is_connected(&self, source: usize, target: usize, is_usable: impl Fn(&Edge) -> bool) -> bool {

@@ -1,8 +1,8 @@
 //! One simulated process: a production [`Turn`] and the loop around it, in the order of `net/server.rs`.
 
 use dht_node::limits::{DRAIN_US, PARTIAL_FRAME_TIMEOUT_US};
-use dht_node::node::{Event, Node, Settings};
-use dht_node::turn::{MemoryStore, Turn};
+use dht_node::node::{Event, Node};
+use dht_node::turn::Turn;
 use dht_node::types::{ConnId, Dimension, Now};
 use dht_node::wire::FrameError;
 use fastrand::Rng;
@@ -10,6 +10,7 @@ use fastrand::Rng;
 use crate::links::{Conn, SimLinks, State};
 use crate::network::Network;
 use crate::profile::Profile;
+use crate::storage::SimStore;
 use crate::trace::{Note, Trace};
 use crate::wire::{End, Leave, Place};
 
@@ -18,6 +19,16 @@ pub(crate) struct Around<'a> {
     pub now_us: u64,
     pub network: &'a mut Network,
     pub trace: &'a mut Trace,
+}
+
+/// What a pass of the loop has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    GoesOn,
+    /// It was asked to end, and has said everything.
+    Ends,
+    /// Its disk has failed.
+    Fails,
 }
 
 /// When invariants are checked.
@@ -36,7 +47,7 @@ const TURNS_A_CHECK: u64 = 300;
 #[derive(Debug)]
 pub(crate) struct Host {
     pub index: usize,
-    pub turn: Turn<SimLinks, MemoryStore>,
+    pub turn: Turn<SimLinks, SimStore>,
     pub dimension: Dimension,
     pub frames_per_turn: usize,
     /// This machine's clocks run apart from the world's.
@@ -51,14 +62,19 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(settings: Settings, profile: &Profile, (clocks, rng): ((u64, u64), Rng), now_us: u64) -> Self {
+    /// Around a node that has everything its store has, of a machine with these clocks.
+    pub(crate) fn new(
+        (node, index): (Node, usize),
+        store: SimStore,
+        profile: &Profile,
+        (clocks, rng): ((u64, u64), Rng),
+    ) -> Self {
         let (monotonic_offset_us, wall_us) = clocks;
-        let now = Now { monotonic_us: now_us + monotonic_offset_us, wall_us: now_us + wall_us };
-        let (index, dimension) = (usize::from(settings.id.index()), settings.dimension);
+        let dimension = profile.dimension;
         let links = SimLinks::new(dimension, profile.nodes.clone(), profile.is_calm(), rng);
         Self {
             index,
-            turn: Turn::new(Node::new(settings, now), links, MemoryStore::default()),
+            turn: Turn::new(node, links, store),
             dimension,
             frames_per_turn: profile.nodes.frames_per_turn,
             monotonic_offset_us,
@@ -72,7 +88,8 @@ impl Host {
 
     /// When it wants a turn, whatever comes in.
     pub(crate) fn next_timeout_us(&self) -> u64 {
-        self.turn.node().next_timeout().saturating_sub(self.monotonic_offset_us)
+        let timeout_us = self.turn.node().next_timeout().saturating_sub(self.monotonic_offset_us);
+        timeout_us.min(self.turn.store.next_us())
     }
 
     pub(crate) const fn has_work(&self) -> bool {
@@ -104,10 +121,11 @@ impl Host {
         }
     }
 
-    /// One pass of the loop. Whether the process goes on.
-    pub(crate) fn pass(&mut self, around: &mut Around<'_>) -> bool {
+    /// One pass of the loop. What becomes of the process.
+    pub(crate) fn pass(&mut self, around: &mut Around<'_>) -> Fate {
         let now = self.now(around.now_us);
         (self.turn.links.now_us, self.turn.links.world_us) = (now.monotonic_us, around.now_us);
+        self.turn.store.set_now(around.now_us);
         self.turn.links.release();
         let readies = std::mem::take(&mut self.turn.links.ready);
         for &id in &readies {
@@ -124,14 +142,17 @@ impl Host {
         }
         self.finish(now);
         self.on_time(now, around);
+        if self.turn.store.has_failed() {
+            return Fate::Fails;
+        }
         self.connect(around);
         self.write_all(now, around);
         self.turns += 1;
         if self.care != Care::SomeTurns || self.turns.is_multiple_of(TURNS_A_CHECK) {
             self.turn.node().check();
         }
-        self.turn.links.check();
-        !self.is_over(now)
+        self.turn.links.check(self.turn.store.is_busy());
+        if self.is_over(now) { Fate::Ends } else { Fate::GoesOn }
     }
 
     /// It is asked to end.
@@ -152,6 +173,9 @@ impl Host {
         totals.pushed_chunks += links.edges.chunks;
         totals.pushes_lost += links.sieve.lost;
         totals.pushes_held += links.sieve.kept;
+        if let SimStore::Disk(store) = &self.turn.store {
+            totals.add(&store.totals);
+        }
         for conn in self.turn.links.iter() {
             around.network.leave(around.now_us, conn.end, how);
         }

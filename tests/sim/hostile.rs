@@ -196,7 +196,7 @@ impl Running {
     /// Was nothing wrong with the node all the while?
     fn was_well(&self, ctx: &Ctx<'_>) -> bool {
         let truth = &ctx.ground.nodes[self.node];
-        truth.is_up && !truth.is_draining && ctx.ground.remembers(self.node, self.began_us)
+        truth.is_up && !truth.is_draining && ctx.ground.has_run(self.node, self.began_us)
     }
 
     fn leave(&self, ctx: &mut Ctx<'_>, how: Leave) -> bool {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `profile` | what a seed draws: cluster, network, clients, faults |
 //! | `world` | time, the queue of events, the phases of a run |
+//! | `storage` | its log: in memory, or the production journal on a disk that breaks (`tests/support/disk.rs`) |
 //! | `host`, `links` | a node: the loop of `net/server.rs` around a production turn |
 //! | `edges` | pushes on links: each edge carries a chunk once; those that are lost or late |
 //! | `network` | byte streams with delay, little room, cuts and resets |
@@ -28,6 +29,9 @@ mod check;
 mod client;
 mod craft;
 mod crowd;
+#[path = "../support/disk.rs"]
+#[expect(dead_code, reason = "the test of the journal uses the rest")]
+mod disk;
 mod edges;
 mod faults;
 mod gaps;
@@ -45,6 +49,7 @@ mod profile;
 mod publisher;
 mod reader;
 mod session;
+mod storage;
 mod subscriber;
 mod subscription;
 mod trace;

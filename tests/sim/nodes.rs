@@ -1,13 +1,19 @@
 //! The lives of nodes: turns, connects, starts and ends.
 
-use dht_node::node::Settings;
-use dht_node::types::NodeId;
+use dht_node::journal::{Identity, OpenError};
+use dht_node::node::{Node, Settings};
+use dht_node::turn::MemoryStore;
+use dht_node::types::{NodeId, Now};
 use dht_node::wire::response::Durability;
 
 use crate::faults::Fault;
-use crate::host::{Around, Host};
+use crate::host::{Around, Fate, Host};
+use crate::storage::{DiskStore, SimStore};
 use crate::wire::{End, Leave, Place};
 use crate::world::{Wake, World};
+
+/// The name of every simulated cube.
+const CLUSTER: &str = "sim";
 
 impl World {
     pub(crate) fn turn(&mut self, node: usize) {
@@ -21,14 +27,18 @@ impl World {
         }
         let Some(host) = &mut self.hosts[node] else { return };
         let around = &mut Around { now_us, network: &mut self.network, trace: &mut self.trace };
-        let goes_on = host.pass(around);
+        let fate = host.pass(around);
         let next_us = if host.has_work() { now_us } else { host.next_timeout_us() };
-        if goes_on {
-            self.wake_node(node, next_us.max(now_us));
-        } else {
-            self.stop(node, Leave::Done);
-            self.refresh_ground();
+        match fate {
+            Fate::GoesOn => return self.wake_node(node, next_us.max(now_us)),
+            Fate::Ends => {
+                host.turn.close();
+                self.stop(node, Leave::Done);
+            }
+            Fate::Fails => self.stop(node, Leave::Reset),
         }
+        self.reap_disk(node);
+        self.refresh_ground();
     }
 
     pub(crate) fn knock(&mut self, end: End) {
@@ -43,27 +53,97 @@ impl World {
         }
     }
 
-    /// Starts a node, with nothing in its memory.
-    pub(crate) fn start(&mut self, node: usize) {
-        if self.hosts[node].is_some() {
-            return;
-        }
+    fn settings(&mut self, node: usize) -> Settings {
         let dimension = self.profile.dimension;
         let id = NodeId::new(u16::try_from(node).expect("few"), dimension).expect("of this cube");
-        let settings = Settings {
+        let on_disk = self.profile.disks.is_some();
+        Settings {
             id,
             dimension,
-            cluster: "sim".to_owned(),
+            cluster: CLUSTER.to_owned(),
             software: "sim".to_owned(),
             addresses: Vec::new(),
             instance: self.rng.u64(..),
             seed: self.rng.u64(..),
             memory_bytes: self.profile.memory_bytes,
             retention: self.profile.default_retention,
-            durability: Durability::Memory,
+            durability: if on_disk { Durability::Synced } else { Durability::Memory },
+        }
+    }
+
+    /// Gives a node what its disk has. `None` when that cannot be read now, for a reason that passes.
+    fn open(&mut self, node: usize, mut blank: Node) -> Option<(Node, SimStore)> {
+        let Some(pace) = self.profile.disks.clone() else {
+            return Some((blank, SimStore::Memory(MemoryStore::default())));
         };
+        let dimension = self.profile.dimension;
+        let id = NodeId::new(u16::try_from(node).expect("few"), dimension).expect("of this cube");
+        let identity = Identity { cluster: CLUSTER.to_owned(), dimension, node: id };
+        let rng = self.chaos.fork();
+        match DiskStore::open(&self.disks[node], &identity, &mut blank, (pace, rng), self.now_us) {
+            Ok(store) => Some((blank, SimStore::Disk(Box::new(store)))),
+            Err(OpenError::Io { .. }) => {
+                self.reap_disk(node);
+                None
+            }
+            Err(error) => panic!("node {node} cannot open its journal: {error}"),
+        }
+    }
+
+    /// When the machine stopped in the middle of something, it loses what was not safe.
+    fn reap_disk(&mut self, node: usize) {
+        if self.disks[node].has_stopped() {
+            self.crash_disk(node);
+        }
+    }
+
+    pub(crate) fn crash_disk(&mut self, node: usize) {
+        if self.profile.disks.is_some() {
+            self.trace.totals.disk_crashes += 1;
+            self.disks[node].crash(&mut self.chaos);
+        }
+    }
+
+    fn start_later(&mut self, node: usize) {
+        let again_us = self.now_us + self.chaos.u64(1..=2 * self.profile.faults.last_us);
+        self.at(again_us, Wake::Fault(Fault::Start { node }));
+    }
+
+    /// In the end a crash changes nothing: the node that starts again has every topic and every record.
+    pub(crate) fn check_disk(&mut self, node: usize) {
+        let Some(host) = &self.hosts[node] else { return };
+        let SimStore::Disk(store) = &host.turn.store else { return };
+        if !store.is_idle() {
+            return;
+        }
+        let before = self.seen(host.turn.node());
+        self.crash_disk(node);
+        let blank = Node::new(self.settings(node), Now { monotonic_us: self.now_us, wall_us: self.now_us });
+        let (restored, _) = self.open(node, blank).expect("a disk that works opens");
+        assert!(self.seen(&restored) == before, "node {node} came back with another state");
+    }
+
+    /// Everything that clients can see of a node's topics.
+    fn seen(&self, node: &Node) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let topics = (0..self.profile.topics.len()).filter_map(|topic| node.topic(self.profile.name(topic)));
+        let records =
+            topics.map(|topic| topic.log.read(topic.log.first(), usize::MAX, u32::MAX).payload.parts.concat());
+        (node.image(), records.collect())
+    }
+
+    /// Starts a node, with what its disk has, or with nothing.
+    pub(crate) fn start(&mut self, node: usize) {
+        if self.hosts[node].is_some() {
+            return;
+        }
         let clocks = (self.rng.u64(..1 << 40), self.walls_us[node]);
-        let mut host = Host::new(settings, &self.profile, (clocks, self.rng.fork()), self.now_us);
+        let now = Now { monotonic_us: self.now_us + clocks.0, wall_us: self.now_us + clocks.1 };
+        let blank = Node::new(self.settings(node), now);
+        let Some((restored, store)) = self.open(node, blank) else {
+            self.start_later(node);
+            return;
+        };
+        let mut host = Host::new((restored, node), store, &self.profile, (clocks, self.rng.fork()));
         host.care = self.care;
         self.hosts[node] = Some(host);
         self.network.is_dark[node] = false;
@@ -80,11 +160,13 @@ impl World {
         let around = &mut Around { now_us: self.now_us, network: &mut self.network, trace: &mut self.trace };
         host.end(how, around);
         let truth = &mut self.ground.nodes[node];
-        (truth.is_up, truth.lost_us) = (false, Some(self.now_us));
+        (truth.is_up, truth.ended_us) = (false, Some(self.now_us));
+        if self.profile.disks.is_none() {
+            truth.lost_us = truth.ended_us;
+        }
         self.ground.disturb_node(self.now_us, node);
         self.turns_us[node] = None;
-        let again_us = self.now_us + self.chaos.u64(1..=2 * self.profile.faults.last_us);
-        self.at(again_us, Wake::Fault(Fault::Start { node }));
+        self.start_later(node);
     }
 
     pub(crate) fn set_wall(&mut self, node: usize, offset_us: u64) {

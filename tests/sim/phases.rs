@@ -97,7 +97,9 @@ impl World {
             if self.ground.nodes[node].is_draining {
                 self.stop(node, Leave::Reset);
             }
+            self.disks[node].heal();
             self.start(node);
+            assert!(self.hosts[node].is_some(), "a disk that works opens");
             self.sieve(node, (0, 0));
             self.wake_node(node, self.now_us);
         }

@@ -21,6 +21,8 @@ pub(crate) struct Profile {
     pub nodes: Pace,
     pub clients: Clients,
     pub faults: Faults,
+    /// What the journals are like; `None`: nodes keep everything in memory.
+    pub disks: Option<Disks>,
 }
 
 /// A topic that clients use.
@@ -59,6 +61,17 @@ pub(crate) struct Pace {
     pub client_mark: usize,
     /// Nodes start one after another within this time.
     pub start_us: u64,
+}
+
+/// What the disks of nodes are like.
+#[derive(Clone, Debug)]
+pub(crate) struct Disks {
+    /// Bytes of a segment: few, so that a run goes through many.
+    pub segment: u32,
+    /// How long a sync takes.
+    pub sync_us: (u64, u64),
+    /// How long it takes until notes, checkpoints and fresh segments are done, each.
+    pub keep_us: (u64, u64),
 }
 
 /// Who is there and how they behave.
@@ -104,7 +117,9 @@ impl Profile {
             Dimension::new(pick(rng, &[0, 1, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4])).expect("at most 4");
         let default_retention =
             Retention { bytes: *choose(rng, &[TOPIC_BYTES_DEFAULT, 8 << 10]), ..Retention::default() };
-        let faults = Faults::draw(rng);
+        let disks = rng.bool().then(|| Disks::draw(rng));
+        let mut faults = Faults::draw(rng);
+        faults.kinds.retain(|kind| disks.is_some() || !kind.is_of_disks());
         let narrow = rng.u8(..100) < 15;
         let mut clients = Clients::draw(rng);
         let mut network = Wires::draw(rng, narrow);
@@ -113,6 +128,11 @@ impl Profile {
         }
         if network.bytes_per_second < 1 << 20 || network.room < 16 << 10 {
             clients.record_bytes = clients.record_bytes.min(4 << 10);
+        }
+        if disks.is_some() {
+            // Segments are small, and what is written is copied several times.
+            clients.record_bytes = clients.record_bytes.min(2_000);
+            clients.batch_records = clients.batch_records.min(5);
         }
         if clients.greedy > 0 {
             (clients.record_bytes, clients.batch_records) = (40, 1);
@@ -126,6 +146,7 @@ impl Profile {
             nodes: Pace::draw(rng, narrow),
             clients,
             faults,
+            disks,
         }
     }
 
@@ -148,6 +169,7 @@ impl Profile {
             },
             clients: Clients { think_us: (2_000, 4_000), ..Clients::default() },
             faults: Faults { last_us: 1, end_us, ..Faults::default() },
+            disks: None,
         }
     }
 
@@ -157,8 +179,15 @@ impl Profile {
     }
 
     /// May QUOTA be answered?
-    pub(crate) const fn is_scarce(&self) -> bool {
-        self.memory_bytes < 1 << 30
+    pub(crate) fn is_scarce(&self) -> bool {
+        // A segment that cannot be made ready looks like a full disk.
+        let fills = |kind: &Kind| matches!(kind, Kind::DiskFull | Kind::DiskFails);
+        self.memory_bytes < 1 << 30 || self.disks.is_some() && self.faults.kinds.iter().any(fills)
+    }
+
+    /// May a request wait for a disk for longer than it waits at all?
+    pub(crate) const fn is_held_up(&self) -> bool {
+        self.disks.is_some() && !self.faults.kinds.is_empty()
     }
 
     /// Are connections so slow that a request may take seconds?
@@ -207,6 +236,17 @@ impl Pace {
             client_mark: if low { *choose(rng, &[200, 1 << 10, 8 << 10]) } else { CLIENT_QUEUE_MAX },
             start_us: *choose(rng, &[0, 1000, 300_000, 1_500_000]),
         }
+    }
+}
+
+impl Disks {
+    fn draw(rng: &mut Rng) -> Self {
+        // A fresh segment takes as long as the books: what fills segments faster than they are made waits for long.
+        let (segment, keep_us) = *choose(
+            rng,
+            &[(4 << 10, (10, 100)), (16 << 10, (500, 5_000)), (64 << 10, (500, 20_000)), (64 << 10, (20_000, 150_000))],
+        );
+        Self { segment, sync_us: *choose(rng, &[(50, 400), (200, 5_000), (5_000, 40_000)]), keep_us }
     }
 }
 

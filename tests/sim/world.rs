@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use fastrand::Rng;
 
 use crate::client::{Client, Ctx, Role};
+use crate::disk::FakeDisk;
 use crate::faults::{Fault, WALL_US};
 use crate::ground::Ground;
 use crate::host::{Care, Host};
@@ -38,6 +39,8 @@ pub(crate) struct World {
     queue: BinaryHeap<Reverse<(u64, u64, Wake)>>,
     tickets: u64,
     pub hosts: Vec<Option<Host>>,
+    /// What outlives them, when they have disks.
+    pub disks: Vec<FakeDisk>,
     pub walls_us: Vec<u64>,
     pub turns_us: Vec<Option<u64>>,
     pub stalled_until_us: Vec<u64>,
@@ -71,6 +74,7 @@ impl World {
             queue: BinaryHeap::new(),
             tickets: 0,
             hosts: (0..count).map(|_| None).collect(),
+            disks: (0..count).map(|_| FakeDisk::default()).collect(),
             walls_us: (0..count).map(|_| WALL_US + rng.u64(..1_000_000)).collect(),
             turns_us: vec![None; count],
             stalled_until_us: vec![0; count],
@@ -108,10 +112,12 @@ impl World {
             self.settle();
         }
         for node in 0..self.hosts.len() {
+            self.check_disk(node);
             self.stop(node, Leave::Done);
         }
         self.model.check_gaps();
         self.trace.totals.seeds = 1;
+        self.trace.totals.disk_seeds = u64::from(self.profile.disks.is_some());
         self.trace.totals.virtual_ms = self.now_us / 1000;
         self.model.count(&mut self.trace.totals);
     }

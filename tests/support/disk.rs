@@ -1,5 +1,5 @@
 //! A disk that does what real ones do at the worst moment: it loses what was not synced, or keeps any part of it; it
-//! fails, fills up, and stops in the middle of anything.
+//! fails, fills up, and stops in the middle of anything. The test of the journal and the simulator have the same one.
 #![expect(clippy::disallowed_types, reason = "the two halves of a journal share one disk, as they share a file system")]
 
 use std::cell::RefCell;
@@ -87,6 +87,12 @@ impl FakeDisk {
         state.names.values().map(|inode| state.inodes[*inode].data.len() as u64).sum()
     }
 
+    /// Everything works again from here on, if it did until now.
+    pub(crate) fn heal(&self) {
+        let state = &mut *self.0.borrow_mut();
+        (state.left, state.capacity, state.syncs_left) = (None, None, None);
+    }
+
     /// The power goes and comes back: what was not safe is there in part, or not.
     pub(crate) fn crash(&self, rng: &mut Rng) {
         let state = &mut *self.0.borrow_mut();
@@ -95,7 +101,11 @@ impl FakeDisk {
             apply(&mut state.safe_names, naming);
         }
         state.names = state.safe_names.clone();
-        for inode in &mut state.inodes {
+        for (index, inode) in state.inodes.iter_mut().enumerate() {
+            if !state.names.values().any(|named| *named == index) {
+                *inode = Inode::default();
+                continue;
+            }
             let fate = rng.u8(..4);
             for change in std::mem::take(&mut inode.pending) {
                 survive(&mut inode.safe, change, fate, rng);
@@ -151,6 +161,17 @@ fn apply(names: &mut BTreeMap<String, usize>, naming: Naming) {
     }
 }
 
+/// Changes a file's bytes.
+fn make(data: &mut Vec<u8>, change: Change) {
+    match change {
+        Change::Len(len) => data.resize(len, 0),
+        Change::Write(at, bytes) => {
+            data.resize(data.len().max(at + bytes.len()), 0);
+            data[at..at + bytes.len()].copy_from_slice(&bytes);
+        }
+    }
+}
+
 /// What a crash leaves of a change: nothing, all, its beginning, or some of its sectors.
 fn survive(safe: &mut Vec<u8>, change: Change, fate: u8, rng: &mut Rng) {
     match change {
@@ -170,6 +191,10 @@ fn survive(safe: &mut Vec<u8>, change: Change, fate: u8, rng: &mut Rng) {
             }
         }
     }
+}
+
+fn index(position: u64) -> usize {
+    usize::try_from(position).expect("files are small")
 }
 
 impl Disk for FakeDisk {
@@ -234,10 +259,7 @@ impl FakeFile {
         if state.capacity.is_some_and(|capacity| more > 0 && used + more > capacity) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        inode.data.resize(len, 0);
-        if let Change::Write(at, bytes) = &change {
-            inode.data[*at..at + bytes.len()].copy_from_slice(bytes);
-        }
+        make(&mut inode.data, change.clone());
         inode.pending.push(change);
         Ok(())
     }
@@ -246,18 +268,18 @@ impl FakeFile {
 impl DiskFile for FakeFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let state = self.disk.0.borrow();
-        let rest = state.inodes[self.inode].data.get(usize::try_from(position).unwrap()..).unwrap_or_default();
+        let rest = state.inodes[self.inode].data.get(index(position)..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         Ok(count)
     }
 
     fn write_at(&mut self, bytes: &[u8], position: u64) -> io::Result<()> {
-        self.change(Change::Write(usize::try_from(position).unwrap(), bytes.to_vec()))
+        self.change(Change::Write(index(position), bytes.to_vec()))
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        self.change(Change::Len(usize::try_from(len).unwrap()))
+        self.change(Change::Len(index(len)))
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -275,8 +297,9 @@ impl DiskFile for FakeFile {
             return Err(io::Error::other("input/output error"));
         }
         state.syncs_left = state.syncs_left.map(|left| left - 1);
-        inode.pending.clear();
-        inode.safe = inode.data.clone();
+        for change in std::mem::take(&mut inode.pending) {
+            make(&mut inode.safe, change);
+        }
         Ok(())
     }
 }

@@ -1,0 +1,357 @@
+//! The log of a simulated node: in memory, or the production journal on a disk that breaks.
+//!
+//! What `src/storage` does on two threads is done here inline, in the same order: turns that come while a sync is under
+//! way are synced together; books, checkpoints and fresh segments come later than that. Each takes its virtual time.
+
+use std::collections::VecDeque;
+use std::io;
+
+use dht_node::journal::{self, Identity, Keeper, Mark, NoRoom, OpenError, Prepared, Writer};
+use dht_node::node::Node;
+use dht_node::record::{self, Entry, Malformed, Note};
+use dht_node::storage::take_in;
+use dht_node::turn::{MemoryStore, Store};
+use fastrand::Rng;
+
+use crate::disk::{FakeDisk, FakeFile};
+use crate::profile::{Disks, within};
+use crate::trace::Totals;
+
+#[derive(Debug)]
+pub(crate) enum SimStore {
+    Memory(MemoryStore),
+    Disk(Box<DiskStore>),
+}
+
+/// The journal of a node that runs.
+#[derive(Debug)]
+pub(crate) struct DiskStore {
+    pub disk: FakeDisk,
+    pub now_us: u64,
+    /// Syncs last at least until then.
+    pub stalled_until_us: u64,
+    pace: Disks,
+    rng: Rng,
+    writer: Writer<FakeFile>,
+    keeper: Keeper<FakeDisk>,
+    /// Turns that were submitted; of the first one so many entries are appended.
+    work: VecDeque<Vec<Entry>>,
+    appended: usize,
+    /// Appended, but not safe yet; what is safe.
+    written: Vec<(Vec<Entry>, Mark)>,
+    committed: VecDeque<(Vec<Entry>, Mark)>,
+    /// The end of the sync that is under way.
+    sync_ends_us: Option<u64>,
+    /// The next segment: when it is tried again to make it ready, its number and size; then itself.
+    wanted: Option<(u64, u32, u32)>,
+    prepared: Option<Prepared<FakeFile>>,
+    is_asked: bool,
+    tasks: VecDeque<(u64, Task)>,
+    /// Of the last entries that were given back, and of the newest checkpoint, with the bytes of its state.
+    mark: Mark,
+    checkpoint: Mark,
+    image_len: usize,
+    is_keeping: bool,
+    has_space: bool,
+    /// The process ends at once.
+    failure: Option<io::Error>,
+    pub totals: Totals,
+}
+
+#[derive(Debug)]
+enum Task {
+    Note(Vec<Note>),
+    Keep(Mark, Vec<u8>),
+}
+
+/// A segment that could not be made ready is tried again after this time.
+const PREPARE_AGAIN_US: u64 = 200_000;
+
+impl DiskStore {
+    /// Starts on what is on the disk, as `Storage::open` does.
+    pub(crate) fn open(
+        disk: &FakeDisk,
+        identity: &Identity,
+        node: &mut Node,
+        (pace, rng): (Disks, Rng),
+        now_us: u64,
+    ) -> Result<Self, OpenError> {
+        journal::claim(disk, identity)?;
+        let group = identity.node.index();
+        let mut recovered = journal::recover(disk, group, &mut |found| take_in(node, found))?;
+        let what = "it has records that no segment has";
+        let damaged = |Malformed| OpenError::Damaged { file: "a checkpoint".to_owned(), position: 0, what };
+        node.finish_restore().map_err(damaged)?;
+        assert!(!recovered.is_lossy, "everything that was acknowledged was safe");
+        let io = |cause| OpenError::Io { file: "a segment".to_owned(), cause };
+        let last = recovered.last;
+        let number = last.place.segment + u32::from(last.place.position > 0);
+        let segment = recovered.keeper.prepare(number.max(1), pace.segment).map_err(io)?;
+        let mut writer = Writer::new(group, false, last, segment);
+        writer.sync().map_err(io)?;
+        recovered.keeper.check();
+        let mark = writer.mark();
+        Ok(Self {
+            disk: disk.clone(),
+            now_us,
+            stalled_until_us: 0,
+            pace,
+            rng,
+            writer,
+            keeper: recovered.keeper,
+            work: VecDeque::new(),
+            appended: 0,
+            written: Vec::new(),
+            committed: VecDeque::new(),
+            sync_ends_us: None,
+            wanted: None,
+            prepared: None,
+            is_asked: false,
+            tasks: VecDeque::new(),
+            mark,
+            checkpoint: recovered.checkpoint,
+            image_len: 0,
+            is_keeping: false,
+            has_space: true,
+            failure: None,
+            totals: Totals { recoveries: 1, ..Totals::default() },
+        })
+    }
+
+    /// When the next thing that is under way is done.
+    fn next_us(&self) -> u64 {
+        let prepare_us = self.wanted.map(|(at_us, ..)| at_us);
+        let task_us = self.tasks.front().map(|(at_us, _)| *at_us);
+        let due = [self.sync_ends_us, prepare_us, task_us].into_iter().flatten().min();
+        due.unwrap_or(u64::MAX)
+    }
+
+    /// Is everything that was submitted given back, and nothing under way?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.work.is_empty() && self.written.is_empty() && self.committed.is_empty() && self.failure.is_none()
+    }
+
+    /// Did the disk fail, so that the process ends at once?
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Does what is done by now.
+    fn advance(&mut self) {
+        if self.failure.is_none()
+            && let Err(error) = self.try_advance()
+        {
+            self.failure = Some(error);
+        }
+    }
+
+    fn try_advance(&mut self) -> io::Result<()> {
+        self.keep_books()?;
+        if self.sync_ends_us.is_some_and(|ends_us| ends_us <= self.now_us) {
+            self.sync_ends_us = None;
+            self.sync()?;
+        }
+        if self.sync_ends_us.is_none() && !self.work.is_empty() {
+            self.append()?;
+            if !self.written.is_empty() {
+                self.writer.write()?;
+                let ends_us = self.now_us + within(&mut self.rng, self.pace.sync_us);
+                self.sync_ends_us = Some(ends_us.max(self.stalled_until_us));
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.writer.sync()?;
+        self.totals.syncs += 1;
+        self.committed.extend(self.written.drain(..));
+        Ok(())
+    }
+
+    /// Appends turns until there is none, or no room.
+    fn append(&mut self) -> io::Result<()> {
+        while let Some(mut entries) = self.work.pop_front() {
+            while self.appended < entries.len() {
+                let count = self.count_of_record(&entries[self.appended..]);
+                match self.writer.append(&mut entries[self.appended..self.appended + count]) {
+                    Ok((count, _)) => self.appended += count,
+                    Err(NoRoom) => {
+                        let is_clear = self.written.is_empty();
+                        if let Some(next) = self.prepared.take_if(|_| is_clear) {
+                            self.is_asked = false;
+                            self.totals.segments += 1;
+                            self.writer.turn_to(next)?;
+                            continue;
+                        }
+                        self.ask(record::encoded_len_max(&entries[self.appended]));
+                        self.work.push_front(entries);
+                        return Ok(());
+                    }
+                }
+                if self.writer.is_half_full() {
+                    self.ask(0);
+                }
+            }
+            self.appended = 0;
+            self.written.push((entries, self.writer.mark()));
+        }
+        Ok(())
+    }
+
+    /// Entries that one record takes: production has a constant for that, and segments that hold it.
+    fn count_of_record(&self, entries: &[Entry]) -> usize {
+        let mut len = 0;
+        let fits = entries.iter().take_while(|entry| {
+            len += record::encoded_len_max(entry);
+            len <= self.pace.segment as usize / 2
+        });
+        fits.count().max(1)
+    }
+
+    /// Wants the next segment, which has room for an entry of such a length.
+    fn ask(&mut self, len: usize) {
+        if !std::mem::replace(&mut self.is_asked, true) {
+            let at_us = self.now_us + within(&mut self.rng, self.pace.keep_us);
+            let number = self.writer.mark().place.segment + 1;
+            let size = self.pace.segment.max(u32::try_from(len).expect("short") + 1024);
+            self.wanted = Some((at_us, number, size.next_multiple_of(8)));
+        } else if let Some((_, _, size)) = &mut self.wanted {
+            *size = (*size).max(u32::try_from(len).expect("short") + 1024).next_multiple_of(8);
+        }
+    }
+
+    /// What the thread that keeps the books has done by now. What fails there is tried again, unless the machine is
+    /// gone.
+    fn keep_books(&mut self) -> io::Result<()> {
+        while self.tasks.front().is_some_and(|(at_us, _)| *at_us <= self.now_us) {
+            let Some((_, task)) = self.tasks.pop_front() else { break };
+            match task {
+                Task::Note(notes) => self.keeper.note(&notes),
+                Task::Keep(mark, image) => {
+                    self.is_keeping = false;
+                    match self.keeper.checkpoint(mark, &image) {
+                        Ok(()) => self.totals.checkpoints += 1,
+                        Err(error) if self.disk.has_stopped() => return Err(error),
+                        Err(_) => {}
+                    }
+                    self.keeper.check();
+                }
+            }
+        }
+        if let Some((at_us, number, size)) = self.wanted
+            && at_us <= self.now_us
+        {
+            match self.keeper.prepare(number, size) {
+                Ok(segment) => (self.wanted, self.prepared, self.has_space) = (None, Some(segment), true),
+                Err(error) if self.disk.has_stopped() => return Err(error),
+                Err(_) => {
+                    self.has_space = false;
+                    self.wanted = Some((self.now_us + PREPARE_AGAIN_US, number, size));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, task: Task) {
+        let after_us = self.tasks.back().map_or(self.now_us, |(at_us, _)| *at_us).max(self.now_us);
+        let at_us = after_us + within(&mut self.rng, self.pace.keep_us);
+        self.tasks.push_back((at_us, task));
+    }
+
+    /// The process ends as it should: everything is done before.
+    fn end(&mut self, image: &[u8]) -> io::Result<()> {
+        self.now_us = u64::MAX / 2;
+        while self.sync_ends_us.is_some() || !self.work.is_empty() {
+            self.try_advance()?;
+            if self.wanted.is_some() && !self.has_space {
+                // It would wait for space, and is killed.
+                return Ok(());
+            }
+            self.now_us += self.pace.sync_us.1 + self.pace.keep_us.1;
+        }
+        self.writer.finish()?;
+        self.keep_books()?;
+        self.keeper.checkpoint(self.mark, image)
+    }
+}
+
+impl SimStore {
+    /// Takes the time in.
+    pub(crate) fn set_now(&mut self, now_us: u64) {
+        if let Self::Disk(store) = self {
+            store.now_us = now_us;
+        }
+    }
+
+    /// When it wants a turn.
+    pub(crate) fn next_us(&self) -> u64 {
+        if let Self::Disk(store) = self { store.next_us() } else { u64::MAX }
+    }
+
+    /// Has it entries that are not given back?
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Self::Disk(store) if !store.is_idle())
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self, Self::Disk(store) if store.has_failed())
+    }
+}
+
+impl Store for SimStore {
+    fn submit(&mut self, entries: &mut Vec<Entry>) {
+        match self {
+            Self::Memory(store) => store.submit(entries),
+            Self::Disk(store) => store.work.push_back(std::mem::take(entries)),
+        }
+    }
+
+    fn take_committed(&mut self, entries: &mut Vec<Entry>) {
+        match self {
+            Self::Memory(store) => store.take_committed(entries),
+            Self::Disk(store) => {
+                store.advance();
+                if let Some((committed, mark)) = store.committed.pop_front() {
+                    store.mark = mark;
+                    *entries = committed;
+                }
+            }
+        }
+    }
+
+    fn file(&mut self, notes: Vec<Note>) {
+        if let Self::Disk(store) = self {
+            store.give(Task::Note(notes));
+        }
+    }
+
+    fn wants_image(&self) -> bool {
+        let Self::Disk(store) = self else { return false };
+        let segments = store.mark.place.segment.saturating_sub(store.checkpoint.place.segment) as usize;
+        let is_due = segments > store.image_len * 4 / store.pace.segment as usize;
+        let may_help = !store.has_space && store.mark.index > store.checkpoint.index;
+        !store.is_keeping && (is_due || may_help)
+    }
+
+    fn keep_image(&mut self, image: Vec<u8>) {
+        if let Self::Disk(store) = self {
+            store.is_keeping = true;
+            (store.checkpoint, store.image_len) = (store.mark, image.len());
+            store.give(Task::Keep(store.mark, image));
+        }
+    }
+
+    fn has_space(&self) -> bool {
+        if let Self::Disk(store) = self { store.has_space } else { true }
+    }
+
+    fn close(&mut self, image: Vec<u8>) {
+        if let Self::Disk(store) = self
+            && let Err(error) = store.end(&image)
+        {
+            store.failure = Some(error);
+        }
+    }
+}
