@@ -109,8 +109,17 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Keeps the state after all entries up to `mark`, of which everything was noted. What it makes unneeded is
-    /// removed.
+    /// Makes what was written up to there safe, for a checkpoint to rely on: nobody may have synced it yet.
+    ///
+    /// # Errors
+    /// As the system's. Nothing is known then of what was written, and whoever writes may not be told: the process must
+    /// end.
+    pub fn sync_log(&self, mark: Mark) -> io::Result<()> {
+        self.disk.open(&names::segment(mark.place.segment))?.sync()
+    }
+
+    /// Keeps the state after all entries up to `mark`, which are safe and of which everything was noted. What it makes
+    /// unneeded is removed.
     ///
     /// # Errors
     /// As the system's: then the checkpoint before it stays in force.

@@ -54,6 +54,8 @@ struct Recovery<D: Disk> {
     from: Mark,
     /// The last hard state that was read.
     state: HardState,
+    /// May acknowledged entries be missing behind what was read?
+    is_lossy: bool,
 }
 
 /// Reads everything and gives it to `found`, which says what became of it.
@@ -75,6 +77,7 @@ pub fn recover<D: Disk>(
         keeper: Keeper::new(disk.clone(), group, newest),
         from: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
         state: HardState::default(),
+        is_lossy: false,
     };
     if let Some(newest) = newest {
         recovery.load_checkpoint(newest, found)?;
@@ -194,8 +197,7 @@ impl<D: Disk> Recovery<D> {
             let notes = found(Found::Entries(entries)).map_err(damaged)?;
             self.keeper.note(&notes);
         }
-        let is_lossy = self.state.is_lazy && !self.state.is_end;
-        Ok(Recovered { keeper: self.keeper, last, checkpoint: self.from, is_lossy, cut })
+        Ok(Recovered { keeper: self.keeper, last, checkpoint: self.from, is_lossy: self.is_lossy, cut })
     }
 
     /// Where the segment before this one ends, as this one says; `None` when nothing was written to this one.
@@ -225,12 +227,14 @@ impl<D: Disk> Recovery<D> {
             at = record.end;
             match record.head.kind {
                 Kind::Entry => {
-                    self.state.is_end = false;
+                    self.is_lossy = self.state.is_lazy;
                     records.push(record);
                 }
                 Kind::HardState => {
                     self.state = HardState::decode(&record.body)
                         .ok_or_else(|| OpenError::damaged(&name, record.body_at as u64, "no hard state"))?;
+                    // A start that finds a loss tells it in its first entry: until that is there, it is not told.
+                    self.is_lossy = !self.state.is_end && (self.is_lossy || self.state.is_lazy);
                 }
                 // Cleaning moves chunks, and checkpoints may come to stand in the log: neither is an entry.
                 Kind::Copy | Kind::Checkpoint => {}

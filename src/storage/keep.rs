@@ -5,7 +5,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use super::{News, Task};
+use super::{News, Task, fail};
 use crate::journal::{Folder, Keeper, Prepared};
 
 /// A segment that could not be made ready is tried again after this time.
@@ -36,6 +36,7 @@ impl Bookkeeper {
                     continue;
                 }
                 Ok(Task::Keep(mark, image)) => {
+                    self.keeper.sync_log(mark).unwrap_or_else(|error| fail("cannot make the journal safe", &error));
                     if let Err(error) = self.keeper.checkpoint(mark, &image) {
                         log::warn!("no checkpoint could be made: {error}; the next start will take longer");
                     }

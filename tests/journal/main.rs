@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "whatever is missing here is a fault of the test")]
 
+mod crafted;
 #[path = "../support/disk.rs"]
 #[expect(dead_code, reason = "the simulator uses the rest")]
 mod disk;

@@ -48,12 +48,16 @@ pub(crate) fn blank() -> Node {
     Node::new(settings, Now { monotonic_us: 0, wall_us: 0 })
 }
 
+/// Whose journals all of them are.
+pub(crate) fn identity() -> Identity {
+    let dimension = Dimension::new(0).unwrap();
+    Identity { cluster: "dht".to_owned(), dimension, node: NodeId::new(0, dimension).unwrap() }
+}
+
 impl Live {
     /// Starts on what is on the disk. How far the log went, and whether the disk stopped on the way.
     pub(crate) fn start(disk: &FakeDisk, is_lazy: bool) -> Result<(Self, Mark, bool), OpenError> {
-        let dimension = Dimension::new(0).unwrap();
-        let identity = Identity { cluster: "dht".to_owned(), dimension, node: NodeId::new(0, dimension).unwrap() };
-        journal::claim(disk, &identity)?;
+        journal::claim(disk, &identity())?;
         let mut node = blank();
         let mut recovered = journal::recover(disk, 0, &mut |found| take_in(&mut node, found))?;
         let damaged =
@@ -64,6 +68,11 @@ impl Live {
         let number = last.place.segment + u32::from(last.place.position > 0);
         let segment = recovered.keeper.prepare(number, SEGMENT).map_err(io)?;
         let mut writer = Writer::new(0, is_lazy, last, segment);
+        if recovered.is_lossy {
+            let mut raise = vec![Entry::RaiseEpochs];
+            writer.append(&mut raise).expect("a fresh segment has room");
+            recovered.keeper.note(&node.replay(raise));
+        }
         writer.sync().map_err(io)?;
         recovered.keeper.check();
         let mark = writer.mark();
@@ -115,7 +124,23 @@ impl Live {
 
     /// Makes a checkpoint of what was applied.
     pub(crate) fn checkpoint(&mut self) -> std::io::Result<()> {
+        self.keeper.sync_log(self.mark)?;
         self.keeper.checkpoint(self.mark, &self.node.image())
+    }
+
+    /// How far the log went that was applied.
+    pub(crate) const fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// The segment that is written to.
+    pub(crate) const fn segment(&self) -> u32 {
+        self.writer.mark().place.segment
+    }
+
+    /// The life of a topic's log.
+    pub(crate) fn epoch(&self, name: &str) -> Epoch {
+        self.node.topic(TopicName::new(name).unwrap()).unwrap().epoch
     }
 
     /// Ends as a process should.
@@ -124,6 +149,26 @@ impl Live {
         self.apply();
         self.checkpoint()
     }
+}
+
+/// A topic that keeps everything.
+pub(crate) fn create(name: &str, seed: u64) -> Entry {
+    Entry::Create { name: name.into(), seed, epoch: Epoch(1), retention: Retention::default(), created_us: 0 }
+}
+
+/// A record of nobody.
+pub(crate) fn publish(topic: &str, value: &[u8], serial: u64) -> Entry {
+    let mut payload = Vec::new();
+    Record { value, ..Record::default() }.encode(&mut payload).unwrap();
+    Entry::Publish(Batch {
+        topic: TopicRef::Name(topic.into()),
+        producer: None,
+        count: 1,
+        payload_crc: crc32(&payload),
+        append_us: serial,
+        payload: payload.into(),
+        place: Place::default(),
+    })
 }
 
 /// Entries as clients would have them, some of which come to nothing.

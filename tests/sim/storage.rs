@@ -230,6 +230,7 @@ impl DiskStore {
                 Task::Note(notes) => self.keeper.note(&notes),
                 Task::Keep(mark, image) => {
                     self.is_keeping = false;
+                    self.keeper.sync_log(mark)?;
                     match self.keeper.checkpoint(mark, &image) {
                         Ok(()) => self.totals.checkpoints += 1,
                         Err(error) if self.disk.has_stopped() => return Err(error),
@@ -273,6 +274,7 @@ impl DiskStore {
         }
         self.writer.finish()?;
         self.keep_books()?;
+        self.keeper.sync_log(self.mark)?;
         self.keeper.checkpoint(self.mark, image)
     }
 }

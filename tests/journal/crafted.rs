@@ -1,0 +1,203 @@
+//! Folders that no simulated life comes to, or only by chance: made by hand, then started on.
+
+use dht_node::journal::format::{HardState, Head, Kind, put_record, segment_header};
+use dht_node::journal::{Disk, DiskFile, OpenError, claim};
+use dht_node::record::{self, Entry, Place};
+use fastrand::Rng;
+
+use crate::disk::FakeDisk;
+use crate::model::{self, Live, SEGMENT, blank, create, publish, seen};
+
+/// The bytes of a segment that is being made.
+struct Segment {
+    number: u32,
+    bytes: Vec<u8>,
+}
+
+impl Segment {
+    fn new(number: u32, previous_end: usize) -> Self {
+        let mut segment = Self { number, bytes: segment_header(number, SEGMENT).to_vec() };
+        let state = HardState { previous_end: u32::try_from(previous_end).unwrap(), ..HardState::default() };
+        segment.put(Kind::HardState, (0, 1), |out| state.encode(out));
+        segment
+    }
+
+    fn put(&mut self, kind: Kind, (index, term): (u64, u32), body: impl FnOnce(&mut Vec<u8>)) {
+        let head = Head { kind, group: 0, index, term, synced: 0 };
+        put_record(self.number, head, &mut self.bytes, body);
+    }
+
+    fn entry(&mut self, index: u64, term: u32, entry: &Entry) {
+        let position = u32::try_from(self.bytes.len()).unwrap() + 32;
+        let start = Place { segment: self.number, position };
+        let mut entries = [entry.clone()];
+        self.put(Kind::Entry, (index, term), |out| record::encode(&mut entries, start, out));
+    }
+
+    fn write(mut self, disk: &FakeDisk) {
+        self.bytes.resize(SEGMENT as usize, 0);
+        write(disk, &format!("{:010}.log", self.number), &self.bytes);
+    }
+}
+
+fn write(disk: &FakeDisk, name: &str, bytes: &[u8]) {
+    let mut file = disk.create(name).unwrap();
+    file.write_at(bytes, 0).unwrap();
+    file.sync().unwrap();
+    disk.sync_names().unwrap();
+}
+
+fn read(disk: &FakeDisk, name: &str) -> Vec<u8> {
+    let file = disk.open(name).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+    bytes
+}
+
+fn names(disk: &FakeDisk, end: &str) -> Vec<String> {
+    disk.files().into_iter().map(|(name, _)| name).filter(|name| name.ends_with(end)).collect()
+}
+
+fn state_after(entries: &[&Entry]) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let mut node = blank();
+    entries.iter().for_each(|entry| drop(node.replay(vec![(*entry).clone()])));
+    seen(&node)
+}
+
+#[test]
+fn of_an_index_that_was_written_twice_the_last_counts_and_nothing_behind_that_one() {
+    let create = create("topic/0", 7);
+    let old: Vec<Entry> = (0..6).map(|serial| publish("topic/0", b"old", serial)).collect();
+    let new: Vec<Entry> = (0..6).map(|serial| publish("topic/0", b"new", serial)).collect();
+    // Entries behind the creation that were written at first, the first index of the second time, how many then.
+    for (first, again, count) in [(5, 4, 1), (5, 2, 4), (5, 6, 2), (1, 2, 1), (6, 2, 1), (4, 5, 6), (6, 7, 1)] {
+        for is_in_next_segment in [false, true] {
+            let disk = FakeDisk::default();
+            claim(&disk, &model::identity()).unwrap();
+            let mut segment = Segment::new(1, 0);
+            segment.entry(1, 1, &create);
+            old[..first].iter().zip(2..).for_each(|(entry, index)| segment.entry(index, 1, entry));
+            if is_in_next_segment {
+                let end = segment.bytes.len();
+                segment.write(&disk);
+                segment = Segment::new(2, end);
+            }
+            new[..count].iter().zip(again..).for_each(|(entry, index)| segment.entry(index, 2, entry));
+            segment.write(&disk);
+            let kept = usize::try_from(again).unwrap() - 2;
+            let expected: Vec<&Entry> = [&create].into_iter().chain(&old[..kept]).chain(&new[..count]).collect();
+            for start in ["first", "second"] {
+                let (node, last, _) = Live::start(&disk, false).unwrap();
+                let case = format!("{first} entries, then {count} from {again}; {start} start");
+                assert_eq!((last.index, last.term), (again + count as u64 - 1, 2), "{case}");
+                assert!(seen(&node.node) == state_after(&expected), "{case}");
+            }
+        }
+    }
+}
+
+/// A journal of many segments; whether there are checkpoints.
+fn long(disk: &FakeDisk, segments: u32, has_checkpoints: bool) -> Live {
+    let (mut live, ..) = Live::start(disk, false).unwrap();
+    live.append(vec![create("topic/0", 7)]).unwrap();
+    live.sync().unwrap();
+    for serial in 0.. {
+        let before = live.segment();
+        live.append(vec![publish("topic/0", &[7; 3000], serial)]).unwrap();
+        live.sync().unwrap();
+        if live.segment() > before && has_checkpoints {
+            live.checkpoint().unwrap();
+        }
+        if live.segment() == segments {
+            break;
+        }
+    }
+    live
+}
+
+#[test]
+fn a_segment_that_is_missing_is_told_wherever_it_is() {
+    for missing in 1..=4 {
+        let disk = FakeDisk::default();
+        drop(long(&disk, 5, false));
+        disk.remove(&format!("{missing:010}.log")).unwrap();
+        let error = Live::start(&disk, false).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "segment {missing}: {error}");
+    }
+}
+
+#[test]
+fn an_index_of_a_checkpoint_that_did_not_come_about_does_not_count() {
+    for bytes in [b"no index at all".as_slice(), b""] {
+        let disk = FakeDisk::default();
+        let live = long(&disk, 5, false);
+        let expected = seen(&live.node);
+        write(&disk, "0000000003.index", bytes);
+        let (node, ..) = Live::start(&disk, false).unwrap();
+        assert!(seen(&node.node) == expected);
+        assert_eq!(names(&disk, ".index"), [""; 0]);
+    }
+}
+
+#[test]
+fn an_older_checkpoint_that_was_left_behind_does_not_count_and_goes() {
+    let disk = FakeDisk::default();
+    let mut live = long(&disk, 3, true);
+    let old = names(&disk, ".checkpoint").concat();
+    let bytes = read(&disk, &old);
+    live.append(vec![publish("topic/0", b"one more", 1 << 40)]).unwrap();
+    live.sync().unwrap();
+    live.checkpoint().unwrap();
+    let new = names(&disk, ".checkpoint");
+    assert_ne!(new.concat(), old);
+    write(&disk, &old, &bytes);
+    let (node, ..) = Live::start(&disk, false).unwrap();
+    assert!(seen(&node.node) == seen(&live.node));
+    assert_eq!(names(&disk, ".checkpoint"), new);
+}
+
+/// A node that makes its journal safe later makes checkpoints too: they rely on nothing that a crash may take.
+#[test]
+fn a_checkpoint_of_what_was_only_written_makes_that_safe() {
+    for seed in 1..=500 {
+        let mut rng = Rng::with_seed(seed);
+        let (disk, mut serial) = (FakeDisk::default(), 0);
+        let (mut live, ..) = Live::start(&disk, true).unwrap();
+        for _ in 0..rng.usize(1..30) {
+            live.append(model::entries(&mut rng, &live.node, &mut serial)).unwrap();
+            live.write().unwrap();
+        }
+        let made = live.mark();
+        live.checkpoint().unwrap();
+        live.append(model::entries(&mut rng, &live.node, &mut serial)).unwrap();
+        live.write().unwrap();
+        disk.crash(&mut rng);
+        let (_, last, is_lossy) = Live::start(&disk, true).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(last.index >= made.index && is_lossy, "seed {seed}");
+    }
+}
+
+/// The start that finds the loss may stop before it has told it; then the next one does.
+#[test]
+fn a_loss_is_told_once_at_least_whenever_the_start_that_tells_it_stops() {
+    let mut stopped = 0;
+    for seed in 1..=1000 {
+        let mut rng = Rng::with_seed(seed);
+        let disk = FakeDisk::default();
+        let (mut live, ..) = Live::start(&disk, true).unwrap();
+        live.append(vec![create("topic/0", 7), publish("topic/0", b"safe", 0)]).unwrap();
+        live.sync().unwrap();
+        live.append(vec![publish("topic/0", b"lost, it may be", 1)]).unwrap();
+        live.write().unwrap();
+        let before = live.epoch("topic/0");
+        disk.crash(&mut rng);
+        disk.stop_after(rng.u64(..25));
+        if Live::start(&disk, false).is_err() {
+            stopped += 1;
+        }
+        disk.crash(&mut rng);
+        let (live, ..) = Live::start(&disk, false).unwrap();
+        assert!(live.epoch("topic/0") > before, "seed {seed}: records were lost and nobody is told");
+    }
+    assert!(stopped > 100, "{stopped} starts stopped");
+}
