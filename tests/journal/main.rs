@@ -11,6 +11,7 @@ mod crafted;
 mod disk;
 mod model;
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dht_node::journal::OpenError;
@@ -27,19 +28,46 @@ const SEEDS: u64 = 2000;
 #[derive(Default)]
 struct Truth {
     records: Vec<Vec<Entry>>,
-    /// Those that were said to be safe.
+    /// Those that were said to be safe, and those that were acknowledged: as many, unless the journal is lazy.
     safe: usize,
+    acked: usize,
+    /// Starts that stopped since then: each may have raised the epochs.
+    stopped: usize,
 }
 
 impl Truth {
     /// What a node sees that has applied so many records.
     fn seen(&self, records: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
-        let mut node = blank();
-        for entries in &self.records[..records] {
-            node.replay(entries.clone());
-        }
-        seen(&node)
+        seen_after(&self.records[..records])
     }
+
+    /// A start has found so many records, and this state; from here on that is how it was meant.
+    fn take(&mut self, found: usize, state: &(Vec<u8>, Vec<Vec<u8>>), is_lossy: bool) {
+        let raise = || vec![Entry::RaiseEpochs];
+        let before = (0..=self.stopped.min(found)).find(|raises| {
+            let mut records = self.records[..(found - raises).min(self.records.len())].to_vec();
+            records.extend((0..*raises).map(|_| raise()));
+            records.extend(is_lossy.then(raise));
+            seen_after(&records) == *state
+        });
+        let raises = before.unwrap_or_else(|| panic!("after record {found} another state"));
+        let kept = found - raises;
+        assert!(kept >= self.safe, "{} records were safe, {kept} are there", self.safe);
+        assert!(kept <= self.records.len(), "{kept} records of {}", self.records.len());
+        let is_told = is_lossy || raises > 0;
+        assert!(kept >= self.acked || is_told, "{} records were acknowledged, {kept} are there", self.acked);
+        self.records.truncate(kept);
+        self.records.extend((0..raises + usize::from(is_lossy)).map(|_| raise()));
+        (self.safe, self.acked, self.stopped) = (self.records.len(), self.records.len(), 0);
+    }
+}
+
+fn seen_after(records: &[Vec<Entry>]) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let mut node = blank();
+    for entries in records {
+        node.replay(entries.clone());
+    }
+    seen(&node)
 }
 
 /// What a life of the node came to.
@@ -51,7 +79,7 @@ enum End {
 }
 
 /// Appends, syncs and makes checkpoints until the machine stops, or it has had enough.
-fn live(live: &mut Live, truth: &mut Truth, serial: &mut u64, rng: &mut Rng) -> std::io::Result<End> {
+fn live(live: &mut Live, truth: &mut Truth, is_lazy: bool, (serial, rng): (&mut u64, &mut Rng)) -> io::Result<End> {
     for _ in 0..rng.usize(1..60) {
         let entries = model::entries(rng, &live.node, serial);
         // What is appended may survive, even when appending failed.
@@ -64,14 +92,24 @@ fn live(live: &mut Live, truth: &mut Truth, serial: &mut u64, rng: &mut Rng) -> 
             }
         }
         match rng.u8(..10) {
+            0..6 if is_lazy => {
+                live.write()?;
+                truth.acked = truth.records.len();
+            }
             0..6 => {
                 live.sync()?;
-                truth.safe = truth.records.len();
+                (truth.safe, truth.acked) = (truth.records.len(), truth.records.len());
             }
             6 => {
-                live.sync()?;
-                truth.safe = truth.records.len();
+                if is_lazy {
+                    live.write()?;
+                } else {
+                    live.sync()?;
+                }
+                truth.acked = truth.records.len();
                 live.checkpoint()?;
+                // Whatever a checkpoint names is safe, and so is all before it.
+                truth.safe = truth.acked;
             }
             _ => {}
         }
@@ -80,35 +118,32 @@ fn live(live: &mut Live, truth: &mut Truth, serial: &mut u64, rng: &mut Rng) -> 
         return Ok(End::Crash);
     }
     live.finish()?;
-    truth.safe = truth.records.len();
+    (truth.safe, truth.acked) = (truth.records.len(), truth.records.len());
     Ok(End::Clean)
 }
 
-/// Lives and crashes on one disk.
+/// Lives and crashes on one disk, with a sync before each acknowledgement or now and then.
 fn run(seed: u64) -> u64 {
     let mut rng = Rng::with_seed(seed);
     let (disk, mut truth, mut serial, mut crashes) = (FakeDisk::default(), Truth::default(), 0, 0);
+    let lazy_percent = [0, 0, 50][rng.usize(..3)];
     for _ in 0..rng.usize(2..12) {
         if rng.u8(..3) > 0 {
             disk.stop_after(rng.u64(..400));
         }
-        let (mut node, last, is_lossy) = match Live::start(&disk, false) {
+        let is_lazy = rng.u8(..100) < lazy_percent;
+        let (mut node, last, is_lossy) = match Live::start(&disk, is_lazy) {
             Ok(started) => started,
             Err(error) => {
                 assert!(disk.has_stopped(), "{error}");
                 disk.crash(&mut rng);
-                crashes += 1;
+                (crashes, truth.stopped) = (crashes + 1, truth.stopped + usize::from(lazy_percent > 0));
                 continue;
             }
         };
-        assert!(!is_lossy, "everything that was acknowledged was safe");
-        let found = usize::try_from(last.index).unwrap();
-        assert!(found >= truth.safe, "{} records were safe, {found} are there", truth.safe);
-        assert!(found <= truth.records.len(), "{found} records of {}", truth.records.len());
-        assert!(seen(&node.node) == truth.seen(found), "after record {found} another state");
-        truth.records.truncate(found);
-        truth.safe = found;
-        let end = live(&mut node, &mut truth, &mut serial, &mut rng);
+        assert!(!is_lossy || lazy_percent > 0, "everything that was acknowledged was safe");
+        truth.take(usize::try_from(last.index).unwrap(), &seen(&node.node), is_lossy);
+        let end = live(&mut node, &mut truth, is_lazy, (&mut serial, &mut rng));
         assert!(end.is_ok() || disk.has_stopped(), "{:?}", end.err());
         if !matches!(end, Ok(End::Clean)) {
             crashes += 1;
@@ -184,7 +219,7 @@ fn a_full_disk_loses_nothing_and_goes_on() {
             node.sync().unwrap();
             truth.safe = truth.records.len();
         };
-        assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
         disk.crash(&mut rng);
         disk.set_capacity(None);
         let (mut node, last, _) = Live::start(&disk, false).unwrap();
