@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# Plants bugs in the journal, one at a time, in a copy of the project, and shows which test finds each, and how soon.
+#   scripts/planted_bugs.sh             all of them
+#   scripts/planted_bugs.sh WORD…       those whose names hold one of the words
+# First `cargo test --test journal`, then seeds of the simulator, each for at most PLANTED_LIMIT seconds (300). The exit
+# code is 1 when a bug was not found. PLANTED_TARGET names a build folder that is kept, so that the next run is faster.
+set -euo pipefail
+
+program=planted_bugs.sh
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+project=$(dirname "$scripts")
+# shellcheck source=scripts/lib.sh
+. "$scripts/lib.sh"
+cd "$project"
+
+limit=${PLANTED_LIMIT:-300}
+
+# --- the bugs: name, file, and what sed does to it ------------------------------------------------------------------
+
+list_bugs() {
+    bug "what is written is acknowledged before it is safe" src/journal/writer.rs \
+        's/self\.segment\.file\.sync\(\)\?;//'
+    bug "what is collected is written after the sync that acknowledges it" src/journal/writer.rs \
+        '/pub fn sync/,/^    \}/ { s/self\.write\(\)\?;//; s/(self\.synced) = self\.written;/\1 = self.end(); self.write()?;/; s/self\.synced < self\.written/self.synced < self.end()/ }'
+    bug "a segment is left before it is safe" src/journal/writer.rs \
+        '/pub fn turn_to/,/^    \}/ s/self\.sync\(\)\?;/self.write()?;/'
+    bug "a segment is said to have ended one record before it did" src/journal/writer.rs \
+        '/pub fn turn_to/,/^    \}/ s/let previous_end = self\.written;/let previous_end = self.written - 8;/'
+    bug "a segment is said to have ended at its beginning" src/journal/writer.rs \
+        's/HardState \{ previous_end, commit/HardState { previous_end: previous_end.min(80), commit/'
+    bug "the checksum of a record is not looked at" src/journal/format.rs \
+        's/if header\[5\] != 0 \|\| .* \{/if header[5] != 0 {/'
+    bug "a record of the segment's life before passes for a new one" src/journal/format.rs \
+        's/crc32_of_parts\(\[&segment\.to_be_bytes\(\), header, body\]\)/crc32_of_parts([header, body])/'
+    bug "the tail is cut eight bytes too soon" src/journal/recovery.rs \
+        's/file\.set_len\(end as u64\)/file.set_len(end as u64 - 8)/'
+    bug "the tail is not written again after a sync that failed" src/journal/recovery.rs \
+        's/file\.write_at\(&bytes\[\.\.end\], 0\)\.map_err\(io\)\?;//'
+    bug "the tail is believed and not made safe" src/journal/recovery.rs \
+        '/fn secure/,/^    \}/ s/file\.sync\(\)\.map_err\(io\)\?;//'
+    bug "what was safe and cannot be read is cut like a torn tail" src/journal/recovery.rs \
+        's/record\.head\.synced as usize > end\)/record.head.synced as usize > usize::MAX - end)/'
+    bug "an overwritten suffix is applied" src/journal/recovery.rs \
+        's/log\.pop_back\(\);//'
+    bug "records from before the checkpoint are not compared with their checksums" src/journal/recovery.rs \
+        's/\.filter\(\|payload\| crc32\(payload\) == filed\.crc\)//'
+    bug "a missing segment is passed over" src/journal/recovery.rs \
+        '/while let Some\(segment\)/,/expected \+= 1/ { s/if segment != expected/if segment < expected/; s/expected \+= 1/expected = segment + 1/ }'
+    bug "an index of a checkpoint that did not come about counts" src/journal/recovery.rs \
+        's/if number > self\.from\.place\.segment \{/if number == u32::MAX {/'
+    bug "the oldest checkpoint counts instead of the newest" src/journal/recovery.rs \
+        's/(checkpoint_index\(name\)\))\.max\(\)/\1.min()/'
+    bug "a loss is forgotten when the start that tells it stops" src/journal/recovery.rs \
+        's/\(self\.is_lossy \|\| self\.state\.is_lazy\)/self.state.is_lazy/'
+    bug "a checkpoint relies on what nobody has synced" src/journal/keeper.rs \
+        's/self\.disk\.open\(&names::segment\(mark\.place\.segment\)\)\?\.sync\(\)\?;//'
+    bug "the name of a fresh segment is not made safe" src/journal/keeper.rs \
+        '/pub fn prepare/,/^    \}/ s/self\.disk\.sync_names\(\)\?;//'
+    bug "a fresh segment is not filled" src/journal/keeper.rs \
+        's/while at < u64::from\(size\) \{/while at > u64::from(size) {/'
+    bug "an index is not safe before the checkpoint that relies on it" src/journal/keeper.rs \
+        's/write_file\(&self\.disk, &names::index\(number\), &bytes\)\?;/self.disk.create(\&names::index(number))?.write_at(\&bytes, 0)?;/'
+    bug "a checkpoint has its name before its bytes are safe" src/journal/keeper.rs \
+        's/write_file\(&self\.disk, &name, (&checkpoint::encode.*)\)\?;/self.disk.create(\&name)?.write_at(\1, 0)?;/'
+    bug "a dead segment goes before the checkpoint that makes it dead" src/journal/keeper.rs \
+        's/^( *)let name = names::checkpoint\(mark\.index\);/\1self.remove_dead(mark.place.segment)?;\n&/'
+    bug "a segment is dead when one live record is left in it" src/journal/keeper.rs \
+        's/&& oldest\.end <= first/\&\& oldest.end <= first.plus(1)/'
+    bug "an index forgets the batches from before the last checkpoint" src/journal/keeper.rs \
+        's/self\.segments\.range_mut\(\.\.mark\.place\.segment\) \{/self.segments.range_mut(..=mark.place.segment) {/'
+    bug "the checksum of an index is not looked at" src/journal/index.rs \
+        's/&& BigEndian::read_u32\(&header\[20\.\.\]\) == .*;/;/'
+    bug "free places come back in another order" src/topic/catalogue/image.rs \
+        's/self\.free\.iter\(\)\.for_each/self.free.iter().rev().for_each/'
+    bug "a checkpoint has no producers" src/topic/catalogue/image.rs \
+        's/u8::from\(topic\.producers\.is_some\(\)\)/0/; s/if let Some\(producers\) = &topic\.producers/if let Some(producers) = topic.producers.as_ref().filter(|_| false)/'
+    bug "what a checkpoint remembers of a producer is one sequence short" src/topic/producer.rs \
+        's/varint::put\(out, producer\.expected\);/varint::put(out, producer.expected.saturating_sub(1));/'
+    bug "a start forgets which records were trimmed in a batch" src/topic/log.rs \
+        's/let trimmed = records::prefix_len\(&payload, before\);/let trimmed = records::prefix_len(\&payload, before) * 0;/'
+}
+
+# --- one bug --------------------------------------------------------------------------------------------------------
+
+# bug NAME FILE SED: plants it, unless its name has none of the words that were asked for.
+bug() {
+    local name=$1 file=$2 change=$3 word
+    if ((${#words[@]} > 0)); then
+        for word in "${words[@]}"; do
+            [[ $name == *"$word"* ]] && word= && break
+        done
+        [[ -z $word ]] || return 0
+    fi
+    sed -E "$change" "$project/$file" >"$copy/$file"
+    if cmp -s "$project/$file" "$copy/$file"; then
+        fail "'$name' changes nothing any more" "bring its line in scripts/$program up to date with $file"
+    fi
+    planted=$((planted + 1))
+    hunt "$name"
+    cp "$project/$file" "$copy/$file"
+}
+
+# Prints what finds the bug that is planted, and after how many seconds of looking.
+hunt() {
+    local test
+    for test in journal sim; do
+        cargo_test "$test" --no-run >"$output" 2>&1 || {
+            cat "$output" >&2
+            fail "'$1' does not compile" "bring its line in scripts/$program up to date"
+        }
+        local began=$SECONDS code=0 finder
+        seek "$test" >"$output" 2>&1 || code=$?
+        if ((code != 0 && code != 124)); then
+            finder=$(awk '/^test .* FAILED$/ && !found { print $2; found = 1 }' "$output")
+            printf '%-74s %4d s  %s: %s\n' "$1" $((SECONDS - began)) "$test" "${finder:-it does not end}"
+            return 0
+        fi
+    done
+    printf '%-74s %4s    NOT FOUND\n' "$1" -
+    missed=$((missed + 1))
+}
+
+seek() {
+    if [[ $1 == journal ]]; then
+        timeout "$limit" cargo test --offline --locked --test journal
+    else
+        SIM_SEEDS=1000000 timeout "$limit" cargo test --offline --locked --test sim seeds
+    fi
+}
+
+cargo_test() {
+    cargo test --offline --locked --test "$@"
+}
+
+[[ ${1:-} != -h && ${1:-} != --help ]] || {
+    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    exit 0
+}
+is_number "$limit" 1 100000 || fail_usage "PLANTED_LIMIT=$limit is no number of seconds"
+words=("$@")
+folder=$(mktemp -d "${TMPDIR:-/tmp}/planted.XXXXXX")
+trap 'rm -rf "$folder"' EXIT
+copy=$folder/copy output=$folder/output
+mkdir "$copy"
+git ls-files -z --cached --others --exclude-standard | xargs -0 tar -cf - -- | tar -xf - -C "$copy"
+export CARGO_TARGET_DIR=${PLANTED_TARGET:-$folder/target} CARGO_PROFILE_TEST_DEBUG=0
+planted=0 missed=0
+# From here on everything happens in the copy; $project is only read.
+cd "$copy"
+note "without a bug"
+cargo_test journal >"$output" 2>&1 || {
+    cat "$output" >&2
+    fail "the test of the journal fails without any bug planted"
+}
+list_bugs
+((planted > 0)) || fail_usage "no bug has such a name"
+note "$((planted - missed)) of $planted found"
+((missed == 0))
