@@ -117,7 +117,7 @@ impl Profile {
             Dimension::new(pick(rng, &[0, 1, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4])).expect("at most 4");
         let default_retention =
             Retention { bytes: *choose(rng, &[TOPIC_BYTES_DEFAULT, 8 << 10]), ..Retention::default() };
-        let disks = rng.bool().then(|| Disks::draw(rng));
+        let mut disks = rng.bool().then(|| Disks::draw(rng));
         let mut faults = Faults::draw(rng);
         faults.kinds.retain(|kind| disks.is_some() || !kind.is_of_disks());
         let narrow = rng.u8(..100) < 15;
@@ -129,10 +129,13 @@ impl Profile {
         if network.bytes_per_second < 1 << 20 || network.room < 16 << 10 {
             clients.record_bytes = clients.record_bytes.min(4 << 10);
         }
-        if disks.is_some() {
-            // Segments are small, and what is written is copied several times.
+        if let Some(disks) = &mut disks {
+            // What is written is copied several times.
             clients.record_bytes = clients.record_bytes.min(2_000);
             clients.batch_records = clients.batch_records.min(5);
+            // When each record fills a segment of its own, no two are synced together, and publishers wait for long.
+            let batch_bytes = u32::try_from(clients.record_bytes).expect("few") * clients.batch_records;
+            disks.segment = disks.segment.max((8 * batch_bytes).next_multiple_of(8));
         }
         if clients.greedy > 0 {
             (clients.record_bytes, clients.batch_records) = (40, 1);
