@@ -26,3 +26,7 @@ pub mod net;
 pub mod client;
 
 pub mod config;
+
+// The fakes of tests/support name this crate as the tests outside of it do.
+#[cfg(test)]
+extern crate self as dht_node;

@@ -10,6 +10,8 @@
 
 mod commit;
 mod keep;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::PathBuf;

@@ -1,18 +1,17 @@
 //! The thread that appends and syncs. What comes in while it syncs is synced together.
 
-use std::fs::File;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::{News, Sync, Task, Work, fail};
-use crate::journal::{Mark, Prepared, Writer};
+use crate::journal::{DiskFile, Mark, Prepared, Writer};
 use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES};
 use crate::record::Entry;
 
 /// The end of the log, and whom to tell.
-pub(super) struct Committer {
-    writer: Writer<File>,
-    segments: Receiver<Prepared<File>>,
+pub(super) struct Committer<F> {
+    writer: Writer<F>,
+    segments: Receiver<Prepared<F>>,
     tasks: Sender<Task>,
     news: Sender<News>,
     /// Has the next segment been asked for?
@@ -21,10 +20,10 @@ pub(super) struct Committer {
     written: Vec<(Vec<Entry>, Mark)>,
 }
 
-impl Committer {
+impl<F: DiskFile> Committer<F> {
     pub(super) fn new(
-        writer: Writer<File>,
-        segments: Receiver<Prepared<File>>,
+        writer: Writer<F>,
+        segments: Receiver<Prepared<F>>,
         tasks: Sender<Task>,
         news: Sender<News>,
     ) -> Self {

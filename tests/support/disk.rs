@@ -115,6 +115,20 @@ impl FakeDisk {
         (state.left, state.syncs_left) = (None, None);
     }
 
+    /// Another disk, as this one would be when the power went now.
+    pub(crate) fn copy_after_crash(&self, rng: &mut Rng) -> Self {
+        let state = &*self.0.borrow();
+        let copy = Self(Rc::new(RefCell::new(State {
+            inodes: state.inodes.clone(),
+            names: state.names.clone(),
+            safe_names: state.safe_names.clone(),
+            namings: state.namings.clone(),
+            ..State::default()
+        })));
+        copy.crash(rng);
+        copy
+    }
+
     /// Changes one bit of a file that is safe.
     pub(crate) fn flip(&self, name: &str, bit: usize) {
         let state = &mut *self.0.borrow_mut();

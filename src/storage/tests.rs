@@ -1,0 +1,125 @@
+//! The thread that commits, on the disk of the journal's own test, with all its work laid out before it runs.
+
+#[path = "../../tests/support/disk.rs"]
+#[expect(dead_code, reason = "the test of the journal and the simulator use the rest")]
+mod disk;
+
+use std::cell::Cell;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::commit::Committer;
+use super::{News, Sync, Task, Work};
+use crate::journal::{Found, Mark, Writer, recover};
+use crate::record::{Batch, Entry, Place, TopicRef};
+use crate::types::crc32;
+
+use disk::FakeDisk;
+
+/// Small, so that a run turns to several.
+const SEGMENT: u32 = 16 << 10;
+
+/// What was given back so far, oldest first.
+fn given_back(news: &Receiver<News>) -> Vec<(Vec<Entry>, Mark)> {
+    let entries = |news| if let News::Committed(entries, mark) = news { Some((entries, mark)) } else { None };
+    news.try_iter().filter_map(entries).collect()
+}
+
+fn entry(serial: u64, len: usize) -> Entry {
+    let payload: bytes::Bytes = vec![u8::try_from(serial % 251).unwrap(); len].into();
+    Entry::Publish(Batch {
+        topic: TopicRef::Name("topic".into()),
+        producer: None,
+        count: 1,
+        payload_crc: crc32(&payload),
+        append_us: serial,
+        payload,
+        place: Place::default(),
+    })
+}
+
+fn times(entries: &[Entry]) -> Vec<u64> {
+    entries
+        .iter()
+        .filter_map(|entry| if let Entry::Publish(batch) = entry { Some(batch.append_us) } else { None })
+        .collect()
+}
+
+/// The entries that a start finds, by the times that they carry.
+fn found(disk: &FakeDisk) -> Vec<u64> {
+    let mut all = Vec::new();
+    recover(disk, 0, &mut |found| {
+        if let Found::Entries(entries) = found {
+            all.extend(times(&entries));
+        }
+        Ok(Vec::new())
+    })
+    .unwrap();
+    all
+}
+
+/// Runs the thread's work to its end; calls `look` whenever something was given back.
+fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receiver<News>)) {
+    let mut keeper = recover(disk, 0, &mut |_| Ok(Vec::new())).unwrap().keeper;
+    let (prepared, segments) = mpsc::channel();
+    let bytes: usize = turns.iter().flatten().map(crate::record::encoded_len_max).sum();
+    for number in 2..=u32::try_from(bytes).unwrap() / (SEGMENT / 2) + 2 {
+        prepared.send(keeper.prepare(number, SEGMENT).unwrap()).unwrap();
+    }
+    let writer = Writer::new(0, sync != Sync::Always, Mark::default(), keeper.prepare(1, SEGMENT).unwrap());
+    let (tasks, asked) = mpsc::channel();
+    let (tell, news) = mpsc::channel();
+    let (work, for_commit) = mpsc::channel();
+    turns.iter().for_each(|turn| work.send(Work::Entries(turn.clone())).unwrap());
+    work.send(Work::End).unwrap();
+    Committer::new(writer, segments, tasks, tell).run(&for_commit, sync, || look(&news));
+    let numbers: Vec<u32> =
+        asked.try_iter().map(|task| if let Task::Prepare { number, .. } = task { number } else { 0 }).collect();
+    let expected: Vec<u32> = (2..).take(numbers.len()).collect();
+    assert_eq!(numbers, expected, "each segment is asked for once, in its order");
+}
+
+#[test]
+fn nothing_is_given_back_before_it_is_safe_and_everything_is() {
+    for seed in 1..=200 {
+        let mut rng = Rng::with_seed(seed);
+        let mut serial = 0;
+        let turns: Vec<Vec<Entry>> = (0..rng.usize(1..40))
+            .map(|_| {
+                (0..rng.usize(1..6))
+                    .map(|_| {
+                        serial += 1;
+                        entry(serial, rng.usize(..2000))
+                    })
+                    .collect()
+            })
+            .collect();
+        let disk = FakeDisk::default();
+        let count = Cell::new(0);
+        run(&disk, Sync::Always, &turns, |news| {
+            for (entries, mark) in given_back(news) {
+                count.set(count.get() + entries.len() as u64);
+                assert_eq!(times(&entries).last(), Some(&count.get()), "seed {seed}: in another order");
+                assert!(mark.index > 0);
+            }
+            let copy = disk.copy_after_crash(&mut Rng::with_seed(seed));
+            let there = found(&copy).len() as u64;
+            assert!(there >= count.get(), "seed {seed}: {} entries were given back, {there} are safe", count.get());
+        });
+        assert_eq!((count.get(), found(&disk).len() as u64), (serial, serial), "seed {seed}");
+    }
+}
+
+#[test]
+fn with_an_interval_everything_is_given_back_and_safe_in_the_end() {
+    let turns: Vec<Vec<Entry>> = (0..20).map(|serial| vec![entry(serial, 1500)]).collect();
+    for interval in [Duration::ZERO, Duration::from_secs(1000)] {
+        let disk = FakeDisk::default();
+        let count = Cell::new(0);
+        run(&disk, Sync::Interval(interval), &turns, |news| count.set(count.get() + given_back(news).len()));
+        assert_eq!(count.get(), turns.len());
+        assert_eq!(found(&disk.copy_after_crash(&mut Rng::with_seed(1))).len(), turns.len());
+    }
+}
