@@ -2,8 +2,9 @@
 # Plants bugs in the journal, one at a time, in a copy of the project, and shows which test finds each, and how soon.
 #   scripts/planted_bugs.sh             all of them
 #   scripts/planted_bugs.sh WORD…       those whose names hold one of the words
-# First `cargo test --test journal`, then seeds of the simulator, each for at most PLANTED_LIMIT seconds (300). The exit
-# code is 1 when a bug was not found. PLANTED_TARGET names a build folder that is kept, so that the next run is faster.
+# First `cargo test --test journal` (of the threads: `--lib storage`), then seeds of the simulator, each for at most
+# PLANTED_LIMIT seconds (300). The exit code is 1 when a bug was not found. PLANTED_TARGET names a build folder that is
+# kept, so that the next run is faster.
 set -euo pipefail
 
 program=planted_bugs.sh
@@ -45,7 +46,7 @@ list_bugs() {
     bug "records from before the checkpoint are not compared with their checksums" src/journal/recovery.rs \
         's/\.filter\(\|payload\| crc32\(payload\) == filed\.crc\)//'
     bug "a missing segment is passed over" src/journal/recovery.rs \
-        '/while let Some\(segment\)/,/expected \+= 1/ { s/if segment != expected/if segment < expected/; s/expected \+= 1/expected = segment + 1/ }'
+        's/if segment != expected/if segment < expected/; s/expected \+= 1/expected = segment + 1/; s/if record\.head\.index > next \{/if next == 0 {/'
     bug "an index of a checkpoint that did not come about counts" src/journal/recovery.rs \
         's/if number > self\.from\.place\.segment \{/if number == u32::MAX {/'
     bug "the oldest checkpoint counts instead of the newest" src/journal/recovery.rs \
@@ -53,7 +54,7 @@ list_bugs() {
     bug "a loss is forgotten when the start that tells it stops" src/journal/recovery.rs \
         's/\(self\.is_lossy \|\| self\.state\.is_lazy\)/self.state.is_lazy/'
     bug "a checkpoint relies on what nobody has synced" src/journal/keeper.rs \
-        's/self\.disk\.open\(&names::segment\(mark\.place\.segment\)\)\?\.sync\(\)\?;//'
+        's/self\.disk\.open\(&names::segment\(mark\.place\.segment\)\)\?\.sync\(\)/self.disk.open(\&names::segment(mark.place.segment)).map(drop)/'
     bug "the name of a fresh segment is not made safe" src/journal/keeper.rs \
         '/pub fn prepare/,/^    \}/ s/self\.disk\.sync_names\(\)\?;//'
     bug "a fresh segment is not filled" src/journal/keeper.rs \
@@ -78,6 +79,20 @@ list_bugs() {
         's/varint::put\(out, producer\.expected\);/varint::put(out, producer.expected.saturating_sub(1));/'
     bug "a start forgets which records were trimmed in a batch" src/topic/log.rs \
         's/let trimmed = records::prefix_len\(&payload, before\);/let trimmed = records::prefix_len(\&payload, before) * 0;/'
+    bug "a topic that was deleted comes back with a start" src/node/restore.rs \
+        's/Entry::Delete \{ topic \} => .*,$/Entry::Delete { .. } => {}/'
+    bug "records that age has removed come back with a start" src/node/restore.rs \
+        's/Entry::Trim \{ topic, first \} => .*,$/Entry::Trim { .. } => {}/'
+    bug "the journal is told of a single batch only with the next one" src/node/apply.rs \
+        's/if !self\.notes\.is_empty\(\) \{/if self.notes.len() > 1 {/'
+    bug "the thread gives entries back before it has synced them" src/storage/commit.rs \
+        's/(Sync::Always \| Sync::Interval\(_\) => )self\.sync\(\),/\1self.writer.write().expect("written"),/'
+    bug "the thread gives back what it has not synced when it turns to the next segment" src/storage/commit.rs \
+        '/fn turn\(/,/^    \}/ s/self\.sync\(\);//'
+    bug "the thread gives entries back in another order" src/storage/commit.rs \
+        's/self\.written\.drain\(\.\.\)/self.written.drain(..).rev()/'
+    bug "the thread leaves out what does not fit the segment" src/storage/commit.rs \
+        's/while appended < entries\.len\(\) \{/if appended < entries.len() {/'
 }
 
 # --- one bug --------------------------------------------------------------------------------------------------------
@@ -96,44 +111,50 @@ bug() {
         fail "'$name' changes nothing any more" "bring its line in scripts/$program up to date with $file"
     fi
     planted=$((planted + 1))
-    hunt "$name"
+    case $file in
+    src/storage/*) hunt "$name" storage ;;
+    *) hunt "$name" journal sim ;;
+    esac
     cp "$project/$file" "$copy/$file"
 }
 
-# Prints what finds the bug that is planted, and after how many seconds of looking.
+# hunt NAME TEST…: prints which of the tests finds the bug that is planted, and after how many seconds of looking.
 hunt() {
-    local test
-    for test in journal sim; do
-        cargo_test "$test" --no-run >"$output" 2>&1 || {
+    local name=$1 test
+    shift
+    for test; do
+        seek "$test" --no-run >"$output" 2>&1 || {
             cat "$output" >&2
-            fail "'$1' does not compile" "bring its line in scripts/$program up to date"
+            fail "'$name' does not compile" "bring its line in scripts/$program up to date"
         }
         local began=$SECONDS code=0 finder
         seek "$test" >"$output" 2>&1 || code=$?
         if ((code != 0 && code != 124)); then
             finder=$(awk '/^test .* FAILED$/ && !found { print $2; found = 1 }' "$output")
-            printf '%-74s %4d s  %s: %s\n' "$1" $((SECONDS - began)) "$test" "${finder:-it does not end}"
+            printf '%-74s %4d s  %s: %s\n' "$name" $((SECONDS - began)) "$test" "${finder:-it breaks off}"
             return 0
         fi
     done
-    printf '%-74s %4s    NOT FOUND\n' "$1" -
+    printf '%-74s %4s    NOT FOUND\n' "$name" -
     missed=$((missed + 1))
 }
 
+# seek TEST [OPTION]: looks for as long as it may; with --no-run it only compiles.
 seek() {
-    if [[ $1 == journal ]]; then
-        timeout "$limit" cargo test --offline --locked --test journal
+    local arguments=("--test" "$1")
+    case $1 in
+    sim) arguments+=(seeds) ;;
+    storage) arguments=(--lib storage) ;;
+    esac
+    if [[ ${2:-} == --no-run ]]; then
+        cargo test --offline --locked "${arguments[@]}" --no-run
     else
-        SIM_SEEDS=1000000 timeout "$limit" cargo test --offline --locked --test sim seeds
+        SIM_SEEDS=1000000 timeout "$limit" cargo test --offline --locked "${arguments[@]}"
     fi
 }
 
-cargo_test() {
-    cargo test --offline --locked --test "$@"
-}
-
 [[ ${1:-} != -h && ${1:-} != --help ]] || {
-    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
 }
 is_number "$limit" 1 100000 || fail_usage "PLANTED_LIMIT=$limit is no number of seconds"
@@ -148,7 +169,7 @@ planted=0 missed=0
 # From here on everything happens in the copy; $project is only read.
 cd "$copy"
 note "without a bug"
-cargo_test journal >"$output" 2>&1 || {
+seek journal >"$output" 2>&1 || {
     cat "$output" >&2
     fail "the test of the journal fails without any bug planted"
 }
