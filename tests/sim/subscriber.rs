@@ -11,7 +11,7 @@ use crate::asked::{Asked, What};
 use crate::client::Ctx;
 use crate::faults::WALL_US;
 use crate::model::{Model, Seat};
-use crate::phases::Phase;
+use crate::phases::{Phase, WATCH_US};
 use crate::profile::{Profile, choose};
 use crate::session::Session;
 use crate::subscription::{State, Subscription};
@@ -173,7 +173,10 @@ impl Subscriber {
                 let is_unknown = error.status == Status::UnknownSubscription.number();
                 assert!(!is_unknown || self.active(*subscription).is_none(), "subscription {subscription} is there");
             }
-            (What::Ping { .. }, Response::Ping { .. }) => self.is_sure = ctx.phase > Phase::Work,
+            // An answer from before may be that of a process that is gone without a word.
+            (What::Ping { .. }, Response::Ping { .. }) => {
+                self.is_sure = ctx.phase > Phase::Work && asked.sent_us > ctx.profile.faults.end_us + WATCH_US;
+            }
             (What::Misuse { .. } | What::Ping { .. }, Response::Error(_)) => {}
             (what, response) => unreachable!("{response:?} answers {what:?}"),
         }
