@@ -53,7 +53,9 @@ run_round() {
 }
 
 print_totals() {
-    awk '{ printf "%-18s %s\n", $1, $2 } $1 == "virtual_ms" { printf "%-18s %.1f\n", "virtual_hours", $2 / 3600000 }' <<<"$sums"
+    awk '{ printf "%-18s %s\n", $1, $2; sum[$1] = $2 } $1 == "virtual_ms" { printf "%-18s %.1f\n", "virtual_hours", $2 / 3600000 }
+        END { printf "in short: %d acknowledged publishes, %d crashes of nodes and %d of disks, %d changes of links\n",
+            sum["acked_batches"], sum["crashes"], sum["disk_crashes"], sum["links_up"] + sum["links_down"] }' <<<"$sums"
 }
 
 read_amount "$@"
