@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use dht_node::client::{Address, Client, Connection, Deadline, Introduction};
 use dht_node::cube;
@@ -16,6 +17,8 @@ pub(crate) struct Cube {
     nodes: Vec<Option<Daemon>>,
     addresses: Vec<SocketAddr>,
     options: Vec<String>,
+    /// What starts the nodes instead of the system.
+    starter: Vec<String>,
     folder: TempDir,
 }
 
@@ -42,7 +45,8 @@ impl Cube {
             dimension,
             nodes: (0..nodes).map(|_| None).collect(),
             addresses: vec!["127.0.0.1:0".parse().unwrap(); nodes],
-            options: options.iter().map(|&option| option.to_owned()).collect(),
+            options: owned(options),
+            starter: Vec::new(),
             folder: TempDir::new().unwrap(),
         };
         order.iter().for_each(|&node| cube.start_node(node));
@@ -62,6 +66,30 @@ impl Cube {
     /// Starts a node that was killed, where it was.
     pub(crate) fn restart(&mut self, node: u16) {
         self.start_node(node);
+    }
+
+    /// From the next start on, nodes have these options and are started by this program.
+    pub(crate) fn change(&mut self, options: &[&str], starter: &[&str]) {
+        (self.options, self.starter) = (owned(options), owned(starter));
+    }
+
+    /// Starts a node that was killed, and gives it out of hand: it may never say that it listens.
+    pub(crate) fn try_start(&self, node: u16) -> Daemon {
+        self.write_peers();
+        let words = self.arguments(node);
+        let [starter, arguments] =
+            [&self.starter, &words].map(|words| words.iter().map(String::as_str).collect::<Vec<_>>());
+        Daemon::spawn_under(&starter, &arguments, &self.log(node))
+    }
+
+    /// Where a node keeps its journal, unless its options say otherwise.
+    pub(crate) fn data(&self, node: u16) -> PathBuf {
+        self.folder.path().join(self.id(node).binary(self.dimension))
+    }
+
+    /// Where the files are that all nodes share.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Waits until exactly the links are up that have a living node at both ends.
@@ -134,21 +162,26 @@ impl Cube {
 
     fn start_node(&mut self, node: u16) {
         let index = usize::from(node);
-        self.write_peers();
-        let id = self.id(node).binary(self.dimension);
-        let peers = self.folder.path().join("peers");
-        let dimension = self.dimension.bits().to_string();
-        let mut arguments = vec!["--id", &id, "--dimension", &dimension, "--peers", peers.to_str().unwrap()];
-        let data = self.folder.path().join(&id);
-        if !self.options.iter().any(|option| option == "--in-memory") {
-            arguments.extend(["--data", data.to_str().unwrap()]);
-        }
-        arguments.extend(self.options.iter().map(String::as_str));
-        let log = self.folder.path().join(format!("{id}.log"));
-        let mut daemon = Daemon::spawn(&arguments, &log);
-        self.addresses[index] = daemon.listening().unwrap_or_else(|| panic!("node {id} did not start"));
+        let mut daemon = self.try_start(node);
+        self.addresses[index] = daemon.listening().unwrap_or_else(|| panic!("node {node} did not start"));
         self.nodes[index] = Some(daemon);
         self.write_peers();
+    }
+
+    fn arguments(&self, node: u16) -> Vec<String> {
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let (id, dimension) = (self.id(node).binary(self.dimension), self.dimension.bits().to_string());
+        let mut arguments = owned(&["--id", &id, "--dimension", &dimension]);
+        arguments.extend(["--peers".to_owned(), text(self.folder.path().join("peers"))]);
+        if !self.options.iter().any(|option| option == "--in-memory" || option == "--data") {
+            arguments.extend(["--data".to_owned(), text(self.data(node))]);
+        }
+        arguments.extend(self.options.iter().cloned());
+        arguments
+    }
+
+    fn log(&self, node: u16) -> PathBuf {
+        self.folder.path().join(format!("{}.log", self.id(node).binary(self.dimension)))
     }
 
     /// Puts the peers file in its place as a whole: the nodes read it at any time.
@@ -164,4 +197,8 @@ impl Cube {
     fn server(&self, node: u16) -> Address {
         self.address(node).to_string().parse().unwrap()
     }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
 }

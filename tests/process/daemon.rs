@@ -27,10 +27,16 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts one; what it writes to stderr goes to the end of `log`.
     pub(crate) fn spawn(arguments: &[&str], log: &Path) -> Self {
+        Self::spawn_under(&[], arguments, log)
+    }
+
+    /// The same by another program, which becomes the node without another pid.
+    pub(crate) fn spawn_under(program: &[&str], arguments: &[&str], log: &Path) -> Self {
         let (output, theirs) = UnixStream::pair().unwrap();
         let stderr = File::options().create(true).append(true).open(log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_dht-node"))
-            .args(arguments)
+        let words = [program, &[env!("CARGO_BIN_EXE_dht-node")], arguments].concat();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .stdin(Stdio::null())
             .stdout(Stdio::from(OwnedFd::from(theirs)))
             .stderr(stderr)

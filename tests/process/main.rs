@@ -20,6 +20,7 @@
 //! | `polls` | FETCH that waits |
 //! | `ending` | signals |
 //! | `command_line` | what the daemon refuses to start with |
+//! | `durable` | what is acknowledged stays, whatever happens to process, folder and disk |
 //! | `document` | the Python client of protocol.md as it stands there |
 //!
 //! Nothing sleeps: what is waited for is asked for again and again until a deadline that no healthy run comes near.
@@ -33,6 +34,7 @@ mod command_line;
 mod cube;
 mod daemon;
 mod document;
+mod durable;
 mod ending;
 mod forming;
 mod large;

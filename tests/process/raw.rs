@@ -107,6 +107,9 @@ impl Raw {
     pub(crate) fn answer(&mut self, id: u64) -> Response {
         while !self.early.contains_key(&id) {
             let frame = self.frame();
+            if frame.header.opcode == Opcode::Ping.number() && !frame.header.flags.has(Flags::RESPONSE) {
+                continue; // the node wonders about the silence
+            }
             assert!(frame.header.flags.has(Flags::RESPONSE), "{frame:?} while waiting for the answer to {id}");
             self.early.insert(frame.header.request_id.0, frame);
         }

@@ -1,0 +1,236 @@
+//! What a node under load asks of the system, as strace sees it: nothing is acknowledged before a sync that began after
+//! the write of its records was completed; and a sync that fails is the end.
+//!
+//! kill -9 cannot show the first: the page cache outlives the process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc;
+use std::thread;
+
+use dht_node::limits::FRAME_MAX;
+use dht_node::wire::{Flags, Header, Opcode, Status};
+
+use super::acked::{self, EVERYTHING, Stopping, Truth};
+use super::{IN_TIME, skip};
+use crate::cube::Cube;
+use crate::raw::{Raw, request_frame};
+use crate::requests::{create, publish, published, record};
+
+/// Begins what a record says; its request id follows, in sixteen digits.
+const MARK: &[u8] = b"marked:";
+
+/// Bytes of a call that strace shows: more than any write of this load.
+const SHOWN: &str = "1000000";
+
+#[test]
+fn what_is_acknowledged_was_synced_before() {
+    const TEST: &str = "what_is_acknowledged_was_synced_before";
+    const ROUNDS: u64 = 15;
+    const EACH: u64 = 8;
+    let Some(mut cube) = traceable(TEST) else { return };
+    let trace = cube.folder().join("trace");
+    let calls = "trace=pwrite64,pwritev,fdatasync,fsync,write,writev,sendto,sendmsg";
+    cube.change(&[], &["strace", "-D", "-f", "-y", "-xx", "-s", SHOWN, "-e", calls, "-o", trace.to_str().unwrap()]);
+    cube.restart(0);
+    let mut clients: Vec<Raw> = (0..4).map(|_| Raw::greet(cube.address(0))).collect();
+    clients[0].call(&create("topic"), &[]);
+    let mut sent = 0;
+    for _ in 0..ROUNDS {
+        let mut ids = Vec::new();
+        for client in &mut clients {
+            let frames = (0..EACH).flat_map(|_| {
+                sent += 1;
+                // Ids that no other connection uses: what the trace shows needs no more to be told apart.
+                let id = 1000 + sent;
+                ids.push(id);
+                let value = [MARK, format!("{id:016}").as_bytes(), &[b'.'; 200]].concat();
+                request_frame(id, &publish("topic", 1), &record(&value))
+            });
+            client.send(&frames.collect::<Vec<u8>>());
+        }
+        let each = usize::try_from(EACH).unwrap();
+        for (client, ids) in clients.iter_mut().zip(ids.chunks(each)) {
+            ids.iter().for_each(|&id| assert!(published(&client.answer(id)) < sent));
+        }
+    }
+    cube.stop(0);
+    let text = fs::read_to_string(trace).unwrap();
+    let seen = Seen::read(&text);
+    let acked = seen.check();
+    assert_eq!(acked, sent, "acknowledgements in the trace");
+    let syncs = seen.syncs.len() as u64;
+    println!("{acked} acknowledgements of {} writes behind {syncs} syncs", seen.written.len());
+    assert!(syncs >= ROUNDS, "{syncs} syncs");
+}
+
+#[test]
+fn a_sync_that_fails_ends_the_node_and_nothing_acknowledged_is_lost() {
+    const TEST: &str = "a_sync_that_fails_ends_the_node_and_nothing_acknowledged_is_lost";
+    let Some(mut cube) = traceable(TEST) else { return };
+    let mut truths = Vec::new();
+    for (number, when) in [8, 31, 57].into_iter().enumerate() {
+        let topic = format!("topic-{number}");
+        // The syncs of each thread are counted for themselves; a start has fewer than the first of these.
+        let inject = format!("inject=fdatasync:error=EIO:when={when}");
+        cube.change(&[], &["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", &inject]);
+        cube.restart(0);
+        cube.client(0).create(&topic, EVERYTHING).unwrap();
+        let (sender, told) = mpsc::channel();
+        let (stop, end) = (AtomicBool::new(false), AtomicU64::new(0));
+        let truth = Truth::new(topic.clone(), told);
+        thread::scope(|scope| {
+            let stopping = Stopping(&stop, &end);
+            for writer in 0..2 {
+                let (topic, mut client, stop, sender) = (&topic, cube.client(0), &stop, sender.clone());
+                scope.spawn(move || acked::write(writer, topic, &mut client, stop, &sender));
+            }
+            let mut daemon = cube.take(0);
+            let status = daemon.wait(IN_TIME).expect("it ends");
+            drop(stopping);
+            assert_eq!(status.code(), Some(3), "{status}: {}", daemon.stderr());
+            let said = daemon.stderr();
+            let last = said.lines().last().unwrap();
+            assert!(last.contains("cannot make the journal safe: ") && last.contains("ending at once"), "{said}");
+            cube.change(&[], &[]);
+            cube.restart(0);
+        });
+        let mut client = cube.client(0);
+        truths.push(truth);
+        truths.iter_mut().for_each(|truth| assert!(truth.check(&mut client).acked > 0));
+        cube.stop(0);
+    }
+}
+
+/// A node that is not running, where strace may watch it.
+fn traceable(test: &str) -> Option<Cube> {
+    let arguments = ["-f", "-o", "/dev/null", "-e", "inject=fdatasync:error=EIO:when=9", "true"];
+    let tried = Command::new("strace").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match tried {
+        Ok(status) if status.success() => {
+            let mut cube = Cube::start(0);
+            cube.stop(0);
+            return Some(cube);
+        }
+        Ok(_) => skip(test, "strace may not watch processes here"),
+        Err(error) => skip(test, &format!("there is no strace: {error}")),
+    }
+    None
+}
+
+/// A call: the lines of the trace in which it began and was completed.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    began: usize,
+    completed: usize,
+}
+
+/// What went out over a socket.
+#[derive(Debug, Default)]
+struct Output {
+    bytes: Vec<u8>,
+    /// The line in which each call began, and its first byte.
+    calls: Vec<(usize, usize)>,
+}
+
+/// What a trace says.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Where the record of a request was written, by its id.
+    written: BTreeMap<u64, (String, Call)>,
+    /// The successful syncs, with their files.
+    syncs: Vec<(String, Call)>,
+    /// What went out over each socket.
+    sockets: BTreeMap<String, Output>,
+}
+
+impl Seen {
+    fn read(trace: &str) -> Self {
+        let mut seen = Self::default();
+        let mut unfinished: HashMap<&str, (usize, &str)> = HashMap::new();
+        for (line, text) in trace.lines().enumerate() {
+            let (thread, text) = text.split_once(' ').unwrap();
+            let text = text.trim_start();
+            if let Some(begin) = text.strip_suffix(" <unfinished ...>") {
+                unfinished.insert(thread, (line, begin));
+            } else if let Some((_, rest)) = text.strip_prefix("<... ").and_then(|text| text.split_once(" resumed>")) {
+                let (began, begin) = unfinished.remove(thread).unwrap();
+                seen.take(&format!("{begin}{rest}"), Call { began, completed: line });
+            } else {
+                seen.take(text, Call { began: line, completed: line });
+            }
+        }
+        seen
+    }
+
+    /// `name(7</path>, "\x..."..., 80, 0) = 80`
+    fn take(&mut self, text: &str, call: Call) {
+        let Some((name, rest)) = text.split_once('(') else { return };
+        let Some((descriptor, rest)) = rest.split_once('>') else { return };
+        let result = text.rsplit_once("= ").map_or("", |(_, result)| result);
+        let file = unescaped(descriptor.split_once('<').unwrap().1);
+        match name {
+            "fdatasync" | "fsync" if result == "0" => self.syncs.push((file, call)),
+            "pwrite64" | "pwritev" => {
+                let bytes = bytes_of(rest);
+                for at in 0..bytes.len().saturating_sub(MARK.len() + 16) {
+                    if let Some(digits) = bytes[at..].strip_prefix(MARK) {
+                        let id = std::str::from_utf8(&digits[..16]).unwrap().parse().unwrap();
+                        self.written.insert(id, (file.clone(), call));
+                    }
+                }
+            }
+            "write" | "writev" | "sendto" | "sendmsg"
+                if file.starts_with("socket:") && !descriptor.starts_with("1<") =>
+            {
+                let Ok(count) = result.parse::<usize>() else { return };
+                let output = self.sockets.entry(file).or_default();
+                output.calls.push((call.began, output.bytes.len()));
+                output.bytes.extend_from_slice(&bytes_of(rest)[..count]);
+            }
+            _ => {}
+        }
+    }
+
+    /// Before each acknowledgement a sync was completed that began after its record was written. How many there are.
+    fn check(&self) -> u64 {
+        let mut acked = 0;
+        for Output { bytes, calls } in self.sockets.values() {
+            let mut at = 0;
+            while let Some(header) = Header::parse(&bytes[at..], FRAME_MAX).unwrap() {
+                let is_ack = header.opcode == Opcode::Publish.number() && header.status == Status::Ok.number();
+                if header.flags.has(Flags::RESPONSE) && is_ack {
+                    let (sent, _) = *calls.iter().rev().find(|(_, start)| *start <= at).unwrap();
+                    let id = header.request_id.0;
+                    let (file, write) = self.written.get(&id).unwrap_or_else(|| panic!("{id} was not even written"));
+                    let covers = |(synced, call): &(String, Call)| {
+                        synced == file && call.began > write.completed && call.completed < sent
+                    };
+                    assert!(
+                        self.syncs.iter().any(covers),
+                        "{id}: written in {write:?}, sent in {sent}, no sync between"
+                    );
+                    acked += 1;
+                }
+                at += header.frame_len();
+            }
+        }
+        acked
+    }
+}
+
+/// All strings of a call's arguments, one after the other.
+fn bytes_of(arguments: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for string in arguments.split('"').skip(1).step_by(2) {
+        bytes.extend(string.split("\\x").skip(1).map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+    }
+    bytes
+}
+
+/// What a descriptor leads to, which strace shows in digits like all strings, or not.
+fn unescaped(path: &str) -> String {
+    if path.starts_with("\\x") { String::from_utf8(bytes_of(&format!("\"{path}\""))).unwrap() } else { path.to_owned() }
+}

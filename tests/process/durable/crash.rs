@@ -1,0 +1,161 @@
+//! kill -9 at random moments under load; everything that was acknowledged is read back after each.
+//!
+//! CRASH_ROUNDS and CRASH_SEED choose how often and which moments; `scripts/crash_test.sh` does it for long.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::acked::{self, EVERYTHING, Stopping, Truth};
+use crate::cube::Cube;
+use crate::daemon::pause;
+
+/// Crashes of an ordinary run.
+const ROUNDS: u64 = 12;
+
+/// After so many crashes topics are removed, and others made.
+const LIFE: u64 = 12;
+
+/// The topic that each writer publishes to.
+const WRITERS: [usize; 3] = [0, 0, 1];
+
+/// What a run came to.
+#[derive(Debug, Default)]
+struct Counts {
+    kills: u64,
+    kills_while_starting: u64,
+    cut: usize,
+    batches: usize,
+    records: u64,
+}
+
+#[test]
+fn what_is_acknowledged_is_there_once_after_any_kill() {
+    let rounds = number("CRASH_ROUNDS").unwrap_or(ROUNDS);
+    let seed = number("CRASH_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
+    println!("again: CRASH_SEED={seed} CRASH_ROUNDS={rounds} cargo test --test process after_any_kill");
+    let (mut rng, mut counts) = (Rng::with_seed(seed), Counts::default());
+    let mut cube = Cube::start(0);
+    let mut left = rounds;
+    for life in 0.. {
+        let crashes = left.min(LIFE);
+        live(&mut cube, life, &mut counts, |cube, truths, counts| {
+            for _ in 0..crashes {
+                pause(Duration::from_micros(rng.u64(1..150_000)));
+                crash(cube, &mut rng, counts);
+                check(cube, truths);
+            }
+        });
+        left -= crashes;
+        println!("{counts:?}");
+        if left == 0 {
+            break;
+        }
+    }
+    let log = cube.daemon(0).stderr();
+    counts.cut = log.matches("were unfinished").count();
+    assert!(!log.contains("ERROR") && !log.contains("may be lost"), "{log}");
+    println!("{counts:?}");
+    assert!(counts.batches > 100, "that is no load");
+}
+
+#[test]
+fn a_node_that_stands_still_for_a_second_loses_nothing() {
+    let mut cube = Cube::start(0);
+    live(&mut cube, 0, &mut Counts::default(), |cube, truths, _| {
+        for _ in 0..2 {
+            pause(Duration::from_millis(100));
+            cube.daemon(0).signal("STOP");
+            pause(Duration::from_secs(1));
+            cube.daemon(0).signal("CONT");
+            check(cube, truths);
+        }
+    });
+}
+
+#[test]
+fn a_node_that_is_ended_under_load_keeps_everything_and_has_nothing_to_mend() {
+    let mut cube = Cube::start(0);
+    live(&mut cube, 0, &mut Counts::default(), |cube, truths, _| {
+        for _ in 0..3 {
+            pause(Duration::from_millis(100));
+            cube.stop(0);
+            cube.restart(0);
+            check(cube, truths);
+        }
+    });
+    let log = cube.daemon(0).stderr();
+    assert!(!log.contains("unfinished") && !log.contains("may be lost"), "{log}");
+}
+
+/// Writers publish and a subscriber reads while `happen` does what it does; after that all is there, and still after
+/// a proper end. Then the topics are removed.
+fn live(cube: &mut Cube, life: u64, counts: &mut Counts, happen: impl FnOnce(&mut Cube, &mut [Truth], &mut Counts)) {
+    let topics = [0, 1].map(|topic| format!("life-{life}-{topic}"));
+    let mut client = cube.client(0);
+    topics.iter().for_each(|topic| drop(client.create(topic, EVERYTHING).unwrap()));
+    let (stop, end) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
+    let mut truths = thread::scope(|scope| {
+        let stopping = Stopping(&stop, &end);
+        let (senders, mut truths): (Vec<_>, Vec<_>) = topics
+            .iter()
+            .map(|topic| {
+                let (sender, told) = mpsc::channel();
+                (sender, Truth::new(topic.clone(), told))
+            })
+            .unzip();
+        let mut writers = Vec::new();
+        for (writer, topic) in (0..).zip(WRITERS) {
+            let (topic, told, stop, mut client) = (&topics[topic], senders[topic].clone(), &stop, cube.client(0));
+            writers.push(scope.spawn(move || acked::write(writer, topic, &mut client, stop, &told)));
+        }
+        let (topic, mut reader, end) = (&topics[0], cube.client(0), &end);
+        scope.spawn(move || acked::follow(topic, &mut reader, end));
+        happen(cube, &mut truths, counts);
+        drop(stopping);
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        end.store(cube.client(0).info(topic).unwrap().topic.unwrap().next.0, Ordering::Relaxed);
+        truths
+    });
+    for truth in &mut truths {
+        let found = truth.check(&mut client);
+        assert_eq!(found.batches, found.acked, "everything that was sent is acknowledged, and nothing else is there");
+        (counts.records, counts.batches) = (counts.records + found.records, counts.batches + found.batches);
+    }
+    cube.stop(0);
+    cube.restart(0);
+    check(cube, &mut truths);
+    for topic in &topics {
+        client.delete(topic).unwrap();
+    }
+}
+
+/// Everything that was acknowledged by now is there.
+fn check(cube: &Cube, truths: &mut [Truth]) {
+    let mut client = cube.client(0);
+    for truth in truths {
+        truth.check(&mut client);
+    }
+}
+
+/// Kills the node; sometimes also one that is just starting.
+fn crash(cube: &mut Cube, rng: &mut Rng, counts: &mut Counts) {
+    const STARTING_US: Range<u64> = 1..60_000;
+    cube.kill(0);
+    counts.kills += 1;
+    while rng.u8(..4) == 0 {
+        let daemon = cube.try_start(0);
+        pause(Duration::from_micros(rng.u64(STARTING_US)));
+        daemon.kill();
+        counts.kills_while_starting += 1;
+    }
+    cube.restart(0);
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
