@@ -23,7 +23,7 @@ mod writer;
 
 pub use disk::{Disk, DiskFile, Folder};
 pub use error::OpenError;
-pub use identity::{Identity, claim};
+pub use identity::{Identity, claim, inspect};
 pub use keeper::Keeper;
 pub use recovery::{Found, Recovered, recover};
 pub use writer::{Mark, NoRoom, Prepared, Writer};

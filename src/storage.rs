@@ -101,7 +101,10 @@ impl Storage {
         wake: impl Fn() + Copy + Send + 'static,
     ) -> Result<(Self, Start), OpenError> {
         let folder_error = |cause: io::Error| OpenError::Io { file: "the folder".to_owned(), cause };
-        let disk = Folder::take(path).map_err(folder_error)?.ok_or(OpenError::Busy)?;
+        let disk = Folder::make(path).map_err(folder_error)?;
+        // Before it is taken, which leaves a file: somebody else's folder is left as it is.
+        journal::inspect(&disk, identity)?;
+        let disk = disk.take().map_err(folder_error)?.ok_or(OpenError::Busy)?;
         journal::claim(&disk, identity)?;
         let group = identity.node.index();
         let mut recovered = journal::recover(&disk, group, &mut |found| take_in(node, found))?;

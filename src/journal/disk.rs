@@ -95,11 +95,11 @@ pub struct Folder {
 pub const LOCK: &str = "lock";
 
 impl Folder {
-    /// Makes the folder if need be and takes it. `None` when another process has it.
+    /// Makes it if need be.
     ///
     /// # Errors
     /// As the system's.
-    pub fn take(path: PathBuf) -> io::Result<Option<Self>> {
+    pub fn make(path: PathBuf) -> io::Result<Self> {
         let made: Vec<&Path> = path.ancestors().take_while(|folder| !folder.is_dir()).collect();
         fs::create_dir_all(&path)?;
         // A folder whose own name is lost takes everything in it along.
@@ -107,9 +107,17 @@ impl Folder {
             let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
             File::open(above)?.sync_all()?;
         }
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
+        Ok(Self { path, _lock: None })
+    }
+
+    /// Takes it. `None` when another process has it.
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn take(self) -> io::Result<Option<Self>> {
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join(LOCK))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Self { path, _lock: Some(lock) })),
+            Ok(()) => Ok(Some(Self { _lock: Some(lock), ..self })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }

@@ -22,26 +22,38 @@ pub struct Identity {
 /// Longer than any identity.
 const LEN_MAX: usize = 1024;
 
-/// Makes the folder this node's, or finds that it is.
+/// May this node have the folder? True when it has it already. Nothing is changed, so that this can be asked before the
+/// folder is taken.
 ///
 /// # Errors
 /// [`OpenError`]: it belongs to another one, or is no journal, or a newer one.
-pub fn claim<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
+pub fn inspect<D: Disk>(disk: &D, identity: &Identity) -> Result<bool, OpenError> {
     let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
-    let expected = text(identity);
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
     if files.iter().any(|name| name == names::IDENTITY) {
         let mut bytes = vec![0; LEN_MAX];
         let file = disk.open(names::IDENTITY).map_err(io)?;
         let filled = file.read_at(&mut bytes, 0).map_err(io)?;
-        return compare(&String::from_utf8_lossy(&bytes[..filled]), &expected);
+        return compare(&String::from_utf8_lossy(&bytes[..filled]), &text(identity)).map(|()| true);
     }
-    if let Some(other) = files.iter().find(|name| *name != LOCK && !names::is_new(name)) {
-        return Err(OpenError::Foreign { what: format!("it holds {other:?} and is no journal") });
+    match files.iter().find(|name| *name != LOCK && !names::is_new(name)) {
+        Some(other) => Err(OpenError::Foreign { what: format!("it holds {other:?} and is no journal") }),
+        None => Ok(false),
     }
+}
+
+/// Makes the folder this node's, or finds that it is.
+///
+/// # Errors
+/// As of [`inspect`].
+pub fn claim<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
+    if inspect(disk, identity)? {
+        return Ok(());
+    }
+    let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
     let new = names::new(names::IDENTITY);
     let mut file = disk.create(&new).map_err(io)?;
-    file.write_at(expected.as_bytes(), 0).map_err(io)?;
+    file.write_at(text(identity).as_bytes(), 0).map_err(io)?;
     file.sync().map_err(io)?;
     disk.rename(&new, names::IDENTITY).map_err(io)?;
     disk.sync_names().map_err(io)

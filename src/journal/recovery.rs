@@ -56,21 +56,21 @@ struct Recovery<D: Disk> {
     state: HardState,
     /// May acknowledged entries be missing behind what was read?
     is_lossy: bool,
+    /// Files that no journal needs; they go when everything was read.
+    unneeded: Vec<String>,
 }
 
 /// Reads everything and gives it to `found`, which says what became of it.
 ///
 /// # Errors
-/// [`OpenError`]: nothing was changed but files that no journal needs.
+/// [`OpenError`]: then nothing was changed, unless the disk failed in the middle of that.
 pub fn recover<D: Disk>(
     disk: &D,
     group: u16,
     found: &mut impl FnMut(Found) -> Result<Vec<Note>, Malformed>,
 ) -> Result<Recovered<D>, OpenError> {
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
-    for name in files.iter().filter(|name| names::is_new(name) || *name == names::SPARE) {
-        disk.remove(name).map_err(|cause| OpenError::io(name, cause))?;
-    }
+    let unneeded = files.iter().filter(|name| names::is_new(name) || *name == names::SPARE).cloned().collect();
     let newest = files.iter().filter_map(|name| names::checkpoint_index(name)).max();
     let mut recovery = Recovery {
         disk: disk.clone(),
@@ -78,13 +78,12 @@ pub fn recover<D: Disk>(
         from: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
         state: HardState::default(),
         is_lossy: false,
+        unneeded,
     };
     if let Some(newest) = newest {
         recovery.load_checkpoint(newest, found)?;
-        for old in files.iter().filter_map(|name| names::checkpoint_index(name)).filter(|index| *index != newest) {
-            let name = names::checkpoint(old);
-            disk.remove(&name).map_err(|cause| OpenError::io(&name, cause))?;
-        }
+        let old = files.iter().filter_map(|name| names::checkpoint_index(name)).filter(|index| *index != newest);
+        recovery.unneeded.extend(old.map(names::checkpoint));
     }
     let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
     segments.sort_unstable();
@@ -127,12 +126,18 @@ impl<D: Disk> Recovery<D> {
         let name = names::index(number);
         if number > self.from.place.segment {
             // Written for a checkpoint that did not come about.
-            return self.disk.remove(&name).map_err(|cause| OpenError::io(&name, cause));
+            self.unneeded.push(name);
+            return Ok(());
         }
         let filed = index::decode(number, &self.read(&name)?)
             .ok_or_else(|| OpenError::damaged(&name, 0, "the index cannot be read"))?;
         let segment = names::segment(number);
-        let bytes = self.read(&segment)?;
+        let bytes = match self.read(&segment) {
+            Err(OpenError::Io { file, cause }) if cause.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::damaged(&file, 0, "the segment is missing"));
+            }
+            read => read?,
+        };
         for filed in filed.into_iter().filter(|filed| filed.place < self.from.place) {
             let at = filed.place.position as usize;
             let payload = bytes
@@ -156,7 +161,7 @@ impl<D: Disk> Recovery<D> {
         found: &mut impl FnMut(Found) -> Result<Vec<Note>, Malformed>,
     ) -> Result<Recovered<D>, OpenError> {
         let mut log: VecDeque<Read> = VecDeque::new();
-        let (mut last, mut cut) = (self.from, 0);
+        let (mut last, mut tail) = (self.from, None);
         let mut expected = self.from.place.segment;
         if segments.is_empty() && self.from.index > 0 {
             return Err(OpenError::damaged(&names::segment(expected), 0, "the segment is missing"));
@@ -179,11 +184,13 @@ impl<D: Disk> Recovery<D> {
             }
             let is_last = end.is_none();
             if is_last {
-                self.remove_unused(number.by_ref())?;
-                cut = self.secure(segment, &bytes, stop)?;
+                self.pass_unused(number.by_ref())?;
                 if stop == 0 {
+                    // Its first record is not whole: nothing in it was ever acknowledged.
+                    self.unneeded.push(names::segment(segment));
                     break;
                 }
+                tail = Some((segment, bytes, stop));
             }
             last.place = Place { segment, position: u32::try_from(stop).expect("a segment's size") };
             self.keeper.add_segment(segment);
@@ -197,6 +204,9 @@ impl<D: Disk> Recovery<D> {
             let notes = found(Found::Entries(entries)).map_err(damaged)?;
             self.keeper.note(&notes);
         }
+        // Everything could be read: from here on the folder may be changed.
+        let cut = tail.map_or(Ok(0), |(segment, bytes, end)| self.secure(segment, &bytes, end))?;
+        self.remove_unneeded()?;
         Ok(Recovered { keeper: self.keeper, last, checkpoint: self.from, is_lossy: self.is_lossy, cut })
     }
 
@@ -253,25 +263,26 @@ impl<D: Disk> Recovery<D> {
     }
 
     /// Segments that were prepared and never written to.
-    fn remove_unused(&self, numbers: impl Iterator<Item = u32>) -> Result<(), OpenError> {
+    fn pass_unused(&mut self, numbers: impl Iterator<Item = u32>) -> Result<(), OpenError> {
         for number in numbers {
             let name = names::segment(number);
             check_torn(number, &self.read(&name)?, HEADER)?;
-            self.disk.remove(&name).map_err(|cause| OpenError::io(&name, cause))?;
+            self.unneeded.push(name);
         }
         Ok(())
+    }
+
+    fn remove_unneeded(&self) -> Result<(), OpenError> {
+        for name in &self.unneeded {
+            self.disk.remove(name).map_err(|cause| OpenError::io(name, cause))?;
+        }
+        self.disk.sync_names().map_err(|cause| OpenError::io("the folder", cause))
     }
 
     /// Makes the sound part of the last segment safe and cuts the rest. How much that was, but for zeros.
     fn secure(&self, segment: u32, bytes: &Bytes, end: usize) -> Result<u64, OpenError> {
         let name = names::segment(segment);
         let io = |cause: io::Error| OpenError::io(&name, cause);
-        if end == 0 {
-            // Its first record is not whole: nothing in it was ever acknowledged.
-            self.disk.remove(&name).map_err(io)?;
-            self.disk.sync_names().map_err(io)?;
-            return Ok(0);
-        }
         let mut file = self.disk.open(&name).map_err(io)?;
         file.write_at(&bytes[..end], 0).map_err(io)?;
         file.set_len(end as u64).map_err(io)?;

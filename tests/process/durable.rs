@@ -5,6 +5,7 @@
 //! | `acked` | writers that know what was acknowledged to them, and the check that it is all there |
 //! | `crash` | kill -9 under load, as often as one likes; SIGTERM and SIGSTOP |
 //! | `restart` | what topics, offsets, producers and subscriptions are after a restart |
+//! | `folder` | folders that a node does not take, and damaged ones |
 //! | `calls` | the order of system calls, and a sync that fails |
 //!
 //! The page cache outlives a process: that what was acknowledged is on the disk and not only in the cache is what
@@ -13,6 +14,7 @@
 mod acked;
 mod calls;
 mod crash;
+mod folder;
 mod restart;
 
 use std::time::Duration;

@@ -1,0 +1,234 @@
+//! Folders that a node does not take, and damaged ones: one line that says why, an exit code, and nothing is changed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use byteorder::{BigEndian, ByteOrder};
+use dht_node::client::{Batch, Item, Start};
+
+use super::acked::EVERYTHING;
+use super::skip;
+use crate::cube::Cube;
+use crate::daemon::{Daemon, PATIENCE, wait_for};
+
+/// A start that was to be refused.
+const USAGE: i32 = 2;
+const DAMAGED: i32 = 1;
+
+/// Batches that the journal of [`journal`] has.
+const BATCHES: u64 = 12;
+
+#[test]
+fn a_folder_that_is_in_use_is_left_alone() {
+    let mut cube = Cube::start(0);
+    cube.create("topic");
+    let before = contents(&cube.data(0));
+    refused(&cube.data(0), &["--id", "0", "--dimension", "0"], USAGE, "another process uses it");
+    assert_eq!(contents(&cube.data(0)), before);
+    cube.client(0).publish("topic", &Batch::of(b"goes on")).unwrap();
+    // Nor does the refused one leave the lock behind, or take it away.
+    cube.kill(0);
+    cube.restart(0);
+    assert_eq!(cube.client(0).info("topic").unwrap().topic.unwrap().next.0, 1);
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_left_alone() {
+    let cube = journal();
+    let (own, at) = (&cube.data(0), |name: &str| cube.folder().join(name));
+    let ids: [&[&str]; 3] = [
+        &["--id", "1", "--dimension", "1"],
+        &["--id", "0", "--dimension", "1"],
+        &["--id", "0", "--dimension", "0", "--cluster", "other"],
+    ];
+    let owner = "it belongs to node 0 of a cube of dimension 0, cluster dht; give another folder";
+    for id in ids {
+        unchanged(own, id, USAGE, owner);
+    }
+    let usual = ids[2].split_at(4).0;
+    for (name, file, expected) in [
+        ("foreign", "notes.txt", "it holds \"notes.txt\" and is no journal; give another folder"),
+        ("senseless", "identity", "it is no journal"),
+        ("without-identity", "0000000001.log", "and is no journal"),
+    ] {
+        fs::create_dir(at(name)).unwrap();
+        fs::write(at(name).join(file), "a text of somebody").unwrap();
+        unchanged(&at(name), usual, USAGE, expected);
+    }
+    fs::write(at("file"), "no folder").unwrap();
+    refused(&at("file"), usual, USAGE, "the folder");
+    assert_eq!(fs::read(at("file")).unwrap(), b"no folder");
+}
+
+#[test]
+fn a_folder_without_permission_is_refused() {
+    let cube = journal();
+    let closed = cube.folder().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0o500)).unwrap();
+    if fs::write(closed.join("try"), "").is_ok() {
+        return skip("a_folder_without_permission_is_refused", "this user may do anything");
+    }
+    refused(&closed, &["--id", "0", "--dimension", "0"], USAGE, "denied");
+    refused(&closed.join("inside"), &["--id", "0", "--dimension", "0"], USAGE, "denied");
+    assert!(contents(&closed).is_empty());
+}
+
+#[test]
+fn a_newer_journal_is_left_to_the_newer_program() {
+    let cube = journal();
+    let id = ["--id", "0", "--dimension", "0"];
+    let newer = "has format 2, this program knows 1; use the newer one";
+    let (identity, segment) = (cube.data(0).join("identity"), last_segment(&cube));
+    let text = fs::read_to_string(&identity).unwrap();
+    fs::write(&identity, text.replace("format 1", "format 2")).unwrap();
+    unchanged(&cube.data(0), &id, USAGE, newer);
+    fs::write(&identity, text).unwrap();
+    let bytes = fs::read(&segment).unwrap();
+    let mut header = bytes.clone();
+    BigEndian::write_u32(&mut header[8..], 2);
+    let crc = crc32fast::hash(&header[..28]);
+    BigEndian::write_u32(&mut header[28..], crc);
+    fs::write(&segment, header).unwrap();
+    unchanged(&cube.data(0), &id, USAGE, newer);
+    fs::write(&segment, bytes).unwrap();
+    is_whole(cube);
+}
+
+#[test]
+fn damage_is_told_and_not_mended_by_forgetting() {
+    let mut cube = journal();
+    let data = cube.data(0);
+    let segments = segments(&data);
+    let (first, last) = (&segments[0], &segments[segments.len() - 1]);
+    let [index, checkpoint] = ["index", "checkpoint"].map(|kind| with_extension(&data, kind).remove(0));
+    type Harm<'h> = &'h dyn Fn(&Path);
+    // Each file, what is done to it, and what is said. Byte 130 of a segment is in its first record; 228 of the first
+    // one is in its second, after that of the creation.
+    let flip = |at: usize| {
+        move |path: &Path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[at] ^= 4;
+            fs::write(path, bytes).unwrap();
+        }
+    };
+    let remove = |path: &Path| fs::remove_file(path).unwrap();
+    let cut = |path: &Path| fs::write(path, &fs::read(path).unwrap()[..90]).unwrap();
+    let cases: [(&Path, Harm<'_>, &str); 10] = [
+        (last, &flip(50), "a record that was safe cannot be read"),
+        (last, &flip(130), "a record that was safe cannot be read"),
+        (last, &remove, "the segment is missing"),
+        (first, &flip(228), "the records are not those of its index"),
+        (first, &cut, "the records are not those of its index"),
+        (first, &remove, "the segment is missing"),
+        (&index, &flip(30), "the index cannot be read"),
+        (&index, &remove, "records are not where the index says"),
+        (&checkpoint, &flip(40), "the checkpoint cannot be read"),
+        (&checkpoint, &cut, "the checkpoint cannot be read"),
+    ];
+    for (path, harm, what) in cases {
+        let sound = fs::read(path).unwrap();
+        harm(path);
+        let line = unchanged(&data, &["--id", "0", "--dimension", "0"], DAMAGED, what);
+        assert!(line.contains("restore the folder from a copy"), "{line}");
+        fs::write(path, sound).unwrap();
+    }
+    // That the records of a checkpoint are missing is seen when all else was read, and then the end was cut.
+    let indexes = with_extension(&data, "index");
+    let index = &indexes[indexes.len() - 1];
+    let sound = fs::read(index).unwrap();
+    fs::remove_file(index).unwrap();
+    refused(&data, &["--id", "0", "--dimension", "0"], DAMAGED, "it has records that no segment has");
+    fs::write(index, sound).unwrap();
+    // Nothing that the refused starts did is in the way.
+    cube.restart(0);
+    cube.kill(0);
+    is_whole(cube);
+}
+
+/// A cube of one node that is not running, and was killed: a checkpoint, the index of the segments before it, and four
+/// batches behind it.
+fn journal() -> Cube {
+    let mut cube = Cube::start(0);
+    cube.client(0).create("topic", EVERYTHING).unwrap();
+    for round in 0..BATCHES / 4 {
+        if round > 0 {
+            cube.stop(0);
+            cube.restart(0);
+            // A start is followed by a checkpoint in its segment; it says in which.
+            wait_for("the checkpoint of this start is there", || {
+                let [checkpoint] = &with_extension(&cube.data(0), "checkpoint")[..] else { return None };
+                let number = BigEndian::read_u32(&fs::read(checkpoint).ok()?[12..]);
+                last_segment(&cube).ends_with(format!("{number:010}.log")).then_some(())
+            });
+        }
+        let mut client = cube.client(0);
+        for number in 0..4 {
+            client.publish("topic", &Batch::of(&(round * 4 + number).to_be_bytes())).unwrap();
+        }
+    }
+    cube.kill(0);
+    cube
+}
+
+/// It starts, and has everything.
+fn is_whole(mut cube: Cube) {
+    cube.restart(0);
+    let mut client = cube.client(0);
+    let value = |item| if let Ok(Item::Record(message)) = item { message.value.to_vec() } else { Vec::new() };
+    let values: Vec<_> = client.records("topic", Start::Earliest).unwrap().map(value).collect();
+    assert_eq!(values, (0..BATCHES).map(|number| number.to_be_bytes().to_vec()).collect::<Vec<_>>());
+}
+
+/// A start is refused, and the folder is as it was. What was said.
+fn unchanged(folder: &Path, id: &[&str], code: i32, expected: &str) -> String {
+    let before = contents(folder);
+    let line = refused(folder, id, code, expected);
+    let after = contents(folder);
+    let names = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&after), names(&before), "{line}");
+    assert!(before == after, "a file was changed: {line}");
+    line
+}
+
+/// A start is refused with this exit code and one line, which it gives.
+fn refused(folder: &Path, id: &[&str], code: i32, expected: &str) -> String {
+    let others = tempfile::tempdir().unwrap();
+    let (peers, log) = (others.path().join("peers"), others.path().join("log"));
+    fs::write(&peers, "0 127.0.0.1:0\n1 127.0.0.1:0\n").unwrap();
+    if id.contains(&"0") && id.windows(2).any(|words| words == ["--dimension", "0"]) {
+        fs::write(&peers, "0 127.0.0.1:0\n").unwrap();
+    }
+    let places = ["--peers", peers.to_str().unwrap(), "--data", folder.to_str().unwrap()];
+    let mut daemon = Daemon::spawn(&[id, &places].concat(), &log);
+    let status = daemon
+        .wait(PATIENCE)
+        .unwrap_or_else(|| panic!("{id:?} in {} starts where it was to say {expected:?}", folder.display()));
+    let said = daemon.stderr();
+    assert_eq!(status.code(), Some(code), "{said}");
+    assert_eq!((said.lines().count(), daemon.stdout()), (1, ""), "{said}");
+    let begin = format!("dht-node: {}: ", folder.display());
+    assert!(said.starts_with(&begin) && said.contains(expected), "{said} is not {expected:?}");
+    said
+}
+
+/// The names and bytes of all files.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), fs::read(&path).unwrap_or_default())).collect()
+}
+
+fn with_extension(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let paths = contents(folder).into_iter().map(|(path, _)| path);
+    paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
+}
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    with_extension(folder, "log")
+}
+
+fn last_segment(cube: &Cube) -> PathBuf {
+    segments(&cube.data(0)).pop().unwrap()
+}
