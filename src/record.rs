@@ -42,6 +42,8 @@ pub enum Entry {
         /// The first record that stays.
         first: Offset,
     },
+    /// A batch that the journal had no room for: it is in no journal, and changes nothing.
+    Refused(Batch),
     /// Begin a new life of every log: what was acknowledged at its end may be lost.
     RaiseEpochs,
 }

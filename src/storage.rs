@@ -79,6 +79,15 @@ enum Task {
     End,
 }
 
+/// For the thread that commits, from the one that keeps the books.
+#[derive(Debug)]
+enum Supply<F> {
+    /// The next segment is ready.
+    Segment(Prepared<F>),
+    /// It will be when there is space again.
+    NoSpace,
+}
+
 /// For the loop.
 #[derive(Debug)]
 enum News {
@@ -129,10 +138,10 @@ impl Storage {
         let (work, for_commit) = mpsc::channel();
         let (tasks, for_keep) = mpsc::channel();
         let (news, for_loop) = mpsc::channel();
-        let (prepared, segments) = mpsc::channel::<Prepared<_>>();
-        let committer = commit::Committer::new(writer, segments, tasks.clone(), news.clone());
+        let (supply, supplies) = mpsc::channel();
+        let committer = commit::Committer::new(writer, supplies, tasks.clone(), news.clone());
         let commit = spawn("commit", move || committer.run(&for_commit, sync, wake)).map_err(folder_error)?;
-        let keeper = keep::Bookkeeper::new(recovered.keeper, prepared, news);
+        let keeper = keep::Bookkeeper::new(recovered.keeper, supply, news);
         // The lock of the folder is held for as long as this thread lives.
         let keep = spawn("keep", move || {
             keeper.run(&for_keep, wake);

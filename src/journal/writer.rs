@@ -64,28 +64,25 @@ impl<F: DiskFile> Writer<F> {
     /// # Errors
     /// [`NoRoom`]
     pub fn append(&mut self, entries: &mut [Entry]) -> Result<(usize, Mark), NoRoom> {
-        assert!(!entries.is_empty(), "a record has entries");
-        let (mut count, mut len) = (0, 8);
-        for entry in entries.iter() {
-            let more = record::encoded_len_max(entry);
-            if count > 0 && len + more > RECORD_BYTES_MAX {
-                break;
-            }
-            (count, len) = (count + 1, len + more);
+        if !self.fits(entries, 0) {
+            return Err(NoRoom);
         }
-        self.put(&mut entries[..count], len)?;
+        let (count, _) = record_of(entries);
+        self.put(&mut entries[..count]);
         Ok((count, self.mark()))
     }
 
-    fn put(&mut self, entries: &mut [Entry], len_max: usize) -> Result<(), NoRoom> {
-        if self.end() as usize + record_len(len_max) > self.segment.size as usize {
-            return Err(NoRoom);
-        }
+    /// Has the segment room for what [`Self::append`] would append, and so many bytes more?
+    pub fn fits(&self, entries: &[Entry], more: u32) -> bool {
+        let (_, len_max) = record_of(entries);
+        record_len(len_max) + more as usize <= self.room() as usize
+    }
+
+    fn put(&mut self, entries: &mut [Entry]) {
         let head = Head { index: self.index + 1, ..self.head(Kind::Entry) };
         let start = Place { segment: self.segment.number, position: self.end() + HEADER_LEN };
         put_record(self.segment.number, head, &mut self.buffer, |out| record::encode(entries, start, out));
         self.index += 1;
-        Ok(())
     }
 
     /// Where the log is.
@@ -171,6 +168,20 @@ impl<F: DiskFile> Writer<F> {
     const fn end(&self) -> u32 {
         self.written + self.buffer.len() as u32
     }
+}
+
+/// How many entries one record takes, and the bytes that its body has at most.
+fn record_of(entries: &[Entry]) -> (usize, usize) {
+    assert!(!entries.is_empty(), "a record has entries");
+    let (mut count, mut len) = (0, 8);
+    for entry in entries {
+        let more = record::encoded_len_max(entry);
+        if count > 0 && len + more > RECORD_BYTES_MAX {
+            break;
+        }
+        (count, len) = (count + 1, len + more);
+    }
+    (count, len)
 }
 
 const HEADER_LEN: u32 = 32;

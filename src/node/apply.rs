@@ -55,7 +55,7 @@ impl Node {
         match &entry {
             Entry::Create { .. } => self.proposals.creates += 1,
             Entry::Publish(batch) => self.proposals.bytes += chunk_cost(batch.payload.len()),
-            Entry::Delete { .. } | Entry::Trim { .. } | Entry::RaiseEpochs => {}
+            Entry::Delete { .. } | Entry::Trim { .. } | Entry::Refused(_) | Entry::RaiseEpochs => {}
         }
         self.proposals.queue.push_back(proposal);
         step.out.push(Action::Append { entry });
@@ -93,6 +93,10 @@ impl Node {
                         }
                         Err(error) => self.reply(step, reply, error.into()),
                     }
+                }
+                (Entry::Refused(batch), Proposal::Publish { reply }) => {
+                    self.proposals.bytes -= chunk_cost(batch.payload.len());
+                    self.reply(step, reply, self.no_space().into());
                 }
                 (Entry::Trim { topic, first }, Proposal::Trim) => self.apply_trim(topic, first),
                 (entry, proposal) => unreachable!("{entry:?} came back for {proposal:?}"),

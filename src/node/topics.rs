@@ -146,11 +146,7 @@ impl Node {
     /// Is there room for so many more bytes?
     pub(super) fn check_room(&self, bytes: u64) -> Result<(), ErrorResponse> {
         if !self.has_space {
-            let message = format!(
-                "node {} has no space left on its disk; delete topics, or make space",
-                self.name(self.settings.id)
-            );
-            return Err(ErrorResponse::new(Status::Quota, message));
+            return Err(self.no_space());
         }
         if self.proposals.bytes() + bytes > PROPOSALS_BYTES_MAX {
             let message = format!("node {} waits for its disk", self.name(self.settings.id));
@@ -166,6 +162,13 @@ impl Node {
             self.name(self.settings.id)
         );
         Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(cap)))
+    }
+
+    /// The disk is full.
+    pub(super) fn no_space(&self) -> ErrorResponse {
+        let node = self.name(self.settings.id);
+        let message = format!("node {node} has no space left on its disk; delete topics, or make space");
+        ErrorResponse::new(Status::Quota, message)
     }
 
     /// What topics take of this node's memory.

@@ -1,21 +1,28 @@
 //! The thread that appends and syncs. What comes in while it syncs is synced together.
+//!
+//! On a full disk it does not wait for space with what has to make it: batches are refused, and the rest of the segment
+//! is left to deletes and trims.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use super::{News, Sync, Task, Work, fail};
-use crate::journal::{DiskFile, Mark, Prepared, Writer};
-use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES};
+use super::{News, Supply, Sync, Task, Work, fail};
+use crate::journal::{DiskFile, Mark, NoRoom, Prepared, Writer};
+use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES, SEGMENT_RESERVE};
 use crate::record::Entry;
 
 /// The end of the log, and whom to tell.
 pub(super) struct Committer<F> {
     writer: Writer<F>,
-    segments: Receiver<Prepared<F>>,
+    supplies: Receiver<Supply<F>>,
     tasks: Sender<Task>,
     news: Sender<News>,
     /// Has the next segment been asked for?
     is_asked: bool,
+    /// The next segment, when it is ready.
+    next: Option<Prepared<F>>,
+    /// Is there no space for one?
+    is_full: bool,
     /// Written, but not safe yet.
     written: Vec<(Vec<Entry>, Mark)>,
 }
@@ -23,11 +30,11 @@ pub(super) struct Committer<F> {
 impl<F: DiskFile> Committer<F> {
     pub(super) fn new(
         writer: Writer<F>,
-        segments: Receiver<Prepared<F>>,
+        supplies: Receiver<Supply<F>>,
         tasks: Sender<Task>,
         news: Sender<News>,
     ) -> Self {
-        Self { writer, segments, tasks, news, is_asked: false, written: Vec::new() }
+        Self { writer, supplies, tasks, news, is_asked: false, next: None, is_full: false, written: Vec::new() }
     }
 
     /// Works until it is told to end.
@@ -69,14 +76,28 @@ impl<F: DiskFile> Committer<F> {
         }
     }
 
-    /// Appends the entries of a turn.
+    /// Appends the entries of a turn, but for batches that there is no space for.
     fn append(&mut self, mut entries: Vec<Entry>, wake: &impl Fn()) {
         let mut appended = 0;
         let mut mark = self.writer.mark();
         while appended < entries.len() {
-            match self.writer.append(&mut entries[appended..]) {
+            while self.next.is_none()
+                && let Ok(supply) = self.supplies.try_recv()
+            {
+                self.take(supply);
+            }
+            if self.is_full {
+                entries[appended..].iter_mut().for_each(refuse);
+            }
+            let is_refused = |entry: &Entry| matches!(entry, Entry::Refused(_));
+            let run = entries[appended..].iter().take_while(|entry| !is_refused(entry)).count();
+            if run == 0 {
+                appended += 1;
+                continue;
+            }
+            match self.append_record(&mut entries[appended..appended + run]) {
                 Ok((count, at)) => (appended, mark) = (appended + count, at),
-                Err(_) => self.turn(wake),
+                Err(NoRoom) => self.turn(wake),
             }
             if !self.is_asked && self.writer.is_half_full() {
                 self.is_asked = true;
@@ -90,15 +111,34 @@ impl<F: DiskFile> Committer<F> {
         }
     }
 
-    /// Goes on in the next segment, when it is there.
+    /// Appends what fits one record. Until the next segment is ready, batches leave room for what makes space.
+    fn append_record(&mut self, entries: &mut [Entry]) -> Result<(usize, Mark), NoRoom> {
+        let has_batches = || entries.iter().any(|entry| matches!(entry, Entry::Publish(_)));
+        if self.next.is_none() && !self.writer.fits(entries, SEGMENT_RESERVE) && has_batches() {
+            return Err(NoRoom);
+        }
+        self.writer.append(entries)
+    }
+
+    /// Goes on in the next segment; when it is not there, waits for it, or for the news that there is no space.
     fn turn(&mut self, wake: &impl Fn()) {
         self.sync();
         self.release(wake);
-        let Ok(next) = self.segments.recv() else {
-            fail("there is no next segment", &std::io::ErrorKind::BrokenPipe.into());
+        let Some(next) = self.next.take() else {
+            let Ok(supply) = self.supplies.recv() else {
+                fail("there is no next segment", &std::io::ErrorKind::BrokenPipe.into());
+            };
+            return self.take(supply);
         };
         self.writer.turn_to(next).unwrap_or_else(|error| fail("cannot begin a segment", &error));
         self.is_asked = false;
+    }
+
+    fn take(&mut self, supply: Supply<F>) {
+        self.is_full = matches!(supply, Supply::NoSpace);
+        if let Supply::Segment(next) = supply {
+            self.next = Some(next);
+        }
     }
 
     fn sync(&mut self) {
@@ -115,6 +155,15 @@ impl<F: DiskFile> Committer<F> {
             let _ = self.news.send(News::Committed(entries, mark));
         }
         wake();
+    }
+}
+
+/// A batch is not to be stored; everything else stays what it is.
+fn refuse(entry: &mut Entry) {
+    if matches!(entry, Entry::Publish(_))
+        && let Entry::Publish(batch) = std::mem::replace(entry, Entry::RaiseEpochs)
+    {
+        *entry = Entry::Refused(batch);
     }
 }
 

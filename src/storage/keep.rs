@@ -5,8 +5,8 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use super::{News, Task, fail};
-use crate::journal::{Folder, Keeper, Prepared};
+use super::{News, Supply, Task, fail};
+use crate::journal::{Folder, Keeper};
 
 /// A segment that could not be made ready is tried again after this time.
 const PREPARE_AGAIN: Duration = Duration::from_millis(200);
@@ -14,7 +14,7 @@ const PREPARE_AGAIN: Duration = Duration::from_millis(200);
 /// The books, and whom to tell.
 pub(super) struct Bookkeeper {
     keeper: Keeper<Folder>,
-    prepared: Sender<Prepared<File>>,
+    supply: Sender<Supply<File>>,
     news: Sender<News>,
     /// The segment that is to be made ready: its number and size.
     wanted: Option<(u32, u32)>,
@@ -22,8 +22,8 @@ pub(super) struct Bookkeeper {
 }
 
 impl Bookkeeper {
-    pub(super) const fn new(keeper: Keeper<Folder>, prepared: Sender<Prepared<File>>, news: Sender<News>) -> Self {
-        Self { keeper, prepared, news, wanted: None, has_space: true }
+    pub(super) const fn new(keeper: Keeper<Folder>, supply: Sender<Supply<File>>, news: Sender<News>) -> Self {
+        Self { keeper, supply, news, wanted: None, has_space: true }
     }
 
     /// Works until it is told to end.
@@ -58,11 +58,12 @@ impl Bookkeeper {
                 self.wanted = None;
                 self.has_space = true;
                 // The thread that commits may have ended.
-                let _ = self.prepared.send(segment);
+                let _ = self.supply.send(Supply::Segment(segment));
             }
             Err(error) => {
                 if had_space {
                     complain(&error);
+                    let _ = self.supply.send(Supply::NoSpace);
                 }
                 self.has_space = false;
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::commit::Committer;
-use super::{News, Sync, Task, Work};
+use super::{News, Supply, Sync, Task, Work};
 use crate::journal::{Found, Mark, Writer, recover};
 use crate::record::{Batch, Entry, Place, TopicRef};
 use crate::types::crc32;
@@ -66,7 +66,7 @@ fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receive
     let (prepared, segments) = mpsc::channel();
     let bytes: usize = turns.iter().flatten().map(crate::record::encoded_len_max).sum();
     for number in 2..=u32::try_from(bytes).unwrap() / (SEGMENT / 2) + 2 {
-        prepared.send(keeper.prepare(number, SEGMENT).unwrap()).unwrap();
+        prepared.send(Supply::Segment(keeper.prepare(number, SEGMENT).unwrap())).unwrap();
     }
     let writer = Writer::new(0, sync != Sync::Always, Mark::default(), keeper.prepare(1, SEGMENT).unwrap());
     let (tasks, asked) = mpsc::channel();

@@ -7,6 +7,7 @@
 //! | `restart` | what topics, offsets, producers and subscriptions are after a restart |
 //! | `folder` | folders that a node does not take, and damaged ones |
 //! | `calls` | the order of system calls, and a sync that fails |
+//! | `full` | a full file system |
 //!
 //! The page cache outlives a process: that what was acknowledged is on the disk and not only in the cache is what
 //! `calls` sees, and `tests/journal` on a disk that forgets.
@@ -15,6 +16,7 @@ mod acked;
 mod calls;
 mod crash;
 mod folder;
+mod full;
 mod restart;
 
 use std::time::Duration;

@@ -1,0 +1,230 @@
+//! A full file system: ext4 in a file, where it may be mounted.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use dht_node::client::{Batch, Client, Error, Item, Start};
+use dht_node::wire::Status;
+
+use super::acked::EVERYTHING;
+use super::skip;
+use crate::cube::Cube;
+use crate::daemon::{pause, wait_for};
+use crate::raw::{Raw, request_frame};
+use crate::requests::{create, publish, record};
+
+/// Bytes of a record of these tests.
+const RECORD: usize = 1_000_000;
+
+/// A file system of its own.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// Ext4 of so many MiB, in a folder; `None` where that may not be done.
+    fn new(folder: &Path, mebibytes: u64, test: &str) -> Option<Self> {
+        let image = folder.join("image");
+        File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
+        let image = image.to_str().unwrap();
+        // Without room that only root may use: the node may be root.
+        is_done(&["mkfs.ext4", "-q", "-m", "0", image], test)
+            .then(|| Self::mount(folder, &["-o", "loop", image], test))
+            .flatten()
+    }
+
+    fn mount(folder: &Path, what: &[&str], test: &str) -> Option<Self> {
+        let point = folder.join("disk");
+        fs::create_dir(&point).unwrap();
+        let is_mounted = is_done(&[&["mount"], what, &[point.to_str().unwrap()]].concat(), test);
+        is_mounted.then_some(Self(point))
+    }
+
+    /// Takes all the space that is left, but so many KiB. What a node tries to make ready meanwhile, and gives back,
+    /// too.
+    fn fill_up(&self, name: &str, but_kib: u64) -> PathBuf {
+        let path = self.0.join(name);
+        let (mut file, mut calm) = (File::create(&path).unwrap(), 0);
+        while calm < 10 {
+            let before = file.metadata().unwrap().len();
+            let error = std::io::copy(&mut std::io::repeat(1), &mut file).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+            calm = if file.metadata().unwrap().len() == before { calm + 1 } else { 0 };
+            // What was removed is free when that is safe.
+            file.sync_all().unwrap();
+            pause(Duration::from_millis(40));
+        }
+        let len = file.metadata().unwrap().len();
+        file.set_len(len.saturating_sub(but_kib << 10)).unwrap();
+        file.sync_all().unwrap();
+        path
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.0.display());
+    }
+}
+
+/// Runs a command, or says why the test is skipped.
+fn is_done(words: &[&str], test: &str) -> bool {
+    let why = match Command::new(words[0]).args(&words[1..]).output() {
+        Ok(Output { status, .. }) if status.success() => return true,
+        Ok(Output { stderr, .. }) => format!("{} fails: {}", words[0], String::from_utf8_lossy(&stderr).trim()),
+        Err(error) => format!("there is no {}: {error}", words[0]),
+    };
+    skip(test, &why);
+    false
+}
+
+#[test]
+fn a_full_disk_refuses_to_publish_does_the_rest_and_recovers_when_topics_go() {
+    const TEST: &str = "a_full_disk_refuses_to_publish_does_the_rest_and_recovers_when_topics_go";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::new(folder.path(), 220, TEST) else { return };
+    let data = disk.0.join("data");
+    let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
+    let mut client = cube.client(0);
+    let topics = ["one", "two", "three"];
+    let mut stored = [0; 3];
+    let full = (0_u64..).zip((0..3).cycle()).find_map(|(number, at)| {
+        if number < 3 {
+            client.create(topics[at], EVERYTHING).unwrap();
+        }
+        match client.publish(topics[at], &Batch::of(&content(number))) {
+            Ok(_) => stored[at] += 1,
+            Err(error) => return Some(error),
+        }
+        None
+    });
+    check_refusal(&full.unwrap());
+    // Reading goes on, and so does what makes room; it is told, and kept, also by a start on the full disk.
+    for (topic, count) in topics.iter().zip(stored) {
+        assert_eq!(records(&mut client, topic), count, "{topic}");
+    }
+    cube.kill(0);
+    cube.restart(0);
+    for (topic, count) in topics.iter().zip(stored) {
+        assert_eq!(records(&mut client, topic), count, "{topic}");
+    }
+    client.delete("one").unwrap();
+    client.delete("two").unwrap();
+    client.delete("three").unwrap();
+    client.create("next", EVERYTHING).unwrap();
+    // As much as before, which needs the space of what is gone.
+    for number in 0..100 {
+        wait_for("it recovers by itself", || client.publish("next", &Batch::of(&content(number))).ok());
+    }
+    cube.kill(0);
+    cube.restart(0);
+    assert_eq!(records(&mut client, "next"), 100);
+    for topic in topics {
+        assert_eq!(client.info(topic).unwrap_err().status(), Some(Status::UnknownTopic));
+    }
+    cube.stop(0);
+}
+
+#[test]
+fn a_disk_that_others_fill_is_full_until_they_make_room() {
+    const TEST: &str = "a_disk_that_others_fill_is_full_until_they_make_room";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::new(folder.path(), 150, TEST) else { return };
+    let data = disk.0.join("data");
+    let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
+    let mut client = cube.client(0);
+    client.create("topic", EVERYTHING).unwrap();
+    client.create("other", EVERYTHING).unwrap();
+    client.create("more", EVERYTHING).unwrap();
+    let filler = disk.fill_up("filler", 16 << 10);
+    let mut stored = 0;
+    let full = (0..).find_map(|number| {
+        let failed = client.publish("topic", &Batch::of(&content(number))).err();
+        stored += u64::from(failed.is_none());
+        failed
+    });
+    check_refusal(&full.unwrap());
+    assert_eq!(records(&mut client, "topic"), stored);
+    client.delete("other").unwrap();
+    check_refusal(&client.publish("more", &Batch::of(b"small")).unwrap_err());
+    fs::remove_file(&filler).unwrap();
+    for number in 0..60 {
+        wait_for("it recovers by itself", || client.publish("more", &Batch::of(&content(number))).ok());
+    }
+    let log = cube.daemon(0).stderr();
+    assert_eq!(log.matches("no segment can be made ready").count(), 1, "said once: {log}");
+    cube.kill(0);
+    cube.restart(0);
+    assert_eq!((records(&mut client, "topic"), records(&mut client, "more")), (stored, 60));
+    // With no room at all it starts in what it gives back itself.
+    cube.kill(0);
+    let filler = disk.fill_up("filler", 0);
+    cube.restart(0);
+    assert_eq!((records(&mut client, "topic"), records(&mut client, "more")), (stored, 60));
+    fs::remove_file(&filler).unwrap();
+    cube.stop(0);
+}
+
+/// What was on its way when the disk got full is refused like the rest, and does not stand before what makes room.
+#[test]
+fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
+    const TEST: &str = "a_flood_into_a_full_disk_leaves_room_for_deletes";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::new(folder.path(), 60, TEST) else { return };
+    let data = disk.0.join("data");
+    let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
+    let mut floods: Vec<Raw> = (0..4).map(|_| Raw::greet(cube.address(0))).collect();
+    floods[0].call(&create("topic"), &[]);
+    floods[0].call(&create("small"), &[]);
+    // The first segment has 4 MiB, and there is no room for the next one.
+    let payload = record(&content(0));
+    for flood in &mut floods {
+        flood.send(&(100..108).flat_map(|id| request_frame(id, &publish("topic", 1), &payload)).collect::<Vec<u8>>());
+    }
+    let mut stored = 0;
+    for flood in &mut floods {
+        for id in 100..108 {
+            match flood.answer(id) {
+                dht_node::wire::Response::Published(_) => stored += 1,
+                dht_node::wire::Response::Error(error) => assert_eq!(error.status, Status::Quota.number(), "{error:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let mut client = cube.client(0);
+    assert_eq!(records(&mut client, "topic"), stored);
+    assert!(stored > 0, "some fit");
+    client.delete("topic").unwrap();
+    cube.kill(0);
+    cube.restart(0);
+    assert_eq!(client.info("topic").unwrap_err().status(), Some(Status::UnknownTopic));
+    client.publish("small", &Batch::of(b"small")).unwrap();
+    cube.stop(0);
+}
+
+/// It says what is wrong and what helps.
+fn check_refusal(error: &Error) {
+    assert_eq!((error.status(), error.is_retryable()), (Some(Status::Quota), false), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("no space left on its disk") && said.contains("delete topics, or make space"), "{said}");
+}
+
+/// How many records a topic has, all of them as they were published.
+fn records(client: &mut Client, topic: &str) -> u64 {
+    let mut count = 0;
+    for item in client.records(topic, Start::Earliest).unwrap() {
+        let Item::Record(message) = item.unwrap() else { panic!("nothing is removed") };
+        let number = u64::from_be_bytes(message.value[..8].try_into().unwrap());
+        assert!(message.value == content(number), "record {number} is damaged");
+        count += 1;
+    }
+    count
+}
+
+fn content(number: u64) -> Vec<u8> {
+    let mut value = vec![0; RECORD];
+    fastrand::Rng::with_seed(number).fill(&mut value);
+    value[..8].copy_from_slice(&number.to_be_bytes());
+    value
+}
