@@ -228,8 +228,12 @@ impl<D: Disk> Keeper<D> {
 fn write_file<D: Disk>(disk: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = names::new(name);
     let mut file = disk.create(&new)?;
-    file.write_at(bytes, 0)?;
-    file.sync()?;
+    if let Err(error) = file.write_at(bytes, 0).and_then(|()| file.sync()) {
+        // What was written takes the space that the next attempt needs.
+        drop(file);
+        disk.remove(&new)?;
+        return Err(error);
+    }
     disk.rename(&new, name)
 }
 

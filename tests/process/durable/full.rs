@@ -33,6 +33,11 @@ impl Mounted {
             .flatten()
     }
 
+    /// The same in memory, where what is removed is free at once.
+    fn in_memory(folder: &Path, mebibytes: u64, test: &str) -> Option<Self> {
+        Self::mount(folder, &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"], test)
+    }
+
     fn mount(folder: &Path, what: &[&str], test: &str) -> Option<Self> {
         let point = folder.join("disk");
         fs::create_dir(&point).unwrap();
@@ -166,6 +171,29 @@ fn a_disk_that_others_fill_is_full_until_they_make_room() {
     cube.stop(0);
 }
 
+#[test]
+fn what_was_begun_on_a_full_disk_does_not_stay_in_the_way() {
+    const TEST: &str = "what_was_begun_on_a_full_disk_does_not_stay_in_the_way";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::in_memory(folder.path(), 20, TEST) else { return };
+    let data = disk.0.join("data");
+    let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
+    let mut client = cube.client(0);
+    client.create("topic", EVERYTHING).unwrap();
+    client.create("small", EVERYTHING).unwrap();
+    check_refusal(&(0..9).find_map(|number| client.publish("topic", &Batch::of(&content(number))).err()).unwrap());
+    let filler = disk.fill_up("filler", 0);
+    client.delete("topic").unwrap();
+    wait_for("a checkpoint fails", || cube.daemon(0).stderr().contains("no checkpoint").then_some(()));
+    assert_eq!(begun(&data), [""; 0]);
+    fs::remove_file(filler).unwrap();
+    cube.kill(0);
+    cube.restart(0);
+    assert_eq!(client.info("topic").unwrap_err().status(), Some(Status::UnknownTopic));
+    client.publish("small", &Batch::of(b"small")).unwrap();
+    cube.stop(0);
+}
+
 /// What was on its way when the disk got full is refused like the rest, and does not stand before what makes room.
 #[test]
 fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
@@ -220,6 +248,12 @@ fn records(client: &mut Client, topic: &str) -> u64 {
         count += 1;
     }
     count
+}
+
+/// Files that are not finished.
+fn begun(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".checkpoint.new") || name.ends_with(".index.new")).collect()
 }
 
 fn content(number: u64) -> Vec<u8> {
