@@ -175,3 +175,60 @@ fn now() -> Instant {
 fn left(due: Instant) -> Duration {
     due.saturating_duration_since(now())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::record::{Batch, Place, TopicRef};
+    use crate::types::TopicId;
+
+    fn topic() -> TopicRef {
+        TopicRef::Id(TopicId::new(7).unwrap())
+    }
+
+    fn batch(len: usize) -> Entry {
+        let payload = Bytes::from(vec![1; len]);
+        let (topic, place) = (topic(), Place::default());
+        Entry::Publish(Batch { topic, producer: None, count: 1, payload_crc: 0, append_us: 0, payload, place })
+    }
+
+    fn delete() -> Entry {
+        Entry::Delete { topic: topic() }
+    }
+
+    fn segment(number: u32) -> Prepared<File> {
+        Prepared { file: tempfile::tempfile().unwrap(), number, size: 1 << 20 }
+    }
+
+    #[test]
+    fn without_a_next_segment_batches_leave_room_for_what_makes_space() {
+        let (_supply, supplies) = mpsc::channel();
+        let ((tasks, _tasks), (news, _news)) = (mpsc::channel(), mpsc::channel());
+        let writer = Writer::new(0, false, Mark::default(), segment(1));
+        let mut committer = Committer::new(writer, supplies, tasks, news);
+        for len in [100_000, 1000, 1] {
+            while committer.append_record(&mut [batch(len)]).is_ok() {}
+        }
+        assert!(committer.writer.room() >= SEGMENT_RESERVE);
+        (0..2000).for_each(|_| assert!(committer.append_record(&mut [delete()]).is_ok()));
+
+        // With no space for one, batches are refused in their place, and the others are not.
+        committer.take(Supply::NoSpace);
+        committer.append(vec![delete(), batch(9), batch(1), delete()], &|| ());
+        let (entries, _) = committer.written.last().unwrap();
+        let Entry::Publish(refused) = batch(9) else { unreachable!("it is one") };
+        assert_eq!(entries[..2], [delete(), Entry::Refused(refused)]);
+        assert!(matches!(entries[2..], [Entry::Refused(_), Entry::Delete { .. }]));
+
+        // When there is, they go on in it.
+        committer.take(Supply::Segment(segment(2)));
+        committer.append(vec![batch(500_000)], &|| ());
+        let (entries, mark) = committer.written.last().unwrap();
+        assert!(matches!(&entries[..], [Entry::Publish(batch)] if batch.place.segment == 2));
+        assert_eq!(mark.place.segment, 2);
+    }
+}

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use dht_node::client::{Batch, Client, Error, Item, Start};
-use dht_node::wire::Status;
+use dht_node::wire::{Response, Status};
 
 use super::acked::EVERYTHING;
 use super::skip;
@@ -199,31 +199,46 @@ fn what_was_begun_on_a_full_disk_does_not_stay_in_the_way() {
 fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
     const TEST: &str = "a_flood_into_a_full_disk_leaves_room_for_deletes";
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Mounted::new(folder.path(), 60, TEST) else { return };
+    let Some(disk) = Mounted::new(folder.path(), 66, TEST) else { return };
     let data = disk.0.join("data");
     let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
     let mut floods: Vec<Raw> = (0..4).map(|_| Raw::greet(cube.address(0))).collect();
-    floods[0].call(&create("topic"), &[]);
-    floods[0].call(&create("small"), &[]);
-    // The first segment has 4 MiB, and there is no room for the next one.
-    let payload = record(&content(0));
+    let others: Vec<String> = (0..200).map(|number| format!("other-{number}")).collect();
+    for topic in others.iter().map(String::as_str).chain(["topic", "small"]) {
+        floods[0].call(&create(topic), &[]);
+    }
+    // The first segment has 4 MiB, and there is no room for the next one: until that is known, small batches take what
+    // large ones leave.
+    const LARGE: u64 = 1;
+    let first = 1000;
+    let ids = first..first + 300;
+    let payload = |id: u64| record(&if id < first + LARGE { content(0) } else { content(0)[..3000].to_vec() });
+    let frame = |id| request_frame(id, &publish("topic", 1), &payload(id));
     for flood in &mut floods {
-        flood.send(&(100..108).flat_map(|id| request_frame(id, &publish("topic", 1), &payload)).collect::<Vec<u8>>());
+        flood.send(&ids.clone().flat_map(frame).collect::<Vec<u8>>());
     }
     let mut stored = 0;
     for flood in &mut floods {
-        for id in 100..108 {
+        for id in ids.clone() {
             match flood.answer(id) {
-                dht_node::wire::Response::Published(_) => stored += 1,
-                dht_node::wire::Response::Error(error) => assert_eq!(error.status, Status::Quota.number(), "{error:?}"),
+                Response::Published(_) => stored += 1,
+                Response::Error(error) => assert_eq!(error.status, Status::Quota.number(), "{error:?}"),
                 other => panic!("{other:?}"),
             }
         }
     }
     let mut client = cube.client(0);
-    assert_eq!(records(&mut client, "topic"), stored);
-    assert!(stored > 0, "some fit");
-    client.delete("topic").unwrap();
+    let mut found = 0;
+    for item in client.records("topic", Start::Earliest).unwrap() {
+        let Item::Record(message) = item.unwrap() else { panic!("nothing is removed") };
+        assert!(content(0).starts_with(&message.value));
+        found += 1;
+    }
+    assert_eq!(found, stored);
+    assert!(stored > 0 && stored < 4 * 300, "{stored} fit");
+    for topic in others.iter().map(String::as_str).chain(["topic"]) {
+        client.delete(topic).unwrap();
+    }
     cube.kill(0);
     cube.restart(0);
     assert_eq!(client.info("topic").unwrap_err().status(), Some(Status::UnknownTopic));
