@@ -178,6 +178,7 @@ fn left(due: Instant) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::sync::mpsc;
 
     use bytes::Bytes;
