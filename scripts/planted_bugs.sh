@@ -61,6 +61,12 @@ list_bugs() {
         's/while at < u64::from\(size\) \{/while at > u64::from(size) {/'
     bug "an index is not safe before the checkpoint that relies on it" src/journal/keeper.rs \
         's/write_file\(&self\.disk, &names::index\(number\), &bytes\)\?;/self.disk.create(\&names::index(number))?.write_at(\&bytes, 0)?;/'
+    bug "the names of indexes are not safe before the checkpoint that relies on them" src/journal/keeper.rs \
+        '/pub fn checkpoint/,/let name =/ s/self\.disk\.sync_names\(\)\?;//'
+    bug "a checkpoint goes before the name of the next one is safe" src/journal/keeper.rs \
+        '/let name = names::checkpoint/,/range_mut/ s/self\.disk\.sync_names\(\)\?;//'
+    bug "an index whose segment is gone is a fault" src/journal/recovery.rs \
+        's/if segments\.binary_search\(&number\)\.is_ok\(\)/if number > 0/'
     bug "a checkpoint has its name before its bytes are safe" src/journal/keeper.rs \
         's/write_file\(&self\.disk, &name, (&checkpoint::encode.*)\)\?;/self.disk.create(\&name)?.write_at(\1, 0)?;/'
     bug "a dead segment goes before the checkpoint that makes it dead" src/journal/keeper.rs \

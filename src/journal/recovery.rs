@@ -90,7 +90,13 @@ pub fn recover<D: Disk>(
     let mut indexes: Vec<u32> = files.iter().filter_map(|name| names::index_number(name)).collect();
     indexes.sort_unstable();
     for number in indexes {
-        recovery.load_index(number, found)?;
+        if segments.binary_search(&number).is_ok() {
+            recovery.load_index(number, found)?;
+        } else {
+            // Of a dead segment, which has gone first. Were it not dead, its records would be missing in the end.
+            let name = names::index(number);
+            disk.remove(&name).map_err(|cause| OpenError::io(&name, cause))?;
+        }
     }
     segments
         .iter()

@@ -96,9 +96,13 @@ impl FakeDisk {
     /// The power goes and comes back: what was not safe is there in part, or not.
     pub(crate) fn crash(&self, rng: &mut Rng) {
         let state = &mut *self.0.borrow_mut();
+        // Most file systems keep the order of names; nobody promises it.
+        let keeps_order = rng.u8(..4) > 0;
         let kept = rng.usize(..=state.namings.len());
-        for naming in state.namings.drain(..).take(kept) {
-            apply(&mut state.safe_names, naming);
+        for (at, naming) in state.namings.drain(..).enumerate() {
+            if at < kept && keeps_order || !keeps_order && rng.bool() {
+                apply(&mut state.safe_names, naming);
+            }
         }
         state.names = state.safe_names.clone();
         for (index, inode) in state.inodes.iter_mut().enumerate() {
