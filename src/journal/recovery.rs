@@ -58,6 +58,8 @@ struct Recovery<D: Disk> {
     is_lossy: bool,
     /// Files that no journal needs; they go when everything was read.
     unneeded: Vec<String>,
+    /// Segments that have an index and are not there.
+    missing: Vec<u32>,
 }
 
 /// Reads everything and gives it to `found`, which says what became of it.
@@ -79,6 +81,7 @@ pub fn recover<D: Disk>(
         state: HardState::default(),
         is_lossy: false,
         unneeded,
+        missing: Vec::new(),
     };
     if let Some(newest) = newest {
         recovery.load_checkpoint(newest, found)?;
@@ -93,9 +96,9 @@ pub fn recover<D: Disk>(
         if segments.binary_search(&number).is_ok() {
             recovery.load_index(number, found)?;
         } else {
-            // Of a dead segment, which has gone first. Were it not dead, its records would be missing in the end.
-            let name = names::index(number);
-            disk.remove(&name).map_err(|cause| OpenError::io(&name, cause))?;
+            // Of a dead segment, which has gone first, most likely. Were it not dead, its records would be missing in
+            // the end; so it stays, for whoever brings the segment back.
+            recovery.missing.push(number);
         }
     }
     segments
@@ -138,12 +141,7 @@ impl<D: Disk> Recovery<D> {
         let filed = index::decode(number, &self.read(&name)?)
             .ok_or_else(|| OpenError::damaged(&name, 0, "the index cannot be read"))?;
         let segment = names::segment(number);
-        let bytes = match self.read(&segment) {
-            Err(OpenError::Io { file, cause }) if cause.kind() == io::ErrorKind::NotFound => {
-                return Err(OpenError::damaged(&file, 0, "the segment is missing"));
-            }
-            read => read?,
-        };
+        let bytes = self.read(&segment)?;
         for filed in filed.into_iter().filter(|filed| filed.place < self.from.place) {
             let at = filed.place.position as usize;
             let payload = bytes
@@ -151,8 +149,10 @@ impl<D: Disk> Recovery<D> {
                 .filter(|payload| crc32(payload) == filed.crc)
                 .map(|payload| bytes.slice_ref(payload))
                 .ok_or_else(|| OpenError::damaged(&segment, at as u64, "the records are not those of its index"))?;
-            let notes = found(Found::Chunk(filed, payload))
-                .map_err(|Malformed| OpenError::damaged(&segment, at as u64, "records are not where the index says"))?;
+            let notes = found(Found::Chunk(filed, payload)).map_err(|Malformed| match self.missing.first() {
+                Some(missing) => OpenError::damaged(&names::segment(*missing), 0, "the segment is missing"),
+                None => OpenError::damaged(&segment, at as u64, "records are not where the index says"),
+            })?;
             self.keeper.note(&notes);
         }
         if number < self.from.place.segment {
