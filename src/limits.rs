@@ -148,6 +148,9 @@ pub const SEGMENT_BYTES_FIRST: u32 = 4 << 20;
 /// Bytes of the others: a checkpoint comes with each, so that a start reads little more than one.
 pub const SEGMENT_BYTES: u32 = 64 << 20;
 
+/// A segment that could not be made ready, most likely for want of space, is tried again after this time.
+pub const SEGMENT_AGAIN_US: u64 = 200_000;
+
 /// Bytes at the end of a segment that no records take until the next one is ready: on a full disk this is the room for
 /// thousands of entries that remove topics or records, which is what makes space.
 pub const SEGMENT_RESERVE: u32 = 256 << 10;

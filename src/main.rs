@@ -106,21 +106,7 @@ fn open(
     let wake = server.waker().map_err(|cause| fail(1, &format!("cannot wait for the disk: {cause}")))?;
     let shown = folder.display().to_string();
     match Storage::open(folder, identity, sync, node, wake) {
-        Ok((storage, start)) => {
-            log::info!("journal {shown}: {} entries", start.index);
-            if start.cut > 0 {
-                log::info!(
-                    "{} bytes at its end were unfinished when the node stopped; nothing of them was acknowledged",
-                    start.cut
-                );
-            }
-            if start.is_lossy {
-                log::warn!(
-                    "records that were acknowledged last may be lost, since not each was made safe (--sync interval)"
-                );
-            }
-            Ok(storage)
-        }
+        Ok(storage) => Ok(storage),
         Err(error @ OpenError::Damaged { .. }) => Err(fail(1, &format!("{shown}: {error}"))),
         Err(error) => Err(fail(EXIT_USAGE, &format!("{shown}: {error}"))),
     }

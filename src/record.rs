@@ -42,8 +42,11 @@ pub enum Entry {
         /// The first record that stays.
         first: Offset,
     },
-    /// A batch that the journal had no room for: it is in no journal, and changes nothing.
-    Refused(Batch),
+    /// Stands for a batch that the journal had no room for: it is in no journal, and changes nothing.
+    Refused {
+        /// Bytes of the batch's payload.
+        payload_len: usize,
+    },
     /// Begin a new life of every log: what was acknowledged at its end may be lost.
     RaiseEpochs,
 }

@@ -202,11 +202,6 @@ impl<D: Disk> Keeper<D> {
         Ok(false)
     }
 
-    /// Bytes of segments of such a size that the records of the log take.
-    pub fn segments(&self) -> usize {
-        self.segments.len()
-    }
-
     /// Asserts the invariants.
     pub fn check(&self) {
         let mut live: BTreeMap<u32, u32> = BTreeMap::new();

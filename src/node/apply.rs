@@ -55,7 +55,7 @@ impl Node {
         match &entry {
             Entry::Create { .. } => self.proposals.creates += 1,
             Entry::Publish(batch) => self.proposals.bytes += chunk_cost(batch.payload.len()),
-            Entry::Delete { .. } | Entry::Trim { .. } | Entry::Refused(_) | Entry::RaiseEpochs => {}
+            Entry::Delete { .. } | Entry::Trim { .. } | Entry::Refused { .. } | Entry::RaiseEpochs => {}
         }
         self.proposals.queue.push_back(proposal);
         step.out.push(Action::Append { entry });
@@ -94,8 +94,8 @@ impl Node {
                         Err(error) => self.reply(step, reply, error.into()),
                     }
                 }
-                (Entry::Refused(batch), Proposal::Publish { reply }) => {
-                    self.proposals.bytes -= chunk_cost(batch.payload.len());
+                (Entry::Refused { payload_len }, Proposal::Publish { reply }) => {
+                    self.proposals.bytes -= chunk_cost(payload_len);
                     self.reply(step, reply, self.no_space().into());
                 }
                 (Entry::Trim { topic, first }, Proposal::Trim) => self.apply_trim(topic, first),

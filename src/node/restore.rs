@@ -60,7 +60,7 @@ impl Node {
                     let _ = self.apply_publish(batch);
                 }
                 Entry::Trim { topic, first } => self.apply_trim(topic, first),
-                Entry::Refused(_) => {}
+                Entry::Refused { .. } => {}
                 Entry::RaiseEpochs => self.catalogue.raise_epochs(),
             }
         }

@@ -41,7 +41,7 @@ pub fn encoded_len_max(entry: &Entry) -> usize {
         Entry::Create { name, .. } => name.len(),
         Entry::Delete { topic } => name(topic),
         Entry::Publish(batch) => name(&batch.topic) + batch.payload.len(),
-        Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Refused(_) => 0,
+        Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Refused { .. } => 0,
     }
 }
 
@@ -87,7 +87,7 @@ pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
                 out.put_u64(first.0);
             }
             Entry::RaiseEpochs => out.put_u8(RAISE),
-            Entry::Refused(batch) => unreachable!("{batch:?} is for no journal"),
+            Entry::Refused { .. } => unreachable!("what was refused is for no journal"),
         }
     }
 }
@@ -193,7 +193,7 @@ const fn time_of(entry: &Entry) -> Option<u64> {
     match entry {
         Entry::Create { created_us, .. } => Some(*created_us),
         Entry::Publish(batch) => Some(batch.append_us),
-        Entry::Delete { .. } | Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Refused(_) => None,
+        Entry::Delete { .. } | Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Refused { .. } => None,
     }
 }
 

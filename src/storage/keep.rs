@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use super::{News, Supply, Task, fail};
 use crate::journal::{Folder, Keeper};
-
-/// A segment that could not be made ready is tried again after this time.
-const PREPARE_AGAIN: Duration = Duration::from_millis(200);
+use crate::limits::SEGMENT_AGAIN_US;
 
 /// The books, and whom to tell.
 pub(super) struct Bookkeeper {
@@ -29,7 +27,11 @@ impl Bookkeeper {
     /// Works until it is told to end.
     pub(super) fn run(mut self, tasks: &Receiver<Task>, wake: impl Fn()) {
         loop {
-            let task = if self.wanted.is_some() { tasks.recv_timeout(PREPARE_AGAIN) } else { wait(tasks) };
+            let task = if self.wanted.is_some() {
+                tasks.recv_timeout(Duration::from_micros(SEGMENT_AGAIN_US))
+            } else {
+                wait(tasks)
+            };
             match task {
                 Ok(Task::Note(notes)) => {
                     self.keeper.note(&notes);

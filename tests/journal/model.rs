@@ -1,10 +1,10 @@
 //! A node's state on a [`FakeDisk`], and the truth beside it: every entry that was ever appended, in order.
 
 use bytes::Bytes;
-use dht_node::journal::{self, Identity, Keeper, Mark, NoRoom, OpenError, Writer};
+use dht_node::journal::{Identity, Keeper, Mark, NoRoom, OpenError, Writer};
 use dht_node::node::{Node, Settings};
-use dht_node::record::{Batch, Entry, Malformed, Place, TopicRef};
-use dht_node::storage::take_in;
+use dht_node::record::{Batch, Entry, Place, TopicRef};
+use dht_node::storage::start;
 use dht_node::types::{
     Dimension, Epoch, NodeId, Now, Offset, ProducerId, Retention, Sequenced, TopicId, TopicName, crc32,
 };
@@ -57,26 +57,12 @@ pub(crate) fn identity() -> Identity {
 impl Live {
     /// Starts on what is on the disk. How far the log went, and whether the disk stopped on the way.
     pub(crate) fn start(disk: &FakeDisk, is_lazy: bool) -> Result<(Self, Mark, bool), OpenError> {
-        journal::claim(disk, &identity())?;
         let mut node = blank();
-        let mut recovered = journal::recover(disk, 0, &mut |found| take_in(&mut node, found))?;
-        let damaged =
-            |Malformed| OpenError::Damaged { file: "records".to_owned(), position: 0, what: "they are missing" };
-        node.finish_restore().map_err(damaged)?;
-        let io = |cause| OpenError::Io { file: "a segment".to_owned(), cause };
-        let last = recovered.last;
-        let number = last.place.segment + u32::from(last.place.position > 0);
-        let segment = recovered.keeper.prepare(number, SEGMENT).map_err(io)?;
-        let mut writer = Writer::new(0, is_lazy, last, segment);
-        if recovered.is_lossy {
-            let mut raise = vec![Entry::RaiseEpochs];
-            writer.append(&mut raise).expect("a fresh segment has room");
-            recovered.keeper.note(&node.replay(raise));
-        }
-        writer.sync().map_err(io)?;
-        recovered.keeper.check();
-        let mark = writer.mark();
-        Ok((Self { node, writer, keeper: recovered.keeper, waiting: Vec::new(), mark }, last, recovered.is_lossy))
+        let started = start(disk, &identity(), is_lazy, SEGMENT, &mut node)?;
+        started.keeper.check();
+        let mark = started.writer.mark();
+        let live = Self { node, writer: started.writer, keeper: started.keeper, waiting: Vec::new(), mark };
+        Ok((live, started.last, started.is_lossy))
     }
 
     /// Appends entries as one or more records; gives those of each.

@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::io;
 
-use dht_node::journal::{self, Identity, Keeper, Mark, NoRoom, OpenError, Prepared, Writer};
+use dht_node::journal::{Identity, Keeper, Mark, NoRoom, OpenError, Prepared, Writer};
+use dht_node::limits::SEGMENT_AGAIN_US;
 use dht_node::node::Node;
-use dht_node::record::{self, Entry, Malformed, Note};
-use dht_node::storage::take_in;
+use dht_node::record::{self, Entry, Note};
+use dht_node::storage::{Checkpoints, start};
 use dht_node::turn::{MemoryStore, Store};
 use fastrand::Rng;
 
@@ -47,11 +48,7 @@ pub(crate) struct DiskStore {
     prepared: Option<Prepared<FakeFile>>,
     is_asked: bool,
     tasks: VecDeque<(u64, Task)>,
-    /// Of the last entries that were given back, and of the newest checkpoint, with the bytes of its state.
-    mark: Mark,
-    checkpoint: Mark,
-    image_len: usize,
-    is_keeping: bool,
+    checkpoints: Checkpoints,
     has_space: bool,
     /// The process ends at once.
     failure: Option<io::Error>,
@@ -64,9 +61,6 @@ enum Task {
     Keep(Mark, Vec<u8>),
 }
 
-/// A segment that could not be made ready is tried again after this time.
-const PREPARE_AGAIN_US: u64 = 200_000;
-
 impl DiskStore {
     /// Starts on what is on the disk, as `Storage::open` does.
     pub(crate) fn open(
@@ -76,29 +70,18 @@ impl DiskStore {
         (pace, rng): (Disks, Rng),
         now_us: u64,
     ) -> Result<Self, OpenError> {
-        journal::claim(disk, identity)?;
-        let group = identity.node.index();
-        let mut recovered = journal::recover(disk, group, &mut |found| take_in(node, found))?;
-        let what = "it has records that no segment has";
-        let damaged = |Malformed| OpenError::Damaged { file: "a checkpoint".to_owned(), position: 0, what };
-        node.finish_restore().map_err(damaged)?;
-        assert!(!recovered.is_lossy, "everything that was acknowledged was safe");
-        let io = |cause| OpenError::Io { file: "a segment".to_owned(), cause };
-        let last = recovered.last;
-        let number = last.place.segment + u32::from(last.place.position > 0);
-        let segment = recovered.keeper.prepare(number.max(1), pace.segment).map_err(io)?;
-        let mut writer = Writer::new(group, false, last, segment);
-        writer.sync().map_err(io)?;
-        recovered.keeper.check();
-        let mark = writer.mark();
+        let started = start(disk, identity, false, pace.segment, node)?;
+        assert!(!started.is_lossy, "everything that was acknowledged was safe");
+        started.keeper.check();
+        let checkpoints = Checkpoints::new(started.writer.mark(), started.checkpoint);
         Ok(Self {
             disk: disk.clone(),
             now_us,
             stalled_until_us: 0,
             pace,
             rng,
-            writer,
-            keeper: recovered.keeper,
+            writer: started.writer,
+            keeper: started.keeper,
             work: VecDeque::new(),
             appended: 0,
             written: Vec::new(),
@@ -108,10 +91,7 @@ impl DiskStore {
             prepared: None,
             is_asked: false,
             tasks: VecDeque::new(),
-            mark,
-            checkpoint: recovered.checkpoint,
-            image_len: 0,
-            is_keeping: false,
+            checkpoints,
             has_space: true,
             failure: None,
             totals: Totals { recoveries: 1, ..Totals::default() },
@@ -229,7 +209,7 @@ impl DiskStore {
             match task {
                 Task::Note(notes) => self.keeper.note(&notes),
                 Task::Keep(mark, image) => {
-                    self.is_keeping = false;
+                    self.checkpoints.end();
                     self.keeper.sync_log(mark)?;
                     match self.keeper.checkpoint(mark, &image) {
                         Ok(()) => self.totals.checkpoints += 1,
@@ -248,7 +228,7 @@ impl DiskStore {
                 Err(error) if self.disk.has_stopped() => return Err(error),
                 Err(_) => {
                     self.has_space = false;
-                    self.wanted = Some((self.now_us + PREPARE_AGAIN_US, number, size));
+                    self.wanted = Some((self.now_us + SEGMENT_AGAIN_US, number, size));
                 }
             }
         }
@@ -274,8 +254,9 @@ impl DiskStore {
         }
         self.writer.finish()?;
         self.keep_books()?;
-        self.keeper.sync_log(self.mark)?;
-        self.keeper.checkpoint(self.mark, image)
+        let mark = self.checkpoints.begin(image.len());
+        self.keeper.sync_log(mark)?;
+        self.keeper.checkpoint(mark, image)
     }
 }
 
@@ -316,7 +297,7 @@ impl Store for SimStore {
             Self::Disk(store) => {
                 store.advance();
                 if let Some((committed, mark)) = store.committed.pop_front() {
-                    store.mark = mark;
+                    store.checkpoints.give_back(mark);
                     *entries = committed;
                 }
             }
@@ -330,18 +311,13 @@ impl Store for SimStore {
     }
 
     fn wants_image(&self) -> bool {
-        let Self::Disk(store) = self else { return false };
-        let segments = store.mark.place.segment.saturating_sub(store.checkpoint.place.segment) as usize;
-        let is_due = segments > store.image_len * 4 / store.pace.segment as usize;
-        let may_help = !store.has_space && store.mark.index > store.checkpoint.index;
-        !store.is_keeping && (is_due || may_help)
+        matches!(self, Self::Disk(store) if store.checkpoints.is_due(store.has_space, store.pace.segment))
     }
 
     fn keep_image(&mut self, image: Vec<u8>) {
         if let Self::Disk(store) = self {
-            store.is_keeping = true;
-            (store.checkpoint, store.image_len) = (store.mark, image.len());
-            store.give(Task::Keep(store.mark, image));
+            let mark = store.checkpoints.begin(image.len());
+            store.give(Task::Keep(mark, image));
         }
     }
 

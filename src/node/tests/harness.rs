@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cube;
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
 use crate::node::{Action, Event, Node, Settings};
+use crate::record::Entry;
 use crate::types::{ConnId, Dimension, Epoch, LinkSet, NodeId, NodeSet, Now, Offset, RequestId, TopicId, TopicName};
 use crate::types::{Retention, crc32};
 use crate::wire::feed::{FeedItem, Head as TopicHead};
@@ -29,6 +30,9 @@ pub(super) struct Harness {
     next_slot: u32,
     sent: Vec<Sent>,
     is_checked: bool,
+    /// Not committed yet.
+    appended: Vec<Entry>,
+    is_held: bool,
 }
 
 /// A frame as it arrives at the other end.
@@ -210,6 +214,8 @@ impl Harness {
             next_slot: 0,
             sent: Vec::new(),
             is_checked: true,
+            appended: Vec::new(),
+            is_held: false,
         }
     }
 
@@ -258,10 +264,22 @@ impl Harness {
             }
         }
         let mut sent = std::mem::take(&mut self.sent);
-        if !entries.is_empty() {
-            sent.extend(self.handle(Event::Synced { entries: &mut entries }));
+        self.appended.append(&mut entries);
+        if !self.is_held {
+            sent.extend(self.commit());
         }
         sent
+    }
+
+    /// From now on nothing is committed before [`Self::commit`], as when a disk hangs.
+    pub(super) fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// What was appended is committed; what is sent because of it.
+    pub(super) fn commit(&mut self) -> Vec<Sent> {
+        let mut entries = std::mem::take(&mut self.appended);
+        if entries.is_empty() { Vec::new() } else { self.handle(Event::Synced { entries: &mut entries }) }
     }
 
     fn arrive_again(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) {

@@ -2,9 +2,10 @@
 
 use super::harness::{Harness, fetch, records, topic};
 use crate::limits::{
-    AGE_SCAN_PER_TICK, FETCH_RUNS_MAX, LIST_NAMES_MAX, LIST_SCAN_MAX, PRODUCER_WINDOW, PRODUCERS_MAX, TICK_US,
-    TOPICS_MAX,
+    AGE_SCAN_PER_TICK, FETCH_RUNS_MAX, LIST_NAMES_MAX, LIST_SCAN_MAX, PRODUCER_WINDOW, PRODUCERS_MAX,
+    PROPOSALS_BYTES_MAX, TICK_US, TOPICS_MAX,
 };
+use crate::node::Event;
 use crate::record::Entry;
 use crate::topic::NewTopic;
 use crate::types::{ConnId, Epoch, Offset, ProducerId, Retention, Sequenced, TopicName};
@@ -163,4 +164,56 @@ fn a_reader_of_an_earlier_life_of_a_topic_is_told_from_where_its_records_may_be_
         let is_told = sent[0].status() == Status::Truncated;
         assert_eq!(is_told.then(|| sent[0].details()), expected, "epoch {epoch:?}");
     }
+}
+
+#[test]
+fn while_a_disk_hangs_no_more_is_proposed_than_so_many_bytes_and_it_goes_on_when_it_does() {
+    let (mut node, _) = node_with_topics(1, Retention::default());
+    let payload = records(1, 1 << 19);
+    let publish = Request::Publish(Publish { topic: topic("topic-00000"), producer: None, count: 1 });
+    node.hold();
+    let (mut proposed, mut refused) = (0, None);
+    // A client by itself may not have that much unanswered.
+    'all: for _ in 0.. {
+        let client = node.client();
+        for id in 2..10 {
+            if let Some(sent) = node.ask_with(client, id, &publish, &payload).into_iter().next() {
+                refused = Some(sent);
+                break 'all;
+            }
+            proposed += payload.len() as u64;
+        }
+    }
+    assert_eq!(refused.map(|sent| sent.status()), Some(Status::Overloaded));
+    // What they may take of its memory is counted, a quarter more than they are.
+    let counted = proposed + proposed / 4;
+    assert!(counted <= PROPOSALS_BYTES_MAX && counted + (1 << 20) > PROPOSALS_BYTES_MAX, "{counted}");
+    let answered = node.commit();
+    assert!(answered.iter().all(|sent| sent.status() == Status::Ok));
+    assert_eq!(answered.len() as u64, proposed / payload.len() as u64);
+    let client = node.client();
+    assert!(node.ask_with(client, 2, &publish, &payload).is_empty(), "taken, and not committed yet");
+}
+
+#[test]
+fn without_space_on_its_disk_a_node_refuses_what_takes_some_and_does_the_rest() {
+    let (mut node, client) = node_with_topics(2, Retention::default());
+    let status = |node: &mut Harness, request: &Request<'_>| {
+        let payload = if matches!(request, Request::Publish(_)) { records(1, 10) } else { Vec::new() };
+        node.ask_with(client, 7, request, &payload)[0].status()
+    };
+    let publish = Request::Publish(Publish { topic: topic("topic-00000"), producer: None, count: 1 });
+    let name = TopicName::new("another").unwrap();
+    let create = Request::Create { topic: name, retention: Retention::default() };
+    let delete = Request::Delete(topic("topic-00001"));
+    let read = Request::Fetch(fetch("topic-00000"));
+    assert_eq!(status(&mut node, &publish), Status::Ok);
+    node.handle(Event::Space { is_left: false });
+    for (request, expected) in
+        [(&publish, Status::Quota), (&create, Status::Quota), (&read, Status::Ok), (&delete, Status::Ok)]
+    {
+        assert_eq!(status(&mut node, request), expected, "{request:?}");
+    }
+    node.handle(Event::Space { is_left: true });
+    assert_eq!([status(&mut node, &publish), status(&mut node, &create)], [Status::Ok; 2]);
 }
