@@ -38,6 +38,7 @@ check_scripts() {
     for script in scripts/*.sh .ci/run; do
         bash -n "$script" || return
     done
+    scripts/planted_bugs.sh --check || return
     if command -v shellcheck >/dev/null; then
         shellcheck -x scripts/*.sh .ci/run
     fi

@@ -2,6 +2,7 @@
 # Plants bugs in the journal, one at a time, in a copy of the project, and shows which test finds each, and how soon.
 #   scripts/planted_bugs.sh             all of them
 #   scripts/planted_bugs.sh WORD…       those whose names hold one of the words
+#   scripts/planted_bugs.sh --check     none: only whether each could still be planted
 # First `cargo test --test journal` (of the threads: `--lib storage`), then seeds of the simulator, each for at most
 # PLANTED_LIMIT seconds (300). The exit code is 1 when a bug was not found. PLANTED_TARGET names a build folder that is
 # kept, so that the next run is faster.
@@ -60,7 +61,7 @@ list_bugs() {
     bug "a fresh segment is not filled" src/journal/keeper.rs \
         's/while at < u64::from\(size\) \{/while at > u64::from(size) {/'
     bug "an index is not safe before the checkpoint that relies on it" src/journal/keeper.rs \
-        's/write_file\(&self\.disk, &names::index\(number\), &bytes\)\?;/self.disk.create(\&names::index(number))?.write_at(\&bytes, 0)?;/'
+        's/write_file\(&self\.disk, &names::index\(number\), (.*)\)\?;/self.disk.create(\&names::index(number))?.write_at(\1, 0)?;/'
     bug "the names of indexes are not safe before the checkpoint that relies on them" src/journal/keeper.rs \
         '/pub fn checkpoint/,/let name =/ s/self\.disk\.sync_names\(\)\?;//'
     bug "a checkpoint goes before the name of the next one is safe" src/journal/keeper.rs \
@@ -112,11 +113,14 @@ bug() {
         done
         [[ -z $word ]] || return 0
     fi
-    sed -E "$change" "$project/$file" >"$copy/$file"
-    if cmp -s "$project/$file" "$copy/$file"; then
+    local with_bug=$copy/$file
+    [[ -z $check ]] || with_bug=$folder/with_bug
+    sed -E "$change" "$project/$file" >"$with_bug"
+    if cmp -s "$project/$file" "$with_bug"; then
         fail "'$name' changes nothing any more" "bring its line in scripts/$program up to date with $file"
     fi
     planted=$((planted + 1))
+    [[ -z $check ]] || return 0
     case $file in
     src/storage/*) hunt "$name" storage ;;
     *) hunt "$name" journal sim ;;
@@ -160,18 +164,23 @@ seek() {
 }
 
 [[ ${1:-} != -h && ${1:-} != --help ]] || {
-    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
 }
 is_number "$limit" 1 100000 || fail_usage "PLANTED_LIMIT=$limit is no number of seconds"
-words=("$@")
+check='' words=("$@")
+[[ ${1:-} != --check ]] || check=yes words=()
 folder=$(mktemp -d "${TMPDIR:-/tmp}/planted.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
-copy=$folder/copy output=$folder/output
+copy=$folder/copy output=$folder/output planted=0 missed=0
+if [[ -n $check ]]; then
+    list_bugs
+    note "$planted bugs could be planted"
+    exit 0
+fi
 mkdir "$copy"
 git ls-files -z --cached --others --exclude-standard | xargs -0 tar -cf - -- | tar -xf - -C "$copy"
 export CARGO_TARGET_DIR=${PLANTED_TARGET:-$folder/target} CARGO_PROFILE_TEST_DEBUG=0
-planted=0 missed=0
 # From here on everything happens in the copy; $project is only read.
 cd "$copy"
 note "without a bug"
