@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use argh::FromArgs;
 
-use crate::limits::{DIMENSION_MAX, LABEL_MAX, NODE_BYTES_DEFAULT, TOPIC_BYTES_DEFAULT};
+use crate::limits::{
+    DIMENSION_MAX, DISK_BYTES_DEFAULT, DISK_BYTES_LEAST, LABEL_MAX, NODE_BYTES_DEFAULT, SYNC_INTERVAL_LEAST,
+    SYNC_INTERVAL_MAX, TOPIC_BYTES_DEFAULT, TOPIC_BYTES_ON_DISK_DEFAULT,
+};
 use crate::net::{Peers, PeersError, parse_id};
 use crate::storage;
 use crate::types::{Dimension, NodeId, Retention};
@@ -66,13 +68,18 @@ pub struct Arguments {
     #[argh(switch)]
     pub in_memory: bool,
 
-    /// memory for topics; beyond it publishes are refused [default: 1GiB]
+    /// memory for topics; beyond it the oldest records are on disk only, or, with --in-memory, publishes are refused
+    /// [default: 1GiB]
     #[argh(option, default = "Size(NODE_BYTES_DEFAULT)", arg_name = "size")]
     pub memory: Size,
 
-    /// bytes that a topic keeps unless its creator says [default: 64MiB]
-    #[argh(option, default = "Size(TOPIC_BYTES_DEFAULT)", arg_name = "size")]
-    pub retain_bytes: Size,
+    /// disk for the journal; beyond it publishes are refused [default: 16GiB]
+    #[argh(option, arg_name = "size")]
+    pub disk: Option<Size>,
+
+    /// bytes that a topic keeps unless its creator says [default: 1GiB, or 64MiB with --in-memory]
+    #[argh(option, arg_name = "size")]
+    pub retain_bytes: Option<Size>,
 
     /// records that a topic keeps unless its creator says [default: no bound]
     #[argh(option, default = "0", arg_name = "count")]
@@ -112,14 +119,13 @@ impl FromStr for Sync {
         }
         let interval = text.strip_prefix("interval=").and_then(|time| time.parse::<humantime::Duration>().ok());
         match interval.map(Duration::from) {
-            Some(interval) if SYNC_INTERVAL.contains(&interval) => Ok(Self(storage::Sync::Interval(interval))),
+            Some(interval) if (SYNC_INTERVAL_LEAST..=SYNC_INTERVAL_MAX).contains(&interval) => {
+                Ok(Self(storage::Sync::Interval(interval)))
+            }
             _ => Err("write always, or interval= and a time from 1ms to 1min, as interval=100ms".to_owned()),
         }
     }
 }
-
-/// More often than each millisecond is always; less often than each minute is never.
-const SYNC_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
 
 /// What a node is to be, found possible.
 #[derive(Debug)]
@@ -138,8 +144,8 @@ pub struct Config {
     pub addresses: Vec<SocketAddr>,
     /// The cluster's name.
     pub cluster: String,
-    /// Where it keeps its journal, and when that is made safe; `None` in memory.
-    pub storage: Option<(PathBuf, storage::Sync)>,
+    /// Its journal; `None` in memory.
+    pub storage: Option<storage::Options>,
     /// Bytes of memory for topics.
     pub memory_bytes: u64,
     /// For topics whose creator does not say.
@@ -177,17 +183,24 @@ impl Config {
         if is_exposed && !arguments.insecure_network {
             return Err(ConfigError::Exposed(listen));
         }
-        if arguments.in_memory && (arguments.data.is_some() || arguments.sync.is_some()) {
+        let is_of_disk = arguments.data.is_some() || arguments.sync.is_some() || arguments.disk.is_some();
+        if arguments.in_memory && is_of_disk {
             return Err(ConfigError::InMemory);
+        }
+        let disk_bytes = arguments.disk.map_or(DISK_BYTES_DEFAULT, |disk| disk.0);
+        if disk_bytes < DISK_BYTES_LEAST {
+            return Err(ConfigError::Disk);
         }
         let storage = (!arguments.in_memory).then(|| {
             let folder = arguments.data.clone().unwrap_or_else(|| Path::new("dht-data").join(id.binary(dimension)));
-            (folder, arguments.sync.map_or(storage::Sync::Always, |sync| sync.0))
+            let sync = arguments.sync.map_or(storage::Sync::Always, |sync| sync.0);
+            storage::Options { folder, sync, disk_bytes }
         });
+        let topic_bytes = if storage.is_some() { TOPIC_BYTES_ON_DISK_DEFAULT } else { TOPIC_BYTES_DEFAULT };
         let age = arguments.retain_age.map_or(0, |age| age.as_millis());
         let retention = Retention {
             records: arguments.retain_records,
-            bytes: arguments.retain_bytes.0,
+            bytes: arguments.retain_bytes.map_or(topic_bytes, |bytes| bytes.0),
             age_ms: u64::try_from(age).unwrap_or(u64::MAX),
         };
         Ok(Self {
@@ -225,8 +238,10 @@ pub enum ConfigError {
     TwoWays,
     /// The addresses of the others.
     Peers(PeersError),
-    /// `--in-memory` and where or when to store.
+    /// `--in-memory` and where, when or how much to store.
     InMemory,
+    /// Too little for a journal.
+    Disk,
     /// An address that others can reach.
     Exposed(SocketAddr),
 }
@@ -243,7 +258,8 @@ impl fmt::Display for ConfigError {
             }
             Self::Cluster => write!(f, "--cluster: a name has 1 to {LABEL_MAX} bytes and no control characters"),
             Self::TwoWays => f.write_str("--peers and --base-port both say where the nodes are; give one of them"),
-            Self::InMemory => f.write_str("--in-memory keeps nothing on disk; leave out --data and --sync"),
+            Self::InMemory => f.write_str("--in-memory keeps nothing on disk; leave out --data, --sync and --disk"),
+            Self::Disk => write!(f, "--disk is at least {}MiB: a few segments", DISK_BYTES_LEAST >> 20),
             Self::Peers(error) => error.fmt(f),
             Self::Exposed(address) => write!(
                 f,
@@ -267,7 +283,7 @@ mod tests {
 
     #[test]
     fn command_lines_that_describe_no_node_say_why() {
-        let cases: [(&[&str], &str); 11] = [
+        let cases: [(&[&str], &str); 12] = [
             (&[], "--id is missing"),
             (&["--id", "5"], "are 000 to 111"),
             (&["--id", "1", "--dimension", "11"], "0 to 10 dimensions"),
@@ -276,7 +292,8 @@ mod tests {
             (&["--id", "000", "--peers", "/nonexistent/peers"], "cannot read the peers file"),
             (&["--id", "000", "--listen", "0.0.0.0"], "--insecure-network"),
             (&["--id", "000", "--cluster", ""], "--cluster"),
-            (&["--id", "000", "--in-memory", "--sync", "always"], "leave out --data and --sync"),
+            (&["--id", "000", "--in-memory", "--sync", "always"], "leave out --data, --sync"),
+            (&["--id", "000", "--disk", "100MiB"], "at least 256MiB"),
             (&["--id", "000", "--sync", "never"], "write always"),
             (&["--id", "000", "--sync", "interval=2h"], "from 1ms to 1min"),
         ];
@@ -291,17 +308,23 @@ mod tests {
         let config = config(&["--id", "101", "--memory", "64MiB", "--retain-age", "7d"]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:5005");
         assert_eq!((config.memory_bytes, config.retention.age_ms), (64 << 20, 7 * 24 * 3_600_000));
-        assert_eq!(config.storage, Some((PathBuf::from("dht-data/101"), storage::Sync::Always)));
+        let (folder, disk_bytes) = (PathBuf::from("dht-data/101"), 16 << 30);
+        assert_eq!(config.storage, Some(storage::Options { folder, sync: storage::Sync::Always, disk_bytes }));
+        assert_eq!(config.retention.bytes, 1 << 30);
     }
 
     #[test]
-    fn where_and_when_to_store_is_as_it_is_said() {
+    fn where_when_and_how_much_to_store_is_as_it_is_said() {
         let lazy = storage::Sync::Interval(Duration::from_millis(50));
-        let stored = |arguments: &[&str]| config(arguments).unwrap().storage;
+        let stored = |arguments: &[&str]| {
+            let storage = config(arguments).unwrap().storage;
+            storage.map(|options| (options.folder.display().to_string(), options.sync, options.disk_bytes >> 20))
+        };
+        let (here, always) = ("dht-data/000".to_owned(), storage::Sync::Always);
         assert_eq!(stored(&["--id", "000", "--in-memory"]), None);
-        let always = storage::Sync::Always;
-        assert_eq!(stored(&["--id", "000", "--data", "/x"]), Some((PathBuf::from("/x"), always)));
-        let here = PathBuf::from("dht-data/000");
-        assert_eq!(stored(&["--id", "000", "--sync", "interval=50ms"]), Some((here, lazy)));
+        assert_eq!(stored(&["--id", "000", "--data", "/x"]), Some(("/x".to_owned(), always, 16 << 10)));
+        assert_eq!(stored(&["--id", "000", "--sync", "interval=50ms"]), Some((here.clone(), lazy, 16 << 10)));
+        assert_eq!(stored(&["--id", "000", "--disk", "256MiB"]), Some((here, always, 256)));
+        assert_eq!(config(&["--id", "000", "--in-memory"]).unwrap().retention.bytes, 64 << 20);
     }
 }

@@ -18,6 +18,7 @@ mod identity;
 mod index;
 mod keeper;
 mod names;
+mod reader;
 mod recovery;
 mod writer;
 
@@ -25,5 +26,5 @@ pub use disk::{Disk, DiskFile, Folder};
 pub use error::OpenError;
 pub use identity::{Identity, claim, inspect};
 pub use keeper::Keeper;
-pub use recovery::{Found, Recovered, recover};
+pub use recovery::{Recovered, State, recover};
 pub use writer::{Mark, NoRoom, Prepared, Writer};

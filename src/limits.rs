@@ -2,6 +2,8 @@
 //!
 //! protocol.md repeats those that a client meets; a test holds the two against each other.
 
+use std::time::Duration;
+
 /// Most bits of a node id: 1024 nodes. A set of links (5120 bits) still fits into a route section of under 1 KiB.
 pub const DIMENSION_MAX: u8 = 10;
 
@@ -151,6 +153,27 @@ pub const SEGMENT_BYTES: u32 = 64 << 20;
 /// A segment that could not be made ready, most likely for want of space, is tried again after this time.
 pub const SEGMENT_AGAIN_US: u64 = 200_000;
 
+/// Batches, trims and deletions that the loop collects before it tells the thread that keeps the journal's books.
+pub const NOTES_MAX: usize = 1024;
+
+/// Batches of a topic between two places where its index can be entered: about a kilobyte is read to find one.
+pub const INDEX_BLOCK_BATCHES: usize = 128;
+
+/// Bytes of records that one read from the journal brings.
+pub const READ_BYTES_MAX: u32 = 256 << 10;
+
+/// Reads from the journal in flight, beyond which FETCH is answered OVERLOADED: the disk hangs, or is asked too much.
+pub const READS_MAX: usize = 64;
+
+/// Bytes of a segment between two wanted batches that are read and thrown away, which costs less than another read.
+pub const READ_GAP_MAX: u32 = 512;
+
+/// With `--sync interval`: more often than this is always.
+pub const SYNC_INTERVAL_LEAST: Duration = Duration::from_millis(1);
+
+/// With `--sync interval`: less often than this is never.
+pub const SYNC_INTERVAL_MAX: Duration = Duration::from_mins(1);
+
 /// Bytes at the end of a segment that no records take until the next one is ready: on a full disk this is the room for
 /// thousands of entries that remove topics or records, which is what makes space.
 pub const SEGMENT_RESERVE: u32 = 256 << 10;
@@ -170,6 +193,13 @@ pub const CHUNK_MERGED_MAX: usize = 16 << 10;
 /// Different append times in such a chunk.
 pub const CHUNK_PARTS_MAX: usize = 256;
 
+/// A log remembers this many times for each bound of its topic how far it had come: as exact is what retention by size
+/// and age removes.
+pub const MARKS_PER_BOUND: u64 = 64;
+
+/// Bytes of records between two of those times at most: 16 GiB of records have 512 KiB of them.
+pub const MARK_BYTES_MAX: u64 = 1 << 20;
+
 /// Most producers that a topic remembers; the one that was silent longest goes.
 pub const PRODUCERS_MAX: usize = 1024;
 
@@ -188,11 +218,21 @@ pub const LIST_SCAN_MAX: usize = 4096;
 /// Topics that one tick examines for records past their age: a hundred thousand are through in ten seconds.
 pub const AGE_SCAN_PER_TICK: usize = 1024;
 
-/// Bytes of one topic kept in memory unless its creator says otherwise.
+/// Bytes that one topic keeps of a node without a journal unless its creator says otherwise.
 pub const TOPIC_BYTES_DEFAULT: u64 = 64 << 20;
 
-/// Bytes of all topics of a node kept in memory unless the command line says otherwise.
+/// Bytes that one topic keeps of a node with a journal unless its creator says otherwise.
+pub const TOPIC_BYTES_ON_DISK_DEFAULT: u64 = 1 << 30;
+
+/// Bytes of all topics of a node in memory unless the command line says otherwise.
 pub const NODE_BYTES_DEFAULT: u64 = 1 << 30;
+
+/// Bytes of a node's journal unless the command line says otherwise.
+pub const DISK_BYTES_DEFAULT: u64 = 16 << 30;
+
+/// The least that a journal may be bound to: room for one segment that is full, one that is written to, and one that is
+/// made ready.
+pub const DISK_BYTES_LEAST: u64 = 4 * SEGMENT_BYTES as u64;
 
 /// A connection says HELLO within this time.
 pub const HELLO_TIMEOUT_US: u64 = 5_000_000;

@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
@@ -12,7 +11,7 @@ use dht_node::journal::{Identity, OpenError};
 use dht_node::limits::CLIENTS_MAX;
 use dht_node::net::{Clock, Server, StartError};
 use dht_node::node::{Node, Settings};
-use dht_node::storage::{Storage, Sync};
+use dht_node::storage::{Options, Storage, Sync};
 use dht_node::turn::MemoryStore;
 use dht_node::wire::response::Durability;
 
@@ -68,8 +67,8 @@ fn run(config: Config) -> ExitCode {
         retention: config.retention,
         durability: match config.storage {
             None => Durability::Memory,
-            Some((_, Sync::Always)) => Durability::Synced,
-            Some((_, Sync::Interval(_))) => Durability::Interval,
+            Some(Options { sync: Sync::Always, .. }) => Durability::Synced,
+            Some(Options { sync: Sync::Interval(_), .. }) => Durability::Interval,
         },
     };
     let identity = Identity { cluster: settings.cluster.clone(), dimension: config.dimension, node: config.id };
@@ -80,8 +79,8 @@ fn run(config: Config) -> ExitCode {
             say(&ready);
             server.run(node, MemoryStore::default(), config.peers, config.dimension, clock)
         }
-        Some((folder, sync)) => {
-            let storage = match open(&server, folder, &identity, sync, &mut node) {
+        Some(options) => {
+            let storage = match open(&server, options, &identity, &mut node) {
                 Ok(storage) => storage,
                 Err(exit) => return exit,
             };
@@ -96,16 +95,10 @@ fn run(config: Config) -> ExitCode {
 }
 
 /// Opens the journal and gives the node what is in it.
-fn open(
-    server: &Server,
-    folder: PathBuf,
-    identity: &Identity,
-    sync: Sync,
-    node: &mut Node,
-) -> Result<Storage, ExitCode> {
+fn open(server: &Server, options: Options, identity: &Identity, node: &mut Node) -> Result<Storage, ExitCode> {
     let wake = server.waker().map_err(|cause| fail(1, &format!("cannot wait for the disk: {cause}")))?;
-    let shown = folder.display().to_string();
-    match Storage::open(folder, identity, sync, node, wake) {
+    let shown = options.folder.display().to_string();
+    match Storage::open(options, identity, node, wake) {
         Ok(storage) => Ok(storage),
         Err(error @ OpenError::Damaged { .. }) => Err(fail(1, &format!("{shown}: {error}"))),
         Err(error) => Err(fail(EXIT_USAGE, &format!("{shown}: {error}"))),

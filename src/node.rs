@@ -16,6 +16,7 @@
 //! | `forward` | what belongs to another node; answers on their way |
 //! | `serve` | what belongs to this node: one line for each operation |
 //! | `topics`, `publish`, `fetch`, `probe` | the operations |
+//! | `read` | what is in the journal only |
 //! | `feed` | to which nodes new records are pushed |
 //! | `apply`, `restore` | committed entries: the only place that changes topics; the same at a start |
 //! | `tick`, `drain`, `stats` | time, the end, counters |
@@ -38,6 +39,7 @@ mod pending;
 mod probe;
 mod publish;
 mod pull;
+mod read;
 mod restore;
 mod routing;
 mod serve;
@@ -52,6 +54,7 @@ mod tests;
 
 pub use action::{Action, Packet};
 pub use event::Event;
+pub use read::Lookup;
 
 use apply::Proposals;
 use conns::{Conns, Peer};
@@ -126,6 +129,8 @@ pub struct Node {
     notes: Vec<Note>,
     /// Does the journal take more records?
     has_space: bool,
+    /// What it was asked and has not answered.
+    reads: usize,
     stats: Stats,
     clock: tick::Clock,
     drain: drain::State,
@@ -143,6 +148,10 @@ impl Node {
     /// A node with all links down.
     pub fn new(settings: Settings, now: Now) -> Self {
         assert!(settings.id.within(settings.dimension));
+        let mut catalogue = Catalogue::default();
+        if settings.durability != Durability::Memory {
+            catalogue.allow_eviction();
+        }
         Self {
             random: fastrand::Rng::with_seed(settings.seed),
             events: 0,
@@ -158,11 +167,12 @@ impl Node {
             #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
             pulls: PendingTable::new(!(settings.instance as u16)),
             feeds: Feeds::new(settings.dimension.nodes()),
-            catalogue: Catalogue::default(),
+            catalogue,
             payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
             proposals: Proposals::default(),
             notes: Vec::new(),
             has_space: true,
+            reads: 0,
             stats: Stats::default(),
             clock: tick::Clock::new(now),
             drain: drain::State::default(),
@@ -187,6 +197,7 @@ impl Node {
             Event::Ended { conn } => self.on_ended(step, conn),
             Event::Closed { conn } => self.on_closed(step, conn),
             Event::Synced { entries } => self.on_synced(step, entries),
+            Event::Read { lookup, found } => self.on_read(step, lookup, found),
             Event::Space { is_left } => self.has_space = is_left,
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),

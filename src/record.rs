@@ -132,3 +132,33 @@ impl Filed {
         self.base.plus(self.count as u64)
     }
 }
+
+/// What is asked of the journal about the records of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Consecutive batches, the first of which has the record `from`: no more than are needed for that many bytes or
+    /// records, but at least one.
+    Records {
+        /// The first record that is wanted.
+        from: Offset,
+        /// Bytes of records.
+        max_bytes: u32,
+        /// Records.
+        max_records: u32,
+    },
+    /// The first record that was appended at or after this time, in microseconds since 1970.
+    Time(u64),
+}
+
+/// What the journal has of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Batches; none when what was wanted is trimmed.
+    Batches(Vec<(Filed, Bytes)>),
+    /// A record, or the end of those that the journal was told of.
+    Offset(Offset),
+}
+
+/// It could not be read, and who runs the node was told why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;

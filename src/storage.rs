@@ -1,8 +1,8 @@
 //! The journal on its threads: one appends and syncs, one does everything that may take longer.
 //!
 //! ```text
-//! loop ── entries ──► commit ── entries, safe ──► loop ── notes, images ──► keep
-//!                        ◄────────── prepared segments ─────────────────────┘
+//! loop ── entries ──► commit ── entries, safe ──► loop ── notes, images, questions ──► keep
+//!                        ◄─────────────── prepared segments ────────────────────────────┘
 //! ```
 //!
 //! The loop waits for neither. Everything goes by value through channels, and what the loop is to know wakes its poll.
@@ -15,6 +15,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -25,9 +26,9 @@ pub use checkpoints::Checkpoints;
 pub use start::{Started, start};
 
 use crate::journal::{self, Folder, Identity, Mark, OpenError, Prepared};
-use crate::limits::{SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
-use crate::node::Node;
-use crate::record::{Entry, Note};
+use crate::limits::{NOTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
+use crate::node::{Lookup, Node};
+use crate::record::{Entry, Found, Note, Unreadable};
 use crate::turn::Store;
 
 /// When what was written is made safe.
@@ -39,6 +40,17 @@ pub enum Sync {
     Interval(Duration),
 }
 
+/// What the journal of a node is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Where it is.
+    pub folder: PathBuf,
+    /// When it is made safe.
+    pub sync: Sync,
+    /// Bytes that it may have: beyond them it takes no more records.
+    pub disk_bytes: u64,
+}
+
 /// The log of a node on disk.
 #[derive(Debug)]
 pub struct Storage {
@@ -48,6 +60,11 @@ pub struct Storage {
     commit: Option<JoinHandle<()>>,
     keep: Option<JoinHandle<()>>,
     checkpoints: Checkpoints,
+    /// What the thread that keeps the books is to be told before anything else: to wake it for each turn would cost
+    /// more than what it does.
+    notes: Vec<Note>,
+    /// Answers that the loop has not taken yet.
+    found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
     has_space: bool,
 }
 
@@ -62,6 +79,7 @@ enum Work {
 #[derive(Debug)]
 enum Task {
     Note(Vec<Note>),
+    Read(Lookup),
     Keep(Mark, Vec<u8>),
     Prepare { number: u32, size: u32 },
     End,
@@ -80,6 +98,7 @@ enum Supply<F> {
 #[derive(Debug)]
 enum News {
     Committed(Vec<Entry>, Mark),
+    Read(Lookup, Result<Found, Unreadable>),
     Kept,
     Space(bool),
 }
@@ -91,19 +110,20 @@ impl Storage {
     /// # Errors
     /// [`OpenError`]: one line for who started the node.
     pub fn open(
-        path: PathBuf,
+        options: Options,
         identity: &Identity,
-        sync: Sync,
         node: &mut Node,
         wake: impl Fn() + Copy + Send + 'static,
     ) -> Result<Self, OpenError> {
         let folder_error = |cause: io::Error| OpenError::Io { file: "the folder".to_owned(), cause };
-        let shown = path.display().to_string();
-        let disk = Folder::make(path).map_err(folder_error)?;
+        let Options { folder, sync, disk_bytes } = options;
+        let shown = folder.display().to_string();
+        let disk = Folder::make(folder).map_err(folder_error)?;
         // Before it is taken, which leaves a file: somebody else's folder is left as it is.
         journal::inspect(&disk, identity)?;
         let disk = disk.take().map_err(folder_error)?.ok_or(OpenError::Busy)?;
-        let started = start(&disk, identity, sync != Sync::Always, SEGMENT_BYTES_FIRST, node)?;
+        let mut started = start(&disk, identity, sync != Sync::Always, SEGMENT_BYTES_FIRST, node)?;
+        started.keeper.set_capacity(disk_bytes);
         tell(&shown, &started);
         let checkpoints = Checkpoints::new(started.writer.mark(), started.checkpoint);
         let (work, for_commit) = mpsc::channel();
@@ -119,12 +139,21 @@ impl Storage {
             drop(disk);
         });
         let (commit, keep) = (Some(commit), Some(keep.map_err(folder_error)?));
-        Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, has_space: true })
+        let (notes, found) = (Vec::new(), VecDeque::new());
+        Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, notes, found, has_space: true })
     }
 
-    /// Gives the thread that keeps the books something to do.
-    fn give(&self, task: Task) {
+    /// Gives the thread that keeps the books something to do, behind what it was to be told.
+    fn give(&mut self, task: Task) {
+        self.tell_notes();
         self.tasks.send(task).expect("the thread lives until it is told to end");
+    }
+
+    fn tell_notes(&mut self) {
+        if !self.notes.is_empty() {
+            let notes = Task::Note(std::mem::take(&mut self.notes));
+            self.tasks.send(notes).expect("the thread lives until it is told to end");
+        }
     }
 }
 
@@ -142,14 +171,26 @@ impl Store for Storage {
                     *entries = committed;
                     return;
                 }
+                News::Read(lookup, found) => self.found.push_back((lookup, found)),
                 News::Kept => self.checkpoints.end(),
                 News::Space(is_left) => self.has_space = is_left,
             }
         }
     }
 
-    fn file(&mut self, notes: Vec<Note>) {
-        self.give(Task::Note(notes));
+    fn file(&mut self, mut notes: Vec<Note>) {
+        self.notes.append(&mut notes);
+        if self.notes.len() >= NOTES_MAX {
+            self.tell_notes();
+        }
+    }
+
+    fn read(&mut self, lookup: Lookup) {
+        self.give(Task::Read(lookup));
+    }
+
+    fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)> {
+        self.found.pop_front()
     }
 
     fn wants_image(&self) -> bool {

@@ -7,5 +7,5 @@ mod log;
 mod producer;
 
 pub use catalogue::{Catalogue, NewTopic, Topic};
-pub use log::{Read, TopicLog, chunk_cost};
+pub use log::{NotHeld, Read, TopicLog, chunk_cost, push_run};
 pub use producer::{Producers, Stored, Verdict};

@@ -4,8 +4,8 @@
 //! is behind the two traits.
 
 use crate::limits::PUSH_QUEUE_MAX;
-use crate::node::{Action, Event, Node, Packet};
-use crate::record::{Entry, Note};
+use crate::node::{Action, Event, Lookup, Node, Packet};
+use crate::record::{Entry, Found, Note, Unreadable};
 use crate::types::{ConnId, NodeId, Now, RequestId};
 use crate::wire::{Frame, Route};
 
@@ -35,6 +35,10 @@ pub trait Store {
     fn take_committed(&mut self, entries: &mut Vec<Entry>);
     /// Takes in what became of entries that were given back, in their order.
     fn file(&mut self, notes: Vec<Note>);
+    /// Takes a question about records that it was told of in [`Self::file`].
+    fn read(&mut self, lookup: Lookup);
+    /// Gives one with its answer that was not given yet.
+    fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)>;
     /// Is it time to keep the state?
     fn wants_image(&self) -> bool;
     /// Keeps the state that all entries given back have led to.
@@ -65,6 +69,14 @@ impl Store for MemoryStore {
     }
 
     fn file(&mut self, _notes: Vec<Note>) {}
+
+    fn read(&mut self, lookup: Lookup) {
+        unreachable!("{lookup:?}: all records are in memory")
+    }
+
+    fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)> {
+        None
+    }
 
     fn wants_image(&self) -> bool {
         false
@@ -139,6 +151,9 @@ impl<L: Links, S: Store> Turn<L, S> {
                 break;
             }
         }
+        while let Some((lookup, found)) = self.store.take_read() {
+            self.handle(now, Event::Read { lookup, found });
+        }
         if self.store.wants_image() {
             self.store.keep_image(self.node.image());
         }
@@ -178,6 +193,10 @@ impl<L: Links, S: Store> Turn<L, S> {
             }
             Action::File { notes } => {
                 self.store.file(notes);
+                None
+            }
+            Action::Read { lookup } => {
+                self.store.read(lookup);
                 None
             }
             Action::Dial { node } => {

@@ -14,7 +14,7 @@ use super::subscription::{State, Subscription};
 use crate::types::{NodeId, Offset, RequestId, TopicName};
 use crate::wire::request::Start;
 use crate::wire::response::{ErrorResponse, Fetched};
-use crate::wire::{Class, Opcode, Push, Request, Response};
+use crate::wire::{Class, Opcode, Push, Request, Response, Status};
 
 /// Bytes of records of each topic that may wait to be taken, unless it is said otherwise.
 const WINDOW_BYTES: u64 = 1 << 20;
@@ -74,8 +74,8 @@ pub struct Delivery {
     /// Which topic.
     pub topic: String,
     /// A record, or a gap. An error is the last thing that comes of the topic: it was deleted
-    /// ([`Status::UnknownTopic`](crate::wire::Status::UnknownTopic)) or made anew, its end was lost, its next record
-    /// is too large for this connection, or it could not be subscribed to in the first place.
+    /// ([`Status::UnknownTopic`]) or made anew, its end was lost, its next record is too large for this connection or
+    /// cannot be read from its home's disk ([`Status::Storage`]), or it could not be subscribed to in the first place.
     pub item: Result<Item, Error>,
 }
 
@@ -387,8 +387,10 @@ impl Subscriptions {
         let of = self.topics.get_mut(&key).expect("an id is that of a topic");
         let wait = of.backoff.next(&error);
         let has_time = of.patience.and_then(Deadline::remaining).is_none_or(|left| left > wait);
-        // A fault of the home is one as long as it has it: nothing is done twice by subscribing.
-        let may_pass = error.is_retryable() || error.code().map(Class::of) == Some(Class::Server);
+        // A fault of the home is one as long as it has it: nothing is done twice by subscribing. But what is damaged on
+        // its disk stays that, and who waited for it would never know.
+        let is_fault = error.code().map(Class::of) == Some(Class::Server);
+        let may_pass = error.is_retryable() || is_fault && error.status() != Some(Status::Storage);
         if !may_pass || !has_time {
             of.state = State::Ended;
             self.queue.push_back((key, Came::End(error)));

@@ -176,6 +176,9 @@ pub struct HardState {
 }
 
 impl HardState {
+    /// Bytes of the body.
+    pub const LEN: usize = 16;
+
     /// Appends the body.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.vote.to_be_bytes());
@@ -186,7 +189,7 @@ impl HardState {
 
     /// Reads a body; `None` when it is none.
     pub fn decode(body: &[u8]) -> Option<Self> {
-        (body.len() == 16).then(|| Self {
+        (body.len() == Self::LEN).then(|| Self {
             vote: BigEndian::read_u16(body),
             is_lazy: body[2] != 0,
             is_end: body[3] != 0,

@@ -1,11 +1,16 @@
 //! The index of a segment, a file beside it: where the records of each topic are.
 //!
 //! ```text
-//! header   magic "DHTINDX\n", u32 version, u32 segment, u32 body_len, u32 crc of the header before it and the body
-//! body     for each topic, ascending: u64 topic, varint batches, then for each batch
-//!          varint records left out since the batch before, varint count, varint len, u32 crc of its payload,
-//!          how far its payload and its time lie from those of the batch before
+//! header      32 bytes: magic "DHTINDX\n", u32 version, u32 segment, u32 entries, u32 where they begin,
+//!             u32 crc of the entries, u32 crc of the header before it
+//! blocks      consecutive batches of one topic, at most 128; for each batch
+//!             varint count, varint len, u32 crc of its payload,
+//!             how far its payload and its time lie from those of the batch before
+//! entries     40 bytes for each block, by topic and offset: u64 topic, u64 base, u64 first_us, u32 records,
+//!             u32 position, u32 len, u32 crc of the segment's number, the entry before it, and the block
 //! ```
+//!
+//! Nothing of it stays in memory: to find a record, entries are read until the right one is found, then its block.
 
 use std::collections::HashMap;
 
@@ -14,11 +19,39 @@ use bytes::{Buf, BufMut};
 use foldhash::fast::RandomState;
 
 use super::format::VERSION;
+use crate::limits::INDEX_BLOCK_BATCHES;
 use crate::record::{Filed, Place, varint};
 use crate::types::{Offset, TopicId, crc32_of_parts};
 
 const MAGIC: &[u8; 8] = b"DHTINDX\n";
-const HEADER: usize = 24;
+
+/// Bytes of the header.
+pub(super) const HEADER: usize = 32;
+
+/// Bytes of an entry.
+pub(super) const ENTRY: usize = 40;
+
+/// Where the entries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Directory {
+    pub(super) entries: usize,
+    pub(super) position: usize,
+    crc: u32,
+}
+
+/// What is known of a block before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) topic: TopicId,
+    /// Its records.
+    pub(super) base: Offset,
+    pub(super) end: Offset,
+    /// When the first of them was appended.
+    pub(super) first_us: u64,
+    /// Where it is.
+    pub(super) position: u32,
+    pub(super) len: u32,
+}
 
 /// The index of a segment while that grows: the batches of each topic are kept as the file will have them, which takes
 /// a quarter of what they would take as they are.
@@ -30,12 +63,21 @@ pub(super) struct Index {
 /// The batches of a topic.
 #[derive(Debug, Default)]
 struct Batches {
-    count: u64,
-    /// Of the last one.
-    end: u64,
+    blocks: Vec<Block>,
+    bytes: Vec<u8>,
+    /// Of the last batch.
     position: u64,
     append_us: u64,
-    bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Block {
+    base: Offset,
+    end: Offset,
+    first_us: u64,
+    /// Where it begins, and how many batches it has.
+    at: u32,
+    batches: usize,
 }
 
 impl Index {
@@ -47,66 +89,143 @@ impl Index {
     /// Adds a batch; those of a topic come in the order of their offsets.
     pub(super) fn add(&mut self, filed: &Filed) {
         let batches = self.topics.entry(filed.topic).or_default();
-        assert!(filed.base.0 >= batches.end, "batches of a topic come in their order");
+        let is_behind = |last: &Block| last.end <= filed.base;
+        assert!(batches.blocks.last().is_none_or(is_behind), "batches of a topic come in their order");
+        let goes_on = |last: &&mut Block| last.end == filed.base && last.batches < INDEX_BLOCK_BATCHES;
+        match batches.blocks.last_mut().filter(goes_on) {
+            Some(last) => (last.end, last.batches) = (filed.end(), last.batches + 1),
+            None => {
+                let at = u32::try_from(batches.bytes.len()).expect("smaller than its segment");
+                let (base, end, first_us) = (filed.base, filed.end(), filed.append_us);
+                batches.blocks.push(Block { base, end, first_us, at, batches: 1 });
+                (batches.position, batches.append_us) = (0, first_us);
+            }
+        }
         let out = &mut batches.bytes;
-        varint::put(out, filed.base.0 - batches.end);
         varint::put(out, filed.count.into());
         varint::put(out, filed.len.into());
         out.put_u32(filed.crc);
         varint::put_delta(out, batches.position, filed.place.position.into());
         varint::put_delta(out, batches.append_us, filed.append_us);
-        batches.count += 1;
-        (batches.end, batches.position) = (filed.end().0, filed.place.position.into());
-        batches.append_us = filed.append_us;
+        (batches.position, batches.append_us) = (filed.place.position.into(), filed.append_us);
+    }
+
+    /// Blocks of a topic.
+    pub(super) fn blocks(&self, topic: TopicId) -> usize {
+        self.topics.get(&topic).map_or(0, |batches| batches.blocks.len())
+    }
+
+    /// One of them, with its bytes.
+    pub(super) fn block(&self, topic: TopicId, index: usize) -> (Entry, &[u8]) {
+        let batches = &self.topics[&topic];
+        let block = &batches.blocks[index];
+        let end = batches.blocks.get(index + 1).map_or(batches.bytes.len(), |next| next.at as usize);
+        let bytes = &batches.bytes[block.at as usize..end];
+        let len = u32::try_from(bytes.len()).expect("smaller than its segment");
+        let Block { base, end, first_us, at, .. } = *block;
+        (Entry { topic, base, end, first_us, position: at, len }, bytes)
     }
 
     /// The file.
     pub(super) fn encode(&self, segment: u32) -> Vec<u8> {
-        let mut topics: Vec<(&TopicId, &Batches)> = self.topics.iter().collect();
-        topics.sort_unstable_by_key(|(topic, _)| **topic);
-        let mut out = vec![0; HEADER];
-        for (topic, batches) in topics {
-            out.put_u64(topic.number());
-            varint::put(&mut out, batches.count);
-            out.extend_from_slice(&batches.bytes);
+        let mut topics: Vec<TopicId> = self.topics.keys().copied().collect();
+        topics.sort_unstable();
+        let (mut out, mut entries) = (vec![0; HEADER], Vec::new());
+        for topic in topics {
+            for index in 0..self.blocks(topic) {
+                let (entry, block) = self.block(topic, index);
+                let position = u32::try_from(out.len()).expect("smaller than its segment");
+                out.extend_from_slice(block);
+                Entry { position, ..entry }.encode(segment, block, &mut entries);
+            }
         }
+        let number = |len: usize| u32::try_from(len).expect("smaller than its segment");
         out[..8].copy_from_slice(MAGIC);
         BigEndian::write_u32(&mut out[8..], VERSION);
         BigEndian::write_u32(&mut out[12..], segment);
-        let body_len = u32::try_from(out.len() - HEADER).expect("smaller than its segment");
-        BigEndian::write_u32(&mut out[16..], body_len);
-        let crc = crc32_of_parts([&out[..20], &out[HEADER..]]);
-        BigEndian::write_u32(&mut out[20..], crc);
+        BigEndian::write_u32(&mut out[16..], number(entries.len() / ENTRY));
+        let position = number(out.len());
+        BigEndian::write_u32(&mut out[20..], position);
+        BigEndian::write_u32(&mut out[24..], crc32_of_parts([&entries[..]]));
+        let crc = crc32_of_parts([&out[..28]]);
+        BigEndian::write_u32(&mut out[28..], crc);
+        out.extend_from_slice(&entries);
         out
     }
 }
 
-/// What such a file says; `None` when it is damaged.
-pub(super) fn decode(segment: u32, bytes: &[u8]) -> Option<Vec<Filed>> {
-    let header = bytes.get(..HEADER)?;
-    let body = &bytes[HEADER..];
-    let is_whole = header[..8] == MAGIC[..]
-        && BigEndian::read_u32(&header[12..]) == segment
-        && BigEndian::read_u32(&header[16..]) as usize == body.len()
-        && BigEndian::read_u32(&header[20..]) == crc32_of_parts([&header[..20], body]);
-    if !is_whole {
-        return None;
+impl Directory {
+    /// What a file's header says; `None` when it is damaged, or not of that segment.
+    pub(super) fn decode(segment: u32, header: &[u8]) -> Option<Self> {
+        let is_sound = header.len() == HEADER
+            && header[..8] == MAGIC[..]
+            && BigEndian::read_u32(&header[12..]) == segment
+            && BigEndian::read_u32(&header[28..]) == crc32_of_parts([&header[..28]]);
+        let number = |at: usize| BigEndian::read_u32(&header[at..]) as usize;
+        is_sound.then(|| Self { entries: number(16), position: number(20), crc: BigEndian::read_u32(&header[24..]) })
     }
-    let (mut rest, mut filed) = (body, Vec::new());
-    while rest.has_remaining() {
-        let topic = TopicId::new(rest.try_get_u64().ok()?)?;
-        let (mut end, mut position, mut append_us) = (0_u64, 0, 0);
-        for _ in 0..varint::take(&mut rest)? {
-            let base = end.checked_add(varint::take(&mut rest)?)?;
-            let count = u32::try_from(varint::take(&mut rest)?).ok()?;
-            let len = u32::try_from(varint::take(&mut rest)?).ok()?;
-            let crc = rest.try_get_u32().ok()?;
-            position = varint::take_delta(&mut rest, position)?;
-            append_us = varint::take_delta(&mut rest, append_us)?;
-            end = base.checked_add(count.into())?;
+
+    /// All entries of a file; `None` when they are damaged.
+    pub(super) fn entries(&self, bytes: &[u8]) -> Option<Vec<Entry>> {
+        let is_whole = bytes.len() == self.entries * ENTRY && self.crc == crc32_of_parts([bytes]);
+        let entries = bytes.chunks_exact(ENTRY).map(Entry::decode);
+        if is_whole { entries.collect() } else { None }
+    }
+}
+
+impl Entry {
+    fn encode(&self, segment: u32, block: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.put_u64(self.topic.number());
+        out.put_u64(self.base.0);
+        out.put_u64(self.first_us);
+        out.put_u32(u32::try_from(self.end.0 - self.base.0).expect("fewer than bytes"));
+        out.put_u32(self.position);
+        out.put_u32(self.len);
+        let crc = crc32_of_parts([&segment.to_be_bytes(), &out[start..], block]);
+        out.put_u32(crc);
+    }
+
+    /// What 40 bytes say, which may be damaged: that is seen with the block.
+    pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let topic = TopicId::new(bytes.try_get_u64().ok()?)?;
+        let (base, first_us) = (Offset(bytes.try_get_u64().ok()?), bytes.try_get_u64().ok()?);
+        let end = Offset(base.0.checked_add(bytes.try_get_u32().ok()?.into())?);
+        Some(Self { topic, base, end, first_us, position: bytes.try_get_u32().ok()?, len: bytes.try_get_u32().ok()? })
+    }
+
+    /// Is this entry, in its bytes, and the block what was written?
+    pub(super) fn is_sound(segment: u32, entry: &[u8], block: &[u8]) -> bool {
+        let crc = crc32_of_parts([&segment.to_be_bytes(), &entry[..ENTRY - 4], block]);
+        BigEndian::read_u32(&entry[ENTRY - 4..]) == crc
+    }
+
+    /// The batches of its block; `None` when that is not the block.
+    pub(super) fn batches(&self, segment: u32, mut block: &[u8]) -> Option<Vec<Filed>> {
+        let (mut base, mut position, mut append_us) = (self.base, 0, self.first_us);
+        let mut filed = Vec::new();
+        while block.has_remaining() {
+            let count = u32::try_from(varint::take(&mut block)?).ok()?;
+            let len = u32::try_from(varint::take(&mut block)?).ok()?;
+            let crc = block.try_get_u32().ok()?;
+            position = varint::take_delta(&mut block, position)?;
+            append_us = varint::take_delta(&mut block, append_us)?;
             let place = Place { segment, position: u32::try_from(position).ok()? };
-            filed.push(Filed { topic, base: Offset(base), count, len, crc, place, append_us });
+            filed.push(Filed { topic: self.topic, base, count, len, crc, place, append_us });
+            base = Offset(base.0.checked_add(count.into())?);
         }
+        (base == self.end).then_some(filed)
+    }
+}
+
+/// All batches of a file; `None` when it is damaged.
+pub(super) fn decode(segment: u32, bytes: &[u8]) -> Option<Vec<Filed>> {
+    let directory = Directory::decode(segment, bytes.get(..HEADER)?)?;
+    let entries = bytes.get(directory.position..)?;
+    let mut filed = Vec::new();
+    for (entry, raw) in directory.entries(entries)?.iter().zip(entries.chunks_exact(ENTRY)) {
+        let block = bytes.get(entry.position as usize..entry.position.checked_add(entry.len)? as usize)?;
+        filed.extend(entry.batches(segment, block).filter(|_| Entry::is_sound(segment, raw, block))?);
     }
     Some(filed)
 }
@@ -140,6 +259,19 @@ mod tests {
         assert_eq!(decode(3, &bytes).unwrap(), [1, 0, 2, 3].map(|at: usize| batches[at]));
         assert_eq!(decode(4, &bytes), None);
         assert_eq!(decode(3, &encode(&[])), Some(Vec::new()));
+    }
+
+    #[test]
+    fn blocks_are_short_and_have_no_holes() {
+        let mut index = Index::default();
+        let topic = TopicId::new(9).unwrap();
+        for base in (0..1000).filter(|base| *base != 300) {
+            index.add(&filed(9, base, 1, u32::try_from(base).unwrap() * 80, base));
+        }
+        let blocks: Vec<(u64, u64)> =
+            (0..index.blocks(topic)).map(|at| index.block(topic, at).0).map(|it| (it.base.0, it.end.0)).collect();
+        assert_eq!(blocks[..4], [(0, 128), (128, 256), (256, 300), (301, 429)]);
+        assert_eq!(decode(3, &index.encode(3)).unwrap().len(), 999);
     }
 
     #[test]

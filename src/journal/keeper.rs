@@ -1,8 +1,8 @@
 //! What is behind the end of the log: indexes, checkpoints, and which segments are still needed.
 //!
 //! It is told, in the order of the log, what became of the entries ([`Note`]). From that it knows which topics have
-//! records in which segment. A checkpoint makes everything before it that is dead unneeded: such segments are removed,
-//! or used again.
+//! records in which segment, and finds them again. A checkpoint makes everything before it that is dead unneeded: such
+//! segments are removed, or used again.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -11,11 +11,13 @@ use foldhash::fast::RandomState;
 
 use super::checkpoint;
 use super::disk::{Disk, DiskFile};
+use super::error::OpenError;
 use super::format::segment_header;
 use super::index::Index;
 use super::names;
+use super::reader::{Blocks, payloads};
 use super::writer::{Mark, Prepared};
-use crate::record::{Filed, Note};
+use crate::record::{Filed, Found, Note, Wanted};
 use crate::types::{Offset, TopicId};
 
 /// Bytes written at once when a segment is filled with zeros.
@@ -33,6 +35,8 @@ pub struct Keeper<D: Disk> {
     /// The index of the newest checkpoint.
     checkpoint: Option<u64>,
     has_spare: bool,
+    /// Bytes that all files may have together when a segment is added.
+    capacity: u64,
 }
 
 /// What is known of a segment.
@@ -44,19 +48,26 @@ struct Segment {
     live: u32,
 }
 
-/// Records of a topic in a segment.
+/// Records of a topic in a segment; those of the next one follow.
 #[derive(Clone, Copy, Debug)]
-struct Span {
-    segment: u32,
+pub(super) struct Span {
+    pub(super) segment: u32,
     /// Behind the last of them.
-    end: Offset,
+    pub(super) end: Offset,
+    /// When the first of them was appended.
+    pub(super) first_us: u64,
 }
 
 impl<D: Disk> Keeper<D> {
     /// Knows of nothing yet but the checkpoint that is in force.
     pub(super) fn new(disk: D, group: u16, checkpoint: Option<u64>) -> Self {
         let (segments, spans) = (BTreeMap::new(), HashMap::default());
-        Self { disk, group, segments, spans, checkpoint, has_spare: false }
+        Self { disk, group, segments, spans, checkpoint, has_spare: false, capacity: u64::MAX }
+    }
+
+    /// Bounds the bytes of all files: beyond it no segment is made ready.
+    pub const fn set_capacity(&mut self, bytes: u64) {
+        self.capacity = bytes;
     }
 
     /// The segment is there, whatever is in it.
@@ -64,11 +75,15 @@ impl<D: Disk> Keeper<D> {
         self.segments.entry(number).or_default();
     }
 
-    /// The index of a segment is complete: what is in it need not be remembered.
-    pub(super) fn close_index(&mut self, number: u32) {
-        if let Some(segment) = self.segments.get_mut(&number) {
-            segment.index = Index::default();
-        }
+    /// A topic has records in a segment whose index is complete.
+    pub(super) fn add_span(&mut self, topic: TopicId, span: Span) {
+        self.segments.entry(span.segment).or_default().live += 1;
+        self.spans.entry(topic).or_default().push_back(span);
+    }
+
+    /// Behind the last record of a topic; `None` when it has none.
+    pub(super) fn end_of(&self, topic: TopicId) -> Option<Offset> {
+        self.spans.get(&topic).and_then(VecDeque::back).map(|last| last.end)
     }
 
     /// Takes in what became of entries, in their order.
@@ -90,8 +105,50 @@ impl<D: Disk> Keeper<D> {
             Some(last) if last.segment == filed.place.segment => last.end = filed.end(),
             _ => {
                 segment.live += 1;
-                spans.push_back(Span { segment: filed.place.segment, end: filed.end() });
+                let (segment, end, first_us) = (filed.place.segment, filed.end(), filed.append_us);
+                spans.push_back(Span { segment, end, first_us });
             }
+        }
+    }
+
+    /// Reads what it was told of. A trim or deletion that it was told of as well may have made that nothing.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] and [`OpenError::Io`]
+    pub fn read(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
+        let none = VecDeque::new();
+        let spans = self.spans.get(&topic).unwrap_or(&none);
+        match wanted {
+            Wanted::Records { from, max_bytes, max_records } => {
+                let index = spans.partition_point(|span| span.end <= from);
+                let Some(span) = spans.get(index) else { return Ok(Found::Batches(Vec::new())) };
+                let filed = self.blocks(span.segment, topic)?.batches_from(from, max_bytes, max_records)?;
+                if filed.first().is_none_or(|first| from < first.base) {
+                    let name = names::index(span.segment);
+                    return Err(OpenError::damaged(&name, 0, "it lacks records that were in it"));
+                }
+                let name = names::segment(span.segment);
+                let file = self.disk.open(&name).map_err(|cause| OpenError::io(&name, cause))?;
+                payloads(&file, span.segment, filed).map(Found::Batches)
+            }
+            Wanted::Time(append_us) => {
+                // What was asked for is in the last one that begins before, or begins the next one.
+                let behind = spans.partition_point(|span| span.first_us < append_us);
+                let before = behind.checked_sub(1).map(|index| spans[index]);
+                let inside = match before {
+                    Some(span) => self.blocks(span.segment, topic)?.find_time(append_us)?,
+                    None => None,
+                };
+                let end = before.map(|span| span.end);
+                Ok(Found::Offset(inside.or(end).unwrap_or_default()))
+            }
+        }
+    }
+
+    fn blocks(&self, segment: u32, topic: TopicId) -> Result<Blocks<'_, D::File>, OpenError> {
+        match self.segments.get(&segment).map(|segment| &segment.index).filter(|index| !index.is_empty()) {
+            Some(index) => Ok(Blocks::growing(index, segment, topic)),
+            None => Blocks::open(&self.disk, segment, topic),
         }
     }
 
@@ -172,6 +229,9 @@ impl<D: Disk> Keeper<D> {
     pub fn prepare(&mut self, number: u32, size: u32) -> io::Result<Prepared<D::File>> {
         let name = names::segment(number);
         let is_recycled = self.recycle(&name, size)?;
+        if !is_recycled && self.used()?.saturating_add(size.into()) > self.capacity {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the journal is as large as --disk allows"));
+        }
         let file = if is_recycled { self.disk.open(&name) } else { self.disk.create(&names::new(&name)) };
         let mut file = file?;
         if !is_recycled && let Err(error) = fill(&mut file, size) {
@@ -188,6 +248,14 @@ impl<D: Disk> Keeper<D> {
         self.disk.sync_names()?;
         self.add_segment(number);
         Ok(Prepared { file, number, size })
+    }
+
+    /// Bytes of all files.
+    fn used(&self) -> io::Result<u64> {
+        if self.capacity == u64::MAX {
+            return Ok(0);
+        }
+        self.disk.list()?.iter().map(|name| self.disk.open(name)?.size()).sum()
     }
 
     fn recycle(&mut self, name: &str, size: u32) -> io::Result<bool> {

@@ -1,6 +1,7 @@
 //! Starting: what is in the folder becomes the state again, and the end of the log is found.
 //!
-//! 1. The newest checkpoint gives the state after some entry, the indexes where the records before it are.
+//! 1. The newest checkpoint gives the state after some entry, the indexes where the records before it are. Those stay
+//!    where they are: that there are as many as the state has is all that is looked at.
 //! 2. The entries behind it are read: of an index that was written twice the last counts, and nothing behind that one.
 //! 3. The last segment ends where no sound record follows. That is the end of what a crash left, unless something
 //!    later says that this place was safe already: then the disk has lost what it had, and nothing is cut.
@@ -14,22 +15,30 @@ use bytes::Bytes;
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::format::{self, ALIGN, HEADER, HardState, Kind, Record, record_at};
-use super::keeper::Keeper;
+use super::format::{self, ALIGN, HEADER, HardState, Head, Kind, record_at};
+use super::index::{Directory, HEADER as INDEX_HEADER};
+use super::keeper::{Keeper, Span};
 use super::writer::Mark;
 use super::{checkpoint, index, names};
-use crate::record::{self, Entry, Filed, Malformed, Note, Place};
-use crate::types::crc32;
+use crate::record::{self, Entry, Malformed, Note, Place};
+use crate::types::{Offset, TopicId};
 
-/// What was found, in this order.
-#[derive(Debug)]
-pub enum Found {
-    /// The state after an entry; at most once, first.
-    Image(Vec<u8>),
-    /// Records from before it.
-    Chunk(Filed, Bytes),
-    /// Committed entries from behind it.
-    Entries(Vec<Entry>),
+/// What a journal gives back.
+pub trait State {
+    /// Takes on the state after an entry; at most once, first.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is none.
+    fn restore(&mut self, image: &[u8]) -> Result<(), Malformed>;
+
+    /// The records that a topic has: the first, and behind the last. `None` when there is no such topic.
+    fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)>;
+
+    /// All topics.
+    fn topics(&self) -> Vec<TopicId>;
+
+    /// Applies committed entries from behind that; gives what became of them.
+    fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note>;
 }
 
 /// What recovering has come to.
@@ -62,15 +71,11 @@ struct Recovery<D: Disk> {
     missing: Vec<u32>,
 }
 
-/// Reads everything and gives it to `found`, which says what became of it.
+/// Reads what there is into a state that knows nothing yet.
 ///
 /// # Errors
 /// [`OpenError`]: then nothing was changed, unless the disk failed in the middle of that.
-pub fn recover<D: Disk>(
-    disk: &D,
-    group: u16,
-    found: &mut impl FnMut(Found) -> Result<Vec<Note>, Malformed>,
-) -> Result<Recovered<D>, OpenError> {
+pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<Recovered<D>, OpenError> {
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
     let unneeded = files.iter().filter(|name| names::is_new(name) || *name == names::SPARE).cloned().collect();
     let newest = files.iter().filter_map(|name| names::checkpoint_index(name)).max();
@@ -84,7 +89,7 @@ pub fn recover<D: Disk>(
         missing: Vec::new(),
     };
     if let Some(newest) = newest {
-        recovery.load_checkpoint(newest, found)?;
+        recovery.load_checkpoint(newest, state)?;
         let old = files.iter().filter_map(|name| names::checkpoint_index(name)).filter(|index| *index != newest);
         recovery.unneeded.extend(old.map(names::checkpoint));
     }
@@ -94,78 +99,101 @@ pub fn recover<D: Disk>(
     indexes.sort_unstable();
     for number in indexes {
         if segments.binary_search(&number).is_ok() {
-            recovery.load_index(number, found)?;
+            recovery.load_index(number, state)?;
         } else {
-            // Of a dead segment, which has gone first, most likely. Were it not dead, its records would be missing in
-            // the end; so it stays, for whoever brings the segment back.
+            // Of a dead segment, which has gone first. Were it not dead, its records would be missing in the end.
             recovery.missing.push(number);
+            recovery.unneeded.push(names::index(number));
         }
     }
     segments
         .iter()
         .filter(|number| **number < recovery.from.place.segment)
         .for_each(|number| recovery.keeper.add_segment(*number));
+    recovery.check_kept(state)?;
     segments.retain(|number| *number >= recovery.from.place.segment);
-    recovery.replay(&segments, found)
+    recovery.replay(&segments, state)
 }
 
 impl<D: Disk> Recovery<D> {
-    fn load_checkpoint(
-        &mut self,
-        index: u64,
-        found: &mut impl FnMut(Found) -> Result<Vec<Note>, Malformed>,
-    ) -> Result<(), OpenError> {
+    fn load_checkpoint(&mut self, index: u64, state: &mut impl State) -> Result<(), OpenError> {
         let name = names::checkpoint(index);
         let bytes = self.read(&name)?;
         let (mark, image) = checkpoint::decode(&bytes, index)
             .map_err(|position| OpenError::damaged(&name, position, "the checkpoint cannot be read"))?;
         self.from = mark;
-        let notes = found(Found::Image(image))
-            .map_err(|Malformed| OpenError::damaged(&name, 0, "the state in it makes no sense"))?;
-        self.keeper.note(&notes);
-        Ok(())
+        state.restore(&image).map_err(|Malformed| OpenError::damaged(&name, 0, "the state in it makes no sense"))
     }
 
-    /// The records of a segment from before the checkpoint.
-    fn load_index(
-        &mut self,
-        number: u32,
-        found: &mut impl FnMut(Found) -> Result<Vec<Note>, Malformed>,
-    ) -> Result<(), OpenError> {
+    /// Where the records of a segment from before the checkpoint are.
+    fn load_index(&mut self, number: u32, state: &impl State) -> Result<(), OpenError> {
         let name = names::index(number);
         if number > self.from.place.segment {
             // Written for a checkpoint that did not come about.
             self.unneeded.push(name);
             return Ok(());
         }
-        let filed = index::decode(number, &self.read(&name)?)
-            .ok_or_else(|| OpenError::damaged(&name, 0, "the index cannot be read"))?;
-        let segment = names::segment(number);
-        let bytes = self.read(&segment)?;
-        for filed in filed.into_iter().filter(|filed| filed.place < self.from.place) {
-            let at = filed.place.position as usize;
-            let payload = bytes
-                .get(at..at + filed.len as usize)
-                .filter(|payload| crc32(payload) == filed.crc)
-                .map(|payload| bytes.slice_ref(payload))
-                .ok_or_else(|| OpenError::damaged(&segment, at as u64, "the records are not those of its index"))?;
-            let notes = found(Found::Chunk(filed, payload)).map_err(|Malformed| match self.missing.first() {
-                Some(missing) => OpenError::damaged(&names::segment(*missing), 0, "the segment is missing"),
-                None => OpenError::damaged(&segment, at as u64, "records are not where the index says"),
-            })?;
-            self.keeper.note(&notes);
+        let is_whole = number == self.from.place.segment;
+        let damaged = || OpenError::damaged(&name, 0, "the index cannot be read");
+        if is_whole {
+            // It will grow, and may have records from behind the checkpoint.
+            let filed = index::decode(number, &self.read(&name)?).ok_or_else(damaged)?;
+            for filed in filed.into_iter().filter(|filed| filed.place < self.from.place) {
+                if self.follows(state, filed.topic, filed.base, filed.end(), number)? {
+                    self.keeper.note(&[Note::Stored(filed)]);
+                }
+            }
+            return Ok(());
         }
-        if number < self.from.place.segment {
-            self.keeper.close_index(number);
+        self.check_header(number)?;
+        let header = self.read_part(&name, 0, INDEX_HEADER)?;
+        let directory = Directory::decode(number, &header).ok_or_else(damaged)?;
+        let entries = self.read_part(&name, directory.position as u64, directory.entries * index::ENTRY)?;
+        let entries = directory.entries(&entries).ok_or_else(damaged)?;
+        for blocks in entries.chunk_by(|one, next| one.topic == next.topic && one.end == next.base) {
+            let (first, end) = (blocks[0], blocks[blocks.len() - 1].end);
+            if self.follows(state, first.topic, first.base, end, number)? {
+                self.keeper.add_span(first.topic, Span { segment: number, end, first_us: first.first_us });
+            }
         }
         Ok(())
     }
 
-    fn replay(
-        mut self,
-        segments: &[u32],
-        found: &mut impl FnMut(Found) -> Result<Vec<Note>, Malformed>,
-    ) -> Result<Recovered<D>, OpenError> {
+    /// Are these records kept? Then they lie behind those before.
+    fn follows(
+        &self,
+        state: &impl State,
+        topic: TopicId,
+        base: Offset,
+        end: Offset,
+        segment: u32,
+    ) -> Result<bool, OpenError> {
+        // The index may still have records of topics that are gone.
+        let Some((first, _)) = state.kept(topic).filter(|(first, _)| *first < end) else { return Ok(false) };
+        let is_next = self.keeper.end_of(topic).map_or(base <= first, |before| before == base);
+        if is_next { Ok(true) } else { Err(self.missing(segment)) }
+    }
+
+    /// Does the journal have all records that the state of the checkpoint has?
+    fn check_kept(&self, state: &impl State) -> Result<(), OpenError> {
+        for topic in state.topics() {
+            let (first, next) = state.kept(topic).expect("a topic of the state");
+            let end = self.keeper.end_of(topic).unwrap_or(first);
+            if end != next {
+                return Err(self.missing(self.from.place.segment));
+            }
+        }
+        Ok(())
+    }
+
+    fn missing(&self, segment: u32) -> OpenError {
+        match self.missing.first() {
+            Some(missing) => OpenError::damaged(&names::segment(*missing), 0, "the segment is missing"),
+            None => OpenError::damaged(&names::index(segment), 0, "records of the checkpoint are missing before it"),
+        }
+    }
+
+    fn replay(mut self, segments: &[u32], state: &mut impl State) -> Result<Recovered<D>, OpenError> {
         let mut log: VecDeque<Read> = VecDeque::new();
         let (mut last, mut tail) = (self.from, None);
         let mut expected = self.from.place.segment;
@@ -177,13 +205,13 @@ impl<D: Disk> Recovery<D> {
             if segment != expected {
                 return Err(OpenError::damaged(&names::segment(expected), 0, "the segment is missing"));
             }
-            expected += 1;
-            let bytes = self.read(&names::segment(segment))?;
+            let none = || OpenError::damaged(&names::segment(segment), 0, "no segment can follow");
+            expected = expected.checked_add(1).ok_or_else(none)?;
             let end = match number.peek() {
                 Some(next) => self.known_end(*next)?,
                 None => None,
             };
-            let (records, stop) = self.read_records(segment, &bytes, end)?;
+            let (records, stop) = self.read_records(segment, end)?;
             if segment == self.from.place.segment && stop < self.from.place.position as usize {
                 let what = "a record that the checkpoint relies on cannot be read";
                 return Err(OpenError::damaged(&names::segment(segment), stop as u64, what));
@@ -196,55 +224,76 @@ impl<D: Disk> Recovery<D> {
                     self.unneeded.push(names::segment(segment));
                     break;
                 }
-                tail = Some((segment, bytes, stop));
+                tail = Some((segment, stop));
             }
             last.place = Place { segment, position: u32::try_from(stop).expect("a segment's size") };
             self.keeper.add_segment(segment);
-            records.into_iter().try_for_each(|record| push(&mut log, self.from, segment, record))?;
+            records.into_iter().try_for_each(|record| push(&mut log, self.from, record))?;
         }
-        for Read { segment, record } in log {
-            (last.index, last.term) = (record.head.index, record.head.term);
-            let start = Place { segment, position: u32::try_from(record.body_at).expect("a segment's size") };
-            let damaged = |Malformed| OpenError::damaged(&names::segment(segment), record.body_at as u64, "no entries");
-            let entries = record::decode(&record.body, start).map_err(damaged)?;
-            let notes = found(Found::Entries(entries)).map_err(damaged)?;
-            self.keeper.note(&notes);
-        }
+        (last.index, last.term) = log.back().map_or((last.index, last.term), |read| (read.index, read.term));
+        self.apply(log, state)?;
         // Everything could be read: from here on the folder may be changed.
-        let cut = tail.map_or(Ok(0), |(segment, bytes, end)| self.secure(segment, &bytes, end))?;
+        let cut = tail.map_or(Ok(0), |(segment, end)| self.secure(segment, end))?;
         self.remove_unneeded()?;
         Ok(Recovered { keeper: self.keeper, last, checkpoint: self.from, is_lossy: self.is_lossy, cut })
     }
 
+    /// Applies what the log has come to. One segment is in memory at a time.
+    fn apply(&mut self, log: VecDeque<Read>, state: &mut impl State) -> Result<(), OpenError> {
+        let mut open = (0, Bytes::new());
+        for Read { segment, at, .. } in log {
+            if open.0 != segment {
+                open = (segment, Bytes::new());
+                open.1 = self.read(&names::segment(segment))?;
+            }
+            let damaged = || OpenError::damaged(&names::segment(segment), at as u64, "no entries");
+            let record = record_at(&open.1, segment, at).ok_or_else(damaged)?;
+            let start = Place { segment, position: u32::try_from(record.body_at).expect("a segment's size") };
+            let entries = record::decode(&record.body, start).map_err(|Malformed| damaged())?;
+            self.keeper.note(&state.replay(entries));
+        }
+        Ok(())
+    }
+
     /// Where the segment before this one ends, as this one says; `None` when nothing was written to this one.
     fn known_end(&self, next: u32) -> Result<Option<usize>, OpenError> {
-        let bytes = self.read(&names::segment(next))?;
-        let state = record_at(&bytes, next, HEADER).filter(|record| record.head.kind == Kind::HardState);
+        let name = names::segment(next);
+        let begin = self.read_part(&name, 0, 2 * HEADER + HardState::LEN)?;
+        let state = record_at(&begin, next, HEADER).filter(|record| record.head.kind == Kind::HardState);
         match state.and_then(|record| HardState::decode(&record.body)) {
             Some(state) => Ok(Some(state.previous_end as usize)),
-            None => check_torn(next, &bytes, HEADER).map(|()| None),
+            None => check_torn(next, &self.read(&name)?, HEADER).map(|()| None),
+        }
+    }
+
+    /// Is the file of a segment that segment's?
+    fn check_header(&self, number: u32) -> Result<(), OpenError> {
+        let name = names::segment(number);
+        let header = self.read_part(&name, 0, HEADER)?;
+        match format::check_segment_header(&header, number) {
+            Ok(()) => Ok(()),
+            Err(Some(version)) => Err(OpenError::Newer { file: name, version }),
+            Err(None) => Err(OpenError::damaged(&name, 0, "it is not that segment")),
         }
     }
 
     /// The sound records of a segment, up to where it is known to end or the first one that is none.
-    fn read_records(
-        &mut self,
-        segment: u32,
-        bytes: &Bytes,
-        end: Option<usize>,
-    ) -> Result<(Vec<Record>, usize), OpenError> {
+    fn read_records(&mut self, segment: u32, end: Option<usize>) -> Result<(Vec<Read>, usize), OpenError> {
         let name = names::segment(segment);
+        let bytes = &self.read(&name)?;
         if let Err(Some(version)) = format::check_segment_header(bytes, segment) {
             return Err(OpenError::Newer { file: name, version });
         }
         let (mut at, mut records) = (HEADER, Vec::new());
         while end.is_none_or(|end| at < end) {
             let Some(record) = record_at(bytes, segment, at) else { break };
+            let Head { index, term, .. } = record.head;
+            let read = Read { segment, at, index, term };
             at = record.end;
             match record.head.kind {
                 Kind::Entry => {
                     self.is_lossy = self.state.is_lazy;
-                    records.push(record);
+                    records.push(read);
                 }
                 Kind::HardState => {
                     self.state = HardState::decode(&record.body)
@@ -286,8 +335,9 @@ impl<D: Disk> Recovery<D> {
     }
 
     /// Makes the sound part of the last segment safe and cuts the rest. How much that was, but for zeros.
-    fn secure(&self, segment: u32, bytes: &Bytes, end: usize) -> Result<u64, OpenError> {
+    fn secure(&self, segment: u32, end: usize) -> Result<u64, OpenError> {
         let name = names::segment(segment);
+        let bytes = self.read(&name)?;
         let io = |cause: io::Error| OpenError::io(&name, cause);
         let mut file = self.disk.open(&name).map_err(io)?;
         file.write_at(&bytes[..end], 0).map_err(io)?;
@@ -295,40 +345,47 @@ impl<D: Disk> Recovery<D> {
         file.sync().map_err(io)?;
         self.disk.sync_names().map_err(io)?;
         // What a recycled segment held before is no loss; only a record of this one that began would be.
-        Ok(torn_len(segment, bytes, end))
+        Ok(torn_len(segment, &bytes, end))
     }
 
     fn read(&self, name: &str) -> Result<Bytes, OpenError> {
+        self.read_part(name, 0, usize::MAX)
+    }
+
+    /// So many bytes of a file, or what there is of them.
+    fn read_part(&self, name: &str, position: u64, len: usize) -> Result<Bytes, OpenError> {
         let io = |cause: io::Error| OpenError::io(name, cause);
         let file = self.disk.open(name).map_err(io)?;
-        let len = usize::try_from(file.size().map_err(io)?).expect("files of a journal are small");
-        let mut bytes = vec![0; len];
-        let filled = file.read_at(&mut bytes, 0).map_err(io)?;
+        let behind = file.size().map_err(io)?.saturating_sub(position);
+        let mut bytes = vec![0; len.min(usize::try_from(behind).expect("files of a journal are small"))];
+        let filled = file.read_at(&mut bytes, position).map_err(io)?;
         bytes.truncate(filled);
         Ok(bytes.into())
     }
 }
 
-/// A record of the log, and the segment that it is in.
+/// A record of the log, and where it is.
 struct Read {
     segment: u32,
-    record: Record,
+    at: usize,
+    index: u64,
+    term: u32,
 }
 
 /// Puts a record to the log: one whose index was there before takes its place, and nothing behind that one counts.
-fn push(log: &mut VecDeque<Read>, from: Mark, segment: u32, record: Record) -> Result<(), OpenError> {
-    if record.head.index <= from.index {
+fn push(log: &mut VecDeque<Read>, from: Mark, read: Read) -> Result<(), OpenError> {
+    let Read { segment, at, index, .. } = read;
+    if index <= from.index {
         return Ok(());
     }
-    let next = log.back().map_or(from.index, |read| read.record.head.index) + 1;
-    if record.head.index > next {
-        let at = (record.body_at - HEADER) as u64;
-        return Err(OpenError::damaged(&names::segment(segment), at, "entries before this one are missing"));
+    let next = log.back().map_or(from.index, |read| read.index) + 1;
+    if index > next || index == u64::MAX {
+        return Err(OpenError::damaged(&names::segment(segment), at as u64, "entries before this one are missing"));
     }
-    for _ in record.head.index..next {
+    for _ in index..next {
         log.pop_back();
     }
-    log.push_back(Read { segment, record });
+    log.push_back(read);
     Ok(())
 }
 

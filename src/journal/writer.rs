@@ -147,7 +147,7 @@ impl<F: DiskFile> Writer<F> {
     pub fn finish(&mut self) -> io::Result<()> {
         self.sync()?;
         let state = HardState { is_end: true, commit: self.index, ..self.state };
-        if self.room() as usize >= record_len(16) {
+        if self.room() as usize >= record_len(HardState::LEN) {
             put_record(self.segment.number, self.head(Kind::HardState), &mut self.buffer, |out| state.encode(out));
         }
         self.sync()

@@ -1,5 +1,6 @@
 //! Everything that a node can ask for.
 
+use super::read::Lookup;
 use crate::record::{Entry, Note};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};
@@ -52,6 +53,11 @@ pub enum Action {
     File {
         /// All of one event.
         notes: Vec<Note>,
+    },
+    /// Ask the journal for records; [`super::Event::Read`] has the answer.
+    Read {
+        /// What is asked, and for whom.
+        lookup: Lookup,
     },
     /// Connect to a node; an attempt that is under way is dropped.
     Dial {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::action::Action;
 use super::forward::ReplyTo;
+use super::topics::TOPIC_COST;
 use super::{Node, Step};
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, Filed, Note, TopicRef};
@@ -110,6 +111,13 @@ impl Node {
         for (topic, from) in news {
             self.publish_news(step, topic, from);
         }
+        self.evict();
+    }
+
+    /// Keeps within the memory cap what may leave memory.
+    pub(super) fn evict(&mut self) {
+        let others = self.catalogue.len() as u64 * TOPIC_COST + self.proposals.bytes;
+        self.catalogue.evict(self.settings.memory_bytes.saturating_sub(others));
     }
 
     fn tell_proposer(&mut self, step: &mut Step<'_>, reply: ReplyTo, result: Result<Response, ErrorResponse>) {
@@ -218,7 +226,7 @@ impl Node {
     }
 }
 
-/// Appends a batch unless its producer's sequence says otherwise; then retention has its say.
+/// Appends a batch unless its producer's sequence says otherwise.
 fn store(topic: &mut Topic, batch: Batch) -> Result<Stored, Verdict> {
     if let Some(sequenced) = batch.producer {
         let verdict = topic.producers.get_or_insert_default().judge(sequenced, batch.count, batch.payload_crc);
@@ -226,18 +234,17 @@ fn store(topic: &mut Topic, batch: Batch) -> Result<Stored, Verdict> {
             return Err(verdict);
         }
     }
-    let (base, append_us) = topic.log.append(batch.payload, batch.count, batch.payload_crc, batch.append_us);
+    let of_batch = (batch.count, batch.payload_crc);
+    let (base, append_us) = topic.log.append(batch.payload, of_batch, batch.append_us, &topic.retention);
     let stored = Stored { base, append_us, count: batch.count, payload_crc: batch.payload_crc };
     if let (Some(sequenced), Some(producers)) = (batch.producer, &mut topic.producers) {
         producers.note(sequenced, stored);
     }
-    let bound = |bound: u64| if bound == 0 { u64::MAX } else { bound };
-    topic.log.retain(bound(topic.retention.records), bound(topic.retention.bytes));
     Ok(stored)
 }
 
 /// The topic of an entry is gone.
-fn deleted_before() -> ErrorResponse {
+pub(super) fn deleted_before() -> ErrorResponse {
     ErrorResponse::new(Status::UnknownTopic, "the topic was deleted before this could be done")
 }
 

@@ -10,6 +10,7 @@ use super::fetch::{fit_records, or_most, shorten};
 use super::subscriptions::{Consumer, Pushed};
 use super::{Node, Step};
 use crate::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN, PULL_BYTES};
+use crate::topic::NotHeld;
 use crate::types::{ConnId, Offset, RequestId, TopicId};
 use crate::wire::push::Span;
 use crate::wire::response::Fetched;
@@ -144,24 +145,26 @@ impl Node {
         let max_bytes = usize::try_from(room).unwrap_or(usize::MAX);
         let topic = self.subscriptions.topic(place);
         if topic.home == self.settings.id {
-            self.read_on(step, key, topic.id, max_bytes.min(CATCH_UP_BYTES));
+            self.read_on(step, key, topic.id, max_bytes);
         } else if cursor >= topic.head {
             self.arrive(step, place);
         } else if self.subscriptions.tail_at(place, cursor).is_some() {
             self.send_from_tail(step, key, max_bytes);
         } else {
-            self.pull(step, key, u32::try_from(max_bytes).unwrap_or(u32::MAX).min(PULL_BYTES));
+            self.pull(step, key, pull_bytes(max_bytes));
         }
     }
 
-    /// One step out of the log of this node.
+    /// One step out of the log of this node, or what the journal has of it.
     fn read_on(&mut self, step: &mut Step<'_>, key: usize, id: TopicId, max_bytes: usize) {
         let Some(reader) = self.subscriptions.get(key) else { return };
         let cursor = reader.cursor;
         let Some(topic) = self.catalogue.get(id).filter(|topic| cursor < topic.log.next()) else { return };
-        let max_bytes = u32::try_from(max_bytes).expect("CATCH_UP_BYTES");
-        let fetched = super::fetch::read(topic, cursor, max_bytes, 0);
-        self.send_records(step, key, fetched);
+        let most = u32::try_from(max_bytes.min(CATCH_UP_BYTES)).expect("a small bound");
+        match super::fetch::read(topic, cursor, most, 0) {
+            Ok(fetched) => self.send_records(step, key, fetched),
+            Err(NotHeld) => self.pull(step, key, pull_bytes(max_bytes)),
+        }
     }
 
     /// One step out of what was pushed here.
@@ -274,6 +277,11 @@ impl Node {
             }
         }
     }
+}
+
+/// How much to fetch for a reader with so much room.
+fn pull_bytes(room: usize) -> u32 {
+    u32::try_from(room).unwrap_or(u32::MAX).min(PULL_BYTES)
 }
 
 /// The records of a DELIVER from an offset on; `None` when it is damaged.

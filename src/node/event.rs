@@ -1,6 +1,7 @@
 //! Everything that can happen to a node.
 
-use crate::record::Entry;
+use super::read::Lookup;
+use crate::record::{Entry, Found, Unreadable};
 use crate::types::{ConnId, NodeId};
 use crate::wire::{Frame, FrameError};
 
@@ -69,6 +70,13 @@ pub enum Event<'a> {
     Synced {
         /// The oldest ones that were not given back before; none is left.
         entries: &'a mut Vec<Entry>,
+    },
+    /// The answer to an [`super::Action::Read`].
+    Read {
+        /// What was asked, and for whom.
+        lookup: Lookup,
+        /// What there is of it.
+        found: Result<Found, Unreadable>,
     },
     /// Whether the journal has room for more has changed.
     Space {

@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::deliver::News;
+use super::fetch::{At, check_epoch, read, start_of};
 use super::follow::{malformed, sound_payload};
+use super::forward::ReplyTo;
 use super::pull::request_frame;
 use super::serve::Answer;
 use super::{Node, Step};
@@ -220,10 +222,24 @@ impl Feeds {
 
 impl Node {
     /// SUBSCRIBE at the home: where it begins, and a feed for its ingress.
-    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>, route: &Route) -> Result<Answer, ErrorResponse> {
+    pub(super) fn subscribe(
+        &mut self,
+        step: &mut Step<'_>,
+        subscribe: &Subscribe<'_>,
+        frame: &Frame<'_>,
+        reply: ReplyTo,
+        source: NodeId,
+    ) -> Result<Answer, ErrorResponse> {
         let topic = self.find(&subscribe.topic)?;
-        super::fetch::check_epoch(topic, subscribe.epoch)?;
-        let from = super::fetch::start_of(topic, subscribe.start)?;
+        check_epoch(topic, subscribe.epoch)?;
+        let from = match start_of(topic, subscribe.start)? {
+            At::Offset(from) => from,
+            At::Earliest => topic.log.first(),
+            At::Time(micros) => {
+                let id = topic.id;
+                return self.start_later(step, id, micros, (frame.keep(), reply, source));
+            }
+        };
         let subscribed = Subscribed {
             topic_id: topic.id,
             epoch: topic.epoch,
@@ -231,10 +247,10 @@ impl Node {
             first: topic.log.first(),
             next: topic.log.next(),
         };
-        if route.source != self.settings.id {
+        if source != self.settings.id {
             // How many subscribers that makes there, the next FEED says.
-            let new = Member { node: route.source, version: 0, subscribers: 1, slowest: None };
-            let member = self.feeds.member(subscribed.topic_id, route.source).unwrap_or(new);
+            let new = Member { node: source, version: 0, subscribers: 1, slowest: None };
+            let member = self.feeds.member(subscribed.topic_id, source).unwrap_or(new);
             self.feeds.set(subscribed.topic_id, true, member);
         }
         Ok(Answer::Now(Response::Subscribed(subscribed)))
@@ -313,7 +329,7 @@ impl Node {
         while let Some(topic) = self.catalogue.get(id)
             && from < topic.log.next()
         {
-            let fetched = super::fetch::read(topic, from, PAYLOAD_MAX, 0);
+            let fetched = read(topic, from, PAYLOAD_MAX, 0).expect("what is new is in memory");
             let span = Span { topic: id, epoch: topic.epoch, base: fetched.base, end: fetched.end() };
             from = span.end;
             if fetched.count == 0 {

@@ -1,23 +1,33 @@
 //! Reading records at the home.
 
-use super::Node;
+use super::forward::ReplyTo;
 use super::serve::Answer;
+use super::{Node, Step};
 use crate::limits::PAYLOAD_MAX;
-use crate::topic::Topic;
-use crate::types::{Epoch, Offset};
+use crate::topic::{NotHeld, Topic};
+use crate::types::{Epoch, NodeId, Offset};
 use crate::wire::request::{Fetch, Start};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Run};
 use crate::wire::{Frame, Opcode, Response, Status, records};
 
 impl Node {
-    /// What may wait, waits at its ingress: the home answers at once.
-    pub(super) fn fetch(&mut self, fetch: &Fetch<'_>) -> Result<Answer, ErrorResponse> {
+    /// What may wait for records, waits at its ingress: the home answers as soon as it can read.
+    pub(super) fn fetch(
+        &mut self,
+        step: &mut Step<'_>,
+        fetch: &Fetch<'_>,
+        frame: &Frame<'_>,
+        reply: ReplyTo,
+        source: NodeId,
+    ) -> Result<Answer, ErrorResponse> {
         let topic = self.find(&fetch.topic)?;
         check_epoch(topic, fetch.epoch)?;
-        let from = start_of(topic, fetch.start)?;
-        let fetched = read(topic, from, fetch.max_bytes, fetch.max_records);
-        self.stats.fetches += u64::from(fetched.count > 0);
-        Ok(Answer::Now(Response::Fetched(Box::new(fetched))))
+        let id = topic.id;
+        match start_of(topic, fetch.start)? {
+            At::Offset(from) => self.fetch_from(step, id, Some(from), (fetch.max_bytes, fetch.max_records), reply),
+            At::Earliest => self.fetch_from(step, id, None, (fetch.max_bytes, fetch.max_records), reply),
+            At::Time(micros) => self.start_later(step, id, micros, (frame.keep(), reply, source)),
+        }
     }
 }
 
@@ -35,9 +45,12 @@ pub(super) const fn or_most(wanted: u32) -> u32 {
 }
 
 /// The records from an offset on; 0 is no bound but what one frame holds.
-pub(super) fn read(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32) -> Fetched {
-    let read = topic.log.read(from, or_most(max_bytes).min(PAYLOAD_MAX) as usize, or_most(max_records));
-    Fetched {
+///
+/// # Errors
+/// [`NotHeld`]
+pub(super) fn read(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32) -> Result<Fetched, NotHeld> {
+    let read = topic.log.read(from, or_most(max_bytes).min(PAYLOAD_MAX) as usize, or_most(max_records))?;
+    Ok(Fetched {
         topic_id: topic.id,
         epoch: topic.epoch,
         from,
@@ -47,7 +60,7 @@ pub(super) fn read(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32
         next: topic.log.next(),
         runs: read.runs,
         payload: read.payload,
-    }
+    })
 }
 
 /// An answer as a client takes it whose frames have at most so many bytes. Only one with records can be too large: all
@@ -113,11 +126,12 @@ pub(super) fn shorten(mut fetched: Fetched, max_bytes: usize, max_records: u32) 
     Fetched { payload, count, ..fetched }
 }
 
-/// The records behind the first so many, which lie in one part; `None` when there are none.
+/// The records behind the first so many, all of which lie in the first part; `None` when there are none.
 pub(super) fn skip(mut fetched: Fetched, records: u32) -> Option<Fetched> {
     let count = fetched.count.checked_sub(records).filter(|count| *count > 0)?;
-    let whole = fetched.payload.parts.first()?;
-    let part = whole.slice(records::prefix_len(whole, records)..);
+    let mut parts = std::mem::take(&mut fetched.payload.parts);
+    let first = parts.first_mut()?;
+    *first = first.slice(records::prefix_len(first, records)..);
     let mut left = records;
     for run in &mut fetched.runs {
         let skipped = run.count.min(left);
@@ -126,11 +140,22 @@ pub(super) fn skip(mut fetched: Fetched, records: u32) -> Option<Fetched> {
     }
     fetched.runs.retain(|run| run.count > 0);
     let base = fetched.base.plus(u64::from(records));
-    Some(Fetched { from: base, base, count, payload: Payload { parts: vec![part], crc: None }, ..fetched })
+    Some(Fetched { from: base, base, count, payload: Payload { parts, crc: None }, ..fetched })
 }
 
-/// The offset that a start means in this topic.
-pub(super) fn start_of(topic: &Topic, start: Start) -> Result<Offset, ErrorResponse> {
+/// Where reading starts in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// At this offset.
+    Offset(Offset),
+    /// At the first record, whichever that is when it is read.
+    Earliest,
+    /// At a record that only the journal knows, by its time.
+    Time(u64),
+}
+
+/// What a start means in this topic.
+pub(super) fn start_of(topic: &Topic, start: Start) -> Result<At, ErrorResponse> {
     let (first, next) = (topic.log.first(), topic.log.next());
     match start {
         Start::Offset(offset) if offset > next => {
@@ -138,9 +163,9 @@ pub(super) fn start_of(topic: &Topic, start: Start) -> Result<Offset, ErrorRespo
             let error = ErrorResponse::new(Status::OffsetOutOfRange, message);
             Err(error.with(Detail::Earliest(first)).with(Detail::Next(next)))
         }
-        Start::Offset(offset) => Ok(offset),
-        Start::Earliest => Ok(first),
-        Start::Next => Ok(next),
-        Start::Time(micros) => Ok(topic.log.find_time(micros)),
+        Start::Offset(offset) => Ok(At::Offset(offset)),
+        Start::Earliest => Ok(At::Earliest),
+        Start::Next => Ok(At::Offset(next)),
+        Start::Time(micros) => Ok(topic.log.find_time(micros).map_or(At::Time(micros), At::Offset)),
     }
 }

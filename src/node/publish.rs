@@ -42,8 +42,8 @@ impl Node {
             payload,
             place: Place::default(),
         };
-        self.check_room(chunk_cost(batch.payload.len()))?;
+        self.check_batch(chunk_cost(batch.payload.len()))?;
         self.propose(step, Entry::Publish(batch), Proposal::Publish { reply });
-        Ok(Answer::AfterCommit)
+        Ok(Answer::Later)
     }
 }

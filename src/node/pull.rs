@@ -1,11 +1,12 @@
-//! Fetching from other nodes what readers miss: one fetch for all who are at the same record.
+//! Fetching what readers miss, from other nodes or from the journal of this one: one fetch for all who are at the same
+//! record.
 
 use super::subscriptions::Followed;
 use super::{Node, Step};
 use crate::limits::{PULL_AGAIN_US, PULL_TIMEOUT_US, PULLS_MAX, PULLS_PER_HOME_MAX};
 use crate::types::{NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
-use crate::wire::response::ErrorResponse;
+use crate::wire::response::{ErrorResponse, Fetched};
 use crate::wire::{Flags, Frame, Head, Kind, Opcode, Origin, Request, Response, Status, TrafficClass, records};
 
 /// A fetch for readers that is under way.
@@ -32,7 +33,8 @@ impl Node {
             return;
         }
         let frame = fetch_frame(topic, from, max_bytes);
-        if self.routing.is_held(home, step.now.monotonic_us) {
+        let is_here = home == self.settings.id;
+        if !is_here && self.routing.is_held(home, step.now.monotonic_us) {
             return self.pull_later(step, id);
         }
         let deadline_us = step.now.after_us(PULL_TIMEOUT_US);
@@ -41,6 +43,9 @@ impl Node {
         self.subscriptions.homes[usize::from(home.index())].pulls += 1;
         self.subscriptions.topic_mut(place).pulls.push(from);
         self.stats.pulls += 1;
+        if is_here {
+            return self.pull_here(step, id, from, max_bytes, origin);
+        }
         if let Err(response) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
             if response.status() == Status::Unreachable.number() {
                 self.routing.note_reached(home, false, step.now.monotonic_us);
@@ -66,6 +71,29 @@ impl Node {
         });
         self.stats.corrupt += u64::from(response.is_none());
         self.end_pull(step, pull, response);
+    }
+
+    /// What the journal has for readers.
+    pub(super) fn on_pulled_here(
+        &mut self,
+        step: &mut Step<'_>,
+        origin: Origin,
+        fetched: Result<Option<Fetched>, ErrorResponse>,
+    ) {
+        let Some(pull) = self.pulls.remove(origin) else {
+            self.stats.responses_late += 1;
+            return;
+        };
+        let is_trimmed = matches!(fetched, Ok(None));
+        let response = match fetched {
+            Ok(fetched) => fetched.map(|fetched| Response::Fetched(Box::new(fetched))),
+            Err(error) => Some(error.into()),
+        };
+        self.end_pull(step, pull, response);
+        if is_trimmed && let Some(place) = self.subscriptions.topic_of(pull.topic) {
+            // They go on with the first record that is left.
+            self.wake_topic(place);
+        }
     }
 
     /// Fetches for readers that were not answered in time.
@@ -134,7 +162,7 @@ impl Node {
 
 /// Is the topic not what the readers follow any more?
 fn ends(error: &ErrorResponse) -> bool {
-    [Status::UnknownTopic, Status::Recreated, Status::Truncated, Status::OffsetOutOfRange]
+    [Status::UnknownTopic, Status::Recreated, Status::Truncated, Status::OffsetOutOfRange, Status::Storage]
         .iter()
         .any(|status| status.number() == error.status)
 }

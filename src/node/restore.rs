@@ -1,4 +1,4 @@
-//! A start: the state of a checkpoint, the records from before it, the entries behind it.
+//! A start: the state of a checkpoint, and the entries behind it. The records from before it stay in the journal.
 //!
 //! Entries are applied as they are when they come back committed, but nobody is told.
 
@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::Node;
 use super::stats::Stats;
-use crate::record::{Entry, Filed, Malformed, Note};
+use crate::record::{Entry, Malformed, Note};
 use crate::topic::{Catalogue, NewTopic, Topic};
-use crate::types::TopicName;
+use crate::types::{Offset, TopicId, TopicName};
 
 impl Node {
     /// A topic of this node.
@@ -30,18 +30,18 @@ impl Node {
     pub fn restore(&mut self, image: &[u8]) -> Result<(), Malformed> {
         assert!(self.catalogue.is_empty() && self.events == 0, "a node is restored before anything else");
         self.catalogue = Catalogue::decode(image)?;
+        self.catalogue.allow_eviction();
         Ok(())
     }
 
-    /// Gives records back that the state of the checkpoint has. Whether they are kept.
-    ///
-    /// # Errors
-    /// [`Malformed`] when they do not lie behind those before.
-    pub fn restore_records(&mut self, filed: &Filed, payload: Bytes) -> Result<bool, Malformed> {
-        let Filed { topic, base, count, crc, append_us, .. } = *filed;
-        let restored = self.catalogue.update(topic, |topic| topic.log.restore(base, payload, (count, crc), append_us));
-        // The index may still have records of topics that are gone.
-        restored.unwrap_or(Ok(false))
+    /// The records that a topic has: the first, and behind the last.
+    pub fn kept(&self, id: TopicId) -> Option<(Offset, Offset)> {
+        self.catalogue.get(id).map(|topic| (topic.log.first(), topic.log.next()))
+    }
+
+    /// All topics.
+    pub fn topics(&self) -> Vec<TopicId> {
+        self.catalogue.scan(0, usize::MAX).map(|(_, topic)| topic.id).collect()
     }
 
     /// Applies entries that are committed; gives what became of them.
@@ -64,16 +64,12 @@ impl Node {
                 Entry::RaiseEpochs => self.catalogue.raise_epochs(),
             }
         }
+        self.evict();
         std::mem::take(&mut self.notes)
     }
 
-    /// Ends the start.
-    ///
-    /// # Errors
-    /// [`Malformed`] when records are missing that the checkpoint has.
-    pub fn finish_restore(&mut self) -> Result<(), Malformed> {
+    /// Ends the start: what was done before does not count.
+    pub fn finish_restore(&mut self) {
         self.stats = Stats::default();
-        let is_whole = self.catalogue.scan(0, usize::MAX).all(|(_, topic)| topic.log.is_whole());
-        if is_whole { Ok(()) } else { Err(Malformed) }
     }
 }

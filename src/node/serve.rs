@@ -38,6 +38,7 @@ impl Node {
         reply: ReplyTo,
         route: &Route,
     ) {
+        let reply = if let Request::Subscribe(_) = request { reply.in_order_with_pushes() } else { reply };
         let response = match request {
             Request::Ping { token, .. } => Ok(self.pong(*token)),
             Request::Create { topic, retention } => self.propose_create(step, *topic, *retention, reply, route),
@@ -45,8 +46,8 @@ impl Node {
             Request::List(list) => Ok(self.list(list)),
             Request::Info(topic) => self.info(topic, route),
             Request::Publish(publish) => self.propose_publish(step, publish, frame, reply),
-            Request::Fetch(fetch) => self.fetch(fetch),
-            Request::Subscribe(subscribe) => self.subscribe(subscribe, route),
+            Request::Fetch(fetch) => self.fetch(step, fetch, frame, reply, route.source),
+            Request::Subscribe(subscribe) => self.subscribe(step, subscribe, frame, reply, route.source),
             Request::Feed { instance, reset, count } => self.on_feed((*instance, *reset, *count), frame, route),
             Request::Heads(heads) => self.on_heads(step, heads, frame, route),
             Request::Unsubscribe { .. } | Request::Credit { .. } => {
@@ -57,10 +58,9 @@ impl Node {
             Request::Cluster { .. } => Ok(self.view(step.now)),
             Request::Stats { .. } => Ok(self.counters(step.now)),
         };
-        let reply = if let Request::Subscribe(_) = request { reply.in_order_with_pushes() } else { reply };
         match response {
             Ok(Answer::Now(response)) => self.reply(step, reply, response),
-            Ok(Answer::AfterCommit) => {}
+            Ok(Answer::Later) => {}
             Err(error) => self.reply(step, reply, error.into()),
         }
     }
@@ -70,8 +70,8 @@ impl Node {
 pub(super) enum Answer {
     /// With this.
     Now(Response),
-    /// When its entry was applied.
-    AfterCommit,
+    /// When its entry was applied, or its records were read.
+    Later,
 }
 
 /// Reads a request whose args were found undamaged.

@@ -42,6 +42,8 @@ counters! {
     trimmed,
     /// FETCH requests that were answered with records.
     fetches,
+    /// Times that the journal was asked for records that were not in memory.
+    reads,
     /// Frames with records that were sent to subscribers.
     delivers,
     /// Frames with records, and ends of topics, that were sent over links for subscribers.

@@ -6,6 +6,7 @@
 //! | `clients` | who is let in, and who is not read |
 //! | `links` | silence, a second link, a full one, and targets that were out of reach |
 //! | `topics` | LIST, producers, ages, how many topics there may be |
+//! | `reads` | what only the journal has: asked for, answered, removed or damaged meanwhile |
 //! | `readers` | how many there may be, how long they wait, how they catch up |
 //! | `pulls` | fetches for readers: how many at once, and that nobody is forgotten |
 //! | `home` | what a home makes of FEED, and what it says in HEADS |
@@ -18,4 +19,5 @@ mod ingress;
 mod links;
 mod pulls;
 mod readers;
+mod reads;
 mod topics;

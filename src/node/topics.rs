@@ -31,6 +31,7 @@ impl Node {
     ) -> Result<Answer, ErrorResponse> {
         if self.catalogue.find(name).is_none() {
             self.check_room(TOPIC_COST)?;
+            self.check_memory(TOPIC_COST)?;
             if self.catalogue.len() + self.proposals.creates() >= TOPICS_MAX {
                 let message = format!("this node keeps at most {TOPICS_MAX} topics");
                 return Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(TOPICS_MAX as u64)));
@@ -45,7 +46,7 @@ impl Node {
         };
         let path = self.path_of(route);
         self.propose(step, entry, Proposal::Create { reply, path });
-        Ok(Answer::AfterCommit)
+        Ok(Answer::Later)
     }
 
     pub(super) fn propose_delete(
@@ -56,7 +57,7 @@ impl Node {
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.topic_ref(topic)?;
         self.propose(step, Entry::Delete { topic }, Proposal::Delete { reply });
-        Ok(Answer::AfterCommit)
+        Ok(Answer::Later)
     }
 
     pub(super) fn list(&self, list: &List<'_>) -> Answer {
@@ -143,8 +144,15 @@ impl Node {
         ErrorResponse::new(Status::UnknownTopic, message).with(Detail::Node(self.settings.id.index()))
     }
 
-    /// Is there room for so many more bytes?
-    pub(super) fn check_room(&self, bytes: u64) -> Result<(), ErrorResponse> {
+    /// Is there room for a batch that takes so many bytes of memory?
+    pub(super) fn check_batch(&self, bytes: u64) -> Result<(), ErrorResponse> {
+        self.check_room(bytes)?;
+        // What leaves memory when it is full needs no room there.
+        if self.catalogue.is_evicting() { Ok(()) } else { self.check_memory(bytes) }
+    }
+
+    /// Is there room on disk, and on the way to it?
+    fn check_room(&self, bytes: u64) -> Result<(), ErrorResponse> {
         if !self.has_space {
             return Err(self.no_space());
         }
@@ -152,7 +160,13 @@ impl Node {
             let message = format!("node {} waits for its disk", self.name(self.settings.id));
             return Err(ErrorResponse::new(Status::Overloaded, message).retry_after(20));
         }
-        let used = self.memory_used() + self.proposals.bytes();
+        Ok(())
+    }
+
+    /// Is there memory for so many more bytes that stay there?
+    fn check_memory(&self, bytes: u64) -> Result<(), ErrorResponse> {
+        let may_leave = if self.catalogue.is_evicting() { self.catalogue.cost() } else { 0 };
+        let used = self.memory_used() + self.proposals.bytes() - may_leave;
         let cap = self.settings.memory_bytes;
         if used + bytes <= cap {
             return Ok(());
@@ -167,7 +181,9 @@ impl Node {
     /// The disk is full.
     pub(super) fn no_space(&self) -> ErrorResponse {
         let node = self.name(self.settings.id);
-        let message = format!("node {node} has no space left on its disk; delete topics, or make space");
+        let message = format!(
+            "node {node} has no space left for its journal; delete topics, make space on its disk, or raise --disk"
+        );
         ErrorResponse::new(Status::Quota, message)
     }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::{News, Supply, Task, fail};
 use crate::journal::{Folder, Keeper};
 use crate::limits::SEGMENT_AGAIN_US;
+use crate::node::Lookup;
+use crate::record::Unreadable;
 
 /// The books, and whom to tell.
 pub(super) struct Bookkeeper {
@@ -37,6 +39,11 @@ impl Bookkeeper {
                     self.keeper.note(&notes);
                     continue;
                 }
+                Ok(Task::Read(lookup)) => {
+                    self.read(lookup);
+                    wake();
+                    continue;
+                }
                 Ok(Task::Keep(mark, image)) => {
                     self.keeper.sync_log(mark).unwrap_or_else(|error| fail("cannot make the journal safe", &error));
                     if let Err(error) = self.keeper.checkpoint(mark, &image) {
@@ -50,6 +57,15 @@ impl Bookkeeper {
             }
             self.prepare(&wake);
         }
+    }
+
+    fn read(&self, lookup: Lookup) {
+        let found = self.keeper.read(lookup.topic, lookup.wanted).map_err(|error| {
+            log::error!("topic {:x}: {error}", lookup.topic.number());
+            Unreadable
+        });
+        // The loop may have ended.
+        let _ = self.news.send(News::Read(lookup, found));
     }
 
     fn prepare(&mut self, wake: &impl Fn()) {

@@ -2,9 +2,10 @@
 
 use std::io;
 
-use crate::journal::{self, Disk, Found, Identity, Keeper, Mark, OpenError, Writer};
+use crate::journal::{self, Disk, Identity, Keeper, Mark, OpenError, State, Writer};
 use crate::node::Node;
 use crate::record::{Entry, Malformed, Note};
+use crate::types::{Offset, TopicId};
 
 /// A journal that is open.
 #[derive(Debug)]
@@ -37,13 +38,8 @@ pub fn start<D: Disk>(
 ) -> Result<Started<D>, OpenError> {
     journal::claim(disk, identity)?;
     let group = identity.node.index();
-    let recovered = journal::recover(disk, group, &mut |found| take_in(node, found))?;
-    let damaged = |Malformed| OpenError::Damaged {
-        file: "the newest checkpoint".to_owned(),
-        position: 0,
-        what: "it has records that no segment has",
-    };
-    node.finish_restore().map_err(damaged)?;
+    let recovered = journal::recover(disk, group, &mut Fresh(node))?;
+    node.finish_restore();
     let io = |cause: io::Error| OpenError::Io { file: "a fresh segment".to_owned(), cause };
     let (mut keeper, last, is_lossy) = (recovered.keeper, recovered.last, recovered.is_lossy);
     let number = last.place.segment + u32::from(last.place.position > 0);
@@ -58,14 +54,23 @@ pub fn start<D: Disk>(
     Ok(Started { writer, keeper, last, checkpoint: recovered.checkpoint, is_lossy, cut: recovered.cut })
 }
 
-/// Gives a node what was found, and the journal what became of it.
-fn take_in(node: &mut Node, found: Found) -> Result<Vec<Note>, Malformed> {
-    match found {
-        Found::Image(image) => node.restore(&image).map(|()| Vec::new()),
-        Found::Chunk(filed, payload) => {
-            let is_kept = node.restore_records(&filed, payload)?;
-            Ok(if is_kept { vec![Note::Stored(filed)] } else { Vec::new() })
-        }
-        Found::Entries(entries) => Ok(node.replay(entries)),
+/// A node that is given its state back.
+struct Fresh<'n>(&'n mut Node);
+
+impl State for Fresh<'_> {
+    fn restore(&mut self, image: &[u8]) -> Result<(), Malformed> {
+        self.0.restore(image)
+    }
+
+    fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)> {
+        self.0.kept(topic)
+    }
+
+    fn topics(&self) -> Vec<TopicId> {
+        self.0.topics()
+    }
+
+    fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note> {
+        self.0.replay(entries)
     }
 }

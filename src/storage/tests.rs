@@ -12,9 +12,9 @@ use fastrand::Rng;
 
 use super::commit::Committer;
 use super::{News, Supply, Sync, Task, Work};
-use crate::journal::{Found, Mark, Writer, recover};
-use crate::record::{Batch, Entry, Place, TopicRef};
-use crate::types::crc32;
+use crate::journal::{Mark, State, Writer, recover};
+use crate::record::{Batch, Entry, Malformed, Note, Place, TopicRef};
+use crate::types::{Offset, TopicId, crc32};
 
 use disk::FakeDisk;
 
@@ -47,22 +47,39 @@ fn times(entries: &[Entry]) -> Vec<u64> {
         .collect()
 }
 
-/// The entries that a start finds, by the times that they carry.
+/// Only the entries, by the times that they carry.
+#[derive(Default)]
+struct Times(Vec<u64>);
+
+impl State for Times {
+    fn restore(&mut self, _image: &[u8]) -> Result<(), Malformed> {
+        Err(Malformed)
+    }
+
+    fn kept(&self, _topic: TopicId) -> Option<(Offset, Offset)> {
+        None
+    }
+
+    fn topics(&self) -> Vec<TopicId> {
+        Vec::new()
+    }
+
+    fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note> {
+        self.0.extend(times(&entries));
+        Vec::new()
+    }
+}
+
+/// The entries that a start finds.
 fn found(disk: &FakeDisk) -> Vec<u64> {
-    let mut all = Vec::new();
-    recover(disk, 0, &mut |found| {
-        if let Found::Entries(entries) = found {
-            all.extend(times(&entries));
-        }
-        Ok(Vec::new())
-    })
-    .unwrap();
-    all
+    let mut found = Times::default();
+    recover(disk, 0, &mut found).unwrap();
+    found.0
 }
 
 /// Runs the thread's work to its end; calls `look` whenever something was given back.
 fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receiver<News>)) {
-    let mut keeper = recover(disk, 0, &mut |_| Ok(Vec::new())).unwrap().keeper;
+    let mut keeper = recover(disk, 0, &mut Times::default()).unwrap().keeper;
     let (prepared, segments) = mpsc::channel();
     let bytes: usize = turns.iter().flatten().map(crate::record::encoded_len_max).sum();
     for number in 2..=u32::try_from(bytes).unwrap() / (SEGMENT / 2) + 2 {

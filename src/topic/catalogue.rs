@@ -1,10 +1,13 @@
 //! All topics of a node, by name and by id.
 
+mod evict;
 mod image;
 
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+
+use evict::Eviction;
 
 use super::log::TopicLog;
 use super::producer::Producers;
@@ -86,6 +89,7 @@ pub struct Catalogue {
     by_name: HashMap<Box<str>, u32, RandomState>,
     /// What all logs take of the node's memory.
     cost: u64,
+    eviction: Option<Eviction>,
     /// Topics with a bound on age.
     aging: usize,
     /// Place of the topic that was changed last: it is most likely to be asked for next.
@@ -163,6 +167,7 @@ impl Catalogue {
         let slot = slot_of(topic.id);
         let before = self.by_name.insert(topic.name.clone(), u32::try_from(slot).expect("24 bits"));
         assert!(before.is_none() && self.places[slot].is_none(), "name and place were free");
+        assert_eq!(topic.log.chunks(), 0, "a topic begins with nothing in memory");
         self.aging += usize::from(topic.retention.age_ms > 0);
         self.cost += topic.log.cost();
         self.places[slot] = Some(topic);
@@ -176,6 +181,9 @@ impl Catalogue {
         self.free.push(u32::try_from(slot).expect("24 bits"));
         self.by_name.remove(&topic.name);
         self.cost -= topic.log.cost();
+        if let Some(eviction) = &mut self.eviction {
+            eviction.forget(topic.log.chunks());
+        }
         self.aging -= usize::from(topic.retention.age_ms > 0);
         true
     }
@@ -183,10 +191,13 @@ impl Catalogue {
     /// Changes a topic; what its log takes is counted anew.
     pub fn update<R>(&mut self, id: TopicId, change: impl FnOnce(&mut Topic) -> R) -> Option<R> {
         let topic = self.places.get_mut(slot_of(id))?.as_mut().filter(|topic| topic.id == id)?;
-        let before = topic.log.cost();
+        let (cost, chunks, newest) = (topic.log.cost(), topic.log.chunks(), topic.log.newest());
         self.recent = slot_of(id);
         let result = change(topic);
-        self.cost = self.cost - before + topic.log.cost();
+        self.cost = self.cost - cost + topic.log.cost();
+        if let Some(eviction) = &mut self.eviction {
+            eviction.note(id, chunks, newest, &topic.log);
+        }
         Some(result)
     }
 
@@ -223,6 +234,7 @@ impl Catalogue {
             cost += topic.log.cost();
         }
         assert_eq!(self.cost, cost);
+        self.check_eviction();
     }
 }
 
@@ -261,11 +273,18 @@ mod tests {
         let mut catalogue = Catalogue::default();
         let id = catalogue.insert(new("a", 7)).unwrap().id;
         let ends = [10, 4, 6, 6, 20, 30, 31, 32, 33, 50];
+        let lose = |catalogue: &mut Catalogue, end: u32| {
+            let batch = bytes::Bytes::from_static(b"any");
+            catalogue.update(id, |topic| {
+                topic.log = TopicLog::default();
+                topic.log.append(batch, (end, 0), 0, &Retention::default());
+            });
+        };
         for end in ends {
-            catalogue.update(id, |topic| topic.log = TopicLog::resumed(Offset(0), Offset(end), 0));
+            lose(&mut catalogue, end);
             catalogue.raise_epochs();
         }
-        catalogue.update(id, |topic| topic.log = TopicLog::resumed(Offset(0), Offset(60), 0));
+        lose(&mut catalogue, 60);
         let topic = catalogue.get(id).unwrap();
         assert_eq!(topic.losses.len(), LOSSES_MAX);
         // Epoch 1 ended at 10, but 4 was lost again in epoch 2; what two raises share is told too early.

@@ -6,7 +6,7 @@ use dht_node::record::{self, Entry, Place};
 use fastrand::Rng;
 
 use crate::disk::FakeDisk;
-use crate::model::{self, Live, SEGMENT, blank, create, publish, seen};
+use crate::model::{self, Live, SEGMENT, Seen, blank, create, publish, seen};
 
 /// The bytes of a segment that is being made.
 struct Segment {
@@ -58,7 +58,7 @@ fn names(disk: &FakeDisk, end: &str) -> Vec<String> {
     disk.files().into_iter().map(|(name, _)| name).filter(|name| name.ends_with(end)).collect()
 }
 
-fn state_after(entries: &[&Entry]) -> (Vec<u8>, Vec<Vec<u8>>) {
+fn state_after(entries: &[&Entry]) -> Seen {
     let mut node = blank();
     entries.iter().for_each(|entry| drop(node.replay(vec![(*entry).clone()])));
     seen(&node)
@@ -90,7 +90,7 @@ fn of_an_index_that_was_written_twice_the_last_counts_and_nothing_behind_that_on
                 let (node, last, _) = Live::start(&disk, false).unwrap();
                 let case = format!("{first} entries, then {count} from {again}; {start} start");
                 assert_eq!((last.index, last.term), (again + count as u64 - 1, 2), "{case}");
-                assert!(seen(&node.node) == state_after(&expected), "{case}");
+                assert!(node.seen() == state_after(&expected), "{case}");
             }
         }
     }
@@ -131,10 +131,10 @@ fn an_index_of_a_checkpoint_that_did_not_come_about_does_not_count() {
     for bytes in [b"no index at all".as_slice(), b""] {
         let disk = FakeDisk::default();
         let live = long(&disk, 5, false);
-        let expected = seen(&live.node);
+        let expected = live.seen();
         write(&disk, "0000000003.index", bytes);
         let (node, ..) = Live::start(&disk, false).unwrap();
-        assert!(seen(&node.node) == expected);
+        assert!(node.seen() == expected);
         assert_eq!(names(&disk, ".index"), [""; 0]);
     }
 }
@@ -152,7 +152,7 @@ fn an_older_checkpoint_that_was_left_behind_does_not_count_and_goes() {
     assert_ne!(new.concat(), old);
     write(&disk, &old, &bytes);
     let (node, ..) = Live::start(&disk, false).unwrap();
-    assert!(seen(&node.node) == seen(&live.node));
+    assert!(node.seen() == live.seen());
     assert_eq!(names(&disk, ".checkpoint"), new);
 }
 

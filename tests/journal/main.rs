@@ -10,6 +10,8 @@ mod crafted;
 #[expect(dead_code, reason = "the simulator uses the rest")]
 mod disk;
 mod model;
+#[path = "../support/records.rs"]
+mod records;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +21,7 @@ use dht_node::record::Entry;
 use fastrand::Rng;
 
 use disk::FakeDisk;
-use model::{Live, SEGMENT, blank, seen};
+use model::{Live, SEGMENT, Seen, blank, seen};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 2000;
@@ -37,12 +39,12 @@ struct Truth {
 
 impl Truth {
     /// What a node sees that has applied so many records.
-    fn seen(&self, records: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
+    fn seen(&self, records: usize) -> Seen {
         seen_after(&self.records[..records])
     }
 
     /// A start has found so many records, and this state; from here on that is how it was meant.
-    fn take(&mut self, found: usize, state: &(Vec<u8>, Vec<Vec<u8>>), is_lossy: bool) {
+    fn take(&mut self, found: usize, state: &Seen, is_lossy: bool) {
         let raise = || vec![Entry::RaiseEpochs];
         let before = (0..=self.stopped.min(found)).find(|raises| {
             let mut records = self.records[..(found - raises).min(self.records.len())].to_vec();
@@ -62,7 +64,7 @@ impl Truth {
     }
 }
 
-fn seen_after(records: &[Vec<Entry>]) -> (Vec<u8>, Vec<Vec<u8>>) {
+fn seen_after(records: &[Vec<Entry>]) -> Seen {
     let mut node = blank();
     for entries in records {
         node.replay(entries.clone());
@@ -142,7 +144,7 @@ fn run(seed: u64) -> u64 {
             }
         };
         assert!(!is_lossy || lazy_percent > 0, "everything that was acknowledged was safe");
-        truth.take(usize::try_from(last.index).unwrap(), &seen(&node.node), is_lossy);
+        truth.take(usize::try_from(last.index).unwrap(), &node.seen(), is_lossy);
         let end = live(&mut node, &mut truth, is_lazy, (&mut serial, &mut rng));
         assert!(end.is_ok() || disk.has_stopped(), "{:?}", end.err());
         if !matches!(end, Ok(End::Clean)) {
@@ -224,7 +226,7 @@ fn a_full_disk_loses_nothing_and_goes_on() {
         disk.set_capacity(None);
         let (mut node, last, _) = Live::start(&disk, false).unwrap();
         let found = usize::try_from(last.index).unwrap();
-        assert!(found >= truth.safe && seen(&node.node) == truth.seen(found), "seed {seed}");
+        assert!(found >= truth.safe && node.seen() == truth.seen(found), "seed {seed}");
         node.append(model::entries(&mut rng, &node.node, &mut serial)).unwrap();
         node.sync().unwrap();
     }
@@ -256,11 +258,11 @@ fn a_sync_that_failed_acknowledges_nothing_and_the_next_start_has_all_that_was()
         disk.fail_sync_after(None);
         let (node, last, _) = Live::start(&disk, false).unwrap();
         let found = usize::try_from(last.index).unwrap();
-        assert!(found >= truth.safe && seen(&node.node) == truth.seen(found), "seed {seed}");
+        assert!(found >= truth.safe && node.seen() == truth.seen(found), "seed {seed}");
         disk.crash(&mut rng);
         let (node, last, _) = Live::start(&disk, false).unwrap();
         assert_eq!(usize::try_from(last.index).unwrap(), found, "seed {seed}");
-        assert!(seen(&node.node) == truth.seen(found), "seed {seed}");
+        assert!(node.seen() == truth.seen(found), "seed {seed}");
     }
 }
 
@@ -286,12 +288,13 @@ fn a_damaged_bit_is_found_or_does_not_matter() {
         let files: Vec<_> = disk.files().into_iter().filter(|(name, len)| *len > 0 && name != "identity").collect();
         let (name, len) = &files[rng.usize(..files.len())];
         disk.flip(name, rng.usize(..len * 8));
-        match Live::start(&disk, false) {
-            Ok((node, last, _)) => {
+        // Records from before the checkpoint are looked at when they are read.
+        match Live::start(&disk, false).and_then(|(node, last, _)| Ok((node.read()?, last))) {
+            Ok((seen, last)) => {
                 harmless += 1;
                 let last = usize::try_from(last.index).unwrap();
                 assert!(last >= safe, "seed {seed}: {safe} records were safe, {last} are there, {name} is damaged");
-                assert!(seen(&node.node) == truth.seen(last), "seed {seed}: another state, {name} is damaged");
+                assert!(seen == truth.seen(last), "seed {seed}: another state, {name} is damaged");
             }
             Err(OpenError::Damaged { .. }) => found += 1,
             Err(error) => panic!("seed {seed}: {error}"),

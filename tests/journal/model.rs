@@ -5,6 +5,7 @@ use dht_node::journal::{Identity, Keeper, Mark, NoRoom, OpenError, Writer};
 use dht_node::node::{Node, Settings};
 use dht_node::record::{Batch, Entry, Place, TopicRef};
 use dht_node::storage::start;
+use dht_node::topic::Topic;
 use dht_node::types::{
     Dimension, Epoch, NodeId, Now, Offset, ProducerId, Retention, Sequenced, TopicId, TopicName, crc32,
 };
@@ -13,11 +14,15 @@ use dht_node::wire::response::Durability;
 use fastrand::Rng;
 
 use crate::disk::{FakeDisk, FakeFile};
+use crate::records;
 
 /// Small, so that a run goes through many; the entries of one turn fit.
 pub(crate) const SEGMENT: u32 = 40 << 10;
 
 const TOPICS: usize = 6;
+
+/// So little that most records are in the journal only.
+const MEMORY: u64 = 8 << 10;
 
 /// The journal of a node that runs.
 #[derive(Debug)]
@@ -30,8 +35,15 @@ pub(crate) struct Live {
     mark: Mark,
 }
 
-/// A node that knows nothing.
+/// Everything that a client could see: the state, and all records.
+pub(crate) type Seen = (Vec<u8>, Vec<Vec<u8>>);
+
+/// A node that knows nothing, and keeps all records in memory.
 pub(crate) fn blank() -> Node {
+    with_memory(u64::MAX)
+}
+
+fn with_memory(memory_bytes: u64) -> Node {
     let dimension = Dimension::new(0).unwrap();
     let settings = Settings {
         id: NodeId::new(0, dimension).unwrap(),
@@ -41,7 +53,7 @@ pub(crate) fn blank() -> Node {
         addresses: vec![String::new()],
         instance: 1,
         seed: 1,
-        memory_bytes: u64::MAX,
+        memory_bytes,
         retention: Retention::default(),
         durability: Durability::Synced,
     };
@@ -57,7 +69,7 @@ pub(crate) fn identity() -> Identity {
 impl Live {
     /// Starts on what is on the disk. How far the log went, and whether the disk stopped on the way.
     pub(crate) fn start(disk: &FakeDisk, is_lazy: bool) -> Result<(Self, Mark, bool), OpenError> {
-        let mut node = blank();
+        let mut node = with_memory(MEMORY);
         let started = start(disk, &identity(), is_lazy, SEGMENT, &mut node)?;
         started.keeper.check();
         let mark = started.writer.mark();
@@ -112,6 +124,18 @@ impl Live {
     pub(crate) fn checkpoint(&mut self) -> std::io::Result<()> {
         self.keeper.sync_log(self.mark)?;
         self.keeper.checkpoint(self.mark, &self.node.image())
+    }
+
+    /// Everything that a client could see.
+    pub(crate) fn read(&self) -> Result<Seen, OpenError> {
+        let records =
+            topics(&self.node).map(|topic| records::of(topic, Some(&self.keeper))).collect::<Result<_, _>>()?;
+        Ok((self.node.image(), records))
+    }
+
+    /// The same of a disk that works.
+    pub(crate) fn seen(&self) -> Seen {
+        self.read().unwrap()
     }
 
     /// How far the log went that was applied.
@@ -208,10 +232,11 @@ fn topic_id(node: &Node, name: &str) -> Option<TopicId> {
     node.topic(TopicName::new(name).unwrap()).map(|topic| topic.id)
 }
 
-/// Everything that a client could see: the state, and all records.
-pub(crate) fn seen(node: &Node) -> (Vec<u8>, Vec<Vec<u8>>) {
-    let names: Vec<String> = (0..TOPICS).map(|index| format!("topic/{index}")).collect();
-    let topics = names.iter().filter_map(|name| node.topic(TopicName::new(name).unwrap()));
-    let records = topics.map(|topic| topic.log.read(topic.log.first(), usize::MAX, u32::MAX).payload.parts.concat());
-    (node.image(), records.collect())
+/// Everything that a client could see of a node that has all records in memory.
+pub(crate) fn seen(node: &Node) -> Seen {
+    (node.image(), topics(node).map(|topic| records::of(topic, None).unwrap()).collect())
+}
+
+fn topics(node: &Node) -> impl Iterator<Item = &Topic> {
+    (0..TOPICS).filter_map(|index| node.topic(TopicName::new(&format!("topic/{index}")).unwrap()))
 }

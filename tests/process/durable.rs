@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `acked` | writers that know what was acknowledged to them, and the check that it is all there |
 //! | `crash` | kill -9 under load, as often as one likes; SIGTERM and SIGSTOP |
+//! | `larger` | more records than memory |
 //! | `restart` | what topics, offsets, producers and subscriptions are after a restart |
 //! | `folder` | folders that a node does not take, and damaged ones |
 //! | `calls` | the order of system calls, and a sync that fails |
@@ -17,6 +18,7 @@ mod calls;
 mod crash;
 mod folder;
 mod full;
+mod larger;
 mod restart;
 
 use std::time::Duration;

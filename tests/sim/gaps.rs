@@ -3,7 +3,7 @@
 use dht_node::types::{Offset, TopicId};
 
 use crate::model::{Extent, Model, Span};
-use crate::truth::{Gap, Topic, kept_from};
+use crate::truth::{Gap, Topic, inexact, kept_from};
 
 impl Model {
     /// A subscription was told that the records before `to` are gone.
@@ -41,7 +41,7 @@ impl Model {
             let placed = topic.records.get(&offset)?;
             Some(self.batches[placed.batch].record(placed.index).len() as u64)
         };
-        let kept = kept_from(next, retention, length)?;
+        let kept = kept_from(next, inexact(retention, self.largest).1, length)?;
         let is_old = |offset: &u64| {
             topic.records.get(offset).is_none_or(|placed| placed.append_us + retention.age_ms * 1000 <= gap.wall_us)
         };

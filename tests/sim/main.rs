@@ -48,6 +48,8 @@ mod phases;
 mod profile;
 mod publisher;
 mod reader;
+#[path = "../support/records.rs"]
+mod records;
 mod session;
 mod storage;
 mod subscriber;

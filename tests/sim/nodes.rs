@@ -8,6 +8,7 @@ use dht_node::wire::response::Durability;
 
 use crate::faults::Fault;
 use crate::host::{Around, Fate, Host};
+use crate::records;
 use crate::storage::{DiskStore, SimStore};
 use crate::wire::{End, Leave, Place};
 use crate::world::{Wake, World};
@@ -111,23 +112,25 @@ impl World {
 
     /// In the end a crash changes nothing: the node that starts again has every topic and every record.
     pub(crate) fn check_disk(&mut self, node: usize) {
-        let Some(host) = &self.hosts[node] else { return };
-        let SimStore::Disk(store) = &host.turn.store else { return };
+        let Some(host) = &mut self.hosts[node] else { return };
+        let SimStore::Disk(store) = &mut host.turn.store else { return };
         if !store.is_idle() {
             return;
         }
-        let before = self.seen(host.turn.node());
+        store.settle().expect("a disk that works");
+        let host = self.hosts[node].as_ref().expect("it was just there");
+        let before = self.seen(host.turn.node(), &host.turn.store);
         self.crash_disk(node);
         let blank = Node::new(self.settings(node), Now { monotonic_us: self.now_us, wall_us: self.now_us });
-        let (restored, _) = self.open(node, blank).expect("a disk that works opens");
-        assert!(self.seen(&restored) == before, "node {node} came back with another state");
+        let (restored, store) = self.open(node, blank).expect("a disk that works opens");
+        assert!(self.seen(&restored, &store) == before, "node {node} came back with another state");
     }
 
     /// Everything that clients can see of a node's topics.
-    fn seen(&self, node: &Node) -> (Vec<u8>, Vec<Vec<u8>>) {
+    fn seen(&self, node: &Node, store: &SimStore) -> (Vec<u8>, Vec<Vec<u8>>) {
         let topics = (0..self.profile.topics.len()).filter_map(|topic| node.topic(self.profile.name(topic)));
-        let records =
-            topics.map(|topic| topic.log.read(topic.log.first(), usize::MAX, u32::MAX).payload.parts.concat());
+        let keeper = if let SimStore::Disk(store) = store { Some(store.keeper()) } else { None };
+        let records = topics.map(|topic| records::of(topic, keeper).expect("a disk that works"));
         (node.image(), records.collect())
     }
 

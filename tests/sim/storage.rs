@@ -8,8 +8,8 @@ use std::io;
 
 use dht_node::journal::{Identity, Keeper, Mark, NoRoom, OpenError, Prepared, Writer};
 use dht_node::limits::SEGMENT_AGAIN_US;
-use dht_node::node::Node;
-use dht_node::record::{self, Entry, Note};
+use dht_node::node::{Lookup, Node};
+use dht_node::record::{self, Entry, Found, Note, Unreadable};
 use dht_node::storage::{Checkpoints, start};
 use dht_node::turn::{MemoryStore, Store};
 use fastrand::Rng;
@@ -48,6 +48,8 @@ pub(crate) struct DiskStore {
     prepared: Option<Prepared<FakeFile>>,
     is_asked: bool,
     tasks: VecDeque<(u64, Task)>,
+    /// Answers that the node has not taken yet.
+    found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
     checkpoints: Checkpoints,
     has_space: bool,
     /// The process ends at once.
@@ -58,6 +60,7 @@ pub(crate) struct DiskStore {
 #[derive(Debug)]
 enum Task {
     Note(Vec<Note>),
+    Read(Lookup),
     Keep(Mark, Vec<u8>),
 }
 
@@ -91,11 +94,23 @@ impl DiskStore {
             prepared: None,
             is_asked: false,
             tasks: VecDeque::new(),
+            found: VecDeque::new(),
             checkpoints,
             has_space: true,
             failure: None,
             totals: Totals { recoveries: 1, ..Totals::default() },
         })
+    }
+
+    /// What was told of records and can be read.
+    pub(crate) const fn keeper(&self) -> &Keeper<FakeDisk> {
+        &self.keeper
+    }
+
+    /// Does at once what was given to the thread that keeps the books.
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        self.tasks.iter_mut().for_each(|(at_us, _)| *at_us = 0);
+        self.keep_books()
     }
 
     /// When the next thing that is under way is done.
@@ -208,6 +223,14 @@ impl DiskStore {
             let Some((_, task)) = self.tasks.pop_front() else { break };
             match task {
                 Task::Note(notes) => self.keeper.note(&notes),
+                Task::Read(lookup) => match self.keeper.read(lookup.topic, lookup.wanted) {
+                    Ok(found) => {
+                        self.totals.reads += 1;
+                        self.found.push_back((lookup, Ok(found)));
+                    }
+                    Err(error) if self.disk.has_stopped() => return Err(io::Error::other(error)),
+                    Err(error) => panic!("{lookup:?}: {error}"),
+                },
                 Task::Keep(mark, image) => {
                     self.checkpoints.end();
                     self.keeper.sync_log(mark)?;
@@ -236,9 +259,10 @@ impl DiskStore {
     }
 
     fn give(&mut self, task: Task) {
-        let after_us = self.tasks.back().map_or(self.now_us, |(at_us, _)| *at_us).max(self.now_us);
-        let at_us = after_us + within(&mut self.rng, self.pace.keep_us);
-        self.tasks.push_back((at_us, task));
+        // In their order, but each may wait on its own: most take no time at all.
+        let before_us = self.tasks.back().map_or(0, |(at_us, _)| *at_us);
+        let at_us = self.now_us + within(&mut self.rng, self.pace.keep_us);
+        self.tasks.push_back((at_us.max(before_us), task));
     }
 
     /// The process ends as it should: everything is done before.
@@ -308,6 +332,17 @@ impl Store for SimStore {
         if let Self::Disk(store) = self {
             store.give(Task::Note(notes));
         }
+    }
+
+    fn read(&mut self, lookup: Lookup) {
+        match self {
+            Self::Memory(store) => store.read(lookup),
+            Self::Disk(store) => store.give(Task::Read(lookup)),
+        }
+    }
+
+    fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)> {
+        if let Self::Disk(store) = self { store.found.pop_front() } else { None }
     }
 
     fn wants_image(&self) -> bool {

@@ -59,7 +59,7 @@ totals! {
     seeds, virtual_ms, frames, bytes, requests, failed_requests, acked_batches, acked_records, duplicates, records_read,
     trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, attacks,
     subscribed, delivered, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks,
-    disk_seeds, recoveries, syncs, segments, checkpoints, disk_crashes, disk_stops, disk_failures, disks_filled
+    disk_seeds, recoveries, reads, syncs, segments, checkpoints, disk_crashes, disk_stops, disk_failures, disks_filled
 }
 
 impl Trace {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use dht_node::limits::{MARK_BYTES_MAX, MARKS_PER_BOUND};
 use dht_node::types::Retention;
 
 /// One topic, from its creation to its end.
@@ -117,6 +118,22 @@ impl Batch {
 pub(crate) fn identity(value: &[u8]) -> (usize, usize) {
     let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     (number(&value[..8]), number(&value[8..12]))
+}
+
+/// Most bytes of records between two places where a log remembers how far it had come.
+pub(crate) fn mark_bytes(retention: Retention, largest: u64) -> u64 {
+    let part = if retention.bytes == 0 { u64::MAX } else { retention.bytes / MARKS_PER_BOUND };
+    part.min(MARK_BYTES_MAX).max(largest)
+}
+
+/// The most and the least that a log keeps: it removes whole marks, and estimates what a trimmed one has left.
+pub(crate) fn inexact(retention: Retention, largest: u64) -> (Retention, Retention) {
+    if retention.bytes == 0 {
+        return (retention, retention);
+    }
+    let mark = mark_bytes(retention, largest);
+    let least = retention.bytes.saturating_sub(2 * mark).max(1);
+    (Retention { bytes: retention.bytes + mark, ..retention }, Retention { bytes: least, ..retention })
 }
 
 /// The first record that retention by records and bytes keeps of a log that ends at `next`; `None` when a length that

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cube;
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
-use crate::node::{Action, Event, Node, Settings};
+use crate::node::{Action, Event, Lookup, Node, Settings};
 use crate::record::Entry;
 use crate::types::{ConnId, Dimension, Epoch, LinkSet, NodeId, NodeSet, Now, Offset, RequestId, TopicId, TopicName};
 use crate::types::{Retention, crc32};
@@ -32,6 +32,8 @@ pub(super) struct Harness {
     is_checked: bool,
     /// Not committed yet.
     appended: Vec<Entry>,
+    /// What the journal was asked.
+    pub(super) asked: Vec<Lookup>,
     is_held: bool,
 }
 
@@ -205,6 +207,17 @@ impl Harness {
             retention: Retention::default(),
             durability: Durability::Memory,
         };
+        Self::with(settings)
+    }
+
+    /// A node alone in its cube, whose memory is full with one topic: the journal is asked for all records.
+    pub(super) fn with_journal() -> Self {
+        let mut settings = Self::alone().node.settings;
+        (settings.durability, settings.memory_bytes) = (Durability::Synced, 500);
+        Self::with(settings)
+    }
+
+    fn with(settings: Settings) -> Self {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
         Self {
             node: Node::new(settings, now),
@@ -215,6 +228,7 @@ impl Harness {
             sent: Vec::new(),
             is_checked: true,
             appended: Vec::new(),
+            asked: Vec::new(),
             is_held: false,
         }
     }
@@ -260,6 +274,7 @@ impl Harness {
                 Action::Pause { conn } => self.set_read(conn, false),
                 Action::Resume { conn } => self.set_read(conn, true),
                 Action::Close { conn } => assert!(self.conns.remove(&conn).is_some(), "closed once"),
+                Action::Read { lookup } => self.asked.push(lookup),
                 Action::Dial { .. } | Action::Admit { .. } | Action::File { .. } => {}
             }
         }

@@ -33,8 +33,9 @@ struct Part {
     append_us: u64,
 }
 
-/// Bytes of memory that a chunk takes besides its payload: its entry, and what the allocator adds.
-const OVERHEAD: usize = 112;
+/// Bytes of memory that a chunk takes besides its payload: its entry, its turn to leave memory, and what the allocator
+/// adds.
+const OVERHEAD: usize = 128;
 
 /// A buffer that grows has at most this part of its bytes free.
 const SLACK: usize = 4;
@@ -175,11 +176,6 @@ impl Chunk {
         let index = self.parts.partition_point(|part| part.end <= record);
         let (before, byte) = self.start_of(index);
         byte + records::prefix_len(&self.bytes()[byte..], record - before)
-    }
-
-    /// Bytes of so many records from a byte on at which one starts.
-    pub(super) fn prefix_len(&self, byte: usize, records: u32) -> usize {
-        records::prefix_len(&self.bytes()[byte..], records)
     }
 
     /// Some of its bytes, for sending: shared, or copied while the chunk may grow.

@@ -3,9 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use byteorder::{BigEndian, ByteOrder};
 use dht_node::client::{Batch, Item, Start};
+use dht_node::types::Offset;
+use dht_node::wire::Status;
 
 use super::acked::EVERYTHING;
 use super::skip;
@@ -104,26 +107,20 @@ fn damage_is_told_and_not_mended_by_forgetting() {
     let (first, last) = (&segments[0], &segments[segments.len() - 1]);
     let [index, checkpoint] = ["index", "checkpoint"].map(|kind| with_extension(&data, kind).remove(0));
     type Harm<'h> = &'h dyn Fn(&Path);
-    // Each file, what is done to it, and what is said. Byte 130 of a segment is in its first record; 228 of the first
-    // one is in its second, after that of the creation.
-    let flip = |at: usize| {
-        move |path: &Path| {
-            let mut bytes = fs::read(path).unwrap();
-            bytes[at] ^= 4;
-            fs::write(path, bytes).unwrap();
-        }
-    };
+    // Each file, what is done to it, and what is said. Byte 130 of a segment is in its first record.
+    let flip = |at: usize| move |path: &Path| flip(path, at);
     let remove = |path: &Path| fs::remove_file(path).unwrap();
     let cut = |path: &Path| fs::write(path, &fs::read(path).unwrap()[..90]).unwrap();
+    let indexes = with_extension(&data, "index");
     let cases: [(&Path, Harm<'_>, &str); 10] = [
         (last, &flip(50), "a record that was safe cannot be read"),
         (last, &flip(130), "a record that was safe cannot be read"),
         (last, &remove, "the segment is missing"),
-        (first, &flip(228), "the records are not those of its index"),
-        (first, &cut, "the records are not those of its index"),
+        (first, &flip(20), "it is not that segment"),
         (first, &remove, "the segment is missing"),
         (&index, &flip(30), "the index cannot be read"),
-        (&index, &remove, "records are not where the index says"),
+        (&index, &remove, "records of the checkpoint are missing"),
+        (&indexes[indexes.len() - 1], &remove, "records of the checkpoint are missing"),
         (&checkpoint, &flip(40), "the checkpoint cannot be read"),
         (&checkpoint, &cut, "the checkpoint cannot be read"),
     ];
@@ -134,17 +131,51 @@ fn damage_is_told_and_not_mended_by_forgetting() {
         assert!(line.contains("restore the folder from a copy"), "{line}");
         fs::write(path, sound).unwrap();
     }
-    // That the records of a checkpoint are missing is seen when all else was read, and then the end was cut.
-    let indexes = with_extension(&data, "index");
-    let index = &indexes[indexes.len() - 1];
-    let sound = fs::read(index).unwrap();
-    fs::remove_file(index).unwrap();
-    refused(&data, &["--id", "0", "--dimension", "0"], DAMAGED, "it has records that no segment has");
-    fs::write(index, sound).unwrap();
     // Nothing that the refused starts did is in the way.
     cube.restart(0);
     cube.kill(0);
     is_whole(cube);
+}
+
+/// A start does not read all records: those that rot are told to whoever reads them, and nobody else.
+#[test]
+fn records_that_rot_are_told_to_whoever_reads_them() {
+    let mut cube = journal();
+    let data = cube.data(0);
+    let first = segments(&data).remove(0);
+    let index = with_extension(&data, "index").remove(0);
+    // In the second record of the segment, behind that of the creation; in the entry of the index, and in its block.
+    let last = usize::try_from(fs::metadata(&index).unwrap().len()).unwrap() - 20;
+    for (file, at) in [(&first, 228), (&index, 40)] {
+        let sound = fs::read(file).unwrap();
+        flip(file, at);
+        cube.restart(0);
+        let mut client = cube.client(0);
+        let error = client.records("topic", Start::Earliest).unwrap().find_map(Result::err).expect("it is told");
+        assert_eq!((error.status(), error.is_retryable()), (Some(Status::Storage), false), "{error}");
+        assert!(error.to_string().contains("the log of node 0 says why"), "{error}");
+        let mut subscriber = client.subscribe(&["topic"], Start::Earliest).unwrap();
+        let delivery = subscriber.next_within(Duration::from_secs(5)).unwrap().expect("it is told");
+        assert_eq!(delivery.item.unwrap_err().status(), Some(Status::Storage));
+        drop(subscriber);
+        let rest = client.records("topic", Start::Offset(Offset(4))).unwrap().map(Result::unwrap);
+        assert!(rest.count() as u64 >= BATCHES - 4);
+        client.publish("topic", &Batch::of(b"more")).unwrap();
+        let log = cube.daemon(0).stderr();
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(log.contains(&format!("{name} is damaged at byte")), "{log}");
+        cube.kill(0);
+        fs::write(file, sound).unwrap();
+    }
+    // What a start does read.
+    flip(&index, last);
+    unchanged(&data, &["--id", "0", "--dimension", "0"], DAMAGED, "the index cannot be read");
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 4;
+    fs::write(path, bytes).unwrap();
 }
 
 /// A cube of one node that is not running, and was killed: a checkpoint, the index of the segments before it, and four

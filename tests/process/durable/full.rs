@@ -244,7 +244,7 @@ fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
 fn check_refusal(error: &Error) {
     assert_eq!((error.status(), error.is_retryable()), (Some(Status::Quota), false), "{error}");
     let said = error.to_string();
-    assert!(said.contains("no space left on its disk") && said.contains("delete topics, or make space"), "{said}");
+    assert!(said.contains("no space left for its journal") && said.contains("delete topics, make space"), "{said}");
 }
 
 /// How many records a topic has, all of them as they were published.

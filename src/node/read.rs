@@ -1,0 +1,203 @@
+//! What is in the journal only: it is asked for, and who wants it gets it when it comes.
+
+use super::action::Action;
+use super::fetch::{or_most, read, shorten, skip};
+use super::forward::ReplyTo;
+use super::serve::{Answer, decode};
+use super::{Node, Step};
+use crate::limits::{READ_BYTES_MAX, READS_MAX};
+use crate::record::{Found, Unreadable, Wanted};
+use crate::topic::{NotHeld, Topic, push_run};
+use crate::types::{NodeId, Offset, TopicId};
+use crate::wire::frame::Kept;
+use crate::wire::request::{Fetch, Start, Subscribe};
+use crate::wire::response::{ErrorResponse, Fetched, Payload, Run};
+use crate::wire::{Opcode, Origin, Request, Response, Status};
+
+/// What the journal is asked, and for whom.
+#[derive(Debug)]
+pub struct Lookup {
+    /// Of which topic.
+    pub topic: TopicId,
+    /// What.
+    pub wanted: Wanted,
+    reader: Reader,
+}
+
+/// Who wants it.
+#[derive(Debug)]
+enum Reader {
+    /// A FETCH that asked for the records from there on, or from the first one on.
+    Fetch { reply: ReplyTo, from: Option<Offset> },
+    /// A request that begins at a time: it is served when it is known with which record.
+    Start { frame: Kept, reply: ReplyTo, source: NodeId },
+    /// Subscriptions here that are behind.
+    Pull(Origin),
+}
+
+impl Node {
+    /// Gives the records of a topic from an offset on, or from the first one on, now or when the journal has found
+    /// them. 0 is no bound but what one frame holds.
+    pub(super) fn fetch_from(
+        &mut self,
+        step: &mut Step<'_>,
+        id: TopicId,
+        from: Option<Offset>,
+        (max_bytes, max_records): (u32, u32),
+        reply: ReplyTo,
+    ) -> Result<Answer, ErrorResponse> {
+        let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
+        let start = from.unwrap_or_else(|| topic.log.first());
+        match read(topic, start, max_bytes, max_records) {
+            Ok(fetched) => {
+                self.stats.fetches += u64::from(fetched.count > 0);
+                Ok(Answer::Now(Response::Fetched(Box::new(fetched))))
+            }
+            Err(NotHeld) => {
+                let wanted = wanted(topic, start, or_most(max_bytes), or_most(max_records));
+                self.look_up(step, Lookup { topic: id, wanted, reader: Reader::Fetch { reply, from } })
+            }
+        }
+    }
+
+    /// Serves a request that begins at a time when it is known at which record that is.
+    pub(super) fn start_later(
+        &mut self,
+        step: &mut Step<'_>,
+        id: TopicId,
+        append_us: u64,
+        (frame, reply, source): (Kept, ReplyTo, NodeId),
+    ) -> Result<Answer, ErrorResponse> {
+        let reader = Reader::Start { frame, reply, source };
+        self.look_up(step, Lookup { topic: id, wanted: Wanted::Time(append_us), reader })
+    }
+
+    /// Reads for subscriptions here; the limit on fetches for them bounds these as well.
+    pub(super) fn pull_here(&mut self, step: &mut Step<'_>, id: TopicId, from: Offset, max_bytes: u32, origin: Origin) {
+        let Some(topic) = self.catalogue.get(id) else { return };
+        let lookup =
+            Lookup { topic: id, wanted: wanted(topic, from, max_bytes, u32::MAX), reader: Reader::Pull(origin) };
+        self.reads += 1;
+        step.out.push(Action::Read { lookup });
+    }
+
+    fn look_up(&mut self, step: &mut Step<'_>, lookup: Lookup) -> Result<Answer, ErrorResponse> {
+        if self.reads >= READS_MAX {
+            let message = format!("node {} waits for its disk", self.name(self.settings.id));
+            return Err(ErrorResponse::new(Status::Overloaded, message).retry_after(20));
+        }
+        self.reads += 1;
+        self.stats.reads += 1;
+        step.out.push(Action::Read { lookup });
+        Ok(Answer::Later)
+    }
+
+    /// The journal has answered.
+    pub(super) fn on_read(&mut self, step: &mut Step<'_>, lookup: Lookup, found: Result<Found, Unreadable>) {
+        self.reads -= 1;
+        let Lookup { topic: id, wanted, reader } = lookup;
+        let (reply, answer) = match reader {
+            Reader::Pull(origin) => {
+                let fetched = self.fetched(id, &wanted, found);
+                return self.on_pulled_here(step, origin, fetched);
+            }
+            Reader::Fetch { reply, from } => {
+                let Wanted::Records { max_bytes, max_records, .. } = wanted else {
+                    unreachable!("a FETCH wants records")
+                };
+                let answer = match self.fetched(id, &wanted, found) {
+                    Ok(Some(fetched)) => {
+                        self.stats.fetches += 1;
+                        let from = from.unwrap_or(fetched.base);
+                        Ok(Answer::Now(Response::Fetched(Box::new(Fetched { from, ..fetched }))))
+                    }
+                    Ok(None) => self.fetch_from(step, id, from, (max_bytes, max_records), reply),
+                    Err(error) => Err(error),
+                };
+                (reply, answer)
+            }
+            Reader::Start { frame, reply, source } => {
+                let answer = match found {
+                    Ok(Found::Offset(offset)) => self.start_at(step, id, offset, (frame, reply, source)),
+                    Ok(Found::Batches(_)) => unreachable!("a time was asked for"),
+                    Err(Unreadable) => Err(self.unreadable()),
+                };
+                (reply, answer)
+            }
+        };
+        match answer {
+            Ok(Answer::Now(response)) => self.reply(step, reply, response),
+            Ok(Answer::Later) => {}
+            Err(error) => self.reply(step, reply, error.into()),
+        }
+    }
+
+    /// A request that begins at a time begins at this record.
+    fn start_at(
+        &mut self,
+        step: &mut Step<'_>,
+        id: TopicId,
+        offset: Offset,
+        (frame, reply, source): (Kept, ReplyTo, NodeId),
+    ) -> Result<Answer, ErrorResponse> {
+        let start = Start::Offset(self.kept(id).map_or(offset, |(first, _)| offset.max(first)));
+        let frame = frame.into_frame();
+        let opcode = Opcode::from_number(frame.header.opcode).expect("it was served before");
+        let args = frame.args().expect("it was served before");
+        let request = decode(opcode, args, &frame).expect("it was served before");
+        if let Request::Fetch(fetch) = request {
+            return self.fetch(step, &Fetch { start, ..fetch }, &frame, reply, source);
+        }
+        let Request::Subscribe(subscribe) = request else { unreachable!("{request:?} begins at no time") };
+        self.subscribe(step, &Subscribe { start, ..subscribe }, &frame, reply, source)
+    }
+
+    /// What was read, as it is now; `None` when retention was faster.
+    pub(super) fn fetched(
+        &self,
+        id: TopicId,
+        wanted: &Wanted,
+        found: Result<Found, Unreadable>,
+    ) -> Result<Option<Fetched>, ErrorResponse> {
+        let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
+        let (Wanted::Records { from, max_bytes, max_records }, Ok(Found::Batches(batches))) = (*wanted, found) else {
+            return Err(self.unreadable());
+        };
+        let Some((first, _)) = batches.first().filter(|_| topic.log.first() <= from) else {
+            return if topic.log.first() > from { Ok(None) } else { Err(self.unreadable()) };
+        };
+        let (base, crc) = (first.base, Some(first.crc).filter(|_| batches.len() == 1));
+        let (mut count, mut runs, mut parts) = (0, Vec::new(), Vec::with_capacity(batches.len()));
+        for (filed, payload) in batches {
+            if !push_run(&mut runs, Run { count: filed.count, append_us: filed.append_us }) {
+                break;
+            }
+            count += filed.count;
+            parts.push(payload);
+        }
+        let fetched = Fetched {
+            topic_id: id,
+            epoch: topic.epoch,
+            from: base,
+            base,
+            count,
+            first: topic.log.first(),
+            next: topic.log.next(),
+            runs,
+            payload: Payload { parts, crc },
+        };
+        let before = u32::try_from(from.0 - base.0).expect("it lies in the first batch");
+        let fetched = if before == 0 { Some(fetched) } else { skip(fetched, before) };
+        Ok(fetched.map(|fetched| shorten(fetched, max_bytes as usize, max_records)))
+    }
+
+    fn unreadable(&self) -> ErrorResponse {
+        let message = format!("the records cannot be read; the log of node {} says why", self.name(self.settings.id));
+        ErrorResponse::new(Status::Storage, message)
+    }
+}
+
+/// The records from an offset on, none of which are trimmed.
+fn wanted(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32) -> Wanted {
+    Wanted::Records { from: from.max(topic.log.first()), max_bytes: max_bytes.min(READ_BYTES_MAX), max_records }
+}

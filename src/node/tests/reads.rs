@@ -1,0 +1,193 @@
+//! What is asked of the journal, and what becomes of the answers.
+
+use bytes::Bytes;
+
+use super::harness::{Harness, Sent, fetch, only, records, subscribe};
+use crate::limits::{READ_BYTES_MAX, READS_MAX};
+use crate::node::{Event, Lookup};
+use crate::record::{Filed, Found, Place, Unreadable, Wanted};
+use crate::types::{ConnId, Offset, Retention, TopicId, crc32};
+use crate::wire::request::{Fetch, Start, Subscribe};
+use crate::wire::{Opcode, Push, Request, Status};
+
+const KEEPS_ALL: Retention = Retention { records: 0, bytes: 0, age_ms: 0 };
+
+/// A node with a topic of so many batches of three records of a KiB, none in memory; and a client.
+fn node(batches: u32, retention: Retention) -> (Harness, ConnId) {
+    let mut node = Harness::with_journal();
+    let client = node.client();
+    node.create(client, "t", retention);
+    for _ in 0..batches {
+        node.publish(client, "t", 3, 1000);
+    }
+    (node, client)
+}
+
+/// The batches of the topic from a record on, as the journal would have them.
+fn batches(topic: TopicId, from: u64, count: u64) -> Found {
+    let batch = |index: u64| {
+        let payload = Bytes::from(records(3, 1000));
+        let (len, crc) = (u32::try_from(payload.len()).unwrap(), crc32(&payload));
+        let (base, place) = (Offset(index * 3), Place { segment: 1, position: 0 });
+        (Filed { topic, base, count: 3, len, crc, place, append_us: 1000 + index / 2 }, payload)
+    };
+    Found::Batches((from / 3..from / 3 + count).map(batch).collect())
+}
+
+impl Harness {
+    /// The only thing that the journal was asked since the last time.
+    fn asked_once(&mut self) -> Lookup {
+        assert_eq!(self.asked.len(), 1, "{:?}", self.asked);
+        self.asked.remove(0)
+    }
+
+    fn found(&mut self, lookup: Lookup, found: Found) -> Vec<Sent> {
+        self.handle(Event::Read { lookup, found: Ok(found) })
+    }
+}
+
+fn wanted(lookup: &Lookup) -> (u64, u32, u32) {
+    let Wanted::Records { from, max_bytes, max_records } = lookup.wanted else { panic!("{lookup:?}") };
+    (from.0, max_bytes, max_records)
+}
+
+#[test]
+fn a_fetch_of_what_is_not_in_memory_is_answered_when_it_was_read() {
+    let (mut node, client) = node(10, KEEPS_ALL);
+    // from, most bytes and records; then what is asked and answered: records, parts of the payload.
+    let cases = [
+        (Start::Earliest, 0, 0, (0, READ_BYTES_MAX, u32::MAX), (0, 12)),
+        (Start::Offset(Offset(4)), 0, 0, (4, READ_BYTES_MAX, u32::MAX), (4, 11)),
+        (Start::Offset(Offset(5)), 0, 2, (5, READ_BYTES_MAX, 2), (5, 2)),
+        (Start::Offset(Offset(5)), 2200, 0, (5, 2200, u32::MAX), (5, 2)),
+        (Start::Offset(Offset(5)), 1, 0, (5, 1, u32::MAX), (5, 1)),
+    ];
+    for (start, max_bytes, max_records, asked, (base, count)) in cases {
+        let request = Request::Fetch(Fetch { start, max_bytes, max_records, ..fetch("t") });
+        assert_eq!(node.ask(client, 9, &request).len(), 0, "it is answered later");
+        let lookup = node.asked_once();
+        assert_eq!(wanted(&lookup), asked);
+        let found = batches(lookup.topic, asked.0, 4);
+        let sent = node.found(lookup, found);
+        let fetched = only(&sent, Opcode::Fetch)[0].fetched();
+        assert_eq!((fetched.from, fetched.base, fetched.count), (Offset(base), Offset(base), count), "{start:?}");
+        assert_eq!((fetched.first, fetched.next), (Offset(0), Offset(30)));
+        assert_eq!(fetched.payload.parts.concat(), records(count, 1000));
+        assert_eq!(fetched.runs.iter().map(|run| run.count).sum::<u32>(), count);
+    }
+}
+
+#[test]
+fn what_retention_removes_while_it_is_read_is_not_served() {
+    let (mut node, client) = node(10, Retention { records: 30, ..KEEPS_ALL });
+    node.ask(client, 8, &Request::Fetch(Fetch { start: Start::Offset(Offset(1)), ..fetch("t") }));
+    node.ask(client, 9, &Request::Fetch(Fetch { start: Start::Earliest, ..fetch("t") }));
+    let (second, first) = (node.asked.pop().unwrap(), node.asked.pop().unwrap());
+    node.publish(client, "t", 3, 1000);
+    for (lookup, from) in [(first, 1), (second, 3)] {
+        let found = batches(lookup.topic, 0, 4);
+        assert_eq!(node.found(lookup, found).len(), 0);
+        let again = node.asked_once();
+        assert_eq!(wanted(&again).0, 3, "it goes on where the log begins now");
+        let found = batches(again.topic, 3, 1);
+        let fetched = only(&node.found(again, found), Opcode::Fetch)[0].fetched();
+        assert_eq!((fetched.from, fetched.base, fetched.count), (Offset(from), Offset(3), 3));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_so_is_a_topic_that_is_gone() {
+    let (mut node, client) = node(10, KEEPS_ALL);
+    let from_time = Request::Fetch(Fetch { start: Start::Time(7), ..fetch("t") });
+    for request in [Request::Fetch(fetch("t")), from_time] {
+        node.ask(client, 9, &request);
+        let lookup = node.asked_once();
+        let sent = node.handle(Event::Read { lookup, found: Err(Unreadable) });
+        assert_eq!(only(&sent, Opcode::Fetch)[0].status(), Status::Storage);
+        node.ask(client, 9, &request);
+        let lookup = node.asked_once();
+        let found = if matches!(lookup.wanted, Wanted::Time(_)) {
+            Found::Offset(Offset(0))
+        } else {
+            batches(lookup.topic, 0, 1)
+        };
+        node.ask(client, 10, &Request::Delete(super::harness::topic("t")));
+        let sent = node.found(lookup, found);
+        assert_eq!(only(&sent, Opcode::Fetch)[0].status(), Status::UnknownTopic);
+        node.create(client, "t", KEEPS_ALL);
+        (0..10).for_each(|_| drop(node.publish(client, "t", 3, 1000)));
+    }
+    // Nothing of what it said it had.
+    node.ask(client, 9, &Request::Fetch(fetch("t")));
+    let lookup = node.asked_once();
+    let sent = node.found(lookup, Found::Batches(Vec::new()));
+    assert_eq!(only(&sent, Opcode::Fetch)[0].status(), Status::Storage);
+}
+
+#[test]
+fn a_time_that_only_the_journal_knows_is_looked_up_first() {
+    let (mut node, client) = node(10, Retention { records: 24, ..KEEPS_ALL });
+    node.ask(client, 9, &Request::Fetch(Fetch { start: Start::Time(1003), ..fetch("t") }));
+    let lookup = node.asked_once();
+    assert_eq!(lookup.wanted, Wanted::Time(1003));
+    node.found(lookup, Found::Offset(Offset(18)));
+    let lookup = node.asked_once();
+    assert_eq!(wanted(&lookup).0, 18);
+    let found = batches(lookup.topic, 18, 1);
+    let fetched = only(&node.found(lookup, found), Opcode::Fetch)[0].fetched();
+    assert_eq!((fetched.from, fetched.base, fetched.count), (Offset(18), Offset(18), 3));
+    // A subscription begins there as well; what retention has removed is no gap before it.
+    for (found, from) in [(21, 21), (0, 6)] {
+        node.ask(
+            client,
+            20 + found,
+            &Request::Subscribe(Subscribe {
+                topic: super::harness::topic("t"),
+                epoch: None,
+                start: Start::Time(7),
+                limit: 0,
+            }),
+        );
+        let lookup = node.asked_once();
+        let sent = node.found(lookup, Found::Offset(Offset(found)));
+        let answers = only(&sent, Opcode::Subscribe);
+        let crate::wire::Response::Subscribed(subscribed) = answers[0].response() else { panic!("{answers:?}") };
+        assert_eq!(subscribed.from, Offset(from));
+    }
+}
+
+#[test]
+fn readers_that_are_behind_share_what_is_read_and_go_on() {
+    let (mut node, client) = node(10, KEEPS_ALL);
+    let other = node.client();
+    node.ask(client, 20, &subscribe("t"));
+    node.ask(other, 21, &subscribe("t"));
+    node.timeout();
+    let lookup = node.asked_once();
+    assert_eq!(wanted(&lookup).0, 0);
+    let found = batches(lookup.topic, 0, 2);
+    let mut sent = node.found(lookup, found);
+    sent.extend(node.timeout());
+    let got: Vec<(u64, u32)> = only(&sent, Opcode::Deliver).iter().map(|it| (it.id(), it.delivered().count)).collect();
+    assert_eq!(got, [(20, 6), (21, 6)]);
+    let lookup = node.asked_once();
+    assert_eq!(wanted(&lookup).0, 6, "one read for both");
+    // What cannot be read ends them, and says so.
+    let sent = node.handle(Event::Read { lookup, found: Err(Unreadable) });
+    let ended = |sent: &Sent| matches!(sent.push(), Push::Ended(error) if error.status == Status::Storage.number());
+    assert_eq!(sent.iter().filter(|sent| ended(sent)).count(), 2);
+}
+
+#[test]
+fn so_many_reads_are_in_flight_and_no_more() {
+    let (mut node, client) = node(2, KEEPS_ALL);
+    for id in 0..READS_MAX as u64 {
+        assert_eq!(node.ask(client, 100 + id, &Request::Fetch(fetch("t"))).len(), 0);
+    }
+    let answer = node.answer_to(client, 9, &Request::Fetch(fetch("t")));
+    assert_eq!(answer.status(), Status::Overloaded.number());
+    let lookup = node.asked.remove(0);
+    let found = batches(lookup.topic, 0, 1);
+    assert_eq!(node.found(lookup, found).len(), 1);
+    assert_eq!(node.ask(client, 10, &Request::Fetch(fetch("t"))).len(), 0, "there is room for one");
+}

@@ -1,0 +1,157 @@
+//! What a log knows of all its records, whether they are in memory or not: how many bytes lie between some offsets, and
+//! when those were appended.
+//!
+//! What retention removes follows from these marks, and they follow from the entries alone. A mark covers at most a
+//! 64th of what the topic keeps, so that there are few of them and retention is as exact as that.
+
+use std::collections::VecDeque;
+
+use crate::limits::{MARK_BYTES_MAX, MARKS_PER_BOUND};
+use crate::record::varint;
+use crate::types::{Offset, Retention};
+
+/// Consecutive records, up to the next mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    base: Offset,
+    bytes: u64,
+    /// When the first and the last of them were appended, in microseconds since 1970.
+    first_us: u64,
+    last_us: u64,
+}
+
+/// What of a topic a mark covers at most, unless a single batch is more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grain {
+    records: u64,
+    bytes: u64,
+    age_us: u64,
+}
+
+impl Grain {
+    pub(super) fn of(retention: &Retention) -> Self {
+        let part = |bound: u64| if bound == 0 { u64::MAX } else { bound / MARKS_PER_BOUND };
+        Self {
+            records: part(retention.records),
+            bytes: part(retention.bytes).min(MARK_BYTES_MAX),
+            age_us: part(retention.age_ms.saturating_mul(1000)),
+        }
+    }
+}
+
+/// The marks of a log, oldest first.
+///
+/// Invariant: the records of the oldest mark are not all trimmed; there are none when the log is empty.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    marks: VecDeque<Mark>,
+    /// Of all marks.
+    bytes: u64,
+}
+
+impl Marks {
+    /// Takes in a batch whose records are from `base` up to `next`.
+    pub(super) fn append(&mut self, (base, next): (Offset, Offset), bytes: u64, append_us: u64, grain: Grain) {
+        self.bytes += bytes;
+        if let Some(last) = self.marks.back_mut()
+            && last.bytes + bytes <= grain.bytes
+            && next.0 - last.base.0 <= grain.records
+            && append_us - last.first_us <= grain.age_us
+        {
+            last.bytes += bytes;
+            last.last_us = append_us;
+            return;
+        }
+        if self.marks.len() == self.marks.capacity() {
+            // Most topics have one, and a full one some sixty.
+            self.marks.reserve_exact(1 + self.marks.len() / 4);
+        }
+        self.marks.push_back(Mark { base, bytes, first_us: append_us, last_us: append_us });
+    }
+
+    /// The records before `first` are gone.
+    pub(super) fn trim(&mut self, first: Offset, next: Offset) {
+        while let Some(oldest) = self.marks.front()
+            && self.marks.get(1).map_or(next, |mark| mark.base) <= first
+        {
+            self.bytes -= oldest.bytes;
+            self.marks.pop_front();
+        }
+    }
+
+    /// Bytes of the records from `first` on: what of the oldest mark is trimmed counts by number.
+    pub(super) fn bytes(&self, first: Offset, next: Offset) -> u64 {
+        let Some(oldest) = self.marks.front() else { return 0 };
+        let end = self.marks.get(1).map_or(next, |mark| mark.base);
+        let trimmed = u128::from(oldest.bytes) * u128::from(first.0 - oldest.base.0);
+        self.bytes - u64::try_from(trimmed / u128::from(end.0 - oldest.base.0)).expect("a part of the mark's bytes")
+    }
+
+    /// Where a log would start that kept at most so many bytes, but always the newest mark.
+    pub(super) fn cut_by_bytes(&self, first: Offset, next: Offset, max_bytes: u64) -> Offset {
+        let (mut kept, mut cut) = (self.bytes(first, next), first);
+        for (index, mark) in self.marks.iter().enumerate().skip(1) {
+            if kept <= max_bytes {
+                break;
+            }
+            kept = if index == 1 { self.bytes - self.marks[0].bytes } else { kept - self.marks[index - 1].bytes };
+            cut = mark.base;
+        }
+        cut
+    }
+
+    /// Where a log would start that kept nothing of a mark whose records were all appended before a time.
+    pub(super) fn cut_by_time(&self, oldest_us: u64, next: Offset) -> Offset {
+        let index = self.marks.partition_point(|mark| mark.last_us < oldest_us);
+        self.marks.get(index).map_or(next, |mark| mark.base)
+    }
+
+    /// What they take of the node's memory, in bytes.
+    pub(super) fn cost(&self) -> u64 {
+        (self.marks.capacity() * size_of::<Mark>()) as u64
+    }
+
+    /// Appends them to an image.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.marks.len() as u64);
+        let (mut base, mut at_us) = (0, 0);
+        for mark in &self.marks {
+            varint::put(out, mark.base.0 - base);
+            varint::put(out, mark.bytes);
+            varint::put(out, mark.first_us - at_us);
+            varint::put(out, mark.last_us - mark.first_us);
+            (base, at_us) = (mark.base.0, mark.last_us);
+        }
+    }
+
+    /// What [`Self::encode`] has appended, of a log of these records; `None` when it is no such thing.
+    pub(super) fn decode(bytes: &mut &[u8], first: Offset, next: Offset) -> Option<Self> {
+        let mut marks = Self::default();
+        let (mut base, mut at_us) = (0_u64, 0_u64);
+        for index in 0..varint::take(bytes)? {
+            let distance = varint::take(bytes)?;
+            base = base.checked_add(distance)?;
+            let bytes_of = varint::take(bytes)?;
+            let first_us = at_us.checked_add(varint::take(bytes)?)?;
+            let last_us = first_us.checked_add(varint::take(bytes)?)?;
+            let is_in_order = if index == 0 { base <= first.0 } else { distance > 0 && base > first.0 };
+            if !is_in_order || base >= next.0 {
+                return None;
+            }
+            marks.bytes = marks.bytes.checked_add(bytes_of)?;
+            marks.marks.push_back(Mark { base: Offset(base), bytes: bytes_of, first_us, last_us });
+            at_us = last_us;
+        }
+        (marks.marks.is_empty() == (first == next)).then_some(marks)
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self, first: Offset, next: Offset) {
+        assert_eq!(self.marks.is_empty(), first == next);
+        assert!(self.marks.front().is_none_or(|oldest| oldest.base <= first));
+        assert!(self.marks.iter().skip(1).all(|mark| first < mark.base && mark.base < next));
+        assert_eq!(self.bytes, self.marks.iter().map(|mark| mark.bytes).sum::<u64>());
+        let times = self.marks.iter().flat_map(|mark| [mark.first_us, mark.last_us]);
+        assert!(times.is_sorted());
+    }
+}
