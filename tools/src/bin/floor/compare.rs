@@ -100,14 +100,14 @@ pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
         rows.push(Row::absolute("idle connection", None, Some(bytes.connection), "B", CONNECTION_BYTES_GOAL));
         rows.push(Row::absolute("empty topic", None, Some(bytes.topic), "B", TOPIC_BYTES_GOAL));
     }
-    write!(io::stdout(), "\n{}", Table(&rows))?;
+    write!(io::stdout(), "\n{}", Table { peer: "floor", rows: &rows })?;
     let missed = rows.iter().filter(|row| row.is_missed()).count();
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// One on each of the two processors that pinned runs use, so that neither sleeps: waking one costs more than a
 /// request.
-fn start_spinners() -> Result<Vec<Process>, Error> {
+pub(crate) fn start_spinners() -> Result<Vec<Process>, Error> {
     let mut spinners = Vec::new();
     for processor in 0..2 {
         spinners.push(Process::start_spinner(processor)?);
@@ -169,7 +169,7 @@ fn syscall_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Res
         let case = Case { hops, conns, window, subscribers: 0 };
         let of = |side: &Side, place: usize| {
             let plan = rounds::plan(&side.entries[usize::from(hops)], case, effort);
-            syscalls::per_request(side.processes[place].pid(), &plan)
+            syscalls::per_request(side.processes[place].pid(), syscalls::ALL, &plan)
         };
         let (floor, node) = (of(&compared.floor, floor_place)?, of(&compared.cube, cube_place)?);
         rows.push(Row::absolute(&format!("system calls: {name}"), floor, node, "", goal));

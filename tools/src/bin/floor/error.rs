@@ -37,6 +37,14 @@ pub(crate) enum Error {
     Missing { program: PathBuf },
     /// A tool of util-linux is not there.
     NoTool { name: &'static str },
+    /// What came is no answer of a Redis server to XADD.
+    NotRedis,
+    /// A Redis server refused something.
+    RedisRefused { text: String },
+    /// The folder for what servers keep cannot be made there.
+    Folder { path: PathBuf, error: io::Error },
+    /// That folder lies in memory: nothing is written to a disk.
+    InMemory { path: PathBuf, kind: String },
     /// A file of /proc, or the output of a tool, does not look as expected.
     Unreadable { what: &'static str },
 }
@@ -81,6 +89,12 @@ impl fmt::Display for Error {
                 write!(f, "there is no {}; build it: cargo build --release --workspace", program.display())
             }
             Self::NoTool { name } => write!(f, "there is no {name}; it is part of util-linux"),
+            Self::NotRedis => f.write_str("what came is no answer of a Redis server"),
+            Self::RedisRefused { text } => write!(f, "redis-server answered: {text}"),
+            Self::Folder { path, error } => write!(f, "no folder can be made in {}: {error}", path.display()),
+            Self::InMemory { path, kind } => {
+                write!(f, "{} is a {kind}, not a disk, and figures would say nothing; use --dir FOLDER", path.display())
+            }
             Self::Unreadable { what } => write!(f, "cannot make sense of {what}"),
         }
     }

@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_relay_takes_away_what_it_added_and_sizes_are_the_protocols() {
-        let request = session::publish("floor", 7, b"\0\0\0\x02\0x").unwrap();
+        let request = session::publish("floor", 7, 1, b"\0\0\0\x02\0x").unwrap();
         let (mut linked, mut back) = (Vec::new(), Vec::new());
         add_route(&request, 0x1234_5678, &mut linked);
         assert_eq!(linked.len(), request.len() + ROUTE_BYTES_MIN);
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_answers_its_request_by_the_way_it_came() {
-        let request = session::publish("floor", 7, b"").unwrap();
+        let request = session::publish("floor", 7, 1, b"").unwrap();
         let mut linked = Vec::new();
         add_route(&request, 9, &mut linked);
         for (request, length) in [(request, 69), (linked, 69 + ROUTE_BYTES_MIN)] {
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_damaged_frame_is_seen() {
-        let request = session::publish("floor", 7, b"\0\0\0\x02\0x").unwrap();
+        let request = session::publish("floor", 7, 1, b"\0\0\0\x02\0x").unwrap();
         for (at, in_header) in [(20, true), (request.len() - 1, false)] {
             let mut damaged = request.clone();
             damaged[at] ^= 1;

@@ -9,11 +9,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use dht_node::wire::records::Record;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock;
 use crate::error::Error;
 use crate::process;
+use crate::protocol::Protocol;
 use crate::publisher::{Latencies, Publisher};
 use crate::session::{ANSWER_SECONDS, FRAME_MAX};
 use crate::stats;
@@ -36,10 +38,14 @@ const AHEAD_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct Plan {
     /// The server.
     pub(crate) addr: SocketAddr,
+    /// What is spoken to it.
+    pub(crate) protocol: Protocol,
     /// Topics, in turn; names of one length.
     pub(crate) topics: Vec<String>,
     /// Bytes of a record's value.
     pub(crate) value_bytes: usize,
+    /// Records in a request.
+    pub(crate) count: u32,
     /// Connections.
     pub(crate) conns: usize,
     /// Requests in flight on each.
@@ -52,6 +58,24 @@ pub(crate) struct Plan {
     pub(crate) subscribe_at: SocketAddr,
     /// How long, after the warm-up.
     pub(crate) seconds: f64,
+}
+
+impl Plan {
+    /// A record's value.
+    pub(crate) fn value(&self) -> Vec<u8> {
+        vec![b'x'; self.value_bytes]
+    }
+
+    /// The records of a request, end to end.
+    pub(crate) fn batch(&self) -> Result<Vec<u8>, Error> {
+        let value = self.value();
+        let record = Record { value: &value, ..Record::default() };
+        let mut records = Vec::new();
+        for _ in 0..self.count {
+            record.encode(&mut records).map_err(|_| Error::Unsupported)?;
+        }
+        Ok(records)
+    }
 }
 
 /// What came of it.
@@ -134,6 +158,8 @@ struct Load<'a> {
     /// Their tokens come first.
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
+    /// Requests that may be ahead of the slowest subscriber.
+    ahead_max: usize,
     /// Records that were sent.
     sent: usize,
     /// Somebody would have sent more if the slowest subscriber were not so far behind.
@@ -159,7 +185,8 @@ impl<'a> Load<'a> {
         }
         let events = Events::with_capacity((plan.conns + plan.subscribers).max(16));
         let (scratch, latencies) = (vec![0; SCRATCH_BYTES], Vec::new());
-        Ok(Self { plan, poll, events, publishers, subscribers, sent: 0, is_held: false, scratch, latencies })
+        let ahead_max = (AHEAD_BYTES_MAX / plan.batch()?.len()).max(1);
+        Ok(Self { plan, poll, events, publishers, subscribers, ahead_max, sent: 0, is_held: false, scratch, latencies })
     }
 
     /// Keeps the windows full for that long, then waits for what is in flight: messages, and the seconds it took.
@@ -236,17 +263,17 @@ impl<'a> Load<'a> {
 
     /// Sends what is missing in a publisher's window, while there is time and the subscribers keep up.
     fn refill(&mut self, slot: usize, end: Instant) -> Result<(), Error> {
-        let ahead = self.sent - self.slowest();
+        let records = self.plan.count as usize;
+        let ahead = (self.sent - self.slowest()).div_ceil(records);
         let publisher = &mut self.publishers[slot];
         let is_due = !self.plan.whole_windows || publisher.unanswered() == 0;
         let wanted = self.plan.window - publisher.unanswered();
         if !is_due || wanted == 0 || clock::now() >= end {
             return Ok(());
         }
-        let ahead_max = (AHEAD_BYTES_MAX / publisher.record_bytes()).max(1);
-        let count = wanted.min(ahead_max.saturating_sub(ahead));
+        let count = wanted.min(self.ahead_max.saturating_sub(ahead));
         self.is_held |= count < wanted;
-        self.sent += count;
+        self.sent += count * records;
         if count > 0 { publisher.send(count) } else { Ok(()) }
     }
 }

@@ -6,14 +6,19 @@
 //! | `serve` | one bare server: `echo`, `log` (publish → memory → subscribers) or `relay` to the next one |
 //! | `load` | publishes to a server, bare or not, with subscribers or without, and prints one line of figures |
 //! | `compare` | starts bare servers and a cube of `dht-node`, loads both in turn, prints figures beside their goals |
-//! | `spin` | keeps a processor awake; `compare` runs it at the lowest priority |
+//! | `durable` | the same for publishes that are on disk before they are answered, beside `redis-server` too |
+//! | `spin` | keeps a processor awake; the two above run it at the lowest priority |
 //!
 //! The floor is what this machine's kernel, one read and one write a turn, and a checksum of each header cost.
 //! Everything that the daemon takes beyond it is the daemon's. CONTRIBUTING.md says how to read the figures.
 
+mod batches;
 mod clock;
 mod compare;
 mod conn;
+mod contestants;
+mod disk;
+mod durable;
 mod error;
 mod fanout;
 mod frames;
@@ -22,8 +27,10 @@ mod log;
 mod memory;
 mod pipe;
 mod process;
+mod protocol;
 mod publisher;
 mod report;
+mod resp;
 mod rounds;
 mod serve;
 mod session;
@@ -32,6 +39,7 @@ mod sockets;
 mod stats;
 mod subscriber;
 mod syscalls;
+mod writes;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -40,8 +48,10 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use argh::FromArgs;
+use dht_node::wire::request::Retention;
 
 use crate::error::Error;
+use crate::protocol::Protocol;
 
 /// Measures what a bare server of this protocol's frames costs, and what dht-node costs beside it.
 #[derive(FromArgs)]
@@ -57,6 +67,7 @@ enum Command {
     Serve(Serve),
     Load(Load),
     Compare(Compare),
+    Durable(Durable),
     Spin(Spin),
 }
 
@@ -73,6 +84,9 @@ struct Serve {
     /// relay: the server that requests go on to
     #[argh(option)]
     next: Option<SocketAddr>,
+    /// log: write and sync each turn's payloads to this file, which is filled with 64 MiB of zeros first
+    #[argh(option)]
+    file: Option<PathBuf>,
 }
 
 /// Publishes to a server, bare or not, and prints one line of key=value.
@@ -91,6 +105,9 @@ struct Load {
     /// bytes of a record's value [default: 64]
     #[argh(option, default = "64")]
     size: usize,
+    /// records in a request [default: 1]
+    #[argh(option, default = "1")]
+    records: u32,
     /// connections [default: 8]
     #[argh(option, default = "8")]
     conns: usize,
@@ -138,6 +155,33 @@ struct Compare {
     only: Option<compare::Part>,
 }
 
+/// Measures durable publishes of one node beside redis-server, a bare server that writes and syncs, and the bare disk.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "durable", help_triggers("-h", "--help", "help"))]
+struct Durable {
+    /// the daemon to measure [default: dht-node beside this program]
+    #[argh(option)]
+    node: Option<PathBuf>,
+    /// first of 16 ports in a row that are tried; further ones follow when one is taken [default: 6300]
+    #[argh(option, default = "6300")]
+    base_port: u16,
+    /// rounds of floor, node, redis, redis, node, floor for each figure [default: 10]
+    #[argh(option, default = "10")]
+    rounds: usize,
+    /// seconds of each run [default: 0.4]
+    #[argh(option, default = "0.4")]
+    secs: f64,
+    /// only this part: rate, batches or writes [default: all]
+    #[argh(option)]
+    only: Option<durable::Part>,
+    /// folder on a disk, in which one for everything is made and removed again [default: that of this program]
+    #[argh(option)]
+    dir: Option<PathBuf>,
+    /// let the processors sleep when nothing is to do
+    #[argh(switch)]
+    asleep: bool,
+}
+
 /// Keeps one processor busy until its parent ends.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "spin", help_triggers("-h", "--help", "help"))]
@@ -156,12 +200,14 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
-        Command::Serve(serve) => serve::serve(serve.mode, serve.port, serve.next)?,
+        Command::Serve(serve) => serve::serve(serve.mode, serve.port, serve.next, serve.file.as_deref())?,
         Command::Load(load) => {
             let plan = load::Plan {
                 addr: load.addr,
+                protocol: Protocol::Frames,
                 topics: load::topic_names(&load.topic, load.topics),
                 value_bytes: load.size,
+                count: load.records,
                 conns: load.conns,
                 window: load.window,
                 whole_windows: load.whole_windows,
@@ -169,11 +215,12 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 subscribe_at: load.subscribe_at.unwrap_or(load.addr),
                 seconds: load.secs,
             };
-            session::create_topics(plan.addr, &plan.topics)?;
+            session::create_topics(plan.addr, &plan.topics, Retention::default())?;
             let measured = load::measure(&plan, &load.pids.0)?;
             writeln!(io::stdout(), "{measured}")?;
         }
         Command::Compare(options) => return compare::compare(&options),
+        Command::Durable(options) => return durable::durable(&options),
         Command::Spin(Spin {}) => process::spin(),
     }
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use dht_node::wire::request::Retention;
+
 use crate::error::Error;
 use crate::load::topic_names;
 use crate::process::{self, Process};
@@ -38,12 +40,12 @@ pub(crate) fn idle_node(cube: &Side) -> Result<f64, Error> {
 
 /// On fresh single nodes.
 pub(crate) fn per_item(program: &Path, base_port: u16) -> Result<PerItem, Error> {
-    let (node, addr) = setup::start_single(program, base_port)?;
+    let (node, addr) = setup::start_single(program, base_port, None)?;
     let connection = per_connection(&node, addr)?;
     drop(node);
-    let (node, addr) = setup::start_single(program, base_port)?;
+    let (node, addr) = setup::start_single(program, base_port, None)?;
     let before = process::resident_bytes(node.pid())?;
-    session::create_topics(addr, &topic_names("topic", TOPICS))?;
+    session::create_topics(addr, &topic_names("topic", TOPICS), Retention::default())?;
     let topic = growth(&node, before)? / TOPICS as f64;
     Ok(PerItem { connection, topic })
 }

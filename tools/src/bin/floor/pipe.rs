@@ -55,25 +55,29 @@ pub(crate) fn home_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>
 pub(crate) fn far_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
     for (conns, window) in [PIPELINED, UNBATCHED] {
         pin(compared, window == 1)?;
-        let run = |subscribers| move || far(compared, Case { hops: FAR_HOPS, conns, window, subscribers }, effort);
-        let rounds = rounds::alternate(effort, run(FEW), run(MANY))?;
+        let rounds = rounds::alternate(effort, 2, |which| {
+            far(compared, Case { hops: FAR_HOPS, conns, window, subscribers: [FEW, MANY][which] }, effort)
+        })?;
         let name = format!("2 links -> {MANY} by {FEW}, {conns} x {window}");
-        let cpu: [Pair; FAR_NODES] = array::from_fn(|node| rounds.pair(|far| far.cpu_ns[node]));
+        let cpu: [Pair; FAR_NODES] = array::from_fn(|node| rounds.pair(0, 1, |far| far.cpu_ns[node]));
         let [home, transit, last] = cpu.map(|cpu| {
             let ratio = cpu.ratio;
             format!("{:.0} -> {:.0} ns ({:.2} [{:.2}-{:.2}])", cpu.floor, cpu.node, ratio.median, ratio.low, ratio.high)
         });
         note(&format!("{name}: home {home}, transit {transit}, subscribers' node {last}"))?;
-        let [pushes, pulls, skipped] =
-            [rounds.pair(|far| far.pushes), rounds.pair(|far| far.pulls), rounds.pair(|far| far.skipped)];
+        let [pushes, pulls, skipped] = [
+            rounds.pair(0, 1, |far| far.pushes),
+            rounds.pair(0, 1, |far| far.pulls),
+            rounds.pair(0, 1, |far| far.skipped),
+        ];
         note(&format!(
             "  a record: pushes {:.4} -> {:.4}, pulls {:.4} -> {:.4}, pushes skipped {:.4} -> {:.4}; disturbed rounds: {}",
             pushes.floor, pushes.node, pulls.floor, pulls.node, skipped.floor, skipped.node, rounds.disturbed,
         ))?;
-        let frames = rounds.pair(|far| far.frames);
+        let frames = rounds.pair(0, 1, |far| far.frames);
         rows.push(Row::ratio(format!("link frames a chunk: {name}"), &frames, "", LINK_GOAL));
         if rounds.all(|far| far.bytes.is_some()) {
-            let bytes = rounds.pair(|far| far.bytes.unwrap_or(f64::NAN));
+            let bytes = rounds.pair(0, 1, |far| far.bytes.unwrap_or(f64::NAN));
             rows.push(Row::ratio(format!("link bytes a record: {name}"), &bytes, "B", LINK_GOAL));
         } else {
             note("  bytes on links were not counted: ss is missing, or may not see the nodes' sockets")?;

@@ -1,5 +1,6 @@
 //! Other processes: started, pinned, read from /proc, and ended when their owner goes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::hint;
 use std::io::{self, Read};
@@ -15,7 +16,7 @@ pub(crate) struct Process(Child);
 
 impl Process {
     /// Starts a program. The kernel kills it when the program that measures ends in whatever way.
-    pub(crate) fn start(program: &Path, arguments: &[&str]) -> Result<Self, Error> {
+    pub(crate) fn start(program: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Self, Error> {
         if !program.exists() {
             return Err(Error::Missing { program: program.to_owned() });
         }
@@ -88,6 +89,13 @@ pub(crate) fn cpu_ns_of(pids: &[u32]) -> Result<u64, Error> {
         }
     }
     Ok(sum)
+}
+
+/// Bytes that the process has caused to be written to a disk: whole pages, each time that they become dirty.
+pub(crate) fn written_bytes(pid: u32) -> Result<u64, Error> {
+    let figures = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let line = figures.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|bytes| bytes.parse().ok()).ok_or(Error::Unreadable { what: "/proc/PID/io" })
 }
 
 /// Bytes of a process that lie in memory, to the page; VmRSS is off by up to 64 pages a processor.

@@ -4,14 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use dht_node::wire::records::Record;
-use dht_node::wire::{Header, Opcode};
 use mio::net::TcpStream;
 
 use crate::clock;
 use crate::error::Error;
 use crate::load::Plan;
-use crate::session::{self, FRAME_MAX, Session};
+use crate::protocol::Protocol;
 
 /// Latencies that are kept of one run, in nanoseconds.
 pub(crate) type Latencies = Vec<u64>;
@@ -24,7 +22,7 @@ pub(crate) struct Publisher {
     /// Requests of one size, made once, and laid out twice, so that any window of them lies in one piece.
     requests: Vec<u8>,
     request_bytes: usize,
-    record_bytes: usize,
+    protocol: Protocol,
     /// Where in the first half the next request begins.
     next: usize,
     /// The end of what is to be written lies so far behind `next`.
@@ -39,16 +37,13 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Connects and makes the requests.
     pub(crate) fn open(addr: SocketAddr, plan: &Plan) -> Result<Self, Error> {
-        let stream = Session::open(addr)?.into_stream();
+        let protocol = plan.protocol;
+        let stream = protocol.connect(addr)?;
         stream.set_nonblocking(true)?;
-        let value = vec![b'x'; plan.value_bytes];
-        let mut records = Vec::new();
-        let record = Record { value: &value, ..Record::default() };
-        record.encode(&mut records).map_err(|_| Error::Unsupported)?;
         let count = (2 * plan.window).max(plan.topics.len());
         let mut requests = Vec::new();
         for (id, topic) in (1..).zip(plan.topics.iter().cycle().take(count)) {
-            requests.extend_from_slice(&session::publish(topic, id, &records)?);
+            requests.extend_from_slice(&protocol.publish(topic, id, plan)?);
         }
         let request_bytes = requests.len() / count;
         requests.extend_from_within(..);
@@ -56,7 +51,7 @@ impl Publisher {
             stream: TcpStream::from_std(stream),
             requests,
             request_bytes,
-            record_bytes: records.len(),
+            protocol,
             next: 0,
             unsent: 0,
             unanswered: 0,
@@ -68,11 +63,6 @@ impl Publisher {
     /// Requests in flight.
     pub(crate) const fn unanswered(&self) -> usize {
         self.unanswered
-    }
-
-    /// Bytes of a record.
-    pub(crate) const fn record_bytes(&self) -> usize {
-        self.record_bytes
     }
 
     /// Sends that many more requests in one write.
@@ -113,7 +103,7 @@ impl Publisher {
             }
         };
         let filled = held + count;
-        let (answers, used) = count_answers(&scratch[..filled])?;
+        let (answers, used) = self.protocol.count_answers(&scratch[..filled])?;
         self.partial.clear();
         self.partial.extend_from_slice(&scratch[used..filled]);
         self.unanswered = self.unanswered.checked_sub(answers).ok_or(Error::Unsupported)?;
@@ -124,18 +114,4 @@ impl Publisher {
     pub(crate) fn waited_ns(&self) -> u64 {
         u64::try_from(self.sent.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
-}
-
-/// The whole answers at the start of `input` and their bytes. Each is a success; a PING of the server is none.
-fn count_answers(input: &[u8]) -> Result<(usize, usize), Error> {
-    let (mut answers, mut at) = (0, 0);
-    while let Some(header) = Header::parse(&input[at..], FRAME_MAX)? {
-        if at + header.frame_len() > input.len() {
-            break;
-        }
-        session::refuse_error(&header)?;
-        at += header.frame_len();
-        answers += usize::from(header.opcode == Opcode::Publish.number());
-    }
-    Ok((answers, at))
 }

@@ -1,4 +1,5 @@
-//! Figures beside each other: rounds of floor, node, node, floor, and what the middle one of them says.
+//! Figures beside each other: rounds of floor, node, node, floor (or a third one in the middle, twice), and what the
+//! middle one of them says.
 //!
 //! Single figures move by a half on a small machine; the ratio within a round moves little. A round during which
 //! something else ran at low priority, or the host took the processor, is made again.
@@ -7,6 +8,7 @@ use crate::compare::Compared;
 use crate::error::Error;
 use crate::load::{self, Measured, Plan};
 use crate::process::Machine;
+use crate::protocol::Protocol;
 use crate::stats::Spread;
 
 /// A way of loading both sides.
@@ -59,49 +61,51 @@ pub(crate) struct Outcome {
     pub(crate) disturbed: usize,
 }
 
-/// Rounds of two things, each done twice in a round.
+/// Rounds of two things or more, each done twice in a round.
 #[derive(Debug)]
 pub(crate) struct Rounds<T> {
-    rounds: Vec<[[T; 2]; 2]>,
+    rounds: Vec<Vec<[T; 2]>>,
     /// As in [`Outcome`].
     pub(crate) disturbed: usize,
 }
 
 /// Makes the rounds of a case.
 pub(crate) fn run(compared: &Compared, case: Case, effort: Effort) -> Result<Outcome, Error> {
-    let [floor, node] = [&compared.floor, &compared.cube].map(|side| {
-        let plan = plan(&side.entries[usize::from(case.hops)], case, effort);
-        move || load::measure(&plan, &side.pids())
-    });
-    let rounds = alternate(effort, floor, node)?;
+    let sides = [&compared.floor, &compared.cube];
+    let rounds = alternate(effort, sides.len(), |side| {
+        let plan = plan(&sides[side].entries[usize::from(case.hops)], case, effort);
+        load::measure(&plan, &sides[side].pids())
+    })?;
     let p50 = |run: &Measured| run.latency_us.map_or(f64::NAN, |[p50, _, _]| p50);
     Ok(Outcome {
-        cpu_ns: rounds.pair(|run| run.cpu_ns),
-        rate: rounds.pair(|run| run.rate),
-        p50_us: (case.window == 1).then(|| rounds.pair(p50)),
-        batch: (case.subscribers > 0).then(|| rounds.pair(Measured::batch)),
+        cpu_ns: rounds.pair(0, 1, |run| run.cpu_ns),
+        rate: rounds.pair(0, 1, |run| run.rate),
+        p50_us: (case.window == 1).then(|| rounds.pair(0, 1, p50)),
+        batch: (case.subscribers > 0).then(|| rounds.pair(0, 1, Measured::batch)),
         disturbed: rounds.disturbed,
     })
 }
 
-/// First, second, second, first, as often as wanted.
+/// That many things forwards and then backwards (first, second, second, first), as often as wanted.
 pub(crate) fn alternate<T>(
     effort: Effort,
-    first: impl Fn() -> Result<T, Error>,
-    second: impl Fn() -> Result<T, Error>,
+    things: usize,
+    mut run: impl FnMut(usize) -> Result<T, Error>,
 ) -> Result<Rounds<T>, Error> {
     let mut rounds = Vec::new();
     let (mut tries, mut disturbed) = (0, 0);
     while rounds.len() < effort.rounds {
         let before = Machine::read()?;
-        let (a, b, c, d) = (first()?, second()?, second()?, first()?);
+        let forwards = (0..things).map(&mut run).collect::<Result<Vec<T>, Error>>()?;
+        let mut backwards = (0..things).rev().map(&mut run).collect::<Result<Vec<T>, Error>>()?;
+        backwards.reverse();
         tries += 1;
         let was_disturbed = Machine::read()?.was_disturbed_since(&before);
         if was_disturbed && tries <= 2 * effort.rounds {
             continue;
         }
         disturbed += usize::from(was_disturbed);
-        rounds.push([[a, d], [b, c]]);
+        rounds.push(forwards.into_iter().zip(backwards).map(|(early, late)| [early, late]).collect());
     }
     Ok(Rounds { rounds, disturbed })
 }
@@ -110,8 +114,10 @@ pub(crate) fn alternate<T>(
 pub(crate) fn plan(entry: &(std::net::SocketAddr, String), case: Case, effort: Effort) -> Plan {
     Plan {
         addr: entry.0,
+        protocol: Protocol::Frames,
         topics: vec![entry.1.clone()],
         value_bytes: 64,
+        count: 1,
         conns: case.conns,
         window: case.window,
         whole_windows: effort.whole_windows,
@@ -127,13 +133,34 @@ impl<T> Rounds<T> {
         self.rounds.iter().flatten().flatten().all(holds)
     }
 
-    /// A figure of both, the mean of its two runs in each round.
-    pub(crate) fn pair(&self, figure: impl Fn(&T) -> f64) -> Pair {
+    /// A figure of two of them, the mean of its two runs in each round.
+    pub(crate) fn pair(&self, first: usize, second: usize, figure: impl Fn(&T) -> f64) -> Pair {
         let mean = |runs: &[T; 2]| f64::midpoint(figure(&runs[0]), figure(&runs[1]));
+        let of = |thing: usize| self.rounds.iter().map(move |round| mean(&round[thing]));
         Pair {
-            floor: Spread::of(self.rounds.iter().map(|[first, _]| mean(first))).median,
-            node: Spread::of(self.rounds.iter().map(|[_, second]| mean(second))).median,
-            ratio: Spread::of(self.rounds.iter().map(|[first, second]| mean(second) / mean(first))),
+            floor: Spread::of(of(first)).median,
+            node: Spread::of(of(second)).median,
+            ratio: Spread::of(of(first).zip(of(second)).map(|(first, second)| second / first)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_goes_forwards_and_backwards_and_its_ratio_is_of_the_means() {
+        let effort = Effort { rounds: 1, seconds: 0.0, whole_windows: false };
+        let mut order = Vec::new();
+        let rounds = alternate(effort, 3, |thing| {
+            order.push(thing);
+            Ok(order.len() as f64)
+        });
+        let rounds = rounds.unwrap();
+        assert_eq!(order[order.len() - 6..], [0, 1, 2, 2, 1, 0]);
+        let pair = rounds.pair(0, 2, |run| *run);
+        // The first and the last of six, and the two in the middle, have the same mean.
+        assert_eq!((pair.ratio.median, pair.node - pair.floor), (1.0, 0.0));
     }
 }

@@ -1,9 +1,11 @@
 //! A bare server: one thread, edge-triggered, one scratch buffer, one write per connection and turn.
 //!
+//! With a file it is durable: what a turn brought is written and synced at once before any of it is acknowledged.
 //! It trusts its clients, bounds nothing, and a relay ends when the server behind it goes away: it is a yardstick.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::str::FromStr;
 
 use dht_node::wire::Opcode;
@@ -12,6 +14,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::conn::{Conn, Input, each_frame};
+use crate::disk::Prewritten;
 use crate::error::Error;
 use crate::fanout::Fanout;
 use crate::frames::{self, Ack};
@@ -51,11 +54,12 @@ const LISTENER: Token = Token(usize::MAX);
 const NEXT: usize = 0;
 
 /// Serves until it is killed.
-pub(crate) fn serve(mode: Mode, port: u16, next: Option<SocketAddr>) -> Result<(), Error> {
+pub(crate) fn serve(mode: Mode, port: u16, next: Option<SocketAddr>, file: Option<&Path>) -> Result<(), Error> {
+    let file = file.map(Prewritten::make).transpose()?;
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let mut server = Server::new(mode, port);
+    let mut server = Server::new(mode, port, file);
     if mode == Mode::Relay {
         let stream = std::net::TcpStream::connect(next.ok_or(Error::NoNext)?)?;
         stream.set_nonblocking(true)?;
@@ -75,6 +79,7 @@ pub(crate) fn serve(mode: Mode, port: u16, next: Option<SocketAddr>) -> Result<(
                 server.ready(event, &mut scratch)?;
             }
         }
+        server.commit()?;
         server.write_all();
         server.fan_out();
     }
@@ -90,12 +95,15 @@ struct Server {
     /// Where routed requests come from: the relay before this one.
     upstream: usize,
     log: Log,
+    file: Option<Prewritten>,
+    /// Payloads that the file has not got yet.
+    turn: Vec<u8>,
     fanout: Fanout,
     ack: Ack,
 }
 
 impl Server {
-    fn new(mode: Mode, port: u16) -> Self {
+    fn new(mode: Mode, port: u16, file: Option<Prewritten>) -> Self {
         Self {
             mode,
             port,
@@ -103,6 +111,8 @@ impl Server {
             to_write: Vec::new(),
             upstream: NEXT,
             log: Log::default(),
+            file,
+            turn: Vec::new(),
             fanout: Fanout::new(),
             ack: Ack::new(),
         }
@@ -185,18 +195,34 @@ impl Server {
         if frames::is(frame, Opcode::Publish) {
             let payload = frames::payload(frame)?;
             if !self.fanout.has_room(payload) {
+                self.commit()?;
                 self.fan_out();
+            }
+            if self.file.is_some() {
+                self.turn.extend_from_slice(payload);
             }
             let base = self.log.append(payload);
             self.fanout.add(base, payload, frames::payload_crc(frame));
             self.send(slot, |ack, out| ack.write(frame, base, out));
         } else if frames::is(frame, Opcode::Subscribe) {
             let (id, next) = (frames::request_id(frame), self.log.next());
+            self.commit()?;
             self.fan_out();
             self.fanout.subscribe(slot, id);
             self.send(slot, |_, out| frames::answer_subscribe(id, next, out));
         } else if !frames::is(frame, Opcode::Credit) {
             self.send(slot, |ack, out| ack.write(frame, 0, out));
+        }
+        Ok(())
+    }
+
+    /// Makes what was published in this turn safe.
+    fn commit(&mut self) -> Result<(), Error> {
+        if let Some(file) = &mut self.file
+            && !self.turn.is_empty()
+        {
+            file.store(&self.turn)?;
+            self.turn.clear();
         }
         Ok(())
     }

@@ -85,13 +85,13 @@ pub(crate) fn refuse_error(header: &Header) -> Result<(), Error> {
 }
 
 /// Creates the topics; those that are there stay.
-pub(crate) fn create_topics(addr: SocketAddr, names: &[String]) -> Result<(), Error> {
+pub(crate) fn create_topics(addr: SocketAddr, names: &[String], retention: Retention) -> Result<(), Error> {
     let mut session = Session::open(addr)?;
     for names in names.chunks(CREATES_IN_FLIGHT) {
         let mut bytes = Vec::new();
         for (id, name) in (1..).zip(names) {
             let topic = topic_name(name)?;
-            let create = Request::Create { topic, retention: Retention::default() };
+            let create = Request::Create { topic, retention };
             bytes.extend_from_slice(&encode(&create, id, &[]));
         }
         session.stream.write_all(&bytes)?;
@@ -108,10 +108,10 @@ pub(crate) fn stats(addr: SocketAddr) -> Result<String, Error> {
     if let Response::Stats { text, .. } = answer { Ok(text) } else { Err(Error::Unsupported) }
 }
 
-/// PUBLISH of one batch without a producer.
-pub(crate) fn publish(name: &str, request_id: u64, records: &[u8]) -> Result<Vec<u8>, Error> {
+/// PUBLISH of one batch of that many records without a producer.
+pub(crate) fn publish(name: &str, request_id: u64, count: u32, records: &[u8]) -> Result<Vec<u8>, Error> {
     let topic = Topic { name: topic_name(name)?, id: None };
-    let request = Request::Publish(Publish { topic, producer: None, count: 1 });
+    let request = Request::Publish(Publish { topic, producer: None, count });
     Ok(encode(&request, request_id, records))
 }
 

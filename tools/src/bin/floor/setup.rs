@@ -5,13 +5,14 @@
 //! cube:  node 000 → 100 → 110 → 111             a request of h links enters at 000, for a topic h hops away
 //! ```
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dht_node::cube;
 use dht_node::types::{Dimension, LinkSet, NodeId, TopicName};
-use dht_node::wire::request::ANY_NODE;
+use dht_node::wire::request::{ANY_NODE, Retention};
 use dht_node::wire::{Request, Response};
 
 use crate::clock;
@@ -29,10 +30,12 @@ pub(crate) const DIMENSION: Dimension = match Dimension::new(3) {
 /// The most links that a request crosses without faults.
 pub(crate) const HOPS_MAX: u8 = DIMENSION.bits();
 
-/// Ports of one comparison: the bare servers, the cube and the single node, in this order.
+/// Ports of one comparison: the bare servers, the cube, the single node and a foreign peer, in this order.
 const PORTS: u16 = 16;
 const CUBE_PORT: u16 = 4;
 const SINGLE_PORT: u16 = CUBE_PORT + DIMENSION.nodes();
+/// Added to the first.
+pub(crate) const PEER_PORT: u16 = SINGLE_PORT + 1;
 
 const READY_TRIES: usize = 500;
 const READY_PAUSE: Duration = Duration::from_millis(20);
@@ -72,22 +75,26 @@ pub(crate) fn free_ports(from: u16) -> Result<u16, Error> {
 
 /// Starts the chain of bare servers.
 pub(crate) fn start_floor(base_port: u16) -> Result<Side, Error> {
-    let myself = std::env::current_exe()?;
     let names = topics_by_hops();
     let mut side = Side { processes: Vec::new(), entries: Vec::new() };
     for (hops, name) in (0..=u16::from(HOPS_MAX)).zip(names) {
-        let port = (base_port + hops).to_string();
         let next = local(base_port + hops.saturating_sub(1)).to_string();
-        let mut arguments = vec!["serve", "--port", &port, "--mode"];
-        match hops {
-            0 => arguments.push("log"),
-            1.. => arguments.extend(["relay", "--next", &next]),
-        }
-        side.processes.push(Process::start(&myself, &arguments)?);
-        wait_until("a bare server", || Session::open(local(base_port + hops)).is_ok())?;
-        side.entries.push((local(base_port + hops), name));
+        let mode = if hops == 0 { ["--mode", "log"].as_slice() } else { &["--mode", "relay", "--next", &next] };
+        let (process, addr) = start_bare(base_port + hops, mode)?;
+        side.processes.push(process);
+        side.entries.push((addr, name));
     }
     Ok(side)
+}
+
+/// Starts one bare server: the process and where it listens.
+pub(crate) fn start_bare(port: u16, arguments: &[impl AsRef<OsStr>]) -> Result<(Process, SocketAddr), Error> {
+    let port_word = port.to_string();
+    let mut all = ["serve", "--port", &port_word].map(OsStr::new).to_vec();
+    all.extend(arguments.iter().map(AsRef::as_ref));
+    let process = Process::start(&std::env::current_exe()?, &all)?;
+    wait_until("a bare server", || Session::open(local(port)).is_ok())?;
+    Ok((process, local(port)))
 }
 
 /// Starts the nodes of a cube, waits until all links are up, and creates the topics.
@@ -95,23 +102,27 @@ pub(crate) fn start_cube(program: &Path, base_port: u16) -> Result<Side, Error> 
     let base_port = base_port + CUBE_PORT;
     let mut processes = Vec::new();
     for node in DIMENSION.all() {
-        processes.push(start_node(program, node, DIMENSION, base_port)?);
+        processes.push(start_node(program, node, DIMENSION, base_port, None)?);
     }
     for node in DIMENSION.all() {
         wait_until("the cube", || has_all_links(local(base_port + node.index())))?;
     }
     let names = topics_by_hops();
-    create_topics(local(base_port), &names)?;
+    create_topics(local(base_port), &names, Retention::default())?;
     let entries = names.into_iter().map(|name| (local(base_port), name)).collect();
     Ok(Side { processes, entries })
 }
 
-/// Starts a cube of one node: the process and where it listens.
-pub(crate) fn start_single(program: &Path, base_port: u16) -> Result<(Process, SocketAddr), Error> {
+/// Starts a cube of one node, in memory or with a journal in that folder: the process and where it listens.
+pub(crate) fn start_single(
+    program: &Path,
+    base_port: u16,
+    data: Option<&Path>,
+) -> Result<(Process, SocketAddr), Error> {
     let port = base_port + SINGLE_PORT;
     let alone = Dimension::new(0).expect("0 is a dimension");
     let node = NodeId::from_low_bits(0, alone);
-    let process = start_node(program, node, alone, port)?;
+    let process = start_node(program, node, alone, port, data)?;
     wait_until("a single node", || Session::open(local(port)).is_ok())?;
     Ok((process, local(port)))
 }
@@ -124,10 +135,21 @@ pub(crate) fn node_program(named: Option<&PathBuf>) -> Result<PathBuf, Error> {
     }
 }
 
-fn start_node(program: &Path, node: NodeId, dimension: Dimension, base_port: u16) -> Result<Process, Error> {
+fn start_node(
+    program: &Path,
+    node: NodeId,
+    dimension: Dimension,
+    base_port: u16,
+    data: Option<&Path>,
+) -> Result<Process, Error> {
     let (id, bits) = (node.binary(dimension), dimension.bits().to_string());
     let base_port = base_port.to_string();
-    let arguments = ["--in-memory", "--id", &id, "--dimension", &bits, "--base-port", &base_port];
+    let words = ["--id", &id, "--dimension", &bits, "--base-port", &base_port];
+    let mut arguments = words.map(OsStr::new).to_vec();
+    match data {
+        Some(folder) => arguments.extend([OsStr::new("--data"), folder.as_os_str()]),
+        None => arguments.push(OsStr::new("--in-memory")),
+    }
     Process::start(program, &arguments)
 }
 
@@ -171,7 +193,8 @@ fn has_all_links(addr: SocketAddr) -> bool {
     matches!(answer, Ok(Response::Cluster(view)) if view.links.iter().all(|link| link.up))
 }
 
-fn wait_until(what: &'static str, mut is_ready: impl FnMut() -> bool) -> Result<(), Error> {
+/// Asks again and again, for ten seconds.
+pub(crate) fn wait_until(what: &'static str, mut is_ready: impl FnMut() -> bool) -> Result<(), Error> {
     for _ in 0..READY_TRIES {
         if is_ready() {
             return Ok(());
@@ -181,6 +204,7 @@ fn wait_until(what: &'static str, mut is_ready: impl FnMut() -> bool) -> Result<
     Err(Error::NotReady { what })
 }
 
-fn local(port: u16) -> SocketAddr {
+/// A port of this machine.
+pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }

@@ -1,4 +1,4 @@
-//! System calls of one server a request, counted by `perf` while unbatched requests pass.
+//! System calls of one server a request, counted by `perf` while requests pass.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -8,13 +8,18 @@ use crate::clock;
 use crate::error::Error;
 use crate::load::{self, Plan};
 
+/// Every system call.
+pub(crate) const ALL: &str = "raw_syscalls:sys_enter";
+/// Those that make a file safe.
+pub(crate) const SYNCS: &str = "syscalls:sys_enter_fdatasync";
+
 /// Until `perf` counts.
 const ATTACH: Duration = Duration::from_millis(400);
 
-/// System calls of the process a request of the plan; `None` where `perf` is missing or may not count.
-pub(crate) fn per_request(pid: u32, plan: &Plan) -> Result<Option<f64>, Error> {
+/// System calls of that kind of the process a request of the plan; `None` where `perf` is missing or may not count.
+pub(crate) fn per_request(pid: u32, kind: &str, plan: &Plan) -> Result<Option<f64>, Error> {
     let mut command = Command::new("perf");
-    command.args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string(), "cat"]);
+    command.args(["stat", "-x", ",", "-e", kind, "-p", &pid.to_string(), "cat"]);
     // It counts as long as `cat` runs, which is until its input ends.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let Ok(mut perf) = command.spawn() else { return Ok(None) };

@@ -1,0 +1,94 @@
+//! Who publishes durably in turns: a bare server that writes and syncs, one node with its journal, and `redis-server`
+//! that syncs before it answers. Everything that they keep lies in one folder.
+
+use std::ffi::OsStr;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+
+use dht_node::wire::request::Retention;
+
+use crate::disk::Folder;
+use crate::error::Error;
+use crate::load::Plan;
+use crate::process::Process;
+use crate::protocol::Protocol;
+use crate::session::create_topics;
+use crate::setup::{self, PEER_PORT};
+
+/// Their places in a round.
+pub(crate) const FLOOR: usize = 0;
+/// The daemon.
+pub(crate) const NODE: usize = 1;
+/// `redis-server`, when there is one.
+pub(crate) const REDIS: usize = 2;
+
+/// What is published to.
+const TOPIC: &str = "floor";
+
+/// A server, running.
+#[derive(Debug)]
+pub(crate) struct Contestant {
+    process: Process,
+    addr: SocketAddr,
+    protocol: Protocol,
+}
+
+impl Contestant {
+    /// The id of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Requests of so many records of 64 bytes each to its topic.
+    pub(crate) fn plan(&self, count: u32, conns: usize, window: usize, seconds: f64) -> Plan {
+        Plan {
+            addr: self.addr,
+            protocol: self.protocol,
+            topics: vec![TOPIC.to_owned()],
+            value_bytes: 64,
+            count,
+            conns,
+            window,
+            whole_windows: false,
+            subscribers: 0,
+            subscribe_at: self.addr,
+            seconds,
+        }
+    }
+}
+
+/// A bare server that syncs each turn.
+pub(crate) fn start_floor(base_port: u16, folder: &Folder) -> Result<Contestant, Error> {
+    let file = folder.join("floor");
+    let arguments = [OsStr::new("--mode"), OsStr::new("log"), OsStr::new("--file"), file.as_os_str()];
+    let (process, addr) = setup::start_bare(base_port, &arguments)?;
+    Ok(Contestant { process, addr, protocol: Protocol::Frames })
+}
+
+/// A fresh node with a journal, that keeps so many bytes of the topic; 0 is its default.
+pub(crate) fn start_node(program: &Path, base_port: u16, data: &Path, kept_bytes: u64) -> Result<Contestant, Error> {
+    let (process, addr) = setup::start_single(program, base_port, Some(data))?;
+    create_topics(addr, &[TOPIC.to_owned()], Retention { bytes: kept_bytes, ..Retention::default() })?;
+    Ok(Contestant { process, addr, protocol: Protocol::Frames })
+}
+
+/// `None` when it is not installed.
+pub(crate) fn start_redis(base_port: u16, folder: &Folder) -> Result<Option<Contestant>, Error> {
+    let Some(program) = on_path("redis-server") else { return Ok(None) };
+    let port = base_port + PEER_PORT;
+    let (data, port_word) = (folder.join("redis"), port.to_string());
+    std::fs::create_dir(&data)?;
+    let words = "--bind 127.0.0.1 --appendonly yes --appendfsync always --auto-aof-rewrite-percentage 0";
+    let mut arguments: Vec<&OsStr> =
+        words.split(' ').chain(["--save", "", "--port", &port_word]).map(OsStr::new).collect();
+    arguments.extend([OsStr::new("--dir"), data.as_os_str()]);
+    let process = Process::start(&program, &arguments)?;
+    let addr = setup::local(port);
+    setup::wait_until("redis-server", || TcpStream::connect(addr).is_ok())?;
+    Ok(Some(Contestant { process, addr, protocol: Protocol::Resp }))
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|program| program.is_file())
+}

@@ -1,0 +1,167 @@
+//! A file that was written before, and the folder for everything that durable servers keep.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// Where a bare server, or nobody but the disk, writes and syncs. No size ever changes, so a sync is the bytes alone.
+#[derive(Debug)]
+pub(crate) struct Prewritten {
+    file: File,
+    at: u64,
+}
+
+impl Prewritten {
+    /// As large as the daemon's segments.
+    const BYTES: u64 = 64 << 20;
+
+    /// Makes the file, full of zeros and safe.
+    pub(crate) fn make(path: &Path) -> Result<Self, Error> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        let zeros = vec![0; 1 << 20];
+        for at in (0..Self::BYTES).step_by(zeros.len()) {
+            file.write_all_at(&zeros, at)?;
+        }
+        file.sync_all()?;
+        Ok(Self { file, at: 0 })
+    }
+
+    /// Writes the bytes behind the last ones, or from the start again where they do not fit, and makes them safe.
+    pub(crate) fn store(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let length = bytes.len() as u64;
+        if self.at + length > Self::BYTES {
+            self.at = 0;
+        }
+        self.file.write_all_at(bytes, self.at)?;
+        self.file.sync_data()?;
+        self.at += length;
+        Ok(())
+    }
+}
+
+/// A folder that is removed when this value is dropped.
+#[derive(Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// An empty one under `parent`; what a killed run left under that name goes.
+    pub(crate) fn make(parent: &Path, name: &str) -> Result<Self, Error> {
+        let failed = |error| Error::Folder { path: parent.to_owned(), error };
+        let parent = parent.canonicalize().map_err(failed)?;
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        if let Some(kind) = file_system(&mounts, &parent).filter(|kind| ["tmpfs", "ramfs"].contains(kind)) {
+            return Err(Error::InMemory { kind: kind.to_owned(), path: parent });
+        }
+        let path = parent.join(name);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(failed)?;
+        }
+        fs::create_dir(&path).map_err(failed)?;
+        Ok(Self(path))
+    }
+
+    /// Bytes that everybody has written to its block device; `None` where the file system has not one device.
+    pub(crate) fn device_written_bytes(&self) -> Result<Option<u64>, Error> {
+        const SECTOR_BYTES: u64 = 512;
+        let (major, minor) = device_numbers(fs::metadata(&self.0)?.dev());
+        let Ok(figures) = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")) else { return Ok(None) };
+        let sectors = figures.split_ascii_whitespace().nth(6).and_then(|sectors| sectors.parse::<u64>().ok());
+        let sectors = sectors.ok_or(Error::Unreadable { what: "/sys/dev/block/MAJOR:MINOR/stat" })?;
+        Ok(Some(sectors * SECTOR_BYTES))
+    }
+
+    /// What is called so in it.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The two parts of a device's number, as the C library packs them.
+const fn device_numbers(dev: u64) -> (u64, u64) {
+    ((dev >> 32) & 0xffff_f000 | (dev >> 8) & 0xfff, (dev >> 12) & 0xffff_ff00 | dev & 0xff)
+}
+
+/// The kind of the file system that holds the path: that of the longest mount point above it, the last such one.
+fn file_system<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
+    let mut found: Option<(&Path, &str)> = None;
+    for line in mounts.lines() {
+        let mut words = line.split(' ').skip(1);
+        let (Some(point), Some(kind)) = (words.next().map(Path::new), words.next()) else { continue };
+        let is_longest = found.is_none_or(|(longest, _)| point.starts_with(longest));
+        if path.starts_with(point) && is_longest {
+            found = Some((point, kind));
+        }
+    }
+    found.map(|(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_mount_and_of_several_the_last_holds_a_path() {
+        let mounts = "\
+/dev/a / ext4 rw,relatime 0 0
+tmpfs /run tmpfs rw 0 0
+/dev/b /run/disk xfs rw 0 0
+/dev/c /data ext4 rw 0 0
+none /data tmpfs rw 0 0
+";
+        let cases = [
+            ("/home/x", "ext4"),
+            ("/run/x", "tmpfs"),
+            ("/running", "ext4"),
+            ("/run/disk/x/y", "xfs"),
+            ("/data", "tmpfs"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(file_system(mounts, Path::new(path)), Some(expected), "{path}");
+        }
+        assert_eq!(file_system("", Path::new("/")), None);
+    }
+
+    #[test]
+    fn a_device_number_has_two_parts_of_two_pieces() {
+        for (dev, expected) in
+            [(0xfe00, (254, 0)), (0x0103, (1, 3)), (0x1234_5678_9abc_def0, (0x1234_5cde, 0x6789_abf0))]
+        {
+            assert_eq!(device_numbers(dev), expected, "{dev:#x}");
+        }
+    }
+
+    #[test]
+    fn a_prewritten_file_keeps_its_size_and_starts_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut file = Prewritten::make(&path).unwrap();
+        let half = vec![1; usize::try_from(Prewritten::BYTES / 2 + 1).unwrap()];
+        for expected in [half.len(), half.len(), half.len() + 3] {
+            let bytes = if expected > half.len() { &b"end"[..] } else { &half };
+            file.store(bytes).unwrap();
+            assert_eq!(file.at, expected as u64);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().len(), Prewritten::BYTES);
+    }
+
+    #[test]
+    fn a_folder_starts_empty_and_goes() {
+        let parent = tempfile::tempdir().unwrap();
+        if file_system(&fs::read_to_string("/proc/self/mounts").unwrap(), parent.path()) == Some("tmpfs") {
+            return;
+        }
+        fs::create_dir_all(parent.path().join("name/left")).unwrap();
+        let folder = Folder::make(parent.path(), "name").unwrap();
+        assert!(parent.path().join("name").exists() && !folder.join("left").exists());
+        drop(folder);
+        assert!(!parent.path().join("name").exists());
+    }
+}

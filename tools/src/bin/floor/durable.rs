@@ -1,0 +1,122 @@
+//! Publishes that are on disk before they are answered: how many a second, beside `redis-server` and a bare server.
+//!
+//! One generator loads all three, in turn: only what is spoken to them differs. The node and the bare server are held
+//! against `redis-server`, because the goals are; what a disk can do by itself is in `batches`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use crate::Durable;
+use crate::batches;
+use crate::compare::{note, start_spinners};
+use crate::contestants::{self, Contestant, FLOOR, NODE, REDIS};
+use crate::disk::Folder;
+use crate::error::Error;
+use crate::load::{self, Measured};
+use crate::report::{Row, Table};
+use crate::rounds::{self, Effort};
+use crate::setup;
+use crate::writes;
+
+/// Connections, requests in flight on each, and how many times as many as `redis-server` the node is to acknowledge.
+const RATES: [(usize, usize, f64); 3] = [(1, 1, 1.1), (50, 1, 1.5), (1, 256, 4.0)];
+
+/// A part of the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Acknowledged publishes of one record a second.
+    Rate,
+    /// Bytes of large batches a second.
+    Batches,
+    /// Bytes written a byte stored.
+    Writes,
+}
+
+impl FromStr for Part {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "rate" => Ok(Self::Rate),
+            "batches" => Ok(Self::Batches),
+            "writes" => Ok(Self::Writes),
+            _ => Err("a part is rate, batches or writes"),
+        }
+    }
+}
+
+/// Takes the figures. The exit code tells whether all goals were met.
+pub(crate) fn durable(options: &Durable) -> Result<ExitCode, Error> {
+    let program = setup::node_program(options.node.as_ref())?;
+    let base_port = setup::free_ports(options.base_port)?;
+    let parent = options.dir.clone().map_or_else(beside_this_program, Ok)?;
+    let folder = Folder::make(&parent, &format!("floor-durable-{base_port}"))?;
+    let _spinners = if options.asleep { Vec::new() } else { start_spinners()? };
+    let effort = Effort { rounds: options.rounds.max(1), seconds: options.secs, whole_windows: false };
+    let wants = |part| options.only.is_none_or(|only| only == part);
+    let mut rows = Vec::new();
+    if wants(Part::Rate) || wants(Part::Batches) {
+        let mut sides = vec![
+            contestants::start_floor(base_port, &folder)?,
+            contestants::start_node(&program, base_port, &folder.join("node"), 0)?,
+        ];
+        if wants(Part::Rate) {
+            sides.extend(contestants::start_redis(base_port, &folder)?);
+            rate_rows(&sides, effort, &mut rows)?;
+            sides.truncate(REDIS);
+        }
+        if wants(Part::Batches) {
+            batches::rows(&sides, &folder, effort, &mut rows)?;
+        }
+    }
+    if wants(Part::Writes) {
+        writes::rows(&program, base_port, &folder, &mut rows)?;
+    }
+    write!(io::stdout(), "\n{}", Table { peer: "peer", rows: &rows })?;
+    let missed = rows.iter().filter(|row| row.is_missed()).count();
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is built lies on a disk; the system's folder for temporary files often does not.
+fn beside_this_program() -> Result<PathBuf, Error> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().map_or_else(std::env::temp_dir, PathBuf::from))
+}
+
+fn rate_rows(sides: &[Contestant], effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
+    let (rounds, seconds) = (effort.rounds, effort.seconds);
+    note(&format!("{rounds} rounds of floor, node, redis, redis, node, floor, {seconds} s each; records of 64 B"))?;
+    if sides.len() <= REDIS {
+        note("there is no redis-server on the PATH: the goals, which are relative to it, are not measured")?;
+    }
+    for (conns, window, goal) in RATES {
+        let rounds = rounds::alternate(effort, sides.len(), |side| {
+            load::measure(&sides[side].plan(1, conns, window, effort.seconds), &[sides[side].pid()])
+        })?;
+        let name = format!("{conns} x {window}");
+        let rate = |run: &Measured| run.rate / 1000.0;
+        let cpu_us = |run: &Measured| run.cpu_ns / 1000.0;
+        let (floor, cpu) = (rounds.pair(FLOOR, NODE, rate), rounds.pair(FLOOR, NODE, cpu_us));
+        note(&format!(
+            "{name}: floor {:.2} k/s at {:.2} us of processor time, node {:.2} at {:.2}; disturbed rounds: {}",
+            floor.floor, cpu.floor, floor.node, cpu.node, rounds.disturbed,
+        ))?;
+        if sides.len() <= REDIS {
+            rows.push(Row::unmeasured(format!("publishes: {name}"), floor.node, "k/s", goal));
+            continue;
+        }
+        let (node, floor) = (rounds.pair(REDIS, NODE, rate), rounds.pair(REDIS, FLOOR, rate));
+        note(&format!(
+            "  redis {:.2} k/s; by the medians node {:.2}, floor {:.2}",
+            node.floor,
+            node.node / node.floor,
+            floor.node / floor.floor,
+        ))?;
+        rows.push(Row::at_least(format!("publishes: {name}"), &node, "k/s", goal, &floor));
+        let (node, floor) = (rounds.pair(REDIS, NODE, cpu_us), rounds.pair(REDIS, FLOOR, cpu_us));
+        rows.push(Row::told(format!("CPU: {name}"), &node, "us", Some(&floor)));
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! As much of Redis' protocol as a publisher needs: XADD as it is sent, and where an answer ends.
+//!
+//! ```text
+//! *5 XADD topic * f VALUE     an array of bulk strings: $LENGTH, CR LF, the bytes, CR LF
+//! $15 1700000000000-0         the answer: the id of the entry as a bulk string; an error begins with -
+//! ```
+
+use crate::error::Error;
+
+/// The longest line that begins an answer: an error's text is no longer.
+const LINE_MAX: usize = 4 << 10;
+
+/// XADD of one entry with the one field `f`.
+pub(crate) fn xadd(topic: &str, value: &[u8]) -> Vec<u8> {
+    let words: [&[u8]; 5] = [b"XADD", topic.as_bytes(), b"*", b"f", value];
+    let mut out = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+/// The whole answers at the start of `input` and their bytes; the first error among them is one.
+pub(crate) fn count_answers(input: &[u8]) -> Result<(usize, usize), Error> {
+    let (mut answers, mut at) = (0, 0);
+    while let Some(bytes) = answer_bytes(&input[at..])? {
+        at += bytes;
+        answers += 1;
+    }
+    Ok((answers, at))
+}
+
+/// The bytes of the answer at the start of `input`; `None` while some of them are missing.
+fn answer_bytes(input: &[u8]) -> Result<Option<usize>, Error> {
+    let Some(end) = input.windows(2).take(LINE_MAX).position(|pair| pair == b"\r\n") else {
+        return if input.len() > LINE_MAX { Err(Error::NotRedis) } else { Ok(None) };
+    };
+    let (kind, text) = input[..end].split_first().ok_or(Error::NotRedis)?;
+    let line_bytes = end + 2;
+    match kind {
+        b'+' | b':' => Ok(Some(line_bytes)),
+        b'-' => Err(Error::RedisRefused { text: String::from_utf8_lossy(text).into_owned() }),
+        b'$' => {
+            let length: u32 = str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(Error::NotRedis)?;
+            let whole = line_bytes + length as usize + 2;
+            match input.get(whole - 2..whole) {
+                None => Ok(None),
+                Some(b"\r\n") => Ok(Some(whole)),
+                Some(_) => Err(Error::NotRedis),
+            }
+        }
+        _ => Err(Error::NotRedis),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_an_array_of_bulk_strings() {
+        let expected = b"*5\r\n$4\r\nXADD\r\n$1\r\nt\r\n$1\r\n*\r\n$1\r\nf\r\n$4\r\na\r\nb\r\n";
+        assert_eq!(xadd("t", b"a\r\nb"), expected);
+    }
+
+    #[test]
+    fn whole_answers_are_counted_and_the_rest_is_left() {
+        let cases: [(&[u8], (usize, usize)); 10] = [
+            (b"", (0, 0)),
+            (b"$", (0, 0)),
+            (b"$3\r", (0, 0)),
+            (b"$3\r\n1-0", (0, 0)),
+            (b"$3\r\n1-0\r", (0, 0)),
+            (b"$3\r\n1-0\r\n", (1, 9)),
+            (b"$3\r\n1-0\r\n$3\r\n1-", (1, 9)),
+            (b"$0\r\n\r\n$2\r\n\r\n\r\n", (2, 14)),
+            (b"+PONG\r\n:7\r\n", (2, 11)),
+            (b"+PONG\r\n-ER", (1, 7)),
+        ];
+        for (input, expected) in cases {
+            assert_eq!(count_answers(input).unwrap(), expected, "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        let cases: [&[u8]; 7] =
+            [b"\r\n", b"*1\r\n", b"$-1\r\n", b"$x\r\n", b"$99999999999\r\n", b"$1\r\nxyz", &[b'+'; LINE_MAX + 1]];
+        for input in cases {
+            assert!(matches!(count_answers(input), Err(Error::NotRedis)), "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_server_said() {
+        let Err(error) = count_answers(b"$3\r\n1-0\r\n-MISCONF no space\r\n") else { panic!("taken for an answer") };
+        assert_eq!(error.to_string(), "redis-server answered: MISCONF no space");
+    }
+}
