@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::clock;
 use crate::error::Error;
 
 /// Where a bare server, or nobody but the disk, writes and syncs. No size ever changes, so a sync is the bytes alone.
@@ -38,6 +39,18 @@ impl Prewritten {
         self.file.sync_data()?;
         self.at += length;
         Ok(())
+    }
+
+    /// How often a second so many bytes are stored, one time after the other, with nobody else in between.
+    pub(crate) fn stores_a_second(&mut self, bytes: usize, seconds: f64) -> Result<f64, Error> {
+        let bytes = vec![b'x'; bytes];
+        let start = clock::now();
+        let mut stores = 0;
+        while start.elapsed().as_secs_f64() < seconds {
+            self.store(&bytes)?;
+            stores += 1;
+        }
+        Ok(f64::from(stores) / start.elapsed().as_secs_f64())
     }
 }
 

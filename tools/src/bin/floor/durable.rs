@@ -12,7 +12,7 @@ use crate::Durable;
 use crate::batches;
 use crate::compare::{note, start_spinners};
 use crate::contestants::{self, Contestant, FLOOR, NODE, REDIS};
-use crate::disk::Folder;
+use crate::disk::{Folder, Prewritten};
 use crate::error::Error;
 use crate::load::{self, Measured};
 use crate::report::{Row, Table};
@@ -22,6 +22,10 @@ use crate::writes;
 
 /// Connections, requests in flight on each, and how many times as many as `redis-server` the node is to acknowledge.
 const RATES: [(usize, usize, f64); 3] = [(1, 1, 1.1), (50, 1, 1.5), (1, 256, 4.0)];
+
+/// Written at once when the disk is measured by itself. When that is slow, because others write or because a host
+/// grants no more, all servers are slow alike, and ratios say little.
+const DISK_BYTES: usize = 4 << 10;
 
 /// A part of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +68,7 @@ pub(crate) fn durable(options: &Durable) -> Result<ExitCode, Error> {
         ];
         if wants(Part::Rate) {
             sides.extend(contestants::start_redis(base_port, &folder)?);
-            rate_rows(&sides, effort, &mut rows)?;
+            rate_rows(&sides, &folder, effort, &mut rows)?;
             sides.truncate(REDIS);
         }
         if wants(Part::Batches) {
@@ -85,9 +89,11 @@ fn beside_this_program() -> Result<PathBuf, Error> {
     Ok(program.parent().map_or_else(std::env::temp_dir, PathBuf::from))
 }
 
-fn rate_rows(sides: &[Contestant], effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
+fn rate_rows(sides: &[Contestant], folder: &Folder, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
     let (rounds, seconds) = (effort.rounds, effort.seconds);
     note(&format!("{rounds} rounds of floor, node, redis, redis, node, floor, {seconds} s each; records of 64 B"))?;
+    let disk = Prewritten::make(&folder.join("disk"))?.stores_a_second(DISK_BYTES, effort.seconds)?;
+    note(&format!("the disk by itself: {disk:.0} writes of {} KiB a second, each synced", DISK_BYTES >> 10))?;
     if sides.len() <= REDIS {
         note("there is no redis-server on the PATH: the goals, which are relative to it, are not measured")?;
     }

@@ -44,7 +44,7 @@ pub(crate) struct Plan {
     pub(crate) topics: Vec<String>,
     /// Bytes of a record's value.
     pub(crate) value_bytes: usize,
-    /// Records in a request.
+    /// Records in a request; Redis has no batches and gets one.
     pub(crate) count: u32,
     /// Connections.
     pub(crate) conns: usize,

@@ -3,13 +3,14 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `serve` | one bare server: `echo`, `log` (publish → memory → subscribers) or `relay` to the next one |
+//! | `serve` | one bare server: `echo`, `log` (publish → memory, and a file → subscribers) or `relay` to the next one |
 //! | `load` | publishes to a server, bare or not, with subscribers or without, and prints one line of figures |
 //! | `compare` | starts bare servers and a cube of `dht-node`, loads both in turn, prints figures beside their goals |
 //! | `durable` | the same for publishes that are on disk before they are answered, beside `redis-server` too |
 //! | `spin` | keeps a processor awake; the two above run it at the lowest priority |
 //!
-//! The floor is what this machine's kernel, one read and one write a turn, and a checksum of each header cost.
+//! The floor is what this machine's kernel, one read and one write a turn, and a checksum of each header cost; of
+//! durable publishes also what one write to a file and one sync of it a turn cost.
 //! Everything that the daemon takes beyond it is the daemon's. CONTRIBUTING.md says how to read the figures.
 
 mod batches;
