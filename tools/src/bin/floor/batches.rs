@@ -23,7 +23,7 @@ const DISK: usize = 2;
 
 /// Of a bare server and a node, in this order.
 pub(crate) fn rows(servers: &[Contestant], folder: &Folder, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
-    let plan = |server: usize| servers[server].plan(RECORDS, 1, WINDOW, effort.seconds);
+    let plan = |server: usize| servers[server].plan(RECORDS, 1, WINDOW, effort);
     let batch_bytes = plan(NODE).batch()?.len();
     let syncs = syscalls::per_request(servers[NODE].pid(), syscalls::SYNCS, &plan(NODE))?;
     let write_bytes = match syncs {

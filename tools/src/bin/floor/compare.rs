@@ -76,7 +76,7 @@ pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
         "{} rounds of floor, node, node, floor, {} s each; records of 64 B; windows {}",
         effort.rounds,
         effort.seconds,
-        if effort.whole_windows { "answered wholly before the next" } else { "slide as answers are read" },
+        effort.windows(),
     ))?;
     let wants = |part| options.only.is_none_or(|only| only == part);
     let mut rows = Vec::new();

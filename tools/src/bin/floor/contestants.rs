@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::load::Plan;
 use crate::process::Process;
 use crate::protocol::Protocol;
+use crate::rounds::Effort;
 use crate::session::create_topics;
 use crate::setup::{self, PEER_PORT};
 
@@ -40,7 +41,7 @@ impl Contestant {
     }
 
     /// Requests of so many records of 64 bytes each to its topic.
-    pub(crate) fn plan(&self, count: u32, conns: usize, window: usize, seconds: f64) -> Plan {
+    pub(crate) fn plan(&self, count: u32, conns: usize, window: usize, effort: Effort) -> Plan {
         Plan {
             addr: self.addr,
             protocol: self.protocol,
@@ -49,10 +50,10 @@ impl Contestant {
             count,
             conns,
             window,
-            whole_windows: false,
+            whole_windows: effort.whole_windows,
             subscribers: 0,
             subscribe_at: self.addr,
-            seconds,
+            seconds: effort.seconds,
         }
     }
 }

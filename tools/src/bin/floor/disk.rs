@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::clock;
 use crate::error::Error;
@@ -38,6 +39,19 @@ impl Prewritten {
         self.file.write_all_at(bytes, self.at)?;
         self.file.sync_data()?;
         self.at += length;
+        Ok(())
+    }
+
+    /// Waits while the disk does less than half of what is usual: a host may grant a virtual one only so much for a
+    /// while, and whoever comes then is slow whatever it does.
+    pub(crate) fn rest(&mut self, bytes: usize, usual: f64) -> Result<(), Error> {
+        const LOOKS: usize = 12;
+        for _ in 0..LOOKS {
+            if self.stores_a_second(bytes, 0.02)? * 2.0 > usual {
+                break;
+            }
+            clock::pause(Duration::from_secs(5));
+        }
         Ok(())
     }
 

@@ -58,7 +58,7 @@ pub(crate) fn durable(options: &Durable) -> Result<ExitCode, Error> {
     let parent = options.dir.clone().map_or_else(beside_this_program, Ok)?;
     let folder = Folder::make(&parent, &format!("floor-durable-{base_port}"))?;
     let _spinners = if options.asleep { Vec::new() } else { start_spinners()? };
-    let effort = Effort { rounds: options.rounds.max(1), seconds: options.secs, whole_windows: false };
+    let effort = Effort { rounds: options.rounds.max(1), seconds: options.secs, whole_windows: options.whole_windows };
     let wants = |part| options.only.is_none_or(|only| only == part);
     let mut rows = Vec::new();
     if wants(Part::Rate) || wants(Part::Batches) {
@@ -91,15 +91,20 @@ fn beside_this_program() -> Result<PathBuf, Error> {
 
 fn rate_rows(sides: &[Contestant], folder: &Folder, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
     let (rounds, seconds) = (effort.rounds, effort.seconds);
-    note(&format!("{rounds} rounds of floor, node, redis, redis, node, floor, {seconds} s each; records of 64 B"))?;
-    let disk = Prewritten::make(&folder.join("disk"))?.stores_a_second(DISK_BYTES, effort.seconds)?;
-    note(&format!("the disk by itself: {disk:.0} writes of {} KiB a second, each synced", DISK_BYTES >> 10))?;
+    note(&format!(
+        "{rounds} rounds of floor, node, redis, redis, node, floor, {seconds} s each; records of 64 B; windows {}",
+        effort.windows(),
+    ))?;
+    let mut disk = Prewritten::make(&folder.join("disk"))?;
+    let usual = disk.stores_a_second(DISK_BYTES, effort.seconds)?;
+    note(&format!("the disk by itself: {usual:.0} writes of {} KiB a second, each synced", DISK_BYTES >> 10))?;
     if sides.len() <= REDIS {
         note("there is no redis-server on the PATH: the goals, which are relative to it, are not measured")?;
     }
     for (conns, window, goal) in RATES {
         let rounds = rounds::alternate(effort, sides.len(), |side| {
-            load::measure(&sides[side].plan(1, conns, window, effort.seconds), &[sides[side].pid()])
+            disk.rest(DISK_BYTES, usual)?;
+            load::measure(&sides[side].plan(1, conns, window, effort), &[sides[side].pid()])
         })?;
         let name = format!("{conns} x {window}");
         let rate = |run: &Measured| run.rate / 1000.0;

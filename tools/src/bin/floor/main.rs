@@ -172,6 +172,9 @@ struct Durable {
     /// seconds of each run [default: 0.4]
     #[argh(option, default = "0.4")]
     secs: f64,
+    /// send the next window when the last one is wholly answered, not as answers come
+    #[argh(switch)]
+    whole_windows: bool,
     /// only this part: rate, batches or writes [default: all]
     #[argh(option)]
     only: Option<durable::Part>,

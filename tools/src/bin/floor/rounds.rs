@@ -35,6 +35,13 @@ pub(crate) struct Effort {
     pub(crate) whole_windows: bool,
 }
 
+impl Effort {
+    /// How windows move, in words.
+    pub(crate) const fn windows(self) -> &'static str {
+        if self.whole_windows { "answered wholly before the next" } else { "slide as answers are read" }
+    }
+}
+
 /// The same figure of both sides, or of two cases of one side.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::load;
 use crate::process;
 use crate::report::Row;
+use crate::rounds::Effort;
 use crate::stats::Spread;
 
 /// What the topic keeps, so that nothing is dead while the first figure is taken; well below a node's memory.
@@ -92,7 +93,8 @@ struct Bytes {
 impl Publisher<'_> {
     /// Publishes until so many bytes are stored, and waits until the node writes nothing more.
     fn until(&mut self, stored: u64) -> Result<Bytes, Error> {
-        let plan = self.node.plan(RECORDS, 1, WINDOW, LOAD_SECONDS);
+        let effort = Effort { rounds: 1, seconds: LOAD_SECONDS, whole_windows: false };
+        let plan = self.node.plan(RECORDS, 1, WINDOW, effort);
         let batch_bytes = plan.batch()?.len() as u64;
         while self.stored < stored {
             self.stored += load::measure(&plan, &[])?.requests as u64 * batch_bytes;
