@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Lets libFuzzer look for inputs that break a promise: streams of frames, folders of a journal, bodies of its records.
+#   scripts/fuzz.sh                  every target, a minute each
+#   scripts/fuzz.sh frames           that target; or segments, or entries
+#   scripts/fuzz.sh segments 3600    for that many seconds; `all 600` is every target
+# Works with the stable toolchain. It installs cargo-fuzz when there is none, which takes a minute or two. It prints a line
+# for each target; the exit code is 1 when something was found. Inputs that reach something new are kept in
+# target/fuzz/corpus, so that the next run goes on from there; those that break something in target/fuzz/found.
+set -euo pipefail
+
+program=fuzz.sh
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+project=$(dirname "$scripts")
+# shellcheck source=scripts/lib.sh
+. "$scripts/lib.sh"
+cd "$project"
+
+version=0.13.2
+folder=${CARGO_TARGET_DIR:-$project/target}/fuzz
+
+read_arguments() {
+    case ${1:-all} in
+    -h | --help)
+        sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        exit 0
+        ;;
+    all) targets=(frames segments entries) ;;
+    frames | segments | entries) targets=("$1") ;;
+    *) fail_usage "there is no target '$1'" "there are: frames, segments, entries" ;;
+    esac
+    seconds=${2:-60}
+    is_number "$seconds" 1 999999999 || fail_usage "'$seconds' is no number of seconds" "such as 600"
+}
+
+install_tool() {
+    ! cargo fuzz --version >/dev/null 2>&1 || return 0
+    note "there is no cargo-fuzz; installing version $version with cargo"
+    cargo install --quiet --locked cargo-fuzz --version "$version" ||
+        fail "cargo-fuzz could not be installed" "what cargo says stands above"
+    cargo fuzz --version >/dev/null 2>&1 ||
+        fail "cargo does not find the cargo-fuzz that was just installed" "put cargo's bin folder into PATH"
+}
+
+# seed NAME BYTES: an input to begin with, as printf writes it.
+seed() {
+    printf '%b' "$2" >"$seeds/$1"
+}
+
+# Frames: the vectors, with their checksums mended once they are changed. Each begins with what the input of
+# tests/fuzz/frames.rs begins with; some as a large frame.
+make_frames() {
+    local file bytes count=0
+    for file in good bad routing; do
+        while IFS= read -r bytes; do
+            count=$((count + 1))
+            seed "$file-$count" "\\x13\\x00\\x01$bytes"
+            ((count % 10 > 0)) || seed "$file-$count-large" "\\x33\\x00\\x01$bytes"
+        done < <(sed -n '/^hex: /{ s///; s/../\\x&/g; p; }' "tests/vectors/$file.txt")
+    done
+}
+
+# Segments: steps of tests/fuzz/segments.rs, one after the other.
+make_segments() {
+    local life='\x0e\x01\x03\x01\x02\x03\x01' entries='\x00\x05\x00\x09\x00\x11' next='\x06\x00'
+    seed life "\\x00$life$life$life"
+    seed entries "\\x00$entries$next$entries$next$entries"
+    seed checkpoint "\\x00$entries\\x0c$entries$next$life"
+    seed crash "\\x00$life\\x13\\x05$life\\x13\\x07$entries\\x10\\x00\\x03\\x00\\x64\\x02\\x03\\x01"
+    seed again "\\x00$entries\\x05\\x09\\x40\\x01\\x80\\x00$entries"
+}
+
+# Entries: a time, then one of each kind.
+make_entries() {
+    local time='\x00\x00\x00\x00\x00\x00\x00\x09' id='\x00\x00\x00\x00\x00\x00\x00\x07'
+    seed trim "$time\\x04$id$id\\x05"
+    seed delete "$time\\x02$id\\x42\\x01a"
+    seed create "$time\\x01\\x01a$id\\x00\\x00\\x00\\x01$id$id$id\\x04"
+    seed publish "$time\\x03$id\\x02\\x01\\x06\\x00\\x00\\x00\\x02\\x00a\\xc3\\x01a$id\\x00\\x00\\x00\\x01$id\\x02\\x01\\x01b"
+}
+
+# fuzz TARGET: runs it, prints its line.
+fuzz() {
+    local target=$1 length=4096 output code=0 runs rate found
+    seeds=$folder/seeds/$target
+    mkdir -p "$seeds" "$folder/corpus/$target" "$folder/found"
+    make_"$target"
+    [[ $target != segments ]] || length=400
+    output=$folder/$target.log
+    cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none --target-dir "$folder" "$target" \
+        "$folder/corpus/$target" "$seeds" -- -max_total_time="$seconds" -max_len="$length" -timeout=10 \
+        -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="$folder/found/$target-" >"$output" 2>&1 || code=$?
+    read_stat number_of_executed_units && runs=$value
+    read_stat average_exec_per_sec && rate=$value
+    if ((code == 0)); then
+        printf '%-9s %s runs in %s s, %s a second: nothing found\n' "$target" "$runs" "$seconds" "$rate"
+        return
+    fi
+    found=$(sed -n 's/^.*Test unit written to //p' "$output" | tail -n 1)
+    if [[ -z $found ]]; then
+        cat "$output" >&2
+        fail "the target $target could not be built or run" "what was said stands above"
+    fi
+    sed -n '/panicked at/,/stack backtrace/p; /^==[0-9]*== ERROR/p; /^SUMMARY/p' "$output" >&2
+    printf '%-9s %s runs: FOUND %s\n' "$target" "${runs:-some}" "$found"
+    printf '          again: cargo fuzz run --fuzz-dir tests/fuzz -s none --target-dir %q %s %q\n' \
+        "$folder" "$target" "$found"
+    has_found=yes
+}
+
+# $value: a figure that libFuzzer gives at its end; empty without one.
+read_stat() {
+    value=$(sed -n "s/^stat::$1: *//p" "$output" | tail -n 1)
+}
+
+read_arguments "$@"
+command -v cargo >/dev/null || fail "there is no cargo" "install a Rust toolchain: https://rustup.rs"
+install_tool
+# The versions that ship; cargo adds what only libFuzzer needs.
+[[ ! Cargo.lock -nt tests/fuzz/Cargo.lock ]] || cp Cargo.lock tests/fuzz/Cargo.lock
+note "building, then ${seconds} s for each of: ${targets[*]}"
+has_found=
+for target in "${targets[@]}"; do
+    fuzz "$target"
+done
+[[ -z $has_found ]]

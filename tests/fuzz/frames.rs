@@ -1,0 +1,215 @@
+//! The bytes of a connection: whatever they are and wherever they are cut, the same frames, and no panic.
+//!
+//! ```text
+//! input    u8 control, u16 cuts, then the stream
+//! control  bits 0-3 dimension, bit 4 mend the checksums, bit 5 make the first frame a large one,
+//!          bit 6 the first frame may have as many bytes as one before HELLO
+//! ```
+//!
+//! Nearly no change of a frame leaves its checksums right, so most inputs ask for them to be mended: else nothing
+//! behind the header would ever be looked at.
+
+// The code that cuts streams is private to `net`, which has nothing else that bytes alone can drive.
+#[path = "../../src/net/inbox.rs"]
+mod inbox;
+
+use bytes::BytesMut;
+use dht_node::limits::{FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINK_FRAME_EXTRA, OWN_BUFFER_MIN};
+use dht_node::types::{Dimension, crc32};
+use dht_node::wire::{Frame, FrameError, HEADER_BYTES, Header, Raw, Route};
+use fastrand::Rng;
+
+use crate::decoders;
+use inbox::{Frames, Inbox};
+
+/// Reads the input in one piece and in many. How many bytes the stream has.
+pub(crate) fn run(input: &[u8]) -> usize {
+    let Some((&[control, high, low], stream)) = input.split_first_chunk() else { return 0 };
+    let mut stream = stream.to_vec();
+    if control & 0x20 != 0 {
+        stretch(&mut stream);
+    }
+    if control & 0x10 != 0 {
+        mend(&mut stream);
+    }
+    let dimension = Dimension::new((control & 0x0f) % 11).expect("DIMENSION_MAX is 10");
+    let is_fresh = control & 0x40 != 0;
+    let whole = Reading::of(&stream, dimension, is_fresh, None);
+    let cuts = Rng::with_seed(u16::from_be_bytes([high, low]).into());
+    let cut = Reading::of(&stream, dimension, is_fresh, Some(cuts));
+    assert_eq!(whole.error, cut.error, "the same end, wherever the stream is cut");
+    assert!(whole.frames == cut.frames, "the same frames, wherever the stream is cut");
+    let all = whole.frames.iter().map(|frame| &frame.bytes[..]).collect::<Vec<_>>().concat();
+    assert!(stream.starts_with(&all), "frames are the bytes that came");
+    stream.len()
+}
+
+/// A frame that was found.
+#[derive(Debug, PartialEq)]
+struct Found {
+    header: Header,
+    route: Option<Route>,
+    bytes: Vec<u8>,
+}
+
+/// What came of reading a stream.
+struct Reading {
+    dimension: Dimension,
+    frame_max: u32,
+    /// Where to cut; `None` reads as much as there is.
+    cuts: Option<Rng>,
+    inbox: Inbox,
+    frames: Vec<Found>,
+    error: Option<FrameError>,
+}
+
+impl Reading {
+    fn of(mut stream: &[u8], dimension: Dimension, is_fresh: bool, cuts: Option<Rng>) -> Self {
+        let frame_max = if is_fresh { FRAME_BEFORE_HELLO_MAX } else { FRAME_MAX + LINK_FRAME_EXTRA };
+        let mut reading = Self { dimension, frame_max, cuts, inbox: Inbox::default(), frames: Vec::new(), error: None };
+        loop {
+            let read = if reading.inbox.is_large() { reading.large(&mut stream) } else { reading.small(&mut stream) };
+            match read {
+                Ok(true) => {}
+                Ok(false) => return reading,
+                Err(error) => {
+                    reading.error = Some(error);
+                    return reading;
+                }
+            }
+        }
+    }
+
+    /// One read into the buffer that all connections share. False at the end of the stream.
+    fn small(&mut self, stream: &mut &[u8]) -> Result<bool, FrameError> {
+        let (mut bytes, has_frames) = self.inbox.take_rest();
+        if !has_frames {
+            let count = self.cut().min(stream.len());
+            bytes.extend_from_slice(take(stream, count));
+        }
+        let mut frames = Frames::new(&bytes, self.dimension, self.frame_max);
+        for _ in 0..self.cut() {
+            frames.set_frame_max(self.frame_max);
+            let Some(frame) = frames.next()? else {
+                self.inbox.keep(frames.rest(), self.frame_max, false);
+                return Ok(!stream.is_empty());
+            };
+            self.found(&frame);
+        }
+        // A turn has had enough, or the client is not read any more: what is left waits.
+        let has_frames = !frames.rest().is_empty();
+        self.inbox.keep(frames.rest(), self.frame_max, has_frames);
+        Ok(has_frames || !stream.is_empty())
+    }
+
+    /// One read into the buffer of a large frame.
+    fn large(&mut self, stream: &mut &[u8]) -> Result<bool, FrameError> {
+        let mut buffer = self.inbox.take_large_buffer();
+        let growth = self.inbox.large_growth(buffer.len());
+        assert!(growth > 0, "a frame that is whole is handed on");
+        let count = self.cut().min(growth).min(stream.len());
+        buffer.extend_from_slice(take(stream, count));
+        if let Some(frame) = self.inbox.put_large_buffer(buffer, self.dimension, self.frame_max)? {
+            self.found(&frame);
+        }
+        Ok(!stream.is_empty())
+    }
+
+    /// How much comes at once: often next to nothing, sometimes more than any frame.
+    fn cut(&mut self) -> usize {
+        let Some(rng) = &mut self.cuts else { return usize::MAX };
+        match rng.u8(..8) {
+            0 => 1,
+            1..4 => rng.usize(1..8),
+            4..7 => rng.usize(1..200),
+            _ => rng.usize(1..2 * OWN_BUFFER_MIN),
+        }
+    }
+
+    fn found(&mut self, frame: &Frame<'_>) {
+        self.frame_max = FRAME_MAX + LINK_FRAME_EXTRA; // what a HELLO allows
+        let bytes = check_parts(frame);
+        if self.cuts.is_none() {
+            decoders::check(frame);
+        }
+        self.frames.push(Found { header: frame.header, route: frame.route.clone(), bytes });
+    }
+}
+
+fn take<'a>(stream: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (taken, rest) = stream.split_at(count);
+    *stream = rest;
+    taken
+}
+
+/// The parts of a frame fit each other, however it is kept and handed on. Its bytes.
+fn check_parts(frame: &Frame<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame.encode_head(frame.header.request_id, frame.route.as_ref(), &mut bytes);
+    bytes.extend_from_slice(frame.body());
+    assert_eq!(bytes.len(), frame.len());
+    if let Some(route) = &frame.route {
+        let mut section = Vec::new();
+        route.encode(&mut section);
+        assert_eq!(&bytes[HEADER_BYTES..][..section.len()], section, "a route has one form");
+    }
+    assert!(frame.body().ends_with(frame.payload()));
+    assert!(frame.shared_body().is_none_or(|body| body == frame.body()));
+    if let Ok(payload) = frame.keep_payload() {
+        assert_eq!(payload, frame.payload());
+        assert_eq!(frame.keep_payload_in(&mut BytesMut::new()).as_ref(), Ok(&payload));
+    }
+    assert_eq!(frame.keep().into_frame().body(), frame.body());
+    // Handed to a client: under another id and without its route it is a whole frame with the same args and payload.
+    let mut plain = Vec::new();
+    frame.encode_head(dht_node::types::RequestId(!frame.header.request_id.0), None, &mut plain);
+    plain.extend_from_slice(frame.body());
+    let header = Header::parse(&plain, u32::MAX).expect("a header of our own").expect("a whole one");
+    let plain = Frame::parse(header, Raw::Borrowed(&plain), Dimension::new(0).expect("one node")).expect("no route");
+    assert_eq!((plain.args(), plain.payload()), (frame.args(), frame.payload()));
+    bytes
+}
+
+/// Makes every checksum right for which there are bytes, by the lengths as they stand.
+fn mend(stream: &mut [u8]) {
+    let mut at = 0;
+    while let Some(rest) = stream.get_mut(at..).filter(|rest| rest.len() >= HEADER_BYTES) {
+        let frame_len = frame_len(rest);
+        let (args_len, route_len) = (number(&rest[10..12]), number(&rest[12..14]));
+        let parts = HEADER_BYTES + route_len + args_len;
+        if let Some(frame) = rest.get_mut(..frame_len).filter(|frame| frame.len() >= parts) {
+            if route_len >= 4 {
+                let crc_at = HEADER_BYTES + route_len - 4;
+                put_crc(frame, HEADER_BYTES..crc_at, crc_at);
+            }
+            put_crc(frame, HEADER_BYTES + route_len..parts, 24);
+            put_crc(frame, parts..frame_len, 28);
+        }
+        put_crc(rest, 0..32, 32);
+        at = at.saturating_add(frame_len.max(HEADER_BYTES));
+    }
+}
+
+/// Adds so much payload to the first frame that it gets a buffer of its own.
+fn stretch(stream: &mut Vec<u8>) {
+    if stream.len() < HEADER_BYTES || frame_len(stream) > stream.len() {
+        return;
+    }
+    let end = frame_len(stream);
+    stream.splice(end..end, std::iter::repeat_n(0x55, OWN_BUFFER_MIN + 1000));
+    let length = u32::try_from(end + OWN_BUFFER_MIN + 1000 - 4).expect("a short stream");
+    stream[..4].copy_from_slice(&length.to_be_bytes());
+}
+
+fn frame_len(frame: &[u8]) -> usize {
+    number(&frame[..4]) + 4
+}
+
+fn number(bytes: &[u8]) -> usize {
+    bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte))
+}
+
+fn put_crc(bytes: &mut [u8], of: std::ops::Range<usize>, at: usize) {
+    let crc = crc32(&bytes[of]);
+    bytes[at..at + 4].copy_from_slice(&crc.to_be_bytes());
+}

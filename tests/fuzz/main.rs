@@ -1,0 +1,91 @@
+//! What the fuzz targets do, on a few thousand inputs from fixed seeds: `scripts/fuzz.sh` lets libFuzzer choose them.
+//!
+//! A target is a function of bytes that panics when something is wrong. `targets/` has the few lines that give it to
+//! libFuzzer; they and `Cargo.toml` are no part of the project's workspace.
+
+mod decoders;
+#[path = "../support/disk.rs"]
+#[expect(dead_code, reason = "the simulator uses the rest")]
+mod disk;
+mod entries;
+mod frames;
+#[path = "../journal/model.rs"]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "the test of the journal uses the rest; what is missing is its fault"
+)]
+mod model;
+mod segments;
+
+use dht_node::{limits, types, wire}; // where src/net/inbox.rs looks for them
+use fastrand::Rng;
+
+/// The bytes behind `hex:` of a file of vectors.
+fn vectors(text: &str) -> Vec<Vec<u8>> {
+    let digits = text.lines().filter_map(|line| line.strip_prefix("hex: "));
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).expect("ASCII"), 16).expect("hexadecimal");
+    digits.map(|digits| digits.as_bytes().chunks(2).map(byte).collect()).collect()
+}
+
+/// Changes a few bytes, mostly by little.
+fn change(bytes: &mut Vec<u8>, rng: &mut Rng) {
+    for _ in 0..rng.usize(..5) {
+        if bytes.is_empty() {
+            return;
+        }
+        let at = rng.usize(..bytes.len());
+        match rng.u8(..8) {
+            0..3 => bytes[at] ^= 1 << rng.u8(..8),
+            3 => bytes[at] = rng.u8(..),
+            4 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][rng.usize(..5)],
+            5 => bytes.truncate(at),
+            6 => drop(bytes.remove(at)),
+            _ => bytes.insert(at, rng.u8(..)),
+        }
+    }
+}
+
+#[test]
+fn any_stream_gives_the_same_frames_wherever_it_is_cut_and_their_decoders_keep_their_promises() {
+    let mut good = vectors(include_str!("../vectors/good.txt"));
+    good.extend(vectors(include_str!("../vectors/bad.txt")));
+    good.extend(vectors(include_str!("../vectors/routing.txt")));
+    assert!(good.len() > 100, "{} vectors", good.len());
+    let mut rng = Rng::with_seed(1);
+    for _ in 0..20_000 {
+        let control = if rng.u8(..4) == 0 { rng.u8(..) } else { 0x13 | rng.u8(..) & 0x60 };
+        let mut input = vec![control, rng.u8(..), rng.u8(..)];
+        for _ in 0..rng.usize(1..4) {
+            let mut frame = good[rng.usize(..good.len())].clone();
+            change(&mut frame, &mut rng);
+            input.extend(frame);
+        }
+        frames::run(&input);
+    }
+}
+
+#[test]
+fn any_body_of_a_record_is_no_entries_or_entries_that_come_back() {
+    let mut rng = Rng::with_seed(1);
+    for _ in 0..50_000 {
+        let mut body = vec![0; 8];
+        for _ in 0..rng.usize(..40) {
+            let tag = [1, 2, 3, 4, 5, 0x42, 0x43, 0x83, 0xc3][rng.usize(..9)];
+            body.push(tag);
+            body.extend((0..rng.usize(..60)).map(|_| if rng.bool() { rng.u8(..4) } else { rng.u8(..) }));
+        }
+        change(&mut body, &mut rng);
+        entries::run(&body);
+    }
+}
+
+#[test]
+fn any_folder_is_refused_and_left_as_it_was_or_read_and_found_again() {
+    let mut rng = Rng::with_seed(1);
+    for _ in 0..2000 {
+        let steps = rng.usize(..200);
+        let script: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(steps).collect();
+        segments::run(&script);
+    }
+}

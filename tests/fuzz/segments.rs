@@ -1,0 +1,393 @@
+//! The folder of a journal, made by a script: a start reads it or refuses it, and never panics.
+//!
+//! Random bytes have no right checksums, so the input is a script of steps. Some write records, segments and
+//! checkpoints with right checksums and any content; some let the journal itself live on what is there; some change,
+//! cut, rename and remove files. Then a start must keep its promises: one that is refused leaves the folder as it was,
+//! and one that is not is found again by the next.
+
+use std::io;
+
+use dht_node::journal::format::{HEADER, HardState, Head, Kind, put_record, segment_header};
+use dht_node::journal::{Disk, DiskFile, claim};
+use dht_node::node::Node;
+use dht_node::record::{self, Entry, Place};
+use fastrand::Rng;
+
+use crate::disk::FakeDisk;
+use crate::model::{self, Live, SEGMENT, blank, publish, seen};
+
+/// Steps of a script: more of them find nothing that few do not, and take longer.
+const STEPS_MAX: usize = 40;
+
+/// Plays the script and starts on what it leaves. How many bytes the files had after each step, all together: the disk
+/// remembers what it once had.
+pub(crate) fn run(input: &[u8]) -> usize {
+    let mut script = Script(input);
+    let mut maker = Maker::new(script.u8());
+    let mut given = 0;
+    for _ in 0..STEPS_MAX {
+        if script.0.is_empty() {
+            break;
+        }
+        maker.step(&mut script);
+        given += maker.disk.used() + u64::from(maker.end());
+    }
+    maker.write_segment();
+    check(&maker.disk);
+    usize::try_from(given).expect("a small folder")
+}
+
+/// What a start says last of all, when it has made the end of the log safe already: then the folder is not as it was.
+/// Not as it should be; when it is, this goes.
+const SAID_TOO_LATE: &str = "it has records that no segment has";
+
+/// Starts, and starts again.
+fn check(disk: &FakeDisk) {
+    let before = contents(disk);
+    let (live, last, _) = match Live::start(disk, false) {
+        Ok(started) => started,
+        Err(error) => {
+            let is_known = error.to_string().contains(SAID_TOO_LATE);
+            assert!(is_known || contents(disk) == before, "a start that is refused changes nothing: {error}");
+            let again = Live::start(disk, false).map(|_| ()).expect_err("it is refused again");
+            assert_eq!(again.to_string(), error.to_string());
+            return;
+        }
+    };
+    let state = seen(&live.node);
+    drop(live);
+    let (mut live, again, is_lossy) = match Live::start(disk, false) {
+        Ok(started) => started,
+        Err(_) if has_lone_index(&before) => return,
+        Err(error) => panic!("what was read once can be read again: {error}"),
+    };
+    assert!(seen(&live.node) == state, "the second start finds what the first one found");
+    assert!(!is_lossy && again.index >= last.index, "a loss is told once");
+    live.append(vec![model::create("topic/0", 7), publish("topic/0", b"one more", 1)]).expect("a sound disk");
+    live.sync().expect("a sound disk");
+    let state = seen(&live.node);
+    drop(live);
+    let (live, ..) = Live::start(disk, false).expect("what was appended can be read");
+    assert!(seen(&live.node) == state, "the journal goes on where it ended");
+}
+
+/// Is there an index without its segment? The start passes over it, and gives its number to a fresh segment when there
+/// are no others left: then the next start takes it for that one's. Not as it should be; when it is, this goes.
+fn has_lone_index(files: &[(String, Vec<u8>)]) -> bool {
+    let is_there = |name: &str| files.iter().any(|(other, _)| other == name);
+    let mut indexes = files.iter().filter_map(|(name, _)| name.strip_suffix(".index"));
+    indexes.any(|number| !is_there(&format!("{number}.log")))
+}
+
+/// The names and bytes of all files.
+fn contents(disk: &FakeDisk) -> Vec<(String, Vec<u8>)> {
+    disk.files().into_iter().map(|(name, _)| (name.clone(), read(disk, &name).expect("it is listed"))).collect()
+}
+
+fn read(disk: &FakeDisk, name: &str) -> io::Result<Vec<u8>> {
+    let file = disk.open(name)?;
+    let mut bytes = vec![0; usize::try_from(file.size()?).expect("a small file")];
+    assert_eq!(file.read_at(&mut bytes, 0)?, bytes.len());
+    Ok(bytes)
+}
+
+fn write(disk: &FakeDisk, name: &str, bytes: &[u8]) {
+    let write = || -> io::Result<()> {
+        let mut file = disk.create(name)?;
+        file.write_at(bytes, 0)?;
+        file.sync()?;
+        disk.sync_names()
+    };
+    write().expect("a sound disk");
+}
+
+/// What is left of the input; at its end everything is 0.
+struct Script<'a>(&'a [u8]);
+
+impl<'a> Script<'a> {
+    fn u8(&mut self) -> u8 {
+        self.bytes(1).first().copied().unwrap_or(0)
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_be_bytes([self.u8(), self.u8()])
+    }
+
+    fn bytes(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    /// A number that is likely to matter: near the one that would be right, small, or at the end of its type.
+    fn number(&mut self, right: u64, max: u64) -> u64 {
+        let number = match self.u8() {
+            byte @ 0..64 => right.wrapping_add(u64::from(byte)),
+            byte @ 64..128 => right.wrapping_sub(u64::from(byte - 63)),
+            byte @ 128..192 => u64::from(byte - 128),
+            192..224 => u64::from(self.u16()),
+            byte @ 224..=255 => max - u64::from(255 - byte),
+        };
+        number.min(max)
+    }
+
+    fn number32(&mut self, right: u32) -> u32 {
+        u32::try_from(self.number(right.into(), u32::MAX.into())).expect("at most u32::MAX")
+    }
+
+    /// The number of a segment. The very last ones are left out: a start counts on from them without looking. Not as it
+    /// should be, though no journal comes there; when it is, they belong here. So it is with the index of an entry.
+    fn segment(&mut self, right: u32) -> u32 {
+        self.number32(right).min(u32::MAX - 1000)
+    }
+
+    fn index(&mut self, right: u64) -> u64 {
+        self.number(right, u64::MAX).min(u64::MAX - 1000)
+    }
+}
+
+/// Puts a folder together.
+struct Maker {
+    disk: FakeDisk,
+    /// The segment that is being made; its file is not written yet.
+    segment: u32,
+    bytes: Vec<u8>,
+    /// Of the last entry.
+    index: u64,
+    term: u32,
+    /// What a node knows that has applied the entries that were put in order.
+    node: Node,
+    serial: u64,
+}
+
+impl Maker {
+    fn new(control: u8) -> Self {
+        let disk = FakeDisk::default();
+        if control & 1 == 0 {
+            claim(&disk, &model::identity()).expect("an empty folder");
+        }
+        Self { disk, segment: 0, bytes: Vec::new(), index: 0, term: 1, node: blank(), serial: 0 }
+    }
+
+    fn step(&mut self, script: &mut Script<'_>) {
+        match script.u8() % 20 {
+            0..5 => self.put_entries(script, true),
+            5 => self.put_entries(script, false),
+            6 | 7 => self.next_segment(script, true),
+            8 => self.next_segment(script, false),
+            9 => self.put_anything(script),
+            10 => self.put_hard_state(script),
+            11 => {
+                let count = script.u8().into();
+                self.bytes.extend_from_slice(script.bytes(count));
+            }
+            12 => self.checkpoint(script, true),
+            13 => self.checkpoint(script, false),
+            14 | 15 => self.live(script),
+            16 | 17 => self.change_file(script),
+            18 => self.write_file(script),
+            _ => self.disk.crash(&mut Rng::with_seed(script.u8().into())),
+        }
+    }
+
+    /// A record of entries that a node could have had.
+    fn put_entries(&mut self, script: &mut Script<'_>, is_right: bool) {
+        self.begin_segment();
+        let mut entries = self.entries(script);
+        let mut synced = 0;
+        if is_right {
+            self.index += 1;
+            self.node.replay(entries.clone());
+        } else {
+            self.index = script.index(self.index + 1);
+            self.term = script.number32(self.term);
+            synced = script.number32(self.end());
+        }
+        let start = Place { segment: self.segment, position: self.end() + 32 };
+        let head = Head { kind: Kind::Entry, group: 0, index: self.index, term: self.term, synced };
+        put_record(self.segment, head, &mut self.bytes, |out| record::encode(&mut entries, start, out));
+    }
+
+    fn entries(&mut self, script: &mut Script<'_>) -> Vec<Entry> {
+        model::entries(&mut rng(script, self.serial), &self.node, &mut self.serial)
+    }
+
+    /// A record of any kind with any content.
+    fn put_anything(&mut self, script: &mut Script<'_>) {
+        self.begin_segment();
+        let kind = [Kind::Entry, Kind::Copy, Kind::Checkpoint, Kind::HardState][usize::from(script.u8() % 4)];
+        let (index, term) = (script.index(self.index + 1), script.number32(self.term));
+        let synced = script.number32(self.end());
+        let count = script.u8().into();
+        let body = script.bytes(count);
+        let head = Head { kind, group: script.u8().into(), index, term, synced };
+        put_record(self.segment, head, &mut self.bytes, |out| out.extend_from_slice(body));
+    }
+
+    fn put_hard_state(&mut self, script: &mut Script<'_>) {
+        let flags = script.u8();
+        let previous_end = if flags & 4 == 0 { 0 } else { script.number32(self.end()) };
+        self.begin_segment();
+        self.put_state(previous_end, flags);
+    }
+
+    fn put_state(&mut self, previous_end: u32, flags: u8) {
+        let (is_lazy, is_end) = (flags & 1 != 0, flags & 2 != 0);
+        let state = HardState { previous_end, is_lazy, is_end, ..HardState::default() };
+        let head = Head { kind: Kind::HardState, group: 0, index: self.index, term: self.term, synced: 0 };
+        put_record(self.segment, head, &mut self.bytes, |out| state.encode(out));
+    }
+
+    /// Begins the first segment, unless there is one.
+    fn begin_segment(&mut self) {
+        if self.bytes.is_empty() {
+            self.segment = self.segment.max(1);
+            self.bytes.extend_from_slice(&segment_header(self.segment, SEGMENT));
+            self.put_state(0, 0);
+        }
+    }
+
+    fn next_segment(&mut self, script: &mut Script<'_>, is_right: bool) {
+        let (end, flags) = (self.end(), script.u8());
+        self.write_segment();
+        self.segment = self.segment.saturating_add(1);
+        if is_right {
+            self.bytes.extend_from_slice(&segment_header(self.segment, SEGMENT));
+            self.put_state(end, flags & 3);
+            return;
+        }
+        self.segment = script.segment(self.segment).max(1);
+        let named = script.number32(self.segment);
+        self.bytes.extend_from_slice(&segment_header(named, script.number32(SEGMENT)));
+        if flags & 4 == 0 {
+            let previous_end = script.number32(end);
+            self.put_state(previous_end, flags);
+        }
+    }
+
+    /// Writes the file of the segment that was made so far, and leaves it there.
+    fn write_segment(&mut self) {
+        if !self.bytes.is_empty() {
+            let zeros = [0, 8, 500, 4000][usize::from(self.bytes[self.bytes.len() - 1] % 4)];
+            self.bytes.resize(self.bytes.len() + zeros, 0);
+            write(&self.disk, &format!("{:010}.log", self.segment), &self.bytes);
+            self.bytes.clear();
+        }
+    }
+
+    /// A checkpoint of what was put, or of something else.
+    fn checkpoint(&mut self, script: &mut Script<'_>, is_right: bool) {
+        self.begin_segment();
+        let mut image = self.node.image();
+        let (mut index, mut term, mut synced, mut segment) = (self.index, self.term, self.end(), self.segment);
+        let mut len = image.len() as u64;
+        if !is_right {
+            (index, term) = (script.index(index), script.number32(term));
+            (synced, segment) = (script.number32(synced), script.segment(segment));
+            len = script.number(len, u64::MAX);
+            if script.u8() & 1 == 0 {
+                let count = script.u8().into();
+                image = script.bytes(count).to_vec();
+            } else {
+                change(&mut image, script);
+            }
+        }
+        let head = Head { kind: Kind::Checkpoint, group: 0, index, term, synced };
+        let mut file = segment_header(segment, synced).to_vec();
+        put_record(segment, head, &mut file, |out| out.extend_from_slice(&len.to_be_bytes()));
+        put_record(segment, head, &mut file, |out| out.extend_from_slice(&image));
+        write(&self.disk, &format!("{index:020}.checkpoint"), &file);
+    }
+
+    /// The journal itself goes on with what is there, when it can.
+    fn live(&mut self, script: &mut Script<'_>) {
+        self.write_segment();
+        let is_lazy = script.u8() & 3 == 0;
+        let Ok((mut live, ..)) = Live::start(&self.disk, is_lazy) else { return };
+        let mut goes_on = || -> io::Result<()> {
+            for _ in 0..script.u8() % 6 {
+                let mut rng = rng(script, self.serial);
+                live.append(model::entries(&mut rng, &live.node, &mut self.serial))?;
+                if is_lazy { live.write()? } else { live.sync()? }
+            }
+            let end = script.u8();
+            if end & 1 != 0 {
+                live.checkpoint()?;
+            }
+            if end & 6 == 6 { live.finish() } else { Ok(()) }
+        };
+        goes_on().expect("a sound disk");
+        let mark = live.mark();
+        (self.segment, self.index, self.term) = (mark.place.segment, mark.index, mark.term);
+        self.node = live.node;
+        // What is made from here on follows it.
+        self.segment += 1;
+        self.bytes.extend_from_slice(&segment_header(self.segment, SEGMENT));
+        self.put_state(mark.place.position, 0);
+    }
+
+    /// Takes a file, changes it, and writes it, perhaps under another name.
+    fn change_file(&self, script: &mut Script<'_>) {
+        let files = self.disk.files();
+        if files.is_empty() {
+            return;
+        }
+        let (name, _) = &files[usize::from(script.u8()) % files.len()];
+        match script.u8() % 8 {
+            0 => self.disk.remove(name).expect("it is listed"),
+            1 => self.disk.rename(name, &self.name(script)).expect("it is listed"),
+            2 => write(&self.disk, &self.name(script), &read(&self.disk, name).expect("it is listed")),
+            _ => {
+                let mut bytes = read(&self.disk, name).expect("it is listed");
+                change(&mut bytes, script);
+                write(&self.disk, name, &bytes);
+            }
+        }
+    }
+
+    fn write_file(&self, script: &mut Script<'_>) {
+        let count = script.u8().into();
+        write(&self.disk, &self.name(script), script.bytes(count));
+    }
+
+    fn name(&self, script: &mut Script<'_>) -> String {
+        match script.u8() % 8 {
+            0 | 1 => format!("{:010}.log", script.segment(self.segment)),
+            2 | 3 => format!("{:010}.index", script.segment(self.segment)),
+            4 => format!("{:020}.checkpoint", script.index(self.index)),
+            5 => "spare".to_owned(),
+            6 => ["lock", "identity", "0000000002.log.new", "notes.txt"][usize::from(script.u8() % 4)].to_owned(),
+            _ => format!("{}.log", script.u8()),
+        }
+    }
+
+    fn end(&self) -> u32 {
+        u32::try_from(self.bytes.len()).expect("a small segment")
+    }
+}
+
+/// Chooses entries: by the script, but never the same twice. Two topics of one name and one seed, which is random in a
+/// node, have one id; when both have had records, the books of the journal panic.
+fn rng(script: &mut Script<'_>, serial: u64) -> Rng {
+    Rng::with_seed(serial << 8 | u64::from(script.u8()))
+}
+
+/// Changes bytes near the beginning, near the end, or anywhere.
+fn change(bytes: &mut Vec<u8>, script: &mut Script<'_>) {
+    let at = usize::from(script.u16());
+    let at = match script.u8() % 4 {
+        0 => at % HEADER,
+        1 => bytes.len().saturating_sub(at % 64 + 1),
+        _ => at % bytes.len().max(1),
+    };
+    match script.u8() % 8 {
+        0 => bytes.truncate(at),
+        1 => bytes.resize(bytes.len() + at, 0),
+        2 => drop(bytes.drain(at.min(bytes.len())..(at + 8).min(bytes.len()))),
+        _ => {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= script.u8().max(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+#![no_main]
+
+#[path = "../entries.rs"]
+mod entries;
+mod heap;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| heap::bounded(|| entries::run(input)));

@@ -1,0 +1,11 @@
+#![no_main]
+
+#[path = "../decoders.rs"]
+mod decoders;
+#[path = "../frames.rs"]
+mod frames;
+mod heap;
+
+use dht_node::{limits, types, wire}; // where src/net/inbox.rs looks for them
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| heap::bounded(|| frames::run(input)));
