@@ -86,6 +86,6 @@ fn any_folder_is_refused_and_left_as_it_was_or_read_and_found_again() {
     for _ in 0..2000 {
         let steps = rng.usize(..200);
         let script: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(steps).collect();
-        segments::run(&script);
+        segments::check(&segments::play(&script));
     }
 }

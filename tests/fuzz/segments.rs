@@ -19,31 +19,31 @@ use crate::model::{self, Live, SEGMENT, blank, publish, seen};
 /// Steps of a script: more of them find nothing that few do not, and take longer.
 const STEPS_MAX: usize = 40;
 
-/// Plays the script and starts on what it leaves. How many bytes the files had after each step, all together: the disk
-/// remembers what it once had.
-pub(crate) fn run(input: &[u8]) -> usize {
+/// Plays the script; what it leaves is safe.
+pub(crate) fn play(input: &[u8]) -> FakeDisk {
     let mut script = Script(input);
     let mut maker = Maker::new(script.u8());
-    let mut given = 0;
     for _ in 0..STEPS_MAX {
         if script.0.is_empty() {
             break;
         }
         maker.step(&mut script);
-        given += maker.disk.used() + u64::from(maker.end());
     }
     maker.write_segment();
-    check(&maker.disk);
-    usize::try_from(given).expect("a small folder")
+    // Another disk, which remembers nothing of what was there before.
+    let disk = FakeDisk::default();
+    contents(&maker.disk).iter().for_each(|(name, bytes)| write(&disk, name, bytes));
+    disk
 }
 
 /// What a start says last of all, when it has made the end of the log safe already: then the folder is not as it was.
 /// Not as it should be; when it is, this goes.
 const SAID_TOO_LATE: &str = "it has records that no segment has";
 
-/// Starts, and starts again.
-fn check(disk: &FakeDisk) {
+/// Starts, and starts again. How many bytes the folder had.
+pub(crate) fn check(disk: &FakeDisk) -> usize {
     let before = contents(disk);
+    let given = before.iter().map(|(_, bytes)| bytes.len()).sum();
     let (live, last, _) = match Live::start(disk, false) {
         Ok(started) => started,
         Err(error) => {
@@ -51,14 +51,14 @@ fn check(disk: &FakeDisk) {
             assert!(is_known || contents(disk) == before, "a start that is refused changes nothing: {error}");
             let again = Live::start(disk, false).map(|_| ()).expect_err("it is refused again");
             assert_eq!(again.to_string(), error.to_string());
-            return;
+            return given;
         }
     };
     let state = seen(&live.node);
     drop(live);
     let (mut live, again, is_lossy) = match Live::start(disk, false) {
         Ok(started) => started,
-        Err(_) if has_lone_index(&before) => return,
+        Err(_) if has_lone_index(&before) => return given,
         Err(error) => panic!("what was read once can be read again: {error}"),
     };
     assert!(seen(&live.node) == state, "the second start finds what the first one found");
@@ -69,6 +69,7 @@ fn check(disk: &FakeDisk) {
     drop(live);
     let (live, ..) = Live::start(disk, false).expect("what was appended can be read");
     assert!(seen(&live.node) == state, "the journal goes on where it ended");
+    given
 }
 
 /// Is there an index without its segment? The start passes over it, and gives its number to a fresh segment when there

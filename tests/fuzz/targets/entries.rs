@@ -4,4 +4,4 @@
 mod entries;
 mod heap;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| heap::bounded(|| entries::run(input)));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| heap::bounded(0, || entries::run(input)));

@@ -8,4 +8,4 @@ mod heap;
 
 use dht_node::{limits, types, wire}; // where src/net/inbox.rs looks for them
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| heap::bounded(|| frames::run(input)));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| heap::bounded(0, || frames::run(input)));
