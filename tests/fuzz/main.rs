@@ -16,6 +16,8 @@ mod frames;
     reason = "the test of the journal uses the rest; what is missing is its fault"
 )]
 mod model;
+#[path = "../support/records.rs"]
+mod records;
 mod segments;
 
 use dht_node::{limits, types, wire}; // where src/net/inbox.rs looks for them
