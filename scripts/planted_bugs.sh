@@ -44,10 +44,10 @@ list_bugs() {
         's/record\.head\.synced as usize > end\)/record.head.synced as usize > usize::MAX - end)/'
     bug "an overwritten suffix is applied" src/journal/recovery.rs \
         's/log\.pop_back\(\);//'
-    bug "records from before the checkpoint are not compared with their checksums" src/journal/recovery.rs \
-        's/\.filter\(\|payload\| crc32\(payload\) == filed\.crc\)//'
+    bug "records that are read are not compared with their checksums" src/journal/reader.rs \
+        's/if crc32\(&payload\) != filed\.crc/if crc32(\&payload) == filed.crc.wrapping_add(1)/'
     bug "a missing segment is passed over" src/journal/recovery.rs \
-        's/if segment != expected/if segment < expected/; s/expected \+= 1/expected = segment + 1/; s/if record\.head\.index > next \{/if next == 0 {/'
+        's/if segment != expected/if segment < expected/; s/expected = expected\.checked_add/expected = segment.checked_add/; s/if index > next \|\|/if next == 0 \|\|/'
     bug "an index of a checkpoint that did not come about counts" src/journal/recovery.rs \
         's/if number > self\.from\.place\.segment \{/if number == u32::MAX {/'
     bug "the oldest checkpoint counts instead of the newest" src/journal/recovery.rs \
@@ -56,10 +56,10 @@ list_bugs() {
         's/\(self\.is_lossy \|\| self\.state\.is_lazy\)/self.state.is_lazy/'
     bug "a checkpoint relies on what nobody has synced" src/journal/keeper.rs \
         's/self\.disk\.open\(&names::segment\(mark\.place\.segment\)\)\?\.sync\(\)/self.disk.open(\&names::segment(mark.place.segment)).map(drop)/'
-    bug "the name of a fresh segment is not made safe" src/journal/keeper.rs \
-        '/pub fn prepare/,/^    \}/ s/self\.disk\.sync_names\(\)\?;//'
-    bug "a fresh segment is not filled" src/journal/keeper.rs \
-        's/while at < u64::from\(size\) \{/while at > u64::from(size) {/'
+    bug "the name of a fresh segment is not made safe" src/journal/prepare.rs \
+        '/pub fn fill_segment/,/^    \}/ s/self\.disk\.sync_names\(\)\?;//'
+    bug "a fresh segment is not filled" src/journal/prepare.rs \
+        's/let filled = if is_recycled \{ size \} else \{ 0 \}/let filled = size/'
     bug "an index is not safe before the checkpoint that relies on it" src/journal/keeper.rs \
         's/write_file\(&self\.disk, &names::index\(number\), (.*)\)\?;/self.disk.create(\&names::index(number))?.write_at(\1, 0)?;/'
     bug "the names of indexes are not safe before the checkpoint that relies on them" src/journal/keeper.rs \
@@ -77,15 +77,15 @@ list_bugs() {
     bug "an index forgets the batches from before the last checkpoint" src/journal/keeper.rs \
         's/self\.segments\.range_mut\(\.\.mark\.place\.segment\) \{/self.segments.range_mut(..=mark.place.segment) {/'
     bug "the checksum of an index is not looked at" src/journal/index.rs \
-        's/&& BigEndian::read_u32\(&header\[20\.\.\]\) == .*;/;/'
+        's/BigEndian::read_u32\(&entry\[ENTRY - 4\.\.\]\) == crc/crc > 0/; s/bytes\.len\(\) == self\.entries \* ENTRY \&\& self\.crc == .*;/bytes.len() == self.entries * ENTRY;/'
     bug "free places come back in another order" src/topic/catalogue/image.rs \
         's/self\.free\.iter\(\)\.for_each/self.free.iter().rev().for_each/'
     bug "a checkpoint has no producers" src/topic/catalogue/image.rs \
         's/u8::from\(topic\.producers\.is_some\(\)\)/0/; s/if let Some\(producers\) = &topic\.producers/if let Some(producers) = topic.producers.as_ref().filter(|_| false)/'
     bug "what a checkpoint remembers of a producer is one sequence short" src/topic/producer.rs \
         's/varint::put\(out, producer\.expected\);/varint::put(out, producer.expected.saturating_sub(1));/'
-    bug "a start forgets which records were trimmed in a batch" src/topic/log.rs \
-        's/let trimmed = records::prefix_len\(&payload, before\);/let trimmed = records::prefix_len(\&payload, before) * 0;/'
+    bug "a start forgets where a log begins" src/topic/log.rs \
+        's/\[self\.first\.0, self\.next\.0, self\.last_append_us\]/[self.first.0.saturating_sub(1), self.next.0, self.last_append_us]/'
     bug "a topic that was deleted comes back with a start" src/node/restore.rs \
         's/Entry::Delete \{ topic \} => .*,$/Entry::Delete { .. } => {}/'
     bug "records that age has removed come back with a start" src/node/restore.rs \

@@ -150,6 +150,12 @@ pub const SEGMENT_BYTES_FIRST: u32 = 4 << 20;
 /// Bytes of the others: a checkpoint comes with each, so that a start reads little more than one.
 pub const SEGMENT_BYTES: u32 = 64 << 20;
 
+/// Bytes of a segment that are filled with zeros before whoever waits for records has a turn.
+pub const FILL_BYTES: u32 = 1 << 20;
+
+/// Bytes after which that is synced: all of a segment at once would take as long as hundreds of reads.
+pub const FILL_SYNC_BYTES: u32 = 8 << 20;
+
 /// A segment that could not be made ready, most likely for want of space, is tried again after this time.
 pub const SEGMENT_AGAIN_US: u64 = 200_000;
 

@@ -12,21 +12,17 @@ use foldhash::fast::RandomState;
 use super::checkpoint;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::format::segment_header;
 use super::index::Index;
 use super::names;
 use super::reader::{Blocks, payloads};
-use super::writer::{Mark, Prepared};
+use super::writer::Mark;
 use crate::record::{Filed, Found, Note, Wanted};
 use crate::types::{Offset, TopicId};
-
-/// Bytes written at once when a segment is filled with zeros.
-const ZEROS: usize = 1 << 20;
 
 /// The books of the journal.
 #[derive(Debug)]
 pub struct Keeper<D: Disk> {
-    disk: D,
+    pub(super) disk: D,
     group: u16,
     /// Those with records, live or not, by number.
     segments: BTreeMap<u32, Segment>,
@@ -34,9 +30,9 @@ pub struct Keeper<D: Disk> {
     spans: HashMap<TopicId, VecDeque<Span>, RandomState>,
     /// The index of the newest checkpoint.
     checkpoint: Option<u64>,
-    has_spare: bool,
+    pub(super) has_spare: bool,
     /// Bytes that all files may have together when a segment is added.
-    capacity: u64,
+    pub(super) capacity: u64,
 }
 
 /// What is known of a segment.
@@ -222,54 +218,6 @@ impl<D: Disk> Keeper<D> {
         Ok(())
     }
 
-    /// Makes a segment ready for being written to: an old one with a new number, or one filled with zeros.
-    ///
-    /// # Errors
-    /// As the system's; most likely there is no space.
-    pub fn prepare(&mut self, number: u32, size: u32) -> io::Result<Prepared<D::File>> {
-        let name = names::segment(number);
-        let is_recycled = self.recycle(&name, size)?;
-        if !is_recycled && self.used()?.saturating_add(size.into()) > self.capacity {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "the journal is as large as --disk allows"));
-        }
-        let file = if is_recycled { self.disk.open(&name) } else { self.disk.create(&names::new(&name)) };
-        let mut file = file?;
-        if !is_recycled && let Err(error) = fill(&mut file, size) {
-            // What was written takes the space that others need.
-            drop(file);
-            self.disk.remove(&names::new(&name))?;
-            return Err(error);
-        }
-        file.write_at(&segment_header(number, size), 0)?;
-        file.sync()?;
-        if !is_recycled {
-            self.disk.rename(&names::new(&name), &name)?;
-        }
-        self.disk.sync_names()?;
-        self.add_segment(number);
-        Ok(Prepared { file, number, size })
-    }
-
-    /// Bytes of all files.
-    fn used(&self) -> io::Result<u64> {
-        if self.capacity == u64::MAX {
-            return Ok(0);
-        }
-        self.disk.list()?.iter().map(|name| self.disk.open(name)?.size()).sum()
-    }
-
-    fn recycle(&mut self, name: &str, size: u32) -> io::Result<bool> {
-        if !std::mem::take(&mut self.has_spare) {
-            return Ok(false);
-        }
-        if self.disk.open(names::SPARE)?.size()? == u64::from(size) {
-            self.disk.rename(names::SPARE, name)?;
-            return Ok(true);
-        }
-        self.disk.remove(names::SPARE)?;
-        Ok(false)
-    }
-
     /// Asserts the invariants.
     pub fn check(&self) {
         let mut live: BTreeMap<u32, u32> = BTreeMap::new();
@@ -298,15 +246,4 @@ fn write_file<D: Disk>(disk: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     disk.rename(&new, name)
-}
-
-fn fill<F: DiskFile>(file: &mut F, size: u32) -> io::Result<()> {
-    let zeros = vec![0; ZEROS.min(size as usize)];
-    let mut at = 0;
-    while at < u64::from(size) {
-        let piece = zeros.len().min(usize::try_from(u64::from(size) - at).expect("a segment's size"));
-        file.write_at(&zeros[..piece], at)?;
-        at += piece as u64;
-    }
-    Ok(())
 }

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
 use super::{News, Supply, Task, fail};
-use crate::journal::{Folder, Keeper};
+use crate::journal::{Folder, Keeper, Mark, Preparation, Progress};
 use crate::limits::SEGMENT_AGAIN_US;
 use crate::node::Lookup;
 use crate::record::Unreadable;
@@ -18,45 +18,55 @@ pub(super) struct Bookkeeper {
     news: Sender<News>,
     /// The segment that is to be made ready: its number and size.
     wanted: Option<(u32, u32)>,
+    /// It, while that is done.
+    filling: Option<Preparation<File>>,
     has_space: bool,
 }
 
 impl Bookkeeper {
     pub(super) const fn new(keeper: Keeper<Folder>, supply: Sender<Supply<File>>, news: Sender<News>) -> Self {
-        Self { keeper, supply, news, wanted: None, has_space: true }
+        Self { keeper, supply, news, wanted: None, filling: None, has_space: true }
     }
 
-    /// Works until it is told to end.
+    /// Works until it is told to end. A segment is filled piece by piece between the tasks.
     pub(super) fn run(mut self, tasks: &Receiver<Task>, wake: impl Fn()) {
         loop {
-            let task = if self.wanted.is_some() {
-                tasks.recv_timeout(Duration::from_micros(SEGMENT_AGAIN_US))
-            } else {
-                wait(tasks)
+            let task = match (&self.filling, self.wanted) {
+                (Some(_), _) => tasks.try_recv().map_err(|error| match error {
+                    TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                }),
+                (None, Some(_)) => tasks.recv_timeout(Duration::from_micros(SEGMENT_AGAIN_US)),
+                (None, None) => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match task {
-                Ok(Task::Note(notes)) => {
-                    self.keeper.note(&notes);
-                    continue;
-                }
+                Ok(Task::Note(notes)) => self.keeper.note(&notes),
                 Ok(Task::Read(lookup)) => {
                     self.read(lookup);
                     wake();
-                    continue;
                 }
                 Ok(Task::Keep(mark, image)) => {
-                    self.keeper.sync_log(mark).unwrap_or_else(|error| fail("cannot make the journal safe", &error));
-                    if let Err(error) = self.keeper.checkpoint(mark, &image) {
-                        log::warn!("no checkpoint could be made: {error}; the next start will take longer");
-                    }
-                    let _ = self.news.send(News::Kept);
+                    self.keep(mark, &image);
+                    // What it removed may be the space that was missing.
+                    self.begin(&wake);
                 }
-                Ok(Task::Prepare { number, size }) => self.wanted = Some((number, size)),
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Task::Prepare { number, size }) => {
+                    self.wanted = Some((number, size));
+                    self.begin(&wake);
+                }
+                Err(RecvTimeoutError::Timeout) => self.begin(&wake),
                 Ok(Task::End) | Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.prepare(&wake);
+            self.fill(&wake);
         }
+    }
+
+    fn keep(&mut self, mark: Mark, image: &[u8]) {
+        self.keeper.sync_log(mark).unwrap_or_else(|error| fail("cannot make the journal safe", &error));
+        if let Err(error) = self.keeper.checkpoint(mark, image) {
+            log::warn!("no checkpoint could be made: {error}; the next start will take longer");
+        }
+        let _ = self.news.send(News::Kept);
     }
 
     fn read(&self, lookup: Lookup) {
@@ -68,35 +78,41 @@ impl Bookkeeper {
         let _ = self.news.send(News::Read(lookup, found));
     }
 
-    fn prepare(&mut self, wake: &impl Fn()) {
-        let Some((number, size)) = self.wanted else { return };
-        let had_space = self.has_space;
-        match self.keeper.prepare(number, size) {
-            Ok(segment) => {
-                self.wanted = None;
-                self.has_space = true;
-                // The thread that commits may have ended.
-                let _ = self.supply.send(Supply::Segment(segment));
-            }
-            Err(error) => {
-                if had_space {
-                    complain(&error);
-                    let _ = self.supply.send(Supply::NoSpace);
-                }
-                self.has_space = false;
-            }
-        }
-        if self.has_space != had_space {
-            let _ = self.news.send(News::Space(self.has_space));
-            wake();
+    /// Begins to make the wanted segment ready, if there is one and that is not under way.
+    fn begin(&mut self, wake: &impl Fn()) {
+        let Some((number, size)) = self.wanted.filter(|_| self.filling.is_none()) else { return };
+        match self.keeper.begin_segment(number, size) {
+            Ok(filling) => self.filling = Some(filling),
+            Err(error) => self.tell_space(Some(&error), wake),
         }
     }
-}
 
-fn wait(tasks: &Receiver<Task>) -> Result<Task, RecvTimeoutError> {
-    tasks.recv().map_err(|_| RecvTimeoutError::Disconnected)
-}
+    /// Goes on with that by one piece.
+    fn fill(&mut self, wake: &impl Fn()) {
+        let Some(filling) = self.filling.take() else { return };
+        match self.keeper.fill_segment(filling) {
+            Ok(Progress::Unfinished(unfinished)) => self.filling = Some(unfinished),
+            Ok(Progress::Ready(segment)) => {
+                self.wanted = None;
+                // The thread that commits may have ended.
+                let _ = self.supply.send(Supply::Segment(segment));
+                self.tell_space(None, wake);
+            }
+            Err(error) => self.tell_space(Some(&error), wake),
+        }
+    }
 
-fn complain(error: &io::Error) {
-    log::error!("no segment can be made ready: {error}; publishes are refused until that works");
+    /// Tells who has to know that there is space again, or none.
+    fn tell_space(&mut self, missing: Option<&io::Error>, wake: &impl Fn()) {
+        if self.has_space == missing.is_none() {
+            return;
+        }
+        self.has_space = missing.is_none();
+        if let Some(error) = missing {
+            log::error!("no segment can be made ready: {error}; publishes are refused until that works");
+            let _ = self.supply.send(Supply::NoSpace);
+        }
+        let _ = self.news.send(News::Space(self.has_space));
+        wake();
+    }
 }

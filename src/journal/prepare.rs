@@ -1,0 +1,120 @@
+//! Making a segment ready: an old one gets a new number, or one is filled with zeros, so that making a record safe
+//! changes no file's size. Filling takes long: it is done piece by piece, for whoever has other things to do as well.
+
+use std::io;
+
+use super::disk::{Disk, DiskFile};
+use super::format::segment_header;
+use super::keeper::Keeper;
+use super::names;
+use super::writer::Prepared;
+use crate::limits::{FILL_BYTES, FILL_SYNC_BYTES};
+
+/// A segment that is being made ready.
+#[derive(Debug)]
+pub struct Preparation<F> {
+    file: F,
+    number: u32,
+    size: u32,
+    /// Bytes that are filled with zeros, or with what a used-up segment held.
+    filled: u32,
+    is_recycled: bool,
+}
+
+/// How far that has come.
+#[derive(Debug)]
+pub enum Progress<F> {
+    /// It can be written to.
+    Ready(Prepared<F>),
+    /// More of it is to be filled.
+    Unfinished(Preparation<F>),
+}
+
+impl<D: Disk> Keeper<D> {
+    /// Makes a segment ready in one go.
+    ///
+    /// # Errors
+    /// As the system's; most likely there is no space.
+    pub fn prepare(&mut self, number: u32, size: u32) -> io::Result<Prepared<D::File>> {
+        let mut preparation = self.begin_segment(number, size)?;
+        loop {
+            preparation = match self.fill_segment(preparation)? {
+                Progress::Ready(prepared) => return Ok(prepared),
+                Progress::Unfinished(unfinished) => unfinished,
+            }
+        }
+    }
+
+    /// Begins to make a segment ready.
+    ///
+    /// # Errors
+    /// As the system's, or there is no space.
+    pub fn begin_segment(&mut self, number: u32, size: u32) -> io::Result<Preparation<D::File>> {
+        let name = names::segment(number);
+        let is_recycled = self.recycle(&name, size)?;
+        if !is_recycled && self.used()?.saturating_add(size.into()) > self.capacity {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the journal is as large as --disk allows"));
+        }
+        let file = if is_recycled { self.disk.open(&name) } else { self.disk.create(&names::new(&name)) };
+        let filled = if is_recycled { size } else { 0 };
+        Ok(Preparation { file: file?, number, size, filled, is_recycled })
+    }
+
+    /// Fills one more piece of it.
+    ///
+    /// # Errors
+    /// As the system's; then what was begun is removed.
+    pub fn fill_segment(&mut self, mut preparation: Preparation<D::File>) -> io::Result<Progress<D::File>> {
+        let (number, is_recycled) = (preparation.number, preparation.is_recycled);
+        let name = names::segment(number);
+        let is_full = preparation.fill().inspect_err(|_| {
+            // What was written takes the space that others need.
+            let _ = self.disk.remove(&names::new(&name));
+        })?;
+        if !is_full {
+            return Ok(Progress::Unfinished(preparation));
+        }
+        let Preparation { mut file, size, .. } = preparation;
+        file.write_at(&segment_header(number, size), 0)?;
+        file.sync()?;
+        if !is_recycled {
+            self.disk.rename(&names::new(&name), &name)?;
+        }
+        self.disk.sync_names()?;
+        self.add_segment(number);
+        Ok(Progress::Ready(Prepared { file, number, size }))
+    }
+
+    /// Bytes of all files.
+    fn used(&self) -> io::Result<u64> {
+        if self.capacity == u64::MAX {
+            return Ok(0);
+        }
+        self.disk.list()?.iter().map(|name| self.disk.open(name)?.size()).sum()
+    }
+
+    fn recycle(&mut self, name: &str, size: u32) -> io::Result<bool> {
+        if !std::mem::take(&mut self.has_spare) {
+            return Ok(false);
+        }
+        if self.disk.open(names::SPARE)?.size()? == u64::from(size) {
+            self.disk.rename(names::SPARE, name)?;
+            return Ok(true);
+        }
+        self.disk.remove(names::SPARE)?;
+        Ok(false)
+    }
+}
+
+impl<F: DiskFile> Preparation<F> {
+    /// Fills one more piece; whether that was the last.
+    fn fill(&mut self) -> io::Result<bool> {
+        let piece = FILL_BYTES.min(self.size - self.filled);
+        self.file.write_at(&vec![0; piece as usize], self.filled.into())?;
+        self.filled += piece;
+        if self.filled.is_multiple_of(FILL_SYNC_BYTES) {
+            self.file.sync()?;
+        }
+        Ok(self.filled == self.size)
+    }
+}
