@@ -10,7 +10,7 @@ use crate::daemon::wait_for;
 
 #[test]
 fn a_full_node_refuses_to_write_says_what_helps_and_goes_on_with_the_rest() {
-    let cube = Cube::start_with(1, &["--memory", "1MiB"]);
+    let cube = Cube::start_with(1, &["--in-memory", "--memory", "1MiB"]);
     let (full, more) = (cube.topic_at(1, "full"), cube.topic_at(1, "more"));
     // Through the other node: it is the home that is full.
     let mut client = cube.client(0);

@@ -1,4 +1,4 @@
-//! A full file system: ext4 in a file, where it may be mounted.
+//! A full file system: ext4 in a file, where it may be mounted; and a journal that is as large as it may be.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use dht_node::client::{Batch, Client, Error, Item, Start};
+use dht_node::limits::{DISK_BYTES_LEAST, SEGMENT_BYTES_FIRST};
 use dht_node::wire::{Response, Status};
 
 use super::acked::EVERYTHING;
@@ -90,11 +91,27 @@ fn a_full_disk_refuses_to_publish_does_the_rest_and_recovers_when_topics_go() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Mounted::new(folder.path(), 220, TEST) else { return };
     let data = disk.0.join("data");
-    let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
+    fill_up(Cube::start_with(0, &["--data", data.to_str().unwrap()]), |_| ());
+}
+
+#[test]
+fn a_journal_that_is_as_large_as_it_may_be_is_like_a_full_disk() {
+    let within_its_bound = |data: &Path| {
+        let files = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+        // A start makes a small segment, wherever the bound is.
+        let most = DISK_BYTES_LEAST + u64::from(SEGMENT_BYTES_FIRST);
+        let bytes: u64 = files.sum();
+        assert!(bytes <= most, "{bytes} bytes of {most}");
+    };
+    fill_up(Cube::start_with(0, &["--disk", &DISK_BYTES_LEAST.to_string()]), within_its_bound);
+}
+
+/// Publishes until there is no room, removes topics, and goes on.
+fn fill_up(mut cube: Cube, look: impl Fn(&Path)) {
     let mut client = cube.client(0);
     let topics = ["one", "two", "three"];
     let mut stored = [0; 3];
-    let full = (0_u64..).zip((0..3).cycle()).find_map(|(number, at)| {
+    let full = (0_u64..1000).zip((0..3).cycle()).find_map(|(number, at)| {
         if number < 3 {
             client.create(topics[at], EVERYTHING).unwrap();
         }
@@ -105,6 +122,7 @@ fn a_full_disk_refuses_to_publish_does_the_rest_and_recovers_when_topics_go() {
         None
     });
     check_refusal(&full.unwrap());
+    look(&cube.data(0));
     // Reading goes on, and so does what makes room; it is told, and kept, also by a start on the full disk.
     for (topic, count) in topics.iter().zip(stored) {
         assert_eq!(records(&mut client, topic), count, "{topic}");
@@ -122,6 +140,7 @@ fn a_full_disk_refuses_to_publish_does_the_rest_and_recovers_when_topics_go() {
     for number in 0..100 {
         wait_for("it recovers by itself", || client.publish("next", &Batch::of(&content(number))).ok());
     }
+    look(&cube.data(0));
     cube.kill(0);
     cube.restart(0);
     assert_eq!(records(&mut client, "next"), 100);
