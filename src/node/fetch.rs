@@ -105,14 +105,14 @@ pub(super) fn shorten(mut fetched: Fetched, max_bytes: usize, max_records: u32) 
         return fetched;
     }
     let whole = std::mem::take(&mut fetched.payload);
-    let (mut payload, mut count) = (Payload::default(), 0);
+    let (mut payload, mut bytes, mut count) = (Payload::default(), 0, 0);
     for part in &whole.parts {
-        let (mut fitting, mut len) = records::fit(part, max_bytes.saturating_sub(payload.len()), max_records - count);
+        let (mut fitting, mut len) = records::fit(part, max_bytes.saturating_sub(bytes), max_records - count);
         if fitting == 0 && count == 0 {
             (fitting, len) = (1, records::prefix_len(part, 1));
         }
         payload.parts.push(part.slice(..len));
-        count += fitting;
+        (bytes, count) = (bytes + len, count + fitting);
         if len < part.len() {
             break;
         }
