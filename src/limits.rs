@@ -144,6 +144,10 @@ pub const PROPOSALS_BYTES_MAX: u64 = 64 << 20;
 /// Turns whose entries are made safe together: their memory is bound by those above.
 pub const COMMIT_TURNS_MAX: usize = 1024;
 
+/// After a sync the thread that commits looks for more for so long before it sleeps: a publisher that waits for each
+/// acknowledgement sends its next batch about then.
+pub const COMMIT_SPIN: Duration = Duration::from_micros(50);
+
 /// Bytes of the first segments of a journal.
 pub const SEGMENT_BYTES_FIRST: u32 = 4 << 20;
 
@@ -168,8 +172,11 @@ pub const INDEX_BLOCK_BATCHES: usize = 128;
 /// Bytes of records that one read from the journal brings.
 pub const READ_BYTES_MAX: u32 = 256 << 10;
 
-/// Reads from the journal in flight, beyond which FETCH is answered OVERLOADED: the disk hangs, or is asked too much.
+/// Reads from the journal in flight: what they bring is in memory until it is sent.
 pub const READS_MAX: usize = 64;
+
+/// Reads that wait for those, beyond which FETCH is answered OVERLOADED: the disk hangs, or is asked too much.
+pub const READS_WAITING_MAX: usize = 4096;
 
 /// Bytes of a segment between two wanted batches that are read and thrown away, which costs less than another read.
 pub const READ_GAP_MAX: u32 = 512;

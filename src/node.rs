@@ -61,6 +61,7 @@ use conns::{Conns, Peer};
 use feed::Feeds;
 use pending::{Pending, PendingTable};
 use pull::Pull;
+use read::Reads;
 use routing::RoutingTable;
 use stats::Stats;
 use subscriptions::Subscriptions;
@@ -129,8 +130,7 @@ pub struct Node {
     notes: Vec<Note>,
     /// Does the journal take more records?
     has_space: bool,
-    /// What it was asked and has not answered.
-    reads: usize,
+    reads: Reads,
     stats: Stats,
     clock: tick::Clock,
     drain: drain::State,
@@ -172,7 +172,7 @@ impl Node {
             proposals: Proposals::default(),
             notes: Vec::new(),
             has_space: true,
-            reads: 0,
+            reads: Reads::default(),
             stats: Stats::default(),
             clock: tick::Clock::new(now),
             drain: drain::State::default(),

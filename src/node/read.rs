@@ -1,11 +1,13 @@
 //! What is in the journal only: it is asked for, and who wants it gets it when it comes.
 
+use std::collections::VecDeque;
+
 use super::action::Action;
 use super::fetch::{or_most, read, shorten, skip};
 use super::forward::ReplyTo;
 use super::serve::{Answer, decode};
 use super::{Node, Step};
-use crate::limits::{READ_BYTES_MAX, READS_MAX};
+use crate::limits::{READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
 use crate::record::{Found, Unreadable, Wanted};
 use crate::topic::{NotHeld, Topic, push_run};
 use crate::types::{NodeId, Offset, TopicId};
@@ -22,6 +24,13 @@ pub struct Lookup {
     /// What.
     pub wanted: Wanted,
     reader: Reader,
+}
+
+/// What the journal is asked, and what waits until it has answered that.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    in_flight: usize,
+    waiting: VecDeque<Lookup>,
 }
 
 /// Who wants it.
@@ -72,29 +81,40 @@ impl Node {
         self.look_up(step, Lookup { topic: id, wanted: Wanted::Time(append_us), reader })
     }
 
-    /// Reads for subscriptions here; the limit on fetches for them bounds these as well.
+    /// Reads for subscriptions here. When the disk hangs, what is not asked is asked again when its time is over.
     pub(super) fn pull_here(&mut self, step: &mut Step<'_>, id: TopicId, from: Offset, max_bytes: u32, origin: Origin) {
         let Some(topic) = self.catalogue.get(id) else { return };
         let lookup =
             Lookup { topic: id, wanted: wanted(topic, from, max_bytes, u32::MAX), reader: Reader::Pull(origin) };
-        self.reads += 1;
-        step.out.push(Action::Read { lookup });
+        if self.reads.waiting.len() < READS_WAITING_MAX {
+            self.ask(step, lookup);
+        }
     }
 
     fn look_up(&mut self, step: &mut Step<'_>, lookup: Lookup) -> Result<Answer, ErrorResponse> {
-        if self.reads >= READS_MAX {
+        if self.reads.waiting.len() >= READS_WAITING_MAX {
             let message = format!("node {} waits for its disk", self.name(self.settings.id));
             return Err(ErrorResponse::new(Status::Overloaded, message).retry_after(20));
         }
-        self.reads += 1;
+        self.ask(step, lookup);
+        Ok(Answer::Later)
+    }
+
+    fn ask(&mut self, step: &mut Step<'_>, lookup: Lookup) {
+        if self.reads.in_flight >= READS_MAX {
+            return self.reads.waiting.push_back(lookup);
+        }
+        self.reads.in_flight += 1;
         self.stats.reads += 1;
         step.out.push(Action::Read { lookup });
-        Ok(Answer::Later)
     }
 
     /// The journal has answered.
     pub(super) fn on_read(&mut self, step: &mut Step<'_>, lookup: Lookup, found: Result<Found, Unreadable>) {
-        self.reads -= 1;
+        self.reads.in_flight -= 1;
+        if let Some(next) = self.reads.waiting.pop_front() {
+            self.ask(step, next);
+        }
         let Lookup { topic: id, wanted, reader } = lookup;
         let (reply, answer) = match reader {
             Reader::Pull(origin) => {

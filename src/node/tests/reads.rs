@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::harness::{Harness, Sent, fetch, only, records, subscribe};
-use crate::limits::{READ_BYTES_MAX, READS_MAX};
+use crate::limits::{READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
 use crate::node::{Event, Lookup};
 use crate::record::{Filed, Found, Place, Unreadable, Wanted};
 use crate::types::{ConnId, Offset, Retention, TopicId, crc32};
@@ -179,15 +179,24 @@ fn readers_that_are_behind_share_what_is_read_and_go_on() {
 }
 
 #[test]
-fn so_many_reads_are_in_flight_and_no_more() {
+fn so_many_reads_are_in_flight_so_many_wait_and_no_more() {
     let (mut node, client) = node(2, KEEPS_ALL);
-    for id in 0..READS_MAX as u64 {
-        assert_eq!(node.ask(client, 100 + id, &Request::Fetch(fetch("t"))).len(), 0);
+    let most = (READS_MAX + READS_WAITING_MAX) as u64;
+    // A client has fewer requests in flight than that.
+    let clients: Vec<ConnId> = (0..most.div_ceil(500)).map(|_| node.client()).collect();
+    let small = Request::Fetch(Fetch { max_bytes: 1000, ..fetch("t") });
+    for id in 0..most {
+        assert_eq!(node.ask(clients[usize::try_from(id / 500).unwrap()], id, &small).len(), 0);
+        assert!(node.asked.len() <= READS_MAX);
     }
-    let answer = node.answer_to(client, 9, &Request::Fetch(fetch("t")));
+    let answer = node.answer_to(client, 9, &small);
     assert_eq!(answer.status(), Status::Overloaded.number());
-    let lookup = node.asked.remove(0);
-    let found = batches(lookup.topic, 0, 1);
-    assert_eq!(node.found(lookup, found).len(), 1);
-    assert_eq!(node.ask(client, 10, &Request::Fetch(fetch("t"))).len(), 0, "there is room for one");
+    // Each answer lets one more be asked; each is answered once, in its order.
+    let mut answered = Vec::new();
+    while let Some(lookup) = Some(&mut node.asked).filter(|asked| !asked.is_empty()).map(|asked| asked.remove(0)) {
+        let found = batches(lookup.topic, 0, 1);
+        answered.extend(only(&node.found(lookup, found), Opcode::Fetch).iter().map(|sent| sent.id()));
+        assert!(node.asked.len() <= READS_MAX);
+    }
+    assert_eq!(answered, (0..most).collect::<Vec<_>>());
 }
