@@ -10,6 +10,7 @@ mod crafted;
 #[expect(dead_code, reason = "the simulator uses the rest")]
 mod disk;
 mod model;
+mod reads;
 #[path = "../support/records.rs"]
 mod records;
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dht_node::journal::{Identity, Keeper, Mark, NoRoom, OpenError, Writer};
 use dht_node::node::{Node, Settings};
-use dht_node::record::{Batch, Entry, Place, TopicRef};
+use dht_node::record::{Batch, Entry, Found, Place, TopicRef, Wanted};
 use dht_node::storage::start;
 use dht_node::topic::Topic;
 use dht_node::types::{
@@ -33,6 +33,8 @@ pub(crate) struct Live {
     /// The entries of each record that was appended and not applied yet.
     waiting: Vec<Vec<Entry>>,
     mark: Mark,
+    /// Of the segments that it begins.
+    segment_bytes: u32,
 }
 
 /// Everything that a client could see: the state, and all records.
@@ -69,11 +71,21 @@ pub(crate) fn identity() -> Identity {
 impl Live {
     /// Starts on what is on the disk. How far the log went, and whether the disk stopped on the way.
     pub(crate) fn start(disk: &FakeDisk, is_lazy: bool) -> Result<(Self, Mark, bool), OpenError> {
+        Self::start_with(disk, is_lazy, SEGMENT)
+    }
+
+    /// The same with segments of so many bytes.
+    pub(crate) fn start_with(
+        disk: &FakeDisk,
+        is_lazy: bool,
+        segment_bytes: u32,
+    ) -> Result<(Self, Mark, bool), OpenError> {
         let mut node = with_memory(MEMORY);
-        let started = start(disk, &identity(), is_lazy, SEGMENT, &mut node)?;
+        let started = start(disk, &identity(), is_lazy, segment_bytes, &mut node)?;
         started.keeper.check();
-        let mark = started.writer.mark();
-        let live = Self { node, writer: started.writer, keeper: started.keeper, waiting: Vec::new(), mark };
+        let (writer, keeper) = (started.writer, started.keeper);
+        let mark = writer.mark();
+        let live = Self { node, writer, keeper, waiting: Vec::new(), mark, segment_bytes };
         Ok((live, started.last, started.is_lossy))
     }
 
@@ -88,7 +100,7 @@ impl Live {
                 }
                 Err(NoRoom) => {
                     let number = self.writer.mark().place.segment + 1;
-                    let next = self.keeper.prepare(number, SEGMENT)?;
+                    let next = self.keeper.prepare(number, self.segment_bytes)?;
                     self.writer.turn_to(next)?;
                 }
             }
@@ -138,6 +150,11 @@ impl Live {
         self.read().unwrap()
     }
 
+    /// Asks the books as the node would.
+    pub(crate) fn find(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
+        self.keeper.read(topic, wanted)
+    }
+
     /// How far the log went that was applied.
     pub(crate) const fn mark(&self) -> Mark {
         self.mark
@@ -168,14 +185,19 @@ pub(crate) fn create(name: &str, seed: u64) -> Entry {
 
 /// A record of nobody.
 pub(crate) fn publish(topic: &str, value: &[u8], serial: u64) -> Entry {
+    publish_batch(topic, &[value], serial)
+}
+
+/// A batch of nobody.
+pub(crate) fn publish_batch(topic: &str, values: &[&[u8]], append_us: u64) -> Entry {
     let mut payload = Vec::new();
-    Record { value, ..Record::default() }.encode(&mut payload).unwrap();
+    values.iter().for_each(|value| Record { value, ..Record::default() }.encode(&mut payload).unwrap());
     Entry::Publish(Batch {
         topic: TopicRef::Name(topic.into()),
         producer: None,
-        count: 1,
+        count: u32::try_from(values.len()).unwrap(),
         payload_crc: crc32(&payload),
-        append_us: serial,
+        append_us,
         payload: payload.into(),
         place: Place::default(),
     })
@@ -228,7 +250,7 @@ fn payload(rng: &mut Rng, serial: u64) -> Bytes {
     payload.into()
 }
 
-fn topic_id(node: &Node, name: &str) -> Option<TopicId> {
+pub(crate) fn topic_id(node: &Node, name: &str) -> Option<TopicId> {
     node.topic(TopicName::new(name).unwrap()).map(|topic| topic.id)
 }
 

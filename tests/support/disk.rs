@@ -47,6 +47,15 @@ struct State {
     capacity: Option<u64>,
     /// Syncs until one fails.
     syncs_left: Option<u64>,
+    reads: Reads,
+}
+
+/// What was read of files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reads {
+    /// How often.
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
 }
 
 /// The disk; clones are the same one.
@@ -85,6 +94,11 @@ impl FakeDisk {
     pub(crate) fn used(&self) -> u64 {
         let state = self.0.borrow();
         state.names.values().map(|inode| state.inodes[*inode].data.len() as u64).sum()
+    }
+
+    /// What was read since the last time that this was asked.
+    pub(crate) fn take_reads(&self) -> Reads {
+        std::mem::take(&mut self.0.borrow_mut().reads)
     }
 
     /// Everything works again from here on, if it did until now.
@@ -285,10 +299,11 @@ impl FakeFile {
 
 impl DiskFile for FakeFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        let state = self.disk.0.borrow();
+        let state = &mut *self.disk.0.borrow_mut();
         let rest = state.inodes[self.inode].data.get(index(position)..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
+        state.reads = Reads { count: state.reads.count + 1, bytes: state.reads.bytes + count };
         Ok(count)
     }
 
