@@ -201,3 +201,18 @@ fn a_loss_is_told_once_at_least_whenever_the_start_that_tells_it_stops() {
     }
     assert!(stopped > 100, "{stopped} starts stopped");
 }
+
+/// Records from before the checkpoint are read when they are asked for; that all are there is seen at the start.
+#[test]
+fn what_a_checkpoint_relies_on_is_missed_at_the_start() {
+    let disk = FakeDisk::default();
+    drop(long(&disk, 5, true));
+    let relied_on = [names(&disk, ".index"), names(&disk, ".log")].concat();
+    assert_eq!(relied_on.len(), 10);
+    for name in relied_on {
+        let disk = disk.copy_after_crash(&mut Rng::with_seed(1));
+        disk.remove(&name).unwrap();
+        let error = Live::start(&disk, false).map(|_| ()).expect_err(&name);
+        assert!(matches!(error, OpenError::Damaged { .. }), "{name}: {error}");
+    }
+}
