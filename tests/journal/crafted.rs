@@ -216,3 +216,20 @@ fn what_a_checkpoint_relies_on_is_missed_at_the_start() {
         assert!(matches!(error, OpenError::Damaged { .. }), "{name}: {error}");
     }
 }
+
+/// Of an index from before the checkpoint a start reads which records are where; what it does not read is looked at
+/// when it is needed.
+#[test]
+fn damage_where_an_index_says_what_it_has_is_seen_at_the_start() {
+    let disk = FakeDisk::default();
+    drop(long(&disk, 4, true));
+    let name = "0000000002.index";
+    let bytes = read(&disk, name);
+    let entries = usize::try_from(u32::from_be_bytes(bytes[20..24].try_into().unwrap())).unwrap();
+    for bit in (0..32 * 8).chain(entries * 8..bytes.len() * 8) {
+        let disk = disk.copy_after_crash(&mut Rng::with_seed(1));
+        disk.flip(name, bit);
+        let error = Live::start(&disk, false).map(|_| ()).expect_err("it is damaged");
+        assert!(matches!(error, OpenError::Damaged { .. }), "bit {bit}: {error}");
+    }
+}
