@@ -179,6 +179,30 @@ fn readers_that_are_behind_share_what_is_read_and_go_on() {
 }
 
 #[test]
+fn readers_that_are_behind_go_on_at_once_with_what_is_left_when_retention_was_faster() {
+    let (mut node, client) = node(10, Retention { records: 30, ..KEEPS_ALL });
+    node.ask(client, 20, &subscribe("t"));
+    node.timeout();
+    let lookup = node.asked_once();
+    assert_eq!(wanted(&lookup).0, 0);
+    node.publish(client, "t", 3, 1000);
+    let found = batches(lookup.topic, 0, 2);
+    let mut sent = node.found(lookup, found);
+    sent.extend(node.settle());
+    assert_eq!(only(&sent, Opcode::Deliver).len(), 0, "nothing that is trimmed");
+    let lookup = node.asked_once();
+    assert_eq!(wanted(&lookup).0, 3, "no time has passed");
+    let found = batches(lookup.topic, 3, 2);
+    sent.extend(node.found(lookup, found));
+    let (from, to) = (Offset(0), Offset(3));
+    let pushes: Vec<Push> = sent.iter().filter(|sent| sent.id() == 20).map(Sent::push).collect();
+    assert!(pushes.contains(&Push::Gap { from, to }), "{pushes:?}");
+    let got: Vec<(Offset, u32)> =
+        only(&sent, Opcode::Deliver).iter().map(|it| (it.delivered().base, it.delivered().count)).collect();
+    assert_eq!(got, [(Offset(3), 6)]);
+}
+
+#[test]
 fn so_many_reads_are_in_flight_so_many_wait_and_no_more() {
     let (mut node, client) = node(2, KEEPS_ALL);
     let most = (READS_MAX + READS_WAITING_MAX) as u64;
