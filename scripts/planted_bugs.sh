@@ -3,7 +3,7 @@
 #   scripts/planted_bugs.sh             all of them
 #   scripts/planted_bugs.sh WORD…       those whose names hold one of the words
 #   scripts/planted_bugs.sh --check     none: only whether each could still be planted
-# First `cargo test --test journal` (of the threads: `--lib storage`), then seeds of the simulator, each for at most
+# First `cargo test --test journal`, then seeds of the simulator, or the tests that the bug names, each for at most
 # PLANTED_LIMIT seconds (300). The exit code is 1 when a bug was not found. PLANTED_TARGET names a build folder that is
 # kept, so that the next run is faster.
 set -euo pipefail
@@ -17,7 +17,7 @@ cd "$project"
 
 limit=${PLANTED_LIMIT:-300}
 
-# --- the bugs: name, file, and what sed does to it ------------------------------------------------------------------
+# --- the bugs: name, file, what sed does to it, and who is to find it -----------------------------------------------
 
 list_bugs() {
     bug "what is written is acknowledged before it is safe" src/journal/writer.rs \
@@ -76,8 +76,38 @@ list_bugs() {
         's/&& oldest\.end <= first/\&\& oldest.end <= first.plus(1)/'
     bug "an index forgets the batches from before the last checkpoint" src/journal/keeper.rs \
         's/self\.segments\.range_mut\(\.\.mark\.place\.segment\) \{/self.segments.range_mut(..=mark.place.segment) {/'
-    bug "the checksum of an index is not looked at" src/journal/index.rs \
-        's/BigEndian::read_u32\(&entry\[ENTRY - 4\.\.\]\) == crc/crc > 0/; s/bytes\.len\(\) == self\.entries \* ENTRY \&\& self\.crc == .*;/bytes.len() == self.entries * ENTRY;/'
+    bug "the checksum of an index's header is not looked at" src/journal/index.rs \
+        's/&& BigEndian::read_u32\(&header\[28\.\.\]\) == .*;/;/'
+    bug "the checksum of an index's entries is not looked at" src/journal/index.rs \
+        's/ && self\.crc == crc32_of_parts\(\[bytes\]\)//'
+    bug "the checksum of a block is not looked at" src/journal/reader.rs \
+        's/\.filter\(\|_\| Entry::is_sound\((.*)\)\);/.filter(|_| Entry::is_sound(\1) || true);/'
+    bug "a read begins one block behind the one that has the record" src/journal/reader.rs \
+        's/entry\.end <= from/entry.base <= from/'
+    bug "a read begins in the segment before the one that has the record" src/journal/keeper.rs \
+        's/\|span\| span\.end <= from/|span| span.end < from/'
+    bug "a read ends one batch too early" src/journal/reader.rs \
+        's/is_enough = bytes >= max_bytes/is_enough = !found.is_empty() \&\& bytes.saturating_add(filed.len) >= max_bytes/'
+    bug "a read ends one batch too late" src/journal/reader.rs \
+        's/end\.0 - from\.0 >= u64/end.0 - from.0 > u64/'
+    bug "a read brings one time more than an answer holds" src/journal/reader.rs \
+        's/times > FETCH_RUNS_MAX/times > FETCH_RUNS_MAX + 1/'
+    bug "a time is looked for only in the block that begins with it" src/journal/reader.rs \
+        's/in behind\.saturating_sub\(1\)\.\./in behind../'
+    bug "a time is looked for only in the block before" src/journal/reader.rs \
+        's/self\.len\(\)\.min\(behind \+ 1\)/self.len().min(behind)/'
+    bug "a time is looked for in the segment that begins with it" src/journal/keeper.rs \
+        's/behind\.checked_sub\(1\)\.map\(\|index\| spans\[index\]\)/spans.get(behind).copied()/'
+    bug "what lies between two batches is read whatever it is" src/journal/reader.rs \
+        's/\|gap\| gap <= READ_GAP_MAX/|gap| gap < 1 << 20/'
+    bug "each batch is read by itself" src/journal/reader.rs \
+        's/\|gap\| gap <= READ_GAP_MAX/|gap| gap > 1 << 20/'
+    bug "a start does not look whether all records are there" src/journal/recovery.rs \
+        's/recovery\.check_kept\(state\)\?;//'
+    bug "a start takes batches from behind the checkpoint out of an index" src/journal/recovery.rs \
+        's/\.filter\(\|filed\| filed\.place < self\.from\.place\)//'
+    bug "a start takes the index of the segment that the checkpoint is in for complete" src/journal/recovery.rs \
+        's/let is_whole = number == /let is_whole = number > /'
     bug "free places come back in another order" src/topic/catalogue/image.rs \
         's/self\.free\.iter\(\)\.for_each/self.free.iter().rev().for_each/'
     bug "a checkpoint has no producers" src/topic/catalogue/image.rs \
@@ -86,6 +116,34 @@ list_bugs() {
         's/varint::put\(out, producer\.expected\);/varint::put(out, producer.expected.saturating_sub(1));/'
     bug "a start forgets where a log begins" src/topic/log.rs \
         's/\[self\.first\.0, self\.next\.0, self\.last_append_us\]/[self.first.0.saturating_sub(1), self.next.0, self.last_append_us]/'
+    bug "the newest chunk of a topic leaves memory" src/topic/log.rs \
+        '/pub fn evict/,/^    \}/ s/pop_front/pop_back/' topic
+    bug "the chunks that came last leave memory first" src/topic/catalogue/evict.rs \
+        's/eviction\.order\.pop_front/eviction.order.pop_back/' topic sim
+    bug "a log forgets until when its records have left memory" src/topic/log.rs \
+        's/self\.given_up_us = oldest\.last_us\(\);//' topic
+    bug "marks are not in a checkpoint" src/topic/log.rs \
+        's/self\.marks\.encode\(out\);/Marks::default().encode(out);/'
+    bug "a mark comes back without the time of its last record" src/topic/log/marks.rs \
+        's/varint::put\(out, mark\.last_us - mark\.first_us\);/varint::put(out, 0);/' topic journal
+    bug "retention by size removes one mark too many" src/topic/log/marks.rs \
+        's/cut = mark\.base;/cut = self.marks.get(index + 1).map_or(mark.base, |next| next.base);/' topic
+    bug "a record in the middle of a batch comes with those before it" src/node/read.rs \
+        's/if before == 0 \{ Some\(fetched\)/if before < 1000 { Some(fetched)/' node::tests
+    bug "what was read is served though retention was faster" src/node/read.rs \
+        's/\.filter\(\|_\| topic\.log\.first\(\) <= from\)//' node::tests
+    bug "a read of what retention removed meanwhile is a fault" src/node/read.rs \
+        's/return if topic\.log\.first\(\) > from/return if topic.log.first() > topic.log.next()/' node::tests
+    bug "a fetch does not tell the gap before what it was answered with" src/node/read.rs \
+        's/Fetched \{ from, \.\.fetched \}/Fetched { from: fetched.base, ..fetched }/' node::tests
+    bug "readers that are behind are not told of a gap" src/node/deliver.rs \
+        's/if reader\.cursor < fetched\.base \{/if reader.cursor < fetched.base \&\& fetched.count == 0 {/' node::tests sim
+    bug "readers that are behind do not go on when retention was faster" src/node/pull.rs \
+        's/if is_trimmed && let/if !is_trimmed \&\& let/' node::tests sim
+    bug "the journal is not told of records before they leave memory" src/node/apply.rs \
+        's/step\.out\.push\(Action::File \{ notes: (.*) \}\);/drop(\1);/' sim
+    bug "the journal is asked before it is told" src/storage.rs \
+        '/fn give\(/,/^    \}/ s/self\.tell_notes\(\);//' process
     bug "a topic that was deleted comes back with a start" src/node/restore.rs \
         's/Entry::Delete \{ topic \} => .*,$/Entry::Delete { .. } => {}/'
     bug "records that age has removed come back with a start" src/node/restore.rs \
@@ -104,9 +162,11 @@ list_bugs() {
 
 # --- one bug --------------------------------------------------------------------------------------------------------
 
-# bug NAME FILE SED: plants it, unless its name has none of the words that were asked for.
+# bug NAME FILE SED [TEST…]: plants it, unless its name has none of the words that were asked for. A test is `journal`,
+# `sim`, `process` (its `durable::larger`), or a module of src/ for the unit tests in it.
 bug() {
     local name=$1 file=$2 change=$3 word
+    shift 3
     if ((${#words[@]} > 0)); then
         for word in "${words[@]}"; do
             [[ $name == *"$word"* ]] && word= && break
@@ -121,10 +181,13 @@ bug() {
     fi
     planted=$((planted + 1))
     [[ -z $check ]] || return 0
-    case $file in
-    src/storage/*) hunt "$name" storage ;;
-    *) hunt "$name" journal sim ;;
-    esac
+    if (($# > 0)); then
+        hunt "$name" "$@"
+    elif [[ $file == src/storage/* ]]; then
+        hunt "$name" storage
+    else
+        hunt "$name" journal sim
+    fi
     cp "$project/$file" "$copy/$file"
 }
 
@@ -153,8 +216,10 @@ hunt() {
 seek() {
     local arguments=("--test" "$1")
     case $1 in
+    journal) ;;
     sim) arguments+=(seeds) ;;
-    storage) arguments=(--lib storage) ;;
+    process) arguments+=(durable::larger) ;;
+    *) arguments=(--lib "$1") ;;
     esac
     if [[ ${2:-} == --no-run ]]; then
         cargo test --offline --locked "${arguments[@]}" --no-run
