@@ -186,6 +186,8 @@ fn readers_that_are_behind_go_on_at_once_with_what_is_left_when_retention_was_fa
     let lookup = node.asked_once();
     assert_eq!(wanted(&lookup).0, 0);
     node.publish(client, "t", 3, 1000);
+    // What woke them is done with: they wait for their read.
+    node.settle();
     let found = batches(lookup.topic, 0, 2);
     let mut sent = node.found(lookup, found);
     sent.extend(node.settle());
