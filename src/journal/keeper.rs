@@ -107,7 +107,7 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Reads what it was told of. A trim or deletion that it was told of as well may have made that nothing.
+    /// Reads what it was told of and what is not trimmed, as far as it was told: nothing when the topic is gone.
     ///
     /// # Errors
     /// [`OpenError::Damaged`] and [`OpenError::Io`]

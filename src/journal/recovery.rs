@@ -145,14 +145,18 @@ impl<D: Disk> Recovery<D> {
             }
             return Ok(());
         }
-        self.check_header(number)?;
         let header = self.read_part(&name, 0, INDEX_HEADER)?;
         let directory = Directory::decode(number, &header).ok_or_else(damaged)?;
         let entries = self.read_part(&name, directory.position as u64, directory.entries * index::ENTRY)?;
         let entries = directory.entries(&entries).ok_or_else(damaged)?;
+        let mut is_checked = false;
         for blocks in entries.chunk_by(|one, next| one.topic == next.topic && one.end == next.base) {
             let (first, end) = (blocks[0], blocks[blocks.len() - 1].end);
             if self.follows(state, first.topic, first.base, end, number)? {
+                // A dead segment may be another one already, under the name that a crash gave back to it.
+                if !std::mem::replace(&mut is_checked, true) {
+                    self.check_header(number)?;
+                }
                 self.keeper.add_span(first.topic, Span { segment: number, end, first_us: first.first_us });
             }
         }

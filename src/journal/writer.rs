@@ -75,7 +75,7 @@ impl<F: DiskFile> Writer<F> {
     /// Has the segment room for what [`Self::append`] would append, and so many bytes more?
     pub fn fits(&self, entries: &[Entry], more: u32) -> bool {
         let (_, len_max) = record_of(entries);
-        record_len(len_max) + more as usize <= self.room() as usize
+        record_len(len_max) + LAST_WORDS + more as usize <= self.room() as usize
     }
 
     fn put(&mut self, entries: &mut [Entry]) {
@@ -147,9 +147,8 @@ impl<F: DiskFile> Writer<F> {
     pub fn finish(&mut self) -> io::Result<()> {
         self.sync()?;
         let state = HardState { is_end: true, commit: self.index, ..self.state };
-        if self.room() as usize >= record_len(HardState::LEN) {
-            put_record(self.segment.number, self.head(Kind::HardState), &mut self.buffer, |out| state.encode(out));
-        }
+        // There is room: appending leaves it.
+        put_record(self.segment.number, self.head(Kind::HardState), &mut self.buffer, |out| state.encode(out));
         self.sync()
     }
 
@@ -183,6 +182,9 @@ fn record_of(entries: &[Entry]) -> (usize, usize) {
     }
     (count, len)
 }
+
+/// Bytes that are left for the end.
+const LAST_WORDS: usize = record_len(HardState::LEN);
 
 const HEADER_LEN: u32 = 32;
 const _: () = assert!(HEADER_LEN as usize == HEADER && HEADER.is_multiple_of(ALIGN));

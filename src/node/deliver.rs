@@ -203,6 +203,7 @@ impl Node {
         let (id, sent, limit) = match reader.consumer {
             Consumer::Stream { id, sent, limit } => (id, sent, limit),
             Consumer::Poll(poll) => {
+                let fetched = Fetched { from: reader.cursor, ..fetched };
                 self.remove_reader(step, key);
                 self.stats.fetches += 1;
                 let fetched = shorten(fetched, or_most(poll.max_bytes) as usize, or_most(poll.max_records));

@@ -110,7 +110,8 @@ impl Node {
                 if self.subscriptions.topic(place).epoch == fed.epoch {
                     self.raise_head(place, fed.next);
                 }
-            } else {
+            } else if fed.status != Status::Truncated.number() || self.subscriptions.topic(place).epoch != fed.epoch {
+                // That an older life is over is no news to those who follow the new one.
                 self.end_topic(step, place, &reason(&fed));
             }
         }

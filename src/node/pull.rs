@@ -78,22 +78,14 @@ impl Node {
         &mut self,
         step: &mut Step<'_>,
         origin: Origin,
-        fetched: Result<Option<Fetched>, ErrorResponse>,
+        fetched: Result<Fetched, ErrorResponse>,
     ) {
         let Some(pull) = self.pulls.remove(origin) else {
             self.stats.responses_late += 1;
             return;
         };
-        let is_trimmed = matches!(fetched, Ok(None));
-        let response = match fetched {
-            Ok(fetched) => fetched.map(|fetched| Response::Fetched(Box::new(fetched))),
-            Err(error) => Some(error.into()),
-        };
-        self.end_pull(step, pull, response);
-        if is_trimmed && let Some(place) = self.subscriptions.topic_of(pull.topic) {
-            // They go on with the first record that is left.
-            self.wake_topic(place);
-        }
+        let response = fetched.map_or_else(Response::from, |fetched| Response::Fetched(Box::new(fetched)));
+        self.end_pull(step, pull, Some(response));
     }
 
     /// Fetches for readers that were not answered in time.

@@ -23,6 +23,9 @@ pub struct Lookup {
     pub topic: TopicId,
     /// What.
     pub wanted: Wanted,
+    /// The log as it is when it is asked: so it is answered, or a log that turns over faster than its disk reads could
+    /// never be read.
+    extent: (Offset, Offset),
     reader: Reader,
 }
 
@@ -36,8 +39,8 @@ pub(super) struct Reads {
 /// Who wants it.
 #[derive(Debug)]
 enum Reader {
-    /// A FETCH that asked for the records from there on, or from the first one on.
-    Fetch { reply: ReplyTo, from: Option<Offset> },
+    /// A FETCH that asked for the records from there on.
+    Fetch { reply: ReplyTo, from: Offset },
     /// A request that begins at a time: it is served when it is known with which record.
     Start { frame: Kept, reply: ReplyTo, source: NodeId },
     /// Subscriptions here that are behind.
@@ -64,7 +67,7 @@ impl Node {
             }
             Err(NotHeld) => {
                 let wanted = wanted(topic, start, or_most(max_bytes), or_most(max_records));
-                self.look_up(step, Lookup { topic: id, wanted, reader: Reader::Fetch { reply, from } })
+                self.look_up(step, lookup(topic, wanted, Reader::Fetch { reply, from: from.unwrap_or(start) }))
             }
         }
     }
@@ -77,15 +80,15 @@ impl Node {
         append_us: u64,
         (frame, reply, source): (Kept, ReplyTo, NodeId),
     ) -> Result<Answer, ErrorResponse> {
+        let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
         let reader = Reader::Start { frame, reply, source };
-        self.look_up(step, Lookup { topic: id, wanted: Wanted::Time(append_us), reader })
+        self.look_up(step, lookup(topic, Wanted::Time(append_us), reader))
     }
 
     /// Reads for subscriptions here. When the disk hangs, what is not asked is asked again when its time is over.
     pub(super) fn pull_here(&mut self, step: &mut Step<'_>, id: TopicId, from: Offset, max_bytes: u32, origin: Origin) {
         let Some(topic) = self.catalogue.get(id) else { return };
-        let lookup =
-            Lookup { topic: id, wanted: wanted(topic, from, max_bytes, u32::MAX), reader: Reader::Pull(origin) };
+        let lookup = lookup(topic, wanted(topic, from, max_bytes, u32::MAX), Reader::Pull(origin));
         if self.reads.waiting.len() < READS_WAITING_MAX {
             self.ask(step, lookup);
         }
@@ -115,26 +118,16 @@ impl Node {
         if let Some(next) = self.reads.waiting.pop_front() {
             self.ask(step, next);
         }
-        let Lookup { topic: id, wanted, reader } = lookup;
+        let Lookup { topic: id, wanted, extent, reader } = lookup;
         let (reply, answer) = match reader {
             Reader::Pull(origin) => {
-                let fetched = self.fetched(id, &wanted, found);
+                let fetched = self.fetched(id, &wanted, extent, found);
                 return self.on_pulled_here(step, origin, fetched);
             }
             Reader::Fetch { reply, from } => {
-                let Wanted::Records { max_bytes, max_records, .. } = wanted else {
-                    unreachable!("a FETCH wants records")
-                };
-                let answer = match self.fetched(id, &wanted, found) {
-                    Ok(Some(fetched)) => {
-                        self.stats.fetches += 1;
-                        let from = from.unwrap_or(fetched.base);
-                        Ok(Answer::Now(Response::Fetched(Box::new(Fetched { from, ..fetched }))))
-                    }
-                    Ok(None) => self.fetch_from(step, id, from, (max_bytes, max_records), reply),
-                    Err(error) => Err(error),
-                };
-                (reply, answer)
+                let fetched = self.fetched(id, &wanted, extent, found);
+                self.stats.fetches += u64::from(fetched.is_ok());
+                (reply, fetched.map(|fetched| Answer::Now(Response::Fetched(Box::new(Fetched { from, ..fetched })))))
             }
             Reader::Start { frame, reply, source } => {
                 let answer = match found {
@@ -172,21 +165,20 @@ impl Node {
         self.subscribe(step, &Subscribe { start, ..subscribe }, &frame, reply, source)
     }
 
-    /// What was read, as it is now; `None` when retention was faster.
-    pub(super) fn fetched(
+    /// What was read, of a log that had this extent.
+    fn fetched(
         &self,
         id: TopicId,
         wanted: &Wanted,
+        (first, next): (Offset, Offset),
         found: Result<Found, Unreadable>,
-    ) -> Result<Option<Fetched>, ErrorResponse> {
+    ) -> Result<Fetched, ErrorResponse> {
         let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
         let (Wanted::Records { from, max_bytes, max_records }, Ok(Found::Batches(batches))) = (*wanted, found) else {
             return Err(self.unreadable());
         };
-        let Some((first, _)) = batches.first().filter(|_| topic.log.first() <= from) else {
-            return if topic.log.first() > from { Ok(None) } else { Err(self.unreadable()) };
-        };
-        let (base, crc) = (first.base, Some(first.crc).filter(|_| batches.len() == 1));
+        let (base, crc) = batches.first().map(|(filed, _)| (filed.base, filed.crc)).ok_or_else(|| self.unreadable())?;
+        let crc = Some(crc).filter(|_| batches.len() == 1);
         let (mut count, mut runs, mut parts) = (0, Vec::new(), Vec::with_capacity(batches.len()));
         for (filed, payload) in batches {
             if !push_run(&mut runs, Run { count: filed.count, append_us: filed.append_us }) {
@@ -195,20 +187,12 @@ impl Node {
             count += filed.count;
             parts.push(payload);
         }
-        let fetched = Fetched {
-            topic_id: id,
-            epoch: topic.epoch,
-            from: base,
-            base,
-            count,
-            first: topic.log.first(),
-            next: topic.log.next(),
-            runs,
-            payload: Payload { parts, crc },
-        };
+        let (epoch, payload) = (topic.epoch, Payload { parts, crc });
+        let fetched = Fetched { topic_id: id, epoch, from: base, base, count, first, next, runs, payload };
         let before = u32::try_from(from.0 - base.0).expect("it lies in the first batch");
         let fetched = if before == 0 { Some(fetched) } else { skip(fetched, before) };
-        Ok(fetched.map(|fetched| shorten(fetched, max_bytes as usize, max_records)))
+        let fetched = fetched.expect("the first batch has the record");
+        Ok(shorten(fetched, max_bytes as usize, max_records))
     }
 
     fn unreadable(&self) -> ErrorResponse {
@@ -220,4 +204,8 @@ impl Node {
 /// The records from an offset on, none of which are trimmed.
 fn wanted(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32) -> Wanted {
     Wanted::Records { from: from.max(topic.log.first()), max_bytes: max_bytes.min(READ_BYTES_MAX), max_records }
+}
+
+const fn lookup(topic: &Topic, wanted: Wanted, reader: Reader) -> Lookup {
+    Lookup { topic: topic.id, wanted, extent: (topic.log.first(), topic.log.next()), reader }
 }

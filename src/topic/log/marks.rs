@@ -39,6 +39,12 @@ impl Grain {
     }
 }
 
+/// Marks that there is room for when one more is needed.
+const MARKS_GROWTH: usize = 2;
+
+/// What a batch adds at most to what the marks of its log take of the node's memory, in bytes.
+pub(super) const GROWTH_COST: usize = MARKS_GROWTH * size_of::<Mark>();
+
 /// The marks of a log, oldest first.
 ///
 /// Invariant: the records of the oldest mark are not all trimmed; there are none when the log is empty.
@@ -64,7 +70,7 @@ impl Marks {
         }
         if self.marks.len() == self.marks.capacity() {
             // Most topics have one, and a full one some sixty.
-            self.marks.reserve_exact(1 + self.marks.len() / 4);
+            self.marks.reserve_exact(MARKS_GROWTH);
         }
         self.marks.push_back(Mark { base, bytes, first_us: append_us, last_us: append_us });
     }
