@@ -11,9 +11,10 @@ use crate::asked::{Asked, What};
 use crate::client::Ctx;
 use crate::edges::SETTLED_US;
 use crate::model::{Extent, Span};
+use crate::truth::Life;
 
-/// Of every log: a crash loses the whole log of who keeps it in memory, and nothing of one on disk.
-const EPOCH: Epoch = Epoch(1);
+/// An epoch that no log has.
+pub(crate) const NO_EPOCH: Epoch = Epoch(u32::MAX);
 
 /// An answer came.
 pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
@@ -31,7 +32,7 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         }
         (What::Delete { topic, id, attempt }, Response::Deleted { topic_id }) => {
             assert!(id.is_none_or(|id| id == *topic_id), "another topic was deleted");
-            ctx.model.end_delete(*topic, *attempt, Some(*topic_id), span);
+            ctx.model.end_delete((*topic, *attempt), Some(*topic_id), span, ctx.ground);
         }
         (What::Info { topic, id }, Response::Described(description)) => {
             let found = description.topic.expect("INFO of an absent topic is an error").id;
@@ -42,8 +43,8 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         (What::Publish { topic, id, batch }, Response::Published(published)) => {
             assert!(id.is_none_or(|id| id == published.topic_id), "published to another topic");
             is_the_one(ctx, asked, *topic, Some(published.topic_id));
-            assert_eq!(published.epoch, EPOCH, "nothing was ever lost, and a new epoch says so");
-            ctx.model.acknowledge(*topic, *batch, published, span);
+            assert_eq!(published.durability, ctx.profile.durability(), "another level");
+            ctx.model.acknowledge((*topic, *batch), published, span, ctx.ground);
         }
         (What::Fetch { topic, .. }, Response::Fetched(read)) => fetched(ctx, asked, *topic, read),
         (What::Subscribe { topic, .. }, Response::Subscribed(told)) => subscribed(ctx, asked, *topic, told),
@@ -52,6 +53,7 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         (What::List { node, cursor }, Response::Listed(page)) => listed(ctx, asked, (*node, *cursor), page),
         (What::Trace { target, ttl }, Response::Traced(probe)) => traced(ctx, asked, (*target, *ttl), probe),
         (What::Cluster { node }, Response::Cluster(view)) => {
+            assert_eq!(view.durability, ctx.profile.durability(), "another level");
             assert_eq!((view.node, view.links.len()), (on_wire(*node), usize::from(ctx.profile.dimension.bits())));
         }
         (What::Stats { node }, Response::Stats { node: who, .. }) => assert_eq!(*who, on_wire(*node)),
@@ -83,12 +85,13 @@ fn described(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, description: &Descr
     assert!(!is_calm || path.last() == Some(&on_wire(home)), "a path that ends elsewhere");
     is_the_one(ctx, asked, topic, description.topic.map(|state| state.id));
     let Some(state) = description.topic else { return };
-    assert_eq!(state.epoch, EPOCH, "nothing was ever lost, and a new epoch says so");
+    assert_eq!(state.durability, ctx.profile.durability(), "another level");
     assert_eq!(state.retention, ctx.model.names[topic].retention, "another retention");
     let span = asked.span(ctx);
-    ctx.model.meet(topic, state.id, span);
+    let life = Life { id: state.id, epoch: state.epoch };
+    ctx.model.meet_life(topic, life, span, ctx.ground);
     let extent = Extent { first: state.first, next: state.next, bytes: Some(state.bytes) };
-    ctx.model.check_extent(state.id, extent, span, wall_us(ctx, home));
+    ctx.model.check_extent(life, extent, span, wall_us(ctx, home));
 }
 
 fn listed(ctx: &mut Ctx<'_>, asked: &Asked, (node, cursor): (usize, u64), page: &Page) {
@@ -100,9 +103,15 @@ fn listed(ctx: &mut Ctx<'_>, asked: &Asked, (node, cursor): (usize, u64), page: 
         let topic = topic.unwrap_or_else(|| panic!("nobody made {}", found.name));
         assert_eq!(ctx.profile.topics[topic].home, node, "{} is not at its home", found.name);
         is_the_one(ctx, asked, topic, Some(found.id));
-        ctx.model.meet(topic, found.id, span);
+        ctx.model.meet(topic, found.id, span, ctx.ground);
+        if ctx.profile.is_lazy() {
+            // It does not say of which life of the log that is.
+            continue;
+        }
+        let life = Life { id: found.id, epoch: Epoch(1) };
+        ctx.model.meet_life(topic, life, span, ctx.ground);
         let extent = Extent { first: found.first, next: found.next, bytes: Some(found.bytes) };
-        ctx.model.check_extent(found.id, extent, span, wall_us(ctx, node));
+        ctx.model.check_extent(life, extent, span, wall_us(ctx, node));
     }
 }
 
@@ -112,24 +121,27 @@ fn fetched(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, read: &Fetched) {
     let waited_us = ctx.now_us - asked.sent_us;
     assert!(id.is_none_or(|id| id == read.topic_id), "read from another topic");
     assert!(epoch.is_none_or(|epoch| epoch == read.epoch), "read from another epoch");
-    assert_eq!(read.epoch, EPOCH, "nothing was ever lost, and a new epoch says so");
     is_the_one(ctx, asked, topic, Some(read.topic_id));
     let span = asked.span(ctx);
-    ctx.model.meet(topic, read.topic_id, span);
+    let life = Life { id: read.topic_id, epoch: read.epoch };
+    ctx.model.meet_life(topic, life, span, ctx.ground);
     let payload = read.payload.parts.concat();
-    ctx.model.read(read.topic_id, base, &payload, &read.runs);
+    ctx.model.read(life, base, &payload, &read.runs);
     let extent = Extent { first, next, bytes: None };
-    ctx.model.check_extent(read.topic_id, extent, span, wall_us(ctx, ctx.profile.topics[topic].home));
-    if bounds.wait_ms > 0 && from.0 >= ctx.model.topics[&read.topic_id].nexts.at(asked.sent_us) {
+    ctx.model.check_extent(life, extent, span, wall_us(ctx, ctx.profile.topics[topic].home));
+    if bounds.wait_ms > 0 && from.0 >= ctx.model.logs[&life].nexts.at(asked.sent_us) {
         // It may have waited for what came behind the end.
         let is_there = if let Start::Offset(offset) = start { from == offset } else { from <= next };
-        assert!(is_there && (base == from || base == first), "another record than was awaited");
+        assert!(
+            is_there && (base == from || base == first),
+            "another record than was awaited: {asked:?} {life:?} from {from}, base {base}, first {first}, next {next}"
+        );
         if count > 0 && asked.is_reading {
-            is_prompt(ctx, read.topic_id, from, asked.sent_us);
+            is_prompt(ctx, life, from, asked.sent_us);
         }
         ctx.trace.totals.polled += u64::from(count > 0);
     } else {
-        starts_there(ctx, read.topic_id, start, (from, first, next));
+        starts_there(ctx, life, start, (from, first, next));
         assert_eq!(base, from.max(first), "another record than was asked for");
     }
     assert!(base.plus(u64::from(count)) <= next, "records behind the end");
@@ -148,20 +160,21 @@ fn subscribed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, told: &Subscribed)
     assert!(epoch.is_none_or(|epoch| epoch == told.epoch), "subscribed to another epoch");
     is_the_one(ctx, asked, topic, Some(topic_id));
     let span = asked.span(ctx);
-    ctx.model.meet(topic, topic_id, span);
+    let life = Life { id: topic_id, epoch: told.epoch };
+    ctx.model.meet_life(topic, life, span, ctx.ground);
     let extent = Extent { first, next, bytes: None };
-    ctx.model.check_extent(topic_id, extent, span, wall_us(ctx, ctx.profile.topics[topic].home));
-    starts_there(ctx, topic_id, start, (from, first, next));
+    ctx.model.check_extent(life, extent, span, wall_us(ctx, ctx.profile.topics[topic].home));
+    starts_there(ctx, life, start, (from, first, next));
 }
 
 /// Is that where this start leads?
-fn starts_there(ctx: &Ctx<'_>, id: TopicId, start: Start, (from, first, next): (Offset, Offset, Offset)) {
+fn starts_there(ctx: &Ctx<'_>, life: Life, start: Start, (from, first, next): (Offset, Offset, Offset)) {
     match start {
         Start::Offset(offset) => assert_eq!(from, offset, "it starts elsewhere"),
         Start::Earliest => assert_eq!(from, first, "the earliest is not the first"),
         Start::Next => assert_eq!(from, next, "next is not the end"),
         Start::Time(time) => {
-            let at = |offset: Offset| ctx.model.append_us(id, offset.0);
+            let at = |offset: Offset| ctx.model.append_us(life, offset.0);
             let before = from.0.checked_sub(1).filter(|before| *before >= first.0).map(Offset);
             assert!(from == next || at(from).is_none_or(|append_us| append_us >= time), "{from} is too old");
             assert!(before.and_then(at).is_none_or(|append_us| append_us < time), "an earlier record is as new");
@@ -170,11 +183,11 @@ fn starts_there(ctx: &Ctx<'_>, id: TopicId, start: Start, (from, first, next): (
 }
 
 /// In a calm run a record is there soon after it was known to be stored, or was waited for.
-pub(crate) fn is_prompt(ctx: &Ctx<'_>, id: TopicId, offset: Offset, since_us: u64) {
-    let stored_us = ctx.model.topics[&id].nexts.reached_us(offset.0 + 1);
+pub(crate) fn is_prompt(ctx: &Ctx<'_>, life: Life, offset: Offset, since_us: u64) {
+    let stored_us = ctx.model.logs[&life].nexts.reached_us(offset.0 + 1);
     let late_us = stored_us.map_or(0, |stored_us| ctx.now_us.saturating_sub(stored_us.max(since_us)));
-    let is_calm = ctx.profile.is_calm() && !ctx.profile.is_slow();
-    assert!(!is_calm || late_us <= PROMPT_US, "record {offset} of {id:?} comes {late_us} us late");
+    let is_calm = ctx.profile.is_calm() && !ctx.profile.is_slow() && !ctx.profile.is_overtaken();
+    assert!(!is_calm || late_us <= PROMPT_US, "record {offset} of {life:?} comes {late_us} us late");
 }
 
 /// Pushes are faster than that; what was missed and had to be noticed is not.
@@ -195,6 +208,9 @@ fn failed(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
     let status = Status::from_number(error.status).expect("nodes send known statuses");
     let told = || format!("{asked:?} was answered {}: {} {:?}", status.name(), error.message, error.details);
     assert!(is_true(ctx, asked, status, error), "{}", told());
+    if status == Status::Truncated {
+        truncated(ctx, asked, error);
+    }
     let is_healed = ctx.ground.healed_us.is_some_and(|healed_us| healed_us <= asked.sent_us);
     let is_failure = matches!(status.class(), Class::Transient | Class::Unknown) && status != Status::UnknownProducer;
     let is_crowded = status == Status::Overloaded && ctx.profile.nodes.link_mark < LINK_QUEUE_MAX;
@@ -204,13 +220,33 @@ fn failed(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
     }
 }
 
+/// The log lost records, from where on is told.
+fn truncated(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
+    let (What::Fetch { topic, id, epoch, .. } | What::Subscribe { topic, id, epoch, .. }) = asked.what else { return };
+    let is_waiting = matches!(asked.what, What::Fetch { bounds, .. } if bounds.wait_ms > 0);
+    let Some((next, now)) = behind_loss(error) else {
+        // An ingress that notices it by itself does not know where.
+        return assert!(is_waiting, "{asked:?}: it is not told where");
+    };
+    if let Some((id, epoch)) = id.zip(epoch.filter(|epoch| *epoch != NO_EPOCH)) {
+        ctx.model.truncated(topic, Life { id, epoch }, (now, next), ctx.ground);
+    }
+}
+
+/// What TRUNCATED says: the first offset that may mean another record, and the epoch.
+pub(crate) fn behind_loss(error: &ErrorResponse) -> Option<(Offset, Epoch)> {
+    let next = error.details.iter().find_map(|detail| if let Detail::Next(next) = detail { Some(*next) } else { None });
+    let epoch = |detail: &Detail| if let Detail::Epoch(epoch) = detail { Some(*epoch) } else { None };
+    next.zip(error.details.iter().find_map(epoch))
+}
+
 /// What was asked for was not done, and never will be.
 fn note_not_done(ctx: &mut Ctx<'_>, asked: &Asked) {
     let span = asked.span(ctx);
     if let What::Publish { batch, .. } = asked.what {
         ctx.model.deny(batch);
     } else if let What::Delete { topic, attempt, .. } = asked.what {
-        ctx.model.end_delete(topic, attempt, None, span);
+        ctx.model.end_delete((topic, attempt), None, span, ctx.ground);
     }
 }
 
@@ -260,13 +296,18 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
         (Status::Quota, What::Create { .. } | What::Publish { .. }) => ctx.profile.is_scarce(),
         (
             Status::OffsetOutOfRange,
-            What::Fetch { start: Start::Offset(offset), id, .. }
-            | What::Subscribe { start: Start::Offset(offset), id, .. },
+            What::Fetch { start: Start::Offset(offset), id, epoch, .. }
+            | What::Subscribe { start: Start::Offset(offset), id, epoch, .. },
         ) => {
-            let least = id.and_then(|id| Some(ctx.model.topics.get(&id)?.nexts.at(asked.sent_us)));
+            let life = id.zip(*epoch).map(|(id, epoch)| Life { id, epoch });
+            let least = life.and_then(|life| Some(ctx.model.logs.get(&life)?.nexts.at(asked.sent_us)));
             next.is_some_and(|next| next < *offset && least.is_none_or(|least| next.0 >= least))
         }
-        (Status::Truncated, What::Fetch { epoch, .. } | What::Subscribe { epoch, .. }) => *epoch == Some(Epoch(2)),
+        // A log lost records while somebody waited for its next one.
+        (Status::Truncated, What::Fetch { epoch: None, bounds, .. }) => bounds.wait_ms > 0 && ctx.profile.is_lazy(),
+        (Status::Truncated, What::Fetch { epoch: Some(epoch), .. } | What::Subscribe { epoch: Some(epoch), .. }) => {
+            *epoch == NO_EPOCH || ctx.profile.is_lazy()
+        }
         // Which of them is true the subscriber knows.
         (Status::BadRequest, What::Subscribe { again: true, .. })
         | (Status::UnknownSubscription, What::Unsubscribe { .. })

@@ -201,7 +201,7 @@ impl Client {
     fn on_answer(&mut self, ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         match &mut self.role {
             Role::Publisher(publisher) => publisher.on_answer(ctx, asked, response, &mut self.rng),
-            Role::Reader(reader) => reader.on_answer(response),
+            Role::Reader(reader) => reader.on_answer(asked, response),
             Role::Subscriber(subscriber) => subscriber.on_answer(ctx, &self.session, asked, response),
             Role::Admin(_) | Role::Sower(_) => {}
             Role::Verifier(verifier) => verifier.on_answer(ctx, asked, response),

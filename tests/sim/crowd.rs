@@ -86,7 +86,7 @@ pub(crate) fn world() -> World {
 pub(crate) fn count_feeds(world: &World) -> usize {
     let homes = &world.profile.topics;
     let seats = world.model.seats.values().filter(|seat| homes[seat.name].home != seat.node);
-    let mut feeds: Vec<_> = seats.map(|seat| (seat.id, seat.node)).collect();
+    let mut feeds: Vec<_> = seats.map(|seat| (seat.life.id, seat.node)).collect();
     feeds.sort_unstable();
     feeds.dedup();
     feeds.len()

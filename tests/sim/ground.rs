@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use dht_node::cube;
 use dht_node::types::{Dimension, Link, NodeId};
 
+use crate::model::Span;
+
 /// A link that was broken for so long is known to be down at both ends: a second of silence and some ticks.
 const DOWN_SETTLES_US: u64 = 1_600_000;
 
@@ -19,12 +21,55 @@ pub(crate) struct Truth {
     pub is_up: bool,
     pub is_draining: bool,
     pub is_stalled: bool,
-    /// When it last lost its topics.
-    pub lost_us: Option<u64>,
+    /// When it lost something that it may have acknowledged.
+    pub losses: Vec<Loss>,
+    /// What was acknowledged before then is safe; where nothing else is.
+    pub safe_us: u64,
+    /// How its last process ended.
+    pub ending: Ending,
+    /// Starts that may have begun a new life of every log, and when the last one was that must have.
+    pub raises: u32,
+    pub raised_us: Option<u64>,
     /// When its process last ended.
     pub ended_us: Option<u64>,
     /// The most that its wall clock ever was ahead of the world's.
     pub wall_offset_us: u64,
+}
+
+/// A node may have lost what it had acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    pub at_us: u64,
+    /// What was acknowledged before then is there; `None`: nothing is.
+    pub safe_us: Option<u64>,
+}
+
+/// How a process ended whose disk may not have all that was acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ending {
+    /// It said that it has everything, or there was none.
+    #[default]
+    Orderly,
+    /// It may have said so.
+    Unclear,
+    /// It did not.
+    Killed,
+}
+
+impl Truth {
+    /// A start of a node with a lazy disk was tried.
+    pub(crate) fn note_start(&mut self, now_us: u64, runs: bool) {
+        self.raises += u32::from(self.ending != Ending::Orderly);
+        if !runs {
+            // It may have begun to write, and said nothing at the end.
+            self.ending = self.ending.max(Ending::Unclear);
+            return;
+        }
+        self.safe_us = now_us;
+        if self.ending == Ending::Killed {
+            self.raised_us = Some(now_us);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -111,9 +156,16 @@ impl Ground {
         !is_settled || self.may_be_unreachable(source, target, asked_us)
     }
 
-    /// Did this node keep its topics from that time on?
-    pub(crate) fn remembers(&self, node: usize, since_us: u64) -> bool {
-        self.nodes[node].lost_us.is_none_or(|lost_us| lost_us < since_us)
+    /// Does this node still have what somebody knew by that time, and what was there at the other or later?
+    pub(crate) fn keeps(&self, node: usize, learned_us: u64, known_us: u64) -> bool {
+        let is_safe = |loss: &Loss| loss.safe_us.is_some_and(|safe_us| learned_us < safe_us);
+        self.nodes[node].losses.iter().all(|loss| loss.at_us < known_us || is_safe(loss))
+    }
+
+    /// May this node have lost that it did what was asked for and told then, and only that?
+    pub(crate) fn may_undo(&self, node: usize, done: Span) -> bool {
+        let is_unsafe = |loss: &Loss| loss.safe_us.is_some_and(|safe_us| safe_us <= done.now_us);
+        self.nodes[node].losses.iter().any(|loss| loss.at_us >= done.asked_us && is_unsafe(loss))
     }
 
     /// Is this the process that ran at that time?

@@ -9,15 +9,20 @@ use dht_node::types::{Offset, Retention, TopicId};
 use dht_node::wire::records::{self, Record};
 use dht_node::wire::response::{OFFSET_FORGOTTEN, Published, Run};
 
+use crate::ground::Ground;
+use crate::losses::Told;
 use crate::profile::{Plan, Profile};
 use crate::trace::Totals;
-use crate::truth::{Batch, Placed, Steps, Topic, identity, inexact, kept_from, mark_bytes};
+use crate::truth::{Batch, Life, Log, Placed, Topic, identity, inexact, kept_from, mark_bytes};
 
 /// The truth about batches and topics.
 #[derive(Debug)]
 pub(crate) struct Model {
     pub names: Vec<Name>,
     pub topics: BTreeMap<TopicId, Topic>,
+    pub logs: BTreeMap<Life, Log>,
+    /// What clients were told of logs that lost records.
+    pub told: Vec<Told>,
     pub batches: Vec<Batch>,
     /// Bytes of the largest batch.
     pub largest: u64,
@@ -37,8 +42,8 @@ pub(crate) struct Name {
     /// Deletions that were asked for and may be done at any time: of which topic, or of whatever has the name.
     pub deletes: BTreeMap<usize, Option<TopicId>>,
     pub deletes_asked: usize,
-    /// The topic that has the name in the end, or that there is none.
-    pub found: Option<Option<TopicId>>,
+    /// The topic that has the name in the end and the life of its log, or that there is none.
+    pub found: Option<Option<Life>>,
 }
 
 /// A subscription that is there.
@@ -48,7 +53,7 @@ pub(crate) struct Seat {
     pub node: usize,
     /// The place of its name.
     pub name: usize,
-    pub id: TopicId,
+    pub life: Life,
     /// The record that comes next.
     pub cursor: Offset,
 }
@@ -84,6 +89,8 @@ impl Model {
         Self {
             names: profile.topics.iter().map(name).collect(),
             topics: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            told: Vec::new(),
             batches: Vec::new(),
             largest: 0,
             epochs: BTreeMap::new(),
@@ -153,7 +160,14 @@ impl Model {
     }
 
     /// An attempt was acknowledged.
-    pub(crate) fn acknowledge(&mut self, name: usize, batch: usize, published: &Published, span: Span) {
+    pub(crate) fn acknowledge(
+        &mut self,
+        (name, batch): (usize, usize),
+        published: &Published,
+        span: Span,
+        ground: &Ground,
+    ) {
+        let life = Life { id: published.topic_id, epoch: published.epoch };
         let acked = &mut self.batches[batch];
         let count = acked.count();
         assert_eq!(published.count as usize, count, "the acknowledgement counts other records");
@@ -169,46 +183,38 @@ impl Model {
         self.totals.acked_batches += u64::from(!acked.is_acked);
         self.totals.acked_records += if acked.is_acked { 0 } else { count as u64 };
         acked.is_acked = true;
-        self.meet(name, published.topic_id, span);
+        self.meet_life(name, life, span, ground);
         if is_forgotten {
             return;
         }
         for index in 0..count {
             let offset = published.base.0 + index as u64;
-            self.place(published.topic_id, offset, Placed { batch, index, append_us: published.append_us });
+            self.place(life, offset, Placed { batch, index, append_us: published.append_us });
         }
-        let topic = self.topics.get_mut(&published.topic_id).expect("just met");
-        topic.nexts.raise(span.now_us, published.base.0 + count as u64);
+        let log = self.logs.get_mut(&life).expect("just met");
+        log.nexts.raise(span.now_us, published.base.0 + count as u64);
+        log.acked.entry(batch).or_insert(span);
         if !published.duplicate {
-            let before = topic.stored.insert(batch, ());
+            let before = log.stored.insert(batch, ());
             assert!(before.is_none(), "batch {batch} was stored twice in one topic");
         }
     }
 
     /// A topic was told of: it is one that can be there.
-    pub(crate) fn meet(&mut self, name: usize, id: TopicId, span: Span) -> &Topic {
-        let topic = self.topics.entry(id).or_insert_with(|| Topic {
-            name,
-            records: BTreeMap::new(),
-            bases: BTreeMap::new(),
-            sequences: BTreeMap::new(),
-            stored: BTreeMap::new(),
-            firsts: Steps::default(),
-            nexts: Steps::default(),
-            learned_us: span.now_us,
-            known_us: span.asked_us,
-            deleted_us: None,
-            gaps: Vec::new(),
-            whole: None,
-        });
+    pub(crate) fn meet(&mut self, name: usize, id: TopicId, span: Span, ground: &Ground) {
+        let (learned_us, known_us) = (span.now_us, span.asked_us);
+        let topic = self.topics.entry(id).or_insert(Topic { name, learned_us, known_us, deleted: None });
         assert_eq!(topic.name, name, "a topic changed its name");
-        assert!(topic.deleted_us.is_none_or(|deleted_us| deleted_us > span.asked_us), "{id:?} came back from deletion");
-        topic.known_us = topic.known_us.max(span.asked_us);
-        topic
+        if let Some(deleted) = topic.deleted.filter(|deleted| deleted.now_us <= span.asked_us) {
+            // A home that lost that it was deleted has it again.
+            assert!(ground.may_undo(self.names[name].plan.home, deleted), "{id:?} came back from deletion");
+            (topic.deleted, topic.learned_us) = (None, learned_us);
+        }
+        topic.known_us = topic.known_us.max(known_us);
     }
 
     /// Records were read.
-    pub(crate) fn read(&mut self, id: TopicId, base: Offset, payload: &[u8], runs: &[Run]) {
+    pub(crate) fn read(&mut self, life: Life, base: Offset, payload: &[u8], runs: &[Run]) {
         let mut times = runs.iter().flat_map(|run| (0..run.count).map(|_| run.append_us));
         let mut rest = payload;
         for offset in base.0.. {
@@ -222,32 +228,33 @@ impl Model {
             let truth = self.batches.get(batch).unwrap_or_else(|| panic!("nobody published what stands at {offset}"));
             assert_eq!(truth.record(index), bytes, "offset {offset} has other bytes than were published");
             let append_us = times.next().expect("runs cover all records");
-            self.place(id, offset, Placed { batch, index, append_us });
+            self.place(life, offset, Placed { batch, index, append_us });
             self.totals.records_read += 1;
         }
         assert_eq!(times.next(), None, "runs of more records than came");
     }
 
     /// The extent of a topic fits what was told before, and its retention.
-    pub(crate) fn check_extent(&mut self, id: TopicId, extent: Extent, span: Span, wall_us: u64) {
-        let retention = self.names[self.topics[&id].name].retention;
-        let topic = self.topics.get_mut(&id).expect("it was met");
+    pub(crate) fn check_extent(&mut self, life: Life, extent: Extent, span: Span, wall_us: u64) {
+        let retention = self.names[self.topics[&life.id].name].retention;
+        let log = self.logs.get_mut(&life).expect("it was met");
         let (first, next) = (extent.first.0, extent.next.0);
         assert!(first <= next);
-        let (least_first, least_next) = (topic.firsts.at(span.asked_us), topic.nexts.at(span.asked_us));
+        let (least_first, least_next) = (log.firsts.at(span.asked_us), log.nexts.at(span.asked_us));
         assert!(first >= least_first, "the first offset went back from {least_first} to {first}");
         assert!(next >= least_next, "the log ends at {next}, and {least_next} was acknowledged or read before");
-        topic.firsts.raise(span.now_us, first);
-        topic.nexts.raise(span.now_us, next);
+        log.firsts.raise(span.now_us, first);
+        log.nexts.raise(span.now_us, next);
+        log.least_next = Some(log.least_next.map_or(next, |least| least.min(next)));
         let length = |offset: u64| {
-            let placed = topic.records.get(&offset)?;
+            let placed = log.records.get(&offset)?;
             Some(self.batches[placed.batch].record(placed.index).len() as u64)
         };
         // What retention by bytes removes is only as exact as the marks of the log.
         let (most, least) = inexact(retention, self.largest);
         if let Some((lowest, highest)) = kept_from(next, most, length).zip(kept_from(next, least, length)) {
             let is_old = |offset: u64| {
-                topic.records.get(&offset).is_none_or(|placed| placed.append_us + retention.age_ms * 1000 <= wall_us)
+                log.records.get(&offset).is_none_or(|placed| placed.append_us + retention.age_ms * 1000 <= wall_us)
             };
             assert!(first >= lowest, "{first} is kept, {retention:?} keeps from {lowest} of {next}");
             let by_age = retention.age_ms > 0 && (highest..first).all(is_old);
@@ -263,45 +270,45 @@ impl Model {
     }
 
     /// A log was read from its first record to its end: every batch that begins in it is there as a whole.
-    pub(crate) fn check_whole(&mut self, id: TopicId, first: Offset, next: Offset) {
-        let topic = self.topics.get_mut(&id).expect("it was read");
-        topic.whole = Some((first.0, next.0));
-        assert!((first.0..next.0).all(|offset| topic.records.contains_key(&offset)), "everything was read");
-        for (batch, base) in &topic.bases {
+    pub(crate) fn check_whole(&mut self, life: Life, first: Offset, next: Offset) {
+        let log = self.logs.get_mut(&life).expect("it was read");
+        log.whole = Some((first.0, next.0));
+        assert!((first.0..next.0).all(|offset| log.records.contains_key(&offset)), "everything was read");
+        for (batch, base) in &log.bases {
             let end = base + self.batches[*batch].count() as u64;
             assert!(end <= next.0, "batch {batch} is stored in part: {base} to {end} of {}", next.0);
         }
     }
 
     /// Bytes of the record at an offset, if it is known.
-    pub(crate) fn length(&self, id: TopicId, offset: u64) -> Option<usize> {
-        self.topics[&id].records.get(&offset).map(|placed| self.batches[placed.batch].record(placed.index).len())
+    pub(crate) fn length(&self, life: Life, offset: u64) -> Option<usize> {
+        self.logs[&life].records.get(&offset).map(|placed| self.batches[placed.batch].record(placed.index).len())
     }
 
     /// When the record at an offset was appended, if that is known.
-    pub(crate) fn append_us(&self, id: TopicId, offset: u64) -> Option<u64> {
-        self.topics[&id].records.get(&offset).map(|placed| placed.append_us)
+    pub(crate) fn append_us(&self, life: Life, offset: u64) -> Option<u64> {
+        self.logs[&life].records.get(&offset).map(|placed| placed.append_us)
     }
 
-    fn place(&mut self, id: TopicId, offset: u64, placed: Placed) {
+    fn place(&mut self, life: Life, offset: u64, placed: Placed) {
         let Placed { batch, index, .. } = placed;
-        let topic = self.topics.get_mut(&id).expect("it was met");
+        let log = self.logs.get_mut(&life).expect("it was met");
         let truth = &mut self.batches[batch];
         truth.is_seen = true;
         truth.check(batch);
         assert!(!truth.is_forged, "batch {batch} took the sequence of another");
-        let known = topic.records.entry(offset).or_insert(placed);
+        let known = log.records.entry(offset).or_insert(placed);
         assert_eq!((known.batch, known.index), (batch, index), "offset {offset} has two contents");
         assert_eq!(known.append_us, placed.append_us, "offset {offset} has two times");
         let base = offset.checked_sub(index as u64).expect("a batch starts within the log");
-        if let Some(known) = topic.bases.get(&batch) {
+        if let Some(known) = log.bases.get(&batch) {
             assert_eq!(*known, base, "batch {batch} stands at two places of one topic");
             return;
         }
-        topic.bases.insert(batch, base);
+        log.bases.insert(batch, base);
         if let Some(sequence) = truth.sequenced {
-            topic.sequences.insert(sequence, base);
-            topic.check_order(sequence);
+            log.sequences.insert(sequence, base);
+            log.check_order(sequence);
         }
     }
 }

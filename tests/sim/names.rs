@@ -4,13 +4,14 @@ use dht_node::types::TopicId;
 
 use crate::ground::Ground;
 use crate::model::{Model, Name, Span};
-use crate::truth::Topic;
+use crate::truth::{Life, Log, Topic};
 
 impl Model {
     /// The end of the newest topic of a name, as far as anybody knows.
     pub(crate) fn guess_end(&self, name: usize) -> u64 {
-        let newest = self.topics.values().filter(|topic| topic.name == name).max_by_key(|topic| topic.learned_us);
-        newest.map_or(0, |topic| topic.nexts.at(u64::MAX))
+        let is_its = |(life, _): &(&Life, &Log)| self.topics[&life.id].name == name;
+        let newest = self.logs.iter().filter(is_its).max_by_key(|(_, log)| log.learned_us);
+        newest.map_or(0, |(_, log)| log.nexts.at(u64::MAX))
     }
 
     /// The newest topic of a name that anybody has heard of.
@@ -19,15 +20,15 @@ impl Model {
         of_name.max_by_key(|(_, topic)| topic.learned_us).map(|(id, _)| *id)
     }
 
-    /// The topic that must be there for who asked at that time: somebody knew of it, its home has lost nothing since,
+    /// The topic that must be there for who asked at that time: somebody knew of it, its home has not lost it,
     /// and nobody can have deleted it.
     pub(crate) fn surely_there(&self, name: usize, asked_us: u64, ground: &Ground) -> Option<TopicId> {
         let Name { plan, deletes, .. } = &self.names[name];
         let is_sure = |(id, topic): &(&TopicId, &Topic)| {
             topic.name == name
                 && topic.learned_us <= asked_us
-                && topic.deleted_us.is_none()
-                && ground.remembers(plan.home, topic.known_us)
+                && topic.deleted.is_none()
+                && ground.keeps(plan.home, topic.learned_us, topic.known_us)
                 && !deletes.values().any(|target| target.is_none_or(|target| target == **id))
         };
         let mut sure = self.topics.iter().filter(is_sure).map(|(id, _)| *id);
@@ -45,14 +46,21 @@ impl Model {
     }
 
     /// It is known what became of it: the topic that was deleted, or none.
-    pub(crate) fn end_delete(&mut self, name: usize, attempt: usize, deleted: Option<TopicId>, span: Span) {
+    pub(crate) fn end_delete(
+        &mut self,
+        (name, attempt): (usize, usize),
+        deleted: Option<TopicId>,
+        span: Span,
+        ground: &Ground,
+    ) {
         self.names[name].deletes.remove(&attempt);
         if let Some(id) = deleted {
             self.totals.deletes += 1;
-            self.meet(name, id, span);
+            self.meet(name, id, span, ground);
             let topic = self.topics.get_mut(&id).expect("just met");
-            assert_eq!(topic.deleted_us, None, "{id:?} was deleted twice");
-            topic.deleted_us = Some(span.now_us);
+            let may_undo = |deleted: Span| ground.may_undo(self.names[name].plan.home, deleted);
+            assert!(topic.deleted.is_none_or(may_undo), "{id:?} was deleted twice");
+            topic.deleted = Some(span);
         }
     }
 }

@@ -4,9 +4,9 @@ use dht_node::journal::{Identity, OpenError};
 use dht_node::node::{Node, Settings};
 use dht_node::turn::MemoryStore;
 use dht_node::types::{NodeId, Now};
-use dht_node::wire::response::Durability;
 
 use crate::faults::Fault;
+use crate::ground::{Ending, Loss};
 use crate::host::{Around, Fate, Host};
 use crate::records;
 use crate::storage::{DiskStore, SimStore};
@@ -57,7 +57,6 @@ impl World {
     fn settings(&mut self, node: usize) -> Settings {
         let dimension = self.profile.dimension;
         let id = NodeId::new(u16::try_from(node).expect("few"), dimension).expect("of this cube");
-        let on_disk = self.profile.disks.is_some();
         Settings {
             id,
             dimension,
@@ -68,7 +67,7 @@ impl World {
             seed: self.rng.u64(..),
             memory_bytes: self.profile.memory_bytes,
             retention: self.profile.default_retention,
-            durability: if on_disk { Durability::Synced } else { Durability::Memory },
+            durability: self.profile.durability(),
         }
     }
 
@@ -102,6 +101,18 @@ impl World {
         if self.profile.disks.is_some() {
             self.trace.totals.disk_crashes += 1;
             self.disks[node].crash(&mut self.chaos);
+            self.note_safe(node);
+        }
+        if self.profile.is_lazy() {
+            let truth = &mut self.ground.nodes[node];
+            truth.losses.push(Loss { at_us: self.now_us, safe_us: Some(truth.safe_us) });
+        }
+    }
+
+    /// Takes note of what is safe on the disk of a process that runs.
+    fn note_safe(&mut self, node: usize) {
+        if let Some(SimStore::Disk(store)) = self.hosts[node].as_ref().map(|host| &host.turn.store) {
+            self.ground.nodes[node].safe_us = store.safe_us;
         }
     }
 
@@ -110,7 +121,8 @@ impl World {
         self.at(again_us, Wake::Fault(Fault::Start { node }));
     }
 
-    /// In the end a crash changes nothing: the node that starts again has every topic and every record.
+    /// In the end a crash changes nothing: the node that starts again has every topic and every record. A lazy one has
+    /// to end before that.
     pub(crate) fn check_disk(&mut self, node: usize) {
         let Some(host) = &mut self.hosts[node] else { return };
         let SimStore::Disk(store) = &mut host.turn.store else { return };
@@ -120,7 +132,17 @@ impl World {
         store.settle().expect("a disk that works");
         let host = self.hosts[node].as_ref().expect("it was just there");
         let before = self.seen(host.turn.node(), &host.turn.store);
-        self.crash_disk(node);
+        if self.profile.is_lazy()
+            && let Some(host) = &mut self.hosts[node]
+        {
+            host.turn.close();
+            assert!(!host.turn.store.has_failed(), "a disk that works");
+            if host.turn.store.ending(Leave::Done) != Ending::Orderly {
+                return;
+            }
+        }
+        self.trace.totals.disk_crashes += 1;
+        self.disks[node].crash(&mut self.chaos);
         let blank = Node::new(self.settings(node), Now { monotonic_us: self.now_us, wall_us: self.now_us });
         let (restored, store) = self.open(node, blank).expect("a disk that works opens");
         assert!(self.seen(&restored, &store) == before, "node {node} came back with another state");
@@ -142,7 +164,11 @@ impl World {
         let clocks = (self.rng.u64(..1 << 40), self.walls_us[node]);
         let now = Now { monotonic_us: self.now_us + clocks.0, wall_us: self.now_us + clocks.1 };
         let blank = Node::new(self.settings(node), now);
-        let Some((restored, store)) = self.open(node, blank) else {
+        let opened = self.open(node, blank);
+        if self.profile.is_lazy() {
+            self.ground.nodes[node].note_start(self.now_us, opened.is_some());
+        }
+        let Some((restored, store)) = opened else {
             self.start_later(node);
             return;
         };
@@ -159,13 +185,16 @@ impl World {
 
     /// A node is gone, with everything in its memory; it is started again later.
     pub(crate) fn stop(&mut self, node: usize, how: Leave) {
+        self.note_safe(node);
         let Some(host) = self.hosts[node].take() else { return };
+        let ending = host.turn.store.ending(how);
         let around = &mut Around { now_us: self.now_us, network: &mut self.network, trace: &mut self.trace };
         host.end(how, around);
         let truth = &mut self.ground.nodes[node];
         (truth.is_up, truth.ended_us) = (false, Some(self.now_us));
+        truth.ending = ending;
         if self.profile.disks.is_none() {
-            truth.lost_us = truth.ended_us;
+            truth.losses.push(Loss { at_us: self.now_us, safe_us: None });
         }
         self.ground.disturb_node(self.now_us, node);
         self.turns_us[node] = None;

@@ -4,6 +4,7 @@
 use dht_node::cube;
 use dht_node::limits::{CLIENT_QUEUE_MAX, FRAMES_PER_TURN, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, TOPIC_BYTES_DEFAULT};
 use dht_node::types::{Dimension, Retention, TopicName};
+use dht_node::wire::response::Durability;
 use fastrand::Rng;
 
 use crate::faults::Kind;
@@ -70,6 +71,8 @@ pub(crate) struct Disks {
     pub segment: u32,
     /// How long a sync takes.
     pub sync_us: (u64, u64),
+    /// What is acknowledged is made safe so much later; `None`: before.
+    pub lazy_us: Option<u64>,
     /// How long it takes until notes, checkpoints and fresh segments are done, each.
     pub keep_us: (u64, u64),
 }
@@ -181,6 +184,20 @@ impl Profile {
         TopicName::new(&self.topics[topic].name).expect("made of allowed characters")
     }
 
+    /// May a crash of a machine lose what was acknowledged last, and nothing else?
+    pub(crate) fn is_lazy(&self) -> bool {
+        self.durability() == Durability::Interval
+    }
+
+    /// What an acknowledgement means.
+    pub(crate) fn durability(&self) -> Durability {
+        match &self.disks {
+            None => Durability::Memory,
+            Some(Disks { lazy_us: Some(_), .. }) => Durability::Interval,
+            Some(Disks { lazy_us: None, .. }) => Durability::Synced,
+        }
+    }
+
     /// May QUOTA be answered?
     pub(crate) fn is_scarce(&self) -> bool {
         // A segment that cannot be made ready looks like a full disk.
@@ -196,6 +213,12 @@ impl Profile {
     /// Are connections so slow that a request may take seconds?
     pub(crate) const fn is_slow(&self) -> bool {
         self.network.bytes_per_second < 1 << 30 || self.is_far()
+    }
+
+    /// May retention overtake a read of a disk for long, so that it is begun again? Where disks are slow, and where
+    /// publishers wait for no sync, it may for as long as they publish.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.disks.as_ref().is_some_and(|disks| disks.lazy_us.is_some() || disks.keep_us.1 > 100_000)
     }
 
     /// Are nodes so far apart that answers may come when their requests have ended?
@@ -249,7 +272,11 @@ impl Disks {
             rng,
             &[(4 << 10, (10, 100)), (16 << 10, (500, 5_000)), (64 << 10, (500, 20_000)), (64 << 10, (20_000, 150_000))],
         );
-        Self { segment, sync_us: *choose(rng, &[(50, 400), (200, 5_000), (5_000, 40_000)]), keep_us }
+        let sync_us = *choose(rng, &[(50, 400), (200, 5_000), (5_000, 40_000)]);
+        // Apart from everything else: what a seed draws behind this does not depend on it.
+        let apart = &mut Rng::with_seed(rng.clone().u64(..));
+        let lazy_us = (apart.u8(..3) == 0).then(|| *choose(apart, &[1_000, 20_000, 200_000, 1_000_000]));
+        Self { segment, sync_us, lazy_us, keep_us }
     }
 }
 

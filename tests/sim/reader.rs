@@ -1,21 +1,23 @@
 //! A client that reads a topic: from its first record to its end and on, with looks elsewhere in between.
 
-use dht_node::types::{Epoch, Offset, TopicId};
+use dht_node::types::Offset;
 use dht_node::wire::request::{Start, Topic};
 use dht_node::wire::{Request, Response};
 use fastrand::Rng;
 
-use crate::asked::{Bounds, What};
+use crate::asked::{Asked, Bounds, What};
+use crate::check::{NO_EPOCH, behind_loss};
 use crate::client::Ctx;
 use crate::faults::WALL_US;
 use crate::phases::Phase;
 use crate::profile::choose;
 use crate::session::Session;
+use crate::truth::Life;
 
 #[derive(Debug)]
 pub(crate) struct Reader {
     topic: usize,
-    position: Option<(TopicId, Epoch, Offset)>,
+    position: Option<(Life, Offset)>,
 }
 
 impl Reader {
@@ -29,16 +31,15 @@ impl Reader {
         }
         let follows = rng.u8(..100) < 70;
         let start = match self.position {
-            Some((_, _, offset)) if follows => Start::Offset(offset),
+            Some((_, offset)) if follows => Start::Offset(offset),
             None if follows => Start::Earliest,
             Some(_) | None => self.elsewhere(ctx, rng),
         };
         let (id, epoch) = match self.position {
-            Some((id, epoch, _)) if follows || rng.bool() => (Some(id), Some(epoch)),
+            Some((Life { id, epoch }, _)) if follows || rng.bool() => (Some(id), Some(epoch)),
             Some(_) | None => (None, None),
         };
-        // An epoch that no log has.
-        let epoch = if rng.u8(..100) < 3 { Some(Epoch(2)) } else { epoch };
+        let epoch = if rng.u8(..100) < 3 { Some(NO_EPOCH) } else { epoch };
         let bounds = Bounds {
             bytes: *choose(rng, &[0, 0, 1, 100, 5_000]),
             records: *choose(rng, &[0, 0, 1, 3]),
@@ -49,13 +50,22 @@ impl Reader {
         session.ask(ctx, &Request::Fetch(request), What::Fetch { topic: self.topic, id, epoch, start, bounds });
     }
 
-    pub(crate) fn on_answer(&mut self, response: &Response) {
-        // After any error it starts anew.
-        let Response::Fetched(fetched) = response else { return self.position = None };
+    pub(crate) fn on_answer(&mut self, asked: &Asked, response: &Response) {
+        let Response::Fetched(fetched) = response else {
+            // After any error it starts anew, but where its log lost records.
+            let is_its = |life: Life| matches!(asked.what, What::Fetch { epoch, .. } if epoch == Some(life.epoch));
+            let before = self.position.take().filter(|(life, _)| is_its(*life));
+            if let (Some((life, offset)), Response::Error(error)) = (before, response)
+                && let Some((next, epoch)) = behind_loss(error)
+            {
+                self.position = Some((Life { epoch, ..life }, offset.min(next)));
+            }
+            return;
+        };
         let end = fetched.base.plus(u64::from(fetched.count));
-        let before = self.position.filter(|(id, _, _)| *id == fetched.topic_id);
-        let position = before.map_or(end, |(_, _, offset)| offset.max(end));
-        self.position = Some((fetched.topic_id, fetched.epoch, position));
+        let life = Life { id: fetched.topic_id, epoch: fetched.epoch };
+        let before = self.position.filter(|(before, _)| *before == life);
+        self.position = Some((life, before.map_or(end, |(_, offset)| offset.max(end))));
     }
 
     fn elsewhere(&self, ctx: &Ctx<'_>, rng: &mut Rng) -> Start {

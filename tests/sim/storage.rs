@@ -15,8 +15,10 @@ use dht_node::turn::{MemoryStore, Store};
 use fastrand::Rng;
 
 use crate::disk::{FakeDisk, FakeFile};
+use crate::ground::Ending;
 use crate::profile::{Disks, within};
 use crate::trace::Totals;
+use crate::wire::Leave;
 
 #[derive(Debug)]
 pub(crate) enum SimStore {
@@ -41,8 +43,13 @@ pub(crate) struct DiskStore {
     /// Appended, but not safe yet; what is safe.
     written: Vec<(Vec<Entry>, Mark)>,
     committed: VecDeque<(Vec<Entry>, Mark)>,
-    /// The end of the sync that is under way.
+    /// When what is given back before it is safe is to be made safe; the end of the sync that is under way.
+    due_us: Option<u64>,
     sync_ends_us: Option<u64>,
+    /// What was given back before then is safe.
+    pub safe_us: u64,
+    /// It has said that everything is there.
+    has_ended: bool,
     /// The next segment: when it is tried again to make it ready, its number and size; then itself.
     wanted: Option<(u64, u32, u32)>,
     prepared: Option<Prepared<FakeFile>>,
@@ -73,8 +80,9 @@ impl DiskStore {
         (pace, rng): (Disks, Rng),
         now_us: u64,
     ) -> Result<Self, OpenError> {
-        let started = start(disk, identity, false, pace.segment, node)?;
-        assert!(!started.is_lossy, "everything that was acknowledged was safe");
+        let is_lazy = pace.lazy_us.is_some();
+        let started = start(disk, identity, is_lazy, pace.segment, node)?;
+        assert!(is_lazy || !started.is_lossy, "everything that was acknowledged was safe");
         started.keeper.check();
         let checkpoints = Checkpoints::new(started.writer.mark(), started.checkpoint);
         Ok(Self {
@@ -89,7 +97,10 @@ impl DiskStore {
             appended: 0,
             written: Vec::new(),
             committed: VecDeque::new(),
+            due_us: None,
             sync_ends_us: None,
+            safe_us: now_us,
+            has_ended: false,
             wanted: None,
             prepared: None,
             is_asked: false,
@@ -117,13 +128,20 @@ impl DiskStore {
     fn next_us(&self) -> u64 {
         let prepare_us = self.wanted.map(|(at_us, ..)| at_us);
         let task_us = self.tasks.front().map(|(at_us, _)| *at_us);
-        let due = [self.sync_ends_us, prepare_us, task_us].into_iter().flatten().min();
+        let sync_us = self.sync_ends_us.or(self.due_us);
+        let due = [sync_us, prepare_us, task_us].into_iter().flatten().min();
         due.unwrap_or(u64::MAX)
     }
 
     /// Is everything that was submitted given back, and nothing under way?
     pub(crate) fn is_idle(&self) -> bool {
         self.work.is_empty() && self.written.is_empty() && self.committed.is_empty() && self.failure.is_none()
+    }
+
+    /// May retention overtake a read that is under way, so that it is begun again? Where publishers wait for no sync it
+    /// may for as long as they publish.
+    fn is_overtaken(&self) -> bool {
+        self.pace.lazy_us.is_some() && self.tasks.iter().any(|(_, task)| matches!(task, Task::Read(_)))
     }
 
     /// Did the disk fail, so that the process ends at once?
@@ -148,18 +166,45 @@ impl DiskStore {
         }
         if self.sync_ends_us.is_none() && !self.work.is_empty() {
             self.append()?;
-            if !self.written.is_empty() {
-                self.writer.write()?;
-                let ends_us = self.now_us + within(&mut self.rng, self.pace.sync_us);
-                self.sync_ends_us = Some(ends_us.max(self.stalled_until_us));
+            if let Some(lazy_us) = self.pace.lazy_us {
+                self.give_back_unsafe(lazy_us)?;
+            } else if !self.written.is_empty() {
+                self.begin_sync()?;
             }
         }
+        if self.sync_ends_us.is_none() && self.due_us.is_some_and(|due_us| due_us <= self.now_us) {
+            self.begin_sync()?;
+        }
+        Ok(())
+    }
+
+    /// What is written is given back, and made safe later. A turn that found no room goes on in the next segment.
+    fn give_back_unsafe(&mut self, lazy_us: u64) -> io::Result<()> {
+        loop {
+            self.writer.write()?;
+            if !self.written.is_empty() {
+                self.due_us.get_or_insert(self.now_us + lazy_us);
+                self.committed.extend(self.written.drain(..));
+            }
+            if self.work.is_empty() || self.prepared.is_none() {
+                return Ok(());
+            }
+            self.append()?;
+        }
+    }
+
+    fn begin_sync(&mut self) -> io::Result<()> {
+        self.writer.write()?;
+        let ends_us = self.now_us + within(&mut self.rng, self.pace.sync_us);
+        (self.sync_ends_us, self.due_us) = (Some(ends_us.max(self.stalled_until_us)), None);
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.writer.sync()?;
         self.totals.syncs += 1;
+        // Nothing was given back since it began.
+        self.safe_us = self.now_us;
         self.committed.extend(self.written.drain(..));
         Ok(())
     }
@@ -177,6 +222,7 @@ impl DiskStore {
                             self.is_asked = false;
                             self.totals.segments += 1;
                             self.writer.turn_to(next)?;
+                            self.safe_us = self.now_us;
                             continue;
                         }
                         self.ask(record::encoded_len_max(&entries[self.appended]));
@@ -267,7 +313,7 @@ impl DiskStore {
 
     /// The process ends as it should: everything is done before.
     fn end(&mut self, image: &[u8]) -> io::Result<()> {
-        self.now_us = u64::MAX / 2;
+        let ends_us = std::mem::replace(&mut self.now_us, u64::MAX / 2);
         while self.sync_ends_us.is_some() || !self.work.is_empty() {
             self.try_advance()?;
             if self.wanted.is_some() && !self.has_space {
@@ -276,7 +322,11 @@ impl DiskStore {
             }
             self.now_us += self.pace.sync_us.1 + self.pace.keep_us.1;
         }
+        let before = self.writer.mark();
         self.writer.finish()?;
+        // A segment without room for its last words does not say so, and the next start takes it for a crash.
+        self.has_ended = self.writer.mark() != before;
+        self.safe_us = ends_us;
         self.keep_books()?;
         let mark = self.checkpoints.begin(image.len());
         self.keeper.sync_log(mark)?;
@@ -299,7 +349,17 @@ impl SimStore {
 
     /// Has it entries that are not given back?
     pub(crate) fn is_busy(&self) -> bool {
-        matches!(self, Self::Disk(store) if !store.is_idle())
+        matches!(self, Self::Disk(store) if !store.is_idle() || store.is_overtaken())
+    }
+
+    /// What a start finds when its process leaves like that.
+    pub(crate) const fn ending(&self, how: Leave) -> Ending {
+        match (self, how) {
+            (Self::Disk(store), _) if store.has_ended => Ending::Orderly,
+            // It tried to say that everything is there.
+            (Self::Disk(_), Leave::Done) => Ending::Unclear,
+            (Self::Memory(_) | Self::Disk(_), _) => Ending::Killed,
+        }
     }
 
     pub(crate) fn has_failed(&self) -> bool {

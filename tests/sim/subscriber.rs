@@ -2,12 +2,13 @@
 //! and comes back, and sometimes asks for what makes no sense.
 
 use bytes::Bytes;
-use dht_node::types::{Epoch, Offset, RequestId};
+use dht_node::types::{Offset, RequestId};
 use dht_node::wire::request::{ANY_NODE, Start, Subscribe, Topic};
 use dht_node::wire::{Opcode, Push, Request, Response, Status};
 use fastrand::Rng;
 
 use crate::asked::{Asked, What};
+use crate::check::NO_EPOCH;
 use crate::client::Ctx;
 use crate::faults::WALL_US;
 use crate::model::{Model, Seat};
@@ -15,6 +16,7 @@ use crate::phases::{Phase, WATCH_US};
 use crate::profile::{Profile, choose};
 use crate::session::Session;
 use crate::subscription::{State, Subscription};
+use crate::truth::Life;
 use crate::wire::Leave;
 
 #[derive(Debug)]
@@ -141,7 +143,8 @@ impl Subscriber {
                     subscription.ask_again(AGAIN_LIMIT);
                 }
                 subscription.begin(ctx, told);
-                let seat = Seat { node: session.node, name: subscription.topic, id: told.topic_id, cursor: told.from };
+                let life = Life { id: told.topic_id, epoch: told.epoch };
+                let seat = Seat { node: session.node, name: subscription.topic, life, cursor: told.from };
                 ctx.model.seats.insert((self.me, request_id), seat);
                 self.free_ids.retain(|id| *id != request_id);
             }
@@ -150,13 +153,17 @@ impl Subscriber {
                 let is_refused = error.status == Status::BadRequest.number();
                 assert!(is_used || !is_refused, "the request id {request_id} is free: {error:?}");
             }
-            (What::Subscribe { .. }, Response::Error(error)) => {
+            (What::Subscribe { epoch, .. }, Response::Error(error)) => {
                 let status = Status::from_number(error.status).expect("checked before");
                 let pause_us = u64::from(error.retry_after_ms) * 1000;
                 let Some(subscription) = self.asked(request_id) else { unreachable!("somebody asked") };
                 // Where links are narrow, those who ask at once may keep one of them out for ever.
                 subscription.is_absent = matches!(status, Status::UnknownTopic | Status::Overloaded);
-                if is_stale(status) {
+                if status == Status::Truncated
+                    && subscription.cursor.is_some_and(|(life, _)| Some(life.epoch) == *epoch)
+                {
+                    subscription.go_on(error);
+                } else if is_stale(status) {
                     subscription.cursor = None;
                 }
                 subscription.end(ctx.now_us + pause_us.max(if subscription.is_absent { 100_000 } else { 10_000 }));
@@ -164,7 +171,7 @@ impl Subscriber {
             }
             (What::Unsubscribe { subscription }, Response::Unsubscribed { next }) => {
                 let ended = self.active(*subscription).expect("only what is there can be ended");
-                let cursor = ended.cursor.map(|(_, _, cursor)| cursor);
+                let cursor = ended.cursor.map(|(_, cursor)| cursor);
                 assert_eq!(Some(*next), cursor, "the record that would come next is another one");
                 ended.end(ctx.now_us);
                 self.free(ctx, *subscription);
@@ -227,14 +234,13 @@ impl Subscriber {
         let topic = subscription.topic;
         let known = subscription.cursor.filter(|_| ctx.phase > Phase::Work || rng.u8(..100) < 90);
         let (id, epoch, start) = match known {
-            Some((id, epoch, cursor)) => {
+            Some((Life { id, epoch }, cursor)) => {
                 let names_it = ctx.phase > Phase::Work || rng.u8(..100) < 80;
                 (Some(id).filter(|_| names_it), Some(epoch).filter(|_| names_it), Start::Offset(cursor))
             }
             None => (ctx.model.guess_id(topic).filter(|_| rng.u8(..100) < 20), None, elsewhere(ctx, topic, rng)),
         };
-        // An epoch that no log has.
-        let epoch = if ctx.phase == Phase::Work && rng.u8(..100) < 2 { Some(Epoch(2)) } else { epoch };
+        let epoch = if ctx.phase == Phase::Work && rng.u8(..100) < 2 { Some(NO_EPOCH) } else { epoch };
         let limit = subscription.ask(request_id, rng);
         let request = Subscribe { topic: Topic { name: ctx.profile.name(topic), id }, epoch, start, limit };
         let what = What::Subscribe { topic, id, epoch, start, again: false };

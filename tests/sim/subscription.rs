@@ -1,16 +1,17 @@
 //! One subscription as its client knows it: a cursor, the credit that was given, and what may come next.
 
 use dht_node::limits::FRAME_MAX;
-use dht_node::types::{Epoch, Offset, TopicId};
+use dht_node::types::Offset;
 use dht_node::wire::response::{Detail, ErrorResponse, Fetched, Subscribed};
 use dht_node::wire::{HEADER_BYTES, Status};
 use fastrand::Rng;
 
-use crate::check::{is_prompt, wall_us};
+use crate::check::{behind_loss, is_prompt, wall_us};
 use crate::client::Ctx;
 use crate::model::{Extent, Model};
 use crate::phases::Phase;
 use crate::profile::choose;
+use crate::truth::Life;
 
 /// What a client knows of one subscription.
 #[derive(Debug)]
@@ -19,8 +20,8 @@ pub(crate) struct Subscription {
     pub topic: usize,
     appetite: Appetite,
     pub state: State,
-    /// The record that comes next, and of which topic and epoch.
-    pub cursor: Option<(TopicId, Epoch, Offset)>,
+    /// The record that comes next, and of which life of which topic's log.
+    pub cursor: Option<(Life, Offset)>,
     /// Of its SUBSCRIBE.
     pub request_id: u64,
     /// The last SUBSCRIBE found no topic.
@@ -111,7 +112,7 @@ impl Subscription {
     pub(crate) fn begin(&mut self, ctx: &mut Ctx<'_>, told: &Subscribed) {
         ctx.trace.totals.subscribed += 1;
         self.state = State::Active;
-        self.cursor = Some((told.topic_id, told.epoch, told.from));
+        self.cursor = Some((Life { id: told.topic_id, epoch: told.epoch }, told.from));
         (self.got, self.fed_us, self.caught_up_us) = (0, ctx.now_us, None);
         self.look_for_end(ctx);
     }
@@ -123,24 +124,24 @@ impl Subscription {
 
     /// Records came.
     pub(crate) fn on_deliver(&mut self, ctx: &mut Ctx<'_>, records: &Fetched, is_reading: bool) {
-        let (id, epoch, cursor) = self.cursor.expect("it is active");
+        let (life, cursor) = self.cursor.expect("it is active");
         let Fetched { base, count, first, next, .. } = *records;
-        assert_eq!((records.topic_id, records.epoch), (id, epoch), "records of another topic");
+        assert_eq!((records.topic_id, records.epoch), (life.id, life.epoch), "records of another topic or life");
         assert_eq!(base, cursor, "the next record is another one");
         assert!(self.got < self.granted, "{} bytes were sent, {} were granted, and more comes", self.got, self.granted);
         let payload = records.payload.parts.concat();
-        ctx.model.read(id, base, &payload, &records.runs);
+        ctx.model.read(life, base, &payload, &records.runs);
         let wall_us = wall_us(ctx, ctx.profile.topics[self.topic].home);
-        ctx.model.check_old_extent(id, Extent { first, next, bytes: None }, ctx.now_us, wall_us);
+        ctx.model.check_old_extent(life, Extent { first, next, bytes: None }, ctx.now_us, wall_us);
         let end = base.plus(u64::from(count));
         assert!(end <= next, "records behind the end");
         if let Some(caught_up_us) = self.caught_up_us
             && is_reading
             && matches!(self.appetite, Appetite::Ample(_))
         {
-            is_prompt(ctx, id, base, caught_up_us.max(self.fed_us));
+            is_prompt(ctx, life, base, caught_up_us.max(self.fed_us));
         }
-        self.cursor = Some((id, epoch, end));
+        self.cursor = Some((life, end));
         self.got += payload.len() as u64;
         self.look_for_end(ctx);
         ctx.trace.totals.delivered += 1;
@@ -148,18 +149,19 @@ impl Subscription {
 
     /// Records were removed before they came.
     pub(crate) fn on_gap(&mut self, ctx: &mut Ctx<'_>, from: Offset, to: Offset) {
-        let (id, epoch, cursor) = self.cursor.expect("it is active");
+        let (life, cursor) = self.cursor.expect("it is active");
         assert_eq!(from, cursor, "a gap that begins elsewhere");
         assert!(from < to, "a gap without records");
         let wall_us = wall_us(ctx, ctx.profile.topics[self.topic].home);
-        ctx.model.gap(id, to, ctx.now_us, wall_us);
-        self.cursor = Some((id, epoch, to));
+        ctx.model.gap(life, to, ctx.now_us, wall_us);
+        self.cursor = Some((life, to));
         self.look_for_end(ctx);
     }
 
     /// The node says that it is over.
     pub(crate) fn on_ended(&mut self, ctx: &mut Ctx<'_>, error: &ErrorResponse, frame_max: u32) {
-        let (id, epoch, cursor) = self.cursor.expect("it is active");
+        let (life, cursor) = self.cursor.expect("it is active");
+        let id = life.id;
         let status = Status::from_number(error.status).expect("nodes send known statuses");
         let there = ctx.model.surely_there(self.topic, ctx.now_us, ctx.ground);
         let told = || format!("{id:?} ended with {}: {} {:?}", status.name(), error.message, error.details);
@@ -173,17 +175,32 @@ impl Subscription {
             let is_another = status == Status::UnknownTopic || other.is_some_and(|other| other != id);
             assert!(is_another, "{}", told());
             self.cursor = None;
+        } else if status == Status::Truncated {
+            assert!(ctx.profile.is_lazy(), "{}", told());
+            // An ingress may take what its home said of the life before for news of this one. That is told too often;
+            // who has read in this life already goes on where it was.
+            if let Some((next, epoch)) = behind_loss(error).filter(|(_, epoch)| *epoch != life.epoch) {
+                ctx.model.truncated(self.topic, life, (epoch, next), ctx.ground);
+                self.go_on(error);
+            }
         } else {
             assert_eq!(status, Status::TooLarge, "{}", told());
             let limit = error.details.iter().find_map(told_limit);
             let is_large = frame_max < FRAME_MAX && limit.is_some_and(|limit| limit > u64::from(frame_max));
-            let length = ctx.model.length(id, cursor.0);
+            let length = ctx.model.length(life, cursor.0);
             let is_true = length.is_none_or(|length| length + HEADER_BYTES + 62 > frame_max as usize);
             assert!(is_large && is_true, "a record of {length:?} bytes: {}", told());
             // It goes on behind that record.
-            self.cursor = Some((id, epoch, cursor.plus(1)));
+            self.cursor = Some((life, cursor.plus(1)));
         }
         self.end(ctx.now_us);
+    }
+
+    /// The log lost records: the cursor goes on where it may mean others. Without that the next SUBSCRIBE is told.
+    pub(crate) fn go_on(&mut self, error: &ErrorResponse) {
+        if let Some(((life, cursor), (next, epoch))) = self.cursor.zip(behind_loss(error)) {
+            self.cursor = Some((Life { epoch, ..life }, cursor.min(next)));
+        }
     }
 
     /// The credit to give now, when it is more than before.
@@ -223,10 +240,10 @@ impl Subscription {
     pub(crate) fn is_settled(&self, model: &Model) -> bool {
         let Some(found) = model.names[self.topic].found else { return false };
         match (self.state, self.cursor) {
-            (State::Active, Some((id, _, cursor))) => {
-                let end = model.topics[&id].nexts.at(u64::MAX);
+            (State::Active, Some((life, cursor))) => {
+                let end = model.logs[&life].nexts.at(u64::MAX);
                 let is_starved = self.appetite == Appetite::Starved && self.got >= self.granted;
-                found == Some(id) && (is_starved || cursor.0 >= end)
+                found == Some(life) && (is_starved || cursor.0 >= end)
             }
             (State::Apart { .. }, _) => self.is_absent && found.is_none(),
             (State::Active | State::Asked, _) => false,
@@ -237,10 +254,10 @@ impl Subscription {
     pub(crate) fn check_lag(&self, model: &Model, stopped_us: u64, now_us: u64, whose: &str) {
         let since_us = self.fed_us.max(stopped_us);
         if self.state == State::Active && !self.is_settled(model) && now_us > since_us + LAG_US {
-            let (id, _, cursor) = self.cursor.expect("it is active");
-            let (end, found) = (model.topics[&id].nexts.at(u64::MAX), model.names[self.topic].found);
+            let (life, cursor) = self.cursor.expect("it is active");
+            let (end, found) = (model.logs[&life].nexts.at(u64::MAX), model.names[self.topic].found);
             panic!(
-                "subscription {} of {whose} to topic {} ({id:?}, now {found:?}) is at {cursor} of {end}, {} us after \
+                "subscription {} of {whose} to topic {} ({life:?}, now {found:?}) is at {cursor} of {end}, {} us after \
                  publishing stopped or it began; it got {} bytes of {} that were granted",
                 self.request_id,
                 model.names[self.topic].plan.name,
@@ -253,8 +270,8 @@ impl Subscription {
 
     /// Takes note of the first time that it was where its topic ends.
     fn look_for_end(&mut self, ctx: &Ctx<'_>) {
-        let Some((id, _, cursor)) = self.cursor else { return };
-        let end = ctx.model.topics[&id].nexts.at(u64::MAX);
+        let Some((life, cursor)) = self.cursor else { return };
+        let end = ctx.model.logs[&life].nexts.at(u64::MAX);
         if self.got < self.granted && cursor.0 >= end {
             self.caught_up_us.get_or_insert(ctx.now_us);
         } else if self.got >= self.granted {

@@ -4,26 +4,47 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use dht_node::limits::{MARK_BYTES_MAX, MARKS_PER_BOUND};
-use dht_node::types::Retention;
+use dht_node::types::{Epoch, Retention, TopicId};
+
+use crate::model::Span;
 
 /// One topic, from its creation to its end.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub name: usize,
+    /// Since when somebody knows of it.
+    pub learned_us: u64,
+    /// It was there at this time or later.
+    pub known_us: u64,
+    /// When that was asked for and told.
+    pub deleted: Option<Span>,
+}
+
+/// One life of a topic's log: within it an offset means one record for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Life {
+    pub id: TopicId,
+    pub epoch: Epoch,
+}
+
+/// What is known of one life of a log. Of what it has from an earlier one it knows only what was read in it.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// Since when somebody knows of it.
+    pub learned_us: u64,
     pub records: BTreeMap<u64, Placed>,
     /// Where each batch starts.
     pub bases: BTreeMap<usize, u64>,
     pub sequences: BTreeMap<(u64, u32, u64), u64>,
     /// Batches that were acknowledged as new here.
     pub stored: BTreeMap<usize, ()>,
+    /// Batches that were acknowledged here, and when.
+    pub acked: BTreeMap<usize, Span>,
     /// The least that `first` and `next` are for who asks after that time.
     pub firsts: Steps,
     pub nexts: Steps,
-    /// Since when somebody knows of it.
-    pub learned_us: u64,
-    /// It was there at this time or later.
-    pub known_us: u64,
-    pub deleted_us: Option<u64>,
+    /// The least that was ever told of its end.
+    pub least_next: Option<u64>,
     /// Records that subscriptions were told are gone.
     pub gaps: Vec<Gap>,
     /// Everything from here to there was read at the end.
@@ -86,7 +107,7 @@ impl Steps {
     }
 }
 
-impl Topic {
+impl Log {
     /// The batches of a producer stand in the order of their sequences.
     pub(crate) fn check_order(&self, (producer, epoch, sequence): (u64, u32, u64)) {
         let from = sequence.saturating_sub(1);

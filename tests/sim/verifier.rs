@@ -13,6 +13,7 @@ use crate::client::Ctx;
 use crate::model::Seat;
 use crate::phases::Phase;
 use crate::session::Session;
+use crate::truth::Life;
 
 #[derive(Debug)]
 pub(crate) struct Verifier {
@@ -32,7 +33,7 @@ pub(crate) struct Verifier {
     /// Topics that this node listed, to find one that comes twice.
     listed: Vec<TopicId>,
     /// The topic that is being read: where it began.
-    reading: Option<(TopicId, Offset)>,
+    reading: Option<(Life, Offset)>,
 }
 
 /// Who subscribes to a topic: how many, through which nodes, and how far the last of them is behind.
@@ -162,19 +163,21 @@ impl Verifier {
             }
             Response::Fetched(fetched) => {
                 let Some(Task::Read { topic, .. }) = self.tasks.pop_front() else { unreachable!("it was reading") };
-                let (id, first) = *self.reading.get_or_insert((fetched.topic_id, fetched.base));
-                assert_eq!(id, fetched.topic_id, "nobody makes topics any more");
+                let life = Life { id: fetched.topic_id, epoch: fetched.epoch };
+                let (begun, first) = *self.reading.get_or_insert((life, fetched.base));
+                assert_eq!(begun, life, "nobody makes topics any more");
                 let end = fetched.base.plus(u64::from(fetched.count));
                 if end < fetched.next {
                     self.tasks.push_front(Task::Read { topic, start: Start::Offset(end) });
                 } else {
-                    ctx.model.check_whole(id, first.max(fetched.first), end);
+                    ctx.model.check_whole(life, first.max(fetched.first), end);
                     self.reading = None;
                 }
             }
             Response::Described(description) => {
                 if let What::Info { topic, .. } = asked.what {
-                    ctx.model.names[topic].found = Some(description.topic.map(|state| state.id));
+                    let life = description.topic.map(|state| Life { id: state.id, epoch: state.epoch });
+                    ctx.model.names[topic].found = Some(life);
                 }
                 self.tasks.pop_front();
             }
@@ -224,7 +227,7 @@ impl Verifier {
                 (Request::Info(Topic { name: ctx.profile.name(topic), id: None }), What::Info { topic, id: None })
             }
             Task::Read { topic, start } => {
-                let id = self.reading.map(|(id, _)| id);
+                let id = self.reading.map(|(life, _)| life.id);
                 let (bytes, records) = if self.node.is_multiple_of(2) { (0, 0) } else { (20_000, 1_000) };
                 let bounds = Bounds { bytes, records, wait_ms: 0 };
                 let fetch = bounds.fetch(Topic { name: ctx.profile.name(topic), id }, None, start);
@@ -263,9 +266,9 @@ impl Verifier {
         let seats = || ctx.model.seats.values();
         let here = seats().filter(|seat| seat.node == self.node);
         let followed: BTreeSet<TopicId> =
-            here.clone().filter(|seat| home(seat) != self.node).map(|seat| seat.id).collect();
+            here.clone().filter(|seat| home(seat) != self.node).map(|seat| seat.life.id).collect();
         let fed = seats().filter(|seat| home(seat) == self.node && seat.node != self.node);
-        let feeds: BTreeSet<(TopicId, usize)> = fed.map(|seat| (seat.id, seat.node)).collect();
+        let feeds: BTreeSet<(TopicId, usize)> = fed.map(|seat| (seat.life.id, seat.node)).collect();
         let wanted = [
             ("inflight", 1),
             ("charged_bytes", u64::from(RESPONSE_CHARGE)),
@@ -277,7 +280,7 @@ impl Verifier {
         ];
         let mut odd = wanted.iter().filter(|(name, wanted)| value(name) != *wanted);
         self.odd = odd.next().map(|(name, wanted)| format!("{name} is {}, not {wanted}", value(name)));
-        let is_behind = |seat: &Seat| seat.cursor.0 < ctx.model.topics[&seat.id].nexts.at(u64::MAX);
+        let is_behind = |seat: &Seat| seat.cursor.0 < ctx.model.logs[&seat.life].nexts.at(u64::MAX);
         if self.odd.is_none() && value("tail_bytes") > 0 && !here.clone().any(is_behind) {
             self.odd = Some("a tail is kept for nobody".to_owned());
         }
@@ -288,8 +291,8 @@ impl Verifier {
 fn audiences(ctx: &Ctx<'_>, node: usize) -> BTreeMap<TopicId, Audience> {
     let mut audiences: BTreeMap<TopicId, Audience> = BTreeMap::new();
     for seat in ctx.model.seats.values().filter(|seat| ctx.profile.topics[seat.name].home == node) {
-        let audience = audiences.entry(seat.id).or_default();
-        let end = ctx.model.topics[&seat.id].nexts.at(u64::MAX);
+        let audience = audiences.entry(seat.life.id).or_default();
+        let end = ctx.model.logs[&seat.life].nexts.at(u64::MAX);
         audience.subscribers += 1;
         audience.nodes.insert(seat.node);
         audience.lag = audience.lag.max(end.saturating_sub(seat.cursor.0));

@@ -116,8 +116,10 @@ impl World {
             self.stop(node, Leave::Done);
         }
         self.model.check_gaps();
+        self.model.check_losses(&self.ground);
         self.trace.totals.seeds = 1;
         self.trace.totals.disk_seeds = u64::from(self.profile.disks.is_some());
+        self.trace.totals.lazy_seeds = u64::from(self.profile.is_lazy());
         self.trace.totals.virtual_ms = self.now_us / 1000;
         self.model.count(&mut self.trace.totals);
     }
