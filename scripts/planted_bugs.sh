@@ -31,7 +31,7 @@ list_bugs() {
     bug "a segment is said to have ended at its beginning" src/journal/writer.rs \
         's/HardState \{ previous_end, commit/HardState { previous_end: previous_end.min(80), commit/'
     bug "the checksum of a record is not looked at" src/journal/format.rs \
-        's/if header\[5\] != 0 \|\| .* \{/if header[5] != 0 {/'
+        's/if BigEndian::read_u32\(&header\[28\.\.\]\) != record_crc\(.*\) \{/if header[5] != 0 {/'
     bug "a record of the segment's life before passes for a new one" src/journal/format.rs \
         's/crc32_of_parts\(\[&segment\.to_be_bytes\(\), header, body\]\)/crc32_of_parts([header, body])/'
     bug "the tail is cut eight bytes too soon" src/journal/recovery.rs \

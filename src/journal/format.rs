@@ -3,13 +3,15 @@
 //! ```text
 //! segment header, 32 bytes     magic "DHTJRNL\n", u32 version, u32 number, u32 size, 8 zeros, u32 crc
 //! record header, 32 bytes      u32 body_len, u8 kind, u8 flags, u16 group, u64 index, u32 term, u32 synced,
-//!                              4 zeros, u32 crc
+//!                              u32 crc of the header before it, u32 crc
 //! body                         body_len bytes, then zeros up to a multiple of 8
 //! ```
 //!
-//! A record's crc is over the number of its segment, its header before the crc, and its body: neither zeros nor what a
-//! recycled segment held before can pass for a record of this one. `synced` is how far the segment was known to be safe
-//! when the record was made: what is damaged before it was not torn by a crash.
+//! A record's crcs are over the number of its segment too: neither zeros nor what a recycled segment held before can
+//! pass for a record of this one. The last is over the header before it and the body; the one before it is the header's
+//! alone, so that a length is believed only when it is right: who looks for records among anything else must not read
+//! megabytes at each place. `synced` is how far the segment was known to be safe when the record was made: what is
+//! damaged before it was not torn by a crash.
 
 use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
@@ -130,6 +132,8 @@ pub fn put_record(segment: u32, head: Head, out: &mut Vec<u8>, body: impl FnOnce
     BigEndian::write_u64(&mut header[8..], head.index);
     BigEndian::write_u32(&mut header[16..], head.term);
     BigEndian::write_u32(&mut header[20..], head.synced);
+    let crc = record_crc(segment, &header[..24], &[]);
+    BigEndian::write_u32(&mut header[24..], crc);
     let crc = record_crc(segment, &out[start..start + 28], &out[start + HEADER..]);
     BigEndian::write_u32(&mut out[start + 28..], crc);
     out.resize(start + record_len(body_len), 0);
@@ -139,10 +143,13 @@ pub fn put_record(segment: u32, head: Head, out: &mut Vec<u8>, body: impl FnOnce
 pub fn record_at(bytes: &Bytes, segment: u32, at: usize) -> Option<Record> {
     let header = bytes.get(at..at + HEADER)?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.number() == header[4])?;
+    if header[5] != 0 || BigEndian::read_u32(&header[24..]) != record_crc(segment, &header[..24], &[]) {
+        return None;
+    }
     let body_len = usize::try_from(BigEndian::read_u32(header)).ok()?;
     let body_at = at + HEADER;
     let body = bytes.get(body_at..body_at.checked_add(body_len)?)?;
-    if header[5] != 0 || BigEndian::read_u32(&header[28..]) != record_crc(segment, &header[..28], body) {
+    if BigEndian::read_u32(&header[28..]) != record_crc(segment, &header[..28], body) {
         return None;
     }
     let head = Head {
@@ -234,6 +241,14 @@ mod tests {
             assert_eq!(record_at(&bad.into(), 9, 16), None, "bit {bit}");
         }
         assert_eq!(record_at(&Bytes::from_static(&[0; 4096]), 0, 0), None, "zeros");
+    }
+
+    /// Were each length believed, this would read a terabyte.
+    #[test]
+    fn what_only_looks_like_records_is_passed_over_at_once() {
+        let like_a_record = [0, 0x10, 0, 0, 1, 0, 0, 0];
+        let bytes = Bytes::from(like_a_record.repeat(1 << 19));
+        assert!((0..bytes.len()).step_by(ALIGN).all(|at| record_at(&bytes, 9, at).is_none()));
     }
 
     #[test]
