@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Kills a real node again and again, at random moments and under load, and reads everything back after each time.
-#   scripts/crash_test.sh            a thousand times: about ten minutes
+#   scripts/crash_test.sh            a thousand times: an hour, since what is read back grows to millions
 #   scripts/crash_test.sh 200        that many times
 # Writers publish with sequence numbers and go on through the crashes, a subscriber follows them. Whatever was
 # acknowledged must be there: once, at its offset, with its bytes, in the order of sending. It stops at the first
