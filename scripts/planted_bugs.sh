@@ -107,7 +107,7 @@ list_bugs() {
     bug "a start takes batches from behind the checkpoint out of an index" src/journal/recovery.rs \
         's/\.filter\(\|filed\| filed\.place < self\.from\.place\)//'
     bug "a start takes the index of the segment that the checkpoint is in for complete" src/journal/recovery.rs \
-        's/let is_whole = number == /let is_whole = number > /'
+        's/if number == self\.from\.place\.segment \{/if number > self.from.place.segment {/'
     bug "free places come back in another order" src/topic/catalogue/image.rs \
         's/self\.free\.iter\(\)\.for_each/self.free.iter().rev().for_each/'
     bug "a checkpoint has no producers" src/topic/catalogue/image.rs \

@@ -144,10 +144,6 @@ pub const PROPOSALS_BYTES_MAX: u64 = 64 << 20;
 /// Turns whose entries are made safe together: their memory is bound by those above.
 pub const COMMIT_TURNS_MAX: usize = 1024;
 
-/// After a sync the thread that commits looks for more for so long before it sleeps: a publisher that waits for each
-/// acknowledgement sends its next batch about then.
-pub const COMMIT_SPIN: Duration = Duration::from_micros(50);
-
 /// Bytes of the first segments of a journal.
 pub const SEGMENT_BYTES_FIRST: u32 = 4 << 20;
 

@@ -20,7 +20,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use checkpoints::Checkpoints;
 pub use start::{Started, start};
@@ -236,6 +236,15 @@ fn join(thread: Option<JoinHandle<()>>) {
     if let Some(thread) = thread {
         thread.join().expect("a thread of the journal does not panic");
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "when to sync, and to try again, decides nothing that is simulated")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn left(due: Instant) -> Duration {
+    due.saturating_duration_since(now())
 }
 
 /// Ends the process: what is on the disk is not known any more, so nothing more may be acknowledged.

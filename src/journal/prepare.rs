@@ -65,24 +65,26 @@ impl<D: Disk> Keeper<D> {
     /// # Errors
     /// As the system's; then what was begun is removed.
     pub fn fill_segment(&mut self, mut preparation: Preparation<D::File>) -> io::Result<Progress<D::File>> {
-        let (number, is_recycled) = (preparation.number, preparation.is_recycled);
+        let (number, size, is_recycled) = (preparation.number, preparation.size, preparation.is_recycled);
         let name = names::segment(number);
-        let is_full = preparation.fill().inspect_err(|_| {
-            // What was written takes the space that others need.
-            let _ = self.disk.remove(&names::new(&name));
-        })?;
-        if !is_full {
-            return Ok(Progress::Unfinished(preparation));
+        match preparation.fill() {
+            Ok(true) => {}
+            Ok(false) => return Ok(Progress::Unfinished(preparation)),
+            Err(error) => {
+                drop(preparation);
+                if !is_recycled {
+                    // What was written takes the space that others need.
+                    self.disk.remove(&names::new(&name))?;
+                }
+                return Err(error);
+            }
         }
-        let Preparation { mut file, size, .. } = preparation;
-        file.write_at(&segment_header(number, size), 0)?;
-        file.sync()?;
         if !is_recycled {
             self.disk.rename(&names::new(&name), &name)?;
         }
         self.disk.sync_names()?;
         self.add_segment(number);
-        Ok(Progress::Ready(Prepared { file, number, size }))
+        Ok(Progress::Ready(Prepared { file: preparation.file, number, size }))
     }
 
     /// Bytes of all files.
@@ -107,14 +109,18 @@ impl<D: Disk> Keeper<D> {
 }
 
 impl<F: DiskFile> Preparation<F> {
-    /// Fills one more piece; whether that was the last.
+    /// Fills one more piece; with the last one it says which segment it is. Whether that was the last.
     fn fill(&mut self) -> io::Result<bool> {
         let piece = FILL_BYTES.min(self.size - self.filled);
         self.file.write_at(&vec![0; piece as usize], self.filled.into())?;
         self.filled += piece;
-        if self.filled.is_multiple_of(FILL_SYNC_BYTES) {
+        let is_full = self.filled == self.size;
+        if is_full {
+            self.file.write_at(&segment_header(self.number, self.size), 0)?;
+        }
+        if is_full || self.filled.is_multiple_of(FILL_SYNC_BYTES) {
             self.file.sync()?;
         }
-        Ok(self.filled == self.size)
+        Ok(is_full)
     }
 }

@@ -133,9 +133,8 @@ impl<D: Disk> Recovery<D> {
             self.unneeded.push(name);
             return Ok(());
         }
-        let is_whole = number == self.from.place.segment;
         let damaged = || OpenError::damaged(&name, 0, "the index cannot be read");
-        if is_whole {
+        if number == self.from.place.segment {
             // It will grow, and may have records from behind the checkpoint.
             let filed = index::decode(number, &self.read(&name)?).ok_or_else(damaged)?;
             for filed in filed.into_iter().filter(|filed| filed.place < self.from.place) {

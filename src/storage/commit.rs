@@ -3,12 +3,11 @@
 //! On a full disk it does not wait for space with what has to make it: batches are refused, and the rest of the segment
 //! is left to deletes and trims.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
-use super::{News, Supply, Sync, Task, Work, fail};
+use super::{News, Supply, Sync, Task, Work, fail, left, now};
 use crate::journal::{DiskFile, Mark, NoRoom, Prepared, Writer};
-use crate::limits::{COMMIT_SPIN, COMMIT_TURNS_MAX, SEGMENT_BYTES, SEGMENT_RESERVE};
+use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES, SEGMENT_RESERVE};
 use crate::record::Entry;
 
 /// The end of the log, and whom to tell.
@@ -42,7 +41,7 @@ impl<F: DiskFile> Committer<F> {
         let mut due = None;
         loop {
             let first = match due {
-                None => soon(work).or_else(|| work.recv().ok()),
+                None => work.recv().ok(),
                 Some(due) => match work.recv_timeout(left(due)) {
                     Ok(work) => Some(work),
                     Err(RecvTimeoutError::Timeout) => Some(Work::Entries(Vec::new())),
@@ -163,28 +162,6 @@ fn refuse(entry: &mut Entry) {
     if let Entry::Publish(batch) = entry {
         *entry = Entry::Refused { payload_len: batch.payload.len() };
     }
-}
-
-/// What comes at once behind what was just given back: to sleep and be woken would take as long as it does.
-fn soon(work: &Receiver<Work>) -> Option<Work> {
-    let until = now() + COMMIT_SPIN;
-    while !left(until).is_zero() {
-        match work.try_recv() {
-            Ok(work) => return Some(work),
-            Err(TryRecvError::Empty) => std::thread::yield_now(),
-            Err(TryRecvError::Disconnected) => return None,
-        }
-    }
-    None
-}
-
-#[expect(clippy::disallowed_methods, reason = "how long ago the last sync was decides nothing that is simulated")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-fn left(due: Instant) -> Duration {
-    due.saturating_duration_since(now())
 }
 
 #[cfg(test)]

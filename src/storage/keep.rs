@@ -1,30 +1,29 @@
 //! The thread that does what takes long: indexes, checkpoints, filling segments, removing those that are dead.
 
-use std::fs::File;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{News, Supply, Task, fail};
-use crate::journal::{Folder, Keeper, Mark, Preparation, Progress};
+use super::{News, Supply, Task, fail, left, now};
+use crate::journal::{Disk, Keeper, Mark, Preparation, Progress};
 use crate::limits::SEGMENT_AGAIN_US;
 use crate::node::Lookup;
 use crate::record::Unreadable;
 
 /// The books, and whom to tell.
-pub(super) struct Bookkeeper {
-    keeper: Keeper<Folder>,
-    supply: Sender<Supply<File>>,
+pub(super) struct Bookkeeper<D: Disk> {
+    keeper: Keeper<D>,
+    supply: Sender<Supply<D::File>>,
     news: Sender<News>,
-    /// The segment that is to be made ready: its number and size.
-    wanted: Option<(u32, u32)>,
+    /// The segment that is to be made ready: its number and size, and when that is tried again.
+    wanted: Option<(u32, u32, Instant)>,
     /// It, while that is done.
-    filling: Option<Preparation<File>>,
+    filling: Option<Preparation<D::File>>,
     has_space: bool,
 }
 
-impl Bookkeeper {
-    pub(super) const fn new(keeper: Keeper<Folder>, supply: Sender<Supply<File>>, news: Sender<News>) -> Self {
+impl<D: Disk> Bookkeeper<D> {
+    pub(super) const fn new(keeper: Keeper<D>, supply: Sender<Supply<D::File>>, news: Sender<News>) -> Self {
         Self { keeper, supply, news, wanted: None, filling: None, has_space: true }
     }
 
@@ -36,7 +35,7 @@ impl Bookkeeper {
                     TryRecvError::Empty => RecvTimeoutError::Timeout,
                     TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
                 }),
-                (None, Some(_)) => tasks.recv_timeout(Duration::from_micros(SEGMENT_AGAIN_US)),
+                (None, Some((.., again))) => tasks.recv_timeout(left(again)),
                 (None, None) => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match task {
@@ -48,15 +47,13 @@ impl Bookkeeper {
                 Ok(Task::Keep(mark, image)) => {
                     self.keep(mark, &image);
                     // What it removed may be the space that was missing.
-                    self.begin(&wake);
+                    self.wanted = self.wanted.map(|(number, size, _)| (number, size, now()));
                 }
-                Ok(Task::Prepare { number, size }) => {
-                    self.wanted = Some((number, size));
-                    self.begin(&wake);
-                }
-                Err(RecvTimeoutError::Timeout) => self.begin(&wake),
+                Ok(Task::Prepare { number, size }) => self.wanted = Some((number, size, now())),
+                Err(RecvTimeoutError::Timeout) => {}
                 Ok(Task::End) | Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.begin_if_due(&wake);
             self.fill(&wake);
         }
     }
@@ -78,12 +75,16 @@ impl Bookkeeper {
         let _ = self.news.send(News::Read(lookup, found));
     }
 
-    /// Begins to make the wanted segment ready, if there is one and that is not under way.
-    fn begin(&mut self, wake: &impl Fn()) {
-        let Some((number, size)) = self.wanted.filter(|_| self.filling.is_none()) else { return };
+    /// Begins to make the wanted segment ready, if there is one, that is not under way, and its time has come: however
+    /// many tasks there are.
+    fn begin_if_due(&mut self, wake: &impl Fn()) {
+        let Some((number, size, again)) = self.wanted else { return };
+        if self.filling.is_some() || !left(again).is_zero() {
+            return;
+        }
         match self.keeper.begin_segment(number, size) {
             Ok(filling) => self.filling = Some(filling),
-            Err(error) => self.tell_space(Some(&error), wake),
+            Err(error) => self.try_again(&error, wake),
         }
     }
 
@@ -98,8 +99,14 @@ impl Bookkeeper {
                 let _ = self.supply.send(Supply::Segment(segment));
                 self.tell_space(None, wake);
             }
-            Err(error) => self.tell_space(Some(&error), wake),
+            Err(error) => self.try_again(&error, wake),
         }
+    }
+
+    fn try_again(&mut self, error: &io::Error, wake: &impl Fn()) {
+        let again = now() + Duration::from_micros(SEGMENT_AGAIN_US);
+        self.wanted = self.wanted.map(|(number, size, _)| (number, size, again));
+        self.tell_space(Some(error), wake);
     }
 
     /// Tells who has to know that there is space again, or none.

@@ -3,6 +3,7 @@
 use dht_node::journal::format::{HEADER, HardState, Head, Kind, put_record, segment_header};
 use dht_node::journal::{Disk, DiskFile, OpenError, claim};
 use dht_node::record::{self, Entry, Place};
+use dht_node::types::Offset;
 use fastrand::Rng;
 
 use crate::disk::FakeDisk;
@@ -137,6 +138,45 @@ fn an_index_of_a_checkpoint_that_did_not_come_about_does_not_count() {
         assert!(node.seen() == expected);
         assert_eq!(names(&disk, ".index"), [""; 0]);
     }
+}
+
+/// A segment whose records are dead is used again; the crash that follows may give the file back to its old name.
+#[test]
+fn the_name_of_a_dead_segment_may_have_another_one_s_file() {
+    let disk = FakeDisk::default();
+    let mut live = long(&disk, 4, true);
+    let index = read(&disk, "0000000001.index");
+    let topic = model::topic_id(&live.node, "topic/0").unwrap();
+    live.append(vec![Entry::Trim { topic, first: Offset(20) }]).unwrap();
+    live.sync().unwrap();
+    live.checkpoint().unwrap();
+    assert!(!names(&disk, ".log").contains(&"0000000001.log".to_owned()), "its records are dead");
+    let expected = live.seen();
+    drop(live);
+    write(&disk, "0000000001.log", &segment_header(9, SEGMENT));
+    write(&disk, "0000000001.index", &index);
+    let (live, ..) = Live::start(&disk, false).unwrap();
+    assert!(live.seen() == expected);
+}
+
+/// However full the segment is.
+#[test]
+fn an_orderly_end_is_always_known_as_one() {
+    let mut ends = [0; 2];
+    for len in 0..600 {
+        let disk = FakeDisk::default();
+        let (mut live, ..) = Live::start(&disk, true).unwrap();
+        live.append(vec![create("topic/0", 7)]).unwrap();
+        // Nearly all of the segment, then something of every length.
+        live.append(vec![publish("topic/0", &vec![1; SEGMENT as usize - 1400], 1)]).unwrap();
+        live.append(vec![publish("topic/0", &vec![2; 500 + len], 2)]).unwrap();
+        live.write().unwrap();
+        ends[usize::from(live.segment() > 1)] += 1;
+        live.finish().unwrap();
+        let (.., is_lossy) = Live::start(&disk, true).unwrap();
+        assert!(!is_lossy, "{len} bytes");
+    }
+    assert!(ends.iter().all(|count| *count > 50), "in the first segment and in the next one: {ends:?}");
 }
 
 #[test]
