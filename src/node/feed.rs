@@ -234,7 +234,6 @@ impl Node {
         check_epoch(topic, subscribe.epoch)?;
         let from = match start_of(topic, subscribe.start)? {
             At::Offset(from) => from,
-            At::Earliest => topic.log.first(),
             At::Time(micros) => {
                 let id = topic.id;
                 return self.start_later(step, id, micros, (frame.keep(), reply, source));

@@ -24,8 +24,7 @@ impl Node {
         check_epoch(topic, fetch.epoch)?;
         let id = topic.id;
         match start_of(topic, fetch.start)? {
-            At::Offset(from) => self.fetch_from(step, id, Some(from), (fetch.max_bytes, fetch.max_records), reply),
-            At::Earliest => self.fetch_from(step, id, None, (fetch.max_bytes, fetch.max_records), reply),
+            At::Offset(from) => self.fetch_from(step, id, from, (fetch.max_bytes, fetch.max_records), reply),
             At::Time(micros) => self.start_later(step, id, micros, (frame.keep(), reply, source)),
         }
     }
@@ -148,8 +147,6 @@ pub(super) fn skip(mut fetched: Fetched, records: u32) -> Option<Fetched> {
 pub(super) enum At {
     /// At this offset.
     Offset(Offset),
-    /// At the first record, whichever that is when it is read.
-    Earliest,
     /// At a record that only the journal knows, by its time.
     Time(u64),
 }
@@ -164,7 +161,7 @@ pub(super) fn start_of(topic: &Topic, start: Start) -> Result<At, ErrorResponse>
             Err(error.with(Detail::Earliest(first)).with(Detail::Next(next)))
         }
         Start::Offset(offset) => Ok(At::Offset(offset)),
-        Start::Earliest => Ok(At::Earliest),
+        Start::Earliest => Ok(At::Offset(first)),
         Start::Next => Ok(At::Offset(next)),
         Start::Time(micros) => Ok(topic.log.find_time(micros).map_or(At::Time(micros), At::Offset)),
     }

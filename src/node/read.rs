@@ -48,26 +48,25 @@ enum Reader {
 }
 
 impl Node {
-    /// Gives the records of a topic from an offset on, or from the first one on, now or when the journal has found
-    /// them. 0 is no bound but what one frame holds.
+    /// Gives the records of a topic from an offset on, now or when the journal has found them. 0 is no bound but what
+    /// one frame holds.
     pub(super) fn fetch_from(
         &mut self,
         step: &mut Step<'_>,
         id: TopicId,
-        from: Option<Offset>,
+        from: Offset,
         (max_bytes, max_records): (u32, u32),
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
-        let start = from.unwrap_or_else(|| topic.log.first());
-        match read(topic, start, max_bytes, max_records) {
+        match read(topic, from, max_bytes, max_records) {
             Ok(fetched) => {
                 self.stats.fetches += u64::from(fetched.count > 0);
                 Ok(Answer::Now(Response::Fetched(Box::new(fetched))))
             }
             Err(NotHeld) => {
-                let wanted = wanted(topic, start, or_most(max_bytes), or_most(max_records));
-                self.look_up(step, lookup(topic, wanted, Reader::Fetch { reply, from: from.unwrap_or(start) }))
+                let wanted = wanted(topic, from, or_most(max_bytes), or_most(max_records));
+                self.look_up(step, lookup(topic, wanted, Reader::Fetch { reply, from }))
             }
         }
     }
@@ -96,8 +95,7 @@ impl Node {
 
     fn look_up(&mut self, step: &mut Step<'_>, lookup: Lookup) -> Result<Answer, ErrorResponse> {
         if self.reads.waiting.len() >= READS_WAITING_MAX {
-            let message = format!("node {} waits for its disk", self.name(self.settings.id));
-            return Err(ErrorResponse::new(Status::Overloaded, message).retry_after(20));
+            return Err(self.waits_for_disk());
         }
         self.ask(step, lookup);
         Ok(Answer::Later)
@@ -174,8 +172,9 @@ impl Node {
         found: Result<Found, Unreadable>,
     ) -> Result<Fetched, ErrorResponse> {
         let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
-        let (Wanted::Records { from, max_bytes, max_records }, Ok(Found::Batches(batches))) = (*wanted, found) else {
-            return Err(self.unreadable());
+        let found = found.map_err(|Unreadable| self.unreadable())?;
+        let (Wanted::Records { from, max_bytes, max_records }, Found::Batches(batches)) = (*wanted, found) else {
+            unreachable!("records were asked for")
         };
         let (base, crc) = batches.first().map(|(filed, _)| (filed.base, filed.crc)).ok_or_else(|| self.unreadable())?;
         let crc = Some(crc).filter(|_| batches.len() == 1);

@@ -157,8 +157,7 @@ impl Node {
             return Err(self.no_space());
         }
         if self.proposals.bytes() + bytes > PROPOSALS_BYTES_MAX {
-            let message = format!("node {} waits for its disk", self.name(self.settings.id));
-            return Err(ErrorResponse::new(Status::Overloaded, message).retry_after(20));
+            return Err(self.waits_for_disk());
         }
         Ok(())
     }
@@ -176,6 +175,12 @@ impl Node {
             self.name(self.settings.id)
         );
         Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(cap)))
+    }
+
+    /// More is asked of the disk than it does.
+    pub(super) fn waits_for_disk(&self) -> ErrorResponse {
+        let message = format!("node {} waits for its disk", self.name(self.settings.id));
+        ErrorResponse::new(Status::Overloaded, message).retry_after(20)
     }
 
     /// The disk is full.

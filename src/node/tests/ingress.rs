@@ -82,6 +82,22 @@ fn readers_of_another_life_of_a_topic_are_told_and_the_new_one_follows_what_it_w
 }
 
 #[test]
+fn that_an_older_life_is_over_is_no_news_to_those_who_follow_the_new_one() {
+    let name = names(HOME, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let (old, new) = (node.client(), node.client());
+    node.follow(old, 1, &name, subscribed(TOPIC, 1, 0));
+    // What is followed is told; before the answer is there, somebody follows the new life.
+    let told = feeds(node.pass(HEADS_US));
+    assert_eq!(told[0].feed().1[0].epoch, Epoch(1));
+    node.follow(new, 2, &name, subscribed(TOPIC, 2, 5));
+    let sent = node.answer(&told[0], &fed(0, Status::Truncated, 2, 3));
+    assert_eq!(who(&sent, Opcode::Event, Status::Truncated), []);
+    node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 2, 5));
+    assert_eq!(node.node.subscriptions.len(), 1);
+}
+
+#[test]
 fn a_fetch_that_waits_for_another_life_of_a_topic_gets_the_records_of_that_one() {
     let name = names(HOME, 1).next().unwrap();
     for (followed, answered) in [(1, 2), (2, 1)] {

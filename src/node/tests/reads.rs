@@ -208,6 +208,20 @@ fn readers_that_are_behind_are_told_of_a_gap_however_late_the_disk_was() {
 }
 
 #[test]
+fn a_fetch_that_waited_says_where_it_began_though_retention_has_removed_that() {
+    let (mut node, client) = node(1, Retention { records: 3, ..KEEPS_ALL });
+    let waits = Fetch { start: Start::Next, max_wait_ms: 30_000, ..fetch("t") };
+    assert_eq!(node.ask(client, 20, &Request::Fetch(waits)).len(), 0);
+    (0..2).for_each(|_| drop(node.publish(client, "t", 3, 1000)));
+    node.settle();
+    let lookup = node.asked_once();
+    assert_eq!(wanted(&lookup).0, 6);
+    let found = batches(lookup.topic, 6, 1);
+    let fetched = only(&node.found(lookup, found), Opcode::Fetch)[0].fetched();
+    assert_eq!((fetched.from, fetched.base, fetched.count), (Offset(3), Offset(6), 3));
+}
+
+#[test]
 fn so_many_reads_are_in_flight_so_many_wait_and_no_more() {
     let (mut node, client) = node(2, KEEPS_ALL);
     let most = (READS_MAX + READS_WAITING_MAX) as u64;

@@ -98,8 +98,9 @@ impl Pair {
         let records: Vec<Vec<u8>> =
             (0..rng.usize(1..4)).map(|_| (0..rng.usize(1..=size)).map(|_| rng.u8(..)).collect()).collect();
         let (payload, of_batch) = batch(&records.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        let before = self.log.first();
+        let (before, most) = (self.log.first(), self.log.cost() + chunk_cost(payload.len()));
         self.log.append(payload, of_batch, self.now, &self.retention);
+        assert!(self.log.cost() <= most, "{} bytes of memory, {most} were foreseen", self.log.cost());
         self.list.extend(records.into_iter().map(|value| (value, self.now)));
         self.check_retention(before, of_batch.0 as usize);
     }
