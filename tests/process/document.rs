@@ -1,4 +1,5 @@
-//! The client that protocol.md shows runs as it stands there.
+//! The client that protocol.md shows runs as it stands there, and so does each one that it showed before: a change of
+//! the protocol breaks no client that somebody wrote from an earlier text.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -18,17 +19,26 @@ const TOPIC: &str = "first-client";
 /// The window of the client, which it opens again with CREDIT.
 const WINDOW: usize = 1 << 16;
 
+/// The clients that protocol.md showed in the past, oldest first.
+const EARLIER: [&str; 1] = [include_str!("clients/first_client_1.py")];
+
 #[test]
 fn the_first_client_of_the_protocol_publishes_reads_and_subscribes_through_every_node() {
+    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("protocol.md")).unwrap();
+    let mut blocks = document.split("\n```python\n").skip(1);
+    let block = blocks.find(|block| block.starts_with(FIRST_LINE)).expect("protocol.md has a first_client.py");
+    run_through_every_node(block.split("\n```").next().unwrap());
+}
+
+#[test]
+fn clients_written_from_earlier_texts_of_the_protocol_still_work() {
+    EARLIER.into_iter().for_each(run_through_every_node);
+}
+
+fn run_through_every_node(program: &str) {
     if Command::new("python3").arg("--version").output().is_err() {
         return skip("there is no python3");
     }
-    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("protocol.md")).unwrap();
-    let mut blocks = document.split("\n```python\n").skip(1);
-    let Some(block) = blocks.find(|block| block.starts_with(FIRST_LINE)) else {
-        return skip("protocol.md has no first_client.py");
-    };
-    let program = block.split("\n```").next().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("first_client.py");
     fs::write(&path, format!("{program}\n")).unwrap();
