@@ -9,6 +9,7 @@
 //! | `folder` | folders that a node does not take, and damaged ones |
 //! | `calls` | the order of system calls, and a sync that fails |
 //! | `full` | a full file system |
+//! | `formats` | folders that earlier versions of the program wrote |
 //!
 //! The page cache outlives a process: that what was acknowledged is on the disk and not only in the cache is what
 //! `calls` sees, and `tests/journal` on a disk that forgets.
@@ -17,6 +18,7 @@ mod acked;
 mod calls;
 mod crash;
 mod folder;
+mod formats;
 mod full;
 mod larger;
 mod restart;

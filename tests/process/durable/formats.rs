@@ -1,0 +1,76 @@
+//! Folders that earlier versions of the program wrote still open, with everything that was acknowledged in them.
+//!
+//! `format_1` holds two of format 1, made by the build of 23 November 2026: `stopped` was ended by SIGTERM, `killed` by
+//! SIGKILL, so that what it holds has to be read from the log. The zeros at the end of their last segments are left
+//! out.
+
+use std::fs;
+use std::path::Path;
+
+use byteorder::{BigEndian, ByteOrder};
+use dht_node::client::{Batch, Error, Item, Start};
+use dht_node::wire::Status;
+
+use crate::cube::Cube;
+
+#[test]
+fn a_folder_of_format_1_opens_after_an_orderly_stop() {
+    opens("stopped", 20);
+}
+
+#[test]
+fn a_folder_of_format_1_opens_after_a_crash() {
+    opens("killed", 24);
+}
+
+/// Starts a node on a copy of the folder, reads what was published, and goes on with it, also after a restart.
+fn opens(folder: &str, few: u64) {
+    let mut cube = Cube::start(0);
+    cube.kill(0);
+    fs::remove_dir_all(cube.data(0)).unwrap();
+    unpack(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/durable/format_1").join(folder), &cube.data(0));
+    cube.restart(0);
+    for start in 0..3 {
+        let mut client = cube.client(0);
+        let plain = values(&cube, "plain");
+        assert_eq!(plain[..3], [(0, b"first".to_vec()), (1, b"1".to_vec()), (2, b"2".to_vec())]);
+        assert_eq!(plain[200].1, b"200");
+        assert_eq!(plain[201].1, b"with key");
+        assert_eq!(plain[202], (202, vec![b'z'; 30_000]));
+        assert_eq!(plain[203].1, b"after a restart");
+        assert_eq!(plain.len(), 204 + start);
+        let few: Vec<_> = (few - 5..few).map(|offset| (offset, (offset + 1).to_string().into_bytes())).collect();
+        assert_eq!(values(&cube, "few"), few);
+        assert_eq!(values(&cube, "aged"), [(0, b"kept for long".to_vec())]);
+        assert_eq!(client.info("gone").unwrap_err().status(), Some(Status::UnknownTopic));
+        let published = client.publish("plain", &Batch::of(b"new")).unwrap();
+        assert_eq!(published.base.0, 204 + start as u64);
+        if start == 0 {
+            cube.stop(0);
+        } else {
+            cube.kill(0);
+        }
+        cube.restart(0);
+    }
+}
+
+fn values(cube: &Cube, topic: &str) -> Vec<(u64, Vec<u8>)> {
+    let mut client = cube.client(0);
+    let record = |item: Result<Item, Error>| match item.unwrap() {
+        Item::Record(record) => (record.offset.0, record.value.to_vec()),
+        Item::Gap { from, to } => panic!("{topic}: nothing from {from:?} to {to:?}"),
+    };
+    client.records(topic, Start::Earliest).unwrap().map(record).collect()
+}
+
+/// Copies a folder and gives its last segment the size that its header names.
+fn unpack(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let last = to.join("0000000002.log");
+    let mut bytes = fs::read(&last).unwrap();
+    bytes.resize(BigEndian::read_u32(&bytes[16..]) as usize, 0);
+    fs::write(last, bytes).unwrap();
+}
