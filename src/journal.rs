@@ -25,7 +25,7 @@ mod writer;
 
 pub use disk::{Disk, DiskFile, Folder};
 pub use error::OpenError;
-pub use identity::{Identity, claim, inspect};
+pub use identity::{Identity, claim, inspect, raise_format};
 pub use keeper::Keeper;
 pub use prepare::{Preparation, Progress};
 pub use recovery::{Recovered, State, recover};

@@ -8,7 +8,7 @@ pub mod varint;
 
 use bytes::Bytes;
 
-pub use codec::{Malformed, decode, encode, encoded_len_max};
+pub use codec::{DecodeError, decode, encode, encoded_len_max};
 
 use crate::types::{Epoch, Offset, Retention, Sequenced, TopicId};
 

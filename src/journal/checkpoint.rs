@@ -23,31 +23,52 @@ pub(super) fn encode(group: u16, mark: Mark, image: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What a file says that was made for this index; where it is damaged, when it is.
+/// What a checkpoint's file holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    /// The entry after which the state was taken.
+    pub(super) mark: Mark,
+    /// The state.
+    pub(super) image: Vec<u8>,
+    /// The format that it is written in.
+    pub(super) version: u32,
+}
+
+/// Why a checkpoint's file cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The first byte that cannot be read is at this position.
+    Damaged(u64),
+    /// A newer program wrote it, in this format.
+    Newer(u32),
+}
+
+/// Decodes the checkpoint that was made for this index.
 ///
 /// # Errors
-/// The position of the first byte that cannot be read.
-pub(super) fn decode(bytes: &Bytes, index: u64) -> Result<(Mark, Vec<u8>), u64> {
+/// [`Fault`]
+pub(super) fn decode(bytes: &Bytes, index: u64) -> Result<Checkpoint, Fault> {
     use byteorder::{BigEndian, ByteOrder};
-    let header = bytes.get(..format::HEADER).ok_or(0_u64)?;
+    let header = bytes.get(..format::HEADER).ok_or(Fault::Damaged(0))?;
     let segment = BigEndian::read_u32(&header[12..]);
-    format::check_segment_header(header, segment).map_err(|_| 0_u64)?;
+    let version =
+        format::check_segment_header(header, segment).map_err(|newer| newer.map_or(Fault::Damaged(0), Fault::Newer))?;
     let mut at = format::HEADER;
-    let mut next = || -> Result<format::Record, u64> {
+    let mut next = || -> Result<format::Record, Fault> {
         let record = record_at(bytes, segment, at).filter(|record| record.head.kind == Kind::Checkpoint);
-        let record = record.filter(|record| record.head.index == index).ok_or(at as u64)?;
+        let record = record.filter(|record| record.head.index == index).ok_or(Fault::Damaged(at as u64))?;
         at = record.end;
         Ok(record)
     };
     let first = next()?;
     let len = first.body.get(..8).map(BigEndian::read_u64).and_then(|len| usize::try_from(len).ok());
-    let len = len.filter(|len| *len <= bytes.len()).ok_or(first.body_at as u64)?;
+    let len = len.filter(|len| *len <= bytes.len()).ok_or(Fault::Damaged(first.body_at as u64))?;
     let mut image = Vec::with_capacity(len);
     while image.len() < len {
         image.extend_from_slice(&next()?.body);
     }
     let mark = Mark { place: Place { segment, position: first.head.synced }, index, term: first.head.term };
-    Ok((mark, image))
+    Ok(Checkpoint { mark, image, version })
 }
 
 #[cfg(test)]
@@ -60,8 +81,8 @@ mod tests {
         for len in [0, 1, PART, PART * 2 + 5] {
             let image: Vec<u8> = (0..len).map(|byte| (byte % 251).try_into().unwrap()).collect();
             let bytes = Bytes::from(encode(3, mark, &image));
-            assert_eq!(decode(&bytes, 1234), Ok((mark, image)));
-            assert_eq!(decode(&bytes, 1235), Err(32));
+            assert_eq!(decode(&bytes, 1234), Ok(Checkpoint { mark, image, version: format::VERSION }));
+            assert_eq!(decode(&bytes, 1235), Err(Fault::Damaged(32)));
             for at in (0..bytes.len()).step_by(if len > 1 { 65_537 } else { 1 }) {
                 let mut bad = bytes.to_vec();
                 bad[at] ^= 4;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::record::DecodeError;
+
 /// One line for who starts the node.
 #[derive(Debug)]
 pub enum OpenError {
@@ -24,8 +26,8 @@ pub enum OpenError {
     Newer {
         /// The file.
         file: String,
-        /// The version of its format.
-        version: u32,
+        /// The version of its format; `None` when a part of it is unknown although the version is not.
+        version: Option<u32>,
     },
     /// What was safe cannot be read.
     Damaged {
@@ -43,6 +45,14 @@ impl OpenError {
         Self::Io { file: file.to_owned(), cause }
     }
 
+    /// Bytes whose checksums are right, at `position` of a file, cannot be decoded.
+    pub(super) fn undecodable(error: DecodeError, file: &str, position: u64, what: &'static str) -> Self {
+        match error {
+            DecodeError::Newer => Self::Newer { file: file.to_owned(), version: None },
+            DecodeError::Malformed => Self::damaged(file, position, what),
+        }
+    }
+
     pub(super) fn damaged(file: &str, position: u64, what: &'static str) -> Self {
         Self::Damaged { file: file.to_owned(), position, what }
     }
@@ -54,12 +64,15 @@ impl fmt::Display for OpenError {
             Self::Busy => f.write_str("another process uses it; is this node running already?"),
             Self::Io { file, cause } => write!(f, "{file}: {cause}"),
             Self::Foreign { what } => write!(f, "{what}; give another folder with --data"),
-            Self::Newer { file, version } => {
+            Self::Newer { file, version: Some(version) } => {
                 write!(
                     f,
                     "{file} has format {version}, this program knows {}; use the newer one",
                     super::format::VERSION
                 )
+            }
+            Self::Newer { file, version: None } => {
+                write!(f, "{file} holds something that this program does not know; use the newer one that wrote it")
             }
             Self::Damaged { file, position, what } => write!(
                 f,

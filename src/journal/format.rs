@@ -18,8 +18,11 @@ use bytes::Bytes;
 
 use crate::types::crc32_of_parts;
 
-/// Version of everything in the folder.
-pub const VERSION: u32 = 1;
+/// Version of what this program writes. It reads every version up to this one.
+///
+/// - 1: the first.
+/// - 2: each topic in a checkpoint ends with tagged parts, so that a program meets what it does not know.
+pub const VERSION: u32 = 2;
 
 /// Bytes of a segment's header, and of a record's.
 pub const HEADER: usize = 32;
@@ -95,11 +98,11 @@ pub fn segment_header(number: u32, size: u32) -> [u8; HEADER] {
     header
 }
 
-/// Is this the header of a segment of that number? Whatever the version, its checksum stands where it stands today.
+/// Returns the version of the header of segment `number`. Every version has its checksum at the same place.
 ///
 /// # Errors
 /// `Some(version)` when a newer program wrote it, `None` when it is none or damaged.
-pub fn check_segment_header(bytes: &[u8], number: u32) -> Result<(), Option<u32>> {
+pub fn check_segment_header(bytes: &[u8], number: u32) -> Result<u32, Option<u32>> {
     let header = bytes.get(..HEADER).ok_or(None)?;
     if &header[..8] != MAGIC {
         return Err(None);
@@ -111,7 +114,7 @@ pub fn check_segment_header(bytes: &[u8], number: u32) -> Result<(), Option<u32>
     if version > VERSION {
         return Err(Some(version));
     }
-    if BigEndian::read_u32(&header[12..]) == number { Ok(()) } else { Err(None) }
+    if BigEndian::read_u32(&header[12..]) == number { Ok(version) } else { Err(None) }
 }
 
 /// Bytes that a record with such a body takes.
@@ -254,15 +257,17 @@ mod tests {
     #[test]
     fn a_segment_says_which_it_is_and_of_which_version() {
         let header = segment_header(7, 4096);
-        assert_eq!(check_segment_header(&header, 7), Ok(()));
+        assert_eq!(check_segment_header(&header, 7), Ok(VERSION));
         assert_eq!(check_segment_header(&header, 6), Err(None));
         assert_eq!(check_segment_header(&[0; 64], 0), Err(None));
-        let mut newer = header;
-        newer[11] = 2;
-        assert_eq!(check_segment_header(&newer, 7), Err(None), "a damaged one");
-        let crc = crc32_of_parts([&newer[..28]]);
-        BigEndian::write_u32(&mut newer[28..], crc);
-        assert_eq!(check_segment_header(&newer, 7), Err(Some(2)));
+        for (version, expected) in [(1, Ok(1)), (VERSION + 1, Err(Some(VERSION + 1)))] {
+            let mut other = header;
+            BigEndian::write_u32(&mut other[8..], version);
+            assert_eq!(check_segment_header(&other, 7), Err(None), "a damaged one");
+            let crc = crc32_of_parts([&other[..28]]);
+            BigEndian::write_u32(&mut other[28..], crc);
+            assert_eq!(check_segment_header(&other, 7), expected);
+        }
     }
 
     #[test]

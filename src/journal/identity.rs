@@ -22,23 +22,23 @@ pub struct Identity {
 /// Longer than any identity.
 const LEN_MAX: usize = 1024;
 
-/// May this node have the folder? True when it has it already. Nothing is changed, so that this can be asked before the
-/// folder is taken.
+/// Checks that this node may have the folder; returns its format when it has it already. Nothing is changed, so that
+/// this can be asked before the folder is taken.
 ///
 /// # Errors
 /// [`OpenError`]: it belongs to another one, or is no journal, or a newer one.
-pub fn inspect<D: Disk>(disk: &D, identity: &Identity) -> Result<bool, OpenError> {
+pub fn inspect<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>, OpenError> {
     let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
     if files.iter().any(|name| name == names::IDENTITY) {
         let mut bytes = vec![0; LEN_MAX];
         let file = disk.open(names::IDENTITY).map_err(io)?;
         let filled = file.read_at(&mut bytes, 0).map_err(io)?;
-        return compare(&String::from_utf8_lossy(&bytes[..filled]), &text(identity)).map(|()| true);
+        return version_of(&String::from_utf8_lossy(&bytes[..filled]), identity).map(Some);
     }
     match files.iter().find(|name| *name != LOCK && !names::is_new(name)) {
         Some(other) => Err(OpenError::Foreign { what: format!("it holds {other:?} and is no journal") }),
-        None => Ok(false),
+        None => Ok(None),
     }
 }
 
@@ -47,25 +47,37 @@ pub fn inspect<D: Disk>(disk: &D, identity: &Identity) -> Result<bool, OpenError
 /// # Errors
 /// As of [`inspect`].
 pub fn claim<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
-    if inspect(disk, identity)? {
-        return Ok(());
-    }
+    if inspect(disk, identity)?.is_some() { Ok(()) } else { write(disk, identity) }
+}
+
+/// Raises the format of this node's folder to [`VERSION`]. Whoever starts does it when everything could be read and
+/// before it writes anything of that format, so that an older program never meets what it cannot read.
+///
+/// # Errors
+/// As of [`inspect`].
+pub fn raise_format<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
+    if inspect(disk, identity)? == Some(VERSION) { Ok(()) } else { write(disk, identity) }
+}
+
+fn write<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
     let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
     let new = names::new(names::IDENTITY);
     let mut file = disk.create(&new).map_err(io)?;
-    file.write_at(text(identity).as_bytes(), 0).map_err(io)?;
+    file.write_at(text(identity, VERSION).as_bytes(), 0).map_err(io)?;
     file.sync().map_err(io)?;
     disk.rename(&new, names::IDENTITY).map_err(io)?;
     disk.sync_names().map_err(io)
 }
 
-fn compare(found: &str, expected: &str) -> Result<(), OpenError> {
-    if found == expected {
-        return Ok(());
+fn version_of(found: &str, identity: &Identity) -> Result<u32, OpenError> {
+    if let Some(version) = (1..=VERSION).find(|version| found == text(identity, *version)) {
+        return Ok(version);
     }
     let version = found.lines().next().and_then(|line| line.strip_prefix("dht-node journal, format "));
     match version.and_then(|version| version.parse().ok()) {
-        Some(version) if version > VERSION => Err(OpenError::Newer { file: names::IDENTITY.to_owned(), version }),
+        Some(version) if version > VERSION => {
+            Err(OpenError::Newer { file: names::IDENTITY.to_owned(), version: Some(version) })
+        }
         Some(_) => {
             let whose = found.lines().nth(1).unwrap_or("nobody");
             Err(OpenError::Foreign { what: format!("it belongs to {whose}") })
@@ -74,8 +86,8 @@ fn compare(found: &str, expected: &str) -> Result<(), OpenError> {
     }
 }
 
-fn text(identity: &Identity) -> String {
+fn text(identity: &Identity, version: u32) -> String {
     let Identity { cluster, dimension, node } = identity;
     let (node, bits) = (node.binary(*dimension), dimension.bits());
-    format!("dht-node journal, format {VERSION}\nnode {node} of a cube of dimension {bits}, cluster {cluster}\n")
+    format!("dht-node journal, format {version}\nnode {node} of a cube of dimension {bits}, cluster {cluster}\n")
 }

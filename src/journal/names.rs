@@ -7,7 +7,7 @@
 //! | `00000000000000001234.checkpoint` | the state after the entry of that index |
 //! | `spare` | a used-up segment whose records are all dead, to be used again |
 //! | `….new` | a file that is being written; nothing refers to it yet |
-//! | `identity` | whose journal it is |
+//! | `identity` | whose journal it is, and of which format |
 //! | `lock` | locked by the process that has it |
 
 /// To be used again.

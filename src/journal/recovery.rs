@@ -13,23 +13,24 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::checkpoint::{self, Checkpoint, Fault};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::format::{self, ALIGN, HEADER, HardState, Head, Kind, record_at};
 use super::index::{Directory, HEADER as INDEX_HEADER};
 use super::keeper::{Keeper, Span};
 use super::writer::Mark;
-use super::{checkpoint, index, names};
-use crate::record::{self, Entry, Malformed, Note, Place};
+use super::{index, names};
+use crate::record::{self, DecodeError, Entry, Note, Place};
 use crate::types::{Offset, TopicId};
 
 /// What a journal gives back.
 pub trait State {
-    /// Takes on the state after an entry; at most once, first.
+    /// Takes on the state after an entry, which was written in that version of the format; at most once, first.
     ///
     /// # Errors
-    /// [`Malformed`] when it is none.
-    fn restore(&mut self, image: &[u8]) -> Result<(), Malformed>;
+    /// [`DecodeError`]
+    fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError>;
 
     /// The records that a topic has: the first, and behind the last. `None` when there is no such topic.
     fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)>;
@@ -119,10 +120,13 @@ impl<D: Disk> Recovery<D> {
     fn load_checkpoint(&mut self, index: u64, state: &mut impl State) -> Result<(), OpenError> {
         let name = names::checkpoint(index);
         let bytes = self.read(&name)?;
-        let (mark, image) = checkpoint::decode(&bytes, index)
-            .map_err(|position| OpenError::damaged(&name, position, "the checkpoint cannot be read"))?;
+        let Checkpoint { mark, image, version } = checkpoint::decode(&bytes, index).map_err(|fault| match fault {
+            Fault::Damaged(position) => OpenError::damaged(&name, position, "the checkpoint cannot be read"),
+            Fault::Newer(version) => OpenError::Newer { file: name.clone(), version: Some(version) },
+        })?;
         self.from = mark;
-        state.restore(&image).map_err(|Malformed| OpenError::damaged(&name, 0, "the state in it makes no sense"))
+        let what = "the state in it makes no sense";
+        state.restore(&image, version).map_err(|error| OpenError::undecodable(error, &name, 0, what))
     }
 
     /// Where the records of a segment from before the checkpoint are.
@@ -249,10 +253,10 @@ impl<D: Disk> Recovery<D> {
                 open = (segment, Bytes::new());
                 open.1 = self.read(&names::segment(segment))?;
             }
-            let damaged = || OpenError::damaged(&names::segment(segment), at as u64, "no entries");
-            let record = record_at(&open.1, segment, at).ok_or_else(damaged)?;
+            let refuse = |error| OpenError::undecodable(error, &names::segment(segment), at as u64, "no entries");
+            let record = record_at(&open.1, segment, at).ok_or_else(|| refuse(DecodeError::Malformed))?;
             let start = Place { segment, position: u32::try_from(record.body_at).expect("a segment's size") };
-            let entries = record::decode(&record.body, start).map_err(|Malformed| damaged())?;
+            let entries = record::decode(&record.body, start).map_err(refuse)?;
             self.keeper.note(&state.replay(entries));
         }
         Ok(())
@@ -274,8 +278,8 @@ impl<D: Disk> Recovery<D> {
         let name = names::segment(number);
         let header = self.read_part(&name, 0, HEADER)?;
         match format::check_segment_header(&header, number) {
-            Ok(()) => Ok(()),
-            Err(Some(version)) => Err(OpenError::Newer { file: name, version }),
+            Ok(_) => Ok(()),
+            Err(Some(version)) => Err(OpenError::Newer { file: name, version: Some(version) }),
             Err(None) => Err(OpenError::damaged(&name, 0, "it is not that segment")),
         }
     }
@@ -285,7 +289,7 @@ impl<D: Disk> Recovery<D> {
         let name = names::segment(segment);
         let bytes = &self.read(&name)?;
         if let Err(Some(version)) = format::check_segment_header(bytes, segment) {
-            return Err(OpenError::Newer { file: name, version });
+            return Err(OpenError::Newer { file: name, version: Some(version) });
         }
         let (mut at, mut records) = (HEADER, Vec::new());
         while end.is_none_or(|end| at < end) {
@@ -343,7 +347,9 @@ impl<D: Disk> Recovery<D> {
         let bytes = self.read(&name)?;
         let io = |cause: io::Error| OpenError::io(&name, cause);
         let mut file = self.disk.open(&name).map_err(io)?;
-        file.write_at(&bytes[..end], 0).map_err(io)?;
+        // Of a file that was cut, the zeros behind its last record may be missing.
+        let sound = &bytes[..end.min(bytes.len())];
+        file.write_at(sound, 0).map_err(io)?;
         file.set_len(end as u64).map_err(io)?;
         file.sync().map_err(io)?;
         self.disk.sync_names().map_err(io)?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Node;
 use super::stats::Stats;
-use crate::record::{Entry, Malformed, Note};
+use crate::record::{DecodeError, Entry, Note};
 use crate::topic::{Catalogue, NewTopic, Topic};
 use crate::types::{Offset, TopicId, TopicName};
 
@@ -23,13 +23,13 @@ impl Node {
         image
     }
 
-    /// Takes the state of a checkpoint on.
+    /// Takes on the state of a checkpoint that was written in that version of the journal's format.
     ///
     /// # Errors
-    /// [`Malformed`] when it is none.
-    pub fn restore(&mut self, image: &[u8]) -> Result<(), Malformed> {
+    /// [`DecodeError`]
+    pub fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError> {
         assert!(self.catalogue.is_empty() && self.events == 0, "a node is restored before anything else");
-        self.catalogue = Catalogue::decode(image)?;
+        self.catalogue = Catalogue::decode(image, version)?;
         self.catalogue.allow_eviction();
         Ok(())
     }

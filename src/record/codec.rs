@@ -17,6 +17,8 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
+use DecodeError::{Malformed, Newer};
+
 use super::{Batch, Entry, Place, TopicRef, varint};
 use crate::types::{Epoch, Offset, ProducerId, Retention, Sequenced, TopicId, TopicName, crc32};
 
@@ -30,9 +32,14 @@ const BY_NAME: u8 = 0x40;
 /// The batch has a producer.
 const SEQUENCED: u8 = 0x80;
 
-/// Bytes that are no entries, though their checksum is right: another program wrote them.
+/// Why bytes whose checksum is right cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub enum DecodeError {
+    /// They are not what they should be: another program wrote them.
+    Malformed,
+    /// A newer program wrote them: they hold a kind of thing that this one does not know.
+    Newer,
+}
 
 /// Most bytes that an entry takes in a body.
 pub fn encoded_len_max(entry: &Entry) -> usize {
@@ -95,8 +102,8 @@ pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
 /// The entries of a body that lies at `start` of its segment. Payloads share its bytes.
 ///
 /// # Errors
-/// [`Malformed`]
-pub fn decode(body: &Bytes, start: Place) -> Result<Vec<Entry>, Malformed> {
+/// [`DecodeError`]
+pub fn decode(body: &Bytes, start: Place) -> Result<Vec<Entry>, DecodeError> {
     let mut reader = Reader { body, rest: body };
     let base_us = reader.u64()?;
     let mut entries = Vec::new();
@@ -112,7 +119,7 @@ struct Reader<'b> {
 }
 
 impl Reader<'_> {
-    fn entry(&mut self, base_us: u64, start: Place) -> Result<Entry, Malformed> {
+    fn entry(&mut self, base_us: u64, start: Place) -> Result<Entry, DecodeError> {
         let tag = self.u8()?;
         match tag & !(BY_NAME | SEQUENCED) {
             CREATE => Ok(Entry::Create {
@@ -126,11 +133,11 @@ impl Reader<'_> {
             PUBLISH => self.batch(tag, base_us, start).map(Entry::Publish),
             TRIM => Ok(Entry::Trim { topic: self.id()?, first: Offset(self.u64()?) }),
             RAISE => Ok(Entry::RaiseEpochs),
-            _ => Err(Malformed),
+            _ => Err(Newer),
         }
     }
 
-    fn batch(&mut self, tag: u8, base_us: u64, start: Place) -> Result<Batch, Malformed> {
+    fn batch(&mut self, tag: u8, base_us: u64, start: Place) -> Result<Batch, DecodeError> {
         let topic = self.topic(tag)?;
         let producer = if tag & SEQUENCED == 0 {
             None
@@ -152,27 +159,27 @@ impl Reader<'_> {
         Ok(Batch { topic, producer, count, payload_crc: crc32(&payload), append_us, payload, place })
     }
 
-    fn u8(&mut self) -> Result<u8, Malformed> {
+    fn u8(&mut self) -> Result<u8, DecodeError> {
         self.rest.try_get_u8().map_err(|_| Malformed)
     }
 
-    fn u32(&mut self) -> Result<u32, Malformed> {
+    fn u32(&mut self) -> Result<u32, DecodeError> {
         self.rest.try_get_u32().map_err(|_| Malformed)
     }
 
-    fn u64(&mut self) -> Result<u64, Malformed> {
+    fn u64(&mut self) -> Result<u64, DecodeError> {
         self.rest.try_get_u64().map_err(|_| Malformed)
     }
 
-    fn id(&mut self) -> Result<TopicId, Malformed> {
+    fn id(&mut self) -> Result<TopicId, DecodeError> {
         TopicId::new(self.u64()?).ok_or(Malformed)
     }
 
-    fn topic(&mut self, tag: u8) -> Result<TopicRef, Malformed> {
+    fn topic(&mut self, tag: u8) -> Result<TopicRef, DecodeError> {
         if tag & BY_NAME == 0 { self.id().map(TopicRef::Id) } else { self.name().map(TopicRef::Name) }
     }
 
-    fn name(&mut self) -> Result<Box<str>, Malformed> {
+    fn name(&mut self) -> Result<Box<str>, DecodeError> {
         let len = usize::from(self.u8()?);
         let name = self.rest.get(..len).and_then(|name| std::str::from_utf8(name).ok()).ok_or(Malformed)?;
         let name = TopicName::new(name).map_err(|_| Malformed)?.as_str().into();
@@ -180,11 +187,11 @@ impl Reader<'_> {
         Ok(name)
     }
 
-    fn time(&mut self, base_us: u64) -> Result<u64, Malformed> {
+    fn time(&mut self, base_us: u64) -> Result<u64, DecodeError> {
         varint::take_delta(&mut self.rest, base_us).ok_or(Malformed)
     }
 
-    fn varint(&mut self) -> Result<u64, Malformed> {
+    fn varint(&mut self) -> Result<u64, DecodeError> {
         varint::take(&mut self.rest).ok_or(Malformed)
     }
 }
@@ -280,7 +287,7 @@ mod tests {
             let _ = decode(&bad.into(), Place::default());
         }
         assert_eq!(decode(&Bytes::from_static(&[0; 7]), Place::default()), Err(Malformed));
-        assert_eq!(decode(&Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 99]), Place::default()), Err(Malformed));
+        assert_eq!(decode(&Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 63]), Place::default()), Err(Newer));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::journal::{self, Disk, Identity, Keeper, Mark, OpenError, State, Writer};
 use crate::node::Node;
-use crate::record::{Entry, Malformed, Note};
+use crate::record::{DecodeError, Entry, Note};
 use crate::types::{Offset, TopicId};
 
 /// A journal that is open.
@@ -40,6 +40,7 @@ pub fn start<D: Disk>(
     let group = identity.node.index();
     let recovered = journal::recover(disk, group, &mut Fresh(node))?;
     node.finish_restore();
+    journal::raise_format(disk, identity)?;
     let io = |cause: io::Error| OpenError::Io { file: "a fresh segment".to_owned(), cause };
     let (mut keeper, last, is_lossy) = (recovered.keeper, recovered.last, recovered.is_lossy);
     let number = last.place.segment + u32::from(last.place.position > 0);
@@ -58,8 +59,8 @@ pub fn start<D: Disk>(
 struct Fresh<'n>(&'n mut Node);
 
 impl State for Fresh<'_> {
-    fn restore(&mut self, image: &[u8]) -> Result<(), Malformed> {
-        self.0.restore(image)
+    fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError> {
+        self.0.restore(image, version)
     }
 
     fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)> {

@@ -13,7 +13,7 @@ use fastrand::Rng;
 use super::commit::Committer;
 use super::{News, Supply, Sync, Task, Work};
 use crate::journal::{Mark, State, Writer, recover};
-use crate::record::{Batch, Entry, Malformed, Note, Place, TopicRef};
+use crate::record::{Batch, DecodeError, Entry, Note, Place, TopicRef};
 use crate::types::{Offset, TopicId, crc32};
 
 use disk::FakeDisk;
@@ -52,8 +52,8 @@ fn times(entries: &[Entry]) -> Vec<u64> {
 struct Times(Vec<u64>);
 
 impl State for Times {
-    fn restore(&mut self, _image: &[u8]) -> Result<(), Malformed> {
-        Err(Malformed)
+    fn restore(&mut self, _image: &[u8], _version: u32) -> Result<(), DecodeError> {
+        Err(DecodeError::Malformed)
     }
 
     fn kept(&self, _topic: TopicId) -> Option<(Offset, Offset)> {

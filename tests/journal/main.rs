@@ -9,6 +9,7 @@ mod crafted;
 #[path = "../support/disk.rs"]
 #[expect(dead_code, reason = "the simulator uses the rest")]
 mod disk;
+mod formats;
 mod model;
 mod reads;
 #[path = "../support/records.rs"]

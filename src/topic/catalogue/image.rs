@@ -3,20 +3,33 @@
 //! ```text
 //! varint places, varint free, then each: varint place
 //! for each topic, by place: u64 id, u32 epoch, u64 created_us, varint records, varint bytes, varint age_ms,
-//!                           str8 name, its log, u8 has producers, [them],
-//!                           varint losses, then each: u32 epoch, varint offset
+//!                           str8 name, its log, its parts, u8 0
+//! part                      u8 tag, varint length, so many bytes; in the order of their tags, none twice
+//! part 1, producers         as `topic/producer.rs` has them
+//! part 2, losses            varint count, then each: u32 epoch, varint offset
 //! log                       varint first, varint next, varint last_append_us, varint marks, then each: varint records
 //!                           and microseconds since the mark before, varint bytes, varint microseconds that it spans
 //! ```
+//!
+//! A part that a topic does not need is left out. One whose tag is unknown was written by a newer program, whose state
+//! must not be lost: the image is refused. Format 1 has no parts: u8 1 and the producers, or u8 0, and then the losses.
 
 use bytes::{Buf, BufMut};
 
 use super::{Catalogue, Topic, slot_of};
 use crate::limits::{LOSSES_MAX, TOPICS_MAX};
-use crate::record::{Malformed, varint};
+use crate::record::{DecodeError, varint};
 use crate::topic::log::TopicLog;
 use crate::topic::producer::Producers;
 use crate::types::{Epoch, Offset, Retention, TopicId, TopicName};
+
+/// The first format whose topics end with parts.
+const PARTS_SINCE: u32 = 2;
+
+/// Ends the parts of a topic.
+const END: u8 = 0;
+const PRODUCERS: u8 = 1;
+const LOSSES: u8 = 2;
 
 impl Catalogue {
     /// Appends everything but the records to `out`.
@@ -33,28 +46,73 @@ impl Catalogue {
             out.put_u8(u8::try_from(topic.name.len()).expect("TOPIC_NAME_MAX"));
             out.put_slice(topic.name.as_bytes());
             topic.log.encode(out);
-            out.put_u8(u8::from(topic.producers.is_some()));
             if let Some(producers) = &topic.producers {
-                producers.encode(out);
+                put_part(out, PRODUCERS, |out| producers.encode(out));
             }
-            varint::put(out, topic.losses.len() as u64);
-            for (epoch, offset) in &topic.losses {
-                out.put_u32(epoch.0);
-                varint::put(out, offset.0);
+            if !topic.losses.is_empty() {
+                put_part(out, LOSSES, |out| encode_losses(&topic.losses, out));
             }
+            out.put_u8(END);
         }
     }
 
-    /// What [`Self::encode`] has written; no record is in memory.
+    /// Decodes what [`Self::encode`] has written, or an older program did in that version of the format. No record is
+    /// in memory.
     ///
     /// # Errors
-    /// [`Malformed`]
-    pub fn decode(mut bytes: &[u8]) -> Result<Self, Malformed> {
-        decode(&mut bytes).filter(|_| bytes.is_empty()).ok_or(Malformed)
+    /// [`DecodeError`]
+    pub fn decode(mut bytes: &[u8], version: u32) -> Result<Self, DecodeError> {
+        let catalogue = decode(&mut bytes, version)?;
+        if bytes.is_empty() { Ok(catalogue) } else { Err(DecodeError::Malformed) }
     }
 }
 
-fn decode(bytes: &mut &[u8]) -> Option<Catalogue> {
+/// Appends a part whose bytes `body` appends.
+fn put_part(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = Vec::new();
+    body(&mut bytes);
+    out.put_u8(tag);
+    varint::put(out, bytes.len() as u64);
+    out.put_slice(&bytes);
+}
+
+fn encode_losses(losses: &[(Epoch, Offset)], out: &mut Vec<u8>) {
+    varint::put(out, losses.len() as u64);
+    for (epoch, offset) in losses {
+        out.put_u32(epoch.0);
+        varint::put(out, offset.0);
+    }
+}
+
+fn decode_losses(bytes: &mut &[u8]) -> Option<Vec<(Epoch, Offset)>> {
+    let mut losses = Vec::new();
+    for _ in 0..Some(varint::take(bytes)?).filter(|count| *count <= LOSSES_MAX as u64)? {
+        losses.push((Epoch(bytes.try_get_u32().ok()?), Offset(varint::take(bytes)?)));
+    }
+    Some(losses)
+}
+
+fn decode(bytes: &mut &[u8], version: u32) -> Result<Catalogue, DecodeError> {
+    let mut catalogue = decode_places(bytes).ok_or(DecodeError::Malformed)?;
+    for _ in catalogue.free.len()..catalogue.places() {
+        let mut topic = decode_topic(bytes).ok_or(DecodeError::Malformed)?;
+        if version < PARTS_SINCE {
+            decode_rest_of_format_1(&mut topic, bytes).ok_or(DecodeError::Malformed)?;
+        } else {
+            decode_parts(&mut topic, bytes)?;
+        }
+        let place = catalogue.places.get(slot_of(topic.id)).ok_or(DecodeError::Malformed)?;
+        if place.is_some() || catalogue.id_of(&topic.name).is_some() {
+            return Err(DecodeError::Malformed);
+        }
+        catalogue.put(topic);
+    }
+    let mut is_empty = catalogue.free.iter().map(|place| catalogue.places[*place as usize].is_none());
+    if is_empty.all(|is_empty| is_empty) { Ok(catalogue) } else { Err(DecodeError::Malformed) }
+}
+
+/// A catalogue without topics, and the places that will have none.
+fn decode_places(bytes: &mut &[u8]) -> Option<Catalogue> {
     // Each place takes a byte at least.
     let most = TOPICS_MAX.min(bytes.len());
     let places = usize::try_from(varint::take(bytes)?).ok().filter(|places| *places <= most)?;
@@ -65,18 +123,10 @@ fn decode(bytes: &mut &[u8]) -> Option<Catalogue> {
         let place = u32::try_from(varint::take(bytes)?).ok().filter(|place| (*place as usize) < places)?;
         catalogue.free.push(place);
     }
-    for _ in free..places {
-        let topic = decode_topic(bytes)?;
-        let is_free = catalogue.places.get(slot_of(topic.id))?.is_none() && catalogue.id_of(&topic.name).is_none();
-        if !is_free {
-            return None;
-        }
-        catalogue.put(topic);
-    }
-    let mut is_empty = catalogue.free.iter().map(|place| catalogue.places[*place as usize].is_none());
-    is_empty.all(|is_empty| is_empty).then_some(catalogue)
+    Some(catalogue)
 }
 
+/// A topic without its parts.
 fn decode_topic(bytes: &mut &[u8]) -> Option<Topic> {
     let id = TopicId::new(bytes.try_get_u64().ok()?)?;
     let epoch = Epoch(bytes.try_get_u32().ok()?);
@@ -88,15 +138,35 @@ fn decode_topic(bytes: &mut &[u8]) -> Option<Topic> {
     let name = TopicName::new(name).ok()?.as_str().into();
     bytes.advance(len);
     let log = TopicLog::decode(bytes)?;
-    let producers = match bytes.try_get_u8().ok()? {
-        0 => None,
-        _ => Some(Box::new(Producers::decode(bytes)?)),
-    };
-    let mut losses = Vec::new();
-    for _ in 0..Some(varint::take(bytes)?).filter(|count| *count <= LOSSES_MAX as u64)? {
-        losses.push((Epoch(bytes.try_get_u32().ok()?), Offset(varint::take(bytes)?)));
+    Some(Topic { id, epoch, created_us, retention, log, producers: None, losses: Vec::new(), name })
+}
+
+fn decode_parts(topic: &mut Topic, bytes: &mut &[u8]) -> Result<(), DecodeError> {
+    let mut before = END;
+    loop {
+        let tag = bytes.try_get_u8().map_err(|_| DecodeError::Malformed)?;
+        if tag == END {
+            return Ok(());
+        }
+        let len = varint::take(bytes).and_then(|len| usize::try_from(len).ok());
+        let mut part = len.and_then(|len| bytes.get(..len)).filter(|_| tag > before).ok_or(DecodeError::Malformed)?;
+        bytes.advance(part.len());
+        before = tag;
+        let is_sound = match tag {
+            PRODUCERS => Producers::decode(&mut part).map(|producers| topic.producers = Some(Box::new(producers))),
+            LOSSES => decode_losses(&mut part).map(|losses| topic.losses = losses),
+            _ => return Err(DecodeError::Newer),
+        };
+        is_sound.filter(|()| part.is_empty()).ok_or(DecodeError::Malformed)?;
     }
-    Some(Topic { id, epoch, created_us, retention, log, producers, losses, name })
+}
+
+fn decode_rest_of_format_1(topic: &mut Topic, bytes: &mut &[u8]) -> Option<()> {
+    if bytes.try_get_u8().ok()? > 0 {
+        topic.producers = Some(Box::new(Producers::decode(bytes)?));
+    }
+    topic.losses = decode_losses(bytes)?;
+    Some(())
 }
 
 #[cfg(test)]
@@ -142,12 +212,72 @@ mod tests {
         catalogue
     }
 
+    /// What the first format had instead of parts.
+    fn in_format_1(catalogue: &Catalogue) -> Vec<u8> {
+        let mut image = Vec::new();
+        catalogue.encode(&mut image);
+        let mut rest = &image[..];
+        decode_places(&mut rest).unwrap();
+        let mut out = image[..image.len() - rest.len()].to_vec();
+        while !rest.is_empty() {
+            let before = rest;
+            let mut topic = decode_topic(&mut rest).unwrap();
+            out.extend_from_slice(&before[..before.len() - rest.len()]);
+            decode_parts(&mut topic, &mut rest).unwrap();
+            out.put_u8(u8::from(topic.producers.is_some()));
+            topic.producers.iter().for_each(|producers| producers.encode(&mut out));
+            encode_losses(&topic.losses, &mut out);
+        }
+        out
+    }
+
+    #[test]
+    fn a_catalogue_of_the_first_format_is_read_and_written_in_the_newest() {
+        let before = catalogue();
+        let (mut image, mut again) = (Vec::new(), Vec::new());
+        before.encode(&mut image);
+        Catalogue::decode(&in_format_1(&before), 1).unwrap().encode(&mut again);
+        assert_eq!(again, image);
+    }
+
+    #[test]
+    fn parts_that_are_unknown_need_a_newer_program_and_wrong_ones_are_damage() {
+        let topic = TopicId::new(1 << 24).unwrap();
+        let mut catalogue = Catalogue::default();
+        catalogue.insert(NewTopic {
+            name: "a".into(),
+            seed: 1,
+            epoch: Epoch(1),
+            retention: Retention::default(),
+            created_us: 0,
+        });
+        assert!(catalogue.get(topic).is_some());
+        let mut image = Vec::new();
+        catalogue.encode(&mut image);
+        assert_eq!(image.pop(), Some(END));
+        let losses = [LOSSES, 6, 1, 0, 0, 0, 2, 9];
+        let cases: [(&[u8], Option<DecodeError>); 8] = [
+            (&[END], None),
+            (&[&losses[..], &[END]].concat(), None),
+            (&[&losses[..], &losses[..], &[END]].concat(), Some(DecodeError::Malformed)),
+            (&[&losses[..], &[PRODUCERS, 2, 0, 0, END]].concat(), Some(DecodeError::Malformed)),
+            (&[&[LOSSES, 7], &losses[2..], &[0, END]].concat(), Some(DecodeError::Malformed)),
+            (&[LOSSES, 200, 0, END], Some(DecodeError::Malformed)),
+            (&[255, 2, 7, 7, END], Some(DecodeError::Newer)),
+            (&[&losses[..], &[255, 0, END]].concat(), Some(DecodeError::Newer)),
+        ];
+        for (parts, expected) in cases {
+            let bytes = [&image[..], parts].concat();
+            assert_eq!(Catalogue::decode(&bytes, PARTS_SINCE).err(), expected, "{parts:?}");
+        }
+    }
+
     #[test]
     fn a_catalogue_comes_back_and_gives_new_topics_the_same_places() {
         let mut before = catalogue();
         let mut image = Vec::new();
         before.encode(&mut image);
-        let mut after = Catalogue::decode(&image).unwrap();
+        let mut after = Catalogue::decode(&image, PARTS_SINCE).unwrap();
         after.check();
         for topic in before.places.iter().flatten() {
             let again = after.get(topic.id).unwrap();
@@ -173,13 +303,16 @@ mod tests {
     fn an_image_that_is_cut_or_changed_is_refused_or_read_but_never_a_panic() {
         let mut image = Vec::new();
         catalogue().encode(&mut image);
-        (0..image.len()).for_each(|cut| assert!(Catalogue::decode(&image[..cut]).is_err(), "cut at {cut}"));
         let mut rng = fastrand::Rng::with_seed(1);
-        for _ in 0..5000 {
-            let mut bad = image.clone();
-            let at = rng.usize(..bad.len());
-            bad[at] ^= 1 << rng.u8(..8);
-            let _ = Catalogue::decode(&bad);
+        for (version, image) in [(1, in_format_1(&catalogue())), (PARTS_SINCE, image)] {
+            (0..image.len())
+                .for_each(|cut| assert!(Catalogue::decode(&image[..cut], version).is_err(), "cut at {cut}"));
+            for _ in 0..5000 {
+                let mut bad = image.clone();
+                let at = rng.usize(..bad.len());
+                bad[at] ^= 1 << rng.u8(..8);
+                let _ = Catalogue::decode(&bad, version);
+            }
         }
     }
 }

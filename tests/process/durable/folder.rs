@@ -82,20 +82,23 @@ fn a_folder_without_permission_is_refused() {
 fn a_newer_journal_is_left_to_the_newer_program() {
     let cube = journal();
     let id = ["--id", "0", "--dimension", "0"];
-    let newer = "has format 2, this program knows 1; use the newer one";
+    let newer = "has format 3, this program knows 2; use the newer one";
     let (identity, segment) = (cube.data(0).join("identity"), last_segment(&cube));
     let text = fs::read_to_string(&identity).unwrap();
-    fs::write(&identity, text.replace("format 1", "format 2")).unwrap();
+    fs::write(&identity, text.replace("format 2", "format 3")).unwrap();
     unchanged(&cube.data(0), &id, USAGE, newer);
     fs::write(&identity, text).unwrap();
-    let bytes = fs::read(&segment).unwrap();
-    let mut header = bytes.clone();
-    BigEndian::write_u32(&mut header[8..], 2);
-    let crc = crc32fast::hash(&header[..28]);
-    BigEndian::write_u32(&mut header[28..], crc);
-    fs::write(&segment, header).unwrap();
-    unchanged(&cube.data(0), &id, USAGE, newer);
-    fs::write(&segment, bytes).unwrap();
+    let checkpoint = with_extension(&cube.data(0), "checkpoint").remove(0);
+    for file in [segment, checkpoint] {
+        let bytes = fs::read(&file).unwrap();
+        let mut header = bytes.clone();
+        BigEndian::write_u32(&mut header[8..], 3);
+        let crc = crc32fast::hash(&header[..28]);
+        BigEndian::write_u32(&mut header[28..], crc);
+        fs::write(&file, header).unwrap();
+        unchanged(&cube.data(0), &id, USAGE, newer);
+        fs::write(&file, bytes).unwrap();
+    }
     is_whole(cube);
 }
 

@@ -30,6 +30,9 @@ fn opens(folder: &str, few: u64) {
     fs::remove_dir_all(cube.data(0)).unwrap();
     unpack(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/durable/format_1").join(folder), &cube.data(0));
     cube.restart(0);
+    // From now on a program that knows only the first format refuses it.
+    let identity = fs::read_to_string(cube.data(0).join("identity")).unwrap();
+    assert!(identity.starts_with("dht-node journal, format 2\n"), "{identity}");
     for start in 0..3 {
         let mut client = cube.client(0);
         let plain = values(&cube, "plain");

@@ -1,0 +1,122 @@
+//! A folder of an older format becomes one of the newest, whenever the start that does it stops.
+
+use std::fs;
+use std::path::Path;
+
+use byteorder::{BigEndian, ByteOrder};
+use dht_node::journal::format::{HEADER, VERSION, put_record, record_at};
+use dht_node::journal::{Disk, DiskFile, OpenError};
+use dht_node::node::Node;
+use fastrand::Rng;
+
+use crate::disk::FakeDisk;
+use crate::model::{Live, create};
+
+/// A disk with what the program of the first format left behind.
+fn first_format(folder: &str) -> FakeDisk {
+    let disk = FakeDisk::default();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/durable/format_1").join(folder);
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        put(&disk, entry.file_name().to_str().unwrap(), &fs::read(entry.path()).unwrap());
+    }
+    disk
+}
+
+fn put(disk: &FakeDisk, name: &str, bytes: &[u8]) {
+    let mut file = disk.create(name).unwrap();
+    file.write_at(bytes, 0).unwrap();
+    file.sync().unwrap();
+    disk.sync_names().unwrap();
+}
+
+fn contents(disk: &FakeDisk, name: &str) -> Vec<u8> {
+    let file = disk.open(name).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+    file.read_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// The format that the folder says it has, and the newest one that any of its files has.
+fn formats(disk: &FakeDisk) -> (u32, u32) {
+    let (mut said, mut newest) = (0, 0);
+    for (name, len) in disk.files() {
+        let bytes = contents(disk, &name);
+        if name == "identity" {
+            let text = String::from_utf8(bytes).unwrap();
+            said = text.lines().next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        } else if len >= HEADER && bytes.starts_with(b"DHT") {
+            newest = newest.max(BigEndian::read_u32(&bytes[8..]));
+        }
+    }
+    (said, newest)
+}
+
+fn offsets(node: &Node) -> Vec<(u64, u64)> {
+    node.topics().into_iter().filter_map(|id| node.kept(id)).map(|(first, next)| (first.0, next.0)).collect()
+}
+
+#[test]
+fn a_folder_is_said_to_be_of_the_newest_format_before_anything_in_it_is() {
+    for folder in ["stopped", "killed"] {
+        let (mut raised, mut stopped, expected) = (0, 0, {
+            let (live, ..) = Live::start(&first_format(folder), false).unwrap();
+            offsets(&live.node)
+        });
+        assert_eq!(expected.len(), 3, "{folder}");
+        for seed in 0..600 {
+            let (mut rng, disk) = (Rng::with_seed(seed), first_format(folder));
+            assert_eq!(formats(&disk), (1, 1));
+            disk.stop_after(seed % 30);
+            if let Ok((mut live, ..)) = Live::start(&disk, false) {
+                // What is written then, up to the crash.
+                let _ = live.checkpoint();
+            }
+            stopped += u32::from(disk.has_stopped());
+            disk.crash(&mut rng);
+            let (said, newest) = formats(&disk);
+            assert!(newest <= said, "{folder}, seed {seed}: format {newest} in a folder of format {said}");
+            raised += u32::from(said == VERSION);
+            let (live, ..) = Live::start(&disk, false).unwrap();
+            assert_eq!(offsets(&live.node), expected, "{folder}, seed {seed}");
+            assert_eq!(formats(&disk).0, VERSION);
+        }
+        assert!(raised > 50 && stopped > 300, "{folder}: {raised} raised, {stopped} stopped");
+    }
+}
+
+/// The start that finds damage leaves the folder to the program that wrote it.
+#[test]
+fn a_folder_that_is_refused_keeps_its_format() {
+    let disk = first_format("stopped");
+    disk.flip("0000000001.index", 30 * 8);
+    let error = Live::start(&disk, false).map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert_eq!(formats(&disk), (1, 1));
+}
+
+/// What a newer program keeps of a topic beside what is known here must not be lost.
+#[test]
+fn a_checkpoint_with_an_unknown_part_is_left_to_the_newer_program() {
+    let disk = FakeDisk::default();
+    let (mut live, ..) = Live::start(&disk, false).unwrap();
+    live.append(vec![create("topic/0", 7)]).unwrap();
+    live.sync().unwrap();
+    live.checkpoint().unwrap();
+    let mut image = live.node.image();
+    drop(live);
+    assert_eq!(image.pop(), Some(0), "the end of the topic's parts");
+    image.extend_from_slice(&[255, 1, 9, 0]);
+    let name = disk.files().into_iter().map(|(name, _)| name).find(|name| name.ends_with(".checkpoint")).unwrap();
+    let mut bytes = contents(&disk, &name);
+    let segment = BigEndian::read_u32(&bytes[12..]);
+    let head = record_at(&bytes.clone().into(), segment, HEADER).unwrap().head;
+    bytes.truncate(HEADER);
+    put_record(segment, head, &mut bytes, |out| out.extend_from_slice(&(image.len() as u64).to_be_bytes()));
+    put_record(segment, head, &mut bytes, |out| out.extend_from_slice(&image));
+    put(&disk, &name, &bytes);
+    let before: Vec<_> = disk.files().into_iter().map(|(name, _)| contents(&disk, &name)).collect();
+    let error = Live::start(&disk, false).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, OpenError::Newer { file, version: None } if *file == name), "{error}");
+    let after: Vec<_> = disk.files().into_iter().map(|(name, _)| contents(&disk, &name)).collect();
+    assert!(before == after, "a start that is refused changes nothing");
+}
