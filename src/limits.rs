@@ -49,11 +49,27 @@ pub const READ_BUDGET: usize = 256 << 10;
 /// Frames of one connection that one turn handles, before the others have theirs: small frames cost more than bytes.
 pub const FRAMES_PER_TURN: usize = 4096;
 
-/// Most client connections of a node: 1 KiB each when idle.
+/// Most client connections of a node: 1 KiB each when idle. Fewer when the process may open fewer files.
 pub const CLIENTS_MAX: usize = 10_000;
 
-/// Connections beyond `CLIENTS_MAX` that may introduce themselves: one may be a neighbour.
-pub const STRANGERS_EXTRA: usize = 64;
+/// Connections beyond the clients that may be in their handshake: one may be a neighbour.
+pub const HANDSHAKES_EXTRA: usize = 64;
+
+/// Closed connections that may linger, so that their peer can read why, when all other descriptors are in use.
+pub const LINGERING_MAX: usize = 256;
+
+/// Descriptors of the process itself: standard streams, poll, listener, signals, waker, a peers file while it is read.
+pub const PROCESS_DESCRIPTORS: usize = 12;
+
+/// Descriptors of the journal: its lock and folder, the segments that are written, filled and read, an index, a
+/// checkpoint.
+pub const JOURNAL_DESCRIPTORS: usize = 16;
+
+/// Descriptors of each link: the connection, the attempt that may replace it, and one being dialled.
+pub const LINK_DESCRIPTORS: usize = 3;
+
+/// The fewest descriptors for clients, handshakes and connections that linger with which a node starts.
+pub const SPARE_DESCRIPTORS_LEAST: usize = 8;
 
 /// Connections accepted in one turn: a flood of them must not stall the links.
 pub const ACCEPTS_PER_TURN: usize = 256;

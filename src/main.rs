@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use argh::FromArgs;
 use dht_node::config::{Arguments, Config};
 use dht_node::journal::{Identity, OpenError};
-use dht_node::limits::CLIENTS_MAX;
-use dht_node::net::{Clock, Server, StartError};
+use dht_node::net::{Clock, Descriptors, Server, StartError};
 use dht_node::node::{Node, Settings};
 use dht_node::storage::{Options, Storage, Sync};
 use dht_node::turn::MemoryStore;
@@ -40,8 +39,11 @@ fn main() -> ExitCode {
 
 fn run(config: Config) -> ExitCode {
     let clock = Clock::start();
-    raise_descriptor_limit();
-    let server = match Server::bind(config.listen) {
+    let room = match share_descriptors(&config) {
+        Ok(room) => room,
+        Err(exit) => return exit,
+    };
+    let server = match Server::bind(config.listen, room.sockets) {
         Ok(server) => server,
         Err(StartError::Listen { address, cause }) => {
             return fail(EXIT_USAGE, &format!("cannot listen on {address}: {cause}; is another node running there?"));
@@ -70,6 +72,8 @@ fn run(config: Config) -> ExitCode {
             Some(Options { sync: Sync::Always, .. }) => Durability::Synced,
             Some(Options { sync: Sync::Interval(_), .. }) => Durability::Interval,
         },
+        clients_max: room.clients,
+        handshakes_max: room.handshakes,
     };
     let identity = Identity { cluster: settings.cluster.clone(), dimension: config.dimension, node: config.id };
     let mut node = Node::new(settings, clock.now());
@@ -105,16 +109,19 @@ fn open(server: &Server, options: Options, identity: &Identity, node: &mut Node)
     }
 }
 
-/// A client is a descriptor; where the limit cannot be raised, fewer clients are taken.
-fn raise_descriptor_limit() {
-    let wanted = CLIENTS_MAX as u64 + 256;
-    match rlimit::increase_nofile_limit(wanted) {
-        Ok(limit) if limit < wanted => {
-            log::warn!("only {limit} descriptors: fewer than {CLIENTS_MAX} clients will fit")
-        }
-        Ok(_) => {}
-        Err(cause) => log::warn!("cannot raise the limit of descriptors: {cause}"),
+/// Raises the limit of descriptors as far as it goes and as this node needs, and shares them out.
+fn share_descriptors(config: &Config) -> Result<Descriptors, ExitCode> {
+    let (dimension, has_journal) = (config.dimension, config.storage.is_some());
+    let wanted = Descriptors::wanted(dimension, has_journal);
+    let limit = rlimit::increase_nofile_limit(wanted as u64)
+        .map_err(|cause| fail(1, &format!("cannot find out how many files this process may open: {cause}")))?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let room =
+        Descriptors::share(limit, dimension, has_journal).map_err(|error| fail(EXIT_USAGE, &error.to_string()))?;
+    if limit < wanted {
+        log::warn!("this process may open {limit} files: it takes {} clients; for more, raise ulimit -n", room.clients);
     }
+    Ok(room)
 }
 
 /// From the system, by way of the hasher that the standard library seeds for each map.

@@ -6,11 +6,13 @@
 //! | `table` | all connections; what the turn asks of them |
 //! | `conn` | one socket: bytes in, frames out of them, bytes out |
 //! | `inbox`, `outbox` | its two buffers, which exist only while something is in them |
+//! | `descriptors` | how many connections fit |
 //! | `dial` | where the neighbours are, and connecting to them |
 //! | `clock` | the only reader of the clocks |
 
 mod clock;
 mod conn;
+mod descriptors;
 mod dial;
 mod inbox;
 mod outbox;
@@ -18,5 +20,6 @@ mod server;
 mod table;
 
 pub use clock::Clock;
+pub use descriptors::{Descriptors, TooFewDescriptors};
 pub use dial::{Peers, PeersError, parse_id};
 pub use server::{Server, StartError};

@@ -98,6 +98,12 @@ pub struct Settings {
     pub retention: Retention,
     /// What an acknowledgement means.
     pub durability: Durability,
+    /// Client connections; beyond it HELLO is answered TOO_MANY_CLIENTS. At most [`CLIENTS_MAX`].
+    ///
+    /// [`CLIENTS_MAX`]: crate::limits::CLIENTS_MAX
+    pub clients_max: usize,
+    /// Connections beyond those that may be in their handshake.
+    pub handshakes_max: usize,
 }
 
 /// One node of the cube.

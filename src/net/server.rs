@@ -3,6 +3,8 @@
 //! One pass: wait for the sockets; read those that have something and hand their frames to the turn; finish the turn;
 //! what is due by time comes after what came in; then each connection that has something to say is written once.
 
+mod accept;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use super::conn::{Conn, Got, State};
 use super::dial::Peers;
 use super::inbox::Frames;
 use super::table::Table;
-use crate::limits::{ACCEPTS_PER_TURN, DRAIN_US, FRAMES_PER_TURN, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
+use crate::limits::{DRAIN_US, FRAMES_PER_TURN, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
 use crate::types::{ConnId, Dimension, Now};
@@ -39,6 +41,8 @@ pub struct Server {
     signals: Signals,
     /// There may be connections to accept that no event will tell of again.
     accept_ready: bool,
+    /// Sockets beyond which a connection that only lingers makes room for a new one.
+    sockets_max: usize,
 }
 
 /// Why a server cannot start.
@@ -62,17 +66,19 @@ impl From<io::Error> for StartError {
 }
 
 impl Server {
-    /// Listens. Call it on the main thread before there are others, because of the signals.
+    /// Listens, to hold at most `sockets_max` connections. Call it on the main thread before there are others, because
+    /// of the signals.
     ///
     /// # Errors
     /// [`StartError`] says what is in the way.
-    pub fn bind(address: SocketAddr) -> Result<Self, StartError> {
+    pub fn bind(address: SocketAddr, sockets_max: usize) -> Result<Self, StartError> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(address).map_err(|cause| StartError::Listen { address, cause })?;
+        accept::lengthen_backlog(&listener)?;
         let mut signals = Signals::new(Signal::Terminate | Signal::Interrupt)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        Ok(Self { poll, listener, signals, accept_ready: false })
+        Ok(Self { poll, listener, signals, accept_ready: false, sockets_max })
     }
 
     /// Where it listens; the port is the one that was given, or a free one for port 0.
@@ -120,6 +126,7 @@ impl Server {
             next_sweep_us: 0,
             drain_until_us: None,
             at_once: false,
+            accept_fails: false,
         };
         looping.run()
     }
@@ -136,6 +143,8 @@ struct Loop<S> {
     next_sweep_us: u64,
     drain_until_us: Option<u64>,
     at_once: bool,
+    /// It was said that connections cannot be accepted.
+    accept_fails: bool,
 }
 
 impl<S: Store> Loop<S> {
@@ -227,40 +236,6 @@ impl<S: Store> Loop<S> {
             }
         }
         Ok(())
-    }
-
-    fn accept(&mut self, now: Now) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            match self.server.listener.accept() {
-                Ok((socket, _)) => {
-                    if let Err(error) = self.add(socket, State::Open).map(|id| {
-                        self.turn.handle(now, Event::Accepted { conn: id });
-                    }) {
-                        log::warn!("a connection could not be taken: {error}");
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.server.accept_ready = false;
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    // Out of descriptors, most likely: those who wait are taken when the next tick finds some.
-                    log::warn!("cannot accept connections: {error}");
-                    self.server.accept_ready = false;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, mut socket: TcpStream, state: State) -> io::Result<ConnId> {
-        if state == State::Open {
-            socket.set_nodelay(true)?;
-        }
-        let token = Token(self.turn.links.next_slot() + FIRST_CONN);
-        self.server.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(self.turn.links.insert(|id| Conn::new(id, socket, state)))
     }
 
     /// Reads everybody who has something to say, each within its budget.

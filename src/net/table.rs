@@ -1,5 +1,7 @@
 //! All connections of the server, and what the turn asks of them.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use slab::Slab;
 
@@ -15,6 +17,8 @@ use crate::wire::{Frame, Route};
 #[derive(Debug, Default)]
 pub(super) struct Table {
     conns: Slab<Conn>,
+    /// Those that the node is done with, the longest first; some may be gone.
+    lingering: VecDeque<ConnId>,
     generation: u32,
     /// The server's time, for deadlines.
     pub now_us: u64,
@@ -37,6 +41,29 @@ impl Table {
         let id = ConnId { slot, generation: self.generation };
         place.insert(make(id));
         id
+    }
+
+    /// Sockets.
+    pub(super) fn len(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Closes the connection that has lingered longest, if there is one: a new one needs its descriptor.
+    pub(super) fn drop_lingering(&mut self) {
+        while let Some(id) = self.lingering.pop_front() {
+            if self.remove(id).is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Notes that a connection lingers.
+    fn linger(&mut self, id: ConnId) {
+        if self.lingering.len() > 2 * self.conns.len() {
+            let conns = &self.conns;
+            self.lingering.retain(|id| conns.get(id.slot as usize).is_some_and(|conn| conn.id == *id));
+        }
+        self.lingering.push_back(id);
     }
 
     /// The slot that the next [`Table::insert`] takes.
@@ -162,6 +189,7 @@ impl Links for Table {
             let deadline_us = now_us.saturating_add(conn.linger_us());
             conn.state = State::Closing { deadline_us, is_shut: false };
             conn.inbox = super::inbox::Inbox::default();
+            self.linger(id);
             self.mark_dirty(id);
             self.mark_ready(id);
         }

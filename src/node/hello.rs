@@ -4,9 +4,8 @@ use super::action::{Action, Packet};
 use super::conns::{Client, Peer};
 use super::{Node, Step};
 use crate::limits::{
-    CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, CLIENTS_MAX, DUPLICATE_PROBE_US, FRAME_MAX,
-    FRAME_MAX_LEAST, HELLO_TIMEOUT_US, INFLIGHT_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX, LINK_SILENCE_US,
-    STRANGERS_EXTRA,
+    CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, DUPLICATE_PROBE_US, FRAME_MAX, FRAME_MAX_LEAST,
+    HELLO_TIMEOUT_US, INFLIGHT_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX, LINK_SILENCE_US,
 };
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::frame::VERSION;
@@ -17,7 +16,7 @@ struct Refusal(Status, String);
 
 impl Node {
     pub(super) fn on_accepted(&mut self, step: &mut Step<'_>, id: ConnId) {
-        if self.conns.clients() >= CLIENTS_MAX + STRANGERS_EXTRA {
+        if self.conns.clients() >= self.settings.clients_max + self.settings.handshakes_max {
             self.stats.clients_refused += 1;
             step.out.push(Action::Close { conn: id });
             return;
@@ -119,8 +118,9 @@ impl Node {
         if self.drain.has_begun() {
             return Err(Refusal(Status::Closing, "this node is ending; try another one".to_owned()));
         }
-        if self.conns.clients() > CLIENTS_MAX {
-            return Err(Refusal(Status::TooManyClients, format!("this node takes {CLIENTS_MAX} clients")));
+        let clients_max = self.settings.clients_max;
+        if self.conns.clients() > clients_max {
+            return Err(Refusal(Status::TooManyClients, format!("this node takes {clients_max} clients")));
         }
         if hello.max_frame < FRAME_MAX_LEAST {
             let message = format!("max_frame is {}, the least is {FRAME_MAX_LEAST}", hello.max_frame);

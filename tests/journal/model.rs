@@ -58,6 +58,8 @@ fn with_memory(memory_bytes: u64) -> Node {
         memory_bytes,
         retention: Retention::default(),
         durability: Durability::Synced,
+        clients_max: 1,
+        handshakes_max: 1,
     };
     Node::new(settings, Now { monotonic_us: 0, wall_us: 0 })
 }

@@ -1,5 +1,7 @@
-//! Much at once: publishing while nodes die, and a thousand clients.
+//! Much at once: publishing while nodes die, a thousand clients, a thousand connects.
 
+use std::fs;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use dht_node::client::{Ack, Batch, Client, Connection, Deadline, Item, Producer, Retention, Start};
@@ -121,4 +123,21 @@ fn read(client: &mut Client, topic: &str) -> Vec<Vec<u8>> {
         gap @ Item::Gap { .. } => panic!("{gap:?}"),
     };
     items.map(value).collect()
+}
+
+#[test]
+fn a_thousand_connects_at_once_wait_for_a_busy_node_instead_of_trying_again() {
+    const CONNECTS: usize = 1000;
+    let waiting_max =
+        fs::read_to_string("/proc/sys/net/core/somaxconn").map_or(128, |text| text.trim().parse().unwrap());
+    let mut cube = Cube::start_with(0, &["--in-memory"]);
+    let address = cube.address(0);
+    cube.daemon(0).signal("STOP");
+    // The system answers for the node, as long as the queue of those who wait to be accepted has room.
+    let connect = |_| TcpStream::connect_timeout(&address, PATIENCE);
+    let connected: Vec<_> = (0..CONNECTS.min(waiting_max)).map_while(|number| connect(number).ok()).collect();
+    assert_eq!(connected.len(), CONNECTS.min(waiting_max));
+    cube.daemon(0).signal("CONT");
+    drop(connected);
+    cube.client(0).cluster().unwrap();
 }

@@ -8,11 +8,12 @@
 //! | `stream` | a subscription that holds the node to the contract; records that are known by their content |
 //! | `forming` | start orders, restarts, two processes of one id |
 //! | `tour` | the tour of the README, with dead nodes in it |
-//! | `load` | publishing while nodes die, a thousand clients |
+//! | `load` | publishing while nodes die, a thousand clients, a thousand connects |
 //! | `slices` | frames in pieces, many in one write, half-close |
 //! | `rubbish`, `claims`, `announced` | what is no frame, who is no neighbour, lengths without bytes |
 //! | `slow` | clients that do not read |
 //! | `large` | the largest frames |
+//! | `descriptors` | a node that may open few files |
 //! | `bounds` | the memory cap, retention |
 //! | `subscribe` | subscriptions: one order for all, links, credit, their ends |
 //! | `subscribers` | a thousand of them, those that do not read, those that go in bad manners |
@@ -33,6 +34,7 @@ mod claims;
 mod command_line;
 mod cube;
 mod daemon;
+mod descriptors;
 mod document;
 mod durable;
 mod ending;

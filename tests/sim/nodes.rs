@@ -1,6 +1,7 @@
 //! The lives of nodes: turns, connects, starts and ends.
 
 use dht_node::journal::{Identity, OpenError};
+use dht_node::limits::{CLIENTS_MAX, HANDSHAKES_EXTRA};
 use dht_node::node::{Node, Settings};
 use dht_node::turn::MemoryStore;
 use dht_node::types::{NodeId, Now};
@@ -68,6 +69,8 @@ impl World {
             memory_bytes: self.profile.memory_bytes,
             retention: self.profile.default_retention,
             durability: self.profile.durability(),
+            clients_max: CLIENTS_MAX,
+            handshakes_max: HANDSHAKES_EXTRA,
         }
     }
 

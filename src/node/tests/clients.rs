@@ -1,9 +1,9 @@
 //! Who is let in, and who is not read.
 
-use super::harness::{Harness, Sent, fetch, names, refusal};
+use super::harness::{CLIENTS, HANDSHAKES, Harness, Sent, fetch, names, refusal};
 use crate::limits::{
-    CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENTS_MAX, FRAME_MAX, FRAME_MAX_LEAST, HELLO_TIMEOUT_US,
-    INFLIGHT_MAX, REQUEST_TIMEOUT_US, TICK_US,
+    CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, FRAME_MAX, FRAME_MAX_LEAST, HELLO_TIMEOUT_US, INFLIGHT_MAX,
+    REQUEST_TIMEOUT_US, TICK_US,
 };
 use crate::node::Event;
 use crate::types::ConnId;
@@ -19,7 +19,7 @@ fn statuses(sent: &[Sent]) -> Vec<Status> {
 #[test]
 fn the_client_that_is_one_too_many_is_told_so_and_a_neighbour_is_let_in() {
     let mut node = Harness::in_cube(1);
-    let clients: Vec<ConnId> = (0..CLIENTS_MAX).map(|_| node.client()).collect();
+    let clients: Vec<ConnId> = (0..CLIENTS).map(|_| node.client()).collect();
     for _ in 0..2 {
         let refused = node.accept();
         let sent = node.say_hello(refused, &Hello::of_client(1, "test"));
@@ -35,13 +35,13 @@ fn the_client_that_is_one_too_many_is_told_so_and_a_neighbour_is_let_in() {
 #[test]
 fn connections_that_say_nothing_are_bounded_as_well() {
     let mut node = Harness::alone();
-    let open = (0..2 * CLIENTS_MAX)
+    let open = (0..2 * (CLIENTS + HANDSHAKES))
         .take_while(|_| {
             let conn = node.accept();
             node.is_open(conn)
         })
         .count();
-    assert!((CLIENTS_MAX + 1..CLIENTS_MAX + 100).contains(&open), "{open} connections without HELLO");
+    assert_eq!(open, CLIENTS + HANDSHAKES);
     let sent = node.pass(HELLO_TIMEOUT_US - TICK_US);
     assert_eq!(sent.len(), 0);
     let sent = node.pass(TICK_US);

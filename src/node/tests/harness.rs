@@ -19,6 +19,12 @@ use crate::wire::response::{Detail, Durability, ErrorResponse, Fetched, Payload,
 use crate::wire::{Flags, Frame, Head, Header, Hello, Kind, Opcode, Origin, Push, Raw, Request, Response, Role, Route};
 use crate::wire::{Status, TrafficClass};
 
+/// Clients that the node takes.
+pub(super) const CLIENTS: usize = 1000;
+
+/// Handshakes beyond those.
+pub(super) const HANDSHAKES: usize = 10;
+
 /// The node, and the other end of its connections.
 pub(super) struct Harness {
     pub(super) node: Node,
@@ -206,6 +212,8 @@ impl Harness {
             memory_bytes: u64::MAX,
             retention: Retention::default(),
             durability: Durability::Memory,
+            clients_max: CLIENTS,
+            handshakes_max: HANDSHAKES,
         };
         Self::with(settings)
     }

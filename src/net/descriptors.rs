@@ -1,0 +1,93 @@
+//! What the process's file descriptors are for. The journal and the links get theirs first, since everybody suffers
+//! when one of those finds none; clients share the rest.
+
+use std::fmt;
+
+use crate::limits::{
+    CLIENTS_MAX, HANDSHAKES_EXTRA, JOURNAL_DESCRIPTORS, LINGERING_MAX, LINK_DESCRIPTORS, PROCESS_DESCRIPTORS,
+    SPARE_DESCRIPTORS_LEAST,
+};
+use crate::types::Dimension;
+
+/// How many connections fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// Client connections.
+    pub clients: usize,
+    /// Connections that have not sent HELLO yet, beyond those: one may be a neighbour.
+    pub handshakes: usize,
+    /// Sockets of all kinds. When there are so many, a connection that only lingers makes room for a new one.
+    pub sockets: usize,
+}
+
+/// The limit leaves no room for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFewDescriptors {
+    limit: usize,
+    least: usize,
+}
+
+impl Descriptors {
+    /// Shares out `limit` descriptors.
+    ///
+    /// # Errors
+    /// [`TooFewDescriptors`] when hardly any would be left for clients.
+    pub fn share(limit: usize, dimension: Dimension, has_journal: bool) -> Result<Self, TooFewDescriptors> {
+        let reserved = Self::reserved(dimension, has_journal);
+        let spare = limit.saturating_sub(reserved);
+        if spare < SPARE_DESCRIPTORS_LEAST {
+            return Err(TooFewDescriptors { limit, least: reserved + SPARE_DESCRIPTORS_LEAST });
+        }
+        let handshakes = HANDSHAKES_EXTRA.min(spare / 8);
+        let lingering = LINGERING_MAX.min(spare / 8);
+        let clients = CLIENTS_MAX.min(spare - handshakes - lingering);
+        let links = LINK_DESCRIPTORS * usize::from(dimension.bits());
+        Ok(Self { clients, handshakes, sockets: clients + handshakes + lingering + links })
+    }
+
+    /// The limit that [`CLIENTS_MAX`] clients need.
+    pub fn wanted(dimension: Dimension, has_journal: bool) -> usize {
+        Self::reserved(dimension, has_journal) + CLIENTS_MAX + HANDSHAKES_EXTRA + LINGERING_MAX
+    }
+
+    fn reserved(dimension: Dimension, has_journal: bool) -> usize {
+        let journal = if has_journal { JOURNAL_DESCRIPTORS } else { 0 };
+        PROCESS_DESCRIPTORS + journal + LINK_DESCRIPTORS * usize::from(dimension.bits())
+    }
+}
+
+impl fmt::Display for TooFewDescriptors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit, least } = self;
+        write!(f, "this process may open {limit} files and needs {least} at least; raise the limit: ulimit -n {least}")
+    }
+}
+
+impl std::error::Error for TooFewDescriptors {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_get_what_the_journal_and_the_links_leave() {
+        let three = Dimension::new(3).unwrap();
+        let share = |limit, has_journal| Descriptors::share(limit, three, has_journal);
+        let all = Descriptors::wanted(three, true);
+        assert_eq!(share(all, true).unwrap().clients, CLIENTS_MAX);
+        assert_eq!(share(1 << 20, true), share(all, true));
+        assert_eq!(share(all - 1, true).unwrap().clients, CLIENTS_MAX - 1);
+        for limit in 0..all {
+            let least = PROCESS_DESCRIPTORS + JOURNAL_DESCRIPTORS + 3 * LINK_DESCRIPTORS + SPARE_DESCRIPTORS_LEAST;
+            match share(limit, true) {
+                Ok(room) => {
+                    assert!(room.sockets + PROCESS_DESCRIPTORS + JOURNAL_DESCRIPTORS <= limit, "{limit}: {room:?}");
+                    assert!(room.clients > 0 && room.handshakes > 0, "{limit}: {room:?}");
+                }
+                Err(error) => assert_eq!(error, TooFewDescriptors { limit, least }),
+            }
+        }
+        assert!(share(64, true).unwrap().clients < share(64, false).unwrap().clients);
+        assert!(share(40, true).unwrap_err().to_string().contains("ulimit -n"));
+    }
+}

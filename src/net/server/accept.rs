@@ -1,0 +1,78 @@
+//! Taking connections in: all that wait, up to a bound a turn, within the descriptors that there are.
+
+use std::io;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Token};
+use socket2::SockRef;
+
+use super::{FIRST_CONN, Loop};
+use crate::limits::ACCEPTS_PER_TURN;
+use crate::net::conn::{Conn, State};
+use crate::node::Event;
+use crate::turn::Store;
+use crate::types::{ConnId, Now};
+
+/// Lets as many connections wait to be accepted as the system allows (`somaxconn`), not only the 128 of the standard
+/// library: one that finds no room is tried again by its system after a second.
+///
+/// # Errors
+/// As the system's.
+pub(super) fn lengthen_backlog(listener: &TcpListener) -> io::Result<()> {
+    SockRef::from(listener).listen(i32::MAX)
+}
+
+impl<S: Store> Loop<S> {
+    pub(super) fn accept(&mut self, now: Now) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.server.listener.accept() {
+                Ok((socket, _)) => {
+                    self.note_accept(None);
+                    self.take_in(now, socket);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.server.accept_ready = false;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // Others on this machine may have used up what there is. Whoever waits is accepted at a later tick.
+                    self.note_accept(Some(&error));
+                    self.server.accept_ready = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, now: Now, socket: TcpStream) {
+        if self.turn.links.len() >= self.server.sockets_max {
+            self.turn.links.drop_lingering();
+        }
+        match self.add(socket, State::Open) {
+            Ok(id) => self.turn.handle(now, Event::Accepted { conn: id }),
+            Err(error) => log::debug!("a new connection failed: {error}"),
+        }
+    }
+
+    pub(super) fn add(&mut self, mut socket: TcpStream, state: State) -> io::Result<ConnId> {
+        if state == State::Open {
+            socket.set_nodelay(true)?;
+        }
+        let token = Token(self.turn.links.next_slot() + FIRST_CONN);
+        self.server.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(self.turn.links.insert(|id| Conn::new(id, socket, state)))
+    }
+
+    /// Says once that connections cannot be accepted, and once that they can be again.
+    fn note_accept(&mut self, failure: Option<&io::Error>) {
+        if self.accept_fails == failure.is_some() {
+            return;
+        }
+        self.accept_fails = failure.is_some();
+        match failure {
+            Some(error) => log::warn!("cannot accept connections: {error}; those that come have to wait"),
+            None => log::info!("connections are accepted again"),
+        }
+    }
+}

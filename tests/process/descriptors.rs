@@ -1,0 +1,67 @@
+//! A node that may open few files: its journal and its links have theirs, whatever clients do.
+
+use std::net::TcpStream;
+
+use dht_node::client::{Address, Batch, Connection, Deadline, Introduction, Item, Start};
+use dht_node::types::Offset;
+use dht_node::wire::Status;
+
+use crate::cube::Cube;
+use crate::daemon::{PATIENCE, wait_for};
+
+/// Files that the node may open.
+const LIMIT: &str = "64";
+
+/// Far more clients than that.
+const CLIENTS: usize = 100;
+
+/// Clients that come and go.
+const VISITS: usize = 400;
+
+/// A record that does not fit memory together with the others.
+const LARGE: [u8; 100_000] = [7; 100_000];
+
+#[test]
+fn idle_clients_take_no_descriptors_from_the_journal_and_the_links() {
+    let mut cube = Cube::start(1);
+    cube.kill(0);
+    let limited = ["sh", "-c", "ulimit -n $0 && exec \"$@\"", LIMIT];
+    cube.change(&["--memory", "1MiB"], &limited);
+    cube.restart(0);
+    cube.wait_linked();
+    let topic = cube.topic_at(0, "topic");
+    cube.create(&topic);
+
+    let server: Address = cube.address(0).to_string().parse().unwrap();
+    let visit = || Connection::open(&server, &Introduction::default(), Deadline::after(PATIENCE));
+    let (taken, refused): (Vec<_>, Vec<_>) = (0..CLIENTS).map(|_| visit()).partition(Result::is_ok);
+    assert!(taken.len() > 8, "{} clients", taken.len());
+    let statuses: Vec<_> = refused.iter().map(|error| error.as_ref().unwrap_err().code()).collect();
+    assert_eq!(statuses, vec![Some(Status::TooManyClients.number()); CLIENTS - taken.len()]);
+    (0..VISITS).for_each(|_| drop(visit()));
+    // Whoever is refused and does not close its side lingers.
+    let silent: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(cube.address(0)).unwrap()).collect();
+
+    // A lost link comes back, and the topic is reached over it.
+    cube.kill(1);
+    cube.restart(1);
+    let mut client = cube.client(1);
+    wait_for("the link is up again", || client.info(&topic).ok());
+    // The journal begins new segments, and reads old ones.
+    for number in 0..150_u8 {
+        let mut value = LARGE;
+        value[0] = number;
+        let batch = Batch::of(&value);
+        let published = client.publish(&topic, &batch).unwrap();
+        assert_eq!(published.base, Offset(number.into()));
+    }
+    let values = client.records(&topic, Start::Earliest).unwrap().map(|item| match item.unwrap() {
+        Item::Record(record) => record.value[0],
+        Item::Gap { .. } => panic!("nothing is removed"),
+    });
+    assert!(values.eq(0..150));
+    let log = cube.daemon(0).stderr();
+    assert!(!log.contains("cannot accept connections"), "{log}");
+    drop((taken, silent));
+    wait_for("clients are taken again", || visit().ok());
+}
