@@ -74,7 +74,7 @@ pub fn next_hop(here: NodeId, target: NodeId, dimension: Dimension, down: &LinkS
     };
     let is_closer = |bit: &u8| {
         let next = usize::from(here.across(*bit).index());
-        distances[next] == Some(distance - 1) && !down.contains(Link::new(here, *bit), dimension)
+        distances[next] == Some(distance - 1) && !down.contains(Link::new(here, *bit))
     };
     let corrects = |bit: &u8| here.across(*bit).distance(target) < here.distance(target);
     let bits = || (0..dimension.bits()).rev();
@@ -139,7 +139,7 @@ pub fn walked(source: NodeId, target: NodeId, dimension: Dimension, met: &LinkSe
     let mut path = vec![here];
     let mut carried = LinkSet::new();
     for _ in 0..hops_limit(dimension) {
-        let is_up = |bit| !met.contains(Link::new(here, bit), dimension);
+        let is_up = |bit| !met.contains(Link::new(here, bit));
         match route(here, target, dimension, &mut carried, is_up) {
             NextHop::Across(bit) => here = here.across(bit),
             NextHop::Here | NextHop::Unreachable => break,
@@ -190,7 +190,6 @@ pub fn split(here: NodeId, targets: &NodeSet, dimension: Dimension) -> Split {
     Split { here: is_target, onward: onward.collect() }
 }
 
-/// `None` when the two are the same node.
 /// The step of a frame that has met a dead link, here or before: this node's own are added to them.
 fn detour(
     here: NodeId,
@@ -200,7 +199,7 @@ fn detour(
     is_up: impl Fn(u8) -> bool,
 ) -> NextHop {
     for bit in (0..dimension.bits()).filter(|bit| !is_up(*bit)) {
-        carried.insert(Link::new(here, bit), dimension);
+        carried.insert(Link::new(here, bit));
     }
     next_hop(here, target, dimension, carried)
 }
@@ -212,6 +211,7 @@ fn lowest_differing_bit(here: NodeId, target: NodeId, dimension: Dimension) -> O
     Some(bit as u8)
 }
 
+/// `None` when the two are the same node.
 fn highest_differing_bit(here: NodeId, target: NodeId, dimension: Dimension) -> Option<u8> {
     assert!(here.within(dimension) && target.within(dimension), "{here:?} or {target:?} is not of the cube");
     let bit = (here.index() ^ target.index()).checked_ilog2()?;
@@ -231,7 +231,7 @@ fn distances_to(target: NodeId, here: NodeId, dimension: Dimension, down: &LinkS
         }
         for (bit, next) in neighbours(node, dimension) {
             let known = &mut distances[usize::from(next.index())];
-            if known.is_none() && !down.contains(Link::new(node, bit), dimension) {
+            if known.is_none() && !down.contains(Link::new(node, bit)) {
                 *known = Some(distance + 1);
                 reached.push_back((next, distance + 1));
             }

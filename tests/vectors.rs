@@ -18,7 +18,7 @@ use dht_node::wire::frame::{Corrupt, MAGIC, VERSION};
 use dht_node::wire::response::{Detail, Durability, ErrorResponse};
 use dht_node::wire::{
     Class, DecodeError, Flags, Frame, FrameError, HEADER_BYTES, Header, Kind, Opcode, Raw, Response, Status,
-    TrafficClass, field, opcode, records,
+    TrafficClass, field, hello, opcode, push, records, status,
 };
 
 use vectors_support::describe::{args_layout, describe, heading};
@@ -216,6 +216,13 @@ fn payloads_are_records_or_refused() {
     for entry in &world().records {
         let payload = entry.bytes("hex");
         let count = entry.value("count").parse().unwrap();
+        let published = records::check_published(&payload, count);
+        assert_eq!(
+            published.is_err(),
+            entry.find("error").is_some() || entry.find("publish").is_some(),
+            "{}",
+            entry.name()
+        );
         match (records::check(&payload, count), entry.find("because")) {
             (Ok(()), None) => {
                 let found = records::iter(&payload).enumerate();
@@ -319,7 +326,8 @@ fn a_hop_changes_the_route_section_and_what_counts_it() {
         assert_eq!(routed("source"), u64::from(route.source.index()));
         assert_eq!(routed("target"), u64::from(route.target.index()));
         assert_eq!((routed("ttl"), routed("hops")), (u64::from(route.ttl), u64::from(route.hops)));
-        assert_eq!((routed("kind"), routed("class")), (route.kind as u64, route.class as u64));
+        let class = u64::from(route.dimension.bits()) << 4 | route.class as u64;
+        assert_eq!((routed("kind"), routed("class")), (route.kind as u64, class));
         assert_eq!(routed("origin"), route.origin.number());
         assert_eq!(routed("link_words"), route.down.words().len() as u64);
         assert_eq!(number(&is.route, "down"), route.down.words().first().copied());
@@ -460,8 +468,21 @@ fn the_registries_are_the_codes() {
     };
     let opcodes: Vec<_> = Opcode::ALL.iter().map(|opcode| row(opcode.number(), opcode.name())).collect();
     assert_eq!(written("16.1", &["hex", "dec", "name"]), opcodes);
-    let reserved: Vec<_> = opcode::RESERVED.iter().map(|(number, name)| row(*number, name)).collect();
-    assert_eq!(written("16.1", &["hex", "dec", "reserved name"]), reserved);
+    let reserved: [(&str, &[(u8, &str)]); 4] = [
+        ("16.1", &opcode::RESERVED),
+        ("16.2", &field::TAGS_RESERVED),
+        ("16.3", &status::RESERVED),
+        ("16.5", &push::EVENTS_RESERVED),
+    ];
+    for (section, numbers) in reserved {
+        let numbers: Vec<_> = numbers.iter().map(|(number, name)| row(*number, name)).collect();
+        assert_eq!(written(section, &["hex", "dec", "reserved name"]), numbers, "{section}");
+    }
+    let events: Vec<_> = push::EVENTS.iter().map(|(number, name)| row(*number, name)).collect();
+    assert_eq!(written("16.5", &["hex", "dec", "name"]), events);
+    let features = document.table("14.3", &["bit", "reserved name"]).rows;
+    let features: Vec<_> = features.iter().map(|row| (row[0].parse().unwrap(), row[1].as_str())).collect();
+    assert_eq!(features, hello::FEATURES_RESERVED);
     let statuses: Vec<_> = Status::ALL.iter().map(|status| row(status.number(), status.name())).collect();
     assert_eq!(written("12.2", &["hex", "dec", "name"]), statuses);
     let sections = document.table("16.1", &["hex", "dec", "name"]);
@@ -473,6 +494,22 @@ fn the_registries_are_the_codes() {
     let table = document.table("16.4", &["number", "name"]).rows;
     let table: Vec<_> = table.iter().map(|row| (row[0].parse().unwrap(), row[1].as_str())).collect();
     assert_eq!(table, durabilities);
+}
+
+#[test]
+fn a_number_that_is_set_aside_is_not_in_use() {
+    for (number, name) in opcode::RESERVED {
+        assert_eq!(Opcode::from_number(number), None, "{name}");
+    }
+    for (number, name) in status::RESERVED {
+        assert_eq!(Status::from_number(number), None, "{name}");
+    }
+    for (number, name) in push::EVENTS_RESERVED {
+        assert!(!push::is_known_event(number), "{name}");
+    }
+    for (number, name) in field::TAGS_RESERVED {
+        assert!(!field::TAGS_GREASE.contains(&number) && details().iter().all(|(_, tag, _)| *tag != number), "{name}");
+    }
 }
 
 #[test]
@@ -680,29 +717,26 @@ fn the_numbers_in_running_text_are_the_codes() {
 fn rules_are_numbered_and_what_is_referred_to_is_there() {
     let document = &world().document;
     let mut chapter = 0;
-    let mut next = 1;
     let mut rules = BTreeSet::new();
-    let mut defined = BTreeSet::new();
     for line in document.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
             chapter = heading.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-            next = 1;
         }
-        if let Some(rule) = line.strip_prefix("- [W-").and_then(|rest| rest.split(']').next()) {
-            assert!(defined.insert(rule), "{rule} is the name of two rules");
-        }
-        for (at, _) in line.match_indices("[W-") {
-            let rule = &line[at..=at + line[at..].find(']').expect("a closing bracket")];
-            if rule == format!("[W-{chapter}.{next}]") && !rules.contains(rule) {
-                next += 1;
-                rules.insert(rule.to_owned());
-            }
-        }
+        let Some(rule) = line.strip_prefix("- [W-").and_then(|rest| rest.split(']').next()) else { continue };
+        let (of, number) = rule.split_once('.').unwrap();
+        assert_eq!(of.parse(), Ok(chapter), "{rule} stands in another chapter");
+        assert!(rules.insert((chapter, number.parse::<u32>().unwrap())), "{rule} is the name of two rules");
+    }
+    // Rules keep their numbers when text moves, and new ones get the next number of their chapter.
+    for &(chapter, number) in &rules {
+        assert!(number == 1 || rules.contains(&(chapter, number - 1)), "there is no W-{chapter}.{}", number - 1);
     }
     let text = document.lines().join("\n");
     for (at, _) in text.match_indices("[W-") {
-        let rule = &text[at..=at + text[at..].find(']').unwrap()];
-        assert!(rules.contains(rule), "{rule} is out of order or does not exist");
+        let rule = text[at + 3..].split(']').next().unwrap();
+        let (chapter, number) = rule.split_once('.').unwrap();
+        let is_rule = rules.contains(&(chapter.parse().unwrap(), number.parse().unwrap()));
+        assert!(is_rule, "the rule W-{rule} does not exist");
     }
     let headings: Vec<_> = document.headings().filter_map(|heading| heading.split(' ').next()).collect();
     for word in text.split(|c: char| !(c.is_ascii_digit() || c == '.')).map(|word| word.trim_matches('.')) {

@@ -3,6 +3,7 @@
 use super::error::Fault;
 use super::pending::Pending;
 use crate::types::{Dimension, RequestId};
+use crate::wire::push::is_known_event;
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Class, Flags, Frame, Goaway, Header, Opcode, Push, Raw, Request, Response, Status};
 
@@ -73,6 +74,7 @@ pub(super) fn read_frame(header: Header, bytes: &[u8], pending: &mut Pending) ->
             let decode = |error| Fault::Decode { opcode: Opcode::Goaway, error };
             Goaway::decode(header.status, args).map(Taken::Goaway).map_err(decode)
         }
+        Some(Opcode::Event) if !is_known_event(header.status) => Ok(Taken::Nothing),
         Some(opcode) if opcode.is_push() => {
             let args = frame.args().map_err(Fault::Corrupt)?;
             let payload = frame.keep_payload().map_err(Fault::Corrupt)?;

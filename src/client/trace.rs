@@ -107,7 +107,7 @@ fn note(met: &mut LinkSet, down: &[(u16, u16)], dimension: Dimension) -> Vec<(No
         if let Some((a, b)) = ends
             && let Some(bit) = a.edge_to(b)
         {
-            met.insert(Link::new(a, bit), dimension);
+            met.insert(Link::new(a, bit));
             links.push((a, b));
         }
     }

@@ -5,7 +5,7 @@ use super::deliver::News;
 use super::ingress::Asked;
 use super::{Node, Step};
 use crate::cube::{self, NextHop};
-use crate::types::{ConnId, LinkSet, NodeId, NodeSet, RequestId};
+use crate::types::{ConnId, Dimension, LinkSet, NodeId, NodeSet, RequestId};
 use crate::wire::response::{Detail, ErrorResponse};
 use crate::wire::{Flags, Frame, Header, Kind, Opcode, Origin, Response, Route, Status, TrafficClass};
 
@@ -26,6 +26,8 @@ pub(super) enum ReplyTo {
         opcode: u8,
         /// The request's.
         class: TrafficClass,
+        /// The request's.
+        dimension: Dimension,
     },
     /// The request was one-way.
     Nobody,
@@ -55,6 +57,7 @@ impl ReplyTo {
             request_id: header.request_id,
             opcode: header.opcode,
             class: route.class,
+            dimension: route.dimension,
         }
     }
 }
@@ -62,10 +65,12 @@ impl ReplyTo {
 impl ReplyTo {
     /// The answer goes the way that pushes go, so that none of those overtakes it.
     pub(super) const fn in_order_with_pushes(self) -> Self {
-        if let Self::Ingress { source, origin, request_id, opcode, .. } = self {
-            return Self::Ingress { source, origin, request_id, opcode, class: TrafficClass::Control };
+        match self {
+            Self::Ingress { source, origin, request_id, opcode, dimension, .. } => {
+                Self::Ingress { source, origin, request_id, opcode, dimension, class: TrafficClass::Control }
+            }
+            Self::Client(_) | Self::Nobody => self,
         }
-        self
     }
 }
 
@@ -125,7 +130,7 @@ impl Node {
     /// Sends a frame for many on: over each link once, and around a link that is down to each target by itself.
     pub(super) fn fan_out(&mut self, step: &mut Step<'_>, route: &Route, news: News<'_, '_>) {
         let droppable = route.class == TrafficClass::Bulk;
-        let split = cube::split(self.settings.id, &route.targets, self.settings.dimension);
+        let split = cube::split(self.settings.id, &route.targets, route.dimension);
         for (bit, targets) in split.onward {
             if let Some(conn) = self.routing.neighbour(bit).conn {
                 let onward = Route { targets, ..route.clone() };
@@ -187,8 +192,9 @@ impl Node {
             ReplyTo::Ingress { source, origin, .. } if source == self.settings.id => {
                 self.complete(step, origin, response);
             }
-            ReplyTo::Ingress { source, origin, request_id, opcode, class } => {
+            ReplyTo::Ingress { source, origin, request_id, opcode, class, dimension } => {
                 let mut route = self.new_route(source, Kind::Node, class, origin);
+                (route.dimension, route.ttl) = (dimension, cube::hops_limit(dimension));
                 match self.advance(&mut route, true) {
                     Ok(conn) => {
                         self.conns.note_sent(conn, step.now.monotonic_us);
@@ -216,6 +222,7 @@ impl Node {
             hops: 0,
             kind,
             class,
+            dimension: self.settings.dimension,
             origin,
             down: LinkSet::new(),
             targets: NodeSet::new(),
@@ -244,7 +251,7 @@ impl Node {
     fn choose_link(&mut self, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
         let goes_back = is_response && route.class == TrafficClass::Bulk;
         let met_before = !route.down.is_empty();
-        let NextHop::Across(bit) = self.routing.next_hop(route.target, goes_back, &mut route.down) else {
+        let NextHop::Across(bit) = self.routing.next_hop(route, goes_back) else {
             return Err(Stuck::Unreachable);
         };
         let link = self.routing.neighbour(bit);
@@ -285,6 +292,6 @@ impl Node {
 
     /// Links as the ids of their ends.
     pub(super) fn links_of(&self, links: &LinkSet) -> Vec<(u16, u16)> {
-        links.iter(self.settings.dimension).map(|link| link.ends()).map(|(a, b)| (a.index(), b.index())).collect()
+        links.iter().map(|link| link.ends()).map(|(a, b)| (a.index(), b.index())).collect()
     }
 }

@@ -15,7 +15,11 @@ impl Node {
         let link = self.routing.neighbour_mut(bit);
         link.frames += 1;
         link.bytes += frame.len() as u64;
-        if frame.route.is_some() {
+        if let Some(route) = &frame.route {
+            if !self.settings.id.within(route.dimension) {
+                self.stats.protocol_errors += 1;
+                return self.refuse(step, id, Status::ProtocolError, "a frame of a cube without this node");
+            }
             return self.on_routed(step, frame);
         }
         let is_response = frame.header.flags.has(Flags::RESPONSE);

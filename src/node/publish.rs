@@ -31,7 +31,7 @@ impl Node {
             self.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"));
         };
-        records::check(&payload, publish.count)
+        records::check_published(&payload, publish.count)
             .map_err(|fault| ErrorResponse::new(Status::MalformedRecords, fault.to_string()))?;
         let batch = Batch {
             topic,

@@ -2,13 +2,13 @@
 
 use crate::cube::{self, NextHop};
 use crate::limits::{REDIAL_US, UNREACHABLE_HOLD_US};
-use crate::types::{ConnId, Dimension, LinkSet, NodeId};
+use crate::types::{ConnId, Dimension, NodeId};
+use crate::wire::Route;
 
 /// What a node knows of the cube: its own links, and nothing else.
 #[derive(Debug)]
 pub(super) struct RoutingTable {
     here: NodeId,
-    dimension: Dimension,
     /// One for each dimension.
     links: Vec<Neighbour>,
     /// Until when requests for a node are answered UNREACHABLE here, monotonic microseconds.
@@ -51,7 +51,6 @@ impl RoutingTable {
         };
         Self {
             here,
-            dimension,
             links: cube::neighbours(here, dimension).map(neighbour).collect(),
             held_until_us: vec![0; usize::from(dimension.nodes())],
         }
@@ -78,12 +77,13 @@ impl RoutingTable {
     }
 
     /// The next hop of a frame, which learns the dead links it meets here.
-    pub(super) fn next_hop(&self, target: NodeId, is_response: bool, carried: &mut LinkSet) -> NextHop {
+    pub(super) fn next_hop(&self, route: &mut Route, is_response: bool) -> NextHop {
         let is_up = |bit| self.neighbour(bit).conn.is_some();
+        let carried = &mut route.down;
         if is_response {
-            cube::route_back(self.here, target, self.dimension, carried, is_up)
+            cube::route_back(self.here, route.target, route.dimension, carried, is_up)
         } else {
-            cube::route(self.here, target, self.dimension, carried, is_up)
+            cube::route(self.here, route.target, route.dimension, carried, is_up)
         }
     }
 

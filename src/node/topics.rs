@@ -208,7 +208,7 @@ impl Node {
 
     /// The nodes that a request went through.
     fn path_of(&self, route: &Route) -> Vec<u16> {
-        let path = cube::walked(route.source, self.settings.id, self.settings.dimension, &route.down);
+        let path = cube::walked(route.source, self.settings.id, route.dimension, &route.down);
         path.into_iter().map(crate::types::NodeId::index).collect()
     }
 }

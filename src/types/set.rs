@@ -1,6 +1,7 @@
 //! Sets of nodes and of links as bits, in the form that the route section of a frame carries them.
 
 use super::{Dimension, NodeId};
+use crate::limits::DIMENSION_MAX;
 
 /// One edge of the cube: the bit in which its ends differ, and its lower end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,24 +27,50 @@ impl Link {
         (self.lower, self.lower.across(self.bit))
     }
 
-    /// Its place in a [`LinkSet`]: `bit · 2^(d-1) + lower end without that bit`.
-    const fn position(self, dimension: Dimension) -> usize {
-        let low = self.lower.0 & ((1 << self.bit) - 1);
-        let high = (self.lower.0 >> (self.bit + 1)) << self.bit;
-        self.bit as usize * (dimension.nodes() / 2) as usize + (high | low) as usize
+    /// Its place in a [`LinkSet`], the same in cubes of all dimensions: first the links of the cube of one dimension,
+    /// then those that the second dimension adds, and so on. What dimension `h` adds is first the links across it,
+    /// by their lower ends, then those of the upper half in the order of their counterparts below.
+    const fn position(self) -> usize {
+        let mut lower = self.lower.0;
+        let mut position = 0;
+        loop {
+            let half = (lower | 1 << self.bit).ilog2();
+            position += links_below(half);
+            if half == self.bit as u32 {
+                return position + lower as usize;
+            }
+            position += 1 << half;
+            lower ^= 1 << half;
+        }
     }
 
-    /// The inverse of `position`.
-    fn at(position: usize, dimension: Dimension) -> Option<Self> {
-        if position >= usize::from(dimension.links()) {
+    /// The inverse of `position`; `None` where the largest cube has no link.
+    fn at(position: usize) -> Option<Self> {
+        if position >= links_below(DIMENSION_MAX.into()) {
             return None;
         }
-        let half = usize::from(dimension.nodes() / 2);
-        let bit = u8::try_from(position / half).ok()?;
-        let rest = u16::try_from(position % half).ok()?;
-        let lower = ((rest >> bit) << (bit + 1)) | (rest & ((1 << bit) - 1));
-        Some(Self { bit, lower: NodeId(lower) })
+        let mut rest = position;
+        let mut upper_half = 0;
+        for half in (0..DIMENSION_MAX).rev() {
+            let below = links_below(half.into());
+            if rest < below {
+                continue;
+            }
+            rest -= below;
+            if rest < 1 << half {
+                let lower = NodeId(upper_half | u16::try_from(rest).ok()?);
+                return Some(Self { bit: half, lower });
+            }
+            rest -= 1 << half;
+            upper_half |= 1 << half;
+        }
+        None
     }
+}
+
+/// Links of the cube of `dimensions`: the places before the first link that reaches the node `2^dimensions`.
+const fn links_below(dimensions: u32) -> usize {
+    dimensions as usize * (1 << dimensions) / 2
 }
 
 /// A set of links. Empty costs no allocation.
@@ -62,18 +89,18 @@ impl LinkSet {
     }
 
     /// Adds a link.
-    pub fn insert(&mut self, link: Link, dimension: Dimension) {
-        self.0.insert(link.position(dimension));
+    pub fn insert(&mut self, link: Link) {
+        self.0.insert(link.position());
     }
 
     /// Is the link in the set?
-    pub fn contains(&self, link: Link, dimension: Dimension) -> bool {
-        self.0.contains(link.position(dimension))
+    pub fn contains(&self, link: Link) -> bool {
+        self.0.contains(link.position())
     }
 
     /// All links, in the order of their places.
-    pub fn iter(&self, dimension: Dimension) -> impl Iterator<Item = Link> {
-        self.0.iter().filter_map(move |position| Link::at(position, dimension))
+    pub fn iter(&self) -> impl Iterator<Item = Link> {
+        self.0.iter().filter_map(Link::at)
     }
 
     /// The words of the wire: bit `p % 64` of word `p / 64` is place `p`; the last word is not 0.
@@ -200,6 +227,13 @@ impl Bits {
 mod tests {
     use super::*;
 
+    /// The definition, as protocol-nodes.md has it.
+    fn place(lower: usize, bit: u32) -> usize {
+        let half = (lower | 1 << bit).ilog2();
+        let before = if half == 0 { 0 } else { half as usize * (1 << (half - 1)) };
+        before + if half == bit { lower } else { (1 << half) + place(lower - (1 << half), bit) }
+    }
+
     #[test]
     fn every_link_has_one_place_and_comes_back_from_it() {
         for bits in 0..=10 {
@@ -208,13 +242,15 @@ mod tests {
             for node in dimension.all() {
                 for bit in 0..bits {
                     let link = Link::new(node, bit);
-                    let position = link.position(dimension);
-                    assert_eq!(Link::at(position, dimension), Some(link));
+                    let position = link.position();
+                    assert_eq!(position, place(link.lower.0.into(), bit.into()), "{link:?}");
+                    assert_eq!(Link::at(position), Some(link));
                     seen[position] = true;
                 }
             }
             assert!(seen.iter().all(|&seen| seen), "dimension {bits} has a place without a link");
         }
+        assert_eq!(Link::at(5120), None);
     }
 
     #[test]

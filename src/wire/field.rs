@@ -15,6 +15,26 @@ pub const TAG_CRITICAL: u8 = 0x80;
 /// Tags that never mean anything; a sender may put them anywhere, so that ignoring stays exercised.
 pub const TAGS_GREASE: [u8; 4] = [0x1F, 0x3F, 0x5F, 0x7F];
 
+/// Tags that are set aside, with the names they will have; 0x19 to 0x1E are set aside without names. Until then they
+/// are unknown tags.
+pub const TAGS_RESERVED: [(u8, &str); 15] = [
+    (0x20, "LINK_NONCE"),
+    (0x21, "LINK_PROOF"),
+    (0x30, "SLOTS"),
+    (0x31, "SLOT"),
+    (0x32, "NEXT_DIMENSION"),
+    (0x40, "EXPECT_NEXT"),
+    (0x41, "EXPECT_KEY"),
+    (0x42, "SPANS"),
+    (0x43, "ATTEMPTS"),
+    (0x44, "REASON"),
+    (0x45, "CURSOR"),
+    (0x46, "RECORDS"),
+    (0x47, "SETTINGS"),
+    (0x48, "SINCE"),
+    (0x49, "REVISION"),
+];
+
 /// Appends fields to a frame under construction.
 #[derive(Debug)]
 pub struct Writer<'a>(&'a mut Vec<u8>);

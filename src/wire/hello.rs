@@ -17,6 +17,9 @@ pub enum Role {
 /// No node: the `node_id` of a client.
 pub const NO_NODE: u16 = 0xFFFF;
 
+/// Feature bits that are set aside, with the names they will have. Until then nobody sets them.
+pub const FEATURES_RESERVED: [(u8, &str); 4] = [(0, "GROUPS"), (1, "SPANS"), (2, "GROW"), (3, "NOTICES")];
+
 /// The args of HELLO, the same both ways.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -36,7 +39,8 @@ pub struct Hello {
     pub max_frame: u32,
     /// Unanswered requests beyond which the responder stops reading; 0 in a request.
     pub max_inflight: u32,
-    /// Bits of optional features; in a response those of both. None is assigned yet, the upper 16 are for GREASE.
+    /// Bits of optional features; in a response those of both. None is assigned yet ([`FEATURES_RESERVED`]), the upper
+    /// 16 are for GREASE.
     pub features: u64,
     /// Random for each start of a node or client.
     pub instance: u64,

@@ -46,7 +46,33 @@ pub enum Opcode {
 }
 
 /// Numbers that are set aside, with the names they will have. Until then they are unknown opcodes.
-pub const RESERVED: [(u8, &str); 1] = [(0x04, "AUTH")];
+pub const RESERVED: [(u8, &str); 25] = [
+    (0x04, "AUTH"),
+    (0x14, "ALTER"),
+    (0x15, "TRIM"),
+    (0x16, "PRODUCER"),
+    (0x27, "SUBSCRIBE_MATCHING"),
+    (0x34, "NODES"),
+    (0x42, "RAFT"),
+    (0x43, "JOIN"),
+    (0x44, "CHUNKS"),
+    (0x45, "WATCH"),
+    (0x46, "CATALOGUE"),
+    (0x47, "WORKERS"),
+    (0x48, "GRANT"),
+    (0x49, "SERVERS"),
+    (0x4A, "GROW"),
+    (0x50, "COMMIT"),
+    (0x51, "POSITION"),
+    (0x52, "POSITIONS"),
+    (0x53, "FORGET"),
+    (0x54, "QUEUE"),
+    (0x55, "WORK"),
+    (0x56, "SETTLE"),
+    (0x58, "SERVE"),
+    (0x59, "ASK"),
+    (0x5A, "GET"),
+];
 
 impl Opcode {
     /// All of them in the order of their numbers.

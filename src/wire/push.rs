@@ -13,6 +13,24 @@ use super::route::Route;
 use super::status::Status;
 use crate::types::{Epoch, Offset, RequestId, TopicId};
 
+/// Statuses below 0x40 that an EVENT may have and that do not end the subscription, with their names.
+pub const EVENTS: [(u8, &str); 1] = [(GAP, "GAP")];
+
+/// The same for those that are set aside, with the names they will have. A client ignores an EVENT below 0x40 that it
+/// does not know, so that nodes may send these one day.
+pub const EVENTS_RESERVED: [(u8, &str); 6] =
+    [(0x03, "WAITING"), (0x04, "FLOWING"), (0x05, "JOINED"), (0x06, "LEFT"), (0x07, "STALLED"), (0x08, "REWOUND")];
+
+/// The EVENT of a gap.
+const GAP: u8 = 0x00;
+/// From this status on an EVENT ends its subscription.
+const ENDS_FROM: u8 = 0x40;
+
+/// Whether this version knows what an EVENT with that status says. One that it does not know is to be ignored.
+pub const fn is_known_event(status: u8) -> bool {
+    status == GAP || status >= ENDS_FROM
+}
+
 /// What comes unasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Push {
@@ -87,12 +105,12 @@ impl Push {
         None
     }
 
-    /// Reads args and payload.
+    /// Reads args and payload of a DELIVER, or of an EVENT that [`is_known_event`].
     ///
     /// # Errors
     /// [`DecodeError`] names the field.
     pub fn decode(opcode: Opcode, status: u8, args: &[u8], payload: &Bytes) -> Result<Self, DecodeError> {
-        if opcode == Opcode::Event && status >= 0x40 {
+        if opcode == Opcode::Event && status >= ENDS_FROM {
             return Ok(Self::Ended(Box::new(ErrorResponse::decode(status, args)?)));
         }
         let mut args = Reader::new(args);
@@ -102,10 +120,10 @@ impl Push {
                 return Err(DecodeError::Value { field: "count" });
             }
             Self::Deliver(Box::new(records))
-        } else if opcode == Opcode::Event {
+        } else if opcode == Opcode::Event && status == GAP {
             Self::Gap { from: Offset(args.u64("from")?), to: Offset(args.u64("to")?) }
         } else {
-            return Err(DecodeError::Value { field: "opcode" });
+            return Err(DecodeError::Value { field: "status" });
         };
         args.end()?;
         Ok(push)

@@ -1,12 +1,14 @@
 //! Records, back to back: the payload of PUBLISH and FETCH.
 //!
 //! ```text
-//! u32 size | u8 attrs | [01: u64 timestamp_us] | [02: u16 length, key] | [04: u16 length, headers] | value
+//! u32 size | u8 attrs | [01: u64 timestamp_us] | [02: u16 length, key] | [04: u16 length, headers] | [10: 4 bytes]
+//!     | value
 //! ```
 //!
 //! `size` counts the bytes after itself; the value is what the other parts leave of it. Headers are
-//! `u8 length, name, u16 length, value` back to back. A record says nothing of its neighbours, so batches can be
-//! put together and cut apart anywhere between records.
+//! `u8 length, name, u16 length, value` back to back. The attributes 08 (no bytes) and 10 are set aside: a reader skips
+//! them, so that they can be given a meaning later, and a publisher must not send them yet. A record says nothing of
+//! its neighbours, so batches can be put together and cut apart anywhere between records.
 
 use std::fmt;
 
@@ -18,6 +20,15 @@ const SIZE_BYTES: usize = 4;
 const ATTR_TIMESTAMP: u8 = 0x01;
 const ATTR_KEY: u8 = 0x02;
 const ATTR_HEADERS: u8 = 0x04;
+/// Set aside, has no bytes.
+const ATTR_EMPTY: u8 = 0x08;
+/// Set aside, has so many bytes behind the headers.
+const ATTR_FOUR: u8 = 0x10;
+const FOUR_BYTES: usize = 4;
+/// What a publisher may send.
+const ATTRS_PUBLISHED: u8 = ATTR_TIMESTAMP | ATTR_KEY | ATTR_HEADERS;
+/// What a reader skips besides.
+const ATTRS_SKIPPED: u8 = ATTR_EMPTY | ATTR_FOUR;
 
 /// One record, borrowed from a payload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,7 +117,7 @@ impl<'a> Record<'a> {
         Ok(())
     }
 
-    /// Reads the record at the start of `payload`; gives it and the rest.
+    /// Reads the record at the start of `payload`; gives it and the rest. Attributes that are set aside are skipped.
     ///
     /// # Errors
     /// [`RecordError`] says what is wrong with it.
@@ -114,33 +125,49 @@ impl<'a> Record<'a> {
         let (record, rest) = split(payload)?;
         let mut fields = Reader::new(record);
         let attrs = fields.u8("attrs")?;
-        if attrs & !(ATTR_TIMESTAMP | ATTR_KEY | ATTR_HEADERS) != 0 {
+        if attrs & !(ATTRS_PUBLISHED | ATTRS_SKIPPED) != 0 {
             return Err(RecordError::Attrs { attrs });
         }
         let timestamp_us = if attrs & ATTR_TIMESTAMP != 0 { Some(fields.u64("timestamp")?) } else { None };
         let key = if attrs & ATTR_KEY != 0 { Some(short(&mut fields)?) } else { None };
         let headers = if attrs & ATTR_HEADERS != 0 { short(&mut fields)? } else { &[] };
         check_headers(headers)?;
+        if attrs & ATTR_FOUR != 0 {
+            fields.bytes(FOUR_BYTES, "attribute 0x10")?;
+        }
         Ok((Self { timestamp_us, key, headers: Headers(headers), value: fields.remaining() }, rest))
     }
 }
 
-/// Checks that a payload is exactly `count` records, and at least one.
+/// Checks that a payload from a publisher is exactly `count` records, at least one, of which each has only attributes
+/// that a publisher may send.
+///
+/// # Errors
+/// [`RecordError`] says what is wrong.
+pub fn check_published(payload: &[u8], count: u32) -> Result<(), RecordError> {
+    check_with(payload, count, ATTRS_PUBLISHED)
+}
+
+/// Checks that a payload is exactly `count` records, at least one, which may have the attributes that are set aside.
 ///
 /// # Errors
 /// [`RecordError`] says what is wrong.
 pub fn check(payload: &[u8], count: u32) -> Result<(), RecordError> {
+    check_with(payload, count, ATTRS_PUBLISHED | ATTRS_SKIPPED)
+}
+
+fn check_with(payload: &[u8], count: u32, allowed: u8) -> Result<(), RecordError> {
     if count == 0 {
         return Err(RecordError::Empty);
     }
     let mut rest = payload;
     let mut found: u32 = 0;
     while !rest.is_empty() {
-        if rest.len() > SIZE_BYTES && rest[SIZE_BYTES] == 0 {
+        match rest.get(SIZE_BYTES) {
             // No attributes: most records. Its size is all there is to check.
-            rest = split(rest)?.1;
-        } else {
-            rest = Record::decode(rest)?.1;
+            Some(0) => rest = split(rest)?.1,
+            Some(attrs) if attrs & !allowed != 0 => return Err(RecordError::Attrs { attrs: *attrs }),
+            Some(_) | None => rest = Record::decode(rest)?.1,
         }
         found += 1;
     }
@@ -225,7 +252,7 @@ fn header<'a>(rest: &mut Reader<'a>) -> Result<(&'a str, &'a [u8]), DecodeError>
 pub enum RecordError {
     /// It ends within a record.
     Short,
-    /// Attributes that this version does not know.
+    /// Attributes that this version does not know, or that a publisher must not send yet.
     Attrs {
         /// The attribute byte.
         attrs: u8,
@@ -255,7 +282,9 @@ impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Short => f.write_str("the payload ends within a record"),
-            Self::Attrs { attrs } => write!(f, "a record has attributes {attrs:#04x}, of which 0x07 are known"),
+            Self::Attrs { attrs } => {
+                write!(f, "a record has attributes {attrs:#04x}; only 0x01, 0x02 and 0x04 may be sent")
+            }
             Self::Header => f.write_str("a record's headers do not fill their length"),
             Self::Count { announced, found } => write!(f, "args announce {announced} records, the payload has {found}"),
             Self::Empty => f.write_str("a batch has at least one record"),
@@ -288,6 +317,23 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_skips_the_attributes_that_are_set_aside_and_a_publisher_may_not_send_them() {
+        // attributes, then key, headers, the four bytes and the value
+        let cases: [(u8, &[u8]); 3] =
+            [(0x08, b"\x08va"), (0x10, b"\x10\0\0\0\x09va"), (0x1A, b"\x1a\0\x01k\0\0\0\x09va")];
+        for (attrs, body) in cases {
+            let payload = [&u32::try_from(body.len()).unwrap().to_be_bytes(), body].concat();
+            assert_eq!(check_published(&payload, 1), Err(RecordError::Attrs { attrs }));
+            assert_eq!(check(&payload, 1), Ok(()));
+            let record = Record::decode(&payload).unwrap().0;
+            let key = (attrs & ATTR_KEY != 0).then_some(b"k".as_slice());
+            assert_eq!(record, Record { key, value: b"va", ..Record::default() });
+        }
+        assert_eq!(Record::decode(b"\0\0\0\x04\x10\0\0\0"), Err(RecordError::Short));
+        assert_eq!(Record::decode(b"\0\0\0\x01\x20"), Err(RecordError::Attrs { attrs: 0x20 }));
+    }
+
+    #[test]
     fn payloads_that_are_not_count_records_are_refused() {
         let cases: [(&[u8], u32, RecordError); 9] = [
             (b"", 0, RecordError::Empty),
@@ -301,7 +347,7 @@ mod tests {
             (b"\0\0\0\x04\x04\0\x01\x05", 1, RecordError::Header),
         ];
         for (payload, count, expected) in cases {
-            assert_eq!(check(payload, count), Err(expected), "{payload:02x?}");
+            assert_eq!(check_published(payload, count), Err(expected), "{payload:02x?}");
         }
     }
 

@@ -8,7 +8,7 @@
 //! | 4 | 2 | ttl: hops that are left |
 //! | 6 | 2 | hops: hops made |
 //! | 8 | 1 | kind |
-//! | 9 | 1 | class |
+//! | 9 | 1 | class (low four bits), dimension that the frame is routed in (high four bits; 0: that of HELLO) |
 //! | 10 | 1 | words of the set of links |
 //! | 11 | 1 | words of the set of targets |
 //! | 12 | 8 | origin: the ingress's pending entry, echoed by the response |
@@ -27,6 +27,8 @@ pub const ROUTE_BYTES_MIN: usize = FIXED_BYTES + CRC_BYTES;
 
 const FIXED_BYTES: usize = 20;
 const CRC_BYTES: usize = 4;
+/// Bits of the class; those above hold the dimension.
+const CLASS_BITS: u8 = 4;
 
 /// To whom a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +82,7 @@ impl Origin {
     }
 }
 
-/// A checked route section: every id lies in the cube.
+/// A checked route section: every id lies in the cube of its dimension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The node that made the frame.
@@ -95,6 +97,9 @@ pub struct Route {
     pub kind: Kind,
     /// How it is queued.
     pub class: TrafficClass,
+    /// The cube that it is routed in, by every node alike: nodes of a cube that is being grown may differ in what they
+    /// take its dimension to be, and a frame that each of them routed in its own could go round for ever.
+    pub dimension: Dimension,
     /// Echoed by the response.
     pub origin: Origin,
     /// The links met that are down.
@@ -119,7 +124,7 @@ impl Route {
         BigEndian::write_u16(&mut fixed[4..6], self.ttl);
         BigEndian::write_u16(&mut fixed[6..8], self.hops);
         fixed[8] = self.kind as u8;
-        fixed[9] = self.class as u8;
+        fixed[9] = self.class as u8 | self.dimension.bits() << CLASS_BITS;
         fixed[10] = words(self.down.words().len());
         fixed[11] = words(self.targets.words().len());
         BigEndian::write_u64(&mut fixed[12..20], self.origin.number());
@@ -138,11 +143,11 @@ impl Route {
         out.extend_from_slice(&crc.to_be_bytes());
     }
 
-    /// Reads a section of at least [`ROUTE_BYTES_MIN`] bytes.
+    /// Reads a section of at least [`ROUTE_BYTES_MIN`] bytes, at a node of a cube of dimension `own`.
     ///
     /// # Errors
     /// [`RouteError`] says what is wrong with it.
-    pub fn decode(section: &[u8], dimension: Dimension) -> Result<Self, RouteError> {
+    pub fn decode(section: &[u8], own: Dimension) -> Result<Self, RouteError> {
         let Some(sets_len) = section.len().checked_sub(ROUTE_BYTES_MIN) else { return Err(RouteError::Length) };
         let (body, crc) = section.split_at(section.len() - CRC_BYTES);
         if crc32(body) != BigEndian::read_u32(crc) {
@@ -152,6 +157,7 @@ impl Route {
         if sets_len != 8 * (link_words + target_words) {
             return Err(RouteError::Length);
         }
+        let dimension = dimension(body[9] >> CLASS_BITS, own)?;
         let node = |at: usize| NodeId::new(BigEndian::read_u16(&body[at..at + 2]), dimension).ok_or(RouteError::Node);
         let words = |from: usize, count: usize| -> Vec<u64> {
             body[FIXED_BYTES + 8 * from..][..8 * count].chunks_exact(8).map(BigEndian::read_u64).collect()
@@ -171,7 +177,8 @@ impl Route {
             ttl: BigEndian::read_u16(&body[4..6]),
             hops: BigEndian::read_u16(&body[6..8]),
             kind: kind(body[8])?,
-            class: class(body[9])?,
+            class: class(body[9] & ((1 << CLASS_BITS) - 1))?,
+            dimension,
             origin: Origin::from_number(BigEndian::read_u64(&body[12..20])),
             down: down().ok_or(RouteError::Links)?,
             targets: targets().ok_or(RouteError::Targets)?,
@@ -196,6 +203,14 @@ fn class(byte: u8) -> Result<TrafficClass, RouteError> {
     }
 }
 
+/// The dimension that a frame is stamped with.
+fn dimension(stamp: u8, own: Dimension) -> Result<Dimension, RouteError> {
+    match stamp {
+        0 => Ok(own),
+        _ => Dimension::new(stamp).filter(|stamped| *stamped <= own).ok_or(RouteError::Dimension),
+    }
+}
+
 /// What is wrong with a route section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteError {
@@ -209,6 +224,8 @@ pub enum RouteError {
     Kind,
     /// An unknown class.
     Class,
+    /// It is routed in a cube of more dimensions than this node knows of.
+    Dimension,
     /// A set of links that is none of this cube, or not in its one form.
     Links,
     /// A set of targets that is none of this cube, or not in its one form.
@@ -223,8 +240,61 @@ impl fmt::Display for RouteError {
             Self::Node => "source or target is not a node of this cube",
             Self::Kind => "unknown kind",
             Self::Class => "unknown class",
+            Self::Dimension => "it is routed in more dimensions than this cube has",
             Self::Links => "the set of links is not one of this cube",
             Self::Targets => "the set of targets is not one of this cube",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cube(bits: u8) -> Dimension {
+        Dimension::new(bits).unwrap()
+    }
+
+    /// The section of a frame from node 1 to node 2, with that byte for class and dimension.
+    fn section(class: u8) -> Vec<u8> {
+        let node = |id| NodeId::new(id, cube(2)).unwrap();
+        let route = Route {
+            source: node(1),
+            target: node(2),
+            ttl: 9,
+            hops: 0,
+            kind: Kind::Node,
+            class: TrafficClass::Bulk,
+            dimension: cube(2),
+            origin: Origin::from_number(7),
+            down: LinkSet::new(),
+            targets: NodeSet::new(),
+        };
+        let mut bytes = vec![];
+        route.encode(&mut bytes);
+        assert_eq!(bytes[9], 0x20, "a sender says in which dimension the frame is routed");
+        bytes[9] = class;
+        let crc = crc32(&bytes[..FIXED_BYTES]);
+        bytes[FIXED_BYTES..].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_frame_is_routed_in_the_dimension_of_its_stamp() {
+        use TrafficClass::{Bulk, Control};
+        for (byte, expected) in [
+            (0x00, Ok((Bulk, 3))),
+            (0x01, Ok((Control, 3))),
+            (0x20, Ok((Bulk, 2))),
+            (0x31, Ok((Control, 3))),
+            (0x02, Err(RouteError::Class)),
+            (0x3F, Err(RouteError::Class)),
+            (0x40, Err(RouteError::Dimension)),
+            (0xB0, Err(RouteError::Dimension)),
+            (0x10, Err(RouteError::Node)),
+        ] {
+            let found = Route::decode(&section(byte), cube(3)).map(|route| (route.class, route.dimension.bits()));
+            assert_eq!(found, expected, "{byte:#04x}");
+        }
     }
 }

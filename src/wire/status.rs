@@ -153,6 +153,19 @@ statuses! {
     TooManyClients = 0xEC, "TOO_MANY_CLIENTS";
 }
 
+/// Numbers that are set aside, with the names they will have. Until then a receiver knows their class alone.
+pub const RESERVED: [(u8, &str); 9] = [
+    (0x52, "FORBIDDEN"),
+    (0x53, "UNKNOWN_POSITION"),
+    (0x54, "POSITION_EXISTS"),
+    (0x55, "CONFLICT"),
+    (0x85, "NO_QUORUM"),
+    (0x86, "NO_RESPONDERS"),
+    (0xED, "AUTH_REQUIRED"),
+    (0xEE, "AUTH_FAILED"),
+    (0xEF, "IDENTITY_MISMATCH"),
+];
+
 impl Status {
     /// The number on the wire.
     pub const fn number(self) -> u8 {

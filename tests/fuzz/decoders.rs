@@ -146,8 +146,8 @@ fn check_records(payload: &[u8], count: Option<u32>) {
         assert_eq!(records::check(payload, count).is_ok(), expected, "{count} of {found}");
     }
     if is_sound && found > 0 {
-        // Headers that are there and empty are not written.
-        assert!(again == payload || again.len() < payload.len());
+        // Headers that are there and empty are not written, nor are attributes that are set aside.
+        assert!(again.len() <= payload.len());
         assert_eq!(records::prefix_len(payload, found), payload.len());
         assert_eq!(records::fit(payload, usize::MAX, u32::MAX), (found, payload.len()));
         let half = payload.len() / 2;

@@ -172,6 +172,7 @@ fn routed(is_request: bool) -> Vec<u8> {
         hops: 0,
         kind: Kind::Node,
         class: TrafficClass::Control,
+        dimension: three,
         origin: Origin::from_number(1),
         down: LinkSet::new(),
         targets: NodeSet::new(),

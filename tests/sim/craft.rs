@@ -120,6 +120,7 @@ pub(crate) fn rogue_frame(profile: &Profile, posed: usize, rng: &mut Rng, bytes:
         hops: 0,
         kind: *choose(rng, &[Kind::Node, Kind::Group, Kind::Multicast]),
         class: *choose(rng, &[TrafficClass::Bulk, TrafficClass::Control]),
+        dimension: profile.dimension,
         origin: Origin::from_number(rng.u64(..)),
         down: LinkSet::new(),
         targets: [node(rng)].into_iter().collect(),

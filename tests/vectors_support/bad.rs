@@ -146,7 +146,7 @@ fn judge_request(frame: &Frame<'_>, subscriptions: &mut Subscriptions) -> Result
     let request = Request::decode(opcode, args).map_err(|error| error.status())?;
     match request {
         Request::Publish(_) if payload.len() > PAYLOAD_MAX as usize => Err(Status::TooLarge),
-        Request::Publish(publish) => match records::check(&payload, publish.count) {
+        Request::Publish(publish) => match records::check_published(&payload, publish.count) {
             Ok(()) => Ok(Verdict::Act),
             Err(_) => Err(Status::MalformedRecords),
         },
@@ -286,6 +286,7 @@ fn headers() -> Vec<Bad> {
         hops: 1,
         kind: Kind::Node,
         class: TrafficClass::Bulk,
+        dimension: Dimension::new(3).expect("3 is one"),
         origin: Origin::from_number(0),
         down: Default::default(),
         targets: Default::default(),

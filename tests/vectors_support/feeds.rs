@@ -38,6 +38,7 @@ pub(crate) fn straight(source: u16, target: u16, hops: u16) -> Route {
         hops,
         kind: Kind::Node,
         class: TrafficClass::Bulk,
+        dimension: cube(3),
         origin: Origin::from_number(0),
         down: LinkSet::new(),
         targets: NodeSet::new(),

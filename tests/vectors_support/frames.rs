@@ -520,6 +520,7 @@ fn fetch() -> Vec<Good> {
         ..fetched
     };
     let gap = Fetched { from: Offset(7), base: Offset(1234), first: Offset(1234), ..fetched.clone() };
+    let hole = Fetched { from: Offset(1100), base: Offset(1200), next: Offset(1202), ..fetched.clone() };
     let response = |name, what, fetched| response(name, what, 20, Opcode::Fetch, Response::Fetched(Box::new(fetched)));
     vec![
         request(
@@ -531,6 +532,7 @@ fn fetch() -> Vec<Good> {
         response("fetch-response", "Two records, appended 1.5 ms apart.", fetched),
         response("fetch-response-empty", "Nothing yet behind 1235.", at_end),
         response("fetch-response-gap", "Retention removed 7 to 1233.", gap),
+        response("fetch-response-hole", "1100 to 1199 are not there any more, though 1000 is.", hole),
         request("fetch-request-earliest", "From the first record that is kept.", 21, Request::Fetch(anything)),
         request("fetch-request-next", "From the end.", 22, Request::Fetch(Fetch { start: Start::Next, ..anything })),
         request(

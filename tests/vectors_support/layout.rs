@@ -147,11 +147,12 @@ fn field(row: &Row, index: Option<u64>, bytes: &[u8], at: &mut usize) -> Result<
 
 /// Numbers are decimal, but for those that people compare digit by digit.
 fn shown(name: &str, number: u64, digits: usize) -> (u64, String) {
-    const HEX: [&str; 13] = [
+    const HEX: [&str; 14] = [
         "magic",
         "opcode",
         "flags",
         "status",
+        "class",
         "features",
         "digest",
         "instance",

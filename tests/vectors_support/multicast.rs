@@ -38,10 +38,10 @@ pub(crate) fn hop(frame: &[u8], here: u16, dead: &[(u16, u16)]) -> (bool, Vec<(u
     let (three, dead) = (cube(3), link_set(dead, cube(3)));
     let (frame, here) = (parse(frame), node(here, three));
     let section = frame.route.clone().expect("frames for many have one");
-    let found = split(here, &section.targets, three);
+    let found = split(here, &section.targets, section.dimension);
     let mut sent = vec![];
     for (bit, targets) in found.onward {
-        if dead.contains(Link::new(here, bit), three) {
+        if dead.contains(Link::new(here, bit)) {
             sent.extend(targets.iter().map(|target| {
                 let alone = Route { kind: Kind::Node, target, targets: NodeSet::new(), ..section.clone() };
                 step_of(&frame, alone, here, &dead)

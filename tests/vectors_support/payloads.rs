@@ -37,7 +37,16 @@ fn good() -> Vec<Entry> {
     let foreign =
         Entry::new("record-empty-headers").with("what", "The attribute of headers, but none follow: allowed.");
     let foreign = foreign.with("count", "1").with("hex", "00000003040000").with("record.0.value", "");
-    cases.into_iter().map(entry).chain([foreign]).collect()
+    let reserved = [
+        ("record-reserved-08", "08", "no bytes", "00000003086869"),
+        ("record-reserved-10", "10", "four bytes", "000000071000000e106869"),
+    ];
+    let reserved = reserved.map(|(name, bit, bytes, payload)| {
+        let what = format!("The attribute {bit}, which has {bytes}: a reader skips it, PUBLISH refuses it.");
+        let entry = Entry::new(name).with("what", what).with("count", "1").with("hex", payload);
+        entry.with("publish", "MALFORMED_RECORDS").with("record.0.value", hex(b"hi"))
+    });
+    cases.into_iter().map(entry).chain([foreign]).chain(reserved).collect()
 }
 
 /// The fields of a record as the vectors write them.
@@ -67,13 +76,13 @@ fn bad() -> Vec<Entry> {
         ("size-0", "No room for attrs.", 1, b"\0\0\0\0\0"),
         ("size-beyond", "A size beyond the payload.", 1, b"\0\0\0\x02\0"),
         ("size-4-gib", "A size of 4 GiB.", 1, b"\xff\xff\xff\xff\0"),
-        ("attrs-unknown", "An attribute that does not exist.", 1, b"\0\0\0\x01\x08"),
+        ("attrs-unknown", "An attribute that does not exist.", 1, b"\0\0\0\x01\x20"),
         ("timestamp-cut", "A timestamp of 7 bytes.", 1, b"\0\0\0\x08\x01\0\0\0\0\0\0\0"),
         ("key-beyond", "A key beyond the record.", 1, b"\0\0\0\x04\x02\0\x02k"),
         ("headers-rest", "Headers that do not fill their length.", 1, b"\0\0\0\x04\x04\0\x01\x05"),
     ];
     let entry = |(name, what, count, payload): (&str, &str, u32, &[u8])| {
-        let error = records::check(payload, count).expect_err("a bad payload");
+        let error = records::check_published(payload, count).expect_err("a bad payload");
         let entry = Entry::new(name).with("what", what).with("count", count.to_string()).with("hex", hex(payload));
         entry.with("error", "MALFORMED_RECORDS").with("because", error.to_string())
     };

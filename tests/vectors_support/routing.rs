@@ -5,7 +5,10 @@ use dht_node::limits::FRAME_MAX;
 use dht_node::types::{Dimension, Link, LinkSet, NodeId, NodeSet, RequestId, TopicName};
 use dht_node::wire::request::TraceTarget;
 use dht_node::wire::response::{Detail, ErrorResponse};
-use dht_node::wire::{Flags, Frame, Head, Header, Kind, Origin, Raw, Request, Response, Route, Status, TrafficClass};
+use dht_node::wire::route::ROUTE_BYTES_MIN;
+use dht_node::wire::{
+    Flags, Frame, HEADER_BYTES, Head, Header, Kind, Origin, Raw, Request, Response, Route, Status, TrafficClass,
+};
 
 use super::feeds::straight;
 use super::frames::name;
@@ -63,10 +66,15 @@ fn places() -> Vec<Entry> {
         word[usize::from(place / 64)] = 1 << (place % 64);
         let set = LinkSet::from_words(word, cube(bits)).expect("a place of the cube");
         let entry = Entry::new(&format!("place-d{bits}-{place}")).with("kind", "place");
-        entry.with("dimension", bits.to_string()).with("place", place.to_string()).with("link", links(&set, cube(bits)))
+        entry.with("dimension", bits.to_string()).with("place", place.to_string()).with("link", links(&set))
     };
     let small = (0..12).map(|place| entry(3, place));
-    small.chain([(5, 63), (5, 64), (10, 5119)].map(|(bits, place)| entry(bits, place))).collect()
+    small
+        .chain(
+            [(2, 0), (2, 3), (4, 11), (4, 12), (4, 31), (5, 63), (5, 64), (10, 64), (10, 5119)]
+                .map(|(bits, place)| entry(bits, place)),
+        )
+        .collect()
 }
 
 fn sets() -> Vec<Entry> {
@@ -81,7 +89,7 @@ fn sets() -> Vec<Entry> {
         let set = link_set(ends, cube(bits));
         let words: Vec<u8> = set.words().iter().flat_map(|word| word.to_be_bytes()).collect();
         let entry = Entry::new(name).with("kind", "link-set").with("dimension", bits.to_string());
-        entry.with("links", links(&set, cube(bits))).with("hex", hex(&words))
+        entry.with("links", links(&set)).with("hex", hex(&words))
     };
     cases.into_iter().map(entry).collect()
 }
@@ -107,7 +115,7 @@ fn steps() -> Vec<Entry> {
         let step = next_hop(node(here, three), node(target, three), three, &down);
         let entry = Entry::new(&format!("step-{number}")).with("kind", "next-hop").with("dimension", "3");
         let entry = entry.with("here", here.to_string()).with("target", target.to_string());
-        entry.with("down", links(&down, three)).with("step", written(step, here))
+        entry.with("down", links(&down)).with("step", written(step, here))
     };
     (1..).zip(cases).map(entry).collect()
 }
@@ -140,8 +148,8 @@ fn journeys() -> Vec<Entry> {
         let entry =
             Entry::new(&format!("journey-{number}")).with("kind", "journey").with("dimension", bits.to_string());
         let entry = entry.with("source", source.to_string()).with("target", target.to_string());
-        let entry = entry.with("dead", links(&dead, cube(bits))).with("path", path.join(" "));
-        entry.with("end", end).with("carried", links(&carried, cube(bits)))
+        let entry = entry.with("dead", links(&dead)).with("path", path.join(" "));
+        entry.with("end", end).with("carried", links(&carried))
     };
     (1..).zip(cases).map(entry).collect()
 }
@@ -156,7 +164,7 @@ pub(crate) fn travel(
     let (mut path, mut carried) = (vec![source], LinkSet::new());
     loop {
         let here = node(path[path.len() - 1], dimension);
-        let is_up = |bit| !dead.contains(Link::new(here, bit), dimension);
+        let is_up = |bit| !dead.contains(Link::new(here, bit));
         match route(here, node(target, dimension), dimension, &mut carried, is_up) {
             NextHop::Across(bit) => path.push(here.across(bit).index()),
             NextHop::Here => return (path, "arrived", carried),
@@ -195,6 +203,8 @@ fn hops(good: &[Good]) -> Vec<Entry> {
         let section = Route { class: TrafficClass::Control, ..straight(6, 0, hops) };
         answer(find("subscribe-response"), section)
     };
+    let half = Route { dimension: cube(2), ..straight(1, 2, 1) };
+    let half = find("publish-request").encode(Some(&Route { origin: ORIGIN, ..half }));
     vec![
         handed_on("publish-first-link", "The ingress 000 sends a client's request to 100.", 0, &[], &request),
         handed_on("publish-second-link", "100 hands it on to 110.", 4, &[], &first),
@@ -219,7 +229,19 @@ fn hops(good: &[Good]) -> Vec<Entry> {
         handed_on("control-second-link", "010 hands it on to 000.", 2, &[], &subscribed(1)),
         handed_on("trace-first-link", "A probe with ttl 1 leaves the ingress with ttl 0.", 0, &[], &probe(1)),
         expired(good),
+        handed_on("unstamped", "A frame without a dimension is routed in that of HELLO.", 4, &[], &unstamped(&first)),
+        handed_on("stamped-two", "A frame for 010 in two dimensions never meets 100.", 0, &[(0, 2), (0, 4)], &half),
     ]
+}
+
+/// The same frame with 0 for the dimension that it is routed in.
+fn unstamped(frame: &[u8]) -> Vec<u8> {
+    let (section, class) = (HEADER_BYTES..HEADER_BYTES + ROUTE_BYTES_MIN, HEADER_BYTES + 9);
+    let mut frame = frame.to_vec();
+    frame[class] &= 0x0F;
+    let (fields, crc) = frame[section].split_at_mut(ROUTE_BYTES_MIN - 4);
+    crc.copy_from_slice(&crc32fast::hash(fields).to_be_bytes());
+    frame
 }
 
 /// A frame before and after a node.
@@ -231,7 +253,7 @@ fn handed_on(name: &str, what: &str, here: u16, dead: &[(u16, u16)], before: &[u
 /// The lines of a vector that a frame before a node has.
 pub(crate) fn entry_of_hop(kind: &str, name: &str, what: &str, here: u16, dead: &[(u16, u16)], before: &[u8]) -> Entry {
     let entry = Entry::new(name).with("kind", kind).with("what", what).with("dimension", "3");
-    let entry = entry.with("here", here.to_string()).with("dead", links(&link_set(dead, cube(3)), cube(3)));
+    let entry = entry.with("here", here.to_string()).with("dead", links(&link_set(dead, cube(3))));
     entry.with("before", hex(before))
 }
 
@@ -283,13 +305,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Frame<'_> {
 
 /// The same with a route section that is given.
 pub(crate) fn step_of(frame: &Frame<'_>, mut section: Route, here: NodeId, dead: &LinkSet) -> (u16, Vec<u8>) {
-    let three = cube(3);
-    let is_up = |bit| !dead.contains(Link::new(here, bit), three);
+    let dimension = section.dimension;
+    let is_up = |bit| !dead.contains(Link::new(here, bit));
     // Answers of class bulk go back the way of their requests.
     let is_back = frame.header.flags.has(Flags::RESPONSE) && section.class == TrafficClass::Bulk;
     let step = match is_back {
-        true => route_back(here, section.target, three, &mut section.down, is_up),
-        false => route(here, section.target, three, &mut section.down, is_up),
+        true => route_back(here, section.target, dimension, &mut section.down, is_up),
+        false => route(here, section.target, dimension, &mut section.down, is_up),
     };
     let NextHop::Across(bit) = step else { panic!("{step:?} at {here:?}") };
     (here.across(bit).index(), with_section(frame, section))
@@ -319,6 +341,7 @@ fn from_client(frame: &Frame<'_>, source: NodeId) -> Route {
         hops: 0,
         kind: Kind::Group,
         class: TrafficClass::Bulk,
+        dimension: cube(3),
         origin: ORIGIN,
         down: LinkSet::new(),
         targets: NodeSet::new(),
@@ -329,15 +352,15 @@ pub(crate) fn link_set(ends: &[(u16, u16)], dimension: Dimension) -> LinkSet {
     let mut set = LinkSet::new();
     for &(a, b) in ends {
         let bit = node(a, dimension).edge_to(node(b, dimension)).expect("the ends of a link");
-        set.insert(Link::new(node(a, dimension), bit), dimension);
+        set.insert(Link::new(node(a, dimension), bit));
     }
     set
 }
 
 /// `0-4 2-6`.
-pub(crate) fn links(set: &LinkSet, dimension: Dimension) -> String {
+pub(crate) fn links(set: &LinkSet) -> String {
     let link = |link: Link| format!("{}-{}", link.ends().0.index(), link.ends().1.index());
-    set.iter(dimension).map(link).collect::<Vec<_>>().join(" ")
+    set.iter().map(link).collect::<Vec<_>>().join(" ")
 }
 
 fn ids(set: &NodeSet) -> String {

@@ -7,6 +7,7 @@ use dht_node::client::Dimension;
 use dht_node::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
 use dht_node::wire::feed::{FeedItem, Head};
 use dht_node::wire::frame::{MAGIC, VERSION};
+use dht_node::wire::push::is_known_event;
 use dht_node::wire::records;
 use dht_node::wire::route::ROUTE_BYTES_MIN;
 use dht_node::wire::{
@@ -111,6 +112,9 @@ fn check(frame: &Frame<'_>, opcode: Option<Opcode>) -> Result<(), String> {
     if !opcode.is_push() {
         return check_request(opcode, args, &payload);
     }
+    if opcode == Opcode::Event && !is_known_event(header.status) {
+        return Ok(());
+    }
     match Push::decode(opcode, header.status, args, &payload).map_err(text)? {
         Push::Deliver(delivered) => records_fault(&payload, delivered.count),
         Push::Gap { .. } | Push::Ended(_) => Ok(()),
@@ -201,7 +205,10 @@ fn route(walk: &mut Walk<'_>, end: usize) {
     walk.take("ttl", 2, number);
     walk.take("hops", 2, number);
     walk.take("kind", 1, |n| walk::named(n, &["node", "group", "multicast"]));
-    walk.take("class", 1, |n| walk::named(n, &["bulk", "control"]));
+    walk.take("class", 1, |n| {
+        let class = walk::named(n & 0x0F, &["bulk", "control"]);
+        if n >> 4 == 0 { class } else { format!("{class}, routed in dimension {}", n >> 4) }
+    });
     walk.take("link words", 1, number);
     walk.take("target words", 1, number);
     walk.take("origin", 8, |n| {

@@ -61,6 +61,9 @@ fn pushes_between_a_request_and_its_answer_wait_in_their_order() {
         peer.push(asked.id, &deliver(4, b"ab"));
         peer.push(asked.id, &Push::Gap { from: Offset(6), to: Offset(9) });
         peer.answer(&other, &pong());
+        peer.say(Opcode::Event, Flags::ONEWAY, Status::OkExists, asked.id, |args| {
+            args.u8(7); // of a kind that this client does not know: no gap, and no end
+        });
         peer.push(asked.id, &deliver(9, b"c"));
         peer.push(asked.id, &ended(Status::UnknownTopic));
         peer.push(asked.id, &deliver(10, b"late")); // the subscription is over

@@ -200,9 +200,14 @@ impl Harness {
 
     /// A node with all links down.
     pub(super) fn in_cube(dimension: u8) -> Self {
+        Self::at_vertex(0, dimension)
+    }
+
+    /// Another node than number 0, with all links down.
+    pub(super) fn at_vertex(id: u16, dimension: u8) -> Self {
         let dimension = Dimension::new(dimension).unwrap();
         let settings = Settings {
-            id: NodeId::new(0, dimension).unwrap(),
+            id: NodeId::new(id, dimension).unwrap(),
             dimension,
             cluster: String::new(),
             software: String::new(),
@@ -368,11 +373,12 @@ impl Harness {
         conn
     }
 
-    /// A start of number 1 connects.
+    /// A start of the neighbour across dimension 0 connects: number 1, for number 0.
     pub(super) fn neighbour(&mut self, instance: u64) -> (ConnId, Vec<Sent>) {
         let conn = self.accept();
         let dimension = self.node.settings.dimension.bits();
-        let hello = Hello { role: Role::Node, dimension, node: 1, ..Hello::of_client(instance, "test") };
+        let node = self.node.settings.id.across(0).index();
+        let hello = Hello { role: Role::Node, dimension, node, ..Hello::of_client(instance, "test") };
         let sent = self.say_hello(conn, &hello);
         (conn, sent)
     }
@@ -430,7 +436,7 @@ impl Harness {
         sent
     }
 
-    fn route_from(&self, source: u16, class: TrafficClass, origin: Origin) -> Route {
+    pub(super) fn route_from(&self, source: u16, class: TrafficClass, origin: Origin) -> Route {
         let dimension = self.node.settings.dimension;
         Route {
             source: NodeId::new(source, dimension).unwrap(),
@@ -439,6 +445,7 @@ impl Harness {
             hops: 1,
             kind: Kind::Node,
             class,
+            dimension,
             origin,
             down: LinkSet::new(),
             targets: NodeSet::new(),
@@ -452,10 +459,15 @@ impl Harness {
 
     /// A request of another node.
     pub(super) fn node_asks(&mut self, source: u16, id: u64, request: &Request<'_>, payload: &[u8]) -> Vec<Sent> {
+        let route = self.route_from(source, TrafficClass::Control, Origin::from_number(0));
+        self.node_sends(&route, id, request, payload)
+    }
+
+    /// A request that comes over the link with that route section.
+    pub(super) fn node_sends(&mut self, route: &Route, id: u64, request: &Request<'_>, payload: &[u8]) -> Vec<Sent> {
         let request_id = RequestId(id);
         let head = Head { opcode: request.opcode().number(), flags: Flags::default(), status: 0, request_id };
-        let route = self.route_from(source, TrafficClass::Control, Origin::from_number(0));
-        self.over_link(frame(head, Some(&route), payload, |args| request.encode(args)))
+        self.over_link(frame(head, Some(route), payload, |args| request.encode(args)))
     }
 
     /// FEED of another node, and the one answer.

@@ -1,10 +1,11 @@
 //! Silence, a second link, a full one, and targets that were out of reach.
 
 use super::harness::{Harness, Sent, names, only, refusal, subscribe};
+use crate::cube;
 use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, TICK_US, UNREACHABLE_HOLD_US};
 use crate::node::Event;
-use crate::types::Retention;
-use crate::wire::{Opcode, Request, Response, Status};
+use crate::types::{Dimension, NodeId, Retention};
+use crate::wire::{Opcode, Origin, Request, Response, Route, Status, TrafficClass};
 
 const fn ping(node: u16) -> Request<'static> {
     Request::Ping { node, token: 7 }
@@ -108,4 +109,37 @@ fn a_target_out_of_reach_is_answered_for_here_until_one_request_in_each_hold_tim
     }
     // Another target was never held.
     assert_eq!(node.ask(client, 12, &ping(1))[0].conn, node.link());
+}
+
+/// A request from node 1 for another, as it comes over the link, in that dimension.
+fn stamped(node: &Harness, target: u16, dimension: u8) -> Route {
+    let dimension = Dimension::new(dimension).unwrap();
+    let route = node.route_from(1, TrafficClass::Bulk, Origin::from_number(0));
+    Route { target: NodeId::new(target, dimension).unwrap(), dimension, ..route }
+}
+
+#[test]
+fn a_frame_is_routed_and_answered_in_the_dimension_that_it_is_stamped_with() {
+    // Only the link to 001 is up, so a frame for 010 goes back there; in two dimensions there is no link to 100.
+    for (dimension, met) in [(2, vec![(0, 2)]), (3, vec![(0, 2), (0, 4)])] {
+        let mut node = Harness::linked(3);
+        let route = stamped(&node, 2, dimension);
+        let sent = node.node_sends(&route, 8, &ping(2), &[]);
+        let [onward] = &sent[..] else { panic!("{sent:?} is not one frame") };
+        let links = onward.route().down.iter().map(|link| (link.ends().0.index(), link.ends().1.index()));
+        assert_eq!((onward.route().dimension, links.collect::<Vec<_>>()), (route.dimension, met));
+        let route = stamped(&node, 0, dimension);
+        let sent = node.node_sends(&route, 9, &ping(0), &[]);
+        let [answer] = &sent[..] else { panic!("{sent:?} is not one answer") };
+        let expected = (route.dimension, cube::hops_limit(route.dimension) - 1);
+        assert_eq!((answer.route().dimension, answer.route().ttl), expected);
+    }
+}
+
+#[test]
+fn a_frame_of_a_cube_that_this_node_is_not_of_ends_the_link() {
+    let mut node = Harness::at_vertex(4, 3);
+    let link = node.link_up();
+    let sent = node.node_sends(&stamped(&node, 2, 2), 9, &ping(2), &[]);
+    assert_eq!((statuses(&sent), node.is_open(link)), (vec![Status::ProtocolError], false));
 }
