@@ -212,7 +212,8 @@ pub const MERGE_BYTES_MAX: usize = 4 << 10;
 /// Bytes of the buffer that small payloads of one turn share.
 pub const PAYLOADS_BYTES: usize = 64 << 10;
 
-/// Bytes beyond which such a chunk takes no more: what is trimmed is given back to the system at this grain.
+/// Bytes beyond which such a chunk takes no more: trimmed records are freed at this grain. Freed memory serves the next
+/// records; how much of it the system sees again is up to its allocator.
 pub const CHUNK_MERGED_MAX: usize = 16 << 10;
 
 /// Different append times in such a chunk.

@@ -1,5 +1,7 @@
 //! The daemon: arguments, sockets, a node, and the loop.
 
+mod logs;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -30,9 +32,11 @@ fn main() -> ExitCode {
     if arguments.version {
         return say(SOFTWARE);
     }
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     match Config::new(&arguments) {
-        Ok(config) => run(config),
+        Ok(config) => {
+            logs::start(config.id.binary(config.dimension));
+            run(config)
+        }
         Err(error) => fail(EXIT_USAGE, &error.to_string()),
     }
 }
@@ -77,7 +81,7 @@ fn run(config: Config) -> ExitCode {
     };
     let identity = Identity { cluster: settings.cluster.clone(), dimension: config.dimension, node: config.id };
     let mut node = Node::new(settings, clock.now());
-    let ready = format!("dht-node {id} listens on {listening}");
+    let ready = logs::info(&id, "net", &format!("listens on {listening}"));
     let result = match config.storage {
         None => {
             say(&ready);

@@ -22,7 +22,8 @@ const IMPORTS: &[(&str, &str)] = &[
     ("storage", "limits types wire cube record topic node journal turn"),
     ("client", "limits types wire cube"),
     ("config", "limits types wire cube record topic node journal turn net storage client"),
-    ("main", "limits types wire cube record topic node journal turn net storage client config"),
+    ("logs", ""),
+    ("main", "limits types wire cube record topic node journal turn net storage client config logs"),
     ("tools", "limits types wire cube client"),
 ];
 
@@ -34,7 +35,7 @@ const TOUCHES: &[(&str, &str, &str)] = &[
     ("mio", "net tools", "sockets and readiness stay in net; take an Event, give an Action"),
     ("mio_signals", "net", "signals are handled in net"),
     ("Instant::now", "net storage client main tools", "take the time from `Now`"),
-    ("SystemTime::now", "net client main tools", "take the time from `Now`"),
+    ("SystemTime::now", "net client logs main tools", "take the time from `Now`"),
 ];
 
 /// What stands in no file but those of some modules, and what to do instead. Written in halves, so that this file may

@@ -118,6 +118,8 @@ impl<D: Disk> Bookkeeper<D> {
         if let Some(error) = missing {
             log::error!("no segment can be made ready: {error}; publishes are refused until that works");
             let _ = self.supply.send(Supply::NoSpace);
+        } else {
+            log::info!("a segment is ready again; publishes are accepted again");
         }
         let _ = self.news.send(News::Space(self.has_space));
         wake();

@@ -114,7 +114,7 @@ fn check_last_words(raw: &mut Raw) {
 /// One line on stdout, and a log that says why the node ended.
 fn check_output(daemon: &Daemon, signal: &str) {
     let lines: Vec<_> = daemon.stdout().lines().collect();
-    assert!(lines.len() == 1 && lines[0].starts_with("dht-node 000 listens on 127.0.0.1:"), "{lines:?}");
+    assert!(lines.len() == 1 && lines[0].contains("Z INFO  node 000 net: listens on 127.0.0.1:"), "{lines:?}");
     let log = daemon.stderr();
     assert_eq!(log.matches(signal).count(), 1, "{log}");
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
