@@ -229,7 +229,7 @@ create_followed() {
 start_subscribers() {
     local node
     for ((node = 0; node < nodes; node++)); do
-        "$cli" -v -s "${address[node]}" subscribe "${followed[@]}" -n $((nodes * nodes)) -w 10s -F '%t %i %p' \
+        "$cli" -v -s "${address[node]}" subscribe "${followed[@]}" -n $((nodes * nodes)) -w 10s -F '%t %i %p\n' \
             >"$folder/$node.out" 2>"$folder/$node.err" </dev/null &
         subscribers[node]=$!
     done

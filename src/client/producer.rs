@@ -110,6 +110,42 @@ impl Producer<'_> {
         self.drive(|_| true)
     }
 
+    /// Waits for the answers to batches that were sent, and sends none: after the error of one batch, those before it
+    /// may be stored and not be acknowledged yet. What is not acknowledged then was refused, or its fate is unknown.
+    ///
+    /// # Errors
+    /// [`Error::Lost`], [`Error::TimedOut`] or [`Error::Protocol`] of the connection.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        let mut deadline = self.client.deadline();
+        while self.unacked.iter().any(|unacked| unacked.request.is_some())
+            && self.client.connection_number() == self.connection_number
+            && let Some(connection) = self.client.connection()
+        {
+            match connection.receive(deadline) {
+                // A refusal is one of a batch behind the first that was refused.
+                Ok(Some(answer)) => match self.on_answer(answer.id, answer.response) {
+                    Ok(Step::Acked) => deadline = self.client.deadline(),
+                    Ok(Step::Done | Step::Nothing) | Err(_) => {}
+                },
+                Ok(None) => {
+                    let server = connection.server().to_owned();
+                    self.forget_connection();
+                    return Err(Error::TimedOut { server, waited: self.client.timeout() });
+                }
+                Err(error) => {
+                    self.forget_connection();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The sequence that the next batch gets.
+    pub const fn next_sequence(&self) -> u64 {
+        self.sequence_next
+    }
+
     /// The acknowledgements that came since the last call.
     pub fn acks(&mut self) -> impl Iterator<Item = Ack> {
         self.acks.drain(..)

@@ -18,9 +18,10 @@ use argh::{ArgsInfo, FromArgs};
     error_code(3, "could not connect, or the connection was lost"),
     error_code(4, "timed out waiting"),
     error_code(5, "only part of the cluster answered"),
+    error_code(6, "not possible now, nothing was done: try again"),
     error_code(7, "protocol error"),
     error_code(99, "bench: a --require was not met"),
-    error_code(130, "stopped by Ctrl-C")
+    error_code(130, "stopped by Ctrl-C before it was done")
 )]
 pub(crate) struct Top {
     /// nodes to talk to, tried in turn: HOST:PORT,HOST:PORT [env: DHT_SERVER] [default: 127.0.0.1:5000]
@@ -93,7 +94,7 @@ pub(crate) struct Create {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "delete", help_triggers("-h", "--help"))]
 pub(crate) struct Delete {
-    /// do not ask
+    /// do not ask; needed where standard input is no terminal
     #[argh(switch, short = 'y')]
     pub(crate) yes: bool,
     /// a topic that is not there is no error
@@ -179,7 +180,7 @@ pub(crate) struct Publish {
     name = "subscribe",
     help_triggers("-h", "--help"),
     note = "It goes on through lost connections and ended nodes, with every record once and in order, and ends with -n, -w,\nCtrl-C, or when all topics are gone. Name several servers with -s, so that there is another one to go on through.\nFORMAT: %t topic, %p payload, %i offset, %k key, %T time, %% a percent sign; \\n \\t \\0 \\\\ as in C.",
-    example = "dht-cli subscribe weather\ndht-cli subscribe orders --from earliest -F '%i %k %p'\ndht-cli -s 127.0.0.1:5000,127.0.0.1:5001 subscribe a b --json"
+    example = "dht-cli subscribe weather\ndht-cli subscribe orders --from earliest -F '%i %k %p\\n'\ndht-cli -s 127.0.0.1:5000,127.0.0.1:5001 subscribe a b --json"
 )]
 pub(crate) struct Subscribe {
     /// earliest, next, an offset, or a time: 2026-11-22T10:00:00Z, or 5m for five minutes ago [default: next]
@@ -191,7 +192,7 @@ pub(crate) struct Subscribe {
     /// stop when nothing came for so long (exit code 4)
     #[argh(option, short = 'w', arg_name = "duration")]
     pub(crate) wait: Option<String>,
-    /// how a record is printed, see below
+    /// how a record is printed, see below [default: '%p\n']
     #[argh(option, short = 'F')]
     pub(crate) format: Option<String>,
     /// only the bytes of the messages, with nothing between them
@@ -223,7 +224,7 @@ pub(crate) struct Fetch {
     /// when there is nothing yet, wait for it at most so long (exit code 4)
     #[argh(option, arg_name = "duration")]
     pub(crate) wait: Option<String>,
-    /// how a record is printed, see below
+    /// how a record is printed, see below [default: '%p\n']
     #[argh(option, short = 'F')]
     pub(crate) format: Option<String>,
     /// only the bytes of the messages, with nothing between them

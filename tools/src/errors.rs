@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     TimedOut = 4,
     /// Some nodes did not answer.
     Partial = 5,
+    /// Not possible now; nothing was done, and the same command may succeed later.
+    Retry = 6,
     /// The other side does not speak the protocol.
     Protocol = 7,
     /// A benchmark did not reach what `--require` asked for.
@@ -65,6 +67,44 @@ pub(crate) enum Failure {
     Declined,
     /// Something that was looked at is wrong, and that was printed with it.
     Found(String),
+    /// A person pressed Ctrl-C.
+    Interrupted,
+    /// An input of many records was stored in part.
+    Partial {
+        /// Why not all of it.
+        cause: Box<Self>,
+        /// How much of it.
+        partial: Partial,
+    },
+}
+
+/// How much of an input was stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Partial {
+    /// What a piece of the input is called.
+    pub(crate) unit: &'static str,
+    /// The piece that is the cause.
+    pub(crate) at: Option<u64>,
+    /// All pieces up to this one are stored; 0 is none.
+    pub(crate) through: u64,
+    /// Is it certain that none after it is?
+    pub(crate) is_exact: bool,
+}
+
+impl Partial {
+    fn line(&self) -> String {
+        let Self { unit, through, .. } = *self;
+        match (through, self.is_exact) {
+            (0, true) => "nothing was stored".to_owned(),
+            (0, false) => "perhaps nothing was stored; later ones were sent and not acknowledged".to_owned(),
+            (1, true) => format!("{unit} 1 is stored, and none after it"),
+            (1, false) => format!("at least {unit} 1 is stored; later ones were sent and not acknowledged"),
+            (_, true) => format!("{unit}s 1 to {through} are stored, and none after them"),
+            (_, false) => {
+                format!("at least {unit}s 1 to {through} are stored; later ones were sent and not acknowledged")
+            }
+        }
+    }
 }
 
 impl Failure {
@@ -170,11 +210,30 @@ impl Report {
             Failure::Output(error) => local(format!("cannot write: {}", error.kind()), "OUTPUT", Exit::Refused),
             Failure::Declined => local("nothing was done".to_owned(), "DECLINED", Exit::Refused),
             Failure::Found(what) => local(what.clone(), "FOUND", Exit::Refused),
+            Failure::Interrupted => local("interrupted".to_owned(), "INTERRUPTED", Exit::Interrupted),
+            Failure::Partial { cause, partial } => Self::of_partial(cause, partial),
             Failure::Client { error, topic, similar, may_create } => {
                 let advice = Advice { topic: topic.as_deref(), similar: similar.as_deref(), may_create: *may_create };
                 Self::of_client(error, advice)
             }
         }
+    }
+
+    fn of_partial(cause: &Failure, partial: &Partial) -> Self {
+        let mut report = Self::new(cause);
+        if let Some(number) = partial.at {
+            let unit = partial.unit;
+            if let Failure::Client { error: Error::BatchTooLarge { bytes, bytes_max }, .. } = cause {
+                report.advice = None;
+                report.what =
+                    format!("{unit} {number} is too large: a record of {bytes} bytes, and {bytes_max} is the most");
+            } else {
+                report.what = format!("{unit} {number}: {}", report.what);
+            }
+        }
+        let why = report.why.take().map(|why| format!("{why}; ")).unwrap_or_default();
+        report.why = Some(format!("{why}{}", partial.line()));
+        report
     }
 
     fn of_client(error: &Error, advice: Advice<'_>) -> Self {
@@ -216,9 +275,8 @@ pub(crate) fn name_and_exit(error: &Error) -> (&'static str, Exit) {
         Error::Refused { response, .. } => match Class::of(response.status) {
             Class::Unknown => (response.name(), Exit::TimedOut),
             Class::Fatal => (response.name(), Exit::Protocol),
-            Class::Success | Class::Refused | Class::Transient | Class::Stale | Class::Server => {
-                (response.name(), Exit::Refused)
-            }
+            Class::Transient | Class::Stale => (response.name(), Exit::Retry),
+            Class::Success | Class::Refused | Class::Server => (response.name(), Exit::Refused),
         },
         _ => ("UNKNOWN", Exit::Refused), // the library may learn new ones
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::args;
 use crate::errors::{Exit, Failure, note};
+use crate::output;
 use crate::records::{Printer, Wanted, start};
 use crate::session::Session;
 use crate::text;
@@ -14,6 +15,9 @@ pub(crate) fn fetch(fetch: &args::Fetch, session: &mut Session) -> Result<Exit, 
     let wait = fetch.wait.as_deref().map(text::duration).transpose()?;
     let wanted = Wanted { format: fetch.format.as_deref(), raw: fetch.raw, null: fetch.null };
     let printer = Printer::new(wanted, &session.out)?;
+    if wait.is_some() && !session.is_line {
+        output::end_with_reader();
+    }
     let is_quiet = session.settings.quiet;
     let (client, out) = session.client_and_out()?;
     let records = client.records(&fetch.topic, start)?.limit(fetch.count.unwrap_or(u64::MAX));

@@ -1,30 +1,84 @@
-//! Standard input in pieces, read by a thread of its own, so that the connection is looked after while nobody types.
+//! Standard input or a file in pieces, read by a thread of its own, so that the connection is looked after while nobody
+//! types.
+//!
+//! A piece is what stands between two separators, byte for byte: nothing but the separator is removed.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
-/// Pieces that are read ahead.
-const AHEAD: usize = 1024;
+use crate::interrupt;
+
+/// Longest piece. A record has at most 1 MiB, and JSON may need six bytes for one of them.
+pub(crate) const PIECE_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of pieces that are handed over together, if they are there.
+const GROUP_BYTES: usize = 64 << 10;
+
+/// Groups that are read ahead.
+const AHEAD: usize = 8;
 
 /// What separates pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Separator {
-    /// The end of a line; a carriage return before it is dropped.
+    /// A line feed.
     Line,
     /// A NUL byte.
     Null,
 }
 
+impl Separator {
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Line => b'\n',
+            Self::Null => 0,
+        }
+    }
+
+    /// What a piece is called in messages.
+    pub(crate) const fn unit(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::Null => "message",
+        }
+    }
+}
+
 /// Pieces of an input, as they come.
 #[derive(Debug)]
-pub(crate) struct Pieces(Receiver<io::Result<Vec<u8>>>);
+pub(crate) struct Pieces {
+    receiver: Receiver<Group>,
+    ready: VecDeque<Vec<u8>>,
+    /// Pieces that were given, so the number of the last one.
+    number: u64,
+}
+
+type Group = Result<Vec<Vec<u8>>, InputError>;
+
+/// A part of the input.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// Its bytes, without the separator.
+    pub(crate) bytes: Vec<u8>,
+    /// Its number in the input, from 1.
+    pub(crate) number: u64,
+}
+
+/// Why there are no more pieces.
+#[derive(Debug)]
+pub(crate) enum InputError {
+    /// The operating system says so.
+    Unreadable(io::Error),
+    /// More than [`PIECE_BYTES_MAX`] bytes without a separator.
+    TooLong,
+}
 
 /// What came of looking for a piece.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Here it is.
-    Piece(Vec<u8>),
+    Piece(Piece),
     /// None has come yet.
     NotYet,
     /// There are no more.
@@ -32,59 +86,160 @@ pub(crate) enum Next {
 }
 
 impl Pieces {
-    /// Starts to read.
+    /// Starts to read. After Ctrl-C only what was read by then is given, up to its last separator.
     pub(crate) fn read(input: Box<dyn Read + Send>, separator: Separator) -> Self {
         let (sender, receiver) = sync_channel(AHEAD);
-        let read = move || {
-            let mut input = BufReader::with_capacity(64 << 10, input);
-            loop {
-                let piece = match next_piece(&mut input, separator) {
-                    Ok(None) => return,
-                    Ok(Some(piece)) => Ok(piece),
-                    Err(error) => Err(error),
-                };
-                let is_last = piece.is_err();
-                if sender.send(piece).is_err() || is_last {
-                    return;
-                }
-            }
-        };
+        let read = move || read_groups(BufReader::with_capacity(GROUP_BYTES, UntilCtrlC(input)), separator, &sender);
         #[expect(clippy::disallowed_methods, reason = "reading a terminal blocks, and PINGs want answers meanwhile")]
         std::thread::spawn(read);
-        Self(receiver)
+        Self { receiver, ready: VecDeque::new(), number: 0 }
+    }
+
+    /// The number of the piece that comes next, from 1.
+    pub(crate) const fn next_number(&self) -> u64 {
+        self.number + 1
     }
 
     /// The next piece if it is there.
-    pub(crate) fn ready(&self) -> io::Result<Next> {
-        match self.0.try_recv() {
-            Ok(piece) => piece.map(Next::Piece),
+    pub(crate) fn ready(&mut self) -> Result<Next, InputError> {
+        if let Some(bytes) = self.ready.pop_front() {
+            return Ok(self.give(bytes));
+        }
+        match self.receiver.try_recv() {
+            Ok(group) => self.take(group),
             Err(TryRecvError::Empty) => Ok(Next::NotYet),
             Err(TryRecvError::Disconnected) => Ok(Next::End),
         }
     }
 
     /// The next piece, waited for so long.
-    pub(crate) fn wait(&self, time: Duration) -> io::Result<Next> {
-        match self.0.recv_timeout(time) {
-            Ok(piece) => piece.map(Next::Piece),
+    pub(crate) fn wait(&mut self, time: Duration) -> Result<Next, InputError> {
+        if let Some(bytes) = self.ready.pop_front() {
+            return Ok(self.give(bytes));
+        }
+        match self.receiver.recv_timeout(time) {
+            Ok(group) => self.take(group),
             Err(RecvTimeoutError::Timeout) => Ok(Next::NotYet),
             Err(RecvTimeoutError::Disconnected) => Ok(Next::End),
         }
     }
+
+    fn take(&mut self, group: Group) -> Result<Next, InputError> {
+        self.ready.extend(group?);
+        let first = self.ready.pop_front().expect("no empty group is sent");
+        Ok(self.give(first))
+    }
+
+    const fn give(&mut self, bytes: Vec<u8>) -> Next {
+        self.number += 1;
+        Next::Piece(Piece { bytes, number: self.number })
+    }
 }
 
-fn next_piece(input: &mut impl BufRead, separator: Separator) -> io::Result<Option<Vec<u8>>> {
-    let end = match separator {
-        Separator::Line => b'\n',
-        Separator::Null => 0,
-    };
+/// Sends pieces as soon as reading on would block, several at once where they are there.
+fn read_groups(mut input: BufReader<UntilCtrlC>, separator: Separator, sender: &SyncSender<Group>) {
+    let (mut group, mut group_bytes) = (Vec::new(), 0);
+    loop {
+        let next = next_piece(&mut input, separator.byte());
+        if let Ok(Some(piece)) = next {
+            group_bytes += piece.len();
+            group.push(piece);
+            if group_bytes < GROUP_BYTES && input.buffer().contains(&separator.byte()) {
+                continue;
+            }
+            group_bytes = 0;
+            if sender.send(Ok(std::mem::take(&mut group))).is_err() {
+                return;
+            }
+            continue;
+        }
+        if !group.is_empty() && sender.send(Ok(group)).is_err() {
+            return;
+        }
+        if let Err(error) = next {
+            let _ = sender.send(Err(error)); // nobody may be waiting any more
+        }
+        return;
+    }
+}
+
+/// An input that ends with Ctrl-C.
+struct UntilCtrlC(Box<dyn Read + Send>);
+
+impl Read for UntilCtrlC {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if interrupt::is_pressed() { Ok(0) } else { self.0.read(buffer) }
+    }
+}
+
+fn next_piece(input: &mut impl BufRead, end: u8) -> Result<Option<Vec<u8>>, InputError> {
     let mut piece = Vec::new();
-    if input.read_until(end, &mut piece)? == 0 {
-        return Ok(None);
+    let most = PIECE_BYTES_MAX as u64 + 1;
+    input.by_ref().take(most).read_until(end, &mut piece).map_err(InputError::Unreadable)?;
+    if piece.pop_if(|last| *last == end).is_some() {
+        return Ok(Some(piece));
     }
-    piece.pop_if(|last| *last == end);
-    if separator == Separator::Line {
-        piece.pop_if(|last| *last == b'\r');
+    if piece.len() > PIECE_BYTES_MAX {
+        return Err(InputError::TooLong);
     }
-    Ok(Some(piece))
+    // The input has ended. With Ctrl-C that may be in the middle of a piece, which is none then.
+    Ok((!piece.is_empty() && !interrupt::is_pressed()).then_some(piece))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pieces(input: &[u8], end: u8) -> Vec<Vec<u8>> {
+        let mut input = input;
+        std::iter::from_fn(|| next_piece(&mut input, end).unwrap()).collect()
+    }
+
+    #[test]
+    fn nothing_but_the_separator_is_removed() {
+        type Case<'c> = (&'c [u8], u8, &'c [&'c [u8]]);
+        let cases: [Case<'_>; 9] = [
+            (b"", b'\n', &[]),
+            (b"a\nb\n", b'\n', &[b"a", b"b"]),
+            (b"a\nb", b'\n', &[b"a", b"b"]),
+            (b"a\r\nb\r\n", b'\n', &[b"a\r", b"b\r"]),
+            (b"a\r", b'\n', &[b"a\r"]),
+            (b"\n\n", b'\n', &[b"", b""]),
+            (b" a \n\t\0\n", b'\n', &[b" a ", b"\t\0"]),
+            (b"a\n\0b\r\n\0\0", 0, &[b"a\n", b"b\r\n", b""]),
+            (b"\xff\xfe\n\xef\xbb\xbfx\n", b'\n', &[b"\xff\xfe", b"\xef\xbb\xbfx"]),
+        ];
+        for (input, end, expected) in cases {
+            assert_eq!(pieces(input, end), expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_piece_has_a_longest_size() {
+        let mut input = vec![b'x'; PIECE_BYTES_MAX];
+        assert_eq!(pieces(&input, b'\n'), [input.as_slice()]);
+        input.push(b'\n');
+        assert_eq!(pieces(&input, b'\n'), [&input[..PIECE_BYTES_MAX]]);
+        input[PIECE_BYTES_MAX] = b'x';
+        assert!(matches!(next_piece(&mut input.as_slice(), b'\n'), Err(InputError::TooLong)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn pieces_and_separators_make_up_the_input(
+            input in prop::collection::vec(prop::sample::select(vec![0_u8, 10, 13, 32, 255]), 0..40),
+        ) {
+            for end in [b'\n', 0] {
+                let mut joined = pieces(&input, end).join(&end);
+                if input.ends_with(&[end]) {
+                    joined.push(end);
+                }
+                prop_assert_eq!(&joined, &input);
+            }
+        }
+    }
 }

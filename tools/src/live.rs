@@ -79,7 +79,7 @@ pub(crate) fn start(
 /// `unsubscribe TOPIC…`
 pub(crate) fn end(topics: &[String], session: &mut Session) -> Result<Exit, Failure> {
     if topics.is_empty() {
-        return Err(Failure::usage_with("which topic?".to_owned(), "see them all: subscribe".to_owned()));
+        return Err(Failure::usage_with("no topic given".to_owned(), "see them all: subscribe".to_owned()));
     }
     for topic in topics {
         let (client, live) = session.client_and_live()?;

@@ -10,8 +10,9 @@
 //! | `completions` | the command line as shells complete it |
 //! | `bench`, `pictures` | the load generator, and its results drawn |
 //! | `records`, `format` | printing records |
+//! | `outgoing` | many records on their way to a topic |
 //! | `live` | subscriptions beside the prompt of `nc` |
-//! | `cube`, `input`, `interrupt`, `words` | the drawing, standard input, Ctrl-C, quoting |
+//! | `cube`, `input`, `interrupt`, `confirm`, `words` | the drawing, standard input, Ctrl-C, asking, quoting |
 //! | `fields`, `walk`, `layout` | frames, field by field |
 
 mod args;
@@ -19,6 +20,7 @@ mod bench;
 mod clock;
 mod cluster;
 mod completions;
+mod confirm;
 mod cube;
 mod decode;
 mod errors;
@@ -32,6 +34,7 @@ mod live;
 mod nc;
 mod nodes;
 mod normalise;
+mod outgoing;
 mod output;
 mod pictures;
 mod publish;

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::args;
 use crate::decode;
 use crate::errors::{Exit, Failure, note};
-use crate::input::{Next, Pieces, Separator};
+use crate::input::{InputError, Next, PIECE_BYTES_MAX, Piece, Pieces, Separator};
 use crate::live;
 use crate::output::{BOLD, Out};
 use crate::session::{Session, addresses};
@@ -38,18 +38,15 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
     session.is_line = true;
     show_frames(session)?;
     let prompt = Prompt::new(session);
-    let pieces = Pieces::read(Box::new(io::stdin()), Separator::Line);
+    let mut pieces = Pieces::read(Box::new(io::stdin()), Separator::Line);
     let mut exit = Exit::Done;
     let patience = || nc.wait.map_or(Deadline::NEVER, |seconds| Deadline::after(seconds_of(seconds)));
     let mut deadline = patience();
     prompt.show();
     loop {
-        match pieces
-            .wait(slice(session))
-            .map_err(|error| Failure::Input { name: "standard input".to_owned(), error })?
-        {
+        match pieces.wait(slice(session)).map_err(unreadable)? {
             Next::Piece(line) => {
-                match command(&String::from_utf8_lossy(&line), session) {
+                match text_of(line).and_then(|line| command(&line, session)) {
                     Ok(Some(Exit::Done)) => {}
                     Ok(Some(failed)) => exit = failed,
                     Ok(None) => return Ok(exit),
@@ -76,6 +73,23 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
         crate::clock::pause(slice(session).min(end.remaining().unwrap_or(SLICE)));
     }
     Ok(exit)
+}
+
+fn unreadable(error: InputError) -> Failure {
+    match error {
+        InputError::Unreadable(error) => Failure::Input { name: "standard input".to_owned(), error },
+        InputError::TooLong => Failure::Found(format!("a line has more than {PIECE_BYTES_MAX} bytes")),
+    }
+}
+
+/// A line as text. Nothing is put in the place of other bytes: they would be published so.
+fn text_of(line: Piece) -> Result<String, Failure> {
+    String::from_utf8(line.bytes).map_err(|_| {
+        Failure::usage_with(
+            format!("line {} is not UTF-8", line.number),
+            "publish such a message from a file: publish TOPIC -f FILE".to_owned(),
+        )
+    })
 }
 
 fn slice(session: &Session) -> Duration {

@@ -4,6 +4,8 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::errors::{Exit, Failure};
@@ -132,6 +134,27 @@ impl Out {
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
+}
+
+/// From now on the program ends quietly as soon as the reader of its standard output is gone, though it has nothing to
+/// write: for commands that only print and may wait for long. Files and terminals have no such reader.
+///
+/// A thread waits for that, so that no wait of a command needs to be cut into slices.
+pub(crate) fn end_with_reader() {
+    let watch = || {
+        let stdout = io::stdout();
+        loop {
+            // No events are asked for: an error, which is what a pipe without a reader has, is always told.
+            let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+            match poll(&mut watched, None) {
+                Ok(_) if !watched[0].revents().is_empty() => std::process::exit(Exit::Done as i32),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return, // the next write finds it out
+            }
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "nothing else can wait for this beside what the command waits for")]
+    std::thread::spawn(watch);
 }
 
 /// Prints help or the like and ends.

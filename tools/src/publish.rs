@@ -4,21 +4,16 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::time::Duration;
 
-use dht_node::client::{Batch, Error, Producer, Published, Record, Retention};
+use dht_node::client::{Batch, Error, Record, Retention};
 use dht_node::wire::Status;
 use serde_json::json;
 
 use crate::args;
-use crate::errors::{Exit, Failure, note};
-use crate::input::{Next, Pieces, Separator};
+use crate::errors::{Exit, Failure, Partial, note};
+use crate::input::{InputError, Next, PIECE_BYTES_MAX, Pieces, Separator};
+use crate::interrupt;
+use crate::outgoing::{Halt, Outgoing, Stored};
 use crate::session::Session;
-use crate::text;
-
-/// Bytes of records that make a batch worth sending.
-const BATCH_BYTES: usize = 64 << 10;
-
-/// Most records of a batch, so that an acknowledgement is never far.
-const BATCH_RECORDS: u32 = 4096;
 
 /// Most bytes that are read for one message; far more than one can have, so that its size can be told.
 const INPUT_MAX: u64 = 256 << 20;
@@ -48,7 +43,9 @@ pub(crate) fn publish(publish: &args::Publish, session: &mut Session) -> Result<
     match (separator, typed) {
         (Some(separator), _) => {
             let input = Input::open(publish, session)?;
-            publish_pieces(&publish.topic, &form, Pieces::read(input.reader, separator), &input.name, session)
+            let source =
+                Source { pieces: Pieces::read(input.reader, separator), unit: separator.unit(), input: input.name };
+            publish_pieces(&publish.topic, &form, source, session)
         }
         (None, Some(message)) => publish_one(&publish.topic, &form, message.as_bytes(), session),
         (None, None) => {
@@ -129,137 +126,145 @@ fn publish_one(topic: &str, form: &Form, message: &[u8], session: &mut Session) 
     let mut batch = Batch::new();
     batch.push(&form.record(message)?)?;
     let published = session.client()?.publish(topic, &batch).map_err(Failure::about(topic))?;
-    let mut total = Total::default();
-    total.add(&published);
-    total.print(topic, session)
+    let (base, count) = (published.base.0, u64::from(published.count));
+    let stored = Stored { first: Some(published), last: base.saturating_add(count) - 1, count, through: 1 };
+    print(topic, &stored, None, session)?;
+    Ok(Exit::Done)
 }
 
-/// Publishes pieces as they come: what is there goes out as one batch, and nothing waits for more.
-fn publish_pieces(
-    topic: &str,
-    form: &Form,
+/// What is published piece by piece.
+struct Source {
     pieces: Pieces,
-    input: &str,
-    session: &mut Session,
-) -> Result<Exit, Failure> {
-    let unreadable = |error| Failure::Input { name: input.to_owned(), error };
-    let mut total = Total::default();
-    let mut producer = session.client()?.producer(topic)?;
-    let outcome = loop {
-        match pieces.wait(INPUT_SLICE).map_err(unreadable)? {
+    /// What a piece is called.
+    unit: &'static str,
+    /// What the input is called.
+    input: String,
+}
+
+/// Publishes pieces as they come: what is there goes out as one batch, and nothing waits for more. When it cannot go
+/// on, what was read before is stored all the same, and how much that is is told exactly.
+fn publish_pieces(topic: &str, form: &Form, mut source: Source, session: &mut Session) -> Result<Exit, Failure> {
+    interrupt::listen()?;
+    let mut outgoing = Outgoing::new(session.client()?.producer(topic)?);
+    let halted = match pump(form, &mut source, &mut outgoing) {
+        Ok(()) => outgoing.flush().map_err(Halted::by_cube),
+        Err(Halted { cause: Cause::Local(cause), at }) => {
+            outgoing.flush().map_err(Halted::by_cube).and(Err(Halted { cause: Cause::Local(cause), at }))
+        }
+        Err(by_cube) => Err(by_cube),
+    };
+    let Err(Halted { cause, at }) = halted else {
+        print(topic, &outgoing.stored(), None, session)?;
+        return Ok(Exit::Done);
+    };
+    let (cause, is_exact) = match cause {
+        Cause::Local(cause) => (cause, true),
+        Cause::Cube(error) => {
+            let is_exact = outgoing.settle().is_ok() && !error.may_be_done();
+            (Box::new(Failure::about(topic)(error)), is_exact)
+        }
+    };
+    let stored = outgoing.stored();
+    let partial = Partial { unit: source.unit, at, through: stored.through, is_exact };
+    print(topic, &stored, Some(&partial), session)?;
+    Err(Failure::Partial { cause, partial })
+}
+
+/// Why there is no going on, and at which piece.
+struct Halted {
+    cause: Cause,
+    at: Option<u64>,
+}
+
+enum Cause {
+    /// The input, a piece of it, or Ctrl-C: what was read before is to be stored.
+    Local(Box<Failure>),
+    /// The cube does not take what was sent.
+    Cube(Error),
+}
+
+impl Halted {
+    const fn by_cube(error: Error) -> Self {
+        Self { cause: Cause::Cube(error), at: None }
+    }
+
+    fn by_halt(halt: Halt, number: u64) -> Self {
+        match halt {
+            Halt::Record(error) => Self { cause: Cause::Local(Box::new(error.into())), at: Some(number) },
+            Halt::Cube(error) => Self::by_cube(error),
+        }
+    }
+}
+
+/// Hands on pieces up to the end of the input, or Ctrl-C.
+fn pump(form: &Form, source: &mut Source, outgoing: &mut Outgoing<'_>) -> Result<(), Halted> {
+    let Source { pieces, unit, input } = source;
+    let mut is_idle = false;
+    loop {
+        let next = if is_idle { pieces.wait(INPUT_SLICE) } else { pieces.ready() };
+        let next = next.map_err(|error| unreadable(error, pieces.next_number(), unit, input))?;
+        is_idle = matches!(next, Next::NotYet);
+        match next {
             Next::Piece(piece) => {
-                let sent = fill(form, piece, &pieces)
-                    .map_err(unreadable)?
-                    .and_then(|batches| batches.into_iter().try_for_each(|batch| producer.send(batch).map(|_| ())));
-                if let Err(error) = sent {
-                    break Err(error);
-                }
+                let record = form.record(&piece.bytes);
+                let record = record.map_err(|error| Halted::by_halt(Halt::Record(error), piece.number))?;
+                outgoing.push(&record, piece.number).map_err(|halt| Halted::by_halt(halt, piece.number))?;
             }
             Next::NotYet => {
-                if let Err(error) = producer.poll() {
-                    break Err(error);
+                outgoing.send().and_then(|()| outgoing.poll()).map_err(Halted::by_cube)?;
+                if interrupt::is_pressed() {
+                    break;
                 }
             }
-            Next::End => break producer.flush(),
+            Next::End => break,
         }
-        total.take(&mut producer);
-    };
-    total.take(&mut producer);
-    let unacknowledged = producer.unacknowledged();
-    match outcome {
-        Ok(()) => total.print(topic, session),
-        Err(error) => {
-            if !session.settings.quiet && total.count > 0 {
-                note(&format!(
-                    "dht-cli: {} were stored before this, up to offset {}; {unacknowledged} batches were not acknowledged",
-                    text::counted(total.count, "message"),
-                    total.last
-                ));
+    }
+    if interrupt::is_pressed() {
+        Err(Halted { cause: Cause::Local(Box::new(Failure::Interrupted)), at: None })
+    } else {
+        Ok(())
+    }
+}
+
+fn unreadable(error: InputError, number: u64, unit: &str, input: &str) -> Halted {
+    match error {
+        InputError::Unreadable(error) => {
+            Halted { cause: Cause::Local(Box::new(Failure::Input { name: input.to_owned(), error })), at: None }
+        }
+        InputError::TooLong => {
+            let what = format!("this {unit} has more than {PIECE_BYTES_MAX} bytes");
+            Halted { cause: Cause::Local(Box::new(Failure::Found(what))), at: Some(number) }
+        }
+    }
+}
+
+/// Says what was stored; `partial` when that is not all.
+fn print(topic: &str, stored: &Stored, partial: Option<&Partial>, session: &mut Session) -> Result<(), Failure> {
+    let Stored { first, last, count, .. } = *stored;
+    if session.out.is_json() {
+        let mut value = json!({
+            "topic": topic, "offset": first.map(|first| first.base.0), "count": count,
+            "last_offset": first.map(|_| last), "durability": first.map(|first| first.durability.name()),
+            "append_us": first.map(|first| first.append_us), "complete": partial.is_none(),
+        });
+        if let Some(partial) = partial {
+            value["exact"] = json!(partial.is_exact);
+            value["failed_at"] = json!(partial.at);
+        }
+        session.out.json(&value)?;
+    } else if !session.settings.quiet {
+        let line = match first {
+            None if partial.is_some() => return Ok(()),
+            None => "nothing to publish".to_owned(),
+            Some(first) if count == 1 => {
+                format!("published to {topic} at offset {} ({})", first.base, first.durability.name())
             }
-            Err(Failure::about(topic)(error))
-        }
-    }
-}
-
-/// A piece and what is ready behind it, up to one batch; two when the last piece did not fit.
-fn fill(form: &Form, first: Vec<u8>, pieces: &Pieces) -> io::Result<Result<Vec<Batch>, Error>> {
-    let mut batches = vec![Batch::new()];
-    let mut piece = first;
-    loop {
-        if let Err(error) = add(form, &piece, &mut batches) {
-            return Ok(Err(error));
-        }
-        let is_full =
-            batches.len() > 1 || batches[0].payload().len() >= BATCH_BYTES || batches[0].count() >= BATCH_RECORDS;
-        match if is_full { Next::NotYet } else { pieces.ready()? } {
-            Next::Piece(next) => piece = next,
-            Next::NotYet | Next::End => return Ok(Ok(batches)),
-        }
-    }
-}
-
-fn add(form: &Form, piece: &[u8], batches: &mut Vec<Batch>) -> Result<(), Error> {
-    let record = form.record(piece)?;
-    let last = batches.last_mut().expect("there is one from the start");
-    match last.push(&record) {
-        Err(Error::BatchTooLarge { .. }) if !last.is_empty() => {
-            let mut batch = Batch::new();
-            batch.push(&record)?;
-            batches.push(batch);
-            Ok(())
-        }
-        other => other,
-    }
-}
-
-/// What was stored.
-#[derive(Default)]
-struct Total {
-    first: Option<Published>,
-    last: u64,
-    count: u64,
-}
-
-impl Total {
-    fn add(&mut self, published: &Published) {
-        let first = self.first.get_or_insert(*published);
-        if published.base < first.base {
-            *first = *published;
-        }
-        self.count += u64::from(published.count);
-        self.last = self.last.max(published.base.0.saturating_add(u64::from(published.count)) - 1);
-    }
-
-    fn take(&mut self, producer: &mut Producer<'_>) {
-        producer.acks().for_each(|ack| self.add(&ack.published));
-    }
-
-    fn print(&self, topic: &str, session: &mut Session) -> Result<Exit, Failure> {
-        let Some(first) = &self.first else {
-            if session.out.is_json() {
-                session.out.json(&json!({"topic": topic, "offset": null, "count": 0}))?;
-            } else if !session.settings.quiet {
-                session.out.line("nothing to publish")?;
+            Some(first) => {
+                let durability = first.durability.name();
+                format!("published {count} messages to {topic} at offsets {} to {last} ({durability})", first.base)
             }
-            return Ok(Exit::Done);
         };
-        let durability = first.durability.name();
-        if session.out.is_json() {
-            session.out.json(&json!({
-                "topic": topic, "offset": first.base.0, "count": self.count, "last_offset": self.last,
-                "durability": durability, "append_us": first.append_us,
-            }))?;
-        } else if !session.settings.quiet {
-            let line = if self.count == 1 {
-                format!("published to {topic} at offset {} ({durability})", first.base)
-            } else {
-                format!(
-                    "published {} messages to {topic} at offsets {} to {} ({durability})",
-                    self.count, first.base, self.last
-                )
-            };
-            session.out.line(&line)?;
-        }
-        Ok(Exit::Done)
+        session.out.line(&line)?;
     }
+    Ok(())
 }

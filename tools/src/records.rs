@@ -26,8 +26,8 @@ enum Style {
     Json,
     /// The payload, and this behind it.
     Payload(&'static [u8]),
-    /// As `-F` says, and this behind it.
-    Format(Format, &'static [u8]),
+    /// As `-F` says, and nothing else.
+    Format(Format),
     Terminal,
 }
 
@@ -52,7 +52,13 @@ impl Printer {
         };
         let style = match (wanted.format, out.is_json(), behind) {
             (Some(_), true, _) => return Err(exclude("--json and -F")),
-            (Some(format), false, behind) => Style::Format(Format::parse(format)?, behind.unwrap_or(b"\n")),
+            (Some(_), false, Some(_)) => {
+                return Err(Failure::usage_with(
+                    "-F excludes -r and -0".to_owned(),
+                    "the format is all that is printed: end it with \\n, \\0 or nothing".to_owned(),
+                ));
+            }
+            (Some(format), false, None) => Style::Format(Format::parse(format)?),
             (None, true, _) => Style::Json,
             (None, false, Some(behind)) => Style::Payload(behind),
             (None, false, None) if out.is_terminal() => Style::Terminal,
@@ -72,8 +78,7 @@ impl Printer {
     #[must_use]
     pub(crate) fn beside_others(mut self) -> Self {
         if self.style == Style::Payload(b"\n") {
-            let format = Format::parse("%t %i %p").expect("a format that is one");
-            self.style = Style::Format(format, b"\n");
+            self.style = Style::Format(Format::parse("%t %i %p\\n").expect("a format that is one"));
         }
         self.naming_topics()
     }
@@ -93,11 +98,10 @@ impl Printer {
                 out.bytes(&message.value)?;
                 out.bytes(behind)
             }
-            Style::Format(format, behind) => {
+            Style::Format(format) => {
                 let mut bytes = Vec::new();
                 format.write(topic, message, &mut bytes);
-                out.bytes(&bytes)?;
-                out.bytes(behind)
+                out.bytes(&bytes)
             }
             Style::Terminal => {
                 let offset = out.paint(DIM, &format!("{:>6}", message.offset.0));

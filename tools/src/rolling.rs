@@ -18,7 +18,7 @@ use crate::clock;
 use crate::errors::{Exit, Failure, note};
 use crate::interrupt;
 use crate::nodes::counters;
-use crate::output::{BAD, BOLD};
+use crate::output::{self, BAD, BOLD};
 use crate::session::Session;
 use crate::text;
 
@@ -67,6 +67,7 @@ pub(crate) fn roll(stats: &args::Stats, interval: &str, session: &mut Session) -
     let asked = session.nodes(&stats.nodes)?;
     let dimension = session.dimension()?;
     interrupt::listen()?;
+    output::end_with_reader();
     let known = |node: &NodeId| Known { node: *node, name: node.binary(dimension), last: None, is_up: true };
     let mut nodes: Vec<_> = asked.iter().map(known).collect();
     let mut looked = clock::now();
@@ -80,7 +81,8 @@ pub(crate) fn roll(stats: &args::Stats, interval: &str, session: &mut Session) -
         session.out.flush()?;
         looked = pause_until((looked + interval).max(clock::now()));
         if interrupt::is_pressed() {
-            break;
+            // Without a count Ctrl-C is how it is meant to end.
+            return Ok(if stats.count.is_none() { Exit::Done } else { Exit::Interrupted });
         }
         let sums = match session.client().and_then(|client| Ok(client.stats(&asked)?)) {
             Ok(answers) => take(answers, &mut nodes, session),

@@ -153,7 +153,8 @@ impl Session {
     /// Prints a failure; gives the exit code.
     pub(crate) fn report(&mut self, mut failure: Failure) -> Exit {
         let _ = self.out.flush();
-        if let Failure::Client { error, topic: Some(topic), similar, .. } = &mut failure
+        let cause = if let Failure::Partial { cause, .. } = &mut failure { cause.as_mut() } else { &mut failure };
+        if let Failure::Client { error, topic: Some(topic), similar, .. } = cause
             && error.status() == Some(Status::UnknownTopic)
         {
             *similar = self.similar_topic(topic);

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::errors::{Exit, Failure, note};
 use crate::interrupt;
 use crate::live;
+use crate::output;
 use crate::records::{Printer, Wanted, start};
 use crate::session::Session;
 use crate::text;
@@ -19,7 +20,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// `subscribe TOPIC…`
 pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> Result<Exit, Failure> {
     if subscribe.topics.is_empty() && !session.is_line {
-        return Err(Failure::usage("which topic?".to_owned()));
+        return Err(Failure::usage("no topic given".to_owned()));
     }
     let start = start(subscribe.from.as_deref().unwrap_or("next"))?;
     let wait = subscribe.wait.as_deref().map(text::duration).transpose()?;
@@ -31,6 +32,7 @@ pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> R
     let mut subscriptions = Subscriptions::new();
     subscribe.topics.iter().try_for_each(|topic| subscriptions.add(topic, start))?;
     interrupt::listen()?;
+    output::end_with_reader();
     session.client()?;
     let mut run = Run {
         subscriptions,
@@ -58,7 +60,8 @@ pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> R
         }
         End::Interrupted => {
             run.say(&summary, session);
-            if run.received > 0 || subscribe.count.is_none() { Exit::Done } else { Exit::Interrupted }
+            // Without a count Ctrl-C is how it is meant to end.
+            if subscribe.count.is_none() { Exit::Done } else { Exit::Interrupted }
         }
     };
     Ok(run.failed.unwrap_or(exit))

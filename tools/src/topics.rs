@@ -1,12 +1,11 @@
 //! `create`, `delete`, `list`, `info`, `query`: topics as a whole.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-
 use dht_node::client::{Description, Dimension, Listed, NodeId, Retention, TopicState};
 use dht_node::wire::Status;
 use serde_json::{Value, json};
 
 use crate::args;
+use crate::confirm;
 use crate::errors::{Exit, Failure, note};
 use crate::output::{BOLD, DIM};
 use crate::session::Session;
@@ -40,12 +39,15 @@ pub(crate) fn create(create: &args::Create, session: &mut Session) -> Result<Exi
 
 /// `delete TOPIC…`
 pub(crate) fn delete(delete: &args::Delete, session: &mut Session) -> Result<Exit, Failure> {
+    if !delete.yes && !delete.topics.is_empty() {
+        let command = format!("dht-cli delete -y {}", delete.topics.join(" "));
+        confirm::require_person("delete", &command, session)?;
+    }
     each(&delete.topics, session, |topic, session| {
-        let asks = !delete.yes && !session.is_line;
         let client = session.client()?;
         let found = client.info(topic).and_then(|description| {
             let Some(state) = description.topic else { return Ok(None) };
-            if asks && !may_delete(topic, &state) {
+            if !delete.yes && !may_delete(topic, &state) {
                 return Ok(None);
             }
             client.delete_id(topic, state.id).map(|_| Some(state))
@@ -72,15 +74,10 @@ pub(crate) fn delete(delete: &args::Delete, session: &mut Session) -> Result<Exi
     })
 }
 
-/// Asks a person; a program that says delete means it.
+/// Asks a person, unless nothing would be lost.
 fn may_delete(topic: &str, state: &TopicState) -> bool {
     let records = kept(state);
-    if records == 0 || !io::stdin().is_terminal() {
-        return true;
-    }
-    let _ = write!(io::stderr(), "delete {topic} with {}? [y/N] ", text::counted(records, "record"));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    records == 0 || confirm::ask(&format!("delete {topic} with {}?", text::counted(records, "record")))
 }
 
 /// Does something with each topic; one that fails does not keep the others from being done.
@@ -90,7 +87,7 @@ fn each(
     mut action: impl FnMut(&str, &mut Session) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
     let Some((last, others)) = topics.split_last() else {
-        return Err(Failure::usage("which topic?".to_owned()));
+        return Err(Failure::usage("no topic given".to_owned()));
     };
     let mut exit = Exit::Done;
     for topic in others {

@@ -183,3 +183,32 @@ fn a_sequence_that_cannot_be_sent_again_is_an_error() {
     drop(client);
     fake.finish();
 }
+
+#[test]
+fn answers_that_a_refusal_overtook_are_waited_for() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked: Vec<_> = (0..4).map(|_| peer.expect(Opcode::Publish)).collect();
+        // The third is refused at once, while the first two wait for the disk; the fourth follows from the third.
+        peer.refuse(&asked[2], Status::Quota, 0, Vec::new());
+        peer.flush();
+        for sequence in [0, 1] {
+            peer.answer(&asked[sequence], &published(sequence as u64, 1, false));
+        }
+        peer.refuse(&asked[3], Status::SequenceGap, 0, vec![Detail::ExpectedSequence(2)]);
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let mut producer = client.producer("t").unwrap();
+    for sequence in 0..4_u64 {
+        producer.send(Batch::of(&sequence.to_be_bytes())).unwrap();
+    }
+    assert_eq!(producer.flush().unwrap_err().status(), Some(Status::Quota));
+    producer.settle().unwrap();
+    assert_eq!(producer.acks().map(|ack| ack.sequence).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!((producer.unacknowledged(), producer.next_sequence()), (2, 4));
+    drop(producer);
+    drop(client);
+    fake.finish();
+}

@@ -17,6 +17,11 @@ pub(crate) struct Node {
 impl Node {
     /// Node `id` of a cube, as soon as it listens; `peers` is the text of its peers file.
     pub(crate) fn start(id: usize, dimension: u32, peers: &str) -> Self {
+        Self::start_with(id, dimension, peers, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn start_with(id: usize, dimension: u32, peers: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let peers_file = folder.path().join("peers");
         std::fs::write(&peers_file, peers).unwrap();
@@ -24,6 +29,7 @@ impl Node {
         let mut process = Command::new(node_program())
             .args(["--in-memory", "--id", &format!("{id:0width$b}"), "--dimension", &dimension.to_string(), "--peers"])
             .arg(&peers_file)
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
