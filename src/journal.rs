@@ -23,7 +23,7 @@ mod reader;
 mod recovery;
 mod writer;
 
-pub use disk::{Disk, DiskFile, Folder};
+pub use disk::{Disk, DiskFile, Folder, is_transient};
 pub use error::OpenError;
 pub use identity::{Identity, claim, inspect, raise_format};
 pub use keeper::Keeper;

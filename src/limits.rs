@@ -178,6 +178,26 @@ pub const SEGMENT_AGAIN_US: u64 = 200_000;
 /// Batches, trims and deletions that the loop collects before it tells the thread that keeps the journal's books.
 pub const NOTES_MAX: usize = 1024;
 
+/// The longest that those wait for more: so soon a node that does nothing else learns that whole segments are dead.
+pub const NOTES_WAIT: Duration = Duration::from_millis(500);
+
+/// A checkpoint that could not be made is tried again after this time.
+pub const CHECKPOINT_AGAIN: Duration = Duration::from_secs(1);
+
+/// A call of the journal's thread that the system refuses for want of descriptors or memory is repeated for this long
+/// before publishes are refused because of it.
+pub const SHORTAGE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A write to the journal that is refused for want of memory is repeated after this time, then after twice as long, and
+/// so on.
+pub const SHORTAGE_WAIT_LEAST: Duration = Duration::from_millis(10);
+
+/// The longest of these times.
+pub const SHORTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A shortage of descriptors or memory that lasts is logged this often.
+pub const SHORTAGE_LOG: Duration = Duration::from_secs(10);
+
 /// Batches of a topic between two places where its index can be entered: about a kilobyte is read to find one.
 pub const INDEX_BLOCK_BATCHES: usize = 128;
 
@@ -189,6 +209,10 @@ pub const READS_MAX: usize = 64;
 
 /// Reads that wait for those, beyond which FETCH is answered OVERLOADED: the disk hangs, or is asked too much.
 pub const READS_WAITING_MAX: usize = 4096;
+
+/// Milliseconds after which a FETCH is repeated that could not be read because the node was short of descriptors or
+/// memory.
+pub const READ_AGAIN_MS: u32 = 200;
 
 /// Bytes of a segment between two wanted batches that are read and thrown away, which costs less than another read.
 pub const READ_GAP_MAX: u32 = 512;

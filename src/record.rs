@@ -159,6 +159,12 @@ pub enum Found {
     Offset(Offset),
 }
 
-/// It could not be read, and who runs the node was told why.
+/// Why it could not be read; who runs the node was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreadable;
+pub enum Unreadable {
+    /// It is damaged, or the disk fails.
+    Lost,
+    /// The process or the system is short of descriptors or memory for the moment: nothing is wrong with what is asked
+    /// for.
+    NotNow,
+}

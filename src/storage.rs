@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The loop waits for neither. Everything goes by value through channels, and what the loop is to know wakes its poll.
-//! A disk that fails ends the process at once: after a failed sync nobody knows what is on it.
+//! A disk that fails ends the process at once: after a failed sync nobody knows what is on it. A shortage of
+//! descriptors or memory is no such failure: whatever the system refuses because of one is done again.
 
 mod checkpoints;
 mod commit;
@@ -26,7 +27,7 @@ pub use checkpoints::Checkpoints;
 pub use start::{Started, start};
 
 use crate::journal::{self, Folder, Identity, Mark, OpenError, Prepared};
-use crate::limits::{NOTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
+use crate::limits::{NOTES_MAX, NOTES_WAIT, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
 use crate::node::{Lookup, Node};
 use crate::record::{Entry, Found, Note, Unreadable};
 use crate::turn::Store;
@@ -63,6 +64,8 @@ pub struct Storage {
     /// What the thread that keeps the books is to be told before anything else: to wake it for each turn would cost
     /// more than what it does.
     notes: Vec<Note>,
+    /// Since when the oldest of them waits.
+    notes_since: Option<Instant>,
     /// Answers that the loop has not taken yet.
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
     has_space: bool,
@@ -78,10 +81,14 @@ enum Work {
 /// For the thread that keeps the books.
 #[derive(Debug)]
 enum Task {
-    Note(Vec<Note>),
+    /// What became of entries up to there.
+    Note(Vec<Note>, Mark),
     Read(Lookup),
     Keep(Mark, Vec<u8>),
-    Prepare { number: u32, size: u32 },
+    Prepare {
+        number: u32,
+        size: u32,
+    },
     End,
 }
 
@@ -99,7 +106,12 @@ enum Supply<F> {
 enum News {
     Committed(Vec<Entry>, Mark),
     Read(Lookup, Result<Found, Unreadable>),
+    /// A checkpoint was made, or could not be.
     Kept,
+    /// A checkpoint would give so many bytes back to the system.
+    Freeable(u64),
+    /// The last checkpoint could not be made, and it is time to try again.
+    KeepAgain,
     Space(bool),
 }
 
@@ -125,7 +137,7 @@ impl Storage {
         let mut started = start(&disk, identity, sync != Sync::Always, SEGMENT_BYTES_FIRST, node)?;
         started.keeper.set_capacity(disk_bytes);
         tell(&shown, &started);
-        let checkpoints = Checkpoints::new(started.writer.mark(), started.checkpoint);
+        let (checkpoints, end) = (started.checkpoints, started.writer.mark());
         let (work, for_commit) = mpsc::channel();
         let (tasks, for_keep) = mpsc::channel();
         let (news, for_loop) = mpsc::channel();
@@ -135,12 +147,13 @@ impl Storage {
         let keeper = keep::Bookkeeper::new(started.keeper, supply, news);
         // The lock of the folder is held for as long as this thread lives.
         let keep = spawn("keep", move || {
-            keeper.run(&for_keep, wake);
+            keeper.run(end, &for_keep, wake);
             drop(disk);
         });
         let (commit, keep) = (Some(commit), Some(keep.map_err(folder_error)?));
         let (notes, found) = (Vec::new(), VecDeque::new());
-        Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, notes, found, has_space: true })
+        let notes_since = None;
+        Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, notes, notes_since, found, has_space: true })
     }
 
     /// Gives the thread that keeps the books something to do, behind what it was to be told.
@@ -150,8 +163,9 @@ impl Storage {
     }
 
     fn tell_notes(&mut self) {
+        self.notes_since = None;
         if !self.notes.is_empty() {
-            let notes = Task::Note(std::mem::take(&mut self.notes));
+            let notes = Task::Note(std::mem::take(&mut self.notes), self.checkpoints.given());
             self.tasks.send(notes).expect("the thread lives until it is told to end");
         }
     }
@@ -164,6 +178,10 @@ impl Store for Storage {
     }
 
     fn take_committed(&mut self, entries: &mut Vec<Entry>) {
+        // On a node that does nothing else these may be the ones that say that whole segments are dead.
+        if self.notes_since.is_some_and(|since| left(since + NOTES_WAIT).is_zero()) {
+            self.tell_notes();
+        }
         while let Ok(news) = self.news.try_recv() {
             match news {
                 News::Committed(committed, mark) => {
@@ -173,6 +191,8 @@ impl Store for Storage {
                 }
                 News::Read(lookup, found) => self.found.push_back((lookup, found)),
                 News::Kept => self.checkpoints.end(),
+                News::Freeable(bytes) => self.checkpoints.set_freeable(bytes),
+                News::KeepAgain => self.checkpoints.owe(),
                 News::Space(is_left) => self.has_space = is_left,
             }
         }
@@ -180,6 +200,7 @@ impl Store for Storage {
 
     fn file(&mut self, mut notes: Vec<Note>) {
         self.notes.append(&mut notes);
+        self.notes_since.get_or_insert_with(now);
         if self.notes.len() >= NOTES_MAX {
             self.tell_notes();
         }

@@ -31,6 +31,12 @@ pub trait Disk: Clone + fmt::Debug {
     /// As the system's.
     fn create(&self, name: &str) -> io::Result<Self::File>;
 
+    /// The bytes of a file, without opening it.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn size(&self, name: &str) -> io::Result<u64>;
+
     /// Gives a file another name; whoever has that is replaced.
     ///
     /// # Errors
@@ -51,7 +57,13 @@ pub trait Disk: Clone + fmt::Debug {
 }
 
 /// A file of a [`Disk`].
-pub trait DiskFile: fmt::Debug {
+pub trait DiskFile: fmt::Debug + Sized {
+    /// A second handle of the same file.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn share(&self) -> io::Result<Self>;
+
     /// Fills the buffer from there; what lies behind the end is not read. Gives how many bytes there were.
     ///
     /// # Errors
@@ -87,6 +99,8 @@ pub trait DiskFile: fmt::Debug {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// The folder itself, open so that syncing it needs no further descriptor; `None` when none was to be had.
+    names: Option<File>,
     /// Held for as long as the journal is open.
     _lock: Option<File>,
 }
@@ -107,7 +121,8 @@ impl Folder {
             let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
             File::open(above)?.sync_all()?;
         }
-        Ok(Self { path, _lock: None })
+        let names = File::open(&path).ok();
+        Ok(Self { path, names, _lock: None })
     }
 
     /// Takes it. `None` when another process has it.
@@ -127,7 +142,8 @@ impl Folder {
 impl Clone for Folder {
     /// The same folder; the lock stays with the first.
     fn clone(&self) -> Self {
-        Self { path: self.path.clone(), _lock: None }
+        let names = self.names.as_ref().and_then(|names| names.try_clone().ok());
+        Self { path: self.path.clone(), names, _lock: None }
     }
 }
 
@@ -147,6 +163,10 @@ impl Disk for Folder {
         OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.path.join(name))
     }
 
+    fn size(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path.join(name))?.len())
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.path.join(from), self.path.join(to))
     }
@@ -156,11 +176,18 @@ impl Disk for Folder {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        match &self.names {
+            Some(names) => names.sync_all(),
+            None => File::open(&self.path)?.sync_all(),
+        }
     }
 }
 
 impl DiskFile for File {
+    fn share(&self) -> io::Result<Self> {
+        self.try_clone()
+    }
+
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -187,6 +214,27 @@ impl DiskFile for File {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        loop {
+            match self.sync_data() {
+                // Interrupted before it was done: nothing was written and nothing was given up.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Whatever the reason, the system may have given up what it could not write.
+                Err(error) if is_transient(&error) => return Err(io::Error::other(error)),
+                done => return done,
+            }
+        }
     }
 }
+
+/// Does the error say that the process or the system is short of descriptors or memory for the moment, or that a signal
+/// came? Such a call has done nothing and may be repeated; it says nothing about the disk. An error of
+/// [`DiskFile::sync`] is never of this kind.
+pub fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::OutOfMemory)
+        || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+/// The system has no descriptor left, or the process; the numbers are those of every Unix. The standard library has no
+/// stable [`io::ErrorKind`] for them.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use super::disk::is_transient;
 use crate::record::DecodeError;
 
 /// One line for who starts the node.
@@ -41,6 +42,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Does the same call succeed when the system has descriptors and memory again?
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Io { cause, .. } => is_transient(cause),
+            Self::Busy | Self::Foreign { .. } | Self::Newer { .. } | Self::Damaged { .. } => false,
+        }
+    }
+
     pub(super) fn io(file: &str, cause: io::Error) -> Self {
         Self::Io { file: file.to_owned(), cause }
     }

@@ -4,6 +4,7 @@
 //! records in which segment, and finds them again. A checkpoint makes everything before it that is dead unneeded: such
 //! segments are removed, or used again.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 
@@ -25,7 +26,7 @@ pub struct Keeper<D: Disk> {
     pub(super) disk: D,
     group: u16,
     /// Those with records, live or not, by number.
-    segments: BTreeMap<u32, Segment>,
+    segments: BTreeMap<u32, Segment<D::File>>,
     /// In which segments a topic has records, oldest first.
     spans: HashMap<TopicId, VecDeque<Span>, RandomState>,
     /// The index of the newest checkpoint.
@@ -36,12 +37,23 @@ pub struct Keeper<D: Disk> {
 }
 
 /// What is known of a segment.
-#[derive(Debug, Default)]
-struct Segment {
+#[derive(Debug)]
+struct Segment<F> {
     /// Its index, while that is not complete.
     index: Index,
     /// Topics that have records in it.
     live: u32,
+    /// Bytes of its file.
+    size: u64,
+    /// A second handle of its file until the first checkpoint behind it: a checkpoint that had to open the segment
+    /// would fail when other parts of the process have used up the descriptors.
+    log: Option<F>,
+}
+
+impl<F> Default for Segment<F> {
+    fn default() -> Self {
+        Self { index: Index::default(), live: 0, size: 0, log: None }
+    }
 }
 
 /// Records of a topic in a segment; those of the next one follow.
@@ -66,9 +78,11 @@ impl<D: Disk> Keeper<D> {
         self.capacity = bytes;
     }
 
-    /// The segment is there, whatever is in it.
-    pub(super) fn add_segment(&mut self, number: u32) {
-        self.segments.entry(number).or_default();
+    /// The segment is there, whatever is in it, with a file of so many bytes; `log` is a handle of one that will be
+    /// written to.
+    pub(super) fn add_segment(&mut self, number: u32, size: u64, log: Option<D::File>) {
+        let segment = self.segments.entry(number).or_default();
+        (segment.size, segment.log) = (size, log);
     }
 
     /// A topic has records in a segment whose index is complete.
@@ -168,7 +182,10 @@ impl<D: Disk> Keeper<D> {
     /// As the system's. Nothing is known then of what was written, and whoever writes may not be told: the process must
     /// end.
     pub fn sync_log(&self, mark: Mark) -> io::Result<()> {
-        self.disk.open(&names::segment(mark.place.segment))?.sync()
+        match self.segments.get(&mark.place.segment).and_then(|segment| segment.log.as_ref()) {
+            Some(log) => log.sync(),
+            None => self.disk.open(&names::segment(mark.place.segment))?.sync(),
+        }
     }
 
     /// Keeps the state after all entries up to `mark`, which are safe and of which everything was noted. What it makes
@@ -188,7 +205,7 @@ impl<D: Disk> Keeper<D> {
         write_file(&self.disk, &name, &checkpoint::encode(self.group, mark, image))?;
         self.disk.sync_names()?;
         for (_, segment) in self.segments.range_mut(..mark.place.segment) {
-            segment.index = Index::default();
+            (segment.index, segment.log) = (Index::default(), None);
         }
         if let Some(old) = self.checkpoint.replace(mark.index)
             && old != mark.index
@@ -198,12 +215,25 @@ impl<D: Disk> Keeper<D> {
         self.remove_dead(mark.place.segment)
     }
 
+    /// The segments before this one without live records: their numbers and sizes, the one that is best kept as the
+    /// spare first.
+    fn dead(&self, before: u32) -> Vec<(u32, u64)> {
+        let dead = self.segments.range(..before).filter(|(_, segment)| segment.live == 0);
+        let mut dead: Vec<(u32, u64)> = dead.map(|(number, segment)| (*number, segment.size)).collect();
+        // Only one of the size of the next segment can be used again; the first segments of a journal are smaller.
+        dead.sort_by_key(|(number, size)| (Reverse(*size), *number));
+        dead
+    }
+
+    /// Bytes that a checkpoint at `mark`, of which everything was noted, would give back to the system.
+    pub fn freeable(&self, mark: Mark) -> u64 {
+        let kept = usize::from(!self.has_spare);
+        self.dead(mark.place.segment).iter().skip(kept).map(|(_, size)| size).sum()
+    }
+
     /// Removes the segments before this one whose records are all dead; one is kept for being used again.
     fn remove_dead(&mut self, before: u32) -> io::Result<()> {
-        let is_dead = |(number, segment): (&u32, &Segment)| (segment.live == 0).then_some(*number);
-        let dead: Vec<u32> = self.segments.range(..before).filter_map(is_dead).collect();
-        for number in dead {
-            self.segments.remove(&number);
+        for (number, _) in self.dead(before) {
             match self.disk.remove(&names::index(number)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
@@ -214,6 +244,7 @@ impl<D: Disk> Keeper<D> {
                 self.disk.rename(&names::segment(number), names::SPARE)?;
                 self.has_spare = true;
             }
+            self.segments.remove(&number);
         }
         Ok(())
     }

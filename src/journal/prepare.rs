@@ -14,6 +14,8 @@ use crate::limits::{FILL_BYTES, FILL_SYNC_BYTES};
 #[derive(Debug)]
 pub struct Preparation<F> {
     file: F,
+    /// A second handle of it, for the books.
+    log: F,
     number: u32,
     size: u32,
     /// Bytes that are filled with zeros, or with what a used-up segment held.
@@ -51,13 +53,15 @@ impl<D: Disk> Keeper<D> {
     /// As the system's, or there is no space.
     pub fn begin_segment(&mut self, number: u32, size: u32) -> io::Result<Preparation<D::File>> {
         let name = names::segment(number);
-        let is_recycled = self.recycle(&name, size)?;
+        let recycled = self.recycle(&name, size)?;
+        let is_recycled = recycled.is_some();
         if !is_recycled && self.used()?.saturating_add(size.into()) > self.capacity {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the journal is as large as --disk allows"));
         }
-        let file = if is_recycled { self.disk.open(&name) } else { self.disk.create(&names::new(&name)) };
+        let file = recycled.map_or_else(|| self.disk.create(&names::new(&name)), Ok)?;
+        let log = file.share()?;
         let filled = if is_recycled { size } else { 0 };
-        Ok(Preparation { file: file?, number, size, filled, is_recycled })
+        Ok(Preparation { file, log, number, size, filled, is_recycled })
     }
 
     /// Fills one more piece of it.
@@ -83,8 +87,9 @@ impl<D: Disk> Keeper<D> {
             self.disk.rename(&names::new(&name), &name)?;
         }
         self.disk.sync_names()?;
-        self.add_segment(number);
-        Ok(Progress::Ready(Prepared { file: preparation.file, number, size }))
+        let Preparation { file, log, .. } = preparation;
+        self.add_segment(number, size.into(), Some(log));
+        Ok(Progress::Ready(Prepared { file, number, size }))
     }
 
     /// Bytes of all files.
@@ -92,19 +97,24 @@ impl<D: Disk> Keeper<D> {
         if self.capacity == u64::MAX {
             return Ok(0);
         }
-        self.disk.list()?.iter().map(|name| self.disk.open(name)?.size()).sum()
+        self.disk.list()?.iter().map(|name| self.disk.size(name)).sum()
     }
 
-    fn recycle(&mut self, name: &str, size: u32) -> io::Result<bool> {
-        if !std::mem::take(&mut self.has_spare) {
-            return Ok(false);
+    /// Gives the spare that name, if there is one of that size. It is opened first: when that fails, nothing has
+    /// changed.
+    fn recycle(&mut self, name: &str, size: u32) -> io::Result<Option<D::File>> {
+        if !self.has_spare {
+            return Ok(None);
         }
-        if self.disk.open(names::SPARE)?.size()? == u64::from(size) {
+        if self.disk.size(names::SPARE)? == u64::from(size) {
+            let file = self.disk.open(names::SPARE)?;
             self.disk.rename(names::SPARE, name)?;
-            return Ok(true);
+            self.has_spare = false;
+            return Ok(Some(file));
         }
         self.disk.remove(names::SPARE)?;
-        Ok(false)
+        self.has_spare = false;
+        Ok(None)
     }
 }
 

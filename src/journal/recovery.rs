@@ -51,6 +51,8 @@ pub struct Recovered<D: Disk> {
     pub last: Mark,
     /// Where the newest checkpoint was made.
     pub checkpoint: Mark,
+    /// Bytes of the state in it.
+    pub image_len: usize,
     /// May an acknowledged entry be missing at its end?
     pub is_lossy: bool,
     /// Bytes that a crash had left unfinished at the end, and that were cut.
@@ -62,6 +64,8 @@ struct Recovery<D: Disk> {
     keeper: Keeper<D>,
     /// Where the checkpoint was made; the beginning when there is none.
     from: Mark,
+    /// Bytes of the state in it.
+    image_len: usize,
     /// The last hard state that was read.
     state: HardState,
     /// May acknowledged entries be missing behind what was read?
@@ -84,6 +88,7 @@ pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<
         disk: disk.clone(),
         keeper: Keeper::new(disk.clone(), group, newest),
         from: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
+        image_len: 0,
         state: HardState::default(),
         is_lossy: false,
         unneeded,
@@ -107,10 +112,10 @@ pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<
             recovery.unneeded.push(names::index(number));
         }
     }
-    segments
-        .iter()
-        .filter(|number| **number < recovery.from.place.segment)
-        .for_each(|number| recovery.keeper.add_segment(*number));
+    let checkpointed = recovery.from.place.segment;
+    for number in segments.iter().filter(|number| **number < checkpointed) {
+        recovery.add_segment(*number)?;
+    }
     recovery.check_kept(state)?;
     segments.retain(|number| *number >= recovery.from.place.segment);
     recovery.replay(&segments, state)
@@ -124,7 +129,7 @@ impl<D: Disk> Recovery<D> {
             Fault::Damaged(position) => OpenError::damaged(&name, position, "the checkpoint cannot be read"),
             Fault::Newer(version) => OpenError::Newer { file: name.clone(), version: Some(version) },
         })?;
-        self.from = mark;
+        (self.from, self.image_len) = (mark, image.len());
         let what = "the state in it makes no sense";
         state.restore(&image, version).map_err(|error| OpenError::undecodable(error, &name, 0, what))
     }
@@ -234,7 +239,7 @@ impl<D: Disk> Recovery<D> {
                 tail = Some((segment, stop));
             }
             last.place = Place { segment, position: u32::try_from(stop).expect("a segment's size") };
-            self.keeper.add_segment(segment);
+            self.add_segment(segment)?;
             records.into_iter().try_for_each(|record| push(&mut log, self.from, record))?;
         }
         (last.index, last.term) = log.back().map_or((last.index, last.term), |read| (read.index, read.term));
@@ -242,7 +247,8 @@ impl<D: Disk> Recovery<D> {
         // Everything could be read: from here on the folder may be changed.
         let cut = tail.map_or(Ok(0), |(segment, end)| self.secure(segment, end))?;
         self.remove_unneeded()?;
-        Ok(Recovered { keeper: self.keeper, last, checkpoint: self.from, is_lossy: self.is_lossy, cut })
+        let Self { keeper, from: checkpoint, image_len, is_lossy, .. } = self;
+        Ok(Recovered { keeper, last, checkpoint, image_len, is_lossy, cut })
     }
 
     /// Applies what the log has come to. One segment is in memory at a time.
@@ -259,6 +265,13 @@ impl<D: Disk> Recovery<D> {
             let entries = record::decode(&record.body, start).map_err(refuse)?;
             self.keeper.note(&state.replay(entries));
         }
+        Ok(())
+    }
+
+    fn add_segment(&mut self, number: u32) -> Result<(), OpenError> {
+        let name = names::segment(number);
+        let size = self.disk.size(&name).map_err(|cause| OpenError::io(&name, cause))?;
+        self.keeper.add_segment(number, size, None);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use super::fetch::{or_most, read, shorten, skip};
 use super::forward::ReplyTo;
 use super::serve::{Answer, decode};
 use super::{Node, Step};
-use crate::limits::{READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
+use crate::limits::{READ_AGAIN_MS, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
 use crate::record::{Found, Unreadable, Wanted};
 use crate::topic::{NotHeld, Topic, push_run};
 use crate::types::{NodeId, Offset, TopicId};
@@ -131,7 +131,7 @@ impl Node {
                 let answer = match found {
                     Ok(Found::Offset(offset)) => self.start_at(step, id, offset, (frame, reply, source)),
                     Ok(Found::Batches(_)) => unreachable!("a time was asked for"),
-                    Err(Unreadable) => Err(self.unreadable()),
+                    Err(unreadable) => Err(self.unreadable(unreadable)),
                 };
                 (reply, answer)
             }
@@ -172,11 +172,14 @@ impl Node {
         found: Result<Found, Unreadable>,
     ) -> Result<Fetched, ErrorResponse> {
         let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
-        let found = found.map_err(|Unreadable| self.unreadable())?;
+        let found = found.map_err(|unreadable| self.unreadable(unreadable))?;
         let (Wanted::Records { from, max_bytes, max_records }, Found::Batches(batches)) = (*wanted, found) else {
             unreachable!("records were asked for")
         };
-        let (base, crc) = batches.first().map(|(filed, _)| (filed.base, filed.crc)).ok_or_else(|| self.unreadable())?;
+        let (base, crc) = batches
+            .first()
+            .map(|(filed, _)| (filed.base, filed.crc))
+            .ok_or_else(|| self.unreadable(Unreadable::Lost))?;
         let crc = Some(crc).filter(|_| batches.len() == 1);
         let (mut count, mut runs, mut parts) = (0, Vec::new(), Vec::with_capacity(batches.len()));
         for (filed, payload) in batches {
@@ -194,9 +197,18 @@ impl Node {
         Ok(shorten(fetched, max_bytes as usize, max_records))
     }
 
-    fn unreadable(&self) -> ErrorResponse {
-        let message = format!("the records cannot be read; the log of node {} says why", self.name(self.settings.id));
-        ErrorResponse::new(Status::Storage, message)
+    fn unreadable(&self, why: Unreadable) -> ErrorResponse {
+        let node = self.name(self.settings.id);
+        match why {
+            Unreadable::Lost => {
+                let message = format!("the records cannot be read; the log of node {node} says why");
+                ErrorResponse::new(Status::Storage, message)
+            }
+            Unreadable::NotNow => {
+                let message = format!("node {node} is short of file descriptors or memory; nothing was lost, retry");
+                ErrorResponse::new(Status::Overloaded, message).retry_after(READ_AGAIN_MS)
+            }
+        }
     }
 }
 

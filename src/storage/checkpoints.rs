@@ -10,14 +10,18 @@ pub struct Checkpoints {
     /// Of the newest checkpoint, and the bytes of its state.
     kept: Mark,
     image_len: usize,
+    /// Bytes that a checkpoint would give back to the system, as far as is known.
+    freeable: u64,
+    /// True when the last one could not be made and is to be tried again.
+    is_owed: bool,
     /// Is one being made?
     is_keeping: bool,
 }
 
 impl Checkpoints {
-    /// As a start has found them.
-    pub const fn new(given: Mark, kept: Mark) -> Self {
-        Self { given, kept, image_len: 0, is_keeping: false }
+    /// As a start has found them: the end of the log, and the newest checkpoint with a state of so many bytes.
+    pub const fn new(given: Mark, kept: Mark, image_len: usize) -> Self {
+        Self { given, kept, image_len, freeable: 0, is_owed: false, is_keeping: false }
     }
 
     /// Entries up to there were given back.
@@ -30,18 +34,31 @@ impl Checkpoints {
         self.given
     }
 
+    /// A checkpoint would give so many bytes back to the system.
+    pub const fn set_freeable(&mut self, bytes: u64) {
+        self.freeable = bytes;
+    }
+
+    /// The last one could not be made: it is time to try again.
+    pub const fn owe(&mut self) {
+        self.is_owed = true;
+    }
+
     /// Is it time for one? With each segment of so many bytes, or when so many are full that the state is a small part
-    /// of them; and whenever that may make space.
+    /// of them; when that gives back at least as many bytes as are written for it; and whenever that may make space.
     pub const fn is_due(&self, has_space: bool, segment_bytes: u32) -> bool {
         let segments = self.given.place.segment.saturating_sub(self.kept.place.segment) as usize;
         let is_worth_it = segments > self.image_len * 4 / segment_bytes as usize;
+        let gives_back = self.freeable > 0 && self.freeable >= self.image_len as u64;
         let may_help = !has_space && self.given.index > self.kept.index;
-        !self.is_keeping && (is_worth_it || may_help)
+        !self.is_keeping && (is_worth_it || gives_back || may_help || self.is_owed)
     }
 
     /// One of a state of so many bytes is being made; where.
     pub const fn begin(&mut self, image_len: usize) -> Mark {
         (self.kept, self.image_len, self.is_keeping) = (self.given, image_len, true);
+        // What is left when it is made is told anew.
+        (self.freeable, self.is_owed) = (0, false);
         self.given
     }
 
@@ -61,24 +78,39 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_comes_with_each_segment_or_when_it_may_make_space_and_large_states_less_often() {
+    fn a_checkpoint_comes_with_each_segment_or_when_it_makes_space_and_large_states_less_often() {
         let cases = [
-            // image, segment and index given back, space, due?
-            (0, 4, 10, true, false),
-            (0, 5, 11, true, true),
-            (0, 4, 11, false, true),
-            (0, 4, 10, false, false),
-            (1000, 8, 11, true, false),
-            (1000, 9, 11, true, true),
-            (1000, 8, 11, false, true),
+            // image, segment and index given back, bytes to give back, space, due?
+            (0, 4, 10, 0, true, false),
+            (0, 5, 11, 0, true, true),
+            (0, 4, 11, 0, false, true),
+            (0, 4, 10, 0, false, false),
+            (1000, 8, 11, 0, true, false),
+            (1000, 9, 11, 0, true, true),
+            (1000, 8, 11, 0, false, true),
+            (1000, 4, 10, 999, true, false),
+            (1000, 4, 10, 1000, true, true),
+            (0, 4, 10, 1, true, true),
         ];
-        for (image_len, segment, index, has_space, expected) in cases {
-            let mut checkpoints = Checkpoints::new(mark(4, 10), mark(1, 0));
+        for (image_len, segment, index, freeable, has_space, expected) in cases {
+            let mut checkpoints = Checkpoints::new(mark(4, 10), mark(1, 0), 0);
+            checkpoints.set_freeable(u64::MAX);
             assert_eq!(checkpoints.begin(image_len), mark(4, 10));
             checkpoints.give_back(mark(segment, index));
+            checkpoints.set_freeable(freeable);
             assert!(!checkpoints.is_due(has_space, 1000), "one at a time");
             checkpoints.end();
-            assert_eq!(checkpoints.is_due(has_space, 1000), expected, "{image_len} {segment} {index} {has_space}");
+            let case = format!("{image_len} {segment} {index} {freeable} {has_space}");
+            assert_eq!(checkpoints.is_due(has_space, 1000), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn after_a_start_a_checkpoint_may_cost_no_more_than_it_gives_back_either() {
+        let mut checkpoints = Checkpoints::new(mark(4, 10), mark(4, 10), 1000);
+        for (freeable, expected) in [(0, false), (999, false), (1000, true)] {
+            checkpoints.set_freeable(freeable);
+            assert_eq!(checkpoints.is_due(true, 1000), expected, "{freeable}");
         }
     }
 }

@@ -3,11 +3,12 @@
 //! On a full disk it does not wait for space with what has to make it: batches are refused, and the rest of the segment
 //! is left to deletes and trims.
 
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
 use super::{News, Supply, Sync, Task, Work, fail, left, now};
-use crate::journal::{DiskFile, Mark, NoRoom, Prepared, Writer};
-use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES, SEGMENT_RESERVE};
+use crate::journal::{DiskFile, Mark, NoRoom, Prepared, Writer, is_transient};
+use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES, SEGMENT_RESERVE, SHORTAGE_WAIT_LEAST, SHORTAGE_WAIT_MAX};
 use crate::record::Entry;
 
 /// The end of the log, and whom to tell.
@@ -58,7 +59,7 @@ impl<F: DiskFile> Committer<F> {
             }
             match sync {
                 Sync::Interval(interval) if !is_end => {
-                    self.writer.write().unwrap_or_else(|error| fail("cannot write to the journal", &error));
+                    self.patiently("cannot write to the journal", Writer::write);
                     if due.is_some_and(|due| left(due).is_zero()) {
                         self.sync();
                         due = None;
@@ -70,7 +71,7 @@ impl<F: DiskFile> Committer<F> {
             }
             self.release(&wake);
             if is_end {
-                return self.writer.finish().unwrap_or_else(|error| fail("cannot end the journal", &error));
+                return self.finish();
             }
         }
     }
@@ -125,10 +126,11 @@ impl<F: DiskFile> Committer<F> {
         self.release(wake);
         let Some(next) = self.next.take() else {
             let Ok(supply) = self.supplies.recv() else {
-                fail("there is no next segment", &std::io::ErrorKind::BrokenPipe.into());
+                fail("there is no next segment", &io::ErrorKind::BrokenPipe.into());
             };
             return self.take(supply);
         };
+        // Everything is safe, so this does nothing that may fail for a moment only.
         self.writer.turn_to(next).unwrap_or_else(|error| fail("cannot begin a segment", &error));
         self.is_asked = false;
     }
@@ -141,7 +143,30 @@ impl<F: DiskFile> Committer<F> {
     }
 
     fn sync(&mut self) {
-        self.writer.sync().unwrap_or_else(|error| fail("cannot make the journal safe", &error));
+        self.patiently("cannot make the journal safe", Writer::sync);
+    }
+
+    fn finish(&mut self) {
+        self.sync();
+        match self.writer.finish() {
+            // The last words are collected and wait to be written.
+            Err(error) if is_transient(&error) => self.sync(),
+            done => done.unwrap_or_else(|error| fail("cannot end the journal", &error)),
+        }
+    }
+
+    /// Does something that is done again when it fails for want of memory: what was collected stays until it is
+    /// written. Any other failure ends the process.
+    fn patiently(&mut self, what: &str, mut attempt: impl FnMut(&mut Writer<F>) -> io::Result<()>) {
+        let mut wait = SHORTAGE_WAIT_LEAST;
+        while let Err(error) = attempt(&mut self.writer) {
+            if !is_transient(&error) {
+                fail(what, &error);
+            }
+            log::warn!("{what}: {error}; trying again in {} ms", wait.as_millis());
+            std::thread::park_timeout(wait);
+            wait = (wait * 2).min(SHORTAGE_WAIT_MAX);
+        }
     }
 
     /// Gives back what is done.

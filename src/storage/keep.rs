@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::{News, Supply, Task, fail, left, now};
-use crate::journal::{Disk, Keeper, Mark, Preparation, Progress};
-use crate::limits::SEGMENT_AGAIN_US;
+use crate::journal::{Disk, Keeper, Mark, OpenError, Preparation, Progress, is_transient};
+use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_LOG, SHORTAGE_PATIENCE};
 use crate::node::Lookup;
 use crate::record::Unreadable;
 
@@ -20,32 +20,38 @@ pub(super) struct Bookkeeper<D: Disk> {
     /// It, while that is done.
     filling: Option<Preparation<D::File>>,
     has_space: bool,
+    /// When the loop is asked for a checkpoint again, since the last one could not be made.
+    keep_again: Option<Instant>,
+    /// What the loop believes that a checkpoint would give back.
+    freeable: u64,
+    /// Since when the system refuses calls for want of descriptors or memory, and when that was logged.
+    shortage: Option<(Instant, Instant)>,
 }
 
 impl<D: Disk> Bookkeeper<D> {
     pub(super) const fn new(keeper: Keeper<D>, supply: Sender<Supply<D::File>>, news: Sender<News>) -> Self {
-        Self { keeper, supply, news, wanted: None, filling: None, has_space: true }
+        let (wanted, filling, keep_again, shortage) = (None, None, None, None);
+        Self { keeper, supply, news, wanted, filling, has_space: true, keep_again, freeable: 0, shortage }
     }
 
-    /// Works until it is told to end. A segment is filled piece by piece between the tasks.
-    pub(super) fn run(mut self, tasks: &Receiver<Task>, wake: impl Fn()) {
+    /// Works until it is told to end, on a log that ended at `mark`. A segment is filled piece by piece between the
+    /// tasks.
+    pub(super) fn run(mut self, mark: Mark, tasks: &Receiver<Task>, wake: impl Fn()) {
+        // What a start has found dead goes as well.
+        self.tell_freeable(mark, &wake);
         loop {
-            let task = match (&self.filling, self.wanted) {
-                (Some(_), _) => tasks.try_recv().map_err(|error| match error {
-                    TryRecvError::Empty => RecvTimeoutError::Timeout,
-                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-                }),
-                (None, Some((.., again))) => tasks.recv_timeout(left(again)),
-                (None, None) => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match task {
-                Ok(Task::Note(notes)) => self.keeper.note(&notes),
+            match self.next(tasks) {
+                Ok(Task::Note(notes, mark)) => {
+                    self.keeper.note(&notes);
+                    self.tell_freeable(mark, &wake);
+                }
                 Ok(Task::Read(lookup)) => {
                     self.read(lookup);
                     wake();
                 }
                 Ok(Task::Keep(mark, image)) => {
                     self.keep(mark, &image);
+                    self.tell_freeable(mark, &wake);
                     // What it removed may be the space that was missing.
                     self.wanted = self.wanted.map(|(number, size, _)| (number, size, now()));
                 }
@@ -53,26 +59,88 @@ impl<D: Disk> Bookkeeper<D> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Task::End) | Err(RecvTimeoutError::Disconnected) => return,
             }
+            if self.keep_again.take_if(|again| left(*again).is_zero()).is_some() {
+                let _ = self.news.send(News::KeepAgain);
+                wake();
+            }
             self.begin_if_due(&wake);
             self.fill(&wake);
         }
     }
 
-    fn keep(&mut self, mark: Mark, image: &[u8]) {
-        self.keeper.sync_log(mark).unwrap_or_else(|error| fail("cannot make the journal safe", &error));
-        if let Err(error) = self.keeper.checkpoint(mark, image) {
-            log::warn!("no checkpoint could be made: {error}; the next start will take longer");
+    /// The next task, or the news that something is due.
+    fn next(&self, tasks: &Receiver<Task>) -> Result<Task, RecvTimeoutError> {
+        if self.filling.is_some() {
+            return tasks.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            });
         }
+        match [self.wanted.map(|(.., again)| again), self.keep_again].into_iter().flatten().min() {
+            Some(due) => tasks.recv_timeout(left(due)),
+            None => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// Makes a checkpoint. One that fails leaves the one before in force and is made later: of a later state, since the
+    /// books must not know more than it does when it makes segments unneeded.
+    fn keep(&mut self, mark: Mark, image: &[u8]) {
+        let kept = match self.keeper.sync_log(mark) {
+            Err(error) if !is_transient(&error) => fail("cannot make the journal safe", &error),
+            synced => synced.and_then(|()| self.keeper.checkpoint(mark, image)),
+        };
+        match kept {
+            Ok(()) => self.shortage = None,
+            Err(error) => {
+                self.keep_again = Some(now() + CHECKPOINT_AGAIN);
+                if !self.is_shortage(&error) {
+                    log::warn!("no checkpoint could be made: {error}; until one can, a start takes longer");
+                }
+            }
+        }
+        // The loop has forgotten what it was told when it made this one.
+        self.freeable = 0;
         let _ = self.news.send(News::Kept);
     }
 
-    fn read(&self, lookup: Lookup) {
-        let found = self.keeper.read(lookup.topic, lookup.wanted).map_err(|error| {
-            log::error!("topic {:x}: {error}", lookup.topic.number());
-            Unreadable
-        });
+    /// Tells the loop how much a checkpoint would give back, when that has changed.
+    fn tell_freeable(&mut self, mark: Mark, wake: &impl Fn()) {
+        let freeable = if self.keep_again.is_some() { 0 } else { self.keeper.freeable(mark) };
+        if std::mem::replace(&mut self.freeable, freeable) != freeable {
+            let _ = self.news.send(News::Freeable(freeable));
+            wake();
+        }
+    }
+
+    fn read(&mut self, lookup: Lookup) {
+        let found = match self.keeper.read(lookup.topic, lookup.wanted) {
+            Err(OpenError::Io { cause, .. }) if self.is_shortage(&cause) => Err(Unreadable::NotNow),
+            Err(error) => {
+                log::error!("topic {:x}: {error}", lookup.topic.number());
+                Err(Unreadable::Lost)
+            }
+            Ok(found) => {
+                self.shortage = None;
+                Ok(found)
+            }
+        };
         // The loop may have ended.
         let _ = self.news.send(News::Read(lookup, found));
+    }
+
+    /// Does this say that descriptors or memory are short for the moment? Then it is logged now and then, and what
+    /// failed is to be done again.
+    fn is_shortage(&mut self, error: &io::Error) -> bool {
+        if !is_transient(error) {
+            return false;
+        }
+        let (since, logged) = self.shortage.unwrap_or_else(|| (now(), now() - SHORTAGE_LOG));
+        let is_due = left(logged + SHORTAGE_LOG).is_zero();
+        self.shortage = Some((since, if is_due { now() } else { logged }));
+        if is_due {
+            log::warn!("the journal has to wait: {error}; nothing is lost, and it is tried again");
+        }
+        true
     }
 
     /// Begins to make the wanted segment ready, if there is one, that is not under way, and its time has come: however
@@ -94,7 +162,7 @@ impl<D: Disk> Bookkeeper<D> {
         match self.keeper.fill_segment(filling) {
             Ok(Progress::Unfinished(unfinished)) => self.filling = Some(unfinished),
             Ok(Progress::Ready(segment)) => {
-                self.wanted = None;
+                (self.wanted, self.shortage) = (None, None);
                 // The thread that commits may have ended.
                 let _ = self.supply.send(Supply::Segment(segment));
                 self.tell_space(None, wake);
@@ -104,9 +172,13 @@ impl<D: Disk> Bookkeeper<D> {
     }
 
     fn try_again(&mut self, error: &io::Error, wake: &impl Fn()) {
+        let is_brief = self.is_shortage(error)
+            && self.shortage.is_some_and(|(since, _)| !left(since + SHORTAGE_PATIENCE).is_zero());
         let again = now() + Duration::from_micros(SEGMENT_AGAIN_US);
         self.wanted = self.wanted.map(|(number, size, _)| (number, size, again));
-        self.tell_space(Some(error), wake);
+        if !is_brief {
+            self.tell_space(Some(error), wake);
+        }
     }
 
     /// Tells who has to know that there is space again, or none.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::Checkpoints;
 use crate::journal::{self, Disk, Identity, Keeper, Mark, OpenError, State, Writer};
 use crate::node::Node;
 use crate::record::{DecodeError, Entry, Note};
@@ -16,8 +17,8 @@ pub struct Started<D: Disk> {
     pub keeper: Keeper<D>,
     /// Where the log ended.
     pub last: Mark,
-    /// Where the newest checkpoint was made.
-    pub checkpoint: Mark,
+    /// When a checkpoint is made next.
+    pub checkpoints: Checkpoints,
     /// May acknowledged entries be missing, so that every log begins a new epoch?
     pub is_lossy: bool,
     /// Bytes at the end that a crash had left unfinished.
@@ -52,7 +53,8 @@ pub fn start<D: Disk>(
         keeper.note(&node.replay(raise));
     }
     writer.sync().map_err(io)?;
-    Ok(Started { writer, keeper, last, checkpoint: recovered.checkpoint, is_lossy, cut: recovered.cut })
+    let checkpoints = Checkpoints::new(writer.mark(), recovered.checkpoint, recovered.image_len);
+    Ok(Started { writer, keeper, last, checkpoints, is_lossy, cut: recovered.cut })
 }
 
 /// A node that is given its state back.

@@ -45,6 +45,11 @@ impl Daemon {
         Self { child, output, stdout: String::new(), log: log.to_owned(), is_over: false }
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The address that it says it listens on; `None` when it ended instead.
     pub(crate) fn listening(&mut self) -> Option<SocketAddr> {
         let deadline = Deadline::after(PATIENCE);

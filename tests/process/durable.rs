@@ -7,8 +7,10 @@
 //! | `larger` | more records than memory |
 //! | `restart` | what topics, offsets, producers and subscriptions are after a restart |
 //! | `folder` | folders that a node does not take, and damaged ones |
+//! | `descriptors` | a process that is refused descriptors |
 //! | `calls` | the order of system calls, and a sync that fails |
 //! | `full` | a full file system |
+//! | `space` | what is deleted or expires gives its space back |
 //! | `formats` | folders that earlier versions of the program wrote |
 //!
 //! The page cache outlives a process: that what was acknowledged is on the disk and not only in the cache is what
@@ -17,11 +19,13 @@
 mod acked;
 mod calls;
 mod crash;
+mod descriptors;
 mod folder;
 mod formats;
 mod full;
 mod larger;
 mod restart;
+mod space;
 
 use std::time::Duration;
 

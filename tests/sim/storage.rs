@@ -66,7 +66,7 @@ pub(crate) struct DiskStore {
 
 #[derive(Debug)]
 enum Task {
-    Note(Vec<Note>),
+    Note(Vec<Note>, Mark),
     Read(Lookup),
     Keep(Mark, Vec<u8>),
 }
@@ -84,7 +84,7 @@ impl DiskStore {
         let started = start(disk, identity, is_lazy, pace.segment, node)?;
         assert!(is_lazy || !started.is_lossy, "everything that was acknowledged was safe");
         started.keeper.check();
-        let checkpoints = Checkpoints::new(started.writer.mark(), started.checkpoint);
+        let checkpoints = started.checkpoints;
         Ok(Self {
             disk: disk.clone(),
             now_us,
@@ -268,7 +268,10 @@ impl DiskStore {
         while self.tasks.front().is_some_and(|(at_us, _)| *at_us <= self.now_us) {
             let Some((_, task)) = self.tasks.pop_front() else { break };
             match task {
-                Task::Note(notes) => self.keeper.note(&notes),
+                Task::Note(notes, mark) => {
+                    self.keeper.note(&notes);
+                    self.checkpoints.set_freeable(self.keeper.freeable(mark));
+                }
                 Task::Read(lookup) => match self.keeper.read(lookup.topic, lookup.wanted) {
                     Ok(found) => {
                         self.totals.reads += 1;
@@ -281,7 +284,10 @@ impl DiskStore {
                     self.checkpoints.end();
                     self.keeper.sync_log(mark)?;
                     match self.keeper.checkpoint(mark, &image) {
-                        Ok(()) => self.totals.checkpoints += 1,
+                        Ok(()) => {
+                            self.totals.checkpoints += 1;
+                            assert_eq!(self.keeper.freeable(mark), 0, "a checkpoint removes what is dead");
+                        }
                         Err(error) if self.disk.has_stopped() => return Err(error),
                         Err(_) => {}
                     }
@@ -390,7 +396,8 @@ impl Store for SimStore {
 
     fn file(&mut self, notes: Vec<Note>) {
         if let Self::Disk(store) = self {
-            store.give(Task::Note(notes));
+            let mark = store.checkpoints.given();
+            store.give(Task::Note(notes, mark));
         }
     }
 

@@ -252,6 +252,12 @@ impl Disk for FakeDisk {
         Ok(FakeFile { disk: self.clone(), inode })
     }
 
+    fn size(&self, name: &str) -> io::Result<u64> {
+        let state = self.0.borrow();
+        let inode = state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(state.inodes[*inode].data.len() as u64)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.count()?;
         let inode = self.0.borrow().names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
@@ -298,6 +304,10 @@ impl FakeFile {
 }
 
 impl DiskFile for FakeFile {
+    fn share(&self) -> io::Result<Self> {
+        Ok(Self { disk: self.disk.clone(), inode: self.inode })
+    }
+
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let state = &mut *self.disk.0.borrow_mut();
         let rest = state.inodes[self.inode].data.get(index(position)..).unwrap_or_default();

@@ -107,8 +107,13 @@ fn what_cannot_be_read_is_told_and_so_is_a_topic_that_is_gone() {
     for request in [Request::Fetch(fetch("t")), from_time] {
         node.ask(client, 9, &request);
         let lookup = node.asked_once();
-        let sent = node.handle(Event::Read { lookup, found: Err(Unreadable) });
+        let sent = node.handle(Event::Read { lookup, found: Err(Unreadable::Lost) });
         assert_eq!(only(&sent, Opcode::Fetch)[0].status(), Status::Storage);
+        // Nothing is wrong with what is asked for.
+        node.ask(client, 9, &request);
+        let lookup = node.asked_once();
+        let sent = node.handle(Event::Read { lookup, found: Err(Unreadable::NotNow) });
+        assert_eq!(only(&sent, Opcode::Fetch)[0].status(), Status::Overloaded);
         node.ask(client, 9, &request);
         let lookup = node.asked_once();
         let found = if matches!(lookup.wanted, Wanted::Time(_)) {
@@ -177,8 +182,14 @@ fn readers_that_are_behind_share_what_is_read_and_go_on() {
     assert_eq!(got, [(20, 6), (21, 6)]);
     let lookup = node.asked_once();
     assert_eq!(wanted(&lookup).0, 6, "one read for both");
-    // What cannot be read ends them, and says so.
-    let sent = node.handle(Event::Read { lookup, found: Err(Unreadable) });
+    // What cannot be read for the moment is asked for again.
+    let mut again = node.handle(Event::Read { lookup, found: Err(Unreadable::NotNow) });
+    again.extend(node.pass(PULL_AGAIN_US + 2 * TICK_US));
+    assert_eq!(again.iter().filter(|sent| matches!(sent.opcode(), Opcode::Deliver | Opcode::Event)).count(), 0);
+    let lookup = node.asked_once();
+    assert_eq!(wanted(&lookup).0, 6);
+    // What cannot be read at all ends them, and says so.
+    let sent = node.handle(Event::Read { lookup, found: Err(Unreadable::Lost) });
     let ended = |sent: &Sent| matches!(sent.push(), Push::Ended(error) if error.status == Status::Storage.number());
     assert_eq!(sent.iter().filter(|sent| ended(sent)).count(), 2);
 }

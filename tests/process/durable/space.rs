@@ -1,0 +1,61 @@
+//! What is deleted or expires gives its space back, on a node that does nothing else.
+
+use std::fs;
+use std::path::Path;
+
+use dht_node::client::{Batch, Client, Retention};
+use dht_node::limits::SEGMENT_BYTES;
+
+use super::acked::EVERYTHING;
+use crate::cube::Cube;
+use crate::daemon::wait_for;
+
+/// Bytes of a record of these tests.
+const RECORD: usize = 1_000_000;
+
+/// Records that fill two segments and more.
+const RECORDS: usize = 150;
+
+/// The segment that is written to, the next one, and one that is kept for being used again; and what else is small.
+const LEAST: u64 = 3 * SEGMENT_BYTES as u64 + (1 << 20);
+
+fn publish(client: &mut Client, topic: &str, retention: Retention) {
+    client.create(topic, retention).unwrap();
+    let value = vec![7; RECORD];
+    for _ in 0..RECORDS {
+        client.publish(topic, &Batch::of(&value)).unwrap();
+    }
+}
+
+/// Bytes of all files of a folder.
+fn used(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().metadata());
+    // One may be removed between the two calls.
+    files.filter_map(|metadata| metadata.ok().map(|metadata| metadata.len())).sum()
+}
+
+#[test]
+fn the_space_of_records_that_are_deleted_or_expire_comes_back_though_nothing_else_happens() {
+    let cube = Cube::start_with(0, &[]);
+    let (mut client, folder) = (cube.client(0), cube.data(0));
+    publish(&mut client, "deleted", EVERYTHING);
+    let before = used(&folder);
+    client.delete("deleted").unwrap();
+    wait_for("the space of a topic that was deleted", || {
+        (used(&folder) <= before - u64::from(SEGMENT_BYTES)).then_some(())
+    });
+    publish(&mut client, "aged", Retention { age_ms: 1000, ..EVERYTHING });
+    wait_for("the space of records that are too old", || (used(&folder) <= LEAST).then_some(()));
+}
+
+/// Also when the process ended before it had made the checkpoint for that.
+#[test]
+fn the_space_of_what_was_deleted_before_a_crash_comes_back_after_it() {
+    let mut cube = Cube::start_with(0, &[]);
+    publish(&mut cube.client(0), "deleted", EVERYTHING);
+    cube.client(0).delete("deleted").unwrap();
+    cube.kill(0);
+    cube.restart(0);
+    let folder = cube.data(0);
+    wait_for("the space of a topic that was deleted", || (used(&folder) <= LEAST).then_some(()));
+}
