@@ -30,6 +30,7 @@
 //! | `producer` | many batches in flight, each stored once and in order |
 //! | `subscriber`, `subscriptions` | what topics get as they get it, each record once and in order |
 //! | `subscription`, `lifeline` | what they are made of: one topic's cursor and credit; one connection all the time |
+//! | `watch` | when a silent node is asked for a sign of life, and when it is given up |
 //! | `connection` | the layer below: requests out, answers and pushes in, nothing repeated |
 //! | `stream`, `handshake`, `incoming`, `pending`, `grants`, `tap` | what a connection is made of |
 //! | `address`, `error`, `clock` | addresses, errors, deadlines |
@@ -64,6 +65,7 @@ mod tap;
 mod tests;
 mod topics;
 mod trace;
+mod watch;
 
 pub use address::{Address, AddressError, PORT_DEFAULT};
 pub use builder::Builder;

@@ -583,7 +583,7 @@ fn the_details_of_errors_are_the_codes() {
 
 #[test]
 fn the_limits_are_the_codes() {
-    let limits: [(&str, u64); 41] = [
+    let limits: [(&str, u64); 42] = [
         ("DIMENSION_MAX", limits::DIMENSION_MAX.into()),
         ("TOPIC_NAME_MAX", limits::TOPIC_NAME_MAX as u64),
         ("LABEL_MAX", limits::LABEL_MAX as u64),
@@ -609,6 +609,7 @@ fn the_limits_are_the_codes() {
         ("REQUEST_TIMEOUT", limits::REQUEST_TIMEOUT_US),
         ("CLIENT_KEEPALIVE", limits::CLIENT_KEEPALIVE_US),
         ("CLIENT_KEEPALIVE_LEAST", limits::CLIENT_KEEPALIVE_LEAST_US),
+        ("PAUSED_PING", limits::PAUSED_PING_US),
         ("UNREACHABLE_HOLD", limits::UNREACHABLE_HOLD_US),
         ("DRAIN", limits::DRAIN_US),
         ("LINGER", limits::LINGER_US),

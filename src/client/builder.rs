@@ -6,12 +6,17 @@ use super::address::Address;
 use super::connection::Introduction;
 use super::error::Error;
 use super::session::Client;
+use super::watch::QUIET_DEFAULT;
+
+/// Silence that is too short to mean anything: a busy machine answers no sooner.
+const PING_AFTER_LEAST: Duration = Duration::from_millis(10);
 
 /// The settings of a [`Client`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     pub(super) servers: Vec<Address>,
     pub(super) timeout: Duration,
+    pub(super) ping_after: Duration,
     pub(super) introduction: Introduction,
 }
 
@@ -20,6 +25,7 @@ impl Default for Builder {
         Self {
             servers: Vec::new(),
             timeout: Duration::from_secs(5),
+            ping_after: QUIET_DEFAULT,
             introduction: Introduction {
                 software: concat!("dht-node-client/", env!("CARGO_PKG_VERSION")).to_owned(),
                 ..Introduction::default()
@@ -49,6 +55,17 @@ impl Builder {
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Asks a node for a sign of life when it has been silent for so long, and leaves it for the next server when it is
+    /// silent for as long again; 1 s when not said, at least 10 ms.
+    ///
+    /// It concerns a node of which something is expected: there is a subscription, or a request that may be repeated
+    /// is not answered. Less finds a frozen node sooner, and costs one that is alive more PINGs.
+    #[must_use]
+    pub fn ping_after(mut self, silence: Duration) -> Self {
+        self.ping_after = silence.max(PING_AFTER_LEAST);
         self
     }
 

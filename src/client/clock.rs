@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// When to stop waiting.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
@@ -48,6 +48,15 @@ impl Deadline {
         match (self.0, other.0) {
             (Some(mine), Some(others)) => Self(Some(mine.min(others))),
             (mine, others) => Self(mine.or(others)),
+        }
+    }
+
+    /// A part of the time that is left; 5 s when there is no end of it and others need a part too.
+    pub(super) fn share(self, parts: u32) -> Self {
+        match self.remaining() {
+            Some(left) => Self::after(left / parts.max(1)),
+            None if parts > 1 => Self::after(Duration::from_secs(5)),
+            None => Self::NEVER,
         }
     }
 

@@ -9,10 +9,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::address::Address;
-use super::clock::{Deadline, now};
+use super::clock::{Deadline, now, random};
 use super::error::{Error, Fault, Loss};
 use super::grants::Grants;
 use super::handshake::{self, Agreed};
@@ -20,8 +20,10 @@ use super::incoming::{self, Answer, Incoming, Pushed, Taken};
 use super::pending::Pending;
 use super::stream::{Filled, Stream};
 use super::tap::{Direction, Tap};
+use super::watch::{QUIET_DEFAULT, Verdict, Watch};
 use crate::limits::{FRAME_MAX, PAYLOAD_MAX};
 use crate::types::{Dimension, NodeId, RequestId};
+use crate::wire::request::ANY_NODE;
 use crate::wire::{Flags, Goaway, Head, Header, Hello, Opcode, Request};
 
 /// What a client says of itself.
@@ -49,8 +51,7 @@ pub struct Connection {
     answers: VecDeque<Answer>,
     /// The same of subscriptions.
     subscribed: VecDeque<Incoming>,
-    /// When something came last.
-    heard: Instant,
+    watch: Watch,
     goaway: Option<Goaway>,
     tap: Option<Tap>,
 }
@@ -93,7 +94,7 @@ impl Connection {
             grants: Grants::default(),
             answers: VecDeque::new(),
             subscribed: VecDeque::new(),
-            heard: now(),
+            watch: Watch::new(QUIET_DEFAULT, now()),
             goaway: None,
             tap,
         })
@@ -134,9 +135,9 @@ impl Connection {
         self.goaway.as_ref().is_some_and(|goaway| id.0 > goaway.last_request_id)
     }
 
-    /// When something came from the node last.
-    pub(super) const fn heard(&self) -> Instant {
-        self.heard
+    /// Asks the node for a sign of life after this silence, in [`Self::receive_watched`] and [`Self::next_watched`].
+    pub(super) fn ask_after(&mut self, quiet: Duration) {
+        self.watch = Watch::new(quiet, now());
     }
 
     /// Collects a request, to be written by the next [`Self::flush`], [`Self::receive`] or [`Self::next`].
@@ -152,6 +153,9 @@ impl Connection {
         }
         let opcode = request.opcode();
         assert_ne!(opcode, Opcode::Credit, "CREDIT is no request of its own");
+        if !self.expects() {
+            self.watch.begin(now());
+        }
         let request_id = self.pending.insert(opcode);
         self.grants.on_sent(request_id, request);
         let head = Head { opcode: opcode.number(), flags: Flags::default(), status: 0, request_id };
@@ -238,6 +242,63 @@ impl Connection {
         Ok(self.read(deadline)?.map(|(_, incoming)| incoming))
     }
 
+    /// As [`Self::receive`], and gives up a node that has stopped.
+    ///
+    /// # Errors
+    /// As [`Self::receive`], and [`Error::TimedOut`] when the node is silent for too long.
+    pub(super) fn receive_watched(&mut self, deadline: Deadline) -> Result<Option<Answer>, Error> {
+        self.watched(deadline, Self::receive)
+    }
+
+    /// As [`Self::next`], and gives up a node that has stopped.
+    ///
+    /// # Errors
+    /// As [`Self::next`], and [`Error::TimedOut`] when the node is silent for too long.
+    pub(super) fn next_watched(&mut self, deadline: Deadline) -> Result<Option<Incoming>, Error> {
+        self.watched(deadline, Self::next)
+    }
+
+    /// Takes with `take` until the deadline; whenever nothing came, the silence of the node is judged.
+    fn watched<T>(
+        &mut self,
+        deadline: Deadline,
+        take: impl Fn(&mut Self, Deadline) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        loop {
+            let due = if self.expects() { self.watch.due(self.stream.heard()) } else { Deadline::NEVER };
+            if let Some(taken) = take(self, deadline.earlier(due))? {
+                return Ok(Some(taken));
+            }
+            self.judge_silence()?;
+            if deadline.is_over() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Asks a node that has been silent for a sign of life, or gives it up. What came was read before.
+    fn judge_silence(&mut self) -> Result<(), Error> {
+        if !self.expects() {
+            return Ok(());
+        }
+        match self.watch.judge(self.stream.heard(), now()) {
+            Verdict::Wait => {}
+            Verdict::Ask => {
+                let id = self.send(&Request::Ping { node: ANY_NODE, token: 0 }, &[])?;
+                self.pending.remove(id); // that bytes come is answer enough
+                self.flush(Deadline::at_once())?;
+                self.watch.on_asked(now(), random());
+            }
+            Verdict::Dead(waited) => return Err(Error::TimedOut { server: self.server.clone(), waited }),
+        }
+        Ok(())
+    }
+
+    /// Is something expected of the node: an answer, or what comes to a subscription?
+    fn expects(&self) -> bool {
+        self.pending.len() > 0 || !self.grants.is_empty()
+    }
+
     /// Answers PING and takes in what comes, for as long. What comes stays for [`Self::receive`] and [`Self::next`].
     ///
     /// # Errors
@@ -279,7 +340,6 @@ impl Connection {
             if self.stream.fill(deadline).map_err(|error| self.lost(error))? == Filled::Nothing {
                 return Ok(None);
             }
-            self.heard = now();
         }
     }
 

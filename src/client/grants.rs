@@ -81,6 +81,11 @@ impl Grants {
         }
     }
 
+    /// Is there no subscription, nor one that was asked for?
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Is there such a subscription?
     pub(super) fn has(&self, subscription: RequestId) -> bool {
         self.0.contains_key(&subscription)

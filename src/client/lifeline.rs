@@ -1,5 +1,4 @@
-//! A connection that is to be there all the time: when to connect again, when to say that no server answers, and
-//! when a node that says nothing is taken for dead.
+//! A connection that is to be there all the time: when to connect again, and when to say that no server answers.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +6,6 @@ use super::clock::{Deadline, now};
 use super::error::Error;
 use super::session::{Backoff, Client};
 use crate::types::NodeId;
-use crate::wire::Request;
-use crate::wire::request::ANY_NODE;
-
-/// A node that said nothing for so long is asked, and after as long again left; less with a shorter timeout.
-const QUIET_MAX: Duration = Duration::from_secs(5);
 
 /// A connection that held so long was a good one: the next attempts are quick again.
 const GOOD: Duration = Duration::from_secs(1);
@@ -36,8 +30,6 @@ pub(super) struct Lifeline {
     give_up: Option<Deadline>,
     faults: u32,
     faulted: Instant,
-    /// When the node was asked for a sign of life that has not come.
-    probed: Option<Instant>,
 }
 
 /// What came of holding the connection.
@@ -61,7 +53,6 @@ impl Lifeline {
             give_up: None,
             faults: 0,
             faulted: start,
-            probed: None,
         }
     }
 
@@ -79,7 +70,6 @@ impl Lifeline {
         }
         self.connection = client.connection_number();
         self.opened = now();
-        self.probed = None;
         Ok(Held::New(node))
     }
 
@@ -128,41 +118,4 @@ impl Lifeline {
         self.faults += 1;
         self.faulted = now;
     }
-
-    /// Asks a node for a sign of life that was quiet for long; gives the time when to look again.
-    pub(super) fn watch(&mut self, client: &mut Client) -> Result<Deadline, Error> {
-        let quiet = quiet(client);
-        let Some(connection) = client.connection() else { return Ok(Deadline::NEVER) };
-        let heard = connection.heard();
-        if let Some(probed) = self.probed.filter(|probed| *probed >= heard) {
-            return Ok(Deadline::from(probed, quiet));
-        }
-        self.probed = None;
-        let now = now();
-        if now.duration_since(heard) < quiet {
-            return Ok(Deadline::from(heard, quiet));
-        }
-        connection.send(&Request::Ping { node: ANY_NODE, token: 0 }, &[])?;
-        self.probed = Some(now);
-        Ok(Deadline::from(now, quiet))
-    }
-
-    /// To be called when everything that came was read.
-    ///
-    /// # Errors
-    /// The node was asked for a sign of life and did not give one.
-    pub(super) fn judge(&self, client: &mut Client) -> Result<(), Error> {
-        let quiet = quiet(client);
-        let (Some(connection), Some(probed)) = (client.connection(), self.probed) else { return Ok(()) };
-        if connection.heard() > probed || now().duration_since(probed) < quiet {
-            return Ok(());
-        }
-        let waited = now().duration_since(connection.heard());
-        Err(Error::TimedOut { server: connection.server().to_owned(), waited })
-    }
-}
-
-fn quiet(client: &Client) -> Duration {
-    let timeout = client.timeout();
-    if timeout.is_zero() { QUIET_MAX } else { timeout.min(QUIET_MAX) }
 }

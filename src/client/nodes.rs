@@ -203,7 +203,7 @@ impl Client {
             {
                 asked.push((connection.send(&request(node.index(), cursor), &[])?, node, cursor));
             }
-            match connection.receive(deadline) {
+            match connection.receive_watched(deadline) {
                 Ok(Some(answer)) => {
                     let Some(index) = asked.iter().position(|(id, ..)| *id == answer.id) else { continue };
                     let (_, node, _) = asked.swap_remove(index);

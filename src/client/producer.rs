@@ -6,7 +6,7 @@ use std::fmt;
 use super::clock::{Deadline, pause, random};
 use super::error::Error;
 use super::publish::Batch;
-use super::session::{Backoff, Client};
+use super::session::{Backoff, Client, spread};
 use crate::limits::PRODUCER_WINDOW;
 use crate::types::{ProducerId, RequestId, TopicId, TopicName};
 use crate::wire::records::RecordError;
@@ -179,6 +179,7 @@ impl Producer<'_> {
                 Err(Error::TimedOut { .. }) if silent + 1 < self.client.servers() => {
                     // A node that says nothing at all may hang; another may not.
                     silent += 1;
+                    pause(spread());
                     deadline = self.client.deadline();
                     continue;
                 }
@@ -200,7 +201,7 @@ impl Producer<'_> {
         let connection = self.client.open(deadline)?;
         // With room left, what came is taken and nothing is waited for.
         let limit = if has_to_wait { deadline } else { Deadline::at_once() };
-        match connection.receive(limit) {
+        match connection.receive_watched(limit) {
             Ok(Some(answer)) => self.on_answer(answer.id, answer.response),
             Ok(None) if !has_to_wait => Ok(Step::Done),
             Ok(None) => {

@@ -20,6 +20,14 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest pause between attempts that a node did not ask for.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
+/// The first attempt after a lost connection waits for a random part of this, so that the clients of a node that died
+/// do not all connect at once.
+const RECONNECT_SPREAD: Duration = Duration::from_millis(100);
+
+/// A server that does not answer is passed over after this time while there are others; if none of them answers
+/// either, it has what is left of the limit.
+const CONNECT_QUICK: Duration = Duration::from_secs(1);
+
 /// How long a target without a path to it is asked for: a node that is started again is back within a second.
 const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -184,7 +192,7 @@ impl Client {
         loop {
             // A later attempt waits anew: the node that began to is gone.
             let reply = if wait.is_zero() { deadline } else { self.reply_deadline(wait) };
-            let error = match self.attempt(request, payload, reply) {
+            let error = match self.attempt(request, payload, reply, repeat) {
                 Ok(response) => return (Ok(response), may_be_done),
                 Err(error) => error,
             };
@@ -193,6 +201,7 @@ impl Client {
                 silent += 1;
                 if silent < self.servers() {
                     may_be_done = true;
+                    pause(spread());
                     deadline = self.reply_deadline(wait);
                     continue;
                 }
@@ -207,13 +216,24 @@ impl Client {
         }
     }
 
-    /// Makes a request once.
-    fn attempt(&mut self, request: &Request<'_>, payload: &[u8], deadline: Deadline) -> Result<Response, Error> {
+    /// Makes a request once. A node that has stopped is given up early if the request may be made again: who has to
+    /// ask what became of it learns more by waiting until the deadline.
+    fn attempt(
+        &mut self,
+        request: &Request<'_>,
+        payload: &[u8],
+        deadline: Deadline,
+        repeat: Repeat,
+    ) -> Result<Response, Error> {
         let (start, timeout) = (now(), self.settings.timeout);
         let connection = self.open(deadline)?;
         let id = connection.send(request, payload)?;
         let error = loop {
-            match connection.receive(deadline) {
+            let received = match repeat {
+                Repeat::Always => connection.receive_watched(deadline),
+                Repeat::NotDone | Repeat::Never => connection.receive(deadline),
+            };
+            match received {
                 Ok(Some(answer)) if answer.id == id => {
                     self.used = now();
                     return self.accept(answer.response);
@@ -283,28 +303,51 @@ impl Client {
         is_open && !connection.is_closing()
     }
 
+    /// Connects to the first server that answers, from the next one on. Those that refuse are tried once; those that do
+    /// not answer are tried again with more patience when all have been tried.
     fn connect_any(&mut self, deadline: Deadline) -> Result<Connection, Error> {
-        let servers = &self.settings.servers;
-        let mut failed = None;
-        for tried in 0..servers.len() {
-            let index = (self.next_server + tried) % servers.len();
-            // One server that does not answer must leave time for the others.
-            let share = u32::try_from(servers.len() - tried).unwrap_or(u32::MAX);
-            let limit = match deadline.remaining() {
-                Some(left) => Deadline::after(left / share),
-                None if share > 1 => Deadline::after(Duration::from_secs(5)),
-                None => Deadline::NEVER,
-            };
-            match Connection::open(&servers[index], &self.settings.introduction, limit) {
-                Ok(connection) => {
-                    self.next_server = index;
-                    return Ok(connection);
+        let count = self.settings.servers.len();
+        let mut to_try: Vec<usize> = (0..count).map(|tried| (self.next_server + tried) % count).collect();
+        let mut is_quick = count > 1;
+        loop {
+            let mut silent = Vec::new();
+            let mut failed = None;
+            let mut left = to_try.len();
+            for index in to_try {
+                // One server that does not answer must leave time for the others.
+                let share = deadline.share(u32::try_from(left).unwrap_or(u32::MAX));
+                let limit = if is_quick { share.within(CONNECT_QUICK) } else { share };
+                left -= 1;
+                match Connection::open(&self.settings.servers[index], &self.settings.introduction, limit) {
+                    Ok(mut connection) => {
+                        connection.ask_after(self.settings.ping_after);
+                        self.next_server = index;
+                        return Ok(connection);
+                    }
+                    Err(error) => {
+                        if is_timeout(&error) {
+                            silent.push(index);
+                        }
+                        failed = Some(error);
+                    }
                 }
-                Err(error) => failed = Some(error),
             }
+            if silent.is_empty() || !is_quick || deadline.is_over() {
+                return Err(failed.expect("a builder gives at least one server"));
+            }
+            (to_try, is_quick) = (silent, false);
         }
-        Err(failed.expect("a builder gives at least one server"))
     }
+}
+
+/// Did a server simply not answer an attempt to connect?
+fn is_timeout(error: &Error) -> bool {
+    matches!(error, Error::Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut)
+}
+
+/// A random part of [`RECONNECT_SPREAD`].
+pub(super) fn spread() -> Duration {
+    RECONNECT_SPREAD.mul_f64((random() % 1024) as f64 / 1024.0)
 }
 
 /// Says of a lost request what the node said of it.
@@ -334,14 +377,30 @@ impl Backoff {
 
     /// The pause after this error.
     pub(super) fn next(&mut self, error: &Error) -> Duration {
-        if matches!(error, Error::Lost { .. }) && self.0 == PAUSE_MIN {
+        if matches!(error, Error::Lost { .. } | Error::TimedOut { .. }) && self.0 == PAUSE_MIN {
             self.0 *= 2;
-            return Duration::ZERO; // another node may answer at once
+            return spread(); // another node may answer at once
         }
         let asked = error.retry_after();
         let jitter = self.0.mul_f64((random() % 1024) as f64 / 1024.0);
         let wait = if asked.is_zero() { self.0 / 2 + jitter / 2 } else { asked + jitter / 4 };
         self.0 = (self.0 * 2).min(PAUSE_MAX);
         wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_attempt_after_a_lost_connection_is_spread_and_the_others_wait_longer() {
+        let silent = Error::TimedOut { server: String::new(), waited: Duration::ZERO };
+        let first: Vec<Duration> = (0..64).map(|_| Backoff::new().next(&silent)).collect();
+        assert!(first.iter().all(|pause| *pause < RECONNECT_SPREAD));
+        assert!(first.iter().any(|pause| pause.abs_diff(first[0]) > RECONNECT_SPREAD / 8), "{first:?}");
+        let mut backoff = Backoff::new();
+        let pauses: Vec<Duration> = (0..32).map(|_| backoff.next(&silent)).collect();
+        assert!(pauses[8..].iter().all(|pause| (PAUSE_MAX / 2..=PAUSE_MAX).contains(pause)), "{pauses:?}");
     }
 }

@@ -6,9 +6,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::clock::Deadline;
+use super::clock::{Deadline, now};
 
 /// How long a write blocks before input is looked at.
 const WRITE_SLICE: Duration = Duration::from_millis(10);
@@ -34,6 +34,8 @@ pub(super) struct Stream {
     output: Vec<u8>,
     sent: usize,
     read_timeout: Option<Duration>,
+    /// When the peer last gave a sign of life: bytes came, or it made room for output that had to wait.
+    heard: Instant,
     /// Why nothing can be written any more; what the peer still said can be read.
     broken: Option<io::Error>,
 }
@@ -65,8 +67,14 @@ impl Stream {
             output: Vec::new(),
             sent: 0,
             read_timeout: None,
+            heard: now(),
             broken: None,
         })
+    }
+
+    /// When the peer last gave a sign of life. Output that the operating system took at once is none.
+    pub(super) const fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// What came and was not consumed.
@@ -92,11 +100,18 @@ impl Stream {
     ///
     /// A connection that takes nothing more is found out by the next [`Self::fill`], after what the peer still said.
     pub(super) fn flush(&mut self, deadline: Deadline) -> io::Result<bool> {
+        let mut has_waited = false;
         while self.sent < self.output.len() && self.broken.is_none() {
             match self.socket.write(&self.output[self.sent..]) {
                 Ok(0) => self.broken = Some(ErrorKind::WriteZero.into()),
-                Ok(count) => self.sent += count,
+                Ok(count) => {
+                    self.sent += count;
+                    if std::mem::take(&mut has_waited) {
+                        self.heard = now();
+                    }
+                }
                 Err(error) if is_wait(&error) => {
+                    has_waited = true;
                     if self.fill_now()? == Filled::Nothing && deadline.is_over() {
                         return Ok(false);
                     }
@@ -146,6 +161,7 @@ impl Stream {
                 Ok(0) => return Err(self.broken.take().unwrap_or_else(|| ErrorKind::UnexpectedEof.into())),
                 Ok(count) => {
                     self.end += count;
+                    self.heard = now();
                     return Ok(Filled::Some);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

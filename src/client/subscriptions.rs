@@ -309,15 +309,11 @@ impl Subscriptions {
             }
         }
         self.ask(client)?;
-        let limit = deadline.earlier(self.retry).earlier(self.lifeline.watch(client)?);
         let Some(connection) = client.connection() else { return Ok(false) };
-        match connection.next(limit)? {
+        match connection.next_watched(deadline.earlier(self.retry))? {
             Some(Incoming::Answer(answer)) => self.on_answer(client, answer)?,
             Some(Incoming::Push(pushed)) => self.on_push(client, pushed)?,
-            None => {
-                self.lifeline.judge(client)?;
-                return Ok(false);
-            }
+            None => return Ok(false),
         }
         Ok(true)
     }

@@ -9,7 +9,7 @@ pub(super) struct Conn {
     generation: u32,
     /// Monotonic microseconds of the last sign of life.
     pub heard_us: u64,
-    /// Monotonic microseconds of the last frame to it, when it is a link.
+    /// Monotonic microseconds of the last frame to it when it is a link, of the last PING to it when it is a client.
     pub sent_us: u64,
     /// Who is there.
     pub peer: Peer,

@@ -3,7 +3,7 @@
 use super::apply::Proposal;
 use super::conns::Peer;
 use super::{Node, Step};
-use crate::limits::{AGE_SCAN_PER_TICK, HEADS_US, TICK_US};
+use crate::limits::{AGE_SCAN_PER_TICK, HEADS_US, PAUSED_PING_US, TICK_US};
 use crate::record::Entry;
 use crate::types::{ConnId, Now};
 use crate::wire::Status;
@@ -117,7 +117,14 @@ impl Node {
         let due: Vec<(ConnId, Due)> = self
             .conns
             .iter_mut()
-            .filter_map(|(id, conn)| Some((id, due(&mut conn.peer, conn.heard_us, now_us)?)))
+            .filter_map(|(id, conn)| {
+                let due = if is_left_waiting(&conn.peer) && conn.sent_us + PAUSED_PING_US <= now_us {
+                    Due::Ping
+                } else {
+                    due(&mut conn.peer, conn.heard_us, now_us)?
+                };
+                Some((id, due))
+            })
             .collect();
         for (id, due) in due {
             match due {
@@ -148,6 +155,12 @@ impl Node {
         let behind = from + AGE_SCAN_PER_TICK;
         self.clock.age_place = if behind < self.catalogue.places() { behind } else { 0 };
     }
+}
+
+/// Is it a client that reads, but is not read itself? Its own PING would stay unanswered, and it would take this node
+/// for dead.
+const fn is_left_waiting(peer: &Peer) -> bool {
+    matches!(peer, Peer::Client(client) if client.paused && !client.full && !client.ended)
 }
 
 /// A client that is not read cannot be heard, so its silence says nothing.

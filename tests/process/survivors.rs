@@ -49,6 +49,28 @@ fn a_subscriber_goes_on_through_another_node_when_its_own_dies() {
 }
 
 #[test]
+fn a_subscriber_leaves_a_node_that_is_frozen_and_resumes_through_another() {
+    let mut cube = Cube::start(2);
+    let topic = cube.topic_at(3, "frozen");
+    let mut writer = cube.client(3);
+    writer.create(&topic, Retention::default()).unwrap();
+    let mut producer = writer.producer(&topic).unwrap();
+    let mut reader = cube.client_of(&[0, 1]);
+    let mut subscriber = reader.subscribe(&[&topic], Start::Next).unwrap();
+    send(&mut producer, 0..10);
+    expect(&mut subscriber, &topic, 10);
+    // Its connections stay open, and the operating system goes on taking what is sent to it.
+    cube.daemon(0).signal("STOP");
+    send(&mut producer, 10..20);
+    producer.flush().unwrap();
+    expect(&mut subscriber, &topic, 20);
+    assert_eq!(subscriber.moved().map(|(from, to)| (from.index(), to.index())), Some((0, 1)));
+    cube.daemon(0).signal("CONT");
+    send(&mut producer, 20..30);
+    expect(&mut subscriber, &topic, 30);
+}
+
+#[test]
 fn what_is_lost_with_a_node_on_the_way_is_fetched_and_its_return_changes_nothing() {
     const MORE: u64 = 250;
     let mut cube = Cube::start(3);

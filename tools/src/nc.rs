@@ -121,9 +121,9 @@ fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
             return Ok(Some(Exit::Done));
         }
     };
-    if top.server.is_some() || top.timeout.is_some() || top.color.is_some() {
+    if top.server.is_some() || top.timeout.is_some() || top.ping_after.is_some() || top.color.is_some() {
         return Err(Failure::usage_with(
-            "--server, --timeout and --color cannot change here".to_owned(),
+            "--server, --timeout, --ping-after and --color cannot change here".to_owned(),
             "all lines use one connection; give them to dht-cli nc".to_owned(),
         ));
     }

@@ -13,12 +13,15 @@ use crate::text;
 
 const SERVER_DEFAULT: &str = "127.0.0.1:5000";
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+const PING_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
 /// The options of the program, those of the environment filled in.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) servers: Vec<Address>,
     pub(crate) timeout: Duration,
+    /// Silence after which a node is asked for a sign of life.
+    pub(crate) ping_after: Duration,
     pub(crate) json: bool,
     pub(crate) color: Color,
     pub(crate) quiet: bool,
@@ -36,9 +39,18 @@ impl Settings {
             Some(text) => text::duration(&text)?,
             None => TIMEOUT_DEFAULT,
         };
+        let ping_after = match or_env(&top.ping_after, "DHT_PING_AFTER") {
+            Some(text) => text::duration(&text)?,
+            None => PING_AFTER_DEFAULT,
+        };
+        if ping_after.is_zero() {
+            let what = "--ping-after 0: a node cannot answer without any time".to_owned();
+            return Err(Failure::usage_with(what, "write how long a node may be silent, like 1s or 500ms".to_owned()));
+        }
         Ok(Self {
             servers: addresses(&or_env(&top.server, "DHT_SERVER").unwrap_or_else(|| SERVER_DEFAULT.to_owned()))?,
             timeout,
+            ping_after,
             json: top.json,
             color: Color::from_option(top.color.as_deref())?,
             quiet: top.quiet,
@@ -129,6 +141,7 @@ impl Session {
         let builder = Client::builder()
             .servers(self.settings.servers.iter().cloned())
             .timeout(self.settings.timeout)
+            .ping_after(self.settings.ping_after)
             .software(concat!("dht-cli/", env!("CARGO_PKG_VERSION")));
         if self.settings.tap { builder.tap().connect() } else { builder.connect() }
     }

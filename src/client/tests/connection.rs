@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::super::clock::pause;
 use super::super::fake::{Fake, Peer, Script, published};
 use super::super::{Client, Connection, Deadline, Error, Fault, Introduction, Loss};
 use crate::types::{RequestId, TopicName};
@@ -241,4 +242,55 @@ fn a_server_that_says_nothing_leaves_time_for_the_next() {
     drop(client);
     silent.finish();
     good.finish();
+}
+
+#[test]
+fn a_server_that_was_passed_over_is_tried_again_with_more_patience() {
+    let slow = Fake::play(vec![
+        Box::new(|peer| {
+            peer.read();
+            peer.wait_for_end(); // after the first, short patience
+        }),
+        Box::new(|peer| {
+            peer.greet();
+            peer.wait_for_end();
+        }),
+    ]);
+    let gone = Fake::play(Vec::new());
+    let servers = [slow.address().clone(), gone.address().clone()];
+    gone.finish(); // now its port refuses
+    let client = Client::builder().servers(servers).timeout(Duration::from_secs(30)).connect().unwrap();
+    assert_eq!(client.server(), Some(slow.address().to_string().as_str()));
+    drop(client);
+    slow.finish();
+}
+
+#[test]
+fn what_came_while_the_program_was_busy_is_read_before_the_node_is_judged() {
+    let (silence, busy) = (Duration::from_millis(10), Duration::from_millis(60));
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        peer.expect(Opcode::Stats);
+        for _ in 0..3 {
+            let asked = peer.expect(Opcode::Ping);
+            peer.answer(&asked, &pong(0));
+            peer.flush();
+        }
+        peer.expect(Opcode::Ping);
+        peer.wait_for_end();
+    })]);
+    let mut connection = connect(&fake).unwrap();
+    connection.ask_after(silence);
+    connection.send(&Request::Stats { node: 0 }, &[]).unwrap();
+    for _ in 0..4 {
+        assert!(connection.receive_watched(Deadline::at_once()).unwrap().is_none());
+        pause(busy);
+        // The first look reads what came since, and the second finds the silence after that.
+        assert!(connection.receive_watched(Deadline::at_once()).unwrap().is_none());
+        pause(busy);
+    }
+    let lost = connection.receive_watched(soon()).unwrap_err();
+    assert!(matches!(lost, Error::TimedOut { .. }), "{lost}");
+    drop(connection);
+    fake.finish();
 }

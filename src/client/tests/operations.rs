@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::super::clock::pause;
 use super::super::fake::{Asked, Fake, Peer, Script, fetched, published};
 use super::super::{Batch, Client, Error, Item, Start, TraceTarget};
 use crate::types::{Offset, TopicId};
@@ -148,6 +149,45 @@ fn a_node_that_hangs_is_left_for_the_next() {
     drop(client);
     first.finish();
     second.finish();
+}
+
+#[test]
+fn a_node_that_stops_is_asked_and_left_long_before_the_limit() {
+    let first = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        peer.expect(Opcode::Fetch);
+        let asked = peer.expect(Opcode::Ping);
+        peer.answer(&asked, &Response::Ping { node: 0, token: 0 }); // it is alive, and only slow
+        peer.flush();
+        peer.expect(Opcode::Ping);
+        peer.wait_for_end();
+    })]);
+    let second = Fake::play(vec![answer(Opcode::Fetch, fetched(0, 0, 1, b"a"))]);
+    let servers = [first.address().clone(), second.address().clone()];
+    let builder = Client::builder().servers(servers).timeout(Duration::from_mins(10));
+    let mut client = builder.ping_after(Duration::from_millis(50)).connect().unwrap();
+    assert_eq!(client.fetch("t", Start::Earliest, 0).unwrap().messages.len(), 1);
+    drop(client);
+    first.finish();
+    second.finish();
+}
+
+#[test]
+fn what_must_not_be_done_twice_is_waited_for_and_an_idle_client_asks_nothing() {
+    let silence = Duration::from_millis(10);
+    let fake = Fake::play(vec![Box::new(move |peer| {
+        peer.greet();
+        let asked = peer.expect(Opcode::Publish);
+        pause(8 * silence);
+        peer.answer(&asked, &published(0, 1, false));
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = Client::builder().server(fake.address().clone()).ping_after(silence).connect().unwrap();
+    assert_eq!(client.publish("t", &Batch::of(b"a")).unwrap().base, Offset(0));
+    client.idle(8 * silence).unwrap();
+    drop(client);
+    fake.finish();
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::super::fake::{Asked, Fake, Peer, published};
 use super::super::{Batch, Client};
 use crate::types::{Offset, ProducerId};
@@ -60,31 +62,37 @@ fn batches_are_in_flight_together_up_to_the_window() {
 
 #[test]
 fn what_was_not_acknowledged_goes_to_the_next_node_as_it_was() {
-    let first = Fake::play(vec![Box::new(|peer| {
-        peer.greet();
-        store(peer);
-        peer.flush();
-        peer.expect(Opcode::Publish);
-        peer.expect(Opcode::Publish);
-    })]);
-    let second = Fake::play(vec![Box::new(|peer| {
-        peer.greet();
-        let asked = peer.expect(Opcode::Publish);
-        let (id, sequence) = (sequenced(&asked).producer, sequenced(&asked).sequence);
-        assert_eq!(sequence, 1);
-        peer.answer(&asked, &published(1, 1, true)); // the first node had handed it on
-        for expected in 2..5 {
-            assert_eq!(store(peer), (id, expected));
-        }
-        peer.flush();
-        peer.wait_for_end();
-    })]);
-    let servers = [first.address().clone(), second.address().clone()];
-    let mut client = Client::builder().servers(servers).connect().unwrap();
-    assert_eq!(publish(&mut client, 5), offsets(5));
-    drop(client);
-    first.finish();
-    second.finish();
+    for does_freeze in [false, true] {
+        let first = Fake::play(vec![Box::new(move |peer| {
+            peer.greet();
+            store(peer);
+            peer.flush();
+            (0..if does_freeze { 4 } else { 2 }).for_each(|_| drop(peer.expect(Opcode::Publish)));
+            if does_freeze {
+                peer.expect(Opcode::Ping);
+                peer.wait_for_end();
+            }
+        })]);
+        let second = Fake::play(vec![Box::new(|peer| {
+            peer.greet();
+            let asked = peer.expect(Opcode::Publish);
+            let (id, sequence) = (sequenced(&asked).producer, sequenced(&asked).sequence);
+            assert_eq!(sequence, 1);
+            peer.answer(&asked, &published(1, 1, true)); // the first node had handed it on
+            for expected in 2..5 {
+                assert_eq!(store(peer), (id, expected));
+            }
+            peer.flush();
+            peer.wait_for_end();
+        })]);
+        let servers = [first.address().clone(), second.address().clone()];
+        let builder = Client::builder().servers(servers).timeout(Duration::from_mins(10));
+        let mut client = builder.ping_after(Duration::from_millis(100)).connect().unwrap();
+        assert_eq!(publish(&mut client, 5), offsets(5));
+        drop(client);
+        first.finish();
+        second.finish();
+    }
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn a_node_that_is_silent_is_asked_and_then_left() {
     });
     let (first, second) = (Fake::play(vec![silent]), Fake::play(vec![quiet]));
     let servers = [first.address().clone(), second.address().clone()];
-    let mut client = Client::builder().servers(servers).timeout(Duration::from_millis(200)).connect().unwrap();
+    let mut client = Client::builder().servers(servers).ping_after(Duration::from_millis(200)).connect().unwrap();
     let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
     assert_eq!(take(&mut subscriber, 1), ["t 0 a"]);
     drop(subscriber);

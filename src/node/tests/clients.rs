@@ -1,9 +1,9 @@
 //! Who is let in, and who is not read.
 
-use super::harness::{CLIENTS, HANDSHAKES, Harness, Sent, fetch, names, refusal};
+use super::harness::{CLIENTS, HANDSHAKES, Harness, Sent, fetch, names, only, refusal};
 use crate::limits::{
     CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, FRAME_MAX, FRAME_MAX_LEAST, HELLO_TIMEOUT_US, INFLIGHT_MAX,
-    REQUEST_TIMEOUT_US, TICK_US,
+    PAUSED_PING_US, REQUEST_TIMEOUT_US, TICK_US,
 };
 use crate::node::Event;
 use crate::types::ConnId;
@@ -110,6 +110,27 @@ fn when_all_clients_together_have_too_much_unanswered_those_who_ask_are_not_read
     // One MiB less is room again, and everybody who waits for some is read.
     node.answer(&asked.remove(0), &refusal(Status::Overloaded));
     assert!(node.paused().is_empty());
+}
+
+#[test]
+fn a_client_that_is_not_read_but_reads_hears_every_second_that_the_node_is_there() {
+    let mut node = Harness::linked(1);
+    let (waits, stuck, idle) = (node.client(), node.client(), node.client());
+    for client in [waits, stuck] {
+        for id in 0..INFLIGHT_MAX {
+            node.ask(client, id.into(), &PING);
+        }
+        assert!(!node.is_read(client));
+    }
+    // One that takes nothing cannot hear anything.
+    node.handle(Event::Filled { conn: stuck });
+    let pings = |sent: Vec<Sent>| {
+        let of = |conn: ConnId| only(&sent, Opcode::Ping).iter().filter(|sent| sent.conn == conn).count();
+        [of(waits), of(stuck), of(idle)]
+    };
+    let scan_us = 500_000;
+    assert_eq!(pings(node.pass(PAUSED_PING_US + scan_us)), [1, 0, 0]);
+    assert_eq!(pings(node.pass(PAUSED_PING_US)), [1, 0, 0]);
 }
 
 #[test]

@@ -1,0 +1,190 @@
+//! Detects a node that has stopped: how long it may stay silent before it is asked for a sign of life, and when it is
+//! taken for dead.
+//!
+//! A frozen process keeps its connections open, so only silence betrays it. Silence counts while the client expects
+//! something of the node: it has a subscription or an unanswered request. After [`Watch::quiet`] without a sign of
+//! life, and up to a quarter of that more at random, the client sends PING, and after [`Watch::quiet`] again without
+//! one the node is given up. The random part saves a node with ten thousand silent subscribers a tenth of the PINGs,
+//! and keeps clients that began at the same time from asking at the same time for ever.
+//!
+//! What the client itself does or fails to do is not held against the node. A sign of life that arrives while the
+//! process is stopped, or while its code is busy, waits in the socket and is read before the verdict. And a verdict
+//! that comes late is put off once, because then this machine may have stood still as a whole.
+
+use std::time::{Duration, Instant};
+
+use super::clock::Deadline;
+
+/// Silence after which a node is asked for a sign of life unless the program says otherwise: failing over then takes
+/// twice that and the time to connect, below 2.5 s.
+pub(super) const QUIET_DEFAULT: Duration = Duration::from_secs(1);
+
+/// A verdict that is this much overdue may be due to a stall of this machine.
+const STALL: Duration = Duration::from_millis(500);
+
+/// The watch over one connection. It reads no clock.
+#[derive(Debug)]
+pub(super) struct Watch {
+    quiet: Duration,
+    /// What is added to it before the next PING.
+    extra: Duration,
+    /// Since when something has been expected.
+    since: Instant,
+    probe: Option<Probe>,
+}
+
+/// A PING that was sent because of silence.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// When the time for its answer began.
+    at: Instant,
+    /// An overdue verdict was put off.
+    is_extended: bool,
+}
+
+/// What is to be done about a silent node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing yet.
+    Wait,
+    /// Send PING, then call [`Watch::on_asked`].
+    Ask,
+    /// It was asked and did not answer; so long it has been silent.
+    Dead(Duration),
+}
+
+impl Watch {
+    /// A watch that asks after this silence.
+    pub(super) const fn new(quiet: Duration, now: Instant) -> Self {
+        Self { quiet, extra: Duration::ZERO, since: now, probe: None }
+    }
+
+    /// From now on something is expected, and nothing was before.
+    pub(super) const fn begin(&mut self, now: Instant) {
+        self.since = now;
+        self.probe = None;
+    }
+
+    /// PING was sent. `random` decides how much later than [`Self::quiet`] the next one is.
+    pub(super) fn on_asked(&mut self, now: Instant, random: u64) {
+        self.probe = Some(Probe { at: now, is_extended: false });
+        self.extra = (self.quiet / 4).mul_f64((random % 1024) as f64 / 1024.0);
+    }
+
+    /// When to judge a node whose last sign of life was at `heard`.
+    pub(super) fn due(&self, heard: Instant) -> Deadline {
+        let last = heard.max(self.since);
+        match self.open_probe(last) {
+            Some(probe) => Deadline::from(probe.at, self.quiet),
+            None => Deadline::from(last, self.quiet.saturating_add(self.extra)),
+        }
+    }
+
+    /// Judges a node whose last sign of life was at `heard`. What has arrived must have been read before.
+    pub(super) fn judge(&mut self, heard: Instant, now: Instant) -> Verdict {
+        let last = heard.max(self.since);
+        let silent = now.saturating_duration_since(last);
+        let Some(probe) = self.open_probe(last) else {
+            return if silent < self.quiet.saturating_add(self.extra) { Verdict::Wait } else { Verdict::Ask };
+        };
+        let waited = now.saturating_duration_since(probe.at);
+        if waited < self.quiet {
+            return Verdict::Wait;
+        }
+        if waited >= self.quiet.saturating_add(STALL) && !probe.is_extended {
+            self.probe = Some(Probe { at: now, is_extended: true });
+            return Verdict::Wait;
+        }
+        Verdict::Dead(silent)
+    }
+
+    /// The PING that nothing has come since.
+    fn open_probe(&self, last: Instant) -> Option<Probe> {
+        self.probe.filter(|probe| probe.at >= last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::clock;
+    use super::*;
+
+    const QUIET: Duration = Duration::from_secs(1);
+
+    /// What happens to a watch, in milliseconds since its start, and the verdict at that time.
+    #[derive(Clone, Copy, Debug)]
+    enum What {
+        /// A sign of life came.
+        Heard,
+        /// Something is expected, and nothing was before.
+        Begin,
+        /// The verdict is to wait, and the next one is due then.
+        Wait(u64),
+        /// The verdict is to ask, which is done.
+        Ask,
+        /// The verdict is that it is dead, after this silence.
+        Dead(u64),
+    }
+
+    fn check(name: &str, story: &[(u64, What)]) {
+        let start = clock::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let (mut watch, mut heard) = (Watch::new(QUIET, start), start);
+        for &(millis, what) in story {
+            let now = at(millis);
+            match what {
+                What::Heard => heard = now,
+                What::Begin => watch.begin(now),
+                What::Wait(until) => {
+                    assert_eq!(watch.judge(heard, now), Verdict::Wait, "{name}: {millis}");
+                    assert_eq!(watch.due(heard), Deadline::from(at(until), Duration::ZERO), "{name}: {millis}");
+                }
+                What::Ask => {
+                    assert_eq!(watch.judge(heard, now), Verdict::Ask, "{name}: {millis}");
+                    watch.on_asked(now, 0);
+                }
+                What::Dead(silent) => {
+                    let silent = Duration::from_millis(silent);
+                    assert_eq!(watch.judge(heard, now), Verdict::Dead(silent), "{name}: {millis}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_silent_node_is_asked_after_a_second_and_dead_after_two() {
+        use What::{Ask, Begin, Dead, Heard, Wait};
+        check("frozen", &[(0, Heard), (400, Wait(1000)), (1000, Ask), (1500, Wait(2000)), (2001, Dead(2001))]);
+        check("alive", &[(1000, Ask), (1001, Heard), (1500, Wait(2001)), (2001, Ask), (2002, Heard), (3002, Ask)]);
+        check("it froze later", &[(1000, Ask), (1001, Heard), (2001, Ask), (3001, Dead(2000))]);
+        // A program that asks nothing for a while does not hear anything either.
+        check("nothing was expected", &[(60_000, Begin), (60_100, Wait(61_000)), (61_000, Ask), (62_000, Dead(2000))]);
+    }
+
+    #[test]
+    fn a_stall_of_the_client_is_not_held_against_the_node() {
+        use What::{Ask, Dead, Heard, Wait};
+        check("stopped before it asks", &[(20_000, Ask), (20_001, Heard), (20_002, Wait(21_001))]);
+        check("stopped after it asked", &[(1000, Ask), (20_000, Heard), (20_001, Wait(21_000))]);
+        // Nothing had come when the process went on, so the whole machine may have stood still: once.
+        check("overdue", &[(1000, Ask), (20_000, Wait(21_000)), (20_500, Heard), (20_501, Wait(21_500))]);
+        check("overdue and dead", &[(1000, Ask), (20_000, Wait(21_000)), (40_000, Dead(40_000))]);
+    }
+
+    #[test]
+    fn the_next_ping_is_up_to_a_quarter_later_and_failing_over_stays_below_two_and_a_half_seconds() {
+        let start = clock::now();
+        for (random, extra_ms) in [(0, 0), (512, 125), (1023, 249)] {
+            let mut watch = Watch::new(QUIET, start);
+            watch.on_asked(start, random);
+            let heard = start + Duration::from_millis(1);
+            let (due, tick) = (heard + QUIET + Duration::from_millis(extra_ms), Duration::from_millis(1));
+            assert_eq!(watch.judge(heard, due - tick), Verdict::Wait, "{random}");
+            let asks = due + tick;
+            assert_eq!(watch.judge(heard, asks), Verdict::Ask, "{random}");
+            watch.on_asked(asks, random);
+            let Verdict::Dead(silent) = watch.judge(heard, asks + QUIET) else { panic!("{random}: it is not dead") };
+            assert!(silent < Duration::from_millis(2300), "{random}: {silent:?}");
+        }
+    }
+}
