@@ -250,8 +250,12 @@ pub const MARKS_PER_BOUND: u64 = 64;
 /// Bytes of records between two of those times at most: 16 GiB of records have 512 KiB of them.
 pub const MARK_BYTES_MAX: u64 = 1 << 20;
 
-/// Most producers that a topic remembers; the one that was silent longest goes.
+/// Most producers that have stored more than sequence 0 and that a topic remembers; the least recently active goes.
 pub const PRODUCERS_MAX: usize = 1024;
+
+/// Most producers that have stored only sequence 0 and that a topic remembers, about 50 bytes each; the oldest goes. As
+/// each is one message of a command line, a message can be retried until as many others have come.
+pub const ONE_SHOTS_MAX: usize = 16_384;
 
 /// Losses that a topic remembers one by one; older ones are told together.
 pub const LOSSES_MAX: usize = 8;

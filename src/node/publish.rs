@@ -42,7 +42,7 @@ impl Node {
             payload,
             place: Place::default(),
         };
-        self.check_batch(chunk_cost(batch.payload.len()))?;
+        self.check_batch(chunk_cost(batch.payload.len()), batch.producer.is_some())?;
         self.propose(step, Entry::Publish(batch), Proposal::Publish { reply });
         Ok(Answer::Later)
     }

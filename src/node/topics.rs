@@ -17,6 +17,9 @@ use crate::wire::{Response, Route, Status};
 /// What a topic without records takes of the node's memory, in bytes.
 pub(super) const TOPIC_COST: u64 = 400;
 
+/// What a batch may add to what is remembered of producers, in bytes; tables that grow double what they take.
+const PRODUCER_COST_MAX: u64 = 1 << 10;
+
 /// Bytes of a page beside its names.
 const LISTED_BYTES: usize = 33;
 
@@ -145,10 +148,14 @@ impl Node {
     }
 
     /// Is there room for a batch that takes so many bytes of memory?
-    pub(super) fn check_batch(&self, bytes: u64) -> Result<(), ErrorResponse> {
+    pub(super) fn check_batch(&self, bytes: u64, is_sequenced: bool) -> Result<(), ErrorResponse> {
         self.check_room(bytes)?;
-        // What leaves memory when it is full needs no room there.
-        if self.catalogue.is_evicting() { Ok(()) } else { self.check_memory(bytes) }
+        // What leaves memory when it is full needs no room there; what is remembered of a producer stays.
+        match (self.catalogue.is_evicting(), is_sequenced) {
+            (true, false) => Ok(()),
+            (true, true) => self.check_cap(self.memory_used() - self.catalogue.evictable(), PRODUCER_COST_MAX),
+            (false, _) => self.check_memory(bytes),
+        }
     }
 
     /// Is there room on disk, and on the way to it?
@@ -164,8 +171,10 @@ impl Node {
 
     /// Is there memory for so many more bytes that stay there?
     fn check_memory(&self, bytes: u64) -> Result<(), ErrorResponse> {
-        let may_leave = if self.catalogue.is_evicting() { self.catalogue.cost() } else { 0 };
-        let used = self.memory_used() + self.proposals.bytes() - may_leave;
+        self.check_cap(self.memory_used() + self.proposals.bytes() - self.catalogue.evictable(), bytes)
+    }
+
+    fn check_cap(&self, used: u64, bytes: u64) -> Result<(), ErrorResponse> {
         let cap = self.settings.memory_bytes;
         if used + bytes <= cap {
             return Ok(());

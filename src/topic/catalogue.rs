@@ -50,6 +50,11 @@ impl Topic {
         since.min().unwrap_or_else(|| self.log.next())
     }
 
+    /// What it takes of the node's memory beside a topic that has nothing, in bytes.
+    fn cost(&self) -> Cost {
+        Cost { log: self.log.cost(), fixed: self.producers.as_ref().map_or(0, |producers| producers.cost()) }
+    }
+
     /// Begins a new life of the log: records at its end may be lost.
     fn raise_epoch(&mut self) {
         self.epoch.0 += 1;
@@ -60,6 +65,15 @@ impl Topic {
             self.losses[0].1 = self.losses[0].1.min(oldest);
         }
     }
+}
+
+/// Bytes of the node's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cost {
+    /// Of records, which may leave memory when the journal has them, and of what stays of them.
+    log: u64,
+    /// Of what stays in memory as long as the topic is there.
+    fixed: u64,
 }
 
 /// What makes a topic.
@@ -87,8 +101,8 @@ pub struct Catalogue {
     /// The last one is used next.
     free: Vec<u32>,
     by_name: HashMap<Box<str>, u32, RandomState>,
-    /// What all logs take of the node's memory.
-    cost: u64,
+    /// What all topics take of the node's memory.
+    cost: Cost,
     eviction: Option<Eviction>,
     /// Topics with a bound on age.
     aging: usize,
@@ -107,9 +121,14 @@ impl Catalogue {
         self.by_name.is_empty()
     }
 
-    /// What all records take of the node's memory, in bytes.
+    /// What all records and producers take of the node's memory, in bytes.
     pub const fn cost(&self) -> u64 {
-        self.cost
+        self.cost.log + self.cost.fixed
+    }
+
+    /// How much of that may leave memory when it is full.
+    pub const fn evictable(&self) -> u64 {
+        if self.is_evicting() { self.cost.log } else { 0 }
     }
 
     /// Has any topic a bound on age?
@@ -169,7 +188,7 @@ impl Catalogue {
         assert!(before.is_none() && self.places[slot].is_none(), "name and place were free");
         assert_eq!(topic.log.chunks(), 0, "a topic begins with nothing in memory");
         self.aging += usize::from(topic.retention.age_ms > 0);
-        self.cost += topic.log.cost();
+        self.count_cost(Cost::default(), topic.cost());
         self.places[slot] = Some(topic);
     }
 
@@ -180,7 +199,7 @@ impl Catalogue {
         let Some(topic) = place.and_then(Option::take) else { return false };
         self.free.push(u32::try_from(slot).expect("24 bits"));
         self.by_name.remove(&topic.name);
-        self.cost -= topic.log.cost();
+        self.count_cost(topic.cost(), Cost::default());
         if let Some(eviction) = &mut self.eviction {
             eviction.forget(topic.log.chunks());
         }
@@ -188,17 +207,24 @@ impl Catalogue {
         true
     }
 
-    /// Changes a topic; what its log takes is counted anew.
+    /// Changes a topic; what it takes of memory is counted anew.
     pub fn update<R>(&mut self, id: TopicId, change: impl FnOnce(&mut Topic) -> R) -> Option<R> {
         let topic = self.places.get_mut(slot_of(id))?.as_mut().filter(|topic| topic.id == id)?;
-        let (cost, chunks, newest) = (topic.log.cost(), topic.log.chunks(), topic.log.newest());
+        let (before, chunks, newest) = (topic.cost(), topic.log.chunks(), topic.log.newest());
         self.recent = slot_of(id);
         let result = change(topic);
-        self.cost = self.cost - cost + topic.log.cost();
+        let after = topic.cost();
         if let Some(eviction) = &mut self.eviction {
             eviction.note(id, chunks, newest, &topic.log);
         }
+        self.count_cost(before, after);
         Some(result)
+    }
+
+    /// A topic takes that much now, and took that much before.
+    const fn count_cost(&mut self, before: Cost, after: Cost) {
+        self.cost.log = self.cost.log - before.log + after.log;
+        self.cost.fixed = self.cost.fixed - before.fixed + after.fixed;
     }
 
     /// The topics from a place on, at most `scan` places: each with the place behind it. A topic keeps its place, so
@@ -226,12 +252,13 @@ impl Catalogue {
     pub fn check(&self) {
         assert_eq!(self.places.len() - self.free.len(), self.by_name.len());
         assert!(self.free.iter().all(|slot| self.places[*slot as usize].is_none()));
-        let mut cost = 0;
+        let mut cost = Cost::default();
         for (slot, topic) in self.places.iter().enumerate().filter_map(|(slot, place)| Some((slot, place.as_ref()?))) {
             assert_eq!(slot_of(topic.id), slot);
             assert_eq!(self.by_name.get(&topic.name).copied(), u32::try_from(slot).ok());
             topic.log.check();
-            cost += topic.log.cost();
+            topic.producers.iter().for_each(|producers| producers.check());
+            cost = Cost { log: cost.log + topic.cost().log, fixed: cost.fixed + topic.cost().fixed };
         }
         assert_eq!(self.cost, cost);
         self.check_eviction();

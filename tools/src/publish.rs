@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::time::Duration;
 
-use dht_node::client::{Batch, Error, Record, Retention};
+use dht_node::client::{Error, Record, Retention};
 use dht_node::wire::Status;
 use serde_json::json;
 
@@ -123,12 +123,15 @@ fn create_if_missing(topic: &str, session: &mut Session) -> Result<(), Failure> 
 }
 
 fn publish_one(topic: &str, form: &Form, message: &[u8], session: &mut Session) -> Result<Exit, Failure> {
-    let mut batch = Batch::new();
-    batch.push(&form.record(message)?)?;
-    let published = session.client()?.publish(topic, &batch).map_err(Failure::about(topic))?;
-    let (base, count) = (published.base.0, u64::from(published.count));
-    let stored = Stored { first: Some(published), last: base.saturating_add(count) - 1, count, through: 1 };
-    print(topic, &stored, None, session)?;
+    // What a producer sends can be sent again whatever became of it: it is stored once.
+    let mut outgoing = Outgoing::new(session.client()?.producer(topic)?);
+    outgoing.push(&form.record(message)?, 1).and_then(|()| outgoing.flush().map_err(Halt::Cube)).map_err(|halt| {
+        match halt {
+            Halt::Record(error) => error.into(),
+            Halt::Cube(error) => Failure::about(topic)(error),
+        }
+    })?;
+    print(topic, &outgoing.stored(), None, session)?;
     Ok(Exit::Done)
 }
 

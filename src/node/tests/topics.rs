@@ -2,7 +2,7 @@
 
 use super::harness::{Harness, fetch, records, topic};
 use crate::limits::{
-    AGE_SCAN_PER_TICK, FETCH_RUNS_MAX, LIST_NAMES_MAX, LIST_SCAN_MAX, PRODUCER_WINDOW, PRODUCERS_MAX,
+    AGE_SCAN_PER_TICK, FETCH_RUNS_MAX, LIST_NAMES_MAX, LIST_SCAN_MAX, ONE_SHOTS_MAX, PRODUCER_WINDOW, PRODUCERS_MAX,
     PROPOSALS_BYTES_MAX, TICK_US, TOPICS_MAX,
 };
 use crate::node::Event;
@@ -109,11 +109,26 @@ fn a_topic_remembers_so_many_producers_and_so_many_answers_of_each() {
     let most = PRODUCERS_MAX as u64;
     for producer in 2..=most {
         assert_eq!(publish(producer, 0).0, Status::Ok);
+        assert_eq!(publish(producer, 1).0, Status::Ok);
     }
-    assert_eq!(publish(1, window + 1).0, Status::Ok, "all are remembered");
-    assert_eq!(publish(most + 1, 0).0, Status::Ok);
-    assert_eq!(publish(2, 1).0, Status::UnknownProducer, "it was silent longest");
-    assert_eq!(publish(1, window + 2).0, Status::Ok);
+    // Single messages, each of which can be retried until as many others have come.
+    let single = |number| (1 << 32) + number;
+    let first = publish(single(0), 0).1;
+    for number in 1..ONE_SHOTS_MAX as u64 {
+        assert_eq!(publish(single(number), 0).0, Status::Ok);
+    }
+    assert_eq!(publish(single(0), 0), (Status::OkDuplicate, first));
+    assert_eq!(publish(single(ONE_SHOTS_MAX as u64), 0).0, Status::Ok);
+    assert_eq!(publish(single(0), 1).0, Status::UnknownProducer, "it is the oldest");
+    // Those that published more are remembered however many of these there are.
+    for producer in 1..=most {
+        let next = if producer == 1 { window + 1 } else { 2 };
+        assert_eq!(publish(producer, next).0, Status::Ok, "producer {producer}");
+    }
+    // One that goes on takes the place of the one that was silent longest.
+    assert_eq!(publish(single(1), 1).0, Status::Ok);
+    assert_eq!(publish(1, window + 2).0, Status::UnknownProducer);
+    assert_eq!(publish(2, 3).0, Status::Ok);
 }
 
 #[test]

@@ -42,9 +42,9 @@ impl Catalogue {
         self.eviction.is_some()
     }
 
-    /// Removes the oldest records from memory until logs take no more than so many bytes of it, if they may.
+    /// Removes the oldest records from memory until topics take no more than so many bytes of it, if they may.
     pub fn evict(&mut self, max_bytes: u64) {
-        while self.cost > max_bytes
+        while self.cost() > max_bytes
             && let Some((id, base)) = self.eviction.as_mut().and_then(|eviction| eviction.order.pop_front())
         {
             if self.get(id).is_some_and(|topic| topic.log.held() == base && topic.log.chunks() > 0) {

@@ -7,6 +7,7 @@
 //! part                      u8 tag, varint length, so many bytes; in the order of their tags, none twice
 //! part 1, producers         as `topic/producer.rs` has them
 //! part 2, losses            varint count, then each: u32 epoch, varint offset
+//! part 9, one-shots         as `topic/producer/one_shots.rs` has them
 //! log                       varint first, varint next, varint last_append_us, varint marks, then each: varint records
 //!                           and microseconds since the mark before, varint bytes, varint microseconds that it spans
 //! ```
@@ -30,6 +31,7 @@ const PARTS_SINCE: u32 = 2;
 const END: u8 = 0;
 const PRODUCERS: u8 = 1;
 const LOSSES: u8 = 2;
+const ONE_SHOTS: u8 = 9;
 
 impl Catalogue {
     /// Appends everything but the records to `out`.
@@ -51,6 +53,9 @@ impl Catalogue {
             }
             if !topic.losses.is_empty() {
                 put_part(out, LOSSES, |out| encode_losses(&topic.losses, out));
+            }
+            if let Some(producers) = topic.producers.as_ref().filter(|producers| producers.has_one_shots()) {
+                put_part(out, ONE_SHOTS, |out| producers.encode_one_shots(out));
             }
             out.put_u8(END);
         }
@@ -155,6 +160,7 @@ fn decode_parts(topic: &mut Topic, bytes: &mut &[u8]) -> Result<(), DecodeError>
         let is_sound = match tag {
             PRODUCERS => Producers::decode(&mut part).map(|producers| topic.producers = Some(Box::new(producers))),
             LOSSES => decode_losses(&mut part).map(|losses| topic.losses = losses),
+            ONE_SHOTS => topic.producers.as_mut().and_then(|producers| producers.decode_one_shots(&mut part)),
             _ => return Err(DecodeError::Newer),
         };
         is_sound.filter(|()| part.is_empty()).ok_or(DecodeError::Malformed)?;
@@ -184,7 +190,8 @@ mod tests {
         payload.into()
     }
 
-    fn catalogue() -> Catalogue {
+    /// The first format has no one-shots of its own.
+    fn catalogue(has_one_shots: bool) -> Catalogue {
         let mut catalogue = Catalogue::default();
         for index in 0..20_u64 {
             let retention = Retention { records: index, bytes: u64::MAX, age_ms: index % 3 };
@@ -200,6 +207,12 @@ mod tests {
                     let producer = ProducerId::new(index + sequence % 2).unwrap();
                     let batch = Sequenced { producer, epoch: 1, sequence: sequence / 2 };
                     let stored = Stored { base: Offset(sequence), append_us: 3, count: 1, payload_crc: 9 };
+                    topic.producers.get_or_insert_default().note(batch, stored);
+                }
+                for producer in (0..index).filter(|_| has_one_shots) {
+                    let producer = ProducerId::new(1000 + producer).unwrap();
+                    let batch = Sequenced { producer, epoch: 1, sequence: 0 };
+                    let stored = Stored { base: Offset(index), append_us: 3, count: 1, payload_crc: 9 };
                     topic.producers.get_or_insert_default().note(batch, stored);
                 }
             });
@@ -233,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_catalogue_of_the_first_format_is_read_and_written_in_the_newest() {
-        let before = catalogue();
+        let before = catalogue(false);
         let (mut image, mut again) = (Vec::new(), Vec::new());
         before.encode(&mut image);
         Catalogue::decode(&in_format_1(&before), 1).unwrap().encode(&mut again);
@@ -274,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_catalogue_comes_back_and_gives_new_topics_the_same_places() {
-        let mut before = catalogue();
+        let mut before = catalogue(true);
         let mut image = Vec::new();
         before.encode(&mut image);
         let mut after = Catalogue::decode(&image, PARTS_SINCE).unwrap();
@@ -302,9 +315,9 @@ mod tests {
     #[test]
     fn an_image_that_is_cut_or_changed_is_refused_or_read_but_never_a_panic() {
         let mut image = Vec::new();
-        catalogue().encode(&mut image);
+        catalogue(true).encode(&mut image);
         let mut rng = fastrand::Rng::with_seed(1);
-        for (version, image) in [(1, in_format_1(&catalogue())), (PARTS_SINCE, image)] {
+        for (version, image) in [(1, in_format_1(&catalogue(false))), (PARTS_SINCE, image)] {
             (0..image.len())
                 .for_each(|cut| assert!(Catalogue::decode(&image[..cut], version).is_err(), "cut at {cut}"));
             for _ in 0..5000 {

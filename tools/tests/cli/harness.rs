@@ -155,9 +155,42 @@ impl Relay {
         Self { address, connection: thread(relay) }
     }
 
+    /// Hands on HELLO and its answer, then requests, and cuts the connection when the next answer comes.
+    pub(crate) fn losing_an_answer(node: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let node = node.to_owned();
+        let relay = move || {
+            let mut client = listener.accept().unwrap().0;
+            let mut node = TcpStream::connect(node).unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), node.try_clone().unwrap());
+            thread(move || io::copy(&mut from, &mut to));
+            client.write_all(&frame_from(&mut node)).unwrap();
+            frame_from(&mut node);
+            client.shutdown(Shutdown::Both).unwrap();
+            client
+        };
+        Self { address, connection: thread(relay) }
+    }
+
+    /// Waits until it has done what it was to do.
+    pub(crate) fn end(self) {
+        self.connection.join().unwrap();
+    }
+
     pub(crate) fn cut(self) {
         self.connection.join().unwrap().shutdown(Shutdown::Both).unwrap();
     }
+}
+
+/// A frame: a length and what follows it.
+fn frame_from(node: &mut TcpStream) -> Vec<u8> {
+    let mut frame = vec![0; 4];
+    node.read_exact(&mut frame).unwrap();
+    let len = u32::from_be_bytes(frame[..4].try_into().unwrap());
+    frame.resize(4 + len as usize, 0);
+    node.read_exact(&mut frame[4..]).unwrap();
+    frame
 }
 
 #[expect(clippy::disallowed_methods, reason = "what stands between two programs works beside the test")]

@@ -7,6 +7,7 @@ mod common;
 mod exits;
 mod harness;
 mod payloads;
+mod producers;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
