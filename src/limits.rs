@@ -263,6 +263,13 @@ pub const LOSSES_MAX: usize = 8;
 /// Unacknowledged batches of a producer in one topic, and as many answers remembered.
 pub const PRODUCER_WINDOW: usize = 64;
 
+/// Nodes in one NODES response: 204 bytes each at most, within one frame of `FRAME_MAX_LEAST`. A cube of up to eight
+/// dimensions is one page.
+pub const NODES_PAGE_MAX: u16 = 256;
+
+/// Bytes of the payload of a NODES response: id, link and address of each node.
+pub const NODES_BYTES_MAX: u32 = NODES_PAGE_MAX as u32 * 204;
+
 /// Names in one LIST response: 282 bytes each at most, within one frame of `FRAME_MAX_LEAST`.
 pub const LIST_NAMES_MAX: usize = 200;
 
@@ -341,6 +348,8 @@ const _: () = {
     assert!(OWN_BUFFER_MIN < READ_BUDGET);
     assert!(36 + 80 + FETCH_RUNS_MAX * 12 <= RESPONSE_ARGS_MAX as usize);
     assert!(LIST_NAMES_MAX * (TOPIC_NAME_MAX + 33) + 4096 <= FRAME_MAX_LEAST as usize);
+    assert!(NODES_BYTES_MAX as usize == NODES_PAGE_MAX as usize * (4 + LABEL_MAX));
+    assert!(NODES_BYTES_MAX + 4096 <= FRAME_MAX_LEAST);
     assert!(2 * LABEL_MAX + 256 <= FRAME_BEFORE_HELLO_MAX as usize);
     assert!(LINK_PING_US * 3 < LINK_SILENCE_US, "two lost answers must not end a link");
     assert!(TICK_US * 2 < LINK_PING_US, "a tick finds every link in time");

@@ -9,8 +9,8 @@ use super::clock::{now, random};
 use super::error::Error;
 use super::session::{Client, Repeat};
 use crate::types::{Dimension, Link, NodeId, RequestId};
-use crate::wire::request::List;
-use crate::wire::response::{Listed, Response, View};
+use crate::wire::request::{ANY_NODE, List};
+use crate::wire::response::{LinkState, Listed, Response, View};
 use crate::wire::{Opcode, Request};
 
 /// Questions in flight at once.
@@ -59,10 +59,21 @@ pub struct Cluster {
 pub struct Member {
     /// Its id.
     pub node: NodeId,
-    /// Where it listens, by its own words or its neighbours'; empty when nobody knows.
+    /// Where it listens, by its own words or those of another node; empty when nobody knows.
     pub address: String,
     /// What it says of itself; or why there is no answer.
     pub view: Result<View, Error>,
+}
+
+/// A node and where clients reach it, as another one's configuration has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownNode {
+    /// Its id.
+    pub node: NodeId,
+    /// Where it listens, as `host:port`; empty when that is not known.
+    pub address: String,
+    /// Its link to the node that was asked.
+    pub link: LinkState,
 }
 
 /// A link.
@@ -113,6 +124,33 @@ impl Client {
         )
     }
 
+    /// All nodes of the cube in the order of their ids, and where they listen, as the node at the other end knows them:
+    /// one request, four in the largest cube. Whoever keeps the addresses can go on when that node is lost.
+    ///
+    /// # Errors
+    /// The node's, [`Status::UnknownOpcode`](crate::wire::Status::UnknownOpcode) from one of an earlier version; or no
+    /// connection.
+    pub fn nodes(&mut self) -> Result<Vec<KnownNode>, Error> {
+        let dimension = self.dimension()?;
+        let mut known = Vec::with_capacity(usize::from(dimension.nodes()));
+        let mut from = 0;
+        loop {
+            let Response::Nodes(page) = self.call(&Request::Nodes { node: ANY_NODE, from }, &[], Repeat::Always)?
+            else {
+                return Err(self.mismatch(Opcode::Nodes));
+            };
+            for found in page.nodes {
+                let node = NodeId::new(found.node, dimension).ok_or_else(|| self.mismatch(Opcode::Nodes))?;
+                known.push(KnownNode { node, address: found.address, link: found.link });
+            }
+            match page.next {
+                0 => return Ok(known),
+                next if next > from => from = next,
+                _ => return Err(self.mismatch(Opcode::Nodes)),
+            }
+        }
+    }
+
     /// The cluster as all its nodes see it.
     ///
     /// # Errors
@@ -125,7 +163,17 @@ impl Client {
             |node| Request::Cluster { node },
             |response| if let Response::Cluster(view) = response { Some(*view) } else { None },
         )?;
-        Ok(assemble(dimension, views))
+        let mut cluster = assemble(dimension, views);
+        if cluster.nodes.iter().any(|member| member.address.is_empty()) {
+            // Nodes that nobody up is a neighbour of. An older node does not know the question.
+            let known = self.nodes().unwrap_or_default();
+            for (member, known) in cluster.nodes.iter_mut().zip(known) {
+                if member.address.is_empty() {
+                    member.address = known.address;
+                }
+            }
+        }
+        Ok(cluster)
     }
 
     /// All topics of the cluster whose names start so.

@@ -6,7 +6,7 @@
 use super::action::Action;
 use super::conns::Client;
 use super::{Node, Step};
-use crate::limits::{CLIENT_CHARGE_MAX, INFLIGHT_MAX, NODE_CHARGE_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
+use crate::limits::{CLIENT_CHARGE_MAX, INFLIGHT_MAX, NODE_CHARGE_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
 use crate::types::ConnId;
 use crate::wire::request::Fetch;
 use crate::wire::{Request, Response};
@@ -122,6 +122,7 @@ pub(super) fn charge_of(request: &Request<'_>) -> u32 {
     let payload = match request {
         Request::Fetch(Fetch { max_bytes: 0, .. }) => PAYLOAD_MAX,
         Request::Fetch(fetch) => fetch.max_bytes.min(PAYLOAD_MAX),
+        Request::Nodes { .. } => NODES_BYTES_MAX,
         Request::Ping { .. }
         | Request::Create { .. }
         | Request::Delete(_)
@@ -143,7 +144,13 @@ pub(super) fn charge_of(request: &Request<'_>) -> u32 {
 
 /// Bytes of an answer, roughly.
 pub(super) fn size_of_answer(response: &Response) -> u64 {
-    let payload_len = if let Response::Fetched(fetched) = response { fetched.payload.len() } else { 0 };
+    let payload_len = if let Response::Fetched(fetched) = response {
+        fetched.payload.len()
+    } else if let Response::Nodes(page) = response {
+        page.payload_len()
+    } else {
+        0
+    };
     payload_len as u64 + u64::from(RESPONSE_CHARGE)
 }
 

@@ -250,7 +250,10 @@ impl Node {
             Destination { target, kind: Kind::Group, ttl: None }
         };
         Ok(match request {
-            Request::Ping { node, .. } | Request::Cluster { node } | Request::Stats { node } => of_node(*node)?,
+            Request::Ping { node, .. }
+            | Request::Cluster { node }
+            | Request::Stats { node }
+            | Request::Nodes { node, .. } => of_node(*node)?,
             Request::List(list) => of_node(list.node)?,
             Request::Create { topic, .. } | Request::Query { topic } => of_topic(*topic),
             Request::Delete(topic) | Request::Info(topic) => of_topic(topic.name),

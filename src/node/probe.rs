@@ -1,11 +1,12 @@
-//! What a node says of itself: PING, TRACE, CLUSTER, STATS.
+//! What a node says of itself and of the others: PING, TRACE, CLUSTER, NODES, STATS.
 
 use std::fmt::Write as _;
 
 use super::Node;
 use super::serve::Answer;
-use crate::types::Now;
-use crate::wire::response::{LinkView, Probe, View};
+use crate::limits::NODES_PAGE_MAX;
+use crate::types::{NodeId, Now};
+use crate::wire::response::{LinkState, LinkView, NodeAddress, NodePage, Probe, View};
 use crate::wire::{Response, Route};
 
 impl Node {
@@ -19,13 +20,10 @@ impl Node {
     }
 
     pub(super) fn view(&self, now: Now) -> Answer {
-        let address = |node: crate::types::NodeId| {
-            self.settings.addresses.get(usize::from(node.index())).cloned().unwrap_or_default()
-        };
         let links = self.routing.neighbours().iter().map(|link| LinkView {
             node: link.node.index(),
             up: link.conn.is_some(),
-            address: address(link.node),
+            address: self.address(link.node),
         });
         Answer::Now(Response::Cluster(Box::new(View {
             node: self.settings.id.index(),
@@ -35,9 +33,36 @@ impl Node {
             durability: self.settings.durability,
             cluster: self.settings.cluster.clone(),
             software: self.settings.software.clone(),
-            address: address(self.settings.id),
+            address: self.address(self.settings.id),
             links: links.collect(),
         })))
+    }
+
+    /// A page of all nodes, from that id on.
+    pub(super) fn nodes(&self, from: u16) -> Answer {
+        let (here, dimension) = (self.settings.id, self.settings.dimension);
+        let link = |node: NodeId| match here.edge_to(node) {
+            Some(bit) if self.routing.neighbour(bit).conn.is_some() => LinkState::Up,
+            Some(_) => LinkState::Down,
+            None if node == here => LinkState::Itself,
+            None => LinkState::Distant,
+        };
+        let end = from.saturating_add(NODES_PAGE_MAX);
+        let page = dimension.all().skip(from.into()).take(NODES_PAGE_MAX.into());
+        let nodes = page.map(|node| NodeAddress { node: node.index(), link: link(node), address: self.address(node) });
+        Answer::Now(Response::Nodes(NodePage {
+            node: here.index(),
+            dimension: dimension.bits(),
+            next: if end < dimension.nodes() { end } else { 0 },
+            nodes: nodes.collect(),
+        }))
+    }
+
+    /// Where a node listens, by this one's configuration; empty when that does not say. Port 0 lets the node choose
+    /// one, which only the node itself knows.
+    fn address(&self, node: NodeId) -> String {
+        let address = self.settings.addresses.get(usize::from(node.index()));
+        address.filter(|address| !address.ends_with(":0")).cloned().unwrap_or_default()
     }
 
     pub(super) fn counters(&self, now: Now) -> Answer {

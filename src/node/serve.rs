@@ -57,6 +57,7 @@ impl Node {
             Request::Trace { .. } => Ok(self.traced(route)),
             Request::Cluster { .. } => Ok(self.view(step.now)),
             Request::Stats { .. } => Ok(self.counters(step.now)),
+            Request::Nodes { from, .. } => Ok(self.nodes(*from)),
         };
         match response {
             Ok(Answer::Now(response)) => self.reply(step, reply, response),

@@ -56,6 +56,7 @@ impl Node {
             | Request::Trace { .. }
             | Request::Cluster { .. }
             | Request::Stats { .. }
+            | Request::Nodes { .. }
             | Request::Feed { .. }
             | Request::Heads(_) => Ok(false),
         }

@@ -39,6 +39,8 @@ pub enum Opcode {
     Cluster = 0x32,
     /// One node's counters.
     Stats = 0x33,
+    /// All nodes of the cube and where they listen, as one node's configuration has them.
+    Nodes = 0x34,
     /// Between nodes: what an ingress wants pushed.
     Feed = 0x40,
     /// Between nodes: how far the topics are that were pushed.
@@ -46,13 +48,12 @@ pub enum Opcode {
 }
 
 /// Numbers that are set aside, with the names they will have. Until then they are unknown opcodes.
-pub const RESERVED: [(u8, &str); 25] = [
+pub const RESERVED: [(u8, &str); 24] = [
     (0x04, "AUTH"),
     (0x14, "ALTER"),
     (0x15, "TRIM"),
     (0x16, "PRODUCER"),
     (0x27, "SUBSCRIBE_MATCHING"),
-    (0x34, "NODES"),
     (0x42, "RAFT"),
     (0x43, "JOIN"),
     (0x44, "CHUNKS"),
@@ -76,7 +77,7 @@ pub const RESERVED: [(u8, &str); 25] = [
 
 impl Opcode {
     /// All of them in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Hello,
         Self::Goaway,
         Self::Ping,
@@ -95,6 +96,7 @@ impl Opcode {
         Self::Trace,
         Self::Cluster,
         Self::Stats,
+        Self::Nodes,
         Self::Feed,
         Self::Heads,
     ];
@@ -149,6 +151,7 @@ impl Opcode {
             Self::Trace => "TRACE",
             Self::Cluster => "CLUSTER",
             Self::Stats => "STATS",
+            Self::Nodes => "NODES",
             Self::Feed => "FEED",
             Self::Heads => "HEADS",
         }

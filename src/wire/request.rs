@@ -75,6 +75,13 @@ pub enum Request<'a> {
         /// Which node, or [`ANY_NODE`].
         node: u16,
     },
+    /// All nodes and their addresses, as one node's configuration has them.
+    Nodes {
+        /// Whose configuration, or [`ANY_NODE`].
+        node: u16,
+        /// The first id wanted: 0 at first, then what the last page said.
+        from: u16,
+    },
     /// Between nodes: what the source wants pushed; the [`FeedItem`](super::feed::FeedItem)s are the payload. The
     /// request id is one more with each FEED of that start.
     Feed {
@@ -192,6 +199,7 @@ impl<'a> Request<'a> {
             Self::Trace { .. } => Opcode::Trace,
             Self::Cluster { .. } => Opcode::Cluster,
             Self::Stats { .. } => Opcode::Stats,
+            Self::Nodes { .. } => Opcode::Nodes,
             Self::Feed { .. } => Opcode::Feed,
             Self::Heads(_) => Opcode::Heads,
         }
@@ -218,6 +226,7 @@ impl<'a> Request<'a> {
             Self::Trace { ttl, target: TraceTarget::Node(node) } => args.u16(*ttl).u16(*node).str8(""),
             Self::Trace { ttl, target: TraceTarget::Topic(name) } => args.u16(*ttl).u16(ANY_NODE).str8(name.as_str()),
             Self::Cluster { node } | Self::Stats { node } => args.u16(*node),
+            Self::Nodes { node, from } => args.u16(*node).u16(*from),
             Self::Feed { instance, reset, count } => args.u64(*instance).u8(u8::from(*reset)).u16(*count),
             Self::Heads(heads) => heads.encode(args),
         };
@@ -255,6 +264,7 @@ impl<'a> Request<'a> {
             Opcode::Trace => trace(&mut args)?,
             Opcode::Cluster => Self::Cluster { node: args.u16("node")? },
             Opcode::Stats => Self::Stats { node: args.u16("node")? },
+            Opcode::Nodes => Self::Nodes { node: args.u16("node")?, from: args.u16("from")? },
             Opcode::Feed => {
                 Self::Feed { instance: args.u64("instance")?, reset: args.bool("reset")?, count: args.u16("count")? }
             }

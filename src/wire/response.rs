@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 pub use error::{Detail, ErrorResponse};
 pub use log::{Fetched, OFFSET_FORGOTTEN, Payload, Published, Run, Subscribed};
-pub use node::{LinkView, Probe, View};
+pub use node::{LinkState, LinkView, NodeAddress, NodePage, Probe, View};
 pub use topic::{Description, Durability, Listed, Page, TopicState};
 
 use super::feed::{Fed, FedList};
@@ -68,6 +68,8 @@ pub enum Response {
         /// The lines.
         text: String,
     },
+    /// To NODES.
+    Nodes(NodePage),
     /// To FEED.
     Fed(FedList),
     /// To HEADS.
@@ -96,6 +98,7 @@ impl Response {
             | Self::Traced(_)
             | Self::Cluster(_)
             | Self::Stats { .. }
+            | Self::Nodes(_)
             | Self::Subscribed(_)
             | Self::Unsubscribed { .. }
             | Self::Fed(_)
@@ -124,6 +127,7 @@ impl Response {
                 out.extend_from_slice(text.as_bytes());
             }
             Self::Listed(Page { topics, .. }) => self.encode_list(head, route, topics, Listed::encode, out),
+            Self::Nodes(NodePage { nodes, .. }) => self.encode_list(head, route, nodes, NodeAddress::encode, out),
             Self::Fed(FedList { items, .. }) => self.encode_list(head, route, items, Fed::encode, out),
             Self::Ping { .. }
             | Self::Created { .. }
@@ -185,6 +189,9 @@ impl Response {
             Self::Stats { node, .. } => {
                 args.u16(*node);
             }
+            Self::Nodes(page) => {
+                args.u16(page.node).u8(page.dimension).u16(page.next).u16(count16(page.nodes.len()));
+            }
             Self::Error(error) => error.encode(args),
         }
     }
@@ -220,6 +227,7 @@ impl Response {
                 Self::Traced(Probe { node: args.u16("node")?, hops: args.u16("hops")?, down: decode_links(&mut args)? })
             }
             Opcode::Cluster => Self::Cluster(Box::new(View::decode(&mut args)?)),
+            Opcode::Nodes => Self::Nodes(NodePage::decode(&mut args, payload)?),
             Opcode::Stats => Self::Stats {
                 node: args.u16("node")?,
                 text: std::str::from_utf8(payload).map_err(|_| DecodeError::Text { field: "text" })?.to_owned(),

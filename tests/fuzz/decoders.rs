@@ -84,6 +84,7 @@ fn check_response(opcode: Opcode, header: &Header, args: &[u8], payload: &Bytes)
             let mut addresses = view.links.iter().map(|link| &link.address).chain([&view.address]);
             (addresses.all(|address| address.len() <= LABEL_MAX), false)
         }
+        Response::Nodes(page) => (page.nodes.iter().all(|node| node.address.len() <= LABEL_MAX), false),
         Response::Ping { .. }
         | Response::Created { .. }
         | Response::Described(_)

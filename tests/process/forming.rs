@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::Retention;
+use dht_node::client::{LinkState, Retention};
 
 use crate::cube::Cube;
 use crate::daemon::{Daemon, pause, wait_for};
@@ -28,6 +28,33 @@ fn the_cube_forms_in_whatever_order_the_nodes_start() {
             assert_eq!(member.node, cube.id(node));
             assert_eq!(member.address, cube.address(node).to_string(), "node {node} says where it listens");
         }
+    }
+}
+
+#[test]
+fn one_node_knows_where_all_the_others_listen() {
+    let mut cube = Cube::start(3);
+    // When it first started, those after it had no ports yet.
+    cube.kill(5);
+    cube.restart(5);
+    cube.wait_linked();
+    cube.kill(7);
+    cube.wait_linked();
+    let known = cube.client(5).nodes().unwrap();
+    let links: Vec<_> = known.iter().map(|known| known.link).collect();
+    let expected = [
+        LinkState::Distant,
+        LinkState::Up,
+        LinkState::Distant,
+        LinkState::Distant,
+        LinkState::Up,
+        LinkState::Itself,
+        LinkState::Distant,
+        LinkState::Down,
+    ];
+    assert_eq!(links, expected);
+    for (node, known) in (0..).zip(&known) {
+        assert_eq!((known.node, &known.address), (cube.id(node), &cube.address(node).to_string()));
     }
 }
 

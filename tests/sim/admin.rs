@@ -39,6 +39,10 @@ impl Admin {
                 let token = rng.u64(..);
                 (Request::Ping { node: on_wire(node), token }, What::Ping { node, token })
             }
+            4 if rng.bool() => {
+                let from = rng.u16(..=ctx.profile.dimension.nodes());
+                (Request::Nodes { node: on_wire(node), from }, What::Nodes { node, from })
+            }
             4 => (Request::Cluster { node: on_wire(node) }, What::Cluster { node }),
             5 => (Request::Stats { node: on_wire(node) }, What::Stats { node }),
             6 => {

@@ -99,6 +99,10 @@ pub(crate) enum What {
     Stats {
         node: usize,
     },
+    Nodes {
+        node: usize,
+        from: u16,
+    },
 }
 
 impl Asked {
@@ -133,6 +137,7 @@ impl What {
             Self::Trace { .. } => Opcode::Trace,
             Self::Cluster { .. } => Opcode::Cluster,
             Self::Stats { .. } => Opcode::Stats,
+            Self::Nodes { .. } => Opcode::Nodes,
         }
     }
 }

@@ -56,6 +56,11 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
             assert_eq!(view.durability, ctx.profile.durability(), "another level");
             assert_eq!((view.node, view.links.len()), (on_wire(*node), usize::from(ctx.profile.dimension.bits())));
         }
+        (What::Nodes { node, from }, Response::Nodes(page)) => {
+            let all = ctx.profile.dimension.nodes();
+            assert_eq!((page.node, page.next), (on_wire(*node), 0));
+            assert!(page.nodes.iter().map(|found| found.node).eq(*from..all), "the nodes from {from} on, each once");
+        }
         (What::Stats { node }, Response::Stats { node: who, .. }) => assert_eq!(*who, on_wire(*node)),
         (what, response) => panic!("{response:?} answers {what:?}"),
     }
@@ -344,7 +349,11 @@ impl Asked {
     /// Who is to answer.
     fn target(&self, ctx: &Ctx<'_>) -> usize {
         match self.what {
-            What::Ping { node, .. } | What::List { node, .. } | What::Cluster { node } | What::Stats { node } => node,
+            What::Ping { node, .. }
+            | What::List { node, .. }
+            | What::Cluster { node }
+            | What::Stats { node }
+            | What::Nodes { node, .. } => node,
             What::Trace { target, .. } => target,
             What::Create { topic, .. }
             | What::Delete { topic, .. }

@@ -181,15 +181,14 @@ impl Verifier {
                 }
                 self.tasks.pop_front();
             }
-            Response::Ping { .. } => {
-                self.tasks.pop_front();
-            }
+            Response::Ping { .. } => drop(self.tasks.pop_front()),
             Response::Created { .. }
             | Response::Deleted { .. }
             | Response::Published(_)
             | Response::Subscribed(_)
             | Response::Unsubscribed { .. }
             | Response::Traced(_)
+            | Response::Nodes(_)
             | Response::Fed(_)
             | Response::Heads { .. } => unreachable!("nobody asked for that"),
         }

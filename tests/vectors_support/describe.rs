@@ -46,7 +46,7 @@ pub(crate) fn args_layout(document: &Document, opcode: Opcode, role: &str) -> La
 /// The table of the items of a payload that is a list.
 fn items_layout(document: &Document, opcode: Opcode, role: &str) -> Option<Layout> {
     let table = match (opcode, role) {
-        (Opcode::List, "response") | (Opcode::Feed | Opcode::Heads, "request") => 2,
+        (Opcode::List | Opcode::Nodes, "response") | (Opcode::Feed | Opcode::Heads, "request") => 2,
         (Opcode::Feed, "response") => 3,
         _ => return None,
     };

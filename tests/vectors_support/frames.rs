@@ -6,12 +6,13 @@ use dht_node::wire::hello::NO_NODE;
 use dht_node::wire::records::{Record, encode_headers};
 use dht_node::wire::request::{ANY_NODE, Fetch, List, Publish, Retention, Sequenced, Start, Topic, TraceTarget};
 use dht_node::wire::response::{
-    Description, Detail, Durability, ErrorResponse, Fetched, LinkView, Listed, OFFSET_FORGOTTEN, Page, Payload, Probe,
-    Published, Run, TopicState, View,
+    Description, Detail, Durability, ErrorResponse, Fetched, LinkState, LinkView, Listed, NodeAddress, NodePage,
+    OFFSET_FORGOTTEN, Page, Payload, Probe, Published, Run, TopicState, View,
 };
 use dht_node::wire::{Flags, Goaway, Hello, Opcode, Request, Response, Role, Status};
 
 use super::good::{Content, Good};
+use LinkState::{Distant, Down, Itself, Up};
 
 pub(crate) fn name(name: &'static str) -> TopicName<'static> {
     TopicName::new(name).expect("the names of vectors are good")
@@ -19,6 +20,16 @@ pub(crate) fn name(name: &'static str) -> TopicName<'static> {
 
 pub(crate) fn topic(name: &'static str, id: u64) -> Topic<'static> {
     Topic { name: self::name(name), id: TopicId::new(id) }
+}
+
+fn known(node: u16, link: LinkState, address: &str) -> NodeAddress {
+    NodeAddress { node, link, address: address.to_owned() }
+}
+
+fn four_nodes() -> Response {
+    let nodes = [(Up, "a:5000"), (Itself, "b:5000"), (Distant, "c:5000"), (Down, "d:5000")];
+    let nodes = (0..).zip(nodes).map(|(node, (link, address))| known(node, link, address)).collect();
+    Response::Nodes(NodePage { node: 1, dimension: 2, next: 0, nodes })
 }
 
 /// A name of the greatest length.
@@ -670,5 +681,27 @@ fn nodes() -> Vec<Good> {
         request("stats-request", "Node 101.", 41, Request::Stats { node: 5 }),
         response("stats-response", "Two lines.", 41, Opcode::Stats, Response::Stats { node: 5, text }),
         error("stats-error", "A fault of the server.", 41, Opcode::Stats, because(Status::Internal, "", &[])),
+        request("nodes-request", "All that the ingress knows.", 42, Request::Nodes { node: ANY_NODE, from: 0 }),
+        response("nodes-response", "Node 01 of four; the link to 11 is down.", 42, Opcode::Nodes, four_nodes()),
+        request(
+            "nodes-request-next",
+            "The second page in a cube of ten dimensions.",
+            43,
+            Request::Nodes { node: 5, from: 256 },
+        ),
+        response(
+            "nodes-response-page",
+            "A page that is not the last; the address is not known.",
+            43,
+            Opcode::Nodes,
+            Response::Nodes(NodePage { node: 5, dimension: 10, next: 512, nodes: vec![known(511, Distant, "")] }),
+        ),
+        error(
+            "nodes-error",
+            "There is no such node.",
+            42,
+            Opcode::Nodes,
+            because(Status::UnknownNode, "this cube has the nodes 0 to 7, not 8", &[]),
+        ),
     ]
 }

@@ -171,6 +171,9 @@ pub(crate) const LISTED: &[Part] = &[
     Field("topic", Str8),
 ];
 
+/// A node in the payload of NODES' answer.
+pub(crate) const NODE_ADDRESS: &[Part] = &[Field("node_id", Node), Field("link", U8), Field("address", Str8)];
+
 /// An item in the payload of FEED.
 pub(crate) const FEED_ITEM: &[Part] = &[
     Field("topic_id", Id),
@@ -221,6 +224,10 @@ pub(crate) const fn args(opcode: Opcode, is_response: bool, is_error: bool) -> &
         (Opcode::Trace, true) => TRACED,
         (Opcode::Cluster, true) => VIEW,
         (Opcode::Cluster, false) | (Opcode::Stats, _) => NODE,
+        (Opcode::Nodes, false) => &[Field("node", Node), Field("from", U16)],
+        (Opcode::Nodes, true) => {
+            &[Field("node", Node), Field("dimension", U8), Field("next", U16), Field("count", U16)]
+        }
         (Opcode::Feed, false) => &[Field("instance", Id), Field("reset", U8), Field("count", U16)],
         (Opcode::Feed, true) => &[Field("instance", Id), Field("counter", U64), Field("count", U16)],
         (Opcode::Heads, false) => HEADS,

@@ -128,6 +128,7 @@ impl<'i> Walk<'i> {
         match (opcode, is_response) {
             (Some(Opcode::Publish | Opcode::Deliver), false) | (Some(Opcode::Fetch), true) => self.records(),
             (Some(Opcode::List), true) => self.items(layout::LISTED),
+            (Some(Opcode::Nodes), true) => self.items(layout::NODE_ADDRESS),
             (Some(Opcode::Feed), false) => self.items(layout::FEED_ITEM),
             (Some(Opcode::Feed), true) => self.items(layout::FED_ITEM),
             (Some(Opcode::Heads), false) => self.items(layout::HEADS_ITEM),

@@ -4,7 +4,10 @@ use super::super::clock::pause;
 use super::super::fake::{Asked, Fake, Peer, Script, fetched, published};
 use super::super::{Batch, Client, Error, Item, Start, TraceTarget};
 use crate::types::{Offset, TopicId};
-use crate::wire::response::{Detail, Durability, LinkView, Listed, Page, Probe, View};
+use crate::wire::request::ANY_NODE;
+use crate::wire::response::{
+    Detail, Durability, LinkState, LinkView, Listed, NodeAddress, NodePage, Page, Probe, View,
+};
 use crate::wire::{Opcode, Request, Response, Status};
 
 /// A client of two nodes, connected to the first.
@@ -284,6 +287,21 @@ fn a_list_is_put_together_from_pages_and_says_what_is_missing() {
     fake.finish();
 }
 
+/// What a node of a cube of three dimensions says of itself.
+fn view(node: u16, links: Vec<LinkView>) -> View {
+    View {
+        node,
+        dimension: 3,
+        instance: 1,
+        uptime_ms: 2,
+        durability: Durability::Memory,
+        cluster: "c".to_owned(),
+        software: "s".to_owned(),
+        address: format!("n{node}:1"),
+        links,
+    }
+}
+
 #[test]
 fn a_cluster_is_put_together_from_what_its_nodes_see() {
     let fake = Fake::play(vec![Box::new(|peer| {
@@ -298,20 +316,7 @@ fn a_cluster_is_put_together_from_what_its_nodes_see() {
             let is_up = |other: u16| other != 7 && !(node == 0 && other == 1);
             let links = [1, 2, 4].map(|bit| node ^ bit);
             let links = links.map(|other| LinkView { node: other, up: is_up(other), address: format!("n{other}:1") });
-            peer.answer(
-                &asked,
-                &Response::Cluster(Box::new(View {
-                    node,
-                    dimension: 3,
-                    instance: 1,
-                    uptime_ms: 2,
-                    durability: Durability::Memory,
-                    cluster: "c".to_owned(),
-                    software: "s".to_owned(),
-                    address: format!("n{node}:1"),
-                    links: links.to_vec(),
-                })),
-            );
+            peer.answer(&asked, &Response::Cluster(Box::new(view(node, links.to_vec()))));
         }
         peer.flush();
         peer.wait_for_end();
@@ -326,6 +331,58 @@ fn a_cluster_is_put_together_from_what_its_nodes_see() {
     let down: Vec<_> =
         cluster.links.iter().filter(|link| !link.up).map(|link| (link.a.index(), link.b.index())).collect();
     assert_eq!(down, [(0, 1), (3, 7), (5, 7), (6, 7)]);
+    drop(client);
+    fake.finish();
+}
+
+/// A page of NODES from node 0 of a cube of three dimensions.
+fn page(nodes: std::ops::Range<u16>, next: u16) -> Response {
+    let nodes = nodes.map(|node| NodeAddress { node, link: LinkState::Distant, address: format!("n{node}:1") });
+    Response::Nodes(NodePage { node: 0, dimension: 3, next, nodes: nodes.collect() })
+}
+
+#[test]
+fn all_nodes_are_read_page_by_page_and_a_page_that_leads_nowhere_is_a_fault() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        for (from, answer) in [(0, page(0..3, 3)), (3, page(3..8, 0)), (0, page(0..3, 3)), (3, page(3..5, 3))] {
+            let asked = peer.expect(Opcode::Nodes);
+            assert_eq!(asked.request(), Request::Nodes { node: ANY_NODE, from });
+            peer.answer(&asked, &answer);
+            peer.flush();
+        }
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let known: Vec<_> = client.nodes().unwrap().into_iter().map(|known| (known.node.index(), known.address)).collect();
+    assert_eq!(known, (0..8).map(|node| (node, format!("n{node}:1"))).collect::<Vec<_>>());
+    assert!(matches!(client.nodes(), Err(Error::Protocol { .. })));
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn the_address_of_a_node_without_living_neighbours_comes_from_another() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        for node in 0..8 {
+            let asked = peer.expect(Opcode::Cluster);
+            if node == 0 {
+                let links = [1, 2, 4].map(|node| LinkView { node, up: false, address: format!("n{node}:1") });
+                peer.answer(&asked, &Response::Cluster(Box::new(view(node, links.to_vec()))));
+            } else {
+                peer.refuse(&asked, Status::Unreachable, 0, Vec::new());
+            }
+        }
+        peer.flush();
+        let asked = peer.expect(Opcode::Nodes);
+        peer.answer(&asked, &page(0..8, 0));
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let addresses: Vec<_> = client.cluster().unwrap().nodes.into_iter().map(|member| member.address).collect();
+    assert_eq!(addresses, (0..8).map(|node| format!("n{node}:1")).collect::<Vec<_>>());
     drop(client);
     fake.finish();
 }

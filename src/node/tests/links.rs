@@ -5,6 +5,7 @@ use crate::cube;
 use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, TICK_US, UNREACHABLE_HOLD_US};
 use crate::node::Event;
 use crate::types::{Dimension, NodeId, Retention};
+use crate::wire::response::LinkState;
 use crate::wire::{Opcode, Origin, Request, Response, Route, Status, TrafficClass};
 
 const fn ping(node: u16) -> Request<'static> {
@@ -109,6 +110,28 @@ fn a_target_out_of_reach_is_answered_for_here_until_one_request_in_each_hold_tim
     }
     // Another target was never held.
     assert_eq!(node.ask(client, 12, &ping(1))[0].conn, node.link());
+}
+
+#[test]
+fn nodes_of_a_large_cube_come_in_pages_and_say_which_links_are_up() {
+    let mut node = Harness::linked(10);
+    let client = node.client();
+    let (mut from, mut found) = (0, vec![]);
+    for (id, next) in [(1, 256), (2, 512), (3, 768), (4, 0), (5, 0)] {
+        let Response::Nodes(page) = node.answer_to(client, id, &Request::Nodes { node: 0, from }) else {
+            panic!("no nodes from {from} on")
+        };
+        assert_eq!((page.node, page.dimension, page.next), (0, 10, next));
+        found.extend(page.nodes.into_iter().map(|known| (known.node, known.link)));
+        from = if next == 0 { 1024 } else { next };
+    }
+    let link = |node: u16| match node {
+        0 => LinkState::Itself,
+        1 => LinkState::Up,
+        _ if node.is_power_of_two() => LinkState::Down,
+        _ => LinkState::Distant,
+    };
+    assert_eq!(found, (0..1024).map(|node| (node, link(node))).collect::<Vec<_>>());
 }
 
 /// A request from node 1 for another, as it comes over the link, in that dimension.

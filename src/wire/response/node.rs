@@ -1,4 +1,4 @@
-//! What a node says of itself and of a frame's way: the answers to TRACE and CLUSTER.
+//! What a node says of itself, of the others and of a frame's way: the answers to TRACE, CLUSTER and NODES.
 
 use super::{Durability, durability};
 use crate::limits::LABEL_MAX;
@@ -76,6 +76,76 @@ impl View {
             view.links.push(LinkView { node, up: up != 0, address: args.str8("link address")?.to_owned() });
         }
         Ok(view)
+    }
+}
+
+/// Some of the nodes of the cube in the order of their ids, as one node's configuration has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePage {
+    /// Who answered.
+    pub node: u16,
+    /// The cube's dimension.
+    pub dimension: u8,
+    /// The first id of the next page; 0 when this was the last one.
+    pub next: u16,
+    /// The nodes.
+    pub nodes: Vec<NodeAddress>,
+}
+
+/// A node and where it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAddress {
+    /// Its id.
+    pub node: u16,
+    /// Its link to the node that answered.
+    pub link: LinkState,
+    /// Where it listens, as `host:port`; empty when that is not known.
+    pub address: String,
+}
+
+/// What the node that answers NODES knows of its link to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// They are not neighbours: it does not know whether the other is up.
+    Distant = 0,
+    /// They are neighbours, and the link is down.
+    Down = 1,
+    /// They are neighbours, and the link is up.
+    Up = 2,
+    /// It is the node that answers.
+    Itself = 3,
+}
+
+impl NodePage {
+    /// Bytes of the payload.
+    pub fn payload_len(&self) -> usize {
+        self.nodes.iter().map(|node| 4 + cut(&node.address).len()).sum()
+    }
+
+    pub(super) fn decode(args: &mut Reader<'_>, payload: &[u8]) -> Result<Self, DecodeError> {
+        let (node, dimension, next) = (args.u16("node")?, args.u8("dimension")?, args.u16("next")?);
+        let count = args.u16("count")?;
+        let mut items = Reader::new(payload);
+        let nodes = (0..count).map(|_| NodeAddress::decode(&mut items)).collect::<Result<_, _>>()?;
+        if items.is_at_end() { Ok(Self { node, dimension, next, nodes }) } else { Err(DecodeError::Payload) }
+    }
+}
+
+impl NodeAddress {
+    pub(super) fn encode(&self, out: &mut Writer<'_>) {
+        out.u16(self.node).u8(self.link as u8).str8(cut(&self.address));
+    }
+
+    fn decode(items: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let node = items.u16("node_id")?;
+        let link = match items.u8("link")? {
+            0 => LinkState::Distant,
+            1 => LinkState::Down,
+            2 => LinkState::Up,
+            3 => LinkState::Itself,
+            _ => return Err(DecodeError::Value { field: "link" }),
+        };
+        Ok(Self { node, link, address: items.str8("address")?.to_owned() })
     }
 }
 
