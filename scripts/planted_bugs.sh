@@ -48,10 +48,10 @@ list_bugs() {
         's/if crc32\(&payload\) != filed\.crc/if crc32(\&payload) == filed.crc.wrapping_add(1)/'
     bug "a missing segment is passed over" src/journal/recovery.rs \
         's/if segment != expected/if segment < expected/; s/expected = expected\.checked_add/expected = segment.checked_add/; s/if index > next \|\|/if next == 0 \|\|/'
-    bug "an index of a checkpoint that did not come about counts" src/journal/recovery.rs \
-        's/if number > self\.from\.place\.segment \{/if number == u32::MAX {/'
-    bug "the oldest checkpoint counts instead of the newest" src/journal/recovery.rs \
-        's/(checkpoint_index\(name\)\))\.max\(\)/\1.min()/'
+    bug "an index of a checkpoint that did not come about stays" src/journal/past.rs \
+        's/\*number > from \|\|/*number == u32::MAX ||/'
+    bug "the oldest checkpoint counts instead of the newest" src/journal/past.rs \
+        's/other\.cmp\(one\)/one.cmp(other)/'
     bug "a loss is forgotten when the start that tells it stops" src/journal/recovery.rs \
         's/\(self\.is_lossy \|\| self\.state\.is_lazy\)/self.state.is_lazy/'
     bug "a checkpoint relies on what nobody has synced" src/journal/keeper.rs \
@@ -63,15 +63,33 @@ list_bugs() {
     bug "an index is not safe before the checkpoint that relies on it" src/journal/keeper.rs \
         's/write_file\(&self\.disk, &names::index\(number\), (.*)\)\?;/self.disk.create(\&names::index(number))?.write_at(\1, 0)?;/'
     bug "the names of indexes are not safe before the checkpoint that relies on them" src/journal/keeper.rs \
-        '/pub fn checkpoint/,/let name =/ s/self\.disk\.sync_names\(\)\?;//'
-    bug "a checkpoint goes before the name of the next one is safe" src/journal/keeper.rs \
-        '/let name = names::checkpoint/,/range_mut/ s/self\.disk\.sync_names\(\)\?;//'
-    bug "an index whose segment is gone is a fault" src/journal/recovery.rs \
-        's/if segments\.binary_search\(&number\)\.is_ok\(\)/if number > 0/'
+        '/pub fn checkpoint/,/let id =/ s/self\.disk\.sync_names\(\)\?;//'
+    bug "the checkpoint before the newest one goes" src/journal/keeper.rs \
+        's/if let Some\(oldest\) = oldest\.filter/if let Some(oldest) = self.older.take().or(oldest).filter/'
+    bug "the checkpoint before the newest one loses segments that it needs" src/journal/keeper.rs \
+        's/\.filter\(\|number\| needed\.contains\(number\)\)/.filter(|_| needed.len() < 1000)/'
+    bug "a damaged checkpoint is not passed over" src/journal/past.rs \
+        's/Err\(error @ OpenError::Damaged \{ \.\. \}\) => \{/Err(error @ OpenError::Damaged { .. }) if id.index == 0 => {/'
+    bug "a checkpoint does not say which batches came to nothing" src/journal/keeper.rs \
+        's/void\.push\(place\.position\);/let _ = (void, place);/'
+    bug "nobody is told which batches came to nothing" src/node/apply.rs \
+        's/self\.file\(Note::Void\(place\)\);/let _ = place;/'
+    bug "the offsets of an index that is made anew are not checked" src/journal/rebuild.rs \
+        's/Some\(before\) => before\.0 == base,/Some(_) => true,/; s/void\.is_some\(\) \|\| base == 0 \|\|/void.is_some() || base < u64::MAX ||/' rebuild journal
+    bug "an index that is made anew has a topic's batches from before it was made" src/journal/rebuild.rs \
+        's/\.position != \*position\)/.position != u32::MAX - *position)/' journal
+    bug "an index is not compared with what the checkpoint says of it" src/journal/past.rs \
+        's/kept\.len\(\) == ends\.len\(\)/kept.len() <= ends.len()/; s/ends\[&stretch\.topic\] == stretch\.end/ends[\&stretch.topic] >= Offset(0)/'
+    bug "an index that was damaged is told at each read" src/journal/heal.rs \
+        's/if remade\.insert\(segment\) \&\& .* => \{/if remade.is_empty() \&\& segment == u32::MAX => {/'
+    bug "what is told to be readable behind damage is not looked at" src/journal/heal.rs \
+        's/if payloads\(.*\)\.is_ok\(\) \{/if filed.base >= from.plus(1) {/'
+    bug "a segment from before the checkpoint is not missed" src/journal/past.rs \
+        's/if past\.binary_search\(&number\)\.is_err\(\)/if number == 0/'
     bug "a checkpoint has its name before its bytes are safe" src/journal/keeper.rs \
-        's/write_file\(&self\.disk, &name, (&checkpoint::encode.*)\)\?;/self.disk.create(\&name)?.write_at(\1, 0)?;/'
+        's/write_file\(&self\.disk, &names::checkpoint\(id\), (&checkpoint::encode.*)\)\?;/self.disk.create(\&names::checkpoint(id))?.write_at(\1, 0)?;/'
     bug "a dead segment goes before the checkpoint that makes it dead" src/journal/keeper.rs \
-        's/^( *)let name = names::checkpoint\(mark\.index\);/\1self.remove_dead(mark.place.segment)?;\n&/'
+        's/^( *)let id = CheckpointId .*/\1self.remove_dead(mark.place.segment)?;\n&/'
     bug "a segment is dead when one live record is left in it" src/journal/keeper.rs \
         's/&& oldest\.end <= first/\&\& oldest.end <= first.plus(1)/'
     bug "an index forgets the batches from before the last checkpoint" src/journal/keeper.rs \
@@ -102,11 +120,9 @@ list_bugs() {
         's/\|gap\| gap <= READ_GAP_MAX/|gap| gap < 1 << 20/'
     bug "each batch is read by itself" src/journal/reader.rs \
         's/\|gap\| gap <= READ_GAP_MAX/|gap| gap > 1 << 20/'
-    bug "a start does not look whether all records are there" src/journal/recovery.rs \
-        's/recovery\.check_kept\(state\)\?;//'
-    bug "a start takes batches from behind the checkpoint out of an index" src/journal/recovery.rs \
-        's/\.filter\(\|filed\| filed\.place < self\.from\.place\)//'
-    bug "a start takes the index of the segment that the checkpoint is in for complete" src/journal/recovery.rs \
+    bug "a start takes batches from behind the checkpoint out of an index" src/journal/past.rs \
+        's/filed\.retain\(\|filed\| filed\.place < self\.from\.place\);//'
+    bug "a start takes the index of the segment that the checkpoint is in for complete" src/journal/past.rs \
         's/if number == self\.from\.place\.segment \{/if number > self.from.place.segment {/'
     bug "free places come back in another order" src/topic/catalogue/image.rs \
         's/self\.free\.iter\(\)\.for_each/self.free.iter().rev().for_each/'

@@ -10,17 +10,22 @@
 //! record safe does not change the file's size. The [`Writer`] appends and syncs, nothing else; the [`Keeper`] does
 //! what takes time. Both are synchronous, over a [`Disk`]; who runs them on which thread is not known here.
 
+mod books;
 mod checkpoint;
 pub mod disk;
 mod error;
 pub mod format;
+mod heal;
 mod identity;
 mod index;
 mod keeper;
 mod names;
+mod past;
 mod prepare;
 mod reader;
+mod rebuild;
 mod recovery;
+mod walk;
 mod writer;
 
 pub use disk::{Disk, DiskFile, Folder, is_transient};

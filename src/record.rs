@@ -93,6 +93,8 @@ pub struct Place {
 pub enum Note {
     /// A batch became records.
     Stored(Filed),
+    /// A batch came to nothing: no record is at this place. An index that has to be made anew leaves it out.
+    Void(Place),
     /// A topic has no records before this one any more.
     Trimmed {
         /// Which.

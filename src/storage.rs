@@ -106,8 +106,8 @@ enum Supply<F> {
 enum News {
     Committed(Vec<Entry>, Mark),
     Read(Lookup, Result<Found, Unreadable>),
-    /// A checkpoint was made, or could not be.
-    Kept,
+    /// A checkpoint was made, or could not be; does the one before it hold dead segments?
+    Kept(bool),
     /// A checkpoint would give so many bytes back to the system.
     Freeable(u64),
     /// The last checkpoint could not be made, and it is time to try again.
@@ -190,7 +190,7 @@ impl Store for Storage {
                     return;
                 }
                 News::Read(lookup, found) => self.found.push_back((lookup, found)),
-                News::Kept => self.checkpoints.end(),
+                News::Kept(holds_dead) => self.checkpoints.end(holds_dead),
                 News::Freeable(bytes) => self.checkpoints.set_freeable(bytes),
                 News::KeepAgain => self.checkpoints.owe(),
                 News::Space(is_left) => self.has_space = is_left,
@@ -244,6 +244,7 @@ fn tell<D: journal::Disk>(folder: &str, started: &Started<D>) {
         let cut = started.cut;
         log::info!("{cut} bytes at its end were unfinished when the node stopped; nothing of them was acknowledged");
     }
+    started.mended.iter().for_each(|line| log::warn!("journal {folder}: {line}"));
     if started.is_lossy {
         log::warn!("records that were acknowledged last may be lost, since not each was made safe (--sync interval)");
     }

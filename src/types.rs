@@ -147,6 +147,34 @@ nonzero_id! {
     TopicId
 }
 
+impl TopicId {
+    /// Low bits of an id that are the topic's place in its catalogue, so that one table finds a topic by id.
+    const PLACE_BITS: u32 = 24;
+
+    /// Places that ids can name.
+    pub const PLACES: u32 = 1 << Self::PLACE_BITS;
+
+    /// Returns the id of a topic that is made with this random number at this place.
+    ///
+    /// # Panics
+    /// When the place is not below [`Self::PLACES`].
+    pub const fn made(seed: u64, place: u32) -> Self {
+        assert!(place < Self::PLACES);
+        // A seed of 0 at place 0 would be no id.
+        match Self::new((seed | 1) << Self::PLACE_BITS | place as u64) {
+            Some(id) => id,
+            None => unreachable!(),
+        }
+    }
+
+    /// Returns the topic's place.
+    pub const fn place(self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "masked to 24 bits")]
+        let place = (self.number() & (Self::PLACES as u64 - 1)) as u32;
+        place
+    }
+}
+
 nonzero_id! {
     /// A producer: 64 random bits that a client chose. 0 on the wire means "none".
     ProducerId

@@ -1,8 +1,12 @@
 //! A checkpoint: the state of the topics after some entry, in records of a file of its own, so that writing it delays
 //! no commit. The file's name is that entry's index; its records carry the number of the segment where the entry ends.
+//!
+//! The first record says how many bytes of state follow, and how many of the journal's books; with format 1 there are
+//! no books.
 
 use bytes::Bytes;
 
+use super::books::Books;
 use super::format::{self, Head, Kind, put_record, record_at};
 use super::writer::Mark;
 use crate::record::Place;
@@ -10,14 +14,17 @@ use crate::record::Place;
 /// Bytes of one record: what is damaged is found where it is.
 const PART: usize = 1 << 20;
 
-/// The file of a state.
-pub(super) fn encode(group: u16, mark: Mark, image: &[u8]) -> Vec<u8> {
+/// The file of a state and of the books with it.
+pub(super) fn encode(group: u16, mark: Mark, image: &[u8], books: &[u8]) -> Vec<u8> {
     let Place { segment, position } = mark.place;
     let head = Head { kind: Kind::Checkpoint, group, index: mark.index, term: mark.term, synced: position };
-    let mut out = Vec::with_capacity(image.len() + image.len() / PART * format::HEADER + 256);
+    let len = image.len() + books.len();
+    let mut out = Vec::with_capacity(len + len / PART * format::HEADER + 256);
     out.extend_from_slice(&format::segment_header(segment, position));
-    put_record(segment, head, &mut out, |out| out.extend_from_slice(&(image.len() as u64).to_be_bytes()));
-    for part in image.chunks(PART) {
+    put_record(segment, head, &mut out, |out| {
+        [image, books].iter().for_each(|part| out.extend_from_slice(&(part.len() as u64).to_be_bytes()));
+    });
+    for part in image.chunks(PART).chain(books.chunks(PART)) {
         put_record(segment, head, &mut out, |out| out.extend_from_slice(part));
     }
     out
@@ -30,6 +37,8 @@ pub(super) struct Checkpoint {
     pub(super) mark: Mark,
     /// The state.
     pub(super) image: Vec<u8>,
+    /// The books of the journal; `None` with format 1.
+    pub(super) books: Option<Books>,
     /// The format that it is written in.
     pub(super) version: u32,
 }
@@ -61,14 +70,23 @@ pub(super) fn decode(bytes: &Bytes, index: u64) -> Result<Checkpoint, Fault> {
         Ok(record)
     };
     let first = next()?;
-    let len = first.body.get(..8).map(BigEndian::read_u64).and_then(|len| usize::try_from(len).ok());
-    let len = len.filter(|len| *len <= bytes.len()).ok_or(Fault::Damaged(first.body_at as u64))?;
-    let mut image = Vec::with_capacity(len);
-    while image.len() < len {
-        image.extend_from_slice(&next()?.body);
-    }
+    let senseless = || Fault::Damaged(first.body_at as u64);
+    let lens: Vec<usize> =
+        first.body.chunks_exact(8).filter_map(|len| BigEndian::read_u64(len).try_into().ok()).collect();
+    let mut part = |len: usize| {
+        let mut part = Vec::with_capacity(len.min(bytes.len()));
+        while part.len() < len {
+            part.extend_from_slice(&next()?.body);
+        }
+        Ok(part)
+    };
+    let image = part(*lens.first().ok_or_else(senseless)?)?;
+    let books = match lens.get(1) {
+        Some(len) => Some(Books::decode(&part(*len)?).ok_or_else(senseless)?),
+        None => None,
+    };
     let mark = Mark { place: Place { segment, position: first.head.synced }, index, term: first.head.term };
-    Ok(Checkpoint { mark, image, version })
+    Ok(Checkpoint { mark, image, books, version })
 }
 
 #[cfg(test)]
@@ -80,14 +98,18 @@ mod tests {
         let mark = Mark { place: Place { segment: 7, position: 4096 }, index: 1234, term: 2 };
         for len in [0, 1, PART, PART * 2 + 5] {
             let image: Vec<u8> = (0..len).map(|byte| (byte % 251).try_into().unwrap()).collect();
-            let bytes = Bytes::from(encode(3, mark, &image));
-            assert_eq!(decode(&bytes, 1234), Ok(Checkpoint { mark, image, version: format::VERSION }));
+            let void = vec![7; len];
+            let spans: [(_, std::iter::Empty<_>); 0] = [];
+            let encoded = crate::journal::books::encode(&[(3, &void)], spans.into_iter());
+            let bytes = Bytes::from(encode(3, mark, &image, &encoded));
+            let books = Some(Books { void: [(3, void)].into(), ..Books::default() });
+            assert_eq!(decode(&bytes, 1234), Ok(Checkpoint { mark, image, books, version: format::VERSION }));
             assert_eq!(decode(&bytes, 1235), Err(Fault::Damaged(32)));
             for at in (0..bytes.len()).step_by(if len > 1 { 65_537 } else { 1 }) {
                 let mut bad = bytes.to_vec();
                 bad[at] ^= 4;
                 let is_padding = decode(&bad.into(), 1234) == decode(&bytes, 1234);
-                assert!(!is_padding || len <= 1 && at >= bytes.len() - 8, "byte {at} of {len}");
+                assert!(!is_padding || len <= 1 && bytes[at] == 0, "byte {at} of {len}");
                 assert!(decode(&bytes.slice(..at), 1234).is_err() || at >= bytes.len() - 8);
             }
         }

@@ -6,6 +6,9 @@ use std::io;
 use super::disk::is_transient;
 use crate::record::DecodeError;
 
+/// Unix: the device could not read or write.
+const EIO: i32 = 5;
+
 /// One line for who starts the node.
 #[derive(Debug)]
 pub enum OpenError {
@@ -47,6 +50,16 @@ impl OpenError {
         match self {
             Self::Io { cause, .. } => is_transient(cause),
             Self::Busy | Self::Foreign { .. } | Self::Newer { .. } | Self::Damaged { .. } => false,
+        }
+    }
+
+    /// The file whose content is lost, if that is the error: it is damaged or missing, or its disk cannot read it.
+    pub fn lost_file(&self) -> Option<&str> {
+        let is_lost = |cause: &io::Error| cause.kind() == io::ErrorKind::NotFound || cause.raw_os_error() == Some(EIO);
+        match self {
+            Self::Damaged { file, .. } => Some(file),
+            Self::Io { file, cause } if is_lost(cause) => Some(file),
+            Self::Io { .. } | Self::Busy | Self::Foreign { .. } | Self::Newer { .. } => None,
         }
     }
 

@@ -5,18 +5,18 @@
 //! segments are removed, or used again.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 
 use foldhash::fast::RandomState;
 
-use super::checkpoint;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::index::Index;
-use super::names;
+use super::names::{self, CheckpointId};
 use super::reader::{Blocks, payloads};
 use super::writer::Mark;
+use super::{books, checkpoint};
 use crate::record::{Filed, Found, Note, Wanted};
 use crate::types::{Offset, TopicId};
 
@@ -29,8 +29,11 @@ pub struct Keeper<D: Disk> {
     segments: BTreeMap<u32, Segment<D::File>>,
     /// In which segments a topic has records, oldest first.
     spans: HashMap<TopicId, VecDeque<Span>, RandomState>,
-    /// The index of the newest checkpoint.
-    checkpoint: Option<u64>,
+    /// The newest checkpoint and the one before it: when the newest one rots, a start goes back to that.
+    newest: Option<CheckpointId>,
+    older: Option<CheckpointId>,
+    /// Segments without live records that the newest checkpoint does not need; the one before it may.
+    dead: BTreeSet<u32>,
     pub(super) has_spare: bool,
     /// Bytes that all files may have together when a segment is added.
     pub(super) capacity: u64,
@@ -48,11 +51,14 @@ struct Segment<F> {
     /// A second handle of its file until the first checkpoint behind it: a checkpoint that had to open the segment
     /// would fail when other parts of the process have used up the descriptors.
     log: Option<F>,
+    /// Where the payloads of batches in it are that came to nothing, ascending; `None` when that is not known, since it
+    /// was begun with format 1.
+    void: Option<Vec<u32>>,
 }
 
 impl<F> Default for Segment<F> {
     fn default() -> Self {
-        Self { index: Index::default(), live: 0, size: 0, log: None }
+        Self { index: Index::default(), live: 0, size: 0, log: None, void: Some(Vec::new()) }
     }
 }
 
@@ -67,10 +73,25 @@ pub(super) struct Span {
 }
 
 impl<D: Disk> Keeper<D> {
-    /// Knows of nothing yet but the checkpoint that is in force.
-    pub(super) fn new(disk: D, group: u16, checkpoint: Option<u64>) -> Self {
-        let (segments, spans) = (BTreeMap::new(), HashMap::default());
-        Self { disk, group, segments, spans, checkpoint, has_spare: false, capacity: u64::MAX }
+    /// Knows of nothing yet.
+    pub(super) fn new(disk: D, group: u16) -> Self {
+        Self {
+            disk,
+            group,
+            segments: BTreeMap::new(),
+            spans: HashMap::default(),
+            newest: None,
+            older: None,
+            dead: BTreeSet::new(),
+            has_spare: false,
+            capacity: u64::MAX,
+        }
+    }
+
+    /// These checkpoints are there; what was added so far is what the newest one knows.
+    pub(super) fn begin(&mut self, checkpoints: (Option<CheckpointId>, Option<CheckpointId>), segment: u32) {
+        (self.newest, self.older) = checkpoints;
+        self.dead = self.dead(segment).into_iter().map(|(number, _)| number).collect();
     }
 
     /// Bounds the bytes of all files: beyond it no segment is made ready.
@@ -83,6 +104,54 @@ impl<D: Disk> Keeper<D> {
     pub(super) fn add_segment(&mut self, number: u32, size: u64, log: Option<D::File>) {
         let segment = self.segments.entry(number).or_default();
         (segment.size, segment.log) = (size, log);
+    }
+
+    /// The batches of a segment that came to nothing, if that is known.
+    pub(super) fn set_void(&mut self, number: u32, void: Option<Vec<u32>>) {
+        self.segments.entry(number).or_default().void = void;
+    }
+
+    /// The batches of a segment that came to nothing, if that is known.
+    pub(super) fn void(&self, segment: u32) -> Option<&[u32]> {
+        self.segments.get(&segment)?.void.as_deref()
+    }
+
+    /// When the last record of a topic in a segment was appended; 0 when that cannot be read.
+    pub(super) fn last_us(&self, topic: TopicId, segment: u32) -> u64 {
+        self.blocks(segment, topic).and_then(|blocks| blocks.last_us()).ok().flatten().unwrap_or(0)
+    }
+
+    /// The segment that has a record of a topic, and what it has of that.
+    pub(super) fn span_with(&self, topic: TopicId, offset: Offset) -> Option<Span> {
+        let spans = self.spans.get(&topic)?;
+        spans.get(spans.partition_point(|span| span.end <= offset)).copied()
+    }
+
+    /// The last records of a topic.
+    pub(super) fn last_span(&self, topic: TopicId) -> Option<Span> {
+        self.spans.get(&topic).and_then(VecDeque::back).copied()
+    }
+
+    /// Of each topic with records in a segment: what it has before them, if anything, and the offset behind them.
+    pub(super) fn spans_in(&self, segment: u32) -> BTreeMap<TopicId, (Option<Span>, Offset)> {
+        let found = |(topic, spans): (&TopicId, &VecDeque<Span>)| {
+            let at = spans.iter().position(|span| span.segment == segment)?;
+            Some((*topic, (at.checked_sub(1).map(|before| spans[before]), spans[at].end)))
+        };
+        self.spans.iter().filter_map(found).collect()
+    }
+
+    /// Writes the indexes that are in memory up to that of a segment; those before that one are complete.
+    pub(super) fn write_indexes(&mut self, last: u32) -> io::Result<()> {
+        for (&number, segment) in self.segments.range_mut(..=last) {
+            if !segment.index.is_empty() {
+                write_file(&self.disk, &names::index(number), &segment.index.encode(number))?;
+            }
+            if number < last {
+                segment.index = Index::default();
+            }
+        }
+        Ok(())
     }
 
     /// A topic has records in a segment whose index is complete.
@@ -101,6 +170,11 @@ impl<D: Disk> Keeper<D> {
         for note in notes {
             match *note {
                 Note::Stored(filed) => self.file(filed),
+                Note::Void(place) => {
+                    if let Some(void) = &mut self.segments.entry(place.segment).or_default().void {
+                        void.push(place.position);
+                    }
+                }
                 Note::Trimmed { topic, first } => self.trim(topic, first),
                 Note::Deleted { topic } => self.trim(topic, Offset(u64::MAX)),
             }
@@ -121,11 +195,8 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Reads what it was told of and what is not trimmed, as far as it was told: nothing when the topic is gone.
-    ///
-    /// # Errors
-    /// [`OpenError::Damaged`] and [`OpenError::Io`]
-    pub fn read(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
+    /// Reads with the indexes as they are.
+    pub(super) fn read_once(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
         let none = VecDeque::new();
         let spans = self.spans.get(&topic).unwrap_or(&none);
         match wanted {
@@ -155,7 +226,7 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    fn blocks(&self, segment: u32, topic: TopicId) -> Result<Blocks<'_, D::File>, OpenError> {
+    pub(super) fn blocks(&self, segment: u32, topic: TopicId) -> Result<Blocks<'_, D::File>, OpenError> {
         match self.segments.get(&segment).map(|segment| &segment.index).filter(|index| !index.is_empty()) {
             Some(index) => Ok(Blocks::growing(index, segment, topic)),
             None => Blocks::open(&self.disk, segment, topic),
@@ -194,23 +265,25 @@ impl<D: Disk> Keeper<D> {
     /// # Errors
     /// As the system's: then the checkpoint before it stays in force.
     pub fn checkpoint(&mut self, mark: Mark, image: &[u8]) -> io::Result<()> {
-        for (&number, segment) in self.segments.range_mut(..=mark.place.segment) {
+        for (&number, segment) in self.segments.range(..=mark.place.segment) {
             if !segment.index.is_empty() {
                 write_file(&self.disk, &names::index(number), &segment.index.encode(number))?;
             }
         }
         // The indexes are safe before the checkpoint that relies on them.
         self.disk.sync_names()?;
-        let name = names::checkpoint(mark.index);
-        write_file(&self.disk, &name, &checkpoint::encode(self.group, mark, image))?;
+        // When no entry came since the newest one, the same state is written once more beside it.
+        let is_second = self.newest.is_some_and(|newest| newest.index == mark.index && !newest.is_second);
+        let id = CheckpointId { index: mark.index, is_second };
+        write_file(&self.disk, &names::checkpoint(id), &checkpoint::encode(self.group, mark, image, &self.books()))?;
         self.disk.sync_names()?;
         for (_, segment) in self.segments.range_mut(..mark.place.segment) {
             (segment.index, segment.log) = (Index::default(), None);
         }
-        if let Some(old) = self.checkpoint.replace(mark.index)
-            && old != mark.index
-        {
-            self.disk.remove(&names::checkpoint(old))?;
+        let oldest = std::mem::replace(&mut self.older, self.newest.filter(|newest| *newest != id));
+        self.newest = Some(id);
+        if let Some(oldest) = oldest.filter(|oldest| *oldest != id) {
+            self.disk.remove(&names::checkpoint(oldest))?;
         }
         self.remove_dead(mark.place.segment)
     }
@@ -225,15 +298,35 @@ impl<D: Disk> Keeper<D> {
         dead
     }
 
-    /// Bytes that a checkpoint at `mark`, of which everything was noted, would give back to the system.
+    /// Bytes that checkpoints at `mark`, of which everything was noted, would give back to the system. It takes two
+    /// when the newest one still needs them.
     pub fn freeable(&self, mark: Mark) -> u64 {
         let kept = usize::from(!self.has_spare);
         self.dead(mark.place.segment).iter().skip(kept).map(|(_, size)| size).sum()
     }
 
-    /// Removes the segments before this one whose records are all dead; one is kept for being used again.
+    /// Does only the checkpoint before the newest one need some of the segments, so that another checkpoint would make
+    /// space?
+    pub fn holds_dead(&self) -> bool {
+        !self.dead.is_empty()
+    }
+
+    /// What the next checkpoint says of the segments.
+    fn books(&self) -> Vec<u8> {
+        let void = self.segments.iter().filter_map(|(number, segment)| Some((*number, segment.void.as_deref()?)));
+        let void: Vec<(u32, &[u32])> = void.collect();
+        let mut topics: Vec<TopicId> = self.spans.keys().copied().collect();
+        topics.sort_unstable();
+        let of = |id: TopicId| (id, self.spans[&id].iter().map(|span| (span.segment, span.end)));
+        books::encode(&void, topics.into_iter().map(of))
+    }
+
+    /// Removes the segments before this one whose records are all dead, unless the checkpoint before the newest one
+    /// still needs them; one is kept for being used again.
     fn remove_dead(&mut self, before: u32) -> io::Result<()> {
-        for (number, _) in self.dead(before) {
+        let dead = self.dead(before);
+        let needed = std::mem::replace(&mut self.dead, dead.iter().map(|(number, _)| *number).collect());
+        for number in dead.into_iter().map(|(number, _)| number).filter(|number| needed.contains(number)) {
             match self.disk.remove(&names::index(number)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
@@ -245,6 +338,7 @@ impl<D: Disk> Keeper<D> {
                 self.has_spare = true;
             }
             self.segments.remove(&number);
+            self.dead.remove(&number);
         }
         Ok(())
     }
@@ -267,7 +361,7 @@ impl<D: Disk> Keeper<D> {
 }
 
 /// Writes a file so that it is there whole or not at all, once names are synced.
-fn write_file<D: Disk>(disk: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_file<D: Disk>(disk: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = names::new(name);
     let mut file = disk.create(&new)?;
     if let Err(error) = file.write_at(bytes, 0).and_then(|()| file.sync()) {

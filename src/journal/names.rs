@@ -5,6 +5,7 @@
 //! | `0000000042.log` | a segment: in use, used up, or prepared for use |
 //! | `0000000042.index` | where the records of its topics are, by topic and offset |
 //! | `00000000000000001234.checkpoint` | the state after the entry of that index |
+//! | `00000000000000001234-2.checkpoint` | the same state once more, when no entry came since |
 //! | `spare` | a used-up segment whose records are all dead, to be used again |
 //! | `….new` | a file that is being written; nothing refers to it yet |
 //! | `identity` | whose journal it is, and of which format |
@@ -19,6 +20,7 @@ pub(super) const IDENTITY: &str = "identity";
 const SEGMENT: &str = ".log";
 const INDEX: &str = ".index";
 const CHECKPOINT: &str = ".checkpoint";
+const SECOND: &str = "-2";
 const NEW: &str = ".new";
 
 /// The file of a segment.
@@ -31,9 +33,19 @@ pub(super) fn index(segment: u32) -> String {
     format!("{segment:010}{INDEX}")
 }
 
-/// The checkpoint of an index.
-pub(super) fn checkpoint(index: u64) -> String {
-    format!("{index:020}{CHECKPOINT}")
+/// Which of the checkpoints; the later one is the larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct CheckpointId {
+    /// The index of the last entry in it.
+    pub(super) index: u64,
+    /// True for the second file of the same state: two are kept, and no entry may have come since the first.
+    pub(super) is_second: bool,
+}
+
+/// The file of a checkpoint.
+pub(super) fn checkpoint(id: CheckpointId) -> String {
+    let CheckpointId { index, is_second } = id;
+    format!("{index:020}{}{CHECKPOINT}", if is_second { SECOND } else { "" })
 }
 
 /// What a file is called while it is being written.
@@ -53,10 +65,12 @@ pub(super) fn index_number(name: &str) -> Option<u32> {
     (index(number) == name).then_some(number)
 }
 
-/// The index of a checkpoint's file.
-pub(super) fn checkpoint_index(name: &str) -> Option<u64> {
-    let number = name.strip_suffix(CHECKPOINT)?.parse().ok()?;
-    (checkpoint(number) == name).then_some(number)
+/// The checkpoint of a file.
+pub(super) fn checkpoint_id(name: &str) -> Option<CheckpointId> {
+    let stem = name.strip_suffix(CHECKPOINT)?;
+    let first = stem.strip_suffix(SECOND);
+    let id = CheckpointId { index: first.unwrap_or(stem).parse().ok()?, is_second: first.is_some() };
+    (checkpoint(id) == name).then_some(id)
 }
 
 /// Was the file never finished?

@@ -1,9 +1,12 @@
 //! Reading what is not in memory any more: an index says where, the segment has it.
 
+use std::io;
+
 use bytes::Bytes;
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
+use super::format::{self, HardState, Kind, record_at};
 use super::index::{Directory, ENTRY, Entry, HEADER, Index};
 use super::names;
 use crate::limits::{FETCH_RUNS_MAX, READ_BYTES_MAX, READ_GAP_MAX};
@@ -70,6 +73,12 @@ impl<F: DiskFile> Blocks<'_, F> {
             }
         }
         Ok(None)
+    }
+
+    /// When the last of them was appended.
+    pub(super) fn last_us(&self) -> Result<Option<u64>, OpenError> {
+        let Some(last) = self.partition(|_| true)?.checked_sub(1) else { return Ok(None) };
+        Ok(self.block(last)?.and_then(|block| block.last().map(|filed| filed.append_us)))
     }
 
     /// Of all blocks of the segment, if they are in a file.
@@ -163,6 +172,24 @@ pub(super) fn payloads<F: DiskFile>(
         }
     }
     Ok(found)
+}
+
+/// So many bytes of a file, or what there is of them.
+pub(super) fn read_part<D: Disk>(disk: &D, name: &str, position: u64, len: usize) -> Result<Bytes, OpenError> {
+    let io = |cause: io::Error| OpenError::io(name, cause);
+    let file = disk.open(name).map_err(io)?;
+    let behind = file.size().map_err(io)?.saturating_sub(position);
+    let mut bytes = vec![0; len.min(usize::try_from(behind).expect("files of a journal are small"))];
+    let filled = file.read_at(&mut bytes, position).map_err(io)?;
+    bytes.truncate(filled);
+    Ok(bytes.into())
+}
+
+/// Where the segment before `next` ends, as the first record of that says; `None` when it has none.
+pub(super) fn previous_end<D: Disk>(disk: &D, next: u32) -> Result<Option<usize>, OpenError> {
+    let begin = read_part(disk, &names::segment(next), 0, 2 * format::HEADER + HardState::LEN)?;
+    let state = record_at(&begin, next, format::HEADER).filter(|record| record.head.kind == Kind::HardState);
+    Ok(state.and_then(|record| HardState::decode(&record.body)).map(|state| state.previous_end as usize))
 }
 
 /// A file that ends too early is damaged.

@@ -1,7 +1,8 @@
 //! Starting: what is in the folder becomes the state again, and the end of the log is found.
 //!
-//! 1. The newest checkpoint gives the state after some entry, the indexes where the records before it are. Those stay
-//!    where they are: that there are as many as the state has is all that is looked at.
+//! 1. The newest checkpoint that can be read gives the state after some entry, the indexes where the records before it
+//!    are. Those stay where they are: that there are as many as the state has is all that is looked at. What of this is
+//!    lost is made anew (`past`).
 //! 2. The entries behind it are read: of an index that was written twice the last counts, and nothing behind that one.
 //! 3. The last segment ends where no sound record follows. That is the end of what a crash left, unless something
 //!    later says that this place was safe already: then the disk has lost what it had, and nothing is cut.
@@ -13,14 +14,13 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::checkpoint::{self, Checkpoint, Fault};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::format::{self, ALIGN, HEADER, HardState, Head, Kind, record_at};
-use super::index::{Directory, HEADER as INDEX_HEADER};
-use super::keeper::{Keeper, Span};
+use super::keeper::Keeper;
+use super::names;
+use super::reader::{previous_end, read_part};
 use super::writer::Mark;
-use super::{index, names};
 use crate::record::{self, DecodeError, Entry, Note, Place};
 use crate::types::{Offset, TopicId};
 
@@ -34,6 +34,9 @@ pub trait State {
 
     /// The records that a topic has: the first, and behind the last. `None` when there is no such topic.
     fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)>;
+
+    /// The topic that has a name.
+    fn find(&self, name: &str) -> Option<TopicId>;
 
     /// All topics.
     fn topics(&self) -> Vec<TopicId>;
@@ -57,23 +60,25 @@ pub struct Recovered<D: Disk> {
     pub is_lossy: bool,
     /// Bytes that a crash had left unfinished at the end, and that were cut.
     pub cut: u64,
+    /// Files that were lost or damaged and could be done without, a line each for who runs the node.
+    pub mended: Vec<String>,
 }
 
-struct Recovery<D: Disk> {
-    disk: D,
-    keeper: Keeper<D>,
+pub(super) struct Recovery<D: Disk> {
+    pub(super) disk: D,
+    pub(super) keeper: Keeper<D>,
     /// Where the checkpoint was made; the beginning when there is none.
-    from: Mark,
+    pub(super) from: Mark,
     /// Bytes of the state in it.
-    image_len: usize,
+    pub(super) image_len: usize,
     /// The last hard state that was read.
     state: HardState,
     /// May acknowledged entries be missing behind what was read?
     is_lossy: bool,
     /// Files that no journal needs; they go when everything was read.
-    unneeded: Vec<String>,
-    /// Segments that have an index and are not there.
-    missing: Vec<u32>,
+    pub(super) unneeded: Vec<String>,
+    /// What was lost and is there again, a line each.
+    pub(super) mended: Vec<String>,
 }
 
 /// Reads what there is into a state that knows nothing yet.
@@ -83,128 +88,27 @@ struct Recovery<D: Disk> {
 pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<Recovered<D>, OpenError> {
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
     let unneeded = files.iter().filter(|name| names::is_new(name) || *name == names::SPARE).cloned().collect();
-    let newest = files.iter().filter_map(|name| names::checkpoint_index(name)).max();
     let mut recovery = Recovery {
         disk: disk.clone(),
-        keeper: Keeper::new(disk.clone(), group, newest),
+        keeper: Keeper::new(disk.clone(), group),
         from: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
         image_len: 0,
         state: HardState::default(),
         is_lossy: false,
         unneeded,
-        missing: Vec::new(),
+        mended: Vec::new(),
     };
-    if let Some(newest) = newest {
-        recovery.load_checkpoint(newest, state)?;
-        let old = files.iter().filter_map(|name| names::checkpoint_index(name)).filter(|index| *index != newest);
-        recovery.unneeded.extend(old.map(names::checkpoint));
-    }
     let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
     segments.sort_unstable();
-    let mut indexes: Vec<u32> = files.iter().filter_map(|name| names::index_number(name)).collect();
-    indexes.sort_unstable();
-    for number in indexes {
-        if segments.binary_search(&number).is_ok() {
-            recovery.load_index(number, state)?;
-        } else {
-            // Of a dead segment, which has gone first. Were it not dead, its records would be missing in the end.
-            recovery.missing.push(number);
-            recovery.unneeded.push(names::index(number));
-        }
-    }
-    let checkpointed = recovery.from.place.segment;
-    for number in segments.iter().filter(|number| **number < checkpointed) {
-        recovery.add_segment(*number)?;
-    }
-    recovery.check_kept(state)?;
-    segments.retain(|number| *number >= recovery.from.place.segment);
+    let (checkpoints, books) = recovery.load_checkpoint(&files, &segments, state)?;
+    recovery.load_past(&files, &segments, books, state)?;
+    let from = recovery.from.place.segment;
+    recovery.keeper.begin(checkpoints, from);
+    segments.retain(|number| *number >= from);
     recovery.replay(&segments, state)
 }
 
 impl<D: Disk> Recovery<D> {
-    fn load_checkpoint(&mut self, index: u64, state: &mut impl State) -> Result<(), OpenError> {
-        let name = names::checkpoint(index);
-        let bytes = self.read(&name)?;
-        let Checkpoint { mark, image, version } = checkpoint::decode(&bytes, index).map_err(|fault| match fault {
-            Fault::Damaged(position) => OpenError::damaged(&name, position, "the checkpoint cannot be read"),
-            Fault::Newer(version) => OpenError::Newer { file: name.clone(), version: Some(version) },
-        })?;
-        (self.from, self.image_len) = (mark, image.len());
-        let what = "the state in it makes no sense";
-        state.restore(&image, version).map_err(|error| OpenError::undecodable(error, &name, 0, what))
-    }
-
-    /// Where the records of a segment from before the checkpoint are.
-    fn load_index(&mut self, number: u32, state: &impl State) -> Result<(), OpenError> {
-        let name = names::index(number);
-        if number > self.from.place.segment {
-            // Written for a checkpoint that did not come about.
-            self.unneeded.push(name);
-            return Ok(());
-        }
-        let damaged = || OpenError::damaged(&name, 0, "the index cannot be read");
-        if number == self.from.place.segment {
-            // It will grow, and may have records from behind the checkpoint.
-            let filed = index::decode(number, &self.read(&name)?).ok_or_else(damaged)?;
-            for filed in filed.into_iter().filter(|filed| filed.place < self.from.place) {
-                if self.follows(state, filed.topic, filed.base, filed.end(), number)? {
-                    self.keeper.note(&[Note::Stored(filed)]);
-                }
-            }
-            return Ok(());
-        }
-        let header = self.read_part(&name, 0, INDEX_HEADER)?;
-        let directory = Directory::decode(number, &header).ok_or_else(damaged)?;
-        let entries = self.read_part(&name, directory.position as u64, directory.entries * index::ENTRY)?;
-        let entries = directory.entries(&entries).ok_or_else(damaged)?;
-        let mut is_checked = false;
-        for blocks in entries.chunk_by(|one, next| one.topic == next.topic && one.end == next.base) {
-            let (first, end) = (blocks[0], blocks[blocks.len() - 1].end);
-            if self.follows(state, first.topic, first.base, end, number)? {
-                // A dead segment may be another one already, under the name that a crash gave back to it.
-                if !std::mem::replace(&mut is_checked, true) {
-                    self.check_header(number)?;
-                }
-                self.keeper.add_span(first.topic, Span { segment: number, end, first_us: first.first_us });
-            }
-        }
-        Ok(())
-    }
-
-    /// Are these records kept? Then they lie behind those before.
-    fn follows(
-        &self,
-        state: &impl State,
-        topic: TopicId,
-        base: Offset,
-        end: Offset,
-        segment: u32,
-    ) -> Result<bool, OpenError> {
-        // The index may still have records of topics that are gone.
-        let Some((first, _)) = state.kept(topic).filter(|(first, _)| *first < end) else { return Ok(false) };
-        let is_next = self.keeper.end_of(topic).map_or(base <= first, |before| before == base);
-        if is_next { Ok(true) } else { Err(self.missing(segment)) }
-    }
-
-    /// Does the journal have all records that the state of the checkpoint has?
-    fn check_kept(&self, state: &impl State) -> Result<(), OpenError> {
-        for topic in state.topics() {
-            let (first, next) = state.kept(topic).expect("a topic of the state");
-            let end = self.keeper.end_of(topic).unwrap_or(first);
-            if end != next {
-                return Err(self.missing(self.from.place.segment));
-            }
-        }
-        Ok(())
-    }
-
-    fn missing(&self, segment: u32) -> OpenError {
-        match self.missing.first() {
-            Some(missing) => OpenError::damaged(&names::segment(*missing), 0, "the segment is missing"),
-            None => OpenError::damaged(&names::index(segment), 0, "records of the checkpoint are missing before it"),
-        }
-    }
-
     fn replay(mut self, segments: &[u32], state: &mut impl State) -> Result<Recovered<D>, OpenError> {
         let mut log: VecDeque<Read> = VecDeque::new();
         let (mut last, mut tail) = (self.from, None);
@@ -246,9 +150,13 @@ impl<D: Disk> Recovery<D> {
         self.apply(log, state)?;
         // Everything could be read: from here on the folder may be changed.
         let cut = tail.map_or(Ok(0), |(segment, end)| self.secure(segment, end))?;
+        if !self.mended.is_empty() {
+            // Where there is no space for them, the next checkpoint writes them.
+            let _ = self.keeper.write_indexes(self.from.place.segment);
+        }
         self.remove_unneeded()?;
-        let Self { keeper, from: checkpoint, image_len, is_lossy, .. } = self;
-        Ok(Recovered { keeper, last, checkpoint, image_len, is_lossy, cut })
+        let Self { keeper, from: checkpoint, image_len, is_lossy, mended, .. } = self;
+        Ok(Recovered { keeper, last, checkpoint, image_len, is_lossy, cut, mended })
     }
 
     /// Applies what the log has come to. One segment is in memory at a time.
@@ -268,7 +176,7 @@ impl<D: Disk> Recovery<D> {
         Ok(())
     }
 
-    fn add_segment(&mut self, number: u32) -> Result<(), OpenError> {
+    pub(super) fn add_segment(&mut self, number: u32) -> Result<(), OpenError> {
         let name = names::segment(number);
         let size = self.disk.size(&name).map_err(|cause| OpenError::io(&name, cause))?;
         self.keeper.add_segment(number, size, None);
@@ -277,17 +185,14 @@ impl<D: Disk> Recovery<D> {
 
     /// Where the segment before this one ends, as this one says; `None` when nothing was written to this one.
     fn known_end(&self, next: u32) -> Result<Option<usize>, OpenError> {
-        let name = names::segment(next);
-        let begin = self.read_part(&name, 0, 2 * HEADER + HardState::LEN)?;
-        let state = record_at(&begin, next, HEADER).filter(|record| record.head.kind == Kind::HardState);
-        match state.and_then(|record| HardState::decode(&record.body)) {
-            Some(state) => Ok(Some(state.previous_end as usize)),
-            None => check_torn(next, &self.read(&name)?, HEADER).map(|()| None),
+        match previous_end(&self.disk, next)? {
+            Some(end) => Ok(Some(end)),
+            None => check_torn(next, &self.read(&names::segment(next))?, HEADER).map(|()| None),
         }
     }
 
     /// Is the file of a segment that segment's?
-    fn check_header(&self, number: u32) -> Result<(), OpenError> {
+    pub(super) fn check_header(&self, number: u32) -> Result<(), OpenError> {
         let name = names::segment(number);
         let header = self.read_part(&name, 0, HEADER)?;
         match format::check_segment_header(&header, number) {
@@ -370,19 +275,12 @@ impl<D: Disk> Recovery<D> {
         Ok(torn_len(segment, &bytes, end))
     }
 
-    fn read(&self, name: &str) -> Result<Bytes, OpenError> {
+    pub(super) fn read(&self, name: &str) -> Result<Bytes, OpenError> {
         self.read_part(name, 0, usize::MAX)
     }
 
-    /// So many bytes of a file, or what there is of them.
-    fn read_part(&self, name: &str, position: u64, len: usize) -> Result<Bytes, OpenError> {
-        let io = |cause: io::Error| OpenError::io(name, cause);
-        let file = self.disk.open(name).map_err(io)?;
-        let behind = file.size().map_err(io)?.saturating_sub(position);
-        let mut bytes = vec![0; len.min(usize::try_from(behind).expect("files of a journal are small"))];
-        let filled = file.read_at(&mut bytes, position).map_err(io)?;
-        bytes.truncate(filled);
-        Ok(bytes.into())
+    pub(super) fn read_part(&self, name: &str, position: u64, len: usize) -> Result<Bytes, OpenError> {
+        read_part(&self.disk, name, position, len)
     }
 }
 

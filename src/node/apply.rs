@@ -152,6 +152,15 @@ impl Node {
     }
 
     pub(super) fn apply_publish(&mut self, batch: Batch) -> Result<Published, ErrorResponse> {
+        let place = batch.place;
+        let result = self.store_batch(batch);
+        if !matches!(&result, Ok(published) if !published.duplicate) {
+            self.file(Note::Void(place));
+        }
+        result
+    }
+
+    fn store_batch(&mut self, batch: Batch) -> Result<Published, ErrorResponse> {
         let id = self.resolve(&batch.topic)?;
         let durability = self.settings.durability;
         let (count, crc, place) = (batch.count, batch.payload_crc, batch.place);

@@ -16,12 +16,14 @@ pub struct Checkpoints {
     is_owed: bool,
     /// Is one being made?
     is_keeping: bool,
+    /// Are there segments that only the checkpoint before the newest one needs?
+    holds_dead: bool,
 }
 
 impl Checkpoints {
     /// As a start has found them: the end of the log, and the newest checkpoint with a state of so many bytes.
     pub const fn new(given: Mark, kept: Mark, image_len: usize) -> Self {
-        Self { given, kept, image_len, freeable: 0, is_owed: false, is_keeping: false }
+        Self { given, kept, image_len, freeable: 0, is_owed: false, is_keeping: false, holds_dead: false }
     }
 
     /// Entries up to there were given back.
@@ -49,8 +51,10 @@ impl Checkpoints {
     pub const fn is_due(&self, has_space: bool, segment_bytes: u32) -> bool {
         let segments = self.given.place.segment.saturating_sub(self.kept.place.segment) as usize;
         let is_worth_it = segments > self.image_len * 4 / segment_bytes as usize;
-        let gives_back = self.freeable > 0 && self.freeable >= self.image_len as u64;
-        let may_help = !has_space && self.given.index > self.kept.index;
+        // It takes two when the newest one needs all of that.
+        let cost = self.image_len as u64 * if self.holds_dead { 1 } else { 2 };
+        let gives_back = self.freeable > 0 && self.freeable >= cost;
+        let may_help = !has_space && (self.given.index > self.kept.index || self.holds_dead);
         !self.is_keeping && (is_worth_it || gives_back || may_help || self.is_owed)
     }
 
@@ -62,9 +66,9 @@ impl Checkpoints {
         self.given
     }
 
-    /// It was made, or could not be.
-    pub const fn end(&mut self) {
-        self.is_keeping = false;
+    /// It was made, or could not be; whether another one would make segments unneeded that it has found dead.
+    pub const fn end(&mut self, holds_dead: bool) {
+        (self.is_keeping, self.holds_dead) = (false, holds_dead);
     }
 }
 
@@ -80,27 +84,31 @@ mod tests {
     #[test]
     fn a_checkpoint_comes_with_each_segment_or_when_it_makes_space_and_large_states_less_often() {
         let cases = [
-            // image, segment and index given back, bytes to give back, space, due?
-            (0, 4, 10, 0, true, false),
-            (0, 5, 11, 0, true, true),
-            (0, 4, 11, 0, false, true),
-            (0, 4, 10, 0, false, false),
-            (1000, 8, 11, 0, true, false),
-            (1000, 9, 11, 0, true, true),
-            (1000, 8, 11, 0, false, true),
-            (1000, 4, 10, 999, true, false),
-            (1000, 4, 10, 1000, true, true),
-            (0, 4, 10, 1, true, true),
+            // image, segment and index given back, bytes to give back, are some held, space, due?
+            (0, 4, 10, 0, false, true, false),
+            (0, 5, 11, 0, false, true, true),
+            (0, 4, 11, 0, false, false, true),
+            (0, 4, 10, 0, false, false, false),
+            (0, 4, 10, 0, true, false, true),
+            (0, 4, 10, 0, true, true, false),
+            (1000, 8, 11, 0, false, true, false),
+            (1000, 9, 11, 0, false, true, true),
+            (1000, 8, 11, 0, false, false, true),
+            (1000, 4, 10, 1999, false, true, false),
+            (1000, 4, 10, 2000, false, true, true),
+            (1000, 4, 10, 999, true, true, false),
+            (1000, 4, 10, 1000, true, true, true),
+            (0, 4, 10, 1, false, true, true),
         ];
-        for (image_len, segment, index, freeable, has_space, expected) in cases {
+        for (image_len, segment, index, freeable, holds_dead, has_space, expected) in cases {
             let mut checkpoints = Checkpoints::new(mark(4, 10), mark(1, 0), 0);
             checkpoints.set_freeable(u64::MAX);
             assert_eq!(checkpoints.begin(image_len), mark(4, 10));
             checkpoints.give_back(mark(segment, index));
             checkpoints.set_freeable(freeable);
             assert!(!checkpoints.is_due(has_space, 1000), "one at a time");
-            checkpoints.end();
-            let case = format!("{image_len} {segment} {index} {freeable} {has_space}");
+            checkpoints.end(holds_dead);
+            let case = format!("{image_len} {segment} {index} {freeable} {holds_dead} {has_space}");
             assert_eq!(checkpoints.is_due(has_space, 1000), expected, "{case}");
         }
     }
@@ -108,7 +116,7 @@ mod tests {
     #[test]
     fn after_a_start_a_checkpoint_may_cost_no_more_than_it_gives_back_either() {
         let mut checkpoints = Checkpoints::new(mark(4, 10), mark(4, 10), 1000);
-        for (freeable, expected) in [(0, false), (999, false), (1000, true)] {
+        for (freeable, expected) in [(0, false), (1999, false), (2000, true)] {
             checkpoints.set_freeable(freeable);
             assert_eq!(checkpoints.is_due(true, 1000), expected, "{freeable}");
         }

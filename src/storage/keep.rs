@@ -100,7 +100,7 @@ impl<D: Disk> Bookkeeper<D> {
         }
         // The loop has forgotten what it was told when it made this one.
         self.freeable = 0;
-        let _ = self.news.send(News::Kept);
+        let _ = self.news.send(News::Kept(self.keeper.holds_dead()));
     }
 
     /// Tells the loop how much a checkpoint would give back, when that has changed.

@@ -6,7 +6,7 @@ use super::Checkpoints;
 use crate::journal::{self, Disk, Identity, Keeper, Mark, OpenError, State, Writer};
 use crate::node::Node;
 use crate::record::{DecodeError, Entry, Note};
-use crate::types::{Offset, TopicId};
+use crate::types::{Offset, TopicId, TopicName};
 
 /// A journal that is open.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Started<D: Disk> {
     pub is_lossy: bool,
     /// Bytes at the end that a crash had left unfinished.
     pub cut: u64,
+    /// Files that were lost or damaged and could be done without, a line each.
+    pub mended: Vec<String>,
 }
 
 /// Gives a fresh node what the folder holds and opens the log behind it, in a segment of so many bytes. `is_lazy` says
@@ -54,7 +56,8 @@ pub fn start<D: Disk>(
     }
     writer.sync().map_err(io)?;
     let checkpoints = Checkpoints::new(writer.mark(), recovered.checkpoint, recovered.image_len);
-    Ok(Started { writer, keeper, last, checkpoints, is_lossy, cut: recovered.cut })
+    let (cut, mended) = (recovered.cut, recovered.mended);
+    Ok(Started { writer, keeper, last, checkpoints, is_lossy, cut, mended })
 }
 
 /// A node that is given its state back.
@@ -67,6 +70,10 @@ impl State for Fresh<'_> {
 
     fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)> {
         self.0.kept(topic)
+    }
+
+    fn find(&self, name: &str) -> Option<TopicId> {
+        self.0.topic(TopicName::new(name).ok()?).map(|topic| topic.id)
     }
 
     fn topics(&self) -> Vec<TopicId> {

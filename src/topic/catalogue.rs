@@ -14,10 +14,6 @@ use super::producer::Producers;
 use crate::limits::{LOSSES_MAX, TOPICS_MAX};
 use crate::types::{Epoch, Offset, Retention, TopicId, TopicName};
 
-/// Low bits of a topic's id that are its place in the catalogue: one table finds a topic by id, without a second
-/// index.
-const SLOT_BITS: u32 = 24;
-
 /// One topic. What most topics never need is made when it is first needed.
 #[derive(Debug)]
 pub struct Topic {
@@ -165,9 +161,7 @@ impl Catalogue {
             self.places.push(None);
             u32::try_from(self.places.len() - 1).expect("TOPICS_MAX fits u32")
         });
-        assert!(slot < 1 << SLOT_BITS);
-        // A seed of 0 at place 0 would be no id.
-        let id = TopicId::new((new.seed | 1) << SLOT_BITS | u64::from(slot)).expect("the seed part is not 0");
+        let id = TopicId::made(new.seed, slot);
         self.put(Topic {
             id,
             epoch: new.epoch,
@@ -266,7 +260,7 @@ impl Catalogue {
 }
 
 fn slot_of(id: TopicId) -> usize {
-    usize::try_from(id.number() & ((1 << SLOT_BITS) - 1)).expect("24 bits")
+    id.place() as usize
 }
 
 #[cfg(test)]

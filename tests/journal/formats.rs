@@ -13,7 +13,7 @@ use crate::disk::FakeDisk;
 use crate::model::{Live, create};
 
 /// A disk with what the program of the first format left behind.
-fn first_format(folder: &str) -> FakeDisk {
+pub(crate) fn first_format(folder: &str) -> FakeDisk {
     let disk = FakeDisk::default();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/durable/format_1").join(folder);
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -88,7 +88,7 @@ fn a_folder_is_said_to_be_of_the_newest_format_before_anything_in_it_is() {
 #[test]
 fn a_folder_that_is_refused_keeps_its_format() {
     let disk = first_format("stopped");
-    disk.flip("0000000001.index", 30 * 8);
+    disk.flip("0000000002.log", 30 * 8);
     let error = Live::start(&disk, false).map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
     assert_eq!(formats(&disk), (1, 1));

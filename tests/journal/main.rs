@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "whatever is missing here is a fault of the test")]
 
 mod crafted;
+mod derived;
 #[path = "../support/disk.rs"]
 #[expect(dead_code, reason = "the simulator uses the rest")]
 mod disk;
@@ -291,7 +292,8 @@ fn a_damaged_bit_is_found_or_does_not_matter() {
         let (name, len) = &files[rng.usize(..files.len())];
         disk.flip(name, rng.usize(..len * 8));
         // Records from before the checkpoint are looked at when they are read.
-        match Live::start(&disk, false).and_then(|(node, last, _)| Ok((node.read()?, last))) {
+        let started = Live::start_mending(&disk, false, SEGMENT);
+        match started.and_then(|(node, last, ..)| Ok((node.read()?, last))) {
             Ok((seen, last)) => {
                 harmless += 1;
                 let last = usize::try_from(last.index).unwrap();

@@ -82,13 +82,24 @@ impl Live {
         is_lazy: bool,
         segment_bytes: u32,
     ) -> Result<(Self, Mark, bool), OpenError> {
+        let (live, last, is_lossy, mended) = Self::start_mending(disk, is_lazy, segment_bytes)?;
+        assert_eq!(mended, [""; 0], "a crash damages nothing");
+        Ok((live, last, is_lossy))
+    }
+
+    /// The same on a disk that may be damaged; what was made anew, too.
+    pub(crate) fn start_mending(
+        disk: &FakeDisk,
+        is_lazy: bool,
+        segment_bytes: u32,
+    ) -> Result<(Self, Mark, bool, Vec<String>), OpenError> {
         let mut node = with_memory(MEMORY);
         let started = start(disk, &identity(), is_lazy, segment_bytes, &mut node)?;
         started.keeper.check();
         let (writer, keeper) = (started.writer, started.keeper);
         let mark = writer.mark();
         let live = Self { node, writer, keeper, waiting: Vec::new(), mark, segment_bytes };
-        Ok((live, started.last, started.is_lossy))
+        Ok((live, started.last, started.is_lossy, started.mended))
     }
 
     /// Appends entries as one or more records; gives those of each.
@@ -157,6 +168,11 @@ impl Live {
         self.keeper.read(topic, wanted)
     }
 
+    /// The first record from there on that can be read.
+    pub(crate) fn readable_from(&self, topic: TopicId, from: Offset) -> Option<Offset> {
+        self.keeper.readable_from(topic, from)
+    }
+
     /// How far the log went that was applied.
     pub(crate) const fn mark(&self) -> Mark {
         self.mark
@@ -183,6 +199,16 @@ impl Live {
 /// A topic that keeps everything.
 pub(crate) fn create(name: &str, seed: u64) -> Entry {
     Entry::Create { name: name.into(), seed, epoch: Epoch(1), retention: Retention::default(), created_us: 0 }
+}
+
+/// The entry as a node proposes it: a topic that it knows goes by its id.
+pub(crate) fn by_id(entry: Entry, node: &Node) -> Entry {
+    let Entry::Publish(batch) = entry else { return entry };
+    let known = match &batch.topic {
+        TopicRef::Name(name) => topic_id(node, name).map(TopicRef::Id),
+        TopicRef::Id(_) => None,
+    };
+    Entry::Publish(Batch { topic: known.unwrap_or_else(|| batch.topic.clone()), ..batch })
 }
 
 /// A record of nobody.

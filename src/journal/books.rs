@@ -1,0 +1,106 @@
+//! What a checkpoint says of the segments before it: which topics have records in which of them, and which batches in
+//! them came to nothing. With that, and the segments, lost indexes can be made anew.
+//!
+//! ```text
+//! varint segments with void batches, then each: varint segment, varint count, then each: varint position, from the
+//!                                               one before
+//! varint topics, then each: u64 id, varint spans, then each: segment and end, as varints from those of the one before
+//! ```
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut};
+
+use crate::record::varint;
+use crate::types::{Offset, TopicId};
+
+/// The books of the journal as a checkpoint has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Books {
+    /// Of each topic with records, in the order of their offsets: the segment, and where they end.
+    pub(super) spans: BTreeMap<TopicId, Vec<(u32, Offset)>>,
+    /// Of each segment of which that is known, in ascending order, where the payloads of batches are that came to
+    /// nothing.
+    pub(super) void: BTreeMap<u32, Vec<u32>>,
+}
+
+/// The bytes of books, which are written without being collected first.
+pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset)>>(
+    void: &[(u32, &[u32])],
+    spans: impl ExactSizeIterator<Item = (TopicId, S)>,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    varint::put(&mut out, void.len() as u64);
+    for (segment, positions) in void {
+        varint::put(&mut out, (*segment).into());
+        varint::put(&mut out, positions.len() as u64);
+        let mut before = 0;
+        for position in *positions {
+            varint::put_delta(&mut out, before, (*position).into());
+            before = (*position).into();
+        }
+    }
+    varint::put(&mut out, spans.len() as u64);
+    for (topic, spans) in spans {
+        out.put_u64(topic.number());
+        varint::put(&mut out, spans.len() as u64);
+        let mut before = (0, 0);
+        for (segment, end) in spans {
+            varint::put_delta(&mut out, before.0, segment.into());
+            varint::put_delta(&mut out, before.1, end.0);
+            before = (segment.into(), end.0);
+        }
+    }
+    out
+}
+
+impl Books {
+    /// Takes what [`encode`] has written; `None` when it is something else.
+    pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let (mut books, bytes) = (Self::default(), &mut bytes);
+        for _ in 0..varint::take(bytes)? {
+            let segment = u32::try_from(varint::take(bytes)?).ok()?;
+            let (mut positions, mut before) = (Vec::new(), 0);
+            for _ in 0..varint::take(bytes)? {
+                before = varint::take_delta(bytes, before)?;
+                positions.push(u32::try_from(before).ok()?);
+            }
+            books.void.insert(segment, positions);
+        }
+        for _ in 0..varint::take(bytes)? {
+            let topic = TopicId::new(bytes.try_get_u64().ok()?)?;
+            let (mut spans, mut before) = (Vec::new(), (0, 0));
+            for _ in 0..varint::take(bytes)? {
+                before = (varint::take_delta(bytes, before.0)?, varint::take_delta(bytes, before.1)?);
+                spans.push((u32::try_from(before.0).ok()?, Offset(before.1)));
+            }
+            books.spans.insert(topic, spans);
+        }
+        bytes.is_empty().then_some(books)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn books_come_back_whole_or_not_at_all() {
+        let topic = |id| TopicId::new(id).unwrap();
+        let books = Books {
+            spans: [
+                (topic(9), vec![(3, Offset(10)), (8, Offset(500)), (7, Offset(1 << 40))]),
+                (topic(1 << 63), vec![]),
+            ]
+            .into(),
+            void: [(3, vec![64, 1 << 20, u32::MAX]), (9, vec![0])].into(),
+        };
+        for books in [books, Books::default()] {
+            let void: Vec<(u32, &[u32])> = books.void.iter().map(|(segment, at)| (*segment, &at[..])).collect();
+            let spans = books.spans.iter().map(|(topic, spans)| (*topic, spans.iter().copied()));
+            let bytes = encode(&void, spans);
+            assert_eq!(Books::decode(&bytes), Some(books));
+            (0..bytes.len()).for_each(|cut| assert_eq!(Books::decode(&bytes[..cut]), None, "cut at {cut}"));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Going through the records of a segment one by one, past damage if there is any.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::format::{ALIGN, HEADER, Record, record_at};
+
+/// What stands at a place of a segment.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A sound record.
+    Record(Record),
+    /// Bytes that are no record although they should be, up to the next one.
+    Damage(Range<usize>),
+}
+
+/// The steps through a segment.
+#[derive(Debug)]
+pub(super) struct Walk<'b> {
+    segment: u32,
+    bytes: &'b Bytes,
+    at: usize,
+    /// Where the last record is known to end.
+    end: Option<usize>,
+}
+
+/// Goes through the records of a segment. Without a known end, it ends where no record follows, or none but those that
+/// a crash may have left without the ones before them.
+pub(super) const fn walk(segment: u32, bytes: &Bytes, end: Option<usize>) -> Walk<'_> {
+    Walk { segment, bytes, at: HEADER, end }
+}
+
+impl Walk<'_> {
+    /// Where the last step ended.
+    #[cfg(test)]
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Where the next sound record begins, if what lies before it is damage.
+    fn behind_damage(&self) -> Option<usize> {
+        let end = self.end.unwrap_or(self.bytes.len());
+        let mut later = (self.at..end.min(self.bytes.len())).step_by(ALIGN).filter_map(|at| {
+            let record = record_at(self.bytes, self.segment, at)?;
+            Some((at, record.head.synced as usize))
+        });
+        let Some((next, synced)) = later.next() else { return self.end };
+        let is_known = self.end.is_some() || synced > self.at || later.any(|(_, synced)| synced > self.at);
+        is_known.then_some(next)
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        if self.end.is_some_and(|end| self.at >= end) {
+            return None;
+        }
+        if let Some(record) = record_at(self.bytes, self.segment, self.at) {
+            self.at = record.end;
+            return Some(Step::Record(record));
+        }
+        let next = self.behind_damage()?;
+        let damage = self.at..next;
+        self.at = next;
+        Some(Step::Damage(damage))
+    }
+}
+
+/// Returns how far the records of a segment reach, or where it is damaged first.
+///
+/// # Errors
+/// The position of the damage.
+#[cfg(test)]
+fn reach(segment: u32, bytes: &Bytes, end: Option<usize>) -> Result<usize, usize> {
+    let mut steps = walk(segment, bytes, end);
+    let damage = steps.by_ref().find_map(|step| if let Step::Damage(at) = step { Some(at.start) } else { None });
+    damage.map_or_else(|| Ok(steps.at()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::{Head, Kind, put_record, segment_header};
+    use super::*;
+
+    /// A segment with records of these lengths, each of which says that all before it are safe, or none.
+    fn segment(lens: &[usize], is_synced: bool) -> Vec<u8> {
+        let mut bytes = segment_header(3, 4096).to_vec();
+        for len in lens {
+            let synced = if is_synced { u32::try_from(bytes.len()).unwrap() } else { 0 };
+            let head = Head { kind: Kind::Entry, group: 0, index: 1, term: 1, synced };
+            put_record(3, head, &mut bytes, |out| out.resize(out.len() + len, 7));
+        }
+        bytes
+    }
+
+    #[test]
+    fn damage_is_passed_when_something_behind_it_shows_that_it_is_none_of_a_crash() {
+        for is_synced in [true, false] {
+            let sound = segment(&[10, 20, 30], is_synced);
+            let end = sound.len();
+            for is_known in [true, false] {
+                let end = is_known.then_some(end);
+                let mut bytes = sound.clone();
+                bytes.resize(4096, 0);
+                assert_eq!(reach(3, &bytes.clone().into(), end), Ok(sound.len()));
+                // The second record begins at 80, the third at 136.
+                bytes[100] ^= 1;
+                let bytes = Bytes::from(bytes);
+                let damage: Vec<_> = walk(3, &bytes, end)
+                    .filter_map(
+                        |step| if let Step::Damage(range) = step { Some((range.start, range.end)) } else { None },
+                    )
+                    .collect();
+                let is_told = is_synced || is_known;
+                assert_eq!(damage, if is_told { vec![(80, 136)] } else { Vec::new() });
+                let steps = walk(3, &bytes, end).count();
+                assert_eq!(steps, if is_told { 3 } else { 1 }, "{is_synced} {is_known}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_that_is_cut_before_its_end_is_damaged_there() {
+        let sound = segment(&[10, 20, 30], true);
+        for cut in (HEADER..sound.len()).step_by(8) {
+            let at = reach(3, &Bytes::from(sound[..cut].to_vec()), Some(sound.len())).unwrap_err();
+            assert!(at <= cut, "cut at {cut}, damaged at {at}");
+        }
+    }
+}

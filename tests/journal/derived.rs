@@ -1,0 +1,209 @@
+//! Files that follow from others: lost or damaged, they are made anew, and everything is there.
+
+use dht_node::journal::{Disk, OpenError};
+use dht_node::record::{Found, Wanted};
+use dht_node::types::Offset;
+use fastrand::Rng;
+
+use crate::crafted::{long, names, read, write};
+use crate::disk::FakeDisk;
+use crate::formats::first_format;
+use crate::model::{self, Live, SEGMENT, Seen};
+
+/// Starts on a damaged disk; what it has, and the lines about what was made anew.
+fn mend(disk: &FakeDisk) -> Result<(Seen, Vec<String>), OpenError> {
+    let (live, _, is_lossy, mended) = Live::start_mending(disk, false, SEGMENT)?;
+    assert!(!is_lossy, "nothing is lost");
+    Ok((live.read()?, mended))
+}
+
+/// A life with topics of all kinds, duplicates and restarts. What it has in the end.
+fn lived(seed: u64) -> (FakeDisk, Seen) {
+    let mut rng = Rng::with_seed(seed);
+    let (disk, mut serial) = (FakeDisk::default(), 0);
+    let (mut live, ..) = Live::start(&disk, false).unwrap();
+    for _ in 0..rng.usize(20..120) {
+        let entries = model::entries(&mut rng, &live.node, &mut serial);
+        live.append(entries.into_iter().map(|entry| model::by_id(entry, &live.node)).collect()).unwrap();
+        live.sync().unwrap();
+        match rng.u8(..30) {
+            0..4 => live.checkpoint().unwrap(),
+            4 => (live, ..) = Live::start(&disk, false).unwrap(),
+            _ => {}
+        }
+    }
+    let seen = live.seen();
+    (disk, seen)
+}
+
+#[test]
+fn lost_indexes_and_the_newest_checkpoint_are_made_anew_whatever_the_journal_has_been_through() {
+    let (mut indexes, mut checkpoints) = (0, 0);
+    for seed in 1..=400 {
+        let (disk, expected) = lived(seed);
+        let mut rng = Rng::with_seed(seed);
+        let mut lost: Vec<String> = names(&disk, ".index").into_iter().filter(|_| rng.u8(..3) > 0).collect();
+        let kept = names(&disk, ".checkpoint");
+        if kept.len() == 2 && rng.bool() {
+            lost.push(kept[1].clone());
+            checkpoints += 1;
+        }
+        for name in &lost {
+            match rng.bool() {
+                true => disk.remove(name).unwrap(),
+                false => {
+                    let len = read(&disk, name).len();
+                    disk.flip(name, rng.usize(..len * 8));
+                }
+            }
+        }
+        let (seen, mended) = mend(&disk).unwrap_or_else(|error| panic!("seed {seed}: {lost:?}: {error}"));
+        assert!(seen == expected, "seed {seed}: {lost:?}, {mended:?}");
+        indexes += mended.iter().filter(|line| line.contains(".index")).count();
+        // What was made anew is on the disk; with the next checkpoint at the latest it needs no mending again.
+        let (mut live, ..) = Live::start_mending(&disk, false, SEGMENT).unwrap();
+        live.checkpoint().unwrap();
+        let (live, ..) = Live::start(&disk, false).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(live.seen() == expected, "seed {seed}");
+    }
+    assert!(indexes > 200 && checkpoints > 50, "{indexes} indexes, {checkpoints} checkpoints");
+}
+
+#[test]
+fn each_byte_of_an_index_may_be_damaged() {
+    let disk = FakeDisk::default();
+    let expected = long(&disk, 4, true).seen();
+    for name in names(&disk, ".index") {
+        let sound = read(&disk, &name);
+        for at in 0..sound.len() {
+            let disk = disk.copy_after_crash(&mut Rng::with_seed(1));
+            disk.flip(&name, at * 8 + at % 8);
+            let (seen, _) = mend(&disk).unwrap_or_else(|error| panic!("byte {at} of {name}: {error}"));
+            assert!(seen == expected, "byte {at} of {name}");
+            assert!(read(&disk, &name) == sound, "byte {at} of {name} is right again");
+        }
+        for len in [0, 31, 32, sound.len() - 1] {
+            let disk = disk.copy_after_crash(&mut Rng::with_seed(1));
+            write(&disk, &name, &sound[..len]);
+            assert!(mend(&disk).unwrap().0 == expected, "{len} bytes of {name}");
+        }
+    }
+}
+
+#[test]
+fn without_any_derived_file_a_whole_log_brings_everything_back() {
+    let disk = FakeDisk::default();
+    let expected = long(&disk, 5, true).seen();
+    for name in [names(&disk, ".index"), names(&disk, ".checkpoint")].concat() {
+        disk.remove(&name).unwrap();
+    }
+    assert!(mend(&disk).unwrap().0 == expected);
+}
+
+/// Trims a journal so that its first segments go, and leaves two checkpoints.
+fn without_its_beginning() -> (FakeDisk, Seen) {
+    let disk = FakeDisk::default();
+    let mut live = long(&disk, 6, true);
+    let topic = model::topic_id(&live.node, "topic/0").unwrap();
+    live.append(vec![dht_node::record::Entry::Trim { topic, first: Offset(30) }]).unwrap();
+    live.sync().unwrap();
+    live.checkpoint().unwrap();
+    for serial in 0..3 {
+        live.append(vec![model::publish("topic/0", &[9; 300], 1 << 40 | serial)]).unwrap();
+        live.sync().unwrap();
+        live.checkpoint().unwrap();
+    }
+    assert!(!names(&disk, ".log").contains(&"0000000001.log".to_owned()));
+    let seen = live.seen();
+    (disk, seen)
+}
+
+#[test]
+fn the_checkpoint_before_a_damaged_one_does_and_without_either_the_start_is_refused() {
+    let (disk, expected) = without_its_beginning();
+    let [older, newest] = &names(&disk, ".checkpoint")[..] else { panic!("two are kept") };
+    let bits = read(&disk, newest).len() * 8;
+    for bit in (0..bits).step_by(bits / 200) {
+        let disk = disk.copy_after_crash(&mut Rng::with_seed(1));
+        disk.flip(newest, bit);
+        let (seen, mended) = mend(&disk).unwrap_or_else(|error| panic!("bit {bit}: {error}"));
+        assert!(seen == expected && mended.len() <= 1, "bit {bit}: {mended:?}");
+    }
+    disk.flip(older, 300);
+    disk.flip(newest, 300);
+    let before = disk.files();
+    let error = mend(&disk).unwrap_err();
+    assert!(matches!(&error, OpenError::Damaged { file, .. } if file == newest), "{error}");
+    assert_eq!(disk.files(), before, "nothing was changed");
+    disk.remove(older).unwrap();
+    disk.remove(newest).unwrap();
+    assert!(matches!(mend(&disk), Err(OpenError::Damaged { .. })), "nor does it begin in the middle");
+}
+
+/// Another checkpoint of the same state makes unneeded what only the one before it needs.
+#[test]
+fn a_second_checkpoint_of_the_same_state_makes_space_and_either_does() {
+    let disk = FakeDisk::default();
+    let mut live = long(&disk, 6, true);
+    let topic = model::topic_id(&live.node, "topic/0").unwrap();
+    live.append(vec![dht_node::record::Entry::Trim { topic, first: Offset(30) }]).unwrap();
+    live.sync().unwrap();
+    let segments = || names(&disk, ".log").len();
+    let before = segments();
+    live.checkpoint().unwrap();
+    assert_eq!(segments(), before);
+    live.checkpoint().unwrap();
+    assert!(segments() < before - 1, "{} of {before} segments", segments());
+    let expected = live.seen();
+    drop(live);
+    let kept = names(&disk, ".checkpoint");
+    assert_eq!(kept.len(), 2);
+    for name in kept {
+        let disk = disk.copy_after_crash(&mut Rng::with_seed(1));
+        disk.flip(&name, 300);
+        assert!(mend(&disk).unwrap().0 == expected, "{name}");
+    }
+}
+
+#[test]
+fn derived_files_of_format_1_are_made_anew() {
+    for folder in ["stopped", "killed"] {
+        let expected = mend(&first_format(folder)).unwrap().0;
+        let disk = first_format(folder);
+        let derived = [names(&disk, ".index"), names(&disk, ".checkpoint")].concat();
+        for name in &derived {
+            let disk = first_format(folder);
+            disk.remove(name).unwrap();
+            // What is remembered of producers is not what the program of that format made of the same entries.
+            assert!(mend(&disk).unwrap().0.1 == expected.1, "{folder} without {name}");
+        }
+        derived[..derived.len() - 1].iter().for_each(|name| disk.remove(name).unwrap());
+        assert!(mend(&disk).unwrap().0 == expected, "{folder} without any index");
+    }
+}
+
+/// What cannot be read is told, and how far.
+#[test]
+fn behind_lost_records_the_next_that_can_be_read_is_known() {
+    let disk = FakeDisk::default();
+    let live = long(&disk, 4, true);
+    let topic = model::topic_id(&live.node, "topic/0").unwrap();
+    let all = Wanted::Records { from: Offset(0), max_bytes: u32::MAX, max_records: u32::MAX };
+    let Found::Batches(batches) = live.find(topic, all).unwrap() else { panic!("records were asked for") };
+    let bit = |batch: usize| (batches[batch].0.place.position as usize + 100) * 8;
+    [3, 4, batches.len() - 1].into_iter().for_each(|batch| disk.flip("0000000001.log", bit(batch)));
+    let wanted = |from: u64| Wanted::Records { from: Offset(from), max_bytes: 1, max_records: 1 };
+    let last = batches.len() as u64 - 1;
+    for (from, expected) in [(3, 5), (4, 5), (last, last + 1)] {
+        assert!(matches!(live.find(topic, wanted(from)), Err(OpenError::Damaged { .. })), "{from}");
+        assert_eq!(live.readable_from(topic, Offset(from)), Some(Offset(expected)), "{from}");
+        assert!(live.find(topic, wanted(expected)).is_ok(), "{expected}");
+    }
+    // A segment that is gone.
+    disk.remove("0000000002.log").unwrap();
+    let error = live.find(topic, wanted(last + 1)).unwrap_err();
+    assert_eq!(error.lost_file(), Some("0000000002.log"));
+    let next = live.readable_from(topic, Offset(last + 1)).unwrap();
+    let Ok(Found::Batches(found)) = live.find(topic, wanted(next.0)) else { panic!("{next:?} can be read") };
+    assert_eq!((found[0].0.base, found[0].0.place.segment), (next, 3));
+}
