@@ -65,6 +65,16 @@ pub enum Item {
     },
 }
 
+impl Item {
+    /// The offset of the record, or of the first that is missing.
+    pub const fn offset(&self) -> Offset {
+        match self {
+            Self::Record(message) => message.offset,
+            Self::Gap { from, .. } => *from,
+        }
+    }
+}
+
 impl Client {
     /// Reads at most `max_records` (0: as many as one answer holds) from `start` on: one answer, at least one record
     /// if there is one.

@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Publish(Publish),
     Fetch(Fetch),
     Subscribe(Subscribe),
+    Export(Export),
+    Import(Import),
     Query(Query),
     Trace(Trace),
     Cluster(Cluster),
@@ -147,7 +149,7 @@ pub(crate) struct Info {
     subcommand,
     name = "publish",
     help_triggers("-h", "--help"),
-    example = "dht-cli publish weather sunny\ndate | dht-cli publish weather\ntail -f access.log | dht-cli publish -l access"
+    example = "dht-cli publish weather sunny\ndate | dht-cli publish weather\ntail -f access.log | dht-cli publish -l access\ndht-cli fetch orders --json | dht-cli publish copy --input json --create"
 )]
 pub(crate) struct Publish {
     /// each line is a message
@@ -159,6 +161,12 @@ pub(crate) struct Publish {
     /// read from this file instead of standard input
     #[argh(option, short = 'f')]
     pub(crate) file: Option<String>,
+    /// each line is a key, this separator and a message: -K : or -K '\t'
+    #[argh(option, short = 'K', arg_name = "separator")]
+    pub(crate) separator: Option<String>,
+    /// text (the default), or json: a line is what fetch --json prints, with key, headers and time
+    #[argh(option, arg_name = "form")]
+    pub(crate) input: Option<InputForm>,
     /// key of the message(s)
     #[argh(option, short = 'k')]
     pub(crate) key: Option<String>,
@@ -176,19 +184,32 @@ pub(crate) struct Publish {
     pub(crate) message: Option<String>,
 }
 
+/// What lines of an input are.
+#[derive(argh::FromArgValue, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InputForm {
+    Text,
+    Json,
+}
+
 /// Print what topics get, as they get it.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
     name = "subscribe",
     help_triggers("-h", "--help"),
-    note = "It goes on through lost connections and ended nodes, with every record once and in order, and ends with -n, -w,\nCtrl-C, or when all topics are gone. Name several servers with -s, so that there is another one to go on through.\nFORMAT: %t topic, %p payload, %i offset, %k key, %T time, %% a percent sign; \\n \\t \\0 \\\\ as in C.",
+    note = "It goes on through lost connections and ended nodes, with every record once and in order, and ends with -n, -w,\nCtrl-C, or when all topics are gone. Name several servers with -s, so that there is another one to go on through.\nFORMAT is all that is printed: %t topic, %i offset, %p payload, %k key, %h headers (name=value,...), %T time,\n%u the publisher's time and %a that of storing in microseconds, %S bytes of the payload, %K of the key (-1 without\none), %% a percent sign; \\n \\r \\t \\0 \\\\ as in C.\nWHERE: earliest, latest (or next), an offset, or a time: 2026-11-22T10:00:00Z, 2026-11-22T11:00+01:00, @1763805600 or\n@1763805600123 (seconds, milliseconds), 5m for five minutes ago. A time without a zone, or a date alone, is in UTC.",
     example = "dht-cli subscribe weather\ndht-cli subscribe orders --from earliest -F '%i %k %p\\n'\ndht-cli -s 127.0.0.1:5000,127.0.0.1:5001 subscribe a b --json"
 )]
 pub(crate) struct Subscribe {
-    /// earliest, next, an offset, or a time: 2026-11-22T10:00:00Z, or 5m for five minutes ago [default: next]
+    /// first record: an offset, a time, earliest or latest, see below [default: latest]
     #[argh(option, arg_name = "where")]
     pub(crate) from: Option<String>,
+    /// the last so many records that there are, instead of --from
+    #[argh(option, arg_name = "n")]
+    pub(crate) last: Option<u64>,
+    /// stop before this offset or time, or at the present end: latest
+    #[argh(option, arg_name = "where")]
+    pub(crate) to: Option<String>,
     /// stop after this many records
     #[argh(option, short = 'n')]
     pub(crate) count: Option<u64>,
@@ -215,17 +236,23 @@ pub(crate) struct Subscribe {
     subcommand,
     name = "fetch",
     help_triggers("-h", "--help"),
-    note = "FORMAT: %t topic, %p payload, %i offset, %k key, %T time, %% a percent sign; \\n \\t \\0 \\\\ as in C."
+    note = "FORMAT is all that is printed: %t topic, %i offset, %p payload, %k key, %h headers (name=value,...), %T time,\n%u the publisher's time and %a that of storing in microseconds, %S bytes of the payload, %K of the key (-1 without\none), %% a percent sign; \\n \\r \\t \\0 \\\\ as in C.\nWHERE: earliest, latest (or next), an offset, or a time: 2026-11-22T10:00:00Z, 2026-11-22T11:00+01:00, @1763805600 or\n@1763805600123 (seconds, milliseconds), 5m for five minutes ago. A time without a zone, or a date alone, is in UTC."
 )]
 pub(crate) struct Fetch {
-    /// earliest, next, an offset, or a time: 2026-11-22T10:00:00Z, or 5m for five minutes ago [default: earliest]
+    /// first record: an offset, a time, earliest or latest, see below [default: earliest]
     #[argh(option, arg_name = "where")]
     pub(crate) from: Option<String>,
+    /// the last so many records that there are, instead of --from
+    #[argh(option, arg_name = "n")]
+    pub(crate) last: Option<u64>,
+    /// stop before this offset or time, or at the present end: latest
+    #[argh(option, arg_name = "where")]
+    pub(crate) to: Option<String>,
     /// stop after this many records
     #[argh(option, short = 'n')]
     pub(crate) count: Option<u64>,
     /// when there is nothing yet, wait for it at most so long (exit code 4)
-    #[argh(option, arg_name = "duration")]
+    #[argh(option, short = 'w', arg_name = "duration")]
     pub(crate) wait: Option<String>,
     /// how a record is printed, see below [default: '%p\n']
     #[argh(option, short = 'F')]
@@ -239,6 +266,39 @@ pub(crate) struct Fetch {
     /// its name
     #[argh(positional)]
     pub(crate) topic: String,
+}
+
+/// Write whole topics as lines of JSON.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(
+    subcommand,
+    name = "export",
+    help_triggers("-h", "--help"),
+    note = "Each topic begins with a line that has its retention and ends with one that has the number of its records, so that\nimport sees when something is missing. Offsets and times of storing are in it, but are given anew by import.",
+    example = "dht-cli export weather orders > topics.json\ndht-cli export weather | dht-cli -s 127.0.0.1:6000 import"
+)]
+pub(crate) struct Export {
+    /// names of the topics
+    #[argh(positional, arg_name = "topic")]
+    pub(crate) topics: Vec<String>,
+}
+
+/// Make and fill topics from what export wrote.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(
+    subcommand,
+    name = "import",
+    help_triggers("-h", "--help"),
+    note = "A topic that is not there is made, with the retention that it had. Lines of fetch --json are taken too.",
+    example = "dht-cli import topics.json"
+)]
+pub(crate) struct Import {
+    /// add to topics that have records already
+    #[argh(switch)]
+    pub(crate) append: bool,
+    /// where to read; standard input without it
+    #[argh(positional)]
+    pub(crate) file: Option<String>,
 }
 
 /// Show where a name lives and how a request gets there, whether or not there is such a topic.
@@ -264,7 +324,7 @@ pub(crate) struct Trace {
 #[argh(subcommand, name = "cluster", help_triggers("-h", "--help"))]
 pub(crate) struct Cluster {
     /// wait until all nodes answer and all links are up, at most so long
-    #[argh(option, arg_name = "duration")]
+    #[argh(option, short = 'w', arg_name = "duration")]
     pub(crate) wait: Option<String>,
 }
 

@@ -2,31 +2,44 @@
 
 use std::time::Duration;
 
+use dht_node::client::Offset;
+
 use crate::args;
 use crate::errors::{Exit, Failure, note};
 use crate::output;
-use crate::records::{Printer, Wanted, start};
+use crate::places::{End, Place, Range};
+use crate::records::{Printer, Wanted};
 use crate::session::Session;
 use crate::text;
 
 /// `fetch TOPIC`
 pub(crate) fn fetch(fetch: &args::Fetch, session: &mut Session) -> Result<Exit, Failure> {
-    let start = start(fetch.from.as_deref().unwrap_or("earliest"))?;
+    let is_quiet = session.settings.quiet;
+    let range = Range::new(fetch.from.as_deref(), fetch.last, fetch.to.as_deref(), Place::Earliest, is_quiet)?;
     let wait = fetch.wait.as_deref().map(text::duration).transpose()?;
     let wanted = Wanted { format: fetch.format.as_deref(), raw: fetch.raw, null: fetch.null };
     let printer = Printer::new(wanted, &session.out)?;
     if wait.is_some() && !session.is_line {
         output::end_with_reader();
     }
-    let is_quiet = session.settings.quiet;
+    let about = Failure::about(&fetch.topic);
     let (client, out) = session.client_and_out()?;
-    let records = client.records(&fetch.topic, start)?.limit(fetch.count.unwrap_or(u64::MAX));
+    let bounds = range.of(&fetch.topic, client).map_err(&about)?;
+    // A time that is to come is behind everything that there is.
+    let end = if let End::Offset(end) = bounds.end { end } else { Offset(u64::MAX) };
+    // The last ones are those that there were when it was asked, though more may have come since.
+    let limit = fetch.count.unwrap_or(u64::MAX).min(fetch.last.unwrap_or(u64::MAX));
+    let records = client.records(&fetch.topic, bounds.start)?.limit(limit);
     let mut found = 0;
     for item in records.wait(wait.unwrap_or(Duration::ZERO)) {
-        printer.item(&fetch.topic, &item.map_err(Failure::about(&fetch.topic))?, out)?;
+        let item = item.map_err(&about)?;
+        if item.offset() >= end {
+            break;
+        }
+        printer.item(&fetch.topic, &item, out)?;
         found += 1;
     }
-    let Some(wait) = wait.filter(|_| found == 0 && fetch.count != Some(0)) else { return Ok(Exit::Done) };
+    let Some(wait) = wait.filter(|_| found == 0 && limit > 0 && end.0 > 0) else { return Ok(Exit::Done) };
     if !is_quiet {
         note(&format!("dht-cli: nothing came in {}", text::rough(wait)));
     }

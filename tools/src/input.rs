@@ -4,11 +4,15 @@
 //! A piece is what stands between two separators, byte for byte: nothing but the separator is removed.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
+use crate::errors::{Failure, note};
 use crate::interrupt;
+use crate::session::Session;
 
 /// Longest piece. A record has at most 1 MiB, and JSON may need six bytes for one of them.
 pub(crate) const PIECE_BYTES_MAX: usize = 8 << 20;
@@ -18,6 +22,46 @@ const GROUP_BYTES: usize = 64 << 10;
 
 /// Groups that are read ahead.
 const AHEAD: usize = 8;
+
+/// A file, or standard input.
+pub(crate) struct Input {
+    /// What it is called in messages.
+    pub(crate) name: String,
+    pub(crate) reader: Box<dyn Read + Send>,
+    /// Its bytes, if it is a file.
+    pub(crate) size: Option<u64>,
+    /// Does a person type it?
+    pub(crate) is_typed: bool,
+}
+
+impl Input {
+    /// Opens the file of this name; `-` and no name are standard input.
+    ///
+    /// # Errors
+    /// [`Failure::Input`]; or [`Failure::Usage`] where standard input has the lines of `nc`, with what to write
+    /// instead.
+    pub(crate) fn open(name: Option<&str>, instead: &str, session: &Session) -> Result<Self, Failure> {
+        if let Some(name) = name.filter(|name| *name != "-") {
+            let file = File::open(name).map_err(|error| Failure::Input { name: name.to_owned(), error })?;
+            let size = size_of(&file);
+            return Ok(Self { name: name.to_owned(), reader: Box::new(file), size, is_typed: false });
+        }
+        if session.is_line {
+            let advice = format!("standard input has the commands here: {instead}");
+            return Err(Failure::usage_with("no input".to_owned(), advice));
+        }
+        let is_typed = io::stdin().is_terminal();
+        if is_typed && !session.settings.quiet {
+            note("reading from the terminal, end with Ctrl-D");
+        }
+        let size = io::stdin().as_fd().try_clone_to_owned().ok().and_then(|stdin| size_of(&File::from(stdin)));
+        Ok(Self { name: "standard input".to_owned(), reader: Box::new(io::stdin()), size, is_typed })
+    }
+}
+
+fn size_of(file: &File) -> Option<u64> {
+    file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
+}
 
 /// What separates pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,11 +6,13 @@
 //! | `session` | settings, connection, output: what every command needs |
 //! | `output`, `text` | writing for people and for programs |
 //! | `errors` | what went wrong, why, what to do; exit codes |
-//! | `topics`, `publish`, `subscribe`, `fetch`, `cluster`, `trace`, `nodes`, `rolling`, `nc`, `decode` | the commands |
+//! | `topics`, `publish`, `subscribe`, `fetch`, `transfer` | the commands about topics and records |
+//! | `cluster`, `trace`, `nodes`, `rolling`, `nc`, `decode` | the other commands |
 //! | `completions` | the command line as shells complete it |
 //! | `bench`, `pictures` | the load generator, and its results drawn |
-//! | `records`, `format` | printing records |
-//! | `outgoing` | many records on their way to a topic |
+//! | `records`, `format`, `json_record` | records as they are printed, and read again |
+//! | `stream`, `forms`, `outgoing`, `progress` | an input of many records on its way to a topic |
+//! | `places`, `ends` | `--from`, `--to`, `--last` |
 //! | `live` | subscriptions beside the prompt of `nc` |
 //! | `cube`, `input`, `interrupt`, `confirm`, `words` | the drawing, standard input, Ctrl-C, asking, quoting |
 //! | `fields`, `walk`, `layout` | frames, field by field |
@@ -23,12 +25,15 @@ mod completions;
 mod confirm;
 mod cube;
 mod decode;
+mod ends;
 mod errors;
 mod fetch;
 mod fields;
 mod format;
+mod forms;
 mod input;
 mod interrupt;
+mod json_record;
 mod layout;
 mod live;
 mod nc;
@@ -37,14 +42,18 @@ mod normalise;
 mod outgoing;
 mod output;
 mod pictures;
+mod places;
+mod progress;
 mod publish;
 mod records;
 mod rolling;
 mod session;
+mod stream;
 mod subscribe;
 mod text;
 mod topics;
 mod trace;
+mod transfer;
 mod walk;
 mod words;
 
@@ -143,6 +152,8 @@ fn execute(command: Command, session: &mut Session) -> Result<Exit, Failure> {
         Command::Publish(publish) => publish::publish(&publish, session),
         Command::Subscribe(subscribe) => subscribe::subscribe(&subscribe, session),
         Command::Fetch(fetch) => fetch::fetch(&fetch, session),
+        Command::Export(export) => transfer::export(&export, session),
+        Command::Import(import) => transfer::import(&import, session),
         Command::Trace(trace) => trace::trace(&trace, session),
         Command::Cluster(cluster) => cluster::cluster(&cluster, session),
         Command::Ping(ping) => nodes::ping(&ping, session),

@@ -1,15 +1,13 @@
-//! Records as `fetch` and `subscribe` print them, and where in a topic they begin.
+//! Records as `fetch` and `subscribe` print them.
 
 use std::io;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use dht_node::client::{Item, Message, Offset, Start};
-use serde_json::{Map, Value, json};
+use dht_node::client::{Item, Message, Offset};
+use serde_json::json;
 
-use crate::clock;
 use crate::errors::{Failure, note};
-use crate::format::{Format, time_us};
+use crate::format::Format;
+use crate::json_record;
 use crate::output::{BAD, DIM, Out};
 use crate::text;
 
@@ -93,7 +91,7 @@ impl Printer {
 
     fn record(&self, topic: &str, message: &Message, out: &mut Out) -> io::Result<()> {
         match &self.style {
-            Style::Json => out.json(&message_json(topic, message)),
+            Style::Json => out.json(&json_record::encode(topic, message)),
             Style::Payload(behind) => {
                 out.bytes(&message.value)?;
                 out.bytes(behind)
@@ -127,89 +125,5 @@ impl Printer {
                 Ok(())
             }
         }
-    }
-}
-
-/// `earliest`, `next`, an offset, RFC 3339, or a duration ago.
-pub(crate) fn start(text: &str) -> Result<Start, Failure> {
-    match text {
-        "earliest" => return Ok(Start::Earliest),
-        "next" => return Ok(Start::Next),
-        _ => {}
-    }
-    if let Ok(offset) = text.parse() {
-        return Ok(Start::Offset(Offset(offset)));
-    }
-    if let Ok(time) = humantime::parse_rfc3339_weak(text) {
-        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        return Ok(Start::Time(u64::try_from(since.as_micros()).unwrap_or(u64::MAX)));
-    }
-    if let Ok(ago) = humantime::parse_duration(text) {
-        return Ok(Start::Time(clock::wall_us().saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX))));
-    }
-    Err(Failure::usage_with(
-        format!("--from {text:?} is no place in a topic"),
-        "write earliest, next, an offset, a time like 2026-11-22T10:00:00Z, or how long ago like 5m".to_owned(),
-    ))
-}
-
-fn message_json(topic: &str, message: &Message) -> Value {
-    let mut value = Map::new();
-    value.insert("topic".to_owned(), json!(topic));
-    value.insert("offset".to_owned(), json!(message.offset.0));
-    insert_bytes(&mut value, "payload", &message.value);
-    match &message.key {
-        Some(key) => insert_bytes(&mut value, "key", key),
-        None => {
-            value.insert("key".to_owned(), Value::Null);
-        }
-    }
-    value.insert("timestamp_us".to_owned(), json!(time_us(message)));
-    value.insert("append_us".to_owned(), json!(message.append_us));
-    if !message.headers.is_empty() {
-        let headers = message.headers.iter().map(|(name, bytes)| {
-            let mut header = Map::new();
-            header.insert("name".to_owned(), json!(name));
-            insert_bytes(&mut header, "value", bytes);
-            Value::Object(header)
-        });
-        value.insert("headers".to_owned(), headers.collect());
-    }
-    Value::Object(value)
-}
-
-/// Text as it is, other bytes in base 64 under a name that says so.
-fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => object.insert(name.to_owned(), json!(text)),
-        Err(_) => object.insert(format!("{name}_b64"), json!(STANDARD.encode(bytes))),
-    };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_read() {
-        for (from, expected) in [
-            ("earliest", Some(Start::Earliest)),
-            ("next", Some(Start::Next)),
-            ("17", Some(Start::Offset(Offset(17)))),
-            ("1970-01-01T00:00:01Z", Some(Start::Time(1_000_000))),
-            ("soon", None),
-            ("-1", None),
-        ] {
-            assert_eq!(start(from).ok(), expected, "{from:?}");
-        }
-        assert!(matches!(start("5m"), Ok(Start::Time(micros)) if micros > 1_600_000_000_000_000));
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_are_written_in_base_64() {
-        let mut object = Map::new();
-        insert_bytes(&mut object, "payload", b"caf\xc3\xa9");
-        insert_bytes(&mut object, "key", b"\xff\x00");
-        assert_eq!(Value::Object(object).to_string(), r#"{"payload":"café","key_b64":"/wA="}"#);
     }
 }

@@ -2,15 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use dht_node::client::{Deadline, Delivery, Item, NodeId, Offset, Subscriptions};
+use dht_node::client::{Deadline, Delivery, Error, Item, NodeId, Offset, Start, Subscriptions, TopicName};
+use dht_node::wire::Status;
 
 use crate::args;
 use crate::clock;
+use crate::ends::Ends;
 use crate::errors::{Exit, Failure, note};
 use crate::interrupt;
 use crate::live;
 use crate::output;
-use crate::records::{Printer, Wanted, start};
+use crate::places::{Place, Range};
+use crate::records::{Printer, Wanted};
 use crate::session::Session;
 use crate::text;
 
@@ -22,20 +25,28 @@ pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> R
     if subscribe.topics.is_empty() && !session.is_line {
         return Err(Failure::usage("no topic given".to_owned()));
     }
-    let start = start(subscribe.from.as_deref().unwrap_or("next"))?;
+    let is_quiet = session.settings.quiet;
+    let (from, to) = (subscribe.from.as_deref(), subscribe.to.as_deref());
+    let range = Range::new(from, subscribe.last, to, Place::Next, is_quiet)?;
     let wait = subscribe.wait.as_deref().map(text::duration).transpose()?;
     let wanted = Wanted { format: subscribe.format.as_deref(), raw: subscribe.raw, null: subscribe.null };
     let printer = Printer::new(wanted, &session.out)?;
     if session.is_line {
+        let start = range.plain().ok_or_else(|| {
+            Failure::usage_with(
+                "--last and --to are for a subscribe of its own".to_owned(),
+                "read what there is with: fetch TOPIC --last N".to_owned(),
+            )
+        })?;
         return live::start(subscribe, start, printer, session);
     }
-    let mut subscriptions = Subscriptions::new();
-    subscribe.topics.iter().try_for_each(|topic| subscriptions.add(topic, start))?;
     interrupt::listen()?;
     output::end_with_reader();
+    let (subscriptions, ends) = begin(&subscribe.topics, range, session)?;
     session.client()?;
     let mut run = Run {
         subscriptions,
+        ends,
         printer: if subscribe.topics.len() > 1 { printer.naming_topics() } else { printer },
         left: subscribe.count.unwrap_or(u64::MAX),
         received: 0,
@@ -67,6 +78,28 @@ pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> R
     Ok(run.failed.unwrap_or(exit))
 }
 
+/// Adds the topics, each from where it is to begin.
+fn begin(topics: &[String], range: Range, session: &mut Session) -> Result<(Subscriptions, Ends), Failure> {
+    let (mut subscriptions, mut ends) = (Subscriptions::new(), Ends::default());
+    for topic in topics {
+        TopicName::new(topic).map_err(Error::from)?;
+        let start = match range.plain() {
+            Some(start) => start,
+            None => match range.of(topic, session.client()?) {
+                Ok(bounds) => {
+                    ends.add(topic, &bounds);
+                    bounds.start
+                }
+                // Subscribing will say so too, and the other topics go on.
+                Err(error) if error.status() == Some(Status::UnknownTopic) => Start::Earliest,
+                Err(error) => return Err(Failure::about(topic)(error)),
+            },
+        };
+        subscriptions.add(topic, start)?;
+    }
+    Ok((subscriptions, ends))
+}
+
 /// Why it is over.
 enum End {
     /// As many records as were wanted.
@@ -82,6 +115,7 @@ enum End {
 /// A subscriber at work.
 struct Run {
     subscriptions: Subscriptions,
+    ends: Ends,
     printer: Printer,
     /// Records that are still wanted.
     left: u64,
@@ -113,25 +147,36 @@ impl Run {
                 delivery = self.subscriptions.next(client, Deadline::after(slice))?;
             }
             self.tell(delivery.as_ref(), session);
-            match (delivery, wait) {
-                (Some(delivery), _) => {
-                    heard = clock::now();
-                    self.print(delivery, session)?;
-                }
-                (None, _) if self.subscriptions.is_empty() => return Ok(End::Ended),
-                (None, Some(wait)) if heard.elapsed() >= wait => return Ok(End::Idle(wait)),
-                (None, Some(_) | None) => {}
+            let has_come = delivery.is_some();
+            if let Some(delivery) = delivery {
+                heard = clock::now();
+                self.print(delivery, session)?;
+            }
+            if !self.ends.is_empty() && (!has_come || self.subscriptions.is_empty()) {
+                self.ends.check(&mut self.subscriptions, session.client()?)?;
+            }
+            match (has_come, wait) {
+                (false, _) if self.subscriptions.is_empty() && self.ends.has_reached() => return Ok(End::Enough),
+                (false, _) if self.subscriptions.is_empty() => return Ok(End::Ended),
+                (false, Some(wait)) if heard.elapsed() >= wait => return Ok(End::Idle(wait)),
+                (_, Some(_) | None) => {}
             }
         }
     }
 
     fn print(&mut self, delivery: Delivery, session: &mut Session) -> Result<(), Failure> {
         match delivery.item {
+            Ok(item) if self.ends.is_behind(&delivery.topic, &item) => {
+                self.ends.end(&delivery.topic, &mut self.subscriptions, session.client()?);
+            }
             Ok(item) => {
                 self.printer.item(&delivery.topic, &item, &mut session.out)?;
                 if let Item::Record(_) = item {
                     self.left -= 1;
                     self.received += 1;
+                }
+                if self.ends.is_last(&delivery.topic, &item) {
+                    self.ends.end(&delivery.topic, &mut self.subscriptions, session.client()?);
                 }
             }
             Err(error) => {

@@ -8,6 +8,7 @@ mod exits;
 mod harness;
 mod payloads;
 mod producers;
+mod transfer;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -110,7 +111,7 @@ fn what_is_written_wrong_is_told_with_what_to_write() {
             ("fetch", "", 2, "", "missing: topic\n  see: dht-cli fetch --help"),
             ("fetch t --count", "", 2, "", "--count needs a value"),
             ("fetch t -n x", "", 2, "", "it is no number"),
-            ("fetch t --from sometime", "", 2, "", "write earliest, next, an offset, a time"),
+            ("fetch t --from sometime", "", 2, "", "write earliest, latest, an offset, a time"),
             ("publish t a -l", "", 2, "", "a MESSAGE excludes -l, -0 and -f"),
             ("publish t -f /nonexistent", "", 2, "", "cannot read /nonexistent: entity not found"),
             ("publish t -H novalue x", "", 2, "", "write it like -H NAME=VALUE"),

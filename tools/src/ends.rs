@@ -1,0 +1,81 @@
+//! Where subscriptions end by themselves: `subscribe --to`.
+
+use std::collections::BTreeMap;
+
+use dht_node::client::{Client, Error, Item, Subscriptions};
+
+use crate::places::{self, Bounds, End};
+
+/// The ends of topics that have one.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    of: BTreeMap<String, End>,
+    /// Has a topic come to its end?
+    has_reached: bool,
+}
+
+impl Ends {
+    /// Notes where a topic ends.
+    pub(crate) fn add(&mut self, topic: &str, bounds: &Bounds) {
+        if bounds.end != End::Open {
+            self.of.insert(topic.to_owned(), bounds.end);
+        }
+    }
+
+    /// Does no topic have an end any more?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// Has one come to its end?
+    pub(crate) const fn has_reached(&self) -> bool {
+        self.has_reached
+    }
+
+    /// Is this at the end of its topic, or behind it?
+    pub(crate) fn is_behind(&self, topic: &str, item: &Item) -> bool {
+        match (self.of.get(topic), item) {
+            (Some(End::Offset(end)), item) => item.offset() >= *end,
+            (Some(End::Time(micros)), Item::Record(message)) => message.append_us >= *micros,
+            (Some(End::Time(_)), Item::Gap { .. }) | (Some(End::Open) | None, _) => false,
+        }
+    }
+
+    /// Is this the last that its topic is to get?
+    pub(crate) fn is_last(&self, topic: &str, item: &Item) -> bool {
+        let next = match item {
+            Item::Record(message) => message.offset.0 + 1,
+            Item::Gap { to, .. } => to.0,
+        };
+        matches!(self.of.get(topic), Some(End::Offset(end)) if next >= end.0)
+    }
+
+    /// Ends the subscription to a topic.
+    pub(crate) fn end(&mut self, topic: &str, subscriptions: &mut Subscriptions, client: &mut Client) {
+        subscriptions.remove(client, topic);
+        self.of.remove(topic);
+        self.has_reached = true;
+    }
+
+    /// Ends those that have got everything that they are to get.
+    ///
+    /// # Errors
+    /// Of asking which offset a time is, once it has come.
+    pub(crate) fn check(&mut self, subscriptions: &mut Subscriptions, client: &mut Client) -> Result<(), Error> {
+        let topics: Vec<String> = self.of.keys().cloned().collect();
+        for topic in topics {
+            if let Some(End::Time(micros)) = self.of.get(&topic)
+                && places::until(*micros).is_zero()
+            {
+                let end = places::at(&topic, *micros, client)?;
+                self.of.insert(topic.clone(), End::Offset(end));
+            }
+            if let (Some(End::Offset(end)), Some(cursor)) = (self.of.get(&topic), subscriptions.cursor(&topic))
+                && cursor >= *end
+            {
+                self.end(&topic, subscriptions, client);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! What `publish` makes of a piece of its input.
+
+use dht_node::client::Error;
+use dht_node::wire::records::encode_headers;
+
+use crate::args;
+use crate::errors::Failure;
+use crate::format::unescape;
+use crate::json_record::{self, Content, Line};
+use crate::stream::Parsed;
+
+/// How pieces become records.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// The piece is the payload; key and headers are the same for all.
+    Plain {
+        /// `-k`
+        key: Option<Vec<u8>>,
+        /// `-H`, as they stand in a record.
+        headers: Vec<u8>,
+    },
+    /// Key and payload, with this between them.
+    Keyed {
+        /// `-K`
+        separator: Vec<u8>,
+        /// `-H`, as they stand in a record.
+        headers: Vec<u8>,
+    },
+    /// What `fetch --json` prints.
+    Json,
+}
+
+impl Form {
+    /// # Errors
+    /// Options that exclude each other, and headers that are none.
+    pub(crate) fn new(publish: &args::Publish) -> Result<Self, Failure> {
+        if publish.input == Some(args::InputForm::Json) {
+            let others = publish.null || publish.key.is_some() || publish.separator.is_some();
+            if others || !publish.header.is_empty() || publish.message.is_some() {
+                return Err(Failure::usage_with(
+                    "--input json excludes MESSAGE, -0, -k, -K and -H".to_owned(),
+                    "each line says it all: {\"payload\":\"x\",\"key\":\"k\",\"headers\":[…]}".to_owned(),
+                ));
+            }
+            return Ok(Self::Json);
+        }
+        let headers = headers(&publish.header)?;
+        let Some(separator) = &publish.separator else {
+            return Ok(Self::Plain { key: publish.key.clone().map(String::into_bytes), headers });
+        };
+        let separator = unescape("-K", separator)?;
+        if separator.is_empty() || publish.key.is_some() || publish.message.is_some() {
+            return Err(Failure::usage_with(
+                "-K needs a separator, and excludes MESSAGE and -k".to_owned(),
+                "it reads lines of KEY SEPARATOR VALUE: dht-cli publish orders -K : <FILE".to_owned(),
+            ));
+        }
+        Ok(Self::Keyed { separator, headers })
+    }
+
+    /// Does it read pieces, whether or not `-l` or `-0` say so?
+    pub(crate) const fn has_pieces(&self) -> bool {
+        matches!(self, Self::Keyed { .. } | Self::Json)
+    }
+
+    /// What a piece is.
+    pub(crate) fn parse<T>(&self, piece: Vec<u8>) -> Result<Parsed<T>, Failure> {
+        match self {
+            Self::Plain { key, headers } => Ok(Parsed::Record(Content {
+                timestamp_us: None,
+                key: key.clone(),
+                headers: headers.clone(),
+                value: piece,
+            })),
+            Self::Keyed { separator, headers } => {
+                let at = piece.windows(separator.len()).position(|part| part == separator.as_slice());
+                let Some(at) = at else {
+                    return Err(Failure::usage_with(
+                        format!("{:?} is nowhere in it", String::from_utf8_lossy(separator)),
+                        "-K reads KEY SEPARATOR VALUE; without a key: -l".to_owned(),
+                    ));
+                };
+                let value = piece[at + separator.len()..].to_vec();
+                let key = Some(piece[..at].to_vec());
+                Ok(Parsed::Record(Content { timestamp_us: None, key, headers: headers.clone(), value }))
+            }
+            Self::Json => match json_record::decode(&piece) {
+                Ok(Line::Record(_, content)) => Ok(Parsed::Record(content)),
+                Ok(Line::Notice | Line::Blank) => Ok(Parsed::Skip),
+                Err(what) => Err(no_record(&what)),
+            },
+        }
+    }
+}
+
+/// A line of JSON that cannot be read.
+pub(crate) fn no_record(what: &str) -> Failure {
+    Failure::usage_with(what.to_owned(), "a line is what fetch --json prints: {\"payload\":\"x\",…}".to_owned())
+}
+
+fn headers(written: &[String]) -> Result<Vec<u8>, Failure> {
+    let mut headers = Vec::new();
+    for header in written {
+        let Some((name, value)) = header.split_once('=') else {
+            let what = format!("{header:?} is not a header");
+            return Err(Failure::usage_with(what, "write it like -H NAME=VALUE".to_owned()));
+        };
+        headers.push((name, value.as_bytes()));
+    }
+    Ok(encode_headers(headers).map_err(Error::from)?)
+}

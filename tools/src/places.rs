@@ -1,0 +1,294 @@
+//! Where in a topic to begin and to end: `--from`, `--to`, `--last`.
+//!
+//! | written | means |
+//! |---|---|
+//! | `earliest`, `next`, `latest` | the first record that is kept; the end as it is now, two names of it |
+//! | `17` | an offset |
+//! | `@1763805600`, `@1763805600123` | a time: seconds, or milliseconds, since 1970 |
+//! | `2026-11-22T10:00:00Z`, `2026-11-22T11:00+01:00` | a time |
+//! | `2026-11-22`, `2026-11-22 10:00` | a time, in UTC because nothing else is said |
+//! | `5m`, `1h 30m` | a time so long ago |
+
+use std::time::Duration;
+
+use dht_node::client::{Client, Error, Offset, Start};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use crate::clock;
+use crate::errors::{Failure, note};
+
+/// From this number on `@` means milliseconds: as seconds it would be in the year 5138.
+const MILLISECONDS_FROM: u64 = 100_000_000_000;
+
+/// A place in a topic as a person writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The first record that is kept.
+    Earliest,
+    /// Behind the last record.
+    Next,
+    /// A record.
+    Offset(u64),
+    /// The first record that was stored at this time or later, in microseconds since 1970; did it say its zone?
+    Time(u64, bool),
+}
+
+impl Place {
+    /// Reads the value of an option.
+    ///
+    /// # Errors
+    /// What is none of the above.
+    pub(crate) fn parse(option: &str, text: &str) -> Result<Self, Failure> {
+        let text = text.trim();
+        match text {
+            "earliest" => return Ok(Self::Earliest),
+            "next" | "latest" => return Ok(Self::Next),
+            _ => {}
+        }
+        if let Ok(offset) = text.parse() {
+            return Ok(Self::Offset(offset));
+        }
+        let found = match text.strip_prefix('@') {
+            Some(number) => epoch(number).map(|micros| Self::Time(micros, true)),
+            None => zoned(text)
+                .map(|micros| Self::Time(micros, true))
+                .or_else(|| bare(text).map(|micros| Self::Time(micros, false)))
+                .or_else(|| ago(text).map(|micros| Self::Time(micros, true))),
+        };
+        found.ok_or_else(|| {
+            Failure::usage_with(
+                format!("{option} {text:?} is no place in a topic"),
+                "write earliest, latest, an offset, a time like 2026-11-22T10:00:00Z or @1763805600, or how long ago \
+                 like 5m"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// As the library takes it.
+    pub(crate) const fn start(self) -> Start {
+        match self {
+            Self::Earliest => Start::Earliest,
+            Self::Next => Start::Next,
+            Self::Offset(offset) => Start::Offset(Offset(offset)),
+            Self::Time(micros, _) => Start::Time(micros),
+        }
+    }
+
+    /// Says on standard error which zone was assumed, if one was.
+    pub(crate) fn tell_zone(self, option: &str, is_quiet: bool) {
+        if let Self::Time(micros, false) = self
+            && !is_quiet
+        {
+            note(&format!("dht-cli: {option} says no zone and is taken as UTC: {}", crate::text::time(micros)));
+        }
+    }
+}
+
+/// Seconds, with a fraction perhaps, or milliseconds.
+fn epoch(number: &str) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) || number.ends_with('.') {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok()?;
+    if whole >= MILLISECONDS_FROM {
+        return if fraction.is_empty() { whole.checked_mul(1_000) } else { None };
+    }
+    let micros: String = fraction.chars().chain("000000".chars()).take(6).collect();
+    whole.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)
+}
+
+/// A time with its zone, or a date with one.
+fn zoned(text: &str) -> Option<u64> {
+    let dated = text.split_at_checked(10).map(|(date, zone)| format!("{date}T00:00{zone}"));
+    let time = text.parse::<Timestamp>().ok().or_else(|| dated?.parse().ok())?;
+    Some(micros(time))
+}
+
+/// A time without a zone, or a date alone.
+fn bare(text: &str) -> Option<u64> {
+    let time = text.parse::<DateTime>().ok()?;
+    Some(micros(time.to_zoned(TimeZone::UTC).ok()?.timestamp()))
+}
+
+/// Times before 1970 are before every record, as 1970 is.
+fn micros(time: Timestamp) -> u64 {
+    u64::try_from(time.as_microsecond()).unwrap_or(0)
+}
+
+fn ago(text: &str) -> Option<u64> {
+    let ago = humantime::parse_duration(text).ok()?;
+    Some(clock::wall_us().saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX)))
+}
+
+/// The options that say which records of a topic are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    from: Place,
+    last: Option<u64>,
+    to: Option<Place>,
+}
+
+/// The same for one topic, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) start: Start,
+    pub(crate) end: End,
+}
+
+/// Where the wanted records end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Nowhere.
+    Open,
+    /// Before this offset.
+    Offset(Offset),
+    /// Before the first record that is stored at this time, which is to come: microseconds since 1970.
+    Time(u64),
+}
+
+impl Range {
+    /// # Errors
+    /// What is no place, and options that exclude each other.
+    pub(crate) fn new(
+        from: Option<&str>,
+        last: Option<u64>,
+        to: Option<&str>,
+        default: Place,
+        is_quiet: bool,
+    ) -> Result<Self, Failure> {
+        if from.is_some() && last.is_some() {
+            return Err(Failure::usage("--from and --last exclude each other".to_owned()));
+        }
+        let place = |option: &str, text: Option<&str>| -> Result<Option<Place>, Failure> {
+            let place = text.map(|text| Place::parse(option, text)).transpose()?;
+            if let Some(place) = place {
+                place.tell_zone(option, is_quiet);
+            }
+            Ok(place)
+        };
+        let (from, to) = (place("--from", from)?.unwrap_or(default), place("--to", to)?);
+        let is_empty = match (from, to) {
+            (Place::Offset(from), Some(Place::Offset(to))) => to < from,
+            (Place::Time(from, _), Some(Place::Time(to, _))) => to < from,
+            (_, Some(Place::Earliest)) => true,
+            _ => false,
+        };
+        if is_empty {
+            let what = "--to is before --from".to_owned();
+            return Err(Failure::usage_with(what, "--to says where to stop: before that offset or time".to_owned()));
+        }
+        Ok(Self { from, last, to })
+    }
+
+    /// The start that is meant whatever the topic; `None` when it depends on the topic, or when there is an end.
+    pub(crate) const fn plain(self) -> Option<Start> {
+        match (self.last, self.to) {
+            (None, None) => Some(self.from.start()),
+            _ => None,
+        }
+    }
+
+    /// For a topic as it is now.
+    ///
+    /// # Errors
+    /// Those of looking at the topic, which is done only when the options need it.
+    pub(crate) fn of(self, topic: &str, client: &mut Client) -> Result<Bounds, Error> {
+        if let Some(start) = self.plain() {
+            return Ok(Bounds { start, end: End::Open });
+        }
+        let state = client.info(topic)?.topic;
+        let (first, next) = state.map_or((Offset(0), Offset(0)), |state| (state.first, state.next));
+        let start = match self.last {
+            Some(count) => Start::Offset(first.max(Offset(next.0.saturating_sub(count)))),
+            None => self.from.start(),
+        };
+        let end = match self.to {
+            None => End::Open,
+            Some(Place::Earliest) => End::Offset(first),
+            Some(Place::Next) => End::Offset(next),
+            Some(Place::Offset(offset)) => End::Offset(Offset(offset)),
+            Some(Place::Time(micros, _)) if micros > clock::wall_us() => End::Time(micros),
+            Some(Place::Time(micros, _)) => End::Offset(at(topic, micros, client)?),
+        };
+        Ok(Bounds { start, end })
+    }
+}
+
+/// The offset of the first record that was stored at this time or later, or the end.
+pub(crate) fn at(topic: &str, micros: u64, client: &mut Client) -> Result<Offset, Error> {
+    client.fetch(topic, Start::Time(micros), 1).map(|fetch| fetch.from)
+}
+
+/// How long until a time that is to come.
+pub(crate) fn until(micros: u64) -> Duration {
+    Duration::from_micros(micros.saturating_sub(clock::wall_us()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read() {
+        let second = 1_000_000;
+        for (text, expected) in [
+            ("earliest", Some(Place::Earliest)),
+            ("next", Some(Place::Next)),
+            ("latest", Some(Place::Next)),
+            ("17", Some(Place::Offset(17))),
+            ("1763805600", Some(Place::Offset(1_763_805_600))),
+            ("@0", Some(Place::Time(0, true))),
+            ("@1763805600", Some(Place::Time(1_763_805_600 * second, true))),
+            ("@1763805600.25", Some(Place::Time(1_763_805_600_250_000, true))),
+            ("@1763805600123", Some(Place::Time(1_763_805_600_123_000, true))),
+            ("@99999999999", Some(Place::Time(99_999_999_999 * second, true))),
+            ("1970-01-01T00:00:01Z", Some(Place::Time(second, true))),
+            ("1970-01-01T01:00:01+01:00", Some(Place::Time(second, true))),
+            ("1970-01-01 01:00+01", Some(Place::Time(0, true))),
+            ("1970-01-01T00:00:00-00:30", Some(Place::Time(1800 * second, true))),
+            ("1970-01-01T00:00:01", Some(Place::Time(second, false))),
+            ("1970-01-01 00:01", Some(Place::Time(60 * second, false))),
+            ("1970-01-02", Some(Place::Time(86_400 * second, false))),
+            ("1970-01-02Z", Some(Place::Time(86_400 * second, true))),
+            ("1970-01-02+01:00", Some(Place::Time(82_800 * second, true))),
+            ("1969-12-31T23:00Z", Some(Place::Time(0, true))),
+            ("2026-02-29", None),
+            ("2026-11-22T25:00", None),
+            ("2026-11-22T10:00+99:00", None),
+            ("@", None),
+            ("@1.", None),
+            ("@x", None),
+            ("@-5", None),
+            ("soon", None),
+            ("-1", None),
+            ("99999999999999999999", None),
+            ("", None),
+        ] {
+            assert_eq!(Place::parse("--from", text).ok(), expected, "{text:?}");
+        }
+        let ago = Place::parse("--from", "5m");
+        assert!(matches!(ago, Ok(Place::Time(micros, true)) if micros > 1_600_000_000_000_000));
+    }
+
+    #[test]
+    fn what_can_never_have_a_record_is_refused() {
+        for (from, last, to, is_good) in [
+            (None, None, None, true),
+            (Some("5"), None, Some("5"), true),
+            (Some("5"), None, Some("4"), false),
+            (Some("@5"), None, Some("@4"), false),
+            (Some("5"), Some(3), None, false),
+            (None, Some(3), Some("latest"), true),
+            (None, None, Some("earliest"), false),
+            (Some("@5"), None, Some("4"), true),
+        ] {
+            let range = Range::new(from, last, to, Place::Earliest, true);
+            assert_eq!(range.is_ok(), is_good, "{from:?} {last:?} {to:?}");
+        }
+    }
+}
