@@ -58,7 +58,7 @@ impl Node {
         (max_bytes, max_records): (u32, u32),
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
+        let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
         match read(topic, from, max_bytes, max_records) {
             Ok(fetched) => {
                 self.stats.fetches += u64::from(fetched.count > 0);
@@ -79,7 +79,7 @@ impl Node {
         append_us: u64,
         (frame, reply, source): (Kept, ReplyTo, NodeId),
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
+        let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
         let reader = Reader::Start { frame, reply, source };
         self.look_up(step, lookup(topic, Wanted::Time(append_us), reader))
     }
@@ -171,7 +171,7 @@ impl Node {
         (first, next): (Offset, Offset),
         found: Result<Found, Unreadable>,
     ) -> Result<Fetched, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
+        let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
         let found = found.map_err(|unreadable| self.unreadable(unreadable))?;
         let (Wanted::Records { from, max_bytes, max_records }, Found::Batches(batches)) = (*wanted, found) else {
             unreachable!("records were asked for")
@@ -206,7 +206,7 @@ impl Node {
             }
             Unreadable::NotNow => {
                 let message = format!("node {node} is short of file descriptors or memory; nothing was lost, retry");
-                ErrorResponse::new(Status::Overloaded, message).retry_after(READ_AGAIN_MS)
+                self.overloaded(message).retry_after(READ_AGAIN_MS)
             }
         }
     }

@@ -208,11 +208,21 @@ fn traced(ctx: &Ctx<'_>, asked: &Asked, (target, ttl): (usize, u16), probe: &Pro
 }
 
 /// An error is one that this request can get, and it is true.
+/// An error has all details that the protocol promises with its status, and no others.
+pub(crate) fn has_its_details(error: &ErrorResponse) {
+    let status = Status::from_number(error.status).expect("nodes send known statuses");
+    let (always, perhaps) = status.details();
+    let found: Vec<_> = error.details.iter().map(Detail::tag).collect();
+    let is_allowed = |tag| always.contains(tag) || perhaps.contains(tag);
+    assert!(always.iter().all(|tag| found.contains(tag)) && found.iter().all(is_allowed), "{error:?}");
+}
+
 fn failed(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
     ctx.trace.totals.failed_requests += 1;
     let status = Status::from_number(error.status).expect("nodes send known statuses");
     let told = || format!("{asked:?} was answered {}: {} {:?}", status.name(), error.message, error.details);
     assert!(is_true(ctx, asked, status, error), "{}", told());
+    has_its_details(error);
     if status == Status::Truncated {
         truncated(ctx, asked, error);
     }

@@ -125,6 +125,7 @@ impl Subscriber {
                 self.sit(ctx, request_id, *to);
             }
             Push::Ended(error) => {
+                crate::check::has_its_details(error);
                 subscription.on_ended(ctx, error, frame_max);
                 self.free(ctx, request_id);
             }
