@@ -1,4 +1,4 @@
-//! protocol.md and its vectors against the code.
+//! protocol.md, protocol-nodes.md and their vectors against the code.
 //!
 //! `tests/vectors/` is replayed both ways; the tables of protocol.md are executed on the same bytes, so that the
 //! text, the vectors and the code say the same or a test fails. `UPDATE_VECTORS=1 cargo test --test vectors` writes
@@ -82,7 +82,7 @@ const BAD: &str = "Bytes that a client might send, and what a node does: chapter
     Each is all that the client sends before it ends the stream. README.md describes the form.";
 const RECORDS: &str = "Payloads: good ones with their records, and bad ones. README.md describes the form.";
 const ROUTING: &str = "Homes, places of links, steps, journeys, splits, and frames before and after a hop.\n\
-    Chapters 10 and 11 of protocol.md. README.md describes the form.";
+    Chapter 10 of protocol.md and protocol-nodes.md. README.md describes the form.";
 
 #[test]
 fn the_files_of_vectors_are_what_the_code_makes() {
@@ -736,7 +736,7 @@ fn the_numbers_in_running_text_are_the_codes() {
     ];
     assert_eq!(Flags::CRITICAL, Flags(0x40).with(Flags(0x80)));
     for number in numbers {
-        assert!(text.contains(&number), "protocol.md does not say: {number}");
+        assert!(text.contains(&number), "the document does not say: {number}");
     }
 }
 
