@@ -118,10 +118,7 @@ impl Node {
     /// Ends a connection with the reason.
     pub(super) fn refuse(&mut self, step: &mut Step<'_>, id: ConnId, status: Status, message: &str) {
         log::debug!("connection {} ends: {} {message}", id.slot, status.name());
-        let last_request_id = self.conns.client_mut(id).map_or(0, |client| client.last_request_id);
-        let goaway = Box::new(Goaway { status, last_request_id, message: message.to_owned() });
-        let packet = Packet::Goaway(goaway);
-        step.out.push(Action::Send { conn: id, request_id: RequestId(0), route: None, packet });
+        self.say_goaway(step, id, status, message);
         self.close(step, id);
     }
 
@@ -144,6 +141,9 @@ impl Node {
     /// Gives the dimension that the link to this node crosses.
     fn check_node(&self, hello: &Hello) -> Result<u8, Refusal> {
         self.check_common(hello)?;
+        if self.drain.has_parted() {
+            return Err(Refusal(Status::Closing, "this node is ending".to_owned()));
+        }
         let dimension = self.settings.dimension;
         if hello.role != Role::Node {
             return Err(Refusal(Status::ProtocolError, "a node was expected here".to_owned()));

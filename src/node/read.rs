@@ -147,15 +147,10 @@ impl Node {
                 let fetched = self.fetched(id, &wanted, extent, found);
                 return self.on_pulled_here(step, origin, fetched);
             }
-            (Reader::Fetch { reply, from }, _) => {
+            (Reader::Fetch { reply, from: Begin { offset: from, .. } }, _) => {
                 let fetched = self.fetched(id, &wanted, extent, found);
                 self.stats.fetches += u64::from(fetched.is_ok());
-                (
-                    reply,
-                    fetched.map(|fetched| {
-                        Answer::Now(Response::Fetched(Box::new(Fetched { from: from.offset, ..fetched })))
-                    }),
-                )
+                (reply, fetched.map(|fetched| Answer::Now(Response::Fetched(Box::new(Fetched { from, ..fetched })))))
             }
             (Reader::Start { frame, reply, source }, _) => {
                 let answer = match found {
