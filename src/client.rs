@@ -11,6 +11,7 @@
 //!     match item? {
 //!         Item::Record(record) => println!("{}: {:?}", record.offset, record.value),
 //!         Item::Gap { from, to } => println!("{from} to {to} were removed by retention"),
+//!         Item::Notice(_) => {} // only subscriptions have them
 //!     }
 //! }
 //! for delivery in client.subscribe(&["weather"], Start::Next)? {
@@ -30,6 +31,7 @@
 //! | `producer` | many batches in flight, each stored once and in order |
 //! | `subscriber`, `subscriptions` | what topics get as they get it, each record once and in order |
 //! | `subscription`, `lifeline` | what they are made of: one topic's cursor and credit; one connection all the time |
+//! | `notice` | whether records of a subscription can come |
 //! | `watch` | when a silent node is asked for a sign of life, and when it is given up |
 //! | `connection` | the layer below: requests out, answers and pushes in, nothing repeated |
 //! | `stream`, `handshake`, `incoming`, `pending`, `grants`, `tap` | what a connection is made of |
@@ -52,6 +54,7 @@ mod handshake;
 mod incoming;
 mod lifeline;
 mod nodes;
+mod notice;
 mod pending;
 mod producer;
 mod publish;
@@ -75,6 +78,7 @@ pub use error::{Error, Fault, Loss};
 pub use fetch::{Fetch, Item, Message, Records};
 pub use incoming::{Answer, Incoming, Pushed};
 pub use nodes::{Cluster, Edge, KnownNode, Listing, Member, NodeAnswer, Pong};
+pub use notice::{Notice, WaitReason};
 pub use producer::{Ack, Producer};
 pub use publish::Batch;
 pub use session::Client;

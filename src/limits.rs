@@ -136,6 +136,19 @@ pub const HEADS_US: u64 = 1_000_000;
 /// HEADS that may be missing, or unanswered, before the other side is thought to have forgotten.
 pub const HEADS_MISSING_MAX: u64 = 3;
 
+/// A home that sent nothing for this long, while it is followed, is asked: HEADS come every `HEADS_US`.
+pub const OUTAGE_ASK_US: u64 = 1_500_000;
+
+/// While it is silent or out of reach, it is asked again this often.
+pub const OUTAGE_PROBE_US: u64 = 500_000;
+
+/// A home that has been out of reach for this long is told to its subscribers: a link that comes back at once, or a
+/// node that is started again quickly, is no news.
+pub const OUTAGE_TOLD_US: u64 = 1_000_000;
+
+/// The same when nobody says that there is no path, but nothing comes from it either.
+pub const OUTAGE_SILENT_US: u64 = 4_000_000;
+
 /// What a home was told is told again when it was not confirmed in this time.
 pub const FEED_AGAIN_US: u64 = 900_000;
 
@@ -322,7 +335,7 @@ pub const LINK_PING_US: u64 = 250_000;
 pub const LINK_SILENCE_US: u64 = 1_000_000;
 
 /// A lost link is dialled again after half of this, plus as much again at random.
-pub const REDIAL_US: u64 = 100_000;
+pub const REDIAL_US: u64 = 200_000;
 
 /// A connect that has not succeeded in this time is given up.
 pub const DIAL_TIMEOUT_US: u64 = 1_000_000;
@@ -338,15 +351,6 @@ pub const TICK_US: u64 = 100_000;
 
 /// After SIGTERM the process is gone within this time, whoever does not read.
 pub const DRAIN_US: u64 = 4_000_000;
-
-/// A node that ends gives its clients this long to leave by themselves, once it has answered them.
-pub const DRAIN_CLIENTS_US: u64 = 100_000;
-
-/// A node that ends waits this long for its neighbours to confirm that they send it nothing more.
-pub const DRAIN_LINKS_US: u64 = 100_000;
-
-/// The same as `LINGER_US` at the end of the process, for a connection with nothing left to send.
-pub const DRAIN_LINGER_US: u64 = 100_000;
 
 /// A connection that was told why it is closed has this long to read it.
 pub const LINGER_US: u64 = 1_000_000;
@@ -366,6 +370,9 @@ const _: () = {
     assert!(CLIENT_CHARGE_MAX < NODE_CHARGE_MAX);
     assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
     assert!(PULLS_PER_HOME_MAX < PULLS_MAX);
+    assert!(HEADS_US < OUTAGE_ASK_US, "a home that sends HEADS is not asked");
+    assert!(OUTAGE_PROBE_US < OUTAGE_TOLD_US, "it is asked once more before anybody is told");
+    assert!(HEADS_MISSING_MAX * HEADS_US < OUTAGE_SILENT_US, "it was told everything again before");
     assert!(FEED_AGAIN_US < HEADS_US, "the next tick of a second tells it again");
     assert!(FEED_ITEMS_MAX * (TOPIC_NAME_MAX + 26) <= FRAME_MAX_LEAST as usize);
     assert!(HEADS_ITEMS_MAX * 20 <= FRAME_MAX_LEAST as usize);

@@ -13,6 +13,7 @@
 //! | `subscribe`, `subscriptions` | the readers of this node's own clients |
 //! | `deliver`, `pull` | from records to readers: as they come, and to those who are behind |
 //! | `follow` | what homes are told of the readers here |
+//! | `outage` | homes out of reach, and what their subscribers are told |
 //! | `forward` | what belongs to another node; answers on their way |
 //! | `serve` | what belongs to this node: one line for each operation |
 //! | `topics`, `publish`, `fetch`, `probe` | the operations |
@@ -35,6 +36,7 @@ mod forward;
 mod hello;
 mod ingress;
 mod link;
+mod outage;
 mod pending;
 mod probe;
 mod publish;
@@ -139,7 +141,7 @@ pub struct Node {
     reads: Reads,
     stats: Stats,
     clock: tick::Clock,
-    drain: drain::Stage,
+    drain: drain::State,
 }
 
 /// What a handler needs besides the node: the time, and where its actions go.
@@ -181,7 +183,7 @@ impl Node {
             reads: Reads::default(),
             stats: Stats::default(),
             clock: tick::Clock::new(now),
-            drain: drain::Stage::default(),
+            drain: drain::State::default(),
             settings,
         }
     }
@@ -208,18 +210,11 @@ impl Node {
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),
         }
-        if self.drain.has_begun() {
-            self.advance_drain(step);
-        }
     }
 
     /// When the node wants [`Event::Timeout`], in monotonic microseconds.
     pub fn next_timeout(&self) -> u64 {
-        if !self.subscriptions.queue.is_empty() {
-            return 0;
-        }
-        let next_tick_us = self.clock.next_tick_us();
-        next_tick_us.min(self.drain.next_us())
+        if self.subscriptions.queue.is_empty() { self.clock.next_tick_us() } else { 0 }
     }
 
     /// Has everything been said that is to be said before the process ends?
@@ -249,7 +244,7 @@ impl Node {
                 self.refuse(step, id, Status::ProtocolError, "a frame before the answer to HELLO");
             }
             Peer::Client(_) => self.on_client_frame(step, id, frame),
-            Peer::Link { bit } | Peer::Leaving { bit, .. } => self.on_link_frame(step, id, bit, frame),
+            Peer::Link { bit } => self.on_link_frame(step, id, bit, frame),
         }
     }
 
@@ -278,7 +273,7 @@ impl Node {
                 client.full = true;
                 self.pause_if_due(step, id);
             }
-            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } | Peer::Leaving { .. } => {}
+            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } => {}
         }
     }
 
@@ -296,7 +291,7 @@ impl Node {
                 self.resume_if_due(step, id);
                 self.wake_client(id);
             }
-            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } | Peer::Leaving { .. } => {}
+            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } => {}
         }
     }
 
@@ -313,7 +308,7 @@ impl Node {
                 self.forgive_owed(step, client.owed);
                 self.drop_readers(step, client.readers);
             }
-            Peer::Stranger { .. } | Peer::Leaving { .. } => {}
+            Peer::Stranger { .. } => {}
         }
     }
 

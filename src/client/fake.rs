@@ -88,6 +88,7 @@ impl Peer {
         assert_eq!((asked.opcode, asked.id), (Opcode::Hello, RequestId(1)));
         let hello = Hello::decode(&asked.args).unwrap();
         assert_eq!((hello.role, hello.node, hello.version_min), (Role::Client, NO_NODE, 1));
+        assert_eq!(hello.features, Hello::NOTICES);
         let answer = Hello { role: Role::Node, dimension: 3, node: 0, max_inflight: 1024, ..hello };
         self.say(asked.opcode, Flags::RESPONSE, Status::Ok, asked.id, |args| answer.encode(args, Some(77)));
         self.flush();

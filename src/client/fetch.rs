@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::clock::Deadline;
 use super::error::{Error, Fault};
+use super::notice::Notice;
 use super::session::Client;
 use crate::limits::FETCH_WAIT_MAX_MS;
 use crate::types::{Epoch, Offset, TopicId, TopicName};
@@ -51,7 +52,7 @@ pub struct Fetch {
     pub messages: Vec<Message>,
 }
 
-/// What an iterator over records meets.
+/// What an iterator over records, or a subscription, meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A record.
@@ -63,14 +64,17 @@ pub enum Item {
         /// The first that is kept.
         to: Offset,
     },
+    /// Records of the subscription cannot come for the moment, or can again. Reading with FETCH does not meet it.
+    Notice(Notice),
 }
 
 impl Item {
-    /// The offset of the record, or of the first that is missing.
-    pub const fn offset(&self) -> Offset {
+    /// The offset of the record, or of the first that is missing; a notice has none.
+    pub const fn offset(&self) -> Option<Offset> {
         match self {
-            Self::Record(message) => message.offset,
-            Self::Gap { from, .. } => *from,
+            Self::Record(message) => Some(message.offset),
+            Self::Gap { from, .. } => Some(*from),
+            Self::Notice(_) => None,
         }
     }
 }

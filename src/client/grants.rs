@@ -62,7 +62,7 @@ impl Grants {
         match &pushed.push {
             Push::Deliver(_) if grant.received >= grant.limit => return Err(Fault::Credit),
             Push::Deliver(records) => grant.received += records.payload.len() as u64,
-            Push::Gap { .. } => {}
+            Push::Gap { .. } | Push::Waiting { .. } | Push::Flowing { .. } => {}
             Push::Ended(_) => {
                 self.0.remove(&pushed.subscription);
             }

@@ -102,7 +102,7 @@ fn next_frame(stream: &mut Stream, deadline: Deadline, tap: &mut Option<Tap>) ->
 
 fn encode_hello(introduction: &Introduction, out: &mut Vec<u8>) {
     let cluster = introduction.cluster.clone();
-    let hello = Hello { cluster, ..Hello::of_client(random(), &introduction.software) };
+    let hello = Hello { cluster, features: Hello::NOTICES, ..Hello::of_client(random(), &introduction.software) };
     let head = Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: HELLO_ID };
     head.seal(None, (0, 0), out, |args| hello.encode(args, Some(random())));
 }

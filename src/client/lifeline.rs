@@ -78,9 +78,9 @@ impl Lifeline {
         client.connection_number() == self.connection
     }
 
-    /// How long the connection has been held.
-    pub(super) fn age(&self) -> Duration {
-        now().duration_since(self.opened)
+    /// Since when the connection has been held.
+    pub(super) const fn opened(&self) -> Instant {
+        self.opened
     }
 
     /// Gives the connection up after a failure.
@@ -89,7 +89,7 @@ impl Lifeline {
     /// What connecting again does not help against.
     pub(super) fn on_failure(&mut self, client: &mut Client, error: Error) -> Result<(), Error> {
         client.close();
-        if self.age() >= GOOD && self.give_up.is_none() {
+        if now().duration_since(self.opened) >= GOOD && self.give_up.is_none() {
             self.backoff = Backoff::new();
         }
         if let Error::Protocol { .. } = error {

@@ -8,8 +8,9 @@ use super::clock::{Deadline, now, pause, random};
 use super::connection::Connection;
 use super::error::{Error, Fault};
 use super::tap::Direction;
-use crate::types::{Dimension, NodeId, RequestId};
-use crate::wire::{Hello, Opcode, Request, Response, Status};
+use crate::cube;
+use crate::types::{Dimension, NodeId, RequestId, TopicName};
+use crate::wire::{DecodeError, Hello, Opcode, Request, Response, Status};
 
 /// A connection that was silent for so long is looked at before it is used: the node may have closed it.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
@@ -274,6 +275,24 @@ impl Client {
             self.used = now();
         }
         Ok(self.connection.as_mut().expect("it was usable, or has just been made"))
+    }
+
+    /// Where a topic lives in the cube of the present connection.
+    pub(super) fn home(&self, topic: &str) -> Option<NodeId> {
+        let dimension = self.connection.as_ref()?.dimension();
+        TopicName::new(topic).ok().map(|name| cube::home(name, dimension))
+    }
+
+    /// A node of the cube of the present connection, as an EVENT names it.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] when the cube has no such node.
+    pub(super) fn node_of(&self, number: u16) -> Result<NodeId, Error> {
+        let node = self.connection.as_ref().and_then(|connection| NodeId::new(number, connection.dimension()));
+        node.ok_or_else(|| {
+            let fault = Fault::Decode { opcode: Opcode::Event, error: DecodeError::Value { field: "node" } };
+            Error::Protocol { server: self.server().unwrap_or_default().to_owned(), fault }
+        })
     }
 
     /// Gives the connection up; the next one is made to the next server.

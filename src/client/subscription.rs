@@ -2,12 +2,21 @@
 //!
 //! Bytes are counted over all connections. A subscription counts its own from 0, so what came before it is taken off.
 
+use std::time::{Duration, Instant};
+
 use super::clock::Deadline;
-use super::error::Fault;
+use super::error::{Error, Fault};
 use super::session::Backoff;
 use crate::types::{Epoch, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Start, Subscribe, Topic};
 use crate::wire::response::{Fetched, Subscribed};
+
+/// A topic that could not be subscribed to for so long is told to the user: a node that is started again is back
+/// sooner.
+const TOLD: Duration = Duration::from_secs(1);
+
+/// From then on attempts are at least this far apart.
+const AGAIN: Duration = Duration::from_millis(400);
 
 /// A subscription to a topic, over as many connections as it takes.
 #[derive(Debug)]
@@ -15,9 +24,11 @@ pub(super) struct Subscription {
     pub(super) topic: String,
     pub(super) state: State,
     /// The pauses between attempts to subscribe.
-    pub(super) backoff: Backoff,
-    /// Until when the first attempts go on; `None` once one succeeded, because then they always do.
-    pub(super) patience: Option<Deadline>,
+    backoff: Backoff,
+    /// Since when all attempts to subscribe have failed, or a node has said that the home is out of reach.
+    pub(super) waits_since: Option<Instant>,
+    /// The user was told that it waits, and not since that records flow again.
+    is_told_to_wait: bool,
     /// The record that comes next.
     cursor: Start,
     identity: Option<(TopicId, Epoch)>,
@@ -50,7 +61,8 @@ impl Subscription {
             topic: topic.to_owned(),
             state: State::Waiting(Deadline::at_once()),
             backoff: Backoff::new(),
-            patience: None,
+            waits_since: None,
+            is_told_to_wait: false,
             cursor: start,
             identity: None,
             received: 0,
@@ -68,9 +80,33 @@ impl Subscription {
         }
     }
 
-    /// Was it subscribed to at least once?
-    pub(super) const fn has_begun(&self) -> bool {
-        self.identity.is_some()
+    /// Does it stand, has it ended, or does the user know that it waits?
+    pub(super) const fn is_settled(&self) -> bool {
+        matches!(self.state, State::Open(_) | State::Ended) || self.is_told_to_wait
+    }
+
+    /// An attempt to subscribe failed for a reason that passes, or the node ended the subscription for one: tries again
+    /// after a pause. True when the user is to be told that it waits.
+    pub(super) fn on_refused(&mut self, error: &Error, now: Instant) -> bool {
+        let since = *self.waits_since.get_or_insert(now);
+        let mut pause = self.backoff.next(error);
+        if self.is_told_to_wait {
+            pause += AGAIN; // an outage that lasts is asked about less often
+        }
+        self.state = State::Waiting(Deadline::after(pause));
+        now.duration_since(since) >= TOLD && !std::mem::replace(&mut self.is_told_to_wait, true)
+    }
+
+    /// The node says that the home is out of reach. True when the user is to be told.
+    pub(super) fn on_waiting(&mut self, now: Instant) -> bool {
+        self.waits_since.get_or_insert(now);
+        !std::mem::replace(&mut self.is_told_to_wait, true)
+    }
+
+    /// Records can come. True when the user is to be told, because it was told that they cannot.
+    pub(super) fn on_flowing(&mut self) -> bool {
+        self.waits_since = None;
+        std::mem::take(&mut self.is_told_to_wait)
     }
 
     /// The record that comes next, once that is known.
@@ -104,7 +140,6 @@ impl Subscription {
         self.cursor = Start::Offset(answer.from);
         self.state = State::Open(id);
         self.backoff = Backoff::new();
-        self.patience = None;
         Ok(())
     }
 

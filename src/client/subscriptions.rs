@@ -9,6 +9,7 @@ use super::error::{Error, Fault};
 use super::fetch::{Item, Message, messages};
 use super::incoming::{Answer, Incoming, Pushed};
 use super::lifeline::{Held, Lifeline};
+use super::notice::{Notice, WaitReason};
 use super::session::Client;
 use super::subscription::{State, Subscription};
 use crate::types::{NodeId, Offset, RequestId, TopicName};
@@ -25,8 +26,12 @@ const ASKED_MAX: usize = 64;
 /// The connection is looked after at least so often while records are taken that came already.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A connection through which no topic at all can be reached for so long is left for another server's.
+/// A connection through which no topic at all can be reached for so long is left for another server's: its node may be
+/// cut off from the others. Twice as long each time, up to [`ISOLATED_MAX`], because most likely the homes are down.
 const ISOLATED: Duration = Duration::from_secs(2);
+
+/// The longest such time.
+const ISOLATED_MAX: Duration = Duration::from_secs(16);
 
 /// Topics that are subscribed to.
 ///
@@ -53,6 +58,8 @@ pub struct Subscriptions {
     is_unsettled: bool,
     /// When the next SUBSCRIBE is to be sent.
     retry: Deadline,
+    /// How long no topic at all may be out of reach before another server is tried.
+    isolated_for: Duration,
     lifeline: Lifeline,
     looked: Instant,
     node: Option<NodeId>,
@@ -65,6 +72,7 @@ enum Came {
     /// The records of a DELIVER that were not taken, and the bytes of all of them.
     Records(vec::IntoIter<Message>, u64),
     Gap(Offset, Offset),
+    Notice(Notice),
     End(Error),
 }
 
@@ -73,7 +81,7 @@ enum Came {
 pub struct Delivery {
     /// Which topic.
     pub topic: String,
-    /// A record, or a gap. An error is the last thing that comes of the topic: it was deleted
+    /// A record, a gap, or whether records can come. An error is the last thing that comes of the topic: it was deleted
     /// ([`Status::UnknownTopic`]) or made anew, its end was lost, its next record is too large for this connection or
     /// cannot be read from its home's disk ([`Status::Storage`]), or it could not be subscribed to in the first place.
     pub item: Result<Item, Error>,
@@ -89,6 +97,7 @@ impl Default for Subscriptions {
             queue: VecDeque::new(),
             is_unsettled: false,
             retry: Deadline::NEVER,
+            isolated_for: ISOLATED,
             lifeline: Lifeline::new(),
             looked: now(),
             node: None,
@@ -170,7 +179,7 @@ impl Subscriptions {
         let waiting = self.queue.iter().filter(|(of, _)| *of == key).find_map(|(_, came)| match came {
             Came::Records(messages, _) => messages.as_slice().first().map(|message| message.offset),
             Came::Gap(from, _) => Some(*from),
-            Came::End(_) => None,
+            Came::Notice(_) | Came::End(_) => None,
         });
         waiting.or_else(|| self.topics.get(&key)?.cursor())
     }
@@ -186,12 +195,15 @@ impl Subscriptions {
         self.moved.take()
     }
 
-    /// Waits until [`Self::is_settled`]: what is published from then on, by whomever, will come.
+    /// Waits until [`Self::is_settled`]: what is published from then on, by whomever, will come. A topic whose home
+    /// cannot be reached is not waited for longer than a second or two: it is subscribed to when that can be done, and
+    /// [`Notice::Waiting`] is what comes of it first.
     ///
     /// # Errors
     /// As [`Self::next`].
     pub fn settle(&mut self, client: &mut Client) -> Result<(), Error> {
-        self.drive(client, Deadline::NEVER, Self::is_settled).map(|_| ())
+        let is_settled = |all: &Self| all.topics.values().all(Subscription::is_settled);
+        self.drive(client, Deadline::NEVER, is_settled).map(|_| ())
     }
 
     /// What comes next; `None` when nothing came by the deadline, or when [`Self::is_empty`]. While there is no
@@ -227,6 +239,7 @@ impl Subscriptions {
                 (Ok(Item::Record(message)), if messages.len() == 0 { Some(*bytes) } else { None })
             }
             Came::Gap(from, to) => (Ok(Item::Gap { from: *from, to: *to }), Some(0)),
+            Came::Notice(notice) => (Ok(Item::Notice(*notice)), Some(0)),
             Came::End(_) => {
                 let (_, Came::End(error)) = self.queue.pop_front()? else { unreachable!("it was looked at") };
                 let topic = self.topics.remove(&key).map(|of| of.topic).unwrap_or_default();
@@ -283,19 +296,10 @@ impl Subscriptions {
                 Ok(true) => {}
                 Ok(false) if deadline.is_over() => return Ok(false),
                 Ok(false) => {}
-                Err(error) if self.is_hopeless() => {
-                    client.close();
-                    return Err(error);
-                }
                 Err(error) => self.lifeline.on_failure(client, error)?,
             }
         }
         Ok(true)
-    }
-
-    /// Is there a topic that was never reached, for as long as a request is tried?
-    fn is_hopeless(&self) -> bool {
-        self.is_unsettled && self.topics.values().any(|of| of.patience.is_some_and(Deadline::is_over))
     }
 
     /// Sends what is to be sent and takes one thing that came; `false` when nothing did.
@@ -308,9 +312,16 @@ impl Subscriptions {
                 return Ok(false);
             }
         }
+        let isolated_at = self.isolated_at(client);
+        if isolated_at.is_over() {
+            self.isolated_for = (self.isolated_for * 2).min(ISOLATED_MAX);
+            self.node = None; // it is not gone
+            client.close();
+            return Ok(true);
+        }
         self.ask(client)?;
         let Some(connection) = client.connection() else { return Ok(false) };
-        match connection.next_watched(deadline.earlier(self.retry))? {
+        match connection.next_watched(deadline.earlier(self.retry).earlier(isolated_at))? {
             Some(Incoming::Answer(answer)) => self.on_answer(client, answer)?,
             Some(Incoming::Push(pushed)) => self.on_push(client, pushed)?,
             None => return Ok(false),
@@ -335,7 +346,6 @@ impl Subscriptions {
         if !self.is_unsettled {
             return Ok(());
         }
-        let patience = client.deadline();
         let Some(connection) = client.connection() else { return Ok(()) };
         let mut asked = self.topics.values().filter(|of| matches!(of.state, State::Asked(_))).count();
         for (key, of) in &mut self.topics {
@@ -346,9 +356,6 @@ impl Subscriptions {
             if !not_before.is_over() {
                 self.retry = self.retry.earlier(not_before);
                 continue;
-            }
-            if !of.has_begun() {
-                of.patience.get_or_insert(patience);
             }
             let id = connection.send(&Request::Subscribe(of.request(self.window)), &[])?;
             of.state = State::Asked(id);
@@ -363,6 +370,7 @@ impl Subscriptions {
         if let Response::Subscribed(subscribed) = answer.response {
             let of = self.topics.get_mut(&key).expect("an id is that of a topic");
             of.on_subscribed(answer.id, &subscribed).map_err(|fault| protocol(client, fault))?;
+            self.flow(client, key);
             self.give_credit(client, key); // for what was taken since it was asked
         } else if let Response::Error(response) = answer.response {
             self.by_id.remove(&answer.id);
@@ -379,29 +387,53 @@ impl Subscriptions {
     }
 
     /// Tries again later, or ends the topic.
-    fn on_refused(&mut self, client: &mut Client, key: u64, error: Error) {
+    fn on_refused(&mut self, client: &Client, key: u64, error: Error) {
         let of = self.topics.get_mut(&key).expect("an id is that of a topic");
-        let wait = of.backoff.next(&error);
-        let has_time = of.patience.and_then(Deadline::remaining).is_none_or(|left| left > wait);
         // A fault of the home is one as long as it has it: nothing is done twice by subscribing. But what is damaged on
         // its disk stays that, and who waited for it would never know.
         let is_fault = error.code().map(Class::of) == Some(Class::Server);
         let may_pass = error.is_retryable() || is_fault && error.status() != Some(Status::Storage);
-        if !may_pass || !has_time {
+        if !may_pass {
             of.state = State::Ended;
             self.queue.push_back((key, Came::End(error)));
             return;
         }
-        of.state = State::Waiting(Deadline::after(wait));
         self.is_unsettled = true;
-        let is_isolated = !self.topics.values().any(|of| matches!(of.state, State::Open(_)));
-        if is_isolated && client.servers() > 1 && self.lifeline.age() >= ISOLATED {
-            client.close(); // another server may have a way
+        if of.on_refused(&error, now())
+            && let Some((node, code)) = client.home(&of.topic).zip(error.code())
+        {
+            let notice = Notice::Waiting { node, reason: WaitReason::new(code) };
+            self.queue.push_back((key, Came::Notice(notice)));
         }
     }
 
-    fn on_push(&mut self, client: &mut Client, pushed: Pushed) -> Result<(), Error> {
+    /// Records of a topic can come: the user is told if it was told that they cannot.
+    fn flow(&mut self, client: &Client, key: u64) {
+        self.isolated_for = ISOLATED;
+        let of = self.topics.get_mut(&key).expect("an id is that of a topic");
+        if of.on_flowing()
+            && let Some(node) = client.home(&of.topic)
+        {
+            self.queue.push_back((key, Came::Notice(Notice::Flowing { node })));
+        }
+    }
+
+    /// When to leave the connection for another server's, should no topic be reached through it until then.
+    fn isolated_at(&self, client: &Client) -> Deadline {
+        let mut since = self.lifeline.opened();
+        let mut is_any = false;
+        for of in self.topics.values().filter(|of| !matches!(of.state, State::Ended)) {
+            let Some(waits_since) = of.waits_since else { return Deadline::NEVER };
+            (since, is_any) = (since.max(waits_since), true);
+        }
+        if is_any && client.servers() > 1 { Deadline::from(since, self.isolated_for) } else { Deadline::NEVER }
+    }
+
+    fn on_push(&mut self, client: &Client, pushed: Pushed) -> Result<(), Error> {
         let Some(&key) = self.by_id.get(&pushed.subscription) else { return Ok(()) };
+        if let Push::Deliver(_) | Push::Gap { .. } = pushed.push {
+            self.flow(client, key);
+        }
         let of = self.topics.get_mut(&key).expect("an id is that of a topic");
         match pushed.push {
             Push::Deliver(records) => {
@@ -411,6 +443,20 @@ impl Subscriptions {
             Push::Gap { from, to } => {
                 of.on_gap(from, to).map_err(|fault| protocol(client, fault))?;
                 self.queue.push_back((key, Came::Gap(from, to)));
+            }
+            Push::Waiting { node, reason } => {
+                let node = client.node_of(node)?;
+                if of.on_waiting(now()) {
+                    let notice = Notice::Waiting { node, reason: WaitReason::new(reason) };
+                    self.queue.push_back((key, Came::Notice(notice)));
+                }
+            }
+            Push::Flowing { node } => {
+                let node = client.node_of(node)?;
+                self.isolated_for = ISOLATED;
+                if of.on_flowing() {
+                    self.queue.push_back((key, Came::Notice(Notice::Flowing { node })));
+                }
             }
             Push::Ended(response) => {
                 self.by_id.remove(&pushed.subscription);

@@ -72,7 +72,10 @@ impl Node {
         for &key in &readers {
             let reader = self.subscriptions.get_mut(key).expect("readers hang on their topic");
             match &mut reader.consumer {
-                Consumer::Stream { id, sent, limit } if reader.cursor == span.base && *sent < *limit => {
+                // Who was told to wait is told first that records flow again.
+                Consumer::Stream { id, sent, limit }
+                    if reader.cursor == span.base && *sent < *limit && !reader.is_told_to_wait =>
+                {
                     if let Some(client) = self.conns.client_mut(reader.conn)
                         && client.takes(step.event)
                         && frame_len <= client.frame_max as usize
@@ -128,6 +131,7 @@ impl Node {
 
     /// One step of a reader, if it is behind and can take something.
     fn go_on(&mut self, step: &mut Step<'_>, key: usize) {
+        self.notify(step, key);
         let Some(reader) = self.subscriptions.get(key) else { return };
         let (conn, cursor, place) = (reader.conn, reader.cursor, reader.topic);
         let room = match reader.consumer {

@@ -7,14 +7,13 @@ use super::deliver::News;
 use super::pull::request_frame;
 use super::serve::Answer;
 use super::subscriptions::{Telling, Told};
-use super::topics::unknown_topic;
 use super::{Node, Step};
 use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
 use crate::types::{Epoch, NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::feed::{Fed, FeedItem, Head, Heads};
 use crate::wire::field::Writer;
 use crate::wire::push::Span;
-use crate::wire::response::{Detail, ErrorResponse};
+use crate::wire::response::ErrorResponse;
 use crate::wire::{Frame, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
 impl Node {
@@ -30,9 +29,11 @@ impl Node {
             return;
         };
         let Some(place) = self.subscriptions.topic_of(id) else { return self.note_stray(step, id, home) };
+        self.note_alive(step, home);
         if is_deliver {
             match Span::decode(args) {
                 Ok(span) if span.topic == id && span.epoch == self.subscriptions.topic(place).epoch => {
+                    self.end_outage(step, place);
                     self.hand_out(step, place, span, News::Handled(frame));
                 }
                 // Another life of its log: the home says which when it is told what we follow, once for many pushes.
@@ -87,15 +88,24 @@ impl Node {
     fn send_feed(&mut self, step: &mut Step<'_>, home: NodeId, reset: bool, count: u16, payload: &[u8]) {
         self.subscriptions.feed_version += 1;
         let id = RequestId(self.subscriptions.feed_version);
+        self.subscriptions.homes[usize::from(home.index())].feed_version = id.0;
         let instance = self.settings.instance;
         let frame = request_frame(&Request::Feed { instance, reset, count }, payload, id);
         // What does not arrive is told again.
-        let _ = self.send_request(step, home, TrafficClass::Control, Origin::from_number(0), frame);
+        if let Err(response) = self.send_request(step, home, TrafficClass::Control, Origin::from_number(0), frame)
+            && response.status() == Status::Unreachable.number()
+        {
+            self.note_unreachable(step, home);
+        }
     }
 
-    /// A home says what it made of a FEED.
+    /// A home says what it made of a FEED, or a node on the way that it goes no further.
     pub(super) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
+        if frame.header.status == Status::Unreachable.number() {
+            return self.note_feed_unreachable(step, frame.header.request_id.0);
+        }
         let Some(Response::Fed(list)) = self.decode_own(Opcode::Feed, frame) else { return };
+        self.note_alive(step, home);
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
         // From here on HEADS are counted: what was pushed before, the items tell.
         state.last.get_or_insert((list.instance, list.counter));
@@ -109,11 +119,12 @@ impl Node {
                     self.subscriptions.set_told(place, Some(telling.told));
                 }
                 if self.subscriptions.topic(place).epoch == fed.epoch {
+                    self.end_outage(step, place);
                     self.raise_head(place, fed.next);
                 }
             } else if fed.status != Status::Truncated.number() || self.subscriptions.topic(place).epoch != fed.epoch {
                 // That an older life is over is no news to those who follow the new one.
-                self.end_topic(step, place, &reason(&fed, home));
+                self.end_topic(step, place, &reason(&fed));
             }
         }
     }
@@ -132,13 +143,14 @@ impl Node {
     }
 
     fn note_heads(&mut self, step: &mut Step<'_>, heads: &Heads, items: &[Head], home: NodeId) {
+        self.note_alive(step, home);
         for item in items {
             let Some(place) = self.subscriptions.topic_of(item.topic) else {
                 self.note_stray(step, item.topic, home);
                 continue;
             };
             if item.epoch == Epoch(0) {
-                let error = unknown_topic(home, "the topic was deleted");
+                let error = ErrorResponse::new(Status::UnknownTopic, "the topic was deleted");
                 self.end_topic(step, place, &error);
             } else if self.subscriptions.topic(place).epoch == item.epoch {
                 self.raise_head(place, item.next);
@@ -165,7 +177,7 @@ impl Node {
     }
 
     /// Tells a home everything that is followed there: what it knew may be lost.
-    fn resync(&mut self, step: &mut Step<'_>, home: NodeId) {
+    pub(super) fn resync(&mut self, step: &mut Step<'_>, home: NodeId) {
         self.stats.resyncs += 1;
         let places: Vec<usize> =
             self.subscriptions.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
@@ -186,7 +198,9 @@ impl Node {
         let (now_us, here) = (step.now.monotonic_us, self.settings.id);
         for home in self.settings.dimension.all().filter(|home| *home != here) {
             let state = &mut self.subscriptions.homes[usize::from(home.index())];
-            if state.topics > 0 && now_us.saturating_sub(state.heard_us) > HEADS_MISSING_MAX * HEADS_US {
+            // One that is out of reach is told when it is back.
+            let is_silent = now_us.saturating_sub(state.heard_us) > HEADS_MISSING_MAX * HEADS_US;
+            if state.topics > 0 && is_silent && state.outage.is_none() {
                 state.heard_us = now_us;
                 self.resync(step, home);
             }
@@ -198,6 +212,9 @@ impl Node {
         let now_us = step.now.monotonic_us;
         let mut due: Vec<Vec<usize>> = vec![Vec::new(); self.subscriptions.homes.len()];
         for (place, topic) in self.subscriptions.topics().filter(|(_, topic)| topic.home != self.settings.id) {
+            if self.subscriptions.homes[usize::from(topic.home.index())].outage.is_some() {
+                continue; // all of it when it is back
+            }
             let is_due = match topic.telling {
                 // Whether the home has heard it is not known.
                 Some(telling) => telling.at_us + FEED_AGAIN_US <= now_us,
@@ -251,17 +268,22 @@ pub(super) fn malformed(error: crate::wire::DecodeError) -> ErrorResponse {
 }
 
 /// Why a home does not feed a topic.
-fn reason(fed: &Fed, home: NodeId) -> ErrorResponse {
-    match (Status::from_number(fed.status), fed.successor) {
-        (Some(Status::Recreated), Some(successor)) => {
+fn reason(fed: &Fed) -> ErrorResponse {
+    use crate::wire::response::Detail;
+    match Status::from_number(fed.status) {
+        Some(Status::Recreated) => {
             let message = "the topic was deleted and made again; its offsets start anew";
-            ErrorResponse::new(Status::Recreated, message).with(Detail::TopicId(successor))
+            let error = ErrorResponse::new(Status::Recreated, message);
+            match fed.successor {
+                Some(successor) => error.with(Detail::TopicId(successor)),
+                None => error,
+            }
         }
-        (Some(Status::Truncated), _) => {
+        Some(Status::Truncated) => {
             ErrorResponse::new(Status::Truncated, "the topic lost records; offsets from its end on are new ones")
                 .with(Detail::Next(fed.next))
                 .with(Detail::Epoch(fed.epoch))
         }
-        _ => unknown_topic(home, "the topic is gone: deleted, or its node started without it"),
+        _ => ErrorResponse::new(Status::UnknownTopic, "the topic is gone: deleted, or its node started without it"),
     }
 }

@@ -49,6 +49,7 @@ impl Node {
         if let Err(response) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
             if response.status() == Status::Unreachable.number() {
                 self.routing.note_reached(home, false, step.now.monotonic_us);
+                self.note_unreachable(step, home);
             }
             if let Some(pull) = self.pulls.remove(origin) {
                 self.end_pull(step, pull, None);
@@ -64,6 +65,11 @@ impl Node {
         };
         let reached = frame.header.status != Status::Unreachable.number();
         self.routing.note_reached(pull.home, reached, step.now.monotonic_us);
+        if !reached {
+            self.note_unreachable(step, pull.home);
+        } else if frame.route.as_ref().is_some_and(|route| route.source == pull.home) {
+            self.note_alive(step, pull.home);
+        }
         let response = frame.args().ok().zip(frame.keep_payload().ok()).and_then(|(args, payload)| {
             let response = Response::decode(Opcode::Fetch, frame.header.status, args, &payload).ok()?;
             let count = if let Response::Fetched(fetched) = &response { fetched.count } else { 0 };
@@ -106,6 +112,7 @@ impl Node {
             Some(Response::Fetched(fetched))
                 if fetched.topic_id == topic.id && fetched.epoch == topic.epoch && fetched.end() > pull.from =>
             {
+                self.end_outage(step, place);
                 self.raise_head(place, fetched.next);
                 let at_cursor = |key: &usize| self.subscriptions.get(*key).is_some_and(|it| it.cursor == pull.from);
                 let topic = self.subscriptions.topic(place);

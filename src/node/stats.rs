@@ -58,6 +58,8 @@ counters! {
     ended,
     /// Times that a home was told anew what is followed there.
     resyncs,
+    /// Homes that were out of reach for so long that their subscribers were told.
+    outages,
     /// Nodes whose feeds were dropped because they did not answer.
     feeds_dropped,
     /// Requests refused because a queue towards a neighbour was full.

@@ -142,6 +142,8 @@ impl Node {
         let Wish::Stream { limit } = opening.wish else { return };
         let new = Followed::new(subscribed.topic_id, subscribed.epoch, opening.name, home, subscribed.next);
         let Some(place) = self.follow(step, new) else { return };
+        self.note_alive(step, home);
+        self.end_outage(step, place);
         self.raise_head(place, subscribed.next);
         let topic = self.subscriptions.topic_mut(place);
         topic.push = true;
@@ -172,6 +174,8 @@ impl Node {
         }
         let new = Followed::new(fetched.topic_id, fetched.epoch, opening.name.clone(), home, fetched.next);
         let Some(place) = self.follow(step, new) else { return false };
+        self.note_alive(step, home);
+        self.end_outage(step, place);
         let asked = Asked { opens: false, ..*asked };
         let poll = Poll { asked, max_bytes, max_records, deadline_us, first: fetched.first };
         if !self.add_reader(asked.conn, place, fetched.base, Consumer::Poll(poll)) {

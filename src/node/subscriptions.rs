@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use slab::Slab;
 
 use super::ingress::Asked;
+use super::outage::Outage;
 use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, NodeId, Offset, RequestId, TopicId};
 use crate::wire::Frame;
@@ -24,6 +25,8 @@ pub(super) struct Subscription {
     pub cursor: Offset,
     /// What it is.
     pub consumer: Consumer,
+    /// The client was told that the home is out of reach, and not since that it is back.
+    pub is_told_to_wait: bool,
     /// It waits in the list of those that can go on.
     queued: bool,
 }
@@ -110,6 +113,8 @@ pub(super) struct Followed {
     pub telling: Option<Telling>,
     /// Cursors that a fetch is under way for.
     pub pulls: Vec<Offset>,
+    /// Why its home is out of reach; `None` as well once the home has confirmed the topic again.
+    pub outage: Option<Outage>,
     tail: VecDeque<Pushed>,
     tail_bytes: usize,
 }
@@ -162,6 +167,16 @@ pub(super) struct Home {
     pub heard_us: u64,
     /// HEADS in a row whose digest was not ours.
     pub mismatches: u32,
+    /// When it last sent anything, or when following began, monotonic microseconds.
+    pub alive_us: u64,
+    /// When a request first found no path to it since then, monotonic microseconds.
+    pub unreachable_us: Option<u64>,
+    /// When it is asked for a sign of life next, should it be silent then, monotonic microseconds.
+    pub probe_at_us: u64,
+    /// It has been out of reach for long.
+    pub outage: Option<Outage>,
+    /// The request id of the last FEED to it.
+    pub feed_version: u64,
     /// Fetches in flight.
     pub pulls: usize,
 }
@@ -264,7 +279,7 @@ impl Subscriptions {
         }
         let home = &mut self.homes[usize::from(new.home.index())];
         if home.topics == 0 {
-            *home = Home { heard_us: now_us, pulls: home.pulls, ..Home::default() };
+            *home = Home { heard_us: now_us, alive_us: now_us, pulls: home.pulls, ..Home::default() };
         }
         home.topics += 1;
         let id = new.id;
@@ -314,9 +329,14 @@ impl Subscriptions {
                 self.polls.insert((poll.deadline_us, key));
             }
         }
-        entry.insert(Subscription { conn, topic: place, cursor, consumer, queued: false });
+        entry.insert(Subscription { conn, topic: place, cursor, consumer, is_told_to_wait: false, queued: false });
         self.topics[place].readers.push(key);
         key
+    }
+
+    /// Takes note of what a subscriber was told of its home.
+    pub(super) fn set_told_to_wait(&mut self, key: usize, is_told_to_wait: bool) {
+        self.readers[key].is_told_to_wait = is_told_to_wait;
     }
 
     /// Takes a reader out. Its topic may have none then.
@@ -458,6 +478,8 @@ impl Subscriptions {
             assert!(bytes <= TAIL_BYTES_MAX, "a tail is bounded");
             assert!(topic.tail.iter().zip(topic.tail.iter().skip(1)).all(|(a, b)| a.end <= b.base));
             tails_bytes += bytes;
+            let is_out = self.homes[usize::from(topic.home.index())].outage.is_some();
+            assert!(!is_out || topic.outage.is_some(), "all topics of a home that is out of reach are");
             let home = &mut homes[usize::from(topic.home.index())];
             home.0 += 1;
             home.1 += u32::from(topic.told.is_some());
@@ -489,6 +511,7 @@ impl Followed {
             told: None,
             telling: None,
             pulls: Vec::new(),
+            outage: None,
             tail: VecDeque::new(),
             tail_bytes: 0,
         }

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `harness` | a node whose connections are the test |
 //! | `clients` | who is let in, and who is not read |
-//! | `drain` | an orderly end: whoever is told, and what is still done |
 //! | `links` | silence, a second link, a full one, and targets that were out of reach |
 //! | `topics` | LIST, producers, ages, how many topics there may be |
 //! | `reads` | what only the journal has: asked for, answered, removed or damaged meanwhile |
@@ -12,13 +11,14 @@
 //! | `pulls` | fetches for readers: how many at once, and that nobody is forgotten |
 //! | `home` | what a home makes of FEED, and what it says in HEADS |
 //! | `ingress` | what an ingress makes of HEADS and epochs, and what it says in FEED |
+//! | `outage` | what subscribers are told when a home is out of reach |
 
 mod clients;
-mod drain;
 mod harness;
 mod home;
 mod ingress;
 mod links;
+mod outage;
 mod pulls;
 mod readers;
 mod reads;

@@ -66,6 +66,7 @@ impl Node {
         if self.catalogue.has_aging() {
             self.trim_aged(step);
         }
+        self.tick_drain(step);
     }
 
     /// What was asked for the subscriptions here and not answered, and once a second what homes and followers tell each
@@ -76,6 +77,7 @@ impl Node {
         self.expire_polls(step);
         if self.subscriptions.len() > 0 {
             self.tick_homes(step);
+            self.tick_outages(step);
         }
         if self.clock.ticks.is_multiple_of(HEADS_US / TICK_US) {
             self.send_heads(step);
@@ -86,16 +88,16 @@ impl Node {
     /// After a stall of this machine silence is counted anew: the others were not silent, we were deaf.
     fn forgive_silence(&mut self, now: Now) {
         self.conns.iter_mut().for_each(|(_, conn)| conn.heard_us = now.monotonic_us);
+        self.forgive_homes(now.monotonic_us);
     }
 
-    /// Those who have not said who they are in time, and those who have not gone in time.
+    /// Those who have not said who they are in time.
     fn expire_greetings(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         let late = |peer: &Peer| match peer {
             Peer::Stranger { deadline_us }
             | Peer::Dialed { deadline_us, .. }
-            | Peer::Challenger { deadline_us, .. }
-            | Peer::Leaving { deadline_us, .. } => *deadline_us <= now_us,
+            | Peer::Challenger { deadline_us, .. } => *deadline_us <= now_us,
             Peer::Client(_) | Peer::Link { .. } => false,
         };
         let late: Vec<ConnId> = self.conns.iter_mut().filter(|(_, conn)| late(&conn.peer)).map(|(id, _)| id).collect();

@@ -14,21 +14,24 @@ use super::status::Status;
 use crate::types::{Epoch, Offset, RequestId, TopicId};
 
 /// Statuses below 0x40 that an EVENT may have and that do not end the subscription, with their names.
-pub const EVENTS: [(u8, &str); 1] = [(GAP, "GAP")];
+pub const EVENTS: [(u8, &str); 3] = [(GAP, "GAP"), (WAITING, "WAITING"), (FLOWING, "FLOWING")];
 
 /// The same for those that are set aside, with the names they will have. A client ignores an EVENT below 0x40 that it
 /// does not know, so that nodes may send these one day.
-pub const EVENTS_RESERVED: [(u8, &str); 6] =
-    [(0x03, "WAITING"), (0x04, "FLOWING"), (0x05, "JOINED"), (0x06, "LEFT"), (0x07, "STALLED"), (0x08, "REWOUND")];
+pub const EVENTS_RESERVED: [(u8, &str); 4] = [(0x05, "JOINED"), (0x06, "LEFT"), (0x07, "STALLED"), (0x08, "REWOUND")];
 
 /// The EVENT of a gap.
 const GAP: u8 = 0x00;
+/// The EVENT of a home that cannot be reached.
+const WAITING: u8 = 0x03;
+/// The EVENT of a home that can be reached again.
+const FLOWING: u8 = 0x04;
 /// From this status on an EVENT ends its subscription.
 const ENDS_FROM: u8 = 0x40;
 
 /// Whether this version knows what an EVENT with that status says. One that it does not know is to be ignored.
 pub const fn is_known_event(status: u8) -> bool {
-    status == GAP || status >= ENDS_FROM
+    matches!(status, GAP | WAITING | FLOWING | ENDS_FROM..)
 }
 
 /// What comes unasked.
@@ -42,6 +45,20 @@ pub enum Push {
         from: Offset,
         /// The next record that can be sent.
         to: Offset,
+    },
+    /// Records cannot come for the moment, because the topic's home cannot be reached. The subscription goes on; it is
+    /// sent to clients that offered [`Hello::NOTICES`](super::Hello::NOTICES).
+    Waiting {
+        /// The home, as in [`NodeId::index`](crate::types::NodeId::index).
+        node: u16,
+        /// Why, as a status: [`Status::Unreachable`] when there is no path, [`Status::OutcomeUnknown`] when it does not
+        /// answer. A client takes one that it does not know as one of its class.
+        reason: u8,
+    },
+    /// Records come again, after [`Self::Waiting`].
+    Flowing {
+        /// The home.
+        node: u16,
     },
     /// The subscription is over.
     Ended(Box<ErrorResponse>),
@@ -83,14 +100,25 @@ impl Push {
     pub const fn opcode(&self) -> Opcode {
         match self {
             Self::Deliver(_) => Opcode::Deliver,
-            Self::Gap { .. } | Self::Ended(_) => Opcode::Event,
+            Self::Gap { .. } | Self::Waiting { .. } | Self::Flowing { .. } | Self::Ended(_) => Opcode::Event,
+        }
+    }
+
+    /// The status of its frame.
+    pub const fn status(&self) -> u8 {
+        match self {
+            Self::Deliver(_) => Status::Ok.number(),
+            Self::Gap { .. } => GAP,
+            Self::Waiting { .. } => WAITING,
+            Self::Flowing { .. } => FLOWING,
+            Self::Ended(error) => error.status,
         }
     }
 
     /// Writes the frame to the end of `out`, but for the parts of a payload, which the caller puts behind it.
     pub fn encode(&self, request_id: RequestId, route: Option<&Route>, out: &mut Vec<u8>) -> Option<&Payload> {
-        let status = if let Self::Ended(error) = self { error.status } else { Status::Ok.number() };
-        let head = Head { opcode: self.opcode().number(), flags: Flags::ONEWAY, status, request_id };
+        let (opcode, status) = (self.opcode().number(), self.status());
+        let head = Head { opcode, flags: Flags::ONEWAY, status, request_id };
         match self {
             Self::Deliver(records) => {
                 let payload = &records.payload;
@@ -99,6 +127,12 @@ impl Push {
             }
             Self::Gap { from, to } => head.seal(route, (0, 0), out, |args| {
                 args.u64(from.0).u64(to.0);
+            }),
+            Self::Waiting { node, reason } => head.seal(route, (0, 0), out, |args| {
+                args.u16(*node).u8(*reason);
+            }),
+            Self::Flowing { node } => head.seal(route, (0, 0), out, |args| {
+                args.u16(*node);
             }),
             Self::Ended(error) => head.seal(route, (0, 0), out, |args| error.encode(args)),
         }
@@ -114,18 +148,26 @@ impl Push {
             return Ok(Self::Ended(Box::new(ErrorResponse::decode(status, args)?)));
         }
         let mut args = Reader::new(args);
-        let push = if opcode == Opcode::Deliver {
-            let records = Fetched::decode(&mut args, payload)?;
-            if records.count == 0 || records.from != records.base {
-                return Err(DecodeError::Value { field: "count" });
+        let push = match (opcode, status) {
+            (Opcode::Deliver, _) => {
+                let records = Fetched::decode(&mut args, payload)?;
+                if records.count == 0 || records.from != records.base {
+                    return Err(DecodeError::Value { field: "count" });
+                }
+                Self::Deliver(Box::new(records))
             }
-            Self::Deliver(Box::new(records))
-        } else if opcode == Opcode::Event && status == GAP {
-            Self::Gap { from: Offset(args.u64("from")?), to: Offset(args.u64("to")?) }
-        } else {
-            return Err(DecodeError::Value { field: "status" });
+            (Opcode::Event, GAP) => Self::Gap { from: Offset(args.u64("from")?), to: Offset(args.u64("to")?) },
+            (Opcode::Event, WAITING) => Self::Waiting { node: args.u16("node")?, reason: reason(&mut args)? },
+            (Opcode::Event, FLOWING) => Self::Flowing { node: args.u16("node")? },
+            _ => return Err(DecodeError::Value { field: "status" }),
         };
         args.end()?;
         Ok(push)
     }
+}
+
+/// The reason of WAITING: a status that is no success.
+fn reason(args: &mut Reader<'_>) -> Result<u8, DecodeError> {
+    let reason = args.u8("reason")?;
+    if reason < ENDS_FROM { Err(DecodeError::Value { field: "reason" }) } else { Ok(reason) }
 }

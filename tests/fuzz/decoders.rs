@@ -115,11 +115,10 @@ fn check_push(opcode: Opcode, header: &Header, args: &[u8], payload: &Bytes) {
     let Ok(push) = Push::decode(opcode, header.status, args, payload) else { return };
     assert_eq!(push.opcode(), opcode);
     let (again, payload_again) = whole(|out| push.encode(header.request_id, None, out).cloned());
-    let status = if let Push::Ended(error) = &push { error.status } else { 0 };
-    let read = Push::decode(opcode, status, &again, &payload_again).expect("what was written can be read");
+    let read = Push::decode(opcode, push.status(), &again, &payload_again).expect("what was written can be read");
     match &push {
         Push::Ended(error) => assert!(error.message.len() > MESSAGE_MAX || read == push),
-        Push::Deliver(_) | Push::Gap { .. } => {
+        Push::Deliver(_) | Push::Gap { .. } | Push::Waiting { .. } | Push::Flowing { .. } => {
             assert_only_tlvs_behind(args, &again);
             assert_eq!(read, push);
         }

@@ -109,6 +109,7 @@ impl Stream {
                 self.cursor = to.0;
                 Came::Gap(from.0..to.0)
             }
+            Push::Waiting { .. } | Push::Flowing { .. } => panic!("{push:?} was not asked for in HELLO"),
             Push::Ended(error) => Came::End(*error),
         }
     }

@@ -78,6 +78,11 @@ impl Role {
         roles
     }
 
+    /// Does it stay to the end?
+    const fn stays(&self) -> bool {
+        matches!(self, Self::Subscriber(subscriber) if subscriber.stays)
+    }
+
     pub(crate) fn verifier(node: usize, nodes: usize) -> Self {
         Self::Verifier(Verifier::new(node, nodes))
     }
@@ -89,6 +94,7 @@ impl Client {
         let is_plain = matches!(role, Role::Verifier(_) | Role::Sower(_));
         if !is_plain {
             session.is_eager = rng.bool();
+            session.has_notices = index.is_multiple_of(2);
             session.keepalive_ms = *choose(&mut rng, &[0, 0, 1, 1500]);
             session.frame_max = *choose(&mut rng, &[1 << 20, 64 << 10]);
         }
@@ -180,8 +186,7 @@ impl Client {
                     check::lost(ctx, &asked, true);
                     self.on_lost(ctx, &asked);
                 }
-                Told::Unknown(asked, by_node) => {
-                    check::not_dropped(ctx, &asked, by_node);
+                Told::Unknown(asked) => {
                     check::lost(ctx, &asked, false);
                     self.on_lost(ctx, &asked);
                 }
@@ -255,7 +260,7 @@ impl Client {
             Role::Verifier(verifier) => verifier.act(ctx, &mut self.session),
             Role::Hostile(_) => {}
         }
-        if ctx.phase == Phase::Work && self.rng.u8(..) == 0 {
+        if ctx.phase == Phase::Work && self.rng.u8(..) == 0 && !self.role.stays() {
             self.session.half_close(ctx);
         }
     }

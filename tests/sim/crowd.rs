@@ -27,25 +27,31 @@ const END_US: u64 = 3_000_000;
 const WINDOW: usize = 200;
 
 /// Makes all topics, and later publishes one record to each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sower {
+    topics: usize,
     created: usize,
     sown: usize,
 }
 
 impl Sower {
+    /// One for so many topics.
+    pub(crate) const fn of(topics: usize) -> Self {
+        Self { topics, created: 0, sown: 0 }
+    }
+
     pub(crate) const fn is_done(&self) -> bool {
-        self.sown == TOPICS
+        self.sown == self.topics
     }
 
     pub(crate) fn act(&mut self, ctx: &mut Ctx<'_>, session: &mut Session, rng: &mut Rng) {
         while session.unanswered() < WINDOW {
-            if self.created < TOPICS {
+            if self.created < self.topics {
                 let (topic, retention) = (self.created, Retention::default());
                 let request = Request::Create { topic: ctx.profile.name(topic), retention };
                 session.ask(ctx, &request, What::Create { topic, retention });
                 self.created += 1;
-            } else if self.sown < TOPICS && ctx.now_us >= SOW_US {
+            } else if self.sown < self.topics && ctx.now_us >= SOW_US {
                 sow(ctx, session, self.sown, rng);
                 self.sown += 1;
             } else {
@@ -75,7 +81,7 @@ pub(crate) fn world() -> World {
     let mut rng = Rng::with_seed(1);
     let names = (0..TOPICS).map(|index| format!("crowd-{index}")).collect();
     let profile = Profile::calm(Dimension::new(3).expect("it is small"), names, END_US);
-    let mut roles = vec![Role::Sower(Sower::default())];
+    let mut roles = vec![Role::Sower(Sower::of(TOPICS))];
     roles.extend((0..SUBSCRIBERS).map(|_| Role::Subscriber(Subscriber::of_all(TOPICS, SUBSCRIBE_US))));
     let mut world = World::with(profile, roles, &mut rng);
     world.care = Care::SomeTurns;

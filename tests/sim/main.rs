@@ -14,6 +14,7 @@
 //! | `publisher`, `reader`, `admin`, `verifier` | what clients do |
 //! | `subscriber`, `subscription` | clients that subscribe, and the rules for what comes next |
 //! | `crowd` | a run of its own with ten thousand feeds |
+//! | `outage` | a run of its own with a node that is out of reach for long |
 //! | `hostile`, `attacks` | clients that break rules, and what must come of it |
 //! | `check`, `model`, `ground` | is every answer true? What was published, what is up |
 //! | `losses` | was what crashes of lazy disks lost told, and nothing else lost? |
@@ -46,6 +47,7 @@ mod model;
 mod names;
 mod network;
 mod nodes;
+mod outage;
 mod phases;
 mod profile;
 mod publisher;
@@ -121,6 +123,13 @@ fn ten_thousand_feeds_carry_a_record_each() {
     let mut world = crowd::world();
     world.run();
     assert!(crowd::count_feeds(&world) > 10_000, "{} feeds", crowd::count_feeds(&world));
+}
+
+#[test]
+fn subscribers_are_told_of_a_home_out_of_reach_once_and_when_it_is_back() {
+    for what in outage::ALL {
+        outage::check(what);
+    }
 }
 
 #[test]

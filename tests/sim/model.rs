@@ -56,6 +56,8 @@ pub(crate) struct Seat {
     pub life: Life,
     /// The record that comes next.
     pub cursor: Offset,
+    /// Was the client told that the home is out of reach? `None` when it does not want to be.
+    pub waits: Option<bool>,
 }
 
 /// What a response says of the extent of a topic.

@@ -22,8 +22,8 @@ pub(crate) enum Told {
     Pushed(u64, Push),
     /// The node said that it took no notice of it.
     NotDone(Asked),
-    /// The connection was lost before the answer; whether the node ended it.
-    Unknown(Asked, bool),
+    /// The connection was lost before the answer.
+    Unknown(Asked),
     /// The connection is gone; all of its requests were told of before.
     Gone,
 }
@@ -54,6 +54,8 @@ pub(crate) struct Session {
     /// What HELLO offers.
     pub frame_max: u32,
     pub keepalive_ms: u32,
+    /// Understands WAITING and FLOWING.
+    pub has_notices: bool,
     /// Asks without waiting for the answer to HELLO.
     pub is_eager: bool,
     /// Looks at once at what comes.
@@ -75,6 +77,7 @@ impl Session {
             goaway: None,
             frame_max: FRAME_MAX,
             keepalive_ms: 0,
+            has_notices: false,
             is_eager: false,
             is_reading: true,
         }
@@ -195,7 +198,7 @@ impl Session {
             return told;
         }
         let Some(end) = self.end else {
-            self.forget(&mut told, false);
+            self.forget(&mut told);
             return told;
         };
         if self.state == State::Calling && ctx.network.is_open(end) {
@@ -216,7 +219,7 @@ impl Session {
         self.take_frames(ctx, &mut told);
         if is_over {
             self.break_off(ctx.network, ctx.now_us, Leave::Done);
-            self.forget(&mut told, true);
+            self.forget(&mut told);
         }
         told
     }
@@ -243,7 +246,7 @@ impl Session {
             keepalive_ms: self.keepalive_ms,
             max_frame: self.frame_max,
             max_inflight: 0,
-            features: 0,
+            features: if self.has_notices { Hello::NOTICES } else { 0 },
             instance: 0,
             cluster: String::new(),
             software: "sim".to_owned(),
@@ -301,7 +304,8 @@ impl Session {
         }
         if opcode == Opcode::Hello {
             assert_eq!(self.state, State::Greeting, "HELLO is answered once");
-            Hello::decode(args).expect("nodes encode HELLO well");
+            let hello = Hello::decode(args).expect("nodes encode HELLO well");
+            assert!(header.status != 0 || (hello.features & Hello::NOTICES != 0) == self.has_notices, "agreed on");
             if header.status == Status::Ok.number() {
                 self.state = State::Ready;
             }
@@ -327,10 +331,10 @@ impl Session {
         self.asked.remove(&request_id)
     }
 
-    fn forget(&mut self, told: &mut Vec<Told>, by_node: bool) {
+    fn forget(&mut self, told: &mut Vec<Told>) {
         let last = self.goaway.take().unwrap_or(u64::MAX);
         for asked in std::mem::take(&mut self.asked).into_values().chain(std::mem::take(&mut self.again)) {
-            told.push(if asked.request_id > last { Told::NotDone(asked) } else { Told::Unknown(asked, by_node) });
+            told.push(if asked.request_id > last { Told::NotDone(asked) } else { Told::Unknown(asked) });
         }
         told.push(Told::Gone);
         (self.state, self.inbox, self.outbox) = (State::Apart, Vec::new(), VecDeque::new());

@@ -31,6 +31,8 @@ pub(crate) struct Subscriber {
     is_sure: bool,
     /// Request ids of subscriptions that are over, on this connection.
     free_ids: Vec<u64>,
+    /// It does not leave before the end.
+    pub stays: bool,
 }
 
 impl Subscriber {
@@ -47,6 +49,7 @@ impl Subscriber {
             ping_us: 0,
             is_sure: false,
             free_ids: Vec::new(),
+            stays: false,
         }
     }
 
@@ -59,7 +62,13 @@ impl Subscriber {
             ping_us: 0,
             is_sure: false,
             free_ids: Vec::new(),
+            stays: false,
         }
+    }
+
+    /// One that does not leave before the end.
+    pub(crate) fn staying(self) -> Self {
+        Self { stays: true, ..self }
     }
 
     pub(crate) const fn set_place(&mut self, me: usize) {
@@ -124,8 +133,16 @@ impl Subscriber {
                 subscription.on_gap(ctx, *from, *to);
                 self.sit(ctx, request_id, *to);
             }
+            Push::Waiting { node, reason } => {
+                assert!(session.has_notices, "client {me} does not know WAITING");
+                subscription.on_waiting(ctx, (session.node, is_reading), *node, *reason);
+                self.wait(ctx, request_id, true);
+            }
+            Push::Flowing { node } => {
+                subscription.on_flowing(ctx, *node);
+                self.wait(ctx, request_id, false);
+            }
             Push::Ended(error) => {
-                crate::check::has_its_details(error);
                 subscription.on_ended(ctx, error, frame_max);
                 self.free(ctx, request_id);
             }
@@ -145,7 +162,8 @@ impl Subscriber {
                 }
                 subscription.begin(ctx, told);
                 let life = Life { id: told.topic_id, epoch: told.epoch };
-                let seat = Seat { node: session.node, name: subscription.topic, life, cursor: told.from };
+                let waits = session.has_notices.then_some(false);
+                let seat = Seat { node: session.node, name: subscription.topic, life, cursor: told.from, waits };
                 ctx.model.seats.insert((self.me, request_id), seat);
                 self.free_ids.retain(|id| *id != request_id);
             }
@@ -218,6 +236,13 @@ impl Subscriber {
     fn sit(&self, ctx: &mut Ctx<'_>, request_id: u64, cursor: Offset) {
         if let Some(seat) = ctx.model.seats.get_mut(&(self.me, request_id)) {
             seat.cursor = cursor;
+        }
+    }
+
+    /// A subscription was told whether its home is out of reach.
+    fn wait(&self, ctx: &mut Ctx<'_>, request_id: u64, waits: bool) {
+        if let Some(seat) = ctx.model.seats.get_mut(&(self.me, request_id)) {
+            seat.waits = Some(waits);
         }
     }
 

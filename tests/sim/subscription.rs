@@ -35,6 +35,8 @@ pub(crate) struct Subscription {
     caught_up_us: Option<u64>,
     /// For fits of appetite.
     hungry_us: u64,
+    /// The node said that its home is out of reach.
+    waits: bool,
 }
 
 /// How a client gives credit.
@@ -65,6 +67,9 @@ pub(crate) enum State {
 /// as long again as a fetch takes when every hop is as slow as the healed network allows.
 const LAG_US: u64 = 4_000_000 + 500_000;
 
+/// So long before it is told that a home is out of reach, a request to it was made that is not answered.
+const PROBED_US: u64 = 600_000;
+
 /// Credit that everybody gives in the end, but for those who give no more.
 const AMPLE: u64 = 4 << 20;
 
@@ -89,6 +94,7 @@ impl Subscription {
             fed_us: 0,
             caught_up_us: None,
             hungry_us: 0,
+            waits: false,
         }
     }
 
@@ -119,7 +125,32 @@ impl Subscription {
 
     /// It is no more, and wanted again at that time.
     pub(crate) const fn end(&mut self, until_us: u64) {
-        self.state = State::Apart { until_us };
+        (self.state, self.waits) = (State::Apart { until_us }, false);
+    }
+
+    /// The node says that its home is out of reach: for the first time, and not while a settled path has been there.
+    pub(crate) fn on_waiting(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        (ingress, is_reading): (usize, bool),
+        node: u16,
+        reason: u8,
+    ) {
+        let home = ctx.profile.topics[self.topic].home;
+        assert_eq!(usize::from(node), home, "it waits for another node than the home");
+        assert!(!std::mem::replace(&mut self.waits, true), "the same outage is told twice");
+        assert!([Status::Unreachable.number(), Status::OutcomeUnknown.number()].contains(&reason), "{reason:#x}");
+        assert!(!ctx.profile.is_calm(), "nothing is broken, and node {home} is said to be out of reach");
+        let may_be = ctx.ground.may_be_lost(ingress, home, ctx.now_us.saturating_sub(PROBED_US));
+        assert!(may_be || !is_reading, "node {home} is said to be out of reach for {ingress}, and is not");
+        ctx.trace.totals.waited += 1;
+    }
+
+    /// The node says that its home is back.
+    pub(crate) fn on_flowing(&mut self, ctx: &mut Ctx<'_>, node: u16) {
+        assert_eq!(usize::from(node), ctx.profile.topics[self.topic].home, "another node than the home is back");
+        assert!(std::mem::take(&mut self.waits), "the end of an outage that was not told");
+        ctx.trace.totals.flowed += 1;
     }
 
     /// Records came.
@@ -128,6 +159,7 @@ impl Subscription {
         let Fetched { base, count, first, next, .. } = *records;
         assert_eq!((records.topic_id, records.epoch), (life.id, life.epoch), "records of another topic or life");
         assert_eq!(base, cursor, "the next record is another one");
+        assert!(!self.waits, "records come before the end of the outage is told");
         assert!(self.got < self.granted, "{} bytes were sent, {} were granted, and more comes", self.got, self.granted);
         let payload = records.payload.parts.concat();
         ctx.model.read(life, base, &payload, &records.runs);
@@ -151,6 +183,7 @@ impl Subscription {
     pub(crate) fn on_gap(&mut self, ctx: &mut Ctx<'_>, from: Offset, to: Offset) {
         let (life, cursor) = self.cursor.expect("it is active");
         assert_eq!(from, cursor, "a gap that begins elsewhere");
+        assert!(!self.waits, "a gap comes before the end of the outage is told");
         assert!(from < to, "a gap without records");
         let wall_us = wall_us(ctx, ctx.profile.topics[self.topic].home);
         ctx.model.gap(life, to, ctx.now_us, wall_us);
@@ -243,7 +276,7 @@ impl Subscription {
             (State::Active, Some((life, cursor))) => {
                 let end = model.logs[&life].nexts.at(u64::MAX);
                 let is_starved = self.appetite == Appetite::Starved && self.got >= self.granted;
-                found == Some(life) && (is_starved || cursor.0 >= end)
+                found == Some(life) && !self.waits && (is_starved || cursor.0 >= end)
             }
             (State::Apart { .. }, _) => self.is_absent && found.is_none(),
             (State::Active | State::Asked, _) => false,

@@ -58,7 +58,7 @@ macro_rules! totals {
 totals! {
     seeds, virtual_ms, frames, bytes, requests, failed_requests, acked_batches, acked_records, duplicates, records_read,
     trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, attacks,
-    subscribed, delivered, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks,
+    subscribed, delivered, waited, flowed, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks,
     disk_seeds, lazy_seeds, truncations, lost_records,
     recoveries, reads, syncs, segments, checkpoints, disk_crashes, disk_stops, disk_failures, disks_filled
 }
@@ -68,6 +68,7 @@ impl Totals {
     pub(crate) fn checked(self) -> Self {
         let is_much = self.seeds >= crate::SEEDS / 2;
         assert!(!is_much || self.lost_records > 0 && self.truncations > 0, "nothing was lost and told");
+        assert!(!is_much || self.waited > 0 && self.flowed > 0, "no home was out of reach and back");
         self
     }
 }

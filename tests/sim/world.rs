@@ -44,8 +44,6 @@ pub(crate) struct World {
     pub walls_us: Vec<u64>,
     pub turns_us: Vec<Option<u64>>,
     pub stalled_until_us: Vec<u64>,
-    /// Nodes end one after the other.
-    pub is_rolling: bool,
     pub clients: Vec<Client>,
     wakes_us: Vec<Option<u64>>,
     pub network: Network,
@@ -80,7 +78,6 @@ impl World {
             walls_us: (0..count).map(|_| WALL_US + rng.u64(..1_000_000)).collect(),
             turns_us: vec![None; count],
             stalled_until_us: vec![0; count],
-            is_rolling: false,
             clients: Vec::new(),
             wakes_us: Vec::new(),
             network: Network::new(count, profile.network.clone(), rng.fork()),
@@ -106,13 +103,24 @@ impl World {
         world
     }
 
+    /// Runs up to a time.
+    pub(crate) fn run_until(&mut self, end_us: u64) {
+        while self.queue.peek().is_some_and(|Reverse((at_us, ..))| *at_us < end_us) {
+            self.advance();
+        }
+    }
+
+    fn advance(&mut self) {
+        let Reverse((at_us, _, wake)) = self.queue.pop().expect("the watch is always due");
+        self.now_us = at_us;
+        self.dispatch(wake);
+        self.settle();
+    }
+
     /// Runs until all is said.
     pub(crate) fn run(&mut self) {
         while self.phase < Phase::Over {
-            let Reverse((at_us, _, wake)) = self.queue.pop().expect("the watch is always due");
-            self.now_us = at_us;
-            self.dispatch(wake);
-            self.settle();
+            self.advance();
         }
         for node in 0..self.hosts.len() {
             self.check_disk(node);

@@ -38,6 +38,7 @@ pub(crate) fn args_layout(document: &Document, opcode: Opcode, role: &str) -> La
         (Opcode::Deliver, _) => document.tables(&heading(document, Opcode::Fetch))[1].clone(),
         (Opcode::Hello | Opcode::Goaway, _) | (_, "request") => own[0].clone(),
         (_, "error") => document.table("5.6", &["offset"]),
+        (Opcode::Event, "flowing") => own[2].clone(),
         (Opcode::Create | Opcode::Info | Opcode::Query, _) => document.table("6.1 ", &["offset"]),
         (..) => own[1].clone(),
     })

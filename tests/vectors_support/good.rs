@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dht_node::types::{Dimension, RequestId};
 use dht_node::wire::feed::{self, FeedItem};
-use dht_node::wire::response::{ErrorResponse, Payload};
+use dht_node::wire::response::Payload;
 use dht_node::wire::{
     DecodeError, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Raw, Request, Response, Route,
 };
@@ -37,8 +37,7 @@ impl Good {
             Content::Goaway(goaway) => goaway.status.number(),
             Content::Request(..) => 0,
             Content::Response(response) => response.status(),
-            Content::Push(Push::Ended(error)) => error.status,
-            Content::Push(Push::Deliver(_) | Push::Gap { .. }) => 0,
+            Content::Push(push) => push.status(),
         }
     }
 
@@ -107,14 +106,6 @@ impl Good {
         }
     }
 
-    /// The error that it is, or the end of a subscription.
-    pub(crate) fn error(&self) -> Option<&ErrorResponse> {
-        match &self.content {
-            Content::Response(Response::Error(error)) | Content::Push(Push::Ended(error)) => Some(error),
-            _ => None,
-        }
-    }
-
     /// What the code says to args that end here.
     pub(crate) fn decode_cut(&self, args: &[u8], payload: &[u8]) -> Result<(), DecodeError> {
         match &self.content {
@@ -135,10 +126,12 @@ impl Good {
     }
 }
 
-/// Which args a frame has: those of a request, of a response, or of an error.
+/// Which args a frame has: those of a request, of a response, or of an error; of an EVENT, those of its code.
 pub(crate) fn role(opcode: Opcode, flags: Flags, status: u8) -> &'static str {
     match (flags.has(Flags::RESPONSE), status) {
         (false, 0x40..) if opcode == Opcode::Event => "error",
+        (false, 0x03) if opcode == Opcode::Event => "waiting",
+        (false, 0x04) if opcode == Opcode::Event => "flowing",
         (false, _) => "request",
         (true, ..0x40) => "response",
         (true, _) => "error",

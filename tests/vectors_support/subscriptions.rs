@@ -10,7 +10,7 @@ use super::frames::{NOW, ORDERS, because, error, request, response, state, topic
 use super::good::{Content, Good};
 
 /// The request id of the SUBSCRIBE, which names the subscription.
-pub(crate) const SUBSCRIPTION: u64 = 50;
+const SUBSCRIPTION: u64 = 50;
 
 pub(crate) fn all() -> Vec<Good> {
     let groups = [subscribe(), subscribe_errors(), unsubscribe(), credit(), deliver(), events()];
@@ -154,6 +154,7 @@ fn deliver() -> Vec<Good> {
 
 fn events() -> Vec<Good> {
     let gap = Push::Gap { from: Offset(1237), to: Offset(1300) };
+    let waiting = |reason: Status| Push::Waiting { node: 6, reason: reason.number() };
     let ended = |name, what, status, message, details: &[Detail]| {
         let error = ErrorResponse { retry_after_ms: 0, ..because(status, message, details) };
         push(name, what, SUBSCRIPTION, Push::Ended(Box::new(error)))
@@ -161,6 +162,9 @@ fn events() -> Vec<Good> {
     let gone = "orders was deleted";
     vec![
         push("event-gap", "Retention removed 1237 to 1299; 1300 comes next.", SUBSCRIPTION, gap),
+        push("event-waiting", "No path to node 110.", SUBSCRIPTION, waiting(Status::Unreachable)),
+        push("event-waiting-silent", "Node 110 does not answer.", SUBSCRIPTION, waiting(Status::OutcomeUnknown)),
+        push("event-flowing", "Node 110 is back: records come again.", SUBSCRIPTION, Push::Flowing { node: 6 }),
         ended("event-unknown-topic", "The topic is gone.", Status::UnknownTopic, gone, &[Detail::Node(6)]),
         ended("event-recreated", "It is gone, and another has its name.", Status::Recreated, "", &[another()]),
         ended("event-truncated", "The log lost records at its end.", Status::Truncated, "", &lost()),

@@ -35,9 +35,9 @@ impl Ends {
     /// Is this at the end of its topic, or behind it?
     pub(crate) fn is_behind(&self, topic: &str, item: &Item) -> bool {
         match (self.of.get(topic), item) {
-            (Some(End::Offset(end)), item) => item.offset() >= *end,
+            (Some(End::Offset(end)), item) => item.offset().is_some_and(|offset| offset >= *end),
             (Some(End::Time(micros)), Item::Record(message)) => message.append_us >= *micros,
-            (Some(End::Time(_)), Item::Gap { .. }) | (Some(End::Open) | None, _) => false,
+            (Some(End::Time(_)), Item::Gap { .. } | Item::Notice(_)) | (Some(End::Open) | None, _) => false,
         }
     }
 
@@ -46,6 +46,7 @@ impl Ends {
         let next = match item {
             Item::Record(message) => message.offset.0 + 1,
             Item::Gap { to, .. } => to.0,
+            Item::Notice(_) => return false,
         };
         matches!(self.of.get(topic), Some(End::Offset(end)) if next >= end.0)
     }

@@ -33,7 +33,7 @@ pub(crate) fn fetch(fetch: &args::Fetch, session: &mut Session) -> Result<Exit, 
     let mut found = 0;
     for item in records.wait(wait.unwrap_or(Duration::ZERO)) {
         let item = item.map_err(&about)?;
-        if item.offset() >= end {
+        if item.offset().is_some_and(|offset| offset >= end) {
             break;
         }
         printer.item(&fetch.topic, &item, out)?;

@@ -7,7 +7,7 @@ use dht_node::client::Dimension;
 use dht_node::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
 use dht_node::wire::feed::{FeedItem, Head};
 use dht_node::wire::frame::{MAGIC, VERSION};
-use dht_node::wire::push::is_known_event;
+use dht_node::wire::push::{EVENTS, is_known_event};
 use dht_node::wire::records;
 use dht_node::wire::route::ROUTE_BYTES_MIN;
 use dht_node::wire::{
@@ -74,7 +74,7 @@ pub(crate) fn explain(input: &[u8], dimension: Dimension) -> Explained {
     let is_response = header.flags.has(Flags::RESPONSE);
     if let Some(opcode) = opcode {
         walk.end = args_end;
-        let is_whole = walk.parts(layout::args(opcode, is_response, header.status >= 0x40)).is_some();
+        let is_whole = walk.parts(layout::args(opcode, is_response, header.status)).is_some();
         if is_whole {
             walk.tlvs(header.status >= 0x40 && opcode != Opcode::Hello);
         }
@@ -117,7 +117,7 @@ fn check(frame: &Frame<'_>, opcode: Option<Opcode>) -> Result<(), String> {
     }
     match Push::decode(opcode, header.status, args, &payload).map_err(text)? {
         Push::Deliver(delivered) => records_fault(&payload, delivered.count),
-        Push::Gap { .. } | Push::Ended(_) => Ok(()),
+        Push::Gap { .. } | Push::Waiting { .. } | Push::Flowing { .. } | Push::Ended(_) => Ok(()),
     }
 }
 
@@ -154,7 +154,8 @@ fn header(input: &[u8], walk: &mut Walk<'_>) -> String {
     });
     walk.take("opcode", 1, |_| opcode_name(opcode));
     walk.take("flags", 1, |_| flag_names(flags));
-    walk.take("status", 1, |_| if is_answer { status_name(status) } else { status.to_string() });
+    let outcome = if opcode == Opcode::Event.number() { event_name(status) } else { status_name(status) };
+    walk.take("status", 1, |_| if is_answer { outcome.clone() } else { status.to_string() });
     let number = |n: u64| n.to_string();
     let args_len = walk.take("args_len", 2, number).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     let route_len = walk.take("route_len", 2, number).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
@@ -171,7 +172,7 @@ fn header(input: &[u8], walk: &mut Walk<'_>) -> String {
         (false, false) if is_push => "of subscription",
         (false, false) => "request",
     };
-    let outcome = if is_answer { format!(", {}", status_name(status)) } else { String::new() };
+    let outcome = if is_answer { format!(", {outcome}") } else { String::new() };
     match id {
         Some(id) => format!("{} {kind} {id}{outcome}", opcode_name(opcode)),
         None => "not a whole header".to_owned(),
@@ -224,7 +225,14 @@ fn opcode_name(number: u8) -> String {
         .map_or_else(|| format!("unknown opcode {number:#04x}"), |opcode| opcode.name().to_owned())
 }
 
-fn status_name(number: u8) -> String {
+/// The name of an EVENT: below 0x40 it has a registry of its own.
+fn event_name(number: u8) -> String {
+    let event = EVENTS.iter().find(|(event, _)| *event == number);
+    event.map_or_else(|| status_name(number), |(_, name)| (*name).to_owned())
+}
+
+/// The name of a status.
+pub(crate) fn status_name(number: u8) -> String {
     Status::from_number(number)
         .map_or_else(|| format!("unknown status {number:#04x}"), |status| status.name().to_owned())
 }

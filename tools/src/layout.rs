@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Node,
     /// A byte that says what an acknowledgement means.
     Durability,
+    /// A byte that is a status.
+    Status,
     /// A byte that says who says HELLO.
     Role,
     /// A byte that says where FETCH starts.
@@ -40,7 +42,7 @@ pub(crate) enum Kind {
     Str16,
 }
 
-use Kind::{Durability, Id, Node, Role, Start, Str8, Str16, Time, U8, U16, U32, U64};
+use Kind::{Durability, Id, Node, Role, Start, Status, Str8, Str16, Time, U8, U16, U32, U64};
 use Part::{Field, If, Repeat, Times};
 
 const HELLO: &[Part] = &[
@@ -103,6 +105,7 @@ const SUBSCRIBED: &[Part] = &[
     Field("next_offset", U64),
 ];
 const GAP: &[Part] = &[Field("from", U64), Field("to", U64)];
+const WAITING: &[Part] = &[Field("node", Node), Field("reason", Status)];
 const HEADS: &[Part] =
     &[Field("instance", Id), Field("counter", U64), Field("feeds", U32), Field("digest", Id), Field("count", U16)];
 const TRACE: &[Part] = &[Field("ttl", U16), Field("node", Node), Field("topic", Str8)];
@@ -197,7 +200,8 @@ pub(crate) const FED_ITEM: &[Part] = &[
 pub(crate) const HEADS_ITEM: &[Part] = &[Field("topic_id", Id), Field("epoch", U32), Field("next_offset", U64)];
 
 /// The fields of args, TLVs behind them apart.
-pub(crate) const fn args(opcode: Opcode, is_response: bool, is_error: bool) -> &'static [Part] {
+pub(crate) const fn args(opcode: Opcode, is_response: bool, status: u8) -> &'static [Part] {
+    let is_error = status >= 0x40;
     match (opcode, is_response) {
         (Opcode::Goaway, _) => GOAWAY,
         (Opcode::Hello, _) => HELLO, // whatever its status
@@ -218,7 +222,11 @@ pub(crate) const fn args(opcode: Opcode, is_response: bool, is_error: bool) -> &
         (Opcode::Unsubscribe, false) => &[Field("subscription", U64)],
         (Opcode::Unsubscribe, true) => &[Field("next_offset", U64)],
         (Opcode::Credit, _) => &[Field("limit", U64)],
-        (Opcode::Event, _) => GAP,
+        (Opcode::Event, _) => match status {
+            0x03 => WAITING,
+            0x04 => NODE,
+            _ => GAP,
+        },
         (Opcode::Query, false) => &[Field("topic", Str8)],
         (Opcode::Trace, false) => TRACE,
         (Opcode::Trace, true) => TRACED,

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use dht_node::client::{Deadline, Error, Offset, Start, Subscriptions, TopicName};
+use dht_node::client::{Deadline, Error, Item, Offset, Start, Subscriptions, TopicName};
 use serde_json::json;
 
 use crate::args;
 use crate::errors::{Exit, Failure, note};
 use crate::records::Printer;
 use crate::session::Session;
-use crate::subscribe::moved_line;
+use crate::subscribe::{moved_line, print_notice};
 
 /// Most records that are printed before the next line is looked for.
 const BURST: usize = 1000;
@@ -110,6 +110,11 @@ pub(crate) fn show(session: &mut Session) -> Result<Exit, Failure> {
         let (client, live) = session.client_and_live()?;
         let Some(delivery) = live.subscriptions.next(client, Deadline::at_once())? else { break };
         match delivery.item {
+            Ok(Item::Notice(notice)) => {
+                if let Some(printer) = session.live.printers.get(&delivery.topic).cloned() {
+                    print_notice(&printer, &delivery.topic, notice, session)?;
+                }
+            }
             Ok(item) => {
                 let (live, out) = session.live_and_out();
                 if let Some(printer) = live.printers.get(&delivery.topic) {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dht_node::client::{Item, Message, Offset};
+use dht_node::client::{Item, Message, NodeId, Notice, Offset};
 use serde_json::json;
 
 use crate::errors::{Failure, note};
@@ -86,7 +86,33 @@ impl Printer {
         match item {
             Item::Record(message) => self.record(topic, message, out),
             Item::Gap { from, to } => self.gap(topic, *from, *to, out),
+            Item::Notice(_) => Ok(()), // a notice needs the dimension of the cube: see `notice`
         }
+    }
+
+    /// Says that a subscription waits for its home, or that records flow again. Nodes have these names.
+    pub(crate) fn notice(
+        &self,
+        topic: &str,
+        notice: Notice,
+        name: impl Fn(NodeId) -> String,
+        out: &mut Out,
+    ) -> io::Result<()> {
+        if self.style == Style::Json {
+            return out.json(&match notice {
+                Notice::Waiting { node, reason } => {
+                    json!({"waiting": {"node": name(node), "reason": reason.to_string()}, "topic": topic})
+                }
+                Notice::Flowing { node } => json!({"flowing": {"node": name(node)}, "topic": topic}),
+            });
+        }
+        out.flush()?; // in its place between the records, where both go to one terminal
+        let of = if self.names_topic { format!("{topic}: ") } else { String::new() };
+        note(&match notice {
+            Notice::Waiting { node, reason } => format!("dht-cli: {of}waiting for node {}: {reason}", name(node)),
+            Notice::Flowing { node } => format!("dht-cli: {of}node {} is back, records flow again", name(node)),
+        });
+        Ok(())
     }
 
     fn record(&self, topic: &str, message: &Message, out: &mut Out) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dht_node::client::{Deadline, Delivery, Error, Item, NodeId, Offset, Start, Subscriptions, TopicName};
+use dht_node::client::{Deadline, Delivery, Error, Item, NodeId, Notice, Offset, Start, Subscriptions, TopicName};
 use dht_node::wire::Status;
 
 use crate::args;
@@ -149,7 +149,10 @@ impl Run {
             self.tell(delivery.as_ref(), session);
             let has_come = delivery.is_some();
             if let Some(delivery) = delivery {
-                heard = clock::now();
+                // That no record can come ends no silence.
+                if !matches!(delivery.item, Ok(Item::Notice(_))) {
+                    heard = clock::now();
+                }
                 self.print(delivery, session)?;
             }
             if !self.ends.is_empty() && (!has_come || self.subscriptions.is_empty()) {
@@ -158,7 +161,7 @@ impl Run {
             match (has_come, wait) {
                 (false, _) if self.subscriptions.is_empty() && self.ends.has_reached() => return Ok(End::Enough),
                 (false, _) if self.subscriptions.is_empty() => return Ok(End::Ended),
-                (false, Some(wait)) if heard.elapsed() >= wait => return Ok(End::Idle(wait)),
+                (_, Some(wait)) if heard.elapsed() >= wait => return Ok(End::Idle(wait)),
                 (_, Some(_) | None) => {}
             }
         }
@@ -166,6 +169,7 @@ impl Run {
 
     fn print(&mut self, delivery: Delivery, session: &mut Session) -> Result<(), Failure> {
         match delivery.item {
+            Ok(Item::Notice(notice)) => print_notice(&self.printer, &delivery.topic, notice, session)?,
             Ok(item) if self.ends.is_behind(&delivery.topic, &item) => {
                 self.ends.end(&delivery.topic, &mut self.subscriptions, session.client()?);
             }
@@ -198,7 +202,9 @@ impl Run {
         let offset = match next.and_then(|delivery| delivery.item.as_ref().ok()) {
             Some(Item::Record(message)) => Some(message.offset),
             Some(Item::Gap { from, .. }) => Some(*from),
-            None => self.subscriptions.topics().next().and_then(|topic| self.subscriptions.cursor(topic)),
+            Some(Item::Notice(_)) | None => {
+                self.subscriptions.topics().next().and_then(|topic| self.subscriptions.cursor(topic))
+            }
         };
         let is_alone = self.subscriptions.topics().nth(1).is_none();
         let line = moved_line(moved, offset.filter(|_| is_alone), session);
@@ -218,11 +224,30 @@ impl Run {
     }
 }
 
+/// Prints whether records of a topic can come, unless only results are wanted.
+pub(crate) fn print_notice(
+    printer: &Printer,
+    topic: &str,
+    notice: Notice,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    let name = names(session);
+    if session.out.is_json() || !session.settings.quiet {
+        printer.notice(topic, notice, name, &mut session.out)?;
+    }
+    Ok(())
+}
+
+/// How people write nodes of the cube.
+fn names(session: &mut Session) -> impl Fn(NodeId) -> String + use<> {
+    let dimension = session.dimension().ok();
+    move |node| dimension.map_or_else(|| node.index().to_string(), |dimension| node.binary(dimension))
+}
+
 /// What is said when subscriptions went from one node to another.
 pub(crate) fn moved_line(moved: (NodeId, NodeId), next: Option<Offset>, session: &mut Session) -> String {
     let (from, to) = moved;
-    let dimension = session.dimension().ok();
-    let name = |node: NodeId| dimension.map_or_else(|| node.index().to_string(), |dimension| node.binary(dimension));
+    let name = names(session);
     let at = next.map_or_else(String::new, |offset| format!(" at offset {offset}"));
     if from == to {
         format!("the connection to node {} was lost; continuing{at}", name(to))

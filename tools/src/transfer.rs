@@ -93,6 +93,7 @@ fn export_topic(topic: &str, progress: &mut Progress, session: &mut Session) -> 
                 progress.add(message.value.len());
                 out.json(&json_record::encode(topic, &message))?;
             }
+            Item::Notice(_) => {} // only subscriptions have them
             Item::Gap { from, to } => {
                 out.json(&json!({"gap": [from.0, to.0], "topic": topic}))?;
                 if !is_quiet {

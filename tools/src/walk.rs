@@ -6,7 +6,7 @@ use dht_node::wire::field::{TAG_CRITICAL, TAGS_GREASE};
 use dht_node::wire::hello::NO_NODE;
 use dht_node::wire::records;
 
-use crate::fields::Field;
+use crate::fields::{Field, status_name};
 use crate::layout::{self, Kind, Part};
 use crate::text;
 
@@ -63,6 +63,7 @@ impl<'i> Walk<'i> {
             Kind::Time => self.take(name, 8, text::time)?,
             Kind::Node => self.take(name, 2, |n| node(n, dimension))?,
             Kind::Durability => self.take(name, 1, |n| named(n, &["memory", "interval", "synced"]))?,
+            Kind::Status => self.take(name, 1, |n| status_name(u8::try_from(n).unwrap_or(u8::MAX)))?,
             Kind::Role => self.take(name, 1, |n| named(n, &["0", "client", "node"]))?,
             Kind::Start => self.take(name, 1, |n| named(n, &["offset", "earliest", "next", "time"]))?,
             Kind::Str8 => return self.text(name, 1),

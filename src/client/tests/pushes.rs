@@ -46,6 +46,7 @@ fn next(connection: &mut Connection) -> String {
         Incoming::Push(Pushed { subscription, push }) => match push {
             Push::Deliver(records) => format!("{} has {}+{}", subscription.0, records.base, records.count),
             Push::Gap { from, to } => format!("{} lacks {from}-{to}", subscription.0),
+            Push::Waiting { .. } | Push::Flowing { .. } => format!("{} {push:?}", subscription.0),
             Push::Ended(error) => format!("{} over {}", subscription.0, error.name()),
         },
     }

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use super::super::clock::pause;
 use super::super::fake::{Asked, Fake, Peer, Script, deliver, ended, fetched, published, subscribed};
-use super::super::{Batch, Client, Deadline, Delivery, Error, Fault, Item, Subscriber, Subscriptions};
-use crate::types::{Epoch, Offset, RequestId, TopicId};
+use super::super::{Batch, Client, Deadline, Delivery, Error, Fault, Item, Notice, Subscriber, Subscriptions};
+use crate::cube;
+use crate::types::{Dimension, Epoch, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Start, Subscribe};
 use crate::wire::{Flags, Opcode, Push, Request, Response, Status};
 
@@ -61,6 +62,8 @@ fn shown(delivery: &Delivery) -> String {
     match &delivery.item {
         Ok(Item::Record(message)) => format!("{topic} {} {}", message.offset, String::from_utf8_lossy(&message.value)),
         Ok(Item::Gap { from, to }) => format!("{topic} {from}-{to}"),
+        Ok(Item::Notice(Notice::Waiting { node, reason })) => format!("{topic} waits for {}: {reason}", node.index()),
+        Ok(Item::Notice(Notice::Flowing { node })) => format!("{topic} flows from {}", node.index()),
         Err(error) => format!("{topic} {:?}", error.status().unwrap()),
     }
 }
@@ -149,7 +152,7 @@ type Leave = fn(&mut Peer, RequestId);
 
 #[test]
 fn another_server_goes_on_at_the_cursor_whatever_became_of_the_first() {
-    let cases: [(&str, Leave); 5] = [
+    let cases: [(&str, Leave); 6] = [
         ("the connection is lost", |_, _| {}),
         ("the node says that it goes", |peer, id| {
             peer.goaway(id.0);
@@ -163,6 +166,11 @@ fn another_server_goes_on_at_the_cursor_whatever_became_of_the_first() {
         }),
         ("a record comes twice", |peer, id| {
             peer.push(id, &deliver(0, b"a"));
+            peer.flush();
+            peer.wait_for_end();
+        }),
+        ("it waits for a node that the cube does not have", |peer, id| {
+            peer.push(id, &Push::Waiting { node: 8, reason: Status::Unreachable.number() });
             peer.flush();
             peer.wait_for_end();
         }),
@@ -275,39 +283,110 @@ fn what_passes_is_waited_for_and_what_does_not_ends_the_topic() {
 }
 
 #[test]
-fn a_topic_that_was_never_reached_is_given_up_and_one_that_was_is_not() {
-    fn refuse(peer: &mut Peer) {
-        let asked = expect(peer);
-        peer.refuse(&asked, Status::Unreachable, 50, Vec::new());
+fn a_topic_whose_home_cannot_be_reached_waits_and_says_so_once() {
+    // Where a topic of that name lives, in the fake's cube of eight nodes.
+    let home = cube::home(TopicName::new("none").unwrap(), Dimension::new(3).unwrap()).index();
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let (one, mut none) = (expect(peer), expect(peer));
+        peer.answer(&one, &subscribed(0));
+        // The third refusal comes after the second that an outage must last; it is longer than the timeout, too.
+        for _ in 0..4 {
+            peer.refuse(&none, Status::Unreachable, 500, Vec::new());
+            peer.flush();
+            none = expect(peer);
+            assert_eq!((args(&none).start, args(&none).topic.id), (Start::Next, None));
+        }
+        peer.push(one.id, &deliver(0, b"a"));
+        peer.answer(&none, &subscribed(7));
+        peer.push(none.id, &deliver(7, b"b"));
         peer.flush();
-    }
-    let fake = Fake::play(vec![
-        Box::new(|peer| {
-            peer.greet();
-            let (one, none) = (expect(peer), expect(peer));
-            peer.answer(&one, &subscribed(0));
-            peer.refuse(&none, Status::Unreachable, 1000, Vec::new());
-            peer.flush();
-            let id = peer.expect(Opcode::Ping).id; // the question of another request, see below
-            assert!(id > none.id);
-        }),
-        Box::new(|peer| {
-            peer.greet();
-            (0..8).for_each(|_| refuse(peer)); // longer than the timeout
-            let id = accept_again(peer, 0);
-            peer.push(id, &deliver(0, b"a"));
-            peer.flush();
-            end(peer, 1);
-        }),
-    ]);
+        end(peer, 2);
+    })]);
     let address = fake.address().clone();
     let mut client = Client::builder().server(address).timeout(Duration::from_millis(300)).connect().unwrap();
     let mut subscriber = client.subscribe(&["one", "none"], Start::Next).unwrap();
-    assert_eq!(take(&mut subscriber, 1), ["none Unreachable"]);
-    assert_eq!(take(&mut subscriber, 1), ["one 0 a"]);
+    let expected =
+        [&format!("none waits for {home}: no path"), "one 0 a", &format!("none flows from {home}"), "none 7 b"];
+    assert_eq!(take(&mut subscriber, 4), expected);
     drop(subscriber);
     drop(client);
     fake.finish();
+}
+
+#[test]
+fn a_node_says_that_a_subscription_waits_and_that_it_flows_again() {
+    let unreachable = Status::Unreachable.number();
+    let waiting = move |node| Push::Waiting { node, reason: unreachable };
+    let first = Fake::play(vec![Box::new(move |peer| {
+        peer.greet();
+        let id = accept(peer, 0);
+        // What it says twice, or without need, is said once.
+        peer.push(id, &Push::Flowing { node: 6 });
+        peer.push(id, &waiting(6));
+        peer.push(id, &Push::Waiting { node: 6, reason: Status::OutcomeUnknown.number() });
+        peer.push(id, &Push::Flowing { node: 6 });
+        peer.push(id, &waiting(6));
+        peer.push(id, &deliver(0, b"a")); // where records come, they flow
+        peer.push(id, &waiting(6));
+        peer.flush();
+    })]);
+    let second = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        accept_again(peer, 1);
+        end(peer, 1);
+    })]);
+    let mut client = of_two(&first, &second);
+    let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
+    let seen = take(&mut subscriber, 7);
+    let home = cube::home(TopicName::new("t").unwrap(), Dimension::new(3).unwrap()).index();
+    let flows = format!("t flows from {home}");
+    let expected = [
+        "t waits for 6: no path",
+        "t flows from 6",
+        "t waits for 6: no path",
+        &flows,
+        "t 0 a",
+        "t waits for 6: no path",
+        &flows,
+    ];
+    assert_eq!(seen, expected);
+    drop(subscriber);
+    drop(client);
+    first.finish();
+    second.finish();
+}
+
+#[test]
+fn another_server_is_tried_when_no_topic_can_be_reached_and_the_first_is_not_called_gone() {
+    let first = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let id = accept(peer, 0);
+        peer.push(id, &Push::Waiting { node: 6, reason: Status::Unreachable.number() });
+        peer.flush();
+        let asked = peer.expect(Opcode::Ping); // what comes keeps it alive
+        peer.answer(&asked, &Response::Ping { node: 0, token: 0 });
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let second = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let id = accept_again(peer, 0);
+        peer.push(id, &deliver(0, b"a"));
+        peer.flush();
+        end(peer, 1);
+    })]);
+    let servers = [first.address().clone(), second.address().clone()];
+    let builder = Client::builder().servers(servers).ping_after(Duration::from_millis(1200));
+    let mut client = builder.connect().unwrap();
+    let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
+    let home = cube::home(TopicName::new("t").unwrap(), Dimension::new(3).unwrap()).index();
+    assert_eq!(take(&mut subscriber, 3), ["t waits for 6: no path", &format!("t flows from {home}"), "t 0 a"]);
+    assert_eq!(subscriber.moved(), None);
+    drop(subscriber);
+    drop(client);
+    first.finish();
+    second.finish();
 }
 
 #[test]

@@ -25,8 +25,7 @@ pub(super) fn lengthen_backlog(listener: &TcpListener) -> io::Result<()> {
 impl<S: Store> Loop<S> {
     pub(super) fn accept(&mut self, now: Now) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.server.listener else { return };
-            match listener.accept() {
+            match self.server.listener.accept() {
                 Ok((socket, _)) => {
                     self.note_accept(None);
                     self.take_in(now, socket);

@@ -16,9 +16,7 @@ use crate::wire::field::Writer;
 use crate::wire::records::Record;
 use crate::wire::request::{Fetch, Publish, Start, Subscribe, Topic};
 use crate::wire::response::{Detail, Durability, ErrorResponse, Fetched, Payload, Published, Run, Subscribed};
-use crate::wire::{
-    Flags, Frame, Goaway, Head, Header, Hello, Kind, Opcode, Origin, Push, Raw, Request, Response, Role, Route,
-};
+use crate::wire::{Flags, Frame, Head, Header, Hello, Kind, Opcode, Origin, Push, Raw, Request, Response, Role, Route};
 use crate::wire::{Status, TrafficClass};
 
 /// Clients that the node takes.
@@ -369,9 +367,16 @@ impl Harness {
 
     /// A client, let in.
     pub(super) fn client(&mut self) -> ConnId {
+        self.client_with(0)
+    }
+
+    /// A client with these features, let in; they are agreed on.
+    pub(super) fn client_with(&mut self, features: u64) -> ConnId {
         let conn = self.accept();
-        let sent = self.say_hello(conn, &Hello::of_client(1, "test"));
+        let sent = self.say_hello(conn, &Hello { features, ..Hello::of_client(1, "test") });
         assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
+        let agreed = Hello::decode(sent[0].frame.args().unwrap()).unwrap().features;
+        assert_eq!(agreed & u64::from(u32::MAX), features, "but for GREASE");
         conn
     }
 
@@ -391,15 +396,6 @@ impl Harness {
         assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
         self.link = Some(conn);
         conn
-    }
-
-    /// The other end says that it ends the connection.
-    pub(super) fn say_goaway(&mut self, conn: ConnId, status: Status) -> Vec<Sent> {
-        let goaway = Goaway { status, last_request_id: 0, message: "bye".to_owned() };
-        let (opcode, flags) = (Opcode::Goaway.number(), Flags::ONEWAY);
-        let head = Head { opcode, flags, status: status.number(), request_id: RequestId(0) };
-        let frame = self.parse(frame(head, None, &[], |args| goaway.encode(args)));
-        self.handle(Event::Frame { conn, frame: &frame })
     }
 
     /// The connection of number 1 that was let in last.
@@ -540,6 +536,18 @@ impl Harness {
         let sent = self.ask(conn, id, &subscribe(name));
         let [asked] = &sent[..] else { panic!("{sent:?} is not one request") };
         self.answer(asked, &Response::Subscribed(answer))
+    }
+
+    /// The machine stands still for so long, and then the node goes on.
+    pub(super) fn stall(&mut self, micros: u64) -> Vec<Sent> {
+        self.now = Now { monotonic_us: self.now.after_us(micros), wall_us: self.now.wall_us + micros };
+        self.timeout()
+    }
+
+    /// The link goes down.
+    pub(super) fn link_down(&mut self) {
+        let conn = self.link.take().expect("the link is up");
+        self.handle(Event::Closed { conn });
     }
 
     /// One timeout, at the instant of the event before.

@@ -189,7 +189,8 @@ impl Link for Deliver<'_> {
             match self.subscriber.next(deadline.within(SLICE))? {
                 Some(Incoming::Push(pushed)) => match pushed.push {
                     Push::Deliver(fetched) => self.on_records(pushed.subscription, &fetched),
-                    Push::Gap { .. } => {} // what it hides is missing in the end
+                    // What a gap hides is missing in the end.
+                    Push::Gap { .. } | Push::Waiting { .. } | Push::Flowing { .. } => {}
                     Push::Ended(response) => {
                         return Err(Error::Refused { server: subscriber_name(self.seat), response });
                     }

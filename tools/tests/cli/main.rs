@@ -9,6 +9,7 @@ mod harness;
 mod payloads;
 mod producers;
 mod transfer;
+mod waiting;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// A process of dht-node; ended when dropped.
 pub(crate) struct Node {
-    process: Child,
+    pub(crate) process: Child,
     /// Kept open, so that the node can always write.
     _output: BufReader<ChildStdout>,
     pub(crate) address: String,

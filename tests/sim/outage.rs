@@ -1,0 +1,103 @@
+//! A node that is out of reach for long: who waits for it is told once, nobody else is, and all are told when it is
+//! back.
+
+use dht_node::types::Dimension;
+use fastrand::Rng;
+
+use crate::client::Role;
+use crate::crowd::Sower;
+use crate::faults::{Fault, Kind};
+use crate::host::Care;
+use crate::profile::Profile;
+use crate::subscriber::Subscriber;
+use crate::world::World;
+
+/// What happens to the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// All of its links are cut, without anybody being told.
+    CutOff,
+    /// It hangs.
+    Frozen,
+}
+
+pub(crate) const ALL: [What; 2] = [What::CutOff, What::Frozen];
+
+/// The node.
+const NODE: usize = 5;
+const TOPICS: usize = 24;
+const SUBSCRIBERS: usize = 16;
+/// Subscribers come when the topics are there.
+const SUBSCRIBE_US: u64 = 1_000_000;
+const BREAK_US: u64 = 3_000_000;
+/// By then everybody has been told.
+const TOLD_US: u64 = BREAK_US + 5_000_000;
+const HEAL_US: u64 = BREAK_US + 9_000_000;
+/// By then links are up again, and everybody has been told.
+const BACK_US: u64 = HEAL_US + 4_000_000;
+
+/// Runs it, and fails unless at each time those are waiting who should.
+pub(crate) fn check(what: What) {
+    let mut rng = Rng::with_seed(what as u64);
+    let names = (0..TOPICS).map(|index| format!("outage-{index}")).collect();
+    let mut profile = Profile::calm(Dimension::new(3).expect("it is small"), names, BACK_US);
+    // Nothing else breaks; but this is no calm run.
+    profile.faults.kinds = vec![Kind::Cut];
+    profile.clients.think_us = (50_000, 100_000);
+    let mut roles = vec![Role::Sower(Sower::of(TOPICS))];
+    let subscriber = || Subscriber::of_all(TOPICS, SUBSCRIBE_US).staying();
+    roles.extend((0..SUBSCRIBERS).map(|_| Role::Subscriber(subscriber())));
+    let mut world = World::with(profile, roles, &mut rng);
+    world.care = Care::EachTurn;
+    world.run_until(BREAK_US);
+    assert!(world.model.seats.len() > SUBSCRIBERS * TOPICS / 2, "most subscriptions are there");
+    assert_eq!(waiting(&world, what, false), 0);
+    break_it(&mut world, what);
+    world.run_until(TOLD_US);
+    let count = waiting(&world, what, true);
+    assert!(count > 0, "{what:?}");
+    world.run_until(HEAL_US);
+    assert_eq!(waiting(&world, what, true), count, "once");
+    heal_it(&mut world, what);
+    world.run_until(BACK_US);
+    assert_eq!(waiting(&world, what, false), 0);
+    world.run();
+    let totals = &world.trace.totals;
+    assert_eq!((totals.waited, totals.flowed), (count, count), "{what:?}");
+}
+
+/// How many wait; fails unless it is those who cannot get records while the node is out of reach.
+fn waiting(world: &World, what: What, is_out: bool) -> u64 {
+    let mut count = 0;
+    for seat in world.model.seats.values() {
+        let home = world.profile.topics[seat.name].home;
+        let is_cut = home == NODE || what == What::CutOff && seat.node == NODE;
+        let expected = is_out && home != seat.node && is_cut;
+        assert!(
+            seat.waits.is_none_or(|waits| waits == expected),
+            "{what:?} at {}: home {home}, {seat:?}",
+            world.now_us
+        );
+        count += u64::from(seat.waits == Some(true));
+    }
+    count
+}
+
+fn links(world: &World) -> Vec<(usize, usize)> {
+    let links = world.ground.edges().filter(|(a, b)| [*a, *b].contains(&NODE));
+    links.flat_map(|(a, b)| [(a, b), (b, a)]).collect()
+}
+
+fn break_it(world: &mut World, what: What) {
+    match what {
+        What::CutOff => links(world).into_iter().for_each(|(from, to)| world.apply(Fault::Cut { from, to })),
+        What::Frozen => world.apply(Fault::Stall { node: NODE, until_us: HEAL_US }),
+    }
+}
+
+fn heal_it(world: &mut World, what: What) {
+    match what {
+        What::CutOff => links(world).into_iter().for_each(|(from, to)| world.apply(Fault::Heal { from, to })),
+        What::Frozen => {} // it goes on by itself
+    }
+}
