@@ -335,7 +335,7 @@ pub const LINK_PING_US: u64 = 250_000;
 pub const LINK_SILENCE_US: u64 = 1_000_000;
 
 /// A lost link is dialled again after half of this, plus as much again at random.
-pub const REDIAL_US: u64 = 200_000;
+pub const REDIAL_US: u64 = 100_000;
 
 /// A connect that has not succeeded in this time is given up.
 pub const DIAL_TIMEOUT_US: u64 = 1_000_000;
@@ -351,6 +351,15 @@ pub const TICK_US: u64 = 100_000;
 
 /// After SIGTERM the process is gone within this time, whoever does not read.
 pub const DRAIN_US: u64 = 4_000_000;
+
+/// A node that ends gives its clients this long to leave by themselves, once it has answered them.
+pub const DRAIN_CLIENTS_US: u64 = 100_000;
+
+/// A node that ends waits this long for its neighbours to confirm that they send it nothing more.
+pub const DRAIN_LINKS_US: u64 = 100_000;
+
+/// The same as `LINGER_US` at the end of the process, for a connection with nothing left to send.
+pub const DRAIN_LINGER_US: u64 = 100_000;
 
 /// A connection that was told why it is closed has this long to read it.
 pub const LINGER_US: u64 = 1_000_000;

@@ -141,7 +141,7 @@ pub struct Node {
     reads: Reads,
     stats: Stats,
     clock: tick::Clock,
-    drain: drain::State,
+    drain: drain::Stage,
 }
 
 /// What a handler needs besides the node: the time, and where its actions go.
@@ -183,7 +183,7 @@ impl Node {
             reads: Reads::default(),
             stats: Stats::default(),
             clock: tick::Clock::new(now),
-            drain: drain::State::default(),
+            drain: drain::Stage::default(),
             settings,
         }
     }
@@ -210,11 +210,18 @@ impl Node {
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),
         }
+        if self.drain.has_begun() {
+            self.advance_drain(step);
+        }
     }
 
     /// When the node wants [`Event::Timeout`], in monotonic microseconds.
     pub fn next_timeout(&self) -> u64 {
-        if self.subscriptions.queue.is_empty() { self.clock.next_tick_us() } else { 0 }
+        if !self.subscriptions.queue.is_empty() {
+            return 0;
+        }
+        let next_tick_us = self.clock.next_tick_us();
+        next_tick_us.min(self.drain.next_us())
     }
 
     /// Has everything been said that is to be said before the process ends?
@@ -244,7 +251,7 @@ impl Node {
                 self.refuse(step, id, Status::ProtocolError, "a frame before the answer to HELLO");
             }
             Peer::Client(_) => self.on_client_frame(step, id, frame),
-            Peer::Link { bit } => self.on_link_frame(step, id, bit, frame),
+            Peer::Link { bit } | Peer::Leaving { bit, .. } => self.on_link_frame(step, id, bit, frame),
         }
     }
 
@@ -273,7 +280,7 @@ impl Node {
                 client.full = true;
                 self.pause_if_due(step, id);
             }
-            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } => {}
+            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } | Peer::Leaving { .. } => {}
         }
     }
 
@@ -291,7 +298,7 @@ impl Node {
                 self.resume_if_due(step, id);
                 self.wake_client(id);
             }
-            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } => {}
+            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } | Peer::Leaving { .. } => {}
         }
     }
 
@@ -308,7 +315,7 @@ impl Node {
                 self.forgive_owed(step, client.owed);
                 self.drop_readers(step, client.readers);
             }
-            Peer::Stranger { .. } => {}
+            Peer::Stranger { .. } | Peer::Leaving { .. } => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! protocol.md and its vectors against the code.
+//! protocol.md, protocol-nodes.md and their vectors against the code.
 //!
 //! `tests/vectors/` is replayed both ways; the tables of protocol.md are executed on the same bytes, so that the
 //! text, the vectors and the code say the same or a test fails. `UPDATE_VECTORS=1 cargo test --test vectors` writes
@@ -15,7 +15,7 @@ use dht_node::cube::{home, next_hop};
 use dht_node::limits;
 use dht_node::types::{Epoch, LinkSet, NodeId, Offset, RequestId, TopicId, TopicName};
 use dht_node::wire::frame::{Corrupt, MAGIC, VERSION};
-use dht_node::wire::response::{Detail, Durability, ErrorResponse};
+use dht_node::wire::response::{Detail, Durability, ErrorResponse, Tag};
 use dht_node::wire::{
     Class, DecodeError, Flags, Frame, FrameError, HEADER_BYTES, Header, Kind, Opcode, Raw, Response, Status,
     TrafficClass, field, hello, opcode, push, records, status,
@@ -82,7 +82,7 @@ const BAD: &str = "Bytes that a client might send, and what a node does: chapter
     Each is all that the client sends before it ends the stream. README.md describes the form.";
 const RECORDS: &str = "Payloads: good ones with their records, and bad ones. README.md describes the form.";
 const ROUTING: &str = "Homes, places of links, steps, journeys, splits, and frames before and after a hop.\n\
-    Chapters 10 and 11 of protocol.md. README.md describes the form.";
+    Chapter 10 of protocol.md and protocol-nodes.md. README.md describes the form.";
 
 #[test]
 fn the_files_of_vectors_are_what_the_code_makes() {
@@ -550,17 +550,18 @@ fn the_classes_of_statuses_are_the_codes() {
 fn details() -> Vec<(&'static str, u8, &'static str)> {
     let id = TopicId::new(1).unwrap();
     let all = [
-        ("EXPECTED_SEQUENCE", Detail::ExpectedSequence(1)),
-        ("EARLIEST", Detail::Earliest(Offset(1))),
-        ("NEXT", Detail::Next(Offset(1))),
-        ("LIMIT", Detail::Limit(1)),
-        ("NODE", Detail::Node(1)),
-        ("HOPS", Detail::Hops(1)),
-        ("LINKS", Detail::Links(vec![(1, 3)])),
-        ("TOPIC_ID", Detail::TopicId(id)),
-        ("EPOCH", Detail::Epoch(Epoch(1))),
+        Detail::ExpectedSequence(1),
+        Detail::Earliest(Offset(1)),
+        Detail::Next(Offset(1)),
+        Detail::Limit(1),
+        Detail::Node(1),
+        Detail::Hops(1),
+        Detail::Links(vec![(1, 3)]),
+        Detail::TopicId(id),
+        Detail::Epoch(Epoch(1)),
     ];
-    let entry = |(name, detail): (&'static str, Detail)| {
+    let entry = |detail: Detail| {
+        let name = detail.tag().name();
         let message = String::new();
         let error = ErrorResponse { status: 0x40, retry_after_ms: 0, message, details: vec![detail] };
         let mut frame = vec![];
@@ -583,6 +584,27 @@ fn the_details_of_errors_are_the_codes() {
     let table = world().document.table("5.6", &["tag", "name", "type"]).rows;
     let cells: Vec<_> = table.iter().map(|row| (row[1].as_str(), number_of(&row[0]), row[2].as_str())).collect();
     assert_eq!(cells, details());
+}
+
+#[test]
+fn the_details_of_each_status_are_the_codes() {
+    let world = world();
+    let names = |tags: &[Tag]| match tags {
+        [] => "–".to_owned(),
+        tags => tags.iter().map(|tag| tag.name()).collect::<Vec<_>>().join(", "),
+    };
+    let rows = Status::ALL.iter().map(|status| (status.name(), status.details()));
+    let rows = rows.filter(|(_, details)| *details != (&[], &[]));
+    let rows: Vec<_> = rows.map(|(name, (always, known))| vec![name.to_owned(), names(always), names(known)]).collect();
+    let table = world.document.table("12.3", &["status", "always", "where it is known"]).rows;
+    assert_eq!(table.into_iter().map(|row| row[..3].to_vec()).collect::<Vec<_>>(), rows);
+    for (good, _) in &world.good {
+        let Some(error) = good.error() else { continue };
+        let Some((always, known)) = Status::from_number(error.status).map(Status::details) else { continue };
+        let found: Vec<_> = error.details.iter().map(Detail::tag).collect();
+        assert!(always.iter().all(|tag| found.contains(tag)), "{}: {error:?}", good.name);
+        assert!(found.iter().all(|tag| always.contains(tag) || known.contains(tag)), "{}: {error:?}", good.name);
+    }
 }
 
 #[test]
@@ -718,7 +740,7 @@ fn the_numbers_in_running_text_are_the_codes() {
     ];
     assert_eq!(Flags::CRITICAL, Flags(0x40).with(Flags(0x80)));
     for number in numbers {
-        assert!(text.contains(&number), "protocol.md does not say: {number}");
+        assert!(text.contains(&number), "the document does not say: {number}");
     }
 }
 

@@ -21,8 +21,8 @@ pub struct Subscriber<'c> {
 
 impl Client {
     /// Subscribes to topics, each from `start`: when this returns, nothing that is published from then on is missed.
-    /// A topic that cannot be subscribed to says so as its first and last [`Delivery`]. One whose home cannot be reached
-    /// begins with [`Notice::Waiting`](super::Notice::Waiting) and is subscribed to when that can be done.
+    /// A topic that cannot be subscribed to says so as its first and last [`Delivery`]. One whose home cannot be
+    /// reached begins with [`Notice::Waiting`](super::Notice::Waiting) and is subscribed to when that can be done.
     ///
     /// # Errors
     /// [`Error::Name`], or no server answers.

@@ -29,6 +29,8 @@ pub struct Keeper<D: Disk> {
     segments: BTreeMap<u32, Segment<D::File>>,
     /// In which segments a topic has records, oldest first.
     spans: HashMap<TopicId, VecDeque<Span>, RandomState>,
+    /// Up to where retention has taken whole segments of a topic since the start: that they have nothing is no damage.
+    removed: HashMap<TopicId, Offset, RandomState>,
     /// The newest checkpoint and the one before it: when the newest one rots, a start goes back to that.
     newest: Option<CheckpointId>,
     older: Option<CheckpointId>,
@@ -80,6 +82,7 @@ impl<D: Disk> Keeper<D> {
             group,
             segments: BTreeMap::new(),
             spans: HashMap::default(),
+            removed: HashMap::default(),
             newest: None,
             older: None,
             dead: BTreeSet::new(),
@@ -176,7 +179,10 @@ impl<D: Disk> Keeper<D> {
                     }
                 }
                 Note::Trimmed { topic, first } => self.trim(topic, first),
-                Note::Deleted { topic } => self.trim(topic, Offset(u64::MAX)),
+                Note::Deleted { topic } => {
+                    self.trim(topic, Offset(u64::MAX));
+                    self.removed.remove(&topic);
+                }
             }
         }
     }
@@ -199,7 +205,9 @@ impl<D: Disk> Keeper<D> {
     pub(super) fn read_once(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
         let none = VecDeque::new();
         let spans = self.spans.get(&topic).unwrap_or(&none);
+        let is_removed = |from: Offset| self.removed.get(&topic).is_some_and(|end| from < *end);
         match wanted {
+            Wanted::Records { from, .. } if is_removed(from) => Ok(Found::Batches(Vec::new())),
             Wanted::Records { from, max_bytes, max_records } => {
                 let index = spans.partition_point(|span| span.end <= from);
                 let Some(span) = spans.get(index) else { return Ok(Found::Batches(Vec::new())) };
@@ -239,6 +247,7 @@ impl<D: Disk> Keeper<D> {
             && oldest.end <= first
         {
             spans.pop_front();
+            self.removed.insert(topic, oldest.end);
             let segment = self.segments.get_mut(&oldest.segment).expect("a segment with records is known");
             segment.live -= 1;
         }

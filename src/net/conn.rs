@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Spares};
-use crate::limits::{CLIENT_KEEPALIVE_US, FRAME_BEFORE_HELLO_MAX, LINGER_US};
+use crate::limits::{CLIENT_KEEPALIVE_US, DRAIN_LINGER_US, FRAME_BEFORE_HELLO_MAX, LINGER_US};
 use crate::types::{ConnId, NodeId};
 
 /// A connection of the server.
@@ -121,9 +121,14 @@ impl Conn {
     }
 
     /// How long a connection that the node is done with may stay without taking anything. A peer that sends no more and
-    /// takes its answers late has as long as a silent client: half-close is no reason to lose them.
-    pub(super) const fn linger_us(&self) -> u64 {
-        if self.ended && !self.outbox.is_empty() { 2 * CLIENT_KEEPALIVE_US } else { LINGER_US }
+    /// takes its answers late has as long as a silent client: half-close is no reason to lose them. When the process
+    /// ends, nobody is waited for who has everything.
+    pub(super) const fn linger_us(&self, is_draining: bool) -> u64 {
+        match (self.outbox.is_empty(), is_draining) {
+            (false, _) if self.ended => 2 * CLIENT_KEEPALIVE_US,
+            (true, true) => DRAIN_LINGER_US,
+            (true, false) | (false, _) => LINGER_US,
+        }
     }
 
     /// Writes what the socket takes.

@@ -19,7 +19,7 @@ use super::conn::{Conn, Got, State};
 use super::dial::Peers;
 use super::inbox::Frames;
 use super::table::Table;
-use crate::limits::{DRAIN_US, FRAMES_PER_TURN, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
+use crate::limits::{DRAIN_LINGER_US, DRAIN_US, FRAMES_PER_TURN, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
 use crate::types::{ConnId, Dimension, Now};
@@ -37,7 +37,8 @@ const SWEEP_US: u64 = 500_000;
 #[derive(Debug)]
 pub struct Server {
     poll: Poll,
-    listener: TcpListener,
+    /// Closed when the process is asked to end, so that whoever connects is refused at once.
+    listener: Option<TcpListener>,
     signals: Signals,
     /// There may be connections to accept that no event will tell of again.
     accept_ready: bool,
@@ -78,7 +79,7 @@ impl Server {
         let mut signals = Signals::new(Signal::Terminate | Signal::Interrupt)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        Ok(Self { poll, listener, signals, accept_ready: false, sockets_max })
+        Ok(Self { poll, listener: Some(listener), signals, accept_ready: false, sockets_max })
     }
 
     /// Where it listens; the port is the one that was given, or a free one for port 0.
@@ -86,7 +87,7 @@ impl Server {
     /// # Errors
     /// As the system's.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
 
     /// What other threads call when there is something for the loop: it ends the wait of its poll.
@@ -175,9 +176,14 @@ impl<S: Store> Loop<S> {
     }
 
     fn is_done(&self) -> bool {
-        // Everybody has read the last word, or had the time to.
-        let is_flushed = || self.turn.links.iter().all(|conn| matches!(conn.state, State::Dialing(_)));
         let now_us = self.turn.links.now_us;
+        // Everybody has read the last word, or had the time to.
+        let is_over = |conn: &Conn| match conn.state {
+            State::Dialing(_) => true,
+            State::Closing { deadline_us, .. } => deadline_us <= now_us,
+            State::Open => false,
+        };
+        let is_flushed = || self.turn.links.iter().all(is_over);
         self.at_once
             || self.drain_until_us.is_some_and(|until| until <= now_us || self.turn.node().is_drained() && is_flushed())
     }
@@ -187,7 +193,11 @@ impl<S: Store> Loop<S> {
         if !links.ready.is_empty() || !links.dirty.is_empty() || self.server.accept_ready {
             return Duration::ZERO;
         }
-        let wait_us = self.turn.node().next_timeout().saturating_sub(self.clock.now().monotonic_us);
+        let mut wait_us = self.turn.node().next_timeout().saturating_sub(self.clock.now().monotonic_us);
+        if self.turn.node().is_drained() {
+            // What lingers is looked at in time.
+            wait_us = wait_us.min(DRAIN_LINGER_US / 10);
+        }
         // The poll counts in milliseconds; rounding down would spin until the time has come.
         Duration::from_millis(wait_us.div_ceil(1000))
     }
@@ -230,8 +240,9 @@ impl<S: Store> Loop<S> {
             } else {
                 log::info!("{signal:?}: answering what was taken, then ending");
                 self.drain_until_us = Some(now.after_us(DRAIN_US));
-                self.server.poll.registry().deregister(&mut self.server.listener)?;
+                self.server.listener = None;
                 self.server.accept_ready = false;
+                self.turn.links.is_draining = true;
                 self.turn.handle(now, Event::Drain);
             }
         }
@@ -449,13 +460,14 @@ impl<S: Store> Loop<S> {
 
     /// Writes everybody for whom something is queued, once.
     fn write_dirty(&mut self, now: Now) {
+        let is_draining = self.turn.links.is_draining;
         for id in std::mem::take(&mut self.turn.links.dirty) {
             let mut spares = std::mem::take(&mut self.turn.links.spares);
             let result = self.turn.links.get_mut(id).map(|conn| {
                 conn.is_dirty = false;
                 let waiting = conn.outbox.len();
                 let result = conn.write(&mut spares);
-                let linger_us = conn.linger_us();
+                let linger_us = conn.linger_us(is_draining);
                 if let State::Closing { deadline_us, .. } = &mut conn.state
                     && conn.outbox.len() < waiting
                 {

@@ -22,6 +22,8 @@ pub(super) struct Table {
     generation: u32,
     /// The server's time, for deadlines.
     pub now_us: u64,
+    /// The process was asked to end.
+    pub is_draining: bool,
     /// To be read: the poll is edge-triggered, so who was not read to the end stands here.
     pub ready: Vec<ConnId>,
     /// To be written.
@@ -184,9 +186,9 @@ impl Links for Table {
     }
 
     fn close(&mut self, id: ConnId) {
-        let now_us = self.now_us;
+        let (now_us, is_draining) = (self.now_us, self.is_draining);
         if let Some(conn) = self.get_mut(id) {
-            let deadline_us = now_us.saturating_add(conn.linger_us());
+            let deadline_us = now_us.saturating_add(conn.linger_us(is_draining));
             conn.state = State::Closing { deadline_us, is_shut: false };
             conn.inbox = super::inbox::Inbox::default();
             self.linger(id);

@@ -145,7 +145,7 @@ impl Node {
     pub(super) fn apply_delete(&mut self, topic: &TopicRef) -> Result<Response, ErrorResponse> {
         let topic_id = self.resolve(topic)?;
         if !self.catalogue.remove(topic_id) {
-            return Err(deleted_before());
+            return Err(self.deleted_before());
         }
         self.file(Note::Deleted { topic: topic_id });
         Ok(Response::Deleted { topic_id })
@@ -172,7 +172,7 @@ impl Node {
                 let verdict = store(topic, batch);
                 (verdict, topic.epoch, topic.log.first(), topic.log.first().0 - first.0)
             })
-            .ok_or_else(deleted_before)?;
+            .ok_or_else(|| self.deleted_before())?;
         let published = |duplicate, base, append_us| Published {
             duplicate,
             topic_id: id,
@@ -250,11 +250,6 @@ fn store(topic: &mut Topic, batch: Batch) -> Result<Stored, Verdict> {
         producers.note(sequenced, stored);
     }
     Ok(stored)
-}
-
-/// The topic of an entry is gone.
-pub(super) fn deleted_before() -> ErrorResponse {
-    ErrorResponse::new(Status::UnknownTopic, "the topic was deleted before this could be done")
 }
 
 fn refusal(verdict: Verdict) -> ErrorResponse {

@@ -48,6 +48,14 @@ pub(super) enum Peer {
         /// The dimension.
         bit: u8,
     },
+    /// A link whose neighbour has said that it ends: nothing is sent there any more, but what it still does and answers
+    /// comes from there until it closes.
+    Leaving {
+        /// The dimension that the link crossed.
+        bit: u8,
+        /// When it is closed from this side, monotonic microseconds.
+        deadline_us: u64,
+    },
 }
 
 /// A client and what it has unanswered.
@@ -141,7 +149,11 @@ impl Conns {
     pub(super) fn client_mut(&mut self, id: ConnId) -> Option<&mut Client> {
         match &mut self.get_mut(id)?.peer {
             Peer::Client(client) => Some(client),
-            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } | Peer::Link { .. } => None,
+            Peer::Stranger { .. }
+            | Peer::Dialed { .. }
+            | Peer::Challenger { .. }
+            | Peer::Link { .. }
+            | Peer::Leaving { .. } => None,
         }
     }
 

@@ -14,6 +14,7 @@ use super::follow::{malformed, sound_payload};
 use super::forward::ReplyTo;
 use super::pull::request_frame;
 use super::serve::Answer;
+use super::topics::unknown_topic;
 use super::{Node, Step};
 use crate::limits::{HEADS_ITEMS_MAX, HEADS_MISSING_MAX, PAYLOAD_MAX};
 use crate::topic::Topic;
@@ -22,7 +23,7 @@ use crate::wire::feed::{Fed, FedList, FeedItem, Head, Heads};
 use crate::wire::field::Writer;
 use crate::wire::push::Span;
 use crate::wire::request::Subscribe;
-use crate::wire::response::{Detail, ErrorResponse, Subscribed};
+use crate::wire::response::{ErrorResponse, Subscribed};
 use crate::wire::{Frame, Kind, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
 /// All feeds of a home.
@@ -349,8 +350,7 @@ impl Node {
 
     /// A topic was deleted: everybody who reads it is told.
     pub(super) fn publish_end(&mut self, step: &mut Step<'_>, id: TopicId) {
-        let error = ErrorResponse::new(Status::UnknownTopic, "the topic was deleted")
-            .with(Detail::Node(self.settings.id.index()));
+        let error = unknown_topic(self.settings.id, "the topic was deleted");
         if let Some(targets) = self.feeds.remove(id) {
             let frame = push_frame(&Push::Ended(Box::new(error.clone())), id);
             let route = self.multicast_route(targets, TrafficClass::Control);

@@ -1,6 +1,7 @@
 //! Reading records at the home.
 
 use super::forward::ReplyTo;
+use super::read::Begin;
 use super::serve::Answer;
 use super::{Node, Step};
 use crate::limits::PAYLOAD_MAX;
@@ -24,7 +25,10 @@ impl Node {
         check_epoch(topic, fetch.epoch)?;
         let id = topic.id;
         match start_of(topic, fetch.start)? {
-            At::Offset(from) => self.fetch_from(step, id, from, (fetch.max_bytes, fetch.max_records), reply),
+            At::Offset(from) => {
+                let from = Begin { offset: from, is_earliest: fetch.start == Start::Earliest };
+                self.fetch_from(step, id, from, (fetch.max_bytes, fetch.max_records), reply)
+            }
             At::Time(micros) => self.start_later(step, id, micros, (frame.keep(), reply, source)),
         }
     }

@@ -7,13 +7,14 @@ use super::deliver::News;
 use super::pull::request_frame;
 use super::serve::Answer;
 use super::subscriptions::{Telling, Told};
+use super::topics::unknown_topic;
 use super::{Node, Step};
 use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
 use crate::types::{Epoch, NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::feed::{Fed, FeedItem, Head, Heads};
 use crate::wire::field::Writer;
 use crate::wire::push::Span;
-use crate::wire::response::ErrorResponse;
+use crate::wire::response::{Detail, ErrorResponse};
 use crate::wire::{Frame, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
 impl Node {
@@ -124,7 +125,7 @@ impl Node {
                 }
             } else if fed.status != Status::Truncated.number() || self.subscriptions.topic(place).epoch != fed.epoch {
                 // That an older life is over is no news to those who follow the new one.
-                self.end_topic(step, place, &reason(&fed));
+                self.end_topic(step, place, &reason(&fed, home));
             }
         }
     }
@@ -150,7 +151,7 @@ impl Node {
                 continue;
             };
             if item.epoch == Epoch(0) {
-                let error = ErrorResponse::new(Status::UnknownTopic, "the topic was deleted");
+                let error = unknown_topic(home, "the topic was deleted");
                 self.end_topic(step, place, &error);
             } else if self.subscriptions.topic(place).epoch == item.epoch {
                 self.raise_head(place, item.next);
@@ -268,22 +269,17 @@ pub(super) fn malformed(error: crate::wire::DecodeError) -> ErrorResponse {
 }
 
 /// Why a home does not feed a topic.
-fn reason(fed: &Fed) -> ErrorResponse {
-    use crate::wire::response::Detail;
-    match Status::from_number(fed.status) {
-        Some(Status::Recreated) => {
+fn reason(fed: &Fed, home: NodeId) -> ErrorResponse {
+    match (Status::from_number(fed.status), fed.successor) {
+        (Some(Status::Recreated), Some(successor)) => {
             let message = "the topic was deleted and made again; its offsets start anew";
-            let error = ErrorResponse::new(Status::Recreated, message);
-            match fed.successor {
-                Some(successor) => error.with(Detail::TopicId(successor)),
-                None => error,
-            }
+            ErrorResponse::new(Status::Recreated, message).with(Detail::TopicId(successor))
         }
-        Some(Status::Truncated) => {
+        (Some(Status::Truncated), _) => {
             ErrorResponse::new(Status::Truncated, "the topic lost records; offsets from its end on are new ones")
                 .with(Detail::Next(fed.next))
                 .with(Detail::Epoch(fed.epoch))
         }
-        _ => ErrorResponse::new(Status::UnknownTopic, "the topic is gone: deleted, or its node started without it"),
+        _ => unknown_topic(home, "the topic is gone: deleted, or its node started without it"),
     }
 }

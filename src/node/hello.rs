@@ -34,17 +34,28 @@ impl Node {
 
     /// The first frame of somebody who connected to us.
     pub(super) fn on_hello(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
-        let is_hello = frame.header.opcode == Opcode::Hello.number() && !frame.header.flags.has(Flags::RESPONSE);
-        if !is_hello || frame.route.is_some() {
+        let (header, opcode) = (&frame.header, Opcode::from_number(frame.header.opcode));
+        let is_request = !header.flags.has(Flags::RESPONSE);
+        if frame.route.is_some() {
+            self.stats.protocol_errors += 1;
+            return self.refuse(step, id, Status::ProtocolError, "the first frame has no route");
+        }
+        if opcode == Some(Opcode::Goaway) && is_request {
+            // It has asked for nothing, so nothing is outstanding.
+            return self.close(step, id);
+        }
+        if opcode != Some(Opcode::Hello) || !is_request {
             self.stats.protocol_errors += 1;
             return self.refuse(step, id, Status::HelloRequired, "the first frame is HELLO");
         }
-        let hello = match frame.args().map(Hello::decode) {
-            Ok(Ok(hello)) => hello,
-            Ok(Err(error)) => return self.refuse(step, id, Status::ProtocolError, &format!("HELLO: {error}")),
-            Err(_) => return self.refuse(step, id, Status::ProtocolError, "HELLO was damaged on the way"),
+        let hello = match read_hello(frame) {
+            Ok(hello) => hello,
+            Err(Refusal(Status::Unsupported, message)) => {
+                return self.refuse_hello(step, id, header.request_id, Status::Unsupported, &message);
+            }
+            Err(Refusal(status, message)) => return self.refuse(step, id, status, &message),
         };
-        let request_id = frame.header.request_id;
+        let request_id = header.request_id;
         let checked = match hello.role {
             Role::Client => self.check_client(&hello).map(|()| self.welcome_client(step, id, request_id, &hello)),
             Role::Node => self.check_node(&hello).map(|bit| self.welcome_node(step, id, request_id, &hello, bit)),
@@ -74,8 +85,9 @@ impl Node {
             log::warn!("node {} refused the link: {name}", self.name(node));
             return self.close(step, id);
         }
-        let Some(hello) = frame.args().ok().and_then(|args| Hello::decode(args).ok()) else {
-            return self.refuse(step, id, Status::ProtocolError, "HELLO cannot be read");
+        let hello = match read_hello(frame) {
+            Ok(hello) => hello,
+            Err(Refusal(_, message)) => return self.refuse(step, id, Status::ProtocolError, &message),
         };
         match self.check_node(&hello) {
             Ok(bit) if self.settings.id.across(bit) == node => self.on_link_up(step, id, bit, hello.instance),
@@ -106,10 +118,7 @@ impl Node {
     /// Ends a connection with the reason.
     pub(super) fn refuse(&mut self, step: &mut Step<'_>, id: ConnId, status: Status, message: &str) {
         log::debug!("connection {} ends: {} {message}", id.slot, status.name());
-        let last_request_id = self.conns.client_mut(id).map_or(0, |client| client.last_request_id);
-        let goaway = Box::new(Goaway { status, last_request_id, message: message.to_owned() });
-        let packet = Packet::Goaway(goaway);
-        step.out.push(Action::Send { conn: id, request_id: RequestId(0), route: None, packet });
+        self.say_goaway(step, id, status, message);
         self.close(step, id);
     }
 
@@ -132,6 +141,9 @@ impl Node {
     /// Gives the dimension that the link to this node crosses.
     fn check_node(&self, hello: &Hello) -> Result<u8, Refusal> {
         self.check_common(hello)?;
+        if self.drain.has_parted() {
+            return Err(Refusal(Status::Closing, "this node is ending".to_owned()));
+        }
         let dimension = self.settings.dimension;
         if hello.role != Role::Node {
             return Err(Refusal(Status::ProtocolError, "a node was expected here".to_owned()));
@@ -261,4 +273,23 @@ impl Node {
     pub(super) fn name(&self, node: NodeId) -> String {
         node.binary(self.settings.dimension)
     }
+}
+
+/// Reads a HELLO, which has to be one that can be answered.
+fn read_hello(frame: &Frame<'_>) -> Result<Hello, Refusal> {
+    let broken = |message: &str| Err(Refusal(Status::ProtocolError, message.to_owned()));
+    if frame.header.flags.has(Flags::ONEWAY) {
+        return broken("HELLO is answered: it has no ONEWAY flag");
+    }
+    let Ok(args) = frame.args() else { return broken("HELLO was damaged on the way") };
+    if frame.header.flags.any(Flags::CRITICAL) {
+        return Err(Refusal(Status::Unsupported, "a critical flag that this version does not know".to_owned()));
+    }
+    if !frame.payload().is_empty() {
+        return broken("HELLO takes no payload");
+    }
+    Hello::decode(args).map_err(|error| {
+        let is_unknown = error.status() == Status::Unsupported;
+        Refusal(if is_unknown { Status::Unsupported } else { Status::ProtocolError }, format!("HELLO: {error}"))
+    })
 }

@@ -140,9 +140,9 @@ impl Node {
     /// Notes whose a request is that another node will answer.
     fn note(&mut self, step: &mut Step<'_>, asked: Asked, target: NodeId) -> Result<Origin, ErrorResponse> {
         let deadline_us = step.now.after_us(REQUEST_TIMEOUT_US);
-        let origin = self.pending.insert(Pending { asked, target }, deadline_us).ok_or_else(|| {
-            ErrorResponse::new(Status::Overloaded, "this node has too many unanswered requests").retry_after(20)
-        })?;
+        let origin = self.pending.insert(Pending { asked, target }, deadline_us);
+        let origin =
+            origin.ok_or_else(|| self.overloaded("this node has too many unanswered requests").retry_after(20))?;
         self.charge(step, asked.conn, asked.charge);
         Ok(origin)
     }

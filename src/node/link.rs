@@ -4,14 +4,16 @@ use super::action::{Action, Packet};
 use super::conns::Peer;
 use super::routing::redial_after_us;
 use super::{Node, Step};
-use crate::limits::{DIAL_TIMEOUT_US, LINK_PING_US, LINK_SILENCE_US};
+use crate::limits::{DIAL_TIMEOUT_US, DRAIN_US, LINK_PING_US, LINK_SILENCE_US};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::{Flags, Frame, Goaway, Opcode, Request, Response, Status};
 
 impl Node {
     /// A frame from a neighbour.
     pub(super) fn on_link_frame(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
-        self.forgive(step, bit);
+        if self.routing.neighbour(bit).conn == Some(id) {
+            self.forgive(step, bit);
+        }
         let link = self.routing.neighbour_mut(bit);
         link.frames += 1;
         link.bytes += frame.len() as u64;
@@ -26,16 +28,37 @@ impl Node {
         match Opcode::from_number(frame.header.opcode) {
             Some(Opcode::Ping) if is_response => {}
             Some(Opcode::Ping) => self.answer_ping(step, id, frame),
-            Some(Opcode::Goaway) => {
-                let goaway = frame.args().ok().and_then(|args| Goaway::decode(frame.header.status, args).ok());
-                let message = goaway.map_or_else(String::new, |goaway| goaway.message);
-                log::info!("node {} ends the link: {message}", self.name(self.routing.neighbour(bit).node));
-                self.close(step, id);
-            }
+            Some(Opcode::Goaway) => self.on_link_goaway(step, id, bit, frame),
             _ => {
                 self.stats.protocol_errors += 1;
                 self.refuse(step, id, Status::ProtocolError, "only PING and GOAWAY travel without a route here");
             }
+        }
+    }
+
+    /// The neighbour ends the link. When it ends itself in good order, it is routed around from now on, and told so;
+    /// what it had taken before, it does and answers until it closes.
+    fn on_link_goaway(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
+        let is_link = self.routing.neighbour(bit).conn == Some(id);
+        let is_orderly = frame.header.status == Status::Closing.number();
+        if is_orderly && self.drain.has_parted() {
+            if is_link {
+                self.routing.neighbour_mut(bit).has_parted = true;
+            }
+            return;
+        }
+        if is_orderly && !is_link {
+            return;
+        }
+        let goaway = frame.args().ok().and_then(|args| Goaway::decode(frame.header.status, args).ok());
+        let message = goaway.map_or_else(String::new, |goaway| goaway.message);
+        log::info!("node {} ends the link: {message}", self.name(self.routing.neighbour(bit).node));
+        if is_orderly {
+            self.say_goaway(step, id, Status::Closing, "routed around from now on");
+            self.conns.set_peer(id, Peer::Leaving { bit, deadline_us: step.now.after_us(DRAIN_US) });
+            self.on_link_down(step, bit);
+        } else {
+            self.close(step, id);
         }
     }
 
@@ -79,7 +102,7 @@ impl Node {
             match link.conn {
                 Some(id) => self.tick_link(step, id),
                 // Who has told everybody that it ends does not come back for the rest of its time.
-                None if link.node < self.settings.id && !self.drain.is_done() => self.dial_if_due(step, bit),
+                None if link.node < self.settings.id && !self.drain.has_parted() => self.dial_if_due(step, bit),
                 None => {}
             }
         }

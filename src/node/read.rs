@@ -36,11 +36,26 @@ pub(super) struct Reads {
     waiting: VecDeque<Lookup>,
 }
 
+impl Reads {
+    /// True when the journal is asked nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.in_flight == 0 && self.waiting.is_empty()
+    }
+}
+
+/// Where a FETCH begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    pub(super) offset: Offset,
+    /// It asked for the first record, whichever that is when it is read.
+    pub(super) is_earliest: bool,
+}
+
 /// Who wants it.
 #[derive(Debug)]
 enum Reader {
     /// A FETCH that asked for the records from there on.
-    Fetch { reply: ReplyTo, from: Offset },
+    Fetch { reply: ReplyTo, from: Begin },
     /// A request that begins at a time: it is served when it is known with which record.
     Start { frame: Kept, reply: ReplyTo, source: NodeId },
     /// Subscriptions here that are behind.
@@ -54,18 +69,18 @@ impl Node {
         &mut self,
         step: &mut Step<'_>,
         id: TopicId,
-        from: Offset,
+        from: Begin,
         (max_bytes, max_records): (u32, u32),
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
-        match read(topic, from, max_bytes, max_records) {
+        let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
+        match read(topic, from.offset, max_bytes, max_records) {
             Ok(fetched) => {
                 self.stats.fetches += u64::from(fetched.count > 0);
                 Ok(Answer::Now(Response::Fetched(Box::new(fetched))))
             }
             Err(NotHeld) => {
-                let wanted = wanted(topic, from, or_most(max_bytes), or_most(max_records));
+                let wanted = wanted(topic, from.offset, or_most(max_bytes), or_most(max_records));
                 self.look_up(step, lookup(topic, wanted, Reader::Fetch { reply, from }))
             }
         }
@@ -79,7 +94,7 @@ impl Node {
         append_us: u64,
         (frame, reply, source): (Kept, ReplyTo, NodeId),
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
+        let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
         let reader = Reader::Start { frame, reply, source };
         self.look_up(step, lookup(topic, Wanted::Time(append_us), reader))
     }
@@ -117,17 +132,27 @@ impl Node {
             self.ask(step, next);
         }
         let Lookup { topic: id, wanted, extent, reader } = lookup;
-        let (reply, answer) = match reader {
-            Reader::Pull(origin) => {
+        let was_removed = self.was_removed(id, &wanted, &found);
+        let (reply, answer) = match (reader, &wanted) {
+            (Reader::Pull(origin), _) if was_removed => {
+                let again = ErrorResponse::new(Status::Overloaded, "the records were removed before they were read");
+                return self.on_pulled_here(step, origin, Err(again));
+            }
+            (Reader::Fetch { reply, from }, Wanted::Records { max_bytes, max_records, .. }) if was_removed => {
+                let first = self.kept(id).map_or(from.offset, |(first, _)| first);
+                let offset = if from.is_earliest { first } else { from.offset };
+                (reply, self.fetch_from(step, id, Begin { offset, ..from }, (*max_bytes, *max_records), reply))
+            }
+            (Reader::Pull(origin), _) => {
                 let fetched = self.fetched(id, &wanted, extent, found);
                 return self.on_pulled_here(step, origin, fetched);
             }
-            Reader::Fetch { reply, from } => {
+            (Reader::Fetch { reply, from: Begin { offset: from, .. } }, _) => {
                 let fetched = self.fetched(id, &wanted, extent, found);
                 self.stats.fetches += u64::from(fetched.is_ok());
                 (reply, fetched.map(|fetched| Answer::Now(Response::Fetched(Box::new(Fetched { from, ..fetched })))))
             }
-            Reader::Start { frame, reply, source } => {
+            (Reader::Start { frame, reply, source }, _) => {
                 let answer = match found {
                     Ok(Found::Offset(offset)) => self.start_at(step, id, offset, (frame, reply, source)),
                     Ok(Found::Batches(_)) => unreachable!("a time was asked for"),
@@ -141,6 +166,13 @@ impl Node {
             Ok(Answer::Later) => {}
             Err(error) => self.reply(step, reply, error.into()),
         }
+    }
+
+    /// True when the journal has nothing of what was asked because retention has removed it while that waited.
+    fn was_removed(&self, id: TopicId, wanted: &Wanted, found: &Result<Found, Unreadable>) -> bool {
+        let is_empty = matches!(found, Ok(Found::Batches(batches)) if batches.is_empty());
+        let Wanted::Records { from, .. } = wanted else { return false };
+        is_empty && self.kept(id).is_some_and(|(first, _)| *from < first)
     }
 
     /// A request that begins at a time begins at this record.
@@ -171,7 +203,7 @@ impl Node {
         (first, next): (Offset, Offset),
         found: Result<Found, Unreadable>,
     ) -> Result<Fetched, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(super::apply::deleted_before)?;
+        let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
         let found = found.map_err(|unreadable| self.unreadable(unreadable))?;
         let (Wanted::Records { from, max_bytes, max_records }, Found::Batches(batches)) = (*wanted, found) else {
             unreachable!("records were asked for")
@@ -206,7 +238,7 @@ impl Node {
             }
             Unreadable::NotNow => {
                 let message = format!("node {node} is short of file descriptors or memory; nothing was lost, retry");
-                ErrorResponse::new(Status::Overloaded, message).retry_after(READ_AGAIN_MS)
+                self.overloaded(message).retry_after(READ_AGAIN_MS)
             }
         }
     }

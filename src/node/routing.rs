@@ -26,6 +26,8 @@ pub(super) struct Neighbour {
     pub challenger: Option<ConnId>,
     /// The neighbour's start that the link belongs to.
     pub instance: u64,
+    /// It was told that this node ends, and has confirmed that it sends nothing more.
+    pub has_parted: bool,
     /// Is the queue towards it past its mark?
     pub full: bool,
     /// When it is dialled next, monotonic microseconds. Only the larger id dials.
@@ -44,6 +46,7 @@ impl RoutingTable {
             conn: None,
             challenger: None,
             instance: 0,
+            has_parted: false,
             full: false,
             dial_at_us: 0,
             frames: 0,
@@ -71,6 +74,11 @@ impl RoutingTable {
         &mut self.links[usize::from(bit)]
     }
 
+    /// True when every neighbour whose link is up has confirmed that it sends nothing more.
+    pub(super) fn has_parted(&self) -> bool {
+        self.links.iter().all(|link| link.conn.is_none() || link.has_parted)
+    }
+
     /// Links that are up.
     pub(super) fn up(&self) -> usize {
         self.links.iter().filter(|link| link.conn.is_some()).count()
@@ -91,7 +99,7 @@ impl RoutingTable {
     pub(super) fn set_up(&mut self, bit: u8, conn: ConnId, instance: u64) {
         let link = self.neighbour_mut(bit);
         assert!(link.conn.is_none(), "a link is replaced only after it went down");
-        (link.conn, link.instance, link.full) = (Some(conn), instance, false);
+        (link.conn, link.instance, link.has_parted, link.full) = (Some(conn), instance, false, false);
         // Whatever could not be reached may be reachable now.
         self.held_until_us.fill(0);
     }

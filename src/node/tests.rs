@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `harness` | a node whose connections are the test |
 //! | `clients` | who is let in, and who is not read |
+//! | `drain` | an orderly end: whoever is told, and what is still done |
 //! | `links` | silence, a second link, a full one, and targets that were out of reach |
 //! | `topics` | LIST, producers, ages, how many topics there may be |
 //! | `reads` | what only the journal has: asked for, answered, removed or damaged meanwhile |
@@ -14,6 +15,7 @@
 //! | `outage` | what subscribers are told when a home is out of reach |
 
 mod clients;
+mod drain;
 mod harness;
 mod home;
 mod ingress;

@@ -66,7 +66,6 @@ impl Node {
         if self.catalogue.has_aging() {
             self.trim_aged(step);
         }
-        self.tick_drain(step);
     }
 
     /// What was asked for the subscriptions here and not answered, and once a second what homes and followers tell each
@@ -91,13 +90,14 @@ impl Node {
         self.forgive_homes(now.monotonic_us);
     }
 
-    /// Those who have not said who they are in time.
+    /// Those who have not said who they are in time, and those who have not gone in time.
     fn expire_greetings(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         let late = |peer: &Peer| match peer {
             Peer::Stranger { deadline_us }
             | Peer::Dialed { deadline_us, .. }
-            | Peer::Challenger { deadline_us, .. } => *deadline_us <= now_us,
+            | Peer::Challenger { deadline_us, .. }
+            | Peer::Leaving { deadline_us, .. } => *deadline_us <= now_us,
             Peer::Client(_) | Peer::Link { .. } => false,
         };
         let late: Vec<ConnId> = self.conns.iter_mut().filter(|(_, conn)| late(&conn.peer)).map(|(id, _)| id).collect();

@@ -9,7 +9,7 @@ use crate::cube;
 use crate::limits::{LIST_NAMES_MAX, LIST_SCAN_MAX, PROPOSALS_BYTES_MAX, TOPICS_MAX};
 use crate::record::{Entry, TopicRef};
 use crate::topic::Topic;
-use crate::types::{Epoch, Retention, TopicName};
+use crate::types::{Epoch, NodeId, Retention, TopicName};
 use crate::wire::request::{self, List};
 use crate::wire::response::{Description, Detail, ErrorResponse, Listed, Page, TopicState};
 use crate::wire::{Response, Route, Status};
@@ -144,7 +144,17 @@ impl Node {
 
     pub(super) fn unknown_topic(&self, name: &str) -> ErrorResponse {
         let message = format!("no topic {name:?}; its home is node {}", self.name(self.settings.id));
-        ErrorResponse::new(Status::UnknownTopic, message).with(Detail::Node(self.settings.id.index()))
+        unknown_topic(self.settings.id, message)
+    }
+
+    /// The topic of a request was deleted after the request had found it.
+    pub(super) fn deleted_before(&self) -> ErrorResponse {
+        unknown_topic(self.settings.id, "the topic was deleted before this could be done")
+    }
+
+    /// This node has no room for the request now.
+    pub(super) fn overloaded(&self, message: impl Into<String>) -> ErrorResponse {
+        ErrorResponse::new(Status::Overloaded, message).with(Detail::Node(self.settings.id.index()))
     }
 
     /// Is there room for a batch that takes so many bytes of memory?
@@ -189,7 +199,7 @@ impl Node {
     /// More is asked of the disk than it does.
     pub(super) fn waits_for_disk(&self) -> ErrorResponse {
         let message = format!("node {} waits for its disk", self.name(self.settings.id));
-        ErrorResponse::new(Status::Overloaded, message).retry_after(20)
+        self.overloaded(message).retry_after(20)
     }
 
     /// The disk is full.
@@ -218,7 +228,7 @@ impl Node {
     /// The nodes that a request went through.
     fn path_of(&self, route: &Route) -> Vec<u16> {
         let path = cube::walked(route.source, self.settings.id, route.dimension, &route.down);
-        path.into_iter().map(crate::types::NodeId::index).collect()
+        path.into_iter().map(NodeId::index).collect()
     }
 }
 
@@ -226,6 +236,11 @@ impl Node {
 fn recreated(found: &Topic) -> ErrorResponse {
     let message = "the topic was deleted and made again; its offsets start anew";
     ErrorResponse::new(Status::Recreated, message).with(Detail::TopicId(found.id))
+}
+
+/// There is no such topic at its home.
+pub(super) fn unknown_topic(home: NodeId, message: impl Into<String>) -> ErrorResponse {
+    ErrorResponse::new(Status::UnknownTopic, message).with(Detail::Node(home.index()))
 }
 
 fn listed(topic: &Topic) -> Listed {

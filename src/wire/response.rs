@@ -7,7 +7,7 @@ mod topic;
 
 use bytes::Bytes;
 
-pub use error::{Detail, ErrorResponse};
+pub use error::{Detail, ErrorResponse, Tag};
 pub use log::{Fetched, OFFSET_FORGOTTEN, Payload, Published, Run, Subscribed};
 pub use node::{LinkState, LinkView, NodeAddress, NodePage, Probe, View};
 pub use topic::{Description, Durability, Listed, Page, TopicState};

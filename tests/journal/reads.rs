@@ -362,3 +362,21 @@ fn a_record_among_thousands_of_batches_is_found_with_few_short_reads() {
     let reads = world.ask_records(hot, Offset(0), 100_000, u32::MAX);
     assert!(reads.bytes < 200_000 && reads.count < 60, "{reads:?}");
 }
+
+/// A question may wait for the disk until retention has removed what it asks for, and the segment with it.
+#[test]
+fn what_was_removed_with_its_segment_before_it_was_looked_for_is_no_damage() {
+    let mut world = World::new(1, SEGMENT);
+    let at = world.open(0, 5);
+    let first = world.live.segment();
+    while world.live.segment() < first + 2 {
+        world.publish(at, 10);
+    }
+    let Topic { id, first, .. } = world.topics[at];
+    let find = |from| world.live.find(id, Wanted::Records { from: Offset(from), max_bytes: 1, max_records: 1 });
+    assert!(matches!(find(0), Ok(Found::Batches(found)) if found.is_empty()), "it was removed");
+    for from in 0..world.topics[at].next().0 {
+        let Ok(Found::Batches(found)) = find(from) else { panic!("{from} of {first} is no damage") };
+        assert!(!found.is_empty() || from < first.0, "{from} is kept");
+    }
+}

@@ -11,6 +11,7 @@
 //! | `load` | publishing while nodes die, a thousand clients, a thousand connects |
 //! | `slices` | frames in pieces, many in one write, half-close |
 //! | `rubbish`, `claims`, `announced` | what is no frame, who is no neighbour, lengths without bytes |
+//! | `vectors` | the bad frames of the protocol's vectors |
 //! | `slow` | clients that do not read |
 //! | `large` | the largest frames |
 //! | `descriptors` | a node that may open few files |
@@ -52,3 +53,4 @@ mod subscribe;
 mod subscribers;
 mod survivors;
 mod tour;
+mod vectors;

@@ -143,6 +143,38 @@ fn eight_subscribers_miss_nothing_while_pairs_of_nodes_die() {
 }
 
 #[test]
+fn nodes_that_end_one_after_the_other_in_good_order_interrupt_nobody_for_good() {
+    const MORE: u64 = 100;
+    let mut cube = Cube::start(3);
+    let topic = cube.topic_at(5, "rolling");
+    let servers = |first: usize| (0..8).cycle().skip(first).take(8).collect::<Vec<u16>>();
+    let mut writer = cube.client_of(&servers(1));
+    writer.create(&topic, Retention::default()).unwrap();
+    let mut producer = writer.producer(&topic).unwrap();
+    // Each begins with another node, so that each end moves one of them, and one of them follows the topic anew.
+    let mut readers: Vec<Client> = (0..8).map(|first| cube.client_of(&servers(first))).collect();
+    let mut subscribers: Vec<_> =
+        readers.iter_mut().map(|reader| reader.subscribe(&[&topic], Start::Earliest).unwrap()).collect();
+    let mut sent = 0;
+    for ending in 0..8 {
+        send(&mut producer, sent..sent + MORE);
+        let mut daemon = cube.take(ending);
+        daemon.signal("TERM");
+        send(&mut producer, sent + MORE..sent + 2 * MORE);
+        let status = daemon.wait(PATIENCE).expect("it ends");
+        assert_eq!(status.code(), Some(0), "{status}");
+        cube.restart(ending);
+        sent += 3 * MORE;
+        send(&mut producer, sent - MORE..sent);
+        producer.flush().unwrap();
+        subscribers.iter_mut().for_each(|subscriber| expect(subscriber, &topic, sent));
+        cube.wait_linked();
+    }
+    drop(subscribers);
+    cube.wait_forgotten();
+}
+
+#[test]
 fn a_node_that_stood_still_is_late_and_loses_nothing() {
     let mut cube = Cube::start(2);
     let topic = cube.topic_at(3, "stood-still");

@@ -74,6 +74,12 @@ pub(crate) fn lost(ctx: &mut Ctx<'_>, asked: &Asked, is_not_done: bool) {
     }
 }
 
+/// A node that ends in good order answers what it has taken.
+pub(crate) fn not_dropped(ctx: &Ctx<'_>, asked: &Asked, by_node: bool) {
+    let is_kept = ctx.profile.is_orderly() && asked.is_reading;
+    assert!(!(is_kept && by_node), "a node ended without answering {asked:?}");
+}
+
 /// A topic of that name, and no other, must answer who asked at that time.
 fn is_the_one(ctx: &Ctx<'_>, asked: &Asked, topic: usize, found: Option<TopicId>) {
     if let Some(there) = ctx.model.surely_there(topic, asked.sent_us, ctx.ground) {
@@ -208,11 +214,21 @@ fn traced(ctx: &Ctx<'_>, asked: &Asked, (target, ttl): (usize, u16), probe: &Pro
 }
 
 /// An error is one that this request can get, and it is true.
+/// An error has all details that the protocol promises with its status, and no others.
+pub(crate) fn has_its_details(error: &ErrorResponse) {
+    let status = Status::from_number(error.status).expect("nodes send known statuses");
+    let (always, perhaps) = status.details();
+    let found: Vec<_> = error.details.iter().map(Detail::tag).collect();
+    let is_allowed = |tag| always.contains(tag) || perhaps.contains(tag);
+    assert!(always.iter().all(|tag| found.contains(tag)) && found.iter().all(is_allowed), "{error:?}");
+}
+
 fn failed(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
     ctx.trace.totals.failed_requests += 1;
     let status = Status::from_number(error.status).expect("nodes send known statuses");
     let told = || format!("{asked:?} was answered {}: {} {:?}", status.name(), error.message, error.details);
     assert!(is_true(ctx, asked, status, error), "{}", told());
+    has_its_details(error);
     if status == Status::Truncated {
         truncated(ctx, asked, error);
     }
@@ -262,7 +278,7 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
     let other = error.details.iter().find_map(|detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None });
     match (status, &asked.what) {
         (Status::Unreachable, _) => ctx.ground.may_be_unreachable(asked.ingress, target, asked.sent_us),
-        (Status::OutcomeUnknown, _) => may_be_lost() || ctx.profile.is_held_up(),
+        (Status::OutcomeUnknown, _) => !ctx.profile.is_orderly() && (may_be_lost() || ctx.profile.is_held_up()),
         (Status::TtlExpired, What::Trace { ttl, .. }) => {
             let is_short = u32::from(*ttl) < distance(ctx, asked.ingress, target);
             let is_direct = ctx.profile.is_calm() && asked.sent_us > SETTLED_US;

@@ -186,7 +186,8 @@ impl Client {
                     check::lost(ctx, &asked, true);
                     self.on_lost(ctx, &asked);
                 }
-                Told::Unknown(asked) => {
+                Told::Unknown(asked, by_node) => {
+                    check::not_dropped(ctx, &asked, by_node);
                     check::lost(ctx, &asked, false);
                     self.on_lost(ctx, &asked);
                 }

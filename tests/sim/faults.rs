@@ -1,5 +1,6 @@
 //! What goes wrong: drawn at random from the kinds that the seed has chosen, and healed some time later.
 
+use dht_node::limits::DRAIN_US;
 use fastrand::Rng;
 
 use crate::profile::{Faults, choose};
@@ -25,6 +26,8 @@ pub(crate) enum Kind {
     PowerOff,
     /// A node is asked to end.
     Drain,
+    /// All nodes are, each when the one before it is back.
+    Rolling,
     /// A node gets no turn.
     Stall,
     /// A node's wall clock jumps.
@@ -51,6 +54,7 @@ pub(crate) enum Fault {
     Reset { a: usize, b: usize, left: u8 },
     Crash { node: usize, silent: bool },
     Drain { node: usize },
+    Roll { node: usize, left: usize },
     Start { node: usize },
     Stall { node: usize, until_us: u64 },
     Awake { node: usize },
@@ -64,6 +68,9 @@ pub(crate) enum Fault {
     DiskStall { node: usize, until_us: u64 },
 }
 
+/// A node that is back so long has its links.
+const BACK_US: u64 = 400_000;
+
 /// Wall clocks start in the summer of 2025.
 pub(crate) const WALL_US: u64 = 1_750_000_000_000_000;
 
@@ -73,7 +80,8 @@ impl Kind {
         matches!(self, Self::DiskStop | Self::DiskFull | Self::DiskFails | Self::DiskStall)
     }
 
-    pub(crate) const ALL: [Self; 15] = [
+    /// Those that a seed draws from; `Rolling` has seeds of its own.
+    pub(crate) const DRAWN: [Self; 15] = [
         Self::Cut,
         Self::CutOneWay,
         Self::Reset,
@@ -139,6 +147,8 @@ impl World {
             (Kind::Crash, _) => self.apply(Fault::Crash { node, silent: false }),
             (Kind::PowerOff, _) => self.apply(Fault::Crash { node, silent: true }),
             (Kind::Drain, _) => self.apply(Fault::Drain { node }),
+            (Kind::Rolling, _) if self.is_rolling => {}
+            (Kind::Rolling, _) => self.apply(Fault::Roll { node, left: self.hosts.len() }),
             (Kind::Stall, _) => {
                 let until_us = self.now_us + self.chaos.u64(50_000..2_000_000);
                 self.apply(Fault::Stall { node, until_us });
@@ -196,6 +206,7 @@ impl World {
             }
             Fault::Crash { node, silent } => self.crash(node, silent),
             Fault::Drain { node } => self.drain(node),
+            Fault::Roll { node, left } => self.roll(node, left),
             Fault::Start { node } => self.start(node),
             Fault::Stall { node, until_us } => {
                 self.trace.totals.stalls += 1;
@@ -261,6 +272,23 @@ impl World {
         self.trace.totals.drains += 1;
         self.ground.nodes[node].is_draining = true;
         self.wake_node(node, now_us);
+    }
+
+    /// Asks one node after the other to end, each some time after the one before it is back.
+    fn roll(&mut self, node: usize, left: usize) {
+        // In the end nodes that are about to end are stopped at once.
+        self.is_rolling = left > 0 && self.now_us + DRAIN_US < self.phase_ends_us;
+        if !self.is_rolling {
+            return;
+        }
+        let is_whole = self.ground.nodes.iter().all(|truth| truth.is_up && !truth.is_draining);
+        let is_settled = is_whole && self.ground.is_settled(self.now_us, BACK_US);
+        let (next, wait_us) = if is_settled { ((node + 1) % self.hosts.len(), BACK_US) } else { (node, 20_000) };
+        if is_settled {
+            self.drain(node);
+        }
+        let left = left - usize::from(is_settled);
+        self.at(self.now_us + wait_us, Wake::Fault(Fault::Roll { node: next, left }));
     }
 
     /// Sets what a node loses, if it is there.

@@ -143,6 +143,11 @@ impl Ground {
         self.edges.iter_mut().filter(is_it).for_each(|edge| edge.since_us = now_us);
     }
 
+    /// Have all links worked for so long?
+    pub(crate) fn is_settled(&self, now_us: u64, for_us: u64) -> bool {
+        self.edges.iter().all(|edge| edge.works && edge.since_us + for_us <= now_us)
+    }
+
     /// Could UNREACHABLE be the truth for a request of that time? Not while a path of settled links is there.
     pub(crate) fn may_be_unreachable(&self, source: usize, target: usize, asked_us: u64) -> bool {
         let is_sure = |edge: &Edge| edge.works && edge.since_us + UP_SETTLES_US <= asked_us;

@@ -159,7 +159,7 @@ impl Host {
     pub(crate) fn drain(&mut self, now_us: u64) {
         let now = self.now(now_us);
         self.drain_until_us = Some(now.after_us(DRAIN_US));
-        self.turn.links.now_us = now.monotonic_us;
+        (self.turn.links.now_us, self.turn.links.is_draining) = (now.monotonic_us, true);
         self.handle(now, Event::Drain);
     }
 
@@ -260,7 +260,7 @@ impl Host {
             if !conn.outbox.is_empty() && around.network.is_open(conn.end) {
                 let written = around.network.write(around.now_us, conn.end, &mut conn.outbox);
                 conn.queued -= written;
-                let linger_us = conn.linger_us();
+                let linger_us = conn.linger_us(self.drain_until_us.is_some());
                 if let State::Closing { deadline_us, .. } = &mut conn.state
                     && written > 0
                 {
@@ -302,7 +302,7 @@ impl Host {
     }
 
     fn is_over(&self, now: Now) -> bool {
-        let is_flushed = || self.turn.links.iter().all(|conn| conn.outbox.is_empty() && conn.state != State::Open);
+        let is_flushed = || self.turn.links.iter().all(|conn| matches!(conn.state, State::Dialing(_)));
         self.drain_until_us
             .is_some_and(|until_us| until_us <= now.monotonic_us || self.turn.node().is_drained() && is_flushed())
     }

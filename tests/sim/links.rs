@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use dht_node::limits::{
-    CLIENT_CHARGE_MAX, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, FETCH_WAIT_MAX_MS, FRAME_BEFORE_HELLO_MAX, FRAME_MAX,
-    LINGER_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, REQUEST_TIMEOUT_US, TICK_US,
+    CLIENT_CHARGE_MAX, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, DRAIN_LINGER_US, FETCH_WAIT_MAX_MS,
+    FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINGER_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, REQUEST_TIMEOUT_US, TICK_US,
 };
 use dht_node::node::Packet;
 use dht_node::turn::Links;
@@ -74,8 +74,12 @@ struct Entry {
 
 impl Conn {
     /// How long it may stay without taking anything once the node is done with it.
-    pub(crate) const fn linger_us(&self) -> u64 {
-        if self.ended && self.queued > 0 { 2 * CLIENT_KEEPALIVE_US } else { LINGER_US }
+    pub(crate) const fn linger_us(&self, is_draining: bool) -> u64 {
+        match (self.queued, is_draining) {
+            (1.., _) if self.ended => 2 * CLIENT_KEEPALIVE_US,
+            (0, true) => DRAIN_LINGER_US,
+            (_, _) => LINGER_US,
+        }
     }
 }
 
@@ -85,6 +89,8 @@ pub(crate) struct SimLinks {
     conns: Vec<Option<Conn>>,
     generation: u32,
     pub now_us: u64,
+    /// The process was asked to end.
+    pub is_draining: bool,
     /// The time outside of this machine.
     pub world_us: u64,
     /// One more with each event.
@@ -109,6 +115,7 @@ impl SimLinks {
             conns: Vec::new(),
             generation: 0,
             now_us: 0,
+            is_draining: false,
             world_us: 0,
             step: 0,
             ready: Vec::new(),
@@ -338,10 +345,10 @@ impl Links for SimLinks {
     }
 
     fn close(&mut self, id: ConnId) {
-        let now_us = self.now_us;
+        let (now_us, is_draining) = (self.now_us, self.is_draining);
         let mut was_link = false;
         if let Some(conn) = self.get_mut(id) {
-            let deadline_us = now_us + conn.linger_us();
+            let deadline_us = now_us + conn.linger_us(is_draining);
             was_link = conn.is_link && conn.state == State::Open;
             conn.state = State::Closing { deadline_us, is_shut: false };
             conn.inbox = Vec::new();

@@ -22,8 +22,8 @@ pub(crate) enum Told {
     Pushed(u64, Push),
     /// The node said that it took no notice of it.
     NotDone(Asked),
-    /// The connection was lost before the answer.
-    Unknown(Asked),
+    /// The connection was lost before the answer; whether the node ended it.
+    Unknown(Asked, bool),
     /// The connection is gone; all of its requests were told of before.
     Gone,
 }
@@ -198,7 +198,7 @@ impl Session {
             return told;
         }
         let Some(end) = self.end else {
-            self.forget(&mut told);
+            self.forget(&mut told, false);
             return told;
         };
         if self.state == State::Calling && ctx.network.is_open(end) {
@@ -219,7 +219,7 @@ impl Session {
         self.take_frames(ctx, &mut told);
         if is_over {
             self.break_off(ctx.network, ctx.now_us, Leave::Done);
-            self.forget(&mut told);
+            self.forget(&mut told, true);
         }
         told
     }
@@ -331,10 +331,10 @@ impl Session {
         self.asked.remove(&request_id)
     }
 
-    fn forget(&mut self, told: &mut Vec<Told>) {
+    fn forget(&mut self, told: &mut Vec<Told>, by_node: bool) {
         let last = self.goaway.take().unwrap_or(u64::MAX);
         for asked in std::mem::take(&mut self.asked).into_values().chain(std::mem::take(&mut self.again)) {
-            told.push(if asked.request_id > last { Told::NotDone(asked) } else { Told::Unknown(asked) });
+            told.push(if asked.request_id > last { Told::NotDone(asked) } else { Told::Unknown(asked, by_node) });
         }
         told.push(Told::Gone);
         (self.state, self.inbox, self.outbox) = (State::Apart, Vec::new(), VecDeque::new());

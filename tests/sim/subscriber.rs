@@ -143,6 +143,7 @@ impl Subscriber {
                 self.wait(ctx, request_id, false);
             }
             Push::Ended(error) => {
+                crate::check::has_its_details(error);
                 subscription.on_ended(ctx, error, frame_max);
                 self.free(ctx, request_id);
             }

@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub walls_us: Vec<u64>,
     pub turns_us: Vec<Option<u64>>,
     pub stalled_until_us: Vec<u64>,
+    /// Nodes end one after the other.
+    pub is_rolling: bool,
     pub clients: Vec<Client>,
     wakes_us: Vec<Option<u64>>,
     pub network: Network,
@@ -78,6 +80,7 @@ impl World {
             walls_us: (0..count).map(|_| WALL_US + rng.u64(..1_000_000)).collect(),
             turns_us: vec![None; count],
             stalled_until_us: vec![0; count],
+            is_rolling: false,
             clients: Vec::new(),
             wakes_us: Vec::new(),
             network: Network::new(count, profile.network.clone(), rng.fork()),

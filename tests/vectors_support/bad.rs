@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use dht_node::limits::{FRAME_BEFORE_HELLO_MAX, FRAME_MAX, FRAME_MAX_LEAST, PAYLOAD_MAX};
 use dht_node::types::{Dimension, NodeId, Offset, RequestId};
 use dht_node::wire::field::Writer;
-use dht_node::wire::request::{ANY_NODE, Fetch, Publish, Start};
+use dht_node::wire::request::{ANY_NODE, Fetch, Publish, Start, Subscribe};
 use dht_node::wire::{
-    Flags, Frame, HEADER_BYTES, Head, Header, Hello, Kind, Opcode, Origin, Raw, Request, Route, Status, TrafficClass,
-    records,
+    DecodeError, Flags, Frame, HEADER_BYTES, Head, Header, Hello, Kind, Opcode, Origin, Raw, Request, Route, Status,
+    TrafficClass, records,
 };
 
 use super::frames::{name, topic, two_records};
 use super::good::{Content, Good};
-use super::subscriptions::subscription;
+use super::subscriptions::{SUBSCRIPTION, subscription};
 use super::text::Entry;
 
 /// What a node does with the bytes, in the words of chapter 13.
@@ -98,10 +98,22 @@ fn judge_one(bytes: &[u8], frame_max: u32, judge: impl FnOnce(&Frame<'_>) -> Ver
 }
 
 fn judge_first(frame: &Frame<'_>) -> Verdict {
-    if frame.header.opcode != Opcode::Hello.number() || frame.header.flags.has(Flags::RESPONSE) {
-        return Verdict::Goaway(Status::HelloRequired);
+    let (opcode, flags) = (Opcode::from_number(frame.header.opcode), frame.header.flags);
+    let Ok(args) = frame.args() else { return Verdict::Goaway(Status::ProtocolError) };
+    match opcode {
+        Some(Opcode::Goaway) if !flags.has(Flags::RESPONSE) => return Verdict::Close,
+        Some(Opcode::Hello) if !flags.has(Flags::RESPONSE) => {}
+        _ => return Verdict::Goaway(Status::HelloRequired),
     }
-    let Ok(Ok(hello)) = frame.args().map(Hello::decode) else { return Verdict::Goaway(Status::ProtocolError) };
+    if flags.has(Flags::ONEWAY) || !frame.payload().is_empty() {
+        return Verdict::Goaway(Status::ProtocolError);
+    }
+    let hello = match Hello::decode(args) {
+        _ if flags.any(Flags::CRITICAL) => return Verdict::Refuse(Status::Unsupported),
+        Ok(hello) => hello,
+        Err(DecodeError::TagCritical { .. }) => return Verdict::Refuse(Status::Unsupported),
+        Err(_) => return Verdict::Goaway(Status::ProtocolError),
+    };
     if hello.version_min > 1 || hello.version_max < 1 {
         Verdict::Refuse(Status::UnsupportedVersion)
     } else if hello.max_frame < FRAME_MAX_LEAST {
@@ -329,6 +341,7 @@ fn headers() -> Vec<Bad> {
 
 fn hellos(good: &[Good]) -> Vec<Bad> {
     let hello = good.iter().find(|good| good.name == "hello-request").expect("the vectors have one");
+    let goaway = good.iter().find(|good| good.name == "goaway-client").expect("the vectors have one");
     let Content::Hello { hello: value, .. } = &hello.content else { panic!("{hello:?}") };
     let other = |change: fn(&mut Hello)| {
         let mut value = value.clone();
@@ -362,7 +375,30 @@ fn hellos(good: &[Good]) -> Vec<Bad> {
             "A client of another cluster than demo.",
             other(|hello| hello.cluster = "test".to_owned()),
         ),
+        first("hello-oneway", "M-9", "HELLO that wants no answer.", patch(plain(), 8, &[0x04])),
+        first("hello-payload", "M-9", "HELLO with a payload.", with_payload(plain(), b"?")),
+        first("hello-route", "M-6", "HELLO with the flag ROUTED.", patch(plain(), 8, &[0x02])),
+        first("hello-flag-critical-40", "M-31", "HELLO with the flag 0x40.", patch(plain(), 8, &[0x40])),
+        first("hello-flag-critical-80", "M-31", "HELLO with the flag 0x80.", patch(plain(), 8, &[0x80])),
+        first("hello-tlv-critical", "M-31", "HELLO with an unknown critical TLV.", with_args(plain(), &[0x9F, 0, 0])),
+        first("goaway-first", "M-32", "GOAWAY before HELLO.", goaway.encode(None)),
     ]
+}
+
+/// The same frame with more args, under checksums that fit them.
+fn with_args(frame: Vec<u8>, more: &[u8]) -> Vec<u8> {
+    let args = [&frame[HEADER_BYTES..], more].concat();
+    let count = |length: usize| u32::try_from(length).expect("short").to_be_bytes();
+    let frame = patch(patch(frame, 0, &count(HEADER_BYTES - 4 + args.len())), 10, &count(args.len())[2..]);
+    let head = patch(frame, 24, &crc32fast::hash(&args).to_be_bytes());
+    [&head[..HEADER_BYTES], &args].concat()
+}
+
+/// The same frame with a payload, under checksums that fit it.
+fn with_payload(frame: Vec<u8>, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(frame.len() - 4 + payload.len()).expect("short");
+    let frame = patch(patch(frame, 0, &length.to_be_bytes()), 28, &crc32fast::hash(payload).to_be_bytes());
+    [frame, payload.to_vec()].concat()
 }
 
 /// Another byte of args, under a checksum that fits them.
@@ -511,8 +547,13 @@ fn of_subscriptions(good: &[Good]) -> Vec<Bad> {
     let find = |name| good.iter().find(|good| good.name == name).expect("the vectors have it").encode(None);
     let flags = |name, flags: Flags| patch(find(name), 8, &[flags.0]);
     let (none, oneway) = (Flags::default(), Flags::ONEWAY);
-    let [subscribe, unsubscribe, credit] = ["subscribe-request", "unsubscribe-request", "credit-request"].map(find);
-    let waiting = patch(find("fetch-request-wait"), 16, &50u64.to_be_bytes());
+    let [unsubscribe, credit] = ["unsubscribe-request", "credit-request"].map(find);
+    // Of whatever has that name, from its end on: that needs nothing but the topic.
+    let topic = topic("orders", 0);
+    let subscribe = Request::Subscribe(Subscribe { topic, epoch: None, start: Start::Next, ..subscription() });
+    let waiting = Fetch { topic, epoch: None, start: Start::Next, max_bytes: 0, max_records: 0, max_wait_ms: 30_000 };
+    let [subscribe, waiting] = [subscribe, Request::Fetch(waiting)]
+        .map(|request| patch(odd(&request).bytes(), 16, &SUBSCRIPTION.to_be_bytes()));
     vec![
         bad("push-deliver", "M-26", "A client sends records as only nodes do.", flags("deliver", none)),
         bad("push-event", "M-26", "A client reports a gap.", flags("event-gap", none)),
@@ -533,7 +574,7 @@ fn of_subscriptions(good: &[Good]) -> Vec<Bad> {
         bad("credit-lower", "M-30", "CREDIT, twice the same.", [&*subscribe, &credit, &credit].concat()),
         bad("oneway-deliver", "M-21", "DELIVER as it would come from a node.", find("deliver")),
         bad("oneway-feed", "M-21", "FEED that wants no answer.", flags("feed-request", oneway)),
-        bad("oneway-subscribe", "M-21", "SUBSCRIBE that wants no answer.", flags("subscribe-request", oneway)),
+        bad("oneway-subscribe", "M-21", "SUBSCRIBE that wants no answer.", patch(subscribe.clone(), 8, &[oneway.0])),
         bad("oneway-unsubscribe", "M-21", "UNSUBSCRIBE that wants no answer.", flags("unsubscribe-request", oneway)),
     ]
 }

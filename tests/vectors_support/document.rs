@@ -1,11 +1,18 @@
-//! protocol.md as a program reads it: its sections, tables, named blocks of hexadecimal and rules.
+//! protocol.md and protocol-nodes.md as a program reads them: their sections, tables, named blocks of hexadecimal and
+//! rules.
 
 use std::fs;
 use std::ops::Range;
 
 use super::text;
 
-/// The lines of protocol.md.
+/// The files of the document, in the order in which they are read.
+const FILES: [&str; 2] = ["protocol.md", "protocol-nodes.md"];
+
+/// Stands before the lines of each file.
+const FILE_BEGINS: &str = "\u{c}";
+
+/// The lines of all files.
 #[derive(Debug)]
 pub(crate) struct Document {
     lines: Vec<String>,
@@ -38,12 +45,19 @@ pub(crate) struct Block {
 
 impl Document {
     pub(crate) fn read() -> Self {
-        let text = fs::read_to_string(text::path("protocol.md")).expect("protocol.md is there");
-        Self { lines: text.lines().map(str::to_owned).collect() }
+        let mut lines = vec![];
+        for file in FILES {
+            let text = fs::read_to_string(text::path(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            lines.push(FILE_BEGINS.to_owned());
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        Self { lines }
     }
 
     pub(crate) fn write(&self) {
-        fs::write(text::path("protocol.md"), self.lines.join("\n") + "\n").expect("protocol.md can be written");
+        for (file, lines) in FILES.iter().zip(self.lines.split(|line| line == FILE_BEGINS).skip(1)) {
+            fs::write(text::path(file), lines.join("\n") + "\n").expect("the document can be written");
+        }
     }
 
     pub(crate) fn lines(&self) -> &[String] {
@@ -62,7 +76,7 @@ impl Document {
 
     /// The lines from the heading that begins so up to the next heading.
     pub(crate) fn section(&self, heading: &str) -> Range<usize> {
-        let is_heading = |line: &String| line.starts_with("##");
+        let is_heading = |line: &String| line.starts_with("##") || line == FILE_BEGINS;
         let begins = |line: &String| is_heading(line) && line.trim_start_matches(['#', ' ']).starts_with(heading);
         let start = self.lines.iter().position(begins).unwrap_or_else(|| panic!("no section {heading}")) + 1;
         let end = self.lines[start..].iter().position(is_heading).map_or(self.lines.len(), |at| start + at);

@@ -195,6 +195,7 @@ fn goaway() -> Vec<Good> {
     };
     vec![
         make("goaway", "The node ends; it took requests up to 41.", Status::Closing, 41, "node 101 is shutting down"),
+        make("goaway-client", "A client ends: it has nothing more to ask.", Status::Closing, 0, ""),
         make("goaway-before-hello", "The first frame was no HELLO.", Status::HelloRequired, 0, ""),
         make(
             "goaway-bad-header",

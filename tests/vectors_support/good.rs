@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dht_node::types::{Dimension, RequestId};
 use dht_node::wire::feed::{self, FeedItem};
-use dht_node::wire::response::Payload;
+use dht_node::wire::response::{ErrorResponse, Payload};
 use dht_node::wire::{
     DecodeError, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Raw, Request, Response, Route,
 };
@@ -103,6 +103,14 @@ impl Good {
                 let found = Push::decode(self.opcode, self.status(), args, &payload).expect("a good push");
                 assert_eq!(in_one_part(found), in_one_part(push.clone()));
             }
+        }
+    }
+
+    /// The error that it is, or the end of a subscription.
+    pub(crate) fn error(&self) -> Option<&ErrorResponse> {
+        match &self.content {
+            Content::Response(Response::Error(error)) | Content::Push(Push::Ended(error)) => Some(error),
+            _ => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The vectors of `routing.txt` in which a node makes several frames of one: 11.4 of protocol.md.
+//! The vectors of `routing.txt` in which a node makes several frames of one: 11.4 of protocol-nodes.md.
 
 use dht_node::cube::split;
 use dht_node::types::{Link, NodeSet};

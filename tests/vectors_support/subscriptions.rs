@@ -10,7 +10,7 @@ use super::frames::{NOW, ORDERS, because, error, request, response, state, topic
 use super::good::{Content, Good};
 
 /// The request id of the SUBSCRIBE, which names the subscription.
-const SUBSCRIPTION: u64 = 50;
+pub(crate) const SUBSCRIPTION: u64 = 50;
 
 pub(crate) fn all() -> Vec<Good> {
     let groups = [subscribe(), subscribe_errors(), unsubscribe(), credit(), deliver(), events()];

@@ -25,7 +25,8 @@ pub(super) fn lengthen_backlog(listener: &TcpListener) -> io::Result<()> {
 impl<S: Store> Loop<S> {
     pub(super) fn accept(&mut self, now: Now) {
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.server.listener.accept() {
+            let Some(listener) = &self.server.listener else { return };
+            match listener.accept() {
                 Ok((socket, _)) => {
                     self.note_accept(None);
                     self.take_in(now, socket);

@@ -16,7 +16,9 @@ use crate::wire::field::Writer;
 use crate::wire::records::Record;
 use crate::wire::request::{Fetch, Publish, Start, Subscribe, Topic};
 use crate::wire::response::{Detail, Durability, ErrorResponse, Fetched, Payload, Published, Run, Subscribed};
-use crate::wire::{Flags, Frame, Head, Header, Hello, Kind, Opcode, Origin, Push, Raw, Request, Response, Role, Route};
+use crate::wire::{
+    Flags, Frame, Goaway, Head, Header, Hello, Kind, Opcode, Origin, Push, Raw, Request, Response, Role, Route,
+};
 use crate::wire::{Status, TrafficClass};
 
 /// Clients that the node takes.
@@ -396,6 +398,15 @@ impl Harness {
         assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
         self.link = Some(conn);
         conn
+    }
+
+    /// The other end says that it ends the connection.
+    pub(super) fn say_goaway(&mut self, conn: ConnId, status: Status) -> Vec<Sent> {
+        let goaway = Goaway { status, last_request_id: 0, message: "bye".to_owned() };
+        let (opcode, flags) = (Opcode::Goaway.number(), Flags::ONEWAY);
+        let head = Head { opcode, flags, status: status.number(), request_id: RequestId(0) };
+        let frame = self.parse(frame(head, None, &[], |args| goaway.encode(args)));
+        self.handle(Event::Frame { conn, frame: &frame })
     }
 
     /// The connection of number 1 that was let in last.

@@ -9,7 +9,7 @@ use crate::limits::{
 };
 use crate::node::Event;
 use crate::types::{ConnId, Epoch, Offset};
-use crate::wire::feed::{Fed, FedList, Heads};
+use crate::wire::feed::{Fed, FedList, Head, Heads};
 use crate::wire::request::{ANY_NODE, Fetch, Start, Subscribe};
 use crate::wire::response::{Detail, Fetched, Payload};
 use crate::wire::{Opcode, Push, Request, Response, Status};
@@ -79,6 +79,26 @@ fn readers_of_another_life_of_a_topic_are_told_and_the_new_one_follows_what_it_w
             assert_eq!(told.details(), [Detail::Next(Offset(1)), Detail::Epoch(Epoch(2))]);
         }
         assert_eq!(node.node.subscriptions.len(), usize::from(is_newer));
+    }
+}
+
+#[test]
+fn whoever_learns_that_a_topic_is_gone_learns_which_node_was_its_home() {
+    let name = names(HOME, 1).next().unwrap();
+    // The home started without the topic and says so to FEED; or it deleted it, and the news was lost until HEADS.
+    for is_by_feed in [true, false] {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        node.follow(client, 1, &name, subscribed(TOPIC, 1, 0));
+        let told = feeds(node.pass(HEADS_US));
+        let sent = if is_by_feed {
+            node.answer(&told[0], &fed(0, Status::UnknownTopic, 0, 0))
+        } else {
+            let gone = Head { topic: topic_id(TOPIC), epoch: Epoch(0), next: Offset(0) };
+            node.node_says(Heads { count: 1, ..heads(HOME_INSTANCE, 1, TOPIC) }, &[gone])
+        };
+        assert_eq!(who(&sent, Opcode::Event, Status::UnknownTopic), [(client, 1)]);
+        assert_eq!(only(&sent, Opcode::Event)[0].details(), [Detail::Node(HOME)]);
     }
 }
 

@@ -135,6 +135,29 @@ fn what_cannot_be_read_is_told_and_so_is_a_topic_that_is_gone() {
 }
 
 #[test]
+fn what_was_removed_before_it_was_read_is_asked_for_again_from_where_the_log_begins_now() {
+    for (start, from) in [(Start::Earliest, 9), (Start::Offset(Offset(0)), 0)] {
+        let (mut node, client) = node(10, Retention { records: 30, ..KEEPS_ALL });
+        node.ask(client, 9, &Request::Fetch(Fetch { start, ..fetch("t") }));
+        node.ask(client, 20, &subscribe("t"));
+        node.timeout();
+        let (pull, lookup) = (node.asked.pop().unwrap(), node.asked.pop().unwrap());
+        (0..3).for_each(|_| drop(node.publish(client, "t", 3, 1000)));
+        assert_eq!(node.found(lookup, Found::Batches(Vec::new())).len(), 0, "it is asked for again");
+        let lookup = node.asked_once();
+        assert_eq!(wanted(&lookup).0, 9);
+        let found = batches(lookup.topic, 9, 1);
+        let fetched = only(&node.found(lookup, found), Opcode::Fetch)[0].fetched();
+        assert_eq!((fetched.from, fetched.base, fetched.first), (Offset(from), Offset(9), Offset(9)), "{start:?}");
+        // A subscription goes on as well.
+        let mut sent = node.found(pull, Found::Batches(Vec::new()));
+        sent.extend(node.pass(PULL_AGAIN_US + TICK_US));
+        assert!(only(&sent, Opcode::Event).iter().all(|sent| !matches!(sent.push(), Push::Ended(_))), "{sent:?}");
+        assert_eq!(wanted(&node.asked_once()).0, 9);
+    }
+}
+
+#[test]
 fn a_time_that_only_the_journal_knows_is_looked_up_first() {
     let (mut node, client) = node(10, Retention { records: 24, ..KEEPS_ALL });
     node.ask(client, 9, &Request::Fetch(Fetch { start: Start::Time(1003), ..fetch("t") }));

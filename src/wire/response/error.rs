@@ -41,6 +41,88 @@ pub enum Detail {
     Epoch(Epoch),
 }
 
+/// What a detail is about: the tag of its TLV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as the variants of `Detail`")]
+pub enum Tag {
+    ExpectedSequence = 0x10,
+    Earliest = 0x11,
+    Next = 0x12,
+    Limit = 0x13,
+    Node = 0x14,
+    Hops = 0x15,
+    Links = 0x16,
+    TopicId = 0x17,
+    Epoch = 0x18,
+}
+
+impl Tag {
+    /// The name in protocol.md.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ExpectedSequence => "EXPECTED_SEQUENCE",
+            Self::Earliest => "EARLIEST",
+            Self::Next => "NEXT",
+            Self::Limit => "LIMIT",
+            Self::Node => "NODE",
+            Self::Hops => "HOPS",
+            Self::Links => "LINKS",
+            Self::TopicId => "TOPIC_ID",
+            Self::Epoch => "EPOCH",
+        }
+    }
+}
+
+impl Status {
+    /// The details that an error of this status has: first those that it always has, then those that it may have.
+    /// protocol.md has the same table; clients rely on the first ones.
+    pub const fn details(self) -> (&'static [Tag], &'static [Tag]) {
+        match self {
+            Self::UnknownTopic => (&[Tag::Node], &[]),
+            Self::TopicExists | Self::Recreated => (&[Tag::TopicId], &[]),
+            Self::TooLarge => (&[Tag::Limit], &[]),
+            Self::OffsetOutOfRange => (&[Tag::Earliest, Tag::Next], &[]),
+            Self::SequenceGap => (&[Tag::ExpectedSequence], &[]),
+            Self::UnknownNode | Self::ShuttingDown => (&[], &[Tag::Node]),
+            Self::Quota => (&[], &[Tag::Limit]),
+            Self::Truncated => (&[], &[Tag::Next, Tag::Epoch]),
+            Self::Overloaded => (&[Tag::Node], &[Tag::Hops, Tag::Links]),
+            Self::Unreachable | Self::TtlExpired => (&[Tag::Node, Tag::Hops, Tag::Links], &[]),
+            Self::Ok
+            | Self::OkDuplicate
+            | Self::OkExists
+            | Self::BadRequest
+            | Self::MalformedArgs
+            | Self::MalformedRecords
+            | Self::UnknownOpcode
+            | Self::Unsupported
+            | Self::InvalidName
+            | Self::SequenceReused
+            | Self::ProducerFenced
+            | Self::UnknownSubscription
+            | Self::CorruptFrame
+            | Self::OutcomeUnknown
+            | Self::UnknownProducer
+            | Self::NotLeader
+            | Self::Internal
+            | Self::Storage
+            | Self::ProtocolError
+            | Self::BadHeader
+            | Self::BadLength
+            | Self::FrameTooLarge
+            | Self::HelloRequired
+            | Self::UnsupportedVersion
+            | Self::ClusterMismatch
+            | Self::DimensionMismatch
+            | Self::NotANeighbour
+            | Self::DuplicateNode
+            | Self::KeepaliveTimeout
+            | Self::Closing
+            | Self::TooManyClients => (&[], &[]),
+        }
+    }
+}
+
 impl ErrorResponse {
     /// An error without details, not to be repeated before anything changes.
     pub fn new(status: Status, message: impl Into<String>) -> Self {
@@ -85,21 +167,34 @@ impl ErrorResponse {
 }
 
 impl Detail {
-    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+    /// What it is about.
+    pub const fn tag(&self) -> Tag {
         match self {
-            Self::ExpectedSequence(sequence) => args.tlv(0x10, &sequence.to_be_bytes()),
-            Self::Earliest(offset) => args.tlv(0x11, &offset.0.to_be_bytes()),
-            Self::Next(offset) => args.tlv(0x12, &offset.0.to_be_bytes()),
-            Self::Limit(limit) => args.tlv(0x13, &limit.to_be_bytes()),
-            Self::Node(node) => args.tlv(0x14, &node.to_be_bytes()),
-            Self::Hops(hops) => args.tlv(0x15, &hops.to_be_bytes()),
+            Self::ExpectedSequence(_) => Tag::ExpectedSequence,
+            Self::Earliest(_) => Tag::Earliest,
+            Self::Next(_) => Tag::Next,
+            Self::Limit(_) => Tag::Limit,
+            Self::Node(_) => Tag::Node,
+            Self::Hops(_) => Tag::Hops,
+            Self::Links(_) => Tag::Links,
+            Self::TopicId(_) => Tag::TopicId,
+            Self::Epoch(_) => Tag::Epoch,
+        }
+    }
+
+    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+        let tag = self.tag() as u8;
+        match self {
+            Self::ExpectedSequence(number) | Self::Limit(number) => args.tlv(tag, &number.to_be_bytes()),
+            Self::Earliest(offset) | Self::Next(offset) => args.tlv(tag, &offset.0.to_be_bytes()),
+            Self::Node(number) | Self::Hops(number) => args.tlv(tag, &number.to_be_bytes()),
             Self::Links(links) => {
                 let mut value = Vec::new();
                 encode_links(links, &mut Writer::new(&mut value));
-                args.tlv(0x16, &value)
+                args.tlv(tag, &value)
             }
-            Self::TopicId(id) => args.tlv(0x17, &id.number().to_be_bytes()),
-            Self::Epoch(epoch) => args.tlv(0x18, &epoch.0.to_be_bytes()),
+            Self::TopicId(id) => args.tlv(tag, &id.number().to_be_bytes()),
+            Self::Epoch(epoch) => args.tlv(tag, &epoch.0.to_be_bytes()),
         };
     }
 
