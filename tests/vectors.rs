@@ -623,11 +623,14 @@ fn the_limits_are_the_codes() {
         ("LIST_NAMES_MAX", limits::LIST_NAMES_MAX as u64),
         ("NODES_PAGE_MAX", limits::NODES_PAGE_MAX.into()),
         ("INFLIGHT_MAX", limits::INFLIGHT_MAX.into()),
+        ("RESPONSE_CHARGE", limits::RESPONSE_CHARGE.into()),
+        ("CLIENT_CHARGE_MAX", limits::CLIENT_CHARGE_MAX),
+        ("NODE_CHARGE_MAX", limits::NODE_CHARGE_MAX),
+        ("CLIENT_QUEUE_MAX", limits::CLIENT_QUEUE_MAX as u64),
         ("CLIENTS_MAX", limits::CLIENTS_MAX as u64),
         ("SUBSCRIPTIONS_PER_CLIENT_MAX", limits::SUBSCRIPTIONS_PER_CLIENT_MAX as u64),
         ("SUBSCRIPTIONS_MAX", limits::SUBSCRIPTIONS_MAX as u64),
         ("TOPICS_MAX", limits::TOPICS_MAX as u64),
-        ("TOPIC_BYTES_DEFAULT", limits::TOPIC_BYTES_DEFAULT),
         ("PRODUCERS_MAX", limits::PRODUCERS_MAX as u64),
         ("ONE_SHOTS_MAX", limits::ONE_SHOTS_MAX as u64),
         ("PRODUCER_WINDOW", limits::PRODUCER_WINDOW as u64),
@@ -656,8 +659,20 @@ fn the_limits_are_the_codes() {
         ("PULLS_MAX", limits::PULLS_MAX as u64),
     ];
     let table = world().document.table("15 ", &["name", "value"]).rows;
+    let kinds = ["fixed", "told", "node", "link"];
+    assert!(table.iter().all(|row| kinds.contains(&row[2].as_str())), "a kind that the text does not explain");
     let table: Vec<_> = table.iter().map(|row| (row[0].as_str(), quantity(&row[1]))).collect();
     assert_eq!(table, limits);
+    let configured = [
+        ("TOPIC_BYTES_DEFAULT", limits::TOPIC_BYTES_DEFAULT),
+        ("TOPIC_BYTES_ON_DISK_DEFAULT", limits::TOPIC_BYTES_ON_DISK_DEFAULT),
+        ("NODE_BYTES_DEFAULT", limits::NODE_BYTES_DEFAULT),
+        ("DISK_BYTES_DEFAULT", limits::DISK_BYTES_DEFAULT),
+    ];
+    let table = world().document.table("15 ", &["name", "default"]).rows;
+    let table = table.iter().filter(|row| row[0] != "–");
+    let table: Vec<_> = table.map(|row| (row[0].as_str(), quantity(&row[1]))).collect();
+    assert_eq!(table, configured);
 }
 
 /// `0x1F`.
@@ -672,6 +687,7 @@ fn quantity(text: &str) -> u64 {
         "" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
         "ms" => 1_000,
         "s" => 1_000_000,
         _ => panic!("the unit of {text}"),
@@ -717,6 +733,15 @@ fn the_numbers_in_running_text_are_the_codes() {
         format!("at most {} |", limits::LIST_NAMES_MAX),
         format!("nodes in the payload, at most {} |", limits::NODES_PAGE_MAX),
         format!("at most {} |", limits::FETCH_RUNS_MAX),
+        format!("request reserves {} bytes; FETCH", limits::RESPONSE_CHARGE),
+        format!("- {} MiB reserved for the responses to them", limits::CLIENT_CHARGE_MAX >> 20),
+        format!("- {} KiB of responses and DELIVERs", limits::CLIENT_QUEUE_MAX >> 10),
+        format!("- {} MiB reserved for the clients", limits::NODE_CHARGE_MAX >> 20),
+        format!("than {max}, are {max})", max = limits::PAYLOAD_MAX),
+        format!(
+            "So {} FETCHes",
+            limits::CLIENT_CHARGE_MAX.div_ceil((limits::PAYLOAD_MAX + limits::RESPONSE_CHARGE).into())
+        ),
         format!("`max_frame` bytes and {} runs", limits::FETCH_RUNS_MAX),
         format!("0: none; more than {ms} is {ms} |", ms = limits::FETCH_WAIT_MAX_MS),
         format!("longest wait of a FETCH: {} ms", limits::FETCH_WAIT_MAX_MS),

@@ -104,6 +104,8 @@ pub enum Fault {
         /// The operation that was requested.
         opcode: Opcode,
     },
+    /// A critical flag that this version does not know.
+    Critical,
     /// A first answer that is not HELLO, or makes no sense.
     Hello,
     /// More of a subscription than it was given credit for.
@@ -301,6 +303,7 @@ impl fmt::Display for Fault {
             Self::Decode { opcode, error } => write!(f, "in an answer to {}: {error}", opcode.name()),
             Self::Records(error) => error.fmt(f),
             Self::Answer { opcode } => write!(f, "{} was answered as another operation", opcode.name()),
+            Self::Critical => f.write_str("a frame of it has a critical flag that this version does not know"),
             Self::Hello => f.write_str("its first answer is not HELLO, or makes no sense"),
             Self::Credit => f.write_str("it sends more of a subscription than it was given credit for"),
             Self::Hole { expected, found } => write!(f, "a subscription goes on at offset {found}, not {expected}"),

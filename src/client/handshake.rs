@@ -119,6 +119,9 @@ fn read_hello(bytes: &[u8]) -> Result<First, Fault> {
     let header = Header::parse(bytes, FRAME_BEFORE_HELLO_MAX).map_err(Fault::Frame)?.ok_or(Fault::Hello)?;
     let point = Dimension::new(0).expect("a cube of one node");
     let frame = Frame::parse(header, Raw::Borrowed(bytes), point).map_err(Fault::Frame)?;
+    if header.flags.any(Flags::CRITICAL) {
+        return Err(Fault::Critical);
+    }
     let args = frame.args().map_err(Fault::Corrupt)?;
     if header.opcode == Opcode::Goaway.number() {
         return Goaway::decode(header.status, args).map(First::Goaway).map_err(|_| Fault::Hello);

@@ -65,6 +65,9 @@ pub(super) fn read_frame(header: Header, bytes: &[u8], pending: &mut Pending) ->
     // No route section comes to a client, so the dimension that would check one does not matter.
     let point = Dimension::new(0).expect("a cube of one node");
     let frame = Frame::parse(header, Raw::Borrowed(bytes), point).map_err(Fault::Frame)?;
+    if header.flags.any(Flags::CRITICAL) {
+        return Err(Fault::Critical);
+    }
     if header.flags.has(Flags::RESPONSE) {
         return read_answer(header, &frame, pending);
     }

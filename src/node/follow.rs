@@ -15,7 +15,7 @@ use crate::wire::feed::{Fed, FeedItem, Head, Heads};
 use crate::wire::field::Writer;
 use crate::wire::push::Span;
 use crate::wire::response::{Detail, ErrorResponse};
-use crate::wire::{Frame, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
+use crate::wire::{Flags, Frame, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
 impl Node {
     /// A DELIVER or EVENT came over a link, and this node is among its targets.
@@ -250,7 +250,8 @@ impl Node {
 
     /// The answer to a request of this node's own, if it is one.
     pub(super) fn decode_own(&mut self, opcode: Opcode, frame: &Frame<'_>) -> Option<Response> {
-        let parts = frame.args().ok().zip(frame.keep_payload().ok());
+        let is_known = !frame.header.flags.any(Flags::CRITICAL);
+        let parts = frame.args().ok().zip(frame.keep_payload().ok()).filter(|_| is_known);
         let response =
             parts.and_then(|(args, payload)| Response::decode(opcode, frame.header.status, args, &payload).ok());
         self.stats.corrupt += u64::from(response.is_none());

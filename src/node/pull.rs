@@ -70,7 +70,9 @@ impl Node {
         } else if frame.route.as_ref().is_some_and(|route| route.source == pull.home) {
             self.note_alive(step, pull.home);
         }
-        let response = frame.args().ok().zip(frame.keep_payload().ok()).and_then(|(args, payload)| {
+        let is_known = !frame.header.flags.any(Flags::CRITICAL);
+        let parts = frame.args().ok().zip(frame.keep_payload().ok()).filter(|_| is_known);
+        let response = parts.and_then(|(args, payload)| {
             let response = Response::decode(Opcode::Fetch, frame.header.status, args, &payload).ok()?;
             let count = if let Response::Fetched(fetched) = &response { fetched.count } else { 0 };
             (count == 0 || records::check(&payload, count).is_ok()).then_some(response)

@@ -2,7 +2,7 @@
 
 use dht_node::wire::{Flags, Opcode};
 
-use super::document::Document;
+use super::document::{Document, Table};
 use super::good::role;
 use super::layout::{Field, Layout, number, tlvs};
 use super::text::hex;
@@ -20,23 +20,29 @@ pub(crate) struct Described {
     pub(crate) payload_at: usize,
 }
 
+/// The tables of fields in a section; others may explain them.
+fn field_tables(document: &Document, heading: &str) -> Vec<Table> {
+    let mut tables = document.tables(heading);
+    tables.retain(|table| table.head[0] == "offset");
+    tables
+}
+
 /// The table of the args of an operation: of its request, its response or its errors.
 pub(crate) fn args_layout(document: &Document, opcode: Opcode, role: &str) -> Layout {
     let own = match document.text(&heading(document, opcode)).split_once("Request args as in ") {
         Some((_, section)) if role == "request" => {
             let section = section.split(['\n', ' ']).next().expect("split gives one").trim_end_matches('.');
-            document.tables(&format!("{section} "))
+            field_tables(document, &format!("{section} "))
         }
         // Then the section's first table is that of the response.
         Some(_) => {
-            let own = document.tables(&heading(document, opcode));
+            let own = field_tables(document, &heading(document, opcode));
             [own.clone(), own].concat()
         }
-        None => document.tables(&heading(document, opcode)),
+        None => field_tables(document, &heading(document, opcode)),
     };
     Layout::of(&match (opcode, role) {
-        (Opcode::Deliver, _) => document.tables(&heading(document, Opcode::Fetch))[1].clone(),
-        (Opcode::Hello | Opcode::Goaway, _) | (_, "request") => own[0].clone(),
+        (Opcode::Hello | Opcode::Goaway | Opcode::Deliver, _) | (_, "request") => own[0].clone(),
         (_, "error") => document.table("5.6", &["offset"]),
         (Opcode::Event, "flowing") => own[2].clone(),
         (Opcode::Create | Opcode::Info | Opcode::Query, _) => document.table("6.1 ", &["offset"]),
@@ -51,7 +57,7 @@ fn items_layout(document: &Document, opcode: Opcode, role: &str) -> Option<Layou
         (Opcode::Feed, "response") => 3,
         _ => return None,
     };
-    Some(Layout::of(&document.tables(&heading(document, opcode))[table]))
+    Some(Layout::of(&field_tables(document, &heading(document, opcode))[table]))
 }
 
 /// The heading of an operation's section.

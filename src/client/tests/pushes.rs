@@ -276,3 +276,26 @@ fn idle_time_loses_no_answer_and_no_push() {
     drop(connection);
     fake.finish();
 }
+
+#[test]
+fn what_has_a_critical_bit_that_the_client_does_not_know_is_not_used() {
+    let (flag, unknown) = (Flags(0x40), [0x9F, 0, 0]);
+    for (flags, tlv) in [(Flags::RESPONSE.with(flag), [0x1F, 0, 0]), (Flags::RESPONSE, unknown)] {
+        let fake = Fake::play(vec![Box::new(move |peer| {
+            peer.greet();
+            let asked = peer.expect(Opcode::Ping);
+            peer.say(Opcode::Ping, flags, Status::Ok, asked.id, |args| {
+                args.u16(0).u64(3).bytes(&tlv);
+            });
+            peer.flush();
+            peer.wait_for_end();
+        })]);
+        let mut connection = connect(&fake);
+        connection.send(&PING, &[]).unwrap();
+        let error = connection.receive(soon()).unwrap_err();
+        let is_told = matches!(&error, Error::Protocol { fault: Fault::Critical | Fault::Decode { .. }, .. });
+        assert!(is_told, "{error:?}");
+        drop(connection);
+        fake.finish();
+    }
+}

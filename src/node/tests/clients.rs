@@ -8,7 +8,7 @@ use crate::limits::{
 use crate::node::Event;
 use crate::types::ConnId;
 use crate::wire::request::Fetch;
-use crate::wire::{Hello, Opcode, Request, Status};
+use crate::wire::{Hello, Opcode, Request, Response, Status};
 
 const PING: Request<'_> = Request::Ping { node: 1, token: 7 };
 
@@ -143,4 +143,26 @@ fn a_request_that_nobody_answers_is_answered_here_and_its_answer_then_reaches_no
     let answers = to_client(node.pass(TICK_US));
     assert_eq!((statuses(&answers), answers[0].id()), (vec![Status::OutcomeUnknown], 5));
     assert_eq!(node.answer(&asked[0], &refusal(Status::Overloaded)).len(), 0);
+}
+
+/// The names of STATS in protocol.md.
+fn documented() -> Vec<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("protocol.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let section = text.split("\n### ").find(|section| section.starts_with("6.12 STATS")).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let rows = rows.filter(|(_, rest)| rest.starts_with("gauge |") || rest.starts_with("counter |"));
+    rows.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn each_line_of_stats_is_explained_in_the_protocol() {
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let Response::Stats { text, .. } = node.answer_to(client, 1, &Request::Stats { node: 0 }) else {
+        panic!("no counters")
+    };
+    let lines = text.lines().map(|line| line.split_once(' ').unwrap());
+    let names: Vec<_> = lines.map(|(name, _)| name.replace("link_0_", "link_N_")).collect();
+    assert_eq!(names, documented());
 }
