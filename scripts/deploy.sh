@@ -34,7 +34,7 @@ Options:
                    [default: always]
   -h, --help       this text
 
-While nodes run, options not given are those they were started with.
+While nodes run, options not given are those they were started with; later the dimension is that of the data.
 
 Environment:
   DHT_BIN_DIR      folder with dht-node and dht-cli to use instead of building them
@@ -118,10 +118,47 @@ read_last_start() {
     done <"$data/cube"
 }
 
-# Options not given are those of the last start, or the defaults.
+# $kept: the nodes whose data is in the data folder. $kept_dimension: of their cube; empty when there are none, or nodes
+# of several cubes.
+read_kept() {
+    local entry bits
+    kept=() kept_dimension=
+    for entry in "$data"/node-*; do
+        [[ -d $entry && ${entry##*/} =~ ^node-([01]+)$ ]] || continue
+        kept+=("${BASH_REMATCH[1]}")
+        bits=${#BASH_REMATCH[1]}
+        [[ ${kept_dimension:-$bits} == "$bits" ]] || bits=several
+        kept_dimension=$bits
+    done
+    # A single node is called 0, and so is the first of two.
+    [[ ${kept[*]-} != 0 ]] || kept_dimension=0
+    [[ $kept_dimension != several ]] || kept_dimension=
+}
+
+# Data that this start would pass over is named, and nothing is started: an empty cube beside it looks like a loss.
+refuse_other_data() {
+    local id
+    read_kept
+    ((${#kept[@]} > 0)) || return 0
+    read_short_path "$data"
+    local what="$path holds the data of ${#kept[@]} nodes, ${kept[0]} to ${kept[${#kept[@]} - 1]}"
+    ((${#kept[@]} > 1)) || what="$path holds the data of node ${kept[0]}"
+    local other=("to start another one beside it: --data DIR" "to remove what is there: $self clean")
+    if [[ $sync == memory ]]; then
+        fail "$what; with --sync memory none of it would be read" "to start that cube: $self" "${other[@]}"
+    fi
+    [[ $kept_dimension != "$dimension" ]] || return 0
+    read_id 0 "$dimension"
+    [[ -n $kept_dimension || " ${kept[*]} " != *" $id "* ]] || return 0
+    fail "$what; a cube of dimension $dimension would begin without it" \
+        "to start that cube: $self${kept_dimension:+ --dimension $kept_dimension}" "${other[@]}"
+}
+
+# Options not given are those of the last start, of the data that is there, or the defaults.
 settle_options() {
     read_last_start
-    dimension=${dimension:-${last_dimension:-$dimension_default}}
+    read_kept
+    dimension=${dimension:-${last_dimension:-${kept_dimension:-$dimension_default}}}
     base_port=${base_port:-${last_base_port:-$base_port_default}}
     sync=${sync:-${last_sync:-always}}
     nodes=$((1 << dimension))
@@ -296,14 +333,17 @@ start_node() {
     disown "$pid" 2>/dev/null || true
 }
 
-# Waits until the started nodes of indices $@ listen. One that ends takes the others of this call with it.
+# Waits until the started nodes of indices $@ listen. One that ends takes the others of this call with it. $found: how
+# many topics they have; empty when they do not say.
 await_listening() {
-    local index tries log last
+    local index tries log last said
+    found=
     for index in "$@"; do
         read_id "$index" "$dimension"
         log=$data/node-$id.log
         for ((tries = 0; ; tries++)); do
-            [[ $(<"$log") != *" listens on "* ]] || break
+            said=$(<"$log")
+            [[ $said != *" listens on "* ]] || break
             check_interrupted
             if ! pid_file_runs "$data/node-$id.pid" || ((tries >= listen_tries)); then
                 last=$(tail -n 1 "$log" 2>/dev/null) || true
@@ -317,6 +357,7 @@ await_listening() {
             fi
             nap
         done
+        [[ ! $said =~ "topics are kept in "[^$'\n']*": "([0-9]+)" found" ]] || found=$((${found:-0} + BASH_REMATCH[1]))
     done
 }
 
@@ -387,6 +428,7 @@ build_programs() {
 
 start_missing() {
     refuse_other_cube
+    refuse_other_data
     read_missing
     if ((${#missing[@]} > 0)); then
         refuse_taken_ports "${missing[@]}"
@@ -399,6 +441,10 @@ start_missing() {
             check_interrupted
         done
         await_listening "${missing[@]}"
+        if [[ -n $found ]]; then # RUST_LOG may silence it
+            read_count "$found" topic
+            echo "data      $data: $count found"
+        fi
     else
         echo "running   every node was up already, ports $base_port to $((base_port + nodes - 1))"
         note_old_build
@@ -485,6 +531,7 @@ status() {
 
 restart() {
     settle_options # before stop forgets them
+    refuse_other_data
     build_programs
     take_lock
     stop_all

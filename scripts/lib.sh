@@ -2,7 +2,7 @@
 # What the scripts of this folder share: messages, building, a cube of one's own, processes, ports, ids, JSON. Sourced,
 # never run.
 #
-# Plain bash and coreutils; it also runs in bash 3.2 and without /proc. Functions that answer with a value leave it
+# Plain bash, coreutils and grep; it also runs in bash 3.2 and without /proc. Functions that answer with a value leave it
 # in the variable that their comment names, so that a loop over a thousand nodes starts no subshells.
 
 # fail WHAT [WHY] [WHAT TO DO]: one thought a line on stderr, then exit with $fail_code (1 unless set).
@@ -171,21 +171,20 @@ process_runs() {
 # --- ports ----------------------------------------------------------------------------------------------------
 
 # $listeners: port:inode of every socket that listens where 127.0.0.1 reaches it. Fails without /proc/net/tcp.
+#
+# The tables have a line for every connection of the machine, also for those that ended in the last minute: ten thousand
+# on a busy one. Bash reads such a file byte by byte, so grep reads it and bash sees the sockets that listen alone.
 read_listeners() {
-    local table address state inode
+    local address inode
     listeners=
-    [[ -r /proc/net/tcp ]] || return 1
-    for table in /proc/net/tcp /proc/net/tcp6; do
-        [[ -r $table ]] || continue
-        while read -r _ address _ state _ _ _ _ _ inode _; do
-            [[ $state == 0A ]] || continue
-            case ${address%:*} in # 127.0.0.1, every IPv4 address, every IPv6 address, 127.0.0.1 as IPv6
-            0100007F | 7F000001 | 00000000 | 00000000000000000000000000000000 | 0000000000000000FFFF00000100007F)
-                listeners+=" $((16#${address#*:})):$inode "
-                ;;
-            esac
-        done <"$table"
-    done
+    [[ -r /proc/net/tcp ]] && command -v grep >/dev/null || return 1
+    while read -r _ address _ _ _ _ _ _ _ inode _; do
+        case ${address%:*} in # 127.0.0.1, every IPv4 address, every IPv6 address, 127.0.0.1 as IPv6
+        0100007F | 7F000001 | 00000000 | 00000000000000000000000000000000 | 0000000000000000FFFF00000100007F)
+            listeners+=" $((16#${address#*:})):$inode "
+            ;;
+        esac
+    done < <(grep -hE '^ *[0-9]+: [0-9A-F]+:[0-9A-F]+ [0-9A-F]+:[0-9A-F]+ 0A ' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
 }
 
 # $taken: those of the ports $@ that something listens on.
@@ -218,7 +217,7 @@ read_port_holder() {
                 return 0
                 ;;
             esac
-        done < <(ls -l /proc/[0-9]*/fd 2>/dev/null)
+        done < <(ls -l /proc/[0-9]*/fd 2>/dev/null | grep -E "^/proc/|socket:\\[$inode\\]\$")
     elif command -v lsof >/dev/null; then
         pid=$(lsof -nP -t -iTCP:"$1" -sTCP:LISTEN 2>/dev/null | head -n 1) || true
         [[ -z $pid ]] || holder="$(ps -o comm= -p "$pid" || echo "a process") (pid $pid)"

@@ -106,8 +106,13 @@ fn run(config: Config) -> ExitCode {
 fn open(server: &Server, options: Options, identity: &Identity, node: &mut Node) -> Result<Storage, ExitCode> {
     let wake = server.waker().map_err(|cause| fail(1, &format!("cannot wait for the disk: {cause}")))?;
     let shown = options.folder.display().to_string();
+    // A relative folder is another one when the node is started elsewhere: then this line says so.
+    let folder = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());
     match Storage::open(options, identity, node, wake) {
-        Ok(storage) => Ok(storage),
+        Ok(storage) => {
+            log::info!(target: "dht_node::storage", "topics are kept in {}: {} found", folder.display(), node.topic_count());
+            Ok(storage)
+        }
         Err(error @ OpenError::Damaged { .. }) => Err(fail(1, &format!("{shown}: {error}"))),
         Err(error) => Err(fail(EXIT_USAGE, &format!("{shown}: {error}"))),
     }

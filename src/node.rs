@@ -229,6 +229,11 @@ impl Node {
         self.drain.is_done()
     }
 
+    /// How many topics live here.
+    pub fn topic_count(&self) -> usize {
+        self.catalogue.len()
+    }
+
     /// Asserts the invariants; tests and the simulator call it after every event.
     pub fn check(&self) {
         self.routing.check();

@@ -8,10 +8,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::Node;
+use common::{Node, free_ports};
 use serde_json::Value;
 
 /// A cube of real nodes on free ports; ended when dropped.
@@ -46,17 +46,9 @@ impl Cube {
     }
 }
 
-/// Ports that are free, below those that the system gives to connections: one of these could be taken before its node
-/// listens.
 fn free_addresses(count: u16) -> Vec<String> {
-    static CUBES: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let seed = CUBES.fetch_add(1, Ordering::SeqCst) + u16::try_from(std::process::id() % 250).unwrap() * 8;
-        let addresses: Vec<_> = (0..count).map(|id| format!("127.0.0.1:{}", 12_000 + seed * 8 + id)).collect();
-        if addresses.iter().all(|address| TcpListener::bind(address).is_ok()) {
-            return addresses;
-        }
-    }
+    let base = free_ports(count);
+    (base..base + count).map(|port| format!("127.0.0.1:{port}")).collect()
 }
 
 fn cli(server: &str, words: &[&str]) -> Command {

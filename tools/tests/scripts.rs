@@ -1,13 +1,16 @@
-//! `scripts/benchmark.sh` on real cubes: one that runs, and one that it starts and ends itself.
+//! `scripts/benchmark.sh` on real cubes: one that runs, and one that it starts and ends itself. `scripts/deploy.sh` and
+//! the data that it finds.
 
 #![expect(clippy::unwrap_used, reason = "what a test did not expect, fails it")]
 
 mod common;
 
+use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::{Node, node_program};
+use common::{Node, free_ports, node_program};
 
 /// A sweep that takes a moment.
 const SHORT: [&str; 8] = ["--quick", "-k1,3", "-d", "50ms", "--warmup=0", "-c2", "-t", "publish,query"];
@@ -53,7 +56,7 @@ fn without_one_a_cube_is_started_and_ended() {
     let told = check(&benchmark(&words, &out), &out);
     assert!(told.starts_with("starting  a cube of 2 nodes of its own\n"), "{told}");
     let address = told.split_once("measuring the cube at ").unwrap().1.lines().next().unwrap();
-    assert!(std::net::TcpStream::connect(address).is_err(), "nothing listens at {address} any more");
+    assert!(TcpStream::connect(address).is_err(), "nothing listens at {address} any more");
 }
 
 #[test]
@@ -72,4 +75,116 @@ fn what_cannot_be_measured_is_told() {
         assert!(output.status.code() == Some(code) && told.contains(part), "{words:?}: {told}");
         assert!(output.stdout.is_empty(), "{words:?}: nothing was started");
     }
+}
+
+/// A folder of `deploy.sh` and the ports of its cube; what runs from it ends with the test.
+struct Deployment {
+    folder: tempfile::TempDir,
+    base: u16,
+}
+
+impl Deployment {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), base: free_ports(4) }
+    }
+
+    fn command(&self, bash: &[&str], words: &str) -> Command {
+        let mut script = Command::new("bash");
+        script.args(bash).arg(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("scripts/deploy.sh"));
+        script.args(words.split_whitespace()).args(["--base-port", &self.base.to_string(), "--data", "run"]);
+        script.current_dir(self.folder.path()).stdin(Stdio::null());
+        script.env("DHT_BIN_DIR", node_program().parent().unwrap()).env_remove("DHT_SERVER").env_remove("RUST_LOG");
+        script
+    }
+
+    /// Runs it; gives its exit code and what it says.
+    fn run(&self, words: &str) -> (Option<i32>, String) {
+        let output = self.command(&[], words).output().unwrap();
+        let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code(), told)
+    }
+
+    fn check(&self, words: &str, code: i32, parts: &[&str]) {
+        let (found, told) = self.run(words);
+        assert_eq!(found, Some(code), "{words}: {told}");
+        for part in parts {
+            let part = part.replace("RUN", self.folder.path().join("run").to_str().unwrap());
+            assert!(told.contains(&part), "{words}: {told} should contain {part:?}");
+        }
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        let _ = self.command(&[], "clean").output();
+    }
+}
+
+#[test]
+fn no_empty_cube_begins_beside_data_that_it_would_not_read() {
+    let cube = Deployment::new();
+    cube.check("start --dimension 1", 0, &["starting  2 of 2 nodes", "data      RUN: 0 topics found"]);
+    let mut create = Command::new(env!("CARGO_BIN_EXE_dht-cli"));
+    let server = format!("127.0.0.1:{}", cube.base);
+    assert!(create.args(["-s", &server, "create", "a", "b", "c"]).output().unwrap().status.success());
+    cube.check("start --dimension 2", 1, &["another cube runs from ./run: dimension 1"]);
+    cube.check("restart --dimension 2", 1, &["a cube of dimension 2 would begin without it"]);
+    cube.check("status", 0, &["2 of 2 nodes up"]);
+    cube.check("stop", 0, &["stopped   2 nodes"]);
+    let refusals = [
+        (
+            "start --dimension 2",
+            "./run holds the data of 2 nodes, 0 to 1; a cube of dimension 2 would begin without it",
+        ),
+        ("start --dimension 0", "a cube of dimension 0 would begin without it"),
+        ("start --sync memory", "./run holds the data of 2 nodes, 0 to 1; with --sync memory none of it would be read"),
+    ];
+    for (words, part) in refusals {
+        cube.check(words, 1, &[part, "--data DIR", "deploy.sh --data ./run clean"]);
+        assert!(TcpListener::bind(("127.0.0.1", cube.base)).is_ok(), "{words}: nothing was started");
+    }
+    cube.check("start --dimension 2", 1, &["deploy.sh --data ./run --dimension 1"]);
+    cube.check("start", 0, &["starting  2 of 2 nodes", "data      RUN: 3 topics found"]);
+    cube.check("clean", 0, &["stopped   2 nodes", "cleaned   ./run"]);
+    cube.check("start --dimension 0 --sync memory", 0, &["starting  1 of 1 node"]);
+}
+
+#[test]
+fn a_node_says_where_its_topics_are_and_how_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = |words: &[&str]| {
+        let mut node = Command::new(node_program());
+        node.args(["--id", "0", "--dimension", "0", "--base-port", &free_ports(1).to_string()]).args(words);
+        node.current_dir(folder.path()).env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = node.spawn().unwrap();
+        let (mut listens, mut told) = (String::new(), String::new());
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut listens).unwrap();
+        process.kill().unwrap();
+        process.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        process.wait().unwrap();
+        told
+    };
+    let told = node(&["--data", "kept"]);
+    let expected = format!("topics are kept in {}: 0 found\n", folder.path().join("kept").display());
+    assert!(told.contains(&expected), "{told}");
+}
+
+#[test]
+fn status_does_not_look_at_every_connection_of_the_machine() {
+    if !Path::new("/proc/net/tcp").exists() {
+        return;
+    }
+    // Connections that ended stay in the system's tables for a minute.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for _ in 0..3000 {
+        drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        drop(listener.accept().unwrap());
+    }
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    assert!(table.lines().count() > 1000, "the machine keeps them");
+    let cube = Deployment::new();
+    let output = cube.command(&["-x"], "status --dimension 0").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "the node is down");
+    let steps = String::from_utf8(output.stderr).unwrap().lines().count();
+    assert!(steps < 1000, "{steps} steps of bash");
 }

@@ -8,6 +8,7 @@ mod exits;
 mod harness;
 mod payloads;
 mod producers;
+mod readme;
 mod transfer;
 mod waiting;
 

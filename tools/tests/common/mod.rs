@@ -1,8 +1,10 @@
 //! Real nodes for the tests of the command line.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A process of dht-node; ended when dropped.
 pub(crate) struct Node {
@@ -47,6 +49,19 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// The first of so many ports in a row that are free, below those that the system gives to connections: one of these
+/// could be taken before its node listens.
+pub(crate) fn free_ports(count: u16) -> u16 {
+    static CALLS: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let call = CALLS.fetch_add(1, Ordering::SeqCst) + u16::try_from(std::process::id() % 250).unwrap() * 8;
+        let base = 12_000 + call * 8;
+        if (base..base + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return base;
+        }
     }
 }
 
