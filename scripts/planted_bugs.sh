@@ -49,7 +49,7 @@ list_bugs() {
     bug "a missing segment is passed over" src/journal/recovery.rs \
         's/if segment != expected/if segment < expected/; s/expected = expected\.checked_add/expected = segment.checked_add/; s/if index > next \|\|/if next == 0 \|\|/'
     bug "an index of a checkpoint that did not come about stays" src/journal/past.rs \
-        's/\*number > from \|\|/*number == u32::MAX ||/'
+        's/filter\(\|number\| !is_past\(number\)\)/filter(|number| *number == u32::MAX)/'
     bug "the oldest checkpoint counts instead of the newest" src/journal/past.rs \
         's/other\.cmp\(one\)/one.cmp(other)/'
     bug "a loss is forgotten when the start that tells it stops" src/journal/recovery.rs \
@@ -79,21 +79,47 @@ list_bugs() {
     bug "an index that is made anew has a topic's batches from before it was made" src/journal/rebuild.rs \
         's/\.position != \*position\)/.position != u32::MAX - *position)/' journal
     bug "an index is not compared with what the checkpoint says of it" src/journal/past.rs \
-        's/kept\.len\(\) == ends\.len\(\)/kept.len() <= ends.len()/; s/ends\[&stretch\.topic\] == stretch\.end/ends[\&stretch.topic] >= Offset(0)/'
+        's/let ends = \|stretch: &Stretch\| .*;/let ends = |_: \&Stretch| true;/'
     bug "an index that was damaged is told at each read" src/journal/heal.rs \
         's/if remade\.insert\(segment\) \&\& .* => \{/if remade.is_empty() \&\& segment == u32::MAX => {/'
     bug "what is told to be readable behind damage is not looked at" src/journal/heal.rs \
         's/if payloads\(.*\)\.is_ok\(\) \{/if filed.base >= from.plus(1) {/'
     bug "a segment from before the checkpoint is not missed" src/journal/past.rs \
-        's/if past\.binary_search\(&number\)\.is_err\(\)/if number == 0/'
+        's/by_segment\.keys\(\)\.find\(\|number\| !is_past\(number\)\)/by_segment.keys().find(|number| **number == 0)/'
     bug "a checkpoint has its name before its bytes are safe" src/journal/keeper.rs \
         's/write_file\(&self\.disk, &names::checkpoint\(id\), (&checkpoint::encode.*)\)\?;/self.disk.create(\&names::checkpoint(id))?.write_at(\1, 0)?;/'
     bug "a dead segment goes before the checkpoint that makes it dead" src/journal/keeper.rs \
         's/^( *)let id = CheckpointId .*/\1self.remove_dead(mark.place.segment)?;\n&/'
-    bug "a segment is dead when one live record is left in it" src/journal/keeper.rs \
-        's/&& oldest\.end <= first/\&\& oldest.end <= first.plus(1)/'
+    bug "a segment is dead when one live record is left in it" src/journal/spans.rs \
+        '/pub\(super\) fn trim/,/^    \}/ s/oldest\.end <= first/oldest.end <= first.plus(1)/'
     bug "an index forgets the batches from before the last checkpoint" src/journal/keeper.rs \
         's/self\.segments\.range_mut\(\.\.mark\.place\.segment\) \{/self.segments.range_mut(..=mark.place.segment) {/'
+    bug "segments go before a checkpoint says that their records were moved" src/journal/clean.rs \
+        's/^( *)cleaning\.victims\.copied = .*;/&\n\1self.remove_dead(self.checkpointed)?;\n\1self.remove_dead(self.checkpointed)?;/'
+    bug "copies have their name before they are safe" src/journal/clean.rs \
+        's/cleaning\.file\.sync\(\)\?;//'
+    bug "the name of a segment of copies is not safe before a checkpoint relies on it" src/journal/clean.rs \
+        '/pub fn finish_cleaning/,/^    \}/ s/self\.disk\.sync_names\(\)\?;//'
+    bug "cleaning leaves out the first record that a topic keeps" src/journal/clean.rs \
+        's/map\(\|first\| from\.max\(first\)\)/map(|first| from.max(first.plus(1)))/'
+    bug "a stretch that was trimmed while it was copied counts as a whole" src/journal/clean.rs \
+        's/\.take_if\(\|begun\| begun\.end == new\.base\)//'
+    bug "records that cannot be read are lost when their segment is cleaned" src/journal/clean.rs \
+        's/cleaning\.begun = None;/cleaning.begun = Some(Run { topic: piece.topic, base: piece.base, end: piece.end, bytes: 0, first_us: 0 });/; s/cleaning\.pieces\.pop_front\(\);/cleaning.end_piece();/'
+    bug "segments of copies are read as if they were log" src/journal/recovery.rs \
+        's/let copies = segments\.split_off\(.*\);/let copies: Vec<u32> = segments.iter().copied().filter(|number| copies::is_copies(*number)).collect();/'
+    bug "what others need of the log is cleaned" src/journal/keeper.rs \
+        's/self\.checkpointed\.min\(self\.log_floor\)/self.checkpointed/'
+    bug "what others need of the log is removed" src/journal/keeper.rs \
+        's/before\.min\(self\.log_floor\)/before/'
+    bug "what no checkpoint covers is cleaned" src/journal/keeper.rs \
+        's/self\.checkpointed\.min\(self\.log_floor\)/self.log_floor/'
+    bug "nothing is left to cleaning of a journal at its limit" src/journal/prepare.rs \
+        's/2 \* u64::from\(size\)/u64::from(size)/'
+    bug "a time between two stretches of copies is found in the later one" src/journal/keeper.rs \
+        's/inside\.filter\(\|offset\| Some\(\*offset\) < end\)/inside/'
+    bug "an idle node is not asked for the checkpoint that gives space back" src/storage/checkpoints.rs \
+        's/is_worth_it \|\| gives_back/is_worth_it/' storage
     bug "the checksum of an index's header is not looked at" src/journal/index.rs \
         's/&& BigEndian::read_u32\(&header\[28\.\.\]\) == .*;/;/'
     bug "the checksum of an index's entries is not looked at" src/journal/index.rs \
@@ -102,8 +128,8 @@ list_bugs() {
         's/\.filter\(\|_\| Entry::is_sound\((.*)\)\);/.filter(|_| Entry::is_sound(\1) || true);/'
     bug "a read begins one block behind the one that has the record" src/journal/reader.rs \
         's/entry\.end <= from/entry.base <= from/'
-    bug "a read begins in the segment before the one that has the record" src/journal/keeper.rs \
-        's/\|span\| span\.end <= from/|span| span.end < from/'
+    bug "a read begins in the segment before the one that has the record" src/journal/spans.rs \
+        's/\|span\| span\.end <= offset/|span| span.end < offset/'
     bug "a read ends one batch too early" src/journal/reader.rs \
         's/is_enough = bytes >= max_bytes/is_enough = !found.is_empty() \&\& bytes.saturating_add(filed.len) >= max_bytes/'
     bug "a read ends one batch too late" src/journal/reader.rs \
@@ -114,8 +140,8 @@ list_bugs() {
         's/in behind\.saturating_sub\(1\)\.\./in behind../'
     bug "a time is looked for only in the block before" src/journal/reader.rs \
         's/self\.len\(\)\.min\(behind \+ 1\)/self.len().min(behind)/'
-    bug "a time is looked for in the segment that begins with it" src/journal/keeper.rs \
-        's/behind\.checked_sub\(1\)\.map\(\|index\| spans\[index\]\)/spans.get(behind).copied()/'
+    bug "a time is looked for in the segment that begins with it" src/journal/spans.rs \
+        's/behind\.checked_sub\(1\)\.map\(\|index\| self\.list\[index\]\)/self.list.get(behind).copied()/'
     bug "what lies between two batches is read whatever it is" src/journal/reader.rs \
         's/\|gap\| gap <= READ_GAP_MAX/|gap| gap < 1 << 20/'
     bug "each batch is read by itself" src/journal/reader.rs \

@@ -293,7 +293,7 @@ mod tests {
             (&["--id", "000", "--listen", "0.0.0.0"], "--insecure-network"),
             (&["--id", "000", "--cluster", ""], "--cluster"),
             (&["--id", "000", "--in-memory", "--sync", "always"], "leave out --data, --sync"),
-            (&["--id", "000", "--disk", "100MiB"], "at least 256MiB"),
+            (&["--id", "000", "--disk", "100MiB"], "at least 320MiB"),
             (&["--id", "000", "--sync", "never"], "write always"),
             (&["--id", "000", "--sync", "interval=2h"], "from 1ms to 1min"),
         ];
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(stored(&["--id", "000", "--in-memory"]), None);
         assert_eq!(stored(&["--id", "000", "--data", "/x"]), Some(("/x".to_owned(), always, 16 << 10)));
         assert_eq!(stored(&["--id", "000", "--sync", "interval=50ms"]), Some((here.clone(), lazy, 16 << 10)));
-        assert_eq!(stored(&["--id", "000", "--disk", "256MiB"]), Some((here, always, 256)));
+        assert_eq!(stored(&["--id", "000", "--disk", "320MiB"]), Some((here, always, 320)));
         assert_eq!(config(&["--id", "000", "--in-memory"]).unwrap().retention.bytes, 64 << 20);
     }
 }

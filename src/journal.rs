@@ -12,6 +12,8 @@
 
 mod books;
 mod checkpoint;
+mod clean;
+mod copies;
 pub mod disk;
 mod error;
 pub mod format;
@@ -25,9 +27,11 @@ mod prepare;
 mod reader;
 mod rebuild;
 mod recovery;
+mod spans;
 mod walk;
 mod writer;
 
+pub use clean::{Cleaning, Look, Victims};
 pub use disk::{Disk, DiskFile, Folder, is_transient};
 pub use error::OpenError;
 pub use identity::{Identity, claim, inspect, raise_format};

@@ -61,8 +61,8 @@ pub const LINGERING_MAX: usize = 256;
 /// Descriptors of the process itself: standard streams, poll, listener, signals, waker, a peers file while it is read.
 pub const PROCESS_DESCRIPTORS: usize = 12;
 
-/// Descriptors of the journal: its lock and folder, the segments that are written, filled and read, an index, a
-/// checkpoint.
+/// Descriptors of the journal: its lock and folder, the segments that are written, filled, cleaned and read, an index,
+/// a checkpoint. At most ten are open at once.
 pub const JOURNAL_DESCRIPTORS: usize = 16;
 
 /// Descriptors of each link: the connection, the attempt that may replace it, and one being dialled.
@@ -230,6 +230,23 @@ pub const READ_AGAIN_MS: u32 = 200;
 /// Bytes of a segment between two wanted batches that are read and thrown away, which costs less than another read.
 pub const READ_GAP_MAX: u32 = 512;
 
+/// Segments are looked through this often for those that hold mostly dead records; one is cleaned when none of its
+/// records have died between two looks.
+pub const CLEAN_LOOK: Duration = Duration::from_secs(5);
+
+/// Cleaning that could not be done, most likely for want of space, is tried again after this time.
+pub const CLEAN_AGAIN: Duration = Duration::from_secs(1);
+
+/// Bytes that cleaning writes a second while space is not short; it reads about as many. A fraction of what a disk
+/// does, so that commits and reads keep most of it.
+pub const CLEAN_BYTES_PER_SECOND: u32 = 32 << 20;
+
+/// A segment that is this small a part of a full one is put together with others.
+pub const CLEAN_SMALL_PART: u32 = 8;
+
+/// So many of them are, so that each record is copied for this reason a few times at most.
+pub const CLEAN_SMALL_SEGMENTS: usize = 16;
+
 /// With `--sync interval`: more often than this is always.
 pub const SYNC_INTERVAL_LEAST: Duration = Duration::from_millis(1);
 
@@ -304,9 +321,9 @@ pub const NODE_BYTES_DEFAULT: u64 = 1 << 30;
 /// Bytes of a node's journal unless the command line says otherwise.
 pub const DISK_BYTES_DEFAULT: u64 = 16 << 30;
 
-/// The least that a journal may be bound to: room for one segment that is full, one that is written to, and one that is
-/// made ready.
-pub const DISK_BYTES_LEAST: u64 = 4 * SEGMENT_BYTES as u64;
+/// The least that a journal may be bound to: room for one segment that is full, one that is written to, one that is
+/// made ready, and one that is left to cleaning; and for what else is small.
+pub const DISK_BYTES_LEAST: u64 = 5 * SEGMENT_BYTES as u64;
 
 /// A connection says HELLO within this time.
 pub const HELLO_TIMEOUT_US: u64 = 5_000_000;

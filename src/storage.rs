@@ -10,6 +10,7 @@
 //! descriptors or memory is no such failure: whatever the system refuses because of one is done again.
 
 mod checkpoints;
+mod clean;
 mod commit;
 mod keep;
 mod start;
@@ -144,10 +145,10 @@ impl Storage {
         let (supply, supplies) = mpsc::channel();
         let committer = commit::Committer::new(started.writer, supplies, tasks.clone(), news.clone());
         let commit = spawn("commit", move || committer.run(&for_commit, sync, wake)).map_err(folder_error)?;
-        let keeper = keep::Bookkeeper::new(started.keeper, supply, news);
+        let keeper = keep::Bookkeeper::new(started.keeper, end, supply, news);
         // The lock of the folder is held for as long as this thread lives.
         let keep = spawn("keep", move || {
-            keeper.run(end, &for_keep, wake);
+            keeper.run(&for_keep, wake);
             drop(disk);
         });
         let (commit, keep) = (Some(commit), Some(keep.map_err(folder_error)?));

@@ -4,7 +4,9 @@
 //! ```text
 //! varint segments with void batches, then each: varint segment, varint count, then each: varint position, from the
 //!                                               one before
-//! varint topics, then each: u64 id, varint spans, then each: segment and end, as varints from those of the one before
+//! varint topics, then each: u64 id, varint spans, then each: segment and end, as varints from those of the one before,
+//!                           varint bytes of payload
+//! varint segments, then each: varint segment, varint bytes of payload that were ever in it
 //! ```
 
 use std::collections::BTreeMap;
@@ -17,17 +19,21 @@ use crate::types::{Offset, TopicId};
 /// The books of the journal as a checkpoint has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Books {
-    /// Of each topic with records, in the order of their offsets: the segment, and where they end.
-    pub(super) spans: BTreeMap<TopicId, Vec<(u32, Offset)>>,
+    /// Of each topic with records, in the order of their offsets: the segment, the offset behind the last one there,
+    /// and the bytes of their payloads.
+    pub(super) spans: BTreeMap<TopicId, Vec<(u32, Offset, u32)>>,
     /// Of each segment of which that is known, in ascending order, where the payloads of batches are that came to
     /// nothing.
     pub(super) void: BTreeMap<u32, Vec<u32>>,
+    /// Bytes of all payloads that were ever in a segment.
+    pub(super) totals: BTreeMap<u32, u64>,
 }
 
 /// The bytes of books, which are written without being collected first.
-pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset)>>(
+pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset, u32)>>(
     void: &[(u32, &[u32])],
     spans: impl ExactSizeIterator<Item = (TopicId, S)>,
+    totals: impl ExactSizeIterator<Item = (u32, u64)>,
 ) -> Vec<u8> {
     let mut out = Vec::new();
     varint::put(&mut out, void.len() as u64);
@@ -45,11 +51,17 @@ pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset)>>(
         out.put_u64(topic.number());
         varint::put(&mut out, spans.len() as u64);
         let mut before = (0, 0);
-        for (segment, end) in spans {
+        for (segment, end, bytes) in spans {
             varint::put_delta(&mut out, before.0, segment.into());
             varint::put_delta(&mut out, before.1, end.0);
+            varint::put(&mut out, bytes.into());
             before = (segment.into(), end.0);
         }
+    }
+    varint::put(&mut out, totals.len() as u64);
+    for (segment, bytes) in totals {
+        varint::put(&mut out, segment.into());
+        varint::put(&mut out, bytes);
     }
     out
 }
@@ -72,9 +84,14 @@ impl Books {
             let (mut spans, mut before) = (Vec::new(), (0, 0));
             for _ in 0..varint::take(bytes)? {
                 before = (varint::take_delta(bytes, before.0)?, varint::take_delta(bytes, before.1)?);
-                spans.push((u32::try_from(before.0).ok()?, Offset(before.1)));
+                let payload = u32::try_from(varint::take(bytes)?).ok()?;
+                spans.push((u32::try_from(before.0).ok()?, Offset(before.1), payload));
             }
             books.spans.insert(topic, spans);
+        }
+        for _ in 0..varint::take(bytes)? {
+            let segment = u32::try_from(varint::take(bytes)?).ok()?;
+            books.totals.insert(segment, varint::take(bytes)?);
         }
         bytes.is_empty().then_some(books)
     }
@@ -89,16 +106,17 @@ mod tests {
         let topic = |id| TopicId::new(id).unwrap();
         let books = Books {
             spans: [
-                (topic(9), vec![(3, Offset(10)), (8, Offset(500)), (7, Offset(1 << 40))]),
+                (topic(9), vec![(3, Offset(10), 70), (8, Offset(500), 0), (7, Offset(1 << 40), u32::MAX)]),
                 (topic(1 << 63), vec![]),
             ]
             .into(),
             void: [(3, vec![64, 1 << 20, u32::MAX]), (9, vec![0])].into(),
+            totals: [(3, 1 << 40), (8, 0)].into(),
         };
         for books in [books, Books::default()] {
             let void: Vec<(u32, &[u32])> = books.void.iter().map(|(segment, at)| (*segment, &at[..])).collect();
             let spans = books.spans.iter().map(|(topic, spans)| (*topic, spans.iter().copied()));
-            let bytes = encode(&void, spans);
+            let bytes = encode(&void, spans, books.totals.clone().into_iter());
             assert_eq!(Books::decode(&bytes), Some(books));
             (0..bytes.len()).for_each(|cut| assert_eq!(Books::decode(&bytes[..cut]), None, "cut at {cut}"));
         }

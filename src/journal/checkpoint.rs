@@ -100,7 +100,7 @@ mod tests {
             let image: Vec<u8> = (0..len).map(|byte| (byte % 251).try_into().unwrap()).collect();
             let void = vec![7; len];
             let spans: [(_, std::iter::Empty<_>); 0] = [];
-            let encoded = crate::journal::books::encode(&[(3, &void)], spans.into_iter());
+            let encoded = crate::journal::books::encode(&[(3, &void)], spans.into_iter(), std::iter::empty());
             let bytes = Bytes::from(encode(3, mark, &image, &encoded));
             let books = Some(Books { void: [(3, void)].into(), ..Books::default() });
             assert_eq!(decode(&bytes, 1234), Ok(Checkpoint { mark, image, books, version: format::VERSION }));

@@ -37,7 +37,7 @@ const MAGIC: &[u8; 8] = b"DHTJRNL\n";
 pub enum Kind {
     /// Entries of the log.
     Entry,
-    /// A chunk that cleaning moved, with the index of its entry. Not log.
+    /// Batches that cleaning has copied. Not log.
     Copy,
     /// A part of the state that a checkpoint keeps.
     Checkpoint,

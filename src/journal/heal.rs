@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::copies;
 use super::disk::Disk;
 use super::error::OpenError;
 use super::index::Index;
@@ -10,7 +11,7 @@ use super::keeper::{Keeper, write_file};
 use super::names;
 use super::reader::{payloads, previous_end, read_part};
 use super::rebuild::{self, Known};
-use crate::record::{Found, Wanted};
+use crate::record::{Filed, Found, Wanted};
 use crate::types::{Offset, TopicId};
 
 impl<D: Disk> Keeper<D> {
@@ -71,6 +72,11 @@ impl<D: Disk> Keeper<D> {
     fn remake_index(&self, segment: u32) -> Result<(), OpenError> {
         let name = names::segment(segment);
         let bytes = read_part(&self.disk, &name, 0, usize::MAX)?;
+        if copies::is_copies(segment) {
+            let copies = copies::list(segment, &bytes);
+            let filed = copies.map_err(|at| OpenError::damaged(&name, at, "a record cannot be read"))?;
+            return self.write_index(segment, &filed);
+        }
         let end = segment.checked_add(1).and_then(|next| previous_end(&self.disk, next).ok().flatten());
         let spans = self.spans_in(segment);
         let topics = spans.keys().copied().collect();
@@ -83,17 +89,24 @@ impl<D: Disk> Keeper<D> {
         let made = made.unwrap_or_default();
         let listing = rebuild::list(segment, &bytes, end, &topics, &|name| rebuild::made_as(name, &made, &topics))
             .map_err(|position| OpenError::damaged(&name, position, "a record cannot be read"))?;
-        let mut index = Index::default();
+        let mut all = Vec::new();
         for (topic, (before, end)) in spans {
-            let last_us = before.map_or(0, |before| self.last_us(topic, before.segment));
+            let last_us = before.map_or(0, |before| self.time_before(topic, before.segment, before.end));
             // What is trimmed is not known here, and does not matter when it is known which batches were stored.
             let first = if self.void(segment).is_some() { Offset(u64::MAX) } else { Offset(0) };
             let known = Known { end, before: before.map(|before| before.end), first, last_us };
             let listed = listing.get(&topic).map_or(&[][..], |listed| listed);
             let filed = rebuild::assign(listed, known, self.void(segment));
             let lacks = || OpenError::damaged(&name, 0, "it does not say enough to make its index anew");
-            filed.ok_or_else(lacks)?.iter().for_each(|filed| index.add(filed));
+            all.append(&mut filed.ok_or_else(lacks)?);
         }
+        self.write_index(segment, &all)
+    }
+
+    /// Writes the index of a segment with these batches.
+    fn write_index(&self, segment: u32, filed: &[Filed]) -> Result<(), OpenError> {
+        let mut index = Index::default();
+        filed.iter().for_each(|filed| index.add(filed));
         let name = names::index(segment);
         write_file(&self.disk, &name, &index.encode(segment)).map_err(|cause| OpenError::io(&name, cause))
     }

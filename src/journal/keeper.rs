@@ -2,19 +2,22 @@
 //!
 //! It is told, in the order of the log, what became of the entries ([`Note`]). From that it knows which topics have
 //! records in which segment, and finds them again. A checkpoint makes everything before it that is dead unneeded: such
-//! segments are removed, or used again.
+//! segments are removed, or used again. What is mostly dead is cleaned (`clean`).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
 use foldhash::fast::RandomState;
 
+use super::copies;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::index::Index;
 use super::names::{self, CheckpointId};
 use super::reader::{Blocks, payloads};
+use super::spans::{Change, Span, Spans};
 use super::writer::Mark;
 use super::{books, checkpoint};
 use crate::record::{Filed, Found, Note, Wanted};
@@ -24,18 +27,20 @@ use crate::types::{Offset, TopicId};
 #[derive(Debug)]
 pub struct Keeper<D: Disk> {
     pub(super) disk: D,
-    group: u16,
+    pub(super) group: u16,
     /// Those with records, live or not, by number.
     segments: BTreeMap<u32, Segment<D::File>>,
-    /// In which segments a topic has records, oldest first.
-    spans: HashMap<TopicId, VecDeque<Span>, RandomState>,
-    /// Up to where retention has taken whole segments of a topic since the start: that they have nothing is no damage.
-    removed: HashMap<TopicId, Offset, RandomState>,
+    /// Where the records of each topic are that has some.
+    pub(super) spans: HashMap<TopicId, Spans, RandomState>,
     /// The newest checkpoint and the one before it: when the newest one rots, a start goes back to that.
     newest: Option<CheckpointId>,
     older: Option<CheckpointId>,
+    /// The segment that the newest one is in: what lies before it was written completely.
+    checkpointed: u32,
     /// Segments without live records that the newest checkpoint does not need; the one before it may.
     dead: BTreeSet<u32>,
+    /// Segments of the log from this one on are kept for others, dead or not.
+    pub(super) log_floor: u32,
     pub(super) has_spare: bool,
     /// Bytes that all files may have together when a segment is added.
     pub(super) capacity: u64,
@@ -43,13 +48,19 @@ pub struct Keeper<D: Disk> {
 
 /// What is known of a segment.
 #[derive(Debug)]
-struct Segment<F> {
+pub(super) struct Segment<F> {
     /// Its index, while that is not complete.
     index: Index,
-    /// Topics that have records in it.
+    /// Spans of topics in it.
     live: u32,
+    /// Bytes of the payloads of live records, and of all that ever were in it.
+    pub(super) live_bytes: u64,
+    pub(super) total_bytes: u64,
+    /// What was live when it was looked at last, and whether records in it cannot be read: then it is not cleaned.
+    pub(super) seen: Option<u64>,
+    has_damage: bool,
     /// Bytes of its file.
-    size: u64,
+    pub(super) size: u64,
     /// A second handle of its file until the first checkpoint behind it: a checkpoint that had to open the segment
     /// would fail when other parts of the process have used up the descriptors.
     log: Option<F>,
@@ -60,18 +71,18 @@ struct Segment<F> {
 
 impl<F> Default for Segment<F> {
     fn default() -> Self {
-        Self { index: Index::default(), live: 0, size: 0, log: None, void: Some(Vec::new()) }
+        Self {
+            index: Index::default(),
+            live: 0,
+            live_bytes: 0,
+            total_bytes: 0,
+            seen: None,
+            has_damage: false,
+            size: 0,
+            log: None,
+            void: Some(Vec::new()),
+        }
     }
-}
-
-/// Records of a topic in a segment; those of the next one follow.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub(super) segment: u32,
-    /// Behind the last of them.
-    pub(super) end: Offset,
-    /// When the first of them was appended.
-    pub(super) first_us: u64,
 }
 
 impl<D: Disk> Keeper<D> {
@@ -82,10 +93,11 @@ impl<D: Disk> Keeper<D> {
             group,
             segments: BTreeMap::new(),
             spans: HashMap::default(),
-            removed: HashMap::default(),
             newest: None,
             older: None,
+            checkpointed: 0,
             dead: BTreeSet::new(),
+            log_floor: u32::MAX,
             has_spare: false,
             capacity: u64::MAX,
         }
@@ -94,6 +106,7 @@ impl<D: Disk> Keeper<D> {
     /// These checkpoints are there; what was added so far is what the newest one knows.
     pub(super) fn begin(&mut self, checkpoints: (Option<CheckpointId>, Option<CheckpointId>), segment: u32) {
         (self.newest, self.older) = checkpoints;
+        self.checkpointed = segment;
         self.dead = self.dead(segment).into_iter().map(|(number, _)| number).collect();
     }
 
@@ -119,53 +132,75 @@ impl<D: Disk> Keeper<D> {
         self.segments.get(&segment)?.void.as_deref()
     }
 
-    /// When the last record of a topic in a segment was appended; 0 when that cannot be read.
-    pub(super) fn last_us(&self, topic: TopicId, segment: u32) -> u64 {
-        self.blocks(segment, topic).and_then(|blocks| blocks.last_us()).ok().flatten().unwrap_or(0)
+    /// When the record of a topic before an offset was appended, which lies in that segment; 0 when that cannot be
+    /// read.
+    pub(super) fn time_before(&self, topic: TopicId, segment: u32, end: Offset) -> u64 {
+        let last = end.0.checked_sub(1).map(Offset);
+        let found = last.and_then(|last| self.blocks(segment, topic).ok()?.batches_from(last, 1, 1).ok());
+        found.and_then(|filed| filed.first().map(|filed| filed.append_us)).unwrap_or(0)
+    }
+
+    /// Puts a batch to the index of its segment, which is made anew or will grow.
+    pub(super) fn enter(&mut self, filed: &Filed) {
+        self.segments.entry(filed.place.segment).or_default().index.add(filed);
+    }
+
+    /// Bytes of all payloads that were ever in a segment.
+    pub(super) fn set_total(&mut self, number: u32, bytes: u64) {
+        self.segments.entry(number).or_default().total_bytes = bytes;
     }
 
     /// The segment that has a record of a topic, and what it has of that.
     pub(super) fn span_with(&self, topic: TopicId, offset: Offset) -> Option<Span> {
-        let spans = self.spans.get(&topic)?;
-        spans.get(spans.partition_point(|span| span.end <= offset)).copied()
-    }
-
-    /// The last records of a topic.
-    pub(super) fn last_span(&self, topic: TopicId) -> Option<Span> {
-        self.spans.get(&topic).and_then(VecDeque::back).copied()
+        self.spans.get(&topic)?.with(offset)
     }
 
     /// Of each topic with records in a segment: what it has before them, if anything, and the offset behind them.
     pub(super) fn spans_in(&self, segment: u32) -> BTreeMap<TopicId, (Option<Span>, Offset)> {
-        let found = |(topic, spans): (&TopicId, &VecDeque<Span>)| {
-            let at = spans.iter().position(|span| span.segment == segment)?;
-            Some((*topic, (at.checked_sub(1).map(|before| spans[before]), spans[at].end)))
+        let found = |(topic, spans): (&TopicId, &Spans)| {
+            let mut before = None;
+            let (_, span) = spans.iter().find(|(_, span)| {
+                let is_found = span.segment == segment;
+                before = if is_found { before } else { Some(*span) };
+                is_found
+            })?;
+            Some((*topic, (before, span.end)))
         };
         self.spans.iter().filter_map(found).collect()
     }
 
-    /// Writes the indexes that are in memory up to that of a segment; those before that one are complete.
+    /// Writes the indexes that are in memory up to that of a segment, and those of copies; the ones before that segment
+    /// are complete.
     pub(super) fn write_indexes(&mut self, last: u32) -> io::Result<()> {
-        for (&number, segment) in self.segments.range_mut(..=last) {
+        let past = |number: u32| number <= last || copies::is_copies(number);
+        for (&number, segment) in self.segments.iter_mut().filter(|(number, _)| past(**number)) {
             if !segment.index.is_empty() {
                 write_file(&self.disk, &names::index(number), &segment.index.encode(number))?;
             }
-            if number < last {
+            if number != last {
                 segment.index = Index::default();
             }
         }
         Ok(())
     }
 
-    /// A topic has records in a segment whose index is complete.
-    pub(super) fn add_span(&mut self, topic: TopicId, span: Span) {
-        self.segments.entry(span.segment).or_default().live += 1;
-        self.spans.entry(topic).or_default().push_back(span);
+    /// A topic has records in a segment whose index is complete: from `base` on, behind all others that were added.
+    /// Those before `first` are trimmed.
+    pub(super) fn add_span(&mut self, topic: TopicId, (base, first): (Offset, Offset), span: Span) {
+        let change = match self.spans.entry(topic) {
+            Entry::Occupied(mut spans) => spans.get_mut().push(span),
+            Entry::Vacant(spans) => spans.insert(Spans::new(base, first, span)).whole(),
+        };
+        self.change(change);
     }
 
     /// Behind the last record of a topic; `None` when it has none.
     pub(super) fn end_of(&self, topic: TopicId) -> Option<Offset> {
-        self.spans.get(&topic).and_then(VecDeque::back).map(|last| last.end)
+        self.spans.get(&topic).map(Spans::end)
+    }
+
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.segments);
     }
 
     /// Takes in what became of entries, in their order.
@@ -179,10 +214,7 @@ impl<D: Disk> Keeper<D> {
                     }
                 }
                 Note::Trimmed { topic, first } => self.trim(topic, first),
-                Note::Deleted { topic } => {
-                    self.trim(topic, Offset(u64::MAX));
-                    self.removed.remove(&topic);
-                }
+                Note::Deleted { topic } => self.trim(topic, Offset(u64::MAX)),
             }
         }
     }
@@ -190,27 +222,25 @@ impl<D: Disk> Keeper<D> {
     fn file(&mut self, filed: Filed) {
         let segment = self.segments.entry(filed.place.segment).or_default();
         segment.index.add(&filed);
-        let spans = self.spans.entry(filed.topic).or_default();
-        match spans.back_mut() {
-            Some(last) if last.segment == filed.place.segment => last.end = filed.end(),
-            _ => {
-                segment.live += 1;
-                let (segment, end, first_us) = (filed.place.segment, filed.end(), filed.append_us);
-                spans.push_back(Span { segment, end, first_us });
-            }
-        }
+        segment.total_bytes += u64::from(filed.len);
+        let change = match self.spans.entry(filed.topic) {
+            Entry::Occupied(mut spans) => spans.get_mut().file(&filed),
+            Entry::Vacant(spans) => spans.insert(Spans::new(filed.base, filed.base, Span::of(&filed))).whole(),
+        };
+        self.change(change);
     }
 
     /// Reads with the indexes as they are.
     pub(super) fn read_once(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
-        let none = VecDeque::new();
-        let spans = self.spans.get(&topic).unwrap_or(&none);
-        let is_removed = |from: Offset| self.removed.get(&topic).is_some_and(|end| from < *end);
+        let spans = self.spans.get(&topic);
+        // What retention has taken since the read was asked for is no damage.
+        let is_removed = |from: Offset| spans.is_some_and(|spans| from < spans.base());
         match wanted {
             Wanted::Records { from, .. } if is_removed(from) => Ok(Found::Batches(Vec::new())),
             Wanted::Records { from, max_bytes, max_records } => {
-                let index = spans.partition_point(|span| span.end <= from);
-                let Some(span) = spans.get(index) else { return Ok(Found::Batches(Vec::new())) };
+                let Some(span) = spans.and_then(|spans| spans.with(from)) else {
+                    return Ok(Found::Batches(Vec::new()));
+                };
                 let filed = self.blocks(span.segment, topic)?.batches_from(from, max_bytes, max_records)?;
                 if filed.first().is_none_or(|first| from < first.base) {
                     let name = names::index(span.segment);
@@ -222,13 +252,14 @@ impl<D: Disk> Keeper<D> {
             }
             Wanted::Time(append_us) => {
                 // What was asked for is in the last one that begins before, or begins the next one.
-                let behind = spans.partition_point(|span| span.first_us < append_us);
-                let before = behind.checked_sub(1).map(|index| spans[index]);
+                let before = spans.and_then(|spans| spans.before(append_us));
                 let inside = match before {
                     Some(span) => self.blocks(span.segment, topic)?.find_time(append_us)?,
                     None => None,
                 };
                 let end = before.map(|span| span.end);
+                // A segment of copies may have later records as well, but not those between.
+                let inside = inside.filter(|offset| Some(*offset) < end);
                 Ok(Found::Offset(inside.or(end).unwrap_or_default()))
             }
         }
@@ -243,17 +274,48 @@ impl<D: Disk> Keeper<D> {
 
     fn trim(&mut self, topic: TopicId, first: Offset) {
         let Some(spans) = self.spans.get_mut(&topic) else { return };
-        while let Some(oldest) = spans.front().copied()
-            && oldest.end <= first
-        {
-            spans.pop_front();
-            self.removed.insert(topic, oldest.end);
-            let segment = self.segments.get_mut(&oldest.segment).expect("a segment with records is known");
-            segment.live -= 1;
-        }
-        if spans.is_empty() {
+        let is_left = spans.trim(first, |change| change.apply(&mut self.segments));
+        if !is_left {
             self.spans.remove(&topic);
         }
+    }
+
+    /// Records of a topic have been copied: see [`Spans::relocate`].
+    pub(super) fn relocate(&mut self, topic: TopicId, base: Offset, span: Span) {
+        if let Some(spans) = self.spans.get_mut(&topic) {
+            spans.relocate(base, span, |change| change.apply(&mut self.segments));
+        }
+    }
+
+    /// A segment of copies is complete, with a file of so many bytes and payloads of so many.
+    pub(super) fn add_copies(&mut self, number: u32, size: u64, total_bytes: u64) {
+        self.segments.insert(number, Segment { size, total_bytes, ..Segment::default() });
+    }
+
+    /// The number that the next segment of copies gets.
+    pub(super) fn next_copies(&self) -> u32 {
+        let last = self.segments.keys().next_back().copied().unwrap_or(0);
+        last.max(copies::FIRST).checked_add(1).expect("so many segments are never written")
+    }
+
+    /// Records of a segment cannot be read: it is not cleaned.
+    pub(super) fn leave(&mut self, number: u32) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.has_damage = true;
+        }
+    }
+
+    /// The segments that may be cleaned: before the newest checkpoint, and no log that others need.
+    pub(super) fn cleanable(&mut self) -> impl Iterator<Item = (u32, &mut Segment<D::File>)> {
+        let floor = self.checkpointed.min(self.log_floor);
+        let may_be_cleaned = move |number: u32| number < floor || copies::is_copies(number);
+        let segments = self.segments.iter_mut().map(|(number, segment)| (*number, segment));
+        segments.filter(move |(number, segment)| may_be_cleaned(*number) && segment.live > 0 && !segment.has_damage)
+    }
+
+    /// Bytes of the file of a segment.
+    pub(super) fn size_of(&self, number: u32) -> u64 {
+        self.segments.get(&number).map_or(0, |segment| segment.size)
     }
 
     /// Makes what was written up to there safe, for a checkpoint to rely on: nobody may have synced it yet.
@@ -286,6 +348,7 @@ impl<D: Disk> Keeper<D> {
         let id = CheckpointId { index: mark.index, is_second };
         write_file(&self.disk, &names::checkpoint(id), &checkpoint::encode(self.group, mark, image, &self.books()))?;
         self.disk.sync_names()?;
+        self.checkpointed = mark.place.segment;
         for (_, segment) in self.segments.range_mut(..mark.place.segment) {
             (segment.index, segment.log) = (Index::default(), None);
         }
@@ -297,21 +360,24 @@ impl<D: Disk> Keeper<D> {
         self.remove_dead(mark.place.segment)
     }
 
-    /// The segments before this one without live records: their numbers and sizes, the one that is best kept as the
-    /// spare first.
+    /// The segments without live records before this one of the log: their numbers and sizes, the one that is best kept
+    /// as the spare first.
     fn dead(&self, before: u32) -> Vec<(u32, u64)> {
-        let dead = self.segments.range(..before).filter(|(_, segment)| segment.live == 0);
+        let floor = before.min(self.log_floor);
+        let dead = self.segments.range(..floor).chain(self.segments.range(copies::FIRST..));
+        let dead = dead.filter(|(_, segment)| segment.live == 0);
         let mut dead: Vec<(u32, u64)> = dead.map(|(number, segment)| (*number, segment.size)).collect();
         // Only one of the size of the next segment can be used again; the first segments of a journal are smaller.
-        dead.sort_by_key(|(number, size)| (Reverse(*size), *number));
+        dead.sort_by_key(|(number, size)| (copies::is_copies(*number), Reverse(*size), *number));
         dead
     }
 
     /// Bytes that checkpoints at `mark`, of which everything was noted, would give back to the system. It takes two
     /// when the newest one still needs them.
     pub fn freeable(&self, mark: Mark) -> u64 {
-        let kept = usize::from(!self.has_spare);
-        self.dead(mark.place.segment).iter().skip(kept).map(|(_, size)| size).sum()
+        let dead = self.dead(mark.place.segment);
+        let is_kept = |first: &&(u32, u64)| !self.has_spare && !copies::is_copies(first.0);
+        dead.iter().map(|(_, size)| size).sum::<u64>() - dead.first().filter(is_kept).map_or(0, |(_, size)| *size)
     }
 
     /// Does only the checkpoint before the newest one need some of the segments, so that another checkpoint would make
@@ -326,8 +392,10 @@ impl<D: Disk> Keeper<D> {
         let void: Vec<(u32, &[u32])> = void.collect();
         let mut topics: Vec<TopicId> = self.spans.keys().copied().collect();
         topics.sort_unstable();
-        let of = |id: TopicId| (id, self.spans[&id].iter().map(|span| (span.segment, span.end)));
-        books::encode(&void, topics.into_iter().map(of))
+        let of = |id: TopicId| (id, self.spans[&id].iter().map(|(_, span)| (span.segment, span.end, span.bytes)));
+        let totals: Vec<(u32, u64)> =
+            self.segments.iter().map(|(number, segment)| (*number, segment.total_bytes)).collect();
+        books::encode(&void, topics.into_iter().map(of), totals.into_iter())
     }
 
     /// Removes the segments before this one whose records are all dead, unless the checkpoint before the newest one
@@ -340,7 +408,7 @@ impl<D: Disk> Keeper<D> {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
             }
-            if self.has_spare {
+            if self.has_spare || copies::is_copies(number) {
                 self.disk.remove(&names::segment(number))?;
             } else {
                 self.disk.rename(&names::segment(number), names::SPARE)?;
@@ -354,18 +422,30 @@ impl<D: Disk> Keeper<D> {
 
     /// Asserts the invariants.
     pub fn check(&self) {
-        let mut live: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut live: BTreeMap<u32, (i64, i64)> = BTreeMap::new();
         #[expect(clippy::iter_over_hash_type, reason = "only counted")]
         for spans in self.spans.values() {
-            assert!(!spans.is_empty(), "a topic without records has no entry");
-            for span in spans {
-                *live.entry(span.segment).or_default() += 1;
+            spans.check();
+            for Change { segment, spans, bytes } in spans.total() {
+                let sum = live.entry(segment).or_default();
+                *sum = (sum.0 + i64::from(spans), sum.1 + bytes);
             }
         }
         for (number, segment) in &self.segments {
-            assert_eq!(live.remove(number).unwrap_or(0), segment.live, "segment {number}");
+            let (spans, bytes) = live.remove(number).unwrap_or_default();
+            assert_eq!(i64::from(segment.live), spans, "segment {number}");
+            assert_eq!(u64::try_from(bytes), Ok(segment.live_bytes), "segment {number}");
+            assert!(segment.live_bytes <= segment.total_bytes, "segment {number}");
         }
         assert!(live.is_empty(), "records in segments that are gone");
+    }
+}
+
+impl Change {
+    fn apply<F>(self, segments: &mut BTreeMap<u32, Segment<F>>) {
+        let segment = segments.get_mut(&self.segment).expect("a segment with records is known");
+        segment.live = segment.live.checked_add_signed(self.spans).expect("what was added is taken away");
+        segment.live_bytes = segment.live_bytes.checked_add_signed(self.bytes).expect("what was added is taken away");
     }
 }
 

@@ -3,6 +3,7 @@
 //! | name | what |
 //! |---|---|
 //! | `0000000042.log` | a segment: in use, used up, or prepared for use |
+//! | `2147483649.log` | from this number on: a segment of copies, complete |
 //! | `0000000042.index` | where the records of its topics are, by topic and offset |
 //! | `00000000000000001234.checkpoint` | the state after the entry of that index |
 //! | `00000000000000001234-2.checkpoint` | the same state once more, when no entry came since |

@@ -7,15 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::books::Books;
 use super::checkpoint::{self, Checkpoint, Fault};
+use super::copies;
 use super::disk::Disk;
 use super::error::OpenError;
 use super::index::{self, Directory, HEADER as INDEX_HEADER};
-use super::keeper::Span;
 use super::names::{self, CheckpointId};
 use super::reader::previous_end;
 use super::rebuild::{self, Known};
 use super::recovery::{Recovery, State};
-use crate::record::{Filed, Note};
+use super::spans::Span;
+use crate::record::Filed;
 use crate::types::{Offset, TopicId};
 
 /// The newest checkpoint and the one before it.
@@ -28,6 +29,15 @@ struct Stretch {
     base: Offset,
     end: Offset,
     first_us: u64,
+}
+
+/// Records of a topic that a segment is known to have: behind those that lie before them, if any, up to `end`.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    topic: TopicId,
+    /// The segment of those before, and the offset behind them.
+    before: Option<(u32, Offset)>,
+    end: Offset,
 }
 
 impl<D: Disk> Recovery<D> {
@@ -75,116 +85,130 @@ impl<D: Disk> Recovery<D> {
             Fault::Newer(version) => OpenError::Newer { file: name.clone(), version: Some(version) },
         })?;
         let Checkpoint { mark, image, books, version } = decoded;
+        if copies::is_copies(mark.place.segment) {
+            return Err(OpenError::damaged(&name, 0, "it is said to be of a segment that is no log"));
+        }
         let what = "the state in it makes no sense";
         state.restore(&image, version).map_err(|error| OpenError::undecodable(error, &name, 0, what))?;
         (self.from, self.image_len) = (mark, image.len());
         Ok(books)
     }
 
-    /// Finds the records from before the checkpoint.
+    /// Finds the records from before the checkpoint, in `segments` of the log and in those of `copies`.
     pub(super) fn load_past(
         &mut self,
         files: &[String],
-        segments: &[u32],
+        (segments, copies): (&[u32], &[u32]),
         books: Option<Books>,
         state: &impl State,
     ) -> Result<(), OpenError> {
         let from = self.from.place.segment;
-        let indexes: BTreeSet<u32> = files.iter().filter_map(|name| names::index_number(name)).collect();
-        // Written for a checkpoint that did not come about, or of a dead segment, which has gone first.
-        let is_unneeded = |number: &u32| *number > from || segments.binary_search(number).is_err();
-        self.unneeded.extend(indexes.iter().copied().filter(is_unneeded).map(names::index));
         let past = &segments[..segments.partition_point(|number| *number <= from)];
+        let is_past = |number: &u32| past.binary_search(number).is_ok() || copies.binary_search(number).is_ok();
+        // Written for a checkpoint that did not come about, or of a dead segment, which has gone first.
+        let indexes: BTreeSet<u32> = files.iter().filter_map(|name| names::index_number(name)).collect();
+        self.unneeded.extend(indexes.iter().copied().filter(|number| !is_past(number)).map(names::index));
         let (mut books, is_exact) = match books {
             Some(books) => (books, true),
             None => (self.derive_books(past, state)?, false),
         };
-        for number in past {
+        for number in past.iter().chain(copies) {
             // Without a checkpoint all of it is applied again.
             let is_blank = self.from.index == 0;
             let void = if is_blank { Some(Vec::new()) } else { books.void.remove(number).filter(|_| is_exact) };
             self.add_segment(*number)?;
             self.keeper.set_void(*number, void);
+            self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
         }
-        let mut by_segment = BTreeMap::<u32, BTreeMap<TopicId, Offset>>::new();
+        let mut by_segment = BTreeMap::<u32, Vec<Expected>>::new();
         for (topic, spans) in &books.spans {
-            for (segment, end) in spans {
-                by_segment.entry(*segment).or_default().insert(*topic, *end);
+            let mut before = None;
+            for (segment, end, _) in spans {
+                by_segment.entry(*segment).or_default().push(Expected { topic: *topic, before, end: *end });
+                before = Some((*segment, *end));
             }
         }
-        for (number, ends) in by_segment {
-            if past.binary_search(&number).is_err() {
-                return Err(OpenError::damaged(&names::segment(number), 0, "the segment is missing"));
+        // Of an index that has to be made anew, those before it in the log and all copies have to be there.
+        if let Some(number) = by_segment.keys().find(|number| !is_past(number)) {
+            return Err(OpenError::damaged(&names::segment(*number), 0, "the segment is missing"));
+        }
+        let mut found = BTreeMap::new();
+        let order = copies.iter().chain(past).filter_map(|number| Some((*number, by_segment.get(number)?)));
+        for (number, expected) in order {
+            self.check_header(number)?;
+            for stretch in self.load_segment(number, expected, segments, state)? {
+                found.insert((stretch.topic, number, stretch.end), stretch);
             }
-            self.load_segment(number, &ends, segments, state)?;
+        }
+        for (topic, spans) in books.spans {
+            let (first, _) = state.kept(topic).unwrap_or_default();
+            for (segment, end, bytes) in spans {
+                let Stretch { base, first_us, .. } = found[&(topic, segment, end)];
+                self.keeper.add_span(topic, (base, first), Span { segment, bytes, end, first_us });
+            }
         }
         self.check_kept(state)
     }
 
-    /// Finds the records of a segment, each topic's up to an end that is known.
+    /// Finds the records that a segment is expected to have: where each stretch begins, and when.
     fn load_segment(
         &mut self,
         number: u32,
-        ends: &BTreeMap<TopicId, Offset>,
+        expected: &[Expected],
         segments: &[u32],
         state: &impl State,
-    ) -> Result<(), OpenError> {
-        self.check_header(number)?;
-        let is_last = number == self.from.place.segment;
+    ) -> Result<Vec<Stretch>, OpenError> {
         match self.stretches(number) {
-            Ok((stretches, filed)) if self.is_right(&stretches, ends, state) => {
-                // The one that the checkpoint is in will grow.
-                let is_kept = |filed: &Filed| ends.contains_key(&filed.topic);
-                filed.into_iter().filter(is_kept).for_each(|filed| self.keeper.note(&[Note::Stored(filed)]));
-                for Stretch { topic, end, first_us, .. } in stretches {
-                    if !is_last && ends.contains_key(&topic) {
-                        self.keeper.add_span(topic, Span { segment: number, end, first_us });
-                    }
+            Ok((stretches, filed)) => {
+                if let Some(found) = match_up(number, &stretches, expected, state) {
+                    // The one that the checkpoint is in will grow.
+                    let topics: BTreeSet<TopicId> = expected.iter().map(|expected| expected.topic).collect();
+                    let is_kept = |filed: &&Filed| topics.contains(&filed.topic);
+                    filed.iter().filter(is_kept).for_each(|filed| self.keeper.enter(filed));
+                    return Ok(found);
                 }
-                return Ok(());
             }
-            Ok(_) | Err(OpenError::Damaged { .. }) => {}
+            Err(OpenError::Damaged { .. }) => {}
             Err(OpenError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        self.rebuild(number, ends, segments, state)?;
+        let filed = if copies::is_copies(number) {
+            self.list_copies(number)?
+        } else {
+            self.rebuild(number, expected, segments, state)?
+        };
+        let stretches: Vec<Stretch> = runs_of(&filed);
+        let found = match_up(number, &stretches, expected, state).ok_or_else(|| {
+            let what = "it is lost or damaged, and so are records that its segment had";
+            OpenError::damaged(&names::index(number), 0, what)
+        })?;
+        filed.iter().for_each(|filed| self.keeper.enter(filed));
         let name = names::index(number);
         self.mended.push(format!("{name} was lost or damaged and was made anew from its segment"));
-        Ok(())
+        Ok(found)
     }
 
-    /// Is that what a segment is known to have, behind what the segments before it have?
-    fn is_right(&self, stretches: &[Stretch], ends: &BTreeMap<TopicId, Offset>, state: &impl State) -> bool {
-        let follows = |stretch: &&Stretch| {
-            let Some((first, _)) = state.kept(stretch.topic) else { return false };
-            self.keeper.end_of(stretch.topic).map_or(stretch.base <= first, |before| before == stretch.base)
-        };
-        let kept: Vec<&Stretch> = stretches.iter().filter(|stretch| ends.contains_key(&stretch.topic)).collect();
-        kept.len() == ends.len()
-            && kept.iter().all(|stretch| ends[&stretch.topic] == stretch.end)
-            && kept.iter().all(follows)
+    /// The batches of an index from before the checkpoint, if it can be read.
+    fn filed(&self, number: u32) -> Result<Vec<Filed>, OpenError> {
+        let mut filed = index::decode(number, &self.read(&names::index(number))?).unwrap_or_default();
+        filed.retain(|filed| filed.place < self.from.place);
+        Ok(filed)
     }
 
     /// What an index says; of the segment that the checkpoint is in, all batches from before it as well.
     fn stretches(&self, number: u32) -> Result<(Vec<Stretch>, Vec<Filed>), OpenError> {
         let name = names::index(number);
         let damaged = || OpenError::damaged(&name, 0, "the index cannot be read");
-        let is_next = |topic: TopicId, end: Offset, next: (TopicId, Offset)| (topic, end) == next;
         if number == self.from.place.segment {
             let mut filed = index::decode(number, &self.read(&name)?).ok_or_else(damaged)?;
             filed.retain(|filed| filed.place < self.from.place);
-            let runs = filed.chunk_by(|one, next| is_next(one.topic, one.end(), (next.topic, next.base)));
-            let stretch = |run: &[Filed]| {
-                let (topic, base, first_us) = (run[0].topic, run[0].base, run[0].append_us);
-                Stretch { topic, base, end: run[run.len() - 1].end(), first_us }
-            };
-            return Ok((runs.map(stretch).collect(), filed));
+            return Ok((runs_of(&filed), filed));
         }
         let header = self.read_part(&name, 0, INDEX_HEADER)?;
         let directory = Directory::decode(number, &header).ok_or_else(damaged)?;
         let entries = self.read_part(&name, directory.position as u64, directory.entries * index::ENTRY)?;
         let entries = directory.entries(&entries).ok_or_else(damaged)?;
-        let runs = entries.chunk_by(|one, next| is_next(one.topic, one.end, (next.topic, next.base)));
+        let runs = entries.chunk_by(|one, next| one.topic == next.topic && one.end == next.base);
         let stretch = |run: &[index::Entry]| {
             let (topic, base, first_us) = (run[0].topic, run[0].base, run[0].first_us);
             Stretch { topic, base, end: run[run.len() - 1].end, first_us }
@@ -192,30 +216,37 @@ impl<D: Disk> Recovery<D> {
         Ok((runs.map(stretch).collect(), Vec::new()))
     }
 
-    /// Makes an index anew from its segment.
+    /// All batches of a segment of copies.
+    fn list_copies(&self, number: u32) -> Result<Vec<Filed>, OpenError> {
+        let name = names::segment(number);
+        copies::list(number, &self.read(&name)?).map_err(|position| {
+            OpenError::damaged(&name, position, "its index is lost or damaged, and so is a copy in it")
+        })
+    }
+
+    /// What the index of a segment has to say, from the segment itself.
     fn rebuild(
-        &mut self,
+        &self,
         number: u32,
-        ends: &BTreeMap<TopicId, Offset>,
+        expected: &[Expected],
         segments: &[u32],
         state: &impl State,
-    ) -> Result<(), OpenError> {
-        let topics: BTreeSet<TopicId> = ends.keys().copied().collect();
+    ) -> Result<Vec<Filed>, OpenError> {
+        let topics: BTreeSet<TopicId> = expected.iter().map(|expected| expected.topic).collect();
         let listing = self.list(number, &topics, segments, state)?;
-        for (topic, end) in ends {
+        let mut all = Vec::new();
+        for Expected { topic, before, end } in expected {
             let (first, _) = state.kept(*topic).unwrap_or_default();
-            let before = self.keeper.last_span(*topic);
-            let last_us = before.map_or(0, |before| self.keeper.last_us(*topic, before.segment));
-            let before = before.map(|before| before.end);
-            let known = Known { end: *end, before, first, last_us };
+            let last_us = before.map_or(0, |(segment, end)| self.keeper.time_before(*topic, segment, end));
+            let known = Known { end: *end, before: before.map(|(_, end)| end), first, last_us };
             let listed = listing.get(topic).map_or(&[][..], |listed| listed);
-            let Some(filed) = rebuild::assign(listed, known, self.keeper.void(number)) else {
+            let Some(mut filed) = rebuild::assign(listed, known, self.keeper.void(number)) else {
                 let what = "it is lost or damaged, and its segment does not say enough to make it anew";
                 return Err(OpenError::damaged(&names::index(number), 0, what));
             };
-            filed.into_iter().for_each(|filed| self.keeper.note(&[Note::Stored(filed)]));
+            all.append(&mut filed);
         }
-        Ok(())
+        Ok(all)
     }
 
     fn list(
@@ -242,9 +273,14 @@ impl<D: Disk> Recovery<D> {
     /// are lost, what lies between.
     fn derive_books(&self, past: &[u32], state: &impl State) -> Result<Books, OpenError> {
         let (mut chains, mut lost) = (BTreeMap::<TopicId, BTreeMap<u32, (Offset, Offset)>>::new(), Vec::new());
+        let (mut bytes, mut totals) = (BTreeMap::<(TopicId, u32), u32>::new(), BTreeMap::<u32, u64>::new());
         for number in past {
             match self.stretches(*number) {
                 Ok((stretches, _)) => {
+                    for filed in self.filed(*number)? {
+                        *bytes.entry((filed.topic, *number)).or_default() += filed.len;
+                        *totals.entry(*number).or_default() += u64::from(filed.len);
+                    }
                     for Stretch { topic, base, end, .. } in stretches {
                         if state.kept(topic).is_some_and(|(first, _)| first < end) {
                             chains.entry(topic).or_default().insert(*number, (base, end));
@@ -271,15 +307,18 @@ impl<D: Disk> Recovery<D> {
                 let end = chain.range(number..).next().map_or(next, |(_, (base, _))| *base);
                 let count: u64 = listed.iter().map(|listed| u64::from(listed.filed.count)).sum();
                 if end > first {
+                    let len = listed.iter().map(|listed| listed.filed.len).sum();
+                    bytes.insert((topic, number), len);
+                    *totals.entry(number).or_default() += u64::from(len);
                     chain.insert(number, (Offset(end.0.saturating_sub(count)), end));
                 }
             }
         }
-        let spans = |chain: BTreeMap<u32, (Offset, Offset)>| {
-            chain.into_iter().map(|(number, (_, end))| (number, end)).collect::<Vec<_>>()
+        let spans = |(topic, chain): (TopicId, BTreeMap<u32, (Offset, Offset)>)| {
+            let span = |(number, (_, end))| (number, end, bytes.get(&(topic, number)).copied().unwrap_or(0));
+            (topic, chain.into_iter().map(span).collect())
         };
-        let spans = chains.into_iter().map(|(topic, chain)| (topic, spans(chain))).collect();
-        Ok(Books { spans, void: BTreeMap::new() })
+        Ok(Books { spans: chains.into_iter().map(spans).collect(), void: BTreeMap::new(), totals })
     }
 
     /// Does the journal have all records that the state of the checkpoint has?
@@ -293,4 +332,33 @@ impl<D: Disk> Recovery<D> {
         }
         Ok(())
     }
+}
+
+/// What a segment is expected to have of what it has; `None` when it lacks some of that. Copies that came to nothing
+/// may lie behind others.
+fn match_up(number: u32, stretches: &[Stretch], expected: &[Expected], state: &impl State) -> Option<Vec<Stretch>> {
+    let mut by_topic = BTreeMap::<TopicId, Vec<Stretch>>::new();
+    stretches.iter().for_each(|stretch| by_topic.entry(stretch.topic).or_default().push(*stretch));
+    let found = |Expected { topic, before, end }: &Expected| {
+        let (first, _) = state.kept(*topic)?;
+        let is_copies = copies::is_copies(number);
+        let begins = |stretch: &Stretch| match before {
+            Some((_, before)) => stretch.base == *before || is_copies && stretch.base < *before,
+            None => stretch.base <= first,
+        };
+        let ends = |stretch: &Stretch| stretch.end == *end || is_copies && stretch.end > *end;
+        let stretch = by_topic.get(topic)?.iter().find(|stretch| begins(stretch) && ends(stretch))?;
+        Some(Stretch { end: *end, ..*stretch })
+    };
+    expected.iter().map(found).collect()
+}
+
+/// Batches by topic and offset as stretches.
+fn runs_of(filed: &[Filed]) -> Vec<Stretch> {
+    let runs = filed.chunk_by(|one, next| one.topic == next.topic && one.end() == next.base);
+    let stretch = |run: &[Filed]| {
+        let (topic, base, first_us) = (run[0].topic, run[0].base, run[0].append_us);
+        Stretch { topic, base, end: run[run.len() - 1].end(), first_us }
+    };
+    runs.map(stretch).collect()
 }

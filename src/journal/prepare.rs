@@ -55,7 +55,8 @@ impl<D: Disk> Keeper<D> {
         let name = names::segment(number);
         let recycled = self.recycle(&name, size)?;
         let is_recycled = recycled.is_some();
-        if !is_recycled && self.used()?.saturating_add(size.into()) > self.capacity {
+        // Another segment's worth is left to cleaning: without it a journal at its limit could never make space.
+        if !is_recycled && self.used()?.saturating_add(2 * u64::from(size)) > self.capacity {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the journal is as large as --disk allows"));
         }
         let file = recycled.map_or_else(|| self.disk.create(&names::new(&name)), Ok)?;
@@ -93,7 +94,7 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Bytes of all files.
-    fn used(&self) -> io::Result<u64> {
+    pub(super) fn used(&self) -> io::Result<u64> {
         if self.capacity == u64::MAX {
             return Ok(0);
         }

@@ -75,12 +75,6 @@ impl<F: DiskFile> Blocks<'_, F> {
         Ok(None)
     }
 
-    /// When the last of them was appended.
-    pub(super) fn last_us(&self) -> Result<Option<u64>, OpenError> {
-        let Some(last) = self.partition(|_| true)?.checked_sub(1) else { return Ok(None) };
-        Ok(self.block(last)?.and_then(|block| block.last().map(|filed| filed.append_us)))
-    }
-
     /// Of all blocks of the segment, if they are in a file.
     fn len(&self) -> usize {
         match &self.source {

@@ -14,6 +14,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::copies;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::format::{self, ALIGN, HEADER, HardState, Head, Kind, record_at};
@@ -100,8 +101,9 @@ pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<
     };
     let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
     segments.sort_unstable();
+    let copies = segments.split_off(segments.partition_point(|number| !copies::is_copies(*number)));
     let (checkpoints, books) = recovery.load_checkpoint(&files, &segments, state)?;
-    recovery.load_past(&files, &segments, books, state)?;
+    recovery.load_past(&files, (&segments, &copies), books, state)?;
     let from = recovery.from.place.segment;
     recovery.keeper.begin(checkpoints, from);
     segments.retain(|number| *number >= from);
@@ -122,7 +124,7 @@ impl<D: Disk> Recovery<D> {
                 return Err(OpenError::damaged(&names::segment(expected), 0, "the segment is missing"));
             }
             let none = || OpenError::damaged(&names::segment(segment), 0, "no segment can follow");
-            expected = expected.checked_add(1).ok_or_else(none)?;
+            expected = expected.checked_add(1).filter(|next| !copies::is_copies(*next)).ok_or_else(none)?;
             let end = match number.peek() {
                 Some(next) => self.known_end(*next)?,
                 None => None,

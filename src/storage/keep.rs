@@ -4,6 +4,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
+use super::clean::Cleaner;
 use super::{News, Supply, Task, fail, left, now};
 use crate::journal::{Disk, Keeper, Mark, OpenError, Preparation, Progress, is_transient};
 use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_LOG, SHORTAGE_PATIENCE};
@@ -24,26 +25,32 @@ pub(super) struct Bookkeeper<D: Disk> {
     keep_again: Option<Instant>,
     /// What the loop believes that a checkpoint would give back.
     freeable: u64,
+    /// How far the log went of which everything was noted.
+    noted: Mark,
+    cleaner: Cleaner<D::File>,
     /// Since when the system refuses calls for want of descriptors or memory, and when that was logged.
     shortage: Option<(Instant, Instant)>,
 }
 
 impl<D: Disk> Bookkeeper<D> {
-    pub(super) const fn new(keeper: Keeper<D>, supply: Sender<Supply<D::File>>, news: Sender<News>) -> Self {
-        let (wanted, filling, keep_again, shortage) = (None, None, None, None);
-        Self { keeper, supply, news, wanted, filling, has_space: true, keep_again, freeable: 0, shortage }
+    /// Keeps the books of a log that ended at `noted`.
+    pub(super) fn new(keeper: Keeper<D>, noted: Mark, supply: Sender<Supply<D::File>>, news: Sender<News>) -> Self {
+        let (wanted, filling, keep_again, shortage, cleaner) = (None, None, None, None, Cleaner::new());
+        let (has_space, freeable) = (true, 0);
+        Self { keeper, supply, news, wanted, filling, has_space, keep_again, freeable, noted, cleaner, shortage }
     }
 
-    /// Works until it is told to end, on a log that ended at `mark`. A segment is filled piece by piece between the
-    /// tasks.
-    pub(super) fn run(mut self, mark: Mark, tasks: &Receiver<Task>, wake: impl Fn()) {
+    /// Works until it is told to end. A segment is filled, and others are cleaned, piece by piece between the tasks.
+    pub(super) fn run(mut self, tasks: &Receiver<Task>, wake: impl Fn()) {
         // What a start has found dead goes as well.
-        self.tell_freeable(mark, &wake);
+        self.tell_freeable(&wake);
         loop {
             match self.next(tasks) {
                 Ok(Task::Note(notes, mark)) => {
                     self.keeper.note(&notes);
-                    self.tell_freeable(mark, &wake);
+                    self.noted = mark;
+                    self.cleaner.stir(!self.has_space);
+                    self.tell_freeable(&wake);
                 }
                 Ok(Task::Read(lookup)) => {
                     self.read(lookup);
@@ -51,7 +58,9 @@ impl<D: Disk> Bookkeeper<D> {
                 }
                 Ok(Task::Keep(mark, image)) => {
                     self.keep(mark, &image);
-                    self.tell_freeable(mark, &wake);
+                    self.noted = mark;
+                    self.cleaner.stir(!self.has_space);
+                    self.tell_freeable(&wake);
                     // What it removed may be the space that was missing.
                     self.wanted = self.wanted.map(|(number, size, _)| (number, size, now()));
                 }
@@ -65,6 +74,9 @@ impl<D: Disk> Bookkeeper<D> {
             }
             self.begin_if_due(&wake);
             self.fill(&wake);
+            if self.cleaner.work(&mut self.keeper, !self.has_space) {
+                self.tell_freeable(&wake);
+            }
         }
     }
 
@@ -76,7 +88,8 @@ impl<D: Disk> Bookkeeper<D> {
                 TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
             });
         }
-        match [self.wanted.map(|(.., again)| again), self.keep_again].into_iter().flatten().min() {
+        let dues = [self.wanted.map(|(.., again)| again), self.keep_again, self.cleaner.due()];
+        match dues.into_iter().flatten().min() {
             Some(due) => tasks.recv_timeout(left(due)),
             None => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
@@ -104,8 +117,8 @@ impl<D: Disk> Bookkeeper<D> {
     }
 
     /// Tells the loop how much a checkpoint would give back, when that has changed.
-    fn tell_freeable(&mut self, mark: Mark, wake: &impl Fn()) {
-        let freeable = if self.keep_again.is_some() { 0 } else { self.keeper.freeable(mark) };
+    fn tell_freeable(&mut self, wake: &impl Fn()) {
+        let freeable = if self.keep_again.is_some() { 0 } else { self.keeper.freeable(self.noted) };
         if std::mem::replace(&mut self.freeable, freeable) != freeable {
             let _ = self.news.send(News::Freeable(freeable));
             wake();
@@ -188,6 +201,7 @@ impl<D: Disk> Bookkeeper<D> {
         }
         self.has_space = missing.is_none();
         if let Some(error) = missing {
+            self.cleaner.stir(true);
             log::error!("no segment can be made ready: {error}; publishes are refused until that works");
             let _ = self.supply.send(Supply::NoSpace);
         } else {

@@ -40,25 +40,26 @@ pub(crate) fn play(input: &[u8]) -> FakeDisk {
 pub(crate) fn check(disk: &FakeDisk) -> usize {
     let before = contents(disk);
     let given = before.iter().map(|(_, bytes)| bytes.len()).sum();
-    let (live, last, _) = match Live::start(disk, false) {
+    let (live, last, ..) = match Live::start_mending(disk, false, SEGMENT) {
         Ok(started) => started,
         Err(error) => {
             assert!(contents(disk) == before, "a start that is refused changes nothing: {error}");
-            let again = Live::start(disk, false).map(|_| ()).expect_err("it is refused again");
+            let again = Live::start_mending(disk, false, SEGMENT).map(|_| ()).expect_err("it is refused again");
             assert_eq!(again.to_string(), error.to_string());
             return given;
         }
     };
     let state = seen(&live);
     drop(live);
-    let (mut live, again, is_lossy) = Live::start(disk, false).expect("what was read once can be read again");
+    let started = Live::start_mending(disk, false, SEGMENT);
+    let (mut live, again, is_lossy, _) = started.expect("what was read once can be read again");
     assert!(seen(&live) == state, "the second start finds what the first one found");
     assert!(!is_lossy && again.index >= last.index, "a loss is told once");
     live.append(vec![model::create("topic/0", 7), publish("topic/0", b"one more", 1)]).expect("a sound disk");
     live.sync().expect("a sound disk");
     let state = seen(&live);
     drop(live);
-    let (live, ..) = Live::start(disk, false).expect("what was appended can be read");
+    let (live, ..) = Live::start_mending(disk, false, SEGMENT).expect("what was appended can be read");
     assert!(seen(&live) == state, "the journal goes on where it ended");
     given
 }
@@ -292,7 +293,7 @@ impl Maker {
     fn live(&mut self, script: &mut Script<'_>) {
         self.write_segment();
         let is_lazy = script.u8() & 3 == 0;
-        let Ok((mut live, ..)) = Live::start(&self.disk, is_lazy) else { return };
+        let Ok((mut live, ..)) = Live::start_mending(&self.disk, is_lazy, SEGMENT) else { return };
         let mut goes_on = || -> io::Result<()> {
             for _ in 0..script.u8() % 6 {
                 let mut rng = rng(script, self.serial);

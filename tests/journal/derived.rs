@@ -29,6 +29,7 @@ fn lived(seed: u64) -> (FakeDisk, Seen) {
         match rng.u8(..30) {
             0..4 => live.checkpoint().unwrap(),
             4 => (live, ..) = Live::start(&disk, false).unwrap(),
+            5..8 => drop(live.clean(usize::MAX).unwrap()),
             _ => {}
         }
     }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "whatever is missing here is a fault of the test")]
 
+mod cleaning;
 mod crafted;
 mod derived;
 #[path = "../support/disk.rs"]
@@ -116,6 +117,7 @@ fn live(live: &mut Live, truth: &mut Truth, is_lazy: bool, (serial, rng): (&mut 
                 // Whatever a checkpoint names is safe, and so is all before it.
                 truth.safe = truth.acked;
             }
+            7 => drop(live.clean(rng.usize(1..6))?),
             _ => {}
         }
     }
@@ -281,6 +283,7 @@ fn a_damaged_bit_is_found_or_does_not_matter() {
             node.sync().unwrap();
             if rng.u8(..20) == 0 {
                 node.checkpoint().unwrap();
+                node.clean(usize::MAX).unwrap();
             }
         }
         // A last record that nothing comes behind looks like one that was torn: so the damage is before it.

@@ -1,7 +1,7 @@
 //! A node's state on a [`FakeDisk`], and the truth beside it: every entry that was ever appended, in order.
 
 use bytes::Bytes;
-use dht_node::journal::{Identity, Keeper, Mark, NoRoom, OpenError, Writer};
+use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Victims, Writer};
 use dht_node::node::{Node, Settings};
 use dht_node::record::{Batch, Entry, Found, Place, TopicRef, Wanted};
 use dht_node::storage::start;
@@ -35,6 +35,7 @@ pub(crate) struct Live {
     mark: Mark,
     /// Of the segments that it begins.
     segment_bytes: u32,
+    cleaning: Option<Cleaning<FakeFile>>,
 }
 
 /// Everything that a client could see: the state, and all records.
@@ -98,7 +99,7 @@ impl Live {
         started.keeper.check();
         let (writer, keeper) = (started.writer, started.keeper);
         let mark = writer.mark();
-        let live = Self { node, writer, keeper, waiting: Vec::new(), mark, segment_bytes };
+        let live = Self { node, writer, keeper, waiting: Vec::new(), mark, segment_bytes, cleaning: None };
         Ok((live, started.last, started.is_lossy, started.mended))
     }
 
@@ -143,6 +144,36 @@ impl Live {
         }
         self.mark = self.writer.mark();
         self.keeper.check();
+    }
+
+    /// Cleans segments that are mostly dead, or goes on with that by so many pieces. What it has come to when that is
+    /// the end of it.
+    pub(crate) fn clean(&mut self, pieces: usize) -> std::io::Result<Option<Victims>> {
+        let mut run = match self.cleaning.take() {
+            Some(run) => run,
+            None => match self.keeper.look_for_dirt(true, self.segment_bytes)? {
+                Look::Dirty(run) => run,
+                Look::Clean | Look::Later => return Ok(None),
+            },
+        };
+        for _ in 0..pieces {
+            let is_done = match self.keeper.clean_some(&mut run) {
+                Err(OpenError::Io { cause, .. }) => return Err(cause),
+                done => done.map_err(std::io::Error::other)?,
+            };
+            if is_done {
+                let victims = self.keeper.finish_cleaning(&mut run)?;
+                self.keeper.check();
+                return Ok(Some(victims));
+            }
+        }
+        self.cleaning = Some(run);
+        Ok(None)
+    }
+
+    /// The books, to do things that only their tests do.
+    pub(crate) const fn keeper(&mut self) -> &mut Keeper<FakeDisk> {
+        &mut self.keeper
     }
 
     /// Makes a checkpoint of what was applied.

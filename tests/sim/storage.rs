@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use dht_node::journal::{Identity, Keeper, Mark, NoRoom, OpenError, Prepared, Writer};
+use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Prepared, Writer};
 use dht_node::limits::SEGMENT_AGAIN_US;
 use dht_node::node::{Lookup, Node};
 use dht_node::record::{self, Entry, Found, Note, Unreadable};
@@ -19,6 +19,9 @@ use crate::ground::Ending;
 use crate::profile::{Disks, within};
 use crate::trace::Totals;
 use crate::wire::Leave;
+
+/// Segments are looked through so often for those to clean: far more often than in production, as they are far smaller.
+const CLEAN_LOOK_US: u64 = 100_000;
 
 #[derive(Debug)]
 pub(crate) enum SimStore {
@@ -59,6 +62,9 @@ pub(crate) struct DiskStore {
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
     checkpoints: Checkpoints,
     has_space: bool,
+    /// Segments that are being cleaned, and when that goes on, or is looked for.
+    cleaning: Option<Cleaning<FakeFile>>,
+    clean_us: Option<u64>,
     /// The process ends at once.
     failure: Option<io::Error>,
     pub totals: Totals,
@@ -109,6 +115,8 @@ impl DiskStore {
             found: VecDeque::new(),
             checkpoints,
             has_space: true,
+            cleaning: None,
+            clean_us: Some(now_us + CLEAN_LOOK_US),
             failure: None,
             totals: Totals { recoveries: 1, ..Totals::default() },
         })
@@ -130,7 +138,7 @@ impl DiskStore {
         let prepare_us = self.wanted.map(|(at_us, ..)| at_us);
         let task_us = self.tasks.front().map(|(at_us, _)| *at_us);
         let sync_us = self.sync_ends_us.or(self.due_us);
-        let due = [sync_us, prepare_us, task_us].into_iter().flatten().min();
+        let due = [sync_us, prepare_us, task_us, self.clean_us].into_iter().flatten().min();
         due.unwrap_or(u64::MAX)
     }
 
@@ -271,6 +279,7 @@ impl DiskStore {
             match task {
                 Task::Note(notes, mark) => {
                     self.keeper.note(&notes);
+                    self.clean_us.get_or_insert(self.now_us + CLEAN_LOOK_US);
                     self.checkpoints.set_freeable(self.keeper.freeable(mark));
                 }
                 Task::Read(lookup) => match self.keeper.read(lookup.topic, lookup.wanted) {
@@ -298,6 +307,9 @@ impl DiskStore {
                 }
             }
         }
+        if self.clean_us.is_some_and(|at_us| at_us <= self.now_us) {
+            self.clean()?;
+        }
         if let Some((at_us, number, size)) = self.wanted
             && at_us <= self.now_us
         {
@@ -311,6 +323,46 @@ impl DiskStore {
             }
         }
         Ok(())
+    }
+
+    /// Cleans segments that are mostly dead, a piece at a time. What fails is given up and tried again later, unless
+    /// the machine is gone.
+    fn clean(&mut self) -> io::Result<()> {
+        let next_us = self.now_us + within(&mut self.rng, self.pace.keep_us);
+        let done = match self.cleaning.take() {
+            None => self.keeper.look_for_dirt(!self.has_space, self.pace.segment).map(|look| match look {
+                Look::Clean => self.clean_us = None,
+                Look::Later => self.clean_us = Some(self.now_us + CLEAN_LOOK_US),
+                Look::Dirty(run) => (self.cleaning, self.clean_us) = (Some(run), Some(next_us)),
+            }),
+            Some(mut run) => match self.keeper.clean_some(&mut run) {
+                Ok(false) => {
+                    (self.cleaning, self.clean_us) = (Some(run), Some(next_us));
+                    Ok(())
+                }
+                Ok(true) => match self.keeper.finish_cleaning(&mut run) {
+                    Ok(victims) => {
+                        self.totals.cleaned += victims.segments as u64;
+                        self.checkpoints.set_freeable(self.keeper.freeable(self.checkpoints.given()));
+                        self.clean_us = Some(next_us);
+                        self.keeper.check();
+                        Ok(())
+                    }
+                    Err(error) => self.keeper.give_up_cleaning(run).and(Err(error)),
+                },
+                Err(error) if self.disk.has_stopped() => Err(io::Error::other(error)),
+                Err(OpenError::Io { cause, .. }) => self.keeper.give_up_cleaning(run).and(Err(cause)),
+                Err(error) => panic!("cleaning: {error}"),
+            },
+        };
+        match done {
+            Err(error) if self.disk.has_stopped() => Err(error),
+            Err(_) => {
+                self.clean_us = Some(self.now_us + CLEAN_LOOK_US);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     fn give(&mut self, task: Task) {

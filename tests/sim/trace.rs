@@ -60,7 +60,7 @@ totals! {
     trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, attacks,
     subscribed, delivered, waited, flowed, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks,
     disk_seeds, lazy_seeds, truncations, lost_records,
-    recoveries, reads, syncs, segments, checkpoints, disk_crashes, disk_stops, disk_failures, disks_filled
+    recoveries, reads, syncs, segments, checkpoints, cleaned, disk_crashes, disk_stops, disk_failures, disks_filled
 }
 
 impl Totals {
@@ -69,6 +69,7 @@ impl Totals {
         let is_much = self.seeds >= crate::SEEDS / 2;
         assert!(!is_much || self.lost_records > 0 && self.truncations > 0, "nothing was lost and told");
         assert!(!is_much || self.waited > 0 && self.flowed > 0, "no home was out of reach and back");
+        assert!(!is_much || self.cleaned > self.disk_seeds / 50, "{} segments were cleaned", self.cleaned);
         self
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use dht_node::client::{Batch, Client, Retention};
+use dht_node::client::{Batch, Client, Item, Retention, Start};
 use dht_node::limits::SEGMENT_BYTES;
 
 use super::acked::EVERYTHING;
@@ -46,6 +46,38 @@ fn the_space_of_records_that_are_deleted_or_expire_comes_back_though_nothing_els
     });
     publish(&mut client, "aged", Retention { age_ms: 1000, ..EVERYTHING });
     wait_for("the space of records that are too old", || (used(&folder) <= LEAST).then_some(()));
+}
+
+/// One topic has a tenth of each segment: what is left of them is copied, and stays readable.
+#[test]
+fn a_topic_that_keeps_a_little_of_every_segment_holds_none_of_them() {
+    const ALL: usize = 250;
+    let mut cube = Cube::start_with(0, &["--memory", "2MiB"]);
+    let mut client = cube.client(0);
+    ["kept", "deleted"].iter().for_each(|topic| drop(client.create(topic, EVERYTHING).unwrap()));
+    let value = |number: usize| vec![u8::try_from(number % 251).unwrap(); RECORD];
+    for number in 0..ALL {
+        let topic = if number % 10 == 0 { "kept" } else { "deleted" };
+        client.publish(topic, &Batch::of(&value(number))).unwrap();
+    }
+    client.delete("deleted").unwrap();
+    let most = LEAST + (ALL / 10 * RECORD) as u64;
+    let folder = cube.data(0);
+    wait_for("the space of what surrounded records that are kept", || (used(&folder) <= most).then_some(()));
+    for round in ["as it is", "after a kill", "after an orderly end"] {
+        let mut numbers = (0..ALL).step_by(10);
+        for item in cube.client(0).records("kept", Start::Earliest).unwrap() {
+            let Item::Record(message) = item.unwrap() else { panic!("{round}: nothing is removed") };
+            assert!(message.value == value(numbers.next().unwrap()), "{round}: {:?}", message.offset);
+        }
+        assert_eq!(numbers.next(), None, "{round}");
+        match round {
+            "as it is" => cube.kill(0),
+            "after a kill" => cube.stop(0),
+            _ => break,
+        }
+        cube.restart(0);
+    }
 }
 
 /// Also when the process ended before it had made the checkpoint for that.

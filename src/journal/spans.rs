@@ -1,0 +1,300 @@
+//! Where the records of a topic are: in which segments, in the order of their offsets.
+//!
+//! A span is a stretch of consecutive records in one segment; the next one begins where it ends. Segments follow each
+//! other in no order: cleaning moves the oldest records into the newest files.
+
+use std::collections::VecDeque;
+
+use crate::record::Filed;
+use crate::types::Offset;
+
+/// Records of a topic in a segment; those of the next span follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) segment: u32,
+    /// Bytes of their payloads, of those that are trimmed as well.
+    pub(super) bytes: u32,
+    /// Behind the last of them.
+    pub(super) end: Offset,
+    /// When the first of them was appended.
+    pub(super) first_us: u64,
+}
+
+/// What changes for a segment: its spans, and the bytes of live records in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) segment: u32,
+    pub(super) spans: i32,
+    pub(super) bytes: i64,
+}
+
+/// The spans of a topic with records.
+///
+/// Invariant: there is at least one, ends ascend, and `base <= first`, which lies in the first span.
+#[derive(Debug)]
+pub(super) struct Spans {
+    /// The first record of the first span.
+    base: Offset,
+    /// The first record that is kept.
+    first: Offset,
+    list: VecDeque<Span>,
+}
+
+impl Spans {
+    /// A topic whose first span begins at `base` and that keeps what lies from `first` on.
+    pub(super) fn new(base: Offset, first: Offset, span: Span) -> Self {
+        Self { base, first: first.max(base), list: VecDeque::from([span]) }
+    }
+
+    /// The spans, each with its first record.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (Offset, Span)> + '_ {
+        let mut base = self.base;
+        self.list.iter().map(move |span| (std::mem::replace(&mut base, span.end), *span))
+    }
+
+    /// The first record of the first span: nothing before it is known.
+    pub(super) const fn base(&self) -> Offset {
+        self.base
+    }
+
+    /// The first record that is kept.
+    pub(super) const fn first(&self) -> Offset {
+        self.first
+    }
+
+    /// Behind the last record.
+    pub(super) fn end(&self) -> Offset {
+        self.list.back().map_or(self.base, |last| last.end)
+    }
+
+    /// The span that has a record, or the first one when that is trimmed; `None` behind the last record.
+    pub(super) fn with(&self, offset: Offset) -> Option<Span> {
+        self.list.get(self.list.partition_point(|span| span.end <= offset)).copied()
+    }
+
+    /// The last span that begins before a time, if any does.
+    pub(super) fn before(&self, append_us: u64) -> Option<Span> {
+        let behind = self.list.partition_point(|span| span.first_us < append_us);
+        behind.checked_sub(1).map(|index| self.list[index])
+    }
+
+    /// Puts a span behind the last one.
+    pub(super) fn push(&mut self, span: Span) -> Change {
+        assert!(self.end() < span.end, "spans are not empty");
+        self.list.push_back(span);
+        Change { segment: span.segment, spans: 1, bytes: span.bytes.into() }
+    }
+
+    /// Puts a batch behind the last record.
+    pub(super) fn file(&mut self, filed: &Filed) -> Change {
+        let segment = filed.place.segment;
+        let Some(last) = self.list.back_mut().filter(|last| last.segment == segment) else {
+            return self.push(Span::of(filed));
+        };
+        (last.end, last.bytes) = (filed.end(), last.bytes + filed.len);
+        // Of a span that is trimmed in part the live bytes are an estimate, which changes as a whole.
+        let before = if self.list.len() == 1 { self.live_before(filed) } else { 0 };
+        let live = if self.list.len() == 1 { self.live(0) } else { before + i64::from(filed.len) };
+        Change { segment, spans: 0, bytes: live - before }
+    }
+
+    /// The live bytes of the only span, as they were before this batch was put behind it.
+    fn live_before(&self, filed: &Filed) -> i64 {
+        let span = self.list[0];
+        share(span.bytes - filed.len, (self.base, self.first.min(filed.base), filed.base))
+    }
+
+    /// Bytes of the live records of a span: those of the first one by their number.
+    fn live(&self, index: usize) -> i64 {
+        let span = self.list[index];
+        if index > 0 { i64::from(span.bytes) } else { share(span.bytes, (self.base, self.first, span.end)) }
+    }
+
+    /// The records before `first` are gone; false when none is left.
+    pub(super) fn trim(&mut self, first: Offset, mut change: impl FnMut(Change)) -> bool {
+        if first <= self.first {
+            return true;
+        }
+        let before = self.list.front().map(|span| (span.segment, self.live(0)));
+        if let Some((segment, bytes)) = before {
+            change(Change { segment, spans: 0, bytes: -bytes });
+        }
+        let mut is_front = true;
+        while let Some(oldest) = self.list.front().copied().filter(|oldest| oldest.end <= first) {
+            let bytes = if is_front { 0 } else { -i64::from(oldest.bytes) };
+            change(Change { segment: oldest.segment, spans: -1, bytes });
+            is_front = false;
+            self.base = oldest.end;
+            self.list.pop_front();
+        }
+        self.first = first;
+        let Some(oldest) = self.list.front() else { return false };
+        let bytes = self.live(0) - if is_front { 0 } else { i64::from(oldest.bytes) };
+        change(Change { segment: oldest.segment, spans: 0, bytes });
+        true
+    }
+
+    /// Copies of the records from `base` up to the span's end lie in another segment now: whole spans as they were when
+    /// the copying began, but for what was trimmed since. Nothing changes when all of them are.
+    pub(super) fn relocate(&mut self, base: Offset, span: Span, mut change: impl FnMut(Change)) {
+        let from = self.iter().position(|(_, old)| old.end > base);
+        let Some(from) = from.filter(|_| self.first < span.end) else { return };
+        let to = self.list.partition_point(|old| old.end <= span.end);
+        let covers = self.iter().nth(from).is_some_and(|(old, _)| base <= old || from == 0 && base <= self.first);
+        assert!(covers && from < to && self.list[to - 1].end == span.end, "whole spans are moved");
+        for index in from..to {
+            change(Change { segment: self.list[index].segment, spans: -1, bytes: -self.live(index) });
+        }
+        self.list.drain(from..to);
+        self.list.insert(from, span);
+        if from == 0 {
+            self.base = base;
+        }
+        change(Change { segment: span.segment, spans: 1, bytes: self.live(from) });
+    }
+
+    /// What a topic with one span adds to its segment.
+    pub(super) fn whole(&self) -> Change {
+        Change { segment: self.list[0].segment, spans: 1, bytes: self.live(0) }
+    }
+
+    /// What this topic adds to segments, for a check of their sums.
+    pub(super) fn total(&self) -> impl Iterator<Item = Change> + '_ {
+        self.list.iter().enumerate().map(|(index, span)| Change {
+            segment: span.segment,
+            spans: 1,
+            bytes: self.live(index),
+        })
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        assert!(self.base <= self.first && self.list.front().is_some_and(|oldest| self.first < oldest.end));
+        assert!(self.list.iter().map(|span| span.end).is_sorted_by(|one, next| one < next));
+    }
+}
+
+impl Span {
+    /// A batch alone.
+    pub(super) const fn of(filed: &Filed) -> Self {
+        Self { segment: filed.place.segment, bytes: filed.len, end: filed.end(), first_us: filed.append_us }
+    }
+}
+
+/// The part of so many bytes that the records from `first` on have of those from `base` up to `end`.
+fn share(bytes: u32, (base, first, end): (Offset, Offset, Offset)) -> i64 {
+    let part = u128::from(bytes) * u128::from(end.0 - first.0) / u128::from(end.0 - base.0);
+    i64::try_from(part).expect("no more than 32 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn span(segment: u32, bytes: u32, end: u64) -> Span {
+        Span { segment, bytes, end: Offset(end), first_us: end }
+    }
+
+    /// Sums of spans and bytes by segment.
+    fn sums(changes: impl IntoIterator<Item = Change>) -> BTreeMap<u32, (i32, i64)> {
+        let mut sums = BTreeMap::<u32, (i32, i64)>::new();
+        for Change { segment, spans, bytes } in changes {
+            let sum = sums.entry(segment).or_default();
+            *sum = (sum.0 + spans, sum.1 + bytes);
+        }
+        sums.retain(|_, sum| *sum != (0, 0));
+        sums
+    }
+
+    fn list(spans: &Spans) -> Vec<(u32, u64, u64)> {
+        spans.iter().map(|(base, span)| (span.segment, base.0, span.end.0)).collect()
+    }
+
+    /// Ten records of 10 bytes each in segments 3, 5 and 6.
+    fn spans() -> Spans {
+        let mut spans = Spans::new(Offset(100), Offset(0), span(3, 100, 110));
+        spans.push(span(5, 100, 120));
+        spans.push(span(6, 100, 130));
+        spans.check();
+        spans
+    }
+
+    #[test]
+    fn what_is_trimmed_is_no_longer_live_and_empty_spans_go() {
+        for first in [0, 100, 101, 105, 110, 111, 119, 120, 129] {
+            let (mut spans, mut changes) = (spans(), Vec::new());
+            changes.extend(spans.total());
+            assert!(spans.trim(Offset(first), |change| changes.push(change)));
+            spans.check();
+            assert_eq!(sums(changes), sums(spans.total()), "trimmed to {first}");
+            let live: i64 = spans.total().map(|total| total.bytes).sum();
+            assert_eq!(live, 10 * i64::try_from(130 - first.max(100)).unwrap());
+        }
+        let (mut spans, mut changes) = (spans(), Vec::new());
+        changes.extend(spans.total());
+        assert!(!spans.trim(Offset(130), |change| changes.push(change)));
+        assert_eq!(sums(changes), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_batch_grows_the_last_span_or_begins_one() {
+        let filed = |segment, base, count: u32| {
+            let place = crate::record::Place { segment, position: 0 };
+            let topic = crate::types::TopicId::new(1).unwrap();
+            Filed { topic, base: Offset(base), count, len: count * 10, crc: 0, place, append_us: 7 }
+        };
+        for first in [100, 108, 125] {
+            let mut spans = spans();
+            spans.trim(Offset(first), drop);
+            let mut changes: Vec<Change> = spans.total().collect();
+            for filed in [filed(6, 130, 2), filed(6, 132, 1), filed(7, 133, 5)] {
+                changes.push(spans.file(&filed));
+                spans.check();
+                assert_eq!(sums(changes.clone()), sums(spans.total()), "trimmed to {first}");
+            }
+            assert_eq!(list(&spans)[list(&spans).len() - 2..], [(6, 120, 133), (7, 133, 138)]);
+        }
+    }
+
+    #[test]
+    fn moved_records_are_where_their_copies_are_unless_they_are_trimmed_meanwhile() {
+        // Trimmed before and while records are copied, the first of the copies, their end; the spans then.
+        let cases = [
+            (100, 100, 100, 110, vec![(9, 100, 110), (5, 110, 120), (6, 120, 130)]),
+            (105, 105, 104, 110, vec![(9, 104, 110), (5, 110, 120), (6, 120, 130)]),
+            (105, 108, 104, 110, vec![(9, 104, 110), (5, 110, 120), (6, 120, 130)]),
+            (105, 110, 104, 110, vec![(5, 110, 120), (6, 120, 130)]),
+            (105, 112, 104, 110, vec![(5, 110, 120), (6, 120, 130)]),
+            (100, 100, 100, 120, vec![(9, 100, 120), (6, 120, 130)]),
+            (100, 115, 100, 120, vec![(9, 100, 120), (6, 120, 130)]),
+            (100, 121, 100, 120, vec![(6, 120, 130)]),
+            (100, 100, 110, 120, vec![(3, 100, 110), (9, 110, 120), (6, 120, 130)]),
+            (100, 109, 110, 130, vec![(3, 100, 110), (9, 110, 130)]),
+            (100, 110, 100, 130, vec![(9, 100, 130)]),
+        ];
+        for (before, meanwhile, base, end, expected) in cases {
+            let mut spans = spans();
+            spans.trim(Offset(before), drop);
+            spans.trim(Offset(meanwhile), drop);
+            let mut changes: Vec<Change> = spans.total().collect();
+            let bytes = u32::try_from(end - base).unwrap() * 10;
+            spans.relocate(Offset(base), span(9, bytes, end), |change| changes.push(change));
+            let case = format!("{before} {meanwhile} {base} {end}");
+            spans.check();
+            assert_eq!(list(&spans), expected, "{case}");
+            assert_eq!(sums(changes), sums(spans.total()), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_record_and_a_time_are_looked_for_in_the_right_span() {
+        let mut spans = spans();
+        spans.relocate(Offset(100), span(9, 100, 110), drop);
+        let with = |offset| spans.with(Offset(offset)).map(|span| span.segment);
+        assert_eq!([0, 100, 109, 110, 129, 130].map(with), [Some(9), Some(9), Some(9), Some(5), Some(6), None]);
+        let before = |time| spans.before(time).map(|span| span.segment);
+        assert_eq!([110, 111, 120, 121, 131].map(before), [None, Some(9), Some(9), Some(5), Some(6)]);
+    }
+}

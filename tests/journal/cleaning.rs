@@ -1,0 +1,277 @@
+//! What is left of segments that are mostly dead is copied, and they go; whatever happens meanwhile.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use dht_node::journal::OpenError;
+use dht_node::record::{Entry, Found, TopicRef, Wanted};
+use dht_node::types::Offset;
+use fastrand::Rng;
+
+use crate::disk::FakeDisk;
+use crate::model::{Live, SEGMENT, create, publish, topic_id};
+
+/// Segments of a journal of these tests.
+const SEGMENTS: u32 = 12;
+
+/// Bytes of a record.
+const RECORD: usize = 700;
+
+/// A journal in which one topic has a little of every segment, and another one most of it.
+fn mixed(disk: &FakeDisk) -> Live {
+    let (mut live, ..) = Live::start(disk, false).unwrap();
+    commit(&mut live, vec![create("topic/0", 7), create("topic/1", 9)]);
+    for serial in 0.. {
+        let before = live.segment();
+        let name = if serial % 10 == 0 { "topic/0" } else { "topic/1" };
+        let value = vec![u8::try_from(serial % 251).unwrap(); RECORD];
+        commit(&mut live, vec![publish(name, &value, serial)]);
+        if live.segment() > before {
+            live.checkpoint().unwrap();
+        }
+        if live.segment() > SEGMENTS {
+            return live;
+        }
+    }
+    live
+}
+
+fn commit(live: &mut Live, entries: Vec<Entry>) {
+    live.append(entries).unwrap();
+    live.sync().unwrap();
+}
+
+fn delete(live: &mut Live, name: &str) {
+    let topic = TopicRef::Id(topic_id(&live.node, name).unwrap());
+    commit(live, vec![Entry::Delete { topic }]);
+}
+
+fn names(disk: &FakeDisk, end: &str) -> BTreeSet<String> {
+    disk.files().into_iter().map(|(name, _)| name).filter(|name| name.ends_with(end)).collect()
+}
+
+/// Cleans until there is nothing to clean. How many segments that were.
+fn clean_all(live: &mut Live) -> io::Result<usize> {
+    let mut cleaned = 0;
+    while let Some(victims) = live.clean(usize::MAX)? {
+        cleaned += victims.segments;
+    }
+    Ok(cleaned)
+}
+
+/// Makes the checkpoints that let dead segments go.
+fn free(live: &mut Live) -> io::Result<()> {
+    live.checkpoint()?;
+    live.checkpoint()
+}
+
+#[test]
+fn a_topic_that_keeps_a_little_of_every_segment_holds_none_of_them() {
+    let disk = FakeDisk::default();
+    let mut live = mixed(&disk);
+    delete(&mut live, "topic/1");
+    free(&mut live).unwrap();
+    let (before, seen) = (disk.used(), live.seen());
+    assert!(names(&disk, ".log").len() >= SEGMENTS as usize, "each has something that is kept");
+    let cleaned = clean_all(&mut live).unwrap();
+    assert!(cleaned > SEGMENTS as usize - 3, "{cleaned}");
+    assert!(live.seen() == seen, "what is kept stays the same");
+    free(&mut live).unwrap();
+    assert!(live.seen() == seen);
+    // What is written to, the spare, the one of the checkpoint, and a tenth of the others.
+    assert!(disk.used() < before / 2, "{} of {before} bytes", disk.used());
+    for crash in 0..20 {
+        let disk = disk.copy_after_crash(&mut Rng::with_seed(crash));
+        let (live, ..) = Live::start(&disk, false).unwrap();
+        assert!(live.seen() == seen, "after crash {crash}");
+    }
+    // It goes on: what is copied can be trimmed, copied again, and removed.
+    delete(&mut live, "topic/0");
+    free(&mut live).unwrap();
+    assert!(names(&disk, ".log").iter().all(|name| name.as_str() < "2147483648"), "copies are dead as well");
+}
+
+#[test]
+fn a_crash_at_any_step_of_cleaning_loses_nothing() {
+    for serial in 0.. {
+        let disk = FakeDisk::default();
+        let mut live = mixed(&disk);
+        delete(&mut live, "topic/1");
+        live.checkpoint().unwrap();
+        let seen = live.seen();
+        disk.stop_after(serial);
+        let end = clean_all(&mut live).and_then(|_| free(&mut live));
+        let has_stopped = disk.has_stopped();
+        assert!(end.is_ok() || has_stopped, "{end:?}");
+        drop(live);
+        for crash in 0..3 {
+            let disk = disk.copy_after_crash(&mut Rng::with_seed(serial * 3 + crash));
+            let (mut live, ..) = Live::start(&disk, false).unwrap_or_else(|error| panic!("step {serial}: {error}"));
+            assert!(live.seen() == seen, "step {serial}, crash {crash}");
+            // Whatever is left of the run does not stay in the way of the next one.
+            free(&mut live).unwrap();
+            clean_all(&mut live).unwrap();
+            free(&mut live).unwrap();
+            assert!(live.seen() == seen, "step {serial}, crash {crash}, cleaned again");
+            assert_eq!(names(&disk, ".new").len(), 0);
+            let (live, ..) = Live::start(&disk, false).unwrap();
+            assert!(live.seen() == seen, "step {serial}, crash {crash}, at the second start");
+        }
+        if !has_stopped {
+            assert!(serial > 20, "cleaning has steps");
+            return;
+        }
+    }
+}
+
+#[test]
+fn records_are_read_trimmed_and_deleted_while_they_are_moved() {
+    let mut moved = 0;
+    for seed in 0..200 {
+        let (disk, mut rng) = (FakeDisk::default(), Rng::with_seed(seed));
+        let mut live = mixed(&disk);
+        let [topic, other] = ["topic/0", "topic/1"].map(|name| topic_id(&live.node, name).unwrap());
+        let end = live.node.kept(other).unwrap().1;
+        commit(&mut live, vec![Entry::Trim { topic: other, first: Offset(rng.u64(end.0 / 2..end.0)) }]);
+        delete(&mut live, ["topic/1", "topic/2"][rng.usize(..2)].replace("/2", "/1").as_str());
+        live.checkpoint().unwrap();
+        let mut first = 0;
+        loop {
+            let seen = live.seen();
+            let done = live.clean(1).unwrap();
+            assert!(live.seen() == seen, "seed {seed}");
+            match rng.u8(..8) {
+                0 => {
+                    first += rng.u64(..20);
+                    commit(&mut live, vec![Entry::Trim { topic, first: Offset(first) }]);
+                }
+                1 => commit(&mut live, vec![publish("topic/0", &[7; RECORD], 1 << 40)]),
+                2 if rng.u8(..4) == 0 && live.node.kept(topic).is_some() => {
+                    delete(&mut live, "topic/0");
+                    break;
+                }
+                3 => live.checkpoint().unwrap(),
+                _ => {}
+            }
+            if let Some(victims) = done {
+                moved += victims.segments;
+                break;
+            }
+        }
+        clean_all(&mut live).unwrap();
+        let seen = live.seen();
+        free(&mut live).unwrap();
+        assert!(live.seen() == seen, "seed {seed}");
+        disk.crash(&mut rng);
+        let (live, ..) = Live::start(&disk, false).unwrap();
+        assert!(live.seen() == seen, "seed {seed}: after a crash");
+    }
+    assert!(moved > 200, "{moved}");
+}
+
+#[test]
+fn times_are_found_in_copies() {
+    let disk = FakeDisk::default();
+    let mut live = mixed(&disk);
+    delete(&mut live, "topic/1");
+    live.checkpoint().unwrap();
+    clean_all(&mut live).unwrap();
+    free(&mut live).unwrap();
+    let topic = topic_id(&live.node, "topic/0").unwrap();
+    let end = live.node.kept(topic).unwrap().1.0;
+    // Every tenth of all records was this topic's, with its serial as its time.
+    for offset in 0..end {
+        for (time, expected) in [(offset * 10, offset), (offset * 10 + 1, offset + 1)] {
+            let Found::Offset(found) = live.find(topic, Wanted::Time(time)).unwrap() else { panic!("a time") };
+            assert_eq!(found.0, expected, "time {time}");
+        }
+    }
+}
+
+/// The limit leaves one segment that only cleaning may use.
+#[test]
+fn a_journal_at_its_limit_is_cleaned_and_goes_on() {
+    let disk = FakeDisk::default();
+    let mut live = mixed(&disk);
+    live.checkpoint().unwrap();
+    let capacity = disk.used() + u64::from(SEGMENT) * 2;
+    live.keeper().set_capacity(capacity);
+    let refused = (1_u64 << 40..).find_map(|serial| {
+        let refused = live.append(vec![publish("topic/1", &[7; RECORD], serial)]).err();
+        live.sync().unwrap();
+        assert!(disk.used() <= capacity);
+        refused
+    });
+    assert_eq!(refused.unwrap().kind(), io::ErrorKind::StorageFull);
+    // Nothing of any segment is wholly dead.
+    delete(&mut live, "topic/1");
+    free(&mut live).unwrap();
+    assert!(clean_all(&mut live).unwrap() > 0);
+    assert!(disk.used() <= capacity);
+    free(&mut live).unwrap();
+    for serial in 0..100 {
+        commit(&mut live, vec![publish("topic/0", &[8; RECORD], (1 << 41) + serial)]);
+        assert!(disk.used() <= capacity);
+    }
+}
+
+#[test]
+fn what_others_need_of_the_log_is_neither_cleaned_nor_removed() {
+    let disk = FakeDisk::default();
+    let mut live = mixed(&disk);
+    let floor = SEGMENTS / 2;
+    live.keeper().set_log_floor(floor);
+    delete(&mut live, "topic/1");
+    free(&mut live).unwrap();
+    clean_all(&mut live).unwrap();
+    free(&mut live).unwrap();
+    let is_there = |number: u32| names(&disk, ".log").contains(&format!("{number:010}.log"));
+    assert!((1..floor).all(|number| !is_there(number)), "below the floor");
+    assert!((floor..=SEGMENTS).all(is_there), "from the floor on");
+    // When it is raised they go.
+    live.keeper().set_log_floor(u32::MAX);
+    clean_all(&mut live).unwrap();
+    free(&mut live).unwrap();
+    assert!((floor..SEGMENTS - 1).all(|number| !is_there(number)));
+}
+
+#[test]
+fn a_copy_that_rots_is_told_to_whoever_reads_it() {
+    let disk = FakeDisk::default();
+    let mut live = mixed(&disk);
+    delete(&mut live, "topic/1");
+    live.checkpoint().unwrap();
+    clean_all(&mut live).unwrap();
+    free(&mut live).unwrap();
+    drop(live);
+    let copies = names(&disk, ".log").into_iter().find(|name| name.as_str() > "2147483648").unwrap();
+    // In the middle of some record.
+    disk.flip(&copies, (5 * RECORD + 300) * 8);
+    let (live, ..) = Live::start(&disk, false).unwrap();
+    let topic = topic_id(&live.node, "topic/0").unwrap();
+    let read = |from| live.find(topic, Wanted::Records { from: Offset(from), max_bytes: 1, max_records: 1 });
+    let end = live.node.kept(topic).unwrap().1.0;
+    let lost: Vec<u64> = (0..end).filter(|offset| matches!(read(*offset), Err(OpenError::Damaged { .. }))).collect();
+    assert_eq!(lost.len(), 1, "{lost:?}");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_stays_where_it_is() {
+    let disk = FakeDisk::default();
+    let mut live = mixed(&disk);
+    delete(&mut live, "topic/1");
+    free(&mut live).unwrap();
+    // The first record of the third segment that is kept.
+    disk.flip("0000000003.log", 12_000 * 8);
+    let before = (0..8).map(|at| disk.flip("0000000003.log", (2000 + at * 4000) * 8)).count();
+    assert_eq!(before, 8);
+    let cleaned = clean_all(&mut live).unwrap();
+    assert!(cleaned > SEGMENTS as usize - 3);
+    free(&mut live).unwrap();
+    let topic = topic_id(&live.node, "topic/0").unwrap();
+    let (first, end) = live.node.kept(topic).unwrap();
+    let read = |from| live.find(topic, Wanted::Records { from: Offset(from), max_bytes: 1, max_records: 1 });
+    let lost = (first.0..end.0).filter(|offset| read(*offset).is_err()).count();
+    assert!((1..10).contains(&lost), "{lost} of {}", end.0 - first.0);
+    assert!(names(&disk, ".log").contains("0000000003.log"), "what can be read of it is not given up");
+}
