@@ -643,6 +643,8 @@ fn the_limits_are_the_codes() {
         ("PAUSED_PING", limits::PAUSED_PING_US),
         ("UNREACHABLE_HOLD", limits::UNREACHABLE_HOLD_US),
         ("DRAIN", limits::DRAIN_US),
+        ("DRAIN_CLIENTS", limits::DRAIN_CLIENTS_US),
+        ("DRAIN_LINKS", limits::DRAIN_LINKS_US),
         ("LINGER", limits::LINGER_US),
         ("LINK_PING", limits::LINK_PING_US),
         ("LINK_SILENCE", limits::LINK_SILENCE_US),
