@@ -160,6 +160,18 @@ list_bugs() {
         's/_ => return Err\(DecodeError::Newer\),/_ => Some(part = \&[]),/' topic
     bug "the folder says its new format after the first segment of it" src/storage/start.rs \
         's/^ *journal::raise_format\(disk, identity\)\?;//; s/^    writer\.sync\(\)\.map_err\(io\)\?;/&\n    journal::raise_format(disk, identity)?;/'
+    bug "a checkpoint has no single messages" src/topic/catalogue/image.rs \
+        's/filter\(\|producers\| producers\.has_one_shots\(\)\)/filter(|_| false)/' topic journal
+    bug "a checkpoint has no opened producers" src/topic/catalogue/image.rs \
+        's/filter\(\|producers\| producers\.has_opened\(\)\)/filter(|_| false)/' topic journal
+    bug "a start forgets that a topic was altered" src/node/restore.rs \
+        's/Entry::Alter \{ topic, change \} => .*,$/Entry::Alter { .. } => {}/'
+    bug "a start forgets that a producer was opened" src/node/restore.rs \
+        's/Entry::OpenProducer \{ topic, opening \} => .*,$/Entry::OpenProducer { .. } => {}/'
+    bug "an opened producer that is not remembered begins anew" src/topic/producer.rs \
+        's/None if resume \&\& forgotten > 0/None if resume \&\& forgotten > u64::MAX - 1/' topic
+    bug "opening leaves sequence 0 to be published" src/topic/producer.rs \
+        's/Ordering::Equal if batch\.sequence == 0/Ordering::Equal if batch.sequence == u64::MAX/' topic
     bug "what a checkpoint remembers of a producer is one sequence short" src/topic/producer.rs \
         's/varint::put\(out, producer\.expected\);/varint::put(out, producer.expected.saturating_sub(1));/'
     bug "a start forgets where a log begins" src/topic/log.rs \

@@ -85,10 +85,13 @@ pub use session::Client;
 pub use subscriber::Subscriber;
 pub use subscriptions::{Delivery, Subscriptions};
 pub use tap::Direction;
+pub use topics::Trimmed;
 pub use trace::{Hop, Trace};
 
-pub use crate::types::{Dimension, Epoch, NodeId, Offset, TopicId, TopicName};
+pub use crate::types::{Dimension, Epoch, NodeId, Offset, SettingsChange, TopicId, TopicName};
 pub use crate::wire::push::Push;
 pub use crate::wire::records::Record;
 pub use crate::wire::request::{Retention, Start, TraceTarget};
-pub use crate::wire::response::{Description, Durability, ErrorResponse, LinkState, Listed, Published, TopicState};
+pub use crate::wire::response::{
+    Description, Durability, ErrorResponse, LinkState, Listed, OpenedProducer, Published, TopicState,
+};

@@ -287,6 +287,10 @@ pub const PRODUCERS_MAX: usize = 1024;
 /// each is one message of a command line, a message can be retried until as many others have come.
 pub const ONE_SHOTS_MAX: usize = 16_384;
 
+/// Most producers of a topic whose records are counted, 64 bytes each; the least recently active is forgotten, and that
+/// some were is told to whoever opens one.
+pub const OPENED_PRODUCERS_MAX: usize = 16_384;
+
 /// Losses that a topic remembers one by one; older ones are told together.
 pub const LOSSES_MAX: usize = 8;
 

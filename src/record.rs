@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 pub use codec::{DecodeError, decode, encode, encoded_len_max};
 
-use crate::types::{Epoch, Offset, Retention, Sequenced, TopicId};
+use crate::types::{Epoch, Offset, Opening, Retention, Sequenced, SettingsChange, TopicId};
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,20 @@ pub enum Entry {
     },
     /// Append a batch.
     Publish(Batch),
+    /// Change settings of a topic.
+    Alter {
+        /// Which.
+        topic: TopicRef,
+        /// Defaults filled in.
+        change: SettingsChange,
+    },
+    /// Open an epoch of a producer whose records are counted; stores nothing.
+    OpenProducer {
+        /// Of which topic.
+        topic: TopicRef,
+        /// Of which producer, and how.
+        opening: Opening,
+    },
     /// Remove records from a topic's start.
     Trim {
         /// Whose.

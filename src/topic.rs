@@ -8,4 +8,4 @@ mod producer;
 
 pub use catalogue::{Catalogue, NewTopic, Topic};
 pub use log::{NotHeld, Read, TopicLog, chunk_cost, push_run};
-pub use producer::{Producers, Stored, Verdict};
+pub use producer::{NotOpened, Opened, Producers, Stored, Verdict};

@@ -3,12 +3,14 @@
 //! Layer 0: everything else may import this, and this imports nothing but `limits`. A value of one of these types is
 //! valid by existing, so nothing below checks it a second time.
 
+mod change;
 mod checksum;
 mod name;
 mod set;
 
 use std::fmt;
 
+pub use change::SettingsChange;
 pub use checksum::{crc32, crc32_of_parts};
 pub use name::{NameError, TopicName};
 pub use set::{Link, LinkSet, NodeSet};
@@ -180,6 +182,16 @@ nonzero_id! {
     ProducerId
 }
 
+impl ProducerId {
+    /// The id of a producer that a person has given a name: FNV-1a in 64 bits over its UTF-8.
+    pub fn of_name(name: &str) -> Self {
+        const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x100_0000_01b3;
+        let hash = name.bytes().fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        Self::new(hash).unwrap_or(Self::new(BASIS).expect("not 0"))
+    }
+}
+
 /// The life of a topic's log: raised whenever a start cannot exclude loss. 0 on the wire means "any".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u32);
@@ -193,6 +205,17 @@ pub struct Sequenced {
     pub epoch: u32,
     /// Which of its batches to this topic: 0 registers it, then each is one more.
     pub sequence: u64,
+}
+
+/// How a producer is opened that has its records counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Which.
+    pub producer: ProducerId,
+    /// Random: a request that comes twice has the same one, and opens one epoch.
+    pub token: u64,
+    /// True when the producer may have stored records before; false when it must be new.
+    pub resume: bool,
 }
 
 /// What a topic keeps; what is beyond is removed from its start. When a topic is made, 0 is the node's default; of a
@@ -252,6 +275,15 @@ mod tests {
         assert_eq!(NodeId::new(1, cube(0)), None);
         assert_eq!(TopicId::new(0), None);
         assert_eq!(ProducerId::new(0), None);
+    }
+
+    #[test]
+    fn a_producer_s_name_gives_its_id() {
+        // The values are those of FNV-1a in 64 bits.
+        for (name, id) in [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
+        {
+            assert_eq!(ProducerId::of_name(name).number(), id, "{name}");
+        }
     }
 
     #[test]

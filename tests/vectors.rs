@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use dht_node::cube::{home, next_hop};
 use dht_node::limits;
-use dht_node::types::{Epoch, LinkSet, NodeId, Offset, RequestId, TopicId, TopicName};
+use dht_node::types::{Epoch, LinkSet, NodeId, Offset, ProducerId, RequestId, TopicId, TopicName};
 use dht_node::wire::frame::{Corrupt, MAGIC, VERSION};
 use dht_node::wire::response::{Detail, Durability, ErrorResponse, Tag};
 use dht_node::wire::{
@@ -633,6 +633,7 @@ fn the_limits_are_the_codes() {
         ("TOPICS_MAX", limits::TOPICS_MAX as u64),
         ("PRODUCERS_MAX", limits::PRODUCERS_MAX as u64),
         ("ONE_SHOTS_MAX", limits::ONE_SHOTS_MAX as u64),
+        ("OPENED_PRODUCERS_MAX", limits::OPENED_PRODUCERS_MAX as u64),
         ("PRODUCER_WINDOW", limits::PRODUCER_WINDOW as u64),
         ("TTL_PER_NODE", limits::TTL_PER_NODE.into()),
         ("HELLO_TIMEOUT", limits::HELLO_TIMEOUT_US),
@@ -769,6 +770,14 @@ fn the_numbers_in_running_text_are_the_codes() {
     for number in numbers {
         assert!(text.contains(&number), "the document does not say: {number}");
     }
+}
+
+#[test]
+fn opened_producers_are_as_the_text_says() {
+    let text = world().document.lines().join("\n");
+    let foobar = format!("\"foobar\" gives 0x{:016X}", ProducerId::of_name("foobar").number());
+    let most = format!("remembers the {} opened producers", limits::OPENED_PRODUCERS_MAX);
+    assert!(text.contains(&foobar) && text.contains(&most));
 }
 
 #[test]

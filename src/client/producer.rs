@@ -6,12 +6,12 @@ use std::fmt;
 use super::clock::{Deadline, pause, random};
 use super::error::Error;
 use super::publish::Batch;
-use super::session::{Backoff, Client, spread};
+use super::session::{Backoff, Client, Repeat, spread};
 use crate::limits::PRODUCER_WINDOW;
 use crate::types::{ProducerId, RequestId, TopicId, TopicName};
 use crate::wire::records::RecordError;
-use crate::wire::request::{Publish, Sequenced, Topic};
-use crate::wire::response::{Published, Response};
+use crate::wire::request::{Opening, Publish, Sequenced, Topic};
+use crate::wire::response::{OpenedProducer, Published, Response};
 use crate::wire::{Class, Opcode, Request, Status};
 
 /// Bytes of unacknowledged batches beyond which [`Producer::send`] waits.
@@ -26,6 +26,7 @@ pub struct Producer<'c> {
     client: &'c mut Client,
     topic: String,
     id: ProducerId,
+    epoch: u32,
     /// Of the first acknowledgement, so that a topic that is made anew does not get the rest.
     topic_id: Option<TopicId>,
     sequence_next: u64,
@@ -61,10 +62,45 @@ impl Client {
     /// [`Error::Name`].
     pub fn producer(&mut self, topic: &str) -> Result<Producer<'_>, Error> {
         TopicName::new(topic)?;
-        Ok(Producer {
-            client: self,
+        let id = ProducerId::new(random()).unwrap_or(ProducerId::new(1).expect("1 is not 0"));
+        Ok(Producer::new(self, topic, id))
+    }
+
+    /// Publishes under a name that the topic counts records by, so that another program can continue what this one was
+    /// interrupted at: it learns how many records are stored. What publishes under the name already is refused from
+    /// then on. Without `resume` the name must be new to the topic; with it, it may be.
+    ///
+    /// A topic may forget the names that were silent longest. When [`OpenedProducer::forgotten`] is not 0, a name that
+    /// seems new may be one of them: then its records will be stored again.
+    ///
+    /// # Errors
+    /// [`Status::ProducerExists`] when the name was to be new and is not. [`Status::UnknownProducer`] when it was to be
+    /// resumed and may be one that was forgotten. [`Status::UnknownTopic`], [`Error::Name`].
+    pub fn named_producer(
+        &mut self,
+        topic: &str,
+        name: &str,
+        resume: bool,
+    ) -> Result<(Producer<'_>, OpenedProducer), Error> {
+        let opening = Opening { producer: ProducerId::of_name(name), token: random(), resume };
+        let request = Request::Producer { topic: Topic { name: TopicName::new(topic)?, id: None }, opening };
+        // A request that comes twice has the same token, and opens one epoch.
+        let Response::Opened(opened) = self.call(&request, &[], Repeat::Always)? else {
+            return Err(self.mismatch(Opcode::Producer));
+        };
+        let (epoch, sequence_next, topic_id) = (opened.epoch, opened.sequence, Some(opened.topic_id));
+        let producer = Producer::new(self, topic, opening.producer);
+        Ok((Producer { epoch, sequence_next, topic_id, ..producer }, opened))
+    }
+}
+
+impl<'c> Producer<'c> {
+    fn new(client: &'c mut Client, topic: &str, id: ProducerId) -> Self {
+        Self {
+            client,
             topic: topic.to_owned(),
-            id: ProducerId::new(random()).unwrap_or(ProducerId::new(1).expect("1 is not 0")),
+            id,
+            epoch: 0,
             topic_id: None,
             sequence_next: 0,
             unacked: VecDeque::new(),
@@ -72,7 +108,7 @@ impl Client {
             acks: VecDeque::new(),
             connection_number: 0,
             backoff: Backoff::new(),
-        })
+        }
     }
 }
 
@@ -227,7 +263,7 @@ impl Producer<'_> {
         for unacked in self.unacked.iter_mut().filter(|unacked| unacked.request.is_none()) {
             let request = Request::Publish(Publish {
                 topic: Topic { name, id: self.topic_id },
-                producer: Some(Sequenced { producer: self.id, epoch: 0, sequence: unacked.sequence }),
+                producer: Some(Sequenced { producer: self.id, epoch: self.epoch, sequence: unacked.sequence }),
                 count: unacked.batch.count(),
             });
             unacked.request = Some(connection.send(&request, unacked.batch.payload())?);

@@ -2,10 +2,21 @@
 
 use super::error::Error;
 use super::session::{Client, Repeat};
-use crate::types::{TopicId, TopicName};
+use crate::types::{Offset, SettingsChange, TopicId, TopicName};
 use crate::wire::request::{Retention, Topic};
 use crate::wire::response::Description;
 use crate::wire::{Opcode, Request, Response, Status};
+
+/// What a topic has after its first records were removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Which topic that is.
+    pub topic_id: TopicId,
+    /// The first record that is kept.
+    pub first: Offset,
+    /// Behind the last record.
+    pub next: Offset,
+}
 
 impl Client {
     /// Makes a topic. `true` when it was there before, with the same retention.
@@ -46,6 +57,36 @@ impl Client {
             Err(error) if may_be_done && is_gone(&error) => Ok(id),
             Err(error) => Err(error),
         }
+    }
+
+    /// Changes the settings of a topic that are named, and leaves the others: the topic that has the name now. What it
+    /// does not keep any more is removed. A bound of 0 is the home's default.
+    ///
+    /// # Errors
+    /// [`Status::UnknownTopic`] when there is none.
+    pub fn alter(&mut self, topic: &str, change: SettingsChange) -> Result<Description, Error> {
+        let topic = self.with_id(topic)?;
+        self.describe(&Request::Alter { topic, change })
+    }
+
+    /// Removes the records of a topic before an offset: of the topic that has the name now.
+    ///
+    /// # Errors
+    /// [`Status::UnknownTopic`] when there is none; [`Status::OffsetOutOfRange`] when it ends before that offset.
+    pub fn trim(&mut self, topic: &str, to: Offset) -> Result<Trimmed, Error> {
+        let topic = self.with_id(topic)?;
+        let request = Request::Trim { topic, first: to };
+        let Response::Trimmed { topic_id, first, next } = self.call(&request, &[], Repeat::Always)? else {
+            return Err(self.mismatch(Opcode::Trim));
+        };
+        Ok(Trimmed { topic_id, first, next })
+    }
+
+    /// A topic with its id, so that a request that is made again cannot hit another one of that name.
+    fn with_id<'t>(&mut self, topic: &'t str) -> Result<Topic<'t>, Error> {
+        let name = TopicName::new(topic)?;
+        let state = self.info(topic)?.topic.ok_or_else(|| self.mismatch(Opcode::Info))?;
+        Ok(Topic { name, id: Some(state.id) })
     }
 
     /// What a topic is like.

@@ -78,7 +78,12 @@ pub(super) fn list(
                         listing.entry(topic).or_default().push(listed(topic, &batch));
                     }
                 }
-                Entry::Delete { .. } | Entry::Trim { .. } | Entry::Refused { .. } | Entry::RaiseEpochs => {}
+                Entry::Delete { .. }
+                | Entry::Trim { .. }
+                | Entry::Alter { .. }
+                | Entry::OpenProducer { .. }
+                | Entry::Refused { .. }
+                | Entry::RaiseEpochs => {}
             }
         }
     }

@@ -11,18 +11,36 @@ use super::topics::TOPIC_COST;
 use super::{Node, Step};
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, Filed, Note, TopicRef};
-use crate::topic::{NewTopic, Stored, Topic, Verdict, chunk_cost};
-use crate::types::{Offset, TopicId, TopicName};
-use crate::wire::response::{Detail, Durability, ErrorResponse, OFFSET_FORGOTTEN, Published};
+use crate::topic::{NewTopic, NotOpened, Opened, Stored, Topic, Verdict, chunk_cost};
+use crate::types::{Offset, Opening, SettingsChange, TopicId, TopicName};
+use crate::wire::response::{Detail, Durability, ErrorResponse, OFFSET_FORGOTTEN, OpenedProducer, Published};
 use crate::wire::{Response, Status};
 
 /// Whom to tell what became of an entry.
 #[derive(Debug)]
 pub(super) enum Proposal {
-    Create { reply: ReplyTo, path: Vec<u16> },
-    Delete { reply: ReplyTo },
-    Publish { reply: ReplyTo },
+    Create {
+        reply: ReplyTo,
+        path: Vec<u16>,
+    },
+    Delete {
+        reply: ReplyTo,
+    },
+    Publish {
+        reply: ReplyTo,
+    },
+    /// What age has removed; nobody asked for it.
     Trim,
+    TrimAsked {
+        reply: ReplyTo,
+    },
+    Alter {
+        reply: ReplyTo,
+        path: Vec<u16>,
+    },
+    OpenProducer {
+        reply: ReplyTo,
+    },
 }
 
 /// The proposals that are not committed yet, oldest first.
@@ -56,7 +74,12 @@ impl Node {
         match &entry {
             Entry::Create { .. } => self.proposals.creates += 1,
             Entry::Publish(batch) => self.proposals.bytes += chunk_cost(batch.payload.len()),
-            Entry::Delete { .. } | Entry::Trim { .. } | Entry::Refused { .. } | Entry::RaiseEpochs => {}
+            Entry::Delete { .. }
+            | Entry::Trim { .. }
+            | Entry::Alter { .. }
+            | Entry::OpenProducer { .. }
+            | Entry::Refused { .. }
+            | Entry::RaiseEpochs => {}
         }
         self.proposals.queue.push_back(proposal);
         step.out.push(Action::Append { entry });
@@ -99,7 +122,19 @@ impl Node {
                     self.proposals.bytes -= chunk_cost(payload_len);
                     self.reply(step, reply, self.no_space().into());
                 }
-                (Entry::Trim { topic, first }, Proposal::Trim) => self.apply_trim(topic, first),
+                (Entry::Trim { topic, first }, Proposal::Trim) => drop(self.apply_trim(topic, first)),
+                (Entry::Trim { topic, first }, Proposal::TrimAsked { reply }) => {
+                    let result = self.apply_trim(topic, first);
+                    self.tell_proposer(step, reply, result);
+                }
+                (Entry::Alter { topic, change }, Proposal::Alter { reply, path }) => {
+                    let result = self.apply_alter(&topic, &change, path);
+                    self.tell_proposer(step, reply, result);
+                }
+                (Entry::OpenProducer { topic, opening }, Proposal::OpenProducer { reply }) => {
+                    let result = self.apply_open_producer(&topic, opening);
+                    self.tell_proposer(step, reply, result);
+                }
                 (entry, proposal) => unreachable!("{entry:?} came back for {proposal:?}"),
             }
         }
@@ -208,14 +243,51 @@ impl Node {
         }
     }
 
-    pub(super) fn apply_trim(&mut self, topic: TopicId, first: Offset) {
-        let trimmed = self.catalogue.update(topic, |topic| {
+    pub(super) fn apply_trim(&mut self, topic: TopicId, first: Offset) -> Result<Response, ErrorResponse> {
+        let trim = |topic: &mut Topic| {
             let before = topic.log.first();
             topic.log.trim(first);
-            topic.log.first().0 - before.0
-        });
-        self.stats.trimmed += trimmed.unwrap_or(0);
-        self.file(Note::Trimmed { topic, first });
+            (before, topic.log.first(), topic.log.next())
+        };
+        let (before, first, next) = self.catalogue.update(topic, trim).ok_or_else(|| self.deleted_before())?;
+        self.note_trimmed(topic, before, first);
+        Ok(Response::Trimmed { topic_id: topic, first, next })
+    }
+
+    pub(super) fn apply_alter(
+        &mut self,
+        topic: &TopicRef,
+        change: &SettingsChange,
+        path: Vec<u16>,
+    ) -> Result<Response, ErrorResponse> {
+        let id = self.resolve(topic)?;
+        let (before, first) = self.catalogue.alter(id, change).ok_or_else(|| self.deleted_before())?;
+        self.note_trimmed(id, before, first);
+        Ok(Response::Described(Box::new(self.describe(self.catalogue.get(id), path))))
+    }
+
+    pub(super) fn apply_open_producer(
+        &mut self,
+        topic: &TopicRef,
+        opening: Opening,
+    ) -> Result<Response, ErrorResponse> {
+        let id = self.resolve(topic)?;
+        let open = |topic: &mut Topic| topic.producers.get_or_insert_default().open(opening);
+        match self.catalogue.update(id, open).ok_or_else(|| self.deleted_before())? {
+            Ok(Opened { epoch, sequence, records, forgotten }) => {
+                let opened = OpenedProducer { topic_id: id, epoch, sequence, records, forgotten };
+                Ok(Response::Opened(opened))
+            }
+            Err(not_opened) => Err(cannot_open(not_opened)),
+        }
+    }
+
+    /// A topic begins with `first`, and began with `before`.
+    fn note_trimmed(&mut self, topic: TopicId, before: Offset, first: Offset) {
+        if first > before {
+            self.stats.trimmed += first.0 - before.0;
+            self.file(Note::Trimmed { topic, first });
+        }
     }
 
     /// Has the journal told, when there is one.
@@ -252,6 +324,27 @@ fn store(topic: &mut Topic, batch: Batch) -> Result<Stored, Verdict> {
     Ok(stored)
 }
 
+fn cannot_open(reason: NotOpened) -> ErrorResponse {
+    match reason {
+        NotOpened::Exists { records } => {
+            let message = format!("the producer was opened before and has stored {records} records here");
+            ErrorResponse::new(Status::ProducerExists, message)
+        }
+        NotOpened::NotCounted => {
+            let message = "the producer has published without being opened, so that its records are not counted";
+            ErrorResponse::new(Status::ProducerExists, message)
+        }
+        NotOpened::Worn => ErrorResponse::new(Status::ProducerExists, "the producer has had all epochs that there are"),
+        NotOpened::Forgotten { forgotten } => {
+            let message = format!(
+                "the topic does not remember this producer; {forgotten} were forgotten, and if it is one of them, how \
+                 many records it has stored is not known"
+            );
+            ErrorResponse::new(Status::UnknownProducer, message)
+        }
+    }
+}
+
 fn refusal(verdict: Verdict) -> ErrorResponse {
     match verdict {
         Verdict::Reused => ErrorResponse::new(Status::SequenceReused, "this sequence was used for another batch"),
@@ -259,7 +352,10 @@ fn refusal(verdict: Verdict) -> ErrorResponse {
             let message = format!("sequence {expected} is expected; send from there");
             ErrorResponse::new(Status::SequenceGap, message).with(Detail::ExpectedSequence(expected))
         }
-        Verdict::Fenced => ErrorResponse::new(Status::ProducerFenced, "a newer epoch of this producer has published"),
+        Verdict::Fenced => ErrorResponse::new(Status::ProducerFenced, "a newer epoch of this producer has begun"),
+        Verdict::NotOpened => {
+            ErrorResponse::new(Status::BadRequest, "this epoch of the producer was not opened; PRODUCER opens the next")
+        }
         Verdict::Unknown => ErrorResponse::new(
             Status::UnknownProducer,
             "the topic does not remember this producer; whether it was stored is not known",

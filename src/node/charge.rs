@@ -126,6 +126,9 @@ pub(super) fn charge_of(request: &Request<'_>) -> u32 {
         Request::Ping { .. }
         | Request::Create { .. }
         | Request::Delete(_)
+        | Request::Alter { .. }
+        | Request::Trim { .. }
+        | Request::Producer { .. }
         | Request::List(_)
         | Request::Info(_)
         | Request::Publish(_)

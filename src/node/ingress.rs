@@ -257,6 +257,9 @@ impl Node {
             Request::List(list) => of_node(list.node)?,
             Request::Create { topic, .. } | Request::Query { topic } => of_topic(*topic),
             Request::Delete(topic) | Request::Info(topic) => of_topic(topic.name),
+            Request::Alter { topic, .. } | Request::Trim { topic, .. } | Request::Producer { topic, .. } => {
+                of_topic(topic.name)
+            }
             Request::Publish(publish) => of_topic(publish.topic.name),
             Request::Fetch(fetch) => of_topic(fetch.topic.name),
             Request::Subscribe(subscribe) => of_topic(subscribe.topic.name),

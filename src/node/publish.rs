@@ -7,11 +7,25 @@ use super::{Node, Step};
 use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};
 use crate::record::{Batch, Entry, Place};
 use crate::topic::chunk_cost;
-use crate::wire::request::Publish;
+use crate::types::Opening;
+use crate::wire::request::{self, Publish};
 use crate::wire::response::{Detail, ErrorResponse};
 use crate::wire::{Frame, Status, records};
 
 impl Node {
+    pub(super) fn propose_open_producer(
+        &mut self,
+        step: &mut Step<'_>,
+        topic: &request::Topic<'_>,
+        opening: Opening,
+        reply: ReplyTo,
+    ) -> Result<Answer, ErrorResponse> {
+        let topic = self.topic_ref(topic)?;
+        self.check_batch(0, true)?;
+        self.propose(step, Entry::OpenProducer { topic, opening }, Proposal::OpenProducer { reply });
+        Ok(Answer::Later)
+    }
+
     pub(super) fn propose_publish(
         &mut self,
         step: &mut Step<'_>,

@@ -59,7 +59,9 @@ impl Node {
                     batch.payload = Bytes::copy_from_slice(&batch.payload);
                     let _ = self.apply_publish(batch);
                 }
-                Entry::Trim { topic, first } => self.apply_trim(topic, first),
+                Entry::Trim { topic, first } => drop(self.apply_trim(topic, first)),
+                Entry::Alter { topic, change } => drop(self.apply_alter(&topic, &change, Vec::new())),
+                Entry::OpenProducer { topic, opening } => drop(self.apply_open_producer(&topic, opening)),
                 Entry::Refused { .. } => {}
                 Entry::RaiseEpochs => self.catalogue.raise_epochs(),
             }

@@ -49,6 +49,9 @@ impl Node {
             | Request::Ping { .. }
             | Request::Create { .. }
             | Request::Delete(_)
+            | Request::Alter { .. }
+            | Request::Trim { .. }
+            | Request::Producer { .. }
             | Request::List(_)
             | Request::Info(_)
             | Request::Publish(_)

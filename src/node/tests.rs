@@ -7,6 +7,7 @@
 //! | `drain` | an orderly end: whoever is told, and what is still done |
 //! | `links` | silence, a second link, a full one, and targets that were out of reach |
 //! | `topics` | LIST, producers, ages, how many topics there may be |
+//! | `changes` | settings, trimming, producers that are opened |
 //! | `reads` | what only the journal has: asked for, answered, removed or damaged meanwhile |
 //! | `readers` | how many there may be, how long they wait, how they catch up |
 //! | `pulls` | fetches for readers: how many at once, and that nobody is forgotten |
@@ -14,6 +15,7 @@
 //! | `ingress` | what an ingress makes of HEADS and epochs, and what it says in FEED |
 //! | `outage` | what subscribers are told when a home is out of reach |
 
+mod changes;
 mod clients;
 mod drain;
 mod harness;

@@ -9,7 +9,7 @@ use crate::cube;
 use crate::limits::{LIST_NAMES_MAX, LIST_SCAN_MAX, PROPOSALS_BYTES_MAX, TOPICS_MAX};
 use crate::record::{Entry, TopicRef};
 use crate::topic::Topic;
-use crate::types::{Epoch, NodeId, Retention, TopicName};
+use crate::types::{Epoch, NodeId, Offset, Retention, SettingsChange, TopicName};
 use crate::wire::request::{self, List};
 use crate::wire::response::{Description, Detail, ErrorResponse, Listed, Page, TopicState};
 use crate::wire::{Response, Route, Status};
@@ -60,6 +60,45 @@ impl Node {
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.topic_ref(topic)?;
         self.propose(step, Entry::Delete { topic }, Proposal::Delete { reply });
+        Ok(Answer::Later)
+    }
+
+    pub(super) fn propose_alter(
+        &mut self,
+        step: &mut Step<'_>,
+        topic: &request::Topic<'_>,
+        change: &SettingsChange,
+        reply: ReplyTo,
+        route: &Route,
+    ) -> Result<Answer, ErrorResponse> {
+        let topic = self.topic_ref(topic)?;
+        let default = self.settings.retention;
+        let or_default = |asked: Option<u64>, default| asked.map(|bound| if bound == 0 { default } else { bound });
+        let change = SettingsChange {
+            retention_records: or_default(change.retention_records, default.records),
+            retention_bytes: or_default(change.retention_bytes, default.bytes),
+            retention_age_ms: or_default(change.retention_age_ms, default.age_ms),
+        };
+        let path = self.path_of(route);
+        self.propose(step, Entry::Alter { topic, change }, Proposal::Alter { reply, path });
+        Ok(Answer::Later)
+    }
+
+    /// What was removed at the start of a log is removed when there is no space too: it makes some.
+    pub(super) fn propose_trim(
+        &mut self,
+        step: &mut Step<'_>,
+        topic: &request::Topic<'_>,
+        first: Offset,
+        reply: ReplyTo,
+    ) -> Result<Answer, ErrorResponse> {
+        let found = self.find(topic)?;
+        let (topic, earliest, next) = (found.id, found.log.first(), found.log.next());
+        if first > next {
+            let error = ErrorResponse::new(Status::OffsetOutOfRange, format!("the topic ends before offset {next}"));
+            return Err(error.with(Detail::Earliest(earliest)).with(Detail::Next(next)));
+        }
+        self.propose(step, Entry::Trim { topic, first }, Proposal::TrimAsked { reply });
         Ok(Answer::Later)
     }
 

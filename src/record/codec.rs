@@ -8,6 +8,8 @@
 //!   publish     topic, [u64 producer, u32 epoch, u64 sequence], time, varint count, varint len, payload
 //!   trim        u64 topic, u64 first
 //!   raise       nothing
+//!   alter       topic, settings: u8 number, varint value, each; then u8 0
+//!   open        topic, u64 producer, u64 token, u8 resume
 //! topic    u64 id, or str8 name when the tag says so
 //! time     varint: microseconds from base_us, zigzag
 //! ```
@@ -20,13 +22,17 @@ use bytes::{Buf, BufMut, Bytes};
 use DecodeError::{Malformed, Newer};
 
 use super::{Batch, Entry, Place, TopicRef, varint};
-use crate::types::{Epoch, Offset, ProducerId, Retention, Sequenced, TopicId, TopicName, crc32};
+use crate::types::{
+    Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicId, TopicName, crc32,
+};
 
 const CREATE: u8 = 1;
 const DELETE: u8 = 2;
 const PUBLISH: u8 = 3;
 const TRIM: u8 = 4;
 const RAISE: u8 = 5;
+const ALTER: u8 = 8;
+const OPEN_PRODUCER: u8 = 17;
 /// The topic is a name, not an id.
 const BY_NAME: u8 = 0x40;
 /// The batch has a producer.
@@ -46,7 +52,7 @@ pub fn encoded_len_max(entry: &Entry) -> usize {
     let name = |topic: &TopicRef| if let TopicRef::Name(name) = topic { name.len() } else { 0 };
     64 + match entry {
         Entry::Create { name, .. } => name.len(),
-        Entry::Delete { topic } => name(topic),
+        Entry::Delete { topic } | Entry::Alter { topic, .. } | Entry::OpenProducer { topic, .. } => name(topic),
         Entry::Publish(batch) => name(&batch.topic) + batch.payload.len(),
         Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Refused { .. } => 0,
     }
@@ -94,6 +100,22 @@ pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
                 out.put_u64(first.0);
             }
             Entry::RaiseEpochs => out.put_u8(RAISE),
+            Entry::Alter { topic, change } => {
+                out.put_u8(ALTER | name_flag(topic));
+                put_topic(out, topic);
+                for (number, value) in change.settings() {
+                    out.put_u8(number);
+                    varint::put(out, value);
+                }
+                out.put_u8(0);
+            }
+            Entry::OpenProducer { topic, opening: Opening { producer, token, resume } } => {
+                out.put_u8(OPEN_PRODUCER | name_flag(topic));
+                put_topic(out, topic);
+                out.put_u64(producer.number());
+                out.put_u64(*token);
+                out.put_u8(u8::from(*resume));
+            }
             Entry::Refused { .. } => unreachable!("what was refused is for no journal"),
         }
     }
@@ -133,6 +155,13 @@ impl Reader<'_> {
             PUBLISH => self.batch(tag, base_us, start).map(Entry::Publish),
             TRIM => Ok(Entry::Trim { topic: self.id()?, first: Offset(self.u64()?) }),
             RAISE => Ok(Entry::RaiseEpochs),
+            ALTER => Ok(Entry::Alter { topic: self.topic(tag)?, change: self.change()? }),
+            OPEN_PRODUCER => {
+                let topic = self.topic(tag)?;
+                let producer = ProducerId::new(self.u64()?).ok_or(Malformed)?;
+                let opening = Opening { producer, token: self.u64()?, resume: self.u8()? != 0 };
+                Ok(Entry::OpenProducer { topic, opening })
+            }
             _ => Err(Newer),
         }
     }
@@ -157,6 +186,19 @@ impl Reader<'_> {
         let inside = u32::try_from(inside).map_err(|_| Malformed)?;
         let place = Place { position: start.position + inside, ..start };
         Ok(Batch { topic, producer, count, payload_crc: crc32(&payload), append_us, payload, place })
+    }
+
+    fn change(&mut self) -> Result<SettingsChange, DecodeError> {
+        let mut change = SettingsChange::default();
+        loop {
+            match self.u8()? {
+                0 => return Ok(change),
+                number => {
+                    let value = self.varint()?;
+                    change.set(number, value).ok_or(Newer)?;
+                }
+            }
+        }
     }
 
     fn u8(&mut self) -> Result<u8, DecodeError> {
@@ -200,7 +242,12 @@ const fn time_of(entry: &Entry) -> Option<u64> {
     match entry {
         Entry::Create { created_us, .. } => Some(*created_us),
         Entry::Publish(batch) => Some(batch.append_us),
-        Entry::Delete { .. } | Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Refused { .. } => None,
+        Entry::Delete { .. }
+        | Entry::Trim { .. }
+        | Entry::RaiseEpochs
+        | Entry::Alter { .. }
+        | Entry::OpenProducer { .. }
+        | Entry::Refused { .. } => None,
     }
 }
 
@@ -252,6 +299,19 @@ mod tests {
             Entry::Delete { topic: TopicRef::Id(id) },
             Entry::Trim { topic: id, first: Offset(77) },
             Entry::RaiseEpochs,
+            Entry::Alter { topic: TopicRef::Name("a/topic".into()), change: SettingsChange::default() },
+            Entry::Alter {
+                topic: TopicRef::Id(id),
+                change: SettingsChange {
+                    retention_records: Some(0),
+                    retention_bytes: Some(u64::MAX),
+                    retention_age_ms: Some(300),
+                },
+            },
+            Entry::OpenProducer {
+                topic: TopicRef::Name("a/topic".into()),
+                opening: Opening { producer: ProducerId::new(9).unwrap(), token: u64::MAX, resume: true },
+            },
         ]
     }
 

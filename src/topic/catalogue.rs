@@ -12,7 +12,7 @@ use evict::Eviction;
 use super::log::TopicLog;
 use super::producer::Producers;
 use crate::limits::{LOSSES_MAX, TOPICS_MAX};
-use crate::types::{Epoch, Offset, Retention, TopicId, TopicName};
+use crate::types::{Epoch, Offset, Retention, SettingsChange, TopicId, TopicName};
 
 /// One topic. What most topics never need is made when it is first needed.
 #[derive(Debug)]
@@ -221,6 +221,19 @@ impl Catalogue {
         self.cost.fixed = self.cost.fixed - before.fixed + after.fixed;
     }
 
+    /// Changes settings of a topic, and removes what it does not keep any more. The first records before and after.
+    pub fn alter(&mut self, id: TopicId, change: &SettingsChange) -> Option<(Offset, Offset)> {
+        let alter = |topic: &mut Topic| {
+            let (first, before) = (topic.log.first(), topic.retention);
+            topic.retention = change.applied_to(before);
+            topic.log.retain(&topic.retention);
+            (first, topic.log.first(), before.age_ms > 0, topic.retention.age_ms > 0)
+        };
+        let (before, first, was_aging, is_aging) = self.update(id, alter)?;
+        self.aging = self.aging - usize::from(was_aging) + usize::from(is_aging);
+        Some((before, first))
+    }
+
     /// The topics from a place on, at most `scan` places: each with the place behind it. A topic keeps its place, so
     /// one that is there all the while is met exactly once.
     pub fn scan(&self, from: usize, scan: usize) -> impl Iterator<Item = (usize, &Topic)> {
@@ -255,6 +268,7 @@ impl Catalogue {
             cost = Cost { log: cost.log + topic.cost().log, fixed: cost.fixed + topic.cost().fixed };
         }
         assert_eq!(self.cost, cost);
+        assert_eq!(self.aging, self.places.iter().flatten().filter(|topic| topic.retention.age_ms > 0).count());
         self.check_eviction();
     }
 }

@@ -205,7 +205,7 @@ impl TopicLog {
 
     /// Removes what is beyond the bounds on number and size; but never the last record, nor for its size any that came
     /// with it.
-    fn retain(&mut self, retention: &Retention) {
+    pub(super) fn retain(&mut self, retention: &Retention) {
         let kept = self.next.0 - self.first.0;
         if retention.records > 0 && kept > retention.records {
             self.trim(Offset(self.next.0 - retention.records));

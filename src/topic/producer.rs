@@ -4,16 +4,21 @@
 //! own from its second batch on: however many single messages there are, those that publish much are remembered.
 
 mod one_shots;
+mod opened;
+#[cfg(test)]
+mod tests;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, BufMut};
 
 use one_shots::OneShots;
+use opened::OpenedProducers;
 
 use crate::limits::{PRODUCER_WINDOW, PRODUCERS_MAX};
 use crate::record::varint;
-use crate::types::{Offset, ProducerId, Sequenced};
+use crate::types::{Offset, Opening, ProducerId, Sequenced};
 
 /// The producers of one topic.
 #[derive(Debug, Default)]
@@ -21,6 +26,7 @@ pub struct Producers {
     /// Those that have stored more than sequence 0.
     by_id: BTreeMap<ProducerId, Producer>,
     one_shots: OneShots,
+    opened: OpenedProducers,
     /// Answers of `by_id`.
     answers: usize,
     /// Counts stored batches: the log's own time, by which the one that was silent longest is found.
@@ -76,11 +82,54 @@ pub enum Verdict {
     Fenced,
     /// Nothing is known of this producer, and it does not start.
     Unknown,
+    /// The producer was opened, but not in this epoch.
+    NotOpened,
+}
+
+/// What opening a producer has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The epoch that its batches must name.
+    pub epoch: u32,
+    /// The sequence of the next batch in it; opening has taken those before.
+    pub sequence: u64,
+    /// Records that it has stored in all epochs.
+    pub records: u64,
+    /// Opened producers that the topic has forgotten.
+    pub forgotten: u64,
+}
+
+/// Why a producer cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOpened {
+    /// It is there, and was to be new.
+    Exists {
+        /// Records that it has stored.
+        records: u64,
+    },
+    /// It is not there, and may be one of those that were forgotten.
+    Forgotten {
+        /// How many those are.
+        forgotten: u64,
+    },
+    /// It has published without being opened, so that its records were not counted.
+    NotCounted,
+    /// It has had as many epochs as there are.
+    Worn,
 }
 
 impl Producers {
     /// Judges a batch of that many records and that checksum.
     pub fn judge(&self, batch: Sequenced, count: u32, payload_crc: u32) -> Verdict {
+        if let Some(opened) = self.opened.get(batch.producer) {
+            match batch.epoch.cmp(&opened.epoch) {
+                Ordering::Less => return Verdict::Fenced,
+                Ordering::Greater => return Verdict::NotOpened,
+                // Opening was the first of the epoch.
+                Ordering::Equal if batch.sequence == 0 => return Verdict::Reused,
+                Ordering::Equal => {}
+            }
+        }
         if let Some(producer) = self.by_id.get(&batch.producer) {
             let Producer { epoch, expected, answers, .. } = producer;
             let answer = |back| answers.len().checked_sub(back).map(|index| answers[index]);
@@ -98,17 +147,14 @@ impl Producers {
     pub fn note(&mut self, batch: Sequenced, stored: Stored) {
         self.clock += 1;
         let Sequenced { producer: id, epoch, sequence } = batch;
+        self.opened.count(id, stored.count, self.clock);
         if !self.by_id.contains_key(&id) {
             let one_shot = self.one_shots.remove(id);
             if sequence == 0 {
                 return self.one_shots.insert(id, epoch, stored);
             }
             let (epoch, first) = one_shot.expect("only the next batch is stored");
-            if self.by_id.len() == PRODUCERS_MAX {
-                self.forget_silent();
-            }
-            self.answers += 1;
-            self.by_id.insert(id, Producer { epoch, expected: 1, answers: [first].into(), last_stored: 0 });
+            self.insert(id, epoch, [first].into());
         }
         let producer = self.by_id.get_mut(&id).expect("it is there by now");
         if producer.epoch != epoch {
@@ -128,10 +174,49 @@ impl Producers {
         producer.last_stored = self.clock;
     }
 
+    /// Opens an epoch of a producer whose records are counted; batches of earlier ones are refused from then on.
+    ///
+    /// # Errors
+    /// [`NotOpened`]: nothing has changed.
+    pub fn open(&mut self, opening: Opening) -> Result<Opened, NotOpened> {
+        let Opening { producer: id, token, resume } = opening;
+        let forgotten = self.opened.forgotten();
+        let sequence = 1;
+        match self.opened.get(id) {
+            Some(opened::Opened { epoch, records, .. }) if self.opened.is_open(id, token) => {
+                return Ok(Opened { epoch: *epoch, sequence, records: *records, forgotten });
+            }
+            Some(opened) if !resume => return Err(NotOpened::Exists { records: opened.records }),
+            Some(_) => {}
+            None if self.by_id.contains_key(&id) || self.one_shots.get(id).is_some() => {
+                return Err(NotOpened::NotCounted);
+            }
+            None if resume && forgotten > 0 => return Err(NotOpened::Forgotten { forgotten }),
+            None => {}
+        }
+        let opened::Opened { epoch, records, .. } =
+            self.opened.open(id, token, self.clock + 1).ok_or(NotOpened::Worn)?;
+        self.clock += 1;
+        if let Some(before) = self.by_id.remove(&id) {
+            self.answers -= before.answers.len();
+        }
+        self.insert(id, epoch, VecDeque::new());
+        Ok(Opened { epoch, sequence, records, forgotten })
+    }
+
+    /// Adds a producer that has stored these batches from sequence 0 on, or was opened.
+    fn insert(&mut self, id: ProducerId, epoch: u32, answers: VecDeque<Stored>) {
+        if self.by_id.len() == PRODUCERS_MAX {
+            self.forget_silent();
+        }
+        self.answers += answers.len();
+        self.by_id.insert(id, Producer { epoch, expected: 1, answers, last_stored: self.clock });
+    }
+
     /// Bytes of memory that they take.
     pub fn cost(&self) -> u64 {
         let by_id = self.by_id.len() * PRODUCER_COST + self.answers * ANSWER_COST;
-        (size_of::<Self>() + by_id) as u64 + self.one_shots.cost()
+        (size_of::<Self>() + by_id) as u64 + self.one_shots.cost() + self.opened.cost()
     }
 
     /// Are there any that have stored only sequence 0?
@@ -144,13 +229,29 @@ impl Producers {
         self.one_shots.encode(out);
     }
 
+    /// Are there any that were opened, or were there?
+    pub(super) fn has_opened(&self) -> bool {
+        !self.opened.is_empty()
+    }
+
+    /// Appends what is counted of those that were opened to `out`, for a checkpoint.
+    pub(super) fn encode_opened(&self, out: &mut Vec<u8>) {
+        self.opened.encode(out);
+    }
+
+    /// Takes what [`Self::encode_opened`] has written; `None` when it is something else.
+    pub(super) fn decode_opened(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        self.opened = OpenedProducers::decode(bytes)?;
+        Some(())
+    }
+
     /// Takes what [`Self::encode_one_shots`] has written; `None` when it is something else.
     pub(super) fn decode_one_shots(&mut self, bytes: &mut &[u8]) -> Option<()> {
         self.one_shots = OneShots::decode(bytes)?;
         Some(())
     }
 
-    /// Appends the others to `out`, for a checkpoint.
+    /// Appends those that go on to `out`, for a checkpoint.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, self.clock);
         varint::put(out, self.by_id.len() as u64);
@@ -228,94 +329,5 @@ fn judge_known(
         None => Verdict::Forgotten,
         Some(stored) if (stored.count, stored.payload_crc) == content => Verdict::Duplicate(stored),
         Some(_) => Verdict::Reused,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn batch(producer: u64, epoch: u32, sequence: u64) -> Sequenced {
-        Sequenced { producer: ProducerId::new(producer).unwrap(), epoch, sequence }
-    }
-
-    fn stored(sequence: u64) -> Stored {
-        Stored { base: Offset(10 * sequence), append_us: 0, count: 1, payload_crc: u32::try_from(sequence).unwrap() }
-    }
-
-    fn after(batches: u64) -> Producers {
-        let mut producers = Producers::default();
-        (0..batches).for_each(|sequence| producers.note(batch(1, 5, sequence), stored(sequence)));
-        producers
-    }
-
-    #[test]
-    fn a_batch_is_judged_by_its_sequence() {
-        let cases: [(u64, Sequenced, u32, Verdict); 20] = [
-            (0, batch(1, 5, 0), 0, Verdict::Store),
-            (0, batch(1, 5, 1), 1, Verdict::Unknown),
-            (3, batch(1, 5, 3), 3, Verdict::Store),
-            (3, batch(1, 5, 4), 4, Verdict::Gap { expected: 3 }),
-            (3, batch(1, 5, 2), 2, Verdict::Duplicate(stored(2))),
-            (3, batch(1, 5, 0), 0, Verdict::Duplicate(stored(0))),
-            (3, batch(1, 5, 2), 9, Verdict::Reused),
-            (3, batch(1, 4, 3), 3, Verdict::Fenced),
-            (3, batch(1, 6, 0), 0, Verdict::Store),
-            (3, batch(1, 6, 3), 3, Verdict::Gap { expected: 0 }),
-            (1, batch(1, 5, 0), 0, Verdict::Duplicate(stored(0))),
-            (1, batch(1, 5, 0), 9, Verdict::Reused),
-            (1, batch(1, 5, 1), 1, Verdict::Store),
-            (1, batch(1, 5, 2), 1, Verdict::Gap { expected: 1 }),
-            (1, batch(1, 4, 1), 1, Verdict::Fenced),
-            (1, batch(1, 6, 0), 0, Verdict::Store),
-            (1, batch(1, 6, 1), 0, Verdict::Gap { expected: 0 }),
-            (2, batch(1, 5, 0), 0, Verdict::Duplicate(stored(0))),
-            (65, batch(1, 5, 1), 1, Verdict::Duplicate(stored(1))),
-            (65, batch(1, 5, 0), 0, Verdict::Forgotten),
-        ];
-        for (before, batch, crc, expected) in cases {
-            assert_eq!(after(before).judge(batch, 1, crc), expected, "{before} stored, then {batch:?}");
-        }
-    }
-
-    #[test]
-    fn a_new_epoch_starts_anew_and_fences_the_old_one() {
-        for batches in [1, 3] {
-            let mut producers = after(batches);
-            producers.note(batch(1, 6, 0), stored(0));
-            producers.check();
-            assert_eq!(producers.judge(batch(1, 6, 1), 1, 1), Verdict::Store);
-            assert_eq!(producers.judge(batch(1, 5, batches), 1, 3), Verdict::Fenced);
-            producers.note(batch(1, 6, 1), stored(1));
-            producers.check();
-            assert_eq!(producers.judge(batch(1, 6, 0), 1, 0), Verdict::Duplicate(stored(0)));
-        }
-    }
-
-    #[test]
-    fn the_producer_that_was_silent_longest_goes() {
-        let mut producers = Producers::default();
-        let begin = |producers: &mut Producers, id| {
-            (0..2).for_each(|sequence| producers.note(batch(id, 0, sequence), stored(sequence)));
-            producers.check();
-        };
-        (1..=PRODUCERS_MAX as u64).for_each(|id| begin(&mut producers, id));
-        producers.note(batch(1, 0, 2), stored(2));
-        begin(&mut producers, 5000);
-        assert_eq!(producers.judge(batch(1, 0, 3), 1, 3), Verdict::Store);
-        assert_eq!(producers.judge(batch(2, 0, 2), 1, 2), Verdict::Unknown);
-        assert_eq!(producers.by_id.len(), PRODUCERS_MAX);
-    }
-
-    #[test]
-    fn what_producers_take_of_memory_is_counted() {
-        let mut producers = Producers::default();
-        let empty = producers.cost();
-        for id in 1..=PRODUCERS_MAX as u64 {
-            (0..PRODUCER_WINDOW as u64).for_each(|sequence| producers.note(batch(id, 0, sequence), stored(sequence)));
-        }
-        let answers = PRODUCERS_MAX * PRODUCER_WINDOW * size_of::<Stored>();
-        let cost = producers.cost() - empty;
-        assert!((answers as u64..2 * answers as u64).contains(&cost), "{cost} bytes, {answers} of answers");
     }
 }

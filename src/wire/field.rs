@@ -17,7 +17,7 @@ pub const TAGS_GREASE: [u8; 4] = [0x1F, 0x3F, 0x5F, 0x7F];
 
 /// Tags that are set aside, with the names they will have; 0x19 to 0x1E are set aside without names. Until then they
 /// are unknown tags.
-pub const TAGS_RESERVED: [(u8, &str); 15] = [
+pub const TAGS_RESERVED: [(u8, &str); 14] = [
     (0x20, "LINK_NONCE"),
     (0x21, "LINK_PROOF"),
     (0x30, "SLOTS"),
@@ -30,7 +30,6 @@ pub const TAGS_RESERVED: [(u8, &str); 15] = [
     (0x44, "REASON"),
     (0x45, "CURSOR"),
     (0x46, "RECORDS"),
-    (0x47, "SETTINGS"),
     (0x48, "SINCE"),
     (0x49, "REVISION"),
 ];
@@ -262,6 +261,11 @@ pub enum DecodeError {
         /// Its tag.
         tag: u8,
     },
+    /// A setting that is not known, so that it cannot be changed.
+    Setting {
+        /// Its number.
+        number: u8,
+    },
     /// A payload on an operation that takes none.
     Payload,
 }
@@ -271,7 +275,7 @@ impl DecodeError {
     pub const fn status(self) -> Status {
         match self {
             Self::Name(_) => Status::InvalidName,
-            Self::TagCritical { .. } => Status::Unsupported,
+            Self::TagCritical { .. } | Self::Setting { .. } => Status::Unsupported,
             Self::Short { .. } | Self::Text { .. } | Self::Value { .. } | Self::TagTwice { .. } | Self::Payload => {
                 Status::MalformedArgs
             }
@@ -288,6 +292,7 @@ impl fmt::Display for DecodeError {
             Self::Name(error) => error.fmt(f),
             Self::TagTwice { tag } => write!(f, "TLV {tag:#04x} stands twice"),
             Self::TagCritical { tag } => write!(f, "TLV {tag:#04x} is critical and unknown to this version"),
+            Self::Setting { number } => write!(f, "setting {number} is unknown to this version"),
             Self::Payload => f.write_str("this operation takes no payload"),
         }
     }

@@ -17,6 +17,12 @@ pub enum Opcode {
     List = 0x12,
     /// What a topic is like.
     Info = 0x13,
+    /// Change settings of a topic.
+    Alter = 0x14,
+    /// Remove records from a topic's start.
+    Trim = 0x15,
+    /// Open a producer whose records are counted.
+    Producer = 0x16,
     /// Append records.
     Publish = 0x20,
     /// Read records.
@@ -48,11 +54,8 @@ pub enum Opcode {
 }
 
 /// Numbers that are set aside, with the names they will have. Until then they are unknown opcodes.
-pub const RESERVED: [(u8, &str); 24] = [
+pub const RESERVED: [(u8, &str); 21] = [
     (0x04, "AUTH"),
-    (0x14, "ALTER"),
-    (0x15, "TRIM"),
-    (0x16, "PRODUCER"),
     (0x27, "SUBSCRIBE_MATCHING"),
     (0x42, "RAFT"),
     (0x43, "JOIN"),
@@ -77,7 +80,7 @@ pub const RESERVED: [(u8, &str); 24] = [
 
 impl Opcode {
     /// All of them in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Hello,
         Self::Goaway,
         Self::Ping,
@@ -85,6 +88,9 @@ impl Opcode {
         Self::Delete,
         Self::List,
         Self::Info,
+        Self::Alter,
+        Self::Trim,
+        Self::Producer,
         Self::Publish,
         Self::Fetch,
         Self::Subscribe,
@@ -140,6 +146,9 @@ impl Opcode {
             Self::Delete => "DELETE",
             Self::List => "LIST",
             Self::Info => "INFO",
+            Self::Alter => "ALTER",
+            Self::Trim => "TRIM",
+            Self::Producer => "PRODUCER",
             Self::Publish => "PUBLISH",
             Self::Fetch => "FETCH",
             Self::Subscribe => "SUBSCRIBE",

@@ -4,12 +4,12 @@
 //! [`ANY_NODE`] is the node that is asked.
 
 use super::feed::Heads;
-use super::field::{DecodeError, Reader, Writer};
+use super::field::{DecodeError, Reader, TAG_CRITICAL, Writer};
 use super::hello::NO_NODE;
 use super::opcode::Opcode;
 use crate::types::{Epoch, Offset, ProducerId, RequestId, TopicId, TopicName};
 
-pub use crate::types::{Retention, Sequenced};
+pub use crate::types::{Opening, Retention, Sequenced, SettingsChange};
 
 /// In a field that names a node: the one at the other end of the connection.
 pub const ANY_NODE: u16 = NO_NODE;
@@ -33,6 +33,27 @@ pub enum Request<'a> {
     },
     /// Remove a topic.
     Delete(Topic<'a>),
+    /// Change settings of a topic.
+    Alter {
+        /// Which.
+        topic: Topic<'a>,
+        /// The settings that are named; the others stay.
+        change: SettingsChange,
+    },
+    /// Remove the records before an offset.
+    Trim {
+        /// Of which topic.
+        topic: Topic<'a>,
+        /// The first record that stays.
+        first: Offset,
+    },
+    /// Open an epoch of a producer whose records are counted.
+    Producer {
+        /// Of which topic.
+        topic: Topic<'a>,
+        /// Of which producer, and how.
+        opening: Opening,
+    },
     /// A page of one node's topics.
     List(List<'a>),
     /// What a topic is like.
@@ -188,6 +209,9 @@ impl<'a> Request<'a> {
             Self::Ping { .. } => Opcode::Ping,
             Self::Create { .. } => Opcode::Create,
             Self::Delete(_) => Opcode::Delete,
+            Self::Alter { .. } => Opcode::Alter,
+            Self::Trim { .. } => Opcode::Trim,
+            Self::Producer { .. } => Opcode::Producer,
             Self::List(_) => Opcode::List,
             Self::Info(_) => Opcode::Info,
             Self::Publish(_) => Opcode::Publish,
@@ -216,6 +240,11 @@ impl<'a> Request<'a> {
             Self::Ping { node, token } => args.u16(*node).u64(*token),
             Self::Create { topic, retention } => encode_retention(retention, args).str8(topic.as_str()),
             Self::Delete(topic) | Self::Info(topic) => topic.encode(args),
+            Self::Alter { topic, change } => encode_change(change, topic.encode(args)),
+            Self::Trim { topic, first } => topic.encode(args.u64(first.0)),
+            Self::Producer { topic, opening: Opening { producer, token, resume } } => {
+                topic.encode(args.u64(producer.number()).u64(*token).u8(u8::from(*resume)))
+            }
             Self::List(list) => args.u16(list.node).u16(list.max).u64(list.cursor).str8(list.prefix),
             Self::Publish(publish) => publish.encode(args),
             Self::Fetch(fetch) => fetch.encode(args),
@@ -248,6 +277,20 @@ impl<'a> Request<'a> {
                 Self::Create { topic: args.topic()?, retention }
             }
             Opcode::Delete => Self::Delete(Topic::decode(&mut args)?),
+            Opcode::Alter => {
+                let topic = Topic::decode(&mut args)?;
+                return Ok(Self::Alter { topic, change: decode_change(args)? });
+            }
+            Opcode::Trim => {
+                let first = Offset(args.u64("to")?);
+                Self::Trim { topic: Topic::decode(&mut args)?, first }
+            }
+            Opcode::Producer => {
+                let producer = ProducerId::new(args.u64("producer_id")?);
+                let producer = producer.ok_or(DecodeError::Value { field: "producer_id" })?;
+                let opening = Opening { producer, token: args.u64("token")?, resume: args.bool("resume")? };
+                Self::Producer { topic: Topic::decode(&mut args)?, opening }
+            }
             Opcode::List => Self::List(List {
                 node: args.u16("node")?,
                 max: args.u16("max")?,
@@ -284,6 +327,40 @@ impl<'a> Topic<'a> {
         let id = TopicId::new(args.u64("topic_id")?);
         Ok(Self { id, name: args.topic()? })
     }
+}
+
+/// The TLV with the settings that are to be changed, each of them a TLV of its own. Critical: a node that does not know
+/// it would change nothing and say that it did.
+const SETTINGS: u8 = 0x47 | TAG_CRITICAL;
+
+fn encode_change<'w, 'b>(change: &SettingsChange, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
+    let mut settings = Vec::new();
+    let mut writer = Writer::new(&mut settings);
+    for (number, value) in change.settings() {
+        writer.tlv(number, &value.to_be_bytes());
+    }
+    args.tlv(SETTINGS, &settings)
+}
+
+fn decode_change(args: Reader<'_>) -> Result<SettingsChange, DecodeError> {
+    let mut found = None;
+    args.tlvs(|tag, value| {
+        if tag != SETTINGS {
+            return Ok(false);
+        }
+        let change = found.insert(SettingsChange::default());
+        Reader::new(value).tlvs(|number, value| {
+            if !SettingsChange::NUMBERS.contains(&number) {
+                return Err(DecodeError::Setting { number });
+            }
+            let mut value = Reader::new(value);
+            let bound = value.u64("setting")?;
+            change.set(number, bound).ok_or(DecodeError::Setting { number })?;
+            if value.is_at_end() { Ok(true) } else { Err(DecodeError::Value { field: "setting" }) }
+        })?;
+        Ok(true)
+    })?;
+    found.ok_or(DecodeError::Short { field: "SETTINGS" })
 }
 
 /// Writes the three bounds.

@@ -8,7 +8,7 @@ mod topic;
 use bytes::Bytes;
 
 pub use error::{Detail, ErrorResponse, Tag};
-pub use log::{Fetched, OFFSET_FORGOTTEN, Payload, Published, Run, Subscribed};
+pub use log::{Fetched, OFFSET_FORGOTTEN, OpenedProducer, Payload, Published, Run, Subscribed};
 pub use node::{LinkState, LinkView, NodeAddress, NodePage, Probe, View};
 pub use topic::{Description, Durability, Listed, Page, TopicState};
 
@@ -37,13 +37,24 @@ pub enum Response {
         /// What is there now.
         description: Box<Description>,
     },
-    /// To INFO and QUERY.
+    /// To INFO, QUERY and ALTER.
     Described(Box<Description>),
     /// To DELETE.
     Deleted {
         /// The topic that was removed.
         topic_id: TopicId,
     },
+    /// To TRIM.
+    Trimmed {
+        /// The topic whose records were removed.
+        topic_id: TopicId,
+        /// The first record that is kept.
+        first: Offset,
+        /// Behind the last record.
+        next: Offset,
+    },
+    /// To PRODUCER.
+    Opened(OpenedProducer),
     /// To LIST.
     Listed(Page),
     /// To PUBLISH.
@@ -92,6 +103,8 @@ impl Response {
             | Self::Created { .. }
             | Self::Described(_)
             | Self::Deleted { .. }
+            | Self::Trimmed { .. }
+            | Self::Opened(_)
             | Self::Listed(_)
             | Self::Published(_)
             | Self::Fetched(_)
@@ -133,6 +146,8 @@ impl Response {
             | Self::Created { .. }
             | Self::Described(_)
             | Self::Deleted { .. }
+            | Self::Trimmed { .. }
+            | Self::Opened(_)
             | Self::Published(_)
             | Self::Subscribed(_)
             | Self::Unsubscribed { .. }
@@ -168,6 +183,10 @@ impl Response {
             Self::Deleted { topic_id } => {
                 args.u64(topic_id.number());
             }
+            Self::Trimmed { topic_id, first, next } => {
+                args.u64(topic_id.number()).u64(first.0).u64(next.0);
+            }
+            Self::Opened(opened) => opened.encode(args),
             Self::Listed(page) => {
                 args.u16(page.node).u64(page.cursor).u16(count16(page.topics.len()));
             }
@@ -214,8 +233,14 @@ impl Response {
                 existed: status == Status::OkExists.number(),
                 description: Box::new(Description::decode(&mut args)?),
             },
-            Opcode::Info | Opcode::Query => Self::Described(Box::new(Description::decode(&mut args)?)),
+            Opcode::Info | Opcode::Query | Opcode::Alter => Self::Described(Box::new(Description::decode(&mut args)?)),
             Opcode::Delete => Self::Deleted { topic_id: topic_id(&mut args)? },
+            Opcode::Trim => Self::Trimmed {
+                topic_id: topic_id(&mut args)?,
+                first: Offset(args.u64("first_offset")?),
+                next: Offset(args.u64("next_offset")?),
+            },
+            Opcode::Producer => Self::Opened(OpenedProducer::decode(&mut args)?),
             Opcode::List => Self::Listed(Page::decode(&mut args, payload)?),
             Opcode::Publish => Self::Published(Published::decode(&mut args, status == Status::OkDuplicate.number())?),
             Opcode::Fetch => Self::Fetched(Box::new(Fetched::decode(&mut args, payload)?)),

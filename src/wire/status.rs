@@ -105,6 +105,8 @@ statuses! {
     Truncated = 0x50, "TRUNCATED";
     /// No subscription of that request id on this connection.
     UnknownSubscription = 0x51, "UNKNOWN_SUBSCRIPTION";
+    /// The producer cannot be opened as a new one.
+    ProducerExists = 0x56, "PRODUCER_EXISTS";
     /// The queue towards the target is full.
     Overloaded = 0x80, "OVERLOADED";
     /// No path to the target while the links that were met are down.

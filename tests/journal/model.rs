@@ -7,7 +7,8 @@ use dht_node::record::{Batch, Entry, Found, Place, TopicRef, Wanted};
 use dht_node::storage::start;
 use dht_node::topic::Topic;
 use dht_node::types::{
-    Dimension, Epoch, NodeId, Now, Offset, ProducerId, Retention, Sequenced, TopicId, TopicName, crc32,
+    Dimension, Epoch, NodeId, Now, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicId,
+    TopicName, crc32,
 };
 use dht_node::wire::records::Record;
 use dht_node::wire::response::Durability;
@@ -283,10 +284,22 @@ fn entry(rng: &mut Rng, node: &Node, serial: &mut u64) -> Entry {
         4 => Entry::Delete { topic },
         5 if known.is_some() => Entry::Trim { topic: known.unwrap(), first: Offset(rng.u64(..300)) },
         6 => Entry::RaiseEpochs,
+        7 => {
+            let one_of = |rng: &mut Rng, bound| rng.bool().then_some(bound);
+            let (records, bytes) = (rng.u64(1..200), rng.u64(100..20_000));
+            let retention_records = one_of(rng, records);
+            let change =
+                SettingsChange { retention_records, retention_bytes: one_of(rng, bytes), retention_age_ms: None };
+            Entry::Alter { topic, change }
+        }
+        8 | 9 => {
+            let producer = ProducerId::new(rng.u64(3..7)).unwrap();
+            Entry::OpenProducer { topic, opening: Opening { producer, token: rng.u64(..3), resume: rng.bool() } }
+        }
         _ => {
             let payload = payload(rng, *serial);
-            let producer = ProducerId::new(rng.u64(1..4)).unwrap();
-            let sequenced = Sequenced { producer, epoch: 1, sequence: rng.u64(..6) };
+            let producer = ProducerId::new(rng.u64(1..7)).unwrap();
+            let sequenced = Sequenced { producer, epoch: rng.u32(1..3), sequence: rng.u64(..6) };
             Entry::Publish(Batch {
                 topic,
                 producer: rng.bool().then_some(sequenced),

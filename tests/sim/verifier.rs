@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use dht_node::limits::{RESPONSE_CHARGE, TAILS_BYTES_MAX};
 use dht_node::types::{Offset, TopicId};
 use dht_node::wire::request::{ANY_NODE, List, Start, Topic};
+use dht_node::wire::response::Fetched;
 use dht_node::wire::{Request, Response, Status};
 
 use crate::admin::on_wire;
@@ -161,19 +162,7 @@ impl Verifier {
                     self.check_listed(ctx);
                 }
             }
-            Response::Fetched(fetched) => {
-                let Some(Task::Read { topic, .. }) = self.tasks.pop_front() else { unreachable!("it was reading") };
-                let life = Life { id: fetched.topic_id, epoch: fetched.epoch };
-                let (begun, first) = *self.reading.get_or_insert((life, fetched.base));
-                assert_eq!(begun, life, "nobody makes topics any more");
-                let end = fetched.base.plus(u64::from(fetched.count));
-                if end < fetched.next {
-                    self.tasks.push_front(Task::Read { topic, start: Start::Offset(end) });
-                } else {
-                    ctx.model.check_whole(life, first.max(fetched.first), end);
-                    self.reading = None;
-                }
-            }
+            Response::Fetched(fetched) => self.on_read(ctx, fetched),
             Response::Described(description) => {
                 if let What::Info { topic, .. } = asked.what {
                     let life = description.topic.map(|state| Life { id: state.id, epoch: state.epoch });
@@ -183,6 +172,8 @@ impl Verifier {
             }
             Response::Ping { .. } => drop(self.tasks.pop_front()),
             Response::Created { .. }
+            | Response::Trimmed { .. }
+            | Response::Opened(_)
             | Response::Deleted { .. }
             | Response::Published(_)
             | Response::Subscribed(_)
@@ -191,6 +182,21 @@ impl Verifier {
             | Response::Nodes(_)
             | Response::Fed(_)
             | Response::Heads { .. } => unreachable!("nobody asked for that"),
+        }
+    }
+
+    /// Goes on with the topic that it reads, or has read it to its end.
+    fn on_read(&mut self, ctx: &mut Ctx<'_>, fetched: &Fetched) {
+        let Some(Task::Read { topic, .. }) = self.tasks.pop_front() else { unreachable!("it was reading") };
+        let life = Life { id: fetched.topic_id, epoch: fetched.epoch };
+        let (begun, first) = *self.reading.get_or_insert((life, fetched.base));
+        assert_eq!(begun, life, "nobody makes topics any more");
+        let end = fetched.base.plus(u64::from(fetched.count));
+        if end < fetched.next {
+            self.tasks.push_front(Task::Read { topic, start: Start::Offset(end) });
+        } else {
+            ctx.model.check_whole(life, first.max(fetched.first), end);
+            self.reading = None;
         }
     }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use dht_node::limits::{FRAME_BEFORE_HELLO_MAX, FRAME_MAX, FRAME_MAX_LEAST, PAYLOAD_MAX};
-use dht_node::types::{Dimension, NodeId, Offset, RequestId};
+use dht_node::types::{Dimension, NodeId, Offset, ProducerId, RequestId};
 use dht_node::wire::field::Writer;
-use dht_node::wire::request::{ANY_NODE, Fetch, Publish, Start, Subscribe};
+use dht_node::wire::request::{ANY_NODE, Fetch, Opening, Publish, SettingsChange, Start, Subscribe};
 use dht_node::wire::{
     DecodeError, Flags, Frame, HEADER_BYTES, Head, Header, Hello, Kind, Opcode, Origin, Raw, Request, Route, Status,
     TrafficClass, records,
@@ -452,6 +452,17 @@ fn values() -> Vec<Bad> {
     let query = || odd(&Request::Query { topic: name("orders") });
     let list = || odd(&Request::List(dht_node::wire::request::List { node: ANY_NODE, max: 0, cursor: 0, prefix: "" }));
     let subscribe = || odd(&Request::Subscribe(subscription()));
+    let topic = || topic("orders", 0);
+    let alter = |tlvs: &[u8]| {
+        let change = SettingsChange::default();
+        let odd = odd(&Request::Alter { topic: topic(), change });
+        let bare = odd.args.len() - 3;
+        odd.args_at(bare, tlvs)
+    };
+    let producer = || {
+        let opening = Opening { producer: ProducerId::of_name("a"), token: 1, resume: true };
+        odd(&Request::Producer { topic: topic(), opening })
+    };
     let trace = Odd { head: Head { opcode: Opcode::Trace.number(), ..ping().head }, ..ping() };
     vec![
         args("args-none", "No args at all.", ping().args_at(0, &[])),
@@ -475,6 +486,13 @@ fn values() -> Vec<Bad> {
             "A sequence without a producer.",
             publish().args_at(19, &[1]).more_args(&publish().args[20..]),
         ),
+        args("alter-nothing", "No settings are named.", alter(&[])),
+        args("alter-short", "A setting of 7 bytes.", alter(&[0xC7, 0, 10, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0])),
+        args("alter-long", "A setting of 9 bytes.", alter(&[0xC7, 0, 12, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        args("alter-overrun", "Settings that end within one.", alter(&[0xC7, 0, 4, 1, 0, 8, 0])),
+        bad("alter-unknown", "M-16", "A setting that is unassigned.", alter(&[0xC7, 0, 3, 99, 0, 0]).bytes()),
+        args("producer-none", "A producer_id of 0.", producer().args_at(0, &[0; 8]).more_args(&producer().args[8..])),
+        args("producer-resume", "2 in resume.", producer().args_at(16, &[2]).more_args(&producer().args[17..])),
         args("trace-both", "A name and a node.", trace.args_at(0, &[0, 1, 0, 6]).more_args(b"\x06orders")),
     ]
 }

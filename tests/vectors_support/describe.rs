@@ -45,7 +45,7 @@ pub(crate) fn args_layout(document: &Document, opcode: Opcode, role: &str) -> La
         (Opcode::Hello | Opcode::Goaway | Opcode::Deliver, _) | (_, "request") => own[0].clone(),
         (_, "error") => document.table("5.6", &["offset"]),
         (Opcode::Event, "flowing") => own[2].clone(),
-        (Opcode::Create | Opcode::Info | Opcode::Query, _) => document.table("6.1 ", &["offset"]),
+        (Opcode::Create | Opcode::Info | Opcode::Query | Opcode::Alter, _) => document.table("6.1 ", &["offset"]),
         (..) => own[1].clone(),
     })
 }
@@ -135,7 +135,8 @@ impl Described {
             push(part.iter().map(|field| (grouped(field, frame), comment(field, name))), COLUMN, &mut lines);
         }
         let tlvs = self.tlvs.iter().map(|tlv| {
-            let detail = details.iter().find(|row| row[0] == tlv.name).map_or("that means nothing", |row| &row[1]);
+            let unknown = if tlv.name == "0xC7" { "SETTINGS" } else { "that means nothing" };
+            let detail = details.iter().find(|row| row[0] == tlv.name).map_or(unknown, |row| &row[1]);
             (grouped(tlv, frame), format!("TLV {detail}"))
         });
         push(tlvs, COLUMN, &mut lines);

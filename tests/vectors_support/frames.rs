@@ -4,10 +4,12 @@ use bytes::Bytes;
 use dht_node::types::{Epoch, Offset, ProducerId, TopicId, TopicName};
 use dht_node::wire::hello::NO_NODE;
 use dht_node::wire::records::{Record, encode_headers};
-use dht_node::wire::request::{ANY_NODE, Fetch, List, Publish, Retention, Sequenced, Start, Topic, TraceTarget};
+use dht_node::wire::request::{
+    ANY_NODE, Fetch, List, Opening, Publish, Retention, Sequenced, SettingsChange, Start, Topic, TraceTarget,
+};
 use dht_node::wire::response::{
     Description, Detail, Durability, ErrorResponse, Fetched, LinkState, LinkView, Listed, NodeAddress, NodePage,
-    OFFSET_FORGOTTEN, Page, Payload, Probe, Published, Run, TopicState, View,
+    OFFSET_FORGOTTEN, OpenedProducer, Page, Payload, Probe, Published, Run, TopicState, View,
 };
 use dht_node::wire::{Flags, Goaway, Hello, Opcode, Request, Response, Role, Status};
 
@@ -86,6 +88,9 @@ pub(crate) fn all() -> Vec<Good> {
         ping(),
         create(),
         delete(),
+        alter(),
+        trim(),
+        producer(),
         list(),
         info(),
         publish(),
@@ -320,6 +325,109 @@ fn delete() -> Vec<Good> {
             because(Status::Recreated, "orders was made again", &details),
         ),
         request("delete-request-any", "Whatever has that name.", 5, Request::Delete(topic("orders", 0))),
+    ]
+}
+
+fn alter() -> Vec<Good> {
+    let alter = |change| Request::Alter { topic: topic("orders", ORDERS), change };
+    let all = SettingsChange { retention_records: Some(1), retention_bytes: Some(0), retention_age_ms: Some(u64::MAX) };
+    let topic = TopicState {
+        first: Offset(1000),
+        next: Offset(1234),
+        bytes: 56_789,
+        retention: Retention { records: 100_000, bytes: 64 << 20, age_ms: 3_600_000 },
+        ..state()
+    };
+    let description = Description { home: 6, topic: Some(topic), path: vec![0, 4, 6] };
+    vec![
+        request(
+            "alter-request",
+            "Records of \"orders\" are kept for an hour; its other bounds stay.",
+            43,
+            alter(SettingsChange { retention_age_ms: Some(3_600_000), ..SettingsChange::default() }),
+        ),
+        response(
+            "alter-response",
+            "So it is, with what was removed gone.",
+            43,
+            Opcode::Alter,
+            Response::Described(Box::new(description)),
+        ),
+        error(
+            "alter-error",
+            "A setting of a later version: nothing was changed.",
+            43,
+            Opcode::Alter,
+            because(Status::Unsupported, "setting 4 is unknown to this version", &[]),
+        ),
+        request("alter-request-all", "All settings; bytes as the home's default is.", 43, alter(all)),
+        request(
+            "alter-request-none",
+            "No settings: the answer is a description.",
+            43,
+            alter(SettingsChange::default()),
+        ),
+    ]
+}
+
+fn trim() -> Vec<Good> {
+    let trim = |first, id| Request::Trim { topic: topic("orders", id), first: Offset(first) };
+    let (id, first, next) = (state().id, Offset(1200), Offset(1234));
+    vec![
+        request("trim-request", "Offset 1200 is the first that stays.", 44, trim(1200, ORDERS)),
+        response("trim-response", "It is.", 44, Opcode::Trim, Response::Trimmed { topic_id: id, first, next }),
+        error(
+            "trim-error",
+            "The topic ends before that, and all of it is kept.",
+            44,
+            Opcode::Trim,
+            because(
+                Status::OffsetOutOfRange,
+                "the topic ends before offset 1234",
+                &[Detail::Earliest(Offset(1000)), Detail::Next(next)],
+            ),
+        ),
+        request("trim-request-any", "Whatever has that name.", 44, trim(0, 0)),
+    ]
+}
+
+fn producer() -> Vec<Good> {
+    let opening = |resume| Opening { producer: ProducerId::of_name("day.csv"), token: 0x0102_0304_0506_0708, resume };
+    let producer = |resume| Request::Producer { topic: topic("orders", 0), opening: opening(resume) };
+    let opened = |records, forgotten| {
+        Response::Opened(OpenedProducer { topic_id: state().id, epoch: 2, sequence: 1, records, forgotten })
+    };
+    vec![
+        request("producer-request", "The producer of the name \"day.csv\" goes on.", 45, producer(true)),
+        response(
+            "producer-response",
+            "281 records are stored, in its first epoch.",
+            45,
+            Opcode::Producer,
+            opened(281, 0),
+        ),
+        error(
+            "producer-error",
+            "The topic does not know it, and has forgotten some.",
+            45,
+            Opcode::Producer,
+            because(Status::UnknownProducer, "the topic does not remember this producer", &[]),
+        ),
+        request("producer-request-new", "It has never been there.", 45, producer(false)),
+        response(
+            "producer-response-forgotten",
+            "It is new, unless it is one of the 12 that were forgotten.",
+            45,
+            Opcode::Producer,
+            opened(0, 12),
+        ),
+        error(
+            "producer-error-exists",
+            "It was to be new, and is there.",
+            45,
+            Opcode::Producer,
+            because(Status::ProducerExists, "the producer was opened before and has stored 281 records here", &[]),
+        ),
     ]
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Top {
 #[expect(clippy::large_enum_variant, reason = "there is one of it, and argh knows no box")]
 pub(crate) enum Command {
     Create(Create),
+    Alter(Alter),
+    Trim(Trim),
     Delete(Delete),
     List(List),
     Info(Info),
@@ -93,6 +95,46 @@ pub(crate) struct Create {
     /// names of the topics: A-Z a-z 0-9 . _ / -
     #[argh(positional, arg_name = "topic")]
     pub(crate) topics: Vec<String>,
+}
+
+/// Change what a topic keeps.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(
+    subcommand,
+    name = "alter",
+    help_triggers("-h", "--help"),
+    note = "What is not named stays as it is. 0 is the default of the topic's node. What the topic does not keep any more is\nremoved."
+)]
+pub(crate) struct Alter {
+    /// keep at most this many records
+    #[argh(option, arg_name = "n")]
+    pub(crate) retain_records: Option<u64>,
+    /// keep at most this many bytes: 4096, 64KiB, 1GB
+    #[argh(option, arg_name = "size")]
+    pub(crate) retain_bytes: Option<String>,
+    /// keep records at most this long: 90s, 12h, 7d
+    #[argh(option, arg_name = "duration")]
+    pub(crate) retain_age: Option<String>,
+    /// its name
+    #[argh(positional)]
+    pub(crate) topic: String,
+}
+
+/// Remove the records of a topic before an offset.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(
+    subcommand,
+    name = "trim",
+    help_triggers("-h", "--help"),
+    note = "Does not ask. Records that are gone already are no error; an offset behind the end is one."
+)]
+pub(crate) struct Trim {
+    /// the first offset that stays
+    #[argh(option, arg_name = "offset")]
+    pub(crate) to: u64,
+    /// its name
+    #[argh(positional)]
+    pub(crate) topic: String,
 }
 
 /// Remove topics and all their records.
@@ -149,7 +191,7 @@ pub(crate) struct Info {
     subcommand,
     name = "publish",
     help_triggers("-h", "--help"),
-    example = "dht-cli publish weather sunny\ndate | dht-cli publish weather\ntail -f access.log | dht-cli publish -l access\ndht-cli fetch orders --json | dht-cli publish copy --input json --create"
+    example = "dht-cli publish weather sunny\ndate | dht-cli publish weather\ntail -f access.log | dht-cli publish -l access\ndht-cli fetch orders --json | dht-cli publish copy --input json --create\ndht-cli publish -l -f day.csv --producer day.csv --resume imports"
 )]
 pub(crate) struct Publish {
     /// each line is a message
@@ -176,6 +218,12 @@ pub(crate) struct Publish {
     /// make the topic if it is not there
     #[argh(switch)]
     pub(crate) create: bool,
+    /// name of this input, new to the topic: the topic counts what it stores of it, for --resume
+    #[argh(option, arg_name = "name")]
+    pub(crate) producer: Option<String>,
+    /// continue the input of --producer: skip the messages that are stored already
+    #[argh(switch)]
+    pub(crate) resume: bool,
     /// where to
     #[argh(positional)]
     pub(crate) topic: String,

@@ -79,7 +79,7 @@ pub(crate) enum Failure {
 }
 
 /// How much of an input was stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Partial {
     /// What a piece of the input is called.
     pub(crate) unit: &'static str,
@@ -89,6 +89,8 @@ pub(crate) struct Partial {
     pub(crate) through: u64,
     /// Is it certain that none after it is?
     pub(crate) is_exact: bool,
+    /// The name under which the topic counts what is stored of it.
+    pub(crate) producer: Option<String>,
 }
 
 impl Partial {
@@ -231,6 +233,10 @@ impl Report {
                 report.what = format!("{unit} {number}: {}", report.what);
             }
         }
+        if let Some(name) = &partial.producer {
+            let name = if name.contains(char::is_whitespace) { format!("{name:?}") } else { name.clone() };
+            report.advice = Some(format!("continue with the same input: --producer {name} --resume"));
+        }
         let why = report.why.take().map(|why| format!("{why}; ")).unwrap_or_default();
         report.why = Some(format!("{why}{}", partial.line()));
         report
@@ -272,6 +278,10 @@ pub(crate) fn name_and_exit(error: &Error) -> (&'static str, Exit) {
         Error::Lost { .. } => ("LOST", Exit::Connection),
         Error::TimedOut { .. } => ("TIMED_OUT", Exit::TimedOut),
         Error::Protocol { .. } => ("PROTOCOL", Exit::Protocol),
+        // It is not waiting that would help.
+        Error::Refused { response, .. } if response.status == Status::UnknownProducer.number() => {
+            (response.name(), Exit::Refused)
+        }
         Error::Refused { response, .. } => match Class::of(response.status) {
             Class::Unknown => (response.name(), Exit::TimedOut),
             Class::Fatal => (response.name(), Exit::Protocol),
@@ -313,6 +323,14 @@ fn explain_status(status: Status, error: &Error, known: Advice<'_>) -> Lines {
         Status::Quota => (
             line("what a topic or node may keep is used up"),
             line("give the topic a retention, or delete topics: dht-cli list -l --sort bytes"),
+        ),
+        Status::ProducerExists => {
+            (None, line("continue the same input: --resume      publish another one: under another name"))
+        }
+        Status::ProducerFenced => (line("another command has begun to publish under the same name"), None),
+        Status::UnknownProducer => (
+            line("too many others have published since"),
+            Some(format!("see what is there: dht-cli fetch {topic}      publish the rest under another name")),
         ),
         Status::OffsetOutOfRange => {
             let next = error.refusal().and_then(|refusal| refusal.next_offset());

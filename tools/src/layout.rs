@@ -199,6 +199,17 @@ pub(crate) const FED_ITEM: &[Part] = &[
 /// An item in the payload of HEADS.
 pub(crate) const HEADS_ITEM: &[Part] = &[Field("topic_id", Id), Field("epoch", U32), Field("next_offset", U64)];
 
+const PRODUCER: &[Part] =
+    &[Field("producer_id", Id), Field("token", Id), Field("resume", U8), Field("topic_id", Id), Field("topic", Str8)];
+
+const OPENED: &[Part] = &[
+    Field("topic_id", Id),
+    Field("producer_epoch", U32),
+    Field("sequence", U64),
+    Field("records", U64),
+    Field("forgotten", U64),
+];
+
 /// The fields of args, TLVs behind them apart.
 pub(crate) const fn args(opcode: Opcode, is_response: bool, status: u8) -> &'static [Part] {
     let is_error = status >= 0x40;
@@ -208,8 +219,12 @@ pub(crate) const fn args(opcode: Opcode, is_response: bool, status: u8) -> &'sta
         (_, true) | (Opcode::Event, _) if is_error => ERROR,
         (Opcode::Ping, _) => PING,
         (Opcode::Create, false) => CREATE,
-        (Opcode::Create | Opcode::Info | Opcode::Query, true) => DESCRIPTION,
-        (Opcode::Delete | Opcode::Info, false) => TOPIC,
+        (Opcode::Create | Opcode::Info | Opcode::Alter | Opcode::Query, true) => DESCRIPTION,
+        (Opcode::Delete | Opcode::Info | Opcode::Alter, false) => TOPIC,
+        (Opcode::Trim, false) => &[Field("to", U64), Field("topic_id", Id), Field("topic", Str8)],
+        (Opcode::Trim, true) => &[Field("topic_id", Id), Field("first_offset", U64), Field("next_offset", U64)],
+        (Opcode::Producer, false) => PRODUCER,
+        (Opcode::Producer, true) => OPENED,
         (Opcode::Delete, true) => &[Field("topic_id", Id)],
         (Opcode::List, false) => LIST,
         (Opcode::List, true) => &[Field("node", Node), Field("cursor", U64), Field("count", U16)],

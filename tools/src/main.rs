@@ -145,6 +145,8 @@ fn parse(words: &[String]) -> Result<Parsed, Failure> {
 fn execute(command: Command, session: &mut Session) -> Result<Exit, Failure> {
     match command {
         Command::Create(create) => topics::create(&create, session),
+        Command::Alter(alter) => topics::alter(&alter, session),
+        Command::Trim(trim) => topics::trim(&trim, session),
         Command::Delete(delete) => topics::delete(&delete, session),
         Command::List(list) => topics::list(&list, session),
         Command::Info(info) => topics::info(&info, session),

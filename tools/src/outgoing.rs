@@ -20,6 +20,8 @@ pub(crate) struct Outgoing<'c> {
     /// Batches that are not acknowledged, in their order.
     sent: VecDeque<Sent>,
     stored: Stored,
+    /// Records that are stored already and did not come yet.
+    missing: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,12 +55,27 @@ pub(crate) struct Stored {
 
 impl<'c> Outgoing<'c> {
     pub(crate) const fn new(producer: Producer<'c>) -> Self {
+        Self::continuing(producer, 0)
+    }
+
+    /// For records the first of which, so many, are stored already: they are passed over.
+    pub(crate) const fn continuing(producer: Producer<'c>, missing: u64) -> Self {
         let stored = Stored { first: None, last: 0, count: 0, through: 0 };
-        Self { producer, batch: Batch::new(), through: 0, sent: VecDeque::new(), stored }
+        Self { producer, batch: Batch::new(), through: 0, sent: VecDeque::new(), stored, missing }
+    }
+
+    /// Records that are stored already and did not come yet.
+    pub(crate) const fn missing(&self) -> u64 {
+        self.missing
     }
 
     /// Takes a record, which came from the piece of this number; sends what makes a batch.
     pub(crate) fn push(&mut self, record: &Record<'_>, number: u64) -> Result<(), Halt> {
+        if self.missing > 0 {
+            self.missing -= 1;
+            (self.through, self.stored.through) = (number, number);
+            return Ok(());
+        }
         match self.batch.push(record) {
             Err(Error::BatchTooLarge { .. }) if !self.batch.is_empty() => {
                 self.send().map_err(Halt::Cube)?;

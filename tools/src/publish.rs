@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 use std::io::Read;
 
-use dht_node::client::Retention;
+use dht_node::client::{OpenedProducer, Retention};
 use dht_node::wire::Status;
 use serde_json::json;
 
 use crate::args;
-use crate::errors::{Exit, Failure, Partial};
+use crate::errors::{Exit, Failure, Partial, note};
 use crate::forms::Form;
 use crate::input::{Input, Separator};
 use crate::interrupt;
@@ -36,6 +36,12 @@ pub(crate) fn publish(publish: &args::Publish, session: &mut Session) -> Result<
             "those read messages from a file or standard input".to_owned(),
         ));
     }
+    if publish.resume && publish.producer.is_none() {
+        return Err(Failure::usage_with(
+            "--resume needs --producer NAME".to_owned(),
+            "the name under which the topic counts what it stores of this input".to_owned(),
+        ));
+    }
     if publish.create {
         create_if_missing(&publish.topic, session)?;
     }
@@ -43,15 +49,15 @@ pub(crate) fn publish(publish: &args::Publish, session: &mut Session) -> Result<
     match (separator, typed) {
         (Some(separator), _) => {
             let input = Input::open(publish.file.as_deref(), instead, session)?;
-            publish_pieces(&publish.topic, &form, Source::new(input, separator, session), session)
+            publish_pieces(publish, &form, Source::new(input, separator, session), session)
         }
-        (None, Some(message)) => publish_one(&publish.topic, &form, message.as_bytes().to_vec(), session),
+        (None, Some(message)) => publish_one(publish, &form, message.as_bytes().to_vec(), session),
         (None, None) => {
             let mut input = Input::open(publish.file.as_deref(), instead, session)?;
             let mut message = Vec::new();
             let read = input.reader.by_ref().take(INPUT_MAX).read_to_end(&mut message);
             read.map_err(|error| Failure::Input { name: input.name, error })?;
-            publish_one(&publish.topic, &form, message, session)
+            publish_one(publish, &form, message, session)
         }
     }
 }
@@ -65,22 +71,79 @@ fn create_if_missing(topic: &str, session: &mut Session) -> Result<(), Failure> 
     }
 }
 
-fn publish_one(topic: &str, form: &Form, message: Vec<u8>, session: &mut Session) -> Result<Exit, Failure> {
+/// What is on its way of an input, and whose that is.
+struct Begun<'s> {
+    outgoing: Outgoing<'s>,
+    named: Option<Named>,
+}
+
+/// An input that has a name.
+#[derive(Clone, Debug)]
+struct Named {
+    name: String,
+    /// Messages of it that were stored before.
+    stored: u64,
+}
+
+/// Begins to publish, under a name if one was given.
+fn begin<'s>(publish: &args::Publish, unit: &str, session: &'s mut Session) -> Result<Begun<'s>, Failure> {
+    let (topic, is_quiet) = (publish.topic.as_str(), session.settings.quiet);
+    let client = session.client()?;
+    let Some(name) = &publish.producer else {
+        return Ok(Begun { outgoing: Outgoing::new(client.producer(topic)?), named: None });
+    };
+    let (producer, opened) = client.named_producer(topic, name, publish.resume).map_err(Failure::about(topic))?;
+    let OpenedProducer { records: stored, forgotten, .. } = opened;
+    if !is_quiet && stored > 0 {
+        let messages = text::counted(stored, "message");
+        note(&format!("dht-cli: {topic} has {messages} of {name}; skipping as many {unit}s"));
+    } else if !is_quiet && publish.resume {
+        note(&format!("dht-cli: {topic} has nothing of {name} yet; starting with the first {unit}"));
+    }
+    if forgotten > 0 && stored == 0 {
+        note(&format!(
+            "dht-cli: {topic} has forgotten {}; if {name} is one of them, its messages are stored again",
+            text::counted(forgotten, "named producer")
+        ));
+    }
+    Ok(Begun { outgoing: Outgoing::continuing(producer, stored), named: Some(Named { name: name.clone(), stored }) })
+}
+
+fn publish_one(publish: &args::Publish, form: &Form, message: Vec<u8>, session: &mut Session) -> Result<Exit, Failure> {
+    let topic = publish.topic.as_str();
     let Parsed::Record(content) = form.parse::<Infallible>(message)? else { return Ok(Exit::Done) };
     // What a producer sends can be sent again whatever became of it: it is stored once.
-    let mut outgoing = Outgoing::new(session.client()?.producer(topic)?);
+    let Begun { mut outgoing, named } = begin(publish, "message", session)?;
     let sent = outgoing.push(&content.record()?, 1).and_then(|()| outgoing.flush().map_err(Halt::Cube));
     sent.map_err(|halt| match halt {
         Halt::Record(error) => error.into(),
         Halt::Cube(error) => Failure::about(topic)(error),
     })?;
-    print(topic, &outgoing.stored(), 0, None, session)?;
+    is_whole(&outgoing, named.as_ref(), topic)?;
+    print(publish, named.as_ref(), &outgoing.stored(), 0, None, session)?;
     Ok(Exit::Done)
+}
+
+/// An input that has fewer messages than are stored of it is not the one that was begun.
+fn is_whole(outgoing: &Outgoing<'_>, named: Option<&Named>, topic: &str) -> Result<(), Failure> {
+    match (named, outgoing.missing()) {
+        (None, _) | (_, 0) => Ok(()),
+        (Some(Named { stored, name }), missing) => {
+            let [found, stored] = [stored - missing, *stored].map(|count| text::counted(count, "message"));
+            let what = format!("this is another input: it has {found}, and {topic} has {stored} of {name}");
+            Err(Failure::Found(what))
+        }
+    }
 }
 
 /// Publishes the pieces of an input. When it cannot go on, what was read before is stored all the same, and how much
 /// that is is told exactly.
-fn publish_pieces(topic: &str, form: &Form, mut source: Source, session: &mut Session) -> Result<Exit, Failure> {
+fn publish_pieces(
+    publish: &args::Publish,
+    form: &Form,
+    mut source: Source,
+    session: &mut Session,
+) -> Result<Exit, Failure> {
     interrupt::listen()?;
     let mut skipped = 0;
     let mut parse = |bytes| {
@@ -88,26 +151,34 @@ fn publish_pieces(topic: &str, form: &Form, mut source: Source, session: &mut Se
         skipped += u64::from(matches!(parsed, Ok(Parsed::Skip)));
         parsed
     };
-    let mut outgoing = Outgoing::new(session.client()?.producer(topic)?);
+    let Begun { mut outgoing, named } = begin(publish, source.unit, session)?;
     let pumped = source.pump::<Infallible>(&mut outgoing, &mut parse);
-    let concluded = conclude(&mut outgoing, pumped, source.unit, topic);
+    let concluded = conclude(&mut outgoing, pumped, source.unit, &publish.topic);
     let stored = outgoing.stored();
     source.progress.end();
-    print(topic, &stored, skipped, concluded.as_ref().err().map(|(_, partial)| partial), session)?;
+    if concluded.is_ok() {
+        is_whole(&outgoing, named.as_ref(), &publish.topic)?;
+    }
+    print(publish, named.as_ref(), &stored, skipped, concluded.as_ref().err().map(|(_, partial)| partial), session)?;
     match concluded {
         Ok(_) => Ok(Exit::Done),
-        Err((cause, partial)) => Err(Failure::Partial { cause, partial }),
+        Err((cause, partial)) => {
+            let producer = publish.producer.clone();
+            Err(Failure::Partial { cause, partial: Partial { producer, ..partial } })
+        }
     }
 }
 
 /// Says what was stored; `partial` when that is not all.
 fn print(
-    topic: &str,
+    publish: &args::Publish,
+    named: Option<&Named>,
     stored: &Stored,
     skipped: u64,
     partial: Option<&Partial>,
     session: &mut Session,
 ) -> Result<(), Failure> {
+    let topic = publish.topic.as_str();
     let Stored { first, last, count, .. } = *stored;
     if session.out.is_json() {
         let mut value = json!({
@@ -115,6 +186,10 @@ fn print(
             "last_offset": first.map(|_| last), "durability": first.map(|first| first.durability.name()),
             "append_us": first.map(|first| first.append_us), "complete": partial.is_none(),
         });
+        if let Some(Named { name, stored }) = named {
+            value["producer"] = json!(name);
+            value["stored_before"] = json!(stored);
+        }
         if skipped > 0 {
             value["skipped"] = json!(skipped);
         }
@@ -126,6 +201,7 @@ fn print(
     } else if !session.settings.quiet {
         let line = match first {
             None if partial.is_some() => return Ok(()),
+            None if named.is_some_and(|named| named.stored > 0) => format!("{topic} has all of it already"),
             None => "nothing to publish".to_owned(),
             Some(first) if count == 1 => {
                 format!("published to {topic} at offset {} ({})", first.base, first.durability.name())

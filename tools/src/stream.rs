@@ -174,5 +174,5 @@ pub(crate) fn conclude<T>(
             (Box::new(Failure::about(topic)(error)), is_exact)
         }
     };
-    Err((cause, Partial { unit, at: halted.at, through: outgoing.stored().through, is_exact }))
+    Err((cause, Partial { unit, at: halted.at, through: outgoing.stored().through, is_exact, producer: None }))
 }

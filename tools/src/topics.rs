@@ -1,6 +1,8 @@
-//! `create`, `delete`, `list`, `info`, `query`: topics as a whole.
+//! `create`, `alter`, `trim`, `delete`, `list`, `info`, `query`: topics as a whole.
 
-use dht_node::client::{Description, Dimension, Listed, NodeId, Retention, TopicState};
+use dht_node::client::{
+    Description, Dimension, Listed, NodeId, Offset, Retention, SettingsChange, TopicState, Trimmed,
+};
 use dht_node::wire::Status;
 use serde_json::{Value, json};
 
@@ -13,14 +15,9 @@ use crate::text::{self, Align};
 
 /// `create TOPIC…`
 pub(crate) fn create(create: &args::Create, session: &mut Session) -> Result<Exit, Failure> {
-    let retention = Retention {
-        records: create.retain_records.unwrap_or(0),
-        bytes: create.retain_bytes.as_deref().map(text::size).transpose()?.unwrap_or(0),
-        age_ms: match create.retain_age.as_deref().map(text::duration).transpose()? {
-            Some(age) => u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-            None => 0,
-        },
-    };
+    let bounds = bounds(create.retain_records, create.retain_bytes.as_deref(), create.retain_age.as_deref())?;
+    // What is not named is the default of the topic's node.
+    let retention = bounds.applied_to(Retention::default());
     each(&create.topics, session, |topic, session| {
         let (description, existed) = session.client()?.create(topic, retention).map_err(Failure::about(topic))?;
         let dimension = session.dimension()?;
@@ -35,6 +32,56 @@ pub(crate) fn create(create: &args::Create, session: &mut Session) -> Result<Exi
         }
         Ok(())
     })
+}
+
+/// The bounds that options name.
+fn bounds(records: Option<u64>, bytes: Option<&str>, age: Option<&str>) -> Result<SettingsChange, Failure> {
+    let age = age.map(text::duration).transpose()?;
+    Ok(SettingsChange {
+        retention_records: records,
+        retention_bytes: bytes.map(text::size).transpose()?,
+        retention_age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+    })
+}
+
+/// `alter TOPIC`
+pub(crate) fn alter(alter: &args::Alter, session: &mut Session) -> Result<Exit, Failure> {
+    let change = bounds(alter.retain_records, alter.retain_bytes.as_deref(), alter.retain_age.as_deref())?;
+    let topic = &alter.topic;
+    if change == SettingsChange::default() {
+        let advice = format!("such as: dht-cli alter {topic} --retain-age 7d");
+        return Err(Failure::usage_with("nothing to change was named".to_owned(), advice));
+    }
+    let description = session.client()?.alter(topic, change).map_err(Failure::about(topic))?;
+    let dimension = session.dimension()?;
+    if session.out.is_json() {
+        session.out.json(&describe_json(topic, &description, dimension))?;
+    } else if !session.settings.quiet
+        && let Some(state) = &description.topic
+    {
+        session.out.line(&format!("{topic} keeps at most {} now", bounds_text(&state.retention)))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// `trim TOPIC --to OFFSET`
+pub(crate) fn trim(trim: &args::Trim, session: &mut Session) -> Result<Exit, Failure> {
+    let topic = &trim.topic;
+    let Trimmed { topic_id, first, next } =
+        session.client()?.trim(topic, Offset(trim.to)).map_err(|error| Failure::about_removing(topic, error))?;
+    if session.out.is_json() {
+        let topic_id = format!("{:016x}", topic_id.number());
+        session.out.json(&json!({
+            "topic": topic, "first_offset": first.0, "next_offset": next.0, "topic_id": topic_id,
+        }))?;
+    } else if !session.settings.quiet {
+        session.out.line(&if first == next {
+            format!("{topic} has no records now, the next offset is {next}")
+        } else {
+            format!("{topic} has the offsets {first} to {} now", next.0 - 1)
+        })?;
+    }
+    Ok(Exit::Done)
 }
 
 /// `delete TOPIC…`
@@ -207,7 +254,19 @@ fn state_rows(state: &TopicState) -> Vec<(&'static str, String)> {
     } else {
         format!("{} to {}", state.first, state.next.0 - 1)
     };
-    let retention = &state.retention;
+    vec![
+        ("records", format!("{records} ({})", text::bytes(state.bytes))),
+        ("offsets", offsets),
+        ("keeps", format!("at most {}", bounds_text(&state.retention))),
+        ("durability", state.durability.name().to_owned()),
+        ("subscribers", subscribers(state)),
+        ("created", text::time(state.created_us)),
+        ("topic id", format!("{:016x}, epoch {}", state.id.number(), state.epoch.0)),
+    ]
+}
+
+/// What a topic keeps, in words.
+fn bounds_text(retention: &Retention) -> String {
     let mut keeps = Vec::new();
     if retention.records > 0 {
         keeps.push(text::counted(retention.records, "record"));
@@ -218,15 +277,7 @@ fn state_rows(state: &TopicState) -> Vec<(&'static str, String)> {
     if retention.age_ms > 0 {
         keeps.push(text::rough(std::time::Duration::from_millis(retention.age_ms)));
     }
-    vec![
-        ("records", format!("{records} ({})", text::bytes(state.bytes))),
-        ("offsets", offsets),
-        ("keeps", format!("at most {}", keeps.join(", "))),
-        ("durability", state.durability.name().to_owned()),
-        ("subscribers", subscribers(state)),
-        ("created", text::time(state.created_us)),
-        ("topic id", format!("{:016x}, epoch {}", state.id.number(), state.epoch.0)),
-    ]
+    keeps.join(", ")
 }
 
 /// How many there are, on how many nodes, and how far behind.

@@ -260,7 +260,7 @@ impl Import {
     }
 
     fn stopped(&self, cause: Failure, at: Option<u64>) -> Stopped {
-        (Box::new(cause), Partial { unit: "line", at, through: self.through, is_exact: true })
+        (Box::new(cause), Partial { unit: "line", at, through: self.through, is_exact: true, producer: None })
     }
 }
 

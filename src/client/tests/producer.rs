@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use super::super::fake::{Asked, Fake, Peer, published};
 use super::super::{Batch, Client};
-use crate::types::{Offset, ProducerId};
-use crate::wire::request::Sequenced;
-use crate::wire::response::Detail;
-use crate::wire::{Opcode, Request, Status};
+use crate::types::{Offset, ProducerId, TopicId};
+use crate::wire::request::{Opening, Sequenced};
+use crate::wire::response::{Detail, OpenedProducer};
+use crate::wire::{Opcode, Request, Response, Status};
 
 /// What a PUBLISH says of its producer.
 fn sequenced(asked: &Asked) -> Sequenced {
@@ -216,6 +216,52 @@ fn answers_that_a_refusal_overtook_are_waited_for() {
     producer.settle().unwrap();
     assert_eq!(producer.acks().map(|ack| ack.sequence).collect::<Vec<_>>(), [0, 1]);
     assert_eq!((producer.unacknowledged(), producer.next_sequence()), (2, 4));
+    drop(producer);
+    drop(client);
+    fake.finish();
+}
+
+/// What a PRODUCER asks for.
+fn opening(asked: &Asked) -> Opening {
+    let Request::Producer { opening, .. } = asked.request() else { panic!("PRODUCER is decoded as PRODUCER") };
+    opening
+}
+
+/// The answer is lost, and the request comes again: it must not open another epoch.
+#[test]
+fn a_named_producer_is_opened_once_and_begins_where_it_is_told() {
+    let (token, first_token) = std::sync::mpsc::channel();
+    let fake = Fake::play(vec![
+        Box::new(move |peer| {
+            peer.greet();
+            token.send(opening(&peer.expect(Opcode::Producer))).unwrap();
+        }),
+        Box::new(move |peer| {
+            peer.greet();
+            let asked = peer.expect(Opcode::Producer);
+            let opening = opening(&asked);
+            assert_eq!(opening, first_token.recv().unwrap());
+            assert_eq!((opening.producer, opening.resume), (ProducerId::of_name("day.csv"), true));
+            let topic_id = TopicId::new(7).unwrap();
+            let opened = OpenedProducer { topic_id, epoch: 4, sequence: 1, records: 7, forgotten: 0 };
+            peer.answer(&asked, &Response::Opened(opened));
+            peer.flush();
+            for sequence in 1..3 {
+                let asked = peer.expect(Opcode::Publish);
+                assert_eq!(sequenced(&asked), Sequenced { producer: opening.producer, epoch: 4, sequence });
+                peer.answer(&asked, &published(sequence, 1, false));
+            }
+            peer.flush();
+            peer.wait_for_end();
+        }),
+    ]);
+    let mut client = fake.client();
+    let (mut producer, opened) = client.named_producer("t", "day.csv", true).unwrap();
+    assert_eq!(opened.records, 7);
+    for value in [b"8", b"9"] {
+        producer.send(Batch::of(value)).unwrap();
+    }
+    producer.flush().unwrap();
     drop(producer);
     drop(client);
     fake.finish();

@@ -8,6 +8,7 @@
 //! part 1, producers         as `topic/producer.rs` has them
 //! part 2, losses            varint count, then each: u32 epoch, varint offset
 //! part 9, one-shots         as `topic/producer/one_shots.rs` has them
+//! part 11, opened producers as `topic/producer/opened.rs` has them
 //! log                       varint first, varint next, varint last_append_us, varint marks, then each: varint records
 //!                           and microseconds since the mark before, varint bytes, varint microseconds that it spans
 //! ```
@@ -32,6 +33,7 @@ const END: u8 = 0;
 const PRODUCERS: u8 = 1;
 const LOSSES: u8 = 2;
 const ONE_SHOTS: u8 = 9;
+const OPENED: u8 = 11;
 
 impl Catalogue {
     /// Appends everything but the records to `out`.
@@ -56,6 +58,9 @@ impl Catalogue {
             }
             if let Some(producers) = topic.producers.as_ref().filter(|producers| producers.has_one_shots()) {
                 put_part(out, ONE_SHOTS, |out| producers.encode_one_shots(out));
+            }
+            if let Some(producers) = topic.producers.as_ref().filter(|producers| producers.has_opened()) {
+                put_part(out, OPENED, |out| producers.encode_opened(out));
             }
             out.put_u8(END);
         }
@@ -161,6 +166,7 @@ fn decode_parts(topic: &mut Topic, bytes: &mut &[u8]) -> Result<(), DecodeError>
             PRODUCERS => Producers::decode(&mut part).map(|producers| topic.producers = Some(Box::new(producers))),
             LOSSES => decode_losses(&mut part).map(|losses| topic.losses = losses),
             ONE_SHOTS => topic.producers.as_mut().and_then(|producers| producers.decode_one_shots(&mut part)),
+            OPENED => topic.producers.as_mut().and_then(|producers| producers.decode_opened(&mut part)),
             _ => return Err(DecodeError::Newer),
         };
         is_sound.filter(|()| part.is_empty()).ok_or(DecodeError::Malformed)?;
@@ -181,7 +187,7 @@ mod tests {
 
     use super::*;
     use crate::topic::{NewTopic, Stored};
-    use crate::types::{ProducerId, Sequenced, crc32};
+    use crate::types::{Opening, ProducerId, Sequenced, crc32};
     use crate::wire::records::Record;
 
     fn payload() -> Bytes {
@@ -190,8 +196,8 @@ mod tests {
         payload.into()
     }
 
-    /// The first format has no one-shots of its own.
-    fn catalogue(has_one_shots: bool) -> Catalogue {
+    /// The first format has no one-shots of its own, nor opened producers.
+    fn catalogue(has_newer: bool) -> Catalogue {
         let mut catalogue = Catalogue::default();
         for index in 0..20_u64 {
             let retention = Retention { records: index, bytes: u64::MAX, age_ms: index % 3 };
@@ -209,7 +215,12 @@ mod tests {
                     let stored = Stored { base: Offset(sequence), append_us: 3, count: 1, payload_crc: 9 };
                     topic.producers.get_or_insert_default().note(batch, stored);
                 }
-                for producer in (0..index).filter(|_| has_one_shots) {
+                for producer in (0..index).filter(|_| has_newer) {
+                    let producer = ProducerId::new(2000 + producer).unwrap();
+                    let opening = Opening { producer, token: 5, resume: false };
+                    topic.producers.get_or_insert_default().open(opening).unwrap();
+                }
+                for producer in (0..index).filter(|_| has_newer) {
                     let producer = ProducerId::new(1000 + producer).unwrap();
                     let batch = Sequenced { producer, epoch: 1, sequence: 0 };
                     let stored = Stored { base: Offset(index), append_us: 3, count: 1, payload_crc: 9 };

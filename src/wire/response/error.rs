@@ -100,6 +100,7 @@ impl Status {
             | Self::SequenceReused
             | Self::ProducerFenced
             | Self::UnknownSubscription
+            | Self::ProducerExists
             | Self::CorruptFrame
             | Self::OutcomeUnknown
             | Self::UnknownProducer

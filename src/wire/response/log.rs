@@ -8,6 +8,21 @@ use crate::types::{Epoch, Offset, TopicId, crc32_of_parts};
 use crate::wire::field::{DecodeError, Reader, Writer};
 use crate::wire::frame::HEADER_BYTES;
 
+/// A producer that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenedProducer {
+    /// The topic that counts its records.
+    pub topic_id: TopicId,
+    /// The epoch that its batches must name.
+    pub epoch: u32,
+    /// The sequence of its next batch in that epoch.
+    pub sequence: u64,
+    /// Records that it has stored in all epochs.
+    pub records: u64,
+    /// Opened producers that the topic has forgotten: when it is not 0, one that seems new may not be.
+    pub forgotten: u64,
+}
+
 /// The acknowledgement of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -124,6 +139,22 @@ impl Published {
             count: args.u32("count")?,
             append_us: args.u64("append_us")?,
             durability: durability(args)?,
+        })
+    }
+}
+
+impl OpenedProducer {
+    pub(super) fn encode(&self, args: &mut Writer<'_>) {
+        args.u64(self.topic_id.number()).u32(self.epoch).u64(self.sequence).u64(self.records).u64(self.forgotten);
+    }
+
+    pub(super) fn decode(args: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            topic_id: topic_id(args)?,
+            epoch: args.u32("producer_epoch")?,
+            sequence: args.u64("sequence")?,
+            records: args.u64("records")?,
+            forgotten: args.u64("forgotten")?,
         })
     }
 }
