@@ -1,6 +1,6 @@
 //! Frames made by hand, good ones and others.
 
-use dht_node::types::{LinkSet, NodeId, RequestId, TopicName};
+use dht_node::types::{Dimension, LinkSet, NodeId, RequestId, TopicName};
 use dht_node::wire::field::Writer;
 use dht_node::wire::request::{Fetch, Publish, Start, Subscribe, Topic};
 use dht_node::wire::{Flags, HEADER_BYTES, Head, Hello, Kind, Opcode, Origin, Request, Role, Route, TrafficClass};
@@ -112,15 +112,19 @@ pub(crate) fn damaged_publish() -> Vec<u8> {
 
 /// A frame from a neighbour that no node makes.
 pub(crate) fn rogue_frame(profile: &Profile, posed: usize, rng: &mut Rng, bytes: &mut Vec<u8>) {
-    let node = |rng: &mut Rng| NodeId::from_low_bits(rng.u32(..), profile.dimension);
+    // Now and then routed in a smaller cube, of which the receiver may be no part.
+    let bits = profile.dimension.bits();
+    let bits = if rng.u8(..4) == 0 { rng.u8(1..=bits) } else { bits };
+    let dimension = Dimension::new(bits).expect("no larger than the cube");
+    let node = |rng: &mut Rng| NodeId::from_low_bits(rng.u32(..), dimension);
     let route = Route {
-        source: if rng.bool() { node(rng) } else { NodeId::from_low_bits(on_wire(posed).into(), profile.dimension) },
+        source: if rng.bool() { node(rng) } else { NodeId::from_low_bits(on_wire(posed).into(), dimension) },
         target: node(rng),
         ttl: rng.u16(..6),
         hops: 0,
         kind: *choose(rng, &[Kind::Node, Kind::Group, Kind::Multicast]),
         class: *choose(rng, &[TrafficClass::Bulk, TrafficClass::Control]),
-        dimension: profile.dimension,
+        dimension,
         origin: Origin::from_number(rng.u64(..)),
         down: LinkSet::new(),
         targets: [node(rng)].into_iter().collect(),
