@@ -605,6 +605,22 @@ fn the_details_of_each_status_are_the_codes() {
         assert!(always.iter().all(|tag| found.contains(tag)), "{}: {error:?}", good.name);
         assert!(found.iter().all(|tag| always.contains(tag) || known.contains(tag)), "{}: {error:?}", good.name);
     }
+    // What the sections of the operations repeat of it.
+    for opcode in Opcode::ALL {
+        let text = world.document.text(&heading(&world.document, opcode));
+        for status in Status::ALL {
+            let (always, known) = status.details();
+            for (at, mark) in text.match_indices(&format!(" {} (", status.name())) {
+                let said = text[at + mark.len()..].split(')').next().unwrap();
+                let words = said.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+                let named = details().into_iter().map(|(name, ..)| name);
+                for name in named.filter(|name| words.clone().any(|word| word == *name)) {
+                    let is_said = always.iter().chain(known).any(|tag| tag.name() == name);
+                    assert!(is_said, "{}: {} does not have {name}", opcode.name(), status.name());
+                }
+            }
+        }
+    }
 }
 
 #[test]
