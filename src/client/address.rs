@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 /// The port when none is given: node 0 of a cube on one machine.
@@ -32,6 +32,11 @@ impl Address {
     /// The port.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Does it name a host? `0.0.0.0` and `::` are where a node listens, not where it is reached.
+    pub(super) fn is_of_a_host(&self) -> bool {
+        self.host.parse::<IpAddr>().map_or(true, |ip| !ip.is_unspecified())
     }
 
     /// What it stands for; a name may stand for several.

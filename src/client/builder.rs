@@ -17,6 +17,7 @@ pub struct Builder {
     pub(super) servers: Vec<Address>,
     pub(super) timeout: Duration,
     pub(super) ping_after: Duration,
+    pub(super) learns_servers: bool,
     pub(super) introduction: Introduction,
 }
 
@@ -26,6 +27,7 @@ impl Default for Builder {
             servers: Vec::new(),
             timeout: Duration::from_secs(5),
             ping_after: QUIET_DEFAULT,
+            learns_servers: true,
             introduction: Introduction {
                 software: concat!("dht-node-client/", env!("CARGO_PKG_VERSION")).to_owned(),
                 ..Introduction::default()
@@ -69,6 +71,15 @@ impl Builder {
         self
     }
 
+    /// Connects to the servers that were added and to no others. Otherwise the client asks each node that it connects
+    /// to for the addresses of the others, and uses them when the connection is lost and no other server that was added
+    /// answers: so one of them is enough to survive the loss of that node.
+    #[must_use]
+    pub const fn only_listed(mut self) -> Self {
+        self.learns_servers = false;
+        self
+    }
+
     /// Name and version of the program, for the people who run the cluster.
     #[must_use]
     pub fn software(mut self, software: impl Into<String>) -> Self {
@@ -83,10 +94,12 @@ impl Builder {
         self
     }
 
-    /// Keeps a copy of every frame, for [`Client::tapped`].
+    /// Keeps a copy of every frame, for [`Client::tapped`]. Nothing is sent that the program did not ask for, so the
+    /// client behaves as with [`Self::only_listed`].
     #[must_use]
     pub const fn tap(mut self) -> Self {
         self.introduction.tap = true;
+        self.learns_servers = false;
         self
     }
 

@@ -52,6 +52,10 @@ pub struct Connection {
     /// The same of subscriptions.
     subscribed: VecDeque<Incoming>,
     watch: Watch,
+    /// A NODES of the library itself that is not answered.
+    nodes_asked: Option<RequestId>,
+    /// Where the other nodes of the cube listen.
+    learned: Vec<Address>,
     goaway: Option<Goaway>,
     tap: Option<Tap>,
 }
@@ -95,6 +99,8 @@ impl Connection {
             answers: VecDeque::new(),
             subscribed: VecDeque::new(),
             watch: Watch::new(QUIET_DEFAULT, now()),
+            nodes_asked: None,
+            learned: Vec::new(),
             goaway: None,
             tap,
         })
@@ -138,6 +144,19 @@ impl Connection {
     /// Asks the node for a sign of life after this silence, in [`Self::receive_watched`] and [`Self::next_watched`].
     pub(super) fn ask_after(&mut self, quiet: Duration) {
         self.watch = Watch::new(quiet, now());
+    }
+
+    /// Collects NODES, to learn where the other nodes listen. Nobody else sees the answer, and it need not come.
+    pub(super) fn ask_nodes(&mut self) -> Result<(), Error> {
+        let id = self.send(&Request::Nodes { node: ANY_NODE, from: 0 }, &[])?;
+        self.pending.remove(id);
+        self.nodes_asked = Some(id);
+        Ok(())
+    }
+
+    /// Where the other nodes of the cube listen, as far as the node has said so.
+    pub(super) fn learned(&self) -> &[Address] {
+        &self.learned
     }
 
     /// Collects a request, to be written by the next [`Self::flush`], [`Self::receive`] or [`Self::next`].
@@ -358,6 +377,12 @@ impl Connection {
         let bytes = &self.stream.input()[..header.frame_len()];
         if let Some(tap) = &mut self.tap {
             tap.add(Direction::Received, bytes);
+        }
+        if header.flags.has(Flags::RESPONSE) && self.nodes_asked == Some(header.request_id) {
+            self.nodes_asked = None;
+            self.learned = incoming::read_nodes(header, bytes);
+            self.stream.consume(header.frame_len());
+            return Ok(None);
         }
         let taken = incoming::read_frame(header, bytes, &mut self.pending);
         self.stream.consume(header.frame_len());

@@ -12,7 +12,9 @@ use crate::limits::FRAME_MAX;
 use crate::types::{Dimension, Epoch, Offset, RequestId, TopicId};
 use crate::wire::field::Writer;
 use crate::wire::hello::NO_NODE;
-use crate::wire::response::{Detail, Durability, ErrorResponse, Fetched, Payload, Published, Run, Subscribed};
+use crate::wire::response::{
+    Detail, Durability, ErrorResponse, Fetched, LinkState, NodeAddress, NodePage, Payload, Published, Run, Subscribed,
+};
 use crate::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Raw, Request, Response, Role, Status};
 
 /// What the node does on one connection; then it closes it.
@@ -33,7 +35,7 @@ impl Fake {
             for script in scripts {
                 let socket = listener.accept().unwrap().0;
                 socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                script(&mut Peer { socket, sent: Vec::new() });
+                script(&mut Peer { socket, sent: Vec::new(), others: Vec::new(), was_asked: false });
             }
         };
         #[expect(clippy::disallowed_methods, reason = "the other end of a blocking client")]
@@ -63,6 +65,10 @@ pub(super) struct Peer {
     socket: TcpStream,
     /// What [`Self::say`] collected.
     sent: Vec<u8>,
+    /// Where the other nodes listen.
+    others: Vec<Address>,
+    /// The library's own NODES has come.
+    was_asked: bool,
 }
 
 /// A frame that the node read.
@@ -94,10 +100,43 @@ impl Peer {
         self.flush();
     }
 
-    /// Reads a frame.
+    /// Answers NODES with these addresses from now on. Else it does as an older node, which does not know NODES.
+    pub(super) fn knows(&mut self, others: &[Address]) {
+        self.others = others.to_vec();
+    }
+
+    /// Reads a frame, passing over the NODES that the library sends by itself, which it answers.
     pub(super) fn read(&mut self) -> Asked {
+        let mut first = [0];
+        self.socket.read_exact(&mut first).unwrap();
+        self.read_behind(first[0]).unwrap_or_else(|| self.read())
+    }
+
+    /// Reads a frame whose first byte was read; `None` when it was the library's own NODES.
+    fn read_behind(&mut self, first: u8) -> Option<Asked> {
+        let asked = self.read_any(first);
+        if asked.opcode != Opcode::Nodes || std::mem::replace(&mut self.was_asked, true) {
+            return Some(asked);
+        }
+        if self.others.is_empty() {
+            self.refuse(&asked, Status::UnknownOpcode, 0, Vec::new());
+        } else {
+            let own = NodeAddress { node: 0, link: LinkState::Itself, address: "127.0.0.1:1".to_owned() };
+            let other = |(node, address): (u16, &Address)| NodeAddress {
+                node,
+                link: LinkState::Up,
+                address: address.to_string(),
+            };
+            let nodes = std::iter::once(own).chain((1..).zip(&self.others).map(other)).collect();
+            self.answer(&asked, &Response::Nodes(NodePage { node: 0, dimension: 3, next: 0, nodes }));
+        }
+        None
+    }
+
+    fn read_any(&mut self, first: u8) -> Asked {
         let mut bytes = vec![0; 36];
-        self.socket.read_exact(&mut bytes).unwrap();
+        bytes[0] = first;
+        self.socket.read_exact(&mut bytes[1..]).unwrap();
         let header = Header::parse(&bytes, FRAME_MAX).unwrap().unwrap();
         bytes.resize(header.frame_len(), 0);
         self.socket.read_exact(&mut bytes[36..]).unwrap();
@@ -177,7 +216,11 @@ impl Peer {
 
     /// Waits until the client closes.
     pub(super) fn wait_for_end(&mut self) {
-        assert_eq!(self.socket.read(&mut [0; 1]).unwrap(), 0, "the client closes and says no more");
+        let mut first = [0];
+        while self.socket.read(&mut first).unwrap() > 0 {
+            let asked = self.read_behind(first[0]);
+            assert!(asked.is_none(), "the client closes and says no more");
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a node says: the frames that come over a connection.
 
+use super::address::Address;
 use super::error::Fault;
 use super::pending::Pending;
 use crate::types::{Dimension, RequestId};
 use crate::wire::push::is_known_event;
-use crate::wire::response::ErrorResponse;
+use crate::wire::response::{ErrorResponse, LinkState};
 use crate::wire::{Class, Flags, Frame, Goaway, Header, Opcode, Push, Raw, Request, Response, Status};
 
 /// An answer, and whose.
@@ -97,6 +98,19 @@ pub(super) fn read_frame(header: Header, bytes: &[u8], pending: &mut Pending) ->
             details: Vec::new(),
         })))),
     }
+}
+
+/// The addresses of the other nodes in an answer to NODES. None, when it cannot be read or is an error: an older node
+/// does not know NODES.
+pub(super) fn read_nodes(header: Header, bytes: &[u8]) -> Vec<Address> {
+    let point = Dimension::new(0).expect("a cube of one node");
+    let Ok(frame) = Frame::parse(header, Raw::Borrowed(bytes), point) else { return Vec::new() };
+    let Some((args, payload)) = frame.args().ok().zip(frame.keep_payload().ok()) else { return Vec::new() };
+    let Ok(Response::Nodes(page)) = Response::decode(Opcode::Nodes, header.status, args, &payload) else {
+        return Vec::new();
+    };
+    let others = page.nodes.iter().filter(|known| known.link != LinkState::Itself);
+    others.filter_map(|known| known.address.parse::<Address>().ok()).filter(Address::is_of_a_host).collect()
 }
 
 fn read_answer(header: Header, frame: &Frame<'_>, pending: &mut Pending) -> Result<Taken, Fault> {

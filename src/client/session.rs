@@ -1,5 +1,6 @@
 //! One request at a time over whichever server answers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::address::Address;
@@ -36,8 +37,14 @@ const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Client {
     settings: Builder,
-    /// The server that is tried next.
+    /// Which of the listed servers is tried first.
     next_server: usize,
+    /// Where other nodes listen, as the last node said; in this client's own order.
+    learned: Vec<Address>,
+    /// The cluster that they belong to.
+    cluster: String,
+    /// The server that was left last: it is tried last.
+    left: Option<String>,
     connection: Option<Connection>,
     /// How many connections were made: request ids of an earlier one mean nothing on a later one.
     connections: u64,
@@ -73,8 +80,17 @@ impl Client {
 
     pub(super) fn with(settings: Builder) -> Result<Self, Error> {
         let deadline = Deadline::of_timeout(settings.timeout);
-        let mut client =
-            Self { settings, next_server: 0, connection: None, connections: 0, used: now(), tapped: Vec::new() };
+        let mut client = Self {
+            settings,
+            next_server: 0,
+            learned: Vec::new(),
+            cluster: String::new(),
+            left: None,
+            connection: None,
+            connections: 0,
+            used: now(),
+            tapped: Vec::new(),
+        };
         client.open(deadline)?;
         Ok(client)
     }
@@ -142,9 +158,10 @@ impl Client {
         frames
     }
 
-    /// How many servers there are to try.
-    pub(super) const fn servers(&self) -> usize {
-        self.settings.servers.len()
+    /// How many servers there are to try: those that were listed, and those that were learned.
+    pub(super) fn servers(&self) -> usize {
+        let learned = self.connection.as_ref().map_or(&[][..], Connection::learned);
+        self.settings.servers.len() + if learned.is_empty() { self.learned.len() } else { learned.len() }
     }
 
     /// When the reply to a request that is made now must have come.
@@ -299,7 +316,18 @@ impl Client {
     pub(super) fn close(&mut self) {
         if let Some(mut connection) = self.connection.take() {
             self.tapped.extend(connection.tapped());
-            self.next_server = (self.next_server + 1) % self.settings.servers.len();
+            let servers = &self.settings.servers;
+            if servers[self.next_server].to_string() == connection.server() {
+                self.next_server = (self.next_server + 1) % servers.len();
+            }
+            self.left = Some(connection.server().to_owned());
+            if !connection.learned().is_empty() {
+                self.learned = connection.learned().to_vec();
+                self.learned.retain(|address| !servers.contains(address));
+                // Each client has an order of its own, so that they do not all go to the same node.
+                self.learned.sort_by_cached_key(|_| random());
+                self.cluster.clone_from(&connection.hello().cluster);
+            }
         }
     }
 
@@ -322,30 +350,35 @@ impl Client {
         is_open && !connection.is_closing()
     }
 
-    /// Connects to the first server that answers, from the next one on. Those that refuse are tried once; those that do
-    /// not answer are tried again with more patience when all have been tried.
+    /// The servers in the order in which they are tried: those that were listed, from the next one on, those that were
+    /// learned, and the one that was left last.
+    fn candidates(&self) -> Vec<Address> {
+        let servers = &self.settings.servers;
+        let (behind, from) = servers.split_at(self.next_server);
+        let all = from.iter().chain(behind).chain(&self.learned).cloned();
+        let (left, others): (Vec<_>, Vec<_>) = all.partition(|address| Some(address.to_string()) == self.left);
+        others.into_iter().chain(left).collect()
+    }
+
+    /// Connects to the first server that answers. Those that refuse are tried once; those that do not answer are tried
+    /// again with more patience when all have been tried.
     fn connect_any(&mut self, deadline: Deadline) -> Result<Connection, Error> {
-        let count = self.settings.servers.len();
-        let mut to_try: Vec<usize> = (0..count).map(|tried| (self.next_server + tried) % count).collect();
-        let mut is_quick = count > 1;
+        let mut to_try = self.candidates();
+        let mut is_quick = to_try.len() > 1;
         loop {
             let mut silent = Vec::new();
             let mut failed = None;
             let mut left = to_try.len();
-            for index in to_try {
+            for address in to_try {
                 // One server that does not answer must leave time for the others.
                 let share = deadline.share(u32::try_from(left).unwrap_or(u32::MAX));
                 let limit = if is_quick { share.within(CONNECT_QUICK) } else { share };
                 left -= 1;
-                match Connection::open(&self.settings.servers[index], &self.settings.introduction, limit) {
-                    Ok(mut connection) => {
-                        connection.ask_after(self.settings.ping_after);
-                        self.next_server = index;
-                        return Ok(connection);
-                    }
+                match self.connect_to(&address, limit) {
+                    Ok(connection) => return Ok(connection),
                     Err(error) => {
                         if is_timeout(&error) {
-                            silent.push(index);
+                            silent.push(address);
                         }
                         failed = Some(error);
                     }
@@ -356,6 +389,22 @@ impl Client {
             }
             (to_try, is_quick) = (silent, false);
         }
+    }
+
+    fn connect_to(&mut self, address: &Address, limit: Deadline) -> Result<Connection, Error> {
+        let listed = self.settings.servers.iter().position(|server| server == address);
+        let mut introduction = Cow::Borrowed(&self.settings.introduction);
+        if listed.is_none() {
+            // Another program may listen there by now, or another cluster.
+            introduction.to_mut().cluster.clone_from(&self.cluster);
+        }
+        let mut connection = Connection::open(address, &introduction, limit)?;
+        connection.ask_after(self.settings.ping_after);
+        if self.settings.learns_servers {
+            connection.ask_nodes()?;
+        }
+        self.next_server = listed.unwrap_or(self.next_server);
+        Ok(connection)
     }
 }
 

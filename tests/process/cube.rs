@@ -124,10 +124,15 @@ impl Cube {
         self.client_of(&[node])
     }
 
-    /// A client that knows these nodes.
+    /// A client that knows these nodes, and no others.
     pub(crate) fn client_of(&self, nodes: &[u16]) -> Client {
         let addresses = nodes.iter().map(|&node| self.server(node));
-        Client::builder().servers(addresses).timeout(PATIENCE).connect().unwrap()
+        Client::builder().servers(addresses).only_listed().timeout(PATIENCE).connect().unwrap()
+    }
+
+    /// A client that is told of this node, and learns of the others by itself.
+    pub(crate) fn client_from(&self, node: u16) -> Client {
+        Client::builder().server(self.server(node)).timeout(PATIENCE).connect().unwrap()
     }
 
     /// A connection to a node, on which nothing is repeated.

@@ -71,6 +71,30 @@ fn a_subscriber_leaves_a_node_that_is_frozen_and_resumes_through_another() {
 }
 
 #[test]
+fn one_address_is_enough_to_survive_the_loss_of_that_node() {
+    let mut cube = Cube::start(2);
+    // Only now do all addresses stand in its peers file.
+    cube.kill(0);
+    cube.restart(0);
+    cube.wait_linked();
+    let topic = cube.topic_at(3, "one-address");
+    let mut writer = cube.client_from(0);
+    writer.create(&topic, Retention::default()).unwrap();
+    let mut producer = writer.producer(&topic).unwrap();
+    let mut reader = cube.client_from(0);
+    let mut subscriber = reader.subscribe(&[&topic], Start::Next).unwrap();
+    send(&mut producer, 0..10);
+    producer.flush().unwrap();
+    expect(&mut subscriber, &topic, 10);
+    cube.kill(0);
+    send(&mut producer, 10..20);
+    producer.flush().unwrap();
+    expect(&mut subscriber, &topic, 20);
+    let (from, to) = subscriber.moved().unwrap();
+    assert!(from.index() == 0 && to.index() != 0, "{from:?} to {to:?}");
+}
+
+#[test]
 fn what_is_lost_with_a_node_on_the_way_is_fetched_and_its_return_changes_nothing() {
     const MORE: u64 = 250;
     let mut cube = Cube::start(3);

@@ -212,6 +212,62 @@ fn another_server_goes_on_at_the_cursor_whatever_became_of_the_first() {
 }
 
 #[test]
+fn addresses_that_a_node_knows_are_used_when_it_is_lost_and_those_that_were_listed_come_first() {
+    // A client that lists `listed` of the nodes goes from the first to that one.
+    for (listed, goes_to) in [(1, 2), (2, 1)] {
+        let quiet = || Fake::play(Vec::new()); // nobody is to come
+        let other: Script = Box::new(|peer| {
+            peer.greet();
+            let id = accept_again(peer, 1);
+            peer.push(id, &deliver(1, b"b"));
+            peer.flush();
+            end(peer, 1);
+        });
+        let target = Fake::play(vec![other]);
+        let absent = quiet();
+        let absent_address = absent.address().clone();
+        let (second, third) =
+            if goes_to == 1 { (target.address(), &absent_address) } else { (&absent_address, target.address()) };
+        let known = [second.clone(), third.clone()];
+        let first = Fake::play(vec![Box::new(move |peer| {
+            peer.greet();
+            peer.knows(&known);
+            let id = accept(peer, 0);
+            peer.push(id, &deliver(0, b"a"));
+            peer.flush();
+        })]);
+        absent.finish(); // its port refuses from now on
+        let servers: Vec<_> = [first.address(), second].into_iter().take(listed).cloned().collect();
+        let mut client = Client::builder().servers(servers).connect().unwrap();
+        let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
+        assert_eq!(take(&mut subscriber, 2), ["t 0 a", "t 1 b"]);
+        drop(subscriber);
+        drop(client);
+        first.finish();
+        target.finish();
+    }
+}
+
+#[test]
+fn a_client_of_listed_servers_only_learns_of_no_others() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        peer.knows(&["127.0.0.1:1".parse().unwrap()]);
+        let id = accept(peer, 0);
+        peer.push(id, &deliver(0, b"a"));
+        peer.flush();
+        end(peer, 1);
+    })]);
+    let mut client = Client::builder().server(fake.address().clone()).only_listed().connect().unwrap();
+    let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
+    assert_eq!(take(&mut subscriber, 1), ["t 0 a"]);
+    assert_eq!(subscriber.client().servers(), 1);
+    drop(subscriber);
+    drop(client);
+    fake.finish();
+}
+
+#[test]
 fn a_node_that_is_silent_is_asked_and_then_left() {
     let silent: Script = Box::new(|peer| {
         peer.greet();
