@@ -24,7 +24,7 @@ use argh::{ArgsInfo, FromArgs};
     error_code(130, "stopped by Ctrl-C before it was done")
 )]
 pub(crate) struct Top {
-    /// nodes to talk to, tried in turn before others of the cube: HOST:PORT,HOST:PORT [env: DHT_SERVER] [default: 127.0.0.1:5000]
+    /// nodes to talk to, tried before others of the cube: HOST:PORT,… [env: DHT_SERVER] [default: 127.0.0.1:5000]
     #[argh(option, short = 's')]
     pub(crate) server: Option<String>,
     /// limit for connecting and for each reply, 0 is none [env: DHT_TIMEOUT] [default: 5s]
