@@ -182,7 +182,8 @@ pub const SEGMENT_BYTES: u32 = 64 << 20;
 /// Bytes of a segment that are filled with zeros before whoever waits for records has a turn.
 pub const FILL_BYTES: u32 = 1 << 20;
 
-/// Bytes after which that is synced: all of a segment at once would take as long as hundreds of reads.
+/// Bytes after which that, or what cleaning copies, is synced: all of a segment at once would take as long as hundreds
+/// of reads.
 pub const FILL_SYNC_BYTES: u32 = 8 << 20;
 
 /// A segment that could not be made ready, most likely for want of space, is tried again after this time.
@@ -192,7 +193,7 @@ pub const SEGMENT_AGAIN_US: u64 = 200_000;
 pub const NOTES_MAX: usize = 1024;
 
 /// The longest that those wait for more: so soon a node that does nothing else learns that whole segments are dead.
-pub const NOTES_WAIT: Duration = Duration::from_millis(500);
+pub const NOTES_WAIT: Duration = Duration::from_millis(200);
 
 /// A checkpoint that could not be made is tried again after this time.
 pub const CHECKPOINT_AGAIN: Duration = Duration::from_secs(1);

@@ -38,7 +38,7 @@ use super::keeper::{Keeper, write_file};
 use super::names;
 use super::reader::payloads;
 use super::spans::Span;
-use crate::limits::{CLEAN_SMALL_PART, CLEAN_SMALL_SEGMENTS, READ_BYTES_MAX};
+use crate::limits::{CLEAN_SMALL_PART, CLEAN_SMALL_SEGMENTS, FILL_SYNC_BYTES, READ_BYTES_MAX};
 use crate::record::{Filed, Place};
 use crate::types::{Offset, TopicId};
 
@@ -289,7 +289,12 @@ impl<F: DiskFile> Cleaning<F> {
         let head = Head { kind: Kind::Copy, group, index: 0, term: 0, synced: 0 };
         put_record(self.number, head, &mut out, |out| copies::encode(batches, start, out));
         self.file.write_at(&out, self.written.into())?;
-        self.written += u32::try_from(out.len()).expect("a few reads");
+        let written = self.written + u32::try_from(out.len()).expect("a few reads");
+        if written / FILL_SYNC_BYTES > self.written / FILL_SYNC_BYTES {
+            // All of it at the end would take as long as hundreds of reads.
+            self.file.sync()?;
+        }
+        self.written = written;
         let first = batches[0].0;
         let new = Run { topic: first.topic, base: first.base, end: first.base, bytes: 0, first_us: first.append_us };
         // What was begun may be trimmed up to somewhere behind its end.
