@@ -94,8 +94,8 @@ list_bugs() {
         '/pub\(super\) fn trim/,/^    \}/ s/oldest\.end <= first/oldest.end <= first.plus(1)/'
     bug "an index forgets the batches from before the last checkpoint" src/journal/keeper.rs \
         's/self\.segments\.range_mut\(\.\.mark\.place\.segment\) \{/self.segments.range_mut(..=mark.place.segment) {/'
-    bug "segments go before a checkpoint says that their records were moved" src/journal/clean.rs \
-        's/^( *)cleaning\.victims\.copied = .*;/&\n\1self.remove_dead(self.checkpointed)?;\n\1self.remove_dead(self.checkpointed)?;/'
+    bug "segments go before a checkpoint says that their records were moved" src/journal/keeper.rs \
+        's/spans\.relocate\(base, span, .*\);/&\nlet floor = self.checkpointed;\nlet _ = (self.remove_dead(floor), self.remove_dead(floor));/'
     bug "copies have their name before they are safe" src/journal/clean.rs \
         's/cleaning\.file\.sync\(\)\?;//'
     bug "the name of a segment of copies is not safe before a checkpoint relies on it" src/journal/clean.rs \

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use crate::crafted::{long, names, read, write};
 use crate::disk::FakeDisk;
 use crate::formats::first_format;
-use crate::model::{self, Live, SEGMENT, Seen};
+use crate::model::{self, Live, SEGMENT, Seen, create, publish};
 
 /// Starts on a damaged disk; what it has, and the lines about what was made anew.
 fn mend(disk: &FakeDisk) -> Result<(Seen, Vec<String>), OpenError> {
@@ -68,6 +68,31 @@ fn lost_indexes_and_the_newest_checkpoint_are_made_anew_whatever_the_journal_has
         assert!(live.seen() == expected, "seed {seed}");
     }
     assert!(indexes > 200 && checkpoints > 50, "{indexes} indexes, {checkpoints} checkpoints");
+}
+
+/// It is sound, but it is not what the checkpoint says that the segment has.
+#[test]
+fn an_index_from_before_the_checkpoint_is_made_anew() {
+    let disk = FakeDisk::default();
+    let (mut live, ..) = Live::start(&disk, false).unwrap();
+    let mut old = Vec::new();
+    for serial in 0..60 {
+        let entries =
+            if serial == 0 { vec![create("topic/0", 7)] } else { vec![publish("topic/0", &[7; 1500], serial)] };
+        live.append(entries).unwrap();
+        live.sync().unwrap();
+        if serial == 10 {
+            live.checkpoint().unwrap();
+            old = read(&disk, "0000000001.index");
+        }
+    }
+    live.checkpoint().unwrap();
+    let expected = live.seen();
+    assert!(live.segment() > 2, "the first segment is complete");
+    drop(live);
+    write(&disk, "0000000001.index", &old);
+    let (seen, mended) = mend(&disk).unwrap();
+    assert!(seen == expected && mended.len() == 1, "{mended:?}");
 }
 
 #[test]
