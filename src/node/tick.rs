@@ -47,6 +47,7 @@ impl Clock {
 impl Node {
     pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
         self.catch_up(step);
+        self.retry_due(step);
         if self.clock.next_tick_us > step.now.monotonic_us {
             return;
         }
@@ -57,6 +58,7 @@ impl Node {
         self.clock.next_tick_us = step.now.after_us(TICK_US);
         self.clock.ticks += 1;
         self.tick_links(step);
+        self.announce_start(step);
         self.expire_pending(step);
         self.tick_subscriptions(step);
         self.expire_greetings(step);
