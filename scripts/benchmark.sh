@@ -35,7 +35,7 @@ With neither -s, DHT_SERVER nor --own it measures the cube at 127.0.0.1:5000, if
 on free ports and removes it afterwards; a cube that it did not start it leaves alone.
 
 All other words go to `dht-cli bench sweep`, and count more than --quick: scripts/benchmark.sh --quick -t publish -d 2s.
-They are listed by: dht-cli bench --help
+They are listed by: dht-cli bench sweep --help
 
 Environment:
   DHT_BIN_DIR                  folder with dht-node and dht-cli to use instead of building them

@@ -257,6 +257,9 @@ impl fmt::Display for Error {
             Self::BatchTooLarge { bytes, bytes_max } => {
                 write!(f, "{bytes} bytes of records in one batch, at most {bytes_max} are possible")
             }
+            Self::Connect { server, source } if source.kind() == io::ErrorKind::UnexpectedEof => {
+                write!(f, "cannot reach {server}: it closed the connection without saying HELLO")
+            }
             Self::Connect { server, source } => write!(f, "cannot reach {server}: {}", plain(source)),
             Self::Rejected { server, response } => write!(f, "{server} refuses the connection: {}", Reason(response)),
             Self::Lost { server, reason: Loss::Goaway(goaway), .. } => {
@@ -275,9 +278,15 @@ impl fmt::Display for Error {
     }
 }
 
-/// Without the number that the operating system has for it; what is no error of that has only its own words.
+/// What the operating system says, without its number; an end that nobody announced is not an error to it.
 fn plain(error: &io::Error) -> String {
-    if error.raw_os_error().is_some() { error.kind().to_string() } else { error.to_string() }
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return "the other side closed it".to_owned();
+    }
+    let text = error.to_string();
+    let text = text.split(" (os error ").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// A node's words with the number and name of its status, so that protocol.md can be searched.

@@ -3,7 +3,11 @@
 //! Every struct names its help triggers: by default the bare word "help" is one at any place, and
 //! `publish help hello` would print help instead of publishing.
 
+mod bench;
+
 use argh::{ArgsInfo, FromArgs};
+
+pub(crate) use bench::{Bench, Load, Measure};
 
 /// Talk to a dht-node cluster.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
@@ -162,9 +166,9 @@ pub(crate) struct List {
     /// name, node, records or bytes [default: name]
     #[argh(option, default = "SortBy::Name")]
     pub(crate) sort: SortBy,
-    /// only names that start so
+    /// only names that start so, or that match: 'logs/*' ('*' is any text, '?' one character)
     #[argh(positional)]
-    pub(crate) prefix: Option<String>,
+    pub(crate) pattern: Option<String>,
 }
 
 /// The order of a list.
@@ -381,7 +385,7 @@ pub(crate) struct Cluster {
 #[argh(subcommand, name = "ping", help_triggers("-h", "--help"))]
 pub(crate) struct Ping {
     /// times to ask each [default: 3]
-    #[argh(option, short = 'c', default = "3")]
+    #[argh(option, short = 'n', default = "3")]
     pub(crate) count: u32,
     /// which; all without it
     #[argh(positional, arg_name = "node")]
@@ -394,13 +398,13 @@ pub(crate) struct Ping {
     subcommand,
     name = "stats",
     help_triggers("-h", "--help"),
-    note = "With -w every line is the sum over the nodes: counters a second, then clients, topics and memory as they are.\nREQ requests of clients, REC records stored, DELIV frames to subscribers, FWD frames handed on, ERR refusals.\nIts own questions count among the requests, one a node and line."
+    note = "With -i every line is the sum over the nodes: counters a second, then clients, topics and memory as they are.\nREQ requests of clients, REC records stored, DELIV frames to subscribers, FWD frames handed on, ERR refusals.\nIts own questions count among the requests, one a node and line."
 )]
 pub(crate) struct Stats {
     /// show a line every so long, until Ctrl-C
-    #[argh(option, short = 'w', arg_name = "duration")]
-    pub(crate) watch: Option<String>,
-    /// of -w: stop after this many lines
+    #[argh(option, short = 'i', arg_name = "duration")]
+    pub(crate) interval: Option<String>,
+    /// of -i: stop after this many lines
     #[argh(option, short = 'n')]
     pub(crate) count: Option<u64>,
     /// which; all without it
@@ -423,12 +427,12 @@ pub(crate) struct Nc {
     /// close the connection at the end of standard input (this is the default)
     #[argh(switch, short = 'N')]
     pub(crate) shutdown: bool,
-    /// stay so many seconds after the end of standard input
-    #[argh(option, short = 'q', arg_name = "seconds")]
-    pub(crate) quit_after: Option<f64>,
-    /// end when nothing came from standard input for so many seconds
-    #[argh(option, short = 'w', arg_name = "seconds")]
-    pub(crate) wait: Option<f64>,
+    /// stay so long after the end of standard input; a bare number is seconds
+    #[argh(option, short = 'q', arg_name = "duration")]
+    pub(crate) quit_after: Option<String>,
+    /// end when nothing came from standard input for so long; a bare number is seconds
+    #[argh(option, short = 'w', arg_name = "duration")]
+    pub(crate) wait: Option<String>,
     /// HOST PORT or HOST:PORT of the node to talk to, instead of -s
     #[argh(positional)]
     pub(crate) address: Vec<String>,
@@ -446,7 +450,7 @@ pub(crate) struct Decode {
     pub(crate) file: Option<String>,
 }
 
-/// Print what makes a shell complete commands and options.
+/// Print what makes a shell complete commands, options, topics and other values.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
@@ -458,6 +462,9 @@ pub(crate) struct Completions {
     /// bash, zsh, fish or nushell
     #[argh(positional)]
     pub(crate) shell: Shell,
+    /// words of a command line, as the shell gives them: what may stand for the last one is printed
+    #[argh(positional, arg_name = "word")]
+    pub(crate) words: Vec<String>,
 }
 
 /// A shell that completes.
@@ -471,105 +478,4 @@ pub(crate) enum Shell {
     Fish,
     /// nu.
     Nushell,
-}
-
-/// Measure how fast the cluster is.
-#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
-#[argh(
-    subcommand,
-    name = "bench",
-    help_triggers("-h", "--help"),
-    note = "run measures at one number of topics, sweep from 1 to 1000 (create, publish, subscribe, query), intrinsic what the\nmachine adds by itself. Without --rate each connection waits for its answers (closed loop: finds the highest rate);\nwith it each request has its time (open loop: finds the latency at a rate). The topics it makes are removed in the\nend; reports go to bench-results/. Each report says what a request costs the generator and the nodes.\ncompare says what differs beyond the noise of the runs (with --out it draws both into one picture); report writes\nreport.html and the pictures of a report again, plot the pictures alone.\nTESTS: create, delete, publish, subscribe (from publish at one node to deliver at the opposite one), query, fetch,\nping, mixed:W:R (W publish to R fetch).\nKEYS: uniform, sequential, zipf:1.1 (few topics often, most seldom), hot:1 (only so many of them); for subscribe\namong those of each connection.",
-    example = "dht-cli bench sweep\ndht-cli bench run -t publish,query -c 16 -d 5s\ndht-cli bench run -t publish -r 2000 --require 'p99<5ms'\ndht-cli bench run -t mixed:1:3 --keys zipf:1.1 -n 100000\ndht-cli bench run -t publish --ramp 1000..50000/30s\ndht-cli bench compare bench-results/before bench-results/after"
-)]
-pub(crate) struct Bench {
-    /// what to measure, separated by commas [default: publish,subscribe; sweep: create,publish,subscribe,query]
-    #[argh(option, short = 't')]
-    pub(crate) tests: Option<String>,
-    /// numbers of topics, separated by commas [default: 100; sweep: 1,100,200,...,1000]
-    #[argh(option, short = 'k')]
-    pub(crate) topics: Option<String>,
-    /// connections, each with a thread of its own [default: 8]
-    #[argh(option, short = 'c')]
-    pub(crate) connections: Option<u32>,
-    /// requests in flight on each connection [default: 1]
-    #[argh(option, short = 'P')]
-    pub(crate) pipeline: Option<u32>,
-    /// requests a second of all connections together, or max [default: max]
-    #[argh(option, short = 'r')]
-    pub(crate) rate: Option<String>,
-    /// ten rates one after the other, as 1000..50000/30s; ends where one is not reached
-    #[argh(option, arg_name = "from..to/time")]
-    pub(crate) ramp: Option<String>,
-    /// which topics requests are about, see below [default: uniform]
-    #[argh(option)]
-    pub(crate) keys: Option<String>,
-    /// records of one publish [default: 1]
-    #[argh(option)]
-    pub(crate) batch: Option<u32>,
-    /// bytes of a record's value; subscribe has at least 16 [default: 128]
-    #[argh(option, short = 'm')]
-    pub(crate) size: Option<String>,
-    /// where requests enter: one (that of -s), all in turn, or random [default: all]
-    #[argh(option)]
-    pub(crate) entry: Option<String>,
-    /// how long each run is measured [default: 10s; sweep: 1s]
-    #[argh(option, short = 'd', arg_name = "time")]
-    pub(crate) duration: Option<String>,
-    /// requests of each run after the warm-up, instead of a time
-    #[argh(option, short = 'n')]
-    pub(crate) requests: Option<u64>,
-    /// what is passed over before [default: 2s; sweep: 500ms]
-    #[argh(option, short = 'w', arg_name = "time")]
-    pub(crate) warmup: Option<String>,
-    /// runs of each point, in shuffled order [default: 1; sweep: 3]
-    #[argh(option)]
-    pub(crate) runs: Option<u32>,
-    /// from which topics and orders are drawn [default: 42]
-    #[argh(option)]
-    pub(crate) seed: Option<u64>,
-    /// what each point must reach, else the exit code is 99: 'p99<5ms', 'rate>=50k', 'errors<=0'; may be repeated
-    #[argh(option, arg_name = "what")]
-    pub(crate) require: Vec<String>,
-    /// folder for the report
-    #[argh(option, arg_name = "folder")]
-    pub(crate) out: Option<String>,
-    /// a name for the report and its folder
-    #[argh(option)]
-    pub(crate) name: Option<String>,
-    /// what is to be remembered of it
-    #[argh(option, arg_name = "text")]
-    pub(crate) remark: Option<String>,
-    /// write the table of runs here too
-    #[argh(option, arg_name = "file")]
-    pub(crate) csv: Option<String>,
-    /// write the distribution of a single test here too, in HdrHistogram's form
-    #[argh(option, arg_name = "file")]
-    pub(crate) hdr: Option<String>,
-    /// say nothing while it measures
-    #[argh(switch)]
-    pub(crate) no_progress: bool,
-    /// run, sweep, intrinsic, compare OLD NEW, report FOLDER or plot FOLDER: see below
-    #[argh(positional)]
-    pub(crate) what: Measure,
-    /// of compare, report and plot: folders of reports, or their report.json
-    #[argh(positional, arg_name = "report")]
-    pub(crate) reports: Vec<String>,
-}
-
-/// What `bench` is to do.
-#[derive(argh::FromArgValue, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Measure {
-    /// One number of topics, unless it is told more.
-    Run,
-    /// From 1 to 1000 topics.
-    Sweep,
-    /// Nothing: two reports side by side.
-    Compare,
-    /// Nothing: the page and the pictures of what was measured.
-    Report,
-    /// What the machine adds by itself.
-    Intrinsic,
-    /// Nothing: pictures of what was measured.
-    Plot,
 }

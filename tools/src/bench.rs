@@ -61,34 +61,23 @@ use crate::errors::{Exit, Failure, note};
 use crate::session::Session;
 use crate::{clock, interrupt, pictures};
 
-/// `bench run` and `bench sweep`
-pub(crate) fn bench(bench: &args::Bench, session: &mut Session) -> Result<Exit, Failure> {
+/// `bench WORD`
+pub(crate) fn bench(bench: args::Bench, session: &mut Session) -> Result<Exit, Failure> {
     if session.is_line {
         return Err(Failure::usage("bench is no command of nc".to_owned()));
     }
-    let reports: Vec<&str> = bench.reports.iter().map(String::as_str).collect();
-    let kind = match (bench.what, reports.as_slice()) {
-        (args::Measure::Run, []) => Kind::Run,
-        (args::Measure::Sweep, []) => Kind::Sweep,
-        (args::Measure::Intrinsic, []) => return intrinsic::intrinsic(bench, session),
-        (args::Measure::Compare, [old, new]) => return compare::compare([old, new], bench.out.as_deref(), session),
-        (args::Measure::Compare, _) => {
-            return Err(Failure::usage("compare which two reports? name their folders".into()));
-        }
-        (args::Measure::Report, [folder]) => return page::again(folder, session),
-        (args::Measure::Plot, [folder]) => return plot(folder, session),
-        (args::Measure::Report | args::Measure::Plot, _) => {
-            return Err(Failure::usage("of which report? name its folder".to_owned()));
-        }
-        (args::Measure::Run | args::Measure::Sweep | args::Measure::Intrinsic, _) => {
-            return Err(Failure::usage("run, sweep and intrinsic take no folder; a report goes to --out".to_owned()));
-        }
-    };
-    measured(bench, kind, session)
+    match bench.what {
+        args::Measure::Run(run) => measured(&run.into(), Kind::Run, session),
+        args::Measure::Sweep(sweep) => measured(&sweep.into(), Kind::Sweep, session),
+        args::Measure::Intrinsic(intrinsic) => intrinsic::intrinsic(intrinsic.duration.as_deref(), session),
+        args::Measure::Compare(of) => compare::compare([&of.old, &of.new], of.out.as_deref(), session),
+        args::Measure::Report(of) => page::again(&of.report, session),
+        args::Measure::Plot(of) => plot(&of.report, session),
+    }
 }
 
 /// Measures and writes the report.
-fn measured(bench: &args::Bench, kind: Kind, session: &mut Session) -> Result<Exit, Failure> {
+fn measured(bench: &args::Load, kind: Kind, session: &mut Session) -> Result<Exit, Failure> {
     let plan = Plan::new(bench, kind, session.settings.timeout)?;
     interrupt::listen().map_err(|error| Failure::Input { name: "Ctrl-C".to_owned(), error })?;
     let (began, began_us) = (clock::now(), clock::wall_us());

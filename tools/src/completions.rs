@@ -1,23 +1,33 @@
-//! `completions`: what makes a shell complete commands and options, from what argh knows of them.
+//! `completions`: what makes a shell complete commands, options, topics and other values.
 //!
-//! Options of the program may stand behind the command as well, so they are completed there; other names of commands
-//! are commands of their own. Values, such as topics, are not completed.
+//! Bash, zsh and fish get a few lines that ask this program: `dht-cli completions bash -- WORD…` prints what may stand
+//! for the last word, a line each. So the shells know nothing of their own, and topics come from the cluster. Where
+//! nothing is printed, the shell offers files. Nushell gets what argh knows of commands and options.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, SubCommandInfo};
 use argh_complete::Generator;
-use argh_complete::bash::Bash;
-use argh_complete::fish::Fish;
 use argh_complete::nushell::Nushell;
-use argh_complete::zsh::Zsh;
 use serde_json::json;
 
 use crate::args::{self, Shell, Top};
 use crate::errors::{Exit, Failure};
 use crate::normalise::ALIASES;
-use crate::session::Session;
+use crate::session::{Session, addresses};
 
-/// `completions SHELL`
+/// Longest wait for topics: a person has pressed a key.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// `completions SHELL [WORD…]`
 pub(crate) fn completions(completions: &args::Completions, session: &mut Session) -> Result<Exit, Failure> {
+    if !completions.words.is_empty() {
+        for candidate in complete(completions.shell, &completions.words, session) {
+            session.out.line(&candidate)?;
+        }
+        return Ok(Exit::Done);
+    }
     let script = script(completions.shell);
     if session.out.is_json() {
         session.out.json(&json!({"script": script}))?;
@@ -27,7 +37,228 @@ pub(crate) fn completions(completions: &args::Completions, session: &mut Session
     Ok(Exit::Done)
 }
 
+/// What may stand for the last word.
+fn complete(shell: Shell, words: &[String], session: &mut Session) -> Vec<String> {
+    let words = if shell == Shell::Bash { joined(words) } else { words.to_vec() };
+    let place = Place::of(&words);
+    let candidates = match place.wanted {
+        Wanted::Known(candidates) => candidates,
+        Wanted::Topics => topics(place.server, place.current, session),
+    };
+    // Bash replaces what stands behind the last `=` or `:`.
+    let cut = if shell == Shell::Bash { place.word.rfind(['=', ':']).map_or(0, |at| at + 1) } else { 0 };
+    let before = &place.word[..place.word.len() - place.current.len()];
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.starts_with(place.current))
+        .map(|candidate| format!("{before}{candidate}"))
+        .filter_map(|candidate| candidate.get(cut..).map(str::to_owned))
+        .collect()
+}
+
+/// Bash takes `=` and `:` for words of their own.
+fn joined(words: &[String]) -> Vec<String> {
+    let is_break = |word: &str| !word.is_empty() && word.chars().all(|c| matches!(c, '=' | ':'));
+    let mut joined: Vec<String> = Vec::new();
+    let mut continues = false;
+    for word in words {
+        match joined.last_mut() {
+            Some(last) if continues || is_break(word) => last.push_str(word),
+            Some(_) | None => joined.push(word.clone()),
+        }
+        continues = is_break(word) && joined.last().is_some_and(|last| last != word);
+    }
+    joined
+}
+
+/// Where the last word stands.
+struct Place<'w> {
+    /// All of it.
+    word: &'w str,
+    /// The part that is to be completed: behind `--option=`, all of it else.
+    current: &'w str,
+    wanted: Wanted,
+    /// The value of `-s`.
+    server: Option<&'w str>,
+}
+
+/// What may stand there.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    /// One of these.
+    Known(Vec<String>),
+    /// A topic.
+    Topics,
+}
+
+impl<'w> Place<'w> {
+    fn of(words: &'w [String]) -> Self {
+        let top = Top::get_args_info();
+        let (word, before) = words.split_last().map_or(("", words), |(word, before)| (word.as_str(), before));
+        let (mut path, mut verb, mut positionals, mut server) = (Vec::new(), &top, 0, None);
+        let mut before = before.iter().map(String::as_str);
+        let mut wanted = None;
+        while let Some(word) = before.next() {
+            if word == "--" {
+                continue;
+            }
+            if word.len() > 1 && word.starts_with('-') {
+                let Some(flag) = flag_of(word.split('=').next().unwrap_or(word), verb, &top) else { continue };
+                if matches!(flag.kind, FlagInfoKind::Switch) {
+                    continue;
+                }
+                let value = word.split_once('=').map(|(_, value)| value).or_else(|| before.next());
+                if flag.long == "--server" {
+                    server = value;
+                }
+                if value.is_none() {
+                    wanted = Some(values(verb.name, flag.long));
+                }
+            } else if let Some(next) = command_of(word, verb) {
+                path.push(next.name);
+                verb = next;
+            } else {
+                positionals += 1;
+            }
+        }
+        let (current, wanted) = match (wanted, word.split_once('=')) {
+            (Some(wanted), _) => (word, wanted),
+            (None, Some((option, value))) if option.starts_with("--") => (
+                value,
+                flag_of(option, verb, &top).map_or(Wanted::Known(Vec::new()), |flag| values(verb.name, flag.long)),
+            ),
+            (None, _) if word.starts_with('-') => (word, Wanted::Known(options(verb, &top))),
+            (None, _) if !verb.commands.is_empty() => (word, Wanted::Known(commands(verb, path.is_empty()))),
+            (None, _) => (word, positional(&path, positionals)),
+        };
+        Self { word, current, wanted, server }
+    }
+}
+
+fn flag_of(word: &str, verb: &CommandInfoWithArgs, top: &CommandInfoWithArgs) -> Option<&'static FlagInfo<'static>> {
+    let last = word.chars().last(); // of letters behind one dash only the last may have its value behind it
+    let is_it = |flag: &&FlagInfo<'_>| {
+        if word.starts_with("--") { flag.long == word } else { flag.short.is_some() && flag.short == last }
+    };
+    flags(verb, top).find(is_it)
+}
+
+/// Options of a command, of its words while none of them is given, and of the program.
+fn flags(verb: &CommandInfoWithArgs, top: &CommandInfoWithArgs) -> impl Iterator<Item = &'static FlagInfo<'static>> {
+    let is_top = verb.name == top.name;
+    let words = verb.commands.iter().filter(move |_| !is_top).flat_map(|word| word.command.flags);
+    verb.flags.iter().chain(words).chain(top.flags)
+}
+
+fn command_of<'a>(word: &str, verb: &'a CommandInfoWithArgs) -> Option<&'a CommandInfoWithArgs> {
+    let name = ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, name)| name);
+    verb.commands.iter().find(|command| command.name == name).map(|command| &command.command)
+}
+
+fn commands(verb: &CommandInfoWithArgs, is_top: bool) -> Vec<String> {
+    let names = verb.commands.iter().map(|command| command.name);
+    let aliases = ALIASES.iter().map(|(alias, _)| *alias).filter(|_| is_top);
+    names.chain(aliases).map(str::to_owned).collect()
+}
+
+fn options(verb: &CommandInfoWithArgs, top: &CommandInfoWithArgs) -> Vec<String> {
+    let names: BTreeSet<_> = flags(verb, top).map(|flag| flag.long.to_owned()).collect();
+    names.into_iter().collect()
+}
+
+/// The values of an option that has few; files and free text have none here.
+fn values(verb: &str, option: &str) -> Wanted {
+    let values: &[&str] = match option {
+        "--to" if verb == "trim" => &[],
+        "--sort" => &["name", "node", "records", "bytes"],
+        "--color" => &["auto", "always", "never"],
+        "--input" => &["text", "json"],
+        "--from" => &["earliest", "latest"],
+        "--to" => &["latest"],
+        "--tests" => &["create", "delete", "publish", "subscribe", "query", "fetch", "ping", "mixed:"],
+        "--keys" => &["uniform", "sequential", "zipf:", "hot:"],
+        "--entry" => &["one", "all", "random"],
+        "--rate" => &["max"],
+        _ => &[],
+    };
+    Wanted::Known(values.iter().map(|value| (*value).to_owned()).collect())
+}
+
+/// What stands behind a command that has so many words already.
+fn positional(path: &[&str], before: usize) -> Wanted {
+    match (path, before) {
+        (["delete" | "subscribe" | "export"], _)
+        | (["info" | "query" | "trace" | "publish" | "fetch" | "list" | "alter" | "trim"], 0) => Wanted::Topics,
+        (["completions"], 0) => Wanted::Known(["bash", "zsh", "fish", "nushell"].map(str::to_owned).to_vec()),
+        _ => Wanted::Known(Vec::new()),
+    }
+}
+
+/// The topics whose names start so, if the cluster says them soon.
+fn topics(server: Option<&str>, prefix: &str, session: &mut Session) -> Vec<String> {
+    session.settings.timeout = PATIENCE;
+    session.settings.verbose = false;
+    if let Some(servers) = server.and_then(|server| addresses(server).ok()) {
+        session.settings.servers = servers;
+    }
+    let listing = session.client().ok().and_then(|client| client.list_first(prefix).ok());
+    let topics = listing.map(|listing| listing.topics).unwrap_or_default();
+    let mut names: Vec<_> = topics.into_iter().map(|(_, topic)| topic.name).collect();
+    names.sort();
+    names
+}
+
+/// This program, for when a shell does not find it by the name that was typed.
+fn program() -> String {
+    let path = std::env::current_exe().map(|path| path.display().to_string());
+    format!("'{}'", path.unwrap_or_else(|_| "dht-cli".to_owned()).replace('\'', r"'\''"))
+}
+
 fn script(shell: Shell) -> String {
+    match shell {
+        Shell::Bash => BASH.replace("PROGRAM", &program()),
+        Shell::Zsh => ZSH.replace("PROGRAM", &program()),
+        Shell::Fish => FISH.to_owned(),
+        Shell::Nushell => nushell(),
+    }
+}
+
+const BASH: &str = r#"_dht-cli() {
+    local program=${COMP_WORDS[0]} word
+    command -v "$program" >/dev/null || program=PROGRAM
+    COMPREPLY=()
+    while IFS= read -r word; do
+        COMPREPLY+=("$word")
+        [[ $word != *: ]] || compopt -o nospace 2>/dev/null
+    done < <("$program" completions bash -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+}
+complete -o default -F _dht-cli dht-cli
+"#;
+
+const ZSH: &str = r#"#compdef dht-cli
+_dht-cli() {
+    local program=${words[1]}
+    local -a found
+    (( $+commands[$program] )) || [[ -x $program ]] || program=PROGRAM
+    found=(${(f)"$("$program" completions zsh -- "${(@)words[2,CURRENT]}" 2>/dev/null)"})
+    if (( ${#found} )); then compadd -- "${found[@]}"; else _files; fi
+}
+if [[ ${funcstack[1]} == _dht-cli ]]; then _dht-cli "$@"; else compdef _dht-cli dht-cli; fi
+"#;
+
+const FISH: &str = r#"function __dht_cli_complete
+    set -l words (commandline -opc) (commandline -ct)
+    set -l found ($words[1] completions fish -- $words[2..-1] 2>/dev/null)
+    if test (count $found) -gt 0
+        printf '%s\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+complete -c dht-cli -f -a '(__dht_cli_complete)'
+"#;
+
+fn nushell() -> String {
     let mut top = CommandInfoWithArgs { name: "dht-cli", ..Top::get_args_info() };
     let flags: Vec<_> = top.commands.iter().map(|command| all_flags(&command.command, &top)).collect();
     for (command, flags) in top.commands.iter_mut().zip(flags) {
@@ -38,19 +269,7 @@ fn script(shell: Shell) -> String {
         let command = CommandInfoWithArgs { name: alias, ..known.command.clone() };
         top.commands.push(SubCommandInfo { name: alias, command });
     }
-    let name = top.name;
-    match shell {
-        // The variable must not stay behind in the person's shell, and a word that is being written is no command yet.
-        Shell::Bash => Bash::generate(name, &top).replacen("local i cur", "local cmd i cur", 1).replacen(
-            "for i in ${COMP_WORDS[@]}",
-            r#"for i in "${COMP_WORDS[@]:0:COMP_CWORD}""#,
-            1,
-        ),
-        Shell::Zsh => Zsh::generate(name, &top),
-        // fish 3 knows the older letter only, fish 4 both.
-        Shell::Fish => Fish::generate(name, &top).replacen("commandline -xpc", "commandline -opc", 1),
-        Shell::Nushell => Nushell::generate(name, &top),
-    }
+    Nushell::generate("dht-cli", &top)
 }
 
 /// The options of a command and those of the program; of two with one name or letter the command's has it.
@@ -77,38 +296,85 @@ fn copied(flag: &FlagInfo<'static>) -> FlagInfo<'static> {
 mod tests {
     use super::*;
 
+    fn place(line: &str) -> (String, Wanted, Option<String>) {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let place = Place::of(&words);
+        (place.current.to_owned(), place.wanted, place.server.map(str::to_owned))
+    }
+
     #[test]
-    fn every_shell_learns_every_command_and_its_options() {
-        let top = Top::get_args_info();
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Nushell] {
-            let script = script(shell);
-            let words: Vec<_> = script.split(|c: char| !c.is_alphanumeric() && !"-_".contains(c)).collect();
-            let has = |word: &str| words.contains(&word);
-            for name in top.commands.iter().map(|command| command.name).chain(ALIASES.map(|(alias, _)| alias)) {
-                assert!(has(name) || has(&format!("dht-cli_{name}")), "{shell:?} does not know {name}");
+    fn what_may_stand_somewhere_is_known() {
+        // Words up to the cursor, and what is among the candidates; nothing where a shell is to offer files.
+        let cases = [
+            ("", Some("publish")),
+            ("pub", Some("pub")),
+            ("-s h:1 ", Some("list")),
+            ("bench ", Some("sweep")),
+            ("bench s", Some("sweep")),
+            ("bench run --keys ", Some("zipf:")),
+            ("bench run -t ", Some("subscribe")),
+            ("bench run --", Some("--warmup")),
+            ("bench compare --", Some("--out")),
+            ("bench compare ", None),
+            ("list --sort ", Some("records")),
+            ("list --sort=r", Some("records")),
+            ("ls --", Some("--sort")),
+            ("fetch t --", Some("--server")),
+            ("--color ", Some("never")),
+            ("publish t --input ", Some("json")),
+            ("subscribe t --from e", Some("earliest")),
+            ("completions ", Some("zsh")),
+            ("publish -f ", None),
+            ("publish t ", None),
+            ("create ", None),
+            ("stats -i ", None),
+            ("trim t --to ", None),
+            ("fetch t --to ", Some("latest")),
+            ("fetch -n ", None),
+            ("completions bash ", None),
+            ("--unknown x ", Some("publish")),
+        ];
+        for (line, expected) in cases {
+            let (_, Wanted::Known(found), _) = place(line) else { panic!("{line}: topics") };
+            match expected {
+                Some(expected) => assert!(found.iter().any(|found| found == expected), "{line}: {found:?}"),
+                None => assert!(found.is_empty(), "{line}: {found:?}"),
             }
-            let flags = top.commands.iter().flat_map(|command| command.command.flags).chain(top.flags);
-            for flag in flags.filter(|flag| flag.long != "--help") {
-                let bare = flag.long.trim_start_matches('-');
-                assert!(has(flag.long) || has(bare), "{shell:?} does not know {}", flag.long);
-                assert!(!flag.description.contains('\n'), "a comment in nushell ends at the line: {}", flag.long);
-            }
+        }
+        for line in ["info ", "rm a b", "sub a ", "publish -k x ", "get --from 5 t", "list w", "fetch -qn 5 t"] {
+            assert_eq!(place(line).1, Wanted::Topics, "{line}");
+        }
+        assert_eq!(place("-s a:1,b:2 fetch w"), ("w".to_owned(), Wanted::Topics, Some("a:1,b:2".to_owned())));
+        assert_eq!(place("fetch --server=c:3 w").2.as_deref(), Some("c:3"));
+    }
+
+    #[test]
+    fn words_that_bash_took_apart_are_put_together() {
+        for (words, expected) in [
+            ("-s h : 1 list", "-s h:1 list"),
+            ("list --sort = na", "list --sort=na"),
+            ("list --sort =", "list --sort="),
+            ("-s [ :: 1]", "-s [::1]"),
+            ("a b", "a b"),
+        ] {
+            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            assert_eq!(joined(&words).join(" "), expected);
         }
     }
 
     #[test]
-    fn a_letter_is_the_commands_own_before_the_programs() {
+    fn nushell_learns_every_command_and_its_options() {
         let top = Top::get_args_info();
-        for (name, letter, expected) in [
-            ("nc", 'q', "--quit-after"),
-            ("list", 'q', "--quiet"),
-            ("bench", 't', "--tests"),
-            ("list", 's', "--server"),
-        ] {
-            let command = top.commands.iter().find(|command| command.name == name).unwrap();
-            let flags = all_flags(&command.command, &top);
-            let owners: Vec<_> = flags.iter().filter(|flag| flag.short == Some(letter)).map(|flag| flag.long).collect();
-            assert_eq!(owners, [expected], "{name} -{letter}");
+        let script = script(Shell::Nushell);
+        let words: Vec<_> = script.split(|c: char| !c.is_alphanumeric() && !"-_".contains(c)).collect();
+        let has = |word: &str| words.contains(&word);
+        for name in top.commands.iter().map(|command| command.name).chain(ALIASES.map(|(alias, _)| alias)) {
+            assert!(has(name), "nushell does not know {name}");
+        }
+        let flags = top.commands.iter().flat_map(|command| command.command.flags).chain(top.flags);
+        for flag in flags.filter(|flag| flag.long != "--help") {
+            assert!(has(flag.long), "nushell does not know {}", flag.long);
+            assert!(!flag.description.contains('\n'), "a comment in nushell ends at the line: {}", flag.long);
         }
     }
 }

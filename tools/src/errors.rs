@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use dht_node::client::{Error, Fault, Loss};
+use dht_node::types::NameError;
 use dht_node::wire::{Class, FrameError, Status};
 use serde_json::json;
 
@@ -170,20 +171,38 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// argh's errors have several lines.
+/// What argh says, in one line and in our words.
 pub(crate) fn one_line(text: &str) -> String {
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    for (theirs, ours) in [
-        ("Unrecognized argument:", "too much:"),
-        ("Required positional arguments not provided:", "missing:"),
-        ("Required options not provided:", "missing:"),
-        ("Error parsing", "wrong"),
-        ("with value", "value"),
-        ("invalid digit found in string", "it is no number"),
-    ] {
-        line = line.replace(theirs, ours);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some(argument) = line.strip_prefix("Unrecognized argument: ") {
+        return format!("unexpected argument `{argument}`");
     }
-    line
+    for begin in ["Required positional arguments not provided: ", "Required options not provided: "] {
+        if let Some(missing) = line.strip_prefix(begin) {
+            return format!("missing: {missing}");
+        }
+    }
+    let Some(rest) = line.strip_prefix("Error parsing ") else { return line };
+    let quoted = rest.strip_prefix("option ").or_else(|| rest.strip_prefix("positional argument ")).unwrap_or(rest);
+    let mut parts = quoted.splitn(2, "' with value '");
+    let (Some(name), Some(rest)) = (parts.next(), parts.next()) else { return line };
+    let Some((value, reason)) = rest.rsplit_once("': ") else { return line };
+    let reason = match reason {
+        "invalid digit found in string" | "invalid float literal" | "cannot parse integer from empty string" => {
+            "not a number"
+        }
+        "number too large to fit in target type" => "the number is too large",
+        other => other,
+    };
+    format!("{} {value:?}: {reason}", name.trim_start_matches('\''))
+}
+
+/// An error of the operating system without its number, which is for programmers.
+pub(crate) fn system(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error ").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// A failure as it is printed.
@@ -207,9 +226,9 @@ impl Report {
                 Self { advice, ..local(what.clone(), "USAGE", Exit::Usage) }
             }
             Failure::Input { name, error } => {
-                local(format!("cannot read {name}: {}", error.kind()), "INPUT", Exit::Usage)
+                local(format!("cannot read {name}: {}", system(error)), "INPUT", Exit::Usage)
             }
-            Failure::Output(error) => local(format!("cannot write: {}", error.kind()), "OUTPUT", Exit::Refused),
+            Failure::Output(error) => local(format!("cannot write: {}", system(error)), "OUTPUT", Exit::Refused),
             Failure::Declined => local("nothing was done".to_owned(), "DECLINED", Exit::Refused),
             Failure::Found(what) => local(what.clone(), "FOUND", Exit::Refused),
             Failure::Interrupted => local("interrupted".to_owned(), "INTERRUPTED", Exit::Interrupted),
@@ -245,6 +264,9 @@ impl Report {
     fn of_client(error: &Error, advice: Advice<'_>) -> Self {
         let (name, exit) = name_and_exit(error);
         let mut what = match error.refusal() {
+            None if is_foreign(error) => {
+                format!("{} does not speak the protocol of dht-node", error.server().unwrap_or_default())
+            }
             Some(refusal) if refusal.message.is_empty() => refusal.name().to_ascii_lowercase().replace('_', " "),
             Some(refusal) => refusal.message.clone(),
             None => error.to_string(),
@@ -261,6 +283,11 @@ impl Report {
         let code = error.refusal().and_then(|_| error.code());
         Self { what, why, advice, code, name, retryable: error.is_retryable(), exit }
     }
+}
+
+/// Is it another program's answer?
+const fn is_foreign(error: &Error) -> bool {
+    matches!(error, Error::Protocol { fault: Fault::Frame(FrameError::Magic), .. })
 }
 
 /// What an error is called, and how the program ends with it.
@@ -373,8 +400,16 @@ fn explain_local(error: &Error) -> Lines {
             line("something is there, but it does not answer as a node"),
             line("try another node: dht-cli -s HOST:PORT ..."),
         ),
+        Error::Connect { source, .. }
+            if [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset].contains(&source.kind()) =>
+        {
+            (
+                line("another program than a dht-node listens there, or the node is about to end"),
+                line("name a node with -s HOST:PORT or DHT_SERVER"),
+            )
+        }
         Error::Connect { .. } => (None, line("name a node with -s HOST:PORT or DHT_SERVER")),
-        Error::Protocol { fault: Fault::Frame(FrameError::Magic), .. } => {
+        Error::Protocol { .. } if is_foreign(error) => {
             (line("another program than a dht-node listens there"), line("name a node with -s HOST:PORT or DHT_SERVER"))
         }
         Error::Lost { untouched: false, .. } if error.may_be_done() => {
@@ -385,8 +420,45 @@ fn explain_local(error: &Error) -> Lines {
             line("the node, or one on the way, is stopped or overloaded"),
             line("wait longer: -t 30s      or look at the cube: dht-cli cluster"),
         ),
+        Error::Name(NameError::Character { found: '*' | '?' }) => {
+            (None, line("only list takes patterns: dht-cli list 'logs/*'"))
+        }
         Error::Rejected { .. } => (None, line("name another node with -s HOST:PORT")),
         Error::BatchTooLarge { .. } => (None, line("publish it in parts, or a line at a time with -l")),
         _ => (None, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_is_put_into_our_words() {
+        for (theirs, ours) in [
+            ("Unrecognized argument: b\n", "unexpected argument `b`"),
+            ("Required positional arguments not provided:\n    topic\n", "missing: topic"),
+            (
+                "Error parsing option '--count' with value 'x': invalid digit found in string\n",
+                "--count \"x\": not a number",
+            ),
+            (
+                "Error parsing option '--count' with value '99999999999999999999': number too large to fit in target type",
+                "--count \"99999999999999999999\": the number is too large",
+            ),
+            (
+                "Error parsing positional argument 'shell' with value 'it's': expected one of a, b",
+                "shell \"it's\": expected one of a, b",
+            ),
+            ("Something  else\n", "Something else"),
+        ] {
+            assert_eq!(one_line(theirs), ours);
+        }
+        for (error, expected) in [
+            (std::fs::File::open("/nonexistent").map(|_| ()).unwrap_err(), "no such file or directory"),
+            (io::Error::other("Already said"), "already said"),
+        ] {
+            assert_eq!(system(&error), expected);
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
+use crate::clock;
 use crate::errors::{Failure, note};
 use crate::interrupt;
 use crate::session::Session;
@@ -62,6 +63,9 @@ impl Input {
 fn size_of(file: &File) -> Option<u64> {
     file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
 }
+
+/// How much later than the end of the input Ctrl-C may be noticed.
+const CTRL_C_LATE: Duration = Duration::from_millis(50);
 
 /// What separates pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,8 +188,16 @@ impl Pieces {
 fn read_groups(mut input: BufReader<UntilCtrlC>, separator: Separator, sender: &SyncSender<Group>) {
     let (mut group, mut group_bytes) = (Vec::new(), 0);
     loop {
-        let next = next_piece(&mut input, separator.byte());
-        if let Ok(Some(piece)) = next {
+        let mut next = next_piece(&mut input, separator.byte());
+        if let Ok(Some((_, false))) = next {
+            // Ctrl-C ends a whole pipeline, and what was writing may be gone before this program is told. What ends in
+            // the middle of a piece by that is none.
+            clock::pause(CTRL_C_LATE);
+            if interrupt::is_pressed() {
+                next = Ok(None);
+            }
+        }
+        if let Ok(Some((piece, _))) = next {
             group_bytes += piece.len();
             group.push(piece);
             if group_bytes < GROUP_BYTES && input.buffer().contains(&separator.byte()) {
@@ -216,18 +228,18 @@ impl Read for UntilCtrlC {
     }
 }
 
-fn next_piece(input: &mut impl BufRead, end: u8) -> Result<Option<Vec<u8>>, InputError> {
+/// The next piece, and whether a separator ended it or the end of the input.
+fn next_piece(input: &mut impl BufRead, end: u8) -> Result<Option<(Vec<u8>, bool)>, InputError> {
     let mut piece = Vec::new();
     let most = PIECE_BYTES_MAX as u64 + 1;
     input.by_ref().take(most).read_until(end, &mut piece).map_err(InputError::Unreadable)?;
     if piece.pop_if(|last| *last == end).is_some() {
-        return Ok(Some(piece));
+        return Ok(Some((piece, true)));
     }
     if piece.len() > PIECE_BYTES_MAX {
         return Err(InputError::TooLong);
     }
-    // The input has ended. With Ctrl-C that may be in the middle of a piece, which is none then.
-    Ok((!piece.is_empty() && !interrupt::is_pressed()).then_some(piece))
+    Ok((!piece.is_empty()).then_some((piece, false)))
 }
 
 #[cfg(test)]
@@ -238,7 +250,7 @@ mod tests {
 
     fn pieces(input: &[u8], end: u8) -> Vec<Vec<u8>> {
         let mut input = input;
-        std::iter::from_fn(|| next_piece(&mut input, end).unwrap()).collect()
+        std::iter::from_fn(|| next_piece(&mut input, end).unwrap()).map(|(piece, _)| piece).collect()
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn execute(command: Command, session: &mut Session) -> Result<Exit, Failure> {
         Command::Stats(stats) => nodes::stats(&stats, session),
         Command::Nc(nc) => nc::nc(&nc, session),
         Command::Decode(decode) => decode::decode(&decode, session),
-        Command::Bench(bench) => bench::bench(&bench, session),
+        Command::Bench(bench) => bench::bench(bench, session),
         Command::Completions(completions) => completions::completions(&completions, session),
     }
 }

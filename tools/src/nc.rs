@@ -13,6 +13,7 @@ use crate::input::{InputError, Next, PIECE_BYTES_MAX, Piece, Pieces, Separator};
 use crate::live;
 use crate::output::{BOLD, Out};
 use crate::session::{Session, addresses};
+use crate::text;
 use crate::words;
 use crate::{Parsed, execute, parse};
 
@@ -33,6 +34,8 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
         [host, port] => session.settings.servers = addresses(&format!("{host}:{port}"))?,
         _ => return Err(Failure::usage_with("too many words".to_owned(), "nc takes HOST PORT at most".to_owned())),
     }
+    let wait = nc.wait.as_deref().map(text::duration).transpose()?;
+    let quit_after = nc.quit_after.as_deref().map(text::duration).transpose()?;
     session.settings.tap = nc.hex;
     session.client()?;
     session.is_line = true;
@@ -40,7 +43,7 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
     let prompt = Prompt::new(session);
     let mut pieces = Pieces::read(Box::new(io::stdin()), Separator::Line);
     let mut exit = Exit::Done;
-    let patience = || nc.wait.map_or(Deadline::NEVER, |seconds| Deadline::after(seconds_of(seconds)));
+    let patience = || wait.map_or(Deadline::NEVER, Deadline::after);
     let mut deadline = patience();
     prompt.show();
     loop {
@@ -67,7 +70,7 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
             Next::End => break,
         }
     }
-    let end = nc.quit_after.map_or_else(Deadline::at_once, |seconds| Deadline::after(seconds_of(seconds)));
+    let end = quit_after.map_or_else(Deadline::at_once, Deadline::after);
     while !end.is_over() {
         exit = look_after(&prompt, session)?.unwrap_or(exit);
         crate::clock::pause(slice(session).min(end.remaining().unwrap_or(SLICE)));
@@ -94,11 +97,6 @@ fn text_of(line: Piece) -> Result<String, Failure> {
 
 fn slice(session: &Session) -> Duration {
     if session.live.is_empty() { SLICE } else { SLICE_LIVE }
-}
-
-/// A number of seconds that a person wrote; a senseless one is none.
-fn seconds_of(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 /// Does a line. `None` when it says that it is enough.

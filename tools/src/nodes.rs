@@ -1,4 +1,4 @@
-//! `ping` and `stats`: questions to single nodes. The rolling lines of `stats -w` are in `rolling`.
+//! `ping` and `stats`: questions to single nodes. The rolling lines of `stats -i` are in `rolling`.
 
 use dht_node::client::{Dimension, Error, NodeAnswer, NodeId};
 use serde_json::{Map, Value, json};
@@ -80,11 +80,11 @@ fn times_json(times: &Times, count: u32, dimension: Dimension) -> Value {
 
 /// `stats [NODE…]`
 pub(crate) fn stats(stats: &args::Stats, session: &mut Session) -> Result<Exit, Failure> {
-    if let Some(interval) = &stats.watch {
+    if let Some(interval) = &stats.interval {
         return rolling::roll(stats, interval, session);
     }
     if stats.count.is_some() {
-        return Err(Failure::usage_with("-n counts lines of -w".to_owned(), "see: dht-cli stats --help".to_owned()));
+        return Err(Failure::usage_with("-n counts lines of -i".to_owned(), "see: dht-cli stats --help".to_owned()));
     }
     let nodes = session.nodes(&stats.nodes)?;
     let dimension = session.dimension()?;

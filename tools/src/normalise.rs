@@ -7,10 +7,11 @@
 //! | `pub`, `ls` … | `publish`, `list` … |
 //! | `publish t -` | `publish -- t -` |
 //! | `--help publish`, `publish -h t`, `help publish` | `publish --help` |
+//! | `ping -c 1`, `stats -w 1s` | `ping --count 1`, `stats --interval 1s`: letters of earlier versions |
 //!
 //! Everything it needs to know of options it asks argh for, so there is no second table of them.
 
-use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind};
+use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, SubCommandInfo};
 
 use crate::args::Top;
 use crate::errors::Failure;
@@ -27,19 +28,30 @@ pub(crate) const ALIASES: [(&str, &str); 7] = [
     ("topo", "cluster"),
 ];
 
+/// Options as earlier versions spelled them: command, then, now. A letter is to mean the same in all commands.
+const EARLIER: [(&str, &str, &str); 3] =
+    [("ping", "-c", "--count"), ("stats", "-w", "--interval"), ("stats", "--watch", "--interval")];
+
 /// Puts the words behind the program's name into argh's form.
 ///
 /// # Errors
 /// [`Failure::Usage`] for what cannot be told apart: an unknown option or command.
 pub(crate) fn normalise(words: &[String]) -> Result<Vec<String>, Failure> {
     let top = Top::get_args_info();
-    let mut line =
-        Line { top: &top, verb: None, global: Vec::new(), local: Vec::new(), positional: Vec::new(), help: false };
+    let mut line = Line {
+        top: &top,
+        path: Vec::new(),
+        verb: None,
+        global: Vec::new(),
+        local: Vec::new(),
+        positional: Vec::new(),
+        help: false,
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if word == "--" {
             // Before the command it ends the options of the program, behind it those of the command.
-            let ended = if line.verb.is_none() { 1 } else { usize::MAX };
+            let ended = if line.needs_verb() { 1 } else { usize::MAX };
             words.by_ref().take(ended).try_for_each(|word| line.word(word))?;
         } else if let Some(long) = word.strip_prefix("--") {
             line.long(long, &mut words)?;
@@ -52,14 +64,21 @@ pub(crate) fn normalise(words: &[String]) -> Result<Vec<String>, Failure> {
     Ok(line.finish())
 }
 
-/// The command among words in argh's form.
-pub(crate) fn verb<'w>(words: &[&'w str]) -> Option<&'w str> {
+/// The command among words in argh's form, with its own word where it has some: `bench run`.
+pub(crate) fn verb(words: &[&str]) -> Option<String> {
     let top = Top::get_args_info();
-    words.iter().copied().find(|word| top.commands.iter().any(|command| command.name == *word))
+    let find = |commands: &[SubCommandInfo], word: &str| commands.iter().position(|command| command.name == word);
+    let at = words.iter().position(|word| find(&top.commands, word).is_some())?;
+    let verb = &top.commands[find(&top.commands, words[at])?];
+    let next = words.get(at + 1).filter(|word| find(&verb.command.commands, word).is_some());
+    Some(next.map_or_else(|| verb.name.to_owned(), |next| format!("{} {next}", verb.name)))
 }
 
 struct Line<'i> {
     top: &'i CommandInfoWithArgs,
+    /// The command and its own word.
+    path: Vec<&'i str>,
+    /// The last of them.
     verb: Option<&'i CommandInfoWithArgs>,
     global: Vec<String>,
     local: Vec<String>,
@@ -76,7 +95,7 @@ impl<'i> Line<'i> {
             Some((name, value)) => (name, Some(value)),
             None => (text, None),
         };
-        let dashed = format!("--{name}");
+        let dashed = self.today(format!("--{name}"));
         if dashed == "--help" {
             self.help = true;
             return Ok(());
@@ -101,7 +120,9 @@ impl<'i> Line<'i> {
                 continue;
             }
             let dashed = format!("-{letter}");
-            let (flag, is_local) = self.find(|flag| flag.short == Some(letter)).ok_or_else(|| self.unknown(&dashed))?;
+            let today = self.today(dashed.clone());
+            let is_it = |flag: &FlagInfo<'_>| flag.short == Some(letter) && today == dashed || flag.long == today;
+            let (flag, is_local) = self.find(is_it).ok_or_else(|| self.unknown(&dashed))?;
             if let FlagInfoKind::Option { .. } = flag.kind {
                 let rest = &letters[at + letter.len_utf8()..];
                 let value = (!rest.is_empty()).then_some(rest);
@@ -112,30 +133,46 @@ impl<'i> Line<'i> {
         Ok(())
     }
 
-    /// The command, or something behind it.
+    /// The command, its own word, or something behind them.
     fn word(&mut self, word: &str) -> Result<(), Failure> {
-        if self.verb.is_some() {
+        if !self.needs_verb() {
             self.positional.push(word.to_owned());
             return Ok(());
         }
-        if word == "help" {
+        if word == "help" && self.verb.is_none() {
             self.help = true;
             return Ok(());
         }
-        let name = ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, name)| name);
-        let found = self.top.commands.iter().find(|command| command.name == name);
+        let alias = ALIASES.iter().find(|(alias, _)| *alias == word && self.verb.is_none());
+        let name = alias.map_or(word, |(_, name)| name);
+        let found = self.verb.unwrap_or(self.top).commands.iter().find(|command| command.name == name);
         let command = found.ok_or_else(|| self.unknown_command(word))?;
+        self.path.push(command.name);
         self.verb = Some(&command.command);
         Ok(())
     }
 
+    /// Is a command to come, or a word of one that has some?
+    const fn needs_verb(&self) -> bool {
+        match self.verb {
+            None => true,
+            Some(verb) => !verb.commands.is_empty(),
+        }
+    }
+
+    /// An option as it is spelled today.
+    fn today(&self, dashed: String) -> String {
+        let is_it = |(verb, then, _): &&(&str, &str, &str)| self.path.first() == Some(verb) && *then == dashed;
+        EARLIER.iter().find(is_it).map_or(dashed, |(_, _, now)| (*now).to_owned())
+    }
+
     fn finish(self) -> Vec<String> {
-        let verb = self.verb.map(|verb| verb.name.to_owned());
+        let path = self.path.into_iter().map(str::to_owned);
         if self.help {
-            return verb.into_iter().chain(["--help".to_owned()]).collect();
+            return path.chain(["--help".to_owned()]).collect();
         }
         let mut words = self.global;
-        words.extend(verb);
+        words.extend(path);
         words.extend(self.local);
         if !self.positional.is_empty() {
             words.push("--".to_owned());
@@ -146,7 +183,9 @@ impl<'i> Line<'i> {
 
     /// An option of the command, else of the program; and whether it is one of the command.
     fn find(&self, is_it: impl Fn(&FlagInfo<'_>) -> bool) -> Option<(&'i FlagInfo<'i>, bool)> {
-        let local = self.verb.and_then(|verb| verb.flags.iter().find(|flag| is_it(flag)));
+        // Before the word of a command that has some, options of any of them may stand; argh sees them behind it.
+        let words = self.verb.iter().flat_map(|verb| &verb.commands).flat_map(|word| word.command.flags);
+        let local = self.verb.iter().flat_map(|verb| verb.flags).chain(words).find(|flag| is_it(flag));
         let global = || self.top.flags.iter().find(|flag| is_it(flag));
         local.map(|flag| (flag, true)).or_else(|| global().map(|flag| (flag, false)))
     }
@@ -175,13 +214,15 @@ impl<'i> Line<'i> {
 
     fn unknown(&self, dashed: &str) -> Failure {
         let flags = || self.verb.into_iter().flat_map(|verb| verb.flags).chain(self.top.flags);
-        let owners = self.top.commands.iter().filter(|command| {
-            command.command.flags.iter().any(|flag| flag.long == dashed || short(flag).as_deref() == Some(dashed))
-        });
-        let owner = owners.map(|command| command.name).next();
+        let has_it = |command: &CommandInfoWithArgs| {
+            command.flags.iter().any(|flag| flag.long == dashed || short(flag).as_deref() == Some(dashed))
+        };
+        let within = self.path.iter().map(|word| format!("{word} ")).collect::<String>();
+        let of_verb = self.verb.unwrap_or(self.top).commands.iter().find(|command| has_it(&command.command));
+        let owner = of_verb.map(|command| format!("{within}{}", command.name));
         let advice = match (text::closest(dashed, flags().map(|flag| flag.long)), owner) {
             (Some(similar), _) => format!("did you mean {similar}?"),
-            (None, Some(owner)) if self.verb.is_none() => {
+            (None, Some(owner)) if self.needs_verb() => {
                 format!("{dashed} belongs behind the command: dht-cli {owner} {dashed}")
             }
             (None, Some(_) | None) => self.see_help(),
@@ -190,19 +231,19 @@ impl<'i> Line<'i> {
     }
 
     fn unknown_command(&self, word: &str) -> Failure {
-        let names = self.top.commands.iter().map(|command| command.name);
-        let advice = match text::closest(word, names.chain(ALIASES.iter().map(|(alias, _)| *alias))) {
+        let names = self.verb.unwrap_or(self.top).commands.iter().map(|command| command.name);
+        let aliases = ALIASES.iter().map(|(alias, _)| *alias).filter(|_| self.verb.is_none());
+        let advice = match text::closest(word, names.chain(aliases)) {
             Some(similar) => format!("did you mean {similar:?}?"),
             None => self.see_help(),
         };
-        Failure::usage_with(format!("no command {word:?}"), advice)
+        let of = self.path.first().map(|verb| format!("{verb} ")).unwrap_or_default();
+        Failure::usage_with(format!("no {of}command {word:?}"), advice)
     }
 
     fn see_help(&self) -> String {
-        match self.verb {
-            Some(verb) => format!("see: dht-cli {} --help", verb.name),
-            None => "see: dht-cli --help".to_owned(),
-        }
+        let path: String = self.path.iter().map(|word| format!(" {word}")).collect();
+        format!("see: dht-cli{path} --help")
     }
 }
 
@@ -247,6 +288,15 @@ mod tests {
             ("sub a b -n5 -w 2s -F '%p'", "subscribe --count 5 --wait 2s --format '%p' -- a b"),
             ("-V", "--version"),
             ("fetch --from -1 t", "fetch --from -1 -- t"),
+            ("bench run -t publish -r5 -s h:1", "--server h:1 bench run --tests publish --rate 5"),
+            ("bench compare a b", "bench compare -- a b"),
+            ("bench -k 5 run", "bench run --topics 5"),
+            ("bench run -h", "bench run --help"),
+            ("help bench sweep", "bench sweep --help"),
+            ("bench --help", "bench --help"),
+            ("ping -c 1 -n2", "ping --count 1 --count 2"),
+            ("stats -w 1s", "stats --interval 1s"),
+            ("stats --watch=1s -qi 2s", "--quiet stats --interval 1s --interval 2s"),
         ];
         for (line, expected) in cases {
             assert_eq!(normalise(&words(line)).unwrap().join(" "), expected, "{line}");
@@ -264,6 +314,10 @@ mod tests {
             ("fetch -z t", "unknown option -z", "see: dht-cli fetch --help"),
             ("-n 5 fetch t", "unknown option -n", "-n belongs behind the command: dht-cli fetch -n"),
             ("xyzzy", "no command \"xyzzy\"", "see: dht-cli --help"),
+            ("fetch -c 1 t", "unknown option -c", "see: dht-cli fetch --help"),
+            ("bench swep", "no bench command \"swep\"", "did you mean \"sweep\"?"),
+            ("bench -z run", "unknown option -z", "see: dht-cli bench --help"),
+            ("bench compare -k 5", "unknown option -k", "see: dht-cli bench compare --help"),
         ];
         for (line, expected_what, expected_advice) in cases {
             let Failure::Usage { what, advice } = normalise(&words(line)).unwrap_err() else { panic!("{line}") };
@@ -272,6 +326,21 @@ mod tests {
                 (expected_what, expected_advice),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn a_letter_means_the_same_in_all_commands() {
+        // As in netcat, as in ls, and as in other load generators.
+        let others = [("nc", 'q'), ("list", 'l')];
+        let top = Top::get_args_info();
+        let mut meanings: std::collections::BTreeMap<char, &str> = std::collections::BTreeMap::new();
+        let commands = top.commands.iter().filter(|command| command.name != "bench");
+        let flags = commands.flat_map(|command| command.command.flags.iter().map(|flag| (command.name, flag)));
+        for (name, flag) in flags.chain(top.flags.iter().map(|flag| ("", flag))) {
+            if let Some(letter) = flag.short.filter(|letter| !others.contains(&(name, *letter))) {
+                assert_eq!(*meanings.entry(letter).or_insert(flag.long), flag.long, "{name} -{letter}");
+            }
         }
     }
 

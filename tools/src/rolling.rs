@@ -1,4 +1,4 @@
-//! `stats -w`: a line an interval, for a terminal, a pipe or a log.
+//! `stats -i`: a line an interval, for a terminal, a pipe or a log.
 //!
 //! ```text
 //!      UTC  NODES    REQ/S    REC/S   BYTES/S  DELIV/S    FWD/S    ERR/S  CLIENTS   TOPICS    MEMORY
@@ -62,7 +62,7 @@ pub(crate) fn roll(stats: &args::Stats, interval: &str, session: &mut Session) -
         return Err(Failure::usage("an interval is longer than 0 and at most a day".to_owned()));
     }
     if session.is_line {
-        return Err(Failure::usage("stats -w is no command of nc".to_owned()));
+        return Err(Failure::usage("stats -i is no command of nc".to_owned()));
     }
     let asked = session.nodes(&stats.nodes)?;
     let dimension = session.dimension()?;

@@ -5,6 +5,7 @@ use dht_node::client::{
 };
 use dht_node::wire::Status;
 use serde_json::{Value, json};
+use wildmatch::WildMatch;
 
 use crate::args;
 use crate::confirm;
@@ -147,9 +148,16 @@ fn each(
     action(last, session).map(|()| exit)
 }
 
-/// `list [PREFIX]`
+/// `list [PATTERN]`
 pub(crate) fn list(list: &args::List, session: &mut Session) -> Result<Exit, Failure> {
-    let mut listing = session.client()?.list(list.prefix.as_deref().unwrap_or(""))?;
+    let pattern = list.pattern.as_deref().unwrap_or("");
+    // Nodes know beginnings of names only; the rest is looked at here.
+    let prefix = pattern.split(['*', '?']).next().unwrap_or_default();
+    let mut listing = session.client()?.list(prefix)?;
+    if prefix.len() < pattern.len() {
+        let matching = WildMatch::new(pattern);
+        listing.topics.retain(|(_, topic)| matching.matches(&topic.name));
+    }
     let dimension = session.dimension()?;
     listing.topics.sort_by(|(node_a, a), (node_b, b)| {
         let by_name = a.name.cmp(&b.name);

@@ -231,13 +231,15 @@ fn what_is_no_report_is_said() {
     save(folder.path(), "stored", &stored());
     fs::write(folder.path().join("text"), "no JSON").unwrap();
     for (words, expected) in [
-        (&["compare", "stored"][..], "compare which two reports?"),
+        (&["compare", "stored"][..], "missing: new\n  see: dht-cli bench compare --help"),
         (&["compare", "stored", "newer"], "newer/report.json: its schema is 2, this dht-cli reads 1"),
         (&["compare", "text", "stored"], "text: no report"),
         (&["compare", "stored", "nowhere"], "nowhere"),
-        (&["report"], "of which report?"),
-        (&["plot", "stored", "newer"], "of which report?"),
-        (&["run", "stored"], "take no folder"),
+        (&["report"], "missing: report"),
+        (&["plot", "stored", "newer"], "unexpected argument `newer`"),
+        (&["run", "stored"], "unexpected argument `stored`\n  see: dht-cli bench run --help"),
+        (&["swep"], "did you mean \"sweep\"?"),
+        (&["compare", "a", "b", "-c", "5"], "unknown option -c\n  see: dht-cli bench compare --help"),
         (&["report", "nowhere"], "nowhere"),
     ] {
         let output = cli(folder.path(), &[&["bench"], words].concat());

@@ -82,7 +82,7 @@ fn hgrm_name(test: Test) -> String {
 ///
 /// # Errors
 /// One cannot be written.
-pub(super) fn copies(bench: &args::Bench, plan: &Plan, folder: &Path) -> Result<(), Failure> {
+pub(super) fn copies(bench: &args::Load, plan: &Plan, folder: &Path) -> Result<(), Failure> {
     let distribution = hgrm_name(plan.tests[0]);
     for (source, target) in [("summary.csv", &bench.csv), (&distribution, &bench.hdr)] {
         let Some(target) = target else { continue };

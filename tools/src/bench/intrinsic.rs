@@ -17,7 +17,7 @@ use crate::errors::{Exit, Failure};
 use crate::output::{BOLD, DIM};
 use crate::session::Session;
 use crate::text::{self, Align};
-use crate::{args, clock, interrupt};
+use crate::{clock, interrupt};
 
 /// A gap that is no reading of the clock but something else that ran.
 const STALL_NS: u64 = 10_000;
@@ -35,8 +35,8 @@ const MOST_NS: u64 = 60_000_000_000;
 ///
 /// # Errors
 /// A duration that is none.
-pub(super) fn intrinsic(bench: &args::Bench, session: &mut Session) -> Result<Exit, Failure> {
-    let time = text::duration(bench.duration.as_deref().unwrap_or("10s"))?;
+pub(super) fn intrinsic(duration: Option<&str>, session: &mut Session) -> Result<Exit, Failure> {
+    let time = text::duration(duration.unwrap_or("10s"))?;
     if time.is_zero() {
         return Err(Failure::usage("nothing can be measured in no time".to_owned()));
     }

@@ -82,7 +82,7 @@ pub(super) struct Plan {
 impl Plan {
     /// # Errors
     /// What cannot be meant.
-    pub(super) fn new(bench: &args::Bench, kind: Kind, timeout: Duration) -> Result<Self, Failure> {
+    pub(super) fn new(bench: &args::Load, kind: Kind, timeout: Duration) -> Result<Self, Failure> {
         let is_sweep = kind == Kind::Sweep;
         let or = |given: &Option<String>, run: &str, sweep: &str| {
             given.clone().unwrap_or_else(|| if is_sweep { sweep } else { run }.to_owned())
@@ -173,7 +173,7 @@ impl Plan {
 }
 
 /// Options of which only one makes sense.
-fn refuse_together(bench: &args::Bench) -> Result<(), Failure> {
+fn refuse_together(bench: &args::Load) -> Result<(), Failure> {
     let has_rate = bench.rate.as_deref().is_some_and(|rate| rate != "max");
     let (has_ramp, has_requests) = (bench.ramp.is_some(), bench.requests.is_some());
     for (is_wrong, what, advice) in [

@@ -24,8 +24,8 @@ fn other_program(says: &'static [u8]) -> String {
     thread(move || {
         for connection in listener.incoming() {
             let mut connection = connection.unwrap();
-            let mut asked = [0; 36];
-            let _ = connection.read_exact(&mut asked).and_then(|()| connection.write_all(says));
+            let mut asked = [0; 1024];
+            let _ = connection.read(&mut asked).and_then(|_| connection.write_all(says));
         }
     });
     address
@@ -73,6 +73,13 @@ fn every_exit_code_is_what_help_says() {
             assert!(matches(&json, &format!("*{expected}")), "{line}: {json}");
         }
     }
+    // A port of another program is said to be one.
+    for (server, what) in [
+        (&http, "does not speak the protocol of dht-node\n  another program than a dht-node listens there"),
+        (&mute, "it closed the connection without saying HELLO\n  another program than a dht-node listens there"),
+    ] {
+        check(server, &[("list", "", if server == &http { 7 } else { 3 }, "", what)]);
+    }
     // What is not possible now says that it can be tried again, and that nothing was done.
     let json = run(&half.address, &format!("{to_there} --json"), b"").stderr;
     assert!(json.contains("\"retryable\":true"), "{json}");
@@ -89,8 +96,8 @@ fn ctrl_c_is_130_when_something_was_not_done() {
         ("subscribe t -n 50 --from earliest", 3, 130),
         ("subscribe t -n 50 -w 1m --from earliest --json", 3, 130),
         ("subscribe t --from earliest", 3, 0),
-        ("stats -w 10ms -n 100000", 2, 130),
-        ("stats -w 10ms", 2, 0),
+        ("stats -i 10ms -n 100000", 2, 130),
+        ("stats -i 10ms", 2, 0),
     ] {
         let mut process = Running::start(&node.address, line);
         for _ in 0..lines {
@@ -113,7 +120,7 @@ fn a_reader_that_is_gone_ends_what_waits() {
         ("subscribe t --from earliest -w 1h", 1),
         ("subscribe t --from earliest -w 1h --json", 1),
         ("fetch quiet --wait 1h", 0),
-        ("stats -w 1h", 1),
+        ("stats -i 1h", 1),
     ] {
         let mut process = Running::start(&node.address, line);
         for _ in 0..lines {

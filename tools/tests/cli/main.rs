@@ -52,6 +52,11 @@ fn topics_are_made_filled_read_and_removed() {
             ("fetch wether --json", "", 1, "", "{\"error\":{\"code\":69,\"name\":\"UNKNOWN_TOPIC\","),
             ("publish new x --create -q", "", 0, "", ""),
             ("list", "", 0, "new\nweather\n", ""),
+            ("create logs/*", "", 2, "", "only list takes patterns: dht-cli list 'logs/*'"),
+            ("list *e*", "", 0, "new\nweather\n", ""),
+            ("list w*r", "", 0, "weather\n", ""),
+            ("list ?e?", "", 0, "new\n", ""),
+            ("list w*x", "", 0, "", ""),
             ("ls wea -l", "", 0, "TOPIC * OFFSETS\nweather  0 * 9 * 0 to 8\n", ""),
             ("list --json x", "", 0, "{\"topics\":[],\"unanswered\":[]}\n", ""),
             ("info weather", "", 0, "weather\n  home         node 0\n*records      9 *", ""),
@@ -112,16 +117,25 @@ fn what_is_written_wrong_is_told_with_what_to_write() {
             ("publis t", "", 2, "", "did you mean \"publish\"?"),
             ("fetch", "", 2, "", "missing: topic\n  see: dht-cli fetch --help"),
             ("fetch t --count", "", 2, "", "--count needs a value"),
-            ("fetch t -n x", "", 2, "", "it is no number"),
+            ("fetch t -n x", "", 2, "", "--count \"x\": not a number"),
+            ("fetch t -n 99999999999999999999", "", 2, "", "the number is too large"),
+            ("list a b", "", 2, "", "unexpected argument `b`\n  see: dht-cli list --help"),
             ("fetch t --from sometime", "", 2, "", "write earliest, latest, an offset, a time"),
             ("publish t a -l", "", 2, "", "a MESSAGE excludes -l, -0 and -f"),
-            ("publish t -f /nonexistent", "", 2, "", "cannot read /nonexistent: entity not found"),
+            ("publish t -f /nonexistent", "", 2, "", "cannot read /nonexistent: no such file or directory"),
             ("publish t -H novalue x", "", 2, "", "write it like -H NAME=VALUE"),
             ("-t soon list", "", 2, "", "\"soon\" is not a duration"),
             ("-s a:b list", "", 2, "", "is not an address HOST[:PORT]"),
             ("--color maybe list", "", 2, "", "auto, always or never"),
             ("help publish", "", 0, "Usage: dht-cli publish *", ""),
             ("publish t --help", "", 0, "Usage: dht-cli publish *", ""),
+            ("bench run --help", "", 0, "Usage: dht-cli bench run *[default: 100]*", ""),
+            ("bench sweep --help", "", 0, "Usage: dht-cli bench sweep *[default:*1,100,200,...,1000]*", ""),
+            ("bench compare --help", "", 0, "Usage: dht-cli bench compare [--out <folder>] [--] <old> <new>\n*", ""),
+            ("bench intrinsic --help", "", 0, "Usage: dht-cli bench intrinsic *", ""),
+            ("bench report --help", "", 0, "Usage: dht-cli bench report *", ""),
+            ("bench plot --help", "", 0, "Usage: dht-cli bench plot *", ""),
+            ("bench --help", "", 0, "*run *sweep *intrinsic *compare *report *plot *", ""),
             ("--version", "", 0, "dht-cli * (protocol 1)\n", ""),
         ],
     );
@@ -149,7 +163,7 @@ fn a_cluster_that_is_not_whole_says_so() {
                  \"up\":false,*}],\"links\":[{\"a\":\"0\",\"b\":\"1\",\"up\":false}],*}\n",
                 "",
             ),
-            ("ping -c 1 0", "", 0, "NODE *\n0 * ms *1 of 1\n", ""),
+            ("ping -n 1 0", "", 0, "NODE *\n0 * ms *1 of 1\n", ""),
             (
                 "ping -c 1 --json",
                 "",
@@ -174,32 +188,32 @@ fn counters_roll_by_line_by_line() {
     check(
         &node.address,
         &[
-            ("stats -w 10ms -n 0", "", 0, "", "node 1 does not answer"),
-            ("stats 1 -q -w 10ms -n 1", "", 0, "*   0/1        -  *\n", ""),
-            ("stats 0 -w 10ms -n 21", "", 0, "*\n*:*:*   1/1*\n     UTC *\n*   1/1 *\n", ""),
+            ("stats -i 10ms -n 0", "", 0, "", "node 1 does not answer"),
+            ("stats 1 -q -i 10ms -n 1", "", 0, "*   0/1        -  *\n", ""),
+            ("stats 0 -i 10ms -n 21", "", 0, "*\n*:*:*   1/1*\n     UTC *\n*   1/1 *\n", ""),
             (
-                "stats -q -w 10ms -n 2 --json",
+                "stats -q -i 10ms -n 2 --json",
                 "",
                 0,
                 "{\"time\":\"*Z\",\"asked\":2,\"down\":[\"1\"],\"per_second\":{\"requests\":*,\"errors\":*},\
                  \"now\":{\"clients\":1,*}}\n{\"time\":*}\n",
                 "",
             ),
-            ("stats -n 1", "", 2, "", "-n counts lines of -w"),
-            ("stats -w 0", "", 2, "", "longer than 0"),
-            ("stats -w 9999999999years", "", 2, "", "at most a day"),
-            ("stats -w often", "", 2, "", "is not a duration"),
-            ("nc", "stats -w 1s\n", 2, "", "no command of nc"),
+            ("stats -n 1", "", 2, "", "-n counts lines of -i"),
+            ("stats -i 0", "", 2, "", "longer than 0"),
+            ("stats -i 9999999999years", "", 2, "", "at most a day"),
+            ("stats -i often", "", 2, "", "is not a duration"),
+            ("nc", "stats -i 1s\n", 2, "", "no command of nc"),
         ],
     );
     // A line is there when it is printed, though nobody looks at a terminal; and Ctrl-C is a good end.
-    let mut rolling = Running::start(&node.address, "stats 0 -w 20ms");
+    let mut rolling = Running::start(&node.address, "stats 0 -i 20ms");
     assert_eq!(rolling.line(), heading);
     assert!(matches(&rolling.line(), "*:*:*    1/1 *B\n"));
     rolling.interrupt();
     assert_eq!(rolling.end().code, 0);
     // It goes on when the node that it asks is gone.
-    let mut rolling = Running::start(&node.address, "stats 0 -w 20ms");
+    let mut rolling = Running::start(&node.address, "stats 0 -i 20ms");
     assert_eq!(rolling.line(), heading);
     drop(node);
     rolling.told("node 0 does not answer");
@@ -209,7 +223,9 @@ fn counters_roll_by_line_by_line() {
 }
 
 #[test]
-fn bash_completes_commands_and_options() {
+fn bash_completes_commands_options_and_values() {
+    let node = lone_node();
+    run(&node.address, "create weather orders orders/old -q", b"");
     let complete = r#"source <("$0" completions bash); COMP_WORDS=(dht-cli "$@"); COMP_CWORD=$#
         _dht-cli; echo "${COMPREPLY[*]} ${cmd-}""#;
     for (words, expected) in [
@@ -220,9 +236,19 @@ fn bash_completes_commands_and_options() {
         (vec!["subscribe", "--serv"], "--server"),
         (vec!["stats", "-w", ""], ""), // a value
         (vec!["completions", "xyz"], ""),
+        (vec!["list", "--sort", ""], "name node records bytes"),
+        (vec!["list", "--sort", "=", "na"], "name"), // as bash takes it apart
+        (vec!["bench", "s"], "sweep"),
+        (vec!["bench", "run", "--tests", "p"], "publish ping"),
+        (vec!["fetch", "o"], "orders orders/old"),
+        (vec!["-s", "127.0.0.1", ":", "1", "fetch", "o"], ""), // nobody is there
+        (vec!["subscribe", "weather", "--from", "e"], "earliest"),
+        (vec!["publish", "-f", ""], ""), // files, which bash knows
     ] {
         let program = env!("CARGO_BIN_EXE_dht-cli");
-        let output = Command::new("bash").args(["-c", complete, program]).args(&words).output().unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["-c", complete, program]).args(&words).env("DHT_SERVER", &node.address);
+        let output = bash.output().unwrap();
         assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
         assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), expected, "{words:?}");
     }
