@@ -135,7 +135,7 @@ fn without_its_beginning() -> (FakeDisk, Seen) {
     live.sync().unwrap();
     live.checkpoint().unwrap();
     for serial in 0..3 {
-        live.append(vec![model::publish("topic/0", &[9; 300], 1 << 40 | serial)]).unwrap();
+        live.append(vec![publish("topic/0", &[9; 300], 1 << 40 | serial)]).unwrap();
         live.sync().unwrap();
         live.checkpoint().unwrap();
     }
