@@ -314,7 +314,7 @@ run_subscriptions() {
 delete_topics() {
     local name
     for name in ${topics[@]+"${topics[@]}"}; do
-        ask 0 delete "$name" || reasons+=("$name stays: $reason")
+        ask 0 delete -y "$name" || reasons+=("$name stays: $reason")
     done
 }
 

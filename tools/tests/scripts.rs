@@ -188,3 +188,14 @@ fn status_does_not_look_at_every_connection_of_the_machine() {
     let steps = String::from_utf8(output.stderr).unwrap().lines().count();
     assert!(steps < 1000, "{steps} steps of bash");
 }
+
+#[test]
+fn all_pairs_of_nodes_publish_and_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut script = Command::new(root.join("scripts/peer_test.sh"));
+    script.args(["--dimension", "1"]).stdin(Stdio::null());
+    script.env("DHT_BIN_DIR", node_program().parent().unwrap()).env_remove("DHT_SERVER").env_remove("DHT_TIMEOUT");
+    let output = script.output().unwrap();
+    let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    assert!(output.status.success() && !told.contains("FAIL"), "{told}");
+}
