@@ -173,13 +173,19 @@ pub enum Found {
     Batches(Vec<(Filed, Bytes)>),
     /// A record, or the end of those that the journal was told of.
     Offset(Offset),
+    /// No record before this offset: those that were there were given up by a repair.
+    Gap(Offset),
 }
 
 /// Why it could not be read; who runs the node was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
     /// It is damaged, or the disk fails.
-    Lost,
+    Lost {
+        /// The first offset behind the damage whose record can be read, or the end of what the journal was told of;
+        /// `None` when that is not known.
+        next: Option<Offset>,
+    },
     /// The process or the system is short of descriptors or memory for the moment: nothing is wrong with what is asked
     /// for.
     NotNow,

@@ -237,6 +237,11 @@ impl ErrorResponse {
         links.map_or(&[], Vec::as_slice)
     }
 
+    /// The first offset behind damaged records that can be read, when this says that they cannot.
+    pub fn readable_from(&self) -> Option<Offset> {
+        self.next_offset().filter(|_| self.status == Status::Storage.number())
+    }
+
     /// Behind the last record of the topic.
     pub fn next_offset(&self) -> Option<Offset> {
         self.details.iter().find_map(|detail| if let Detail::Next(next) = detail { Some(*next) } else { None })

@@ -57,7 +57,7 @@ pub struct Fetch {
 pub enum Item {
     /// A record.
     Record(Message),
-    /// Records that retention removed before they were read.
+    /// Records that retention removed before they were read, or that a repair of their node's disk gave up.
     Gap {
         /// The first of them.
         from: Offset,
@@ -66,6 +66,13 @@ pub enum Item {
     },
     /// Records of the subscription cannot come for the moment, or can again. Reading with FETCH does not meet it.
     Notice(Notice),
+    /// Records that their node has and cannot read from its disk ([`Status::Storage`]). The node's log says why.
+    Lost {
+        /// The first of them.
+        from: Offset,
+        /// The first that can be read.
+        to: Offset,
+    },
 }
 
 impl Item {
@@ -223,20 +230,45 @@ impl Records<'_> {
     /// Requests more items.
     fn read_on(&mut self) -> Result<(), Error> {
         let max_records = u32::try_from(self.limit).unwrap_or(0);
-        let fetch = match self.identity {
-            None => self.client.fetch_wait(&self.topic, self.start, max_records, self.wait)?,
-            Some(_) => self.client.fetch_of(&self.topic, self.identity, self.start, max_records, Duration::ZERO)?,
+        let fetched = match self.identity {
+            None => self.client.fetch_wait(&self.topic, self.start, max_records, self.wait),
+            Some(_) => self.client.fetch_of(&self.topic, self.identity, self.start, max_records, Duration::ZERO),
+        };
+        let fetch = match fetched {
+            Ok(fetch) => fetch,
+            Err(error) => return self.pass_damage(error),
         };
         self.identity = Some((fetch.topic_id, fetch.epoch));
         let end = *self.end.get_or_insert(fetch.next);
         let behind = fetch.base.plus(fetch.messages.len() as u64);
         self.start = Start::Offset(behind);
-        self.is_done = fetch.messages.is_empty() || behind >= end;
+        self.is_done = fetch.messages.is_empty() && fetch.from == fetch.base || behind >= end;
         if fetch.from < fetch.base {
             self.items.push_back(Item::Gap { from: fetch.from, to: fetch.base });
         }
         self.items.extend(fetch.messages.into_iter().filter(|message| message.offset < end).map(Item::Record));
         Ok(())
+    }
+}
+
+impl Records<'_> {
+    /// Goes on behind records that cannot be read, if it is known where that is.
+    fn pass_damage(&mut self, error: Error) -> Result<(), Error> {
+        let next = if let Error::Refused { response, .. } = &error { response.readable_from() } else { None };
+        match (self.start, next) {
+            (Start::Offset(from), Some(to)) if from < to => {
+                self.items.push_back(Item::Lost { from, to });
+                self.start = Start::Offset(to);
+                self.is_done = self.end.is_some_and(|end| to >= end);
+                Ok(())
+            }
+            (Start::Earliest, Some(to)) => {
+                let first = self.client.info(&self.topic)?.topic.map_or(to, |topic| topic.first);
+                self.start = Start::Offset(first.min(to));
+                Ok(())
+            }
+            (Start::Offset(_) | Start::Earliest | Start::Next | Start::Time(_), _) => Err(error),
+        }
     }
 }
 

@@ -73,6 +73,7 @@ enum Came {
     Records(vec::IntoIter<Message>, u64),
     Gap(Offset, Offset),
     Notice(Notice),
+    Lost(Offset, Offset),
     End(Error),
 }
 
@@ -81,9 +82,10 @@ enum Came {
 pub struct Delivery {
     /// Which topic.
     pub topic: String,
-    /// A record, a gap, or whether records can come. An error is the last thing that comes of the topic: it was deleted
-    /// ([`Status::UnknownTopic`]) or made anew, its end was lost, its next record is too large for this connection or
-    /// cannot be read from its home's disk ([`Status::Storage`]), or it could not be subscribed to in the first place.
+    /// A record, a gap, records that cannot be read, or whether records can come. An error is the last thing that comes
+    /// of the topic: it was deleted ([`Status::UnknownTopic`]) or made anew, its end was lost, its next record is too
+    /// large for this connection, its home's disk fails ([`Status::Storage`]), or it could not be subscribed to in the
+    /// first place.
     pub item: Result<Item, Error>,
 }
 
@@ -178,7 +180,7 @@ impl Subscriptions {
         let key = self.key(topic)?;
         let waiting = self.queue.iter().filter(|(of, _)| *of == key).find_map(|(_, came)| match came {
             Came::Records(messages, _) => messages.as_slice().first().map(|message| message.offset),
-            Came::Gap(from, _) => Some(*from),
+            Came::Gap(from, _) | Came::Lost(from, _) => Some(*from),
             Came::Notice(_) | Came::End(_) => None,
         });
         waiting.or_else(|| self.topics.get(&key)?.cursor())
@@ -240,6 +242,7 @@ impl Subscriptions {
             }
             Came::Gap(from, to) => (Ok(Item::Gap { from: *from, to: *to }), Some(0)),
             Came::Notice(notice) => (Ok(Item::Notice(*notice)), Some(0)),
+            Came::Lost(from, to) => (Ok(Item::Lost { from: *from, to: *to }), Some(0)),
             Came::End(_) => {
                 let (_, Came::End(error)) = self.queue.pop_front()? else { unreachable!("it was looked at") };
                 let topic = self.topics.remove(&key).map(|of| of.topic).unwrap_or_default();
@@ -389,6 +392,16 @@ impl Subscriptions {
     /// Tries again later, or ends the topic.
     fn on_refused(&mut self, client: &Client, key: u64, error: Error) {
         let of = self.topics.get_mut(&key).expect("an id is that of a topic");
+        let readable = if let Error::Refused { response, .. } = &error { response.readable_from() } else { None };
+        if let (Some(from), Some(to)) = (of.cursor(), readable)
+            && of.on_gap(from, to).is_ok()
+        {
+            // What cannot be read is told, and the topic continues behind it.
+            of.state = State::Waiting(Deadline::after(Duration::ZERO));
+            self.is_unsettled = true;
+            self.queue.push_back((key, Came::Lost(from, to)));
+            return;
+        }
         // A fault of the home is one as long as it has it: nothing is done twice by subscribing. But what is damaged on
         // its disk stays that, and who waited for it would never know.
         let is_fault = error.code().map(Class::of) == Some(Class::Server);

@@ -13,7 +13,7 @@ use crate::topic::{NotHeld, Topic, push_run};
 use crate::types::{NodeId, Offset, TopicId};
 use crate::wire::frame::Kept;
 use crate::wire::request::{Fetch, Start, Subscribe};
-use crate::wire::response::{ErrorResponse, Fetched, Payload, Run};
+use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Run};
 use crate::wire::{Opcode, Origin, Request, Response, Status};
 
 /// What the journal is asked, and for whom.
@@ -155,7 +155,7 @@ impl Node {
             (Reader::Start { frame, reply, source }, _) => {
                 let answer = match found {
                     Ok(Found::Offset(offset)) => self.start_at(step, id, offset, (frame, reply, source)),
-                    Ok(Found::Batches(_)) => unreachable!("a time was asked for"),
+                    Ok(Found::Batches(_) | Found::Gap(_)) => unreachable!("a time was asked for"),
                     Err(unreadable) => Err(self.unreadable(unreadable)),
                 };
                 (reply, answer)
@@ -205,13 +205,19 @@ impl Node {
     ) -> Result<Fetched, ErrorResponse> {
         let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
         let found = found.map_err(|unreadable| self.unreadable(unreadable))?;
-        let (Wanted::Records { from, max_bytes, max_records }, Found::Batches(batches)) = (*wanted, found) else {
-            unreachable!("records were asked for")
+        let Wanted::Records { from, max_bytes, max_records } = *wanted else { unreachable!("records were asked for") };
+        let batches = match found {
+            Found::Batches(batches) => batches,
+            Found::Gap(base) => {
+                let (epoch, runs, payload) = (topic.epoch, Vec::new(), Payload::default());
+                return Ok(Fetched { topic_id: id, epoch, from, base, count: 0, first, next, runs, payload });
+            }
+            Found::Offset(_) => unreachable!("records were asked for"),
         };
         let (base, crc) = batches
             .first()
             .map(|(filed, _)| (filed.base, filed.crc))
-            .ok_or_else(|| self.unreadable(Unreadable::Lost))?;
+            .ok_or_else(|| self.unreadable(Unreadable::Lost { next: None }))?;
         let crc = Some(crc).filter(|_| batches.len() == 1);
         let (mut count, mut runs, mut parts) = (0, Vec::new(), Vec::with_capacity(batches.len()));
         for (filed, payload) in batches {
@@ -223,7 +229,8 @@ impl Node {
         }
         let (epoch, payload) = (topic.epoch, Payload { parts, crc });
         let fetched = Fetched { topic_id: id, epoch, from: base, base, count, first, next, runs, payload };
-        let before = u32::try_from(from.0 - base.0).expect("it lies in the first batch");
+        // Behind what a repair has given up, the first batch begins later.
+        let before = u32::try_from(from.0.saturating_sub(base.0)).expect("it lies in the first batch");
         let fetched = if before == 0 { Some(fetched) } else { skip(fetched, before) };
         let fetched = fetched.expect("the first batch has the record");
         Ok(shorten(fetched, max_bytes as usize, max_records))
@@ -232,9 +239,10 @@ impl Node {
     fn unreadable(&self, why: Unreadable) -> ErrorResponse {
         let node = self.name(self.settings.id);
         match why {
-            Unreadable::Lost => {
+            Unreadable::Lost { next } => {
                 let message = format!("the records cannot be read; the log of node {node} says why");
-                ErrorResponse::new(Status::Storage, message)
+                let error = ErrorResponse::new(Status::Storage, message);
+                next.into_iter().fold(error, |error, next| error.with(Detail::Next(next)))
             }
             Unreadable::NotNow => {
                 let message = format!("node {node} is short of file descriptors or memory; nothing was lost, retry");

@@ -9,7 +9,7 @@ use super::{News, Supply, Task, fail, left, now};
 use crate::journal::{Disk, Keeper, Mark, OpenError, Preparation, Progress, is_transient};
 use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_LOG, SHORTAGE_PATIENCE};
 use crate::node::Lookup;
-use crate::record::Unreadable;
+use crate::record::{Unreadable, Wanted};
 
 /// The books, and whom to tell.
 pub(super) struct Bookkeeper<D: Disk> {
@@ -130,7 +130,11 @@ impl<D: Disk> Bookkeeper<D> {
             Err(OpenError::Io { cause, .. }) if self.is_shortage(&cause) => Err(Unreadable::NotNow),
             Err(error) => {
                 log::error!("topic {:x}: {error}", lookup.topic.number());
-                Err(Unreadable::Lost)
+                let next = match lookup.wanted {
+                    Wanted::Records { from, .. } => self.keeper.readable_from(lookup.topic, from),
+                    Wanted::Time(_) => None,
+                };
+                Err(Unreadable::Lost { next })
             }
             Ok(found) => {
                 self.shortage = None;

@@ -57,7 +57,7 @@ fn idle_clients_take_no_descriptors_from_the_journal_and_the_links() {
     }
     let values = client.records(&topic, Start::Earliest).unwrap().map(|item| match item.unwrap() {
         Item::Record(record) => record.value[0],
-        Item::Gap { .. } | Item::Notice(_) => panic!("nothing is removed"),
+        Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_) => panic!("nothing is removed"),
     });
     assert!(values.eq(0..150));
     let log = cube.daemon(0).stderr();

@@ -290,7 +290,7 @@ fn expect(subscriber: &mut Subscriber<'_>, topic: &str, end: u64) {
                 assert_eq!(message.offset.0, number);
                 assert!(message.value == content(number, RECORD_BYTES), "record {number} is another");
             }
-            other @ (Item::Gap { .. } | Item::Notice(_)) => panic!("{other:?} before {number}"),
+            other @ (Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) => panic!("{other:?} before {number}"),
         }
     }
 }

@@ -119,7 +119,7 @@ fn values(client: &mut Client, topic: &str) -> Vec<Vec<u8>> {
     let items = client.records(topic, Start::Earliest).unwrap();
     let value = |item: Result<Item, _>| match item.unwrap() {
         Item::Record(message) => message.value.to_vec(),
-        other @ (Item::Gap { .. } | Item::Notice(_)) => panic!("{other:?}"),
+        other @ (Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) => panic!("{other:?}"),
     };
     items.map(value).collect()
 }

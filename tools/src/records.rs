@@ -85,7 +85,15 @@ impl Printer {
     pub(crate) fn item(&self, topic: &str, item: &Item, out: &mut Out) -> io::Result<()> {
         match item {
             Item::Record(message) => self.record(topic, message, out),
-            Item::Gap { from, to } => self.gap(topic, *from, *to, out),
+            Item::Gap { from, to } => self.gap(
+                topic,
+                ("gap", "were removed by retention or by a repair before they were read"),
+                (*from, *to),
+                out,
+            ),
+            Item::Lost { from, to } => {
+                self.gap(topic, ("lost", "cannot be read from their node's disk; its log says why"), (*from, *to), out)
+            }
             Item::Notice(_) => Ok(()), // a notice needs the dimension of the cube: see `notice`
         }
     }
@@ -138,12 +146,18 @@ impl Printer {
         }
     }
 
-    fn gap(&self, topic: &str, from: Offset, to: Offset, out: &mut Out) -> io::Result<()> {
+    fn gap(
+        &self,
+        topic: &str,
+        (what, why): (&str, &str),
+        (from, to): (Offset, Offset),
+        out: &mut Out,
+    ) -> io::Result<()> {
         let of = if self.names_topic { format!("{topic}: ") } else { String::new() };
         let last = to.0.saturating_sub(1);
-        let line = format!("{of}offsets {from} to {last} were removed by retention before they were read");
+        let line = format!("{of}offsets {from} to {last} {why}");
         match self.style {
-            Style::Json => out.json(&json!({"gap": [from.0, to.0], "topic": topic})),
+            Style::Json => out.json(&json!({what: [from.0, to.0], "topic": topic})),
             Style::Terminal => out.line(&out.paint(BAD, &line)),
             Style::Payload(_) | Style::Format(..) => {
                 out.flush()?; // in its place between the records, where both go to one terminal

@@ -201,7 +201,7 @@ impl Run {
         let Some(moved) = self.subscriptions.moved() else { return };
         let offset = match next.and_then(|delivery| delivery.item.as_ref().ok()) {
             Some(Item::Record(message)) => Some(message.offset),
-            Some(Item::Gap { from, .. }) => Some(*from),
+            Some(Item::Gap { from, .. } | Item::Lost { from, .. }) => Some(*from),
             Some(Item::Notice(_)) | None => {
                 self.subscriptions.topics().next().and_then(|topic| self.subscriptions.cursor(topic))
             }

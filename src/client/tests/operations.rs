@@ -225,6 +225,7 @@ fn records_are_read_to_the_end_as_it_was_with_gaps_told() {
             Item::Record(record) => format!("{}{}", record.offset, char::from(record.value[0])),
             Item::Gap { from, to } => format!("{from}-{to}"),
             Item::Notice(notice) => format!("{notice:?}"),
+            Item::Lost { from, to } => format!("lost {from}-{to}"),
         })
         .collect();
     assert_eq!(shown, ["0a", "1b", "2-4", "4e", "5f"]);

@@ -64,6 +64,7 @@ fn shown(delivery: &Delivery) -> String {
         Ok(Item::Gap { from, to }) => format!("{topic} {from}-{to}"),
         Ok(Item::Notice(Notice::Waiting { node, reason })) => format!("{topic} waits for {}: {reason}", node.index()),
         Ok(Item::Notice(Notice::Flowing { node })) => format!("{topic} flows from {}", node.index()),
+        Ok(Item::Lost { from, to }) => format!("{topic} lost {from}-{to}"),
         Err(error) => format!("{topic} {:?}", error.status().unwrap()),
     }
 }

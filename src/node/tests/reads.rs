@@ -107,7 +107,7 @@ fn what_cannot_be_read_is_told_and_so_is_a_topic_that_is_gone() {
     for request in [Request::Fetch(fetch("t")), from_time] {
         node.ask(client, 9, &request);
         let lookup = node.asked_once();
-        let sent = node.handle(Event::Read { lookup, found: Err(Unreadable::Lost) });
+        let sent = node.handle(Event::Read { lookup, found: Err(Unreadable::Lost { next: Some(Offset(5)) }) });
         assert_eq!(only(&sent, Opcode::Fetch)[0].status(), Status::Storage);
         // Nothing is wrong with what is asked for.
         node.ask(client, 9, &request);
@@ -212,7 +212,7 @@ fn readers_that_are_behind_share_what_is_read_and_go_on() {
     let lookup = node.asked_once();
     assert_eq!(wanted(&lookup).0, 6);
     // What cannot be read at all ends them, and says so.
-    let sent = node.handle(Event::Read { lookup, found: Err(Unreadable::Lost) });
+    let sent = node.handle(Event::Read { lookup, found: Err(Unreadable::Lost { next: Some(Offset(5)) }) });
     let ended = |sent: &Sent| matches!(sent.push(), Push::Ended(error) if error.status == Status::Storage.number());
     assert_eq!(sent.iter().filter(|sent| ended(sent)).count(), 2);
 }

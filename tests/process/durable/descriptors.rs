@@ -25,7 +25,7 @@ fn publish(client: &mut Client, number: usize) -> Result<Offset, Error> {
 fn fetch(client: &mut Client, offset: Offset) -> Result<Vec<u8>, Error> {
     match client.records("topic", Start::Offset(offset))?.next().unwrap()? {
         Item::Record(message) => Ok(message.value.to_vec()),
-        other @ (Item::Gap { .. } | Item::Notice(_)) => panic!("{other:?}"),
+        other @ (Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) => panic!("{other:?}"),
     }
 }
 

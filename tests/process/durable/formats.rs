@@ -61,7 +61,7 @@ fn values(cube: &Cube, topic: &str) -> Vec<(u64, Vec<u8>)> {
     let mut client = cube.client(0);
     let record = |item: Result<Item, Error>| match item.unwrap() {
         Item::Record(record) => (record.offset.0, record.value.to_vec()),
-        other @ (Item::Gap { .. } | Item::Notice(_)) => panic!("{topic}: {other:?}"),
+        other @ (Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) => panic!("{topic}: {other:?}"),
     };
     client.records(topic, Start::Earliest).unwrap().map(record).collect()
 }
