@@ -82,6 +82,20 @@ list_bugs() {
         's/let ends = \|stretch: &Stretch\| .*;/let ends = |_: \&Stretch| true;/'
     bug "an index that was damaged is told at each read" src/journal/heal.rs \
         's/if remade\.insert\(segment\) \&\& .* => \{/if remade.is_empty() \&\& segment == u32::MAX => {/'
+    bug "a repair takes records for sound that are not" src/journal/salvage.rs \
+        's/is_some_and\(\|payload\| crc32\(payload\) == filed\.crc\)/is_some()/'
+    bug "a repair numbers records behind a hole as if there were none" src/journal/salvage.rs \
+        's/base = base\.plus\(count\.into\(\)\);/base = to; whole.pop();/'
+    bug "a repair leaves the epoch as it was behind lost entries" src/journal/salvage.rs \
+        '/^fn tell_losses/,/^\}/ s/state\.give_up\(\);//'
+    bug "a repair refuses what a producer published behind its lost batch" src/storage/start.rs \
+        's/self\.stored\.get_or_insert_default\(\);//'
+    bug "a repair keeps no originals" src/journal/repair.rs \
+        's/copy\(disk, aside, name\)\.map_err\(.*\)\?;/let _ = copy;/'
+    bug "an inspection does not see that an index is lost" src/journal/salvage.rs \
+        's/\(Some\(_\) \| None, false\) => IndexState::Damaged,/(Some(_) | None, false) => IndexState::Sound,/'
+    bug "a gap that a repair has left is served as records" src/journal/keeper.rs \
+        's/take_while\(\|filed\| filed\.len == 0\)/take_while(|filed| filed.len == u32::MAX)/'
     bug "what is told to be readable behind damage is not looked at" src/journal/heal.rs \
         's/if payloads\(.*\)\.is_ok\(\) \{/if filed.base >= from.plus(1) {/'
     bug "a segment from before the checkpoint is not missed" src/journal/past.rs \

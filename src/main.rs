@@ -1,6 +1,7 @@
 //! The daemon: arguments, sockets, a node, and the loop.
 
 mod logs;
+mod rescue;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
@@ -24,6 +25,9 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let Some(code) = rescue::run(&words) {
+        return code;
+    }
     let arguments = match Arguments::from_args(&["dht-node"], &words) {
         Ok(arguments) => arguments,
         Err(exit) if exit.status.is_ok() => return say(&exit.output),

@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use checkpoints::Checkpoints;
-pub use start::{Started, start};
+pub use start::{Scratch, Started, start};
 
 use crate::journal::{self, Folder, Identity, Mark, OpenError, Prepared};
 use crate::limits::{NOTES_MAX, NOTES_WAIT, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
@@ -133,7 +133,7 @@ impl Storage {
         let shown = folder.display().to_string();
         let disk = Folder::make(folder).map_err(folder_error)?;
         // Before it is taken, which leaves a file: somebody else's folder is left as it is.
-        journal::inspect(&disk, identity)?;
+        journal::check_owner(&disk, identity)?;
         let disk = disk.take().map_err(folder_error)?.ok_or(OpenError::Busy)?;
         let mut started = start(&disk, identity, sync != Sync::Always, SEGMENT_BYTES_FIRST, node)?;
         started.keeper.set_capacity(disk_bytes);

@@ -23,14 +23,15 @@ const IMPORTS: &[(&str, &str)] = &[
     ("client", "limits types wire cube"),
     ("config", "limits types wire cube record topic node journal turn net storage client"),
     ("logs", ""),
-    ("main", "limits types wire cube record topic node journal turn net storage client config logs"),
+    ("rescue", "limits types wire cube record topic node journal turn net storage"),
+    ("main", "limits types wire cube record topic node journal turn net storage client config logs rescue"),
     ("tools", "limits types wire cube client"),
 ];
 
 /// What only some modules may touch, who they are, and what the others do instead. Tests at a file's end are free.
 const TOUCHES: &[(&str, &str, &str)] = &[
     ("std::net", "net client config main tools", "name peers by NodeId and connections by ConnId"),
-    ("std::fs", "journal storage net config main tools", "take the bytes as an argument or an event"),
+    ("std::fs", "journal storage net config main rescue tools", "take the bytes as an argument or an event"),
     ("std::thread", "storage client tools", "a node has one thread; only storage may have others"),
     ("mio", "net tools", "sockets and readiness stay in net; take an Event, give an Action"),
     ("mio_signals", "net", "signals are handled in net"),

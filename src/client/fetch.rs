@@ -80,7 +80,7 @@ impl Item {
     pub const fn offset(&self) -> Option<Offset> {
         match self {
             Self::Record(message) => Some(message.offset),
-            Self::Gap { from, .. } => Some(*from),
+            Self::Gap { from, .. } | Self::Lost { from, .. } => Some(*from),
             Self::Notice(_) => None,
         }
     }

@@ -14,6 +14,7 @@ use byteorder::{BigEndian, ByteOrder};
 use bytes::{BufMut, Bytes};
 
 use super::format::{HEADER, Kind, Record, record_at};
+use super::walk::{Step, walk};
 use crate::record::{Filed, Place, varint};
 use crate::types::{Offset, TopicId, crc32};
 
@@ -81,6 +82,17 @@ pub(super) fn list(segment: u32, bytes: &Bytes) -> Result<Vec<Filed>, u64> {
     }
     filed.sort_unstable();
     Ok(filed)
+}
+
+/// The batches of the copies that can be read, by topic and offset.
+pub(super) fn list_sound(segment: u32, bytes: &Bytes) -> Vec<Filed> {
+    let copies = walk(segment, bytes, Some(bytes.len())).filter_map(|step| match step {
+        Step::Record(record) if record.head.kind == Kind::Copy => decode(segment, &record),
+        Step::Record(_) | Step::Damage(_) => None,
+    });
+    let mut filed: Vec<Filed> = copies.flatten().collect();
+    filed.sort_unstable();
+    filed
 }
 
 #[cfg(test)]

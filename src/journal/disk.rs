@@ -101,6 +101,8 @@ pub struct Folder {
     path: PathBuf,
     /// The folder itself, open so that syncing it needs no further descriptor; `None` when none was to be had.
     names: Option<File>,
+    /// Files are opened for reading only.
+    is_read_only: bool,
     /// Held for as long as the journal is open.
     _lock: Option<File>,
 }
@@ -122,7 +124,32 @@ impl Folder {
             File::open(above)?.sync_all()?;
         }
         let names = File::open(&path).ok();
-        Ok(Self { path, names, _lock: None })
+        Ok(Self { path, names, is_read_only: false, _lock: None })
+    }
+
+    /// Looks at one that is there, without changing anything.
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn look(path: PathBuf) -> io::Result<Self> {
+        let names = File::open(&path)?;
+        Ok(Self { path, names: Some(names), is_read_only: true, _lock: None })
+    }
+
+    /// Returns true while another process has it.
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn is_taken(&self) -> io::Result<bool> {
+        match File::open(self.path.join(LOCK)) {
+            Ok(lock) => match lock.try_lock_shared() {
+                Ok(()) => Ok(false),
+                Err(TryLockError::WouldBlock) => Ok(true),
+                Err(TryLockError::Error(error)) => Err(error),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes it. `None` when another process has it.
@@ -143,7 +170,7 @@ impl Clone for Folder {
     /// The same folder; the lock stays with the first.
     fn clone(&self) -> Self {
         let names = self.names.as_ref().and_then(|names| names.try_clone().ok());
-        Self { path: self.path.clone(), names, _lock: None }
+        Self { path: self.path.clone(), names, is_read_only: self.is_read_only, _lock: None }
     }
 }
 
@@ -152,11 +179,18 @@ impl Disk for Folder {
 
     fn list(&self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(&self.path)?;
-        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(names)
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.path.join(name))
+        OpenOptions::new().read(true).write(!self.is_read_only).open(self.path.join(name))
     }
 
     fn create(&self, name: &str) -> io::Result<File> {

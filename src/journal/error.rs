@@ -98,8 +98,8 @@ impl fmt::Display for OpenError {
             }
             Self::Damaged { file, position, what } => write!(
                 f,
-                "{file} is damaged at byte {position}: {what}; restore the folder from a copy, or start with an empty \
-                 one and lose its topics"
+                "{file} is damaged at byte {position}: {what}; `dht-node inspect` says what can be read of the folder, \
+                 `dht-node repair` mends it"
             ),
         }
     }

@@ -87,8 +87,11 @@ impl<D: Disk> Keeper<D> {
             Some(rebuild::made(before, &bytes))
         });
         let made = made.unwrap_or_default();
-        let listing = rebuild::list(segment, &bytes, end, &topics, &|name| rebuild::made_as(name, &made, &topics))
-            .map_err(|position| OpenError::damaged(&name, position, "a record cannot be read"))?;
+        let find = |name: &str| rebuild::made_as(name, &made, &topics);
+        let (listing, damage) = rebuild::list(segment, &bytes, end, &topics, &find);
+        if let Some(damage) = damage.first() {
+            return Err(OpenError::damaged(&name, damage.start as u64, "a record cannot be read"));
+        }
         let mut all = Vec::new();
         for (topic, (before, end)) in spans {
             let last_us = before.map_or(0, |before| self.time_before(topic, before.segment, before.end));

@@ -27,7 +27,7 @@ const LEN_MAX: usize = 1024;
 ///
 /// # Errors
 /// [`OpenError`]: it belongs to another one, or is no journal, or a newer one.
-pub fn inspect<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>, OpenError> {
+pub fn check_owner<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>, OpenError> {
     let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
     if files.iter().any(|name| name == names::IDENTITY) {
@@ -42,21 +42,45 @@ pub fn inspect<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>, Op
     }
 }
 
+/// Reads whose journal a folder holds.
+///
+/// # Errors
+/// [`OpenError::Foreign`] when it is none, [`OpenError::Newer`], and the system's.
+pub fn owner<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
+    let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
+    let none = || OpenError::Foreign { what: "it is no journal".to_owned() };
+    let mut bytes = vec![0; LEN_MAX];
+    let is_none = |cause: &io::Error| cause.kind() == io::ErrorKind::NotFound;
+    let file = disk.open(names::IDENTITY).map_err(|cause| if is_none(&cause) { none() } else { io(cause) })?;
+    let filled = file.read_at(&mut bytes, 0).map_err(io)?;
+    let found = String::from_utf8_lossy(&bytes[..filled]).into_owned();
+    let parsed = found.lines().nth(1).and_then(|line| {
+        let (node, rest) = line.strip_prefix("node ")?.split_once(" of a cube of dimension ")?;
+        let (bits, cluster) = rest.split_once(", cluster ")?;
+        let dimension = Dimension::new(bits.parse().ok()?)?;
+        // A cube of one node has ids without digits.
+        let index = u16::from_str_radix(node, 2).unwrap_or(0);
+        Some(Identity { cluster: cluster.to_owned(), dimension, node: NodeId::new(index, dimension)? })
+    });
+    let identity = parsed.ok_or_else(none)?;
+    version_of(&found, &identity).map(|_| identity)
+}
+
 /// Makes the folder this node's, or finds that it is.
 ///
 /// # Errors
-/// As of [`inspect`].
+/// As of [`check_owner`].
 pub fn claim<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
-    if inspect(disk, identity)?.is_some() { Ok(()) } else { write(disk, identity) }
+    if check_owner(disk, identity)?.is_some() { Ok(()) } else { write(disk, identity) }
 }
 
 /// Raises the format of this node's folder to [`VERSION`]. Whoever starts does it when everything could be read and
 /// before it writes anything of that format, so that an older program never meets what it cannot read.
 ///
 /// # Errors
-/// As of [`inspect`].
+/// As of [`check_owner`].
 pub fn raise_format<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
-    if inspect(disk, identity)? == Some(VERSION) { Ok(()) } else { write(disk, identity) }
+    if check_owner(disk, identity)? == Some(VERSION) { Ok(()) } else { write(disk, identity) }
 }
 
 fn write<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {

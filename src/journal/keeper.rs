@@ -241,11 +241,17 @@ impl<D: Disk> Keeper<D> {
                 let Some(span) = spans.and_then(|spans| spans.with(from)) else {
                     return Ok(Found::Batches(Vec::new()));
                 };
-                let filed = self.blocks(span.segment, topic)?.batches_from(from, max_bytes, max_records)?;
+                let mut filed = self.blocks(span.segment, topic)?.batches_from(from, max_bytes, max_records)?;
                 if filed.first().is_none_or(|first| from < first.base) {
                     let name = names::index(span.segment);
                     return Err(OpenError::damaged(&name, 0, "it lacks records that were in it"));
                 }
+                // A batch without bytes stands for records that a repair has given up.
+                if let Some(end) = filed.iter().take_while(|filed| filed.len == 0).last().map(Filed::end) {
+                    return Ok(Found::Gap(end));
+                }
+                let held = filed.iter().position(|filed| filed.len == 0).unwrap_or(filed.len());
+                filed.truncate(held);
                 let name = names::segment(span.segment);
                 let file = self.disk.open(&name).map_err(|cause| OpenError::io(&name, cause))?;
                 payloads(&file, span.segment, filed).map(Found::Batches)
@@ -378,6 +384,11 @@ impl<D: Disk> Keeper<D> {
         let dead = self.dead(mark.place.segment);
         let is_kept = |first: &&(u32, u64)| !self.has_spare && !copies::is_copies(first.0);
         dead.iter().map(|(_, size)| size).sum::<u64>() - dead.first().filter(is_kept).map_or(0, |(_, size)| *size)
+    }
+
+    /// Is that one of the two checkpoints that are kept?
+    pub(super) fn has_checkpoint(&self, id: CheckpointId) -> bool {
+        [self.newest, self.older].contains(&Some(id))
     }
 
     /// Does only the checkpoint before the newest one need some of the segments, so that another checkpoint would make

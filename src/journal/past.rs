@@ -4,6 +4,7 @@
 //! the whole log while no segment of it was given up; an index from its segment ([`rebuild`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::books::Books;
 use super::checkpoint::{self, Checkpoint, Fault};
@@ -33,11 +34,11 @@ struct Stretch {
 
 /// Records of a topic that a segment is known to have: behind those that lie before them, if any, up to `end`.
 #[derive(Clone, Copy, Debug)]
-struct Expected {
-    topic: TopicId,
+pub(super) struct Expected {
+    pub(super) topic: TopicId,
     /// The segment of those before, and the offset behind them.
-    before: Option<(u32, Offset)>,
-    end: Offset,
+    pub(super) before: Option<(u32, Offset)>,
+    pub(super) end: Offset,
 }
 
 impl<D: Disk> Recovery<D> {
@@ -120,14 +121,7 @@ impl<D: Disk> Recovery<D> {
             self.keeper.set_void(*number, void);
             self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
         }
-        let mut by_segment = BTreeMap::<u32, Vec<Expected>>::new();
-        for (topic, spans) in &books.spans {
-            let mut before = None;
-            for (segment, end, _) in spans {
-                by_segment.entry(*segment).or_default().push(Expected { topic: *topic, before, end: *end });
-                before = Some((*segment, *end));
-            }
-        }
+        let by_segment = expected(&books);
         // Of an index that has to be made anew, those before it in the log and all copies have to be there.
         if let Some(number) = by_segment.keys().find(|number| !is_past(number)) {
             return Err(OpenError::damaged(&names::segment(*number), 0, "the segment is missing"));
@@ -233,7 +227,11 @@ impl<D: Disk> Recovery<D> {
         state: &impl State,
     ) -> Result<Vec<Filed>, OpenError> {
         let topics: BTreeSet<TopicId> = expected.iter().map(|expected| expected.topic).collect();
-        let listing = self.list(number, &topics, segments, state)?;
+        let (listing, damage) = self.list(number, &topics, segments, state)?;
+        if let Some(damage) = damage.first() {
+            let what = "its index is lost or damaged, and so is a record in it";
+            return Err(OpenError::damaged(&names::segment(number), damage.start as u64, what));
+        }
         let mut all = Vec::new();
         for Expected { topic, before, end } in expected {
             let (first, _) = state.kept(*topic).unwrap_or_default();
@@ -255,23 +253,24 @@ impl<D: Disk> Recovery<D> {
         topics: &BTreeSet<TopicId>,
         segments: &[u32],
         state: &impl State,
-    ) -> Result<rebuild::Listing, OpenError> {
-        let name = names::segment(number);
-        let bytes = self.read(&name)?;
-        let end = if number == self.from.place.segment {
-            Some(self.from.place.position as usize)
-        } else {
-            let next = number.checked_add(1).filter(|next| segments.binary_search(next).is_ok());
-            next.and_then(|next| previous_end(&self.disk, next).ok().flatten())
-        };
-        rebuild::list(number, &bytes, end, topics, &|name| state.find(name)).map_err(|position| {
-            OpenError::damaged(&name, position, "its index is lost or damaged, and so is a record in it")
-        })
+    ) -> Result<(rebuild::Listing, Vec<Range<usize>>), OpenError> {
+        let bytes = self.read(&names::segment(number))?;
+        let end = self.end_of_past(number, segments);
+        Ok(rebuild::list(number, &bytes, end, topics, &|name| state.find(name)))
+    }
+
+    /// Where a segment up to the checkpoint ends, if that is known.
+    pub(super) fn end_of_past(&self, number: u32, segments: &[u32]) -> Option<usize> {
+        if number == self.from.place.segment {
+            return Some(self.from.place.position as usize);
+        }
+        let next = number.checked_add(1).filter(|next| segments.binary_search(next).is_ok())?;
+        previous_end(&self.disk, next).ok().flatten()
     }
 
     /// What the segments up to the checkpoint have, when that does not say: as their indexes have it, and where those
     /// are lost, what lies between.
-    fn derive_books(&self, past: &[u32], state: &impl State) -> Result<Books, OpenError> {
+    pub(super) fn derive_books(&self, past: &[u32], state: &impl State) -> Result<Books, OpenError> {
         let (mut chains, mut lost) = (BTreeMap::<TopicId, BTreeMap<u32, (Offset, Offset)>>::new(), Vec::new());
         let (mut bytes, mut totals) = (BTreeMap::<(TopicId, u32), u32>::new(), BTreeMap::<u32, u64>::new());
         for number in past {
@@ -300,7 +299,7 @@ impl<D: Disk> Recovery<D> {
             end != Some(next)
         });
         for number in lost.into_iter().rev().take_while(|_| !topics.is_empty()) {
-            let listing = self.list(number, &topics, past, state)?;
+            let (listing, _) = self.list(number, &topics, past, state)?;
             for (topic, listed) in listing {
                 let (first, next) = state.kept(topic).expect("a topic of the state");
                 let chain = chains.entry(topic).or_default();
@@ -332,6 +331,19 @@ impl<D: Disk> Recovery<D> {
         }
         Ok(())
     }
+}
+
+/// What each segment is expected to have.
+pub(super) fn expected(books: &Books) -> BTreeMap<u32, Vec<Expected>> {
+    let mut by_segment = BTreeMap::<u32, Vec<Expected>>::new();
+    for (topic, spans) in &books.spans {
+        let mut before = None;
+        for (segment, end, _) in spans {
+            by_segment.entry(*segment).or_default().push(Expected { topic: *topic, before, end: *end });
+            before = Some((*segment, *end));
+        }
+    }
+    by_segment
 }
 
 /// What a segment is expected to have of what it has; `None` when it lacks some of that. Copies that came to nothing

@@ -8,6 +8,7 @@
 //! [`Books`]: super::books::Books
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -41,27 +42,31 @@ pub(super) struct Known {
     pub(super) last_us: u64,
 }
 
-/// Lists the batches of `topics` in the bytes of a segment up to `end`. `find` knows topics by name that the segment
-/// does not make itself.
-///
-/// # Errors
-/// The position of the first record that cannot be read.
+/// Lists the batches of `topics` in the bytes of a segment up to `end`, and where it is damaged. `find` knows topics by
+/// name that the segment does not make itself.
 pub(super) fn list(
     segment: u32,
     bytes: &Bytes,
     end: Option<usize>,
     topics: &BTreeSet<TopicId>,
     find: &dyn Fn(&str) -> Option<TopicId>,
-) -> Result<Listing, u64> {
+) -> (Listing, Vec<Range<usize>>) {
+    let mut damage = Vec::new();
     let (mut listing, mut made, mut by_name) = (Listing::new(), Made::default(), Vec::new());
     for step in walk(segment, bytes, end) {
         let record = match step {
             Step::Record(record) if record.head.kind == Kind::Entry => record,
             Step::Record(_) => continue,
-            Step::Damage(range) => return Err(range.start as u64),
+            Step::Damage(range) => {
+                damage.push(range);
+                continue;
+            }
         };
         let position = u32::try_from(record.body_at).expect("a segment's size");
-        let entries = record::decode(&record.body, Place { segment, position }).map_err(|_| record.body_at as u64)?;
+        let Ok(entries) = record::decode(&record.body, Place { segment, position }) else {
+            damage.push(record.body_at..record.end);
+            continue;
+        };
         for entry in entries {
             match entry {
                 Entry::Create { name, seed, .. } => made.entry(name).or_default().push(seed),
@@ -93,7 +98,7 @@ pub(super) fn list(
             listed.retain(|listed| listed.filed.place.position != *position);
         }
     }
-    Ok(listing)
+    (listing, damage)
 }
 
 /// The topics that were to be made in a segment.
@@ -134,11 +139,7 @@ fn listed(topic: TopicId, batch: &Batch) -> Listed {
 /// Gives the batches of a topic their offsets. `void` are the positions of those that came to nothing, if it is known.
 /// `None` when the batches are not those that the segment is known to have.
 pub(super) fn assign(listed: &[Listed], known: Known, void: Option<&[u32]>) -> Option<Vec<Filed>> {
-    let is_stored = |listed: &&Listed| {
-        let position = listed.filed.place.position;
-        void.is_none_or(|void| void.binary_search(&position).is_err())
-    };
-    let stored: Vec<&Listed> = listed.iter().filter(is_stored).collect();
+    let stored = stored(listed, void);
     let count: u64 = stored.iter().map(|listed| u64::from(listed.filed.count)).sum();
     let base = known.end.0.checked_sub(count).filter(|_| count > 0)?;
     let is_right = match known.before {
@@ -152,15 +153,49 @@ pub(super) fn assign(listed: &[Listed], known: Known, void: Option<&[u32]>) -> O
     if !is_right {
         return None;
     }
-    let (mut next, mut last_us) = (Offset(base), known.last_us);
-    let file = |listed: &Listed| {
-        // Times never go back within a topic.
+    Some(file(&stored, Offset(base), known.last_us))
+}
+
+/// The same for a segment that is damaged at these places: only of batches before the first and behind the last damage
+/// the offsets are known, unless the sum comes out.
+pub(super) fn assign_beside(
+    listed: &[Listed],
+    known: Known,
+    void: Option<&[u32]>,
+    damage: &[Range<usize>],
+) -> Vec<Filed> {
+    if let Some(all) = assign(listed, known, void) {
+        return all;
+    }
+    let (Some(first), Some(last)) = (damage.first(), damage.last()) else { return Vec::new() };
+    let stored = stored(listed, void);
+    let head = stored.partition_point(|listed| (listed.filed.place.position as usize) < first.start);
+    let tail = stored.partition_point(|listed| (listed.filed.place.position as usize) < last.end);
+    let count: u64 = stored[tail..].iter().map(|listed| u64::from(listed.filed.count)).sum();
+    let mut filed = known.before.map_or_else(Vec::new, |before| file(&stored[..head], before, known.last_us));
+    let end = filed.last().map_or_else(|| known.before.unwrap_or_default(), Filed::end);
+    let Some(base) = known.end.0.checked_sub(count).filter(|base| *base >= end.0) else { return Vec::new() };
+    let last_us = filed.last().map_or(known.last_us, |filed| filed.append_us);
+    filed.extend(file(&stored[tail..], Offset(base), last_us));
+    filed
+}
+
+/// Those that did not come to nothing, as far as that is known.
+fn stored<'l>(listed: &'l [Listed], void: Option<&[u32]>) -> Vec<&'l Listed> {
+    let is_stored = |position: u32| void.is_none_or(|void| void.binary_search(&position).is_err());
+    listed.iter().filter(|listed| is_stored(listed.filed.place.position)).collect()
+}
+
+/// The batches behind each other from an offset on. Times never go back within a topic.
+fn file(stored: &[&Listed], base: Offset, last_us: u64) -> Vec<Filed> {
+    let (mut next, mut last_us) = (base, last_us);
+    let file = |listed: &&Listed| {
         last_us = last_us.max(listed.filed.append_us);
         let filed = Filed { base: next, append_us: last_us, ..listed.filed };
         next = filed.end();
         filed
     };
-    Some(stored.into_iter().map(file).collect())
+    stored.iter().map(file).collect()
 }
 
 #[cfg(test)]

@@ -88,17 +88,7 @@ pub(super) struct Recovery<D: Disk> {
 /// [`OpenError`]: then nothing was changed, unless the disk failed in the middle of that.
 pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<Recovered<D>, OpenError> {
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
-    let unneeded = files.iter().filter(|name| names::is_new(name) || *name == names::SPARE).cloned().collect();
-    let mut recovery = Recovery {
-        disk: disk.clone(),
-        keeper: Keeper::new(disk.clone(), group),
-        from: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
-        image_len: 0,
-        state: HardState::default(),
-        is_lossy: false,
-        unneeded,
-        mended: Vec::new(),
-    };
+    let mut recovery = Recovery::new(disk, group, &files);
     let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
     segments.sort_unstable();
     let copies = segments.split_off(segments.partition_point(|number| !copies::is_copies(*number)));
@@ -111,6 +101,20 @@ pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<
 }
 
 impl<D: Disk> Recovery<D> {
+    /// Knows the names of the files, and nothing else.
+    pub(super) fn new(disk: &D, group: u16, files: &[String]) -> Self {
+        Self {
+            disk: disk.clone(),
+            keeper: Keeper::new(disk.clone(), group),
+            from: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
+            image_len: 0,
+            state: HardState::default(),
+            is_lossy: false,
+            unneeded: files.iter().filter(|name| names::is_new(name) || *name == names::SPARE).cloned().collect(),
+            mended: Vec::new(),
+        }
+    }
+
     fn replay(mut self, segments: &[u32], state: &mut impl State) -> Result<Recovered<D>, OpenError> {
         let mut log: VecDeque<Read> = VecDeque::new();
         let (mut last, mut tail) = (self.from, None);

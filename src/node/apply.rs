@@ -299,7 +299,7 @@ impl Node {
 
     /// The topic that an entry means, now that everything before it was applied. One that it means by its id may be
     /// gone, which is seen when it is changed.
-    fn resolve(&self, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
+    pub(super) fn resolve(&self, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
         match topic {
             TopicRef::Name(name) => self.catalogue.id_of(name).ok_or_else(|| self.unknown_topic(name)),
             TopicRef::Id(id) => Ok(*id),

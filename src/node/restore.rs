@@ -2,12 +2,15 @@
 //!
 //! Entries are applied as they are when they come back committed, but nobody is told.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::Node;
 use super::stats::Stats;
+use crate::limits::EPOCHS_GIVEN_UP;
 use crate::record::{DecodeError, Entry, Note};
-use crate::topic::{Catalogue, NewTopic, Topic};
+use crate::topic::{Catalogue, NewTopic, Topic, Verdict};
 use crate::types::{Offset, TopicId, TopicName};
 
 impl Node {
@@ -39,6 +42,11 @@ impl Node {
         self.catalogue.get(id).map(|topic| (topic.log.first(), topic.log.next()))
     }
 
+    /// The name of a topic.
+    pub fn name_of(&self, id: TopicId) -> Option<&str> {
+        self.catalogue.get(id).map(Topic::name)
+    }
+
     /// All topics.
     pub fn topics(&self) -> Vec<TopicId> {
         self.catalogue.scan(0, usize::MAX).map(|(_, topic)| topic.id).collect()
@@ -68,6 +76,45 @@ impl Node {
         }
         self.evict();
         std::mem::take(&mut self.notes)
+    }
+
+    /// Goes on behind entries that are lost: offsets from here on may mean other records than they did.
+    pub fn give_up(&mut self) {
+        self.catalogue.raise_epochs_by(EPOCHS_GIVEN_UP);
+    }
+
+    /// Applies entries that stand behind lost ones, as [`Self::replay`]. A batch whose producer's batch before it is lost
+    /// is stored nevertheless, once: `stored` remembers which were.
+    pub fn replay_behind_loss(
+        &mut self,
+        entries: Vec<Entry>,
+        stored: &mut BTreeSet<(TopicId, u64, u32, u64)>,
+    ) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for mut entry in entries {
+            if let Entry::Publish(batch) = &mut entry
+                && let Some(sequenced) = batch.producer
+                && let Ok(id) = self.resolve(&batch.topic)
+                && let Some(topic) = self.catalogue.get(id)
+            {
+                let verdict = topic.producers.as_ref().map(|it| it.judge(sequenced, batch.count, batch.payload_crc));
+                let is_lost = match verdict {
+                    None => sequenced.sequence > 0,
+                    Some(verdict) => matches!(verdict, Verdict::Gap { .. } | Verdict::Unknown),
+                };
+                let key = (id, sequenced.producer.number(), sequenced.epoch, sequenced.sequence);
+                if is_lost && stored.insert(key) {
+                    batch.producer = None;
+                }
+            }
+            notes.append(&mut self.replay(vec![entry]));
+        }
+        notes
+    }
+
+    /// Forgets all producers: behind lost entries it is not known which of their batches were stored.
+    pub fn forget_producers(&mut self) {
+        self.catalogue.forget_producers();
     }
 
     /// Ends the start: what was done before does not count.

@@ -193,7 +193,11 @@ impl<D: Disk> Bookkeeper<D> {
             && self.shortage.is_some_and(|(since, _)| !left(since + SHORTAGE_PATIENCE).is_zero());
         let again = now() + Duration::from_micros(SEGMENT_AGAIN_US);
         self.wanted = self.wanted.map(|(number, size, _)| (number, size, again));
-        if !is_brief {
+        if error.kind() == io::ErrorKind::StorageFull && self.has_space && self.keeper.holds_dead() {
+            // Another checkpoint makes space: nobody need be refused before it was tried.
+            let _ = self.news.send(News::KeepAgain);
+            wake();
+        } else if !is_brief {
             self.tell_space(Some(error), wake);
         }
     }

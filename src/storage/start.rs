@@ -1,9 +1,10 @@
 //! A start on what a folder holds: one way for the daemon, the simulator and the journal's own tests.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use super::Checkpoints;
-use crate::journal::{self, Disk, Identity, Keeper, Mark, OpenError, State, Writer};
+use crate::journal::{self, Disk, Identity, Keeper, Mark, OpenError, Salvage, State, Writer};
 use crate::node::Node;
 use crate::record::{DecodeError, Entry, Note};
 use crate::types::{Offset, TopicId, TopicName};
@@ -58,6 +59,72 @@ pub fn start<D: Disk>(
     let checkpoints = Checkpoints::new(writer.mark(), recovered.checkpoint, recovered.image_len);
     let (cut, mended) = (recovered.cut, recovered.mended);
     Ok(Started { writer, keeper, last, checkpoints, is_lossy, cut, mended })
+}
+
+/// A node that serves nobody: it takes on the state of a folder to say what is in it, or to mend it.
+#[derive(Debug)]
+pub struct Scratch {
+    node: Node,
+    /// Batches that are stored although what their producers published before is lost, once entries are lost.
+    stored: Option<BTreeSet<(TopicId, u64, u32, u64)>>,
+}
+
+impl Scratch {
+    /// Takes a fresh node.
+    pub const fn new(node: Node) -> Self {
+        Self { node, stored: None }
+    }
+
+    /// The state.
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+}
+
+impl State for Scratch {
+    fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError> {
+        self.node.restore(image, version)
+    }
+
+    fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)> {
+        self.node.kept(topic)
+    }
+
+    fn find(&self, name: &str) -> Option<TopicId> {
+        self.node.topic(TopicName::new(name).ok()?).map(|topic| topic.id)
+    }
+
+    fn topics(&self) -> Vec<TopicId> {
+        self.node.topics()
+    }
+
+    fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note> {
+        match &mut self.stored {
+            Some(stored) => self.node.replay_behind_loss(entries, stored),
+            None => self.node.replay(entries),
+        }
+    }
+}
+
+impl Salvage for Scratch {
+    fn name(&self, topic: TopicId) -> Option<String> {
+        self.node.name_of(topic).map(str::to_owned)
+    }
+
+    fn give_up(&mut self) {
+        self.stored.get_or_insert_default();
+        self.node.give_up();
+    }
+
+    fn finish(&mut self) {
+        if self.stored.is_some() {
+            self.node.forget_producers();
+        }
+    }
+
+    fn image(&self) -> Vec<u8> {
+        self.node.image()
+    }
 }
 
 /// A node that is given its state back.

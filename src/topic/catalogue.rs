@@ -52,8 +52,8 @@ impl Topic {
     }
 
     /// Begins a new life of the log: records at its end may be lost.
-    fn raise_epoch(&mut self) {
-        self.epoch.0 += 1;
+    fn raise_epoch(&mut self, by: u32) {
+        self.epoch.0 = self.epoch.0.saturating_add(by);
         self.losses.push((self.epoch, self.log.next()));
         if self.losses.len() > LOSSES_MAX {
             // Told too early is told as well.
@@ -248,7 +248,18 @@ impl Catalogue {
 
     /// Begins a new life of every log.
     pub fn raise_epochs(&mut self) {
-        self.places.iter_mut().flatten().for_each(Topic::raise_epoch);
+        self.raise_epochs_by(1);
+    }
+
+    /// Begins a new life of every log, whose number is so much higher: what is between was perhaps told to readers of
+    /// records that are not there any more.
+    pub fn raise_epochs_by(&mut self, by: u32) {
+        self.places.iter_mut().flatten().for_each(|topic| topic.raise_epoch(by));
+    }
+
+    /// Forgets all producers: which of their batches were stored is not known.
+    pub fn forget_producers(&mut self) {
+        self.places.iter_mut().flatten().for_each(|topic| topic.producers = None);
     }
 
     fn at(&self, slot: usize) -> Option<&Topic> {

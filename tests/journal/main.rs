@@ -16,6 +16,7 @@ mod model;
 mod reads;
 #[path = "../support/records.rs"]
 mod records;
+mod rescue;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -243,6 +243,13 @@ pub(crate) fn by_id(entry: Entry, node: &Node) -> Entry {
     Entry::Publish(Batch { topic: known.unwrap_or_else(|| batch.topic.clone()), ..batch })
 }
 
+/// A batch of a producer.
+pub(crate) fn sequenced(topic: &str, value: &[u8], sequence: u64) -> Entry {
+    let Entry::Publish(batch) = publish(topic, value, sequence) else { unreachable!("a batch") };
+    let producer = Some(Sequenced { producer: ProducerId::new(9).unwrap(), epoch: 1, sequence });
+    Entry::Publish(Batch { producer, ..batch })
+}
+
 /// A record of nobody.
 pub(crate) fn publish(topic: &str, value: &[u8], serial: u64) -> Entry {
     publish_batch(topic, &[value], serial)

@@ -5,6 +5,7 @@
 //! | `acked` | writers that know what was acknowledged to them, and the check that it is all there |
 //! | `crash` | kill -9 under load, as often as one likes; SIGTERM and SIGSTOP |
 //! | `larger` | more records than memory |
+//! | `rescue` | the commands on a folder: inspect and repair |
 //! | `restart` | what topics, offsets, producers and subscriptions are after a restart |
 //! | `folder` | folders that a node does not take, and damaged ones |
 //! | `descriptors` | a process that is refused descriptors |
@@ -24,6 +25,7 @@ mod folder;
 mod formats;
 mod full;
 mod larger;
+mod rescue;
 mod restart;
 mod space;
 

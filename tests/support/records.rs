@@ -19,7 +19,7 @@ pub(crate) fn of(topic: &Topic, keeper: Option<&Keeper<FakeDisk>>) -> Result<Vec
             Err(NotHeld) => {
                 let wanted = Wanted::Records { from: at, max_bytes: 3000, max_records: u32::MAX };
                 let keeper = keeper.expect("without a journal all records are in memory");
-                let Found::Batches(batches) = keeper.read(topic.id, wanted)? else { panic!("records were asked for") };
+                let Found::Batches(batches) = keeper.read(topic.id, wanted)? else { panic!("nothing was given up") };
                 assert!(!batches.is_empty(), "{at:?} of {:?} is kept", topic.name());
                 for (filed, payload) in batches {
                     let before = u32::try_from(at.0 - filed.base.0).expect("batches follow each other");

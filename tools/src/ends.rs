@@ -37,7 +37,7 @@ impl Ends {
         match (self.of.get(topic), item) {
             (Some(End::Offset(end)), item) => item.offset().is_some_and(|offset| offset >= *end),
             (Some(End::Time(micros)), Item::Record(message)) => message.append_us >= *micros,
-            (Some(End::Time(_)), Item::Gap { .. } | Item::Notice(_)) | (Some(End::Open) | None, _) => false,
+            (Some(End::Time(_)), Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) | (Some(End::Open) | None, _) => false,
         }
     }
 
@@ -45,7 +45,7 @@ impl Ends {
     pub(crate) fn is_last(&self, topic: &str, item: &Item) -> bool {
         let next = match item {
             Item::Record(message) => message.offset.0 + 1,
-            Item::Gap { to, .. } => to.0,
+            Item::Gap { to, .. } | Item::Lost { to, .. } => to.0,
             Item::Notice(_) => return false,
         };
         matches!(self.of.get(topic), Some(End::Offset(end)) if next >= end.0)

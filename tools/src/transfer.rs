@@ -101,6 +101,12 @@ fn export_topic(topic: &str, progress: &mut Progress, session: &mut Session) -> 
                     progress.say(&format!("dht-cli: {topic}: retention removed offsets {from} to {last} meanwhile"));
                 }
             }
+            Item::Lost { from, to } => {
+                out.json(&json!({"gap": [from.0, to.0], "topic": topic, "lost": true}))?;
+                let last = to.0.saturating_sub(1);
+                progress
+                    .say(&format!("dht-cli: {topic}: offsets {from} to {last} cannot be read from their node's disk"));
+            }
         }
     }
     out.json(&json!(Tail { exported: topic.to_owned(), records: count }))?;

@@ -125,7 +125,7 @@ fn damage_is_told_and_not_mended_by_forgetting() {
         let sound = fs::read(path).unwrap();
         harm(path);
         let line = unchanged(&data, &["--id", "0", "--dimension", "0"], DAMAGED, what);
-        assert!(line.contains("restore the folder from a copy"), "{line}");
+        assert!(line.contains("`dht-node repair` mends it"), "{line}");
         fs::write(path, sound).unwrap();
     }
     // Nothing that the refused starts did is in the way.

@@ -1,0 +1,107 @@
+//! Mending a folder that no node uses: what follows from the rest is made anew, and what cannot be read is given up when
+//! that is asked for. What is replaced is kept aside.
+//!
+//! Records from before the newest checkpoint that cannot be read leave a gap at their offsets. Where entries behind it
+//! are lost, everything that follows is kept, in a new epoch of every topic, so that readers are told.
+
+use std::io;
+
+use super::disk::{Disk, DiskFile};
+use super::error::OpenError;
+use super::format::segment_header;
+use super::identity::{self, raise_format};
+use super::inspect::{IndexState, Report};
+use super::names;
+use super::reader::read_part;
+use super::salvage::{Salvage, salvage};
+use super::writer::Writer;
+use crate::limits::SEGMENT_BYTES_FIRST;
+
+/// What a repair came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    /// What it found.
+    pub report: Report,
+    /// True when the folder was changed.
+    pub is_done: bool,
+    /// The files that were copied aside.
+    pub aside: Vec<String>,
+}
+
+/// Mends a folder; with `drops_damaged` it gives up what cannot be read, otherwise it changes nothing where that is
+/// needed. Originals go to `aside`.
+///
+/// # Errors
+/// [`OpenError`]
+pub fn repair<D: Disk>(
+    disk: &D,
+    aside: &D,
+    drops_damaged: bool,
+    state: &mut impl Salvage,
+) -> Result<Repaired, OpenError> {
+    let identity = identity::owner(disk)?;
+    let group = identity.node.index();
+    let salvaged = salvage(disk, group, false, state)?;
+    let (mut keeper, report, last) = (salvaged.keeper, salvaged.report, salvaged.last);
+    if report.is_sound() || report.loses_records() && !drops_damaged {
+        return Ok(Repaired { report, is_done: false, aside: Vec::new() });
+    }
+    let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
+    let replaced = replaced(&report, &files);
+    for name in &replaced {
+        copy(disk, aside, name).map_err(|cause| OpenError::io(name, cause))?;
+    }
+    aside.sync_names().map_err(|cause| OpenError::io("the folder for originals", cause))?;
+    for (number, _) in report.segments.iter().filter(|(_, of)| of.is_missing) {
+        // A stand-in without records, for the index that says which are given up.
+        let name = names::segment(*number);
+        write(disk, &name, &segment_header(*number, SEGMENT_BYTES_FIRST))
+            .map_err(|cause| OpenError::io(&name, cause))?;
+    }
+    raise_format(disk, &identity)?;
+    let io = |cause: io::Error| OpenError::io("a fresh segment", cause);
+    let newest = files.iter().filter_map(|name| names::segment_number(name)).max().unwrap_or(0);
+    let segment = keeper.prepare(newest.max(last.place.segment) + 1, SEGMENT_BYTES_FIRST).map_err(io)?;
+    let mut writer = Writer::new(group, false, last, segment);
+    writer.sync().map_err(io)?;
+    keeper.write_indexes(writer.mark().place.segment).map_err(|cause| OpenError::io("an index", cause))?;
+    // Both checkpoints are of what is left: there is nothing behind them that could not be read.
+    for _ in 0..2 {
+        keeper.checkpoint(writer.mark(), &state.image()).map_err(|cause| OpenError::io("a checkpoint", cause))?;
+    }
+    writer.finish().map_err(io)?;
+    let is_old = |name: &&String| names::checkpoint_id(name).is_some_and(|id| !keeper.has_checkpoint(id));
+    let left = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
+    for name in left.iter().filter(is_old) {
+        disk.remove(name).map_err(|cause| OpenError::io(name, cause))?;
+    }
+    disk.sync_names().map_err(|cause| OpenError::io("the folder", cause))?;
+    Ok(Repaired { report, is_done: true, aside: replaced })
+}
+
+/// The files that are damaged, or that are replaced.
+fn replaced(report: &Report, files: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (number, of) in &report.segments {
+        if of.has_loss || !of.damage.is_empty() || of.index == IndexState::Damaged {
+            names.extend([names::segment(*number), names::index(*number)]);
+        }
+    }
+    names.extend(report.log_losses.iter().map(|loss| names::segment(loss.segment)));
+    names.extend(files.iter().filter(|name| names::checkpoint_id(name).is_some()).cloned());
+    names.sort();
+    names.dedup();
+    names.retain(|name| files.contains(name));
+    names
+}
+
+fn copy<D: Disk>(from: &D, to: &D, name: &str) -> io::Result<()> {
+    let bytes = read_part(from, name, 0, usize::MAX).map_err(io::Error::other)?;
+    write(to, name, &bytes)
+}
+
+fn write<D: Disk>(disk: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = disk.create(name)?;
+    file.write_at(bytes, 0)?;
+    file.sync()
+}

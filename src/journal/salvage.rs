@@ -1,0 +1,353 @@
+//! Reading everything that a folder holds, past damage: what can be read, what cannot, and the state that is left.
+//!
+//! Up to the checkpoint, offsets are known: records that cannot be read leave a hole. Behind it they follow from the
+//! entries, so that lost entries leave everything behind them in doubt: it is read, in a new epoch of every topic.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::disk::Disk;
+use super::error::OpenError;
+use super::format::{HEADER, Kind};
+use super::inspect::{IndexState, LogLoss, Report, SegmentReport};
+use super::keeper::Keeper;
+use super::names;
+use super::past::{Expected, expected};
+use super::reader::previous_end;
+use super::rebuild::{self, Known};
+use super::recovery::{Recovery, State};
+use super::spans::Span;
+use super::walk::{Step, walk};
+use super::writer::Mark;
+use super::{books::Books, copies, index};
+use crate::record::{self, Filed, Place};
+use crate::types::{Offset, TopicId, crc32};
+
+/// A state that goes on behind lost entries.
+pub trait Salvage: State {
+    /// A topic's name.
+    fn name(&self, topic: TopicId) -> Option<String>;
+
+    /// Entries are lost here: what follows is applied nevertheless, in a new epoch of every topic.
+    fn give_up(&mut self);
+
+    /// Nothing follows: what lost entries leave in doubt is forgotten.
+    fn finish(&mut self);
+
+    /// The state for a checkpoint.
+    fn image(&self) -> Vec<u8>;
+}
+
+/// What is left.
+#[derive(Debug)]
+pub(super) struct Salvaged<D: Disk> {
+    pub(super) keeper: Keeper<D>,
+    pub(super) last: Mark,
+    pub(super) report: Report,
+}
+
+/// Reads everything. `is_live` is true when a node writes to the folder meanwhile.
+///
+/// # Errors
+/// [`OpenError`] when no checkpoint can be read and the log does not begin at its beginning, or files cannot be opened.
+pub(super) fn salvage<D: Disk>(
+    disk: &D,
+    group: u16,
+    is_live: bool,
+    state: &mut impl Salvage,
+) -> Result<Salvaged<D>, OpenError> {
+    let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
+    let mut recovery = Recovery::new(disk, group, &files);
+    let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
+    segments.sort_unstable();
+    let copies = segments.split_off(segments.partition_point(|number| !copies::is_copies(*number)));
+    let (checkpoints, books) = recovery.load_checkpoint(&files, &segments, state)?;
+    let mut report = Report { damaged_checkpoints: std::mem::take(&mut recovery.mended), ..Report::default() };
+    let past = &segments[..segments.partition_point(|number| *number <= recovery.from.place.segment)];
+    let books = match books {
+        Some(books) => books,
+        None => recovery.derive_books(past, state)?,
+    };
+    recovery.salvage_past((&segments, &copies), books, state, &mut report)?;
+    recovery.keeper.begin(checkpoints, recovery.from.place.segment);
+    let last = recovery.salvage_log(&segments, is_live, state, &mut report)?;
+    state.finish();
+    report.entries = last.index;
+    for topic in state.topics() {
+        let (first, next) = state.kept(topic).unwrap_or_default();
+        let of = report.topics.entry(topic).or_default();
+        (of.name, of.first, of.next) = (state.name(topic).unwrap_or_default(), first, next);
+        // What was trimmed or deleted since is not missed.
+        of.lost.retain_mut(|(from, to)| {
+            *from = (*from).max(first);
+            from < to
+        });
+    }
+    report.topics.retain(|topic, _| state.kept(*topic).is_some());
+    Ok(Salvaged { keeper: recovery.keeper, last, report })
+}
+
+impl<D: Disk> Recovery<D> {
+    /// Goes through the segments up to the checkpoint, and those of copies.
+    fn salvage_past(
+        &mut self,
+        (segments, copies): (&[u32], &[u32]),
+        mut books: Books,
+        state: &impl Salvage,
+        report: &mut Report,
+    ) -> Result<(), OpenError> {
+        let past = &segments[..segments.partition_point(|number| *number <= self.from.place.segment)];
+        for number in past.iter().chain(copies) {
+            let void = if self.from.index == 0 { Some(Vec::new()) } else { books.void.remove(number) };
+            self.add_segment(*number)?;
+            self.keeper.set_void(*number, void);
+            self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
+        }
+        let mut by_segment = expected(&books);
+        past.iter().chain(copies).for_each(|number| drop(by_segment.entry(*number).or_default()));
+        let mut found = BTreeMap::new();
+        for (number, expected) in &by_segment {
+            let is_missing = past.binary_search(number).is_err() && copies.binary_search(number).is_err();
+            let bytes = if is_missing { Bytes::new() } else { self.read(&names::segment(*number))? };
+            let all = self.salvage_segment((*number, &bytes, is_missing), expected, segments, state, report);
+            for (expected, filed) in expected.iter().zip(all) {
+                let bytes: u32 = filed.iter().map(|filed| filed.len).sum();
+                let (base, first_us) = filed.first().map_or_else(Default::default, |it| (it.base, it.append_us));
+                found.insert((expected.topic, *number, expected.end), (base, bytes, first_us));
+            }
+        }
+        for (topic, spans) in books.spans {
+            let (first, _) = state.kept(topic).unwrap_or_default();
+            for (segment, end, _) in spans {
+                let (base, bytes, first_us) = found[&(topic, segment, end)];
+                self.keeper.add_span(topic, (base, first), Span { segment, bytes, end, first_us });
+            }
+        }
+        Ok(())
+    }
+
+    /// The batches that a segment has of each stretch that it is expected to have, with stand-ins for those that cannot
+    /// be read.
+    fn salvage_segment(
+        &mut self,
+        (number, bytes, is_missing): (u32, &Bytes, bool),
+        expected: &[Expected],
+        segments: &[u32],
+        state: &impl Salvage,
+        report: &mut Report,
+    ) -> Vec<Vec<Filed>> {
+        let is_copies = copies::is_copies(number);
+        let end = if is_copies { Some(bytes.len()) } else { self.end_of_past(number, segments) };
+        let mut of = SegmentReport { is_missing, ..SegmentReport::of(number, bytes, end) };
+        let mut indexed = self.read(&names::index(number)).ok().and_then(|bytes| index::decode(number, &bytes));
+        if let Some(indexed) = &mut indexed {
+            indexed.retain(|filed| is_copies || filed.place < self.from.place);
+        }
+        let is_whole = |all: &Vec<Filed>| expected.iter().all(|expected| covers(all, expected, state));
+        of.index = match &indexed {
+            Some(indexed) if is_whole(indexed) => IndexState::Sound,
+            None if expected.is_empty() => IndexState::None,
+            Some(_) | None => IndexState::Damaged,
+        };
+        let all = match indexed.filter(|_| of.index == IndexState::Sound) {
+            Some(indexed) => indexed,
+            None if is_copies => copies::list_sound(number, bytes),
+            None => self.list_past(number, (bytes, end), expected, state),
+        };
+        let is_sound = |filed: &Filed| {
+            let at = filed.place.position as usize;
+            bytes.get(at..at + filed.len as usize).is_some_and(|payload| crc32(payload) == filed.crc)
+        };
+        let mut found = Vec::new();
+        for expected in expected {
+            let (begin, end) = range_of(expected, state);
+            let (filed, lost) = with_holes((expected.topic, number), of_range(&all, expected, state), (begin, end), is_sound);
+            of.has_loss |= !lost.is_empty();
+            report.topics.entry(expected.topic).or_default().lost.extend(lost);
+            found.push(filed);
+        }
+        // An index says all of its segment, or it is as it was; that of the checkpoint's segment will grow.
+        if number == self.from.place.segment || of.index == IndexState::Damaged || of.has_loss {
+            found.iter().flatten().for_each(|filed| self.keeper.enter(filed));
+        }
+        report.blocks_start |= number == self.from.place.segment && !of.damage.is_empty();
+        report.segments.insert(number, of);
+        found
+    }
+
+    /// The batches of a segment of the log whose index is lost, as far as their offsets are known.
+    fn list_past(
+        &self,
+        number: u32,
+        (bytes, end): (&Bytes, Option<usize>),
+        expected: &[Expected],
+        state: &impl Salvage,
+    ) -> Vec<Filed> {
+        let topics: BTreeSet<TopicId> = expected.iter().map(|expected| expected.topic).collect();
+        let (listing, damage) = rebuild::list(number, bytes, end, &topics, &|name| state.find(name));
+        let mut all = Vec::new();
+        for Expected { topic, before, end } in expected {
+            let (first, _) = state.kept(*topic).unwrap_or_default();
+            let last_us = before.map_or(0, |(segment, end)| self.keeper.time_before(*topic, segment, end));
+            let known = Known { end: *end, before: before.map(|(_, end)| end), first, last_us };
+            let listed = listing.get(topic).map_or(&[][..], |listed| listed);
+            all.append(&mut rebuild::assign_beside(listed, known, self.keeper.void(number), &damage));
+        }
+        all
+    }
+
+    /// Goes through the log behind the checkpoint and applies what can be read of it.
+    fn salvage_log(
+        &mut self,
+        segments: &[u32],
+        is_live: bool,
+        state: &mut impl Salvage,
+        report: &mut Report,
+    ) -> Result<Mark, OpenError> {
+        let (mut last, mut known, mut losses) = (self.from, self.from.index, Vec::new());
+        let behind = &segments[segments.partition_point(|number| *number < self.from.place.segment)..];
+        // The last ones may have been made ready and never written to.
+        let written = |number: &&u32| {
+            self.read(&names::segment(**number)).is_ok_and(|it| walk(**number, &it, None).next().is_some())
+        };
+        let newest = behind.iter().rev().find(written).or_else(|| behind.first()).copied();
+        for number in self.from.place.segment..=newest.unwrap_or(0) {
+            let is_missing = segments.binary_search(&number).is_err();
+            let next = number.checked_add(1).filter(|next| segments.binary_search(next).is_ok());
+            let end = next.and_then(|next| previous_end(&self.disk, next).ok().flatten());
+            let bytes = if is_missing { Bytes::new() } else { self.read_settled(number, end, is_live)? };
+            let mut of = SegmentReport::of(number, &bytes, end);
+            of.is_missing = is_missing;
+            if is_missing {
+                losses.push((number, 0));
+            } else {
+                self.add_segment(number)?;
+            }
+            for step in walk(number, &bytes, end) {
+                match step {
+                    Step::Damage(range) if number > self.from.place.segment || range.end > self.start() => {
+                        losses.push((number, range.start));
+                    }
+                    Step::Record(record) if record.head.kind == Kind::Entry && record.head.index > last.index => {
+                        if record.head.index > last.index + 1 && losses.is_empty() {
+                            if is_live {
+                                return Ok(last);
+                            }
+                            losses.push((number, record.body_at));
+                        }
+                        tell_losses(&mut losses, (last.index + 1, record.head.index), state, report);
+                        let position = u32::try_from(record.body_at).expect("a segment's size");
+                        match record::decode(&record.body, Place { segment: number, position }) {
+                            Ok(entries) => self.keeper.note(&state.replay(entries)),
+                            Err(_) => {
+                                let lost = (record.head.index, record.head.index + 1);
+                                tell_losses(&mut vec![(number, record.body_at)], lost, state, report);
+                            }
+                        }
+                        (last.index, last.term) = (record.head.index, record.head.term);
+                        last.place = Place { segment: number, position: u32::try_from(record.end).expect("a size") };
+                    }
+                    Step::Record(record) => {
+                        known = known.max(record.head.index);
+                        let position = u32::try_from(record.end).expect("a segment's size");
+                        last.place = last.place.max(Place { segment: number, position });
+                    }
+                    Step::Damage(_) => {}
+                }
+            }
+            if number > self.from.place.segment || self.from.index == 0 {
+                report.segments.insert(number, of);
+            }
+        }
+        tell_losses(&mut losses, (last.index + 1, known.max(last.index) + 1), state, report);
+        last.index = last.index.max(known);
+        Ok(last)
+    }
+
+    /// The bytes of a segment. Of one that is written to meanwhile, a later part may be newer than an earlier one: then
+    /// it is read again as far as it was written by that time.
+    fn read_settled(&self, number: u32, end: Option<usize>, is_live: bool) -> Result<Bytes, OpenError> {
+        let bytes = self.read(&names::segment(number))?;
+        let is_damaged = walk(number, &bytes, end).any(|step| matches!(step, Step::Damage(_)));
+        if !is_live || !is_damaged {
+            return Ok(bytes);
+        }
+        let ends = walk(number, &bytes, end).map(|step| if let Step::Record(record) = step { record.end } else { 0 });
+        self.read_part(&names::segment(number), 0, ends.max().unwrap_or(0))
+    }
+
+    fn start(&self) -> usize {
+        self.from.place.position as usize
+    }
+}
+
+/// Something is lost at these places of the log: the entries from an index on, up to one that is there.
+fn tell_losses(losses: &mut Vec<(u32, usize)>, (from, to): (u64, u64), state: &mut impl Salvage, report: &mut Report) {
+    let Some((segment, position)) = losses.first().copied() else { return };
+    losses.clear();
+    if from == to {
+        report.blocks_start = true;
+        return;
+    }
+    let ends = state.topics().into_iter().filter_map(|topic| Some((state.name(topic)?, state.kept(topic)?.1)));
+    let (position, ends) = (position as u64, ends.collect());
+    report.log_losses.push(LogLoss { segment, position, from, to, ends });
+    state.give_up();
+}
+
+/// The offsets that a stretch is to have: those that are trimmed are not missed.
+fn range_of(expected: &Expected, state: &impl Salvage) -> (Offset, Offset) {
+    let (first, _) = state.kept(expected.topic).unwrap_or_default();
+    (expected.before.map_or(first, |(_, before)| before), expected.end)
+}
+
+/// The batches in the range of a stretch.
+fn of_range(all: &[Filed], expected: &Expected, state: &impl Salvage) -> Vec<Filed> {
+    let (begin, end) = range_of(expected, state);
+    let is_in = |filed: &&Filed| filed.topic == expected.topic && filed.end() > begin && filed.base < end;
+    all.iter().filter(is_in).copied().collect()
+}
+
+/// Are all of its records there?
+fn covers(all: &[Filed], expected: &Expected, state: &impl Salvage) -> bool {
+    let (begin, end) = range_of(expected, state);
+    let filed = of_range(all, expected, state);
+    filed.iter().try_fold(begin, |at, filed| (filed.base <= at).then_some(filed.end())) == Some(end)
+}
+
+/// The batches that can be read, with stand-ins for the records between them that cannot, and those.
+fn with_holes(
+    (topic, segment): (TopicId, u32),
+    filed: Vec<Filed>,
+    (begin, end): (Offset, Offset),
+    is_sound: impl Fn(&Filed) -> bool,
+) -> (Vec<Filed>, Vec<(Offset, Offset)>) {
+    let (mut whole, mut lost, mut at, mut last_us) = (Vec::new(), Vec::<(Offset, Offset)>::new(), begin, 0);
+    let mut hole = |whole: &mut Vec<Filed>, from: Offset, to: Offset, append_us: u64| {
+        if from >= to {
+            return;
+        }
+        match lost.last_mut().filter(|(_, end)| *end == from) {
+            Some((_, end)) => *end = to,
+            None => lost.push((from, to)),
+        }
+        let place = Place { segment, position: u32::try_from(HEADER).expect("small") };
+        let mut base = from;
+        while base < to {
+            let count = u32::try_from(to.0 - base.0).unwrap_or(u32::MAX);
+            whole.push(Filed { topic, base, count, len: 0, crc: 0, place, append_us });
+            base = base.plus(count.into());
+        }
+    };
+    for filed in filed {
+        if filed.end() <= begin || filed.len > 0 && !is_sound(&filed) || filed.base < at && at != begin {
+            continue;
+        }
+        hole(&mut whole, at, filed.base, last_us.max(1));
+        (at, last_us) = (filed.end(), filed.append_us);
+        whole.push(filed);
+    }
+    hole(&mut whole, at, end, last_us.max(1));
+    (whole, lost)
+}

@@ -1,0 +1,296 @@
+//! The commands beside the daemon: what a folder holds, and mending it. `dht-node` without one of them is the daemon.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use argh::FromArgs;
+use dht_node::journal::{
+    Folder, Identity, IndexState, LogLoss, OpenError, Repaired, Report, SegmentReport, inspect, owner, repair,
+};
+use dht_node::node::{Node, Settings};
+use dht_node::storage::Scratch;
+use dht_node::types::{Now, Retention};
+use dht_node::wire::response::Durability;
+use serde_json::{Value, json};
+
+/// Records cannot be read.
+const EXIT_LOSS: u8 = 1;
+
+/// The command line or the folder cannot be used.
+const EXIT_USAGE: u8 = 2;
+
+/// Reads everything in the folder of a node and says what is there, per segment and topic. It changes nothing and may be
+/// used beside the running node.
+#[derive(Debug, FromArgs)]
+#[argh(help_triggers("-h", "--help"), name = "inspect")]
+#[argh(error_code(1, "something is damaged or missing"))]
+#[argh(error_code(2, "the command line or the folder cannot be used"))]
+struct Inspect {
+    /// print one object for programs
+    #[argh(switch)]
+    json: bool,
+
+    /// the folder that the node has as --data
+    #[argh(positional, arg_name = "folder")]
+    folder: PathBuf,
+}
+
+/// Makes anew what is damaged or missing in the folder of a stopped node and follows from the rest. Where records cannot
+/// be read, it says which and changes nothing, unless it is told to give them up. What it replaces is copied to
+/// FOLDER.damaged-1 first.
+#[derive(Debug, FromArgs)]
+#[argh(help_triggers("-h", "--help"), name = "repair")]
+#[argh(error_code(1, "records cannot be read, and --drop-damaged was not given"))]
+#[argh(error_code(2, "the command line or the folder cannot be used, or a node is using it"))]
+struct Repair {
+    /// give up exactly what cannot be read: readers are told of a gap, or of a new epoch where offsets are in doubt
+    #[argh(switch)]
+    drop_damaged: bool,
+
+    /// print one object for programs
+    #[argh(switch)]
+    json: bool,
+
+    /// the folder that the node has as --data
+    #[argh(positional, arg_name = "folder")]
+    folder: PathBuf,
+}
+
+/// Runs the command that the first word names; `None` when it names none.
+pub(crate) fn run(words: &[&str]) -> Option<ExitCode> {
+    let (command, rest) = words.split_first()?;
+    Some(match *command {
+        "inspect" => with_arguments(command, rest, |arguments: &Inspect| {
+            let result = run_inspect(&arguments.folder, arguments.json);
+            result.map_err(|error| (arguments.folder.clone(), error))
+        }),
+        "repair" => with_arguments(command, rest, |arguments: &Repair| {
+            let result = run_repair(arguments);
+            result.map_err(|error| (arguments.folder.clone(), error))
+        }),
+        _ => return None,
+    })
+}
+
+fn with_arguments<A: FromArgs>(
+    command: &str,
+    words: &[&str],
+    run: impl FnOnce(&A) -> Result<ExitCode, (PathBuf, OpenError)>,
+) -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    match A::from_args(&["dht-node", command], words) {
+        Ok(arguments) => run(&arguments).unwrap_or_else(|(folder, error)| {
+            let code = if matches!(error, OpenError::Damaged { .. }) { EXIT_LOSS } else { EXIT_USAGE };
+            fail(code, &format!("{}: {error}", folder.display()))
+        }),
+        Err(exit) if exit.status.is_ok() => say(&exit.output),
+        Err(exit) => fail(EXIT_USAGE, &format!("{}; see dht-node {command} --help", exit.output.trim())),
+    }
+}
+
+fn run_inspect(path: &Path, is_json: bool) -> Result<ExitCode, OpenError> {
+    let folder = Folder::look(path.to_owned()).map_err(folder_error)?;
+    let is_live = folder.is_taken().map_err(folder_error)?;
+    let identity = owner(&folder)?;
+    let (identity, report) = inspect(&folder, is_live, || scratch(&identity))?;
+    if is_json {
+        print_line(&to_json(&identity, &report).to_string());
+    } else {
+        print(path, &identity, &report);
+    }
+    Ok(ExitCode::from(if report.is_sound() { 0 } else { EXIT_LOSS }))
+}
+
+fn run_repair(arguments: &Repair) -> Result<ExitCode, OpenError> {
+    let path = &arguments.folder;
+    let identity = owner(&Folder::look(path.clone()).map_err(folder_error)?)?;
+    let folder = Folder::make(path.clone()).map_err(folder_error)?;
+    let folder = folder.take().map_err(folder_error)?.ok_or(OpenError::Busy)?;
+    let kept = (1..).map(|number| beside(path, number)).find(|path| !path.exists()).expect("some number is free");
+    let aside = Folder::make(kept.clone()).map_err(folder_error)?;
+    let repaired = repair(&folder, &aside, arguments.drop_damaged, &mut scratch(&identity));
+    if repaired.as_ref().is_ok_and(|repaired| repaired.aside.is_empty()) {
+        std::fs::remove_dir(&kept).map_err(folder_error)?;
+    }
+    let Repaired { report, is_done, aside } = repaired?;
+    if arguments.json {
+        let mut json = to_json(&identity, &report);
+        json["repaired"] = is_done.into();
+        json["originals"] = if aside.is_empty() { Value::Null } else { kept.display().to_string().into() };
+        print_line(&json.to_string());
+    } else {
+        tell_repair(path, &report, (is_done, !aside.is_empty()), &kept);
+    }
+    let is_refused = !is_done && report.loses_records();
+    Ok(ExitCode::from(if is_refused { EXIT_LOSS } else { 0 }))
+}
+
+fn beside(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".damaged-{number}"));
+    name.into()
+}
+
+fn folder_error(cause: io::Error) -> OpenError {
+    OpenError::Io { file: "the folder".to_owned(), cause }
+}
+
+/// A node that serves nobody, for what is in the folder.
+fn scratch(identity: &Identity) -> Scratch {
+    let Identity { cluster, dimension, node } = identity.clone();
+    let settings = Settings {
+        id: node,
+        dimension,
+        cluster,
+        software: String::new(),
+        addresses: vec![String::new(); usize::from(dimension.nodes())],
+        instance: 0,
+        seed: 0,
+        memory_bytes: 0,
+        retention: Retention::default(),
+        durability: Durability::Synced,
+        clients_max: 0,
+        handshakes_max: 0,
+    };
+    Scratch::new(Node::new(settings, Now { monotonic_us: 0, wall_us: 0 }))
+}
+
+/// Prints a report for a person.
+fn print(path: &Path, identity: &Identity, report: &Report) {
+    let Identity { cluster, dimension, node } = identity;
+    let (id, entries) = (node.binary(*dimension), report.entries);
+    print_line(&format!(
+        "{}: node {id} of a cube of dimension {}, cluster {cluster}",
+        path.display(),
+        dimension.bits()
+    ));
+    print_line(&format!("{entries} entries, {} segments, {} topics", report.segments.len(), report.topics.len()));
+    for (number, of) in &report.segments {
+        print_line(&segment_line(*number, of));
+    }
+    for topic in report.topics.values() {
+        let kept = topic.next.0 - topic.first.0;
+        print_line(&format!(
+            "topic {}: {kept} records from offset {} on{}",
+            topic.name,
+            topic.first,
+            lost_of(&topic.lost)
+        ));
+    }
+    report.damaged_checkpoints.iter().for_each(|line| print_line(line));
+    losses(report).iter().for_each(|line| print_line(line));
+    if report.is_sound() {
+        print_line("everything can be read");
+    } else if report.loses_records() {
+        print_line(
+            "give up what cannot be read with: dht-node repair --drop-damaged FOLDER (the node must be stopped)",
+        );
+    } else {
+        print_line("nothing is lost; a start mends it, or: dht-node repair FOLDER (the node must be stopped)");
+    }
+}
+
+fn segment_line(number: u32, of: &SegmentReport) -> String {
+    let SegmentReport { bytes, used, records, .. } = of;
+    let index = match of.index {
+        IndexState::None => "",
+        IndexState::Sound => ", its index is sound",
+        IndexState::Damaged => ", its index is missing or damaged",
+    };
+    if of.is_missing {
+        return format!("segment {number}: missing");
+    }
+    let damage: Vec<String> = of.damage.iter().map(|range| format!("{} to {}", range.start, range.end)).collect();
+    let damage = if damage.is_empty() { String::new() } else { format!(", damaged at bytes {}", damage.join(", ")) };
+    format!("segment {number}: {records} records in {used} of {bytes} bytes{index}{damage}")
+}
+
+fn lost_of(lost: &[(dht_node::types::Offset, dht_node::types::Offset)]) -> String {
+    let ranges: Vec<String> = lost.iter().map(|(from, to)| format!("{from} to {}", to.0 - 1)).collect();
+    if ranges.is_empty() { String::new() } else { format!("; cannot be read: offsets {}", ranges.join(", ")) }
+}
+
+/// What is lost behind the checkpoint.
+fn losses(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    for LogLoss { segment, position, from, to, ends } in &report.log_losses {
+        lines.push(format!(
+            "entries {from} to {} of the log cannot be read (segment {segment}, byte {position}); what follows can",
+            to - 1
+        ));
+        for (topic, end) in ends {
+            lines.push(format!("  topic {topic}: offsets from {end} on are numbered anew, in a new epoch"));
+        }
+    }
+    lines
+}
+
+fn tell_repair(path: &Path, report: &Report, (is_done, has_kept): (bool, bool), kept: &Path) {
+    let shown = path.display();
+    for topic in report.topics.values().filter(|topic| !topic.lost.is_empty()) {
+        print_line(&format!("topic {}{}", topic.name, lost_of(&topic.lost)));
+    }
+    losses(report).iter().for_each(|line| print_line(line));
+    if !is_done && report.loses_records() {
+        print_line(&format!("{shown} was left as it is; to give this up: dht-node repair --drop-damaged {shown}"));
+    } else if is_done {
+        let given_up = if report.loses_records() { "what cannot be read was given up" } else { "nothing is lost" };
+        print_line(&format!("{shown} is mended; {given_up}"));
+    } else {
+        print_line(&format!("{shown} needs no repair"));
+    }
+    if has_kept {
+        print_line(&format!("the files as they were are in {}", kept.display()));
+    }
+}
+
+fn to_json(identity: &Identity, report: &Report) -> Value {
+    let Identity { cluster, dimension, node } = identity;
+    let segment = |(number, of): (&u32, &SegmentReport)| {
+        let index = match of.index {
+            IndexState::None => Value::Null,
+            IndexState::Sound => "sound".into(),
+            IndexState::Damaged => "damaged".into(),
+        };
+        let damage: Vec<[u64; 2]> = of.damage.iter().map(|range| [range.start, range.end]).collect();
+        json!({
+            "segment": number, "missing": of.is_missing, "bytes": of.bytes, "used": of.used,
+            "records": of.records, "index": index, "damage": damage,
+        })
+    };
+    let topics = report.topics.values().map(|topic| {
+        let lost: Vec<[u64; 2]> = topic.lost.iter().map(|(from, to)| [from.0, to.0]).collect();
+        json!({"topic": topic.name, "first_offset": topic.first.0, "next_offset": topic.next.0, "lost": lost})
+    });
+    let losses = report.log_losses.iter().map(|loss| {
+        let ends: serde_json::Map<String, Value> =
+            loss.ends.iter().map(|(topic, end)| (topic.clone(), end.0.into())).collect();
+        json!({
+            "segment": loss.segment, "position": loss.position, "entries": [loss.from, loss.to], "anew_from": ends,
+        })
+    });
+    json!({
+        "node": node.binary(*dimension), "dimension": dimension.bits(), "cluster": cluster,
+        "sound": report.is_sound(), "entries": report.entries,
+        "segments": report.segments.iter().map(segment).collect::<Vec<_>>(),
+        "topics": topics.collect::<Vec<_>>(),
+        "damaged_checkpoints": report.damaged_checkpoints,
+        "lost_entries": losses.collect::<Vec<_>>(),
+    })
+}
+
+fn say(line: &str) -> ExitCode {
+    print_line(line);
+    ExitCode::SUCCESS
+}
+
+fn print_line(line: &str) {
+    // Nobody may be reading.
+    let _ = writeln!(io::stdout(), "{}", line.trim_end());
+}
+
+fn fail(code: u8, line: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "dht-node: {line}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,247 @@
+//! Folders with damage that nothing makes good: what is told of them, and what a repair leaves.
+
+use dht_node::journal::{Disk, IndexState, Repaired, Report, inspect, repair};
+use dht_node::record::{Found, Wanted};
+use dht_node::storage::Scratch;
+use dht_node::types::{Epoch, Offset, TopicId};
+use fastrand::Rng;
+
+use crate::crafted::{long, names, read, write};
+use crate::disk::FakeDisk;
+use crate::model::{self, Live, blank};
+
+const NAME: &str = "topic/0";
+
+fn report(disk: &FakeDisk) -> Report {
+    inspect(disk, false, || Scratch::new(blank())).unwrap().1
+}
+
+fn mend(disk: &FakeDisk, drops_damaged: bool) -> (Repaired, FakeDisk) {
+    let aside = FakeDisk::default();
+    let repaired = repair(disk, &aside, drops_damaged, &mut Scratch::new(blank())).unwrap();
+    (repaired, aside)
+}
+
+/// The ranges of the one topic that cannot be read.
+fn lost(report: &Report) -> Vec<(u64, u64)> {
+    let topic = report.topics.values().next().unwrap();
+    topic.lost.iter().map(|(from, to)| (from.0, to.0)).collect()
+}
+
+/// What a reader of the topic gets from the beginning on: offsets, and the gaps between them.
+fn offsets(live: &Live) -> (Vec<u64>, Vec<(u64, u64)>) {
+    let id = model::topic_id(&live.node, NAME).unwrap();
+    let (first, next) = live.node.kept(id).unwrap();
+    let (mut at, mut found, mut gaps) = (first, Vec::new(), Vec::new());
+    let held = live.node.topic(dht_node::types::TopicName::new(NAME).unwrap()).unwrap().log.held();
+    while at < next.min(held) {
+        match live.find(id, Wanted::Records { from: at, max_bytes: 9000, max_records: 5 }).unwrap() {
+            Found::Gap(to) => {
+                assert!(to > at);
+                gaps.push((at.0, to.0));
+                at = to;
+            }
+            Found::Batches(batches) => {
+                for (filed, _) in batches {
+                    found.push(filed.base.0);
+                    at = filed.end();
+                }
+            }
+            Found::Offset(_) => panic!("records were asked for"),
+        }
+    }
+    found.extend(at.0..next.0);
+    (found, gaps)
+}
+
+fn places(live: &Live, topic: TopicId) -> Vec<(u32, u32)> {
+    let (mut at, mut places) = (Offset(0), Vec::new());
+    while let Ok(Found::Batches(batches)) =
+        live.find(topic, Wanted::Records { from: at, max_bytes: u32::MAX, max_records: u32::MAX })
+        && !batches.is_empty()
+    {
+        places.extend(batches.iter().map(|(filed, _)| (filed.place.segment, filed.place.position)));
+        at = batches.last().unwrap().0.end();
+    }
+    places
+}
+
+#[test]
+fn a_sound_folder_is_said_to_be_sound_and_left_as_it_is() {
+    for seed in 1..=100 {
+        let mut rng = Rng::with_seed(seed);
+        let (disk, mut serial) = (FakeDisk::default(), 0);
+        let (mut live, ..) = Live::start(&disk, false).unwrap();
+        for _ in 0..rng.usize(1..60) {
+            live.append(model::entries(&mut rng, &live.node, &mut serial)).unwrap();
+            live.sync().unwrap();
+            if rng.u8(..9) == 0 {
+                live.checkpoint().unwrap();
+            }
+        }
+        let last = live.mark();
+        drop(live);
+        let before = disk.files();
+        let report = report(&disk);
+        assert!(report.is_sound(), "seed {seed}: {report:?}");
+        assert_eq!(report.entries, last.index, "seed {seed}");
+        assert!(!mend(&disk, true).0.is_done);
+        assert_eq!(disk.files(), before);
+    }
+}
+
+#[test]
+fn derived_files_are_told_and_repaired_without_giving_anything_up() {
+    let disk = FakeDisk::default();
+    let expected = long(&disk, 5, true).seen();
+    let index = read(&disk, "0000000002.index");
+    disk.remove("0000000001.index").unwrap();
+    disk.flip("0000000002.index", 50 * 8);
+    let newest = names(&disk, ".checkpoint").pop().unwrap();
+    disk.flip(&newest, 900);
+    let found = report(&disk);
+    assert_eq!(found.damaged_indexes().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((found.damaged_checkpoints.len(), found.loses_records()), (1, false));
+    assert!(found.segments.values().all(|of| of.damage.is_empty()));
+    assert_eq!(found.segments[&3].index, IndexState::Sound);
+    let (repaired, aside) = mend(&disk, false);
+    assert!(repaired.is_done && repaired.report == found);
+    assert!(names(&aside, "").contains(&newest));
+    assert!(read(&disk, "0000000002.index") == index);
+    assert!(report(&disk).is_sound());
+    let (live, ..) = Live::start(&disk, false).unwrap();
+    assert!(live.seen().1 == expected.1);
+}
+
+#[test]
+fn records_from_before_the_checkpoint_that_cannot_be_read_leave_a_gap_at_their_offsets() {
+    for is_index_lost in [false, true] {
+        let disk = FakeDisk::default();
+        let live = long(&disk, 5, true);
+        let id = model::topic_id(&live.node, NAME).unwrap();
+        let places = places(&live, id);
+        drop(live);
+        let batches = places.iter().filter(|(segment, _)| *segment == 2).count() as u64;
+        let first = places.iter().position(|(segment, _)| *segment == 2).unwrap() as u64;
+        for batch in [3, 4] {
+            disk.flip("0000000002.log", (places[usize::try_from(first + batch).unwrap()].1 as usize + 500) * 8);
+        }
+        if is_index_lost {
+            disk.remove("0000000002.index").unwrap();
+        }
+        let before = read(&disk, "0000000002.log");
+        let found = report(&disk);
+        assert_eq!(lost(&found), [(first + 3, first + 5)], "{is_index_lost}");
+        let files = disk.files();
+        assert!(!mend(&disk, false).0.is_done, "it gives nothing up by itself");
+        assert_eq!(disk.files(), files);
+        let (repaired, aside) = mend(&disk, true);
+        assert!(repaired.is_done && repaired.report == found);
+        assert!(read(&aside, "0000000002.log") == before, "the original is kept");
+        let (mut live, ..) = Live::start(&disk, false).unwrap();
+        let (offsets, gaps) = offsets(&live);
+        assert_eq!(gaps, [(first + 3, first + 5)], "{is_index_lost}: {batches}");
+        assert_eq!(offsets.len(), places.len() - 2);
+        assert_eq!(live.epoch(NAME), Epoch(1), "offsets mean what they meant");
+        // It goes on, and what was given up stays given up.
+        live.append(vec![model::publish(NAME, b"more", 1 << 50)]).unwrap();
+        live.sync().unwrap();
+        live.checkpoint().unwrap();
+        drop(live);
+        let (live, ..) = Live::start(&disk, false).unwrap();
+        assert_eq!(self::offsets(&live).1, gaps);
+    }
+}
+
+#[test]
+fn a_segment_that_is_gone_is_given_up_as_a_whole() {
+    let disk = FakeDisk::default();
+    let live = long(&disk, 5, true);
+    let id = model::topic_id(&live.node, NAME).unwrap();
+    let places = places(&live, id);
+    drop(live);
+    let of = |number: u32| places.iter().position(|(segment, _)| *segment == number).unwrap() as u64;
+    disk.remove("0000000003.log").unwrap();
+    assert!(Live::start(&disk, false).is_err());
+    assert_eq!(lost(&report(&disk)), [(of(3), of(4))]);
+    assert!(mend(&disk, true).0.is_done);
+    let (live, ..) = Live::start(&disk, false).unwrap();
+    assert_eq!(offsets(&live).1, [(of(3), of(4))]);
+    drop(live);
+    assert!(!report(&disk).loses_records());
+}
+
+/// Entries behind the checkpoint that are lost: everything else stays, in another epoch.
+#[test]
+fn entries_that_are_lost_are_told_with_a_new_epoch_and_nothing_else_is() {
+    let disk = FakeDisk::default();
+    let (mut live, ..) = Live::start(&disk, false).unwrap();
+    live.append(vec![model::create(NAME, 7)]).unwrap();
+    let mut ends = vec![0];
+    for serial in 0..10 {
+        live.append(vec![model::sequenced(NAME, &[7; 100], serial)]).unwrap();
+        live.sync().unwrap();
+        ends.push(live.mark().place.position);
+    }
+    drop(live);
+    // The batches 4 and 5, which begin behind their records' headers.
+    [4, 5].into_iter().for_each(|batch| disk.flip("0000000001.log", (ends[batch] as usize + 60) * 8));
+    let error = Live::start(&disk, false).unwrap_err().to_string();
+    assert!(error.contains("dht-node repair"), "{error}");
+    let found = report(&disk);
+    let [loss] = &found.log_losses[..] else { panic!("{found:?}") };
+    assert_eq!((loss.segment, loss.from, loss.to), (1, 5 + 1, 7 + 1));
+    assert_eq!(loss.ends, [(NAME.to_owned(), Offset(4))]);
+    assert!(!mend(&disk, false).0.is_done);
+    assert!(mend(&disk, true).0.is_done);
+    let (live, ..) = Live::start(&disk, false).unwrap();
+    assert_eq!(offsets(&live), ((0..8).collect(), vec![]), "eight batches of ten, numbered anew");
+    assert!(live.epoch(NAME) > Epoch(1000), "no reader takes them for others");
+}
+
+/// Whatever is damaged, a repair leaves a folder that starts, with everything but what it said is lost.
+#[test]
+fn after_a_repair_everything_that_was_not_given_up_is_there() {
+    let (mut gaps, mut epochs) = (0, 0);
+    for seed in 1..=300 {
+        let mut rng = Rng::with_seed(seed);
+        let disk = FakeDisk::default();
+        let mut live = long(&disk, rng.u32(2..6), rng.bool());
+        for serial in 0..rng.u64(..20) {
+            live.append(vec![model::publish(NAME, &[1; 700], 1 << 40 | serial)]).unwrap();
+            live.sync().unwrap();
+        }
+        let count = live.node.kept(model::topic_id(&live.node, NAME).unwrap()).unwrap().1.0;
+        drop(live);
+        let logs = names(&disk, ".log");
+        for _ in 0..rng.usize(1..4) {
+            let name = &logs[rng.usize(..logs.len())];
+            // A topic whose creation is lost is gone.
+            let at = rng.usize(if name.starts_with("0000000001") { 200 } else { 32 }..20_000);
+            disk.flip(name, at * 8);
+        }
+        let found = report(&disk);
+        let missing: u64 = lost(&found).iter().map(|(from, to)| to - from).sum();
+        let (repaired, _) = mend(&disk, true);
+        assert!(repaired.is_done != found.is_sound(), "seed {seed}");
+        let (live, ..) = Live::start(&disk, false).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let (found_offsets, found_gaps) = offsets(&live);
+        assert_eq!(found_gaps, lost(&found), "seed {seed}");
+        let entries: u64 = found.log_losses.iter().map(|loss| loss.to - loss.from).sum();
+        // The last record of all looks like one that a crash has torn.
+        assert!(found_offsets.len() as u64 + missing + entries + 1 >= count, "seed {seed}: {found:?}");
+        (gaps, epochs) = (gaps + found_gaps.len(), epochs + found.log_losses.len());
+        drop(live);
+        assert!(report(&disk).log_losses.is_empty(), "seed {seed}");
+    }
+    assert!(gaps > 100 && epochs > 50, "{gaps} gaps, {epochs} losses");
+}
+
+#[test]
+fn what_is_no_journal_is_not_touched() {
+    let disk = FakeDisk::default();
+    write(&disk, "notes", b"of somebody");
+    assert!(inspect(&disk, false, || Scratch::new(blank())).is_err());
+    assert!(repair(&disk, &FakeDisk::default(), true, &mut Scratch::new(blank())).is_err());
+    assert_eq!(disk.files(), [("notes".to_owned(), 11)]);
+}

@@ -1,0 +1,136 @@
+//! The commands on a folder: `dht-node inspect` and `repair`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use dht_node::client::{Batch, Item, Retention, Start};
+use dht_node::types::Offset;
+
+use super::acked::EVERYTHING;
+use crate::cube::Cube;
+
+/// Runs a command of the daemon's program.
+pub(super) fn command(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dht-node")).args(arguments).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_folder_is_inspected_beside_its_running_node_under_load() {
+    let cube = Cube::start_with(0, &["--disk", "256MiB"]);
+    let few = Retention { bytes: 48 << 20, ..Retention::default() };
+    cube.client(0).create("topic", few).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = cube.client(0);
+            let batch = vec![7; 200_000];
+            while !stop.load(Ordering::Relaxed) {
+                client.publish("topic", &Batch::of(&batch)).unwrap();
+            }
+        });
+        let _stopping = Stopping(&stop);
+        // Until segments were used again.
+        let (mut entries, mut round) = (0, 0);
+        while entries < 2000 {
+            round += 1;
+            let output = command(&["inspect", text(&cube.data(0)), "--json"]);
+            assert_eq!(output.status.code(), Some(0), "round {round}: {}", said(&output));
+            let shown = said(&output);
+            assert!(shown.contains("\"sound\":true") && shown.contains("\"topic\":\"topic\""), "{shown}");
+            let found = shown.split("\"entries\":").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+            assert!(found >= entries, "{found} entries after {entries}");
+            entries = found;
+        }
+    });
+}
+
+/// Ends the load, also when the test fails.
+struct Stopping<'s>(&'s AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn what_rots_is_told_and_given_up_when_that_is_asked_for() {
+    let mut cube = Cube::start(0);
+    cube.client(0).create("topic", EVERYTHING).unwrap();
+    let mut client = cube.client(0);
+    (0..20_u64)
+        .for_each(|number| drop(client.publish("topic", &Batch::of(&[&number.to_be_bytes()[..], &[3; 300]].concat()))));
+    let data = cube.data(0);
+    let output = command(&["repair", text(&data)]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("another process uses it"), "{}", said(&output));
+    cube.stop(0);
+    let output = command(&["inspect", text(&data)]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("topic topic: 20 records from offset 0 on\n"), "{}", said(&output));
+    // The records 8 and 9.
+    let log = data.join("0000000001.log");
+    let mut bytes = fs::read(&log).unwrap();
+    for number in [8_u64, 9] {
+        let value = [&number.to_be_bytes()[..], &[3; 300]].concat();
+        let at = bytes.windows(value.len()).position(|window| window == value).unwrap();
+        bytes[at + 100] ^= 1;
+    }
+    fs::write(&log, &bytes).unwrap();
+    for arguments in [&["inspect", text(&data)][..], &["repair", text(&data)]] {
+        let output = command(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains("cannot be read: offsets 8 to 9"), "{}", said(&output));
+    }
+    assert!(!Path::new(&format!("{}.damaged-1", text(&data))).exists());
+    let output = command(&["repair", "--drop-damaged", text(&data)]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let original = format!("{}.damaged-1/0000000001.log", text(&data));
+    assert!(fs::read(original).unwrap() == bytes, "{}", said(&output));
+    cube.restart(0);
+    let mut client = cube.client(0);
+    let items: Vec<Item> = client.records("topic", Start::Earliest).unwrap().map(Result::unwrap).collect();
+    let offsets: Vec<u64> =
+        items.iter().filter_map(|item| if let Item::Record(it) = item { Some(it.offset.0) } else { None }).collect();
+    assert_eq!(offsets, (0..8).chain(10..20).collect::<Vec<_>>());
+    assert_eq!(items[8], Item::Gap { from: Offset(8), to: Offset(10) });
+    let mut subscriber = client.subscribe(&["topic"], Start::Offset(Offset(9))).unwrap();
+    let first = subscriber.next_within(std::time::Duration::from_secs(5)).unwrap().unwrap().item.unwrap();
+    assert_eq!(first, Item::Gap { from: Offset(9), to: Offset(10) });
+    drop(subscriber);
+    assert_eq!(client.publish("topic", &Batch::of(b"more")).unwrap().base, Offset(20));
+    cube.stop(0);
+    assert_eq!(command(&["inspect", text(&data)]).status.code(), Some(0));
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_refused_by_each_command() {
+    let empty = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["inspect"][..],
+        &["inspect", "/nonexistent/folder"],
+        &["inspect", text(empty.path())],
+        &["repair", text(empty.path())],
+        &["repair", "--drop", text(empty.path())],
+    ] {
+        let output = command(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
+        assert!(said(&output).starts_with("dht-node: "), "{}", said(&output));
+    }
+    assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0, "nothing was written");
+    for command_name in ["inspect", "repair"] {
+        let output = command(&[command_name, "--help"]);
+        assert!(output.status.success() && said(&output).contains("Error codes:"), "{}", said(&output));
+    }
+}
