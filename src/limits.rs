@@ -284,8 +284,8 @@ pub const MARKS_PER_BOUND: u64 = 64;
 /// Bytes of records between two of those times at most: 16 GiB of records have 512 KiB of them.
 pub const MARK_BYTES_MAX: u64 = 1 << 20;
 
-/// Epochs that a repair or a restored backup leaves out: more than starts that could not exclude a loss may have begun in
-/// what is gone, so that none of those is taken for one that comes.
+/// Epochs that a repair or a restored backup leaves out: more than starts that could not exclude a loss may have begun
+/// in what is gone, so that none of those is taken for one that comes.
 pub const EPOCHS_GIVEN_UP: u32 = 1 << 16;
 
 /// Most producers that have stored more than sequence 0 and that a topic remembers; the least recently active goes.

@@ -20,8 +20,8 @@ const EXIT_LOSS: u8 = 1;
 /// The command line or the folder cannot be used.
 const EXIT_USAGE: u8 = 2;
 
-/// Reads everything in the folder of a node and says what is there, per segment and topic. It changes nothing and may be
-/// used beside the running node.
+/// Reads everything in the folder of a node and says what is there, per segment and topic. It changes nothing and may
+/// be used beside the running node.
 #[derive(Debug, FromArgs)]
 #[argh(help_triggers("-h", "--help"), name = "inspect")]
 #[argh(error_code(1, "something is damaged or missing"))]
@@ -36,8 +36,8 @@ struct Inspect {
     folder: PathBuf,
 }
 
-/// Makes anew what is damaged or missing in the folder of a stopped node and follows from the rest. Where records cannot
-/// be read, it says which and changes nothing, unless it is told to give them up. What it replaces is copied to
+/// Makes anew what is damaged or missing in the folder of a stopped node and follows from the rest. Where records
+/// cannot be read, it says which and changes nothing, unless it is told to give them up. What it replaces is copied to
 /// FOLDER.damaged-1 first.
 #[derive(Debug, FromArgs)]
 #[argh(help_triggers("-h", "--help"), name = "repair")]

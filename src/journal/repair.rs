@@ -1,5 +1,5 @@
-//! Mending a folder that no node uses: what follows from the rest is made anew, and what cannot be read is given up when
-//! that is asked for. What is replaced is kept aside.
+//! Mending a folder that no node uses: what follows from the rest is made anew, and what cannot be read is given up
+//! when that is asked for. What is replaced is kept aside.
 //!
 //! Records from before the newest checkpoint that cannot be read leave a gap at their offsets. Where entries behind it
 //! are lost, everything that follows is kept, in a new epoch of every topic, so that readers are told.

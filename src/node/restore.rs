@@ -83,8 +83,8 @@ impl Node {
         self.catalogue.raise_epochs_by(EPOCHS_GIVEN_UP);
     }
 
-    /// Applies entries that stand behind lost ones, as [`Self::replay`]. A batch whose producer's batch before it is lost
-    /// is stored nevertheless, once: `stored` remembers which were.
+    /// Applies entries that stand behind lost ones, as [`Self::replay`]. A batch whose producer's batch before it is
+    /// lost is stored nevertheless, once: `stored` remembers which were.
     pub fn replay_behind_loss(
         &mut self,
         entries: Vec<Entry>,

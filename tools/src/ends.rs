@@ -37,7 +37,8 @@ impl Ends {
         match (self.of.get(topic), item) {
             (Some(End::Offset(end)), item) => item.offset().is_some_and(|offset| offset >= *end),
             (Some(End::Time(micros)), Item::Record(message)) => message.append_us >= *micros,
-            (Some(End::Time(_)), Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) | (Some(End::Open) | None, _) => false,
+            (Some(End::Time(_)), Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_))
+            | (Some(End::Open) | None, _) => false,
         }
     }
 
