@@ -93,7 +93,7 @@ list_bugs() {
     bug "a repair keeps no originals" src/journal/repair.rs \
         's/copy\(disk, aside, name\)\.map_err\(.*\)\?;/let _ = copy;/'
     bug "an inspection does not see that an index is lost" src/journal/salvage.rs \
-        's/\(Some\(_\) \| None, false\) => IndexState::Damaged,/(Some(_) | None, false) => IndexState::Sound,/'
+        's/Some\(_\) \| None => IndexState::Damaged,/Some(_) | None => IndexState::None,/'
     bug "a gap that a repair has left is served as records" src/journal/keeper.rs \
         's/take_while\(\|filed\| filed\.len == 0\)/take_while(|filed| filed.len == u32::MAX)/'
     bug "what is told to be readable behind damage is not looked at" src/journal/heal.rs \

@@ -105,7 +105,9 @@ impl<D: Disk> Recovery<D> {
             self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
         }
         let mut by_segment = expected(&books);
-        past.iter().chain(copies).for_each(|number| drop(by_segment.entry(*number).or_default()));
+        for number in past.iter().chain(copies) {
+            by_segment.entry(*number).or_default();
+        }
         let mut found = BTreeMap::new();
         for (number, expected) in &by_segment {
             let is_missing = past.binary_search(number).is_err() && copies.binary_search(number).is_err();
@@ -162,7 +164,8 @@ impl<D: Disk> Recovery<D> {
         let mut found = Vec::new();
         for expected in expected {
             let (begin, end) = range_of(expected, state);
-            let (filed, lost) = with_holes((expected.topic, number), of_range(&all, expected, state), (begin, end), is_sound);
+            let (filed, lost) =
+                with_holes((expected.topic, number), of_range(&all, expected, state), (begin, end), is_sound);
             of.has_loss |= !lost.is_empty();
             report.topics.entry(expected.topic).or_default().lost.extend(lost);
             found.push(filed);
@@ -313,7 +316,8 @@ fn of_range(all: &[Filed], expected: &Expected, state: &impl Salvage) -> Vec<Fil
 fn covers(all: &[Filed], expected: &Expected, state: &impl Salvage) -> bool {
     let (begin, end) = range_of(expected, state);
     let filed = of_range(all, expected, state);
-    filed.iter().try_fold(begin, |at, filed| (filed.base <= at).then_some(filed.end())) == Some(end)
+    let reached = filed.iter().try_fold(begin, |at, filed| (filed.base <= at).then_some(filed.end()));
+    reached.is_some_and(|reached| reached >= end)
 }
 
 /// The batches that can be read, with stand-ins for the records between them that cannot, and those.

@@ -27,7 +27,7 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn a_folder_is_inspected_beside_its_running_node_under_load() {
-    let cube = Cube::start_with(0, &["--disk", "256MiB"]);
+    let cube = Cube::start_with(0, &["--disk", "320MiB"]);
     let few = Retention { bytes: 48 << 20, ..Retention::default() };
     cube.client(0).create("topic", few).unwrap();
     let stop = AtomicBool::new(false);
