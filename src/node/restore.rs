@@ -79,7 +79,7 @@ impl Node {
     }
 
     /// Goes on behind entries that are lost: offsets from here on may mean other records than they did.
-    pub fn give_up(&mut self) {
+    pub fn lose_entries(&mut self) {
         self.catalogue.raise_epochs_by(EPOCHS_GIVEN_UP);
     }
 

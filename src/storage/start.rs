@@ -113,7 +113,7 @@ impl Salvage for Scratch {
 
     fn give_up(&mut self) {
         self.stored.get_or_insert_default();
-        self.node.give_up();
+        self.node.lose_entries();
     }
 
     fn finish(&mut self) {
