@@ -86,6 +86,7 @@ impl Status {
             Self::UnknownNode | Self::ShuttingDown => (&[], &[Tag::Node]),
             Self::Quota => (&[], &[Tag::Limit]),
             Self::Truncated => (&[], &[Tag::Next, Tag::Epoch]),
+            Self::Storage => (&[], &[Tag::Next]),
             Self::Overloaded => (&[Tag::Node], &[Tag::Hops, Tag::Links]),
             Self::Unreachable | Self::TtlExpired => (&[Tag::Node, Tag::Hops, Tag::Links], &[]),
             Self::Ok
@@ -106,7 +107,6 @@ impl Status {
             | Self::UnknownProducer
             | Self::NotLeader
             | Self::Internal
-            | Self::Storage
             | Self::ProtocolError
             | Self::BadHeader
             | Self::BadLength
