@@ -315,6 +315,12 @@ pub const NODES_BYTES_MAX: u32 = NODES_PAGE_MAX as u32 * 204;
 /// Names in one LIST response: 282 bytes each at most, within one frame of `FRAME_MAX_LEAST`.
 pub const LIST_NAMES_MAX: usize = 200;
 
+/// Bytes that a topic takes in such a response beside its name.
+pub const LISTED_BYTES: usize = 33;
+
+/// Bytes of such a response, beside what any has.
+pub const LIST_BYTES_MAX: u32 = FRAME_MAX_LEAST - RESPONSE_ARGS_MAX;
+
 /// Topics that one LIST request looks at, so that a prefix that matches nothing does not stall the node.
 pub const LIST_SCAN_MAX: usize = 4096;
 
@@ -419,7 +425,7 @@ const _: () = {
     assert!(FRAME_MAX_LEAST < FRAME_MAX);
     assert!(OWN_BUFFER_MIN < READ_BUDGET);
     assert!(36 + 80 + FETCH_RUNS_MAX * 12 <= RESPONSE_ARGS_MAX as usize);
-    assert!(LIST_NAMES_MAX * (TOPIC_NAME_MAX + 33) + 4096 <= FRAME_MAX_LEAST as usize);
+    assert!(LIST_NAMES_MAX * (TOPIC_NAME_MAX + LISTED_BYTES) <= LIST_BYTES_MAX as usize);
     assert!(NODES_BYTES_MAX as usize == NODES_PAGE_MAX as usize * (4 + LABEL_MAX));
     assert!(NODES_BYTES_MAX + 4096 <= FRAME_MAX_LEAST);
     assert!(2 * LABEL_MAX + 256 <= FRAME_BEFORE_HELLO_MAX as usize);

@@ -6,7 +6,10 @@
 use super::action::Action;
 use super::conns::Client;
 use super::{Node, Step};
-use crate::limits::{CLIENT_CHARGE_MAX, INFLIGHT_MAX, NODE_CHARGE_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
+use crate::limits::{
+    CLIENT_CHARGE_MAX, INFLIGHT_MAX, LIST_BYTES_MAX, LISTED_BYTES, NODE_CHARGE_MAX, NODES_BYTES_MAX, PAYLOAD_MAX,
+    RESPONSE_CHARGE,
+};
 use crate::types::ConnId;
 use crate::wire::request::Fetch;
 use crate::wire::{Request, Response};
@@ -135,13 +138,13 @@ pub(super) fn charge_of(request: &Request<'_>) -> u32 {
         Request::Fetch(Fetch { max_bytes: 0, .. }) => PAYLOAD_MAX,
         Request::Fetch(fetch) => fetch.max_bytes.min(PAYLOAD_MAX),
         Request::Nodes { .. } => NODES_BYTES_MAX,
+        Request::List(_) => LIST_BYTES_MAX,
         Request::Ping { .. }
         | Request::Create { .. }
         | Request::Delete(_)
         | Request::Alter { .. }
         | Request::Trim { .. }
         | Request::Producer { .. }
-        | Request::List(_)
         | Request::Info(_)
         | Request::Publish(_)
         | Request::Subscribe(_)
@@ -159,12 +162,25 @@ pub(super) fn charge_of(request: &Request<'_>) -> u32 {
 
 /// Bytes of an answer, roughly.
 pub(super) fn size_of_answer(response: &Response) -> u64 {
-    let payload_len = if let Response::Fetched(fetched) = response {
-        fetched.payload.len()
-    } else if let Response::Nodes(page) = response {
-        page.payload_len()
-    } else {
-        0
+    let payload_len = match response {
+        Response::Fetched(fetched) => fetched.payload.len(),
+        Response::Listed(page) => page.topics.iter().map(|topic| topic.name.len() + LISTED_BYTES).sum(),
+        Response::Nodes(page) => page.payload_len(),
+        Response::Ping { .. }
+        | Response::Created { .. }
+        | Response::Described(_)
+        | Response::Deleted { .. }
+        | Response::Published(_)
+        | Response::Subscribed(_)
+        | Response::Unsubscribed { .. }
+        | Response::Traced(_)
+        | Response::Cluster(_)
+        | Response::Stats { .. }
+        | Response::Trimmed { .. }
+        | Response::Opened(_)
+        | Response::Fed(_)
+        | Response::Heads { .. }
+        | Response::Error(_) => 0,
     };
     payload_len as u64 + u64::from(RESPONSE_CHARGE)
 }

@@ -1,6 +1,6 @@
 //! What clients remember of what they asked.
 
-use dht_node::limits::{PAYLOAD_MAX, RESPONSE_CHARGE};
+use dht_node::limits::{LIST_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
 use dht_node::types::{Epoch, Retention, TopicId};
 use dht_node::wire::request::{Fetch, Start, Topic};
 use dht_node::wire::{Opcode, Response};
@@ -111,6 +111,8 @@ impl Asked {
     pub(crate) fn check_charge(&self, response: &Response, length: usize) {
         let charged = if let What::Fetch { bounds, .. } = self.what {
             if bounds.bytes == 0 { PAYLOAD_MAX } else { bounds.bytes.min(PAYLOAD_MAX) }
+        } else if let What::List { .. } = self.what {
+            LIST_BYTES_MAX
         } else {
             0
         };

@@ -3,9 +3,10 @@
 use super::harness::{Harness, fetch, records, topic};
 use crate::limits::{
     AGE_SCAN_PER_TICK, FETCH_RUNS_MAX, LIST_NAMES_MAX, LIST_SCAN_MAX, ONE_SHOTS_MAX, PRODUCER_WINDOW, PRODUCERS_MAX,
-    PROPOSALS_BYTES_MAX, TICK_US, TOPICS_MAX,
+    PROPOSALS_BYTES_MAX, TICK_US, TOPIC_NAME_MAX, TOPICS_MAX,
 };
 use crate::node::Event;
+use crate::node::charge::{charge_of, size_of_answer};
 use crate::record::Entry;
 use crate::topic::NewTopic;
 use crate::types::{ConnId, Epoch, Offset, ProducerId, Retention, Sequenced, TopicName};
@@ -49,6 +50,23 @@ fn a_page_has_at_most_so_many_names_whatever_is_asked_and_pages_together_have_ea
         names.dedup();
         assert_eq!(names.len(), topics);
     }
+}
+
+#[test]
+fn a_page_of_the_longest_names_is_what_its_request_was_charged() {
+    let (mut node, client) = node_with_topics(0, Retention::default());
+    node.fill(|node| {
+        for number in 0..LIST_NAMES_MAX {
+            node.create(client, &format!("{number:0>TOPIC_NAME_MAX$}"), Retention::default());
+        }
+    });
+    let request = Request::List(List { node: ANY_NODE, max: 0, cursor: 0, prefix: "" });
+    let sent = node.ask(client, 2, &request);
+    let Response::Listed(page) = sent[0].response() else { panic!("no page") };
+    assert_eq!(page.topics.len(), LIST_NAMES_MAX);
+    let charged = u64::from(charge_of(&request));
+    let counted = size_of_answer(&sent[0].response());
+    assert!(sent[0].frame.len() as u64 <= counted && counted <= charged, "{} bytes, {charged}", sent[0].frame.len());
 }
 
 #[test]
