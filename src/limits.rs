@@ -302,6 +302,10 @@ pub const OPENED_PRODUCERS_MAX: usize = 16_384;
 /// Losses that a topic remembers one by one; older ones are told together.
 pub const LOSSES_MAX: usize = 8;
 
+/// Eras of the clock that a node tells apart, 40 bytes each and 16 in each topic with records of several: only a clock
+/// that jumps begins one. Records of older eras count as appended when the oldest of these began.
+pub const ERAS_MAX: usize = 64;
+
 /// Unacknowledged batches of a producer in one topic, and as many answers remembered.
 pub const PRODUCER_WINDOW: usize = 64;
 
@@ -404,6 +408,24 @@ pub const RETRY_LOST_US: u64 = 300_000;
 
 /// The core looks at its links and clients this often.
 pub const TICK_US: u64 = 100_000;
+
+/// A wall clock that is off by less than this is followed slowly: leap seconds and what time servers correct are less.
+pub const CLOCK_JUMP_US: u64 = 5_000_000;
+
+/// One that is off by more for this long has jumped: two clocks that are read in turn cannot look like it.
+pub const CLOCK_JUMP_LASTS_US: u64 = 1_000_000;
+
+/// So much of a small difference is made up at a tick: a hundredth of the time, so that ages are as exact as that.
+pub const CLOCK_SLEW_US: i64 = 1_000;
+
+/// Clocks of neighbours that differ by no more are right, or wrong in the same way.
+pub const CLOCK_AGREES_US: u64 = 60_000_000;
+
+/// Until one agrees, they are asked this often.
+pub const CLOCK_ASK_US: u64 = 1_000_000;
+
+/// A clock that has not jumped for so long after a start is believed without them: time servers have answered by then.
+pub const CLOCK_TRUST_US: u64 = 600_000_000;
 
 /// After SIGTERM the process is gone within this time, whoever does not read.
 pub const DRAIN_US: u64 = 4_000_000;

@@ -20,7 +20,7 @@
 //! | `read` | what is in the journal only |
 //! | `feed` | to which nodes new records are pushed |
 //! | `apply`, `restore` | committed entries: the only place that changes topics; the same at a start |
-//! | `tick`, `drain`, `stats` | time, the end, counters |
+//! | `tick`, `wall`, `drain`, `stats` | time, the wall clock, the end, counters |
 
 mod action;
 mod apply;
@@ -51,6 +51,7 @@ mod subscribe;
 mod subscriptions;
 mod tick;
 mod topics;
+mod wall;
 
 #[cfg(test)]
 mod tests;
@@ -148,6 +149,7 @@ pub struct Node {
     reads: Reads,
     stats: Stats,
     clock: tick::Clock,
+    wall: wall::Wall,
     drain: drain::Stage,
 }
 
@@ -193,6 +195,7 @@ impl Node {
             reads: Reads::default(),
             stats: Stats::default(),
             clock: tick::Clock::new(now),
+            wall: wall::Wall::new(now),
             drain: drain::Stage::default(),
             settings,
         }
@@ -202,6 +205,7 @@ impl Node {
     pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Vec<Action>) {
         self.events += 1;
         let step = &mut Step { now, event: self.events, out };
+        self.begin_clock(step);
         match event {
             Event::Accepted { conn } => self.on_accepted(step, conn),
             Event::Dialed { conn, node } => self.on_dialed(step, conn, node),

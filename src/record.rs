@@ -63,6 +63,26 @@ pub enum Entry {
     },
     /// Begin a new life of every log: what was acknowledged at its end may be lost.
     RaiseEpochs,
+    /// Append times come from another clock from here on, or from one that jumped.
+    Reclock(Reclock),
+}
+
+/// A new clock of the log, from which the append times of all later batches come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reclock {
+    /// What it says now, in microseconds since 1970.
+    pub at_us: u64,
+    /// How it compares with the one before, where something tells. `None` after a start.
+    pub jump: Option<Jump>,
+}
+
+/// The wall clock of a running process jumped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// What it would say had it not, in microseconds since 1970.
+    pub was_us: u64,
+    /// The first era whose times the jump corrects; those before are of another clock.
+    pub since_era: u32,
 }
 
 /// A topic as an entry names it.
@@ -162,8 +182,16 @@ pub enum Wanted {
         /// Records.
         max_records: u32,
     },
-    /// The first record that was appended at or after this time, in microseconds since 1970.
-    Time(u64),
+    /// The first record with an append time at or after `append_us` among those from `from` up to `end`, within which
+    /// times do not decrease; `end` when there is none.
+    Time {
+        /// In microseconds since 1970.
+        append_us: u64,
+        /// The first record that is looked at.
+        from: Offset,
+        /// The first one behind that is not.
+        end: Offset,
+    },
 }
 
 /// What the journal has of it.
@@ -171,7 +199,7 @@ pub enum Wanted {
 pub enum Found {
     /// Batches; none when what was wanted is trimmed.
     Batches(Vec<(Filed, Bytes)>),
-    /// A record, or the end of those that the journal was told of.
+    /// A record, or the end of those that were looked at.
     Offset(Offset),
     /// No record before this offset: those that were there were given up by a repair.
     Gap(Offset),

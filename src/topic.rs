@@ -3,9 +3,11 @@
 //! Everything here changes by applying entries, one after the other; nothing knows of sockets, time or waiting.
 
 mod catalogue;
+mod eras;
 mod log;
 mod producer;
 
 pub use catalogue::{Catalogue, NewTopic, Topic};
+pub use eras::{Era, Eras};
 pub use log::{NotHeld, Read, TopicLog, chunk_cost, push_run};
 pub use producer::{NotOpened, Opened, Producers, Stored, Verdict};

@@ -256,17 +256,14 @@ impl<D: Disk> Keeper<D> {
                 let file = self.disk.open(&name).map_err(|cause| OpenError::io(&name, cause))?;
                 payloads(&file, span.segment, filed).map(Found::Batches)
             }
-            Wanted::Time(append_us) => {
-                // What was asked for is in the last one that begins before, or begins the next one.
-                let before = spans.and_then(|spans| spans.before(append_us));
-                let inside = match before {
-                    Some(span) => self.blocks(span.segment, topic)?.find_time(append_us)?,
-                    None => None,
+            Wanted::Time { append_us, from, end } => {
+                let Some(span) = spans.and_then(|spans| spans.before(append_us, from, end)) else {
+                    return Ok(Found::Offset(end));
                 };
-                let end = before.map(|span| span.end);
                 // A segment of copies may have later records as well, but not those between.
-                let inside = inside.filter(|offset| Some(*offset) < end);
-                Ok(Found::Offset(inside.or(end).unwrap_or_default()))
+                let end = end.min(span.end);
+                let found = self.blocks(span.segment, topic)?.find_time(append_us, from..end)?;
+                Ok(Found::Offset(found.unwrap_or(end)))
             }
         }
     }

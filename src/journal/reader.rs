@@ -1,6 +1,7 @@
 //! Reading what is not in memory any more: an index says where, the segment has it.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -62,14 +63,16 @@ impl<F: DiskFile> Blocks<'_, F> {
         Ok(found)
     }
 
-    /// The first record that was appended at or after a time.
-    pub(super) fn find_time(&self, append_us: u64) -> Result<Option<Offset>, OpenError> {
-        let behind = self.partition(|entry| entry.first_us < append_us)?;
+    /// The first record among some that was appended at or after a time; times do not decrease among them.
+    pub(super) fn find_time(&self, append_us: u64, among: Range<Offset>) -> Result<Option<Offset>, OpenError> {
+        let Range { start, end } = among;
+        let behind = self.partition(|entry| entry.base <= start || entry.base < end && entry.first_us < append_us)?;
         for index in behind.saturating_sub(1)..self.len().min(behind + 1) {
             // The one before may be of another topic.
             let Some(block) = self.block(index)? else { continue };
-            if let Some(filed) = block.iter().find(|filed| filed.append_us >= append_us) {
-                return Ok(Some(filed.base));
+            let is_it = |filed: &&Filed| start < filed.end() && filed.base < end && filed.append_us >= append_us;
+            if let Some(filed) = block.iter().find(is_it) {
+                return Ok(Some(filed.base.max(start)));
             }
         }
         Ok(None)

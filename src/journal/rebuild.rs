@@ -5,6 +5,9 @@
 //! a topic lie behind each other, so their offsets are found by counting back from there. Where the sum does not come
 //! out, nothing is made: an index is right, or it is told that there is none.
 //!
+//! Append times are those of the entries: who proposes a batch gives it a time that does not decrease while the clock
+//! is the same. Programs before format 2 did not, and raised the time when they applied the entry.
+//!
 //! [`Books`]: super::books::Books
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,10 +16,13 @@ use std::ops::Range;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
-use super::format::Kind;
+use super::format::{self, Kind};
 use super::walk::{Step, walk};
 use crate::record::{self, Batch, Entry, Filed, Place, TopicRef};
 use crate::types::{Offset, TopicId};
+
+/// The first format whose entries have append times that do not decrease while the clock is the same.
+const EVEN_TIMES_SINCE: u32 = 2;
 
 /// A batch of a segment as its entry describes it; `base` is 0 and `append_us` as it was proposed.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +30,18 @@ pub(super) struct Listed {
     pub(super) filed: Filed,
     /// It has a producer, so it may have been judged a duplicate.
     is_sequenced: bool,
+    times: Times,
+}
+
+/// What its append time was when its entry was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Times {
+    /// As it was proposed.
+    AsProposed,
+    /// At least that of the record before.
+    Raised,
+    /// The same, behind so many corrections of the clock in this segment, the last of which was at that time.
+    RaisedSince(u32, u64),
 }
 
 /// The batches of some topics in a segment, in their order.
@@ -53,6 +71,10 @@ pub(super) fn list(
 ) -> (Listing, Vec<Range<usize>>) {
     let mut damage = Vec::new();
     let (mut listing, mut made, mut by_name) = (Listing::new(), Made::default(), Vec::new());
+    let mut times = match format::check_segment_header(bytes, segment) {
+        Ok(version) if version >= EVEN_TIMES_SINCE => Times::AsProposed,
+        Ok(_) | Err(_) => Times::Raised,
+    };
     for step in walk(segment, bytes, end) {
         let record = match step {
             Step::Record(record) if record.head.kind == Kind::Entry => record,
@@ -80,7 +102,14 @@ pub(super) fn list(
                         }),
                     };
                     if let Some(topic) = topic.filter(|id| topics.contains(id)) {
-                        listing.entry(topic).or_default().push(listed(topic, &batch));
+                        listing.entry(topic).or_default().push(listed(topic, &batch, times));
+                    }
+                }
+                Entry::Reclock(reclock) => {
+                    times = match times {
+                        Times::AsProposed => times,
+                        Times::Raised => Times::RaisedSince(1, reclock.at_us),
+                        Times::RaisedSince(before, _) => Times::RaisedSince(before + 1, reclock.at_us),
                     }
                 }
                 Entry::Delete { .. }
@@ -129,11 +158,11 @@ pub(super) fn made_as(name: &str, made: &Made, topics: &BTreeSet<TopicId>) -> Op
     topics.iter().copied().find(|id| is_made(*id, name, made))
 }
 
-fn listed(topic: TopicId, batch: &Batch) -> Listed {
+fn listed(topic: TopicId, batch: &Batch, times: Times) -> Listed {
     let Batch { count, payload_crc: crc, append_us, place, .. } = *batch;
     let len = u32::try_from(batch.payload.len()).expect("PAYLOAD_MAX");
     let filed = Filed { topic, base: Offset(0), count, len, crc, place, append_us };
-    Listed { filed, is_sequenced: batch.producer.is_some() }
+    Listed { filed, is_sequenced: batch.producer.is_some(), times }
 }
 
 /// Gives the batches of a topic their offsets. `void` are the positions of those that came to nothing, if it is known.
@@ -153,7 +182,7 @@ pub(super) fn assign(listed: &[Listed], known: Known, void: Option<&[u32]>) -> O
     if !is_right {
         return None;
     }
-    Some(file(&stored, Offset(base), known.last_us))
+    Some(file(&stored, Offset(base), (known.last_us, Times::Raised)))
 }
 
 /// The same for a segment that is damaged at these places: only of batches before the first and behind the last damage
@@ -172,11 +201,12 @@ pub(super) fn assign_beside(
     let head = stored.partition_point(|listed| (listed.filed.place.position as usize) < first.start);
     let tail = stored.partition_point(|listed| (listed.filed.place.position as usize) < last.end);
     let count: u64 = stored[tail..].iter().map(|listed| u64::from(listed.filed.count)).sum();
-    let mut filed = known.before.map_or_else(Vec::new, |before| file(&stored[..head], before, known.last_us));
+    let mut filed = known.before.map_or_else(Vec::new, |before| file(&stored[..head], before, (known.last_us, Times::Raised)));
     let end = filed.last().map_or_else(|| known.before.unwrap_or_default(), Filed::end);
     let Some(base) = known.end.0.checked_sub(count).filter(|base| *base >= end.0) else { return Vec::new() };
     let last_us = filed.last().map_or(known.last_us, |filed| filed.append_us);
-    filed.extend(file(&stored[tail..], Offset(base), last_us));
+    let times = stored[..head].last().map_or(Times::Raised, |listed| listed.times);
+    filed.extend(file(&stored[tail..], Offset(base), (last_us, times)));
     filed
 }
 
@@ -186,11 +216,16 @@ fn stored<'l>(listed: &'l [Listed], void: Option<&[u32]>) -> Vec<&'l Listed> {
     listed.iter().filter(|listed| is_stored(listed.filed.place.position)).collect()
 }
 
-/// The batches behind each other from an offset on. Times never go back within a topic.
-fn file(stored: &[&Listed], base: Offset, last_us: u64) -> Vec<Filed> {
-    let (mut next, mut last_us) = (base, last_us);
+/// The batches behind each other from an offset on, and behind one with such a time.
+fn file(stored: &[&Listed], base: Offset, (last_us, times): (u64, Times)) -> Vec<Filed> {
+    let (mut next, mut last_us, mut times) = (base, last_us, times);
     let file = |listed: &&Listed| {
-        last_us = last_us.max(listed.filed.append_us);
+        last_us = match listed.times {
+            Times::AsProposed => listed.filed.append_us,
+            Times::RaisedSince(_, since_us) if times != listed.times => since_us.max(listed.filed.append_us),
+            Times::Raised | Times::RaisedSince(..) => last_us.max(listed.filed.append_us),
+        };
+        times = listed.times;
         let filed = Filed { base: next, append_us: last_us, ..listed.filed };
         next = filed.end();
         filed
@@ -204,7 +239,8 @@ mod tests {
 
     fn listed(position: u32, count: u32, append_us: u64, is_sequenced: bool) -> Listed {
         let (topic, place) = (TopicId::new(1).unwrap(), Place { segment: 1, position });
-        Listed { filed: Filed { topic, base: Offset(0), count, len: 9, crc: 3, place, append_us }, is_sequenced }
+        let filed = Filed { topic, base: Offset(0), count, len: 9, crc: 3, place, append_us };
+        Listed { filed, is_sequenced, times: Times::Raised }
     }
 
     fn bases(listed: &[Listed], known: Known, void: Option<&[u32]>) -> Option<Vec<u64>> {
@@ -230,7 +266,22 @@ mod tests {
         assert_eq!(bases(&sequenced, known(None, 18), Some(&[100])), Some(vec![17]));
         assert_eq!(bases(&sequenced, known(None, 16), Some(&[])), both);
         assert_eq!(bases(&plain, known(Some(20), 0), Some(&[100, 200])), None, "there is nothing");
-        let times = assign(&plain, Known { last_us: 4, ..known(Some(15), 0) }, None).unwrap();
-        assert_eq!([times[0].append_us, times[1].append_us], [5, 5], "times do not go back");
+    }
+
+    #[test]
+    fn times_are_those_that_were_noted_when_the_entries_were_applied() {
+        let times = |times: &[(Times, u64)]| -> Vec<u64> {
+            let one = |(times, append_us): &(Times, u64)| Listed { times: *times, ..listed(100, 1, *append_us, false) };
+            let listed: Vec<Listed> = times.iter().map(one).collect();
+            let end = Offset(10 + listed.len() as u64);
+            let known = Known { end, before: Some(Offset(10)), first: Offset(0), last_us: 40 };
+            assign(&listed, known, None).unwrap().iter().map(|filed| filed.append_us).collect()
+        };
+        let (raised, as_proposed) = (Times::Raised, Times::AsProposed);
+        assert_eq!(times(&[(raised, 30), (raised, 50), (raised, 45), (raised, 60)]), [40, 50, 50, 60]);
+        assert_eq!(times(&[(as_proposed, 30), (as_proposed, 50), (as_proposed, 20)]), [30, 50, 20]);
+        let since = |number| Times::RaisedSince(number, 5);
+        assert_eq!(times(&[(raised, 50), (since(1), 3), (since(1), 9), (since(1), 8)]), [50, 5, 9, 9]);
+        assert_eq!(times(&[(since(1), 9), (since(3), 7)]), [9, 7], "the clock was corrected in between");
     }
 }

@@ -72,10 +72,19 @@ impl Spans {
         self.list.get(self.list.partition_point(|span| span.end <= offset)).copied()
     }
 
-    /// The last span that begins before a time, if any does.
-    pub(super) fn before(&self, append_us: u64) -> Option<Span> {
-        let behind = self.list.partition_point(|span| span.first_us < append_us);
-        behind.checked_sub(1).map(|index| self.list[index])
+    /// The span in which an append time is to be looked for among the records from `from` up to `end`, or behind which
+    /// the record with it begins: the last one that begins before it. That of `from` may begin at any time, for the
+    /// clock may have been another there. `None` when there is none of those records.
+    pub(super) fn before(&self, append_us: u64, from: Offset, end: Offset) -> Option<Span> {
+        let first = self.list.partition_point(|span| span.end <= from);
+        let mut span = self.list.get(first)?;
+        for next in self.list.range(first + 1..) {
+            if span.end >= end || next.first_us >= append_us {
+                break;
+            }
+            span = next;
+        }
+        Some(*span)
     }
 
     /// Puts a span behind the last one.
@@ -294,7 +303,10 @@ mod tests {
         spans.relocate(Offset(100), span(9, 100, 110), drop);
         let with = |offset| spans.with(Offset(offset)).map(|span| span.segment);
         assert_eq!([0, 100, 109, 110, 129, 130].map(with), [Some(9), Some(9), Some(9), Some(5), Some(6), None]);
-        let before = |time| spans.before(time).map(|span| span.segment);
-        assert_eq!([110, 111, 120, 121, 131].map(before), [None, Some(9), Some(9), Some(5), Some(6)]);
+        let before = |(time, from, end)| spans.before(time, Offset(from), Offset(end)).map(|span| span.segment);
+        let all = |time| before((time, 0, 130));
+        assert_eq!([110, 111, 120, 121, 131].map(all), [Some(9), Some(9), Some(9), Some(5), Some(6)]);
+        let parts = [(131, 0, 120), (131, 0, 110), (131, 112, 115), (1, 112, 130), (1, 130, 140)];
+        assert_eq!(parts.map(before), [Some(5), Some(9), Some(5), Some(5), None]);
     }
 }

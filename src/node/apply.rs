@@ -11,7 +11,7 @@ use super::topics::TOPIC_COST;
 use super::{Node, Step};
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, Filed, Note, TopicRef};
-use crate::topic::{NewTopic, NotOpened, Opened, Stored, Topic, Verdict, chunk_cost};
+use crate::topic::{Era, NewTopic, NotOpened, Opened, Stored, Topic, Verdict, chunk_cost};
 use crate::types::{Offset, Opening, SettingsChange, TopicId, TopicName};
 use crate::wire::response::{Detail, Durability, ErrorResponse, OFFSET_FORGOTTEN, OpenedProducer, Published};
 use crate::wire::{Response, Status};
@@ -41,6 +41,7 @@ pub(super) enum Proposal {
     OpenProducer {
         reply: ReplyTo,
     },
+    Reclock,
 }
 
 /// The proposals that are not committed yet, oldest first.
@@ -79,7 +80,8 @@ impl Node {
             | Entry::Alter { .. }
             | Entry::OpenProducer { .. }
             | Entry::Refused { .. }
-            | Entry::RaiseEpochs => {}
+            | Entry::RaiseEpochs
+            | Entry::Reclock(_) => {}
         }
         self.proposals.queue.push_back(proposal);
         step.out.push(Action::Append { entry });
@@ -135,6 +137,7 @@ impl Node {
                     let result = self.apply_open_producer(&topic, opening);
                     self.tell_proposer(step, reply, result);
                 }
+                (Entry::Reclock(reclock), Proposal::Reclock) => self.catalogue.reclock(&reclock),
                 (entry, proposal) => unreachable!("{entry:?} came back for {proposal:?}"),
             }
         }
@@ -200,11 +203,12 @@ impl Node {
         let durability = self.settings.durability;
         let (count, crc, place) = (batch.count, batch.payload_crc, batch.place);
         let bytes = batch.payload.len() as u64;
+        let era = self.catalogue.eras().newest();
         let (verdict, epoch, first, trimmed) = self
             .catalogue
             .update(id, |topic| {
                 let first = topic.log.first();
-                let verdict = store(topic, batch);
+                let verdict = store(topic, batch, era);
                 (verdict, topic.epoch, topic.log.first(), topic.log.first().0 - first.0)
             })
             .ok_or_else(|| self.deleted_before())?;
@@ -308,7 +312,7 @@ impl Node {
 }
 
 /// Appends a batch unless its producer's sequence says otherwise.
-fn store(topic: &mut Topic, batch: Batch) -> Result<Stored, Verdict> {
+fn store(topic: &mut Topic, batch: Batch, era: Era) -> Result<Stored, Verdict> {
     if let Some(sequenced) = batch.producer {
         let verdict = topic.producers.get_or_insert_default().judge(sequenced, batch.count, batch.payload_crc);
         if verdict != Verdict::Store {
@@ -316,6 +320,7 @@ fn store(topic: &mut Topic, batch: Batch) -> Result<Stored, Verdict> {
         }
     }
     let of_batch = (batch.count, batch.payload_crc);
+    topic.log.enter(era);
     let (base, append_us) = topic.log.append(batch.payload, of_batch, batch.append_us, &topic.retention);
     let stored = Stored { base, append_us, count: batch.count, payload_crc: batch.payload_crc };
     if let (Some(sequenced), Some(producers)) = (batch.producer, &mut topic.producers) {

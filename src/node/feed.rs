@@ -233,11 +233,11 @@ impl Node {
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.find(&subscribe.topic)?;
         check_epoch(topic, subscribe.epoch)?;
-        let from = match start_of(topic, subscribe.start)? {
+        let from = match start_of(topic, subscribe.start, self.catalogue.eras())? {
             At::Offset(from) => from,
-            At::Time(micros) => {
+            At::Sought(wanted) => {
                 let id = topic.id;
-                return self.start_later(step, id, micros, (frame.keep(), reply, source));
+                return self.start_later(step, id, wanted, (frame.keep(), reply, source));
             }
         };
         let subscribed = Subscribed {

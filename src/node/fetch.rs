@@ -5,7 +5,8 @@ use super::read::Begin;
 use super::serve::Answer;
 use super::{Node, Step};
 use crate::limits::PAYLOAD_MAX;
-use crate::topic::{NotHeld, Topic};
+use crate::record::Wanted;
+use crate::topic::{Eras, NotHeld, Topic};
 use crate::types::{Epoch, NodeId, Offset};
 use crate::wire::request::{Fetch, Start};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Run};
@@ -24,12 +25,12 @@ impl Node {
         let topic = self.find(&fetch.topic)?;
         check_epoch(topic, fetch.epoch)?;
         let id = topic.id;
-        match start_of(topic, fetch.start)? {
+        match start_of(topic, fetch.start, self.catalogue.eras())? {
             At::Offset(from) => {
                 let from = Begin { offset: from, is_earliest: fetch.start == Start::Earliest };
                 self.fetch_from(step, id, from, (fetch.max_bytes, fetch.max_records), reply)
             }
-            At::Time(micros) => self.start_later(step, id, micros, (frame.keep(), reply, source)),
+            At::Sought(wanted) => self.start_later(step, id, wanted, (frame.keep(), reply, source)),
         }
     }
 }
@@ -151,12 +152,12 @@ pub(super) fn skip(mut fetched: Fetched, records: u32) -> Option<Fetched> {
 pub(super) enum At {
     /// At this offset.
     Offset(Offset),
-    /// At a record that only the journal knows, by its time.
-    Time(u64),
+    /// At a record that the journal has to look for.
+    Sought(Wanted),
 }
 
 /// What a start means in this topic.
-pub(super) fn start_of(topic: &Topic, start: Start) -> Result<At, ErrorResponse> {
+pub(super) fn start_of(topic: &Topic, start: Start, eras: &Eras) -> Result<At, ErrorResponse> {
     let (first, next) = (topic.log.first(), topic.log.next());
     match start {
         Start::Offset(offset) if offset > next => {
@@ -167,6 +168,6 @@ pub(super) fn start_of(topic: &Topic, start: Start) -> Result<At, ErrorResponse>
         Start::Offset(offset) => Ok(At::Offset(offset)),
         Start::Earliest => Ok(At::Offset(first)),
         Start::Next => Ok(At::Offset(next)),
-        Start::Time(micros) => Ok(topic.log.find_time(micros).map_or(At::Time(micros), At::Offset)),
+        Start::Time(micros) => Ok(topic.log.find_time(micros, eras).map_or_else(At::Sought, At::Offset)),
     }
 }

@@ -26,7 +26,7 @@ impl Node {
         }
         let is_response = frame.header.flags.has(Flags::RESPONSE);
         match Opcode::from_number(frame.header.opcode) {
-            Some(Opcode::Ping) if is_response => {}
+            Some(Opcode::Ping) if is_response => self.on_pong(step, bit, frame),
             Some(Opcode::Ping) => self.answer_ping(step, id, frame),
             Some(Opcode::Goaway) => self.on_link_goaway(step, id, bit, frame),
             _ => {
@@ -157,7 +157,8 @@ impl Node {
         let Ok(Ok(Request::Ping { token, .. })) = frame.args().map(|args| Request::decode(Opcode::Ping, args)) else {
             return;
         };
-        let response = Response::Ping { node: self.settings.id.index(), token };
+        let wall_us = Some(self.wall.now_us(step.now));
+        let response = Response::Ping { node: self.settings.id.index(), token, wall_us };
         let packet = Packet::Response(Opcode::Ping.number(), response);
         self.conns.note_sent(id, step.now.monotonic_us);
         step.out.push(Action::Send { conn: id, request_id: frame.header.request_id, route: None, packet });

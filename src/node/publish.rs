@@ -52,7 +52,7 @@ impl Node {
             producer: publish.producer,
             count: publish.count,
             payload_crc: frame.payload_crc(),
-            append_us: step.now.wall_us,
+            append_us: self.wall.stamp_us(step.now),
             payload,
             place: Place::default(),
         };

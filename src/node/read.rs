@@ -91,12 +91,12 @@ impl Node {
         &mut self,
         step: &mut Step<'_>,
         id: TopicId,
-        append_us: u64,
+        wanted: Wanted,
         (frame, reply, source): (Kept, ReplyTo, NodeId),
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
         let reader = Reader::Start { frame, reply, source };
-        self.look_up(step, lookup(topic, Wanted::Time(append_us), reader))
+        self.look_up(step, lookup(topic, wanted, reader))
     }
 
     /// Reads for subscriptions here. When the disk hangs, what is not asked is asked again when its time is over.

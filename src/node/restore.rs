@@ -72,6 +72,7 @@ impl Node {
                 Entry::OpenProducer { topic, opening } => drop(self.apply_open_producer(&topic, opening)),
                 Entry::Refused { .. } => {}
                 Entry::RaiseEpochs => self.catalogue.raise_epochs(),
+                Entry::Reclock(reclock) => self.catalogue.reclock(&reclock),
             }
         }
         self.evict();
@@ -119,6 +120,7 @@ impl Node {
 
     /// Ends the start: what was done before does not count.
     pub fn finish_restore(&mut self) {
+        self.inherit_clock();
         self.stats = Stats::default();
     }
 }

@@ -44,6 +44,8 @@ counters! {
     trimmed,
     /// FETCH requests that were answered with records.
     fetches,
+    /// Times that the wall clock jumped.
+    clock_jumps,
     /// Times that the journal was asked for records that were not in memory.
     reads,
     /// Frames with records that were sent to subscribers.

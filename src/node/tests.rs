@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `harness` | a node whose connections are the test |
 //! | `clients` | who is let in, and who is not read |
+//! | `clocks` | wall clocks that jump |
 //! | `drain` | an orderly end: whoever is told, and what is still done |
 //! | `links` | silence, a second link, a full one, and targets that were out of reach |
 //! | `topics` | LIST, producers, ages, how many topics there may be |
@@ -18,6 +19,7 @@
 
 mod changes;
 mod clients;
+mod clocks;
 mod drain;
 mod harness;
 mod home;

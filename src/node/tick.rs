@@ -39,6 +39,15 @@ impl Clock {
         self.next_tick_us
     }
 
+    pub(super) const fn started_us(&self) -> u64 {
+        self.started_us
+    }
+
+    /// True at one tick in so many.
+    pub(super) const fn is_every(&self, ticks: u64) -> bool {
+        self.ticks.is_multiple_of(ticks)
+    }
+
     pub(super) const fn uptime_ms(&self, now: Now) -> u64 {
         now.monotonic_us.saturating_sub(self.started_us) / 1000
     }
@@ -57,15 +66,16 @@ impl Node {
         }
         self.clock.next_tick_us = step.now.after_us(TICK_US);
         self.clock.ticks += 1;
+        self.tick_wall(step);
         self.tick_links(step);
         self.announce_start(step);
         self.expire_pending(step);
         self.tick_subscriptions(step);
         self.expire_greetings(step);
-        if self.clock.ticks.is_multiple_of(TICKS_PER_CLIENT_SCAN) {
+        if self.clock.is_every(TICKS_PER_CLIENT_SCAN) {
             self.tick_clients(step);
         }
-        if self.catalogue.has_aging() {
+        if self.catalogue.has_aging() && self.knows_ages() {
             self.trim_aged(step);
         }
     }
@@ -80,7 +90,7 @@ impl Node {
             self.tick_homes(step);
             self.tick_outages(step);
         }
-        if self.clock.ticks.is_multiple_of(HEADS_US / TICK_US) {
+        if self.clock.is_every(HEADS_US / TICK_US) {
             self.send_heads(step);
             self.tick_followed(step);
         }
@@ -143,15 +153,15 @@ impl Node {
 
     /// Proposes to remove what is past its age; a part of the catalogue in each tick.
     fn trim_aged(&mut self, step: &mut Step<'_>) {
-        let from = self.clock.age_place;
+        let (from, now_us) = (self.clock.age_place, self.wall.now_us(step.now));
         #[expect(clippy::needless_collect, reason = "proposing needs the node that is looked through")]
         let trims: Vec<Entry> = self
             .catalogue
             .scan(from, AGE_SCAN_PER_TICK)
-            .filter(|(_, topic)| topic.retention.age_ms > 0)
+            .filter(|(_, topic)| topic.retention.age_ms > 0 && self.knows_age_of(&topic.log))
             .filter_map(|(_, topic)| {
-                let oldest_us = step.now.wall_us.saturating_sub(topic.retention.age_ms.saturating_mul(1000));
-                let first = topic.log.age_cut(oldest_us);
+                let oldest_us = now_us.saturating_sub(topic.retention.age_ms.saturating_mul(1000));
+                let first = topic.log.age_cut(oldest_us, self.catalogue.eras());
                 (first > topic.log.first()).then_some(Entry::Trim { topic: topic.id, first })
             })
             .collect();

@@ -45,7 +45,7 @@ impl Node {
             seed: self.random.u64(..),
             epoch: Epoch(1),
             retention: self.with_defaults(retention),
-            created_us: step.now.wall_us,
+            created_us: self.wall.stamp_us(step.now),
         };
         let path = self.path_of(route);
         self.propose(step, entry, Proposal::Create { reply, path });

@@ -10,6 +10,7 @@
 //!   raise       nothing
 //!   alter       topic, settings: u8 number, varint value, each; then u8 0
 //!   open        topic, u64 producer, u64 token, u8 resume
+//!   reclock     time, varint: 0, or the first era and 1 more, then time
 //! topic    u64 id, or str8 name when the tag says so
 //! time     varint: microseconds from base_us, zigzag
 //! ```
@@ -21,7 +22,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use DecodeError::{Malformed, Newer};
 
-use super::{Batch, Entry, Place, TopicRef, varint};
+use super::{Batch, Entry, Jump, Place, Reclock, TopicRef, varint};
 use crate::types::{
     Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicId, TopicName, crc32,
 };
@@ -33,6 +34,7 @@ const TRIM: u8 = 4;
 const RAISE: u8 = 5;
 const ALTER: u8 = 8;
 const OPEN_PRODUCER: u8 = 17;
+const RECLOCK: u8 = 18;
 /// The topic is a name, not an id.
 const BY_NAME: u8 = 0x40;
 /// The batch has a producer.
@@ -54,7 +56,7 @@ pub fn encoded_len_max(entry: &Entry) -> usize {
         Entry::Create { name, .. } => name.len(),
         Entry::Delete { topic } | Entry::Alter { topic, .. } | Entry::OpenProducer { topic, .. } => name(topic),
         Entry::Publish(batch) => name(&batch.topic) + batch.payload.len(),
-        Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Refused { .. } => 0,
+        Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Reclock(_) | Entry::Refused { .. } => 0,
     }
 }
 
@@ -116,6 +118,7 @@ pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
                 out.put_u64(*token);
                 out.put_u8(u8::from(*resume));
             }
+            Entry::Reclock(reclock) => put_reclock(out, base_us, reclock),
             Entry::Refused { .. } => unreachable!("what was refused is for no journal"),
         }
     }
@@ -162,6 +165,7 @@ impl Reader<'_> {
                 let opening = Opening { producer, token: self.u64()?, resume: self.u8()? != 0 };
                 Ok(Entry::OpenProducer { topic, opening })
             }
+            RECLOCK => self.reclock(base_us).map(Entry::Reclock),
             _ => Err(Newer),
         }
     }
@@ -199,6 +203,18 @@ impl Reader<'_> {
                 }
             }
         }
+    }
+
+    fn reclock(&mut self, base_us: u64) -> Result<Reclock, DecodeError> {
+        let at_us = self.time(base_us)?;
+        let jump = match self.varint()?.checked_sub(1) {
+            None => None,
+            Some(since) => {
+                let since_era = u32::try_from(since).map_err(|_| Malformed)?;
+                Some(Jump { was_us: self.time(base_us)?, since_era })
+            }
+        };
+        Ok(Reclock { at_us, jump })
     }
 
     fn u8(&mut self) -> Result<u8, DecodeError> {
@@ -242,6 +258,7 @@ const fn time_of(entry: &Entry) -> Option<u64> {
     match entry {
         Entry::Create { created_us, .. } => Some(*created_us),
         Entry::Publish(batch) => Some(batch.append_us),
+        Entry::Reclock(reclock) => Some(reclock.at_us),
         Entry::Delete { .. }
         | Entry::Trim { .. }
         | Entry::RaiseEpochs
@@ -262,6 +279,15 @@ fn put_topic(out: &mut Vec<u8>, topic: &TopicRef) {
     match topic {
         TopicRef::Id(id) => out.put_u64(id.number()),
         TopicRef::Name(name) => put_name(out, name),
+    }
+}
+
+fn put_reclock(out: &mut Vec<u8>, base_us: u64, reclock: &Reclock) {
+    out.put_u8(RECLOCK);
+    varint::put_delta(out, base_us, reclock.at_us);
+    varint::put(out, reclock.jump.map_or(0, |jump| u64::from(jump.since_era) + 1));
+    if let Some(jump) = reclock.jump {
+        varint::put_delta(out, base_us, jump.was_us);
     }
 }
 
@@ -312,6 +338,8 @@ mod tests {
                 topic: TopicRef::Name("a/topic".into()),
                 opening: Opening { producer: ProducerId::new(9).unwrap(), token: u64::MAX, resume: true },
             },
+            Entry::Reclock(Reclock { at_us: 1_700_000_000_000_000, jump: None }),
+            Entry::Reclock(Reclock { at_us: u64::MAX, jump: Some(Jump { was_us: 0, since_era: u32::MAX }) }),
         ]
     }
 

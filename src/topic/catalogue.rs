@@ -9,9 +9,11 @@ use foldhash::fast::RandomState;
 
 use evict::Eviction;
 
+use super::eras::Eras;
 use super::log::TopicLog;
 use super::producer::Producers;
 use crate::limits::{LOSSES_MAX, TOPICS_MAX};
+use crate::record::Reclock;
 use crate::types::{Epoch, Offset, Retention, SettingsChange, TopicId, TopicName};
 
 /// One topic. What most topics never need is made when it is first needed.
@@ -100,6 +102,7 @@ pub struct Catalogue {
     /// What all topics take of the node's memory.
     cost: Cost,
     eviction: Option<Eviction>,
+    eras: Eras,
     /// Topics with a bound on age.
     aging: usize,
     /// Place of the topic that was changed last: it is most likely to be asked for next.
@@ -262,6 +265,23 @@ impl Catalogue {
         self.places.iter_mut().flatten().for_each(|topic| topic.producers = None);
     }
 
+    /// The clocks that append times came from.
+    pub const fn eras(&self) -> &Eras {
+        &self.eras
+    }
+
+    /// Begins an era of the clock.
+    pub fn reclock(&mut self, reclock: &Reclock) {
+        self.eras.begin(reclock);
+    }
+
+    /// The latest append time of the newest era, in microseconds since 1970; 0 when there is none.
+    pub fn latest_us(&self) -> u64 {
+        let newest = self.eras.newest();
+        let logs = self.places.iter().flatten().filter_map(|topic| topic.log.latest_us(newest));
+        logs.max().unwrap_or(0).max(newest.since_us)
+    }
+
     fn at(&self, slot: usize) -> Option<&Topic> {
         self.places.get(slot)?.as_ref()
     }
@@ -280,6 +300,7 @@ impl Catalogue {
         }
         assert_eq!(self.cost, cost);
         assert_eq!(self.aging, self.places.iter().flatten().filter(|topic| topic.retention.age_ms > 0).count());
+        self.eras.check();
         self.check_eviction();
     }
 }

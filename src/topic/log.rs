@@ -4,6 +4,8 @@
 //! it came in. Small ones are copied behind each other into one chunk, so that a record costs its bytes and not an
 //! allocation; such a chunk remembers the times of its parts. The oldest chunks may be given up while the journal has
 //! them ([`TopicLog::evict`]); what is asked about them is [`NotHeld`] then.
+//!
+//! Append times do not decrease within an era of the log's clock ([`Eras`]); neither a chunk nor a mark spans two.
 
 mod chunk;
 mod marks;
@@ -16,10 +18,11 @@ use bytes::Bytes;
 
 use chunk::Chunk;
 pub use chunk::chunk_cost;
-use marks::{Grain, Marks};
+use marks::{Grain, Marks, Sought};
 
-use crate::limits::FETCH_RUNS_MAX;
-use crate::record::varint;
+use super::eras::{Era, Eras};
+use crate::limits::{ERAS_MAX, FETCH_RUNS_MAX};
+use crate::record::{Wanted, varint};
 use crate::types::{Offset, Retention};
 use crate::wire::response::{Payload, Run};
 
@@ -37,6 +40,15 @@ pub struct TopicLog {
     last_append_us: u64,
     /// When the last record was appended that is not in memory.
     given_up_us: u64,
+    /// Where the records of an era begin, oldest first; those before are of the oldest era. Most topics have none.
+    stretches: Vec<Stretch>,
+}
+
+/// The first record of an era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    base: Offset,
+    era: u32,
 }
 
 /// The answer is in the journal.
@@ -89,11 +101,36 @@ impl TopicLog {
 
     /// What the log takes of the node's memory, in bytes.
     pub fn cost(&self) -> u64 {
-        self.chunks_cost + self.marks.cost()
+        self.chunks_cost + self.marks.cost() + (self.stretches.capacity() * size_of::<Stretch>()) as u64
+    }
+
+    /// The append time of its last record, kept or not, when that is of this era: the next one will not be earlier.
+    pub(super) fn latest_us(&self, era: Era) -> Option<u64> {
+        let last = self.stretches.last().map_or(0, |last| last.era);
+        (last == era.number).then_some(self.last_append_us)
+    }
+
+    /// True when its first record was appended behind a time of an era.
+    pub fn begins_behind(&self, (era, time_us): (u32, u64)) -> bool {
+        let first = self.stretches.iter().rev().find(|stretch| stretch.base <= self.first);
+        (first.map_or(0, |first| first.era), self.marks.first_us()) > (era, time_us)
+    }
+
+    /// The batches that are appended from here on have times of this era.
+    pub fn enter(&mut self, era: Era) {
+        if self.stretches.last().map_or(0, |last| last.era) >= era.number {
+            return;
+        }
+        let (first, next) = (self.first, self.next);
+        // Eras that are no longer told apart need no boundary, nor does one without records.
+        self.stretches.retain(|it| it.era > era.oldest && it.base < next && first < next);
+        self.stretches.reserve_exact(1);
+        self.stretches.push(Stretch { base: next, era: era.number });
+        self.last_append_us = era.since_us;
     }
 
     /// Appends a batch whose records were checked, and removes what retention by number and size does not keep. Gives
-    /// its first offset and the time that was noted: times never go back within a topic, so that one can be looked up.
+    /// its first offset and the time that was noted: times never decrease within an era, so that one can be looked up.
     pub fn append(
         &mut self,
         payload: Bytes,
@@ -106,20 +143,22 @@ impl TopicLog {
         let append_us = append_us.max(self.last_append_us);
         self.last_append_us = append_us;
         self.next = base.plus(u64::from(count));
-        self.marks.append((base, self.next), payload.len() as u64, append_us, Grain::of(retention));
-        self.push(base, payload, count, crc, append_us);
+        let begins_era = self.stretches.last().is_some_and(|last| last.base == base);
+        let grain = if begins_era { Grain::NONE } else { Grain::of(retention) };
+        self.marks.append((base, self.next), payload.len() as u64, append_us, grain);
+        self.push(base, payload, (count, crc), append_us, begins_era);
         self.retain(retention);
         (base, append_us)
     }
 
     /// Puts a batch behind the last one.
-    fn push(&mut self, base: Offset, payload: Bytes, count: u32, crc: u32, append_us: u64) {
+    fn push(&mut self, base: Offset, payload: Bytes, (count, crc): (u32, u32), append_us: u64, begins_era: bool) {
         let is_only = self.chunks.len() == 1;
         if let Some(last) = self.chunks.back_mut() {
             // A chunk is given back as a whole: one that is mostly trimmed is not to grow for ever.
             let is_live = !is_only || self.first.0 <= last.base().0 + u64::from(last.count() / 2);
             self.chunks_cost -= last.cost();
-            let is_taken = last.merge(&payload, count, append_us, is_live);
+            let is_taken = last.merge(&payload, count, append_us, is_live && !begins_era);
             self.chunks_cost += last.cost();
             if is_taken {
                 return;
@@ -185,22 +224,43 @@ impl TopicLog {
         Ok(read)
     }
 
-    /// The first record that was appended at or after a time, or the end.
+    /// The first record whose corrected append time is at or after a time, or the end.
     ///
     /// # Errors
-    /// [`NotHeld`]
-    pub fn find_time(&self, append_us: u64) -> Result<Offset, NotHeld> {
-        if self.first < self.held() && append_us <= self.given_up_us {
-            return Err(NotHeld);
+    /// What the journal is to be asked instead, when the answer may lie in records that are not in memory.
+    pub fn find_time(&self, time_us: u64, eras: &Eras) -> Result<Offset, Wanted> {
+        let sought = self.sought(time_us, eras);
+        let Sought { append_us, from, end } = sought;
+        let held = self.held();
+        if from.max(self.first) < held && (end < held || append_us <= self.given_up_us) {
+            return Err(Wanted::Time { append_us, from, end });
         }
-        let index = self.chunks.partition_point(|chunk| chunk.last_us() < append_us);
-        Ok(self.chunks.get(index).map_or(self.next, |chunk| chunk.find_time(append_us).max(self.first)))
+        let is_before = |chunk: &Chunk| chunk.end() <= from || chunk.base() < end && chunk.last_us() < append_us;
+        let index = self.chunks.partition_point(is_before);
+        let chunk = self.chunks.get(index).filter(|chunk| chunk.base() < end);
+        Ok(chunk.map_or(end, |chunk| chunk.find_time(append_us)).max(self.first))
     }
 
-    /// Where the log would start if it kept nothing that was appended before a time; of what is not in memory it may
-    /// keep a little more.
-    pub fn age_cut(&self, oldest_us: u64) -> Offset {
-        self.find_time(oldest_us).unwrap_or_else(|NotHeld| self.marks.cut_by_time(oldest_us, self.next).max(self.first))
+    /// Where the log would start if it kept nothing whose corrected append time is before a time; of what is not in
+    /// memory it may keep a little more.
+    pub fn age_cut(&self, oldest_us: u64, eras: &Eras) -> Offset {
+        self.find_time(oldest_us, eras)
+            .unwrap_or_else(|_| self.marks.cut_by_time(self.sought(oldest_us, eras)).max(self.first))
+    }
+
+    /// Which append time a corrected time means, and in which stretch: the first whose era had not ended by then.
+    fn sought(&self, time_us: u64, eras: &Eras) -> Sought {
+        let oldest = eras.newest().oldest;
+        let mut here = Stretch { base: Offset(0), era: 0 };
+        let end = Stretch { base: self.next, era: 0 };
+        for next in self.stretches.iter().filter(|stretch| stretch.era > oldest).chain([&end]) {
+            let has_records = next.base > self.first.max(here.base);
+            if let Some(append_us) = eras.reading(here.era, time_us).filter(|_| has_records) {
+                return Sought { append_us, from: here.base, end: next.base };
+            }
+            here = *next;
+        }
+        Sought { append_us: 0, from: self.next, end: self.next }
     }
 
     /// Removes what is beyond the bounds on number and size; but never the last record, nor for its size any that came
@@ -225,6 +285,40 @@ impl TopicLog {
             self.chunks_cost -= oldest.cost();
             self.chunks.pop_front();
         }
+        let is_trimmed = |second: &Stretch| second.base <= self.first;
+        while self.stretches.get(1).is_some_and(is_trimmed) {
+            self.stretches.remove(0);
+        }
+    }
+
+    /// True when the log needs [`Self::encode_stretches`].
+    pub(super) const fn has_stretches(&self) -> bool {
+        !self.stretches.is_empty()
+    }
+
+    /// Appends where eras begin to an image.
+    pub(super) fn encode_stretches(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.stretches.len() as u64);
+        let mut before = Stretch { base: Offset(0), era: 0 };
+        for stretch in &self.stretches {
+            varint::put(out, stretch.base.0 - before.base.0);
+            varint::put(out, (stretch.era - before.era).into());
+            before = *stretch;
+        }
+    }
+
+    /// Takes in what [`Self::encode_stretches`] has appended; `None` when it is no such thing.
+    pub(super) fn decode_stretches(&mut self, bytes: &mut &[u8], newest: Era) -> Option<()> {
+        let count = varint::take(bytes).filter(|count| (1..=ERAS_MAX as u64).contains(count))?;
+        let mut before = Stretch { base: Offset(0), era: 0 };
+        for index in 0..count {
+            let distance = varint::take(bytes).filter(|distance| index == 0 || *distance > 0)?;
+            let base = Offset(before.base.0.checked_add(distance)?);
+            let newer = u32::try_from(varint::take(bytes)?).ok().filter(|newer| *newer > 0)?;
+            before = Stretch { base, era: before.era.checked_add(newer)? };
+            self.stretches.push(before);
+        }
+        (before.base <= self.next && before.era <= newest.number).then_some(())
     }
 
     /// Appends everything but the records to an image.
@@ -253,7 +347,17 @@ impl TopicLog {
         }
         assert_eq!(at, self.next);
         self.marks.check(self.first, self.next);
+        self.check_stretches();
         assert_eq!(self.chunks_cost, self.chunks.iter().map(Chunk::cost).sum::<u64>());
+    }
+
+    /// Where an era begins, a chunk does.
+    fn check_stretches(&self) {
+        assert!(self.stretches.windows(2).all(|pair| pair[0].base < pair[1].base && pair[0].era < pair[1].era));
+        assert!(self.stretches.iter().skip(1).all(|stretch| self.first < stretch.base && stretch.base <= self.next));
+        for stretch in self.stretches.iter().filter(|stretch| self.held() < stretch.base && stretch.base < self.next) {
+            assert!(self.chunks.iter().any(|chunk| chunk.base() == stretch.base), "a chunk spans two eras");
+        }
     }
 
     /// The index of the chunk that holds an offset, or the end.

@@ -20,6 +20,9 @@ use super::route::Route;
 use super::status::Status;
 use crate::types::{Offset, RequestId, TopicId, crc32};
 
+/// The TLV of a PING's answer with the wall clock of the neighbour.
+const TAG_WALL: u8 = 0x33;
+
 /// What a node answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
@@ -29,6 +32,8 @@ pub enum Response {
         node: u16,
         /// The request's.
         token: u64,
+        /// Its wall clock, in microseconds since 1970; only on a link.
+        wall_us: Option<u64>,
     },
     /// To CREATE.
     Created {
@@ -176,8 +181,11 @@ impl Response {
 
     fn encode_args(&self, args: &mut Writer<'_>) {
         match self {
-            Self::Ping { node, token } => {
+            Self::Ping { node, token, wall_us } => {
                 args.u16(*node).u64(*token);
+                if let Some(wall_us) = wall_us {
+                    args.tlv(TAG_WALL, &wall_us.to_be_bytes());
+                }
             }
             Self::Created { description, .. } | Self::Described(description) => description.encode(args),
             Self::Deleted { topic_id } => {
@@ -228,7 +236,7 @@ impl Response {
             Opcode::Hello | Opcode::Goaway | Opcode::Credit | Opcode::Deliver | Opcode::Event => {
                 return Err(DecodeError::Value { field: "opcode" });
             }
-            Opcode::Ping => Self::Ping { node: args.u16("node")?, token: args.u64("token")? },
+            Opcode::Ping => return decode_ping(args),
             Opcode::Create => Self::Created {
                 existed: status == Status::OkExists.number(),
                 description: Box::new(Description::decode(&mut args)?),
@@ -261,6 +269,21 @@ impl Response {
         args.end()?;
         Ok(response)
     }
+}
+
+fn decode_ping(mut args: Reader<'_>) -> Result<Response, DecodeError> {
+    let (node, token) = (args.u16("node")?, args.u64("token")?);
+    let mut wall_us = None;
+    args.tlvs(|tag, mut value| {
+        if tag == TAG_WALL {
+            let field = "wall_us";
+            wall_us = Some(Reader::new(value).u64(field)?);
+            value = &value[8..];
+            return if value.is_empty() { Ok(true) } else { Err(DecodeError::Value { field }) };
+        }
+        Ok(false)
+    })?;
+    Ok(Response::Ping { node, token, wall_us })
 }
 
 fn encode_links(links: &[(u16, u16)], args: &mut Writer<'_>) {

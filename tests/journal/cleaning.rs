@@ -182,7 +182,8 @@ fn times_are_found_in_copies() {
     // Every tenth of all records was this topic's, with its serial as its time.
     for offset in 0..end {
         for (time, expected) in [(offset * 10, offset), (offset * 10 + 1, offset + 1)] {
-            let Found::Offset(found) = live.find(topic, Wanted::Time(time)).unwrap() else { panic!("a time") };
+            let wanted = Wanted::Time { append_us: time, from: Offset(0), end: Offset(end) };
+            let Found::Offset(found) = live.find(topic, wanted).unwrap() else { panic!("a time") };
             assert_eq!(found.0, expected, "time {time}");
         }
     }

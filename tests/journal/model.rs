@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Victims, Writer};
 use dht_node::node::{Node, Settings};
-use dht_node::record::{Batch, Entry, Found, Place, TopicRef, Wanted};
+use dht_node::record::{Batch, Entry, Found, Jump, Place, Reclock, TopicRef, Wanted};
 use dht_node::storage::start;
 use dht_node::topic::Topic;
 use dht_node::types::{
@@ -302,6 +302,10 @@ fn entry(rng: &mut Rng, node: &Node, serial: &mut u64) -> Entry {
         8 | 9 => {
             let producer = ProducerId::new(rng.u64(3..7)).unwrap();
             Entry::OpenProducer { topic, opening: Opening { producer, token: rng.u64(..3), resume: rng.bool() } }
+        }
+        10 => {
+            let jump = rng.bool().then(|| Jump { was_us: rng.u64(..100_000), since_era: rng.u32(..20) });
+            Entry::Reclock(Reclock { at_us: rng.u64(..*serial), jump })
         }
         _ => {
             let payload = payload(rng, *serial);

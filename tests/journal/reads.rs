@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use dht_node::journal::OpenError;
 use dht_node::limits::{FETCH_RUNS_MAX, INDEX_BLOCK_BATCHES, READ_GAP_MAX};
-use dht_node::record::{Entry, Filed, Found, TopicRef, Wanted};
+use dht_node::record::{Entry, Filed, Found, Jump, Reclock, TopicRef, Wanted};
 use dht_node::types::{Epoch, Offset, Retention, TopicId};
 use fastrand::Rng;
 
@@ -28,16 +28,24 @@ struct Topic {
     is_gone: bool,
     /// All that it ever had.
     batches: Vec<(Filed, Bytes)>,
+    /// In which era of the clock each was appended.
+    eras: Vec<u32>,
     first: Offset,
 }
+
+/// An era of the clock: its number, and when it began.
+#[derive(Clone, Copy)]
+struct Era(u32, u64);
 
 impl Topic {
     fn next(&self) -> Offset {
         self.batches.last().map_or(Offset(0), |(filed, _)| filed.end())
     }
 
-    fn publish(&mut self, entry: Entry) {
+    fn publish(&mut self, entry: Entry, Era(era, since_us): Era) {
         let Entry::Publish(batch) = entry else { panic!("{entry:?} is no batch") };
+        let before = self.batches.last().zip(self.eras.last()).filter(|(_, before)| **before == era);
+        let least_us = before.map_or(since_us, |((last, _), _)| last.append_us);
         let filed = Filed {
             topic: self.id,
             base: self.next(),
@@ -45,9 +53,10 @@ impl Topic {
             len: u32::try_from(batch.payload.len()).unwrap(),
             crc: batch.payload_crc,
             place: batch.place,
-            append_us: self.batches.last().map_or(0, |(last, _)| last.append_us).max(batch.append_us),
+            append_us: least_us.max(batch.append_us),
         };
         self.batches.push((filed, batch.payload));
+        self.eras.push(era);
         if self.keeps > 0 {
             self.trim(Offset(self.next().0.saturating_sub(self.keeps)));
         }
@@ -74,9 +83,19 @@ impl Topic {
         rest
     }
 
-    fn find_time(&self, append_us: u64) -> Offset {
-        let found = self.batches.iter().find(|(filed, _)| filed.append_us >= append_us);
-        found.map_or_else(|| self.next(), |(filed, _)| filed.base).max(self.first)
+    /// The records of the era in which a record was appended, or of the newest one.
+    fn stretch(&self, offset: u64) -> (Offset, Offset) {
+        let index = self.batches.partition_point(|(filed, _)| filed.end().0 <= offset);
+        let Some(&era) = self.eras.get(index).or_else(|| self.eras.last()) else { return (Offset(0), Offset(0)) };
+        let base = |index: usize| self.batches.get(index).map_or_else(|| self.next(), |(filed, _)| filed.base);
+        let from = self.eras.partition_point(|it| *it < era);
+        (base(from), base(self.eras.partition_point(|it| *it <= era)))
+    }
+
+    fn find_time(&self, append_us: u64, (from, end): (Offset, Offset)) -> Offset {
+        let is_it = |filed: &Filed| from <= filed.base && filed.base < end && filed.append_us >= append_us;
+        let found = self.batches.iter().find(|(filed, _)| is_it(filed));
+        found.map_or(end, |(filed, _)| filed.base).max(self.first)
     }
 
     /// When its last batch was appended.
@@ -110,6 +129,7 @@ struct Totals {
     by_times: usize,
     times: usize,
     restarts: usize,
+    jumps: usize,
 }
 
 /// A node on a disk, and what it is to know.
@@ -121,6 +141,7 @@ struct World {
     segment_bytes: u32,
     topics: Vec<Topic>,
     now_us: u64,
+    era: Era,
     /// One of so many batches comes later than the one before.
     ticks: u64,
     totals: Totals,
@@ -132,7 +153,7 @@ impl World {
         let (live, ..) = Live::start_with(&disk, false, segment_bytes).unwrap();
         let ticks = [1, 3, 300][rng.usize(..3)];
         let (topics, totals) = (Vec::new(), Totals::default());
-        Self { seed, rng, disk, live, segment_bytes, topics, now_us: 1000, ticks, totals }
+        Self { seed, rng, disk, live, segment_bytes, topics, now_us: 1000, era: Era(0, 0), ticks, totals }
     }
 
     fn step(&mut self) {
@@ -141,6 +162,7 @@ impl World {
             8..14 => self.trim(),
             14..16 => self.delete(),
             16..19 => self.restart(),
+            97..99 => self.reclock(),
             _ => {
                 let index = if self.rng.u8(..5) > 0 { 0 } else { self.rng.usize(..NAMES) };
                 // Most of the others stay rare.
@@ -168,7 +190,15 @@ impl World {
             created_us: 0,
         }]);
         let id = topic_id(&self.live.node, &name).unwrap();
-        self.topics.push(Topic { name, id, keeps, is_gone: false, batches: Vec::new(), first: Offset(0) });
+        self.topics.push(Topic {
+            name,
+            id,
+            keeps,
+            is_gone: false,
+            batches: Vec::new(),
+            eras: Vec::new(),
+            first: Offset(0),
+        });
         self.topics.len() - 1
     }
 
@@ -183,7 +213,7 @@ impl World {
         for _ in 0..count.div_ceil(50) {
             let batches = (0..count.min(50)).map(|_| self.batch(&name)).collect();
             for entry in self.commit(batches) {
-                self.topics[at].publish(entry);
+                self.topics[at].publish(entry, self.era);
             }
         }
     }
@@ -193,9 +223,7 @@ impl World {
         let len = if self.rng.u8(..100) == 0 { self.rng.usize(..3000) } else { self.rng.usize(..20) };
         let value = vec![self.rng.u8(..); len];
         let values = vec![value.as_slice(); if self.rng.u8(..4) == 0 { self.rng.usize(1..9) } else { 1 }];
-        // A clock may go back: the time that is noted does not.
-        let back_us = if self.rng.u8(..10) == 0 { 500 } else { 0 };
-        publish_batch(name, &values, self.now_us - back_us)
+        publish_batch(name, &values, self.now_us)
     }
 
     fn trim(&mut self) {
@@ -216,6 +244,16 @@ impl World {
         self.topics[at].is_gone = true;
         let next = self.topics[at].next();
         self.topics[at].trim(next);
+    }
+
+    /// The clock jumps, back as often as forward.
+    fn reclock(&mut self) {
+        let was_us = self.now_us;
+        self.now_us = self.rng.u64(500..=2 * was_us);
+        self.era = Era(self.era.0 + 1, self.now_us);
+        let jump = Some(Jump { was_us, since_era: 0 });
+        self.commit(vec![Entry::Reclock(Reclock { at_us: self.now_us, jump })]);
+        self.totals.jumps += 1;
     }
 
     fn restart(&mut self) {
@@ -248,7 +286,7 @@ impl World {
                 1..6 => self.topics[at].time_of(from).unwrap_or(last_us),
                 _ => self.rng.u64(..last_us + 10),
             };
-            self.ask_time(at, time);
+            self.ask_time(at, time, self.topics[at].stretch(from));
         }
     }
 
@@ -285,15 +323,16 @@ impl World {
         reads
     }
 
-    fn ask_time(&mut self, at: usize, append_us: u64) -> Reads {
+    fn ask_time(&mut self, at: usize, append_us: u64, (from, end): (Offset, Offset)) -> Reads {
         let topic = &self.topics[at];
         self.disk.take_reads();
-        let found = self.live.find(topic.id, Wanted::Time(append_us));
+        let found = self.live.find(topic.id, Wanted::Time { append_us, from, end });
         let reads = self.disk.take_reads();
         let Ok(Found::Offset(found)) = found else { panic!("seed {}: time {append_us}: {found:?}", self.seed) };
         // The node knows better where the log begins.
         let found = found.max(topic.first);
-        assert_eq!(found, topic.find_time(append_us), "seed {}: {} at {append_us}", self.seed, topic.name);
+        let expected = topic.find_time(append_us, (from, end));
+        assert_eq!(found, expected, "seed {}: {} at {append_us}", self.seed, topic.name);
         let blocks = self.topics.iter().flat_map(|topic| topic.batches.last());
         let last = blocks.map(|(filed, _)| filed.place.segment).max().unwrap_or(0);
         let index = (0..=last).map(|segment| self.index_reads(segment, 2)).max_by_key(|index| index.count).unwrap();
@@ -328,8 +367,8 @@ fn whatever_is_asked_for_is_found_as_it_was_published() {
     let (start, count) = (number("JOURNAL_START").unwrap_or(1), number("JOURNAL_SEEDS").unwrap_or(SEEDS));
     let totals = (start..start + count).fold(Totals::default(), |totals, seed| run(seed, totals));
     println!("{count} seeds, {totals:?}");
-    let Totals { batches, from_files, trimmed, gone, by_times, times, restarts } = totals;
-    let seen = [batches / 100, from_files, trimmed, gone, by_times * 10, times, restarts];
+    let Totals { batches, from_files, trimmed, gone, by_times, times, restarts, jumps } = totals;
+    let seen = [batches / 100, from_files, trimmed, gone, by_times * 10, times, restarts, jumps * 2];
     assert!(count < SEEDS || seen.iter().all(|seen| *seen > 100), "{totals:?}");
 }
 
@@ -355,7 +394,7 @@ fn a_record_among_thousands_of_batches_is_found_with_few_short_reads() {
         let reads = world.ask_records(at, Offset(from), 1, 1);
         assert!((4..=14).contains(&reads.count) && reads.bytes < 8000, "{reads:?}");
         let time = world.topics[at].time_of(from).unwrap();
-        let reads = world.ask_time(at, time);
+        let reads = world.ask_time(at, time, world.topics[at].stretch(0));
         assert!((4..=13).contains(&reads.count) && reads.bytes < 5000, "{reads:?}");
     }
     // A long read enters as many blocks as it has batches for, and reads records that lie together in one go.

@@ -83,7 +83,7 @@ fn ten_thousand_requests_in_one_write_are_all_answered_before_the_end() {
         let answers = raw.frames_to_end();
         assert!(answers.keys().copied().eq(ids), "{} answers from node {node}", answers.len());
         for (id, answer) in &answers {
-            assert!(matches!(answer.response(), Response::Ping { node: by, token } if by == node && token == *id));
+            assert!(matches!(answer.response(), Response::Ping { node: by, token, .. } if by == node && token == *id));
         }
     }
     assert!(cube.counter(0, "pauses") > 0, "so many are not taken at once");

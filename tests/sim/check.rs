@@ -22,7 +22,7 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
     let span = asked.span(ctx);
     match (&asked.what, response) {
         (_, Response::Error(error)) => failed(ctx, asked, error),
-        (What::Ping { node, token }, Response::Ping { node: who, token: echo }) => {
+        (What::Ping { node, token }, Response::Ping { node: who, token: echo, .. }) => {
             assert_eq!((*who, *echo), (on_wire(*node), *token), "PING was answered by another");
         }
         (What::Create { topic, .. }, Response::Created { existed, description }) => {
@@ -115,7 +115,7 @@ fn described(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, description: &Descr
     let life = Life { id: state.id, epoch: state.epoch };
     ctx.model.meet_life(topic, life, span, ctx.ground);
     let extent = Extent { first: state.first, next: state.next, bytes: Some(state.bytes) };
-    ctx.model.check_extent(life, extent, span, wall_us(ctx, home));
+    ctx.model.check_extent(life, extent, span);
 }
 
 fn listed(ctx: &mut Ctx<'_>, asked: &Asked, (node, cursor): (usize, u64), page: &Page) {
@@ -135,7 +135,7 @@ fn listed(ctx: &mut Ctx<'_>, asked: &Asked, (node, cursor): (usize, u64), page: 
         let life = Life { id: found.id, epoch: Epoch(1) };
         ctx.model.meet_life(topic, life, span, ctx.ground);
         let extent = Extent { first: found.first, next: found.next, bytes: Some(found.bytes) };
-        ctx.model.check_extent(life, extent, span, wall_us(ctx, node));
+        ctx.model.check_extent(life, extent, span);
     }
 }
 
@@ -152,7 +152,7 @@ fn fetched(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, read: &Fetched) {
     let payload = read.payload.parts.concat();
     ctx.model.read(life, base, &payload, &read.runs);
     let extent = Extent { first, next, bytes: None };
-    ctx.model.check_extent(life, extent, span, wall_us(ctx, ctx.profile.topics[topic].home));
+    ctx.model.check_extent(life, extent, span);
     if bounds.wait_ms > 0 && from.0 >= ctx.model.logs[&life].nexts.at(asked.sent_us) {
         // It may have waited for what came behind the end.
         let is_there = if let Start::Offset(offset) = start { from == offset } else { from <= next };
@@ -187,7 +187,7 @@ fn subscribed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, told: &Subscribed)
     let life = Life { id: topic_id, epoch: told.epoch };
     ctx.model.meet_life(topic, life, span, ctx.ground);
     let extent = Extent { first, next, bytes: None };
-    ctx.model.check_extent(life, extent, span, wall_us(ctx, ctx.profile.topics[topic].home));
+    ctx.model.check_extent(life, extent, span);
     starts_there(ctx, life, start, (from, first, next));
 }
 
@@ -197,6 +197,10 @@ fn starts_there(ctx: &Ctx<'_>, life: Life, start: Start, (from, first, next): (O
         Start::Offset(offset) => assert_eq!(from, offset, "it starts elsewhere"),
         Start::Earliest => assert_eq!(from, first, "the earliest is not the first"),
         Start::Next => assert_eq!(from, next, "next is not the end"),
+        // Corrections of the clock are looked through by the tests of the log.
+        Start::Time(_) if ctx.ground.nodes[home_of(ctx, life)].is_misdated => {
+            assert!(first <= from && from <= next, "it starts at no record");
+        }
         Start::Time(time) => {
             let at = |offset: Offset| ctx.model.append_us(life, offset.0);
             let before = from.0.checked_sub(1).filter(|before| *before >= first.0).map(Offset);
@@ -360,9 +364,8 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
     }
 }
 
-/// The latest time that a node's wall clock may have said.
-pub(crate) fn wall_us(ctx: &Ctx<'_>, node: usize) -> u64 {
-    ctx.ground.nodes[node].wall_offset_us + ctx.now_us
+fn home_of(ctx: &Ctx<'_>, life: Life) -> usize {
+    ctx.profile.topics[ctx.model.topics[&life.id].name].home
 }
 
 fn distance(ctx: &Ctx<'_>, a: usize, b: usize) -> u32 {

@@ -30,8 +30,10 @@ pub(crate) enum Kind {
     Rolling,
     /// A node gets no turn.
     Stall,
-    /// A node's wall clock jumps.
+    /// A node's wall clock jumps by little.
     WallJump,
+    /// A node's wall clock jumps by days or a year, and most often comes back.
+    WallYear,
     /// A client's connection is reset.
     ClientReset,
     /// A node loses some of what pushes need, or sends it late.
@@ -71,6 +73,9 @@ pub(crate) enum Fault {
 /// A node that is back so long has its links.
 const BACK_US: u64 = 400_000;
 
+/// A wall clock that is wrong is so by more than that, or by a twentieth of a second.
+pub(crate) const DAY_US: u64 = 86_400_000_000;
+
 /// Wall clocks start in the summer of 2025.
 pub(crate) const WALL_US: u64 = 1_750_000_000_000_000;
 
@@ -81,7 +86,7 @@ impl Kind {
     }
 
     /// Those that a seed draws from; `Rolling` has seeds of its own.
-    pub(crate) const DRAWN: [Self; 15] = [
+    pub(crate) const DRAWN: [Self; 16] = [
         Self::Cut,
         Self::CutOneWay,
         Self::Reset,
@@ -91,6 +96,7 @@ impl Kind {
         Self::Drain,
         Self::Stall,
         Self::WallJump,
+        Self::WallYear,
         Self::ClientReset,
         Self::Sieve,
         Self::DiskStop,
@@ -154,9 +160,10 @@ impl World {
                 self.apply(Fault::Stall { node, until_us });
             }
             (Kind::WallJump, _) => {
-                let offset_us = WALL_US + self.chaos.u64(..20_000_000) - 10_000_000;
+                let offset_us = WALL_US + self.chaos.u64(..50_000);
                 self.apply(Fault::WallJump { node, offset_us });
             }
+            (Kind::WallYear, _) => self.jump_by_days(node),
             (Kind::ClientReset, _) => {
                 let client = self.chaos.usize(..self.clients.len());
                 self.apply(Fault::ClientReset { client });
@@ -186,6 +193,18 @@ impl World {
                 self.apply(Fault::DiskStall { node, until_us });
             }
         }
+    }
+
+    fn jump_by_days(&mut self, node: usize) {
+        // Two that are wrong are not so by the same.
+        let by_us = DAY_US * *choose(&mut self.chaos, &[2, 30, 365]) + self.chaos.u64(..DAY_US);
+        let offset_us = if self.chaos.bool() { WALL_US + by_us } else { WALL_US - by_us };
+        self.apply(Fault::WallJump { node, offset_us });
+        if self.chaos.u8(..4) > 0 {
+            let heal_us = self.heal_at();
+            self.at(heal_us, Wake::Fault(Fault::WallJump { node, offset_us: WALL_US }));
+        }
+        self.trace.totals.years += 1;
     }
 
     /// Does what a fault, or its healing, means.

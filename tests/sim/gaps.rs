@@ -3,21 +3,21 @@
 use dht_node::types::Offset;
 
 use crate::model::{Extent, Model, Span};
-use crate::truth::{Gap, Life, Log, inexact, kept_from};
+use crate::truth::{Gap, Life, Log, Placed, inexact, kept_from};
 
 impl Model {
     /// A subscription was told that the records before `to` are gone.
-    pub(crate) fn gap(&mut self, life: Life, to: Offset, now_us: u64, wall_us: u64) {
+    pub(crate) fn gap(&mut self, life: Life, to: Offset, now_us: u64) {
         self.totals.gaps += 1;
         let log = self.logs.get_mut(&life).expect("it was met");
-        log.gaps.push(Gap { to: to.0, now_us, wall_us });
+        log.gaps.push(Gap { to: to.0, now_us });
         log.firsts.raise(now_us, to.0);
         log.nexts.raise(now_us, to.0);
     }
 
     /// What a push says of the extent of its topic: it may be old, but it was so once.
-    pub(crate) fn check_old_extent(&mut self, life: Life, extent: Extent, now_us: u64, wall_us: u64) {
-        self.check_extent(life, extent, Span { asked_us: 0, now_us }, wall_us);
+    pub(crate) fn check_old_extent(&mut self, life: Life, extent: Extent, now_us: u64) {
+        self.check_extent(life, extent, Span { asked_us: 0, now_us });
     }
 
     /// Every gap was made by retention: at that time it had removed as much as that.
@@ -43,7 +43,8 @@ impl Model {
         };
         let kept = kept_from(next, inexact(retention, self.largest).1, length)?;
         let is_old = |offset: &u64| {
-            log.records.get(offset).is_none_or(|placed| placed.append_us + retention.age_ms * 1000 <= gap.wall_us)
+            let batch = |placed: &Placed| &self.batches[placed.batch];
+            log.records.get(offset).is_none_or(|placed| batch(placed).may_be_aged(gap.now_us, retention))
         };
         let aged = if retention.age_ms > 0 { (kept..next).take_while(is_old).count() as u64 } else { 0 };
         Some(kept + aged)

@@ -32,8 +32,10 @@ pub(crate) struct Truth {
     pub raised_us: Option<u64>,
     /// When its process last ended.
     pub ended_us: Option<u64>,
-    /// The most that its wall clock ever was ahead of the world's.
-    pub wall_offset_us: u64,
+    /// Its wall clock was wrong by days, so that append times say little.
+    pub is_misdated: bool,
+    /// When it started last, or its wall clock jumped.
+    pub clock_us: u64,
 }
 
 /// A node may have lost what it had acknowledged.

@@ -18,6 +18,7 @@
 //! | `hostile`, `attacks` | clients that break rules, and what must come of it |
 //! | `check`, `model`, `ground` | is every answer true? What was published, what is up |
 //! | `losses` | was what crashes of lazy disks lost told, and nothing else lost? |
+//! | `ages` | is what is past its age gone, whatever clocks do? |
 //! | `gaps` | was what subscriptions missed really removed? |
 //! | `trace` | the last events, totals, the fingerprint |
 //!
@@ -25,6 +26,7 @@
 //! that many events of a run that fails.
 
 mod admin;
+mod ages;
 mod asked;
 mod attacks;
 mod check;

@@ -241,7 +241,7 @@ impl Model {
     }
 
     /// The extent of a topic fits what was told before, and its retention.
-    pub(crate) fn check_extent(&mut self, life: Life, extent: Extent, span: Span, wall_us: u64) {
+    pub(crate) fn check_extent(&mut self, life: Life, extent: Extent, span: Span) {
         let retention = self.names[self.topics[&life.id].name].retention;
         let log = self.logs.get_mut(&life).expect("it was met");
         let (first, next) = (extent.first.0, extent.next.0);
@@ -260,7 +260,8 @@ impl Model {
         let (most, least) = inexact(retention, self.largest);
         if let Some((lowest, highest)) = kept_from(next, most, length).zip(kept_from(next, least, length)) {
             let is_old = |offset: u64| {
-                log.records.get(&offset).is_none_or(|placed| placed.append_us + retention.age_ms * 1000 <= wall_us)
+                let batch = |placed: &Placed| &self.batches[placed.batch];
+                log.records.get(&offset).is_none_or(|placed| batch(placed).may_be_aged(span.now_us, retention))
             };
             assert!(first >= lowest, "{first} is kept, {retention:?} keeps from {lowest} of {next}");
             let by_age = retention.age_ms > 0 && (highest..first).all(is_old);

@@ -6,7 +6,7 @@ use dht_node::node::{Node, Settings};
 use dht_node::turn::MemoryStore;
 use dht_node::types::{NodeId, Now};
 
-use crate::faults::Fault;
+use crate::faults::{DAY_US, Fault, WALL_US};
 use crate::ground::{Ending, Loss};
 use crate::host::{Around, Fate, Host};
 use crate::records;
@@ -210,7 +210,8 @@ impl World {
             host.set_wall(offset_us);
         }
         let truth = &mut self.ground.nodes[node];
-        truth.wall_offset_us = truth.wall_offset_us.max(offset_us);
+        truth.clock_us = self.now_us;
+        truth.is_misdated |= offset_us.abs_diff(WALL_US) >= DAY_US;
     }
 
     pub(crate) fn refresh_ground(&mut self) {

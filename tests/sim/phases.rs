@@ -1,6 +1,7 @@
 //! The phases of a run: work, heal, verify, quiet. Each must end in its time.
 
 use crate::client::{Client, Role};
+use crate::faults::WALL_US;
 use crate::trace::Note;
 use crate::wire::Leave;
 use crate::world::{Wake, World};
@@ -98,6 +99,7 @@ impl World {
                 self.stop(node, Leave::Reset);
             }
             self.disks[node].heal();
+            self.set_wall(node, WALL_US);
             self.start(node);
             assert!(self.hosts[node].is_some(), "a disk that works opens");
             self.sieve(node, (0, 0));

@@ -6,7 +6,7 @@ use dht_node::wire::response::{Detail, ErrorResponse, Fetched, Subscribed};
 use dht_node::wire::{HEADER_BYTES, Status};
 use fastrand::Rng;
 
-use crate::check::{behind_loss, is_prompt, wall_us};
+use crate::check::{behind_loss, is_prompt};
 use crate::client::Ctx;
 use crate::model::{Extent, Model};
 use crate::phases::Phase;
@@ -163,8 +163,7 @@ impl Subscription {
         assert!(self.got < self.granted, "{} bytes were sent, {} were granted, and more comes", self.got, self.granted);
         let payload = records.payload.parts.concat();
         ctx.model.read(life, base, &payload, &records.runs);
-        let wall_us = wall_us(ctx, ctx.profile.topics[self.topic].home);
-        ctx.model.check_old_extent(life, Extent { first, next, bytes: None }, ctx.now_us, wall_us);
+        ctx.model.check_old_extent(life, Extent { first, next, bytes: None }, ctx.now_us);
         let end = base.plus(u64::from(count));
         assert!(end <= next, "records behind the end");
         if let Some(caught_up_us) = self.caught_up_us
@@ -185,8 +184,7 @@ impl Subscription {
         assert_eq!(from, cursor, "a gap that begins elsewhere");
         assert!(!self.waits, "a gap comes before the end of the outage is told");
         assert!(from < to, "a gap without records");
-        let wall_us = wall_us(ctx, ctx.profile.topics[self.topic].home);
-        ctx.model.gap(life, to, ctx.now_us, wall_us);
+        ctx.model.gap(life, to, ctx.now_us);
         self.cursor = Some((life, to));
         self.look_for_end(ctx);
     }

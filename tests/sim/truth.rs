@@ -27,6 +27,9 @@ pub(crate) struct Life {
     pub epoch: Epoch,
 }
 
+/// Clocks of nodes that are right differ by less.
+const CLOCKS_US: u64 = 110_000;
+
 /// What is known of one life of a log. Of what it has from an earlier one it knows only what was read in it.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
@@ -56,8 +59,6 @@ pub(crate) struct Log {
 pub(crate) struct Gap {
     pub to: u64,
     pub now_us: u64,
-    /// The latest time that the home's clock may have said.
-    pub wall_us: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,13 @@ impl Log {
 }
 
 impl Batch {
+    /// May one of its records have been removed for its age by then? By true time: a node's clock may have jumped, but
+    /// its ages are right to a hundredth, which is what it makes a small jump up by.
+    pub(crate) fn may_be_aged(&self, now_us: u64, retention: Retention) -> bool {
+        let age_us = self.sent_us.map_or(u64::MAX, |sent_us| now_us.saturating_sub(sent_us));
+        retention.age_ms > 0 && age_us + age_us / 50 + CLOCKS_US >= retention.age_ms * 1000
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.starts.len() - 1
     }

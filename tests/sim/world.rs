@@ -77,7 +77,7 @@ impl World {
             tickets: 0,
             hosts: (0..count).map(|_| None).collect(),
             disks: (0..count).map(|_| FakeDisk::default()).collect(),
-            walls_us: (0..count).map(|_| WALL_US + rng.u64(..1_000_000)).collect(),
+            walls_us: (0..count).map(|_| WALL_US + rng.u64(..50_000)).collect(),
             turns_us: vec![None; count],
             stalled_until_us: vec![0; count],
             is_rolling: false,
@@ -126,6 +126,7 @@ impl World {
             self.advance();
         }
         for node in 0..self.hosts.len() {
+            self.check_ages(node);
             self.check_disk(node);
             self.stop(node, Leave::Done);
         }

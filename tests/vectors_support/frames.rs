@@ -213,11 +213,18 @@ fn goaway() -> Vec<Good> {
 }
 
 fn ping() -> Vec<Good> {
-    let pinged = |node, token| Response::Ping { node, token };
+    let pinged = |node, token| Response::Ping { node, token, wall_us: None };
     let details = [Detail::Node(5)];
     vec![
         request("ping-request", "Is node 110 there?", 2, Request::Ping { node: 6, token: 0x0102_0304_0506_0708 }),
         response("ping-response", "It is.", 2, Opcode::Ping, pinged(6, 0x0102_0304_0506_0708)),
+        response(
+            "ping-response-between-nodes",
+            "A neighbour is there, and tells its clock.",
+            3,
+            Opcode::Ping,
+            Response::Ping { node: 6, token: 1_000_000, wall_us: Some(NOW) },
+        ),
         error(
             "ping-error",
             "Node 9 of a cube of 3 dimensions.",

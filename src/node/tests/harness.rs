@@ -30,7 +30,7 @@ pub(super) const HANDSHAKES: usize = 10;
 /// The node, and the other end of its connections.
 pub(super) struct Harness {
     pub(super) node: Node,
-    now: Now,
+    pub(super) now: Now,
     /// To number 1.
     link: Option<ConnId>,
     /// Those that are open; are they read?
@@ -521,8 +521,13 @@ impl Harness {
 
     /// The neighbour answers the PING of its link.
     pub(super) fn answer_ping(&mut self, asked: &Sent) -> Vec<Sent> {
+        self.answer_ping_at(asked, None)
+    }
+
+    /// The same, with its clock.
+    pub(super) fn answer_ping_at(&mut self, asked: &Sent, wall_us: Option<u64>) -> Vec<Sent> {
         let mut bytes = Vec::new();
-        let response = Response::Ping { node: 1, token: asked.id() };
+        let response = Response::Ping { node: 1, token: asked.id(), wall_us };
         assert!(response.encode(asked.frame.header.opcode, asked.frame.header.request_id, None, &mut bytes).is_none());
         self.over_link(bytes)
     }

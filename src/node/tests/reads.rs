@@ -116,7 +116,7 @@ fn what_cannot_be_read_is_told_and_so_is_a_topic_that_is_gone() {
         assert_eq!(only(&sent, Opcode::Fetch)[0].status(), Status::Overloaded);
         node.ask(client, 9, &request);
         let lookup = node.asked_once();
-        let found = if matches!(lookup.wanted, Wanted::Time(_)) {
+        let found = if matches!(lookup.wanted, Wanted::Time { .. }) {
             Found::Offset(Offset(0))
         } else {
             batches(lookup.topic, 0, 1)
@@ -162,7 +162,7 @@ fn a_time_that_only_the_journal_knows_is_looked_up_first() {
     let (mut node, client) = node(10, Retention { records: 24, ..KEEPS_ALL });
     node.ask(client, 9, &Request::Fetch(Fetch { start: Start::Time(1003), ..fetch("t") }));
     let lookup = node.asked_once();
-    assert_eq!(lookup.wanted, Wanted::Time(1003));
+    assert_eq!(lookup.wanted, Wanted::Time { append_us: 1003, from: Offset(0), end: Offset(30) });
     node.found(lookup, Found::Offset(Offset(18)));
     let lookup = node.asked_once();
     assert_eq!(wanted(&lookup).0, 18);

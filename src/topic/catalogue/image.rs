@@ -1,19 +1,21 @@
 //! The catalogue as bytes, without its records: what a checkpoint keeps.
 //!
 //! ```text
-//! varint places, varint free, then each: varint place
+//! varint places, varint free, then each: varint place; the parts of the catalogue, u8 0
 //! for each topic, by place: u64 id, u32 epoch, u64 created_us, varint records, varint bytes, varint age_ms,
 //!                           str8 name, its log, its parts, u8 0
 //! part                      u8 tag, varint length, so many bytes; in the order of their tags, none twice
 //! part 1, producers         as `topic/producer.rs` has them
 //! part 2, losses            varint count, then each: u32 epoch, varint offset
 //! part 9, one-shots         as `topic/producer/one_shots.rs` has them
+//! part 10, clock            of the catalogue: as `topic/eras.rs` has them; of a topic where eras begin: varint count,
+//!                           then each: varint records and varint eras since the one before
 //! part 11, opened producers as `topic/producer/opened.rs` has them
 //! log                       varint first, varint next, varint last_append_us, varint marks, then each: varint records
 //!                           and microseconds since the mark before, varint bytes, varint microseconds that it spans
 //! ```
 //!
-//! A part that a topic does not need is left out. One whose tag is unknown was written by a newer program, whose state
+//! A part that is not needed is left out. One whose tag is unknown was written by a newer program, whose state
 //! must not be lost: the image is refused. Format 1 has no parts: u8 1 and the producers, or u8 0, and then the losses.
 
 use bytes::{Buf, BufMut};
@@ -21,6 +23,7 @@ use bytes::{Buf, BufMut};
 use super::{Catalogue, Topic, slot_of};
 use crate::limits::{LOSSES_MAX, TOPICS_MAX};
 use crate::record::{DecodeError, varint};
+use crate::topic::eras::{Era, Eras};
 use crate::topic::log::TopicLog;
 use crate::topic::producer::Producers;
 use crate::types::{Epoch, Offset, Retention, TopicId, TopicName};
@@ -28,11 +31,12 @@ use crate::types::{Epoch, Offset, Retention, TopicId, TopicName};
 /// The first format whose topics end with parts.
 const PARTS_SINCE: u32 = 2;
 
-/// Ends the parts of a topic.
+/// Ends the parts of the catalogue, and of a topic.
 const END: u8 = 0;
 const PRODUCERS: u8 = 1;
 const LOSSES: u8 = 2;
 const ONE_SHOTS: u8 = 9;
+const CLOCK: u8 = 10;
 const OPENED: u8 = 11;
 
 impl Catalogue {
@@ -41,6 +45,10 @@ impl Catalogue {
         varint::put(out, self.places.len() as u64);
         varint::put(out, self.free.len() as u64);
         self.free.iter().for_each(|place| varint::put(out, (*place).into()));
+        if self.eras != Eras::default() {
+            put_part(out, CLOCK, |out| self.eras.encode(out));
+        }
+        out.put_u8(END);
         for topic in self.places.iter().flatten() {
             out.put_u64(topic.id.number());
             out.put_u32(topic.epoch.0);
@@ -58,6 +66,9 @@ impl Catalogue {
             }
             if let Some(producers) = topic.producers.as_ref().filter(|producers| producers.has_one_shots()) {
                 put_part(out, ONE_SHOTS, |out| producers.encode_one_shots(out));
+            }
+            if topic.log.has_stretches() {
+                put_part(out, CLOCK, |out| topic.log.encode_stretches(out));
             }
             if let Some(producers) = topic.producers.as_ref().filter(|producers| producers.has_opened()) {
                 put_part(out, OPENED, |out| producers.encode_opened(out));
@@ -104,12 +115,18 @@ fn decode_losses(bytes: &mut &[u8]) -> Option<Vec<(Epoch, Offset)>> {
 
 fn decode(bytes: &mut &[u8], version: u32) -> Result<Catalogue, DecodeError> {
     let mut catalogue = decode_places(bytes).ok_or(DecodeError::Malformed)?;
+    if version >= PARTS_SINCE {
+        decode_parts(bytes, |tag, part| match tag {
+            CLOCK => Ok(Eras::decode(part).map(|eras| catalogue.eras = eras)),
+            _ => Err(DecodeError::Newer),
+        })?;
+    }
     for _ in catalogue.free.len()..catalogue.places() {
         let mut topic = decode_topic(bytes).ok_or(DecodeError::Malformed)?;
         if version < PARTS_SINCE {
             decode_rest_of_format_1(&mut topic, bytes).ok_or(DecodeError::Malformed)?;
         } else {
-            decode_parts(&mut topic, bytes)?;
+            decode_parts_of(&mut topic, catalogue.eras.newest(), bytes)?;
         }
         let place = catalogue.places.get(slot_of(topic.id)).ok_or(DecodeError::Malformed)?;
         if place.is_some() || catalogue.id_of(&topic.name).is_some() {
@@ -151,7 +168,22 @@ fn decode_topic(bytes: &mut &[u8]) -> Option<Topic> {
     Some(Topic { id, epoch, created_us, retention, log, producers: None, losses: Vec::new(), name })
 }
 
-fn decode_parts(topic: &mut Topic, bytes: &mut &[u8]) -> Result<(), DecodeError> {
+fn decode_parts_of(topic: &mut Topic, newest: Era, bytes: &mut &[u8]) -> Result<(), DecodeError> {
+    decode_parts(bytes, |tag, part| match tag {
+        PRODUCERS => Ok(Producers::decode(part).map(|producers| topic.producers = Some(Box::new(producers)))),
+        LOSSES => Ok(decode_losses(part).map(|losses| topic.losses = losses)),
+        ONE_SHOTS => Ok(topic.producers.as_mut().and_then(|producers| producers.decode_one_shots(part))),
+        OPENED => Ok(topic.producers.as_mut().and_then(|producers| producers.decode_opened(part))),
+        CLOCK => Ok(topic.log.decode_stretches(part, newest)),
+        _ => Err(DecodeError::Newer),
+    })
+}
+
+/// Hands each part to `take`, which gives `None` for one that it cannot read.
+fn decode_parts(
+    bytes: &mut &[u8],
+    mut take: impl FnMut(u8, &mut &[u8]) -> Result<Option<()>, DecodeError>,
+) -> Result<(), DecodeError> {
     let mut before = END;
     loop {
         let tag = bytes.try_get_u8().map_err(|_| DecodeError::Malformed)?;
@@ -162,14 +194,7 @@ fn decode_parts(topic: &mut Topic, bytes: &mut &[u8]) -> Result<(), DecodeError>
         let mut part = len.and_then(|len| bytes.get(..len)).filter(|_| tag > before).ok_or(DecodeError::Malformed)?;
         bytes.advance(part.len());
         before = tag;
-        let is_sound = match tag {
-            PRODUCERS => Producers::decode(&mut part).map(|producers| topic.producers = Some(Box::new(producers))),
-            LOSSES => decode_losses(&mut part).map(|losses| topic.losses = losses),
-            ONE_SHOTS => topic.producers.as_mut().and_then(|producers| producers.decode_one_shots(&mut part)),
-            OPENED => topic.producers.as_mut().and_then(|producers| producers.decode_opened(&mut part)),
-            _ => return Err(DecodeError::Newer),
-        };
-        is_sound.filter(|()| part.is_empty()).ok_or(DecodeError::Malformed)?;
+        take(tag, &mut part)?.filter(|()| part.is_empty()).ok_or(DecodeError::Malformed)?;
     }
 }
 
@@ -243,11 +268,12 @@ mod tests {
         let mut rest = &image[..];
         decode_places(&mut rest).unwrap();
         let mut out = image[..image.len() - rest.len()].to_vec();
+        rest.advance(1);
         while !rest.is_empty() {
             let before = rest;
             let mut topic = decode_topic(&mut rest).unwrap();
             out.extend_from_slice(&before[..before.len() - rest.len()]);
-            decode_parts(&mut topic, &mut rest).unwrap();
+            decode_parts_of(&mut topic, Era::default(), &mut rest).unwrap();
             out.put_u8(u8::from(topic.producers.is_some()));
             topic.producers.iter().for_each(|producers| producers.encode(&mut out));
             encode_losses(&topic.losses, &mut out);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::Stretch;
 use super::marks::GROWTH_COST;
 use crate::limits::{CHUNK_MERGED_MAX, CHUNK_PARTS_MAX, MERGE_BYTES_MAX};
 use crate::types::Offset;
@@ -43,7 +44,7 @@ const SLACK: usize = 4;
 
 /// What a batch adds at most to what its log takes of the node's memory, in bytes.
 pub const fn chunk_cost(payload_len: usize) -> u64 {
-    (payload_len + payload_len / SLACK + 1 + OVERHEAD + GROWTH_COST) as u64
+    (payload_len + payload_len / SLACK + 1 + OVERHEAD + GROWTH_COST + size_of::<Stretch>()) as u64
 }
 
 /// Where the bytes of a chunk are.

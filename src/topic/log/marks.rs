@@ -28,7 +28,20 @@ pub(super) struct Grain {
     age_us: u64,
 }
 
+/// Among which records an append time is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sought {
+    /// In microseconds since 1970.
+    pub append_us: u64,
+    /// The first of them, and the first one behind.
+    pub from: Offset,
+    pub end: Offset,
+}
+
 impl Grain {
+    /// For a batch that begins a mark.
+    pub(super) const NONE: Self = Self { records: 0, bytes: 0, age_us: 0 };
+
     pub(super) fn of(retention: &Retention) -> Self {
         let part = |bound: u64| if bound == 0 { u64::MAX } else { bound / MARKS_PER_BOUND };
         Self {
@@ -62,7 +75,7 @@ impl Marks {
         if let Some(last) = self.marks.back_mut()
             && last.bytes + bytes <= grain.bytes
             && next.0 - last.base.0 <= grain.records
-            && append_us - last.first_us <= grain.age_us
+            && append_us.saturating_sub(last.first_us) <= grain.age_us
         {
             last.bytes += bytes;
             last.last_us = append_us;
@@ -83,6 +96,11 @@ impl Marks {
             self.bytes -= oldest.bytes;
             self.marks.pop_front();
         }
+    }
+
+    /// When the first record of the oldest mark was appended; 0 when there is none.
+    pub(super) fn first_us(&self) -> u64 {
+        self.marks.front().map_or(0, |oldest| oldest.first_us)
     }
 
     /// Bytes of the records from `first` on: what of the oldest mark is trimmed counts by number.
@@ -106,10 +124,11 @@ impl Marks {
         cut
     }
 
-    /// Where a log would start that kept nothing of a mark whose records were all appended before a time.
-    pub(super) fn cut_by_time(&self, oldest_us: u64, next: Offset) -> Offset {
-        let index = self.marks.partition_point(|mark| mark.last_us < oldest_us);
-        self.marks.get(index).map_or(next, |mark| mark.base)
+    /// The first mark among some records that has one with that append time or a later one, or their end.
+    pub(super) fn cut_by_time(&self, Sought { append_us, from, end }: Sought) -> Offset {
+        let is_before = |mark: &Mark| mark.base < from || mark.base < end && mark.last_us < append_us;
+        let index = self.marks.partition_point(is_before);
+        self.marks.get(index).map_or(end, |mark| mark.base.min(end))
     }
 
     /// What they take of the node's memory, in bytes.
@@ -124,7 +143,8 @@ impl Marks {
         for mark in &self.marks {
             varint::put(out, mark.base.0 - base);
             varint::put(out, mark.bytes);
-            varint::put(out, mark.first_us - at_us);
+            // Where an era begins, times may decrease.
+            varint::put(out, mark.first_us.wrapping_sub(at_us));
             varint::put(out, mark.last_us - mark.first_us);
             (base, at_us) = (mark.base.0, mark.last_us);
         }
@@ -138,7 +158,7 @@ impl Marks {
             let distance = varint::take(bytes)?;
             base = base.checked_add(distance)?;
             let bytes_of = varint::take(bytes)?;
-            let first_us = at_us.checked_add(varint::take(bytes)?)?;
+            let first_us = at_us.wrapping_add(varint::take(bytes)?);
             let last_us = first_us.checked_add(varint::take(bytes)?)?;
             let is_in_order = if index == 0 { base <= first.0 } else { distance > 0 && base > first.0 };
             if !is_in_order || base >= next.0 {
@@ -157,7 +177,6 @@ impl Marks {
         assert!(self.marks.front().is_none_or(|oldest| oldest.base <= first));
         assert!(self.marks.iter().skip(1).all(|mark| first < mark.base && mark.base < next));
         assert_eq!(self.bytes, self.marks.iter().map(|mark| mark.bytes).sum::<u64>());
-        let times = self.marks.iter().flat_map(|mark| [mark.first_us, mark.last_us]);
-        assert!(times.is_sorted());
+        assert!(self.marks.iter().all(|mark| mark.first_us <= mark.last_us));
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::limits::{MARK_BYTES_MAX, MARKS_PER_BOUND, MERGE_BYTES_MAX};
+use crate::record::{Jump, Reclock};
 use crate::types::crc32;
 use crate::wire::records::{self, Record};
 
@@ -84,13 +85,21 @@ fn a_topic_that_keeps_one_record_holds_the_bytes_of_few() {
     }
 }
 
+/// When the logs of these tests begin: far from the ends of what times can be.
+const BEGAN_US: u64 = 1 << 40;
+
 /// A log beside the list of records that it is.
 struct Pair {
     log: TopicLog,
     /// Each with when it was appended.
     list: Vec<(Vec<u8>, u64)>,
+    /// In which era each was.
+    eras_of: Vec<usize>,
     retention: Retention,
     now: u64,
+    eras: Eras,
+    /// When each era began, and its lag.
+    clocks: Vec<(i64, i64)>,
 }
 
 impl Pair {
@@ -99,9 +108,12 @@ impl Pair {
             (0..rng.usize(1..4)).map(|_| (0..rng.usize(1..=size)).map(|_| rng.u8(..)).collect()).collect();
         let (payload, of_batch) = batch(&records.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let (before, most) = (self.log.first(), self.log.cost() + chunk_cost(payload.len()));
-        self.log.append(payload, of_batch, self.now, &self.retention);
+        self.log.enter(self.eras.newest());
+        let (base, append_us) = self.log.append(payload, of_batch, self.now, &self.retention);
+        assert_eq!((base, append_us), (Offset(self.list.len() as u64), self.now));
         assert!(self.log.cost() <= most, "{} bytes of memory, {most} were foreseen", self.log.cost());
         self.list.extend(records.into_iter().map(|value| (value, self.now)));
+        self.eras_of.resize(self.list.len(), self.clocks.len() - 1);
         self.check_retention(before, of_batch.0 as usize);
     }
 
@@ -117,6 +129,32 @@ impl Pair {
         assert!(self.log.bytes().abs_diff(exact) <= grain + 3 * 6005, "{exact}");
         let is_by_size = self.log.first() > before && (records == 0 || kept as u64 != records);
         assert!(!is_by_size || exact + grain + 2 * 3 * 6005 > bytes);
+    }
+
+    /// The clock jumps, or the process starts again.
+    fn reclock(&mut self, rng: &mut fastrand::Rng) {
+        let was_us = self.now;
+        self.now = BEGAN_US + rng.u64(..20_000);
+        let jump = Jump { was_us, since_era: rng.u32(..=u32::try_from(self.clocks.len()).unwrap()) };
+        let jump = if rng.u8(..4) == 0 { None } else { Some(jump) };
+        self.eras.begin(&Reclock { at_us: self.now, jump });
+        let least = self.clocks.iter().map(|(_, lag)| *lag).min().unwrap().min(0);
+        for (era, (_, lag)) in self.clocks.iter_mut().enumerate() {
+            match jump {
+                Some(jump) if era >= jump.since_era as usize => *lag += signed(self.now) - signed(was_us),
+                Some(_) => {}
+                None => *lag -= least,
+            }
+        }
+        self.clocks.push((signed(self.now), 0));
+    }
+
+    /// The corrected time of each record.
+    fn corrected(&self) -> Vec<i64> {
+        let began = |era: usize| self.clocks[era].0 + self.clocks[era].1;
+        let latest = |era: usize| (era + 1..self.clocks.len()).map(began).min().unwrap_or(i64::MAX);
+        let times = self.list.iter().zip(&self.eras_of);
+        times.map(|((_, append_us), era)| (signed(*append_us) + self.clocks[*era].1).min(latest(*era))).collect()
     }
 
     fn first(&self) -> usize {
@@ -137,15 +175,51 @@ impl Pair {
             }
             Err(NotHeld) => assert!((base as u64) < self.log.held().0),
         }
-        let time = rng.u64(..self.now + 10);
-        let at = |time: u64| self.list.iter().position(|(_, at)| *at >= time).unwrap_or(self.list.len());
-        match self.log.find_time(time) {
-            Ok(offset) => assert_eq!(offset, Offset(at(time).max(self.first()) as u64)),
-            Err(NotHeld) => assert!(self.log.first() < self.log.held() && (at(time) as u64) < self.log.held().0),
-        }
-        let cut = usize::try_from(self.log.age_cut(time).0).unwrap();
-        assert!((self.first()..=at(time).max(self.first())).contains(&cut), "nothing is removed too early");
+        self.ask_time(rng);
     }
+
+    fn ask_time(&self, rng: &mut fastrand::Rng) {
+        let corrected = self.corrected();
+        assert!(corrected.is_sorted());
+        let around = corrected.get(rng.usize(..=corrected.len())).map_or(self.now, |time| time.cast_unsigned());
+        let time = *[rng.u64(BEGAN_US - 10..self.now + 10), around, around + 1].get(rng.usize(..3)).unwrap();
+        let at = corrected.iter().position(|corrected| *corrected >= signed(time)).unwrap_or(self.list.len());
+        let expected = at.max(self.first());
+        match self.log.find_time(time, &self.eras) {
+            Ok(offset) => assert_eq!(offset, Offset(expected as u64)),
+            Err(Wanted::Time { append_us, from, end }) => {
+                assert!(self.log.first() < self.log.held());
+                let range = usize::try_from(from.0).unwrap()..usize::try_from(end.0).unwrap();
+                let times = &self.list[range.clone()];
+                assert!(times.is_sorted_by_key(|(_, at)| *at));
+                let inside = times.iter().position(|(_, at)| *at >= append_us).unwrap_or(times.len());
+                assert_eq!((range.start + inside).max(self.first()), expected, "what the journal is asked");
+            }
+            Err(wanted) => panic!("{wanted:?}"),
+        }
+        let cut = usize::try_from(self.log.age_cut(time, &self.eras).0).unwrap();
+        assert!((self.first()..=expected).contains(&cut), "nothing is removed too early");
+    }
+}
+
+/// A log as its image gives it back.
+fn decoded(log: &TopicLog, eras: &Eras) -> TopicLog {
+    let mut image = Vec::new();
+    log.encode(&mut image);
+    let mut again = TopicLog::decode(&mut &image[..]).unwrap();
+    if log.has_stretches() {
+        image.clear();
+        log.encode_stretches(&mut image);
+        let mut rest = &image[..];
+        again.decode_stretches(&mut rest, eras.newest()).unwrap();
+        assert!(rest.is_empty());
+    }
+    again.check();
+    again
+}
+
+fn signed(time: u64) -> i64 {
+    i64::try_from(time).unwrap()
 }
 
 /// Values and times of what was read.
@@ -164,7 +238,16 @@ fn a_log_reads_as_the_list_of_records_that_it_is() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let records = [0, 1, 7, 300][rng.usize(..4)];
         let retention = Retention { records, bytes: [0, 100, 5000, 100_000][rng.usize(..4)], age_ms: rng.u64(..3) };
-        let mut pair = Pair { log: TopicLog::default(), list: Vec::new(), retention, now: 1 };
+        let mut pair = Pair {
+            log: TopicLog::default(),
+            list: Vec::new(),
+            eras_of: Vec::new(),
+            retention,
+            now: BEGAN_US,
+            eras: Eras::default(),
+            clocks: vec![(0, 0)],
+        };
+        let jumps = rng.u8(..3) * 4;
         for _ in 0..rng.usize(1..200) {
             match rng.u8(..10) {
                 0 => pair.log.trim(Offset(rng.usize(pair.first()..=pair.list.len()) as u64)),
@@ -173,16 +256,14 @@ fn a_log_reads_as_the_list_of_records_that_it_is() {
                     not_held += usize::from(pair.log.first() < pair.log.held());
                 }
                 2 => {
-                    let mut image = Vec::new();
-                    pair.log.encode(&mut image);
-                    let again = TopicLog::decode(&mut &image[..]).unwrap();
-                    again.check();
+                    let again = decoded(&pair.log, &pair.eras);
                     assert_eq!((again.first(), again.next()), (pair.log.first(), pair.log.next()));
                     assert_eq!((again.held(), again.bytes()), (pair.log.next(), pair.log.bytes()));
                     if rng.bool() {
                         pair.log = again;
                     }
                 }
+                _ if rng.u8(..100) < jumps && pair.clocks.len() < ERAS_MAX => pair.reclock(&mut rng),
                 _ => {
                     pair.now += rng.u64(..2) * rng.u64(..1000);
                     let size = *[1, 10, 100, 3000, 6000].get(rng.usize(..5)).unwrap();
@@ -218,7 +299,7 @@ fn a_log_remembers_little_however_many_records_it_has() {
         for time in 0..40_000 {
             log.append(payload.clone(), of_batch, time, &retention);
             if age_ms > 0 {
-                log.trim(log.age_cut(time.saturating_sub(age_ms * 1000)));
+                log.trim(log.age_cut(time.saturating_sub(age_ms * 1000), &Eras::default()));
             }
             while log.chunks() > 1 {
                 log.evict();
@@ -234,17 +315,136 @@ fn a_log_remembers_little_however_many_records_it_has() {
 }
 
 #[test]
-fn times_are_found_and_never_go_back() {
+fn times_are_found_and_never_decrease_within_an_era() {
+    let eras = Eras::default();
     let mut log = log(&[&["a", "b"], &["c"]], &ALL);
     assert_eq!(log.append(Bytes::from_static(b"\0\0\0\x01\0"), (1, 0), 5, &ALL), (Offset(3), 20));
     for (time, offset) in [(0, 0), (10, 0), (11, 2), (20, 2), (21, 4)] {
-        assert_eq!(log.find_time(time), Ok(Offset(offset)), "{time}");
+        assert_eq!(log.find_time(time, &eras), Ok(Offset(offset)), "{time}");
     }
     log.trim(Offset(1));
-    assert_eq!(log.find_time(0), Ok(Offset(1)));
+    assert_eq!(log.find_time(0, &eras), Ok(Offset(1)));
     log.evict();
-    for (time, offset) in [(0, Err(NotHeld)), (20, Err(NotHeld)), (21, Ok(Offset(4)))] {
-        assert_eq!(log.find_time(time), offset, "{time}");
+    let wanted = |append_us| Err(Wanted::Time { append_us, from: Offset(0), end: Offset(4) });
+    for (time, expected) in [(0, wanted(0)), (20, wanted(20)), (21, Ok(Offset(4)))] {
+        assert_eq!(log.find_time(time, &eras), expected, "{time}");
+    }
+}
+
+/// Appended at these times by the clock of each era: what a search by time finds.
+#[test]
+fn a_time_is_found_across_corrections_of_the_clock() {
+    type Case = (&'static str, &'static [&'static [u64]], Vec<Reclock>, &'static [(u64, u64)]);
+    const fn jumped(was_us: u64, at_us: u64) -> Reclock {
+        Reclock { at_us, jump: Some(Jump { was_us, since_era: 0 }) }
+    }
+    const fn started(at_us: u64) -> Reclock {
+        Reclock { at_us, jump: None }
+    }
+    let cases: [Case; 7] = [
+        (
+            "ahead, and right again",
+            &[&[100, 110], &[1115, 1120], &[125, 130]],
+            vec![jumped(111, 1111), jumped(1122, 122)],
+            &[(0, 0), (101, 1), (111, 2), (115, 2), (116, 3), (121, 4), (125, 4), (126, 5), (131, 6), (1115, 6)],
+        ),
+        (
+            "at 1970 until a time server answers",
+            &[&[5, 10], &[1015]],
+            vec![jumped(12, 1012)],
+            &[(0, 0), (6, 0), (1005, 0), (1006, 1), (1011, 2), (1015, 2), (1016, 3)],
+        ),
+        (
+            "poisoned by a clock that ran ahead before the start",
+            &[&[100, 1115, 1120], &[130]],
+            vec![started(125)],
+            &[(100, 0), (101, 1), (125, 1), (126, 3), (130, 3), (131, 4), (1115, 4)],
+        ),
+        (
+            "behind, and right after a start: nothing tells which, so all count as the younger",
+            &[&[1000], &[5], &[1020]],
+            vec![jumped(1003, 3), started(1015)],
+            &[(1000, 0), (1001, 1), (1005, 1), (1006, 2), (1020, 2), (1021, 3)],
+        ),
+        (
+            "an era without records",
+            &[&[100], &[], &[120]],
+            vec![jumped(105, 50), jumped(60, 115)],
+            &[(100, 0), (101, 1)],
+        ),
+        (
+            "the last records are of an era that ended",
+            &[&[100, 900]],
+            vec![started(200)],
+            &[(101, 1), (200, 1), (201, 2)],
+        ),
+        (
+            "a batch proposed before it is not earlier than its era",
+            &[&[100], &[150]],
+            vec![started(200)],
+            &[(200, 1), (201, 2)],
+        ),
+    ];
+    for (what, times, reclocks, expected) in cases {
+        let (mut log, mut eras) = (TopicLog::default(), Eras::default());
+        for (index, times) in times.iter().enumerate() {
+            if let Some(reclock) = index.checked_sub(1).map(|before| &reclocks[before]) {
+                eras.begin(reclock);
+            }
+            for time in *times {
+                let (payload, of_batch) = batch(&[b"x"]);
+                log.enter(eras.newest());
+                log.append(payload, of_batch, *time, &ALL);
+            }
+        }
+        reclocks.iter().skip(times.len() - 1).for_each(|reclock| eras.begin(reclock));
+        log.check();
+        for (time, offset) in expected {
+            assert_eq!(log.find_time(*time, &eras), Ok(Offset(*offset)), "{what}: {time}");
+            assert!(log.age_cut(*time, &eras) == Offset(*offset), "{what}: {time}");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_for_ever_takes_little_memory_and_removes_nothing_too_early() {
+    let (mut log, mut eras) = (TopicLog::default(), Eras::default());
+    let (payload, of_batch) = batch(&[b"x"]);
+    for turn in 0..1000_u64 {
+        // A second passes in each turn; in every other one the clock is a year ahead.
+        let (was_us, at_us) = if turn % 2 == 0 { (turn + 1_000_000, turn) } else { (turn, turn + 1_000_000) };
+        eras.begin(&Reclock { at_us, jump: Some(Jump { was_us, since_era: 0 }) });
+        log.enter(eras.newest());
+        log.append(payload.clone(), of_batch, at_us, &ALL);
+        log.check();
+        eras.check();
+        let now_us = at_us;
+        for age in [1, 5, 50, 100, 2000] {
+            let cut = log.age_cut(now_us.saturating_sub(age), &eras).0;
+            assert!(cut <= turn.saturating_sub(age), "{cut} at {turn}: younger than {age}");
+            let is_told_apart = age < ERAS_MAX as u64 / 2;
+            assert!(!is_told_apart || cut == turn.saturating_sub(age), "{cut} at {turn}: older than {age}");
+        }
+        assert!(log.cost() < 200 * (turn + 1) + 64 * 16, "{}", log.cost());
+    }
+    assert!(log.stretches.len() <= ERAS_MAX);
+}
+
+#[test]
+fn eras_come_back_from_their_image_and_damage_is_seen() {
+    let mut eras = Eras::default();
+    let year_us = 31_556_952_000_000;
+    for (at_us, was_us) in [(year_us, 3), (4, year_us + 4), (u64::MAX, 0), (0, u64::MAX)] {
+        let mut image = Vec::new();
+        eras.encode(&mut image);
+        assert_eq!(Eras::decode(&mut &image[..]).as_ref(), Some(&eras));
+        assert!((0..image.len()).all(|cut| Eras::decode(&mut &image[..cut]).is_none()));
+        eras.begin(&Reclock { at_us, jump: Some(Jump { was_us, since_era: 0 }) });
+        eras.check();
+    }
+    let cases: [&[u8]; 5] = [&[0], &[1, 0, 0, 2, 0], &[1, 0, 0, 0, 2], &[2, 1, 0, 0, 0, 0, 0, 0, 0], &[65; 400]];
+    for bytes in cases {
+        assert_eq!(Eras::decode(&mut &bytes[..]), None, "{bytes:?}");
     }
 }
 

@@ -1,0 +1,219 @@
+//! The wall clock as this node takes it: it runs evenly, whatever the machine's does.
+//!
+//! Append times and retention by age go by [`Wall::now_us`]: the monotonic clock and an offset. A small difference to
+//! the machine's wall clock is made up slowly; one that is large and lasts is a jump, and an entry says so before
+//! anything is stamped by the new time ([`Reclock`]). So ages are those of the monotonic clock, and no record goes
+//! because a clock jumped.
+//!
+//! After a start the monotonic clock says nothing about the records from before. None of them is removed for its age
+//! until a neighbour's clock agrees, or enough time has passed without a jump.
+
+use std::time::{Duration, SystemTime};
+
+use super::apply::Proposal;
+use super::{Node, Step};
+use crate::limits::{
+    CLOCK_AGREES_US, CLOCK_ASK_US, CLOCK_JUMP_LASTS_US, CLOCK_JUMP_US, CLOCK_SLEW_US, CLOCK_TRUST_US, TICK_US,
+};
+use crate::record::{Entry, Jump, Reclock};
+use crate::topic::TopicLog;
+use crate::types::Now;
+use crate::wire::{Frame, Opcode, Response};
+
+/// The last second that has four digits for its year.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// The node's wall clock.
+#[derive(Debug)]
+pub(super) struct Wall {
+    /// What it is ahead of the monotonic clock, in microseconds; wraps.
+    ahead_us: u64,
+    /// The latest append time that was given in this era: the next one is not earlier.
+    stamped_us: u64,
+    /// Since when the machine's wall clock has been another, by the monotonic clock.
+    jumped_us: Option<u64>,
+    trust: Trust,
+    /// What records from before the start say of the clock.
+    inherited: Option<Inherited>,
+    /// The era of the start, and the latest append time that a record from before it may have in it.
+    before: (u32, u64),
+    /// The newest era that was proposed.
+    era: u32,
+    /// The first one whose times may come from this process.
+    first_era: u32,
+    /// At the start the clock said less than the records from before: it must have been wrong then, or they are.
+    was_behind: bool,
+}
+
+/// Does the clock compare with that of the records from before the start?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    Yes,
+    /// Not known. The monotonic time of the start, or of the last jump.
+    NotSince(u64),
+}
+
+/// What is there at a start.
+#[derive(Clone, Copy, Debug)]
+struct Inherited {
+    /// The latest append time.
+    latest_us: u64,
+    /// Some records count as appended earlier than they say, because a clock jumped back before the start.
+    are_aged: bool,
+}
+
+impl Wall {
+    /// Of a node without topics.
+    pub(super) const fn new(now: Now) -> Self {
+        Self {
+            ahead_us: now.wall_us.wrapping_sub(now.monotonic_us),
+            stamped_us: 0,
+            jumped_us: None,
+            trust: Trust::Yes,
+            inherited: None,
+            before: (0, 0),
+            era: 0,
+            first_era: 0,
+            was_behind: false,
+        }
+    }
+
+    /// The time, in microseconds since 1970.
+    pub(super) const fn now_us(&self, now: Now) -> u64 {
+        now.monotonic_us.wrapping_add(self.ahead_us)
+    }
+
+    /// The time for something that is proposed. It never decreases but where an entry says so.
+    pub(super) fn stamp_us(&mut self, now: Now) -> u64 {
+        self.stamped_us = self.stamped_us.max(self.now_us(now));
+        self.stamped_us
+    }
+
+    /// True when the clock compares with the records from before the start.
+    fn is_trusted(&self) -> bool {
+        self.trust == Trust::Yes
+    }
+}
+
+impl Node {
+    /// The state of a checkpoint and of the log behind it was taken on.
+    pub(super) fn inherit_clock(&mut self) {
+        self.wall.era = self.catalogue.eras().newest().number;
+        self.wall.first_era = self.wall.era;
+        if !self.catalogue.is_empty() {
+            let latest_us = self.catalogue.latest_us();
+            let start_us = self.clock.started_us().wrapping_add(self.wall.ahead_us);
+            self.wall.before = (self.wall.era, latest_us.max(start_us));
+            self.wall.inherited = Some(Inherited { latest_us, are_aged: self.catalogue.eras().are_aged() });
+            self.wall.trust = Trust::NotSince(self.clock.started_us());
+        }
+    }
+
+    /// Compares the clocks, and notices what follows.
+    pub(super) fn tick_wall(&mut self, step: &mut Step<'_>) {
+        let (now, told_us) = (step.now, self.wall.now_us(step.now));
+        let ahead_us = now.wall_us.cast_signed().wrapping_sub(told_us.cast_signed());
+        if ahead_us.unsigned_abs() < CLOCK_JUMP_US {
+            self.wall.jumped_us = None;
+            let slew_us = ahead_us.clamp(-CLOCK_SLEW_US, CLOCK_SLEW_US);
+            self.wall.ahead_us = self.wall.ahead_us.wrapping_add_signed(slew_us);
+        } else if now.monotonic_us - *self.wall.jumped_us.get_or_insert(now.monotonic_us) >= CLOCK_JUMP_LASTS_US {
+            self.on_clock_jump(step, told_us);
+        }
+        if let Trust::NotSince(since_us) = self.wall.trust {
+            if now.monotonic_us.saturating_sub(since_us) >= CLOCK_TRUST_US {
+                log::info!("the clock did not jump for {} minutes: age limits apply", CLOCK_TRUST_US / 60_000_000);
+                self.wall.trust = Trust::Yes;
+            } else if self.clock.is_every(CLOCK_ASK_US / TICK_US) {
+                self.ask_clocks(step);
+            }
+        }
+    }
+
+    /// True when the clock and the eras fit together: not between a jump and the commit of the entry that tells it.
+    pub(super) fn knows_ages(&self) -> bool {
+        self.wall.era == self.catalogue.eras().newest().number
+    }
+
+    /// True when the age of a log's first record is known: it was appended by this process, or the clock compares.
+    pub(super) fn knows_age_of(&self, log: &TopicLog) -> bool {
+        self.wall.is_trusted() || log.begins_behind(self.wall.before)
+    }
+
+    /// The first event after a start: the records from before may be of another clock, which is told before anything
+    /// else is proposed.
+    pub(super) fn begin_clock(&mut self, step: &mut Step<'_>) {
+        let Some(Inherited { latest_us, are_aged }) = self.wall.inherited.take() else { return };
+        let at_us = self.wall.now_us(step.now);
+        self.wall.stamped_us = latest_us;
+        self.wall.was_behind = at_us.saturating_add(CLOCK_JUMP_US) < latest_us;
+        if self.wall.was_behind {
+            log::warn!(
+                "the clock says {}, but records were appended at {}: a clock was wrong; times go on from {}",
+                utc(at_us),
+                utc(latest_us),
+                utc(at_us)
+            );
+        }
+        if self.wall.was_behind || are_aged {
+            self.propose_reclock(step, Reclock { at_us, jump: None });
+            self.wall.first_era = self.wall.era;
+        }
+    }
+
+    /// The machine's wall clock is another than the monotonic clock foresaw, and stays so.
+    fn on_clock_jump(&mut self, step: &mut Step<'_>, was_us: u64) {
+        let at_us = step.now.wall_us;
+        log::warn!("the clock jumped from {} to {}; records keep the ages that they have", utc(was_us), utc(at_us));
+        let since_era = match self.wall.trust {
+            Trust::Yes => 0,
+            // Of the clocks before and after the jump, records from before the start get the one that makes them
+            // younger: they are removed too late, not too early. One that said less than they did was none of theirs.
+            Trust::NotSince(_) if at_us < was_us => self.wall.era + 1,
+            Trust::NotSince(_) if self.wall.was_behind => self.wall.first_era,
+            Trust::NotSince(_) => 0,
+        };
+        if !self.wall.is_trusted() {
+            self.wall.trust = Trust::NotSince(step.now.monotonic_us);
+        }
+        self.wall.ahead_us = at_us.wrapping_sub(step.now.monotonic_us);
+        self.wall.jumped_us = None;
+        self.stats.clock_jumps += 1;
+        self.propose_reclock(step, Reclock { at_us, jump: Some(Jump { was_us, since_era }) });
+    }
+
+    fn propose_reclock(&mut self, step: &mut Step<'_>, reclock: Reclock) {
+        self.wall.era += 1;
+        self.wall.stamped_us = reclock.at_us;
+        self.propose(step, Entry::Reclock(reclock), Proposal::Reclock);
+    }
+
+    /// Asks the neighbours for their clocks, which their answers to PING hold.
+    fn ask_clocks(&mut self, step: &mut Step<'_>) {
+        for bit in 0..self.settings.dimension.bits() {
+            if let Some(id) = self.routing.neighbour(bit).conn {
+                self.ping(step, id);
+            }
+        }
+    }
+
+    /// A neighbour's answer to PING.
+    pub(super) fn on_pong(&mut self, step: &Step<'_>, bit: u8, frame: &Frame<'_>) {
+        if self.wall.is_trusted() {
+            return;
+        }
+        let payload = bytes::Bytes::new();
+        let pong = frame.args().map(|args| Response::decode(Opcode::Ping, frame.header.status, args, &payload));
+        let Ok(Ok(Response::Ping { wall_us: Some(theirs_us), .. })) = pong else { return };
+        if theirs_us.abs_diff(self.wall.now_us(step.now)) <= CLOCK_AGREES_US {
+            log::info!("the clock of {} agrees: age limits apply", self.name(self.routing.neighbour(bit).node));
+            self.wall.trust = Trust::Yes;
+        }
+    }
+}
+
+/// A time for people.
+fn utc(micros: u64) -> impl std::fmt::Display {
+    let since_1970 = Duration::from_secs((micros / 1_000_000).min(LAST_SECOND));
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970)
+}

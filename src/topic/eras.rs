@@ -1,0 +1,166 @@
+//! What is known of the clocks that append times came from.
+//!
+//! An append time is what the proposer's wall clock said, and stays so; what is learnt later of that clock is kept
+//! here. An *era* is a stretch of the log whose times come from one clock that ran evenly; a committed
+//! [`Reclock`] begins the next one. Times never decrease within an era.
+//!
+//! ```text
+//! wall clock      10:00 … 11:00 │ a year ahead, for five minutes │ 11:05 …        (times as people see them)
+//! append times    10:00 … 11:00 │ 11:00 + 1 y … 11:05 + 1 y      │ 11:05 …
+//! lag of the era        0       │            -1 y                │   0
+//! ```
+//!
+//! The *corrected* time of a record is its append time plus the lag of its era, but no later than the beginning of any
+//! later era. Corrected times never decrease from one offset to the next, and are what retention by age and a search by
+//! time go by. Where nothing tells which of two clocks was right, records get the later time: they may be kept too
+//! long, and are never removed too early.
+
+use crate::limits::ERAS_MAX;
+use crate::record::{Reclock, varint};
+
+/// What a log must know of the era that it appends to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Era {
+    /// Counts the eras from 0.
+    pub number: u32,
+    /// What the clock said when it began, in microseconds since 1970: nothing in it is stamped earlier.
+    pub since_us: u64,
+    /// The oldest era that is still told from those before it.
+    pub oldest: u32,
+}
+
+/// The eras of a catalogue.
+///
+/// Invariant: there is one; numbers increase; the newest has no lag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eras {
+    kept: Vec<Kept>,
+}
+
+/// One era, or the oldest ones merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    /// Of the newest that is merged in it.
+    number: u32,
+    since_us: u64,
+    /// What its times lack so that they compare with those of the newest era.
+    lag_us: i64,
+    /// Append times may decrease where it begins. The oldest stands for all those before it: they may decrease within
+    /// it, so that they say nothing, and its records count as appended at its end.
+    decreases: bool,
+}
+
+impl Default for Eras {
+    fn default() -> Self {
+        Self { kept: vec![Kept::default()] }
+    }
+}
+
+impl Eras {
+    /// The newest era.
+    pub fn newest(&self) -> Era {
+        let Kept { number, since_us, .. } = *self.last();
+        Era { number, since_us, oldest: self.kept[0].number }
+    }
+
+    /// True when records of some era count as appended before their append time, on the strength of what the clock of
+    /// a running process did.
+    pub fn are_aged(&self) -> bool {
+        self.kept.iter().any(|era| era.lag_us < 0)
+    }
+
+    /// Begins an era.
+    pub fn begin(&mut self, reclock: &Reclock) {
+        match reclock.jump {
+            Some(jump) => {
+                let shift_us = difference(reclock.at_us, jump.was_us);
+                let shifted = self.kept.iter_mut().filter(|era| era.number >= jump.since_era);
+                shifted.for_each(|era| era.lag_us = era.lag_us.saturating_add(shift_us));
+            }
+            // Which of the earlier clocks the new one continues is not known: the one that was furthest ahead makes
+            // all records the youngest.
+            None => {
+                let least = self.kept.iter().map(|era| era.lag_us).min().unwrap_or(0).min(0);
+                self.kept.iter_mut().for_each(|era| era.lag_us = era.lag_us.saturating_sub(least));
+            }
+        }
+        let number = self.last().number.checked_add(1).expect("less than one a second");
+        let decreases = reclock.jump.is_none_or(|jump| reclock.at_us < jump.was_us);
+        self.kept.push(Kept { number, since_us: reclock.at_us, lag_us: 0, decreases });
+        if self.kept.len() > ERAS_MAX {
+            self.merge_oldest();
+        }
+    }
+
+    /// What the clock of an era said at a corrected time; `None` when all its records count as appended before that.
+    pub(super) fn reading(&self, number: u32, time_us: u64) -> Option<u64> {
+        let index = self.kept.partition_point(|era| era.number < number);
+        let era = &self.kept[index];
+        if self.end_us(index) < time_us {
+            return None;
+        }
+        let is_mixed = index == 0 && era.decreases;
+        Some(if is_mixed { 0 } else { shifted(time_us, era.lag_us.saturating_neg()) })
+    }
+
+    /// The latest corrected time of an era: when the next one began, or one behind that with a clock further behind.
+    fn end_us(&self, index: usize) -> u64 {
+        let later = self.kept[index + 1..].iter().map(|era| shifted(era.since_us, era.lag_us));
+        later.min().unwrap_or(u64::MAX)
+    }
+
+    /// Forgets where the oldest era ended.
+    fn merge_oldest(&mut self) {
+        let (oldest, next) = (self.kept.remove(0), &mut self.kept[0]);
+        next.decreases |= oldest.decreases;
+        next.lag_us = next.lag_us.max(oldest.lag_us);
+    }
+
+    fn last(&self) -> &Kept {
+        self.kept.last().expect("there is one")
+    }
+
+    /// Appends them to an image.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.kept.len() as u64);
+        let (mut number, mut since_us) = (0, 0);
+        for era in &self.kept {
+            varint::put(out, (era.number - number).into());
+            varint::put_delta(out, since_us, era.since_us);
+            varint::put_delta(out, 0, era.lag_us.cast_unsigned());
+            varint::put(out, era.decreases.into());
+            (number, since_us) = (era.number, era.since_us);
+        }
+    }
+
+    /// What [`Self::encode`] has appended; `None` when it is no such thing.
+    pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        let count = varint::take(bytes).filter(|count| (1..=ERAS_MAX as u64).contains(count))?;
+        let (mut kept, mut number, mut since_us) = (Vec::new(), 0_u32, 0);
+        for index in 0..count {
+            let distance = u32::try_from(varint::take(bytes)?).ok().filter(|distance| index == 0 || *distance > 0)?;
+            number = number.checked_add(distance)?;
+            since_us = varint::take_delta(bytes, since_us)?;
+            let lag_us = varint::take_delta(bytes, 0)?.cast_signed();
+            let decreases = Some(varint::take(bytes)?).filter(|flag| *flag <= 1)? == 1;
+            kept.push(Kept { number, since_us, lag_us, decreases });
+        }
+        kept.last().is_some_and(|newest| newest.lag_us == 0).then_some(Self { kept })
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        assert!((1..=ERAS_MAX).contains(&self.kept.len()));
+        assert!(self.kept.windows(2).all(|pair| pair[0].number < pair[1].number));
+        assert_eq!(self.last().lag_us, 0);
+    }
+}
+
+/// How far `to` lies behind `from`; saturates at 292 000 years.
+fn difference(from: u64, to: u64) -> i64 {
+    i64::try_from(i128::from(from) - i128::from(to)).unwrap_or(if from > to { i64::MAX } else { i64::MIN })
+}
+
+const fn shifted(time_us: u64, by_us: i64) -> u64 {
+    time_us.saturating_add_signed(by_us)
+}
