@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::copies;
 use super::disk::Disk;
 use super::error::OpenError;
-use super::index::Index;
+use super::index::{self, Index};
 use super::keeper::{Keeper, write_file};
 use super::names;
 use super::reader::{payloads, previous_end, read_part};
@@ -70,6 +70,12 @@ impl<D: Disk> Keeper<D> {
 
     /// Makes the index of a segment anew, of the topics that have records in it.
     fn remake_index(&self, segment: u32) -> Result<(), OpenError> {
+        let index = read_part(&self.disk, &names::index(segment), 0, usize::MAX);
+        if index.is_ok_and(|bytes| index::decode(segment, &bytes).is_some()) {
+            // It is sound, and lacks what was trimmed before the start. A new one would also lack what was trimmed
+            // since, on which the checkpoint in force may rely.
+            return Err(OpenError::damaged(&names::index(segment), 0, "it does not have the record"));
+        }
         let name = names::segment(segment);
         let bytes = read_part(&self.disk, &name, 0, usize::MAX)?;
         if copies::is_copies(segment) {
