@@ -10,4 +10,4 @@ mod producer;
 pub use catalogue::{Catalogue, NewTopic, Topic};
 pub use eras::{Era, Eras};
 pub use log::{NotHeld, Read, TopicLog, chunk_cost, push_run};
-pub use producer::{NotOpened, Opened, Producers, Stored, Verdict};
+pub use producer::{NotOpened, Opened, PRODUCER_COST_MAX, Producers, Stored, Verdict};

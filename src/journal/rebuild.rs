@@ -201,7 +201,8 @@ pub(super) fn assign_beside(
     let head = stored.partition_point(|listed| (listed.filed.place.position as usize) < first.start);
     let tail = stored.partition_point(|listed| (listed.filed.place.position as usize) < last.end);
     let count: u64 = stored[tail..].iter().map(|listed| u64::from(listed.filed.count)).sum();
-    let mut filed = known.before.map_or_else(Vec::new, |before| file(&stored[..head], before, (known.last_us, Times::Raised)));
+    let mut filed =
+        known.before.map_or_else(Vec::new, |before| file(&stored[..head], before, (known.last_us, Times::Raised)));
     let end = filed.last().map_or_else(|| known.before.unwrap_or_default(), Filed::end);
     let Some(base) = known.end.0.checked_sub(count).filter(|base| *base >= end.0) else { return Vec::new() };
     let last_us = filed.last().map_or(known.last_us, |filed| filed.append_us);

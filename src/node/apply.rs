@@ -11,7 +11,7 @@ use super::topics::TOPIC_COST;
 use super::{Node, Step};
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, Filed, Note, TopicRef};
-use crate::topic::{Era, NewTopic, NotOpened, Opened, Stored, Topic, Verdict, chunk_cost};
+use crate::topic::{Era, NewTopic, NotOpened, Opened, PRODUCER_COST_MAX, Stored, Topic, Verdict};
 use crate::types::{Offset, Opening, SettingsChange, TopicId, TopicName};
 use crate::wire::response::{Detail, Durability, ErrorResponse, OFFSET_FORGOTTEN, OpenedProducer, Published};
 use crate::wire::{Response, Status};
@@ -26,8 +26,10 @@ pub(super) enum Proposal {
     Delete {
         reply: ReplyTo,
     },
+    /// `cost` is what the batch will take of the node's memory at most, in bytes.
     Publish {
         reply: ReplyTo,
+        cost: Cost,
     },
     /// What age has removed; nobody asked for it.
     Trim,
@@ -44,12 +46,36 @@ pub(super) enum Proposal {
     Reclock,
 }
 
+/// Bytes of the node's memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cost {
+    /// Of records, which may leave memory when the journal has them.
+    pub(super) records: u64,
+    /// Of what is remembered of producers.
+    pub(super) producers: u64,
+}
+
+impl Proposal {
+    const fn cost(&self) -> Cost {
+        match self {
+            Self::Publish { cost, .. } => *cost,
+            Self::OpenProducer { .. } => Cost { records: 0, producers: PRODUCER_COST_MAX },
+            Self::Create { .. }
+            | Self::Delete { .. }
+            | Self::Trim
+            | Self::TrimAsked { .. }
+            | Self::Alter { .. }
+            | Self::Reclock => Cost { records: 0, producers: 0 },
+        }
+    }
+}
+
 /// The proposals that are not committed yet, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
     queue: VecDeque<Proposal>,
-    /// What the batches among them will take of the node's memory.
-    bytes: u64,
+    /// What they will take of the node's memory.
+    cost: Cost,
     creates: usize,
 }
 
@@ -59,9 +85,27 @@ impl Proposals {
         self.queue.len()
     }
 
-    /// What the batches among them will take of the node's memory.
+    /// What they will take of the node's memory, in bytes.
     pub(super) const fn bytes(&self) -> u64 {
-        self.bytes
+        self.cost.records + self.cost.producers
+    }
+
+    /// How much of that cannot leave memory.
+    pub(super) const fn fixed(&self) -> u64 {
+        self.cost.producers
+    }
+
+    fn push(&mut self, proposal: Proposal) {
+        let Cost { records, producers } = proposal.cost();
+        self.cost = Cost { records: self.cost.records + records, producers: self.cost.producers + producers };
+        self.queue.push_back(proposal);
+    }
+
+    fn pop(&mut self) -> Option<Proposal> {
+        let proposal = self.queue.pop_front()?;
+        let Cost { records, producers } = proposal.cost();
+        self.cost = Cost { records: self.cost.records - records, producers: self.cost.producers - producers };
+        Some(proposal)
     }
 
     /// Topics among them.
@@ -74,8 +118,8 @@ impl Node {
     pub(super) fn propose(&mut self, step: &mut Step<'_>, entry: Entry, proposal: Proposal) {
         match &entry {
             Entry::Create { .. } => self.proposals.creates += 1,
-            Entry::Publish(batch) => self.proposals.bytes += chunk_cost(batch.payload.len()),
-            Entry::Delete { .. }
+            Entry::Publish(_)
+            | Entry::Delete { .. }
             | Entry::Trim { .. }
             | Entry::Alter { .. }
             | Entry::OpenProducer { .. }
@@ -83,7 +127,7 @@ impl Node {
             | Entry::RaiseEpochs
             | Entry::Reclock(_) => {}
         }
-        self.proposals.queue.push_back(proposal);
+        self.proposals.push(proposal);
         step.out.push(Action::Append { entry });
     }
 
@@ -92,7 +136,7 @@ impl Node {
         let mut news: Vec<(TopicId, Offset)> = Vec::new();
         let is_read = !self.feeds.is_empty() || self.subscriptions.len() > 0;
         for entry in entries.drain(..) {
-            let proposal = self.proposals.queue.pop_front().expect("only what was proposed is committed");
+            let proposal = self.proposals.pop().expect("only what was proposed is committed");
             match (entry, proposal) {
                 (Entry::Create { name, seed, epoch, retention, created_us }, Proposal::Create { reply, path }) => {
                     self.proposals.creates -= 1;
@@ -108,20 +152,16 @@ impl Node {
                         self.publish_end(step, topic_id);
                     }
                 }
-                (Entry::Publish(batch), Proposal::Publish { reply }) => {
-                    self.proposals.bytes -= chunk_cost(batch.payload.len());
-                    match self.apply_publish(batch) {
-                        Ok(published) => {
-                            if is_read && !published.duplicate {
-                                news.push((published.topic_id, published.base));
-                            }
-                            self.reply(step, reply, Response::Published(published));
+                (Entry::Publish(batch), Proposal::Publish { reply, .. }) => match self.apply_publish(batch) {
+                    Ok(published) => {
+                        if is_read && !published.duplicate {
+                            news.push((published.topic_id, published.base));
                         }
-                        Err(error) => self.reply(step, reply, error.into()),
+                        self.reply(step, reply, Response::Published(published));
                     }
-                }
-                (Entry::Refused { payload_len }, Proposal::Publish { reply }) => {
-                    self.proposals.bytes -= chunk_cost(payload_len);
+                    Err(error) => self.reply(step, reply, error.into()),
+                },
+                (Entry::Refused { .. }, Proposal::Publish { reply, .. }) => {
                     self.reply(step, reply, self.no_space().into());
                 }
                 (Entry::Trim { topic, first }, Proposal::Trim) => drop(self.apply_trim(topic, first)),
@@ -154,7 +194,7 @@ impl Node {
 
     /// Keeps within the memory cap what may leave memory.
     pub(super) fn evict(&mut self) {
-        let others = self.catalogue.len() as u64 * TOPIC_COST + self.proposals.bytes;
+        let others = self.catalogue.len() as u64 * TOPIC_COST + self.proposals.bytes();
         self.catalogue.evict(self.settings.memory_bytes.saturating_sub(others));
     }
 

@@ -1,12 +1,12 @@
 //! Publishing at the home: checked, proposed, and answered when it was applied.
 
-use super::apply::Proposal;
+use super::apply::{Cost, Proposal};
 use super::forward::ReplyTo;
 use super::serve::Answer;
 use super::{Node, Step};
 use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};
 use crate::record::{Batch, Entry, Place};
-use crate::topic::chunk_cost;
+use crate::topic::{PRODUCER_COST_MAX, chunk_cost};
 use crate::types::Opening;
 use crate::wire::request::{self, Publish};
 use crate::wire::response::{Detail, ErrorResponse};
@@ -21,7 +21,7 @@ impl Node {
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.topic_ref(topic)?;
-        self.check_batch(0, true)?;
+        self.check_batch(Cost { records: 0, producers: PRODUCER_COST_MAX })?;
         self.propose(step, Entry::OpenProducer { topic, opening }, Proposal::OpenProducer { reply });
         Ok(Answer::Later)
     }
@@ -56,8 +56,10 @@ impl Node {
             payload,
             place: Place::default(),
         };
-        self.check_batch(chunk_cost(batch.payload.len()), batch.producer.is_some())?;
-        self.propose(step, Entry::Publish(batch), Proposal::Publish { reply });
+        let producers = if batch.producer.is_some() { PRODUCER_COST_MAX } else { 0 };
+        let cost = Cost { records: chunk_cost(batch.payload.len()), producers };
+        self.check_batch(cost)?;
+        self.propose(step, Entry::Publish(batch), Proposal::Publish { reply, cost });
         Ok(Answer::Later)
     }
 }

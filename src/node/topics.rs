@@ -1,6 +1,6 @@
 //! Making, removing, listing and describing topics.
 
-use super::apply::Proposal;
+use super::apply::{Cost, Proposal};
 use super::feed::Audience;
 use super::forward::ReplyTo;
 use super::serve::Answer;
@@ -16,9 +16,6 @@ use crate::wire::{Response, Route, Status};
 
 /// What a topic without records takes of the node's memory, in bytes.
 pub(super) const TOPIC_COST: u64 = 400;
-
-/// What a batch may add to what is remembered of producers, in bytes; tables that grow double what they take.
-const PRODUCER_COST_MAX: u64 = 1 << 10;
 
 /// Bytes of a page beside its names.
 const LISTED_BYTES: usize = 33;
@@ -196,15 +193,15 @@ impl Node {
         ErrorResponse::new(Status::Overloaded, message).with(Detail::Node(self.settings.id.index()))
     }
 
-    /// Is there room for a batch that takes so many bytes of memory?
-    pub(super) fn check_batch(&self, bytes: u64, is_sequenced: bool) -> Result<(), ErrorResponse> {
-        self.check_room(bytes)?;
-        // What leaves memory when it is full needs no room there; what is remembered of a producer stays.
-        match (self.catalogue.is_evicting(), is_sequenced) {
-            (true, false) => Ok(()),
-            (true, true) => self.check_cap(self.memory_used() - self.catalogue.evictable(), PRODUCER_COST_MAX),
-            (false, _) => self.check_memory(bytes),
+    /// Is there room for what a batch takes of memory?
+    pub(super) fn check_batch(&self, cost: Cost) -> Result<(), ErrorResponse> {
+        self.check_room(cost.records + cost.producers)?;
+        if !self.catalogue.is_evicting() {
+            return self.check_memory(cost.records + cost.producers);
         }
+        // What leaves memory when it is full needs no room there; what is remembered of a producer stays.
+        let fixed = self.memory_used() - self.catalogue.evictable() + self.proposals.fixed();
+        if cost.producers == 0 { Ok(()) } else { self.check_cap(fixed, cost.producers) }
     }
 
     /// Is there room on disk, and on the way to it?

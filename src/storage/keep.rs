@@ -132,7 +132,7 @@ impl<D: Disk> Bookkeeper<D> {
                 log::error!("topic {:x}: {error}", lookup.topic.number());
                 let next = match lookup.wanted {
                     Wanted::Records { from, .. } => self.keeper.readable_from(lookup.topic, from),
-                    Wanted::Time(_) => None,
+                    Wanted::Time { .. } => None,
                 };
                 Err(Unreadable::Lost { next })
             }

@@ -49,6 +49,14 @@ const PRODUCER_COST: usize = 128;
 /// Bytes of memory that an answer takes, in a queue that has room for some more.
 const ANSWER_COST: usize = 32;
 
+/// Bytes of memory that a batch or an opening adds at most.
+pub const PRODUCER_COST_MAX: u64 = 640;
+
+const _: () = {
+    let table = size_of::<Producers>() as u64 + (PRODUCER_COST + 2 * ANSWER_COST) as u64;
+    assert!(table + one_shots::COST + opened::COST <= PRODUCER_COST_MAX);
+};
+
 /// Where and when a batch was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {

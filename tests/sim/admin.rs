@@ -6,6 +6,7 @@ use dht_node::wire::request::{ANY_NODE, List, Topic, TraceTarget};
 use fastrand::Rng;
 
 use crate::asked::What;
+use crate::changes::change_to;
 use crate::client::Ctx;
 use crate::phases::Phase;
 use crate::session::Session;
@@ -30,6 +31,9 @@ impl Admin {
         let id = ctx.model.guess_id(topic).filter(|_| rng.bool());
         if rng.u8(..100) < ctx.profile.clients.deletes {
             return Self::delete(ctx, session, topic, id);
+        }
+        if let Some(id) = ctx.model.guess_id(topic).filter(|_| rng.u8(..100) < ctx.profile.clients.changes) {
+            return Self::change(ctx, session, (topic, id), rng);
         }
         let (request, what) = match rng.u8(..9) {
             0 => Self::create(ctx, topic, rng),
@@ -79,6 +83,20 @@ impl Admin {
             plan.retention
         };
         (Request::Create { topic: ctx.profile.name(topic), retention }, What::Create { topic, retention })
+    }
+
+    fn change(ctx: &mut Ctx<'_>, session: &mut Session, (topic, id): (usize, TopicId), rng: &mut Rng) {
+        let named = Topic { name: ctx.profile.name(topic), id: Some(id) };
+        let (request, what) = if rng.bool() {
+            ctx.model.ask_to_alter(id);
+            let change = change_to(ctx.profile.topics[topic].other);
+            (Request::Alter { topic: named, change }, What::Alter { topic, id })
+        } else {
+            let to = ctx.model.some_offset(id, rng);
+            ctx.model.ask_to_trim(id, to);
+            (Request::Trim { topic: named, first: to }, What::Trim { topic, id, to })
+        };
+        session.ask(ctx, &request, what);
     }
 
     fn delete(ctx: &mut Ctx<'_>, session: &mut Session, topic: usize, id: Option<TopicId>) {

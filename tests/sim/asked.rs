@@ -1,7 +1,7 @@
 //! What clients remember of what they asked.
 
 use dht_node::limits::{LIST_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
-use dht_node::types::{Epoch, Retention, TopicId};
+use dht_node::types::{Epoch, Offset, Retention, TopicId};
 use dht_node::wire::request::{Fetch, Start, Topic};
 use dht_node::wire::{Opcode, Response};
 
@@ -50,6 +50,19 @@ pub(crate) enum What {
         topic: usize,
         id: Option<TopicId>,
         attempt: usize,
+    },
+    Alter {
+        topic: usize,
+        id: TopicId,
+    },
+    Trim {
+        topic: usize,
+        id: TopicId,
+        to: Offset,
+    },
+    Producer {
+        topic: usize,
+        id: TopicId,
     },
     List {
         node: usize,
@@ -123,11 +136,19 @@ impl Asked {
 }
 
 impl What {
+    /// Does it change a topic that it names by its id?
+    pub(crate) const fn is_change(&self) -> bool {
+        matches!(self, Self::Alter { .. } | Self::Trim { .. } | Self::Producer { .. })
+    }
+
     pub(crate) const fn opcode(&self) -> Opcode {
         match self {
             Self::Ping { .. } => Opcode::Ping,
             Self::Create { .. } => Opcode::Create,
             Self::Delete { .. } => Opcode::Delete,
+            Self::Alter { .. } => Opcode::Alter,
+            Self::Trim { .. } => Opcode::Trim,
+            Self::Producer { .. } => Opcode::Producer,
             Self::List { .. } => Opcode::List,
             Self::Info { .. } => Opcode::Info,
             Self::Publish { .. } => Opcode::Publish,

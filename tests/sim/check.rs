@@ -1,7 +1,7 @@
 //! Is this answer one that the question can have, and does it agree with everything that was told before?
 
 use dht_node::limits::{FETCH_WAIT_MAX_MS, FRAME_MAX, LINK_QUEUE_MAX};
-use dht_node::types::{Epoch, NodeId, Offset, TopicId};
+use dht_node::types::{Epoch, NodeId, Offset, Retention, TopicId};
 use dht_node::wire::request::Start;
 use dht_node::wire::response::{Description, Detail, ErrorResponse, Fetched, Page, Probe, Subscribed};
 use dht_node::wire::{Class, Response, Status};
@@ -34,6 +34,22 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         (What::Delete { topic, id, attempt }, Response::Deleted { topic_id }) => {
             assert!(id.is_none_or(|id| id == *topic_id), "another topic was deleted");
             ctx.model.end_delete((*topic, *attempt), Some(*topic_id), span, ctx.ground);
+        }
+        (What::Alter { topic, id }, Response::Described(description)) => {
+            let state = description.topic.expect("what was altered is there");
+            assert_eq!(state.id, *id, "another topic was altered");
+            described(ctx, asked, *topic, description);
+            ctx.model.altered(*id, state.retention, span);
+        }
+        (What::Trim { topic, id, to }, Response::Trimmed { topic_id, first, next }) => {
+            assert_eq!(topic_id, id, "another topic was trimmed");
+            assert!(to <= first && first <= next, "trimmed to {to}, and it has {first} to {next}");
+            trimmed(ctx, asked, *topic, Extent { first: *first, next: *next, bytes: None });
+        }
+        (What::Producer { topic, id }, Response::Opened(opened)) => {
+            assert_eq!(opened.topic_id, *id, "opened in another topic");
+            assert_eq!((opened.sequence, opened.forgotten), (1, 0));
+            is_the_one(ctx, asked, *topic, Some(*id));
         }
         (What::Info { topic, id }, Response::Described(description)) => {
             let found = description.topic.expect("INFO of an absent topic is an error").id;
@@ -110,12 +126,25 @@ fn described(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, description: &Descr
     is_the_one(ctx, asked, topic, description.topic.map(|state| state.id));
     let Some(state) = description.topic else { return };
     assert_eq!(state.durability, ctx.profile.durability(), "another level");
-    assert_eq!(state.retention, ctx.model.names[topic].retention, "another retention");
     let span = asked.span(ctx);
     let life = Life { id: state.id, epoch: state.epoch };
     ctx.model.meet_life(topic, life, span, ctx.ground);
+    let bounds = ctx.model.bounds(state.id, asked.sent_us);
+    assert!(bounds.contains(&state.retention), "{:?} is none of {bounds:?}", state.retention);
     let extent = Extent { first: state.first, next: state.next, bytes: Some(state.bytes) };
     ctx.model.check_extent(life, extent, span);
+}
+
+fn trimmed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, extent: Extent) {
+    let What::Trim { id, .. } = asked.what else { unreachable!("it is to trim") };
+    is_the_one(ctx, asked, topic, Some(id));
+    ctx.model.totals.changes += 1;
+    // It does not say of which life of the log that is.
+    if !ctx.profile.is_lazy() {
+        let (span, life) = (asked.span(ctx), Life { id, epoch: Epoch(1) });
+        ctx.model.meet_life(topic, life, span, ctx.ground);
+        ctx.model.check_extent(life, extent, span);
+    }
 }
 
 fn listed(ctx: &mut Ctx<'_>, asked: &Asked, (node, cursor): (usize, u64), page: &Page) {
@@ -304,6 +333,7 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
         (Status::TtlExpired, _) => may_be_lost(),
         (Status::Overloaded, _) => !ctx.profile.is_calm(),
         (Status::ShuttingDown, _) => ctx.trace.totals.drains > 0,
+        (_, what) if what.is_change() => is_true_of_change(ctx, asked, status, next, other),
         (
             Status::UnknownTopic,
             What::Info { topic, .. }
@@ -328,9 +358,7 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
             let there = ctx.model.surely_there(*topic, asked.sent_us, ctx.ground);
             other.is_some_and(|other| there.is_none_or(|there| there == other))
         }
-        (Status::TopicExists, What::Create { topic, retention }) => {
-            *retention != ctx.profile.topics[*topic].retention && other.is_some()
-        }
+        (Status::TopicExists, What::Create { topic, retention }) => other.is_some() && differs(ctx, *topic, *retention),
         (Status::Quota, What::Create { .. } | What::Publish { .. }) => ctx.profile.is_scarce(),
         (
             Status::OffsetOutOfRange,
@@ -364,6 +392,32 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
     }
 }
 
+/// May the topic have another retention than that?
+fn differs(ctx: &Ctx<'_>, topic: usize, retention: Retention) -> bool {
+    retention != ctx.profile.topics[topic].retention || ctx.profile.clients.changes > 0
+}
+
+/// The same of what changes a topic, which it names by its id.
+fn is_true_of_change(
+    ctx: &Ctx<'_>,
+    asked: &Asked,
+    status: Status,
+    next: Option<Offset>,
+    other: Option<TopicId>,
+) -> bool {
+    let (What::Alter { topic, id } | What::Trim { topic, id, .. } | What::Producer { topic, id }) = asked.what else {
+        unreachable!("it changes a topic")
+    };
+    let there = ctx.model.surely_there(topic, asked.sent_us, ctx.ground);
+    match (status, &asked.what) {
+        (Status::UnknownTopic, _) => there.is_none(),
+        (Status::Recreated, _) => other.is_some_and(|other| other != id && there.is_none_or(|there| there == other)),
+        (Status::OffsetOutOfRange, What::Trim { to, .. }) => next.is_some_and(|next| next < *to),
+        (Status::Quota, What::Producer { .. }) => ctx.profile.is_scarce(),
+        _ => false,
+    }
+}
+
 fn home_of(ctx: &Ctx<'_>, life: Life) -> usize {
     ctx.profile.topics[ctx.model.topics[&life.id].name].home
 }
@@ -389,6 +443,9 @@ impl Asked {
             What::Trace { target, .. } => target,
             What::Create { topic, .. }
             | What::Delete { topic, .. }
+            | What::Alter { topic, .. }
+            | What::Trim { topic, .. }
+            | What::Producer { topic, .. }
             | What::Info { topic, .. }
             | What::Publish { topic, .. }
             | What::Fetch { topic, .. }

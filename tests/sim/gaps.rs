@@ -2,8 +2,9 @@
 
 use dht_node::types::Offset;
 
+use crate::changes::Kept;
 use crate::model::{Extent, Model, Span};
-use crate::truth::{Gap, Life, Log, Placed, inexact, kept_from};
+use crate::truth::{Gap, Life, Log, Placed, kept_from};
 
 impl Model {
     /// A subscription was told that the records before `to` are gone.
@@ -24,7 +25,7 @@ impl Model {
     pub(crate) fn check_gaps(&mut self) {
         for (life, log) in &self.logs {
             for gap in &log.gaps {
-                let Some(most) = self.most_removed(self.topics[&life.id].name, log, gap) else { continue };
+                let Some(most) = self.most_removed(self.kept(life.id), log, gap) else { continue };
                 assert!(gap.to <= most, "{gap:?}, and retention had removed no more than those before {most}");
                 self.totals.gaps_checked += 1;
             }
@@ -32,21 +33,21 @@ impl Model {
     }
 
     /// No record from there on can have been removed when the gap was told; `None` when that cannot be known.
-    fn most_removed(&self, name: usize, log: &Log, gap: &Gap) -> Option<u64> {
+    fn most_removed(&self, bounds: Kept, log: &Log, gap: &Gap) -> Option<u64> {
         let is_later = |batch: usize| self.batches[batch].sent_us.is_none_or(|sent_us| sent_us > gap.now_us);
         let later = log.records.iter().find(|(_, placed)| is_later(placed.batch)).map(|(offset, _)| *offset);
         let next = later.or_else(|| log.whole.map(|(_, next)| next))?;
-        let retention = self.names[name].retention;
+        let Kept { least, trim_to, .. } = bounds;
         let length = |offset: u64| {
             let placed = log.records.get(&offset)?;
             Some(self.batches[placed.batch].record(placed.index).len() as u64)
         };
-        let kept = kept_from(next, inexact(retention, self.largest).1, length)?;
+        let kept = kept_from(next, least, length)?.max(trim_to);
         let is_old = |offset: &u64| {
             let batch = |placed: &Placed| &self.batches[placed.batch];
-            log.records.get(offset).is_none_or(|placed| batch(placed).may_be_aged(gap.now_us, retention))
+            log.records.get(offset).is_none_or(|placed| batch(placed).may_be_aged(gap.now_us, least))
         };
-        let aged = if retention.age_ms > 0 { (kept..next).take_while(is_old).count() as u64 } else { 0 };
+        let aged = if least.age_ms > 0 { (kept..next).take_while(is_old).count() as u64 } else { 0 };
         Some(kept + aged)
     }
 }

@@ -29,6 +29,7 @@ mod admin;
 mod ages;
 mod asked;
 mod attacks;
+mod changes;
 mod check;
 mod client;
 mod craft;

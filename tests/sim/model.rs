@@ -9,11 +9,12 @@ use dht_node::types::{Offset, Retention, TopicId};
 use dht_node::wire::records::{self, Record};
 use dht_node::wire::response::{OFFSET_FORGOTTEN, Published, Run};
 
+use crate::changes::{Changes, Kept};
 use crate::ground::Ground;
 use crate::losses::Told;
 use crate::profile::{Plan, Profile};
 use crate::trace::Totals;
-use crate::truth::{Batch, Life, Log, Placed, Topic, identity, inexact, kept_from, mark_bytes};
+use crate::truth::{Batch, Life, Log, Placed, Topic, identity, kept_from};
 
 /// The truth about batches and topics.
 #[derive(Debug)]
@@ -39,8 +40,11 @@ pub(crate) struct Model {
 #[derive(Debug)]
 pub(crate) struct Name {
     pub plan: Plan,
-    /// The plan's, with the node's defaults.
+    /// The plan's, with the node's defaults: those that it is made with, and those that it may be altered to.
     pub retention: Retention,
+    pub other: Retention,
+    /// Its home may lose what it has answered.
+    pub may_lose: bool,
     /// Deletions that were asked for and may be done at any time: of which topic, or of whatever has the name.
     pub deletes: BTreeMap<usize, Option<TopicId>>,
     pub deletes_asked: usize,
@@ -80,12 +84,15 @@ pub(crate) struct Span {
 impl Model {
     pub(crate) fn new(profile: &Profile) -> Self {
         let default = profile.default_retention;
+        let filled = |asked: Retention| {
+            let bytes = if asked.bytes == 0 { default.bytes } else { asked.bytes };
+            Retention { bytes, ..asked }
+        };
         let name = |plan: &Plan| Name {
             plan: plan.clone(),
-            retention: Retention {
-                bytes: if plan.retention.bytes == 0 { default.bytes } else { plan.retention.bytes },
-                ..plan.retention
-            },
+            retention: filled(plan.retention),
+            other: filled(plan.other),
+            may_lose: profile.is_lazy(),
             deletes: BTreeMap::new(),
             deletes_asked: 0,
             found: None,
@@ -126,10 +133,21 @@ impl Model {
             let highest = self.epochs.entry(producer).or_default();
             *highest = epoch.max(*highest);
         }
-        let (is_forged, is_acked, is_seen) = (false, false, false);
+        let (is_forged, is_moved, is_acked, is_seen) = (false, false, false, false);
         let (attempts, open, sent_us) = (0, 0, None);
         self.largest = self.largest.max(payload.len() as u64);
-        self.batches.push(Batch { payload, starts, sequenced, is_forged, attempts, sent_us, open, is_acked, is_seen });
+        self.batches.push(Batch {
+            payload,
+            starts,
+            sequenced,
+            is_moved,
+            is_forged,
+            attempts,
+            sent_us,
+            open,
+            is_acked,
+            is_seen,
+        });
     }
 
     /// The newest batch uses a sequence that was acknowledged for another.
@@ -157,7 +175,17 @@ impl Model {
 
     pub(crate) fn is_fenced(&self, batch: usize) -> bool {
         let sequenced = self.batches[batch].sequenced;
-        self.is_forged(batch) || sequenced.is_some_and(|(producer, epoch, _)| self.epochs[&producer] > epoch)
+        self.is_forged(batch)
+            || self.batches[batch].is_moved
+            || sequenced.is_some_and(|(producer, epoch, _)| self.epochs[&producer] > epoch)
+    }
+
+    /// A batch that is not stored is published in another epoch of its producer.
+    pub(crate) fn move_batch(&mut self, batch: usize, (producer, epoch, sequence): (u64, u32, u64)) {
+        let moved = &mut self.batches[batch];
+        assert!(!moved.is_seen && !moved.is_acked, "batch {batch} was said not to be stored, and somebody has read it");
+        (moved.sequenced, moved.is_moved) = (Some((producer, epoch, sequence)), true);
+        self.epochs.insert(producer, epoch);
     }
 
     pub(crate) fn is_sequenced(&self, batch: usize) -> bool {
@@ -209,7 +237,13 @@ impl Model {
     /// A topic was told of: it is one that can be there.
     pub(crate) fn meet(&mut self, name: usize, id: TopicId, span: Span, ground: &Ground) {
         let (learned_us, known_us) = (span.now_us, span.asked_us);
-        let topic = self.topics.entry(id).or_insert(Topic { name, learned_us, known_us, deleted: None });
+        let topic = self.topics.entry(id).or_insert_with(|| Topic {
+            name,
+            learned_us,
+            known_us,
+            deleted: None,
+            changes: Changes::default(),
+        });
         assert_eq!(topic.name, name, "a topic changed its name");
         if let Some(deleted) = topic.deleted.filter(|deleted| deleted.now_us <= span.asked_us) {
             // A home that lost that it was deleted has it again.
@@ -242,7 +276,7 @@ impl Model {
 
     /// The extent of a topic fits what was told before, and its retention.
     pub(crate) fn check_extent(&mut self, life: Life, extent: Extent, span: Span) {
-        let retention = self.names[self.topics[&life.id].name].retention;
+        let Kept { most, least, inexact, trim_to } = self.kept(life.id);
         let log = self.logs.get_mut(&life).expect("it was met");
         let (first, next) = (extent.first.0, extent.next.0);
         assert!(first <= next);
@@ -257,21 +291,24 @@ impl Model {
             Some(self.batches[placed.batch].record(placed.index).len() as u64)
         };
         // What retention by bytes removes is only as exact as the marks of the log.
-        let (most, least) = inexact(retention, self.largest);
         if let Some((lowest, highest)) = kept_from(next, most, length).zip(kept_from(next, least, length)) {
             let is_old = |offset: u64| {
                 let batch = |placed: &Placed| &self.batches[placed.batch];
-                log.records.get(&offset).is_none_or(|placed| batch(placed).may_be_aged(span.now_us, retention))
+                log.records.get(&offset).is_none_or(|placed| batch(placed).may_be_aged(span.now_us, least))
             };
-            assert!(first >= lowest, "{first} is kept, {retention:?} keeps from {lowest} of {next}");
-            let by_age = retention.age_ms > 0 && (highest..first).all(is_old);
-            assert!(first <= highest || by_age, "{first} is first of {next}, {retention:?} keeps from {highest}");
+            assert!(first >= lowest, "{first} is kept, {most:?} keeps from {lowest} of {next}");
+            let is_asked = first <= trim_to;
+            let by_age = least.age_ms > 0 && (highest.max(trim_to)..first).all(is_old);
+            assert!(
+                first <= highest || is_asked || by_age,
+                "{first} is first of {next}, {least:?} keeps from {highest}"
+            );
         }
         if let Some(told) = extent.bytes
             && let Some(bytes) = (first..next).map(length).sum::<Option<u64>>()
         {
             // What is trimmed of the oldest mark is counted by number.
-            let inexact = if first == 0 { 0 } else { mark_bytes(retention, self.largest) };
+            let inexact = if first == 0 { 0 } else { inexact };
             assert!(told.abs_diff(bytes) <= inexact, "{told} bytes from {first} to {next}, which are {bytes}");
         }
     }

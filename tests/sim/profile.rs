@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub home: usize,
     /// As CREATE asks for it.
     pub retention: Retention,
+    /// As ALTER asks for it.
+    pub other: Retention,
 }
 
 /// What connections are like.
@@ -99,6 +101,8 @@ pub(crate) struct Clients {
     pub record_bytes: usize,
     /// Percent of an admin's requests that delete a topic.
     pub deletes: u8,
+    /// Percent of an admin's requests that alter or trim one.
+    pub changes: u8,
 }
 
 /// What goes wrong, and when.
@@ -167,7 +171,10 @@ impl Profile {
 
     /// A calm cube without clients.
     pub(crate) fn calm(dimension: Dimension, names: Vec<String>, end_us: u64) -> Self {
-        let plan = |name: String| Plan { home: home(&name, dimension), name, retention: Retention::default() };
+        let plan = |name: String| {
+            let (retention, other) = (Retention::default(), Retention::default());
+            Plan { home: home(&name, dimension), name, retention, other }
+        };
         Self {
             dimension,
             topics: names.into_iter().map(plan).collect(),
@@ -309,6 +316,7 @@ impl Clients {
             batch_records: *choose(rng, &[1, 3, 20]),
             record_bytes: *choose(rng, &[0, 40, 40, 40, 300, 300, 2_000, 30_000, 90_000, 90_000]),
             deletes: *choose(rng, &[0, 0, 2, 10]),
+            changes: *choose(rng, &[0, 0, 3, 15]),
         }
     }
 }
@@ -353,12 +361,12 @@ fn plans(rng: &mut Rng, dimension: Dimension) -> Vec<Plan> {
         let name = if long { format!("{}{index}", "long/".repeat(45)) } else { format!("topic-{index}") };
         let home = home(&name, dimension);
         let bounded = |rng: &mut Rng, values: &[u64]| if rng.u8(..100) < 30 { *choose(rng, values) } else { 0 };
-        let retention = Retention {
+        let bounds = |rng: &mut Rng| Retention {
             records: bounded(rng, &[1, 2, 7, 50]),
             bytes: bounded(rng, &[1, 60, 500, 5_000, 50_000]),
             age_ms: bounded(rng, &[300, 2_000]),
         };
-        Plan { name, home, retention }
+        Plan { name, home, retention: bounds(rng), other: bounds(rng) }
     };
     (0..count).map(|index| plan(index, rng)).collect()
 }

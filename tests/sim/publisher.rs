@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use dht_node::types::{ProducerId, Sequenced, TopicId};
+use dht_node::types::{self, ProducerId, Sequenced, TopicId};
 use dht_node::wire::records::{Record, encode_headers};
 use dht_node::wire::request::{Publish, Topic};
-use dht_node::wire::response::{Detail, ErrorResponse};
+use dht_node::wire::response::{Detail, ErrorResponse, OpenedProducer};
 use dht_node::wire::{Request, Response, Status};
 use fastrand::Rng;
 
@@ -22,6 +22,8 @@ use crate::session::Session;
 pub(crate) struct Publisher {
     topic: usize,
     is_sequenced: bool,
+    /// It is opened, and resumes after some failures; how that stands.
+    opening: Option<Opening>,
     /// Names the topic's id, so that a topic made anew is told apart.
     names_id: bool,
     /// Sends again at once, instead of waiting for the answers to what is under way.
@@ -42,6 +44,17 @@ pub(crate) struct Publisher {
     has_given_up: bool,
 }
 
+/// How far a publisher is that has its records counted.
+#[derive(Debug, Default)]
+struct Opening {
+    is_open: bool,
+    is_asked: bool,
+    /// Of the request that has no answer yet.
+    token: u64,
+    /// Records that were acknowledged, or are stored as the topic says.
+    stored: u64,
+}
+
 #[derive(Debug)]
 struct Item {
     batch: usize,
@@ -53,10 +66,14 @@ struct Item {
 
 impl Publisher {
     pub(crate) fn draw(profile: &Profile, rng: &mut Rng) -> Self {
+        let is_sequenced = rng.u8(..100) < 75;
+        // A home that loses what it acknowledged loses what it counted.
+        let is_opened = is_sequenced && !profile.is_lazy() && rng.u8(..100) < 40;
         Self {
             topic: rng.usize(..profile.topics.len()),
-            is_sequenced: rng.u8(..100) < 75,
-            names_id: rng.bool(),
+            is_sequenced,
+            opening: is_opened.then(Opening::default),
+            names_id: is_opened || rng.bool(),
             is_hasty: rng.u8(..100) < 30,
             window: profile.clients.window,
             topic_id: None,
@@ -87,6 +104,24 @@ impl Publisher {
             let request = Request::Create { topic: ctx.profile.name(self.topic), retention };
             return session.ask(ctx, &request, What::Create { topic: self.topic, retention });
         }
+        if ctx.phase == Phase::Work && rng.u8(..100) < 3 {
+            // As a program that is started again does, while what the one before sent is still on its way.
+            self.opening.iter_mut().for_each(|opening| opening.is_open = false);
+        }
+        if let (Some(opening), Some(id)) = (&mut self.opening, self.topic_id)
+            && !opening.is_open
+        {
+            if !std::mem::replace(&mut opening.is_asked, true) {
+                // A request that comes again has the same token.
+                opening.token = if opening.token == 0 { rng.u64(1..) } else { opening.token };
+                let producer = ProducerId::new(self.producer.0).expect("drawn so");
+                let opening = types::Opening { producer, token: opening.token, resume: true };
+                let topic = Topic { name: ctx.profile.name(self.topic), id: Some(id) };
+                let what = What::Producer { topic: self.topic, id };
+                session.ask(ctx, &Request::Producer { topic, opening }, what);
+            }
+            return;
+        }
         if self.must_rewind {
             let is_clear = self.unacked.iter().all(|item| item.under_way == 0);
             if is_clear || self.is_hasty {
@@ -115,7 +150,7 @@ impl Publisher {
         }
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &Ctx<'_>, asked: &Asked, response: &Response, rng: &mut Rng) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx<'_>, asked: &Asked, response: &Response, rng: &mut Rng) {
         match (&asked.what, response) {
             (What::Create { .. }, Response::Created { description, .. }) => {
                 self.is_creating = false;
@@ -123,13 +158,21 @@ impl Publisher {
             }
             (What::Create { .. }, Response::Error(error)) => {
                 self.is_creating = false;
+                // It is there, and was altered.
+                let there = |detail: &Detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None };
+                self.topic_id = error.details.iter().find_map(there);
                 self.wait(ctx, error);
             }
+            (What::Producer { .. }, Response::Opened(opened)) => self.on_opened(ctx, opened),
+            (What::Producer { .. }, Response::Error(error)) => self.on_not_opened(ctx, error, rng),
             (What::Publish { batch, .. }, Response::Published(published)) => {
                 let acked = self.unacked.iter().find(|item| item.batch == *batch).map(|item| item.sequence);
                 let same = self.acked.filter(|(_, id)| *id == published.topic_id);
                 let newest = same.map_or(0, |(sequence, _)| sequence);
                 self.acked = acked.map(|sequence| (sequence.max(newest), published.topic_id)).or(self.acked);
+                if let (Some(item), Some(opening)) = (self.find(*batch), &mut self.opening) {
+                    opening.stored += u64::from(self.unacked[item].count);
+                }
                 self.unacked.retain(|item| item.batch != *batch);
             }
             (What::Publish { batch, .. }, Response::Error(error)) => {
@@ -144,6 +187,9 @@ impl Publisher {
 
     pub(crate) fn on_lost(&mut self, asked: &Asked, rng: &mut Rng) {
         self.is_creating = false;
+        if let (What::Producer { .. }, Some(opening)) = (&asked.what, &mut self.opening) {
+            opening.is_asked = false;
+        }
         let What::Publish { batch, .. } = asked.what else { return };
         let Some(place) = self.unacked.iter().position(|item| item.batch == batch) else { return };
         self.unacked[place].under_way -= 1;
@@ -173,6 +219,10 @@ impl Publisher {
         // The topic has not stored what was acknowledged: it is another one, that an old frame has reached.
         let is_another =
             expected.is_some_and(|expected| self.unacked.front().is_some_and(|item| item.sequence > expected));
+        if let (Status::UnknownProducer, Some(opening)) = (status, &mut self.opening) {
+            opening.is_open = false;
+            return;
+        }
         if status == Status::UnknownProducer || is_another {
             return self.begin_anew(rng);
         }
@@ -191,14 +241,55 @@ impl Publisher {
     /// Forgets what is unacknowledged: nobody can say whether it was stored.
     fn begin_anew(&mut self, rng: &mut Rng) {
         self.producer = (rng.u64(1..), 0);
+        self.opening = self.opening.take().map(|_| Opening::default());
         (self.next_sequence, self.must_rewind, self.acked) = (0, false, None);
         self.unacked.clear();
     }
 
+    /// Begins anew in another epoch, or asks first how much of what it has published is stored.
     fn begin_epoch(&mut self) {
+        if let Some(opening) = &mut self.opening {
+            opening.is_open = false;
+            return;
+        }
         self.producer.1 += 1;
         (self.next_sequence, self.must_rewind, self.acked) = (0, false, None);
         self.unacked.clear();
+    }
+
+    /// It is open: what is stored is known exactly, and the rest follows in the new epoch.
+    fn on_opened(&mut self, ctx: &mut Ctx<'_>, opened: &OpenedProducer) {
+        let Some(opening) = &mut self.opening else { unreachable!("nothing else is opened") };
+        assert!(opened.records >= opening.stored, "{opened:?}, and {opening:?}");
+        while opening.stored < opened.records {
+            let item = self.unacked.pop_front().expect("records that nobody has published are counted");
+            opening.stored += u64::from(item.count);
+            ctx.trace.totals.resumed += 1;
+        }
+        assert_eq!(opening.stored, opened.records, "a batch is counted in part");
+        (opening.is_open, opening.is_asked, opening.token) = (true, false, 0);
+        (self.producer.1, self.next_sequence, self.acked) = (opened.epoch, opened.sequence, None);
+        for item in &mut self.unacked {
+            item.sequence = self.next_sequence;
+            self.next_sequence += 1;
+            ctx.model.move_batch(item.batch, (self.producer.0, self.producer.1, item.sequence));
+        }
+        self.must_rewind = !self.unacked.is_empty();
+    }
+
+    fn on_not_opened(&mut self, ctx: &Ctx<'_>, error: &ErrorResponse, rng: &mut Rng) {
+        self.wait(ctx, error);
+        if let Some(opening) = &mut self.opening {
+            opening.is_asked = false;
+        }
+        if [Status::UnknownTopic, Status::Recreated].map(Status::number).contains(&error.status) {
+            self.topic_id = None;
+            self.begin_anew(rng);
+        }
+    }
+
+    fn find(&self, batch: usize) -> Option<usize> {
+        self.unacked.iter().position(|item| item.batch == batch)
     }
 
     fn add_batch(&mut self, ctx: &mut Ctx<'_>, payload_max: usize, rng: &mut Rng) {

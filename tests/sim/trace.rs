@@ -56,7 +56,8 @@ macro_rules! totals {
 }
 
 totals! {
-    seeds, virtual_ms, frames, bytes, requests, failed_requests, acked_batches, acked_records, duplicates, records_read,
+    seeds, virtual_ms, frames, bytes, requests, failed_requests, acked_batches, acked_records, duplicates,
+    changes, resumed, records_read,
     trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, attacks,
     subscribed, delivered, waited, flowed, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks,
     disk_seeds, lazy_seeds, truncations, lost_records, years, aged,
@@ -68,6 +69,7 @@ impl Totals {
     pub(crate) fn checked(self) -> Self {
         let is_much = self.seeds >= crate::SEEDS / 2;
         assert!(!is_much || self.lost_records > 0 && self.truncations > 0, "nothing was lost and told");
+        assert!(!is_much || self.changes > 0 && self.resumed > 0, "no topic was changed, or no publisher resumed");
         assert!(!is_much || self.waited > 0 && self.flowed > 0, "no home was out of reach and back");
         assert!(!is_much || self.cleaned > self.disk_seeds / 50, "{} segments were cleaned", self.cleaned);
         assert!(!is_much || self.years > 0 && self.aged > 0, "no clock jumped, or nothing was past its age");

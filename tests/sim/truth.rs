@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dht_node::limits::{MARK_BYTES_MAX, MARKS_PER_BOUND};
 use dht_node::types::{Epoch, Retention, TopicId};
 
+use crate::changes::Changes;
 use crate::model::Span;
 
 /// One topic, from its creation to its end.
@@ -18,6 +19,7 @@ pub(crate) struct Topic {
     pub known_us: u64,
     /// When that was asked for and told.
     pub deleted: Option<Span>,
+    pub changes: Changes,
 }
 
 /// One life of a topic's log: within it an offset means one record for ever.
@@ -75,6 +77,8 @@ pub(crate) struct Batch {
     /// Where each record of the payload starts, and its end.
     pub starts: Vec<usize>,
     pub sequenced: Option<(u64, u32, u64)>,
+    /// It was given another sequence, in a later epoch: attempts under the one before are fenced.
+    pub is_moved: bool,
     /// It was published under a sequence that another batch had: never to be stored.
     pub is_forged: bool,
     pub attempts: u32,
@@ -153,16 +157,6 @@ pub(crate) fn identity(value: &[u8]) -> (usize, usize) {
 pub(crate) fn mark_bytes(retention: Retention, largest: u64) -> u64 {
     let part = if retention.bytes == 0 { u64::MAX } else { retention.bytes / MARKS_PER_BOUND };
     part.min(MARK_BYTES_MAX).max(largest)
-}
-
-/// The most and the least that a log keeps: it removes whole marks, and estimates what a trimmed one has left.
-pub(crate) fn inexact(retention: Retention, largest: u64) -> (Retention, Retention) {
-    if retention.bytes == 0 {
-        return (retention, retention);
-    }
-    let mark = mark_bytes(retention, largest);
-    let least = retention.bytes.saturating_sub(2 * mark).max(1);
-    (Retention { bytes: retention.bytes + mark, ..retention }, Retention { bytes: least, ..retention })
 }
 
 /// The first record that retention by records and bytes keeps of a log that ends at `next`; `None` when a length that

@@ -33,7 +33,7 @@ pub(super) struct Opened {
 }
 
 /// Bytes of memory that an entry takes: with its part of the map's nodes.
-const COST: u64 = 64;
+pub(super) const COST: u64 = 64;
 
 impl OpenedProducers {
     pub(super) fn get(&self, id: ProducerId) -> Option<&Opened> {

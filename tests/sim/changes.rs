@@ -1,0 +1,110 @@
+//! What becomes of a topic whose settings are changed, or whose first records are removed: the bounds that it may have.
+//!
+//! An admin alters a topic only from the bounds that it was made with to the others of its plan, so that whoever asks
+//! after that was answered must be told those.
+
+use dht_node::types::{Offset, Retention, SettingsChange, TopicId};
+
+use crate::model::{Model, Span};
+use crate::truth::mark_bytes;
+
+/// What is known of changes of a topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Changes {
+    /// Somebody has asked for the other bounds.
+    pub is_asked: bool,
+    /// It was answered at this time that it has them.
+    pub altered_us: Option<u64>,
+    /// The highest offset that somebody asked to keep first.
+    pub trim_to: u64,
+}
+
+/// The most and the least that a topic may keep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub most: Retention,
+    pub least: Retention,
+    /// Bytes by which what is told of its size may be wrong, once something was removed.
+    pub inexact: u64,
+    /// What was asked to be removed.
+    pub trim_to: u64,
+}
+
+/// Settings that make all bounds those.
+pub(crate) const fn change_to(retention: Retention) -> SettingsChange {
+    SettingsChange {
+        retention_records: Some(retention.records),
+        retention_bytes: Some(retention.bytes),
+        retention_age_ms: Some(retention.age_ms),
+    }
+}
+
+/// The wider and the narrower of two bounds; 0 is none.
+fn wider(one: u64, other: u64) -> u64 {
+    if one == 0 || other == 0 { 0 } else { one.max(other) }
+}
+
+fn narrower(one: u64, other: u64) -> u64 {
+    if one == 0 || other == 0 { one.max(other) } else { one.min(other) }
+}
+
+impl Model {
+    /// The bounds that a topic may have for who asked at that time.
+    pub(crate) fn bounds(&self, id: TopicId, asked_us: u64) -> Vec<Retention> {
+        let (topic, name) = (&self.topics[&id], &self.names[self.topics[&id].name]);
+        match topic.changes {
+            Changes { is_asked: false, .. } => vec![name.retention],
+            // A home that lost that it was altered has the bounds from before.
+            Changes { altered_us: Some(altered_us), .. } if altered_us <= asked_us && !name.may_lose => {
+                vec![name.other]
+            }
+            Changes { .. } => vec![name.retention, name.other],
+        }
+    }
+
+    /// What a topic may keep, whenever that was told.
+    pub(crate) fn kept(&self, id: TopicId) -> Kept {
+        let (topic, name) = (&self.topics[&id], &self.names[self.topics[&id].name]);
+        let (one, other) = (name.retention, if topic.changes.is_asked { name.other } else { name.retention });
+        let join = |join: fn(u64, u64) -> u64| Retention {
+            records: join(one.records, other.records),
+            bytes: join(one.bytes, other.bytes),
+            age_ms: join(one.age_ms, other.age_ms),
+        };
+        let (mut most, mut least) = (join(wider), join(narrower));
+        // Marks were made for either bounds, and whole ones are removed.
+        let mark = mark_bytes(most, self.largest);
+        if most.bytes > 0 {
+            most.bytes += mark;
+        }
+        if least.bytes > 0 {
+            least.bytes = least.bytes.saturating_sub(2 * mark).max(1);
+        }
+        Kept { most, least, inexact: mark, trim_to: topic.changes.trim_to }
+    }
+
+    /// Somebody asks for the other bounds of a topic.
+    pub(crate) fn ask_to_alter(&mut self, id: TopicId) {
+        self.topics.get_mut(&id).expect("it was met").changes.is_asked = true;
+    }
+
+    /// A topic is said to have its other bounds.
+    pub(crate) fn altered(&mut self, id: TopicId, retention: Retention, span: Span) {
+        let name = &self.names[self.topics[&id].name];
+        assert_eq!(retention, name.other, "it was altered to other bounds");
+        self.topics.get_mut(&id).expect("it was met").changes.altered_us.get_or_insert(span.now_us);
+        self.totals.changes += 1;
+    }
+
+    /// Somebody asks to remove what is before an offset.
+    pub(crate) fn ask_to_trim(&mut self, id: TopicId, to: Offset) {
+        let changes = &mut self.topics.get_mut(&id).expect("it was met").changes;
+        changes.trim_to = changes.trim_to.max(to.0);
+    }
+
+    /// An offset of a topic, or one that is not there yet.
+    pub(crate) fn some_offset(&self, id: TopicId, rng: &mut fastrand::Rng) -> Offset {
+        let ends = self.logs.iter().filter(|(life, _)| life.id == id).map(|(_, log)| log.nexts.at(u64::MAX));
+        Offset(rng.u64(0..=ends.max().unwrap_or(0) + 1))
+    }
+}
