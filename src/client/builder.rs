@@ -60,8 +60,9 @@ impl Builder {
         self
     }
 
-    /// Asks a node for a sign of life when it has been silent for so long, and leaves it for the next server when it is
-    /// silent for as long again; 1 s when not said, at least 10 ms.
+    /// Asks a node for a sign of life when it has been silent for so long, from the second time on up to half of that
+    /// longer at random, and leaves it for the next server when none comes within three quarters of it; 1 s when not
+    /// said, at least 10 ms.
     ///
     /// It concerns a node of which something is expected: there is a subscription, or a request that may be repeated
     /// is not answered. Less finds a frozen node sooner, and costs one that is alive more PINGs.

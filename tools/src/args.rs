@@ -34,7 +34,7 @@ pub(crate) struct Top {
     /// limit for connecting and for each reply, 0 is none [env: DHT_TIMEOUT] [default: 5s]
     #[argh(option, short = 't')]
     pub(crate) timeout: Option<String>,
-    /// leave a node that is silent for twice this while something is expected of it [env: DHT_PING_AFTER] [default: 1s]
+    /// ask a node that is silent for a sign of life, and leave it if none comes [env: DHT_PING_AFTER] [default: 1s]
     #[argh(option, arg_name = "duration")]
     pub(crate) ping_after: Option<String>,
     /// print JSON: one object, or one a line
