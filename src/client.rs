@@ -11,6 +11,7 @@
 //!     match item? {
 //!         Item::Record(record) => println!("{}: {:?}", record.offset, record.value),
 //!         Item::Gap { from, to } => println!("{from} to {to} were removed by retention"),
+//!         Item::Lost { from, to } => println!("{from} to {to} cannot be read from the node's disk"),
 //!         Item::Notice(_) => {} // only subscriptions have them
 //!     }
 //! }

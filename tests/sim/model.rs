@@ -2,7 +2,7 @@
 //!
 //! Every record's content is unique, so that where it stands, and how often, follows from reading it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use dht_node::types::{Offset, Retention, TopicId};
@@ -31,6 +31,8 @@ pub(crate) struct Model {
     pub largest: u64,
     /// The highest epoch that each producer has used.
     epochs: BTreeMap<u64, u32>,
+    /// Producers that have asked for a new epoch.
+    asked_openings: BTreeSet<u64>,
     /// The subscriptions by client and request id.
     pub seats: BTreeMap<(usize, u64), Seat>,
     pub totals: Totals,
@@ -106,6 +108,7 @@ impl Model {
             batches: Vec::new(),
             largest: 0,
             epochs: BTreeMap::new(),
+            asked_openings: BTreeSet::new(),
             seats: BTreeMap::new(),
             totals: Totals::default(),
         }
@@ -177,7 +180,15 @@ impl Model {
         let sequenced = self.batches[batch].sequenced;
         self.is_forged(batch)
             || self.batches[batch].is_moved
-            || sequenced.is_some_and(|(producer, epoch, _)| self.epochs[&producer] > epoch)
+            || sequenced.is_some_and(|(producer, epoch, _)| {
+                // An opening may have been done though its answer is under way, and overtakes what is sent again.
+                self.epochs[&producer] > epoch || self.asked_openings.contains(&producer)
+            })
+    }
+
+    /// A producer asked for a new epoch.
+    pub(crate) fn opening_asked(&mut self, producer: u64) {
+        self.asked_openings.insert(producer);
     }
 
     /// A batch that is not stored is published in another epoch of its producer.

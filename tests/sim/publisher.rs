@@ -118,6 +118,7 @@ impl Publisher {
                 let opening = types::Opening { producer, token: opening.token, resume: true };
                 let topic = Topic { name: ctx.profile.name(self.topic), id: Some(id) };
                 let what = What::Producer { topic: self.topic, id };
+                ctx.model.opening_asked(self.producer.0);
                 session.ask(ctx, &Request::Producer { topic, opening }, what);
             }
             return;
