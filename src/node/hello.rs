@@ -22,8 +22,7 @@ impl Node {
             return;
         }
         let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
-        let is_stale = self.clock.is_stale(step.now);
-        self.conns.insert(id, step.now.monotonic_us, Peer::Stranger { deadline_us, is_stale });
+        self.conns.insert(id, step.now.monotonic_us, Peer::Stranger { deadline_us });
     }
 
     pub(super) fn on_dialed(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId) {
@@ -57,11 +56,6 @@ impl Node {
             Err(Refusal(status, message)) => return self.refuse(step, id, status, &message),
         };
         let request_id = header.request_id;
-        let is_stale =
-            matches!(self.conns.get_mut(id).map(|conn| &conn.peer), Some(Peer::Stranger { is_stale: true, .. }));
-        if hello.role == Role::Node && is_stale {
-            return self.close(step, id);
-        }
         let checked = match hello.role {
             Role::Client => self.check_client(&hello).map(|()| self.welcome_client(step, id, request_id, &hello)),
             Role::Node => self.check_node(&hello).map(|bit| self.welcome_node(step, id, request_id, &hello, bit)),

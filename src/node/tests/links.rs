@@ -6,7 +6,7 @@ use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, TICK_US, 
 use crate::node::Event;
 use crate::types::{Dimension, NodeId, Retention};
 use crate::wire::response::LinkState;
-use crate::wire::{Hello, Opcode, Origin, Request, Response, Role, Route, Status, TrafficClass};
+use crate::wire::{Opcode, Origin, Request, Response, Route, Status, TrafficClass};
 
 const fn ping(node: u16) -> Request<'static> {
     Request::Ping { node, token: 7 }
@@ -62,25 +62,6 @@ fn a_second_link_waits_until_the_first_has_shown_whether_it_lives() {
     let first = node.link();
     node.link_up();
     assert!(!node.is_open(first) && node.is_open(node.link()));
-}
-
-#[test]
-fn what_neighbours_dialled_while_a_node_stood_still_is_discarded() {
-    let mut node = Harness::linked(1);
-    let link = node.link();
-    let (stale, client) = (node.accept(), node.accept());
-    node.stall(10 * LINK_SILENCE_US);
-    // Some the system hands out only afterwards.
-    let hello = Hello { role: Role::Node, dimension: 1, node: 1, ..Hello::of_client(1, "test") };
-    for stale in [stale, node.accept()] {
-        assert_eq!(node.say_hello(stale, &hello).len(), 0, "not a word: nobody reads it");
-        assert!(!node.is_open(stale) && node.is_open(link));
-    }
-    assert_eq!(statuses(&node.say_hello(client, &Hello::of_client(1, "test"))), [Status::Ok], "a client may wait");
-    // Whoever comes afterwards is another one.
-    node.pass(TICK_US);
-    node.link_up();
-    assert!(!node.is_open(link));
 }
 
 #[test]
