@@ -66,7 +66,9 @@ pub enum Item {
     },
     /// Records of the subscription cannot come for the moment, or can again. Reading with FETCH does not meet it.
     Notice(Notice),
-    /// Records that their node has and cannot read from its disk ([`Status::Storage`]). The node's log says why.
+    /// Records that their node has and cannot read from its disk; its log says why ([`Status::Storage`]).
+    ///
+    /// [`Status::Storage`]: crate::wire::Status::Storage
     Lost {
         /// The first of them.
         from: Offset,
