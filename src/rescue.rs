@@ -1,4 +1,5 @@
-//! The commands beside the daemon: what a folder holds, mending it, and copying it. `dht-node` without one of them is the daemon.
+//! The commands beside the daemon: what a folder holds, mending it, and copying it. `dht-node` without one of them is
+//! the daemon.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -59,8 +60,8 @@ struct Repair {
 }
 
 /// Copies the folder of a node to another folder, also while the node runs. A second run copies what is new: segments
-/// that are complete are copied once. A start with the copy as --data restores it: what was acknowledged since is missing,
-/// and readers are told, since every topic begins a new epoch. Restore from a copy of it, to keep the backup.
+/// that are complete are copied once. A start with the copy as --data restores it: what was acknowledged since is
+/// missing, and readers are told, since every topic begins a new epoch. Restore from a copy of it, to keep the backup.
 #[derive(Debug, FromArgs)]
 #[argh(help_triggers("-h", "--help"), name = "backup")]
 #[argh(error_code(

@@ -1,5 +1,5 @@
-//! A copy of a journal, also of one that a node writes to: the newest checkpoint, the segments that it relies on, and the
-//! log behind it up to some record.
+//! A copy of a journal, also of one that a node writes to: the newest checkpoint, the segments that it relies on, and
+//! the log behind it up to some record.
 //!
 //! The copy is a folder that a node can start on. What belongs to it stands in its list, the file [`LIST`], with the
 //! length and checksum of each file. The list is written last and replaced as a whole: whenever a copy stops, the one
@@ -7,8 +7,8 @@
 //! it checks every file, begins new epochs that no reader can have seen, and removes the list.
 //!
 //! The node gives segments up and uses them again meanwhile. So each copy is checked, and where a segment has become
-//! another one, the rest is taken from a newer checkpoint. Segments that are complete never change: what an earlier copy
-//! has of them is kept.
+//! another one, the rest is taken from a newer checkpoint. Segments that are complete never change: what an earlier
+//! copy has of them is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -297,7 +297,7 @@ fn decode(text: &str) -> Option<Listed> {
         let name = words.next()?.to_owned();
         Some((name, (words.next()?.parse().ok()?, u32::from_str_radix(words.next()?, 16).ok()?)))
     };
-    if crc == crc32(text[..at].as_bytes()) { text[..at].lines().skip(1).map(line).collect() } else { None }
+    if crc == crc32(&text.as_bytes()[..at]) { text[..at].lines().skip(1).map(line).collect() } else { None }
 }
 
 /// Makes a copy a journal again, if the folder holds one: every file of its list is checked, and what is in no list
