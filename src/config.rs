@@ -1,24 +1,20 @@
 //! The command line of the daemon, parsed once and refused early.
 
-mod environment;
-mod shown;
-
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use argh::FromArgs;
-pub use environment::{SwitchError, with_environment};
 
 use crate::limits::{
-    DIMENSION_MAX, DISK_BYTES_DEFAULT, DISK_BYTES_LEAST, LABEL_MAX, NODE_BYTES_DEFAULT, NODE_BYTES_LEAST,
-    SYNC_INTERVAL_LEAST, SYNC_INTERVAL_MAX, TOPIC_BYTES_DEFAULT, TOPIC_BYTES_ON_DISK_DEFAULT,
+    DIMENSION_MAX, DISK_BYTES_DEFAULT, DISK_BYTES_LEAST, LABEL_MAX, NODE_BYTES_DEFAULT, SYNC_INTERVAL_LEAST,
+    SYNC_INTERVAL_MAX, TOPIC_BYTES_DEFAULT, TOPIC_BYTES_ON_DISK_DEFAULT,
 };
-use crate::net::{HostPort, Peers, PeersError, parse_id};
+use crate::net::{Peers, PeersError, parse_id};
 use crate::storage;
-use crate::types::{Dimension, NodeId, Retention, Size};
+use crate::types::{Dimension, NodeId, Retention};
 
 /// One node of a hypercube of topics.
 #[derive(Debug, FromArgs)]
@@ -30,9 +26,6 @@ use crate::types::{Dimension, NodeId, Retention, Size};
 
   {command_name} inspect --help
   {command_name} repair --help")]
-#[argh(note = "A size is a number of bytes: 64MiB is 64 times 1024 times 1024, 64MB and 64M are 64 000 000.")]
-#[argh(note = "Each option may be set in the environment instead: DHT_NODE_BASE_PORT=6000 for --base-port 6000, and
-DHT_NODE_IN_MEMORY=1 for a switch. What is on the command line counts more.")]
 #[argh(note = "RUST_LOG sets what is logged on stderr: error, warn, info (the default), debug.")]
 #[argh(error_code(1, "the journal is damaged, or the event loop failed"))]
 #[argh(error_code(2, "the command line, the peers file, the address or the data folder cannot be used"))]
@@ -50,18 +43,13 @@ pub struct Arguments {
     #[argh(option, arg_name = "port")]
     pub base_port: Option<u16>,
 
-    /// file with a line `ID HOST:PORT` for each node, instead of --base-port; a second HOST:PORT is where clients reach
-    /// it, if that is elsewhere
+    /// file with a line `ID IP:PORT` for each node, instead of --base-port
     #[argh(option, arg_name = "file")]
     pub peers: Option<PathBuf>,
 
-    /// address to listen on, as in 0.0.0.0 or [::1] [default: 127.0.0.1, or that of the peers file]
+    /// address to listen on [default: 127.0.0.1, or that of the peers file]
     #[argh(option, arg_name = "ip")]
-    pub listen: Option<Listen>,
-
-    /// where clients reach this node, if they see another address than it listens on, as in a container
-    #[argh(option, arg_name = "host:port")]
-    pub advertise: Option<HostPort>,
+    pub listen: Option<IpAddr>,
 
     /// listen on an address that others can reach, without any protection
     #[argh(switch)]
@@ -93,11 +81,11 @@ pub struct Arguments {
     #[argh(option, arg_name = "size")]
     pub disk: Option<Size>,
 
-    /// bytes that a topic keeps unless its creator says; 0: no bound [default: 1GiB, or 64MiB with --in-memory]
+    /// bytes that a topic keeps unless its creator says [default: 1GiB, or 64MiB with --in-memory]
     #[argh(option, arg_name = "size")]
     pub retain_bytes: Option<Size>,
 
-    /// records that a topic keeps unless its creator says; 0: no bound [default: 0]
+    /// records that a topic keeps unless its creator says [default: no bound]
     #[argh(option, default = "0", arg_name = "count")]
     pub retain_records: u64,
 
@@ -105,31 +93,20 @@ pub struct Arguments {
     #[argh(option, arg_name = "time")]
     pub retain_age: Option<humantime::Duration>,
 
-    /// print every option as it would be, one in a line, and exit
-    #[argh(switch)]
-    pub print_config: bool,
-
     /// print the version and exit
     #[argh(switch, short = 'V')]
     pub version: bool,
 }
 
-/// An address to listen on; one of IPv6 may stand in brackets.
+/// A number of bytes as people write it: `64MiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listen(pub IpAddr);
+pub struct Size(pub u64);
 
-impl FromStr for Listen {
+impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-        let ip = match bare {
-            Some(bare) => bare.parse().ok().map(IpAddr::V6),
-            None => text.parse().ok(),
-        };
-        ip.map(Self).ok_or_else(|| {
-            format!("{text:?} is not an IP address; write it like 127.0.0.1, 0.0.0.0 or [::1], without a port")
-        })
+        text.parse::<bytesize::ByteSize>().map(|size| Self(size.as_u64()))
     }
 }
 
@@ -167,10 +144,8 @@ pub struct Config {
     pub is_exposed: bool,
     /// Where the others are.
     pub peers: Peers,
-    /// Where clients reach each node, by id; this one only where it is said, for else it is where it listens.
-    pub addresses: Vec<String>,
-    /// Where clients reach this node, if that is not where it listens.
-    pub advertised: Option<HostPort>,
+    /// Where each node is said to be, by id.
+    pub addresses: Vec<SocketAddr>,
     /// The cluster's name.
     pub cluster: String,
     /// Its journal; `None` in memory.
@@ -201,15 +176,13 @@ impl Config {
             (Some(_), Some(_)) => return Err(ConfigError::TwoWays),
             (Some(path), None) => Peers::File { path: path.clone(), dimension },
             (None, base) => Peers::BasePort {
-                ip: arguments.listen.map(|listen| listen.0).filter(|ip| !ip.is_unspecified()).unwrap_or(loopback),
-                base: Some(base.unwrap_or(5000)).filter(|base| *base > 0).ok_or(ConfigError::BasePort)?,
+                ip: arguments.listen.filter(|ip| !ip.is_unspecified()).unwrap_or(loopback),
+                base: base.unwrap_or(5000),
             },
         };
-        let all = peers.all(dimension).map_err(ConfigError::Peers)?;
-        let own = &all[usize::from(id.index())];
-        let listen = listen_on(&own.address, arguments.listen)?;
-        let advertised = arguments.advertise.clone().or_else(|| own.advertised.clone());
-        let addresses = all.iter().map(|peer| peer.advertised.as_ref().unwrap_or(&peer.address).to_string()).collect();
+        let addresses = peers.addresses(dimension).map_err(ConfigError::Peers)?;
+        let own = addresses[usize::from(id.index())];
+        let listen = SocketAddr::new(arguments.listen.unwrap_or_else(|| own.ip()), own.port());
         let is_exposed = !listen.ip().is_loopback();
         if is_exposed && !arguments.insecure_network {
             return Err(ConfigError::Exposed(listen));
@@ -221,15 +194,6 @@ impl Config {
         let disk_bytes = arguments.disk.map_or(DISK_BYTES_DEFAULT, |disk| disk.0);
         if disk_bytes < DISK_BYTES_LEAST {
             return Err(ConfigError::Disk);
-        }
-        if arguments.memory.0 < NODE_BYTES_LEAST {
-            return Err(ConfigError::Memory);
-        }
-        if arguments.data.as_ref().is_some_and(|folder| folder.as_os_str().is_empty()) {
-            return Err(ConfigError::Data);
-        }
-        if arguments.retain_age.is_some_and(|age| age.as_millis() == 0 && !age.is_zero()) {
-            return Err(ConfigError::Age);
         }
         let storage = (!arguments.in_memory).then(|| {
             let folder = arguments.data.clone().unwrap_or_else(|| Path::new("dht-data").join(id.binary(dimension)));
@@ -250,27 +214,11 @@ impl Config {
             is_exposed,
             peers,
             addresses,
-            advertised,
             cluster: arguments.cluster.clone(),
             storage,
             memory_bytes: arguments.memory.0,
             retention,
         })
-    }
-}
-
-/// Where a node listens whose own address is known. A name is looked up, before there is a loop that would wait.
-fn listen_on(own: &HostPort, listen: Option<Listen>) -> Result<SocketAddr, ConfigError> {
-    if let Some(Listen(ip)) = listen {
-        return Ok(SocketAddr::new(ip, own.port()));
-    }
-    match own {
-        HostPort::Ip(address) => Ok(*address),
-        HostPort::Name { host, port } => {
-            let unknown = |cause: String| ConfigError::Name { host: host.clone(), cause };
-            let mut found = (host.as_str(), *port).to_socket_addrs().map_err(|cause| unknown(cause.to_string()))?;
-            found.next().ok_or_else(|| unknown("it has no address".to_owned()))
-        }
     }
 }
 
@@ -298,21 +246,6 @@ pub enum ConfigError {
     InMemory,
     /// Too little for a journal.
     Disk,
-    /// Too little for topics.
-    Memory,
-    /// No folder.
-    Data,
-    /// An age that is rounded to no bound.
-    Age,
-    /// Port 0.
-    BasePort,
-    /// The name by which the peers file calls this node.
-    Name {
-        /// The name.
-        host: String,
-        /// Why it has no address.
-        cause: String,
-    },
     /// An address that others can reach.
     Exposed(SocketAddr),
 }
@@ -331,17 +264,6 @@ impl fmt::Display for ConfigError {
             Self::TwoWays => f.write_str("--peers and --base-port both say where the nodes are; give one of them"),
             Self::InMemory => f.write_str("--in-memory keeps nothing on disk; leave out --data, --sync and --disk"),
             Self::Disk => write!(f, "--disk is at least {}MiB: a few segments", DISK_BYTES_LEAST >> 20),
-            Self::Memory => {
-                write!(f, "--memory is at least {}: with less a node refuses every batch", Size(NODE_BYTES_LEAST))
-            }
-            Self::Data => f.write_str("--data is empty; name a folder, or say --in-memory"),
-            Self::Age => f.write_str("--retain-age is at least 1ms; 0s is no bound"),
-            Self::BasePort => f.write_str("--base-port 0 names no ports; node i listens on the i-th after it"),
-            Self::Name { host, cause } => write!(
-                f,
-                "the peers file calls this node {host}, which cannot be looked up ({cause}); say --listen and an IP \
-                 address of this machine"
-            ),
             Self::Peers(error) => error.fmt(f),
             Self::Exposed(address) => write!(
                 f,
@@ -365,16 +287,7 @@ mod tests {
 
     #[test]
     fn command_lines_that_describe_no_node_say_why() {
-        let cases: [(&[&str], &str); 21] = [
-            (&["--id", "000", "--memory", "0"], "at least 1MiB"),
-            (&["--id", "000", "--memory", "64k"], "at least 1MiB"),
-            (&["--id", "000", "--memory", "much"], "is not a size"),
-            (&["--id", "000", "--data", ""], "--data is empty"),
-            (&["--id", "000", "--retain-age", "500us"], "at least 1ms"),
-            (&["--id", "000", "--base-port", "0"], "names no ports"),
-            (&["--id", "000", "--listen", "[127.0.0.1]"], "is not an IP address"),
-            (&["--id", "000", "--listen", "[::1]:5000"], "without a port"),
-            (&["--id", "000", "--advertise", "here"], "HOST:PORT"),
+        let cases: [(&[&str], &str); 12] = [
             (&[], "--id is missing"),
             (&["--id", "5"], "are 000 to 111"),
             (&["--id", "1", "--dimension", "11"], "0 to 10 dimensions"),
@@ -402,25 +315,6 @@ mod tests {
         let (folder, disk_bytes) = (PathBuf::from("dht-data/101"), 16 << 30);
         assert_eq!(config.storage, Some(storage::Options { folder, sync: storage::Sync::Always, disk_bytes }));
         assert_eq!(config.retention.bytes, 1 << 30);
-    }
-
-    #[test]
-    fn what_a_node_listens_on_and_what_clients_are_told_are_two_things() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("peers");
-        std::fs::write(&path, "0 localhost:7000 outside.example:80\n1 b.example:7001\n").unwrap();
-        let path = path.to_str().unwrap();
-        let with =
-            |more: &[&str]| config(&[&["--dimension", "1", "--id", "0", "--peers", path], more].concat()).unwrap();
-        let shown = |config: &Config| (config.listen.to_string(), config.advertised.as_ref().map(HostPort::to_string));
-        let named = with(&[]);
-        assert!(named.listen.ip().is_loopback() && named.listen.port() == 7000);
-        assert_eq!(named.addresses, ["outside.example:80", "b.example:7001"]);
-        let outside = Some("outside.example:80".to_owned());
-        assert_eq!(shown(&with(&["--listen", "[::1]"])), ("[::1]:7000".to_owned(), outside));
-        let said = with(&["--listen", "127.0.0.2", "--advertise", "[::2]:9"]);
-        assert_eq!(shown(&said), ("127.0.0.2:7000".to_owned(), Some("[::2]:9".to_owned())));
-        assert_eq!(config(&["--id", "001", "--listen", "[::1]"]).unwrap().listen.to_string(), "[::1]:5001");
     }
 
     #[test]

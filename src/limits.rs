@@ -13,9 +13,6 @@ pub const TOPIC_NAME_MAX: usize = 249;
 /// Most bytes of a cluster name, of a software name and of an address in args: they share a 1 KiB HELLO.
 pub const LABEL_MAX: usize = 200;
 
-/// Most bytes of a host's name: with its port it is a label.
-pub const HOST_MAX: usize = LABEL_MAX - 6;
-
 /// Most bytes of a whole frame between a client and a node; what a client may lower in HELLO.
 /// Large enough for any sensible message, small enough that one cannot delay a link's PING by 100 ms.
 pub const FRAME_MAX: u32 = 1 << 20;
@@ -339,9 +336,6 @@ pub const TOPIC_BYTES_ON_DISK_DEFAULT: u64 = 1 << 30;
 
 /// Bytes of all topics of a node in memory unless the command line says otherwise.
 pub const NODE_BYTES_DEFAULT: u64 = 1 << 30;
-
-/// The least memory for topics: with less there is no room for batches of an ordinary size.
-pub const NODE_BYTES_LEAST: u64 = 1 << 20;
 
 /// Bytes of a node's journal unless the command line says otherwise.
 pub const DISK_BYTES_DEFAULT: u64 = 16 << 30;

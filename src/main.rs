@@ -5,10 +5,11 @@ mod rescue;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use argh::FromArgs;
-use dht_node::config::{Arguments, Config, with_environment};
+use dht_node::config::{Arguments, Config};
 use dht_node::journal::{Identity, OpenError};
 use dht_node::net::{Clock, Descriptors, Server, StartError};
 use dht_node::node::{Node, Settings};
@@ -27,11 +28,6 @@ fn main() -> ExitCode {
     if let Some(code) = rescue::run(&words) {
         return code;
     }
-    let words = match with_environment(&words, |name| std::env::var(name).ok()) {
-        Ok(words) => words,
-        Err(error) => return fail(EXIT_USAGE, &error.to_string()),
-    };
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let arguments = match Arguments::from_args(&["dht-node"], &words) {
         Ok(arguments) => arguments,
         Err(exit) if exit.status.is_ok() => return say(&exit.output),
@@ -41,7 +37,6 @@ fn main() -> ExitCode {
         return say(SOFTWARE);
     }
     match Config::new(&arguments) {
-        Ok(config) if arguments.print_config => say(&config.to_string()),
         Ok(config) => {
             logs::start(config.id.binary(config.dimension));
             run(config)
@@ -50,18 +45,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whoever closes the terminal that a node was started from does not end the node: there is nothing to read again
-/// either, for the peers file is read at each dial.
-fn survive_hangup() {
-    #[expect(clippy::disallowed_types, reason = "the handler of the signal keeps the flag, which nobody reads")]
-    let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGHUP, flag) {
-        log::warn!("SIGHUP will end this node: {error}");
-    }
-}
-
 fn run(config: Config) -> ExitCode {
-    survive_hangup();
     let clock = Clock::start();
     let room = match share_descriptors(&config) {
         Ok(room) => room,
@@ -79,9 +63,8 @@ fn run(config: Config) -> ExitCode {
     if config.is_exposed {
         log::warn!("{listening} can be reached from other machines, without TLS and without credentials");
     }
-    let mut addresses = config.addresses;
-    addresses[usize::from(config.id.index())] =
-        config.advertised.map_or_else(|| listening.to_string(), |advertised| advertised.to_string());
+    let mut addresses: Vec<String> = config.addresses.iter().map(SocketAddr::to_string).collect();
+    addresses[usize::from(config.id.index())] = listening.to_string();
     let settings = Settings {
         id: config.id,
         dimension: config.dimension,
@@ -125,7 +108,7 @@ fn run(config: Config) -> ExitCode {
 
 /// Opens the journal and gives the node what is in it.
 fn open(server: &Server, options: Options, identity: &Identity, node: &mut Node) -> Result<Storage, ExitCode> {
-    let wake = server.waker();
+    let wake = server.waker().map_err(|cause| fail(1, &format!("cannot wait for the disk: {cause}")))?;
     let shown = options.folder.display().to_string();
     // A relative folder is another one when the node is started elsewhere: then this line says so.
     let folder = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());

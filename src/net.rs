@@ -8,7 +8,6 @@
 //! | `inbox`, `outbox` | its two buffers, which exist only while something is in them |
 //! | `descriptors` | how many connections fit |
 //! | `dial` | where the neighbours are, and connecting to them |
-//! | `resolver` | host names, beside the loop |
 //! | `clock` | the only reader of the clocks |
 
 mod clock;
@@ -17,11 +16,10 @@ mod descriptors;
 mod dial;
 mod inbox;
 mod outbox;
-mod resolver;
 mod server;
 mod table;
 
 pub use clock::Clock;
 pub use descriptors::{Descriptors, TooFewDescriptors};
-pub use dial::{HostPort, NoHostPort, Peer, Peers, PeersError, parse_id};
+pub use dial::{Peers, PeersError, parse_id};
 pub use server::{Server, StartError};

@@ -13,7 +13,6 @@ mod checkpoints;
 mod clean;
 mod commit;
 mod keep;
-mod room;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -132,14 +131,12 @@ impl Storage {
         let folder_error = |cause: io::Error| OpenError::Io { file: "the folder".to_owned(), cause };
         let Options { folder, sync, disk_bytes } = options;
         let shown = folder.display().to_string();
-        let path = folder.clone();
         let disk = Folder::make(folder).map_err(folder_error)?;
         // Before it is taken, which leaves a file: somebody else's folder is left as it is.
         journal::check_owner(&disk, identity)?;
         let disk = disk.take().map_err(folder_error)?.ok_or(OpenError::Busy)?;
         let mut started = start(&disk, identity, sync != Sync::Always, SEGMENT_BYTES_FIRST, node)?;
         started.keeper.set_capacity(disk_bytes);
-        room::warn_of_little(&path);
         tell(&shown, &started);
         let (checkpoints, end) = (started.checkpoints, started.writer.mark());
         let (work, for_commit) = mpsc::channel();
@@ -249,12 +246,7 @@ fn tell<D: journal::Disk>(folder: &str, started: &Started<D>) {
         log::info!("{cut} bytes at its end were unfinished when the node stopped; nothing of them was acknowledged");
     }
     started.mended.iter().for_each(|line| log::warn!("journal {folder}: {line}"));
-    if started.is_restored {
-        log::warn!(
-            "journal {folder} was restored from a backup: records that were acknowledged since are missing, and readers \
-             are told (new epochs)"
-        );
-    } else if started.is_lossy {
+    if started.is_lossy {
         log::warn!("records that were acknowledged last may be lost, since not each was made safe (--sync interval)");
     }
 }

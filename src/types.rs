@@ -7,7 +7,6 @@ mod change;
 mod checksum;
 mod name;
 mod set;
-mod size;
 
 use std::fmt;
 
@@ -15,7 +14,6 @@ pub use change::SettingsChange;
 pub use checksum::{crc32, crc32_of_parts};
 pub use name::{NameError, TopicName};
 pub use set::{Link, LinkSet, NodeSet};
-pub use size::{Size, SizeError};
 
 use crate::limits::DIMENSION_MAX;
 

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use crate::limits::HOST_MAX;
 use crate::types::{Dimension, NodeId};
 
 /// The addresses of all nodes.
@@ -18,8 +16,8 @@ pub enum Peers {
         /// The port of node 0.
         base: u16,
     },
-    /// Lines of `ID HOST:PORT [HOST:PORT]`. Read again before each dial, so that a node may move without its neighbours
-    /// being started again; port 0 means that it is not known yet.
+    /// Lines of `ID IP:PORT`. Read again before each dial, so that a node may move without its neighbours being
+    /// started again; port 0 means that it is not known yet.
     File {
         /// The file.
         path: PathBuf,
@@ -28,133 +26,58 @@ pub enum Peers {
     },
 }
 
-/// A host and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPort {
-    /// By its address.
-    Ip(SocketAddr),
-    /// By a name, which may have another address each time it is looked up.
-    Name {
-        /// The name.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-}
-
-/// Where a node is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Where it listens.
-    pub address: HostPort,
-    /// Where clients reach it, if that is elsewhere.
-    pub advertised: Option<HostPort>,
-}
-
-/// Text that is not `HOST:PORT`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoHostPort;
-
-impl HostPort {
-    /// The port.
-    pub const fn port(&self) -> u16 {
-        match self {
-            Self::Ip(address) => address.port(),
-            Self::Name { port, .. } => *port,
-        }
-    }
-}
-
-impl FromStr for HostPort {
-    type Err = NoHostPort;
-
-    fn from_str(text: &str) -> Result<Self, NoHostPort> {
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Ip(address));
-        }
-        let (host, port) = text.rsplit_once(':').ok_or(NoHostPort)?;
-        // The names of DNS, and the underscores that people use all the same.
-        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        let is_host = (1..=HOST_MAX).contains(&host.len()) && host.chars().all(is_name);
-        // A number would be looked up as an address of a form that nobody writes on purpose.
-        let is_number = host.chars().all(|c| c.is_ascii_digit() || c == '.');
-        let port = port.parse().ok().filter(|_| is_host && !is_number).ok_or(NoHostPort)?;
-        Ok(Self::Name { host: host.to_owned(), port })
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(f),
-            Self::Name { host, port } => write!(f, "{host}:{port}"),
-        }
-    }
-}
-
-impl fmt::Display for NoHostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("write it as HOST:PORT, for example 10.0.0.5:5000, [::1]:5000 or node-5.example:5000")
-    }
-}
-
 impl Peers {
     /// Where a node listens.
     ///
     /// # Errors
     /// [`PeersError`] names the line.
-    pub fn address(&self, node: NodeId) -> Result<HostPort, PeersError> {
+    pub fn address(&self, node: NodeId) -> Result<SocketAddr, PeersError> {
         match self {
             Self::BasePort { ip, base } => match base.checked_add(node.index()) {
-                Some(port) => Ok(HostPort::Ip(SocketAddr::new(*ip, port))),
+                Some(port) => Ok(SocketAddr::new(*ip, port)),
                 None => Err(PeersError { path: PathBuf::new(), fault: Fault::Port { base: *base } }),
             },
             Self::File { path, dimension } => {
-                let mut peers = read(path, *dimension)?;
-                Ok(peers.swap_remove(usize::from(node.index())).address)
+                let addresses = read(path, *dimension)?;
+                Ok(addresses[usize::from(node.index())])
             }
         }
     }
 
-    /// Where each node is, in the order of their ids.
+    /// Where each node listens, in the order of their ids.
     ///
     /// # Errors
     /// [`PeersError`] names the line.
-    pub fn all(&self, dimension: Dimension) -> Result<Vec<Peer>, PeersError> {
-        let peer = |node| Ok(Peer { address: self.address(node)?, advertised: None });
+    pub fn addresses(&self, dimension: Dimension) -> Result<Vec<SocketAddr>, PeersError> {
         match self {
-            Self::BasePort { .. } => dimension.all().map(peer).collect(),
+            Self::BasePort { .. } => dimension.all().map(|node| self.address(node)).collect(),
             Self::File { path, .. } => read(path, dimension),
         }
     }
 }
 
-fn read(path: &Path, dimension: Dimension) -> Result<Vec<Peer>, PeersError> {
+fn read(path: &Path, dimension: Dimension) -> Result<Vec<SocketAddr>, PeersError> {
     let error = |fault| PeersError { path: path.to_owned(), fault };
     let text = std::fs::read_to_string(path).map_err(|cause| error(Fault::Read { cause: cause.to_string() }))?;
     parse(&text, dimension).map_err(error)
 }
 
-fn parse(text: &str, dimension: Dimension) -> Result<Vec<Peer>, Fault> {
-    let mut peers = vec![None; usize::from(dimension.nodes())];
+fn parse(text: &str, dimension: Dimension) -> Result<Vec<SocketAddr>, Fault> {
+    let mut addresses = vec![None; usize::from(dimension.nodes())];
     for (line, content) in (1..).zip(text.lines()) {
         let mut words = content.split('#').next().unwrap_or_default().split_whitespace();
         let Some(id) = words.next() else { continue };
-        let (Some(address), advertised, None) = (words.next(), words.next(), words.next()) else {
-            return Err(Fault::Words { line });
-        };
+        let (Some(address), None) = (words.next(), words.next()) else { return Err(Fault::Words { line }) };
         let node = parse_id(id, dimension).ok_or_else(|| Fault::Id { line, id: id.to_owned() })?;
-        let host_port =
-            |text: &str| text.parse().map_err(|NoHostPort| Fault::Address { line, address: text.to_owned() });
-        let peer = Peer { address: host_port(address)?, advertised: advertised.map(host_port).transpose()? };
-        if peers[usize::from(node.index())].replace(peer).is_some() {
+        let address: SocketAddr = address.parse().map_err(|_| Fault::Address { line, address: address.to_owned() })?;
+        if addresses[usize::from(node.index())].replace(address).is_some() {
             return Err(Fault::Twice { line, id: id.to_owned() });
         }
     }
     dimension
         .all()
-        .zip(peers)
-        .map(|(node, peer)| peer.ok_or_else(|| Fault::Missing { id: node.binary(dimension) }))
+        .zip(addresses)
+        .map(|(node, address)| address.ok_or_else(|| Fault::Missing { id: node.binary(dimension) }))
         .collect()
 }
 
@@ -190,12 +113,12 @@ impl fmt::Display for PeersError {
         match &self.fault {
             Fault::Read { cause } => write!(f, "cannot read the peers file {path}: {cause}"),
             Fault::Words { line } => {
-                write!(f, "{path}:{line}: a line is `ID HOST:PORT`, for example `101 10.0.0.5:5000`")
+                write!(f, "{path}:{line}: a line is `ID IP:PORT`, for example `101 10.0.0.5:5000`")
             }
             Fault::Id { line, id } => {
                 write!(f, "{path}:{line}: {id:?} is no id of this cube; write it in binary digits")
             }
-            Fault::Address { line, address } => write!(f, "{path}:{line}: {address:?} is not HOST:PORT"),
+            Fault::Address { line, address } => write!(f, "{path}:{line}: {address:?} is not IP:PORT"),
             Fault::Twice { line, id } => write!(f, "{path}:{line}: node {id} stands there twice"),
             Fault::Missing { id } => write!(f, "{path}: node {id} is missing"),
             Fault::Port { base } => write!(f, "base port {base} leaves no ports up to 65535 for all nodes"),
@@ -212,32 +135,17 @@ mod tests {
     #[test]
     fn a_peers_file_names_every_node_once() {
         let one = Dimension::new(1).unwrap();
-        let cases: [(&str, Result<usize, Fault>); 9] = [
-            ("0 node-0.example:1 10.1.1.1:7000\n1 b_1:2", Ok(2)),
-            ("0 127.0.0.1:1 b:2 c:3", Err(Fault::Words { line: 1 })),
+        let cases: [(&str, Result<usize, Fault>); 7] = [
             ("0 127.0.0.1:1\n# a comment\n\n1 [::1]:2 # the other\n", Ok(2)),
             ("0 127.0.0.1:1", Err(Fault::Missing { id: "1".into() })),
             ("0 127.0.0.1:1\n0 127.0.0.1:2", Err(Fault::Twice { line: 2, id: "0".into() })),
             ("0", Err(Fault::Words { line: 1 })),
-            ("0 a:1 b", Err(Fault::Address { line: 1, address: "b".into() })),
+            ("0 a b", Err(Fault::Words { line: 1 })),
             ("2 127.0.0.1:1", Err(Fault::Id { line: 1, id: "2".into() })),
-            ("\n1 localhost", Err(Fault::Address { line: 2, address: "localhost".into() })),
+            ("\n1 localhost:1", Err(Fault::Address { line: 2, address: "localhost:1".into() })),
         ];
         for (text, expected) in cases {
             assert_eq!(parse(text, one).map(|addresses| addresses.len()), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_an_address_or_a_name_and_has_a_port() {
-        let long = format!("{}:1", "a".repeat(HOST_MAX));
-        for text in ["127.0.0.1:5000", "[::1]:5000", "node-5:0", "a.b.example:65535", long.as_str()] {
-            assert_eq!(text.parse::<HostPort>().map(|it| it.to_string()).as_deref(), Ok(text));
-        }
-        let longer = format!("{}:1", "a".repeat(HOST_MAX + 1));
-        let bad = ["", ":1", "a", "a:", "a:b", "a:65536", "::1:5000", "[::1]", "a b:1", "127.0.0:1", "1:1", "a/b:1"];
-        for text in bad.into_iter().chain([longer.as_str()]) {
-            assert_eq!(text.parse::<HostPort>(), Err(NoHostPort), "{text:?}");
         }
     }
 

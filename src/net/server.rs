@@ -16,14 +16,13 @@ use mio_signals::{Signal, Signals};
 
 use super::Clock;
 use super::conn::{Conn, Got, State};
-use super::dial::{HostPort, Peers};
+use super::dial::Peers;
 use super::inbox::Frames;
-use super::resolver::Resolver;
 use super::table::Table;
 use crate::limits::{DRAIN_LINGER_US, DRAIN_US, FRAMES_PER_TURN, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
-use crate::types::{ConnId, Dimension, NodeId, Now};
+use crate::types::{ConnId, Dimension, Now};
 use crate::wire::FrameError;
 
 const LISTENER: Token = Token(0);
@@ -41,7 +40,6 @@ pub struct Server {
     /// Closed when the process is asked to end, so that whoever connects is refused at once.
     listener: Option<TcpListener>,
     signals: Signals,
-    waker: &'static Waker,
     /// There may be connections to accept that no event will tell of again.
     accept_ready: bool,
     /// Sockets beyond which a connection that only lingers makes room for a new one.
@@ -81,9 +79,7 @@ impl Server {
         let mut signals = Signals::new(Signal::Terminate | Signal::Interrupt)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        // One for the life of the process, for however many threads.
-        let waker: &'static Waker = Box::leak(Box::new(Waker::new(poll.registry(), WAKER)?));
-        Ok(Self { poll, listener: Some(listener), signals, waker, accept_ready: false, sockets_max })
+        Ok(Self { poll, listener: Some(listener), signals, accept_ready: false, sockets_max })
     }
 
     /// Where it listens; the port is the one that was given, or a free one for port 0.
@@ -95,13 +91,17 @@ impl Server {
     }
 
     /// What other threads call when there is something for the loop: it ends the wait of its poll.
-    pub fn waker(&self) -> impl Fn() + Copy + Send + 'static {
-        let waker = self.waker;
-        move || {
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn waker(&self) -> io::Result<impl Fn() + Copy + Send + 'static> {
+        // One for the life of the process, for however many threads.
+        let waker: &'static Waker = Box::leak(Box::new(Waker::new(self.poll.registry(), WAKER)?));
+        Ok(|| {
             if let Err(error) = waker.wake() {
                 log::error!("the loop cannot be woken: {error}");
             }
-        }
+        })
     }
 
     /// Serves until a signal ends it; a second one ends it at once.
@@ -121,8 +121,6 @@ impl Server {
             server: self,
             turn,
             peers,
-            resolver: Resolver::default(),
-            lookups: 0,
             dimension,
             clock,
             scratch: vec![0; READ_BUDGET],
@@ -140,9 +138,6 @@ struct Loop<S> {
     server: Server,
     turn: Turn<Table, S>,
     peers: Peers,
-    resolver: Resolver,
-    /// How often names were looked up: one with several addresses is tried at each in turn.
-    lookups: usize,
     dimension: Dimension,
     clock: Clock,
     scratch: Vec<u8>,
@@ -174,7 +169,6 @@ impl<S: Store> Loop<S> {
             self.turn.finish(now);
             self.on_time(now);
             self.connect(now);
-            self.connect_found(now);
             self.write_dirty(now);
         }
         self.turn.close();
@@ -423,45 +417,22 @@ impl<S: Store> Loop<S> {
             if let Some(id) = earlier {
                 self.turn.links.remove(id);
             }
-            match self.peers.address(node) {
-                Ok(address) if address.port() == 0 => self.turn.handle(now, Event::DialFailed { node }),
-                Ok(HostPort::Ip(address)) => self.dial(now, node, address),
-                Ok(HostPort::Name { host, port }) => {
-                    let wake = self.server.waker();
-                    if let Err(error) = self.resolver.ask(node, (host, port), wake) {
-                        log::warn!("cannot look up the name of node {}: {error}", node.binary(self.dimension));
-                    }
-                }
-                Err(error) => log::warn!("cannot dial: {error}"),
-            }
-        }
-    }
-
-    /// Connects to the nodes whose names were looked up.
-    fn connect_found(&mut self, now: Now) {
-        while let Some(found) = self.resolver.next() {
-            let (node, name) = (found.node, found.node.binary(self.dimension));
-            self.lookups = self.lookups.wrapping_add(1);
-            let address = found.addresses.map(|all| all.get(self.lookups % all.len().max(1)).copied());
-            match address {
-                Ok(Some(address)) => self.dial(now, node, address),
-                Ok(None) => {
-                    log::warn!("node {name}: {} has no address", found.host);
+            let address = match self.peers.address(node) {
+                Ok(address) if address.port() == 0 => {
                     self.turn.handle(now, Event::DialFailed { node });
+                    continue;
                 }
+                Ok(address) => address,
                 Err(error) => {
-                    log::warn!("node {name}: cannot look up {}: {error}", found.host);
-                    self.turn.handle(now, Event::DialFailed { node });
+                    log::warn!("cannot dial: {error}");
+                    continue;
                 }
+            };
+            let dialed = TcpStream::connect(address).and_then(|socket| self.add(socket, State::Dialing(node)));
+            if let Err(error) = dialed {
+                log::debug!("cannot dial {address}: {error}");
+                self.turn.handle(now, Event::DialFailed { node });
             }
-        }
-    }
-
-    fn dial(&mut self, now: Now, node: NodeId, address: SocketAddr) {
-        let dialed = TcpStream::connect(address).and_then(|socket| self.add(socket, State::Dialing(node)));
-        if let Err(error) = dialed {
-            log::debug!("cannot dial {address}: {error}");
-            self.turn.handle(now, Event::DialFailed { node });
         }
     }
 

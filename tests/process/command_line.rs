@@ -3,10 +3,9 @@
 use std::fs;
 use std::net::TcpListener;
 
-use dht_node::client::Client;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, PATIENCE, wait_for};
+use crate::daemon::{Daemon, PATIENCE};
 
 /// How a process ended, and what it said.
 struct Outcome {
@@ -38,7 +37,7 @@ fn what_describes_no_node_is_one_clear_line_and_exit_code_2() {
         ("0 to 10 dimensions", &["--id", "0", "--dimension", "11"]),
         ("node 0 stands there twice", &["--id", "0", "--dimension", "1", "--peers", &twice]),
         ("node 1 is missing", &["--id", "0", "--dimension", "1", "--peers", &lacking]),
-        ("\"somewhere\" is not HOST:PORT", &["--id", "0", "--dimension", "1", "--peers", &senseless]),
+        ("\"somewhere\" is not IP:PORT", &["--id", "0", "--dimension", "1", "--peers", &senseless]),
         ("cannot read the peers file", &["--id", "0", "--dimension", "1", "--peers", &absent]),
         ("give one of them", &["--id", "0", "--dimension", "1", "--peers", &in_use, "--base-port", "1"]),
         (&taken, &["--id", "0", "--dimension", "1", "--peers", &in_use]),
@@ -72,55 +71,6 @@ fn version_and_help_are_not_errors() {
         for option in ["--id", "--peers", "--dimension", "--memory", "--insecure-network", "RUST_LOG"] {
             assert!(outcome.stdout.contains(option), "{option} is not explained:\n{}", outcome.stdout);
         }
-    }
-}
-
-#[test]
-fn what_would_be_is_shown_with_what_the_environment_says() {
-    let folder = TempDir::new().unwrap();
-    let environment = ["env", "DHT_NODE_ID=011", "DHT_NODE_IN_MEMORY=1", "DHT_NODE_MEMORY=64M"];
-    let log = folder.path().join("log");
-    let mut daemon = Daemon::spawn_under(&environment, &["--print-config", "--memory", "64MiB"], &log);
-    assert_eq!(daemon.wait(PATIENCE).and_then(|status| status.code()), Some(0), "{}", daemon.stderr());
-    let shown = daemon.stdout();
-    for line in ["--id 011", "--in-memory", "--memory 64MiB", "--listen 127.0.0.1", "--base-port 5000"] {
-        assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
-    }
-    let mut daemon = Daemon::spawn_under(&["env", "DHT_NODE_IN_MEMORY=maybe"], &[], &log);
-    assert_eq!(daemon.wait(PATIENCE).and_then(|status| status.code()), Some(2));
-    assert!(daemon.stderr().contains("DHT_NODE_IN_MEMORY=maybe"), "{}", daemon.stderr());
-}
-
-/// The nodes of a container's cube: each is listed by its name, and clients reach them elsewhere.
-#[test]
-fn nodes_find_each_other_by_name_survive_a_hangup_and_tell_clients_where_they_are_reached() {
-    let folder = TempDir::new().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let peers = path("peers");
-    fs::write(&peers, "0 localhost:0 outside.example:7000\n1 localhost:0\n").unwrap();
-    let spawn = |id: &str, more: &[&str], log: &str| {
-        let peers = peers.to_str().unwrap();
-        let base = ["--id", id, "--dimension", "1", "--in-memory", "--listen", "127.0.0.1", "--peers", peers];
-        Daemon::spawn(&[&base, more].concat(), &path(log))
-    };
-    let mut zero = spawn("0", &[], "log-0");
-    let port = zero.listening().unwrap().port();
-    fs::write(&peers, format!("0 localhost:{port} outside.example:7000\n1 localhost:0\n")).unwrap();
-    let mut one = spawn("1", &["--advertise", "other.example:7001"], "log-1");
-    let address = one.listening().unwrap();
-    for daemon in [&zero, &one] {
-        daemon.signal("HUP");
-    }
-    let mut client = Client::connect(&address.to_string()).unwrap();
-    wait_for("the link by name is up", || client.cluster().unwrap().links[0].up.then_some(()));
-    let told =
-        |client: &mut Client| -> Vec<String> { client.nodes().unwrap().into_iter().map(|node| node.address).collect() };
-    assert_eq!(told(&mut client), ["outside.example:7000", "other.example:7001"]);
-    let mut there = Client::connect(&zero.listening().unwrap().to_string()).unwrap();
-    assert_eq!(told(&mut there)[0], "outside.example:7000");
-    for daemon in [&mut zero, &mut one] {
-        daemon.signal("TERM");
-        assert_eq!(daemon.wait(PATIENCE).and_then(|status| status.code()), Some(0), "{}", daemon.stderr());
     }
 }
 

@@ -90,7 +90,7 @@ pub(crate) struct Create {
     /// keep at most this many records of each
     #[argh(option, arg_name = "n")]
     pub(crate) retain_records: Option<u64>,
-    /// keep at most this many bytes of each: 4096, 64MiB (times 1024), 64MB (times 1000)
+    /// keep at most this many bytes of each: 4096, 64KiB, 1GB
     #[argh(option, arg_name = "size")]
     pub(crate) retain_bytes: Option<String>,
     /// keep records at most this long: 90s, 12h, 7d
@@ -113,7 +113,7 @@ pub(crate) struct Alter {
     /// keep at most this many records
     #[argh(option, arg_name = "n")]
     pub(crate) retain_records: Option<u64>,
-    /// keep at most this many bytes: 4096, 64MiB (times 1024), 64MB (times 1000)
+    /// keep at most this many bytes: 4096, 64KiB, 1GB
     #[argh(option, arg_name = "size")]
     pub(crate) retain_bytes: Option<String>,
     /// keep records at most this long: 90s, 12h, 7d
