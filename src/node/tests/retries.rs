@@ -1,0 +1,254 @@
+//! Requests that another node does not answer, or refuses in a way that says that they were not applied.
+
+use super::harness::{Harness, Sent, fetch, names, records, refusal, subscribe, topic};
+use crate::limits::{
+    CLIENT_CHARGE_MAX, REQUEST_TIMEOUT_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_MOST_US, RETRY_SILENCE_US, TICK_US,
+};
+use crate::node::Event;
+use crate::types::{ConnId, Epoch, Offset, ProducerId, Retention};
+use crate::wire::request::{Publish, Sequenced, TraceTarget};
+use crate::wire::response::{Durability, Published};
+use crate::wire::{Request, Response, Status};
+
+const PING: Request<'static> = Request::Ping { node: 1, token: 7 };
+
+/// The attempts among what was sent, to the other node.
+fn attempts(sent: &[Sent]) -> Vec<&Sent> {
+    sent.iter().filter(|sent| sent.frame.route.is_some() && !sent.is_response() && sent.id() > 0).collect()
+}
+
+/// What a client is answered, under which ids.
+fn told(sent: &[Sent], client: ConnId) -> Vec<(u64, Status)> {
+    let is_answer = |sent: &&Sent| sent.conn == client && sent.is_response();
+    sent.iter().filter(is_answer).map(|sent| (sent.id(), sent.status())).collect()
+}
+
+fn publish(name: &str, sequence: Option<u64>) -> Request<'_> {
+    let producer = sequence.map(|sequence| Sequenced { producer: ProducerId::new(9).unwrap(), epoch: 0, sequence });
+    Request::Publish(Publish { topic: topic(name), producer, count: 1 })
+}
+
+fn published() -> Response {
+    Response::Published(Published {
+        duplicate: false,
+        topic_id: super::harness::topic_id(9),
+        epoch: Epoch(1),
+        base: Offset(0),
+        count: 1,
+        append_us: 1,
+        durability: Durability::Memory,
+    })
+}
+
+/// Every request that a client may send to another node; whether it may be repeated after silence, and at all.
+fn requests(name: &str) -> Vec<(Request<'_>, Vec<u8>, bool, bool)> {
+    let retention = Retention::default();
+    let batch = records(1, 10);
+    vec![
+        (PING, vec![], true, true),
+        (Request::Create { topic: topic(name).name, retention }, vec![], true, true),
+        (Request::Info(topic(name)), vec![], true, true),
+        (Request::Fetch(fetch(name)), vec![], true, true),
+        (subscribe(name), vec![], true, true),
+        (publish(name, Some(0)), batch.clone(), true, true),
+        (publish(name, None), batch, false, true),
+        (Request::Delete(topic(name)), vec![], false, true),
+        (Request::Trace { ttl: 3, target: TraceTarget::Node(1) }, vec![], false, false),
+    ]
+}
+
+#[test]
+fn after_silence_only_what_is_harmless_is_sent_again_and_less_and_less_often() {
+    let name = names(1, 1).next().unwrap();
+    for (request, payload, repeats, _) in requests(&name) {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let first = node.ask_with(client, 5, &request, &payload);
+        assert_eq!(attempts(&first).len(), 1);
+        let mut at_us = Vec::new();
+        let mut origins = vec![attempts(&first)[0].route().origin];
+        for tick in 1..=REQUEST_TIMEOUT_US / TICK_US {
+            let sent = node.pass(TICK_US);
+            for attempt in attempts(&sent) {
+                at_us.push(tick * TICK_US);
+                origins.push(attempt.route().origin);
+                assert_eq!(attempt.frame.body(), attempts(&first)[0].frame.body(), "the very same");
+            }
+            let is_over = tick * TICK_US == REQUEST_TIMEOUT_US;
+            let expected = if is_over { vec![(5, Status::OutcomeUnknown)] } else { vec![] };
+            assert_eq!(told(&sent, client), expected, "{request:?} after {tick} ticks");
+        }
+        let expected: &[u64] = if repeats { &[1, 3, 7] } else { &[] };
+        let expected: Vec<u64> = expected.iter().map(|times| times * RETRY_SILENCE_US).collect();
+        assert_eq!(at_us, expected, "{request:?}");
+        let slot = origins[0].slot;
+        assert!(origins.iter().all(|origin| origin.slot == slot));
+        origins.dedup();
+        assert_eq!(origins.len(), expected.len() + 1, "each attempt has an origin of its own");
+        assert_eq!((node.node.charge, node.node.inflight), (0, 0));
+    }
+}
+
+#[test]
+fn what_was_not_applied_is_sent_again_until_that_lasts_too_long() {
+    let name = names(1, 1).next().unwrap();
+    for status in [Status::Unreachable, Status::Overloaded, Status::ShuttingDown, Status::NotLeader] {
+        for (request, payload, _, is_sent_again) in requests(&name) {
+            let mut node = Harness::linked(1);
+            let client = node.client();
+            let mut sent = node.ask_with(client, 5, &request, &payload);
+            let (mut count, mut waited_us) = (0, 0);
+            while told(&sent, client).is_empty() {
+                let asked: Vec<Sent> = sent;
+                count += attempts(&asked).len();
+                let mut next = Vec::new();
+                attempts(&asked).iter().for_each(|attempt| next.extend(node.answer(attempt, &refusal(status))));
+                if told(&next, client).is_empty() {
+                    next.extend(node.pass(RETRY_MOST_US / 10));
+                    waited_us += RETRY_MOST_US / 10;
+                }
+                sent = next;
+            }
+            assert_eq!(told(&sent, client), [(5, status)], "{request:?}");
+            let least_us = if is_sent_again { RETRY_FOR_US } else { 0 };
+            assert!((least_us..=least_us + RETRY_MOST_US).contains(&waited_us), "{request:?} after {waited_us} us");
+            assert_eq!(count, if is_sent_again { 9 } else { 1 }, "{request:?} {}", status.name());
+            assert_eq!((node.node.charge, node.node.inflight), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn success_of_any_attempt_is_the_answer_and_a_refusal_only_that_of_the_latest() {
+    let name = names(1, 1).next().unwrap();
+    for is_first in [true, false] {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let first = node.ask_with(client, 5, &publish(&name, Some(0)), &records(1, 10));
+        let second = node.pass(RETRY_SILENCE_US);
+        let (first, second) = (attempts(&first)[0], attempts(&second)[0]);
+        for status in [Status::Unreachable, Status::Quota, Status::SequenceGap] {
+            assert_eq!(node.answer(first, &refusal(status)).len(), 0, "the latest may yet be applied");
+        }
+        let sent = node.answer(if is_first { first } else { second }, &published());
+        assert_eq!(told(&sent, client), [(5, Status::Ok)]);
+        assert_eq!(node.answer(if is_first { second } else { first }, &published()).len(), 0, "answered once");
+    }
+    // What was stored by the first attempt stays so when the second one is refused for what has happened since.
+    for (request, status, expected) in [
+        (publish(&name, Some(0)), Status::ProducerFenced, Status::OutcomeUnknown),
+        (publish(&name, Some(0)), Status::Quota, Status::OutcomeUnknown),
+        (publish(&name, Some(0)), Status::UnknownTopic, Status::OutcomeUnknown),
+        (publish(&name, Some(0)), Status::SequenceGap, Status::SequenceGap),
+        (Request::Info(topic(&name)), Status::UnknownTopic, Status::UnknownTopic),
+    ] {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let payload = if let Request::Publish(_) = request { records(1, 10) } else { Vec::new() };
+        node.ask_with(client, 5, &request, &payload);
+        let second = node.pass(RETRY_SILENCE_US);
+        let sent = node.answer(attempts(&second)[0], &refusal(status));
+        assert_eq!(told(&sent, client), [(5, expected)], "{request:?}");
+    }
+    // Silence, then refusals to the end: nobody knows what became of the first attempt.
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    node.ask_with(client, 5, &publish(&name, Some(0)), &records(1, 10));
+    let mut sent = node.pass(RETRY_SILENCE_US);
+    let mut answers = Vec::new();
+    while answers.is_empty() {
+        let mut next = Vec::new();
+        for attempt in attempts(&sent) {
+            next.extend(node.answer(attempt, &refusal(Status::Unreachable)));
+        }
+        next.extend(node.pass(TICK_US));
+        answers = told(&next, client);
+        sent = next;
+    }
+    assert_eq!(answers, [(5, Status::OutcomeUnknown)]);
+}
+
+#[test]
+fn what_went_over_a_link_that_is_lost_is_sent_again_or_soon_given_up() {
+    let name = names(1, 1).next().unwrap();
+    for (request, payload, repeats, _) in requests(&name) {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        node.ask_with(client, 5, &request, &payload);
+        let link = node.link();
+        node.handle(Event::Closed { conn: link });
+        assert_eq!(attempts(&node.pass(TICK_US)).len(), 0, "there is no way");
+        let link = node.link_up();
+        let sent = node.timeout();
+        assert_eq!(
+            attempts(&sent).iter().filter(|sent| sent.conn == link).count(),
+            usize::from(repeats),
+            "{request:?}"
+        );
+        let sent = node.pass(RETRY_LOST_US);
+        let expected = if repeats { vec![] } else { vec![(5, Status::OutcomeUnknown)] };
+        assert_eq!(told(&sent, client), expected, "{request:?}");
+        // The answer may have met the same node: it is not waited for longer than after any first attempt.
+        let sent = node.pass(RETRY_SILENCE_US - RETRY_LOST_US);
+        assert_eq!(attempts(&sent).len(), usize::from(repeats), "{request:?}");
+    }
+}
+
+#[test]
+fn while_a_target_is_out_of_reach_one_request_asks_and_the_others_follow_in_their_order() {
+    let name = names(3, 2).next().unwrap();
+    let mut node = Harness::linked(2);
+    let client = node.client();
+    let batch = records(1, 10);
+    let ids = |sent: &[Sent]| attempts(sent).iter().map(|sent| sent.id()).collect::<Vec<_>>();
+    let mut first = node.ask_with(client, 2, &publish(&name, Some(0)), &batch);
+    first.extend(node.ask_with(client, 3, &publish(&name, Some(1)), &batch));
+    assert_eq!(ids(&first), [2, 3]);
+    // The later one is refused first.
+    for attempt in attempts(&first).iter().rev() {
+        assert_eq!(node.answer(attempt, &refusal(Status::Unreachable)).len(), 0);
+    }
+    assert_eq!(node.ask_with(client, 4, &publish(&name, Some(2)), &batch).len(), 0, "behind those that wait");
+    let probe = node.pass(TICK_US);
+    assert_eq!(ids(&probe), [2]);
+    assert_eq!(ids(&node.pass(RETRY_MOST_US - TICK_US)), [0; 0], "one at a time");
+    let sent = node.answer(attempts(&probe)[0], &published());
+    assert_eq!(told(&sent, client), [(2, Status::Ok)]);
+    assert_eq!(ids(&sent), [3, 4]);
+    // Another target was never held.
+    assert_eq!(ids(&node.ask(client, 5, &PING)), [5]);
+}
+
+#[test]
+fn what_cannot_be_repeated_is_given_up_when_its_target_was_found_out_of_reach_meanwhile() {
+    let name = names(3, 2).next().unwrap();
+    let mut node = Harness::linked(2);
+    let client = node.client();
+    node.ask_with(client, 2, &publish(&name, None), &records(1, 10));
+    node.pass(TICK_US);
+    let asked = node.ask(client, 3, &Request::Info(topic(&name)));
+    node.answer(attempts(&asked)[0], &refusal(Status::Unreachable));
+    let sent = node.pass(RETRY_LOST_US);
+    assert_eq!(told(&sent, client), [(2, Status::OutcomeUnknown)]);
+}
+
+#[test]
+fn a_request_is_charged_its_frame_as_long_as_that_is_kept() {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let batch = records(1, 512 << 10);
+    let mut asked = Vec::new();
+    for id in 2.. {
+        asked.extend(node.ask_with(client, id, &publish(&name, Some(id - 2)), &batch));
+        if !node.is_read(client) {
+            break;
+        }
+    }
+    assert_eq!(asked.len() as u64, CLIENT_CHARGE_MAX / (batch.len() as u64), "it is not read any more");
+    for attempt in &asked {
+        node.answer(attempt, &published());
+    }
+    assert!(node.is_read(client));
+    assert_eq!((node.node.charge, node.node.unrepeatable), (0, 0));
+}
