@@ -133,9 +133,6 @@ pub const PULL_AGAIN_US: u64 = 300_000;
 /// Each node that records are pushed to is told this often how far the topics are.
 pub const HEADS_US: u64 = 1_000_000;
 
-/// A node that was started tells all others so when its links are up, or with those that are up after this time.
-pub const ANNOUNCE_US: u64 = 500_000;
-
 /// HEADS that may be missing, or unanswered, before the other side is thought to have forgotten.
 pub const HEADS_MISSING_MAX: u64 = 3;
 
@@ -385,27 +382,6 @@ pub const DUPLICATE_PROBE_US: u64 = 400_000;
 /// After UNREACHABLE the ingress answers for that target itself for this long.
 pub const UNREACHABLE_HOLD_US: u64 = 100_000;
 
-/// A node that nobody found out of reach for this long may be back: it is waited for again.
-pub const OUT_OF_REACH_KNOWN_US: u64 = 1_000_000;
-
-/// A request that was refused as not applied is sent again after this time, and after twice as long each time …
-pub const RETRY_FIRST_US: u64 = 20_000;
-
-/// … up to this.
-pub const RETRY_MOST_US: u64 = 200_000;
-
-/// For so long: with the last attempt its client has an answer within 1.5 s.
-pub const RETRY_FOR_US: u64 = 1_200_000;
-
-/// A request that may be repeated is sent again after this time without an answer, then after twice as long, and so on:
-/// a path that died is found dead after `LINK_SILENCE_US`, which is before the second time. A target that is only slow
-/// gets no more than four of them.
-pub const RETRY_SILENCE_US: u64 = 400_000;
-
-/// A request that must not be repeated, and whose way was found broken, is answered OUTCOME_UNKNOWN after this time:
-/// its answer may still come another way.
-pub const RETRY_LOST_US: u64 = 300_000;
-
 /// The core looks at its links and clients this often.
 pub const TICK_US: u64 = 100_000;
 
@@ -434,7 +410,7 @@ pub const DRAIN_US: u64 = 4_000_000;
 pub const DRAIN_CLIENTS_US: u64 = 100_000;
 
 /// A node that ends waits this long for its neighbours to confirm that they send it nothing more.
-pub const DRAIN_LINKS_US: u64 = 200_000;
+pub const DRAIN_LINKS_US: u64 = 100_000;
 
 /// The same as `LINGER_US` at the end of the process, for a connection with nothing left to send.
 pub const DRAIN_LINGER_US: u64 = 100_000;
@@ -454,8 +430,6 @@ const _: () = {
     assert!(LINK_PING_US * 3 < LINK_SILENCE_US, "two lost answers must not end a link");
     assert!(TICK_US * 2 < LINK_PING_US, "a tick finds every link in time");
     assert!(DUPLICATE_PROBE_US < LINK_SILENCE_US);
-    assert!(RETRY_SILENCE_US * 3 > LINK_SILENCE_US + TICK_US, "the second time, a dead link on the way is known");
-    assert!(RETRY_SILENCE_US * 15 > REQUEST_TIMEOUT_US, "four attempts at most");
     assert!(CLIENT_CHARGE_MAX < NODE_CHARGE_MAX);
     assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
     assert!(PULLS_PER_HOME_MAX < PULLS_MAX);

@@ -8,7 +8,7 @@
 //! | `event`, `action` | the contract |
 //! | `hello`, `conns` | who is at the other end of a connection |
 //! | `link`, `routing` | neighbours: dialling, silence, which links are up |
-//! | `ingress`, `pending`, `retry` | requests of this node's own clients; sent again where that helps |
+//! | `ingress`, `pending` | requests of this node's own clients |
 //! | `charge` | back-pressure: who is not read |
 //! | `subscribe`, `subscriptions` | the readers of this node's own clients |
 //! | `deliver`, `pull` | from records to readers: as they come, and to those who are behind |
@@ -43,7 +43,6 @@ mod publish;
 mod pull;
 mod read;
 mod restore;
-mod retry;
 mod routing;
 mod serve;
 mod stats;
@@ -120,10 +119,6 @@ pub struct Node {
     conns: Conns,
     routing: RoutingTable,
     pending: PendingTable<Pending>,
-    /// When something is to be done about one of them, at the earliest, monotonic microseconds.
-    retry_at_us: u64,
-    /// Those among them that are not sent again once they may have been applied.
-    unrepeatable: u32,
     /// Unanswered requests of this node's clients.
     inflight: u64,
     /// Bytes that the answers to all of them may take.
@@ -136,8 +131,6 @@ pub struct Node {
     /// Fetches for subscriptions.
     pulls: PendingTable<Pull>,
     feeds: Feeds,
-    /// All nodes were told that this is another start.
-    has_announced: bool,
     catalogue: Catalogue,
     /// Room for small payloads on their way from a frame into the log.
     payloads: BytesMut,
@@ -176,8 +169,6 @@ impl Node {
             routing: RoutingTable::new(settings.id, settings.dimension),
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
             pending: PendingTable::new(settings.instance as u16),
-            retry_at_us: u64::MAX,
-            unrepeatable: 0,
             inflight: 0,
             charge: 0,
             owed: 0,
@@ -186,7 +177,6 @@ impl Node {
             #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
             pulls: PendingTable::new(!(settings.instance as u16)),
             feeds: Feeds::new(settings.dimension.nodes()),
-            has_announced: false,
             catalogue,
             payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
             proposals: Proposals::default(),
@@ -235,7 +225,7 @@ impl Node {
             return 0;
         }
         let next_tick_us = self.clock.next_tick_us();
-        next_tick_us.min(self.drain.next_us()).min(self.retry_at_us)
+        next_tick_us.min(self.drain.next_us())
     }
 
     /// Has everything been said that is to be said before the process ends?

@@ -394,8 +394,6 @@ impl<S: Store> Loop<S> {
             return;
         }
         self.next_sweep_us = now.after_us(SWEEP_US);
-        // What the log has left out is told when that is over.
-        log::logger().flush();
         let is_late = |conn: &Conn| {
             !conn.paused
                 && conn.partial_since_us.is_some_and(|since| since + PARTIAL_FRAME_TIMEOUT_US <= now.monotonic_us)

@@ -22,8 +22,6 @@ pub(super) enum Peer {
     Stranger {
         /// When it is sent away, monotonic microseconds.
         deadline_us: u64,
-        /// It came while this node stood still: a neighbour has given it up by now, and dials again.
-        is_stale: bool,
     },
     /// We connected to it and wait for its answer to our HELLO.
     Dialed {

@@ -16,7 +16,7 @@ use super::pull::request_frame;
 use super::serve::Answer;
 use super::topics::unknown_topic;
 use super::{Node, Step};
-use crate::limits::{ANNOUNCE_US, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, PAYLOAD_MAX};
+use crate::limits::{HEADS_ITEMS_MAX, HEADS_MISSING_MAX, PAYLOAD_MAX};
 use crate::topic::Topic;
 use crate::types::{Epoch, NodeId, NodeSet, Offset, RequestId, TopicId};
 use crate::wire::feed::{Fed, FedList, FeedItem, Head, Heads};
@@ -399,21 +399,6 @@ impl Node {
                     None => break,
                 }
             }
-        }
-    }
-
-    /// Once after a start, when the links are up: whoever follows topics of this node since before says so again at
-    /// once, and does not wait until this node has been silent for long.
-    pub(super) fn announce_start(&mut self, step: &mut Step<'_>) {
-        let (up, bits) = (self.routing.up(), usize::from(self.settings.dimension.bits()));
-        let is_late = self.clock.uptime_ms(step.now) * 1000 >= ANNOUNCE_US;
-        if self.has_announced || up == 0 || up < bits && !is_late {
-            return;
-        }
-        self.has_announced = true;
-        let here = self.settings.id;
-        for node in self.settings.dimension.all().filter(|node| *node != here) {
-            self.send_heads_to(step, node, &[]);
         }
     }
 

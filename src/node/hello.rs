@@ -22,8 +22,7 @@ impl Node {
             return;
         }
         let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
-        let is_stale = self.clock.is_stale(step.now);
-        self.conns.insert(id, step.now.monotonic_us, Peer::Stranger { deadline_us, is_stale });
+        self.conns.insert(id, step.now.monotonic_us, Peer::Stranger { deadline_us });
     }
 
     pub(super) fn on_dialed(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId) {
@@ -211,11 +210,6 @@ impl Node {
             let message = "the larger id dials; this node dials you";
             return self.refuse_hello(step, id, request_id, Status::NotANeighbour, message);
         }
-        // It came during a stall: the neighbour has given it up, and dials again.
-        if matches!(self.conns.get_mut(id).map(|conn| &conn.peer), Some(Peer::Stranger { is_stale: true, .. })) {
-            return self.close(step, id);
-        }
-        let link = self.routing.neighbour(bit);
         match link.conn {
             None => {}
             // The same start of the neighbour: it has lost the old connection and knows it.

@@ -56,7 +56,7 @@ impl Node {
         if is_orderly {
             self.say_goaway(step, id, Status::Closing, "routed around from now on");
             self.conns.set_peer(id, Peer::Leaving { bit, deadline_us: step.now.after_us(DRAIN_US) });
-            self.set_link_down(step, bit);
+            self.on_link_down(step, bit);
         } else {
             self.close(step, id);
         }
@@ -72,19 +72,9 @@ impl Node {
         self.stats.links_up += 1;
         log::info!("link to {} is up", self.name(self.routing.neighbour(bit).node));
         Self::admit_link(step, id);
-        self.retry_soon(step);
     }
 
-    /// A link is lost, and with it what was on its way.
     pub(super) fn on_link_down(&mut self, step: &mut Step<'_>, bit: u8) {
-        let lost = self.routing.neighbour(bit).conn;
-        self.set_link_down(step, bit);
-        if let Some(conn) = lost {
-            self.doubt_link(step, conn);
-        }
-    }
-
-    fn set_link_down(&mut self, step: &mut Step<'_>, bit: u8) {
         log::info!("link to {} is down", self.name(self.routing.neighbour(bit).node));
         self.stats.links_down += 1;
         self.routing.set_down(bit, step.now.monotonic_us, self.random.u64(..));

@@ -5,81 +5,16 @@
 //! expire: a list in the order of arrival is all the timer there is.
 
 use super::ingress::Asked;
-use super::retry::silence_us;
-use crate::types::{ConnId, NodeId};
-use crate::wire::frame::Kept;
-use crate::wire::{Kind, Origin, Response};
+use crate::types::NodeId;
+use crate::wire::Origin;
 
-/// What is noted of a client's request.
-#[derive(Clone, Debug)]
+/// What is noted of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pending {
     /// Whose it is.
     pub asked: Asked,
     /// Who is to answer.
     pub target: NodeId,
-    /// As its route says.
-    pub kind: Kind,
-    /// To be sent again; `None` for a probe, which is sent once.
-    pub frame: Option<Kept>,
-    /// It may be sent again although an earlier attempt may have been applied.
-    pub is_repeatable: bool,
-    /// An attempt was silent: it may have been applied.
-    pub is_unsure: bool,
-    /// Attempts that were silent.
-    pub silences: u8,
-    /// Attempts that were refused as not applied.
-    pub refusals: u8,
-    /// When the client asked, monotonic microseconds.
-    pub asked_us: u64,
-    /// When the latest attempt was sent, monotonic microseconds.
-    pub sent_us: u64,
-    /// The link that the latest attempt went over.
-    pub via: Option<ConnId>,
-    /// What it waits for.
-    pub phase: Phase,
-}
-
-/// What a request waits for.
-#[derive(Clone, Debug)]
-pub(super) enum Phase {
-    /// An answer.
-    Sent {
-        /// When silence means something, monotonic microseconds; `u64::MAX` before anything is wrong with its way.
-        due_us: u64,
-    },
-    /// The next attempt: the latest one was not applied.
-    Parked {
-        /// When it is, monotonic microseconds.
-        due_us: u64,
-        /// The target is out of reach: later requests for it wait behind this one.
-        holds: bool,
-        /// The answer, if there is no other attempt.
-        refusal: Box<Response>,
-    },
-}
-
-impl Phase {
-    /// When something is to be done about it, monotonic microseconds.
-    pub(super) const fn due_us(&self) -> u64 {
-        match self {
-            Self::Sent { due_us } | Self::Parked { due_us, .. } => *due_us,
-        }
-    }
-}
-
-impl Pending {
-    /// What the frame is charged beyond the answer: it goes when that comes, so that they take no memory together.
-    pub(super) fn frame_charge(&self) -> u32 {
-        self.frame.as_ref().map_or(0, Kept::len).saturating_sub(self.asked.charge)
-    }
-
-    /// An attempt was sent over a link.
-    pub(super) fn note_sent(&mut self, now_us: u64, conn: ConnId) {
-        (self.sent_us, self.via) = (now_us, Some(conn));
-        let due_us =
-            if self.is_repeatable && self.frame.is_some() { now_us + silence_us(self.silences) } else { u64::MAX };
-        self.phase = Phase::Sent { due_us };
-    }
 }
 
 const NONE: u32 = u32::MAX;
@@ -91,8 +26,6 @@ struct Slot<T> {
     /// Monotonic microseconds.
     deadline_us: u64,
     generation: u32,
-    /// Generations before this one that are earlier attempts of the same entry.
-    attempts: u32,
     /// Older entry, or the next free slot.
     older: u32,
     newer: u32,
@@ -111,7 +44,7 @@ pub(super) struct PendingTable<T> {
     len: usize,
 }
 
-impl<T> PendingTable<T> {
+impl<T: Copy> PendingTable<T> {
     /// An empty table whose origins carry these bits of this start's id.
     pub(super) const fn new(instance: u16) -> Self {
         Self { instance, slots: Vec::new(), free: NONE, oldest: NONE, newest: NONE, len: 0 }
@@ -132,7 +65,7 @@ impl<T> PendingTable<T> {
     pub(super) fn insert(&mut self, entry: T, deadline_us: u64) -> Option<Origin> {
         let slot = if self.free == NONE {
             let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < 1 << Origin::BITS)?;
-            self.slots.push(Slot { entry: None, deadline_us: 0, generation: 0, attempts: 0, older: NONE, newer: NONE });
+            self.slots.push(Slot { entry: None, deadline_us: 0, generation: 0, older: NONE, newer: NONE });
             slot
         } else {
             let slot = self.free;
@@ -143,7 +76,6 @@ impl<T> PendingTable<T> {
         let taken = &mut self.slots[slot as usize];
         assert!(taken.entry.is_none(), "a free slot is empty");
         taken.generation = (taken.generation + 1) & GENERATION_MASK;
-        taken.attempts = 0;
         (taken.entry, taken.deadline_us) = (Some(entry), deadline_us);
         (taken.older, taken.newer) = (newest, NONE);
         let origin = Origin { instance: self.instance, generation: taken.generation, slot };
@@ -156,55 +88,12 @@ impl<T> PendingTable<T> {
         Some(origin)
     }
 
-    /// The slot of an attempt's entry, if that is still there.
-    fn slot_of(&self, origin: Origin) -> Option<&Slot<T>> {
-        let slot = self.slots.get(origin.slot as usize)?;
-        let age = slot.generation.wrapping_sub(origin.generation) & GENERATION_MASK;
-        (origin.instance == self.instance && slot.entry.is_some() && age <= slot.attempts).then_some(slot)
-    }
-
-    /// Whether an attempt is the latest one of its entry; `None` when there is none any more.
-    pub(super) fn is_latest(&self, origin: Origin) -> Option<bool> {
-        self.slot_of(origin).map(|slot| slot.generation == origin.generation)
-    }
-
-    /// The entry of an attempt.
-    pub(super) fn get_mut(&mut self, origin: Origin) -> Option<&mut T> {
-        self.slot_of(origin)?;
-        self.slots[origin.slot as usize].entry.as_mut()
-    }
-
-    /// The origin of another attempt for an entry, which keeps its place and its time.
-    pub(super) fn renew(&mut self, origin: Origin) -> Option<Origin> {
-        self.slot_of(origin)?;
-        let slot = &mut self.slots[origin.slot as usize];
-        slot.generation = (slot.generation + 1) & GENERATION_MASK;
-        slot.attempts += 1;
-        Some(Origin { generation: slot.generation, ..origin })
-    }
-
-    /// The latest attempts of the entries for which that holds, oldest entry first.
-    pub(super) fn origins(&self, is_wanted: impl Fn(&T) -> bool) -> Vec<Origin> {
-        let mut found = Vec::new();
-        let mut at = self.oldest;
-        while let Some(slot) = self.slots.get(at as usize) {
-            if slot.entry.as_ref().is_some_and(&is_wanted) {
-                found.push(Origin { instance: self.instance, generation: slot.generation, slot: at });
-            }
-            at = slot.newer;
-        }
-        found
-    }
-
-    /// Does something to each entry, in no order.
-    pub(super) fn for_each(&mut self, change: impl FnMut(&mut T)) {
-        self.slots.iter_mut().filter_map(|slot| slot.entry.as_mut()).for_each(change);
-    }
-
     /// Takes the entry of an answer out; `None` when there is none any more.
     pub(super) fn remove(&mut self, origin: Origin) -> Option<T> {
-        self.slot_of(origin)?;
-        let slot = &mut self.slots[origin.slot as usize];
+        let slot = self.slots.get_mut(origin.slot as usize)?;
+        if origin.instance != self.instance || origin.generation != slot.generation {
+            return None;
+        }
         let entry = slot.entry.take()?;
         let (older, newer) = (slot.older, slot.newer);
         slot.older = self.free;
@@ -242,24 +131,24 @@ impl<T> PendingTable<T> {
     }
 }
 
-impl PendingTable<Pending> {
-    /// When something is to be done about an entry, monotonic microseconds.
-    pub(super) fn next_due_us(&self) -> u64 {
-        self.slots.iter().filter_map(|slot| slot.entry.as_ref()).map(|it| it.phase.due_us()).min().unwrap_or(u64::MAX)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{ConnId, Dimension, RequestId};
+
+    fn pending(request: u64) -> Pending {
+        let conn = ConnId { slot: 0, generation: 0 };
+        let asked = Asked { conn, request_id: RequestId(request), opcode: 1, charge: 0, opens: false };
+        Pending { asked, target: NodeId::new(0, Dimension::new(0).unwrap()).unwrap() }
+    }
 
     #[test]
     fn an_answer_finds_its_request_once_and_never_the_next_one_of_the_slot() {
         let mut table = PendingTable::new(7);
-        let first = table.insert(1, 10).unwrap();
-        assert_eq!(table.remove(first), Some(1));
+        let first = table.insert(pending(1), 10).unwrap();
+        assert_eq!(table.remove(first).map(|pending| pending.asked.request_id), Some(RequestId(1)));
         assert_eq!(table.remove(first), None);
-        let second = table.insert(2, 10).unwrap();
+        let second = table.insert(pending(2), 10).unwrap();
         assert_eq!(second.slot, first.slot);
         assert_eq!(table.remove(first), None);
         assert_eq!(table.remove(Origin { instance: 8, ..second }), None);
@@ -270,34 +159,15 @@ mod tests {
     #[test]
     fn requests_expire_in_order_whatever_was_answered_between() {
         let mut table = PendingTable::new(0);
-        let origins: Vec<Origin> = (0..10).map(|n| table.insert(n, n).unwrap()).collect();
+        let origins: Vec<Origin> = (0..10).map(|n| table.insert(pending(n), n).unwrap()).collect();
         for answered in [0, 4, 9] {
             table.remove(origins[answered]).unwrap();
             table.check();
         }
-        let expired: Vec<u64> = std::iter::from_fn(|| table.expire(7)).collect();
+        let expired: Vec<u64> =
+            std::iter::from_fn(|| table.expire(7)).map(|pending| pending.asked.request_id.0).collect();
         assert_eq!(expired, [1, 2, 3, 5, 6, 7]);
         assert_eq!(table.len(), 1);
-        table.check();
-    }
-
-    #[test]
-    fn each_attempt_has_an_origin_and_all_of_them_mean_the_same_request_until_it_is_answered() {
-        let mut table = PendingTable::new(7);
-        let first = table.insert("one", 10).unwrap();
-        let other = table.insert("two", 20).unwrap();
-        let second = table.renew(first).unwrap();
-        assert_eq!((table.is_latest(first), table.is_latest(second)), (Some(false), Some(true)));
-        assert_eq!(table.origins(|_| true), [second, other], "it keeps its place");
-        assert_eq!((table.get_mut(first).copied(), table.get_mut(second).copied()), (Some("one"), Some("one")));
-        let later = Origin { generation: second.generation + 1, ..second };
-        assert_eq!(table.is_latest(later), None);
-        assert_eq!(table.remove(first), Some("one"));
-        assert_eq!((table.is_latest(first), table.remove(second)), (None, None));
-        // The next one of the slot has nothing to do with either.
-        let third = table.insert("three", 30).unwrap();
-        assert_eq!(third.slot, first.slot);
-        assert_eq!([first, second, third].map(|origin| table.is_latest(origin)), [None, None, Some(true)]);
         table.check();
     }
 }

@@ -1,7 +1,7 @@
 //! The routing table: the neighbours, their connections, and which targets were found unreachable.
 
 use crate::cube::{self, NextHop};
-use crate::limits::{OUT_OF_REACH_KNOWN_US, REDIAL_US, UNREACHABLE_HOLD_US};
+use crate::limits::{REDIAL_US, UNREACHABLE_HOLD_US};
 use crate::types::{ConnId, Dimension, NodeId};
 use crate::wire::Route;
 
@@ -13,11 +13,6 @@ pub(super) struct RoutingTable {
     links: Vec<Neighbour>,
     /// Until when requests for a node are answered UNREACHABLE here, monotonic microseconds.
     held_until_us: Vec<u64>,
-    /// Since when a node is out of reach, and when that was last found, monotonic microseconds; 0 when it is not.
-    out_of_reach_us: Vec<(u64, u64)>,
-    /// Requests that wait for a node to be back, and until when one of them that was sent to see is waited for,
-    /// monotonic microseconds.
-    waiting: Vec<(u32, u64)>,
 }
 
 /// A neighbour and the link to it.
@@ -61,8 +56,6 @@ impl RoutingTable {
             here,
             links: cube::neighbours(here, dimension).map(neighbour).collect(),
             held_until_us: vec![0; usize::from(dimension.nodes())],
-            out_of_reach_us: vec![(0, 0); usize::from(dimension.nodes())],
-            waiting: vec![(0, 0); usize::from(dimension.nodes())],
         }
     }
 
@@ -134,48 +127,11 @@ impl RoutingTable {
     /// come again and again would keep a node unreachable that is back.
     pub(super) fn note_reached(&mut self, target: NodeId, reached: bool, monotonic_us: u64) {
         let until = &mut self.held_until_us[usize::from(target.index())];
-        let (since, last) = &mut self.out_of_reach_us[usize::from(target.index())];
-        self.waiting[usize::from(target.index())].1 = 0;
-        if reached {
-            (*since, *last) = (0, 0);
-        } else {
-            if *since == 0 || *last + OUT_OF_REACH_KNOWN_US < monotonic_us {
-                *since = monotonic_us;
-            }
-            *last = monotonic_us;
-        }
         if reached {
             *until = 0;
         } else if *until <= monotonic_us {
             *until = monotonic_us + UNREACHABLE_HOLD_US;
         }
-    }
-
-    /// How long a node has been out of reach, as far as anybody asked; 0 when it is not, or nobody has asked for long.
-    pub(super) fn out_of_reach_us(&self, target: NodeId, monotonic_us: u64) -> u64 {
-        let (since, last) = self.out_of_reach_us[usize::from(target.index())];
-        let is_known = since > 0 && last + OUT_OF_REACH_KNOWN_US >= monotonic_us;
-        if is_known { monotonic_us.saturating_sub(since) } else { 0 }
-    }
-
-    /// A request waits for a node to be back.
-    pub(super) fn hold(&mut self, target: NodeId, holds: bool) {
-        self.waiting[usize::from(target.index())].0 += u32::from(holds);
-    }
-
-    /// It waits no more.
-    pub(super) fn release(&mut self, target: NodeId, holds: bool) {
-        self.waiting[usize::from(target.index())].0 -= u32::from(holds);
-    }
-
-    /// Requests that wait for a node to be back.
-    pub(super) fn holds(&self, target: NodeId) -> u32 {
-        self.waiting[usize::from(target.index())].0
-    }
-
-    /// Until when a request is waited for that was sent to see whether a node is back, monotonic microseconds.
-    pub(super) fn probe_us(&mut self, target: NodeId) -> &mut u64 {
-        &mut self.waiting[usize::from(target.index())].1
     }
 
     /// Asserts the invariants.

@@ -3,7 +3,7 @@
 use super::apply::Proposal;
 use super::conns::Peer;
 use super::{Node, Step};
-use crate::limits::{AGE_SCAN_PER_TICK, HEADS_US, HELLO_TIMEOUT_US, PAUSED_PING_US, TICK_US};
+use crate::limits::{AGE_SCAN_PER_TICK, HEADS_US, PAUSED_PING_US, TICK_US};
 use crate::record::Entry;
 use crate::types::{ConnId, Now};
 use crate::wire::Status;
@@ -20,8 +20,6 @@ pub(super) struct Clock {
     started_us: u64,
     next_tick_us: u64,
     ticks: u64,
-    /// Whoever is accepted before then may have come while this node stood still, monotonic microseconds.
-    stale_until_us: u64,
     /// The place in the catalogue where looking for old records goes on.
     age_place: usize,
 }
@@ -34,7 +32,7 @@ enum Due {
 
 impl Clock {
     pub(super) const fn new(now: Now) -> Self {
-        Self { started_us: now.monotonic_us, next_tick_us: now.monotonic_us, ticks: 0, stale_until_us: 0, age_place: 0 }
+        Self { started_us: now.monotonic_us, next_tick_us: now.monotonic_us, ticks: 0, age_place: 0 }
     }
 
     pub(super) const fn next_tick_us(&self) -> u64 {
@@ -50,12 +48,6 @@ impl Clock {
         self.ticks.is_multiple_of(ticks)
     }
 
-    /// Does a connection that is accepted now stem from the time of a stall? The system has taken it then, and hands it
-    /// out only now, perhaps after the stall was noticed.
-    pub(super) const fn is_stale(&self, now: Now) -> bool {
-        now.monotonic_us < self.stale_until_us
-    }
-
     pub(super) const fn uptime_ms(&self, now: Now) -> u64 {
         now.monotonic_us.saturating_sub(self.started_us) / 1000
     }
@@ -64,7 +56,6 @@ impl Clock {
 impl Node {
     pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
         self.catch_up(step);
-        self.retry_due(step);
         if self.clock.next_tick_us > step.now.monotonic_us {
             return;
         }
@@ -76,7 +67,6 @@ impl Node {
         self.clock.ticks += 1;
         self.tick_wall(step);
         self.tick_links(step);
-        self.announce_start(step);
         self.expire_pending(step);
         self.tick_subscriptions(step);
         self.expire_greetings(step);
@@ -104,16 +94,9 @@ impl Node {
         }
     }
 
-    /// After a stall of this machine silence is counted anew: the others were not silent, we were deaf. Neighbours that
-    /// dialled meanwhile did so again and again; each attempt but the last would come up only to go down.
+    /// After a stall of this machine silence is counted anew: the others were not silent, we were deaf.
     fn forgive_silence(&mut self, now: Now) {
-        self.clock.stale_until_us = now.after_us(TICK_US);
-        for (_, conn) in self.conns.iter_mut() {
-            conn.heard_us = now.monotonic_us;
-            if let Peer::Stranger { deadline_us, is_stale } = &mut conn.peer {
-                (*deadline_us, *is_stale) = (now.after_us(HELLO_TIMEOUT_US), true);
-            }
-        }
+        self.conns.iter_mut().for_each(|(_, conn)| conn.heard_us = now.monotonic_us);
         self.forgive_homes(now.monotonic_us);
     }
 
@@ -121,7 +104,7 @@ impl Node {
     fn expire_greetings(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         let late = |peer: &Peer| match peer {
-            Peer::Stranger { deadline_us, .. }
+            Peer::Stranger { deadline_us }
             | Peer::Dialed { deadline_us, .. }
             | Peer::Challenger { deadline_us, .. }
             | Peer::Leaving { deadline_us, .. } => *deadline_us <= now_us,

@@ -284,16 +284,6 @@ pub struct Frame<'a> {
 pub struct Kept(Bytes);
 
 impl Kept {
-    /// Bytes of the frame.
-    pub fn len(&self) -> u32 {
-        u32::try_from(self.0.len()).expect("a frame is below 4 GiB")
-    }
-
-    /// A frame has at least its header.
-    pub const fn is_empty(&self) -> bool {
-        false
-    }
-
     /// The frame.
     pub fn into_frame(self) -> Frame<'static> {
         Frame { header: Header::read(&self.0), route: None, raw: Raw::Shared(self.0) }

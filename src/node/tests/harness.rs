@@ -234,11 +234,8 @@ impl Harness {
 
     fn with(settings: Settings) -> Self {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
-        let mut node = Node::new(settings, now);
-        // It has been there for long.
-        node.has_announced = true;
         Self {
-            node,
+            node: Node::new(settings, now),
             now,
             link: None,
             conns: BTreeMap::new(),
