@@ -96,18 +96,6 @@ list_bugs() {
         's/Some\(_\) \| None => IndexState::Damaged,/Some(_) | None => IndexState::None,/'
     bug "a gap that a repair has left is served as records" src/journal/keeper.rs \
         's/take_while\(\|filed\| filed\.len == 0\)/take_while(|filed| filed.len == u32::MAX)/'
-    bug "a backup leaves out the log behind its checkpoint" src/journal/backup.rs \
-        's/needed\.extend\(from\.\.=last\);/needed.extend(from..=from.min(last));/'
-    bug "a backup keeps a segment that has grown" src/journal/backup.rs \
-        's/\.filter\(\|\(len, _\)\| \*len == end as u64\)/.filter(|(len, _)| *len <= end as u64)/'
-    bug "the list of a backup is there before its files are" src/journal/backup.rs \
-        's/^( *)self\.put\(&free, &bytes\)\?;/\1self.put(\&free, \&bytes)?;\n\1write_file(self.target, LIST, encode(\&self.new).as_bytes()).map_err(|cause| OpenError::io(LIST, cause))?;/'
-    bug "a backup is not checked when it is restored" src/journal/backup.rs \
-        's/if bytes\.len\(\) as u64 != \*len \|\| crc32\(&bytes\) != \*crc/if *len == u64::MAX \&\& *crc == 0/'
-    bug "a restored topic keeps its epoch" src/storage/start.rs \
-        's/^( *)node\.lose_entries\(\);$/\1let _ = last;/'
-    bug "a restore is over before the new epochs are safe" src/storage/start.rs \
-        's/let is_restored = journal::begin_restore\(disk\)\?;/let is_restored = journal::begin_restore(disk)?; if is_restored { let _ = journal::end_restore(disk); }/; s/journal::end_restore\(disk\)\.map_err\(io\)\?;/let _ = io;/'
     bug "what is told to be readable behind damage is not looked at" src/journal/heal.rs \
         's/if payloads\(.*\)\.is_ok\(\) \{/if filed.base >= from.plus(1) {/'
     bug "a segment from before the checkpoint is not missed" src/journal/past.rs \

@@ -25,8 +25,7 @@ use crate::types::{Dimension, NodeId, Retention};
 #[argh(example = "Beside a node, or without one: what its folder holds, mending it, and copying it:
 
   {command_name} inspect --help
-  {command_name} repair --help
-  {command_name} backup --help")]
+  {command_name} repair --help")]
 #[argh(note = "RUST_LOG sets what is logged on stderr: error, warn, info (the default), debug.")]
 #[argh(error_code(1, "the journal is damaged, or the event loop failed"))]
 #[argh(error_code(2, "the command line, the peers file, the address or the data folder cannot be used"))]

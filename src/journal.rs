@@ -10,7 +10,6 @@
 //! record safe does not change the file's size. The [`Writer`] appends and syncs, nothing else; the [`Keeper`] does
 //! what takes time. Both are synchronous, over a [`Disk`]; who runs them on which thread is not known here.
 
-mod backup;
 mod books;
 mod checkpoint;
 mod clean;
@@ -35,7 +34,6 @@ mod spans;
 mod walk;
 mod writer;
 
-pub use backup::{Copied, backup, begin_restore, end_restore};
 pub use clean::{Cleaning, Look, Victims};
 pub use disk::{Disk, DiskFile, Folder, is_transient};
 pub use error::OpenError;

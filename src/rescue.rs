@@ -1,5 +1,4 @@
-//! The commands beside the daemon: what a folder holds, mending it, and copying it. `dht-node` without one of them is
-//! the daemon.
+//! The commands beside the daemon: what a folder holds, and mending it. `dht-node` without one of them is the daemon.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,8 +6,7 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 use dht_node::journal::{
-    Copied, Folder, Identity, IndexState, LogLoss, OpenError, Repaired, Report, SegmentReport, backup, inspect, owner,
-    repair,
+    Folder, Identity, IndexState, LogLoss, OpenError, Repaired, Report, SegmentReport, inspect, owner, repair,
 };
 use dht_node::node::{Node, Settings};
 use dht_node::storage::Scratch;
@@ -59,30 +57,6 @@ struct Repair {
     folder: PathBuf,
 }
 
-/// Copies the folder of a node to another folder, also while the node runs. A second run copies what is new: segments
-/// that are complete are copied once. A start with the copy as --data restores it: what was acknowledged since is
-/// missing, and readers are told, since every topic begins a new epoch. Restore from a copy of it, to keep the backup.
-#[derive(Debug, FromArgs)]
-#[argh(help_triggers("-h", "--help"), name = "backup")]
-#[argh(error_code(
-    1,
-    "the backup was made, and has damage that the journal itself has; or the journal cannot be read"
-))]
-#[argh(error_code(2, "the command line or a folder cannot be used"))]
-struct Backup {
-    /// print one object for programs
-    #[argh(switch)]
-    json: bool,
-
-    /// the folder that the node has as --data
-    #[argh(positional, arg_name = "folder")]
-    folder: PathBuf,
-
-    /// an empty or new folder, or that of an earlier backup of the same node
-    #[argh(positional, arg_name = "dest")]
-    dest: PathBuf,
-}
-
 /// Runs the command that the first word names; `None` when it names none.
 pub(crate) fn run(words: &[&str]) -> Option<ExitCode> {
     let (command, rest) = words.split_first()?;
@@ -95,7 +69,6 @@ pub(crate) fn run(words: &[&str]) -> Option<ExitCode> {
             let result = run_repair(arguments);
             result.map_err(|error| (arguments.folder.clone(), error))
         }),
-        "backup" => with_arguments(command, rest, run_backup),
         _ => return None,
     })
 }
@@ -151,38 +124,6 @@ fn run_repair(arguments: &Repair) -> Result<ExitCode, OpenError> {
     }
     let is_refused = !is_done && report.loses_records();
     Ok(ExitCode::from(if is_refused { EXIT_LOSS } else { 0 }))
-}
-
-fn run_backup(arguments: &Backup) -> Result<ExitCode, (PathBuf, OpenError)> {
-    let Backup { json, folder, dest } = arguments;
-    let of_source = |error: OpenError| (folder.clone(), error);
-    let of_dest = |cause: io::Error| (dest.clone(), folder_error(cause));
-    let source = Folder::look(folder.clone()).map_err(folder_error).map_err(of_source)?;
-    owner(&source).map_err(of_source)?;
-    let target = Folder::make(dest.clone()).map_err(of_dest)?;
-    let busy = || (dest.clone(), OpenError::Busy);
-    let target = target.take().map_err(of_dest)?.ok_or_else(busy)?;
-    let copied = backup(&source, &target).map_err(|error| match error {
-        OpenError::Foreign { .. } => (dest.clone(), error),
-        OpenError::Busy | OpenError::Io { .. } | OpenError::Newer { .. } | OpenError::Damaged { .. } => {
-            of_source(error)
-        }
-    })?;
-    let Copied { copied, bytes, kept, index, damaged } = &copied;
-    if *json {
-        let shown = json!({
-            "folder": folder.display().to_string(), "dest": dest.display().to_string(), "files": copied, "bytes": bytes,
-            "kept": kept, "checkpoint": index, "damaged": damaged,
-        });
-        print_line(&shown.to_string());
-    } else {
-        print_line(&format!("{} is backed up in {}", folder.display(), dest.display()));
-        print_line(&format!("{copied} files with {bytes} bytes were copied, {kept} segments were there already"));
-        damaged
-            .iter()
-            .for_each(|line| print_line(&format!("{line}, in the journal itself: dht-node inspect says more")));
-    }
-    Ok(ExitCode::from(if damaged.is_empty() { 0 } else { EXIT_LOSS }))
 }
 
 fn beside(path: &Path, number: u32) -> PathBuf {

@@ -246,12 +246,7 @@ fn tell<D: journal::Disk>(folder: &str, started: &Started<D>) {
         log::info!("{cut} bytes at its end were unfinished when the node stopped; nothing of them was acknowledged");
     }
     started.mended.iter().for_each(|line| log::warn!("journal {folder}: {line}"));
-    if started.is_restored {
-        log::warn!(
-            "journal {folder} was restored from a backup: records that were acknowledged since are missing, and readers \
-             are told (new epochs)"
-        );
-    } else if started.is_lossy {
+    if started.is_lossy {
         log::warn!("records that were acknowledged last may be lost, since not each was made safe (--sync interval)");
     }
 }

@@ -10,7 +10,6 @@
 //! | `spare` | a used-up segment whose records are all dead, to be used again |
 //! | `….new` | a file that is being written; nothing refers to it yet |
 //! | `identity` | whose journal it is, and of which format |
-//! | `backup` | in a copy: the list of what belongs to it |
 //! | `lock` | locked by the process that has it |
 
 /// To be used again.

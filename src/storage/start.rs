@@ -22,8 +22,6 @@ pub struct Started<D: Disk> {
     pub checkpoints: Checkpoints,
     /// May acknowledged entries be missing, so that every log begins a new epoch?
     pub is_lossy: bool,
-    /// True when the folder was a backup: every log begins a new epoch, and what came since is missing.
-    pub is_restored: bool,
     /// Bytes at the end that a crash had left unfinished.
     pub cut: u64,
     /// Files that were lost or damaged and could be done without, a line each.
@@ -43,7 +41,6 @@ pub fn start<D: Disk>(
     node: &mut Node,
 ) -> Result<Started<D>, OpenError> {
     journal::claim(disk, identity)?;
-    let is_restored = journal::begin_restore(disk)?;
     let group = identity.node.index();
     let recovered = journal::recover(disk, group, &mut Fresh(node))?;
     node.finish_restore();
@@ -53,26 +50,15 @@ pub fn start<D: Disk>(
     let number = last.place.segment + u32::from(last.place.position > 0);
     let segment = keeper.prepare(number, segment_bytes).map_err(io)?;
     let mut writer = Writer::new(group, is_lazy, last, segment);
-    if is_restored {
-        // What was acknowledged since the backup is gone, and offsets may mean other records than they did.
-        node.lose_entries();
-    } else if is_lossy {
+    if is_lossy {
         let mut raise = vec![Entry::RaiseEpochs];
         writer.append(&mut raise).expect("a fresh segment has room");
         keeper.note(&node.replay(raise));
     }
     writer.sync().map_err(io)?;
-    let mut kept = recovered.checkpoint;
-    if is_restored {
-        // The new epochs are safe before the folder is one like any other.
-        let io = |cause: io::Error| OpenError::Io { file: "a checkpoint".to_owned(), cause };
-        keeper.checkpoint(writer.mark(), &node.image()).map_err(io)?;
-        journal::end_restore(disk).map_err(io)?;
-        kept = writer.mark();
-    }
-    let checkpoints = Checkpoints::new(writer.mark(), kept, recovered.image_len);
+    let checkpoints = Checkpoints::new(writer.mark(), recovered.checkpoint, recovered.image_len);
     let (cut, mended) = (recovered.cut, recovered.mended);
-    Ok(Started { writer, keeper, last, checkpoints, is_lossy, is_restored, cut, mended })
+    Ok(Started { writer, keeper, last, checkpoints, is_lossy, cut, mended })
 }
 
 /// A node that serves nobody: it takes on the state of a folder to say what is in it, or to mend it.

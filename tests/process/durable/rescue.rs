@@ -1,4 +1,4 @@
-//! The commands on a folder: `dht-node inspect`, `repair` and `backup`.
+//! The commands on a folder: `dht-node inspect` and `repair`.
 
 use std::fs;
 use std::path::Path;
@@ -64,63 +64,6 @@ impl Drop for Stopping<'_> {
     }
 }
 
-/// Segments are used again meanwhile; whatever was acknowledged before a backup is in it, and nothing else.
-#[test]
-fn a_backup_of_a_node_under_load_has_everything_from_before_it_and_readers_are_told() {
-    let mut cube = Cube::start_with(0, &["--disk", "640MiB"]);
-    let few = Retention { bytes: 32 << 20, ..Retention::default() };
-    cube.client(0).create("load", few).unwrap();
-    cube.client(0).create("kept", EVERYTHING).unwrap();
-    let copy = cube.folder().join("copy");
-    let (stop, data) = (AtomicBool::new(false), cube.data(0));
-    let mut acked = 0;
-    thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let (mut client, batch) = (cube.client(0), vec![7; 200_000]);
-            while !stop.load(Ordering::Relaxed) {
-                client.publish("load", &Batch::of(&batch)).unwrap();
-            }
-        });
-        let _stopping = Stopping(&stop);
-        let mut client = cube.client(0);
-        // Until segments were used again.
-        while client.info("load").unwrap().topic.unwrap().next < Offset(2000) {
-            assert!(!load.is_finished());
-            for _ in 0..5 {
-                client.publish("kept", &Batch::of(format!("{acked}").as_bytes())).unwrap();
-                acked += 1;
-            }
-            let output = command(&["backup", text(&data), text(&copy)]);
-            assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-        }
-    });
-    let output = command(&["inspect", text(&copy)]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    let before = cube.client(0).info("kept").unwrap().topic.unwrap();
-    cube.kill(0);
-    fs::remove_dir_all(&data).unwrap();
-    fs::rename(&copy, &data).unwrap();
-    cube.restart(0);
-    assert!(cube.daemon(0).stderr().contains("was restored from a backup"), "{}", cube.daemon(0).stderr());
-    let mut client = cube.client(0);
-    let values: Vec<String> = client
-        .records("kept", Start::Earliest)
-        .unwrap()
-        .map(|item| match item.unwrap() {
-            Item::Record(record) => String::from_utf8(record.value.to_vec()).unwrap(),
-            other @ (Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(values, (0..acked).map(|number| number.to_string()).collect::<Vec<_>>());
-    let after = client.info("kept").unwrap().topic.unwrap();
-    assert!(after.epoch > before.epoch && after.next == before.next, "{before:?}, {after:?}");
-    let rest = client.records("load", Start::Earliest).unwrap().map(Result::unwrap).count();
-    assert!(rest > 50, "{rest} records that retention keeps");
-    // It is the node's folder from here on, and no backup.
-    let output = command(&["backup", text(&data), text(&data)]);
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-}
-
 #[test]
 fn what_rots_is_told_and_given_up_when_that_is_asked_for() {
     let mut cube = Cube::start(0);
@@ -180,15 +123,13 @@ fn a_folder_that_cannot_be_used_is_refused_by_each_command() {
         &["inspect", text(empty.path())],
         &["repair", text(empty.path())],
         &["repair", "--drop", text(empty.path())],
-        &["backup", text(empty.path()), "/nonexistent/folder"],
-        &["backup", text(empty.path())],
     ] {
         let output = command(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
         assert!(said(&output).starts_with("dht-node: "), "{}", said(&output));
     }
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0, "nothing was written");
-    for command_name in ["inspect", "repair", "backup"] {
+    for command_name in ["inspect", "repair"] {
         let output = command(&[command_name, "--help"]);
         assert!(output.status.success() && said(&output).contains("Error codes:"), "{}", said(&output));
     }
