@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `harness` | a node whose connections are the test |
+//! | `sent` | a frame that the node has sent, decoded |
 //! | `clients` | who is let in, and who is not read |
 //! | `clocks` | wall clocks that jump |
 //! | `drain` | an orderly end: whoever is told, and what is still done |
@@ -28,4 +29,5 @@ mod outage;
 mod pulls;
 mod readers;
 mod reads;
+mod sent;
 mod topics;

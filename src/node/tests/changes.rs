@@ -91,7 +91,7 @@ fn what_is_to_change_a_topic_that_is_gone_or_another_changes_nothing() {
     for (number, request) in (6..).zip(requests(topic("t"))) {
         assert!(node.ask(client, number, &request).is_empty());
     }
-    let statuses: Vec<_> = node.commit().iter().map(super::harness::Sent::status).collect();
+    let statuses: Vec<_> = node.commit().iter().map(super::sent::Sent::status).collect();
     assert_eq!(statuses, [Status::Ok, Status::UnknownTopic, Status::UnknownTopic, Status::UnknownTopic]);
 }
 

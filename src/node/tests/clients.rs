@@ -1,6 +1,7 @@
 //! Who is let in, and who is not read.
 
-use super::harness::{CLIENTS, HANDSHAKES, Harness, Sent, fetch, names, only, refusal};
+use super::harness::{CLIENTS, HANDSHAKES, Harness, fetch, names, refusal};
+use super::sent::{Sent, only};
 use crate::limits::{
     CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, FRAME_MAX, FRAME_MAX_LEAST, HELLO_TIMEOUT_US, INFLIGHT_MAX,
     PAUSED_PING_US, REQUEST_TIMEOUT_US, TICK_US,

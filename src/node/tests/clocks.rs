@@ -1,6 +1,7 @@
 //! Wall clocks that jump: how old records are, when they go, and what a time finds.
 
-use super::harness::{Harness, fetch, only};
+use super::harness::{Harness, fetch};
+use super::sent::only;
 use crate::limits::{CLOCK_AGREES_US, CLOCK_ASK_US, CLOCK_JUMP_LASTS_US, CLOCK_JUMP_US, CLOCK_TRUST_US, TICK_US};
 use crate::node::Node;
 use crate::types::{ConnId, Offset, Retention, TopicId};

@@ -1,6 +1,7 @@
 //! An orderly end, of this node and of its neighbour: who is told when, and that nothing accepted is lost.
 
-use super::harness::{Harness, Sent, names, only, records, subscribe, subscribed};
+use super::harness::{Harness, names, records, subscribe, subscribed};
+use super::sent::{Sent, only};
 use crate::limits::{DRAIN_CLIENTS_US, DRAIN_LINKS_US, DRAIN_US};
 use crate::node::Event;
 use crate::types::{ConnId, Retention};

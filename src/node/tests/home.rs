@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::harness::{Harness, Sent, names, only, subscribe};
+use super::harness::{Harness, names, subscribe};
+use super::sent::{Sent, only};
 use crate::limits::{FEED_ITEMS_MAX, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US};
 use crate::types::{ConnId, Epoch, Retention, TopicId, TopicName};
 use crate::wire::feed::{FeedItem, Head, Heads};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::harness::{Harness, Sent, fetch, fetched, names, only, records, refusal, subscribe, subscribed, topic_id};
+use super::harness::{Harness, fetch, fetched, names, records, refusal, subscribe, subscribed, topic_id};
+use super::sent::{Sent, only};
 use crate::limits::{
     FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, OUTAGE_ASK_US, REQUEST_TIMEOUT_US, STRAYS_MAX,
     TAIL_BYTES_MAX, TICK_US,

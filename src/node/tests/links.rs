@@ -1,6 +1,7 @@
 //! Silence, a second link, a full one, and targets that were out of reach.
 
-use super::harness::{Harness, Sent, names, only, refusal, subscribe};
+use super::harness::{Harness, names, refusal, subscribe};
+use super::sent::{Sent, only};
 use crate::cube;
 use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, TICK_US, UNREACHABLE_HOLD_US};
 use crate::node::Event;

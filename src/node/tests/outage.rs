@@ -1,6 +1,7 @@
 //! What subscribers are told when the home of their topic is out of reach. The home is number 1.
 
-use super::harness::{Harness, Sent, fetched, names, only, refusal, subscribe, subscribed};
+use super::harness::{Harness, fetched, names, refusal, subscribe, subscribed};
+use super::sent::{Sent, only};
 use crate::limits::{HEADS_US, OUTAGE_ASK_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US, OUTAGE_TOLD_US, TICK_US};
 use crate::node::Event;
 use crate::types::{ConnId, Epoch, Offset, Retention};

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::harness::{Harness, Sent, fetched, names, only, refusal, subscribe, subscribed};
+use super::harness::{Harness, fetched, names, refusal, subscribe, subscribed};
+use super::sent::{Sent, only};
 use crate::limits::{PULL_AGAIN_US, PULL_BYTES, PULL_TIMEOUT_US, PULLS_MAX, PULLS_PER_HOME_MAX, TICK_US};
 use crate::types::{ConnId, Offset, RequestId};
 use crate::wire::request::{Start, Subscribe};

@@ -1,6 +1,7 @@
 //! How many readers there may be, how long they wait, and how they catch up.
 
-use super::harness::{Harness, Sent, fetch, fetched, names, only, subscribe, subscribed};
+use super::harness::{Harness, fetch, fetched, names, subscribe, subscribed};
+use super::sent::{Sent, only};
 use crate::limits::{
     CATCH_UP_BYTES, CATCH_UPS_PER_TURN, CLIENT_QUEUE_MAX, FETCH_WAIT_MAX_MS, SUBSCRIPTIONS_MAX,
     SUBSCRIPTIONS_PER_CLIENT_MAX, TICK_US,

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::harness::{Harness, Sent, fetch, only, records, subscribe};
+use super::harness::{Harness, fetch, records, subscribe};
+use super::sent::{Sent, only};
 use crate::limits::{PULL_AGAIN_US, PULL_TIMEOUT_US, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX, TICK_US};
 use crate::node::{Event, Lookup};
 use crate::record::{Filed, Found, Place, Unreadable, Wanted};
