@@ -112,12 +112,8 @@ list_bugs() {
         's/spans\.relocate\(base, span, .*\);/&\nlet floor = self.checkpointed;\nlet _ = (self.remove_dead(floor), self.remove_dead(floor));/'
     bug "copies have their name before they are safe" src/journal/clean.rs \
         's/cleaning\.file\.sync\(\)\?;//'
-    bug "the name of a segment of copies is not safe before a checkpoint relies on it" src/journal/clean.rs \
-        '/pub fn finish_cleaning/,/^    \}/ s/self\.disk\.sync_names\(\)\?;//'
     bug "cleaning leaves out the first record that a topic keeps" src/journal/clean.rs \
         's/map\(\|first\| from\.max\(first\)\)/map(|first| from.max(first.plus(1)))/'
-    bug "a stretch that was trimmed while it was copied counts as a whole" src/journal/clean.rs \
-        's/\.take_if\(\|begun\| begun\.end == new\.base\)//'
     bug "records that cannot be read are lost when their segment is cleaned" src/journal/clean.rs \
         's/cleaning\.begun = None;/cleaning.begun = Some(Run { topic: piece.topic, base: piece.base, end: piece.end, bytes: 0, first_us: 0 });/; s/cleaning\.pieces\.pop_front\(\);/cleaning.end_piece();/'
     bug "segments of copies are read as if they were log" src/journal/recovery.rs \

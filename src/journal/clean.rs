@@ -188,8 +188,8 @@ impl<D: Disk> Keeper<D> {
         }
         cleaning.file.sync()?;
         write_file(&self.disk, &names::index(number), &cleaning.index.encode(number))?;
+        // A checkpoint makes names safe before it relies on them, and until one does nothing is removed.
         self.disk.rename(&names::new(&name), &name)?;
-        self.disk.sync_names()?;
         let total = cleaning.runs.iter().map(|run| u64::from(run.bytes)).sum();
         self.add_copies(number, cleaning.written.into(), total);
         for Run { topic, base, end, bytes, first_us } in std::mem::take(&mut cleaning.runs) {
@@ -233,7 +233,8 @@ impl<D: Disk> Keeper<D> {
         let mut sum = 0;
         let fits = |(_, number, live): &(u64, u32, u64)| {
             sum += live;
-            (sum <= u64::from(target_bytes.min(room))).then_some(*number)
+            // Copies and their index may take twice what small records do.
+            (sum <= u64::from(target_bytes.min(room / 2))).then_some(*number)
         };
         let victims: Vec<u32> = dirty.iter().map_while(fits).collect();
         let is_late = has_others || victims.is_empty() && !dirty.is_empty();
