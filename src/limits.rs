@@ -49,26 +49,28 @@ pub const READ_BUDGET: usize = 256 << 10;
 /// Frames of one connection that one turn handles, before the others have theirs: small frames cost more than bytes.
 pub const FRAMES_PER_TURN: usize = 4096;
 
-/// Most client connections of a node: 1 KiB each when idle. Fewer when the process may open fewer files.
+/// Most client connections of a node, at 1 KiB each when idle. A lower limit on open files lowers it.
 pub const CLIENTS_MAX: usize = 10_000;
 
-/// Connections beyond the clients that may be in their handshake: one may be a neighbour.
+/// Connections beyond the client limit that may be in their handshake, since any of them may be a neighbour.
 pub const HANDSHAKES_EXTRA: usize = 64;
 
-/// Closed connections that may linger, so that their peer can read why, when all other descriptors are in use.
+/// Most closed connections that linger, so that their peer can read the reason, while no other descriptor is free.
 pub const LINGERING_MAX: usize = 256;
 
-/// Descriptors of the process itself: standard streams, poll, listener, signals, waker, a peers file while it is read.
+/// File descriptors of the process itself: standard streams, poll, listener, signals, waker, and a peers file while it
+/// is read.
 pub const PROCESS_DESCRIPTORS: usize = 12;
 
-/// Descriptors of the journal: its lock and folder, the segments that are written, filled, cleaned and read, an index,
-/// a checkpoint. At most ten are open at once.
+/// File descriptors reserved for the journal: its lock and folder, the segments being written, filled, cleaned and
+/// read, an index and a checkpoint. At most ten are open at once.
 pub const JOURNAL_DESCRIPTORS: usize = 16;
 
-/// Descriptors of each link: the connection, the attempt that may replace it, and one being dialled.
+/// File descriptors reserved for each link: the connection, an attempt that may replace it, and one being dialled.
 pub const LINK_DESCRIPTORS: usize = 3;
 
-/// The fewest descriptors for clients, handshakes and connections that linger with which a node starts.
+/// Fewest descriptors that must be left for clients, handshakes and lingering connections; with fewer a node does not
+/// start.
 pub const SPARE_DESCRIPTORS_LEAST: usize = 8;
 
 /// Connections accepted in one turn: a flood of them must not stall the links.
@@ -112,7 +114,7 @@ pub const CATCH_UPS_PER_TURN: usize = 64;
 /// Pushed records of one topic of another node that are kept for subscriptions that are a little behind.
 pub const TAIL_BYTES_MAX: usize = 256 << 10;
 
-/// The same of all topics together.
+/// The same bound for all topics together.
 pub const TAILS_BYTES_MAX: usize = 16 << 20;
 
 /// Most bytes of records that one fetch for subscriptions brings.
@@ -121,301 +123,311 @@ pub const PULL_BYTES: u32 = 256 << 10;
 /// Fetches for subscriptions in flight.
 pub const PULLS_MAX: usize = 64;
 
-/// The same to one home, so that one that does not answer leaves room for the others.
+/// Most of these fetches in flight to one home, so that an unresponsive home leaves room for the others.
 pub const PULLS_PER_HOME_MAX: usize = 16;
 
-/// A fetch for subscriptions that was not answered after this time is made again.
+/// A fetch for subscriptions that is not answered within this time is sent again.
 pub const PULL_TIMEOUT_US: u64 = 1_000_000;
 
-/// A fetch for subscriptions that failed is made again after this time.
+/// Delay before a failed fetch for subscriptions is sent again.
 pub const PULL_AGAIN_US: u64 = 300_000;
 
-/// Each node that records are pushed to is told this often how far the topics are.
+/// Interval between the HEADS that a home sends to each node it pushes to; they carry the log end offsets of the pushed
+/// topics.
 pub const HEADS_US: u64 = 1_000_000;
 
-/// HEADS that may be missing, or unanswered, before the other side is thought to have forgotten.
+/// Most consecutive HEADS that may be missing or unanswered before the other side is assumed to have lost its state.
 pub const HEADS_MISSING_MAX: u64 = 3;
 
-/// A home that sent nothing for this long, while it is followed, is asked: HEADS come every `HEADS_US`.
+/// A followed home that has sent nothing for this long is probed. A live one sends HEADS every `HEADS_US`.
 pub const OUTAGE_ASK_US: u64 = 1_500_000;
 
-/// While it is silent or out of reach, it is asked again this often.
+/// Interval between further probes while the home stays silent or unreachable.
 pub const OUTAGE_PROBE_US: u64 = 500_000;
 
-/// A home that has been out of reach for this long is told to its subscribers: a link that comes back at once, or a
-/// node that is started again quickly, is no news.
+/// Subscribers are notified when a home has been unreachable for this long, so that a quickly restored link or a quick
+/// restart of the node goes unreported.
 pub const OUTAGE_TOLD_US: u64 = 1_000_000;
 
-/// The same when nobody says that there is no path, but nothing comes from it either.
+/// The same delay for a home that is silent although no node has reported it unreachable.
 pub const OUTAGE_SILENT_US: u64 = 4_000_000;
 
-/// What a home was told is told again when it was not confirmed in this time.
+/// A FEED that the home has not confirmed within this time is sent again.
 pub const FEED_AGAIN_US: u64 = 900_000;
 
-/// Items of one FEED: at most 275 bytes each.
+/// Most items of one FEED, at up to 275 bytes each.
 pub const FEED_ITEMS_MAX: usize = 200;
 
-/// Items of one HEADS: 20 bytes each.
+/// Most items of one HEADS, at 20 bytes each.
 pub const HEADS_ITEMS_MAX: usize = 2048;
 
-/// Topics whose pushes nobody here wants, noted until their home is told.
+/// Most topics noted as pushed here without a local subscriber, until their home has been told.
 pub const STRAYS_MAX: usize = 1024;
 
-/// The longest that FETCH may wait for a record.
+/// Longest time that a FETCH may wait for a record.
 pub const FETCH_WAIT_MAX_MS: u32 = 30_000;
 
-/// Bytes of entries that one record of the journal holds, unless a single one is larger: two fit the smallest segment.
+/// Most bytes of entries in one journal record, unless a single entry is larger. Two such records fit the smallest
+/// segment.
 pub const RECORD_BYTES_MAX: usize = 2 << 20;
 
-/// Bytes of proposed batches that are not committed yet; beyond it publishes are answered OVERLOADED: the disk hangs.
+/// Most bytes of proposed batches that are not yet committed. Above it publishes are answered OVERLOADED, because the
+/// disk hangs.
 pub const PROPOSALS_BYTES_MAX: u64 = 64 << 20;
 
-/// Turns whose entries are made safe together: their memory is bound by those above.
+/// Most turns whose entries share one fsync. `PROPOSALS_BYTES_MAX` bounds their memory.
 pub const COMMIT_TURNS_MAX: usize = 1024;
 
-/// Bytes of the first segments of a journal.
+/// Size of the first segments of a journal, in bytes.
 pub const SEGMENT_BYTES_FIRST: u32 = 4 << 20;
 
-/// Bytes of the others: a checkpoint comes with each, so that a start reads little more than one.
+/// Size of all later segments, in bytes. Each brings a checkpoint, so a start replays little more than one segment.
 pub const SEGMENT_BYTES: u32 = 64 << 20;
 
-/// Bytes of a segment that are filled with zeros before whoever waits for records has a turn.
+/// Bytes of a segment that are filled with zeros before waiting reads are served.
 pub const FILL_BYTES: u32 = 1 << 20;
 
-/// Bytes after which that, or what cleaning copies, is synced: all of a segment at once would take as long as hundreds
-/// of reads.
+/// Bytes of filling or cleaning after which the file is fsynced. One fsync of a whole segment would take as long as
+/// hundreds of reads.
 pub const FILL_SYNC_BYTES: u32 = 8 << 20;
 
-/// A segment that could not be made ready, most likely for want of space, is tried again after this time.
+/// Delay before another attempt to prepare a segment after one failed, most likely for lack of space.
 pub const SEGMENT_AGAIN_US: u64 = 200_000;
 
-/// Batches, trims and deletions that the loop collects before it tells the thread that keeps the journal's books.
+/// Notes on batches, trims and deletions that the event loop collects before it sends them to the keeping thread.
 pub const NOTES_MAX: usize = 1024;
 
-/// The longest that those wait for more: so soon a node that does nothing else learns that whole segments are dead.
+/// Longest time that collected notes are held back. It bounds how late an idle node learns that whole segments are
+/// dead.
 pub const NOTES_WAIT: Duration = Duration::from_millis(200);
 
-/// A checkpoint that could not be made is tried again after this time.
+/// Delay before a failed checkpoint is tried again.
 pub const CHECKPOINT_AGAIN: Duration = Duration::from_secs(1);
 
-/// A call of the journal's thread that the system refuses for want of descriptors or memory is repeated for this long
-/// before publishes are refused because of it.
+/// How long the keeping thread retries an operation that the system refuses for lack of descriptors or memory before
+/// publishes are refused.
 pub const SHORTAGE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A write to the journal that is refused for want of memory is repeated after this time, then after twice as long, and
-/// so on.
+/// First delay before a journal write that was refused for lack of memory is retried; the delay doubles each time.
 pub const SHORTAGE_WAIT_LEAST: Duration = Duration::from_millis(10);
 
-/// The longest of these times.
+/// Longest delay between these retries.
 pub const SHORTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// A shortage of descriptors or memory that lasts is logged this often.
+/// Interval between log lines about a lasting shortage of descriptors or memory.
 pub const SHORTAGE_LOG: Duration = Duration::from_secs(10);
 
-/// Batches of a topic between two places where its index can be entered: about a kilobyte is read to find one.
+/// Batches of a topic per block of its index. Finding a batch reads one block, about a kilobyte.
 pub const INDEX_BLOCK_BATCHES: usize = 128;
 
-/// Bytes of records that one read from the journal brings.
+/// Most bytes of records that one journal read returns.
 pub const READ_BYTES_MAX: u32 = 256 << 10;
 
-/// Reads from the journal in flight: what they bring is in memory until it is sent.
+/// Most journal reads in flight. Their results stay in memory until they are sent.
 pub const READS_MAX: usize = 64;
 
-/// Reads that wait for those, beyond which FETCH is answered OVERLOADED: the disk hangs, or is asked too much.
+/// Most reads that wait for a free slot. Above it FETCH is answered OVERLOADED, because the disk hangs or is
+/// overloaded.
 pub const READS_WAITING_MAX: usize = 4096;
 
-/// Milliseconds after which a FETCH is repeated that could not be read because the node was short of descriptors or
-/// memory.
+/// Delay in milliseconds before a FETCH is repeated whose journal read failed for lack of descriptors or memory.
 pub const READ_AGAIN_MS: u32 = 200;
 
-/// Bytes of a segment between two wanted batches that are read and thrown away, which costs less than another read.
+/// Largest gap in bytes between two wanted batches of a segment that is read and discarded, because that costs less
+/// than a second read.
 pub const READ_GAP_MAX: u32 = 512;
 
-/// Segments are looked through this often for those that hold mostly dead records; one is cleaned when none of its
-/// records have died between two looks.
+/// Interval between searches for segments whose records are mostly dead. Such a segment is cleaned once no record of it
+/// has died between two searches.
 pub const CLEAN_LOOK: Duration = Duration::from_secs(5);
 
-/// Cleaning that could not be done, most likely for want of space, is tried again after this time.
+/// Delay before cleaning that failed, most likely for lack of space, is tried again.
 pub const CLEAN_AGAIN: Duration = Duration::from_secs(1);
 
-/// Bytes that cleaning writes a second while space is not short; it reads about as many. A fraction of what a disk
-/// does, so that commits and reads keep most of it.
+/// Most bytes per second that cleaning writes while space is not short; it reads about as many. This is a fraction of a
+/// disk's throughput, so commits and reads keep most of it.
 pub const CLEAN_BYTES_PER_SECOND: u32 = 32 << 20;
 
-/// A segment that is this small a part of a full one is put together with others.
+/// A segment smaller than a full one divided by this counts as small and is merged with others.
 pub const CLEAN_SMALL_PART: u32 = 8;
 
-/// So many of them are, so that each record is copied for this reason a few times at most.
+/// Small segments that are merged at a time, so that merging copies each record only a few times.
 pub const CLEAN_SMALL_SEGMENTS: usize = 16;
 
-/// With `--sync interval`: more often than this is always.
+/// Shortest interval of `--sync interval`; anything shorter amounts to `--sync always`.
 pub const SYNC_INTERVAL_LEAST: Duration = Duration::from_millis(1);
 
-/// With `--sync interval`: less often than this is never.
+/// Longest interval of `--sync interval`; anything longer amounts to never.
 pub const SYNC_INTERVAL_MAX: Duration = Duration::from_mins(1);
 
-/// Bytes at the end of a segment that no records take until the next one is ready: on a full disk this is the room for
-/// thousands of entries that remove topics or records, which is what makes space.
+/// Bytes at the end of a segment that batches may not use until the next segment is ready. On a full disk they hold
+/// thousands of entries that delete topics or trim records, which is what frees space.
 pub const SEGMENT_RESERVE: u32 = 256 << 10;
 
-/// Most topics of a node: at under 400 bytes each, what a node's memory cap can hold beside its records.
+/// Most topics of a node. At under 400 bytes each they fit a node's memory limit beside its records.
 pub const TOPICS_MAX: usize = 1 << 20;
 
-/// Batches of up to this many bytes are stored behind each other in one chunk; larger ones keep their own buffer.
+/// Largest batch in bytes that shares a chunk with others; a larger one keeps its own buffer.
 pub const MERGE_BYTES_MAX: usize = 4 << 10;
 
-/// Bytes of the buffer that small payloads of one turn share.
+/// Size in bytes of the buffer that the small payloads of one turn share.
 pub const PAYLOADS_BYTES: usize = 64 << 10;
 
-/// Bytes beyond which such a chunk takes no more: trimmed records are freed at this grain. Freed memory serves the next
-/// records; how much of it the system sees again is up to its allocator.
+/// Size in bytes at which a shared chunk is closed. Trimming frees whole chunks. The allocator reuses freed memory and
+/// decides how much of it returns to the system.
 pub const CHUNK_MERGED_MAX: usize = 16 << 10;
 
-/// Different append times in such a chunk.
+/// Most distinct append times in a shared chunk.
 pub const CHUNK_PARTS_MAX: usize = 256;
 
-/// A log remembers this many times for each bound of its topic how far it had come: as exact is what retention by size
-/// and age removes.
+/// Marks that a log keeps per retention bound of its topic. Retention by size and age removes whole marks, so this sets
+/// its precision.
 pub const MARKS_PER_BOUND: u64 = 64;
 
-/// Bytes of records between two of those times at most: 16 GiB of records have 512 KiB of them.
+/// Most bytes of records between two marks. At that size 16 GiB of records have 512 KiB of marks.
 pub const MARK_BYTES_MAX: u64 = 1 << 20;
 
-/// Epochs that a repair or a restored backup leaves out: more than starts that could not exclude a loss may have begun
-/// in what is gone, so that none of those is taken for one that comes.
+/// How far a repair raises every epoch. Starts in the lost part of the log may have raised epochs too, but never by
+/// this much, so no lost epoch is issued again.
 pub const EPOCHS_GIVEN_UP: u32 = 1 << 16;
 
-/// Most producers that have stored more than sequence 0 and that a topic remembers; the least recently active goes.
+/// Most producers per topic that are remembered after storing more than sequence 0. The least recently active is
+/// forgotten.
 pub const PRODUCERS_MAX: usize = 1024;
 
-/// Most producers that have stored only sequence 0 and that a topic remembers, about 50 bytes each; the oldest goes. As
-/// each is one message of a command line, a message can be retried until as many others have come.
+/// Most producers per topic that are remembered after storing only sequence 0, at about 50 bytes each. The oldest is
+/// forgotten. Each message sent from the command line is one, so its retry is recognised until this many others have
+/// been stored.
 pub const ONE_SHOTS_MAX: usize = 16_384;
 
-/// Most producers of a topic whose records are counted, 64 bytes each; the least recently active is forgotten, and that
-/// some were is told to whoever opens one.
+/// Most opened producers per topic, whose records are counted, at 64 bytes each. The least recently active is
+/// forgotten, and every later open reports how many were.
 pub const OPENED_PRODUCERS_MAX: usize = 16_384;
 
-/// Losses that a topic remembers one by one; older ones are told together.
+/// Most losses that a topic records individually; older ones are merged.
 pub const LOSSES_MAX: usize = 8;
 
-/// Eras of the clock that a node tells apart, 40 bytes each and 16 in each topic with records of several: only a clock
-/// that jumps begins one. Records of older eras count as appended when the oldest of these began.
+/// Most clock eras that a node keeps apart, at 40 bytes each, and 16 more in each topic that has records of several.
+/// Only a clock jump or a start begins one. Records of older eras count as appended when the oldest kept era began.
 pub const ERAS_MAX: usize = 64;
 
-/// Unacknowledged batches of a producer in one topic, and as many answers remembered.
+/// Most unacknowledged batches of a producer in one topic, and the number of answers remembered for it.
 pub const PRODUCER_WINDOW: usize = 64;
 
-/// Nodes in one NODES response: 204 bytes each at most, within one frame of `FRAME_MAX_LEAST`. A cube of up to eight
-/// dimensions is one page.
+/// Most nodes in one NODES response, at up to 204 bytes each, which fits one frame of `FRAME_MAX_LEAST`. A cube of up
+/// to eight dimensions fits one page.
 pub const NODES_PAGE_MAX: u16 = 256;
 
-/// Bytes of the payload of a NODES response: id, link and address of each node.
+/// Most payload bytes of a NODES response: id, link and address of each node.
 pub const NODES_BYTES_MAX: u32 = NODES_PAGE_MAX as u32 * 204;
 
-/// Names in one LIST response: 282 bytes each at most, within one frame of `FRAME_MAX_LEAST`.
+/// Most names in one LIST response, at up to 282 bytes each, which fits one frame of `FRAME_MAX_LEAST`.
 pub const LIST_NAMES_MAX: usize = 200;
 
-/// Bytes that a topic takes in such a response beside its name.
+/// Bytes that a topic takes in a LIST response in addition to its name.
 pub const LISTED_BYTES: usize = 33;
 
-/// Bytes of such a response, beside what any has.
+/// Most payload bytes of a LIST response.
 pub const LIST_BYTES_MAX: u32 = FRAME_MAX_LEAST - RESPONSE_ARGS_MAX;
 
-/// Topics that one LIST request looks at, so that a prefix that matches nothing does not stall the node.
+/// Most topics that one LIST request examines, so that a prefix without matches does not stall the node.
 pub const LIST_SCAN_MAX: usize = 4096;
 
-/// Topics that one tick examines for records past their age: a hundred thousand are through in ten seconds.
+/// Topics that one tick examines for expired records: a hundred thousand topics take ten seconds.
 pub const AGE_SCAN_PER_TICK: usize = 1024;
 
-/// Bytes that one topic keeps of a node without a journal unless its creator says otherwise.
+/// Default retention of a topic in bytes on a node without a journal.
 pub const TOPIC_BYTES_DEFAULT: u64 = 64 << 20;
 
-/// Bytes that one topic keeps of a node with a journal unless its creator says otherwise.
+/// Default retention of a topic in bytes on a node with a journal.
 pub const TOPIC_BYTES_ON_DISK_DEFAULT: u64 = 1 << 30;
 
-/// Bytes of all topics of a node in memory unless the command line says otherwise.
+/// Default limit on the memory of all topics of a node, in bytes.
 pub const NODE_BYTES_DEFAULT: u64 = 1 << 30;
 
-/// Bytes of a node's journal unless the command line says otherwise.
+/// Default size limit of a node's journal, in bytes.
 pub const DISK_BYTES_DEFAULT: u64 = 16 << 30;
 
-/// The least that a journal may be bound to: room for one segment that is full, one that is written to, one that is
-/// made ready, and one that is left to cleaning; and for what else is small.
+/// Smallest allowed size limit of a journal: room for one full segment, one being written, one being prepared, one left
+/// to cleaning, and the small files.
 pub const DISK_BYTES_LEAST: u64 = 5 * SEGMENT_BYTES as u64;
 
-/// A connection says HELLO within this time.
+/// A connection must send HELLO within this time.
 pub const HELLO_TIMEOUT_US: u64 = 5_000_000;
 
-/// A frame that has begun ends within this time.
+/// A frame must be complete within this time of its first byte.
 pub const PARTIAL_FRAME_TIMEOUT_US: u64 = 10_000_000;
 
-/// The ingress answers OUTCOME_UNKNOWN for the target after this time: below the client library's 5 s, so that the
-/// client learns what happened instead of giving up first.
+/// The ingress answers OUTCOME_UNKNOWN on behalf of an unresponsive target after this time. It is below the client
+/// library's timeout of 5 s, so a client learns the outcome before it gives up.
 pub const REQUEST_TIMEOUT_US: u64 = 4_000_000;
 
-/// A client that was silent for this long is asked, and after as long again closed.
+/// A client that has been silent for this long gets a PING, and is closed after the same time again.
 pub const CLIENT_KEEPALIVE_US: u64 = 15_000_000;
 
 /// The shortest keepalive that a client may ask for.
 pub const CLIENT_KEEPALIVE_LEAST_US: u64 = 1_000_000;
 
-/// A client that is not read, although it reads, gets a PING this often: a sign of life, which it cannot ask for. The
-/// client library gives a node up after 2 s of silence, and a scan of the clients finds it at most 0.5 s late.
+/// Interval between PINGs to a client whose reads are suspended although it reads its answers. They show that the node
+/// is alive, because the client's own PING is not read. The client library gives up after 2 s of silence, and the scan
+/// of the clients may be 0.5 s late.
 pub const PAUSED_PING_US: u64 = 1_000_000;
 
-/// A link on which nothing was heard or sent for this long carries a PING.
+/// A link that has been idle in either direction for this long carries a PING.
 pub const LINK_PING_US: u64 = 250_000;
 
-/// A link that heard nothing for this long is down.
+/// A link on which nothing has been received for this long is down.
 pub const LINK_SILENCE_US: u64 = 1_000_000;
 
-/// A lost link is dialled again after half of this, plus as much again at random.
+/// A lost link is redialled after half of this plus a random time of up to half of it.
 pub const REDIAL_US: u64 = 100_000;
 
-/// A connect that has not succeeded in this time is given up.
+/// A connection attempt that has not succeeded within this time is abandoned.
 pub const DIAL_TIMEOUT_US: u64 = 1_000_000;
 
 /// A second link of a live neighbour waits this long for the first one to answer a PING.
 pub const DUPLICATE_PROBE_US: u64 = 400_000;
 
-/// After UNREACHABLE the ingress answers for that target itself for this long.
+/// For this long after an UNREACHABLE the ingress answers requests to that target with UNREACHABLE itself.
 pub const UNREACHABLE_HOLD_US: u64 = 100_000;
 
-/// The core looks at its links and clients this often.
+/// Interval between ticks, in which the core checks its links and clients.
 pub const TICK_US: u64 = 100_000;
 
-/// A wall clock that is off by less than this is followed slowly: leap seconds and what time servers correct are less.
+/// Largest offset of the machine's wall clock that is corrected gradually. Leap seconds and corrections of time servers
+/// are smaller.
 pub const CLOCK_JUMP_US: u64 = 5_000_000;
 
-/// One that is off by more for this long has jumped: two clocks that are read in turn cannot look like it.
+/// A larger offset counts as a jump once it has lasted this long. Without the delay, the time between the readings of
+/// the two clocks could look like one.
 pub const CLOCK_JUMP_LASTS_US: u64 = 1_000_000;
 
-/// So much of a small difference is made up at a tick: a hundredth of the time, so that ages are as exact as that.
+/// Correction of a gradual offset per tick: a hundredth of the tick, so ages are accurate to one per cent.
 pub const CLOCK_SLEW_US: i64 = 1_000;
 
-/// Clocks of neighbours that differ by no more are right, or wrong in the same way.
+/// Largest difference at which the clocks of two neighbours agree. They are then both right, or wrong in the same way.
 pub const CLOCK_AGREES_US: u64 = 60_000_000;
 
-/// Until one agrees, they are asked this often.
+/// Interval between requests for a neighbour's clock until one agrees.
 pub const CLOCK_ASK_US: u64 = 1_000_000;
 
-/// A clock that has not jumped for so long after a start is believed without them: time servers have answered by then.
+/// A clock that has not jumped for this long after a start is trusted without a neighbour, because time servers have
+/// answered by then.
 pub const CLOCK_TRUST_US: u64 = 600_000_000;
 
-/// After SIGTERM the process is gone within this time, whoever does not read.
+/// The process exits at most this long after SIGTERM, even if peers do not read.
 pub const DRAIN_US: u64 = 4_000_000;
 
-/// A node that ends gives its clients this long to leave by themselves, once it has answered them.
+/// After answering its clients, a draining node gives them this long to disconnect by themselves.
 pub const DRAIN_CLIENTS_US: u64 = 100_000;
 
-/// A node that ends waits this long for its neighbours to confirm that they send it nothing more.
+/// A draining node waits at most this long for its neighbours to confirm that they send it nothing more.
 pub const DRAIN_LINKS_US: u64 = 100_000;
 
-/// The same as `LINGER_US` at the end of the process, for a connection with nothing left to send.
+/// `LINGER_US` at the end of the process, for a connection that has nothing left to send.
 pub const DRAIN_LINGER_US: u64 = 100_000;
 
-/// A connection that was told why it is closed has this long to read it.
+/// A connection that was sent the reason for its closing stays open this long, so that the peer can read it.
 pub const LINGER_US: u64 = 1_000_000;
 
 const _: () = {

@@ -1,7 +1,7 @@
-//! What is proposed, committed and applied: the entries of a group's log, and what became of them.
+//! The entries of a replica group's log: what is proposed, committed and applied, and the outcome of applying.
 //!
-//! Whatever members of a group must agree on follows from the entry alone, so an entry carries every input of its
-//! own applying: times and random parts are chosen by who proposes it. `codec` is its form in the journal.
+//! State that the members of a group share follows from the entries alone. An entry therefore carries every input of
+//! its application, and the proposer chooses its times and random parts. `codec` encodes entries for the journal.
 
 mod codec;
 pub mod varint;
@@ -12,209 +12,209 @@ pub use codec::{DecodeError, decode, encode, encoded_len_max};
 
 use crate::types::{Epoch, Offset, Opening, Retention, Sequenced, SettingsChange, TopicId};
 
-/// One entry.
+/// One log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// Make a topic unless it is there.
+    /// Creates a topic unless the name is in use.
     Create {
-        /// Its name, checked.
+        /// The validated name of the topic.
         name: Box<str>,
-        /// The random part of its id.
+        /// The random part of the topic's id.
         seed: u64,
-        /// The life of its log.
+        /// The epoch of the topic's log.
         epoch: Epoch,
-        /// What it keeps, defaults filled in.
+        /// The topic's retention, with the node's defaults filled in.
         retention: Retention,
         /// Wall time of the proposal, in microseconds since 1970.
         created_us: u64,
     },
-    /// Remove a topic.
+    /// Deletes a topic.
     Delete {
-        /// Which.
+        /// The topic to delete.
         topic: TopicRef,
     },
-    /// Append a batch.
+    /// Appends a batch.
     Publish(Batch),
-    /// Change settings of a topic.
+    /// Changes settings of a topic.
     Alter {
-        /// Which.
+        /// The topic to change.
         topic: TopicRef,
-        /// Defaults filled in.
+        /// The change, with the node's defaults filled in.
         change: SettingsChange,
     },
-    /// Open an epoch of a producer whose records are counted; stores nothing.
+    /// Opens a new epoch of a producer whose records the topic counts. It stores no records.
     OpenProducer {
-        /// Of which topic.
+        /// The topic that the producer publishes to.
         topic: TopicRef,
-        /// Of which producer, and how.
+        /// The producer, and how to open it.
         opening: Opening,
     },
-    /// Remove records from a topic's start.
+    /// Removes records from a topic's start.
     Trim {
-        /// Whose.
+        /// The topic to trim.
         topic: TopicId,
-        /// The first record that stays.
+        /// The topic's new first offset.
         first: Offset,
     },
-    /// Stands for a batch that the journal had no room for: it is in no journal, and changes nothing.
+    /// Takes the place of a batch that the journal had no space for. It is not in the journal and changes nothing.
     Refused {
-        /// Bytes of the batch's payload.
+        /// Length of the batch's payload in bytes.
         payload_len: usize,
     },
-    /// Begin a new life of every log: what was acknowledged at its end may be lost.
+    /// Raises the epoch of every topic, because acknowledged records at the ends of the logs may be lost.
     RaiseEpochs,
-    /// Append times come from another clock from here on, or from one that jumped.
+    /// Begins an era: later append times come from another clock, or from one that has jumped.
     Reclock(Reclock),
 }
 
-/// A new clock of the log, from which the append times of all later batches come.
+/// The clock from which the append times of all later batches come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reclock {
-    /// What it says now, in microseconds since 1970.
+    /// What the clock says now, in microseconds since 1970.
     pub at_us: u64,
-    /// How it compares with the one before, where something tells. `None` after a start.
+    /// How it differs from the clock before it. `None` after a start, when nothing tells.
     pub jump: Option<Jump>,
 }
 
-/// The wall clock of a running process jumped.
+/// A jump of the wall clock in a running process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jump {
-    /// What it would say had it not, in microseconds since 1970.
+    /// What the clock would say if it had not jumped, in microseconds since 1970.
     pub was_us: u64,
-    /// The first era whose times the jump corrects; those before are of another clock.
+    /// The first era whose times the jump corrects. Earlier eras come from another clock.
     pub since_era: u32,
 }
 
-/// A topic as an entry names it.
+/// How an entry refers to a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicRef {
-    /// The one that had the requested name when the entry was proposed.
+    /// The topic that had the requested name when the entry was proposed.
     Id(TopicId),
-    /// Whatever has that name when the entry is applied: its creation may stand before it in the log.
+    /// The topic that has this name when the entry is applied. It may be created by an earlier entry.
     Name(Box<str>),
 }
 
-/// A batch of records.
+/// A batch of records to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Where to.
+    /// The topic to append to.
     pub topic: TopicRef,
-    /// Whose, when it may be sent twice.
+    /// Identifies the batch so that duplicates are recognised; `None` when the producer does not ask for that.
     pub producer: Option<Sequenced>,
-    /// Records in the payload.
+    /// Number of records in the payload.
     pub count: u32,
-    /// The producer's checksum of the payload, found good.
+    /// The producer's CRC-32 of the payload, already verified.
     pub payload_crc: u32,
     /// Wall time of the proposal, in microseconds since 1970.
     pub append_us: u64,
-    /// The records.
+    /// The encoded records.
     pub payload: Bytes,
-    /// Where the journal has them.
+    /// Where the payload is in the journal.
     pub place: Place,
 }
 
-/// A place in the journal.
+/// A position in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// The number of the segment, from 1; 0 is nowhere.
+    /// Number of the segment, from 1; 0 means that the payload is not in the journal.
     pub segment: u32,
-    /// Bytes from its beginning.
+    /// Byte position within the segment.
     pub position: u32,
 }
 
-/// What applying entries made of them: what the journal must know to find records again, and to know which are dead.
+/// The outcome of applying an entry, from which the journal knows where records are and which are dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// A batch became records.
+    /// A batch was appended.
     Stored(Filed),
-    /// A batch came to nothing: no record is at this place. An index that has to be made anew leaves it out.
+    /// A batch was not appended, so this place holds no records. A rebuilt index leaves it out.
     Void(Place),
-    /// A topic has no records before this one any more.
+    /// All records of a topic before an offset were removed.
     Trimmed {
-        /// Which.
+        /// The topic that was trimmed.
         topic: TopicId,
-        /// The first one that is kept.
+        /// The topic's new first offset.
         first: Offset,
     },
-    /// A topic is gone with all its records.
+    /// A topic was deleted with all its records.
     Deleted {
-        /// Which.
+        /// The topic that was deleted.
         topic: TopicId,
     },
 }
 
-/// Where the records of a batch are.
+/// The location of an appended batch in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Filed {
-    /// Whose.
+    /// The topic of the batch.
     pub topic: TopicId,
-    /// The offset of the first.
+    /// Offset of the first record.
     pub base: Offset,
-    /// How many.
+    /// Number of records.
     pub count: u32,
-    /// Bytes of their payload.
+    /// Length of the payload in bytes.
     pub len: u32,
-    /// Its checksum.
+    /// CRC-32 of the payload.
     pub crc: u32,
-    /// Where that begins.
+    /// Where the payload begins.
     pub place: Place,
-    /// The time that was noted, in microseconds since 1970.
+    /// The append time, in microseconds since 1970.
     pub append_us: u64,
 }
 
 impl Filed {
-    /// Behind its last record.
+    /// Returns the offset after the batch's last record.
     pub const fn end(&self) -> Offset {
         self.base.plus(self.count as u64)
     }
 }
 
-/// What is asked of the journal about the records of a topic.
+/// A query to the journal about the records of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Consecutive batches, the first of which has the record `from`: no more than are needed for that many bytes or
-    /// records, but at least one.
+    /// Consecutive batches, of which the first contains the record `from`: as few as hold the given bytes or records,
+    /// but at least one.
     Records {
-        /// The first record that is wanted.
+        /// The first record wanted.
         from: Offset,
-        /// Bytes of records.
+        /// Bytes of records wanted.
         max_bytes: u32,
-        /// Records.
+        /// Number of records wanted.
         max_records: u32,
     },
-    /// The first record with an append time at or after `append_us` among those from `from` up to `end`, within which
-    /// times do not decrease; `end` when there is none.
+    /// The offset of the first record from `from` up to `end` whose append time is at or after `append_us`, or `end`
+    /// when there is none. Append times must not decrease in this range.
     Time {
-        /// In microseconds since 1970.
+        /// Time in microseconds since 1970.
         append_us: u64,
-        /// The first record that is looked at.
+        /// The first offset of the range.
         from: Offset,
-        /// The first one behind that is not.
+        /// The end of the range, exclusive.
         end: Offset,
     },
 }
 
-/// What the journal has of it.
+/// The journal's answer to a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Batches; none when what was wanted is trimmed.
+    /// Batches; empty when the wanted records have been trimmed.
     Batches(Vec<(Filed, Bytes)>),
-    /// A record, or the end of those that were looked at.
+    /// The offset of the record found, or the end of the range.
     Offset(Offset),
-    /// No record before this offset: those that were there were given up by a repair.
+    /// There is no record before this offset, because a repair gave up those that were wanted.
     Gap(Offset),
 }
 
-/// Why it could not be read; who runs the node was told.
+/// Why a query failed. The journal has already logged the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// It is damaged, or the disk fails.
+    /// The records are damaged, or the disk fails.
     Lost {
-        /// The first offset behind the damage whose record can be read, or the end of what the journal was told of;
-        /// `None` when that is not known.
+        /// The first offset after the damage whose record can be read, or the end of the indexed records; `None` when
+        /// neither is known.
         next: Option<Offset>,
     },
-    /// The process or the system is short of descriptors or memory for the moment: nothing is wrong with what is asked
-    /// for.
+    /// The process or the system is temporarily short of descriptors or memory. The records themselves are not
+    /// affected.
     NotNow,
 }

@@ -1,6 +1,6 @@
 //! Topics: their logs, their producers, and the catalogue of all topics of a node.
 //!
-//! Everything here changes by applying entries, one after the other; nothing knows of sockets, time or waiting.
+//! All state here changes only by applying entries in order; nothing here uses sockets, time or blocking calls.
 
 mod catalogue;
 mod eras;

@@ -1,7 +1,7 @@
-//! One turn: events go into the node, its actions come out and are done; what was appended is committed at the end.
+//! One turn of the node: events go in, its actions are carried out, and what was appended is committed at the end.
 //!
-//! The daemon and the simulator share this file, and with it the order in which things happen. They differ in what
-//! is behind the two traits.
+//! The daemon and the simulator share this file, so both process events in the same order. They differ only in their
+//! implementations of the two traits.
 
 use crate::limits::PUSH_QUEUE_MAX;
 use crate::node::{Action, Event, Lookup, Node, Packet};
@@ -9,47 +9,48 @@ use crate::record::{Entry, Found, Note, Unreadable};
 use crate::types::{ConnId, NodeId, Now, RequestId};
 use crate::wire::{Frame, Route};
 
-/// The connections.
+/// The node's connections.
 pub trait Links {
-    /// Puts a frame into a queue. True when the queue passed its mark with it.
+    /// Queues a frame. Returns true when the queue is now above its high-water mark.
     fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool;
-    /// Puts somebody's frame into a queue, with another route. True when the queue passed its mark with it.
+    /// Queues a received frame with a new route section. Returns true when the queue is now above its high-water mark.
     fn forward(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) -> bool;
-    /// Bytes that wait in a queue.
+    /// Returns the number of bytes in a connection's send queue.
     fn queued(&self, conn: ConnId) -> usize;
-    /// Starts to connect; an earlier attempt for that node is dropped.
+    /// Starts to connect to a node and drops an earlier attempt.
     fn dial(&mut self, node: NodeId);
-    /// Lets a connection carry frames of that size, with that mark on its queue.
+    /// Allows frames of up to `frame_max` bytes on a connection, and sets the high-water mark of its send queue.
     fn admit(&mut self, conn: ConnId, frame_max: u32, queue_mark: usize);
-    /// Stops or resumes reading.
+    /// Suspends or resumes reads from a connection.
     fn set_paused(&mut self, conn: ConnId, paused: bool);
-    /// Sends what is queued, then closes.
+    /// Closes a connection after sending what is queued.
     fn close(&mut self, conn: ConnId);
 }
 
-/// The log of this node's group.
+/// The log of the node's replica group.
 pub trait Store {
     /// Takes the entries of one turn, oldest first, and leaves the vector empty.
     fn submit(&mut self, entries: &mut Vec<Entry>);
-    /// Puts the entries that are committed and were not given back yet into an empty vector, oldest first.
+    /// Moves the committed entries that have not been returned yet into an empty vector, oldest first.
     fn take_committed(&mut self, entries: &mut Vec<Entry>);
-    /// Takes in what became of entries that were given back, in their order.
+    /// Takes the outcomes of returned entries, in the order of the entries.
     fn file(&mut self, notes: Vec<Note>);
-    /// Takes a question about records that it was told of in [`Self::file`].
+    /// Starts a query about records that [`Self::file`] has recorded.
     fn read(&mut self, lookup: Lookup);
-    /// Gives one with its answer that was not given yet.
+    /// Returns a finished query with its answer, each one once.
     fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)>;
-    /// Is it time to keep the state?
+    /// Returns true when a checkpoint is due.
     fn wants_image(&self) -> bool;
-    /// Keeps the state that all entries given back have led to.
+    /// Writes a checkpoint of the state after all returned entries.
     fn keep_image(&mut self, image: Vec<u8>);
-    /// Is there room for more records?
+    /// Returns true when there is space for more records.
     fn has_space(&self) -> bool;
-    /// The last call: keeps what was submitted, and the state that all entries given back have led to.
+    /// Makes all submitted entries durable, and writes a checkpoint of the state after all returned entries. No call
+    /// follows.
     fn close(&mut self, image: Vec<u8>);
 }
 
-/// A log in memory: what is submitted is committed.
+/// A log in memory, in which submitted entries are committed at once.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     committed: Vec<Entry>,
@@ -95,7 +96,7 @@ impl Store for MemoryStore {
 #[derive(Debug)]
 pub struct Turn<L, S> {
     node: Node,
-    /// The connections, for whoever reads and writes them.
+    /// The connections, public for the code that reads and writes them.
     pub links: L,
     /// The log.
     pub store: S,
@@ -106,24 +107,24 @@ pub struct Turn<L, S> {
 }
 
 impl<L: Links, S: Store> Turn<L, S> {
-    /// Puts the parts together.
+    /// Creates the turn of a node.
     pub const fn new(node: Node, links: L, store: S) -> Self {
         Self { node, links, store, actions: Vec::new(), appended: Vec::new(), committed: Vec::new(), has_space: true }
     }
 
-    /// The node, to ask it things.
+    /// Returns the node, for queries.
     pub const fn node(&self) -> &Node {
         &self.node
     }
 
-    /// One event, and everything that follows from it at once.
+    /// Handles one event and carries out the resulting actions.
     pub fn handle(&mut self, now: Now, event: Event<'_>) {
         let frame = if let Event::Frame { frame, .. } = &event { Some(*frame) } else { None };
         self.node.handle(now, event, &mut self.actions);
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             if let Some(event) = self.perform(action, frame) {
-                // Only notes it and may pause a client, so it cannot fill another queue.
+                // The node only records the event and may pause a client, so no further queue can fill.
                 self.node.handle(now, event, &mut self.actions);
             }
         }
@@ -134,7 +135,7 @@ impl<L: Links, S: Store> Turn<L, S> {
         }
     }
 
-    /// The end of the turn: everything appended is submitted in one go, and what is committed is applied.
+    /// Ends the turn: submits everything appended in one call, and applies what is committed.
     pub fn finish(&mut self, now: Now) {
         if !self.appended.is_empty() {
             self.store.submit(&mut self.appended);
@@ -163,12 +164,12 @@ impl<L: Links, S: Store> Turn<L, S> {
         }
     }
 
-    /// The end: what is in the log stays there.
+    /// Closes the log with a last checkpoint.
     pub fn close(&mut self) {
         self.store.close(self.node.image());
     }
 
-    /// Does what the node asks for. What it is to know of how that went, if anything.
+    /// Carries out an action, and returns the event by which the node learns the result, if any.
     fn perform(&mut self, action: Action, frame: Option<&Frame<'_>>) -> Option<Event<'static>> {
         let filled = |conn, passed: bool| passed.then_some(Event::Filled { conn });
         match action {

@@ -1,7 +1,7 @@
-//! The words of the domain as types whose constructors refuse.
+//! The domain's types; their constructors reject invalid values.
 //!
-//! Layer 0: everything else may import this, and this imports nothing but `limits`. A value of one of these types is
-//! valid by existing, so nothing below checks it a second time.
+//! Layer 0: every other module may import this one, and it imports only `limits`. A value of one of these types is
+//! valid by construction, so no other code validates it again.
 
 mod change;
 mod checksum;
@@ -22,7 +22,7 @@ use crate::limits::DIMENSION_MAX;
 pub struct Dimension(u8);
 
 impl Dimension {
-    /// `None` above [`DIMENSION_MAX`].
+    /// Returns the dimension, or `None` when `bits` is above [`DIMENSION_MAX`].
     pub const fn new(bits: u8) -> Option<Self> {
         if bits <= DIMENSION_MAX { Some(Self(bits)) } else { None }
     }
@@ -53,12 +53,12 @@ impl Dimension {
 pub struct NodeId(u16);
 
 impl NodeId {
-    /// `None` when the id does not fit into the dimension's bits.
+    /// Returns the node, or `None` when the id does not fit into the dimension's bits.
     pub const fn new(id: u16, dimension: Dimension) -> Option<Self> {
         if id < dimension.nodes() { Some(Self(id)) } else { None }
     }
 
-    /// The vertex that the low bits of `hash` name; every hash names one.
+    /// Returns the vertex that the low bits of `hash` name. Every hash names one.
     pub const fn from_low_bits(hash: u32, dimension: Dimension) -> Self {
         // The mask leaves at most 10 bits, so nothing is cut off.
         #[expect(clippy::cast_possible_truncation, reason = "masked to 10 bits")]
@@ -70,7 +70,7 @@ impl NodeId {
         self.0
     }
 
-    /// Does this vertex exist in a cube of that dimension?
+    /// Returns true when this vertex exists in a cube of that dimension.
     pub const fn within(self, dimension: Dimension) -> bool {
         self.0 < dimension.nodes()
     }
@@ -83,20 +83,20 @@ impl NodeId {
     /// The vertex across dimension `bit`.
     ///
     /// # Panics
-    /// When `bit` is no dimension of any cube.
+    /// When `bit` is not below [`DIMENSION_MAX`].
     pub const fn across(self, bit: u8) -> Self {
         assert!(bit < DIMENSION_MAX, "no cube has that dimension");
         Self(self.0 ^ (1 << bit))
     }
 
-    /// The bit in which two neighbours differ; `None` when they are not neighbours.
+    /// Returns the bit in which two neighbours differ, or `None` when the nodes are not neighbours.
     pub const fn edge_to(self, other: Self) -> Option<u8> {
         let differing = self.0 ^ other.0;
         #[expect(clippy::cast_possible_truncation, reason = "at most 9")]
         if differing.is_power_of_two() { Some(differing.trailing_zeros() as u8) } else { None }
     }
 
-    /// The id as `dimension` binary digits, as people write it: `101`.
+    /// Returns the id as `dimension` binary digits, as people write it: `101`.
     pub fn binary(self, dimension: Dimension) -> String {
         format!("{:0width$b}", self.0, width = usize::from(dimension.bits().max(1)))
     }
@@ -107,7 +107,7 @@ impl NodeId {
 pub struct Offset(pub u64);
 
 impl Offset {
-    /// The offset `count` records later. Saturates: an offset never wraps back to 0.
+    /// Returns the offset `count` records later. It saturates, so an offset never wraps back to 0.
     pub const fn plus(self, count: u64) -> Self {
         Self(self.0.saturating_add(count))
     }
@@ -119,7 +119,7 @@ impl fmt::Display for Offset {
     }
 }
 
-/// An id of 64 bits whose 0 means something else on the wire.
+/// Defines an id of 64 bits that is never 0, because 0 has another meaning on the wire.
 macro_rules! nonzero_id {
     ($(#[doc = $doc:literal])+ $name:ident) => {
         $(#[doc = $doc])+
@@ -127,7 +127,7 @@ macro_rules! nonzero_id {
         pub struct $name(std::num::NonZeroU64);
 
         impl $name {
-            /// `None` for 0.
+            /// Returns the id, or `None` for 0.
             pub const fn new(id: u64) -> Option<Self> {
                 match std::num::NonZeroU64::new(id) {
                     Some(id) => Some(Self(id)),
@@ -150,26 +150,29 @@ nonzero_id! {
 }
 
 impl TopicId {
-    /// Low bits of an id that are the topic's place in its catalogue, so that one table finds a topic by id.
+    /// Number of low bits of an id that hold the topic's place in its catalogue, so that one table finds a topic by id.
     const PLACE_BITS: u32 = 24;
 
-    /// Places that ids can name.
+    /// Number of places that ids can name.
     pub const PLACES: u32 = 1 << Self::PLACE_BITS;
 
-    /// Returns the id of a topic that is made with this random number at this place.
+    /// Returns the id of a topic created at `place`; `seed` supplies the random upper bits.
+    ///
+    /// # Panics
+    /// When `place` is not below [`Self::PLACES`].
     ///
     /// # Panics
     /// When the place is not below [`Self::PLACES`].
     pub const fn made(seed: u64, place: u32) -> Self {
         assert!(place < Self::PLACES);
-        // A seed of 0 at place 0 would be no id.
+        // A seed of 0 at place 0 would give 0, which is not an id.
         match Self::new((seed | 1) << Self::PLACE_BITS | place as u64) {
             Some(id) => id,
             None => unreachable!(),
         }
     }
 
-    /// Returns the topic's place.
+    /// Returns the topic's place in its catalogue.
     pub const fn place(self) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "masked to 24 bits")]
         let place = (self.number() & (Self::PLACES as u64 - 1)) as u32;
@@ -183,7 +186,7 @@ nonzero_id! {
 }
 
 impl ProducerId {
-    /// The id of a producer that a person has given a name: FNV-1a in 64 bits over its UTF-8.
+    /// Returns the id of a producer that a person named: the 64-bit FNV-1a hash of the name's UTF-8 bytes.
     pub fn of_name(name: &str) -> Self {
         const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x100_0000_01b3;
@@ -192,69 +195,70 @@ impl ProducerId {
     }
 }
 
-/// The life of a topic's log: raised whenever a start cannot exclude loss. 0 on the wire means "any".
+/// The epoch of a topic's log, raised by each start that cannot exclude loss. 0 on the wire means "any".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u32);
 
-/// One batch of a producer.
+/// The producer, epoch and sequence number of one batch, by which duplicates are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequenced {
-    /// Who.
+    /// The producer of the batch.
     pub producer: ProducerId,
-    /// Which of its lives: a higher one fences the lower ones.
+    /// The producer's epoch. A higher epoch fences all lower ones.
     pub epoch: u32,
-    /// Which of its batches to this topic: 0 registers it, then each is one more.
+    /// Number of the batch within its topic and epoch: 0 registers the producer, and each further batch adds 1.
     pub sequence: u64,
 }
 
-/// How a producer is opened that has its records counted.
+/// A request to open a producer whose records the topic counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// Which.
+    /// The producer to open.
     pub producer: ProducerId,
-    /// Random: a request that comes twice has the same one, and opens one epoch.
+    /// Random number that identifies the request: a duplicate of the request carries the same one, and both open only
+    /// one epoch.
     pub token: u64,
     /// True when the producer may have stored records before; false when it must be new.
     pub resume: bool,
 }
 
-/// What a topic keeps; what is beyond is removed from its start. When a topic is made, 0 is the node's default; of a
-/// topic that is there, 0 is no bound.
+/// The retention bounds of a topic. Records beyond a bound are removed from the topic's start. On creation, 0 selects
+/// the node's default; in an existing topic, 0 means no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Most records.
+    /// Largest number of records.
     pub records: u64,
-    /// Most bytes of records.
+    /// Largest total size of records in bytes.
     pub bytes: u64,
-    /// Most milliseconds since it was appended.
+    /// Greatest age of a record in milliseconds since its append time.
     pub age_ms: u64,
 }
 
-/// What a requester calls its request: echoed in the response, unique among its unanswered ones.
+/// The requester's id for a request. The response echoes it; it is unique among the requester's unanswered requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// A connection of this process. The generation tells a late event of a closed connection from one of the
-/// connection that took its slot.
+/// A connection of this process. The generation distinguishes a late event of a closed connection from an event of the
+/// connection that now uses its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
-    /// Index in the server's table.
+    /// Index in the server's table of connections.
     pub slot: u32,
-    /// Raised each time the slot is used again.
+    /// Generation of the slot, raised each time it is reused.
     pub generation: u32,
 }
 
-/// The time as the core is told it; the core has no clock of its own.
+/// The current time as it is passed to the core, which has no clock of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Microseconds since an arbitrary start; never goes back.
+    /// Monotonic time in microseconds since an arbitrary start; it never decreases.
     pub monotonic_us: u64,
-    /// Microseconds since 1970; may jump. Only for the times that records carry.
+    /// Wall time in microseconds since 1970, which may jump. It only serves for the times that records carry.
     pub wall_us: u64,
 }
 
 impl Now {
-    /// The monotonic instant `micros` from now.
+    /// Returns the monotonic time `micros` microseconds from now.
     pub const fn after_us(self, micros: u64) -> u64 {
         self.monotonic_us.saturating_add(micros)
     }
@@ -279,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_producer_s_name_gives_its_id() {
-        // The values are those of FNV-1a in 64 bits.
+        // Reference values of 64-bit FNV-1a.
         for (name, id) in [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
         {
             assert_eq!(ProducerId::of_name(name).number(), id, "{name}");

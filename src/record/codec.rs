@@ -1,4 +1,4 @@
-//! Entries as bytes: the body of one record of the journal holds those of one turn.
+//! The encoding of entries: the body of one journal record holds the entries of one turn.
 //!
 //! ```text
 //! body     u64 base_us, then items to its end
@@ -6,17 +6,17 @@
 //!   create      str8 name, u64 seed, u32 epoch, u64 records, u64 bytes, u64 age_ms, time
 //!   delete      topic
 //!   publish     topic, [u64 producer, u32 epoch, u64 sequence], time, varint count, varint len, payload
-//!   trim        u64 topic, u64 first
-//!   raise       nothing
-//!   alter       topic, settings: u8 number, varint value, each; then u8 0
-//!   open        topic, u64 producer, u64 token, u8 resume
-//!   reclock     time, varint: 0, or the first era and 1 more, then time
-//! topic    u64 id, or str8 name when the tag says so
-//! time     varint: microseconds from base_us, zigzag
+//!    trim        u64 topic, u64 first
+//!    raise       nothing
+//!    alter       topic, then for each setting: u8 number, varint value; then u8 0
+//!    open        topic, u64 producer, u64 token, u8 resume
+//!    reclock     time, then varint 0; or time, varint first era + 1, time without the jump
+//!  topic    u64 id, or str8 name when the tag has the bit for names
+//!  time     varint: difference to base_us in microseconds, zigzag-encoded
 //! ```
 //!
-//! Numbers are big-endian; a varint has seven bits a byte, the lowest first. The checksum of a payload is not stored:
-//! the record's own covers it, and who reads the entry computes it anew.
+//! Numbers are big-endian; a varint has seven bits per byte, lowest first. A payload's checksum is not stored: the
+//! checksum of the journal record covers the payload, and decoding computes its own.
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -35,21 +35,21 @@ const RAISE: u8 = 5;
 const ALTER: u8 = 8;
 const OPEN_PRODUCER: u8 = 17;
 const RECLOCK: u8 = 18;
-/// The topic is a name, not an id.
+/// Tag bit: the entry names its topic by name, not by id.
 const BY_NAME: u8 = 0x40;
-/// The batch has a producer.
+/// Tag bit: the batch has a producer, epoch and sequence.
 const SEQUENCED: u8 = 0x80;
 
-/// Why bytes whose checksum is right cannot be decoded.
+/// Why bytes with a valid checksum cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
-    /// They are not what they should be: another program wrote them.
+    /// The bytes do not follow the format, so another program wrote them.
     Malformed,
-    /// A newer program wrote them: they hold a kind of thing that this one does not know.
+    /// The bytes contain something this program does not know, so a newer program wrote them.
     Newer,
 }
 
-/// Most bytes that an entry takes in a body.
+/// Returns the most bytes that the entry takes in a body.
 pub fn encoded_len_max(entry: &Entry) -> usize {
     let name = |topic: &TopicRef| if let TopicRef::Name(name) = topic { name.len() } else { 0 };
     64 + match entry {
@@ -60,8 +60,8 @@ pub fn encoded_len_max(entry: &Entry) -> usize {
     }
 }
 
-/// Appends a body to `out`, whose first byte lies at `start` of its segment, and notes in each batch where its payload
-/// is.
+/// Appends a body to `out`, whose first byte is at `start` in the journal, and sets each batch's `place` to the
+/// position of its payload.
 pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
     let begin = out.len();
     let base_us = entries.iter().find_map(time_of).unwrap_or(0);
@@ -124,10 +124,10 @@ pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
     }
 }
 
-/// The entries of a body that lies at `start` of its segment. Payloads share its bytes.
+/// Decodes the entries of a body at `start` in the journal. Payloads share its buffer.
 ///
 /// # Errors
-/// [`DecodeError`]
+/// Returns [`DecodeError`] when the body does not follow the format or comes from a newer program.
 pub fn decode(body: &Bytes, start: Place) -> Result<Vec<Entry>, DecodeError> {
     let mut reader = Reader { body, rest: body };
     let base_us = reader.u64()?;

@@ -1,4 +1,4 @@
-//! Numbers in as few bytes as they need: seven bits a byte, the lowest first.
+//! Numbers in as few bytes as they need: seven bits per byte, lowest first.
 
 use bytes::{Buf, BufMut};
 
@@ -13,7 +13,7 @@ pub fn put(out: &mut Vec<u8>, mut value: u64) {
     out.put_u8(value as u8);
 }
 
-/// Takes a number from the front; `None` when there is none.
+/// Takes a number from the front; returns `None` when the bytes do not begin with one.
 pub fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
@@ -26,13 +26,13 @@ pub fn take(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Appends how far a number lies from another one, which is most often little, up or down.
+/// Appends the signed difference `to - from`, zigzag-encoded, because it is usually small.
 pub fn put_delta(out: &mut Vec<u8>, from: u64, to: u64) {
     let distance = to.wrapping_sub(from);
     put(out, if distance >> 63 == 0 { distance << 1 } else { (!distance) << 1 | 1 });
 }
 
-/// Takes what [`put_delta`] has put.
+/// Takes a difference written by [`put_delta`] and returns `from` plus it.
 pub fn take_delta(bytes: &mut &[u8], from: u64) -> Option<u64> {
     let bits = take(bytes)?;
     let distance = bits >> 1;

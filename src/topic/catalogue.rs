@@ -16,126 +16,127 @@ use crate::limits::{LOSSES_MAX, TOPICS_MAX};
 use crate::record::Reclock;
 use crate::types::{Epoch, Offset, Retention, SettingsChange, TopicId, TopicName};
 
-/// One topic. What most topics never need is made when it is first needed.
+/// One topic. State that most topics never need is allocated on first use.
 #[derive(Debug)]
 pub struct Topic {
-    /// Its identity.
+    /// The topic's id.
     pub id: TopicId,
-    /// The life of its log.
+    /// The epoch of its log.
     pub epoch: Epoch,
-    /// When it was made, in microseconds since 1970.
+    /// Creation time, in microseconds since 1970.
     pub created_us: u64,
-    /// What it keeps, defaults filled in.
+    /// Its retention, with the node's defaults filled in.
     pub retention: Retention,
-    /// Its records.
+    /// Its log.
     pub log: TopicLog,
-    /// Those who publish with sequences.
+    /// Its producers that number their batches; `None` until the first one publishes.
     pub producers: Option<Box<Producers>>,
-    /// Where the log ended when a new life of it began, with the epoch that began; oldest first. Most topics have none.
+    /// Each epoch that began after a possible loss, with the log end offset at that time, oldest first. Empty for most
+    /// topics.
     losses: Vec<(Epoch, Offset)>,
     name: Box<str>,
 }
 
 impl Topic {
-    /// Its name.
+    /// Returns the topic's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The first offset that may mean another record than it did in that epoch.
+    /// Returns the first offset that may hold another record than it did in `epoch`.
     pub fn lost_from(&self, epoch: Epoch) -> Offset {
         let since = self.losses.iter().filter(|(began, _)| *began > epoch).map(|(_, offset)| *offset);
         since.min().unwrap_or_else(|| self.log.next())
     }
 
-    /// What it takes of the node's memory beside a topic that has nothing, in bytes.
+    /// Returns the memory that the topic takes beyond that of an empty one.
     fn cost(&self) -> Cost {
         Cost { log: self.log.cost(), fixed: self.producers.as_ref().map_or(0, |producers| producers.cost()) }
     }
 
-    /// Begins a new life of the log: records at its end may be lost.
+    /// Begins a new epoch of the log, because records at its end may be lost.
     fn raise_epoch(&mut self, by: u32) {
         self.epoch.0 = self.epoch.0.saturating_add(by);
         self.losses.push((self.epoch, self.log.next()));
         if self.losses.len() > LOSSES_MAX {
-            // Told too early is told as well.
+            // Merging reports the loss from a lower offset than necessary, which is safe.
             let oldest = self.losses.remove(0).1;
             self.losses[0].1 = self.losses[0].1.min(oldest);
         }
     }
 }
 
-/// Bytes of the node's memory.
+/// Memory in bytes that counts towards the node's limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Cost {
-    /// Of records, which may leave memory when the journal has them, and of what stays of them.
+    /// Memory of records, which eviction can free once the journal has them, and of the marks that remain of them.
     log: u64,
-    /// Of what stays in memory as long as the topic is there.
+    /// Memory that is in use for as long as the topic exists.
     fixed: u64,
 }
 
-/// What makes a topic.
+/// The parameters of a new topic.
 #[derive(Debug)]
 pub struct NewTopic {
-    /// Its name, checked.
+    /// The validated name of the topic.
     pub name: Box<str>,
     /// The random part of its id.
     pub seed: u64,
-    /// The life of its log.
+    /// The epoch of its log.
     pub epoch: Epoch,
-    /// What it keeps, defaults filled in.
+    /// Its retention, with the node's defaults filled in.
     pub retention: Retention,
-    /// In microseconds since 1970.
+    /// Creation time, in microseconds since 1970.
     pub created_us: u64,
 }
 
 /// The topics of a node.
-///
-/// Invariant: `by_name` and `places` hold the same topics; the slot bits of an id are the topic's place; the places
-/// without a topic are those in `free`. Which place a new topic gets follows from the entries alone, since its id does.
+/// Invariant: `by_name` and `places` hold the same topics; the place bits of an id are the topic's place; `free` lists
+/// the places without a topic. The place of a new topic follows from the entries alone, because its id does.
 #[derive(Debug, Default)]
 pub struct Catalogue {
     places: Vec<Option<Topic>>,
-    /// The last one is used next.
+    /// Free places; the last one is used first.
     free: Vec<u32>,
     by_name: HashMap<Box<str>, u32, RandomState>,
-    /// What all topics take of the node's memory.
+    /// The memory of all topics.
     cost: Cost,
     eviction: Option<Eviction>,
     eras: Eras,
-    /// Topics with a bound on age.
+    /// Number of topics with a bound on age.
     aging: usize,
-    /// Place of the topic that was changed last: it is most likely to be asked for next.
+    /// Place of the topic that was changed last, because it is the most likely to be looked up next.
     recent: usize,
 }
 
 impl Catalogue {
-    /// How many topics there are.
+    /// Returns the number of topics.
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Is there none?
+    /// Returns true when there are no topics.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
 
-    /// What all records and producers take of the node's memory, in bytes.
+    /// Returns the memory of all topics, in bytes.
     pub const fn cost(&self) -> u64 {
         self.cost.log + self.cost.fixed
     }
 
-    /// How much of that may leave memory when it is full.
+    /// Returns how much of [`Self::cost`] counts as evictable, in bytes: the memory of records once eviction is
+    /// allowed.
     pub const fn evictable(&self) -> u64 {
         if self.is_evicting() { self.cost.log } else { 0 }
     }
 
-    /// Has any topic a bound on age?
+    /// Returns true when any topic has a bound on age.
     pub const fn has_aging(&self) -> bool {
         self.aging > 0
     }
 
-    /// The topic of that name.
+    /// Returns the topic with a name.
     pub fn find(&self, name: TopicName<'_>) -> Option<&Topic> {
         if let Some(topic) = self.at(self.recent)
             && topic.name() == name.as_str()
@@ -145,17 +146,17 @@ impl Catalogue {
         self.by_name.get(name.as_str()).and_then(|&slot| self.at(slot as usize))
     }
 
-    /// The topic of that id.
+    /// Returns the topic with an id.
     pub fn get(&self, id: TopicId) -> Option<&Topic> {
         self.at(slot_of(id)).filter(|topic| topic.id == id)
     }
 
-    /// The id of the topic of a name that was checked before.
+    /// Returns the id of the topic with a name that was validated before.
     pub fn id_of(&self, name: &str) -> Option<TopicId> {
         self.by_name.get(name).and_then(|&slot| self.at(slot as usize)).map(|topic| topic.id)
     }
 
-    /// Makes a topic of a name that none has. `None` when there are [`TOPICS_MAX`].
+    /// Creates a topic whose name is not in use. Returns `None` when there are [`TOPICS_MAX`] topics.
     pub fn insert(&mut self, new: NewTopic) -> Option<&Topic> {
         if self.len() >= TOPICS_MAX {
             return None;
@@ -178,7 +179,7 @@ impl Catalogue {
         self.get(id)
     }
 
-    /// Puts a topic into its place, which is free.
+    /// Puts a topic into its place, which must be free.
     fn put(&mut self, topic: Topic) {
         let slot = slot_of(topic.id);
         let before = self.by_name.insert(topic.name.clone(), u32::try_from(slot).expect("24 bits"));
@@ -189,7 +190,7 @@ impl Catalogue {
         self.places[slot] = Some(topic);
     }
 
-    /// Removes a topic; says whether it was there.
+    /// Removes a topic and returns whether it existed.
     pub fn remove(&mut self, id: TopicId) -> bool {
         let slot = slot_of(id);
         let place = self.places.get_mut(slot).filter(|place| place.as_ref().is_some_and(|topic| topic.id == id));
@@ -204,7 +205,7 @@ impl Catalogue {
         true
     }
 
-    /// Changes a topic; what it takes of memory is counted anew.
+    /// Applies `change` to a topic and updates the memory accounting. Returns `None` when there is no such topic.
     pub fn update<R>(&mut self, id: TopicId, change: impl FnOnce(&mut Topic) -> R) -> Option<R> {
         let topic = self.places.get_mut(slot_of(id))?.as_mut().filter(|topic| topic.id == id)?;
         let (before, chunks, newest) = (topic.cost(), topic.log.chunks(), topic.log.newest());
@@ -218,13 +219,14 @@ impl Catalogue {
         Some(result)
     }
 
-    /// A topic takes that much now, and took that much before.
+    /// Replaces a topic's former memory by its current one in the total.
     const fn count_cost(&mut self, before: Cost, after: Cost) {
         self.cost.log = self.cost.log - before.log + after.log;
         self.cost.fixed = self.cost.fixed - before.fixed + after.fixed;
     }
 
-    /// Changes settings of a topic, and removes what it does not keep any more. The first records before and after.
+    /// Changes settings of a topic and removes the records that it no longer retains. Returns the first offset before
+    /// and after, or `None` when there is no such topic.
     pub fn alter(&mut self, id: TopicId, change: &SettingsChange) -> Option<(Offset, Offset)> {
         let alter = |topic: &mut Topic| {
             let (first, before) = (topic.log.first(), topic.retention);
@@ -237,35 +239,35 @@ impl Catalogue {
         Some((before, first))
     }
 
-    /// The topics from a place on, at most `scan` places: each with the place behind it. A topic keeps its place, so
-    /// one that is there all the while is met exactly once.
+    /// Returns the topics at up to `scan` places from place `from` on, each with the next place to scan from. A topic
+    /// keeps its place, so a topic that exists during the whole scan is visited exactly once.
     pub fn scan(&self, from: usize, scan: usize) -> impl Iterator<Item = (usize, &Topic)> {
         let end = from.saturating_add(scan).min(self.places());
         (from..end).filter_map(|slot| self.at(slot).map(|topic| (slot + 1, topic)))
     }
 
-    /// Places that a scan goes through: the most topics there ever were at once.
+    /// Returns the number of places to scan: the largest number of topics that have existed at once.
     pub const fn places(&self) -> usize {
         self.places.len()
     }
 
-    /// Begins a new life of every log.
+    /// Raises the epoch of every topic by 1.
     pub fn raise_epochs(&mut self) {
         self.raise_epochs_by(1);
     }
 
-    /// Begins a new life of every log, whose number is so much higher: what is between was perhaps told to readers of
-    /// records that are not there any more.
+    /// Raises the epoch of every topic by `by`. Readers may have seen any of the skipped epochs, with records that no
+    /// longer exist.
     pub fn raise_epochs_by(&mut self, by: u32) {
         self.places.iter_mut().flatten().for_each(|topic| topic.raise_epoch(by));
     }
 
-    /// Forgets all producers: which of their batches were stored is not known.
+    /// Forgets all producers, when it is not known which of their batches were stored.
     pub fn forget_producers(&mut self) {
         self.places.iter_mut().flatten().for_each(|topic| topic.producers = None);
     }
 
-    /// The clocks that append times came from.
+    /// Returns the eras of the append times.
     pub const fn eras(&self) -> &Eras {
         &self.eras
     }
@@ -275,7 +277,8 @@ impl Catalogue {
         self.eras.begin(reclock);
     }
 
-    /// The latest append time of the newest era, in microseconds since 1970; 0 when there is none.
+    /// Returns the latest append time of the newest era, or its beginning when it has no records, in microseconds since
+    /// 1970.
     pub fn latest_us(&self) -> u64 {
         let newest = self.eras.newest();
         let logs = self.places.iter().flatten().filter_map(|topic| topic.log.latest_us(newest));
@@ -354,7 +357,8 @@ mod tests {
         lose(&mut catalogue, 60);
         let topic = catalogue.get(id).unwrap();
         assert_eq!(topic.losses.len(), LOSSES_MAX);
-        // Epoch 1 ended at 10, but 4 was lost again in epoch 2; what two raises share is told too early.
+        // Epoch 1 ended at 10, but records from 4 on were lost again in epoch 2. Of two raises that were merged, the
+        // lower offset counts.
         for (epoch, from) in [(1, 4), (2, 4), (3, 4), (4, 6), (5, 20), (6, 30), (9, 33), (10, 50), (11, 60), (12, 60)] {
             assert_eq!(topic.lost_from(Epoch(epoch)), Offset(from), "epoch {epoch}");
         }

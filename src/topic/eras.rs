@@ -1,8 +1,8 @@
-//! What is known of the clocks that append times came from.
+//! The clocks that append times came from.
 //!
-//! An append time is what the proposer's wall clock said, and stays so; what is learnt later of that clock is kept
-//! here. An *era* is a stretch of the log whose times come from one clock that ran evenly; a committed
-//! [`Reclock`] begins the next one. Times never decrease within an era.
+//! An append time is what the proposer's wall clock said and never changes. What is later learnt about that clock is
+//! kept here. An *era* is a section of the log whose times come from one clock that ran evenly; a committed [`Reclock`]
+//! begins the next one. Times never decrease within an era.
 //!
 //! ```text
 //! wall clock      10:00 … 11:00 │ a year ahead, for five minutes │ 11:05 …        (times as people see them)
@@ -11,42 +11,42 @@
 //! ```
 //!
 //! The *corrected* time of a record is its append time plus the lag of its era, but no later than the beginning of any
-//! later era. Corrected times never decrease from one offset to the next, and are what retention by age and a search by
-//! time go by. Where nothing tells which of two clocks was right, records get the later time: they may be kept too
-//! long, and are never removed too early.
+//! later era. Corrected times never decrease from one offset to the next; retention by age and search by time use them.
+//! Where nothing tells which of two clocks was right, records get the later time, so they may be kept too long but are
+//! never removed too early.
 
 use crate::limits::ERAS_MAX;
 use crate::record::{Reclock, varint};
 
-/// What a log must know of the era that it appends to.
+/// What a log needs to know about the era it appends to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Era {
-    /// Counts the eras from 0.
+    /// Number of the era, counted from 0.
     pub number: u32,
-    /// What the clock said when it began, in microseconds since 1970: nothing in it is stamped earlier.
+    /// What the clock said when the era began, in microseconds since 1970. No record of the era has an earlier time.
     pub since_us: u64,
-    /// The oldest era that is still told from those before it.
+    /// Number of the oldest era kept; records of all earlier eras count as its own.
     pub oldest: u32,
 }
 
-/// The eras of a catalogue.
+/// The eras of a catalogue, oldest first.
 ///
-/// Invariant: there is one; numbers increase; the newest has no lag.
+/// Invariant: there is at least one; numbers increase; the newest has lag 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eras {
     kept: Vec<Kept>,
 }
 
-/// One era, or the oldest ones merged.
+/// One era, or the oldest eras merged into one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Kept {
-    /// Of the newest that is merged in it.
+    /// Number of the era, or of the newest one merged into it.
     number: u32,
     since_us: u64,
-    /// What its times lack so that they compare with those of the newest era.
+    /// Correction in microseconds that makes its times comparable with those of the newest era.
     lag_us: i64,
-    /// Append times may decrease where it begins. The oldest stands for all those before it: they may decrease within
-    /// it, so that they say nothing, and its records count as appended at its end.
+    /// True when append times may decrease at the beginning of this era. In the merged oldest era they may then
+    /// decrease anywhere, so they say nothing, and all its records count as appended at its end.
     decreases: bool,
 }
 
@@ -57,19 +57,19 @@ impl Default for Eras {
 }
 
 impl Eras {
-    /// The newest era.
+    /// Returns the newest era.
     pub fn newest(&self) -> Era {
         let Kept { number, since_us, .. } = *self.last();
         Era { number, since_us, oldest: self.kept[0].number }
     }
 
-    /// True when records of some era count as appended before their append time, on the strength of what the clock of
-    /// a running process did.
+    /// True when some era has a negative lag, so that its records count as older than their append times. That rests on
+    /// the clock of a running process.
     pub fn are_aged(&self) -> bool {
         self.kept.iter().any(|era| era.lag_us < 0)
     }
 
-    /// Begins an era.
+    /// Begins a new era.
     pub fn begin(&mut self, reclock: &Reclock) {
         match reclock.jump {
             Some(jump) => {
@@ -77,8 +77,8 @@ impl Eras {
                 let shifted = self.kept.iter_mut().filter(|era| era.number >= jump.since_era);
                 shifted.for_each(|era| era.lag_us = era.lag_us.saturating_add(shift_us));
             }
-            // Which of the earlier clocks the new one continues is not known: the one that was furthest ahead makes
-            // all records the youngest.
+            // It is not known which earlier clock the new one continues. Assuming the one that was furthest ahead makes
+            // all records the youngest they can be.
             None => {
                 let least = self.kept.iter().map(|era| era.lag_us).min().unwrap_or(0).min(0);
                 self.kept.iter_mut().for_each(|era| era.lag_us = era.lag_us.saturating_sub(least));
@@ -92,7 +92,8 @@ impl Eras {
         }
     }
 
-    /// What the clock of an era said at a corrected time; `None` when all its records count as appended before that.
+    /// Converts a corrected time to the clock of an era. Returns `None` when all records of the era count as appended
+    /// before it.
     pub(super) fn reading(&self, number: u32, time_us: u64) -> Option<u64> {
         let index = self.kept.partition_point(|era| era.number < number);
         let era = &self.kept[index];
@@ -103,13 +104,13 @@ impl Eras {
         Some(if is_mixed { 0 } else { shifted(time_us, era.lag_us.saturating_neg()) })
     }
 
-    /// The latest corrected time of an era: when the next one began, or one behind that with a clock further behind.
+    /// Returns the latest corrected time of an era: the corrected beginning of a later era, whichever is the earliest.
     fn end_us(&self, index: usize) -> u64 {
         let later = self.kept[index + 1..].iter().map(|era| shifted(era.since_us, era.lag_us));
         later.min().unwrap_or(u64::MAX)
     }
 
-    /// Forgets where the oldest era ended.
+    /// Merges the two oldest eras.
     fn merge_oldest(&mut self) {
         let (oldest, next) = (self.kept.remove(0), &mut self.kept[0]);
         next.decreases |= oldest.decreases;
@@ -120,7 +121,7 @@ impl Eras {
         self.kept.last().expect("there is one")
     }
 
-    /// Appends them to an image.
+    /// Appends the encoded eras to a checkpoint's image.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, self.kept.len() as u64);
         let (mut number, mut since_us) = (0, 0);
@@ -133,7 +134,7 @@ impl Eras {
         }
     }
 
-    /// What [`Self::encode`] has appended; `None` when it is no such thing.
+    /// Decodes the result of [`Self::encode`]; returns `None` when the bytes are malformed.
     pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let count = varint::take(bytes).filter(|count| (1..=ERAS_MAX as u64).contains(count))?;
         let (mut kept, mut number, mut since_us) = (Vec::new(), 0_u32, 0);
@@ -156,7 +157,7 @@ impl Eras {
     }
 }
 
-/// How far `to` lies behind `from`; saturates at 292 000 years.
+/// Returns `from - to` in microseconds, saturating at 292 000 years.
 fn difference(from: u64, to: u64) -> i64 {
     i64::try_from(i128::from(from) - i128::from(to)).unwrap_or(if from > to { i64::MAX } else { i64::MIN })
 }

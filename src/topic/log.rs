@@ -1,11 +1,11 @@
 //! The log of one topic: which records there are, and the newest of them in memory.
 //!
-//! What is in memory are chunks in the order of their offsets. A large batch is a chunk of its own, in the buffer that
-//! it came in. Small ones are copied behind each other into one chunk, so that a record costs its bytes and not an
-//! allocation; such a chunk remembers the times of its parts. The oldest chunks may be given up while the journal has
-//! them ([`TopicLog::evict`]); what is asked about them is [`NotHeld`] then.
+//! Records in memory are in chunks, ordered by offset. A large batch is a chunk of its own, in the buffer in which it
+//! arrived. Small batches are copied one after the other into a shared chunk, so that a small record costs no
+//! allocation; such a chunk keeps the append times of its parts. The oldest chunks may be evicted when the journal has
+//! them ([`TopicLog::evict`]); reads of their records then return [`NotHeld`].
 //!
-//! Append times do not decrease within an era of the log's clock ([`Eras`]); neither a chunk nor a mark spans two.
+//! Append times do not decrease within an era of the log's clock ([`Eras`]). Neither a chunk nor a mark spans two eras.
 
 mod chunk;
 mod marks;
@@ -26,111 +26,115 @@ use crate::record::{Wanted, varint};
 use crate::types::{Offset, Retention};
 use crate::wire::response::{Payload, Run};
 
-/// Records with consecutive offsets, trimmed at its start and appended to at its end.
+/// The records of a topic, with consecutive offsets, trimmed at the start and appended to at the end.
 ///
-/// Invariant: chunks are contiguous up to `next` and none is empty; `first` may lie before them, or in the oldest.
+/// Invariant: chunks are contiguous up to `next` and none is empty; `first` may be before the chunks or in the oldest.
 #[derive(Debug, Default)]
 pub struct TopicLog {
     chunks: VecDeque<Chunk>,
     marks: Marks,
     first: Offset,
     next: Offset,
-    /// What the chunks take of the node's memory.
+    /// Memory of the chunks, in bytes.
     chunks_cost: u64,
     last_append_us: u64,
-    /// When the last record was appended that is not in memory.
+    /// Append time of the last record that is not in memory.
     given_up_us: u64,
-    /// Where the records of an era begin, oldest first; those before are of the oldest era. Most topics have none.
+    /// Where each era's records begin, oldest first. Records before the first entry belong to era 0. Empty for most
+    /// topics.
     stretches: Vec<Stretch>,
 }
 
-/// The first record of an era.
+/// The records of one era, up to the next stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stretch {
     base: Offset,
     era: u32,
 }
 
-/// The answer is in the journal.
+/// The records are not in memory; they must be read from the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHeld;
 
 /// Records read from a log.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Read {
-    /// Of the first record.
+    /// Offset of the first record.
     pub base: Offset,
-    /// How many.
+    /// Number of records.
     pub count: u32,
-    /// Their append times.
+    /// The records' append times.
     pub runs: Vec<Run>,
-    /// The records.
+    /// The encoded records.
     pub payload: Payload,
 }
 
 impl TopicLog {
-    /// The first record that is kept.
+    /// Returns the first retained offset.
     pub const fn first(&self) -> Offset {
         self.first
     }
 
-    /// Behind the last record.
+    /// Returns the log end offset (exclusive).
     pub const fn next(&self) -> Offset {
         self.next
     }
 
-    /// The first record of the oldest chunk in memory, which may be trimmed in part; the end when there is none.
+    /// Returns the first offset of the oldest chunk in memory, which may be partly trimmed, or the log end offset when
+    /// no chunk is in memory.
     pub fn held(&self) -> Offset {
         self.chunks.front().map_or(self.next, Chunk::base)
     }
 
-    /// Chunks in memory.
+    /// Returns the number of chunks in memory.
     pub fn chunks(&self) -> usize {
         self.chunks.len()
     }
 
-    /// The first record of the newest chunk.
+    /// Returns the first offset of the newest chunk in memory.
     pub(super) fn newest(&self) -> Option<Offset> {
         self.chunks.back().map(Chunk::base)
     }
 
-    /// Bytes of the records that are kept, as exact as its marks.
+    /// Returns the size of the retained records in bytes, estimated from the marks.
     pub fn bytes(&self) -> u64 {
         self.marks.bytes(self.first, self.next)
     }
 
-    /// What the log takes of the node's memory, in bytes.
+    /// Returns the memory of the log, in bytes.
     pub fn cost(&self) -> u64 {
         self.chunks_cost + self.marks.cost() + (self.stretches.capacity() * size_of::<Stretch>()) as u64
     }
 
-    /// The append time of its last record, kept or not, when that is of this era: the next one will not be earlier.
+    /// Returns the append time of the last record, even if trimmed, when it belongs to `era`, and `None` otherwise. The
+    /// next record of the era gets no earlier time.
     pub(super) fn latest_us(&self, era: Era) -> Option<u64> {
         let last = self.stretches.last().map_or(0, |last| last.era);
         (last == era.number).then_some(self.last_append_us)
     }
 
-    /// True when its first record was appended behind a time of an era.
+    /// True when the first retained record has a later era, or a later append time in the same era, than the given one.
     pub fn begins_behind(&self, (era, time_us): (u32, u64)) -> bool {
         let first = self.stretches.iter().rev().find(|stretch| stretch.base <= self.first);
         (first.map_or(0, |first| first.era), self.marks.first_us()) > (era, time_us)
     }
 
-    /// The batches that are appended from here on have times of this era.
+    /// Begins an era: batches appended from now on have its times.
     pub fn enter(&mut self, era: Era) {
         if self.stretches.last().map_or(0, |last| last.era) >= era.number {
             return;
         }
         let (first, next) = (self.first, self.next);
-        // Eras that are no longer told apart need no boundary, nor does one without records.
+        // Drops the boundaries of eras that are no longer kept apart, and of eras without records.
         self.stretches.retain(|it| it.era > era.oldest && it.base < next && first < next);
         self.stretches.reserve_exact(1);
         self.stretches.push(Stretch { base: next, era: era.number });
         self.last_append_us = era.since_us;
     }
 
-    /// Appends a batch whose records were checked, and removes what retention by number and size does not keep. Gives
-    /// its first offset and the time that was noted: times never decrease within an era, so that one can be looked up.
+    /// Appends a batch of validated records, then applies retention by number and size. Returns its first offset and
+    /// its append time, which is raised if necessary so that times do not decrease within an era; searches by time rely
+    /// on that.
     pub fn append(
         &mut self,
         payload: Bytes,
@@ -151,11 +155,11 @@ impl TopicLog {
         (base, append_us)
     }
 
-    /// Puts a batch behind the last one.
+    /// Adds a batch to the newest chunk or begins a chunk with it.
     fn push(&mut self, base: Offset, payload: Bytes, (count, crc): (u32, u32), append_us: u64, begins_era: bool) {
         let is_only = self.chunks.len() == 1;
         if let Some(last) = self.chunks.back_mut() {
-            // A chunk is given back as a whole: one that is mostly trimmed is not to grow for ever.
+            // Memory is freed by whole chunks, so a mostly trimmed chunk must not grow for ever.
             let is_live = !is_only || self.first.0 <= last.base().0 + u64::from(last.count() / 2);
             self.chunks_cost -= last.cost();
             let is_taken = last.merge(&payload, count, append_us, is_live && !begins_era);
@@ -169,7 +173,7 @@ impl TopicLog {
         self.chunks.push_back(chunk);
     }
 
-    /// Gives up the oldest chunk in memory, which the journal has as well.
+    /// Removes the oldest chunk from memory. The journal must have its records.
     pub fn evict(&mut self) {
         if let Some(oldest) = self.chunks.pop_front() {
             self.chunks_cost -= oldest.cost();
@@ -180,11 +184,11 @@ impl TopicLog {
         }
     }
 
-    /// Reads from `start` on, which is clamped to what is kept: at least one record if there is one, then as many as
-    /// lie within both bounds.
+    /// Reads from `start`, which is clamped to the retained records: at least one record if there is one, then as many
+    /// as fit both limits.
     ///
     /// # Errors
-    /// [`NotHeld`]
+    /// Returns [`NotHeld`] when the first record is not in memory.
     pub fn read(&self, start: Offset, max_bytes: usize, max_records: u32) -> Result<Read, NotHeld> {
         let start = start.clamp(self.first, self.next);
         if start < self.held() {
@@ -213,7 +217,7 @@ impl TopicLog {
             if taken == 0 {
                 break;
             }
-            // One whole batch alone keeps its producer's checksum; anything else is hashed when it is sent.
+            // A single whole batch keeps its producer's checksum; anything else is hashed when it is sent.
             read.payload.crc = if before == 0 && skip == 0 && is_rest { chunk.crc() } else { None };
             bytes += piece.bytes.len();
             read.payload.parts.push(chunk.share(piece.bytes));
@@ -224,10 +228,10 @@ impl TopicLog {
         Ok(read)
     }
 
-    /// The first record whose corrected append time is at or after a time, or the end.
+    /// Returns the first offset whose corrected append time is at or after `time_us`, or the log end offset.
     ///
     /// # Errors
-    /// What the journal is to be asked instead, when the answer may lie in records that are not in memory.
+    /// Returns the query for the journal when the record may be one that is not in memory.
     pub fn find_time(&self, time_us: u64, eras: &Eras) -> Result<Offset, Wanted> {
         let sought = self.sought(time_us, eras);
         let Sought { append_us, from, end } = sought;
@@ -241,14 +245,14 @@ impl TopicLog {
         Ok(chunk.map_or(end, |chunk| chunk.find_time(append_us)).max(self.first))
     }
 
-    /// Where the log would start if it kept nothing whose corrected append time is before a time; of what is not in
-    /// memory it may keep a little more.
+    /// Returns the first offset to retain when records with a corrected append time before `oldest_us` expire. Among
+    /// records that are not in memory it is only as precise as the marks, and retains slightly more.
     pub fn age_cut(&self, oldest_us: u64, eras: &Eras) -> Offset {
         self.find_time(oldest_us, eras)
             .unwrap_or_else(|_| self.marks.cut_by_time(self.sought(oldest_us, eras)).max(self.first))
     }
 
-    /// Which append time a corrected time means, and in which stretch: the first whose era had not ended by then.
+    /// Converts a corrected time to an append time in the first stretch whose era had not ended by then.
     fn sought(&self, time_us: u64, eras: &Eras) -> Sought {
         let oldest = eras.newest().oldest;
         let mut here = Stretch { base: Offset(0), era: 0 };
@@ -263,8 +267,7 @@ impl TopicLog {
         Sought { append_us: 0, from: self.next, end: self.next }
     }
 
-    /// Removes what is beyond the bounds on number and size; but never the last record, nor for its size any that came
-    /// with it.
+    /// Applies retention by number and size. Retention by size never removes the last batch.
     pub(super) fn retain(&mut self, retention: &Retention) {
         let kept = self.next.0 - self.first.0;
         if retention.records > 0 && kept > retention.records {
@@ -275,7 +278,7 @@ impl TopicLog {
         }
     }
 
-    /// Removes the records before `first`; what lies beyond the end is not touched.
+    /// Removes the records before `first`, which is clamped to the log.
     pub fn trim(&mut self, first: Offset) {
         self.first = first.clamp(self.first, self.next);
         self.marks.trim(self.first, self.next);
@@ -291,12 +294,12 @@ impl TopicLog {
         }
     }
 
-    /// True when the log needs [`Self::encode_stretches`].
+    /// Returns true when the log has eras for [`Self::encode_stretches`] to encode.
     pub(super) const fn has_stretches(&self) -> bool {
         !self.stretches.is_empty()
     }
 
-    /// Appends where eras begin to an image.
+    /// Appends the encoded eras to a checkpoint's image.
     pub(super) fn encode_stretches(&self, out: &mut Vec<u8>) {
         varint::put(out, self.stretches.len() as u64);
         let mut before = Stretch { base: Offset(0), era: 0 };
@@ -307,7 +310,7 @@ impl TopicLog {
         }
     }
 
-    /// Takes in what [`Self::encode_stretches`] has appended; `None` when it is no such thing.
+    /// Decodes the result of [`Self::encode_stretches`]; returns `None` when the bytes are malformed.
     pub(super) fn decode_stretches(&mut self, bytes: &mut &[u8], newest: Era) -> Option<()> {
         let count = varint::take(bytes).filter(|count| (1..=ERAS_MAX as u64).contains(count))?;
         let mut before = Stretch { base: Offset(0), era: 0 };
@@ -321,13 +324,14 @@ impl TopicLog {
         (before.base <= self.next && before.era <= newest.number).then_some(())
     }
 
-    /// Appends everything but the records to an image.
+    /// Appends everything except the records and eras to a checkpoint's image.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         [self.first.0, self.next.0, self.last_append_us].into_iter().for_each(|number| varint::put(out, number));
         self.marks.encode(out);
     }
 
-    /// What [`Self::encode`] has appended, with no record in memory; `None` when it is no such thing.
+    /// Decodes the result of [`Self::encode`] into a log without records in memory; returns `None` when the bytes are
+    /// malformed.
     pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let (first, next) = (Offset(varint::take(bytes)?), Offset(varint::take(bytes)?));
         let last_append_us = varint::take(bytes)?;
@@ -351,7 +355,7 @@ impl TopicLog {
         assert_eq!(self.chunks_cost, self.chunks.iter().map(Chunk::cost).sum::<u64>());
     }
 
-    /// Where an era begins, a chunk does.
+    /// Asserts that no chunk spans the beginning of an era.
     fn check_stretches(&self) {
         assert!(self.stretches.windows(2).all(|pair| pair[0].base < pair[1].base && pair[0].era < pair[1].era));
         assert!(self.stretches.iter().skip(1).all(|stretch| self.first < stretch.base && stretch.base <= self.next));
@@ -360,7 +364,7 @@ impl TopicLog {
         }
     }
 
-    /// The index of the chunk that holds an offset, or the end.
+    /// Returns the index of the chunk that contains an offset, or the number of chunks.
     fn chunk_with(&self, offset: Offset) -> usize {
         // Most reads are of the newest records.
         match self.chunks.back() {
@@ -370,7 +374,7 @@ impl TopicLog {
     }
 }
 
-/// Adds a run, merged with the last one of the same time; `false` when the response has no room for it.
+/// Adds a run, merging it with the last one if their times are equal. Returns `false` when the response is full.
 pub fn push_run(runs: &mut Vec<Run>, run: Run) -> bool {
     if let Some(last) = runs.last_mut()
         && last.append_us == run.append_us

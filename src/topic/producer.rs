@@ -1,7 +1,7 @@
 //! What a topic remembers of its producers, so that a batch sent twice is stored once.
 //!
-//! This is part of the log: it follows from the entries alone. A producer begins as a one-shot, and has an entry of its
-//! own from its second batch on: however many single messages there are, those that publish much are remembered.
+//! This is replicated state: it follows from the entries alone. A producer begins as a one-shot and gets an entry of
+//! its own with its second batch, so that any number of single messages cannot displace producers that publish often.
 
 mod one_shots;
 mod opened;
@@ -23,33 +23,34 @@ use crate::types::{Offset, Opening, ProducerId, Sequenced};
 /// The producers of one topic.
 #[derive(Debug, Default)]
 pub struct Producers {
-    /// Those that have stored more than sequence 0.
+    /// Producers that have stored more than sequence 0, or were opened.
     by_id: BTreeMap<ProducerId, Producer>,
     one_shots: OneShots,
     opened: OpenedProducers,
-    /// Answers of `by_id`.
+    /// Total number of answers in `by_id`.
     answers: usize,
-    /// Counts stored batches: the log's own time, by which the one that was silent longest is found.
+    /// Number of batches stored and producers opened: the log's own time, by which the least recently active producer
+    /// is found.
     clock: u64,
 }
 
 #[derive(Debug)]
 struct Producer {
     epoch: u32,
-    /// The sequence that comes next.
+    /// The next sequence to store.
     expected: u64,
-    /// The answers to the last batches, the newest last.
+    /// The answers to the latest batches, the newest last.
     answers: VecDeque<Stored>,
     last_stored: u64,
 }
 
-/// Bytes of memory that a producer takes beside its answers: its entry, and its part of the map's nodes.
+/// Memory of a producer without its answers, in bytes: its entry and its share of the map's nodes.
 const PRODUCER_COST: usize = 128;
 
-/// Bytes of memory that an answer takes, in a queue that has room for some more.
+/// Memory of an answer, in bytes, with the queue's spare capacity.
 const ANSWER_COST: usize = 32;
 
-/// Bytes of memory that a batch or an opening adds at most.
+/// Most memory that a batch or an opening adds, in bytes.
 pub const PRODUCER_COST_MAX: u64 = 640;
 
 const _: () = {
@@ -57,83 +58,83 @@ const _: () = {
     assert!(table + one_shots::COST + opened::COST <= PRODUCER_COST_MAX);
 };
 
-/// Where and when a batch was stored.
+/// The answer to a stored batch: where and when it was stored, and how to recognise it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Of its first record.
+    /// Offset of its first record.
     pub base: Offset,
-    /// In microseconds since 1970.
+    /// Append time, in microseconds since 1970.
     pub append_us: u64,
-    /// Its records.
+    /// Number of records.
     pub count: u32,
-    /// Of its payload.
+    /// CRC-32 of its payload.
     pub payload_crc: u32,
 }
 
-/// What is to be done with a batch.
+/// The decision on a batch, from its epoch and sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the next one.
+    /// It has the next sequence and is to be stored.
     Store,
-    /// It was stored; this was the answer.
+    /// It is a duplicate; this is the answer to the original.
     Duplicate(Stored),
-    /// It was stored; the answer is not remembered any more.
+    /// It is a duplicate, and the original's answer is no longer remembered.
     Forgotten,
-    /// Another batch had that sequence.
+    /// Another batch was stored with this sequence.
     Reused,
-    /// A sequence was left out.
+    /// It leaves out at least one sequence.
     Gap {
-        /// The one that would be taken.
+        /// The next sequence to store.
         expected: u64,
     },
-    /// A newer epoch has published.
+    /// A newer epoch of the producer has published.
     Fenced,
-    /// Nothing is known of this producer, and it does not start.
+    /// The producer is unknown, and the batch does not have sequence 0.
     Unknown,
     /// The producer was opened, but not in this epoch.
     NotOpened,
 }
 
-/// What opening a producer has come to.
+/// The result of opening a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// The epoch that its batches must name.
+    /// The epoch that its batches must carry.
     pub epoch: u32,
-    /// The sequence of the next batch in it; opening has taken those before.
+    /// The sequence of its first batch in this epoch. Opening takes those before it.
     pub sequence: u64,
-    /// Records that it has stored in all epochs.
+    /// Records stored in all epochs.
     pub records: u64,
-    /// Opened producers that the topic has forgotten.
+    /// Number of opened producers that the topic has forgotten.
     pub forgotten: u64,
 }
 
-/// Why a producer cannot be opened.
+/// The reason why a producer cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotOpened {
-    /// It is there, and was to be new.
+    /// The producer exists, but was required to be new.
     Exists {
         /// Records that it has stored.
         records: u64,
     },
-    /// It is not there, and may be one of those that were forgotten.
+    /// The producer is unknown, and may be one of those that were forgotten.
     Forgotten {
-        /// How many those are.
+        /// Number of opened producers that were forgotten.
         forgotten: u64,
     },
-    /// It has published without being opened, so that its records were not counted.
+    /// The producer has published without being opened, so its records were not counted.
     NotCounted,
-    /// It has had as many epochs as there are.
+    /// The producer has used up all epochs.
     Worn,
 }
 
 impl Producers {
-    /// Judges a batch of that many records and that checksum.
+    /// Decides what to do with a batch, given its number of records and its payload's checksum.
     pub fn judge(&self, batch: Sequenced, count: u32, payload_crc: u32) -> Verdict {
         if let Some(opened) = self.opened.get(batch.producer) {
             match batch.epoch.cmp(&opened.epoch) {
                 Ordering::Less => return Verdict::Fenced,
                 Ordering::Greater => return Verdict::NotOpened,
-                // Opening was the first of the epoch.
+                // Opening has taken sequence 0 of this epoch.
                 Ordering::Equal if batch.sequence == 0 => return Verdict::Reused,
                 Ordering::Equal => {}
             }
@@ -151,7 +152,7 @@ impl Producers {
         }
     }
 
-    /// Notes a batch that was judged [`Verdict::Store`] and stored.
+    /// Records a batch that was judged [`Verdict::Store`] and has been stored.
     pub fn note(&mut self, batch: Sequenced, stored: Stored) {
         self.clock += 1;
         let Sequenced { producer: id, epoch, sequence } = batch;
@@ -182,10 +183,10 @@ impl Producers {
         producer.last_stored = self.clock;
     }
 
-    /// Opens an epoch of a producer whose records are counted; batches of earlier ones are refused from then on.
+    /// Opens an epoch of a producer and counts its records. Batches of earlier epochs are refused from then on.
     ///
     /// # Errors
-    /// [`NotOpened`]: nothing has changed.
+    /// Returns [`NotOpened`] without changing anything.
     pub fn open(&mut self, opening: Opening) -> Result<Opened, NotOpened> {
         let Opening { producer: id, token, resume } = opening;
         let forgotten = self.opened.forgotten();
@@ -212,7 +213,8 @@ impl Producers {
         Ok(Opened { epoch, sequence, records, forgotten })
     }
 
-    /// Adds a producer that has stored these batches from sequence 0 on, or was opened.
+    /// Adds a producer with the answers to its batches, and forgets the least recently active one when there are too
+    /// many.
     fn insert(&mut self, id: ProducerId, epoch: u32, answers: VecDeque<Stored>) {
         if self.by_id.len() == PRODUCERS_MAX {
             self.forget_silent();
@@ -221,45 +223,45 @@ impl Producers {
         self.by_id.insert(id, Producer { epoch, expected: 1, answers, last_stored: self.clock });
     }
 
-    /// Bytes of memory that they take.
+    /// Returns the memory of all producers, in bytes.
     pub fn cost(&self) -> u64 {
         let by_id = self.by_id.len() * PRODUCER_COST + self.answers * ANSWER_COST;
         (size_of::<Self>() + by_id) as u64 + self.one_shots.cost() + self.opened.cost()
     }
 
-    /// Are there any that have stored only sequence 0?
+    /// Returns true when any producer has stored only sequence 0.
     pub(super) fn has_one_shots(&self) -> bool {
         !self.one_shots.is_empty()
     }
 
-    /// Appends those that have stored only sequence 0 to `out`, for a checkpoint.
+    /// Appends the encoded producers that have stored only sequence 0 to a checkpoint's image.
     pub(super) fn encode_one_shots(&self, out: &mut Vec<u8>) {
         self.one_shots.encode(out);
     }
 
-    /// Are there any that were opened, or were there?
+    /// Returns true when any producer has been opened, even if it was forgotten since.
     pub(super) fn has_opened(&self) -> bool {
         !self.opened.is_empty()
     }
 
-    /// Appends what is counted of those that were opened to `out`, for a checkpoint.
+    /// Appends the encoded opened producers to a checkpoint's image.
     pub(super) fn encode_opened(&self, out: &mut Vec<u8>) {
         self.opened.encode(out);
     }
 
-    /// Takes what [`Self::encode_opened`] has written; `None` when it is something else.
+    /// Decodes the result of [`Self::encode_opened`]; returns `None` when the bytes are malformed.
     pub(super) fn decode_opened(&mut self, bytes: &mut &[u8]) -> Option<()> {
         self.opened = OpenedProducers::decode(bytes)?;
         Some(())
     }
 
-    /// Takes what [`Self::encode_one_shots`] has written; `None` when it is something else.
+    /// Decodes the result of [`Self::encode_one_shots`]; returns `None` when the bytes are malformed.
     pub(super) fn decode_one_shots(&mut self, bytes: &mut &[u8]) -> Option<()> {
         self.one_shots = OneShots::decode(bytes)?;
         Some(())
     }
 
-    /// Appends those that go on to `out`, for a checkpoint.
+    /// Appends the encoded producers of `by_id` to a checkpoint's image.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, self.clock);
         varint::put(out, self.by_id.len() as u64);
@@ -278,7 +280,7 @@ impl Producers {
         }
     }
 
-    /// Takes what [`Self::encode`] has written; `None` when it is something else.
+    /// Decodes the result of [`Self::encode`]; returns `None` when the bytes are malformed.
     pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let mut producers = Self { clock: varint::take(bytes)?, ..Self::default() };
         let count = varint::take(bytes)?;
@@ -318,8 +320,8 @@ impl Producers {
     }
 }
 
-/// Judges a batch of a producer whose epoch and next sequence are known. `answer` gives that of the batch so many
-/// sequences back.
+/// Decides on a batch of a producer whose epoch and next sequence are known. `answer(n)` returns the answer to the
+/// batch `n` sequences before the next one.
 fn judge_known(
     (epoch, next): (u32, u64),
     answer: impl Fn(usize) -> Option<Stored>,

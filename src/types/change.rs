@@ -1,34 +1,34 @@
-//! What may be changed of a topic that is there: each setting by itself.
+//! Changes to the settings of an existing topic, each setting by itself.
 
 use std::ops::RangeInclusive;
 
 use super::Retention;
 
-/// Settings of a topic that are to be changed; `None` leaves a setting as it is.
+/// A change to a topic's settings; `None` leaves a setting unchanged.
 ///
-/// A setting has a number, the same on the wire and in the journal, so that others can be added: whoever does not know
-/// one must refuse the whole change.
+/// Each setting has a number, the same on the wire and in the journal, so that settings can be added later. A reader
+/// that does not know a number must refuse the whole change. In a request, 0 selects the home's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SettingsChange {
-    /// Most records; asked for, 0 is the home's default.
+    /// New bound on the number of records.
     pub retention_records: Option<u64>,
-    /// Most bytes of records; asked for, 0 is the home's default.
+    /// New bound on the total size of records in bytes.
     pub retention_bytes: Option<u64>,
-    /// Most milliseconds since a record was appended; asked for, 0 is the home's default.
+    /// New bound on the age of a record in milliseconds.
     pub retention_age_ms: Option<u64>,
 }
 
 impl SettingsChange {
-    /// The numbers of settings.
+    /// The numbers of all settings.
     pub const NUMBERS: RangeInclusive<u8> = 1..=3;
 
-    /// The settings that are to be changed, by number.
+    /// Returns the settings that are changed, as pairs of number and value.
     pub fn settings(&self) -> impl Iterator<Item = (u8, u64)> {
         let all = [(1, self.retention_records), (2, self.retention_bytes), (3, self.retention_age_ms)];
         all.into_iter().filter_map(|(number, value)| Some((number, value?)))
     }
 
-    /// Adds a setting; `None` when no setting has that number.
+    /// Sets the new value of a setting. Returns `None` when no setting has that number.
     pub const fn set(&mut self, number: u8, value: u64) -> Option<()> {
         let setting = match number {
             1 => &mut self.retention_records,
@@ -40,7 +40,7 @@ impl SettingsChange {
         Some(())
     }
 
-    /// What a topic keeps after the change that kept `before`.
+    /// Returns a topic's retention after the change, given its retention before it.
     pub fn applied_to(&self, before: Retention) -> Retention {
         Retention {
             records: self.retention_records.unwrap_or(before.records),

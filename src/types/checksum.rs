@@ -1,13 +1,13 @@
-//! The one checksum of the wire, and of where a topic lives.
+//! The checksum of the wire format, which also determines a topic's home.
 
 use std::sync::LazyLock;
 
 use crc32fast::Hasher;
 
-/// A hasher that has found out what this processor can do: finding out costs more than hashing a header.
+/// A hasher that has already detected the processor's features, because detection costs more than hashing a header.
 static FRESH: LazyLock<Hasher> = LazyLock::new(Hasher::new);
 
-/// CRC-32/ISO-HDLC, as in zlib: of `123456789` it is `0xCBF43926`.
+/// Returns the CRC-32/ISO-HDLC of `bytes`, as in zlib: that of `123456789` is `0xCBF43926`.
 #[inline]
 pub fn crc32(bytes: &[u8]) -> u32 {
     let mut hasher = FRESH.clone();
@@ -15,7 +15,7 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// The same of bytes that lie in several places.
+/// Returns the CRC-32 of the concatenated `parts`.
 pub fn crc32_of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     let mut hasher = FRESH.clone();
     parts.into_iter().for_each(|part| hasher.update(part));

@@ -1,20 +1,20 @@
-//! Topic names: what may be one, and why something is not.
+//! Topic names and the reasons for which a name is rejected.
 
 use std::fmt;
 
 use crate::limits::TOPIC_NAME_MAX;
 
-/// A checked topic name: 1 to 249 bytes of `A-Z a-z 0-9 . _ / -`, compared byte by byte.
+/// A valid topic name: 1 to 249 bytes of `A-Z a-z 0-9 . _ / -`, compared byte by byte.
 ///
-/// Borrowed, because most names only pass through; a topic keeps its own as a `Box<str>`.
+/// It is borrowed, because most names are only passed on; a topic stores its own as a `Box<str>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName<'a>(&'a str);
 
 impl<'a> TopicName<'a> {
-    /// Checks a name as it came from a person or the wire.
+    /// Validates a name that came from a person or the wire.
     ///
     /// # Errors
-    /// [`NameError`] says which rule it breaks.
+    /// Returns the rule that the name breaks.
     pub fn new(name: &'a str) -> Result<Self, NameError> {
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -29,7 +29,7 @@ impl<'a> TopicName<'a> {
         Err(NameError::Character { found: found.expect("a byte that is not allowed belongs to such a character") })
     }
 
-    /// The name as text.
+    /// Returns the name as a string slice.
     pub const fn as_str(self) -> &'a str {
         self.0
     }
@@ -41,17 +41,17 @@ impl fmt::Display for TopicName<'_> {
     }
 }
 
-/// Why something is not a topic name.
+/// The reason why a string is not a topic name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
-    /// No bytes at all.
+    /// The name is empty.
     Empty,
-    /// More than 249 bytes.
+    /// The name is longer than 249 bytes.
     TooLong {
         /// Its length in bytes.
         length: usize,
     },
-    /// A character that is not allowed.
+    /// The name contains a character that is not allowed.
     Character {
         /// The first such character.
         found: char,
@@ -74,7 +74,7 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
-/// By byte: names are checked with each request.
+/// Allowed characters by byte value: a table, because names are checked with each request.
 const IS_ALLOWED: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte: u8 = 0;

@@ -1,9 +1,9 @@
-//! Sets of nodes and of links as bits, in the form that the route section of a frame carries them.
+//! Sets of nodes and of links as bitmaps, in the form that the route section of a frame carries.
 
 use super::{Dimension, NodeId};
 use crate::limits::DIMENSION_MAX;
 
-/// One edge of the cube: the bit in which its ends differ, and its lower end.
+/// One edge of the cube, given by the bit in which its ends differ and by its lower end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Link {
     bit: u8,
@@ -11,25 +11,26 @@ pub struct Link {
 }
 
 impl Link {
-    /// The edge of `node` across dimension `bit`.
+    /// Returns the edge of `node` across dimension `bit`.
     pub const fn new(node: NodeId, bit: u8) -> Self {
         let other = node.across(bit);
         Self { bit, lower: if node.0 < other.0 { node } else { other } }
     }
 
-    /// The dimension that the edge crosses.
+    /// Returns the dimension that the edge crosses.
     pub const fn bit(self) -> u8 {
         self.bit
     }
 
-    /// Its two ends, the lower id first.
+    /// Returns its two ends, the lower id first.
     pub const fn ends(self) -> (NodeId, NodeId) {
         (self.lower, self.lower.across(self.bit))
     }
 
-    /// Its place in a [`LinkSet`], the same in cubes of all dimensions: first the links of the cube of one dimension,
-    /// then those that the second dimension adds, and so on. What dimension `h` adds is first the links across it,
-    /// by their lower ends, then those of the upper half in the order of their counterparts below.
+    /// Returns the link's position in a [`LinkSet`], which is the same in cubes of all dimensions: first the links of
+    /// the one-dimensional cube, then those that the second dimension adds, and so on. The links that dimension `h`
+    /// adds are first those across it, by their lower ends, then those of the upper half, in the order of their
+    /// counterparts in the lower half.
     const fn position(self) -> usize {
         let mut lower = self.lower.0;
         let mut position = 0;
@@ -44,7 +45,7 @@ impl Link {
         }
     }
 
-    /// The inverse of `position`; `None` where the largest cube has no link.
+    /// The inverse of `position`; returns `None` for a position beyond the links of the largest cube.
     fn at(position: usize) -> Option<Self> {
         if position >= links_below(DIMENSION_MAX.into()) {
             return None;
@@ -68,22 +69,23 @@ impl Link {
     }
 }
 
-/// Links of the cube of `dimensions`: the places before the first link that reaches the node `2^dimensions`.
+/// Returns the number of links of a cube of `dimensions`, which all have lower positions than any link of the node
+/// `2^dimensions`.
 const fn links_below(dimensions: u32) -> usize {
     dimensions as usize * (1 << dimensions) / 2
 }
 
-/// A set of links. Empty costs no allocation.
+/// A set of links. An empty set allocates nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinkSet(Bits);
 
 impl LinkSet {
-    /// No links.
+    /// Returns an empty set.
     pub const fn new() -> Self {
         Self(Bits(None))
     }
 
-    /// Is there none?
+    /// Returns true when the set has no links.
     pub const fn is_empty(&self) -> bool {
         self.0.0.is_none()
     }
@@ -93,39 +95,40 @@ impl LinkSet {
         self.0.insert(link.position());
     }
 
-    /// Is the link in the set?
+    /// Returns true when the link is in the set.
     pub fn contains(&self, link: Link) -> bool {
         self.0.contains(link.position())
     }
 
-    /// All links, in the order of their places.
+    /// Returns all links by increasing position.
     pub fn iter(&self) -> impl Iterator<Item = Link> {
         self.0.iter().filter_map(Link::at)
     }
 
-    /// The words of the wire: bit `p % 64` of word `p / 64` is place `p`; the last word is not 0.
+    /// Returns the set as words of the wire format: bit `p % 64` of word `p / 64` stands for position `p`. The last
+    /// word is not 0.
     pub fn words(&self) -> &[u64] {
         self.0.words()
     }
 
-    /// From the words of the wire. `None` when the last word is 0 (one set has one form) or a place is no link of
-    /// the cube.
+    /// Decodes the words of the wire format. Returns `None` when the last word is 0, since each set has only one
+    /// encoding, or when a link is not in the cube.
     pub fn from_words(words: Vec<u64>, dimension: Dimension) -> Option<Self> {
         Bits::from_words(words, usize::from(dimension.links())).map(Self)
     }
 }
 
-/// A set of nodes. Empty costs no allocation.
+/// A set of nodes. An empty set allocates nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NodeSet(Bits);
 
 impl NodeSet {
-    /// No nodes.
+    /// Returns an empty set.
     pub const fn new() -> Self {
         Self(Bits(None))
     }
 
-    /// Is there none?
+    /// Returns true when the set has no nodes.
     pub const fn is_empty(&self) -> bool {
         self.0.0.is_none()
     }
@@ -135,27 +138,28 @@ impl NodeSet {
         self.0.insert(usize::from(node.0));
     }
 
-    /// Is the node in the set?
+    /// Returns true when the node is in the set.
     pub fn contains(&self, node: NodeId) -> bool {
         self.0.contains(usize::from(node.0))
     }
 
-    /// Takes the node out; says whether it was there.
+    /// Removes a node and returns whether it was in the set.
     pub fn remove(&mut self, node: NodeId) -> bool {
         self.0.remove(usize::from(node.0))
     }
 
-    /// All nodes in increasing order.
+    /// Returns all nodes in increasing order.
     pub fn iter(&self) -> impl Iterator<Item = NodeId> {
         self.0.iter().filter_map(|position| u16::try_from(position).ok().map(NodeId))
     }
 
-    /// The words of the wire: bit `n % 64` of word `n / 64` is node `n`; the last word is not 0.
+    /// Returns the set as words of the wire format: bit `n % 64` of word `n / 64` stands for node `n`. The last word is
+    /// not 0.
     pub fn words(&self) -> &[u64] {
         self.0.words()
     }
 
-    /// From the words of the wire. `None` when the last word is 0 or a node is not of the cube.
+    /// Decodes the words of the wire format. Returns `None` when the last word is 0 or a node is not in the cube.
     pub fn from_words(words: Vec<u64>, dimension: Dimension) -> Option<Self> {
         Bits::from_words(words, usize::from(dimension.nodes())).map(Self)
     }
@@ -169,8 +173,8 @@ impl FromIterator<NodeId> for NodeSet {
     }
 }
 
-/// Invariant: there are words or nothing, and the last one is not 0, so that equal sets are equal words. A pointer,
-/// because nearly every frame carries an empty set.
+/// A bitmap of any size. Invariant: it is absent, or has words of which the last is not 0, so that equal sets have
+/// equal words. It is a pointer, because nearly every frame carries an empty set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Bits(Option<Box<Words>>);
 
@@ -227,7 +231,7 @@ impl Bits {
 mod tests {
     use super::*;
 
-    /// The definition, as protocol-nodes.md has it.
+    /// The position as protocol-nodes.md defines it.
     fn place(lower: usize, bit: u32) -> usize {
         let half = (lower | 1 << bit).ilog2();
         let before = if half == 0 { 0 } else { half as usize * (1 << (half - 1)) };

@@ -1,4 +1,4 @@
-//! Which records leave memory when it is full: the oldest, of whatever topic, while the journal has them too.
+//! Eviction of records from memory: the oldest of any topic go first, provided that the journal has them too.
 
 use std::collections::VecDeque;
 
@@ -9,14 +9,15 @@ use crate::types::{Offset, TopicId};
 /// The chunks in memory, by age.
 #[derive(Debug, Default)]
 pub(super) struct Eviction {
-    /// Each with its topic and first record, oldest first; those that are gone stay until it is their turn.
+    /// The topic and first offset of each chunk, oldest first. Entries of chunks that no longer exist remain until they
+    /// reach the front.
     order: VecDeque<(TopicId, Offset)>,
-    /// Those that are not gone.
+    /// Number of chunks that still exist.
     chunks: usize,
 }
 
 impl Eviction {
-    /// A log was changed that had so many chunks, the newest of which began there.
+    /// Updates the order after a change to `log`, which had `chunks` chunks before, the newest beginning at `newest`.
     pub(super) fn note(&mut self, id: TopicId, chunks: usize, newest: Option<Offset>, log: &TopicLog) {
         self.chunks = self.chunks - chunks + log.chunks();
         if let Some(base) = log.newest().filter(|base| Some(*base) != newest) {
@@ -24,25 +25,25 @@ impl Eviction {
         }
     }
 
-    /// A topic with so many chunks is gone.
+    /// Subtracts the chunks of a removed topic.
     pub(super) const fn forget(&mut self, chunks: usize) {
         self.chunks -= chunks;
     }
 }
 
 impl Catalogue {
-    /// From now on the journal has all records: they may leave memory.
+    /// Allows eviction: from now on the journal has all records.
     pub fn allow_eviction(&mut self) {
         assert!(self.places.iter().flatten().all(|topic| topic.log.chunks() == 0), "the oldest ones are known");
         self.eviction = Some(Eviction::default());
     }
 
-    /// May records leave memory?
+    /// Returns true when eviction is allowed.
     pub const fn is_evicting(&self) -> bool {
         self.eviction.is_some()
     }
 
-    /// Removes the oldest records from memory until topics take no more than so many bytes of it, if they may.
+    /// Evicts the oldest records until all topics take at most `max_bytes` of memory, if eviction is allowed.
     pub fn evict(&mut self, max_bytes: u64) {
         while self.cost() > max_bytes
             && let Some((id, base)) = self.eviction.as_mut().and_then(|eviction| eviction.order.pop_front())
@@ -54,7 +55,8 @@ impl Catalogue {
         self.drop_stale();
     }
 
-    /// Topics that trim themselves leave entries behind: most must not be such ones.
+    /// Removes the entries of chunks that no longer exist when they are the majority; trimming leaves such entries
+    /// behind.
     fn drop_stale(&mut self) {
         let Some(mut eviction) = self.eviction.take() else { return };
         if eviction.order.len() > 2 * eviction.chunks + 64 {
@@ -65,7 +67,7 @@ impl Catalogue {
         self.eviction = Some(eviction);
     }
 
-    /// Asserts that every chunk in memory can be found.
+    /// Asserts that the order lists every chunk in memory.
     pub(super) fn check_eviction(&self) {
         let Some(eviction) = &self.eviction else { return };
         let mut there: Vec<usize> = vec![0; self.places.len()];

@@ -1,22 +1,23 @@
-//! The catalogue as bytes, without its records: what a checkpoint keeps.
+//! The encoded catalogue without its records, as a checkpoint stores it.
 //!
 //! ```text
 //! varint places, varint free, then each: varint place; the parts of the catalogue, u8 0
 //! for each topic, by place: u64 id, u32 epoch, u64 created_us, varint records, varint bytes, varint age_ms,
 //!                           str8 name, its log, its parts, u8 0
-//! part                      u8 tag, varint length, so many bytes; in the order of their tags, none twice
-//! part 1, producers         as `topic/producer.rs` has them
+//! part                      u8 tag, varint length, that many bytes; tags increase
+//! part 1, producers         see `topic/producer.rs`
 //! part 2, losses            varint count, then each: u32 epoch, varint offset
-//! part 9, one-shots         as `topic/producer/one_shots.rs` has them
-//! part 10, clock            of the catalogue: as `topic/eras.rs` has them; of a topic where eras begin: varint count,
+//! part 9, one-shots         see `topic/producer/one_shots.rs`
+//! part 10, clock            in the catalogue: see `topic/eras.rs`; in a topic, where eras begin: varint count,
 //!                           then each: varint records and varint eras since the one before
-//! part 11, opened producers as `topic/producer/opened.rs` has them
+//! part 11, opened producers see `topic/producer/opened.rs`
 //! log                       varint first, varint next, varint last_append_us, varint marks, then each: varint records
 //!                           and microseconds since the mark before, varint bytes, varint microseconds that it spans
 //! ```
 //!
-//! A part that is not needed is left out. One whose tag is unknown was written by a newer program, whose state
-//! must not be lost: the image is refused. Format 1 has no parts: u8 1 and the producers, or u8 0, and then the losses.
+//! Empty parts are left out. An unknown tag means that a newer program wrote the image; it is refused, so that the
+//! newer program's state is not lost. Format 1 has no parts: after the log of a topic come u8 1 and the producers, or
+//! u8 0, and then the losses.
 
 use bytes::{Buf, BufMut};
 
@@ -28,10 +29,10 @@ use crate::topic::log::TopicLog;
 use crate::topic::producer::Producers;
 use crate::types::{Epoch, Offset, Retention, TopicId, TopicName};
 
-/// The first format whose topics end with parts.
+/// First format whose topics end with parts.
 const PARTS_SINCE: u32 = 2;
 
-/// Ends the parts of the catalogue, and of a topic.
+/// Ends the list of parts.
 const END: u8 = 0;
 const PRODUCERS: u8 = 1;
 const LOSSES: u8 = 2;
@@ -40,7 +41,7 @@ const CLOCK: u8 = 10;
 const OPENED: u8 = 11;
 
 impl Catalogue {
-    /// Appends everything but the records to `out`.
+    /// Appends the encoded catalogue, without the records, to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, self.places.len() as u64);
         varint::put(out, self.free.len() as u64);
@@ -77,18 +78,17 @@ impl Catalogue {
         }
     }
 
-    /// Decodes what [`Self::encode`] has written, or an older program did in that version of the format. No record is
-    /// in memory.
+    /// Decodes an image in the given format version. The resulting catalogue has no records in memory.
     ///
     /// # Errors
-    /// [`DecodeError`]
+    /// Returns [`DecodeError`] when the image is malformed or comes from a newer program.
     pub fn decode(mut bytes: &[u8], version: u32) -> Result<Self, DecodeError> {
         let catalogue = decode(&mut bytes, version)?;
         if bytes.is_empty() { Ok(catalogue) } else { Err(DecodeError::Malformed) }
     }
 }
 
-/// Appends a part whose bytes `body` appends.
+/// Appends a part; `body` appends its content.
 fn put_part(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = Vec::new();
     body(&mut bytes);
@@ -138,9 +138,9 @@ fn decode(bytes: &mut &[u8], version: u32) -> Result<Catalogue, DecodeError> {
     if is_empty.all(|is_empty| is_empty) { Ok(catalogue) } else { Err(DecodeError::Malformed) }
 }
 
-/// A catalogue without topics, and the places that will have none.
+/// Decodes the list of places into a catalogue without topics.
 fn decode_places(bytes: &mut &[u8]) -> Option<Catalogue> {
-    // Each place takes a byte at least.
+    // Each place takes at least a byte.
     let most = TOPICS_MAX.min(bytes.len());
     let places = usize::try_from(varint::take(bytes)?).ok().filter(|places| *places <= most)?;
     let free = usize::try_from(varint::take(bytes)?).ok().filter(|free| *free <= places)?;
@@ -153,7 +153,7 @@ fn decode_places(bytes: &mut &[u8]) -> Option<Catalogue> {
     Some(catalogue)
 }
 
-/// A topic without its parts.
+/// Decodes a topic up to its parts.
 fn decode_topic(bytes: &mut &[u8]) -> Option<Topic> {
     let id = TopicId::new(bytes.try_get_u64().ok()?)?;
     let epoch = Epoch(bytes.try_get_u32().ok()?);
@@ -179,7 +179,7 @@ fn decode_parts_of(topic: &mut Topic, newest: Era, bytes: &mut &[u8]) -> Result<
     })
 }
 
-/// Hands each part to `take`, which gives `None` for one that it cannot read.
+/// Passes each part to `take`, which returns `None` when it cannot decode the part.
 fn decode_parts(
     bytes: &mut &[u8],
     mut take: impl FnMut(u8, &mut &[u8]) -> Result<Option<()>, DecodeError>,
@@ -221,7 +221,7 @@ mod tests {
         payload.into()
     }
 
-    /// The first format has no one-shots of its own, nor opened producers.
+    /// Format 1 does not distinguish one-shots and has no opened producers.
     fn catalogue(has_newer: bool) -> Catalogue {
         let mut catalogue = Catalogue::default();
         for index in 0..20_u64 {
@@ -261,7 +261,7 @@ mod tests {
         catalogue
     }
 
-    /// What the first format had instead of parts.
+    /// Encodes the catalogue in format 1.
     fn in_format_1(catalogue: &Catalogue) -> Vec<u8> {
         let mut image = Vec::new();
         catalogue.encode(&mut image);

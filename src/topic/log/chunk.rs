@@ -1,4 +1,4 @@
-//! A piece of a log: one batch as it came, or many small ones behind each other.
+//! A chunk of a log: a single batch as it arrived, or several small ones, one after the other.
 
 use std::ops::Range;
 
@@ -11,16 +11,16 @@ use crate::types::Offset;
 use crate::wire::records;
 use crate::wire::response::Run;
 
-/// Records with consecutive offsets.
+/// A chunk: records with consecutive offsets.
 #[derive(Debug)]
 pub(super) struct Chunk {
     base: Offset,
     count: u32,
-    /// The producer's, while it is one batch alone.
+    /// The producer's checksum, valid while the chunk is a single batch.
     crc: u32,
-    /// Of its first batch, in microseconds since 1970.
+    /// Append time of the first batch, in microseconds since 1970.
     first_us: u64,
-    /// Batches with one time, when there is more than one.
+    /// The batches grouped by append time; empty for a single batch.
     parts: Vec<Part>,
     payload: Stored,
 }
@@ -28,52 +28,53 @@ pub(super) struct Chunk {
 /// Consecutive records of a chunk with one append time.
 #[derive(Clone, Copy, Debug)]
 struct Part {
-    /// Behind its last record, counted from the chunk's base.
+    /// End of its records (exclusive), relative to the chunk's base.
     end: u32,
-    /// Behind its last byte.
+    /// End of its bytes (exclusive) in the chunk.
     end_byte: u32,
     append_us: u64,
 }
 
-/// Bytes of memory that a chunk takes besides its payload: its entry, its turn to leave memory, and what the allocator
-/// adds.
+/// Memory of a chunk without its payload, in bytes: its entry, its entry in the order of eviction, and the allocator's
+/// overhead.
 const OVERHEAD: usize = 128;
 
-/// A buffer that grows has at most this part of its bytes free.
+/// At most one part in this many of a growing buffer is free.
 const SLACK: usize = 4;
 
-/// What a batch adds at most to what its log takes of the node's memory, in bytes.
+/// Returns the most memory that appending a batch adds to its log, in bytes.
 pub const fn chunk_cost(payload_len: usize) -> u64 {
     (payload_len + payload_len / SLACK + 1 + OVERHEAD + GROWTH_COST + size_of::<Stretch>()) as u64
 }
 
-/// Where the bytes of a chunk are.
+/// The bytes of a chunk.
 #[derive(Debug)]
 enum Stored {
-    /// In the buffer that they came in; shared with whoever sends them.
+    /// The buffer in which they arrived, shared with connections that send it.
     Whole(Bytes),
-    /// In one that may grow.
+    /// A buffer that may grow.
     Growing(Vec<u8>),
 }
 
-/// Some records of a chunk.
+/// Part of a chunk.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// How many.
+    /// Number of records.
     pub count: u32,
-    /// Where they are.
+    /// Range of bytes within the chunk.
     pub bytes: Range<usize>,
 }
 
 impl Chunk {
-    /// A batch alone. A small one may get others behind it.
+    /// Creates a chunk from one batch. Only a small batch can be followed by others.
     pub(super) fn new(base: Offset, payload: Bytes, count: u32, crc: u32, append_us: u64) -> Self {
         let payload =
             if payload.len() <= MERGE_BYTES_MAX { Stored::Growing(payload.to_vec()) } else { Stored::Whole(payload) };
         Self { base, count, crc, first_us: append_us, parts: Vec::new(), payload }
     }
 
-    /// Takes a small batch in behind its own records, if it is growing and has room; else it grows no more.
+    /// Appends a small batch if the chunk can grow and has room. Otherwise returns false, and the chunk never grows
+    /// again.
     pub(super) fn merge(&mut self, batch: &[u8], count: u32, append_us: u64, is_wanted: bool) -> bool {
         let Stored::Growing(bytes) = &mut self.payload else { return false };
         let is_new_part = append_us != self.parts.last().map_or(self.first_us, |part| part.append_us);
@@ -89,7 +90,7 @@ impl Chunk {
             self.parts.push(Part { end: self.count, end_byte: at(bytes.len()), append_us: self.first_us });
         }
         if bytes.capacity() - bytes.len() < batch.len() {
-            // No more slack than is counted.
+            // Reserves no more slack than `cost` counts.
             bytes.reserve_exact(batch.len().max(bytes.len() / SLACK));
         }
         bytes.extend_from_slice(batch);
@@ -114,39 +115,39 @@ impl Chunk {
         self.count
     }
 
-    /// Bytes of its records.
+    /// Returns the size of the records in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes().len()
     }
 
-    /// What it takes of the node's memory at most, in bytes. A merged batch adds no more than [`chunk_cost`] of it.
+    /// Returns the most memory that the chunk takes, in bytes. Merging a batch adds at most [`chunk_cost`] of it.
     pub(super) fn cost(&self) -> u64 {
         let parts = size_of_val(&self.parts[..]);
         let slack = match &self.payload {
             Stored::Whole(_) => 0,
-            // A vector of parts may be half empty.
+            // Half of the vector of parts may be spare capacity.
             Stored::Growing(bytes) => bytes.len() / SLACK + parts,
         };
         (self.len() + slack + parts + OVERHEAD) as u64
     }
 
-    /// The checksum that its producer made, when it is one batch alone.
+    /// Returns the producer's checksum when the chunk is a single batch.
     pub(super) fn crc(&self) -> Option<u32> {
         self.parts.is_empty().then_some(self.crc)
     }
 
-    /// When its last record was appended.
+    /// Returns the append time of the last record.
     pub(super) fn last_us(&self) -> u64 {
         self.parts.last().map_or(self.first_us, |part| part.append_us)
     }
 
-    /// The first record that was appended at or after a time, which [`Self::last_us`] is not before.
+    /// Returns the first record appended at or after `append_us`, which must not be later than [`Self::last_us`].
     pub(super) fn find_time(&self, append_us: u64) -> Offset {
         let index = self.parts.partition_point(|part| part.append_us < append_us);
         self.base.plus(u64::from(self.start_of(index).0))
     }
 
-    /// The times of so many records behind the first ones.
+    /// Returns the append times of the `count` records after the first `skip`.
     pub(super) fn runs(&self, skip: u32, count: u32) -> impl Iterator<Item = Run> {
         let alone = Part { end: self.count, end_byte: 0, append_us: self.first_us };
         let alone = self.parts.is_empty().then_some(alone);
@@ -160,7 +161,7 @@ impl Chunk {
         })
     }
 
-    /// As many records behind the first `skip` as lie within both bounds; may be none.
+    /// Returns as many records after the first `skip` as fit both limits, possibly none.
     pub(super) fn piece(&self, skip: u32, max_bytes: usize, max_records: u32) -> Piece {
         let start = self.byte_of(skip);
         let rest = &self.bytes()[start..];
@@ -173,14 +174,14 @@ impl Chunk {
         Piece { count, bytes: start..start + len }
     }
 
-    /// Where a record starts, counted from the chunk's base.
+    /// Returns the byte at which a record begins. `record` is relative to the chunk's base.
     pub(super) fn byte_of(&self, record: u32) -> usize {
         let index = self.parts.partition_point(|part| part.end <= record);
         let (before, byte) = self.start_of(index);
         byte + records::prefix_len(&self.bytes()[byte..], record - before)
     }
 
-    /// Some of its bytes, for sending: shared, or copied while the chunk may grow.
+    /// Returns some of the bytes for sending: shared, or copied while the chunk can grow.
     pub(super) fn share(&self, range: Range<usize>) -> Bytes {
         match &self.payload {
             Stored::Whole(bytes) => bytes.slice(range),
@@ -199,7 +200,7 @@ impl Chunk {
         }
     }
 
-    /// The first record and byte of a part.
+    /// Returns the first record and the first byte of a part.
     fn start_of(&self, index: usize) -> (u32, usize) {
         index.checked_sub(1).map_or((0, 0), |before| (self.parts[before].end, self.parts[before].end_byte as usize))
     }

@@ -1,8 +1,7 @@
-//! What a log knows of all its records, whether they are in memory or not: how many bytes lie between some offsets, and
-//! when those were appended.
+//! Marks: the sizes and append times of all retained records of a log, whether they are in memory or not.
 //!
-//! What retention removes follows from these marks, and they follow from the entries alone. A mark covers at most a
-//! 64th of what the topic keeps, so that there are few of them and retention is as exact as that.
+//! Retention follows from the marks, and these follow from the entries alone. A mark covers at most a 64th of what the
+//! topic retains, which keeps marks few and sets the precision of retention.
 
 use std::collections::VecDeque;
 
@@ -10,17 +9,17 @@ use crate::limits::{MARK_BYTES_MAX, MARKS_PER_BOUND};
 use crate::record::varint;
 use crate::types::{Offset, Retention};
 
-/// Consecutive records, up to the next mark.
+/// Consecutive records, from `base` up to the next mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     base: Offset,
     bytes: u64,
-    /// When the first and the last of them were appended, in microseconds since 1970.
+    /// Append times of the first and the last record, in microseconds since 1970.
     first_us: u64,
     last_us: u64,
 }
 
-/// What of a topic a mark covers at most, unless a single batch is more.
+/// Most records, bytes and time that a mark covers, unless a single batch is larger.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grain {
     records: u64,
@@ -28,18 +27,18 @@ pub(super) struct Grain {
     age_us: u64,
 }
 
-/// Among which records an append time is looked for.
+/// A search for an append time in a range of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sought {
-    /// In microseconds since 1970.
+    /// The time to find, in microseconds since 1970.
     pub append_us: u64,
-    /// The first of them, and the first one behind.
+    /// The range of offsets; `end` is exclusive.
     pub from: Offset,
     pub end: Offset,
 }
 
 impl Grain {
-    /// For a batch that begins a mark.
+    /// Forces a batch to begin a new mark.
     pub(super) const NONE: Self = Self { records: 0, bytes: 0, age_us: 0 };
 
     pub(super) fn of(retention: &Retention) -> Self {
@@ -52,24 +51,24 @@ impl Grain {
     }
 }
 
-/// Marks that there is room for when one more is needed.
+/// Room for this many marks is added when one more is needed.
 const MARKS_GROWTH: usize = 2;
 
-/// What a batch adds at most to what the marks of its log take of the node's memory, in bytes.
+/// Most memory that a batch adds to the marks of its log, in bytes.
 pub(super) const GROWTH_COST: usize = MARKS_GROWTH * size_of::<Mark>();
 
 /// The marks of a log, oldest first.
 ///
-/// Invariant: the records of the oldest mark are not all trimmed; there are none when the log is empty.
+/// Invariant: the records of the oldest mark are not all trimmed; an empty log has no marks.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     marks: VecDeque<Mark>,
-    /// Of all marks.
+    /// Size of the records of all marks, in bytes.
     bytes: u64,
 }
 
 impl Marks {
-    /// Takes in a batch whose records are from `base` up to `next`.
+    /// Adds a batch of records from `base` up to `next`.
     pub(super) fn append(&mut self, (base, next): (Offset, Offset), bytes: u64, append_us: u64, grain: Grain) {
         self.bytes += bytes;
         if let Some(last) = self.marks.back_mut()
@@ -82,13 +81,13 @@ impl Marks {
             return;
         }
         if self.marks.len() == self.marks.capacity() {
-            // Most topics have one, and a full one some sixty.
+            // Most topics have one mark, and a full topic has about sixty.
             self.marks.reserve_exact(MARKS_GROWTH);
         }
         self.marks.push_back(Mark { base, bytes, first_us: append_us, last_us: append_us });
     }
 
-    /// The records before `first` are gone.
+    /// Removes the marks of records before `first`.
     pub(super) fn trim(&mut self, first: Offset, next: Offset) {
         while let Some(oldest) = self.marks.front()
             && self.marks.get(1).map_or(next, |mark| mark.base) <= first
@@ -98,12 +97,13 @@ impl Marks {
         }
     }
 
-    /// When the first record of the oldest mark was appended; 0 when there is none.
+    /// Returns the append time of the first record of the oldest mark, or 0 when there is none.
     pub(super) fn first_us(&self) -> u64 {
         self.marks.front().map_or(0, |oldest| oldest.first_us)
     }
 
-    /// Bytes of the records from `first` on: what of the oldest mark is trimmed counts by number.
+    /// Returns the size in bytes of the records from `first` on. Of a partly trimmed mark, it counts the share of its
+    /// records.
     pub(super) fn bytes(&self, first: Offset, next: Offset) -> u64 {
         let Some(oldest) = self.marks.front() else { return 0 };
         let end = self.marks.get(1).map_or(next, |mark| mark.base);
@@ -111,7 +111,7 @@ impl Marks {
         self.bytes - u64::try_from(trimmed / u128::from(end.0 - oldest.base.0)).expect("a part of the mark's bytes")
     }
 
-    /// Where a log would start that kept at most so many bytes, but always the newest mark.
+    /// Returns where the log begins when it retains at most `max_bytes`, but always the newest mark.
     pub(super) fn cut_by_bytes(&self, first: Offset, next: Offset, max_bytes: u64) -> Offset {
         let (mut kept, mut cut) = (self.bytes(first, next), first);
         for (index, mark) in self.marks.iter().enumerate().skip(1) {
@@ -124,33 +124,33 @@ impl Marks {
         cut
     }
 
-    /// The first mark among some records that has one with that append time or a later one, or their end.
+    /// Returns the first mark in the range with a record at or after the append time, or the end of the range.
     pub(super) fn cut_by_time(&self, Sought { append_us, from, end }: Sought) -> Offset {
         let is_before = |mark: &Mark| mark.base < from || mark.base < end && mark.last_us < append_us;
         let index = self.marks.partition_point(is_before);
         self.marks.get(index).map_or(end, |mark| mark.base.min(end))
     }
 
-    /// What they take of the node's memory, in bytes.
+    /// Returns the memory of the marks, in bytes.
     pub(super) fn cost(&self) -> u64 {
         (self.marks.capacity() * size_of::<Mark>()) as u64
     }
 
-    /// Appends them to an image.
+    /// Appends the encoded marks to a checkpoint's image.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, self.marks.len() as u64);
         let (mut base, mut at_us) = (0, 0);
         for mark in &self.marks {
             varint::put(out, mark.base.0 - base);
             varint::put(out, mark.bytes);
-            // Where an era begins, times may decrease.
+            // At the beginning of an era, times may decrease.
             varint::put(out, mark.first_us.wrapping_sub(at_us));
             varint::put(out, mark.last_us - mark.first_us);
             (base, at_us) = (mark.base.0, mark.last_us);
         }
     }
 
-    /// What [`Self::encode`] has appended, of a log of these records; `None` when it is no such thing.
+    /// Decodes the result of [`Self::encode`] for a log of these records; returns `None` when the bytes are malformed.
     pub(super) fn decode(bytes: &mut &[u8], first: Offset, next: Offset) -> Option<Self> {
         let mut marks = Self::default();
         let (mut base, mut at_us) = (0_u64, 0_u64);

@@ -13,7 +13,7 @@ fn batch(values: &[&[u8]]) -> (Bytes, (u32, u32)) {
     (payload.into(), of_batch)
 }
 
-/// A log of batches, each with these values, appended at 10, 20, 30 …
+/// Returns a log of batches with these values, appended at times 10, 20, 30 …
 fn log(batches: &[&[&str]], retention: &Retention) -> TopicLog {
     let mut log = TopicLog::default();
     for (index, values) in batches.iter().enumerate() {
@@ -85,20 +85,20 @@ fn a_topic_that_keeps_one_record_holds_the_bytes_of_few() {
     }
 }
 
-/// When the logs of these tests begin: far from the ends of what times can be.
+/// Start of time in these tests, far from both ends of the range of times.
 const BEGAN_US: u64 = 1 << 40;
 
-/// A log beside the list of records that it is.
+/// A log and the list of records that it must be equal to.
 struct Pair {
     log: TopicLog,
-    /// Each with when it was appended.
+    /// Each record's value and append time.
     list: Vec<(Vec<u8>, u64)>,
-    /// In which era each was.
+    /// The era of each record.
     eras_of: Vec<usize>,
     retention: Retention,
     now: u64,
     eras: Eras,
-    /// When each era began, and its lag.
+    /// The start and the lag of each era.
     clocks: Vec<(i64, i64)>,
 }
 
@@ -117,21 +117,21 @@ impl Pair {
         self.check_retention(before, of_batch.0 as usize);
     }
 
-    /// What is beyond a bound is gone, and not much more.
+    /// Asserts that retention has removed what exceeds a bound, and not much more.
     fn check_retention(&self, before: Offset, newest: usize) {
         let Retention { records, bytes, .. } = self.retention;
         let kept = self.list.len() - self.first();
         assert!(kept > 0 && (records == 0 || kept as u64 <= records));
         let exact: u64 = self.list[self.first()..].iter().map(|(value, _)| value.len() as u64 + 5).sum();
         assert!(bytes == 0 || self.log.bytes() <= bytes || kept <= newest, "{} of {bytes}", self.log.bytes());
-        // Sizes differ within a mark, and the newest mark may be one batch.
+        // Record sizes differ within a mark, and the newest mark may be a single batch.
         let grain = if bytes == 0 { MARK_BYTES_MAX } else { bytes / MARKS_PER_BOUND };
         assert!(self.log.bytes().abs_diff(exact) <= grain + 3 * 6005, "{exact}");
         let is_by_size = self.log.first() > before && (records == 0 || kept as u64 != records);
         assert!(!is_by_size || exact + grain + 2 * 3 * 6005 > bytes);
     }
 
-    /// The clock jumps, or the process starts again.
+    /// Lets the clock jump, or the process restart.
     fn reclock(&mut self, rng: &mut fastrand::Rng) {
         let was_us = self.now;
         self.now = BEGAN_US + rng.u64(..20_000);
@@ -149,7 +149,7 @@ impl Pair {
         self.clocks.push((signed(self.now), 0));
     }
 
-    /// The corrected time of each record.
+    /// Returns the corrected time of each record.
     fn corrected(&self) -> Vec<i64> {
         let began = |era: usize| self.clocks[era].0 + self.clocks[era].1;
         let latest = |era: usize| (era + 1..self.clocks.len()).map(began).min().unwrap_or(i64::MAX);
@@ -161,7 +161,7 @@ impl Pair {
         usize::try_from(self.log.first().0).unwrap()
     }
 
-    /// Whatever is asked is answered by the list, or not held.
+    /// Asserts that every query is answered as the list answers it, or with `NotHeld`.
     fn ask(&self, rng: &mut fastrand::Rng) {
         let start = rng.usize(..self.list.len() + 2);
         let (max_bytes, max_records) = (rng.usize(1..20_000), rng.u32(1..100));
@@ -202,7 +202,7 @@ impl Pair {
     }
 }
 
-/// A log as its image gives it back.
+/// Returns the log after encoding and decoding it.
 fn decoded(log: &TopicLog, eras: &Eras) -> TopicLog {
     let mut image = Vec::new();
     log.encode(&mut image);
@@ -222,7 +222,7 @@ fn signed(time: u64) -> i64 {
     i64::try_from(time).unwrap()
 }
 
-/// Values and times of what was read.
+/// Returns the values and times of the records read.
 fn seen(read: &Read) -> Vec<(Vec<u8>, u64)> {
     let payload = read.payload.parts.concat();
     assert!(read.payload.crc.is_none_or(|crc| crc == crc32(&payload)));
@@ -230,7 +230,7 @@ fn seen(read: &Read) -> Vec<(Vec<u8>, u64)> {
     records::iter(&payload).map(|record| record.unwrap().value.to_vec()).zip(times).collect()
 }
 
-/// Whatever is appended, trimmed, given up and read.
+/// Compares a log with a list under random appends, trims, evictions and reads.
 #[test]
 fn a_log_reads_as_the_list_of_records_that_it_is() {
     let mut not_held = 0;
@@ -279,7 +279,7 @@ fn a_log_reads_as_the_list_of_records_that_it_is() {
 
 #[test]
 fn retention_removes_from_the_start_and_never_the_newest_batch() {
-    // Each record is 6 bytes: size, attributes, one byte of value.
+    // Each record has 6 bytes: size, attributes, and a value of one byte.
     for (records, bytes, first) in [(0, 0, 0), (4, 0, 2), (1, 0, 5), (9, 18, 3), (9, 17, 4), (9, 1, 4)] {
         let log = log(&[&["a", "b", "c"], &["d"], &["e", "f"]], &Retention { records, bytes, age_ms: 0 });
         assert_eq!((log.first(), log.next()), (Offset(first), Offset(6)), "{records} {bytes}");
@@ -331,7 +331,7 @@ fn times_are_found_and_never_decrease_within_an_era() {
     }
 }
 
-/// Appended at these times by the clock of each era: what a search by time finds.
+/// Each case: the append times of each era, the changes of the clock, and the expected results of searches by time.
 #[test]
 fn a_time_is_found_across_corrections_of_the_clock() {
     type Case = (&'static str, &'static [&'static [u64]], Vec<Reclock>, &'static [(u64, u64)]);
@@ -411,7 +411,7 @@ fn a_clock_that_jumps_for_ever_takes_little_memory_and_removes_nothing_too_early
     let (mut log, mut eras) = (TopicLog::default(), Eras::default());
     let (payload, of_batch) = batch(&[b"x"]);
     for turn in 0..1000_u64 {
-        // A second passes in each turn; in every other one the clock is a year ahead.
+        // Each iteration advances time by 1 µs; in every other one the clock is a second ahead.
         let (was_us, at_us) = if turn % 2 == 0 { (turn + 1_000_000, turn) } else { (turn, turn + 1_000_000) };
         eras.begin(&Reclock { at_us, jump: Some(Jump { was_us, since_era: 0 }) });
         log.enter(eras.newest());

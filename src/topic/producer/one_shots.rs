@@ -1,7 +1,8 @@
-//! Producers that have stored one batch, sequence 0: each single message of a command line is one.
+//! One-shots: producers that have stored only one batch, sequence 0. Each single message sent from the command line is
+//! one.
 //!
-//! There may be far more of them than of those that go on, and each needs one answer to be remembered. They stand in
-//! the order in which they came; the table beside it finds them by id.
+//! There may be far more of them than of other producers, and only one answer is remembered for each. They are stored
+//! in order of arrival, with a hash table to find them by id.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -15,20 +16,20 @@ use crate::limits::ONE_SHOTS_MAX;
 use crate::record::varint;
 use crate::types::{Offset, ProducerId};
 
-/// The newest of them.
+/// The latest one-shots of a topic.
 ///
-/// Invariant: `places` has the serial number of each that is there; the first of `ring` is there.
+/// Invariant: `places` has the serial number of each producer in `ring`; the first slot of `ring` is not a hole.
 #[derive(Debug, Default)]
 pub(super) struct OneShots {
-    /// Oldest first. Those that have gone on leave a hole.
+    /// Oldest first. A producer that publishes again leaves a hole.
     ring: VecDeque<Slot>,
-    /// The serial number of the first, which the others follow.
+    /// The serial number of the first slot; the others follow consecutively.
     first: u32,
     places: HashTable<u32>,
     hasher: RandomState,
 }
 
-/// A producer, or the hole that it has left.
+/// A producer, or the hole left by one.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     producer: Option<ProducerId>,
@@ -41,18 +42,18 @@ struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 40);
 
-/// Bytes of memory that one takes: its slot, and its places in the table; both have room for some more.
+/// Memory of a one-shot, in bytes: its slot and its share of the table, both with spare capacity.
 pub(super) const COST: u64 = 64;
 
 impl OneShots {
-    /// The epoch of a producer, and its batch.
+    /// Returns a producer's epoch and the answer to its batch.
     pub(super) fn get(&self, producer: ProducerId) -> Option<(u32, Stored)> {
         let is_it = |serial: &u32| self.ring[index(self.first, *serial)].producer == Some(producer);
         let serial = self.places.find(self.hasher.hash_one(producer), is_it)?;
         Some(self.ring[index(self.first, *serial)].batch())
     }
 
-    /// Adds a producer that is not there. When there are too many the oldest is forgotten.
+    /// Adds a producer that is not present. When there are too many, the oldest is forgotten.
     pub(super) fn insert(&mut self, producer: ProducerId, epoch: u32, stored: Stored) {
         let Stored { base, append_us, count, payload_crc } = stored;
         self.ring.push_back(Slot { producer: Some(producer), epoch, count, payload_crc, base, append_us });
@@ -64,7 +65,7 @@ impl OneShots {
         }
     }
 
-    /// Removes a producer, which goes on or starts anew; gives its epoch and batch.
+    /// Removes a producer that publishes again or begins a new epoch. Returns its epoch and the answer to its batch.
     pub(super) fn remove(&mut self, producer: ProducerId) -> Option<(u32, Stored)> {
         let is_it = |serial: &u32| self.ring[index(self.first, *serial)].producer == Some(producer);
         let (serial, _) = self.places.find_entry(self.hasher.hash_one(producer), is_it).ok()?.remove();
@@ -81,17 +82,17 @@ impl OneShots {
         Some(batch)
     }
 
-    /// Bytes of memory that it takes, with holes.
+    /// Returns the memory in use, in bytes, including holes.
     pub(super) fn cost(&self) -> u64 {
         self.ring.len() as u64 * COST
     }
 
-    /// Is there none?
+    /// Returns true when there are no one-shots.
     pub(super) fn is_empty(&self) -> bool {
         self.ring.is_empty()
     }
 
-    /// Appends all of it to `out`, for a checkpoint.
+    /// Appends the encoded one-shots to a checkpoint's image.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, self.places.len() as u64);
         let (mut base_before, mut us_before) = (0, 0);
@@ -107,7 +108,7 @@ impl OneShots {
         }
     }
 
-    /// Takes what [`Self::encode`] has written; `None` when it is something else.
+    /// Decodes the result of [`Self::encode`]; returns `None` when the bytes are malformed.
     pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let mut one_shots = Self::default();
         let (mut base, mut append_us) = (0, 0);
@@ -125,14 +126,14 @@ impl OneShots {
         Some(one_shots)
     }
 
-    /// Makes the producer of that serial number found by its id.
+    /// Adds the producer with this serial number to `places`.
     fn note(&mut self, serial: u32) {
         let (ring, first, hasher) = (&self.ring, self.first, &self.hasher);
         let hash = |serial: &u32| hasher.hash_one(ring[index(first, *serial)].producer.expect("it is there"));
         self.places.insert_unique(hash(&serial), serial, hash);
     }
 
-    /// Holes must not take more memory than the producers that are there.
+    /// Removes the holes, so that they do not take more memory than the producers.
     fn close_holes(&mut self) {
         self.ring.retain(|slot| slot.producer.is_some());
         self.ring.shrink_to_fit();
@@ -143,14 +144,14 @@ impl OneShots {
 }
 
 impl Slot {
-    /// The epoch of the producer, and its batch.
+    /// Returns the producer's epoch and the answer to its batch.
     const fn batch(&self) -> (u32, Stored) {
         let Self { epoch, count, payload_crc, base, append_us, .. } = *self;
         (epoch, Stored { base, append_us, count, payload_crc })
     }
 }
 
-/// Where the producer of a serial number stands in a ring that begins with that of another.
+/// Returns the index of the slot with number `serial` in a ring whose first slot has number `first`.
 const fn index(first: u32, serial: u32) -> usize {
     serial.wrapping_sub(first) as usize
 }
@@ -185,7 +186,7 @@ mod tests {
                 let oldest = expected.pop_front().unwrap();
                 assert_eq!(one_shots.get(id(oldest)), None);
             }
-            // At first nobody goes on, then most do, then all.
+            // At first no producer publishes again, then most do, then all.
             let going = [0, 3, 4][usize::try_from(number / 70_000).unwrap()];
             if rng.u64(..4) < going {
                 let at = if rng.bool() { expected.len() - 1 } else { rng.usize(..expected.len()) };
@@ -217,7 +218,7 @@ mod tests {
         for cut in (0..image.len()).step_by(101) {
             assert!(OneShots::decode(&mut &image[..cut]).is_none());
         }
-        // One that stands twice.
+        // The same producer twice.
         image.splice(..3, [2]);
         let one = image[1..20].to_vec();
         assert!(OneShots::decode(&mut &[&[2], &one[..], &one[..]].concat()[..]).is_none());

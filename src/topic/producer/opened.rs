@@ -1,7 +1,7 @@
-//! Producers that were opened: those whose records the topic counts, so that an interrupted input can be continued.
+//! Opened producers: the topic counts their records, so that an interrupted input can be resumed.
 //!
-//! An entry is small and says nothing of single batches: what is remembered of those stands with the other producers,
-//! and may be forgotten sooner. Then the producer is opened again, and learns how much of its input is stored.
+//! An entry is small and does not describe single batches. The answers to those are kept with the other producers and
+//! may be forgotten sooner; the producer is then opened again and learns how much of its input is stored.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +15,24 @@ use crate::types::ProducerId;
 #[derive(Debug, Default)]
 pub(super) struct OpenedProducers {
     by_id: BTreeMap<ProducerId, Opened>,
-    /// How many were forgotten. While it is 0, a producer that is not there was never opened.
+    /// Number of producers forgotten. While it is 0, an unknown producer was never opened.
     forgotten: u64,
 }
 
-/// What is known of an opened producer.
+/// The state of an opened producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Opened {
-    /// Only batches of this epoch are stored.
+    /// The current epoch; only its batches are stored.
     pub(super) epoch: u32,
-    /// Records that were stored in all epochs.
+    /// Records stored in all epochs.
     pub(super) records: u64,
-    /// Of the request that opened the epoch, which may come twice.
+    /// Token of the request that opened the epoch, by which a duplicate of the request is recognised.
     token: u64,
-    /// When it was last active, in the log's own time.
+    /// The log's own time when the producer was last active.
     active: u64,
 }
 
-/// Bytes of memory that an entry takes: with its part of the map's nodes.
+/// Memory of an entry in bytes, with its share of the map's nodes.
 pub(super) const COST: u64 = 64;
 
 impl OpenedProducers {
@@ -40,7 +40,7 @@ impl OpenedProducers {
         self.by_id.get(&id)
     }
 
-    /// Was this epoch of the producer opened by the request of that token?
+    /// Returns true when the producer's current epoch was opened by the request with this token.
     pub(super) fn is_open(&self, id: ProducerId, token: u64) -> bool {
         self.by_id.get(&id).is_some_and(|opened| opened.token == token)
     }
@@ -49,8 +49,8 @@ impl OpenedProducers {
         self.forgotten
     }
 
-    /// Opens the next epoch of a producer, its first when it is not there; `None` when it has had the last one. When
-    /// there are too many, the one that was silent longest is forgotten.
+    /// Opens the next epoch of a producer, or its first one if the producer is unknown. Returns `None` when it has used
+    /// up all epochs. When there are too many producers, the least recently active is forgotten.
     pub(super) fn open(&mut self, id: ProducerId, token: u64, clock: u64) -> Option<Opened> {
         let (epoch, records) = self.by_id.get(&id).map_or((0, 0), |opened| (opened.epoch, opened.records));
         let opened = Opened { epoch: epoch.checked_add(1)?, records, token, active: clock };
@@ -63,7 +63,7 @@ impl OpenedProducers {
         Some(opened)
     }
 
-    /// Records of a producer were stored; nothing is counted of one that was not opened.
+    /// Counts stored records of a producer, if it was opened.
     pub(super) fn count(&mut self, id: ProducerId, records: u32, clock: u64) {
         if let Some(opened) = self.by_id.get_mut(&id) {
             opened.records += u64::from(records);
@@ -71,17 +71,17 @@ impl OpenedProducers {
         }
     }
 
-    /// Bytes of memory that they take.
+    /// Returns the memory in use, in bytes.
     pub(super) fn cost(&self) -> u64 {
         self.by_id.len() as u64 * COST
     }
 
-    /// Is none there, and was none ever?
+    /// Returns true when no producer is known and none was forgotten.
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty() && self.forgotten == 0
     }
 
-    /// Appends all of it to `out`, for a checkpoint.
+    /// Appends the encoded producers to a checkpoint's image.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, self.forgotten);
         varint::put(out, self.by_id.len() as u64);
@@ -94,7 +94,7 @@ impl OpenedProducers {
         }
     }
 
-    /// Takes what [`Self::encode`] has written; `None` when it is something else.
+    /// Decodes the result of [`Self::encode`]; returns `None` when the bytes are malformed.
     pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let mut producers = Self { by_id: BTreeMap::new(), forgotten: varint::take(bytes)? };
         for _ in 0..Some(varint::take(bytes)?).filter(|count| *count <= OPENED_PRODUCERS_MAX as u64)? {

@@ -80,7 +80,7 @@ fn opened(epoch: u32, records: u64, forgotten: u64) -> Result<Opened, NotOpened>
     Ok(Opened { epoch, sequence: 1, records, forgotten })
 }
 
-/// Stores the next batches of a producer, of ten records each.
+/// Stores batches of ten records each with these sequences.
 fn publish(producers: &mut Producers, id: u64, epoch: u32, sequences: std::ops::Range<u64>) {
     for sequence in sequences {
         let stored = Stored { count: 10, ..stored(sequence) };
@@ -108,7 +108,7 @@ fn an_opened_producer_s_records_are_counted_over_its_epochs_and_each_fences_the_
         let crc = u32::try_from(batch.sequence).unwrap();
         assert_eq!(producers.judge(batch, 10, crc), expected, "{batch:?}");
     }
-    // A request that comes twice opens one epoch; it is not refused as one of another program is.
+    // A duplicate of the request opens no second epoch. It is not refused, unlike the request of another program.
     assert_eq!(producers.open(opening(1, 7, false)), opened(1, 30, 0));
     assert_eq!(producers.open(opening(1, 8, false)), Err(NotOpened::Exists { records: 30 }));
     assert_eq!(producers.judge(batch(1, 1, 4), 10, 4), Verdict::Store, "nothing has changed");
@@ -116,7 +116,7 @@ fn an_opened_producer_s_records_are_counted_over_its_epochs_and_each_fences_the_
     assert_eq!(producers.judge(batch(1, 1, 4), 10, 4), Verdict::Fenced);
     publish(&mut producers, 1, 2, 1..2);
     assert_eq!(producers.open(opening(1, 9, true)), opened(3, 40, 0));
-    // Long ago is as unknown as never was: sequence 0 is not called a duplicate.
+    // Opening takes sequence 0, so a batch with sequence 0 is never a duplicate, even after answers were forgotten.
     publish(&mut producers, 1, 3, 1..200);
     assert_eq!(producers.judge(batch(1, 3, 0), 10, 0), Verdict::Reused);
     assert_eq!(producers.judge(batch(1, 3, 1), 10, 1), Verdict::Forgotten);
@@ -147,7 +147,7 @@ fn a_forgotten_producer_is_never_resumed_at_its_beginning() {
     assert_eq!(producers.open(opening(1, 8, true)), opened(2, 0, 0));
     publish(&mut producers, 1, 2, 1..2);
     assert_eq!(producers.open(opening(most + 1, 7, false)), opened(1, 0, 0), "another is forgotten for it");
-    // The least recently active was the second.
+    // Producer 2 was the least recently active.
     assert_eq!(producers.open(opening(2, 9, true)), Err(NotOpened::Forgotten { forgotten: 1 }));
     assert_eq!(producers.open(opening(most + 2, 9, true)), Err(NotOpened::Forgotten { forgotten: 1 }));
     assert_eq!(producers.open(opening(1, 9, true)), opened(3, 10, 1));
