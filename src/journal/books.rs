@@ -1,13 +1,16 @@
-//! What a checkpoint says of the segments before it: which topics have records in which of them, and which batches in
-//! them came to nothing. With that, and the segments, lost indexes can be made anew.
+//! The bookkeeping that a checkpoint stores about the segments up to it: which segments hold records of which topics,
+//! and which batches in them are *void*. A void batch is in the log, but its records were not stored when its entry was
+//! applied, for example because it is a duplicate. From this bookkeeping and the segments, lost indexes can be rebuilt.
 //!
 //! ```text
-//! varint segments with void batches, then each: varint segment, varint count, then each: varint position, from the
-//!                                               one before
-//! varint topics, then each: u64 id, varint spans, then each: segment and end, as varints from those of the one before,
-//!                           varint bytes of payload
-//! varint segments, then each: varint segment, varint bytes of payload that were ever in it
+//! varint count of segments with void batches, for each: varint segment, varint count,
+//!                                                       for each void batch: varint delta of its position
+//! varint count of topics, for each: u64 id, varint count of spans,
+//!                                   for each: varint delta of segment, varint delta of end offset, varint payload bytes
+//! varint count of segments, for each: varint segment, varint bytes of all payloads ever written to it
 //! ```
+//!
+//! A delta is relative to the preceding element of the same list; the first is relative to 0.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +19,19 @@ use bytes::{Buf, BufMut};
 use crate::record::varint;
 use crate::types::{Offset, TopicId};
 
-/// The books of the journal as a checkpoint has them.
+/// The journal's bookkeeping, as a checkpoint stores it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Books {
-    /// Of each topic with records, in the order of their offsets: the segment, the offset behind the last one there,
-    /// and the bytes of their payloads.
+    /// For each topic with records, its spans in the order of their offsets: segment, end offset (exclusive), and bytes
+    /// of payload.
     pub(super) spans: BTreeMap<TopicId, Vec<(u32, Offset, u32)>>,
-    /// Of each segment of which that is known, in ascending order, where the payloads of batches are that came to
-    /// nothing.
+    /// For each segment whose void batches are known, the positions of their payloads in the file, ascending.
     pub(super) void: BTreeMap<u32, Vec<u32>>,
-    /// Bytes of all payloads that were ever in a segment.
+    /// For each segment, the bytes of all payloads ever written to it, including those trimmed since.
     pub(super) totals: BTreeMap<u32, u64>,
 }
 
-/// The bytes of books, which are written without being collected first.
+/// Encodes the bookkeeping straight from iterators, so that no intermediate [`Books`] has to be built.
 pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset, u32)>>(
     void: &[(u32, &[u32])],
     spans: impl ExactSizeIterator<Item = (TopicId, S)>,
@@ -67,7 +69,7 @@ pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset, u32)>>(
 }
 
 impl Books {
-    /// Takes what [`encode`] has written; `None` when it is something else.
+    /// Decodes what [`encode`] wrote; returns `None` when the bytes are malformed.
     pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let (mut books, bytes) = (Self::default(), &mut bytes);
         for _ in 0..varint::take(bytes)? {

@@ -14,7 +14,7 @@ use crate::record::Place;
 /// Bytes of one record: what is damaged is found where it is.
 const PART: usize = 1 << 20;
 
-/// The file of a state and of the books with it.
+/// Encodes a checkpoint file that holds a state and the bookkeeping that goes with it.
 pub(super) fn encode(group: u16, mark: Mark, image: &[u8], books: &[u8]) -> Vec<u8> {
     let Place { segment, position } = mark.place;
     let head = Head { kind: Kind::Checkpoint, group, index: mark.index, term: mark.term, synced: position };
@@ -30,32 +30,32 @@ pub(super) fn encode(group: u16, mark: Mark, image: &[u8], books: &[u8]) -> Vec<
     out
 }
 
-/// What a checkpoint's file holds.
+/// The decoded content of a checkpoint file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Checkpoint {
-    /// The entry after which the state was taken.
+    /// The last entry that the state includes.
     pub(super) mark: Mark,
-    /// The state.
+    /// The encoded state of the topics.
     pub(super) image: Vec<u8>,
-    /// The books of the journal; `None` with format 1.
+    /// The journal's bookkeeping; `None` in format 1, which has none.
     pub(super) books: Option<Books>,
-    /// The format that it is written in.
+    /// The format version of the file.
     pub(super) version: u32,
 }
 
-/// Why a checkpoint's file cannot be used.
+/// The reason why a checkpoint file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The first byte that cannot be read is at this position.
+    /// The file is damaged; holds the position of the first byte that cannot be read.
     Damaged(u64),
-    /// A newer program wrote it, in this format.
+    /// A newer version of the program wrote the file; holds its format version.
     Newer(u32),
 }
 
-/// Decodes the checkpoint that was made for this index.
+/// Decodes the checkpoint file whose name says that its state includes the entries up to `index`.
 ///
 /// # Errors
-/// [`Fault`]
+/// Returns a [`Fault`] when the file is damaged or its format is too new.
 pub(super) fn decode(bytes: &Bytes, index: u64) -> Result<Checkpoint, Fault> {
     use byteorder::{BigEndian, ByteOrder};
     let header = bytes.get(..format::HEADER).ok_or(Fault::Damaged(0))?;

@@ -1,30 +1,31 @@
-//! Cleaning: what is left of segments that are mostly dead is copied into a new one, so that they can go. Without it a
-//! topic that keeps a little of every segment would hold them all.
+//! Segment cleaning: copies the live records out of segments that are mostly dead into a new segment, so that the old
+//! ones can be removed. Without it, a topic that retains a few records of every segment would keep all segments on
+//! disk.
 //!
 //! ```text
-//!   41.log  ▓░░░░▓░░     what is live is copied, a piece at a time ──►  2147483649.log.new  ▓▓▓▓▓
-//!   42.log  ░░▓░░░░░     complete: synced, its index beside it, then it gets its name and the books point to it
-//!                        a checkpoint says so, and the next makes 41 and 42 unneeded
+//!   41.log  ▓░░░░▓░░     live records are copied, one piece at a time ──►  2147483649.log.new  ▓▓▓▓▓
+//!   42.log  ░░▓░░░░░     when complete: fsync, write its index, rename it, point the bookkeeping to it
+//!                        the next checkpoint records that; the one after it makes 41 and 42 removable
 //! ```
 //!
-//! **Who decides.** Whoever keeps the books knows how many bytes of each segment are live. A segment is cleaned when at
-//! most half of what was written to it is, and when no record in it has died since the last look: a log that is trimmed
-//! from its beginning empties its segments by itself. When space is short there is no such respite. Runs of small
-//! segments, which starts and cleaning leave, are put together as well. Only what the newest checkpoint covers is
-//! touched, and nothing from the *log floor* on ([`Keeper::set_log_floor`]): that is log for others who need it.
+//! **When a segment is cleaned.** The keeper counts the live bytes of each segment. A segment is cleaned when at most
+//! half of what was written to it is live, and when no record in it has died since the previous look: a topic that is
+//! trimmed from its beginning empties its segments by itself. When space is short, cleaning does not wait for that.
+//! Runs of small segments, which restarts and cleaning leave, are merged as well. Only segments that the newest
+//! checkpoint covers are cleaned, and none from the *log floor* on ([`Keeper::set_log_floor`]): that part of the log is
+//! retained for other readers.
 //!
-//! **What a crash leaves.** Without its name the new segment is removed by the next start. With it, but before a
-//! checkpoint says that records are in it, it is removed too: everything still is where it was. From that checkpoint
-//! on, the copies count. The segments that they came from go when no checkpoint that is kept needs them, like all dead
-//! ones. Copies are not log: a start applies none.
+//! **What a crash leaves.** A new segment that has not been renamed is removed by the next start. One that has been
+//! renamed, but that no checkpoint refers to yet, is removed too: the original records are still in place. Once a
+//! checkpoint refers to the copies, they are authoritative. The original segments are removed, like all dead ones, when
+//! neither of the two retained checkpoints needs them. Copies are not part of the log: a start does not apply them.
 //!
-//! **Who notices.** Nobody: between two pieces records are read where they were, and when the books point to the
-//! copies, where those are. What is trimmed or deleted meanwhile is copied in vain and dead at once. A record that
-//! cannot be read stays where it is, and its segment with it.
+//! **What readers see.** Nothing changes for them: until the bookkeeping points to the copies, records are read from
+//! where they were, and afterwards from the copies. Records that are trimmed or deleted during the pass are copied
+//! needlessly and are dead at once. A record that cannot be read stays where it is, and so does its segment.
 //!
-//! Cleaning takes no part of the log's own segments and none that are kept for the log: it writes a file of its own
-//! that is no longer than what it holds. A journal at its limit leaves a segment's worth of bytes for it
-//! (`prepare`).
+//! Cleaning uses neither segments that were prepared for the log nor the spare: it writes a file of its own that is no
+//! longer than its content. A journal at its size limit reserves one segment's worth of bytes for it (`prepare`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -42,32 +43,32 @@ use crate::limits::{CLEAN_SMALL_PART, CLEAN_SMALL_SEGMENTS, FILL_SYNC_BYTES, REA
 use crate::record::{Filed, Place};
 use crate::types::{Offset, TopicId};
 
-/// A run of cleaning: some segments whose live records are being copied.
+/// A cleaning pass: a set of segments whose live records are being copied.
 #[derive(Debug)]
 pub struct Cleaning<F> {
     file: F,
-    /// The new segment, and how far it is written.
+    /// The number of the new segment; `written` is its length in bytes so far.
     number: u32,
     written: u32,
     index: Index,
-    /// What is still to be copied, by topic and offset; of the first one, up to where it was.
+    /// Spans still to be copied, in the order of topic and offset. The first one may be partly copied.
     pieces: VecDeque<Piece>,
-    /// What was copied of the first one.
+    /// The part of the first piece that has been copied.
     begun: Option<Run>,
-    /// What was copied, each stretch of consecutive records.
+    /// What has been copied so far, one run per stretch of consecutive records.
     runs: Vec<Run>,
-    /// The bytes of the segments that are cleaned.
+    /// The statistics of the segments being cleaned.
     victims: Victims,
 }
 
-/// What a run of cleaning has come to.
+/// The result of a cleaning pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Victims {
-    /// Segments that were cleaned.
+    /// Number of segments that were cleaned.
     pub segments: usize,
-    /// Bytes of their files.
+    /// Total size of their files, in bytes.
     pub bytes: u64,
-    /// Bytes of the file that has their live records.
+    /// Size in bytes of the file that their live records were copied to; 0 when none were left.
     pub copied: u64,
 }
 
@@ -91,18 +92,18 @@ struct Run {
 }
 
 impl<D: Disk> Keeper<D> {
-    /// Bounds what may be removed or cleaned: segments of the log from this one on are needed by others. Without a call
-    /// the newest checkpoint alone bounds it.
+    /// Sets the first segment of the log that other readers still need: it and all later ones are neither removed nor
+    /// cleaned. Unless this is called, only the newest checkpoint limits what may be removed or cleaned.
     pub const fn set_log_floor(&mut self, segment: u32) {
         self.log_floor = segment;
     }
 
-    /// Is there something to clean, now or when it has been left alone a little longer? A look remembers how much of
-    /// each segment is live, and takes only what has not changed since the look before, unless it is `urgent`.
-    /// `target_bytes` are what the live records of all segments cleaned at once may take.
+    /// Looks for segments to clean and begins a pass when there are some. Each look remembers how many bytes of each
+    /// segment are live, and only segments unchanged since the previous look are taken, unless `is_urgent`.
+    /// `target_bytes` limits the live bytes that one pass copies.
     ///
     /// # Errors
-    /// As the system's; then nothing was changed.
+    /// Returns the error of the file system; nothing has changed then.
     pub fn look_for_dirt(&mut self, is_urgent: bool, target_bytes: u32) -> io::Result<Look<D::File>> {
         let room = u32::try_from(self.capacity.saturating_sub(self.used()?)).unwrap_or(u32::MAX);
         let (victims, has_others) = self.victims(is_urgent, (target_bytes, room));
@@ -127,15 +128,17 @@ impl<D: Disk> Keeper<D> {
         }))
     }
 
-    /// Copies some more: at least one batch, and no more than one read brings. True when all is copied.
+    /// Copies the next part: at least one batch, and at most what one read returns. Returns true when everything has
+    /// been copied.
     ///
     /// # Errors
-    /// [`OpenError::Io`]; then it may be tried again, or given up with [`Self::give_up_cleaning`].
+    /// Returns [`OpenError::Io`] when a file cannot be read or written. The caller may retry, or abandon the pass with
+    /// [`Self::give_up_cleaning`].
     pub fn clean_some(&mut self, cleaning: &mut Cleaning<D::File>) -> Result<bool, OpenError> {
         while let Some(piece) = cleaning.pieces.front().copied() {
             let first = self.live_of(piece.topic, piece.base, piece.segment);
             let from = cleaning.begun.map_or(piece.base, |begun| begun.end);
-            // What is trimmed is not copied, nor is what comes too late to be.
+            // Records that are trimmed, or that already lie in another segment, need no copying.
             let Some(from) = first.map(|first| from.max(first)).filter(|from| *from < piece.end) else {
                 cleaning.end_piece();
                 continue;
@@ -154,13 +157,13 @@ impl<D: Disk> Keeper<D> {
         Ok(true)
     }
 
-    /// Copies what one read brings of a piece.
+    /// Copies what one read returns of a piece, beginning at `from`.
     fn copy(&self, cleaning: &mut Cleaning<D::File>, piece: Piece, from: Offset) -> Result<(), OpenError> {
         let Piece { topic, end, segment, .. } = piece;
         let mut filed = self.blocks(segment, topic)?.batches_from(from, READ_BYTES_MAX, u32::MAX)?;
         filed.retain(|filed| filed.end() <= end);
         if filed.first().is_none_or(|first| from < first.base) {
-            return Err(OpenError::damaged(&names::index(segment), 0, "it lacks records that were in it"));
+            return Err(OpenError::damaged(&names::index(segment), 0, "it lacks records of its segment"));
         }
         let name = names::segment(segment);
         let file = self.disk.open(&name).map_err(|cause| OpenError::io(&name, cause))?;
@@ -174,13 +177,13 @@ impl<D: Disk> Keeper<D> {
         Ok(())
     }
 
-    /// Ends a run that has copied everything: the copies are made safe and the books point to them. What it has come
-    /// to; none when everything has died meanwhile.
+    /// Completes a pass that has copied everything: fsyncs the copies and points the bookkeeping to them. Returns the
+    /// statistics of the pass; when all records have died meanwhile, the new file is removed and `copied` is 0.
     ///
     /// # Errors
-    /// As the system's; then it may be tried again, or given up.
+    /// Returns the error of the file system. The caller may retry, or abandon the pass.
     pub fn finish_cleaning(&mut self, cleaning: &mut Cleaning<D::File>) -> io::Result<Victims> {
-        assert!(cleaning.pieces.is_empty(), "everything is copied");
+        assert!(cleaning.pieces.is_empty(), "all pieces have been copied");
         let (number, name) = (cleaning.number, names::segment(cleaning.number));
         if cleaning.runs.is_empty() {
             self.disk.remove(&names::new(&name))?;
@@ -188,7 +191,8 @@ impl<D: Disk> Keeper<D> {
         }
         cleaning.file.sync()?;
         write_file(&self.disk, &names::index(number), &cleaning.index.encode(number))?;
-        // A checkpoint makes names safe before it relies on them, and until one does nothing is removed.
+        // The rename need not be durable yet: a checkpoint syncs names before it relies on them, and no original
+        // segment is removed before that checkpoint.
         self.disk.rename(&names::new(&name), &name)?;
         let total = cleaning.runs.iter().map(|run| u64::from(run.bytes)).sum();
         self.add_copies(number, cleaning.written.into(), total);
@@ -199,17 +203,17 @@ impl<D: Disk> Keeper<D> {
         Ok(cleaning.victims)
     }
 
-    /// Gives up a run: everything stays where it was.
+    /// Abandons a pass: all records stay where they were.
     ///
     /// # Errors
-    /// As the system's: then the next start removes what is left of it.
+    /// Returns the error of the file system when the partial file cannot be removed; the next start removes it then.
     pub fn give_up_cleaning(&mut self, cleaning: Cleaning<D::File>) -> io::Result<()> {
         let name = names::segment(cleaning.number);
         drop(cleaning);
         self.disk.remove(&names::new(&name))
     }
 
-    /// The segments to be cleaned together, and whether others may be later.
+    /// Returns the segments to clean in one pass, and whether more may qualify later.
     fn victims(&mut self, is_urgent: bool, (target_bytes, room): (u32, u32)) -> (Vec<u32>, bool) {
         let mut dirty = Vec::new();
         let mut has_others = false;
@@ -233,7 +237,7 @@ impl<D: Disk> Keeper<D> {
         let mut sum = 0;
         let fits = |(_, number, live): &(u64, u32, u64)| {
             sum += live;
-            // Copies and their index may take twice what small records do.
+            // With small records, the copies and their index may take up to twice the bytes of the payloads.
             (sum <= u64::from(target_bytes.min(room / 2))).then_some(*number)
         };
         let victims: Vec<u32> = dirty.iter().map_while(fits).collect();
@@ -252,7 +256,8 @@ impl<D: Disk> Keeper<D> {
         pieces
     }
 
-    /// The first record that a topic keeps, if the span that begins there is still in that segment.
+    /// Returns the first offset that a topic retains, or `None` when the span that begins at `base` is no longer in
+    /// that segment.
     fn live_of(&self, topic: TopicId, base: Offset, segment: u32) -> Option<Offset> {
         let spans = self.spans.get(&topic)?;
         let first = spans.first();
@@ -260,26 +265,26 @@ impl<D: Disk> Keeper<D> {
     }
 }
 
-/// What a look for something to clean has found.
+/// The result of [`Keeper::look_for_dirt`].
 #[derive(Debug)]
 pub enum Look<F> {
-    /// Nothing.
+    /// No segment needs cleaning.
     Clean,
-    /// Something that is to be left alone a little longer.
+    /// Segments qualify, but not yet: records in them have died recently, or their copies do not fit.
     Later,
-    /// A run that has begun.
+    /// A pass has begun.
     Dirty(Cleaning<F>),
 }
 
 impl<F> Cleaning<F> {
-    /// Bytes that were written.
+    /// Returns the bytes written to the new segment so far.
     pub const fn written(&self) -> u32 {
         self.written
     }
 }
 
 impl<F: DiskFile> Cleaning<F> {
-    /// Writes copies of batches that follow each other, of the first piece, behind what is written.
+    /// Appends copies of consecutive batches of the first piece to the new segment.
     fn put(&mut self, group: u16, batches: &mut [(Filed, bytes::Bytes)]) -> io::Result<()> {
         let mut out = Vec::new();
         if self.written == 0 {
@@ -292,13 +297,13 @@ impl<F: DiskFile> Cleaning<F> {
         self.file.write_at(&out, self.written.into())?;
         let written = self.written + u32::try_from(out.len()).expect("a few reads");
         if written / FILL_SYNC_BYTES > self.written / FILL_SYNC_BYTES {
-            // All of it at the end would take as long as hundreds of reads.
+            // Syncing the whole file only at the end would block as long as hundreds of reads.
             self.file.sync()?;
         }
         self.written = written;
         let first = batches[0].0;
         let new = Run { topic: first.topic, base: first.base, end: first.base, bytes: 0, first_us: first.append_us };
-        // What was begun may be trimmed up to somewhere behind its end.
+        // A trim during the copying may have removed records beyond the end of the begun run; then a new run begins.
         let begun = self.begun.take_if(|begun| begun.end == new.base).unwrap_or(new);
         let begun = self.begun.insert(begun);
         for (filed, _) in batches {
@@ -308,7 +313,7 @@ impl<F: DiskFile> Cleaning<F> {
         Ok(())
     }
 
-    /// The first piece is copied, or not to be copied any more.
+    /// Ends the first piece, whether it was copied or its records are gone.
     fn end_piece(&mut self) {
         let piece = self.pieces.pop_front();
         let Some(run) = self.begun.take().filter(|run| piece.is_some_and(|piece| piece.end == run.end)) else { return };

@@ -1,14 +1,14 @@
-//! Segments of copies: records that cleaning has moved, so that the segments where they lay before can go.
+//! Segments of copies: they hold records that cleaning has moved out of other segments, so that those can be removed.
 //!
 //! ```text
-//! body of a copy   u64 topic, u64 base, u64 first_us, then batches that follow each other:
-//!                  varint count, varint len, how far its time lies from that of the one before, payload
+//! body of a copy   u64 topic, u64 base offset, u64 append time of the first batch in µs, then consecutive batches:
+//!                  varint count, varint len, varint delta of the append time, payload
 //! ```
 //!
-//! A copy is no part of the log: it is never applied, and a start reads none but to make a lost index anew, for which
-//! a copy says everything itself. A segment of copies has a number that no segment of the log has ([`FIRST`] and up);
-//! it has its name when it is complete and safe, and never changes then. Until a checkpoint says that records are in
-//! it, the segments that they came from stay.
+//! Copies are not part of the log: they are never applied. A start reads them only to rebuild a lost index, for which a
+//! copy holds all that is needed. Segments of copies are numbered from [`FIRST`] on, so that no segment of the log has
+//! the same number. Such a segment gets its final name when it is complete and fsynced, and is immutable from then on.
+//! Until a checkpoint refers to it, the segments that the records came from are retained.
 
 use byteorder::{BigEndian, ByteOrder};
 use bytes::{BufMut, Bytes};
@@ -18,16 +18,16 @@ use super::walk::{Step, walk};
 use crate::record::{Filed, Place, varint};
 use crate::types::{Offset, TopicId, crc32};
 
-/// The number of the first segment of copies: those of the log are below.
+/// The lowest number of a segment of copies; segments of the log have lower numbers.
 pub(super) const FIRST: u32 = 1 << 31;
 
-/// Does a segment of that number hold copies?
+/// Returns true when the segment of that number holds copies.
 pub(super) const fn is_copies(segment: u32) -> bool {
     segment >= FIRST
 }
 
-/// Appends the body of a copy to `out` and notes in each batch where its payload is; `start` is the place of the body.
-/// The batches are of one topic and follow each other.
+/// Appends the body of a copy to `out` and sets in each batch the place of its payload. `start` is the place of the
+/// body. The batches must belong to one topic and be consecutive.
 pub(super) fn encode(batches: &mut [(Filed, Bytes)], start: Place, out: &mut Vec<u8>) {
     let begin = out.len();
     let first = batches[0].0;
@@ -36,7 +36,7 @@ pub(super) fn encode(batches: &mut [(Filed, Bytes)], start: Place, out: &mut Vec
     out.put_u64(first.append_us);
     let (mut next, mut append_us) = (first.base, first.append_us);
     for (filed, payload) in batches {
-        assert!(filed.topic == first.topic && filed.base == next, "batches that follow each other");
+        assert!(filed.topic == first.topic && filed.base == next, "batches are consecutive");
         varint::put(out, filed.count.into());
         varint::put(out, filed.len.into());
         varint::put_delta(out, append_us, filed.append_us);
@@ -47,7 +47,7 @@ pub(super) fn encode(batches: &mut [(Filed, Bytes)], start: Place, out: &mut Vec
     }
 }
 
-/// The batches of a copy; `None` when it is none.
+/// Decodes the batches of a copy; returns `None` when the body is malformed.
 fn decode(segment: u32, record: &Record) -> Option<Vec<Filed>> {
     let body = &record.body[..];
     let topic = TopicId::new(BigEndian::read_u64(body.get(..8)?))?;
@@ -68,10 +68,10 @@ fn decode(segment: u32, record: &Record) -> Option<Vec<Filed>> {
     (!filed.is_empty()).then_some(filed)
 }
 
-/// All batches of a segment of copies, by topic and offset.
+/// Lists all batches of a segment of copies, sorted by topic and offset.
 ///
 /// # Errors
-/// The position of the first record that cannot be read.
+/// Returns the position of the first record that cannot be read.
 pub(super) fn list(segment: u32, bytes: &Bytes) -> Result<Vec<Filed>, u64> {
     let (mut at, mut filed) = (HEADER, Vec::new());
     while at < bytes.len() {
@@ -84,7 +84,7 @@ pub(super) fn list(segment: u32, bytes: &Bytes) -> Result<Vec<Filed>, u64> {
     Ok(filed)
 }
 
-/// The batches of the copies that can be read, by topic and offset.
+/// Lists the batches of those copies that can be read, sorted by topic and offset.
 pub(super) fn list_sound(segment: u32, bytes: &Bytes) -> Vec<Filed> {
     let copies = walk(segment, bytes, Some(bytes.len())).filter_map(|step| match step {
         Step::Record(record) if record.head.kind == Kind::Copy => decode(segment, &record),
@@ -139,7 +139,7 @@ mod tests {
             assert!(list(segment, &bad.into()).is_err(), "byte {at}");
         }
         for cut in HEADER + 1..sound.len() {
-            // Zeros that fill a record up are no loss.
+            // The zeros that pad a record are not part of its content, so cutting them loses nothing.
             let is_whole = ends.iter().any(|end| (end - 7..=*end).contains(&cut));
             assert!(is_whole || list(segment, &sound.slice(..cut)).is_err(), "cut at {cut}");
         }

@@ -31,10 +31,10 @@ pub trait Disk: Clone + fmt::Debug {
     /// As the system's.
     fn create(&self, name: &str) -> io::Result<Self::File>;
 
-    /// The bytes of a file, without opening it.
+    /// Returns the size of a file in bytes, without opening it.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     fn size(&self, name: &str) -> io::Result<u64>;
 
     /// Gives a file another name; whoever has that is replaced.
@@ -58,10 +58,10 @@ pub trait Disk: Clone + fmt::Debug {
 
 /// A file of a [`Disk`].
 pub trait DiskFile: fmt::Debug + Sized {
-    /// A second handle of the same file.
+    /// Returns a second handle of the same file.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the system, for example when no file descriptor is free.
     fn share(&self) -> io::Result<Self>;
 
     /// Fills the buffer from there; what lies behind the end is not read. Gives how many bytes there were.
@@ -99,9 +99,10 @@ pub trait DiskFile: fmt::Debug + Sized {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// The folder itself, open so that syncing it needs no further descriptor; `None` when none was to be had.
+    /// An open handle of the folder, so that syncing its names needs no further descriptor; `None` when it could not be
+    /// opened.
     names: Option<File>,
-    /// Files are opened for reading only.
+    /// True when files are opened for reading only.
     is_read_only: bool,
     /// Held for as long as the journal is open.
     _lock: Option<File>,
@@ -127,19 +128,19 @@ impl Folder {
         Ok(Self { path, names, is_read_only: false, _lock: None })
     }
 
-    /// Looks at one that is there, without changing anything.
+    /// Opens an existing folder for reading only; nothing in it is changed.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     pub fn look(path: PathBuf) -> io::Result<Self> {
         let names = File::open(&path)?;
         Ok(Self { path, names: Some(names), is_read_only: true, _lock: None })
     }
 
-    /// Returns true while another process has it.
+    /// Returns true while another process holds the lock of the folder.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     pub fn is_taken(&self) -> io::Result<bool> {
         match File::open(self.path.join(LOCK)) {
             Ok(lock) => match lock.try_lock_shared() {
@@ -250,9 +251,10 @@ impl DiskFile for File {
     fn sync(&self) -> io::Result<()> {
         loop {
             match self.sync_data() {
-                // Interrupted before it was done: nothing was written and nothing was given up.
+                // The call was interrupted before it finished: nothing was written and nothing was dropped.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Whatever the reason, the system may have given up what it could not write.
+                // A failed sync must not look transient: whatever the reason, the kernel may have dropped the dirty
+                // pages, and a retry would then report success for bytes that are lost.
                 Err(error) if is_transient(&error) => return Err(io::Error::other(error)),
                 done => return done,
             }
@@ -260,15 +262,15 @@ impl DiskFile for File {
     }
 }
 
-/// Does the error say that the process or the system is short of descriptors or memory for the moment, or that a signal
-/// came? Such a call has done nothing and may be repeated; it says nothing about the disk. An error of
-/// [`DiskFile::sync`] is never of this kind.
+/// Returns true when the process or the system is short of descriptors or memory for the moment, or when a signal
+/// interrupted the call. Such a call had no effect and may be repeated; it says nothing about the health of the disk.
+/// [`DiskFile::sync`] never returns an error of this kind.
 pub fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::OutOfMemory)
         || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
-/// The system has no descriptor left, or the process; the numbers are those of every Unix. The standard library has no
+/// Error numbers on every Unix: the system, or the process, has no file descriptor left. The standard library has no
 /// stable [`io::ErrorKind`] for them.
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;

@@ -6,7 +6,7 @@ use std::io;
 use super::disk::is_transient;
 use crate::record::DecodeError;
 
-/// Unix: the device could not read or write.
+/// The number of the Unix error for an input or output failure of the device.
 const EIO: i32 = 5;
 
 /// One line for who starts the node.
@@ -30,7 +30,7 @@ pub enum OpenError {
     Newer {
         /// The file.
         file: String,
-        /// The version of its format; `None` when a part of it is unknown although the version is not.
+        /// The format version of the file; `None` when the version is known but a tagged part in the file is not.
         version: Option<u32>,
     },
     /// What was safe cannot be read.
@@ -45,7 +45,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Does the same call succeed when the system has descriptors and memory again?
+    /// Returns true when the same call can succeed once the system has descriptors and memory again.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Io { cause, .. } => is_transient(cause),
@@ -53,7 +53,8 @@ impl OpenError {
         }
     }
 
-    /// The file whose content is lost, if that is the error: it is damaged or missing, or its disk cannot read it.
+    /// Returns the file whose content is lost, when the error is about one: it is damaged or missing, or its disk
+    /// cannot read it.
     pub fn lost_file(&self) -> Option<&str> {
         let is_lost = |cause: &io::Error| cause.kind() == io::ErrorKind::NotFound || cause.raw_os_error() == Some(EIO);
         match self {
@@ -67,7 +68,7 @@ impl OpenError {
         Self::Io { file: file.to_owned(), cause }
     }
 
-    /// Bytes whose checksums are right, at `position` of a file, cannot be decoded.
+    /// Returns the error for bytes at `position` of a file that have correct checksums and yet cannot be decoded.
     pub(super) fn undecodable(error: DecodeError, file: &str, position: u64, what: &'static str) -> Self {
         match error {
             DecodeError::Newer => Self::Newer { file: file.to_owned(), version: None },
@@ -89,17 +90,17 @@ impl fmt::Display for OpenError {
             Self::Newer { file, version: Some(version) } => {
                 write!(
                     f,
-                    "{file} has format {version}, this program knows {}; use the newer one",
+                    "{file} has format {version}, but this program reads formats up to {}; run the newer program",
                     super::format::VERSION
                 )
             }
             Self::Newer { file, version: None } => {
-                write!(f, "{file} holds something that this program does not know; use the newer one that wrote it")
+                write!(f, "{file} holds data of a newer program that this one cannot read; run the newer program")
             }
             Self::Damaged { file, position, what } => write!(
                 f,
-                "{file} is damaged at byte {position}: {what}; `dht-node inspect` says what can be read of the folder, \
-                 `dht-node repair` mends it"
+                "{file} is damaged at byte {position}: {what}; run `dht-node inspect` to see what can be read, \
+                 and `dht-node repair` to repair the folder"
             ),
         }
     }

@@ -18,10 +18,12 @@ use bytes::Bytes;
 
 use crate::types::crc32_of_parts;
 
-/// Version of what this program writes. It reads every version up to this one.
+/// The format version that this program writes. It reads every version up to this one.
 ///
-/// - 1: the first.
-/// - 2: each topic in a checkpoint ends with tagged parts, so that a program meets what it does not know.
+/// - 1: the first version.
+/// - 2: each topic in a checkpoint ends with tagged parts, so that a program recognizes parts that are too new for it;
+///   a checkpoint includes the bookkeeping of the segments; append times in entries do not decrease unless the clock
+///   was corrected.
 pub const VERSION: u32 = 2;
 
 /// Bytes of a segment's header, and of a record's.
@@ -37,7 +39,7 @@ const MAGIC: &[u8; 8] = b"DHTJRNL\n";
 pub enum Kind {
     /// Entries of the log.
     Entry,
-    /// Batches that cleaning has copied. Not log.
+    /// Batches that cleaning has copied. They are not part of the log.
     Copy,
     /// A part of the state that a checkpoint keeps.
     Checkpoint,
@@ -98,10 +100,11 @@ pub fn segment_header(number: u32, size: u32) -> [u8; HEADER] {
     header
 }
 
-/// Returns the version of the header of segment `number`. Every version has its checksum at the same place.
+/// Returns the format version in the header of segment `number`. The checksum is at the same place in every version.
 ///
 /// # Errors
-/// `Some(version)` when a newer program wrote it, `None` when it is none or damaged.
+/// Returns `Err(Some(version))` when a newer program wrote the header, and `Err(None)` when it is damaged or belongs to
+/// another segment.
 pub fn check_segment_header(bytes: &[u8], number: u32) -> Result<u32, Option<u32>> {
     let header = bytes.get(..HEADER).ok_or(None)?;
     if &header[..8] != MAGIC {
@@ -263,7 +266,7 @@ mod tests {
         for (version, expected) in [(1, Ok(1)), (VERSION + 1, Err(Some(VERSION + 1)))] {
             let mut other = header;
             BigEndian::write_u32(&mut other[8..], version);
-            assert_eq!(check_segment_header(&other, 7), Err(None), "a damaged one");
+            assert_eq!(check_segment_header(&other, 7), Err(None), "a damaged header");
             let crc = crc32_of_parts([&other[..28]]);
             BigEndian::write_u32(&mut other[28..], crc);
             assert_eq!(check_segment_header(&other, 7), expected);

@@ -1,5 +1,5 @@
-//! Reads that meet damage: a lost index is made anew from its segment, and where records are lost, the next ones that
-//! can be read are found.
+//! Reads that meet damage: a lost index is rebuilt from its segment, and where records are lost, the next readable
+//! record is found.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +15,11 @@ use crate::record::{Filed, Found, Wanted};
 use crate::types::{Offset, TopicId};
 
 impl<D: Disk> Keeper<D> {
-    /// Reads what it was told of and what is not trimmed, as far as it was told: nothing when the topic is gone. An
-    /// index that cannot be read is made anew first.
+    /// Reads the wanted records, or finds the wanted time, among what the keeper has been told of and what is not
+    /// trimmed. The result is empty when the topic is gone. An index that cannot be read is rebuilt first.
     ///
     /// # Errors
-    /// [`OpenError::Damaged`] and [`OpenError::Io`]
+    /// Returns [`OpenError::Damaged`] when records are lost, and [`OpenError::Io`] when the file system fails.
     pub fn read(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
         let mut remade = BTreeSet::new();
         loop {
@@ -29,15 +29,18 @@ impl<D: Disk> Keeper<D> {
             };
             match error.lost_file().and_then(names::index_number) {
                 Some(segment) if remade.insert(segment) && self.remake_index(segment).is_ok() => {
-                    log::warn!("{} could not be read; it was made anew from its segment", names::index(segment));
+                    log::warn!(
+                        "{} could not be read and was rebuilt from its segment; check the disk",
+                        names::index(segment)
+                    );
                 }
                 Some(_) | None => return Err(error),
             }
         }
     }
 
-    /// Returns the first offset from `from` on whose record can be read; where none can, the offset behind all that it
-    /// was told of. `None` when nothing is known of the topic.
+    /// Returns the first offset at or after `from` whose record can be read, or the topic's end offset when there is
+    /// none. Returns `None` when the topic has no records here.
     pub fn readable_from(&self, topic: TopicId, from: Offset) -> Option<Offset> {
         let mut at = from;
         let end = self.end_of(topic)?;
@@ -51,7 +54,8 @@ impl<D: Disk> Keeper<D> {
         Some(at)
     }
 
-    /// The first readable record from there on in the same segment, or the offset behind all of that.
+    /// Returns the first readable record at or after `from` in the same segment and true, or the end offset of the span
+    /// and false when there is none.
     fn next_readable(&self, topic: TopicId, from: Offset) -> Option<(Offset, bool)> {
         let span = self.span_with(topic, from)?;
         let Ok(file) = self.disk.open(&names::segment(span.segment)) else { return Some((span.end, false)) };
@@ -68,13 +72,13 @@ impl<D: Disk> Keeper<D> {
         Some((span.end, false))
     }
 
-    /// Makes the index of a segment anew, of the topics that have records in it.
+    /// Rebuilds the index of a segment for all topics that have records in it.
     fn remake_index(&self, segment: u32) -> Result<(), OpenError> {
         let index = read_part(&self.disk, &names::index(segment), 0, usize::MAX);
         if index.is_ok_and(|bytes| index::decode(segment, &bytes).is_some()) {
-            // It is sound, and lacks what was trimmed before the start. A new one would also lack what was trimmed
-            // since, on which the checkpoint in force may rely.
-            return Err(OpenError::damaged(&names::index(segment), 0, "it does not have the record"));
+            // The index is sound; it lacks only what was trimmed before the start. An index rebuilt now would also lack
+            // what was trimmed since then, and the newest checkpoint may rely on those records.
+            return Err(OpenError::damaged(&names::index(segment), 0, "it lacks a record of its segment"));
         }
         let name = names::segment(segment);
         let bytes = read_part(&self.disk, &name, 0, usize::MAX)?;
@@ -86,7 +90,8 @@ impl<D: Disk> Keeper<D> {
         let end = segment.checked_add(1).and_then(|next| previous_end(&self.disk, next).ok().flatten());
         let spans = self.spans_in(segment);
         let topics = spans.keys().copied().collect();
-        // A topic that goes by its name was made just before: in this segment or in the one before it.
+        // An entry names its topic, instead of giving the id, only shortly after the topic was created: the Create
+        // entry is in this segment or in the one before it.
         let before = segment.checked_sub(1).map(|before| (before, names::segment(before)));
         let made = before.and_then(|(before, name)| {
             let bytes = read_part(&self.disk, &name, 0, usize::MAX).ok()?;
@@ -101,18 +106,19 @@ impl<D: Disk> Keeper<D> {
         let mut all = Vec::new();
         for (topic, (before, end)) in spans {
             let last_us = before.map_or(0, |before| self.time_before(topic, before.segment, before.end));
-            // What is trimmed is not known here, and does not matter when it is known which batches were stored.
+            // The keeper does not know which records were trimmed. When the void batches are known, the sum of the
+            // batches is reliable without that.
             let first = if self.void(segment).is_some() { Offset(u64::MAX) } else { Offset(0) };
             let known = Known { end, before: before.map(|before| before.end), first, last_us };
             let listed = listing.get(&topic).map_or(&[][..], |listed| listed);
             let filed = rebuild::assign(listed, known, self.void(segment));
-            let lacks = || OpenError::damaged(&name, 0, "it does not say enough to make its index anew");
+            let lacks = || OpenError::damaged(&name, 0, "it does not hold enough to rebuild its index");
             all.append(&mut filed.ok_or_else(lacks)?);
         }
         self.write_index(segment, &all)
     }
 
-    /// Writes the index of a segment with these batches.
+    /// Writes the index of a segment that lists these batches.
     fn write_index(&self, segment: u32, filed: &[Filed]) -> Result<(), OpenError> {
         let mut index = Index::default();
         filed.iter().for_each(|filed| index.add(filed));

@@ -22,11 +22,12 @@ pub struct Identity {
 /// Longer than any identity.
 const LEN_MAX: usize = 1024;
 
-/// Checks that this node may have the folder; returns its format when it has it already. Nothing is changed, so that
-/// this can be asked before the folder is taken.
+/// Checks that this node may use the folder. Returns the format version of the folder when it is this node's already,
+/// and `None` when it is empty. Changes nothing, so that it can be called before the folder is claimed.
 ///
 /// # Errors
-/// [`OpenError`]: it belongs to another one, or is no journal, or a newer one.
+/// Returns [`OpenError::Foreign`] when the folder belongs to another node or is no journal, [`OpenError::Newer`] when a
+/// newer program wrote it, and [`OpenError::Io`] when the file system fails.
 pub fn check_owner<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>, OpenError> {
     let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
@@ -42,10 +43,11 @@ pub fn check_owner<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>
     }
 }
 
-/// Reads whose journal a folder holds.
+/// Reads which node the journal in a folder belongs to.
 ///
 /// # Errors
-/// [`OpenError::Foreign`] when it is none, [`OpenError::Newer`], and the system's.
+/// Returns [`OpenError::Foreign`] when the folder holds no journal, [`OpenError::Newer`] when a newer program wrote it,
+/// and [`OpenError::Io`] when the file system fails.
 pub fn owner<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
     let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
     let none = || OpenError::Foreign { what: "it is no journal".to_owned() };
@@ -58,7 +60,7 @@ pub fn owner<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
         let (node, rest) = line.strip_prefix("node ")?.split_once(" of a cube of dimension ")?;
         let (bits, cluster) = rest.split_once(", cluster ")?;
         let dimension = Dimension::new(bits.parse().ok()?)?;
-        // A cube of one node has ids without digits.
+        // In a cube of dimension 0 the only node's id has no digits.
         let index = u16::from_str_radix(node, 2).unwrap_or(0);
         Some(Identity { cluster: cluster.to_owned(), dimension, node: NodeId::new(index, dimension)? })
     });
@@ -66,19 +68,20 @@ pub fn owner<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
     version_of(&found, &identity).map(|_| identity)
 }
 
-/// Makes the folder this node's, or finds that it is.
+/// Claims an empty folder for this node; does nothing when the folder is this node's already.
 ///
 /// # Errors
-/// As of [`check_owner`].
+/// Returns the errors of [`check_owner`], or that of writing the file.
 pub fn claim<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
     if check_owner(disk, identity)?.is_some() { Ok(()) } else { write(disk, identity) }
 }
 
-/// Raises the format of this node's folder to [`VERSION`]. Whoever starts does it when everything could be read and
-/// before it writes anything of that format, so that an older program never meets what it cannot read.
+/// Raises the format version of this node's folder to [`VERSION`]. A start does this once everything has been read and
+/// before it writes anything in that format, so that an older program refuses the folder instead of meeting data that
+/// it cannot read.
 ///
 /// # Errors
-/// As of [`check_owner`].
+/// Returns the errors of [`check_owner`], or that of writing the file.
 pub fn raise_format<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
     if check_owner(disk, identity)? == Some(VERSION) { Ok(()) } else { write(disk, identity) }
 }

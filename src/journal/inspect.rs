@@ -1,4 +1,4 @@
-//! What a folder holds and what of it can be read, told without changing anything.
+//! Reports what a journal folder holds and how much of it can be read, without changing anything.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,102 +15,103 @@ use super::salvage::{Salvage, salvage};
 use super::walk::{Step, walk};
 use crate::types::{Offset, TopicId};
 
-/// What was found.
+/// The result of an inspection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Entries of the log, from the first that there ever was.
+    /// Index of the last entry of the log, which is the number of entries ever written.
     pub entries: u64,
-    /// The segments by number.
+    /// The segments that are needed, by number.
     pub segments: BTreeMap<u32, SegmentReport>,
-    /// The topics that there are.
+    /// The existing topics, by id.
     pub topics: BTreeMap<TopicId, TopicReport>,
-    /// A line for each checkpoint that was to be read and cannot be.
+    /// One line for each checkpoint that should be readable and is not.
     pub damaged_checkpoints: Vec<String>,
-    /// Where entries behind the newest checkpoint are lost.
+    /// Losses of entries after the newest checkpoint.
     pub log_losses: Vec<LogLoss>,
-    /// True when a start is refused although no entry is lost: something else in the log cannot be read.
+    /// True when damage in the log makes the node refuse to start although no entry is lost.
     pub blocks_start: bool,
 }
 
-/// A segment.
+/// The state of one segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SegmentReport {
-    /// Bytes of its file, and up to the end of its last record.
+    /// Size of the file.
     pub bytes: u64,
-    /// See `bytes`.
+    /// Position of the end of the last readable record.
     pub used: u64,
-    /// Records that can be read.
+    /// Number of readable records.
     pub records: u64,
-    /// There is no such file, and it is needed.
+    /// True when the segment is needed but its file does not exist.
     pub is_missing: bool,
-    /// Bytes of it that should be records and are not.
+    /// The ranges of bytes that should hold records but cannot be read.
     pub damage: Vec<Range<u64>>,
-    /// Its index.
+    /// The state of its index.
     pub index: IndexState,
-    /// True when records that a topic keeps cannot be read from it.
+    /// True when records that a topic retains cannot be read from it.
     pub has_loss: bool,
 }
 
 /// The state of an index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IndexState {
-    /// None is needed.
+    /// The segment needs no index.
     #[default]
     None,
-    /// It is there, and right.
+    /// The index exists and is correct.
     Sound,
-    /// It is missing or cannot be read, and can be made anew as far as its segment can be read.
+    /// The index is missing or damaged. It can be rebuilt as far as its segment can be read.
     Damaged,
 }
 
-/// A topic.
+/// The state of one topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicReport {
-    /// Its name.
+    /// The name of the topic.
     pub name: String,
-    /// The first offset that it keeps.
+    /// The first offset that the topic retains.
     pub first: Offset,
-    /// The offset that the next record gets.
+    /// The log end offset: the offset of the next record.
     pub next: Offset,
-    /// The ranges of offsets, ends exclusive, whose records cannot be read.
+    /// The ranges of offsets (ends exclusive) whose records cannot be read.
     pub lost: Vec<(Offset, Offset)>,
 }
 
-/// Entries of the log that cannot be read, behind the newest checkpoint.
+/// A range of entries after the newest checkpoint that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLoss {
-    /// The segment, and where in it.
+    /// The segment where the loss begins.
     pub segment: u32,
-    /// See `segment`.
+    /// The position in that segment where the loss begins, in bytes.
     pub position: u64,
-    /// The indexes of the entries that are lost: the first, and the one behind the last as far as that is known.
+    /// Index of the first lost entry.
     pub from: u64,
-    /// See `from`.
+    /// Index after the last lost entry, as far as that is known.
     pub to: u64,
-    /// Of each topic the next offset there: from it on, offsets may mean other records than before.
+    /// The log end offset of each topic at the loss, by name. From there on, offsets may denote other records than
+    /// before.
     pub ends: Vec<(String, Offset)>,
 }
 
 impl Report {
-    /// Can everything be read that should be there?
+    /// Returns true when everything that should exist can be read.
     pub fn is_sound(&self) -> bool {
         let is_derived_sound = self.damaged_checkpoints.is_empty() && self.damaged_indexes().next().is_none();
         !self.loses_records() && !self.blocks_start && is_derived_sound
     }
 
-    /// Would a repair have to give records up?
+    /// Returns true when a repair would have to drop records.
     pub fn loses_records(&self) -> bool {
         !self.log_losses.is_empty() || self.topics.values().any(|topic| !topic.lost.is_empty())
     }
 
-    /// The segments whose index is to be made anew.
+    /// Returns the segments whose index has to be rebuilt.
     pub fn damaged_indexes(&self) -> impl Iterator<Item = u32> {
         self.segments.iter().filter(|(_, of)| of.index == IndexState::Damaged).map(|(number, _)| *number)
     }
 }
 
 impl SegmentReport {
-    /// Counts what is in the bytes of a segment.
+    /// Counts the records and the damage in the bytes of a segment.
     pub(super) fn of(number: u32, bytes: &Bytes, end: Option<usize>) -> Self {
         let mut of = Self { bytes: bytes.len() as u64, ..Self::default() };
         if check_segment_header(bytes, number).is_err() && !bytes.is_empty() {
@@ -126,11 +127,12 @@ impl SegmentReport {
     }
 }
 
-/// Reads everything in a folder, into a state that `fresh` makes and that knows nothing yet. `is_live` says that a node
-/// may be writing to it: what that gives up meanwhile is no damage.
+/// Reads everything in a folder and reports on it. `fresh` creates an empty state to read into. `is_live` says that a
+/// node may be writing to the folder; files that it removes meanwhile do not count as damage.
 ///
 /// # Errors
-/// [`OpenError`]: it is no journal, or without any checkpoint that can be read although segments were given up.
+/// Returns [`OpenError`] when the folder is no journal, or when no checkpoint can be read although segments of the log
+/// have been removed.
 pub fn inspect<D: Disk, S: Salvage>(
     disk: &D,
     is_live: bool,
@@ -145,14 +147,14 @@ pub fn inspect<D: Disk, S: Salvage>(
             Err(error) if left > 0 && error.lost_file().is_some() => continue,
             Err(error) => return Err(error),
         };
-        // What the node gave up while it was read is looked at once more, without that.
+        // Segments that the node removed during the inspection look damaged; another pass no longer expects them.
         if left == 0 || report.is_sound() || report.segments.keys().all(|number| is_there(disk, *number)) {
             return Ok((identity, report));
         }
     }
 }
 
-/// How often a folder is read that a node changes meanwhile.
+/// The number of attempts at inspecting a folder that a running node keeps changing.
 const LIVE_TRIES: u32 = 20;
 
 fn is_there<D: Disk>(disk: &D, number: u32) -> bool {

@@ -1,8 +1,8 @@
-//! What is behind the end of the log: indexes, checkpoints, and which segments are still needed.
+//! The keeper tracks everything before the end of the log: indexes, checkpoints, and which segments are still needed.
 //!
-//! It is told, in the order of the log, what became of the entries ([`Note`]). From that it knows which topics have
-//! records in which segment, and finds them again. A checkpoint makes everything before it that is dead unneeded: such
-//! segments are removed, or used again. What is mostly dead is cleaned (`clean`).
+//! It receives what applying the entries did ([`Note`]), in the order of the log. From that it knows in which segments
+//! each topic has records, and can find them again. A checkpoint makes the dead segments before it removable: they are
+//! deleted, or recycled for the log. Segments that are mostly dead are cleaned (`clean`).
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
@@ -30,16 +30,16 @@ pub struct Keeper<D: Disk> {
     pub(super) group: u16,
     /// Those with records, live or not, by number.
     segments: BTreeMap<u32, Segment<D::File>>,
-    /// Where the records of each topic are that has some.
+    /// The spans of each topic that has records.
     pub(super) spans: HashMap<TopicId, Spans, RandomState>,
-    /// The newest checkpoint and the one before it: when the newest one rots, a start goes back to that.
+    /// The newest checkpoint and its predecessor, which a start falls back to when the newest one is damaged.
     newest: Option<CheckpointId>,
     older: Option<CheckpointId>,
-    /// The segment that the newest one is in: what lies before it was written completely.
+    /// The segment that the newest checkpoint lies in: all earlier segments of the log were complete by then.
     checkpointed: u32,
-    /// Segments without live records that the newest checkpoint does not need; the one before it may.
+    /// Segments without live records that the newest checkpoint does not need; its predecessor may still need them.
     dead: BTreeSet<u32>,
-    /// Segments of the log from this one on are kept for others, dead or not.
+    /// The first segment of the log that other readers need: it and all later ones are retained, dead or not.
     pub(super) log_floor: u32,
     pub(super) has_spare: bool,
     /// Bytes that all files may have together when a segment is added.
@@ -51,21 +51,22 @@ pub struct Keeper<D: Disk> {
 pub(super) struct Segment<F> {
     /// Its index, while that is not complete.
     index: Index,
-    /// Spans of topics in it.
+    /// Number of spans of topics in the segment.
     live: u32,
-    /// Bytes of the payloads of live records, and of all that ever were in it.
+    /// Bytes of the payloads of live records; `total_bytes` counts all payloads ever written to the segment.
     pub(super) live_bytes: u64,
     pub(super) total_bytes: u64,
-    /// What was live when it was looked at last, and whether records in it cannot be read: then it is not cleaned.
+    /// The live bytes at the last look for segments to clean; `has_damage` is true when records in the segment cannot
+    /// be read, so that it must not be cleaned.
     pub(super) seen: Option<u64>,
     has_damage: bool,
-    /// Bytes of its file.
+    /// Size of the file in bytes.
     pub(super) size: u64,
-    /// A second handle of its file until the first checkpoint behind it: a checkpoint that had to open the segment
-    /// would fail when other parts of the process have used up the descriptors.
+    /// A second handle of the file, until a checkpoint lies in a later segment: a checkpoint that had to open the
+    /// segment would fail whenever the rest of the process has used up the descriptors.
     log: Option<F>,
-    /// Where the payloads of batches in it are that came to nothing, ascending; `None` when that is not known, since it
-    /// was begun with format 1.
+    /// Positions of the payloads of void batches, ascending; `None` when they are unknown because a program that wrote
+    /// format 1 began the segment.
     void: Option<Vec<u32>>,
 }
 
@@ -86,7 +87,7 @@ impl<F> Default for Segment<F> {
 }
 
 impl<D: Disk> Keeper<D> {
-    /// Knows of nothing yet.
+    /// Returns a keeper without segments or checkpoints.
     pub(super) fn new(disk: D, group: u16) -> Self {
         Self {
             disk,
@@ -103,7 +104,8 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// These checkpoints are there; what was added so far is what the newest one knows.
+    /// Sets the newest checkpoint, its predecessor, and the segment that the newest one lies in. Everything that it
+    /// refers to must have been added before.
     pub(super) fn begin(&mut self, checkpoints: (Option<CheckpointId>, Option<CheckpointId>), segment: u32) {
         (self.newest, self.older) = checkpoints;
         self.checkpointed = segment;
@@ -115,47 +117,48 @@ impl<D: Disk> Keeper<D> {
         self.capacity = bytes;
     }
 
-    /// The segment is there, whatever is in it, with a file of so many bytes; `log` is a handle of one that will be
+    /// Adds a segment whose file has `size` bytes; `log` is a handle of the file when it is one that the log will be
     /// written to.
     pub(super) fn add_segment(&mut self, number: u32, size: u64, log: Option<D::File>) {
         let segment = self.segments.entry(number).or_default();
         (segment.size, segment.log) = (size, log);
     }
 
-    /// The batches of a segment that came to nothing, if that is known.
+    /// Sets the positions of the void batches of a segment; `None` when they are unknown.
     pub(super) fn set_void(&mut self, number: u32, void: Option<Vec<u32>>) {
         self.segments.entry(number).or_default().void = void;
     }
 
-    /// The batches of a segment that came to nothing, if that is known.
+    /// Returns the positions of the void batches of a segment, or `None` when they are unknown.
     pub(super) fn void(&self, segment: u32) -> Option<&[u32]> {
         self.segments.get(&segment)?.void.as_deref()
     }
 
-    /// When the record of a topic before an offset was appended, which lies in that segment; 0 when that cannot be
-    /// read.
+    /// Returns the append time, in microseconds, of the record before offset `end` of a topic, which lies in `segment`;
+    /// 0 when it cannot be read.
     pub(super) fn time_before(&self, topic: TopicId, segment: u32, end: Offset) -> u64 {
         let last = end.0.checked_sub(1).map(Offset);
         let found = last.and_then(|last| self.blocks(segment, topic).ok()?.batches_from(last, 1, 1).ok());
         found.and_then(|filed| filed.first().map(|filed| filed.append_us)).unwrap_or(0)
     }
 
-    /// Puts a batch to the index of its segment, which is made anew or will grow.
+    /// Adds a batch to the in-memory index of its segment, which is being rebuilt or will grow.
     pub(super) fn enter(&mut self, filed: &Filed) {
         self.segments.entry(filed.place.segment).or_default().index.add(filed);
     }
 
-    /// Bytes of all payloads that were ever in a segment.
+    /// Sets the bytes of all payloads ever written to a segment.
     pub(super) fn set_total(&mut self, number: u32, bytes: u64) {
         self.segments.entry(number).or_default().total_bytes = bytes;
     }
 
-    /// The segment that has a record of a topic, and what it has of that.
+    /// Returns the span that holds a record of a topic.
     pub(super) fn span_with(&self, topic: TopicId, offset: Offset) -> Option<Span> {
         self.spans.get(&topic)?.with(offset)
     }
 
-    /// Of each topic with records in a segment: what it has before them, if anything, and the offset behind them.
+    /// Returns for each topic with records in a segment the span before that segment's, if any, and the end offset
+    /// (exclusive) of the segment's span.
     pub(super) fn spans_in(&self, segment: u32) -> BTreeMap<TopicId, (Option<Span>, Offset)> {
         let found = |(topic, spans): (&TopicId, &Spans)| {
             let mut before = None;
@@ -169,8 +172,8 @@ impl<D: Disk> Keeper<D> {
         self.spans.iter().filter_map(found).collect()
     }
 
-    /// Writes the indexes that are in memory up to that of a segment, and those of copies; the ones before that segment
-    /// are complete.
+    /// Writes the in-memory indexes of the segments of the log up to `last`, and of the segments of copies. All of them
+    /// except that of `last` are complete and are dropped from memory.
     pub(super) fn write_indexes(&mut self, last: u32) -> io::Result<()> {
         let past = |number: u32| number <= last || copies::is_copies(number);
         for (&number, segment) in self.segments.iter_mut().filter(|(number, _)| past(**number)) {
@@ -184,8 +187,8 @@ impl<D: Disk> Keeper<D> {
         Ok(())
     }
 
-    /// A topic has records in a segment whose index is complete: from `base` on, behind all others that were added.
-    /// Those before `first` are trimmed.
+    /// Adds a span of a topic, after all of its spans added before, in a segment whose index is complete. `base` is the
+    /// offset of the span's first record, `first` the first offset that the topic retains.
     pub(super) fn add_span(&mut self, topic: TopicId, (base, first): (Offset, Offset), span: Span) {
         let change = match self.spans.entry(topic) {
             Entry::Occupied(mut spans) => spans.get_mut().push(span),
@@ -194,7 +197,7 @@ impl<D: Disk> Keeper<D> {
         self.change(change);
     }
 
-    /// Behind the last record of a topic; `None` when it has none.
+    /// Returns the end offset (exclusive) of a topic's records; `None` when it has none.
     pub(super) fn end_of(&self, topic: TopicId) -> Option<Offset> {
         self.spans.get(&topic).map(Spans::end)
     }
@@ -230,10 +233,10 @@ impl<D: Disk> Keeper<D> {
         self.change(change);
     }
 
-    /// Reads with the indexes as they are.
+    /// Reads through the indexes as they are, without rebuilding any.
     pub(super) fn read_once(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
         let spans = self.spans.get(&topic);
-        // What retention has taken since the read was asked for is no damage.
+        // Records that retention has removed since the read was requested are not damage.
         let is_removed = |from: Offset| spans.is_some_and(|spans| from < spans.base());
         match wanted {
             Wanted::Records { from, .. } if is_removed(from) => Ok(Found::Batches(Vec::new())),
@@ -244,9 +247,9 @@ impl<D: Disk> Keeper<D> {
                 let mut filed = self.blocks(span.segment, topic)?.batches_from(from, max_bytes, max_records)?;
                 if filed.first().is_none_or(|first| from < first.base) {
                     let name = names::index(span.segment);
-                    return Err(OpenError::damaged(&name, 0, "it lacks records that were in it"));
+                    return Err(OpenError::damaged(&name, 0, "it lacks records of its segment"));
                 }
-                // A batch without bytes stands for records that a repair has given up.
+                // A batch without bytes stands for records that a repair has dropped.
                 if let Some(end) = filed.iter().take_while(|filed| filed.len == 0).last().map(Filed::end) {
                     return Ok(Found::Gap(end));
                 }
@@ -260,7 +263,8 @@ impl<D: Disk> Keeper<D> {
                 let Some(span) = spans.and_then(|spans| spans.before(append_us, from, end)) else {
                     return Ok(Found::Offset(end));
                 };
-                // A segment of copies may have later records as well, but not those between.
+                // A segment of copies may also hold later records of the topic, with records between them that it does
+                // not hold.
                 let end = end.min(span.end);
                 let found = self.blocks(span.segment, topic)?.find_time(append_us, from..end)?;
                 Ok(Found::Offset(found.unwrap_or(end)))
@@ -283,32 +287,33 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Records of a topic have been copied: see [`Spans::relocate`].
+    /// Moves records of a topic to the segment that they were copied to; see [`Spans::relocate`].
     pub(super) fn relocate(&mut self, topic: TopicId, base: Offset, span: Span) {
         if let Some(spans) = self.spans.get_mut(&topic) {
             spans.relocate(base, span, |change| change.apply(&mut self.segments));
         }
     }
 
-    /// A segment of copies is complete, with a file of so many bytes and payloads of so many.
+    /// Adds a complete segment of copies with a file of `size` bytes and payloads of `total_bytes`.
     pub(super) fn add_copies(&mut self, number: u32, size: u64, total_bytes: u64) {
         self.segments.insert(number, Segment { size, total_bytes, ..Segment::default() });
     }
 
-    /// The number that the next segment of copies gets.
+    /// Returns the number of the next segment of copies.
     pub(super) fn next_copies(&self) -> u32 {
         let last = self.segments.keys().next_back().copied().unwrap_or(0);
-        last.max(copies::FIRST).checked_add(1).expect("so many segments are never written")
+        last.max(copies::FIRST).checked_add(1).expect("segment numbers are never exhausted")
     }
 
-    /// Records of a segment cannot be read: it is not cleaned.
+    /// Marks a segment as having records that cannot be read, so that it is not cleaned.
     pub(super) fn leave(&mut self, number: u32) {
         if let Some(segment) = self.segments.get_mut(&number) {
             segment.has_damage = true;
         }
     }
 
-    /// The segments that may be cleaned: before the newest checkpoint, and no log that others need.
+    /// Returns the segments that may be cleaned: those of the log before the newest checkpoint and below the log floor,
+    /// and those of copies.
     pub(super) fn cleanable(&mut self) -> impl Iterator<Item = (u32, &mut Segment<D::File>)> {
         let floor = self.checkpointed.min(self.log_floor);
         let may_be_cleaned = move |number: u32| number < floor || copies::is_copies(number);
@@ -316,7 +321,7 @@ impl<D: Disk> Keeper<D> {
         segments.filter(move |(number, segment)| may_be_cleaned(*number) && segment.live > 0 && !segment.has_damage)
     }
 
-    /// Bytes of the file of a segment.
+    /// Returns the size of a segment's file in bytes.
     pub(super) fn size_of(&self, number: u32) -> u64 {
         self.segments.get(&number).map_or(0, |segment| segment.size)
     }
@@ -346,7 +351,7 @@ impl<D: Disk> Keeper<D> {
         }
         // The indexes are safe before the checkpoint that relies on them.
         self.disk.sync_names()?;
-        // When no entry came since the newest one, the same state is written once more beside it.
+        // When no entry was added since the newest checkpoint, the same state is written to a second file.
         let is_second = self.newest.is_some_and(|newest| newest.index == mark.index && !newest.is_second);
         let id = CheckpointId { index: mark.index, is_second };
         write_file(&self.disk, &names::checkpoint(id), &checkpoint::encode(self.group, mark, image, &self.books()))?;
@@ -363,38 +368,39 @@ impl<D: Disk> Keeper<D> {
         self.remove_dead(mark.place.segment)
     }
 
-    /// The segments without live records before this one of the log: their numbers and sizes, the one that is best kept
-    /// as the spare first.
+    /// Returns the number and size of each segment without live records: those of the log before segment `before`, and
+    /// those of copies. The best candidate for the spare file comes first.
     fn dead(&self, before: u32) -> Vec<(u32, u64)> {
         let floor = before.min(self.log_floor);
         let dead = self.segments.range(..floor).chain(self.segments.range(copies::FIRST..));
         let dead = dead.filter(|(_, segment)| segment.live == 0);
         let mut dead: Vec<(u32, u64)> = dead.map(|(number, segment)| (*number, segment.size)).collect();
-        // Only one of the size of the next segment can be used again; the first segments of a journal are smaller.
+        // A spare can be recycled only when it has the size of the next segment. The first segments of a journal are
+        // smaller, so the largest one is preferred.
         dead.sort_by_key(|(number, size)| (copies::is_copies(*number), Reverse(*size), *number));
         dead
     }
 
-    /// Bytes that checkpoints at `mark`, of which everything was noted, would give back to the system. It takes two
-    /// when the newest one still needs them.
+    /// Returns the bytes that checkpoints at `mark` would return to the file system; everything up to `mark` must have
+    /// been noted. Two checkpoints are necessary when the newest one still needs the segments.
     pub fn freeable(&self, mark: Mark) -> u64 {
         let dead = self.dead(mark.place.segment);
         let is_kept = |first: &&(u32, u64)| !self.has_spare && !copies::is_copies(first.0);
         dead.iter().map(|(_, size)| size).sum::<u64>() - dead.first().filter(is_kept).map_or(0, |(_, size)| *size)
     }
 
-    /// Is that one of the two checkpoints that are kept?
+    /// Returns true when the checkpoint is one of the two that are retained.
     pub(super) fn has_checkpoint(&self, id: CheckpointId) -> bool {
         [self.newest, self.older].contains(&Some(id))
     }
 
-    /// Does only the checkpoint before the newest one need some of the segments, so that another checkpoint would make
-    /// space?
+    /// Returns true when only the predecessor of the newest checkpoint still needs some dead segments, so that another
+    /// checkpoint would free space.
     pub fn holds_dead(&self) -> bool {
         !self.dead.is_empty()
     }
 
-    /// What the next checkpoint says of the segments.
+    /// Encodes the bookkeeping of the segments for the next checkpoint.
     fn books(&self) -> Vec<u8> {
         let void = self.segments.iter().filter_map(|(number, segment)| Some((*number, segment.void.as_deref()?)));
         let void: Vec<(u32, &[u32])> = void.collect();
@@ -406,8 +412,8 @@ impl<D: Disk> Keeper<D> {
         books::encode(&void, topics.into_iter().map(of), totals.into_iter())
     }
 
-    /// Removes the segments before this one whose records are all dead, unless the checkpoint before the newest one
-    /// still needs them; one is kept for being used again.
+    /// Removes the segments before `before` without live records, unless the predecessor of the newest checkpoint still
+    /// needs them. One of them is kept as the spare when there is none.
     fn remove_dead(&mut self, before: u32) -> io::Result<()> {
         let dead = self.dead(before);
         let needed = std::mem::replace(&mut self.dead, dead.iter().map(|(number, _)| *number).collect());

@@ -3,13 +3,13 @@
 //! | name | what |
 //! |---|---|
 //! | `0000000042.log` | a segment: in use, used up, or prepared for use |
-//! | `2147483649.log` | from this number on: a segment of copies, complete |
+//! | `2147483649.log` | from this number on: a complete segment of copies |
 //! | `0000000042.index` | where the records of its topics are, by topic and offset |
 //! | `00000000000000001234.checkpoint` | the state after the entry of that index |
-//! | `00000000000000001234-2.checkpoint` | the same state once more, when no entry came since |
+//! | `00000000000000001234-2.checkpoint` | the same state in a second file, when no entry was added since the first |
 //! | `spare` | a used-up segment whose records are all dead, to be used again |
 //! | `….new` | a file that is being written; nothing refers to it yet |
-//! | `identity` | whose journal it is, and of which format |
+//! | `identity` | which node owns the journal, and the format version |
 //! | `lock` | locked by the process that has it |
 
 /// To be used again.
@@ -34,16 +34,17 @@ pub(super) fn index(segment: u32) -> String {
     format!("{segment:010}{INDEX}")
 }
 
-/// Which of the checkpoints; the later one is the larger.
+/// Identifies a checkpoint. Of two checkpoints the later one compares greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CheckpointId {
-    /// The index of the last entry in it.
+    /// The index of the last entry that the state includes.
     pub(super) index: u64,
-    /// True for the second file of the same state: two are kept, and no entry may have come since the first.
+    /// True for the second file of the same state. Two checkpoints are retained, and no entry may have been added since
+    /// the first.
     pub(super) is_second: bool,
 }
 
-/// The file of a checkpoint.
+/// Returns the name of a checkpoint's file.
 pub(super) fn checkpoint(id: CheckpointId) -> String {
     let CheckpointId { index, is_second } = id;
     format!("{index:020}{}{CHECKPOINT}", if is_second { SECOND } else { "" })
@@ -66,7 +67,7 @@ pub(super) fn index_number(name: &str) -> Option<u32> {
     (index(number) == name).then_some(number)
 }
 
-/// The checkpoint of a file.
+/// Parses the name of a checkpoint's file; returns `None` for any other name.
 pub(super) fn checkpoint_id(name: &str) -> Option<CheckpointId> {
     let stem = name.strip_suffix(CHECKPOINT)?;
     let first = stem.strip_suffix(SECOND);

@@ -1,7 +1,8 @@
-//! A start, up to the checkpoint: the newest state that can be read, and where the records before it are.
+//! The first part of a start: loads the newest readable checkpoint and locates the records before it.
 //!
-//! What is derived is made anew when it is lost: a checkpoint from the one before it and the log behind that, or from
-//! the whole log while no segment of it was given up; an index from its segment ([`rebuild`]).
+//! Files that can be derived are rebuilt when they are lost. A checkpoint is replaced by its predecessor and the log
+//! after that, or by the whole log while none of its segments has been removed; an index is rebuilt from its segment
+//! ([`rebuild`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -20,10 +21,10 @@ use super::spans::Span;
 use crate::record::Filed;
 use crate::types::{Offset, TopicId};
 
-/// The newest checkpoint and the one before it.
+/// The newest checkpoint and its predecessor.
 pub(super) type Checkpoints = (Option<CheckpointId>, Option<CheckpointId>);
 
-/// Records of a topic in a segment, as an index has them.
+/// Consecutive records of a topic in a segment, as an index lists them.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     topic: TopicId,
@@ -32,18 +33,19 @@ struct Stretch {
     first_us: u64,
 }
 
-/// Records of a topic that a segment is known to have: behind those that lie before them, if any, up to `end`.
+/// The records of a topic that the bookkeeping says a segment holds: from the end of the preceding span, if there is
+/// one, up to `end` (exclusive).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected {
     pub(super) topic: TopicId,
-    /// The segment of those before, and the offset behind them.
+    /// The segment and the end offset of the preceding span.
     pub(super) before: Option<(u32, Offset)>,
     pub(super) end: Offset,
 }
 
 impl<D: Disk> Recovery<D> {
-    /// Takes on the newest state that can be read. Which checkpoints there are from then on, and what the one that is
-    /// used says of the segments.
+    /// Restores the newest state that can be read. Returns the checkpoints that remain, and the bookkeeping of the one
+    /// that was restored.
     pub(super) fn load_checkpoint(
         &mut self,
         files: &[String],
@@ -62,7 +64,7 @@ impl<D: Disk> Recovery<D> {
                     return Ok(((Some(*id), older), books));
                 }
                 Err(error @ OpenError::Damaged { .. }) => {
-                    self.mended.push(format!("{} cannot be read: what was before it is used", names::checkpoint(*id)));
+                    self.mended.push(format!("{} cannot be read; an older state was used", names::checkpoint(*id)));
                     damage.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
@@ -87,15 +89,15 @@ impl<D: Disk> Recovery<D> {
         })?;
         let Checkpoint { mark, image, books, version } = decoded;
         if copies::is_copies(mark.place.segment) {
-            return Err(OpenError::damaged(&name, 0, "it is said to be of a segment that is no log"));
+            return Err(OpenError::damaged(&name, 0, "it names a segment that is not part of the log"));
         }
-        let what = "the state in it makes no sense";
+        let what = "its state cannot be decoded";
         state.restore(&image, version).map_err(|error| OpenError::undecodable(error, &name, 0, what))?;
         (self.from, self.image_len) = (mark, image.len());
         Ok(books)
     }
 
-    /// Finds the records from before the checkpoint, in `segments` of the log and in those of `copies`.
+    /// Locates the records that the checkpoint's state refers to, in `segments` of the log and in `copies`.
     pub(super) fn load_past(
         &mut self,
         files: &[String],
@@ -106,7 +108,8 @@ impl<D: Disk> Recovery<D> {
         let from = self.from.place.segment;
         let past = &segments[..segments.partition_point(|number| *number <= from)];
         let is_past = |number: &u32| past.binary_search(number).is_ok() || copies.binary_search(number).is_ok();
-        // Written for a checkpoint that did not come about, or of a dead segment, which has gone first.
+        // Such an index was written for a checkpoint that was not completed, or belongs to a dead segment that was
+        // removed first.
         let indexes: BTreeSet<u32> = files.iter().filter_map(|name| names::index_number(name)).collect();
         self.unneeded.extend(indexes.iter().copied().filter(|number| !is_past(number)).map(names::index));
         let (mut books, is_exact) = match books {
@@ -114,7 +117,7 @@ impl<D: Disk> Recovery<D> {
             None => (self.derive_books(past, state)?, false),
         };
         for number in past.iter().chain(copies) {
-            // Without a checkpoint all of it is applied again.
+            // Without a checkpoint, all entries of the segment will be applied again.
             let is_blank = self.from.index == 0;
             let void = if is_blank { Some(Vec::new()) } else { books.void.remove(number).filter(|_| is_exact) };
             self.add_segment(*number)?;
@@ -122,7 +125,8 @@ impl<D: Disk> Recovery<D> {
             self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
         }
         let by_segment = expected(&books);
-        // Of an index that has to be made anew, those before it in the log and all copies have to be there.
+        // All segments must exist before the first index is rebuilt: rebuilding one reads earlier segments of the log
+        // and the copies.
         if let Some(number) = by_segment.keys().find(|number| !is_past(number)) {
             return Err(OpenError::damaged(&names::segment(*number), 0, "the segment is missing"));
         }
@@ -144,7 +148,8 @@ impl<D: Disk> Recovery<D> {
         self.check_kept(state)
     }
 
-    /// Finds the records that a segment is expected to have: where each stretch begins, and when.
+    /// Locates the records that a segment is expected to hold: returns where each stretch begins, and its first append
+    /// time.
     fn load_segment(
         &mut self,
         number: u32,
@@ -155,7 +160,7 @@ impl<D: Disk> Recovery<D> {
         match self.stretches(number) {
             Ok((stretches, filed)) => {
                 if let Some(found) = match_up(number, &stretches, expected, state) {
-                    // The one that the checkpoint is in will grow.
+                    // The batches are kept in memory for the checkpoint's own segment, whose index will grow.
                     let topics: BTreeSet<TopicId> = expected.iter().map(|expected| expected.topic).collect();
                     let is_kept = |filed: &&Filed| topics.contains(&filed.topic);
                     filed.iter().filter(is_kept).for_each(|filed| self.keeper.enter(filed));
@@ -173,23 +178,24 @@ impl<D: Disk> Recovery<D> {
         };
         let stretches: Vec<Stretch> = runs_of(&filed);
         let found = match_up(number, &stretches, expected, state).ok_or_else(|| {
-            let what = "it is lost or damaged, and so are records that its segment had";
+            let what = "it is missing or damaged, and its segment has lost records";
             OpenError::damaged(&names::index(number), 0, what)
         })?;
         filed.iter().for_each(|filed| self.keeper.enter(filed));
         let name = names::index(number);
-        self.mended.push(format!("{name} was lost or damaged and was made anew from its segment"));
+        self.mended.push(format!("{name} was missing or damaged and was rebuilt from its segment"));
         Ok(found)
     }
 
-    /// The batches of an index from before the checkpoint, if it can be read.
+    /// Returns the batches before the checkpoint that a segment's index lists; empty when the index cannot be decoded.
     fn filed(&self, number: u32) -> Result<Vec<Filed>, OpenError> {
         let mut filed = index::decode(number, &self.read(&names::index(number))?).unwrap_or_default();
         filed.retain(|filed| filed.place < self.from.place);
         Ok(filed)
     }
 
-    /// What an index says; of the segment that the checkpoint is in, all batches from before it as well.
+    /// Returns the stretches that a segment's index lists. For the checkpoint's own segment, also returns all batches
+    /// before the checkpoint; for others the list of batches is empty.
     fn stretches(&self, number: u32) -> Result<(Vec<Stretch>, Vec<Filed>), OpenError> {
         let name = names::index(number);
         let damaged = || OpenError::damaged(&name, 0, "the index cannot be read");
@@ -210,15 +216,15 @@ impl<D: Disk> Recovery<D> {
         Ok((runs.map(stretch).collect(), Vec::new()))
     }
 
-    /// All batches of a segment of copies.
+    /// Lists all batches of a segment of copies.
     fn list_copies(&self, number: u32) -> Result<Vec<Filed>, OpenError> {
         let name = names::segment(number);
         copies::list(number, &self.read(&name)?).map_err(|position| {
-            OpenError::damaged(&name, position, "its index is lost or damaged, and so is a copy in it")
+            OpenError::damaged(&name, position, "its index is missing or damaged, and a copy in it cannot be read")
         })
     }
 
-    /// What the index of a segment has to say, from the segment itself.
+    /// Rebuilds the content of a segment's index from the segment.
     fn rebuild(
         &self,
         number: u32,
@@ -229,7 +235,7 @@ impl<D: Disk> Recovery<D> {
         let topics: BTreeSet<TopicId> = expected.iter().map(|expected| expected.topic).collect();
         let (listing, damage) = self.list(number, &topics, segments, state)?;
         if let Some(damage) = damage.first() {
-            let what = "its index is lost or damaged, and so is a record in it";
+            let what = "its index is missing or damaged, and a record in it cannot be read";
             return Err(OpenError::damaged(&names::segment(number), damage.start as u64, what));
         }
         let mut all = Vec::new();
@@ -239,7 +245,7 @@ impl<D: Disk> Recovery<D> {
             let known = Known { end: *end, before: before.map(|(_, end)| end), first, last_us };
             let listed = listing.get(topic).map_or(&[][..], |listed| listed);
             let Some(mut filed) = rebuild::assign(listed, known, self.keeper.void(number)) else {
-                let what = "it is lost or damaged, and its segment does not say enough to make it anew";
+                let what = "it is missing or damaged, and its segment does not hold enough to rebuild it";
                 return Err(OpenError::damaged(&names::index(number), 0, what));
             };
             all.append(&mut filed);
@@ -259,7 +265,7 @@ impl<D: Disk> Recovery<D> {
         Ok(rebuild::list(number, &bytes, end, topics, &|name| state.find(name)))
     }
 
-    /// Where a segment up to the checkpoint ends, if that is known.
+    /// Returns the position where a segment up to the checkpoint ends; `None` when it is unknown.
     pub(super) fn end_of_past(&self, number: u32, segments: &[u32]) -> Option<usize> {
         if number == self.from.place.segment {
             return Some(self.from.place.position as usize);
@@ -268,8 +274,8 @@ impl<D: Disk> Recovery<D> {
         previous_end(&self.disk, next).ok().flatten()
     }
 
-    /// What the segments up to the checkpoint have, when that does not say: as their indexes have it, and where those
-    /// are lost, what lies between.
+    /// Derives the bookkeeping for a checkpoint of format 1, which has none: from the indexes of the segments up to it,
+    /// and for segments whose index is lost, from the gaps between the others.
     pub(super) fn derive_books(&self, past: &[u32], state: &impl State) -> Result<Books, OpenError> {
         let (mut chains, mut lost) = (BTreeMap::<TopicId, BTreeMap<u32, (Offset, Offset)>>::new(), Vec::new());
         let (mut bytes, mut totals) = (BTreeMap::<(TopicId, u32), u32>::new(), BTreeMap::<u32, u64>::new());
@@ -320,20 +326,20 @@ impl<D: Disk> Recovery<D> {
         Ok(Books { spans: chains.into_iter().map(spans).collect(), void: BTreeMap::new(), totals })
     }
 
-    /// Does the journal have all records that the state of the checkpoint has?
+    /// Checks that the journal has all records that the checkpoint's state refers to.
     fn check_kept(&self, state: &impl State) -> Result<(), OpenError> {
         for topic in state.topics() {
             let (first, next) = state.kept(topic).expect("a topic of the state");
             if self.keeper.end_of(topic).unwrap_or(first) != next {
                 let name = names::segment(self.from.place.segment);
-                return Err(OpenError::damaged(&name, 0, "records of the checkpoint are missing before it"));
+                return Err(OpenError::damaged(&name, 0, "records that the checkpoint refers to are missing"));
             }
         }
         Ok(())
     }
 }
 
-/// What each segment is expected to have.
+/// Groups the spans of the bookkeeping by segment.
 pub(super) fn expected(books: &Books) -> BTreeMap<u32, Vec<Expected>> {
     let mut by_segment = BTreeMap::<u32, Vec<Expected>>::new();
     for (topic, spans) in &books.spans {
@@ -346,8 +352,8 @@ pub(super) fn expected(books: &Books) -> BTreeMap<u32, Vec<Expected>> {
     by_segment
 }
 
-/// What a segment is expected to have of what it has; `None` when it lacks some of that. Copies that came to nothing
-/// may lie behind others.
+/// Finds, among the stretches that a segment holds, those that it is expected to hold; returns `None` when one is
+/// missing. A segment of copies may hold more than expected: its copies count only once a checkpoint refers to them.
 fn match_up(number: u32, stretches: &[Stretch], expected: &[Expected], state: &impl State) -> Option<Vec<Stretch>> {
     let mut by_topic = BTreeMap::<TopicId, Vec<Stretch>>::new();
     stretches.iter().for_each(|stretch| by_topic.entry(stretch.topic).or_default().push(*stretch));
@@ -365,7 +371,7 @@ fn match_up(number: u32, stretches: &[Stretch], expected: &[Expected], state: &i
     expected.iter().map(found).collect()
 }
 
-/// Batches by topic and offset as stretches.
+/// Combines batches, sorted by topic and offset, into stretches.
 fn runs_of(filed: &[Filed]) -> Vec<Stretch> {
     let runs = filed.chunk_by(|one, next| one.topic == next.topic && one.end() == next.base);
     let stretch = |run: &[Filed]| {

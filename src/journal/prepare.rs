@@ -14,7 +14,7 @@ use crate::limits::{FILL_BYTES, FILL_SYNC_BYTES};
 #[derive(Debug)]
 pub struct Preparation<F> {
     file: F,
-    /// A second handle of it, for the books.
+    /// A second handle of the file, for the keeper.
     log: F,
     number: u32,
     size: u32,
@@ -55,7 +55,8 @@ impl<D: Disk> Keeper<D> {
         let name = names::segment(number);
         let recycled = self.recycle(&name, size)?;
         let is_recycled = recycled.is_some();
-        // Another segment's worth is left to cleaning: without it a journal at its limit could never make space.
+        // One more segment's worth of bytes is reserved for cleaning: without it, a journal at its limit could never
+        // free space.
         if !is_recycled && self.used()?.saturating_add(2 * u64::from(size)) > self.capacity {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the journal is as large as --disk allows"));
         }
@@ -78,7 +79,7 @@ impl<D: Disk> Keeper<D> {
             Err(error) => {
                 drop(preparation);
                 if !is_recycled {
-                    // What was written takes the space that others need.
+                    // The partial file would take space that other files need.
                     self.disk.remove(&names::new(&name))?;
                 }
                 return Err(error);
@@ -101,8 +102,8 @@ impl<D: Disk> Keeper<D> {
         self.disk.list()?.iter().map(|name| self.disk.size(name)).sum()
     }
 
-    /// Gives the spare that name, if there is one of that size. It is opened first: when that fails, nothing has
-    /// changed.
+    /// Renames the spare to `name` when it has the given size, and removes it otherwise. The file is opened before it
+    /// is renamed, so that a failed open changes nothing.
     fn recycle(&mut self, name: &str, size: u32) -> io::Result<Option<D::File>> {
         if !self.has_spare {
             return Ok(None);
@@ -120,7 +121,8 @@ impl<D: Disk> Keeper<D> {
 }
 
 impl<F: DiskFile> Preparation<F> {
-    /// Fills one more piece; with the last one it says which segment it is. Whether that was the last.
+    /// Fills the next piece of the file, and writes the segment header with the last one. Returns true when the file is
+    /// full.
     fn fill(&mut self) -> io::Result<bool> {
         let piece = FILL_BYTES.min(self.size - self.filled);
         self.file.write_at(&vec![0; piece as usize], self.filled.into())?;

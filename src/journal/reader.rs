@@ -63,7 +63,8 @@ impl<F: DiskFile> Blocks<'_, F> {
         Ok(found)
     }
 
-    /// The first record among some that was appended at or after a time; times do not decrease among them.
+    /// Returns the first record in the range `among` that was appended at or after `append_us`. Append times must not
+    /// decrease within the range.
     pub(super) fn find_time(&self, append_us: u64, among: Range<Offset>) -> Result<Option<Offset>, OpenError> {
         let Range { start, end } = among;
         let behind = self.partition(|entry| entry.base <= start || entry.base < end && entry.first_us < append_us)?;
@@ -171,7 +172,7 @@ pub(super) fn payloads<F: DiskFile>(
     Ok(found)
 }
 
-/// So many bytes of a file, or what there is of them.
+/// Reads up to `len` bytes of a file; fewer when the file ends before.
 pub(super) fn read_part<D: Disk>(disk: &D, name: &str, position: u64, len: usize) -> Result<Bytes, OpenError> {
     let io = |cause: io::Error| OpenError::io(name, cause);
     let file = disk.open(name).map_err(io)?;
@@ -182,7 +183,8 @@ pub(super) fn read_part<D: Disk>(disk: &D, name: &str, position: u64, len: usize
     Ok(bytes.into())
 }
 
-/// Where the segment before `next` ends, as the first record of that says; `None` when it has none.
+/// Returns the position where the segment before `next` ends, according to the first record of `next`; `None` when
+/// there is no such record.
 pub(super) fn previous_end<D: Disk>(disk: &D, next: u32) -> Result<Option<usize>, OpenError> {
     let begin = read_part(disk, &names::segment(next), 0, 2 * format::HEADER + HardState::LEN)?;
     let state = record_at(&begin, next, format::HEADER).filter(|record| record.head.kind == Kind::HardState);

@@ -1,12 +1,12 @@
-//! Making an index anew out of its segment.
+//! Rebuilds an index from its segment.
 //!
-//! An entry does not say which offsets its records got: that follows from all entries before it. But a checkpoint says
-//! how far each topic had come at the end of each segment, and which batches came to nothing ([`Books`]). All others of
-//! a topic lie behind each other, so their offsets are found by counting back from there. Where the sum does not come
-//! out, nothing is made: an index is right, or it is told that there is none.
+//! An entry does not hold the offsets of its records: they follow from all earlier entries. But a checkpoint holds the
+//! end offset of each topic in each segment and the void batches ([`Books`]). The other batches of a topic are
+//! consecutive, so their offsets are found by counting back from the end offset. When the count does not match, nothing
+//! is rebuilt: an index is either correct or reported as lost.
 //!
-//! Append times are those of the entries: who proposes a batch gives it a time that does not decrease while the clock
-//! is the same. Programs before format 2 did not, and raised the time when they applied the entry.
+//! The append times are those of the entries: whoever proposes a batch gives it a time that does not decrease unless
+//! the clock was corrected. Programs before format 2 did not do so; they raised the time when they applied the entry.
 //!
 //! [`Books`]: super::books::Books
 
@@ -21,47 +21,48 @@ use super::walk::{Step, walk};
 use crate::record::{self, Batch, Entry, Filed, Place, TopicRef};
 use crate::types::{Offset, TopicId};
 
-/// The first format whose entries have append times that do not decrease while the clock is the same.
+/// The first format in which the append times of entries do not decrease between corrections of the clock.
 const EVEN_TIMES_SINCE: u32 = 2;
 
-/// A batch of a segment as its entry describes it; `base` is 0 and `append_us` as it was proposed.
+/// A batch as its entry describes it; in `filed`, `base` is 0 and `append_us` is the proposed time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listed {
     pub(super) filed: Filed,
-    /// It has a producer, so it may have been judged a duplicate.
+    /// True when the batch names a producer, so that it may have been rejected as a duplicate.
     is_sequenced: bool,
     times: Times,
 }
 
-/// What its append time was when its entry was applied.
+/// How the append time was determined when the entry was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Times {
-    /// As it was proposed.
+    /// The time was taken as proposed.
     AsProposed,
-    /// At least that of the record before.
+    /// The time was raised to at least that of the preceding record.
     Raised,
-    /// The same, behind so many corrections of the clock in this segment, the last of which was at that time.
+    /// As [`Self::Raised`], but after the given number of clock corrections in this segment, the last of which was at
+    /// the given time in microseconds.
     RaisedSince(u32, u64),
 }
 
-/// The batches of some topics in a segment, in their order.
+/// The batches of some topics in a segment, in the order of the log.
 pub(super) type Listing = BTreeMap<TopicId, Vec<Listed>>;
 
-/// What is known of a topic's records in a segment.
+/// What is known about a topic's records in a segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
-    /// The offset behind the last of them.
+    /// The end offset (exclusive) of the topic's records in the segment.
     pub(super) end: Offset,
-    /// The offset behind those in the segments before, when there are some.
+    /// The end offset of its records in earlier segments; `None` when it has none there.
     pub(super) before: Option<Offset>,
-    /// The first offset that the topic keeps.
+    /// The first offset that the topic retains.
     pub(super) first: Offset,
-    /// When the last record before them was appended.
+    /// Append time, in microseconds, of the last record before those of the segment.
     pub(super) last_us: u64,
 }
 
-/// Lists the batches of `topics` in the bytes of a segment up to `end`, and where it is damaged. `find` knows topics by
-/// name that the segment does not make itself.
+/// Lists the batches of `topics` in the bytes of a segment up to `end`, and the damaged ranges. `find` looks up the id
+/// of a topic that entries name but that was not created in this segment.
 pub(super) fn list(
     segment: u32,
     bytes: &Bytes,
@@ -121,7 +122,7 @@ pub(super) fn list(
             }
         }
     }
-    // What came before its topic was made was for an older topic of that name.
+    // A batch that precedes the creation of its topic was for an earlier topic of the same name.
     for (topic, position, _) in by_name.iter().filter(|(topic, _, name)| is_made(*topic, name, &made)) {
         if let Some(listed) = listing.get_mut(topic) {
             listed.retain(|listed| listed.filed.place.position != *position);
@@ -130,7 +131,7 @@ pub(super) fn list(
     (listing, damage)
 }
 
-/// The topics that were to be made in a segment.
+/// Returns the topics that entries of a segment create.
 pub(super) fn made(segment: u32, bytes: &Bytes) -> Made {
     let mut made = Made::default();
     for step in walk(segment, bytes, None) {
@@ -146,14 +147,15 @@ pub(super) fn made(segment: u32, bytes: &Bytes) -> Made {
     made
 }
 
-/// The random parts of the ids that topics were to be made with, by name.
+/// The seeds of the ids of created topics, by name.
 pub(super) type Made = HashMap<Box<str>, Vec<u64>, RandomState>;
 
 fn is_made(id: TopicId, name: &str, made: &Made) -> bool {
     made.get(name).is_some_and(|seeds| seeds.iter().any(|seed| TopicId::made(*seed, id.place()) == id))
 }
 
-/// Which of the topics was made with that name. Of all that had it, at most one has records that are kept.
+/// Returns the topic that was created under a name. Of all topics that had the name, at most one has records that are
+/// retained.
 pub(super) fn made_as(name: &str, made: &Made, topics: &BTreeSet<TopicId>) -> Option<TopicId> {
     topics.iter().copied().find(|id| is_made(*id, name, made))
 }
@@ -165,15 +167,16 @@ fn listed(topic: TopicId, batch: &Batch, times: Times) -> Listed {
     Listed { filed, is_sequenced: batch.producer.is_some(), times }
 }
 
-/// Gives the batches of a topic their offsets. `void` are the positions of those that came to nothing, if it is known.
-/// `None` when the batches are not those that the segment is known to have.
+/// Assigns offsets to the batches of a topic. `void` holds the positions of the void batches, if they are known.
+/// Returns `None` when the batches do not add up to what the segment is known to hold.
 pub(super) fn assign(listed: &[Listed], known: Known, void: Option<&[u32]>) -> Option<Vec<Filed>> {
     let stored = stored(listed, void);
     let count: u64 = stored.iter().map(|listed| u64::from(listed.filed.count)).sum();
     let base = known.end.0.checked_sub(count).filter(|_| count > 0)?;
     let is_right = match known.before {
         Some(before) => before.0 == base,
-        // The topic's oldest records: some before them are trimmed. Whether a batch was a duplicate is not seen then.
+        // These are the topic's oldest records, and some before them were trimmed: the sum does not show then whether a
+        // batch was a duplicate.
         None => {
             let is_sure = void.is_some() || base == 0 || stored.iter().all(|listed| !listed.is_sequenced);
             base <= known.first.0 && is_sure
@@ -185,8 +188,8 @@ pub(super) fn assign(listed: &[Listed], known: Known, void: Option<&[u32]>) -> O
     Some(file(&stored, Offset(base), (known.last_us, Times::Raised)))
 }
 
-/// The same for a segment that is damaged at these places: only of batches before the first and behind the last damage
-/// the offsets are known, unless the sum comes out.
+/// As [`assign`], for a segment that is damaged in the given ranges. Unless the sum matches, only batches before the
+/// first and after the last damaged range get offsets, since only theirs are certain.
 pub(super) fn assign_beside(
     listed: &[Listed],
     known: Known,
@@ -211,13 +214,13 @@ pub(super) fn assign_beside(
     filed
 }
 
-/// Those that did not come to nothing, as far as that is known.
+/// Returns the batches that are not known to be void.
 fn stored<'l>(listed: &'l [Listed], void: Option<&[u32]>) -> Vec<&'l Listed> {
     let is_stored = |position: u32| void.is_none_or(|void| void.binary_search(&position).is_err());
     listed.iter().filter(|listed| is_stored(listed.filed.place.position)).collect()
 }
 
-/// The batches behind each other from an offset on, and behind one with such a time.
+/// Assigns consecutive offsets from `base` on to the batches; `last_us` and `times` are those of the preceding batch.
 fn file(stored: &[&Listed], base: Offset, (last_us, times): (u64, Times)) -> Vec<Filed> {
     let (mut next, mut last_us, mut times) = (base, last_us, times);
     let file = |listed: &&Listed| {
@@ -257,16 +260,16 @@ mod tests {
             Known { end: Offset(20), before, first: Offset(first), last_us: 0 }
         };
         let both = Some(vec![15, 17]);
-        // The batches, what lies before, what is kept, what came to nothing.
+        // Arguments: the batches, the end offset before the segment, the first retained offset, the void batches.
         assert_eq!(bases(&plain, known(Some(15), 0), None), both);
         assert_eq!(bases(&plain, known(Some(16), 0), None), None, "the sum is wrong");
         assert_eq!(bases(&plain, known(None, 16), None), both);
         assert_eq!(bases(&plain, known(None, 14), None), None, "one record is missing");
-        assert_eq!(bases(&sequenced, known(Some(15), 0), None), both, "nor is one a duplicate, or the sum were wrong");
+        assert_eq!(bases(&sequenced, known(Some(15), 0), None), both, "the sum rules out duplicates");
         assert_eq!(bases(&sequenced, known(None, 16), None), None, "the first may be a duplicate");
         assert_eq!(bases(&sequenced, known(None, 18), Some(&[100])), Some(vec![17]));
         assert_eq!(bases(&sequenced, known(None, 16), Some(&[])), both);
-        assert_eq!(bases(&plain, known(Some(20), 0), Some(&[100, 200])), None, "there is nothing");
+        assert_eq!(bases(&plain, known(Some(20), 0), Some(&[100, 200])), None, "no batch was stored");
     }
 
     #[test]

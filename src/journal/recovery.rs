@@ -1,13 +1,13 @@
-//! Starting: what is in the folder becomes the state again, and the end of the log is found.
+//! Recovery at the start: restores the state from the folder and finds the end of the log.
 //!
-//! 1. The newest checkpoint that can be read gives the state after some entry, the indexes where the records before it
-//!    are. Those stay where they are: that there are as many as the state has is all that is looked at. What of this is
-//!    lost is made anew (`past`).
-//! 2. The entries behind it are read: of an index that was written twice the last counts, and nothing behind that one.
-//! 3. The last segment ends where no sound record follows. That is the end of what a crash left, unless something
-//!    later says that this place was safe already: then the disk has lost what it had, and nothing is cut.
-//! 4. What the last segment holds is written and made safe again, since the system may have dropped it while it
-//!    looked written; then the log goes on in a fresh segment.
+//! 1. The newest readable checkpoint provides the state after some entry; the indexes provide the places of the records
+//!    before it. These records are not read: only their number is compared with the state. Lost files are rebuilt (`past`).
+//! 2. The entries after the checkpoint are read. When an index occurs twice, the later entry replaces the earlier one and
+//!    all entries after that one.
+//! 3. The last segment ends where no sound record follows. A crash may have left an unfinished record there. If a later
+//!    record says that this place was durable already, the disk has lost data: nothing is cut and the start is refused.
+//! 4. What the last segment holds is written and fsynced again, since after a failed sync the kernel may have dropped
+//!    pages that still seemed to be written; then the log resumes in a fresh segment.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,16 +27,17 @@ use crate::types::{Offset, TopicId};
 
 /// What a journal gives back.
 pub trait State {
-    /// Takes on the state after an entry, which was written in that version of the format; at most once, first.
+    /// Restores the state from a checkpoint that was written in format `version`. Called at most once, before anything
+    /// else.
     ///
     /// # Errors
-    /// [`DecodeError`]
+    /// Returns [`DecodeError`] when the image is malformed or holds data of a newer program.
     fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError>;
 
     /// The records that a topic has: the first, and behind the last. `None` when there is no such topic.
     fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)>;
 
-    /// The topic that has a name.
+    /// Returns the topic of that name.
     fn find(&self, name: &str) -> Option<TopicId>;
 
     /// All topics.
@@ -55,13 +56,13 @@ pub struct Recovered<D: Disk> {
     pub last: Mark,
     /// Where the newest checkpoint was made.
     pub checkpoint: Mark,
-    /// Bytes of the state in it.
+    /// Size in bytes of the state in that checkpoint.
     pub image_len: usize,
     /// May an acknowledged entry be missing at its end?
     pub is_lossy: bool,
     /// Bytes that a crash had left unfinished at the end, and that were cut.
     pub cut: u64,
-    /// Files that were lost or damaged and could be done without, a line each for who runs the node.
+    /// One line for the operator about each lost or damaged file that was replaced or rebuilt.
     pub mended: Vec<String>,
 }
 
@@ -70,7 +71,7 @@ pub(super) struct Recovery<D: Disk> {
     pub(super) keeper: Keeper<D>,
     /// Where the checkpoint was made; the beginning when there is none.
     pub(super) from: Mark,
-    /// Bytes of the state in it.
+    /// Size in bytes of the state in that checkpoint.
     pub(super) image_len: usize,
     /// The last hard state that was read.
     state: HardState,
@@ -78,7 +79,7 @@ pub(super) struct Recovery<D: Disk> {
     is_lossy: bool,
     /// Files that no journal needs; they go when everything was read.
     pub(super) unneeded: Vec<String>,
-    /// What was lost and is there again, a line each.
+    /// One line about each lost or damaged file that was replaced or rebuilt.
     pub(super) mended: Vec<String>,
 }
 
@@ -101,7 +102,7 @@ pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<
 }
 
 impl<D: Disk> Recovery<D> {
-    /// Knows the names of the files, and nothing else.
+    /// Begins a recovery; only the names of the files are looked at.
     pub(super) fn new(disk: &D, group: u16, files: &[String]) -> Self {
         Self {
             disk: disk.clone(),
@@ -157,7 +158,7 @@ impl<D: Disk> Recovery<D> {
         // Everything could be read: from here on the folder may be changed.
         let cut = tail.map_or(Ok(0), |(segment, end)| self.secure(segment, end))?;
         if !self.mended.is_empty() {
-            // Where there is no space for them, the next checkpoint writes them.
+            // A failure is ignored: when the disk is full, the next checkpoint writes the indexes.
             let _ = self.keeper.write_indexes(self.from.place.segment);
         }
         self.remove_unneeded()?;
@@ -173,7 +174,9 @@ impl<D: Disk> Recovery<D> {
                 open = (segment, Bytes::new());
                 open.1 = self.read(&names::segment(segment))?;
             }
-            let refuse = |error| OpenError::undecodable(error, &names::segment(segment), at as u64, "no entries");
+            let refuse = |error| {
+                OpenError::undecodable(error, &names::segment(segment), at as u64, "its entries cannot be decoded")
+            };
             let record = record_at(&open.1, segment, at).ok_or_else(|| refuse(DecodeError::Malformed))?;
             let start = Place { segment, position: u32::try_from(record.body_at).expect("a segment's size") };
             let entries = record::decode(&record.body, start).map_err(refuse)?;
@@ -271,7 +274,7 @@ impl<D: Disk> Recovery<D> {
         let bytes = self.read(&name)?;
         let io = |cause: io::Error| OpenError::io(&name, cause);
         let mut file = self.disk.open(&name).map_err(io)?;
-        // Of a file that was cut, the zeros behind its last record may be missing.
+        // A file that was truncated may lack the zeros that pad its last record.
         let sound = &bytes[..end.min(bytes.len())];
         file.write_at(sound, 0).map_err(io)?;
         file.set_len(end as u64).map_err(io)?;

@@ -1,8 +1,9 @@
-//! Mending a folder that no node uses: what follows from the rest is made anew, and what cannot be read is given up
-//! when that is asked for. What is replaced is kept aside.
+//! Repairs a folder that no node is using: rebuilds what can be derived from the rest and, when the caller asks for it,
+//! drops what cannot be read. Copies of the replaced files are kept.
 //!
-//! Records from before the newest checkpoint that cannot be read leave a gap at their offsets. Where entries behind it
-//! are lost, everything that follows is kept, in a new epoch of every topic, so that readers are told.
+//! Unreadable records before the newest checkpoint become a gap at their offsets. When entries after the checkpoint are
+//! lost, everything that follows them is kept, but every topic begins a new epoch there, so that readers learn of the
+//! loss.
 
 use std::io;
 
@@ -17,22 +18,22 @@ use super::salvage::{Salvage, salvage};
 use super::writer::Writer;
 use crate::limits::SEGMENT_BYTES_FIRST;
 
-/// What a repair came to.
+/// The result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repaired {
-    /// What it found.
+    /// The state of the folder before the repair.
     pub report: Report,
     /// True when the folder was changed.
     pub is_done: bool,
-    /// The files that were copied aside.
+    /// The files that were copied to the folder for originals.
     pub aside: Vec<String>,
 }
 
-/// Mends a folder; with `drops_damaged` it gives up what cannot be read, otherwise it changes nothing where that is
-/// needed. Originals go to `aside`.
+/// Repairs a folder. With `drops_damaged`, drops what cannot be read; without it, changes nothing when records would
+/// have to be dropped. Copies the original files to `aside` first.
 ///
 /// # Errors
-/// [`OpenError`]
+/// Returns [`OpenError`] when the folder is no journal, or a file cannot be read or written.
 pub fn repair<D: Disk>(
     disk: &D,
     aside: &D,
@@ -53,7 +54,7 @@ pub fn repair<D: Disk>(
     }
     aside.sync_names().map_err(|cause| OpenError::io("the folder for originals", cause))?;
     for (number, _) in report.segments.iter().filter(|(_, of)| of.is_missing) {
-        // A stand-in without records, for the index that says which are given up.
+        // The placeholder holds no records, but its index lists the offsets that were dropped.
         let name = names::segment(*number);
         write(disk, &name, &segment_header(*number, SEGMENT_BYTES_FIRST))
             .map_err(|cause| OpenError::io(&name, cause))?;
@@ -65,7 +66,8 @@ pub fn repair<D: Disk>(
     let mut writer = Writer::new(group, false, last, segment);
     writer.sync().map_err(io)?;
     keeper.write_indexes(writer.mark().place.segment).map_err(|cause| OpenError::io("an index", cause))?;
-    // Both checkpoints are of what is left: there is nothing behind them that could not be read.
+    // The second checkpoint replaces the older one, so that a later start cannot fall back to the state before the
+    // repair.
     for _ in 0..2 {
         keeper.checkpoint(writer.mark(), &state.image()).map_err(|cause| OpenError::io("a checkpoint", cause))?;
     }
@@ -79,7 +81,7 @@ pub fn repair<D: Disk>(
     Ok(Repaired { report, is_done: true, aside: replaced })
 }
 
-/// The files that are damaged, or that are replaced.
+/// Returns the files that are damaged or will be replaced.
 fn replaced(report: &Report, files: &[String]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (number, of) in &report.segments {

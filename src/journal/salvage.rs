@@ -1,7 +1,9 @@
-//! Reading everything that a folder holds, past damage: what can be read, what cannot, and the state that is left.
+//! Reads everything that a folder holds, past any damage: determines what can be read, what cannot, and the resulting
+//! state.
 //!
-//! Up to the checkpoint, offsets are known: records that cannot be read leave a hole. Behind it they follow from the
-//! entries, so that lost entries leave everything behind them in doubt: it is read, in a new epoch of every topic.
+//! The offsets of records before the checkpoint are known, so unreadable ones leave a gap. The offsets of records after
+//! it follow from the entries, so lost entries make all later offsets uncertain: what follows is still applied, but in
+//! a new epoch of every topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,22 +26,23 @@ use super::{books::Books, copies, index};
 use crate::record::{self, Filed, Place};
 use crate::types::{Offset, TopicId, crc32};
 
-/// A state that goes on behind lost entries.
+/// A state that can continue after lost entries.
 pub trait Salvage: State {
-    /// A topic's name.
+    /// Returns the name of a topic; `None` when there is no such topic.
     fn name(&self, topic: TopicId) -> Option<String>;
 
-    /// Entries are lost here: what follows is applied nevertheless, in a new epoch of every topic.
+    /// Raises the epoch of every topic because entries are lost here; the entries that follow are applied nevertheless.
     fn give_up(&mut self);
 
-    /// Nothing follows: what lost entries leave in doubt is forgotten.
+    /// Ends the reading. When entries were lost, forgets what can no longer be trusted, such as the sequences of
+    /// producers.
     fn finish(&mut self);
 
-    /// The state for a checkpoint.
+    /// Encodes the state for a checkpoint.
     fn image(&self) -> Vec<u8>;
 }
 
-/// What is left.
+/// The result of reading a folder.
 #[derive(Debug)]
 pub(super) struct Salvaged<D: Disk> {
     pub(super) keeper: Keeper<D>,
@@ -47,10 +50,11 @@ pub(super) struct Salvaged<D: Disk> {
     pub(super) report: Report,
 }
 
-/// Reads everything. `is_live` is true when a node writes to the folder meanwhile.
+/// Reads everything in a folder. `is_live` is true when a node may be writing to it.
 ///
 /// # Errors
-/// [`OpenError`] when no checkpoint can be read and the log does not begin at its beginning, or files cannot be opened.
+/// Returns [`OpenError`] when no checkpoint can be read and the beginning of the log has been removed, or when a file
+/// cannot be opened.
 pub(super) fn salvage<D: Disk>(
     disk: &D,
     group: u16,
@@ -78,7 +82,7 @@ pub(super) fn salvage<D: Disk>(
         let (first, next) = state.kept(topic).unwrap_or_default();
         let of = report.topics.entry(topic).or_default();
         (of.name, of.first, of.next) = (state.name(topic).unwrap_or_default(), first, next);
-        // What was trimmed or deleted since is not missed.
+        // Records that were trimmed or deleted after the checkpoint are not lost.
         of.lost.retain_mut(|(from, to)| {
             *from = (*from).max(first);
             from < to
@@ -89,7 +93,7 @@ pub(super) fn salvage<D: Disk>(
 }
 
 impl<D: Disk> Recovery<D> {
-    /// Goes through the segments up to the checkpoint, and those of copies.
+    /// Reads the segments up to the checkpoint and the segments of copies.
     fn salvage_past(
         &mut self,
         (segments, copies): (&[u32], &[u32]),
@@ -129,8 +133,7 @@ impl<D: Disk> Recovery<D> {
         Ok(())
     }
 
-    /// The batches that a segment has of each stretch that it is expected to have, with stand-ins for those that cannot
-    /// be read.
+    /// Returns the batches of each expected stretch of a segment, with placeholders for those that cannot be read.
     fn salvage_segment(
         &mut self,
         (number, bytes, is_missing): (u32, &Bytes, bool),
@@ -170,7 +173,8 @@ impl<D: Disk> Recovery<D> {
             report.topics.entry(expected.topic).or_default().lost.extend(lost);
             found.push(filed);
         }
-        // An index says all of its segment, or it is as it was; that of the checkpoint's segment will grow.
+        // Only these indexes need to be written: that of the checkpoint's segment will grow, and the others differ from
+        // what is on disk.
         if number == self.from.place.segment || of.index == IndexState::Damaged || of.has_loss {
             found.iter().flatten().for_each(|filed| self.keeper.enter(filed));
         }
@@ -179,7 +183,7 @@ impl<D: Disk> Recovery<D> {
         found
     }
 
-    /// The batches of a segment of the log whose index is lost, as far as their offsets are known.
+    /// Lists the batches of a segment of the log whose index is lost, as far as their offsets are known.
     fn list_past(
         &self,
         number: u32,
@@ -200,7 +204,7 @@ impl<D: Disk> Recovery<D> {
         all
     }
 
-    /// Goes through the log behind the checkpoint and applies what can be read of it.
+    /// Reads the log after the checkpoint and applies every entry that can be read.
     fn salvage_log(
         &mut self,
         segments: &[u32],
@@ -210,7 +214,7 @@ impl<D: Disk> Recovery<D> {
     ) -> Result<Mark, OpenError> {
         let (mut last, mut known, mut losses) = (self.from, self.from.index, Vec::new());
         let behind = &segments[segments.partition_point(|number| *number < self.from.place.segment)..];
-        // The last ones may have been made ready and never written to.
+        // The last segments may have been prepared for the log but not written to yet.
         let written = |number: &&u32| {
             self.read(&names::segment(**number)).is_ok_and(|it| walk(**number, &it, None).next().is_some())
         };
@@ -268,8 +272,8 @@ impl<D: Disk> Recovery<D> {
         Ok(last)
     }
 
-    /// The bytes of a segment. Of one that is written to meanwhile, a later part may be newer than an earlier one: then
-    /// it is read again as far as it was written by that time.
+    /// Returns the bytes of a segment. While a node writes to it, a later part of the bytes may be newer than an
+    /// earlier part and look damaged; then the segment is read again, up to the last record seen by the first read.
     fn read_settled(&self, number: u32, end: Option<usize>, is_live: bool) -> Result<Bytes, OpenError> {
         let bytes = self.read(&names::segment(number))?;
         let is_damaged = walk(number, &bytes, end).any(|step| matches!(step, Step::Damage(_)));
@@ -285,7 +289,8 @@ impl<D: Disk> Recovery<D> {
     }
 }
 
-/// Something is lost at these places of the log: the entries from an index on, up to one that is there.
+/// Reports lost entries, from index `from` up to `to` (exclusive), and raises the epoch of every topic. When no entry
+/// is missing, the damage only prevents a start.
 fn tell_losses(losses: &mut Vec<(u32, usize)>, (from, to): (u64, u64), state: &mut impl Salvage, report: &mut Report) {
     let Some((segment, position)) = losses.first().copied() else { return };
     losses.clear();
@@ -299,20 +304,20 @@ fn tell_losses(losses: &mut Vec<(u32, usize)>, (from, to): (u64, u64), state: &m
     state.give_up();
 }
 
-/// The offsets that a stretch is to have: those that are trimmed are not missed.
+/// Returns the offsets that a stretch should cover, without those that were trimmed.
 fn range_of(expected: &Expected, state: &impl Salvage) -> (Offset, Offset) {
     let (first, _) = state.kept(expected.topic).unwrap_or_default();
     (expected.before.map_or(first, |(_, before)| before), expected.end)
 }
 
-/// The batches in the range of a stretch.
+/// Returns the batches in the range of a stretch.
 fn of_range(all: &[Filed], expected: &Expected, state: &impl Salvage) -> Vec<Filed> {
     let (begin, end) = range_of(expected, state);
     let is_in = |filed: &&Filed| filed.topic == expected.topic && filed.end() > begin && filed.base < end;
     all.iter().filter(is_in).copied().collect()
 }
 
-/// Are all of its records there?
+/// Returns true when the batches cover the whole range of a stretch.
 fn covers(all: &[Filed], expected: &Expected, state: &impl Salvage) -> bool {
     let (begin, end) = range_of(expected, state);
     let filed = of_range(all, expected, state);
@@ -320,7 +325,8 @@ fn covers(all: &[Filed], expected: &Expected, state: &impl Salvage) -> bool {
     reached.is_some_and(|reached| reached >= end)
 }
 
-/// The batches that can be read, with stand-ins for the records between them that cannot, and those.
+/// Returns the readable batches with placeholders for the unreadable records between them, and the ranges of the
+/// latter.
 fn with_holes(
     (topic, segment): (TopicId, u32),
     filed: Vec<Filed>,

@@ -1,26 +1,26 @@
-//! Where the records of a topic are: in which segments, in the order of their offsets.
+//! The spans of a topic: in which segments its records lie, in the order of their offsets.
 //!
-//! A span is a stretch of consecutive records in one segment; the next one begins where it ends. Segments follow each
-//! other in no order: cleaning moves the oldest records into the newest files.
+//! A span is a stretch of consecutive records in one segment; the next span begins at the offset where it ends. The
+//! segment numbers of successive spans need not ascend: cleaning moves the oldest records into the newest files.
 
 use std::collections::VecDeque;
 
 use crate::record::Filed;
 use crate::types::Offset;
 
-/// Records of a topic in a segment; those of the next span follow.
+/// Consecutive records of a topic in one segment. The span begins where the preceding one ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) segment: u32,
-    /// Bytes of their payloads, of those that are trimmed as well.
+    /// Bytes of the payloads, including those of trimmed records.
     pub(super) bytes: u32,
-    /// Behind the last of them.
+    /// The end offset (exclusive).
     pub(super) end: Offset,
-    /// When the first of them was appended.
+    /// Append time of the first record, in microseconds.
     pub(super) first_us: u64,
 }
 
-/// What changes for a segment: its spans, and the bytes of live records in it.
+/// A change to the accounts of a segment: the number of spans in it, and the bytes of its live records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) segment: u32,
@@ -28,53 +28,56 @@ pub(super) struct Change {
     pub(super) bytes: i64,
 }
 
-/// The spans of a topic with records.
+/// The spans of a topic that has records.
 ///
-/// Invariant: there is at least one, ends ascend, and `base <= first`, which lies in the first span.
+/// Invariant: there is at least one span, the end offsets ascend, `base <= first`, and `first` lies in the first span.
 #[derive(Debug)]
 pub(super) struct Spans {
-    /// The first record of the first span.
+    /// The offset of the first record of the first span.
     base: Offset,
-    /// The first record that is kept.
+    /// The first offset that the topic retains.
     first: Offset,
     list: VecDeque<Span>,
 }
 
 impl Spans {
-    /// A topic whose first span begins at `base` and that keeps what lies from `first` on.
+    /// Creates the spans of a topic whose only span begins at `base` and that retains its records from `first` on.
     pub(super) fn new(base: Offset, first: Offset, span: Span) -> Self {
         Self { base, first: first.max(base), list: VecDeque::from([span]) }
     }
 
-    /// The spans, each with its first record.
+    /// Returns the spans, each with the offset of its first record.
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (Offset, Span)> + '_ {
         let mut base = self.base;
         self.list.iter().map(move |span| (std::mem::replace(&mut base, span.end), *span))
     }
 
-    /// The first record of the first span: nothing before it is known.
+    /// Returns the offset of the first record of the first span; records before it are no longer known.
     pub(super) const fn base(&self) -> Offset {
         self.base
     }
 
-    /// The first record that is kept.
+    /// Returns the first offset that the topic retains.
     pub(super) const fn first(&self) -> Offset {
         self.first
     }
 
-    /// Behind the last record.
+    /// Returns the end offset (exclusive) of the last span.
     pub(super) fn end(&self) -> Offset {
         self.list.back().map_or(self.base, |last| last.end)
     }
 
-    /// The span that has a record, or the first one when that is trimmed; `None` behind the last record.
+    /// Returns the span that holds a record, or the first span when that record was trimmed; `None` at or after the end
+    /// offset.
     pub(super) fn with(&self, offset: Offset) -> Option<Span> {
         self.list.get(self.list.partition_point(|span| span.end <= offset)).copied()
     }
 
-    /// The span in which an append time is to be looked for among the records from `from` up to `end`, or behind which
-    /// the record with it begins: the last one that begins before it. That of `from` may begin at any time, for the
-    /// clock may have been another there. `None` when there is none of those records.
+    /// Returns the span in which to search for the first record appended at or after `append_us`, among the offsets
+    /// from `from` up to `end` (exclusive): the last span whose first record is older than that. If the search there
+    /// finds nothing, the record is the first one of the next span. The span that holds `from` qualifies whatever its
+    /// first append time is, since that may be of an earlier clock era. Returns `None` when `from` is at or after the
+    /// end offset.
     pub(super) fn before(&self, append_us: u64, from: Offset, end: Offset) -> Option<Span> {
         let first = self.list.partition_point(|span| span.end <= from);
         let mut span = self.list.get(first)?;
@@ -87,39 +90,40 @@ impl Spans {
         Some(*span)
     }
 
-    /// Puts a span behind the last one.
+    /// Appends a span after the last one.
     pub(super) fn push(&mut self, span: Span) -> Change {
         assert!(self.end() < span.end, "spans are not empty");
         self.list.push_back(span);
         Change { segment: span.segment, spans: 1, bytes: span.bytes.into() }
     }
 
-    /// Puts a batch behind the last record.
+    /// Appends a batch: to the last span when it is in the same segment, otherwise as a new span.
     pub(super) fn file(&mut self, filed: &Filed) -> Change {
         let segment = filed.place.segment;
         let Some(last) = self.list.back_mut().filter(|last| last.segment == segment) else {
             return self.push(Span::of(filed));
         };
         (last.end, last.bytes) = (filed.end(), last.bytes + filed.len);
-        // Of a span that is trimmed in part the live bytes are an estimate, which changes as a whole.
+        // The live bytes of a partly trimmed span are an estimate in proportion to its records, so adding a batch
+        // changes the estimate as a whole.
         let before = if self.list.len() == 1 { self.live_before(filed) } else { 0 };
         let live = if self.list.len() == 1 { self.live(0) } else { before + i64::from(filed.len) };
         Change { segment, spans: 0, bytes: live - before }
     }
 
-    /// The live bytes of the only span, as they were before this batch was put behind it.
+    /// Returns the live bytes of the only span as they were before this batch was added to it.
     fn live_before(&self, filed: &Filed) -> i64 {
         let span = self.list[0];
         share(span.bytes - filed.len, (self.base, self.first.min(filed.base), filed.base))
     }
 
-    /// Bytes of the live records of a span: those of the first one by their number.
+    /// Returns the live bytes of a span; those of the first span are estimated from the number of its retained records.
     fn live(&self, index: usize) -> i64 {
         let span = self.list[index];
         if index > 0 { i64::from(span.bytes) } else { share(span.bytes, (self.base, self.first, span.end)) }
     }
 
-    /// The records before `first` are gone; false when none is left.
+    /// Drops the records before `first`; returns false when none is left.
     pub(super) fn trim(&mut self, first: Offset, mut change: impl FnMut(Change)) -> bool {
         if first <= self.first {
             return true;
@@ -143,14 +147,15 @@ impl Spans {
         true
     }
 
-    /// Copies of the records from `base` up to the span's end lie in another segment now: whole spans as they were when
-    /// the copying began, but for what was trimmed since. Nothing changes when all of them are.
+    /// Points the records from `base` up to the end of `span` to the segment that they were copied to. The range
+    /// consists of whole spans as they were when the copying began, except for records trimmed since then. Does nothing
+    /// when all of them have been trimmed.
     pub(super) fn relocate(&mut self, base: Offset, span: Span, mut change: impl FnMut(Change)) {
         let from = self.iter().position(|(_, old)| old.end > base);
         let Some(from) = from.filter(|_| self.first < span.end) else { return };
         let to = self.list.partition_point(|old| old.end <= span.end);
         let covers = self.iter().nth(from).is_some_and(|(old, _)| base <= old || from == 0 && base <= self.first);
-        assert!(covers && from < to && self.list[to - 1].end == span.end, "whole spans are moved");
+        assert!(covers && from < to && self.list[to - 1].end == span.end, "only whole spans are relocated");
         for index in from..to {
             change(Change { segment: self.list[index].segment, spans: -1, bytes: -self.live(index) });
         }
@@ -162,12 +167,12 @@ impl Spans {
         change(Change { segment: span.segment, spans: 1, bytes: self.live(from) });
     }
 
-    /// What a topic with one span adds to its segment.
+    /// Returns what a topic with a single span contributes to the accounts of its segment.
     pub(super) fn whole(&self) -> Change {
         Change { segment: self.list[0].segment, spans: 1, bytes: self.live(0) }
     }
 
-    /// What this topic adds to segments, for a check of their sums.
+    /// Returns what this topic contributes to the accounts of each segment, to check their sums.
     pub(super) fn total(&self) -> impl Iterator<Item = Change> + '_ {
         self.list.iter().enumerate().map(|(index, span)| Change {
             segment: span.segment,
@@ -184,13 +189,14 @@ impl Spans {
 }
 
 impl Span {
-    /// A batch alone.
+    /// Returns a span that holds a single batch.
     pub(super) const fn of(filed: &Filed) -> Self {
         Self { segment: filed.place.segment, bytes: filed.len, end: filed.end(), first_us: filed.append_us }
     }
 }
 
-/// The part of so many bytes that the records from `first` on have of those from `base` up to `end`.
+/// Estimates the share of `bytes` that belongs to the records from `first` on, when the records from `base` up to `end`
+/// take all of them.
 fn share(bytes: u32, (base, first, end): (Offset, Offset, Offset)) -> i64 {
     let part = u128::from(bytes) * u128::from(end.0 - first.0) / u128::from(end.0 - base.0);
     i64::try_from(part).expect("no more than 32 bits")
@@ -221,7 +227,7 @@ mod tests {
         spans.iter().map(|(base, span)| (span.segment, base.0, span.end.0)).collect()
     }
 
-    /// Ten records of 10 bytes each in segments 3, 5 and 6.
+    /// Returns ten records of 10 bytes each in segments 3, 5 and 6.
     fn spans() -> Spans {
         let mut spans = Spans::new(Offset(100), Offset(0), span(3, 100, 110));
         spans.push(span(5, 100, 120));
@@ -269,7 +275,8 @@ mod tests {
 
     #[test]
     fn moved_records_are_where_their_copies_are_unless_they_are_trimmed_meanwhile() {
-        // Trimmed before and while records are copied, the first of the copies, their end; the spans then.
+        // Each case: retained first offset before and during the copying, first and end offset of the copies, expected
+        // spans.
         let cases = [
             (100, 100, 100, 110, vec![(9, 100, 110), (5, 110, 120), (6, 120, 130)]),
             (105, 105, 104, 110, vec![(9, 104, 110), (5, 110, 120), (6, 120, 130)]),

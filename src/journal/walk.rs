@@ -1,4 +1,4 @@
-//! Going through the records of a segment one by one, past damage if there is any.
+//! Iterates over the records of a segment, past damage.
 
 use std::ops::Range;
 
@@ -6,39 +6,39 @@ use bytes::Bytes;
 
 use super::format::{ALIGN, HEADER, Record, record_at};
 
-/// What stands at a place of a segment.
+/// What the iteration finds at a position.
 #[derive(Debug)]
 pub(super) enum Step {
     /// A sound record.
     Record(Record),
-    /// Bytes that are no record although they should be, up to the next one.
+    /// A range of bytes that should hold records but does not, up to the next sound record.
     Damage(Range<usize>),
 }
 
-/// The steps through a segment.
+/// An iterator over the records and the damaged ranges of a segment.
 #[derive(Debug)]
 pub(super) struct Walk<'b> {
     segment: u32,
     bytes: &'b Bytes,
     at: usize,
-    /// Where the last record is known to end.
+    /// The position where the last record is known to end; `None` when that is unknown.
     end: Option<usize>,
 }
 
-/// Goes through the records of a segment. Without a known end, it ends where no record follows, or none but those that
-/// a crash may have left without the ones before them.
+/// Iterates over the records of a segment. When `end` is `None`, the iteration stops where no sound record follows, or
+/// where only records follow that a crash may have written without the ones before them.
 pub(super) const fn walk(segment: u32, bytes: &Bytes, end: Option<usize>) -> Walk<'_> {
     Walk { segment, bytes, at: HEADER, end }
 }
 
 impl Walk<'_> {
-    /// Where the last step ended.
+    /// Returns the position where the last step ended.
     #[cfg(test)]
     pub(super) const fn at(&self) -> usize {
         self.at
     }
 
-    /// Where the next sound record begins, if what lies before it is damage.
+    /// Returns where the next sound record begins, when the bytes before it count as damage.
     fn behind_damage(&self) -> Option<usize> {
         let end = self.end.unwrap_or(self.bytes.len());
         let mut later = (self.at..end.min(self.bytes.len())).step_by(ALIGN).filter_map(|at| {
@@ -69,10 +69,7 @@ impl Iterator for Walk<'_> {
     }
 }
 
-/// Returns how far the records of a segment reach, or where it is damaged first.
-///
-/// # Errors
-/// The position of the damage.
+/// Returns the position where the records of a segment end, or the position of its first damage as an error.
 #[cfg(test)]
 fn reach(segment: u32, bytes: &Bytes, end: Option<usize>) -> Result<usize, usize> {
     let mut steps = walk(segment, bytes, end);
@@ -85,7 +82,8 @@ mod tests {
     use super::super::format::{Head, Kind, put_record, segment_header};
     use super::*;
 
-    /// A segment with records of these lengths, each of which says that all before it are safe, or none.
+    /// Returns a segment with records of the given body lengths. If `is_synced`, each record says that all before it
+    /// are durable; otherwise none does.
     fn segment(lens: &[usize], is_synced: bool) -> Vec<u8> {
         let mut bytes = segment_header(3, 4096).to_vec();
         for len in lens {

@@ -82,7 +82,7 @@ fn a_folder_without_permission_is_refused() {
 fn a_newer_journal_is_left_to_the_newer_program() {
     let cube = journal();
     let id = ["--id", "0", "--dimension", "0"];
-    let newer = "has format 3, this program knows 2; use the newer one";
+    let newer = "has format 3, but this program reads formats up to 2; run the newer program";
     let (identity, segment) = (cube.data(0).join("identity"), last_segment(&cube));
     let text = fs::read_to_string(&identity).unwrap();
     fs::write(&identity, text.replace("format 2", "format 3")).unwrap();
@@ -125,7 +125,7 @@ fn damage_is_told_and_not_mended_by_forgetting() {
         let sound = fs::read(path).unwrap();
         harm(path);
         let line = unchanged(&data, &["--id", "0", "--dimension", "0"], DAMAGED, what);
-        assert!(line.contains("`dht-node repair` mends it"), "{line}");
+        assert!(line.contains("`dht-node repair` to repair the folder"), "{line}");
         fs::write(path, sound).unwrap();
     }
     // Nothing that the refused starts did is in the way.
@@ -157,7 +157,7 @@ fn files_that_follow_from_others_are_made_anew_and_everything_is_served() {
     // Of the checkpoints only the newest is read.
     let log = fs::read_to_string(cube.folder().join("0.log")).unwrap();
     let lines = |what: &str| log.matches(what).count();
-    assert_eq!((lines("made anew from its segment"), lines("what was before it is used")), (3 * indexes, 2));
+    assert_eq!((lines("rebuilt from its segment"), lines("an older state was used")), (3 * indexes, 2));
     // All of them at once: no segment was given up, so the log says it all.
     derived.iter().for_each(|path| fs::remove_file(path).unwrap());
     is_whole(cube);
