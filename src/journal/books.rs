@@ -6,7 +6,7 @@
 //! varint count of segments with void batches, for each: varint segment, varint count,
 //!                                                       for each void batch: varint delta of its position
 //! varint count of topics, for each: u64 id, varint count of spans,
-//!                                   for each: varint delta of segment, varint delta of end offset, varint payload bytes
+//!                                   for each: varint deltas of segment and end offset, varint payload bytes
 //! varint count of segments, for each: varint segment, varint bytes of all payloads ever written to it
 //! ```
 //!

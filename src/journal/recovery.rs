@@ -1,9 +1,10 @@
 //! Recovery at the start: restores the state from the folder and finds the end of the log.
 //!
 //! 1. The newest readable checkpoint provides the state after some entry; the indexes provide the places of the records
-//!    before it. These records are not read: only their number is compared with the state. Lost files are rebuilt (`past`).
-//! 2. The entries after the checkpoint are read. When an index occurs twice, the later entry replaces the earlier one and
-//!    all entries after that one.
+//!    before it. These records are not read: only their number is compared with the state. Lost files are rebuilt
+//!    (`past`).
+//! 2. The entries after the checkpoint are read. When an index occurs twice, the later entry replaces the earlier one
+//!    and all entries after that one.
 //! 3. The last segment ends where no sound record follows. A crash may have left an unfinished record there. If a later
 //!    record says that this place was durable already, the disk has lost data: nothing is cut and the start is refused.
 //! 4. What the last segment holds is written and fsynced again, since after a failed sync the kernel may have dropped
