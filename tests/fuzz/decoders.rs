@@ -52,9 +52,8 @@ fn check_request(opcode: Opcode, args: &[u8], payload: &Bytes) {
     let Ok(request) = Request::decode(opcode, args) else { return };
     assert_eq!(request.opcode(), opcode);
     let again = written(|out| request.encode(out));
-    if let Request::Alter { .. } = request {
-        // Its settings may come in any order.
-    } else {
+    // The settings of ALTER may come in any order, but are written in one.
+    if !matches!(request, Request::Alter { .. }) {
         assert_only_tlvs_behind(args, &again);
     }
     assert_eq!(Request::decode(opcode, &again), Ok(request));
@@ -152,7 +151,7 @@ fn check_records(payload: &[u8], count: Option<u32>) {
         assert_eq!(records::check(payload, count).is_ok(), expected, "{count} of {found}");
     }
     if is_sound && found > 0 {
-        // Headers that are there and empty are not written, nor are attributes that are set aside.
+        // Empty headers and reserved attributes are read, but not written again.
         assert!(again.len() <= payload.len());
         assert_eq!(records::prefix_len(payload, found), payload.len());
         assert_eq!(records::fit(payload, usize::MAX, u32::MAX), (found, payload.len()));

@@ -48,8 +48,8 @@ pub(crate) fn run(input: &[u8]) -> usize {
     stream.len()
 }
 
-/// A frame with a route section, as it is handed on: where the sender has not said in which dimension it is routed, it
-/// is the node's own.
+/// Returns a routed frame as the node forwards it: with the node's own dimension in its route section if the sender
+/// left that field 0.
 fn stamped(frame: &[u8], dimension: Dimension) -> Vec<u8> {
     let mut frame = frame.to_vec();
     let section = HEADER_BYTES + usize::from(u16::from_be_bytes([frame[12], frame[13]]));

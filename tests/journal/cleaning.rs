@@ -1,23 +1,25 @@
-//! What is left of segments that are mostly dead is copied, and they go; whatever happens meanwhile.
+//! Cleaning copies the live records out of segments that are mostly dead and removes those segments. Nothing is lost
+//! when the process crashes, or records are trimmed or damaged, while it runs.
 
 use std::collections::BTreeSet;
 use std::io;
 
 use dht_node::journal::OpenError;
 use dht_node::record::{Entry, Found, TopicRef, Wanted};
-use dht_node::types::Offset;
+use dht_node::types::{Offset, TopicId};
 use fastrand::Rng;
 
 use crate::disk::FakeDisk;
 use crate::model::{Live, SEGMENT, create, publish, topic_id};
 
-/// Segments of a journal of these tests.
+/// How many segments the journal of each test fills.
 const SEGMENTS: u32 = 12;
 
-/// Bytes of a record.
+/// The size of a record's value in bytes.
 const RECORD: usize = 700;
 
-/// A journal in which one topic has a little of every segment, and another one most of it.
+/// Returns a journal in which `topic/0` has every tenth record and `topic/1` the others, so that both have records in
+/// every segment.
 fn mixed(disk: &FakeDisk) -> Live {
     let (mut live, ..) = Live::start(disk, false).unwrap();
     commit(&mut live, vec![create("topic/0", 7), create("topic/1", 9)]);
@@ -50,7 +52,7 @@ fn names(disk: &FakeDisk, end: &str) -> BTreeSet<String> {
     disk.files().into_iter().map(|(name, _)| name).filter(|name| name.ends_with(end)).collect()
 }
 
-/// Cleans until there is nothing to clean. How many segments that were.
+/// Cleans until no segment needs it. Returns how many segments were cleaned.
 fn clean_all(live: &mut Live) -> io::Result<usize> {
     let mut cleaned = 0;
     while let Some(victims) = live.clean(usize::MAX)? {
@@ -59,10 +61,25 @@ fn clean_all(live: &mut Live) -> io::Result<usize> {
     Ok(cleaned)
 }
 
-/// Makes the checkpoints that let dead segments go.
+/// Makes two checkpoints: a dead segment is removed once neither of the two newest checkpoints needs it.
 fn free(live: &mut Live) -> io::Result<()> {
     live.checkpoint()?;
     live.checkpoint()
+}
+
+/// Returns a journal from which `topic/1` was deleted, and in which the remaining records are in copies.
+fn cleaned(disk: &FakeDisk) -> Live {
+    let mut live = mixed(disk);
+    delete(&mut live, "topic/1");
+    live.checkpoint().unwrap();
+    clean_all(&mut live).unwrap();
+    free(&mut live).unwrap();
+    live
+}
+
+/// Reads one record.
+fn read(live: &Live, topic: TopicId, from: u64) -> Result<Found, OpenError> {
+    live.find(topic, Wanted::Records { from: Offset(from), max_bytes: 1, max_records: 1 })
 }
 
 #[test]
@@ -78,14 +95,14 @@ fn a_topic_that_keeps_a_little_of_every_segment_holds_none_of_them() {
     assert!(live.seen() == seen, "what is kept stays the same");
     free(&mut live).unwrap();
     assert!(live.seen() == seen);
-    // What is written to, the spare, the one of the checkpoint, and a tenth of the others.
+    // The segment that is written to, the spare one and the checkpoint's stay, and a tenth of the others as copies.
     assert!(disk.used() < before / 2, "{} of {before} bytes", disk.used());
     for crash in 0..20 {
         let disk = disk.copy_after_crash(&mut Rng::with_seed(crash));
         let (live, ..) = Live::start(&disk, false).unwrap();
         assert!(live.seen() == seen, "after crash {crash}");
     }
-    // It goes on: what is copied can be trimmed, copied again, and removed.
+    // Copies are segments like others: once all of their records are deleted, they are removed too.
     delete(&mut live, "topic/0");
     free(&mut live).unwrap();
     assert!(names(&disk, ".log").iter().all(|name| name.as_str() < "2147483648"), "copies are dead as well");
@@ -108,7 +125,7 @@ fn a_crash_at_any_step_of_cleaning_loses_nothing() {
             let disk = disk.copy_after_crash(&mut Rng::with_seed(serial * 3 + crash));
             let (mut live, ..) = Live::start(&disk, false).unwrap_or_else(|error| panic!("step {serial}: {error}"));
             assert!(live.seen() == seen, "step {serial}, crash {crash}");
-            // Whatever is left of the run does not stay in the way of the next one.
+            // Leftovers of the interrupted run must not stop the next one.
             free(&mut live).unwrap();
             clean_all(&mut live).unwrap();
             free(&mut live).unwrap();
@@ -133,7 +150,7 @@ fn records_are_read_trimmed_and_deleted_while_they_are_moved() {
         let [topic, other] = ["topic/0", "topic/1"].map(|name| topic_id(&live.node, name).unwrap());
         let end = live.node.kept(other).unwrap().1;
         commit(&mut live, vec![Entry::Trim { topic: other, first: Offset(rng.u64(end.0 / 2..end.0)) }]);
-        delete(&mut live, ["topic/1", "topic/2"][rng.usize(..2)].replace("/2", "/1").as_str());
+        delete(&mut live, "topic/1");
         live.checkpoint().unwrap();
         let mut first = 0;
         loop {
@@ -172,14 +189,10 @@ fn records_are_read_trimmed_and_deleted_while_they_are_moved() {
 #[test]
 fn times_are_found_in_copies() {
     let disk = FakeDisk::default();
-    let mut live = mixed(&disk);
-    delete(&mut live, "topic/1");
-    live.checkpoint().unwrap();
-    clean_all(&mut live).unwrap();
-    free(&mut live).unwrap();
+    let live = cleaned(&disk);
     let topic = topic_id(&live.node, "topic/0").unwrap();
     let end = live.node.kept(topic).unwrap().1.0;
-    // Every tenth of all records was this topic's, with its serial as its time.
+    // This topic had every tenth of all records, and each record's serial number is its append time.
     for offset in 0..end {
         for (time, expected) in [(offset * 10, offset), (offset * 10 + 1, offset + 1)] {
             let wanted = Wanted::Time { append_us: time, from: Offset(0), end: Offset(end) };
@@ -189,13 +202,13 @@ fn times_are_found_in_copies() {
     }
 }
 
-/// The limit leaves one segment that only cleaning may use.
+/// One segment below the limit is reserved for cleaning, so that cleaning can run when nothing can be appended.
 #[test]
 fn a_journal_at_its_limit_is_cleaned_and_goes_on() {
     let disk = FakeDisk::default();
     let mut live = mixed(&disk);
     live.checkpoint().unwrap();
-    // What is left beside whole segments is less than a segment's live records take.
+    // The 2000 bytes beyond whole segments are too few for the live records of a segment.
     let capacity = disk.used() + u64::from(SEGMENT) * 3 + 2000;
     live.keeper().set_capacity(capacity);
     let refused = (1_u64 << 40..).find_map(|serial| {
@@ -206,7 +219,7 @@ fn a_journal_at_its_limit_is_cleaned_and_goes_on() {
         refused
     });
     assert_eq!(refused.unwrap().kind(), io::ErrorKind::StorageFull);
-    // Nothing of any segment is wholly dead.
+    // Every segment still has live records, so that only cleaning can make space.
     delete(&mut live, "topic/1");
     free(&mut live).unwrap();
     assert!(clean_all(&mut live).unwrap() > 0);
@@ -231,33 +244,28 @@ fn what_others_need_of_the_log_is_neither_cleaned_nor_removed() {
     let is_there = |number: u32| names(&disk, ".log").contains(&format!("{number:010}.log"));
     assert!((1..floor).all(|number| !is_there(number)), "below the floor");
     assert!((floor..=SEGMENTS).all(is_there), "from the floor on");
-    // Nor when nothing in them is live any more.
+    // Nor are they removed when they have no live records left.
     delete(&mut live, "topic/0");
     free(&mut live).unwrap();
     assert!((floor..=SEGMENTS).all(is_there), "from the floor on, dead");
-    // When it is raised they go.
+    // When the floor is raised, they are removed.
     live.keeper().set_log_floor(u32::MAX);
     free(&mut live).unwrap();
     assert!((floor..SEGMENTS - 1).all(|number| !is_there(number)));
 }
 
 #[test]
-fn a_copy_that_rots_is_told_to_whoever_reads_it() {
+fn a_damaged_copy_is_reported_to_whoever_reads_it() {
     let disk = FakeDisk::default();
-    let mut live = mixed(&disk);
-    delete(&mut live, "topic/1");
-    live.checkpoint().unwrap();
-    clean_all(&mut live).unwrap();
-    free(&mut live).unwrap();
-    drop(live);
+    drop(cleaned(&disk));
     let copies = names(&disk, ".log").into_iter().find(|name| name.as_str() > "2147483648").unwrap();
-    // In the middle of some record.
+    // This bit is in the middle of a record.
     disk.flip(&copies, (5 * RECORD + 300) * 8);
     let (live, ..) = Live::start(&disk, false).unwrap();
     let topic = topic_id(&live.node, "topic/0").unwrap();
-    let read = |from| live.find(topic, Wanted::Records { from: Offset(from), max_bytes: 1, max_records: 1 });
     let end = live.node.kept(topic).unwrap().1.0;
-    let lost: Vec<u64> = (0..end).filter(|offset| matches!(read(*offset), Err(OpenError::Damaged { .. }))).collect();
+    let is_lost = |offset: &u64| matches!(read(&live, topic, *offset), Err(OpenError::Damaged { .. }));
+    let lost: Vec<u64> = (0..end).filter(is_lost).collect();
     assert_eq!(lost.len(), 1, "{lost:?}");
 }
 
@@ -267,21 +275,19 @@ fn a_record_that_cannot_be_read_stays_where_it_is() {
     let mut live = mixed(&disk);
     delete(&mut live, "topic/1");
     free(&mut live).unwrap();
-    // The first record of the third segment that is kept.
-    disk.flip("0000000003.log", 12_000 * 8);
-    let before = (0..8).map(|at| disk.flip("0000000003.log", (2000 + at * 4000) * 8)).count();
-    assert_eq!(before, 8);
+    // Topic/0 has every tenth record: some of these bits are in its records.
+    for byte in [12_000].into_iter().chain((2_000..32_000).step_by(4_000)) {
+        disk.flip("0000000003.log", byte * 8);
+    }
     let topic = topic_id(&live.node, "topic/0").unwrap();
     let (first, end) = live.node.kept(topic).unwrap();
-    let lost = |live: &Live| -> Vec<u64> {
-        let read = |from| live.find(topic, Wanted::Records { from: Offset(from), max_bytes: 1, max_records: 1 });
-        (first.0..end.0).filter(|offset| read(*offset).is_err()).collect()
-    };
+    let lost =
+        |live: &Live| -> Vec<u64> { (first.0..end.0).filter(|offset| read(live, topic, *offset).is_err()).collect() };
     let damaged = lost(&live);
     assert!(!damaged.is_empty());
     let cleaned = clean_all(&mut live).unwrap();
     assert!(cleaned > SEGMENTS as usize - 3);
     free(&mut live).unwrap();
     assert_eq!(lost(&live), damaged);
-    assert!(names(&disk, ".log").contains("0000000003.log"), "what can be read of it is not given up");
+    assert!(names(&disk, ".log").contains("0000000003.log"), "a segment with an unreadable record is kept");
 }

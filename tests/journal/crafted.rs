@@ -97,7 +97,7 @@ fn of_an_index_that_was_written_twice_the_last_counts_and_nothing_behind_that_on
     }
 }
 
-/// A journal of many segments; whether there are checkpoints.
+/// Returns a journal of so many segments, with a checkpoint in each one after the first if `has_checkpoints`.
 pub(crate) fn long(disk: &FakeDisk, segments: u32, has_checkpoints: bool) -> Live {
     let (mut live, ..) = Live::start(disk, false).unwrap();
     live.append(vec![create("topic/0", 7)]).unwrap();
@@ -140,9 +140,9 @@ fn an_index_of_a_checkpoint_that_did_not_come_about_does_not_count() {
     }
 }
 
-/// A segment whose records are dead is used again; the crash that follows may give the file back to its old name.
+/// The file of a dead segment is renamed and used again. After a crash, the old name may refer to that file.
 #[test]
-fn the_name_of_a_dead_segment_may_have_another_one_s_file() {
+fn the_name_of_a_dead_segment_may_refer_to_the_file_of_another() {
     let disk = FakeDisk::default();
     let mut live = long(&disk, 4, true);
     let index = read(&disk, "0000000001.index");
@@ -150,7 +150,10 @@ fn the_name_of_a_dead_segment_may_have_another_one_s_file() {
     live.append(vec![Entry::Trim { topic, first: Offset(20) }]).unwrap();
     live.sync().unwrap();
     live.checkpoint().unwrap();
-    assert!(names(&disk, ".log").contains(&"0000000001.log".to_owned()), "the checkpoint before that one needs it");
+    assert!(
+        names(&disk, ".log").contains(&"0000000001.log".to_owned()),
+        "the checkpoint before the newest one needs it"
+    );
     live.checkpoint().unwrap();
     assert!(!names(&disk, ".log").contains(&"0000000001.log".to_owned()), "its records are dead");
     let expected = live.seen();
@@ -161,7 +164,7 @@ fn the_name_of_a_dead_segment_may_have_another_one_s_file() {
     assert!(live.seen() == expected);
 }
 
-/// However full the segment is.
+/// The mark of an orderly end needs space in the log: it is found however full the segment is.
 #[test]
 fn an_orderly_end_is_always_known_as_one() {
     let mut ends = [0; 2];
@@ -169,7 +172,7 @@ fn an_orderly_end_is_always_known_as_one() {
         let disk = FakeDisk::default();
         let (mut live, ..) = Live::start(&disk, true).unwrap();
         live.append(vec![create("topic/0", 7)]).unwrap();
-        // Nearly all of the segment, then something of every length.
+        // The first record nearly fills the segment; the second one's length differs in each round.
         live.append(vec![publish("topic/0", &vec![1; SEGMENT as usize - 1400], 1)]).unwrap();
         live.append(vec![publish("topic/0", &vec![2; 500 + len], 2)]).unwrap();
         live.write().unwrap();
@@ -244,8 +247,7 @@ fn a_loss_is_told_once_at_least_whenever_the_start_that_tells_it_stops() {
     assert!(stopped > 100, "{stopped} starts stopped");
 }
 
-/// Records from before the checkpoint are read when they are asked for; that all segments are there is seen at the
-/// start.
+/// A start reads no records from before the checkpoint, but checks that their segments exist.
 #[test]
 fn a_segment_that_a_checkpoint_relies_on_is_missed_at_the_start() {
     let disk = FakeDisk::default();

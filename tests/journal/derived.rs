@@ -1,4 +1,4 @@
-//! Files that follow from others: lost or damaged, they are made anew, and everything is there.
+//! Indexes and checkpoints are derived from the segments: when they are lost or damaged, a start rebuilds them.
 
 use dht_node::journal::{Disk, OpenError};
 use dht_node::record::{Found, Wanted};
@@ -10,14 +10,15 @@ use crate::disk::FakeDisk;
 use crate::formats::first_format;
 use crate::model::{self, Live, SEGMENT, Seen, create, publish};
 
-/// Starts on a damaged disk; what it has, and the lines about what was made anew.
+/// Starts on a damaged disk. Returns what a client can see, and a line for each file that was rebuilt.
 fn mend(disk: &FakeDisk) -> Result<(Seen, Vec<String>), OpenError> {
     let (live, _, is_lossy, mended) = Live::start_mending(disk, false, SEGMENT)?;
     assert!(!is_lossy, "nothing is lost");
     Ok((live.read()?, mended))
 }
 
-/// A life with topics of all kinds, duplicates and restarts. What it has in the end.
+/// Runs a journal with topics of all kinds, duplicates, restarts and cleaning. Returns its disk and what a client can
+/// see in the end.
 fn lived(seed: u64) -> (FakeDisk, Seen) {
     let mut rng = Rng::with_seed(seed);
     let (disk, mut serial) = (FakeDisk::default(), 0);
@@ -61,7 +62,7 @@ fn lost_indexes_and_the_newest_checkpoint_are_made_anew_whatever_the_journal_has
         let (seen, mended) = mend(&disk).unwrap_or_else(|error| panic!("seed {seed}: {lost:?}: {error}"));
         assert!(seen == expected, "seed {seed}: {lost:?}, {mended:?}");
         indexes += mended.iter().filter(|line| line.contains(".index")).count();
-        // What was made anew is on the disk; with the next checkpoint at the latest it needs no mending again.
+        // Rebuilt indexes are on the disk, and the next checkpoint replaces a lost one: then nothing is rebuilt again.
         let (mut live, ..) = Live::start_mending(&disk, false, SEGMENT).unwrap();
         live.checkpoint().unwrap();
         let (live, ..) = Live::start(&disk, false).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -70,7 +71,7 @@ fn lost_indexes_and_the_newest_checkpoint_are_made_anew_whatever_the_journal_has
     assert!(indexes > 200 && checkpoints > 50, "{indexes} indexes, {checkpoints} checkpoints");
 }
 
-/// It is sound, but it is not what the checkpoint says that the segment has.
+/// Its checksums are right, but it has fewer records than the checkpoint says that the segment has.
 #[test]
 fn an_index_from_before_the_checkpoint_is_made_anew() {
     let disk = FakeDisk::default();
@@ -126,7 +127,7 @@ fn without_any_derived_file_a_whole_log_brings_everything_back() {
     assert!(mend(&disk).unwrap().0 == expected);
 }
 
-/// Trims a journal so that its first segments go, and leaves two checkpoints.
+/// Returns a journal whose first segments were removed by a trim, and which has two checkpoints.
 fn without_its_beginning() -> (FakeDisk, Seen) {
     let disk = FakeDisk::default();
     let mut live = long(&disk, 6, true);
@@ -163,12 +164,12 @@ fn the_checkpoint_before_a_damaged_one_does_and_without_either_the_start_is_refu
     assert_eq!(disk.files(), before, "nothing was changed");
     disk.remove(older).unwrap();
     disk.remove(newest).unwrap();
-    assert!(matches!(mend(&disk), Err(OpenError::Damaged { .. })), "nor does it begin in the middle");
+    assert!(matches!(mend(&disk), Err(OpenError::Damaged { .. })), "a log without its beginning needs a checkpoint");
 }
 
-/// Another checkpoint of the same state makes unneeded what only the one before it needs.
+/// The second of two checkpoints of the same state frees the segments that only the checkpoint before them needed.
 #[test]
-fn a_second_checkpoint_of_the_same_state_makes_space_and_either_does() {
+fn a_second_checkpoint_of_the_same_state_frees_space_and_each_of_the_two_is_enough() {
     let disk = FakeDisk::default();
     let mut live = long(&disk, 6, true);
     let topic = model::topic_id(&live.node, "topic/0").unwrap();
@@ -200,7 +201,7 @@ fn derived_files_of_format_1_are_made_anew() {
         for name in &derived {
             let disk = first_format(folder);
             disk.remove(name).unwrap();
-            // What is remembered of producers is not what the program of that format made of the same entries.
+            // Only the records are compared: that program derived another producer state from the same entries.
             assert!(mend(&disk).unwrap().0.1 == expected.1, "{folder} without {name}");
         }
         derived[..derived.len() - 1].iter().for_each(|name| disk.remove(name).unwrap());
@@ -208,9 +209,9 @@ fn derived_files_of_format_1_are_made_anew() {
     }
 }
 
-/// What cannot be read is told, and how far.
+/// A reader that meets damage is told the offset of the next record that can be read.
 #[test]
-fn behind_lost_records_the_next_that_can_be_read_is_known() {
+fn the_next_readable_record_after_lost_ones_is_known() {
     let disk = FakeDisk::default();
     let live = long(&disk, 4, true);
     let topic = model::topic_id(&live.node, "topic/0").unwrap();
@@ -225,7 +226,7 @@ fn behind_lost_records_the_next_that_can_be_read_is_known() {
         assert_eq!(live.readable_from(topic, Offset(from)), Some(Offset(expected)), "{from}");
         assert!(live.find(topic, wanted(expected)).is_ok(), "{expected}");
     }
-    // A segment that is gone.
+    // The same holds when a whole segment is missing.
     disk.remove("0000000002.log").unwrap();
     let error = live.find(topic, wanted(last + 1)).unwrap_err();
     assert_eq!(error.lost_file(), Some("0000000002.log"));

@@ -1,4 +1,4 @@
-//! A folder of an older format becomes one of the newest, whenever the start that does it stops.
+//! A start upgrades a folder of an older format to the newest one, even if it is interrupted at any point.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use fastrand::Rng;
 use crate::disk::FakeDisk;
 use crate::model::{Live, create};
 
-/// A disk with what the program of the first format left behind.
+/// Returns a disk with the files that the program of format 1 wrote.
 pub(crate) fn first_format(folder: &str) -> FakeDisk {
     let disk = FakeDisk::default();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/durable/format_1").join(folder);
@@ -36,7 +36,7 @@ fn contents(disk: &FakeDisk, name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The format that the folder says it has, and the newest one that any of its files has.
+/// Returns the format that the identity file names, and the newest format of any other file.
 fn formats(disk: &FakeDisk) -> (u32, u32) {
     let (mut said, mut newest) = (0, 0);
     for (name, len) in disk.files() {
@@ -56,7 +56,7 @@ fn offsets(node: &Node) -> Vec<(u64, u64)> {
 }
 
 #[test]
-fn a_folder_is_said_to_be_of_the_newest_format_before_anything_in_it_is() {
+fn the_identity_file_names_the_newest_format_before_any_file_has_it() {
     for folder in ["stopped", "killed"] {
         let (mut raised, mut stopped, expected) = (0, 0, {
             let (live, ..) = Live::start(&first_format(folder), false).unwrap();
@@ -68,7 +68,7 @@ fn a_folder_is_said_to_be_of_the_newest_format_before_anything_in_it_is() {
             assert_eq!(formats(&disk), (1, 1));
             disk.stop_after(seed % 30);
             if let Ok((mut live, ..)) = Live::start(&disk, false) {
-                // What is written then, up to the crash.
+                // The disk may stop here: the checkpoint is written in part or as a whole.
                 let _ = live.checkpoint();
             }
             stopped += u32::from(disk.has_stopped());
@@ -84,7 +84,7 @@ fn a_folder_is_said_to_be_of_the_newest_format_before_anything_in_it_is() {
     }
 }
 
-/// The start that finds damage leaves the folder to the program that wrote it.
+/// A start that is refused for damage changes nothing, so that the program that wrote the folder can still read it.
 #[test]
 fn a_folder_that_is_refused_keeps_its_format() {
     let disk = first_format("stopped");
@@ -94,7 +94,7 @@ fn a_folder_that_is_refused_keeps_its_format() {
     assert_eq!(formats(&disk), (1, 1));
 }
 
-/// What a newer program keeps of a topic beside what is known here must not be lost.
+/// A newer program may store more about a topic. Rewriting its checkpoint here would lose that.
 #[test]
 fn a_checkpoint_with_an_unknown_part_is_left_to_the_newer_program() {
     let disk = FakeDisk::default();

@@ -115,7 +115,7 @@ fn live(live: &mut Live, truth: &mut Truth, is_lazy: bool, (serial, rng): (&mut 
                 }
                 truth.acked = truth.records.len();
                 live.checkpoint()?;
-                // Whatever a checkpoint names is safe, and so is all before it.
+                // What a checkpoint refers to is durable, and so is everything before it.
                 truth.safe = truth.acked;
             }
             7 => drop(live.clean(rng.usize(1..6))?),
@@ -295,7 +295,7 @@ fn a_damaged_bit_is_found_or_does_not_matter() {
         let files: Vec<_> = disk.files().into_iter().filter(|(name, len)| *len > 0 && name != "identity").collect();
         let (name, len) = &files[rng.usize(..files.len())];
         disk.flip(name, rng.usize(..len * 8));
-        // Records from before the checkpoint are looked at when they are read.
+        // Records from before the checkpoint are checked only when they are read.
         let started = Live::start_mending(&disk, false, SEGMENT);
         match started.and_then(|(node, last, ..)| Ok((node.read()?, last))) {
             Ok((seen, last)) => {

@@ -89,7 +89,7 @@ impl Live {
         Ok((live, last, is_lossy))
     }
 
-    /// The same on a disk that may be damaged; what was made anew, too.
+    /// Starts on a disk that may be damaged. Also returns a line for each file that was rebuilt.
     pub(crate) fn start_mending(
         disk: &FakeDisk,
         is_lazy: bool,
@@ -147,8 +147,8 @@ impl Live {
         self.keeper.check();
     }
 
-    /// Cleans segments that are mostly dead, or goes on with that by so many pieces. What it has come to when that is
-    /// the end of it.
+    /// Copies up to `pieces` pieces of a cleaning run, and begins one if none is under way. Returns what was cleaned
+    /// when the run is complete, `None` when it is not or nothing needs cleaning.
     pub(crate) fn clean(&mut self, pieces: usize) -> std::io::Result<Option<Victims>> {
         let mut run = match self.cleaning.take() {
             Some(run) => run,
@@ -172,7 +172,7 @@ impl Live {
         Ok(None)
     }
 
-    /// The books, to do things that only their tests do.
+    /// Returns the keeper, for its operations that have no method here.
     pub(crate) const fn keeper(&mut self) -> &mut Keeper<FakeDisk> {
         &mut self.keeper
     }
@@ -200,7 +200,7 @@ impl Live {
         self.keeper.read(topic, wanted)
     }
 
-    /// The first record from there on that can be read.
+    /// Returns the offset of the first record at or after `from` that can be read.
     pub(crate) fn readable_from(&self, topic: TopicId, from: Offset) -> Option<Offset> {
         self.keeper.readable_from(topic, from)
     }
@@ -233,7 +233,7 @@ pub(crate) fn create(name: &str, seed: u64) -> Entry {
     Entry::Create { name: name.into(), seed, epoch: Epoch(1), retention: Retention::default(), created_us: 0 }
 }
 
-/// The entry as a node proposes it: a topic that it knows goes by its id.
+/// Returns the entry as a node proposes it: with the topic's id in place of its name, if the node knows the topic.
 pub(crate) fn by_id(entry: Entry, node: &Node) -> Entry {
     let Entry::Publish(batch) = entry else { return entry };
     let known = match &batch.topic {
@@ -243,14 +243,14 @@ pub(crate) fn by_id(entry: Entry, node: &Node) -> Entry {
     Entry::Publish(Batch { topic: known.unwrap_or_else(|| batch.topic.clone()), ..batch })
 }
 
-/// A batch of a producer.
+/// Returns a batch of one record from producer 9, in its epoch 1.
 pub(crate) fn sequenced(topic: &str, value: &[u8], sequence: u64) -> Entry {
     let Entry::Publish(batch) = publish(topic, value, sequence) else { unreachable!("a batch") };
     let producer = Some(Sequenced { producer: ProducerId::new(9).unwrap(), epoch: 1, sequence });
     Entry::Publish(Batch { producer, ..batch })
 }
 
-/// A record of nobody.
+/// Returns a batch of one record without a producer.
 pub(crate) fn publish(topic: &str, value: &[u8], serial: u64) -> Entry {
     publish_batch(topic, &[value], serial)
 }

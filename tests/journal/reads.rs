@@ -28,12 +28,12 @@ struct Topic {
     is_gone: bool,
     /// All that it ever had.
     batches: Vec<(Filed, Bytes)>,
-    /// In which era of the clock each was appended.
+    /// The clock era in which each batch was appended.
     eras: Vec<u32>,
     first: Offset,
 }
 
-/// An era of the clock: its number, and when it began.
+/// A clock era, which begins with a jump of the clock: its number and its start in microseconds.
 #[derive(Clone, Copy)]
 struct Era(u32, u64);
 
@@ -83,7 +83,8 @@ impl Topic {
         rest
     }
 
-    /// The records of the era in which a record was appended, or of the newest one.
+    /// Returns the offsets, from the first to the end, of the clock era in which the record at `offset` was appended;
+    /// of the newest era when there is no such record.
     fn stretch(&self, offset: u64) -> (Offset, Offset) {
         let index = self.batches.partition_point(|(filed, _)| filed.end().0 <= offset);
         let Some(&era) = self.eras.get(index).or_else(|| self.eras.last()) else { return (Offset(0), Offset(0)) };
@@ -246,7 +247,7 @@ impl World {
         self.topics[at].trim(next);
     }
 
-    /// The clock jumps, back as often as forward.
+    /// Lets the clock jump, as often back as forward.
     fn reclock(&mut self) {
         let was_us = self.now_us;
         self.now_us = self.rng.u64(500..=2 * was_us);
@@ -402,9 +403,9 @@ fn a_record_among_thousands_of_batches_is_found_with_few_short_reads() {
     assert!(reads.bytes < 200_000 && reads.count < 60, "{reads:?}");
 }
 
-/// A question may wait for the disk until retention has removed what it asks for, and the segment with it.
+/// A read may wait for the disk so long that retention meanwhile removes the records and their segment.
 #[test]
-fn what_was_removed_with_its_segment_before_it_was_looked_for_is_no_damage() {
+fn records_that_are_removed_with_their_segment_before_they_are_read_are_not_damaged() {
     let mut world = World::new(1, SEGMENT);
     let at = world.open(0, 5);
     let first = world.live.segment();

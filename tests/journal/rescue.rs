@@ -1,4 +1,4 @@
-//! Folders with damage that nothing makes good: what is told of them, and what a repair leaves.
+//! Damage that no start can mend: what `inspect` reports about it, and what `repair` keeps.
 
 use dht_node::journal::{Disk, IndexState, Repaired, Report, inspect, repair};
 use dht_node::record::{Found, Wanted};
@@ -22,13 +22,13 @@ fn mend(disk: &FakeDisk, drops_damaged: bool) -> (Repaired, FakeDisk) {
     (repaired, aside)
 }
 
-/// The ranges of the one topic that cannot be read.
+/// Returns the ranges of offsets of the only topic that cannot be read.
 fn lost(report: &Report) -> Vec<(u64, u64)> {
     let topic = report.topics.values().next().unwrap();
     topic.lost.iter().map(|(from, to)| (from.0, to.0)).collect()
 }
 
-/// What a reader of the topic gets from the beginning on: offsets, and the gaps between them.
+/// Reads the topic from its beginning. Returns the offsets of its records, and the gaps between them.
 fn offsets(live: &Live) -> (Vec<u64>, Vec<(u64, u64)>) {
     let id = model::topic_id(&live.node, NAME).unwrap();
     let (first, next) = live.node.kept(id).unwrap();
@@ -54,6 +54,7 @@ fn offsets(live: &Live) -> (Vec<u64>, Vec<(u64, u64)>) {
     (found, gaps)
 }
 
+/// Returns the segment and the position of each batch, up to the first one that cannot be read.
 fn places(live: &Live, topic: TopicId) -> Vec<(u32, u32)> {
     let (mut at, mut places) = (Offset(0), Vec::new());
     while let Ok(Found::Batches(batches)) =
@@ -133,7 +134,7 @@ fn records_from_before_the_checkpoint_that_cannot_be_read_leave_a_gap_at_their_o
         let found = report(&disk);
         assert_eq!(lost(&found), [(first + 3, first + 5)], "{is_index_lost}");
         let files = disk.files();
-        assert!(!mend(&disk, false).0.is_done, "it gives nothing up by itself");
+        assert!(!mend(&disk, false).0.is_done, "without being told to, it drops nothing");
         assert_eq!(disk.files(), files);
         let (repaired, aside) = mend(&disk, true);
         assert!(repaired.is_done && repaired.report == found);
@@ -142,8 +143,8 @@ fn records_from_before_the_checkpoint_that_cannot_be_read_leave_a_gap_at_their_o
         let (offsets, gaps) = offsets(&live);
         assert_eq!(gaps, [(first + 3, first + 5)], "{is_index_lost}: {batches}");
         assert_eq!(offsets.len(), places.len() - 2);
-        assert_eq!(live.epoch(NAME), Epoch(1), "offsets mean what they meant");
-        // It goes on, and what was given up stays given up.
+        assert_eq!(live.epoch(NAME), Epoch(1), "offsets keep their meaning");
+        // The topic takes records again, and the dropped ones stay dropped.
         live.append(vec![model::publish(NAME, b"more", 1 << 50)]).unwrap();
         live.sync().unwrap();
         live.checkpoint().unwrap();
@@ -171,9 +172,9 @@ fn a_segment_that_is_gone_is_given_up_as_a_whole() {
     assert!(!report(&disk).loses_records());
 }
 
-/// Entries behind the checkpoint that are lost: everything else stays, in another epoch.
+/// Entries after the checkpoint are lost: the others stay, and the topic gets a new epoch.
 #[test]
-fn entries_that_are_lost_are_told_with_a_new_epoch_and_nothing_else_is() {
+fn lost_entries_after_the_checkpoint_raise_the_epoch_and_the_rest_stays() {
     let disk = FakeDisk::default();
     let (mut live, ..) = Live::start(&disk, false).unwrap();
     live.append(vec![model::create(NAME, 7)]).unwrap();
@@ -184,7 +185,7 @@ fn entries_that_are_lost_are_told_with_a_new_epoch_and_nothing_else_is() {
         ends.push(live.mark().place.position);
     }
     drop(live);
-    // The batches 4 and 5, which begin behind their records' headers.
+    // These bits are in batches 4 and 5, past the headers of their log records.
     [4, 5].into_iter().for_each(|batch| disk.flip("0000000001.log", (ends[batch] as usize + 60) * 8));
     let error = Live::start(&disk, false).unwrap_err().to_string();
     assert!(error.contains("dht-node repair"), "{error}");
@@ -196,10 +197,10 @@ fn entries_that_are_lost_are_told_with_a_new_epoch_and_nothing_else_is() {
     assert!(mend(&disk, true).0.is_done);
     let (live, ..) = Live::start(&disk, false).unwrap();
     assert_eq!(offsets(&live), ((0..8).collect(), vec![]), "eight batches of ten, numbered anew");
-    assert!(live.epoch(NAME) > Epoch(1000), "no reader takes them for others");
+    assert!(live.epoch(NAME) > Epoch(1000), "readers can tell the new offsets from the old ones");
 }
 
-/// Whatever is damaged, a repair leaves a folder that starts, with everything but what it said is lost.
+/// Whatever is damaged, the folder starts after a repair, and only the records that the report named are missing.
 #[test]
 fn after_a_repair_everything_that_was_not_given_up_is_there() {
     let (mut gaps, mut epochs) = (0, 0);
@@ -216,7 +217,7 @@ fn after_a_repair_everything_that_was_not_given_up_is_there() {
         let logs = names(&disk, ".log");
         for _ in 0..rng.usize(1..4) {
             let name = &logs[rng.usize(..logs.len())];
-            // A topic whose creation is lost is gone.
+            // Damage to the entry that creates the topic would remove the topic itself.
             let at = rng.usize(if name.starts_with("0000000001") { 200 } else { 32 }..20_000);
             disk.flip(name, at * 8);
         }
@@ -228,7 +229,7 @@ fn after_a_repair_everything_that_was_not_given_up_is_there() {
         let (found_offsets, found_gaps) = offsets(&live);
         assert_eq!(found_gaps, lost(&found), "seed {seed}");
         let entries: u64 = found.log_losses.iter().map(|loss| loss.to - loss.from).sum();
-        // The last record of all looks like one that a crash has torn.
+        // One more may be missing: a damaged last record looks like one that a crash has torn.
         assert!(found_offsets.len() as u64 + missing + entries + 1 >= count, "seed {seed}: {found:?}");
         (gaps, epochs) = (gaps + found_gaps.len(), epochs + found.log_losses.len());
         drop(live);
