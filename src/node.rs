@@ -1,7 +1,7 @@
 //! A node as a pure function of its inputs: no I/O, no clock, no randomness of its own.
 //!
-//! [`Node::handle`] takes one [`Event`] and leaves in `out` everything that follows from it. Nothing else reaches the
-//! outside, nothing calls back, and how an action went is told by a later event or not at all.
+//! [`Node::handle`] takes one [`Event`] and appends every resulting action to `out`. There is no other output and there
+//! are no callbacks. If the node learns the result of an action at all, it is through a later event.
 //!
 //! | file | subject |
 //! |---|---|
@@ -9,18 +9,18 @@
 //! | `hello`, `conns` | who is at the other end of a connection |
 //! | `link`, `routing` | neighbours: dialling, silence, which links are up |
 //! | `ingress`, `pending` | requests of this node's own clients |
-//! | `charge` | back-pressure: who is not read |
+//! | `charge` | back-pressure: which clients' reads are suspended |
 //! | `subscribe`, `subscriptions` | the readers of this node's own clients |
-//! | `deliver`, `pull` | from records to readers: as they come, and to those who are behind |
-//! | `follow` | what homes are told of the readers here |
-//! | `outage` | homes out of reach, and what their subscribers are told |
-//! | `forward` | what belongs to another node; answers on their way |
-//! | `serve` | what belongs to this node: one line for each operation |
+//! | `deliver`, `pull` | records to readers: new ones as they come, older ones to readers that are behind |
+//! | `follow` | what homes are told about the readers here |
+//! | `outage` | unreachable homes, and the notices to their subscribers |
+//! | `forward` | requests for other nodes; answers on their way |
+//! | `serve` | requests for this node: one line for each operation |
 //! | `topics`, `publish`, `fetch`, `probe` | the operations |
-//! | `read` | what is in the journal only |
-//! | `feed` | to which nodes new records are pushed |
+//! | `read` | records that only the journal holds |
+//! | `feed` | the nodes that new records are pushed to |
 //! | `apply`, `restore` | committed entries: the only place that changes topics; the same at a start |
-//! | `tick`, `wall`, `drain`, `stats` | time, the wall clock, the end, counters |
+//! | `tick`, `wall`, `drain`, `stats` | ticks, the wall clock, the orderly shutdown, counters |
 
 mod action;
 mod apply;
@@ -78,34 +78,34 @@ use crate::types::{ConnId, Dimension, NodeId, Now, Retention};
 use crate::wire::response::Durability;
 use crate::wire::{Frame, FrameError, Status};
 
-/// What a node is told at its start.
+/// The parameters of a node.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Which vertex.
+    /// The vertex that this node is.
     pub id: NodeId,
-    /// Of which cube.
+    /// The dimension of the cube.
     pub dimension: Dimension,
-    /// Nodes and clients of other clusters are refused.
+    /// The cluster's name. Nodes and clients of other clusters are refused.
     pub cluster: String,
-    /// For people.
+    /// Name and version of the software, shown to users.
     pub software: String,
-    /// Where each node of the cube listens, for people.
+    /// The address of each node of the cube by id, shown to users.
     pub addresses: Vec<String>,
-    /// Random for each start.
+    /// Random number that identifies this start of the node.
     pub instance: u64,
-    /// Where all later randomness (topic ids, jitter) comes from.
+    /// Seed of all later randomness (topic ids, jitter).
     pub seed: u64,
-    /// Bytes of memory for topics, beyond which QUOTA is answered.
+    /// Memory limit for topics, in bytes; requests that exceed it are answered QUOTA.
     pub memory_bytes: u64,
-    /// For topics whose creator does not say.
+    /// Retention of topics whose creator does not specify one.
     pub retention: Retention,
-    /// What an acknowledgement means.
+    /// What an acknowledgement guarantees.
     pub durability: Durability,
-    /// Client connections; beyond it HELLO is answered TOO_MANY_CLIENTS. At most [`CLIENTS_MAX`].
+    /// Most client connections, at most [`CLIENTS_MAX`]; above it HELLO is answered TOO_MANY_CLIENTS.
     ///
     /// [`CLIENTS_MAX`]: crate::limits::CLIENTS_MAX
     pub clients_max: usize,
-    /// Connections beyond those that may be in their handshake.
+    /// Connections beyond the client limit that may be in their handshake.
     pub handshakes_max: usize,
 }
 
@@ -114,30 +114,30 @@ pub struct Settings {
 pub struct Node {
     settings: Settings,
     random: fastrand::Rng,
-    /// How many were handled.
+    /// Number of events handled.
     events: u64,
     conns: Conns,
     routing: RoutingTable,
     pending: PendingTable<Pending>,
     /// Unanswered requests of this node's clients.
     inflight: u64,
-    /// Bytes that the answers to all of them may take.
+    /// Response budget that is reserved for those requests, in bytes.
     charge: u64,
-    /// Bytes of the answers that clients do not take.
+    /// Bytes of answers queued for clients that do not read theirs.
     owed: u64,
-    /// Clients that are not read because of both.
+    /// Clients whose reads are suspended because the node's response budget is exhausted.
     crowded: Vec<ConnId>,
     subscriptions: Subscriptions,
-    /// Fetches for subscriptions.
+    /// Fetches for subscriptions in flight.
     pulls: PendingTable<Pull>,
     feeds: Feeds,
     catalogue: Catalogue,
-    /// Room for small payloads on their way from a frame into the log.
+    /// Buffer into which small payloads are copied on their way from a frame into the log.
     payloads: BytesMut,
     proposals: Proposals,
-    /// What the journal is to be told of the entries that are being applied.
+    /// Outcomes of the entries that are being applied, for the journal.
     notes: Vec<Note>,
-    /// Does the journal take more records?
+    /// True while the journal has space for more records.
     has_space: bool,
     reads: Reads,
     stats: Stats,
@@ -146,16 +146,16 @@ pub struct Node {
     drain: drain::Stage,
 }
 
-/// What a handler needs besides the node: the time, and where its actions go.
+/// What a handler needs in addition to the node: the time, and where to append its actions.
 struct Step<'a> {
     now: Now,
-    /// Counts the events.
+    /// Number of the current event.
     event: u64,
     out: &'a mut Vec<Action>,
 }
 
 impl Node {
-    /// A node with all links down.
+    /// Creates a node whose links are all down.
     pub fn new(settings: Settings, now: Now) -> Self {
         assert!(settings.id.within(settings.dimension));
         let mut catalogue = Catalogue::default();
@@ -191,7 +191,7 @@ impl Node {
         }
     }
 
-    /// Takes one event in and puts everything that follows from it behind what is in `out`.
+    /// Handles one event and appends all resulting actions to `out`.
     pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Vec<Action>) {
         self.events += 1;
         let step = &mut Step { now, event: self.events, out };
@@ -219,7 +219,7 @@ impl Node {
         }
     }
 
-    /// When the node wants [`Event::Timeout`], in monotonic microseconds.
+    /// Returns the monotonic time in microseconds at which the node needs [`Event::Timeout`].
     pub fn next_timeout(&self) -> u64 {
         if !self.subscriptions.queue.is_empty() {
             return 0;
@@ -228,17 +228,17 @@ impl Node {
         next_tick_us.min(self.drain.next_us())
     }
 
-    /// Has everything been said that is to be said before the process ends?
+    /// Returns true when the node has sent everything that it has to send before the process exits.
     pub const fn is_drained(&self) -> bool {
         self.drain.is_done()
     }
 
-    /// How many topics live here.
+    /// Returns the number of topics stored on this node.
     pub fn topic_count(&self) -> usize {
         self.catalogue.len()
     }
 
-    /// Asserts the invariants; tests and the simulator call it after every event.
+    /// Asserts the invariants. Tests and the simulator call it after every event.
     pub fn check(&self) {
         self.routing.check();
         self.pending.check();
@@ -328,7 +328,7 @@ impl Node {
         }
     }
 
-    /// Ends a connection after what is queued was sent.
+    /// Closes a connection after sending what is queued.
     fn close(&mut self, step: &mut Step<'_>, id: ConnId) {
         if self.conns.get_mut(id).is_some() {
             step.out.push(Action::Close { conn: id });

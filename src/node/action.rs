@@ -1,4 +1,4 @@
-//! Everything that a node can ask for.
+//! The outputs of a node.
 
 use super::read::Lookup;
 use crate::record::{Entry, Note};
@@ -8,107 +8,109 @@ use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};
 /// One output of [`super::Node::handle`].
 #[derive(Debug)]
 pub enum Action {
-    /// Put a frame into a connection's queue.
+    /// Queues a frame for a connection.
     Send {
-        /// Where.
+        /// The connection.
         conn: ConnId,
-        /// The frame's.
+        /// The frame's request id.
         request_id: RequestId,
-        /// Only on links.
+        /// The route section; only on links.
         route: Option<Route>,
-        /// What it says.
+        /// The content of the frame.
         packet: Packet,
     },
-    /// Put the frame of the event that is being handled into a connection's queue, with another route section and
-    /// nothing else changed.
+    /// Queues the frame of the event that is being handled for a connection, with another route section and otherwise
+    /// unchanged.
     Forward {
-        /// Where.
+        /// The connection.
         conn: ConnId,
-        /// The frame's own, but for pushes.
+        /// The frame's own request id, except for pushes.
         request_id: RequestId,
-        /// Only on links.
+        /// The route section; only on links.
         route: Option<Route>,
-        /// Leave it out when the queue is long: whoever misses it notices.
+        /// True if the frame may be dropped when the send queue is above its high-water mark. The receiver detects the
+        /// loss.
         droppable: bool,
     },
-    /// Put a frame that was encoded before into a connection's queue: the same one may go to many.
+    /// Queues an encoded frame for a connection. The same frame may go to many.
     SendFrame {
-        /// Where.
+        /// The connection.
         conn: ConnId,
-        /// In place of the frame's own.
+        /// Replaces the frame's own request id.
         request_id: RequestId,
-        /// Only on links.
+        /// The route section; only on links.
         route: Option<Route>,
         /// The frame.
         frame: Kept,
-        /// Leave it out when the queue is long: whoever misses it notices.
+        /// True if the frame may be dropped when the send queue is above its high-water mark. The receiver detects the
+        /// loss.
         droppable: bool,
     },
-    /// Put an entry at the end of the log; [`super::Event::Synced`] gives it back.
+    /// Appends an entry to the log; [`super::Event::Synced`] returns it once it is committed.
     Append {
-        /// The proposal.
+        /// The proposed entry.
         entry: Entry,
     },
-    /// Tell the journal what became of the entries that it gave back, in their order.
+    /// Reports to the journal the outcomes of the entries that it returned, in their order.
     File {
-        /// All of one event.
+        /// All outcomes of one event.
         notes: Vec<Note>,
     },
-    /// Ask the journal for records; [`super::Event::Read`] has the answer.
+    /// Reads records from the journal; [`super::Event::Read`] has the answer.
     Read {
-        /// What is asked, and for whom.
+        /// The query, and who waits for it.
         lookup: Lookup,
     },
-    /// Connect to a node; an attempt that is under way is dropped.
+    /// Connects to a node and drops an earlier attempt.
     Dial {
-        /// To whom.
+        /// The node.
         node: NodeId,
     },
-    /// From now on this connection carries frames of up to so many bytes.
+    /// Allows larger frames on a connection, once the peer is known.
     Admit {
-        /// Which.
+        /// The connection.
         conn: ConnId,
         /// Most bytes of a whole frame.
         frame_max: u32,
-        /// Unsent bytes at which [`super::Event::Filled`] comes.
+        /// High-water mark of the send queue in bytes, above which [`super::Event::Filled`] comes.
         queue_mark: usize,
     },
-    /// Stop handing in frames of this connection, and reading it.
+    /// Suspends reads from a connection, and holds back frames already read.
     Pause {
-        /// Which.
+        /// The connection.
         conn: ConnId,
     },
-    /// Go on reading it.
+    /// Resumes reads from a connection.
     Resume {
-        /// Which.
+        /// The connection.
         conn: ConnId,
     },
-    /// Send what is queued, then close; no further event of this connection comes.
+    /// Closes a connection after sending what is queued. No further events of this connection follow.
     Close {
-        /// Which.
+        /// The connection.
         conn: ConnId,
     },
 }
 
-/// What a node says of its own.
+/// The content of a frame that the node itself creates.
 #[derive(Clone, Debug)]
 pub enum Packet {
-    /// The first frame of a connection that it made.
+    /// HELLO, the first frame of a connection that the node opened.
     Hello(Box<Hello>),
-    /// The answer to HELLO.
+    /// The response to HELLO.
     HelloResponse(Status, Box<Hello>),
-    /// The last frame of a connection.
+    /// GOAWAY, the last frame of a connection.
     Goaway(Box<Goaway>),
-    /// Is somebody there?
+    /// PING, which asks the peer for a sign of life.
     Ping,
-    /// The answer to a request of that opcode.
+    /// The response to a request with this opcode.
     Response(u8, Response),
-    /// Something that a subscriber gets unasked.
+    /// A frame that a subscriber gets without a request.
     Push(Push),
 }
 
 impl Packet {
-    /// Writes the frame to the end of `out`, but for the parts of a payload, which are given back.
+    /// Appends the encoded frame to `out` except for the parts of its payload, which it returns.
     pub fn encode(
         &self,
         request_id: RequestId,

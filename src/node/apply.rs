@@ -1,7 +1,7 @@
-//! Proposed, committed, applied: the only place that changes topics, and the only one that says they were changed.
+//! Proposing and applying entries: the only place that changes topics and that acknowledges changes.
 //!
-//! A proposal is an entry on its way to being committed and a note of whom to tell. Entries come back committed in
-//! the order in which they were proposed; what they do follows from themselves and the topics as they are then.
+//! A proposal is an entry waiting to be committed and a note of whom to answer. Entries are committed in the order in
+//! which they were proposed; their effect depends only on the entry and on the topics when it is applied.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ use crate::types::{Offset, Opening, SettingsChange, TopicId, TopicName};
 use crate::wire::response::{Detail, Durability, ErrorResponse, OFFSET_FORGOTTEN, OpenedProducer, Published};
 use crate::wire::{Response, Status};
 
-/// Whom to tell what became of an entry.
+/// Whom to answer when an entry has been applied.
 #[derive(Debug)]
 pub(super) enum Proposal {
     Create {
@@ -26,12 +26,12 @@ pub(super) enum Proposal {
     Delete {
         reply: ReplyTo,
     },
-    /// `cost` is what the batch will take of the node's memory at most, in bytes.
+    /// `cost` is the most memory that the batch will take.
     Publish {
         reply: ReplyTo,
         cost: Cost,
     },
-    /// What age has removed; nobody asked for it.
+    /// Retention by age removes records; no one waits for an answer.
     Trim,
     TrimAsked {
         reply: ReplyTo,
@@ -46,12 +46,12 @@ pub(super) enum Proposal {
     Reclock,
 }
 
-/// Bytes of the node's memory.
+/// Memory in bytes that counts towards the node's limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cost {
-    /// Of records, which may leave memory when the journal has them.
+    /// Memory of records, which eviction can free once the journal has them.
     pub(super) records: u64,
-    /// Of what is remembered of producers.
+    /// Memory of what is remembered about producers.
     pub(super) producers: u64,
 }
 
@@ -70,27 +70,27 @@ impl Proposal {
     }
 }
 
-/// The proposals that are not committed yet, oldest first.
+/// The uncommitted proposals, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
     queue: VecDeque<Proposal>,
-    /// What they will take of the node's memory.
+    /// Memory that they will take.
     cost: Cost,
     creates: usize,
 }
 
 impl Proposals {
-    /// How many there are.
+    /// Returns the number of uncommitted proposals.
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// What they will take of the node's memory, in bytes.
+    /// Returns the memory that they will take, in bytes.
     pub(super) const fn bytes(&self) -> u64 {
         self.cost.records + self.cost.producers
     }
 
-    /// How much of that cannot leave memory.
+    /// Returns how much of that memory eviction cannot free.
     pub(super) const fn fixed(&self) -> u64 {
         self.cost.producers
     }
@@ -108,7 +108,7 @@ impl Proposals {
         Some(proposal)
     }
 
-    /// Topics among them.
+    /// Returns the number of topics that they will create.
     pub(super) const fn creates(&self) -> usize {
         self.creates
     }
@@ -132,7 +132,7 @@ impl Node {
     }
 
     pub(super) fn on_synced(&mut self, step: &mut Step<'_>, entries: &mut Vec<Entry>) {
-        // Records of a topic that were committed together are pushed together.
+        // Batches of a topic that are committed together are pushed together.
         let mut news: Vec<(TopicId, Offset)> = Vec::new();
         let is_read = !self.feeds.is_empty() || self.subscriptions.len() > 0;
         for entry in entries.drain(..) {
@@ -192,7 +192,7 @@ impl Node {
         self.evict();
     }
 
-    /// Keeps within the memory cap what may leave memory.
+    /// Evicts records until the node is within its memory limit, as far as that is possible.
     pub(super) fn evict(&mut self) {
         let others = self.catalogue.len() as u64 * TOPIC_COST + self.proposals.bytes();
         self.catalogue.evict(self.settings.memory_bytes.saturating_sub(others));
@@ -326,7 +326,7 @@ impl Node {
         }
     }
 
-    /// A topic begins with `first`, and began with `before`.
+    /// Counts and reports the records that were removed from the start of a topic.
     fn note_trimmed(&mut self, topic: TopicId, before: Offset, first: Offset) {
         if first > before {
             self.stats.trimmed += first.0 - before.0;
@@ -334,15 +334,15 @@ impl Node {
         }
     }
 
-    /// Has the journal told, when there is one.
+    /// Adds a note for the journal, if the node has one.
     fn file(&mut self, note: Note) {
         if self.settings.durability != Durability::Memory {
             self.notes.push(note);
         }
     }
 
-    /// The topic that an entry means, now that everything before it was applied. One that it means by its id may be
-    /// gone, which is seen when it is changed.
+    /// Returns the id of the topic that an entry refers to, once all earlier entries have been applied. A topic given
+    /// by id may no longer exist, which is noticed when it is changed.
     pub(super) fn resolve(&self, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
         match topic {
             TopicRef::Name(name) => self.catalogue.id_of(name).ok_or_else(|| self.unknown_topic(name)),
@@ -351,7 +351,7 @@ impl Node {
     }
 }
 
-/// Appends a batch unless its producer's sequence says otherwise.
+/// Appends a batch unless the producer's epoch and sequence rule it out.
 fn store(topic: &mut Topic, batch: Batch, era: Era) -> Result<Stored, Verdict> {
     if let Some(sequenced) = batch.producer {
         let verdict = topic.producers.get_or_insert_default().judge(sequenced, batch.count, batch.payload_crc);

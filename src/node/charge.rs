@@ -1,7 +1,7 @@
-//! Back-pressure: what clients may have unanswered, and who is not read.
+//! Back-pressure: the response budget of clients, and which clients' reads are suspended.
 //!
-//! It is applied here and nowhere else: a client with too much unanswered, or who does not read its answers, is not
-//! read. It loses nothing and is not cut off.
+//! Back-pressure is applied only here. When a client has too many outstanding response bytes or does not read its
+//! answers, the node suspends reads from it. Nothing is lost, and the client is not disconnected.
 
 use super::action::Action;
 use super::conns::Client;
@@ -15,7 +15,7 @@ use crate::wire::request::Fetch;
 use crate::wire::{Request, Response};
 
 impl Node {
-    /// Charges a request to its client, and stops reading it if that was its share.
+    /// Reserves response budget for a request, and suspends reads from the client if it has used up its share.
     pub(super) fn charge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32) {
         self.inflight += 1;
         self.charge += u64::from(charge);
@@ -29,8 +29,8 @@ impl Node {
         }
     }
 
-    /// Gives back what an answered request was charged; the client's frame cap if an answer is to be sent. A client
-    /// that does not read owes the answer's bytes instead, until it does.
+    /// Releases the budget of an answered request. Returns the client's largest frame size if the client is still
+    /// connected. While the client does not read, the bytes of the answer stay accounted until it has taken them.
     pub(super) fn discharge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32, answer_len: u64) -> Option<u32> {
         let was_crowded = self.is_crowded();
         self.inflight -= 1;
@@ -50,7 +50,7 @@ impl Node {
         frame_max
     }
 
-    /// What follows for a client from one request less.
+    /// After an answer, closes a client that has ended and has no more requests, or resumes reads from it if possible.
     pub(super) fn settle(&mut self, step: &mut Step<'_>, id: ConnId) {
         let Some(client) = self.conns.client_mut(id) else { return };
         let Client { ended, inflight, paused, .. } = *client;
@@ -61,7 +61,7 @@ impl Node {
         }
     }
 
-    /// Stops reading a client that has too much unanswered or does not read.
+    /// Suspends reads from a client that has used up its share or does not read its answers.
     pub(super) fn pause_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
         let is_crowded = self.is_crowded();
         let Some(client) = self.conns.client_mut(id) else { return };
@@ -79,7 +79,7 @@ impl Node {
         }
     }
 
-    /// Goes on reading a client whose answers are out by half.
+    /// Resumes reads from a client once half of its share is free.
     pub(super) fn resume_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
         let is_crowded = self.is_crowded();
         let Some(client) = self.conns.client_mut(id) else { return };
@@ -87,12 +87,12 @@ impl Node {
         if client.paused && has_room && !(is_crowded && client.inflight > 0) {
             client.paused = false;
             step.out.push(Action::Resume { conn: id });
-            // While it was not read it could not be heard.
+            // The client could not give a sign of life while reads were suspended.
             self.on_heard(step, id);
         }
     }
 
-    /// Answers that a client did not take are out, or nobody wants them any more.
+    /// Releases the bytes of answers that a client has now taken, or that are no longer needed.
     pub(super) fn forgive_owed(&mut self, step: &mut Step<'_>, bytes: u64) {
         let was_crowded = self.is_crowded();
         self.owed -= bytes;
@@ -101,12 +101,12 @@ impl Node {
         }
     }
 
-    /// Do the answers of all clients, those to come and those not taken, take as much as they may?
+    /// Returns true when the answers of all clients, pending and queued, use up the node's response budget.
     const fn is_crowded(&self) -> bool {
         self.charge + self.owed >= NODE_CHARGE_MAX
     }
 
-    /// Goes on reading those who waited for room, when there is some again.
+    /// Resumes reads from the clients that waited for budget, if there is some again.
     fn make_use_of_room(&mut self, step: &mut Step<'_>) {
         if self.is_crowded() {
             return;
@@ -120,7 +120,7 @@ impl Node {
     }
 }
 
-/// What a request is charged: the largest answer that it may get.
+/// Returns the response budget to reserve for a request: the size of its largest possible answer.
 pub(super) fn charge_of(request: &Request<'_>) -> u32 {
     let payload = match request {
         Request::Fetch(Fetch { max_bytes: 0, .. }) => PAYLOAD_MAX,
@@ -148,7 +148,7 @@ pub(super) fn charge_of(request: &Request<'_>) -> u32 {
     payload + RESPONSE_CHARGE
 }
 
-/// Bytes of an answer, roughly.
+/// Returns the approximate size of an answer in bytes.
 pub(super) fn size_of_answer(response: &Response) -> u64 {
     let payload_len = match response {
         Response::Fetched(fetched) => fetched.payload.len(),
@@ -173,7 +173,7 @@ pub(super) fn size_of_answer(response: &Response) -> u64 {
     payload_len as u64 + u64::from(RESPONSE_CHARGE)
 }
 
-/// Has the client as much unanswered, or untaken, as it may?
+/// Returns true when the client has used up its share of the budget, or does not read its answers.
 const fn has_its_share(client: &Client) -> bool {
     client.full || client.inflight >= INFLIGHT_MAX || client.charge >= CLIENT_CHARGE_MAX
 }

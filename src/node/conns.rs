@@ -1,4 +1,4 @@
-//! The connections as the core sees them: who is at the other end, and what they have unanswered.
+//! The connections as the core sees them: the peer, and its unanswered requests.
 
 use crate::limits::CLIENT_QUEUE_MAX;
 use crate::types::{ConnId, NodeId, RequestId};
@@ -7,94 +7,95 @@ use crate::types::{ConnId, NodeId, RequestId};
 #[derive(Debug)]
 pub(super) struct Conn {
     generation: u32,
-    /// Monotonic microseconds of the last sign of life.
+    /// Monotonic time of the last sign of life, in microseconds.
     pub heard_us: u64,
-    /// Monotonic microseconds of the last frame to it when it is a link, of the last PING to it when it is a client.
+    /// Monotonic time in microseconds of the last frame sent, on a link, or of the last PING sent, to a client.
     pub sent_us: u64,
-    /// Who is there.
+    /// The peer.
     pub peer: Peer,
 }
 
-/// Who is at the other end.
+/// The peer of a connection.
 #[derive(Debug)]
 pub(super) enum Peer {
-    /// It has not said HELLO yet.
+    /// Handshaking: it has not sent HELLO yet.
     Stranger {
-        /// When it is sent away, monotonic microseconds.
+        /// Monotonic time at which the handshake times out, in microseconds.
         deadline_us: u64,
     },
-    /// We connected to it and wait for its answer to our HELLO.
+    /// A connection that this node opened; the answer to HELLO is outstanding.
     Dialed {
-        /// Who it must be.
+        /// The expected node.
         node: NodeId,
-        /// When we give up, monotonic microseconds.
+        /// Monotonic time at which the handshake times out, in microseconds.
         deadline_us: u64,
     },
-    /// It says that it is a neighbour whose link is still up: we ask that link first.
+    /// A replacement link: a neighbour whose link is up has opened another connection. The old link gets a PING first.
     Challenger {
-        /// Of its HELLO.
+        /// Instance from its HELLO.
         instance: u64,
-        /// Of its HELLO.
+        /// Request id of its HELLO.
         request_id: RequestId,
         /// The dimension that the link crosses.
         bit: u8,
-        /// When the old link has lost, monotonic microseconds.
+        /// Monotonic time by which the old link must answer, in microseconds.
         deadline_us: u64,
     },
     /// A client.
     Client(Client),
-    /// The neighbour across that dimension.
+    /// The neighbour across a dimension.
     Link {
         /// The dimension.
         bit: u8,
     },
-    /// A link whose neighbour has said that it ends: nothing is sent there any more, but what it still does and answers
-    /// comes from there until it closes.
+    /// A link whose neighbour is shutting down. Nothing more is sent on it, but the neighbour's requests and answers
+    /// are accepted until it closes the link.
     Leaving {
         /// The dimension that the link crossed.
         bit: u8,
-        /// When it is closed from this side, monotonic microseconds.
+        /// Monotonic time at which this side closes it, in microseconds.
         deadline_us: u64,
     },
 }
 
-/// A client and what it has unanswered.
+/// A client and its outstanding requests.
 #[derive(Debug)]
 pub(super) struct Client {
-    /// Requests.
+    /// Number of unanswered requests.
     pub inflight: u32,
-    /// Bytes that their answers may take.
+    /// Response budget reserved for them, in bytes.
     pub charge: u64,
-    /// Is it not read?
+    /// True while reads from the client are suspended.
     pub paused: bool,
-    /// Is it among those who wait for the node to have room?
+    /// True while the client waits for the node's response budget.
     pub waits: bool,
-    /// Does it not read?
+    /// True while its send queue is above the high-water mark, because the client does not read.
     pub full: bool,
-    /// Bytes of the answers that were queued since it does not.
+    /// Bytes of answers queued since then.
     pub owed: u64,
-    /// It sends nothing more.
+    /// True once the client has closed its sending side.
     pub ended: bool,
-    /// It understands the EVENTs WAITING and FLOWING.
+    /// True if the client understands the events WAITING and FLOWING.
     pub notices: bool,
-    /// It was asked for a sign of life and gave none since.
+    /// True if it has not reacted to the last PING.
     pub pinged: bool,
-    /// Agreed silence, in microseconds.
+    /// Agreed keepalive time, in microseconds.
     pub keepalive_us: u64,
-    /// Most bytes of a frame that it takes.
+    /// Largest frame that it accepts, in bytes.
     pub frame_max: u32,
-    /// Its subscriptions and waiting requests, by their places.
+    /// Its subscriptions and waiting requests, by their keys.
     pub readers: Vec<usize>,
-    /// Bytes of records that it was sent while one event was handled, and which.
+    /// Bytes of records sent to it during one event, preceded by the number of the event.
     pub given: (u64, usize),
-    /// Unanswered requests that will become one.
+    /// Number of its pending subscriptions.
     pub openings: usize,
-    /// The highest request id taken.
+    /// The highest request id received.
     pub last_request_id: u64,
 }
 
 impl Client {
-    /// May it be sent more records while this event is handled? That its queue is full is known only afterwards.
+    /// Returns true when it may be sent more records during this event. The queue's fill level only becomes known after
+    /// it.
     pub(super) const fn takes(&mut self, event: u64) -> bool {
         if self.given.0 != event {
             self.given = (event, 0);
@@ -102,7 +103,7 @@ impl Client {
         !self.full && self.given.1 < CLIENT_QUEUE_MAX
     }
 
-    /// Takes note of so many bytes that it is sent.
+    /// Counts bytes that are sent to the client during this event.
     pub(super) const fn give(&mut self, bytes: usize) {
         self.given.1 += bytes;
     }
@@ -116,12 +117,12 @@ pub(super) struct Conns {
 }
 
 impl Conns {
-    /// Clients among them, strangers included.
+    /// Returns the number of clients, including handshaking connections.
     pub(super) const fn clients(&self) -> usize {
         self.clients
     }
 
-    /// A new connection; its slot is free.
+    /// Adds a connection in a free slot.
     pub(super) fn insert(&mut self, id: ConnId, heard_us: u64, peer: Peer) {
         let slot = id.slot as usize;
         if self.slots.len() <= slot {
@@ -132,20 +133,20 @@ impl Conns {
         self.slots[slot] = Some(Box::new(Conn { generation: id.generation, heard_us, sent_us: heard_us, peer }));
     }
 
-    /// The connection, unless it is gone.
+    /// Returns the connection, or `None` when it is closed.
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         let conn = self.slots.get_mut(id.slot as usize)?.as_deref_mut()?;
         (conn.generation == id.generation).then_some(conn)
     }
 
-    /// Takes note that a link is sent something.
+    /// Records that a link is sent something.
     pub(super) fn note_sent(&mut self, id: ConnId, monotonic_us: u64) {
         if let Some(conn) = self.get_mut(id) {
             conn.sent_us = monotonic_us;
         }
     }
 
-    /// The client at the other end, if it is one.
+    /// Returns the client of a connection, or `None` when the connection is closed or the peer is not a client.
     pub(super) fn client_mut(&mut self, id: ConnId) -> Option<&mut Client> {
         match &mut self.get_mut(id)?.peer {
             Peer::Client(client) => Some(client),
@@ -157,7 +158,7 @@ impl Conns {
         }
     }
 
-    /// Says who is there, now that it is known.
+    /// Sets the peer of a connection, once it is known.
     pub(super) fn set_peer(&mut self, id: ConnId, peer: Peer) {
         let counts = |peer: &Peer| usize::from(matches!(peer, Peer::Stranger { .. } | Peer::Client(_)));
         if let Some(conn) = self.get_mut(id) {
@@ -167,7 +168,7 @@ impl Conns {
         }
     }
 
-    /// Forgets a connection.
+    /// Removes a connection.
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         self.get_mut(id)?;
         let conn = *self.slots[id.slot as usize].take()?;
@@ -175,7 +176,7 @@ impl Conns {
         Some(conn)
     }
 
-    /// All connections, in the order of their slots.
+    /// Returns all connections by increasing slot.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Conn)> {
         (0..).zip(&mut self.slots).filter_map(|(slot, conn)| {
             let conn = conn.as_deref_mut()?;

@@ -1,9 +1,9 @@
-//! From records to subscribers: what was just stored or pushed here, what a reader has still to catch up with, and
-//! what must be fetched for that.
+//! Delivery of records to subscribers: new records as they are stored or pushed here, and older ones to readers that
+//! are behind.
 //!
-//! Push is only an optimisation of pull. A reader at the end with credit gets a new frame as it comes; any other is
-//! left where it is, and goes on from its cursor when it can: out of the log if the topic lives here, else out of the
-//! tail, else by a fetch that all readers at that cursor share.
+//! Push is only an optimisation of pull. A reader at the end of the topic with credit gets a new frame at once. Any
+//! other reader resumes from its cursor when it can: from the log if the topic lives here, else from the tail, else by
+//! a fetch that all readers at that cursor share.
 
 use super::action::{Action, Packet};
 use super::fetch::{fit_records, or_most, shorten};
@@ -16,17 +16,17 @@ use crate::wire::push::Span;
 use crate::wire::response::Fetched;
 use crate::wire::{Frame, Opcode, Push, Response, Route, records};
 
-/// Which frame new records came in.
+/// The frame that contains newly committed records.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum News<'f, 'b> {
-    /// That of the event that is being handled.
+    /// The frame of the event that is being handled.
     Handled(&'f Frame<'b>),
-    /// One that was made here.
+    /// A frame created by this node.
     Made(&'f Frame<'static>),
 }
 
 impl News<'_, '_> {
-    /// The frame's bytes, and those of its records.
+    /// Returns the sizes of the frame and of its records, in bytes.
     pub(super) fn lens(&self) -> (usize, u64) {
         match self {
             Self::Handled(frame) => (frame.len(), frame.payload().len() as u64),
@@ -34,7 +34,7 @@ impl News<'_, '_> {
         }
     }
 
-    /// The frame for keeping.
+    /// Copies the frame so that it can be kept.
     fn keep(&self) -> Frame<'static> {
         match self {
             Self::Handled(frame) => frame.keep().into_frame(),
@@ -42,7 +42,7 @@ impl News<'_, '_> {
         }
     }
 
-    /// The name that it goes by on links.
+    /// Returns the request id that the frame has on links.
     pub(super) const fn request_id(&self) -> RequestId {
         match self {
             Self::Handled(frame) => frame.header.request_id,
@@ -50,7 +50,7 @@ impl News<'_, '_> {
         }
     }
 
-    /// Sends it to somebody.
+    /// Returns the action that sends the frame.
     pub(super) fn action(&self, conn: ConnId, request_id: RequestId, route: Option<Route>, droppable: bool) -> Action {
         match self {
             Self::Handled(_) => Action::Forward { conn, request_id, route, droppable },
@@ -60,8 +60,8 @@ impl News<'_, '_> {
 }
 
 impl Node {
-    /// New records of a topic: every reader at their start that can take them gets the frame; those who are behind go
-    /// on when they can.
+    /// Delivers new records of a topic. Each reader whose cursor is at their beginning and that can take them gets the
+    /// frame; readers that are behind catch up when they can.
     pub(super) fn hand_out(&mut self, step: &mut Step<'_>, place: usize, span: Span, news: News<'_, '_>) {
         let (frame_len, payload_len) = news.lens();
         let topic = self.subscriptions.topic_mut(place);
@@ -72,7 +72,7 @@ impl Node {
         for &key in &readers {
             let reader = self.subscriptions.get_mut(key).expect("readers hang on their topic");
             match &mut reader.consumer {
-                // Who was told to wait is told first that records flow again.
+                // A subscriber that was sent WAITING must get FLOWING before any records.
                 Consumer::Stream { id, sent, limit }
                     if reader.cursor == span.base && *sent < *limit && !reader.is_told_to_wait =>
                 {
@@ -89,7 +89,7 @@ impl Node {
                 }
                 Consumer::Stream { .. } | Consumer::Poll(_) => {}
             }
-            // A frame may fill the hole before others.
+            // The frame may close a gap before frames that came earlier.
             if reader.cursor < head {
                 behind = true;
                 self.subscriptions.enqueue(key);
@@ -101,7 +101,7 @@ impl Node {
             return;
         }
         if !self.subscriptions.topic(place).push {
-            // It was under way when the home was asked not to push. Whoever could take it is at the end.
+            // The frame was in transit when the home was asked to stop pushing. A reader that took it has caught up.
             if taken > 0 {
                 self.arrive(step, place);
             }
@@ -113,14 +113,14 @@ impl Node {
         let pushed = Pushed { base: span.base, end: span.end, frame: news.keep() };
         let had_room = self.subscriptions.push_tail(place, pushed);
         if !had_room && taken == 0 {
-            // Nobody here is near the end: whoever comes there asks for pushes again.
+            // No reader here is near the end. The first one to get there asks for pushes again.
             self.subscriptions.topic_mut(place).push = false;
             self.subscriptions.clear_tail(place);
             self.tell(step, place);
         }
     }
 
-    /// Lets those go on who can, each by one step; the rest of them in the next turn.
+    /// Advances readers that can catch up by one step each; the remaining ones have their turn later.
     pub(super) fn catch_up(&mut self, step: &mut Step<'_>) {
         let ready = self.subscriptions.queue.len().min(CATCH_UPS_PER_TURN);
         for _ in 0..ready {
@@ -129,7 +129,7 @@ impl Node {
         }
     }
 
-    /// One step of a reader, if it is behind and can take something.
+    /// Advances a reader by one step, if it is behind and can take something.
     fn go_on(&mut self, step: &mut Step<'_>, key: usize) {
         self.notify(step, key);
         let Some(reader) = self.subscriptions.get(key) else { return };
@@ -140,7 +140,7 @@ impl Node {
         };
         let Some(client) = self.conns.client_mut(conn) else { return };
         if room == 0 || client.full {
-            // A pull may have moved it past what was kept for it.
+            // A pull may have moved the cursor past frames kept for it.
             return self.subscriptions.trim_tail(place);
         }
         if !client.takes(step.event) {
@@ -159,7 +159,7 @@ impl Node {
         }
     }
 
-    /// One step out of the log of this node, or what the journal has of it.
+    /// Sends a reader records from this node's log, or fetches them from the journal.
     fn read_on(&mut self, step: &mut Step<'_>, key: usize, id: TopicId, max_bytes: usize) {
         let Some(reader) = self.subscriptions.get(key) else { return };
         let cursor = reader.cursor;
@@ -171,7 +171,7 @@ impl Node {
         }
     }
 
-    /// One step out of what was pushed here.
+    /// Sends a reader records from the tail of pushed frames.
     fn send_from_tail(&mut self, step: &mut Step<'_>, key: usize, max_bytes: usize) {
         let reader = self.subscriptions.get(key).expect("it was just looked at");
         let (conn, cursor, place) = (reader.conn, reader.cursor, reader.topic);
@@ -193,7 +193,7 @@ impl Node {
         match records_from(&frame, cursor) {
             Some(fetched) => self.send_records(step, key, fetched),
             None => {
-                // Damaged on the way: the home has it whole.
+                // The frame was corrupted in transit; the home can supply it intact.
                 self.stats.corrupt += 1;
                 self.subscriptions.drop_tail_at(place, cursor);
                 self.subscriptions.enqueue(key);
@@ -201,7 +201,7 @@ impl Node {
         }
     }
 
-    /// Sends a reader as many of the records as it has room for, with the gap before them if there is one.
+    /// Sends a reader as many of the records as it has credit for, after a notice if there is a gap before them.
     pub(super) fn send_records(&mut self, step: &mut Step<'_>, key: usize, fetched: Fetched) {
         let Some(reader) = self.subscriptions.get_mut(key) else { return };
         let (id, sent, limit) = match reader.consumer {
@@ -252,7 +252,7 @@ impl Node {
         }
     }
 
-    /// A reader has caught up with a topic of another node.
+    /// Asks the home for pushes again if necessary, because a reader has caught up with a topic of another node.
     fn arrive(&mut self, step: &mut Step<'_>, place: usize) {
         self.subscriptions.trim_tail(place);
         let topic = self.subscriptions.topic_mut(place);
@@ -262,7 +262,7 @@ impl Node {
         }
     }
 
-    /// Lets all readers of a topic look whether there is something for them.
+    /// Lets all readers of a topic check for records.
     pub(super) fn wake_topic(&mut self, place: usize) {
         let keys = self.subscriptions.topic(place).readers.clone();
         keys.into_iter().for_each(|key| self.subscriptions.enqueue(key));
@@ -274,7 +274,7 @@ impl Node {
         }
     }
 
-    /// Lets the readers of a client go on, which takes something again.
+    /// Lets the readers of a client continue when its send queue has drained.
     pub(super) fn wake_client(&mut self, id: ConnId) {
         if let Some(client) = self.conns.client_mut(id) {
             for key in client.readers.clone() {
@@ -284,12 +284,12 @@ impl Node {
     }
 }
 
-/// How much to fetch for a reader with so much room.
+/// Returns how many bytes to fetch for a reader with this much credit.
 fn pull_bytes(room: usize) -> u32 {
     u32::try_from(room).unwrap_or(u32::MAX).min(PULL_BYTES)
 }
 
-/// The records of a DELIVER from an offset on; `None` when it is damaged.
+/// Returns the records of a DELIVER from an offset on, or `None` when the frame is corrupt.
 fn records_from(frame: &Frame<'_>, from: Offset) -> Option<Fetched> {
     let (args, payload) = (frame.args().ok()?, frame.keep_payload().ok()?);
     let Ok(Push::Deliver(fetched)) = Push::decode(Opcode::Deliver, 0, args, &payload) else { return None };

@@ -1,16 +1,18 @@
-//! The orderly end: this node serves until the last moment, and nothing that it has accepted is lost.
+//! The orderly shutdown: the node serves until the end and loses nothing that it has accepted.
 //!
-//! | stage | what is so | it ends when |
+//! | stage | what happens | it ends when |
 //! |---|---|---|
-//! | dismissing | clients are told GOAWAY and are answered; the cube is served as ever | no client is left (1) |
-//! | parting | neighbours are told GOAWAY; what comes is done and answered | all confirm, all is answered (2) |
-//! | done | connections end when their queues are empty | the process ends |
+//! | dismissing | clients get GOAWAY and their answers; all other traffic is served as before | no client is left (1) |
+//! | parting | neighbours get GOAWAY; incoming requests are executed and answered | all confirm, all is answered (2) |
+//! | done | connections close when their queues are empty | the process exits |
 //!
-//! 1. or all are answered and had [`DRAIN_CLIENTS_US`] to leave; at the latest after half of [`DRAIN_US`].
-//! 2. A neighbour that does not confirm is waited for [`DRAIN_LINKS_US`], the disk for a quarter of [`DRAIN_US`].
+//! 1. Or when all requests are answered and clients have had [`DRAIN_CLIENTS_US`] to leave; at the latest after half of
+//!    [`DRAIN_US`].
+//! 2. An unconfirmed neighbour is waited for [`DRAIN_LINKS_US`], the disk for a quarter of [`DRAIN_US`].
 //!
-//! A neighbour that is told routes around this node from then on and confirms with GOAWAY: links keep their order, so
-//! that no request comes behind it. It goes on reading until this side closes, because the last answers come that way.
+//! A neighbour that gets GOAWAY routes around this node from then on and confirms with a GOAWAY of its own. Links keep
+//! their order, so no request follows that confirmation. The neighbour reads until this side closes the link, because
+//! the last answers still arrive on it.
 
 use super::action::{Action, Packet};
 use super::conns::Peer;
@@ -21,22 +23,22 @@ use crate::wire::{Goaway, Status};
 
 const FAREWELL: &str = "this node is ending";
 
-/// How far the end has come.
+/// The stages of the shutdown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
     #[default]
     Serving,
     Dismissing {
-        /// When clients that have all their answers are not waited for any more, monotonic microseconds; `None` when
-        /// that time is over.
+        /// Monotonic time in microseconds until which clients may leave by themselves after their last answers; `None`
+        /// once it has passed.
         grace_us: Option<u64>,
-        /// When no client is waited for any more, monotonic microseconds.
+        /// Monotonic time in microseconds from which no client is waited for.
         deadline_us: u64,
     },
     Parting {
-        /// When neighbours are not waited for any more, monotonic microseconds; `None` when that time is over.
+        /// Monotonic time in microseconds until which unconfirmed neighbours are waited for; `None` once it has passed.
         grace_us: Option<u64>,
-        /// When the disk is not waited for any more, monotonic microseconds.
+        /// Monotonic time in microseconds from which the disk is not waited for.
         deadline_us: u64,
     },
     Done,
@@ -47,7 +49,7 @@ impl Stage {
         !matches!(self, Self::Serving)
     }
 
-    /// True once the neighbours were told: no link is to come up any more.
+    /// True once the neighbours have been sent GOAWAY. From then on no link may come up.
     pub(super) const fn has_parted(self) -> bool {
         matches!(self, Self::Parting { .. } | Self::Done)
     }
@@ -56,7 +58,8 @@ impl Stage {
         matches!(self, Self::Done)
     }
 
-    /// When the node wants to look at it again whatever comes in, monotonic microseconds; after that, each tick does.
+    /// Returns the monotonic time in microseconds at which the node must check the stage without other input. Later
+    /// checks happen at each tick.
     pub(super) const fn next_us(self) -> u64 {
         match self {
             Self::Dismissing { grace_us: Some(at_us), .. } | Self::Parting { grace_us: Some(at_us), .. } => at_us,
@@ -80,7 +83,7 @@ impl Node {
         }
     }
 
-    /// Goes on to the next stage when this one is over.
+    /// Enters the next stage when the current one is over.
     pub(super) fn advance_drain(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         if let Stage::Dismissing { grace_us, deadline_us } = &mut self.drain {
@@ -106,7 +109,8 @@ impl Node {
             let has_parted = self.routing.has_parted() || !is_graced;
             if has_parted && self.proposals.len() == 0 && self.reads.is_empty() || is_late {
                 self.drain = Stage::Done;
-                // Whoever has not said HELLO may have sent requests behind it: they were not taken.
+                // Handshaking connections may have sent requests after their HELLO. None was accepted, which the
+                // refusal tells them.
                 for id in self.ids_of(|peer| matches!(peer, Peer::Stranger { .. })) {
                     self.refuse(step, id, Status::Closing, FAREWELL);
                 }
@@ -121,7 +125,7 @@ impl Node {
         self.conns.iter_mut().filter(|(_, conn)| is_wanted(&conn.peer)).map(|(id, _)| id).collect()
     }
 
-    /// Tells the other end of a connection that this side ends it, and why.
+    /// Sends GOAWAY with a reason for the end of the connection.
     pub(super) fn say_goaway(&mut self, step: &mut Step<'_>, id: ConnId, status: Status, message: &str) {
         let last_request_id = self.conns.client_mut(id).map_or(0, |client| client.last_request_id);
         let goaway = Box::new(Goaway { status, last_request_id, message: message.to_owned() });

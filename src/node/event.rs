@@ -1,4 +1,4 @@
-//! Everything that can happen to a node.
+//! The inputs of a node.
 
 use super::read::Lookup;
 use crate::record::{Entry, Found, Unreadable};
@@ -8,83 +8,83 @@ use crate::wire::{Frame, FrameError};
 /// One input of [`super::Node::handle`].
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Somebody connected.
+    /// A peer has connected.
     Accepted {
-        /// Their connection.
+        /// The new connection.
         conn: ConnId,
     },
-    /// A connection that was asked for is there.
+    /// A requested connection is established.
     Dialed {
         /// The connection.
         conn: ConnId,
-        /// To whom.
+        /// The node at its other end.
         node: NodeId,
     },
-    /// A connection that was asked for did not come about.
+    /// A requested connection could not be established.
     DialFailed {
-        /// To whom.
+        /// The node that was dialled.
         node: NodeId,
     },
-    /// A whole frame, its header and route section checked, nothing else.
+    /// A complete frame has arrived. Only its header and route section have been verified.
     Frame {
-        /// Where it came in.
+        /// The connection that it arrived on.
         conn: ConnId,
-        /// The frame; an [`super::Action::Forward`] of this event means this one.
+        /// The frame, which an [`super::Action::Forward`] of this event refers to.
         frame: &'a Frame<'a>,
     },
-    /// Bytes came in that do not end a frame yet.
+    /// Bytes have arrived that do not yet complete a frame.
     Heard {
-        /// Where.
+        /// The connection.
         conn: ConnId,
     },
-    /// The stream is not, or not any more, frames.
+    /// The received bytes cannot be parsed as frames.
     Broken {
-        /// Where.
+        /// The connection.
         conn: ConnId,
-        /// Why.
+        /// The reason.
         error: FrameError,
     },
-    /// The queue towards a connection passed its mark.
+    /// The send queue of a connection has risen above its high-water mark.
     Filled {
-        /// Which.
+        /// The connection.
         conn: ConnId,
     },
-    /// The queue towards a connection that was filled has fallen below half of its mark.
+    /// A send queue that was above its high-water mark has fallen below half of it.
     Drained {
-        /// Which.
+        /// The connection.
         conn: ConnId,
     },
-    /// A frame that could be left out was, because of the queue before it.
+    /// A droppable frame was dropped because the send queue was above its high-water mark.
     Dropped,
-    /// The peer sends nothing more, but may still read.
+    /// The peer has closed its sending side, but may still read.
     Ended {
-        /// Which.
+        /// The connection.
         conn: ConnId,
     },
-    /// The connection is gone; its id will not be heard of again.
+    /// A connection is closed. Its id will not occur again.
     Closed {
-        /// Which.
+        /// The connection.
         conn: ConnId,
     },
     /// Entries are committed, in the order of their [`super::Action::Append`]s.
     Synced {
-        /// The oldest ones that were not given back before; none is left.
+        /// The oldest committed entries not returned before. The node empties the vector.
         entries: &'a mut Vec<Entry>,
     },
     /// The answer to an [`super::Action::Read`].
     Read {
-        /// What was asked, and for whom.
+        /// The query, and who waits for it.
         lookup: Lookup,
-        /// What there is of it.
+        /// The answer, or the reason why the journal cannot give one.
         found: Result<Found, Unreadable>,
     },
-    /// Whether the journal has room for more has changed.
+    /// The journal has run out of space, or has space again.
     Space {
-        /// Has it?
+        /// True if there is space.
         is_left: bool,
     },
-    /// The instant of [`super::Node::next_timeout`] has come.
+    /// The time of [`super::Node::next_timeout`] has come.
     Timeout,
-    /// The process was asked to end.
+    /// The process was asked to exit, so the node begins to drain.
     Drain,
 }

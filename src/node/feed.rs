@@ -1,8 +1,8 @@
-//! Feeds: at its home, which nodes a topic's new records are pushed to.
+//! Feeds: the nodes to which a home pushes a topic's new records.
 //!
-//! A feed is one for each topic and ingress, however many subscriptions are behind it. What is pushed goes out as one
-//! multicast, so that each link carries it once. Nothing here waits for anybody: a push that does not get through is
-//! noticed by the other side, from the next one or from HEADS.
+//! There is one feed for each topic and ingress, regardless of the number of subscriptions. A push is one multicast, so
+//! each link carries it once. The home waits for no receiver: the other side detects a lost push from the next push or
+//! from HEADS.
 
 use std::collections::HashMap;
 
@@ -30,59 +30,59 @@ use crate::wire::{Frame, Kind, Origin, Push, Request, Response, Route, Status, T
 #[derive(Debug)]
 pub(super) struct Feeds {
     topics: HashMap<TopicId, Feed, RandomState>,
-    /// By node.
+    /// The ingresses, by node id.
     ingresses: Vec<Ingress>,
-    /// Topics that were pushed since the last HEADS.
+    /// Topics pushed since the last HEADS.
     pushed: Vec<TopicId>,
-    /// Topics that went since then, and who was fed.
+    /// Topics deleted since the last HEADS, and the nodes that read them.
     gone: Vec<(TopicId, NodeSet)>,
 }
 
-/// The readers of one topic, elsewhere.
+/// The readers of one topic on other nodes.
 #[derive(Debug, Default)]
 struct Feed {
     members: Vec<Member>,
-    /// Those of them that are pushed to.
+    /// The nodes among them that want pushes.
     targets: NodeSet,
-    /// Is it on the list of those pushed since the last HEADS?
+    /// True if the topic is listed in `pushed`.
     is_pushed: bool,
 }
 
-/// The readers of one topic at one node.
+/// The readers of one topic on one node.
 #[derive(Clone, Copy, Debug)]
 struct Member {
     node: NodeId,
-    /// Of the FEED that said so; one from before does not count.
+    /// Version of the FEED that reported this; reports of older FEEDs are ignored.
     version: u64,
     subscribers: u32,
     slowest: Option<Offset>,
 }
 
-/// What is kept of a node that is pushed to.
+/// The state of a node that records are pushed to.
 #[derive(Clone, Debug, Default)]
 struct Ingress {
-    /// Topics that it reads.
+    /// Number of topics that it reads.
     members: u32,
-    /// Exclusive or of the ids of those that are pushed to it.
+    /// Exclusive or of the ids of the topics that are pushed to it.
     digest: u64,
-    /// Of the last HEADS to it.
+    /// Counter of the last HEADS sent to it.
     counter: u64,
-    /// HEADS that it has not answered.
+    /// Number of HEADS that it has not answered.
     unanswered: u64,
-    /// The start of it that said what it reads; `None` while only its SUBSCRIBEs did.
+    /// Instance of the node in its last FEED; `None` while it has only sent SUBSCRIBE.
     instance: Option<u64>,
-    /// The newest FEED of that start.
+    /// Version of the newest FEED of that instance.
     version: u64,
 }
 
-/// Who reads a topic.
+/// A summary of all readers of a topic.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Audience {
-    /// Readers.
+    /// Number of readers.
     pub subscribers: u32,
-    /// Nodes that have some.
+    /// Number of nodes with readers.
     pub feeds: u16,
-    /// Where the slowest of them is, unless all are at the end.
+    /// Offset of the slowest reader; `None` when all are at the end.
     pub slowest: Option<Offset>,
 }
 
@@ -97,7 +97,7 @@ impl Audience {
 }
 
 impl Feeds {
-    /// None, in a cube of so many nodes.
+    /// Creates the feeds of a home in a cube of `nodes` nodes.
     pub(super) fn new(nodes: u16) -> Self {
         Self {
             topics: HashMap::default(),
@@ -107,29 +107,29 @@ impl Feeds {
         }
     }
 
-    /// Topics and nodes that read them.
+    /// Returns the number of pairs of a topic and a node that reads it.
     pub(super) fn len(&self) -> usize {
         self.ingresses.iter().map(|ingress| ingress.members as usize).sum()
     }
 
-    /// Does anybody elsewhere read anything?
+    /// Returns true when no other node reads any topic.
     pub(super) fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }
 
-    /// Adds who reads a topic elsewhere.
+    /// Adds the readers on other nodes to a topic's audience.
     pub(super) fn add_audience(&self, topic: TopicId, audience: &mut Audience) {
         for member in self.topics.get(&topic).map_or(&[][..], |feed| &feed.members) {
             audience.add(member.subscribers, member.slowest);
         }
     }
 
-    /// What a node said of a topic.
+    /// Returns what a node last reported about a topic.
     fn member(&self, topic: TopicId, node: NodeId) -> Option<Member> {
         self.topics.get(&topic)?.members.iter().find(|member| member.node == node).copied()
     }
 
-    /// The nodes to push a topic to, which is noted for the next HEADS.
+    /// Returns the nodes to push a topic to, and lists the topic for the next HEADS.
     fn targets(&mut self, topic: TopicId) -> Option<&NodeSet> {
         let feed = self.topics.get_mut(&topic).filter(|feed| !feed.targets.is_empty())?;
         if !feed.is_pushed {
@@ -139,7 +139,7 @@ impl Feeds {
         Some(&feed.targets)
     }
 
-    /// Takes note of what a node wants of a topic; no subscribers end the feed.
+    /// Records a node's report about a topic. No subscribers end the feed.
     fn set(&mut self, topic: TopicId, push: bool, member: Member) {
         let Member { node, subscribers, .. } = member;
         let ingress = &mut self.ingresses[usize::from(node.index())];
@@ -174,7 +174,7 @@ impl Feeds {
         }
     }
 
-    /// The topic is gone: who was fed.
+    /// Removes a deleted topic, and returns the nodes that read it.
     fn remove(&mut self, topic: TopicId) -> Option<NodeSet> {
         let feed = self.topics.remove(&topic)?;
         let mut nodes = NodeSet::new();
@@ -190,7 +190,7 @@ impl Feeds {
         Some(nodes)
     }
 
-    /// Forgets all that a node reads.
+    /// Removes all feeds of a node.
     fn forget(&mut self, node: NodeId) {
         let reads = |feed: &Feed| feed.members.iter().any(|member| member.node == node);
         let topics: Vec<TopicId> = self.topics.iter().filter(|(_, feed)| reads(feed)).map(|(id, _)| *id).collect();
@@ -222,7 +222,7 @@ impl Feeds {
 }
 
 impl Node {
-    /// SUBSCRIBE at the home: where it begins, and a feed for its ingress.
+    /// Handles SUBSCRIBE at the home: determines the first offset and creates a feed for the ingress.
     pub(super) fn subscribe(
         &mut self,
         step: &mut Step<'_>,
@@ -248,7 +248,7 @@ impl Node {
             next: topic.log.next(),
         };
         if source != self.settings.id {
-            // How many subscribers that makes there, the next FEED says.
+            // The next FEED reports the number of subscribers.
             let new = Member { node: source, version: 0, subscribers: 1, slowest: None };
             let member = self.feeds.member(subscribed.topic_id, source).unwrap_or(new);
             self.feeds.set(subscribed.topic_id, true, member);
@@ -256,7 +256,7 @@ impl Node {
         Ok(Answer::Now(Response::Subscribed(subscribed)))
     }
 
-    /// FEED: what a node wants pushed.
+    /// Handles FEED, in which a node reports its readers.
     pub(super) fn on_feed(
         &mut self,
         (instance, reset, count): (u64, bool, u16),
@@ -295,7 +295,7 @@ impl Node {
             successor: None,
         };
         let member = Member { node: source, version, subscribers: item.subscribers, slowest: item.slowest };
-        // An older word that a newer one overtook.
+        // A newer FEED has overtaken this one.
         let is_late = self.feeds.member(item.topic, source).is_some_and(|known| known.version > version);
         if item.subscribers == 0 {
             if !is_late {
@@ -320,7 +320,7 @@ impl Node {
         }
     }
 
-    /// A topic has records from `from` on that nobody was told of: they are pushed to those who read it.
+    /// Pushes the newly committed records of a topic, from offset `from`, to its readers.
     pub(super) fn publish_news(&mut self, step: &mut Step<'_>, id: TopicId, mut from: Offset) {
         let place = self.subscriptions.topic_of(id);
         if place.is_none() && (self.feeds.is_empty() || !self.feeds.topics.contains_key(&id)) {
@@ -348,7 +348,7 @@ impl Node {
         }
     }
 
-    /// A topic was deleted: everybody who reads it is told.
+    /// Reports the deletion of a topic to its readers.
     pub(super) fn publish_end(&mut self, step: &mut Step<'_>, id: TopicId) {
         let error = unknown_topic(self.settings.id, "the topic was deleted");
         if let Some(targets) = self.feeds.remove(id) {
@@ -361,8 +361,8 @@ impl Node {
         }
     }
 
-    /// Once a second: each node that reads something here is told how far it is. Who does not answer is forgotten; it
-    /// will ask again when it is back.
+    /// Sends HEADS, once a second, to each node that reads topics of this node. The feeds of a node that does not
+    /// answer are dropped; it resends its FEED when it is back.
     pub(super) fn send_heads(&mut self, step: &mut Step<'_>) {
         let pushed = std::mem::take(&mut self.feeds.pushed);
         let gone = std::mem::take(&mut self.feeds.gone);
@@ -415,11 +415,11 @@ impl Node {
         let mut payload = Vec::new();
         items.iter().for_each(|item| item.encode(&mut Writer::new(&mut payload)));
         let frame = request_frame(&Request::Heads(heads), &payload, RequestId(0));
-        // What does not arrive is noticed by its counter.
+        // The receiver detects a lost HEADS by its counter.
         let _ = self.send_request(step, node, TrafficClass::Control, Origin::from_number(0), frame);
     }
 
-    /// A node has answered HEADS: it lives.
+    /// Records that a node has answered HEADS, so it is alive.
     pub(super) fn on_heads_answered(&mut self, node: NodeId) {
         self.feeds.ingresses[usize::from(node.index())].unanswered = 0;
     }
@@ -431,7 +431,7 @@ impl Node {
     }
 }
 
-/// A push as it goes to everybody: under the topic's id, which the last node replaces.
+/// Encodes a push for links, with the topic's id as request id, which the last node replaces.
 fn push_frame(push: &Push, topic: TopicId) -> Frame<'static> {
     let mut bytes = Vec::with_capacity(256);
     if let Some(payload) = push.encode(RequestId(topic.number()), None, &mut bytes) {

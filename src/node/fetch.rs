@@ -13,7 +13,7 @@ use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Run};
 use crate::wire::{Frame, Opcode, Response, Status, records};
 
 impl Node {
-    /// What may wait for records, waits at its ingress: the home answers as soon as it can read.
+    /// Handles FETCH at the home, which answers at once. A FETCH that may wait for records waits at its ingress.
     pub(super) fn fetch(
         &mut self,
         step: &mut Step<'_>,
@@ -35,7 +35,7 @@ impl Node {
     }
 }
 
-/// Does an offset of that epoch still mean the same record?
+/// Returns an error unless offsets of that epoch still refer to the same records.
 pub(super) fn check_epoch(topic: &Topic, epoch: Option<Epoch>) -> Result<(), ErrorResponse> {
     let Some(epoch) = epoch.filter(|epoch| *epoch != topic.epoch) else { return Ok(()) };
     let message = "the topic lost records; offsets from its end on are new ones";
@@ -43,15 +43,15 @@ pub(super) fn check_epoch(topic: &Topic, epoch: Option<Epoch>) -> Result<(), Err
     Err(error.with(Detail::Next(topic.lost_from(epoch))).with(Detail::Epoch(topic.epoch)))
 }
 
-/// A bound of a request, where 0 is none.
+/// Returns a limit of a request, where 0 means no limit.
 pub(super) const fn or_most(wanted: u32) -> u32 {
     if wanted == 0 { u32::MAX } else { wanted }
 }
 
-/// The records from an offset on; 0 is no bound but what one frame holds.
+/// Reads records from an offset on. A limit of 0 means only the limit of one frame.
 ///
 /// # Errors
-/// [`NotHeld`]
+/// Returns [`NotHeld`] when the records are not in memory.
 pub(super) fn read(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32) -> Result<Fetched, NotHeld> {
     let read = topic.log.read(from, or_most(max_bytes).min(PAYLOAD_MAX) as usize, or_most(max_records))?;
     Ok(Fetched {
@@ -67,7 +67,7 @@ pub(super) fn read(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32
     })
 }
 
-/// An answer as a client takes it whose frames have at most so many bytes. Only one with records can be too large: all
+/// Shortens an answer so that it fits a client's largest frame. Only an answer with records can be too large; all
 /// others fit `FRAME_MAX_LEAST`.
 pub(super) fn fit(response: Response, frame_max: u32) -> Response {
     let Response::Fetched(fetched) = response else { return response };
@@ -77,7 +77,7 @@ pub(super) fn fit(response: Response, frame_max: u32) -> Response {
     fit_records(*fetched, frame_max).map_or_else(Response::from, |fetched| Response::Fetched(Box::new(fetched)))
 }
 
-/// The same for an answer of another node that is too large.
+/// Shortens an answer of another node in the same way.
 pub(super) fn fit_frame(frame: &Frame<'_>, frame_max: u32) -> Response {
     let decoded = frame.args().ok().zip(frame.keep_payload().ok()).and_then(|(args, payload)| {
         let response = Response::decode(Opcode::Fetch, frame.header.status, args, &payload).ok()?;
@@ -88,10 +88,10 @@ pub(super) fn fit_frame(frame: &Frame<'_>, frame_max: u32) -> Response {
     decoded.map_or_else(damaged, |response| fit(response, frame_max))
 }
 
-/// As many of the records as a client takes whose frames have at most so many bytes.
+/// Returns as many of the records as fit a client's largest frame.
 ///
 /// # Errors
-/// TOO_LARGE when not even the first one fits, with how large a frame it needs.
+/// Returns TOO_LARGE, with the frame size needed, when not even the first record fits.
 pub(super) fn fit_records(fetched: Fetched, frame_max: u32) -> Result<Fetched, ErrorResponse> {
     let room = (frame_max as usize).saturating_sub(fetched.frame_len(0));
     let first = fetched.payload.parts.first().map_or(0, |part| records::prefix_len(part, 1));
@@ -103,7 +103,7 @@ pub(super) fn fit_records(fetched: Fetched, frame_max: u32) -> Result<Fetched, E
     Ok(shorten(fetched, room, u32::MAX))
 }
 
-/// The first records that lie within both bounds, and at least one.
+/// Returns the first records that fit both limits, but at least one.
 pub(super) fn shorten(mut fetched: Fetched, max_bytes: usize, max_records: u32) -> Fetched {
     if fetched.payload.len() <= max_bytes && fetched.count <= max_records {
         return fetched;
@@ -130,7 +130,7 @@ pub(super) fn shorten(mut fetched: Fetched, max_bytes: usize, max_records: u32) 
     Fetched { payload, count, ..fetched }
 }
 
-/// The records behind the first so many, all of which lie in the first part; `None` when there are none.
+/// Returns the records after the first `records`, which must all be in the first part, or `None` when none are left.
 pub(super) fn skip(mut fetched: Fetched, records: u32) -> Option<Fetched> {
     let count = fetched.count.checked_sub(records).filter(|count| *count > 0)?;
     let mut parts = std::mem::take(&mut fetched.payload.parts);
@@ -147,16 +147,16 @@ pub(super) fn skip(mut fetched: Fetched, records: u32) -> Option<Fetched> {
     Some(Fetched { from: base, base, count, payload: Payload { parts, crc: None }, ..fetched })
 }
 
-/// Where reading starts in a topic.
+/// Where a read of a topic starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum At {
-    /// At this offset.
+    /// At a known offset.
     Offset(Offset),
-    /// At a record that the journal has to look for.
+    /// At a record that the journal must find.
     Sought(Wanted),
 }
 
-/// What a start means in this topic.
+/// Resolves the start position of a request in a topic.
 pub(super) fn start_of(topic: &Topic, start: Start, eras: &Eras) -> Result<At, ErrorResponse> {
     let (first, next) = (topic.log.first(), topic.log.next());
     match start {

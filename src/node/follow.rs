@@ -1,7 +1,8 @@
-//! Following topics of other nodes: what their homes are told of the readers here, and how a lost push is noticed.
+//! Following topics of other nodes: reporting local readers to the homes, and detecting lost pushes.
 //!
-//! Pushes may be lost, and what a home is told may be lost. So everything said is the whole state and is said again
-//! until the home confirms it; and once a second each home says how far its topics are and what it believes we want.
+//! Pushes and reports to a home may be lost. Each report therefore states the complete state of a topic and is resent
+//! until the home confirms it. Once a second each home sends the log end offsets of its topics and a digest of the
+//! feeds that it knows.
 
 use super::deliver::News;
 use super::pull::request_frame;
@@ -18,7 +19,7 @@ use crate::wire::response::{Detail, ErrorResponse};
 use crate::wire::{Flags, Frame, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
 impl Node {
-    /// A DELIVER or EVENT came over a link, and this node is among its targets.
+    /// Handles a DELIVER or EVENT that arrived on a link and has this node among its targets.
     pub(super) fn on_push(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
         let is_deliver = frame.header.opcode == Opcode::Deliver.number();
         let Ok(args) = frame.args() else {
@@ -37,7 +38,8 @@ impl Node {
                     self.end_outage(step, place);
                     self.hand_out(step, place, span, News::Handled(frame));
                 }
-                // Another life of its log: the home says which when it is told what we follow, once for many pushes.
+                // The log is in another epoch. The home's answer to a FEED says which; one FEED is enough for any
+                // number of pushes.
                 Ok(_) if self.subscriptions.topic(place).telling.is_none() => self.tell(step, place),
                 Ok(_) => {}
                 Err(_) => self.stats.corrupt += 1,
@@ -49,7 +51,7 @@ impl Node {
         }
     }
 
-    /// Tells a topic's home what its readers here want.
+    /// Reports the readers of a topic to its home.
     pub(super) fn tell(&mut self, step: &mut Step<'_>, place: usize) {
         let topic = self.subscriptions.topic(place);
         let home = topic.home;
@@ -58,7 +60,7 @@ impl Node {
         }
     }
 
-    /// Tells a home that nobody here reads a topic any more.
+    /// Reports to a home that a topic has no readers here any more.
     pub(super) fn tell_left(&mut self, step: &mut Step<'_>, home: NodeId, topic: TopicId, epoch: Epoch) {
         let item = FeedItem { topic, epoch, push: false, subscribers: 0, slowest: None, name: None };
         let mut payload = Vec::new();
@@ -66,7 +68,7 @@ impl Node {
         self.send_feed(step, home, false, 1, &payload);
     }
 
-    /// With `reset` the home forgets what it was told before.
+    /// Sends FEEDs about several topics to their home. With `reset` the home first forgets all earlier reports.
     fn tell_all(&mut self, step: &mut Step<'_>, home: NodeId, places: &[usize], mut reset: bool) {
         for places in places.chunks(FEED_ITEMS_MAX) {
             let (version, at_us) = (self.subscriptions.feed_version + 1, step.now.monotonic_us);
@@ -92,7 +94,7 @@ impl Node {
         self.subscriptions.homes[usize::from(home.index())].feed_version = id.0;
         let instance = self.settings.instance;
         let frame = request_frame(&Request::Feed { instance, reset, count }, payload, id);
-        // What does not arrive is told again.
+        // A lost FEED is sent again.
         if let Err(response) = self.send_request(step, home, TrafficClass::Control, Origin::from_number(0), frame)
             && response.status() == Status::Unreachable.number()
         {
@@ -100,7 +102,7 @@ impl Node {
         }
     }
 
-    /// A home says what it made of a FEED, or a node on the way that it goes no further.
+    /// Handles a home's answer to a FEED, or the UNREACHABLE of a node on the way.
     pub(super) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
         if frame.header.status == Status::Unreachable.number() {
             return self.note_feed_unreachable(step, frame.header.request_id.0);
@@ -108,13 +110,13 @@ impl Node {
         let Some(Response::Fed(list)) = self.decode_own(Opcode::Feed, frame) else { return };
         self.note_alive(step, home);
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
-        // From here on HEADS are counted: what was pushed before, the items tell.
+        // HEADS are counted from here on. The items of this answer cover all earlier pushes.
         state.last.get_or_insert((list.instance, list.counter));
         for fed in list.items {
             let Some(place) = self.subscriptions.topic_of(fed.topic) else { continue };
             if fed.status == Status::Ok.number() {
                 let telling = self.subscriptions.topic(place).telling;
-                // The answer to an earlier FEED confirms that one only.
+                // An answer confirms only the FEED that it belongs to.
                 if let Some(telling) = telling.filter(|telling| telling.version == frame.header.request_id.0) {
                     self.subscriptions.topic_mut(place).telling = None;
                     self.subscriptions.set_told(place, Some(telling.told));
@@ -124,13 +126,13 @@ impl Node {
                     self.raise_head(place, fed.next);
                 }
             } else if fed.status != Status::Truncated.number() || self.subscriptions.topic(place).epoch != fed.epoch {
-                // That an older life is over is no news to those who follow the new one.
+                // Readers that already follow the new epoch need not be told that the old one is over.
                 self.end_topic(step, place, &reason(&fed, home));
             }
         }
     }
 
-    /// A home says how far the topics are that it pushed here.
+    /// Handles HEADS, the log end offsets of the topics that a home has pushed here.
     pub(super) fn on_heads(
         &mut self,
         step: &mut Step<'_>,
@@ -168,7 +170,7 @@ impl Node {
         }
     }
 
-    /// A topic has records up to there: whoever is behind is to notice.
+    /// Raises the known log end offset of a topic, and wakes the readers that are behind.
     pub(super) fn raise_head(&mut self, place: usize, next: Offset) {
         let topic = self.subscriptions.topic_mut(place);
         if topic.head < next {
@@ -177,7 +179,7 @@ impl Node {
         }
     }
 
-    /// Tells a home everything that is followed there: what it knew may be lost.
+    /// Reports all followed topics to a home again, because its state may be lost.
     pub(super) fn resync(&mut self, step: &mut Step<'_>, home: NodeId) {
         self.stats.resyncs += 1;
         let places: Vec<usize> =
@@ -186,7 +188,7 @@ impl Node {
             self.subscriptions.set_told(place, None);
         }
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
-        // Its answer says from where on HEADS are counted.
+        // The answer says from which counter HEADS are counted.
         (state.mismatches, state.last) = (0, None);
         if places.is_empty() {
             return self.send_feed(step, home, true, 0, &[]);
@@ -194,12 +196,12 @@ impl Node {
         self.tell_all(step, home, &places, true);
     }
 
-    /// Homes that were silent for too long are told everything: they may not know any more whom to tell.
+    /// Resynchronises with homes that have sent no HEADS for too long, because they may have lost their feeds.
     pub(super) fn tick_homes(&mut self, step: &mut Step<'_>) {
         let (now_us, here) = (step.now.monotonic_us, self.settings.id);
         for home in self.settings.dimension.all().filter(|home| *home != here) {
             let state = &mut self.subscriptions.homes[usize::from(home.index())];
-            // One that is out of reach is told when it is back.
+            // An unreachable home is resynchronised when it is back.
             let is_silent = now_us.saturating_sub(state.heard_us) > HEADS_MISSING_MAX * HEADS_US;
             if state.topics > 0 && is_silent && state.outage.is_none() {
                 state.heard_us = now_us;
@@ -208,7 +210,7 @@ impl Node {
         }
     }
 
-    /// Once a second: what changed, what was not confirmed, and pushes that nobody wants.
+    /// Sends changed and unconfirmed reports, and reports stray pushes; runs once a second.
     pub(super) fn tick_followed(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         let mut due: Vec<Vec<usize>> = vec![Vec::new(); self.subscriptions.homes.len()];
@@ -217,7 +219,7 @@ impl Node {
                 continue; // all of it when it is back
             }
             let is_due = match topic.telling {
-                // Whether the home has heard it is not known.
+                // It is not known whether the home has received it.
                 Some(telling) => telling.at_us + FEED_AGAIN_US <= now_us,
                 None => topic.told() != Some(self.subscriptions.to_tell(place, topic.head)),
             };
@@ -240,7 +242,7 @@ impl Node {
         }
     }
 
-    /// A push that nobody wants: a subscription may be on its way to it, so its home is told only after a while.
+    /// Notes a push of a topic without readers. A subscription may still be in transit, so the home is told only later.
     fn note_stray(&mut self, step: &Step<'_>, topic: TopicId, home: NodeId) {
         let strays = &mut self.subscriptions.strays;
         if strays.len() < STRAYS_MAX && strays.iter().all(|(id, ..)| *id != topic) {
@@ -248,7 +250,7 @@ impl Node {
         }
     }
 
-    /// The answer to a request of this node's own, if it is one.
+    /// Decodes the answer to a request of this node; returns `None` and counts it when it is corrupt.
     pub(super) fn decode_own(&mut self, opcode: Opcode, frame: &Frame<'_>) -> Option<Response> {
         let is_known = !frame.header.flags.any(Flags::CRITICAL);
         let parts = frame.args().ok().zip(frame.keep_payload().ok()).filter(|_| is_known);
@@ -259,17 +261,17 @@ impl Node {
     }
 }
 
-/// The payload of a list between nodes, found undamaged.
+/// Returns the payload of a frame between nodes, after verifying its checksum.
 pub(super) fn sound_payload(frame: &Frame<'_>) -> Result<bytes::Bytes, ErrorResponse> {
     frame.keep_payload().map_err(|_| ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"))
 }
 
-/// What is told whose args, or list between nodes, cannot be read.
+/// Returns the error for args or a payload that cannot be decoded.
 pub(super) fn malformed(error: crate::wire::DecodeError) -> ErrorResponse {
     ErrorResponse::new(error.status(), error.to_string())
 }
 
-/// Why a home does not feed a topic.
+/// Returns the reason why a home does not feed a topic.
 fn reason(fed: &Fed, home: NodeId) -> ErrorResponse {
     match (Status::from_number(fed.status), fed.successor) {
         (Some(Status::Recreated), Some(successor)) => {

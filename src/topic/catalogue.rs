@@ -91,6 +91,7 @@ pub struct NewTopic {
 }
 
 /// The topics of a node.
+///
 /// Invariant: `by_name` and `places` hold the same topics; the place bits of an id are the topic's place; `free` lists
 /// the places without a topic. The place of a new topic follows from the entries alone, because its id does.
 #[derive(Debug, Default)]
