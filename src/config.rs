@@ -22,7 +22,7 @@ use crate::types::{Dimension, NodeId, Retention};
 #[argh(example = "The eight nodes of a 3-cube, node i on port 5000+i, are started by scripts/deploy.sh; by hand:
 
   {command_name} --id 101")]
-#[argh(example = "Beside a node, or without one: what its folder holds, mending it, and copying it:
+#[argh(example = "What the folder of a node holds (the node may be running), and mending it (the node must be stopped):
 
   {command_name} inspect --help
   {command_name} repair --help")]
@@ -31,7 +31,7 @@ use crate::types::{Dimension, NodeId, Retention};
 #[argh(error_code(2, "the command line, the peers file, the address or the data folder cannot be used"))]
 #[argh(error_code(3, "the disk failed"))]
 pub struct Arguments {
-    /// vertex of this node: as many binary digits as the cube has dimensions
+    /// vertex of this node (required): as many binary digits as the cube has dimensions
     #[argh(option, arg_name = "digits")]
     pub id: Option<String>,
 
