@@ -22,10 +22,12 @@ use crate::types::{Dimension, NodeId, Retention};
 #[argh(example = "The eight nodes of a 3-cube, node i on port 5000+i, are started by scripts/deploy.sh; by hand:
 
   {command_name} --id 101")]
-#[argh(example = "What the folder of a node holds (the node may be running), and mending it (the node must be stopped):
+#[argh(
+    example = "What the folder of a node holds (the node may be running), and mending it (the node must be stopped):
 
   {command_name} inspect --help
-  {command_name} repair --help")]
+  {command_name} repair --help"
+)]
 #[argh(note = "RUST_LOG sets what is logged on stderr: error, warn, info (the default), debug.")]
 #[argh(error_code(1, "the journal is damaged, or the event loop failed"))]
 #[argh(error_code(2, "the command line, the peers file, the address or the data folder cannot be used"))]
