@@ -17,36 +17,36 @@ pub(crate) use bench::{Bench, Load, Measure};
     note = "Options may stand before or after the command. Other names: pub = publish, sub = subscribe, get = fetch,\nls = list, rm = delete, topo = cluster. A node is written as its binary digits: 101.",
     example = "dht-cli create weather\ndht-cli subscribe weather\ndht-cli publish weather 'sunny, 21 degrees'\ndht-cli -s 127.0.0.1:5003 fetch weather\ndht-cli trace weather",
     error_code(0, "done"),
-    error_code(1, "the node said no: no such topic, too large, ..."),
+    error_code(1, "the node refused the request: no such topic, record too large, ..."),
     error_code(2, "bad usage"),
     error_code(3, "could not connect, or the connection was lost"),
     error_code(4, "timed out waiting"),
     error_code(5, "only part of the cluster answered"),
-    error_code(6, "not possible now, nothing was done: try again"),
+    error_code(6, "not possible at the moment and nothing was done: try again"),
     error_code(7, "protocol error"),
     error_code(99, "bench: a --require was not met"),
     error_code(130, "stopped by Ctrl-C before it was done")
 )]
 pub(crate) struct Top {
-    /// nodes to talk to, tried before others of the cube: HOST:PORT,… [env: DHT_SERVER] [default: 127.0.0.1:5000]
+    /// nodes to connect to, before any other of the cube: HOST:PORT,… [env: DHT_SERVER] [default: 127.0.0.1:5000]
     #[argh(option, short = 's')]
     pub(crate) server: Option<String>,
-    /// limit for connecting and for each reply, 0 is none [env: DHT_TIMEOUT] [default: 5s]
+    /// time limit for connecting and for each reply, 0 for no limit [env: DHT_TIMEOUT] [default: 5s]
     #[argh(option, short = 't')]
     pub(crate) timeout: Option<String>,
-    /// ask a node that is silent for a sign of life, and leave it if none comes [env: DHT_PING_AFTER] [default: 1s]
+    /// send PING to a node silent this long, and leave it if it stays silent [env: DHT_PING_AFTER] [default: 1s]
     #[argh(option, arg_name = "duration")]
     pub(crate) ping_after: Option<String>,
-    /// print JSON: one object, or one a line
+    /// print JSON: one object, or one per line
     #[argh(switch)]
     pub(crate) json: bool,
-    /// auto, always or never [default: auto; NO_COLOR is honoured]
+    /// when to use colour: auto, always or never [default: auto; NO_COLOR is honoured]
     #[argh(option)]
     pub(crate) color: Option<String>,
-    /// only results and errors
+    /// print only results and errors
     #[argh(switch, short = 'q')]
     pub(crate) quiet: bool,
-    /// say what is done and where
+    /// also print which node is used, and when another one takes over
     #[argh(switch, short = 'v')]
     pub(crate) verbose: bool,
     /// print the version and exit
@@ -56,10 +56,10 @@ pub(crate) struct Top {
     pub(crate) command: Option<Command>,
 }
 
-/// What to do.
+/// The command to run.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it, and argh knows no box")]
+#[expect(clippy::large_enum_variant, reason = "there is only one value of it, and argh cannot box a variant")]
 pub(crate) enum Command {
     Create(Create),
     Alter(Alter),
@@ -83,31 +83,31 @@ pub(crate) enum Command {
     Completions(Completions),
 }
 
-/// Make topics.
+/// Create topics.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "create", help_triggers("-h", "--help"))]
 pub(crate) struct Create {
-    /// keep at most this many records of each
+    /// keep at most this many records per topic
     #[argh(option, arg_name = "n")]
     pub(crate) retain_records: Option<u64>,
-    /// keep at most this many bytes of each: 4096, 64KiB, 1GB
+    /// keep at most this many bytes per topic: 4096, 64KiB, 1GB
     #[argh(option, arg_name = "size")]
     pub(crate) retain_bytes: Option<String>,
     /// keep records at most this long: 90s, 12h, 7d
     #[argh(option, arg_name = "duration")]
     pub(crate) retain_age: Option<String>,
-    /// names of the topics: A-Z a-z 0-9 . _ / -
+    /// names of the topics, made of A-Z a-z 0-9 . _ / -
     #[argh(positional, arg_name = "topic")]
     pub(crate) topics: Vec<String>,
 }
 
-/// Change what a topic keeps.
+/// Change the retention of a topic.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
     name = "alter",
     help_triggers("-h", "--help"),
-    note = "What is not named stays as it is. 0 is the default of the topic's node. What the topic does not keep any more is\nremoved."
+    note = "Limits that are not given stay as they are; 0 sets the default of the topic's node. Records beyond the new limits\nare removed."
 )]
 pub(crate) struct Alter {
     /// keep at most this many records
@@ -119,7 +119,7 @@ pub(crate) struct Alter {
     /// keep records at most this long: 90s, 12h, 7d
     #[argh(option, arg_name = "duration")]
     pub(crate) retain_age: Option<String>,
-    /// its name
+    /// name of the topic
     #[argh(positional)]
     pub(crate) topic: String,
 }
@@ -130,13 +130,13 @@ pub(crate) struct Alter {
     subcommand,
     name = "trim",
     help_triggers("-h", "--help"),
-    note = "Does not ask. Records that are gone already are no error; an offset behind the end is one."
+    note = "Does not ask for confirmation. It is no error if all records before the offset are gone already; it is one if the\noffset is beyond the end of the topic."
 )]
 pub(crate) struct Trim {
-    /// the first offset that stays
+    /// the first offset to keep
     #[argh(option, arg_name = "offset")]
     pub(crate) to: u64,
-    /// its name
+    /// name of the topic
     #[argh(positional)]
     pub(crate) topic: String,
 }
@@ -145,10 +145,10 @@ pub(crate) struct Trim {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "delete", help_triggers("-h", "--help"))]
 pub(crate) struct Delete {
-    /// do not ask; needed where standard input is no terminal
+    /// do not ask for confirmation; required when there is no terminal
     #[argh(switch, short = 'y')]
     pub(crate) yes: bool,
-    /// a topic that is not there is no error
+    /// ignore topics that do not exist
     #[argh(switch)]
     pub(crate) if_exists: bool,
     /// names of the topics
@@ -160,18 +160,18 @@ pub(crate) struct Delete {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "list", help_triggers("-h", "--help"))]
 pub(crate) struct List {
-    /// a table with home, records and bytes
+    /// show a table with home node, records and bytes
     #[argh(switch, short = 'l')]
     pub(crate) long: bool,
-    /// name, node, records or bytes [default: name]
+    /// sort by name, node, records or bytes [default: name]
     #[argh(option, default = "SortBy::Name")]
     pub(crate) sort: SortBy,
-    /// only names that start so, or that match: 'logs/*' ('*' is any text, '?' one character)
+    /// only names with this prefix, or that match a pattern: 'logs/*' ('*' is any text, '?' one character)
     #[argh(positional)]
     pub(crate) pattern: Option<String>,
 }
 
-/// The order of a list.
+/// The column by which `list` sorts topics.
 #[derive(argh::FromArgValue, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SortBy {
     Name,
@@ -180,11 +180,11 @@ pub(crate) enum SortBy {
     Bytes,
 }
 
-/// Show what a topic is like.
+/// Show the home node, offsets, size and retention of a topic.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "info", help_triggers("-h", "--help"))]
 pub(crate) struct Info {
-    /// its name
+    /// name of the topic
     #[argh(positional)]
     pub(crate) topic: String,
 }
@@ -198,10 +198,10 @@ pub(crate) struct Info {
     example = "dht-cli publish weather sunny\ndate | dht-cli publish weather\ntail -f access.log | dht-cli publish -l access\ndht-cli fetch orders --json | dht-cli publish copy --input json --create\ndht-cli publish -l -f day.csv --producer day.csv --resume imports"
 )]
 pub(crate) struct Publish {
-    /// each line is a message
+    /// publish each line as a message
     #[argh(switch, short = 'l')]
     pub(crate) lines: bool,
-    /// messages are separated by NUL bytes
+    /// publish several messages, separated by NUL bytes
     #[argh(switch, short = '0')]
     pub(crate) null: bool,
     /// read from this file instead of standard input
@@ -210,7 +210,7 @@ pub(crate) struct Publish {
     /// each line is a key, this separator and a message: -K : or -K '\t'
     #[argh(option, short = 'K', arg_name = "separator")]
     pub(crate) separator: Option<String>,
-    /// text (the default), or json: a line is what fetch --json prints, with key, headers and time
+    /// text, or json: a record per line as fetch --json prints it, with key, headers and time [default: text]
     #[argh(option, arg_name = "form")]
     pub(crate) input: Option<InputForm>,
     /// key of the message(s)
@@ -219,62 +219,62 @@ pub(crate) struct Publish {
     /// header of the message(s); may be repeated
     #[argh(option, short = 'H', arg_name = "name=value")]
     pub(crate) header: Vec<String>,
-    /// make the topic if it is not there
+    /// create the topic if it does not exist
     #[argh(switch)]
     pub(crate) create: bool,
-    /// name of this input, new to the topic: the topic counts what it stores of it, for --resume
+    /// name for this input, new to the topic, which counts the messages stored under it, for --resume
     #[argh(option, arg_name = "name")]
     pub(crate) producer: Option<String>,
-    /// continue the input of --producer: skip the messages that are stored already
+    /// continue the input of an earlier --producer: skip the messages that are already stored
     #[argh(switch)]
     pub(crate) resume: bool,
-    /// where to
+    /// topic to publish to
     #[argh(positional)]
     pub(crate) topic: String,
-    /// what; without it or as - all of standard input is one message
+    /// the message; if absent or -, all of standard input is one message
     #[argh(positional)]
     pub(crate) message: Option<String>,
 }
 
-/// What lines of an input are.
+/// The format of what `publish` reads.
 #[derive(argh::FromArgValue, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InputForm {
     Text,
     Json,
 }
 
-/// Print what topics get, as they get it.
+/// Print records of topics as they arrive.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
     name = "subscribe",
     help_triggers("-h", "--help"),
-    note = "It goes on through lost connections and ended nodes, with every record once and in order, and ends with -n, -w,\nCtrl-C, or when all topics are gone. Name several servers with -s, so that there is another one to go on through.\nFORMAT is all that is printed: %t topic, %i offset, %p payload, %k key, %h headers (name=value,...), %T time,\n%u the publisher's time and %a that of storing in microseconds, %S bytes of the payload, %K of the key (-1 without\none), %% a percent sign; \\n \\r \\t \\0 \\\\ as in C.\nWHERE: earliest, latest (or next), an offset, or a time: 2026-11-22T10:00:00Z, 2026-11-22T11:00+01:00, @1763805600 or\n@1763805600123 (seconds, milliseconds), 5m for five minutes ago. A time without a zone, or a date alone, is in UTC.",
+    note = "When a connection or a node is lost, it reconnects and resumes: every record is printed once and in order. It ends\nwith -n, -w, --to, Ctrl-C, or when all topics are deleted. It learns the other nodes of the cube from the first one;\nname several with -s in case that one is down.\nFORMAT replaces all output of a record: %t topic, %i offset, %p payload, %k key, %h headers (name=value,...), %T time,\n%u the publisher's timestamp and %a the append time in microseconds since 1970, %S size of the payload and %K of the\nkey in bytes (-1 without a key), %% a percent sign; \\n \\r \\t \\0 \\\\ as in C.\nWHERE: earliest, latest (or next), an offset, or a time: 2026-11-22T10:00:00Z, 2026-11-22T11:00+01:00, @1763805600 or\n@1763805600123 (seconds, milliseconds), 5m for five minutes ago. A time without a zone, or a date alone, is in UTC.",
     example = "dht-cli subscribe weather\ndht-cli subscribe orders --from earliest -F '%i %k %p\\n'\ndht-cli -s 127.0.0.1:5000,127.0.0.1:5001 subscribe a b --json"
 )]
 pub(crate) struct Subscribe {
-    /// first record: an offset, a time, earliest or latest, see below [default: latest]
+    /// where to start: an offset, a time, earliest or latest, see below [default: latest]
     #[argh(option, arg_name = "where")]
     pub(crate) from: Option<String>,
-    /// the last so many records that there are, instead of --from
+    /// start with the last N records that there are, instead of --from
     #[argh(option, arg_name = "n")]
     pub(crate) last: Option<u64>,
-    /// stop before this offset or time, or at the present end: latest
+    /// stop before this offset or time; latest is the end as it is now
     #[argh(option, arg_name = "where")]
     pub(crate) to: Option<String>,
     /// stop after this many records
     #[argh(option, short = 'n')]
     pub(crate) count: Option<u64>,
-    /// stop when nothing came for so long (exit code 4)
+    /// stop after this long without a record (exit code 4)
     #[argh(option, short = 'w', arg_name = "duration")]
     pub(crate) wait: Option<String>,
     /// how a record is printed, see below [default: '%p\n']
     #[argh(option, short = 'F')]
     pub(crate) format: Option<String>,
-    /// only the bytes of the messages, with nothing between them
+    /// print payloads only, with nothing between them
     #[argh(switch, short = 'r')]
     pub(crate) raw: bool,
-    /// only the bytes of the messages, a NUL byte behind each
+    /// print payloads only, each followed by a NUL byte
     #[argh(switch, short = '0')]
     pub(crate) null: bool,
     /// names of the topics
@@ -282,51 +282,51 @@ pub(crate) struct Subscribe {
     pub(crate) topics: Vec<String>,
 }
 
-/// Print what a topic keeps, up to its present end.
+/// Print the records of a topic, up to its end as it is now.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
     name = "fetch",
     help_triggers("-h", "--help"),
-    note = "FORMAT is all that is printed: %t topic, %i offset, %p payload, %k key, %h headers (name=value,...), %T time,\n%u the publisher's time and %a that of storing in microseconds, %S bytes of the payload, %K of the key (-1 without\none), %% a percent sign; \\n \\r \\t \\0 \\\\ as in C.\nWHERE: earliest, latest (or next), an offset, or a time: 2026-11-22T10:00:00Z, 2026-11-22T11:00+01:00, @1763805600 or\n@1763805600123 (seconds, milliseconds), 5m for five minutes ago. A time without a zone, or a date alone, is in UTC."
+    note = "FORMAT replaces all output of a record: %t topic, %i offset, %p payload, %k key, %h headers (name=value,...), %T time,\n%u the publisher's timestamp and %a the append time in microseconds since 1970, %S size of the payload and %K of the\nkey in bytes (-1 without a key), %% a percent sign; \\n \\r \\t \\0 \\\\ as in C.\nWHERE: earliest, latest (or next), an offset, or a time: 2026-11-22T10:00:00Z, 2026-11-22T11:00+01:00, @1763805600 or\n@1763805600123 (seconds, milliseconds), 5m for five minutes ago. A time without a zone, or a date alone, is in UTC."
 )]
 pub(crate) struct Fetch {
-    /// first record: an offset, a time, earliest or latest, see below [default: earliest]
+    /// where to start: an offset, a time, earliest or latest, see below [default: earliest]
     #[argh(option, arg_name = "where")]
     pub(crate) from: Option<String>,
-    /// the last so many records that there are, instead of --from
+    /// start with the last N records that there are, instead of --from
     #[argh(option, arg_name = "n")]
     pub(crate) last: Option<u64>,
-    /// stop before this offset or time, or at the present end: latest
+    /// stop before this offset or time; latest is the end as it is now
     #[argh(option, arg_name = "where")]
     pub(crate) to: Option<String>,
     /// stop after this many records
     #[argh(option, short = 'n')]
     pub(crate) count: Option<u64>,
-    /// when there is nothing yet, wait for it at most so long (exit code 4)
+    /// if there is no record yet, wait at most this long for one (exit code 4)
     #[argh(option, short = 'w', arg_name = "duration")]
     pub(crate) wait: Option<String>,
     /// how a record is printed, see below [default: '%p\n']
     #[argh(option, short = 'F')]
     pub(crate) format: Option<String>,
-    /// only the bytes of the messages, with nothing between them
+    /// print payloads only, with nothing between them
     #[argh(switch, short = 'r')]
     pub(crate) raw: bool,
-    /// only the bytes of the messages, a NUL byte behind each
+    /// print payloads only, each followed by a NUL byte
     #[argh(switch, short = '0')]
     pub(crate) null: bool,
-    /// its name
+    /// name of the topic
     #[argh(positional)]
     pub(crate) topic: String,
 }
 
-/// Write whole topics as lines of JSON.
+/// Write whole topics as JSON lines.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
     name = "export",
     help_triggers("-h", "--help"),
-    note = "Each topic begins with a line that has its retention and ends with one that has the number of its records, so that\nimport sees when something is missing. Offsets and times of storing are in it, but are given anew by import.",
+    note = "Each topic begins with a line that holds its retention and ends with one that holds the number of its records, so\nthat import notices when lines are missing. Offsets and append times are written too, but import assigns new ones.",
     example = "dht-cli export weather orders > topics.json\ndht-cli export weather | dht-cli -s 127.0.0.1:6000 import"
 )]
 pub(crate) struct Export {
@@ -335,29 +335,29 @@ pub(crate) struct Export {
     pub(crate) topics: Vec<String>,
 }
 
-/// Make and fill topics from what export wrote.
+/// Create and fill topics from what export wrote.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
     name = "import",
     help_triggers("-h", "--help"),
-    note = "A topic that is not there is made, with the retention that it had. Lines of fetch --json are taken too.",
+    note = "A topic that does not exist is created with the retention that it had. Lines of fetch --json are accepted too.",
     example = "dht-cli import topics.json"
 )]
 pub(crate) struct Import {
-    /// add to topics that have records already
+    /// allow topics that already have records, and add to them
     #[argh(switch)]
     pub(crate) append: bool,
-    /// where to read; standard input without it
+    /// file to read; standard input if absent
     #[argh(positional)]
     pub(crate) file: Option<String>,
 }
 
-/// Show where a name lives and how a request gets there, whether or not there is such a topic.
+/// Show the home node of a topic name and the path of a request to it; the topic need not exist.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "query", help_triggers("-h", "--help"))]
 pub(crate) struct Query {
-    /// the name
+    /// name of the topic
     #[argh(positional)]
     pub(crate) topic: String,
 }
@@ -366,7 +366,7 @@ pub(crate) struct Query {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "trace", help_triggers("-h", "--help"))]
 pub(crate) struct Trace {
-    /// a node (its binary digits), else a topic
+    /// a node as its binary digits, or the name of a topic
     #[argh(positional)]
     pub(crate) target: String,
 }
@@ -375,19 +375,19 @@ pub(crate) struct Trace {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "cluster", help_triggers("-h", "--help"))]
 pub(crate) struct Cluster {
-    /// wait until all nodes answer and all links are up, at most so long
+    /// wait at most this long until all nodes answer and all links are up
     #[argh(option, short = 'w', arg_name = "duration")]
     pub(crate) wait: Option<String>,
 }
 
-/// Measure how long nodes take to answer.
+/// Measure the round-trip time to nodes.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "ping", help_triggers("-h", "--help"))]
 pub(crate) struct Ping {
-    /// times to ask each [default: 3]
+    /// number of PINGs to each node [default: 3]
     #[argh(option, short = 'n', default = "3")]
     pub(crate) count: u32,
-    /// which; all without it
+    /// nodes to ask; all if absent
     #[argh(positional, arg_name = "node")]
     pub(crate) nodes: Vec<String>,
 }
@@ -398,27 +398,27 @@ pub(crate) struct Ping {
     subcommand,
     name = "stats",
     help_triggers("-h", "--help"),
-    note = "With -i every line is the sum over the nodes: counters a second, then clients, topics and memory as they are.\nREQ requests of clients, REC records stored, DELIV frames to subscribers, FWD frames handed on, ERR refusals.\nIts own questions count among the requests, one a node and line."
+    note = "With -i each line is the sum over the nodes: rates per second, then the current clients, topics and memory.\nREQ requests of clients, REC records stored, DELIV frames to subscribers, FWD frames forwarded, ERR refusals.\nThe requests of stats itself are included, one per node and line."
 )]
 pub(crate) struct Stats {
-    /// show a line every so long, until Ctrl-C
+    /// print a line at this interval, until Ctrl-C
     #[argh(option, short = 'i', arg_name = "duration")]
     pub(crate) interval: Option<String>,
-    /// of -i: stop after this many lines
+    /// with -i, stop after this many lines
     #[argh(option, short = 'n')]
     pub(crate) count: Option<u64>,
-    /// which; all without it
+    /// nodes to ask; all if absent
     #[argh(positional, arg_name = "node")]
     pub(crate) nodes: Vec<String>,
 }
 
-/// Netcat for the cube: every line of standard input is a command, over one connection.
+/// Netcat for the cube: run each line of standard input as a command, all over one connection.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
     name = "nc",
     help_triggers("-h", "--help"),
-    note = "Empty lines and what follows a # are ignored. A command that fails says so, and the next one is read; the\nexit code is that of the last failure. After subscribe the next line is read at once, and records are shown as\nthey come, until: unsubscribe TOPIC"
+    note = "Empty lines and text after a # are ignored. After a command that fails the next line is read; the exit code is\nthat of the last failure. subscribe lets the next line be read at once and prints records as they arrive, until:\nunsubscribe TOPIC"
 )]
 pub(crate) struct Nc {
     /// show every frame in hex, both ways, with the names of its fields
@@ -427,10 +427,10 @@ pub(crate) struct Nc {
     /// close the connection at the end of standard input (this is the default)
     #[argh(switch, short = 'N')]
     pub(crate) shutdown: bool,
-    /// stay so long after the end of standard input; a bare number is seconds
+    /// stay connected this long after the end of standard input; a bare number is seconds
     #[argh(option, short = 'q', arg_name = "duration")]
     pub(crate) quit_after: Option<String>,
-    /// end when nothing came from standard input for so long; a bare number is seconds
+    /// end after this long without a line of standard input; a bare number is seconds
     #[argh(option, short = 'w', arg_name = "duration")]
     pub(crate) wait: Option<String>,
     /// HOST PORT or HOST:PORT of the node to talk to, instead of -s
@@ -438,44 +438,40 @@ pub(crate) struct Nc {
     pub(crate) address: Vec<String>,
 }
 
-/// Explain frames: hex text or raw bytes in, fields out.
+/// Show the fields of frames, given as hex text or as raw bytes.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "decode", help_triggers("-h", "--help"))]
 pub(crate) struct Decode {
     /// dimension of the cube that routed frames are from [default: 3]
     #[argh(option, default = "3")]
     pub(crate) dimension: u8,
-    /// where to read; standard input without it
+    /// file to read; standard input if absent
     #[argh(positional)]
     pub(crate) file: Option<String>,
 }
 
-/// Print what makes a shell complete commands, options, topics and other values.
+/// Print a script that makes a shell complete commands, options, topics and other values.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
     name = "completions",
     help_triggers("-h", "--help"),
-    example = "source <(dht-cli completions bash)          # ~/.bashrc; zsh alike, behind compinit in ~/.zshrc\ndht-cli completions fish | source             # ~/.config/fish/config.fish\ndht-cli completions nushell | save dht-cli.nu # then: use dht-cli.nu *"
+    example = "source <(dht-cli completions bash)          # ~/.bashrc; zsh the same, after compinit in ~/.zshrc\ndht-cli completions fish | source             # ~/.config/fish/config.fish\ndht-cli completions nushell | save dht-cli.nu # then: use dht-cli.nu *"
 )]
 pub(crate) struct Completions {
     /// bash, zsh, fish or nushell
     #[argh(positional)]
     pub(crate) shell: Shell,
-    /// words of a command line, as the shell gives them: what may stand for the last one is printed
+    /// words of a command line, which that script passes; completions of the last one are printed
     #[argh(positional, arg_name = "word")]
     pub(crate) words: Vec<String>,
 }
 
-/// A shell that completes.
+/// A shell for which `completions` has a script.
 #[derive(argh::FromArgValue, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shell {
-    /// GNU's.
     Bash,
-    /// The Z shell.
     Zsh,
-    /// fish.
     Fish,
-    /// nu.
     Nushell,
 }

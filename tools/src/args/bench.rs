@@ -1,14 +1,14 @@
-//! The words of `bench`, each with its own options and help.
+//! The subcommands of `bench`, each with its own options and help.
 
 use argh::{ArgsInfo, FromArgs};
 
-/// Measure how fast the cluster is.
+/// Measure throughput and latency of the cluster.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
     name = "bench",
     help_triggers("-h", "--help"),
-    note = "Each has its own help: dht-cli bench run --help",
+    note = "Each command has its own help: dht-cli bench run --help",
     example = "dht-cli bench sweep\ndht-cli bench run -t publish,query -c 16 -d 5s\ndht-cli bench run -t publish -r 2000 --require 'p99<5ms'\ndht-cli bench run -t mixed:1:3 --keys zipf:1.1 -n 100000\ndht-cli bench run -t publish --ramp 1000..50000/30s\ndht-cli bench compare bench-results/before bench-results/after"
 )]
 pub(crate) struct Bench {
@@ -16,25 +16,20 @@ pub(crate) struct Bench {
     pub(crate) what: Measure,
 }
 
-/// What `bench` is to do.
+/// The subcommand of `bench`.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand)]
 pub(crate) enum Measure {
-    /// One number of topics, unless it is told more.
     Run(Run),
-    /// From 1 to 1000 topics.
     Sweep(Sweep),
-    /// What the machine adds by itself.
     Intrinsic(Intrinsic),
-    /// Nothing: two reports side by side.
     Compare(Compare),
-    /// Nothing: the page and the pictures of what was measured.
     Report(Report),
-    /// Nothing: pictures of what was measured.
     Plot(Plot),
 }
 
-/// `run` and `sweep` have the same options and other defaults; argh wants a struct for each.
+/// Defines the options of `run` and of `sweep`, which are the same but for their defaults: argh needs a struct for each
+/// subcommand and offers no way to share fields between structs.
 macro_rules! load {
     (
         $name:ident, $word:tt, $about:tt, $tests:tt, $topics:tt, $duration:tt, $warmup:tt, $runs:tt, $example:tt
@@ -45,7 +40,7 @@ macro_rules! load {
             subcommand,
             name = $word,
             help_triggers("-h", "--help"),
-            note = "Without --rate each connection waits for its answers (closed loop: finds the highest rate); with it each request\nhas its time (open loop: finds the latency at a rate). The topics that it makes are removed in the end; the report\ngoes to a folder of bench-results/ and says what a request costs the generator and the nodes.\nTESTS: create, delete, publish, subscribe (from publish at one node to deliver at the opposite one), query, fetch,\nping, mixed:W:R (W publish to R fetch).\nKEYS: uniform, sequential, zipf:1.1 (few topics often, most seldom), hot:1 (only so many of them); for subscribe\namong those of each connection.",
+            note = "Without --rate each connection waits for answers before it sends more (closed loop: finds the highest rate). With\n--rate requests are sent on a schedule (open loop: finds the latency at that rate). The topics that it creates are\ndeleted at the end. The report goes to a folder in bench-results/ and includes the CPU time per request of the\ngenerator and of the nodes.\nTESTS: create, delete, publish, subscribe (from publish at one node to delivery at the opposite one), query, fetch,\nping, mixed:W:R (W times publish to R times fetch).\nKEYS: uniform, sequential, zipf:1.1 (few topics often, most seldom), hot:1 (only that many topics); for subscribe\namong the topics of each connection.",
             example = $example
         )]
         pub(crate) struct $name {
@@ -61,28 +56,28 @@ macro_rules! load {
             /// requests in flight on each connection [default: 1]
             #[argh(option, short = 'P')]
             pipeline: Option<u32>,
-            /// requests a second of all connections together, or max [default: max]
+            /// requests per second of all connections together, or max [default: max]
             #[argh(option, short = 'r')]
             rate: Option<String>,
-            /// ten rates one after the other, as 1000..50000/30s; ends where one is not reached
+            /// ten rates one after another, as 1000..50000/30s; stops at the first that is not reached
             #[argh(option, arg_name = "from..to/time")]
             ramp: Option<String>,
-            /// which topics requests are about, see below [default: uniform]
+            /// how requests choose their topics, see below [default: uniform]
             #[argh(option)]
             keys: Option<String>,
-            /// records of one publish [default: 1]
+            /// records per publish [default: 1]
             #[argh(option)]
             batch: Option<u32>,
-            /// bytes of a record's value; subscribe has at least 16 [default: 128]
+            /// size of a record's value; at least 16 bytes for subscribe [default: 128]
             #[argh(option, short = 'm')]
             size: Option<String>,
-            /// where requests enter: one (that of -s), all in turn, or random [default: all]
+            /// nodes to send requests to: one (that of -s), all in turn, or random [default: all]
             #[argh(option)]
             entry: Option<String>,
             #[doc = $duration]
             #[argh(option, short = 'd', arg_name = "time")]
             duration: Option<String>,
-            /// requests of each run after the warm-up, instead of a time
+            /// requests per run after the warm-up, instead of --duration
             #[argh(option, short = 'n')]
             requests: Option<u64>,
             #[doc = $warmup]
@@ -91,7 +86,7 @@ macro_rules! load {
             #[doc = $runs]
             #[argh(option)]
             runs: Option<u32>,
-            /// from which topics and orders are drawn [default: 42]
+            /// seed for the choice of topics and the order of runs [default: 42]
             #[argh(option)]
             seed: Option<u64>,
             /// what each point must reach, else the exit code is 99: 'p99<5ms', 'rate>=50k', 'errors<=0'; repeatable
@@ -103,16 +98,16 @@ macro_rules! load {
             /// a name for the report and its folder
             #[argh(option)]
             name: Option<String>,
-            /// what is to be remembered of it
+            /// remark to keep in the report
             #[argh(option, arg_name = "text")]
             remark: Option<String>,
-            /// write the table of runs here too
+            /// also write the table of runs to this file
             #[argh(option, arg_name = "file")]
             csv: Option<String>,
-            /// write the distribution of a single test here too, in HdrHistogram's form
+            /// also write the latency distribution to this file, in HdrHistogram's format; for a single test
             #[argh(option, arg_name = "file")]
             hdr: Option<String>,
-            /// say nothing while it measures
+            /// print nothing while measuring
             #[argh(switch)]
             no_progress: bool,
         }
@@ -138,7 +133,7 @@ load!(
     "what to measure, separated by commas, see below [default: publish,subscribe]",
     "numbers of topics, separated by commas [default: 100]",
     "how long each run is measured [default: 10s]",
-    "what is passed over before [default: 2s]",
+    "warm-up before each run, which is not measured [default: 2s]",
     "runs of each point, in shuffled order [default: 1]",
     "dht-cli bench run -t publish,query -c 16 -d 5s\ndht-cli bench run -t publish -r 2000 --require 'p99<5ms'"
 );
@@ -149,7 +144,7 @@ load!(
     "what to measure, separated by commas, see below [default: create,publish,subscribe,query]",
     "numbers of topics, separated by commas [default: 1,100,200,...,1000]",
     "how long each run is measured [default: 1s]",
-    "what is passed over before [default: 500ms]",
+    "warm-up before each run, which is not measured [default: 500ms]",
     "runs of each point, in shuffled order [default: 3]",
     "dht-cli bench sweep\ndht-cli bench sweep -k 1,500,1000 --runs 1"
 );
@@ -181,16 +176,16 @@ pub(crate) struct Load {
     pub(crate) no_progress: bool,
 }
 
-/// Measure what the machine adds by itself, without the cluster.
+/// Measure the delays that the machine itself adds, without a cluster.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "intrinsic", help_triggers("-h", "--help"))]
 pub(crate) struct Intrinsic {
-    /// how long it is measured [default: 10s]
+    /// how long to measure [default: 10s]
     #[argh(option, short = 'd', arg_name = "time")]
     pub(crate) duration: Option<String>,
 }
 
-/// Say what differs between two reports beyond the noise of their runs.
+/// Show the differences between two reports that exceed the noise of their runs.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(
     subcommand,
@@ -199,7 +194,7 @@ pub(crate) struct Intrinsic {
     example = "dht-cli bench compare bench-results/before bench-results/after"
 )]
 pub(crate) struct Compare {
-    /// folder for pictures with both
+    /// folder for charts of both reports
     #[argh(option, arg_name = "folder")]
     pub(crate) out: Option<String>,
     /// folder of the older report, or its report.json
@@ -210,7 +205,7 @@ pub(crate) struct Compare {
     pub(crate) new: String,
 }
 
-/// Write report.html and the pictures of a report again.
+/// Write report.html and the charts of a report again.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "report", help_triggers("-h", "--help"))]
 pub(crate) struct Report {
@@ -219,7 +214,7 @@ pub(crate) struct Report {
     pub(crate) report: String,
 }
 
-/// Draw the pictures of a report again.
+/// Draw the charts of a report again.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "plot", help_triggers("-h", "--help"))]
 pub(crate) struct Plot {
