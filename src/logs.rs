@@ -1,4 +1,5 @@
-//! The lines of the log. Each has the time to the millisecond, the level, the node, and the part of the program:
+//! The format of log lines. Each line has the time in UTC to the millisecond, the level, the node's id, the part of the
+//! program, and the text:
 //!
 //! ```text
 //! 2026-11-29T04:05:06.789Z INFO  node 101 net: listens on 127.0.0.1:5005
@@ -9,7 +10,8 @@ use std::time::SystemTime;
 
 use log::{Level, Record};
 
-/// Starts the log on stderr for this node. `RUST_LOG` sets what is logged; the default is `info`.
+/// Starts logging to stderr for the node with this id. The environment variable `RUST_LOG` selects what is logged; the
+/// default is `info`.
 pub(crate) fn start(node: String) {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format(move |out, record: &Record<'_>| {
@@ -20,7 +22,7 @@ pub(crate) fn start(node: String) {
         .init();
 }
 
-/// A line as in the log, for stdout.
+/// Formats a line at level info in the format of the log, to be printed to stdout.
 pub(crate) fn info(node: &str, part: &str, text: &str) -> String {
     line(now(), &format!("{:<5}", Level::Info), node, part, text)
 }
@@ -29,14 +31,14 @@ fn line(now: SystemTime, level: &str, node: &str, part: &str, text: &str) -> Str
     format!("{} {level} node {node} {part}: {text}", humantime::format_rfc3339_millis(now))
 }
 
-/// `net` of `dht_node::net::server`.
+/// Returns the part of the program that a log target names: `net` for `dht_node::net::server`.
 fn part(target: &str) -> &str {
     let mut modules = target.split("::");
     let first = modules.next().unwrap_or(target);
     if first == "dht_node" { modules.next().unwrap_or("main") } else { first }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a log is for people, whose time it shows")]
+#[expect(clippy::disallowed_methods, reason = "log lines show the wall clock time")]
 fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -110,11 +110,12 @@ fn run(config: Config) -> ExitCode {
 fn open(server: &Server, options: Options, identity: &Identity, node: &mut Node) -> Result<Storage, ExitCode> {
     let wake = server.waker().map_err(|cause| fail(1, &format!("cannot wait for the disk: {cause}")))?;
     let shown = options.folder.display().to_string();
-    // A relative folder is another one when the node is started elsewhere: then this line says so.
+    // Logs the absolute path: a relative one leads to another folder when the node is started from another directory.
     let folder = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());
     match Storage::open(options, identity, node, wake) {
         Ok(storage) => {
-            log::info!(target: "dht_node::storage", "topics are kept in {}: {} found", folder.display(), node.topic_count());
+            let (folder, found) = (folder.display(), node.topic_count());
+            log::info!(target: "dht_node::storage", "topics are kept in {folder}: {found} found");
             Ok(storage)
         }
         Err(error @ OpenError::Damaged { .. }) => Err(fail(1, &format!("{shown}: {error}"))),
@@ -122,17 +123,20 @@ fn open(server: &Server, options: Options, identity: &Identity, node: &mut Node)
     }
 }
 
-/// Raises the limit of descriptors as far as it goes and as this node needs, and shares them out.
+/// Raises the limit of open files as far as this node needs and the system allows, and shares out the descriptors.
 fn share_descriptors(config: &Config) -> Result<Descriptors, ExitCode> {
     let (dimension, has_journal) = (config.dimension, config.storage.is_some());
     let wanted = Descriptors::wanted(dimension, has_journal);
     let limit = rlimit::increase_nofile_limit(wanted as u64)
-        .map_err(|cause| fail(1, &format!("cannot find out how many files this process may open: {cause}")))?;
+        .map_err(|cause| fail(1, &format!("cannot read or raise the limit of open files: {cause}")))?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let room =
         Descriptors::share(limit, dimension, has_journal).map_err(|error| fail(EXIT_USAGE, &error.to_string()))?;
     if limit < wanted {
-        log::warn!("this process may open {limit} files: it takes {} clients; for more, raise ulimit -n", room.clients);
+        log::warn!(
+            "the limit of open files is {limit}, which allows {} clients; for more, raise it with ulimit -n",
+            room.clients
+        );
     }
     Ok(room)
 }

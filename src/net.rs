@@ -6,7 +6,7 @@
 //! | `table` | all connections; what the turn asks of them |
 //! | `conn` | one socket: bytes in, frames out of them, bytes out |
 //! | `inbox`, `outbox` | its two buffers, which exist only while something is in them |
-//! | `descriptors` | how many connections fit |
+//! | `descriptors` | how the process's file descriptors are shared out, which bounds the connections |
 //! | `dial` | where the neighbours are, and connecting to them |
 //! | `clock` | the only reader of the clocks |
 

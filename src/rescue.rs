@@ -1,4 +1,5 @@
-//! The commands beside the daemon: what a folder holds, and mending it. `dht-node` without one of them is the daemon.
+//! The subcommands `inspect` and `repair`, which work on a node's data folder. `dht-node` without a subcommand is the
+//! daemon.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,50 +15,50 @@ use dht_node::types::{Now, Retention};
 use dht_node::wire::response::Durability;
 use serde_json::{Value, json};
 
-/// Records cannot be read.
+/// Exit code when records cannot be read, or something in the folder is damaged or missing.
 const EXIT_LOSS: u8 = 1;
 
-/// The command line or the folder cannot be used.
+/// Exit code when the command line or the folder cannot be used.
 const EXIT_USAGE: u8 = 2;
 
-/// Reads everything in the folder of a node and says what is there, per segment and topic. It changes nothing and may
-/// be used beside the running node.
+/// Reads everything in the data folder of a node and reports the state of its segments and topics. Changes nothing, and
+/// can be used while the node is running.
 #[derive(Debug, FromArgs)]
 #[argh(help_triggers("-h", "--help"), name = "inspect")]
 #[argh(error_code(1, "something is damaged or missing"))]
 #[argh(error_code(2, "the command line or the folder cannot be used"))]
 struct Inspect {
-    /// print one object for programs
+    /// print the report as one JSON object
     #[argh(switch)]
     json: bool,
 
-    /// the folder that the node has as --data
+    /// data folder of the node, as given to it with --data
     #[argh(positional, arg_name = "folder")]
     folder: PathBuf,
 }
 
-/// Makes anew what is damaged or missing in the folder of a stopped node and follows from the rest. Where records
-/// cannot be read, it says which and changes nothing, unless it is told to give them up. What it replaces is copied to
-/// FOLDER.damaged-1 first.
+/// Repairs the data folder of a stopped node: rebuilds damaged or missing files as far as the rest of the folder
+/// allows. Where records cannot be read, it lists them and changes nothing, unless --drop-damaged is given. The files
+/// that it replaces are first copied to FOLDER.damaged-1, or to the next number that is free.
 #[derive(Debug, FromArgs)]
 #[argh(help_triggers("-h", "--help"), name = "repair")]
 #[argh(error_code(1, "records cannot be read, and --drop-damaged was not given"))]
 #[argh(error_code(2, "the command line or the folder cannot be used, or a node is using it"))]
 struct Repair {
-    /// give up exactly what cannot be read: readers are told of a gap, or of a new epoch where offsets are in doubt
+    /// drop exactly what cannot be read; readers are told of a gap, or of a new epoch where offsets are uncertain
     #[argh(switch)]
     drop_damaged: bool,
 
-    /// print one object for programs
+    /// print the report as one JSON object
     #[argh(switch)]
     json: bool,
 
-    /// the folder that the node has as --data
+    /// data folder of the node, as given to it with --data
     #[argh(positional, arg_name = "folder")]
     folder: PathBuf,
 }
 
-/// Runs the command that the first word names; `None` when it names none.
+/// Runs the subcommand that the first word names; returns `None` when it names none.
 pub(crate) fn run(words: &[&str]) -> Option<ExitCode> {
     let (command, rest) = words.split_first()?;
     Some(match *command {
@@ -107,7 +108,8 @@ fn run_repair(arguments: &Repair) -> Result<ExitCode, OpenError> {
     let identity = owner(&Folder::look(path.clone()).map_err(folder_error)?)?;
     let folder = Folder::make(path.clone()).map_err(folder_error)?;
     let folder = folder.take().map_err(folder_error)?.ok_or(OpenError::Busy)?;
-    let kept = (1..).map(|number| beside(path, number)).find(|path| !path.exists()).expect("some number is free");
+    let kept =
+        (1..).map(|number| beside(path, number)).find(|path| !path.exists()).expect("one of all numbers is free");
     let aside = Folder::make(kept.clone()).map_err(folder_error)?;
     let repaired = repair(&folder, &aside, arguments.drop_damaged, &mut scratch(&identity));
     if repaired.as_ref().is_ok_and(|repaired| repaired.aside.is_empty()) {
@@ -136,7 +138,7 @@ fn folder_error(cause: io::Error) -> OpenError {
     OpenError::Io { file: "the folder".to_owned(), cause }
 }
 
-/// A node that serves nobody, for what is in the folder.
+/// Returns a node that serves nobody, to read the folder into.
 fn scratch(identity: &Identity) -> Scratch {
     let Identity { cluster, dimension, node } = identity.clone();
     let settings = Settings {
@@ -156,7 +158,7 @@ fn scratch(identity: &Identity) -> Scratch {
     Scratch::new(Node::new(settings, Now { monotonic_us: 0, wall_us: 0 }))
 }
 
-/// Prints a report for a person.
+/// Prints a report as text.
 fn print(path: &Path, identity: &Identity, report: &Report) {
     let Identity { cluster, dimension, node } = identity;
     let (id, entries) = (node.binary(*dimension), report.entries);
@@ -183,11 +185,9 @@ fn print(path: &Path, identity: &Identity, report: &Report) {
     if report.is_sound() {
         print_line("everything can be read");
     } else if report.loses_records() {
-        print_line(
-            "give up what cannot be read with: dht-node repair --drop-damaged FOLDER (the node must be stopped)",
-        );
+        print_line("records are lost; to drop them, stop the node and run: dht-node repair --drop-damaged FOLDER");
     } else {
-        print_line("nothing is lost; a start mends it, or: dht-node repair FOLDER (the node must be stopped)");
+        print_line("no records are lost; to repair the folder, stop the node and run: dht-node repair FOLDER");
     }
 }
 
@@ -208,19 +208,19 @@ fn segment_line(number: u32, of: &SegmentReport) -> String {
 
 fn lost_of(lost: &[(dht_node::types::Offset, dht_node::types::Offset)]) -> String {
     let ranges: Vec<String> = lost.iter().map(|(from, to)| format!("{from} to {}", to.0 - 1)).collect();
-    if ranges.is_empty() { String::new() } else { format!("; cannot be read: offsets {}", ranges.join(", ")) }
+    if ranges.is_empty() { String::new() } else { format!("; offsets {} cannot be read", ranges.join(", ")) }
 }
 
-/// What is lost behind the checkpoint.
+/// Returns lines about the entries after the newest checkpoint that cannot be read.
 fn losses(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     for LogLoss { segment, position, from, to, ends } in &report.log_losses {
         lines.push(format!(
-            "entries {from} to {} of the log cannot be read (segment {segment}, byte {position}); what follows can",
+            "entries {from} to {} of the log cannot be read (segment {segment}, byte {position}); later entries can",
             to - 1
         ));
         for (topic, end) in ends {
-            lines.push(format!("  topic {topic}: offsets from {end} on are numbered anew, in a new epoch"));
+            lines.push(format!("  topic {topic}: offsets are assigned anew from {end} on, in a new epoch"));
         }
     }
     lines
@@ -229,19 +229,21 @@ fn losses(report: &Report) -> Vec<String> {
 fn tell_repair(path: &Path, report: &Report, (is_done, has_kept): (bool, bool), kept: &Path) {
     let shown = path.display();
     for topic in report.topics.values().filter(|topic| !topic.lost.is_empty()) {
-        print_line(&format!("topic {}{}", topic.name, lost_of(&topic.lost)));
+        print_line(&format!("damaged topic {}{}", topic.name, lost_of(&topic.lost)));
     }
     losses(report).iter().for_each(|line| print_line(line));
     if !is_done && report.loses_records() {
-        print_line(&format!("{shown} was left as it is; to give this up: dht-node repair --drop-damaged {shown}"));
+        print_line(&format!(
+            "nothing was changed; to drop what cannot be read, run: dht-node repair --drop-damaged {shown}"
+        ));
     } else if is_done {
-        let given_up = if report.loses_records() { "what cannot be read was given up" } else { "nothing is lost" };
-        print_line(&format!("{shown} is mended; {given_up}"));
+        let given_up = if report.loses_records() { "what could not be read was dropped" } else { "nothing is lost" };
+        print_line(&format!("{shown} is repaired; {given_up}"));
     } else {
         print_line(&format!("{shown} needs no repair"));
     }
     if has_kept {
-        print_line(&format!("the files as they were are in {}", kept.display()));
+        print_line(&format!("the original files are in {}", kept.display()));
     }
 }
 
@@ -286,7 +288,7 @@ fn say(line: &str) -> ExitCode {
 }
 
 fn print_line(line: &str) {
-    // Nobody may be reading.
+    // A failure is ignored: the reader of a pipe may be gone.
     let _ = writeln!(io::stdout(), "{}", line.trim_end());
 }
 

@@ -65,7 +65,7 @@ pub struct Storage {
     /// What the thread that keeps the books is to be told before anything else: to wake it for each turn would cost
     /// more than what it does.
     notes: Vec<Note>,
-    /// Since when the oldest of them waits.
+    /// When the oldest of the notes was added; `None` when there are none.
     notes_since: Option<Instant>,
     /// Answers that the loop has not taken yet.
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
@@ -82,7 +82,7 @@ enum Work {
 /// For the thread that keeps the books.
 #[derive(Debug)]
 enum Task {
-    /// What became of entries up to there.
+    /// The results of applying the entries up to the mark.
     Note(Vec<Note>, Mark),
     Read(Lookup),
     Keep(Mark, Vec<u8>),
@@ -107,11 +107,12 @@ enum Supply<F> {
 enum News {
     Committed(Vec<Entry>, Mark),
     Read(Lookup, Result<Found, Unreadable>),
-    /// A checkpoint was made, or could not be; does the one before it hold dead segments?
+    /// A checkpoint was made, or failed; true when only the predecessor of the newest checkpoint still needs some dead
+    /// segments.
     Kept(bool),
-    /// A checkpoint would give so many bytes back to the system.
+    /// The bytes that a checkpoint would return to the file system.
     Freeable(u64),
-    /// The last checkpoint could not be made, and it is time to try again.
+    /// The last checkpoint failed, and it is time to retry.
     KeepAgain,
     Space(bool),
 }
@@ -179,7 +180,7 @@ impl Store for Storage {
     }
 
     fn take_committed(&mut self, entries: &mut Vec<Entry>) {
-        // On a node that does nothing else these may be the ones that say that whole segments are dead.
+        // On an idle node no later notes push these out, and they may be the ones that make whole segments dead.
         if self.notes_since.is_some_and(|since| left(since + NOTES_WAIT).is_zero()) {
             self.tell_notes();
         }
@@ -261,7 +262,7 @@ fn join(thread: Option<JoinHandle<()>>) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "when to sync, and to try again, decides nothing that is simulated")]
+#[expect(clippy::disallowed_methods, reason = "the times of syncs and retries are not simulated")]
 fn now() -> Instant {
     Instant::now()
 }

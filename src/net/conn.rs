@@ -120,9 +120,9 @@ impl Conn {
         }
     }
 
-    /// How long a connection that the node is done with may stay without taking anything. A peer that sends no more and
-    /// takes its answers late has as long as a silent client: half-close is no reason to lose them. When the process
-    /// ends, nobody is waited for who has everything.
+    /// Returns how long a connection that the node has closed may linger without taking bytes, in microseconds. A peer
+    /// that has closed its sending side and takes its answers slowly gets as long as a silent client: half-close is no
+    /// reason to lose answers. When the process ends, a peer that has taken everything gets only a short time.
     pub(super) const fn linger_us(&self, is_draining: bool) -> u64 {
         match (self.outbox.is_empty(), is_draining) {
             (false, _) if self.ended => 2 * CLIENT_KEEPALIVE_US,

@@ -1,5 +1,5 @@
-//! What the process's file descriptors are for. The journal and the links get theirs first, since everybody suffers
-//! when one of those finds none; clients share the rest.
+//! Shares out the process's file descriptors. The journal and the links are served first, since a node without
+//! descriptors for them fails for all clients; clients share the rest.
 
 use std::fmt;
 
@@ -9,18 +9,20 @@ use crate::limits::{
 };
 use crate::types::Dimension;
 
-/// How many connections fit.
+/// The number of connections that the process has descriptors for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
-    /// Client connections.
+    /// Maximum number of client connections.
     pub clients: usize,
-    /// Connections that have not sent HELLO yet, beyond those: one may be a neighbour.
+    /// Maximum number of connections that have not sent HELLO yet, on top of the clients. They have a share of their
+    /// own because one of them may be a neighbour.
     pub handshakes: usize,
-    /// Sockets of all kinds. When there are so many, a connection that only lingers makes room for a new one.
+    /// Maximum number of sockets of all kinds. When it is reached, a new connection replaces the one that has lingered
+    /// longest.
     pub sockets: usize,
 }
 
-/// The limit leaves no room for clients.
+/// The error when the limit of open files leaves too few descriptors for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooFewDescriptors {
     limit: usize,
@@ -31,7 +33,7 @@ impl Descriptors {
     /// Shares out `limit` descriptors.
     ///
     /// # Errors
-    /// [`TooFewDescriptors`] when hardly any would be left for clients.
+    /// Returns [`TooFewDescriptors`] when fewer than [`SPARE_DESCRIPTORS_LEAST`] would be left for clients.
     pub fn share(limit: usize, dimension: Dimension, has_journal: bool) -> Result<Self, TooFewDescriptors> {
         let reserved = Self::reserved(dimension, has_journal);
         let spare = limit.saturating_sub(reserved);
@@ -45,7 +47,7 @@ impl Descriptors {
         Ok(Self { clients, handshakes, sockets: clients + handshakes + lingering + links })
     }
 
-    /// The limit that [`CLIENTS_MAX`] clients need.
+    /// Returns the limit of open files at which [`CLIENTS_MAX`] clients fit.
     pub fn wanted(dimension: Dimension, has_journal: bool) -> usize {
         Self::reserved(dimension, has_journal) + CLIENTS_MAX + HANDSHAKES_EXTRA + LINGERING_MAX
     }
@@ -59,7 +61,10 @@ impl Descriptors {
 impl fmt::Display for TooFewDescriptors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { limit, least } = self;
-        write!(f, "this process may open {limit} files and needs {least} at least; raise the limit: ulimit -n {least}")
+        write!(
+            f,
+            "the limit of open files is {limit}, but this node needs at least {least}; raise it with: ulimit -n {least}"
+        )
     }
 }
 

@@ -37,12 +37,12 @@ const SWEEP_US: u64 = 500_000;
 #[derive(Debug)]
 pub struct Server {
     poll: Poll,
-    /// Closed when the process is asked to end, so that whoever connects is refused at once.
+    /// The listening socket; `None` once the process was asked to end, so that new connections are refused at once.
     listener: Option<TcpListener>,
     signals: Signals,
     /// There may be connections to accept that no event will tell of again.
     accept_ready: bool,
-    /// Sockets beyond which a connection that only lingers makes room for a new one.
+    /// Maximum number of sockets. When it is reached, a new connection replaces the one that has lingered longest.
     sockets_max: usize,
 }
 
@@ -67,10 +67,11 @@ impl From<io::Error> for StartError {
 }
 
 impl Server {
-    /// Listens, to hold at most `sockets_max` connections. Call it on the main thread before there are others, because
-    /// of the signals.
+    /// Listens on `address`, for at most `sockets_max` sockets. Must be called on the main thread before other threads
+    /// are started: they inherit the signal mask that is set here.
     ///
     /// # Errors
+    /// Returns [`StartError`] when the address cannot be listened on, or the system refuses a poll or the signals.
     /// [`StartError`] says what is in the way.
     pub fn bind(address: SocketAddr, sockets_max: usize) -> Result<Self, StartError> {
         let poll = Poll::new()?;
@@ -144,7 +145,7 @@ struct Loop<S> {
     next_sweep_us: u64,
     drain_until_us: Option<u64>,
     at_once: bool,
-    /// It was said that connections cannot be accepted.
+    /// True once a failure to accept connections was logged, until accepting succeeds again.
     accept_fails: bool,
 }
 
@@ -177,7 +178,7 @@ impl<S: Store> Loop<S> {
 
     fn is_done(&self) -> bool {
         let now_us = self.turn.links.now_us;
-        // Everybody has read the last word, or had the time to.
+        // A peer counts as finished when it has taken all its bytes or its time to do so is over.
         let is_over = |conn: &Conn| match conn.state {
             State::Dialing(_) => true,
             State::Closing { deadline_us, .. } => deadline_us <= now_us,
@@ -195,7 +196,7 @@ impl<S: Store> Loop<S> {
         }
         let mut wait_us = self.turn.node().next_timeout().saturating_sub(self.clock.now().monotonic_us);
         if self.turn.node().is_drained() {
-            // What lingers is looked at in time.
+            // Wakes the loop often enough to notice the deadlines of lingering connections.
             wait_us = wait_us.min(DRAIN_LINGER_US / 10);
         }
         // The poll counts in milliseconds; rounding down would spin until the time has come.

@@ -17,12 +17,12 @@ use crate::wire::{Frame, Route};
 #[derive(Debug, Default)]
 pub(super) struct Table {
     conns: Slab<Conn>,
-    /// Those that the node is done with, the longest first; some may be gone.
+    /// Connections that the node has closed but that still linger, oldest first; some may be gone already.
     lingering: VecDeque<ConnId>,
     generation: u32,
     /// The server's time, for deadlines.
     pub now_us: u64,
-    /// The process was asked to end.
+    /// True once the process was asked to end.
     pub is_draining: bool,
     /// To be read: the poll is edge-triggered, so who was not read to the end stands here.
     pub ready: Vec<ConnId>,
@@ -45,12 +45,12 @@ impl Table {
         id
     }
 
-    /// Sockets.
+    /// Returns the number of sockets.
     pub(super) fn len(&self) -> usize {
         self.conns.len()
     }
 
-    /// Closes the connection that has lingered longest, if there is one: a new one needs its descriptor.
+    /// Closes the connection that has lingered longest, if there is one, to free its descriptor for a new one.
     pub(super) fn drop_lingering(&mut self) {
         while let Some(id) = self.lingering.pop_front() {
             if self.remove(id).is_some() {
@@ -59,7 +59,7 @@ impl Table {
         }
     }
 
-    /// Notes that a connection lingers.
+    /// Adds a connection to the list of lingering ones.
     fn linger(&mut self, id: ConnId) {
         if self.lingering.len() > 2 * self.conns.len() {
             let conns = &self.conns;

@@ -10,18 +10,19 @@ pub struct Checkpoints {
     /// Of the newest checkpoint, and the bytes of its state.
     kept: Mark,
     image_len: usize,
-    /// Bytes that a checkpoint would give back to the system, as far as is known.
+    /// Bytes that a checkpoint would return to the file system, as last reported.
     freeable: u64,
-    /// True when the last one could not be made and is to be tried again.
+    /// True when the last checkpoint failed and should be retried.
     is_owed: bool,
     /// Is one being made?
     is_keeping: bool,
-    /// Are there segments that only the checkpoint before the newest one needs?
+    /// True when only the predecessor of the newest checkpoint still needs some dead segments.
     holds_dead: bool,
 }
 
 impl Checkpoints {
-    /// As a start has found them: the end of the log, and the newest checkpoint with a state of so many bytes.
+    /// Creates the state after a start: `given` is the end of the log, `kept` the place of the newest checkpoint, and
+    /// `image_len` the size of its state in bytes.
     pub const fn new(given: Mark, kept: Mark, image_len: usize) -> Self {
         Self { given, kept, image_len, freeable: 0, is_owed: false, is_keeping: false, holds_dead: false }
     }
@@ -36,22 +37,23 @@ impl Checkpoints {
         self.given
     }
 
-    /// A checkpoint would give so many bytes back to the system.
+    /// Sets the bytes that a checkpoint would return to the file system.
     pub const fn set_freeable(&mut self, bytes: u64) {
         self.freeable = bytes;
     }
 
-    /// The last one could not be made: it is time to try again.
+    /// Marks the last checkpoint as failed and due for a retry.
     pub const fn owe(&mut self) {
         self.is_owed = true;
     }
 
-    /// Is it time for one? With each segment of so many bytes, or when so many are full that the state is a small part
-    /// of them; when that gives back at least as many bytes as are written for it; and whenever that may make space.
+    /// Returns true when a checkpoint should be made: when so many segments have been filled since the last one that
+    /// the state is small against them; when it returns at least as many bytes to the file system as are written for
+    /// it; when the disk is full and it may free space; or when the last one failed. Never while one is being made.
     pub const fn is_due(&self, has_space: bool, segment_bytes: u32) -> bool {
         let segments = self.given.place.segment.saturating_sub(self.kept.place.segment) as usize;
         let is_worth_it = segments > self.image_len * 4 / segment_bytes as usize;
-        // It takes two when the newest one needs all of that.
+        // Two checkpoints are necessary when the newest one still needs all of the dead segments.
         let cost = self.image_len as u64 * if self.holds_dead { 1 } else { 2 };
         let gives_back = self.freeable > 0 && self.freeable >= cost;
         let may_help = !has_space && (self.given.index > self.kept.index || self.holds_dead);
@@ -61,12 +63,13 @@ impl Checkpoints {
     /// One of a state of so many bytes is being made; where.
     pub const fn begin(&mut self, image_len: usize) -> Mark {
         (self.kept, self.image_len, self.is_keeping) = (self.given, image_len, true);
-        // What is left when it is made is told anew.
+        // The keeper reports again what another checkpoint would free once this one is made.
         (self.freeable, self.is_owed) = (0, false);
         self.given
     }
 
-    /// It was made, or could not be; whether another one would make segments unneeded that it has found dead.
+    /// Notes that a checkpoint was made, or failed. `holds_dead` is true when another one would make more dead segments
+    /// removable.
     pub const fn end(&mut self, holds_dead: bool) {
         (self.is_keeping, self.holds_dead) = (false, holds_dead);
     }
@@ -84,7 +87,7 @@ mod tests {
     #[test]
     fn a_checkpoint_comes_with_each_segment_or_when_it_makes_space_and_large_states_less_often() {
         let cases = [
-            // image, segment and index given back, bytes to give back, are some held, space, due?
+            // Columns: image_len, segment, index, freeable, holds_dead, has_space, and whether a checkpoint is due.
             (0, 4, 10, 0, false, true, false),
             (0, 5, 11, 0, false, true, true),
             (0, 4, 11, 0, false, false, true),

@@ -1,5 +1,5 @@
-//! When segments are cleaned: between the other tasks of the thread that keeps the books, a piece at a time, and with
-//! pauses that leave most of the disk to others unless space is short.
+//! Schedules the cleaning of segments: on the keeper's thread, one piece at a time between its other tasks. Unless
+//! space is short, pauses leave most of the disk's throughput to others.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::{left, now};
 use crate::journal::{Cleaning, Disk, Keeper, Look, OpenError, is_transient};
 use crate::limits::{CLEAN_AGAIN, CLEAN_BYTES_PER_SECOND, CLEAN_LOOK, SEGMENT_BYTES};
 
-/// What is being cleaned, and when that goes on.
+/// The current cleaning pass, if there is one, and when its next step is due.
 #[derive(Debug)]
 pub(super) struct Cleaner<F> {
     run: Option<Cleaning<F>>,
@@ -16,17 +16,18 @@ pub(super) struct Cleaner<F> {
 }
 
 impl<F> Cleaner<F> {
-    /// Begins with a look for what there is.
+    /// Creates a cleaner whose first step, a look for segments to clean, is due after [`CLEAN_LOOK`].
     pub(super) fn new() -> Self {
         Self { run: None, due: Some(now() + CLEAN_LOOK) }
     }
 
-    /// When it wants a turn.
+    /// Returns when the next step is due; `None` when there is nothing to do.
     pub(super) const fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Records may have died: it will look for segments that hold few others, soon, or at once when space is short.
+    /// Schedules a look for segments to clean, because records may have died: at once when space is short, otherwise
+    /// after [`CLEAN_LOOK`].
     pub(super) fn stir(&mut self, is_urgent: bool) {
         if is_urgent {
             self.due = Some(now());
@@ -35,7 +36,7 @@ impl<F> Cleaner<F> {
         }
     }
 
-    /// Does what is due. True when segments have become dead by it.
+    /// Does the next step if it is due. Returns true when it completed a pass, so that segments are dead now.
     pub(super) fn work<D: Disk<File = F>>(&mut self, keeper: &mut Keeper<D>, is_urgent: bool) -> bool {
         if self.due.is_none_or(|due| !left(due).is_zero()) {
             return false;
@@ -49,7 +50,7 @@ impl<F> Cleaner<F> {
                     Some(now())
                 }
                 Err(error) => {
-                    log::debug!("cleaning cannot begin: {error}");
+                    log::debug!("cannot begin to clean segments: {error}; trying again later");
                     Some(now() + CLEAN_AGAIN)
                 }
             };
@@ -58,7 +59,7 @@ impl<F> Cleaner<F> {
         self.go_on(keeper, run, is_urgent)
     }
 
-    /// Copies some more of a run, or ends it.
+    /// Copies the next piece of a pass, and completes the pass after the last one.
     fn go_on<D: Disk<File = F>>(&mut self, keeper: &mut Keeper<D>, mut run: Cleaning<F>, is_urgent: bool) -> bool {
         let before = run.written();
         let done = match keeper.clean_some(&mut run) {
@@ -76,7 +77,7 @@ impl<F> Cleaner<F> {
             Ok(Some(victims)) => {
                 let mib = |bytes: u64| bytes.div_ceil(1 << 20);
                 let (segments, bytes, copied) = (victims.segments, mib(victims.bytes), mib(victims.copied));
-                log::info!("{segments} segments of {bytes} MiB were cleaned; {copied} MiB of copies replace them");
+                log::info!("cleaned {segments} segments: {copied} MiB of live records replace {bytes} MiB");
                 self.due = Some(now());
                 true
             }
@@ -85,7 +86,7 @@ impl<F> Cleaner<F> {
                 false
             }
             Err(error) => {
-                log::warn!("segments cannot be cleaned for now: {error}");
+                log::warn!("cannot clean segments: {error}; trying again later");
                 let _ = keeper.give_up_cleaning(run);
                 self.due = Some(now() + CLEAN_AGAIN);
                 false
@@ -94,7 +95,7 @@ impl<F> Cleaner<F> {
     }
 }
 
-/// How long writing so many bytes may take.
+/// Returns how long writing `bytes` bytes takes at [`CLEAN_BYTES_PER_SECOND`].
 fn time_of(bytes: u32) -> Duration {
     Duration::from_secs(bytes.into()) / CLEAN_BYTES_PER_SECOND
 }

@@ -126,11 +126,11 @@ impl<F: DiskFile> Committer<F> {
         self.release(wake);
         let Some(next) = self.next.take() else {
             let Ok(supply) = self.supplies.recv() else {
-                fail("there is no next segment", &io::ErrorKind::BrokenPipe.into());
+                fail("the keeper's thread has ended", &io::ErrorKind::BrokenPipe.into());
             };
             return self.take(supply);
         };
-        // Everything is safe, so this does nothing that may fail for a moment only.
+        // Everything is durable already, so this call makes no attempt that a shortage of memory could fail.
         self.writer.turn_to(next).unwrap_or_else(|error| fail("cannot begin a segment", &error));
         self.is_asked = false;
     }
@@ -143,20 +143,20 @@ impl<F: DiskFile> Committer<F> {
     }
 
     fn sync(&mut self) {
-        self.patiently("cannot make the journal safe", Writer::sync);
+        self.patiently("cannot sync the journal", Writer::sync);
     }
 
     fn finish(&mut self) {
         self.sync();
         match self.writer.finish() {
-            // The last words are collected and wait to be written.
+            // The final record is in the writer's buffer and still has to be written.
             Err(error) if is_transient(&error) => self.sync(),
-            done => done.unwrap_or_else(|error| fail("cannot end the journal", &error)),
+            done => done.unwrap_or_else(|error| fail("cannot close the journal", &error)),
         }
     }
 
-    /// Does something that is done again when it fails for want of memory: what was collected stays until it is
-    /// written. Any other failure ends the process.
+    /// Repeats an attempt for as long as it fails for want of memory; entries stay in the writer's buffer until they
+    /// are written. Any other failure ends the process.
     fn patiently(&mut self, what: &str, mut attempt: impl FnMut(&mut Writer<F>) -> io::Result<()>) {
         let mut wait = SHORTAGE_WAIT_LEAST;
         while let Err(error) = attempt(&mut self.writer) {

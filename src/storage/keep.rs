@@ -16,33 +16,35 @@ pub(super) struct Bookkeeper<D: Disk> {
     keeper: Keeper<D>,
     supply: Sender<Supply<D::File>>,
     news: Sender<News>,
-    /// The segment that is to be made ready: its number and size, and when that is tried again.
+    /// Number and size of the next segment to prepare, and when to try.
     wanted: Option<(u32, u32, Instant)>,
     /// It, while that is done.
     filling: Option<Preparation<D::File>>,
     has_space: bool,
-    /// When the loop is asked for a checkpoint again, since the last one could not be made.
+    /// When to ask the loop for another checkpoint because the last one failed.
     keep_again: Option<Instant>,
-    /// What the loop believes that a checkpoint would give back.
+    /// What the loop was last told that a checkpoint would free, in bytes.
     freeable: u64,
-    /// How far the log went of which everything was noted.
+    /// The end of the part of the log whose notes have been received.
     noted: Mark,
     cleaner: Cleaner<D::File>,
-    /// Since when the system refuses calls for want of descriptors or memory, and when that was logged.
+    /// When the system began to refuse calls for want of descriptors or memory, and when that was last logged; `None`
+    /// when it does not.
     shortage: Option<(Instant, Instant)>,
 }
 
 impl<D: Disk> Bookkeeper<D> {
-    /// Keeps the books of a log that ended at `noted`.
+    /// Creates the keeper's thread for a log that ended at `noted`.
     pub(super) fn new(keeper: Keeper<D>, noted: Mark, supply: Sender<Supply<D::File>>, news: Sender<News>) -> Self {
         let (wanted, filling, keep_again, shortage, cleaner) = (None, None, None, None, Cleaner::new());
         let (has_space, freeable) = (true, 0);
         Self { keeper, supply, news, wanted, filling, has_space, keep_again, freeable, noted, cleaner, shortage }
     }
 
-    /// Works until it is told to end. A segment is filled, and others are cleaned, piece by piece between the tasks.
+    /// Processes tasks until it is told to end. Between them it fills the next segment and cleans others, piece by
+    /// piece.
     pub(super) fn run(mut self, tasks: &Receiver<Task>, wake: impl Fn()) {
-        // What a start has found dead goes as well.
+        // Segments that the start found dead are reported too.
         self.tell_freeable(&wake);
         loop {
             match self.next(tasks) {
@@ -80,7 +82,7 @@ impl<D: Disk> Bookkeeper<D> {
         }
     }
 
-    /// The next task, or the news that something is due.
+    /// Returns the next task, or a timeout when a scheduled step is due.
     fn next(&self, tasks: &Receiver<Task>) -> Result<Task, RecvTimeoutError> {
         if self.filling.is_some() {
             return tasks.try_recv().map_err(|error| match error {
@@ -95,11 +97,11 @@ impl<D: Disk> Bookkeeper<D> {
         }
     }
 
-    /// Makes a checkpoint. One that fails leaves the one before in force and is made later: of a later state, since the
-    /// books must not know more than it does when it makes segments unneeded.
+    /// Makes a checkpoint. When that fails, the previous one stays in force, and a later state is requested from the
+    /// loop: by then this one may be older than the keeper's bookkeeping, which decides what is removed.
     fn keep(&mut self, mark: Mark, image: &[u8]) {
         let kept = match self.keeper.sync_log(mark) {
-            Err(error) if !is_transient(&error) => fail("cannot make the journal safe", &error),
+            Err(error) if !is_transient(&error) => fail("cannot sync the journal", &error),
             synced => synced.and_then(|()| self.keeper.checkpoint(mark, image)),
         };
         match kept {
@@ -107,16 +109,18 @@ impl<D: Disk> Bookkeeper<D> {
             Err(error) => {
                 self.keep_again = Some(now() + CHECKPOINT_AGAIN);
                 if !self.is_shortage(&error) {
-                    log::warn!("no checkpoint could be made: {error}; until one can, a start takes longer");
+                    log::warn!(
+                        "cannot make a checkpoint: {error}; trying again (until it succeeds, a restart takes longer)"
+                    );
                 }
             }
         }
-        // The loop has forgotten what it was told when it made this one.
+        // The loop discarded the last reported value when it began this checkpoint.
         self.freeable = 0;
         let _ = self.news.send(News::Kept(self.keeper.holds_dead()));
     }
 
-    /// Tells the loop how much a checkpoint would give back, when that has changed.
+    /// Reports to the loop how many bytes a checkpoint would free, when that has changed.
     fn tell_freeable(&mut self, wake: &impl Fn()) {
         let freeable = if self.keep_again.is_some() { 0 } else { self.keeper.freeable(self.noted) };
         if std::mem::replace(&mut self.freeable, freeable) != freeable {
@@ -129,7 +133,7 @@ impl<D: Disk> Bookkeeper<D> {
         let found = match self.keeper.read(lookup.topic, lookup.wanted) {
             Err(OpenError::Io { cause, .. }) if self.is_shortage(&cause) => Err(Unreadable::NotNow),
             Err(error) => {
-                log::error!("topic {:x}: {error}", lookup.topic.number());
+                log::error!("cannot read topic {:x}: {error}", lookup.topic.number());
                 let next = match lookup.wanted {
                     Wanted::Records { from, .. } => self.keeper.readable_from(lookup.topic, from),
                     Wanted::Time { .. } => None,
@@ -145,8 +149,8 @@ impl<D: Disk> Bookkeeper<D> {
         let _ = self.news.send(News::Read(lookup, found));
     }
 
-    /// Does this say that descriptors or memory are short for the moment? Then it is logged now and then, and what
-    /// failed is to be done again.
+    /// Returns true when the error is a passing shortage of descriptors or memory, so that the failed call will be
+    /// retried. Logs the shortage from time to time.
     fn is_shortage(&mut self, error: &io::Error) -> bool {
         if !is_transient(error) {
             return false;
@@ -155,13 +159,13 @@ impl<D: Disk> Bookkeeper<D> {
         let is_due = left(logged + SHORTAGE_LOG).is_zero();
         self.shortage = Some((since, if is_due { now() } else { logged }));
         if is_due {
-            log::warn!("the journal has to wait: {error}; nothing is lost, and it is tried again");
+            log::warn!("the journal is short of a resource: {error}; trying again, nothing is lost");
         }
         true
     }
 
-    /// Begins to make the wanted segment ready, if there is one, that is not under way, and its time has come: however
-    /// many tasks there are.
+    /// Begins to prepare the wanted segment when it is time and none is being prepared. Called after every task, so
+    /// that a busy queue does not delay it.
     fn begin_if_due(&mut self, wake: &impl Fn()) {
         let Some((number, size, again)) = self.wanted else { return };
         if self.filling.is_some() || !left(again).is_zero() {
@@ -194,7 +198,7 @@ impl<D: Disk> Bookkeeper<D> {
         let again = now() + Duration::from_micros(SEGMENT_AGAIN_US);
         self.wanted = self.wanted.map(|(number, size, _)| (number, size, again));
         if error.kind() == io::ErrorKind::StorageFull && self.has_space && self.keeper.holds_dead() {
-            // Another checkpoint makes space: nobody need be refused before it was tried.
+            // Another checkpoint may free space: it is tried before publishes are refused.
             let _ = self.news.send(News::KeepAgain);
             wake();
         } else if !is_brief {
@@ -210,10 +214,10 @@ impl<D: Disk> Bookkeeper<D> {
         self.has_space = missing.is_none();
         if let Some(error) = missing {
             self.cleaner.stir(true);
-            log::error!("no segment can be made ready: {error}; publishes are refused until that works");
+            log::error!("cannot prepare a segment: {error}; publishes are refused until that succeeds");
             let _ = self.supply.send(Supply::NoSpace);
         } else {
-            log::info!("a segment is ready again; publishes are accepted again");
+            log::info!("the next segment is prepared; publishes are accepted again");
         }
         let _ = self.news.send(News::Space(self.has_space));
         wake();

@@ -18,13 +18,13 @@ pub struct Started<D: Disk> {
     pub keeper: Keeper<D>,
     /// Where the log ended.
     pub last: Mark,
-    /// When a checkpoint is made next.
+    /// When to make the next checkpoint.
     pub checkpoints: Checkpoints,
     /// May acknowledged entries be missing, so that every log begins a new epoch?
     pub is_lossy: bool,
     /// Bytes at the end that a crash had left unfinished.
     pub cut: u64,
-    /// Files that were lost or damaged and could be done without, a line each.
+    /// One line about each lost or damaged file that was replaced or rebuilt.
     pub mended: Vec<String>,
 }
 
@@ -61,21 +61,22 @@ pub fn start<D: Disk>(
     Ok(Started { writer, keeper, last, checkpoints, is_lossy, cut, mended })
 }
 
-/// A node that serves nobody: it takes on the state of a folder to say what is in it, or to mend it.
+/// A node that serves nobody: it only takes on the state of a folder, for an inspection or a repair.
 #[derive(Debug)]
 pub struct Scratch {
     node: Node,
-    /// Batches that are stored although what their producers published before is lost, once entries are lost.
+    /// After lost entries: the batches that were applied although earlier batches of their producers are lost. `None`
+    /// while no entry is lost.
     stored: Option<BTreeSet<(TopicId, u64, u32, u64)>>,
 }
 
 impl Scratch {
-    /// Takes a fresh node.
+    /// Wraps a fresh node.
     pub const fn new(node: Node) -> Self {
         Self { node, stored: None }
     }
 
-    /// The state.
+    /// Returns the node with the state read so far.
     pub const fn node(&self) -> &Node {
         &self.node
     }

@@ -15,8 +15,8 @@ pub const TAG_CRITICAL: u8 = 0x80;
 /// Tags that never mean anything; a sender may put them anywhere, so that ignoring stays exercised.
 pub const TAGS_GREASE: [u8; 4] = [0x1F, 0x3F, 0x5F, 0x7F];
 
-/// Tags that are set aside, with the names they will have; 0x19 to 0x1E are set aside without names. Until then they
-/// are unknown tags.
+/// Reserved tags with the names that they will have; 0x19 to 0x1E are reserved without names. Until they are assigned,
+/// they count as unknown tags.
 pub const TAGS_RESERVED: [(u8, &str); 14] = [
     (0x20, "LINK_NONCE"),
     (0x21, "LINK_PROOF"),
@@ -261,9 +261,9 @@ pub enum DecodeError {
         /// Its tag.
         tag: u8,
     },
-    /// A setting that is not known, so that it cannot be changed.
+    /// A setting with an unknown number in a request to change settings.
     Setting {
-        /// Its number.
+        /// The number of the setting.
         number: u8,
     },
     /// A payload on an operation that takes none.
@@ -292,7 +292,7 @@ impl fmt::Display for DecodeError {
             Self::Name(error) => error.fmt(f),
             Self::TagTwice { tag } => write!(f, "TLV {tag:#04x} stands twice"),
             Self::TagCritical { tag } => write!(f, "TLV {tag:#04x} is critical and unknown to this version"),
-            Self::Setting { number } => write!(f, "setting {number} is unknown to this version"),
+            Self::Setting { number } => write!(f, "this version does not know setting {number}"),
             Self::Payload => f.write_str("this operation takes no payload"),
         }
     }

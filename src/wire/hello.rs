@@ -17,13 +17,13 @@ pub enum Role {
 /// No node: the `node_id` of a client.
 pub const NO_NODE: u16 = 0xFFFF;
 
-/// Feature bits that have a meaning, with their names.
+/// Assigned feature bits, by bit number, with their names.
 pub const FEATURES: [(u8, &str); 1] = [(NOTICES_BIT, "NOTICES")];
 
-/// Feature bits that are set aside, with the names they will have. Until then nobody sets them.
+/// Reserved feature bits, with the names that they will have. Until they are assigned, nobody sets them.
 pub const FEATURES_RESERVED: [(u8, &str); 3] = [(0, "GROUPS"), (1, "SPANS"), (2, "GROW")];
 
-/// The bit of [`Hello::NOTICES`].
+/// The bit number of [`Hello::NOTICES`].
 const NOTICES_BIT: u8 = 3;
 
 /// The args of HELLO, the same both ways.
@@ -45,8 +45,8 @@ pub struct Hello {
     pub max_frame: u32,
     /// Unanswered requests beyond which the responder stops reading; 0 in a request.
     pub max_inflight: u32,
-    /// Bits of optional features ([`FEATURES`]); in a response those of both. Others are set aside or unassigned, the
-    /// upper 16 are for GREASE.
+    /// Bits of optional features ([`FEATURES`]); a response has the bits that both sides support. Other bits are
+    /// reserved or unassigned, and the upper 16 are for GREASE.
     pub features: u64,
     /// Random for each start of a node or client.
     pub instance: u64,

@@ -17,11 +17,11 @@ pub enum Opcode {
     List = 0x12,
     /// What a topic is like.
     Info = 0x13,
-    /// Change settings of a topic.
+    /// Changes settings of a topic.
     Alter = 0x14,
-    /// Remove records from a topic's start.
+    /// Removes the records of a topic before an offset.
     Trim = 0x15,
-    /// Open a producer whose records are counted.
+    /// Opens a producer: begins its next epoch, with a count of its stored records.
     Producer = 0x16,
     /// Append records.
     Publish = 0x20,
@@ -45,7 +45,7 @@ pub enum Opcode {
     Cluster = 0x32,
     /// One node's counters.
     Stats = 0x33,
-    /// All nodes of the cube and where they listen, as one node's configuration has them.
+    /// Lists all nodes of the cube with their addresses, according to one node's configuration.
     Nodes = 0x34,
     /// Between nodes: what an ingress wants pushed.
     Feed = 0x40,

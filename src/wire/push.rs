@@ -13,23 +13,24 @@ use super::route::Route;
 use super::status::Status;
 use crate::types::{Epoch, Offset, RequestId, TopicId};
 
-/// Statuses below 0x40 that an EVENT may have and that do not end the subscription, with their names.
+/// Statuses below 0x40 that an EVENT may have, with their names. They do not end the subscription.
 pub const EVENTS: [(u8, &str); 3] = [(GAP, "GAP"), (WAITING, "WAITING"), (FLOWING, "FLOWING")];
 
-/// The same for those that are set aside, with the names they will have. A client ignores an EVENT below 0x40 that it
-/// does not know, so that nodes may send these one day.
+/// Reserved statuses of EVENTs below 0x40, with the names that they will have. A client ignores an EVENT below 0x40
+/// that it does not know, so later versions of the node may send these.
 pub const EVENTS_RESERVED: [(u8, &str); 4] = [(0x05, "JOINED"), (0x06, "LEFT"), (0x07, "STALLED"), (0x08, "REWOUND")];
 
-/// The EVENT of a gap.
+/// The status of the EVENT for records that retention has removed.
 const GAP: u8 = 0x00;
-/// The EVENT of a home that cannot be reached.
+/// The status of the EVENT for a home that cannot be reached.
 const WAITING: u8 = 0x03;
-/// The EVENT of a home that can be reached again.
+/// The status of the EVENT for a home that can be reached again.
 const FLOWING: u8 = 0x04;
-/// From this status on an EVENT ends its subscription.
+/// The lowest status of an EVENT that ends its subscription.
 const ENDS_FROM: u8 = 0x40;
 
-/// Whether this version knows what an EVENT with that status says. One that it does not know is to be ignored.
+/// Returns true when this version knows the meaning of an EVENT with that status. A client must ignore EVENTs that it
+/// does not know.
 pub const fn is_known_event(status: u8) -> bool {
     matches!(status, GAP | WAITING | FLOWING | ENDS_FROM..)
 }
@@ -46,18 +47,18 @@ pub enum Push {
         /// The next record that can be sent.
         to: Offset,
     },
-    /// Records cannot come for the moment, because the topic's home cannot be reached. The subscription goes on; it is
-    /// sent to clients that offered [`Hello::NOTICES`](super::Hello::NOTICES).
+    /// No records can come for the moment, because the topic's home cannot be reached. The subscription continues. Sent
+    /// only to clients that offered [`Hello::NOTICES`](super::Hello::NOTICES).
     Waiting {
-        /// The home, as in [`NodeId::index`](crate::types::NodeId::index).
+        /// The id of the home, as in [`NodeId::index`](crate::types::NodeId::index).
         node: u16,
-        /// Why, as a status: [`Status::Unreachable`] when there is no path, [`Status::OutcomeUnknown`] when it does not
-        /// answer. A client takes one that it does not know as one of its class.
+        /// The reason, as a status: [`Status::Unreachable`] when there is no path, [`Status::OutcomeUnknown`] when the
+        /// home does not answer. A client treats an unknown reason according to its class.
         reason: u8,
     },
-    /// Records come again, after [`Self::Waiting`].
+    /// The home can be reached again, after [`Self::Waiting`]; records resume.
     Flowing {
-        /// The home.
+        /// The id of the home, as in [`NodeId::index`](crate::types::NodeId::index).
         node: u16,
     },
     /// The subscription is over.
@@ -104,7 +105,7 @@ impl Push {
         }
     }
 
-    /// The status of its frame.
+    /// Returns the status of the frame.
     pub const fn status(&self) -> u8 {
         match self {
             Self::Deliver(_) => Status::Ok.number(),
@@ -139,10 +140,10 @@ impl Push {
         None
     }
 
-    /// Reads args and payload of a DELIVER, or of an EVENT that [`is_known_event`].
+    /// Decodes the args and payload of a DELIVER, or of an EVENT whose status [`is_known_event`].
     ///
     /// # Errors
-    /// [`DecodeError`] names the field.
+    /// Returns [`DecodeError`], which names the malformed field.
     pub fn decode(opcode: Opcode, status: u8, args: &[u8], payload: &Bytes) -> Result<Self, DecodeError> {
         if opcode == Opcode::Event && status >= ENDS_FROM {
             return Ok(Self::Ended(Box::new(ErrorResponse::decode(status, args)?)));
@@ -166,7 +167,7 @@ impl Push {
     }
 }
 
-/// The reason of WAITING: a status that is no success.
+/// Reads the reason of a WAITING event, which must be a status of an error.
 fn reason(args: &mut Reader<'_>) -> Result<u8, DecodeError> {
     let reason = args.u8("reason")?;
     if reason < ENDS_FROM { Err(DecodeError::Value { field: "reason" }) } else { Ok(reason) }

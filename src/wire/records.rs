@@ -5,10 +5,10 @@
 //!     | value
 //! ```
 //!
-//! `size` counts the bytes after itself; the value is what the other parts leave of it. Headers are
-//! `u8 length, name, u16 length, value` back to back. The attributes 08 (no bytes) and 10 are set aside: a reader skips
-//! them, so that they can be given a meaning later, and a publisher must not send them yet. A record says nothing of
-//! its neighbours, so batches can be put together and cut apart anywhere between records.
+//! `size` counts the bytes after itself; the value is what remains after the other parts. Headers are `u8 length, name,
+//! u16 length, value` back to back. The attributes 08 (without bytes) and 10 are reserved: a reader skips them, so that
+//! a later version can give them a meaning, and a publisher must not send them yet. A record does not refer to its
+//! neighbours, so batches can be joined and split at any record boundary.
 
 use std::fmt;
 
@@ -20,14 +20,14 @@ const SIZE_BYTES: usize = 4;
 const ATTR_TIMESTAMP: u8 = 0x01;
 const ATTR_KEY: u8 = 0x02;
 const ATTR_HEADERS: u8 = 0x04;
-/// Set aside, has no bytes.
+/// A reserved attribute without bytes.
 const ATTR_EMPTY: u8 = 0x08;
-/// Set aside, has so many bytes behind the headers.
+/// A reserved attribute with [`FOUR_BYTES`] bytes after the headers.
 const ATTR_FOUR: u8 = 0x10;
 const FOUR_BYTES: usize = 4;
-/// What a publisher may send.
+/// The attributes that a publisher may send.
 const ATTRS_PUBLISHED: u8 = ATTR_TIMESTAMP | ATTR_KEY | ATTR_HEADERS;
-/// What a reader skips besides.
+/// Further attributes, which a reader skips.
 const ATTRS_SKIPPED: u8 = ATTR_EMPTY | ATTR_FOUR;
 
 /// One record, borrowed from a payload.
@@ -117,10 +117,11 @@ impl<'a> Record<'a> {
         Ok(())
     }
 
-    /// Reads the record at the start of `payload`; gives it and the rest. Attributes that are set aside are skipped.
+    /// Decodes the record at the start of `payload`; returns it and the remaining bytes. Reserved attributes are
+    /// skipped.
     ///
     /// # Errors
-    /// [`RecordError`] says what is wrong with it.
+    /// Returns [`RecordError`] when the bytes are not a valid record.
     pub fn decode(payload: &'a [u8]) -> Result<(Self, &'a [u8]), RecordError> {
         let (record, rest) = split(payload)?;
         let mut fields = Reader::new(record);
@@ -139,19 +140,19 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Checks that a payload from a publisher is exactly `count` records, at least one, of which each has only attributes
-/// that a publisher may send.
+/// Checks that the payload of a PUBLISH consists of exactly `count` records, at least one, and that they have only
+/// attributes that a publisher may send.
 ///
 /// # Errors
-/// [`RecordError`] says what is wrong.
+/// Returns [`RecordError`], which says what is wrong.
 pub fn check_published(payload: &[u8], count: u32) -> Result<(), RecordError> {
     check_with(payload, count, ATTRS_PUBLISHED)
 }
 
-/// Checks that a payload is exactly `count` records, at least one, which may have the attributes that are set aside.
+/// Checks that a payload consists of exactly `count` records, at least one. They may have the reserved attributes.
 ///
 /// # Errors
-/// [`RecordError`] says what is wrong.
+/// Returns [`RecordError`], which says what is wrong.
 pub fn check(payload: &[u8], count: u32) -> Result<(), RecordError> {
     check_with(payload, count, ATTRS_PUBLISHED | ATTRS_SKIPPED)
 }
@@ -252,7 +253,7 @@ fn header<'a>(rest: &mut Reader<'a>) -> Result<(&'a str, &'a [u8]), DecodeError>
 pub enum RecordError {
     /// It ends within a record.
     Short,
-    /// Attributes that this version does not know, or that a publisher must not send yet.
+    /// A record has attributes that this version does not know, or that a publisher must not send yet.
     Attrs {
         /// The attribute byte.
         attrs: u8,
@@ -318,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_reader_skips_the_attributes_that_are_set_aside_and_a_publisher_may_not_send_them() {
-        // attributes, then key, headers, the four bytes and the value
+        // The bytes are: attributes, key, headers, the four reserved bytes, value.
         let cases: [(u8, &[u8]); 3] =
             [(0x08, b"\x08va"), (0x10, b"\x10\0\0\0\x09va"), (0x1A, b"\x1a\0\x01k\0\0\0\x09va")];
         for (attrs, body) in cases {

@@ -33,25 +33,25 @@ pub enum Request<'a> {
     },
     /// Remove a topic.
     Delete(Topic<'a>),
-    /// Change settings of a topic.
+    /// Changes settings of a topic.
     Alter {
-        /// Which.
+        /// The topic.
         topic: Topic<'a>,
-        /// The settings that are named; the others stay.
+        /// The settings to change; all others stay as they are.
         change: SettingsChange,
     },
-    /// Remove the records before an offset.
+    /// Removes the records before an offset.
     Trim {
-        /// Of which topic.
+        /// The topic.
         topic: Topic<'a>,
-        /// The first record that stays.
+        /// The first offset to retain.
         first: Offset,
     },
-    /// Open an epoch of a producer whose records are counted.
+    /// Opens a producer: begins its next epoch, with a count of its stored records.
     Producer {
-        /// Of which topic.
+        /// The topic.
         topic: Topic<'a>,
-        /// Of which producer, and how.
+        /// The producer, and how to open it.
         opening: Opening,
     },
     /// A page of one node's topics.
@@ -96,11 +96,11 @@ pub enum Request<'a> {
         /// Which node, or [`ANY_NODE`].
         node: u16,
     },
-    /// All nodes and their addresses, as one node's configuration has them.
+    /// Lists all nodes with their addresses, according to one node's configuration.
     Nodes {
-        /// Whose configuration, or [`ANY_NODE`].
+        /// The node whose configuration is wanted, or [`ANY_NODE`].
         node: u16,
-        /// The first id wanted: 0 at first, then what the last page said.
+        /// The first id wanted: 0 for the first page, afterwards `next` of the preceding page.
         from: u16,
     },
     /// Between nodes: what the source wants pushed; the [`FeedItem`](super::feed::FeedItem)s are the payload. The
@@ -329,8 +329,8 @@ impl<'a> Topic<'a> {
     }
 }
 
-/// The TLV with the settings that are to be changed, each of them a TLV of its own. Critical: a node that does not know
-/// it would change nothing and say that it did.
+/// The tag of the TLV that holds the settings to change, each of them a TLV of its own. It is critical: a node that
+/// ignored it would change nothing and still report success.
 const SETTINGS: u8 = 0x47 | TAG_CRITICAL;
 
 fn encode_change<'w, 'b>(change: &SettingsChange, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {

@@ -20,7 +20,7 @@ use super::route::Route;
 use super::status::Status;
 use crate::types::{Offset, RequestId, TopicId, crc32};
 
-/// The TLV of a PING's answer with the wall clock of the neighbour.
+/// The tag of the TLV in the response to PING that holds the wall clock of a neighbour.
 const TAG_WALL: u8 = 0x33;
 
 /// What a node answers.
@@ -32,7 +32,7 @@ pub enum Response {
         node: u16,
         /// The request's.
         token: u64,
-        /// Its wall clock, in microseconds since 1970; only on a link.
+        /// Wall clock of the answering node, in microseconds since 1970; only on a link between nodes.
         wall_us: Option<u64>,
     },
     /// To CREATE.
@@ -42,23 +42,23 @@ pub enum Response {
         /// What is there now.
         description: Box<Description>,
     },
-    /// To INFO, QUERY and ALTER.
+    /// The response to INFO, QUERY and ALTER.
     Described(Box<Description>),
     /// To DELETE.
     Deleted {
         /// The topic that was removed.
         topic_id: TopicId,
     },
-    /// To TRIM.
+    /// The response to TRIM.
     Trimmed {
-        /// The topic whose records were removed.
+        /// The id of the topic whose records were removed.
         topic_id: TopicId,
-        /// The first record that is kept.
+        /// The first offset that the topic retains.
         first: Offset,
-        /// Behind the last record.
+        /// The log end offset.
         next: Offset,
     },
-    /// To PRODUCER.
+    /// The response to PRODUCER.
     Opened(OpenedProducer),
     /// To LIST.
     Listed(Page),
@@ -84,7 +84,7 @@ pub enum Response {
         /// The lines.
         text: String,
     },
-    /// To NODES.
+    /// The response to NODES.
     Nodes(NodePage),
     /// To FEED.
     Fed(FedList),

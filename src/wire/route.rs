@@ -8,7 +8,7 @@
 //! | 4 | 2 | ttl: hops that are left |
 //! | 6 | 2 | hops: hops made |
 //! | 8 | 1 | kind |
-//! | 9 | 1 | class (low four bits), dimension that the frame is routed in (high four bits; 0: that of HELLO) |
+//! | 9 | 1 | class (low four bits), dimension in which the frame is routed (high four bits; 0: that of HELLO) |
 //! | 10 | 1 | words of the set of links |
 //! | 11 | 1 | words of the set of targets |
 //! | 12 | 8 | origin: the ingress's pending entry, echoed by the response |
@@ -27,7 +27,7 @@ pub const ROUTE_BYTES_MIN: usize = FIXED_BYTES + CRC_BYTES;
 
 const FIXED_BYTES: usize = 20;
 const CRC_BYTES: usize = 4;
-/// Bits of the class; those above hold the dimension.
+/// Number of low bits that hold the class; the bits above hold the dimension.
 const CLASS_BITS: u8 = 4;
 
 /// To whom a frame goes.
@@ -82,7 +82,7 @@ impl Origin {
     }
 }
 
-/// A checked route section: every id lies in the cube of its dimension.
+/// A valid route section: every id lies in the cube of the section's dimension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The node that made the frame.
@@ -97,8 +97,8 @@ pub struct Route {
     pub kind: Kind,
     /// How it is queued.
     pub class: TrafficClass,
-    /// The cube that it is routed in, by every node alike: nodes of a cube that is being grown may differ in what they
-    /// take its dimension to be, and a frame that each of them routed in its own could go round for ever.
+    /// The dimension in which every node routes this frame. While a cube grows, nodes may differ about its dimension,
+    /// and a frame that each of them routed in its own could circulate forever.
     pub dimension: Dimension,
     /// Echoed by the response.
     pub origin: Origin,
@@ -143,10 +143,10 @@ impl Route {
         out.extend_from_slice(&crc.to_be_bytes());
     }
 
-    /// Reads a section of at least [`ROUTE_BYTES_MIN`] bytes, at a node of a cube of dimension `own`.
+    /// Decodes a route section of at least [`ROUTE_BYTES_MIN`] bytes, at a node of a cube of dimension `own`.
     ///
     /// # Errors
-    /// [`RouteError`] says what is wrong with it.
+    /// Returns [`RouteError`], which says what is wrong with the section.
     pub fn decode(section: &[u8], own: Dimension) -> Result<Self, RouteError> {
         let Some(sets_len) = section.len().checked_sub(ROUTE_BYTES_MIN) else { return Err(RouteError::Length) };
         let (body, crc) = section.split_at(section.len() - CRC_BYTES);
@@ -203,7 +203,7 @@ fn class(byte: u8) -> Result<TrafficClass, RouteError> {
     }
 }
 
-/// The dimension that a frame is stamped with.
+/// Returns the dimension in which a frame is routed, from the four bits of its section; 0 stands for `own`.
 fn dimension(stamp: u8, own: Dimension) -> Result<Dimension, RouteError> {
     match stamp {
         0 => Ok(own),
@@ -224,7 +224,7 @@ pub enum RouteError {
     Kind,
     /// An unknown class.
     Class,
-    /// It is routed in a cube of more dimensions than this node knows of.
+    /// The frame is routed in more dimensions than this node's cube has.
     Dimension,
     /// A set of links that is none of this cube, or not in its one form.
     Links,
@@ -240,7 +240,7 @@ impl fmt::Display for RouteError {
             Self::Node => "source or target is not a node of this cube",
             Self::Kind => "unknown kind",
             Self::Class => "unknown class",
-            Self::Dimension => "it is routed in more dimensions than this cube has",
+            Self::Dimension => "the frame is routed in more dimensions than this cube has",
             Self::Links => "the set of links is not one of this cube",
             Self::Targets => "the set of targets is not one of this cube",
         })
@@ -255,7 +255,7 @@ mod tests {
         Dimension::new(bits).unwrap()
     }
 
-    /// The section of a frame from node 1 to node 2, with that byte for class and dimension.
+    /// Returns the section of a frame from node 1 to node 2, with the given byte for class and dimension.
     fn section(class: u8) -> Vec<u8> {
         let node = |id| NodeId::new(id, cube(2)).unwrap();
         let route = Route {
@@ -272,7 +272,7 @@ mod tests {
         };
         let mut bytes = vec![];
         route.encode(&mut bytes);
-        assert_eq!(bytes[9], 0x20, "a sender says in which dimension the frame is routed");
+        assert_eq!(bytes[9], 0x20, "the sender states the dimension in which the frame is routed");
         bytes[9] = class;
         let crc = crc32(&bytes[..FIXED_BYTES]);
         bytes[FIXED_BYTES..].copy_from_slice(&crc.to_be_bytes());

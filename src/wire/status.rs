@@ -105,7 +105,7 @@ statuses! {
     Truncated = 0x50, "TRUNCATED";
     /// No subscription of that request id on this connection.
     UnknownSubscription = 0x51, "UNKNOWN_SUBSCRIPTION";
-    /// The producer cannot be opened as a new one.
+    /// The producer cannot be opened as requested: it was opened or has published before, or its epochs are used up.
     ProducerExists = 0x56, "PRODUCER_EXISTS";
     /// The queue towards the target is full.
     Overloaded = 0x80, "OVERLOADED";
@@ -155,7 +155,7 @@ statuses! {
     TooManyClients = 0xEC, "TOO_MANY_CLIENTS";
 }
 
-/// Numbers that are set aside, with the names they will have. Until then a receiver knows their class alone.
+/// Reserved numbers, with the names that they will have. Until they are assigned, a receiver knows only their class.
 pub const RESERVED: [(u8, &str); 9] = [
     (0x52, "FORBIDDEN"),
     (0x53, "UNKNOWN_POSITION"),

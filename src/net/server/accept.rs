@@ -1,4 +1,4 @@
-//! Taking connections in: all that wait, up to a bound a turn, within the descriptors that there are.
+//! Accepts connections: as many as are waiting, up to a maximum per turn, within the available descriptors.
 
 use std::io;
 
@@ -13,11 +13,11 @@ use crate::node::Event;
 use crate::turn::Store;
 use crate::types::{ConnId, Now};
 
-/// Lets as many connections wait to be accepted as the system allows (`somaxconn`), not only the 128 of the standard
-/// library: one that finds no room is tried again by its system after a second.
+/// Raises the listen backlog from the standard library's 128 to the system's maximum (`somaxconn`): when the backlog is
+/// full, the system drops connection attempts, and clients retry only after a second.
 ///
 /// # Errors
-/// As the system's.
+/// Returns the error of the system.
 pub(super) fn lengthen_backlog(listener: &TcpListener) -> io::Result<()> {
     SockRef::from(listener).listen(i32::MAX)
 }
@@ -37,7 +37,8 @@ impl<S: Store> Loop<S> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // Others on this machine may have used up what there is. Whoever waits is accepted at a later tick.
+                    // The process or the machine may be out of descriptors. Connections stay in the backlog until a
+                    // later tick.
                     self.note_accept(Some(&error));
                     self.server.accept_ready = false;
                     return;
@@ -52,7 +53,7 @@ impl<S: Store> Loop<S> {
         }
         match self.add(socket, State::Open) {
             Ok(id) => self.turn.handle(now, Event::Accepted { conn: id }),
-            Err(error) => log::debug!("a new connection failed: {error}"),
+            Err(error) => log::debug!("cannot set up an accepted connection: {error}"),
         }
     }
 
@@ -65,15 +66,15 @@ impl<S: Store> Loop<S> {
         Ok(self.turn.links.insert(|id| Conn::new(id, socket, state)))
     }
 
-    /// Says once that connections cannot be accepted, and once that they can be again.
+    /// Logs the first of a series of failures to accept connections, and the first success after it.
     fn note_accept(&mut self, failure: Option<&io::Error>) {
         if self.accept_fails == failure.is_some() {
             return;
         }
         self.accept_fails = failure.is_some();
         match failure {
-            Some(error) => log::warn!("cannot accept connections: {error}; those that come have to wait"),
-            None => log::info!("connections are accepted again"),
+            Some(error) => log::warn!("cannot accept connections: {error}; new ones wait until this succeeds"),
+            None => log::info!("new connections are accepted again"),
         }
     }
 }

@@ -41,9 +41,9 @@ pub enum Detail {
     Epoch(Epoch),
 }
 
-/// What a detail is about: the tag of its TLV.
+/// The kind of a detail: the tag of its TLV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "as the variants of `Detail`")]
+#[expect(missing_docs, reason = "the variants are named like those of `Detail`")]
 pub enum Tag {
     ExpectedSequence = 0x10,
     Earliest = 0x11,
@@ -57,7 +57,7 @@ pub enum Tag {
 }
 
 impl Tag {
-    /// The name in protocol.md.
+    /// Returns the name that protocol.md gives the tag.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ExpectedSequence => "EXPECTED_SEQUENCE",
@@ -74,8 +74,8 @@ impl Tag {
 }
 
 impl Status {
-    /// The details that an error of this status has: first those that it always has, then those that it may have.
-    /// protocol.md has the same table; clients rely on the first ones.
+    /// Returns the details of an error with this status: first those that it always has, then those that it may have.
+    /// protocol.md contains the same table; clients rely on the details that are always there.
     pub const fn details(self) -> (&'static [Tag], &'static [Tag]) {
         match self {
             Self::UnknownTopic => (&[Tag::Node], &[]),
@@ -168,7 +168,7 @@ impl ErrorResponse {
 }
 
 impl Detail {
-    /// What it is about.
+    /// Returns the kind of the detail.
     pub const fn tag(&self) -> Tag {
         match self {
             Self::ExpectedSequence(_) => Tag::ExpectedSequence,

@@ -8,18 +8,19 @@ use crate::types::{Epoch, Offset, TopicId, crc32_of_parts};
 use crate::wire::field::{DecodeError, Reader, Writer};
 use crate::wire::frame::HEADER_BYTES;
 
-/// A producer that was opened.
+/// The response to PRODUCER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenedProducer {
-    /// The topic that counts its records.
+    /// The id of the topic that counts the producer's records.
     pub topic_id: TopicId,
-    /// The epoch that its batches must name.
+    /// The epoch that the producer's batches must carry.
     pub epoch: u32,
     /// The sequence of its next batch in that epoch.
     pub sequence: u64,
-    /// Records that it has stored in all epochs.
+    /// Number of records that the producer has stored in all of its epochs.
     pub records: u64,
-    /// Opened producers that the topic has forgotten: when it is not 0, one that seems new may not be.
+    /// Number of opened producers that the topic has evicted. When it is not 0, a producer that seems new may have
+    /// existed before.
     pub forgotten: u64,
 }
 

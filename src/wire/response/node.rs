@@ -1,4 +1,5 @@
-//! What a node says of itself, of the others and of a frame's way: the answers to TRACE, CLUSTER and NODES.
+//! What a node reports about itself, about other nodes, and about the path of a frame: the responses to TRACE, CLUSTER
+//! and NODES.
 
 use super::{Durability, durability};
 use crate::limits::LABEL_MAX;
@@ -79,45 +80,45 @@ impl View {
     }
 }
 
-/// Some of the nodes of the cube in the order of their ids, as one node's configuration has them.
+/// A page of the nodes of the cube in the order of their ids, according to the configuration of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodePage {
-    /// Who answered.
+    /// The id of the answering node.
     pub node: u16,
-    /// The cube's dimension.
+    /// The dimension of the cube.
     pub dimension: u8,
-    /// The first id of the next page; 0 when this was the last one.
+    /// The first id of the next page; 0 on the last page.
     pub next: u16,
-    /// The nodes.
+    /// The nodes of this page.
     pub nodes: Vec<NodeAddress>,
 }
 
-/// A node and where it listens.
+/// A node and its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAddress {
-    /// Its id.
+    /// The id of the node.
     pub node: u16,
-    /// Its link to the node that answered.
+    /// The state of the link between this node and the answering node.
     pub link: LinkState,
-    /// Where it listens, as `host:port`; empty when that is not known.
+    /// The address that it listens on, as `host:port`; empty when it is unknown.
     pub address: String,
 }
 
-/// What the node that answers NODES knows of its link to another.
+/// The state of the link between a node and the one that answers NODES.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
-    /// They are not neighbours: it does not know whether the other is up.
+    /// They are not neighbours, so the answering node does not know whether the other is up.
     Distant = 0,
     /// They are neighbours, and the link is down.
     Down = 1,
     /// They are neighbours, and the link is up.
     Up = 2,
-    /// It is the node that answers.
+    /// The node is the answering node itself.
     Itself = 3,
 }
 
 impl NodePage {
-    /// Bytes of the payload.
+    /// Returns the size of the encoded payload in bytes.
     pub fn payload_len(&self) -> usize {
         self.nodes.iter().map(|node| 4 + cut(&node.address).len()).sum()
     }

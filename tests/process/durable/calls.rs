@@ -93,7 +93,7 @@ fn a_sync_that_fails_ends_the_node_and_nothing_acknowledged_is_lost() {
             assert_eq!(status.code(), Some(3), "{status}: {}", daemon.stderr());
             let said = daemon.stderr();
             let last = said.lines().last().unwrap();
-            assert!(last.contains("cannot make the journal safe: ") && last.contains("ending at once"), "{said}");
+            assert!(last.contains("cannot sync the journal: ") && last.contains("ending at once"), "{said}");
             cube.change(&[], &[]);
             cube.restart(0);
         });
