@@ -272,6 +272,16 @@ list_bugs() {
         's/if self\.eras != Eras::default\(\) \{/if self.places.len() == usize::MAX {/'
     bug "a correction of the clock is forgotten at a start" src/node/restore.rs \
         's/Entry::Reclock\(reclock\) => .*,$/Entry::Reclock(_) => {}/'
+    bug "connections from a stall are let in" src/node/hello.rs \
+        's/Some\(Peer::Stranger \{ is_stale: true, \.\. \}\)/Some(Peer::Stranger { is_stale: true, deadline_us: 0 })/' node::tests
+    bug "a stall is noticed only at the next tick" src/node.rs \
+        's/Event::Timeout => self\.on_timeout\(step\),/Event::Timeout => { self.notice_stall(now); self.on_timeout(step) }/; s/^ *self\.notice_stall\(now\);$//' node::tests
+    bug "a connection that is accepted after the stall passes for a new one" src/node/tick.rs \
+        's/now\.monotonic_us < self\.stale_until_us/now.monotonic_us + 2 * TICK_US < self.stale_until_us/' node::tests
+    bug "repeated log lines are not counted" src/logs.rs \
+        's/suppressed\.count \+= 1;/suppressed.count = 1;/' logs
+    bug "what a peer sends reaches the log as it is" src/logs.rs \
+        's/if char\.is_control\(\) \{/if char == char::MAX {/' logs
     bug "offsets of an earlier life are taken for those of this one" src/node/fetch.rs \
         's/\.filter\(\|epoch\| \*epoch != topic\.epoch\)/.filter(|epoch| *epoch > topic.epoch)/'
 }
@@ -335,6 +345,7 @@ seek() {
     journal) ;;
     sim) arguments+=(seeds) ;;
     process) arguments+=(durable::larger) ;;
+    logs) arguments=(--bin dht-node "$1") ;;
     *) arguments=(--lib "$1") ;;
     esac
     if [[ ${2:-} == --no-run ]]; then

@@ -214,9 +214,6 @@ pub const SHORTAGE_WAIT_LEAST: Duration = Duration::from_millis(10);
 /// Longest delay between these retries.
 pub const SHORTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Interval between log lines about a lasting shortage of descriptors or memory.
-pub const SHORTAGE_LOG: Duration = Duration::from_secs(10);
-
 /// Batches of a topic per block of its index. Finding a batch reads one block, about a kilobyte.
 pub const INDEX_BLOCK_BATCHES: usize = 128;
 
@@ -390,6 +387,19 @@ pub const DUPLICATE_PROBE_US: u64 = 400_000;
 
 /// For this long after an UNREACHABLE the ingress answers requests to that target with UNREACHABLE itself.
 pub const UNREACHABLE_HOLD_US: u64 = 100_000;
+
+/// Period in which the lines of each log statement are counted: clients and strangers can cause any number of them.
+pub const LOG_PERIOD_US: u64 = 10_000_000;
+
+/// Most warnings, or errors, that one log statement writes in a period.
+pub const LOG_WARNINGS_MAX: u32 = 5;
+
+/// Most lines at level info that one log statement writes in a period: a node has up to ten links, and a restart of the
+/// cube takes each down and up.
+pub const LOG_LINES_MAX: u32 = 20;
+
+/// Most characters of the text of a log line: the reason in a peer's GOAWAY can be as long as a frame.
+pub const LOG_TEXT_MAX: usize = 2000;
 
 /// Interval between ticks, in which the core checks its links and clients.
 pub const TICK_US: u64 = 100_000;

@@ -100,6 +100,7 @@ fn run(config: Config) -> ExitCode {
             server.run(node, storage, config.peers, config.dimension, clock)
         }
     };
+    log::logger().flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => fail(1, &format!("the event loop failed: {cause}")),

@@ -196,6 +196,7 @@ impl Node {
         self.events += 1;
         let step = &mut Step { now, event: self.events, out };
         self.begin_clock(step);
+        self.notice_stall(now);
         match event {
             Event::Accepted { conn } => self.on_accepted(step, conn),
             Event::Dialed { conn, node } => self.on_dialed(step, conn, node),

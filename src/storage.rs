@@ -246,7 +246,9 @@ fn tell<D: journal::Disk>(folder: &str, started: &Started<D>) {
         let cut = started.cut;
         log::info!("{cut} bytes at its end were unfinished when the node stopped; nothing of them was acknowledged");
     }
-    started.mended.iter().for_each(|line| log::warn!("journal {folder}: {line}"));
+    if !started.mended.is_empty() {
+        log::warn!("journal {folder}: {}", started.mended.join("; "));
+    }
     if started.is_lossy {
         log::warn!("records that were acknowledged last may be lost, since not each was made safe (--sync interval)");
     }
@@ -274,6 +276,7 @@ fn left(due: Instant) -> Duration {
 /// Ends the process: what is on the disk is not known any more, so nothing more may be acknowledged.
 fn fail(what: &str, error: &io::Error) -> ! {
     log::error!("{what}: {error}; ending at once, since what is on the disk is not known any more");
+    log::logger().flush();
     std::process::exit(EXIT_DISK)
 }
 

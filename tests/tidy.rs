@@ -22,7 +22,7 @@ const IMPORTS: &[(&str, &str)] = &[
     ("storage", "limits types wire cube record topic node journal turn"),
     ("client", "limits types wire cube"),
     ("config", "limits types wire cube record topic node journal turn net storage client"),
-    ("logs", ""),
+    ("logs", "limits"),
     ("rescue", "limits types wire cube record topic node journal turn net storage"),
     ("main", "limits types wire cube record topic node journal turn net storage client config logs rescue"),
     ("tools", "limits types wire cube client"),

@@ -19,7 +19,7 @@ use super::conn::{Conn, Got, State};
 use super::dial::Peers;
 use super::inbox::Frames;
 use super::table::Table;
-use crate::limits::{DRAIN_LINGER_US, DRAIN_US, FRAMES_PER_TURN, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
+use crate::limits::{DRAIN_LINGER_US, DRAIN_US, FRAMES_PER_TURN, LOG_PERIOD_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
 use crate::types::{ConnId, Dimension, Now};
@@ -126,6 +126,7 @@ impl Server {
             clock,
             scratch: vec![0; READ_BUDGET],
             next_sweep_us: 0,
+            next_log_us: 0,
             drain_until_us: None,
             at_once: false,
             accept_fails: false,
@@ -143,6 +144,8 @@ struct Loop<S> {
     clock: Clock,
     scratch: Vec<u8>,
     next_sweep_us: u64,
+    /// When the logger's period ends, monotonic microseconds.
+    next_log_us: u64,
     drain_until_us: Option<u64>,
     at_once: bool,
     /// True once a failure to accept connections was logged, until accepting succeeds again.
@@ -395,6 +398,7 @@ impl<S: Store> Loop<S> {
             return;
         }
         self.next_sweep_us = now.after_us(SWEEP_US);
+        self.tell_suppressed(now);
         let is_late = |conn: &Conn| {
             !conn.paused
                 && conn.partial_since_us.is_some_and(|since| since + PARTIAL_FRAME_TIMEOUT_US <= now.monotonic_us)
@@ -408,6 +412,15 @@ impl<S: Store> Loop<S> {
         }
         for id in over {
             self.turn.links.remove(id);
+        }
+    }
+
+    /// Ends the logger's period when it is time, so that the number of suppressed lines is logged even when no other
+    /// line is.
+    fn tell_suppressed(&mut self, now: Now) {
+        if self.next_log_us <= now.monotonic_us {
+            self.next_log_us = now.after_us(LOG_PERIOD_US);
+            log::logger().flush();
         }
     }
 

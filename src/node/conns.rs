@@ -22,6 +22,9 @@ pub(super) enum Peer {
     Stranger {
         /// Monotonic time at which the handshake times out, in microseconds.
         deadline_us: u64,
+        /// True if it may have been opened during a stall of this node. A neighbour gives up such a connection and
+        /// dials again.
+        is_stale: bool,
     },
     /// A connection that this node opened; the answer to HELLO is outstanding.
     Dialed {

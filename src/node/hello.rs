@@ -22,7 +22,8 @@ impl Node {
             return;
         }
         let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
-        self.conns.insert(id, step.now.monotonic_us, Peer::Stranger { deadline_us });
+        let is_stale = self.clock.is_just_after_stall(step.now);
+        self.conns.insert(id, step.now.monotonic_us, Peer::Stranger { deadline_us, is_stale });
     }
 
     pub(super) fn on_dialed(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId) {
@@ -209,6 +210,12 @@ impl Node {
         if link.node < self.settings.id {
             let message = "the larger id dials; this node dials you";
             return self.refuse_hello(step, id, request_id, Status::NotANeighbour, message);
+        }
+        // The neighbour dialled many times during the stall and gave each attempt up. Letting them in one after the
+        // other would take the link up and down once for each.
+        if matches!(self.conns.get_mut(id).map(|conn| &conn.peer), Some(Peer::Stranger { is_stale: true, .. })) {
+            log::debug!("connection {} from node {} is stale", id.slot, self.name(link.node));
+            return self.close(step, id);
         }
         match link.conn {
             None => {}

@@ -128,6 +128,7 @@ impl Node {
             let is_earlier = |peer: &Peer| matches!(peer, Peer::Dialed { node: dialed, .. } if *dialed == node);
             let earlier = self.conns.iter_mut().find(|(_, conn)| is_earlier(&conn.peer)).map(|(id, _)| id);
             if let Some(id) = earlier {
+                log::debug!("no answer to HELLO from node {}; dialling again", self.name(node));
                 self.close(step, id);
             }
             // A connect into the void takes minutes to fail.

@@ -20,6 +20,8 @@ pub(super) struct Clock {
     started_us: u64,
     next_tick_us: u64,
     ticks: u64,
+    /// Monotonic time, in microseconds, until which an accepted connection may have been opened during a stall.
+    stale_until_us: u64,
     /// The place in the catalogue where looking for old records goes on.
     age_place: usize,
 }
@@ -32,7 +34,7 @@ enum Due {
 
 impl Clock {
     pub(super) const fn new(now: Now) -> Self {
-        Self { started_us: now.monotonic_us, next_tick_us: now.monotonic_us, ticks: 0, age_place: 0 }
+        Self { started_us: now.monotonic_us, next_tick_us: now.monotonic_us, ticks: 0, stale_until_us: 0, age_place: 0 }
     }
 
     pub(super) const fn next_tick_us(&self) -> u64 {
@@ -48,6 +50,12 @@ impl Clock {
         self.ticks.is_multiple_of(ticks)
     }
 
+    /// Returns true for a tick after a stall was noticed. A connection that is accepted then may have waited in the
+    /// backlog since the stall.
+    pub(super) const fn is_just_after_stall(&self, now: Now) -> bool {
+        now.monotonic_us < self.stale_until_us
+    }
+
     pub(super) const fn uptime_ms(&self, now: Now) -> u64 {
         now.monotonic_us.saturating_sub(self.started_us) / 1000
     }
@@ -58,10 +66,6 @@ impl Node {
         self.catch_up(step);
         if self.clock.next_tick_us > step.now.monotonic_us {
             return;
-        }
-        let late_us = step.now.monotonic_us.saturating_sub(self.clock.next_tick_us);
-        if late_us >= STALL_US {
-            self.forgive_silence(step.now);
         }
         self.clock.next_tick_us = step.now.after_us(TICK_US);
         self.clock.ticks += 1;
@@ -94,9 +98,23 @@ impl Node {
         }
     }
 
-    /// After a stall of this machine silence is counted anew: the others were not silent, we were deaf.
-    fn forgive_silence(&mut self, now: Now) {
-        self.conns.iter_mut().for_each(|(_, conn)| conn.heard_us = now.monotonic_us);
+    /// Notices that this process stood still: its tick is overdue. Called before each event, so that nothing that
+    /// waited during the stall is taken for news.
+    ///
+    /// Silence is counted from now on, because the others may have sent something that was not read in time.
+    /// Handshaking connections are stale.
+    pub(super) fn notice_stall(&mut self, now: Now) {
+        let is_noticed = self.clock.is_just_after_stall(now);
+        if is_noticed || now.monotonic_us.saturating_sub(self.clock.next_tick_us) < STALL_US {
+            return;
+        }
+        self.clock.stale_until_us = now.after_us(TICK_US);
+        for (_, conn) in self.conns.iter_mut() {
+            conn.heard_us = now.monotonic_us;
+            if let Peer::Stranger { is_stale, .. } = &mut conn.peer {
+                *is_stale = true;
+            }
+        }
         self.forgive_homes(now.monotonic_us);
     }
 
@@ -104,7 +122,7 @@ impl Node {
     fn expire_greetings(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         let late = |peer: &Peer| match peer {
-            Peer::Stranger { deadline_us }
+            Peer::Stranger { deadline_us, .. }
             | Peer::Dialed { deadline_us, .. }
             | Peer::Challenger { deadline_us, .. }
             | Peer::Leaving { deadline_us, .. } => *deadline_us <= now_us,

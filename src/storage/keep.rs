@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::clean::Cleaner;
 use super::{News, Supply, Task, fail, left, now};
 use crate::journal::{Disk, Keeper, Mark, OpenError, Preparation, Progress, is_transient};
-use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_LOG, SHORTAGE_PATIENCE};
+use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_PATIENCE};
 use crate::node::Lookup;
 use crate::record::{Unreadable, Wanted};
 
@@ -28,9 +28,8 @@ pub(super) struct Bookkeeper<D: Disk> {
     /// The end of the part of the log whose notes have been received.
     noted: Mark,
     cleaner: Cleaner<D::File>,
-    /// When the system began to refuse calls for want of descriptors or memory, and when that was last logged; `None`
-    /// when it does not.
-    shortage: Option<(Instant, Instant)>,
+    /// When the system began to refuse calls for want of descriptors or memory; `None` when it does not.
+    shortage: Option<Instant>,
 }
 
 impl<D: Disk> Bookkeeper<D> {
@@ -150,17 +149,13 @@ impl<D: Disk> Bookkeeper<D> {
     }
 
     /// Returns true when the error is a passing shortage of descriptors or memory, so that the failed call will be
-    /// retried. Logs the shortage from time to time.
+    /// retried.
     fn is_shortage(&mut self, error: &io::Error) -> bool {
         if !is_transient(error) {
             return false;
         }
-        let (since, logged) = self.shortage.unwrap_or_else(|| (now(), now() - SHORTAGE_LOG));
-        let is_due = left(logged + SHORTAGE_LOG).is_zero();
-        self.shortage = Some((since, if is_due { now() } else { logged }));
-        if is_due {
-            log::warn!("the journal is short of a resource: {error}; trying again, nothing is lost");
-        }
+        self.shortage.get_or_insert_with(now);
+        log::warn!("the journal is short of a resource: {error}; trying again, nothing is lost");
         true
     }
 
@@ -193,8 +188,8 @@ impl<D: Disk> Bookkeeper<D> {
     }
 
     fn try_again(&mut self, error: &io::Error, wake: &impl Fn()) {
-        let is_brief = self.is_shortage(error)
-            && self.shortage.is_some_and(|(since, _)| !left(since + SHORTAGE_PATIENCE).is_zero());
+        let is_brief =
+            self.is_shortage(error) && self.shortage.is_some_and(|since| !left(since + SHORTAGE_PATIENCE).is_zero());
         let again = now() + Duration::from_micros(SEGMENT_AGAIN_US);
         self.wanted = self.wanted.map(|(number, size, _)| (number, size, again));
         if error.kind() == io::ErrorKind::StorageFull && self.has_space && self.keeper.holds_dead() {

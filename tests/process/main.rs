@@ -14,6 +14,7 @@
 //! | `vectors` | the bad frames of the protocol's vectors |
 //! | `slow` | clients that do not read |
 //! | `large` | the largest frames |
+//! | `logs` | what nodes log: little, whatever others do |
 //! | `descriptors` | a node that may open few files |
 //! | `bounds` | the memory cap, retention |
 //! | `subscribe` | subscriptions: one order for all, links, credit, their ends |
@@ -42,6 +43,7 @@ mod ending;
 mod forming;
 mod large;
 mod load;
+mod logs;
 mod polls;
 mod raw;
 mod requests;

@@ -1,5 +1,5 @@
 //! A node that is out of reach for long: who waits for it is told once, nobody else is, and all are told when it is
-//! back.
+//! back. Its links go down and up once, whatever its neighbours dialled meanwhile.
 
 use dht_node::types::Dimension;
 use fastrand::Rng;
@@ -61,6 +61,8 @@ pub(crate) fn check(what: What) {
     heal_it(&mut world, what);
     world.run_until(BACK_US);
     assert_eq!(waiting(&world, what, false), 0);
+    let losses: u64 = world.hosts.iter().flatten().map(|host| host.turn.links.counts[1]).sum();
+    assert_eq!(losses, links(&world).len() as u64, "{what:?}: each end loses each link of the node once");
     world.run();
     let totals = &world.trace.totals;
     assert_eq!((totals.waited, totals.flowed), (count, count), "{what:?}");

@@ -481,8 +481,13 @@ impl Harness {
 
     /// The machine stands still for so long, and then the node goes on.
     pub(super) fn stall(&mut self, micros: u64) -> Vec<Sent> {
-        self.now = Now { monotonic_us: self.now.after_us(micros), wall_us: self.now.wall_us + micros };
+        self.advance(micros);
         self.timeout()
+    }
+
+    /// Moves the clocks forward, without an event.
+    pub(super) const fn advance(&mut self, micros: u64) {
+        self.now = Now { monotonic_us: self.now.after_us(micros), wall_us: self.now.wall_us + micros };
     }
 
     /// The link goes down.

@@ -7,7 +7,7 @@ use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, TICK_US, 
 use crate::node::Event;
 use crate::types::{Dimension, NodeId, Retention};
 use crate::wire::response::LinkState;
-use crate::wire::{Opcode, Origin, Request, Response, Route, Status, TrafficClass};
+use crate::wire::{Hello, Opcode, Origin, Request, Response, Role, Route, Status, TrafficClass};
 
 const fn ping(node: u16) -> Request<'static> {
     Request::Ping { node, token: 7 }
@@ -63,6 +63,36 @@ fn a_second_link_waits_until_the_first_has_shown_whether_it_lives() {
     let first = node.link();
     node.link_up();
     assert!(!node.is_open(first) && node.is_open(node.link()));
+}
+
+#[test]
+fn connections_that_a_neighbour_opened_during_a_stall_are_closed_without_an_answer() {
+    let hello = Hello { role: Role::Node, dimension: 1, node: 1, ..Hello::of_client(1, "test") };
+    // The first event after the stall is either the neighbour's HELLO, or a tick.
+    for is_hello_first in [false, true] {
+        let mut node = Harness::linked(1);
+        let link = node.link();
+        let (early, client) = (node.accept(), node.accept());
+        node.advance(3 * LINK_SILENCE_US);
+        if !is_hello_first {
+            node.timeout();
+        }
+        assert_eq!(node.say_hello(early, &hello).len(), 0);
+        node.timeout();
+        // The system may hand out more of them after the stall was noticed.
+        let late = node.accept();
+        assert_eq!(node.say_hello(late, &hello).len(), 0);
+        assert_eq!([early, late, link].map(|conn| node.is_open(conn)), [false, false, true]);
+        // A refusal says more than a closed connection, and a client has not given up.
+        let stranger = node.accept();
+        let sent = node.say_hello(stranger, &Hello { dimension: 2, ..hello.clone() });
+        assert_eq!(statuses(&sent), [Status::DimensionMismatch; 2]);
+        assert_eq!(statuses(&node.say_hello(client, &Hello::of_client(1, "test"))), [Status::Ok]);
+        // A connection from after the stall replaces the link as always.
+        node.pass(TICK_US);
+        node.link_up();
+        assert!(!node.is_open(link));
+    }
 }
 
 #[test]

@@ -1,0 +1,62 @@
+//! What nodes log: little, whatever others do.
+
+use dht_node::limits::LOG_WARNINGS_MAX;
+use dht_node::wire::{Hello, Status};
+
+use crate::cube::Cube;
+use crate::daemon::{PATIENCE, wait_for};
+use crate::raw::{Raw, client_hello, hello_frame};
+
+#[test]
+fn a_link_goes_down_and_up_once_when_a_node_stood_still() {
+    let mut cube = Cube::start(1);
+    // The node of the larger id dials. Its log shows how often it did that in vain.
+    cube.kill(1);
+    cube.change(&[], &["env", "RUST_LOG=debug"]);
+    cube.restart(1);
+    cube.wait_linked();
+    let before = changes(&cube);
+    cube.daemon(0).signal("STOP");
+    wait_for("the neighbour has dialled many times", || {
+        let given_up = cube.daemon(1).stderr().matches("no answer to HELLO").count();
+        (given_up >= 4).then_some(())
+    });
+    cube.daemon(0).signal("CONT");
+    cube.wait_linked();
+    let after = changes(&cube);
+    for (before, after) in before.into_iter().zip(after).flat_map(|(before, after)| before.into_iter().zip(after)) {
+        // Once more than that where the test machine itself stands still.
+        assert!((before + 1..=before + 2).contains(&after), "from {before} to {after}");
+    }
+}
+
+#[test]
+fn refused_connections_do_not_fill_the_log() {
+    const TIMES: usize = 1000;
+    let mut cube = Cube::start(0);
+    let hello = Hello { cluster: "another".to_owned(), ..client_hello() };
+    for _ in 0..TIMES {
+        let mut raw = Raw::connect(cube.address(0));
+        raw.send(&hello_frame(&hello));
+        assert_eq!(raw.frame().hello().0, Status::ClusterMismatch);
+        assert_eq!(raw.goaway(), Status::ClusterMismatch);
+    }
+    let mut node = cube.take(0);
+    node.signal("TERM");
+    assert!(node.wait(PATIENCE).unwrap().success());
+    let log = node.stderr();
+    let (mut written, mut suppressed) = (0, 0);
+    for line in log.lines().filter(|line| line.contains("CLUSTER_MISMATCH")) {
+        written += 1;
+        let count = line.split(" similar lines were suppressed").next().filter(|start| *start != line);
+        suppressed += count.map_or(1, |start| start.split(' ').next_back().unwrap().parse().unwrap());
+    }
+    assert_eq!(suppressed, TIMES, "{log}");
+    // The test may take more than one period of the log.
+    assert!(written < TIMES / 10 && written > LOG_WARNINGS_MAX as usize, "{log}");
+}
+
+/// How often the link of each node went up, and down.
+fn changes(cube: &Cube) -> [[u64; 2]; 2] {
+    [0, 1].map(|node| ["links_up", "links_down"].map(|name| cube.counter(node, name)))
+}
