@@ -197,7 +197,7 @@ fn what_was_begun_on_a_full_disk_does_not_stay_in_the_way() {
     check_refusal(&(0..9).find_map(|number| client.publish("topic", &Batch::of(&content(number))).err()).unwrap());
     let filler = disk.fill_up("filler", 0);
     client.delete("topic").unwrap();
-    wait_for("a checkpoint fails", || cube.daemon(0).stderr().contains("no checkpoint").then_some(()));
+    wait_for("a checkpoint fails", || cube.daemon(0).stderr().contains("cannot make a checkpoint").then_some(()));
     assert_eq!(begun(&data), [""; 0]);
     fs::remove_file(filler).unwrap();
     cube.kill(0);
