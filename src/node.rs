@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `event`, `action` | the contract |
 //! | `hello`, `conns` | who is at the other end of a connection |
+//! | `end` | why connections end, for the log |
 //! | `link`, `routing` | neighbours: dialling, silence, which links are up |
 //! | `ingress`, `pending` | requests of this node's own clients |
 //! | `charge` | back-pressure: which clients' reads are suspended |
@@ -28,6 +29,7 @@ mod charge;
 mod conns;
 mod deliver;
 mod drain;
+mod end;
 mod event;
 mod feed;
 mod fetch;
@@ -61,6 +63,7 @@ pub use read::Lookup;
 
 use apply::Proposals;
 use conns::{Conns, Peer};
+use end::End;
 use feed::Feeds;
 use pending::{Pending, PendingTable};
 use pull::Pull;
@@ -208,7 +211,7 @@ impl Node {
             Event::Dropped => self.stats.pushes_skipped += 1,
             Event::Drained { conn } => self.on_drained(step, conn),
             Event::Ended { conn } => self.on_ended(step, conn),
-            Event::Closed { conn } => self.on_closed(step, conn),
+            Event::Closed { conn, cause } => self.on_closed(step, conn, End::Failed(cause)),
             Event::Synced { entries } => self.on_synced(step, entries),
             Event::Read { lookup, found } => self.on_read(step, lookup, found),
             Event::Space { is_left } => self.has_space = is_left,
@@ -275,7 +278,7 @@ impl Node {
         self.stats.protocol_errors += 1;
         match error.status() {
             Some(status) => self.refuse(step, id, status, &error.to_string()),
-            None => self.close(step, id),
+            None => self.close(step, id, End::Garbled(error)),
         }
     }
 
@@ -312,10 +315,11 @@ impl Node {
         }
     }
 
-    fn on_closed(&mut self, step: &mut Step<'_>, id: ConnId) {
+    fn on_closed(&mut self, step: &mut Step<'_>, id: ConnId, end: End<'_>) {
         let Some(conn) = self.conns.remove(id) else { return };
+        log::debug!("connection {} ended: {end}", id.slot);
         match conn.peer {
-            Peer::Link { bit } => self.on_link_down(step, bit),
+            Peer::Link { bit } => self.on_link_down(step, bit, end),
             Peer::Dialed { node, .. } => self.redial_later(step, node),
             Peer::Challenger { bit, .. } => {
                 let challenger = &mut self.routing.neighbour_mut(bit).challenger;
@@ -330,10 +334,10 @@ impl Node {
     }
 
     /// Closes a connection after sending what is queued.
-    fn close(&mut self, step: &mut Step<'_>, id: ConnId) {
+    fn close(&mut self, step: &mut Step<'_>, id: ConnId, end: End<'_>) {
         if self.conns.get_mut(id).is_some() {
             step.out.push(Action::Close { conn: id });
-            self.on_closed(step, id);
+            self.on_closed(step, id, end);
         }
     }
 }

@@ -146,7 +146,8 @@ impl<D: Disk> Keeper<D> {
             match self.copy(cleaning, piece, from) {
                 Ok(()) => return Ok(cleaning.pieces.is_empty()),
                 Err(error @ OpenError::Damaged { .. }) => {
-                    log::error!("topic {:x}: {error}; its segment is not cleaned", piece.topic.number());
+                    let segment = names::segment(piece.segment);
+                    log::error!("{segment} is not cleaned, since records in it cannot be read: {error}");
                     self.leave(piece.segment);
                     cleaning.begun = None;
                     cleaning.pieces.pop_front();

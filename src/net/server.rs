@@ -509,7 +509,7 @@ impl<S: Store> Loop<S> {
         log::debug!("connection {} failed: {error}", id.slot);
         let was_open = self.turn.links.remove(id).is_some_and(|conn| conn.state == State::Open);
         if was_open {
-            self.turn.handle(now, Event::Closed { conn: id });
+            self.turn.handle(now, Event::Closed { conn: id, cause: error.kind() });
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::action::Action;
 use super::conns::Client;
+use super::end::End;
 use super::{Node, Step};
 use crate::limits::{
     CLIENT_CHARGE_MAX, INFLIGHT_MAX, LIST_BYTES_MAX, LISTED_BYTES, NODE_CHARGE_MAX, NODES_BYTES_MAX, PAYLOAD_MAX,
@@ -55,7 +56,7 @@ impl Node {
         let Some(client) = self.conns.client_mut(id) else { return };
         let Client { ended, inflight, paused, .. } = *client;
         if ended && inflight == 0 {
-            self.close(step, id);
+            self.close(step, id, End::ClosedByPeer);
         } else if paused {
             self.resume_if_due(step, id);
         }

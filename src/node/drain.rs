@@ -16,6 +16,7 @@
 
 use super::action::{Action, Packet};
 use super::conns::Peer;
+use super::end::End;
 use super::{Node, Step};
 use crate::limits::{DRAIN_CLIENTS_US, DRAIN_LINKS_US, DRAIN_US};
 use crate::types::{ConnId, RequestId};
@@ -98,7 +99,7 @@ impl Node {
                 grace_us: Some(step.now.after_us(DRAIN_LINKS_US)),
                 deadline_us: step.now.after_us(DRAIN_US / 4),
             };
-            clients.into_iter().for_each(|id| self.close(step, id));
+            clients.into_iter().for_each(|id| self.close(step, id, End::ShuttingDown));
             for id in self.ids_of(|peer| matches!(peer, Peer::Link { .. })) {
                 self.say_goaway(step, id, Status::Closing, FAREWELL);
             }
@@ -115,7 +116,7 @@ impl Node {
                     self.refuse(step, id, Status::Closing, FAREWELL);
                 }
                 for id in self.ids_of(|_| true) {
-                    self.close(step, id);
+                    self.close(step, id, End::ShuttingDown);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! The inputs of a node.
 
+use std::io;
+
 use super::read::Lookup;
 use crate::record::{Entry, Found, Unreadable};
 use crate::types::{ConnId, NodeId};
@@ -61,10 +63,12 @@ pub enum Event<'a> {
         /// The connection.
         conn: ConnId,
     },
-    /// A connection is closed. Its id will not occur again.
+    /// A connection failed and is closed. Its id will not occur again.
     Closed {
         /// The connection.
         conn: ConnId,
+        /// The error of its socket, for the log.
+        cause: io::ErrorKind,
     },
     /// Entries are committed, in the order of their [`super::Action::Append`]s.
     Synced {

@@ -2,6 +2,7 @@
 
 use super::action::{Action, Packet};
 use super::conns::{Client, Peer};
+use super::end::End;
 use super::{Node, Step};
 use crate::limits::{
     CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, DUPLICATE_PROBE_US, FRAME_MAX, FRAME_MAX_LEAST,
@@ -43,7 +44,7 @@ impl Node {
         }
         if opcode == Some(Opcode::Goaway) && is_request {
             // It has asked for nothing, so nothing is outstanding.
-            return self.close(step, id);
+            return self.close(step, id, End::ClosedByPeer);
         }
         if opcode != Some(Opcode::Hello) || !is_request {
             self.stats.protocol_errors += 1;
@@ -70,21 +71,19 @@ impl Node {
     pub(super) fn on_hello_response(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId, frame: &Frame<'_>) {
         let header = &frame.header;
         if header.opcode == Opcode::Goaway.number() {
-            let message = frame.args().ok().and_then(|args| Goaway::decode(header.status, args).ok());
-            log::warn!(
-                "node {} refused the link: {}",
-                self.name(node),
-                message.map_or_else(String::new, |g| g.message)
-            );
-            return self.close(step, id);
+            let goaway = frame.args().ok().and_then(|args| Goaway::decode(header.status, args).ok());
+            let end = goaway.as_ref().map_or(End::ClosedByPeer, |it| End::Goaway(it.status, &it.message));
+            log::warn!("node {} refused the link: {end}", self.name(node));
+            return self.close(step, id, end);
         }
         if header.opcode != Opcode::Hello.number() || !header.flags.has(Flags::RESPONSE) {
             return self.refuse(step, id, Status::HelloRequired, "the first frame is the answer to HELLO");
         }
         if header.status != Status::Ok.number() {
-            let name = Status::from_number(header.status).map_or("an unknown status", Status::name);
+            let status = Status::from_number(header.status);
+            let name = status.map_or("an unknown status", Status::name);
             log::warn!("node {} refused the link: {name}", self.name(node));
-            return self.close(step, id);
+            return self.close(step, id, End::HelloRefused(status));
         }
         let hello = match read_hello(frame) {
             Ok(hello) => hello,
@@ -118,9 +117,8 @@ impl Node {
 
     /// Ends a connection with the reason.
     pub(super) fn refuse(&mut self, step: &mut Step<'_>, id: ConnId, status: Status, message: &str) {
-        log::debug!("connection {} ends: {} {message}", id.slot, status.name());
         self.say_goaway(step, id, status, message);
-        self.close(step, id);
+        self.close(step, id, End::Refused(status, message));
     }
 
     fn check_client(&self, hello: &Hello) -> Result<(), Refusal> {
@@ -214,13 +212,12 @@ impl Node {
         // The neighbour dialled many times during the stall and gave each attempt up. Letting them in one after the
         // other would take the link up and down once for each.
         if matches!(self.conns.get_mut(id).map(|conn| &conn.peer), Some(Peer::Stranger { is_stale: true, .. })) {
-            log::debug!("connection {} from node {} is stale", id.slot, self.name(link.node));
-            return self.close(step, id);
+            return self.close(step, id, End::Stale);
         }
         match link.conn {
             None => {}
             // The same start of the neighbour: it has lost the old connection and knows it.
-            Some(old) if link.instance == hello.instance => self.close(step, old),
+            Some(old) if link.instance == hello.instance => self.close(step, old, End::Replaced),
             Some(old) => {
                 let deadline_us = step.now.after_us(DUPLICATE_PROBE_US);
                 let instance = hello.instance;

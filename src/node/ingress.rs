@@ -4,6 +4,7 @@
 
 use super::action::{Action, Packet};
 use super::charge::{charge_of, size_of_answer};
+use super::end::End;
 use super::fetch::{fit, fit_frame};
 use super::follow::malformed;
 use super::forward::ReplyTo;
@@ -231,7 +232,7 @@ impl Node {
                 self.drop_streams(step, readers);
                 self.settle(step, id);
             }
-            None => self.close(step, id),
+            None => self.close(step, id, End::ClosedByPeer),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::action::{Action, Packet};
 use super::conns::Peer;
+use super::end::End;
 use super::routing::redial_after_us;
 use super::{Node, Step};
 use crate::limits::{DIAL_TIMEOUT_US, DRAIN_US, LINK_PING_US, LINK_SILENCE_US};
@@ -51,21 +52,20 @@ impl Node {
             return;
         }
         let goaway = frame.args().ok().and_then(|args| Goaway::decode(frame.header.status, args).ok());
-        let message = goaway.map_or_else(String::new, |goaway| goaway.message);
-        log::info!("node {} ends the link: {message}", self.name(self.routing.neighbour(bit).node));
+        let end = goaway.as_ref().map_or(End::ClosedByPeer, |goaway| End::Goaway(goaway.status, &goaway.message));
         if is_orderly {
             self.say_goaway(step, id, Status::Closing, "routed around from now on");
             self.conns.set_peer(id, Peer::Leaving { bit, deadline_us: step.now.after_us(DRAIN_US) });
-            self.on_link_down(step, bit);
+            self.on_link_down(step, bit, end);
         } else {
-            self.close(step, id);
+            self.close(step, id, end);
         }
     }
 
     pub(super) fn on_link_up(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, instance: u64) {
         // Whoever comes last is the one that the neighbour means: it may have given up on the others.
         while let Some(old) = self.routing.neighbour(bit).conn {
-            self.close(step, old);
+            self.close(step, old, End::Replaced);
         }
         self.conns.set_peer(id, Peer::Link { bit });
         self.routing.set_up(bit, id, instance);
@@ -74,8 +74,8 @@ impl Node {
         Self::admit_link(step, id);
     }
 
-    pub(super) fn on_link_down(&mut self, step: &mut Step<'_>, bit: u8) {
-        log::info!("link to {} is down", self.name(self.routing.neighbour(bit).node));
+    pub(super) fn on_link_down(&mut self, step: &mut Step<'_>, bit: u8, end: End<'_>) {
+        log::info!("link to {} is down: {end}", self.name(self.routing.neighbour(bit).node));
         self.stats.links_down += 1;
         self.routing.set_down(bit, step.now.monotonic_us, self.random.u64(..));
         self.admit_challenger(step, bit);
@@ -115,7 +115,8 @@ impl Node {
         let silent_us = step.now.monotonic_us.saturating_sub(conn.heard_us);
         let unsent_us = step.now.monotonic_us.saturating_sub(conn.sent_us);
         if silent_us >= LINK_SILENCE_US {
-            self.refuse(step, id, Status::KeepaliveTimeout, "nothing was heard for too long");
+            let message = format!("nothing was heard for {} ms", LINK_SILENCE_US / 1000);
+            self.refuse(step, id, Status::KeepaliveTimeout, &message);
         } else if silent_us.max(unsent_us) >= LINK_PING_US {
             self.ping(step, id);
         }
@@ -128,8 +129,7 @@ impl Node {
             let is_earlier = |peer: &Peer| matches!(peer, Peer::Dialed { node: dialed, .. } if *dialed == node);
             let earlier = self.conns.iter_mut().find(|(_, conn)| is_earlier(&conn.peer)).map(|(id, _)| id);
             if let Some(id) = earlier {
-                log::debug!("no answer to HELLO from node {}; dialling again", self.name(node));
-                self.close(step, id);
+                self.close(step, id, End::Unanswered);
             }
             // A connect into the void takes minutes to fail.
             self.routing.neighbour_mut(bit).dial_at_us = step.now.after_us(DIAL_TIMEOUT_US);

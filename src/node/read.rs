@@ -21,6 +21,8 @@ use crate::wire::{Opcode, Origin, Request, Response, Status};
 pub struct Lookup {
     /// Of which topic.
     pub topic: TopicId,
+    /// The name of the topic, for the log.
+    pub topic_name: Box<str>,
     /// What.
     pub wanted: Wanted,
     /// The log as it is when it is asked: so it is answered, or a log that turns over faster than its disk reads could
@@ -131,7 +133,7 @@ impl Node {
         if let Some(next) = self.reads.waiting.pop_front() {
             self.ask(step, next);
         }
-        let Lookup { topic: id, wanted, extent, reader } = lookup;
+        let Lookup { topic: id, wanted, extent, reader, .. } = lookup;
         let was_removed = self.was_removed(id, &wanted, &found);
         let (reply, answer) = match (reader, &wanted) {
             (Reader::Pull(origin), _) if was_removed => {
@@ -257,6 +259,12 @@ fn wanted(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32) -> Want
     Wanted::Records { from: from.max(topic.log.first()), max_bytes: max_bytes.min(READ_BYTES_MAX), max_records }
 }
 
-const fn lookup(topic: &Topic, wanted: Wanted, reader: Reader) -> Lookup {
-    Lookup { topic: topic.id, wanted, extent: (topic.log.first(), topic.log.next()), reader }
+fn lookup(topic: &Topic, wanted: Wanted, reader: Reader) -> Lookup {
+    Lookup {
+        topic: topic.id,
+        topic_name: topic.name().into(),
+        wanted,
+        extent: (topic.log.first(), topic.log.next()),
+        reader,
+    }
 }

@@ -159,6 +159,7 @@ impl<F: DiskFile> Committer<F> {
     /// are written. Any other failure ends the process.
     fn patiently(&mut self, what: &str, mut attempt: impl FnMut(&mut Writer<F>) -> io::Result<()>) {
         let mut wait = SHORTAGE_WAIT_LEAST;
+        let mut has_failed = false;
         while let Err(error) = attempt(&mut self.writer) {
             if !is_transient(&error) {
                 fail(what, &error);
@@ -166,6 +167,10 @@ impl<F: DiskFile> Committer<F> {
             log::warn!("{what}: {error}; trying again in {} ms", wait.as_millis());
             std::thread::park_timeout(wait);
             wait = (wait * 2).min(SHORTAGE_WAIT_MAX);
+            has_failed = true;
+        }
+        if has_failed {
+            log::info!("the journal is written and synced again");
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Bookkeeper<D: Disk> {
     has_space: bool,
     /// When to ask the loop for another checkpoint because the last one failed.
     keep_again: Option<Instant>,
+    /// True from a checkpoint that failed to the next one that succeeds.
+    checkpoint_failed: bool,
     /// What the loop was last told that a checkpoint would free, in bytes.
     freeable: u64,
     /// The end of the part of the log whose notes have been received.
@@ -36,8 +38,21 @@ impl<D: Disk> Bookkeeper<D> {
     /// Creates the keeper's thread for a log that ended at `noted`.
     pub(super) fn new(keeper: Keeper<D>, noted: Mark, supply: Sender<Supply<D::File>>, news: Sender<News>) -> Self {
         let (wanted, filling, keep_again, shortage, cleaner) = (None, None, None, None, Cleaner::new());
-        let (has_space, freeable) = (true, 0);
-        Self { keeper, supply, news, wanted, filling, has_space, keep_again, freeable, noted, cleaner, shortage }
+        let (has_space, checkpoint_failed, freeable) = (true, false, 0);
+        Self {
+            keeper,
+            supply,
+            news,
+            wanted,
+            filling,
+            has_space,
+            keep_again,
+            checkpoint_failed,
+            freeable,
+            noted,
+            cleaner,
+            shortage,
+        }
     }
 
     /// Processes tasks until it is told to end. Between them it fills the next segment and cleans others, piece by
@@ -104,8 +119,14 @@ impl<D: Disk> Bookkeeper<D> {
             synced => synced.and_then(|()| self.keeper.checkpoint(mark, image)),
         };
         match kept {
-            Ok(()) => self.shortage = None,
+            Ok(()) => {
+                self.end_shortage();
+                if std::mem::take(&mut self.checkpoint_failed) {
+                    log::info!("a checkpoint was made again");
+                }
+            }
             Err(error) => {
+                self.checkpoint_failed = true;
                 self.keep_again = Some(now() + CHECKPOINT_AGAIN);
                 if !self.is_shortage(&error) {
                     log::warn!(
@@ -132,7 +153,7 @@ impl<D: Disk> Bookkeeper<D> {
         let found = match self.keeper.read(lookup.topic, lookup.wanted) {
             Err(OpenError::Io { cause, .. }) if self.is_shortage(&cause) => Err(Unreadable::NotNow),
             Err(error) => {
-                log::error!("cannot read topic {:x}: {error}", lookup.topic.number());
+                log::error!("cannot read records of topic {}: {error}", lookup.topic_name);
                 let next = match lookup.wanted {
                     Wanted::Records { from, .. } => self.keeper.readable_from(lookup.topic, from),
                     Wanted::Time { .. } => None,
@@ -140,7 +161,7 @@ impl<D: Disk> Bookkeeper<D> {
                 Err(Unreadable::Lost { next })
             }
             Ok(found) => {
-                self.shortage = None;
+                self.end_shortage();
                 Ok(found)
             }
         };
@@ -157,6 +178,12 @@ impl<D: Disk> Bookkeeper<D> {
         self.shortage.get_or_insert_with(now);
         log::warn!("the journal is short of a resource: {error}; trying again, nothing is lost");
         true
+    }
+
+    fn end_shortage(&mut self) {
+        if self.shortage.take().is_some() {
+            log::info!("the journal is not short of resources any more");
+        }
     }
 
     /// Begins to prepare the wanted segment when it is time and none is being prepared. Called after every task, so
@@ -178,7 +205,8 @@ impl<D: Disk> Bookkeeper<D> {
         match self.keeper.fill_segment(filling) {
             Ok(Progress::Unfinished(unfinished)) => self.filling = Some(unfinished),
             Ok(Progress::Ready(segment)) => {
-                (self.wanted, self.shortage) = (None, None);
+                self.wanted = None;
+                self.end_shortage();
                 // The thread that commits may have ended.
                 let _ = self.supply.send(Supply::Segment(segment));
                 self.tell_space(None, wake);
@@ -209,10 +237,12 @@ impl<D: Disk> Bookkeeper<D> {
         self.has_space = missing.is_none();
         if let Some(error) = missing {
             self.cleaner.stir(true);
-            log::error!("cannot prepare a segment: {error}; publishes are refused until that succeeds");
+            let is_full = error.kind() == io::ErrorKind::StorageFull;
+            let until = if is_full { "space is back" } else { "that succeeds" };
+            log::error!("cannot prepare a segment: {error}; publishes are refused until {until}");
             let _ = self.supply.send(Supply::NoSpace);
         } else {
-            log::info!("the next segment is prepared; publishes are accepted again");
+            log::info!("space is back: the next segment is prepared, and publishes are accepted again");
         }
         let _ = self.news.send(News::Space(self.has_space));
         wake();

@@ -18,8 +18,7 @@ fn a_link_goes_down_and_up_once_when_a_node_stood_still() {
     let before = changes(&cube);
     cube.daemon(0).signal("STOP");
     wait_for("the neighbour has dialled many times", || {
-        let given_up = cube.daemon(1).stderr().matches("no answer to HELLO").count();
-        (given_up >= 4).then_some(())
+        (cube.daemon(1).stderr().matches("ended: no answer to HELLO").count() >= 4).then_some(())
     });
     cube.daemon(0).signal("CONT");
     cube.wait_linked();
@@ -28,6 +27,31 @@ fn a_link_goes_down_and_up_once_when_a_node_stood_still() {
         // Once more than that where the test machine itself stands still.
         assert!((before + 1..=before + 2).contains(&after), "from {before} to {after}");
     }
+}
+
+#[test]
+fn the_log_says_why_a_link_went_down() {
+    let mut cube = Cube::start(1);
+    let expect = |cube: &mut Cube, reason: &str| {
+        let line = format!("link to 1 is down: {reason}");
+        wait_for(&line, || cube.daemon(0).stderr().contains(&line).then_some(()));
+    };
+    cube.daemon(1).signal("STOP");
+    expect(&mut cube, "KEEPALIVE_TIMEOUT: nothing was heard for 1000 ms");
+    cube.daemon(1).signal("CONT");
+    cube.wait_linked();
+    let mut node = cube.take(1);
+    node.signal("TERM");
+    assert!(node.wait(PATIENCE).unwrap().success());
+    expect(&mut cube, "the other side sent GOAWAY CLOSING: this node is ending");
+    cube.restart(1);
+    cube.wait_linked();
+    cube.kill(1);
+    let crashed = ["closed by the other side", "connection reset"].map(|reason| format!("link to 1 is down: {reason}"));
+    wait_for("the end of the crashed node's link", || {
+        let log = cube.daemon(0).stderr();
+        crashed.iter().any(|line| log.contains(line)).then_some(())
+    });
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! One simulated process: a production [`Turn`] and the loop around it, in the order of `net/server.rs`.
 
+use std::io::ErrorKind;
+
 use dht_node::limits::{DRAIN_US, PARTIAL_FRAME_TIMEOUT_US};
 use dht_node::node::{Event, Node};
 use dht_node::turn::Turn;
@@ -289,7 +291,7 @@ impl Host {
         self.remove(id, around);
         match state {
             State::Dialing(node) => self.handle(now, Event::DialFailed { node }),
-            State::Open => self.handle(now, Event::Closed { conn: id }),
+            State::Open => self.handle(now, Event::Closed { conn: id, cause: ErrorKind::ConnectionReset }),
             State::Closing { .. } => {}
         }
     }

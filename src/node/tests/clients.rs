@@ -29,7 +29,7 @@ fn the_client_that_is_one_too_many_is_told_so_and_a_neighbour_is_let_in() {
         assert!(!node.is_open(refused));
     }
     node.link_up();
-    node.handle(Event::Closed { conn: clients[17] });
+    node.lose(clients[17]);
     node.client();
 }
 

@@ -26,7 +26,7 @@ fn a_node_that_ends_tells_its_clients_then_its_neighbours_and_serves_these_until
     // What a client still asks was not taken; the cube is served.
     assert_eq!(node.answer_to(stays, 5, &ping(0)).status(), Status::ShuttingDown.number());
     assert_eq!(node.node_asks(1, 6, &ping(0), &[]).iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
-    assert_eq!(node.handle(Event::Closed { conn: leaves }).len(), 0);
+    assert_eq!(node.lose(leaves).len(), 0);
     // The other one does not leave by itself.
     assert_eq!(node.pass(DRAIN_CLIENTS_US - 1).len(), 0);
     let sent = node.pass(1);
@@ -42,7 +42,7 @@ fn a_node_that_ends_waits_neither_for_clients_that_have_gone_nor_long_for_a_neig
     let mut node = Harness::linked(1);
     let (client, link) = (node.client(), node.link());
     node.handle(Event::Drain);
-    let sent = node.handle(Event::Closed { conn: client });
+    let sent = node.lose(client);
     assert_eq!(told(&sent), [(link, Opcode::Goaway, Status::Closing)], "at once");
     node.pass_silently(DRAIN_LINKS_US - 1);
     assert!(!node.node.is_drained());
@@ -126,7 +126,7 @@ fn a_neighbour_that_ends_is_routed_around_and_heard_until_it_closes() {
     node.link_up();
     assert_eq!(node.ask(client, 7, &ping(1))[0].conn, node.link());
     assert!(node.is_open(link));
-    node.handle(Event::Closed { conn: link });
+    node.lose(link);
     assert_eq!(node.ask(client, 8, &ping(1))[0].conn, node.link(), "the new link is another one");
     // One that does not close in time is closed.
     let link = node.link();

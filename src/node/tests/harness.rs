@@ -4,6 +4,7 @@
 //! appended is committed at once, and the invariants are checked after every event.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 
 use super::sent::Sent;
 use crate::cube;
@@ -186,7 +187,7 @@ impl Harness {
     /// One event, and what is sent because of it.
     pub(super) fn handle(&mut self, event: Event<'_>) -> Vec<Sent> {
         let frame = if let Event::Frame { frame, .. } = &event { Some(*frame) } else { None };
-        if let Event::Closed { conn } = &event {
+        if let Event::Closed { conn, .. } = &event {
             self.conns.remove(conn);
         }
         let mut actions = Vec::new();
@@ -493,7 +494,12 @@ impl Harness {
     /// The link goes down.
     pub(super) fn link_down(&mut self) {
         let conn = self.link.take().expect("the link is up");
-        self.handle(Event::Closed { conn });
+        self.lose(conn);
+    }
+
+    /// A connection fails.
+    pub(super) fn lose(&mut self, conn: ConnId) -> Vec<Sent> {
+        self.handle(Event::Closed { conn, cause: ErrorKind::ConnectionReset })
     }
 
     /// One timeout, at the instant of the event before.

@@ -8,7 +8,6 @@ use crate::limits::{
     FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, OUTAGE_ASK_US, REQUEST_TIMEOUT_US, STRAYS_MAX,
     TAIL_BYTES_MAX, TICK_US,
 };
-use crate::node::Event;
 use crate::types::{ConnId, Epoch, Offset};
 use crate::wire::feed::{Fed, FedList, Head, Heads};
 use crate::wire::request::{ANY_NODE, Fetch, Start, Subscribe};
@@ -345,7 +344,7 @@ fn a_subscribe_whose_client_went_or_whose_answer_did_not_come_leaves_nothing_beh
         let client = node.client();
         let asked = node.ask(client, 5, &subscribe(&name));
         if is_gone {
-            node.handle(Event::Closed { conn: client });
+            node.lose(client);
         } else {
             let sent = node.pass(REQUEST_TIMEOUT_US);
             assert_eq!(who(&sent, Opcode::Subscribe, Status::OutcomeUnknown), [(client, 5)]);

@@ -62,7 +62,7 @@ fn a_node_has_so_many_subscriptions_and_a_client_that_goes_leaves_room() {
         assert_eq!(node.answer_to(first, 5000, &UNSUBSCRIBE_1).status(), Status::Ok.number());
         assert!(is_done(node.answer_to(client, 1, &subscribe("t"))));
         assert_quota(&node.answer_to(client, 2, &subscribe("t")), SUBSCRIPTIONS_MAX);
-        node.handle(Event::Closed { conn: first });
+        node.lose(first);
         let rest = SUBSCRIPTIONS_PER_CLIENT_MAX as u64;
         (2..=rest).for_each(|id| assert!(is_done(node.answer_to(client, id, &subscribe("t")))));
         let other = node.client();

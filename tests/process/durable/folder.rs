@@ -193,7 +193,7 @@ fn records_that_rot_are_told_to_whoever_reads_them() {
         client.publish("topic", &Batch::of(b"more")).unwrap();
         let log = cube.daemon(0).stderr();
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(log.contains(&format!("{name} is damaged at byte")), "{log}");
+        assert!(log.contains(&format!("cannot read records of topic topic: {name} is damaged at byte")), "{log}");
         cube.kill(0);
         fs::write(file, sound).unwrap();
     }

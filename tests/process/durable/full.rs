@@ -178,6 +178,7 @@ fn a_disk_that_others_fill_is_full_until_they_make_room() {
     }
     let log = cube.daemon(0).stderr();
     assert_eq!(log.matches("cannot prepare a segment").count(), 1, "said once: {log}");
+    assert_eq!(log.matches("space is back: ").count(), 1, "said once: {log}");
     cube.kill(0);
     cube.restart(0);
     assert_eq!((records(&mut client, "topic"), records(&mut client, "more")), (stored, 60));
