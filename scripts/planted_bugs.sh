@@ -96,6 +96,38 @@ list_bugs() {
         's/Some\(_\) \| None => IndexState::Damaged,/Some(_) | None => IndexState::None,/'
     bug "a gap that a repair has left is served as records" src/journal/keeper.rs \
         's/take_while\(\|filed\| filed\.len == 0\)/take_while(|filed| filed.len == u32::MAX)/'
+    bug "a backup leaves out the log after its checkpoint" src/journal/backup.rs \
+        's/needed\.extend\(\(from\.\.=last\)/needed.extend((from..=from.min(last))/'
+    bug "a backup keeps a segment that has grown" src/journal/backup.rs \
+        's/\.filter\(\|\(len, _\)\| \*len == end as u64\)/.filter(|(len, _)| *len <= end as u64)/'
+    bug "a backup does not notice that a segment was recycled while it was read" src/journal/backup.rs \
+        '/A segment is renamed before it is recycled/,/^    \}/ s/self\.size\(&name\)\?;//'
+    bug "a backup does not notice that the node has removed its checkpoint" src/journal/backup.rs \
+        's/let is_retained = .*;/let is_retained = base.crc < u32::MAX;/'
+    bug "a segment that is written to is read once" src/journal/backup.rs \
+        '/fn read_growing/,/^    \}/ s/let bytes = read_part.*;/let bytes = self.read(\&name)?.slice(..end);/; /fn read_growing/,/^    \}/ s/let end = end_of_records\(number, &bytes\);//'
+    bug "the files of a backup are not durable before its manifest" src/journal/backup.rs \
+        '/fn finish/,/^    \}/ s/^        self\.target\.sync_names\(\)\.map_err\(folder_error\)\?;$//'
+    bug "a backup overwrites the files of the previous one" src/journal/backup.rs \
+        's/write_file\(self\.target, &new, bytes\)/write_file(self.target, name, bytes).and_then(|()| write_file(self.target, \&new, bytes))/'
+    bug "what an interrupted backup has left is never removed" src/journal/backup.rs \
+        's/if !is_of_old\(&name\) && /if name.is_empty() \&\& !is_of_old(\&name) \&\& /'
+    bug "the renames of a backup are not completed" src/journal/manifest.rs \
+        's/if present\.contains\(&new\) && /if new.is_empty() \&\& present.contains(\&new) \&\& /'
+    bug "a folder with an unfinished backup is taken for an empty one" src/journal/identity.rs \
+        's/\*name != LOCK && !names::is_new\(name\)/*name != LOCK \&\& *name != names::UNFINISHED \&\& !names::is_new(name)/; s/name == names::UNFINISHED\)/name.is_empty())/'
+    bug "a backup is not checked when it is restored" src/journal/manifest.rs \
+        '/fn check/,/^    \}/ s/!= \*listed/!= *listed \&\& listed.0 == u64::MAX/'
+    bug "a restored topic keeps its epoch" src/storage/start.rs \
+        's/node\.lose_entries_since_backup\(\);/let _ = is_lossy;/'
+    bug "a backup that is restored again gives the epoch of the first time" src/topic/catalogue.rs \
+        's/second\.checked_sub\(topic\.epoch\.0\)/None::<u32>.or(second.checked_sub(u32::MAX))/' catalogue
+    bug "a restore is over before the new epochs are durable" src/storage/start.rs \
+        's/let is_restored = journal::begin_restore\(disk\)\?;/let is_restored = journal::begin_restore(disk)?; if is_restored { let _ = journal::end_restore(disk); }/; s/journal::end_restore\(disk\)\.map_err\(io\)\?;//'
+    bug "the checkpoint of a backup stays after it is restored" src/storage/start.rs \
+        '/journal::end_restore\(disk\)\.map_err/,/kept = / s/keeper\.checkpoint\(.*\)\.map_err\(io\)\?;//'
+    bug "a backup that was repaired cannot be restored" src/journal/repair.rs \
+        's/^    renew\(disk\)\?;$//'
     bug "what is told to be readable behind damage is not looked at" src/journal/heal.rs \
         's/if payloads\(.*\)\.is_ok\(\) \{/if filed.base >= from.plus(1) {/'
     bug "a segment from before the checkpoint is not missed" src/journal/past.rs \

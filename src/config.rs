@@ -23,10 +23,11 @@ use crate::types::{Dimension, NodeId, Retention};
 
   {command_name} --id 101")]
 #[argh(
-    example = "What the folder of a node holds (the node may be running), and mending it (the node must be stopped):
+    example = "Inspecting the data folder of a node, also while it runs; repairing that of a stopped node; backing it up:
 
   {command_name} inspect --help
-  {command_name} repair --help"
+  {command_name} repair --help
+  {command_name} backup --help"
 )]
 #[argh(note = "RUST_LOG sets what is logged on stderr: error, warn, info (the default), debug.")]
 #[argh(error_code(1, "the journal is damaged, or the event loop failed"))]

@@ -10,6 +10,7 @@
 //! record safe does not change the file's size. The [`Writer`] appends and syncs, nothing else; the [`Keeper`] does
 //! what takes time. Both are synchronous, over a [`Disk`]; who runs them on which thread is not known here.
 
+mod backup;
 mod books;
 mod checkpoint;
 mod clean;
@@ -22,6 +23,7 @@ mod identity;
 mod index;
 mod inspect;
 mod keeper;
+mod manifest;
 mod names;
 mod past;
 mod prepare;
@@ -34,12 +36,14 @@ mod spans;
 mod walk;
 mod writer;
 
+pub use backup::{BackupError, Copied, backup, check_backup_folder};
 pub use clean::{Cleaning, Look, Victims};
 pub use disk::{Disk, DiskFile, Folder, is_transient};
 pub use error::OpenError;
 pub use identity::{Identity, check_owner, claim, owner, raise_format};
 pub use inspect::{IndexState, LogLoss, Report, SegmentReport, TopicReport, inspect};
 pub use keeper::Keeper;
+pub use manifest::{begin_restore, end_restore};
 pub use prepare::{Preparation, Progress};
 pub use recovery::{Recovered, State, recover};
 pub use repair::{Repaired, repair};

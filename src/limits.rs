@@ -284,6 +284,13 @@ pub const MARKS_PER_BOUND: u64 = 64;
 /// Most bytes of records between two marks. At that size 16 GiB of records have 512 KiB of marks.
 pub const MARK_BYTES_MAX: u64 = 1 << 20;
 
+/// Attempts before a backup is given up because the node keeps removing what is being copied. Each attempt keeps what
+/// the ones before have copied, so only a node that writes faster than it can be read gets that far.
+pub const BACKUP_ATTEMPTS: u32 = 100;
+
+/// Bytes at the beginning and at the end of two segments that a backup compares to see whether they are the same.
+pub const BACKUP_COMPARED_BYTES: usize = 64 << 10;
+
 /// How far a repair raises every epoch. Starts in the lost part of the log may have raised epochs too, but never by
 /// this much, so no lost epoch is issued again.
 pub const EPOCHS_GIVEN_UP: u32 = 1 << 16;

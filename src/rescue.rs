@@ -1,5 +1,5 @@
-//! The subcommands `inspect` and `repair`, which work on a node's data folder. `dht-node` without a subcommand is the
-//! daemon.
+//! The subcommands `inspect`, `repair` and `backup`, which work on a node's data folder. `dht-node` without a
+//! subcommand is the daemon.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 use dht_node::journal::{
-    Folder, Identity, IndexState, LogLoss, OpenError, Repaired, Report, SegmentReport, inspect, owner, repair,
+    BackupError, Copied, Folder, Identity, IndexState, LogLoss, OpenError, Repaired, Report, SegmentReport, backup,
+    check_backup_folder, inspect, owner, repair,
 };
 use dht_node::node::{Node, Settings};
 use dht_node::storage::Scratch;
@@ -58,6 +59,28 @@ struct Repair {
     folder: PathBuf,
 }
 
+/// Backs up the data folder of a node, which may be running. Everything that was acknowledged before the command is in
+/// the backup. A later backup to the same folder copies only what is new. Until the command succeeds, the folder holds
+/// the previous backup. To restore, copy the folder and start the node with the copy as --data: records that were
+/// acknowledged after the backup are lost, and every topic begins a new epoch, so that its readers are told.
+#[derive(Debug, FromArgs)]
+#[argh(help_triggers("-h", "--help"), name = "backup")]
+#[argh(error_code(1, "the journal is damaged; the output says whether the backup was made nevertheless"))]
+#[argh(error_code(2, "the command line or a folder cannot be used, or another backup to the folder is in progress"))]
+struct Backup {
+    /// print the report as one JSON object
+    #[argh(switch)]
+    json: bool,
+
+    /// data folder of the node, as given to it with --data
+    #[argh(positional, arg_name = "folder")]
+    folder: PathBuf,
+
+    /// folder for the backup: new, empty, or with an earlier backup of the same node
+    #[argh(positional, arg_name = "dest")]
+    dest: PathBuf,
+}
+
 /// Runs the subcommand that the first word names; returns `None` when it names none.
 pub(crate) fn run(words: &[&str]) -> Option<ExitCode> {
     let (command, rest) = words.split_first()?;
@@ -70,6 +93,7 @@ pub(crate) fn run(words: &[&str]) -> Option<ExitCode> {
             let result = run_repair(arguments);
             result.map_err(|error| (arguments.folder.clone(), error))
         }),
+        "backup" => with_arguments(command, rest, run_backup),
         _ => return None,
     })
 }
@@ -126,6 +150,56 @@ fn run_repair(arguments: &Repair) -> Result<ExitCode, OpenError> {
     }
     let is_refused = !is_done && report.loses_records();
     Ok(ExitCode::from(if is_refused { EXIT_LOSS } else { 0 }))
+}
+
+fn run_backup(arguments: &Backup) -> Result<ExitCode, (PathBuf, OpenError)> {
+    let Backup { json, folder, dest } = arguments;
+    let of_source = |error: OpenError| (folder.clone(), error);
+    let of_dest = |error: OpenError| (dest.clone(), error);
+    let source = Folder::look(folder.clone()).map_err(folder_error).map_err(of_source)?;
+    let identity = owner(&source).map_err(of_source)?;
+    check_places(folder, dest).map_err(of_dest)?;
+    if dest.exists() {
+        // Checked before the folder is locked, which creates a file in it.
+        let target = Folder::look(dest.clone()).map_err(folder_error).map_err(of_dest)?;
+        check_backup_folder(&target, &identity).map_err(of_dest)?;
+    }
+    let target = Folder::make(dest.clone()).map_err(folder_error).map_err(of_dest)?;
+    let busy = || (dest.clone(), OpenError::Foreign { what: "another process uses it".to_owned() });
+    let target = target.take().map_err(folder_error).map_err(of_dest)?.ok_or_else(busy)?;
+    let copied = backup(&source, &target).map_err(|error| match error {
+        BackupError::Source(error) => of_source(error),
+        BackupError::Target(error) => of_dest(error),
+    })?;
+    let Copied { files, bytes, kept, index, damaged } = &copied;
+    if *json {
+        let shown = json!({
+            "folder": folder.display().to_string(), "dest": dest.display().to_string(), "files": files, "bytes": bytes,
+            "kept": kept, "checkpoint": index, "damaged": damaged,
+        });
+        print_line(&shown.to_string());
+    } else {
+        print_line(&format!("{} is backed up in {}", folder.display(), dest.display()));
+        print_line(&format!("copied {files} files of {bytes} bytes; {kept} segments were there already"));
+        damaged.iter().for_each(|line| print_line(&format!("in the journal itself, {line}; see dht-node inspect")));
+    }
+    Ok(ExitCode::from(if damaged.is_empty() { 0 } else { EXIT_LOSS }))
+}
+
+/// Refuses a backup inside the folder of the node, which is lost together with it, or around it.
+fn check_places(folder: &Path, dest: &Path) -> Result<(), OpenError> {
+    let dest = std::path::absolute(dest).map_err(folder_error)?;
+    let real = |path: &Path| path.canonicalize().map_err(folder_error);
+    let present = dest.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));
+    let (folder, present) = (real(folder)?, real(present)?);
+    let what = if present.starts_with(&folder) {
+        "it is or lies in the folder of the node"
+    } else if dest.exists() && folder.starts_with(&present) {
+        "the folder of the node lies in it"
+    } else {
+        return Ok(());
+    };
+    Err(OpenError::Foreign { what: what.to_owned() })
 }
 
 fn beside(path: &Path, number: u32) -> PathBuf {

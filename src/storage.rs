@@ -249,7 +249,12 @@ fn tell<D: journal::Disk>(folder: &str, started: &Started<D>) {
     if !started.mended.is_empty() {
         log::warn!("journal {folder}: {}", started.mended.join("; "));
     }
-    if started.is_lossy {
+    if started.is_restored {
+        log::warn!(
+            "journal {folder} was restored from a backup: records acknowledged after the backup are lost; every topic \
+             begins a new epoch, so that readers are told"
+        );
+    } else if started.is_lossy {
         log::warn!("records that were acknowledged last may be lost, since not each was made safe (--sync interval)");
     }
 }

@@ -86,7 +86,7 @@ impl fmt::Display for OpenError {
         match self {
             Self::Busy => f.write_str("another process uses it; is this node running already?"),
             Self::Io { file, cause } => write!(f, "{file}: {cause}"),
-            Self::Foreign { what } => write!(f, "{what}; give another folder with --data"),
+            Self::Foreign { what } => write!(f, "{what}; give another folder"),
             Self::Newer { file, version: Some(version) } => {
                 write!(
                     f,

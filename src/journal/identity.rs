@@ -5,7 +5,9 @@ use std::io;
 use super::disk::{Disk, DiskFile, LOCK};
 use super::error::OpenError;
 use super::format::VERSION;
+use super::manifest::Manifest;
 use super::names;
+use super::reader::read_part;
 use crate::types::{Dimension, NodeId};
 
 /// The node that a journal belongs to.
@@ -22,20 +24,20 @@ pub struct Identity {
 /// Longer than any identity.
 const LEN_MAX: usize = 1024;
 
-/// Checks that this node may use the folder. Returns the format version of the folder when it is this node's already,
-/// and `None` when it is empty. Changes nothing, so that it can be called before the folder is claimed.
+/// Checks that this node may use the folder: it is empty, or holds this node's journal or a backup of it. Returns the
+/// format version of the folder when it is this node's already, and `None` when it is empty. Changes nothing, so that
+/// it can be called before the folder is claimed.
 ///
 /// # Errors
 /// Returns [`OpenError::Foreign`] when the folder belongs to another node or is no journal, [`OpenError::Newer`] when a
 /// newer program wrote it, and [`OpenError::Io`] when the file system fails.
 pub fn check_owner<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>, OpenError> {
-    let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
+    if let Some(found) = find(disk)? {
+        return version_of(&found, identity).map(Some);
+    }
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
-    if files.iter().any(|name| name == names::IDENTITY) {
-        let mut bytes = vec![0; LEN_MAX];
-        let file = disk.open(names::IDENTITY).map_err(io)?;
-        let filled = file.read_at(&mut bytes, 0).map_err(io)?;
-        return version_of(&String::from_utf8_lossy(&bytes[..filled]), identity).map(Some);
+    if files.iter().any(|name| name == names::UNFINISHED) {
+        return Err(OpenError::Foreign { what: "it holds a backup that was never completed".to_owned() });
     }
     match files.iter().find(|name| *name != LOCK && !names::is_new(name)) {
         Some(other) => Err(OpenError::Foreign { what: format!("it holds {other:?} and is no journal") }),
@@ -43,19 +45,42 @@ pub fn check_owner<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>
     }
 }
 
-/// Reads which node the journal in a folder belongs to.
+/// Reads which node the journal or the backup in a folder belongs to.
 ///
 /// # Errors
-/// Returns [`OpenError::Foreign`] when the folder holds no journal, [`OpenError::Newer`] when a newer program wrote it,
+/// Returns [`OpenError::Foreign`] when the folder holds neither, [`OpenError::Newer`] when a newer program wrote it,
 /// and [`OpenError::Io`] when the file system fails.
 pub fn owner<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
-    let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
-    let none = || OpenError::Foreign { what: "it is no journal".to_owned() };
-    let mut bytes = vec![0; LEN_MAX];
-    let is_none = |cause: &io::Error| cause.kind() == io::ErrorKind::NotFound;
-    let file = disk.open(names::IDENTITY).map_err(|cause| if is_none(&cause) { none() } else { io(cause) })?;
-    let filled = file.read_at(&mut bytes, 0).map_err(io)?;
-    let found = String::from_utf8_lossy(&bytes[..filled]).into_owned();
+    parse(&find(disk)?.ok_or_else(none)?)
+}
+
+/// Returns the text that says whose the journal or the backup in a folder is; `None` when it holds neither. A folder
+/// that is being restored has both a manifest and an identity.
+fn find<D: Disk>(disk: &D) -> Result<Option<String>, OpenError> {
+    if let Some(manifest) = Manifest::read(disk)? {
+        return Ok(Some(manifest.identity));
+    }
+    match text_of(disk, names::IDENTITY) {
+        Ok(text) => Ok(Some(text)),
+        Err(OpenError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a small file of text.
+pub(super) fn text_of<D: Disk>(disk: &D, name: &str) -> Result<String, OpenError> {
+    read_part(disk, name, 0, LEN_MAX).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn none() -> OpenError {
+    OpenError::Foreign { what: "it is no journal".to_owned() }
+}
+
+/// Parses the text of an identity.
+///
+/// # Errors
+/// Returns the errors of [`owner`] about its content.
+pub(super) fn parse(found: &str) -> Result<Identity, OpenError> {
     let parsed = found.lines().nth(1).and_then(|line| {
         let (node, rest) = line.strip_prefix("node ")?.split_once(" of a cube of dimension ")?;
         let (bits, cluster) = rest.split_once(", cluster ")?;
@@ -65,7 +90,7 @@ pub fn owner<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
         Some(Identity { cluster: cluster.to_owned(), dimension, node: NodeId::new(index, dimension)? })
     });
     let identity = parsed.ok_or_else(none)?;
-    version_of(&found, &identity).map(|_| identity)
+    version_of(found, &identity).map(|_| identity)
 }
 
 /// Claims an empty folder for this node; does nothing when the folder is this node's already.
@@ -113,7 +138,8 @@ fn version_of(found: &str, identity: &Identity) -> Result<u32, OpenError> {
     }
 }
 
-fn text(identity: &Identity, version: u32) -> String {
+/// Returns the text of an identity in that format version.
+pub(super) fn text(identity: &Identity, version: u32) -> String {
     let Identity { cluster, dimension, node } = identity;
     let (node, bits) = (node.binary(*dimension), dimension.bits());
     format!("dht-node journal, format {version}\nnode {node} of a cube of dimension {bits}, cluster {cluster}\n")

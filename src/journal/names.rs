@@ -10,6 +10,8 @@
 //! | `spare` | a used-up segment whose records are all dead, to be used again |
 //! | `….new` | a file that is being written; nothing refers to it yet |
 //! | `identity` | which node owns the journal, and the format version |
+//! | `backup-manifest` | only in a backup: whose it is, and which files belong to it |
+//! | `backup-unfinished` | only in a folder whose first backup has not been completed |
 //! | `lock` | locked by the process that has it |
 
 /// To be used again.
@@ -17,6 +19,12 @@ pub(super) const SPARE: &str = "spare";
 
 /// Whose journal it is.
 pub(super) const IDENTITY: &str = "identity";
+
+/// The manifest of a backup.
+pub(super) const MANIFEST: &str = "backup-manifest";
+
+/// Marks a folder whose first backup has not been completed.
+pub(super) const UNFINISHED: &str = "backup-unfinished";
 
 const SEGMENT: &str = ".log";
 const INDEX: &str = ".index";

@@ -84,6 +84,12 @@ impl Node {
         self.catalogue.raise_epochs_by(EPOCHS_GIVEN_UP);
     }
 
+    /// Begins a new epoch of every topic after a restore from a backup: what was acknowledged since the backup is lost.
+    /// Called after [`Self::finish_restore`], which determines the clock.
+    pub fn lose_entries_since_backup(&mut self) {
+        self.catalogue.raise_epochs_to(u32::try_from(self.wall.started_us() / 1_000_000).unwrap_or(0));
+    }
+
     /// Applies entries that stand behind lost ones, as [`Self::replay`]. A batch whose producer's batch before it is
     /// lost is stored nevertheless, once: `stored` remembers which were.
     pub fn replay_behind_loss(

@@ -78,6 +78,12 @@ impl Wall {
         }
     }
 
+    /// Returns when the node was started, in microseconds since 1970, but not less than the append time of any record
+    /// that it was started with; 0 when it was started without topics.
+    pub(super) const fn started_us(&self) -> u64 {
+        self.before.1
+    }
+
     /// The time, in microseconds since 1970.
     pub(super) const fn now_us(&self, now: Now) -> u64 {
         now.monotonic_us.wrapping_add(self.ahead_us)

@@ -22,6 +22,8 @@ pub struct Started<D: Disk> {
     pub checkpoints: Checkpoints,
     /// May acknowledged entries be missing, so that every log begins a new epoch?
     pub is_lossy: bool,
+    /// True when the folder was a backup: every log begins a new epoch, and entries after the backup are missing.
+    pub is_restored: bool,
     /// Bytes at the end that a crash had left unfinished.
     pub cut: u64,
     /// One line about each lost or damaged file that was replaced or rebuilt.
@@ -41,6 +43,7 @@ pub fn start<D: Disk>(
     node: &mut Node,
 ) -> Result<Started<D>, OpenError> {
     journal::claim(disk, identity)?;
+    let is_restored = journal::begin_restore(disk)?;
     let group = identity.node.index();
     let recovered = journal::recover(disk, group, &mut Fresh(node))?;
     node.finish_restore();
@@ -50,15 +53,27 @@ pub fn start<D: Disk>(
     let number = last.place.segment + u32::from(last.place.position > 0);
     let segment = keeper.prepare(number, segment_bytes).map_err(io)?;
     let mut writer = Writer::new(group, is_lazy, last, segment);
-    if is_lossy {
+    if is_restored {
+        node.lose_entries_since_backup();
+    } else if is_lossy {
         let mut raise = vec![Entry::RaiseEpochs];
         writer.append(&mut raise).expect("a fresh segment has room");
         keeper.note(&node.replay(raise));
     }
     writer.sync().map_err(io)?;
-    let checkpoints = Checkpoints::new(writer.mark(), recovered.checkpoint, recovered.image_len);
+    let mut kept = recovered.checkpoint;
+    if is_restored {
+        // The new epochs are in no entry, only in the checkpoint. Once the folder is no backup any more, a second
+        // checkpoint replaces that of the backup, so that no later start falls back to the old epochs.
+        let io = |cause: io::Error| OpenError::Io { file: "a checkpoint".to_owned(), cause };
+        keeper.checkpoint(writer.mark(), &node.image()).map_err(io)?;
+        journal::end_restore(disk).map_err(io)?;
+        keeper.checkpoint(writer.mark(), &node.image()).map_err(io)?;
+        kept = writer.mark();
+    }
+    let checkpoints = Checkpoints::new(writer.mark(), kept, recovered.image_len);
     let (cut, mended) = (recovered.cut, recovered.mended);
-    Ok(Started { writer, keeper, last, checkpoints, is_lossy, cut, mended })
+    Ok(Started { writer, keeper, last, checkpoints, is_lossy, is_restored, cut, mended })
 }
 
 /// A node that serves nobody: it only takes on the state of a folder, for an inspection or a repair.

@@ -12,7 +12,7 @@ use evict::Eviction;
 use super::eras::Eras;
 use super::log::TopicLog;
 use super::producer::Producers;
-use crate::limits::{LOSSES_MAX, TOPICS_MAX};
+use crate::limits::{EPOCHS_GIVEN_UP, LOSSES_MAX, TOPICS_MAX};
 use crate::record::Reclock;
 use crate::types::{Epoch, Offset, Retention, SettingsChange, TopicId, TopicName};
 
@@ -263,6 +263,15 @@ impl Catalogue {
         self.places.iter_mut().flatten().for_each(|topic| topic.raise_epoch(by));
     }
 
+    /// Begins a new epoch of every log after a restore from a backup. It is `second`, the time in seconds since 1970,
+    /// so that it exceeds every epoch of the lost logs and of earlier restores of the same backup; where the clock says
+    /// too little for that, the epoch is raised as after a repair.
+    pub fn raise_epochs_to(&mut self, second: u32) {
+        for topic in self.places.iter_mut().flatten() {
+            topic.raise_epoch(second.checked_sub(topic.epoch.0).filter(|by| *by > 0).unwrap_or(EPOCHS_GIVEN_UP));
+        }
+    }
+
     /// Forgets all producers, when it is not known which of their batches were stored.
     pub fn forget_producers(&mut self) {
         self.places.iter_mut().flatten().for_each(|topic| topic.producers = None);
@@ -362,6 +371,22 @@ mod tests {
         // lower offset counts.
         for (epoch, from) in [(1, 4), (2, 4), (3, 4), (4, 6), (5, 20), (6, 30), (9, 33), (10, 50), (11, 60), (12, 60)] {
             assert_eq!(topic.lost_from(Epoch(epoch)), Offset(from), "epoch {epoch}");
+        }
+    }
+
+    #[test]
+    fn a_restore_begins_an_epoch_that_no_log_before_it_had() {
+        let mut catalogue = Catalogue::default();
+        let id = catalogue.insert(new("a", 7)).unwrap().id;
+        for (second, epoch) in [
+            (1_800_000_000, 1_800_000_000),
+            (1_800_000_001, 1_800_000_001),
+            // The clock does not say more than the epoch.
+            (1_800_000_001, 1_800_000_001 + EPOCHS_GIVEN_UP),
+            (0, 1_800_000_001 + 2 * EPOCHS_GIVEN_UP),
+        ] {
+            catalogue.raise_epochs_to(second);
+            assert_eq!(catalogue.get(id).unwrap().epoch, Epoch(epoch));
         }
     }
 

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "whatever is missing here is a fault of the test")]
 
+mod backups;
 mod cleaning;
 mod crafted;
 mod derived;

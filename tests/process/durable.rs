@@ -3,9 +3,10 @@
 //! | file | what |
 //! |---|---|
 //! | `acked` | writers that know what was acknowledged to them, and the check that it is all there |
+//! | `backups` | backups of running nodes, and starts on them |
 //! | `crash` | kill -9 under load, as often as one likes; SIGTERM and SIGSTOP |
 //! | `larger` | more records than memory |
-//! | `rescue` | the commands on a folder: inspect and repair |
+//! | `rescue` | the commands on a folder: inspect, repair and backup |
 //! | `restart` | what topics, offsets, producers and subscriptions are after a restart |
 //! | `folder` | folders that a node does not take, and damaged ones |
 //! | `descriptors` | a process that is refused descriptors |
@@ -18,6 +19,7 @@
 //! `calls` sees, and `tests/journal` on a disk that forgets.
 
 mod acked;
+mod backups;
 mod calls;
 mod crash;
 mod descriptors;

@@ -1,4 +1,4 @@
-//! The commands on a folder: `dht-node inspect` and `repair`.
+//! The commands on a folder: `dht-node inspect` and `repair`, and how all of them refuse one.
 
 use std::fs;
 use std::path::Path;
@@ -17,11 +17,11 @@ pub(super) fn command(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dht-node")).args(arguments).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub(super) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -56,7 +56,7 @@ fn a_folder_is_inspected_beside_its_running_node_under_load() {
 }
 
 /// Ends the load, also when the test fails.
-struct Stopping<'s>(&'s AtomicBool);
+pub(super) struct Stopping<'s>(pub(super) &'s AtomicBool);
 
 impl Drop for Stopping<'_> {
     fn drop(&mut self) {
@@ -123,13 +123,15 @@ fn a_folder_that_cannot_be_used_is_refused_by_each_command() {
         &["inspect", text(empty.path())],
         &["repair", text(empty.path())],
         &["repair", "--drop", text(empty.path())],
+        &["backup", text(empty.path()), "/nonexistent/folder"],
+        &["backup", text(empty.path())],
     ] {
         let output = command(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
         assert!(said(&output).starts_with("dht-node: "), "{}", said(&output));
     }
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0, "nothing was written");
-    for command_name in ["inspect", "repair"] {
+    for command_name in ["inspect", "repair", "backup"] {
         let output = command(&[command_name, "--help"]);
         assert!(output.status.success() && said(&output).contains("Error codes:"), "{}", said(&output));
     }

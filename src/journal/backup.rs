@@ -1,0 +1,412 @@
+//! Backup: copies the journal of a node to another folder, also while the node is running. The copy holds a checkpoint,
+//! the segments that it needs, and the log after it; restoring is a start on the copy (`manifest`).
+//!
+//! The node removes and recycles segments meanwhile. They are not pinned; instead each copy is verified, and when the
+//! node has removed something, another attempt begins with a newer checkpoint and keeps what has been copied. The
+//! number of a segment of the log is never used again, so its file was intact while it was read if it still has its
+//! name afterwards. The number of a segment of copies may be used again, but such a file is never overwritten: these
+//! segments are copied first, and they were the right ones if the node still retains the checkpoint afterwards, because
+//! it removes a checkpoint before the segments that only that one needs.
+//!
+//! Complete segments are immutable, so later backups into the same folder copy only new ones. A segment of the previous
+//! backup counts as the same when its length, its beginning and its end are those of the node's segment.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use bytes::Bytes;
+
+use super::checkpoint::{self, Checkpoint, Fault};
+use super::copies;
+use super::disk::{Disk, LOCK};
+use super::error::OpenError;
+use super::format::HEADER;
+use super::identity::{self, Identity};
+use super::keeper::write_file;
+use super::manifest::{Files, Manifest, content, folder_error};
+use super::names::{self, CheckpointId};
+use super::reader::{previous_end, read_part};
+use super::walk::{Step, walk};
+use crate::limits::{BACKUP_ATTEMPTS, BACKUP_COMPARED_BYTES};
+use crate::types::crc32;
+
+/// The result of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Number of files that were copied; indexes are not counted.
+    pub files: usize,
+    /// Their total size in bytes.
+    pub bytes: u64,
+    /// Number of segments that the folder already had.
+    pub kept: usize,
+    /// The last entry that the state in the copied checkpoint includes; 0 when there is no checkpoint.
+    pub index: u64,
+    /// One line for each file that is damaged in the journal itself. Segments are copied nevertheless.
+    pub damaged: Vec<String>,
+}
+
+/// The reason why a backup was not made, by the folder that it concerns.
+#[derive(Debug)]
+pub enum BackupError {
+    /// The folder of the node cannot be read, or is no journal.
+    Source(OpenError),
+    /// The folder of the backup cannot be written, or holds something else.
+    Target(OpenError),
+}
+
+/// Why an attempt ended.
+enum Stop {
+    /// The node has removed what was being copied, or a file is missing.
+    Gone(OpenError),
+    Failed(BackupError),
+}
+
+/// The checkpoint that an attempt copies.
+struct Base {
+    name: String,
+    /// The checksum of its file.
+    crc: u32,
+    checkpoint: Checkpoint,
+}
+
+impl From<BackupError> for Stop {
+    fn from(error: BackupError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Copies the journal in `source` to `target`, which is empty or holds an earlier backup of the same node. Everything
+/// that was acknowledged before the call is in the copy. Until the call has succeeded, `target` holds the previous
+/// backup, or nothing that a node would start on.
+///
+/// # Errors
+/// Returns [`BackupError`] with the folder that cannot be used.
+pub fn backup<D: Disk>(source: &D, target: &D) -> Result<Copied, BackupError> {
+    let owner = identity::owner(source).map_err(BackupError::Source)?;
+    if Manifest::read(source).map_err(BackupError::Source)?.is_some() {
+        let what = "it is a backup itself and can be copied like any folder".to_owned();
+        return Err(BackupError::Source(OpenError::Foreign { what }));
+    }
+    let old = check_target(target, &owner).map_err(BackupError::Target)?;
+    let files = source.list().map_err(|cause| BackupError::Source(folder_error(cause)))?;
+    prepare(target, old.as_ref(), &files).map_err(BackupError::Target)?;
+    let old = old.map(|manifest| manifest.files).unwrap_or_default();
+    let mut copy = Copy {
+        source,
+        target,
+        old,
+        written: Files::new(),
+        list: Files::new(),
+        indexes: BTreeSet::new(),
+        told: Copied::default(),
+    };
+    let mut left = BACKUP_ATTEMPTS;
+    loop {
+        left -= 1;
+        match copy.attempt() {
+            Ok(()) => {
+                // Read last, so that its format is not older than that of any file.
+                let identity = identity::text_of(source, names::IDENTITY).map_err(BackupError::Source)?;
+                copy.finish(identity).map_err(BackupError::Target)?;
+                return Ok(copy.told);
+            }
+            Err(Stop::Gone(_)) if left > 0 => {}
+            Err(Stop::Gone(error)) => return Err(BackupError::Source(error)),
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+    }
+}
+
+/// Checks that a folder may take a backup of that node, and returns the manifest of the backup that it holds, if any.
+/// Changes nothing.
+fn check_target<D: Disk>(target: &D, owner: &Identity) -> Result<Option<Manifest>, OpenError> {
+    let foreign = |what: &str| OpenError::Foreign { what: what.to_owned() };
+    if let Some(manifest) = Manifest::read(target)? {
+        let is_same = identity::parse(&manifest.identity)? == *owner;
+        return if is_same { Ok(Some(manifest)) } else { Err(foreign("it holds the backup of another node")) };
+    }
+    let files = target.list().map_err(folder_error)?;
+    let is_begun = files.iter().any(|name| name == names::UNFINISHED);
+    let is_free = is_begun || files.iter().all(|name| *name == LOCK || *name == names::new(names::UNFINISHED));
+    if is_free { Ok(None) } else { Err(foreign("it is not empty and holds no backup")) }
+}
+
+/// Checks that a folder may take a backup of that node: it is empty, or holds an earlier backup of it. Changes nothing.
+///
+/// # Errors
+/// Returns [`OpenError::Foreign`] when it may not, and [`OpenError::Io`] when the file system fails.
+pub fn check_backup_folder<D: Disk>(target: &D, owner: &Identity) -> Result<(), OpenError> {
+    check_target(target, owner).map(drop)
+}
+
+/// Marks a folder that holds no backup yet as one that a backup was begun in, and removes what an interrupted backup
+/// has left, except for copies of files that the node still has.
+fn prepare<D: Disk>(target: &D, old: Option<&Manifest>, source: &[String]) -> Result<(), OpenError> {
+    if let Some(old) = old {
+        old.complete(target, &target.list().map_err(folder_error)?)?;
+    } else {
+        write_file(target, names::UNFINISHED, b"").map_err(|cause| OpenError::io(names::UNFINISHED, cause))?;
+        target.sync_names().map_err(folder_error)?;
+    }
+    let is_of_old = |name: &str| old.is_some_and(|old| old.has(name));
+    let is_useful = |name: &str| source.iter().any(|of| names::new(of) == name);
+    for name in target.list().map_err(folder_error)? {
+        if !is_of_old(&name) && !is_useful(&name) && ![LOCK, names::UNFINISHED].contains(&&name[..]) {
+            target.remove(&name).map_err(|cause| OpenError::io(&name, cause))?;
+        }
+    }
+    Ok(())
+}
+
+/// A backup in progress.
+struct Copy<'c, D: Disk> {
+    source: &'c D,
+    target: &'c D,
+    /// The files of the previous backup.
+    old: Files,
+    /// The files that were written as `….new`, in any attempt.
+    written: Files,
+    /// The files of the current attempt, and the indexes among them that were written as `….new`.
+    list: Files,
+    indexes: BTreeSet<String>,
+    told: Copied,
+}
+
+impl<D: Disk> Copy<'_, D> {
+    fn attempt(&mut self) -> Result<(), Stop> {
+        self.list.clear();
+        self.indexes.clear();
+        (self.told.kept, self.told.damaged) = (0, Vec::new());
+        let files = self.source.list().map_err(|cause| BackupError::Source(folder_error(cause)))?;
+        let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
+        segments.sort_unstable();
+        let logs = &segments[..segments.partition_point(|number| !copies::is_copies(*number))];
+        // Determined before anything is copied: entries of later segments are not part of this backup.
+        let last = self.last_written(logs)?;
+        let mut ids: Vec<CheckpointId> = files.iter().filter_map(|name| names::checkpoint_id(name)).collect();
+        ids.sort_unstable();
+        let base = self.copy_checkpoint(&ids)?;
+        let from = base.as_ref().map_or(1, |base| base.checkpoint.mark.place.segment);
+        let mut needed: BTreeSet<u32> = match base.as_ref().map(|base| &base.checkpoint.books) {
+            None => BTreeSet::new(),
+            Some(Some(books)) => books.spans.values().flatten().map(|(segment, ..)| *segment).collect(),
+            // Written by a program that kept no books: every segment may be needed.
+            Some(None) => segments.iter().copied().collect(),
+        };
+        for number in needed.split_off(&copies::FIRST) {
+            self.copy_copies(number)?;
+        }
+        if let Some(base) = base {
+            self.check_retained(&base)?;
+        }
+        let last = last.max(from);
+        // A folder that no node has been started in yet has no segments.
+        needed.extend((from..=last).filter(|_| !logs.is_empty()));
+        for number in needed {
+            let next = number.checked_add(1).filter(|next| *next <= last && logs.binary_search(next).is_ok());
+            self.copy_log(number, next)?;
+            if number <= from {
+                self.copy_index(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the last segment of the log that has records. Segments after it are prepared for use and empty.
+    fn last_written(&self, logs: &[u32]) -> Result<u32, Stop> {
+        for number in logs.iter().rev() {
+            if previous_end(self.source, *number).map_err(of_source)?.is_some() {
+                return Ok(*number);
+            }
+            // The first record may be damaged.
+            let bytes = self.read(&names::segment(*number))?;
+            if walk(*number, &bytes, None).next().is_some() {
+                return Ok(*number);
+            }
+        }
+        Ok(0)
+    }
+
+    /// Copies the newest of the checkpoints, given in ascending order, that can be read. Returns `None` when there are
+    /// none.
+    fn copy_checkpoint(&mut self, ids: &[CheckpointId]) -> Result<Option<Base>, Stop> {
+        for id in ids.iter().rev() {
+            let name = names::checkpoint(*id);
+            let bytes = self.read(&name)?;
+            let checkpoint = match checkpoint::decode(&bytes, id.index) {
+                Ok(checkpoint) => checkpoint,
+                Err(Fault::Newer(version)) => {
+                    let newer = OpenError::Newer { file: name, version: Some(version) };
+                    return Err(BackupError::Source(newer).into());
+                }
+                Err(Fault::Damaged(at)) if *id == ids[0] => {
+                    let error = OpenError::damaged(&name, at, "no checkpoint can be read");
+                    return Err(BackupError::Source(error).into());
+                }
+                Err(Fault::Damaged(at)) => {
+                    self.told.damaged.push(format!("{name} is damaged at byte {at}"));
+                    continue;
+                }
+            };
+            self.told.index = checkpoint.mark.index;
+            self.put(&name, &bytes)?;
+            return Ok(Some(Base { name, crc: crc32(&bytes), checkpoint }));
+        }
+        Ok(None)
+    }
+
+    /// Ends the attempt when the node no longer retains the checkpoint that the attempt began with. Comparing names
+    /// would not do: a later checkpoint after the same entry may have the same name.
+    fn check_retained(&self, base: &Base) -> Result<(), Stop> {
+        let is_retained = crc32(&self.read(&base.name)?) == base.crc;
+        let gone = || Stop::Gone(OpenError::io(&base.name, io::Error::other("the node has replaced it meanwhile")));
+        if is_retained { Ok(()) } else { Err(gone()) }
+    }
+
+    fn copy_copies(&mut self, number: u32) -> Result<(), Stop> {
+        let name = names::segment(number);
+        let end = self.size(&name)?;
+        if !self.keep_same(&name, end)? {
+            let bytes = self.read(&name)?;
+            self.put_segment(number, &bytes, Some(bytes.len()))?;
+        }
+        self.copy_index(number)
+    }
+
+    /// Copies a segment of the log. `next` is the segment that says where it ends, if there is one.
+    fn copy_log(&mut self, number: u32, next: Option<u32>) -> Result<(), Stop> {
+        let name = names::segment(number);
+        let end = match next {
+            Some(next) => previous_end(self.source, next).map_err(of_source)?,
+            None => None,
+        };
+        if let Some(end) = end
+            && self.keep_same(&name, end)?
+        {
+            return Ok(());
+        }
+        let bytes = match end {
+            Some(end) => read_part(self.source, &name, 0, end).map_err(of_source)?,
+            None => self.read_growing(number)?,
+        };
+        // A segment is renamed before it is recycled.
+        self.size(&name)?;
+        self.put_segment(number, &bytes, end)
+    }
+
+    /// Adds a segment to the backup, and notes whether it is damaged.
+    fn put_segment(&mut self, number: u32, bytes: &Bytes, end: Option<usize>) -> Result<(), Stop> {
+        let name = names::segment(number);
+        let damage =
+            walk(number, bytes, end).find_map(|step| if let Step::Damage(at) = step { Some(at.start) } else { None });
+        if let Some(at) = damage {
+            self.told.damaged.push(format!("{name} is damaged at byte {at}"));
+        }
+        self.told.kept += usize::from(self.put(&name, bytes)?);
+        Ok(())
+    }
+
+    /// Copies the index of a segment, unless there is none or one of that size has been copied before. A start checks
+    /// indexes, and rebuilds one that does not fit.
+    fn copy_index(&mut self, number: u32) -> Result<(), Stop> {
+        let name = names::index(number);
+        let Ok(size) = self.source.size(&name) else { return Ok(()) };
+        if self.target.size(&name).is_ok_and(|copied| copied == size) {
+            return Ok(());
+        }
+        let Ok(bytes) = read_part(self.source, &name, 0, usize::MAX) else { return Ok(()) };
+        write_file(self.target, &names::new(&name), &bytes)
+            .map_err(|cause| BackupError::Target(OpenError::io(&name, cause)))?;
+        self.indexes.insert(name);
+        Ok(())
+    }
+
+    /// Reads a segment whose end is not known up to its last record. The node may be writing to it, and a read that
+    /// races with a write may see the later bytes of that write and not the earlier ones; a second read up to the same
+    /// position sees all of them.
+    fn read_growing(&self, number: u32) -> Result<Bytes, Stop> {
+        let name = names::segment(number);
+        let end = end_of_records(number, &self.read(&name)?);
+        let bytes = read_part(self.source, &name, 0, end).map_err(of_source)?;
+        let end = end_of_records(number, &bytes);
+        // The zeros that pad the last record may be missing.
+        Ok(bytes.slice(..end.min(bytes.len())))
+    }
+
+    /// Adds a segment that was copied before to the backup, if it is the same as the node's, which ends at `end`.
+    /// Returns false when it is not.
+    fn keep_same(&mut self, name: &str, end: usize) -> Result<bool, Stop> {
+        let new = names::new(name);
+        for (file, listed) in [(&new[..], self.written.get(name)), (name, self.old.get(name))] {
+            let Some(listed) = listed.filter(|(len, _)| *len == end as u64) else { continue };
+            let mut is_same = true;
+            for at in [0, end.saturating_sub(BACKUP_COMPARED_BYTES)] {
+                let len = BACKUP_COMPARED_BYTES.min(end);
+                let ours = read_part(self.source, name, at as u64, len).map_err(of_source)?;
+                is_same &= read_part(self.target, file, at as u64, len).is_ok_and(|copy| copy == ours);
+            }
+            if is_same {
+                self.list.insert(name.to_owned(), *listed);
+                self.told.kept += 1;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Adds a file to the backup and writes it, unless it has been copied before. Returns true when it had been.
+    fn put(&mut self, name: &str, bytes: &[u8]) -> Result<bool, Stop> {
+        let listed = content(bytes);
+        self.list.insert(name.to_owned(), listed);
+        if self.old.get(name) == Some(&listed) || self.written.get(name) == Some(&listed) {
+            return Ok(true);
+        }
+        let new = names::new(name);
+        let is_there = self.target.size(&new).is_ok_and(|size| size == listed.0)
+            && read_part(self.target, &new, 0, usize::MAX).is_ok_and(|copy| copy == bytes);
+        if !is_there {
+            write_file(self.target, &new, bytes).map_err(|cause| BackupError::Target(OpenError::io(name, cause)))?;
+            (self.told.files, self.told.bytes) = (self.told.files + 1, self.told.bytes + listed.0);
+        }
+        self.written.insert(name.to_owned(), listed);
+        Ok(is_there)
+    }
+
+    fn size(&self, name: &str) -> Result<usize, Stop> {
+        let size = self.source.size(name).map_err(|cause| of_source(OpenError::io(name, cause)))?;
+        Ok(usize::try_from(size).expect("files of a journal are small"))
+    }
+
+    fn read(&self, name: &str) -> Result<Bytes, Stop> {
+        read_part(self.source, name, 0, usize::MAX).map_err(of_source)
+    }
+
+    /// Replaces the manifest, then gives the files of this backup their names and removes what does not belong to it.
+    fn finish(&mut self, identity: String) -> Result<(), OpenError> {
+        self.target.sync_names().map_err(folder_error)?;
+        let manifest = Manifest { identity, files: std::mem::take(&mut self.list) };
+        manifest.write(self.target).map_err(folder_error)?;
+        let is_new = |(name, listed): &(&String, &(u64, u32))| {
+            self.written.get(*name) == Some(listed) && self.old.get(*name) != Some(listed)
+        };
+        let renamed = manifest.files.iter().filter(is_new).map(|(name, _)| name).chain(&self.indexes);
+        for name in renamed {
+            self.target.rename(&names::new(name), name).map_err(|cause| OpenError::io(name, cause))?;
+        }
+        for name in self.target.list().map_err(folder_error)?.iter().filter(|name| !manifest.has(name)) {
+            self.target.remove(name).map_err(|cause| OpenError::io(name, cause))?;
+        }
+        self.target.sync_names().map_err(folder_error)
+    }
+}
+
+/// Returns the position where the last record of a segment ends.
+fn end_of_records(number: u32, bytes: &Bytes) -> usize {
+    let ends = walk(number, bytes, None).map(|step| if let Step::Record(record) = step { record.end } else { 0 });
+    ends.max().unwrap_or(HEADER)
+}
+
+fn of_source(error: OpenError) -> Stop {
+    let is_gone = matches!(&error, OpenError::Io { cause, .. } if cause.kind() == io::ErrorKind::NotFound);
+    if is_gone { Stop::Gone(error) } else { Stop::Failed(BackupError::Source(error)) }
+}

@@ -1,0 +1,470 @@
+//! Backups of a journal that is in use, and starts on them: whatever happens meanwhile, a backup is a state that the
+//! journal was in, and has everything from before it was begun.
+#![expect(clippy::disallowed_types, reason = "the node and the backup share one disk, as they share a file system")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+
+use dht_node::journal::{BackupError, Copied, Disk, DiskFile, OpenError, backup, inspect, repair};
+use dht_node::storage::Scratch;
+use dht_node::types::Epoch;
+use fastrand::Rng;
+
+use crate::crafted::{long, names, read};
+use crate::disk::{FakeDisk, FakeFile};
+use crate::model::{self, Live, SEGMENT, blank};
+
+/// Records of all topics, by the index of the last entry.
+type States = BTreeMap<u64, Vec<Vec<u8>>>;
+
+/// A node that goes on working.
+struct Running {
+    live: Live,
+    states: States,
+    serial: u64,
+    rng: Rng,
+}
+
+impl Running {
+    fn start(disk: &FakeDisk, seed: u64) -> Self {
+        let (live, ..) = Live::start(disk, false).unwrap();
+        Self { live, states: States::new(), serial: 0, rng: Rng::with_seed(seed) }
+    }
+
+    /// Appends entries a few times; now and then makes a checkpoint or cleans segments.
+    fn go_on(&mut self, turns: usize) {
+        for _ in 0..turns {
+            let entries = model::entries(&mut self.rng, &self.live.node, &mut self.serial);
+            self.live.append(entries).unwrap();
+            self.live.sync().unwrap();
+            self.note();
+            match self.rng.u8(..12) {
+                0 | 1 => self.live.checkpoint().unwrap(),
+                2 => drop(self.live.clean(usize::MAX).unwrap()),
+                _ => {}
+            }
+        }
+    }
+
+    fn restart(self, disk: &FakeDisk) -> Self {
+        let Self { live, states, serial, rng } = self;
+        drop(live);
+        let (live, ..) = Live::start(disk, false).unwrap();
+        let mut running = Self { live, states, serial, rng };
+        running.note();
+        running
+    }
+
+    /// Remembers what a client could see.
+    fn note(&mut self) {
+        self.states.insert(self.index(), self.live.seen().1);
+    }
+
+    /// The index of the last entry.
+    fn index(&self) -> u64 {
+        self.live.mark().index
+    }
+}
+
+/// The disk of a node that goes on working while the disk is read: before each access it may take a few turns.
+#[derive(Clone)]
+struct Busy {
+    disk: FakeDisk,
+    running: Option<Rc<RefCell<Running>>>,
+}
+
+#[derive(Debug)]
+struct BusyFile {
+    file: FakeFile,
+    busy: Busy,
+}
+
+impl Busy {
+    fn meanwhile(&self) {
+        if let Some(running) = &self.running {
+            let mut running = running.borrow_mut();
+            let turns = if running.rng.u8(..4) == 0 { running.rng.usize(1..12) } else { 0 };
+            running.go_on(turns);
+        }
+    }
+}
+
+impl fmt::Debug for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.disk.fmt(f)
+    }
+}
+
+impl Disk for Busy {
+    type File = BusyFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.meanwhile();
+        self.disk.list()
+    }
+
+    fn open(&self, name: &str) -> io::Result<BusyFile> {
+        self.meanwhile();
+        Ok(BusyFile { file: self.disk.open(name)?, busy: self.clone() })
+    }
+
+    fn create(&self, name: &str) -> io::Result<BusyFile> {
+        Ok(BusyFile { file: self.disk.create(name)?, busy: self.clone() })
+    }
+
+    fn size(&self, name: &str) -> io::Result<u64> {
+        self.meanwhile();
+        self.disk.size(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.disk.sync_names()
+    }
+}
+
+impl DiskFile for BusyFile {
+    fn share(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.share()?, busy: self.busy.clone() })
+    }
+
+    /// Reads in two parts, so that the node may change the file between them.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let (first, second) = buffer.split_at_mut(buffer.len() / 2);
+        self.busy.meanwhile();
+        let count = self.file.read_at(first, position)?;
+        self.busy.meanwhile();
+        Ok(count + if count < first.len() { 0 } else { self.file.read_at(second, position + count as u64)? })
+    }
+
+    fn write_at(&mut self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.file.write_at(bytes, position)
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+/// Starts on a copy of the backup. Returns the index of the last entry, and all records.
+fn restore(target: &FakeDisk, rng: &mut Rng) -> Result<(u64, Vec<Vec<u8>>), OpenError> {
+    let (index, records, mended) = restore_mending(target, rng)?;
+    assert_eq!(mended, [""; 0]);
+    Ok((index, records))
+}
+
+/// What [`restore`] returns, and a line for each file that was rebuilt.
+type Mended = (u64, Vec<Vec<u8>>, Vec<String>);
+
+fn restore_mending(target: &FakeDisk, rng: &mut Rng) -> Result<Mended, OpenError> {
+    let disk = target.copy_after_crash(rng);
+    let (live, last, is_lossy, mended) = Live::start_mending(&disk, false, SEGMENT)?;
+    assert!(!is_lossy);
+    let records = live.seen().1;
+    drop(live);
+    // From then on it is a journal like any other.
+    assert!(!names(&disk, "").contains(&"backup-manifest".to_owned()));
+    let (live, ..) = Live::start(&disk, false).unwrap();
+    assert!(live.seen().1 == records);
+    Ok((last.index, records, mended))
+}
+
+fn succeed(source: &FakeDisk, target: &FakeDisk) -> Copied {
+    backup(source, target).unwrap()
+}
+
+#[test]
+fn a_backup_is_a_state_that_there_was_and_has_everything_from_before_it_was_begun() {
+    let mut kept = 0;
+    for seed in 1..=100 {
+        let mut rng = Rng::with_seed(seed);
+        let (source, target) = (FakeDisk::default(), FakeDisk::default());
+        let mut running = Running::start(&source, seed);
+        for round in 0..rng.usize(1..5) {
+            running.go_on(rng.usize(1..40));
+            if rng.u8(..4) == 0 {
+                running = running.restart(&source);
+            }
+            let before = running.index();
+            let copied = succeed(&source, &target);
+            kept += copied.kept;
+            assert_eq!(copied.damaged, [""; 0], "seed {seed}");
+            let report = inspect(&target, false, || Scratch::new(blank())).unwrap().1;
+            assert!(report.is_sound() && report.entries == before, "seed {seed}, {round}: {report:?}");
+            let (index, records) = restore(&target, &mut rng).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            assert_eq!(index, before, "seed {seed}, {round}");
+            assert!(records == running.states[&index], "seed {seed}, {round}");
+        }
+    }
+    assert!(kept > 50, "{kept} segments were not copied again");
+}
+
+/// The node appends, makes checkpoints, cleans, removes and recycles segments between any two accesses of the backup.
+#[test]
+fn a_backup_of_a_journal_that_changes_at_each_step_is_a_state_that_there_was() {
+    for seed in 1..=80 {
+        let mut rng = Rng::with_seed(seed);
+        let (source, target) = (FakeDisk::default(), FakeDisk::default());
+        let running = Rc::new(RefCell::new(Running::start(&source, seed)));
+        let busy = Busy { disk: source, running: Some(running.clone()) };
+        for round in 0..3 {
+            running.borrow_mut().go_on(rng.usize(1..60));
+            let before = running.borrow().index();
+            let copied = backup(&busy, &Busy { disk: target.clone(), running: None })
+                .unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+            assert_eq!(copied.damaged, [""; 0], "seed {seed}, {round}");
+            // The node may have removed an index just before it would have been copied.
+            let (index, records, _) =
+                restore_mending(&target, &mut rng).unwrap_or_else(|error| panic!("seed {seed}, {round}: {error}"));
+            assert!(index >= before, "seed {seed}, {round}: {index} is before {before}");
+            assert!(records == running.borrow().states[&index], "seed {seed}, {round}");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_new_is_copied() {
+    let (source, target) = (FakeDisk::default(), FakeDisk::default());
+    let mut live = long(&source, 4, true);
+    let first = succeed(&source, &target);
+    assert!(first.files == 5 && first.kept == 0, "four segments and a checkpoint: {first:?}");
+    let again = succeed(&source, &target);
+    assert_eq!((again.files, again.bytes, again.kept), (0, 0, 4));
+    live.append(vec![model::by_id(model::publish("topic/0", &[7; 100], 1 << 40), &live.node)]).unwrap();
+    live.sync().unwrap();
+    let more = succeed(&source, &target);
+    assert_eq!((more.files, more.kept), (1, 3), "the segment that has grown");
+    live.checkpoint().unwrap();
+    let more = succeed(&source, &target);
+    assert_eq!((more.files, more.kept), (1, 4), "the checkpoint");
+}
+
+#[test]
+fn readers_of_a_restored_topic_are_told() {
+    let (source, target) = (FakeDisk::default(), FakeDisk::default());
+    let live = long(&source, 3, true);
+    succeed(&source, &target);
+    assert_eq!(live.epoch("topic/0"), Epoch(1));
+    let (live, ..) = Live::start_mending(&target, false, SEGMENT).unwrap();
+    let epoch = live.epoch("topic/0");
+    assert!(epoch > Epoch(1000), "the lost journal may have reached {epoch:?}");
+    drop(live);
+    let (live, ..) = Live::start(&target, false).unwrap();
+    assert_eq!(live.epoch("topic/0"), epoch, "once");
+    drop(live);
+    // A start that cannot read the newest checkpoint falls back to one that has the new epoch, too.
+    let newest = names(&target, ".checkpoint").pop().unwrap();
+    target.flip(&newest, (read(&target, &newest).len() - 9) * 8);
+    let (live, ..) = Live::start_mending(&target, false, SEGMENT).unwrap();
+    assert_eq!(live.epoch("topic/0"), epoch);
+}
+
+/// The machine stops in the middle of a backup: the previous one can be restored, or the new one; the next run
+/// completes it.
+#[test]
+fn an_interrupted_backup_leaves_the_previous_one() {
+    let (mut old, mut new) = (0, 0);
+    for seed in 1..=300 {
+        let mut rng = Rng::with_seed(seed);
+        let (source, target) = (FakeDisk::default(), FakeDisk::default());
+        let mut running = Running::start(&source, seed);
+        running.go_on(rng.usize(1..40));
+        succeed(&source, &target);
+        let first = running.index();
+        running.go_on(rng.usize(1..40));
+        let second = running.index();
+        target.stop_after(rng.u64(..60));
+        let is_done = backup(&source, &target).is_ok();
+        target.crash(&mut rng);
+        let (index, records) = restore(&target, &mut rng).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(index == second || index == first && !is_done, "seed {seed}: {index} is neither {first} nor {second}");
+        assert!(records == running.states[&index], "seed {seed}");
+        (old, new) = (old + u32::from(index == first), new + u32::from(index == second));
+        running.go_on(rng.usize(..20));
+        succeed(&source, &target);
+        assert_eq!(restore(&target, &mut rng).unwrap().0, running.index(), "seed {seed}");
+    }
+    assert!(old > 50 && new > 50, "{old} old ones, {new} new ones");
+}
+
+/// Until the first backup is complete, no node starts on the folder; nor on a copy that lacks the manifest.
+#[test]
+fn a_folder_without_a_complete_backup_is_never_taken_for_one() {
+    let (mut refused, mut restored, mut kept) = (0, 0, 0);
+    for seed in 1..=200 {
+        let mut rng = Rng::with_seed(seed);
+        let (source, target) = (FakeDisk::default(), FakeDisk::default());
+        let live = long(&source, 3, true);
+        target.stop_after(rng.u64(1..70));
+        let is_done = backup(&source, &target).is_ok();
+        target.crash(&mut rng);
+        let is_empty = target.files().iter().all(|(name, _)| name == "backup-unfinished.new");
+        match restore(&target, &mut rng) {
+            Ok((0, _)) => assert!(is_empty, "seed {seed}"),
+            Ok((index, records)) => {
+                assert!(index == live.mark().index && records == live.seen().1, "seed {seed}");
+                restored += 1;
+            }
+            Err(error) => {
+                assert!(!is_done && matches!(error, OpenError::Foreign { .. }), "seed {seed}: {error}");
+                refused += 1;
+            }
+        }
+        let copied = succeed(&source, &target);
+        kept += u32::from(copied.kept > 0);
+        assert_eq!(restore(&target, &mut rng).unwrap().0, live.mark().index, "seed {seed}");
+        target.remove("backup-manifest").unwrap();
+        target.sync_names().unwrap();
+        assert!(matches!(restore(&target, &mut rng), Err(OpenError::Foreign { .. })), "seed {seed}");
+    }
+    assert!(refused > 50 && restored > 50, "{refused} refused, {restored} restored");
+    assert!(kept > 50, "{kept} interrupted backups were resumed");
+}
+
+/// A backup may have entries that the node has not synced yet and then loses in a crash.
+#[test]
+fn a_segment_that_is_shorter_than_in_the_previous_backup_does_no_harm() {
+    let mut shorter = 0;
+    for seed in 1..=200 {
+        let mut rng = Rng::with_seed(seed);
+        let (source, target) = (FakeDisk::default(), FakeDisk::default());
+        let mut running = Running::start(&source, seed);
+        running.go_on(rng.usize(1..20));
+        let entries = model::entries(&mut running.rng, &running.live.node, &mut running.serial);
+        running.live.append(entries).unwrap();
+        running.live.write().unwrap();
+        running.note();
+        succeed(&source, &target);
+        let first = running.index();
+        source.crash(&mut rng);
+        let (live, last, _) = Live::start(&source, false).unwrap();
+        running.live = live;
+        shorter += u32::from(last.index < first);
+        let lost = running.states.split_off(&(last.index + 1));
+        running.go_on(rng.usize(1..20));
+        target.stop_after(rng.u64(..30));
+        let is_done = backup(&source, &target).is_ok();
+        target.crash(&mut rng);
+        let (index, records) = restore(&target, &mut rng).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let is_new = index == running.index() && records == running.states[&index];
+        let is_old = index == first && records == *lost.get(&first).unwrap_or(&records);
+        assert!(is_new || is_old && !is_done, "seed {seed}: {index}");
+        succeed(&source, &target);
+        assert_eq!(restore(&target, &mut rng).unwrap().0, running.index(), "seed {seed}");
+    }
+    assert!(shorter > 20, "{shorter} journals lost their end");
+}
+
+/// The start that restores may be interrupted: the next one restores again, and no topic misses its new epoch.
+#[test]
+fn an_interrupted_restore_is_begun_again() {
+    let mut stopped = 0;
+    for seed in 1..=200 {
+        let mut rng = Rng::with_seed(seed);
+        let (source, target) = (FakeDisk::default(), FakeDisk::default());
+        let expected = long(&source, 3, true).seen().1;
+        succeed(&source, &target);
+        target.stop_after(rng.u64(..60));
+        stopped += u32::from(Live::start_mending(&target, false, SEGMENT).is_err());
+        target.crash(&mut rng);
+        let (live, ..) = Live::start_mending(&target, false, SEGMENT).unwrap_or_else(|error| panic!("{seed}: {error}"));
+        assert!(live.seen().1 == expected, "seed {seed}");
+        assert!(live.epoch("topic/0") > Epoch(1000), "seed {seed}");
+    }
+    assert!(stopped > 50, "{stopped} starts stopped");
+}
+
+#[test]
+fn a_full_disk_leaves_the_previous_backup_and_what_it_filled_up_is_used_or_removed() {
+    let (source, target) = (FakeDisk::default(), FakeDisk::default());
+    let mut running = Running::start(&source, 7);
+    running.go_on(60);
+    succeed(&source, &target);
+    let (first, room) = (running.index(), target.used());
+    for _ in 0..20 {
+        running.go_on(40);
+        target.set_capacity(Some(target.used().max(room) + 1000));
+        let Err(BackupError::Target(OpenError::Io { cause, .. })) = backup(&source, &target) else {
+            panic!("there is no space for what is new")
+        };
+        assert_eq!(cause.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(restore(&target, &mut Rng::with_seed(1)).unwrap().0, first);
+    }
+    // Twice what one backup takes is enough, whatever failed before.
+    target.set_capacity(Some(room + source.used()));
+    succeed(&source, &target);
+    assert_eq!(restore(&target, &mut Rng::with_seed(1)).unwrap().0, running.index());
+}
+
+#[test]
+fn a_backup_is_checked_when_it_is_restored_and_can_be_repaired() {
+    let (source, target) = (FakeDisk::default(), FakeDisk::default());
+    drop(long(&source, 3, true));
+    succeed(&source, &target);
+    for name in [names(&target, ".log"), names(&target, ".checkpoint")].concat() {
+        let disk = target.copy_after_crash(&mut Rng::with_seed(1));
+        let len = read(&disk, &name).len();
+        disk.flip(&name, (len - 9) * 8);
+        let error = Live::start_mending(&disk, false, SEGMENT).map(|_| ()).unwrap_err();
+        assert!(matches!(&error, OpenError::Damaged { file, .. } if *file == name), "{error}");
+        if name.ends_with(".log") {
+            let repaired = repair(&disk, &FakeDisk::default(), true, &mut Scratch::new(blank())).unwrap();
+            assert!(repaired.is_done, "{name}");
+            let (live, ..) = Live::start_mending(&disk, false, SEGMENT).unwrap();
+            assert!(live.epoch("topic/0") > Epoch(1000), "{name}");
+        }
+        let disk = target.copy_after_crash(&mut Rng::with_seed(1));
+        disk.remove(&name).unwrap();
+        assert!(Live::start_mending(&disk, false, SEGMENT).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn damage_of_the_journal_is_reported_and_copied() {
+    let (source, target) = (FakeDisk::default(), FakeDisk::default());
+    drop(long(&source, 3, true));
+    source.flip("0000000001.log", 8000);
+    let newest = names(&source, ".checkpoint").pop().unwrap();
+    source.flip(&newest, 400);
+    let copied = succeed(&source, &target);
+    let files: Vec<&str> = copied.damaged.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(files, [newest.as_str(), "0000000001.log"]);
+    let report = inspect(&target, false, || Scratch::new(blank())).unwrap().1;
+    assert!(report.loses_records() && report.damaged_checkpoints.is_empty(), "{report:?}");
+}
+
+#[test]
+fn a_folder_of_something_else_takes_no_backup() {
+    let source = FakeDisk::default();
+    drop(long(&source, 2, true));
+    let other = FakeDisk::default();
+    drop(long(&other, 2, false));
+    let before = other.files();
+    let is_foreign = |result| matches!(result, Err(BackupError::Target(OpenError::Foreign { .. })));
+    assert!(is_foreign(backup(&source, &other)), "another journal is no backup");
+    assert_eq!(other.files(), before);
+    let none = backup(&FakeDisk::default(), &FakeDisk::default());
+    assert!(matches!(none, Err(BackupError::Source(OpenError::Foreign { .. }))));
+    let target = FakeDisk::default();
+    succeed(&source, &target);
+    let of_backup = backup(&target, &FakeDisk::default());
+    assert!(matches!(of_backup, Err(BackupError::Source(OpenError::Foreign { .. }))));
+}
