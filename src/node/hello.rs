@@ -109,9 +109,10 @@ impl Node {
     /// Sends a parked challenger away: the old link lives.
     pub(super) fn refuse_challenger(&mut self, step: &mut Step<'_>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if let Peer::Challenger { request_id, .. } = conn.peer {
-            let message = "a living node with this id is connected; two processes have the same --id";
-            self.refuse_hello(step, id, request_id, Status::DuplicateNode, message);
+        if let Peer::Challenger { request_id, bit, .. } = conn.peer {
+            let node = self.name(self.routing.neighbour(bit).node);
+            let message = format!("node {node} is connected and alive; two processes have the same --id");
+            self.refuse_hello(step, id, request_id, Status::DuplicateNode, &message);
         }
     }
 
