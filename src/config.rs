@@ -14,7 +14,7 @@ use crate::limits::{
 };
 use crate::net::{Peers, PeersError, parse_id};
 use crate::storage;
-use crate::types::{Dimension, NodeId, Retention};
+use crate::types::{Dimension, NodeId, Retention, Size};
 
 /// One node of a hypercube of topics.
 #[derive(Debug, FromArgs)]
@@ -28,6 +28,10 @@ use crate::types::{Dimension, NodeId, Retention};
   {command_name} inspect --help
   {command_name} repair --help
   {command_name} backup --help"
+)]
+#[argh(
+    note = "A SIZE is a number of bytes, alone or with a unit: 64KiB, 64MiB and 64GiB are powers of 1024; 64K, 64KB, 64M
+and 64MB are powers of 1000."
 )]
 #[argh(note = "RUST_LOG sets what is logged on stderr: error, warn, info (the default), debug.")]
 #[argh(error_code(1, "the journal is damaged, or the event loop failed"))]
@@ -99,18 +103,6 @@ pub struct Arguments {
     /// print the version and exit
     #[argh(switch, short = 'V')]
     pub version: bool,
-}
-
-/// A number of bytes as people write it: `64MiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<bytesize::ByteSize>().map(|size| Self(size.as_u64()))
-    }
 }
 
 /// When records are made safe.

@@ -7,6 +7,7 @@ mod change;
 mod checksum;
 mod name;
 mod set;
+mod size;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ pub use change::SettingsChange;
 pub use checksum::{crc32, crc32_of_parts};
 pub use name::{NameError, TopicName};
 pub use set::{Link, LinkSet, NodeSet};
+pub use size::{Size, SizeError};
 
 use crate::limits::DIMENSION_MAX;
 

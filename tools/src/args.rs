@@ -90,7 +90,7 @@ pub(crate) struct Create {
     /// keep at most this many records per topic
     #[argh(option, arg_name = "n")]
     pub(crate) retain_records: Option<u64>,
-    /// keep at most this many bytes per topic: 4096, 64KiB, 1GB
+    /// keep at most this many bytes per topic: 4096, 64MiB (powers of 1024), 64MB or 64M (powers of 1000)
     #[argh(option, arg_name = "size")]
     pub(crate) retain_bytes: Option<String>,
     /// keep records at most this long: 90s, 12h, 7d
@@ -113,7 +113,7 @@ pub(crate) struct Alter {
     /// keep at most this many records
     #[argh(option, arg_name = "n")]
     pub(crate) retain_records: Option<u64>,
-    /// keep at most this many bytes: 4096, 64KiB, 1GB
+    /// keep at most this many bytes: 4096, 64MiB (powers of 1024), 64MB or 64M (powers of 1000)
     #[argh(option, arg_name = "size")]
     pub(crate) retain_bytes: Option<String>,
     /// keep records at most this long: 90s, 12h, 7d

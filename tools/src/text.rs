@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dht_node::types::Size;
+
 use crate::errors::Failure;
 
 /// The candidate that is most like `word`, if one is like enough to be meant.
@@ -25,34 +27,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Failure> {
     })
 }
 
-/// `4096`, `64KiB`, `1GB`, `10M` (powers of 1024 unless it says `B` without `i`).
+/// A number of bytes, as dht-node reads them: `4096`, `64KiB` (times 1024), `1GB` or `1G` (times 1000).
 pub(crate) fn size(text: &str) -> Result<u64, Failure> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = (&text[..digits], text[digits..].trim().to_ascii_lowercase());
-    let factor: Option<u64> = match unit.as_str() {
-        "" | "b" => Some(1),
-        "k" | "ki" | "kib" => Some(1 << 10),
-        "m" | "mi" | "mib" => Some(1 << 20),
-        "g" | "gi" | "gib" => Some(1 << 30),
-        "t" | "ti" | "tib" => Some(1 << 40),
-        "kb" => Some(1_000),
-        "mb" => Some(1_000_000),
-        "gb" => Some(1_000_000_000),
-        "tb" => Some(1_000_000_000_000),
-        _ => None,
-    };
-    let whole = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be below 2^63 and not negative"
-    )]
-    let broken = || {
-        let bytes = number.parse::<f64>().ok()? * factor? as f64;
-        (bytes < 9e18).then_some(bytes as u64)
-    };
-    whole.or_else(broken).ok_or_else(|| {
-        Failure::usage_with(format!("{text:?} is not a size"), "write it like 4096, 64KiB or 1GB".to_owned())
+    text.parse::<Size>().map(|size| size.0).map_err(|_| {
+        let hint = "write it like 4096, 64MiB (times 1024) or 64MB (times 1000)";
+        Failure::usage_with(format!("{text:?} is not a size"), hint.to_owned())
     })
 }
 
@@ -137,8 +116,8 @@ mod tests {
             ("0", Some(0)),
             ("4096", Some(4096)),
             ("64KiB", Some(65536)),
-            ("64 k", Some(65536)),
-            ("1.5M", Some(1_572_864)),
+            ("64 K", Some(64_000)),
+            ("1.5MiB", Some(1_572_864)),
             ("1GB", Some(1_000_000_000)),
             ("", None),
             ("x", None),
