@@ -314,6 +314,44 @@ list_bugs() {
         's/suppressed\.count \+= 1;/suppressed.count = 1;/' logs
     bug "what a peer sends reaches the log as it is" src/logs.rs \
         's/if char\.is_control\(\) \{/if char == char::MAX {/' logs
+    bug "the environment overrides the command line" src/config/environment.rs \
+        's/if !is_overridden\(option, &given\) \{/if variable.len() > 0 {/' config
+    bug "an option of the command line does not override its rivals" src/config/environment.rs \
+        's/given\.contains\(&option\) \|\| .*$/given.contains(\&option)/' config
+    bug "a misspelt variable is ignored" src/config/environment.rs \
+        's/\(name\.len\(\) \/ 3\)\.min\(2\)/0/' config
+    bug "an option has no variable" src/config/environment.rs \
+        's/^    \("--retain-age", Kind::Value\),//' config
+    bug "a switch that is left out is set" src/config/environment.rs \
+        's/"0" \| "false"\) => return Ok\(\(\)\)/"0" | "false") => self.words.push(option)/' config
+    bug "a size in M is a power of 1024" src/types/size.rs \
+        's/text\.trim\(\)\.parse/text.trim().replace("64M", "64Mi").replace("iiB", "iB").replace("ii", "i").parse/' types
+    bug "a node starts with memory for nothing" src/config.rs \
+        's/arguments\.memory\.0 < NODE_BYTES_LEAST/arguments.memory.0 > u64::MAX - NODE_BYTES_LEAST/' config
+    bug "an address that clients cannot connect to is advertised" src/net/host.rs \
+        's/self\.port\(\) != 0 && /self.port() < 70_000 \&\& /; s/ip\.is_unspecified\(\) \|\| //' config net::host
+    bug "what a node advertises is not told" src/config.rs \
+        's/\.clone_from\(&advertised\);/.clone_from(\&None);/' process:names
+    bug "the second address of a line is not told" src/config.rs \
+        's/peer\.advertised\.unwrap_or\(peer\.address\)/peer.address/' process:names
+    bug "only the first address of a name is tried" src/net/resolver.rs \
+        's/self\.tried\.push\(address\);/self.untried.clear();/' process:all_addresses
+    bug "an address that hangs is tried each time" src/net/resolver.rs \
+        's/^        each\.sort_by_key\(.*$//' net::resolver
+    bug "a name is looked up again while its lookup hangs" src/net/resolver.rs \
+        's/if name\.is_asked \{/if name.is_asked \&\& port == 0 {/' process:resolver
+    bug "a lookup blocks the loop" src/net/resolver.rs \
+        's/thread::Builder::new\(\).*spawn\(move \|\| \{/std::convert::identity((move || {/; s/^        \}\)\?;$/        })());/' process:resolver
+    bug "the loop is not woken by an answer" src/net/resolver.rs \
+        's/^ *wake\(\);$//' net::resolver
+    bug "an answer that comes late dials once more" src/net/server/dialing.rs \
+        's/self\.resolver\.settle\(node\);//' process:resolver
+    bug "the same reason is logged at each dial" src/net/server/dialing.rs \
+        's/if self\.last\.get\(&node\) == Some\(&reason\) \{/if reason.is_empty() {/' process:names
+    bug "a hangup ends the node" src/main.rs \
+        's/^    ignore_hangup\(\);$/    let _ = ignore_hangup;/' process:names
+    bug "a small disk is not told" src/storage/room.rs \
+        's/Ok\(room\) if room < DISK_BYTES_LEAST/Ok(room) if room < 1 << 20/' process:full
     bug "offsets of an earlier life are taken for those of this one" src/node/fetch.rs \
         's/\.filter\(\|epoch\| \*epoch != topic\.epoch\)/.filter(|epoch| *epoch > topic.epoch)/'
 }
@@ -321,7 +359,8 @@ list_bugs() {
 # --- one bug --------------------------------------------------------------------------------------------------------
 
 # bug NAME FILE SED [TEST…]: plants it, unless its name has none of the words that were asked for. A test is `journal`,
-# `sim`, `process` (its `durable::larger`), or a module of src/ for the unit tests in it.
+# `sim`, `process` (its `durable::larger`), `process:WORD` (those whose names hold the word), or a module of src/ for the
+# unit tests in it.
 bug() {
     local name=$1 file=$2 change=$3 word
     shift 3
@@ -378,6 +417,7 @@ seek() {
     sim) arguments+=(seeds) ;;
     process) arguments+=(durable::larger) ;;
     logs) arguments=(--bin dht-node "$1") ;;
+    process:*) arguments=(--test process "${1#process:}") ;;
     *) arguments=(--lib "$1") ;;
     esac
     if [[ ${2:-} == --no-run ]]; then

@@ -1,18 +1,22 @@
 //! The command line of the daemon, parsed once and refused early.
 
+mod environment;
+mod shown;
+
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use argh::FromArgs;
+pub use environment::{EnvironmentError, Words};
 
 use crate::limits::{
-    DIMENSION_MAX, DISK_BYTES_DEFAULT, DISK_BYTES_LEAST, LABEL_MAX, NODE_BYTES_DEFAULT, SYNC_INTERVAL_LEAST,
-    SYNC_INTERVAL_MAX, TOPIC_BYTES_DEFAULT, TOPIC_BYTES_ON_DISK_DEFAULT,
+    DIMENSION_MAX, DISK_BYTES_DEFAULT, DISK_BYTES_LEAST, LABEL_MAX, NODE_BYTES_DEFAULT, NODE_BYTES_LEAST,
+    SYNC_INTERVAL_LEAST, SYNC_INTERVAL_MAX, TOPIC_BYTES_DEFAULT, TOPIC_BYTES_ON_DISK_DEFAULT,
 };
-use crate::net::{Peers, PeersError, parse_id};
+use crate::net::{HostPort, Peers, PeersError, parse_id};
 use crate::storage;
 use crate::types::{Dimension, NodeId, Retention, Size};
 
@@ -33,6 +37,8 @@ use crate::types::{Dimension, NodeId, Retention, Size};
     note = "A SIZE is a number of bytes, alone or with a unit: 64KiB, 64MiB and 64GiB are powers of 1024; 64K, 64KB, 64M
 and 64MB are powers of 1000."
 )]
+#[argh(note = "Each option except --help, --version and --print-config can also be set by an environment variable:
+DHT_NODE_BASE_PORT=6000 is --base-port 6000, and DHT_NODE_IN_MEMORY=1 is --in-memory. The command line takes precedence.")]
 #[argh(note = "RUST_LOG sets what is logged on stderr: error, warn, info (the default), debug.")]
 #[argh(error_code(1, "the journal is damaged, or the event loop failed"))]
 #[argh(error_code(2, "the command line, the peers file, the address or the data folder cannot be used"))]
@@ -50,13 +56,18 @@ pub struct Arguments {
     #[argh(option, arg_name = "port")]
     pub base_port: Option<u16>,
 
-    /// file with a line `ID IP:PORT` for each node, instead of --base-port
+    /// file with a line `ID HOST:PORT` for each node, instead of --base-port; a second HOST:PORT in a line is the
+    /// address that clients of that node see, if it is another one
     #[argh(option, arg_name = "file")]
     pub peers: Option<PathBuf>,
 
-    /// address to listen on [default: 127.0.0.1, or that of the peers file]
+    /// IP address to listen on, such as 0.0.0.0 or [::1] [default: 127.0.0.1, or that of the peers file]
     #[argh(option, arg_name = "ip")]
-    pub listen: Option<IpAddr>,
+    pub listen: Option<Listen>,
+
+    /// address that clients of this node see, if it is not the one it listens on: behind NAT or in a container
+    #[argh(option, arg_name = "host:port")]
+    pub advertise: Option<HostPort>,
 
     /// listen on an address that others can reach, without any protection
     #[argh(switch)]
@@ -88,11 +99,11 @@ pub struct Arguments {
     #[argh(option, arg_name = "size")]
     pub disk: Option<Size>,
 
-    /// bytes that a topic keeps unless its creator says [default: 1GiB, or 64MiB with --in-memory]
+    /// bytes that a topic keeps unless its creator says; 0: no bound [default: 1GiB, or 64MiB with --in-memory]
     #[argh(option, arg_name = "size")]
     pub retain_bytes: Option<Size>,
 
-    /// records that a topic keeps unless its creator says [default: no bound]
+    /// records that a topic keeps unless its creator says; 0: no bound [default: 0]
     #[argh(option, default = "0", arg_name = "count")]
     pub retain_records: u64,
 
@@ -100,9 +111,32 @@ pub struct Arguments {
     #[argh(option, arg_name = "time")]
     pub retain_age: Option<humantime::Duration>,
 
+    /// print all options with their values, one per line, and exit
+    #[argh(switch)]
+    pub print_config: bool,
+
     /// print the version and exit
     #[argh(switch, short = 'V')]
     pub version: bool,
+}
+
+/// An IP address to listen on. An IPv6 address may have brackets, as it has in front of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub IpAddr);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let ip = match bare {
+            Some(bare) => bare.parse().ok().map(IpAddr::V6),
+            None => text.parse().ok(),
+        };
+        ip.map(Self).ok_or_else(|| {
+            format!("{text:?} is not an IP address; write one like 127.0.0.1, 0.0.0.0 or [::1], without a port")
+        })
+    }
 }
 
 /// When records are made safe.
@@ -133,14 +167,16 @@ pub struct Config {
     pub id: NodeId,
     /// Of which cube.
     pub dimension: Dimension,
-    /// Where it listens.
-    pub listen: SocketAddr,
+    /// Where it listens: on the first of these addresses that can be used.
+    pub listen: Vec<SocketAddr>,
     /// Can others than this machine's processes reach it?
     pub is_exposed: bool,
     /// Where the others are.
     pub peers: Peers,
-    /// Where each node is said to be, by id.
-    pub addresses: Vec<SocketAddr>,
+    /// Where clients reach each node, by id. `None` for this node stands for where it listens.
+    pub addresses: Vec<Option<HostPort>>,
+    /// The value of `--advertise`.
+    pub advertised: Option<HostPort>,
     /// The cluster's name.
     pub cluster: String,
     /// Its journal; `None` in memory.
@@ -160,36 +196,33 @@ impl Config {
         let dimension = Dimension::new(arguments.dimension).ok_or(ConfigError::Dimension(arguments.dimension))?;
         let given = arguments.id.as_deref().ok_or(ConfigError::NoId)?;
         let id = parse_id(given, dimension).ok_or_else(|| ConfigError::Id { given: given.to_owned(), dimension })?;
-        if arguments.cluster.is_empty()
-            || arguments.cluster.len() > LABEL_MAX
-            || arguments.cluster.chars().any(char::is_control)
-        {
-            return Err(ConfigError::Cluster);
-        }
+        check_values(arguments)?;
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let peers = match (&arguments.peers, arguments.base_port) {
             (Some(_), Some(_)) => return Err(ConfigError::TwoWays),
             (Some(path), None) => Peers::File { path: path.clone(), dimension },
             (None, base) => Peers::BasePort {
-                ip: arguments.listen.filter(|ip| !ip.is_unspecified()).unwrap_or(loopback),
-                base: base.unwrap_or(5000),
+                ip: arguments.listen.map(|listen| listen.0).filter(|ip| !ip.is_unspecified()).unwrap_or(loopback),
+                base: Some(base.unwrap_or(5000)).filter(|base| *base > 0).ok_or(ConfigError::BasePort)?,
             },
         };
-        let addresses = peers.addresses(dimension).map_err(ConfigError::Peers)?;
-        let own = addresses[usize::from(id.index())];
-        let listen = SocketAddr::new(arguments.listen.unwrap_or_else(|| own.ip()), own.port());
-        let is_exposed = !listen.ip().is_loopback();
-        if is_exposed && !arguments.insecure_network {
-            return Err(ConfigError::Exposed(listen));
+        let all = peers.all(dimension).map_err(ConfigError::Peers)?;
+        let listen = listen_on(&all[usize::from(id.index())].address, arguments.listen)?;
+        let advertised = arguments.advertise.clone();
+        let mut addresses: Vec<_> = all.into_iter().map(|peer| Some(peer.advertised.unwrap_or(peer.address))).collect();
+        if arguments.peers.is_none() || advertised.is_some() {
+            addresses[usize::from(id.index())].clone_from(&advertised);
         }
+        let exposed = listen.iter().find(|address| !address.ip().is_loopback());
+        if let Some(exposed) = exposed.filter(|_| !arguments.insecure_network) {
+            return Err(ConfigError::Exposed(*exposed));
+        }
+        let is_exposed = exposed.is_some();
         let is_of_disk = arguments.data.is_some() || arguments.sync.is_some() || arguments.disk.is_some();
         if arguments.in_memory && is_of_disk {
             return Err(ConfigError::InMemory);
         }
         let disk_bytes = arguments.disk.map_or(DISK_BYTES_DEFAULT, |disk| disk.0);
-        if disk_bytes < DISK_BYTES_LEAST {
-            return Err(ConfigError::Disk);
-        }
         let storage = (!arguments.in_memory).then(|| {
             let folder = arguments.data.clone().unwrap_or_else(|| Path::new("dht-data").join(id.binary(dimension)));
             let sync = arguments.sync.map_or(storage::Sync::Always, |sync| sync.0);
@@ -209,11 +242,51 @@ impl Config {
             is_exposed,
             peers,
             addresses,
+            advertised,
             cluster: arguments.cluster.clone(),
             storage,
             memory_bytes: arguments.memory.0,
             retention,
         })
+    }
+}
+
+/// Refuses values with which a node cannot work, whatever the other options say.
+fn check_values(arguments: &Arguments) -> Result<(), ConfigError> {
+    let Arguments { cluster, .. } = arguments;
+    if cluster.is_empty() || cluster.len() > LABEL_MAX || cluster.chars().any(char::is_control) {
+        return Err(ConfigError::Cluster);
+    }
+    if arguments.data.as_ref().is_some_and(|folder| folder.as_os_str().is_empty()) {
+        return Err(ConfigError::Data);
+    }
+    if arguments.memory.0 < NODE_BYTES_LEAST {
+        return Err(ConfigError::Memory);
+    }
+    if arguments.disk.is_some_and(|disk| disk.0 < DISK_BYTES_LEAST) {
+        return Err(ConfigError::Disk);
+    }
+    if arguments.retain_age.is_some_and(|age| age.as_millis() == 0 && !age.is_zero()) {
+        return Err(ConfigError::Age);
+    }
+    if let Some(advertised) = arguments.advertise.clone().filter(|advertised| !advertised.is_reachable()) {
+        return Err(ConfigError::Advertise(advertised));
+    }
+    Ok(())
+}
+
+/// Returns where a node listens whose neighbours dial it at `own`. A name is looked up, which may take a while: there is
+/// no event loop yet that would have to wait.
+fn listen_on(own: &HostPort, listen: Option<Listen>) -> Result<Vec<SocketAddr>, ConfigError> {
+    match (listen, own) {
+        (Some(Listen(ip)), _) => Ok(vec![SocketAddr::new(ip, own.port())]),
+        (None, HostPort::Ip(address)) => Ok(vec![*address]),
+        (None, HostPort::Name { host, port }) => {
+            let found = (host.as_str(), *port).to_socket_addrs().map(Vec::from_iter);
+            let error = |cause: String| ConfigError::Name { host: host.clone(), cause };
+            let found = found.map_err(|cause| error(cause.to_string()))?;
+            if found.is_empty() { Err(error("it has no address".to_owned())) } else { Ok(found) }
+        }
     }
 }
 
@@ -241,6 +314,23 @@ pub enum ConfigError {
     InMemory,
     /// Too little for a journal.
     Disk,
+    /// Too little memory for topics.
+    Memory,
+    /// An empty name of a folder.
+    Data,
+    /// An age above zero that would be rounded to zero, which means no bound.
+    Age,
+    /// `--base-port 0`.
+    BasePort,
+    /// An address that clients cannot connect to.
+    Advertise(HostPort),
+    /// The host name of this node in the peers file cannot be looked up.
+    Name {
+        /// The name.
+        host: String,
+        /// The reason.
+        cause: String,
+    },
     /// An address that others can reach.
     Exposed(SocketAddr),
 }
@@ -259,6 +349,26 @@ impl fmt::Display for ConfigError {
             Self::TwoWays => f.write_str("--peers and --base-port both say where the nodes are; give one of them"),
             Self::InMemory => f.write_str("--in-memory keeps nothing on disk; leave out --data, --sync and --disk"),
             Self::Disk => write!(f, "--disk is at least {}MiB: a few segments", DISK_BYTES_LEAST >> 20),
+            Self::Memory => {
+                write!(
+                    f,
+                    "--memory: at least {} is needed; with less the node refuses publishes",
+                    Size(NODE_BYTES_LEAST)
+                )
+            }
+            Self::Data => f.write_str("--data is empty; name a folder, or say --in-memory"),
+            Self::Age => f.write_str("--retain-age: at least 1ms, or 0s for no bound"),
+            Self::BasePort => {
+                f.write_str("--base-port 0: give the port of node 0, from 1 on; node i listens i above it")
+            }
+            Self::Advertise(address) => {
+                write!(f, "--advertise {address}: clients cannot connect to that; give the host and port that they see")
+            }
+            Self::Name { host, cause } => write!(
+                f,
+                "the peers file calls this node {host}, which cannot be looked up ({cause}); \
+                 say with --listen on which IP address of this machine it listens"
+            ),
             Self::Peers(error) => error.fmt(f),
             Self::Exposed(address) => write!(
                 f,
@@ -282,7 +392,24 @@ mod tests {
 
     #[test]
     fn command_lines_that_describe_no_node_say_why() {
-        let cases: [(&[&str], &str); 12] = [
+        let cases: [(&[&str], &str); 29] = [
+            (&["--id", "000", "--memory", "0"], "--memory: at least 1MiB"),
+            (&["--id", "000", "--memory", "64k"], "--memory: at least 1MiB"),
+            (&["--id", "000", "--memory", "-1"], "is not a size"),
+            (&["--id", "000", "--disk", "99999999999TiB"], "is not a size"),
+            (&["--id", "000", "--retain-bytes", "1parsec"], "is not a size"),
+            (&["--id", "000", "--retain-records", "-1"], "--retain-records"),
+            (&["--id", "000", "--retain-age", "old"], "--retain-age"),
+            (&["--id", "000", "--memory", "much"], "is not a size"),
+            (&["--id", "000", "--data", ""], "--data is empty"),
+            (&["--id", "000", "--retain-age", "500us"], "at least 1ms"),
+            (&["--id", "000", "--base-port", "0"], "--base-port 0"),
+            (&["--id", "000", "--base-port", "http"], "--base-port"),
+            (&["--id", "000", "--listen", "[127.0.0.1]"], "is not an IP address"),
+            (&["--id", "000", "--listen", "[::1]:5000"], "without a port"),
+            (&["--id", "000", "--advertise", "here"], "HOST:PORT"),
+            (&["--id", "000", "--advertise", "here:0"], "clients cannot connect"),
+            (&["--id", "000", "--advertise", "0.0.0.0:5000"], "clients cannot connect"),
             (&[], "--id is missing"),
             (&["--id", "5"], "are 000 to 111"),
             (&["--id", "1", "--dimension", "11"], "0 to 10 dimensions"),
@@ -305,11 +432,46 @@ mod tests {
     #[test]
     fn a_node_listens_on_its_port_of_the_base() {
         let config = config(&["--id", "101", "--memory", "64MiB", "--retain-age", "7d"]).unwrap();
-        assert_eq!(config.listen.to_string(), "127.0.0.1:5005");
+        assert_eq!(config.listen, ["127.0.0.1:5005".parse().unwrap()]);
         assert_eq!((config.memory_bytes, config.retention.age_ms), (64 << 20, 7 * 24 * 3_600_000));
         let (folder, disk_bytes) = (PathBuf::from("dht-data/101"), 16 << 30);
         assert_eq!(config.storage, Some(storage::Options { folder, sync: storage::Sync::Always, disk_bytes }));
         assert_eq!(config.retention.bytes, 1 << 30);
+    }
+
+    #[test]
+    fn what_a_node_listens_on_and_what_clients_are_told_are_two_things() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let names = file("names", "0 localhost:7000 outside.example:80\n1 localhost:0\n");
+        // Words, the first address that is listened on, and what clients are told of nodes 0 and 1.
+        let cases: [(&[&str], &str, [&str; 2]); 6] = [
+            (&["--id", "0"], "127.0.0.1:5000", ["-", "127.0.0.1:5001"]),
+            (&["--id", "1", "--listen", "[::1]"], "[::1]:5001", ["[::1]:5000", "-"]),
+            (&["--id", "1", "--advertise", "a.example:9"], "127.0.0.1:5001", ["127.0.0.1:5000", "a.example:9"]),
+            (&["--id", "0", "--peers", &names], "7000", ["outside.example:80", "localhost:0"]),
+            (
+                &["--id", "1", "--peers", &names, "--listen", "127.0.0.2"],
+                "127.0.0.2:0",
+                ["outside.example:80", "localhost:0"],
+            ),
+            (&["--id", "0", "--peers", &names, "--advertise", "[::2]:9"], "7000", ["[::2]:9", "localhost:0"]),
+        ];
+        for (words, listen, told) in cases {
+            let config = config(&[&["--dimension", "1"], words].concat()).unwrap();
+            assert!(config.listen[0].to_string().ends_with(listen), "{words:?}: {:?}", config.listen);
+            assert!(config.listen.iter().all(|address| address.ip().is_loopback()));
+            let shown =
+                |address: &Option<HostPort>| address.as_ref().map_or_else(|| "-".to_owned(), HostPort::to_string);
+            assert_eq!(config.addresses.iter().map(shown).collect::<Vec<_>>(), told, "{words:?}");
+        }
+        let unknown = file("unknown", "0 name.invalid:7000\n");
+        let error = config(&["--id", "0", "--dimension", "0", "--peers", &unknown]).unwrap_err();
+        assert!(error.contains("name.invalid, which cannot be looked up") && error.contains("--listen"), "{error}");
     }
 
     #[test]

@@ -13,6 +13,12 @@ pub const TOPIC_NAME_MAX: usize = 249;
 /// Most bytes of a cluster name, of a software name and of an address in args: they share a 1 KiB HELLO.
 pub const LABEL_MAX: usize = 200;
 
+/// Most bytes of a host name in the peers file: with a colon and its port it must fit [`LABEL_MAX`].
+pub const HOST_MAX: usize = LABEL_MAX - 6;
+
+/// Most addresses of a host name that are tried. Each may take `DIAL_TIMEOUT_US` to be given up.
+pub const NAME_ADDRESSES_MAX: usize = 8;
+
 /// Most bytes of a whole frame between a client and a node; what a client may lower in HELLO.
 /// Large enough for any sensible message, small enough that one cannot delay a link's PING by 100 ms.
 pub const FRAME_MAX: u32 = 1 << 20;
@@ -68,6 +74,9 @@ pub const JOURNAL_DESCRIPTORS: usize = 16;
 
 /// File descriptors reserved for each link: the connection, an attempt that may replace it, and one being dialled.
 pub const LINK_DESCRIPTORS: usize = 3;
+
+/// File descriptors reserved for looking up the host name of each neighbour: a file or a socket at a time, and one more.
+pub const LOOKUP_DESCRIPTORS: usize = 2;
 
 /// Fewest descriptors that must be left for clients, handshakes and lingering connections; with fewer a node does not
 /// start.
@@ -348,6 +357,9 @@ pub const TOPIC_BYTES_ON_DISK_DEFAULT: u64 = 1 << 30;
 
 /// Default limit on the memory of all topics of a node, in bytes.
 pub const NODE_BYTES_DEFAULT: u64 = 1 << 30;
+
+/// Smallest allowed limit on the memory of all topics of a node. With less there is no room for batches of ordinary size.
+pub const NODE_BYTES_LEAST: u64 = 1 << 20;
 
 /// Default size limit of a node's journal, in bytes.
 pub const DISK_BYTES_DEFAULT: u64 = 16 << 30;

@@ -4,17 +4,17 @@ mod logs;
 mod rescue;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use argh::FromArgs;
-use dht_node::config::{Arguments, Config};
+use dht_node::config::{Arguments, Config, Words};
 use dht_node::journal::{Identity, OpenError};
-use dht_node::net::{Clock, Descriptors, Server, StartError};
+use dht_node::net::{Clock, Descriptors, HostPort, Server, StartError};
 use dht_node::node::{Node, Settings};
 use dht_node::storage::{Options, Storage, Sync};
 use dht_node::turn::MemoryStore;
+use dht_node::types::NodeId;
 use dht_node::wire::response::Durability;
 
 const SOFTWARE: &str = concat!("dht-node ", env!("CARGO_PKG_VERSION"));
@@ -28,10 +28,21 @@ fn main() -> ExitCode {
     if let Some(code) = rescue::run(&words) {
         return code;
     }
-    let arguments = match Arguments::from_args(&["dht-node"], &words) {
+    let environment = std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+    let words = match Words::new(&words, environment) {
+        Ok(words) => words,
+        Err(error) => return fail(EXIT_USAGE, &error.to_string()),
+    };
+    let refuse = |error: String| match words.used[..] {
+        [] => fail(EXIT_USAGE, &error),
+        _ => fail(EXIT_USAGE, &format!("{error} (the environment sets {})", words.used.join(", "))),
+    };
+    let all: Vec<&str> = words.words.iter().map(String::as_str).collect();
+    let arguments = match Arguments::from_args(&["dht-node"], &all) {
         Ok(arguments) => arguments,
         Err(exit) if exit.status.is_ok() => return say(&exit.output),
-        Err(exit) => return fail(EXIT_USAGE, &format!("{}; see dht-node --help", exit.output.trim())),
+        Err(exit) => return refuse(format!("{}; see dht-node --help", exit.output.trim())),
     };
     if arguments.version {
         return say(SOFTWARE);
@@ -39,32 +50,58 @@ fn main() -> ExitCode {
     match Config::new(&arguments) {
         Ok(config) => {
             logs::start(config.id.binary(config.dimension));
-            run(config)
+            if !words.unknown.is_empty() {
+                log::warn!("ignored in the environment, since no option has such a name: {}", words.unknown.join(", "));
+            }
+            if arguments.print_config { say(&config.to_string()) } else { run(config) }
         }
-        Err(error) => fail(EXIT_USAGE, &error.to_string()),
+        Err(error) => refuse(error.to_string()),
+    }
+}
+
+/// Makes SIGHUP harmless: closing the terminal that started a node does not end it. Nothing has to be read again on
+/// SIGHUP either, because the peers file is read at each dial.
+fn ignore_hangup() {
+    #[expect(clippy::disallowed_types, reason = "the signal handler shares the flag, which nobody reads")]
+    let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGHUP, flag) {
+        log::warn!("cannot ignore SIGHUP, which will end this node: {error}");
     }
 }
 
 fn run(config: Config) -> ExitCode {
+    ignore_hangup();
     let clock = Clock::start();
     let room = match share_descriptors(&config) {
         Ok(room) => room,
         Err(exit) => return exit,
     };
-    let server = match Server::bind(config.listen, room.sockets) {
+    let server = match Server::bind(&config.listen, room.sockets) {
         Ok(server) => server,
         Err(StartError::Listen { address, cause }) => {
-            return fail(EXIT_USAGE, &format!("cannot listen on {address}: {cause}; is another node running there?"));
+            let hint = match cause.kind() {
+                ErrorKind::AddrNotAvailable => "no interface of this machine has that address; say --listen",
+                _ => "is another node running there?",
+            };
+            return fail(EXIT_USAGE, &format!("cannot listen on {address}: {cause}; {hint}"));
         }
         Err(StartError::System(cause)) => return fail(1, &format!("cannot wait for sockets: {cause}")),
     };
     let id = config.id.binary(config.dimension);
-    let listening = server.address().unwrap_or(config.listen);
+    let listening = match server.address() {
+        Ok(address) => address,
+        Err(cause) => return fail(1, &format!("cannot find out where it listens: {cause}")),
+    };
     if config.is_exposed {
         log::warn!("{listening} can be reached from other machines, without TLS and without credentials");
     }
-    let mut addresses: Vec<String> = config.addresses.iter().map(SocketAddr::to_string).collect();
-    addresses[usize::from(config.id.index())] = listening.to_string();
+    let told = |(node, address): (NodeId, Option<HostPort>)| match address {
+        None => listening.to_string(),
+        // The peers file leaves the choice of the port to the system.
+        Some(own) if node == config.id && own.port() == 0 => own.with_port(listening.port()).to_string(),
+        Some(address) => address.to_string(),
+    };
+    let addresses = config.dimension.all().zip(config.addresses).map(told).collect();
     let settings = Settings {
         id: config.id,
         dimension: config.dimension,
@@ -109,7 +146,7 @@ fn run(config: Config) -> ExitCode {
 
 /// Opens the journal and gives the node what is in it.
 fn open(server: &Server, options: Options, identity: &Identity, node: &mut Node) -> Result<Storage, ExitCode> {
-    let wake = server.waker().map_err(|cause| fail(1, &format!("cannot wait for the disk: {cause}")))?;
+    let wake = server.waker();
     let shown = options.folder.display().to_string();
     // Logs the absolute path: a relative one leads to another folder when the node is started from another directory.
     let folder = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());

@@ -8,18 +8,23 @@
 //! | `inbox`, `outbox` | its two buffers, which exist only while something is in them |
 //! | `descriptors` | how the process's file descriptors are shared out, which bounds the connections |
 //! | `dial` | where the neighbours are, and connecting to them |
+//! | `host` | `HOST:PORT` |
+//! | `resolver` | looks up host names, on threads beside the loop |
 //! | `clock` | the only reader of the clocks |
 
 mod clock;
 mod conn;
 mod descriptors;
 mod dial;
+mod host;
 mod inbox;
 mod outbox;
+mod resolver;
 mod server;
 mod table;
 
 pub use clock::Clock;
 pub use descriptors::{Descriptors, TooFewDescriptors};
-pub use dial::{Peers, PeersError, parse_id};
+pub use dial::{Peer, Peers, PeersError, parse_id};
+pub use host::{HostPort, HostPortError};
 pub use server::{Server, StartError};

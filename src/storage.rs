@@ -13,6 +13,7 @@ mod checkpoints;
 mod clean;
 mod commit;
 mod keep;
+mod room;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -132,10 +133,12 @@ impl Storage {
         let folder_error = |cause: io::Error| OpenError::Io { file: "the folder".to_owned(), cause };
         let Options { folder, sync, disk_bytes } = options;
         let shown = folder.display().to_string();
+        let path = folder.clone();
         let disk = Folder::make(folder).map_err(folder_error)?;
         // Before it is taken, which leaves a file: somebody else's folder is left as it is.
         journal::check_owner(&disk, identity)?;
         let disk = disk.take().map_err(folder_error)?.ok_or(OpenError::Busy)?;
+        room::warn_if_small(&path);
         let mut started = start(&disk, identity, sync != Sync::Always, SEGMENT_BYTES_FIRST, node)?;
         started.keeper.set_capacity(disk_bytes);
         tell(&shown, &started);

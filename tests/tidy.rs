@@ -32,7 +32,11 @@ const IMPORTS: &[(&str, &str)] = &[
 const TOUCHES: &[(&str, &str, &str)] = &[
     ("std::net", "net client config main tools", "name peers by NodeId and connections by ConnId"),
     ("std::fs", "journal storage net config main rescue tools", "take the bytes as an argument or an event"),
-    ("std::thread", "storage client tools", "a node has one thread; only storage may have others"),
+    (
+        "std::thread",
+        "storage net client tools",
+        "a node has one thread; only storage and looking up names may have others",
+    ),
     ("mio", "net tools", "sockets and readiness stay in net; take an Event, give an Action"),
     ("mio_signals", "net", "signals are handled in net"),
     ("Instant::now", "net storage client main tools", "take the time from `Now`"),

@@ -4,8 +4,8 @@
 use std::fmt;
 
 use crate::limits::{
-    CLIENTS_MAX, HANDSHAKES_EXTRA, JOURNAL_DESCRIPTORS, LINGERING_MAX, LINK_DESCRIPTORS, PROCESS_DESCRIPTORS,
-    SPARE_DESCRIPTORS_LEAST,
+    CLIENTS_MAX, HANDSHAKES_EXTRA, JOURNAL_DESCRIPTORS, LINGERING_MAX, LINK_DESCRIPTORS, LOOKUP_DESCRIPTORS,
+    PROCESS_DESCRIPTORS, SPARE_DESCRIPTORS_LEAST,
 };
 use crate::types::Dimension;
 
@@ -54,7 +54,7 @@ impl Descriptors {
 
     fn reserved(dimension: Dimension, has_journal: bool) -> usize {
         let journal = if has_journal { JOURNAL_DESCRIPTORS } else { 0 };
-        PROCESS_DESCRIPTORS + journal + LINK_DESCRIPTORS * usize::from(dimension.bits())
+        PROCESS_DESCRIPTORS + journal + (LINK_DESCRIPTORS + LOOKUP_DESCRIPTORS) * usize::from(dimension.bits())
     }
 }
 
@@ -83,10 +83,12 @@ mod tests {
         assert_eq!(share(1 << 20, true), share(all, true));
         assert_eq!(share(all - 1, true).unwrap().clients, CLIENTS_MAX - 1);
         for limit in 0..all {
-            let least = PROCESS_DESCRIPTORS + JOURNAL_DESCRIPTORS + 3 * LINK_DESCRIPTORS + SPARE_DESCRIPTORS_LEAST;
+            let links = 3 * (LINK_DESCRIPTORS + LOOKUP_DESCRIPTORS);
+            let least = PROCESS_DESCRIPTORS + JOURNAL_DESCRIPTORS + links + SPARE_DESCRIPTORS_LEAST;
             match share(limit, true) {
                 Ok(room) => {
-                    assert!(room.sockets + PROCESS_DESCRIPTORS + JOURNAL_DESCRIPTORS <= limit, "{limit}: {room:?}");
+                    let others = PROCESS_DESCRIPTORS + JOURNAL_DESCRIPTORS + 3 * LOOKUP_DESCRIPTORS;
+                    assert!(room.sockets + others <= limit, "{limit}: {room:?}");
                     assert!(room.clients > 0 && room.handshakes > 0, "{limit}: {room:?}");
                 }
                 Err(error) => assert_eq!(error, TooFewDescriptors { limit, least }),

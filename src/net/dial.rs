@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::host::{HostPort, HostPortError};
 use crate::types::{Dimension, NodeId};
 
 /// The addresses of all nodes.
@@ -16,8 +17,8 @@ pub enum Peers {
         /// The port of node 0.
         base: u16,
     },
-    /// Lines of `ID IP:PORT`. Read again before each dial, so that a node may move without its neighbours being
-    /// started again; port 0 means that it is not known yet.
+    /// Lines of `ID HOST:PORT [HOST:PORT]`. Read again before each dial, so that a node may move without its neighbours
+    /// being started again; port 0 means that it is not known yet.
     File {
         /// The file.
         path: PathBuf,
@@ -26,58 +27,75 @@ pub enum Peers {
     },
 }
 
+/// The addresses of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it listens, and its neighbours dial it.
+    pub address: HostPort,
+    /// Where clients reach it, if they see another address.
+    pub advertised: Option<HostPort>,
+}
+
 impl Peers {
-    /// Where a node listens.
+    /// Returns where a node listens.
     ///
     /// # Errors
     /// [`PeersError`] names the line.
-    pub fn address(&self, node: NodeId) -> Result<SocketAddr, PeersError> {
+    pub fn address(&self, node: NodeId) -> Result<HostPort, PeersError> {
         match self {
             Self::BasePort { ip, base } => match base.checked_add(node.index()) {
-                Some(port) => Ok(SocketAddr::new(*ip, port)),
+                Some(port) => Ok(HostPort::Ip(SocketAddr::new(*ip, port))),
                 None => Err(PeersError { path: PathBuf::new(), fault: Fault::Port { base: *base } }),
             },
             Self::File { path, dimension } => {
-                let addresses = read(path, *dimension)?;
-                Ok(addresses[usize::from(node.index())])
+                let mut peers = read(path, *dimension)?;
+                Ok(peers.swap_remove(usize::from(node.index())).address)
             }
         }
     }
 
-    /// Where each node listens, in the order of their ids.
+    /// Returns the addresses of each node, in the order of their ids.
     ///
     /// # Errors
     /// [`PeersError`] names the line.
-    pub fn addresses(&self, dimension: Dimension) -> Result<Vec<SocketAddr>, PeersError> {
+    pub fn all(&self, dimension: Dimension) -> Result<Vec<Peer>, PeersError> {
+        let peer = |node| Ok(Peer { address: self.address(node)?, advertised: None });
         match self {
-            Self::BasePort { .. } => dimension.all().map(|node| self.address(node)).collect(),
+            Self::BasePort { .. } => dimension.all().map(peer).collect(),
             Self::File { path, .. } => read(path, dimension),
         }
     }
 }
 
-fn read(path: &Path, dimension: Dimension) -> Result<Vec<SocketAddr>, PeersError> {
+fn read(path: &Path, dimension: Dimension) -> Result<Vec<Peer>, PeersError> {
     let error = |fault| PeersError { path: path.to_owned(), fault };
     let text = std::fs::read_to_string(path).map_err(|cause| error(Fault::Read { cause: cause.to_string() }))?;
     parse(&text, dimension).map_err(error)
 }
 
-fn parse(text: &str, dimension: Dimension) -> Result<Vec<SocketAddr>, Fault> {
-    let mut addresses = vec![None; usize::from(dimension.nodes())];
+fn parse(text: &str, dimension: Dimension) -> Result<Vec<Peer>, Fault> {
+    let mut peers = vec![None; usize::from(dimension.nodes())];
     for (line, content) in (1..).zip(text.lines()) {
         let mut words = content.split('#').next().unwrap_or_default().split_whitespace();
         let Some(id) = words.next() else { continue };
-        let (Some(address), None) = (words.next(), words.next()) else { return Err(Fault::Words { line }) };
+        let (Some(address), advertised, None) = (words.next(), words.next(), words.next()) else {
+            return Err(Fault::Words { line });
+        };
         let node = parse_id(id, dimension).ok_or_else(|| Fault::Id { line, id: id.to_owned() })?;
-        let address: SocketAddr = address.parse().map_err(|_| Fault::Address { line, address: address.to_owned() })?;
-        if addresses[usize::from(node.index())].replace(address).is_some() {
+        let host_port =
+            |text: &str| text.parse().map_err(|HostPortError| Fault::Address { line, address: text.to_owned() });
+        let peer = Peer { address: host_port(address)?, advertised: advertised.map(host_port).transpose()? };
+        if let Some(advertised) = peer.advertised.as_ref().filter(|advertised| !advertised.is_reachable()) {
+            return Err(Fault::Unreachable { line, address: advertised.to_string() });
+        }
+        if peers[usize::from(node.index())].replace(peer).is_some() {
             return Err(Fault::Twice { line, id: id.to_owned() });
         }
     }
     dimension
         .all()
-        .zip(addresses)
-        .map(|(node, address)| address.ok_or_else(|| Fault::Missing { id: node.binary(dimension) }))
+        .zip(peers)
+        .map(|(node, peer)| peer.ok_or_else(|| Fault::Missing { id: node.binary(dimension) }))
         .collect()
 }
 
@@ -102,6 +120,7 @@ enum Fault {
     Words { line: u32 },
     Id { line: u32, id: String },
     Address { line: u32, address: String },
+    Unreachable { line: u32, address: String },
     Twice { line: u32, id: String },
     Missing { id: String },
     Port { base: u16 },
@@ -113,12 +132,18 @@ impl fmt::Display for PeersError {
         match &self.fault {
             Fault::Read { cause } => write!(f, "cannot read the peers file {path}: {cause}"),
             Fault::Words { line } => {
-                write!(f, "{path}:{line}: a line is `ID IP:PORT`, for example `101 10.0.0.5:5000`")
+                write!(
+                    f,
+                    "{path}:{line}: a line is `ID HOST:PORT`, for example `101 10.0.0.5:5000`, or `ID HOST:PORT HOST:PORT`"
+                )
             }
             Fault::Id { line, id } => {
                 write!(f, "{path}:{line}: {id:?} is no id of this cube; write it in binary digits")
             }
-            Fault::Address { line, address } => write!(f, "{path}:{line}: {address:?} is not IP:PORT"),
+            Fault::Address { line, address } => write!(f, "{path}:{line}: {address:?} is not HOST:PORT"),
+            Fault::Unreachable { line, address } => {
+                write!(f, "{path}:{line}: clients cannot connect to {address}; name the host and port that they see")
+            }
             Fault::Twice { line, id } => write!(f, "{path}:{line}: node {id} stands there twice"),
             Fault::Missing { id } => write!(f, "{path}: node {id} is missing"),
             Fault::Port { base } => write!(f, "base port {base} leaves no ports up to 65535 for all nodes"),
@@ -135,14 +160,17 @@ mod tests {
     #[test]
     fn a_peers_file_names_every_node_once() {
         let one = Dimension::new(1).unwrap();
-        let cases: [(&str, Result<usize, Fault>); 7] = [
+        let cases: [(&str, Result<usize, Fault>); 10] = [
+            ("0 node-0.example:1 10.1.1.1:7000\n1 b_1:2", Ok(2)),
+            ("0 127.0.0.1:1 b:2 c:3", Err(Fault::Words { line: 1 })),
+            ("0 127.0.0.1:1 b:0", Err(Fault::Unreachable { line: 1, address: "b:0".into() })),
             ("0 127.0.0.1:1\n# a comment\n\n1 [::1]:2 # the other\n", Ok(2)),
             ("0 127.0.0.1:1", Err(Fault::Missing { id: "1".into() })),
             ("0 127.0.0.1:1\n0 127.0.0.1:2", Err(Fault::Twice { line: 2, id: "0".into() })),
             ("0", Err(Fault::Words { line: 1 })),
-            ("0 a b", Err(Fault::Words { line: 1 })),
+            ("0 a:1 b", Err(Fault::Address { line: 1, address: "b".into() })),
             ("2 127.0.0.1:1", Err(Fault::Id { line: 1, id: "2".into() })),
-            ("\n1 localhost:1", Err(Fault::Address { line: 2, address: "localhost:1".into() })),
+            ("\n1 localhost", Err(Fault::Address { line: 2, address: "localhost".into() })),
         ];
         for (text, expected) in cases {
             assert_eq!(parse(text, one).map(|addresses| addresses.len()), expected, "{text:?}");

@@ -4,13 +4,14 @@
 //! what is due by time comes after what came in; then each connection that has something to say is written once.
 
 mod accept;
+mod dialing;
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::event::Event as Readiness;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use mio_signals::{Signal, Signals};
 
@@ -18,12 +19,15 @@ use super::Clock;
 use super::conn::{Conn, Got, State};
 use super::dial::Peers;
 use super::inbox::Frames;
+use super::resolver::Resolver;
 use super::table::Table;
 use crate::limits::{DRAIN_LINGER_US, DRAIN_US, FRAMES_PER_TURN, LOG_PERIOD_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
 use crate::types::{ConnId, Dimension, Now};
 use crate::wire::FrameError;
+
+use dialing::Complaints;
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -40,6 +44,8 @@ pub struct Server {
     /// The listening socket; `None` once the process was asked to end, so that new connections are refused at once.
     listener: Option<TcpListener>,
     signals: Signals,
+    /// Wakes the poll from other threads.
+    waker: &'static Waker,
     /// There may be connections to accept that no event will tell of again.
     accept_ready: bool,
     /// Maximum number of sockets. When it is reached, a new connection replaces the one that has lingered longest.
@@ -67,20 +73,24 @@ impl From<io::Error> for StartError {
 }
 
 impl Server {
-    /// Listens on `address`, for at most `sockets_max` sockets. Must be called on the main thread before other threads
-    /// are started: they inherit the signal mask that is set here.
+    /// Listens on the first of `addresses` that can be used, for at most `sockets_max` sockets. Must be called on the
+    /// main thread before other threads are started: they inherit the signal mask that is set here.
     ///
     /// # Errors
-    /// Returns [`StartError`] when the address cannot be listened on, or the system refuses a poll or the signals.
-    /// [`StartError`] says what is in the way.
-    pub fn bind(address: SocketAddr, sockets_max: usize) -> Result<Self, StartError> {
+    /// Returns [`StartError`] when no address can be listened on, or the system refuses a poll or the signals.
+    ///
+    /// # Panics
+    /// If there are no addresses.
+    pub fn bind(addresses: &[SocketAddr], sockets_max: usize) -> Result<Self, StartError> {
         let poll = Poll::new()?;
-        let mut listener = TcpListener::bind(address).map_err(|cause| StartError::Listen { address, cause })?;
+        let mut listener = listen(addresses)?;
         accept::lengthen_backlog(&listener)?;
         let mut signals = Signals::new(Signal::Terminate | Signal::Interrupt)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        Ok(Self { poll, listener: Some(listener), signals, accept_ready: false, sockets_max })
+        // Leaked, because it is used for the life of the process, by any number of threads.
+        let waker: &'static Waker = Box::leak(Box::new(Waker::new(poll.registry(), WAKER)?));
+        Ok(Self { poll, listener: Some(listener), signals, waker, accept_ready: false, sockets_max })
     }
 
     /// Where it listens; the port is the one that was given, or a free one for port 0.
@@ -91,18 +101,14 @@ impl Server {
         self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
 
-    /// What other threads call when there is something for the loop: it ends the wait of its poll.
-    ///
-    /// # Errors
-    /// As the system's.
-    pub fn waker(&self) -> io::Result<impl Fn() + Copy + Send + 'static> {
-        // One for the life of the process, for however many threads.
-        let waker: &'static Waker = Box::leak(Box::new(Waker::new(self.poll.registry(), WAKER)?));
-        Ok(|| {
+    /// Returns what other threads call when there is something for the loop: it ends the wait of its poll.
+    pub fn waker(&self) -> impl Fn() + Copy + Send + 'static {
+        let waker = self.waker;
+        move || {
             if let Err(error) = waker.wake() {
                 log::error!("the loop cannot be woken: {error}");
             }
-        })
+        }
     }
 
     /// Serves until a signal ends it; a second one ends it at once.
@@ -122,6 +128,8 @@ impl Server {
             server: self,
             turn,
             peers,
+            resolver: Resolver::default(),
+            complaints: Complaints::default(),
             dimension,
             clock,
             scratch: vec![0; READ_BUDGET],
@@ -135,11 +143,25 @@ impl Server {
     }
 }
 
+/// Listens on the first address that can be used.
+fn listen(addresses: &[SocketAddr]) -> Result<TcpListener, StartError> {
+    let mut error = None;
+    for &address in addresses {
+        match TcpListener::bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(cause) => error = error.or(Some(StartError::Listen { address, cause })),
+        }
+    }
+    Err(error.expect("there is an address"))
+}
+
 /// Everything that the loop has in its hands.
 struct Loop<S> {
     server: Server,
     turn: Turn<Table, S>,
     peers: Peers,
+    resolver: Resolver,
+    complaints: Complaints,
     dimension: Dimension,
     clock: Clock,
     scratch: Vec<u8>,
@@ -173,6 +195,7 @@ impl<S: Store> Loop<S> {
             self.turn.finish(now);
             self.on_time(now);
             self.connect(now);
+            self.connect_found(now);
             self.write_dirty(now);
         }
         self.turn.close();
@@ -422,54 +445,6 @@ impl<S: Store> Loop<S> {
             self.next_log_us = now.after_us(LOG_PERIOD_US);
             log::logger().flush();
         }
-    }
-
-    /// Starts the connects that the node asked for.
-    fn connect(&mut self, now: Now) {
-        for node in std::mem::take(&mut self.turn.links.dials) {
-            let earlier = self.turn.links.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
-            if let Some(id) = earlier {
-                self.turn.links.remove(id);
-            }
-            let address = match self.peers.address(node) {
-                Ok(address) if address.port() == 0 => {
-                    self.turn.handle(now, Event::DialFailed { node });
-                    continue;
-                }
-                Ok(address) => address,
-                Err(error) => {
-                    log::warn!("cannot dial: {error}");
-                    continue;
-                }
-            };
-            let dialed = TcpStream::connect(address).and_then(|socket| self.add(socket, State::Dialing(node)));
-            if let Err(error) = dialed {
-                log::debug!("cannot dial {address}: {error}");
-                self.turn.handle(now, Event::DialFailed { node });
-            }
-        }
-    }
-
-    fn on_connected(&mut self, now: Now, id: ConnId, is_error: bool) {
-        let Some(conn) = self.turn.links.get_mut(id) else { return };
-        let State::Dialing(node) = conn.state else { return };
-        let fault = conn.socket.take_error().ok().flatten();
-        let is_early = || conn.socket.peer_addr().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected);
-        if fault.is_none() && !is_error && is_early() {
-            return;
-        }
-        if is_error || fault.is_some() {
-            log::debug!("cannot connect to node {}: {fault:?}", node.binary(self.dimension));
-            self.turn.links.remove(id);
-            self.turn.handle(now, Event::DialFailed { node });
-            return;
-        }
-        if let Err(error) = conn.socket.set_nodelay(true) {
-            log::debug!("no TCP_NODELAY towards node {}: {error}", node.binary(self.dimension));
-        }
-        conn.state = State::Open;
-        self.turn.links.mark_ready(id);
-        self.turn.handle(now, Event::Dialed { conn: id, node });
     }
 
     /// Writes everybody for whom something is queued, once.

@@ -7,7 +7,7 @@ use super::Checkpoints;
 use crate::journal::{self, Disk, Identity, Keeper, Mark, OpenError, Salvage, State, Writer};
 use crate::node::Node;
 use crate::record::{DecodeError, Entry, Note};
-use crate::types::{Offset, TopicId, TopicName};
+use crate::types::{Offset, Size, TopicId, TopicName};
 
 /// A journal that is open.
 #[derive(Debug)]
@@ -48,7 +48,8 @@ pub fn start<D: Disk>(
     let recovered = journal::recover(disk, group, &mut Fresh(node))?;
     node.finish_restore();
     journal::raise_format(disk, identity)?;
-    let io = |cause: io::Error| OpenError::Io { file: "a fresh segment".to_owned(), cause };
+    let fresh = || format!("the first segment of this start, which takes {}", Size(segment_bytes.into()));
+    let io = |cause: io::Error| OpenError::Io { file: fresh(), cause };
     let (mut keeper, last, is_lossy) = (recovered.keeper, recovered.last, recovered.is_lossy);
     let number = last.place.segment + u32::from(last.place.position > 0);
     let segment = keeper.prepare(number, segment_bytes).map_err(io)?;

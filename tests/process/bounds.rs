@@ -44,15 +44,15 @@ fn a_full_node_refuses_to_write_says_what_helps_and_goes_on_with_the_rest() {
 
 #[test]
 fn a_node_that_is_full_of_topics_takes_no_more_of_them() {
-    let cube = Cube::start_with(0, &["--memory", "4KiB"]);
+    let cube = Cube::start_with(0, &["--in-memory", "--memory", "1MiB"]);
     let mut client = cube.client(0);
     let name = |index: u32| format!("topic-{index}");
-    let made = (0..100).take_while(|&index| client.create(&name(index), Retention::default()).is_ok()).count();
-    assert_eq!(made, 10, "of 400 bytes each");
-    assert_eq!(client.create(&name(10), Retention::default()).unwrap_err().status(), Some(Status::Quota));
+    let made = (0..5000).take_while(|&index| client.create(&name(index), Retention::default()).is_ok()).count();
+    assert_eq!(made, (1 << 20) / 400, "of 400 bytes each");
+    assert_eq!(client.create(&name(5000), Retention::default()).unwrap_err().status(), Some(Status::Quota));
     assert!(client.create(&name(3), Retention::default()).unwrap().1, "one that is there is found there");
     client.delete(&name(3)).unwrap();
-    client.create(&name(10), Retention::default()).unwrap();
+    client.create(&name(5000), Retention::default()).unwrap();
 }
 
 #[test]

@@ -27,24 +27,41 @@ fn what_describes_no_node_is_one_clear_line_and_exit_code_2() {
     let twice = file("twice", "0 127.0.0.1:1\n0 127.0.0.1:2\n1 127.0.0.1:3\n");
     let lacking = file("lacking", "0 127.0.0.1:1\n");
     let senseless = file("senseless", "0 127.0.0.1:1\n1 somewhere\n");
+    // Of the block that RFC 5737 keeps for documents.
+    let elsewhere = file("elsewhere", "0 192.0.2.1:1\n1 127.0.0.1:1\n");
+    let nowhere = file("nowhere", "0 node-0.invalid:1\n1 127.0.0.1:1\n");
+    let unreachable = file("unreachable", "0 127.0.0.1:0\n1 127.0.0.1:1 0.0.0.0:1\n");
     let in_use = file("in-use", &format!("0 {taken}\n1 127.0.0.1:1\n"));
     let exposed = file("exposed", "0 0.0.0.0:0\n1 127.0.0.1:1\n");
     let absent = folder.path().join("absent").to_str().unwrap().to_owned();
-    let cases: [(&str, &[&str]); 16] = [
+    let cases: [(&str, &[&str]); 26] = [
         ("--id is missing", &[]),
         ("--id 5: the ids of a cube of dimension 3 are 000 to 111", &["--id", "5"]),
         ("are 0 to 1", &["--id", "2", "--dimension", "1"]),
         ("0 to 10 dimensions", &["--id", "0", "--dimension", "11"]),
         ("node 0 stands there twice", &["--id", "0", "--dimension", "1", "--peers", &twice]),
         ("node 1 is missing", &["--id", "0", "--dimension", "1", "--peers", &lacking]),
-        ("\"somewhere\" is not IP:PORT", &["--id", "0", "--dimension", "1", "--peers", &senseless]),
+        ("\"somewhere\" is not HOST:PORT", &["--id", "0", "--dimension", "1", "--peers", &senseless]),
         ("cannot read the peers file", &["--id", "0", "--dimension", "1", "--peers", &absent]),
         ("give one of them", &["--id", "0", "--dimension", "1", "--peers", &in_use, "--base-port", "1"]),
         (&taken, &["--id", "0", "--dimension", "1", "--peers", &in_use]),
+        (
+            "no interface of this machine has that address",
+            &["--id", "0", "--insecure-network", "--dimension", "1", "--peers", &elsewhere],
+        ),
         ("--insecure-network", &["--id", "0", "--dimension", "1", "--peers", &exposed]),
         ("--insecure-network", &["--id", "000", "--listen", "0.0.0.0"]),
         ("--base-port", &["--id", "000", "--base-port", "70000"]),
         ("--memory", &["--id", "000", "--memory", "much"]),
+        ("--memory: at least 1MiB", &["--id", "000", "--memory", "0"]),
+        ("--disk is at least 320MiB", &["--id", "000", "--disk", "64M"]),
+        ("--retain-age: at least 1ms", &["--id", "000", "--retain-age", "1us"]),
+        ("--base-port 0", &["--id", "000", "--base-port", "0"]),
+        ("--data is empty", &["--id", "000", "--data", ""]),
+        ("--advertise here:0: clients cannot connect", &["--id", "000", "--advertise", "here:0"]),
+        ("not an IP address", &["--id", "000", "--listen", "localhost"]),
+        ("node-0.invalid, which cannot be looked up", &["--id", "0", "--dimension", "1", "--peers", &nowhere]),
+        ("clients cannot connect to 0.0.0.0:1", &["--id", "0", "--dimension", "1", "--peers", &unreachable]),
         ("--nonsense", &["--id", "000", "--nonsense"]),
         ("--id", &["--id"]),
     ];
@@ -75,6 +92,50 @@ fn version_and_help_are_not_errors() {
 }
 
 #[test]
+fn options_come_from_the_command_line_else_from_the_environment_and_are_shown() {
+    let environment = ["DHT_NODE_ID=011", "DHT_NODE_IN_MEMORY=1", "DHT_NODE_MEMORY=64M", "DHT_NODE_CLUSTER=other"];
+    let shown = |arguments: &[&str]| {
+        let outcome = run_in(&environment, &[&["--print-config"], arguments].concat());
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+        outcome.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let check = |shown: &[String], expected: &[&str]| {
+        for line in expected {
+            assert!(shown.iter().any(|shown| shown == line), "{line} is not in\n{shown:#?}");
+        }
+    };
+    let base = ["--id 011", "--dimension 3", "--base-port 5000", "--listen 127.0.0.1", "--in-memory"];
+    check(&shown(&[]), &[&base, ["--memory 62500KiB", "--cluster other"].as_slice()].concat());
+    check(&shown(&["--memory", "64MiB"]), &[&base, ["--memory 64MiB", "--cluster other"].as_slice()].concat());
+    let on_disk = shown(&["--data", "/x", "--listen", "[::1]"]);
+    check(&on_disk, &["--data /x", "--disk 16GiB", "--sync always", "--listen ::1"]);
+    assert!(!on_disk.contains(&"--in-memory".to_owned()), "{on_disk:#?}");
+}
+
+#[test]
+fn an_environment_that_describes_no_node_says_which_variable_it_is() {
+    let cases: [(&str, &str); 4] = [
+        ("DHT_NODE_IN_MEMORY=maybe", "DHT_NODE_IN_MEMORY=maybe: write 1"),
+        ("DHT_NODE_MEMORY=0", "--memory: at least 1MiB is needed"),
+        ("DHT_NODE_MEMORY=much", "(the environment sets DHT_NODE_MEMORY)"),
+        ("DHT_NODE_MEMROY=1GiB", "DHT_NODE_MEMROY sets no option; did you mean DHT_NODE_MEMORY?"),
+    ];
+    for (variable, expected) in cases {
+        let outcome = run_in(&[variable], &["--id", "000"]);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{variable}");
+        assert_eq!(outcome.stderr.lines().count(), 1, "{variable}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(expected), "{variable}: {}", outcome.stderr);
+    }
+    let outcome =
+        run_in(&["DHT_NODE_TOKEN=a-secret", "DHT_NODE_PORT=tcp://10.0.0.1:80"], &["--id", "000", "--print-config"]);
+    assert_eq!(outcome.code, Some(0));
+    let warning = "WARN  node 000 main: ignored in the environment, since no option has such a name: DHT_NODE_";
+    assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
+    assert!(["DHT_NODE_TOKEN", "DHT_NODE_PORT"].iter().all(|name| outcome.stderr.contains(name)), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("a-secret"), "{}", outcome.stderr);
+}
+
+#[test]
 fn a_node_that_others_can_reach_warns_at_its_start() {
     let folder = TempDir::new().unwrap();
     let (peers, log) = (folder.path().join("peers"), folder.path().join("log"));
@@ -89,8 +150,14 @@ fn a_node_that_others_can_reach_warns_at_its_start() {
 }
 
 fn run(arguments: &[&str]) -> Outcome {
+    run_in(&[], arguments)
+}
+
+/// Runs a node with variables in its environment.
+fn run_in(variables: &[&str], arguments: &[&str]) -> Outcome {
     let folder = TempDir::new().unwrap();
-    let mut daemon = Daemon::spawn(arguments, &folder.path().join("log"));
+    let program = if variables.is_empty() { Vec::new() } else { [&["env"], variables].concat() };
+    let mut daemon = Daemon::spawn_under(&program, arguments, &folder.path().join("log"));
     let status = daemon.wait(PATIENCE).unwrap_or_else(|| panic!("{arguments:?} starts a node"));
     Outcome { code: status.code(), stdout: daemon.stdout().to_owned(), stderr: daemon.stderr() }
 }

@@ -50,6 +50,6 @@ impl Cube {
 
 /// Says why a test has nothing to say on this machine.
 #[expect(clippy::print_stderr, reason = "a test that was skipped must not look like one that passed")]
-fn skip(test: &str, why: &str) {
+pub(crate) fn skip(test: &str, why: &str) {
     eprintln!("{test} is skipped: {why}");
 }

@@ -22,7 +22,8 @@
 //! | `survivors` | subscribers through deaths of the ingress, of a node on the way, of the home |
 //! | `polls` | FETCH that waits |
 //! | `ending` | signals |
-//! | `command_line` | what the daemon refuses to start with |
+//! | `command_line` | what the daemon refuses to start with; its options in the environment |
+//! | `names` | peers by host name, IPv6, the addresses that clients are told |
 //! | `durable` | what is acknowledged stays, whatever happens to process, folder and disk |
 //! | `document` | the Python client of protocol.md as it stands there |
 //!
@@ -44,6 +45,7 @@ mod forming;
 mod large;
 mod load;
 mod logs;
+mod names;
 mod polls;
 mod raw;
 mod requests;

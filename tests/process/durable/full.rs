@@ -10,9 +10,9 @@ use dht_node::limits::{DISK_BYTES_LEAST, SEGMENT_BYTES_FIRST};
 use dht_node::wire::{Response, Status};
 
 use super::acked::EVERYTHING;
-use super::skip;
+use super::{IN_TIME, skip};
 use crate::cube::Cube;
-use crate::daemon::{pause, wait_for};
+use crate::daemon::{Daemon, pause, wait_for};
 use crate::raw::{Raw, request_frame};
 use crate::requests::{create, publish, record};
 
@@ -195,6 +195,8 @@ fn what_was_begun_on_a_full_disk_does_not_stay_in_the_way() {
     let mut client = cube.client(0);
     client.create("topic", EVERYTHING).unwrap();
     client.create("small", EVERYTHING).unwrap();
+    let log = cube.daemon(0).stderr();
+    assert!(log.contains("has room for a journal of 20MiB, and 320MiB are needed"), "{log}");
     check_refusal(&(0..9).find_map(|number| client.publish("topic", &Batch::of(&content(number))).err()).unwrap());
     let filler = disk.fill_up("filler", 0);
     client.delete("topic").unwrap();
@@ -206,6 +208,24 @@ fn what_was_begun_on_a_full_disk_does_not_stay_in_the_way() {
     assert_eq!(client.info("topic").unwrap_err().status(), Some(Status::UnknownTopic));
     client.publish("small", &Batch::of(b"small")).unwrap();
     cube.stop(0);
+}
+
+#[test]
+fn a_disk_on_which_nothing_can_start_is_told_with_what_is_needed() {
+    const TEST: &str = "a_disk_on_which_nothing_can_start_is_told_with_what_is_needed";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::in_memory(folder.path(), 3, TEST) else { return };
+    let data = disk.0.join("data");
+    let arguments = ["--id", "0", "--dimension", "0", "--data", data.to_str().unwrap()];
+    let peers = folder.path().join("peers");
+    fs::write(&peers, "0 127.0.0.1:0\n").unwrap();
+    let arguments = [&arguments, ["--peers", peers.to_str().unwrap()].as_slice()].concat();
+    let mut daemon = Daemon::spawn(&arguments, &folder.path().join("log"));
+    assert_eq!(daemon.wait(IN_TIME).unwrap().code(), Some(2));
+    let log = daemon.stderr();
+    assert!(log.contains("has room for a journal of 3MiB, and 320MiB are needed"), "{log}");
+    let last = log.lines().last().unwrap();
+    assert!(last.contains("the first segment of this start, which takes 4MiB: No space left"), "{log}");
 }
 
 /// What was on its way when the disk got full is refused like the rest, and does not stand before what makes room.
