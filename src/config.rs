@@ -33,12 +33,11 @@ use crate::types::{Dimension, NodeId, Retention, Size};
   {command_name} repair --help
   {command_name} backup --help"
 )]
-#[argh(
-    note = "A SIZE is a number of bytes, alone or with a unit: 64KiB, 64MiB and 64GiB are powers of 1024; 64K, 64KB, 64M
-and 64MB are powers of 1000."
-)]
-#[argh(note = "Each option except --help, --version and --print-config can also be set by an environment variable:
-DHT_NODE_BASE_PORT=6000 is --base-port 6000, and DHT_NODE_IN_MEMORY=1 is --in-memory. The command line takes precedence.")]
+#[argh(note = "A SIZE is a number of bytes, alone or with a unit: 64KiB and 64MiB are powers of 1024;
+64K, 64KB, 64M and 64MB are powers of 1000.")]
+#[argh(note = "Each option but --help, --version and --print-config can also be set by an environment variable:
+DHT_NODE_BASE_PORT=6000 is --base-port 6000, and DHT_NODE_IN_MEMORY=1 is --in-memory. What is on the
+command line takes precedence.")]
 #[argh(note = "RUST_LOG sets what is logged on stderr: error, warn, info (the default), debug.")]
 #[argh(error_code(1, "the journal is damaged, or the event loop failed"))]
 #[argh(error_code(2, "the command line, the peers file, the address or the data folder cannot be used"))]
@@ -249,6 +248,17 @@ impl Config {
             retention,
         })
     }
+
+    /// Returns the address of each node that clients are told, by id, when this one listens on `listening`.
+    pub fn addresses_told(&self, listening: SocketAddr) -> Vec<String> {
+        let told = |(node, address): (NodeId, &Option<HostPort>)| match address {
+            None => listening.to_string(),
+            // The peers file leaves the choice of the port to the system.
+            Some(own) if node == self.id && own.port() == 0 => own.with_port(listening.port()).to_string(),
+            Some(address) => address.to_string(),
+        };
+        self.dimension.all().zip(&self.addresses).map(told).collect()
+    }
 }
 
 /// Refuses values with which a node cannot work, whatever the other options say.
@@ -275,8 +285,8 @@ fn check_values(arguments: &Arguments) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Returns where a node listens whose neighbours dial it at `own`. A name is looked up, which may take a while: there is
-/// no event loop yet that would have to wait.
+/// Returns where a node listens that its neighbours dial at `own`. A name is looked up, which may take a while; there
+/// is no event loop yet that would have to wait.
 fn listen_on(own: &HostPort, listen: Option<Listen>) -> Result<Vec<SocketAddr>, ConfigError> {
     match (listen, own) {
         (Some(Listen(ip)), _) => Ok(vec![SocketAddr::new(ip, own.port())]),

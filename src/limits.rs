@@ -75,7 +75,8 @@ pub const JOURNAL_DESCRIPTORS: usize = 16;
 /// File descriptors reserved for each link: the connection, an attempt that may replace it, and one being dialled.
 pub const LINK_DESCRIPTORS: usize = 3;
 
-/// File descriptors reserved for looking up the host name of each neighbour: a file or a socket at a time, and one more.
+/// File descriptors reserved for looking up the host name of each neighbour: a file or a socket at a time, and one to
+/// spare.
 pub const LOOKUP_DESCRIPTORS: usize = 2;
 
 /// Fewest descriptors that must be left for clients, handshakes and lingering connections; with fewer a node does not
@@ -358,7 +359,8 @@ pub const TOPIC_BYTES_ON_DISK_DEFAULT: u64 = 1 << 30;
 /// Default limit on the memory of all topics of a node, in bytes.
 pub const NODE_BYTES_DEFAULT: u64 = 1 << 30;
 
-/// Smallest allowed limit on the memory of all topics of a node. With less there is no room for batches of ordinary size.
+/// Smallest allowed limit on the memory of all topics of a node. With less there is no room for batches of an ordinary
+/// size.
 pub const NODE_BYTES_LEAST: u64 = 1 << 20;
 
 /// Default size limit of a node's journal, in bytes.

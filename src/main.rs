@@ -5,16 +5,16 @@ mod rescue;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use argh::FromArgs;
 use dht_node::config::{Arguments, Config, Words};
 use dht_node::journal::{Identity, OpenError};
-use dht_node::net::{Clock, Descriptors, HostPort, Server, StartError};
+use dht_node::net::{Clock, Descriptors, Server, StartError};
 use dht_node::node::{Node, Settings};
 use dht_node::storage::{Options, Storage, Sync};
 use dht_node::turn::MemoryStore;
-use dht_node::types::NodeId;
 use dht_node::wire::response::Durability;
 
 const SOFTWARE: &str = concat!("dht-node ", env!("CARGO_PKG_VERSION"));
@@ -76,32 +76,15 @@ fn run(config: Config) -> ExitCode {
         Ok(room) => room,
         Err(exit) => return exit,
     };
-    let server = match Server::bind(&config.listen, room.sockets) {
-        Ok(server) => server,
-        Err(StartError::Listen { address, cause }) => {
-            let hint = match cause.kind() {
-                ErrorKind::AddrNotAvailable => "no interface of this machine has that address; say --listen",
-                _ => "is another node running there?",
-            };
-            return fail(EXIT_USAGE, &format!("cannot listen on {address}: {cause}; {hint}"));
-        }
-        Err(StartError::System(cause)) => return fail(1, &format!("cannot wait for sockets: {cause}")),
+    let (server, listening) = match listen(&config, room.sockets) {
+        Ok(listening) => listening,
+        Err(exit) => return exit,
     };
     let id = config.id.binary(config.dimension);
-    let listening = match server.address() {
-        Ok(address) => address,
-        Err(cause) => return fail(1, &format!("cannot find out where it listens: {cause}")),
-    };
     if config.is_exposed {
         log::warn!("{listening} can be reached from other machines, without TLS and without credentials");
     }
-    let told = |(node, address): (NodeId, Option<HostPort>)| match address {
-        None => listening.to_string(),
-        // The peers file leaves the choice of the port to the system.
-        Some(own) if node == config.id && own.port() == 0 => own.with_port(listening.port()).to_string(),
-        Some(address) => address.to_string(),
-    };
-    let addresses = config.dimension.all().zip(config.addresses).map(told).collect();
+    let addresses = config.addresses_told(listening);
     let settings = Settings {
         id: config.id,
         dimension: config.dimension,
@@ -141,6 +124,23 @@ fn run(config: Config) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => fail(1, &format!("the event loop failed: {cause}")),
+    }
+}
+
+/// Opens the listening socket. Returns its address, too, whose port the system may have chosen.
+fn listen(config: &Config, sockets_max: usize) -> Result<(Server, SocketAddr), ExitCode> {
+    let server = Server::bind(&config.listen, sockets_max).map_err(|error| match error {
+        StartError::Listen { address, cause } => {
+            let is_elsewhere = cause.kind() == ErrorKind::AddrNotAvailable;
+            let hint =
+                if is_elsewhere { "no interface of this machine has it" } else { "is another node running there?" };
+            fail(EXIT_USAGE, &format!("cannot listen on {address}: {cause}; {hint}"))
+        }
+        StartError::System(cause) => fail(1, &format!("cannot wait for sockets: {cause}")),
+    })?;
+    match server.address() {
+        Ok(address) => Ok((server, address)),
+        Err(cause) => Err(fail(1, &format!("cannot find out where it listens: {cause}"))),
     }
 }
 

@@ -134,7 +134,7 @@ impl fmt::Display for PeersError {
             Fault::Words { line } => {
                 write!(
                     f,
-                    "{path}:{line}: a line is `ID HOST:PORT`, for example `101 10.0.0.5:5000`, or `ID HOST:PORT HOST:PORT`"
+                    "{path}:{line}: a line is `ID HOST:PORT`, as `101 10.0.0.5:5000`, or `ID HOST:PORT HOST:PORT`"
                 )
             }
             Fault::Id { line, id } => {

@@ -46,7 +46,7 @@ fn what_describes_no_node_is_one_clear_line_and_exit_code_2() {
         ("give one of them", &["--id", "0", "--dimension", "1", "--peers", &in_use, "--base-port", "1"]),
         (&taken, &["--id", "0", "--dimension", "1", "--peers", &in_use]),
         (
-            "no interface of this machine has that address",
+            "no interface of this machine has it",
             &["--id", "0", "--insecure-network", "--dimension", "1", "--peers", &elsewhere],
         ),
         ("--insecure-network", &["--id", "0", "--dimension", "1", "--peers", &exposed]),
