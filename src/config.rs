@@ -60,7 +60,7 @@ pub struct Arguments {
     #[argh(option, arg_name = "file")]
     pub peers: Option<PathBuf>,
 
-    /// IP address to listen on, such as 0.0.0.0 or [::1] [default: 127.0.0.1, or that of the peers file]
+    /// IP address to listen on, such as 0.0.0.0 or `[::1]` [default: 127.0.0.1, or that of the peers file]
     #[argh(option, arg_name = "ip")]
     pub listen: Option<Listen>,
 
