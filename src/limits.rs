@@ -442,6 +442,10 @@ pub const CLOCK_AGREES_US: u64 = 60_000_000;
 /// Interval between requests for a neighbour's clock until one agrees.
 pub const CLOCK_ASK_US: u64 = 1_000_000;
 
+/// How often neighbours are asked how many topics they hold. The answers to other PINGs say it, too, but a busy link
+/// has none.
+pub const TOPICS_ASK_US: u64 = 10_000_000;
+
 /// A clock that has not jumped for this long after a start is trusted without a neighbour, because time servers have
 /// answered by then.
 pub const CLOCK_TRUST_US: u64 = 600_000_000;

@@ -147,6 +147,9 @@ pub struct Node {
     clock: tick::Clock,
     wall: wall::Wall,
     drain: drain::Stage,
+    /// The path of the data folder if it was empty at the start, until a neighbour says that it knew topics of this
+    /// node.
+    empty_folder: Option<String>,
 }
 
 /// What a handler needs in addition to the node: the time, and where to append its actions.
@@ -190,6 +193,7 @@ impl Node {
             clock: tick::Clock::new(now),
             wall: wall::Wall::new(now),
             drain: drain::Stage::default(),
+            empty_folder: None,
             settings,
         }
     }

@@ -142,6 +142,10 @@ impl Storage {
         let mut started = start(&disk, identity, sync != Sync::Always, SEGMENT_BYTES_FIRST, node)?;
         started.keeper.set_capacity(disk_bytes);
         tell(&shown, &started);
+        if started.last.index == 0 && !started.is_restored {
+            let absolute = std::path::absolute(&shown).unwrap_or_else(|_| shown.clone().into());
+            node.start_empty(absolute.display().to_string());
+        }
         let (checkpoints, end) = (started.checkpoints, started.writer.mark());
         let (work, for_commit) = mpsc::channel();
         let (tasks, for_keep) = mpsc::channel();

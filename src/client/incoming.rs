@@ -87,7 +87,9 @@ pub(super) fn read_frame(header: Header, bytes: &[u8], pending: &mut Pending) ->
         }
         _ if header.flags.has(Flags::ONEWAY) => Ok(Taken::Nothing),
         Some(Opcode::Ping) => match Request::decode(Opcode::Ping, frame.args().map_err(Fault::Corrupt)?) {
-            Ok(Request::Ping { node, token }) => Ok(Taken::Reply(Response::Ping { node, token, wall_us: None })),
+            Ok(Request::Ping { node, token }) => {
+                Ok(Taken::Reply(Response::Ping { node, token, wall_us: None, topics: None }))
+            }
             Ok(_) => unreachable!("PING is decoded as PING"),
             Err(error) => Err(Fault::Decode { opcode: Opcode::Ping, error }),
         },

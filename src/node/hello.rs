@@ -30,7 +30,7 @@ impl Node {
     pub(super) fn on_dialed(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId) {
         let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
         self.conns.insert(id, step.now.monotonic_us, Peer::Dialed { node, deadline_us });
-        let hello = Box::new(self.hello_to(Role::Node));
+        let hello = Box::new(self.hello_to_neighbour(node));
         step.out.push(Action::Send { conn: id, request_id: RequestId(1), route: None, packet: Packet::Hello(hello) });
     }
 
@@ -90,7 +90,10 @@ impl Node {
             Err(Refusal(_, message)) => return self.refuse(step, id, Status::ProtocolError, &message),
         };
         match self.check_node(&hello) {
-            Ok(bit) if self.settings.id.across(bit) == node => self.on_link_up(step, id, bit, hello.instance),
+            Ok(bit) if self.settings.id.across(bit) == node => {
+                self.on_hello_topics(bit, &hello);
+                self.on_link_up(step, id, bit, hello.instance);
+            }
             Ok(_) => self.refuse(step, id, Status::NotANeighbour, "another node answers at this address"),
             Err(Refusal(status, message)) => self.refuse(step, id, status, &message),
         }
@@ -101,7 +104,8 @@ impl Node {
         let Some(id) = self.routing.neighbour_mut(bit).challenger.take() else { return };
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let Peer::Challenger { instance, request_id, .. } = conn.peer {
-            self.answer_hello(step, id, request_id, Status::Ok, self.hello_to(Role::Node));
+            let answer = self.hello_to_neighbour(self.settings.id.across(bit));
+            self.answer_hello(step, id, request_id, Status::Ok, answer);
             self.on_link_up(step, id, bit, instance);
         }
     }
@@ -215,6 +219,8 @@ impl Node {
         if matches!(self.conns.get_mut(id).map(|conn| &conn.peer), Some(Peer::Stranger { is_stale: true, .. })) {
             return self.close(step, id, End::Stale);
         }
+        self.on_hello_topics(bit, hello);
+        let link = self.routing.neighbour(bit);
         match link.conn {
             None => {}
             // The same start of the neighbour: it has lost the old connection and knows it.
@@ -229,7 +235,8 @@ impl Node {
                 return self.ping(step, old);
             }
         }
-        self.answer_hello(step, id, request_id, Status::Ok, self.hello_to(Role::Node));
+        let answer = self.hello_to_neighbour(self.settings.id.across(bit));
+        self.answer_hello(step, id, request_id, Status::Ok, answer);
         self.on_link_up(step, id, bit, hello.instance);
     }
 
@@ -265,6 +272,18 @@ impl Node {
             instance: self.settings.instance,
             cluster: self.settings.cluster.clone(),
             software: self.settings.software.clone(),
+            topics: None,
+            topics_known: None,
+        }
+    }
+
+    /// What this node says of itself and of the topics of a neighbour to that neighbour.
+    fn hello_to_neighbour(&self, node: NodeId) -> Hello {
+        let known = self.settings.id.edge_to(node).map(|bit| self.routing.neighbour(bit).topics.0);
+        Hello {
+            topics: Some(self.topics_held()),
+            topics_known: known.filter(|known| *known > 0),
+            ..self.hello_to(Role::Node)
         }
     }
 

@@ -5,9 +5,9 @@ use super::conns::Peer;
 use super::end::End;
 use super::routing::redial_after_us;
 use super::{Node, Step};
-use crate::limits::{DIAL_TIMEOUT_US, DRAIN_US, LINK_PING_US, LINK_SILENCE_US};
+use crate::limits::{DIAL_TIMEOUT_US, DRAIN_US, LINK_PING_US, LINK_SILENCE_US, TICK_US, TOPICS_ASK_US};
 use crate::types::{ConnId, NodeId, RequestId};
-use crate::wire::{Flags, Frame, Goaway, Opcode, Request, Response, Status};
+use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Request, Response, Status};
 
 impl Node {
     /// A frame from a neighbour.
@@ -27,7 +27,7 @@ impl Node {
         }
         let is_response = frame.header.flags.has(Flags::RESPONSE);
         match Opcode::from_number(frame.header.opcode) {
-            Some(Opcode::Ping) if is_response => self.on_pong(step, bit, frame),
+            Some(Opcode::Ping) if is_response => self.on_pong(step, id, bit, frame),
             Some(Opcode::Ping) => self.answer_ping(step, id, frame),
             Some(Opcode::Goaway) => self.on_link_goaway(step, id, bit, frame),
             _ => {
@@ -95,8 +95,20 @@ impl Node {
         step.out.push(Action::Send { conn: id, request_id: token, route: None, packet: Packet::Ping });
     }
 
+    /// Asks all neighbours for what their answers to PING hold.
+    pub(super) fn ping_neighbours(&mut self, step: &mut Step<'_>) {
+        for bit in 0..self.settings.dimension.bits() {
+            if let Some(id) = self.routing.neighbour(bit).conn {
+                self.ping(step, id);
+            }
+        }
+    }
+
     /// What is due on the links: dialling, PING, silence.
     pub(super) fn tick_links(&mut self, step: &mut Step<'_>) {
+        if self.clock.is_every(TOPICS_ASK_US / TICK_US) {
+            self.ping_neighbours(step);
+        }
         for bit in 0..self.settings.dimension.bits() {
             let link = self.routing.neighbour(bit);
             match link.conn {
@@ -144,12 +156,48 @@ impl Node {
         }
     }
 
+    /// A neighbour's answer to PING.
+    fn on_pong(&mut self, step: &Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
+        let payload = bytes::Bytes::new();
+        let pong = frame.args().map(|args| Response::decode(Opcode::Ping, frame.header.status, args, &payload));
+        let Ok(Ok(Response::Ping { wall_us, topics, .. })) = pong else { return };
+        if let Some(wall_us) = wall_us {
+            self.compare_clock(step, bit, wall_us);
+        }
+        let link = self.routing.neighbour(bit);
+        if let Some(topics) = topics.filter(|_| link.conn == Some(id)) {
+            self.routing.note_topics(bit, link.instance, topics);
+        }
+    }
+
+    /// Takes in what a neighbour's HELLO says about topics: its own, and those that it knew of this node.
+    pub(super) fn on_hello_topics(&mut self, bit: u8, hello: &Hello) {
+        if let Some(topics) = hello.topics {
+            self.routing.note_topics(bit, hello.instance, topics);
+        }
+        if let Some(known) = hello.topics_known.filter(|known| *known > 0)
+            && let Some(folder) = self.empty_folder.take()
+        {
+            log::warn!(
+                "the data folder {folder} was empty at the start, but node {} knew {known} topics of this node: they are \
+                 missing, with their records; if this is the wrong folder, stop the node and start it with the right \
+                 --data; if its disk was lost, stop the node and restore a backup",
+                self.name(self.routing.neighbour(bit).node)
+            );
+        }
+    }
+
+    /// Returns the number of topics that this node holds.
+    pub(super) fn topics_held(&self) -> u32 {
+        u32::try_from(self.catalogue.len()).expect("at most TOPICS_MAX")
+    }
+
     fn answer_ping(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
         let Ok(Ok(Request::Ping { token, .. })) = frame.args().map(|args| Request::decode(Opcode::Ping, args)) else {
             return;
         };
-        let wall_us = Some(self.wall.now_us(step.now));
-        let response = Response::Ping { node: self.settings.id.index(), token, wall_us };
+        let (wall_us, topics) = (Some(self.wall.now_us(step.now)), Some(self.topics_held()));
+        let response = Response::Ping { node: self.settings.id.index(), token, wall_us, topics };
         let packet = Packet::Response(Opcode::Ping.number(), response);
         self.conns.note_sent(id, step.now.monotonic_us);
         step.out.push(Action::Send { conn: id, request_id: frame.header.request_id, route: None, packet });

@@ -11,7 +11,7 @@ use crate::wire::{Response, Route};
 
 impl Node {
     pub(super) const fn pong(&self, token: u64) -> Answer {
-        Answer::Now(Response::Ping { node: self.settings.id.index(), token, wall_us: None })
+        Answer::Now(Response::Ping { node: self.settings.id.index(), token, wall_us: None, topics: None })
     }
 
     pub(super) fn traced(&self, route: &Route) -> Answer {

@@ -124,6 +124,12 @@ impl Node {
         self.catalogue.forget_producers();
     }
 
+    /// Notes that the node was started with an empty data folder. If a neighbour knew topics of this node, its operator
+    /// is warned, once.
+    pub fn start_empty(&mut self, folder: String) {
+        self.empty_folder = Some(folder);
+    }
+
     /// Ends the start: what was done before does not count.
     pub fn finish_restore(&mut self) {
         self.inherit_clock();

@@ -26,6 +26,9 @@ pub(super) struct Neighbour {
     pub challenger: Option<ConnId>,
     /// The neighbour's start that the link belongs to.
     pub instance: u64,
+    /// Number of topics that the neighbour held when it last said so, and the start of the neighbour that said it; see
+    /// [`RoutingTable::note_topics`].
+    pub topics: (u32, u64),
     /// It was told that this node ends, and has confirmed that it sends nothing more.
     pub has_parted: bool,
     /// Is the queue towards it past its mark?
@@ -46,6 +49,7 @@ impl RoutingTable {
             conn: None,
             challenger: None,
             instance: 0,
+            topics: (0, 0),
             has_parted: false,
             full: false,
             dial_at_us: 0,
@@ -102,6 +106,15 @@ impl RoutingTable {
         (link.conn, link.instance, link.has_parted, link.full) = (Some(conn), instance, false, false);
         // Whatever could not be reached may be reachable now.
         self.held_until_us.fill(0);
+    }
+
+    /// Takes note of how many topics a start of the neighbour holds. One that holds none says nothing about the starts
+    /// before it, which may have had another data folder.
+    pub(super) fn note_topics(&mut self, bit: u8, instance: u64, topics: u32) {
+        let link = self.neighbour_mut(bit);
+        if topics > 0 || link.topics.1 == instance {
+            link.topics = (topics, instance);
+        }
     }
 
     /// Takes note that a link is down; it is dialled again after half of [`REDIAL_US`] and as much again at random.

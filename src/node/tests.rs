@@ -7,6 +7,7 @@
 //! | `clients` | who is let in, and who is not read |
 //! | `clocks` | wall clocks that jump |
 //! | `drain` | an orderly end: whoever is told, and what is still done |
+//! | `empty` | nodes that start without the topics that their neighbours knew |
 //! | `links` | silence, a second link, a full one, and targets that were out of reach |
 //! | `topics` | LIST, producers, ages, how many topics there may be |
 //! | `changes` | settings, trimming, producers that are opened |
@@ -21,6 +22,7 @@ mod changes;
 mod clients;
 mod clocks;
 mod drain;
+mod empty;
 mod harness;
 mod home;
 mod ingress;

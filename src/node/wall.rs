@@ -18,7 +18,6 @@ use crate::limits::{
 use crate::record::{Entry, Jump, Reclock};
 use crate::topic::TopicLog;
 use crate::types::Now;
-use crate::wire::{Frame, Opcode, Response};
 
 /// The last second that has four digits for its year.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -131,7 +130,7 @@ impl Node {
                 log::info!("the clock did not jump for {} minutes: age limits apply", CLOCK_TRUST_US / 60_000_000);
                 self.wall.trust = Trust::Yes;
             } else if self.clock.is_every(CLOCK_ASK_US / TICK_US) {
-                self.ask_clocks(step);
+                self.ping_neighbours(step);
             }
         }
     }
@@ -194,24 +193,9 @@ impl Node {
         self.propose(step, Entry::Reclock(reclock), Proposal::Reclock);
     }
 
-    /// Asks the neighbours for their clocks, which their answers to PING hold.
-    fn ask_clocks(&mut self, step: &mut Step<'_>) {
-        for bit in 0..self.settings.dimension.bits() {
-            if let Some(id) = self.routing.neighbour(bit).conn {
-                self.ping(step, id);
-            }
-        }
-    }
-
-    /// A neighbour's answer to PING.
-    pub(super) fn on_pong(&mut self, step: &Step<'_>, bit: u8, frame: &Frame<'_>) {
-        if self.wall.is_trusted() {
-            return;
-        }
-        let payload = bytes::Bytes::new();
-        let pong = frame.args().map(|args| Response::decode(Opcode::Ping, frame.header.status, args, &payload));
-        let Ok(Ok(Response::Ping { wall_us: Some(theirs_us), .. })) = pong else { return };
-        if theirs_us.abs_diff(self.wall.now_us(step.now)) <= CLOCK_AGREES_US {
+    /// Compares this node's clock with that of a neighbour, which said that it is `theirs_us`.
+    pub(super) fn compare_clock(&mut self, step: &Step<'_>, bit: u8, theirs_us: u64) {
+        if !self.wall.is_trusted() && theirs_us.abs_diff(self.wall.now_us(step.now)) <= CLOCK_AGREES_US {
             log::info!("the clock of {} agrees: age limits apply", self.name(self.routing.neighbour(bit).node));
             self.wall.trust = Trust::Yes;
         }

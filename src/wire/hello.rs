@@ -5,6 +5,13 @@ use super::frame::VERSION;
 use super::status::Status;
 use crate::limits::{FRAME_MAX, LABEL_MAX};
 
+/// TLVs of a HELLO between nodes, and of the response to a PING between nodes: the number of topics that the sender
+/// holds, as a u32.
+pub(super) const TAG_TOPICS: u8 = 0x34;
+
+/// TLV of a HELLO between nodes: the number of topics that the sender knew the receiver to hold, as a u32.
+const TAG_TOPICS_KNOWN: u8 = 0x35;
+
 /// Who says HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -54,6 +61,11 @@ pub struct Hello {
     pub cluster: String,
     /// For people.
     pub software: String,
+    /// Number of topics that the sender holds; only between nodes, and `None` from older ones.
+    pub topics: Option<u32>,
+    /// Number of topics that the sender knew the receiver to hold, the last time that it held any; only between nodes,
+    /// and `None` when the sender knows of none.
+    pub topics_known: Option<u32>,
 }
 
 impl Hello {
@@ -75,6 +87,8 @@ impl Hello {
             instance,
             cluster: String::new(),
             software: software.to_owned(),
+            topics: None,
+            topics_known: None,
         }
     }
 
@@ -83,6 +97,11 @@ impl Hello {
         args.u8(self.version_min).u8(self.version_max).u8(self.role as u8).u8(self.dimension).u16(self.node).u16(0);
         args.u32(self.keepalive_ms).u32(self.max_frame).u32(self.max_inflight).u64(self.features).u64(self.instance);
         args.str8(&self.cluster).str8(&self.software);
+        for (tag, count) in [(TAG_TOPICS, self.topics), (TAG_TOPICS_KNOWN, self.topics_known)] {
+            if let Some(count) = count {
+                args.tlv(tag, &count.to_be_bytes());
+            }
+        }
         if let Some(random) = grease {
             args.tlv(TAGS_GREASE[(random % 4) as usize], &random.to_be_bytes()[..(random >> 8) as usize % 5]);
         }
@@ -104,7 +123,7 @@ impl Hello {
         let dimension = args.u8("dimension")?;
         let node = args.u16("node_id")?;
         args.u16("reserved")?;
-        let hello = Self {
+        let mut hello = Self {
             version_min,
             version_max,
             role,
@@ -117,10 +136,24 @@ impl Hello {
             instance: args.u64("instance")?,
             cluster: label(&mut args, "cluster")?,
             software: label(&mut args, "software")?,
+            topics: None,
+            topics_known: None,
         };
-        args.end()?;
+        args.tlvs(|tag, value| {
+            match tag {
+                TAG_TOPICS => hello.topics = Some(count(value, "topics")?),
+                TAG_TOPICS_KNOWN => hello.topics_known = Some(count(value, "topics_known")?),
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
         Ok(hello)
     }
+}
+
+/// Reads the value of a TLV that is a u32.
+pub(super) fn count(value: &[u8], field: &'static str) -> Result<u32, DecodeError> {
+    value.try_into().map(u32::from_be_bytes).map_err(|_| DecodeError::Value { field })
 }
 
 /// The args of GOAWAY: the connection ends; why, and what was not acted on.

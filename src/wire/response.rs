@@ -15,6 +15,7 @@ pub use topic::{Description, Durability, Listed, Page, TopicState};
 use super::feed::{Fed, FedList};
 use super::field::{DecodeError, Reader, Writer};
 use super::frame::{Flags, Head};
+use super::hello::{TAG_TOPICS, count};
 use super::opcode::Opcode;
 use super::route::Route;
 use super::status::Status;
@@ -34,6 +35,8 @@ pub enum Response {
         token: u64,
         /// Wall clock of the answering node, in microseconds since 1970; only on a link between nodes.
         wall_us: Option<u64>,
+        /// Number of topics that the answering node holds; only on a link between nodes.
+        topics: Option<u32>,
     },
     /// To CREATE.
     Created {
@@ -181,10 +184,13 @@ impl Response {
 
     fn encode_args(&self, args: &mut Writer<'_>) {
         match self {
-            Self::Ping { node, token, wall_us } => {
+            Self::Ping { node, token, wall_us, topics } => {
                 args.u16(*node).u64(*token);
                 if let Some(wall_us) = wall_us {
                     args.tlv(TAG_WALL, &wall_us.to_be_bytes());
+                }
+                if let Some(topics) = topics {
+                    args.tlv(TAG_TOPICS, &topics.to_be_bytes());
                 }
             }
             Self::Created { description, .. } | Self::Described(description) => description.encode(args),
@@ -273,17 +279,19 @@ impl Response {
 
 fn decode_ping(mut args: Reader<'_>) -> Result<Response, DecodeError> {
     let (node, token) = (args.u16("node")?, args.u64("token")?);
-    let mut wall_us = None;
-    args.tlvs(|tag, mut value| {
-        if tag == TAG_WALL {
-            let field = "wall_us";
-            wall_us = Some(Reader::new(value).u64(field)?);
-            value = &value[8..];
-            return if value.is_empty() { Ok(true) } else { Err(DecodeError::Value { field }) };
+    let (mut wall_us, mut topics) = (None, None);
+    args.tlvs(|tag, value| {
+        match tag {
+            TAG_WALL => {
+                let wall = value.try_into().map(u64::from_be_bytes);
+                wall_us = Some(wall.map_err(|_| DecodeError::Value { field: "wall_us" })?);
+            }
+            TAG_TOPICS => topics = Some(count(value, "topics")?),
+            _ => return Ok(false),
         }
-        Ok(false)
+        Ok(true)
     })?;
-    Ok(Response::Ping { node, token, wall_us })
+    Ok(Response::Ping { node, token, wall_us, topics })
 }
 
 fn encode_links(links: &[(u16, u16)], args: &mut Writer<'_>) {

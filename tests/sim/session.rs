@@ -250,6 +250,8 @@ impl Session {
             instance: 0,
             cluster: String::new(),
             software: "sim".to_owned(),
+            topics: None,
+            topics_known: None,
         };
         let head =
             Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: RequestId(1) };

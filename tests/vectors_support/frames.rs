@@ -120,6 +120,8 @@ fn client() -> Hello {
         instance: 0xC11E_4700_0000_0001,
         cluster: String::new(),
         software: "example/1".to_owned(),
+        topics: None,
+        topics_known: None,
     }
 }
 
@@ -190,6 +192,22 @@ fn hello() -> Vec<Good> {
         ),
         make("hello-request-node", "Node 111 dials its neighbour 101.", none, Status::Ok, linked(7), None),
         make("hello-response-node", "101 takes the link.", response, Status::Ok, linked(5), None),
+        make(
+            "hello-request-node-topics",
+            "Node 111, which holds no topics, dials a neighbour that held 3.",
+            none,
+            Status::Ok,
+            Hello { topics: Some(0), topics_known: Some(3), ..linked(7) },
+            None,
+        ),
+        make(
+            "hello-response-node-topics",
+            "101 has its 3 topics, and knew 1000 topics of 111; with a TLV that means nothing.",
+            response,
+            Status::Ok,
+            Hello { topics: Some(3), topics_known: Some(1000), ..linked(5) },
+            Some(0x0203),
+        ),
     ]
 }
 
@@ -213,7 +231,7 @@ fn goaway() -> Vec<Good> {
 }
 
 fn ping() -> Vec<Good> {
-    let pinged = |node, token| Response::Ping { node, token, wall_us: None };
+    let pinged = |node, token| Response::Ping { node, token, wall_us: None, topics: None };
     let details = [Detail::Node(5)];
     vec![
         request("ping-request", "Is node 110 there?", 2, Request::Ping { node: 6, token: 0x0102_0304_0506_0708 }),
@@ -223,7 +241,14 @@ fn ping() -> Vec<Good> {
             "A neighbour is there, and tells its clock.",
             3,
             Opcode::Ping,
-            Response::Ping { node: 6, token: 1_000_000, wall_us: Some(NOW) },
+            Response::Ping { node: 6, token: 1_000_000, wall_us: Some(NOW), topics: None },
+        ),
+        response(
+            "ping-response-between-nodes-topics",
+            "It also tells how many topics it holds.",
+            3,
+            Opcode::Ping,
+            Response::Ping { node: 6, token: 1_000_000, wall_us: Some(NOW), topics: Some(1000) },
         ),
         error(
             "ping-error",

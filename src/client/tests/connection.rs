@@ -27,7 +27,7 @@ fn ping(token: u64) -> Request<'static> {
 }
 
 fn pong(token: u64) -> Response {
-    Response::Ping { node: 0, token, wall_us: None }
+    Response::Ping { node: 0, token, wall_us: None, topics: None }
 }
 
 #[test]

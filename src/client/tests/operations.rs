@@ -160,7 +160,8 @@ fn a_node_that_stops_is_asked_and_left_long_before_the_limit() {
         peer.greet();
         peer.expect(Opcode::Fetch);
         let asked = peer.expect(Opcode::Ping);
-        peer.answer(&asked, &Response::Ping { node: 0, token: 0, wall_us: None }); // it is alive, and only slow
+        // It is alive, and only slow.
+        peer.answer(&asked, &Response::Ping { node: 0, token: 0, wall_us: None, topics: None });
         peer.flush();
         peer.expect(Opcode::Ping);
         peer.wait_for_end();

@@ -25,7 +25,7 @@ fn subscribe(limit: u64) -> Request<'static> {
 const PING: Request<'_> = Request::Ping { node: NO_NODE, token: 3 };
 
 fn pong() -> Response {
-    Response::Ping { node: 0, token: 3, wall_us: None }
+    Response::Ping { node: 0, token: 3, wall_us: None, topics: None }
 }
 
 /// What comes next, in a few words.

@@ -282,7 +282,7 @@ fn a_node_that_is_silent_is_asked_and_then_left() {
         // It answers, so it is not left, however long nothing comes.
         for _ in 0..2 {
             let asked = peer.expect(Opcode::Ping);
-            peer.answer(&asked, &Response::Ping { node: 0, token: 0, wall_us: None });
+            peer.answer(&asked, &Response::Ping { node: 0, token: 0, wall_us: None, topics: None });
             peer.flush();
         }
         peer.push(id, &deliver(0, b"a"));
@@ -422,7 +422,7 @@ fn another_server_is_tried_when_no_topic_can_be_reached_and_the_first_is_not_cal
         peer.push(id, &Push::Waiting { node: 6, reason: Status::Unreachable.number() });
         peer.flush();
         let asked = peer.expect(Opcode::Ping); // what comes keeps it alive
-        peer.answer(&asked, &Response::Ping { node: 0, token: 0, wall_us: None });
+        peer.answer(&asked, &Response::Ping { node: 0, token: 0, wall_us: None, topics: None });
         peer.flush();
         peer.wait_for_end();
     })]);

@@ -318,6 +318,29 @@ impl Harness {
         (conn, sent)
     }
 
+    /// A start of number 1 connects with this HELLO and takes the place of the link, if there is one.
+    pub(super) fn link_as(&mut self, hello: &Hello) -> Vec<Sent> {
+        if let Some(link) = self.link.take() {
+            self.lose(link);
+        }
+        let conn = self.accept();
+        self.link = Some(conn);
+        self.say_hello(conn, hello)
+    }
+
+    /// The connection to a node that this one has dialled is there, and is answered with this HELLO.
+    pub(super) fn answer_dialed(&mut self, hello: &Hello) -> Vec<Sent> {
+        let conn = ConnId { slot: self.next_slot, generation: 1 };
+        self.next_slot += 1;
+        self.conns.insert(conn, true);
+        let node = NodeId::new(hello.node, self.node.settings.dimension).unwrap();
+        let sent = self.handle(Event::Dialed { conn, node });
+        let request_id = sent[0].frame.header.request_id;
+        let head = Head { opcode: Opcode::Hello.number(), flags: Flags::RESPONSE, status: 0, request_id };
+        let frame = self.parse(frame(head, None, &[], |args| hello.encode(args, None)));
+        self.handle(Event::Frame { conn, frame: &frame })
+    }
+
     /// Number 1 connects and is let in.
     pub(super) fn link_up(&mut self) -> ConnId {
         let (conn, sent) = self.neighbour(1);
@@ -449,8 +472,13 @@ impl Harness {
 
     /// The same, with its clock.
     pub(super) fn answer_ping_at(&mut self, asked: &Sent, wall_us: Option<u64>) -> Vec<Sent> {
+        self.answer_ping_with(asked, wall_us, None)
+    }
+
+    /// The same, with the number of topics that it holds.
+    pub(super) fn answer_ping_with(&mut self, asked: &Sent, wall_us: Option<u64>, topics: Option<u32>) -> Vec<Sent> {
         let mut bytes = Vec::new();
-        let response = Response::Ping { node: 1, token: asked.id(), wall_us };
+        let response = Response::Ping { node: 1, token: asked.id(), wall_us, topics };
         assert!(response.encode(asked.frame.header.opcode, asked.frame.header.request_id, None, &mut bytes).is_none());
         self.over_link(bytes)
     }

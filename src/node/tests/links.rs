@@ -135,7 +135,7 @@ fn a_target_out_of_reach_is_answered_for_here_until_one_request_in_each_hold_tim
     }
     node.pass(UNREACHABLE_HOLD_US);
     let probe = node.ask(client, 8, &ping(3));
-    node.answer(&probe[0], &Response::Ping { node: 3, token: 7, wall_us: None });
+    node.answer(&probe[0], &Response::Ping { node: 3, token: 7, wall_us: None, topics: None });
     for id in 9..12 {
         assert_eq!(node.ask(client, id, &ping(3))[0].conn, node.link());
     }

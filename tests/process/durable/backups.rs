@@ -186,3 +186,33 @@ fn a_backup_goes_to_a_folder_of_its_own() {
     let output = command(&["backup", text(&data), text(&copy)]);
     assert!(output.status.code() == Some(2) && said(&output).contains("another process uses it"), "{}", said(&output));
 }
+
+#[test]
+fn a_node_that_starts_with_an_empty_folder_in_a_running_cube_says_so_once() {
+    const WARNING: &str = "was empty at the start";
+    let mut cube = Cube::start(2);
+    let topic = cube.topic_at(3, "lost");
+    cube.client(3).create(&topic, EVERYTHING).unwrap();
+    let (data, aside) = (cube.data(3), cube.folder().join("aside"));
+    cube.kill(3);
+    cube.restart(3);
+    cube.wait_linked();
+    assert!(!cube.daemon(3).stderr().contains(WARNING));
+    cube.kill(3);
+    fs::rename(&data, &aside).unwrap();
+    cube.restart(3);
+    cube.wait_linked();
+    let log = cube.daemon(3).stderr();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(WARNING)).collect();
+    assert_eq!(lines.len(), 1, "both neighbours knew the topic: {log}");
+    let said = format!("the data folder {} {WARNING}, but node ", data.display());
+    assert!(lines[0].contains(" WARN ") && lines[0].contains(&said) && lines[0].contains("knew 1 topics"), "{log}");
+    // With its own folder again, there is nothing to warn of.
+    cube.kill(3);
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&aside, &data).unwrap();
+    cube.restart(3);
+    cube.wait_linked();
+    assert_eq!(cube.daemon(3).stderr().matches(WARNING).count(), 1);
+    cube.client(0).info(&topic).unwrap();
+}
