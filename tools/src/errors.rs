@@ -119,6 +119,12 @@ impl Failure {
         Self::Usage { what, advice: Some(advice) }
     }
 
+    /// Says that the command line had nothing of it: an environment variable had.
+    pub(crate) fn in_variable(self, name: &str) -> Self {
+        let Self::Usage { what, advice } = self else { return self };
+        Self::Usage { what: format!("{what} (in {name})"), advice }
+    }
+
     /// An error of the client that concerns a topic.
     pub(crate) fn about(topic: &str) -> impl Fn(Error) -> Self {
         move |error| Self::Client { error, topic: Some(topic.to_owned()), similar: None, may_create: true }

@@ -34,7 +34,7 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
         [host, port] => session.settings.servers = addresses(&format!("{host}:{port}"))?,
         _ => return Err(Failure::usage_with("too many words".to_owned(), "nc takes HOST PORT at most".to_owned())),
     }
-    let wait = nc.wait.as_deref().map(text::duration).transpose()?;
+    let wait = nc.wait.as_deref().map(|wait| text::waiting("-w", wait)).transpose()?;
     let quit_after = nc.quit_after.as_deref().map(text::duration).transpose()?;
     session.settings.tap = nc.hex;
     session.client()?;

@@ -22,6 +22,9 @@ struct Times {
 
 /// `ping [NODE…]`
 pub(crate) fn ping(ping: &args::Ping, session: &mut Session) -> Result<Exit, Failure> {
+    if ping.count == 0 {
+        return Err(Failure::usage("-n 0: nothing can be measured without a PING".to_owned()));
+    }
     let nodes = session.nodes(&ping.nodes)?;
     let dimension = session.dimension()?;
     let client = session.client()?;

@@ -42,6 +42,12 @@ pub(crate) fn publish(publish: &args::Publish, session: &mut Session) -> Result<
             "the name under which the topic counts what it stores of this input".to_owned(),
         ));
     }
+    if publish.producer.as_deref() == Some("") {
+        return Err(Failure::usage_with(
+            "--producer is empty".to_owned(),
+            "name this input, so that --resume can find it".to_owned(),
+        ));
+    }
     if publish.create {
         create_if_missing(&publish.topic, session)?;
     }

@@ -34,23 +34,16 @@ impl Settings {
     /// # Errors
     /// A server, timeout or colour that is none.
     pub(crate) fn new(top: &Top) -> Result<Self, Failure> {
-        let or_env = |option: &Option<String>, name| option.clone().or_else(|| variable(name));
-        let timeout = match or_env(&top.timeout, "DHT_TIMEOUT") {
-            Some(text) => text::duration(&text)?,
-            None => TIMEOUT_DEFAULT,
-        };
-        let ping_after = match or_env(&top.ping_after, "DHT_PING_AFTER") {
-            Some(text) => text::duration(&text)?,
-            None => PING_AFTER_DEFAULT,
-        };
-        if ping_after.is_zero() {
-            let what = "--ping-after 0: a node cannot answer without any time".to_owned();
-            return Err(Failure::usage_with(what, "write how long a node may be silent, like 1s or 500ms".to_owned()));
-        }
+        let timeout = or_variable(top.timeout.as_deref(), "DHT_TIMEOUT", text::duration)?;
+        let waiting = |text: &str| text::waiting("--ping-after", text);
+        let ping_after = or_variable(top.ping_after.as_deref(), "DHT_PING_AFTER", waiting)?;
         Ok(Self {
-            servers: addresses(&or_env(&top.server, "DHT_SERVER").unwrap_or_else(|| SERVER_DEFAULT.to_owned()))?,
-            timeout,
-            ping_after,
+            servers: match or_variable(top.server.as_deref(), "DHT_SERVER", addresses)? {
+                Some(servers) => servers,
+                None => addresses(SERVER_DEFAULT)?,
+            },
+            timeout: timeout.unwrap_or(TIMEOUT_DEFAULT),
+            ping_after: ping_after.unwrap_or(PING_AFTER_DEFAULT),
             json: top.json,
             color: Color::from_option(top.color.as_deref())?,
             quiet: top.quiet,
@@ -67,9 +60,18 @@ pub(crate) fn addresses(list: &str) -> Result<Vec<Address>, Failure> {
     })
 }
 
-/// A variable of the environment; an empty one is none.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+/// Reads an option, or else the environment variable of that name, which the error names then. An empty variable counts
+/// as none.
+fn or_variable<T>(
+    option: Option<&str>,
+    name: &str,
+    read: impl Fn(&str) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
+    if let Some(text) = option {
+        return read(text).map(Some);
+    }
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    value.map(|text| read(&text).map_err(|failure| failure.in_variable(name))).transpose()
 }
 
 /// A run of the program, or of `nc`.

@@ -28,7 +28,7 @@ pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> R
     let is_quiet = session.settings.quiet;
     let (from, to) = (subscribe.from.as_deref(), subscribe.to.as_deref());
     let range = Range::new(from, subscribe.last, to, Place::Next, is_quiet)?;
-    let wait = subscribe.wait.as_deref().map(text::duration).transpose()?;
+    let wait = subscribe.wait.as_deref().map(|wait| text::waiting("-w", wait)).transpose()?;
     let wanted = Wanted { format: subscribe.format.as_deref(), raw: subscribe.raw, null: subscribe.null };
     let printer = Printer::new(wanted, &session.out)?;
     if session.is_line {

@@ -27,6 +27,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Failure> {
     })
 }
 
+/// A duration above zero, for an option that waits for something: nothing comes in no time.
+pub(crate) fn waiting(option: &str, text: &str) -> Result<Duration, Failure> {
+    let waiting = duration(text)?;
+    if waiting.is_zero() {
+        let what = format!("{option} {text}: nothing can arrive in no time");
+        return Err(Failure::usage_with(what, "write how long to wait, like 500ms or 5s".to_owned()));
+    }
+    Ok(waiting)
+}
+
 /// A number of bytes, as dht-node reads them: `4096`, `64KiB` (times 1024), `1GB` or `1G` (times 1000).
 pub(crate) fn size(text: &str) -> Result<u64, Failure> {
     text.parse::<Size>().map(|size| size.0).map_err(|_| {

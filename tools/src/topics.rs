@@ -37,7 +37,15 @@ pub(crate) fn create(create: &args::Create, session: &mut Session) -> Result<Exi
 
 /// The bounds that options name.
 fn bounds(records: Option<u64>, bytes: Option<&str>, age: Option<&str>) -> Result<SettingsChange, Failure> {
+    let text = age.unwrap_or_default();
     let age = age.map(text::duration).transpose()?;
+    if age.is_some_and(|age| !age.is_zero() && age.as_millis() == 0) {
+        let what = format!("--retain-age {text}: ages count in milliseconds");
+        return Err(Failure::usage_with(
+            what,
+            "write 1ms or more, or 0 for the default of the topic's node".to_owned(),
+        ));
+    }
     Ok(SettingsChange {
         retention_records: records,
         retention_bytes: bytes.map(text::size).transpose()?,

@@ -9,6 +9,7 @@ mod harness;
 mod payloads;
 mod producers;
 mod readme;
+mod refused;
 mod transfer;
 mod waiting;
 
