@@ -1,9 +1,9 @@
 //! The command line of the daemon, parsed once and refused early.
 
 mod environment;
+mod error;
 mod shown;
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use argh::FromArgs;
 pub use environment::{EnvironmentError, Words};
+pub use error::ConfigError;
 
 use crate::limits::{
-    DIMENSION_MAX, DISK_BYTES_DEFAULT, DISK_BYTES_LEAST, LABEL_MAX, NODE_BYTES_DEFAULT, NODE_BYTES_LEAST,
-    SYNC_INTERVAL_LEAST, SYNC_INTERVAL_MAX, TOPIC_BYTES_DEFAULT, TOPIC_BYTES_ON_DISK_DEFAULT,
+    DISK_BYTES_DEFAULT, DISK_BYTES_LEAST, LABEL_MAX, NODE_BYTES_DEFAULT, NODE_BYTES_LEAST, SYNC_INTERVAL_LEAST,
+    SYNC_INTERVAL_MAX, TOPIC_BYTES_DEFAULT, TOPIC_BYTES_ON_DISK_DEFAULT,
 };
-use crate::net::{HostPort, Peers, PeersError, parse_id};
+use crate::net::{HostPort, Peers, parse_id};
 use crate::storage;
 use crate::types::{Dimension, NodeId, Retention, Size};
 
@@ -132,6 +133,9 @@ impl FromStr for Listen {
             Some(bare) => bare.parse().ok().map(IpAddr::V6),
             None => text.parse().ok(),
         };
+        if ip.is_some_and(|ip| ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)) {
+            return Err(format!("nobody can connect to {text}, which stands for many machines"));
+        }
         ip.map(Self).ok_or_else(|| {
             format!("{text:?} is not an IP address; write one like 127.0.0.1, 0.0.0.0 or [::1], without a port")
         })
@@ -300,97 +304,6 @@ fn listen_on(own: &HostPort, listen: Option<Listen>) -> Result<Vec<SocketAddr>, 
     }
 }
 
-/// Why a command line describes no node.
-#[derive(Debug)]
-pub enum ConfigError {
-    /// More dimensions than there are.
-    Dimension(u8),
-    /// No `--id`.
-    NoId,
-    /// Not an id of that cube.
-    Id {
-        /// What was given.
-        given: String,
-        /// The cube.
-        dimension: Dimension,
-    },
-    /// A name that HELLO cannot carry.
-    Cluster,
-    /// Both `--peers` and `--base-port`.
-    TwoWays,
-    /// The addresses of the others.
-    Peers(PeersError),
-    /// `--in-memory` and where, when or how much to store.
-    InMemory,
-    /// Too little for a journal.
-    Disk,
-    /// Too little memory for topics.
-    Memory,
-    /// An empty name of a folder.
-    Data,
-    /// An age above zero that would be rounded to zero, which means no bound.
-    Age,
-    /// `--base-port 0`.
-    BasePort,
-    /// An address that clients cannot connect to.
-    Advertise(HostPort),
-    /// The host name of this node in the peers file cannot be looked up.
-    Name {
-        /// The name.
-        host: String,
-        /// The reason.
-        cause: String,
-    },
-    /// An address that others can reach.
-    Exposed(SocketAddr),
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dimension(given) => write!(f, "--dimension {given}: a cube has 0 to {DIMENSION_MAX} dimensions"),
-            Self::NoId => f.write_str("--id is missing: which vertex is this node, for example --id 101?"),
-            Self::Id { given, dimension } => {
-                let last = NodeId::from_low_bits(u32::MAX, *dimension).binary(*dimension);
-                let first = NodeId::from_low_bits(0, *dimension).binary(*dimension);
-                write!(f, "--id {given}: the ids of a cube of dimension {} are {first} to {last}", dimension.bits())
-            }
-            Self::Cluster => write!(f, "--cluster: a name has 1 to {LABEL_MAX} bytes and no control characters"),
-            Self::TwoWays => f.write_str("--peers and --base-port both say where the nodes are; give one of them"),
-            Self::InMemory => f.write_str("--in-memory keeps nothing on disk; leave out --data, --sync and --disk"),
-            Self::Disk => write!(f, "--disk is at least {}MiB: a few segments", DISK_BYTES_LEAST >> 20),
-            Self::Memory => {
-                write!(
-                    f,
-                    "--memory: at least {} is needed; with less the node refuses publishes",
-                    Size(NODE_BYTES_LEAST)
-                )
-            }
-            Self::Data => f.write_str("--data is empty; name a folder, or say --in-memory"),
-            Self::Age => f.write_str("--retain-age: at least 1ms, or 0s for no bound"),
-            Self::BasePort => {
-                f.write_str("--base-port 0: give the port of node 0, from 1 on; node i listens i above it")
-            }
-            Self::Advertise(address) => {
-                write!(f, "--advertise {address}: clients cannot connect to that; give the host and port that they see")
-            }
-            Self::Name { host, cause } => write!(
-                f,
-                "the peers file calls this node {host}, which cannot be looked up ({cause}); \
-                 say with --listen on which IP address of this machine it listens"
-            ),
-            Self::Peers(error) => error.fmt(f),
-            Self::Exposed(address) => write!(
-                f,
-                "{address} can be reached from other machines and nothing protects it; \
-                 listen on 127.0.0.1, or say --insecure-network if only friends can reach it"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,7 +315,7 @@ mod tests {
 
     #[test]
     fn command_lines_that_describe_no_node_say_why() {
-        let cases: [(&[&str], &str); 29] = [
+        let cases: [(&[&str], &str); 32] = [
             (&["--id", "000", "--memory", "0"], "--memory: at least 1MiB"),
             (&["--id", "000", "--memory", "64k"], "--memory: at least 1MiB"),
             (&["--id", "000", "--memory", "-1"], "is not a size"),
@@ -417,6 +330,9 @@ mod tests {
             (&["--id", "000", "--base-port", "http"], "--base-port"),
             (&["--id", "000", "--listen", "[127.0.0.1]"], "is not an IP address"),
             (&["--id", "000", "--listen", "[::1]:5000"], "without a port"),
+            (&["--id", "000", "--listen", "224.0.0.1"], "nobody can connect"),
+            (&["--id", "000", "--listen", "[ff02::1]"], "nobody can connect"),
+            (&["--id", "000", "--listen", "255.255.255.255"], "nobody can connect"),
             (&["--id", "000", "--advertise", "here"], "HOST:PORT"),
             (&["--id", "000", "--advertise", "here:0"], "clients cannot connect"),
             (&["--id", "000", "--advertise", "0.0.0.0:5000"], "clients cannot connect"),

@@ -488,3 +488,21 @@ impl<S: Store> Loop<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_address_that_can_be_used_is_listened_on() {
+        // RFC 5737 keeps these for documents, so no interface has them.
+        let [first, second, loopback] =
+            ["198.51.100.1:0", "203.0.113.1:0", "127.0.0.1:0"].map(|address| address.parse::<SocketAddr>().unwrap());
+        let listening = listen(&[first, loopback, second]).unwrap().local_addr().unwrap();
+        assert_eq!(listening.ip(), loopback.ip());
+        match listen(&[first, second]).unwrap_err() {
+            StartError::Listen { address, .. } => assert_eq!(address, first, "the error is about the first one"),
+            StartError::System(cause) => panic!("{cause}"),
+        }
+    }
+}

@@ -28,7 +28,7 @@ fn what_describes_no_node_is_one_clear_line_and_exit_code_2() {
     let lacking = file("lacking", "0 127.0.0.1:1\n");
     let senseless = file("senseless", "0 127.0.0.1:1\n1 somewhere\n");
     // Of the block that RFC 5737 keeps for documents.
-    let elsewhere = file("elsewhere", "0 192.0.2.1:1\n1 127.0.0.1:1\n");
+    let elsewhere = file("elsewhere", "0 203.0.113.1:1\n1 127.0.0.1:1\n");
     let nowhere = file("nowhere", "0 node-0.invalid:1\n1 127.0.0.1:1\n");
     let unreachable = file("unreachable", "0 127.0.0.1:0\n1 127.0.0.1:1 0.0.0.0:1\n");
     let in_use = file("in-use", &format!("0 {taken}\n1 127.0.0.1:1\n"));

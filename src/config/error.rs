@@ -1,0 +1,99 @@
+//! Why a command line describes no node.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::limits::{DIMENSION_MAX, DISK_BYTES_LEAST, LABEL_MAX, NODE_BYTES_LEAST};
+use crate::net::{HostPort, PeersError};
+use crate::types::{Dimension, NodeId, Size};
+
+/// Why a command line describes no node.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// More dimensions than there are.
+    Dimension(u8),
+    /// No `--id`.
+    NoId,
+    /// Not an id of that cube.
+    Id {
+        /// What was given.
+        given: String,
+        /// The cube.
+        dimension: Dimension,
+    },
+    /// A name that HELLO cannot carry.
+    Cluster,
+    /// Both `--peers` and `--base-port`.
+    TwoWays,
+    /// The addresses of the others.
+    Peers(PeersError),
+    /// `--in-memory` and where, when or how much to store.
+    InMemory,
+    /// Too little for a journal.
+    Disk,
+    /// Too little memory for topics.
+    Memory,
+    /// An empty name of a folder.
+    Data,
+    /// An age above zero that would be rounded to zero, which means no bound.
+    Age,
+    /// `--base-port 0`.
+    BasePort,
+    /// An address that clients cannot connect to.
+    Advertise(HostPort),
+    /// The host name of this node in the peers file cannot be looked up.
+    Name {
+        /// The name.
+        host: String,
+        /// The reason.
+        cause: String,
+    },
+    /// An address that others can reach.
+    Exposed(SocketAddr),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dimension(given) => write!(f, "--dimension {given}: a cube has 0 to {DIMENSION_MAX} dimensions"),
+            Self::NoId => f.write_str("--id is missing: which vertex is this node, for example --id 101?"),
+            Self::Id { given, dimension } => {
+                let last = NodeId::from_low_bits(u32::MAX, *dimension).binary(*dimension);
+                let first = NodeId::from_low_bits(0, *dimension).binary(*dimension);
+                write!(f, "--id {given}: the ids of a cube of dimension {} are {first} to {last}", dimension.bits())
+            }
+            Self::Cluster => write!(f, "--cluster: a name has 1 to {LABEL_MAX} bytes and no control characters"),
+            Self::TwoWays => f.write_str("--peers and --base-port both say where the nodes are; give one of them"),
+            Self::InMemory => f.write_str("--in-memory keeps nothing on disk; leave out --data, --sync and --disk"),
+            Self::Disk => write!(f, "--disk is at least {}MiB: a few segments", DISK_BYTES_LEAST >> 20),
+            Self::Memory => {
+                write!(
+                    f,
+                    "--memory: at least {} is needed; with less the node refuses publishes",
+                    Size(NODE_BYTES_LEAST)
+                )
+            }
+            Self::Data => f.write_str("--data is empty; name a folder, or say --in-memory"),
+            Self::Age => f.write_str("--retain-age: at least 1ms, or 0s for no bound"),
+            Self::BasePort => {
+                f.write_str("--base-port 0: give the port of node 0, from 1 on; node i listens i above it")
+            }
+            Self::Advertise(address) => {
+                write!(f, "--advertise {address}: clients cannot connect to that; give the host and port that they see")
+            }
+            Self::Name { host, cause } => write!(
+                f,
+                "the peers file calls this node {host}, which cannot be looked up ({cause}); \
+                 say with --listen on which IP address of this machine it listens"
+            ),
+            Self::Peers(error) => error.fmt(f),
+            Self::Exposed(address) => write!(
+                f,
+                "{address} can be reached from other machines and nothing protects it; \
+                 listen on 127.0.0.1, or say --insecure-network if only friends can reach it"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
