@@ -99,13 +99,13 @@ list_bugs() {
     bug "a backup leaves out the log after its checkpoint" src/journal/backup.rs \
         's/needed\.extend\(\(from\.\.=last\)/needed.extend((from..=from.min(last))/'
     bug "a backup keeps a segment that has grown" src/journal/backup.rs \
-        's/\.filter\(\|\(len, _\)\| \*len == end as u64\)/.filter(|(len, _)| *len <= end as u64)/'
+        's/\*len == end as u64\)/*len <= end as u64)/; s/is_same &= read_part/let _ = read_part/'
     bug "a backup does not notice that a segment was recycled while it was read" src/journal/backup.rs \
         '/A segment is renamed before it is recycled/,/^    \}/ s/self\.size\(&name\)\?;//'
     bug "a backup does not notice that the node has removed its checkpoint" src/journal/backup.rs \
         's/let is_retained = .*;/let is_retained = base.crc < u32::MAX;/'
     bug "a segment that is written to is read once" src/journal/backup.rs \
-        '/fn read_growing/,/^    \}/ s/let bytes = read_part.*;/let bytes = self.read(\&name)?.slice(..end);/; /fn read_growing/,/^    \}/ s/let end = end_of_records\(number, &bytes\);//'
+        '/fn read_growing/,/^    \}/ { s/let end = end_of_records\(number, &self\.read\(&name\)\?\);/let bytes = self.read(\&name)?;/; s/^ *let bytes = read_part.*$// }'
     bug "the files of a backup are not durable before its manifest" src/journal/backup.rs \
         '/fn finish/,/^    \}/ s/^        self\.target\.sync_names\(\)\.map_err\(folder_error\)\?;$//'
     bug "a backup overwrites the files of the previous one" src/journal/backup.rs \

@@ -13,9 +13,10 @@ use dht_node::storage::Scratch;
 use dht_node::types::Epoch;
 use fastrand::Rng;
 
+use crate::cleaning;
 use crate::crafted::{long, names, read};
 use crate::disk::{FakeDisk, FakeFile};
-use crate::model::{self, Live, SEGMENT, blank};
+use crate::model::{self, Live, SEGMENT, blank, create, publish};
 
 /// Records of all topics, by the index of the last entry.
 type States = BTreeMap<u64, Vec<Vec<u8>>>;
@@ -69,27 +70,38 @@ impl Running {
     }
 }
 
-/// The disk of a node that goes on working while the disk is read: before each access it may take a few turns.
+/// What happens before an access to the file of that name; the name is empty for a list of all files.
+type Meanwhile = Rc<RefCell<dyn FnMut(&str)>>;
+
+/// A disk that changes while it is read: something happens before each access, which is told the name of the file.
 #[derive(Clone)]
 struct Busy {
     disk: FakeDisk,
-    running: Option<Rc<RefCell<Running>>>,
+    before: Option<Meanwhile>,
 }
 
 #[derive(Debug)]
 struct BusyFile {
     file: FakeFile,
+    name: String,
     busy: Busy,
 }
 
 impl Busy {
-    fn meanwhile(&self) {
-        if let Some(running) = &self.running {
-            let mut running = running.borrow_mut();
-            let turns = if running.rng.u8(..4) == 0 { running.rng.usize(1..12) } else { 0 };
-            running.go_on(turns);
+    fn meanwhile(&self, name: &str) {
+        if let Some(before) = &self.before {
+            (before.borrow_mut())(name);
         }
     }
+
+    fn file(&self, name: &str, file: FakeFile) -> BusyFile {
+        BusyFile { file, name: name.to_owned(), busy: self.clone() }
+    }
+}
+
+/// Makes a backup of a disk on which that happens meanwhile.
+fn back_up_busy(source: &FakeDisk, target: &FakeDisk, before: Meanwhile) -> Result<Copied, BackupError> {
+    backup(&Busy { disk: source.clone(), before: Some(before) }, &Busy { disk: target.clone(), before: None })
 }
 
 impl fmt::Debug for Busy {
@@ -102,21 +114,21 @@ impl Disk for Busy {
     type File = BusyFile;
 
     fn list(&self) -> io::Result<Vec<String>> {
-        self.meanwhile();
+        self.meanwhile("");
         self.disk.list()
     }
 
     fn open(&self, name: &str) -> io::Result<BusyFile> {
-        self.meanwhile();
-        Ok(BusyFile { file: self.disk.open(name)?, busy: self.clone() })
+        self.meanwhile(name);
+        Ok(self.file(name, self.disk.open(name)?))
     }
 
     fn create(&self, name: &str) -> io::Result<BusyFile> {
-        Ok(BusyFile { file: self.disk.create(name)?, busy: self.clone() })
+        Ok(self.file(name, self.disk.create(name)?))
     }
 
     fn size(&self, name: &str) -> io::Result<u64> {
-        self.meanwhile();
+        self.meanwhile(name);
         self.disk.size(name)
     }
 
@@ -135,15 +147,15 @@ impl Disk for Busy {
 
 impl DiskFile for BusyFile {
     fn share(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.share()?, busy: self.busy.clone() })
+        Ok(self.busy.file(&self.name, self.file.share()?))
     }
 
     /// Reads in two parts, so that the node may change the file between them.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let (first, second) = buffer.split_at_mut(buffer.len() / 2);
-        self.busy.meanwhile();
+        self.busy.meanwhile(&self.name);
         let count = self.file.read_at(first, position)?;
-        self.busy.meanwhile();
+        self.busy.meanwhile(&self.name);
         Ok(count + if count < first.len() { 0 } else { self.file.read_at(second, position + count as u64)? })
     }
 
@@ -224,11 +236,16 @@ fn a_backup_of_a_journal_that_changes_at_each_step_is_a_state_that_there_was() {
         let mut rng = Rng::with_seed(seed);
         let (source, target) = (FakeDisk::default(), FakeDisk::default());
         let running = Rc::new(RefCell::new(Running::start(&source, seed)));
-        let busy = Busy { disk: source, running: Some(running.clone()) };
+        let works = Rc::clone(&running);
+        let meanwhile = Rc::new(RefCell::new(move |_: &str| {
+            let mut running = works.borrow_mut();
+            let turns = if running.rng.u8(..4) == 0 { running.rng.usize(1..12) } else { 0 };
+            running.go_on(turns);
+        }));
         for round in 0..3 {
             running.borrow_mut().go_on(rng.usize(1..60));
             let before = running.borrow().index();
-            let copied = backup(&busy, &Busy { disk: target.clone(), running: None })
+            let copied = back_up_busy(&source, &target, meanwhile.clone())
                 .unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
             assert_eq!(copied.damaged, [""; 0], "seed {seed}, {round}");
             // The node may have removed an index just before it would have been copied.
@@ -240,6 +257,42 @@ fn a_backup_of_a_journal_that_changes_at_each_step_is_a_state_that_there_was() {
     }
 }
 
+/// The segment of copies that a checkpoint needs is removed, and another one gets its number, while it is copied.
+#[test]
+fn a_segment_of_copies_whose_number_is_used_again_is_not_mistaken() {
+    const COPIES: &str = "2147483649.log";
+    let (source, target) = (FakeDisk::default(), FakeDisk::default());
+    let mut live = cleaning::cleaned(&source);
+    // What keeps the segment of the checkpoint in use.
+    cleaning::commit(&mut live, vec![create("kept", 3)]);
+    (0..6).for_each(|serial| cleaning::commit(&mut live, vec![publish("kept", &[7; 5000], 1 << 40 | serial)]));
+    live.checkpoint().unwrap();
+    assert!(names(&source, "").contains(&COPIES.to_owned()));
+    let expected = read(&source, COPIES);
+    let live = Rc::new(RefCell::new(live));
+    let (works, disk, mut is_over) = (Rc::clone(&live), source.clone(), false);
+    let before = move |name: &str| {
+        if name != COPIES || std::mem::replace(&mut is_over, true) {
+            return;
+        }
+        let live = &mut *works.borrow_mut();
+        cleaning::delete(live, "topic/0");
+        (0..2).for_each(|_| cleaning::free(live).unwrap());
+        assert!(!names(&disk, "").contains(&COPIES.to_owned()), "removed");
+        cleaning::fill(live, ["topic/2", "topic/3"], 12);
+        cleaning::delete(live, "topic/3");
+        live.checkpoint().unwrap();
+        cleaning::clean_all(live).unwrap();
+        cleaning::free(live).unwrap();
+        assert!(read(&disk, COPIES) != expected, "another one");
+    };
+    let copied = back_up_busy(&source, &target, Rc::new(RefCell::new(before))).unwrap();
+    assert_eq!(copied.damaged, [""; 0]);
+    let (index, records) = restore(&target, &mut Rng::with_seed(1)).unwrap();
+    let live = live.borrow();
+    assert!(index == live.mark().index && records == live.seen().1);
+}
+
 #[test]
 fn only_what_is_new_is_copied() {
     let (source, target) = (FakeDisk::default(), FakeDisk::default());
@@ -248,7 +301,7 @@ fn only_what_is_new_is_copied() {
     assert!(first.files == 5 && first.kept == 0, "four segments and a checkpoint: {first:?}");
     let again = succeed(&source, &target);
     assert_eq!((again.files, again.bytes, again.kept), (0, 0, 4));
-    live.append(vec![model::by_id(model::publish("topic/0", &[7; 100], 1 << 40), &live.node)]).unwrap();
+    live.append(vec![model::by_id(publish("topic/0", &[7; 100], 1 << 40), &live.node)]).unwrap();
     live.sync().unwrap();
     let more = succeed(&source, &target);
     assert_eq!((more.files, more.kept), (1, 3), "the segment that has grown");
@@ -271,10 +324,12 @@ fn readers_of_a_restored_topic_are_told() {
     assert_eq!(live.epoch("topic/0"), epoch, "once");
     drop(live);
     // A start that cannot read the newest checkpoint falls back to one that has the new epoch, too.
-    let newest = names(&target, ".checkpoint").pop().unwrap();
-    target.flip(&newest, (read(&target, &newest).len() - 9) * 8);
-    let (live, ..) = Live::start_mending(&target, false, SEGMENT).unwrap();
-    assert_eq!(live.epoch("topic/0"), epoch);
+    for name in names(&target, ".checkpoint") {
+        let disk = target.copy_after_crash(&mut Rng::with_seed(1));
+        disk.flip(&name, (read(&disk, &name).len() - 9) * 8);
+        let (live, ..) = Live::start_mending(&disk, false, SEGMENT).unwrap();
+        assert_eq!(live.epoch("topic/0"), epoch, "without {name}");
+    }
 }
 
 /// The machine stops in the middle of a backup: the previous one can be restored, or the new one; the next run
@@ -407,6 +462,9 @@ fn a_full_disk_leaves_the_previous_backup_and_what_it_filled_up_is_used_or_remov
         };
         assert_eq!(cause.kind(), io::ErrorKind::StorageFull);
         assert_eq!(restore(&target, &mut Rng::with_seed(1)).unwrap().0, first);
+        let present = names(&source, "");
+        let is_needed = |name: &String| present.contains(&name.trim_end_matches(".new").to_owned());
+        assert!(names(&target, ".new").iter().all(is_needed), "{:?}", target.files());
     }
     // Twice what one backup takes is enough, whatever failed before.
     target.set_capacity(Some(room + source.used()));

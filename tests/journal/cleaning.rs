@@ -22,28 +22,34 @@ const RECORD: usize = 700;
 /// every segment.
 fn mixed(disk: &FakeDisk) -> Live {
     let (mut live, ..) = Live::start(disk, false).unwrap();
-    commit(&mut live, vec![create("topic/0", 7), create("topic/1", 9)]);
-    for serial in 0.. {
-        let before = live.segment();
-        let name = if serial % 10 == 0 { "topic/0" } else { "topic/1" };
-        let value = vec![u8::try_from(serial % 251).unwrap(); RECORD];
-        commit(&mut live, vec![publish(name, &value, serial)]);
-        if live.segment() > before {
-            live.checkpoint().unwrap();
-        }
-        if live.segment() > SEGMENTS {
-            return live;
-        }
-    }
+    fill(&mut live, ["topic/0", "topic/1"], SEGMENTS);
     live
 }
 
-fn commit(live: &mut Live, entries: Vec<Entry>) {
+/// Creates two topics and fills so many segments: every tenth record is of the first topic.
+pub(crate) fn fill(live: &mut Live, topics: [&str; 2], segments: u32) {
+    commit(live, vec![create(topics[0], 7), create(topics[1], 9)]);
+    let last = live.segment() - 1 + segments;
+    for serial in 0.. {
+        let before = live.segment();
+        let name = if serial % 10 == 0 { topics[0] } else { topics[1] };
+        let value = vec![u8::try_from(serial % 251).unwrap(); RECORD];
+        commit(live, vec![publish(name, &value, serial)]);
+        if live.segment() > before {
+            live.checkpoint().unwrap();
+        }
+        if live.segment() > last {
+            return;
+        }
+    }
+}
+
+pub(crate) fn commit(live: &mut Live, entries: Vec<Entry>) {
     live.append(entries).unwrap();
     live.sync().unwrap();
 }
 
-fn delete(live: &mut Live, name: &str) {
+pub(crate) fn delete(live: &mut Live, name: &str) {
     let topic = TopicRef::Id(topic_id(&live.node, name).unwrap());
     commit(live, vec![Entry::Delete { topic }]);
 }
@@ -53,7 +59,7 @@ fn names(disk: &FakeDisk, end: &str) -> BTreeSet<String> {
 }
 
 /// Cleans until no segment needs it. Returns how many segments were cleaned.
-fn clean_all(live: &mut Live) -> io::Result<usize> {
+pub(crate) fn clean_all(live: &mut Live) -> io::Result<usize> {
     let mut cleaned = 0;
     while let Some(victims) = live.clean(usize::MAX)? {
         cleaned += victims.segments;
@@ -62,13 +68,13 @@ fn clean_all(live: &mut Live) -> io::Result<usize> {
 }
 
 /// Makes two checkpoints: a dead segment is removed once neither of the two newest checkpoints needs it.
-fn free(live: &mut Live) -> io::Result<()> {
+pub(crate) fn free(live: &mut Live) -> io::Result<()> {
     live.checkpoint()?;
     live.checkpoint()
 }
 
 /// Returns a journal from which `topic/1` was deleted, and in which the remaining records are in copies.
-fn cleaned(disk: &FakeDisk) -> Live {
+pub(crate) fn cleaned(disk: &FakeDisk) -> Live {
     let mut live = mixed(disk);
     delete(&mut live, "topic/1");
     live.checkpoint().unwrap();
