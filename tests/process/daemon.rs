@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use dht_node::client::Deadline;
@@ -96,6 +97,13 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap()
     }
 
+    /// How many of its log lines hold the phrase. The phrase must stand in the program's source, so that a test that
+    /// expects none, or waits for one, does not go stale when the message is worded anew.
+    pub(crate) fn logged(&self, phrase: &str) -> usize {
+        assert!(sources().contains(phrase), "no message of the node says {phrase:?}: follow its new wording");
+        self.stderr().lines().filter(|line| line.contains(phrase)).count()
+    }
+
     /// KiB of memory that it has now, and the most that it ever had.
     pub(crate) fn memory_kib(&self) -> (u64, u64) {
         let kib = |name| self.status_field(name).trim_end_matches(" kB").parse().unwrap();
@@ -151,6 +159,26 @@ impl Drop for Daemon {
             assert!(!log.contains("panicked"), "{log}");
         }
     }
+}
+
+/// The text of the program's source files.
+fn sources() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let mut text = String::new();
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    text.push_str(&fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        text
+    })
 }
 
 /// Asks until there is an answer.

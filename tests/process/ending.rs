@@ -63,7 +63,7 @@ fn a_node_that_ends_does_not_dial_those_whom_it_has_told() {
     assert_eq!(idle.goaway(), Status::Closing);
     let status = daemon.wait(Duration::from_secs(3)).expect("gone, whether or not the client closes");
     assert_eq!(status.code(), Some(0), "{status}");
-    assert_eq!(daemon.stderr().matches(" is up").count(), 3, "{}", daemon.stderr());
+    assert_eq!(daemon.logged(" is up"), 3);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_second_signal_ends_a_node_at_once() {
     // Without the second one it would wait for two seconds.
     let status = daemon.wait(Duration::from_millis(1500)).expect("gone at once");
     assert_eq!(status.code(), Some(0));
-    assert!(daemon.stderr().contains("again: ending at once"), "{}", daemon.stderr());
+    assert_eq!(daemon.logged("again: ending at once"), 1);
 }
 
 /// Node 0 of a cube of two, asked to end while a client's request 2 waits for node 1, which is stopped; 3 was the last

@@ -103,9 +103,7 @@ fn a_second_process_of_the_same_id_is_refused_and_the_first_stays_linked() {
     let mut second = Daemon::spawn(&arguments, &log);
     assert_ne!(second.listening().unwrap(), cube.address(1));
     // It tries again and again, and is told the reason each time.
-    wait_for("the second process is refused twice", || {
-        (second.stderr().matches("refused the link: DUPLICATE_NODE").count() >= 2).then_some(())
-    });
+    wait_for("the second process is refused twice", || (second.logged("refused the link: ") >= 2).then_some(()));
     assert_eq!(instance(&mut client), first, "node 0 is still linked to the process that was there first");
     assert_eq!(cube.counter(0, "links_down"), lost, "and was all the time");
 }

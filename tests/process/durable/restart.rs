@@ -140,7 +140,7 @@ fn an_offset_means_what_it_meant_unless_records_may_be_lost() {
             assert!(error.details.contains(&Detail::Next(published.base.plus(1))), "{error:?}");
         }
         epoch = epoch_after;
-        let warnings = cube.daemon(0).stderr().matches("may be lost").count();
+        let warnings = cube.daemon(0).logged("may be lost");
         assert_eq!(warnings, epoch as usize - 1, "whoever runs it is told, once each time");
     }
     let in_memory = Cube::start_with(0, &["--in-memory"]);
