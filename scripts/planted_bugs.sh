@@ -280,6 +280,18 @@ list_bugs() {
         's/is_end: true/is_end: false/'
     bug "a loss is told one record too late" src/topic/catalogue.rs \
         's/self\.losses\.push\(\(self\.epoch, self\.log\.next\(\)\)\)/self.losses.push((self.epoch, self.log.next().plus(1)))/'
+    bug "a batch that met a gap overtakes the one before it" src/node/retry.rs \
+        's/!is_early \&\& !is_not_applied/!is_not_applied/' node::tests
+    bug "all requests of a silent target are sent again" src/node/retry.rs \
+        's/!pending\.is_repeatable \|\| tested\.contains\(target\)/!pending.is_repeatable/' node::tests
+    bug "what was lost is taken for not applied" src/node/retry.rs \
+        '/fn doubt\(/,/^    \}/ s/pending\.is_unsure = true;//' node::tests
+    bug "a change is sent again after it may have been applied" src/node/retry.rs \
+        '/fn doubt\(/,/^    \}/ s/if pending\.is_repeatable/if pending.frame.is_some()/' node::tests
+    bug "new requests overtake those that wait" src/node/retry.rs \
+        '/fn keep_behind/,/^    \}/ s/!self\.retries\.holds\(lane\)/true/' node::tests
+    bug "a refusal of an earlier attempt is the answer" src/node/ingress.rs \
+        's/!is_latest \&\& Class::of\(status\) != Class::Success/false/' node::tests
     bug "ages go by the clock of the machine" src/node/tick.rs \
         's/self\.wall\.now_us\(step\.now\)\)/step.now.wall_us)/' node::tests sim
     bug "records go while the entry of a jump is under way" src/node/tick.rs \

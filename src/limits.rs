@@ -146,6 +146,9 @@ pub const PULL_AGAIN_US: u64 = 300_000;
 /// topics.
 pub const HEADS_US: u64 = 1_000_000;
 
+/// A starting node announces itself to all others once every link is up, or after this time over those that are.
+pub const ANNOUNCE_US: u64 = 500_000;
+
 /// Most consecutive HEADS that may be missing or unanswered before the other side is assumed to have lost its state.
 pub const HEADS_MISSING_MAX: u64 = 3;
 
@@ -422,6 +425,28 @@ pub const LOG_LINES_MAX: u32 = 20;
 /// Most characters of the text of a log line: the reason in a peer's GOAWAY can be as long as a frame.
 pub const LOG_TEXT_MAX: usize = 2000;
 
+/// A node that no request has found unreachable for this long may be back: requests wait for it again.
+pub const OUT_OF_REACH_KNOWN_US: u64 = 1_000_000;
+
+/// First delay before a request that was refused as not applied is sent again. It doubles each time …
+pub const RETRY_FIRST_US: u64 = 20_000;
+
+/// … up to this.
+pub const RETRY_MOST_US: u64 = 200_000;
+
+/// Longest time that a request waits for another attempt. Together with the last attempt its client has an answer
+/// within 1.5 s.
+pub const RETRY_FOR_US: u64 = 1_200_000;
+
+/// A node that leaves its oldest request unanswered for this long is sent that one again, if that is harmless, then
+/// after twice as long, and so on until the request times out. A broken path is detected after `LINK_SILENCE_US`, which is
+/// before the second time.
+pub const RETRY_SILENCE_US: u64 = 400_000;
+
+/// A request that must not be repeated and that was probably lost is answered OUTCOME_UNKNOWN after this time, because
+/// its answer may still arrive by another path.
+pub const RETRY_LOST_US: u64 = 300_000;
+
 /// Interval between ticks, in which the core checks its links and clients.
 pub const TICK_US: u64 = 100_000;
 
@@ -457,7 +482,7 @@ pub const DRAIN_US: u64 = 4_000_000;
 pub const DRAIN_CLIENTS_US: u64 = 100_000;
 
 /// A draining node waits at most this long for its neighbours to confirm that they send it nothing more.
-pub const DRAIN_LINKS_US: u64 = 100_000;
+pub const DRAIN_LINKS_US: u64 = 200_000;
 
 /// `LINGER_US` at the end of the process, for a connection that has nothing left to send.
 pub const DRAIN_LINGER_US: u64 = 100_000;
@@ -477,6 +502,8 @@ const _: () = {
     assert!(LINK_PING_US * 3 < LINK_SILENCE_US, "two lost answers must not end a link");
     assert!(TICK_US * 2 < LINK_PING_US, "a tick finds every link in time");
     assert!(DUPLICATE_PROBE_US < LINK_SILENCE_US);
+    assert!(RETRY_SILENCE_US * 3 > LINK_SILENCE_US + TICK_US, "the second time, a dead link on the way is known");
+    assert!(RETRY_SILENCE_US * 15 > REQUEST_TIMEOUT_US, "four attempts at most");
     assert!(CLIENT_CHARGE_MAX < NODE_CHARGE_MAX);
     assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
     assert!(PULLS_PER_HOME_MAX < PULLS_MAX);

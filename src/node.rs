@@ -9,7 +9,7 @@
 //! | `hello`, `conns` | who is at the other end of a connection |
 //! | `end` | why connections end, for the log |
 //! | `link`, `routing` | neighbours: dialling, silence, which links are up |
-//! | `ingress`, `pending` | requests of this node's own clients |
+//! | `ingress`, `pending`, `retry` | requests of this node's own clients; sent again where that helps |
 //! | `charge` | back-pressure: which clients' reads are suspended |
 //! | `subscribe`, `subscriptions` | the readers of this node's own clients |
 //! | `deliver`, `pull` | records to readers: new ones as they come, older ones to readers that are behind |
@@ -45,6 +45,7 @@ mod publish;
 mod pull;
 mod read;
 mod restore;
+mod retry;
 mod routing;
 mod serve;
 mod stats;
@@ -65,9 +66,10 @@ use apply::Proposals;
 use conns::{Conns, Peer};
 use end::End;
 use feed::Feeds;
-use pending::{Pending, PendingTable};
+use pending::{Pending, PendingTable, State};
 use pull::Pull;
 use read::Reads;
+use retry::Retries;
 use routing::RoutingTable;
 use stats::Stats;
 use subscriptions::Subscriptions;
@@ -122,6 +124,8 @@ pub struct Node {
     conns: Conns,
     routing: RoutingTable,
     pending: PendingTable<Pending>,
+    /// Those among them that wait for another attempt.
+    retries: Retries,
     /// Unanswered requests of this node's clients.
     inflight: u64,
     /// Response budget that is reserved for those requests, in bytes.
@@ -134,6 +138,8 @@ pub struct Node {
     /// Fetches for subscriptions in flight.
     pulls: PendingTable<Pull>,
     feeds: Feeds,
+    /// All other nodes were told that this one has started.
+    has_announced: bool,
     catalogue: Catalogue,
     /// Buffer into which small payloads are copied on their way from a frame into the log.
     payloads: BytesMut,
@@ -175,6 +181,7 @@ impl Node {
             routing: RoutingTable::new(settings.id, settings.dimension),
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
             pending: PendingTable::new(settings.instance as u16),
+            retries: Retries::new(settings.dimension.nodes()),
             inflight: 0,
             charge: 0,
             owed: 0,
@@ -183,6 +190,7 @@ impl Node {
             #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
             pulls: PendingTable::new(!(settings.instance as u16)),
             feeds: Feeds::new(settings.dimension.nodes()),
+            has_announced: false,
             catalogue,
             payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
             proposals: Proposals::default(),
@@ -233,7 +241,7 @@ impl Node {
             return 0;
         }
         let next_tick_us = self.clock.next_tick_us();
-        next_tick_us.min(self.drain.next_us())
+        next_tick_us.min(self.drain.next_us()).min(self.retries.due_us())
     }
 
     /// Returns true when the node has sent everything that it has to send before the process exits.
@@ -250,6 +258,8 @@ impl Node {
     pub fn check(&self) {
         self.routing.check();
         self.pending.check();
+        let waiting = self.pending.iter().filter(|(_, pending)| matches!(pending.state, State::Waiting { .. }));
+        self.retries.check(waiting.map(|(origin, pending)| (pending.lane(), pending.number, origin)));
         self.pulls.check();
         self.subscriptions.check();
         self.feeds.check();
@@ -307,6 +317,7 @@ impl Node {
             Peer::Link { bit } => {
                 let bit = *bit;
                 self.routing.neighbour_mut(bit).full = false;
+                self.retry_soon(step);
             }
             Peer::Client(client) => {
                 client.full = false;
@@ -323,7 +334,10 @@ impl Node {
         let Some(conn) = self.conns.remove(id) else { return };
         log::debug!("connection {} ended: {end}", id.slot);
         match conn.peer {
-            Peer::Link { bit } => self.on_link_down(step, bit, end),
+            Peer::Link { bit } => {
+                self.on_link_down(step, bit, end);
+                self.doubt_link(step, id);
+            }
             Peer::Dialed { node, .. } => self.redial_later(step, node),
             Peer::Challenger { bit, .. } => {
                 let challenger = &mut self.routing.neighbour_mut(bit).challenger;
@@ -333,7 +347,8 @@ impl Node {
                 self.forgive_owed(step, client.owed);
                 self.drop_readers(step, client.readers);
             }
-            Peer::Stranger { .. } | Peer::Leaving { .. } => {}
+            Peer::Leaving { .. } => self.doubt_link(step, id),
+            Peer::Stranger { .. } => {}
         }
     }
 

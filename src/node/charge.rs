@@ -51,6 +51,18 @@ impl Node {
         frame_max
     }
 
+    /// Returns a part of what a request was charged.
+    pub(super) fn uncharge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32) {
+        let was_crowded = self.is_crowded();
+        self.charge -= u64::from(charge);
+        if let Some(client) = self.conns.client_mut(id) {
+            client.charge -= u64::from(charge);
+        }
+        if was_crowded {
+            self.make_use_of_room(step);
+        }
+    }
+
     /// After an answer, closes a client that has ended and has no more requests, or resumes reads from it if possible.
     pub(super) fn settle(&mut self, step: &mut Step<'_>, id: ConnId) {
         let Some(client) = self.conns.client_mut(id) else { return };

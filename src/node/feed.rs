@@ -16,7 +16,7 @@ use super::pull::request_frame;
 use super::serve::Answer;
 use super::topics::unknown_topic;
 use super::{Node, Step};
-use crate::limits::{HEADS_ITEMS_MAX, HEADS_MISSING_MAX, PAYLOAD_MAX};
+use crate::limits::{ANNOUNCE_US, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, PAYLOAD_MAX};
 use crate::topic::Topic;
 use crate::types::{Epoch, NodeId, NodeSet, Offset, RequestId, TopicId};
 use crate::wire::feed::{Fed, FedList, FeedItem, Head, Heads};
@@ -399,6 +399,21 @@ impl Node {
                     None => break,
                 }
             }
+        }
+    }
+
+    /// Tells all other nodes once that this one has started, when its links are up. A node that follows topics of the
+    /// earlier start then sends FEED at once, and does not wait until this one has been silent for some time.
+    pub(super) fn announce_start(&mut self, step: &mut Step<'_>) {
+        let (up, bits) = (self.routing.up(), usize::from(self.settings.dimension.bits()));
+        let is_late = self.clock.uptime_ms(step.now) * 1000 >= ANNOUNCE_US;
+        if self.has_announced || up == 0 || up < bits && !is_late {
+            return;
+        }
+        self.has_announced = true;
+        let here = self.settings.id;
+        for node in self.settings.dimension.all().filter(|node| *node != here) {
+            self.send_heads_to(step, node, &[]);
         }
     }
 

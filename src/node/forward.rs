@@ -104,8 +104,8 @@ impl Node {
         }
     }
 
-    /// Hands the frame of this event on along its route, or tells its source why not.
-    pub(super) fn forward(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, mut route: Route) {
+    /// Hands the frame of this event on along its route, over the link that is returned, or tells its source why not.
+    pub(super) fn forward(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, mut route: Route) -> Option<ConnId> {
         let is_response = frame.header.flags.has(Flags::RESPONSE);
         match self.advance(&mut route, is_response) {
             Ok(conn) => {
@@ -114,15 +114,18 @@ impl Node {
                 // A push on its way round a dead link is one of many as well.
                 let droppable = frame.header.opcode == Opcode::Deliver.number();
                 step.out.push(Action::Forward { conn, request_id, route: Some(route), droppable });
+                Some(conn)
             }
             Err(stuck) if is_response => {
                 self.count(&stuck);
                 self.stats.responses_lost += 1;
+                None
             }
             Err(stuck) => {
                 self.count(&stuck);
                 let reply = ReplyTo::new(&frame.header, &route);
                 self.reply(step, reply, self.stuck_response(&stuck, &route));
+                None
             }
         }
     }
@@ -170,13 +173,13 @@ impl Node {
         step: &mut Step<'_>,
         frame: Frame<'static>,
         mut route: Route,
-    ) -> Result<(), Box<Response>> {
+    ) -> Result<ConnId, Box<Response>> {
         match self.advance(&mut route, false) {
             Ok(conn) => {
                 self.conns.note_sent(conn, step.now.monotonic_us);
                 let (request_id, frame) = (frame.header.request_id, frame.keep());
                 step.out.push(Action::SendFrame { conn, request_id, route: Some(route), frame, droppable: false });
-                Ok(())
+                Ok(conn)
             }
             Err(stuck) => {
                 self.count(&stuck);
@@ -229,8 +232,8 @@ impl Node {
         }
     }
 
-    /// The answer for a target that was just found out of reach.
-    pub(super) fn held_response(&self, target: NodeId) -> Response {
+    /// Returns the refusal of a request for a target that was just found unreachable.
+    pub(super) fn unreachable(&self, target: NodeId) -> Response {
         self.stuck_response(
             &Stuck::Unreachable,
             &self.new_route(target, Kind::Node, TrafficClass::Bulk, Origin::from_number(0)),

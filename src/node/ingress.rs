@@ -8,7 +8,8 @@ use super::end::End;
 use super::fetch::{fit, fit_frame};
 use super::follow::malformed;
 use super::forward::ReplyTo;
-use super::pending::Pending;
+use super::pending::{Pending, State};
+use super::retry::{is_not_applied, is_of_one_attempt, is_repeatable};
 use super::serve::decode;
 use super::subscribe::opens_reader;
 use super::{Node, Step};
@@ -17,7 +18,7 @@ use crate::limits::REQUEST_TIMEOUT_US;
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::request::{ANY_NODE, TraceTarget};
 use crate::wire::response::ErrorResponse;
-use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
+use crate::wire::{Class, Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
 
 /// A request as its client's connection knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,41 +122,93 @@ impl Node {
         let destination = self.destination(request)?;
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
         let is_here = destination.target == self.settings.id;
-        let origin = if is_here || is_oneway { NO_ORIGIN } else { self.note(step, asked, destination.target)? };
-        let mut route = self.new_route(destination.target, destination.kind, TrafficClass::Bulk, origin);
-        route.ttl = destination.ttl.unwrap_or(u16::MAX).min(route.ttl);
+        let Destination { target, kind, ttl } = destination;
+        let is_noted = !is_here && !is_oneway;
+        let origin = if is_noted { self.note(step, asked, frame, request, &destination)? } else { NO_ORIGIN };
+        let mut route = self.new_route(target, kind, TrafficClass::Bulk, origin);
+        route.ttl = ttl.unwrap_or(u16::MAX).min(route.ttl);
         if is_here && is_oneway {
             self.serve(step, request, frame, ReplyTo::Nobody, &route);
         } else if is_here {
             self.charge(step, asked.conn, asked.charge);
             self.serve(step, request, frame, ReplyTo::Client(asked), &route);
-        } else if destination.ttl.is_none() && self.routing.is_held(destination.target, step.now.monotonic_us) {
-            let response = self.held_response(destination.target);
-            self.reply(step, ReplyTo::new(&frame.header, &route), response);
-        } else {
-            self.forward(step, frame, route);
+        } else if ttl.is_none() && self.keep_behind(step, origin) {
+            // It is sent when those before it have been.
+        } else if ttl.is_none() && self.routing.is_held(target, step.now.monotonic_us) {
+            self.reply(step, ReplyTo::new(&frame.header, &route), self.unreachable(target));
+        } else if let Some(conn) = self.forward(step, frame, route)
+            && is_noted
+        {
+            self.note_sent(step, origin, conn);
         }
         Ok(())
     }
 
     /// Notes whose a request is that another node will answer.
-    fn note(&mut self, step: &mut Step<'_>, asked: Asked, target: NodeId) -> Result<Origin, ErrorResponse> {
+    fn note(
+        &mut self,
+        step: &mut Step<'_>,
+        asked: Asked,
+        frame: &Frame<'_>,
+        request: &Request<'_>,
+        destination: &Destination,
+    ) -> Result<Origin, ErrorResponse> {
         let deadline_us = step.now.after_us(REQUEST_TIMEOUT_US);
-        let origin = self.pending.insert(Pending { asked, target }, deadline_us);
+        let frame = destination.ttl.is_none().then(|| frame.keep());
+        let is_repeatable = frame.is_some() && is_repeatable(request);
+        let pending = Pending {
+            asked,
+            target: destination.target,
+            kind: destination.kind,
+            frame,
+            is_repeatable,
+            is_unsure: false,
+            silences: 0,
+            number: self.retries.number(),
+            asked_us: step.now.monotonic_us,
+            sent_us: step.now.monotonic_us,
+            via: None,
+            state: State::SENT,
+        };
+        let charge = asked.charge + pending.frame_charge();
+        let origin = self.pending.insert(pending, deadline_us);
         let origin =
             origin.ok_or_else(|| self.overloaded("this node has too many unanswered requests").retry_after(20))?;
-        self.charge(step, asked.conn, asked.charge);
+        self.charge(step, asked.conn, charge);
         Ok(origin)
     }
 
     /// An answer came back from another node.
     pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
-        let Some(Pending { asked, target }) = self.pending.remove(origin) else {
+        let status = frame.header.status;
+        let is_latest = self.pending.is_latest(origin);
+        // What an earlier attempt failed with, the latest one may yet do.
+        if is_latest.is_none_or(|is_latest| !is_latest && Class::of(status) != Class::Success) {
             self.stats.responses_late += 1;
             return;
-        };
-        let reached = frame.header.status != Status::Unreachable.number();
-        self.routing.note_reached(target, reached, step.now.monotonic_us);
+        }
+        let Some(pending) = self.pending.get_mut(origin) else { return };
+        let (target, opcode, is_refused) = (pending.target, pending.asked.opcode, is_not_applied(status));
+        self.routing.note_reached(target, status != Status::Unreachable.number(), step.now.monotonic_us);
+        if (is_refused || status == Status::SequenceGap.number())
+            && let Some(refusal) = Self::answer_of(opcode, frame)
+            && self.keep_refused(step, origin, refusal).is_ok()
+        {
+            return;
+        }
+        let Some(pending) = self.take_pending(step, origin) else { return };
+        if pending.is_unsure && (is_refused || is_of_one_attempt(opcode, status)) {
+            self.finish_unknown(step, pending.asked, target);
+        } else {
+            self.hand_back(step, frame, pending.asked, target);
+        }
+        if !is_refused {
+            self.follow_on(step, &pending, is_latest == Some(true));
+        }
+    }
+
+    /// Hands the answer of this event to the client that it is for.
+    fn hand_back(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, asked: Asked, target: NodeId) {
         let opening = self.take_opening(&asked);
         let opening = opening.and_then(|opening| Some((opening, Self::answer_of(asked.opcode, frame)?)));
         if let Some((opening, Response::Fetched(fetched))) = &opening
@@ -186,11 +239,13 @@ impl Node {
 
     /// An answer for another node's request was made here: there is no way to it, or it is held.
     pub(super) fn complete(&mut self, step: &mut Step<'_>, origin: Origin, response: Response) {
-        let Some(pending) = self.pending.remove(origin) else { return };
+        let Some(target) = self.pending.get_mut(origin).map(|pending| pending.target) else { return };
         if response.status() == Status::Unreachable.number() {
-            self.routing.note_reached(pending.target, false, step.now.monotonic_us);
+            self.routing.note_reached(target, false, step.now.monotonic_us);
         }
-        self.finish(step, pending.asked, response);
+        let Err(response) = self.keep_refused(step, origin, response) else { return };
+        let Some(Pending { asked, is_unsure, .. }) = self.take_pending(step, origin) else { return };
+        if is_unsure { self.finish_unknown(step, asked, target) } else { self.finish(step, asked, response) }
     }
 
     /// Answers a client.
@@ -216,10 +271,8 @@ impl Node {
     /// Requests whose answer did not come in time.
     pub(super) fn expire_pending(&mut self, step: &mut Step<'_>) {
         while let Some(pending) = self.pending.expire(step.now.monotonic_us) {
-            self.stats.timeouts += 1;
-            let node = self.name(pending.target);
-            let message = format!("node {node} did not answer in time; whether it was done is not known");
-            self.finish(step, pending.asked, ErrorResponse::new(Status::OutcomeUnknown, message).into());
+            self.end_pending(step, &pending);
+            self.finish_unknown(step, pending.asked, pending.target);
         }
     }
 

@@ -72,6 +72,7 @@ impl Node {
         self.stats.links_up += 1;
         log::info!("link to {} is up", self.name(self.routing.neighbour(bit).node));
         Self::admit_link(step, id);
+        self.retry_soon(step);
     }
 
     pub(super) fn on_link_down(&mut self, step: &mut Step<'_>, bit: u8, end: End<'_>) {

@@ -5,16 +5,65 @@
 //! expire: a list in the order of arrival is all the timer there is.
 
 use super::ingress::Asked;
-use crate::types::NodeId;
-use crate::wire::Origin;
+use crate::types::{ConnId, NodeId};
+use crate::wire::frame::Kept;
+use crate::wire::{Kind, Origin, Response};
 
-/// What is noted of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A request of a client that another node is to answer.
+#[derive(Clone, Debug)]
 pub(super) struct Pending {
     /// Whose it is.
     pub asked: Asked,
-    /// Who is to answer.
+    /// The node that is to answer.
     pub target: NodeId,
+    /// Kind of its route.
+    pub kind: Kind,
+    /// The frame, to be sent again; `None` for a TRACE, which is sent once.
+    pub frame: Option<Kept>,
+    /// It may be sent again although an earlier attempt may have been applied.
+    pub is_repeatable: bool,
+    /// An attempt was silent, so it may have been applied.
+    pub is_unsure: bool,
+    /// Attempts after which it was sent again because the target was silent.
+    pub silences: u8,
+    /// Its place in the order of all requests.
+    pub number: u64,
+    /// When the client asked, monotonic microseconds.
+    pub asked_us: u64,
+    /// When the latest attempt was sent, monotonic microseconds.
+    pub sent_us: u64,
+    /// The link that the latest attempt went over; `None` before the first attempt.
+    pub via: Option<ConnId>,
+    /// What it waits for.
+    pub state: State,
+}
+
+/// What a request waits for.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    /// An answer.
+    Sent {
+        /// Monotonic time in microseconds at which it is given up: `u64::MAX` unless it was probably lost.
+        give_up_us: u64,
+    },
+    /// Another attempt.
+    Waiting {
+        /// What the latest attempt was answered; `None` when it was probably lost, or when there was none yet.
+        refusal: Option<Box<Response>>,
+    },
+}
+
+impl State {
+    /// The state of a request that was just sent.
+    pub(super) const SENT: Self = Self::Sent { give_up_us: u64::MAX };
+}
+
+impl Pending {
+    /// Returns what the frame is charged beyond the answer: the frame is released when the answer comes, so that they
+    /// never occupy memory together.
+    pub(super) fn frame_charge(&self) -> u32 {
+        self.frame.as_ref().map_or(0, Kept::len).saturating_sub(self.asked.charge)
+    }
 }
 
 const NONE: u32 = u32::MAX;
@@ -26,6 +75,8 @@ struct Slot<T> {
     /// Monotonic microseconds.
     deadline_us: u64,
     generation: u32,
+    /// Generations before this one that are earlier attempts of the same entry.
+    attempts: u32,
     /// Older entry, or the next free slot.
     older: u32,
     newer: u32,
@@ -44,7 +95,7 @@ pub(super) struct PendingTable<T> {
     len: usize,
 }
 
-impl<T: Copy> PendingTable<T> {
+impl<T> PendingTable<T> {
     /// An empty table whose origins carry these bits of this start's id.
     pub(super) const fn new(instance: u16) -> Self {
         Self { instance, slots: Vec::new(), free: NONE, oldest: NONE, newest: NONE, len: 0 }
@@ -65,7 +116,7 @@ impl<T: Copy> PendingTable<T> {
     pub(super) fn insert(&mut self, entry: T, deadline_us: u64) -> Option<Origin> {
         let slot = if self.free == NONE {
             let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < 1 << Origin::BITS)?;
-            self.slots.push(Slot { entry: None, deadline_us: 0, generation: 0, older: NONE, newer: NONE });
+            self.slots.push(Slot { entry: None, deadline_us: 0, generation: 0, attempts: 0, older: NONE, newer: NONE });
             slot
         } else {
             let slot = self.free;
@@ -76,6 +127,7 @@ impl<T: Copy> PendingTable<T> {
         let taken = &mut self.slots[slot as usize];
         assert!(taken.entry.is_none(), "a free slot is empty");
         taken.generation = (taken.generation + 1) & GENERATION_MASK;
+        taken.attempts = 0;
         (taken.entry, taken.deadline_us) = (Some(entry), deadline_us);
         (taken.older, taken.newer) = (newest, NONE);
         let origin = Origin { instance: self.instance, generation: taken.generation, slot };
@@ -88,12 +140,46 @@ impl<T: Copy> PendingTable<T> {
         Some(origin)
     }
 
+    /// The slot of an attempt's entry, if that is still there.
+    fn slot_of(&self, origin: Origin) -> Option<&Slot<T>> {
+        let slot = self.slots.get(origin.slot as usize)?;
+        let age = slot.generation.wrapping_sub(origin.generation) & GENERATION_MASK;
+        (origin.instance == self.instance && slot.entry.is_some() && age <= slot.attempts).then_some(slot)
+    }
+
+    /// Whether an attempt is the latest one of its entry; `None` when there is none any more.
+    pub(super) fn is_latest(&self, origin: Origin) -> Option<bool> {
+        self.slot_of(origin).map(|slot| slot.generation == origin.generation)
+    }
+
+    /// The entry of an attempt.
+    pub(super) fn get_mut(&mut self, origin: Origin) -> Option<&mut T> {
+        self.slot_of(origin)?;
+        self.slots[origin.slot as usize].entry.as_mut()
+    }
+
+    /// The origin of another attempt for an entry, which keeps its place and its time.
+    pub(super) fn renew(&mut self, origin: Origin) -> Option<Origin> {
+        self.slot_of(origin)?;
+        let slot = &mut self.slots[origin.slot as usize];
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        slot.attempts += 1;
+        Some(Origin { generation: slot.generation, ..origin })
+    }
+
+    /// Returns the entries with their latest origins, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Origin, &T)> {
+        let at = |place: u32| self.slots.get(place as usize).map(|slot| (place, slot));
+        std::iter::successors(at(self.oldest), move |(_, slot)| at(slot.newer)).filter_map(|(place, slot)| {
+            let origin = Origin { instance: self.instance, generation: slot.generation, slot: place };
+            Some((origin, slot.entry.as_ref()?))
+        })
+    }
+
     /// Takes the entry of an answer out; `None` when there is none any more.
     pub(super) fn remove(&mut self, origin: Origin) -> Option<T> {
-        let slot = self.slots.get_mut(origin.slot as usize)?;
-        if origin.instance != self.instance || origin.generation != slot.generation {
-            return None;
-        }
+        self.slot_of(origin)?;
+        let slot = &mut self.slots[origin.slot as usize];
         let entry = slot.entry.take()?;
         let (older, newer) = (slot.older, slot.newer);
         slot.older = self.free;
@@ -134,21 +220,14 @@ impl<T: Copy> PendingTable<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{ConnId, Dimension, RequestId};
-
-    fn pending(request: u64) -> Pending {
-        let conn = ConnId { slot: 0, generation: 0 };
-        let asked = Asked { conn, request_id: RequestId(request), opcode: 1, charge: 0, opens: false };
-        Pending { asked, target: NodeId::new(0, Dimension::new(0).unwrap()).unwrap() }
-    }
 
     #[test]
     fn an_answer_finds_its_request_once_and_never_the_next_one_of_the_slot() {
         let mut table = PendingTable::new(7);
-        let first = table.insert(pending(1), 10).unwrap();
-        assert_eq!(table.remove(first).map(|pending| pending.asked.request_id), Some(RequestId(1)));
+        let first = table.insert(1, 10).unwrap();
+        assert_eq!(table.remove(first), Some(1));
         assert_eq!(table.remove(first), None);
-        let second = table.insert(pending(2), 10).unwrap();
+        let second = table.insert(2, 10).unwrap();
         assert_eq!(second.slot, first.slot);
         assert_eq!(table.remove(first), None);
         assert_eq!(table.remove(Origin { instance: 8, ..second }), None);
@@ -159,15 +238,35 @@ mod tests {
     #[test]
     fn requests_expire_in_order_whatever_was_answered_between() {
         let mut table = PendingTable::new(0);
-        let origins: Vec<Origin> = (0..10).map(|n| table.insert(pending(n), n).unwrap()).collect();
+        let origins: Vec<Origin> = (0..10).map(|n| table.insert(n, n).unwrap()).collect();
         for answered in [0, 4, 9] {
             table.remove(origins[answered]).unwrap();
             table.check();
         }
-        let expired: Vec<u64> =
-            std::iter::from_fn(|| table.expire(7)).map(|pending| pending.asked.request_id.0).collect();
+        let expired: Vec<u64> = std::iter::from_fn(|| table.expire(7)).collect();
         assert_eq!(expired, [1, 2, 3, 5, 6, 7]);
         assert_eq!(table.len(), 1);
+        table.check();
+    }
+
+    #[test]
+    fn each_attempt_has_an_origin_and_all_of_them_mean_the_same_request_until_it_is_answered() {
+        let mut table = PendingTable::new(7);
+        let first = table.insert("one", 10).unwrap();
+        let other = table.insert("two", 20).unwrap();
+        let second = table.renew(first).unwrap();
+        assert_eq!((table.is_latest(first), table.is_latest(second)), (Some(false), Some(true)));
+        let origins: Vec<Origin> = table.iter().map(|(origin, _)| origin).collect();
+        assert_eq!(origins, [second, other], "it keeps its place");
+        assert_eq!((table.get_mut(first).copied(), table.get_mut(second).copied()), (Some("one"), Some("one")));
+        let later = Origin { generation: second.generation + 1, ..second };
+        assert_eq!(table.is_latest(later), None);
+        assert_eq!(table.remove(first), Some("one"));
+        assert_eq!((table.is_latest(first), table.remove(second)), (None, None));
+        // The next one of the slot has nothing to do with either.
+        let third = table.insert("three", 30).unwrap();
+        assert_eq!(third.slot, first.slot);
+        assert_eq!([first, second, third].map(|origin| table.is_latest(origin)), [None, None, Some(true)]);
         table.check();
     }
 }

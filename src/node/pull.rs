@@ -157,7 +157,7 @@ impl Node {
     ) -> Result<(), Box<Response>> {
         let kind = if class == TrafficClass::Bulk { Kind::Group } else { Kind::Node };
         let route = self.new_route(target, kind, class, origin);
-        self.send_frame(step, frame, route)
+        self.send_frame(step, frame, route).map(|_| ())
     }
 }
 

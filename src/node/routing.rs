@@ -1,7 +1,7 @@
 //! The routing table: the neighbours, their connections, and which targets were found unreachable.
 
 use crate::cube::{self, NextHop};
-use crate::limits::{REDIAL_US, UNREACHABLE_HOLD_US};
+use crate::limits::{OUT_OF_REACH_KNOWN_US, REDIAL_US, UNREACHABLE_HOLD_US};
 use crate::types::{ConnId, Dimension, NodeId};
 use crate::wire::Route;
 
@@ -13,6 +13,8 @@ pub(super) struct RoutingTable {
     links: Vec<Neighbour>,
     /// Until when requests for a node are answered UNREACHABLE here, monotonic microseconds.
     held_until_us: Vec<u64>,
+    /// Since when a node has been unreachable and when that was last found, monotonic microseconds; 0 when it is not.
+    unreachable_us: Vec<(u64, u64)>,
 }
 
 /// A neighbour and the link to it.
@@ -60,6 +62,7 @@ impl RoutingTable {
             here,
             links: cube::neighbours(here, dimension).map(neighbour).collect(),
             held_until_us: vec![0; usize::from(dimension.nodes())],
+            unreachable_us: vec![(0, 0); usize::from(dimension.nodes())],
         }
     }
 
@@ -140,11 +143,25 @@ impl RoutingTable {
     /// come again and again would keep a node unreachable that is back.
     pub(super) fn note_reached(&mut self, target: NodeId, reached: bool, monotonic_us: u64) {
         let until = &mut self.held_until_us[usize::from(target.index())];
+        let (since_us, last_us) = &mut self.unreachable_us[usize::from(target.index())];
+        if *since_us == 0 || *last_us + OUT_OF_REACH_KNOWN_US < monotonic_us {
+            *since_us = monotonic_us;
+        }
+        *last_us = monotonic_us;
         if reached {
+            (*since_us, *last_us) = (0, 0);
             *until = 0;
         } else if *until <= monotonic_us {
             *until = monotonic_us + UNREACHABLE_HOLD_US;
         }
+    }
+
+    /// Returns for how long a node has been unreachable, in microseconds: 0 when it is not, or when no request has
+    /// tried it for some time.
+    pub(super) fn unreachable_for_us(&self, target: NodeId, monotonic_us: u64) -> u64 {
+        let (since_us, last_us) = self.unreachable_us[usize::from(target.index())];
+        let is_known = since_us > 0 && last_us + OUT_OF_REACH_KNOWN_US >= monotonic_us;
+        if is_known { monotonic_us.saturating_sub(since_us) } else { 0 }
     }
 
     /// Asserts the invariants.

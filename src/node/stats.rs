@@ -26,6 +26,8 @@ counters! {
     errors,
     /// Answers that did not come in time.
     timeouts,
+    /// Attempts beyond the first to have a client's request answered by another node.
+    requests_repeated,
     /// Frames of others that were handed on.
     forwarded,
     /// Those that took another way than without faults.

@@ -14,6 +14,7 @@
 //! | `reads` | what only the journal has: asked for, answered, removed or damaged meanwhile |
 //! | `readers` | how many there may be, how long they wait, how they catch up |
 //! | `pulls` | fetches for readers: how many at once, and that nobody is forgotten |
+//! | `retries` | requests that another node does not answer, or does not apply |
 //! | `home` | what a home makes of FEED, and what it says in HEADS |
 //! | `ingress` | what an ingress makes of HEADS and epochs, and what it says in FEED |
 //! | `outage` | what subscribers are told when a home is out of reach |
@@ -31,5 +32,6 @@ mod outage;
 mod pulls;
 mod readers;
 mod reads;
+mod retries;
 mod sent;
 mod topics;

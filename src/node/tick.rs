@@ -64,6 +64,7 @@ impl Clock {
 impl Node {
     pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
         self.catch_up(step);
+        self.retry_due(step);
         if self.clock.next_tick_us > step.now.monotonic_us {
             return;
         }
@@ -71,7 +72,9 @@ impl Node {
         self.clock.ticks += 1;
         self.tick_wall(step);
         self.tick_links(step);
+        self.announce_start(step);
         self.expire_pending(step);
+        self.look_through(step);
         self.tick_subscriptions(step);
         self.expire_greetings(step);
         if self.clock.is_every(TICKS_PER_CLIENT_SCAN) {

@@ -284,6 +284,16 @@ pub struct Frame<'a> {
 pub struct Kept(Bytes);
 
 impl Kept {
+    /// Returns the length of the frame in bytes.
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.0.len()).expect("a frame is below 4 GiB")
+    }
+
+    /// Returns false: a frame has at least its header.
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+
     /// The frame.
     pub fn into_frame(self) -> Frame<'static> {
         Frame { header: Header::read(&self.0), route: None, raw: Raw::Shared(self.0) }
@@ -378,7 +388,7 @@ impl<'a> Frame<'a> {
         self.raw.len()
     }
 
-    /// A frame has at least its header.
+    /// Returns false: a frame has at least its header.
     pub const fn is_empty(&self) -> bool {
         false
     }

@@ -50,7 +50,10 @@ fn a_node_that_waits_for_a_silent_one_ends_in_time_all_the_same() {
     let goaway = raw.frame().goaway();
     assert_eq!(goaway.status, Status::Closing);
     assert_eq!(goaway.last_request_id, 3, "the request without an answer may have been done");
-    raw.end();
+    // That nobody answers is told as soon as it is known, unless the node is gone before.
+    while let Got::Frame(frame) = raw.next(IN_TIME) {
+        assert_eq!((frame.header.request_id.0, frame.header.status), (2, Status::OutcomeUnknown.number()));
+    }
 }
 
 #[test]

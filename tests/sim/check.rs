@@ -18,6 +18,7 @@ pub(crate) const NO_EPOCH: Epoch = Epoch(u32::MAX);
 
 /// An answer came.
 pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
+    is_in_time(ctx, asked);
     let span = asked.span(ctx);
     match (&asked.what, response) {
         (_, Response::Error(error)) => failed(ctx, asked, error),
@@ -81,6 +82,18 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         (what, response) => panic!("{response:?} answers {what:?}"),
     }
 }
+
+/// Checks that no request was answered late in a run in which nodes stop only in good order.
+fn is_in_time(ctx: &Ctx<'_>, asked: &Asked) {
+    let waits_ms = if let What::Fetch { bounds, .. } = asked.what { bounds.wait_ms } else { 0 };
+    let waited_us = ctx.now_us - asked.sent_us;
+    let is_late = waited_us > ANSWERED_US + u64::from(waits_ms) * 1000;
+    let is_reading = asked.is_reading && ctx.profile.disks.is_none();
+    assert!(!(is_late && is_reading && ctx.profile.is_orderly()), "{asked:?} was answered after {waited_us} us");
+}
+
+/// Microseconds within which each request is answered in such a run.
+const ANSWERED_US: u64 = 1_500_000;
 
 /// No answer will come. It is known not to have been done, or nothing is known.
 pub(crate) fn lost(ctx: &mut Ctx<'_>, asked: &Asked, is_not_done: bool) {

@@ -88,7 +88,7 @@ fn a_client_with_its_share_unanswered_is_not_read_until_half_of_it_is_answered()
             assert_eq!(node.is_read(client), count < pauses_at, "{request:?} for the {count}th time");
         }
         for left in (0..pauses_at).rev() {
-            node.answer(&asked.pop().unwrap(), &refusal(Status::Overloaded));
+            node.answer(&asked.pop().unwrap(), &refusal(Status::Quota));
             assert_eq!(node.is_read(client), left <= resumes_at, "{left} of {request:?} are left");
         }
     }
@@ -109,7 +109,7 @@ fn when_all_clients_together_have_too_much_unanswered_those_who_ask_are_not_read
     asked.extend(node.ask(clients[39], 1, &PING));
     assert_eq!(node.paused(), [clients[255 / 7], clients[39]].into_iter().collect());
     // One MiB less is room again, and everybody who waits for some is read.
-    node.answer(&asked.remove(0), &refusal(Status::Overloaded));
+    node.answer(&asked.remove(0), &refusal(Status::Quota));
     assert!(node.paused().is_empty());
 }
 
@@ -143,7 +143,7 @@ fn a_request_that_nobody_answers_is_answered_here_and_its_answer_then_reaches_no
     assert_eq!(to_client(node.pass(REQUEST_TIMEOUT_US - TICK_US)).len(), 0);
     let answers = to_client(node.pass(TICK_US));
     assert_eq!((statuses(&answers), answers[0].id()), (vec![Status::OutcomeUnknown], 5));
-    assert_eq!(node.answer(&asked[0], &refusal(Status::Overloaded)).len(), 0);
+    assert_eq!(node.answer(&asked[0], &refusal(Status::Quota)).len(), 0);
 }
 
 /// The names of STATS in protocol.md.

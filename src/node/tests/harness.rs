@@ -160,8 +160,11 @@ impl Harness {
 
     fn with(settings: Settings) -> Self {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
+        let mut node = Node::new(settings, now);
+        // It has been there for long.
+        node.has_announced = true;
         Self {
-            node: Node::new(settings, now),
+            node,
             now,
             link: None,
             conns: BTreeMap::new(),

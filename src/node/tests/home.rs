@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::harness::{Harness, names, subscribe};
 use super::sent::{Sent, only};
-use crate::limits::{FEED_ITEMS_MAX, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US};
+use crate::limits::{ANNOUNCE_US, FEED_ITEMS_MAX, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, TICK_US};
 use crate::types::{ConnId, Epoch, Retention, TopicId, TopicName};
 use crate::wire::feed::{FeedItem, Head, Heads};
 use crate::wire::{Opcode, Request, Response, Status};
@@ -152,5 +152,26 @@ fn an_ingress_that_leaves_so_many_heads_unanswered_is_pushed_nothing_until_it_as
         home.feed(2, (7, true), &[(0, 1)]);
         assert_eq!(home.publish_to_all(), [0]);
         assert_eq!(home.heads().len(), 1);
+    }
+}
+
+#[test]
+fn a_start_tells_all_others_once_that_it_is_another_one_when_the_links_are_up_or_soon_after() {
+    // With one of two links it waits for the other one.
+    for (dimension, after_us) in [(1, 0), (2, ANNOUNCE_US)] {
+        let mut node = Harness::in_cube(dimension);
+        node.node.has_announced = false;
+        assert_eq!(node.pass(TICK_US).len(), 0, "nobody can be told");
+        node.link_up();
+        let mut told: Vec<u16> = Vec::new();
+        for ticks in 0..2 * ANNOUNCE_US / TICK_US {
+            for heads in only(&node.pass(TICK_US), Opcode::Heads) {
+                assert!(ticks * TICK_US + 2 * TICK_US >= after_us, "{ticks}");
+                let Request::Heads(Heads { counter, feeds, count, .. }) = heads.request() else { panic!("{heads:?}") };
+                assert_eq!((counter, feeds, count), (1, 0, 0));
+                told.push(heads.route().target.index());
+            }
+        }
+        assert_eq!(told, (1..1 << dimension).collect::<Vec<u16>>());
     }
 }

@@ -3,9 +3,9 @@
 use super::harness::{Harness, names, refusal, subscribe};
 use super::sent::{Sent, only};
 use crate::cube;
-use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, TICK_US, UNREACHABLE_HOLD_US};
+use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, RETRY_FOR_US, TICK_US, UNREACHABLE_HOLD_US};
 use crate::node::Event;
-use crate::types::{Dimension, NodeId, Retention};
+use crate::types::{ConnId, Dimension, NodeId, Retention};
 use crate::wire::response::LinkState;
 use crate::wire::{Hello, Opcode, Origin, Request, Response, Role, Route, Status, TrafficClass};
 
@@ -16,6 +16,11 @@ const fn ping(node: u16) -> Request<'static> {
 /// The first tick at or after so long.
 const fn ticks(micros: u64) -> u64 {
     micros.div_ceil(TICK_US) * TICK_US
+}
+
+/// What a client is answered.
+fn told(sent: &[Sent], client: ConnId) -> Vec<Status> {
+    sent.iter().filter(|sent| sent.conn == client && sent.is_response()).map(Sent::status).collect()
 }
 
 fn statuses(sent: &[Sent]) -> Vec<Status> {
@@ -102,17 +107,17 @@ fn a_link_whose_queue_is_full_takes_no_requests_but_answers_and_what_nodes_say_t
     let here = names(0, 1).next().unwrap();
     node.create(client, &here, Retention::default());
     let link = node.link();
-    for (event, status) in
-        [(Event::Filled { conn: link }, Some(Status::Overloaded)), (Event::Drained { conn: link }, None)]
-    {
-        node.handle(event);
-        let sent = node.ask(client, 5, &ping(1));
-        let refused: Vec<Status> = sent.iter().filter(|sent| sent.is_response()).map(Sent::status).collect();
-        assert_eq!(refused, status.into_iter().collect::<Vec<_>>());
-        let sent = node.node_asks(1, 6, &subscribe(&here), &[]);
-        assert_eq!((sent.len(), sent[0].status()), (1, Status::Ok));
-        assert_eq!(only(&node.pass(1_000_000), Opcode::Heads).len(), 1);
-    }
+    node.handle(Event::Filled { conn: link });
+    assert_eq!(node.ask(client, 5, &ping(1)).len(), 0, "it waits for room");
+    let sent = node.node_asks(1, 6, &subscribe(&here), &[]);
+    assert_eq!((sent.len(), sent[0].status()), (1, Status::Ok));
+    let sent = node.pass(ticks(RETRY_FOR_US));
+    assert_eq!(only(&sent, Opcode::Heads).len(), 1);
+    assert_eq!(told(&sent, client), [Status::Overloaded], "for so long");
+    node.ask(client, 7, &ping(1));
+    node.handle(Event::Drained { conn: link });
+    let sent = node.pass(TICK_US);
+    assert_eq!(sent.iter().filter(|sent| sent.opcode() == Opcode::Ping && sent.id() == 7).count(), 1);
 }
 
 #[test]
@@ -121,6 +126,18 @@ fn a_target_out_of_reach_is_answered_for_here_until_one_request_in_each_hold_tim
     let client = node.client();
     let asked = node.ask(client, 1, &ping(3));
     assert_eq!(asked[0].conn, node.link());
+    // At first it is waited for.
+    let mut sent = node.answer(&asked[0], &refusal(Status::Unreachable));
+    while told(&sent, client).is_empty() {
+        let probes: Vec<&Sent> = sent.iter().filter(|sent| sent.frame.route.is_some()).collect();
+        let mut answers: Vec<Sent> =
+            probes.into_iter().flat_map(|probe| node.answer(probe, &refusal(Status::Unreachable))).collect();
+        answers.extend(node.pass(TICK_US));
+        sent = answers;
+    }
+    assert_eq!(told(&sent, client), [Status::Unreachable]);
+    // After that long it is not.
+    let asked = node.ask(client, 1, &ping(3));
     let answers = node.answer(&asked[0], &refusal(Status::Unreachable));
     assert_eq!(statuses(&answers), [Status::Unreachable]);
     for round in 0..3 {

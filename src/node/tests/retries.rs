@@ -1,0 +1,455 @@
+//! Requests that another node does not answer, or refuses in a way that says that they were not applied.
+
+use super::harness::{Harness, fetch, names, records, refusal, subscribe, topic};
+use super::sent::Sent;
+use crate::limits::{
+    CLIENT_CHARGE_MAX, REQUEST_TIMEOUT_US, RETRY_FIRST_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_MOST_US,
+    RETRY_SILENCE_US, TICK_US,
+};
+use crate::types::{ConnId, Epoch, Offset, ProducerId, Retention};
+use crate::wire::request::{Publish, Sequenced, TraceTarget};
+use crate::wire::response::{Durability, Published};
+use crate::wire::{Request, Response, Status};
+
+const PING: Request<'static> = Request::Ping { node: 1, token: 7 };
+
+/// The attempts among what was sent, to the other node.
+fn attempts(sent: &[Sent]) -> Vec<&Sent> {
+    sent.iter().filter(|sent| sent.frame.route.is_some() && !sent.is_response() && sent.id() > 0).collect()
+}
+
+/// What a client is answered, under which ids.
+fn told(sent: &[Sent], client: ConnId) -> Vec<(u64, Status)> {
+    let is_answer = |sent: &&Sent| sent.conn == client && sent.is_response();
+    sent.iter().filter(is_answer).map(|sent| (sent.id(), sent.status())).collect()
+}
+
+fn publish(name: &str, sequence: Option<u64>) -> Request<'_> {
+    let producer = sequence.map(|sequence| Sequenced { producer: ProducerId::new(9).unwrap(), epoch: 0, sequence });
+    Request::Publish(Publish { topic: topic(name), producer, count: 1 })
+}
+
+fn published() -> Response {
+    Response::Published(Published {
+        duplicate: false,
+        topic_id: super::harness::topic_id(9),
+        epoch: Epoch(1),
+        base: Offset(0),
+        count: 1,
+        append_us: 1,
+        durability: Durability::Memory,
+    })
+}
+
+/// Every request that a client may send to another node; whether it may be repeated after silence, and at all.
+fn requests(name: &str) -> Vec<(Request<'_>, Vec<u8>, bool, bool)> {
+    let retention = Retention::default();
+    let batch = records(1, 10);
+    vec![
+        (PING, vec![], true, true),
+        (Request::Create { topic: topic(name).name, retention }, vec![], true, true),
+        (Request::Info(topic(name)), vec![], true, true),
+        (Request::Fetch(fetch(name)), vec![], true, true),
+        (subscribe(name), vec![], true, true),
+        (publish(name, Some(0)), batch.clone(), true, true),
+        (publish(name, None), batch, false, true),
+        (Request::Delete(topic(name)), vec![], false, true),
+        (Request::Trace { ttl: 3, target: TraceTarget::Node(1) }, vec![], false, false),
+    ]
+}
+
+#[test]
+fn after_silence_only_what_is_harmless_is_sent_again_and_less_and_less_often() {
+    let name = names(1, 1).next().unwrap();
+    for (request, payload, repeats, _) in requests(&name) {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let first = node.ask_with(client, 5, &request, &payload);
+        assert_eq!(attempts(&first).len(), 1);
+        let mut at_us = Vec::new();
+        let mut origins = vec![attempts(&first)[0].route().origin];
+        for tick in 1..=REQUEST_TIMEOUT_US / TICK_US {
+            let sent = node.pass(TICK_US);
+            for attempt in attempts(&sent) {
+                at_us.push(tick * TICK_US);
+                origins.push(attempt.route().origin);
+                assert_eq!(attempt.frame.body(), attempts(&first)[0].frame.body(), "the very same");
+            }
+            let is_over = tick * TICK_US == REQUEST_TIMEOUT_US;
+            let expected = if is_over { vec![(5, Status::OutcomeUnknown)] } else { vec![] };
+            assert_eq!(told(&sent, client), expected, "{request:?} after {tick} ticks");
+        }
+        let expected: &[u64] = if repeats { &[1, 3, 7] } else { &[] };
+        let expected: Vec<u64> = expected.iter().map(|times| times * RETRY_SILENCE_US).collect();
+        assert_eq!(at_us, expected, "{request:?}");
+        let slot = origins[0].slot;
+        assert!(origins.iter().all(|origin| origin.slot == slot));
+        origins.dedup();
+        assert_eq!(origins.len(), expected.len() + 1, "each attempt has an origin of its own");
+        assert_eq!((node.node.charge, node.node.inflight), (0, 0));
+    }
+}
+
+#[test]
+fn what_was_not_applied_is_sent_again_until_that_lasts_too_long() {
+    let name = names(1, 1).next().unwrap();
+    for status in [Status::Unreachable, Status::Overloaded, Status::ShuttingDown, Status::NotLeader] {
+        for (request, payload, _, is_sent_again) in requests(&name) {
+            let mut node = Harness::linked(1);
+            let client = node.client();
+            let mut sent = node.ask_with(client, 5, &request, &payload);
+            let (mut count, mut waited_us) = (0, 0);
+            while told(&sent, client).is_empty() {
+                let asked: Vec<Sent> = sent;
+                count += attempts(&asked).len();
+                let mut next = Vec::new();
+                attempts(&asked).iter().for_each(|attempt| next.extend(node.answer(attempt, &refusal(status))));
+                if told(&next, client).is_empty() {
+                    next.extend(node.pass(RETRY_MOST_US / 10));
+                    waited_us += RETRY_MOST_US / 10;
+                }
+                sent = next;
+            }
+            assert_eq!(told(&sent, client), [(5, status)], "{request:?}");
+            let least_us = if is_sent_again { RETRY_FOR_US } else { 0 };
+            assert!((least_us..=least_us + RETRY_MOST_US).contains(&waited_us), "{request:?} after {waited_us} us");
+            assert_eq!(count, if is_sent_again { 9 } else { 1 }, "{request:?} {}", status.name());
+            assert_eq!((node.node.charge, node.node.inflight), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn success_of_any_attempt_is_the_answer_and_a_refusal_only_that_of_the_latest() {
+    let name = names(1, 1).next().unwrap();
+    for is_first in [true, false] {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let first = node.ask_with(client, 5, &publish(&name, Some(0)), &records(1, 10));
+        let second = node.pass(RETRY_SILENCE_US);
+        let (first, second) = (attempts(&first)[0], attempts(&second)[0]);
+        for status in [Status::Unreachable, Status::Quota, Status::SequenceGap] {
+            assert_eq!(node.answer(first, &refusal(status)).len(), 0, "the latest may yet be applied");
+        }
+        let sent = node.answer(if is_first { first } else { second }, &published());
+        assert_eq!(told(&sent, client), [(5, Status::Ok)]);
+        assert_eq!(node.answer(if is_first { second } else { first }, &published()).len(), 0, "answered once");
+    }
+    // What was stored by the first attempt stays so when the second one is refused for what has happened since.
+    for (request, status, expected) in [
+        (publish(&name, Some(0)), Status::ProducerFenced, Status::OutcomeUnknown),
+        (publish(&name, Some(0)), Status::Quota, Status::OutcomeUnknown),
+        (publish(&name, Some(0)), Status::UnknownTopic, Status::OutcomeUnknown),
+        (publish(&name, Some(0)), Status::SequenceGap, Status::SequenceGap),
+        (Request::Info(topic(&name)), Status::UnknownTopic, Status::UnknownTopic),
+    ] {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let payload = if let Request::Publish(_) = request { records(1, 10) } else { Vec::new() };
+        node.ask_with(client, 5, &request, &payload);
+        let second = node.pass(RETRY_SILENCE_US);
+        let sent = node.answer(attempts(&second)[0], &refusal(status));
+        assert_eq!(told(&sent, client), [(5, expected)], "{request:?}");
+    }
+    // Silence, then refusals to the end: nobody knows what became of the first attempt.
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    node.ask_with(client, 5, &publish(&name, Some(0)), &records(1, 10));
+    let mut sent = node.pass(RETRY_SILENCE_US);
+    let mut answers = Vec::new();
+    while answers.is_empty() {
+        let mut next = Vec::new();
+        for attempt in attempts(&sent) {
+            next.extend(node.answer(attempt, &refusal(Status::Unreachable)));
+        }
+        next.extend(node.pass(TICK_US));
+        answers = told(&next, client);
+        sent = next;
+    }
+    assert_eq!(answers, [(5, Status::OutcomeUnknown)]);
+}
+
+#[test]
+fn what_went_over_a_link_that_is_lost_is_sent_again_or_soon_given_up() {
+    let name = names(1, 1).next().unwrap();
+    for (request, payload, repeats, _) in requests(&name) {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        node.ask_with(client, 5, &request, &payload);
+        let link = node.link();
+        node.lose(link);
+        assert_eq!(attempts(&node.pass(TICK_US)).len(), 0, "there is no way");
+        let link = node.link_up();
+        let sent = node.timeout();
+        assert_eq!(
+            attempts(&sent).iter().filter(|sent| sent.conn == link).count(),
+            usize::from(repeats),
+            "{request:?}"
+        );
+        let sent = node.pass(RETRY_LOST_US);
+        let expected = if repeats { vec![] } else { vec![(5, Status::OutcomeUnknown)] };
+        assert_eq!(told(&sent, client), expected, "{request:?}");
+        // The answer may have met the same node: it is not waited for longer than after any first attempt.
+        let sent = node.pass(RETRY_SILENCE_US - RETRY_LOST_US);
+        assert_eq!(attempts(&sent).len(), usize::from(repeats), "{request:?}");
+    }
+}
+
+#[test]
+fn while_a_target_is_out_of_reach_one_request_asks_and_the_others_follow_in_their_order() {
+    let name = names(3, 2).next().unwrap();
+    let mut node = Harness::linked(2);
+    let client = node.client();
+    let batch = records(1, 10);
+    let mut first = node.ask_with(client, 2, &publish(&name, Some(0)), &batch);
+    first.extend(node.ask_with(client, 3, &publish(&name, Some(1)), &batch));
+    assert_eq!(ids(&first), [2, 3]);
+    // The later one is refused first.
+    for attempt in attempts(&first).iter().rev() {
+        assert_eq!(node.answer(attempt, &refusal(Status::Unreachable)).len(), 0);
+    }
+    assert_eq!(node.ask_with(client, 4, &publish(&name, Some(2)), &batch).len(), 0, "behind those that wait");
+    let probe = node.pass(TICK_US);
+    assert_eq!(ids(&probe), [2]);
+    assert_eq!(ids(&node.pass(RETRY_MOST_US - TICK_US)), [0; 0], "one at a time");
+    let sent = node.answer(attempts(&probe)[0], &published());
+    assert_eq!(told(&sent, client), [(2, Status::Ok)]);
+    assert_eq!(ids(&sent), [3, 4]);
+    // Another target was never held.
+    assert_eq!(ids(&node.ask(client, 5, &PING)), [5]);
+}
+
+/// The ids of the attempts among what was sent.
+fn ids(sent: &[Sent]) -> Vec<u64> {
+    attempts(sent).iter().map(|sent| sent.id()).collect()
+}
+
+/// A linked node, its client, and so many batches of a producer that the client has published to the other node, with
+/// the ids from 2 on.
+fn publishing(count: u64) -> (Harness, ConnId, Vec<Sent>) {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let sent = (0..count).flat_map(|n| node.ask_with(client, 2 + n, &publish(&name, Some(n)), &records(1, 10)));
+    let sent: Vec<Sent> = sent.collect();
+    assert_eq!(ids(&sent), (2..2 + count).collect::<Vec<u64>>());
+    (node, client, sent)
+}
+
+#[test]
+fn each_answer_of_a_busy_target_lets_two_go() {
+    let (mut node, client, sent) = publishing(20);
+    for attempt in attempts(&sent) {
+        assert_eq!(node.answer(attempt, &refusal(Status::Overloaded)).len(), 0);
+    }
+    let mut sent = node.pass(TICK_US);
+    let (mut answered, mut rounds) = (Vec::new(), Vec::new());
+    while !attempts(&sent).is_empty() {
+        rounds.push(attempts(&sent).len());
+        let mut next = Vec::new();
+        attempts(&sent).iter().for_each(|attempt| next.extend(node.answer(attempt, &published())));
+        answered.extend(told(&next, client));
+        sent = next;
+    }
+    assert_eq!(rounds, [1, 2, 4, 8, 5]);
+    assert_eq!(answered, (2..22).map(|id| (id, Status::Ok)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_refusal_while_a_lane_is_sent_does_not_end_it() {
+    let (mut node, client, sent) = publishing(4);
+    attempts(&sent).iter().for_each(|attempt| assert_eq!(node.answer(attempt, &refusal(Status::Overloaded)).len(), 0));
+    let probe = node.pass(TICK_US);
+    let two = node.answer(attempts(&probe)[0], &published());
+    assert_eq!(ids(&two), [3, 4]);
+    attempts(&two).iter().for_each(|attempt| assert_eq!(node.answer(attempt, &refusal(Status::Overloaded)).len(), 0));
+    let probe = node.pass(TICK_US);
+    assert_eq!(ids(&probe), [3], "soon, and in its order");
+    let two = node.answer(attempts(&probe)[0], &published());
+    assert_eq!((told(&two, client), ids(&two)), (vec![(3, Status::Ok)], vec![4, 5]));
+}
+
+#[test]
+fn a_gap_before_a_batch_that_waits_is_no_answer() {
+    let (mut node, client, sent) = publishing(3);
+    let sent = attempts(&sent);
+    // The first one met a full queue and the others did not.
+    assert_eq!(node.answer(sent[0], &refusal(Status::Overloaded)).len(), 0);
+    assert_eq!(node.answer(sent[1], &refusal(Status::SequenceGap)).len(), 0);
+    let probe = node.pass(TICK_US);
+    assert_eq!(ids(&probe), [2]);
+    assert_eq!(node.answer(sent[2], &refusal(Status::SequenceGap)).len(), 0, "the second waits before it");
+    let next = node.answer(attempts(&probe)[0], &published());
+    assert_eq!((told(&next, client), ids(&next)), (vec![(2, Status::Ok)], vec![3, 4]));
+    let third = node.answer(attempts(&next)[1], &refusal(Status::SequenceGap));
+    assert_eq!(told(&third, client), [(4, Status::SequenceGap)], "nothing waits before it");
+}
+
+#[test]
+fn a_silent_target_is_tested_with_its_oldest_request_only() {
+    for is_slow in [true, false] {
+        let (mut node, client, first) = publishing(10);
+        let test = node.pass(RETRY_SILENCE_US);
+        assert_eq!(ids(&test), [2]);
+        let answered = if is_slow { attempts(&first)[0] } else { attempts(&test)[0] };
+        let sent = node.answer(answered, &published());
+        assert_eq!(told(&sent, client), [(2, Status::Ok)]);
+        if is_slow {
+            // The others are on their way as well: the next one is tested in its turn.
+            assert_eq!((ids(&sent), ids(&node.pass(TICK_US))), (vec![], vec![3]));
+        } else {
+            assert_eq!(ids(&sent), [3, 4], "what was sent before the test is lost");
+            assert_eq!(ids(&node.answer(attempts(&sent)[0], &published())), [5, 6]);
+        }
+    }
+}
+
+#[test]
+fn reads_do_not_wait_behind_publishes_that_are_refused() {
+    let (mut node, client, sent) = publishing(1);
+    node.answer(attempts(&sent)[0], &refusal(Status::Overloaded));
+    let name = names(1, 1).next().unwrap();
+    assert_eq!(ids(&node.ask(client, 7, &Request::Info(topic(&name)))), [7]);
+    assert_eq!(ids(&node.ask_with(client, 8, &publish(&name, Some(1)), &records(1, 10))), [0; 0]);
+}
+
+#[test]
+fn what_waited_behind_others_in_vain_was_not_sent() {
+    for (status, name) in [(Status::Unreachable, "unreachable"), (Status::Overloaded, "busy")] {
+        let (mut node, client, sent) = publishing(1);
+        node.answer(attempts(&sent)[0], &refusal(status));
+        let topic = names(1, 1).next().unwrap();
+        assert_eq!(ids(&node.ask_with(client, 8, &publish(&topic, Some(1)), &records(1, 10))), [0; 0]);
+        let mut answers = Vec::new();
+        for _ in 0..RETRY_FOR_US.div_ceil(TICK_US) + 1 {
+            let sent = node.pass(TICK_US);
+            answers.extend(told(&sent, client));
+            for probe in attempts(&sent) {
+                assert_eq!(probe.id(), 2, "{name}");
+                answers.extend(told(&node.answer(probe, &refusal(status)), client));
+            }
+        }
+        assert_eq!(answers, [(2, status), (8, status)], "{name}");
+    }
+}
+
+#[test]
+fn what_went_over_the_link_of_a_node_that_ends_is_sent_again_when_that_closes() {
+    let (mut node, _, sent) = publishing(1);
+    let link = node.link();
+    assert_eq!(attempts(&sent)[0].conn, link);
+    node.say_goaway(link, Status::Closing);
+    node.link_up();
+    assert_eq!(ids(&node.timeout()), [0; 0], "its answer may still come over the old link");
+    node.lose(link);
+    let sent = node.timeout();
+    assert_eq!((ids(&sent), attempts(&sent)[0].conn), (vec![2], node.link()));
+}
+
+/// Refuses each attempt until the client is answered, and returns the answers.
+fn refuse_to_the_end(node: &mut Harness, client: ConnId, mut sent: Vec<Sent>, status: Status) -> Vec<(u64, Status)> {
+    loop {
+        let mut next: Vec<Sent> =
+            attempts(&sent).iter().flat_map(|attempt| node.answer(attempt, &refusal(status))).collect();
+        next.extend(node.pass(TICK_US));
+        let answers = told(&next, client);
+        if !answers.is_empty() {
+            return answers;
+        }
+        sent = next;
+    }
+}
+
+#[test]
+fn whatever_is_refused_after_an_attempt_that_may_have_been_applied_has_an_unknown_outcome() {
+    // The link is lost, and another path refuses.
+    let (mut node, client, sent) = publishing(1);
+    node.lose(attempts(&sent)[0].conn);
+    node.link_up();
+    let sent = node.timeout();
+    assert_eq!(ids(&sent), [2]);
+    let answers = refuse_to_the_end(&mut node, client, sent, Status::Overloaded);
+    assert_eq!(answers, [(2, Status::OutcomeUnknown)]);
+    // A refusal comes when it is too late for another attempt, from elsewhere or from this node itself.
+    for is_here in [false, true] {
+        let (mut node, client, _) = publishing(1);
+        let sent = node.pass(RETRY_FOR_US);
+        let answers = if is_here {
+            let mut sent = node.lose(node.link());
+            sent.extend(node.timeout());
+            told(&sent, client)
+        } else {
+            told(&node.answer(attempts(&sent)[1], &refusal(Status::Unreachable)), client)
+        };
+        assert_eq!(answers, [(2, Status::OutcomeUnknown)], "{is_here}");
+    }
+}
+
+#[test]
+fn after_an_answer_the_first_delay_is_short_again() {
+    let (mut node, client, mut sent) = publishing(1);
+    for _ in 0..RETRY_FOR_US / 2 / TICK_US {
+        attempts(&sent).iter().for_each(|attempt| drop(node.answer(attempt, &refusal(Status::Overloaded))));
+        sent = node.pass(TICK_US);
+    }
+    while attempts(&sent).is_empty() {
+        sent = node.pass(TICK_US);
+    }
+    assert_eq!(told(&node.answer(attempts(&sent)[0], &published()), client), [(2, Status::Ok)]);
+    let name = names(1, 1).next().unwrap();
+    let sent = node.ask_with(client, 9, &publish(&name, Some(1)), &records(1, 10));
+    node.answer(attempts(&sent)[0], &refusal(Status::Overloaded));
+    assert_eq!(node.node.next_timeout(), node.now.monotonic_us + RETRY_FIRST_US);
+}
+
+#[test]
+fn nobody_waits_for_a_target_that_has_been_out_of_reach_for_long() {
+    let (mut node, client, sent) = publishing(1);
+    let answers = refuse_to_the_end(&mut node, client, sent, Status::Unreachable);
+    assert_eq!(answers, [(2, Status::Unreachable)]);
+    let name = names(1, 1).next().unwrap();
+    // One that a client tries again is parked no more, and so is none behind it.
+    for id in 3..6 {
+        let sent = node.ask_with(client, id, &publish(&name, Some(id)), &records(1, 10));
+        let mut answers = told(&sent, client);
+        for attempt in attempts(&sent) {
+            answers.extend(told(&node.answer(attempt, &refusal(Status::Unreachable)), client));
+        }
+        assert_eq!(answers, [(id, Status::Unreachable)]);
+    }
+}
+
+#[test]
+fn what_cannot_be_repeated_is_given_up_when_its_target_was_found_out_of_reach_meanwhile() {
+    let name = names(3, 2).next().unwrap();
+    let mut node = Harness::linked(2);
+    let client = node.client();
+    node.ask_with(client, 2, &publish(&name, None), &records(1, 10));
+    node.pass(TICK_US);
+    let asked = node.ask(client, 3, &Request::Info(topic(&name)));
+    node.answer(attempts(&asked)[0], &refusal(Status::Unreachable));
+    assert_eq!(told(&node.pass(RETRY_SILENCE_US - TICK_US), client), [], "its answer may be on its way");
+    let sent = node.pass(RETRY_LOST_US);
+    assert_eq!(told(&sent, client), [(2, Status::OutcomeUnknown)]);
+}
+
+#[test]
+fn a_request_is_charged_its_frame_as_long_as_that_is_kept() {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let batch = records(1, 512 << 10);
+    let mut asked = Vec::new();
+    for id in 2.. {
+        asked.extend(node.ask_with(client, id, &publish(&name, Some(id - 2)), &batch));
+        if !node.is_read(client) {
+            break;
+        }
+    }
+    assert_eq!(asked.len() as u64, CLIENT_CHARGE_MAX / (batch.len() as u64), "it is not read any more");
+    for attempt in &asked {
+        node.answer(attempt, &published());
+    }
+    assert!(node.is_read(client));
+    assert_eq!(node.node.charge, 0);
+}
