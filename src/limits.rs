@@ -439,8 +439,8 @@ pub const RETRY_MOST_US: u64 = 200_000;
 pub const RETRY_FOR_US: u64 = 1_200_000;
 
 /// A node that leaves its oldest request unanswered for this long is sent that one again, if that is harmless, then
-/// after twice as long, and so on until the request times out. A broken path is detected after `LINK_SILENCE_US`, which is
-/// before the second time.
+/// after twice as long, and so on until the request times out. A broken path is detected after `LINK_SILENCE_US`, which
+/// is before the second time.
 pub const RETRY_SILENCE_US: u64 = 400_000;
 
 /// A request that must not be repeated and that was probably lost is answered OUTCOME_UNKNOWN after this time, because
