@@ -776,7 +776,6 @@ fn the_numbers_in_running_text_are_the_codes() {
         format!("more than {} unacknowledged", limits::PRODUCER_WINDOW),
         format!("one of the last {}, same count", limits::PRODUCER_WINDOW),
         format!("one of the last {}, otherwise", limits::PRODUCER_WINDOW),
-        format!("at most {} bytes: `max_frame`", limits::FRAME_MAX + limits::LINK_FRAME_EXTRA),
         format!("`max_frame` {}", limits::FRAME_MAX),
         format!("at most {} · 2^d hops", limits::TTL_PER_NODE),
         format!("within {} ms, else", limits::DUPLICATE_PROBE_US / 1000),
@@ -785,6 +784,16 @@ fn the_numbers_in_running_text_are_the_codes() {
     assert_eq!(Flags::CRITICAL, Flags(0x40).with(Flags(0x80)));
     for number in numbers {
         assert!(text.contains(&number), "the document does not say: {number}");
+    }
+}
+
+#[test]
+fn limits_between_nodes_are_as_the_text_says() {
+    let text = world().document.lines().join("\n");
+    let (most, beside_route) = (limits::FRAME_MAX + limits::LINK_FRAME_EXTRA, limits::FRAME_MAX);
+    assert!(text.contains(&format!("at most {most} bytes, of which at most {beside_route} (`max_frame`)")));
+    for most in [limits::FEED_ITEMS_MAX, limits::HEADS_ITEMS_MAX] {
+        assert!(text.contains(&format!("MALFORMED_ARGS for more than {most} items")), "{most}");
     }
 }
 

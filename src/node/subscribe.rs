@@ -111,12 +111,11 @@ impl Node {
         Ok(())
     }
 
-    /// A request id means one thing at a time.
+    /// Refuses a request whose id names something already (W-6.12).
     fn check_unused(&self, id: ConnId, request_id: RequestId) -> Result<(), ErrorResponse> {
-        let is_used = self.subscriptions.stream(id, request_id).is_some()
-            || self.subscriptions.openings.contains_key(&(id, request_id));
-        if is_used {
-            return Err(ErrorResponse::new(Status::BadRequest, "this request id is a subscription, or unanswered"));
+        if self.subscriptions.is_used(id, request_id) {
+            let message = "this request id belongs to a subscription, to a waiting FETCH or to an unanswered request";
+            return Err(ErrorResponse::new(Status::BadRequest, message));
         }
         Ok(())
     }

@@ -47,6 +47,16 @@ pub(super) enum Consumer {
     Poll(Poll),
 }
 
+impl Consumer {
+    /// Returns the id of the request that opened the reader.
+    pub(super) const fn request_id(&self) -> RequestId {
+        match self {
+            Self::Stream { id, .. } => *id,
+            Self::Poll(poll) => poll.asked.request_id,
+        }
+    }
+}
+
 /// A FETCH that waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Poll {
@@ -185,7 +195,8 @@ pub(super) struct Home {
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     readers: Slab<Subscription>,
-    streams: HashMap<(ConnId, RequestId), usize, RandomState>,
+    /// All readers by the request that opened them.
+    by_request: HashMap<(ConnId, RequestId), usize, RandomState>,
     topics: Slab<Followed>,
     by_id: HashMap<TopicId, usize, RandomState>,
     /// Requests that become readers.
@@ -211,7 +222,7 @@ impl Subscriptions {
     pub(super) fn new(nodes: u16) -> Self {
         Self {
             readers: Slab::new(),
-            streams: HashMap::default(),
+            by_request: HashMap::default(),
             topics: Slab::new(),
             by_id: HashMap::default(),
             openings: HashMap::default(),
@@ -251,9 +262,16 @@ impl Subscriptions {
         self.readers.get_mut(key)
     }
 
-    /// The subscription of that request id.
+    /// Returns the subscription with that request id, or `None` when there is none or it is a waiting FETCH.
     pub(super) fn stream(&self, conn: ConnId, id: RequestId) -> Option<usize> {
-        self.streams.get(&(conn, id)).copied()
+        let key = self.by_request.get(&(conn, id)).copied()?;
+        matches!(self.readers[key].consumer, Consumer::Stream { .. }).then_some(key)
+    }
+
+    /// Returns true when that request id belongs to a subscription, to a waiting FETCH, or to a request that may
+    /// become one.
+    pub(super) fn is_used(&self, conn: ConnId, id: RequestId) -> bool {
+        self.by_request.contains_key(&(conn, id)) || self.openings.contains_key(&(conn, id))
     }
 
     /// The place of a topic that is followed.
@@ -320,15 +338,11 @@ impl Subscriptions {
     pub(super) fn insert(&mut self, conn: ConnId, place: usize, cursor: Offset, consumer: Consumer) -> usize {
         let entry = self.readers.vacant_entry();
         let key = entry.key();
-        match &consumer {
-            Consumer::Stream { id, .. } => {
-                let before = self.streams.insert((conn, *id), key);
-                assert!(before.is_none(), "checked when it was asked for");
-            }
-            Consumer::Poll(poll) => {
-                self.polls.insert((poll.deadline_us, key));
-            }
+        if let Consumer::Poll(poll) = &consumer {
+            self.polls.insert((poll.deadline_us, key));
         }
+        let before = self.by_request.insert((conn, consumer.request_id()), key);
+        assert!(before.is_none(), "checked when it was asked for");
         entry.insert(Subscription { conn, topic: place, cursor, consumer, is_told_to_wait: false, queued: false });
         self.topics[place].readers.push(key);
         key
@@ -342,14 +356,10 @@ impl Subscriptions {
     /// Takes a reader out. Its topic may have none then.
     pub(super) fn remove(&mut self, key: usize) -> Subscription {
         let reader = self.readers.remove(key);
-        match &reader.consumer {
-            Consumer::Stream { id, .. } => {
-                self.streams.remove(&(reader.conn, *id));
-            }
-            Consumer::Poll(poll) => {
-                self.polls.remove(&(poll.deadline_us, key));
-            }
+        if let Consumer::Poll(poll) = &reader.consumer {
+            self.polls.remove(&(poll.deadline_us, key));
         }
+        self.by_request.remove(&(reader.conn, reader.consumer.request_id()));
         let readers = &mut self.topics[reader.topic].readers;
         let index = readers.iter().position(|other| *other == key).expect("a reader hangs on its topic");
         readers.swap_remove(index);
@@ -490,7 +500,9 @@ impl Subscriptions {
         assert_eq!((readers, self.topics.len()), (self.readers.len(), self.by_id.len()));
         assert_eq!(tails_bytes, self.tails_bytes);
         assert!(tails_bytes <= TAILS_BYTES_MAX, "all tails together are bounded");
-        assert_eq!(self.readers.len(), self.streams.len() + self.polls.len());
+        assert_eq!(self.readers.len(), self.by_request.len());
+        let polls = self.readers.iter().filter(|(_, reader)| matches!(reader.consumer, Consumer::Poll(_))).count();
+        assert_eq!(polls, self.polls.len());
         for (home, expected) in self.homes.iter().zip(homes) {
             assert_eq!((home.topics, home.feeds, home.digest), expected);
         }

@@ -3,6 +3,7 @@
 //! Both are lists whose items are the payload, so that one frame speaks of many topics.
 
 use super::field::{DecodeError, Reader, Writer};
+use crate::limits::{FEED_ITEMS_MAX, HEADS_ITEMS_MAX};
 use crate::types::{Epoch, Offset, TopicId, TopicName};
 
 /// What an ingress wants of a topic: the whole of it each time, so that a repeated or late one does no harm.
@@ -103,9 +104,10 @@ impl<'a> FeedItem<'a> {
     /// Reads the payload of FEED.
     ///
     /// # Errors
-    /// [`DecodeError`] names the field.
+    /// Returns a [`DecodeError`] that names the field. More than [`FEED_ITEMS_MAX`] items are refused, because the
+    /// answer has a longer item for each of them and must itself fit a frame.
     pub fn decode_all(payload: &'a [u8], count: u16) -> Result<Vec<Self>, DecodeError> {
-        items(payload, count, Self::decode)
+        items(payload, (count, FEED_ITEMS_MAX), Self::decode)
     }
 }
 
@@ -135,7 +137,7 @@ impl FedList {
 
     pub(super) fn decode(args: &mut Reader<'_>, payload: &[u8]) -> Result<Self, DecodeError> {
         let (instance, counter, count) = (args.u64("instance")?, args.u64("counter")?, args.u16("count")?);
-        Ok(Self { instance, counter, items: items(payload, count, Fed::decode)? })
+        Ok(Self { instance, counter, items: items(payload, (count, FEED_ITEMS_MAX), Fed::decode)? })
     }
 }
 
@@ -168,9 +170,9 @@ impl Head {
     /// Reads the payload of HEADS.
     ///
     /// # Errors
-    /// [`DecodeError`] names the field.
+    /// Returns a [`DecodeError`] that names the field, also when there are more than [`HEADS_ITEMS_MAX`] items.
     pub fn decode_all(payload: &[u8], count: u16) -> Result<Vec<Self>, DecodeError> {
-        items(payload, count, Self::decode)
+        items(payload, (count, HEADS_ITEMS_MAX), Self::decode)
     }
 }
 
@@ -178,12 +180,15 @@ fn topic_id(input: &mut Reader<'_>) -> Result<TopicId, DecodeError> {
     TopicId::new(input.u64("topic_id")?).ok_or(DecodeError::Value { field: "topic_id" })
 }
 
-/// Reads exactly so many items.
+/// Reads a payload of `count` items, of which a frame may have at most `max`.
 fn items<'a, T>(
     payload: &'a [u8],
-    count: u16,
+    (count, max): (u16, usize),
     mut decode: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
 ) -> Result<Vec<T>, DecodeError> {
+    if usize::from(count) > max {
+        return Err(DecodeError::Value { field: "count" });
+    }
     let mut rest = Reader::new(payload);
     let items = (0..count).map(|_| decode(&mut rest)).collect::<Result<_, _>>()?;
     if rest.is_at_end() { Ok(items) } else { Err(DecodeError::Payload) }

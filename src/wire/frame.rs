@@ -27,6 +27,7 @@ use bytes::{Bytes, BytesMut};
 use super::field::Writer;
 use super::route::{ROUTE_BYTES_MIN, Route, RouteError};
 use super::status::Status;
+use crate::limits::FRAME_MAX;
 use crate::types::{Dimension, RequestId, crc32};
 
 /// Bytes of a header.
@@ -199,7 +200,10 @@ impl Header {
         if (header.length as usize) < LENGTH_MIN + usize::from(header.args_len) + usize::from(header.route_len) {
             return Err(FrameError::Length { length: header.length });
         }
-        if header.frame_len() > frame_max as usize {
+        // A node that hands the frame on may lengthen its route section. Without this rule the whole frame could then
+        // exceed what the next node accepts, and an honest node would lose its link.
+        let unrouted_len = header.frame_len() - usize::from(header.route_len);
+        if header.frame_len() > frame_max as usize || unrouted_len > FRAME_MAX as usize {
             return Err(FrameError::TooLarge { length: header.length, frame_max });
         }
         Ok(Some(header))
@@ -461,7 +465,7 @@ pub enum FrameError {
         /// The length field.
         length: u32,
     },
-    /// More than this connection may carry.
+    /// More than this connection may carry, or more than [`FRAME_MAX`] bytes beside the route section.
     TooLarge {
         /// The length field.
         length: u32,
@@ -505,3 +509,41 @@ impl fmt::Display for FrameError {
 }
 
 impl std::error::Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::LINK_FRAME_EXTRA;
+
+    #[test]
+    fn a_frame_leaves_room_for_the_longest_route_section() {
+        let link_max = FRAME_MAX + LINK_FRAME_EXTRA;
+        for (route_len, beside_route, fits) in [
+            (24, FRAME_MAX, true),
+            (24, FRAME_MAX + 1, false),
+            (4096, FRAME_MAX, true),
+            (4097, FRAME_MAX, false),
+            (4097, FRAME_MAX - 1, true),
+            (0, FRAME_MAX, true),
+            (0, FRAME_MAX + 1, false),
+        ] {
+            let length = beside_route + u32::from(route_len) - 4;
+            let header = Header {
+                length,
+                version: VERSION,
+                opcode: 1,
+                flags: Flags::ROUTED,
+                status: 0,
+                args_len: 0,
+                route_len,
+                reserved: 0,
+                request_id: RequestId(1),
+                args_crc: 0,
+                payload_crc: 0,
+            };
+            let expected =
+                if fits { Ok(Some(header)) } else { Err(FrameError::TooLarge { length, frame_max: link_max }) };
+            assert_eq!(Header::parse(&header.encode(), link_max), expected, "{route_len} and {beside_route}");
+        }
+    }
+}

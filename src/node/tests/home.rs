@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::harness::{Harness, names, subscribe};
+use super::harness::{Harness, names, subscribe, topic_id};
 use super::sent::{Sent, only};
-use crate::limits::{ANNOUNCE_US, FEED_ITEMS_MAX, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, TICK_US};
-use crate::types::{ConnId, Epoch, Retention, TopicId, TopicName};
+use crate::limits::{ANNOUNCE_US, FEED_ITEMS_MAX, FRAME_MAX, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, TICK_US};
+use crate::types::{ConnId, Epoch, Offset, Retention, TopicId, TopicName};
 use crate::wire::feed::{FeedItem, Head, Heads};
+use crate::wire::field::Writer;
 use crate::wire::{Opcode, Request, Response, Status};
 
 const INGRESS: u16 = 1;
@@ -128,6 +129,35 @@ fn more_topics_than_one_heads_holds_are_told_in_the_next() {
     assert!(heads.iter().flat_map(|(_, items)| items).all(|item| item.next.0 == 1));
     let after: Vec<(Heads, Vec<Head>)> = home.heads().iter().map(decoded).collect();
     assert_eq!(after.iter().map(|(heads, items)| (heads.counter, items.len())).collect::<Vec<_>>(), [(4, 0)]);
+}
+
+#[test]
+fn a_list_with_too_many_items_is_refused_and_has_no_effect() {
+    let mut home = Home::new(1);
+    let ends = |id| FeedItem { topic: id, epoch: Epoch(0), push: false, subscribers: 0, slowest: None, name: None };
+    let head = |id| Head { topic: id, epoch: Epoch(1), next: Offset(0) };
+    let unknown = |number: usize| topic_id(1_000_000 + number as u64);
+    for (items, is_accepted) in [(FEED_ITEMS_MAX, true), (FEED_ITEMS_MAX + 1, false), (usize::from(u16::MAX), false)] {
+        let mut payload = Vec::new();
+        home.item(0, 1).encode(&mut Writer::new(&mut payload));
+        (1..items).for_each(|number| ends(unknown(number)).encode(&mut Writer::new(&mut payload)));
+        payload.truncate(FRAME_MAX as usize - 1024);
+        let request = Request::Feed { instance: 7, reset: false, count: u16::try_from(items).unwrap() };
+        let sent = home.node.node_asks(INGRESS, items as u64, &request, &payload);
+        assert_eq!(sent[0].status() == Status::Ok, is_accepted, "{items}: {:?}", sent[0].status());
+        assert!(is_accepted || sent[0].status() == Status::MalformedArgs);
+        let subscribers = if is_accepted { [0].to_vec() } else { Vec::new() };
+        assert_eq!(home.publish_to_all(), subscribers, "{items}");
+        home = Home::new(1);
+    }
+    for (items, is_accepted) in [(HEADS_ITEMS_MAX, true), (HEADS_ITEMS_MAX + 1, false)] {
+        let mut payload = Vec::new();
+        (0..items).for_each(|number| head(unknown(number)).encode(&mut Writer::new(&mut payload)));
+        let count = u16::try_from(items).unwrap();
+        let request = Request::Heads(Heads { instance: 7, counter: 1, feeds: 0, digest: 0, count });
+        let sent = home.node.node_asks(INGRESS, 0, &request, &payload);
+        assert_eq!(sent[0].status() == Status::Ok, is_accepted, "{items}: {:?}", sent[0].status());
+    }
 }
 
 #[test]

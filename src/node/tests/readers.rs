@@ -71,6 +71,47 @@ fn a_node_has_so_many_subscriptions_and_a_client_that_goes_leaves_room() {
 }
 
 #[test]
+fn the_id_of_a_subscription_or_of_a_waiting_fetch_is_refused_to_others() {
+    let elsewhere = names(1, 1).next().unwrap();
+    let waiting = Request::Fetch(Fetch { max_wait_ms: 1_000, ..fetch(&elsewhere) });
+    let subscribing = subscribe(&elsewhere);
+    for (first, is_fetch) in [(&waiting, true), (&subscribing, false)] {
+        for is_answered in [true, false] {
+            let mut node = Harness::linked(1);
+            let client = node.client();
+            let asked = node.ask(client, 3, first);
+            let empty = || match is_fetch {
+                true => Response::Fetched(Box::new(fetched(9, 1, 0, 0))),
+                false => Response::Subscribed(subscribed(9, 1, 0)),
+            };
+            if is_answered {
+                node.answer(&asked[0], &empty());
+            }
+            let what = format!("{first:?}, answered: {is_answered}");
+            for second in [&waiting, &subscribing] {
+                assert_eq!(node.answer_to(client, 3, second).status(), Status::BadRequest.number(), "{what}");
+            }
+            // A FETCH that does not wait needs no id of its own, and another client has ids of its own.
+            let other = node.client();
+            assert!(!node.ask(client, 3, &Request::Fetch(fetch(&elsewhere)))[0].is_response(), "{what}");
+            assert!(!node.ask(other, 3, &waiting)[0].is_response(), "{what}");
+            // What has the id is unaffected, and only a subscription can be ended by its id.
+            if !is_answered {
+                node.answer(&asked[0], &empty());
+            }
+            let unsubscribe = Request::Unsubscribe { subscription: RequestId(3) };
+            let ended = if is_fetch { Status::UnknownSubscription } else { Status::Ok };
+            let sent = node.ask(client, 4, &unsubscribe);
+            let statuses: Vec<Status> = only(&sent, Opcode::Unsubscribe).iter().map(|sent| sent.status()).collect();
+            assert_eq!(statuses, [ended], "{what}");
+            let late = node.fill(|node| node.pass(1_000_000));
+            let polled = late.iter().filter(|sent| sent.conn == client && sent.is_response() && sent.id() == 3).count();
+            assert_eq!(polled, usize::from(is_fetch), "{what}");
+        }
+    }
+}
+
+#[test]
 fn a_fetch_waits_as_long_as_it_says_but_no_longer_than_the_limit() {
     let most_us = u64::from(FETCH_WAIT_MAX_MS) * 1000;
     let elsewhere = names(1, 1).next().unwrap();
