@@ -184,8 +184,8 @@ pub const FETCH_WAIT_MAX_MS: u32 = 30_000;
 /// segment.
 pub const RECORD_BYTES_MAX: usize = 2 << 20;
 
-/// Most bytes of proposed batches that are not yet committed. Above it publishes are answered OVERLOADED, because the
-/// disk hangs.
+/// Most bytes of proposed entries that are not yet committed, with the memory that batches will take. Above it requests
+/// that change something are answered OVERLOADED, because the disk hangs.
 pub const PROPOSALS_BYTES_MAX: u64 = 64 << 20;
 
 /// Most turns whose entries share one fsync. `PROPOSALS_BYTES_MAX` bounds their memory.
@@ -273,6 +273,17 @@ pub const SYNC_INTERVAL_MAX: Duration = Duration::from_mins(1);
 /// Bytes at the end of a segment that batches may not use until the next segment is ready. On a full disk they hold
 /// thousands of entries that delete topics or trim records, which is what frees space.
 pub const SEGMENT_RESERVE: u32 = 256 << 10;
+
+/// The part of `SEGMENT_RESERVE` that changed settings may not use either, so that a client that sends any number of
+/// them leaves room for trims.
+pub const SEGMENT_RESERVE_TRIMS: u32 = 192 << 10;
+
+/// The part of `SEGMENT_RESERVE` that trims may not use either, so that a client that trims record by record leaves
+/// room for deletions: a topic can be deleted only once.
+pub const SEGMENT_RESERVE_DELETES: u32 = 128 << 10;
+
+/// The part of `SEGMENT_RESERVE` that is left to entries that record a jump of the clock, which cannot be refused.
+pub const SEGMENT_RESERVE_CLOCK: u32 = 8 << 10;
 
 /// Most topics of a node. At under 400 bytes each they fit a node's memory limit beside its records.
 pub const TOPICS_MAX: usize = 1 << 20;
@@ -507,6 +518,8 @@ const _: () = {
     assert!(CLIENT_CHARGE_MAX < NODE_CHARGE_MAX);
     assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
     assert!(PULLS_PER_HOME_MAX < PULLS_MAX);
+    assert!(SEGMENT_RESERVE_TRIMS < SEGMENT_RESERVE && SEGMENT_RESERVE_DELETES < SEGMENT_RESERVE_TRIMS);
+    assert!(SEGMENT_RESERVE_CLOCK < SEGMENT_RESERVE_DELETES);
     assert!(HEADS_US < OUTAGE_ASK_US, "a home that sends HEADS is not asked");
     assert!(OUTAGE_PROBE_US < OUTAGE_TOLD_US, "it is asked once more before anybody is told");
     assert!(HEADS_MISSING_MAX * HEADS_US < OUTAGE_SILENT_US, "it was told everything again before");

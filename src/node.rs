@@ -263,6 +263,7 @@ impl Node {
         self.pulls.check();
         self.subscriptions.check();
         self.feeds.check();
+        self.proposals.check();
         self.catalogue.check();
         assert!(self.pending.len() as u64 <= self.inflight, "a request that another node answers is unanswered");
         assert!((self.charge == 0) == (self.inflight == 0), "charged for nothing");

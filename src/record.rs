@@ -56,11 +56,8 @@ pub enum Entry {
         /// The topic's new first offset.
         first: Offset,
     },
-    /// Takes the place of a batch that the journal had no space for. It is not in the journal and changes nothing.
-    Refused {
-        /// Length of the batch's payload in bytes.
-        payload_len: usize,
-    },
+    /// Takes the place of an entry that the journal had no space for. It is not in the journal and changes nothing.
+    Refused,
     /// Raises the epoch of every topic, because acknowledged records at the ends of the logs may be lost.
     RaiseEpochs,
     /// Begins an era: later append times come from another clock, or from one that has jumped.

@@ -117,7 +117,7 @@ pub(super) fn list(
                 | Entry::Trim { .. }
                 | Entry::Alter { .. }
                 | Entry::OpenProducer { .. }
-                | Entry::Refused { .. }
+                | Entry::Refused
                 | Entry::RaiseEpochs => {}
             }
         }

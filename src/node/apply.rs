@@ -11,7 +11,7 @@ use super::topics::TOPIC_COST;
 use super::{Node, Step};
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, Filed, Note, TopicRef};
-use crate::topic::{Era, NewTopic, NotOpened, Opened, PRODUCER_COST_MAX, Stored, Topic, Verdict};
+use crate::topic::{Era, NewTopic, NotOpened, Opened, PRODUCER_COST_MAX, Stored, Topic, Verdict, chunk_cost};
 use crate::types::{Offset, Opening, SettingsChange, TopicId, TopicName};
 use crate::wire::response::{Detail, Durability, ErrorResponse, OFFSET_FORGOTTEN, OpenedProducer, Published};
 use crate::wire::{Response, Status};
@@ -26,10 +26,8 @@ pub(super) enum Proposal {
     Delete {
         reply: ReplyTo,
     },
-    /// `cost` is the most memory that the batch will take.
     Publish {
         reply: ReplyTo,
-        cost: Cost,
     },
     /// Retention by age removes records; no one waits for an answer.
     Trim,
@@ -46,26 +44,57 @@ pub(super) enum Proposal {
     Reclock,
 }
 
-/// Memory in bytes that counts towards the node's limit.
-#[derive(Clone, Copy, Debug, Default)]
+/// The most memory in bytes that an entry takes until it has been committed, or will take once it has been applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cost {
     /// Memory of records, which eviction can free once the journal has them.
     pub(super) records: u64,
     /// Memory of what is remembered about producers.
     pub(super) producers: u64,
+    /// Memory of the entry and its proposal. It does not count towards the node's memory limit, only towards
+    /// `PROPOSALS_BYTES_MAX`, because it is free again after the commit.
+    pub(super) entry: u64,
 }
 
-impl Proposal {
-    const fn cost(&self) -> Cost {
-        match self {
-            Self::Publish { cost, .. } => *cost,
-            Self::OpenProducer { .. } => Cost { records: 0, producers: PRODUCER_COST_MAX },
-            Self::Create { .. }
-            | Self::Delete { .. }
-            | Self::Trim
-            | Self::TrimAsked { .. }
-            | Self::Alter { .. }
-            | Self::Reclock => Cost { records: 0, producers: 0 },
+/// Memory of an entry beside its name and its records, and of its proposal with the longest path.
+const ENTRY_COST: usize = 512;
+const _: () = assert!(size_of::<Entry>() + size_of::<(Proposal, Cost)>() + 160 <= ENTRY_COST);
+
+impl Cost {
+    /// Returns the cost of an entry.
+    pub(super) fn of(entry: &Entry) -> Self {
+        let name_len = |topic: &TopicRef| if let TopicRef::Name(name) = topic { name.len() } else { 0 };
+        let (name_len, records, producers) = match entry {
+            Entry::Publish(Batch { topic, payload, producer, .. }) => {
+                let producers = if producer.is_some() { PRODUCER_COST_MAX } else { 0 };
+                (name_len(topic), chunk_cost(payload.len()), producers)
+            }
+            Entry::OpenProducer { topic, .. } => (name_len(topic), 0, PRODUCER_COST_MAX),
+            Entry::Create { name, .. } => (name.len(), 0, 0),
+            Entry::Delete { topic } | Entry::Alter { topic, .. } => (name_len(topic), 0, 0),
+            Entry::Trim { .. } | Entry::Refused | Entry::RaiseEpochs | Entry::Reclock(_) => (0, 0, 0),
+        };
+        Self { records, producers, entry: (ENTRY_COST + name_len) as u64 }
+    }
+
+    /// Returns the part that counts towards the node's memory limit.
+    pub(super) const fn lasting(self) -> u64 {
+        self.records + self.producers
+    }
+
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            records: self.records + other.records,
+            producers: self.producers + other.producers,
+            entry: self.entry + other.entry,
+        }
+    }
+
+    const fn minus(self, other: Self) -> Self {
+        Self {
+            records: self.records - other.records,
+            producers: self.producers - other.producers,
+            entry: self.entry - other.entry,
         }
     }
 }
@@ -73,9 +102,9 @@ impl Proposal {
 /// The uncommitted proposals, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
-    queue: VecDeque<Proposal>,
-    /// Memory that they will take.
+    queue: VecDeque<(Proposal, Cost)>,
     cost: Cost,
+    batches: usize,
     creates: usize,
 }
 
@@ -85,49 +114,47 @@ impl Proposals {
         self.queue.len()
     }
 
-    /// Returns the memory that they will take, in bytes.
-    pub(super) const fn bytes(&self) -> u64 {
-        self.cost.records + self.cost.producers
-    }
-
-    /// Returns how much of that memory eviction cannot free.
-    pub(super) const fn fixed(&self) -> u64 {
-        self.cost.producers
-    }
-
-    fn push(&mut self, proposal: Proposal) {
-        let Cost { records, producers } = proposal.cost();
-        self.cost = Cost { records: self.cost.records + records, producers: self.cost.producers + producers };
-        self.queue.push_back(proposal);
-    }
-
-    fn pop(&mut self) -> Option<Proposal> {
-        let proposal = self.queue.pop_front()?;
-        let Cost { records, producers } = proposal.cost();
-        self.cost = Cost { records: self.cost.records - records, producers: self.cost.producers - producers };
-        Some(proposal)
+    /// Returns what they cost together.
+    pub(super) const fn cost(&self) -> Cost {
+        self.cost
     }
 
     /// Returns the number of topics that they will create.
     pub(super) const fn creates(&self) -> usize {
         self.creates
     }
+
+    /// Returns true while any of them is not a batch. Until it has been applied, nobody knows what a request that comes
+    /// after it will find.
+    pub(super) fn has_changes(&self) -> bool {
+        self.queue.len() > self.batches
+    }
+
+    fn push(&mut self, proposal: Proposal, cost: Cost) {
+        self.batches += usize::from(matches!(proposal, Proposal::Publish { .. }));
+        self.creates += usize::from(matches!(proposal, Proposal::Create { .. }));
+        self.cost = self.cost.plus(cost);
+        self.queue.push_back((proposal, cost));
+    }
+
+    fn pop(&mut self) -> Option<Proposal> {
+        let (proposal, cost) = self.queue.pop_front()?;
+        self.batches -= usize::from(matches!(proposal, Proposal::Publish { .. }));
+        self.creates -= usize::from(matches!(proposal, Proposal::Create { .. }));
+        self.cost = self.cost.minus(cost);
+        Some(proposal)
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        let total = self.queue.iter().fold(Cost::default(), |sum, (_, cost)| sum.plus(*cost));
+        assert_eq!(self.cost, total);
+    }
 }
 
 impl Node {
     pub(super) fn propose(&mut self, step: &mut Step<'_>, entry: Entry, proposal: Proposal) {
-        match &entry {
-            Entry::Create { .. } => self.proposals.creates += 1,
-            Entry::Publish(_)
-            | Entry::Delete { .. }
-            | Entry::Trim { .. }
-            | Entry::Alter { .. }
-            | Entry::OpenProducer { .. }
-            | Entry::Refused { .. }
-            | Entry::RaiseEpochs
-            | Entry::Reclock(_) => {}
-        }
-        self.proposals.push(proposal);
+        self.proposals.push(proposal, Cost::of(&entry));
         step.out.push(Action::Append { entry });
     }
 
@@ -139,7 +166,6 @@ impl Node {
             let proposal = self.proposals.pop().expect("only what was proposed is committed");
             match (entry, proposal) {
                 (Entry::Create { name, seed, epoch, retention, created_us }, Proposal::Create { reply, path }) => {
-                    self.proposals.creates -= 1;
                     let new = NewTopic { name, seed, epoch, retention, created_us };
                     let result = self.apply_create(new, path);
                     self.tell_proposer(step, reply, result);
@@ -152,7 +178,7 @@ impl Node {
                         self.publish_end(step, topic_id);
                     }
                 }
-                (Entry::Publish(batch), Proposal::Publish { reply, .. }) => match self.apply_publish(batch) {
+                (Entry::Publish(batch), Proposal::Publish { reply }) => match self.apply_publish(batch) {
                     Ok(published) => {
                         if is_read && !published.duplicate {
                             news.push((published.topic_id, published.base));
@@ -161,9 +187,7 @@ impl Node {
                     }
                     Err(error) => self.reply(step, reply, error.into()),
                 },
-                (Entry::Refused { .. }, Proposal::Publish { reply, .. }) => {
-                    self.reply(step, reply, self.no_space().into());
-                }
+                (Entry::Refused, proposal) => self.on_refused(step, proposal),
                 (Entry::Trim { topic, first }, Proposal::Trim) => drop(self.apply_trim(topic, first)),
                 (Entry::Trim { topic, first }, Proposal::TrimAsked { reply }) => {
                     let result = self.apply_trim(topic, first);
@@ -192,9 +216,24 @@ impl Node {
         self.evict();
     }
 
+    /// Tells whoever asked for a change that the journal had no space for it.
+    fn on_refused(&mut self, step: &mut Step<'_>, proposal: Proposal) {
+        match proposal {
+            Proposal::Create { reply, .. }
+            | Proposal::Delete { reply }
+            | Proposal::Publish { reply }
+            | Proposal::TrimAsked { reply }
+            | Proposal::Alter { reply, .. }
+            | Proposal::OpenProducer { reply } => self.reply(step, reply, self.no_space().into()),
+            // The next look at the topic's age proposes it again.
+            Proposal::Trim => {}
+            Proposal::Reclock => unreachable!("a jump of the clock is never refused"),
+        }
+    }
+
     /// Evicts records until the node is within its memory limit, as far as that is possible.
     pub(super) fn evict(&mut self) {
-        let others = self.catalogue.len() as u64 * TOPIC_COST + self.proposals.bytes();
+        let others = self.catalogue.len() as u64 * TOPIC_COST + self.proposals.cost().lasting();
         self.catalogue.evict(self.settings.memory_bytes.saturating_sub(others));
     }
 
@@ -205,12 +244,7 @@ impl Node {
     pub(super) fn apply_create(&mut self, new: NewTopic, path: Vec<u16>) -> Result<Response, ErrorResponse> {
         let name = TopicName::new(&new.name).expect("checked when it was proposed");
         if let Some(topic) = self.catalogue.find(name) {
-            if topic.retention != new.retention {
-                let message = "the topic is there with another retention";
-                return Err(ErrorResponse::new(Status::TopicExists, message).with(Detail::TopicId(topic.id)));
-            }
-            let description = Box::new(self.describe(Some(topic), path));
-            return Ok(Response::Created { existed: true, description });
+            return self.existing(topic, new.retention, path);
         }
         let Some(id) = self.catalogue.insert(new).map(|topic| topic.id) else {
             let error = ErrorResponse::new(Status::Quota, "this node keeps no more topics");

@@ -6,7 +6,6 @@ use super::serve::Answer;
 use super::{Node, Step};
 use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};
 use crate::record::{Batch, Entry, Place};
-use crate::topic::{PRODUCER_COST_MAX, chunk_cost};
 use crate::types::Opening;
 use crate::wire::request::{self, Publish};
 use crate::wire::response::{Detail, ErrorResponse};
@@ -21,8 +20,9 @@ impl Node {
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.topic_ref(topic)?;
-        self.check_batch(Cost { records: 0, producers: PRODUCER_COST_MAX })?;
-        self.propose(step, Entry::OpenProducer { topic, opening }, Proposal::OpenProducer { reply });
+        let entry = Entry::OpenProducer { topic, opening };
+        self.check_batch(Cost::of(&entry))?;
+        self.propose(step, entry, Proposal::OpenProducer { reply });
         Ok(Answer::Later)
     }
 
@@ -56,10 +56,9 @@ impl Node {
             payload,
             place: Place::default(),
         };
-        let producers = if batch.producer.is_some() { PRODUCER_COST_MAX } else { 0 };
-        let cost = Cost { records: chunk_cost(batch.payload.len()), producers };
-        self.check_batch(cost)?;
-        self.propose(step, Entry::Publish(batch), Proposal::Publish { reply, cost });
+        let entry = Entry::Publish(batch);
+        self.check_batch(Cost::of(&entry))?;
+        self.propose(step, entry, Proposal::Publish { reply });
         Ok(Answer::Later)
     }
 }

@@ -70,7 +70,7 @@ impl Node {
                 Entry::Trim { topic, first } => drop(self.apply_trim(topic, first)),
                 Entry::Alter { topic, change } => drop(self.apply_alter(&topic, &change, Vec::new())),
                 Entry::OpenProducer { topic, opening } => drop(self.apply_open_producer(&topic, opening)),
-                Entry::Refused { .. } => {}
+                Entry::Refused => {}
                 Entry::RaiseEpochs => self.catalogue.raise_epochs(),
                 Entry::Reclock(reclock) => self.catalogue.reclock(&reclock),
             }

@@ -1,6 +1,6 @@
 //! What happens because time passes: ten times a second, and nothing has a timer of its own.
 
-use super::apply::Proposal;
+use super::apply::{Cost, Proposal};
 use super::conns::Peer;
 use super::{Node, Step};
 use crate::limits::{AGE_SCAN_PER_TICK, HEADS_US, PAUSED_PING_US, TICK_US};
@@ -173,7 +173,6 @@ impl Node {
     /// Proposes to remove what is past its age; a part of the catalogue in each tick.
     fn trim_aged(&mut self, step: &mut Step<'_>) {
         let (from, now_us) = (self.clock.age_place, self.wall.now_us(step.now));
-        #[expect(clippy::needless_collect, reason = "proposing needs the node that is looked through")]
         let trims: Vec<Entry> = self
             .catalogue
             .scan(from, AGE_SCAN_PER_TICK)
@@ -184,7 +183,12 @@ impl Node {
                 (first > topic.log.first()).then_some(Entry::Trim { topic: topic.id, first })
             })
             .collect();
-        trims.into_iter().for_each(|entry| self.propose(step, entry, Proposal::Trim));
+        for entry in trims {
+            // While the disk hangs, the records stay; a later tick proposes it again.
+            if self.check_queue(Cost::of(&entry)).is_ok() {
+                self.propose(step, entry, Proposal::Trim);
+            }
+        }
         let behind = from + AGE_SCAN_PER_TICK;
         self.clock.age_place = if behind < self.catalogue.places() { behind } else { 0 };
     }

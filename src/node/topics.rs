@@ -29,9 +29,14 @@ impl Node {
         reply: ReplyTo,
         route: &Route,
     ) -> Result<Answer, ErrorResponse> {
-        if self.catalogue.find(name).is_none() {
-            self.check_room(TOPIC_COST)?;
-            self.check_memory(TOPIC_COST)?;
+        let retention = self.with_defaults(retention);
+        if let Some(topic) = self.catalogue.find(name) {
+            if !self.proposals.has_changes() {
+                // It changes nothing, so nothing is written.
+                return self.existing(topic, retention, self.path_of(route)).map(Answer::Now);
+            }
+        } else {
+            self.check_memory((self.proposals.creates() as u64 + 1) * TOPIC_COST)?;
             if self.catalogue.len() + self.proposals.creates() >= TOPICS_MAX {
                 let message = format!("this node keeps at most {TOPICS_MAX} topics");
                 return Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(TOPICS_MAX as u64)));
@@ -41,12 +46,23 @@ impl Node {
             name: name.as_str().into(),
             seed: self.random.u64(..),
             epoch: Epoch(1),
-            retention: self.with_defaults(retention),
+            retention,
             created_us: self.wall.stamp_us(step.now),
         };
+        self.check_room(Cost::of(&entry))?;
         let path = self.path_of(route);
         self.propose(step, entry, Proposal::Create { reply, path });
         Ok(Answer::Later)
+    }
+
+    /// Returns the answer to a CREATE of a topic that exists.
+    pub(super) fn existing(&self, topic: &Topic, wanted: Retention, path: Vec<u16>) -> Result<Response, ErrorResponse> {
+        if topic.retention != wanted {
+            let message = "the topic is there with another retention";
+            return Err(ErrorResponse::new(Status::TopicExists, message).with(Detail::TopicId(topic.id)));
+        }
+        let description = Box::new(self.describe(Some(topic), path));
+        Ok(Response::Created { existed: true, description })
     }
 
     pub(super) fn propose_delete(
@@ -56,7 +72,9 @@ impl Node {
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.topic_ref(topic)?;
-        self.propose(step, Entry::Delete { topic }, Proposal::Delete { reply });
+        let entry = Entry::Delete { topic };
+        self.check_queue(Cost::of(&entry))?;
+        self.propose(step, entry, Proposal::Delete { reply });
         Ok(Answer::Later)
     }
 
@@ -77,11 +95,20 @@ impl Node {
             retention_age_ms: or_default(change.retention_age_ms, default.age_ms),
         };
         let path = self.path_of(route);
-        self.propose(step, Entry::Alter { topic, change }, Proposal::Alter { reply, path });
+        if let TopicRef::Id(id) = topic
+            && let Some(found) = self.catalogue.get(id)
+            && change.applied_to(found.retention) == found.retention
+            && !self.proposals.has_changes()
+        {
+            return Ok(Answer::Now(Response::Described(Box::new(self.describe(Some(found), path)))));
+        }
+        let entry = Entry::Alter { topic, change };
+        self.check_queue(Cost::of(&entry))?;
+        self.propose(step, entry, Proposal::Alter { reply, path });
         Ok(Answer::Later)
     }
 
-    /// What was removed at the start of a log is removed when there is no space too: it makes some.
+    /// Removes records from the start of a log, also when there is no space, because that makes some.
     pub(super) fn propose_trim(
         &mut self,
         step: &mut Step<'_>,
@@ -95,7 +122,12 @@ impl Node {
             let error = ErrorResponse::new(Status::OffsetOutOfRange, format!("the topic ends before offset {next}"));
             return Err(error.with(Detail::Earliest(earliest)).with(Detail::Next(next)));
         }
-        self.propose(step, Entry::Trim { topic, first }, Proposal::TrimAsked { reply });
+        if first <= earliest && !self.proposals.has_changes() {
+            return Ok(Answer::Now(Response::Trimmed { topic_id: topic, first: earliest, next }));
+        }
+        let entry = Entry::Trim { topic, first };
+        self.check_queue(Cost::of(&entry))?;
+        self.propose(step, entry, Proposal::TrimAsked { reply });
         Ok(Answer::Later)
     }
 
@@ -193,31 +225,38 @@ impl Node {
         ErrorResponse::new(Status::Overloaded, message).with(Detail::Node(self.settings.id.index()))
     }
 
-    /// Is there room for what a batch takes of memory?
+    /// Returns an error unless there is room for what a batch takes, on disk and in memory.
     pub(super) fn check_batch(&self, cost: Cost) -> Result<(), ErrorResponse> {
-        self.check_room(cost.records + cost.producers)?;
+        self.check_room(cost)?;
         if !self.catalogue.is_evicting() {
-            return self.check_memory(cost.records + cost.producers);
+            return self.check_memory(cost.lasting());
         }
         // What leaves memory when it is full needs no room there; what is remembered of a producer stays.
-        let fixed = self.memory_used() - self.catalogue.evictable() + self.proposals.fixed();
+        let fixed = self.memory_used() - self.catalogue.evictable() + self.proposals.cost().producers;
         if cost.producers == 0 { Ok(()) } else { self.check_cap(fixed, cost.producers) }
     }
 
-    /// Is there room on disk, and on the way to it?
-    fn check_room(&self, bytes: u64) -> Result<(), ErrorResponse> {
+    /// Returns an error unless there is room on disk for an entry that makes no space, and on the way to it.
+    fn check_room(&self, cost: Cost) -> Result<(), ErrorResponse> {
         if !self.has_space {
             return Err(self.no_space());
         }
-        if self.proposals.bytes() + bytes > PROPOSALS_BYTES_MAX {
+        self.check_queue(cost)
+    }
+
+    /// Returns an error when too much waits for the disk already. Every entry that a request leads to is checked, also
+    /// one that makes space: a client may send any number of requests while the disk hangs.
+    pub(super) fn check_queue(&self, cost: Cost) -> Result<(), ErrorResponse> {
+        let queued = self.proposals.cost();
+        if queued.lasting() + queued.entry + cost.lasting() + cost.entry > PROPOSALS_BYTES_MAX {
             return Err(self.waits_for_disk());
         }
         Ok(())
     }
 
-    /// Is there memory for so many more bytes that stay there?
+    /// Returns an error unless there is memory for so many more bytes that stay there.
     fn check_memory(&self, bytes: u64) -> Result<(), ErrorResponse> {
-        self.check_cap(self.memory_used() + self.proposals.bytes() - self.catalogue.evictable(), bytes)
+        self.check_cap(self.memory_used() + self.proposals.cost().lasting() - self.catalogue.evictable(), bytes)
     }
 
     fn check_cap(&self, used: u64, bytes: u64) -> Result<(), ErrorResponse> {

@@ -56,7 +56,7 @@ pub fn encoded_len_max(entry: &Entry) -> usize {
         Entry::Create { name, .. } => name.len(),
         Entry::Delete { topic } | Entry::Alter { topic, .. } | Entry::OpenProducer { topic, .. } => name(topic),
         Entry::Publish(batch) => name(&batch.topic) + batch.payload.len(),
-        Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Reclock(_) | Entry::Refused { .. } => 0,
+        Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Reclock(_) | Entry::Refused => 0,
     }
 }
 
@@ -119,7 +119,7 @@ pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
                 out.put_u8(u8::from(*resume));
             }
             Entry::Reclock(reclock) => put_reclock(out, base_us, reclock),
-            Entry::Refused { .. } => unreachable!("what was refused is for no journal"),
+            Entry::Refused => unreachable!("what was refused is for no journal"),
         }
     }
 }
@@ -264,7 +264,7 @@ const fn time_of(entry: &Entry) -> Option<u64> {
         | Entry::RaiseEpochs
         | Entry::Alter { .. }
         | Entry::OpenProducer { .. }
-        | Entry::Refused { .. } => None,
+        | Entry::Refused => None,
     }
 }
 

@@ -1,14 +1,25 @@
 //! The thread that appends and syncs. What comes in while it syncs is synced together.
 //!
-//! On a full disk it does not wait for space with what has to make it: batches are refused, and the rest of the segment
-//! is left to deletes and trims.
+//! On a full disk nothing waits for space, because what has to make it would wait as well. The rest of the segment is
+//! shared out instead, and what finds no room in its share is refused:
+//!
+//! | entry | bytes of the segment that it leaves |
+//! |---|---|
+//! | a batch, a topic that is created, a producer that is opened | [`SEGMENT_RESERVE`] |
+//! | other settings of a topic | [`SEGMENT_RESERVE_TRIMS`], so that records can be trimmed after any number of them |
+//! | a trim | [`SEGMENT_RESERVE_DELETES`], so that topics can be deleted after any number of them |
+//! | a topic that is deleted | [`SEGMENT_RESERVE_CLOCK`] |
+//! | a jump of the clock | none beside the last words of an orderly end |
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
 use super::{News, Supply, Sync, Task, Work, fail, left, now};
 use crate::journal::{DiskFile, Mark, NoRoom, Prepared, Writer, is_transient};
-use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES, SEGMENT_RESERVE, SHORTAGE_WAIT_LEAST, SHORTAGE_WAIT_MAX};
+use crate::limits::{
+    COMMIT_TURNS_MAX, SEGMENT_BYTES, SEGMENT_RESERVE, SEGMENT_RESERVE_CLOCK, SEGMENT_RESERVE_DELETES,
+    SEGMENT_RESERVE_TRIMS, SHORTAGE_WAIT_LEAST, SHORTAGE_WAIT_MAX,
+};
 use crate::record::Entry;
 
 /// The end of the log, and whom to tell.
@@ -76,9 +87,9 @@ impl<F: DiskFile> Committer<F> {
         }
     }
 
-    /// Appends the entries of a turn, but for batches that there is no space for.
+    /// Appends the entries of a turn, except those that there is no space for.
     fn append(&mut self, mut entries: Vec<Entry>, wake: &impl Fn()) {
-        let mut appended = 0;
+        let (mut appended, mut run_max) = (0, usize::MAX);
         let mut mark = self.writer.mark();
         while appended < entries.len() {
             while self.next.is_none()
@@ -87,16 +98,23 @@ impl<F: DiskFile> Committer<F> {
                 self.take(supply);
             }
             if self.is_full {
-                entries[appended..].iter_mut().for_each(refuse);
+                refuse(&mut entries[appended..], SEGMENT_RESERVE);
             }
-            let is_refused = |entry: &Entry| matches!(entry, Entry::Refused { .. });
-            let run = entries[appended..].iter().take_while(|entry| !is_refused(entry)).count();
+            let is_refused = |entry: &&Entry| matches!(entry, Entry::Refused);
+            let run = entries[appended..].iter().take_while(|entry| !is_refused(entry)).count().min(run_max);
             if run == 0 {
                 appended += 1;
                 continue;
             }
             match self.append_record(&mut entries[appended..appended + run]) {
                 Ok((count, at)) => (appended, mark) = (appended + count, at),
+                // Fewer of them may still fit.
+                Err(NoRoom) if self.is_full && run > 1 => run_max = run / 2,
+                Err(NoRoom) if self.is_full => {
+                    let reserve = reserve(&entries[appended]);
+                    refuse(&mut entries[appended..], reserve);
+                    run_max = usize::MAX;
+                }
                 Err(NoRoom) => self.turn(wake),
             }
             if !self.is_asked && self.writer.is_half_full() {
@@ -111,11 +129,13 @@ impl<F: DiskFile> Committer<F> {
         }
     }
 
-    /// Appends what fits one record. Until the next segment is ready, batches leave room for what makes space.
+    /// Appends what fits one record. Until the next segment is ready, entries leave room for those that make space.
     fn append_record(&mut self, entries: &mut [Entry]) -> Result<(usize, Mark), NoRoom> {
-        let has_batches = || entries.iter().any(|entry| matches!(entry, Entry::Publish(_)));
-        if self.next.is_none() && !self.writer.fits(entries, SEGMENT_RESERVE) && has_batches() {
-            return Err(NoRoom);
+        if self.next.is_none() && !self.writer.fits(entries, SEGMENT_RESERVE) {
+            let most = entries.iter().map(reserve).max().unwrap_or_default();
+            if !self.writer.fits(entries, most) {
+                return Err(NoRoom);
+            }
         }
         self.writer.append(entries)
     }
@@ -187,23 +207,37 @@ impl<F: DiskFile> Committer<F> {
     }
 }
 
-/// A batch is not to be stored; everything else stays what it is.
-fn refuse(entry: &mut Entry) {
-    if let Entry::Publish(batch) = entry {
-        *entry = Entry::Refused { payload_len: batch.payload.len() };
+/// Returns how many bytes of a segment an entry leaves while the next segment is not ready.
+const fn reserve(entry: &Entry) -> u32 {
+    match entry {
+        Entry::Publish(_) | Entry::Create { .. } | Entry::OpenProducer { .. } => SEGMENT_RESERVE,
+        Entry::Alter { .. } => SEGMENT_RESERVE_TRIMS,
+        Entry::Trim { .. } => SEGMENT_RESERVE_DELETES,
+        Entry::Delete { .. } => SEGMENT_RESERVE_CLOCK,
+        Entry::Reclock(_) | Entry::RaiseEpochs | Entry::Refused => 0,
     }
+}
+
+/// Refuses the entries that would leave at least `least` bytes of the segment.
+fn refuse(entries: &mut [Entry], least: u32) {
+    if least == 0 {
+        // Times that are appended after it would be wrong.
+        fail("cannot record a jump of the clock", &io::ErrorKind::StorageFull.into());
+    }
+    entries.iter_mut().filter(|entry| reserve(entry) >= least).for_each(|entry| *entry = Entry::Refused);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::any::Any;
     use std::fs::File;
     use std::sync::mpsc;
 
     use bytes::Bytes;
 
     use super::*;
-    use crate::record::{Batch, Place, TopicRef};
-    use crate::types::TopicId;
+    use crate::record::{Batch, Place, Reclock, TopicRef};
+    use crate::types::{Epoch, Offset, Opening, ProducerId, Retention, SettingsChange, TopicId};
 
     fn topic() -> TopicRef {
         TopicRef::Id(TopicId::new(7).unwrap())
@@ -217,6 +251,28 @@ mod tests {
 
     fn delete() -> Entry {
         Entry::Delete { topic: topic() }
+    }
+
+    fn alter() -> Entry {
+        Entry::Alter { topic: topic(), change: SettingsChange::default() }
+    }
+
+    fn trim() -> Entry {
+        Entry::Trim { topic: TopicId::new(7).unwrap(), first: Offset(1) }
+    }
+
+    fn create() -> Entry {
+        let (name, retention) = ("t".into(), Retention::default());
+        Entry::Create { name, seed: 0, epoch: Epoch(1), retention, created_us: 0 }
+    }
+
+    fn open_producer() -> Entry {
+        let opening = Opening { producer: ProducerId::new(1).unwrap(), token: 0, resume: false };
+        Entry::OpenProducer { topic: topic(), opening }
+    }
+
+    fn reclock() -> Entry {
+        Entry::Reclock(Reclock { at_us: 0, jump: None })
     }
 
     fn segment(number: u32) -> Prepared<File> {
@@ -239,8 +295,7 @@ mod tests {
         committer.take(Supply::NoSpace);
         committer.append(vec![delete(), batch(9), batch(1), delete()], &|| ());
         let (entries, _) = committer.written.last().unwrap();
-        let refused = |payload_len| Entry::Refused { payload_len };
-        assert_eq!(entries[..], [delete(), refused(9), refused(1), delete()]);
+        assert_eq!(entries[..], [delete(), Entry::Refused, Entry::Refused, delete()]);
 
         // When there is, they go on in it.
         committer.take(Supply::Segment(segment(2)));
@@ -248,5 +303,61 @@ mod tests {
         let (entries, mark) = committer.written.last().unwrap();
         assert!(matches!(&entries[..], [Entry::Publish(batch)] if batch.place.segment == 2));
         assert_eq!(mark.place.segment, 2);
+    }
+
+    /// A committer of an almost empty segment that there is no next one for.
+    fn full() -> (Committer<File>, [Box<dyn Any>; 3]) {
+        let (supply, supplies) = mpsc::channel();
+        let ((tasks, for_keep), (news, for_loop)) = (mpsc::channel(), mpsc::channel());
+        let writer = Writer::new(0, false, Mark::default(), segment(1));
+        let mut committer = Committer::new(writer, supplies, tasks, news);
+        committer.take(Supply::NoSpace);
+        (committer, [Box::new(supply), Box::new(for_keep), Box::new(for_loop)])
+    }
+
+    #[test]
+    fn on_a_full_disk_each_kind_of_entry_leaves_room_for_those_that_make_more_space() {
+        let (mut committer, _ends) = full();
+        let mut append = |entry: Entry| {
+            committer.append(vec![entry], &|| ());
+            let (entries, _) = committer.written.pop().unwrap();
+            (entries[0] != Entry::Refused, committer.writer.room())
+        };
+        for never in [batch(1), create(), open_producer()] {
+            assert!(!append(never).0);
+        }
+        // However many come before, the next kind has its share, and nothing ever waits.
+        for (kind, reserve, share) in [
+            (alter(), SEGMENT_RESERVE_TRIMS, (1 << 20) - SEGMENT_RESERVE_TRIMS),
+            (trim(), SEGMENT_RESERVE_DELETES, SEGMENT_RESERVE_TRIMS - SEGMENT_RESERVE_DELETES),
+            (delete(), SEGMENT_RESERVE_CLOCK, SEGMENT_RESERVE_DELETES - SEGMENT_RESERVE_CLOCK),
+        ] {
+            let (mut taken, mut room_left) = (0, 0);
+            while let (true, room) = append(kind.clone()) {
+                (taken, room_left) = (taken + 1, room);
+            }
+            assert!(room_left >= reserve && room_left < reserve + 256, "{room_left} bytes after {kind:?}");
+            assert!(taken >= share / 128, "{taken} of {kind:?}");
+        }
+        for _ in 0..50 {
+            assert!(append(reclock()).0, "a jump of the clock is never refused");
+        }
+        committer.writer.finish().unwrap();
+    }
+
+    #[test]
+    fn on_a_full_disk_a_long_turn_is_appended_as_far_as_it_fits() {
+        let (mut committer, _ends) = full();
+        let entries = (0..100_000).map(|number| if number % 2 == 0 { alter() } else { delete() }).collect();
+        committer.append(entries, &|| ());
+        let (entries, _) = committer.written.pop().unwrap();
+        let is_taken = |entry: &Entry, kind: &Entry| entry == kind;
+        let alters = entries.iter().filter(|entry| is_taken(entry, &alter())).count();
+        let deletes = entries.iter().filter(|entry| is_taken(entry, &delete())).count();
+        assert!(alters > 1000 && deletes > 1000 && alters + deletes < 100_000, "{alters} and {deletes}");
+        assert!(deletes > alters, "what makes space goes on longer");
+        assert!(committer.writer.room() >= SEGMENT_RESERVE_CLOCK);
+        committer.append(vec![reclock()], &|| ());
+        committer.writer.finish().unwrap();
     }
 }

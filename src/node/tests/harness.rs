@@ -241,6 +241,12 @@ impl Harness {
         if entries.is_empty() { Vec::new() } else { self.handle(Event::Synced { entries: &mut entries }) }
     }
 
+    /// What was appended finds no space in the journal; what is sent because of it.
+    pub(super) fn refuse_held(&mut self) -> Vec<Sent> {
+        self.appended.iter_mut().for_each(|entry| *entry = Entry::Refused);
+        self.commit()
+    }
+
     fn arrive_again(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) {
         let mut bytes = Vec::new();
         frame.encode_head(request_id, route, &mut bytes);
@@ -377,6 +383,20 @@ impl Harness {
         let head = Head { opcode: request.opcode().number(), flags, status: 0, request_id };
         let frame = self.parse(frame(head, None, payload, |args| request.encode(args)));
         self.handle(Event::Frame { conn, frame: &frame })
+    }
+
+    /// A client's request that nobody answers.
+    pub(super) fn ask_oneway(&mut self, conn: ConnId, request: &Request<'_>, payload: &[u8]) {
+        let opcode = request.opcode().number();
+        let head = Head { opcode, flags: Flags::ONEWAY, status: 0, request_id: RequestId(0) };
+        let frame = self.parse(frame(head, None, payload, |args| request.encode(args)));
+        let sent = self.handle(Event::Frame { conn, frame: &frame });
+        assert!(sent.iter().all(|sent| sent.conn != conn), "{sent:?} answers what has no answer");
+    }
+
+    /// How many entries wait to be committed.
+    pub(super) const fn held(&self) -> usize {
+        self.appended.len()
     }
 
     /// The one answer to a client's request.

@@ -9,7 +9,7 @@ use crate::node::Event;
 use crate::node::charge::{charge_of, size_of_answer};
 use crate::record::Entry;
 use crate::topic::NewTopic;
-use crate::types::{ConnId, Epoch, Offset, ProducerId, Retention, Sequenced, TopicName};
+use crate::types::{ConnId, Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicName};
 use crate::wire::request::{ANY_NODE, Fetch, List, Publish, Start};
 use crate::wire::response::{Detail, OFFSET_FORGOTTEN, Page};
 use crate::wire::{Request, Response, Status};
@@ -226,6 +226,99 @@ fn while_a_disk_hangs_no_more_is_proposed_than_so_many_bytes_and_it_goes_on_when
     assert_eq!(answered.len() as u64, proposed / payload.len() as u64);
     let client = node.client();
     assert!(node.ask_with(client, 2, &publish, &payload).is_empty(), "taken, and not committed yet");
+}
+
+#[test]
+fn while_a_disk_hangs_no_request_adds_to_what_waits_for_it_without_bound() {
+    let name = TopicName::new("topic-00000").unwrap();
+    let opening = Opening { producer: ProducerId::new(7).unwrap(), token: 1, resume: false };
+    let change = |records| SettingsChange { retention_records: Some(records), ..SettingsChange::default() };
+    let retention = Retention::default();
+    let requests = [
+        Request::Create { topic: TopicName::new("new").unwrap(), retention },
+        Request::Create { topic: name, retention },
+        Request::Delete(topic("topic-00000")),
+        Request::Alter { topic: topic("topic-00000"), change: change(5) },
+        Request::Trim { topic: topic("topic-00000"), first: Offset(1) },
+        Request::Producer { topic: topic("topic-00000"), opening },
+        Request::Publish(Publish { topic: topic("topic-00000"), producer: None, count: 1 }),
+    ];
+    let most = usize::try_from(PROPOSALS_BYTES_MAX / 512).unwrap();
+    for request in &requests {
+        let payload = if matches!(request, Request::Publish(_)) { records(1, 10) } else { Vec::new() };
+        let (mut node, client) = node_with_topics(1, retention);
+        node.publish(client, "topic-00000", 2, 10);
+        node.hold();
+        // A change that is under way, so that nobody knows what a repetition will find.
+        node.ask_oneway(client, &Request::Alter { topic: topic("topic-00000"), change: change(9) }, &[]);
+        let held = node.fill(|node| {
+            (0..=most).for_each(|_| node.ask_oneway(client, request, &payload));
+            node.held()
+        });
+        assert!(held > 1000 && held <= most, "{held} of {request:?}");
+        let other = node.client();
+        assert_eq!(node.ask_with(other, 2, request, &payload)[0].status(), Status::Overloaded, "{request:?}");
+        assert_eq!(node.answer_to(other, 3, &Request::Info(topic("topic-00000"))).status(), Status::Ok.number());
+        node.fill(Harness::commit);
+        assert!(node.ask_with(other, 4, request, &payload).len() <= 1, "it is proposed again, or answered");
+    }
+}
+
+#[test]
+fn a_change_that_changes_nothing_writes_nothing() {
+    let retention = Retention { records: 1000, ..Retention::default() };
+    let (mut node, client) = node_with_topics(1, retention);
+    node.publish(client, "topic-00000", 10, 10);
+    let trim = |first| Request::Trim { topic: topic("topic-00000"), first: Offset(first) };
+    let alter = |records| {
+        let change = SettingsChange { retention_records: Some(records), ..SettingsChange::default() };
+        Request::Alter { topic: topic("topic-00000"), change }
+    };
+    let create = |retention| Request::Create { topic: TopicName::new("topic-00000").unwrap(), retention };
+    assert_eq!(node.answer_to(client, 2, &trim(4)).status(), Status::Ok.number());
+    node.hold();
+    for (request, expected) in [
+        (create(retention), Status::OkExists),
+        (create(Retention { records: 5, ..retention }), Status::TopicExists),
+        (alter(1000), Status::Ok),
+        (trim(4), Status::Ok),
+        (trim(0), Status::Ok),
+    ] {
+        assert_eq!(node.answer_to(client, 3, &request).status(), expected.number(), "{request:?}");
+        assert_eq!(node.held(), 0, "{request:?}");
+    }
+    // Behind a change that is not committed yet they wait for it, and find what it leaves.
+    node.ask(client, 4, &Request::Delete(topic("topic-00000")));
+    for (id, request) in (5..).zip([create(retention), alter(1000), trim(0)]) {
+        assert_eq!(node.ask(client, id, &request).len(), 0, "{request:?}");
+    }
+    let answers: Vec<(u64, Status)> = node.commit().iter().map(|sent| (sent.id(), sent.status())).collect();
+    assert_eq!(answers, [(4, Status::Ok), (5, Status::Ok), (6, Status::Ok), (7, Status::UnknownTopic)]);
+}
+
+#[test]
+fn what_the_journal_has_no_space_for_is_refused_and_leaves_the_counts_right() {
+    let (mut node, client) = node_with_topics(1, Retention::default());
+    node.hold();
+    let new = Request::Create { topic: TopicName::new("new").unwrap(), retention: Retention::default() };
+    let opening = Opening { producer: ProducerId::new(7).unwrap(), token: 1, resume: false };
+    let requests = [
+        new,
+        Request::Producer { topic: topic("topic-00000"), opening },
+        Request::Publish(Publish { topic: topic("topic-00000"), producer: None, count: 1 }),
+        Request::Trim { topic: topic("topic-00000"), first: Offset(0) },
+        Request::Delete(topic("topic-00000")),
+    ];
+    for (id, request) in (2..).zip(&requests) {
+        let payload = if matches!(request, Request::Publish(_)) { records(1, 10) } else { Vec::new() };
+        assert_eq!(node.ask_with(client, id, request, &payload).len(), 0, "{request:?}");
+    }
+    let answers: Vec<(u64, Status)> = node.refuse_held().iter().map(|sent| (sent.id(), sent.status())).collect();
+    assert_eq!(answers, (2..7).map(|id| (id, Status::Quota)).collect::<Vec<_>>());
+    assert_eq!(node.answer_to(client, 9, &Request::Info(topic("topic-00000"))).status(), Status::Ok.number());
+    assert_eq!(node.answer_to(client, 9, &Request::Info(topic("new"))).status(), Status::UnknownTopic.number());
+    assert_eq!((node.node.proposals.len(), node.node.proposals.creates()), (0, 0));
+    assert_eq!(node.ask(client, 10, &new).len(), 0, "there is room in the queue");
 }
 
 #[test]

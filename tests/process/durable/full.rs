@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use dht_node::client::{Batch, Client, Error, Item, Start};
 use dht_node::limits::{DISK_BYTES_LEAST, SEGMENT_BYTES_FIRST};
-use dht_node::wire::{Response, Status};
+use dht_node::types::{Offset, SettingsChange, TopicName};
+use dht_node::wire::request::Topic;
+use dht_node::wire::{Request, Response, Status};
 
 use super::acked::EVERYTHING;
 use super::{IN_TIME, skip};
@@ -277,6 +279,75 @@ fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
     assert_eq!(client.info("topic").unwrap_err().status(), Some(Status::UnknownTopic));
     client.publish("small", &Batch::of(b"small")).unwrap();
     cube.stop(0);
+}
+
+/// Whatever clients sent before, a node on a full disk deletes topics, trims them, and ends in good order.
+#[test]
+fn nothing_that_is_sent_to_a_full_disk_takes_the_room_of_what_makes_space() {
+    const TEST: &str = "nothing_that_is_sent_to_a_full_disk_takes_the_room_of_what_makes_space";
+    const EACH: u64 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::new(folder.path(), 66, TEST) else { return };
+    let data = disk.0.join("data");
+    let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
+    let mut raw = Raw::greet(cube.address(0));
+    for topic in ["large", "many", "deleted", "small"] {
+        raw.call(&create(topic), &[]);
+    }
+    let many: Vec<u8> = (0..EACH).flat_map(|_| record(b"")).collect();
+    let count = u32::try_from(EACH).unwrap();
+    assert!(matches!(raw.call(&publish("many", count), &many), Response::Published(_)));
+    let large = record(&content(0));
+    let is_refused = (0..9).any(|_| matches!(raw.call(&publish("large", 1), &large), Response::Error(_)));
+    assert!(is_refused, "the disk is full");
+
+    let named = |topic| Topic { name: TopicName::new(topic).unwrap(), id: None };
+    // As many bytes of the journal as a small request can take.
+    let alter = |number: u64| {
+        let [records, bytes, age] = [1, 2, 3].map(|setting| Some(u64::MAX - 4 * number - setting));
+        let change = SettingsChange { retention_records: records, retention_bytes: bytes, retention_age_ms: age };
+        Request::Alter { topic: named("small"), change }
+    };
+    let trim = |first| Request::Trim { topic: named("many"), first: Offset(first) };
+    // What changes nothing is answered and not written. Of the rest each kind has its share, and never that of the
+    // next.
+    assert_eq!(flood(&mut raw, EACH, |_| create("small")), [(Status::OkExists, EACH)]);
+    let [(Status::Ok, altered), (Status::Quota, _)] = flood(&mut raw, 4 * EACH, alter)[..] else {
+        panic!("settings are changed until their share is used up");
+    };
+    let [(Status::Ok, trimmed), (Status::Quota, _)] = flood(&mut raw, EACH, |number| trim(number + 1))[..] else {
+        panic!("records are trimmed until their share is used up");
+    };
+    assert!(altered > 500 && trimmed > 500, "{altered} and {trimmed}");
+    let deleted = raw.call(&Request::Delete(named("deleted")), &[]);
+    assert!(matches!(deleted, Response::Deleted { .. }), "{deleted:?}");
+    cube.stop(0);
+
+    // A start finds what was answered.
+    cube.restart(0);
+    let mut client = cube.client(0);
+    assert_eq!(client.info("deleted").unwrap_err().status(), Some(Status::UnknownTopic));
+    assert_eq!(client.info("many").unwrap().topic.unwrap().first.0, trimmed);
+    client.delete("large").unwrap();
+    wait_for("it recovers by itself", || client.publish("small", &Batch::of(b"small")).ok());
+    cube.stop(0);
+}
+
+/// Sends so many requests, a thousand at a time, and counts how often each status came, in the order of the first.
+fn flood<'a>(raw: &mut Raw, count: u64, request: impl Fn(u64) -> Request<'a>) -> Vec<(Status, u64)> {
+    let mut statuses: Vec<(Status, u64)> = Vec::new();
+    for first in (0..count).step_by(1000) {
+        let ids: Vec<(u64, u64)> = (first..count.min(first + 1000)).map(|number| (number, raw.next_id())).collect();
+        raw.send(&ids.iter().flat_map(|(number, id)| request_frame(*id, &request(*number), &[])).collect::<Vec<u8>>());
+        for (_, id) in ids {
+            let status = Status::from_number(raw.answer(id).status()).unwrap();
+            match statuses.iter_mut().find(|(known, _)| *known == status) {
+                Some((_, times)) => *times += 1,
+                None => statuses.push((status, 1)),
+            }
+        }
+    }
+    statuses
 }
 
 /// It says what is wrong and what helps.
