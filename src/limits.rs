@@ -112,7 +112,7 @@ pub const PUSH_QUEUE_MAX: usize = 2 << 20;
 /// Most subscriptions of one client.
 pub const SUBSCRIPTIONS_PER_CLIENT_MAX: usize = 4096;
 
-/// Most subscriptions of a node: about 200 bytes each.
+/// Most subscriptions of a node: about 300 bytes each.
 pub const SUBSCRIPTIONS_MAX: usize = 100_000;
 
 /// Bytes queued for a subscription that catches up, before the others have theirs.
@@ -328,7 +328,7 @@ pub const PRODUCERS_MAX: usize = 1024;
 /// been stored.
 pub const ONE_SHOTS_MAX: usize = 16_384;
 
-/// Most opened producers per topic, whose records are counted, at 64 bytes each. The least recently active is
+/// Most opened producers per topic, whose records are counted, at 96 bytes each. The least recently active is
 /// forgotten, and every later open reports how many were.
 pub const OPENED_PRODUCERS_MAX: usize = 16_384;
 

@@ -54,6 +54,7 @@ mod subscriptions;
 mod tick;
 mod topics;
 mod wall;
+mod work;
 
 #[cfg(test)]
 mod tests;

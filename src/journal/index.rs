@@ -251,7 +251,7 @@ mod tests {
     fn an_index_comes_back_by_topic_and_offset() {
         let batches = [
             filed(9, 0, 5, 100, 10),
-            filed(2, 1 << 60, 3, u32::MAX, u64::MAX),
+            filed(2, 1 << 60, 3, u32::MAX - 201, u64::MAX),
             filed(9, 5, 1, 800, 20),
             filed(9, 70, 2, 40, 5),
         ];

@@ -1,5 +1,7 @@
 //! The connections as the core sees them: the peer, and its unanswered requests.
 
+use std::collections::BTreeSet;
+
 use crate::limits::CLIENT_QUEUE_MAX;
 use crate::types::{ConnId, NodeId, RequestId};
 
@@ -87,7 +89,7 @@ pub(super) struct Client {
     /// Largest frame that it accepts, in bytes.
     pub frame_max: u32,
     /// Its subscriptions and waiting requests, by their keys.
-    pub readers: Vec<usize>,
+    pub readers: BTreeSet<usize>,
     /// Bytes of records sent to it during one event, preceded by the number of the event.
     pub given: (u64, usize),
     /// Number of its pending subscriptions.

@@ -8,7 +8,7 @@
 use super::action::{Action, Packet};
 use super::fetch::{fit_records, or_most, shorten};
 use super::subscriptions::{Consumer, Pushed};
-use super::{Node, Step};
+use super::{Node, Step, work};
 use crate::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN, PULL_BYTES};
 use crate::topic::NotHeld;
 use crate::types::{ConnId, Offset, RequestId, TopicId};
@@ -65,16 +65,18 @@ impl Node {
     pub(super) fn hand_out(&mut self, step: &mut Step<'_>, place: usize, span: Span, news: News<'_, '_>) {
         let (frame_len, payload_len) = news.lens();
         let topic = self.subscriptions.topic_mut(place);
+        // The frame may come late, and close a gap before frames that came earlier.
+        let known = topic.head.min(span.base);
         topic.head = topic.head.max(span.end);
         let (head, is_local) = (topic.head, topic.home == self.settings.id);
-        let readers = std::mem::take(&mut topic.readers);
-        let (mut taken, mut behind) = (0, false);
-        for &key in &readers {
+        let mut taken = 0;
+        for key in topic.newly_behind(known) {
             let reader = self.subscriptions.get_mut(key).expect("readers hang on their topic");
+            let mut cursor = reader.cursor();
             match &mut reader.consumer {
                 // A subscriber that was sent WAITING must get FLOWING before any records.
                 Consumer::Stream { id, sent, limit }
-                    if reader.cursor == span.base && *sent < *limit && !reader.is_told_to_wait =>
+                    if cursor == span.base && *sent < *limit && !reader.is_told_to_wait =>
                 {
                     if let Some(client) = self.conns.client_mut(reader.conn)
                         && client.takes(step.event)
@@ -82,20 +84,19 @@ impl Node {
                     {
                         client.give(frame_len);
                         *sent += payload_len;
-                        reader.cursor = span.end;
                         taken += 1;
                         step.out.push(news.action(reader.conn, *id, None, false));
+                        cursor = span.end;
+                        self.subscriptions.move_to(key, cursor);
                     }
                 }
                 Consumer::Stream { .. } | Consumer::Poll(_) => {}
             }
-            // The frame may close a gap before frames that came earlier.
-            if reader.cursor < head {
-                behind = true;
+            if cursor < head {
                 self.subscriptions.enqueue(key);
             }
         }
-        self.subscriptions.topic_mut(place).readers = readers;
+        let behind = self.subscriptions.topic(place).slowest().is_some_and(|slowest| slowest < head);
         self.stats.delivers += taken;
         if is_local {
             return;
@@ -133,7 +134,7 @@ impl Node {
     fn go_on(&mut self, step: &mut Step<'_>, key: usize) {
         self.notify(step, key);
         let Some(reader) = self.subscriptions.get(key) else { return };
-        let (conn, cursor, place) = (reader.conn, reader.cursor, reader.topic);
+        let (conn, cursor, place) = (reader.conn, reader.cursor(), reader.topic);
         let room = match reader.consumer {
             Consumer::Stream { sent, limit, .. } => limit.saturating_sub(sent),
             Consumer::Poll(_) => u64::MAX,
@@ -162,7 +163,7 @@ impl Node {
     /// Sends a reader records from this node's log, or fetches them from the journal.
     fn read_on(&mut self, step: &mut Step<'_>, key: usize, id: TopicId, max_bytes: usize) {
         let Some(reader) = self.subscriptions.get(key) else { return };
-        let cursor = reader.cursor;
+        let cursor = reader.cursor();
         let Some(topic) = self.catalogue.get(id).filter(|topic| cursor < topic.log.next()) else { return };
         let most = u32::try_from(max_bytes.min(CATCH_UP_BYTES)).expect("a small bound");
         match super::fetch::read(topic, cursor, most, 0) {
@@ -174,7 +175,7 @@ impl Node {
     /// Sends a reader records from the tail of pushed frames.
     fn send_from_tail(&mut self, step: &mut Step<'_>, key: usize, max_bytes: usize) {
         let reader = self.subscriptions.get(key).expect("it was just looked at");
-        let (conn, cursor, place) = (reader.conn, reader.cursor, reader.topic);
+        let (conn, cursor, place) = (reader.conn, reader.cursor(), reader.topic);
         let stream = if let Consumer::Stream { id, .. } = reader.consumer { Some(id) } else { None };
         let pushed = self.subscriptions.tail_at(place, cursor).expect("it was just looked at");
         let (base, end, frame) = (pushed.base, pushed.end, pushed.frame.clone());
@@ -207,7 +208,7 @@ impl Node {
         let (id, sent, limit) = match reader.consumer {
             Consumer::Stream { id, sent, limit } => (id, sent, limit),
             Consumer::Poll(poll) => {
-                let fetched = Fetched { from: reader.cursor, ..fetched };
+                let fetched = Fetched { from: reader.cursor(), ..fetched };
                 self.remove_reader(step, key);
                 self.stats.fetches += 1;
                 let fetched = shorten(fetched, or_most(poll.max_bytes) as usize, or_most(poll.max_records));
@@ -215,9 +216,9 @@ impl Node {
             }
         };
         let conn = reader.conn;
-        if reader.cursor < fetched.base {
-            let (from, to) = (reader.cursor, fetched.base);
-            reader.cursor = to;
+        let (from, to) = (reader.cursor(), fetched.base);
+        if from < to {
+            self.subscriptions.move_to(key, to);
             self.stats.gaps += 1;
             let packet = Packet::Push(Push::Gap { from, to });
             step.out.push(Action::Send { conn, request_id: id, route: None, packet });
@@ -246,10 +247,10 @@ impl Node {
     fn advance_stream(&mut self, key: usize, end: Offset, bytes: u64) {
         self.stats.delivers += 1;
         let Some(reader) = self.subscriptions.get_mut(key) else { return };
-        reader.cursor = end;
         if let Consumer::Stream { sent, .. } = &mut reader.consumer {
             *sent += bytes;
         }
+        self.subscriptions.move_to(key, end);
     }
 
     /// Asks the home for pushes again if necessary, because a reader has caught up with a topic of another node.
@@ -264,12 +265,15 @@ impl Node {
 
     /// Lets all readers of a topic check for records.
     pub(super) fn wake_topic(&mut self, place: usize) {
-        let keys = self.subscriptions.topic(place).readers.clone();
-        keys.into_iter().for_each(|key| self.subscriptions.enqueue(key));
+        for key in self.subscriptions.topic(place).readers() {
+            self.subscriptions.enqueue(key);
+        }
     }
 
-    pub(super) fn wake_waiting(&mut self) {
-        for key in std::mem::take(&mut self.subscriptions.waiting) {
+    /// Lets at most so many of the readers that wait for others' fetches have a turn.
+    pub(super) fn wake_waiting(&mut self, most: usize) {
+        for _ in 0..self.subscriptions.waiting.len().min(most) {
+            let key = self.subscriptions.waiting.pop_front().expect("it was counted");
             self.subscriptions.enqueue(key);
         }
     }
@@ -277,7 +281,8 @@ impl Node {
     /// Lets the readers of a client continue when its send queue has drained.
     pub(super) fn wake_client(&mut self, id: ConnId) {
         if let Some(client) = self.conns.client_mut(id) {
-            for key in client.readers.clone() {
+            work::count(client.readers.len());
+            for &key in &client.readers {
                 self.subscriptions.enqueue(key);
             }
         }

@@ -4,7 +4,7 @@
 //! each link carries it once. The home waits for no receiver: the other side detects a lost push from the next push or
 //! from HEADS.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 
@@ -15,7 +15,7 @@ use super::forward::ReplyTo;
 use super::pull::request_frame;
 use super::serve::Answer;
 use super::topics::unknown_topic;
-use super::{Node, Step};
+use super::{Node, Step, work};
 use crate::limits::{ANNOUNCE_US, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, PAYLOAD_MAX};
 use crate::topic::Topic;
 use crate::types::{Epoch, NodeId, NodeSet, Offset, RequestId, TopicId};
@@ -61,8 +61,8 @@ struct Member {
 /// The state of a node that records are pushed to.
 #[derive(Clone, Debug, Default)]
 struct Ingress {
-    /// Number of topics that it reads.
-    members: u32,
+    /// The topics that it reads.
+    topics: BTreeSet<TopicId>,
     /// Exclusive or of the ids of the topics that are pushed to it.
     digest: u64,
     /// Counter of the last HEADS sent to it.
@@ -109,7 +109,7 @@ impl Feeds {
 
     /// Returns the number of pairs of a topic and a node that reads it.
     pub(super) fn len(&self) -> usize {
-        self.ingresses.iter().map(|ingress| ingress.members as usize).sum()
+        self.ingresses.iter().map(|ingress| ingress.topics.len()).sum()
     }
 
     /// Returns true when no other node reads any topic.
@@ -144,19 +144,20 @@ impl Feeds {
         let Member { node, subscribers, .. } = member;
         let ingress = &mut self.ingresses[usize::from(node.index())];
         let feed = self.topics.entry(topic).or_default();
+        work::count(1);
         let place = feed.members.iter().position(|member| member.node == node);
         match place {
             Some(place) if subscribers > 0 => feed.members[place] = member,
             Some(place) => {
                 feed.members.swap_remove(place);
-                ingress.members -= 1;
+                ingress.topics.remove(&topic);
             }
             None if subscribers > 0 => {
                 feed.members.push(member);
-                if ingress.members == 0 {
+                if ingress.topics.is_empty() {
                     ingress.unanswered = 0;
                 }
-                ingress.members += 1;
+                ingress.topics.insert(topic);
             }
             None => {}
         }
@@ -181,7 +182,7 @@ impl Feeds {
         for member in &feed.members {
             nodes.insert(member.node);
             let ingress = &mut self.ingresses[usize::from(member.node.index())];
-            ingress.members -= 1;
+            ingress.topics.remove(&topic);
             if feed.targets.contains(member.node) {
                 ingress.digest ^= topic.number();
             }
@@ -192,8 +193,8 @@ impl Feeds {
 
     /// Removes all feeds of a node.
     fn forget(&mut self, node: NodeId) {
-        let reads = |feed: &Feed| feed.members.iter().any(|member| member.node == node);
-        let topics: Vec<TopicId> = self.topics.iter().filter(|(_, feed)| reads(feed)).map(|(id, _)| *id).collect();
+        let topics = self.ingresses[usize::from(node.index())].topics.clone();
+        work::count(topics.len());
         for topic in topics {
             self.set(topic, false, Member { node, version: 0, subscribers: 0, slowest: None });
         }
@@ -216,7 +217,7 @@ impl Feeds {
             assert!(feed.targets.iter().all(|node| feed.members.iter().any(|member| member.node == node)));
         }
         for (ingress, expected) in self.ingresses.iter().zip(counted) {
-            assert_eq!((ingress.members, ingress.digest), expected);
+            assert_eq!((ingress.topics.len(), ingress.digest), expected);
         }
     }
 }
@@ -380,7 +381,7 @@ impl Node {
             nodes.iter().for_each(|node| items[usize::from(node.index())].push(head));
         }
         for (index, items) in items.into_iter().enumerate() {
-            if self.feeds.ingresses[index].members == 0 && items.is_empty() {
+            if self.feeds.ingresses[index].topics.is_empty() && items.is_empty() {
                 continue;
             }
             let node = NodeId::new(u16::try_from(index).expect("a node"), self.settings.dimension).expect("a node");
@@ -423,7 +424,7 @@ impl Node {
         let heads = Heads {
             instance: self.settings.instance,
             counter: ingress.counter,
-            feeds: ingress.members,
+            feeds: u32::try_from(ingress.topics.len()).unwrap_or(u32::MAX),
             digest: ingress.digest,
             count: u16::try_from(items.len()).expect("HEADS_ITEMS_MAX"),
         };

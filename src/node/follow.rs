@@ -173,9 +173,12 @@ impl Node {
     /// Raises the known log end offset of a topic, and wakes the readers that are behind.
     pub(super) fn raise_head(&mut self, place: usize, next: Offset) {
         let topic = self.subscriptions.topic_mut(place);
-        if topic.head < next {
+        let known = topic.head;
+        if known < next {
             topic.head = next;
-            self.wake_topic(place);
+            for key in topic.newly_behind(known) {
+                self.subscriptions.enqueue(key);
+            }
         }
     }
 
@@ -231,11 +234,11 @@ impl Node {
             let home = NodeId::new(u16::try_from(index).expect("a node"), self.settings.dimension).expect("a node");
             self.tell_all(step, home, &places, false);
         }
-        let (old, fresh) = std::mem::take(&mut self.subscriptions.strays)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(_, _, since_us)| since_us + HEADS_US <= now_us);
+        let is_old = |since_us: u64| since_us.saturating_add(HEADS_US) <= now_us;
+        let strays = std::mem::take(&mut self.subscriptions.strays);
+        let (old, fresh) = strays.into_iter().partition(|(_, (_, since_us))| is_old(*since_us));
         self.subscriptions.strays = fresh;
-        for (topic, home, _) in old {
+        for (topic, (home, _)) in old {
             if self.subscriptions.topic_of(topic).is_none() {
                 self.tell_left(step, home, topic, Epoch(0));
             }
@@ -245,8 +248,8 @@ impl Node {
     /// Notes a push of a topic without readers. A subscription may still be in transit, so the home is told only later.
     fn note_stray(&mut self, step: &Step<'_>, topic: TopicId, home: NodeId) {
         let strays = &mut self.subscriptions.strays;
-        if strays.len() < STRAYS_MAX && strays.iter().all(|(id, ..)| *id != topic) {
-            strays.push((topic, home, step.now.monotonic_us));
+        if strays.len() < STRAYS_MAX {
+            strays.entry(topic).or_insert((home, step.now.monotonic_us));
         }
     }
 

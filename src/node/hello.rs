@@ -1,5 +1,7 @@
 //! The first frames of a connection: who is there, and do we speak with them?
 
+use std::collections::BTreeSet;
+
 use super::action::{Action, Packet};
 use super::conns::{Client, Peer};
 use super::end::End;
@@ -198,7 +200,7 @@ impl Node {
             pinged: false,
             keepalive_us: wanted_us,
             frame_max,
-            readers: Vec::new(),
+            readers: BTreeSet::new(),
             given: (0, 0),
             openings: 0,
             last_request_id: request_id.0,

@@ -122,7 +122,7 @@ impl Node {
     }
 
     fn notify_topic(&mut self, step: &mut Step<'_>, place: usize) {
-        for key in self.subscriptions.topic(place).readers.clone() {
+        for key in self.subscriptions.topic(place).readers() {
             self.notify(step, key);
         }
     }

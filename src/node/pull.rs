@@ -21,7 +21,7 @@ impl Node {
     /// Fetches what a reader misses, unless that is under way for another one.
     pub(super) fn pull(&mut self, step: &mut Step<'_>, key: usize, max_bytes: u32) {
         let reader = self.subscriptions.get(key).expect("it was just looked at");
-        let (place, from) = (reader.topic, reader.cursor);
+        let (place, from) = (reader.topic, reader.cursor());
         let topic = self.subscriptions.topic(place);
         let (id, home) = (topic.id, topic.home);
         if topic.pulls.contains(&from) {
@@ -29,7 +29,7 @@ impl Node {
         }
         let in_flight = self.subscriptions.homes[usize::from(home.index())].pulls;
         if self.pulls.len() >= PULLS_MAX || in_flight >= PULLS_PER_HOME_MAX {
-            self.subscriptions.waiting.push(key);
+            self.subscriptions.waiting.push_back(key);
             return;
         }
         let frame = fetch_frame(topic, from, max_bytes);
@@ -106,7 +106,9 @@ impl Node {
 
     fn end_pull(&mut self, step: &mut Step<'_>, pull: Pull, response: Option<Response>) {
         self.subscriptions.homes[usize::from(pull.home.index())].pulls -= 1;
-        self.wake_waiting();
+        // The end of one fetch lets only a few others begin: to wake all who wait would cost the square of their
+        // number.
+        self.wake_waiting(PULLS_PER_HOME_MAX);
         let Some(place) = self.subscriptions.topic_of(pull.topic) else { return };
         let topic = self.subscriptions.topic_mut(place);
         topic.pulls.retain(|from| *from != pull.from);
@@ -116,10 +118,7 @@ impl Node {
             {
                 self.end_outage(step, place);
                 self.raise_head(place, fetched.next);
-                let at_cursor = |key: &usize| self.subscriptions.get(*key).is_some_and(|it| it.cursor == pull.from);
-                let topic = self.subscriptions.topic(place);
-                let readers: Vec<usize> = topic.readers.iter().copied().filter(at_cursor).collect();
-                for key in readers {
+                for key in self.subscriptions.topic(place).readers_in(pull.from..=pull.from) {
                     self.send_records(step, key, (*fetched).clone());
                 }
             }
@@ -128,7 +127,12 @@ impl Node {
         }
     }
 
+    /// Schedules a retry for all readers of a topic, unless one is scheduled.
     fn pull_later(&mut self, step: &Step<'_>, topic: TopicId) {
+        let Some(place) = self.subscriptions.topic_of(topic) else { return };
+        if std::mem::replace(&mut self.subscriptions.topic_mut(place).is_retried, true) {
+            return;
+        }
         let due_us = step.now.after_us(PULL_AGAIN_US);
         self.subscriptions.retries.push_back((due_us, topic));
     }
@@ -140,10 +144,11 @@ impl Node {
         {
             self.subscriptions.retries.pop_front();
             if let Some(place) = self.subscriptions.topic_of(topic) {
+                self.subscriptions.topic_mut(place).is_retried = false;
                 self.wake_topic(place);
             }
         }
-        self.wake_waiting();
+        self.wake_waiting(usize::MAX);
     }
 
     /// Sends a request of this node's own on its way; the answer to give when there is none.

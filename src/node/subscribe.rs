@@ -3,9 +3,11 @@
 //! SUBSCRIBE goes to the home like any request; what it wants is noted in an [`Opening`], and when the answer passes
 //! through here, the opening becomes a reader. So does a FETCH that may wait and found nothing.
 
+use std::collections::BTreeSet;
+
 use super::action::{Action, Packet};
 use super::ingress::Asked;
-use super::subscriptions::{Consumer, Followed, Opening, Poll, Told, Wish};
+use super::subscriptions::{Consumer, Followed, Opening, Poll, Subscription, Told, Wish};
 use super::{Node, Step};
 use crate::limits::{FETCH_WAIT_MAX_MS, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX};
 use crate::types::{ConnId, NodeId, Offset, RequestId, TopicId};
@@ -216,7 +218,7 @@ impl Node {
     fn add_reader(&mut self, conn: ConnId, place: usize, cursor: Offset, consumer: Consumer) -> bool {
         let Some(client) = self.conns.client_mut(conn) else { return false };
         let key = self.subscriptions.insert(conn, place, cursor, consumer);
-        client.readers.push(key);
+        client.readers.insert(key);
         self.subscriptions.enqueue(key);
         true
     }
@@ -236,7 +238,7 @@ impl Node {
             let message = format!("no subscription {} on this connection: it has ended, or never began", id.0);
             return Err(ErrorResponse::new(Status::UnknownSubscription, message));
         };
-        let cursor = self.subscriptions.get(key).map(|reader| reader.cursor).expect("it was just found");
+        let cursor = self.subscriptions.get(key).map(Subscription::cursor).expect("it was just found");
         self.remove_reader(step, key);
         Ok(cursor)
     }
@@ -244,10 +246,8 @@ impl Node {
     /// Takes a reader out, and its topic if it was the last one.
     pub(super) fn remove_reader(&mut self, step: &mut Step<'_>, key: usize) -> Consumer {
         let reader = self.subscriptions.remove(key);
-        if let Some(client) = self.conns.client_mut(reader.conn)
-            && let Some(index) = client.readers.iter().position(|other| *other == key)
-        {
-            client.readers.swap_remove(index);
+        if let Some(client) = self.conns.client_mut(reader.conn) {
+            client.readers.remove(&key);
         }
         self.leave(step, reader.topic);
         reader.consumer
@@ -255,7 +255,7 @@ impl Node {
 
     /// Stops following a topic that has no readers.
     fn leave(&mut self, step: &mut Step<'_>, place: usize) {
-        if self.subscriptions.topic(place).readers.is_empty() {
+        if self.subscriptions.topic(place).is_unread() {
             let topic = self.subscriptions.unfollow(place);
             if topic.home != self.settings.id {
                 self.tell_left(step, topic.home, topic.id, topic.epoch);
@@ -266,7 +266,7 @@ impl Node {
     }
 
     /// The client is gone: so are its readers.
-    pub(super) fn drop_readers(&mut self, step: &mut Step<'_>, readers: Vec<usize>) {
+    pub(super) fn drop_readers(&mut self, step: &mut Step<'_>, readers: BTreeSet<usize>) {
         for key in readers {
             if let Consumer::Poll(Poll { asked, .. }) = self.remove_reader(step, key) {
                 self.discharge(step, asked.conn, asked.charge, 0);
@@ -275,7 +275,7 @@ impl Node {
     }
 
     /// The client sends nothing more, so that it can give no credit: its subscriptions end, what it asked is answered.
-    pub(super) fn drop_streams(&mut self, step: &mut Step<'_>, readers: Vec<usize>) {
+    pub(super) fn drop_streams(&mut self, step: &mut Step<'_>, readers: BTreeSet<usize>) {
         for key in readers {
             if self.subscriptions.get(key).is_some_and(|reader| matches!(reader.consumer, Consumer::Stream { .. })) {
                 self.remove_reader(step, key);
@@ -285,12 +285,12 @@ impl Node {
 
     /// Ends all readers of a topic with the reason.
     pub(super) fn end_topic(&mut self, step: &mut Step<'_>, place: usize, error: &ErrorResponse) {
-        let keys = self.subscriptions.topic(place).readers.clone();
+        let keys = self.subscriptions.topic(place).readers();
         let mut ended = Vec::with_capacity(keys.len());
         for key in keys {
             let reader = self.subscriptions.remove(key);
             if let Some(client) = self.conns.client_mut(reader.conn) {
-                client.readers.retain(|other| *other != key);
+                client.readers.remove(&key);
             }
             ended.push(reader);
         }
@@ -316,7 +316,7 @@ impl Node {
         while let Some(key) = self.subscriptions.expired_poll(now_us) {
             let reader = self.subscriptions.get(key).expect("polls are readers");
             let topic = self.subscriptions.topic(reader.topic);
-            let (cursor, id, epoch) = (reader.cursor, topic.id, topic.epoch);
+            let (cursor, id, epoch) = (reader.cursor(), topic.id, topic.epoch);
             if let Consumer::Poll(poll) = self.remove_reader(step, key) {
                 self.finish(step, poll.asked, nothing(id, epoch, cursor, poll.first));
             }

@@ -3,13 +3,15 @@
 //! A subscription is a cursor with credit. Those to one topic hang on a [`Followed`], which knows how far the topic
 //! is, and keeps a tail of pushed frames while somebody still needs them.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use foldhash::fast::RandomState;
 use slab::Slab;
 
 use super::ingress::Asked;
 use super::outage::Outage;
+use super::work;
 use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, NodeId, Offset, RequestId, TopicId};
 use crate::wire::Frame;
@@ -21,8 +23,7 @@ pub(super) struct Subscription {
     pub conn: ConnId,
     /// Its place among the topics.
     pub topic: usize,
-    /// The record that it gets next.
-    pub cursor: Offset,
+    cursor: Offset,
     /// What it is.
     pub consumer: Consumer,
     /// The client was told that the home is out of reach, and not since that it is back.
@@ -45,6 +46,13 @@ pub(super) enum Consumer {
     },
     /// The answer to one FETCH, when there is something.
     Poll(Poll),
+}
+
+impl Subscription {
+    /// Returns the record that it gets next.
+    pub(super) const fn cursor(&self) -> Offset {
+        self.cursor
+    }
 }
 
 impl Consumer {
@@ -113,8 +121,11 @@ pub(super) struct Followed {
     pub home: NodeId,
     /// Behind the last record that is known to exist. Of a topic of this node, the catalogue knows better.
     pub head: Offset,
-    /// Its readers.
-    pub readers: Vec<usize>,
+    /// Its readers by the record that each gets next, so that none of them is looked at in vain: a topic may have very
+    /// many that are behind.
+    readers: BTreeSet<(Offset, usize)>,
+    /// True while a retry of failed fetches is scheduled; one wakes all readers.
+    pub is_retried: bool,
     /// Is the home to push? Not while all readers are far behind.
     pub push: bool,
     /// What the home knows of us, as far as it said so.
@@ -205,12 +216,12 @@ pub(super) struct Subscriptions {
     pub homes: Vec<Home>,
     /// Readers that can go on.
     pub queue: VecDeque<usize>,
-    /// Readers that wait for others' fetches to end.
-    pub waiting: Vec<usize>,
+    /// Readers that wait for others' fetches to end, oldest first.
+    pub waiting: VecDeque<usize>,
     /// When to try again to fetch for a topic, in order.
     pub retries: VecDeque<(u64, TopicId)>,
     /// Topics that were pushed here in vain, with their homes and when, monotonic microseconds.
-    pub strays: Vec<(TopicId, NodeId, u64)>,
+    pub strays: BTreeMap<TopicId, (NodeId, u64)>,
     /// The request id of the last FEED.
     pub feed_version: u64,
     polls: BTreeSet<(u64, usize)>,
@@ -228,9 +239,9 @@ impl Subscriptions {
             openings: HashMap::default(),
             homes: vec![Home::default(); usize::from(nodes)],
             queue: VecDeque::new(),
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
             retries: VecDeque::new(),
-            strays: Vec::new(),
+            strays: BTreeMap::new(),
             feed_version: 0,
             polls: BTreeSet::new(),
             tails_bytes: 0,
@@ -344,7 +355,7 @@ impl Subscriptions {
         let before = self.by_request.insert((conn, consumer.request_id()), key);
         assert!(before.is_none(), "checked when it was asked for");
         entry.insert(Subscription { conn, topic: place, cursor, consumer, is_told_to_wait: false, queued: false });
-        self.topics[place].readers.push(key);
+        self.topics[place].readers.insert((cursor, key));
         key
     }
 
@@ -360,10 +371,19 @@ impl Subscriptions {
             self.polls.remove(&(poll.deadline_us, key));
         }
         self.by_request.remove(&(reader.conn, reader.consumer.request_id()));
-        let readers = &mut self.topics[reader.topic].readers;
-        let index = readers.iter().position(|other| *other == key).expect("a reader hangs on its topic");
-        readers.swap_remove(index);
+        let was_there = self.topics[reader.topic].readers.remove(&(reader.cursor, key));
+        assert!(was_there, "a reader hangs on its topic");
         reader
+    }
+
+    /// Moves a reader to another record.
+    pub(super) fn move_to(&mut self, key: usize, cursor: Offset) {
+        let Some(reader) = self.readers.get_mut(key) else { return };
+        let readers = &mut self.topics[reader.topic].readers;
+        let was_there = readers.remove(&(reader.cursor, key));
+        assert!(was_there, "a reader hangs on its topic");
+        readers.insert((cursor, key));
+        reader.cursor = cursor;
     }
 
     /// Puts a reader on the list of those that can go on.
@@ -379,6 +399,7 @@ impl Subscriptions {
     /// The next reader that can go on.
     pub(super) fn dequeue(&mut self) -> Option<usize> {
         while let Some(key) = self.queue.pop_front() {
+            work::count(1);
             if let Some(reader) = self.readers.get_mut(key) {
                 reader.queued = false;
                 return Some(key);
@@ -436,7 +457,7 @@ impl Subscriptions {
         if topic.tail.is_empty() {
             return;
         }
-        let slowest = topic.readers.iter().map(|key| self.readers[*key].cursor).min();
+        let slowest = topic.slowest();
         while let Some(oldest) = topic.tail.front()
             && slowest.is_none_or(|slowest| oldest.end <= slowest)
         {
@@ -459,19 +480,9 @@ impl Subscriptions {
     /// What a topic's home should know of its readers here.
     pub(super) fn to_tell(&self, place: usize, head: Offset) -> Told {
         let topic = &self.topics[place];
-        let mut told = Told { push: topic.push, subscribers: 0, slowest: None };
-        for reader in topic.readers.iter().map(|key| &self.readers[*key]) {
-            if let Consumer::Stream { .. } = reader.consumer {
-                told.subscribers += 1;
-                if reader.cursor < head {
-                    told.slowest = Some(told.slowest.map_or(reader.cursor, |slowest| slowest.min(reader.cursor)));
-                }
-            } else {
-                // A poll keeps the feed as a subscription does.
-                told.subscribers += 1;
-            }
-        }
-        told
+        // A poll keeps the feed as a subscription does.
+        let subscribers = u32::try_from(topic.readers.len()).unwrap_or(u32::MAX);
+        Told { push: topic.push, subscribers, slowest: topic.slowest().filter(|slowest| *slowest < head) }
     }
 
     /// Asserts the invariants.
@@ -482,7 +493,8 @@ impl Subscriptions {
             assert_eq!(self.by_id.get(&topic.id), Some(&place));
             assert!(!topic.readers.is_empty(), "a topic without readers is not followed");
             readers += topic.readers.len();
-            assert!(topic.readers.iter().all(|key| self.readers[*key].topic == place));
+            let is_here = |reader: &Subscription, cursor| reader.topic == place && reader.cursor == cursor;
+            assert!(topic.readers.iter().all(|(cursor, key)| is_here(&self.readers[*key], *cursor)));
             let bytes: usize = topic.tail.iter().map(|pushed| pushed.frame.len()).sum();
             assert_eq!(bytes, topic.tail_bytes);
             assert!(bytes <= TAIL_BYTES_MAX, "a tail is bounded");
@@ -518,7 +530,8 @@ impl Followed {
             name,
             home,
             head,
-            readers: Vec::new(),
+            readers: BTreeSet::new(),
+            is_retried: false,
             push: true,
             told: None,
             telling: None,
@@ -532,6 +545,42 @@ impl Followed {
     /// What the home knows of us, as far as it said so.
     pub(super) const fn told(&self) -> Option<Told> {
         self.told
+    }
+
+    /// Returns true when nobody reads the topic here.
+    pub(super) fn is_unread(&self) -> bool {
+        self.readers.is_empty()
+    }
+
+    /// Returns the cursor of the slowest reader.
+    pub(super) fn slowest(&self) -> Option<Offset> {
+        self.readers.first().map(|(cursor, _)| *cursor)
+    }
+
+    /// Returns the keys of all readers, those that are furthest behind first.
+    pub(super) fn readers(&self) -> Vec<usize> {
+        self.readers_in(Offset(0)..=Offset(u64::MAX))
+    }
+
+    /// Returns the keys of the readers whose cursors lie in a range.
+    pub(super) fn readers_in(&self, cursors: RangeInclusive<Offset>) -> Vec<usize> {
+        let (first, last) = cursors.into_inner();
+        if first > last {
+            return Vec::new();
+        }
+        let keys: Vec<usize> = self.readers.range((first, 0)..=(last, usize::MAX)).map(|(_, key)| *key).collect();
+        work::count(keys.len());
+        keys
+    }
+
+    /// Returns the keys of the readers that are behind the end of the topic only since it was raised from `known`.
+    /// Those before were behind already: each of them has its turn when it gets credit, when its client reads, or when
+    /// the fetch that it waits for ends.
+    pub(super) fn newly_behind(&self, known: Offset) -> Vec<usize> {
+        match self.head.0.checked_sub(1) {
+            Some(last) => self.readers_in(known..=Offset(last)),
+            None => Vec::new(),
+        }
     }
 }
 
@@ -576,7 +625,7 @@ mod tests {
         for (offset, kept) in [(0, false), (1, false), (2, true), (5, true), (6, false)] {
             assert_eq!(table.tail_at(place, Offset(offset)).is_some(), kept, "{offset}");
         }
-        table.get_mut(0).unwrap().cursor = Offset(5);
+        table.move_to(0, Offset(5));
         table.trim_tail(place);
         assert!(table.tail_at(place, Offset(4)).is_none() && table.tail_at(place, Offset(5)).is_some());
         table.drop_tail_at(place, Offset(5));

@@ -15,6 +15,7 @@
 //! | `readers` | how many there may be, how long they wait, how they catch up |
 //! | `pulls` | fetches for readers: how many at once, and that nobody is forgotten |
 //! | `retries` | requests that another node does not answer, or does not apply |
+//! | `growth` | what tables cost: twice the entries, twice the work |
 //! | `home` | what a home makes of FEED, and what it says in HEADS |
 //! | `ingress` | what an ingress makes of HEADS and epochs, and what it says in FEED |
 //! | `outage` | what subscribers are told when a home is out of reach |
@@ -24,6 +25,7 @@ mod clients;
 mod clocks;
 mod drain;
 mod empty;
+mod growth;
 mod harness;
 mod home;
 mod ingress;

@@ -5,6 +5,7 @@
 
 mod one_shots;
 mod opened;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use bytes::{Buf, BufMut};
 
 use one_shots::OneShots;
 use opened::OpenedProducers;
+use silence::Silence;
 
 use crate::limits::{PRODUCER_WINDOW, PRODUCERS_MAX};
 use crate::record::varint;
@@ -25,6 +27,7 @@ use crate::types::{Offset, Opening, ProducerId, Sequenced};
 pub struct Producers {
     /// Producers that have stored more than sequence 0, or were opened.
     by_id: BTreeMap<ProducerId, Producer>,
+    silence: Silence,
     one_shots: OneShots,
     opened: OpenedProducers,
     /// Total number of answers in `by_id`.
@@ -44,8 +47,8 @@ struct Producer {
     last_stored: u64,
 }
 
-/// Memory of a producer without its answers, in bytes: its entry and its share of the map's nodes.
-const PRODUCER_COST: usize = 128;
+/// Memory of a producer without its answers, in bytes: its entry and its share of the map's nodes and of the order.
+const PRODUCER_COST: usize = 128 + silence::COST;
 
 /// Memory of an answer, in bytes, with the queue's spare capacity.
 const ANSWER_COST: usize = 32;
@@ -206,21 +209,24 @@ impl Producers {
         let opened::Opened { epoch, records, .. } =
             self.opened.open(id, token, self.clock + 1).ok_or(NotOpened::Worn)?;
         self.clock += 1;
-        if let Some(before) = self.by_id.remove(&id) {
-            self.answers -= before.answers.len();
+        if let Some(producer) = self.by_id.get_mut(&id) {
+            self.answers -= producer.answers.len();
+            *producer = Producer { epoch, expected: 1, answers: VecDeque::new(), last_stored: self.clock };
+        } else {
+            self.insert(id, epoch, VecDeque::new());
         }
-        self.insert(id, epoch, VecDeque::new());
         Ok(Opened { epoch, sequence, records, forgotten })
     }
 
-    /// Adds a producer with the answers to its batches, and forgets the least recently active one when there are too
-    /// many.
+    /// Adds a new producer with the answers to its batches, and forgets the least recently active one when there are
+    /// too many.
     fn insert(&mut self, id: ProducerId, epoch: u32, answers: VecDeque<Stored>) {
         if self.by_id.len() == PRODUCERS_MAX {
             self.forget_silent();
         }
         self.answers += answers.len();
         self.by_id.insert(id, Producer { epoch, expected: 1, answers, last_stored: self.clock });
+        self.silence.add(id, self.clock);
     }
 
     /// Returns the memory of all producers, in bytes.
@@ -298,6 +304,7 @@ impl Producers {
                 });
             }
             producers.answers += producer.answers.len();
+            producers.silence.add(id, last_stored);
             if producers.by_id.insert(id, producer).is_some() {
                 return None;
             }
@@ -306,7 +313,7 @@ impl Producers {
     }
 
     fn forget_silent(&mut self) {
-        let silent = self.by_id.iter().min_by_key(|(_, producer)| producer.last_stored).map(|(id, _)| *id);
+        let silent = self.silence.take_longest(|id| self.by_id.get(&id).map(|producer| producer.last_stored));
         if let Some(gone) = silent.and_then(|id| self.by_id.remove(&id)) {
             self.answers -= gone.answers.len();
         }
@@ -316,6 +323,8 @@ impl Producers {
     pub(super) fn check(&self) {
         assert_eq!(self.answers, self.by_id.values().map(|producer| producer.answers.len()).sum::<usize>());
         assert!(self.by_id.len() <= PRODUCERS_MAX);
+        assert_eq!(self.silence.len(), self.by_id.len(), "each producer has its place in the order");
+        self.opened.check();
         assert!(self.by_id.keys().all(|id| self.one_shots.get(*id).is_none()), "a producer is in one table");
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
 
+use super::silence::{self, Silence};
 use crate::limits::OPENED_PRODUCERS_MAX;
 use crate::record::varint;
 use crate::types::ProducerId;
@@ -15,6 +16,7 @@ use crate::types::ProducerId;
 #[derive(Debug, Default)]
 pub(super) struct OpenedProducers {
     by_id: BTreeMap<ProducerId, Opened>,
+    silence: Silence,
     /// Number of producers forgotten. While it is 0, an unknown producer was never opened.
     forgotten: u64,
 }
@@ -32,8 +34,8 @@ pub(super) struct Opened {
     active: u64,
 }
 
-/// Memory of an entry in bytes, with its share of the map's nodes.
-pub(super) const COST: u64 = 64;
+/// Memory of an entry in bytes, with its share of the map's nodes and of the order.
+pub(super) const COST: u64 = 64 + silence::COST as u64;
 
 impl OpenedProducers {
     pub(super) fn get(&self, id: ProducerId) -> Option<&Opened> {
@@ -54,9 +56,11 @@ impl OpenedProducers {
     pub(super) fn open(&mut self, id: ProducerId, token: u64, clock: u64) -> Option<Opened> {
         let (epoch, records) = self.by_id.get(&id).map_or((0, 0), |opened| (opened.epoch, opened.records));
         let opened = Opened { epoch: epoch.checked_add(1)?, records, token, active: clock };
-        self.by_id.insert(id, opened);
+        if self.by_id.insert(id, opened).is_none() {
+            self.silence.add(id, clock);
+        }
         if self.by_id.len() > OPENED_PRODUCERS_MAX {
-            let silent = self.by_id.iter().min_by_key(|(_, opened)| opened.active).map(|(id, _)| *id);
+            let silent = self.silence.take_longest(|id| self.by_id.get(&id).map(|opened| opened.active));
             silent.and_then(|id| self.by_id.remove(&id));
             self.forgotten += 1;
         }
@@ -74,6 +78,11 @@ impl OpenedProducers {
     /// Returns the memory in use, in bytes.
     pub(super) fn cost(&self) -> u64 {
         self.by_id.len() as u64 * COST
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        assert_eq!(self.silence.len(), self.by_id.len(), "each producer has its place in the order");
     }
 
     /// Returns true when no producer is known and none was forgotten.
@@ -96,7 +105,7 @@ impl OpenedProducers {
 
     /// Decodes the result of [`Self::encode`]; returns `None` when the bytes are malformed.
     pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
-        let mut producers = Self { by_id: BTreeMap::new(), forgotten: varint::take(bytes)? };
+        let mut producers = Self { forgotten: varint::take(bytes)?, ..Self::default() };
         for _ in 0..Some(varint::take(bytes)?).filter(|count| *count <= OPENED_PRODUCERS_MAX as u64)? {
             let id = ProducerId::new(bytes.try_get_u64().ok()?)?;
             let token = bytes.try_get_u64().ok()?;
@@ -105,6 +114,7 @@ impl OpenedProducers {
             if producers.by_id.insert(id, opened).is_some() {
                 return None;
             }
+            producers.silence.add(id, opened.active);
         }
         Some(producers)
     }

@@ -184,3 +184,22 @@ fn what_producers_take_of_memory_is_counted() {
     let cost = producers.cost() - empty;
     assert!((answers as u64..2 * answers as u64).contains(&cost), "{cost} bytes, {answers} of answers");
 }
+
+#[test]
+fn to_forget_a_producer_takes_as_many_steps_as_there_were_batches_not_as_there_are_producers() {
+    let mut producers = Producers::default();
+    let many = 2 * PRODUCERS_MAX as u64;
+    for producer in 1..=many {
+        producers.note(batch(producer, 5, 0), stored(0));
+        producers.note(batch(producer, 5, 1), stored(1));
+        // One of them stays active, and is never the one that goes.
+        if producer > 1 {
+            producers.note(batch(1, 5, producer), stored(producer));
+        }
+        producers.check();
+    }
+    assert!(producers.by_id.contains_key(&ProducerId::new(1).unwrap()));
+    assert!(!producers.by_id.contains_key(&ProducerId::new(2).unwrap()));
+    let steps = producers.silence.steps as u64;
+    assert!(steps >= many - PRODUCERS_MAX as u64 && steps <= 2 * many, "{steps} steps");
+}
