@@ -253,7 +253,7 @@ list_bugs() {
     bug "a read that comes late says how far the log is now" src/node/read.rs \
         's/base, count, first, next, runs, payload/base, count, first: topic.log.first(), next, runs, payload/' node::tests
     bug "readers that are behind are not told of a gap" src/node/deliver.rs \
-        's/if reader\.cursor < fetched\.base \{/if reader.cursor < fetched.base \&\& fetched.count == 0 {/' node::tests sim
+        's/if from < to \{/if from < to \&\& fetched.count == 0 {/' node::tests sim
     bug "the journal is not told of records before they leave memory" src/node/apply.rs \
         's/step\.out\.push\(Action::File \{ notes: (.*) \}\);/drop(\1);/' sim
     bug "the journal is asked before it is told" src/storage.rs \
@@ -388,6 +388,20 @@ list_bugs() {
         's/Entry::Trim \{ \.\. \} => SEGMENT_RESERVE_DELETES/Entry::Trim { .. } => SEGMENT_RESERVE_CLOCK/' storage
     bug "on a full disk a turn is appended as a whole or not at all" src/storage/commit.rs \
         's/^ *Err\(NoRoom\) if self\.is_full && run > 1 => .*$//' storage
+    bug "the end of a fetch wakes all who wait for one" src/node/pull.rs \
+        's/self\.wake_waiting\(PULLS_PER_HOME_MAX\)/self.wake_waiting(usize::MAX)/' node::tests
+    bug "each failed fetch schedules a retry for all readers" src/node/pull.rs \
+        's/if std::mem::replace\(&mut self\.subscriptions\.topic_mut\(place\)\.is_retried, true\) \{/if self.subscriptions.topic(place).is_unread() {/' node::tests
+    bug "each record looks at all readers that are behind" src/node/deliver.rs \
+        's/topic\.newly_behind\(known\)/topic.newly_behind(Offset(known.0.min(0)))/' node::tests
+    bug "readers are woken by a record that was known" src/node/follow.rs \
+        's/topic\.newly_behind\(known\)/topic.newly_behind(Offset(known.0.min(0)))/' node::tests
+    bug "the least recently active producer is whoever was first" src/topic/producer/silence.rs \
+        's/Some\(now\) if now == known/Some(now) if now >= known/' topic
+    bug "readers of other nodes wrap" src/node/feed.rs \
+        's/self\.subscribers\.saturating_add\(subscribers\)/self.subscribers.wrapping_add(subscribers)/' node::tests
+    bug "a batch of an index may end beyond 4 GiB" src/journal/index.rs \
+        's/^ *place\.position\.checked_add\(len\)\?;$//' journal::index
     bug "a small disk is not told" src/storage/room.rs \
         's/Ok\(room\) if room < DISK_BYTES_LEAST/Ok(room) if room < 1 << 20/' process:full
     bug "offsets of an earlier life are taken for those of this one" src/node/fetch.rs \

@@ -3,6 +3,9 @@
 //! State that the members of a group share follows from the entries alone. An entry therefore carries every input of
 //! its application, and the proposer chooses its times and random parts. `codec` encodes entries for the journal.
 
+// Lengths and counts come from peers and files: an overflow would wrap in a release.
+#![warn(clippy::arithmetic_side_effects)]
+
 mod codec;
 pub mod varint;
 

@@ -18,6 +18,9 @@
 //!
 //! Nothing here does I/O, and nothing here panics on input.
 
+// Lengths and counts come from peers and files: an overflow would wrap in a release.
+#![warn(clippy::arithmetic_side_effects)]
+
 pub mod feed;
 pub mod field;
 pub mod frame;

@@ -205,12 +205,14 @@ impl Entry {
         let (mut base, mut position, mut append_us) = (self.base, 0, self.first_us);
         let mut filed = Vec::new();
         while block.has_remaining() {
-            let count = u32::try_from(varint::take(&mut block)?).ok()?;
+            let count = u32::try_from(varint::take(&mut block)?).ok().filter(|count| *count > 0)?;
             let len = u32::try_from(varint::take(&mut block)?).ok()?;
             let crc = block.try_get_u32().ok()?;
             position = varint::take_delta(&mut block, position)?;
             append_us = varint::take_delta(&mut block, append_us)?;
             let place = Place { segment, position: u32::try_from(position).ok()? };
+            // Whoever reads the batch adds its length to its position.
+            place.position.checked_add(len)?;
             filed.push(Filed { topic: self.topic, base, count, len, crc, place, append_us });
             base = Offset(base.0.checked_add(count.into())?);
         }
@@ -282,6 +284,23 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(decode(3, &bad).is_none(), "bit {bit}");
             assert!(decode(3, &bytes[..bit / 8]).is_none());
+        }
+    }
+
+    #[test]
+    fn an_index_of_batches_that_no_segment_can_hold_is_none() {
+        let sound = filed(9, 5, 1, 800, 20);
+        for (bad, is_none) in [
+            (sound, false),
+            (Filed { count: 0, ..sound }, true),
+            (Filed { len: u32::MAX - 800, ..sound }, false),
+            (Filed { len: u32::MAX - 799, ..sound }, true),
+            (Filed { base: Offset(u64::MAX), ..sound }, true),
+        ] {
+            let mut index = Index::default();
+            index.add(&bad);
+            let block = index.block(bad.topic, 0);
+            assert_eq!(block.0.batches(3, block.1).is_none(), is_none, "{bad:?}");
         }
     }
 

@@ -283,7 +283,8 @@ impl<D: Disk> Recovery<D> {
             match self.stretches(*number) {
                 Ok((stretches, _)) => {
                     for filed in self.filed(*number)? {
-                        *bytes.entry((filed.topic, *number)).or_default() += filed.len;
+                        let sum = bytes.entry((filed.topic, *number)).or_default();
+                        *sum = sum.saturating_add(filed.len);
                         *totals.entry(*number).or_default() += u64::from(filed.len);
                     }
                     for Stretch { topic, base, end, .. } in stretches {
@@ -312,7 +313,7 @@ impl<D: Disk> Recovery<D> {
                 let end = chain.range(number..).next().map_or(next, |(_, (base, _))| *base);
                 let count: u64 = listed.iter().map(|listed| u64::from(listed.filed.count)).sum();
                 if end > first {
-                    let len = listed.iter().map(|listed| listed.filed.len).sum();
+                    let len = listed.iter().fold(0, |sum: u32, listed| sum.saturating_add(listed.filed.len));
                     bytes.insert((topic, number), len);
                     *totals.entry(number).or_default() += u64::from(len);
                     chain.insert(number, (Offset(end.0.saturating_sub(count)), end));

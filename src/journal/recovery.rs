@@ -308,10 +308,10 @@ fn push(log: &mut VecDeque<Read>, from: Mark, read: Read) -> Result<(), OpenErro
     if index <= from.index {
         return Ok(());
     }
-    let next = log.back().map_or(from.index, |read| read.index) + 1;
-    if index > next || index == u64::MAX {
+    let next = log.back().map_or(from.index, |read| read.index).checked_add(1);
+    let Some(next) = next.filter(|next| index <= *next && index < u64::MAX) else {
         return Err(OpenError::damaged(&names::segment(segment), at as u64, "entries before this one are missing"));
-    }
+    };
     for _ in index..next {
         log.pop_back();
     }
@@ -335,5 +335,5 @@ fn check_torn(segment: u32, bytes: &Bytes, end: usize) -> Result<(), OpenError> 
 fn torn_len(segment: u32, bytes: &Bytes, end: usize) -> u64 {
     let last =
         (end..bytes.len()).step_by(ALIGN).filter_map(|at| record_at(bytes, segment, at)).map(|record| record.end);
-    last.max().map_or(0, |last| (last - end) as u64)
+    last.max().map_or(0, |last| last.saturating_sub(end) as u64)
 }

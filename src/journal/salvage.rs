@@ -237,18 +237,18 @@ impl<D: Disk> Recovery<D> {
                         losses.push((number, range.start));
                     }
                     Step::Record(record) if record.head.kind == Kind::Entry && record.head.index > last.index => {
-                        if record.head.index > last.index + 1 && losses.is_empty() {
+                        if record.head.index > last.index.saturating_add(1) && losses.is_empty() {
                             if is_live {
                                 return Ok(last);
                             }
                             losses.push((number, record.body_at));
                         }
-                        tell_losses(&mut losses, (last.index + 1, record.head.index), state, report);
+                        tell_losses(&mut losses, (last.index.saturating_add(1), record.head.index), state, report);
                         let position = u32::try_from(record.body_at).expect("a segment's size");
                         match record::decode(&record.body, Place { segment: number, position }) {
                             Ok(entries) => self.keeper.note(&state.replay(entries)),
                             Err(_) => {
-                                let lost = (record.head.index, record.head.index + 1);
+                                let lost = (record.head.index, record.head.index.saturating_add(1));
                                 tell_losses(&mut vec![(number, record.body_at)], lost, state, report);
                             }
                         }
@@ -267,7 +267,12 @@ impl<D: Disk> Recovery<D> {
                 report.segments.insert(number, of);
             }
         }
-        tell_losses(&mut losses, (last.index + 1, known.max(last.index) + 1), state, report);
+        tell_losses(
+            &mut losses,
+            (last.index.saturating_add(1), known.max(last.index).saturating_add(1)),
+            state,
+            report,
+        );
         last.index = last.index.max(known);
         Ok(last)
     }

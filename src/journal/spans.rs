@@ -103,7 +103,7 @@ impl Spans {
         let Some(last) = self.list.back_mut().filter(|last| last.segment == segment) else {
             return self.push(Span::of(filed));
         };
-        (last.end, last.bytes) = (filed.end(), last.bytes + filed.len);
+        (last.end, last.bytes) = (filed.end(), last.bytes.saturating_add(filed.len));
         // The live bytes of a partly trimmed span are an estimate in proportion to its records, so adding a batch
         // changes the estimate as a whole.
         let before = if self.list.len() == 1 { self.live_before(filed) } else { 0 };
@@ -114,7 +114,7 @@ impl Spans {
     /// Returns the live bytes of the only span as they were before this batch was added to it.
     fn live_before(&self, filed: &Filed) -> i64 {
         let span = self.list[0];
-        share(span.bytes - filed.len, (self.base, self.first.min(filed.base), filed.base))
+        share(span.bytes.saturating_sub(filed.len), (self.base, self.first.min(filed.base), filed.base))
     }
 
     /// Returns the live bytes of a span; those of the first span are estimated from the number of its retained records.

@@ -88,8 +88,9 @@ pub(super) struct Audience {
 
 impl Audience {
     pub(super) fn add(&mut self, subscribers: u32, slowest: Option<Offset>) {
-        self.subscribers += subscribers;
-        self.feeds += 1;
+        // Another node says how many there are.
+        self.subscribers = self.subscribers.saturating_add(subscribers);
+        self.feeds = self.feeds.saturating_add(1);
         if let Some(offset) = slowest {
             self.slowest = Some(self.slowest.map_or(offset, |slowest| slowest.min(offset)));
         }

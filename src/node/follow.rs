@@ -160,9 +160,11 @@ impl Node {
             }
         }
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
-        let is_next = state.last.is_none_or(|(start, counter)| (start, counter + 1) == (heads.instance, heads.counter));
+        let is_next = state
+            .last
+            .is_none_or(|(start, counter)| start == heads.instance && counter.checked_add(1) == Some(heads.counter));
         let agrees = state.topics > 0 && state.feeds == heads.feeds && state.digest == heads.digest;
-        state.mismatches = if agrees { 0 } else { state.mismatches + 1 };
+        state.mismatches = if agrees { 0 } else { state.mismatches.saturating_add(1) };
         state.last = state.last.map(|_| (heads.instance, heads.counter));
         state.heard_us = step.now.monotonic_us;
         if !is_next || state.mismatches > 1 {

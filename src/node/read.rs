@@ -226,7 +226,7 @@ impl Node {
             if !push_run(&mut runs, Run { count: filed.count, append_us: filed.append_us }) {
                 break;
             }
-            count += filed.count;
+            count = filed.count.saturating_add(count);
             parts.push(payload);
         }
         let (epoch, payload) = (topic.epoch, Payload { parts, crc });

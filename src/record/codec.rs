@@ -50,6 +50,7 @@ pub enum DecodeError {
 }
 
 /// Returns the most bytes that the entry takes in a body.
+#[expect(clippy::arithmetic_side_effects, reason = "lengths of buffers in memory add up to less than a usize holds")]
 pub fn encoded_len_max(entry: &Entry) -> usize {
     let name = |topic: &TopicRef| if let TopicRef::Name(name) = topic { name.len() } else { 0 };
     64 + match entry {
@@ -62,6 +63,7 @@ pub fn encoded_len_max(entry: &Entry) -> usize {
 
 /// Appends a body to `out`, whose first byte is at `start` in the journal, and sets each batch's `place` to the
 /// position of its payload.
+#[expect(clippy::arithmetic_side_effects, reason = "a body lies in a segment, whose positions fit 32 bits")]
 pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
     let begin = out.len();
     let base_us = entries.iter().find_map(time_of).unwrap_or(0);
@@ -184,11 +186,11 @@ impl Reader<'_> {
         if len > self.rest.len() {
             return Err(Malformed);
         }
-        let inside = self.body.len() - self.rest.len();
-        let payload = self.body.slice(inside..inside + len);
+        let inside = self.body.len().saturating_sub(self.rest.len());
+        let payload = self.body.slice_ref(&self.rest[..len]);
         self.rest.advance(len);
-        let inside = u32::try_from(inside).map_err(|_| Malformed)?;
-        let place = Place { position: start.position + inside, ..start };
+        let position = u32::try_from(inside).ok().and_then(|inside| start.position.checked_add(inside));
+        let place = Place { position: position.ok_or(Malformed)?, ..start };
         Ok(Batch { topic, producer, count, payload_crc: crc32(&payload), append_us, payload, place })
     }
 

@@ -120,6 +120,10 @@ impl Head {
     ///
     /// # Panics
     /// When args exceed 65 535 bytes: no encoder of ours can, and a shorter length would be a lie.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "lengths of buffers in memory add up to less than a usize holds"
+    )]
     pub fn seal(
         self,
         route: Option<&Route>,
@@ -197,12 +201,13 @@ impl Header {
             return Err(FrameError::Version { found: bytes[at::VERSION] });
         }
         let header = Self::read(bytes);
-        if (header.length as usize) < LENGTH_MIN + usize::from(header.args_len) + usize::from(header.route_len) {
+        let parts_len = u32::from(header.args_len).saturating_add(header.route_len.into());
+        if (header.length as usize) < LENGTH_MIN.saturating_add(parts_len as usize) {
             return Err(FrameError::Length { length: header.length });
         }
         // A node that hands the frame on may lengthen its route section. Without this rule the whole frame could then
         // exceed what the next node accepts, and an honest node would lose its link.
-        let unrouted_len = header.frame_len() - usize::from(header.route_len);
+        let unrouted_len = header.frame_len().saturating_sub(header.route_len.into());
         if header.frame_len() > frame_max as usize || unrouted_len > FRAME_MAX as usize {
             return Err(FrameError::TooLarge { length: header.length, frame_max });
         }
@@ -228,7 +233,7 @@ impl Header {
 
     /// Bytes of the whole frame, with the length field.
     pub const fn frame_len(&self) -> usize {
-        self.length as usize + LENGTH_BYTES
+        (self.length as usize).saturating_add(LENGTH_BYTES)
     }
 
     fn encode(&self) -> [u8; HEADER_BYTES] {
@@ -337,6 +342,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// [`Corrupt`]: the frame's boundaries are sound, its args are not.
+    #[expect(clippy::arithmetic_side_effects, reason = "the header was found to hold its parts")]
     pub fn args(&self) -> Result<&[u8], Corrupt> {
         let start = HEADER_BYTES + usize::from(self.header.route_len);
         let args = &self.raw[start..start + usize::from(self.header.args_len)];
@@ -400,6 +406,7 @@ impl<'a> Frame<'a> {
     /// Writes this frame's header and the given route to the end of `out`: with [`Frame::body`] behind it, the frame
     /// is handed on with nothing else changed. An unchanged header is copied, not made anew: what this machine's
     /// memory did to it in between stays visible to the next reader.
+    #[expect(clippy::arithmetic_side_effects, reason = "the header was found to hold its parts")]
     pub fn encode_head(&self, request_id: RequestId, route: Option<&Route>, out: &mut Vec<u8>) {
         let route_len = route.map_or(0, Route::encoded_len);
         if route_len == usize::from(self.header.route_len) && request_id == self.header.request_id {
@@ -434,6 +441,7 @@ impl<'a> Frame<'a> {
         }
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "the header was found to hold its parts")]
     fn payload_start(&self) -> usize {
         HEADER_BYTES + usize::from(self.header.route_len) + usize::from(self.header.args_len)
     }

@@ -90,6 +90,10 @@ impl<'a> Record<'a> {
     ///
     /// # Errors
     /// [`RecordError::TooLong`] when key or headers exceed 65 535 bytes or the whole 4 GiB.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "lengths of buffers in memory add up to less than a usize holds"
+    )]
     pub fn encode(&self, payload: &mut Vec<u8>) -> Result<(), RecordError> {
         let key_len = self.key.map(|key| u16::try_from(key.len())).transpose().map_err(|_| RecordError::TooLong)?;
         let headers_len = u16::try_from(self.headers.0.len()).map_err(|_| RecordError::TooLong)?;
@@ -170,7 +174,7 @@ fn check_with(payload: &[u8], count: u32, allowed: u8) -> Result<(), RecordError
             Some(attrs) if attrs & !allowed != 0 => return Err(RecordError::Attrs { attrs: *attrs }),
             Some(_) | None => rest = Record::decode(rest)?.1,
         }
-        found += 1;
+        found = found.saturating_add(1);
     }
     if found == count { Ok(()) } else { Err(RecordError::Count { announced: count, found }) }
 }
@@ -179,20 +183,20 @@ fn check_with(payload: &[u8], count: u32, allowed: u8) -> Result<(), RecordError
 pub fn prefix_len(payload: &[u8], count: u32) -> usize {
     let mut at = 0;
     for _ in 0..count {
-        at += record_len(&payload[at..]);
+        at = record_len(&payload[at..]).saturating_add(at);
     }
     at
 }
 
 /// How many records, and how many of their bytes, lie within `max_bytes` and `max_records`.
 pub fn fit(payload: &[u8], max_bytes: usize, max_records: u32) -> (u32, usize) {
-    let (mut count, mut at) = (0, 0);
+    let (mut count, mut at) = (0_u32, 0);
     while count < max_records && at < payload.len() {
-        let next = at + record_len(&payload[at..]);
+        let next = record_len(&payload[at..]).saturating_add(at);
         if next > max_bytes {
             break;
         }
-        (count, at) = (count + 1, next);
+        (count, at) = (count.saturating_add(1), next);
     }
     (count, at)
 }
@@ -219,7 +223,7 @@ pub fn iter(payload: &[u8]) -> impl Iterator<Item = Result<Record<'_>, RecordErr
 
 /// Bytes of the record at the start of a checked payload.
 fn record_len(payload: &[u8]) -> usize {
-    SIZE_BYTES + BigEndian::read_u32(&payload[..SIZE_BYTES]) as usize
+    SIZE_BYTES.saturating_add(BigEndian::read_u32(&payload[..SIZE_BYTES]) as usize)
 }
 
 fn split(payload: &[u8]) -> Result<(&[u8], &[u8]), RecordError> {

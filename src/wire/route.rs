@@ -110,6 +110,7 @@ pub struct Route {
 
 impl Route {
     /// Bytes of the section.
+    #[expect(clippy::arithmetic_side_effects, reason = "sets of a cube of 10 dimensions have at most 96 words")]
     pub fn encoded_len(&self) -> usize {
         ROUTE_BYTES_MIN + 8 * (self.down.words().len() + self.targets.words().len())
     }
@@ -147,6 +148,10 @@ impl Route {
     ///
     /// # Errors
     /// Returns [`RouteError`], which says what is wrong with the section.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "a set has at most 255 words, and the section's length was compared with theirs"
+    )]
     pub fn decode(section: &[u8], own: Dimension) -> Result<Self, RouteError> {
         let Some(sets_len) = section.len().checked_sub(ROUTE_BYTES_MIN) else { return Err(RouteError::Length) };
         let (body, crc) = section.split_at(section.len() - CRC_BYTES);

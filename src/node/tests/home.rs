@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::harness::{Harness, names, subscribe, topic_id};
+use super::harness::{Harness, names, subscribe, topic, topic_id};
 use super::sent::{Sent, only};
 use crate::limits::{ANNOUNCE_US, FEED_ITEMS_MAX, FRAME_MAX, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, TICK_US};
 use crate::types::{ConnId, Epoch, Offset, Retention, TopicId, TopicName};
@@ -158,6 +158,26 @@ fn a_list_with_too_many_items_is_refused_and_has_no_effect() {
         let sent = home.node.node_asks(INGRESS, 0, &request, &payload);
         assert_eq!(sent[0].status() == Status::Ok, is_accepted, "{items}: {:?}", sent[0].status());
     }
+}
+
+#[test]
+fn readers_that_other_nodes_count_add_up_without_wrapping() {
+    let mut node = Harness::linked(2);
+    let client = node.client();
+    let name = names(0, 2).next().unwrap();
+    let id = node.create(client, &name, Retention::default());
+    for source in [1, 3] {
+        let (epoch, subscribers, slowest) = (Epoch(1), u32::MAX, Some(Offset(u64::MAX - 1)));
+        let item = FeedItem { topic: id, epoch, push: true, subscribers, slowest, name: TopicName::new(&name).ok() };
+        let mut payload = Vec::new();
+        item.encode(&mut Writer::new(&mut payload));
+        node.node_asks(source, u64::MAX, &Request::Feed { instance: u64::MAX, reset: true, count: 1 }, &payload);
+    }
+    let Response::Described(description) = node.answer_to(client, 2, &Request::Info(topic(&name))) else {
+        panic!("no description")
+    };
+    let topic = description.topic.unwrap();
+    assert_eq!((topic.subscribers, topic.feeds, topic.lag), (u32::MAX, 2, 0));
 }
 
 #[test]

@@ -83,6 +83,18 @@ fn readers_of_another_life_of_a_topic_are_told_and_the_new_one_follows_what_it_w
 }
 
 #[test]
+fn a_counter_of_heads_that_ends_at_its_last_value_is_followed_by_none() {
+    let name = names(HOME, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    node.follow(client, 1, &name, subscribed(TOPIC, 1, 0));
+    let told = feeds(node.pass(HEADS_US));
+    node.answer(&told[0], &fed(u64::MAX, Status::Ok, 1, 0));
+    let resync = feeds(node.node_says(heads(HOME_INSTANCE, 0, TOPIC), &[]));
+    assert_eq!(resync.iter().map(|sent| sent.feed().0).collect::<Vec<_>>(), [true], "it says everything again");
+}
+
+#[test]
 fn whoever_learns_that_a_topic_is_gone_learns_which_node_was_its_home() {
     let name = names(HOME, 1).next().unwrap();
     // The home started without the topic and says so to FEED; or it deleted it, and the news was lost until HEADS.

@@ -188,7 +188,8 @@ impl Fetched {
 
     /// Bytes of the frame that carries so many bytes of these records to a client.
     pub const fn frame_len(&self, payload_len: usize) -> usize {
-        HEADER_BYTES + Self::ARGS_BYTES + self.runs.len() * Self::RUN_BYTES + payload_len
+        let runs_len = self.runs.len().saturating_mul(Self::RUN_BYTES);
+        (HEADER_BYTES + Self::ARGS_BYTES).saturating_add(runs_len).saturating_add(payload_len)
     }
 
     pub(in crate::wire) fn encode(&self, args: &mut Writer<'_>) {

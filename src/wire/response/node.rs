@@ -120,7 +120,7 @@ pub enum LinkState {
 impl NodePage {
     /// Returns the size of the encoded payload in bytes.
     pub fn payload_len(&self) -> usize {
-        self.nodes.iter().map(|node| 4 + cut(&node.address).len()).sum()
+        self.nodes.iter().map(|node| cut(&node.address).len().saturating_add(4)).sum()
     }
 
     pub(super) fn decode(args: &mut Reader<'_>, payload: &[u8]) -> Result<Self, DecodeError> {
