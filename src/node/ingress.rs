@@ -163,7 +163,6 @@ impl Node {
             frame,
             is_repeatable,
             is_unsure: false,
-            silences: 0,
             number: self.retries.number(),
             asked_us: step.now.monotonic_us,
             sent_us: step.now.monotonic_us,

@@ -24,8 +24,6 @@ pub(super) struct Pending {
     pub is_repeatable: bool,
     /// An attempt was silent, so it may have been applied.
     pub is_unsure: bool,
-    /// Attempts after which it was sent again because the target was silent.
-    pub silences: u8,
     /// Its place in the order of all requests.
     pub number: u64,
     /// When the client asked, monotonic microseconds.

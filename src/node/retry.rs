@@ -228,7 +228,7 @@ impl Node {
     pub(super) fn follow_on(&mut self, step: &mut Step<'_>, answered: &Pending, is_latest: bool) {
         let lane = answered.lane();
         self.retries.lanes[lane.0].probes = 0;
-        if is_latest && answered.silences > 0 {
+        if is_latest && answered.is_unsure {
             self.retries.pass(answered.target, answered.sent_us);
             self.look_through(step);
         }
@@ -276,7 +276,6 @@ impl Node {
                 Due::Doubt => self.doubt(step, origin),
                 Due::Test => {
                     let Some(pending) = self.pending.get_mut(origin) else { continue };
-                    pending.silences += 1;
                     pending.is_unsure = true;
                     self.send_again(step, origin);
                 }
@@ -302,7 +301,7 @@ impl Node {
             return None;
         }
         tested.insert(target);
-        (silent_us >= RETRY_SILENCE_US << pending.silences).then_some(Due::Test)
+        (silent_us >= RETRY_SILENCE_US).then_some(Due::Test)
     }
 
     /// The latest attempt of a request was probably lost: it is sent again if that is harmless, or else not waited for
