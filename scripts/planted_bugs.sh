@@ -37,7 +37,7 @@ list_bugs() {
     bug "the tail is cut eight bytes too soon" src/journal/recovery.rs \
         's/file\.set_len\(end as u64\)/file.set_len(end as u64 - 8)/'
     bug "the tail is not written again after a sync that failed" src/journal/recovery.rs \
-        's/file\.write_at\(sound, 0\)\.map_err\(io\)\?;//'
+        's/file\.write_at\(sound, HEADER as u64\)\.map_err\(io\)\?;//'
     bug "the tail is believed and not made safe" src/journal/recovery.rs \
         '/fn secure/,/^    \}/ s/file\.sync\(\)\.map_err\(io\)\?;//'
     bug "what was safe and cannot be read is cut like a torn tail" src/journal/recovery.rs \
@@ -94,6 +94,32 @@ list_bugs() {
         's/copy\(disk, aside, name\)\.map_err\(.*\)\?;/let _ = copy;/'
     bug "an inspection does not see that an index is lost" src/journal/salvage.rs \
         's/Some\(_\) \| None => IndexState::Damaged,/Some(_) | None => IndexState::None,/'
+    bug "the watermark is ahead of what is durable" src/journal/writer.rs \
+        '/pub fn sync/,/^    \}/ { s/self\.write\(\)\?;/self.write()?; self.watermark.write(self.mark())?;/ }'
+    bug "the watermark is written once for each segment only" src/journal/writer.rs \
+        's/self\.synced > 0 && self\.watermark\.mark\(\) != mark/self.synced > 0 \&\& self.watermark.mark().place.segment != mark.place.segment/'
+    bug "the watermark is always written to the same slot" src/journal/watermark.rs \
+        's/if writes\.is_multiple_of\(2\) \{ SECOND \} else \{ 0 \}/if writes == 0 { SECOND } else { 0 }/'
+    bug "the older slot of the watermark counts" src/journal/watermark.rs \
+        's/max_by_key\(\|\(writes, _\)\| \*writes\)/min_by_key(|(writes, _)| *writes)/'
+    bug "a start does not compare the log with the watermark" src/journal/recovery.rs \
+        's/^        self\.check_watermark\(last\.place\)\?;$//'
+    bug "an inspection does not know the watermark" src/journal/watermark.rs \
+        '/pub\(super\) fn floor/,/^    \}/ s/== segment/== segment + 1/'
+    bug "entries below the watermark are not counted as lost" src/journal/salvage.rs \
+        's/known = known\.max\(watermark.*\);//'
+    bug "a segment that is shorter than its header says is no damage" src/journal/recovery.rs \
+        's/format::said_size\(bytes\) > bytes\.len\(\)/format::said_size(bytes) > usize::MAX - 1/'
+    bug "a start cuts a segment before its header says so" src/journal/recovery.rs \
+        's/^        format::say_size\(&mut header, .*$//'
+    bug "a watermark that is missing is not told" src/journal/recovery.rs \
+        's/Watermarked::Lost$/Watermarked::Never/'
+    bug "a backup copies the watermark last" src/journal/backup.rs \
+        's/^        self\.copy_watermark\(\)\?;$//; /needed\.extend\(\(from/,/^    \}/ s/^        Ok\(\(\)\)$/        self.copy_watermark()/'
+    bug "a restore moves the watermark of the backup" src/storage/start.rs \
+        's/watermark\.hold\(\);//'
+    bug "a repair leaves the watermark where it was" src/journal/repair.rs \
+        's/^    writer\.sync_watermark\(\).*$//'
     bug "a gap that a repair has left is served as records" src/journal/keeper.rs \
         's/take_while\(\|filed\| filed\.len == 0\)/take_while(|filed| filed.len == u32::MAX)/'
     bug "a backup leaves out the log after its checkpoint" src/journal/backup.rs \
@@ -105,7 +131,7 @@ list_bugs() {
     bug "a backup does not notice that the node has removed its checkpoint" src/journal/backup.rs \
         's/let is_retained = .*;/let is_retained = base.crc < u32::MAX;/'
     bug "a segment that is written to is read once" src/journal/backup.rs \
-        '/fn read_growing/,/^    \}/ { s/let end = end_of_records\(number, &self\.read\(&name\)\?\);/let bytes = self.read(\&name)?;/; s/^ *let bytes = read_part.*$// }'
+        '/fn read_growing/,/^    \}/ { s/let end = self\.end_of_records\(number, &self\.read\(&name\)\?\);/let bytes = self.read(\&name)?;/; s/^ *let bytes = read_part.*$// }'
     bug "the files of a backup are not durable before its manifest" src/journal/backup.rs \
         '/fn finish/,/^    \}/ s/^        self\.target\.sync_names\(\)\.map_err\(folder_error\)\?;$//'
     bug "a backup overwrites the files of the previous one" src/journal/backup.rs \

@@ -34,6 +34,7 @@ mod repair;
 mod salvage;
 mod spans;
 mod walk;
+mod watermark;
 mod writer;
 
 pub use backup::{BackupError, Copied, backup, check_backup_folder};
@@ -45,7 +46,8 @@ pub use inspect::{IndexState, LogLoss, Report, SegmentReport, TopicReport, inspe
 pub use keeper::Keeper;
 pub use manifest::{begin_restore, end_restore};
 pub use prepare::{Preparation, Progress};
-pub use recovery::{Recovered, State, recover};
+pub use recovery::{Cut, Recovered, State, recover};
 pub use repair::{Repaired, repair};
 pub use salvage::Salvage;
+pub use watermark::{Watermark, Watermarked};
 pub use writer::{Mark, NoRoom, Prepared, Writer};

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 use dht_node::journal::{
-    BackupError, Copied, Folder, Identity, IndexState, LogLoss, OpenError, Repaired, Report, SegmentReport, backup,
-    check_backup_folder, inspect, owner, repair,
+    BackupError, Copied, Folder, Identity, IndexState, LogLoss, Mark, OpenError, Repaired, Report, SegmentReport,
+    Watermarked, backup, check_backup_folder, inspect, owner, repair,
 };
 use dht_node::node::{Node, Settings};
+use dht_node::record::Place;
 use dht_node::storage::Scratch;
 use dht_node::types::{Now, Retention};
 use dht_node::wire::response::Durability;
@@ -242,6 +243,14 @@ fn print(path: &Path, identity: &Identity, report: &Report) {
         dimension.bits()
     ));
     print_line(&format!("{entries} entries, {} segments, {} topics", report.segments.len(), report.topics.len()));
+    print_line(&match report.watermark {
+        Watermarked::At(Mark { place, index, .. }) => {
+            let Place { segment, position } = place;
+            format!("watermark: everything up to entry {index} was durable (segment {segment}, byte {position})")
+        }
+        Watermarked::Lost => "the watermark is missing or damaged".to_owned(),
+        Watermarked::Never => "no watermark".to_owned(),
+    });
     for (number, of) in &report.segments {
         print_line(&segment_line(*number, of));
     }
@@ -289,9 +298,14 @@ fn lost_of(lost: &[(dht_node::types::Offset, dht_node::types::Offset)]) -> Strin
 fn losses(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     for LogLoss { segment, position, from, to, ends } in &report.log_losses {
+        let last = to - 1;
+        let rest = if last >= report.entries {
+            "they are the last ones, and the watermark says that they were durable"
+        } else {
+            "later entries can"
+        };
         lines.push(format!(
-            "entries {from} to {} of the log cannot be read (segment {segment}, byte {position}); later entries can",
-            to - 1
+            "entries {from} to {last} of the log cannot be read (segment {segment}, byte {position}); {rest}"
         ));
         for (topic, end) in ends {
             lines.push(format!("  topic {topic}: offsets are assigned anew from {end} on, in a new epoch"));
@@ -346,9 +360,16 @@ fn to_json(identity: &Identity, report: &Report) -> Value {
             "segment": loss.segment, "position": loss.position, "entries": [loss.from, loss.to], "anew_from": ends,
         })
     });
+    let watermark = match report.watermark {
+        Watermarked::At(Mark { place, index, .. }) => {
+            json!({"segment": place.segment, "position": place.position, "entry": index})
+        }
+        Watermarked::Lost => "lost".into(),
+        Watermarked::Never => Value::Null,
+    };
     json!({
         "node": node.binary(*dimension), "dimension": dimension.bits(), "cluster": cluster,
-        "sound": report.is_sound(), "entries": report.entries,
+        "sound": report.is_sound(), "entries": report.entries, "watermark": watermark,
         "segments": report.segments.iter().map(segment).collect::<Vec<_>>(),
         "topics": topics.collect::<Vec<_>>(),
         "damaged_checkpoints": report.damaged_checkpoints,

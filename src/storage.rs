@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 pub use checkpoints::Checkpoints;
 pub use start::{Scratch, Started, start};
 
-use crate::journal::{self, Folder, Identity, Mark, OpenError, Prepared};
+use crate::journal::{self, Cut, Folder, Identity, Mark, OpenError, Prepared, Watermarked};
 use crate::limits::{NOTES_MAX, NOTES_WAIT, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
 use crate::node::{Lookup, Node};
 use crate::record::{Entry, Found, Note, Unreadable};
@@ -249,9 +249,24 @@ impl Store for Storage {
 /// Says what a start has found.
 fn tell<D: journal::Disk>(folder: &str, started: &Started<D>) {
     log::info!("journal {folder}: {} entries", started.last.index);
-    if started.cut > 0 {
-        let cut = started.cut;
-        log::info!("{cut} bytes at its end were unfinished when the node stopped; nothing of them was acknowledged");
+    let Cut { bytes, records } = started.cut;
+    let is_marked = started.watermark.mark().is_some();
+    if records > 0 && is_marked {
+        log::info!(
+            "journal {folder}: cut {bytes} bytes with {records} unfinished records at its end, behind everything that \
+             was durable according to the watermark"
+        );
+    } else if records > 0 {
+        log::warn!(
+            "journal {folder}: cut {bytes} bytes with {records} unfinished records at its end; without a watermark \
+             nobody can tell whether they were acknowledged"
+        );
+    }
+    if started.watermark == Watermarked::Lost {
+        log::warn!(
+            "journal {folder}: the watermark was missing or damaged and was created anew; whether acknowledged records \
+             are missing at the end of the journal cannot be told"
+        );
     }
     if !started.mended.is_empty() {
         log::warn!("journal {folder}: {}", started.mended.join("; "));

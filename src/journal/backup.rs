@@ -8,6 +8,9 @@
 //! segments are copied first, and they were the right ones if the node still retains the checkpoint afterwards, because
 //! it removes a checkpoint before the segments that only that one needs.
 //!
+//! The watermark is read before everything else: a newer one would name records that the copy does not hold, and a
+//! start on the copy would take them for damaged.
+//!
 //! Complete segments are immutable, so later backups into the same folder copy only new ones. A segment of the previous
 //! backup counts as the same when its length, its beginning and its end are those of the node's segment.
 
@@ -20,13 +23,14 @@ use super::checkpoint::{self, Checkpoint, Fault};
 use super::copies;
 use super::disk::{Disk, LOCK};
 use super::error::OpenError;
-use super::format::HEADER;
+use super::format::{self, HEADER};
 use super::identity::{self, Identity};
 use super::keeper::write_file;
 use super::manifest::{Files, Manifest, content, folder_error};
 use super::names::{self, CheckpointId};
 use super::reader::{previous_end, read_part};
-use super::walk::{Step, walk};
+use super::walk::{End, Step, walk};
+use super::watermark::{self, Watermarked};
 use crate::limits::{BACKUP_ATTEMPTS, BACKUP_COMPARED_BYTES};
 use crate::types::crc32;
 
@@ -98,6 +102,7 @@ pub fn backup<D: Disk>(source: &D, target: &D) -> Result<Copied, BackupError> {
         written: Files::new(),
         list: Files::new(),
         indexes: BTreeSet::new(),
+        watermark: Watermarked::Never,
         told: Copied::default(),
     };
     let mut left = BACKUP_ATTEMPTS;
@@ -169,6 +174,8 @@ struct Copy<'c, D: Disk> {
     /// The files of the current attempt, and the indexes among them that were written as `….new`.
     list: Files,
     indexes: BTreeSet<String>,
+    /// The watermark that the current attempt has copied.
+    watermark: Watermarked,
     told: Copied,
 }
 
@@ -177,6 +184,7 @@ impl<D: Disk> Copy<'_, D> {
         self.list.clear();
         self.indexes.clear();
         (self.told.kept, self.told.damaged) = (0, Vec::new());
+        self.copy_watermark()?;
         let files = self.source.list().map_err(|cause| BackupError::Source(folder_error(cause)))?;
         let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
         segments.sort_unstable();
@@ -212,10 +220,24 @@ impl<D: Disk> Copy<'_, D> {
         Ok(())
     }
 
+    /// Copies the watermark, as one that was written once.
+    fn copy_watermark(&mut self) -> Result<(), Stop> {
+        self.watermark = Watermarked::read(self.source).map_err(of_source)?.unwrap_or_default();
+        match self.watermark {
+            Watermarked::At(mark) => self.put(names::WATERMARK, &watermark::content(mark)).map(drop),
+            Watermarked::Lost => {
+                self.told.damaged.push(format!("the {} cannot be read", names::WATERMARK));
+                Ok(())
+            }
+            Watermarked::Never => Ok(()),
+        }
+    }
+
     /// Returns the last segment of the log that has records. Segments after it are prepared for use and empty.
     fn last_written(&self, logs: &[u32]) -> Result<u32, Stop> {
+        let marked = self.watermark.mark().map_or(0, |mark| mark.place.segment);
         for number in logs.iter().rev() {
-            if previous_end(self.source, *number).map_err(of_source)?.is_some() {
+            if *number <= marked || previous_end(self.source, *number).map_err(of_source)?.is_some() {
                 return Ok(*number);
             }
             // The first record may be damaged.
@@ -268,7 +290,7 @@ impl<D: Disk> Copy<'_, D> {
         let end = self.size(&name)?;
         if !self.keep_same(&name, end)? {
             let bytes = self.read(&name)?;
-            self.put_segment(number, &bytes, Some(bytes.len()))?;
+            self.put_segment(number, &bytes, End::At(bytes.len()))?;
         }
         self.copy_index(number)
     }
@@ -289,13 +311,14 @@ impl<D: Disk> Copy<'_, D> {
             Some(end) => read_part(self.source, &name, 0, end).map_err(of_source)?,
             None => self.read_growing(number)?,
         };
+        let end = end.map_or_else(|| End::AtLeast(self.watermark.floor(number)), End::At);
         // A segment is renamed before it is recycled.
         self.size(&name)?;
         self.put_segment(number, &bytes, end)
     }
 
     /// Adds a segment to the backup, and notes whether it is damaged.
-    fn put_segment(&mut self, number: u32, bytes: &Bytes, end: Option<usize>) -> Result<(), Stop> {
+    fn put_segment(&mut self, number: u32, bytes: &Bytes, end: End) -> Result<(), Stop> {
         let name = names::segment(number);
         let damage =
             walk(number, bytes, end).find_map(|step| if let Step::Damage(at) = step { Some(at.start) } else { None });
@@ -326,11 +349,24 @@ impl<D: Disk> Copy<'_, D> {
     /// position sees all of them.
     fn read_growing(&self, number: u32) -> Result<Bytes, Stop> {
         let name = names::segment(number);
-        let end = end_of_records(number, &self.read(&name)?);
+        let end = self.end_of_records(number, &self.read(&name)?);
         let bytes = read_part(self.source, &name, 0, end).map_err(of_source)?;
-        let end = end_of_records(number, &bytes);
+        let end = self.end_of_records(number, &bytes);
         // The zeros that pad the last record may be missing.
-        Ok(bytes.slice(..end.min(bytes.len())))
+        let mut bytes = bytes[..end.min(bytes.len())].to_vec();
+        if format::check_segment_header(&bytes, number).is_ok() {
+            // A start takes a file that is shorter than its header says for damaged.
+            let size = u32::try_from(bytes.len()).expect("a segment's size");
+            format::say_size(&mut bytes, size);
+        }
+        Ok(bytes.into())
+    }
+
+    /// Returns the position where the last record of a segment ends, readable or not.
+    fn end_of_records(&self, number: u32, bytes: &Bytes) -> usize {
+        let floor = self.watermark.floor(number).max(HEADER);
+        let steps = walk(number, bytes, End::AtLeast(floor));
+        steps.map(|step| if let Step::Record(record) = step { record.end } else { 0 }).max().unwrap_or(0).max(floor)
     }
 
     /// Adds a segment that was copied before to the backup, if it is the same as the node's, which ends at `end`.
@@ -398,12 +434,6 @@ impl<D: Disk> Copy<'_, D> {
         }
         self.target.sync_names().map_err(folder_error)
     }
-}
-
-/// Returns the position where the last record of a segment ends.
-fn end_of_records(number: u32, bytes: &Bytes) -> usize {
-    let ends = walk(number, bytes, None).map(|step| if let Step::Record(record) = step { record.end } else { 0 });
-    ends.max().unwrap_or(HEADER)
 }
 
 fn of_source(error: OpenError) -> Stop {

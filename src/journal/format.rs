@@ -90,9 +90,14 @@ pub struct Record {
 
 /// The first bytes of a segment.
 pub fn segment_header(number: u32, size: u32) -> [u8; HEADER] {
+    segment_header_of(VERSION, number, size)
+}
+
+/// The first bytes of a segment in that format version.
+pub(super) fn segment_header_of(version: u32, number: u32, size: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(MAGIC);
-    BigEndian::write_u32(&mut header[8..], VERSION);
+    BigEndian::write_u32(&mut header[8..], version);
     BigEndian::write_u32(&mut header[12..], number);
     BigEndian::write_u32(&mut header[16..], size);
     let crc = crc32_of_parts([&header[..28]]);
@@ -118,6 +123,18 @@ pub fn check_segment_header(bytes: &[u8], number: u32) -> Result<u32, Option<u32
         return Err(Some(version));
     }
     if BigEndian::read_u32(&header[12..]) == number { Ok(version) } else { Err(None) }
+}
+
+/// Returns the size of the file that a segment's header says. The header must be sound.
+pub(super) fn said_size(header: &[u8]) -> usize {
+    BigEndian::read_u32(&header[16..]) as usize
+}
+
+/// Changes the size of the file that a segment's header says. The header must be sound.
+pub(super) fn say_size(header: &mut [u8], size: u32) {
+    BigEndian::write_u32(&mut header[16..], size);
+    let crc = crc32_of_parts([&header[..28]]);
+    BigEndian::write_u32(&mut header[28..], crc);
 }
 
 /// Bytes that a record with such a body takes.
@@ -147,13 +164,8 @@ pub fn put_record(segment: u32, head: Head, out: &mut Vec<u8>, body: impl FnOnce
 
 /// The record at that place of a segment's bytes; `None` when there is no whole and sound one.
 pub fn record_at(bytes: &Bytes, segment: u32, at: usize) -> Option<Record> {
-    let header = bytes.get(at..at + HEADER)?;
-    let kind = Kind::ALL.into_iter().find(|kind| kind.number() == header[4])?;
-    if header[5] != 0 || BigEndian::read_u32(&header[24..]) != record_crc(segment, &header[..24], &[]) {
-        return None;
-    }
-    let body_len = usize::try_from(BigEndian::read_u32(header)).ok()?;
-    let body_at = at + HEADER;
+    let (kind, body_len) = header_at(bytes, segment, at)?;
+    let (header, body_at) = (&bytes[at..at + HEADER], at + HEADER);
     let body = bytes.get(body_at..body_at.checked_add(body_len)?)?;
     if BigEndian::read_u32(&header[28..]) != record_crc(segment, &header[..28], body) {
         return None;
@@ -167,6 +179,22 @@ pub fn record_at(bytes: &Bytes, segment: u32, at: usize) -> Option<Record> {
     };
     let body = bytes.slice(body_at..body_at + body_len);
     Some(Record { head, body, body_at, end: at + record_len(body_len) })
+}
+
+/// Returns the position where the record that begins at `at` ends according to its header, which is sound; the record
+/// may be damaged, or end behind the bytes. Returns `None` when no record of the segment begins there.
+pub(super) fn begins_at(bytes: &Bytes, segment: u32, at: usize) -> Option<usize> {
+    header_at(bytes, segment, at).and_then(|(_, body_len)| at.checked_add(HEADER)?.checked_add(body_len))
+}
+
+/// Returns the kind of the record at `at` and the length of its body; `None` when there is no sound header.
+fn header_at(bytes: &Bytes, segment: u32, at: usize) -> Option<(Kind, usize)> {
+    let header = bytes.get(at..at + HEADER)?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.number() == header[4])?;
+    if header[5] != 0 || BigEndian::read_u32(&header[24..]) != record_crc(segment, &header[..24], &[]) {
+        return None;
+    }
+    Some((kind, usize::try_from(BigEndian::read_u32(header)).ok()?))
 }
 
 fn record_crc(segment: u32, header: &[u8], body: &[u8]) -> u32 {

@@ -54,6 +54,15 @@ pub fn owner<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
     parse(&find(disk)?.ok_or_else(none)?)
 }
 
+/// Reads the format version of the journal or the backup in a folder.
+///
+/// # Errors
+/// Returns the errors of [`owner`].
+pub(super) fn format<D: Disk>(disk: &D) -> Result<u32, OpenError> {
+    let found = find(disk)?.ok_or_else(none)?;
+    version_of(&found, &parse(&found)?)
+}
+
 /// Returns the text that says whose the journal or the backup in a folder is; `None` when it holds neither. A folder
 /// that is being restored has both a manifest and an identity.
 fn find<D: Disk>(disk: &D) -> Result<Option<String>, OpenError> {

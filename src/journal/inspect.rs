@@ -12,7 +12,8 @@ use super::identity::{self, Identity};
 use super::names;
 use super::reader::read_part;
 use super::salvage::{Salvage, salvage};
-use super::walk::{Step, walk};
+use super::walk::{End, Step, walk};
+use super::watermark::Watermarked;
 use crate::types::{Offset, TopicId};
 
 /// The result of an inspection.
@@ -20,6 +21,8 @@ use crate::types::{Offset, TopicId};
 pub struct Report {
     /// Index of the last entry of the log, which is the number of entries ever written.
     pub entries: u64,
+    /// How far the log was durable.
+    pub watermark: Watermarked,
     /// The segments that are needed, by number.
     pub segments: BTreeMap<u32, SegmentReport>,
     /// The existing topics, by id.
@@ -43,6 +46,8 @@ pub struct SegmentReport {
     pub records: u64,
     /// True when the segment is needed but its file does not exist.
     pub is_missing: bool,
+    /// True when the header of the segment is damaged, although records in it can be read.
+    pub has_bad_header: bool,
     /// The ranges of bytes that should hold records but cannot be read.
     pub damage: Vec<Range<u64>>,
     /// The state of its index.
@@ -96,7 +101,9 @@ impl Report {
     /// Returns true when everything that should exist can be read.
     pub fn is_sound(&self) -> bool {
         let is_derived_sound = self.damaged_checkpoints.is_empty() && self.damaged_indexes().next().is_none();
-        !self.loses_records() && !self.blocks_start && is_derived_sound
+        let has_bad_header = self.segments.values().any(|of| of.has_bad_header);
+        let is_complete = !has_bad_header && self.watermark != Watermarked::Lost;
+        !self.loses_records() && !self.blocks_start && is_derived_sound && is_complete
     }
 
     /// Returns true when a repair would have to drop records.
@@ -112,9 +119,10 @@ impl Report {
 
 impl SegmentReport {
     /// Counts the records and the damage in the bytes of a segment.
-    pub(super) fn of(number: u32, bytes: &Bytes, end: Option<usize>) -> Self {
+    pub(super) fn of(number: u32, bytes: &Bytes, end: impl Into<End>) -> Self {
         let mut of = Self { bytes: bytes.len() as u64, ..Self::default() };
-        if check_segment_header(bytes, number).is_err() && !bytes.is_empty() {
+        let is_bad = check_segment_header(bytes, number).is_err() && !bytes.is_empty();
+        if is_bad {
             of.damage.push(0..super::format::HEADER as u64);
         }
         for step in walk(number, bytes, end) {
@@ -123,6 +131,7 @@ impl SegmentReport {
                 Step::Damage(range) => of.damage.push(range.start as u64..range.end as u64),
             }
         }
+        of.has_bad_header = is_bad && of.records > 0;
         of
     }
 }

@@ -175,7 +175,10 @@ pub fn end_restore<D: Disk>(disk: &D) -> io::Result<()> {
 pub(super) fn renew<D: Disk>(disk: &D) -> Result<bool, OpenError> {
     let Some(old) = Manifest::read(disk)? else { return Ok(false) };
     let present = disk.list().map_err(folder_error)?;
-    let is_data = |name: &&String| names::segment_number(name).is_some() || names::checkpoint_id(name).is_some();
+    let is_data = |name: &&String| {
+        let is_numbered = names::segment_number(name).is_some() || names::checkpoint_id(name).is_some();
+        is_numbered || *name == names::WATERMARK
+    };
     let mut files = Files::new();
     for name in present.iter().filter(is_data) {
         files.insert(name.clone(), content(&read_part(disk, name, 0, usize::MAX)?));

@@ -9,6 +9,7 @@
 //! | `00000000000000001234-2.checkpoint` | the same state in a second file, when no entry was added since the first |
 //! | `spare` | a used-up segment whose records are all dead, to be used again |
 //! | `….new` | a file that is being written; nothing refers to it yet |
+//! | `watermark` | how far the log is durable |
 //! | `identity` | which node owns the journal, and the format version |
 //! | `backup-manifest` | only in a backup: whose it is, and which files belong to it |
 //! | `backup-unfinished` | only in a folder whose first backup has not been completed |
@@ -19,6 +20,9 @@ pub(super) const SPARE: &str = "spare";
 
 /// Whose journal it is.
 pub(super) const IDENTITY: &str = "identity";
+
+/// How far the log is durable.
+pub(super) const WATERMARK: &str = "watermark";
 
 /// The manifest of a backup.
 pub(super) const MANIFEST: &str = "backup-manifest";

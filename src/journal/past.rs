@@ -48,11 +48,10 @@ impl<D: Disk> Recovery<D> {
     /// that was restored.
     pub(super) fn load_checkpoint(
         &mut self,
-        files: &[String],
         segments: &[u32],
         state: &mut impl State,
     ) -> Result<(Checkpoints, Option<Books>), OpenError> {
-        let mut ids: Vec<CheckpointId> = files.iter().filter_map(|name| names::checkpoint_id(name)).collect();
+        let mut ids: Vec<CheckpointId> = self.files.iter().filter_map(|name| names::checkpoint_id(name)).collect();
         ids.sort_unstable_by(|one, other| other.cmp(one));
         let mut damage = None;
         for (at, id) in ids.iter().enumerate() {
@@ -100,7 +99,6 @@ impl<D: Disk> Recovery<D> {
     /// Locates the records that the checkpoint's state refers to, in `segments` of the log and in `copies`.
     pub(super) fn load_past(
         &mut self,
-        files: &[String],
         (segments, copies): (&[u32], &[u32]),
         books: Option<Books>,
         state: &impl State,
@@ -110,7 +108,7 @@ impl<D: Disk> Recovery<D> {
         let is_past = |number: &u32| past.binary_search(number).is_ok() || copies.binary_search(number).is_ok();
         // Such an index was written for a checkpoint that was not completed, or belongs to a dead segment that was
         // removed first.
-        let indexes: BTreeSet<u32> = files.iter().filter_map(|name| names::index_number(name)).collect();
+        let indexes: BTreeSet<u32> = self.files.iter().filter_map(|name| names::index_number(name)).collect();
         self.unneeded.extend(indexes.iter().copied().filter(|number| !is_past(number)).map(names::index));
         let (mut books, is_exact) = match books {
             Some(books) => (books, true),

@@ -5,8 +5,9 @@
 //!    (`past`).
 //! 2. The entries after the checkpoint are read. When an index occurs twice, the later entry replaces the earlier one
 //!    and all entries after that one.
-//! 3. The last segment ends where no sound record follows. A crash may have left an unfinished record there. If a later
-//!    record says that this place was durable already, the disk has lost data: nothing is cut and the start is refused.
+//! 3. The last segment ends where no sound record follows. A crash may have left an unfinished record there. If the
+//!    watermark or a later record says that this place was durable already, the disk has lost data: nothing is cut and
+//!    the start is refused. The watermark also tells when whole segments are missing at the end.
 //! 4. What the last segment holds is written and fsynced again, since after a failed sync the kernel may have dropped
 //!    pages that still seemed to be written; then the log resumes in a fresh segment.
 
@@ -19,9 +20,11 @@ use super::copies;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::format::{self, ALIGN, HEADER, HardState, Head, Kind, record_at};
+use super::identity;
 use super::keeper::Keeper;
 use super::names;
 use super::reader::{previous_end, read_part};
+use super::watermark::Watermarked;
 use super::writer::Mark;
 use crate::record::{self, DecodeError, Entry, Note, Place};
 use crate::types::{Offset, TopicId};
@@ -61,14 +64,30 @@ pub struct Recovered<D: Disk> {
     pub image_len: usize,
     /// May an acknowledged entry be missing at its end?
     pub is_lossy: bool,
-    /// Bytes that a crash had left unfinished at the end, and that were cut.
-    pub cut: u64,
+    /// What a crash had left unfinished at the end, and was cut.
+    pub cut: Cut,
+    /// What the folder said about how far it was durable.
+    pub watermark: Watermarked,
     /// One line for the operator about each lost or damaged file that was replaced or rebuilt.
     pub mended: Vec<String>,
 }
 
+/// What was cut from the end of the log, as far as it can be told from what a recycled file held before: an unfinished
+/// record counts when its header is whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Bytes from the end of the log to the end of the last record that had begun.
+    pub bytes: u64,
+    /// Records that had begun, finished or not.
+    pub records: u64,
+}
+
 pub(super) struct Recovery<D: Disk> {
     pub(super) disk: D,
+    /// Read before any other file, so that it is not newer than what is read of a running node's log.
+    pub(super) watermark: Watermarked,
+    /// The names of all files.
+    pub(super) files: Vec<String>,
     pub(super) keeper: Keeper<D>,
     /// Where the checkpoint was made; the beginning when there is none.
     pub(super) from: Mark,
@@ -89,13 +108,10 @@ pub(super) struct Recovery<D: Disk> {
 /// # Errors
 /// [`OpenError`]: then nothing was changed, unless the disk failed in the middle of that.
 pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<Recovered<D>, OpenError> {
-    let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
-    let mut recovery = Recovery::new(disk, group, &files);
-    let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
-    segments.sort_unstable();
-    let copies = segments.split_off(segments.partition_point(|number| !copies::is_copies(*number)));
-    let (checkpoints, books) = recovery.load_checkpoint(&files, &segments, state)?;
-    recovery.load_past(&files, (&segments, &copies), books, state)?;
+    let mut recovery = Recovery::new(disk, group)?;
+    let (mut segments, copies) = recovery.segments();
+    let (checkpoints, books) = recovery.load_checkpoint(&segments, state)?;
+    recovery.load_past((&segments, &copies), books, state)?;
     let from = recovery.from.place.segment;
     recovery.keeper.begin(checkpoints, from);
     segments.retain(|number| *number >= from);
@@ -103,10 +119,21 @@ pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<
 }
 
 impl<D: Disk> Recovery<D> {
-    /// Begins a recovery; only the names of the files are looked at.
-    pub(super) fn new(disk: &D, group: u16, files: &[String]) -> Self {
-        Self {
+    /// Begins a recovery: reads the watermark and the names of the files.
+    pub(super) fn new(disk: &D, group: u16) -> Result<Self, OpenError> {
+        let watermark = Watermarked::read(disk)?;
+        let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
+        let watermark = match watermark {
+            Some(watermark) => watermark,
+            // From format 2 on, it is created before the first segment.
+            None if files.iter().any(|name| names::segment_number(name).is_some()) && identity::format(disk)? > 1 => {
+                Watermarked::Lost
+            }
+            None => Watermarked::Never,
+        };
+        Ok(Self {
             disk: disk.clone(),
+            watermark,
             keeper: Keeper::new(disk.clone(), group),
             from: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
             image_len: 0,
@@ -114,7 +141,16 @@ impl<D: Disk> Recovery<D> {
             is_lossy: false,
             unneeded: files.iter().filter(|name| names::is_new(name) || *name == names::SPARE).cloned().collect(),
             mended: Vec::new(),
-        }
+            files,
+        })
+    }
+
+    /// Returns the numbers of the segments of the log, and of those of copies, in ascending order.
+    pub(super) fn segments(&self) -> (Vec<u32>, Vec<u32>) {
+        let mut segments: Vec<u32> = self.files.iter().filter_map(|name| names::segment_number(name)).collect();
+        segments.sort_unstable();
+        let copies = segments.split_off(segments.partition_point(|number| !copies::is_copies(*number)));
+        (segments, copies)
     }
 
     fn replay(mut self, segments: &[u32], state: &mut impl State) -> Result<Recovered<D>, OpenError> {
@@ -154,17 +190,40 @@ impl<D: Disk> Recovery<D> {
             self.add_segment(segment)?;
             records.into_iter().try_for_each(|record| push(&mut log, self.from, record))?;
         }
+        self.check_watermark(last.place)?;
         (last.index, last.term) = log.back().map_or((last.index, last.term), |read| (read.index, read.term));
         self.apply(log, state)?;
         // Everything could be read: from here on the folder may be changed.
-        let cut = tail.map_or(Ok(0), |(segment, end)| self.secure(segment, end))?;
+        let cut = match tail {
+            Some((segment, end)) => self.secure(segment, end)?,
+            None => Cut::default(),
+        };
         if !self.mended.is_empty() {
             // A failure is ignored: when the disk is full, the next checkpoint writes the indexes.
             let _ = self.keeper.write_indexes(self.from.place.segment);
         }
         self.remove_unneeded()?;
-        let Self { keeper, from: checkpoint, image_len, is_lossy, mended, .. } = self;
-        Ok(Recovered { keeper, last, checkpoint, image_len, is_lossy, cut, mended })
+        let Self { keeper, watermark, from: checkpoint, image_len, is_lossy, mended, .. } = self;
+        Ok(Recovered { keeper, last, checkpoint, image_len, is_lossy, cut, watermark, mended })
+    }
+
+    /// Checks that the log reaches as far as the watermark says that it was durable.
+    fn check_watermark(&self, last: Place) -> Result<(), OpenError> {
+        let Some(Place { segment, .. }) = self.watermark.mark().map(|mark| mark.place).filter(|place| *place > last)
+        else {
+            return Ok(());
+        };
+        if segment == last.segment && last.position > 0 {
+            let what = "a record that was durable, and may have been acknowledged, cannot be read";
+            return Err(OpenError::damaged(&names::segment(segment), last.position.into(), what));
+        }
+        let next = names::segment(if last.position == 0 { last.segment } else { last.segment.saturating_add(1) });
+        let what = if self.files.contains(&next) {
+            "no record can be read in it, although it held some that were durable"
+        } else {
+            "the segment is missing, although it held records that were durable"
+        };
+        Err(OpenError::damaged(&next, 0, what))
     }
 
     /// Applies what the log has come to. One segment is in memory at a time.
@@ -216,9 +275,11 @@ impl<D: Disk> Recovery<D> {
     fn read_records(&mut self, segment: u32, end: Option<usize>) -> Result<(Vec<Read>, usize), OpenError> {
         let name = names::segment(segment);
         let bytes = &self.read(&name)?;
-        if let Err(Some(version)) = format::check_segment_header(bytes, segment) {
-            return Err(OpenError::Newer { file: name, version: Some(version) });
-        }
+        let header = match format::check_segment_header(bytes, segment) {
+            Ok(version) => Some(version),
+            Err(Some(version)) => return Err(OpenError::Newer { file: name, version: Some(version) }),
+            Err(None) => None,
+        };
         let (mut at, mut records) = (HEADER, Vec::new());
         while end.is_none_or(|end| at < end) {
             let Some(record) = record_at(bytes, segment, at) else { break };
@@ -240,6 +301,10 @@ impl<D: Disk> Recovery<D> {
                 Kind::Copy | Kind::Checkpoint => {}
             }
         }
+        // A crash tears no header off the first record: both are in the same sector, and written together.
+        if header.is_none() && at > HEADER {
+            return Err(OpenError::damaged(&name, 0, "its header cannot be read"));
+        }
         match end {
             Some(end) if at != end => {
                 Err(OpenError::damaged(&name, at as u64, "a record that was safe cannot be read"))
@@ -247,6 +312,11 @@ impl<D: Disk> Recovery<D> {
             Some(_) => Ok((records, at)),
             None => {
                 check_torn(segment, bytes, at)?;
+                // Programs before format 2 cut the last segment without changing what its header says.
+                if header > Some(1) && format::said_size(bytes) > bytes.len() {
+                    let what = "the file is shorter than its header says";
+                    return Err(OpenError::damaged(&name, bytes.len() as u64, what));
+                }
                 Ok((records, if at == HEADER { 0 } else { at }))
             }
         }
@@ -269,20 +339,24 @@ impl<D: Disk> Recovery<D> {
         self.disk.sync_names().map_err(|cause| OpenError::io("the folder", cause))
     }
 
-    /// Makes the sound part of the last segment safe and cuts the rest. How much that was, but for zeros.
-    fn secure(&self, segment: u32, end: usize) -> Result<u64, OpenError> {
+    /// Makes the sound part of the last segment durable and cuts the rest.
+    fn secure(&self, segment: u32, end: usize) -> Result<Cut, OpenError> {
         let name = names::segment(segment);
         let bytes = self.read(&name)?;
         let io = |cause: io::Error| OpenError::io(&name, cause);
         let mut file = self.disk.open(&name).map_err(io)?;
         // A file that was truncated may lack the zeros that pad its last record.
-        let sound = &bytes[..end.min(bytes.len())];
-        file.write_at(sound, 0).map_err(io)?;
+        let sound = &bytes[HEADER..end.min(bytes.len())];
+        let mut header = bytes[..HEADER].to_vec();
+        format::say_size(&mut header, u32::try_from(end).expect("a segment's size"));
+        file.write_at(&header, 0).map_err(io)?;
+        file.write_at(sound, HEADER as u64).map_err(io)?;
+        // Durable before the file is cut: a file that is shorter than its header says counts as damaged.
+        file.sync().map_err(io)?;
         file.set_len(end as u64).map_err(io)?;
         file.sync().map_err(io)?;
         self.disk.sync_names().map_err(io)?;
-        // What a recycled segment held before is no loss; only a record of this one that began would be.
-        Ok(torn_len(segment, &bytes, end))
+        Ok(cut(segment, &bytes, end))
     }
 
     pub(super) fn read(&self, name: &str) -> Result<Bytes, OpenError> {
@@ -331,9 +405,12 @@ fn check_torn(segment: u32, bytes: &Bytes, end: usize) -> Result<(), OpenError> 
     }
 }
 
-/// How far records that began behind the end reach.
-fn torn_len(segment: u32, bytes: &Bytes, end: usize) -> u64 {
-    let last =
-        (end..bytes.len()).step_by(ALIGN).filter_map(|at| record_at(bytes, segment, at)).map(|record| record.end);
-    last.max().map_or(0, |last| last.saturating_sub(end) as u64)
+/// Returns what lies behind the end of the log. What a recycled segment held before is no loss; only a record of this
+/// one that began would be.
+fn cut(segment: u32, bytes: &Bytes, end: usize) -> Cut {
+    let begun = (end..bytes.len()).step_by(ALIGN).filter_map(|at| format::begins_at(bytes, segment, at));
+    begun.fold(Cut::default(), |cut, last| Cut {
+        bytes: cut.bytes.max(last.min(bytes.len()).saturating_sub(end) as u64),
+        records: cut.records + 1,
+    })
 }

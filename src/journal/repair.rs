@@ -9,13 +9,14 @@ use std::io;
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::format::segment_header;
+use super::format::{HEADER, segment_header, segment_header_of};
 use super::identity::{self, raise_format};
 use super::inspect::{IndexState, Report};
 use super::manifest::renew;
 use super::names;
 use super::reader::read_part;
 use super::salvage::{Salvage, salvage};
+use super::watermark::Watermark;
 use super::writer::Writer;
 use crate::limits::SEGMENT_BYTES_FIRST;
 
@@ -58,18 +59,18 @@ pub fn repair<D: Disk>(
         copy(disk, aside, name).map_err(|cause| OpenError::io(name, cause))?;
     }
     aside.sync_names().map_err(|cause| OpenError::io("the folder for originals", cause))?;
-    for (number, _) in report.segments.iter().filter(|(_, of)| of.is_missing) {
-        // The placeholder holds no records, but its index lists the offsets that were dropped.
-        let name = names::segment(*number);
-        write(disk, &name, &segment_header(*number, SEGMENT_BYTES_FIRST))
-            .map_err(|cause| OpenError::io(&name, cause))?;
-    }
+    restore_headers(disk, &report)?;
+    let marked = report.watermark.mark();
+    let watermark = Watermark::open(disk).map_err(|cause| OpenError::io(names::WATERMARK, cause))?;
     raise_format(disk, &identity)?;
     let io = |cause: io::Error| OpenError::io("a fresh segment", cause);
     let newest = files.iter().filter_map(|name| names::segment_number(name)).max().unwrap_or(0);
-    let segment = keeper.prepare(newest.max(last.place.segment) + 1, SEGMENT_BYTES_FIRST).map_err(io)?;
-    let mut writer = Writer::new(group, false, last, segment);
+    // Behind the watermark even when its segment is gone: no number is used twice.
+    let newest = newest.max(last.place.segment).max(marked.map_or(0, |mark| mark.place.segment));
+    let segment = keeper.prepare(newest + 1, SEGMENT_BYTES_FIRST).map_err(io)?;
+    let mut writer = Writer::new(group, false, last, (segment, watermark));
     writer.sync().map_err(io)?;
+    writer.sync_watermark().map_err(|cause| OpenError::io(names::WATERMARK, cause))?;
     keeper.write_indexes(writer.mark().place.segment).map_err(|cause| OpenError::io("an index", cause))?;
     // The second checkpoint replaces the older one, so that a later start cannot fall back to the state before the
     // repair.
@@ -85,6 +86,26 @@ pub fn repair<D: Disk>(
     disk.sync_names().map_err(|cause| OpenError::io("the folder", cause))?;
     renew(disk)?;
     Ok(Repaired { report, is_done: true, aside: replaced })
+}
+
+/// Gives each segment a header whose own is damaged, and creates a placeholder for each one that is missing. It holds
+/// no records, but its index lists the offsets that were dropped.
+fn restore_headers<D: Disk>(disk: &D, report: &Report) -> Result<(), OpenError> {
+    let version = identity::format(disk)?;
+    for (number, of) in report.segments.iter().filter(|(_, of)| of.is_missing || of.has_bad_header) {
+        let name = names::segment(*number);
+        let write = || {
+            if of.is_missing {
+                return write(disk, &name, &segment_header(*number, u32::try_from(HEADER).expect("small")));
+            }
+            let size = u32::try_from(of.bytes).map_err(io::Error::other)?;
+            let mut file = disk.open(&name)?;
+            file.write_at(&segment_header_of(version, *number, size), 0)?;
+            file.sync()
+        };
+        write().map_err(|cause| OpenError::io(&name, cause))?;
+    }
+    Ok(())
 }
 
 /// Returns the files that are damaged or will be replaced.

@@ -20,7 +20,7 @@ use super::reader::previous_end;
 use super::rebuild::{self, Known};
 use super::recovery::{Recovery, State};
 use super::spans::Span;
-use super::walk::{Step, walk};
+use super::walk::{End, Step, walk};
 use super::writer::Mark;
 use super::{books::Books, copies, index};
 use crate::record::{self, Filed, Place};
@@ -61,13 +61,11 @@ pub(super) fn salvage<D: Disk>(
     is_live: bool,
     state: &mut impl Salvage,
 ) -> Result<Salvaged<D>, OpenError> {
-    let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
-    let mut recovery = Recovery::new(disk, group, &files);
-    let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
-    segments.sort_unstable();
-    let copies = segments.split_off(segments.partition_point(|number| !copies::is_copies(*number)));
-    let (checkpoints, books) = recovery.load_checkpoint(&files, &segments, state)?;
-    let mut report = Report { damaged_checkpoints: std::mem::take(&mut recovery.mended), ..Report::default() };
+    let mut recovery = Recovery::new(disk, group)?;
+    let (segments, copies) = recovery.segments();
+    let (checkpoints, books) = recovery.load_checkpoint(&segments, state)?;
+    let damaged_checkpoints = std::mem::take(&mut recovery.mended);
+    let mut report = Report { watermark: recovery.watermark, damaged_checkpoints, ..Report::default() };
     let past = &segments[..segments.partition_point(|number| *number <= recovery.from.place.segment)];
     let books = match books {
         Some(books) => books,
@@ -213,16 +211,23 @@ impl<D: Disk> Recovery<D> {
         report: &mut Report,
     ) -> Result<Mark, OpenError> {
         let (mut last, mut known, mut losses) = (self.from, self.from.index, Vec::new());
+        // Entries up to the watermark were durable, whether anything of them can be read or not.
+        let watermark = self.watermark.mark().filter(|mark| mark.place > self.from.place);
+        known = known.max(watermark.map_or(0, |mark| mark.index));
         let behind = &segments[segments.partition_point(|number| *number < self.from.place.segment)..];
         // The last segments may have been prepared for the log but not written to yet.
         let written = |number: &&u32| {
             self.read(&names::segment(**number)).is_ok_and(|it| walk(**number, &it, None).next().is_some())
         };
         let newest = behind.iter().rev().find(written).or_else(|| behind.first()).copied();
+        let newest = newest.max(watermark.map(|mark| mark.place.segment));
         for number in self.from.place.segment..=newest.unwrap_or(0) {
             let is_missing = segments.binary_search(&number).is_err();
             let next = number.checked_add(1).filter(|next| segments.binary_search(next).is_ok());
-            let end = next.and_then(|next| previous_end(&self.disk, next).ok().flatten());
+            let end = match next.and_then(|next| previous_end(&self.disk, next).ok().flatten()) {
+                Some(end) => End::At(end),
+                None => End::AtLeast(self.watermark.floor(number)),
+            };
             let bytes = if is_missing { Bytes::new() } else { self.read_settled(number, end, is_live)? };
             let mut of = SegmentReport::of(number, &bytes, end);
             of.is_missing = is_missing;
@@ -279,7 +284,7 @@ impl<D: Disk> Recovery<D> {
 
     /// Returns the bytes of a segment. While a node writes to it, a later part of the bytes may be newer than an
     /// earlier part and look damaged; then the segment is read again, up to the last record seen by the first read.
-    fn read_settled(&self, number: u32, end: Option<usize>, is_live: bool) -> Result<Bytes, OpenError> {
+    fn read_settled(&self, number: u32, end: End, is_live: bool) -> Result<Bytes, OpenError> {
         let bytes = self.read(&names::segment(number))?;
         let is_damaged = walk(number, &bytes, end).any(|step| matches!(step, Step::Damage(_)));
         if !is_live || !is_damaged {

@@ -21,14 +21,28 @@ pub(super) struct Walk<'b> {
     segment: u32,
     bytes: &'b Bytes,
     at: usize,
-    /// The position where the last record is known to end; `None` when that is unknown.
-    end: Option<usize>,
+    end: End,
 }
 
-/// Iterates over the records of a segment. When `end` is `None`, the iteration stops where no sound record follows, or
-/// where only records follow that a crash may have written without the ones before them.
-pub(super) const fn walk(segment: u32, bytes: &Bytes, end: Option<usize>) -> Walk<'_> {
-    Walk { segment, bytes, at: HEADER, end }
+/// What is known about where the records of a segment end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The last record ends at this position.
+    At(usize),
+    /// Records up to this position were durable; others may follow.
+    AtLeast(usize),
+}
+
+impl From<Option<usize>> for End {
+    fn from(end: Option<usize>) -> Self {
+        end.map_or(Self::AtLeast(HEADER), Self::At)
+    }
+}
+
+/// Iterates over the records of a segment. Behind what is known to have been durable, the iteration stops where no
+/// sound record follows, or where only records follow that a crash may have written without the ones before them.
+pub(super) fn walk(segment: u32, bytes: &Bytes, end: impl Into<End>) -> Walk<'_> {
+    Walk { segment, bytes, at: HEADER, end: end.into() }
 }
 
 impl Walk<'_> {
@@ -40,14 +54,17 @@ impl Walk<'_> {
 
     /// Returns where the next sound record begins, when the bytes before it count as damage.
     fn behind_damage(&self) -> Option<usize> {
-        let end = self.end.unwrap_or(self.bytes.len());
-        let mut later = (self.at..end.min(self.bytes.len())).step_by(ALIGN).filter_map(|at| {
+        let (last, known) = match self.end {
+            End::At(end) => (end, end),
+            End::AtLeast(known) => (self.bytes.len(), known),
+        };
+        let mut later = (self.at..last.min(self.bytes.len())).step_by(ALIGN).filter_map(|at| {
             let record = record_at(self.bytes, self.segment, at)?;
             Some((at, record.head.synced as usize))
         });
-        let Some((next, synced)) = later.next() else { return self.end };
-        let is_known = self.end.is_some() || synced > self.at || later.any(|(_, synced)| synced > self.at);
-        is_known.then_some(next)
+        let is_known = known > self.at;
+        let Some((next, synced)) = later.next() else { return is_known.then_some(known) };
+        (is_known || synced > self.at || later.any(|(_, synced)| synced > self.at)).then_some(next)
     }
 }
 
@@ -55,7 +72,7 @@ impl Iterator for Walk<'_> {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {
-        if self.end.is_some_and(|end| self.at >= end) {
+        if matches!(self.end, End::At(end) if self.at >= end) {
             return None;
         }
         if let Some(record) = record_at(self.bytes, self.segment, self.at) {

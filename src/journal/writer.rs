@@ -1,9 +1,11 @@
-//! Writing at the end of the log: records are collected, written in one go, and made safe in one go.
+//! Writing at the end of the log: records are collected, written in one go, and synced in one go. After each sync the
+//! watermark says how far the log is durable.
 
 use std::io;
 
 use super::disk::DiskFile;
 use super::format::{ALIGN, HEADER, HardState, Head, Kind, put_record, record_len, segment_header};
+use super::watermark::Watermark;
 use crate::limits::RECORD_BYTES_MAX;
 use crate::record::{self, Entry, Place};
 
@@ -39,6 +41,7 @@ pub struct Writer<F> {
     group: u16,
     state: HardState,
     segment: Prepared<F>,
+    watermark: Watermark<F>,
     /// Bytes of the segment that were written, and that are safe.
     written: u32,
     synced: u32,
@@ -50,10 +53,11 @@ pub struct Writer<F> {
 
 impl<F: DiskFile> Writer<F> {
     /// Goes on behind `last` in a fresh segment. `is_lazy` says in it that what it acknowledges may not be safe.
-    pub fn new(group: u16, is_lazy: bool, last: Mark, segment: Prepared<F>) -> Self {
+    pub fn new(group: u16, is_lazy: bool, last: Mark, (segment, watermark): (Prepared<F>, Watermark<F>)) -> Self {
         let state = HardState { is_lazy, ..HardState::default() };
         let (index, term) = (last.index, last.term.max(1));
-        let mut writer = Self { group, state, segment, written: 0, synced: 0, buffer: Vec::new(), index, term };
+        let (written, synced, buffer) = (0, 0, Vec::new());
+        let mut writer = Self { group, state, segment, watermark, written, synced, buffer, index, term };
         writer.begin_segment(last.place.position);
         writer
     }
@@ -114,7 +118,8 @@ impl<F: DiskFile> Writer<F> {
         Ok(())
     }
 
-    /// Writes what was collected and makes everything safe.
+    /// Writes what was collected, syncs it, and writes the watermark. When this returns, everything is durable, and a
+    /// start after a killed process knows that it was.
     ///
     /// # Errors
     /// As the system's. Nothing is known then of what was written since the last time: the process must end.
@@ -124,7 +129,27 @@ impl<F: DiskFile> Writer<F> {
             self.segment.file.sync()?;
             self.synced = self.written;
         }
+        // Compared with the watermark and not done only after a sync: a write that failed for want of memory is
+        // repeated.
+        let mark = self.mark();
+        if self.synced > 0 && self.watermark.mark() != mark {
+            self.watermark.write(mark)?;
+        }
         Ok(())
+    }
+
+    /// Writes the watermark that was held while a backup was restored.
+    ///
+    /// # Errors
+    /// As of [`Self::sync`].
+    pub fn release_watermark(&mut self) -> io::Result<()> {
+        self.watermark.release();
+        self.sync()
+    }
+
+    /// Makes the watermark itself durable; see [`Watermark::sync`].
+    pub(super) fn sync_watermark(&self) -> io::Result<()> {
+        self.watermark.sync()
     }
 
     /// Goes on in the next segment; everything before is safe then.

@@ -236,6 +236,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::journal::{Folder, Watermark};
     use crate::record::{Batch, Place, Reclock, TopicRef};
     use crate::types::{Epoch, Offset, Opening, ProducerId, Retention, SettingsChange, TopicId};
 
@@ -279,11 +280,17 @@ mod tests {
         Prepared { file: tempfile::tempfile().unwrap(), number, size: 1 << 20 }
     }
 
+    /// Of a folder that is gone: nobody reads it.
+    fn watermark() -> Watermark<File> {
+        let folder = tempfile::tempdir().unwrap();
+        Watermark::open(&Folder::make(folder.path().to_owned()).unwrap()).unwrap()
+    }
+
     #[test]
     fn without_a_next_segment_batches_leave_room_for_what_makes_space() {
         let (_supply, supplies) = mpsc::channel();
         let ((tasks, _tasks), (news, _news)) = (mpsc::channel(), mpsc::channel());
-        let writer = Writer::new(0, false, Mark::default(), segment(1));
+        let writer = Writer::new(0, false, Mark::default(), (segment(1), watermark()));
         let mut committer = Committer::new(writer, supplies, tasks, news);
         for len in [100_000, 1000, 1] {
             while committer.append_record(&mut [batch(len)]).is_ok() {}
@@ -309,7 +316,7 @@ mod tests {
     fn full() -> (Committer<File>, [Box<dyn Any>; 3]) {
         let (supply, supplies) = mpsc::channel();
         let ((tasks, for_keep), (news, for_loop)) = (mpsc::channel(), mpsc::channel());
-        let writer = Writer::new(0, false, Mark::default(), segment(1));
+        let writer = Writer::new(0, false, Mark::default(), (segment(1), watermark()));
         let mut committer = Committer::new(writer, supplies, tasks, news);
         committer.take(Supply::NoSpace);
         (committer, [Box::new(supply), Box::new(for_keep), Box::new(for_loop)])

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 
 use super::Checkpoints;
-use crate::journal::{self, Disk, Identity, Keeper, Mark, OpenError, Salvage, State, Writer};
+use crate::journal::{
+    self, Cut, Disk, Identity, Keeper, Mark, OpenError, Salvage, State, Watermark, Watermarked, Writer,
+};
 use crate::node::Node;
 use crate::record::{DecodeError, Entry, Note};
 use crate::types::{Offset, Size, TopicId, TopicName};
@@ -24,8 +26,10 @@ pub struct Started<D: Disk> {
     pub is_lossy: bool,
     /// True when the folder was a backup: every log begins a new epoch, and entries after the backup are missing.
     pub is_restored: bool,
-    /// Bytes at the end that a crash had left unfinished.
-    pub cut: u64,
+    /// What a crash had left unfinished at the end of the log, and was cut.
+    pub cut: Cut,
+    /// What the folder said about how far the log was durable.
+    pub watermark: Watermarked,
     /// One line about each lost or damaged file that was replaced or rebuilt.
     pub mended: Vec<String>,
 }
@@ -47,13 +51,19 @@ pub fn start<D: Disk>(
     let group = identity.node.index();
     let recovered = journal::recover(disk, group, &mut Fresh(node))?;
     node.finish_restore();
+    // It is there before the folder says that it has format 2, in which it must not be missing.
+    let mut watermark =
+        Watermark::open(disk).map_err(|cause| OpenError::Io { file: "the watermark".to_owned(), cause })?;
+    if is_restored {
+        watermark.hold();
+    }
     journal::raise_format(disk, identity)?;
     let fresh = || format!("the first segment of this start, which takes {}", Size(segment_bytes.into()));
     let io = |cause: io::Error| OpenError::Io { file: fresh(), cause };
     let (mut keeper, last, is_lossy) = (recovered.keeper, recovered.last, recovered.is_lossy);
     let number = last.place.segment + u32::from(last.place.position > 0);
     let segment = keeper.prepare(number, segment_bytes).map_err(io)?;
-    let mut writer = Writer::new(group, is_lazy, last, segment);
+    let mut writer = Writer::new(group, is_lazy, last, (segment, watermark));
     if is_restored {
         node.lose_entries_since_backup();
     } else if is_lossy {
@@ -69,12 +79,13 @@ pub fn start<D: Disk>(
         let io = |cause: io::Error| OpenError::Io { file: "a checkpoint".to_owned(), cause };
         keeper.checkpoint(writer.mark(), &node.image()).map_err(io)?;
         journal::end_restore(disk).map_err(io)?;
+        writer.release_watermark().map_err(io)?;
         keeper.checkpoint(writer.mark(), &node.image()).map_err(io)?;
         kept = writer.mark();
     }
     let checkpoints = Checkpoints::new(writer.mark(), kept, recovered.image_len);
-    let (cut, mended) = (recovered.cut, recovered.mended);
-    Ok(Started { writer, keeper, last, checkpoints, is_lossy, is_restored, cut, mended })
+    let (cut, watermark, mended) = (recovered.cut, recovered.watermark, recovered.mended);
+    Ok(Started { writer, keeper, last, checkpoints, is_lossy, is_restored, cut, watermark, mended })
 }
 
 /// A node that serves nobody: it only takes on the state of a folder, for an inspection or a repair.

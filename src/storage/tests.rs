@@ -12,7 +12,7 @@ use fastrand::Rng;
 
 use super::commit::Committer;
 use super::{News, Supply, Sync, Task, Work};
-use crate::journal::{Mark, State, Writer, recover};
+use crate::journal::{Mark, State, Watermark, Writer, recover};
 use crate::record::{Batch, DecodeError, Entry, Note, Place, TopicRef};
 use crate::types::{Offset, TopicId, crc32};
 
@@ -89,7 +89,8 @@ fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receive
     for number in 2..=u32::try_from(bytes).unwrap() / (SEGMENT / 2) + 2 {
         prepared.send(Supply::Segment(keeper.prepare(number, SEGMENT).unwrap())).unwrap();
     }
-    let writer = Writer::new(0, sync != Sync::Always, Mark::default(), keeper.prepare(1, SEGMENT).unwrap());
+    let begin = (keeper.prepare(1, SEGMENT).unwrap(), Watermark::open(disk).unwrap());
+    let writer = Writer::new(0, sync != Sync::Always, Mark::default(), begin);
     let (tasks, asked) = mpsc::channel();
     let (tell, news) = mpsc::channel();
     let (work, for_commit) = mpsc::channel();

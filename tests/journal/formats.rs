@@ -44,7 +44,8 @@ fn formats(disk: &FakeDisk) -> (u32, u32) {
         if name == "identity" {
             let text = String::from_utf8(bytes).unwrap();
             said = text.lines().next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
-        } else if len >= HEADER && bytes.starts_with(b"DHT") {
+        } else if len >= HEADER && bytes.starts_with(b"DHT") && !name.starts_with("watermark") {
+            // The program of format 1 does not read the watermark.
             newest = newest.max(BigEndian::read_u32(&bytes[8..]));
         }
     }

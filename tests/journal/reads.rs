@@ -223,7 +223,9 @@ impl World {
         self.now_us += u64::from(self.rng.u64(..self.ticks) == 0) * self.rng.u64(1..1000);
         let len = if self.rng.u8(..100) == 0 { self.rng.usize(..3000) } else { self.rng.usize(..20) };
         let value = vec![self.rng.u8(..); len];
-        let values = vec![value.as_slice(); if self.rng.u8(..4) == 0 { self.rng.usize(1..9) } else { 1 }];
+        // A turn of long batches would not fit a segment.
+        let count = if self.rng.u8(..4) == 0 && len < 100 { self.rng.usize(1..9) } else { 1 };
+        let values = vec![value.as_slice(); count];
         publish_batch(name, &values, self.now_us)
     }
 

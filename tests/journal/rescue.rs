@@ -218,7 +218,7 @@ fn after_a_repair_everything_that_was_not_given_up_is_there() {
         for _ in 0..rng.usize(1..4) {
             let name = &logs[rng.usize(..logs.len())];
             // Damage to the entry that creates the topic would remove the topic itself.
-            let at = rng.usize(if name.starts_with("0000000001") { 200 } else { 32 }..20_000);
+            let at = rng.usize(if name.starts_with("0000000001") { 200 } else { 0 }..20_000);
             disk.flip(name, at * 8);
         }
         let found = report(&disk);
@@ -229,8 +229,7 @@ fn after_a_repair_everything_that_was_not_given_up_is_there() {
         let (found_offsets, found_gaps) = offsets(&live);
         assert_eq!(found_gaps, lost(&found), "seed {seed}");
         let entries: u64 = found.log_losses.iter().map(|loss| loss.to - loss.from).sum();
-        // One more may be missing: a damaged last record looks like one that a crash has torn.
-        assert!(found_offsets.len() as u64 + missing + entries + 1 >= count, "seed {seed}: {found:?}");
+        assert!(found_offsets.len() as u64 + missing + entries >= count, "seed {seed}: {found:?}");
         (gaps, epochs) = (gaps + found_gaps.len(), epochs + found.log_losses.len());
         drop(live);
         assert!(report(&disk).log_losses.is_empty(), "seed {seed}");

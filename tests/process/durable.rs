@@ -6,6 +6,7 @@
 //! | `backups` | backups of running nodes, and starts on them |
 //! | `crash` | kill -9 under load, as often as one likes; SIGTERM and SIGSTOP |
 //! | `larger` | more records than memory |
+//! | `marks` | damage at the end of the log after kill -9 |
 //! | `rescue` | the commands on a folder: inspect, repair and backup |
 //! | `restart` | what topics, offsets, producers and subscriptions are after a restart |
 //! | `folder` | folders that a node does not take, and damaged ones |
@@ -27,6 +28,7 @@ mod folder;
 mod formats;
 mod full;
 mod larger;
+mod marks;
 mod rescue;
 mod restart;
 mod space;

@@ -57,6 +57,7 @@ mod publisher;
 mod reader;
 #[path = "../support/records.rs"]
 mod records;
+mod rot;
 mod session;
 mod storage;
 mod subscriber;

@@ -10,6 +10,7 @@ use crate::faults::{DAY_US, Fault, WALL_US};
 use crate::ground::{Ending, Loss};
 use crate::host::{Around, Fate, Host};
 use crate::records;
+use crate::rot;
 use crate::storage::{DiskStore, SimStore};
 use crate::wire::{End, Leave, Place};
 use crate::world::{Wake, World};
@@ -82,7 +83,9 @@ impl World {
         let dimension = self.profile.dimension;
         let id = NodeId::new(u16::try_from(node).expect("few"), dimension).expect("of this cube");
         let identity = Identity { cluster: CLUSTER.to_owned(), dimension, node: id };
-        let rng = self.chaos.fork();
+        let mut rng = self.chaos.fork();
+        let settings = self.settings(node);
+        self.trace.totals.rotten += u64::from(rot::try_rot(&self.disks[node], &settings, &mut rng));
         match DiskStore::open(&self.disks[node], &identity, &mut blank, (pace, rng), self.now_us) {
             Ok(store) => Some((blank, SimStore::Disk(Box::new(store)))),
             Err(OpenError::Io { .. }) => {

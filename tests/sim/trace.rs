@@ -61,7 +61,8 @@ totals! {
     trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, attacks,
     subscribed, delivered, waited, flowed, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks,
     disk_seeds, lazy_seeds, truncations, lost_records, years, aged,
-    recoveries, reads, syncs, segments, checkpoints, cleaned, disk_crashes, disk_stops, disk_failures, disks_filled
+    recoveries, reads, syncs, segments, checkpoints, cleaned, disk_crashes, disk_stops, disk_failures,
+    disks_filled, rotten
 }
 
 impl Totals {
@@ -72,6 +73,7 @@ impl Totals {
         assert!(!is_much || self.changes > 0 && self.resumed > 0, "no topic was changed, or no publisher resumed");
         assert!(!is_much || self.waited > 0 && self.flowed > 0, "no home was out of reach and back");
         assert!(!is_much || self.cleaned > self.disk_seeds / 50, "{} segments were cleaned", self.cleaned);
+        assert!(!is_much || self.rotten > self.disk_seeds / 4, "{} disks have rotted", self.rotten);
         assert!(!is_much || self.years > 0 && self.aged > 0, "no clock jumped, or nothing was past its age");
         self
     }

@@ -13,6 +13,9 @@ use fastrand::Rng;
 /// Bytes that are written as a whole or not at all.
 const SECTOR: usize = 512;
 
+/// Bytes that even a write which is cut off in the middle of a sector leaves whole: no device tears a cache line.
+const LINE: usize = 64;
+
 /// A file's bytes, and what of them is safe.
 #[derive(Clone, Debug, Default)]
 struct Inode {
@@ -133,16 +136,21 @@ impl FakeDisk {
         (state.left, state.syncs_left) = (None, None);
     }
 
-    /// Another disk, as this one would be when the power went now.
-    pub(crate) fn copy_after_crash(&self, rng: &mut Rng) -> Self {
+    /// Returns another disk with the same content, on which everything works.
+    pub(crate) fn copy(&self) -> Self {
         let state = &*self.0.borrow();
-        let copy = Self(Rc::new(RefCell::new(State {
+        Self(Rc::new(RefCell::new(State {
             inodes: state.inodes.clone(),
             names: state.names.clone(),
             safe_names: state.safe_names.clone(),
             namings: state.namings.clone(),
             ..State::default()
-        })));
+        })))
+    }
+
+    /// Another disk, as this one would be when the power went now.
+    pub(crate) fn copy_after_crash(&self, rng: &mut Rng) -> Self {
+        let copy = self.copy();
         copy.crash(rng);
         copy
     }
@@ -211,6 +219,7 @@ fn survive(safe: &mut Vec<u8>, change: Change, fate: u8, rng: &mut Rng) {
         Change::Len(_) => {}
         Change::Write(at, bytes) => {
             let torn = if fate == 2 { rng.usize(..=bytes.len()) } else { bytes.len() };
+            let torn = if torn < bytes.len() { ((at + torn) / LINE * LINE).saturating_sub(at) } else { torn };
             for start in (0..torn).step_by(SECTOR) {
                 let end = (start + SECTOR).min(torn);
                 if fate == 0 || fate == 3 && rng.bool() {

@@ -57,7 +57,7 @@ fn what_is_acknowledged_is_there_once_after_any_kill() {
         }
     }
     let daemon = cube.daemon(0);
-    counts.cut = daemon.logged("were unfinished");
+    counts.cut = daemon.logged("unfinished records at its end");
     assert_eq!(daemon.logged("may be lost"), 0);
     assert!(!daemon.stderr().contains("ERROR"));
     println!("{counts:?}");

@@ -17,7 +17,7 @@ use crate::daemon::{Daemon, PATIENCE, wait_for};
 
 /// A start that was to be refused.
 const USAGE: i32 = 2;
-const DAMAGED: i32 = 1;
+pub(super) const DAMAGED: i32 = 1;
 
 /// Batches that the journal of [`journal`] has.
 const BATCHES: u64 = 12;
@@ -252,7 +252,7 @@ fn has_everything(cube: &Cube) {
 }
 
 /// A start is refused, and the folder is as it was. What was said.
-fn unchanged(folder: &Path, id: &[&str], code: i32, expected: &str) -> String {
+pub(super) fn unchanged(folder: &Path, id: &[&str], code: i32, expected: &str) -> String {
     let before = contents(folder);
     let line = refused(folder, id, code, expected);
     let after = contents(folder);
@@ -295,7 +295,7 @@ fn with_extension(folder: &Path, extension: &str) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
 }
 
-fn segments(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn segments(folder: &Path) -> Vec<PathBuf> {
     with_extension(folder, "log")
 }
 

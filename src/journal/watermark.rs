@@ -1,0 +1,230 @@
+//! The watermark: how far the log is durable, in a small file of its own. It is written after each sync of the log and
+//! before anything of that sync is acknowledged, but never synced itself.
+//!
+//! ```text
+//! slot        64 bytes, at 0 and at 4096, written in turn: magic "DHTMARK\n", u32 version, u32 segment,
+//!             u32 position, u32 term, u64 index, u64 how often the file was written, 20 zeros, u32 crc
+//! ```
+//!
+//! A record below the watermark was durable once, so when it cannot be read, it is damaged. A record above it may have
+//! been torn by a crash. Without a watermark the two look alike at the end of the log.
+//!
+//! A killed process leaves the watermark as the process wrote it last, in the page cache: it covers everything that was
+//! acknowledged, except under `--sync interval`, which acknowledges before it syncs. A power cut may leave an older
+//! one, since the file is not synced. An older watermark covers less and is right about that. It is never newer than
+//! the log. Each slot lies in a block of its own, so that a write that is cut short leaves the other slot as it was.
+
+use std::io;
+
+use byteorder::{BigEndian, ByteOrder};
+
+use super::disk::{Disk, DiskFile};
+use super::error::OpenError;
+use super::format::VERSION;
+use super::keeper::write_file;
+use super::names;
+use super::reader::read_part;
+use super::writer::Mark;
+use crate::record::Place;
+use crate::types::crc32_of_parts;
+
+const MAGIC: &[u8; 8] = b"DHTMARK\n";
+
+/// Bytes of a slot.
+const SLOT: usize = 64;
+
+/// Where the second slot begins: in another block than the first, of any device.
+const SECOND: usize = 4096;
+
+/// The watermark of a journal that is open for writing.
+#[derive(Debug)]
+pub struct Watermark<F> {
+    file: F,
+    /// How often the file was written, in all of its lives. It says which slot is the newer one, and which is next.
+    writes: u64,
+    mark: Mark,
+    /// True while a backup is being restored: its watermark must stay as it is, since an interrupted restore begins
+    /// again with the files of the backup.
+    is_held: bool,
+}
+
+/// What a folder says about how far its log is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watermarked {
+    /// There is no watermark: the folder is new, or a program before format 2 wrote it.
+    #[default]
+    Never,
+    /// There was a watermark, and it is missing or damaged.
+    Lost,
+    /// Everything up to there was durable.
+    At(Mark),
+}
+
+impl<F: DiskFile> Watermark<F> {
+    /// Opens the watermark of a folder, and creates it if it is missing or cannot be read.
+    ///
+    /// # Errors
+    /// Returns the error of the file system.
+    pub fn open<D: Disk<File = F>>(disk: &D) -> io::Result<Self> {
+        if let Ok(bytes) = read_part(disk, names::WATERMARK, 0, usize::MAX)
+            && let Some((writes, mark)) = newest(&bytes)
+        {
+            return Ok(Self { file: disk.open(names::WATERMARK)?, writes, mark, is_held: false });
+        }
+        write_file(disk, names::WATERMARK, &content(Mark::default()))?;
+        disk.sync_names()?;
+        Ok(Self { file: disk.open(names::WATERMARK)?, writes: 1, mark: Mark::default(), is_held: false })
+    }
+
+    /// Leaves the file as it is until [`Writer::release_watermark`](super::Writer::release_watermark).
+    pub const fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Ends what [`Self::hold`] began.
+    pub(super) const fn release(&mut self) {
+        (self.is_held, self.mark) = (false, Mark { index: 0, term: 0, place: Place { segment: 0, position: 0 } });
+    }
+
+    /// Returns what was written last.
+    pub(super) const fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// Writes that everything up to `mark` is durable. It must be so, in a file whose name is durable.
+    ///
+    /// # Errors
+    /// Returns the error of the file system; the write may then be repeated.
+    pub(super) fn write(&mut self, mark: Mark) -> io::Result<()> {
+        if self.is_held {
+            self.mark = mark;
+            return Ok(());
+        }
+        let writes = self.writes + 1;
+        let position = if writes.is_multiple_of(2) { SECOND } else { 0 };
+        self.file.write_at(&slot(writes, mark), position as u64)?;
+        (self.writes, self.mark) = (writes, mark);
+        Ok(())
+    }
+
+    /// Makes the watermark durable. Only a repair needs that: it is the one that lowers the watermark.
+    ///
+    /// # Errors
+    /// Returns the error of the file system.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+impl Watermarked {
+    /// Reads the watermark of a folder. `None` stands for a file that does not exist.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::Newer`] when a newer program wrote it, and [`OpenError::Io`] when the file system fails.
+    pub(super) fn read<D: Disk>(disk: &D) -> Result<Option<Self>, OpenError> {
+        let bytes = match read_part(disk, names::WATERMARK, 0, usize::MAX) {
+            Ok(bytes) => bytes,
+            Err(OpenError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let newer =
+            slots(&bytes).map(|slot| BigEndian::read_u32(&slot[8..])).max().filter(|version| *version > VERSION);
+        if newer.is_some() {
+            return Err(OpenError::Newer { file: names::WATERMARK.to_owned(), version: newer });
+        }
+        Ok(Some(newest(&bytes).map_or(Self::Lost, |(_, mark)| Self::At(mark))))
+    }
+
+    /// Returns the mark, if there is one.
+    pub const fn mark(self) -> Option<Mark> {
+        if let Self::At(mark) = self { Some(mark) } else { None }
+    }
+
+    /// Returns the position in a segment up to which everything was durable; 0 when the mark is not in that segment.
+    pub(super) fn floor(self, segment: u32) -> usize {
+        let is_in = |mark: &Mark| mark.place.segment == segment;
+        self.mark().filter(is_in).map_or(0, |mark| mark.place.position as usize)
+    }
+}
+
+/// Returns the content of a fresh file with that mark.
+pub(super) fn content(mark: Mark) -> Vec<u8> {
+    let mut bytes = vec![0; SECOND + SLOT];
+    bytes[..SLOT].copy_from_slice(&slot(1, mark));
+    bytes
+}
+
+fn slot(writes: u64, mark: Mark) -> [u8; SLOT] {
+    let mut slot = [0; SLOT];
+    slot[..8].copy_from_slice(MAGIC);
+    BigEndian::write_u32(&mut slot[8..], VERSION);
+    BigEndian::write_u32(&mut slot[12..], mark.place.segment);
+    BigEndian::write_u32(&mut slot[16..], mark.place.position);
+    BigEndian::write_u32(&mut slot[20..], mark.term);
+    BigEndian::write_u64(&mut slot[24..], mark.index);
+    BigEndian::write_u64(&mut slot[32..], writes);
+    let crc = crc32_of_parts([&slot[..SLOT - 4]]);
+    BigEndian::write_u32(&mut slot[SLOT - 4..], crc);
+    slot
+}
+
+/// Returns the slots with a correct checksum, of any version.
+fn slots(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slot = |at: usize| bytes.get(at..at + SLOT);
+    let is_sound = |slot: &&[u8]| {
+        slot[..8] == MAGIC[..] && BigEndian::read_u32(&slot[SLOT - 4..]) == crc32_of_parts([&slot[..SLOT - 4]])
+    };
+    [0, SECOND].into_iter().filter_map(slot).filter(is_sound)
+}
+
+/// Returns what the newer of the readable slots says, and how often the file was written then.
+fn newest(bytes: &[u8]) -> Option<(u64, Mark)> {
+    let slot = |slot: &[u8]| {
+        let number = |at: usize| BigEndian::read_u32(&slot[at..]);
+        let place = Place { segment: number(12), position: number(16) };
+        (BigEndian::read_u64(&slot[32..]), Mark { place, term: number(20), index: BigEndian::read_u64(&slot[24..]) })
+    };
+    slots(bytes).filter(|slot| BigEndian::read_u32(&slot[8..]) <= VERSION).map(slot).max_by_key(|(writes, _)| *writes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(index: u64) -> Mark {
+        Mark { place: Place { segment: 3, position: 80 * u32::try_from(index).unwrap() }, index, term: 2 }
+    }
+
+    /// Returns the file after marks 1 to `last`; the first one is in the first slot.
+    fn file(last: u64) -> Vec<u8> {
+        let mut bytes = content(mark(1));
+        for writes in 2..=last {
+            let at = if writes % 2 == 0 { SECOND } else { 0 };
+            bytes[at..at + SLOT].copy_from_slice(&slot(writes, mark(writes)));
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_newer_slot_counts_and_when_it_is_damaged_the_older_one() {
+        for last in 1..5 {
+            let bytes = file(last);
+            assert_eq!(newest(&bytes), Some((last, mark(last))));
+            let newer = if last % 2 == 0 { SECOND } else { 0 };
+            for bit in newer * 8..(newer + SLOT) * 8 {
+                let mut bad = bytes.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                let older = (last > 1).then(|| (last - 1, mark(last - 1)));
+                assert_eq!(newest(&bad), older, "mark {last}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_early_has_only_its_first_slot_or_none() {
+        let bytes = file(4);
+        for (len, expected) in [(0, None), (SLOT - 1, None), (SLOT, Some(3)), (SECOND + SLOT - 1, Some(3))] {
+            assert_eq!(newest(&bytes[..len]).map(|(writes, _)| writes), expected, "{len} bytes");
+        }
+    }
+}

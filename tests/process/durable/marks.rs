@@ -1,0 +1,90 @@
+//! The end of the log after `kill -9`: what was acknowledged and cannot be read is damage, not a torn write.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use dht_node::client::{Batch, Record, Start};
+
+use super::acked::EVERYTHING;
+use super::folder::{DAMAGED, segments, unchanged};
+use super::rescue::{command, said, text};
+use crate::cube::Cube;
+
+const ID: [&str; 4] = ["--id", "0", "--dimension", "0"];
+
+const COMMITS: u64 = 9;
+
+/// Returns a killed node with so many commits of three records each, the last segment that has any, and where the bytes
+/// of the last commit are in it.
+fn killed() -> (Cube, PathBuf, Range<usize>) {
+    let mut cube = Cube::start(0);
+    cube.client(0).create("topic", EVERYTHING).unwrap();
+    let mut client = cube.client(0);
+    let values = |commit: u64| -> Vec<Vec<u8>> {
+        (0..3).map(|record| format!("commit {commit}, record {record}: {:.>80}", "").into_bytes()).collect()
+    };
+    for commit in 0..COMMITS {
+        let values = values(commit);
+        let mut batch = Batch::default();
+        values.iter().for_each(|value| batch.push(&Record { value, ..Record::default() }).unwrap());
+        client.publish("topic", &batch).unwrap();
+    }
+    drop(client);
+    cube.kill(0);
+    let last = &values(COMMITS - 1)[0];
+    let holds = |path: &Path| {
+        let bytes = fs::read(path).unwrap();
+        bytes.windows(last.len()).position(|window| window == last)
+    };
+    let found = segments(&cube.data(0)).into_iter().find_map(|path| holds(&path).map(|at| (path, at)));
+    let (path, at) = found.expect("it was acknowledged");
+    (cube, path, at..at + 3 * last.len())
+}
+
+#[test]
+fn a_damaged_bit_in_the_last_acknowledged_commit_is_told() {
+    let (mut cube, path, commit) = killed();
+    let sound = fs::read(&path).unwrap();
+    for trial in 0..9 {
+        let mut bytes = sound.clone();
+        bytes[commit.start + trial * commit.len() / 9] ^= 1 << (trial % 8);
+        fs::write(&path, &bytes).unwrap();
+        let line =
+            unchanged(&cube.data(0), &ID, DAMAGED, "was durable, and may have been acknowledged, cannot be read");
+        assert!(line.contains("`dht-node repair`"), "trial {trial}: {line}");
+    }
+    // The start gives up nothing by itself; an operator may.
+    let data = cube.data(0);
+    let output = command(&["inspect", text(&data)]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("they are the last ones, and the watermark says"), "{}", said(&output));
+    let output = command(&["repair", "--drop-damaged", text(&data)]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("what could not be read was dropped"), "{}", said(&output));
+    cube.restart(0);
+    let mut client = cube.client(0);
+    let records = client.records("topic", Start::Earliest).unwrap().map(Result::unwrap).count();
+    assert_eq!(records as u64, 3 * (COMMITS - 1), "without the damaged commit");
+    assert_eq!(client.publish("topic", &Batch::of(b"more")).unwrap().base.0, 3 * (COMMITS - 1));
+    drop(client);
+    cube.kill(0);
+    cube.restart(0);
+}
+
+#[test]
+fn a_segment_that_lost_its_end_is_told_and_a_sound_one_is_read_after_all() {
+    let (mut cube, path, commit) = killed();
+    let sound = fs::read(&path).unwrap();
+    for len in [commit.end, commit.start, commit.start / 2, 0] {
+        fs::write(&path, &sound[..len]).unwrap();
+        unchanged(&cube.data(0), &ID, DAMAGED, "is damaged at byte");
+    }
+    fs::remove_file(&path).unwrap();
+    unchanged(&cube.data(0), &ID, DAMAGED, "is missing");
+    fs::write(&path, sound).unwrap();
+    cube.restart(0);
+    let records = cube.client(0).records("topic", Start::Earliest).unwrap().map(Result::unwrap).count();
+    assert_eq!(records as u64, 3 * COMMITS);
+    assert_eq!(cube.daemon(0).logged("unfinished records at its end"), 0);
+}
