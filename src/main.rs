@@ -25,7 +25,7 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if let Some(code) = rescue::run(&words) {
+    if let Some(code) = rescue::run(&words, random()) {
         return code;
     }
     let environment = std::env::vars_os()

@@ -168,6 +168,11 @@ struct Step<'a> {
 }
 
 impl Node {
+    /// Returns the random number that identifies this start of the process.
+    pub const fn instance(&self) -> u64 {
+        self.settings.instance
+    }
+
     /// Creates a node whose links are all down.
     pub fn new(settings: Settings, now: Now) -> Self {
         assert!(settings.id.within(settings.dimension));

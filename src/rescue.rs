@@ -82,8 +82,9 @@ struct Backup {
     dest: PathBuf,
 }
 
-/// Runs the subcommand that the first word names; returns `None` when it names none.
-pub(crate) fn run(words: &[&str]) -> Option<ExitCode> {
+/// Runs the subcommand that the first word names; returns `None` when it names none. A repair makes the id of a folder
+/// that has none from `random` bits.
+pub(crate) fn run(words: &[&str], random: u64) -> Option<ExitCode> {
     let (command, rest) = words.split_first()?;
     Some(match *command {
         "inspect" => with_arguments(command, rest, |arguments: &Inspect| {
@@ -91,7 +92,7 @@ pub(crate) fn run(words: &[&str]) -> Option<ExitCode> {
             result.map_err(|error| (arguments.folder.clone(), error))
         }),
         "repair" => with_arguments(command, rest, |arguments: &Repair| {
-            let result = run_repair(arguments);
+            let result = run_repair(arguments, random);
             result.map_err(|error| (arguments.folder.clone(), error))
         }),
         "backup" => with_arguments(command, rest, run_backup),
@@ -128,7 +129,7 @@ fn run_inspect(path: &Path, is_json: bool) -> Result<ExitCode, OpenError> {
     Ok(ExitCode::from(if report.is_sound() { 0 } else { EXIT_LOSS }))
 }
 
-fn run_repair(arguments: &Repair) -> Result<ExitCode, OpenError> {
+fn run_repair(arguments: &Repair, random: u64) -> Result<ExitCode, OpenError> {
     let path = &arguments.folder;
     let identity = owner(&Folder::look(path.clone()).map_err(folder_error)?)?;
     let folder = Folder::make(path.clone()).map_err(folder_error)?;
@@ -136,7 +137,7 @@ fn run_repair(arguments: &Repair) -> Result<ExitCode, OpenError> {
     let kept =
         (1..).map(|number| beside(path, number)).find(|path| !path.exists()).expect("one of all numbers is free");
     let aside = Folder::make(kept.clone()).map_err(folder_error)?;
-    let repaired = repair(&folder, &aside, arguments.drop_damaged, &mut scratch(&identity));
+    let repaired = repair(&folder, &aside, (arguments.drop_damaged, random), &mut scratch(&identity));
     if repaired.as_ref().is_ok_and(|repaired| repaired.aside.is_empty()) {
         std::fs::remove_dir(&kept).map_err(folder_error)?;
     }

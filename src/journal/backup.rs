@@ -222,9 +222,10 @@ impl<D: Disk> Copy<'_, D> {
 
     /// Copies the watermark, as one that was written once.
     fn copy_watermark(&mut self) -> Result<(), Stop> {
-        self.watermark = Watermarked::read(self.source).map_err(of_source)?.unwrap_or_default();
+        let stamp = identity::stamp(self.source).map_err(of_source)?;
+        self.watermark = Watermarked::read(self.source, stamp).map_err(of_source)?.unwrap_or_default();
         match self.watermark {
-            Watermarked::At(mark) => self.put(names::WATERMARK, &watermark::content(mark)).map(drop),
+            Watermarked::At(mark) => self.put(names::WATERMARK, &watermark::content(mark, stamp)).map(drop),
             Watermarked::Lost => {
                 self.told.damaged.push(format!("the {} cannot be read", names::WATERMARK));
                 Ok(())

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::books::Books;
 use super::format::{self, Head, Kind, put_record, record_at};
+use super::stamp::Stamp;
 use super::writer::Mark;
 use crate::record::Place;
 
@@ -15,12 +16,12 @@ use crate::record::Place;
 const PART: usize = 1 << 20;
 
 /// Encodes a checkpoint file that holds a state and the bookkeeping that goes with it.
-pub(super) fn encode(group: u16, mark: Mark, image: &[u8], books: &[u8]) -> Vec<u8> {
+pub(super) fn encode((group, stamp): (u16, Stamp), mark: Mark, image: &[u8], books: &[u8]) -> Vec<u8> {
     let Place { segment, position } = mark.place;
     let head = Head { kind: Kind::Checkpoint, group, index: mark.index, term: mark.term, synced: position };
     let len = image.len() + books.len();
     let mut out = Vec::with_capacity(len + len / PART * format::HEADER + 256);
-    out.extend_from_slice(&format::segment_header(segment, position));
+    out.extend_from_slice(&format::segment_header(stamp, segment, position));
     put_record(segment, head, &mut out, |out| {
         [image, books].iter().for_each(|part| out.extend_from_slice(&(part.len() as u64).to_be_bytes()));
     });
@@ -41,6 +42,8 @@ pub(super) struct Checkpoint {
     pub(super) books: Option<Books>,
     /// The format version of the file.
     pub(super) version: u32,
+    /// Whose the file is.
+    pub(super) stamp: Stamp,
 }
 
 /// The reason why a checkpoint file cannot be used.
@@ -86,7 +89,7 @@ pub(super) fn decode(bytes: &Bytes, index: u64) -> Result<Checkpoint, Fault> {
         None => None,
     };
     let mark = Mark { place: Place { segment, position: first.head.synced }, index, term: first.head.term };
-    Ok(Checkpoint { mark, image, books, version })
+    Ok(Checkpoint { mark, image, books, version, stamp: format::stamp_of(header) })
 }
 
 #[cfg(test)]
@@ -101,9 +104,10 @@ mod tests {
             let void = vec![7; len];
             let spans: [(_, std::iter::Empty<_>); 0] = [];
             let encoded = crate::journal::books::encode(&[(3, &void)], spans.into_iter(), std::iter::empty());
-            let bytes = Bytes::from(encode(3, mark, &image, &encoded));
+            let bytes = Bytes::from(encode((3, Stamp::from_number(9)), mark, &image, &encoded));
             let books = Some(Books { void: [(3, void)].into(), ..Books::default() });
-            assert_eq!(decode(&bytes, 1234), Ok(Checkpoint { mark, image, books, version: format::VERSION }));
+            let (version, stamp) = (format::VERSION, Stamp::from_number(9));
+            assert_eq!(decode(&bytes, 1234), Ok(Checkpoint { mark, image, books, version, stamp }));
             assert_eq!(decode(&bytes, 1235), Err(Fault::Damaged(32)));
             for at in (0..bytes.len()).step_by(if len > 1 { 65_537 } else { 1 }) {
                 let mut bad = bytes.to_vec();

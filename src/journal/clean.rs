@@ -39,6 +39,7 @@ use super::keeper::{Keeper, write_file};
 use super::names;
 use super::reader::payloads;
 use super::spans::Span;
+use super::stamp::Stamp;
 use crate::limits::{CLEAN_SMALL_PART, CLEAN_SMALL_SEGMENTS, FILL_SYNC_BYTES, READ_BYTES_MAX};
 use crate::record::{Filed, Place};
 use crate::types::{Offset, TopicId};
@@ -170,7 +171,7 @@ impl<D: Disk> Keeper<D> {
         let file = self.disk.open(&name).map_err(|cause| OpenError::io(&name, cause))?;
         let mut batches = payloads(&file, segment, filed)?;
         cleaning
-            .put(self.group, &mut batches)
+            .put((self.group, self.stamp), &mut batches)
             .map_err(|cause| OpenError::io(&names::segment(cleaning.number), cause))?;
         if cleaning.begun.is_some_and(|begun| begun.end == end) {
             cleaning.end_piece();
@@ -191,7 +192,7 @@ impl<D: Disk> Keeper<D> {
             return Ok(cleaning.victims);
         }
         cleaning.file.sync()?;
-        write_file(&self.disk, &names::index(number), &cleaning.index.encode(number))?;
+        write_file(&self.disk, &names::index(number), &cleaning.index.encode(self.stamp, number))?;
         // The rename need not be durable yet: a checkpoint syncs names before it relies on them, and no original
         // segment is removed before that checkpoint.
         self.disk.rename(&names::new(&name), &name)?;
@@ -286,10 +287,10 @@ impl<F> Cleaning<F> {
 
 impl<F: DiskFile> Cleaning<F> {
     /// Appends copies of consecutive batches of the first piece to the new segment.
-    fn put(&mut self, group: u16, batches: &mut [(Filed, bytes::Bytes)]) -> io::Result<()> {
+    fn put(&mut self, (group, stamp): (u16, Stamp), batches: &mut [(Filed, bytes::Bytes)]) -> io::Result<()> {
         let mut out = Vec::new();
         if self.written == 0 {
-            out.extend_from_slice(&segment_header(self.number, 0));
+            out.extend_from_slice(&segment_header(stamp, self.number, 0));
         }
         let position = u32::try_from(self.written as usize + out.len() + HEADER).expect("a few segments");
         let start = Place { segment: self.number, position };

@@ -98,6 +98,7 @@ pub(super) fn list_sound(segment: u32, bytes: &Bytes) -> Vec<Filed> {
 #[cfg(test)]
 mod tests {
     use super::super::format::{Head, put_record, segment_header};
+    use super::super::stamp::Stamp;
     use super::*;
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
             ],
             vec![batch(2, 0, 1, u64::MAX, b"other")],
         ];
-        let mut bytes = segment_header(segment, 0).to_vec();
+        let mut bytes = segment_header(Stamp::NONE, segment, 0).to_vec();
         let mut ends = Vec::new();
         for batches in &mut copies {
             let start = Place { segment, position: u32::try_from(bytes.len() + HEADER).unwrap() };

@@ -26,6 +26,13 @@ pub enum OpenError {
         /// What it is instead.
         what: String,
     },
+    /// A file in it was written for another folder.
+    Misplaced {
+        /// The file.
+        file: String,
+        /// Whose it is instead.
+        whose: &'static str,
+    },
     /// A newer program wrote it.
     Newer {
         /// The file.
@@ -49,7 +56,9 @@ impl OpenError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Io { cause, .. } => is_transient(cause),
-            Self::Busy | Self::Foreign { .. } | Self::Newer { .. } | Self::Damaged { .. } => false,
+            Self::Busy | Self::Foreign { .. } | Self::Misplaced { .. } | Self::Newer { .. } | Self::Damaged { .. } => {
+                false
+            }
         }
     }
 
@@ -60,7 +69,7 @@ impl OpenError {
         match self {
             Self::Damaged { file, .. } => Some(file),
             Self::Io { file, cause } if is_lost(cause) => Some(file),
-            Self::Io { .. } | Self::Busy | Self::Foreign { .. } | Self::Newer { .. } => None,
+            Self::Io { .. } | Self::Busy | Self::Foreign { .. } | Self::Misplaced { .. } | Self::Newer { .. } => None,
         }
     }
 
@@ -87,6 +96,12 @@ impl fmt::Display for OpenError {
             Self::Busy => f.write_str("another process uses it; is this node running already?"),
             Self::Io { file, cause } => write!(f, "{file}: {cause}"),
             Self::Foreign { what } => write!(f, "{what}; give another folder"),
+            Self::Misplaced { file, whose } => {
+                write!(
+                    f,
+                    "{file} belongs to {whose} and was moved or copied here; put the folder's own {file} in its place"
+                )
+            }
             Self::Newer { file, version: Some(version) } => {
                 write!(
                     f,

@@ -1,11 +1,13 @@
 //! The bytes of a segment: a header, then records.
 //!
 //! ```text
-//! segment header, 32 bytes     magic "DHTJRNL\n", u32 version, u32 number, u32 size, 8 zeros, u32 crc
+//! segment header, 32 bytes     magic "DHTJRNL\n", u32 version, u32 number, u32 size, u64 stamp, u32 crc
 //! record header, 32 bytes      u32 body_len, u8 kind, u8 flags, u16 group, u64 index, u32 term, u32 synced,
 //!                              u32 crc of the header before it, u32 crc
 //! body                         body_len bytes, then zeros up to a multiple of 8
 //! ```
+//!
+//! The stamp says whose the segment is ([`Stamp`]); it is 0 in format 1.
 //!
 //! A record's crcs are over the number of its segment too: neither zeros nor what a recycled segment held before can
 //! pass for a record of this one. The last is over the header before it and the body; the one before it is the header's
@@ -16,6 +18,7 @@
 use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
 
+use super::stamp::Stamp;
 use crate::types::crc32_of_parts;
 
 /// The format version that this program writes. It reads every version up to this one.
@@ -23,7 +26,7 @@ use crate::types::crc32_of_parts;
 /// - 1: the first version.
 /// - 2: each topic in a checkpoint ends with tagged parts, so that a program recognizes parts that are too new for it;
 ///   a checkpoint includes the bookkeeping of the segments; append times in entries do not decrease unless the clock
-///   was corrected.
+///   was corrected; the folder has an id, and its files name it; there is a watermark.
 pub const VERSION: u32 = 2;
 
 /// Bytes of a segment's header, and of a record's.
@@ -88,18 +91,19 @@ pub struct Record {
     pub end: usize,
 }
 
-/// The first bytes of a segment.
-pub fn segment_header(number: u32, size: u32) -> [u8; HEADER] {
-    segment_header_of(VERSION, number, size)
+/// The first bytes of a segment of the folder with that stamp.
+pub fn segment_header(stamp: Stamp, number: u32, size: u32) -> [u8; HEADER] {
+    segment_header_of(VERSION, stamp, number, size)
 }
 
 /// The first bytes of a segment in that format version.
-pub(super) fn segment_header_of(version: u32, number: u32, size: u32) -> [u8; HEADER] {
+pub(super) fn segment_header_of(version: u32, stamp: Stamp, number: u32, size: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(MAGIC);
     BigEndian::write_u32(&mut header[8..], version);
     BigEndian::write_u32(&mut header[12..], number);
     BigEndian::write_u32(&mut header[16..], size);
+    BigEndian::write_u64(&mut header[20..], stamp.number());
     let crc = crc32_of_parts([&header[..28]]);
     BigEndian::write_u32(&mut header[28..], crc);
     header
@@ -123,6 +127,11 @@ pub fn check_segment_header(bytes: &[u8], number: u32) -> Result<u32, Option<u32
         return Err(Some(version));
     }
     if BigEndian::read_u32(&header[12..]) == number { Ok(version) } else { Err(None) }
+}
+
+/// Returns whose the file is according to a segment's header. The header must be sound.
+pub(super) fn stamp_of(header: &[u8]) -> Stamp {
+    Stamp::from_number(BigEndian::read_u64(&header[20..]))
 }
 
 /// Returns the size of the file that a segment's header says. The header must be sound.
@@ -287,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_segment_says_which_it_is_and_of_which_version() {
-        let header = segment_header(7, 4096);
+        let header = segment_header(Stamp::NONE, 7, 4096);
         assert_eq!(check_segment_header(&header, 7), Ok(VERSION));
         assert_eq!(check_segment_header(&header, 6), Err(None));
         assert_eq!(check_segment_header(&[0; 64], 0), Err(None));

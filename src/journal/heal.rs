@@ -123,6 +123,6 @@ impl<D: Disk> Keeper<D> {
         let mut index = Index::default();
         filed.iter().for_each(|filed| index.add(filed));
         let name = names::index(segment);
-        write_file(&self.disk, &name, &index.encode(segment)).map_err(|cause| OpenError::io(&name, cause))
+        write_file(&self.disk, &name, &index.encode(self.stamp, segment)).map_err(|cause| OpenError::io(&name, cause))
     }
 }

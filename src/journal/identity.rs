@@ -1,4 +1,10 @@
 //! Whose journal a folder holds: a small file of text, so that a person can read it too.
+//!
+//! ```text
+//! dht-node journal, format 2
+//! node 101 of a cube of dimension 3, cluster dht
+//! disk 00005e2ac9014d77                            the id of this folder; not in format 1
+//! ```
 
 use std::io;
 
@@ -8,6 +14,7 @@ use super::format::VERSION;
 use super::manifest::Manifest;
 use super::names;
 use super::reader::read_part;
+use super::stamp::{DiskId, Stamp};
 use crate::types::{Dimension, NodeId};
 
 /// The node that a journal belongs to.
@@ -102,36 +109,55 @@ pub(super) fn parse(found: &str) -> Result<Identity, OpenError> {
     version_of(found, &identity).map(|_| identity)
 }
 
-/// Claims an empty folder for this node; does nothing when the folder is this node's already.
+/// Claims an empty folder for this node, with an id that is made from `random` bits; does nothing when the folder is
+/// this node's already.
 ///
 /// # Errors
 /// Returns the errors of [`check_owner`], or that of writing the file.
-pub fn claim<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
-    if check_owner(disk, identity)?.is_some() { Ok(()) } else { write(disk, identity) }
+pub fn claim<D: Disk>(disk: &D, identity: &Identity, random: u64) -> Result<(), OpenError> {
+    if check_owner(disk, identity)?.is_some() { Ok(()) } else { write(disk, identity, DiskId::new(random)) }
+}
+
+/// Returns what the files of the journal or the backup in a folder say about whose they are; [`Stamp::NONE`] when the
+/// folder has no id.
+///
+/// # Errors
+/// Returns the errors of [`owner`], but for those of a folder that holds neither.
+pub(super) fn stamp<D: Disk>(disk: &D) -> Result<Stamp, OpenError> {
+    let Some(found) = find(disk)? else { return Ok(Stamp::NONE) };
+    let identity = parse(&found)?;
+    Ok(disk_of(&found).map_or(Stamp::NONE, |disk| Stamp::of(&identity, disk)))
 }
 
 /// Raises the format version of this node's folder to [`VERSION`]. A start does this once everything has been read and
 /// before it writes anything in that format, so that an older program refuses the folder instead of meeting data that
-/// it cannot read.
+/// it cannot read. A folder of format 1 gets an id, which is made from `random` bits. Returns what files that are
+/// written from then on have to say about whose they are.
 ///
 /// # Errors
 /// Returns the errors of [`check_owner`], or that of writing the file.
-pub fn raise_format<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
-    if check_owner(disk, identity)? == Some(VERSION) { Ok(()) } else { write(disk, identity) }
+pub fn raise_format<D: Disk>(disk: &D, identity: &Identity, random: u64) -> Result<Stamp, OpenError> {
+    let version = check_owner(disk, identity)?;
+    let known = find(disk)?.as_deref().and_then(disk_of);
+    let id = known.unwrap_or_else(|| DiskId::new(random));
+    if version != Some(VERSION) || known.is_none() {
+        write(disk, identity, id)?;
+    }
+    Ok(Stamp::of(identity, id))
 }
 
-fn write<D: Disk>(disk: &D, identity: &Identity) -> Result<(), OpenError> {
+fn write<D: Disk>(disk: &D, identity: &Identity, id: DiskId) -> Result<(), OpenError> {
     let io = |cause: io::Error| OpenError::io(names::IDENTITY, cause);
     let new = names::new(names::IDENTITY);
     let mut file = disk.create(&new).map_err(io)?;
-    file.write_at(text(identity, VERSION).as_bytes(), 0).map_err(io)?;
+    file.write_at(text(identity, VERSION, Some(id)).as_bytes(), 0).map_err(io)?;
     file.sync().map_err(io)?;
     disk.rename(&new, names::IDENTITY).map_err(io)?;
     disk.sync_names().map_err(io)
 }
 
 fn version_of(found: &str, identity: &Identity) -> Result<u32, OpenError> {
-    if let Some(version) = (1..=VERSION).find(|version| found == text(identity, *version)) {
+    if let Some(version) = (1..=VERSION).find(|version| found == text(identity, *version, disk_of(found))) {
         return Ok(version);
     }
     let version = found.lines().next().and_then(|line| line.strip_prefix("dht-node journal, format "));
@@ -147,9 +173,15 @@ fn version_of(found: &str, identity: &Identity) -> Result<u32, OpenError> {
     }
 }
 
+/// Returns the id of the folder in the text of an identity; `None` in format 1.
+fn disk_of(found: &str) -> Option<DiskId> {
+    DiskId::parse(found.lines().nth(2)?.strip_prefix("disk ")?)
+}
+
 /// Returns the text of an identity in that format version.
-pub(super) fn text(identity: &Identity, version: u32) -> String {
+fn text(identity: &Identity, version: u32, id: Option<DiskId>) -> String {
     let Identity { cluster, dimension, node } = identity;
     let (node, bits) = (node.binary(*dimension), dimension.bits());
-    format!("dht-node journal, format {version}\nnode {node} of a cube of dimension {bits}, cluster {cluster}\n")
+    let id = id.filter(|_| version > 1).map_or_else(String::new, |id| format!("disk {id}\n"));
+    format!("dht-node journal, format {version}\nnode {node} of a cube of dimension {bits}, cluster {cluster}\n{id}")
 }

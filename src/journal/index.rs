@@ -1,8 +1,8 @@
 //! The index of a segment, a file beside it: where the records of each topic are.
 //!
 //! ```text
-//! header      32 bytes: magic "DHTINDX\n", u32 version, u32 segment, u32 entries, u32 where they begin,
-//!             u32 crc of the entries, u32 crc of the header before it
+//! header      40 bytes: magic "DHTINDX\n", u32 version, u32 segment, u32 entries, u32 where they begin,
+//!             u32 crc of the entries, u64 stamp (not in format 1), u32 crc of the header before it
 //! blocks      consecutive batches of one topic, at most 128; for each batch
 //!             varint count, varint len, u32 crc of its payload,
 //!             how far its payload and its time lie from those of the batch before
@@ -19,6 +19,7 @@ use bytes::{Buf, BufMut};
 use foldhash::fast::RandomState;
 
 use super::format::VERSION;
+use super::stamp::Stamp;
 use crate::limits::INDEX_BLOCK_BATCHES;
 use crate::record::{Filed, Place, varint};
 use crate::types::{Offset, TopicId, crc32_of_parts};
@@ -26,7 +27,10 @@ use crate::types::{Offset, TopicId, crc32_of_parts};
 const MAGIC: &[u8; 8] = b"DHTINDX\n";
 
 /// Bytes of the header.
-pub(super) const HEADER: usize = 32;
+pub(super) const HEADER: usize = 40;
+
+/// Bytes of the header in format 1, which has no stamp.
+const HEADER_FIRST: usize = 32;
 
 /// Bytes of an entry.
 pub(super) const ENTRY: usize = 40;
@@ -36,6 +40,8 @@ pub(super) const ENTRY: usize = 40;
 pub(super) struct Directory {
     pub(super) entries: usize,
     pub(super) position: usize,
+    /// Whose the index is.
+    pub(super) stamp: Stamp,
     crc: u32,
 }
 
@@ -127,7 +133,7 @@ impl Index {
     }
 
     /// The file.
-    pub(super) fn encode(&self, segment: u32) -> Vec<u8> {
+    pub(super) fn encode(&self, stamp: Stamp, segment: u32) -> Vec<u8> {
         let mut topics: Vec<TopicId> = self.topics.keys().copied().collect();
         topics.sort_unstable();
         let (mut out, mut entries) = (vec![0; HEADER], Vec::new());
@@ -147,22 +153,26 @@ impl Index {
         let position = number(out.len());
         BigEndian::write_u32(&mut out[20..], position);
         BigEndian::write_u32(&mut out[24..], crc32_of_parts([&entries[..]]));
-        let crc = crc32_of_parts([&out[..28]]);
-        BigEndian::write_u32(&mut out[28..], crc);
+        BigEndian::write_u64(&mut out[28..], stamp.number());
+        let crc = crc32_of_parts([&out[..36]]);
+        BigEndian::write_u32(&mut out[36..], crc);
         out.extend_from_slice(&entries);
         out
     }
 }
 
 impl Directory {
-    /// What a file's header says; `None` when it is damaged, or not of that segment.
-    pub(super) fn decode(segment: u32, header: &[u8]) -> Option<Self> {
-        let is_sound = header.len() == HEADER
-            && header[..8] == MAGIC[..]
-            && BigEndian::read_u32(&header[12..]) == segment
-            && BigEndian::read_u32(&header[28..]) == crc32_of_parts([&header[..28]]);
-        let number = |at: usize| BigEndian::read_u32(&header[at..]) as usize;
-        is_sound.then(|| Self { entries: number(16), position: number(20), crc: BigEndian::read_u32(&header[24..]) })
+    /// What the header at the beginning of `bytes` says; `None` when it is damaged, or not of that segment.
+    pub(super) fn decode(segment: u32, bytes: &[u8]) -> Option<Self> {
+        let is_first = BigEndian::read_u32(bytes.get(8..12)?) == 1;
+        let header = bytes.get(..if is_first { HEADER_FIRST } else { HEADER })?;
+        let (fields, crc) = header.split_at(header.len() - 4);
+        let number = |at: usize| BigEndian::read_u32(&fields[at..]);
+        let stamp = if is_first { Stamp::NONE } else { Stamp::from_number(BigEndian::read_u64(&fields[28..])) };
+        let (entries, position) = (number(16) as usize, number(20) as usize);
+        let is_sound =
+            header[..8] == MAGIC[..] && number(12) == segment && BigEndian::read_u32(crc) == crc32_of_parts([fields]);
+        is_sound.then(|| Self { entries, position, stamp, crc: number(24) })
     }
 
     /// All entries of a file; `None` when they are damaged.
@@ -222,7 +232,7 @@ impl Entry {
 
 /// All batches of a file; `None` when it is damaged.
 pub(super) fn decode(segment: u32, bytes: &[u8]) -> Option<Vec<Filed>> {
-    let directory = Directory::decode(segment, bytes.get(..HEADER)?)?;
+    let directory = Directory::decode(segment, bytes)?;
     let entries = bytes.get(directory.position..)?;
     let mut filed = Vec::new();
     for (entry, raw) in directory.entries(entries)?.iter().zip(entries.chunks_exact(ENTRY)) {
@@ -246,7 +256,7 @@ mod tests {
         let mut index = Index::default();
         batches.iter().for_each(|batch| index.add(batch));
         assert_eq!(index.is_empty(), batches.is_empty());
-        index.encode(3)
+        index.encode(Stamp::NONE, 3)
     }
 
     #[test]
@@ -273,7 +283,7 @@ mod tests {
         let blocks: Vec<(u64, u64)> =
             (0..index.blocks(topic)).map(|at| index.block(topic, at).0).map(|it| (it.base.0, it.end.0)).collect();
         assert_eq!(blocks[..4], [(0, 128), (128, 256), (256, 300), (301, 429)]);
-        assert_eq!(decode(3, &index.encode(3)).unwrap().len(), 999);
+        assert_eq!(decode(3, &index.encode(Stamp::NONE, 3)).unwrap().len(), 999);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::index::Index;
 use super::names::{self, CheckpointId};
 use super::reader::{Blocks, payloads};
 use super::spans::{Change, Span, Spans};
+use super::stamp::Stamp;
 use super::writer::Mark;
 use super::{books, checkpoint};
 use crate::record::{Filed, Found, Note, Wanted};
@@ -28,6 +29,8 @@ use crate::types::{Offset, TopicId};
 pub struct Keeper<D: Disk> {
     pub(super) disk: D,
     pub(super) group: u16,
+    /// What the files that it writes say about whose they are.
+    pub(super) stamp: Stamp,
     /// Those with records, live or not, by number.
     segments: BTreeMap<u32, Segment<D::File>>,
     /// The spans of each topic that has records.
@@ -88,10 +91,11 @@ impl<F> Default for Segment<F> {
 
 impl<D: Disk> Keeper<D> {
     /// Returns a keeper without segments or checkpoints.
-    pub(super) fn new(disk: D, group: u16) -> Self {
+    pub(super) fn new(disk: D, group: u16, stamp: Stamp) -> Self {
         Self {
             disk,
             group,
+            stamp,
             segments: BTreeMap::new(),
             spans: HashMap::default(),
             newest: None,
@@ -110,6 +114,11 @@ impl<D: Disk> Keeper<D> {
         (self.newest, self.older) = checkpoints;
         self.checkpointed = segment;
         self.dead = self.dead(segment).into_iter().map(|(number, _)| number).collect();
+    }
+
+    /// Sets what the files that it writes say about whose they are.
+    pub const fn set_stamp(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
     }
 
     /// Bounds the bytes of all files: beyond it no segment is made ready.
@@ -178,7 +187,7 @@ impl<D: Disk> Keeper<D> {
         let past = |number: u32| number <= last || copies::is_copies(number);
         for (&number, segment) in self.segments.iter_mut().filter(|(number, _)| past(**number)) {
             if !segment.index.is_empty() {
-                write_file(&self.disk, &names::index(number), &segment.index.encode(number))?;
+                write_file(&self.disk, &names::index(number), &segment.index.encode(self.stamp, number))?;
             }
             if number != last {
                 segment.index = Index::default();
@@ -346,7 +355,7 @@ impl<D: Disk> Keeper<D> {
     pub fn checkpoint(&mut self, mark: Mark, image: &[u8]) -> io::Result<()> {
         for (&number, segment) in self.segments.range(..=mark.place.segment) {
             if !segment.index.is_empty() {
-                write_file(&self.disk, &names::index(number), &segment.index.encode(number))?;
+                write_file(&self.disk, &names::index(number), &segment.index.encode(self.stamp, number))?;
             }
         }
         // The indexes are safe before the checkpoint that relies on them.
@@ -354,7 +363,8 @@ impl<D: Disk> Keeper<D> {
         // When no entry was added since the newest checkpoint, the same state is written to a second file.
         let is_second = self.newest.is_some_and(|newest| newest.index == mark.index && !newest.is_second);
         let id = CheckpointId { index: mark.index, is_second };
-        write_file(&self.disk, &names::checkpoint(id), &checkpoint::encode(self.group, mark, image, &self.books()))?;
+        let file = checkpoint::encode((self.group, self.stamp), mark, image, &self.books());
+        write_file(&self.disk, &names::checkpoint(id), &file)?;
         self.disk.sync_names()?;
         self.checkpointed = mark.place.segment;
         for (_, segment) in self.segments.range_mut(..mark.place.segment) {

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! dht-node backup of:
-//! dht-node journal, format 2                       the two lines of the journal's own `identity`
+//! dht-node journal, format 2                       the lines of the journal's own `identity`
 //! node 101 of a cube of dimension 3, cluster dht
+//! disk 00005e2ac9014d77
 //! 0000000042.log 67108864 1c291ca3                 name, bytes, CRC-32
 //! end 5a0b6c11                                     CRC-32 of all lines before
 //! ```
@@ -22,7 +23,6 @@ use std::io;
 
 use super::disk::{Disk, LOCK};
 use super::error::OpenError;
-use super::format::VERSION;
 use super::identity;
 use super::keeper::write_file;
 use super::names;
@@ -38,7 +38,7 @@ pub(super) type Files = BTreeMap<String, (u64, u32)>;
 /// A decoded manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manifest {
-    /// The text of the journal's `identity`: two lines.
+    /// The text of the journal's `identity`: three lines, or two in format 1.
     pub(super) identity: String,
     pub(super) files: Files,
 }
@@ -63,8 +63,9 @@ impl Manifest {
         let at = text.strip_suffix('\n')?.rfind('\n')? + 1;
         let (lines, end) = text.split_at(at);
         let crc = u32::from_str_radix(end.trim_end().strip_prefix("end ")?, 16).ok()?;
-        let mut rest = lines.strip_prefix(TITLE)?.strip_prefix('\n')?.split_inclusive('\n');
-        let identity = [rest.next()?, rest.next()?].concat();
+        let mut rest = lines.strip_prefix(TITLE)?.strip_prefix('\n')?.split_inclusive('\n').peekable();
+        let mut identity = [rest.next()?, rest.next()?].concat();
+        identity.extend(rest.next_if(|line| line.starts_with("disk ")));
         let line = |line: &str| {
             let mut words = line.trim_end().split(' ');
             let name = words.next()?.to_owned();
@@ -186,9 +187,10 @@ pub(super) fn renew<D: Disk>(disk: &D) -> Result<bool, OpenError> {
     if files == old.files {
         return Ok(false);
     }
-    let identity = identity::text(&identity::parse(&old.identity)?, VERSION);
+    let is_raised = present.iter().any(|name| name == names::IDENTITY);
+    let identity = if is_raised { identity::text_of(disk, names::IDENTITY)? } else { old.identity };
     Manifest { identity, files }.write(disk).map_err(folder_error)?;
-    if present.iter().any(|name| name == names::IDENTITY) {
+    if is_raised {
         disk.remove(names::IDENTITY).and_then(|()| disk.sync_names()).map_err(folder_error)?;
     }
     Ok(true)
@@ -201,8 +203,8 @@ mod tests {
     #[test]
     fn a_manifest_comes_back_whole_or_not_at_all() {
         let files: Files = [("0000000001.log".to_owned(), (77, 0xABCD)), ("a".to_owned(), (0, 0))].into();
-        for files in [files, Files::new()] {
-            let manifest = Manifest { identity: "format 2\nnode 1\n".to_owned(), files };
+        for (files, identity) in [(files, "format 2\nnode 1\ndisk 7\n"), (Files::new(), "format 1\nnode 1\n")] {
+            let manifest = Manifest { identity: identity.to_owned(), files };
             let text = manifest.encode();
             assert_eq!(Manifest::decode(&text), Some(manifest));
             (0..text.len()).for_each(|cut| assert_eq!(Manifest::decode(&text[..cut]), None, "cut at {cut}"));

@@ -86,7 +86,8 @@ impl<D: Disk> Recovery<D> {
             Fault::Damaged(position) => OpenError::damaged(&name, position, "the checkpoint cannot be read"),
             Fault::Newer(version) => OpenError::Newer { file: name.clone(), version: Some(version) },
         })?;
-        let Checkpoint { mark, image, books, version } = decoded;
+        let Checkpoint { mark, image, books, version, stamp } = decoded;
+        self.keeper.stamp.check(&name, stamp)?;
         if copies::is_copies(mark.place.segment) {
             return Err(OpenError::damaged(&name, 0, "it names a segment that is not part of the log"));
         }
@@ -132,6 +133,7 @@ impl<D: Disk> Recovery<D> {
         let order = copies.iter().chain(past).filter_map(|number| Some((*number, by_segment.get(number)?)));
         for (number, expected) in order {
             self.check_header(number)?;
+            self.check_stamps(number, &[])?;
             for stretch in self.load_segment(number, expected, segments, state)? {
                 found.insert((stretch.topic, number, stretch.end), stretch);
             }

@@ -7,6 +7,7 @@ use super::disk::{Disk, DiskFile};
 use super::format::segment_header;
 use super::keeper::Keeper;
 use super::names;
+use super::stamp::Stamp;
 use super::writer::Prepared;
 use crate::limits::{FILL_BYTES, FILL_SYNC_BYTES};
 
@@ -18,6 +19,7 @@ pub struct Preparation<F> {
     log: F,
     number: u32,
     size: u32,
+    stamp: Stamp,
     /// Bytes that are filled with zeros, or with what a used-up segment held.
     filled: u32,
     is_recycled: bool,
@@ -63,7 +65,7 @@ impl<D: Disk> Keeper<D> {
         let file = recycled.map_or_else(|| self.disk.create(&names::new(&name)), Ok)?;
         let log = file.share()?;
         let filled = if is_recycled { size } else { 0 };
-        Ok(Preparation { file, log, number, size, filled, is_recycled })
+        Ok(Preparation { file, log, number, size, stamp: self.stamp, filled, is_recycled })
     }
 
     /// Fills one more piece of it.
@@ -129,7 +131,7 @@ impl<F: DiskFile> Preparation<F> {
         self.filled += piece;
         let is_full = self.filled == self.size;
         if is_full {
-            self.file.write_at(&segment_header(self.number, self.size), 0)?;
+            self.file.write_at(&segment_header(self.stamp, self.number, self.size), 0)?;
         }
         if is_full || self.filled.is_multiple_of(FILL_SYNC_BYTES) {
             self.file.sync()?;

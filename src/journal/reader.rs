@@ -36,9 +36,10 @@ impl<F: DiskFile> Blocks<'_, F> {
     pub(super) fn open<D: Disk<File = F>>(disk: &D, segment: u32, topic: TopicId) -> Result<Self, OpenError> {
         let name = names::index(segment);
         let file = disk.open(&name).map_err(|cause| OpenError::io(&name, cause))?;
+        // An index of format 1 has a shorter header, and may end there.
         let mut header = [0; HEADER];
-        read_exactly(&file, &name, &mut header, 0)?;
-        let directory = Directory::decode(segment, &header).ok_or_else(|| damaged(segment, 0))?;
+        let filled = file.read_at(&mut header, 0).map_err(|cause| OpenError::io(&name, cause))?;
+        let directory = Directory::decode(segment, &header[..filled]).ok_or_else(|| damaged(segment, 0))?;
         Ok(Self { segment, topic, source: Source::File(file, directory) })
     }
 

@@ -21,6 +21,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::format::{self, ALIGN, HEADER, HardState, Head, Kind, record_at};
 use super::identity;
+use super::index::{self, Directory};
 use super::keeper::Keeper;
 use super::names;
 use super::reader::{previous_end, read_part};
@@ -121,7 +122,8 @@ pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<
 impl<D: Disk> Recovery<D> {
     /// Begins a recovery: reads the watermark and the names of the files.
     pub(super) fn new(disk: &D, group: u16) -> Result<Self, OpenError> {
-        let watermark = Watermarked::read(disk)?;
+        let stamp = identity::stamp(disk)?;
+        let watermark = Watermarked::read(disk, stamp)?;
         let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
         let watermark = match watermark {
             Some(watermark) => watermark,
@@ -134,7 +136,7 @@ impl<D: Disk> Recovery<D> {
         Ok(Self {
             disk: disk.clone(),
             watermark,
-            keeper: Keeper::new(disk.clone(), group),
+            keeper: Keeper::new(disk.clone(), group, stamp),
             from: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
             image_len: 0,
             state: HardState::default(),
@@ -265,9 +267,23 @@ impl<D: Disk> Recovery<D> {
         let name = names::segment(number);
         let header = self.read_part(&name, 0, HEADER)?;
         match format::check_segment_header(&header, number) {
-            Ok(_) => Ok(()),
+            Ok(_) => self.keeper.stamp.check(&name, format::stamp_of(&header)),
             Err(Some(version)) => Err(OpenError::Newer { file: name, version: Some(version) }),
             Err(None) => Err(OpenError::damaged(&name, 0, "it is not that segment")),
+        }
+    }
+
+    /// Checks that the file of a segment, of which these are the bytes, and its index belong to this folder, as far as
+    /// their headers can be read.
+    pub(super) fn check_stamps(&self, number: u32, bytes: &[u8]) -> Result<(), OpenError> {
+        if format::check_segment_header(bytes, number).is_ok() {
+            self.keeper.stamp.check(&names::segment(number), format::stamp_of(bytes))?;
+        }
+        let name = names::index(number);
+        match self.read_part(&name, 0, index::HEADER).map(|header| Directory::decode(number, &header)) {
+            Ok(Some(directory)) => self.keeper.stamp.check(&name, directory.stamp),
+            // Whether it can be read is another question.
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 
@@ -276,14 +292,20 @@ impl<D: Disk> Recovery<D> {
         let name = names::segment(segment);
         let bytes = &self.read(&name)?;
         let header = match format::check_segment_header(bytes, segment) {
-            Ok(version) => Some(version),
+            Ok(version) => {
+                self.keeper.stamp.check(&name, format::stamp_of(bytes))?;
+                Some(version)
+            }
             Err(Some(version)) => return Err(OpenError::Newer { file: name, version: Some(version) }),
             Err(None) => None,
         };
         let (mut at, mut records) = (HEADER, Vec::new());
         while end.is_none_or(|end| at < end) {
             let Some(record) = record_at(bytes, segment, at) else { break };
-            let Head { index, term, .. } = record.head;
+            let Head { index, term, group, .. } = record.head;
+            if group != self.keeper.group {
+                return Err(OpenError::Misplaced { file: name, whose: "another node or cluster" });
+            }
             let read = Read { segment, at, index, term };
             at = record.end;
             match record.head.kind {

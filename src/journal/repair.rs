@@ -9,7 +9,7 @@ use std::io;
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::format::{HEADER, segment_header, segment_header_of};
+use super::format::segment_header_of;
 use super::identity::{self, raise_format};
 use super::inspect::{IndexState, Report};
 use super::manifest::renew;
@@ -17,7 +17,7 @@ use super::names;
 use super::reader::read_part;
 use super::salvage::{Salvage, salvage};
 use super::watermark::Watermark;
-use super::writer::Writer;
+use super::writer::{HEADER_LEN, Writer};
 use crate::limits::SEGMENT_BYTES_FIRST;
 
 /// The result of a repair.
@@ -32,14 +32,15 @@ pub struct Repaired {
 }
 
 /// Repairs a folder. With `drops_damaged`, drops what cannot be read; without it, changes nothing when records would
-/// have to be dropped. Copies the original files to `aside` first.
+/// have to be dropped. Copies the original files to `aside` first. A folder of format 1 gets an id that is made from
+/// `random` bits.
 ///
 /// # Errors
 /// Returns [`OpenError`] when the folder is no journal, or a file cannot be read or written.
 pub fn repair<D: Disk>(
     disk: &D,
     aside: &D,
-    drops_damaged: bool,
+    (drops_damaged, random): (bool, u64),
     state: &mut impl Salvage,
 ) -> Result<Repaired, OpenError> {
     let identity = identity::owner(disk)?;
@@ -61,8 +62,10 @@ pub fn repair<D: Disk>(
     aside.sync_names().map_err(|cause| OpenError::io("the folder for originals", cause))?;
     restore_headers(disk, &report)?;
     let marked = report.watermark.mark();
-    let watermark = Watermark::open(disk).map_err(|cause| OpenError::io(names::WATERMARK, cause))?;
-    raise_format(disk, &identity)?;
+    let mut watermark = Watermark::open(disk).map_err(|cause| OpenError::io(names::WATERMARK, cause))?;
+    let stamp = raise_format(disk, &identity, random)?;
+    watermark.set_stamp(stamp);
+    keeper.set_stamp(stamp);
     let io = |cause: io::Error| OpenError::io("a fresh segment", cause);
     let newest = files.iter().filter_map(|name| names::segment_number(name)).max().unwrap_or(0);
     // Behind the watermark even when its segment is gone: no number is used twice.
@@ -91,16 +94,17 @@ pub fn repair<D: Disk>(
 /// Gives each segment a header whose own is damaged, and creates a placeholder for each one that is missing. It holds
 /// no records, but its index lists the offsets that were dropped.
 fn restore_headers<D: Disk>(disk: &D, report: &Report) -> Result<(), OpenError> {
-    let version = identity::format(disk)?;
+    let (version, stamp) = (identity::format(disk)?, identity::stamp(disk)?);
     for (number, of) in report.segments.iter().filter(|(_, of)| of.is_missing || of.has_bad_header) {
         let name = names::segment(*number);
         let write = || {
+            let size = u32::try_from(of.bytes).map_err(io::Error::other)?.max(HEADER_LEN);
+            let header = segment_header_of(version, stamp, *number, size);
             if of.is_missing {
-                return write(disk, &name, &segment_header(*number, u32::try_from(HEADER).expect("small")));
+                return write(disk, &name, &header);
             }
-            let size = u32::try_from(of.bytes).map_err(io::Error::other)?;
             let mut file = disk.open(&name)?;
-            file.write_at(&segment_header_of(version, *number, size), 0)?;
+            file.write_at(&header, 0)?;
             file.sync()
         };
         write().map_err(|cause| OpenError::io(&name, cause))?;

@@ -114,6 +114,7 @@ impl<D: Disk> Recovery<D> {
         for (number, expected) in &by_segment {
             let is_missing = past.binary_search(number).is_err() && copies.binary_search(number).is_err();
             let bytes = if is_missing { Bytes::new() } else { self.read(&names::segment(*number))? };
+            self.check_stamps(*number, &bytes)?;
             let all = self.salvage_segment((*number, &bytes, is_missing), expected, segments, state, report);
             for (expected, filed) in expected.iter().zip(all) {
                 let bytes: u32 = filed.iter().map(|filed| filed.len).sum();
@@ -229,6 +230,7 @@ impl<D: Disk> Recovery<D> {
                 None => End::AtLeast(self.watermark.floor(number)),
             };
             let bytes = if is_missing { Bytes::new() } else { self.read_settled(number, end, is_live)? };
+            self.check_stamps(number, &bytes)?;
             let mut of = SegmentReport::of(number, &bytes, end);
             of.is_missing = is_missing;
             if is_missing {

@@ -97,12 +97,13 @@ fn reach(segment: u32, bytes: &Bytes, end: Option<usize>) -> Result<usize, usize
 #[cfg(test)]
 mod tests {
     use super::super::format::{Head, Kind, put_record, segment_header};
+    use super::super::stamp::Stamp;
     use super::*;
 
     /// Returns a segment with records of the given body lengths. If `is_synced`, each record says that all before it
     /// are durable; otherwise none does.
     fn segment(lens: &[usize], is_synced: bool) -> Vec<u8> {
-        let mut bytes = segment_header(3, 4096).to_vec();
+        let mut bytes = segment_header(Stamp::NONE, 3, 4096).to_vec();
         for len in lens {
             let synced = if is_synced { u32::try_from(bytes.len()).unwrap() } else { 0 };
             let head = Head { kind: Kind::Entry, group: 0, index: 1, term: 1, synced };

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! slot        64 bytes, at 0 and at 4096, written in turn: magic "DHTMARK\n", u32 version, u32 segment,
-//!             u32 position, u32 term, u64 index, u64 how often the file was written, 20 zeros, u32 crc
+//!             u32 position, u32 term, u64 index, u64 how often the file was written, u64 stamp,
+//!             12 zeros, u32 crc
 //! ```
 //!
 //! A record below the watermark was durable once, so when it cannot be read, it is damaged. A record above it may have
@@ -24,6 +25,7 @@ use super::format::VERSION;
 use super::keeper::write_file;
 use super::names;
 use super::reader::read_part;
+use super::stamp::Stamp;
 use super::writer::Mark;
 use crate::record::Place;
 use crate::types::crc32_of_parts;
@@ -43,6 +45,8 @@ pub struct Watermark<F> {
     /// How often the file was written, in all of its lives. It says which slot is the newer one, and which is next.
     writes: u64,
     mark: Mark,
+    /// Whose the journal is.
+    stamp: Stamp,
     /// True while a backup is being restored: its watermark must stay as it is, since an interrupted restore begins
     /// again with the files of the backup.
     is_held: bool,
@@ -67,13 +71,23 @@ impl<F: DiskFile> Watermark<F> {
     /// Returns the error of the file system.
     pub fn open<D: Disk<File = F>>(disk: &D) -> io::Result<Self> {
         if let Ok(bytes) = read_part(disk, names::WATERMARK, 0, usize::MAX)
-            && let Some((writes, mark)) = newest(&bytes)
+            && let Some((writes, mark, stamp)) = newest(&bytes)
         {
-            return Ok(Self { file: disk.open(names::WATERMARK)?, writes, mark, is_held: false });
+            return Ok(Self { file: disk.open(names::WATERMARK)?, writes, mark, stamp, is_held: false });
         }
-        write_file(disk, names::WATERMARK, &content(Mark::default()))?;
+        let (mark, stamp) = (Mark::default(), Stamp::NONE);
+        write_file(disk, names::WATERMARK, &content(mark, stamp))?;
         disk.sync_names()?;
-        Ok(Self { file: disk.open(names::WATERMARK)?, writes: 1, mark: Mark::default(), is_held: false })
+        Ok(Self { file: disk.open(names::WATERMARK)?, writes: 1, mark, stamp, is_held: false })
+    }
+
+    /// Sets what the file says from the next write on about whose it is.
+    pub const fn set_stamp(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
+    }
+
+    pub(super) const fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// Leaves the file as it is until [`Writer::release_watermark`](super::Writer::release_watermark).
@@ -102,7 +116,7 @@ impl<F: DiskFile> Watermark<F> {
         }
         let writes = self.writes + 1;
         let position = if writes.is_multiple_of(2) { SECOND } else { 0 };
-        self.file.write_at(&slot(writes, mark), position as u64)?;
+        self.file.write_at(&slot(writes, mark, self.stamp), position as u64)?;
         (self.writes, self.mark) = (writes, mark);
         Ok(())
     }
@@ -117,11 +131,12 @@ impl<F: DiskFile> Watermark<F> {
 }
 
 impl Watermarked {
-    /// Reads the watermark of a folder. `None` stands for a file that does not exist.
+    /// Reads the watermark of the folder with that stamp. `None` stands for a file that does not exist.
     ///
     /// # Errors
-    /// Returns [`OpenError::Newer`] when a newer program wrote it, and [`OpenError::Io`] when the file system fails.
-    pub(super) fn read<D: Disk>(disk: &D) -> Result<Option<Self>, OpenError> {
+    /// Returns [`OpenError::Misplaced`] when the file belongs to another folder, [`OpenError::Newer`] when a newer
+    /// program wrote it, and [`OpenError::Io`] when the file system fails.
+    pub(super) fn read<D: Disk>(disk: &D, stamp: Stamp) -> Result<Option<Self>, OpenError> {
         let bytes = match read_part(disk, names::WATERMARK, 0, usize::MAX) {
             Ok(bytes) => bytes,
             Err(OpenError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -132,7 +147,9 @@ impl Watermarked {
         if newer.is_some() {
             return Err(OpenError::Newer { file: names::WATERMARK.to_owned(), version: newer });
         }
-        Ok(Some(newest(&bytes).map_or(Self::Lost, |(_, mark)| Self::At(mark))))
+        let Some((_, mark, found)) = newest(&bytes) else { return Ok(Some(Self::Lost)) };
+        stamp.check(names::WATERMARK, found)?;
+        Ok(Some(Self::At(mark)))
     }
 
     /// Returns the mark, if there is one.
@@ -148,13 +165,13 @@ impl Watermarked {
 }
 
 /// Returns the content of a fresh file with that mark.
-pub(super) fn content(mark: Mark) -> Vec<u8> {
+pub(super) fn content(mark: Mark, stamp: Stamp) -> Vec<u8> {
     let mut bytes = vec![0; SECOND + SLOT];
-    bytes[..SLOT].copy_from_slice(&slot(1, mark));
+    bytes[..SLOT].copy_from_slice(&slot(1, mark, stamp));
     bytes
 }
 
-fn slot(writes: u64, mark: Mark) -> [u8; SLOT] {
+fn slot(writes: u64, mark: Mark, stamp: Stamp) -> [u8; SLOT] {
     let mut slot = [0; SLOT];
     slot[..8].copy_from_slice(MAGIC);
     BigEndian::write_u32(&mut slot[8..], VERSION);
@@ -163,6 +180,7 @@ fn slot(writes: u64, mark: Mark) -> [u8; SLOT] {
     BigEndian::write_u32(&mut slot[20..], mark.term);
     BigEndian::write_u64(&mut slot[24..], mark.index);
     BigEndian::write_u64(&mut slot[32..], writes);
+    BigEndian::write_u64(&mut slot[40..], stamp.number());
     let crc = crc32_of_parts([&slot[..SLOT - 4]]);
     BigEndian::write_u32(&mut slot[SLOT - 4..], crc);
     slot
@@ -178,13 +196,14 @@ fn slots(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Returns what the newer of the readable slots says, and how often the file was written then.
-fn newest(bytes: &[u8]) -> Option<(u64, Mark)> {
+fn newest(bytes: &[u8]) -> Option<(u64, Mark, Stamp)> {
     let slot = |slot: &[u8]| {
         let number = |at: usize| BigEndian::read_u32(&slot[at..]);
         let place = Place { segment: number(12), position: number(16) };
-        (BigEndian::read_u64(&slot[32..]), Mark { place, term: number(20), index: BigEndian::read_u64(&slot[24..]) })
+        let mark = Mark { place, term: number(20), index: BigEndian::read_u64(&slot[24..]) };
+        (BigEndian::read_u64(&slot[32..]), mark, Stamp::from_number(BigEndian::read_u64(&slot[40..])))
     };
-    slots(bytes).filter(|slot| BigEndian::read_u32(&slot[8..]) <= VERSION).map(slot).max_by_key(|(writes, _)| *writes)
+    slots(bytes).filter(|slot| BigEndian::read_u32(&slot[8..]) <= VERSION).map(slot).max_by_key(|(writes, ..)| *writes)
 }
 
 #[cfg(test)]
@@ -197,10 +216,10 @@ mod tests {
 
     /// Returns the file after marks 1 to `last`; the first one is in the first slot.
     fn file(last: u64) -> Vec<u8> {
-        let mut bytes = content(mark(1));
+        let mut bytes = content(mark(1), Stamp::from_number(9));
         for writes in 2..=last {
             let at = if writes % 2 == 0 { SECOND } else { 0 };
-            bytes[at..at + SLOT].copy_from_slice(&slot(writes, mark(writes)));
+            bytes[at..at + SLOT].copy_from_slice(&slot(writes, mark(writes), Stamp::from_number(9)));
         }
         bytes
     }
@@ -209,12 +228,12 @@ mod tests {
     fn the_newer_slot_counts_and_when_it_is_damaged_the_older_one() {
         for last in 1..5 {
             let bytes = file(last);
-            assert_eq!(newest(&bytes), Some((last, mark(last))));
+            assert_eq!(newest(&bytes), Some((last, mark(last), Stamp::from_number(9))));
             let newer = if last % 2 == 0 { SECOND } else { 0 };
             for bit in newer * 8..(newer + SLOT) * 8 {
                 let mut bad = bytes.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
-                let older = (last > 1).then(|| (last - 1, mark(last - 1)));
+                let older = (last > 1).then(|| (last - 1, mark(last - 1), Stamp::from_number(9)));
                 assert_eq!(newest(&bad), older, "mark {last}, bit {bit}");
             }
         }
@@ -224,7 +243,7 @@ mod tests {
     fn a_file_that_ends_early_has_only_its_first_slot_or_none() {
         let bytes = file(4);
         for (len, expected) in [(0, None), (SLOT - 1, None), (SLOT, Some(3)), (SECOND + SLOT - 1, Some(3))] {
-            assert_eq!(newest(&bytes[..len]).map(|(writes, _)| writes), expected, "{len} bytes");
+            assert_eq!(newest(&bytes[..len]).map(|(writes, ..)| writes), expected, "{len} bytes");
         }
     }
 }

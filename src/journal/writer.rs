@@ -178,7 +178,7 @@ impl<F: DiskFile> Writer<F> {
     }
 
     fn begin_segment(&mut self, previous_end: u32) {
-        let header = segment_header(self.segment.number, self.segment.size);
+        let header = segment_header(self.watermark.stamp(), self.segment.number, self.segment.size);
         self.buffer.extend_from_slice(&header);
         let state = HardState { previous_end, commit: self.index, ..self.state };
         put_record(self.segment.number, self.head(Kind::HardState), &mut self.buffer, |out| state.encode(out));
@@ -211,5 +211,6 @@ fn record_of(entries: &[Entry]) -> (usize, usize) {
 /// Bytes that are left for the end.
 const LAST_WORDS: usize = record_len(HardState::LEN);
 
-const HEADER_LEN: u32 = 32;
+/// The same as [`HEADER`], as positions are stored.
+pub(super) const HEADER_LEN: u32 = 32;
 const _: () = assert!(HEADER_LEN as usize == HEADER && HEADER.is_multiple_of(ALIGN));

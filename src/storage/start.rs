@@ -46,7 +46,7 @@ pub fn start<D: Disk>(
     segment_bytes: u32,
     node: &mut Node,
 ) -> Result<Started<D>, OpenError> {
-    journal::claim(disk, identity)?;
+    journal::claim(disk, identity, node.instance())?;
     let is_restored = journal::begin_restore(disk)?;
     let group = identity.node.index();
     let recovered = journal::recover(disk, group, &mut Fresh(node))?;
@@ -57,10 +57,12 @@ pub fn start<D: Disk>(
     if is_restored {
         watermark.hold();
     }
-    journal::raise_format(disk, identity)?;
+    let stamp = journal::raise_format(disk, identity, node.instance())?;
+    watermark.set_stamp(stamp);
     let fresh = || format!("the first segment of this start, which takes {}", Size(segment_bytes.into()));
     let io = |cause: io::Error| OpenError::Io { file: fresh(), cause };
     let (mut keeper, last, is_lossy) = (recovered.keeper, recovered.last, recovered.is_lossy);
+    keeper.set_stamp(stamp);
     let number = last.place.segment + u32::from(last.place.position > 0);
     let segment = keeper.prepare(number, segment_bytes).map_err(io)?;
     let mut writer = Writer::new(group, is_lazy, last, (segment, watermark));

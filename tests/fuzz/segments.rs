@@ -8,7 +8,7 @@
 use std::io;
 
 use dht_node::journal::format::{HEADER, HardState, Head, Kind, put_record, segment_header};
-use dht_node::journal::{Disk, DiskFile, claim};
+use dht_node::journal::{Disk, DiskFile, Stamp, claim};
 use dht_node::node::Node;
 use dht_node::record::{self, Entry, Place};
 use fastrand::Rng;
@@ -154,7 +154,7 @@ impl Maker {
     fn new(control: u8) -> Self {
         let disk = FakeDisk::default();
         if control & 1 == 0 {
-            claim(&disk, &model::identity()).expect("an empty folder");
+            claim(&disk, &model::identity(), 1 << 16).expect("an empty folder");
         }
         Self { disk, segment: 0, bytes: Vec::new(), index: 0, term: 1, node: blank(), serial: 0 }
     }
@@ -232,7 +232,7 @@ impl Maker {
     fn begin_segment(&mut self) {
         if self.bytes.is_empty() {
             self.segment = self.segment.max(1);
-            self.bytes.extend_from_slice(&segment_header(self.segment, SEGMENT));
+            self.bytes.extend_from_slice(&segment_header(Stamp::NONE, self.segment, SEGMENT));
             self.put_state(0, 0);
         }
     }
@@ -242,13 +242,13 @@ impl Maker {
         self.write_segment();
         self.segment = self.segment.saturating_add(1);
         if is_right {
-            self.bytes.extend_from_slice(&segment_header(self.segment, SEGMENT));
+            self.bytes.extend_from_slice(&segment_header(Stamp::NONE, self.segment, SEGMENT));
             self.put_state(end, flags & 3);
             return;
         }
         self.segment = script.segment(self.segment).max(1);
         let named = script.number32(self.segment);
-        self.bytes.extend_from_slice(&segment_header(named, script.number32(SEGMENT)));
+        self.bytes.extend_from_slice(&segment_header(Stamp::NONE, named, script.number32(SEGMENT)));
         if flags & 4 == 0 {
             let previous_end = script.number32(end);
             self.put_state(previous_end, flags);
@@ -283,7 +283,7 @@ impl Maker {
             }
         }
         let head = Head { kind: Kind::Checkpoint, group: 0, index, term, synced };
-        let mut file = segment_header(segment, synced).to_vec();
+        let mut file = segment_header(Stamp::NONE, segment, synced).to_vec();
         put_record(segment, head, &mut file, |out| out.extend_from_slice(&len.to_be_bytes()));
         put_record(segment, head, &mut file, |out| out.extend_from_slice(&image));
         write(&self.disk, &format!("{index:020}.checkpoint"), &file);
@@ -312,7 +312,7 @@ impl Maker {
         self.node = live.node;
         // What is made from here on follows it.
         self.segment += 1;
-        self.bytes.extend_from_slice(&segment_header(self.segment, SEGMENT));
+        self.bytes.extend_from_slice(&segment_header(Stamp::NONE, self.segment, SEGMENT));
         self.put_state(mark.place.position, 0);
     }
 

@@ -490,7 +490,7 @@ fn a_backup_is_checked_when_it_is_restored_and_can_be_repaired() {
         let error = Live::start_mending(&disk, false, SEGMENT).map(|_| ()).unwrap_err();
         assert!(matches!(&error, OpenError::Damaged { file, .. } if *file == name), "{error}");
         if name.ends_with(".log") {
-            let repaired = repair(&disk, &FakeDisk::default(), true, &mut Scratch::new(blank())).unwrap();
+            let repaired = repair(&disk, &FakeDisk::default(), (true, 1 << 16), &mut Scratch::new(blank())).unwrap();
             assert!(repaired.is_done, "{name}");
             let (live, ..) = Live::start_mending(&disk, false, SEGMENT).unwrap();
             assert!(live.epoch("topic/0") > Epoch(1000), "{name}");

@@ -1,7 +1,7 @@
 //! Folders that no simulated life comes to, or only by chance: made by hand, then started on.
 
 use dht_node::journal::format::{HardState, Head, Kind, put_record, segment_header};
-use dht_node::journal::{Disk, DiskFile, OpenError, claim};
+use dht_node::journal::{Disk, DiskFile, OpenError, Stamp, claim};
 use dht_node::record::{self, Entry, Place};
 use dht_node::types::Offset;
 use fastrand::Rng;
@@ -17,7 +17,7 @@ struct Segment {
 
 impl Segment {
     fn new(number: u32, previous_end: usize) -> Self {
-        let mut segment = Self { number, bytes: segment_header(number, SEGMENT).to_vec() };
+        let mut segment = Self { number, bytes: segment_header(Stamp::NONE, number, SEGMENT).to_vec() };
         let state = HardState { previous_end: u32::try_from(previous_end).unwrap(), ..HardState::default() };
         segment.put(Kind::HardState, (0, 1), |out| state.encode(out));
         segment
@@ -74,7 +74,7 @@ fn of_an_index_that_was_written_twice_the_last_counts_and_nothing_behind_that_on
     for (first, again, count) in [(5, 4, 1), (5, 2, 4), (5, 6, 2), (1, 2, 1), (6, 2, 1), (4, 5, 6), (6, 7, 1)] {
         for is_in_next_segment in [false, true] {
             let disk = FakeDisk::default();
-            claim(&disk, &model::identity()).unwrap();
+            claim(&disk, &model::identity(), 1 << 16).unwrap();
             let mut segment = Segment::new(1, 0);
             segment.entry(1, 1, &create);
             old[..first].iter().zip(2..).for_each(|(entry, index)| segment.entry(index, 1, entry));
@@ -158,7 +158,7 @@ fn the_name_of_a_dead_segment_may_refer_to_the_file_of_another() {
     assert!(!names(&disk, ".log").contains(&"0000000001.log".to_owned()), "its records are dead");
     let expected = live.seen();
     drop(live);
-    write(&disk, "0000000001.log", &segment_header(9, SEGMENT));
+    write(&disk, "0000000001.log", &segment_header(Stamp::NONE, 9, SEGMENT));
     write(&disk, "0000000001.index", &index);
     let (live, ..) = Live::start(&disk, false).unwrap();
     assert!(live.seen() == expected);

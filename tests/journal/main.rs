@@ -15,6 +15,7 @@ mod disk;
 mod formats;
 mod marks;
 mod model;
+mod owners;
 mod reads;
 #[path = "../support/records.rs"]
 mod records;

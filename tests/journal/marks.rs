@@ -43,7 +43,7 @@ fn report(disk: &FakeDisk) -> Report {
 }
 
 fn mend(disk: &FakeDisk) -> Repaired {
-    repair(disk, &FakeDisk::default(), true, &mut Scratch::new(blank())).unwrap()
+    repair(disk, &FakeDisk::default(), (true, 1 << 16), &mut Scratch::new(blank())).unwrap()
 }
 
 /// Changes a file so that its later content replaces the earlier one, as if it had been written so.

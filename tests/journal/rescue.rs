@@ -18,7 +18,7 @@ fn report(disk: &FakeDisk) -> Report {
 
 fn mend(disk: &FakeDisk, drops_damaged: bool) -> (Repaired, FakeDisk) {
     let aside = FakeDisk::default();
-    let repaired = repair(disk, &aside, drops_damaged, &mut Scratch::new(blank())).unwrap();
+    let repaired = repair(disk, &aside, (drops_damaged, 1 << 16), &mut Scratch::new(blank())).unwrap();
     (repaired, aside)
 }
 
@@ -242,6 +242,6 @@ fn what_is_no_journal_is_not_touched() {
     let disk = FakeDisk::default();
     write(&disk, "notes", b"of somebody");
     assert!(inspect(&disk, false, || Scratch::new(blank())).is_err());
-    assert!(repair(&disk, &FakeDisk::default(), true, &mut Scratch::new(blank())).is_err());
+    assert!(repair(&disk, &FakeDisk::default(), (true, 1 << 16), &mut Scratch::new(blank())).is_err());
     assert_eq!(disk.files(), [("notes".to_owned(), 11)]);
 }

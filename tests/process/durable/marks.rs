@@ -72,6 +72,39 @@ fn a_damaged_bit_in_the_last_acknowledged_commit_is_told() {
     cube.restart(0);
 }
 
+/// Two nodes of a cube, whose folders have the same names of files.
+#[test]
+fn files_that_two_nodes_have_swapped_are_refused_by_name() {
+    let mut cube = Cube::start(1);
+    for node in 0..2 {
+        let topic = cube.topic_at(node, "topic");
+        let mut client = cube.client(node);
+        client.create(&topic, EVERYTHING).unwrap();
+        client.publish(&topic, &Batch::of(b"of this node")).unwrap();
+    }
+    (0..2).for_each(|node| cube.kill(node));
+    let logs = [0, 1].map(|node| segments(&cube.data(node)).remove(0));
+    let (marks, bytes) =
+        ([0, 1].map(|node| cube.data(node).join("watermark")), |path: &PathBuf| fs::read(path).unwrap());
+    for (swapped, name) in [(&logs, "0000000001.log"), (&marks, "watermark")] {
+        let own = [bytes(&swapped[0]), bytes(&swapped[1])];
+        for node in 0..2 {
+            fs::write(&swapped[node], &own[1 - node]).unwrap();
+        }
+        for (node, id) in [(0, "0"), (1, "1")] {
+            let what = format!("{name} belongs to another node or cluster");
+            unchanged(&cube.data(node), &["--id", id, "--dimension", "1"], 2, &what);
+            let output = command(&["inspect", text(&cube.data(node))]);
+            assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+            assert!(said(&output).contains(&what), "{}", said(&output));
+        }
+        for node in 0..2 {
+            fs::write(&swapped[node], &own[node]).unwrap();
+        }
+    }
+    (0..2).for_each(|node| cube.restart(node));
+}
+
 #[test]
 fn a_segment_that_lost_its_end_is_told_and_a_sound_one_is_read_after_all() {
     let (mut cube, path, commit) = killed();

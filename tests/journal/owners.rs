@@ -1,0 +1,119 @@
+//! Files of another folder: whichever file is put in the place of a folder's own, no start takes it.
+
+use dht_node::journal::{Disk, DiskFile, OpenError, claim, inspect};
+use dht_node::storage::Scratch;
+
+use crate::crafted::{long, names, read, write};
+use crate::disk::FakeDisk;
+use crate::formats::first_format;
+use crate::model::{self, Live, SEGMENT, blank};
+
+/// Returns the folder of the same node as all others here, with another id for each `random`.
+fn folder(random: u64) -> FakeDisk {
+    let disk = FakeDisk::default();
+    claim(&disk, &model::identity(), random << 16).unwrap();
+    drop(long(&disk, 4, true));
+    disk
+}
+
+fn contents(disk: &FakeDisk) -> Vec<(String, Vec<u8>)> {
+    disk.files().into_iter().map(|(name, _)| (name.clone(), read(disk, &name))).collect()
+}
+
+#[test]
+fn any_file_of_another_folder_is_refused_by_its_name() {
+    let other = folder(2);
+    let files: Vec<String> =
+        ["log", "index", "checkpoint", "watermark"].iter().flat_map(|it| names(&other, it)).collect();
+    // Four segments, the indexes of three, two checkpoints, the watermark.
+    assert!(files.len() >= 10, "{files:?}");
+    // The index of the last segment is not there yet, and an older checkpoint is not read.
+    let newest = names(&other, ".checkpoint").pop().unwrap();
+    for file in files.iter().filter(|file| !file.ends_with(".checkpoint") || **file == newest) {
+        let disk = folder(1);
+        assert_eq!(names(&disk, file), std::slice::from_ref(file), "both folders have had the same life");
+        write(&disk, file, &read(&other, file));
+        let before = contents(&disk);
+        let Err(error) = Live::start(&disk, false) else { panic!("{file} is taken for the folder's own") };
+        assert!(matches!(&error, OpenError::Misplaced { file: named, .. } if named == file), "{file}: {error}");
+        assert!(error.to_string().contains("another folder of this node"), "{error}");
+        let error = inspect(&disk, false, || Scratch::new(blank())).unwrap_err();
+        assert!(
+            matches!(&error, OpenError::Misplaced { file: named, .. } if named == file),
+            "inspect, {file}: {error}"
+        );
+        assert!(contents(&disk) == before, "{file}: a start that is refused changes nothing");
+    }
+}
+
+/// All that a program of format 1 wrote is taken as it is; what is written from then on says whose it is.
+#[test]
+fn a_folder_of_format_1_gets_an_id_and_keeps_its_files() {
+    for name in ["stopped", "killed"] {
+        let disk = first_format(name);
+        let (mut live, ..) = Live::start(&disk, false).unwrap();
+        live.append(vec![model::create("topic/5", 7)]).unwrap();
+        live.sync().unwrap();
+        live.checkpoint().unwrap();
+        drop(live);
+        let identity = String::from_utf8(read(&disk, "identity")).unwrap();
+        assert!(identity.lines().nth(2).is_some_and(|line| line.starts_with("disk ")), "{identity}");
+        Live::start(&disk, false).unwrap();
+        assert_eq!(String::from_utf8(read(&disk, "identity")).unwrap(), identity, "the id stays");
+        let newest = names(&disk, ".log").pop().unwrap();
+        let other = folder(3);
+        let foreign = read(&other, "0000000001.log");
+        // A file of format 2 in the place of one of format 1, and of another node's.
+        write(&disk, &newest, &foreign);
+        assert!(Live::start(&disk, false).is_err());
+    }
+}
+
+/// Records name the vertex whose log they belong to, in format 1 as well.
+#[test]
+fn a_segment_of_another_vertex_is_refused_though_its_header_names_nobody() {
+    use dht_node::journal::Stamp;
+    use dht_node::journal::format::{HardState, Head, Kind, put_record, segment_header};
+    let disk = FakeDisk::default();
+    claim(&disk, &model::identity(), 1 << 16).unwrap();
+    let mut bytes = segment_header(Stamp::NONE, 1, SEGMENT).to_vec();
+    let head = Head { kind: Kind::HardState, group: 1, index: 0, term: 1, synced: 0 };
+    put_record(1, head, &mut bytes, |out| HardState::default().encode(out));
+    bytes.resize(SEGMENT as usize, 0);
+    write(&disk, "0000000001.log", &bytes);
+    write(&disk, "watermark", &[0; 4160]);
+    let error = Live::start_mending(&disk, false, SEGMENT).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("0000000001.log belongs to another node or cluster"), "{error}");
+}
+
+/// Every file that a folder of format 2 has says whose it is.
+#[test]
+fn no_file_is_written_without_saying_whose_it_is() {
+    let disk = folder(1);
+    let (mut live, ..) = Live::start(&disk, false).unwrap();
+    let topic = model::topic_id(&live.node, "topic/0").unwrap();
+    // Half of the records are trimmed, so that a segment is cleaned and there are copies.
+    live.append(vec![dht_node::record::Entry::Trim { topic, first: dht_node::types::Offset(20) }]).unwrap();
+    live.sync().unwrap();
+    live.checkpoint().unwrap();
+    live.clean(usize::MAX).unwrap();
+    live.checkpoint().unwrap();
+    drop(live);
+    let stamps = disk.files().into_iter().filter_map(|(name, _)| {
+        let bytes = read(&disk, &name);
+        let at = match () {
+            () if name.ends_with(".log") || name.ends_with(".checkpoint") => 20,
+            () if name.ends_with(".index") => 28,
+            () if name == "watermark" => 40,
+            () => return None,
+        };
+        Some((name, bytes[at..at + 8].to_vec()))
+    });
+    let stamps: Vec<(String, Vec<u8>)> = stamps.collect();
+    let (_, own) = &stamps[0];
+    assert!(stamps.len() > 8 && *own != [0; 8], "{stamps:?}");
+    for (name, stamp) in &stamps {
+        assert!(stamp == own, "{name}: {stamp:?}, not {own:?}");
+    }
+    assert!(disk.open("identity").unwrap().size().unwrap() > 60);
+}
