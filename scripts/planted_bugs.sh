@@ -319,7 +319,9 @@ list_bugs() {
     bug "all requests of a silent target are sent again" src/node/retry.rs \
         's/!pending\.is_repeatable \|\| tested\.contains\(target\)/!pending.is_repeatable/' node::tests
     bug "what was lost is taken for not applied" src/node/retry.rs \
-        '/fn doubt\(/,/^    \}/ s/pending\.is_unsure = true;//' node::tests
+        '/fn doubt\(/,/^    \}/ s/\(pending\.is_unsure, pending\.lost_us\) = \(true, now_us\)/pending.lost_us = now_us/' node::tests
+    bug "what was lost late is not sent again for long enough" src/node/retry.rs \
+        's/\(is_unreachable \|\| !is_new_loss\)/true/' node::tests
     bug "a change is sent again after it may have been applied" src/node/retry.rs \
         '/fn doubt\(/,/^    \}/ s/if pending\.is_repeatable/if pending.frame.is_some()/' node::tests
     bug "new requests overtake those that wait" src/node/retry.rs \

@@ -449,6 +449,11 @@ pub const RETRY_MOST_US: u64 = 200_000;
 /// within 1.5 s.
 pub const RETRY_FOR_US: u64 = 1_200_000;
 
+/// A request that was probably lost is sent again for at least this long, although `RETRY_FOR_US` is over: a dead link
+/// is detected after `LINK_SILENCE_US`, and a node on the new path may detect that its own link to the dead node is
+/// lost up to `LINK_PING_US` and a tick later.
+pub const RETRY_AFTER_LOSS_US: u64 = 600_000;
+
 /// A node that leaves its oldest request unanswered for this long is sent that one again, if that is harmless, and so
 /// on until the request times out. Each node detects a dead link after `LINK_SILENCE_US`, which is before the third
 /// time.
@@ -514,6 +519,10 @@ const _: () = {
     assert!(TICK_US * 2 < LINK_PING_US, "a tick finds every link in time");
     assert!(DUPLICATE_PROBE_US < LINK_SILENCE_US);
     assert!(RETRY_SILENCE_US * 3 > LINK_SILENCE_US + TICK_US, "the third time, a dead link on the way is known");
+    assert!(
+        RETRY_AFTER_LOSS_US > LINK_PING_US + TICK_US + RETRY_MOST_US,
+        "all nodes know of a dead link at one of the attempts"
+    );
     assert!(CLIENT_CHARGE_MAX < NODE_CHARGE_MAX);
     assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
     assert!(PULLS_PER_HOME_MAX < PULLS_MAX);

@@ -166,6 +166,7 @@ impl Node {
             number: self.retries.number(),
             asked_us: step.now.monotonic_us,
             sent_us: step.now.monotonic_us,
+            lost_us: 0,
             via: None,
             state: State::SENT,
         };

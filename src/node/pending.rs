@@ -30,6 +30,8 @@ pub(super) struct Pending {
     pub asked_us: u64,
     /// When the latest attempt was sent, monotonic microseconds.
     pub sent_us: u64,
+    /// When an attempt was last taken for lost, monotonic microseconds; 0 if never.
+    pub lost_us: u64,
     /// The link that the latest attempt went over; `None` before the first attempt.
     pub via: Option<ConnId>,
     /// What it waits for.

@@ -28,7 +28,9 @@ use std::collections::BTreeMap;
 use super::ingress::Asked;
 use super::pending::{Pending, State};
 use super::{Node, Step};
-use crate::limits::{RETRY_FIRST_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_MOST_US, RETRY_SILENCE_US};
+use crate::limits::{
+    RETRY_AFTER_LOSS_US, RETRY_FIRST_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_MOST_US, RETRY_SILENCE_US,
+};
 use crate::types::{ConnId, NodeId, NodeSet};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Opcode, Origin, Request, Response, Status, TrafficClass};
@@ -170,9 +172,11 @@ impl Pending {
         LaneId(usize::from(self.target.index()) * 2 + usize::from(is_publish))
     }
 
-    /// Returns true when its time for another attempt is over, at `now_us` monotonic microseconds.
-    const fn is_over(&self, now_us: u64) -> bool {
-        now_us.saturating_sub(self.asked_us) >= RETRY_FOR_US
+    /// Returns true when its time for another attempt is over, at `now_us` monotonic microseconds. What was lost may
+    /// take a little longer, because the loss is detected late, unless its target is known to be unreachable.
+    const fn is_over(&self, now_us: u64, is_unreachable: bool) -> bool {
+        let is_new_loss = now_us.saturating_sub(self.lost_us) < RETRY_AFTER_LOSS_US;
+        now_us.saturating_sub(self.asked_us) >= RETRY_FOR_US && (is_unreachable || !is_new_loss)
     }
 }
 
@@ -185,7 +189,8 @@ impl Node {
         let (target, sent_us) = (pending.target, pending.sent_us);
         // The batch before it waits here.
         let is_early = status == Status::SequenceGap.number() && self.retries.has_before(lane, number);
-        let is_hopeless = pending.is_over(now_us) || self.routing.unreachable_for_us(target, now_us) >= RETRY_FOR_US;
+        let is_over = pending.is_over(now_us, status == Status::Unreachable.number());
+        let is_hopeless = is_over || self.routing.unreachable_for_us(target, now_us) >= RETRY_FOR_US;
         if pending.frame.is_none() || is_hopeless || !is_early && !is_not_applied(status) {
             return Err(refusal);
         }
@@ -287,7 +292,8 @@ impl Node {
     fn due(&self, pending: &Pending, now_us: u64, tested: &mut NodeSet) -> Option<Due> {
         let target = pending.target;
         let State::Sent { give_up_us } = pending.state else {
-            let is_over = pending.is_over(now_us) || self.routing.unreachable_for_us(target, now_us) >= RETRY_FOR_US;
+            let unreachable_us = self.routing.unreachable_for_us(target, now_us);
+            let is_over = pending.is_over(now_us, unreachable_us > 0) || unreachable_us >= RETRY_FOR_US;
             return is_over.then_some(Due::GiveUp);
         };
         if give_up_us <= now_us {
@@ -310,7 +316,7 @@ impl Node {
         let now_us = step.now.monotonic_us;
         let Some(pending) = self.pending.get_mut(origin) else { return };
         if pending.is_repeatable {
-            pending.is_unsure = true;
+            (pending.is_unsure, pending.lost_us) = (true, now_us);
             pending.state = State::Waiting { refusal: None };
             self.retries.insert_due(pending.lane(), pending.number, origin, now_us);
         } else {

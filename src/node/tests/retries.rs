@@ -3,7 +3,7 @@
 use super::harness::{Harness, fetch, names, records, refusal, subscribe, topic};
 use super::sent::Sent;
 use crate::limits::{
-    CLIENT_CHARGE_MAX, REQUEST_TIMEOUT_US, RETRY_FIRST_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_MOST_US,
+    CLIENT_CHARGE_MAX, LINK_SILENCE_US, REQUEST_TIMEOUT_US, RETRY_FIRST_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_MOST_US,
     RETRY_SILENCE_US, TICK_US,
 };
 use crate::types::{ConnId, Epoch, Offset, ProducerId, Retention};
@@ -302,6 +302,31 @@ fn a_silent_target_is_tested_with_its_oldest_request_only() {
             assert_eq!(ids(&node.answer(attempts(&sent)[0], &published())), [5, 6]);
         }
     }
+}
+
+#[test]
+fn what_is_lost_late_waits_until_every_node_knows_of_the_dead_link() {
+    let (mut node, client, _) = publishing(4);
+    node.pass(LINK_SILENCE_US + TICK_US);
+    node.lose(node.link());
+    node.link_up();
+    assert_eq!(ids(&node.timeout()), [2]);
+    // Its answer is lost again, on a link that the node there still takes for alive.
+    let next = node.pass(RETRY_MOST_US);
+    assert_eq!(told(&next, client), []);
+    assert_eq!(ids(&next), [3]);
+    let sent = node.answer(attempts(&next)[0], &published());
+    assert_eq!((told(&sent, client), ids(&sent)), (vec![(3, Status::Ok)], vec![4, 5]));
+}
+
+#[test]
+fn what_is_lost_late_does_not_wait_longer_for_a_target_out_of_reach() {
+    let (mut node, client, _) = publishing(4);
+    node.pass(LINK_SILENCE_US + TICK_US);
+    node.lose(node.link());
+    let sent = node.pass(RETRY_FOR_US - LINK_SILENCE_US);
+    let expected = [2, 3, 4, 5].map(|id| (id, Status::OutcomeUnknown));
+    assert_eq!(told(&sent, client), expected);
 }
 
 #[test]
