@@ -157,8 +157,13 @@ impl Name {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::types::Dimension;
+
+    /// How long a lookup may take: far more than it does.
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     fn node() -> NodeId {
         NodeId::new(1, Dimension::new(1).unwrap()).unwrap()
@@ -168,7 +173,7 @@ mod tests {
     fn asking(resolver: &mut Resolver, host: &str) -> Vec<u8> {
         let (woken, wakes) = mpsc::channel();
         assert!(resolver.ask(node(), (host.to_owned(), 5), move || woken.send(()).unwrap()).unwrap());
-        wakes.recv().unwrap();
+        wakes.recv_timeout(PATIENCE).unwrap();
         let first = resolver.found().unwrap().address.ok();
         let rest = std::iter::from_fn(|| resolver.next_address(node()));
         let digit = |address: SocketAddr| address.to_string().bytes().rev().nth(2).unwrap() - b'0';
@@ -198,7 +203,7 @@ mod tests {
         let mut first = || {
             let (woken, wakes) = mpsc::channel();
             resolver.ask(node(), ("12".to_owned(), 5), move || woken.send(()).unwrap()).unwrap();
-            wakes.recv().unwrap();
+            wakes.recv_timeout(PATIENCE).unwrap();
             resolver.found().unwrap().address.unwrap().to_string()
         };
         assert_eq!([first(), first(), first()], ["10.0.0.1:5", "10.0.0.2:5", "10.0.0.1:5"]);
@@ -226,15 +231,15 @@ mod tests {
         };
         ask(&mut resolver);
         resolver.settle(node());
-        wakes.recv().unwrap();
+        wakes.recv_timeout(PATIENCE).unwrap();
         assert!(resolver.found().is_none(), "it is connected");
         ask(&mut resolver);
-        wakes.recv().unwrap();
+        wakes.recv_timeout(PATIENCE).unwrap();
         assert!(resolver.found().unwrap().address.is_ok());
         ask(&mut resolver);
         resolver.settle(node());
         ask(&mut resolver);
-        wakes.recv().unwrap();
+        wakes.recv_timeout(PATIENCE).unwrap();
         assert!(resolver.found().is_some(), "it is wanted again");
     }
 
@@ -245,7 +250,7 @@ mod tests {
         let mut ask = |host: &str| {
             let woken = woken.clone();
             resolver.ask(node(), (host.to_owned(), 5), move || woken.send(()).unwrap()).unwrap();
-            wakes.recv().unwrap();
+            wakes.recv_timeout(PATIENCE).unwrap();
             let found = resolver.found().unwrap();
             assert_eq!(found.host, host);
             found.address
