@@ -400,7 +400,7 @@ list_bugs() {
         's/thread::Builder::new\(\).*spawn\(move \|\| \{/std::convert::identity((move || {/; s/^        \}\)\?;$/        })());/' process:resolver
     bug "the loop is not woken by an answer" src/net/resolver.rs \
         's/^ *wake\(\);$//' net::resolver
-    bug "an answer that comes late dials once more" src/net/server/dialing.rs \
+    bug "an answer that comes late is not dropped" src/net/server/dialing.rs \
         's/self\.resolver\.settle\(node\);//' process:resolver
     bug "the same reason is logged at each dial" src/net/server/dialing.rs \
         's/if self\.last\.get\(&node\) == Some\(&reason\) \{/if reason.is_empty() {/' process:names
