@@ -1,4 +1,5 @@
-//! What is on its way: requests to other nodes, answers back to their ingress.
+//! Forwarding: one hop of a request towards its target, of a response back to its ingress, and of a push to its
+//! readers.
 
 use super::action::{Action, Packet};
 use super::deliver::News;
@@ -9,40 +10,43 @@ use crate::types::{ConnId, Dimension, LinkSet, NodeId, NodeSet, RequestId};
 use crate::wire::response::{Detail, ErrorResponse};
 use crate::wire::{Flags, Frame, Header, Kind, Opcode, Origin, Response, Route, Status, TrafficClass};
 
-/// Where the answer to a request goes.
+/// Where to send the response to a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ReplyTo {
-    /// A client of this node.
+    /// To a client of this node.
     Client(Asked),
-    /// The ingress of somebody else's client, or of our own for what could not be sent on.
+    /// To the ingress that sent the request. That is this node itself when its own request could not be forwarded.
     Ingress {
-        /// Which node.
+        /// The ingress.
         source: NodeId,
-        /// The entry there.
+        /// The ingress's entry for this request in its table of pending requests.
         origin: Origin,
-        /// What the client calls it.
+        /// The request id that the client chose.
         request_id: RequestId,
-        /// As on the wire.
+        /// The request's opcode as on the wire; this node need not know it.
         opcode: u8,
-        /// The request's.
+        /// The request's traffic class, which the response inherits.
         class: TrafficClass,
-        /// The request's.
+        /// The dimension in the request's route, which the response inherits.
         dimension: Dimension,
     },
-    /// The request was one-way.
+    /// To nobody: the request was one-way.
     Nobody,
 }
 
-/// Writes a hop into the route of a frame.
+/// Counts one hop in the route of a frame.
 const fn count_hop(route: &mut Route) {
     route.ttl -= 1;
     route.hops = route.hops.saturating_add(1);
 }
 
-/// Why a frame goes no further.
+/// Why a frame cannot be forwarded.
 enum Stuck {
+    /// Its TTL is 0.
     Expired,
+    /// Every path to its target is down, as far as this node knows.
     Unreachable,
+    /// The send queue of the next link is above its high-water mark.
     Overloaded,
 }
 
@@ -63,7 +67,7 @@ impl ReplyTo {
 }
 
 impl ReplyTo {
-    /// The answer goes the way that pushes go, so that none of those overtakes it.
+    /// Makes the response take the same path as pushes, so that no push overtakes it.
     pub(super) const fn in_order_with_pushes(self) -> Self {
         match self {
             Self::Ingress { source, origin, request_id, opcode, dimension, .. } => {
@@ -75,7 +79,7 @@ impl ReplyTo {
 }
 
 impl Node {
-    /// A frame with a route came in over a link.
+    /// Handles a frame with a route that was received on a link: executes or completes it here, or forwards it.
     pub(super) fn on_routed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) {
         let Some(route) = &frame.route else { return };
         let opcode = Opcode::from_number(frame.header.opcode);
@@ -104,14 +108,15 @@ impl Node {
         }
     }
 
-    /// Hands the frame of this event on along its route, over the link that is returned, or tells its source why not.
+    /// Forwards the frame of this event along its route, and returns the link that it was sent on. If that fails, the
+    /// source of a request gets an error; a response is dropped and counted.
     pub(super) fn forward(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, mut route: Route) -> Option<ConnId> {
         let is_response = frame.header.flags.has(Flags::RESPONSE);
         match self.advance(&mut route, is_response) {
             Ok(conn) => {
                 self.conns.note_sent(conn, step.now.monotonic_us);
                 let request_id = frame.header.request_id;
-                // A push on its way round a dead link is one of many as well.
+                // `fan_out` sends a multicast push as single frames around a dead link. They stay droppable.
                 let droppable = frame.header.opcode == Opcode::Deliver.number();
                 step.out.push(Action::Forward { conn, request_id, route: Some(route), droppable });
                 Some(conn)
@@ -130,7 +135,8 @@ impl Node {
         }
     }
 
-    /// Sends a frame for many on: over each link once, and around a link that is down to each target by itself.
+    /// Forwards a multicast frame: once across each link that leads to targets. The targets behind a link that is down
+    /// each get a frame of their own, which is routed around it.
     pub(super) fn fan_out(&mut self, step: &mut Step<'_>, route: &Route, news: News<'_, '_>) {
         let droppable = route.class == TrafficClass::Bulk;
         let split = cube::split(self.settings.id, &route.targets, route.dimension);
@@ -167,7 +173,11 @@ impl Node {
         }
     }
 
-    /// Sends a frame of this node's own on its way; the answer to it when there is none.
+    /// Sends a request of this node's own towards its target.
+    ///
+    /// # Errors
+    ///
+    /// The response that the request gets if it cannot be forwarded.
     pub(super) fn send_frame(
         &mut self,
         step: &mut Step<'_>,
@@ -188,7 +198,7 @@ impl Node {
         }
     }
 
-    /// Sends the answer to a request on its way, or to our own client.
+    /// Sends the response to a request back to its ingress, or to the client if this node is the ingress.
     pub(super) fn reply(&mut self, step: &mut Step<'_>, to: ReplyTo, response: Response) {
         match to {
             ReplyTo::Client(asked) => self.finish(step, asked, response),
@@ -216,7 +226,7 @@ impl Node {
         }
     }
 
-    /// The route of a frame that starts here.
+    /// Returns the route of a frame that this node originates.
     pub(super) fn new_route(&self, target: NodeId, kind: Kind, class: TrafficClass, origin: Origin) -> Route {
         Route {
             source: self.settings.id,
@@ -232,7 +242,7 @@ impl Node {
         }
     }
 
-    /// Returns the refusal of a request for a target that was just found unreachable.
+    /// Returns the UNREACHABLE response for a target that was recently found to be unreachable.
     pub(super) fn unreachable(&self, target: NodeId) -> Response {
         self.stuck_response(
             &Stuck::Unreachable,
@@ -240,7 +250,7 @@ impl Node {
         )
     }
 
-    /// Makes one hop: chooses the link and writes into the route what this node adds to it.
+    /// Chooses the link for the next hop, and updates the route: the hop counts, and the dead links met here.
     fn advance(&mut self, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
         if route.ttl == 0 {
             return Err(Stuck::Expired);
@@ -250,7 +260,8 @@ impl Node {
         Ok(conn)
     }
 
-    /// The link of the next hop. What is to stay in order with pushes goes the way that they go.
+    /// Returns the link for the next hop. A bulk response takes the request's path in reverse; a control response takes
+    /// the path of a request, which is that of pushes, so that it stays in order with them.
     fn choose_link(&mut self, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
         let goes_back = is_response && route.class == TrafficClass::Bulk;
         let met_before = !route.down.is_empty();
@@ -293,7 +304,7 @@ impl Node {
             .into()
     }
 
-    /// Links as the ids of their ends.
+    /// Returns each link as the ids of the two nodes that it connects.
     pub(super) fn links_of(&self, links: &LinkSet) -> Vec<(u16, u16)> {
         links.iter().map(|link| link.ends()).map(|(a, b)| (a.index(), b.index())).collect()
     }

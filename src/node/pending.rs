@@ -1,66 +1,67 @@
-//! Requests that other nodes have not answered yet: of this node's clients, and of its own for its subscriptions.
+//! Pending requests: those that this node has sent to other nodes, for its clients or for its own subscriptions, and
+//! that have no response yet.
 //!
-//! Transit nodes keep no such table; a response names its entry by [`Origin`], and an entry whose generation is
-//! another one takes no answer. All requests of a table have the same time, so the oldest is always the next to
-//! expire: a list in the order of arrival is all the timer there is.
+//! Only the ingress keeps this table; transit nodes have none. A response names its entry by [`Origin`], and is dropped
+//! if the entry's slot has been reused since, which the generation shows. All requests of one table have the same
+//! timeout, so the oldest is always the next to expire, and a list in the order of arrival serves as the timer.
 
 use super::ingress::Asked;
 use crate::types::{ConnId, NodeId};
 use crate::wire::frame::Kept;
 use crate::wire::{Kind, Origin, Response};
 
-/// A request of a client that another node is to answer.
+/// A client's request that another node executes.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
-    /// Whose it is.
+    /// The client's request.
     pub asked: Asked,
-    /// The node that is to answer.
+    /// The node that executes it.
     pub target: NodeId,
-    /// Kind of its route.
+    /// The kind of its route.
     pub kind: Kind,
-    /// The frame, to be sent again; `None` for a TRACE, which is sent once.
+    /// The request's frame, for retries; `None` for a TRACE, which is sent only once.
     pub frame: Option<Kept>,
-    /// It may be sent again although an earlier attempt may have been applied.
+    /// True if it may be sent again although an earlier attempt may have been applied.
     pub is_repeatable: bool,
-    /// An attempt was silent, so it may have been applied.
+    /// True if an attempt got no response, so it may have been applied.
     pub is_unsure: bool,
-    /// Its place in the order of all requests.
+    /// Its serial number among all requests.
     pub number: u64,
-    /// When the client asked, monotonic microseconds.
+    /// Monotonic time in microseconds at which the client sent it.
     pub asked_us: u64,
-    /// When the latest attempt was sent, monotonic microseconds.
+    /// Monotonic time in microseconds of the latest attempt.
     pub sent_us: u64,
-    /// When an attempt was last taken for lost, monotonic microseconds; 0 if never.
+    /// Monotonic time in microseconds at which an attempt last counted as lost; 0 if none has.
     pub lost_us: u64,
-    /// The link that the latest attempt went over; `None` before the first attempt.
+    /// The link on which the latest attempt was sent; `None` before the first attempt.
     pub via: Option<ConnId>,
-    /// What it waits for.
+    /// What the request waits for.
     pub state: State,
 }
 
 /// What a request waits for.
 #[derive(Clone, Debug)]
 pub(super) enum State {
-    /// An answer.
+    /// The response to its latest attempt.
     Sent {
-        /// Monotonic time in microseconds at which it is given up: `u64::MAX` unless it was probably lost.
+        /// Monotonic time in microseconds at which the attempt is given up: `u64::MAX` unless it was probably lost.
         give_up_us: u64,
     },
-    /// Another attempt.
+    /// The time of its next attempt.
     Waiting {
-        /// What the latest attempt was answered; `None` when it was probably lost, or when there was none yet.
+        /// The response to the latest attempt; `None` if it was probably lost, or if there was no attempt yet.
         refusal: Option<Box<Response>>,
     },
 }
 
 impl State {
-    /// The state of a request that was just sent.
+    /// The state of a request that has just been sent.
     pub(super) const SENT: Self = Self::Sent { give_up_us: u64::MAX };
 }
 
 impl Pending {
-    /// Returns what the frame is charged beyond the answer: the frame is released when the answer comes, so that they
-    /// never occupy memory together.
+    /// Returns the budget in bytes to reserve for the frame, beyond that for the response. The two never occupy memory at
+    /// the same time, because the frame is released when the response arrives.
     pub(super) fn frame_charge(&self) -> u32 {
         self.frame.as_ref().map_or(0, Kept::len).saturating_sub(self.asked.charge)
     }
@@ -72,17 +73,17 @@ const GENERATION_MASK: u32 = (1 << Origin::BITS) - 1;
 #[derive(Debug)]
 struct Slot<T> {
     entry: Option<T>,
-    /// Monotonic microseconds.
+    /// Monotonic time in microseconds.
     deadline_us: u64,
     generation: u32,
-    /// Generations before this one that are earlier attempts of the same entry.
+    /// Number of earlier generations that belong to earlier attempts of the same entry.
     attempts: u32,
-    /// Older entry, or the next free slot.
+    /// The next older entry, or the next free slot if this slot is free.
     older: u32,
     newer: u32,
 }
 
-/// The table.
+/// The table of pending requests.
 ///
 /// Invariant: the entries form one list from `oldest` to `newest`, the free slots another from `free`.
 #[derive(Debug)]
@@ -96,23 +97,24 @@ pub(super) struct PendingTable<T> {
 }
 
 impl<T> PendingTable<T> {
-    /// An empty table whose origins carry these bits of this start's id.
+    /// Returns an empty table. Its origins carry `instance`: some bits of the node's instance id, by which responses to
+    /// an earlier instance are recognised.
     pub(super) const fn new(instance: u16) -> Self {
         Self { instance, slots: Vec::new(), free: NONE, oldest: NONE, newest: NONE, len: 0 }
     }
 
-    /// Does the answer to this origin belong here?
+    /// Returns true if this table issued the origin.
     pub(super) const fn is_of(&self, origin: Origin) -> bool {
         origin.instance == self.instance
     }
 
-    /// Entries.
+    /// Returns the number of pending requests.
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Notes a request until a time that no earlier one exceeds; `None` when there are as many as an origin can tell
-    /// apart.
+    /// Adds a request. Its deadline must be no earlier than that of any request in the table. Returns `None` if all
+    /// slots that an origin can name are taken.
     pub(super) fn insert(&mut self, entry: T, deadline_us: u64) -> Option<Origin> {
         let slot = if self.free == NONE {
             let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < 1 << Origin::BITS)?;
@@ -140,25 +142,25 @@ impl<T> PendingTable<T> {
         Some(origin)
     }
 
-    /// The slot of an attempt's entry, if that is still there.
+    /// Returns the slot of an attempt's entry, if the entry is still pending.
     fn slot_of(&self, origin: Origin) -> Option<&Slot<T>> {
         let slot = self.slots.get(origin.slot as usize)?;
         let age = slot.generation.wrapping_sub(origin.generation) & GENERATION_MASK;
         (origin.instance == self.instance && slot.entry.is_some() && age <= slot.attempts).then_some(slot)
     }
 
-    /// Whether an attempt is the latest one of its entry; `None` when there is none any more.
+    /// Returns whether an attempt is the latest one of its entry; `None` if the entry is no longer pending.
     pub(super) fn is_latest(&self, origin: Origin) -> Option<bool> {
         self.slot_of(origin).map(|slot| slot.generation == origin.generation)
     }
 
-    /// The entry of an attempt.
+    /// Returns the entry of an attempt.
     pub(super) fn get_mut(&mut self, origin: Origin) -> Option<&mut T> {
         self.slot_of(origin)?;
         self.slots[origin.slot as usize].entry.as_mut()
     }
 
-    /// The origin of another attempt for an entry, which keeps its place and its time.
+    /// Returns the origin for another attempt of an entry, which keeps its place and its deadline.
     pub(super) fn renew(&mut self, origin: Origin) -> Option<Origin> {
         self.slot_of(origin)?;
         let slot = &mut self.slots[origin.slot as usize];
@@ -176,7 +178,7 @@ impl<T> PendingTable<T> {
         })
     }
 
-    /// Takes the entry of an answer out; `None` when there is none any more.
+    /// Removes and returns the entry that a response names; `None` if it has expired or already had its response.
     pub(super) fn remove(&mut self, origin: Origin) -> Option<T> {
         self.slot_of(origin)?;
         let slot = &mut self.slots[origin.slot as usize];
@@ -196,7 +198,7 @@ impl<T> PendingTable<T> {
         Some(entry)
     }
 
-    /// Takes the oldest entry out if its time is over.
+    /// Removes and returns the oldest entry if its deadline has passed.
     pub(super) fn expire(&mut self, monotonic_us: u64) -> Option<T> {
         let slot = self.slots.get(self.oldest as usize).filter(|slot| slot.deadline_us <= monotonic_us)?;
         let origin = Origin { instance: self.instance, generation: slot.generation, slot: self.oldest };

@@ -1,17 +1,18 @@
-//! The routing table: the neighbours, their connections, and which targets were found unreachable.
+//! The routing table: the neighbours, the state of the links to them, and the targets that were found unreachable.
 
 use crate::cube::{self, NextHop};
 use crate::limits::{OUT_OF_REACH_KNOWN_US, REDIAL_US, UNREACHABLE_HOLD_US};
 use crate::types::{ConnId, Dimension, NodeId};
 use crate::wire::Route;
 
-/// What a node knows of the cube: its own links, and nothing else.
+/// What a node knows of the cube. It knows the state of its own links only; frames carry the dead links that they met.
 #[derive(Debug)]
 pub(super) struct RoutingTable {
     here: NodeId,
-    /// One for each dimension.
+    /// One neighbour for each dimension.
     links: Vec<Neighbour>,
-    /// Until when requests for a node are answered UNREACHABLE here, monotonic microseconds.
+    /// For each node of the cube, the monotonic time in microseconds until which requests for it get UNREACHABLE here
+    /// without being sent.
     held_until_us: Vec<u64>,
     /// Since when a node has been unreachable and when that was last found, monotonic microseconds; 0 when it is not.
     unreachable_us: Vec<(u64, u64)>,
@@ -20,31 +21,32 @@ pub(super) struct RoutingTable {
 /// A neighbour and the link to it.
 #[derive(Debug)]
 pub(super) struct Neighbour {
-    /// Who.
+    /// The neighbour's id.
     pub node: NodeId,
-    /// The link; `None` while it is down.
+    /// The link's connection; `None` while the link is down.
     pub conn: Option<ConnId>,
-    /// Another connection that says it is this neighbour, while the link is up.
+    /// The replacement link: a second connection whose HELLO names this neighbour while the link is up. It replaces the
+    /// link unless the link proves alive.
     pub challenger: Option<ConnId>,
-    /// The neighbour's start that the link belongs to.
+    /// The neighbour's instance id (chosen at each start) in the HELLO of the current or last link.
     pub instance: u64,
-    /// Number of topics that the neighbour held when it last said so, and the start of the neighbour that said it; see
+    /// Number of topics that the neighbour last reported, and the instance that reported it; see
     /// [`RoutingTable::note_topics`].
     pub topics: (u32, u64),
-    /// It was told that this node ends, and has confirmed that it sends nothing more.
+    /// True once the neighbour has confirmed the GOAWAY of this node: it sends no further requests over the link.
     pub has_parted: bool,
-    /// Is the queue towards it past its mark?
+    /// True while the send queue of the link is above its high-water mark.
     pub full: bool,
-    /// When it is dialled next, monotonic microseconds. Only the larger id dials.
+    /// Monotonic time in microseconds of the next dial. Only the node with the larger id dials.
     pub dial_at_us: u64,
-    /// Frames that came over the link since the start.
+    /// Frames received from the neighbour since this node started.
     pub frames: u64,
-    /// Their bytes.
+    /// Bytes received from the neighbour since this node started.
     pub bytes: u64,
 }
 
 impl RoutingTable {
-    /// All links down.
+    /// Returns a table in which all links are down.
     pub(super) fn new(here: NodeId, dimension: Dimension) -> Self {
         let neighbour = |(_, node)| Neighbour {
             node,
@@ -66,32 +68,32 @@ impl RoutingTable {
         }
     }
 
-    /// The neighbours in the order of their dimensions.
+    /// Returns the neighbours in the order of their dimensions.
     pub(super) fn neighbours(&self) -> &[Neighbour] {
         &self.links
     }
 
-    /// The neighbour across a dimension.
+    /// Returns the neighbour across dimension `bit`.
     pub(super) fn neighbour(&self, bit: u8) -> &Neighbour {
         &self.links[usize::from(bit)]
     }
 
-    /// The neighbour across a dimension.
+    /// Returns the neighbour across dimension `bit`.
     pub(super) fn neighbour_mut(&mut self, bit: u8) -> &mut Neighbour {
         &mut self.links[usize::from(bit)]
     }
 
-    /// True when every neighbour whose link is up has confirmed that it sends nothing more.
+    /// Returns true if every neighbour whose link is up has confirmed this node's GOAWAY.
     pub(super) fn has_parted(&self) -> bool {
         self.links.iter().all(|link| link.conn.is_none() || link.has_parted)
     }
 
-    /// Links that are up.
+    /// Returns the number of links that are up.
     pub(super) fn up(&self) -> usize {
         self.links.iter().filter(|link| link.conn.is_some()).count()
     }
 
-    /// The next hop of a frame, which learns the dead links it meets here.
+    /// Returns the next hop of a frame, and adds to its route the dead links that it meets here.
     pub(super) fn next_hop(&self, route: &mut Route, is_response: bool) -> NextHop {
         let is_up = |bit| self.neighbour(bit).conn.is_some();
         let carried = &mut route.down;
@@ -102,17 +104,18 @@ impl RoutingTable {
         }
     }
 
-    /// Takes note that a link is up.
+    /// Records that a link is up.
     pub(super) fn set_up(&mut self, bit: u8, conn: ConnId, instance: u64) {
         let link = self.neighbour_mut(bit);
         assert!(link.conn.is_none(), "a link is replaced only after it went down");
         (link.conn, link.instance, link.has_parted, link.full) = (Some(conn), instance, false, false);
-        // Whatever could not be reached may be reachable now.
+        // The new link may be the path to any target that was unreachable.
         self.held_until_us.fill(0);
     }
 
-    /// Takes note of how many topics a start of the neighbour holds. One that holds none says nothing about the starts
-    /// before it, which may have had another data folder.
+    /// Records how many topics an instance of the neighbour holds. A count of 0 does not replace the count of an
+    /// earlier instance, which may have run with another data folder: that count is how a node that was started with an
+    /// empty folder learns what it has lost.
     pub(super) fn note_topics(&mut self, bit: u8, instance: u64, topics: u32) {
         let link = self.neighbour_mut(bit);
         if topics > 0 || link.topics.1 == instance {
@@ -120,15 +123,16 @@ impl RoutingTable {
         }
     }
 
-    /// Takes note that a link is down; it is dialled again after half of [`REDIAL_US`] and as much again at random.
+    /// Records that a link is down. It is dialled again after [`redial_after_us`].
     pub(super) fn set_down(&mut self, bit: u8, monotonic_us: u64, random: u64) {
         let link = self.neighbour_mut(bit);
         (link.conn, link.full) = (None, false);
         link.dial_at_us = monotonic_us + redial_after_us(random);
     }
 
-    /// Is the target known to be out of reach for the moment? One request in each hold time is let through. What was
-    /// known a hold time ago holds nobody any more.
+    /// Returns true if a request for the target gets UNREACHABLE at once, because the target was recently found to be
+    /// unreachable. One request in each [`UNREACHABLE_HOLD_US`] is let through as a probe. If no request came for that
+    /// long after a hold ended, the target is assumed to be reachable again.
     pub(super) fn is_held(&mut self, target: NodeId, monotonic_us: u64) -> bool {
         let until = &mut self.held_until_us[usize::from(target.index())];
         if *until > monotonic_us {
@@ -139,8 +143,8 @@ impl RoutingTable {
         false
     }
 
-    /// Takes note of what became of a request. What was answered out of a hold does not make it longer: requests that
-    /// come again and again would keep a node unreachable that is back.
+    /// Records whether a request reached its target. A failure during a hold does not extend the hold; otherwise a
+    /// steady stream of requests would keep a target that has recovered unreachable.
     pub(super) fn note_reached(&mut self, target: NodeId, reached: bool, monotonic_us: u64) {
         let until = &mut self.held_until_us[usize::from(target.index())];
         let (since_us, last_us) = &mut self.unreachable_us[usize::from(target.index())];
@@ -173,7 +177,7 @@ impl RoutingTable {
     }
 }
 
-/// Half of [`REDIAL_US`] and as much again at random.
+/// Returns the delay in microseconds before the next dial: half of [`REDIAL_US`] and a random part of the other half.
 pub(super) const fn redial_after_us(random: u64) -> u64 {
     REDIAL_US / 2 + random % (REDIAL_US / 2)
 }

@@ -1,4 +1,4 @@
-//! What happens because time passes: ten times a second, and nothing has a timer of its own.
+//! The tick: everything that happens because time passes. It runs every [`TICK_US`]; nothing has a timer of its own.
 
 use super::apply::{Cost, Proposal};
 use super::conns::Peer;
@@ -8,10 +8,11 @@ use crate::record::Entry;
 use crate::types::{ConnId, Now};
 use crate::wire::Status;
 
-/// A turn that came later than this was a stall of the machine, not silence of the others.
+/// How overdue a tick must be, in microseconds, before it counts as a stall of this process. The silence of the peers
+/// during a stall says nothing about them.
 const STALL_US: u64 = 3 * TICK_US;
 
-/// Clients are looked at every so many ticks: their keepalive is seconds, and there may be thousands.
+/// Clients are checked at one in this many ticks: their keepalive is in seconds, and there may be thousands of them.
 const TICKS_PER_CLIENT_SCAN: u64 = 5;
 
 /// The node's sense of time.
@@ -22,11 +23,11 @@ pub(super) struct Clock {
     ticks: u64,
     /// Monotonic time, in microseconds, until which an accepted connection may have been opened during a stall.
     stale_until_us: u64,
-    /// The place in the catalogue where looking for old records goes on.
+    /// The place in the catalogue where the next scan for expired records starts.
     age_place: usize,
 }
 
-/// What a client's silence calls for.
+/// What to do about a silent client.
 enum Due {
     Ping,
     End(Status, &'static str),
@@ -45,7 +46,7 @@ impl Clock {
         self.started_us
     }
 
-    /// True at one tick in so many.
+    /// Returns true at one in every `ticks` ticks.
     pub(super) const fn is_every(&self, ticks: u64) -> bool {
         self.ticks.is_multiple_of(ticks)
     }
@@ -85,8 +86,8 @@ impl Node {
         }
     }
 
-    /// What was asked for the subscriptions here and not answered, and once a second what homes and followers tell each
-    /// other.
+    /// Expires and retries the fetches and polls of subscriptions here, and exchanges HEADS and FEED with other nodes
+    /// once a second.
     fn tick_subscriptions(&mut self, step: &mut Step<'_>) {
         self.expire_pulls(step);
         self.retry_pulls(step);
@@ -101,11 +102,11 @@ impl Node {
         }
     }
 
-    /// Notices that this process stood still: its tick is overdue. Called before each event, so that nothing that
-    /// waited during the stall is taken for news.
+    /// Detects that this process has stalled: its tick is overdue. This is called before each event, so that no frame
+    /// that waited in a socket during the stall is taken for a new sign of life.
     ///
-    /// Silence is counted from now on, because the others may have sent something that was not read in time.
-    /// Handshaking connections are stale.
+    /// The silence of every peer is counted anew from now, because what it sent during the stall has not been read yet.
+    /// Handshaking connections are marked as stale: their peers may have given up meanwhile.
     pub(super) fn notice_stall(&mut self, now: Now) {
         let is_noticed = self.clock.is_just_after_stall(now);
         if is_noticed || now.monotonic_us.saturating_sub(self.clock.next_tick_us) < STALL_US {
@@ -121,7 +122,8 @@ impl Node {
         self.forgive_homes(now.monotonic_us);
     }
 
-    /// Those who have not said who they are in time, and those who have not gone in time.
+    /// Closes connections whose HELLO has not come in time, and connections of departing neighbours that are still open
+    /// at their deadline. A replacement link that is still pending at its deadline replaces the old link.
     fn expire_greetings(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         let late = |peer: &Peer| match peer {
@@ -138,7 +140,7 @@ impl Node {
                 _ => None,
             };
             match challenged.and_then(|bit| self.routing.neighbour(bit).conn) {
-                // The old link gave no sign of life; when it is gone, the challenger is let in.
+                // The old link has shown no sign of life. Its end admits the replacement link.
                 Some(old) => self.refuse(step, old, Status::KeepaliveTimeout, "another connection replaces this one"),
                 None => self.refuse(step, id, Status::HelloRequired, "no HELLO came in time"),
             }
@@ -170,7 +172,7 @@ impl Node {
         }
     }
 
-    /// Proposes to remove what is past its age; a part of the catalogue in each tick.
+    /// Proposes to remove the records that exceed their topic's maximum age. Each tick scans a part of the catalogue.
     fn trim_aged(&mut self, step: &mut Step<'_>) {
         let (from, now_us) = (self.clock.age_place, self.wall.now_us(step.now));
         let trims: Vec<Entry> = self
@@ -194,13 +196,14 @@ impl Node {
     }
 }
 
-/// Is it a client that reads, but is not read itself? Its own PING would stay unanswered, and it would take this node
-/// for dead.
+/// Returns true for a client that receives, but whose requests this node does not read for the time being
+/// (backpressure). Its PING goes unanswered, so this node must send PINGs of its own, or the client takes it for dead.
 const fn is_left_waiting(peer: &Peer) -> bool {
     matches!(peer, Peer::Client(client) if client.paused && !client.full && !client.ended)
 }
 
-/// A client that is not read cannot be heard, so its silence says nothing.
+/// Returns what is due for a client that has been silent since `heard_us`. While this node does not read a client, its
+/// silence says nothing.
 fn due(peer: &mut Peer, heard_us: u64, now_us: u64) -> Option<Due> {
     let Peer::Client(client) = peer else { return None };
     let silent_us = now_us.saturating_sub(heard_us);
@@ -211,7 +214,8 @@ fn due(peer: &mut Peer, heard_us: u64, now_us: u64) -> Option<Due> {
     if client.paused || client.ended {
         return None;
     }
-    // A subscriber may be stopped for longer than that, and is only late; whether its host is there, TCP finds out.
+    // A subscriber may stop for longer than its keepalive, in a debugger for example, and then only lags. TCP detects
+    // whether its host is alive.
     if silent_us >= 2 * client.keepalive_us && client.readers.is_empty() {
         return Some(Due::End(Status::KeepaliveTimeout, "no sign of life; answer PING or send one"));
     }
