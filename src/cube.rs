@@ -1,7 +1,7 @@
 //! The geometry of the cube: which node a topic lives on, and which link a frame takes next.
 //!
-//! Pure functions of ids and sets of links. Nothing here knows a connection, a clock or what a frame says, and
-//! nothing here keeps state: what a frame has learnt of dead links travels in the frame.
+//! All functions are pure: they depend only on node ids and sets of links, and keep no state. What a frame has learnt
+//! about dead links travels in the frame.
 //!
 //! | question | answer |
 //! |---|---|
@@ -21,46 +21,46 @@ use std::collections::VecDeque;
 use crate::limits::{DIMENSION_MAX, TTL_PER_NODE};
 use crate::types::{Dimension, Link, LinkSet, NodeId, NodeSet, TopicName, crc32};
 
-/// The most hops of a frame in a cube of 0, 1, 2 and 3 dimensions with any links dead, whether it arrives or is
-/// given up. Proven by enumeration in `tests`; larger cubes have too many sets of links for that.
+/// The most hops that a frame can make in a cube of 0, 1, 2 or 3 dimensions with any set of dead links, before it
+/// arrives or is dropped. Proven by enumeration in `tests`; larger cubes have too many sets of links for that.
 const HOPS_WORST: [u16; 4] = [0, 1, 4, 13];
 
-/// The node that a topic lives on: the low bits of the CRC-32/ISO-HDLC of its name.
+/// Returns the node that a topic lives on: the low bits of the CRC-32/ISO-HDLC of its name.
 ///
-/// The low bits are even on names that differ only in a number (125 of 1000 on each of eight nodes), the high ones
-/// are not; and a cube that grows by a dimension moves a topic by one hop at most.
+/// The low bits distribute names that differ only in a number evenly (125 of 1000 on each of eight nodes); the high
+/// bits do not. With low bits, too, a topic moves by at most one hop when the cube grows by a dimension.
 pub fn home(name: TopicName<'_>, dimension: Dimension) -> NodeId {
     NodeId::from_low_bits(crc32(name.as_str().as_bytes()), dimension)
 }
 
-/// The neighbours of a node with the bit in which each differs, in increasing bit.
+/// Returns the neighbours of a node, each with the bit in which its id differs, by increasing bit.
 pub fn neighbours(node: NodeId, dimension: Dimension) -> impl Iterator<Item = (u8, NodeId)> {
     (0..dimension.bits()).map(move |bit| (bit, node.across(bit)))
 }
 
-/// The hops that a frame may take when it starts, 8 to 8192.
+/// Returns the initial TTL of a frame: the number of hops that it may make, 8 to 8192.
 pub const fn hops_limit(dimension: Dimension) -> u16 {
     TTL_PER_NODE * dimension.nodes()
 }
 
-/// What to do with a frame at a node.
+/// What to do next with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextHop {
-    /// It has arrived.
+    /// The frame has arrived at its target.
     Here,
-    /// Send it over the link of this bit.
+    /// Send the frame across the link of this bit.
     Across(u8),
     /// No path is left.
     Unreachable,
 }
 
-/// The first hop of a shortest path from `here` to `target` in the cube without the links `down`.
+/// Returns the first hop of a shortest path from `here` to `target` in the cube without the links `down`.
 ///
-/// Among equally short paths: one that starts by correcting a differing bit, the highest of them, before one that
-/// starts with a detour, over the highest bit.
+/// Of equally short paths, it prefers those that start by correcting a differing bit to those that start with a detour,
+/// and then the highest bit.
 ///
 /// # Panics
-/// When a node is not of the cube.
+/// If a node id exceeds the dimension.
 pub fn next_hop(here: NodeId, target: NodeId, dimension: Dimension, down: &LinkSet) -> NextHop {
     let Some(direct) = highest_differing_bit(here, target, dimension) else {
         return NextHop::Here;
@@ -82,17 +82,18 @@ pub fn next_hop(here: NodeId, target: NodeId, dimension: Dimension, down: &LinkS
     NextHop::Across(first.expect("a node at a finite distance has a neighbour one hop closer"))
 }
 
-/// One step of a frame that carries the dead links it has met, at a node that knows of its own links only whether
-/// each, by bit, is up. (Failure-carrying packets: Lakshminarayanan et al., SIGCOMM 2007.)
+/// Makes one routing step for a frame that carries the dead links it has met. The node knows only whether each of its
+/// own links is up. (Failure-carrying packets: Lakshminarayanan et al., SIGCOMM 2007.)
 ///
-/// As long as nothing is in the way, nothing is added to `carried`; from the first dead link on, each node adds all
-/// of its own. So `carried` only grows, and between two additions each hop is one closer: a frame arrives exactly
-/// when a path exists, and never takes a link that is down. With d = 3 that takes at most 5 hops around dead nodes
-/// and 13 around dead links, and a dead target is given up after at most 8. With d = 4 it takes at most 37, of 128;
-/// beyond that nobody has proven that [`hops_limit`] suffices for the worst set of dead links.
+/// As long as the frame's path has no dead link, nothing is added to `carried`; from the first dead link on, each node
+/// adds all dead links of its own. So `carried` only grows, and between two additions each hop brings the frame one
+/// closer: it arrives if and only if a path exists, and never takes a link that is down. With d = 3 this takes at most
+/// 5 hops around dead nodes and 13 around dead links, and a dead target is given up after at most 8. With d = 4 it
+/// takes at most 37 of 128 hops. For larger cubes it is not proven that [`hops_limit`] suffices for the worst set of
+/// dead links.
 ///
 /// # Panics
-/// When a node is not of the cube.
+/// If a node id exceeds the dimension.
 pub fn route(
     here: NodeId,
     target: NodeId,
@@ -107,12 +108,12 @@ pub fn route(
     }
 }
 
-/// One step of an answer: without faults the way of its request backwards, so that no other nodes are woken for it,
-/// which is to correct the lowest differing bit first. From the first dead link on it goes on as in [`route`], and
-/// the same holds of it.
+/// Makes one routing step for a response. Without faults it takes the path of its request in reverse, which corrects
+/// the lowest differing bit first, so that it involves no further nodes. From the first dead link on it is routed as by
+/// [`route`].
 ///
 /// # Panics
-/// When a node is not of the cube.
+/// If a node id exceeds the dimension.
 pub fn route_back(
     here: NodeId,
     target: NodeId,
@@ -127,13 +128,13 @@ pub fn route_back(
     }
 }
 
-/// The path, both ends included, of a frame from `source` that arrived at `target` carrying the dead links `met`.
+/// Returns the path, including both ends, of a frame from `source` that arrived at `target` with the dead links `met`.
 ///
-/// Every node that the frame asked for its dead links added all of them, so `met` says of each node on the way what
-/// it did. Where links changed under the frame that is a guess, which ends after [`hops_limit`] hops at the latest.
+/// Every node that met a dead link has added all its dead links, so `met` determines the decision of each node on the
+/// path. If links changed while the frame was in transit, the result is a guess of at most [`hops_limit`] hops.
 ///
 /// # Panics
-/// When a node is not of the cube.
+/// If a node id exceeds the dimension.
 pub fn walked(source: NodeId, target: NodeId, dimension: Dimension, met: &LinkSet) -> Vec<NodeId> {
     let mut here = source;
     let mut path = vec![here];
@@ -149,10 +150,10 @@ pub fn walked(source: NodeId, target: NodeId, dimension: Dimension, met: &LinkSe
     path
 }
 
-/// The most hops that a frame which met the dead links `met` can have needed, as TRACE prints it beside the path.
+/// Returns the most hops that a frame with the dead links `met` can have made; TRACE prints it beside the path.
 ///
-/// Their distance when it met none. Otherwise the worst case for the dimension with any links dead, which is
-/// proven up to d = 3; above that it is where the frame is stopped, [`hops_limit`].
+/// If it met none, this is the distance of the two nodes. Otherwise it is the worst case of the dimension with any dead
+/// links, which is proven up to d = 3; for larger cubes it is the initial TTL, [`hops_limit`].
 pub fn hop_bound(source: NodeId, target: NodeId, dimension: Dimension, met: &LinkSet) -> u16 {
     if met.is_empty() {
         return u16::try_from(source.distance(target)).expect("ids have 16 bits");
@@ -161,22 +162,22 @@ pub fn hop_bound(source: NodeId, target: NodeId, dimension: Dimension, met: &Lin
     proven.copied().unwrap_or_else(|| hops_limit(dimension))
 }
 
-/// How a frame for many targets goes on from a node.
+/// How a multicast frame is forwarded by a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Is this node one of them?
+    /// True if this node is one of the targets.
     pub here: bool,
-    /// The others by the link that leads to them without faults, highest bit first; no set is empty.
+    /// The other targets by the link of their fault-free path, highest bit first; no set is empty.
     pub onward: Vec<(u8, NodeSet)>,
 }
 
 /// Splits the targets of a frame by their fault-free next hop.
 ///
-/// The branches form a tree of shortest paths, so the frame crosses each link once, however many targets lie
-/// behind it. A branch whose link is down is for the caller to send as one frame per target.
+/// The branches form a tree of shortest paths, so the frame crosses each link once, however many targets are beyond it.
+/// If the link of a branch is down, the caller sends a frame of its own to each target of that branch.
 ///
 /// # Panics
-/// When a node is not of the cube.
+/// If a node id exceeds the dimension.
 pub fn split(here: NodeId, targets: &NodeSet, dimension: Dimension) -> Split {
     let mut is_target = false;
     let mut branches: [NodeSet; DIMENSION_MAX as usize] = Default::default();
@@ -190,7 +191,7 @@ pub fn split(here: NodeId, targets: &NodeSet, dimension: Dimension) -> Split {
     Split { here: is_target, onward: onward.collect() }
 }
 
-/// The step of a frame that has met a dead link, here or before: this node's own are added to them.
+/// Makes the step of a frame that has met a dead link, here or before: adds this node's dead links and avoids them all.
 fn detour(
     here: NodeId,
     target: NodeId,
@@ -211,7 +212,7 @@ fn lowest_differing_bit(here: NodeId, target: NodeId, dimension: Dimension) -> O
     Some(bit as u8)
 }
 
-/// `None` when the two are the same node.
+/// Returns `None` if the two nodes are the same.
 fn highest_differing_bit(here: NodeId, target: NodeId, dimension: Dimension) -> Option<u8> {
     assert!(here.within(dimension) && target.within(dimension), "{here:?} or {target:?} is not of the cube");
     let bit = (here.index() ^ target.index()).checked_ilog2()?;
@@ -219,8 +220,8 @@ fn highest_differing_bit(here: NodeId, target: NodeId, dimension: Dimension) -> 
     Some(bit as u8)
 }
 
-/// The distance of each node to `target` in the cube without the links `down`, by index: breadth first, up to the
-/// distance of `here`. `None` for what is farther away or cut off.
+/// Returns the distance of each node to `target` in the cube without the links `down`, by node index. The breadth-first
+/// search stops at the distance of `here`; nodes that are farther away or cut off have `None`.
 fn distances_to(target: NodeId, here: NodeId, dimension: Dimension, down: &LinkSet) -> Vec<Option<u16>> {
     let mut distances = vec![None; usize::from(dimension.nodes())];
     distances[usize::from(target.index())] = Some(0);

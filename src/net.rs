@@ -1,4 +1,4 @@
-//! Sockets: the event loop and everything it touches. The only place that says `mio::`.
+//! Sockets: the event loop and everything that it does I/O with. Only this module uses `mio`.
 //!
 //! | file | what |
 //! |---|---|

@@ -17,7 +17,7 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
-    /// The time now.
+    /// Reads both clocks.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn now(&self) -> Now {
         let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);

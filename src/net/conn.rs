@@ -1,4 +1,4 @@
-//! One socket with its two buffers and what is known of its state.
+//! A socket with its two buffers and its state.
 
 use std::io::{self, Read};
 use std::net::Shutdown;
@@ -13,59 +13,59 @@ use crate::types::{ConnId, NodeId};
 /// A connection of the server.
 #[derive(Debug)]
 pub(super) struct Conn {
-    /// What the node calls it.
+    /// The node's name for the connection.
     pub id: ConnId,
     /// The socket.
     pub socket: TcpStream,
-    /// What came and is no whole frame yet.
+    /// Received bytes that do not complete a frame yet, or frames that are not handled yet.
     pub inbox: Inbox,
-    /// What is to be sent.
+    /// Bytes to be sent.
     pub outbox: Outbox,
-    /// Most bytes of a whole frame.
+    /// Largest frame that is accepted, in bytes.
     pub frame_max: u32,
-    /// Unsent bytes beyond which the node is told.
+    /// High-water mark of the send queue in bytes; the node gets an event when the queue exceeds it.
     pub queue_mark: usize,
-    /// How it stands.
+    /// The stage of the connection.
     pub state: State,
-    /// The node does not want its frames now.
+    /// True while the node has suspended reads.
     pub paused: bool,
-    /// The node was told that the queue passed its mark.
+    /// True while the node knows that the send queue is above its high-water mark.
     pub filled: bool,
-    /// It waits in the list of those to be read.
+    /// True while the connection is in the table's list of connections to be read.
     pub is_ready: bool,
-    /// It waits in the list of those to be written.
+    /// True while the connection is in the table's list of connections to be written.
     pub is_dirty: bool,
-    /// The poll said that the peer sends nothing more: read until that is reached.
+    /// True once the poll has reported the peer's end of stream. Reads continue until they reach it.
     pub read_closed: bool,
-    /// The end of the stream was read.
+    /// True once a read has reached the end of the stream.
     pub ended: bool,
-    /// When the frame began that has not ended, monotonic microseconds.
+    /// Monotonic time in microseconds at which the current partial frame began.
     pub partial_since_us: Option<u64>,
 }
 
-/// Where a connection is in its life.
+/// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Being connected, for that neighbour.
+    /// Connecting to this neighbour.
     Dialing(NodeId),
-    /// Carrying frames.
+    /// Exchanging frames.
     Open,
-    /// The node is done with it: what is queued goes out, then it ends at the latest at that time.
+    /// Closed by the node: the queued bytes are sent, and the socket is closed at the deadline at the latest.
     Closing {
-        /// Monotonic microseconds.
+        /// Monotonic time in microseconds.
         deadline_us: u64,
-        /// We have said that nothing more comes.
+        /// True once this side has shut down its sending direction.
         is_shut: bool,
     },
 }
 
-/// What a read gave.
+/// The result of a read.
 pub(super) enum Got {
-    /// That many bytes, and there may be more.
+    /// This many bytes; there may be more.
     More(usize),
-    /// That many bytes, and no more for now.
+    /// This many bytes; the socket is drained.
     Drained(usize),
-    /// The peer sends nothing more.
+    /// End of stream: the peer has closed its sending direction.
     End,
 }
 
@@ -89,12 +89,12 @@ impl Conn {
         }
     }
 
-    /// Are its frames wanted now?
+    /// Returns true if the node currently handles this connection's frames.
     pub(super) const fn is_wanted(&self) -> bool {
         matches!(self.state, State::Open) && !self.paused
     }
 
-    /// Takes note of whether a frame has begun and not ended, and whether one ended just now.
+    /// Records whether the inbox holds a partial frame, and whether a frame was completed since the last call.
     pub(super) const fn note_partial(&mut self, is_partial: bool, has_ended_one: bool, now_us: u64) {
         if !is_partial {
             self.partial_since_us = None;
@@ -103,10 +103,10 @@ impl Conn {
         }
     }
 
-    /// Reads once into `room`. A read of less than that has drained the socket, as the poll counts it.
+    /// Reads once into `room`. A short read means that the socket is drained, as edge-triggered polling requires.
     ///
     /// # Errors
-    /// As the socket's; never `WouldBlock` or `Interrupted`.
+    /// Returns the socket's error, but never `WouldBlock` or `Interrupted`.
     pub(super) fn read(&mut self, room: &mut [u8]) -> io::Result<Got> {
         loop {
             return match self.socket.read(room) {
@@ -131,15 +131,15 @@ impl Conn {
         }
     }
 
-    /// Writes what the socket takes.
+    /// Writes until the queue is empty or the socket takes no more.
     ///
     /// # Errors
-    /// As the socket's; never `WouldBlock` or `Interrupted`.
+    /// Returns the socket's error, but never `WouldBlock` or `Interrupted`.
     pub(super) fn write(&mut self, spares: &mut Spares) -> io::Result<()> {
         while !self.outbox.is_empty() {
             match self.outbox.write_to(&mut self.socket, spares) {
                 Ok(true) => {}
-                // The poll tells when there is room again.
+                // The poll reports when the socket is writable again.
                 Ok(false) => break,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,4 +1,4 @@
-//! What came from one socket and is not a whole frame yet.
+//! Bytes received on one socket that do not complete a frame yet, or whose frames are not handled yet.
 
 use bytes::Bytes;
 
@@ -6,20 +6,22 @@ use crate::limits::OWN_BUFFER_MIN;
 use crate::types::Dimension;
 use crate::wire::{Frame, FrameError, Header, Raw};
 
-/// How a large frame's buffer grows: a peer that announces much and sends little holds little.
+/// The least number of bytes by which the buffer of a large frame grows; it otherwise doubles. A peer that announces a
+/// large frame and sends little occupies little memory.
 const GROWTH_MIN: usize = 64 << 10;
 
-/// The rest of the last read: nothing, a few bytes, frames that nobody wanted yet, or a large frame being filled.
+/// The rest of the last read: nothing, a few bytes, whole frames that are not handled yet, or a large frame being
+/// received.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     rest: Vec<u8>,
-    /// Length of the large frame that `rest` is the start of; 0 when it is not one.
+    /// Length of the large frame that `rest` is the start of, or 0 if there is none.
     large: usize,
-    /// `rest` may start with whole frames.
+    /// True if `rest` may start with whole frames.
     has_frames: bool,
 }
 
-/// Takes frames off the front of what was read.
+/// Splits received bytes into frames.
 #[derive(Debug)]
 pub(super) struct Frames<'a> {
     bytes: &'a [u8],
@@ -32,10 +34,10 @@ impl<'a> Frames<'a> {
         Self { bytes, dimension, frame_max }
     }
 
-    /// The next whole frame; `None` when the rest is not one.
+    /// Returns the next whole frame, or `None` if the remaining bytes do not complete one.
     ///
     /// # Errors
-    /// The stream is not frames; nothing after it can be read.
+    /// Returns an error if the bytes are not frames; nothing after them can be decoded.
     pub(super) fn next(&mut self) -> Result<Option<Frame<'a>>, FrameError> {
         let Some(header) = Header::parse(self.bytes, self.frame_max)? else { return Ok(None) };
         let Some((frame, rest)) = self.bytes.split_at_checked(header.frame_len()) else { return Ok(None) };
@@ -43,30 +45,30 @@ impl<'a> Frames<'a> {
         Frame::parse(header, Raw::Borrowed(frame), self.dimension).map(Some)
     }
 
-    /// A connection may carry more after its HELLO than before.
+    /// Changes the largest accepted frame. A connection may carry larger frames after its HELLO.
     pub(super) const fn set_frame_max(&mut self, frame_max: u32) {
         self.frame_max = frame_max;
     }
 
-    /// What is left.
+    /// Returns the remaining bytes.
     pub(super) const fn rest(&self) -> &'a [u8] {
         self.bytes
     }
 }
 
 impl Inbox {
-    /// Is a large frame being filled?
+    /// Returns true while a large frame is being received.
     pub(super) const fn is_large(&self) -> bool {
         self.large > 0
     }
 
-    /// Takes what was kept, to be put before what is read next, and whether it may start with whole frames.
+    /// Takes the kept bytes, which precede the next read, and returns whether they may start with whole frames.
     pub(super) fn take_rest(&mut self) -> (Vec<u8>, bool) {
         assert_eq!(self.large, 0, "a large frame is filled in its place");
         (std::mem::take(&mut self.rest), std::mem::take(&mut self.has_frames))
     }
 
-    /// Keeps what was not handed in: the start of a frame, or frames that are not wanted yet.
+    /// Keeps bytes for later: the start of a frame, or frames that are not handled yet.
     pub(super) fn keep(&mut self, rest: &[u8], frame_max: u32, has_frames: bool) {
         assert!(self.rest.is_empty(), "what was kept was taken before");
         self.rest = rest.to_vec();
@@ -76,21 +78,21 @@ impl Inbox {
         }
     }
 
-    /// Takes the buffer of a large frame out to read into it.
+    /// Takes the buffer of a large frame, to read into it.
     pub(super) fn take_large_buffer(&mut self) -> Vec<u8> {
         assert!(self.large > 0, "only a large frame has a buffer of its own");
         std::mem::take(&mut self.rest)
     }
 
-    /// How much the next read of a large frame may add to so many bytes.
+    /// Returns how many bytes the next read may add to a large frame of which `length` bytes have arrived.
     pub(super) fn large_growth(&self, length: usize) -> usize {
         (self.large - length).min(length.max(GROWTH_MIN))
     }
 
-    /// Puts the buffer back, or makes it the frame that it has become.
+    /// Puts the buffer of a large frame back, or returns the frame if it is complete.
     ///
     /// # Errors
-    /// The route section is not that of a frame.
+    /// Returns an error if the route section is malformed.
     pub(super) fn put_large_buffer(
         &mut self,
         buffer: Vec<u8>,

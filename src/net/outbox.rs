@@ -1,24 +1,24 @@
-//! What waits to be written to one socket.
+//! The send queue of one socket.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 
 use bytes::{Buf, Bytes};
 
-/// Most parts of one write; the kernel takes no more than 1024.
+/// Most parts in one vectored write. The kernel accepts at most 1024.
 const PARTS_MAX: usize = 64;
 
-/// A queue of bytes. Small frames are copied behind each other, large ones are kept by reference.
+/// A queue of bytes. Small frames are copied one after the other; large ones are kept by reference.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     parts: VecDeque<Bytes>,
-    /// The last part, still growing; what is before `written` is gone.
+    /// The last part, which is still growing. Its first `written` bytes have been sent.
     tail: Vec<u8>,
     written: usize,
     len: usize,
 }
 
-/// Spare buffers, so that an idle connection has none and a busy one need not grow one each turn.
+/// Spare buffers, so that an idle connection holds none and a busy one need not grow one in each turn.
 #[derive(Debug, Default)]
 pub(super) struct Spares(Vec<Vec<u8>>);
 
@@ -39,17 +39,17 @@ impl Spares {
 }
 
 impl Outbox {
-    /// Bytes that wait.
+    /// Returns the number of queued bytes.
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Is nothing waiting?
+    /// Returns true if nothing is queued.
     pub(super) const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Appends what `write` puts behind the buffer that it is given.
+    /// Appends what `write` appends to the buffer that it is given.
     pub(super) fn append(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) {
         if self.tail.capacity() == 0 {
             self.tail = spares.take();
@@ -59,7 +59,7 @@ impl Outbox {
         self.len += self.tail.len() - before;
     }
 
-    /// Appends bytes by reference.
+    /// Appends bytes without copying them.
     pub(super) fn append_shared(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
             return;
@@ -69,10 +69,10 @@ impl Outbox {
         self.parts.push_back(bytes);
     }
 
-    /// Writes once. True when the socket took all that was offered, so that it may take more.
+    /// Writes once. Returns true if the socket took everything that was offered, so it may take more.
     ///
     /// # Errors
-    /// As the socket's; `WouldBlock` when it takes nothing.
+    /// Returns the socket's error; `WouldBlock` if it takes nothing.
     pub(super) fn write_to(&mut self, socket: &mut impl Write, spares: &mut Spares) -> io::Result<bool> {
         let (written, offered) = if self.parts.is_empty() {
             let tail = &self.tail[self.written..];
@@ -106,7 +106,7 @@ impl Outbox {
             spares.give(std::mem::take(&mut self.tail));
             self.written = 0;
         } else if self.written > self.tail.len() / 2 {
-            // A queue that never empties must not keep what is long gone.
+            // A queue that never becomes empty must not keep bytes that have been sent.
             self.tail.drain(..self.written);
             self.written = 0;
         }
@@ -129,7 +129,7 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    /// Takes a few bytes at a time.
+    /// A writer that takes a few bytes at a time.
     struct Narrow(Vec<u8>, usize);
 
     impl Write for Narrow {

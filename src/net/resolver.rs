@@ -1,5 +1,5 @@
 //! Looks up the addresses of host names on threads beside the event loop, because a name server may take seconds or
-//! hang. Says which address of a name is to be dialled next.
+//! hang, and chooses which address of a name is dialled next.
 //!
 //! A lookup has a thread of its own that ends with its answer. A neighbour has at most one lookup at a time, so there
 //! are never more threads than neighbours. The names of neighbours are looked up anew for each dial; nothing is cached.
@@ -123,7 +123,7 @@ impl Resolver {
         self.names.get_mut(&node)?.next()
     }
 
-    /// Takes note that a neighbour needs no further dial: it is connected, or its name is not used any more.
+    /// Records that a neighbour needs no further dial: it is connected, or its name is not used any more.
     pub(super) fn settle(&mut self, node: NodeId) {
         if let Some(name) = self.names.get_mut(&node) {
             name.is_wanted = false;
@@ -133,8 +133,8 @@ impl Resolver {
 }
 
 impl Name {
-    /// Takes in an answer. Addresses that were not tried yet come first, then those that were tried the longest time
-    /// ago: so each gets its turn, even if none of them ever refuses a connection.
+    /// Stores the addresses of an answer. Untried addresses come first, then those whose last attempt was longest ago.
+    /// So each gets its turn, even if an address that does not answer never refuses a connection.
     fn take_in(&mut self, all: Vec<SocketAddr>) {
         let mut each = Vec::new();
         for address in all {

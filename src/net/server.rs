@@ -1,7 +1,8 @@
-//! The event loop: poll, read, turn, write; one thread.
+//! The event loop, on one thread.
 //!
-//! One pass: wait for the sockets; read those that have something and hand their frames to the turn; finish the turn;
-//! what is due by time comes after what came in; then each connection that has something to say is written once.
+//! One pass waits for the sockets, reads those that are ready, passes their frames to the turn, finishes the turn, and
+//! runs the timers that are due. Each connection with queued bytes is then written once. Timers run after the input, so
+//! that a frame that has already arrived counts as a sign of life.
 
 mod accept;
 mod dialing;
@@ -34,7 +35,8 @@ const SIGNALS: Token = Token(1);
 const WAKER: Token = Token(2);
 const FIRST_CONN: usize = 3;
 
-/// Connections are looked through for late partial frames and lingering ends this often.
+/// Interval in microseconds at which connections are checked for late partial frames and for the end of their
+/// lingering.
 const SWEEP_US: u64 = 500_000;
 
 /// The sockets of one node.
@@ -46,7 +48,7 @@ pub struct Server {
     signals: Signals,
     /// Wakes the poll from other threads.
     waker: &'static Waker,
-    /// There may be connections to accept that no event will tell of again.
+    /// True if connections may be waiting for which the edge-triggered poll reports no further event.
     accept_ready: bool,
     /// Maximum number of sockets. When it is reached, a new connection replaces the one that has lingered longest.
     sockets_max: usize,
@@ -57,12 +59,12 @@ pub struct Server {
 pub enum StartError {
     /// The address cannot be listened on.
     Listen {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// The poll or the signals are not to be had.
+    /// The system refused to create the poll or the signal handler.
     System(io::Error),
 }
 
@@ -93,10 +95,10 @@ impl Server {
         Ok(Self { poll, listener: Some(listener), signals, waker, accept_ready: false, sockets_max })
     }
 
-    /// Where it listens; the port is the one that was given, or a free one for port 0.
+    /// Returns the address that the server listens on, with the port that the system chose for port 0.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the system.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
@@ -111,9 +113,10 @@ impl Server {
         }
     }
 
-    /// Serves until a signal ends it; a second one ends it at once.
+    /// Serves until a signal asks the process to end and the node has drained; a second signal ends it at once.
     ///
     /// # Errors
+    /// Returns the error of the poll.
     /// When the poll itself fails.
     pub fn run<S: Store>(
         self,
@@ -155,7 +158,7 @@ fn listen(addresses: &[SocketAddr]) -> Result<TcpListener, StartError> {
     Err(error.expect("there is an address"))
 }
 
-/// Everything that the loop has in its hands.
+/// The state of the event loop.
 struct Loop<S> {
     server: Server,
     turn: Turn<Table, S>,
@@ -166,7 +169,7 @@ struct Loop<S> {
     clock: Clock,
     scratch: Vec<u8>,
     next_sweep_us: u64,
-    /// When the logger's period ends, monotonic microseconds.
+    /// Monotonic time in microseconds at which the logger's period ends.
     next_log_us: u64,
     drain_until_us: Option<u64>,
     at_once: bool,
@@ -225,7 +228,7 @@ impl<S: Store> Loop<S> {
             // Wakes the loop often enough to notice the deadlines of lingering connections.
             wait_us = wait_us.min(DRAIN_LINGER_US / 10);
         }
-        // The poll counts in milliseconds; rounding down would spin until the time has come.
+        // The poll takes milliseconds. Rounding down would make the loop spin until the time is reached.
         Duration::from_millis(wait_us.div_ceil(1000))
     }
 
@@ -233,7 +236,7 @@ impl<S: Store> Loop<S> {
         match event.token() {
             LISTENER => self.server.accept_ready = true,
             SIGNALS => self.on_signal(now)?,
-            // What it was woken for is taken at the end of the turn.
+            // The results for which another thread woke the loop are taken at the end of the turn.
             WAKER => {}
             Token(token) => {
                 let Some(conn) = self.turn.links.at(token - FIRST_CONN) else { return Ok(()) };
@@ -244,7 +247,7 @@ impl<S: Store> Loop<S> {
                     return Ok(());
                 }
                 if conn.ended && event.is_error() {
-                    // It is not read any more, so that nothing else would say so.
+                    // Reads from it are suspended, so no read would report the reset.
                     self.drop_conn(now, id, &io::ErrorKind::ConnectionReset.into());
                     return Ok(());
                 }
@@ -276,7 +279,7 @@ impl<S: Store> Loop<S> {
         Ok(())
     }
 
-    /// Reads everybody who has something to say, each within its budget.
+    /// Reads from all connections that are ready, each within its budget.
     fn read_ready(&mut self, now: Now) {
         for id in std::mem::take(&mut self.turn.links.ready) {
             let Some(conn) = self.turn.links.get_mut(id) else { continue };
@@ -295,7 +298,7 @@ impl<S: Store> Loop<S> {
         }
     }
 
-    /// Reads one connection once. True when there may be more.
+    /// Reads once from a connection. Returns true if there may be more.
     fn read_open(&mut self, now: Now, id: ConnId) -> io::Result<bool> {
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
         if conn.inbox.is_large() {
@@ -326,8 +329,8 @@ impl<S: Store> Loop<S> {
         Ok((more || whole_left) && conn.is_wanted())
     }
 
-    /// Hands in the frames at the start of the scratch buffer and keeps the rest. Whether whole frames may be left,
-    /// and whether the connection is still open.
+    /// Passes the frames at the start of the scratch buffer to the turn, and keeps the rest. Returns whether whole
+    /// frames may be left, and whether the connection is still open.
     fn take_frames(&mut self, now: Now, id: ConnId, filled: usize, fresh: bool) -> (bool, bool) {
         let scratch = std::mem::take(&mut self.scratch);
         let Some(conn) = self.turn.links.get_mut(id) else { return (false, false) };
@@ -364,7 +367,7 @@ impl<S: Store> Loop<S> {
         (whole_left, alive)
     }
 
-    /// Reads on into the buffer of a large frame. True when there may be more.
+    /// Continues to read into the buffer of a large frame. Returns true if there may be more.
     fn read_large(&mut self, now: Now, id: ConnId) -> io::Result<bool> {
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
         let mut buffer = conn.inbox.take_large_buffer();
@@ -392,7 +395,8 @@ impl<S: Store> Loop<S> {
         Ok(more)
     }
 
-    /// Reads what nobody wants any more, so that closing does not destroy what was just sent.
+    /// Reads and discards the input of a closing connection. Otherwise closing would reset it, and the peer might lose
+    /// what was just sent.
     fn read_closing(&mut self, id: ConnId) -> io::Result<bool> {
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
         match conn.read(&mut self.scratch)? {
@@ -409,12 +413,12 @@ impl<S: Store> Loop<S> {
         }
     }
 
-    /// What is due by time: the node's own timeouts, late partial frames, ends that linger.
+    /// Does what is due by time: the node's own timeouts, late partial frames, and the end of lingering.
     fn on_time(&mut self, now: Now) {
         if self.turn.node().next_timeout() <= now.monotonic_us {
             self.turn.handle(now, Event::Timeout);
             self.turn.finish(now);
-            // Whoever could not be accepted for want of descriptors may be now.
+            // Descriptors may be available now for connections that could not be accepted.
             self.server.accept_ready |= self.drain_until_us.is_none();
         }
         if self.next_sweep_us > now.monotonic_us {
@@ -447,7 +451,7 @@ impl<S: Store> Loop<S> {
         }
     }
 
-    /// Writes everybody for whom something is queued, once.
+    /// Writes once to every connection with queued bytes.
     fn write_dirty(&mut self, now: Now) {
         let is_draining = self.turn.links.is_draining;
         for id in std::mem::take(&mut self.turn.links.dirty) {
@@ -479,7 +483,7 @@ impl<S: Store> Loop<S> {
         }
     }
 
-    /// A socket failed. If the node is not done with it, it is told.
+    /// Removes a connection whose socket has failed. The node gets an event unless it has closed the connection itself.
     fn drop_conn(&mut self, now: Now, id: ConnId, error: &io::Error) {
         log::debug!("connection {} failed: {error}", id.slot);
         let was_open = self.turn.links.remove(id).is_some_and(|conn| conn.state == State::Open);

@@ -1,4 +1,4 @@
-//! All connections of the server, and what the turn asks of them.
+//! All connections of the server, and the operations that the turn needs ([`Links`]).
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use crate::turn::Links;
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::{Frame, Route};
 
-/// The connections, and the lists of those that something is to be done with.
+/// The connections, and the lists of those that need to be read, written or dialled.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     conns: Slab<Conn>,
@@ -24,18 +24,18 @@ pub(super) struct Table {
     pub now_us: u64,
     /// True once the process was asked to end.
     pub is_draining: bool,
-    /// To be read: the poll is edge-triggered, so who was not read to the end stands here.
+    /// Connections to be read. The poll is edge-triggered, so a connection stays here until it is drained.
     pub ready: Vec<ConnId>,
-    /// To be written.
+    /// Connections with bytes to be written.
     pub dirty: Vec<ConnId>,
-    /// To be connected to.
+    /// Neighbours to connect to.
     pub dials: Vec<NodeId>,
     /// Spare buffers for all outboxes.
     pub spares: Spares,
 }
 
 impl Table {
-    /// Puts a connection in; `make` gets its id.
+    /// Adds a connection. `make` creates it from its id.
     pub(super) fn insert(&mut self, make: impl FnOnce(ConnId) -> Conn) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
         let place = self.conns.vacant_entry();
@@ -68,33 +68,33 @@ impl Table {
         self.lingering.push_back(id);
     }
 
-    /// The slot that the next [`Table::insert`] takes.
+    /// Returns the slot that the next [`Table::insert`] will use.
     pub(super) fn next_slot(&self) -> usize {
         self.conns.vacant_key()
     }
 
-    /// The connection, unless it is gone.
+    /// Returns the connection, or `None` if it has been removed.
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id)
     }
 
-    /// The connection in a slot.
+    /// Returns the connection in a slot.
     pub(super) fn at(&mut self, slot: usize) -> Option<&mut Conn> {
         self.conns.get_mut(slot)
     }
 
-    /// Takes a connection out.
+    /// Removes a connection.
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         self.get_mut(id)?;
         Some(self.conns.remove(id.slot as usize))
     }
 
-    /// All connections.
+    /// Returns all connections.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
         self.conns.iter().map(|(_, conn)| conn)
     }
 
-    /// Puts a connection on the list of those to be read.
+    /// Adds a connection to the list of those to be read.
     pub(super) fn mark_ready(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id)
             && !conn.is_ready
@@ -104,7 +104,7 @@ impl Table {
         }
     }
 
-    /// Puts a connection on the list of those to be written.
+    /// Adds a connection to the list of those to be written.
     pub(super) fn mark_dirty(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id)
             && !conn.is_dirty
@@ -114,7 +114,8 @@ impl Table {
         }
     }
 
-    /// Appends to a connection's queue: a head, and parts behind it. True when the queue passed its mark.
+    /// Appends a head and the parts after it to a connection's queue. Returns true if the queue has risen above its
+    /// high-water mark.
     fn queue<'p>(&mut self, id: ConnId, head: impl FnOnce(&mut Vec<u8>) -> &'p [Bytes]) -> bool {
         let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id) else { return false };
         if conn.state != State::Open {
@@ -178,7 +179,7 @@ impl Links for Table {
         if let Some(conn) = self.get_mut(id) {
             conn.paused = paused;
             if !paused {
-                // A frame that could not end because nobody read on has all its time again.
+                // A frame that is incomplete only because reads were suspended gets its full time again.
                 conn.partial_since_us = conn.partial_since_us.map(|_| now_us);
                 self.mark_ready(id);
             }

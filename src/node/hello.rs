@@ -1,4 +1,4 @@
-//! The first frames of a connection: who is there, and do we speak with them?
+//! The handshake: HELLO, its response, and the checks that decide whether a connection is accepted.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ impl Node {
         step.out.push(Action::Send { conn: id, request_id: RequestId(1), route: None, packet: Packet::Hello(hello) });
     }
 
-    /// The first frame of somebody who connected to us.
+    /// Handles the first frame of an accepted connection.
     pub(super) fn on_hello(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
         let (header, opcode) = (&frame.header, Opcode::from_number(frame.header.opcode));
         let is_request = !header.flags.has(Flags::RESPONSE);
@@ -45,7 +45,7 @@ impl Node {
             return self.refuse(step, id, Status::ProtocolError, "the first frame has no route");
         }
         if opcode == Some(Opcode::Goaway) && is_request {
-            // It has asked for nothing, so nothing is outstanding.
+            // The peer has sent no requests, so no response is outstanding.
             return self.close(step, id, End::ClosedByPeer);
         }
         if opcode != Some(Opcode::Hello) || !is_request {
@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    /// The answer to our own HELLO.
+    /// Handles the response to HELLO on a connection that this node opened.
     pub(super) fn on_hello_response(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId, frame: &Frame<'_>) {
         let header = &frame.header;
         if header.opcode == Opcode::Goaway.number() {
@@ -101,7 +101,7 @@ impl Node {
         }
     }
 
-    /// Lets the parked challenger of a link in: the old connection is gone.
+    /// Makes the replacement link, if there is one, the link, because the old connection is closed.
     pub(super) fn admit_challenger(&mut self, step: &mut Step<'_>, bit: u8) {
         let Some(id) = self.routing.neighbour_mut(bit).challenger.take() else { return };
         let Some(conn) = self.conns.get_mut(id) else { return };
@@ -112,7 +112,7 @@ impl Node {
         }
     }
 
-    /// Sends a parked challenger away: the old link lives.
+    /// Refuses a replacement link, because the old link is alive.
     pub(super) fn refuse_challenger(&mut self, step: &mut Step<'_>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let Peer::Challenger { request_id, bit, .. } = conn.peer {
@@ -122,7 +122,7 @@ impl Node {
         }
     }
 
-    /// Ends a connection with the reason.
+    /// Sends GOAWAY with the reason, and closes the connection.
     pub(super) fn refuse(&mut self, step: &mut Step<'_>, id: ConnId, status: Status, message: &str) {
         self.say_goaway(step, id, status, message);
         self.close(step, id, End::Refused(status, message));
@@ -144,7 +144,7 @@ impl Node {
         Ok(())
     }
 
-    /// Gives the dimension that the link to this node crosses.
+    /// Returns the dimension that the link to this node crosses, or why the HELLO is refused.
     fn check_node(&self, hello: &Hello) -> Result<u8, Refusal> {
         self.check_common(hello)?;
         if self.drain.has_parted() {
@@ -216,8 +216,8 @@ impl Node {
             let message = "the larger id dials; this node dials you";
             return self.refuse_hello(step, id, request_id, Status::NotANeighbour, message);
         }
-        // The neighbour dialled many times during the stall and gave each attempt up. Letting them in one after the
-        // other would take the link up and down once for each.
+        // The neighbour dialled many times during the stall and has given up each attempt. Accepting these one after
+        // the other would bring the link up and down once for each.
         if matches!(self.conns.get_mut(id).map(|conn| &conn.peer), Some(Peer::Stranger { is_stale: true, .. })) {
             return self.close(step, id, End::Stale);
         }
@@ -225,7 +225,7 @@ impl Node {
         let link = self.routing.neighbour(bit);
         match link.conn {
             None => {}
-            // The same start of the neighbour: it has lost the old connection and knows it.
+            // It is the same instance of the neighbour, so it has noticed the loss of the old connection.
             Some(old) if link.instance == hello.instance => self.close(step, old, End::Replaced),
             Some(old) => {
                 let deadline_us = step.now.after_us(DUPLICATE_PROBE_US);
@@ -253,7 +253,7 @@ impl Node {
         self.refuse(step, id, status, message);
     }
 
-    /// What this node says of itself to a client, or to a node.
+    /// Returns this node's HELLO for a client or a node.
     fn hello_to(&self, peer: Role) -> Hello {
         let keepalive_us = match peer {
             Role::Client => CLIENT_KEEPALIVE_US,
@@ -266,10 +266,10 @@ impl Node {
             dimension: self.settings.dimension.bits(),
             node: self.settings.id.index(),
             keepalive_ms: u32::try_from(keepalive_us / 1000).expect("seconds, not weeks"),
-            // What links carry beyond it, LINK_FRAME_EXTRA, is understood.
+            // Links also accept LINK_FRAME_EXTRA on top of it, which HELLO need not state.
             max_frame: FRAME_MAX,
             max_inflight: INFLIGHT_MAX,
-            // None that a neighbour would use; a random one of the upper 16 keeps ignoring them exercised.
+            // No peer knows these bits. A random one of the upper 16 makes sure that peers ignore unknown features.
             features: 1 << (48 + self.settings.instance % 16),
             instance: self.settings.instance,
             cluster: self.settings.cluster.clone(),
@@ -279,7 +279,7 @@ impl Node {
         }
     }
 
-    /// What this node says of itself and of the topics of a neighbour to that neighbour.
+    /// Returns this node's HELLO for a neighbour, which also states how many topics this node and that neighbour hold.
     fn hello_to_neighbour(&self, node: NodeId) -> Hello {
         let known = self.settings.id.edge_to(node).map(|bit| self.routing.neighbour(bit).topics.0);
         Hello {
@@ -289,19 +289,19 @@ impl Node {
         }
     }
 
-    /// Lets a connection carry what links carry.
+    /// Raises a connection's frame limit and high-water mark to those of a link.
     pub(super) fn admit_link(step: &mut Step<'_>, id: ConnId) {
         let frame_max = FRAME_MAX + LINK_FRAME_EXTRA;
         step.out.push(Action::Admit { conn: id, frame_max, queue_mark: LINK_QUEUE_MAX });
     }
 
-    /// A node's id as people write it.
+    /// Returns a node's id in binary digits.
     pub(super) fn name(&self, node: NodeId) -> String {
         node.binary(self.settings.dimension)
     }
 }
 
-/// Reads a HELLO, which has to be one that can be answered.
+/// Decodes a HELLO, or returns why it is refused.
 fn read_hello(frame: &Frame<'_>) -> Result<Hello, Refusal> {
     let broken = |message: &str| Err(Refusal(Status::ProtocolError, message.to_owned()));
     if frame.header.flags.has(Flags::ONEWAY) {

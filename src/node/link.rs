@@ -1,4 +1,4 @@
-//! Links: dialling, signs of life, going up and down.
+//! Links: dialling, keepalive, and changes between up and down.
 
 use super::action::{Action, Packet};
 use super::conns::Peer;
@@ -10,7 +10,7 @@ use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Request, Response, Status};
 
 impl Node {
-    /// A frame from a neighbour.
+    /// Handles a frame from a neighbour.
     pub(super) fn on_link_frame(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
         if self.routing.neighbour(bit).conn == Some(id) {
             self.forgive(step, bit);
@@ -37,8 +37,8 @@ impl Node {
         }
     }
 
-    /// The neighbour ends the link. When it ends itself in good order, it is routed around from now on, and told so;
-    /// what it had taken before, it does and answers until it closes.
+    /// Handles a neighbour's GOAWAY. If the neighbour is shutting down, this node routes around it from now on and
+    /// confirms that; the neighbour still executes and answers earlier requests until it closes the link.
     fn on_link_goaway(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
         let is_link = self.routing.neighbour(bit).conn == Some(id);
         let is_orderly = frame.header.status == Status::Closing.number();
@@ -63,7 +63,7 @@ impl Node {
     }
 
     pub(super) fn on_link_up(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, instance: u64) {
-        // Whoever comes last is the one that the neighbour means: it may have given up on the others.
+        // The latest connection is the one that the neighbour uses: it may have given up the others.
         while let Some(old) = self.routing.neighbour(bit).conn {
             self.close(step, old, End::Replaced);
         }
@@ -82,7 +82,7 @@ impl Node {
         self.admit_challenger(step, bit);
     }
 
-    /// A connection that we asked for came to nothing.
+    /// Schedules the next dial after a connection attempt has failed.
     pub(super) fn redial_later(&mut self, step: &Step<'_>, node: NodeId) {
         if let Some(bit) = self.settings.id.edge_to(node) {
             let wait_us = redial_after_us(self.random.u64(..));
@@ -96,7 +96,7 @@ impl Node {
         step.out.push(Action::Send { conn: id, request_id: token, route: None, packet: Packet::Ping });
     }
 
-    /// Asks all neighbours for what their answers to PING hold.
+    /// Sends PING to all neighbours, for the clock and the number of topics in their responses.
     pub(super) fn ping_neighbours(&mut self, step: &mut Step<'_>) {
         for bit in 0..self.settings.dimension.bits() {
             if let Some(id) = self.routing.neighbour(bit).conn {
@@ -105,7 +105,7 @@ impl Node {
         }
     }
 
-    /// What is due on the links: dialling, PING, silence.
+    /// Does what is due on each link: dialling, PING, and the timeout for silence.
     pub(super) fn tick_links(&mut self, step: &mut Step<'_>) {
         if self.clock.is_every(TOPICS_ASK_US / TICK_US) {
             self.ping_neighbours(step);
@@ -114,15 +114,16 @@ impl Node {
             let link = self.routing.neighbour(bit);
             match link.conn {
                 Some(id) => self.tick_link(step, id),
-                // Who has told everybody that it ends does not come back for the rest of its time.
+                // After this node has sent its GOAWAY, it opens no new links.
                 None if link.node < self.settings.id && !self.drain.has_parted() => self.dial_if_due(step, bit),
                 None => {}
             }
         }
     }
 
-    /// A link is asked when it is silent, and told when we are: the answer to its own PING may stand behind seconds of
-    /// records, and whoever takes those in need not say anything.
+    /// Closes a silent link, or sends PING if either side has been silent for a while. This node's own silence matters
+    /// too: the response to the neighbour's PING may queue behind seconds of records, and a node that only receives
+    /// need not send anything.
     fn tick_link(&mut self, step: &mut Step<'_>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let silent_us = step.now.monotonic_us.saturating_sub(conn.heard_us);
@@ -138,26 +139,26 @@ impl Node {
     fn dial_if_due(&mut self, step: &mut Step<'_>, bit: u8) {
         let node = self.routing.neighbour(bit).node;
         if self.routing.neighbour(bit).dial_at_us <= step.now.monotonic_us {
-            // A neighbour that hangs has taken the connection and says nothing: one attempt at a time.
+            // A neighbour that hangs accepts connections without answering. Only one attempt is open at a time.
             let is_earlier = |peer: &Peer| matches!(peer, Peer::Dialed { node: dialed, .. } if *dialed == node);
             let earlier = self.conns.iter_mut().find(|(_, conn)| is_earlier(&conn.peer)).map(|(id, _)| id);
             if let Some(id) = earlier {
                 self.close(step, id, End::Unanswered);
             }
-            // A connect into the void takes minutes to fail.
+            // A connect to an address that drops packets takes minutes to fail.
             self.routing.neighbour_mut(bit).dial_at_us = step.now.after_us(DIAL_TIMEOUT_US);
             step.out.push(Action::Dial { node });
         }
     }
 
-    /// A link that gives a sign of life wins against its challenger.
+    /// Refuses the replacement link, if there is one, because the link has shown a sign of life.
     fn forgive(&mut self, step: &mut Step<'_>, bit: u8) {
         if let Some(challenger) = self.routing.neighbour_mut(bit).challenger.take() {
             self.refuse_challenger(step, challenger);
         }
     }
 
-    /// A neighbour's answer to PING.
+    /// Handles a neighbour's response to PING.
     fn on_pong(&mut self, step: &Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
         let payload = bytes::Bytes::new();
         let pong = frame.args().map(|args| Response::decode(Opcode::Ping, frame.header.status, args, &payload));
@@ -171,7 +172,7 @@ impl Node {
         }
     }
 
-    /// Takes in what a neighbour's HELLO says about topics: its own, and those that it knew of this node.
+    /// Handles the topic counts in a neighbour's HELLO: its own topics, and those that it knew this node to hold.
     pub(super) fn on_hello_topics(&mut self, bit: u8, hello: &Hello) {
         if let Some(topics) = hello.topics {
             self.routing.note_topics(bit, hello.instance, topics);

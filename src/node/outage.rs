@@ -1,15 +1,16 @@
-//! Homes out of reach: how an ingress notices that, and what it tells the subscribers of their topics.
+//! Unreachable homes: how an ingress detects them, and how it notifies the subscribers of their topics.
 //!
-//! Every frame that a home sends here is a sign of life, and while something of it is followed it sends HEADS once a
-//! second. When those stop, the ingress asks with FEED, which may be said again at any time. UNREACHABLE in return
-//! means that there is no path; no answer at all, that the home does not answer. An outage that lasts is told to each
-//! subscriber of that home once (WAITING).
+//! Every frame that a home itself sends is a sign of life. A home with followed topics sends HEADS once a second. When
+//! these stop, the ingress probes the home with FEED, which is idempotent. If the answer is UNREACHABLE, there is no
+//! path to the home; if there is no answer, the home does not respond. When an outage has lasted for some time, each
+//! subscriber of that home gets WAITING once.
 //!
-//! It ends for a home with a sign of life, upon which everything is said again (FEED), and for a topic when the home
-//! confirms that it has it, or records of it come: only then is the subscriber told (FLOWING). A topic that is gone
-//! when its home comes back ends as at any other time.
+//! The outage of a home ends with a sign of life, after which the ingress resends all its FEEDs. The outage of a topic
+//! ends when the home confirms the topic, or when records of it arrive; only then do its subscribers get FLOWING. If
+//! the topic no longer exists, its subscriptions end as at any other time.
 //!
-//! A subscriber that does not read is told when it does, and then only what holds at that time.
+//! A subscriber whose send queue is above its high-water mark is notified when the queue has drained, and only of the
+//! state at that time.
 
 use super::action::{Action, Packet};
 use super::subscriptions::Consumer;
@@ -21,14 +22,14 @@ use crate::wire::{Push, Status};
 /// Why a home cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outage {
-    /// A node on the way, or this one, knows no path to it.
+    /// This node or a node along the path knows no path to the home.
     NoPath,
-    /// There may be a path, but nothing comes back.
+    /// There may be a path, but the home does not answer.
     NoAnswer,
 }
 
 impl Outage {
-    /// As WAITING says it.
+    /// Returns the reason code that WAITING carries.
     const fn reason(self) -> Status {
         match self {
             Self::NoPath => Status::Unreachable,
@@ -37,21 +38,21 @@ impl Outage {
     }
 }
 
-/// Bytes of WAITING and FLOWING, roughly.
+/// Approximate size of WAITING and FLOWING, in bytes.
 const NOTICE_BYTES: usize = 40;
 
 impl Node {
-    /// A frame came that this home has sent itself.
+    /// Records a sign of life: a frame that the home itself has sent.
     pub(super) fn note_alive(&mut self, step: &mut Step<'_>, home: NodeId) {
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
         (state.alive_us, state.unreachable_us) = (step.now.monotonic_us, None);
         if state.outage.take().is_some() {
-            // It may be another start of it, which knows of no feeds.
+            // The home may have restarted and have no feeds.
             self.resync(step, home);
         }
     }
 
-    /// A request of this node's own found no path to a home.
+    /// Records that a request of this node's own found no path to a home.
     pub(super) fn note_unreachable(&mut self, step: &Step<'_>, home: NodeId) {
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
         if state.topics > 0 {
@@ -59,7 +60,7 @@ impl Node {
         }
     }
 
-    /// The FEED with this request id found no path.
+    /// Records that the FEED with this request id found no path to its home.
     pub(super) fn note_feed_unreachable(&mut self, step: &Step<'_>, version: u64) {
         let homes = &self.subscriptions.homes;
         let of_it = self.settings.dimension.all().find(|home| homes[usize::from(home.index())].feed_version == version);
@@ -68,8 +69,7 @@ impl Node {
         }
     }
 
-    /// Asks homes that are silent for a sign of life, and tells the subscribers of those that have been out of reach
-    /// for long.
+    /// Probes silent homes, and starts the outage of those that have been silent or unreachable for too long.
     pub(super) fn tick_outages(&mut self, step: &mut Step<'_>) {
         let (now_us, here) = (step.now.monotonic_us, self.settings.id);
         for home in self.settings.dimension.all().filter(|home| *home != here) {
@@ -98,7 +98,7 @@ impl Node {
         }
     }
 
-    /// After a stall of this machine silence is counted anew.
+    /// Restarts the silence timeout of all homes after a stall of this process.
     pub(super) fn forgive_homes(&mut self, now_us: u64) {
         self.subscriptions.homes.iter_mut().for_each(|home| home.alive_us = now_us);
     }
@@ -114,7 +114,7 @@ impl Node {
         }
     }
 
-    /// The home has confirmed that it has the topic, or records of it came.
+    /// Ends a topic's outage: the home has confirmed the topic, or records of it have arrived.
     pub(super) fn end_outage(&mut self, step: &mut Step<'_>, place: usize) {
         if self.subscriptions.topic_mut(place).outage.take().is_some() {
             self.notify_topic(step, place);
@@ -127,7 +127,7 @@ impl Node {
         }
     }
 
-    /// Tells a subscriber whether records can come, unless that is what it was told last.
+    /// Sends a subscriber WAITING or FLOWING if its topic's state differs from the last notice.
     pub(super) fn notify(&mut self, step: &mut Step<'_>, key: usize) {
         let Some(reader) = self.subscriptions.get(key) else { return };
         let (conn, is_told) = (reader.conn, reader.is_told_to_wait);

@@ -1,4 +1,4 @@
-//! What a node says of itself and of the others: PING, TRACE, CLUSTER, NODES, STATS.
+//! Requests about the nodes themselves: PING, TRACE, CLUSTER, NODES and STATS.
 
 use std::fmt::Write as _;
 
@@ -38,7 +38,7 @@ impl Node {
         })))
     }
 
-    /// A page of all nodes, from that id on.
+    /// Returns a page of the list of all nodes, from that id on.
     pub(super) fn nodes(&self, from: u16) -> Answer {
         let (here, dimension) = (self.settings.id, self.settings.dimension);
         let link = |node: NodeId| match here.edge_to(node) {
@@ -58,8 +58,8 @@ impl Node {
         }))
     }
 
-    /// Where a node listens, by this one's configuration; empty when that does not say. Port 0 lets the node choose
-    /// one, which only the node itself knows.
+    /// Returns the address of a node by this node's configuration, or an empty string if that has none. If the
+    /// configured port is 0, the node chose its port itself, and no other node knows it.
     fn address(&self, node: NodeId) -> String {
         let address = self.settings.addresses.get(usize::from(node.index()));
         address.filter(|address| !address.ends_with(":0")).cloned().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Publishing at the home: checked, proposed, and answered when it was applied.
+//! PUBLISH at the home: the batch is validated, proposed, and acknowledged once it is applied.
 
 use super::apply::{Cost, Proposal};
 use super::forward::ReplyTo;
@@ -38,7 +38,7 @@ impl Node {
             let message = format!("a batch has at most {PAYLOAD_MAX} bytes of records");
             return Err(ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(PAYLOAD_MAX.into())));
         }
-        // What is stored in a buffer of its own must not keep that of others.
+        // A small batch is copied, so that it does not pin the large buffer that it was received in.
         let is_small = frame.payload().len() <= MERGE_BYTES_MAX;
         let kept = if is_small { frame.keep_payload_in(&mut self.payloads) } else { frame.keep_payload() };
         let Ok(payload) = kept else {

@@ -1,5 +1,5 @@
-//! Fetching what readers miss, from other nodes or from the journal of this one: one fetch for all who are at the same
-//! record.
+//! Pulls: fetching the records that readers lack, from other nodes or from this node's journal. Readers at the same
+//! offset share a fetch.
 
 use super::subscriptions::Followed;
 use super::{Node, Step};
@@ -9,7 +9,7 @@ use crate::wire::request::{Fetch, Start, Topic};
 use crate::wire::response::{ErrorResponse, Fetched};
 use crate::wire::{Flags, Frame, Head, Kind, Opcode, Origin, Request, Response, Status, TrafficClass, records};
 
-/// A fetch for readers that is under way.
+/// A fetch for readers that is in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pull {
     topic: TopicId,
@@ -18,7 +18,7 @@ pub(super) struct Pull {
 }
 
 impl Node {
-    /// Fetches what a reader misses, unless that is under way for another one.
+    /// Fetches the records that a reader lacks, unless a fetch from the same offset is in flight.
     pub(super) fn pull(&mut self, step: &mut Step<'_>, key: usize, max_bytes: u32) {
         let reader = self.subscriptions.get(key).expect("it was just looked at");
         let (place, from) = (reader.topic, reader.cursor());
@@ -57,7 +57,7 @@ impl Node {
         }
     }
 
-    /// The answer to a fetch for readers.
+    /// Handles the response to a fetch for readers.
     pub(super) fn on_pulled(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
         let Some(pull) = self.pulls.remove(origin) else {
             self.stats.responses_late += 1;
@@ -81,7 +81,7 @@ impl Node {
         self.end_pull(step, pull, response);
     }
 
-    /// What the journal has for readers.
+    /// Handles the journal's answer to a fetch for readers.
     pub(super) fn on_pulled_here(
         &mut self,
         step: &mut Step<'_>,
@@ -96,7 +96,7 @@ impl Node {
         self.end_pull(step, pull, Some(response));
     }
 
-    /// Fetches for readers that were not answered in time.
+    /// Ends the fetches for readers that have timed out.
     pub(super) fn expire_pulls(&mut self, step: &mut Step<'_>) {
         while let Some(pull) = self.pulls.expire(step.now.monotonic_us) {
             self.stats.timeouts += 1;
@@ -137,7 +137,7 @@ impl Node {
         self.subscriptions.retries.push_back((due_us, topic));
     }
 
-    /// Lets those try again whose fetches failed, or had to wait.
+    /// Wakes the readers whose fetch failed some time ago, and those that wait because too many fetches are in flight.
     pub(super) fn retry_pulls(&mut self, step: &Step<'_>) {
         while let Some((due_us, topic)) = self.subscriptions.retries.front().copied()
             && due_us <= step.now.monotonic_us
@@ -151,7 +151,11 @@ impl Node {
         self.wake_waiting(usize::MAX);
     }
 
-    /// Sends a request of this node's own on its way; the answer to give when there is none.
+    /// Sends a request of this node's own to a node.
+    ///
+    /// # Errors
+    ///
+    /// The response that the request gets if it cannot be forwarded.
     pub(super) fn send_request(
         &mut self,
         step: &mut Step<'_>,
@@ -166,7 +170,8 @@ impl Node {
     }
 }
 
-/// Is the topic not what the readers follow any more?
+/// Returns true if the error ends the subscriptions: the topic that the readers follow no longer exists as they know
+/// it.
 fn ends(error: &ErrorResponse) -> bool {
     [Status::UnknownTopic, Status::Recreated, Status::Truncated, Status::OffsetOutOfRange, Status::Storage]
         .iter()
@@ -186,7 +191,7 @@ fn fetch_frame(topic: &Followed, from: Offset, max_bytes: u32) -> Frame<'static>
     request_frame(&request, &[], RequestId(0))
 }
 
-/// A request of this node's own.
+/// Encodes a request of this node's own.
 pub(super) fn request_frame(request: &Request<'_>, payload: &[u8], request_id: RequestId) -> Frame<'static> {
     let head = Head { opcode: request.opcode().number(), flags: Flags::default(), status: 0, request_id };
     let mut bytes = Vec::with_capacity(128 + payload.len());

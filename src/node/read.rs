@@ -1,4 +1,4 @@
-//! What is in the journal only: it is asked for, and who wants it gets it when it comes.
+//! Reads from the journal, for records that are not in memory: queries in flight, queries that wait, and their answers.
 
 use std::collections::VecDeque;
 
@@ -16,22 +16,22 @@ use crate::wire::request::{Fetch, Start, Subscribe};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Run};
 use crate::wire::{Opcode, Origin, Request, Response, Status};
 
-/// What the journal is asked, and for whom.
+/// A query to the journal, and who waits for its answer.
 #[derive(Debug)]
 pub struct Lookup {
-    /// Of which topic.
+    /// The topic's id.
     pub topic: TopicId,
     /// The name of the topic, for the log.
     pub topic_name: Box<str>,
-    /// What.
+    /// What to read.
     pub wanted: Wanted,
-    /// The log as it is when it is asked: so it is answered, or a log that turns over faster than its disk reads could
-    /// never be read.
+    /// The log start and end offsets at the time of the query. The answer refers to these: otherwise a log with a
+    /// retention faster than the disk could never be read.
     extent: (Offset, Offset),
     reader: Reader,
 }
 
-/// What the journal is asked, and what waits until it has answered that.
+/// The number of queries in flight, and the queries that wait for one of these to finish.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
     in_flight: usize,
@@ -39,34 +39,34 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    /// True when the journal is asked nothing.
+    /// Returns true if no query is in flight or waiting.
     pub(super) fn is_empty(&self) -> bool {
         self.in_flight == 0 && self.waiting.is_empty()
     }
 }
 
-/// Where a FETCH begins.
+/// The start of a FETCH.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Begin {
     pub(super) offset: Offset,
-    /// It asked for the first record, whichever that is when it is read.
+    /// True if the client asked for the earliest record, whichever that is when the read is done.
     pub(super) is_earliest: bool,
 }
 
-/// Who wants it.
+/// Who waits for the answer.
 #[derive(Debug)]
 enum Reader {
-    /// A FETCH that asked for the records from there on.
+    /// A FETCH.
     Fetch { reply: ReplyTo, from: Begin },
-    /// A request that begins at a time: it is served when it is known with which record.
+    /// A FETCH or SUBSCRIBE that starts at a time. It is executed once the journal has found the offset for that time.
     Start { frame: Kept, reply: ReplyTo, source: NodeId },
-    /// Subscriptions here that are behind.
+    /// Local readers that are behind.
     Pull(Origin),
 }
 
 impl Node {
-    /// Gives the records of a topic from an offset on, now or when the journal has found them. 0 is no bound but what
-    /// one frame holds.
+    /// Returns the records of a topic from an offset, or queries the journal for them if they are not in memory. A
+    /// limit of 0 means only the limit of one frame.
     pub(super) fn fetch_from(
         &mut self,
         step: &mut Step<'_>,
@@ -88,7 +88,7 @@ impl Node {
         }
     }
 
-    /// Serves a request that begins at a time when it is known at which record that is.
+    /// Executes a request that starts at a time once the journal has found the offset for that time.
     pub(super) fn start_later(
         &mut self,
         step: &mut Step<'_>,
@@ -101,7 +101,8 @@ impl Node {
         self.look_up(step, lookup(topic, wanted, reader))
     }
 
-    /// Reads for subscriptions here. When the disk hangs, what is not asked is asked again when its time is over.
+    /// Reads records for local readers. If too many queries wait for the disk, it does nothing, and the pull is retried
+    /// after its timeout.
     pub(super) fn pull_here(&mut self, step: &mut Step<'_>, id: TopicId, from: Offset, max_bytes: u32, origin: Origin) {
         let Some(topic) = self.catalogue.get(id) else { return };
         let lookup = lookup(topic, wanted(topic, from, max_bytes, u32::MAX), Reader::Pull(origin));
@@ -127,7 +128,7 @@ impl Node {
         step.out.push(Action::Read { lookup });
     }
 
-    /// The journal has answered.
+    /// Handles the journal's answer to a query, and starts the next waiting query.
     pub(super) fn on_read(&mut self, step: &mut Step<'_>, lookup: Lookup, found: Result<Found, Unreadable>) {
         self.reads.in_flight -= 1;
         if let Some(next) = self.reads.waiting.pop_front() {
@@ -170,14 +171,14 @@ impl Node {
         }
     }
 
-    /// True when the journal has nothing of what was asked because retention has removed it while that waited.
+    /// Returns true if retention removed the requested records while the query waited.
     fn was_removed(&self, id: TopicId, wanted: &Wanted, found: &Result<Found, Unreadable>) -> bool {
         let is_empty = matches!(found, Ok(Found::Batches(batches)) if batches.is_empty());
         let Wanted::Records { from, .. } = wanted else { return false };
         is_empty && self.kept(id).is_some_and(|(first, _)| *from < first)
     }
 
-    /// A request that begins at a time begins at this record.
+    /// Executes a request that starts at a time, now that the offset for that time is known.
     fn start_at(
         &mut self,
         step: &mut Step<'_>,
@@ -197,7 +198,7 @@ impl Node {
         self.subscribe(step, &Subscribe { start, ..subscribe }, &frame, reply, source)
     }
 
-    /// What was read, of a log that had this extent.
+    /// Converts the journal's answer into a FETCH response that states the log's extent at the time of the query.
     fn fetched(
         &self,
         id: TopicId,
@@ -231,7 +232,7 @@ impl Node {
         }
         let (epoch, payload) = (topic.epoch, Payload { parts, crc });
         let fetched = Fetched { topic_id: id, epoch, from: base, base, count, first, next, runs, payload };
-        // Behind what a repair has given up, the first batch begins later.
+        // After a gap that repair has left, the first batch may start after `from`.
         let before = u32::try_from(from.0.saturating_sub(base.0)).expect("it lies in the first batch");
         let fetched = if before == 0 { Some(fetched) } else { skip(fetched, before) };
         let fetched = fetched.expect("the first batch has the record");
@@ -254,7 +255,7 @@ impl Node {
     }
 }
 
-/// The records from an offset on, none of which are trimmed.
+/// Returns the query for the records from `from`, or from the log start offset if that is higher.
 fn wanted(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32) -> Wanted {
     Wanted::Records { from: from.max(topic.log.first()), max_bytes: max_bytes.min(READ_BYTES_MAX), max_records }
 }

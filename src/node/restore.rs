@@ -1,6 +1,6 @@
-//! A start: the state of a checkpoint, and the entries behind it. The records from before it stay in the journal.
+//! Restart: the node restores a checkpoint and replays the entries after it. Older records stay in the journal.
 //!
-//! Entries are applied as they are when they come back committed, but nobody is told.
+//! Replayed entries are applied exactly like newly committed ones, but nobody is answered.
 
 use std::collections::BTreeSet;
 
@@ -14,22 +14,22 @@ use crate::topic::{Catalogue, NewTopic, Topic, Verdict};
 use crate::types::{Offset, TopicId, TopicName};
 
 impl Node {
-    /// A topic of this node.
+    /// Returns a topic of this node.
     pub fn topic(&self, name: TopicName<'_>) -> Option<&Topic> {
         self.catalogue.find(name)
     }
 
-    /// All topics without their records, for a checkpoint.
+    /// Returns a snapshot of all topics without their records, for a checkpoint.
     pub fn image(&self) -> Vec<u8> {
         let mut image = Vec::new();
         self.catalogue.encode(&mut image);
         image
     }
 
-    /// Takes on the state of a checkpoint that was written in that version of the journal's format.
+    /// Restores the state of a checkpoint that was written in version `version` of the journal's format.
     ///
     /// # Errors
-    /// [`DecodeError`]
+    /// Returns a [`DecodeError`] if the snapshot is not valid.
     pub fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError> {
         assert!(self.catalogue.is_empty() && self.events == 0, "a node is restored before anything else");
         self.catalogue = Catalogue::decode(image, version)?;
@@ -37,33 +37,33 @@ impl Node {
         Ok(())
     }
 
-    /// The records that a topic has: the first, and behind the last.
+    /// Returns the log start and end offsets of a topic.
     pub fn kept(&self, id: TopicId) -> Option<(Offset, Offset)> {
         self.catalogue.get(id).map(|topic| (topic.log.first(), topic.log.next()))
     }
 
-    /// The name of a topic.
+    /// Returns the name of a topic.
     pub fn name_of(&self, id: TopicId) -> Option<&str> {
         self.catalogue.get(id).map(Topic::name)
     }
 
-    /// All topics.
+    /// Returns the ids of all topics.
     pub fn topics(&self) -> Vec<TopicId> {
         self.catalogue.scan(0, usize::MAX).map(|(_, topic)| topic.id).collect()
     }
 
-    /// Applies entries that are committed; gives what became of them.
+    /// Applies committed entries, and returns their outcomes.
     pub fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note> {
         for entry in entries {
             match entry {
                 Entry::Create { name, seed, epoch, retention, created_us } => {
                     let new = NewTopic { name, seed, epoch, retention, created_us };
-                    // What could not be done then cannot be done now, and whoever asked has been told.
+                    // What failed when the entry was first applied fails again, and the client got its answer then.
                     let _ = self.apply_create(new, Vec::new());
                 }
                 Entry::Delete { topic } => drop(self.apply_delete(&topic)),
                 Entry::Publish(mut batch) => {
-                    // Not to keep all that was read with it.
+                    // A copy, so that the batch does not pin the whole buffer that was read with it.
                     batch.payload = Bytes::copy_from_slice(&batch.payload);
                     let _ = self.apply_publish(batch);
                 }
@@ -79,7 +79,7 @@ impl Node {
         std::mem::take(&mut self.notes)
     }
 
-    /// Goes on behind entries that are lost: offsets from here on may mean other records than they did.
+    /// Accounts for lost entries by raising all epochs: offsets from here on may denote other records than before.
     pub fn lose_entries(&mut self) {
         self.catalogue.raise_epochs_by(EPOCHS_GIVEN_UP);
     }
@@ -90,8 +90,8 @@ impl Node {
         self.catalogue.raise_epochs_to(u32::try_from(self.wall.started_us() / 1_000_000).unwrap_or(0));
     }
 
-    /// Applies entries that stand behind lost ones, as [`Self::replay`]. A batch whose producer's batch before it is
-    /// lost is stored nevertheless, once: `stored` remembers which were.
+    /// Applies entries that follow lost ones, like [`Self::replay`]. A batch whose predecessor from the same producer
+    /// is lost is stored nevertheless, but only once: `stored` has the batches that were stored this way.
     pub fn replay_behind_loss(
         &mut self,
         entries: Vec<Entry>,
@@ -119,7 +119,7 @@ impl Node {
         notes
     }
 
-    /// Forgets all producers: behind lost entries it is not known which of their batches were stored.
+    /// Removes all producer state: after a loss it is not known which of the producers' batches were stored.
     pub fn forget_producers(&mut self) {
         self.catalogue.forget_producers();
     }
@@ -130,7 +130,7 @@ impl Node {
         self.empty_folder = Some(folder);
     }
 
-    /// Ends the start: what was done before does not count.
+    /// Ends the restore, and resets the counters, which must not include replayed entries.
     pub fn finish_restore(&mut self) {
         self.inherit_clock();
         self.stats = Stats::default();

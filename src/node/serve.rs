@@ -1,4 +1,4 @@
-//! What belongs to this node: each request to the file of its subject.
+//! Dispatches the requests that this node executes as their target, each to the file of its subject.
 
 use super::follow::malformed;
 use super::forward::ReplyTo;
@@ -7,7 +7,7 @@ use crate::wire::response::ErrorResponse;
 use crate::wire::{DecodeError, Flags, Frame, Opcode, Request, Response, Route, Status};
 
 impl Node {
-    /// A request came in over a link, and this is its target.
+    /// Executes a request that arrived on a link with this node as its target.
     pub(super) fn on_request(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: &Route) {
         let reply = ReplyTo::new(&frame.header, route);
         let request = match (Opcode::from_number(frame.header.opcode), frame.args()) {
@@ -29,7 +29,7 @@ impl Node {
         }
     }
 
-    /// Does what a request asks for. What changes a topic is proposed and answered when it was applied.
+    /// Executes a request. A change of a topic is proposed, and answered once it is applied.
     pub(super) fn serve(
         &mut self,
         step: &mut Step<'_>,
@@ -70,15 +70,15 @@ impl Node {
     }
 }
 
-/// When a request is answered.
+/// How a request is answered.
 pub(super) enum Answer {
-    /// With this.
+    /// With this response.
     Now(Response),
-    /// When its entry was applied, or its records were read.
+    /// Later: once its entry is applied or its records are read.
     Later,
 }
 
-/// Reads a request whose args were found undamaged.
+/// Decodes a request whose args section has passed its checksum.
 pub(super) fn decode<'a>(opcode: Opcode, args: &'a [u8], frame: &Frame<'_>) -> Result<Request<'a>, DecodeError> {
     if !frame.payload().is_empty() && !Request::has_payload(opcode) {
         return Err(DecodeError::Payload);

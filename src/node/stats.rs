@@ -1,14 +1,14 @@
-//! The counters of a node. Nothing is refused, dropped or lost without one.
+//! The counters of a node. Whatever is refused, dropped or lost is counted by one of them.
 
 /// Declares the counters once, with the names that STATS shows.
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// What has happened since the start.
+        /// Counts of events since the node started.
         #[derive(Clone, Debug, Default)]
         pub(super) struct Stats { $($(#[doc = $doc])+ pub(super) $name: u64,)+ }
 
         impl Stats {
-            /// The counters as lines of `name value`.
+            /// Returns the counters as lines of `name value`.
             pub(super) fn lines(&self) -> String {
                 [$((stringify!($name), self.$name),)+]
                     .iter()
@@ -20,76 +20,76 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Requests of this node's clients.
+    /// Requests from clients of this node.
     requests,
-    /// Their answers with a status of 0x40 and above.
+    /// Responses to those requests with an error status (0x40 and above).
     errors,
-    /// Answers that did not come in time.
+    /// Requests and fetches whose response did not arrive in time.
     timeouts,
-    /// Attempts beyond the first to have a client's request answered by another node.
+    /// Repeated attempts at requests of clients that another node executes.
     requests_repeated,
-    /// Frames of others that were handed on.
+    /// Frames forwarded for other nodes.
     forwarded,
-    /// Those that took another way than without faults.
+    /// Frames that left their fault-free path at this node because of a dead link.
     detours,
-    /// Batches that were stored.
+    /// Batches stored.
     batches,
-    /// Records that were stored.
+    /// Records stored.
     records,
-    /// Bytes of records that were stored.
+    /// Bytes of records stored.
     record_bytes,
-    /// Batches that had been stored before.
+    /// Duplicate batches, which were acknowledged but not stored again.
     duplicates,
-    /// Records that retention removed.
+    /// Records removed by retention.
     trimmed,
-    /// FETCH requests that were answered with records.
+    /// FETCH requests answered with records.
     fetches,
-    /// Times that the wall clock jumped.
+    /// Jumps of the machine's wall clock.
     clock_jumps,
-    /// Times that the journal was asked for records that were not in memory.
+    /// Queries to the journal for records that were not in memory.
     reads,
-    /// Frames with records that were sent to subscribers.
+    /// DELIVER frames sent to subscribers.
     delivers,
-    /// Frames with records, and ends of topics, that were sent over links for subscribers.
+    /// Frames with records, and EVENTs that end subscriptions, sent over links for subscribers on other nodes.
     pushes,
-    /// Those that were not, because the link's queue was long.
+    /// Pushes dropped because the send queue of the link was above its high-water mark.
     pushes_skipped,
-    /// Fetches for subscribers that were behind.
+    /// Fetches for readers that were behind.
     pulls,
-    /// Subscribers that were told that retention was faster than they.
+    /// Gap notices sent to subscribers, because retention removed records before they were delivered.
     gaps,
-    /// Subscriptions that ended because their topic did.
+    /// Subscriptions ended because their topic was deleted or lost records.
     ended,
-    /// Times that a home was told anew what is followed there.
+    /// Times that this node resent all its FEEDs to a home.
     resyncs,
-    /// Homes that were out of reach for so long that their subscribers were told.
+    /// Outages of homes that lasted long enough for subscribers to be notified.
     outages,
-    /// Nodes whose feeds were dropped because they did not answer.
+    /// Nodes whose feeds were dropped because they did not answer HEADS.
     feeds_dropped,
-    /// Requests refused because a queue towards a neighbour was full.
+    /// Requests refused because the send queue of a link was above its high-water mark.
     overloaded,
     /// Frames without a path to their target.
     unreachable,
-    /// Frames that made all their hops.
+    /// Frames dropped because their TTL was 0.
     ttl_expired,
-    /// Answers that had no way back.
+    /// Responses dropped because they could not be forwarded.
     responses_lost,
-    /// Answers to requests that had ended or were never made.
+    /// Responses to requests that had timed out or never existed.
     responses_late,
-    /// Frames whose args or payload were damaged.
+    /// Frames with a corrupt args section or payload.
     corrupt,
-    /// One-way frames that could not be acted on.
+    /// One-way frames whose execution failed.
     oneways_dropped,
-    /// Connections that broke a rule of the protocol.
+    /// Connections closed because the peer violated the protocol.
     protocol_errors,
-    /// Clients that were told TOO_MANY_CLIENTS.
+    /// Clients refused with TOO_MANY_CLIENTS.
     clients_refused,
-    /// Clients that were silent for too long.
+    /// Clients closed because they were silent for too long.
     clients_silent,
-    /// Links that came up.
+    /// Times that a link came up.
     links_up,
-    /// Links that went down.
+    /// Times that a link went down.
     links_down,
-    /// Times that a client was not read because it had too much unanswered.
+    /// Times that reads from a client were suspended because of its outstanding responses.
     pauses,
 }

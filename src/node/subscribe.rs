@@ -1,7 +1,8 @@
 //! Subscribing at the ingress: SUBSCRIBE, UNSUBSCRIBE, CREDIT, and FETCH that waits.
 //!
-//! SUBSCRIBE goes to the home like any request; what it wants is noted in an [`Opening`], and when the answer passes
-//! through here, the opening becomes a reader. So does a FETCH that may wait and found nothing.
+//! A SUBSCRIBE is sent to the home like any request, and the ingress keeps a pending subscription ([`Opening`])
+//! meanwhile. When the answer passes through here, the pending subscription becomes a reader. So does a FETCH with a
+//! waiting time whose answer has no records.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,8 @@ use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Subscribed}
 use crate::wire::{Flags, Frame, Push, Request, Response, Status};
 
 impl Node {
-    /// Does what a client asks of its subscriptions at this very node. False when the request goes on to a home.
+    /// Executes the part of a client's request that concerns this node's own subscriptions. Returns false if the
+    /// request must also be sent to the home.
     pub(super) fn serve_subscriber(
         &mut self,
         step: &mut Step<'_>,
@@ -122,7 +124,7 @@ impl Node {
         Ok(())
     }
 
-    /// The opening of a request that is being answered.
+    /// Removes and returns the pending subscription of a request that is being answered.
     pub(super) fn take_opening(&mut self, asked: &Asked) -> Option<Opening> {
         if !asked.opens {
             return None;
@@ -134,7 +136,7 @@ impl Node {
         Some(opening)
     }
 
-    /// A SUBSCRIBE was done, and its answer was just sent: from now on it is a reader.
+    /// Turns a pending subscription into a reader. Called right after the response to its SUBSCRIBE has been sent.
     pub(super) fn begin_stream(
         &mut self,
         step: &mut Step<'_>,
@@ -152,7 +154,7 @@ impl Node {
         let topic = self.subscriptions.topic_mut(place);
         topic.push = true;
         if home != self.settings.id {
-            // The home pushes from this answer on; to whom, it is told with the next FEED.
+            // The home pushes to this node as from its response. The next FEED reports how many readers there are.
             let told = Told { push: true, subscribers: 0, slowest: None };
             self.subscriptions.set_told(place, Some(told));
         }
@@ -162,7 +164,8 @@ impl Node {
         }
     }
 
-    /// A FETCH that may wait found nothing: true when it is a reader now and answered later.
+    /// Turns a FETCH that may wait into a reader if its answer has no records. Returns true if it waits and is answered
+    /// later.
     pub(super) fn begin_poll(
         &mut self,
         step: &mut Step<'_>,
@@ -186,7 +189,7 @@ impl Node {
             self.leave(step, place);
             return false;
         }
-        // What came while the answer was under way is behind the cursor already.
+        // Pushes that arrived before this answer are not in the tail; the cursor precedes them, so they are fetched.
         let topic = self.subscriptions.topic_mut(place);
         topic.push = true;
         if home != self.settings.id && topic.told().is_none_or(|told| !told.push) {
@@ -195,18 +198,18 @@ impl Node {
         true
     }
 
-    /// Follows a topic; none that another life of its log is followed of, which ends with its next FEED.
+    /// Follows a topic in the epoch of `new`. Readers of the same topic in another epoch are ended first.
     fn follow(&mut self, step: &mut Step<'_>, new: Followed) -> Option<usize> {
         let epoch = new.epoch;
         let place = self.subscriptions.follow(new, step.now.monotonic_us);
         let topic = self.subscriptions.topic(place);
         if topic.epoch != epoch {
-            // Those who follow the other one are told; this one begins anew. An answer that was long under way may be
-            // of the older one: then its home says so to the next FEED.
+            // The subscriptions in the other epoch are ended. If `new` is itself the older of the two, because its response
+            // was delayed, the home rejects it in its answer to the next FEED.
             let (id, home, name) = (topic.id, topic.home, topic.name.clone());
             let head = Offset(0);
             let error = ErrorResponse::new(Status::Truncated, "the topic lost records at its end");
-            // From where on, their next SUBSCRIBE is told.
+            // Clients learn the offset to resume from in the response to their next SUBSCRIBE.
             self.end_topic(step, place, &error);
             let again = Followed::new(id, epoch, name, home, head);
             return Some(self.subscriptions.follow(again, step.now.monotonic_us));
@@ -214,7 +217,7 @@ impl Node {
         Some(place)
     }
 
-    /// Adds a reader of a client that is still there.
+    /// Adds a reader for a client. Returns false if the client has disconnected.
     fn add_reader(&mut self, conn: ConnId, place: usize, cursor: Offset, consumer: Consumer) -> bool {
         let Some(client) = self.conns.client_mut(conn) else { return false };
         let key = self.subscriptions.insert(conn, place, cursor, consumer);
@@ -243,7 +246,7 @@ impl Node {
         Ok(cursor)
     }
 
-    /// Takes a reader out, and its topic if it was the last one.
+    /// Removes a reader, and stops following its topic if that was the last reader.
     pub(super) fn remove_reader(&mut self, step: &mut Step<'_>, key: usize) -> Consumer {
         let reader = self.subscriptions.remove(key);
         if let Some(client) = self.conns.client_mut(reader.conn) {
@@ -253,7 +256,7 @@ impl Node {
         reader.consumer
     }
 
-    /// Stops following a topic that has no readers.
+    /// Stops following a topic if it has no more readers.
     fn leave(&mut self, step: &mut Step<'_>, place: usize) {
         if self.subscriptions.topic(place).is_unread() {
             let topic = self.subscriptions.unfollow(place);
@@ -265,7 +268,7 @@ impl Node {
         }
     }
 
-    /// The client is gone: so are its readers.
+    /// Removes the readers of a client that has disconnected.
     pub(super) fn drop_readers(&mut self, step: &mut Step<'_>, readers: BTreeSet<usize>) {
         for key in readers {
             if let Consumer::Poll(Poll { asked, .. }) = self.remove_reader(step, key) {
@@ -274,7 +277,8 @@ impl Node {
         }
     }
 
-    /// The client sends nothing more, so that it can give no credit: its subscriptions end, what it asked is answered.
+    /// Removes the subscriptions of a client that has closed its sending side: it can grant no more credit. Its pending
+    /// requests are still answered.
     pub(super) fn drop_streams(&mut self, step: &mut Step<'_>, readers: BTreeSet<usize>) {
         for key in readers {
             if self.subscriptions.get(key).is_some_and(|reader| matches!(reader.consumer, Consumer::Stream { .. })) {
@@ -303,14 +307,14 @@ impl Node {
         }
     }
 
-    /// Tells a client that a subscription is over.
+    /// Notifies a client that one of its subscriptions has ended.
     pub(super) fn send_ended(&mut self, step: &mut Step<'_>, conn: ConnId, id: RequestId, error: ErrorResponse) {
         self.stats.ended += 1;
         let packet = Packet::Push(Push::Ended(Box::new(error)));
         step.out.push(Action::Send { conn, request_id: id, route: None, packet });
     }
 
-    /// Polls whose time is over are answered with nothing; with the end of the node, all of them.
+    /// Answers the waiting FETCHes whose deadline has passed; once the node drains, all of them.
     pub(super) fn expire_polls(&mut self, step: &mut Step<'_>) {
         let now_us = if self.drain.has_begun() { u64::MAX } else { step.now.monotonic_us };
         while let Some(key) = self.subscriptions.expired_poll(now_us) {
@@ -324,13 +328,13 @@ impl Node {
     }
 }
 
-/// Is there an opening for a request until it is answered?
+/// Returns true if the request has a pending subscription until it is answered.
 pub(super) fn opens_reader(request: &Request<'_>, flags: Flags) -> bool {
     let may_wait = matches!(request, Request::Subscribe(_) | Request::Fetch(Fetch { max_wait_ms: 1.., .. }));
     may_wait && !flags.has(Flags::ONEWAY)
 }
 
-/// The answer to a FETCH at the end of a topic.
+/// Returns the answer without records to a FETCH at the log end offset.
 fn nothing(topic_id: TopicId, epoch: crate::types::Epoch, at: Offset, first: Offset) -> Response {
     let runs = Vec::new();
     let payload = Payload::default();

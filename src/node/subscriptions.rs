@@ -1,7 +1,7 @@
-//! Who subscribed to what at this node: the tables, and nothing that is sent.
+//! The readers at this node and the topics that they follow: the tables only; sending is done elsewhere.
 //!
-//! A subscription is a cursor with credit. Those to one topic hang on a [`Followed`], which knows how far the topic
-//! is, and keeps a tail of pushed frames while somebody still needs them.
+//! A subscription is a cursor with credit. The subscriptions to one topic share a [`Followed`], which holds the topic's
+//! log end offset as far as it is known, and a tail of pushed frames while a reader that is behind still needs them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -16,40 +16,40 @@ use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, NodeId, Offset, RequestId, TopicId};
 use crate::wire::Frame;
 
-/// One reader of a topic.
+/// A reader of a topic: a subscription, or a FETCH that waits.
 #[derive(Debug)]
 pub(super) struct Subscription {
-    /// Whose.
+    /// The client's connection.
     pub conn: ConnId,
-    /// Its place among the topics.
+    /// The key of its topic among the followed topics.
     pub topic: usize,
     cursor: Offset,
-    /// What it is.
+    /// What the reader wants.
     pub consumer: Consumer,
-    /// The client was told that the home is out of reach, and not since that it is back.
+    /// True from WAITING to FLOWING: the client's last notice was that the home is unreachable.
     pub is_told_to_wait: bool,
-    /// It waits in the list of those that can go on.
+    /// True while the reader is in the queue of those that may be able to continue.
     queued: bool,
 }
 
 /// What a reader wants.
 #[derive(Debug)]
 pub(super) enum Consumer {
-    /// Everything as it comes.
+    /// A subscription: all records, within its credit.
     Stream {
         /// The request id of its SUBSCRIBE.
         id: RequestId,
-        /// Bytes of records that were sent.
+        /// Bytes of records sent so far.
         sent: u64,
-        /// How many may have been.
+        /// Bytes of records that may be sent in total, by the client's credit.
         limit: u64,
     },
-    /// The answer to one FETCH, when there is something.
+    /// A waiting FETCH: one answer, as soon as there are records.
     Poll(Poll),
 }
 
 impl Subscription {
-    /// Returns the record that it gets next.
+    /// Returns the next offset to deliver.
     pub(super) const fn cursor(&self) -> Offset {
         self.cursor
     }
@@ -65,144 +65,145 @@ impl Consumer {
     }
 }
 
-/// A FETCH that waits.
+/// A FETCH that waits for records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Poll {
-    /// Whose.
+    /// The client's request.
     pub asked: Asked,
-    /// Of the request.
+    /// The limit of the request; 0 means no limit.
     pub max_bytes: u32,
-    /// Of the request.
+    /// The limit of the request; 0 means no limit.
     pub max_records: u32,
-    /// When it is answered with nothing, monotonic microseconds.
+    /// Monotonic time in microseconds at which it is answered without records.
     pub deadline_us: u64,
-    /// The first record that was kept when it was asked.
+    /// The log start offset in the home's answer.
     pub first: Offset,
 }
 
-/// A request that becomes a reader when it was answered.
+/// A pending subscription: a request that becomes a reader once its answer has arrived.
 #[derive(Debug)]
 pub(super) struct Opening {
-    /// Of the topic.
+    /// The topic's name.
     pub name: Box<str>,
-    /// As what it goes on.
+    /// The kind of reader that it becomes.
     pub wish: Wish,
 }
 
-/// What an opening becomes.
+/// The kind of reader that a pending subscription becomes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wish {
-    /// A stream with this credit.
+    /// A subscription with this credit.
     Stream {
-        /// Bytes of records.
+        /// Bytes of records that may be sent.
         limit: u64,
     },
-    /// A poll.
+    /// A waiting FETCH.
     Poll {
-        /// Of the request.
+        /// The limit of the request; 0 means no limit.
         max_bytes: u32,
-        /// Of the request.
+        /// The limit of the request; 0 means no limit.
         max_records: u32,
-        /// When it is answered with nothing, monotonic microseconds.
+        /// Monotonic time in microseconds at which it is answered without records.
         deadline_us: u64,
     },
 }
 
-/// A topic that somebody here reads.
+/// A topic with readers at this node.
 #[derive(Debug)]
 pub(super) struct Followed {
-    /// Which.
+    /// The topic's id.
     pub id: TopicId,
-    /// The life of its log.
+    /// The log's epoch.
     pub epoch: Epoch,
-    /// Its name.
+    /// The topic's name.
     pub name: Box<str>,
-    /// Where it lives.
+    /// The node that the topic lives on.
     pub home: NodeId,
-    /// Behind the last record that is known to exist. Of a topic of this node, the catalogue knows better.
+    /// The log end offset as far as it is known here. For topics of this node, the catalogue has the exact one.
     pub head: Offset,
-    /// Its readers by the record that each gets next, so that none of them is looked at in vain: a topic may have very
-    /// many that are behind.
+    /// Its readers, ordered by cursor, so that only those concerned are visited: a topic may have very many readers that
+    /// are behind.
     readers: BTreeSet<(Offset, usize)>,
     /// True while a retry of failed fetches is scheduled; one wakes all readers.
     pub is_retried: bool,
-    /// Is the home to push? Not while all readers are far behind.
+    /// True if the home should push records. False while all readers are far behind.
     pub push: bool,
-    /// What the home knows of us, as far as it said so.
+    /// The report that the home has confirmed, if any.
     told: Option<Told>,
-    /// What it is being told.
+    /// The report that is in flight, if any.
     pub telling: Option<Telling>,
-    /// Cursors that a fetch is under way for.
+    /// The offsets from which a fetch is in flight.
     pub pulls: Vec<Offset>,
-    /// Why its home is out of reach; `None` as well once the home has confirmed the topic again.
+    /// Why the home is unreachable. `None` again once the home is reachable and has confirmed the topic.
     pub outage: Option<Outage>,
     tail: VecDeque<Pushed>,
     tail_bytes: usize,
 }
 
-/// What a home is told of the readers of one of its topics.
+/// A report to a home about the readers of one of its topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Told {
-    /// Is it to push?
+    /// True if the home should push records.
     pub push: bool,
-    /// Streams.
+    /// Number of readers.
     pub subscribers: u32,
-    /// Where the slowest of them is, unless all are at the end.
+    /// The cursor of the slowest reader; `None` when all are at the log end offset.
     pub slowest: Option<Offset>,
 }
 
-/// A FEED that is not confirmed yet.
+/// A FEED that the home has not confirmed yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Telling {
-    /// What it says.
+    /// The report in it.
     pub told: Told,
     /// Its request id.
     pub version: u64,
-    /// When it was sent, monotonic microseconds.
+    /// Monotonic time in microseconds at which it was sent.
     pub at_us: u64,
 }
 
-/// A frame that somebody still needs.
+/// A pushed frame that a reader may still need.
 #[derive(Debug)]
 pub(super) struct Pushed {
-    /// Its first record.
+    /// The offset of its first record.
     pub base: Offset,
-    /// Behind its last one.
+    /// The offset after its last record.
     pub end: Offset,
-    /// The DELIVER.
+    /// The DELIVER frame.
     pub frame: Frame<'static>,
 }
 
-/// What is known of a home whose topics are followed.
+/// The state of a home with followed topics.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Home {
-    /// Topics followed.
+    /// Number of its topics that are followed here.
     pub topics: u32,
-    /// Those that it knows of.
+    /// Number of those for which the home has confirmed a report.
     pub feeds: u32,
-    /// Exclusive or of the ids of those that it knows it is to push.
+    /// Exclusive or of the ids of the topics for which it has confirmed that it pushes.
     pub digest: u64,
-    /// Its start and the counter of its last HEADS; the answer to a FEED begins the count, without it none is missed.
+    /// The home's instance and the counter of its last HEADS. Counting starts with the answer to a FEED; while this is
+    /// `None`, no HEADS counts as missed.
     pub last: Option<(u64, u64)>,
-    /// When they came, or when following began, monotonic microseconds.
+    /// Monotonic time in microseconds of the last HEADS, or at which following began.
     pub heard_us: u64,
-    /// HEADS in a row whose digest was not ours.
+    /// Number of consecutive HEADS with a digest that differs from ours.
     pub mismatches: u32,
-    /// When it last sent anything, or when following began, monotonic microseconds.
+    /// Monotonic time in microseconds of the last frame that the home sent, or at which following began.
     pub alive_us: u64,
-    /// When a request first found no path to it since then, monotonic microseconds.
+    /// Monotonic time in microseconds at which a request first found no path to the home since then.
     pub unreachable_us: Option<u64>,
-    /// When it is asked for a sign of life next, should it be silent then, monotonic microseconds.
+    /// Monotonic time in microseconds from which a silent home may be probed again.
     pub probe_at_us: u64,
-    /// It has been out of reach for long.
+    /// The outage, once it has lasted long enough for the subscribers to be notified.
     pub outage: Option<Outage>,
-    /// The request id of the last FEED to it.
+    /// The request id of the last FEED to the home.
     pub feed_version: u64,
-    /// Fetches in flight.
+    /// Number of fetches in flight to the home.
     pub pulls: usize,
 }
 
-/// All readers of a node.
+/// All readers of this node, and what they follow.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     readers: Slab<Subscription>,
@@ -210,26 +211,27 @@ pub(super) struct Subscriptions {
     by_request: HashMap<(ConnId, RequestId), usize, RandomState>,
     topics: Slab<Followed>,
     by_id: HashMap<TopicId, usize, RandomState>,
-    /// Requests that become readers.
+    /// The pending subscriptions.
     pub openings: HashMap<(ConnId, RequestId), Opening, RandomState>,
-    /// By node.
+    /// The state of each home, by node id.
     pub homes: Vec<Home>,
-    /// Readers that can go on.
+    /// Readers that may be able to continue.
     pub queue: VecDeque<usize>,
-    /// Readers that wait for others' fetches to end, oldest first.
+    /// Readers that wait because too many fetches are in flight, oldest first.
     pub waiting: VecDeque<usize>,
-    /// When to try again to fetch for a topic, in order.
+    /// Topics whose failed fetches are to be retried, with the monotonic time in microseconds, in order of time.
     pub retries: VecDeque<(u64, TopicId)>,
-    /// Topics that were pushed here in vain, with their homes and when, monotonic microseconds.
+    /// Topics that were pushed here although they have no readers, with their homes and the monotonic time in
+    /// microseconds.
     pub strays: BTreeMap<TopicId, (NodeId, u64)>,
-    /// The request id of the last FEED.
+    /// The request id of the last FEED to any home.
     pub feed_version: u64,
     polls: BTreeSet<(u64, usize)>,
     tails_bytes: usize,
 }
 
 impl Subscriptions {
-    /// Nobody, in a cube of so many nodes.
+    /// Returns tables without readers, for a cube of `nodes` nodes.
     pub(super) fn new(nodes: u16) -> Self {
         Self {
             readers: Slab::new(),
@@ -248,32 +250,32 @@ impl Subscriptions {
         }
     }
 
-    /// Readers.
+    /// Returns the number of readers.
     pub(super) fn len(&self) -> usize {
         self.readers.len()
     }
 
-    /// Topics with readers.
+    /// Returns the followed topics with their keys.
     pub(super) fn topics(&self) -> impl Iterator<Item = (usize, &Followed)> {
         self.topics.iter()
     }
 
-    /// Bytes of all tails.
+    /// Returns the size of all tails in bytes.
     pub(super) const fn tails_bytes(&self) -> usize {
         self.tails_bytes
     }
 
-    /// A reader, unless it is gone.
+    /// Returns the reader with this key, or `None` if it has been removed.
     pub(super) fn get(&self, key: usize) -> Option<&Subscription> {
         self.readers.get(key)
     }
 
-    /// A reader, unless it is gone.
+    /// Returns the reader with this key, or `None` if it has been removed.
     pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Subscription> {
         self.readers.get_mut(key)
     }
 
-    /// Returns the subscription with that request id, or `None` when there is none or it is a waiting FETCH.
+    /// Returns the key of the subscription with this request id, or `None` if there is none or it is a waiting FETCH.
     pub(super) fn stream(&self, conn: ConnId, id: RequestId) -> Option<usize> {
         let key = self.by_request.get(&(conn, id)).copied()?;
         matches!(self.readers[key].consumer, Consumer::Stream { .. }).then_some(key)
@@ -285,23 +287,23 @@ impl Subscriptions {
         self.by_request.contains_key(&(conn, id)) || self.openings.contains_key(&(conn, id))
     }
 
-    /// The place of a topic that is followed.
+    /// Returns the key of a topic, or `None` if it is not followed.
     pub(super) fn topic_of(&self, id: TopicId) -> Option<usize> {
-        // Most nodes publish without anybody here.
+        // Most publishes are to topics without readers here, often at nodes without any readers.
         if self.by_id.is_empty() { None } else { self.by_id.get(&id).copied() }
     }
 
-    /// A topic with readers.
+    /// Returns a followed topic.
     pub(super) fn topic(&self, place: usize) -> &Followed {
         &self.topics[place]
     }
 
-    /// A topic with readers.
+    /// Returns a followed topic.
     pub(super) fn topic_mut(&mut self, place: usize) -> &mut Followed {
         &mut self.topics[place]
     }
 
-    /// Follows a topic, if that is not done already.
+    /// Follows a topic unless it is followed already, and returns its key.
     pub(super) fn follow(&mut self, new: Followed, now_us: u64) -> usize {
         if let Some(&place) = self.by_id.get(&new.id) {
             return place;
@@ -317,7 +319,7 @@ impl Subscriptions {
         place
     }
 
-    /// Takes a topic without readers out.
+    /// Removes a topic that has no readers.
     pub(super) fn unfollow(&mut self, place: usize) -> Followed {
         self.set_told(place, None);
         self.clear_tail(place);
@@ -328,7 +330,7 @@ impl Subscriptions {
         topic
     }
 
-    /// Takes note of what a topic's home knows of us.
+    /// Records which report the home has confirmed.
     pub(super) fn set_told(&mut self, place: usize, told: Option<Told>) {
         let topic = &mut self.topics[place];
         let home = &mut self.homes[usize::from(topic.home.index())];
@@ -340,12 +342,13 @@ impl Subscriptions {
                 home.digest ^= topic.id.number();
             }
             home.feeds = home.feeds + u32::from(after.is_some()) - u32::from(before.is_some());
-            // What is under way is no disagreement.
+            // HEADS that were sent before this report was confirmed may have a digest from before it. That is no
+            // mismatch.
             home.mismatches = 0;
         }
     }
 
-    /// Adds a reader to a topic.
+    /// Adds a reader to a topic, and returns its key.
     pub(super) fn insert(&mut self, conn: ConnId, place: usize, cursor: Offset, consumer: Consumer) -> usize {
         let entry = self.readers.vacant_entry();
         let key = entry.key();
@@ -359,12 +362,12 @@ impl Subscriptions {
         key
     }
 
-    /// Takes note of what a subscriber was told of its home.
+    /// Records which notice a subscriber got last: WAITING (true) or FLOWING (false).
     pub(super) fn set_told_to_wait(&mut self, key: usize, is_told_to_wait: bool) {
         self.readers[key].is_told_to_wait = is_told_to_wait;
     }
 
-    /// Takes a reader out. Its topic may have none then.
+    /// Removes a reader. The caller removes its topic if that was its last reader.
     pub(super) fn remove(&mut self, key: usize) -> Subscription {
         let reader = self.readers.remove(key);
         if let Consumer::Poll(poll) = &reader.consumer {
@@ -376,7 +379,7 @@ impl Subscriptions {
         reader
     }
 
-    /// Moves a reader to another record.
+    /// Moves the cursor of a reader.
     pub(super) fn move_to(&mut self, key: usize, cursor: Offset) {
         let Some(reader) = self.readers.get_mut(key) else { return };
         let readers = &mut self.topics[reader.topic].readers;
@@ -386,7 +389,7 @@ impl Subscriptions {
         reader.cursor = cursor;
     }
 
-    /// Puts a reader on the list of those that can go on.
+    /// Queues a reader that may be able to continue, unless it is queued already.
     pub(super) fn enqueue(&mut self, key: usize) {
         if let Some(reader) = self.readers.get_mut(key)
             && !reader.queued
@@ -396,7 +399,7 @@ impl Subscriptions {
         }
     }
 
-    /// The next reader that can go on.
+    /// Returns the next reader that may be able to continue.
     pub(super) fn dequeue(&mut self) -> Option<usize> {
         while let Some(key) = self.queue.pop_front() {
             work::count(1);
@@ -408,17 +411,17 @@ impl Subscriptions {
         None
     }
 
-    /// The poll whose time is over.
+    /// Returns a waiting FETCH whose deadline has passed.
     pub(super) fn expired_poll(&self, now_us: u64) -> Option<usize> {
         self.polls.first().filter(|(deadline_us, _)| *deadline_us <= now_us).map(|(_, key)| *key)
     }
 
-    /// Keeps a pushed frame for those who are behind. False when it did not find room without others going.
+    /// Keeps a pushed frame for readers that are behind. Returns false if older frames had to be dropped to make room.
     pub(super) fn push_tail(&mut self, place: usize, pushed: Pushed) -> bool {
         let topic = &mut self.topics[place];
         let len = pushed.frame.len();
         if topic.tail.back().is_some_and(|last| last.end > pushed.base) {
-            // It came again, or late: a fetch brings what is missing.
+            // The frame is a duplicate or late. A fetch gets whatever is missing.
             return true;
         }
         topic.tail.push_back(pushed);
@@ -434,14 +437,14 @@ impl Subscriptions {
         had_room
     }
 
-    /// The kept frame with that record.
+    /// Returns the kept frame that contains the record at this offset.
     pub(super) fn tail_at(&self, place: usize, offset: Offset) -> Option<&Pushed> {
         let tail = &self.topics[place].tail;
         let index = tail.partition_point(|pushed| pushed.end <= offset);
         tail.get(index).filter(|pushed| pushed.base <= offset)
     }
 
-    /// Drops the kept frame with that record: it is damaged.
+    /// Drops the kept frame that contains the record at this offset, because the frame is corrupt.
     pub(super) fn drop_tail_at(&mut self, place: usize, offset: Offset) {
         let topic = &mut self.topics[place];
         let index = topic.tail.partition_point(|pushed| pushed.end <= offset);
@@ -451,7 +454,7 @@ impl Subscriptions {
         }
     }
 
-    /// Forgets the frames that no reader needs any more.
+    /// Drops the frames that no reader needs any more.
     pub(super) fn trim_tail(&mut self, place: usize) {
         let topic = &mut self.topics[place];
         if topic.tail.is_empty() {
@@ -470,17 +473,17 @@ impl Subscriptions {
         }
     }
 
-    /// Forgets all frames of a topic.
+    /// Drops all kept frames of a topic.
     pub(super) fn clear_tail(&mut self, place: usize) {
         let topic = &mut self.topics[place];
         self.tails_bytes -= std::mem::take(&mut topic.tail_bytes);
         topic.tail = VecDeque::new();
     }
 
-    /// What a topic's home should know of its readers here.
+    /// Returns the report that the home of a topic should have.
     pub(super) fn to_tell(&self, place: usize, head: Offset) -> Told {
         let topic = &self.topics[place];
-        // A poll keeps the feed as a subscription does.
+        // A waiting FETCH keeps the feed alive just as a subscription does.
         let subscribers = u32::try_from(topic.readers.len()).unwrap_or(u32::MAX);
         Told { push: topic.push, subscribers, slowest: topic.slowest().filter(|slowest| *slowest < head) }
     }
@@ -522,7 +525,7 @@ impl Subscriptions {
 }
 
 impl Followed {
-    /// A topic that nobody reads yet and its home knows nothing of.
+    /// Returns a topic without readers, of which its home has no report.
     pub(super) fn new(id: TopicId, epoch: Epoch, name: Box<str>, home: NodeId, head: Offset) -> Self {
         Self {
             id,
@@ -542,7 +545,7 @@ impl Followed {
         }
     }
 
-    /// What the home knows of us, as far as it said so.
+    /// Returns the report that the home has confirmed, if any.
     pub(super) const fn told(&self) -> Option<Told> {
         self.told
     }
@@ -605,7 +608,7 @@ mod tests {
         Consumer::Stream { id: RequestId(id), sent: 0, limit: 1 }
     }
 
-    /// One record in a frame of so many bytes.
+    /// Returns a push of one record whose frame has `len` bytes.
     fn pushed(base: u64, len: usize) -> Pushed {
         let request = crate::wire::Request::Credit { limit: 0 };
         let frame = super::super::pull::request_frame(&request, &vec![0; len - 44], RequestId(0));

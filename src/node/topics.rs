@@ -1,4 +1,4 @@
-//! Making, removing, listing and describing topics.
+//! Creating, deleting, changing, listing and describing topics.
 
 use super::apply::{Cost, Proposal};
 use super::feed::Audience;
@@ -14,10 +14,10 @@ use crate::wire::request::{self, List};
 use crate::wire::response::{Description, Detail, ErrorResponse, Listed, Page, TopicState};
 use crate::wire::{Response, Route, Status};
 
-/// What a topic without records takes of the node's memory, in bytes.
+/// Memory that a topic takes without its records, in bytes; an estimate.
 pub(super) const TOPIC_COST: u64 = 400;
 
-/// Bytes of a page beside its names.
+/// Size of a page of the topic list without its names, in bytes.
 const LISTED_BYTES: usize = 33;
 
 impl Node {
@@ -108,7 +108,7 @@ impl Node {
         Ok(Answer::Later)
     }
 
-    /// Removes records from the start of a log, also when there is no space, because that makes some.
+    /// Proposes to remove records from the start of a log. This is allowed on a full disk too, because it frees space.
     pub(super) fn propose_trim(
         &mut self,
         step: &mut Step<'_>,
@@ -164,7 +164,7 @@ impl Node {
         Answer::Now(Response::Described(Box::new(description)))
     }
 
-    /// The topic that a request names, and no other of that name.
+    /// Returns the topic that a request names. If the request has an id as well, the topic must have that id.
     pub(super) fn find(&self, topic: &request::Topic<'_>) -> Result<&Topic, ErrorResponse> {
         let found = self.catalogue.find(topic.name).ok_or_else(|| self.unknown_topic(topic.name.as_str()))?;
         match topic.id {
@@ -173,10 +173,10 @@ impl Node {
         }
     }
 
-    /// The topic that an entry is to name.
+    /// Returns a reference to the topic of a request, for an entry.
     pub(super) fn topic_ref(&self, topic: &request::Topic<'_>) -> Result<TopicRef, ErrorResponse> {
         if self.proposals.creates() > 0 && topic.id.is_none() {
-            // Its creation may be on its way; applying will tell.
+            // Its creation may be in flight, so the name is resolved when the entry is applied.
             return Ok(TopicRef::Name(topic.name.as_str().into()));
         }
         self.find(topic).map(|found| TopicRef::Id(found.id))
@@ -199,7 +199,7 @@ impl Node {
         Description { home: self.settings.id.index(), topic, path }
     }
 
-    /// Who reads a topic, here and elsewhere.
+    /// Returns a summary of the readers of a topic, on this node and others.
     fn audience(&self, topic: &Topic) -> Audience {
         let mut audience = Audience::default();
         self.feeds.add_audience(topic.id, &mut audience);
@@ -215,28 +215,28 @@ impl Node {
         unknown_topic(self.settings.id, message)
     }
 
-    /// The topic of a request was deleted after the request had found it.
+    /// Returns the error for a request whose topic was deleted while the request was in progress.
     pub(super) fn deleted_before(&self) -> ErrorResponse {
         unknown_topic(self.settings.id, "the topic was deleted before this could be done")
     }
 
-    /// This node has no room for the request now.
+    /// Returns the error for a request that this node has no room for at the moment.
     pub(super) fn overloaded(&self, message: impl Into<String>) -> ErrorResponse {
         ErrorResponse::new(Status::Overloaded, message).with(Detail::Node(self.settings.id.index()))
     }
 
-    /// Returns an error unless there is room for what a batch takes, on disk and in memory.
+    /// Returns an error if there is no room for a batch in memory or in the journal.
     pub(super) fn check_batch(&self, cost: Cost) -> Result<(), ErrorResponse> {
         self.check_room(cost)?;
         if !self.catalogue.is_evicting() {
             return self.check_memory(cost.lasting());
         }
-        // What leaves memory when it is full needs no room there; what is remembered of a producer stays.
+        // Records need no free memory, because eviction can make room for them. Producer state cannot be evicted.
         let fixed = self.memory_used() - self.catalogue.evictable() + self.proposals.cost().producers;
         if cost.producers == 0 { Ok(()) } else { self.check_cap(fixed, cost.producers) }
     }
 
-    /// Returns an error unless there is room on disk for an entry that makes no space, and on the way to it.
+    /// Returns an error if the disk has no room for an entry that frees no space, or if the write queue is full.
     fn check_room(&self, cost: Cost) -> Result<(), ErrorResponse> {
         if !self.has_space {
             return Err(self.no_space());
@@ -254,7 +254,7 @@ impl Node {
         Ok(())
     }
 
-    /// Returns an error unless there is memory for so many more bytes that stay there.
+    /// Returns an error if there is no room for that many bytes that eviction cannot free.
     fn check_memory(&self, bytes: u64) -> Result<(), ErrorResponse> {
         self.check_cap(self.memory_used() + self.proposals.cost().lasting() - self.catalogue.evictable(), bytes)
     }
@@ -271,13 +271,13 @@ impl Node {
         Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(cap)))
     }
 
-    /// More is asked of the disk than it does.
+    /// Returns the error for a full write queue.
     pub(super) fn waits_for_disk(&self) -> ErrorResponse {
         let message = format!("node {} waits for its disk", self.name(self.settings.id));
         self.overloaded(message).retry_after(20)
     }
 
-    /// The disk is full.
+    /// Returns the error for a full disk.
     pub(super) fn no_space(&self) -> ErrorResponse {
         let node = self.name(self.settings.id);
         let message = format!(
@@ -286,7 +286,7 @@ impl Node {
         ErrorResponse::new(Status::Quota, message)
     }
 
-    /// What topics take of this node's memory.
+    /// Returns how much of the node's memory limit topics take, in bytes.
     pub(super) fn memory_used(&self) -> u64 {
         self.catalogue.cost() + self.catalogue.len() as u64 * TOPIC_COST
     }
@@ -300,20 +300,20 @@ impl Node {
         }
     }
 
-    /// The nodes that a request went through.
+    /// Returns the nodes that a request passed through.
     fn path_of(&self, route: &Route) -> Vec<u16> {
         let path = cube::walked(route.source, self.settings.id, route.dimension, &route.down);
         path.into_iter().map(NodeId::index).collect()
     }
 }
 
-/// The name has another topic now.
+/// Returns the error for a name that belongs to a new topic now.
 fn recreated(found: &Topic) -> ErrorResponse {
     let message = "the topic was deleted and made again; its offsets start anew";
     ErrorResponse::new(Status::Recreated, message).with(Detail::TopicId(found.id))
 }
 
-/// There is no such topic at its home.
+/// Returns the error for a topic that does not exist at its home.
 pub(super) fn unknown_topic(home: NodeId, message: impl Into<String>) -> ErrorResponse {
     ErrorResponse::new(Status::UnknownTopic, message).with(Detail::Node(home.index()))
 }

@@ -1,12 +1,12 @@
-//! The wall clock as this node takes it: it runs evenly, whatever the machine's does.
+//! The node's wall clock, which advances evenly even if the machine's clock is set.
 //!
-//! Append times and retention by age go by [`Wall::now_us`]: the monotonic clock and an offset. A small difference to
-//! the machine's wall clock is made up slowly; one that is large and lasts is a jump, and an entry says so before
-//! anything is stamped by the new time ([`Reclock`]). So ages are those of the monotonic clock, and no record goes
-//! because a clock jumped.
+//! Append times and retention by age use [`Wall::now_us`]: the monotonic clock plus an offset. A small difference from
+//! the machine's wall clock is corrected slowly. A large difference that lasts is a jump, which is recorded as an entry
+//! ([`Reclock`]) before any record gets a timestamp of the new clock. Ages are thus measured by the monotonic clock,
+//! and no record expires because a clock jumped.
 //!
-//! After a start the monotonic clock says nothing about the records from before. None of them is removed for its age
-//! until a neighbour's clock agrees, or enough time has passed without a jump.
+//! After a restart the monotonic clock says nothing about older records. None of them expires until a neighbour's clock
+//! agrees with this one, or until the clock has not jumped for long enough.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,50 +19,50 @@ use crate::record::{Entry, Jump, Reclock};
 use crate::topic::TopicLog;
 use crate::types::Now;
 
-/// The last second that has four digits for its year.
+/// The last second of the year 9999, the last year of four digits.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 /// The node's wall clock.
 #[derive(Debug)]
 pub(super) struct Wall {
-    /// What it is ahead of the monotonic clock, in microseconds; wraps.
+    /// The wall clock minus the monotonic clock, in microseconds; it wraps.
     ahead_us: u64,
-    /// The latest append time that was given in this era: the next one is not earlier.
+    /// The latest append time issued in this era, in microseconds since 1970. The next one is not earlier.
     stamped_us: u64,
-    /// Since when the machine's wall clock has been another, by the monotonic clock.
+    /// Monotonic time in microseconds since which the machine's wall clock has differed by more than a jump.
     jumped_us: Option<u64>,
     trust: Trust,
-    /// What records from before the start say of the clock.
+    /// What the restored records say about the clock; taken at the first event.
     inherited: Option<Inherited>,
-    /// The era of the start, and the latest append time that a record from before it may have in it.
+    /// The era at the start, and the latest append time that a restored record can have in that era.
     before: (u32, u64),
     /// The newest era that was proposed.
     era: u32,
-    /// The first one whose times may come from this process.
+    /// The first era in which this process may have issued append times.
     first_era: u32,
-    /// At the start the clock said less than the records from before: it must have been wrong then, or they are.
+    /// True if the clock at the start was behind the append times of restored records: it was wrong then or it is now.
     was_behind: bool,
 }
 
-/// Does the clock compare with that of the records from before the start?
+/// Whether the clock is comparable with the append times of records from before the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
     Yes,
-    /// Not known. The monotonic time of the start, or of the last jump.
+    /// It is not known. The field is the monotonic time in microseconds of the start or of the last jump.
     NotSince(u64),
 }
 
-/// What is there at a start.
+/// What the restored records say about the clock.
 #[derive(Clone, Copy, Debug)]
 struct Inherited {
-    /// The latest append time.
+    /// The latest append time of any record, in microseconds since 1970.
     latest_us: u64,
-    /// Some records count as appended earlier than they say, because a clock jumped back before the start.
+    /// True if some records count as older than their append time, because the clock jumped back before the start.
     are_aged: bool,
 }
 
 impl Wall {
-    /// Of a node without topics.
+    /// Returns the clock of a node without topics, which can trust its clock.
     pub(super) const fn new(now: Now) -> Self {
         Self {
             ahead_us: now.wall_us.wrapping_sub(now.monotonic_us),
@@ -83,25 +83,25 @@ impl Wall {
         self.before.1
     }
 
-    /// The time, in microseconds since 1970.
+    /// Returns the time in microseconds since 1970.
     pub(super) const fn now_us(&self, now: Now) -> u64 {
         now.monotonic_us.wrapping_add(self.ahead_us)
     }
 
-    /// The time for something that is proposed. It never decreases but where an entry says so.
+    /// Returns the append time for a proposal, in microseconds since 1970. It decreases only after a [`Reclock`] entry.
     pub(super) fn stamp_us(&mut self, now: Now) -> u64 {
         self.stamped_us = self.stamped_us.max(self.now_us(now));
         self.stamped_us
     }
 
-    /// True when the clock compares with the records from before the start.
+    /// Returns true if the clock is comparable with the append times of records from before the start.
     fn is_trusted(&self) -> bool {
         self.trust == Trust::Yes
     }
 }
 
 impl Node {
-    /// The state of a checkpoint and of the log behind it was taken on.
+    /// Adopts the clock state of the restored topics, at the end of a restart.
     pub(super) fn inherit_clock(&mut self) {
         self.wall.era = self.catalogue.eras().newest().number;
         self.wall.first_era = self.wall.era;
@@ -114,7 +114,7 @@ impl Node {
         }
     }
 
-    /// Compares the clocks, and notices what follows.
+    /// Adjusts the clock to the machine's wall clock, detects a jump, and checks whether the clock can be trusted.
     pub(super) fn tick_wall(&mut self, step: &mut Step<'_>) {
         let (now, told_us) = (step.now, self.wall.now_us(step.now));
         let ahead_us = now.wall_us.cast_signed().wrapping_sub(told_us.cast_signed());
@@ -135,18 +135,18 @@ impl Node {
         }
     }
 
-    /// True when the clock and the eras fit together: not between a jump and the commit of the entry that tells it.
+    /// Returns true if ages can be computed. This is false between a jump and the commit of the entry that records it.
     pub(super) fn knows_ages(&self) -> bool {
         self.wall.era == self.catalogue.eras().newest().number
     }
 
-    /// True when the age of a log's first record is known: it was appended by this process, or the clock compares.
+    /// Returns true if the age of a log's first record is known: this process appended it, or the clock is trusted.
     pub(super) fn knows_age_of(&self, log: &TopicLog) -> bool {
         self.wall.is_trusted() || log.begins_behind(self.wall.before)
     }
 
-    /// The first event after a start: the records from before may be of another clock, which is told before anything
-    /// else is proposed.
+    /// Begins a new era, at the first event after a restart, if the restored records may be from a different clock.
+    /// This precedes any other proposal.
     pub(super) fn begin_clock(&mut self, step: &mut Step<'_>) {
         let Some(Inherited { latest_us, are_aged }) = self.wall.inherited.take() else { return };
         let at_us = self.wall.now_us(step.now);
@@ -166,14 +166,15 @@ impl Node {
         }
     }
 
-    /// The machine's wall clock is another than the monotonic clock foresaw, and stays so.
+    /// Handles a jump: the machine's wall clock differs from the prediction of the monotonic clock, and continues to do
+    /// so.
     fn on_clock_jump(&mut self, step: &mut Step<'_>, was_us: u64) {
         let at_us = step.now.wall_us;
         log::warn!("the clock jumped from {} to {}; records keep the ages that they have", utc(was_us), utc(at_us));
         let since_era = match self.wall.trust {
             Trust::Yes => 0,
-            // Of the clocks before and after the jump, records from before the start get the one that makes them
-            // younger: they are removed too late, not too early. One that said less than they did was none of theirs.
+            // Records from before the start are dated by whichever clock, before or after the jump, makes them younger:
+            // they then expire too late rather than too early. A clock that was behind their append times is not used.
             Trust::NotSince(_) if at_us < was_us => self.wall.era + 1,
             Trust::NotSince(_) if self.wall.was_behind => self.wall.first_era,
             Trust::NotSince(_) => 0,
@@ -202,7 +203,7 @@ impl Node {
     }
 }
 
-/// A time for people.
+/// Formats a time in microseconds since 1970 for the log.
 fn utc(micros: u64) -> impl std::fmt::Display {
     let since_1970 = Duration::from_secs((micros / 1_000_000).min(LAST_SECOND));
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970)
