@@ -27,20 +27,20 @@
 //! | file | what |
 //! |---|---|
 //! | `builder` | servers, timeout, names |
-//! | `session` | one request at a time: connecting, reconnecting to the next server, repeating what may be repeated |
+//! | `session` | one request at a time: connecting, failover to the next server, retries |
 //! | `topics`, `publish`, `fetch`, `nodes`, `trace` | the operations |
 //! | `producer` | many batches in flight, each stored once and in order |
-//! | `subscriber`, `subscriptions` | what topics get as they get it, each record once and in order |
-//! | `subscription`, `lifeline` | what they are made of: one topic's cursor and credit; one connection all the time |
-//! | `notice` | whether records of a subscription can come |
-//! | `watch` | when a silent node is asked for a sign of life, and when it is given up |
-//! | `connection` | the layer below: requests out, answers and pushes in, nothing repeated |
-//! | `stream`, `handshake`, `incoming`, `pending`, `grants`, `tap` | what a connection is made of |
+//! | `subscriber`, `subscriptions` | new records of topics as they are published, each once and in order |
+//! | `subscription`, `lifeline` | their parts: one topic's cursor and credit; a connection that is re-established |
+//! | `notice` | whether records of a subscription can arrive |
+//! | `watch` | when a silent node is sent PING, and when it is given up |
+//! | `connection` | the layer below: requests out, responses and pushes in, without retries |
+//! | `stream`, `handshake`, `incoming`, `pending`, `grants`, `tap` | the parts of a connection |
 //! | `address`, `error`, `clock` | addresses, errors, deadlines |
 //!
-//! A request that is harmless when done twice (all but PUBLISH without a producer) is repeated until the timeout when
-//! a connection is lost or the node says that it may succeed later. [`Client::publish`] is repeated only when the
-//! node said that it was not done; a [`Producer`] may always repeat.
+//! An idempotent request (all but PUBLISH without a producer) is retried until the timeout if a connection is lost or
+//! if the node says that the request may succeed later. [`Client::publish`] is retried only if the node said that the
+//! batch was not stored; a [`Producer`] may always retry.
 
 mod address;
 mod builder;

@@ -1,11 +1,11 @@
-//! Where nodes listen, as people write it: `HOST[:PORT]`, several separated by commas.
+//! Addresses of nodes as people write them: `HOST[:PORT]`, several separated by commas.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-/// The port when none is given: node 0 of a cube on one machine.
+/// The default port: that of node 0 of a cube on one machine.
 pub const PORT_DEFAULT: u16 = 5000;
 
 /// The address of a node: a name or IP address, and a port.
@@ -16,30 +16,30 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads a list separated by commas.
+    /// Parses a list separated by commas.
     ///
     /// # Errors
-    /// [`AddressError`] says which part is none and why.
+    /// Returns an [`AddressError`], which names the invalid part and the reason.
     pub fn list(text: &str) -> Result<Vec<Self>, AddressError> {
         text.split(',').map(str::parse).collect()
     }
 
-    /// The name or IP address, without brackets.
+    /// Returns the name or IP address, without brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port.
+    /// Returns the port.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Does it name a host? `0.0.0.0` and `::` are where a node listens, not where it is reached.
+    /// Returns true if a client can connect to it. `0.0.0.0` and `::` are addresses to listen on, not to connect to.
     pub(super) fn is_of_a_host(&self) -> bool {
         self.host.parse::<IpAddr>().map_or(true, |ip| !ip.is_unspecified())
     }
 
-    /// What it stands for; a name may stand for several.
+    /// Resolves the address; a name may have several.
     pub(super) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let found: Vec<_> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
         if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
@@ -66,7 +66,7 @@ impl FromStr for Address {
     }
 }
 
-/// Host and port: `[::1]:5000`, `::1`, `host:5000` or `host`.
+/// Splits an address into host and port: `[::1]:5000`, `::1`, `host:5000` or `host`.
 fn split(text: &str) -> Result<(&str, Option<&str>), AddressFault> {
     if let Some(bracketed) = text.strip_prefix('[') {
         let (host, rest) = bracketed.split_once(']').ok_or(AddressFault::Host)?;
@@ -93,7 +93,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Something that is not an address.
+/// The error for text that is not an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressError {
     text: String,

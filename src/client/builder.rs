@@ -1,4 +1,4 @@
-//! How a client is set up.
+//! The settings of a client.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::error::Error;
 use super::session::Client;
 use super::watch::QUIET_DEFAULT;
 
-/// Silence that is too short to mean anything: a busy machine answers no sooner.
+/// The shortest silence that may be configured: a busy machine may take this long to answer.
 const PING_AFTER_LEAST: Duration = Duration::from_millis(10);
 
 /// The settings of a [`Client`].
@@ -37,66 +37,67 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds a server; they are tried in turn. Without any it is `127.0.0.1:5000`.
+    /// Adds a server. Servers are tried in turn. Without any, the client uses `127.0.0.1:5000`.
     #[must_use]
     pub fn server(mut self, address: Address) -> Self {
         self.servers.push(address);
         self
     }
 
-    /// Adds several.
+    /// Adds several servers.
     #[must_use]
     pub fn servers(mut self, addresses: impl IntoIterator<Item = Address>) -> Self {
         self.servers.extend(addresses);
         self
     }
 
-    /// The limit for connecting and for each reply, with all repeated attempts; zero is no limit. 5 s when not said.
+    /// Sets the time limit for connecting and for each reply, including all retries. Zero means no limit. The default
+    /// is 5 s.
     ///
-    /// A node answers OUTCOME_UNKNOWN after 4 s by itself, so a shorter limit learns less.
+    /// A node answers OUTCOME_UNKNOWN by itself after 4 s, so with a shorter limit the client learns less.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Asks a node for a sign of life when it has been silent for so long, from the second time on up to half of that
-    /// longer at random, and leaves it for the next server when none comes within three quarters of it; 1 s when not
-    /// said, at least 10 ms.
+    /// Sets the silence after which a node is sent PING: 1 s by default, at least 10 ms. From the second PING on, up to
+    /// half of it is added at random. If no sign of life arrives within three quarters of it after the PING, the client
+    /// fails over to the next server.
     ///
-    /// It concerns a node of which something is expected: there is a subscription, or a request that may be repeated
-    /// is not answered. Less finds a frozen node sooner, and costs one that is alive more PINGs.
+    /// This applies while something is expected of the node: there is a subscription, or an idempotent request is
+    /// unanswered. A shorter time detects a frozen node sooner, and costs a live one more PINGs.
     #[must_use]
     pub fn ping_after(mut self, silence: Duration) -> Self {
         self.ping_after = silence.max(PING_AFTER_LEAST);
         self
     }
 
-    /// Connects to the servers that were added and to no others. Otherwise the client asks each node that it connects
-    /// to for the addresses of the others, and uses them when the connection is lost and no other server that was added
-    /// answers: so one of them is enough to survive the loss of that node.
+    /// Connects only to the servers that were added. By default the client asks each node that it connects to for the
+    /// addresses of the others, and uses them if the connection is lost and no other added server answers: one added
+    /// server is then enough to survive the loss of that node.
     #[must_use]
     pub const fn only_listed(mut self) -> Self {
         self.learns_servers = false;
         self
     }
 
-    /// Name and version of the program, for the people who run the cluster.
+    /// Sets the name and version of the program, for the operators of the cluster.
     #[must_use]
     pub fn software(mut self, software: impl Into<String>) -> Self {
         self.introduction.software = cut(software.into());
         self
     }
 
-    /// Refuses nodes of another cluster than this.
+    /// Sets the cluster's name. Nodes of other clusters are refused.
     #[must_use]
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.introduction.cluster = cut(cluster.into());
         self
     }
 
-    /// Keeps a copy of every frame, for [`Client::tapped`]. Nothing is sent that the program did not ask for, so the
-    /// client behaves as with [`Self::only_listed`].
+    /// Keeps a copy of every frame, for [`Client::tapped`]. The client then sends only what the program asks for, so it
+    /// implies [`Self::only_listed`].
     #[must_use]
     pub const fn tap(mut self) -> Self {
         self.introduction.tap = true;
@@ -107,7 +108,7 @@ impl Builder {
     /// Connects to the first server that answers.
     ///
     /// # Errors
-    /// That of the last server when none does.
+    /// Returns the error of the last server if none answers.
     pub fn connect(mut self) -> Result<Client, Error> {
         if self.servers.is_empty() {
             self.servers.push("127.0.0.1".parse().expect("an address without port"));
@@ -116,7 +117,7 @@ impl Builder {
     }
 }
 
-/// To what fits a label of HELLO.
+/// Shortens a text to the length of a label of HELLO.
 fn cut(mut label: String) -> String {
     label.truncate(label.floor_char_boundary(crate::limits::LABEL_MAX));
     label

@@ -1,48 +1,48 @@
-//! The client's clock and random numbers: the only place under `client` that asks the machine for either.
+//! The client's clock and random numbers: the only file of `client` that gets either from the system.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// When to stop waiting.
+/// The time at which to stop waiting, or never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// Waits as long as it takes.
+    /// A deadline that never passes.
     pub const NEVER: Self = Self(None);
 
-    /// So long from now; a time that the clock cannot count is never.
+    /// Returns the deadline that is `duration` from now, or never if the clock cannot represent it.
     pub fn after(duration: Duration) -> Self {
         Self(now().checked_add(duration))
     }
 
-    /// As a timeout that a person gave: 0 is never.
+    /// Converts a timeout from a user; 0 means never.
     pub fn of_timeout(timeout: Duration) -> Self {
         if timeout.is_zero() { Self::NEVER } else { Self::after(timeout) }
     }
 
-    /// Does not wait at all.
+    /// A deadline that has passed already.
     pub fn at_once() -> Self {
         Self(Some(now()))
     }
 
-    /// Is the time over?
+    /// Returns true if the deadline has passed.
     pub fn is_over(self) -> bool {
         self.remaining().is_some_and(|remaining| remaining.is_zero())
     }
 
-    /// The time that is left; `None` is no end of it.
+    /// Returns the remaining time, or `None` if the deadline never passes.
     pub fn remaining(self) -> Option<Duration> {
         self.0.map(|end| end.saturating_duration_since(now()))
     }
 
-    /// The earlier of this and so long from now.
+    /// Returns the earlier of this deadline and the one that is `duration` from now.
     #[must_use]
     pub fn within(self, duration: Duration) -> Self {
         self.earlier(Self::after(duration))
     }
 
-    /// The earlier of two.
+    /// Returns the earlier of two deadlines.
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {
         match (self.0, other.0) {
@@ -51,7 +51,8 @@ impl Deadline {
         }
     }
 
-    /// A part of the time that is left; 5 s when there is no end of it and others need a part too.
+    /// Returns a deadline after an equal share of the remaining time. If the time is unlimited and there are other
+    /// parts, the share is 5 s.
     pub(super) fn share(self, parts: u32) -> Self {
         match self.remaining() {
             Some(left) => Self::after(left / parts.max(1)),
@@ -60,13 +61,13 @@ impl Deadline {
         }
     }
 
-    /// So long after that instant.
+    /// Returns the deadline that is `duration` after an instant.
     pub(super) fn from(instant: Instant, duration: Duration) -> Self {
         Self(instant.checked_add(duration))
     }
 }
 
-/// The instant.
+/// Returns the current time.
 #[expect(clippy::disallowed_methods, reason = "the blocking client waits for real time")]
 pub(super) fn now() -> Instant {
     Instant::now()
@@ -78,7 +79,7 @@ pub(super) fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-/// 64 random bits, from what the standard library seeds its hash maps with.
+/// Returns 64 random bits, which the standard library uses to seed its hash maps.
 pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

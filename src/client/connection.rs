@@ -1,11 +1,11 @@
-//! One connection to one node: requests out, answers in, nothing retried.
+//! One connection to one node: requests out, responses in, without retries.
 //!
-//! This is the layer below [`Client`](super::Client), for programs that pipeline by themselves: [`Connection::send`]
-//! only collects, [`Connection::flush`] writes all of it at once, [`Connection::receive`] gives whichever answer comes
-//! next. A node's PING is answered while waiting, in either direction.
+//! This is the layer below [`Client`](super::Client), for programs that do their own pipelining: [`Connection::send`]
+//! only buffers a request, [`Connection::flush`] writes all buffered requests, and [`Connection::receive`] returns the
+//! next response, in whatever order the node answers. While any of them waits, the node's PINGs are answered.
 //!
-//! A subscription is named by the request id of its SUBSCRIBE. What belongs to one comes by [`Connection::next`], in
-//! the order in which the node said it; [`Connection::receive`] keeps it for that.
+//! A subscription is identified by the request id of its SUBSCRIBE. [`Connection::next`] returns the responses and
+//! pushes of subscriptions in the order in which the node sent them; [`Connection::receive`] leaves them for it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,14 +26,14 @@ use crate::types::{Dimension, NodeId, RequestId};
 use crate::wire::request::ANY_NODE;
 use crate::wire::{Flags, Goaway, Head, Header, Hello, Opcode, Request};
 
-/// What a client says of itself.
+/// What a client states about itself in HELLO.
 #[derive(Clone, Debug, Default)]
 pub struct Introduction {
-    /// Name and version of the program, for people.
+    /// Name and version of the program, for the operators of the cluster.
     pub software: String,
-    /// The cluster that is meant; empty is any.
+    /// The expected cluster; an empty name accepts any.
     pub cluster: String,
-    /// Keep a copy of every frame for [`Connection::tapped`]?
+    /// True to keep a copy of every frame for [`Connection::tapped`].
     pub tap: bool,
 }
 
@@ -47,24 +47,25 @@ pub struct Connection {
     dimension: Dimension,
     pending: Pending,
     grants: Grants,
-    /// Came and were not asked for by the call that read them.
+    /// Responses that arrived during a call that was waiting for something else.
     answers: VecDeque<Answer>,
-    /// The same of subscriptions.
+    /// Responses and pushes of subscriptions that arrived during a call that was waiting for something else.
     subscribed: VecDeque<Incoming>,
     watch: Watch,
-    /// A NODES of the library itself that is not answered.
+    /// The request id of the library's own NODES while it is unanswered.
     nodes_asked: Option<RequestId>,
-    /// Where the other nodes of the cube listen.
+    /// The addresses of the other nodes of the cube.
     learned: Vec<Address>,
     goaway: Option<Goaway>,
     tap: Option<Tap>,
 }
 
 impl Connection {
-    /// Connects to a node and agrees with it on the version.
+    /// Connects to a node and negotiates the version.
     ///
     /// # Errors
-    /// [`Error::Connect`], [`Error::Rejected`], or [`Error::Protocol`] when something else listens there.
+    /// Returns [`Error::Connect`] or [`Error::Rejected`], or [`Error::Protocol`] if the server at that address is not a
+    /// node.
     pub fn open(address: &Address, introduction: &Introduction, deadline: Deadline) -> Result<Self, Error> {
         let server = address.to_string();
         let failed = |source| Error::Connect { server: server.clone(), source };
@@ -106,47 +107,49 @@ impl Connection {
         })
     }
 
-    /// The address that was given to [`Self::open`].
+    /// Returns the address that was passed to [`Self::open`].
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// What the node said of itself.
+    /// Returns the node's HELLO.
     pub const fn hello(&self) -> &Hello {
         &self.hello
     }
 
-    /// The node at the other end.
+    /// Returns the id of the node.
     pub const fn node(&self) -> NodeId {
         self.node
     }
 
-    /// The dimension of its cube.
+    /// Returns the dimension of the node's cube.
     pub const fn dimension(&self) -> Dimension {
         self.dimension
     }
 
-    /// Requests that are sent, or collected to be, and not answered.
+    /// Returns the number of unanswered requests, including those that are still buffered.
     pub const fn unanswered(&self) -> usize {
         self.pending.len()
     }
 
-    /// Has the node said that it will close? Then nothing new should be sent on this connection.
+    /// Returns true once the node has announced that it will close. No new requests should then be sent on this
+    /// connection.
     pub const fn is_closing(&self) -> bool {
         self.goaway.is_some()
     }
 
-    /// Did the node say that it did not and will not act on this request?
+    /// Returns true if the node has said that it did not and will not act on this request.
     pub fn is_untouched(&self, id: RequestId) -> bool {
         self.goaway.as_ref().is_some_and(|goaway| id.0 > goaway.last_request_id)
     }
 
-    /// Asks the node for a sign of life after this silence, in [`Self::receive_watched`] and [`Self::next_watched`].
+    /// Sets the silence after which [`Self::receive_watched`] and [`Self::next_watched`] send PING.
     pub(super) fn ask_after(&mut self, quiet: Duration) {
         self.watch = Watch::new(quiet, now());
     }
 
-    /// Collects NODES, to learn where the other nodes listen. Nobody else sees the answer, and it need not come.
+    /// Buffers a NODES request, to learn the addresses of the other nodes. The response is handled internally, and it
+    /// does no harm if none arrives.
     pub(super) fn ask_nodes(&mut self) -> Result<(), Error> {
         let id = self.send(&Request::Nodes { node: ANY_NODE, from: 0 }, &[])?;
         self.pending.remove(id);
@@ -154,18 +157,18 @@ impl Connection {
         Ok(())
     }
 
-    /// Where the other nodes of the cube listen, as far as the node has said so.
+    /// Returns the addresses of the other nodes of the cube, as far as the node has reported them.
     pub(super) fn learned(&self) -> &[Address] {
         &self.learned
     }
 
-    /// Collects a request, to be written by the next [`Self::flush`], [`Self::receive`] or [`Self::next`].
+    /// Buffers a request, which the next [`Self::flush`], [`Self::receive`] or [`Self::next`] writes.
     ///
     /// # Errors
-    /// [`Error::BatchTooLarge`].
+    /// Returns [`Error::BatchTooLarge`].
     ///
     /// # Panics
-    /// For CREDIT, which has no answer: see [`Self::credit`].
+    /// For CREDIT, which has no response: see [`Self::credit`].
     pub fn send(&mut self, request: &Request<'_>, payload: &[u8]) -> Result<RequestId, Error> {
         if payload.len() > PAYLOAD_MAX as usize {
             return Err(Error::BatchTooLarge { bytes: payload.len(), bytes_max: PAYLOAD_MAX as usize });
@@ -182,8 +185,9 @@ impl Connection {
         Ok(request_id)
     }
 
-    /// Collects CREDIT: so many bytes of records since the start of the subscription may be sent. Less than before
-    /// changes nothing; nor does it for what is no subscription, or whose SUBSCRIBE is not answered yet.
+    /// Buffers CREDIT: the node may send `limit` bytes of records in total since the start of the subscription. A lower
+    /// limit than before has no effect; nor has one for a subscription that does not exist or whose SUBSCRIBE is
+    /// unanswered.
     pub fn credit(&mut self, subscription: RequestId, limit: u64) {
         if self.grants.raise(subscription, limit) {
             let request = Request::Credit { limit };
@@ -193,8 +197,8 @@ impl Connection {
         }
     }
 
-    /// Collects UNSUBSCRIBE and forgets the subscription at once: nothing of it is given any more. Who wants what
-    /// comes until the node has ended it sends the request and waits for the answer instead.
+    /// Buffers UNSUBSCRIBE and forgets the subscription at once: none of its records are returned any more. To receive
+    /// the records up to the end of the subscription, send the request and wait for its response instead.
     pub fn unsubscribe(&mut self, subscription: RequestId) {
         self.grants.forget(subscription);
         self.subscribed.retain(|incoming| !incoming.is_push_of(subscription));
@@ -212,28 +216,28 @@ impl Connection {
         }
     }
 
-    /// No answer to this request is wanted any more; one that comes late is passed over. A subscription that begins
-    /// with such an answer is ended.
+    /// Abandons a request: its response is ignored. If the response starts a subscription, that is ended.
     pub fn abandon(&mut self, id: RequestId) {
         self.pending.remove(id);
         self.grants.forget(id);
     }
 
-    /// Writes what was collected, and takes in what comes meanwhile. `false` when the deadline came first; then what
-    /// is left is written by the next call.
+    /// Writes the buffered requests, and reads input meanwhile. Returns `false` if the deadline passed first; the next
+    /// call then writes the rest.
     ///
     /// # Errors
-    /// [`Error::Lost`].
+    /// Returns [`Error::Lost`].
     pub fn flush(&mut self, deadline: Deadline) -> Result<bool, Error> {
         self.stream.flush(deadline).map_err(|error| self.lost(error))
     }
 
-    /// Writes what was collected and gives the next answer, in whatever order the node answers; `None` when none
-    /// came by the deadline. What belongs to subscriptions (DELIVER, EVENT, and the answers to SUBSCRIBE and
-    /// UNSUBSCRIBE) is kept for [`Self::next`]; it is no more than the credit that was given.
+    /// Writes the buffered requests and returns the next response, in whatever order the node answers, or `None` if
+    /// none arrived by the deadline. Whatever belongs to subscriptions (DELIVER, EVENT, and the responses to SUBSCRIBE
+    /// and UNSUBSCRIBE) is kept for [`Self::next`]; its size is bounded by the credit that was given.
     ///
     /// # Errors
-    /// [`Error::Lost`] when the connection ended and all answers that came were given; [`Error::Protocol`].
+    /// Returns [`Error::Lost`] once the connection has ended and all received responses have been returned, or
+    /// [`Error::Protocol`].
     pub fn receive(&mut self, deadline: Deadline) -> Result<Option<Answer>, Error> {
         loop {
             if let Some(answer) = self.answers.pop_front() {
@@ -246,8 +250,8 @@ impl Connection {
         }
     }
 
-    /// Writes what was collected and gives whatever comes next, of subscriptions too; `None` when nothing came by the
-    /// deadline.
+    /// Writes the buffered requests and returns whatever arrives next, including pushes, or `None` if nothing arrived
+    /// by the deadline.
     ///
     /// # Errors
     /// As [`Self::receive`].
@@ -261,23 +265,24 @@ impl Connection {
         Ok(self.read(deadline)?.map(|(_, incoming)| incoming))
     }
 
-    /// As [`Self::receive`], and gives up a node that has stopped.
+    /// Like [`Self::receive`], but gives up a node that has stopped.
     ///
     /// # Errors
-    /// As [`Self::receive`], and [`Error::TimedOut`] when the node is silent for too long.
+    /// As [`Self::receive`], and [`Error::TimedOut`] if the node is silent for too long.
     pub(super) fn receive_watched(&mut self, deadline: Deadline) -> Result<Option<Answer>, Error> {
         self.watched(deadline, Self::receive)
     }
 
-    /// As [`Self::next`], and gives up a node that has stopped.
+    /// Like [`Self::next`], but gives up a node that has stopped.
     ///
     /// # Errors
-    /// As [`Self::next`], and [`Error::TimedOut`] when the node is silent for too long.
+    /// As [`Self::next`], and [`Error::TimedOut`] if the node is silent for too long.
     pub(super) fn next_watched(&mut self, deadline: Deadline) -> Result<Option<Incoming>, Error> {
         self.watched(deadline, Self::next)
     }
 
-    /// Takes with `take` until the deadline; whenever nothing came, the silence of the node is judged.
+    /// Calls `take` until it returns something or the deadline passes. Each time that nothing has arrived, the node's
+    /// silence is judged.
     fn watched<T>(
         &mut self,
         deadline: Deadline,
@@ -295,7 +300,7 @@ impl Connection {
         }
     }
 
-    /// Asks a node that has been silent for a sign of life, or gives it up. What came was read before.
+    /// Sends PING to a silent node, or gives it up. All available input must have been read before.
     fn judge_silence(&mut self) -> Result<(), Error> {
         if !self.expects() {
             return Ok(());
@@ -313,12 +318,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Is something expected of the node: an answer, or what comes to a subscription?
+    /// Returns true if something is expected of the node: a response, or the pushes of a subscription.
     fn expects(&self) -> bool {
         self.pending.len() > 0 || !self.grants.is_empty()
     }
 
-    /// Answers PING and takes in what comes, for as long. What comes stays for [`Self::receive`] and [`Self::next`].
+    /// Answers PINGs and reads input for `time`. The input is kept for [`Self::receive`] and [`Self::next`].
     ///
     /// # Errors
     /// As [`Self::receive`].
@@ -339,7 +344,7 @@ impl Connection {
         }
     }
 
-    /// Writes what was collected and reads on to the next answer or push.
+    /// Writes the buffered requests and reads up to the next response or push.
     fn read(&mut self, deadline: Deadline) -> Result<Option<(Opcode, Incoming)>, Error> {
         loop {
             while let Some(header) = self.buffered_frame()? {
@@ -362,7 +367,7 @@ impl Connection {
         }
     }
 
-    /// The frames that went either way since the last call, if [`Introduction::tap`] asked for them.
+    /// Returns the frames in both directions since the last call, if [`Introduction::tap`] is set.
     pub fn tapped(&mut self) -> Vec<(Direction, Vec<u8>)> {
         self.tap.as_mut().map(Tap::take).unwrap_or_default()
     }
@@ -372,7 +377,7 @@ impl Connection {
         incoming::whole_frame(self.stream.input(), frame_max).map_err(|fault| self.fault(fault))
     }
 
-    /// Takes the frame at the start of the input; gives what somebody waits for, and of which operation it is.
+    /// Decodes the frame at the start of the input. Returns its opcode and content if a caller may be waiting for it.
     fn on_frame(&mut self, header: Header) -> Result<Option<(Opcode, Incoming)>, Error> {
         let bytes = &self.stream.input()[..header.frame_len()];
         if let Some(tap) = &mut self.tap {

@@ -1,4 +1,4 @@
-//! What can go wrong, and what the caller may do about it.
+//! The errors of the client, and what the caller may do about them.
 
 use std::fmt;
 use std::io;
@@ -11,65 +11,65 @@ use crate::wire::records::RecordError;
 use crate::wire::response::{Detail, ErrorResponse};
 use crate::wire::{Class, DecodeError, FrameError, Goaway, Opcode, Status};
 
-/// Why a call did not succeed.
+/// The reason why a call failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// Not an address of a node.
+    /// A text is not an address of a node.
     Address(AddressError),
-    /// Not a topic name.
+    /// A name is not a topic name.
     Name(NameError),
-    /// A record that has no form on the wire.
+    /// A record cannot be encoded.
     Record(RecordError),
-    /// More bytes of records than one batch can have.
+    /// A batch has too many bytes of records.
     BatchTooLarge {
-        /// Bytes of the batch.
+        /// Size of the batch in bytes.
         bytes: usize,
-        /// Most bytes of one.
+        /// Maximum size of a batch in bytes.
         bytes_max: usize,
     },
-    /// No connection; nothing was sent.
+    /// No connection could be made; nothing was sent.
     Connect {
         /// The address that was tried last.
         server: String,
-        /// Why not.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The node did not want the connection; nothing was sent.
+    /// The node refused the connection; no request was sent.
     Rejected {
         /// The node's address.
         server: String,
-        /// Its reason.
+        /// The node's reason.
         response: Box<ErrorResponse>,
     },
-    /// The connection ended before the answer came.
+    /// The connection ended before the response arrived.
     Lost {
         /// The node's address.
         server: String,
-        /// How it ended.
+        /// How the connection ended.
         reason: Loss,
-        /// Did the node say that it did not act on the request?
+        /// True if the node said that it did not act on the request.
         untouched: bool,
     },
-    /// No answer in time.
+    /// No response arrived in time.
     TimedOut {
         /// The node's address.
         server: String,
-        /// How long was waited.
+        /// How long the client waited.
         waited: Duration,
     },
-    /// The other side broke the protocol.
+    /// The other side violated the protocol.
     Protocol {
         /// The node's address.
         server: String,
-        /// How.
+        /// The violation.
         fault: Fault,
     },
     /// The node answered with an error.
     Refused {
         /// The node's address.
         server: String,
-        /// Its answer.
+        /// The node's response.
         response: Box<ErrorResponse>,
     },
 }
@@ -77,52 +77,52 @@ pub enum Error {
 /// How a connection ended.
 #[derive(Debug)]
 pub enum Loss {
-    /// The node said that it would close.
+    /// The node had announced that it would close.
     Goaway(Box<Goaway>),
-    /// The operating system said so.
+    /// The operating system reported an error.
     Io(io::Error),
 }
 
-/// How the other side broke the protocol.
+/// A violation of the protocol by the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Its bytes are no frame.
+    /// The received bytes are not a frame.
     Frame(FrameError),
-    /// A frame was damaged.
+    /// A frame is corrupt.
     Corrupt(Corrupt),
-    /// An answer, or something of a subscription, that cannot be read.
+    /// A response or push cannot be decoded.
     Decode {
         /// The operation.
         opcode: Opcode,
-        /// What is wrong with it.
+        /// The reason.
         error: DecodeError,
     },
-    /// Records that cannot be read.
+    /// Records cannot be decoded.
     Records(RecordError),
-    /// An answer to another operation than the request's, or of another kind.
+    /// A response belongs to another operation than its request, or is of another kind.
     Answer {
-        /// The operation that was requested.
+        /// The operation of the request.
         opcode: Opcode,
     },
-    /// A critical flag that this version does not know.
+    /// A frame has a critical flag that this version does not know.
     Critical,
-    /// A first answer that is not HELLO, or makes no sense.
+    /// The first response is not HELLO, or makes no sense.
     Hello,
-    /// More of a subscription than it was given credit for.
+    /// A subscription got more bytes than its credit.
     Credit,
-    /// Records of a subscription that do not follow those before.
+    /// The records of a subscription do not follow the previous ones.
     Hole {
-        /// The offset that had to come.
+        /// The expected offset.
         expected: Offset,
-        /// The one that came.
+        /// The offset received.
         found: Offset,
     },
-    /// Records of another topic, or of another life of it, than were subscribed to.
+    /// Records belong to another topic, or to another epoch of its log, than the subscription.
     Foreign,
 }
 
 impl Error {
-    /// The status byte that the node answered with, if it answered.
+    /// Returns the status byte that the node answered with, if it answered.
     pub fn code(&self) -> Option<u8> {
         match self {
             Self::Refused { response, .. } | Self::Rejected { response, .. } => Some(response.status),
@@ -139,12 +139,12 @@ impl Error {
         }
     }
 
-    /// The status that the node answered a request with, if this version knows it.
+    /// Returns the status that the node answered a request with, if this version knows it.
     pub fn status(&self) -> Option<Status> {
         self.refusal().and_then(|response| Status::from_number(response.status))
     }
 
-    /// The node's answer, if that is what the error is.
+    /// Returns the node's error response, if there is one.
     pub fn refusal(&self) -> Option<&ErrorResponse> {
         match self {
             Self::Refused { response, .. } => Some(response),
@@ -160,7 +160,7 @@ impl Error {
         }
     }
 
-    /// May the same request succeed later, without anything being changed?
+    /// Returns true if the same request may succeed later without any other change.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Lost { .. } | Self::TimedOut { .. } => true,
@@ -177,7 +177,7 @@ impl Error {
         }
     }
 
-    /// May the request have been carried out all the same? Then only one that is harmless when done twice may be
+    /// Returns true if the request may have been executed all the same. Then only an idempotent request may be
     /// repeated.
     pub fn may_be_done(&self) -> bool {
         match self {
@@ -193,14 +193,14 @@ impl Error {
         }
     }
 
-    /// How long the node asks to wait before the next attempt.
+    /// Returns how long the node asks to wait before the next attempt.
     pub fn retry_after(&self) -> Duration {
         let rejection = if let Self::Rejected { response, .. } = self { Some(response.as_ref()) } else { None };
         let response = rejection.or_else(|| self.refusal());
         Duration::from_millis(response.map_or(0, |response| u64::from(response.retry_after_ms)))
     }
 
-    /// The address of the node that it happened with.
+    /// Returns the address of the node at which the error occurred.
     pub fn server(&self) -> Option<&str> {
         match self {
             Self::Connect { server, .. }
@@ -215,39 +215,39 @@ impl Error {
 }
 
 impl ErrorResponse {
-    /// The sequence that the topic would take from this producer.
+    /// Returns the sequence that the topic expects next from this producer.
     pub fn expected_sequence(&self) -> Option<u64> {
         self.details.iter().find_map(|detail| if let Detail::ExpectedSequence(n) = detail { Some(*n) } else { None })
     }
 
-    /// The node that says so.
+    /// Returns the node that reports the error.
     pub fn node(&self) -> Option<u16> {
         self.details.iter().find_map(|detail| if let Detail::Node(node) = detail { Some(*node) } else { None })
     }
 
-    /// The hops that the request made.
+    /// Returns the number of hops that the request made.
     pub fn hops(&self) -> Option<u16> {
         self.details.iter().find_map(|detail| if let Detail::Hops(hops) = detail { Some(*hops) } else { None })
     }
 
-    /// The links that the request met down.
+    /// Returns the dead links that the request met.
     pub fn down(&self) -> &[(u16, u16)] {
         let links =
             self.details.iter().find_map(|detail| if let Detail::Links(down) = detail { Some(down) } else { None });
         links.map_or(&[], Vec::as_slice)
     }
 
-    /// The first offset behind damaged records that can be read, when this says that they cannot.
+    /// Returns the first readable offset after damaged records, if the error is about damaged records.
     pub fn readable_from(&self) -> Option<Offset> {
         self.next_offset().filter(|_| self.status == Status::Storage.number())
     }
 
-    /// Behind the last record of the topic.
+    /// Returns the topic's log end offset.
     pub fn next_offset(&self) -> Option<Offset> {
         self.details.iter().find_map(|detail| if let Detail::Next(next) = detail { Some(*next) } else { None })
     }
 
-    /// The name of its status in protocol.md.
+    /// Returns the name of the status in protocol.md.
     pub fn name(&self) -> &'static str {
         Status::from_number(self.status).map_or("UNKNOWN_STATUS", Status::name)
     }
@@ -283,7 +283,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// What the operating system says, without its number; an end that nobody announced is not an error to it.
+/// Returns the operating system's message without its error number; the unexpected end of a stream has no such message.
 fn plain(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return "the other side closed it".to_owned();
@@ -294,7 +294,7 @@ fn plain(error: &io::Error) -> String {
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// A node's words with the number and name of its status, so that protocol.md can be searched.
+/// Formats a node's message with the number and name of its status, so that a reader can look it up in protocol.md.
 struct Reason<'a>(&'a ErrorResponse);
 
 impl fmt::Display for Reason<'_> {

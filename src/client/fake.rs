@@ -1,4 +1,4 @@
-//! A node for tests that does exactly what it is told, on a thread of its own.
+//! A node for tests that follows a script, on a thread of its own.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,17 +17,17 @@ use crate::wire::response::{
 };
 use crate::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Raw, Request, Response, Role, Status};
 
-/// What the node does on one connection; then it closes it.
+/// The script of one connection, which is closed when the script ends.
 pub(super) type Script = Box<dyn FnOnce(&mut Peer) + Send>;
 
-/// The node.
+/// The fake node.
 pub(super) struct Fake {
     address: Address,
     thread: JoinHandle<()>,
 }
 
 impl Fake {
-    /// Listens, and plays a script on each connection in turn.
+    /// Listens, and plays one script on each connection in turn.
     pub(super) fn play(scripts: Vec<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
@@ -47,12 +47,12 @@ impl Fake {
         &self.address
     }
 
-    /// A client of this node alone.
+    /// Returns a client of this node only.
     pub(super) fn client(&self) -> Client {
         Client::builder().server(self.address.clone()).timeout(Duration::from_secs(5)).connect().unwrap()
     }
 
-    /// The whole script was played.
+    /// Waits until all scripts have been played.
     pub(super) fn finish(self) {
         if let Err(panic) = self.thread.join() {
             std::panic::resume_unwind(panic);
@@ -63,15 +63,15 @@ impl Fake {
 /// The node's end of a connection.
 pub(super) struct Peer {
     socket: TcpStream,
-    /// What [`Self::say`] collected.
+    /// The frames that [`Self::say`] has buffered.
     sent: Vec<u8>,
-    /// Where the other nodes listen.
+    /// The addresses of the other nodes.
     others: Vec<Address>,
-    /// The library's own NODES has come.
+    /// True once the library's own NODES has arrived.
     was_asked: bool,
 }
 
-/// A frame that the node read.
+/// A frame that the fake has read.
 pub(super) struct Asked {
     pub(super) opcode: Opcode,
     pub(super) flags: Flags,
@@ -81,7 +81,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// As a request.
+    /// Decodes the frame as a request.
     pub(super) fn request(&self) -> Request<'_> {
         Request::decode(self.opcode, &self.args).unwrap()
     }
@@ -100,12 +100,13 @@ impl Peer {
         self.flush();
     }
 
-    /// Answers NODES with these addresses from now on. Else it does as an older node, which does not know NODES.
+    /// Answers NODES with these addresses from now on. Before that it behaves as an older node, which does not know
+    /// NODES.
     pub(super) fn knows(&mut self, others: &[Address]) {
         self.others = others.to_vec();
     }
 
-    /// Reads a frame, passing over the NODES that the library sends by itself, which it answers.
+    /// Reads the next frame except for the library's own NODES, which it answers.
     pub(super) fn read(&mut self) -> Asked {
         let mut first = [0];
         self.socket.read_exact(&mut first).unwrap();
@@ -150,14 +151,14 @@ impl Peer {
         }
     }
 
-    /// Reads a frame that is a request of this operation.
+    /// Reads a frame, which must be a request of this operation.
     pub(super) fn expect(&mut self, opcode: Opcode) -> Asked {
         let asked = self.read();
         assert_eq!(asked.opcode, opcode);
         asked
     }
 
-    /// Collects a frame without payload, for [`Self::flush`] or [`Self::trickle`].
+    /// Buffers a frame without payload, for [`Self::flush`] or [`Self::trickle`].
     pub(super) fn say(
         &mut self,
         opcode: Opcode,
@@ -170,51 +171,51 @@ impl Peer {
         head.seal(None, (0, 0), &mut self.sent, args);
     }
 
-    /// Collects an answer.
+    /// Buffers a response.
     pub(super) fn answer(&mut self, asked: &Asked, response: &Response) {
         let payload = response.encode(asked.opcode.number(), asked.id, None, &mut self.sent);
         let parts: Vec<Bytes> = payload.map(|payload| payload.parts.clone()).unwrap_or_default();
         parts.iter().for_each(|part| self.sent.extend_from_slice(part));
     }
 
-    /// Collects an error.
+    /// Buffers an error response.
     pub(super) fn refuse(&mut self, asked: &Asked, status: Status, retry_after_ms: u32, details: Vec<Detail>) {
         let message = "as the script says".to_owned();
         let error = ErrorResponse { status: status.number(), retry_after_ms, message, details };
         self.answer(asked, &Response::Error(Box::new(error)));
     }
 
-    /// Collects something for a subscription.
+    /// Buffers a push for a subscription.
     pub(super) fn push(&mut self, subscription: RequestId, push: &Push) {
         let payload = push.encode(subscription, None, &mut self.sent);
         let parts: Vec<Bytes> = payload.map(|payload| payload.parts.clone()).unwrap_or_default();
         parts.iter().for_each(|part| self.sent.extend_from_slice(part));
     }
 
-    /// Collects GOAWAY.
+    /// Buffers GOAWAY.
     pub(super) fn goaway(&mut self, last_request_id: u64) {
         let goaway = Goaway { status: Status::Closing, last_request_id, message: "bye".to_owned() };
         self.say(Opcode::Goaway, Flags::ONEWAY, Status::Closing, RequestId(0), |args| goaway.encode(args));
     }
 
-    /// Collects bytes as they are.
+    /// Buffers raw bytes.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.sent.extend_from_slice(bytes);
     }
 
-    /// Writes what was collected at once.
+    /// Writes the buffered bytes at once.
     pub(super) fn flush(&mut self) {
         self.socket.write_all(&self.sent).unwrap();
         self.sent.clear();
     }
 
-    /// Writes what was collected byte by byte.
+    /// Writes the buffered bytes one at a time.
     pub(super) fn trickle(&mut self) {
         self.socket.set_nodelay(true).unwrap();
         self.sent.drain(..).for_each(|byte| self.socket.write_all(&[byte]).unwrap());
     }
 
-    /// Waits until the client closes.
+    /// Waits until the client closes the connection.
     pub(super) fn wait_for_end(&mut self) {
         let mut first = [0];
         while self.socket.read(&mut first).unwrap() > 0 {
@@ -224,7 +225,7 @@ impl Peer {
     }
 }
 
-/// An answer to PUBLISH.
+/// Returns a response to PUBLISH.
 pub(super) fn published(base: u64, count: u32, duplicate: bool) -> Response {
     Response::Published(Published {
         duplicate,
@@ -237,7 +238,7 @@ pub(super) fn published(base: u64, count: u32, duplicate: bool) -> Response {
     })
 }
 
-/// An answer to FETCH: records that consist of a byte each, of a topic that ends at `next`.
+/// Returns a response to FETCH with records of one byte each, from a topic whose log end offset is `next`.
 pub(super) fn fetched(from: u64, base: u64, next: u64, values: &[u8]) -> Response {
     Response::Fetched(Box::new(records(from, base, next, values)))
 }
@@ -259,7 +260,7 @@ fn records(from: u64, base: u64, next: u64, values: &[u8]) -> Fetched {
     }
 }
 
-/// An answer to SUBSCRIBE.
+/// Returns a response to SUBSCRIBE.
 pub(super) fn subscribed(from: u64) -> Response {
     Response::Subscribed(Subscribed {
         topic_id: TopicId::new(7).unwrap(),
@@ -270,12 +271,12 @@ pub(super) fn subscribed(from: u64) -> Response {
     })
 }
 
-/// DELIVER of records that consist of a byte each: six bytes on the wire.
+/// Returns a DELIVER with records of one byte each, which take six bytes on the wire.
 pub(super) fn deliver(base: u64, values: &[u8]) -> Push {
     Push::Deliver(Box::new(records(base, base, base + values.len() as u64, values)))
 }
 
-/// The EVENT that ends a subscription.
+/// Returns the EVENT that ends a subscription.
 pub(super) fn ended(status: Status) -> Push {
     Push::Ended(Box::new(ErrorResponse::new(status, "as the script says")))
 }

@@ -1,4 +1,4 @@
-//! Reading records: one answer, or an iterator over many.
+//! Reading records: one response, or an iterator over many.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,66 +19,66 @@ use crate::wire::{Opcode, Request, Response};
 /// A record that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its place in the topic.
+    /// Its offset in the topic.
     pub offset: Offset,
-    /// When the topic took it, in microseconds since 1970.
+    /// The time at which it was appended, in microseconds since 1970.
     pub append_us: u64,
-    /// The publisher's time, in microseconds since 1970.
+    /// The publisher's timestamp, in microseconds since 1970.
     pub timestamp_us: Option<u64>,
-    /// What it is about.
+    /// The key: what the record is about.
     pub key: Option<Bytes>,
-    /// Names and values in their order.
+    /// The headers, as names and values in their order.
     pub headers: Vec<(String, Bytes)>,
     /// The content.
     pub value: Bytes,
 }
 
-/// One answer to FETCH.
+/// One response to FETCH.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
-    /// Which topic.
+    /// The topic's id.
     pub topic_id: TopicId,
-    /// The life of its log.
+    /// The epoch of the topic's log.
     pub epoch: Epoch,
-    /// Where reading started. Below `base` when retention removed what was between.
+    /// The offset that was requested. It is below `base` if the records between were removed by retention.
     pub from: Offset,
-    /// Of the first record, or where it would be.
+    /// The offset of the first record, or of the next one if there are no records.
     pub base: Offset,
-    /// The first record that is kept.
+    /// The log start offset.
     pub first: Offset,
-    /// Behind the last record.
+    /// The log end offset.
     pub next: Offset,
-    /// The records; none at the end.
+    /// The records; none at the end of the log.
     pub messages: Vec<Message>,
 }
 
-/// What an iterator over records, or a subscription, meets.
+/// An item of an iterator over records or of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A record.
     Record(Message),
-    /// Records that retention removed before they were read, or that a repair of their node's disk gave up.
+    /// Records were removed by retention before they were read, or given up by a repair of their node's disk.
     Gap {
-        /// The first of them.
+        /// The first missing offset.
         from: Offset,
-        /// The first that is kept.
+        /// The first offset that still exists.
         to: Offset,
     },
-    /// Records of the subscription cannot come for the moment, or can again. Reading with FETCH does not meet it.
+    /// The subscription's records cannot arrive for the moment, or can again. Only subscriptions have this item.
     Notice(Notice),
-    /// Records that their node has and cannot read from its disk; its log says why ([`Status::Storage`]).
+    /// Records exist, but their node cannot read them from its disk; its log says why ([`Status::Storage`]).
     ///
     /// [`Status::Storage`]: crate::wire::Status::Storage
     Lost {
-        /// The first of them.
+        /// The first unreadable offset.
         from: Offset,
-        /// The first that can be read.
+        /// The first readable offset after that.
         to: Offset,
     },
 }
 
 impl Item {
-    /// The offset of the record, or of the first that is missing; a notice has none.
+    /// Returns the offset of the record, or of the first missing one; `None` for a notice.
     pub const fn offset(&self) -> Option<Offset> {
         match self {
             Self::Record(message) => Some(message.offset),
@@ -89,20 +89,20 @@ impl Item {
 }
 
 impl Client {
-    /// Reads at most `max_records` (0: as many as one answer holds) from `start` on: one answer, at least one record
-    /// if there is one.
+    /// Reads up to `max_records` records from `start` with one request; 0 means as many as one response holds. Returns
+    /// at least one record if there is one.
     ///
     /// # Errors
-    /// The node's.
+    /// Returns the node's error.
     pub fn fetch(&mut self, topic: &str, start: Start, max_records: u32) -> Result<Fetch, Error> {
         self.fetch_of(topic, None, start, max_records, Duration::ZERO)
     }
 
-    /// The same, but while there is no record at `start` yet the answer waits for one, at most so long. The client's
-    /// timeout counts from the end of that.
+    /// Like [`Self::fetch`], but if there is no record at `start` yet, the response waits up to `wait` for one. The
+    /// client's timeout counts from the end of that time.
     ///
     /// # Errors
-    /// The node's.
+    /// Returns the node's error.
     pub fn fetch_wait(&mut self, topic: &str, start: Start, max_records: u32, wait: Duration) -> Result<Fetch, Error> {
         let end = Deadline::after(wait);
         let mut left = wait;
@@ -114,17 +114,17 @@ impl Client {
             if !fetch.messages.is_empty() || left.is_zero() {
                 return Ok(fetch);
             }
-            // What is published between two requests is not missed: the place is an offset from now on.
+            // From now on the start is an offset, so that a record published between two requests is not missed.
             start = Start::Offset(fetch.base);
             identity = Some((fetch.topic_id, fetch.epoch));
         }
     }
 
-    /// All records from `start` to the end as it is at the first answer. An iterator: nothing is requested before
-    /// the first item is.
+    /// Returns an iterator over all records from `start` up to the log end offset at the first response. Nothing is
+    /// requested before the first item is.
     ///
     /// # Errors
-    /// [`Error::Name`].
+    /// Returns [`Error::Name`].
     pub fn records(&mut self, topic: &str, start: Start) -> Result<Records<'_>, Error> {
         TopicName::new(topic)?;
         Ok(Records {
@@ -177,7 +177,7 @@ impl Client {
     }
 }
 
-/// Takes a payload apart; the parts share its memory.
+/// Decodes the records of a payload; they share its memory.
 pub(super) fn messages(fetched: &Fetched) -> Result<Vec<Message>, records::RecordError> {
     let payload: Bytes = fetched.payload.parts.first().cloned().unwrap_or_default();
     let mut times = fetched.runs.iter().flat_map(|run| (0..run.count).map(|_| run.append_us));
@@ -199,8 +199,8 @@ pub(super) fn messages(fetched: &Fetched) -> Result<Vec<Message>, records::Recor
 
 /// An iterator over the records of a topic; see [`Client::records`].
 ///
-/// It notes topic and epoch of the first answer: when the topic is made anew or loses its end meanwhile, the next item
-/// is the error that says so, and then there are no more.
+/// It remembers the topic id and epoch of the first response. If the topic is re-created or loses records at its end
+/// meanwhile, the next item is an error that says so, and the last one.
 #[derive(Debug)]
 pub struct Records<'c> {
     client: &'c mut Client,
@@ -215,14 +215,14 @@ pub struct Records<'c> {
 }
 
 impl Records<'_> {
-    /// Ends after so many records.
+    /// Ends the iterator after `records` records.
     #[must_use]
     pub const fn limit(mut self, records: u64) -> Self {
         self.limit = records;
         self
     }
 
-    /// While there is no record at all to begin with, waits for one at most so long.
+    /// Waits up to `wait` for a first record if there is none.
     #[must_use]
     pub const fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
@@ -254,7 +254,7 @@ impl Records<'_> {
 }
 
 impl Records<'_> {
-    /// Goes on behind records that cannot be read, if it is known where that is.
+    /// Continues after records that cannot be read, if the error says where that is.
     fn pass_damage(&mut self, error: Error) -> Result<(), Error> {
         let next = if let Error::Refused { response, .. } = &error { response.readable_from() } else { None };
         match (self.start, next) {

@@ -1,6 +1,6 @@
-//! The subscriptions of a connection: which there are, and how much the node may send of each.
+//! The subscriptions of a connection, and how many bytes the node may send for each.
 //!
-//! It is what tells a push that comes late from one that is wanted, and it bounds what a node can make a client keep.
+//! They distinguish a late push from an expected one, and they bound what a node can make a client buffer.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,18 @@ pub(super) struct Grants(BTreeMap<RequestId, Grant>);
 
 #[derive(Debug)]
 struct Grant {
-    /// Is its SUBSCRIBE answered?
+    /// True once SUBSCRIBE has been answered.
     is_open: bool,
-    /// Bytes of records that the node may send.
+    /// Bytes of records that the node may send in total.
     limit: u64,
-    /// Bytes of records that came.
+    /// Bytes of records received.
     received: u64,
-    /// The UNSUBSCRIBE that ends it.
+    /// The request id of the UNSUBSCRIBE that ends it.
     ending: Option<RequestId>,
 }
 
 impl Grants {
-    /// Notes what a request says about a subscription.
+    /// Records that a request starts or ends a subscription.
     pub(super) fn on_sent(&mut self, id: RequestId, request: &Request<'_>) {
         if let Request::Subscribe(subscribe) = request {
             let grant = Grant { is_open: false, limit: subscribe.limit, received: 0, ending: None };
@@ -38,7 +38,7 @@ impl Grants {
         }
     }
 
-    /// A subscription begins with the answer to SUBSCRIBE and ends with that to UNSUBSCRIBE.
+    /// Handles a response: a subscription starts with that to SUBSCRIBE and ends with that to UNSUBSCRIBE.
     pub(super) fn on_answer(&mut self, answer: &Answer) {
         let refused = if let Response::Error(error) = &answer.response { Some(error.status) } else { None };
         if let Some(grant) = self.0.get_mut(&answer.id) {
@@ -51,10 +51,10 @@ impl Grants {
         }
     }
 
-    /// Notes what came; `false` when it is of no subscription, and so came late.
+    /// Accounts for a push. Returns `false` if it belongs to no subscription, because it is late.
     ///
     /// # Errors
-    /// More than was granted.
+    /// Returns [`Fault::Credit`] if the subscription got more bytes than its credit.
     pub(super) fn on_push(&mut self, pushed: &Pushed) -> Result<bool, Fault> {
         let Some(grant) = self.0.get_mut(&pushed.subscription).filter(|grant| grant.is_open) else {
             return Ok(false);
@@ -70,7 +70,7 @@ impl Grants {
         Ok(true)
     }
 
-    /// Grants more; `false` when that changes nothing.
+    /// Raises the credit of a subscription. Returns `false` if that has no effect.
     pub(super) fn raise(&mut self, subscription: RequestId, limit: u64) -> bool {
         match self.0.get_mut(&subscription) {
             Some(grant) if grant.is_open && grant.limit < limit => {
@@ -81,17 +81,17 @@ impl Grants {
         }
     }
 
-    /// Is there no subscription, nor one that was asked for?
+    /// Returns true if there is neither a subscription nor an unanswered SUBSCRIBE.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Is there such a subscription?
+    /// Returns true if the subscription exists.
     pub(super) fn has(&self, subscription: RequestId) -> bool {
         self.0.contains_key(&subscription)
     }
 
-    /// Nothing of it is wanted any more.
+    /// Forgets a subscription: further pushes for it are late.
     pub(super) fn forget(&mut self, subscription: RequestId) {
         self.0.remove(&subscription);
     }

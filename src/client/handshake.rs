@@ -1,4 +1,4 @@
-//! HELLO: what a new connection begins with.
+//! The handshake of a new connection: HELLO and its response.
 
 use std::io;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::types::{Dimension, NodeId, RequestId};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Class, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw};
 
-/// The request id of HELLO; the others follow.
+/// The request id of HELLO; those of further requests are higher.
 pub(super) const HELLO_ID: RequestId = RequestId(1);
 
-/// What both sides agreed on.
+/// The result of the handshake.
 pub(super) struct Agreed {
     pub(super) hello: Hello,
     pub(super) node: NodeId,
     pub(super) dimension: Dimension,
 }
 
-/// Sends HELLO and reads the answer.
+/// Sends HELLO and reads the response.
 pub(super) fn greet(
     stream: &mut Stream,
     server: &str,
@@ -50,7 +50,7 @@ pub(super) fn greet(
         First::Goaway(goaway) => return Err(rejected(server, goaway.status.number(), goaway.message)),
         First::Refused(status) => status,
     };
-    // Why stands in the GOAWAY behind the refusal.
+    // The reason for a refusal is in the GOAWAY after it.
     let reason = next_frame(stream, deadline.within(REASON_PATIENCE), tap).ok().flatten();
     let goaway = reason.and_then(|bytes| match read_hello(&bytes) {
         Ok(First::Goaway(goaway)) => Some(goaway.message),
@@ -59,7 +59,7 @@ pub(super) fn greet(
     Err(rejected(server, status, goaway.unwrap_or_default()))
 }
 
-/// How long the reason of a refusal is waited for.
+/// How long to wait for the GOAWAY with the reason for a refusal.
 const REASON_PATIENCE: Duration = Duration::from_millis(500);
 
 fn rejected(server: &str, status: u8, message: String) -> Error {
@@ -67,7 +67,7 @@ fn rejected(server: &str, status: u8, message: String) -> Error {
     Error::Rejected { server: server.to_owned(), response }
 }
 
-/// Why there is no frame.
+/// The reason why no frame could be read.
 enum NoFrame {
     Fault(Fault),
     Io(io::Error),
@@ -82,7 +82,7 @@ impl NoFrame {
     }
 }
 
-/// Reads a frame; `None` when none came in time.
+/// Reads a frame; `None` if none arrived in time.
 fn next_frame(stream: &mut Stream, deadline: Deadline, tap: &mut Option<Tap>) -> Result<Option<Vec<u8>>, NoFrame> {
     let header = loop {
         if let Some(header) = whole_frame(stream.input(), FRAME_BEFORE_HELLO_MAX).map_err(NoFrame::Fault)? {
@@ -107,10 +107,10 @@ fn encode_hello(introduction: &Introduction, out: &mut Vec<u8>) {
     head.seal(None, (0, 0), out, |args| hello.encode(args, Some(random())));
 }
 
-/// What a node says first.
+/// The first frame from a node.
 enum First {
     Agreed(Agreed),
-    /// With this status; the args are those of HELLO all the same.
+    /// A refusal with this status. Its args are those of HELLO too.
     Refused(u8),
     Goaway(Goaway),
 }

@@ -1,4 +1,4 @@
-//! What a node says: the frames that come over a connection.
+//! Frames from a node: responses and pushes.
 
 use super::address::Address;
 use super::error::Fault;
@@ -8,30 +8,30 @@ use crate::wire::push::is_known_event;
 use crate::wire::response::{ErrorResponse, LinkState};
 use crate::wire::{Class, Flags, Frame, Goaway, Header, Opcode, Push, Raw, Request, Response, Status};
 
-/// An answer, and whose.
+/// A response and the id of its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What [`Connection::send`](super::Connection::send) gave.
+    /// The id that [`Connection::send`](super::Connection::send) returned.
     pub id: RequestId,
-    /// What the node says.
+    /// The response.
     pub response: Response,
 }
 
-/// What came unasked to a subscription.
+/// A push for a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
     /// The request id of its SUBSCRIBE.
     pub subscription: RequestId,
-    /// What the node says.
+    /// The content.
     pub push: Push,
 }
 
-/// What comes over a connection.
+/// A response or a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
-    /// An answer to a request.
+    /// A response to a request.
     Answer(Answer),
-    /// Something of a subscription.
+    /// A push for a subscription.
     Push(Pushed),
 }
 
@@ -41,29 +41,29 @@ impl Incoming {
     }
 }
 
-/// What a frame was.
+/// The meaning of a received frame.
 pub(super) enum Taken {
-    /// To a request of this operation.
+    /// A response, and the operation of its request.
     Answer(Opcode, Answer),
     Push(Opcode, Push),
     Goaway(Goaway),
-    /// A request of the node's, and what to answer.
+    /// A request from the node, and the response to it.
     Reply(Response),
-    /// A subscription began that nobody waits for any more.
+    /// The start of a subscription that was abandoned meanwhile.
     Abandoned,
-    /// One-way, or an answer that nobody waits for any more.
+    /// A one-way frame, or the response to an abandoned request.
     Nothing,
 }
 
-/// The header of the frame at the start of `input`, when all of the frame is there.
+/// Returns the header of the frame at the start of `input` once the whole frame is there.
 pub(super) fn whole_frame(input: &[u8], frame_max: u32) -> Result<Option<Header>, Fault> {
     let header = Header::parse(input, frame_max).map_err(Fault::Frame)?;
     Ok(header.filter(|header| header.frame_len() <= input.len()))
 }
 
-/// Takes a whole frame apart.
+/// Decodes a whole frame.
 pub(super) fn read_frame(header: Header, bytes: &[u8], pending: &mut Pending) -> Result<Taken, Fault> {
-    // No route section comes to a client, so the dimension that would check one does not matter.
+    // Clients get no route sections, so the dimension for validating one does not matter.
     let point = Dimension::new(0).expect("a cube of one node");
     let frame = Frame::parse(header, Raw::Borrowed(bytes), point).map_err(Fault::Frame)?;
     if header.flags.any(Flags::CRITICAL) {
@@ -102,8 +102,8 @@ pub(super) fn read_frame(header: Header, bytes: &[u8], pending: &mut Pending) ->
     }
 }
 
-/// The addresses of the other nodes in an answer to NODES. None, when it cannot be read or is an error: an older node
-/// does not know NODES.
+/// Returns the addresses of the other nodes from a response to NODES; none if it is an error, as from an older node
+/// that does not know NODES, or cannot be decoded.
 pub(super) fn read_nodes(header: Header, bytes: &[u8]) -> Vec<Address> {
     let point = Dimension::new(0).expect("a cube of one node");
     let Ok(frame) = Frame::parse(header, Raw::Borrowed(bytes), point) else { return Vec::new() };

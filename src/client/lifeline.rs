@@ -1,4 +1,5 @@
-//! A connection that is to be there all the time: when to connect again, and when to say that no server answers.
+//! A connection that is re-established whenever it is lost: when to reconnect, and when to report that no server
+//! answers.
 
 use std::time::{Duration, Instant};
 
@@ -7,38 +8,38 @@ use super::error::Error;
 use super::session::{Backoff, Client};
 use crate::types::NodeId;
 
-/// A connection that held so long was a good one: the next attempts are quick again.
+/// A connection that lasted this long was good: the next attempts start with a short pause again.
 const GOOD: Duration = Duration::from_secs(1);
 
-/// Faults of nodes, each less than [`FAULT_FORGOTTEN`] after the one before, that connecting again did not help
-/// against.
+/// The number of consecutive faults of nodes, each within [`FAULT_FORGOTTEN`] of the one before, after which
+/// reconnecting is given up.
 const FAULTS_MAX: u32 = 8;
 
-/// After so long without one, faults are counted from the first again.
+/// After this time without a fault, counting starts anew.
 const FAULT_FORGOTTEN: Duration = Duration::from_secs(10);
 
-/// The connection of a client, held for as long as a server answers.
+/// A client's connection, re-established for as long as a server answers.
 #[derive(Debug)]
 pub(super) struct Lifeline {
-    /// The number of the connection that was held last.
+    /// The number of the current or last connection.
     connection: u64,
     opened: Instant,
     backoff: Backoff,
-    /// No connecting before then.
+    /// The earliest time of the next attempt to connect.
     not_before: Deadline,
-    /// When to say that no server answers; `None` while one does.
+    /// When to report that no server answers; `None` while one does.
     give_up: Option<Deadline>,
     faults: u32,
     faulted: Instant,
 }
 
-/// What came of holding the connection.
+/// The result of [`Lifeline::hold`].
 pub(super) enum Held {
-    /// It is the one of the last time.
+    /// The connection is the same as the last time.
     Same,
-    /// It is another one, to this node.
+    /// There is a new connection, to this node.
     New(NodeId),
-    /// There is none, and the next attempt is made then.
+    /// There is no connection, and the next attempt may be made at that time.
     NotYet(Deadline),
 }
 
@@ -56,7 +57,7 @@ impl Lifeline {
         }
     }
 
-    /// Connects if need be, which may take as long as the client's timeout.
+    /// Connects if necessary, which may take as long as the client's timeout.
     pub(super) fn hold(&mut self, client: &mut Client) -> Result<Held, Error> {
         if !self.not_before.is_over() {
             return Ok(Held::NotYet(self.not_before));
@@ -73,20 +74,20 @@ impl Lifeline {
         Ok(Held::New(node))
     }
 
-    /// Is the client's present connection the one that is held?
+    /// Returns true if the client's current connection is the one that is held.
     pub(super) const fn holds(&self, client: &Client) -> bool {
         client.connection_number() == self.connection
     }
 
-    /// Since when the connection has been held.
+    /// Returns the time at which the connection was opened.
     pub(super) const fn opened(&self) -> Instant {
         self.opened
     }
 
-    /// Gives the connection up after a failure.
+    /// Closes the connection after a failure.
     ///
     /// # Errors
-    /// What connecting again does not help against.
+    /// Returns the error if reconnecting does not help against it.
     pub(super) fn on_failure(&mut self, client: &mut Client, error: Error) -> Result<(), Error> {
         client.close();
         if now().duration_since(self.opened) >= GOOD && self.give_up.is_none() {

@@ -1,6 +1,7 @@
-//! Questions to single nodes, and to all of them.
+//! Requests to single nodes, and to all of them.
 //!
-//! No node answers for the cluster: the client asks each, in one pipeline, and notes those that did not answer.
+//! No node answers for the whole cluster: the client asks each one, in one pipeline, and lists those that did not
+//! answer.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -13,92 +14,92 @@ use crate::wire::request::{ANY_NODE, List};
 use crate::wire::response::{LinkState, Listed, Response, View};
 use crate::wire::{Opcode, Request};
 
-/// Questions in flight at once.
+/// Maximum number of requests in flight.
 const PIPELINE: usize = 64;
 
-/// What a node answered, or why there is no answer.
+/// A node's response, or why there is none.
 #[derive(Debug)]
 pub struct NodeAnswer<T> {
     /// The node that was asked.
     pub node: NodeId,
-    /// Its answer.
+    /// Its response.
     pub answer: Result<T, Error>,
 }
 
-/// An answer to PING.
+/// A response to PING.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pong {
-    /// Who answered.
+    /// The node that answered.
     pub node: NodeId,
-    /// How long that took, as the client measured it.
+    /// The round-trip time as the client measured it.
     pub micros: u64,
 }
 
 /// The topics of the whole cluster.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Each with the node that keeps it, in no order.
+    /// Each topic with its home node, in no order.
     pub topics: Vec<(NodeId, Listed)>,
-    /// The nodes whose topics are missing, and why.
+    /// The nodes whose topics are missing, and the reasons.
     pub unanswered: Vec<(NodeId, Error)>,
 }
 
 /// The cluster as its nodes see it.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Its dimension.
+    /// The dimension of the cube.
     pub dimension: Dimension,
     /// All nodes in the order of their ids.
     pub nodes: Vec<Member>,
-    /// All links in the order of their lower and higher ends.
+    /// All links in the order of their lower ends, then of their higher ends.
     pub links: Vec<Edge>,
 }
 
-/// A node as others see it, and itself.
+/// A node as others see it and as it sees itself.
 #[derive(Debug)]
 pub struct Member {
-    /// Its id.
+    /// The node's id.
     pub node: NodeId,
-    /// Where it listens, by its own words or those of another node; empty when nobody knows.
+    /// Its listening address, as reported by itself or by another node; empty if no node knows it.
     pub address: String,
-    /// What it says of itself; or why there is no answer.
+    /// Its own report, or why there is none.
     pub view: Result<View, Error>,
 }
 
-/// A node and where clients reach it, as another one's configuration has it.
+/// A node and its address for clients, according to another node's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownNode {
-    /// Its id.
+    /// The node's id.
     pub node: NodeId,
-    /// Where it listens, as `host:port`; empty when that is not known.
+    /// Its address, as `host:port`; empty if that is unknown.
     pub address: String,
-    /// Its link to the node that was asked.
+    /// The state of its link to the node that was asked.
     pub link: LinkState,
 }
 
-/// A link.
+/// A link of the cube.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
     /// The lower end.
     pub a: NodeId,
     /// The higher end.
     pub b: NodeId,
-    /// Is it up, as both ends see it, or the one that answered?
+    /// True if it is up according to both ends, or to the one that answered.
     pub up: bool,
 }
 
 impl Cluster {
-    /// Do all nodes answer, and are all links up?
+    /// Returns true if all nodes answer and all links are up.
     pub fn is_whole(&self) -> bool {
         self.nodes.iter().all(|member| member.view.is_ok()) && self.links.iter().all(|edge| edge.up)
     }
 }
 
 impl Client {
-    /// Asks a node for a sign of life and measures how long it takes. Not repeated when it is not reachable.
+    /// Sends PING to a node and measures the round-trip time. It is not retried if the node is unreachable.
     ///
     /// # Errors
-    /// The node's, or none came.
+    /// Returns the node's error, or that of the client if there was no response.
     pub fn ping(&mut self, node: NodeId) -> Result<Pong, Error> {
         let token = random();
         self.ingress()?;
@@ -112,10 +113,10 @@ impl Client {
         }
     }
 
-    /// The counters of nodes: lines of `name value`.
+    /// Returns the counters of nodes as lines of `name value`.
     ///
     /// # Errors
-    /// No connection. What a single node failed with stands in its place.
+    /// Returns an error if there is no connection. The error of a single node is in that node's place.
     pub fn stats(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeAnswer<String>>, Error> {
         self.ask(
             nodes,
@@ -124,12 +125,13 @@ impl Client {
         )
     }
 
-    /// All nodes of the cube in the order of their ids, and where they listen, as the node at the other end knows them:
-    /// one request, four in the largest cube. Whoever keeps the addresses can go on when that node is lost.
+    /// Returns all nodes of the cube in the order of their ids, and their addresses, according to the connected node.
+    /// This takes one request, or four in the largest cube. A program that keeps the addresses can continue when that
+    /// node is lost.
     ///
     /// # Errors
-    /// The node's, [`Status::UnknownOpcode`](crate::wire::Status::UnknownOpcode) from one of an earlier version; or no
-    /// connection.
+    /// Returns the node's error, which is [`Status::UnknownOpcode`](crate::wire::Status::UnknownOpcode) for a node of
+    /// an earlier version, or an error if there is no connection.
     pub fn nodes(&mut self) -> Result<Vec<KnownNode>, Error> {
         let dimension = self.dimension()?;
         let mut known = Vec::with_capacity(usize::from(dimension.nodes()));
@@ -151,10 +153,10 @@ impl Client {
         }
     }
 
-    /// The cluster as all its nodes see it.
+    /// Returns the cluster as all its nodes see it.
     ///
     /// # Errors
-    /// No connection.
+    /// Returns an error if there is no connection.
     pub fn cluster(&mut self) -> Result<Cluster, Error> {
         let dimension = self.dimension()?;
         let nodes: Vec<_> = dimension.all().collect();
@@ -165,7 +167,7 @@ impl Client {
         )?;
         let mut cluster = assemble(dimension, views);
         if cluster.nodes.iter().any(|member| member.address.is_empty()) {
-            // Nodes that nobody up is a neighbour of. An older node does not know the question.
+            // The addresses of nodes that have no live neighbour. An older node does not know this request.
             let known = self.nodes().unwrap_or_default();
             for (member, known) in cluster.nodes.iter_mut().zip(known) {
                 if member.address.is_empty() {
@@ -176,18 +178,18 @@ impl Client {
         Ok(cluster)
     }
 
-    /// All topics of the cluster whose names start so.
+    /// Returns all topics of the cluster whose names start with `prefix`.
     ///
     /// # Errors
-    /// No connection.
+    /// Returns an error if there is no connection.
     pub fn list(&mut self, prefix: &str) -> Result<Listing, Error> {
         self.list_pages(prefix, true)
     }
 
-    /// The first page of each node's topics whose names start so: up to some hundred names.
+    /// Returns the first page of each node's topics whose names start with `prefix`: up to some hundred names.
     ///
     /// # Errors
-    /// No connection.
+    /// Returns an error if there is no connection.
     pub fn list_first(&mut self, prefix: &str) -> Result<Listing, Error> {
         self.list_pages(prefix, false)
     }
@@ -209,7 +211,7 @@ impl Client {
         Ok(listing)
     }
 
-    /// Asks each node one question.
+    /// Sends one request to each node.
     fn ask<T>(
         &mut self,
         nodes: &[NodeId],
@@ -230,8 +232,8 @@ impl Client {
         Ok(answers)
     }
 
-    /// Asks nodes questions that may go on from a cursor, 0 at first. `take` gives `None` for an answer of another
-    /// kind, else the cursor to go on from, if any. Returns the nodes that failed.
+    /// Sends requests to nodes, each of which may continue from a cursor, which is 0 at first. `take` returns `None`
+    /// for a response of the wrong kind, else the cursor to continue from, if any. Returns the nodes that failed.
     fn ask_all<'r>(
         &mut self,
         nodes: &[NodeId],
@@ -289,7 +291,7 @@ impl Client {
     }
 }
 
-/// Connections that are lost before a question to all nodes is given up.
+/// Number of lost connections after which a request to all nodes is given up.
 const LOSSES_MAX: u32 = 3;
 
 fn assemble(dimension: Dimension, views: Vec<NodeAnswer<View>>) -> Cluster {
@@ -325,7 +327,7 @@ fn assemble(dimension: Dimension, views: Vec<NodeAnswer<View>>) -> Cluster {
     Cluster { dimension, nodes: nodes.collect(), links }
 }
 
-/// Microseconds from an instant to now.
+/// Returns the microseconds from an instant to now.
 pub(super) fn micros_since(start: Instant) -> u64 {
     u64::try_from(now().duration_since(start).as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,43 +1,43 @@
-//! What is said of a subscription whose home cannot be reached.
+//! Notices about subscriptions whose home is unreachable.
 
 use std::fmt;
 
 use crate::types::NodeId;
 use crate::wire::{Class, Status};
 
-/// Whether records of a subscription can come. The subscription goes on either way.
+/// Whether the records of a subscription can arrive. The subscription continues in either case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Records cannot come for the moment; comes once until [`Self::Flowing`] does.
+    /// Records cannot arrive for the moment. This is sent once, until [`Self::Flowing`] follows.
     Waiting {
         /// The topic's home.
         node: NodeId,
-        /// Why.
+        /// The reason.
         reason: WaitReason,
     },
-    /// Records can come again, after [`Self::Waiting`].
+    /// Records can arrive again, after [`Self::Waiting`].
     Flowing {
         /// The topic's home.
         node: NodeId,
     },
 }
 
-/// Why records cannot come: the status that asking for them is answered with. Displays as a few words.
+/// The reason why records cannot arrive: the status that a request for them would get. Displays as a few words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitReason(u8);
 
 impl WaitReason {
-    /// From a status byte.
+    /// Converts a status byte.
     pub const fn new(code: u8) -> Self {
         Self(code)
     }
 
-    /// The status byte.
+    /// Returns the status byte.
     pub const fn code(self) -> u8 {
         self.0
     }
 
-    /// The status, if this version knows it.
+    /// Returns the status, if this version knows it.
     pub const fn status(self) -> Option<Status> {
         Status::from_number(self.0)
     }

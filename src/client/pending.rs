@@ -1,11 +1,11 @@
-//! The requests of a connection that are not answered yet.
+//! The unanswered requests of a connection.
 
 use std::collections::VecDeque;
 
 use crate::types::RequestId;
 use crate::wire::Opcode;
 
-/// Operations by request id. Ids ascend without holes, so this is a queue with an index.
+/// Operations by request id. Ids ascend without gaps, so this is a queue with an index.
 #[derive(Debug)]
 pub(super) struct Pending {
     /// The id of the first slot.
@@ -15,19 +15,19 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// None; the next id is `first`.
+    /// Returns an empty table whose next id is `first`.
     pub(super) const fn new(first: u64) -> Self {
         Self { first, slots: VecDeque::new(), count: 0 }
     }
 
-    /// Adds a request and names it.
+    /// Adds a request and returns its id.
     pub(super) fn insert(&mut self, opcode: Opcode) -> RequestId {
         self.slots.push_back(Some(opcode));
         self.count += 1;
         RequestId(self.first + self.slots.len() as u64 - 1)
     }
 
-    /// Takes a request out; `None` when it is not there, or not any more.
+    /// Removes a request and returns its operation; `None` if it is not pending.
     pub(super) fn remove(&mut self, id: RequestId) -> Option<Opcode> {
         let index = usize::try_from(id.0.checked_sub(self.first)?).ok()?;
         let opcode = self.slots.get_mut(index)?.take()?;
@@ -39,14 +39,14 @@ impl Pending {
         Some(opcode)
     }
 
-    /// How many there are.
+    /// Returns the number of requests.
     pub(super) const fn len(&self) -> usize {
         self.count
     }
 
-    /// Is there one with an id up to `last`?
+    /// Returns true if there is a request with an id up to `last`.
     pub(super) fn any_up_to(&self, last: RequestId) -> bool {
-        // The first slot is never empty: `remove` takes empty ones off the front.
+        // The first slot is never empty: `remove` drops empty slots at the front.
         !self.slots.is_empty() && self.first <= last.0
     }
 }

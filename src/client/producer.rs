@@ -1,4 +1,4 @@
-//! Publishing many batches to one topic: in order, each once, without waiting for one before sending the next.
+//! Publishing many batches to one topic with pipelining: in order, each exactly once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,68 +14,68 @@ use crate::wire::request::{Opening, Publish, Sequenced, Topic};
 use crate::wire::response::{OpenedProducer, Published, Response};
 use crate::wire::{Class, Opcode, Request, Status};
 
-/// Bytes of unacknowledged batches beyond which [`Producer::send`] waits.
+/// Size in bytes of the unacknowledged batches above which [`Producer::send`] waits.
 const WINDOW_BYTES: usize = 8 << 20;
 
-/// Publishes batches with sequence numbers, so that a batch whose fate is not known is sent again without being stored
-/// twice: after a lost connection, through another node, or when batches overtook one another.
+/// Publishes batches with sequence numbers, so that a batch whose outcome is unknown can be sent again without a
+/// duplicate being stored: after a lost connection, through another node, or when batches overtook one another.
 ///
-/// An error leaves the batches that are not acknowledged where they are: [`Self::flush`] tries them again. Those of a
-/// producer that is dropped may or may not be stored.
+/// After an error, the unacknowledged batches stay queued, and [`Self::flush`] retries them. If a producer is dropped,
+/// its unacknowledged batches may or may not be stored.
 pub struct Producer<'c> {
     client: &'c mut Client,
     topic: String,
     id: ProducerId,
     epoch: u32,
-    /// Of the first acknowledgement, so that a topic that is made anew does not get the rest.
+    /// The topic's id in the first acknowledgement, so that a re-created topic does not get the remaining batches.
     topic_id: Option<TopicId>,
     sequence_next: u64,
     unacked: VecDeque<Unacked>,
     unacked_bytes: usize,
     acks: VecDeque<Ack>,
-    /// The connection that the request ids of `unacked` belong to.
+    /// The number of the connection that the request ids in `unacked` belong to.
     connection_number: u64,
     backoff: Backoff,
 }
 
-/// A batch that is not acknowledged. In the queue in the order of the sequences.
+/// An unacknowledged batch. The queue is in the order of the sequences.
 struct Unacked {
     sequence: u64,
     batch: Batch,
-    /// `None`: to be sent, or sent again.
+    /// The request id, or `None` if the batch must be sent, for the first time or again.
     request: Option<RequestId>,
 }
 
-/// A batch that was stored.
+/// The acknowledgement of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// What [`Producer::send`] gave.
+    /// The sequence that [`Producer::send`] returned.
     pub sequence: u64,
-    /// Where it is.
+    /// The node's response, with the offset of the batch.
     pub published: Published,
 }
 
 impl Client {
-    /// Publishes to a topic with sequence numbers.
+    /// Returns a producer that publishes to a topic with sequence numbers.
     ///
     /// # Errors
-    /// [`Error::Name`].
+    /// Returns [`Error::Name`].
     pub fn producer(&mut self, topic: &str) -> Result<Producer<'_>, Error> {
         TopicName::new(topic)?;
         let id = ProducerId::new(random()).unwrap_or(ProducerId::new(1).expect("1 is not 0"));
         Ok(Producer::new(self, topic, id))
     }
 
-    /// Publishes under a name that the topic counts records by, so that another program can continue what this one was
-    /// interrupted at: it learns how many records are stored. What publishes under the name already is refused from
-    /// then on. Without `resume` the name must be new to the topic; with it, it may be.
+    /// Opens a producer by name. The topic counts its records, so that another program can continue an interrupted
+    /// input: it learns how many records are stored. Any other program that publishes under the name is refused from
+    /// then on. Without `resume` the name must be new to the topic; with `resume` it may be.
     ///
-    /// A topic may forget the names that were silent longest. When [`OpenedProducer::forgotten`] is not 0, a name that
-    /// seems new may be one of them: then its records will be stored again.
+    /// A topic may evict the least recently active names. If [`OpenedProducer::forgotten`] is not 0, a name that seems
+    /// new may be one of these, and its records would be stored a second time.
     ///
     /// # Errors
-    /// [`Status::ProducerExists`] when the name was to be new and is not. [`Status::UnknownProducer`] when it was to be
-    /// resumed and may be one that was forgotten. [`Status::UnknownTopic`], [`Error::Name`].
+    /// Returns [`Status::ProducerExists`] if the name had to be new and is not, [`Status::UnknownProducer`] if it had
+    /// to be resumed and may have been evicted, [`Status::UnknownTopic`], or [`Error::Name`].
     pub fn named_producer(
         &mut self,
         topic: &str,
@@ -84,7 +84,7 @@ impl Client {
     ) -> Result<(Producer<'_>, OpenedProducer), Error> {
         let opening = Opening { producer: ProducerId::of_name(name), token: random(), resume };
         let request = Request::Producer { topic: Topic { name: TopicName::new(topic)?, id: None }, opening };
-        // A request that comes twice has the same token, and opens one epoch.
+        // A duplicate of the request has the same token, and does not open another epoch.
         let Response::Opened(opened) = self.call(&request, &[], Repeat::Always)? else {
             return Err(self.mismatch(Opcode::Producer));
         };
@@ -113,10 +113,10 @@ impl<'c> Producer<'c> {
 }
 
 impl Producer<'_> {
-    /// Sends a batch, waiting only while too many are unacknowledged. Gives its sequence.
+    /// Sends a batch and returns its sequence. Waits only while too many batches are unacknowledged.
     ///
     /// # Errors
-    /// The batch was not taken when it is empty or too large; after any other error it was.
+    /// A batch that is empty or too large is not queued. After any other error it is queued.
     pub fn send(&mut self, batch: Batch) -> Result<u64, Error> {
         if batch.is_empty() {
             return Err(RecordError::Empty.into());
@@ -129,16 +129,16 @@ impl Producer<'_> {
         Ok(sequence)
     }
 
-    /// Waits until all batches are acknowledged, trying again what failed.
+    /// Waits until all batches are acknowledged, and retries those that failed.
     ///
     /// # Errors
-    /// The first that trying again does not help against, or the last one when the time is over.
+    /// Returns the first error that a retry cannot cure, or the last error if the time is over.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.drive(|producer| producer.unacked.is_empty())
     }
 
-    /// Takes what came, and answers the node's PINGs, without waiting: to be called again and again by a program that
-    /// has nothing to send for longer than about ten seconds.
+    /// Handles what has arrived and answers the node's PINGs, without waiting. A program that has nothing to send for
+    /// longer than about ten seconds must call this repeatedly.
     ///
     /// # Errors
     /// As [`Self::flush`].
@@ -146,11 +146,12 @@ impl Producer<'_> {
         self.drive(|_| true)
     }
 
-    /// Waits for the answers to batches that were sent, and sends none: after the error of one batch, those before it
-    /// may be stored and not be acknowledged yet. What is not acknowledged then was refused, or its fate is unknown.
+    /// Waits for the responses to batches that have been sent, and sends none. After the error of one batch, those
+    /// before it may be stored and not be acknowledged yet. A batch that is unacknowledged afterwards was refused, or
+    /// its outcome is unknown.
     ///
     /// # Errors
-    /// [`Error::Lost`], [`Error::TimedOut`] or [`Error::Protocol`] of the connection.
+    /// Returns [`Error::Lost`], [`Error::TimedOut`] or [`Error::Protocol`].
     pub fn settle(&mut self) -> Result<(), Error> {
         let mut deadline = self.client.deadline();
         while self.unacked.iter().any(|unacked| unacked.request.is_some())
@@ -158,7 +159,7 @@ impl Producer<'_> {
             && let Some(connection) = self.client.connection()
         {
             match connection.receive(deadline) {
-                // A refusal is one of a batch behind the first that was refused.
+                // An error here belongs to a batch after the first refused one, whose error the caller already has.
                 Ok(Some(answer)) => match self.on_answer(answer.id, answer.response) {
                     Ok(Step::Acked) => deadline = self.client.deadline(),
                     Ok(Step::Done | Step::Nothing) | Err(_) => {}
@@ -177,28 +178,28 @@ impl Producer<'_> {
         Ok(())
     }
 
-    /// The sequence that the next batch gets.
+    /// Returns the sequence of the next batch.
     pub const fn next_sequence(&self) -> u64 {
         self.sequence_next
     }
 
-    /// The acknowledgements that came since the last call.
+    /// Returns the acknowledgements that have arrived since the last call.
     pub fn acks(&mut self) -> impl Iterator<Item = Ack> {
         self.acks.drain(..)
     }
 
-    /// Batches that are not acknowledged.
+    /// Returns the number of unacknowledged batches.
     pub fn unacknowledged(&self) -> usize {
         self.unacked.len()
     }
 
     fn has_room(&self) -> bool {
         let Some(oldest) = self.unacked.front() else { return true };
-        // The topic remembers so many answers of a producer: an older batch could not be told from a new one.
+        // The topic remembers this many responses per producer; it could not recognise duplicates of older batches.
         self.sequence_next - oldest.sequence < PRODUCER_WINDOW as u64 && self.unacked_bytes < WINDOW_BYTES
     }
 
-    /// Sends and receives until `is_done`; the time counts from the last acknowledgement.
+    /// Sends and receives until `is_done`. The timeout restarts with each acknowledgement.
     fn drive(&mut self, is_done: impl Fn(&Self) -> bool) -> Result<(), Error> {
         let mut deadline = self.client.deadline();
         let mut silent = 0;
@@ -213,7 +214,7 @@ impl Producer<'_> {
                 }
                 Ok(Step::Nothing) => continue,
                 Err(Error::TimedOut { .. }) if silent + 1 < self.client.servers() => {
-                    // A node that says nothing at all may hang; another may not.
+                    // A node that says nothing at all may hang, so the next one is tried.
                     silent += 1;
                     pause(spread());
                     deadline = self.client.deadline();
@@ -229,13 +230,13 @@ impl Producer<'_> {
         }
     }
 
-    /// Sends what is to be sent and takes one answer.
+    /// Sends unsent batches and handles one response.
     fn step(&mut self, deadline: Deadline, is_done: impl Fn(&Self) -> bool) -> Result<Step, Error> {
         let timeout = self.client.timeout();
         self.send_unsent(deadline)?;
         let has_to_wait = !is_done(self);
         let connection = self.client.open(deadline)?;
-        // With room left, what came is taken and nothing is waited for.
+        // If nothing has to be waited for, only responses that have already arrived are handled.
         let limit = if has_to_wait { deadline } else { Deadline::at_once() };
         match connection.receive_watched(limit) {
             Ok(Some(answer)) => self.on_answer(answer.id, answer.response),
@@ -291,7 +292,7 @@ impl Producer<'_> {
         Ok(Step::Acked)
     }
 
-    /// Batches from this sequence on will be sent again: those behind a refused one are refused too.
+    /// Marks the batches from `sequence` on to be sent again: those after a refused batch are refused too.
     fn rewind(&mut self, sequence: u64) {
         let is_current = self.client.connection_number() == self.connection_number;
         for unacked in self.unacked.iter_mut().filter(|unacked| unacked.sequence >= sequence) {
@@ -308,19 +309,19 @@ impl Producer<'_> {
         self.unacked.iter_mut().for_each(|unacked| unacked.request = None);
     }
 
-    /// Where to go on after an error that says so.
+    /// Returns the sequence to resume at, if the error states it.
     fn resume_at(&self, error: &Error) -> Option<u64> {
         let status = error.status()?;
         if status == Status::SequenceGap {
             return error.refusal()?.expected_sequence();
         }
-        // A later batch overtook the one that registers this producer.
+        // A later batch has overtaken the one that registers this producer.
         (status == Status::UnknownProducer && self.unacked.front()?.sequence == 0).then_some(0)
     }
 
     fn may_repeat(&self, error: &Error) -> bool {
         match (self.resume_at(error), error.status()) {
-            // What is expected can only be sent again while it is here.
+            // The expected batch can be sent again only if it is still queued.
             (Some(expected), _) => self.unacked.iter().any(|unacked| unacked.sequence == expected),
             (None, Some(Status::SequenceGap | Status::UnknownProducer)) => false,
             (None, Some(status)) if status.class() == Class::Server => true,
@@ -329,7 +330,7 @@ impl Producer<'_> {
     }
 }
 
-/// What one step brought.
+/// The result of [`Producer::step`].
 enum Step {
     Done,
     Acked,

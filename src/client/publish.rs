@@ -1,4 +1,4 @@
-//! Batches of records, and publishing one.
+//! Batches of records, and publishing a single one.
 
 use super::error::Error;
 use super::session::{Client, Repeat};
@@ -9,7 +9,7 @@ use crate::wire::request::{Publish, Topic};
 use crate::wire::response::Published;
 use crate::wire::{Opcode, Request, Response};
 
-/// Records that are published together: all or none of them.
+/// Records that are published together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     payload: Vec<u8>,
@@ -17,26 +17,26 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Most bytes of records in one batch.
+    /// Maximum size of the records of a batch, in bytes.
     pub const BYTES_MAX: usize = PAYLOAD_MAX as usize;
 
-    /// No records yet.
+    /// Returns an empty batch.
     pub const fn new() -> Self {
         Self { payload: Vec::new(), count: 0 }
     }
 
-    /// One record with nothing but a value.
+    /// Returns a batch of one record that has only a value.
     pub fn of(value: &[u8]) -> Self {
         let mut batch = Self::new();
-        // Only a value of 4 GiB has no form; the batch stays empty then, which publishing refuses.
+        // Only a value of 4 GiB cannot be encoded. The batch then stays empty, and publishing it fails.
         let _ = batch.push(&Record { value, ..Record::default() });
         batch
     }
 
-    /// Adds a record. What makes the batch larger than [`Self::BYTES_MAX`] is not added.
+    /// Adds a record. A record that would make the batch larger than [`Self::BYTES_MAX`] is not added.
     ///
     /// # Errors
-    /// [`Error::Record`], [`Error::BatchTooLarge`].
+    /// Returns [`Error::Record`] or [`Error::BatchTooLarge`].
     pub fn push(&mut self, record: &Record<'_>) -> Result<(), Error> {
         let before = self.payload.len();
         record.encode(&mut self.payload)?;
@@ -49,28 +49,28 @@ impl Batch {
         Ok(())
     }
 
-    /// How many records it has.
+    /// Returns the number of records.
     pub const fn count(&self) -> u32 {
         self.count
     }
 
-    /// Has it no records?
+    /// Returns true if there are no records.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The records as they are sent.
+    /// Returns the encoded records.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 }
 
 impl Client {
-    /// Publishes a batch. It is sent again only when the node said that it was not done.
+    /// Publishes a batch. It is retried only if the node said that it was not stored.
     ///
     /// # Errors
-    /// When [`Error::may_be_done`] holds, the records may have been stored all the same: a [`Producer`] is safe from
-    /// that.
+    /// If [`Error::may_be_done`] is true, the records may have been stored all the same. A [`Producer`] avoids this
+    /// uncertainty.
     ///
     /// [`Producer`]: super::Producer
     pub fn publish(&mut self, topic: &str, batch: &Batch) -> Result<Published, Error> {

@@ -1,4 +1,4 @@
-//! One request at a time over whichever server answers.
+//! The session with a cluster: one request at a time, through whichever server answers.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,67 +13,67 @@ use crate::cube;
 use crate::types::{Dimension, NodeId, RequestId, TopicName};
 use crate::wire::{DecodeError, Hello, Opcode, Request, Response, Status};
 
-/// A connection that was silent for so long is looked at before it is used: the node may have closed it.
+/// A connection that was idle for this long is checked before it is used, because the node may have closed it.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 
-/// The first pause between attempts; doubled up to [`PAUSE_MAX`].
+/// The first pause between attempts. It doubles with each attempt, up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
-/// The longest pause between attempts that a node did not ask for.
+/// The longest pause between attempts, unless a node asks for a longer one.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// The first attempt after a lost connection waits for a random part of this, so that the clients of a node that died
-/// do not all connect at once.
+/// The first attempt after a lost connection waits for a random part of this time, so that the clients of a node that
+/// died do not all reconnect at once.
 const RECONNECT_SPREAD: Duration = Duration::from_millis(100);
 
-/// A server that does not answer is passed over after this time while there are others; if none of them answers
-/// either, it has what is left of the limit.
+/// The time limit for the first attempt to connect to a server while there are others. If none of them answers either,
+/// the second attempt gets the remaining time.
 const CONNECT_QUICK: Duration = Duration::from_secs(1);
 
-/// How long a target without a path to it is asked for: a node that is started again is back within a second.
+/// How long requests to a target without a path are retried: a node that is restarted is back within a second.
 const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A client of a cluster.
 #[derive(Debug)]
 pub struct Client {
     settings: Builder,
-    /// Which of the listed servers is tried first.
+    /// Index of the listed server to try first.
     next_server: usize,
-    /// Where other nodes listen, as the last node said; in this client's own order.
+    /// The addresses of other nodes, as the last node reported them, in an order of this client's own.
     learned: Vec<Address>,
     /// The cluster that they belong to.
     cluster: String,
-    /// The server that was left last: it is tried last.
+    /// The server whose connection was closed last. It is tried last.
     left: Option<String>,
     connection: Option<Connection>,
-    /// How many connections were made: request ids of an earlier one mean nothing on a later one.
+    /// Number of connections made. The request ids of one connection mean nothing on another.
     connections: u64,
     used: std::time::Instant,
-    /// Frames of connections that are gone.
+    /// Copies of the frames of closed connections.
     tapped: Vec<(Direction, Vec<u8>)>,
 }
 
-/// May a request be sent again when it is not known whether it was done?
+/// When a request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
-    /// It is harmless when done twice.
+    /// Always: it is idempotent.
     Always,
-    /// Only when it was not done.
+    /// Only if the node did not execute it.
     NotDone,
-    /// Not at all: every answer is one.
+    /// Never: any response is the result.
     Never,
 }
 
 impl Client {
-    /// Connects to the first of the servers, `HOST[:PORT]` separated by commas, that answers.
+    /// Connects to the first server that answers, from a list of `HOST[:PORT]` separated by commas.
     ///
     /// # Errors
-    /// [`Error::Address`], or that of the last server when none answers.
+    /// Returns [`Error::Address`], or the error of the last server if none answers.
     pub fn connect(servers: &str) -> Result<Self, Error> {
         Self::builder().servers(Address::list(servers)?).connect()
     }
 
-    /// For a timeout, names and the like.
+    /// Returns a builder, to set a timeout, names and the like.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -95,7 +95,7 @@ impl Client {
         Ok(client)
     }
 
-    /// The node that requests enter the cube at, connecting to one if need be.
+    /// Returns the ingress: the node that this client is connected to. Connects to one if necessary.
     ///
     /// # Errors
     /// As [`Self::connect`].
@@ -104,7 +104,7 @@ impl Client {
         self.open(deadline).map(|connection| connection.node())
     }
 
-    /// The dimension of the cube.
+    /// Returns the dimension of the cube.
     ///
     /// # Errors
     /// As [`Self::connect`].
@@ -113,31 +113,31 @@ impl Client {
         self.open(deadline).map(|connection| connection.dimension())
     }
 
-    /// What the node that requests enter the cube at said of itself; `None` while there is no connection.
+    /// Returns the HELLO of the connected node, or `None` without a connection.
     pub fn hello(&self) -> Option<&Hello> {
         self.connection.as_ref().map(Connection::hello)
     }
 
-    /// The address of that node; `None` while there is no connection.
+    /// Returns the address of the connected node, or `None` without a connection.
     pub fn server(&self) -> Option<&str> {
         self.connection.as_ref().map(Connection::server)
     }
 
-    /// The limit for connecting and for each reply.
+    /// Returns the time limit for connecting and for each reply.
     pub const fn timeout(&self) -> Duration {
         self.settings.timeout
     }
 
-    /// The present connection, whatever its state.
+    /// Returns the current connection in any state.
     pub(super) const fn connection(&mut self) -> Option<&mut Connection> {
         self.connection.as_mut()
     }
 
-    /// Answers the node's PINGs for as long; to be called again and again by a program that has nothing to ask for
-    /// longer than about ten seconds, else the node closes the connection.
+    /// Answers the node's PINGs for the given time. A program that has no requests for longer than about ten seconds
+    /// must call this repeatedly; otherwise the node closes the connection.
     ///
     /// # Errors
-    /// [`Error::Lost`]; the next request connects anew.
+    /// Returns [`Error::Lost`]; the next request reconnects.
     pub fn idle(&mut self, time: Duration) -> Result<(), Error> {
         let Some(connection) = &mut self.connection else {
             pause(time);
@@ -151,36 +151,36 @@ impl Client {
         idle
     }
 
-    /// The frames that went either way since the last call, if [`Builder::tap`] asked for them.
+    /// Returns the frames in both directions since the last call, if [`Builder::tap`] is set.
     pub fn tapped(&mut self) -> Vec<(Direction, Vec<u8>)> {
         let mut frames = std::mem::take(&mut self.tapped);
         frames.extend(self.connection.as_mut().map(Connection::tapped).unwrap_or_default());
         frames
     }
 
-    /// How many servers there are to try: those that were listed, and those that were learned.
+    /// Returns the number of servers to try: the listed ones and those that were learned.
     pub(super) fn servers(&self) -> usize {
         let learned = self.connection.as_ref().map_or(&[][..], Connection::learned);
         self.settings.servers.len() + if learned.is_empty() { self.learned.len() } else { learned.len() }
     }
 
-    /// When the reply to a request that is made now must have come.
+    /// Returns the deadline for the response to a request that is made now.
     pub(super) fn deadline(&self) -> Deadline {
         Deadline::of_timeout(self.settings.timeout)
     }
 
-    /// The same when the answer may wait so long by itself.
+    /// Returns the same deadline for a request whose response may wait for `wait` by itself.
     fn reply_deadline(&self, wait: Duration) -> Deadline {
         let timeout = self.settings.timeout;
         Deadline::of_timeout(if timeout.is_zero() { timeout } else { timeout.saturating_add(wait) })
     }
 
-    /// Makes a request, and makes it again where that may help and is harmless.
+    /// Makes a request, with retries where they may help and cannot do harm.
     pub(super) fn call(&mut self, request: &Request<'_>, payload: &[u8], repeat: Repeat) -> Result<Response, Error> {
         self.call_counted(request, payload, repeat).0
     }
 
-    /// As [`Self::call`]; says too whether an attempt before the last may have been carried out.
+    /// Like [`Self::call`]; also returns whether an attempt before the last may have been executed.
     pub(super) fn call_counted(
         &mut self,
         request: &Request<'_>,
@@ -190,7 +190,7 @@ impl Client {
         self.call_with(request, payload, repeat, Duration::ZERO)
     }
 
-    /// As [`Self::call`], for a request that may be done twice and whose answer may wait so long by itself.
+    /// Like [`Self::call`], for an idempotent request whose response may wait for `wait` by itself.
     pub(super) fn call_waiting(&mut self, request: &Request<'_>, wait: Duration) -> Result<Response, Error> {
         self.call_with(request, &[], Repeat::Always, wait).0
     }
@@ -208,14 +208,14 @@ impl Client {
         let mut may_be_done = false;
         let mut silent = 0;
         loop {
-            // A later attempt waits anew: the node that began to is gone.
+            // A retry waits for the full time again, because the node that had begun to wait is lost.
             let reply = if wait.is_zero() { deadline } else { self.reply_deadline(wait) };
             let error = match self.attempt(request, payload, reply, repeat) {
                 Ok(response) => return (Ok(response), may_be_done),
                 Err(error) => error,
             };
             if matches!(error, Error::TimedOut { .. }) && repeat == Repeat::Always {
-                // A node that says nothing at all may hang; another may not.
+                // A node that says nothing at all may hang, so the next one is tried.
                 silent += 1;
                 if silent < self.servers() {
                     may_be_done = true;
@@ -234,8 +234,8 @@ impl Client {
         }
     }
 
-    /// Makes a request once. A node that has stopped is given up early if the request may be made again: who has to
-    /// ask what became of it learns more by waiting until the deadline.
+    /// Makes a request once. If the request may be repeated, a node that has stopped is given up early. Otherwise
+    /// waiting until the deadline is better, because the outcome may still become known.
     fn attempt(
         &mut self,
         request: &Request<'_>,
@@ -268,7 +268,7 @@ impl Client {
         Err(error)
     }
 
-    /// An error of the node becomes an error of ours.
+    /// Converts an error response into an error.
     pub(super) fn accept(&mut self, response: Response) -> Result<Response, Error> {
         let Response::Error(response) = response else { return Ok(response) };
         let server = self.server().unwrap_or_default().to_owned();
@@ -278,12 +278,13 @@ impl Client {
         Err(Error::Refused { server, response })
     }
 
-    /// An answer to one operation that is of another kind.
+    /// Returns the error for a response of the wrong kind.
     pub(super) fn mismatch(&self, opcode: Opcode) -> Error {
         Error::Protocol { server: self.server().unwrap_or_default().to_owned(), fault: Fault::Answer { opcode } }
     }
 
-    /// The connection, made anew if there is none that can be used: each server is tried once, from the next on.
+    /// Returns the connection, after reconnecting if it is unusable: each server is tried once, starting with the next
+    /// one.
     pub(super) fn open(&mut self, deadline: Deadline) -> Result<&mut Connection, Error> {
         if !self.is_usable() {
             self.close();
@@ -294,16 +295,16 @@ impl Client {
         Ok(self.connection.as_mut().expect("it was usable, or has just been made"))
     }
 
-    /// Where a topic lives in the cube of the present connection.
+    /// Returns the home of a topic in the cube of the current connection.
     pub(super) fn home(&self, topic: &str) -> Option<NodeId> {
         let dimension = self.connection.as_ref()?.dimension();
         TopicName::new(topic).ok().map(|name| cube::home(name, dimension))
     }
 
-    /// A node of the cube of the present connection, as an EVENT names it.
+    /// Converts a node's number in an EVENT.
     ///
     /// # Errors
-    /// [`Error::Protocol`] when the cube has no such node.
+    /// Returns [`Error::Protocol`] if the cube has no such node.
     pub(super) fn node_of(&self, number: u16) -> Result<NodeId, Error> {
         let node = self.connection.as_ref().and_then(|connection| NodeId::new(number, connection.dimension()));
         node.ok_or_else(|| {
@@ -312,7 +313,7 @@ impl Client {
         })
     }
 
-    /// Gives the connection up; the next one is made to the next server.
+    /// Closes the connection; the next one is made to the next server.
     pub(super) fn close(&mut self) {
         if let Some(mut connection) = self.connection.take() {
             self.tapped.extend(connection.tapped());
@@ -324,21 +325,21 @@ impl Client {
             if !connection.learned().is_empty() {
                 self.learned = connection.learned().to_vec();
                 self.learned.retain(|address| !servers.contains(address));
-                // Each client has an order of its own, so that they do not all go to the same node.
+                // The order is random, so that the clients of a node do not all fail over to the same other node.
                 self.learned.sort_by_cached_key(|_| random());
                 self.cluster.clone_from(&connection.hello().cluster);
             }
         }
     }
 
-    /// No answer to this request of the present connection is wanted any more.
+    /// Abandons a request of the current connection: its response is ignored.
     pub(super) fn abandon(&mut self, id: RequestId) {
         if let Some(connection) = &mut self.connection {
             connection.abandon(id);
         }
     }
 
-    /// The number of the connection that [`Self::open`] gave last.
+    /// Returns the number of the connection that [`Self::open`] returned last.
     pub(super) const fn connection_number(&self) -> u64 {
         self.connections
     }
@@ -350,8 +351,8 @@ impl Client {
         is_open && !connection.is_closing()
     }
 
-    /// The servers in the order in which they are tried: those that were listed, from the next one on, those that were
-    /// learned, and the one that was left last.
+    /// Returns the servers in the order in which to try them: the listed ones, beginning with the next one, then those
+    /// that were learned, and last the one whose connection was closed last.
     fn candidates(&self) -> Vec<Address> {
         let servers = &self.settings.servers;
         let (behind, from) = servers.split_at(self.next_server);
@@ -360,8 +361,8 @@ impl Client {
         others.into_iter().chain(left).collect()
     }
 
-    /// Connects to the first server that answers. Those that refuse are tried once; those that do not answer are tried
-    /// again with more patience when all have been tried.
+    /// Connects to the first server that answers. A server that refuses is tried once. Servers that do not answer are
+    /// tried again with longer time limits after all others have failed.
     fn connect_any(&mut self, deadline: Deadline) -> Result<Connection, Error> {
         let mut to_try = self.candidates();
         let mut is_quick = to_try.len() > 1;
@@ -370,7 +371,7 @@ impl Client {
             let mut failed = None;
             let mut left = to_try.len();
             for address in to_try {
-                // One server that does not answer must leave time for the others.
+                // A server that does not answer must leave time for the others.
                 let share = deadline.share(u32::try_from(left).unwrap_or(u32::MAX));
                 let limit = if is_quick { share.within(CONNECT_QUICK) } else { share };
                 left -= 1;
@@ -395,7 +396,7 @@ impl Client {
         let listed = self.settings.servers.iter().position(|server| server == address);
         let mut introduction = Cow::Borrowed(&self.settings.introduction);
         if listed.is_none() {
-            // Another program may listen there by now, or another cluster.
+            // By now another program or a node of another cluster may listen there.
             introduction.to_mut().cluster.clone_from(&self.cluster);
         }
         let mut connection = Connection::open(address, &introduction, limit)?;
@@ -408,17 +409,17 @@ impl Client {
     }
 }
 
-/// Did a server simply not answer an attempt to connect?
+/// Returns true if a server did not answer an attempt to connect.
 fn is_timeout(error: &Error) -> bool {
     matches!(error, Error::Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut)
 }
 
-/// A random part of [`RECONNECT_SPREAD`].
+/// Returns a random part of [`RECONNECT_SPREAD`].
 pub(super) fn spread() -> Duration {
     RECONNECT_SPREAD.mul_f64((random() % 1024) as f64 / 1024.0)
 }
 
-/// Says of a lost request what the node said of it.
+/// Adds to the error of a lost request whether the node said that it did not act on the request.
 pub(super) fn mark_untouched(mut error: Error, is_untouched: bool) -> Error {
     if let Error::Lost { untouched, .. } = &mut error {
         *untouched = is_untouched;
@@ -434,7 +435,7 @@ fn may_repeat(error: &Error, repeat: Repeat) -> bool {
     }
 }
 
-/// The pauses between attempts: what the node asks for, else longer and longer, with jitter.
+/// The pauses between attempts: as long as the node asks for, else increasing, with jitter.
 #[derive(Debug)]
 pub(super) struct Backoff(Duration);
 
@@ -443,7 +444,7 @@ impl Backoff {
         Self(PAUSE_MIN)
     }
 
-    /// The pause after this error.
+    /// Returns the pause after this error.
     pub(super) fn next(&mut self, error: &Error) -> Duration {
         if matches!(error, Error::Lost { .. } | Error::TimedOut { .. }) && self.0 == PAUSE_MIN {
             self.0 *= 2;

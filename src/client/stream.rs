@@ -1,8 +1,8 @@
-//! A socket with a buffer each way that cannot be deadlocked by a peer which stops reading.
+//! A buffered socket that cannot deadlock with a peer that stops reading.
 //!
-//! A node does not read a client that has too much unanswered. A client that then blocks in writing, with answers
-//! waiting to be read, would wait for ever. So a write blocks for [`WRITE_SLICE`] only; then what came is taken into
-//! the buffer, and the write is tried again.
+//! A node suspends reads from a client that has too many outstanding responses. If that client blocked in a write while
+//! responses are waiting to be read, it would wait for ever. A write therefore blocks only for [`WRITE_SLICE`]; the
+//! client then reads what has arrived and tries the write again.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use super::clock::{Deadline, now};
 
-/// How long a write blocks before input is looked at.
+/// How long a write blocks before input is read.
 const WRITE_SLICE: Duration = Duration::from_millis(10);
 
-/// Bytes that a read asks for at least.
+/// Minimum size of the buffer for a read, in bytes.
 const READ_BYTES: usize = 16 << 10;
 
-/// Most unread input. An honest node stays below: it stops at 8 MiB of answers that a client has asked for.
+/// Maximum unread input in bytes. A correct node stays below it: it stops at 8 MiB of responses to a client's requests.
 const INPUT_MAX: usize = 64 << 20;
 
-/// A read timeout at least this long is set to half of what is left, so that most reads need not set it anew.
+/// A read timeout at least this long is set to half of the remaining time, so that most reads need not set it again.
 const EXACT_BELOW: Duration = Duration::from_millis(20);
 
 /// The socket and its buffers.
@@ -34,23 +34,23 @@ pub(super) struct Stream {
     output: Vec<u8>,
     sent: usize,
     read_timeout: Option<Duration>,
-    /// When the peer last gave a sign of life: bytes came, or it made room for output that had to wait.
+    /// The time of the peer's last sign of life: bytes arrived, or it made room for output that had to wait.
     heard: Instant,
-    /// Why nothing can be written any more; what the peer still said can be read.
+    /// Why nothing can be written any more. Input that the peer has sent can still be read.
     broken: Option<io::Error>,
 }
 
-/// What came of waiting for input.
+/// The result of waiting for input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Filled {
-    /// More input.
+    /// There is more input.
     Some,
-    /// Nothing until the deadline.
+    /// Nothing arrived by the deadline.
     Nothing,
 }
 
 impl Stream {
-    /// Connects.
+    /// Connects to an address.
     pub(super) fn connect(address: &SocketAddr, deadline: Deadline) -> io::Result<Self> {
         let socket = match deadline.remaining() {
             None => TcpStream::connect(address)?,
@@ -72,17 +72,18 @@ impl Stream {
         })
     }
 
-    /// When the peer last gave a sign of life. Output that the operating system took at once is none.
+    /// Returns the time of the peer's last sign of life. Output that the operating system accepts at once is no such
+    /// sign.
     pub(super) const fn heard(&self) -> Instant {
         self.heard
     }
 
-    /// What came and was not consumed.
+    /// Returns the unconsumed input.
     pub(super) fn input(&self) -> &[u8] {
         &self.input[self.start..self.end]
     }
 
-    /// Passes over the first `count` bytes of the input.
+    /// Consumes the first `count` bytes of the input.
     pub(super) fn consume(&mut self, count: usize) {
         self.start += count;
         assert!(self.start <= self.end, "nothing is consumed that did not come");
@@ -91,14 +92,14 @@ impl Stream {
         }
     }
 
-    /// Where to append what is to be written.
+    /// Returns the buffer to append output to.
     pub(super) const fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
 
-    /// Writes all output, taking in what comes meanwhile. `false` when the deadline came first.
+    /// Writes all output, and reads input meanwhile. Returns `false` if the deadline passed first.
     ///
-    /// A connection that takes nothing more is found out by the next [`Self::fill`], after what the peer still said.
+    /// If the connection accepts no more output, the next [`Self::fill`] reports that, after the remaining input.
     pub(super) fn flush(&mut self, deadline: Deadline) -> io::Result<bool> {
         let mut has_waited = false;
         while self.sent < self.output.len() && self.broken.is_none() {
@@ -128,7 +129,7 @@ impl Stream {
     /// Waits for input.
     ///
     /// # Errors
-    /// The connection has ended, and everything the peer said has been read.
+    /// Returns an error if the connection has ended and all its input has been read.
     pub(super) fn fill(&mut self, deadline: Deadline) -> io::Result<Filled> {
         loop {
             let left = deadline.remaining();
@@ -143,7 +144,7 @@ impl Stream {
         }
     }
 
-    /// Takes what has come without waiting.
+    /// Reads what has arrived, without waiting.
     pub(super) fn fill_now(&mut self) -> io::Result<Filled> {
         self.socket.set_nonblocking(true)?;
         let filled = self.read();
@@ -170,7 +171,7 @@ impl Stream {
         }
     }
 
-    /// Leaves room for [`READ_BYTES`] behind the input.
+    /// Makes room for [`READ_BYTES`] after the input.
     fn make_room(&mut self) -> io::Result<()> {
         if self.input.len() - self.end >= READ_BYTES {
             return Ok(());

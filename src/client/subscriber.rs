@@ -1,4 +1,4 @@
-//! Reading what topics get as they get it.
+//! An iterator over new records of topics.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::subscriptions::{Delivery, Subscriptions};
 use crate::types::{NodeId, Offset};
 use crate::wire::request::Start;
 
-/// An iterator over what comes to topics; see [`Client::subscribe`].
+/// An iterator over the records of topics as they arrive; see [`Client::subscribe`].
 ///
-/// It ends when all topics have. An `Err` is not of one topic but of all: no server answers. Going on after that tries
-/// again. Dropping it ends the subscriptions.
+/// It ends when all subscriptions have ended. An `Err` concerns all topics: no server answers. The next call tries
+/// again. Dropping the iterator ends the subscriptions.
 #[derive(Debug)]
 pub struct Subscriber<'c> {
     client: &'c mut Client,
@@ -20,22 +20,22 @@ pub struct Subscriber<'c> {
 }
 
 impl Client {
-    /// Subscribes to topics, each from `start`: when this returns, nothing that is published from then on is missed.
-    /// A topic that cannot be subscribed to says so as its first and last [`Delivery`]. One whose home cannot be
-    /// reached begins with [`Notice::Waiting`](super::Notice::Waiting) and is subscribed to when that can be done.
+    /// Subscribes to topics, each from `start`. When this returns, nothing that is published from then on is missed. If
+    /// a topic cannot be subscribed to, its first and last [`Delivery`] says so. If its home is unreachable, its first
+    /// item is [`Notice::Waiting`](super::Notice::Waiting), and it is subscribed to as soon as possible.
     ///
     /// # Errors
-    /// [`Error::Name`], or no server answers.
+    /// Returns [`Error::Name`], or an error if no server answers.
     pub fn subscribe(&mut self, topics: &[&str], start: Start) -> Result<Subscriber<'_>, Error> {
         let mut subscriptions = Subscriptions::new();
         topics.iter().try_for_each(|topic| subscriptions.add(topic, start))?;
         self.subscribe_to(subscriptions)
     }
 
-    /// The same with a start for each topic, or another window.
+    /// Like [`Client::subscribe`], with a start for each topic, or another window.
     ///
     /// # Errors
-    /// No server answers.
+    /// Returns an error if no server answers.
     pub fn subscribe_to(&mut self, mut subscriptions: Subscriptions) -> Result<Subscriber<'_>, Error> {
         subscriptions.settle(self)?;
         Ok(Subscriber { client: self, subscriptions })
@@ -43,7 +43,8 @@ impl Client {
 }
 
 impl Subscriber<'_> {
-    /// What comes within that time; `None` when nothing does, or all topics have ended.
+    /// Returns the next item that arrives within the given time, or `None` if there is none or all subscriptions have
+    /// ended.
     ///
     /// # Errors
     /// As [`Subscriptions::next`].
@@ -52,15 +53,15 @@ impl Subscriber<'_> {
         self.subscriptions.next(self.client, deadline)
     }
 
-    /// The client, for other requests; what comes to the topics meanwhile waits.
+    /// Returns the client, for other requests. Items that arrive meanwhile are kept.
     pub const fn client(&mut self) -> &mut Client {
         self.client
     }
 
-    /// As [`Subscriptions::add`]; [`Subscriptions::is_settled`] is not waited for.
+    /// As [`Subscriptions::add`]; does not wait for [`Subscriptions::is_settled`].
     ///
     /// # Errors
-    /// [`Error::Name`].
+    /// Returns [`Error::Name`].
     pub fn add(&mut self, topic: &str, start: Start) -> Result<(), Error> {
         self.subscriptions.add(topic, start)
     }

@@ -1,6 +1,7 @@
-//! One topic of a subscriber: how far it is, and how much credit it has given.
+//! A subscription to one topic: its cursor and its credit.
 //!
-//! Bytes are counted over all connections. A subscription counts its own from 0, so what came before it is taken off.
+//! Bytes are counted over all connections. Each SUBSCRIBE counts from 0, so the bytes received before it are
+//! subtracted.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,10 @@ use crate::types::{Epoch, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Start, Subscribe, Topic};
 use crate::wire::response::{Fetched, Subscribed};
 
-/// A topic that could not be subscribed to for so long is told to the user: a node that is started again is back
-/// sooner.
+/// How long attempts to subscribe may fail before the user is notified: a node that is restarted is back sooner.
 const TOLD: Duration = Duration::from_secs(1);
 
-/// From then on attempts are at least this far apart.
+/// Minimum pause between attempts after the notification.
 const AGAIN: Duration = Duration::from_millis(400);
 
 /// A subscription to a topic, over as many connections as it takes.
@@ -25,33 +25,34 @@ pub(super) struct Subscription {
     pub(super) state: State,
     /// The pauses between attempts to subscribe.
     backoff: Backoff,
-    /// Since when all attempts to subscribe have failed, or a node has said that the home is out of reach.
+    /// The time since which all attempts to subscribe have failed, or the home has been unreachable according to a
+    /// node.
     pub(super) waits_since: Option<Instant>,
-    /// The user was told that it waits, and not since that records flow again.
+    /// True if the user's last notice was that records cannot arrive.
     is_told_to_wait: bool,
-    /// The record that comes next.
+    /// The next offset.
     cursor: Start,
     identity: Option<(TopicId, Epoch)>,
-    /// Bytes of records that came.
+    /// Bytes of records received.
     received: u64,
-    /// Those of them that came before the present SUBSCRIBE.
+    /// Bytes of records received before the current SUBSCRIBE.
     received_before: u64,
     /// Bytes of records that the user has taken.
     taken: u64,
-    /// Bytes of records up to which nodes may send.
+    /// Bytes of records that nodes may send in total.
     granted: u64,
 }
 
-/// Where a subscription stands on the present connection.
+/// The state of a subscription on the current connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum State {
-    /// SUBSCRIBE is to be sent, not before then.
+    /// SUBSCRIBE is to be sent, but not before that time.
     Waiting(Deadline),
-    /// SUBSCRIBE is not answered.
+    /// SUBSCRIBE is unanswered.
     Asked(RequestId),
-    /// Records come.
+    /// Records may arrive.
     Open(RequestId),
-    /// Nothing comes any more, and why is among what the user has still to take.
+    /// It has ended. The reason is in the queue of items that the user has not taken yet.
     Ended,
 }
 
@@ -72,7 +73,7 @@ impl Subscription {
         }
     }
 
-    /// Its SUBSCRIBE on this connection, if it has one.
+    /// Returns the request id of its SUBSCRIBE on this connection, if there is one.
     pub(super) const fn id(&self) -> Option<RequestId> {
         match self.state {
             State::Asked(id) | State::Open(id) => Some(id),
@@ -80,13 +81,13 @@ impl Subscription {
         }
     }
 
-    /// Does it stand, has it ended, or does the user know that it waits?
+    /// Returns true if it is established, has ended, or the user has been notified that it waits.
     pub(super) const fn is_settled(&self) -> bool {
         matches!(self.state, State::Open(_) | State::Ended) || self.is_told_to_wait
     }
 
-    /// An attempt to subscribe failed for a reason that passes, or the node ended the subscription for one: tries again
-    /// after a pause. True when the user is to be told that it waits.
+    /// Retries after a pause, because an attempt to subscribe failed for a temporary reason, or the node ended the
+    /// subscription for one. Returns true if the user must be notified that it waits.
     pub(super) fn on_refused(&mut self, error: &Error, now: Instant) -> bool {
         let since = *self.waits_since.get_or_insert(now);
         let mut pause = self.backoff.next(error);
@@ -97,19 +98,19 @@ impl Subscription {
         now.duration_since(since) >= TOLD && !std::mem::replace(&mut self.is_told_to_wait, true)
     }
 
-    /// The node says that the home is out of reach. True when the user is to be told.
+    /// Handles a node's notice that the home is unreachable. Returns true if the user must be notified.
     pub(super) fn on_waiting(&mut self, now: Instant) -> bool {
         self.waits_since.get_or_insert(now);
         !std::mem::replace(&mut self.is_told_to_wait, true)
     }
 
-    /// Records can come. True when the user is to be told, because it was told that they cannot.
+    /// Records that records can arrive. Returns true if the user must be notified, after a notice that they cannot.
     pub(super) fn on_flowing(&mut self) -> bool {
         self.waits_since = None;
         std::mem::take(&mut self.is_told_to_wait)
     }
 
-    /// The record that comes next, once that is known.
+    /// Returns the next offset, once it is known.
     pub(super) const fn cursor(&self) -> Option<Offset> {
         match self.cursor {
             Start::Offset(offset) => Some(offset),
@@ -117,7 +118,7 @@ impl Subscription {
         }
     }
 
-    /// SUBSCRIBE from the cursor, with what the window has room for.
+    /// Returns SUBSCRIBE from the cursor, with the credit that the window allows.
     pub(super) fn request(&mut self, window: u64) -> Subscribe<'_> {
         self.received_before = self.received;
         self.granted = self.taken.saturating_add(window).max(self.received);
@@ -132,7 +133,7 @@ impl Subscription {
         }
     }
 
-    /// The answer to SUBSCRIBE.
+    /// Handles the response to SUBSCRIBE.
     pub(super) fn on_subscribed(&mut self, id: RequestId, answer: &Subscribed) -> Result<(), Fault> {
         self.check_identity(answer.topic_id, answer.epoch)?;
         self.check_offset(answer.from)?;
@@ -143,7 +144,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Records came.
+    /// Handles received records.
     pub(super) fn on_records(&mut self, records: &Fetched) -> Result<(), Fault> {
         self.check_identity(records.topic_id, records.epoch)?;
         self.check_offset(records.base)?;
@@ -152,7 +153,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Retention removed records before they came.
+    /// Handles a gap: retention removed records before they were sent.
     pub(super) fn on_gap(&mut self, from: Offset, to: Offset) -> Result<(), Fault> {
         self.check_offset(from)?;
         if to <= from {
@@ -173,13 +174,13 @@ impl Subscription {
         }
     }
 
-    /// The user has taken so many bytes of records.
+    /// Records that the user has taken this many bytes of records.
     pub(super) fn on_taken(&mut self, bytes: u64) {
         self.taken += bytes;
         assert!(self.taken <= self.received, "only what came is taken");
     }
 
-    /// The limit for CREDIT, when half of the window was taken since the last one.
+    /// Returns the limit for CREDIT if at least half of the window has been taken since the last one.
     pub(super) fn credit_due(&mut self, window: u64) -> Option<u64> {
         let granted = self.taken.saturating_add(window);
         if granted <= self.granted || granted - self.granted < window.div_ceil(2) {
@@ -202,7 +203,7 @@ mod tests {
         Subscribed { topic_id, epoch, from: Offset(from), first: Offset(0), next: Offset(100) }
     }
 
-    /// One record of so many bytes.
+    /// Returns one record of this many bytes.
     fn record(offset: u64, bytes: usize) -> Fetched {
         let parts = vec![Bytes::from(vec![0; bytes])];
         Fetched {
@@ -223,7 +224,7 @@ mod tests {
         let mut topic = Subscription::new("t", Start::Next);
         assert_eq!(topic.request(100).limit, 100);
         topic.on_subscribed(RequestId(2), &subscribed(0)).unwrap();
-        // Bytes of a record that comes and is taken, and the CREDIT that follows.
+        // Bytes of a record that arrives and is taken, and the CREDIT that follows.
         for (offset, (bytes, credit)) in
             [(30, None), (19, None), (1, Some(150)), (49, None), (130, Some(329)), (50, Some(379))]
                 .into_iter()
@@ -234,7 +235,7 @@ mod tests {
             assert_eq!(topic.credit_due(100), credit, "{offset}");
             assert_eq!(topic.credit_due(100), None, "{offset}: once");
         }
-        // A window of nothing but one record still goes on.
+        // A window that holds a single record still makes progress.
         assert_eq!(Subscription::new("t", Start::Next).request(1).limit, 1);
     }
 
@@ -249,7 +250,7 @@ mod tests {
         assert_eq!((again.topic.id, again.epoch), (TopicId::new(7), Some(Epoch(1))));
         topic.on_subscribed(RequestId(2), &subscribed(6)).unwrap();
         topic.on_records(&record(6, 90)).unwrap();
-        // More waits than the window holds.
+        // More bytes are waiting than the window holds.
         assert_eq!(topic.request(100).limit, 0);
         topic.on_taken(60);
         assert_eq!(topic.credit_due(100), None);

@@ -1,4 +1,4 @@
-//! Topics that are subscribed to over one client, through lost connections: every record once and in order.
+//! Subscriptions of one client that survive lost connections: every record once and in order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,48 +17,49 @@ use crate::wire::request::Start;
 use crate::wire::response::{ErrorResponse, Fetched};
 use crate::wire::{Class, Opcode, Push, Request, Response, Status};
 
-/// Bytes of records of each topic that may wait to be taken, unless it is said otherwise.
+/// Default size in bytes of the records of each topic that may wait to be taken.
 const WINDOW_BYTES: u64 = 1 << 20;
 
-/// SUBSCRIBEs that wait for their answers at once: fewer than a node takes of one client.
+/// Maximum number of unanswered SUBSCRIBEs: fewer than a node accepts from one client.
 const ASKED_MAX: usize = 64;
 
-/// The connection is looked after at least so often while records are taken that came already.
+/// The connection is serviced at least this often while the user takes records that have already arrived.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A connection through which no topic at all can be reached for so long is left for another server's: its node may be
-/// cut off from the others. Twice as long each time, up to [`ISOLATED_MAX`], because most likely the homes are down.
+/// A connection through which no topic at all can be reached for this long is replaced by one to another server: its
+/// node may be cut off from the others. The time doubles with each such change, up to [`ISOLATED_MAX`], because most
+/// likely the homes are down.
 const ISOLATED: Duration = Duration::from_secs(2);
 
 /// The longest such time.
 const ISOLATED_MAX: Duration = Duration::from_secs(16);
 
-/// Topics that are subscribed to.
+/// The subscriptions of a client.
 ///
-/// This is a [`Subscriber`](super::Subscriber) without the client: for programs that want to use that for other
-/// requests too, whenever they like. What comes meanwhile waits. All calls must name the same client.
+/// This is a [`Subscriber`](super::Subscriber) without the client, for programs that also use the client for other
+/// requests at any time. Items that arrive meanwhile are kept. All calls must pass the same client.
 ///
-/// # What heals by itself
-/// After a lost connection, a fault of a node, or when a node says that it will close, it connects again, to another
-/// server of the client's list too, and subscribes again where it was; and it goes on trying for as long as one server
-/// answers. A node that is silent is asked for a sign of life. What does not heal ends one topic
-/// ([`Delivery::item`] is its error), or is the error of the call.
+/// # Recovery
+/// After a lost connection, after a fault of a node, or when a node announces that it will close, it reconnects, also
+/// to another server of the client's list, and resumes each subscription from its cursor. It keeps trying for as long
+/// as one server answers. A silent node is sent PING. An error that does not pass ends one topic ([`Delivery::item`] is
+/// the error), or is the error of the call.
 #[derive(Debug)]
 pub struct Subscriptions {
-    /// Bytes of records of each topic that may wait to be taken.
+    /// Size in bytes of the records of each topic that may wait to be taken.
     window: u64,
-    /// By a number that no other one had.
+    /// The subscriptions, by unique keys.
     topics: BTreeMap<u64, Subscription>,
     topics_made: u64,
-    /// By the request ids of the present connection.
+    /// Keys by the request ids of SUBSCRIBE on the current connection.
     by_id: BTreeMap<RequestId, u64>,
-    /// What came and was not taken.
+    /// Items that have arrived and were not taken yet.
     queue: VecDeque<(u64, Came)>,
-    /// Is there a topic whose SUBSCRIBE is not answered, or not even sent?
+    /// True if a SUBSCRIBE may be unanswered or not sent yet.
     is_unsettled: bool,
-    /// When the next SUBSCRIBE is to be sent.
+    /// When to send the next SUBSCRIBE.
     retry: Deadline,
-    /// How long no topic at all may be out of reach before another server is tried.
+    /// How long all topics may be unreachable before another server is tried.
     isolated_for: Duration,
     lifeline: Lifeline,
     looked: Instant,
@@ -66,10 +67,10 @@ pub struct Subscriptions {
     moved: Option<(NodeId, NodeId)>,
 }
 
-/// What came to a topic.
+/// An item of a topic that was not taken yet.
 #[derive(Debug)]
 enum Came {
-    /// The records of a DELIVER that were not taken, and the bytes of all of them.
+    /// The remaining records of a DELIVER, and the size in bytes of all its records.
     Records(vec::IntoIter<Message>, u64),
     Gap(Offset, Offset),
     Notice(Notice),
@@ -77,15 +78,15 @@ enum Came {
     End(Error),
 }
 
-/// Something of a topic that is subscribed to.
+/// An item of a subscription.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Which topic.
+    /// The topic's name.
     pub topic: String,
-    /// A record, a gap, records that cannot be read, or whether records can come. An error is the last thing that comes
-    /// of the topic: it was deleted ([`Status::UnknownTopic`]) or made anew, its end was lost, its next record is too
-    /// large for this connection, its home's disk fails ([`Status::Storage`]), or it could not be subscribed to in the
-    /// first place.
+    /// A record, a gap, unreadable records, or a notice about whether records can arrive. An error is the last item of
+    /// a topic: the topic was deleted ([`Status::UnknownTopic`]) or re-created, it lost records at its end, its next
+    /// record is too large for this connection, its home's disk fails ([`Status::Storage`]), or it could not be
+    /// subscribed to in the first place.
     pub item: Result<Item, Error>,
 }
 
@@ -109,23 +110,24 @@ impl Default for Subscriptions {
 }
 
 impl Subscriptions {
-    /// No topics.
+    /// Returns an empty set of subscriptions.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets so many bytes of records of each topic wait to be taken, and one frame more: 1 MiB when not said. Fewer
-    /// cost speed when the node is far.
+    /// Sets how many bytes of records of each topic may wait to be taken, plus one frame: 1 MiB by default. A smaller
+    /// window reduces the throughput if the node is far away.
     #[must_use]
     pub fn window(mut self, bytes: u64) -> Self {
         self.window = bytes.max(1);
         self
     }
 
-    /// Adds a topic; one that is there stays as it is. The node is told by the next call that names the client.
+    /// Subscribes to a topic, unless it is subscribed to already. SUBSCRIBE is sent by the next call that passes the
+    /// client.
     ///
     /// # Errors
-    /// [`Error::Name`].
+    /// Returns [`Error::Name`].
     pub fn add(&mut self, topic: &str, start: Start) -> Result<(), Error> {
         TopicName::new(topic)?;
         if !self.contains(topic) {
@@ -136,7 +138,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Ends the subscription to a topic. Gives the offset of the first record that was not taken, if one is known.
+    /// Ends the subscription to a topic. Returns the offset of the first record that was not taken, if it is known.
     pub fn remove(&mut self, client: &mut Client, topic: &str) -> Option<Offset> {
         let cursor = self.cursor(topic);
         let key = self.key(topic)?;
@@ -147,7 +149,7 @@ impl Subscriptions {
         cursor
     }
 
-    /// Ends them all.
+    /// Ends all subscriptions.
     pub fn clear(&mut self, client: &mut Client) {
         self.queue.clear();
         while let Some((&key, _)) = self.topics.first_key_value() {
@@ -159,23 +161,23 @@ impl Subscriptions {
         }
     }
 
-    /// Are there no topics, or have all ended and was that taken?
+    /// Returns true if there are no subscriptions, or all have ended and the user has taken their last items.
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }
 
-    /// Is this topic subscribed to?
+    /// Returns true if the topic is subscribed to.
     pub fn contains(&self, topic: &str) -> bool {
         self.key(topic).is_some()
     }
 
-    /// The topics that are subscribed to.
+    /// Returns the topics that are subscribed to.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.topics.values().filter(|topic| !matches!(topic.state, State::Ended)).map(|topic| topic.topic.as_str())
     }
 
-    /// The offset of the record of this topic that is to be taken next; `None` while it is not known, or when the
-    /// topic is not subscribed to.
+    /// Returns the offset of the next record to be taken; `None` if it is unknown yet, or if the topic is not
+    /// subscribed to.
     pub fn cursor(&self, topic: &str) -> Option<Offset> {
         let key = self.key(topic)?;
         let waiting = self.queue.iter().filter(|(of, _)| *of == key).find_map(|(_, came)| match came {
@@ -186,20 +188,20 @@ impl Subscriptions {
         waiting.or_else(|| self.topics.get(&key)?.cursor())
     }
 
-    /// Has the node said of every topic where it begins, or that it does not?
+    /// Returns true if every subscription is established, has ended, or has a notice that it waits.
     pub const fn is_settled(&self) -> bool {
         !self.is_unsettled
     }
 
-    /// From which node to which the subscriptions went after a lost connection, if they did since the last call; the
-    /// two may be the same.
+    /// Returns the nodes from which and to which the subscriptions moved after a lost connection, if they moved since
+    /// the last call. The two may be the same.
     pub const fn moved(&mut self) -> Option<(NodeId, NodeId)> {
         self.moved.take()
     }
 
-    /// Waits until [`Self::is_settled`]: what is published from then on, by whomever, will come. A topic whose home
-    /// cannot be reached is not waited for longer than a second or two: it is subscribed to when that can be done, and
-    /// [`Notice::Waiting`] is what comes of it first.
+    /// Waits until [`Self::is_settled`]: everything that is published from then on will arrive. A topic with an
+    /// unreachable home is waited for no longer than a second or two; it is subscribed to as soon as possible, and its
+    /// first item is [`Notice::Waiting`].
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -208,14 +210,14 @@ impl Subscriptions {
         self.drive(client, Deadline::NEVER, is_settled).map(|_| ())
     }
 
-    /// What comes next; `None` when nothing came by the deadline, or when [`Self::is_empty`]. While there is no
-    /// connection this may take as long as the client's timeout.
+    /// Returns the next item, or `None` if none arrived by the deadline or [`Self::is_empty`]. Without a connection
+    /// this may take as long as the client's timeout.
     ///
-    /// To be called at least every ten seconds: it answers the node's PINGs too.
+    /// It must be called at least every ten seconds, because it also answers the node's PINGs.
     ///
     /// # Errors
-    /// No server answered for the client's timeout, or what is wrong with them does not pass. Who calls again tries
-    /// again, and nothing is lost.
+    /// Returns an error if no server answered for the client's timeout, or if the servers' error does not pass. The
+    /// next call tries again, and nothing is lost.
     pub fn next(&mut self, client: &mut Client, deadline: Deadline) -> Result<Option<Delivery>, Error> {
         if self.queue.is_empty() {
             self.drive(client, deadline, |all| !all.queue.is_empty() || all.topics.is_empty())?;
@@ -231,7 +233,7 @@ impl Subscriptions {
         self.topics.iter().find(|(_, of)| is_it(of)).map(|(key, _)| *key)
     }
 
-    /// Takes what came first, and lets the node send more for it.
+    /// Removes the oldest item, and gives the node credit for it.
     fn take(&mut self, client: &mut Client) -> Option<Delivery> {
         let (key, came) = self.queue.front_mut()?;
         let key = *key;
@@ -272,7 +274,7 @@ impl Subscriptions {
         }
     }
 
-    /// Says that nothing of a topic is wanted any more.
+    /// Ends or abandons a subscription on the current connection.
     fn leave(&mut self, client: &mut Client, key: u64) {
         let Some(id) = self.topics.get(&key).and_then(Subscription::id) else { return };
         self.by_id.remove(&id);
@@ -286,7 +288,7 @@ impl Subscriptions {
         }
     }
 
-    /// Sends and receives until `is_done`, or the deadline: then `false`.
+    /// Sends and receives until `is_done`. Returns `false` if the deadline passed first.
     fn drive(
         &mut self,
         client: &mut Client,
@@ -305,7 +307,7 @@ impl Subscriptions {
         Ok(true)
     }
 
-    /// Sends what is to be sent and takes one thing that came; `false` when nothing did.
+    /// Sends what is due and handles one frame. Returns `false` if none arrived.
     fn step(&mut self, client: &mut Client, deadline: Deadline) -> Result<bool, Error> {
         match self.lifeline.hold(client)? {
             Held::Same => {}
@@ -343,7 +345,7 @@ impl Subscriptions {
         }
     }
 
-    /// Sends the SUBSCRIBEs whose time has come.
+    /// Sends the SUBSCRIBEs that are due.
     fn ask(&mut self, client: &mut Client) -> Result<(), Error> {
         self.retry = Deadline::NEVER;
         if !self.is_unsettled {
@@ -389,21 +391,21 @@ impl Subscriptions {
         self.is_unsettled = self.topics.values().any(|of| matches!(of.state, State::Waiting(_) | State::Asked(_)));
     }
 
-    /// Tries again later, or ends the topic.
+    /// Retries later, or ends the topic.
     fn on_refused(&mut self, client: &Client, key: u64, error: Error) {
         let of = self.topics.get_mut(&key).expect("an id is that of a topic");
         let readable = if let Error::Refused { response, .. } = &error { response.readable_from() } else { None };
         if let (Some(from), Some(to)) = (of.cursor(), readable)
             && of.on_gap(from, to).is_ok()
         {
-            // What cannot be read is told, and the topic continues behind it.
+            // The user is informed of the unreadable records, and the subscription continues after them.
             of.state = State::Waiting(Deadline::after(Duration::ZERO));
             self.is_unsettled = true;
             self.queue.push_back((key, Came::Lost(from, to)));
             return;
         }
-        // A fault of the home is one as long as it has it: nothing is done twice by subscribing. But what is damaged on
-        // its disk stays that, and who waited for it would never know.
+        // Subscribing is idempotent, so even a fault of the home is retried for as long as it lasts. Damage on its
+        // disk, however, does not pass, and a user who waited for that would never learn of it.
         let is_fault = error.code().map(Class::of) == Some(Class::Server);
         let may_pass = error.is_retryable() || is_fault && error.status() != Some(Status::Storage);
         if !may_pass {
@@ -420,7 +422,7 @@ impl Subscriptions {
         }
     }
 
-    /// Records of a topic can come: the user is told if it was told that they cannot.
+    /// Records that a topic's records can arrive, and notifies the user if the last notice was that they cannot.
     fn flow(&mut self, client: &Client, key: u64) {
         self.isolated_for = ISOLATED;
         let of = self.topics.get_mut(&key).expect("an id is that of a topic");
@@ -431,7 +433,8 @@ impl Subscriptions {
         }
     }
 
-    /// When to leave the connection for another server's, should no topic be reached through it until then.
+    /// Returns when to replace the connection by one to another server, if no topic can be reached through it until
+    /// then.
     fn isolated_at(&self, client: &Client) -> Deadline {
         let mut since = self.lifeline.opened();
         let mut is_any = false;

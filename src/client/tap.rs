@@ -1,6 +1,6 @@
-//! Copies of the frames of a connection, for people who want to see them.
+//! Copies of the frames of a connection, for display.
 
-/// Which way a frame went.
+/// The direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the client to the node.
@@ -9,10 +9,10 @@ pub enum Direction {
     Received,
 }
 
-/// Most bytes of copies that wait to be taken; more are dropped, because watching must not cost the memory.
+/// Maximum size of the waiting copies in bytes. Further copies are dropped, so that a tap cannot exhaust the memory.
 const TAP_BYTES_MAX: usize = 16 << 20;
 
-/// The copies that were not taken yet.
+/// The copies that have not been taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Tap {
     frames: Vec<(Direction, Vec<u8>)>,
@@ -28,7 +28,7 @@ impl Tap {
         }
     }
 
-    /// Gives the copies.
+    /// Removes and returns the copies.
     pub(super) fn take(&mut self) -> Vec<(Direction, Vec<u8>)> {
         self.bytes = 0;
         std::mem::take(&mut self.frames)

@@ -1,4 +1,4 @@
-//! The client against a node that does what nodes may do, and what they may not.
+//! Tests of the client against a fake node, which does what nodes may do and what they may not.
 
 mod connection;
 mod operations;

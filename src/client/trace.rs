@@ -1,5 +1,5 @@
-//! The path of a request, found by probing: with 0, 1, 2 … hops allowed, each probe is answered by the node where they
-//! were used up.
+//! The path of a request, found by probes with a TTL of 0, 1, 2 … hops: each is answered by the node where its TTL runs
+//! out.
 
 use super::clock::now;
 use super::error::Error;
@@ -13,11 +13,11 @@ use crate::wire::{Opcode, Request, Response, Status};
 /// A path through the cube.
 #[derive(Debug)]
 pub struct Trace {
-    /// The node that requests enter the cube at: the first hop.
+    /// The ingress: the first node of the path.
     pub ingress: NodeId,
-    /// Where the path leads.
+    /// The target.
     pub target: NodeId,
-    /// The most hops that it can have, given the links that it met down.
+    /// The most hops that the path can have, given the dead links that it met.
     pub bound: u16,
     /// The nodes that answered, in the order of the path.
     pub hops: Vec<Hop>,
@@ -28,21 +28,22 @@ pub struct Trace {
 /// A node on the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
-    /// Which node.
+    /// The node's id.
     pub node: NodeId,
-    /// The round trip of the probe, as the client measured it.
+    /// The round-trip time of the probe as the client measured it.
     pub micros: u64,
-    /// Is the node off the path that a request takes when all links are up?
+    /// True if the node is not on the fault-free path.
     pub detour: bool,
-    /// The links that the probe had met down when it came here.
+    /// The dead links that the probe had met when it arrived here.
     pub down: Vec<(NodeId, NodeId)>,
 }
 
 impl Client {
-    /// The path to a node or to the home of a name, whether or not there is such a topic.
+    /// Returns the path to a node or to the home of a name, whether or not there is such a topic.
     ///
     /// # Errors
-    /// No connection, or a name that is none. A path that ends early is no error: it says why itself.
+    /// Returns an error if there is no connection, or if the name is not valid. A path that ends early is not an error;
+    /// it states the reason itself.
     pub fn trace(&mut self, target: TraceTarget<'_>) -> Result<Trace, Error> {
         let ingress = self.ingress()?;
         let dimension = self.dimension()?;
@@ -82,7 +83,7 @@ impl Client {
         Ok(trace)
     }
 
-    /// The path to the home of a name.
+    /// Returns the path to the home of a name.
     ///
     /// # Errors
     /// As [`Self::trace`].
@@ -91,7 +92,8 @@ impl Client {
     }
 }
 
-/// Without faults the highest bit in which a node differs from the target is corrected.
+/// Returns true if the hop is not on the fault-free path, which corrects the highest bit in which a node differs from
+/// the target.
 fn is_detour(from: NodeId, to: NodeId, target: NodeId) -> bool {
     match (from.index() ^ target.index()).checked_ilog2() {
         Some(bit) => from.index() ^ to.index() != 1 << bit,
@@ -99,7 +101,7 @@ fn is_detour(from: NodeId, to: NodeId, target: NodeId) -> bool {
     }
 }
 
-/// Adds links to what was met, and gives those that are links of the cube.
+/// Adds dead links to those that were met, and returns them. Pairs that are not links of the cube are left out.
 fn note(met: &mut LinkSet, down: &[(u16, u16)], dimension: Dimension) -> Vec<(NodeId, NodeId)> {
     let mut links = Vec::new();
     for (a, b) in down {

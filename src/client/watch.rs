@@ -1,5 +1,4 @@
-//! Detects a node that has stopped: how long it may stay silent before it is asked for a sign of life, and when it is
-//! taken for dead.
+//! Detects a node that has stopped: how long it may be silent before it is sent PING, and when it is given up.
 //!
 //! A frozen process keeps its connections open, so only silence betrays it. Silence counts while the client expects
 //! something of the node: it has a subscription or an unanswered request. After [`Watch::quiet`] without a sign of
@@ -15,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use super::clock::Deadline;
 
-/// Silence after which a node is asked for a sign of life unless the program says otherwise: it is given up after 1.75
-/// to 2.25 s of silence, which leaves 0.25 s to connect to another one.
+/// Default silence after which a node is sent PING. The node is given up after 1.75 to 2.25 s of silence, which leaves
+/// 0.25 s to connect to another one.
 pub(super) const QUIET_DEFAULT: Duration = Duration::from_secs(1);
 
 /// A verdict that is this much overdue may be due to a stall of this machine.
@@ -26,9 +25,9 @@ const STALL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Watch {
     quiet: Duration,
-    /// What is added to it before the next PING.
+    /// The random time that is added before the next PING.
     extra: Duration,
-    /// Since when something has been expected.
+    /// The time since which something has been expected.
     since: Instant,
     probe: Option<Probe>,
 }
@@ -36,42 +35,42 @@ pub(super) struct Watch {
 /// A PING that was sent because of silence.
 #[derive(Clone, Copy, Debug)]
 struct Probe {
-    /// When the time for its answer began.
+    /// The time from which the answer is awaited.
     at: Instant,
-    /// An overdue verdict was put off.
+    /// True if an overdue verdict has been put off.
     is_extended: bool,
 }
 
-/// What is to be done about a silent node.
+/// What to do about a silent node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing yet.
     Wait,
     /// Send PING, then call [`Watch::on_asked`].
     Ask,
-    /// It was asked and did not answer; so long it has been silent.
+    /// Give the node up: it has not answered PING, and has been silent for this long.
     Dead(Duration),
 }
 
 impl Watch {
-    /// A watch that asks after this silence.
+    /// Returns a watch that sends PING after this silence.
     pub(super) const fn new(quiet: Duration, now: Instant) -> Self {
         Self { quiet, extra: Duration::ZERO, since: now, probe: None }
     }
 
-    /// From now on something is expected, and nothing was before.
+    /// Starts the watch: something is expected from now on, and nothing was before.
     pub(super) const fn begin(&mut self, now: Instant) {
         self.since = now;
         self.probe = None;
     }
 
-    /// PING was sent. `random` decides how much later than [`Self::quiet`] the next one is.
+    /// Records that PING was sent. `random` determines how much later than [`Self::quiet`] the next one is due.
     pub(super) fn on_asked(&mut self, now: Instant, random: u64) {
         self.probe = Some(Probe { at: now, is_extended: false });
         self.extra = (self.quiet / 2).mul_f64((random % 1024) as f64 / 1024.0);
     }
 
-    /// When to judge a node whose last sign of life was at `heard`.
+    /// Returns when to judge a node whose last sign of life was at `heard`.
     pub(super) fn due(&self, heard: Instant) -> Deadline {
         let last = heard.max(self.since);
         match self.open_probe(last) {
@@ -80,7 +79,7 @@ impl Watch {
         }
     }
 
-    /// Judges a node whose last sign of life was at `heard`. What has arrived must have been read before.
+    /// Judges a node whose last sign of life was at `heard`. All available input must have been read before.
     pub(super) fn judge(&mut self, heard: Instant, now: Instant) -> Verdict {
         let last = heard.max(self.since);
         let silent = now.saturating_duration_since(last);
@@ -98,12 +97,12 @@ impl Watch {
         Verdict::Dead(silent)
     }
 
-    /// The time that a node has to answer PING.
+    /// Returns how long a node has to answer PING.
     fn patience(&self) -> Duration {
         self.quiet - self.quiet / 4
     }
 
-    /// The PING that nothing has come since.
+    /// Returns the PING after which nothing has arrived.
     fn open_probe(&self, last: Instant) -> Option<Probe> {
         self.probe.filter(|probe| probe.at >= last)
     }
@@ -116,18 +115,18 @@ mod tests {
 
     const QUIET: Duration = Duration::from_secs(1);
 
-    /// What happens to a watch, in milliseconds since its start, and the verdict at that time.
+    /// An event for a watch and the expected verdict, with times in milliseconds since its start.
     #[derive(Clone, Copy, Debug)]
     enum What {
-        /// A sign of life came.
+        /// A sign of life arrives.
         Heard,
         /// Something is expected, and nothing was before.
         Begin,
-        /// The verdict is to wait, and the next one is due then.
+        /// The verdict is to wait until this time.
         Wait(u64),
-        /// The verdict is to ask, which is done.
+        /// The verdict is to send PING, which is done.
         Ask,
-        /// The verdict is that it is dead, after this silence.
+        /// The verdict is that the node is dead, after this silence.
         Dead(u64),
     }
 
@@ -162,7 +161,7 @@ mod tests {
         check("frozen", &[(0, Heard), (400, Wait(1000)), (1000, Ask), (1500, Wait(1750)), (1751, Dead(1751))]);
         check("alive", &[(1000, Ask), (1001, Heard), (1500, Wait(2001)), (2001, Ask), (2002, Heard), (3002, Ask)]);
         check("it froze later", &[(1000, Ask), (1001, Heard), (2001, Ask), (2751, Dead(1750))]);
-        // A program that asks nothing for a while does not hear anything either.
+        // A program without requests for a while does not read either.
         check("nothing was expected", &[(60_000, Begin), (60_100, Wait(61_000)), (61_000, Ask), (61_750, Dead(1750))]);
     }
 
@@ -171,7 +170,7 @@ mod tests {
         use What::{Ask, Dead, Heard, Wait};
         check("stopped before it asks", &[(20_000, Ask), (20_001, Heard), (20_002, Wait(21_001))]);
         check("stopped after it asked", &[(1000, Ask), (20_000, Heard), (20_001, Wait(21_000))]);
-        // Nothing had come when the process went on, so the whole machine may have stood still: once.
+        // Nothing had arrived when the process resumed, so the whole machine may have stalled. This is excused once.
         check("overdue", &[(1000, Ask), (20_000, Wait(20_750)), (20_500, Heard), (20_501, Wait(21_500))]);
         check("overdue and dead", &[(1000, Ask), (20_000, Wait(20_750)), (40_000, Dead(40_000))]);
     }

@@ -189,7 +189,8 @@ impl Node {
             self.leave(step, place);
             return false;
         }
-        // Pushes that arrived before this answer are not in the tail; the cursor precedes them, so they are fetched.
+        // Records published since the home answered are either being pushed already, or the answer to this FEED reveals
+        // them.
         let topic = self.subscriptions.topic_mut(place);
         topic.push = true;
         if home != self.settings.id && topic.told().is_none_or(|told| !told.push) {
