@@ -1,4 +1,4 @@
-//! The bytes between nodes, and between a client and a node. protocol.md is the normative text of what is here.
+//! The wire format between nodes, and between a client and a node. protocol.md is its normative specification.
 //!
 //! ```text
 //! frame  = header (36) | route (route_len, only between nodes) | args (args_len) | payload (the rest)
@@ -6,14 +6,14 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `frame` | header, checksums, where the parts of a frame are |
-//! | `route` | the section that a hop rewrites |
+//! | `frame` | header, checksums, and the boundaries of a frame's sections |
+//! | `route` | the section that each hop rewrites |
 //! | `opcode`, `status` | the registries |
-//! | `field` | reading and writing the fields of args, and TLVs |
+//! | `field` | encoding and decoding the fields of args, and TLVs |
 //! | `hello` | HELLO and GOAWAY |
-//! | `request`, `response` | the args of every operation, encode beside decode |
-//! | `push` | DELIVER and EVENT, which come to a subscriber unasked |
-//! | `feed` | what nodes tell each other about subscriptions |
+//! | `request`, `response` | the args of every operation: encoding and decoding side by side |
+//! | `push` | DELIVER and EVENT, which a subscriber gets without a request |
+//! | `feed` | the messages between nodes about subscriptions |
 //! | `records` | the payload of PUBLISH, FETCH and DELIVER |
 //!
 //! Nothing here does I/O, and nothing here panics on input.

@@ -1,85 +1,85 @@
-//! FEED and HEADS: what nodes tell each other about subscriptions. Clients never see them.
+//! FEED and HEADS: the messages between nodes about subscriptions. Clients never see them.
 //!
-//! Both are lists whose items are the payload, so that one frame speaks of many topics.
+//! The payload of both is a list of items, so that one frame covers many topics.
 
 use super::field::{DecodeError, Reader, Writer};
 use crate::limits::{FEED_ITEMS_MAX, HEADS_ITEMS_MAX};
 use crate::types::{Epoch, Offset, TopicId, TopicName};
 
-/// What an ingress wants of a topic: the whole of it each time, so that a repeated or late one does no harm.
+/// The complete state of an ingress's interest in a topic. It is idempotent, so a duplicate or late item does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedItem<'a> {
-    /// Which topic.
+    /// The topic's id.
     pub topic: TopicId,
-    /// The life of its log that the ingress follows.
+    /// The epoch of the log that the ingress follows.
     pub epoch: Epoch,
-    /// Push new records? Else the ingress will ask again when somebody has caught up.
+    /// True if the home should push new records. If not, the ingress asks for pushes again when a reader has caught up.
     pub push: bool,
-    /// Its subscriptions at the ingress; 0 ends the feed.
+    /// Number of readers at the ingress; 0 ends the feed.
     pub subscribers: u32,
-    /// Where the slowest of them is; `None` when all are at the end.
+    /// The cursor of the slowest reader; `None` when all are at the log end offset.
     pub slowest: Option<Offset>,
-    /// Its name, to say what became of it; may be left out when there are no subscribers.
+    /// The topic's name, by which the home recognises a re-created topic; may be absent when there are no readers.
     pub name: Option<TopicName<'a>>,
 }
 
-/// What the home says to a FEED.
+/// The home's response to FEED.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FedList {
-    /// The home's start.
+    /// The home's instance.
     pub instance: u64,
-    /// Of the last HEADS that it sent to this ingress; 0 when there was none.
+    /// Counter of the last HEADS sent to this ingress; 0 if there was none.
     pub counter: u64,
-    /// In the order of the request.
+    /// The answers, in the order of the request's items.
     pub items: Vec<Fed>,
 }
 
-/// What the home says to a [`FeedItem`].
+/// The home's answer to a [`FeedItem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fed {
     /// The topic of the item.
     pub topic: TopicId,
-    /// OK, or why there is no such feed: UNKNOWN_TOPIC, RECREATED or TRUNCATED.
+    /// OK, or the reason why there is no such feed: UNKNOWN_TOPIC, RECREATED or TRUNCATED.
     pub status: u8,
-    /// The life of its log; 0 when there is none.
+    /// The epoch of the topic's log; 0 if there is no topic.
     pub epoch: Epoch,
-    /// Behind its last record.
+    /// The topic's log end offset.
     pub next: Offset,
-    /// The topic that has the name now, when it was made again.
+    /// The topic that has the name now, if the topic was re-created.
     pub successor: Option<TopicId>,
 }
 
 /// The args of HEADS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
-    /// The home's start that keeps the feeds.
+    /// The home's instance.
     pub instance: u64,
-    /// One more with each HEADS of this start to the same ingress.
+    /// Number of this HEADS: it increases by 1 with each HEADS of this instance to the same ingress.
     pub counter: u64,
-    /// Feeds of the ingress, as the home knows.
+    /// Number of the ingress's feeds that the home knows.
     pub feeds: u32,
-    /// The exclusive or of the topic ids of those that are pushed.
+    /// Exclusive or of the ids of the topics that are pushed to it.
     pub digest: u64,
-    /// Items.
+    /// Number of items.
     pub count: u16,
 }
 
-/// How far a topic is that was pushed since the last HEADS.
+/// The log end offset of a topic with pushes since the last HEADS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Which topic.
+    /// The topic's id.
     pub topic: TopicId,
-    /// The life of its log; 0 when the topic is gone.
+    /// The epoch of the topic's log; 0 if the topic was deleted.
     pub epoch: Epoch,
-    /// Behind its last record.
+    /// The log end offset.
     pub next: Offset,
 }
 
 impl<'a> FeedItem<'a> {
-    /// Bytes of an item beside its name.
+    /// Size of an item without its name, in bytes.
     pub const BYTES: usize = 26;
 
-    /// Writes the item.
+    /// Encodes the item.
     pub fn encode(&self, out: &mut Writer<'_>) {
         out.u64(self.topic.number()).u32(self.epoch.0).u8(u8::from(self.push)).u32(self.subscribers);
         out.u64(self.slowest.map_or(u64::MAX, |offset| offset.0)).str8(self.name.map_or("", TopicName::as_str));
@@ -101,18 +101,18 @@ impl<'a> FeedItem<'a> {
         Ok(Self { topic, epoch, push, subscribers, slowest, name })
     }
 
-    /// Reads the payload of FEED.
+    /// Decodes the payload of FEED.
     ///
     /// # Errors
-    /// Returns a [`DecodeError`] that names the field. More than [`FEED_ITEMS_MAX`] items are refused, because the
-    /// answer has a longer item for each of them and must itself fit a frame.
+    /// Returns a [`DecodeError`], which names the field. More than [`FEED_ITEMS_MAX`] items are refused, because the
+    /// response has a longer item for each of them and must itself fit a frame.
     pub fn decode_all(payload: &'a [u8], count: u16) -> Result<Vec<Self>, DecodeError> {
         items(payload, (count, FEED_ITEMS_MAX), Self::decode)
     }
 }
 
 impl Fed {
-    /// Writes the item.
+    /// Encodes the item.
     pub fn encode(&self, out: &mut Writer<'_>) {
         out.u64(self.topic.number()).u8(self.status).u32(self.epoch.0).u64(self.next.0);
         out.u64(self.successor.map_or(0, TopicId::number));
@@ -158,7 +158,7 @@ impl Heads {
 }
 
 impl Head {
-    /// Writes the item.
+    /// Encodes the item.
     pub fn encode(&self, out: &mut Writer<'_>) {
         out.u64(self.topic.number()).u32(self.epoch.0).u64(self.next.0);
     }
@@ -167,10 +167,10 @@ impl Head {
         Ok(Self { topic: topic_id(input)?, epoch: Epoch(input.u32("epoch")?), next: Offset(input.u64("next_offset")?) })
     }
 
-    /// Reads the payload of HEADS.
+    /// Decodes the payload of HEADS.
     ///
     /// # Errors
-    /// Returns a [`DecodeError`] that names the field, also when there are more than [`HEADS_ITEMS_MAX`] items.
+    /// Returns a [`DecodeError`], which names the field, also if there are more than [`HEADS_ITEMS_MAX`] items.
     pub fn decode_all(payload: &[u8], count: u16) -> Result<Vec<Self>, DecodeError> {
         items(payload, (count, HEADS_ITEMS_MAX), Self::decode)
     }
@@ -180,7 +180,7 @@ fn topic_id(input: &mut Reader<'_>) -> Result<TopicId, DecodeError> {
     TopicId::new(input.u64("topic_id")?).ok_or(DecodeError::Value { field: "topic_id" })
 }
 
-/// Reads a payload of `count` items, of which a frame may have at most `max`.
+/// Decodes a payload of exactly `count` items, of which a frame may have at most `max`.
 fn items<'a, T>(
     payload: &'a [u8],
     (count, max): (u16, usize),

@@ -1,4 +1,4 @@
-//! Fields of args: fixed ones in order, then TLVs up to the end.
+//! Fields of args: fixed fields in order, then TLVs up to the end.
 //!
 //! A TLV is `u8 tag, u16 length, value`. An unknown tag is ignored unless its highest bit, *critical*, is set.
 
@@ -9,10 +9,11 @@ use byteorder::{BigEndian, ByteOrder};
 use super::status::Status;
 use crate::types::{NameError, TopicName};
 
-/// The tag bit that forbids ignoring an unknown TLV.
+/// The tag bit that forbids a reader to ignore an unknown TLV.
 pub const TAG_CRITICAL: u8 = 0x80;
 
-/// Tags that never mean anything; a sender may put them anywhere, so that ignoring stays exercised.
+/// GREASE tags, which never get a meaning. A sender may insert them anywhere, to make sure that receivers ignore
+/// unknown tags.
 pub const TAGS_GREASE: [u8; 4] = [0x1F, 0x3F, 0x5F, 0x7F];
 
 /// Reserved tags with the names that they will have; 0x19 to 0x1E are reserved without names. Until they are assigned,
@@ -39,105 +40,105 @@ pub const TAGS_RESERVED: [(u8, &str); 14] = [
 pub struct Writer<'a>(&'a mut Vec<u8>);
 
 impl<'a> Writer<'a> {
-    /// Writes behind what is in `out`.
+    /// Creates a writer that appends to `out`.
     pub const fn new(out: &'a mut Vec<u8>) -> Self {
         Self(out)
     }
 
-    /// One byte.
+    /// Appends one byte.
     pub fn u8(&mut self, value: u8) -> &mut Self {
         self.0.push(value);
         self
     }
 
-    /// Two bytes.
+    /// Appends two bytes, big-endian.
     pub fn u16(&mut self, value: u16) -> &mut Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    /// Four bytes.
+    /// Appends four bytes, big-endian.
     pub fn u32(&mut self, value: u32) -> &mut Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    /// Eight bytes.
+    /// Appends eight bytes, big-endian.
     pub fn u64(&mut self, value: u64) -> &mut Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    /// Bytes as they are.
+    /// Appends raw bytes.
     pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.0.extend_from_slice(value);
         self
     }
 
-    /// One length byte and text.
+    /// Appends text after one byte with its length.
     ///
     /// # Panics
-    /// Above 255 bytes: the types of what is written exclude it.
+    /// If the text exceeds 255 bytes; the types of the encoded values exclude that.
     pub fn str8(&mut self, text: &str) -> &mut Self {
         self.u8(u8::try_from(text.len()).expect("labels and names are below 256 bytes")).bytes(text.as_bytes())
     }
 
-    /// Two length bytes and text, cut at a character when longer than `max` bytes.
+    /// Appends text after two bytes with its length. Text longer than `max` bytes is cut at a character boundary.
     pub fn str16(&mut self, text: &str, max: u16) -> &mut Self {
         let cut = text.floor_char_boundary(usize::from(max).min(text.len()));
         self.u16(u16::try_from(cut).expect("at most max")).bytes(&text.as_bytes()[..cut])
     }
 
-    /// A TLV.
+    /// Appends a TLV.
     ///
     /// # Panics
-    /// Above 65 535 bytes: the types of what is written exclude it.
+    /// If the value exceeds 65 535 bytes; the types of the encoded values exclude that.
     pub fn tlv(&mut self, tag: u8, value: &[u8]) -> &mut Self {
         self.u8(tag).u16(u16::try_from(value.len()).expect("details are below 64 KiB")).bytes(value)
     }
 }
 
-/// Takes fields off the front of args.
+/// Decodes fields from the front of args.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    /// Reads from the start of `args`.
+    /// Creates a reader that starts at the beginning of `args`.
     pub const fn new(args: &'a [u8]) -> Self {
         Self { rest: args }
     }
 
-    /// Is nothing left?
+    /// Returns true if all bytes have been read.
     pub const fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// What is left.
+    /// Returns the unread bytes.
     pub const fn remaining(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// The next `count` bytes.
+    /// Reads `count` bytes.
     ///
     /// # Errors
-    /// [`DecodeError::Short`].
+    /// Returns [`DecodeError::Short`].
     pub fn bytes(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
         let Some((taken, rest)) = self.rest.split_at_checked(count) else { return Err(DecodeError::Short { field }) };
         self.rest = rest;
         Ok(taken)
     }
 
-    /// One byte.
+    /// Reads one byte.
     ///
     /// # Errors
-    /// [`DecodeError::Short`].
+    /// Returns [`DecodeError::Short`].
     pub fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
         Ok(self.bytes(1, field)?[0])
     }
 
-    /// One byte that is 0 or 1.
+    /// Reads one byte that must be 0 or 1.
     ///
     /// # Errors
-    /// [`DecodeError::Short`], [`DecodeError::Value`].
+    /// Returns [`DecodeError::Short`] or [`DecodeError::Value`].
     pub fn bool(&mut self, field: &'static str) -> Result<bool, DecodeError> {
         match self.u8(field)? {
             0 => Ok(false),
@@ -146,49 +147,49 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Two bytes.
+    /// Reads two bytes, big-endian.
     ///
     /// # Errors
-    /// [`DecodeError::Short`].
+    /// Returns [`DecodeError::Short`].
     pub fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
         Ok(BigEndian::read_u16(self.bytes(2, field)?))
     }
 
-    /// Four bytes.
+    /// Reads four bytes, big-endian.
     ///
     /// # Errors
-    /// [`DecodeError::Short`].
+    /// Returns [`DecodeError::Short`].
     pub fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
         Ok(BigEndian::read_u32(self.bytes(4, field)?))
     }
 
-    /// Eight bytes.
+    /// Reads eight bytes, big-endian.
     ///
     /// # Errors
-    /// [`DecodeError::Short`].
+    /// Returns [`DecodeError::Short`].
     pub fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         Ok(BigEndian::read_u64(self.bytes(8, field)?))
     }
 
-    /// One length byte and text.
+    /// Reads text after one byte with its length.
     ///
     /// # Errors
-    /// [`DecodeError::Short`], or [`DecodeError::Text`] when it is not UTF-8.
+    /// Returns [`DecodeError::Short`], or [`DecodeError::Text`] if it is not UTF-8.
     pub fn str8(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
         let length = self.u8(field)?;
         self.text(usize::from(length), field)
     }
 
-    /// Two length bytes and text.
+    /// Reads text after two bytes with its length.
     ///
     /// # Errors
-    /// [`DecodeError::Short`], or [`DecodeError::Text`] when it is not UTF-8.
+    /// Returns [`DecodeError::Short`], or [`DecodeError::Text`] if it is not UTF-8.
     pub fn str16(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
         let length = self.u16(field)?;
         self.text(usize::from(length), field)
     }
 
-    /// A topic name, as a str8.
+    /// Reads a topic name, encoded as by [`Writer::str8`].
     ///
     /// # Errors
     /// As [`Self::str8`], or [`DecodeError::Name`].
@@ -196,10 +197,11 @@ impl<'a> Reader<'a> {
         TopicName::new(self.str8("topic")?).map_err(DecodeError::Name)
     }
 
-    /// The TLVs up to the end of args, each offered to `known`, which says whether it knows the tag.
+    /// Reads the TLVs up to the end of args. Each is passed to `known`, which returns whether it knows the tag.
     ///
     /// # Errors
-    /// A TLV that overruns args, a tag that stands twice, an unknown critical tag, or what `known` finds wrong.
+    /// Returns an error for a TLV that overruns args, a duplicate tag, an unknown critical tag, or a value that `known`
+    /// rejects.
     pub fn tlvs(mut self, mut known: impl FnMut(u8, &'a [u8]) -> Result<bool, DecodeError>) -> Result<(), DecodeError> {
         let mut seen = [0u64; 4];
         while !self.is_at_end() {
@@ -218,7 +220,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The end of args of an operation that has no TLVs of its own: unknown ignorable ones are passed over.
+    /// Reads the end of the args of an operation without TLVs of its own: unknown tags that are not critical are
+    /// ignored.
     ///
     /// # Errors
     /// As [`Self::tlvs`].
@@ -231,7 +234,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Why args cannot be read. The frame's boundaries are sound, so the connection goes on.
+/// Why args cannot be decoded. The frame's boundaries are intact, so the connection can continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// Args end within a field.
@@ -239,39 +242,39 @@ pub enum DecodeError {
         /// The field.
         field: &'static str,
     },
-    /// Text that is not UTF-8.
+    /// A text is not UTF-8.
     Text {
         /// The field.
         field: &'static str,
     },
-    /// A value that the field cannot have.
+    /// A value is not allowed in its field.
     Value {
         /// The field.
         field: &'static str,
     },
-    /// A name that no topic can have.
+    /// A name is not a topic name.
     Name(NameError),
-    /// A TLV that stands twice.
+    /// A TLV occurs twice.
     TagTwice {
         /// Its tag.
         tag: u8,
     },
-    /// A TLV that must not be ignored and is not known.
+    /// A critical TLV is unknown.
     TagCritical {
         /// Its tag.
         tag: u8,
     },
-    /// A setting with an unknown number in a request to change settings.
+    /// A request to change settings has an unknown setting.
     Setting {
         /// The number of the setting.
         number: u8,
     },
-    /// A payload on an operation that takes none.
+    /// There is a payload, but the operation takes none.
     Payload,
 }
 
 impl DecodeError {
-    /// What the requester is told.
+    /// Returns the status with which the request is refused.
     pub const fn status(self) -> Status {
         match self {
             Self::Name(_) => Status::InvalidName,

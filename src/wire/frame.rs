@@ -1,4 +1,4 @@
-//! A frame: its header, its checksums, and where its parts are.
+//! A frame: its header, its checksums, and the boundaries of its sections.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -10,13 +10,13 @@
 //! | 9 | 1 | status; 0 in requests |
 //! | 10 | 2 | args_len |
 //! | 12 | 2 | route_len; 0 between client and node |
-//! | 14 | 2 | reserved: sent as 0, not looked at |
+//! | 14 | 2 | reserved: sent as 0, ignored by receivers |
 //! | 16 | 8 | request_id |
 //! | 24 | 4 | args_crc |
 //! | 28 | 4 | payload_crc |
 //! | 32 | 4 | header_crc: CRC-32 of bytes 0 to 31 |
 //!
-//! The header is checked from its own 36 bytes before any length in it is believed or allocated.
+//! The header is validated from its own 36 bytes before any length in it is trusted or any memory is allocated for it.
 
 use std::fmt;
 use std::ops::Deref;
@@ -30,19 +30,19 @@ use super::status::Status;
 use crate::limits::FRAME_MAX;
 use crate::types::{Dimension, RequestId, crc32};
 
-/// Bytes of a header.
+/// Size of a header in bytes.
 pub const HEADER_BYTES: usize = 36;
 
-/// The version that this code speaks.
+/// The protocol version of this code.
 pub const VERSION: u8 = 1;
 
-/// Not text in any encoding, so that HTTP or TLS on this port is recognised at once.
+/// The magic is not text in any encoding, so that HTTP or TLS on this port is recognised at once.
 pub const MAGIC: u16 = 0xC448;
 
-/// Bytes of the length field, which `length` does not count.
+/// Size of the length field in bytes, which `length` does not count.
 const LENGTH_BYTES: usize = 4;
 
-/// `length` of a frame that has nothing but its header.
+/// `length` of a frame that consists only of its header.
 const LENGTH_MIN: usize = HEADER_BYTES - LENGTH_BYTES;
 
 mod at {
@@ -68,58 +68,58 @@ mod at {
 pub struct Flags(pub u8);
 
 impl Flags {
-    /// This frame answers the request of its `request_id`.
+    /// The frame is the response to the request with its `request_id`.
     pub const RESPONSE: Self = Self(0x01);
-    /// This frame has a route section.
+    /// The frame has a route section.
     pub const ROUTED: Self = Self(0x02);
-    /// No response is expected, ever.
+    /// The request gets no response, not even an error.
     pub const ONEWAY: Self = Self(0x04);
-    /// Reserved: more frames of this response follow. Not sent by this version.
+    /// Reserved: further frames of the same response follow. Not sent by this version.
     pub const MORE: Self = Self(0x08);
-    /// Bits whose meaning a reader must know to act on the frame.
+    /// Bits whose meaning a receiver must know to act on the frame.
     pub const CRITICAL: Self = Self(0xC0);
 
-    /// Are all bits of `other` set?
+    /// Returns true if all bits of `other` are set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Is any bit of `other` set?
+    /// Returns true if any bit of `other` is set.
     pub const fn any(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Both sets of bits.
+    /// Returns the union of both sets of bits.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Without the bits of `other`.
+    /// Returns the bits that are not in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 }
 
-/// What the maker of a frame decides; lengths and checksums follow from the rest.
+/// The part of a header that the sender chooses; lengths and checksums are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The operation, as on the wire: an unknown one is echoed in its error.
+    /// The operation, as on the wire: an unknown opcode is echoed in its error response.
     pub opcode: u8,
-    /// All but ROUTED, which follows from the route.
+    /// The flags, except ROUTED, which follows from the route.
     pub flags: Flags,
-    /// 0 in requests.
+    /// The status byte; 0 in requests.
     pub status: u8,
-    /// Whose response this is, or is to be.
+    /// The id of the request, or of the request that this frame answers.
     pub request_id: RequestId,
 }
 
 impl Head {
-    /// Writes header, route and args of a frame to the end of `out`; the caller appends the payload.
+    /// Appends header, route and args of a frame to `out`. The caller appends the payload.
     ///
     /// # Panics
-    /// When args exceed 65 535 bytes: no encoder of ours can, and a shorter length would be a lie.
+    /// If args exceed 65 535 bytes. None of our encoders exceeds that, and a truncated length would corrupt the stream.
     #[expect(
         clippy::arithmetic_side_effects,
         reason = "lengths of buffers in memory add up to less than a usize holds"
@@ -161,32 +161,32 @@ impl Head {
     }
 }
 
-/// A header whose checksum, magic, version and lengths were found good.
+/// A header with valid checksum, magic, version and lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     length: u32,
     version: u8,
-    /// The operation; may be unknown.
+    /// The operation, which may be unknown.
     pub opcode: u8,
     /// The flags.
     pub flags: Flags,
-    /// The status byte; may be unknown.
+    /// The status byte, which may be unknown.
     pub status: u8,
     args_len: u16,
     route_len: u16,
-    /// Not looked at, but handed on: a later version may use it.
+    /// Ignored, but kept when the frame is forwarded: a later version may use it.
     reserved: u16,
-    /// Whose response this is, or is to be.
+    /// The id of the request, or of the request that this frame answers.
     pub request_id: RequestId,
     args_crc: u32,
     payload_crc: u32,
 }
 
 impl Header {
-    /// Checks the header at the start of `input`. `Ok(None)` while there are too few bytes to say.
+    /// Validates the header at the start of `input`. Returns `Ok(None)` while there are too few bytes for a decision.
     ///
     /// # Errors
-    /// [`FrameError`]: the connection cannot go on. A wrong magic is told from 6 bytes on.
+    /// Returns a [`FrameError`], after which the connection cannot continue. A wrong magic is detected from 6 bytes on.
     pub fn parse(input: &[u8], frame_max: u32) -> Result<Option<Self>, FrameError> {
         if let Some(magic) = input.get(at::MAGIC)
             && BigEndian::read_u16(magic) != MAGIC
@@ -214,7 +214,7 @@ impl Header {
         Ok(Some(header))
     }
 
-    /// Takes a header apart that was checked, or was just made.
+    /// Decodes a header that has been validated, or that this node encoded.
     fn read(bytes: &[u8]) -> Self {
         Self {
             length: BigEndian::read_u32(&bytes[at::LENGTH]),
@@ -231,7 +231,7 @@ impl Header {
         }
     }
 
-    /// Bytes of the whole frame, with the length field.
+    /// Returns the size of the whole frame in bytes, including the length field.
     pub const fn frame_len(&self) -> usize {
         (self.length as usize).saturating_add(LENGTH_BYTES)
     }
@@ -256,12 +256,12 @@ impl Header {
     }
 }
 
-/// The bytes of one frame: small ones lie in the reader's buffer, large ones in a buffer of their own.
+/// The bytes of a frame: a small frame is in the reader's buffer, a large one in a buffer of its own.
 #[derive(Clone, Debug)]
 pub enum Raw<'a> {
-    /// In somebody's buffer; copied when kept.
+    /// In the reader's buffer; copied when the frame is kept.
     Borrowed(&'a [u8]),
-    /// In a buffer of its own; kept by reference.
+    /// In a buffer of its own, which is shared when the frame is kept.
     Shared(Bytes),
 }
 
@@ -276,19 +276,19 @@ impl Deref for Raw<'_> {
     }
 }
 
-/// One whole frame whose header and route section were checked. Args and payload were not: who needs them checks
-/// them, and a node that hands the frame on needs neither.
+/// A whole frame with a validated header and route section. Args and payload are not validated: their user does that,
+/// and a node that forwards the frame uses neither.
 #[derive(Clone, Debug)]
 pub struct Frame<'a> {
-    /// The checked header.
+    /// The validated header.
     pub header: Header,
-    /// The checked route section, present exactly with the ROUTED flag.
+    /// The validated route section, which is present if and only if the ROUTED flag is set.
     pub route: Option<Route>,
     raw: Raw<'a>,
 }
 
-/// A whole frame for keeping, without its route, in as few bytes as it takes to hand it around: its header is read
-/// again when it is sent.
+/// A whole frame to be kept, without its decoded route, so that it takes little space in an action. Its header is
+/// decoded again when it is sent.
 #[derive(Clone, Debug)]
 pub struct Kept(Bytes);
 
@@ -303,17 +303,17 @@ impl Kept {
         false
     }
 
-    /// The frame.
+    /// Returns the frame.
     pub fn into_frame(self) -> Frame<'static> {
         Frame { header: Header::read(&self.0), route: None, raw: Raw::Shared(self.0) }
     }
 }
 
 impl Frame<'static> {
-    /// A whole frame that was just encoded, without a route: what goes to many is encoded once.
+    /// Returns a frame from the bytes of a whole frame without a route. A frame for many receivers is encoded once.
     ///
     /// # Panics
-    /// When `bytes` is not one.
+    /// If `bytes` is not a frame.
     pub fn sealed(bytes: Vec<u8>) -> Self {
         let header = Header::read(&bytes);
         assert!(header.route_len == 0 && header.frame_len() == bytes.len(), "one whole frame");
@@ -322,10 +322,10 @@ impl Frame<'static> {
 }
 
 impl<'a> Frame<'a> {
-    /// Takes a whole frame apart. `raw` is as long as its header says.
+    /// Splits a whole frame into its sections. `raw` must have the length that its header states.
     ///
     /// # Errors
-    /// A route section that is damaged or makes no sense in this cube; the connection cannot go on.
+    /// Returns an error if the route section is corrupt or not valid in this cube; the connection cannot continue.
     #[inline]
     pub fn parse(header: Header, raw: Raw<'a>, dimension: Dimension) -> Result<Self, FrameError> {
         assert_eq!(raw.len(), header.frame_len(), "the reader cuts frames where their header says");
@@ -338,10 +338,10 @@ impl<'a> Frame<'a> {
         Ok(Self { header, route, raw })
     }
 
-    /// The args, after their checksum was found good.
+    /// Returns the args after verifying their checksum.
     ///
     /// # Errors
-    /// [`Corrupt`]: the frame's boundaries are sound, its args are not.
+    /// Returns [`Corrupt`] if the checksum is wrong. The frame's boundaries are intact.
     #[expect(clippy::arithmetic_side_effects, reason = "the header was found to hold its parts")]
     pub fn args(&self) -> Result<&[u8], Corrupt> {
         let start = HEADER_BYTES + usize::from(self.header.route_len);
@@ -349,29 +349,29 @@ impl<'a> Frame<'a> {
         if crc32(args) == self.header.args_crc { Ok(args) } else { Err(Corrupt::Args) }
     }
 
-    /// The payload, unchecked.
+    /// Returns the payload without verifying its checksum.
     pub fn payload(&self) -> &[u8] {
         &self.raw[self.payload_start()..]
     }
 
-    /// The payload's checksum as its maker computed it.
+    /// Returns the payload's checksum as its sender computed it.
     pub const fn payload_crc(&self) -> u32 {
         self.header.payload_crc
     }
 
-    /// The payload for keeping, after its checksum was found good: shared when the frame has a buffer of its own,
+    /// Returns the payload to be kept, after verifying its checksum. It is shared if the frame has a buffer of its own,
     /// else copied.
     ///
     /// # Errors
-    /// [`Corrupt`]: the frame's boundaries are sound, its payload is not.
+    /// Returns [`Corrupt`] if the checksum is wrong. The frame's boundaries are intact.
     pub fn keep_payload(&self) -> Result<Bytes, Corrupt> {
         self.keep_payload_in(&mut BytesMut::new())
     }
 
-    /// The same, but what is copied goes behind what `room` has: many small payloads share one allocation.
+    /// Like [`Self::keep_payload`], but a copy is appended to `room`, so that many small payloads share one allocation.
     ///
     /// # Errors
-    /// [`Corrupt`]: the frame's boundaries are sound, its payload is not.
+    /// Returns [`Corrupt`] if the checksum is wrong. The frame's boundaries are intact.
     pub fn keep_payload_in(&self, room: &mut BytesMut) -> Result<Bytes, Corrupt> {
         if crc32(self.payload()) != self.header.payload_crc {
             return Err(Corrupt::Payload);
@@ -385,7 +385,7 @@ impl<'a> Frame<'a> {
         })
     }
 
-    /// The frame for keeping, without its route.
+    /// Returns the frame to be kept, without its decoded route.
     pub fn keep(&self) -> Kept {
         Kept(match &self.raw {
             Raw::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
@@ -393,7 +393,7 @@ impl<'a> Frame<'a> {
         })
     }
 
-    /// Bytes of the frame as it came.
+    /// Returns the size of the frame as received, in bytes.
     pub fn len(&self) -> usize {
         self.raw.len()
     }
@@ -403,9 +403,9 @@ impl<'a> Frame<'a> {
         false
     }
 
-    /// Writes this frame's header and the given route to the end of `out`: with [`Frame::body`] behind it, the frame
-    /// is handed on with nothing else changed. An unchanged header is copied, not made anew: what this machine's
-    /// memory did to it in between stays visible to the next reader.
+    /// Appends this frame's header and the given route to `out`. Followed by [`Frame::body`], they form the forwarded
+    /// frame. An unchanged header is copied rather than encoded again, so that the next receiver can detect a memory
+    /// error on this machine.
     #[expect(clippy::arithmetic_side_effects, reason = "the header was found to hold its parts")]
     pub fn encode_head(&self, request_id: RequestId, route: Option<&Route>, out: &mut Vec<u8>) {
         let route_len = route.map_or(0, Route::encoded_len);
@@ -428,12 +428,12 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Everything behind the route section: args and payload, as they came.
+    /// Returns everything after the route section: args and payload, as received.
     pub fn body(&self) -> &[u8] {
         &self.raw[HEADER_BYTES + usize::from(self.header.route_len)..]
     }
 
-    /// The body by reference, when the frame has a buffer of its own.
+    /// Returns the body without copying it, if the frame has a buffer of its own.
     pub fn shared_body(&self) -> Option<Bytes> {
         match &self.raw {
             Raw::Borrowed(_) => None,
@@ -447,7 +447,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A part of a frame does not match its checksum, while the frame's boundaries are sound.
+/// The section of a frame whose checksum is wrong. The frame's boundaries are intact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corrupt {
     /// The args.
@@ -456,38 +456,39 @@ pub enum Corrupt {
     Payload,
 }
 
-/// Why a stream of bytes is no frame: the connection cannot go on.
+/// Why a stream of bytes is not a sequence of frames. The connection cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
-    /// Some other protocol.
+    /// The magic is wrong: the peer uses some other protocol.
     Magic,
-    /// The header was damaged.
+    /// The header is corrupt.
     HeaderCrc,
-    /// A version that was not agreed on.
+    /// The version is not the one that was negotiated.
     Version {
         /// The version byte.
         found: u8,
     },
-    /// A length that does not hold its own parts.
+    /// The length is too small for the frame's sections.
     Length {
         /// The length field.
         length: u32,
     },
-    /// More than this connection may carry, or more than [`FRAME_MAX`] bytes beside the route section.
+    /// The frame is larger than the connection allows, or has more than [`FRAME_MAX`] bytes without the route section.
     TooLarge {
         /// The length field.
         length: u32,
-        /// Most bytes of a whole frame.
+        /// Largest frame of the connection, in bytes.
         frame_max: u32,
     },
-    /// The route section.
+    /// The route section is not valid.
     Route(RouteError),
-    /// A frame that began and did not end in time.
+    /// A partial frame was not completed in time.
     Unfinished,
 }
 
 impl FrameError {
-    /// What GOAWAY says; `None` when the peer does not speak this protocol at all and would not understand it.
+    /// Returns the status for GOAWAY, or `None` if the peer does not speak this protocol at all and would not
+    /// understand it.
     pub const fn status(self) -> Option<Status> {
         match self {
             Self::Magic => None,

@@ -1,4 +1,4 @@
-//! HELLO, the first frame each way, and GOAWAY, the last.
+//! HELLO, the first frame in each direction, and GOAWAY, the last.
 
 use super::field::{DecodeError, Reader, TAGS_GREASE, Writer};
 use super::frame::VERSION;
@@ -12,54 +12,54 @@ pub(super) const TAG_TOPICS: u8 = 0x34;
 /// TLV of a HELLO between nodes: the number of topics that the sender knew the receiver to hold, as a u32.
 const TAG_TOPICS_KNOWN: u8 = 0x35;
 
-/// Who says HELLO.
+/// The role of the sender of a HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A client of the cluster.
     Client = 1,
-    /// A node of it.
+    /// A node of the cluster.
     Node = 2,
 }
 
-/// No node: the `node_id` of a client.
+/// The `node_id` of a client.
 pub const NO_NODE: u16 = 0xFFFF;
 
 /// Assigned feature bits, by bit number, with their names.
 pub const FEATURES: [(u8, &str); 1] = [(NOTICES_BIT, "NOTICES")];
 
-/// Reserved feature bits, with the names that they will have. Until they are assigned, nobody sets them.
+/// Reserved feature bits, with the names that they will have. Until they are assigned, no sender sets them.
 pub const FEATURES_RESERVED: [(u8, &str); 3] = [(0, "GROUPS"), (1, "SPANS"), (2, "GROW")];
 
 /// The bit number of [`Hello::NOTICES`].
 const NOTICES_BIT: u8 = 3;
 
-/// The args of HELLO, the same both ways.
+/// The args of HELLO, which are the same in both directions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The lowest version that the sender speaks; in a response the chosen one.
+    /// The lowest version that the sender supports; in a response, the chosen version.
     pub version_min: u8,
-    /// The highest; in a response the chosen one.
+    /// The highest version that the sender supports; in a response, the chosen version.
     pub version_max: u8,
-    /// Who it is.
+    /// The role of the sender.
     pub role: Role,
     /// The cube's dimension; 0 from a client.
     pub dimension: u8,
     /// The node's id; [`NO_NODE`] from a client.
     pub node: u16,
-    /// After this silence the connection is given up; 0 leaves it to the other side.
+    /// The silence after which the connection is closed; 0 leaves the choice to the other side.
     pub keepalive_ms: u32,
-    /// Most bytes of a whole frame that the sender accepts; in a response the smaller of both.
+    /// Largest frame that the sender accepts, in bytes; in a response, the smaller of both values.
     pub max_frame: u32,
-    /// Unanswered requests beyond which the responder stops reading; 0 in a request.
+    /// Number of unanswered requests above which the responder suspends reads; 0 in a request.
     pub max_inflight: u32,
     /// Bits of optional features ([`FEATURES`]); a response has the bits that both sides support. Other bits are
     /// reserved or unassigned, and the upper 16 are for GREASE.
     pub features: u64,
-    /// Random for each start of a node or client.
+    /// The instance: a random number for each start of a node or client.
     pub instance: u64,
-    /// The cluster's name; empty from a client means any.
+    /// The cluster's name; from a client, an empty name accepts any cluster.
     pub cluster: String,
-    /// For people.
+    /// Name and version of the program, for the operators.
     pub software: String,
     /// Number of topics that the sender holds; only between nodes, and `None` from older ones.
     pub topics: Option<u32>,
@@ -72,7 +72,7 @@ impl Hello {
     /// The feature of clients that understand the EVENTs WAITING and FLOWING.
     pub const NOTICES: u64 = 1 << NOTICES_BIT;
 
-    /// What a client says that takes all defaults: any cluster, the node's keepalive, the largest frames.
+    /// Returns the HELLO of a client with all defaults: any cluster, the node's keepalive, the largest frames.
     pub fn of_client(instance: u64, software: &str) -> Self {
         Self {
             version_min: VERSION,
@@ -92,7 +92,7 @@ impl Hello {
         }
     }
 
-    /// Writes the args. With `grease`, one TLV that means nothing.
+    /// Encodes the args. With `grease`, they contain one TLV without a meaning.
     pub fn encode(&self, args: &mut Writer<'_>, grease: Option<u64>) {
         args.u8(self.version_min).u8(self.version_max).u8(self.role as u8).u8(self.dimension).u16(self.node).u16(0);
         args.u32(self.keepalive_ms).u32(self.max_frame).u32(self.max_inflight).u64(self.features).u64(self.instance);
@@ -107,10 +107,10 @@ impl Hello {
         }
     }
 
-    /// Reads the args.
+    /// Decodes the args.
     ///
     /// # Errors
-    /// [`DecodeError`] names the field.
+    /// Returns a [`DecodeError`], which names the field.
     pub fn decode(args: &[u8]) -> Result<Self, DecodeError> {
         let mut args = Reader::new(args);
         let version_min = args.u8("version_min")?;
@@ -151,35 +151,35 @@ impl Hello {
     }
 }
 
-/// Reads the value of a TLV that is a u32.
+/// Decodes the value of a TLV that is a u32.
 pub(super) fn count(value: &[u8], field: &'static str) -> Result<u32, DecodeError> {
     value.try_into().map(u32::from_be_bytes).map_err(|_| DecodeError::Value { field })
 }
 
-/// The args of GOAWAY: the connection ends; why, and what was not acted on.
+/// The args of GOAWAY: the connection is closed; why, and which requests were not executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goaway {
-    /// Why; stands in the header's status byte.
+    /// The reason; it is in the header's status byte.
     pub status: Status,
-    /// The highest `request_id` that the sender took from this connection; later ones were not acted on.
+    /// The highest `request_id` that the sender accepted on this connection; later requests were not executed.
     pub last_request_id: u64,
-    /// For people.
+    /// The reason in words.
     pub message: String,
 }
 
 impl Goaway {
-    /// Most bytes of its message.
+    /// Maximum size of the message in bytes.
     const MESSAGE_MAX: u16 = 512;
 
-    /// Writes the args.
+    /// Encodes the args.
     pub fn encode(&self, args: &mut Writer<'_>) {
         args.u64(self.last_request_id).str16(&self.message, Self::MESSAGE_MAX);
     }
 
-    /// Reads the args; an unknown status is one of its class.
+    /// Decodes the args. An unknown status is replaced by one of the same class.
     ///
     /// # Errors
-    /// [`DecodeError`] names the field.
+    /// Returns a [`DecodeError`], which names the field.
     pub fn decode(status: u8, args: &[u8]) -> Result<Self, DecodeError> {
         let mut args = Reader::new(args);
         let goaway = Self {

@@ -1,59 +1,59 @@
 //! The operations and their numbers.
 
-/// An operation. Numbers are never used again for something else.
+/// An operation. A number is never reused for another operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// First frame each way.
+    /// The first frame in each direction.
     Hello = 0x01,
-    /// The sender will close; one-way.
+    /// Announces that the sender will close the connection; one-way.
     Goaway = 0x02,
-    /// Is somebody there?
+    /// Requests a sign of life.
     Ping = 0x03,
-    /// Make a topic.
+    /// Creates a topic.
     Create = 0x10,
-    /// Remove a topic.
+    /// Deletes a topic.
     Delete = 0x11,
-    /// A page of one node's topics.
+    /// Lists a page of one node's topics.
     List = 0x12,
-    /// What a topic is like.
+    /// Describes a topic.
     Info = 0x13,
     /// Changes settings of a topic.
     Alter = 0x14,
     /// Removes the records of a topic before an offset.
     Trim = 0x15,
-    /// Opens a producer: begins its next epoch, with a count of its stored records.
+    /// Opens a producer: begins its next epoch and counts its stored records.
     Producer = 0x16,
-    /// Append records.
+    /// Appends records.
     Publish = 0x20,
-    /// Read records.
+    /// Reads records.
     Fetch = 0x21,
-    /// Have records pushed as they come; its request id names the subscription.
+    /// Subscribes to new records; its request id identifies the subscription.
     Subscribe = 0x22,
-    /// End a subscription: after the answer nothing of it comes.
+    /// Ends a subscription: after the response, no more of its records arrive.
     Unsubscribe = 0x23,
-    /// How much of a subscription may be sent; one-way.
+    /// Raises the credit of a subscription; one-way.
     Credit = 0x24,
-    /// Records of a subscription; one-way, to the subscriber.
+    /// Delivers records of a subscription to its subscriber; one-way.
     Deliver = 0x25,
-    /// What happened to a subscription; one-way, to the subscriber.
+    /// Notifies a subscriber of an event of its subscription; one-way.
     Event = 0x26,
-    /// Where a name lives, whether or not it is there.
+    /// Returns the home of a name, whether or not there is such a topic.
     Query = 0x30,
-    /// One probe of a path.
+    /// Probes a path once.
     Trace = 0x31,
-    /// One node's view of itself and its links.
+    /// Returns a node's view of itself and its links.
     Cluster = 0x32,
-    /// One node's counters.
+    /// Returns a node's counters.
     Stats = 0x33,
     /// Lists all nodes of the cube with their addresses, according to one node's configuration.
     Nodes = 0x34,
-    /// Between nodes: what an ingress wants pushed.
+    /// Between nodes: reports what an ingress wants to have pushed.
     Feed = 0x40,
-    /// Between nodes: how far the topics are that were pushed.
+    /// Between nodes: reports the log end offsets of topics that were pushed.
     Heads = 0x41,
 }
 
-/// Numbers that are set aside, with the names they will have. Until then they are unknown opcodes.
+/// Reserved numbers, with the names that they will have. Until they are assigned, they are unknown opcodes.
 pub const RESERVED: [(u8, &str); 21] = [
     (0x04, "AUTH"),
     (0x27, "SUBSCRIBE_MATCHING"),
@@ -79,7 +79,7 @@ pub const RESERVED: [(u8, &str); 21] = [
 ];
 
 impl Opcode {
-    /// All of them in the order of their numbers.
+    /// All operations in the order of their numbers.
     pub const ALL: [Self; 24] = [
         Self::Hello,
         Self::Goaway,
@@ -107,7 +107,7 @@ impl Opcode {
         Self::Heads,
     ];
 
-    /// `None` for a number that this version does not know.
+    /// Returns the operation, or `None` for a number that this version does not know.
     pub const fn from_number(number: u8) -> Option<Self> {
         const BY_NUMBER: [Option<Opcode>; 256] = {
             let mut table = [None; 256];
@@ -121,22 +121,22 @@ impl Opcode {
         BY_NUMBER[number as usize]
     }
 
-    /// Do only nodes send it, to each other?
+    /// Returns true if only nodes send it, to each other.
     pub const fn is_between_nodes(self) -> bool {
         matches!(self, Self::Feed | Self::Heads)
     }
 
-    /// Does it come unasked, under the request id of a subscription?
+    /// Returns true for a push: it arrives without a request, under the request id of a subscription.
     pub const fn is_push(self) -> bool {
         matches!(self, Self::Deliver | Self::Event)
     }
 
-    /// The number on the wire.
+    /// Returns the number on the wire.
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The name in protocol.md.
+    /// Returns the name in protocol.md.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hello => "HELLO",

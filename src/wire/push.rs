@@ -1,7 +1,7 @@
-//! DELIVER and EVENT: what comes to a subscriber unasked, under the request id of its SUBSCRIBE.
+//! DELIVER and EVENT: what a subscriber gets without a request, under the request id of its SUBSCRIBE.
 //!
-//! Between nodes the same frames carry the topic's id there, so that the frame for a neighbour and the one for a
-//! subscriber differ in nothing but their headers and the route.
+//! Between nodes the same frames have the topic's id in place of the request id, so that the frame for a neighbour and
+//! the one for a subscriber differ only in their headers and the route.
 
 use bytes::Bytes;
 
@@ -35,16 +35,16 @@ pub const fn is_known_event(status: u8) -> bool {
     matches!(status, GAP | WAITING | FLOWING | ENDS_FROM..)
 }
 
-/// What comes unasked.
+/// A push: a frame that a subscriber gets without a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Push {
-    /// Records, as FETCH answers them: at least one, and the first follows the last one of the DELIVER before.
+    /// Records, as in a response to FETCH: at least one, and the first follows the last one of the previous DELIVER.
     Deliver(Box<Fetched>),
-    /// Retention removed records before they were sent; the subscription goes on behind them.
+    /// Retention removed records before they were sent; the subscription continues after them.
     Gap {
-        /// The first of them.
+        /// The first removed offset.
         from: Offset,
-        /// The next record that can be sent.
+        /// The next offset that can be sent.
         to: Offset,
     },
     /// No records can come for the moment, because the topic's home cannot be reached. The subscription continues. Sent
@@ -61,28 +61,28 @@ pub enum Push {
         /// The id of the home, as in [`NodeId::index`](crate::types::NodeId::index).
         node: u16,
     },
-    /// The subscription is over.
+    /// The subscription has ended.
     Ended(Box<ErrorResponse>),
 }
 
-/// Which records a DELIVER has: all that is needed to hand it on.
+/// The range of records in a DELIVER: all that is needed to forward it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Of which topic.
+    /// The topic's id.
     pub topic: TopicId,
-    /// The life of its log.
+    /// The epoch of the topic's log.
     pub epoch: Epoch,
-    /// The first.
+    /// The offset of the first record.
     pub base: Offset,
-    /// Behind the last.
+    /// The offset after the last record.
     pub end: Offset,
 }
 
 impl Span {
-    /// Reads the start of the args of a DELIVER.
+    /// Decodes the start of the args of a DELIVER.
     ///
     /// # Errors
-    /// [`DecodeError`] names the field.
+    /// Returns a [`DecodeError`], which names the field.
     pub fn decode(args: &[u8]) -> Result<Self, DecodeError> {
         let mut args = Reader::new(args);
         let topic = TopicId::new(args.u64("topic_id")?).ok_or(DecodeError::Value { field: "topic_id" })?;
@@ -97,7 +97,7 @@ impl Span {
 }
 
 impl Push {
-    /// Its operation.
+    /// Returns the operation.
     pub const fn opcode(&self) -> Opcode {
         match self {
             Self::Deliver(_) => Opcode::Deliver,
@@ -116,7 +116,7 @@ impl Push {
         }
     }
 
-    /// Writes the frame to the end of `out`, but for the parts of a payload, which the caller puts behind it.
+    /// Appends the encoded frame to `out`, except for the parts of the payload, which the caller appends.
     pub fn encode(&self, request_id: RequestId, route: Option<&Route>, out: &mut Vec<u8>) -> Option<&Payload> {
         let (opcode, status) = (self.opcode().number(), self.status());
         let head = Head { opcode, flags: Flags::ONEWAY, status, request_id };

@@ -1,4 +1,4 @@
-//! Records, back to back: the payload of PUBLISH and FETCH.
+//! Encoded records, one after the other: the payload of PUBLISH, FETCH and DELIVER.
 //!
 //! ```text
 //! u32 size | u8 attrs | [01: u64 timestamp_us] | [02: u16 length, key] | [04: u16 length, headers] | [10: 4 bytes]
@@ -33,37 +33,38 @@ const ATTRS_SKIPPED: u8 = ATTR_EMPTY | ATTR_FOUR;
 /// One record, borrowed from a payload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The publisher's time, in microseconds since 1970.
+    /// The publisher's timestamp, in microseconds since 1970.
     pub timestamp_us: Option<u64>,
-    /// What the record is about; at most 65 535 bytes.
+    /// The key: what the record is about; at most 65 535 bytes.
     pub key: Option<&'a [u8]>,
-    /// Names and values for the reader's use; together at most 65 535 bytes as encoded.
+    /// Names and values for the reader's use; at most 65 535 bytes in encoded form.
     pub headers: Headers<'a>,
     /// The content.
     pub value: &'a [u8],
 }
 
-/// The headers of a record as they stand in it.
+/// The encoded headers of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Headers<'a>(&'a [u8]);
 
 impl<'a> Headers<'a> {
-    /// Names and values in their order.
+    /// Returns the names and values in their order.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         let mut rest = Reader::new(self.0);
         std::iter::from_fn(move || header(&mut rest).ok())
     }
 
-    /// Is there none?
+    /// Returns true if there are no headers.
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Puts headers into the form of a record.
+/// Encodes headers for a record.
 ///
 /// # Errors
-/// A name of more than 255 bytes, a value of more than 65 535, or more than that together.
+/// Returns an error for a name of more than 255 bytes, a value of more than 65 535 bytes, or headers that exceed 65 535
+/// bytes in total.
 pub fn encode_headers<'h>(headers: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Result<Vec<u8>, RecordError> {
     let mut bytes = Vec::new();
     for (name, value) in headers {
@@ -77,10 +78,10 @@ pub fn encode_headers<'h>(headers: impl IntoIterator<Item = (&'h str, &'h [u8])>
 }
 
 impl<'a> Record<'a> {
-    /// Headers that [`encode_headers`] made.
+    /// Wraps headers that [`encode_headers`] has encoded.
     ///
     /// # Errors
-    /// [`RecordError::Header`] when it did not.
+    /// Returns [`RecordError::Header`] if the bytes are not such headers.
     pub fn with_headers(self, headers: &'a [u8]) -> Result<Self, RecordError> {
         check_headers(headers)?;
         Ok(Self { headers: Headers(headers), ..self })
@@ -89,7 +90,8 @@ impl<'a> Record<'a> {
     /// Appends the record to a payload.
     ///
     /// # Errors
-    /// [`RecordError::TooLong`] when key or headers exceed 65 535 bytes or the whole 4 GiB.
+    /// Returns [`RecordError::TooLong`] if the key or the headers exceed 65 535 bytes, or the whole record exceeds 4
+    /// GiB.
     #[expect(
         clippy::arithmetic_side_effects,
         reason = "lengths of buffers in memory add up to less than a usize holds"
@@ -169,7 +171,7 @@ fn check_with(payload: &[u8], count: u32, allowed: u8) -> Result<(), RecordError
     let mut found: u32 = 0;
     while !rest.is_empty() {
         match rest.get(SIZE_BYTES) {
-            // No attributes: most records. Its size is all there is to check.
+            // A record without attributes, like most records, has nothing to check except its size.
             Some(0) => rest = split(rest)?.1,
             Some(attrs) if attrs & !allowed != 0 => return Err(RecordError::Attrs { attrs: *attrs }),
             Some(_) | None => rest = Record::decode(rest)?.1,
@@ -179,7 +181,7 @@ fn check_with(payload: &[u8], count: u32, allowed: u8) -> Result<(), RecordError
     if found == count { Ok(()) } else { Err(RecordError::Count { announced: count, found }) }
 }
 
-/// Bytes of the first `count` records of a payload that [`check`] found good.
+/// Returns the size of the first `count` records of a payload that [`check`] has accepted, in bytes.
 pub fn prefix_len(payload: &[u8], count: u32) -> usize {
     let mut at = 0;
     for _ in 0..count {
@@ -188,7 +190,7 @@ pub fn prefix_len(payload: &[u8], count: u32) -> usize {
     at
 }
 
-/// How many records, and how many of their bytes, lie within `max_bytes` and `max_records`.
+/// Returns the number and total size of the first records that fit `max_bytes` and `max_records`.
 pub fn fit(payload: &[u8], max_bytes: usize, max_records: u32) -> (u32, usize) {
     let (mut count, mut at) = (0_u32, 0);
     while count < max_records && at < payload.len() {
@@ -201,7 +203,7 @@ pub fn fit(payload: &[u8], max_bytes: usize, max_records: u32) -> (u32, usize) {
     (count, at)
 }
 
-/// The records of a payload; ends behind the first that is malformed.
+/// Returns the records of a payload; ends after the first malformed one.
 pub fn iter(payload: &[u8]) -> impl Iterator<Item = Result<Record<'_>, RecordError>> {
     let mut rest = payload;
     std::iter::from_fn(move || {
@@ -221,7 +223,7 @@ pub fn iter(payload: &[u8]) -> impl Iterator<Item = Result<Record<'_>, RecordErr
     })
 }
 
-/// Bytes of the record at the start of a checked payload.
+/// Returns the size of the record at the start of a checked payload, in bytes.
 fn record_len(payload: &[u8]) -> usize {
     SIZE_BYTES.saturating_add(BigEndian::read_u32(&payload[..SIZE_BYTES]) as usize)
 }
@@ -252,28 +254,28 @@ fn header<'a>(rest: &mut Reader<'a>) -> Result<(&'a str, &'a [u8]), DecodeError>
     Ok((rest.str8("header name")?, short(rest)?))
 }
 
-/// Why a payload is not records.
+/// Why a payload is not a sequence of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// It ends within a record.
+    /// The payload ends within a record.
     Short,
     /// A record has attributes that this version does not know, or that a publisher must not send yet.
     Attrs {
         /// The attribute byte.
         attrs: u8,
     },
-    /// Headers that do not fill their length.
+    /// The headers do not fill their length exactly.
     Header,
-    /// Another number of records than announced.
+    /// The number of records is not the announced one.
     Count {
-        /// In args.
+        /// The number in args.
         announced: u32,
-        /// In the payload.
+        /// The number in the payload.
         found: u32,
     },
-    /// A batch of no records.
+    /// The batch has no records.
     Empty,
-    /// A key, a header or the whole is longer than its length field can say.
+    /// A key, a header or the whole record is too long for its length field.
     TooLong,
 }
 

@@ -1,7 +1,7 @@
-//! The requests of a client: args of each operation, encode beside decode.
+//! The requests of a client: the args of each operation, encoding and decoding side by side.
 //!
-//! Fixed fields, then text, then TLVs. A number that stands for "any", "none" or "the default" is 0, except that
-//! [`ANY_NODE`] is the node that is asked.
+//! Args are fixed fields, then text, then TLVs. In a number, 0 stands for "any", "none" or "the default"; only for a
+//! node, [`ANY_NODE`] stands for the connected node.
 
 use super::feed::Heads;
 use super::field::{DecodeError, Reader, TAG_CRITICAL, Writer};
@@ -11,27 +11,27 @@ use crate::types::{Epoch, Offset, ProducerId, RequestId, TopicId, TopicName};
 
 pub use crate::types::{Opening, Retention, Sequenced, SettingsChange};
 
-/// In a field that names a node: the one at the other end of the connection.
+/// Stands for the node at the other end of the connection, in a field that names a node.
 pub const ANY_NODE: u16 = NO_NODE;
 
-/// A request, its payload apart.
+/// A request without its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// Is that node there?
+    /// Requests a sign of life from a node.
     Ping {
-        /// Which node, or [`ANY_NODE`].
+        /// The node, or [`ANY_NODE`].
         node: u16,
-        /// Echoed.
+        /// A number that the response echoes.
         token: u64,
     },
-    /// Make a topic, or find it there with the same retention.
+    /// Creates a topic, or finds an existing one with the same retention.
     Create {
-        /// Its name.
+        /// The topic's name.
         topic: TopicName<'a>,
-        /// What it keeps.
+        /// The topic's retention.
         retention: Retention,
     },
-    /// Remove a topic.
+    /// Deletes a topic.
     Delete(Topic<'a>),
     /// Changes settings of a topic.
     Alter {
@@ -54,46 +54,47 @@ pub enum Request<'a> {
         /// The producer, and how to open it.
         opening: Opening,
     },
-    /// A page of one node's topics.
+    /// Lists a page of one node's topics.
     List(List<'a>),
-    /// What a topic is like.
+    /// Describes a topic.
     Info(Topic<'a>),
-    /// Append the records of the payload.
+    /// Appends the records in the payload.
     Publish(Publish<'a>),
-    /// Read records.
+    /// Reads records.
     Fetch(Fetch<'a>),
-    /// Have records pushed as they come.
+    /// Subscribes to new records.
     Subscribe(Subscribe<'a>),
-    /// End a subscription.
+    /// Ends a subscription.
     Unsubscribe {
         /// The request id of its SUBSCRIBE.
         subscription: RequestId,
     },
-    /// Let more of a subscription come; the frame's request id is the subscription's, and there is no answer.
+    /// Raises the credit of a subscription. The frame has the subscription's request id, and gets no response.
     Credit {
-        /// Bytes of records since its start that may have been sent; a lower number than before changes nothing.
+        /// Bytes of records that may be sent in total since the subscription's start; a lower value than before has no
+        /// effect.
         limit: u64,
     },
-    /// Where a name lives.
+    /// Returns the home of a name.
     Query {
-        /// The name, whether or not there is such a topic.
+        /// The name; there need not be such a topic.
         topic: TopicName<'a>,
     },
-    /// One probe of the path to a node, or to a topic's home.
+    /// Probes the path to a node, or to a topic's home.
     Trace {
-        /// Hops after which the probe is answered, wherever it is.
+        /// TTL of the probe: the node where it runs out answers.
         ttl: u16,
-        /// To whom.
+        /// The target.
         target: TraceTarget<'a>,
     },
-    /// One node's view of itself and its links.
+    /// Returns a node's view of itself and its links.
     Cluster {
-        /// Which node, or [`ANY_NODE`].
+        /// The node, or [`ANY_NODE`].
         node: u16,
     },
-    /// One node's counters.
+    /// Returns a node's counters.
     Stats {
-        /// Which node, or [`ANY_NODE`].
+        /// The node, or [`ANY_NODE`].
         node: u16,
     },
     /// Lists all nodes with their addresses, according to one node's configuration.
@@ -103,97 +104,98 @@ pub enum Request<'a> {
         /// The first id wanted: 0 for the first page, afterwards `next` of the preceding page.
         from: u16,
     },
-    /// Between nodes: what the source wants pushed; the [`FeedItem`](super::feed::FeedItem)s are the payload. The
-    /// request id is one more with each FEED of that start.
+    /// Between nodes: reports what the source wants to have pushed. The [`FeedItem`](super::feed::FeedItem)s are the
+    /// payload. The request id increases with each FEED of the source's instance.
     Feed {
-        /// Of the source's start.
+        /// The source's instance.
         instance: u64,
-        /// Is it all that the source wants? Then what it wanted before is forgotten.
+        /// True if this is all that the source wants, so that its earlier reports are forgotten.
         reset: bool,
-        /// How many.
+        /// Number of items.
         count: u16,
     },
-    /// Between nodes: how far topics are; the [`Head`](super::feed::Head)s are the payload.
+    /// Between nodes: reports log end offsets. The [`Head`](super::feed::Head)s are the payload.
     Heads(Heads),
 }
 
-/// A topic by name, and by id when a re-created one of that name must not be meant.
+/// A topic by name. With an id, a re-created topic of that name is not meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topic<'a> {
-    /// Its name, which routes the request.
+    /// The topic's name, by which the request is routed.
     pub name: TopicName<'a>,
-    /// `None`: whatever has that name.
+    /// The topic's id; `None` stands for whichever topic has the name.
     pub id: Option<TopicId>,
 }
 
 /// The args of LIST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct List<'a> {
-    /// Which node's topics, or [`ANY_NODE`].
+    /// The node whose topics are listed, or [`ANY_NODE`].
     pub node: u16,
-    /// Most names wanted; 0 is as many as a page takes.
+    /// Maximum number of names; 0 means as many as a page holds.
     pub max: u16,
-    /// 0 at first, then what the last page said.
+    /// 0 for the first page, then the cursor in the previous page.
     pub cursor: u64,
-    /// Only names that start so.
+    /// Only names with this prefix are listed.
     pub prefix: &'a str,
 }
 
 /// The args of PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// Where to.
+    /// The topic.
     pub topic: Topic<'a>,
-    /// Makes the batch safe to send again.
+    /// The batch's producer and sequence, by which a duplicate is recognised.
     pub producer: Option<Sequenced>,
-    /// Records in the payload, at least 1.
+    /// Number of records in the payload, at least 1.
     pub count: u32,
 }
 
 /// The args of FETCH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetch<'a> {
-    /// From where.
+    /// The topic.
     pub topic: Topic<'a>,
-    /// The epoch that the offset belongs to; `None` is any.
+    /// The epoch that the offset belongs to; `None` means any.
     pub epoch: Option<Epoch>,
-    /// The first record wanted.
+    /// Where to start.
     pub start: Start,
-    /// Bytes of records after which no further one is added; at least one is sent. 0 is as many as fit.
+    /// Size limit in bytes after which no further record is added; at least one record is sent. 0 means no limit but
+    /// that of a frame.
     pub max_bytes: u32,
-    /// Records after which no further one is added; 0 is no bound.
+    /// Maximum number of records; 0 means no limit.
     pub max_records: u32,
-    /// Milliseconds that the answer may wait for a first record; 0 is not at all.
+    /// How long the response may wait for a first record, in milliseconds; 0 means not at all.
     pub max_wait_ms: u32,
 }
 
 /// The args of SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribe<'a> {
-    /// To what.
+    /// The topic.
     pub topic: Topic<'a>,
-    /// The epoch that the offset belongs to; `None` is any.
+    /// The epoch that the offset belongs to; `None` means any.
     pub epoch: Option<Epoch>,
-    /// The first record wanted.
+    /// Where to start.
     pub start: Start,
-    /// The first [`Request::Credit`]: bytes of records that may be sent.
+    /// The initial credit, as in [`Request::Credit`]: bytes of records that may be sent.
     pub limit: u64,
 }
 
-/// Where reading starts.
+/// The start of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// At an offset.
     Offset(Offset),
-    /// At the first record that is kept.
+    /// At the log start offset.
     Earliest,
-    /// Behind the last record.
+    /// At the log end offset.
     Next,
-    /// At the first record appended at or after this many microseconds since 1970.
+    /// At the first record appended at or after this time, in microseconds since 1970.
     Time(u64),
 }
 
-/// What TRACE goes to.
+/// The target of a TRACE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TraceTarget<'a> {
     /// A node.
@@ -203,7 +205,7 @@ pub enum TraceTarget<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Its operation.
+    /// Returns the operation.
     pub const fn opcode(&self) -> Opcode {
         match self {
             Self::Ping { .. } => Opcode::Ping,
@@ -229,12 +231,12 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Does it take a payload?
+    /// Returns true if the operation takes a payload.
     pub const fn has_payload(opcode: Opcode) -> bool {
         matches!(opcode, Opcode::Publish | Opcode::Feed | Opcode::Heads)
     }
 
-    /// Writes the args.
+    /// Encodes the args.
     pub fn encode(&self, args: &mut Writer<'_>) {
         match self {
             Self::Ping { node, token } => args.u16(*node).u64(*token),
@@ -261,10 +263,10 @@ impl<'a> Request<'a> {
         };
     }
 
-    /// Reads the args of a request. HELLO, GOAWAY, DELIVER and EVENT are none.
+    /// Decodes the args of a request. HELLO, GOAWAY, DELIVER and EVENT are not requests.
     ///
     /// # Errors
-    /// [`DecodeError`] names the field.
+    /// Returns a [`DecodeError`], which names the field.
     pub fn decode(opcode: Opcode, args: &'a [u8]) -> Result<Self, DecodeError> {
         let mut args = Reader::new(args);
         let request = match opcode {
@@ -363,12 +365,12 @@ fn decode_change(args: Reader<'_>) -> Result<SettingsChange, DecodeError> {
     found.ok_or(DecodeError::Short { field: "SETTINGS" })
 }
 
-/// Writes the three bounds.
+/// Encodes the three retention bounds.
 pub(super) fn encode_retention<'w, 'b>(retention: &Retention, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
     args.u64(retention.records).u64(retention.bytes).u64(retention.age_ms)
 }
 
-/// Reads the three bounds.
+/// Decodes the three retention bounds.
 pub(super) fn decode_retention(args: &mut Reader<'_>) -> Result<Retention, DecodeError> {
     Ok(Retention {
         records: args.u64("retention_records")?,

@@ -1,4 +1,4 @@
-//! The responses of a node: args of each operation, encode beside decode.
+//! The responses of a node: the args of each operation, encoding and decoding side by side.
 
 mod error;
 mod log;
@@ -24,32 +24,32 @@ use crate::types::{Offset, RequestId, TopicId, crc32};
 /// The tag of the TLV in the response to PING that holds the wall clock of a neighbour.
 const TAG_WALL: u8 = 0x33;
 
-/// What a node answers.
+/// A node's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// To PING.
+    /// The response to PING.
     Ping {
-        /// Who answered.
+        /// The answering node.
         node: u16,
-        /// The request's.
+        /// The token of the request.
         token: u64,
         /// Wall clock of the answering node, in microseconds since 1970; only on a link between nodes.
         wall_us: Option<u64>,
         /// Number of topics that the answering node holds; only on a link between nodes.
         topics: Option<u32>,
     },
-    /// To CREATE.
+    /// The response to CREATE.
     Created {
-        /// Was it there before?
+        /// True if the topic already existed.
         existed: bool,
-        /// What is there now.
+        /// The topic's description.
         description: Box<Description>,
     },
     /// The response to INFO, QUERY and ALTER.
     Described(Box<Description>),
-    /// To DELETE.
+    /// The response to DELETE.
     Deleted {
-        /// The topic that was removed.
+        /// The id of the deleted topic.
         topic_id: TopicId,
     },
     /// The response to TRIM.
@@ -63,45 +63,45 @@ pub enum Response {
     },
     /// The response to PRODUCER.
     Opened(OpenedProducer),
-    /// To LIST.
+    /// The response to LIST.
     Listed(Page),
-    /// To PUBLISH.
+    /// The response to PUBLISH.
     Published(Published),
-    /// To FETCH.
+    /// The response to FETCH.
     Fetched(Box<Fetched>),
-    /// To SUBSCRIBE.
+    /// The response to SUBSCRIBE.
     Subscribed(Subscribed),
-    /// To UNSUBSCRIBE.
+    /// The response to UNSUBSCRIBE.
     Unsubscribed {
-        /// The record that would have come next.
+        /// The next offset that would have been delivered.
         next: Offset,
     },
-    /// To TRACE, from the target.
+    /// The response to TRACE, from the node where the probe ended.
     Traced(Probe),
-    /// To CLUSTER.
+    /// The response to CLUSTER.
     Cluster(Box<View>),
-    /// To STATS: lines of `name value`.
+    /// The response to STATS.
     Stats {
-        /// Who answered.
+        /// The answering node.
         node: u16,
-        /// The lines.
+        /// Lines of `name value`.
         text: String,
     },
     /// The response to NODES.
     Nodes(NodePage),
-    /// To FEED.
+    /// The response to FEED.
     Fed(FedList),
-    /// To HEADS.
+    /// The response to HEADS.
     Heads {
-        /// The request's.
+        /// The counter of the request.
         counter: u64,
     },
-    /// To anything.
+    /// The error response to any request.
     Error(Box<ErrorResponse>),
 }
 
 impl Response {
-    /// Its status byte.
+    /// Returns the status byte.
     pub fn status(&self) -> u8 {
         match self {
             Self::Created { existed: true, .. } => Status::OkExists.number(),
@@ -127,7 +127,7 @@ impl Response {
         }
     }
 
-    /// Writes the frame to the end of `out`, but for the parts of a payload, which the caller puts behind it.
+    /// Appends the encoded frame to `out`, except for the parts of the payload, which the caller appends.
     pub fn encode(
         &self,
         opcode: u8,
@@ -167,7 +167,7 @@ impl Response {
         None
     }
 
-    /// Writes a frame whose payload is a list.
+    /// Encodes a frame whose payload is a list.
     fn encode_list<T>(
         &self,
         head: Head,
@@ -229,10 +229,10 @@ impl Response {
         }
     }
 
-    /// Reads args and payload of a response.
+    /// Decodes the args and payload of a response.
     ///
     /// # Errors
-    /// [`DecodeError`] names the field.
+    /// Returns a [`DecodeError`], which names the field.
     pub fn decode(opcode: Opcode, status: u8, args: &[u8], payload: &Bytes) -> Result<Self, DecodeError> {
         if status >= 0x40 {
             return Ok(Self::Error(Box::new(ErrorResponse::decode(status, args)?)));

@@ -1,18 +1,18 @@
-//! The route section: where a frame between nodes comes from, where it goes, and what it met. A hop rewrites this
-//! section and nothing else.
+//! The route section of a frame between nodes: its source, its target, and the dead links that it met. A hop rewrites
+//! this section and nothing else.
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 2 | source: the node that made the frame |
-//! | 2 | 2 | target: the node, or the vertex of the group, it is for |
-//! | 4 | 2 | ttl: hops that are left |
-//! | 6 | 2 | hops: hops made |
+//! | 0 | 2 | source: the node that originated the frame |
+//! | 2 | 2 | target: the node, or the vertex of the group, that the frame is for |
+//! | 4 | 2 | ttl: number of hops left |
+//! | 6 | 2 | hops: number of hops made |
 //! | 8 | 1 | kind |
 //! | 9 | 1 | class (low four bits), dimension in which the frame is routed (high four bits; 0: that of HELLO) |
-//! | 10 | 1 | words of the set of links |
-//! | 11 | 1 | words of the set of targets |
+//! | 10 | 1 | number of words in the set of links |
+//! | 11 | 1 | number of words in the set of targets |
 //! | 12 | 8 | origin: the ingress's pending entry, echoed by the response |
-//! | 20 | 8 each | the links met that are down; absent when there are none |
+//! | 20 | 8 each | the dead links that the frame met; absent if there are none |
 //! | … | 8 each | the targets of a multicast |
 //! | last 4 | 4 | CRC-32 of the section before it |
 
@@ -22,7 +22,7 @@ use byteorder::{BigEndian, ByteOrder};
 
 use crate::types::{Dimension, LinkSet, NodeId, NodeSet, crc32};
 
-/// Bytes of a route section without sets.
+/// Size of a route section without sets, in bytes.
 pub const ROUTE_BYTES_MIN: usize = FIXED_BYTES + CRC_BYTES;
 
 const FIXED_BYTES: usize = 20;
@@ -30,47 +30,49 @@ const CRC_BYTES: usize = 4;
 /// Number of low bits that hold the class; the bits above hold the dimension.
 const CLASS_BITS: u8 = 4;
 
-/// To whom a frame goes.
+/// The kind of target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The node `target`.
     Node = 0,
-    /// The group of the vertex `target`: any of its members takes it. With one member a group, the same as `Node`.
+    /// The group of the vertex `target`: any of its members accepts the frame. With one member per group, this is
+    /// `Node`.
     Group = 1,
-    /// All nodes of the target set.
+    /// All nodes in the set of targets.
     Multicast = 2,
 }
 
-/// How a frame is queued.
+/// The traffic class, which determines whether a frame may be refused or dropped when a send queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrafficClass {
-    /// What clients cause.
+    /// Traffic caused by clients.
     Bulk = 0,
-    /// Small frames of the nodes themselves, which always have room.
+    /// Small frames that the nodes themselves cause, for which there is always room.
     Control = 1,
 }
 
-/// The ingress's pending entry: transit nodes keep no table, and a late answer reaches nobody wrong.
+/// The entry in the ingress's table of pending requests. Transit nodes keep no table, and the generation keeps a late
+/// response from reaching a wrong request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// 16 bits of this start's id.
+    /// 16 bits of the ingress's instance id.
     pub instance: u16,
-    /// How often the slot was used, 24 bits.
+    /// Generation of the slot: how often it was used, 24 bits.
     pub generation: u32,
-    /// Index in the ingress's table, 24 bits.
+    /// Index of the slot in the ingress's table, 24 bits.
     pub slot: u32,
 }
 
 impl Origin {
-    /// Slots and generations have this many bits.
+    /// Number of bits of slots and generations.
     pub const BITS: u32 = 24;
 
-    /// As on the wire: `instance · generation · slot`.
+    /// Returns the number on the wire: `instance · generation · slot`.
     pub const fn number(self) -> u64 {
         (self.instance as u64) << (2 * Self::BITS) | (self.generation as u64) << Self::BITS | self.slot as u64
     }
 
-    /// From the wire; every number is one.
+    /// Converts the number on the wire; every number is valid.
     pub const fn from_number(number: u64) -> Self {
         let mask = (1u64 << Self::BITS) - 1;
         #[expect(clippy::cast_possible_truncation, reason = "masked to 24 and shifted to 16 bits")]
@@ -82,40 +84,40 @@ impl Origin {
     }
 }
 
-/// A valid route section: every id lies in the cube of the section's dimension.
+/// A valid route section: every node id is within the section's dimension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The node that made the frame.
+    /// The node that originated the frame.
     pub source: NodeId,
-    /// The node, or the vertex of the group, it is for.
+    /// The node, or the vertex of the group, that the frame is for.
     pub target: NodeId,
-    /// Hops that are left.
+    /// Number of hops left.
     pub ttl: u16,
-    /// Hops made.
+    /// Number of hops made.
     pub hops: u16,
-    /// To whom it goes.
+    /// The kind of target.
     pub kind: Kind,
-    /// How it is queued.
+    /// The traffic class.
     pub class: TrafficClass,
     /// The dimension in which every node routes this frame. While a cube grows, nodes may differ about its dimension,
     /// and a frame that each of them routed in its own could circulate forever.
     pub dimension: Dimension,
-    /// Echoed by the response.
+    /// The ingress's pending entry, which the response echoes.
     pub origin: Origin,
-    /// The links met that are down.
+    /// The dead links that the frame met.
     pub down: LinkSet,
-    /// The targets of a multicast, else empty.
+    /// The targets of a multicast; otherwise empty.
     pub targets: NodeSet,
 }
 
 impl Route {
-    /// Bytes of the section.
+    /// Returns the size of the section in bytes.
     #[expect(clippy::arithmetic_side_effects, reason = "sets of a cube of 10 dimensions have at most 96 words")]
     pub fn encoded_len(&self) -> usize {
         ROUTE_BYTES_MIN + 8 * (self.down.words().len() + self.targets.words().len())
     }
 
-    /// Writes the section to the end of `out`.
+    /// Appends the encoded section to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let words = |count: usize| u8::try_from(count).expect("a set of a cube of 10 dimensions has 80 words at most");
         let mut section = [0; ROUTE_BYTES_MIN];
@@ -130,7 +132,8 @@ impl Route {
         fixed[11] = words(self.targets.words().len());
         BigEndian::write_u64(&mut fixed[12..20], self.origin.number());
         if self.down.is_empty() && self.targets.is_empty() {
-            // Nearly every frame: put together first, so that the room for it is looked at once.
+            // Nearly every frame has no sets: the section is assembled first, so that the buffer's capacity is checked
+            // once.
             BigEndian::write_u32(crc, crc32(fixed));
             out.extend_from_slice(&section);
             return;
@@ -216,24 +219,24 @@ fn dimension(stamp: u8, own: Dimension) -> Result<Dimension, RouteError> {
     }
 }
 
-/// What is wrong with a route section.
+/// Why a route section is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteError {
-    /// Its length is not that of its parts, or it is there without its flag, or the flag without it.
+    /// Its length does not match its parts, or the section and its flag are not both present.
     Length,
-    /// It was damaged.
+    /// The section is corrupt.
     Crc,
-    /// Source or target is not of this cube.
+    /// The source or the target is not in the cube.
     Node,
-    /// An unknown kind.
+    /// The kind is unknown.
     Kind,
-    /// An unknown class.
+    /// The class is unknown.
     Class,
     /// The frame is routed in more dimensions than this node's cube has.
     Dimension,
-    /// A set of links that is none of this cube, or not in its one form.
+    /// The set of links has a link outside the cube, or is not in canonical form.
     Links,
-    /// A set of targets that is none of this cube, or not in its one form.
+    /// The set of targets has a node outside the cube, or is not in canonical form.
     Targets,
 }
 

@@ -1,26 +1,26 @@
-//! The status byte: its high bits are a class, so that an unknown code still says what to do.
+//! The status byte. Its high bits are a class, which tells a client how to treat a status that it does not know.
 
-/// What a class of statuses means to the requester.
+/// The meaning of a class of statuses for the requester.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Done.
+    /// The request was executed.
     Success,
-    /// Not done; the same request will fail again.
+    /// The request was not executed; the same request will fail again.
     Refused,
-    /// Not done; the same request may succeed after `retry_after_ms`.
+    /// The request was not executed; it may succeed after `retry_after_ms`.
     Transient,
-    /// Done or not: only a request that is harmless when done twice may be repeated.
+    /// The outcome is unknown: only an idempotent request may be repeated.
     Unknown,
-    /// Not done; ask again where it lives, then repeat.
+    /// The request was not executed; it may be repeated after asking for the home again.
     Stale,
-    /// A fault of the server: done or not, and not to be repeated blindly.
+    /// A fault of the server: the outcome is unknown, and the request must not be repeated blindly.
     Server,
-    /// The connection ends.
+    /// The connection is closed.
     Fatal,
 }
 
 impl Class {
-    /// The class of any status byte, known or not.
+    /// Returns the class of any status byte, known or not.
     pub const fn of(number: u8) -> Self {
         match number {
             0x00..=0x3F => Self::Success,
@@ -33,7 +33,7 @@ impl Class {
         }
     }
 
-    /// May the very same request be sent again without asking anybody?
+    /// Returns true if the same request may be sent again without further precautions.
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Transient | Self::Stale)
     }
@@ -41,20 +41,21 @@ impl Class {
 
 macro_rules! statuses {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $wire:literal;)+) => {
-        /// What became of a request, or why a connection ends. Numbers are never used again for something else.
+        /// The outcome of a request, or the reason why a connection was closed. A number is never reused for another
+        /// status.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Status { $($(#[doc = $doc])+ $name = $number,)+ }
 
         impl Status {
-            /// All of them in the order of their numbers.
+            /// All statuses in the order of their numbers.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// `None` for a number that this version does not know; its class still holds.
+            /// Returns the status, or `None` for a number that this version does not know; its class is still valid.
             pub const fn from_number(number: u8) -> Option<Self> {
                 match number { $($number => Some(Self::$name),)+ _ => None }
             }
 
-            /// The name in protocol.md.
+            /// Returns the name in protocol.md.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $wire,)+ }
             }
@@ -63,95 +64,95 @@ macro_rules! statuses {
 }
 
 statuses! {
-    /// Done.
+    /// The request was executed.
     Ok = 0x00, "OK";
-    /// This very batch was stored before; the answer is the first one's.
+    /// The batch is a duplicate; the response is that of the original.
     OkDuplicate = 0x01, "OK_DUPLICATE";
-    /// The topic was there, with the same configuration.
+    /// The topic already existed, with the same configuration.
     OkExists = 0x02, "OK_EXISTS";
     /// The request makes no sense here.
     BadRequest = 0x40, "BAD_REQUEST";
-    /// The args cannot be read.
+    /// The args cannot be decoded.
     MalformedArgs = 0x41, "MALFORMED_ARGS";
-    /// The payload is not `count` records back to back.
+    /// The payload is not a sequence of `count` records.
     MalformedRecords = 0x42, "MALFORMED_RECORDS";
-    /// No such operation in this version.
+    /// This version has no such operation.
     UnknownOpcode = 0x43, "UNKNOWN_OPCODE";
-    /// A critical flag, TLV or feature that this version does not know.
+    /// A critical flag, TLV or feature is unknown to this version.
     Unsupported = 0x44, "UNSUPPORTED";
-    /// No topic of that name.
+    /// There is no topic of that name.
     UnknownTopic = 0x45, "UNKNOWN_TOPIC";
-    /// The topic is there with another configuration.
+    /// The topic exists with another configuration.
     TopicExists = 0x46, "TOPIC_EXISTS";
-    /// Not a topic name.
+    /// The name is not a topic name.
     InvalidName = 0x47, "INVALID_NAME";
-    /// More than a limit; the limit is in the details.
+    /// A limit is exceeded; the details have the limit.
     TooLarge = 0x48, "TOO_LARGE";
-    /// Beyond the end of the topic.
+    /// The offset is beyond the log end offset.
     OffsetOutOfRange = 0x49, "OFFSET_OUT_OF_RANGE";
-    /// A sequence was left out; the expected one is in the details.
+    /// A sequence was left out; the details have the expected one.
     SequenceGap = 0x4A, "SEQUENCE_GAP";
     /// The sequence was used for another batch.
     SequenceReused = 0x4B, "SEQUENCE_REUSED";
     /// A newer epoch of this producer has published.
     ProducerFenced = 0x4C, "PRODUCER_FENCED";
-    /// No node of that id in this cube.
+    /// The cube has no node of that id.
     UnknownNode = 0x4D, "UNKNOWN_NODE";
-    /// No room by configuration; not repeated by itself.
+    /// A configured limit leaves no room; clients do not retry by themselves.
     Quota = 0x4E, "QUOTA";
-    /// The topic was deleted and made again: its offsets start anew.
+    /// The topic was deleted and re-created: its offsets start anew.
     Recreated = 0x4F, "RECREATED";
     /// The topic lost records at its end: offsets from there on are new records.
     Truncated = 0x50, "TRUNCATED";
-    /// No subscription of that request id on this connection.
+    /// The connection has no subscription of that request id.
     UnknownSubscription = 0x51, "UNKNOWN_SUBSCRIPTION";
     /// The producer cannot be opened as requested: it was opened or has published before, or its epochs are used up.
     ProducerExists = 0x56, "PRODUCER_EXISTS";
-    /// The queue towards the target is full.
+    /// The send queue towards the target is full.
     Overloaded = 0x80, "OVERLOADED";
-    /// No path to the target while the links that were met are down.
+    /// There is no path to the target while the dead links that the frame met are down.
     Unreachable = 0x81, "UNREACHABLE";
-    /// The frame made all the hops it was allowed.
+    /// The TTL of the frame ran out.
     TtlExpired = 0x82, "TTL_EXPIRED";
-    /// The node that would do it is ending.
+    /// The node that would execute the request is shutting down.
     ShuttingDown = 0x83, "SHUTTING_DOWN";
-    /// Args or payload were damaged on the way.
+    /// Args or payload were corrupted in transit.
     CorruptFrame = 0x84, "CORRUPT_FRAME";
-    /// No answer in time, or the way to it was lost.
+    /// No response arrived in time, or the path to it was lost.
     OutcomeUnknown = 0xA0, "OUTCOME_UNKNOWN";
     /// The topic does not remember this producer any more.
     UnknownProducer = 0xA1, "UNKNOWN_PRODUCER";
-    /// Not the leader of the group.
+    /// The node is not the leader of the group.
     NotLeader = 0xC0, "NOT_LEADER";
-    /// A fault of the server.
+    /// The server has a fault.
     Internal = 0xD0, "INTERNAL";
-    /// Its storage failed.
+    /// The server's storage has failed.
     Storage = 0xD1, "STORAGE";
-    /// The peer broke a rule of the protocol.
+    /// The peer violated the protocol.
     ProtocolError = 0xE0, "PROTOCOL_ERROR";
-    /// A damaged header.
+    /// A header is corrupt.
     BadHeader = 0xE1, "BAD_HEADER";
-    /// A length that does not hold its own parts.
+    /// A length is too small for the frame's sections.
     BadLength = 0xE2, "BAD_LENGTH";
-    /// More than the agreed `max_frame`.
+    /// A frame exceeds the negotiated `max_frame`.
     FrameTooLarge = 0xE3, "FRAME_TOO_LARGE";
-    /// The first frame was not HELLO, or none came in time.
+    /// The first frame was not HELLO, or HELLO did not arrive in time.
     HelloRequired = 0xE4, "HELLO_REQUIRED";
-    /// No version in common.
+    /// There is no version that both sides support.
     UnsupportedVersion = 0xE5, "UNSUPPORTED_VERSION";
-    /// Another cluster.
+    /// The peer belongs to another cluster.
     ClusterMismatch = 0xE6, "CLUSTER_MISMATCH";
-    /// A cube of another dimension.
+    /// The peer's cube has another dimension.
     DimensionMismatch = 0xE7, "DIMENSION_MISMATCH";
-    /// Not a neighbour of this node.
+    /// The peer is not a neighbour of this node.
     NotANeighbour = 0xE8, "NOT_A_NEIGHBOUR";
-    /// A living node has that id.
+    /// A live node already has that id.
     DuplicateNode = 0xE9, "DUPLICATE_NODE";
-    /// Nothing was heard for too long.
+    /// The peer was silent for too long.
     KeepaliveTimeout = 0xEA, "KEEPALIVE_TIMEOUT";
-    /// The node ends.
+    /// The node is shutting down.
     Closing = 0xEB, "CLOSING";
-    /// As many clients as this node takes.
+    /// The node has as many clients as it accepts.
     TooManyClients = 0xEC, "TOO_MANY_CLIENTS";
 }
 
@@ -169,12 +170,12 @@ pub const RESERVED: [(u8, &str); 9] = [
 ];
 
 impl Status {
-    /// The number on the wire.
+    /// Returns the number on the wire.
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// What it means to the requester.
+    /// Returns the class: the meaning for the requester.
     pub const fn class(self) -> Class {
         Class::of(self as u8)
     }

@@ -1,43 +1,43 @@
-//! Why a request was not done.
+//! Error responses.
 
 use super::{Response, decode_links, encode_links, topic_id};
 use crate::types::{Epoch, Offset, TopicId};
 use crate::wire::Status;
 use crate::wire::field::{DecodeError, Reader, Writer};
 
-/// Why a request was not done, or why that is not known.
+/// Why a request was not executed, or why its outcome is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorResponse {
-    /// What; its class says whether to try again.
+    /// The status byte; its class determines whether to retry.
     pub status: u8,
-    /// How long to wait before that; 0 is not at all.
+    /// How long to wait before a retry, in milliseconds; 0 means no wait.
     pub retry_after_ms: u32,
-    /// For people; never to be parsed.
+    /// The reason in words, never to be parsed.
     pub message: String,
-    /// For programs.
+    /// Facts for programs.
     pub details: Vec<Detail>,
 }
 
 /// A fact that a program may need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// The sequence that would be taken.
+    /// The sequence that the topic expects.
     ExpectedSequence(u64),
-    /// The first record that is kept.
+    /// The log start offset.
     Earliest(Offset),
-    /// Behind the last record.
+    /// The log end offset.
     Next(Offset),
     /// The limit that was exceeded.
     Limit(u64),
-    /// Which node says so.
+    /// The node that reports the error.
     Node(u16),
-    /// Hops that the frame made.
+    /// Number of hops that the frame made.
     Hops(u16),
-    /// Links that the frame met down, as the ids of their ends.
+    /// The dead links that the frame met, as the ids of their ends.
     Links(Vec<(u16, u16)>),
-    /// The topic that has the name now.
+    /// The id of the topic that has the name now.
     TopicId(TopicId),
-    /// The life of its log.
+    /// The epoch of the topic's log.
     Epoch(Epoch),
 }
 
@@ -125,26 +125,26 @@ impl Status {
 }
 
 impl ErrorResponse {
-    /// An error without details, not to be repeated before anything changes.
+    /// Returns an error without details and without a time to retry.
     pub fn new(status: Status, message: impl Into<String>) -> Self {
         Self { status: status.number(), retry_after_ms: 0, message: message.into(), details: Vec::new() }
     }
 
-    /// The same with one more fact.
+    /// Returns the error with one more detail.
     #[must_use]
     pub fn with(mut self, detail: Detail) -> Self {
         self.details.push(detail);
         self
     }
 
-    /// The same, to be repeated after so many milliseconds.
+    /// Returns the error with a time to wait before a retry, in milliseconds.
     #[must_use]
     pub const fn retry_after(mut self, millis: u32) -> Self {
         self.retry_after_ms = millis;
         self
     }
 
-    /// Most bytes of a message.
+    /// Maximum size of the message in bytes.
     const MESSAGE_MAX: u16 = 512;
 
     pub(in crate::wire) fn encode(&self, args: &mut Writer<'_>) {

@@ -1,4 +1,4 @@
-//! Records stored and read: the answers to PUBLISH and FETCH.
+//! The responses to PUBLISH, FETCH, SUBSCRIBE and PRODUCER: records stored and read.
 
 use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
@@ -27,88 +27,88 @@ pub struct OpenedProducer {
 /// The acknowledgement of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// Was it stored by an earlier attempt?
+    /// True if the batch is a duplicate: an earlier attempt stored it.
     pub duplicate: bool,
-    /// Where.
+    /// The topic's id.
     pub topic_id: TopicId,
-    /// The life of its log.
+    /// The epoch of the topic's log.
     pub epoch: Epoch,
-    /// Of the first record; [`OFFSET_FORGOTTEN`] for a duplicate too old to be remembered.
+    /// The offset of the first record, or [`OFFSET_FORGOTTEN`] for a duplicate that is too old to be remembered.
     pub base: Offset,
-    /// Records.
+    /// Number of records.
     pub count: u32,
-    /// When, in microseconds since 1970.
+    /// The append time, in microseconds since 1970.
     pub append_us: u64,
-    /// What the acknowledgement means.
+    /// The durability that the acknowledgement stands for.
     pub durability: Durability,
 }
 
-/// The base offset of a duplicate whose first answer is not remembered any more.
+/// The base offset of a duplicate whose original response is no longer remembered.
 pub const OFFSET_FORGOTTEN: Offset = Offset(u64::MAX);
 
 /// Records of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
-    /// Which topic.
+    /// The topic's id.
     pub topic_id: TopicId,
-    /// The life of its log.
+    /// The epoch of the topic's log.
     pub epoch: Epoch,
-    /// Where the request started; below `base` when retention removed what was between.
+    /// The offset that was requested. It is below `base` if retention removed the records between.
     pub from: Offset,
-    /// Of the first record of the payload, or where it would be.
+    /// The offset of the first record of the payload, or of the next one if there are no records.
     pub base: Offset,
-    /// Records in the payload; may be 0 at the end.
+    /// Number of records in the payload; may be 0 at the end of the log.
     pub count: u32,
-    /// The first record that is kept.
+    /// The log start offset.
     pub first: Offset,
-    /// Behind the last record.
+    /// The log end offset.
     pub next: Offset,
-    /// Append times of the records in their order.
+    /// The append times of the records, in their order.
     pub runs: Vec<Run>,
-    /// The records.
+    /// The encoded records.
     pub payload: Payload,
 }
 
-/// Where a subscription stands when it begins.
+/// The start of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribed {
-    /// To which topic.
+    /// The topic's id.
     pub topic_id: TopicId,
-    /// The life of its log.
+    /// The epoch of the topic's log.
     pub epoch: Epoch,
-    /// The record that comes first; when retention has removed it, an EVENT says so.
+    /// The offset of the first record to be sent; if retention has removed it, an EVENT says so.
     pub from: Offset,
-    /// The first record that is kept.
+    /// The log start offset.
     pub first: Offset,
-    /// Behind the last record.
+    /// The log end offset.
     pub next: Offset,
 }
 
 /// Consecutive records with one append time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// How many.
+    /// Number of records.
     pub count: u32,
-    /// When, in microseconds since 1970.
+    /// The append time, in microseconds since 1970.
     pub append_us: u64,
 }
 
-/// Records on their way out: parts that lie somewhere, and their checksum if it is known.
+/// Encoded records to be sent: shared parts, and their checksum if it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payload {
-    /// In order.
+    /// The parts, in order.
     pub parts: Vec<Bytes>,
-    /// Of all parts together.
+    /// CRC-32 of all parts together.
     pub crc: Option<u32>,
 }
 
 impl Payload {
-    /// Bytes of all parts.
+    /// Returns the size of all parts in bytes.
     pub fn len(&self) -> usize {
         self.parts.iter().map(Bytes::len).sum()
     }
 
-    /// Is there nothing?
+    /// Returns true if there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.parts.iter().all(Bytes::is_empty)
     }
@@ -120,7 +120,7 @@ impl Payload {
 
 impl Published {
     pub(super) fn encode(&self, args: &mut Writer<'_>) {
-        // With each batch: put together first, so that the room for it is looked at once.
+        // This runs for every batch: the fields are assembled first, so that the buffer's capacity is checked once.
         let mut fields = [0; 33];
         BigEndian::write_u64(&mut fields[0..8], self.topic_id.number());
         BigEndian::write_u32(&mut fields[8..12], self.epoch.0);
@@ -177,16 +177,16 @@ impl Subscribed {
 }
 
 impl Fetched {
-    /// Behind the last record of the payload.
+    /// Returns the offset after the last record of the payload.
     pub const fn end(&self) -> Offset {
         self.base.plus(self.count as u64)
     }
 
-    /// Bytes of the args without runs, and of each run.
+    /// Sizes of the args without runs, and of each run, in bytes.
     const ARGS_BYTES: usize = 50;
     const RUN_BYTES: usize = 12;
 
-    /// Bytes of the frame that carries so many bytes of these records to a client.
+    /// Returns the size of the frame that carries `payload_len` bytes of these records to a client.
     pub const fn frame_len(&self, payload_len: usize) -> usize {
         let runs_len = self.runs.len().saturating_mul(Self::RUN_BYTES);
         (HEADER_BYTES + Self::ARGS_BYTES).saturating_add(runs_len).saturating_add(payload_len)

@@ -5,37 +5,37 @@ use super::{Durability, durability};
 use crate::limits::LABEL_MAX;
 use crate::wire::field::{DecodeError, Reader, Writer};
 
-/// The answer of the node where a probe ended.
+/// The response of the node where a probe ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Who answered.
+    /// The answering node.
     pub node: u16,
-    /// Hops that the probe made.
+    /// Number of hops that the probe made.
     pub hops: u16,
-    /// Links that it met down, as the ids of their ends.
+    /// The dead links that it met, as the ids of their ends.
     pub down: Vec<(u16, u16)>,
 }
 
 /// A node's view of itself and its links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// Who answered.
+    /// The answering node.
     pub node: u16,
     /// The cube's dimension.
     pub dimension: u8,
-    /// Random for each start.
+    /// The node's instance: a random number for each start.
     pub instance: u64,
-    /// Since its start.
+    /// Time since its start, in milliseconds.
     pub uptime_ms: u64,
-    /// What its acknowledgements mean.
+    /// The durability that its acknowledgements stand for.
     pub durability: Durability,
     /// The cluster's name.
     pub cluster: String,
-    /// For people.
+    /// Name and version of the program, for the operators.
     pub software: String,
-    /// Where it listens.
+    /// Its listening address.
     pub address: String,
-    /// One for each dimension, in order.
+    /// The ends of its links, one for each dimension in order.
     pub links: Vec<LinkView>,
 }
 
@@ -44,9 +44,9 @@ pub struct View {
 pub struct LinkView {
     /// The neighbour.
     pub node: u16,
-    /// Is the link up?
+    /// True if the link is up.
     pub up: bool,
-    /// Where the neighbour listens.
+    /// The neighbour's listening address.
     pub address: String,
 }
 
@@ -150,7 +150,7 @@ impl NodeAddress {
     }
 }
 
-/// Addresses come from people; a label's worth of one is enough to recognise it.
+/// Addresses may be of any length; the first bytes, as many as a label has, are enough to recognise one.
 fn cut(address: &str) -> &str {
     &address[..address.floor_char_boundary(LABEL_MAX.min(address.len()))]
 }

@@ -1,61 +1,61 @@
-//! What a topic is like: the answers to CREATE, INFO, QUERY and LIST.
+//! Descriptions of topics: the responses to CREATE, INFO, QUERY and LIST.
 
 use super::{count16, durability, topic_id};
 use crate::types::{Epoch, Offset, Retention, TopicId};
 use crate::wire::field::{DecodeError, Reader, Writer};
 use crate::wire::request::{decode_retention, encode_retention};
 
-/// A topic, or the place where one of that name would be.
+/// A topic, or the home of a name without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
     /// The vertex that the name hashes to.
     pub home: u16,
-    /// The topic itself; `None` when there is none of that name.
+    /// The topic; `None` if there is none of that name.
     pub topic: Option<TopicState>,
-    /// The nodes that the request went through, from the ingress to the home.
+    /// The nodes that the request passed through, from the ingress to the home.
     pub path: Vec<u16>,
 }
 
-/// What a topic is like.
+/// The description of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicState {
-    /// Its identity.
+    /// The topic's id.
     pub id: TopicId,
-    /// The life of its log.
+    /// The epoch of its log.
     pub epoch: Epoch,
-    /// The first record that is kept.
+    /// The log start offset.
     pub first: Offset,
-    /// Behind the last record.
+    /// The log end offset.
     pub next: Offset,
-    /// Bytes of the records that are kept.
+    /// Size of the retained records in bytes.
     pub bytes: u64,
-    /// Subscriptions, cluster-wide, as their nodes said last.
+    /// Number of subscriptions in the cluster, according to the last reports of their nodes.
     pub subscribers: u32,
-    /// Nodes that have some.
+    /// Number of nodes with subscriptions.
     pub feeds: u16,
-    /// Records that the slowest of them has still to take.
+    /// The lag of the slowest subscription, in records.
     pub lag: u64,
-    /// When it was made, in microseconds since 1970.
+    /// Creation time, in microseconds since 1970.
     pub created_us: u64,
-    /// What it keeps, the node's defaults filled in.
+    /// Its retention, with the node's defaults filled in.
     pub retention: Retention,
-    /// What an acknowledgement means.
+    /// The durability that an acknowledgement stands for.
     pub durability: Durability,
 }
 
-/// What was done with a batch before it was acknowledged.
+/// The durability of a batch when it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// It is in the memory of one node.
     Memory = 0,
-    /// It will be on disk within the node's interval.
+    /// It will be on disk within the node's sync interval.
     Interval = 1,
     /// It is on disk.
     Synced = 2,
 }
 
 impl Durability {
-    /// The name in protocol.md and in JSON.
+    /// Returns the name in protocol.md and in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -65,29 +65,29 @@ impl Durability {
     }
 }
 
-/// Some of a node's topics.
+/// A page of a node's topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Who answered.
+    /// The answering node.
     pub node: u16,
-    /// What the next request says; 0 when this was the last page.
+    /// The cursor for the next request; 0 on the last page.
     pub cursor: u64,
-    /// In no order; each topic that is there all the while comes once.
+    /// The topics, in no order. A topic that exists during the whole listing occurs exactly once.
     pub topics: Vec<Listed>,
 }
 
 /// A topic in a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its identity.
+    /// The topic's id.
     pub id: TopicId,
-    /// The first record that is kept.
+    /// The log start offset.
     pub first: Offset,
-    /// Behind the last record.
+    /// The log end offset.
     pub next: Offset,
-    /// Bytes of the records that are kept.
+    /// Size of the retained records in bytes.
     pub bytes: u64,
-    /// Its name.
+    /// The topic's name.
     pub name: String,
 }
 
