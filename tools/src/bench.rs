@@ -2,20 +2,21 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `plan`, `keys`, `ramp` | what is to be measured, of which topics, at which rates |
-//! | `require` | what it must reach |
-//! | `target`, `stock`, `bulk` | the cube and the topics that are made for it, and removed |
-//! | `campaign`, `measure` | all runs in shuffled order, and what they add up to; a single one |
-//! | `worker`, `link` | a thread and its pace; what it needs of its connections |
-//! | `plain`, `churn`, `deliver` | its requests: with an answer each; create and delete; subscribe |
-//! | `progress` | what is told meanwhile |
-//! | `tally`, `cpu`, `servers`, `counters` | histograms and counts; how busy threads, machine and nodes were; STATS |
-//! | `report`, `notes` | the result as types, and what a reader must know of it |
-//! | `files`, `hgrm`, `show`, `page` | writing it: tables, terminal, report.html |
-//! | `read`, `compare`, `verdict` | two results side by side, and whether they differ |
-//! | `intrinsic` | what the machine adds by itself |
+//! | `plan`, `keys`, `ramp` | what to measure, on which topics, at which rates |
+//! | `require` | the requirements that the result must meet |
+//! | `target`, `stock`, `bulk` | the cube, and the topics created on it for the benchmark |
+//! | `campaign`, `measure` | all runs, in shuffled order, and their combined result; a single run |
+//! | `worker`, `link` | a load-generating thread and its pacing; what it needs of its connections |
+//! | `plain`, `churn`, `deliver` | its workloads: requests with one response each; create and delete; subscribe |
+//! | `progress` | the progress display |
+//! | `tally`, `cpu`, `servers`, `counters` | histograms and counts; CPU use of threads, machine and nodes; STATS |
+//! | `report`, `notes` | the result as types, and the notes that a reader needs to interpret it |
+//! | `files`, `hgrm`, `show`, `page` | output: tables, terminal, report.html |
+//! | `read`, `compare`, `verdict` | two results side by side, and whether they differ significantly |
+//! | `intrinsic` | the latency that the machine itself adds |
 //!
-//! Nothing is averaged that can be merged; failures are in no latency; what was not measured is said.
+//! Results are merged, never averaged, where that is possible. Failed requests are in no latency. Whatever was not
+//! measured is stated.
 
 mod bulk;
 mod campaign;
@@ -61,7 +62,7 @@ use crate::errors::{Exit, Failure, note};
 use crate::session::Session;
 use crate::{clock, interrupt, pictures};
 
-/// `bench WORD`
+/// Runs the command `bench WORD`.
 pub(crate) fn bench(bench: args::Bench, session: &mut Session) -> Result<Exit, Failure> {
     if session.is_line {
         return Err(Failure::usage("bench is no command of nc".to_owned()));
@@ -129,7 +130,7 @@ fn measured(bench: &args::Load, kind: Kind, session: &mut Session) -> Result<Exi
     })
 }
 
-/// `bench plot`: the pictures of a report, drawn again.
+/// Runs `bench plot`, which draws the pictures of a report again.
 fn plot(path: &str, session: &mut Session) -> Result<Exit, Failure> {
     let folder = read::folder(path);
     let drawn = pictures::draw(&read::report(path)?, folder)?;
@@ -137,7 +138,7 @@ fn plot(path: &str, session: &mut Session) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// A report of nothing yet.
+/// Returns an empty report.
 fn blank(plan: &Plan, target: &Target, began_us: u64) -> Report {
     let started = UNIX_EPOCH + Duration::from_micros(began_us);
     Report {

@@ -13,10 +13,10 @@ use crate::output::{BAD, DIM, GOOD};
 use crate::session::Session;
 use crate::text::{self, Align};
 
-/// How often `--wait` looks.
+/// Interval at which `--wait` checks the cluster.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// `cluster`
+/// Runs the command `cluster`.
 pub(crate) fn cluster(cluster: &args::Cluster, session: &mut Session) -> Result<Exit, Failure> {
     let found = match cluster.wait.as_deref().map(text::duration).transpose()? {
         None => session.client()?.cluster()?,
@@ -32,7 +32,7 @@ pub(crate) fn cluster(cluster: &args::Cluster, session: &mut Session) -> Result<
     Ok(if is_done { Exit::Done } else { Exit::Partial })
 }
 
-/// Looks until the cube is whole, or the time is over: then as it is.
+/// Checks the cluster until it is complete or the time is over, and returns its last state.
 fn wait(patience: Duration, session: &mut Session) -> Result<Cluster, Failure> {
     let deadline = Deadline::of_timeout(patience);
     loop {

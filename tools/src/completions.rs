@@ -1,8 +1,8 @@
-//! `completions`: what makes a shell complete commands, options, topics and other values.
+//! `completions`: makes a shell complete commands, options, topics and other values.
 //!
-//! Bash, zsh and fish get a few lines that ask this program: `dht-cli completions bash -- WORD…` prints what may stand
-//! for the last word, a line each. So the shells know nothing of their own, and topics come from the cluster. Where
-//! nothing is printed, the shell offers files. Nushell gets what argh knows of commands and options.
+//! Bash, zsh and fish get a few lines that call this program: `dht-cli completions bash -- WORD…` prints the candidates
+//! for the last word, one per line. The shells thus have no knowledge of their own, and the topics come from the
+//! cluster. If there is no output, the shell offers files. Nushell gets the commands and options that argh knows.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::errors::{Exit, Failure};
 use crate::normalise::ALIASES;
 use crate::session::{Session, addresses};
 
-/// Longest wait for topics: a person has pressed a key.
+/// Longest time to wait for the topics of the cluster, because the user has pressed a key and is waiting.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// `completions SHELL [WORD…]`
+/// Runs the command `completions SHELL [WORD…]`.
 pub(crate) fn completions(completions: &args::Completions, session: &mut Session) -> Result<Exit, Failure> {
     if !completions.words.is_empty() {
         for candidate in complete(completions.shell, &completions.words, session) {
@@ -37,7 +37,7 @@ pub(crate) fn completions(completions: &args::Completions, session: &mut Session
     Ok(Exit::Done)
 }
 
-/// What may stand for the last word.
+/// Returns the candidates for the last word.
 fn complete(shell: Shell, words: &[String], session: &mut Session) -> Vec<String> {
     let words = if shell == Shell::Bash { joined(words) } else { words.to_vec() };
     let place = Place::of(&words);
@@ -45,7 +45,7 @@ fn complete(shell: Shell, words: &[String], session: &mut Session) -> Vec<String
         Wanted::Known(candidates) => candidates,
         Wanted::Topics => topics(place.server, place.current, session),
     };
-    // Bash replaces what stands behind the last `=` or `:`.
+    // Bash replaces only the part after the last `=` or `:`.
     let cut = if shell == Shell::Bash { place.word.rfind(['=', ':']).map_or(0, |at| at + 1) } else { 0 };
     let before = &place.word[..place.word.len() - place.current.len()];
     candidates
@@ -56,7 +56,7 @@ fn complete(shell: Shell, words: &[String], session: &mut Session) -> Vec<String
         .collect()
 }
 
-/// Bash takes `=` and `:` for words of their own.
+/// Joins words that bash has split at `=` and `:`.
 fn joined(words: &[String]) -> Vec<String> {
     let is_break = |word: &str| !word.is_empty() && word.chars().all(|c| matches!(c, '=' | ':'));
     let mut joined: Vec<String> = Vec::new();
@@ -71,23 +71,23 @@ fn joined(words: &[String]) -> Vec<String> {
     joined
 }
 
-/// Where the last word stands.
+/// The word to complete and its context.
 struct Place<'w> {
-    /// All of it.
+    /// The whole last word.
     word: &'w str,
-    /// The part that is to be completed: behind `--option=`, all of it else.
+    /// The part to be completed: the text after `--option=`, or the whole word.
     current: &'w str,
     wanted: Wanted,
     /// The value of `-s`.
     server: Option<&'w str>,
 }
 
-/// What may stand there.
+/// The kind of candidates.
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
     /// One of these.
     Known(Vec<String>),
-    /// A topic.
+    /// A topic name.
     Topics,
 }
 
@@ -143,7 +143,8 @@ fn flag_of(word: &str, verb: &CommandInfoWithArgs, top: &CommandInfoWithArgs) ->
     flags(verb, top).find(is_it)
 }
 
-/// Options of a command, of its words while none of them is given, and of the program.
+/// Returns the options of the program and those of a command. A command with subcommands has the options of all its
+/// subcommands until one of them is given.
 fn flags(verb: &CommandInfoWithArgs, top: &CommandInfoWithArgs) -> impl Iterator<Item = &'static FlagInfo<'static>> {
     let is_top = verb.name == top.name;
     let words = verb.commands.iter().filter(move |_| !is_top).flat_map(|word| word.command.flags);
@@ -166,7 +167,7 @@ fn options(verb: &CommandInfoWithArgs, top: &CommandInfoWithArgs) -> Vec<String>
     names.into_iter().collect()
 }
 
-/// The values of an option that has few; files and free text have none here.
+/// Returns the values of an option that has only a few. For files and free text there are none.
 fn values(verb: &str, option: &str) -> Wanted {
     let values: &[&str] = match option {
         "--to" if verb == "trim" => &[],
@@ -184,7 +185,7 @@ fn values(verb: &str, option: &str) -> Wanted {
     Wanted::Known(values.iter().map(|value| (*value).to_owned()).collect())
 }
 
-/// What stands behind a command that has so many words already.
+/// Returns the candidates for the positional argument after `given` earlier ones.
 fn positional(path: &[&str], before: usize) -> Wanted {
     match (path, before) {
         (["delete" | "subscribe" | "export"], _)
@@ -194,7 +195,7 @@ fn positional(path: &[&str], before: usize) -> Wanted {
     }
 }
 
-/// The topics whose names start so, if the cluster says them soon.
+/// Returns the topics whose names start with the given prefix, or none if the cluster does not answer in time.
 fn topics(server: Option<&str>, prefix: &str, session: &mut Session) -> Vec<String> {
     session.settings.timeout = PATIENCE;
     session.settings.verbose = false;
@@ -208,7 +209,7 @@ fn topics(server: Option<&str>, prefix: &str, session: &mut Session) -> Vec<Stri
     names
 }
 
-/// This program, for when a shell does not find it by the name that was typed.
+/// Returns the path of this program, for shells that do not find it by the name that was typed.
 fn program() -> String {
     let path = std::env::current_exe().map(|path| path.display().to_string());
     format!("'{}'", path.unwrap_or_else(|_| "dht-cli".to_owned()).replace('\'', r"'\''"))
@@ -272,7 +273,8 @@ fn nushell() -> String {
     Nushell::generate("dht-cli", &top)
 }
 
-/// The options of a command and those of the program; of two with one name or letter the command's has it.
+/// Returns the options of the command and the program. If both have an option of the same name or letter, the command's
+/// is used.
 fn all_flags(command: &CommandInfoWithArgs, top: &CommandInfoWithArgs) -> Vec<FlagInfo<'static>> {
     let global = top.flags.iter().filter(|flag| command.flags.iter().all(|own| own.long != flag.long));
     let global = global.map(|flag| {
@@ -282,7 +284,7 @@ fn all_flags(command: &CommandInfoWithArgs, top: &CommandInfoWithArgs) -> Vec<Fl
     command.flags.iter().map(copied).chain(global).collect()
 }
 
-/// argh's own type cannot be cloned. No shell is told what is required.
+/// Copies argh's type, which is not `Clone`. No shell is told which options are required.
 fn copied(flag: &FlagInfo<'static>) -> FlagInfo<'static> {
     let kind = match flag.kind {
         FlagInfoKind::Switch => FlagInfoKind::Switch,
@@ -304,7 +306,7 @@ mod tests {
 
     #[test]
     fn what_may_stand_somewhere_is_known() {
-        // Words up to the cursor, and what is among the candidates; nothing where a shell is to offer files.
+        // Each case has the words up to the cursor and one expected candidate, or none if the shell should offer files.
         let cases = [
             ("", Some("publish")),
             ("pub", Some("pub")),

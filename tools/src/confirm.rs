@@ -1,14 +1,16 @@
-//! Asking a person before something is destroyed.
+//! Asks the user for confirmation before data is destroyed.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::errors::Failure;
 use crate::session::Session;
 
-/// Refuses a command that destroys something and was not given `-y` where nobody can be asked: a program that has
-/// written its answer in advance may not know the question. `verb` is what is done, `command` how to write it.
+/// Refuses a destructive command without `-y` if the user cannot be asked: a program that pipes in a prepared answer
+/// may not know the question. `verb` says what the command does, `command` how to write it with `-y`.
 ///
 /// # Errors
+/// Returns [`Failure::Usage`] if standard input or standard error is not a terminal, or if standard input is the script
+/// of `nc`.
 /// [`Failure::Usage`] when standard input or standard error is no terminal, or standard input has the lines of `nc`.
 pub(crate) fn require_person(verb: &str, command: &str, session: &Session) -> Result<(), Failure> {
     if !session.is_line && io::stdin().is_terminal() && io::stderr().is_terminal() {
@@ -20,7 +22,7 @@ pub(crate) fn require_person(verb: &str, command: &str, session: &Session) -> Re
     ))
 }
 
-/// Asks; anything but yes is no.
+/// Asks the user; any answer except yes means no.
 pub(crate) fn ask(question: &str) -> bool {
     let _ = write!(io::stderr(), "{question} [y/N] ");
     let mut answer = String::new();

@@ -16,7 +16,7 @@ use dht_node::client::{Cluster, NodeId};
 
 use crate::output::{BAD, GOOD, Out};
 
-/// Where the middle of each node's id stands: column and row, by id.
+/// The position of the middle of each node's id, as column and row, by id.
 const PLACES: [(usize, usize); 8] = [(8, 8), (22, 8), (8, 3), (22, 3), (11, 5), (25, 5), (11, 0), (25, 0)];
 
 const WIDTH: usize = 32;
@@ -29,13 +29,14 @@ enum Ink {
     Down,
 }
 
-/// The drawing line by line; `None` when the cube has not three dimensions.
+/// Returns the lines of the drawing, or `None` if the cube does not have three dimensions.
 pub(crate) fn draw(cluster: &Cluster, out: &Out) -> Option<Vec<String>> {
     if cluster.dimension.bits() != 3 {
         return None;
     }
     let mut paper = [[(' ', Ink::None); WIDTH]; HEIGHT];
-    // Links at the back first: those in front cross them. Those of a higher dimension lie further back.
+    // Links at the back are drawn first, because those in front cross them. Links of a higher dimension are further
+    // back.
     let mut links = cluster.links.clone();
     links.sort_by_key(|link| std::cmp::Reverse(link.a.index() | link.b.index()));
     for link in &links {
@@ -57,7 +58,7 @@ fn place(node: NodeId) -> (usize, usize) {
     PLACES[usize::from(node.index())]
 }
 
-/// A link between two places: straight across, straight down, or along the slope that goes into the depth.
+/// Draws a link between two positions: horizontal, vertical, or along the slope that suggests depth.
 fn line(paper: &mut [[(char, Ink); WIDTH]; HEIGHT], from: (usize, usize), to: (usize, usize), is_up: bool) {
     let (columns, rows) = (from.0.abs_diff(to.0), from.1.abs_diff(to.1));
     let steps = columns.max(rows);
@@ -71,7 +72,7 @@ fn line(paper: &mut [[(char, Ink); WIDTH]; HEIGHT], from: (usize, usize), to: (u
     let mut middle = None;
     for step in 1..steps {
         let (column, row) = (between(from.0, to.0, step), between(from.1, to.1, step));
-        // A slope has one stroke in each row it crosses, none beside its ends.
+        // A slope has one stroke in each row that it crosses, and none beside its ends.
         if rows != 0 && (row == from.1 || row == to.1) {
             continue;
         }
@@ -85,7 +86,7 @@ fn line(paper: &mut [[(char, Ink); WIDTH]; HEIGHT], from: (usize, usize), to: (u
     }
 }
 
-/// A row with each stretch of one ink in its colour.
+/// Colours each run of equal ink in a row.
 fn render(row: &[(char, Ink)], out: &Out) -> String {
     let length = row.iter().rposition(|(_, ink)| *ink != Ink::None).map_or(0, |last| last + 1);
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! `decode`: frames from hex text or raw bytes, field by field. What a writer of another client needs.
+//! `decode`: shows frames from hex text or raw bytes field by field, for authors of other clients.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,10 +13,10 @@ use crate::fields::{self, Explained};
 use crate::output::{BAD, BOLD, DIM, Out};
 use crate::session::Session;
 
-/// Bytes of a field that are shown; the rest is only counted.
+/// Bytes of a field that are shown; the others are only counted.
 const SHOWN: usize = 8;
 
-/// `decode [FILE]`
+/// Runs the command `decode [FILE]`.
 pub(crate) fn decode(decode: &args::Decode, session: &mut Session) -> Result<Exit, Failure> {
     let dimension = Dimension::new(decode.dimension).ok_or_else(|| {
         Failure::usage_with(format!("no cube has {} dimensions", decode.dimension), "0 to 10 have".to_owned())
@@ -68,7 +68,7 @@ fn read(name: Option<&str>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Prints a frame of `nc -x`.
+/// Prints a frame for `nc -x`.
 pub(crate) fn print_frame(
     title: &str,
     margin: &str,
@@ -80,7 +80,7 @@ pub(crate) fn print_frame(
     print(&format!("{title}: {}", explained.title), margin, &explained, out)
 }
 
-/// A frame of `nc -x --json`.
+/// Returns a frame as JSON, for `nc -x --json`.
 pub(crate) fn frame_json(bytes: &[u8], dimension: Dimension) -> Value {
     json_of(&fields::explain(bytes, dimension))
 }
@@ -112,7 +112,8 @@ fn json_of(explained: &Explained) -> Value {
     json!({"title": explained.title, "fault": explained.fault, "fields": fields.collect::<Value>()})
 }
 
-/// Raw bytes as they are; hex text as the bytes that it means: plain, spaced, with `0x`, as hexdump or xxd write it.
+/// Returns raw bytes unchanged, and hex text as the bytes that it denotes: plain, with spaces or `0x`, or as hexdump or
+/// xxd print it.
 fn bytes_of(input: &[u8]) -> Result<Vec<u8>, String> {
     let is_raw = input.get(4..6) == Some(&MAGIC.to_be_bytes()) || !input.is_ascii() || input.contains(&0);
     if is_raw {
@@ -140,11 +141,12 @@ fn bytes_of(input: &[u8]) -> Result<Vec<u8>, String> {
     pairs.map(|pair| byte(pair).ok_or_else(|| "not hex".to_owned())).collect()
 }
 
-/// The hex digits of a line, without an offset before and text behind them; and whether there was an offset.
+/// Returns the hex digits of a line, without an offset before them and text after them, and whether there was an
+/// offset.
 fn hex_part(line: &str) -> (String, bool) {
     let line = line.split('#').next().unwrap_or_default();
     let is_offset = |text: &str| text.len() >= 4 && text.chars().all(|c| c.is_ascii_hexdigit());
-    // `xxd` writes a colon behind the offset, `hexdump -C` the text between bars.
+    // `xxd` writes a colon after the offset, and `hexdump -C` writes the text between bars.
     let (line, has_offset) = match (line.split_once(": "), line.split_once("  ")) {
         (Some((offset, rest)), _) if is_offset(offset) => (rest.split("  ").next().unwrap_or_default(), true),
         (_, Some((offset, rest))) if is_offset(offset) => (rest.split('|').next().unwrap_or_default(), true),

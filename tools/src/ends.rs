@@ -1,4 +1,4 @@
-//! Where subscriptions end by themselves: `subscribe --to`.
+//! The ends of subscriptions with `subscribe --to`.
 
 use std::collections::BTreeMap;
 
@@ -6,33 +6,33 @@ use dht_node::client::{Client, Error, Item, Subscriptions};
 
 use crate::places::{self, Bounds, End};
 
-/// The ends of topics that have one.
+/// The topics that have an end.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
     of: BTreeMap<String, End>,
-    /// Has a topic come to its end?
+    /// True once a topic has reached its end.
     has_reached: bool,
 }
 
 impl Ends {
-    /// Notes where a topic ends.
+    /// Sets the end of a topic.
     pub(crate) fn add(&mut self, topic: &str, bounds: &Bounds) {
         if bounds.end != End::Open {
             self.of.insert(topic.to_owned(), bounds.end);
         }
     }
 
-    /// Does no topic have an end any more?
+    /// Returns true if no topic has an end.
     pub(crate) fn is_empty(&self) -> bool {
         self.of.is_empty()
     }
 
-    /// Has one come to its end?
+    /// Returns true if a topic has reached its end.
     pub(crate) const fn has_reached(&self) -> bool {
         self.has_reached
     }
 
-    /// Is this at the end of its topic, or behind it?
+    /// Returns true if the item is at or after the end of its topic.
     pub(crate) fn is_behind(&self, topic: &str, item: &Item) -> bool {
         match (self.of.get(topic), item) {
             (Some(End::Offset(end)), item) => item.offset().is_some_and(|offset| offset >= *end),
@@ -42,7 +42,7 @@ impl Ends {
         }
     }
 
-    /// Is this the last that its topic is to get?
+    /// Returns true if the item is the last one before the end of its topic.
     pub(crate) fn is_last(&self, topic: &str, item: &Item) -> bool {
         let next = match item {
             Item::Record(message) => message.offset.0 + 1,
@@ -59,10 +59,10 @@ impl Ends {
         self.has_reached = true;
     }
 
-    /// Ends those that have got everything that they are to get.
+    /// Ends the subscriptions whose cursor has reached their end.
     ///
     /// # Errors
-    /// Of asking which offset a time is, once it has come.
+    /// Returns the error of asking for the offset of an end given as a time, once that time has passed.
     pub(crate) fn check(&mut self, subscriptions: &mut Subscriptions, client: &mut Client) -> Result<(), Error> {
         let topics: Vec<String> = self.of.keys().cloned().collect();
         for topic in topics {

@@ -1,4 +1,4 @@
-//! What went wrong, why, and what to do about it; and the exit codes.
+//! Error messages, with reasons and advice, and the exit codes.
 
 use std::io::{self, Write};
 
@@ -9,72 +9,72 @@ use serde_json::json;
 
 use crate::text;
 
-/// How the program ends.
+/// The exit codes of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All was done.
+    /// Everything was done.
     Done = 0,
-    /// The node said no.
+    /// The node refused the request.
     Refused = 1,
-    /// The command line, or a file that it names.
+    /// The command line, or a file that it names, is not valid.
     Usage = 2,
-    /// No connection.
+    /// No connection could be made.
     Connection = 3,
-    /// No answer in time.
+    /// No response arrived in time.
     TimedOut = 4,
     /// Some nodes did not answer.
     Partial = 5,
-    /// Not possible now; nothing was done, and the same command may succeed later.
+    /// The command is not possible now. Nothing was done, and the same command may succeed later.
     Retry = 6,
     /// The other side does not speak the protocol.
     Protocol = 7,
-    /// A benchmark did not reach what `--require` asked for.
+    /// A benchmark did not meet the requirements of `--require`.
     Missed = 99,
-    /// A person pressed Ctrl-C before it was done.
+    /// The user pressed Ctrl-C before the command was done.
     Interrupted = 130,
 }
 
-/// Why a command was not done.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The command line makes no sense.
     Usage {
-        /// What.
+        /// What is wrong with it.
         what: String,
         /// What to write instead.
         advice: Option<String>,
     },
-    /// The client library says so.
+    /// The client library returned an error.
     Client {
-        /// What it says.
+        /// The error.
         error: Error,
-        /// The topic that it was about.
+        /// The topic that the request was about.
         topic: Option<String>,
-        /// A topic with a similar name.
+        /// An existing topic with a similar name.
         similar: Option<String>,
-        /// Would it help to make the topic?
+        /// True if creating the topic would help.
         may_create: bool,
     },
     /// A file or standard input cannot be read.
     Input {
         /// Its name.
         name: String,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
     /// The output cannot be written.
     Output(io::Error),
-    /// A person said no.
+    /// The user declined.
     Declined,
-    /// Something that was looked at is wrong, and that was printed with it.
+    /// The command has found something wrong, and has printed it.
     Found(String),
-    /// A person pressed Ctrl-C.
+    /// The user pressed Ctrl-C.
     Interrupted,
     /// An input of many records was stored in part.
     Partial {
-        /// Why not all of it.
+        /// Why the remaining part was not stored.
         cause: Box<Self>,
-        /// How much of it.
+        /// How much of the input was stored.
         partial: Partial,
     },
 }
@@ -84,13 +84,13 @@ pub(crate) enum Failure {
 pub(crate) struct Partial {
     /// What a piece of the input is called.
     pub(crate) unit: &'static str,
-    /// The piece that is the cause.
+    /// The number of the piece that caused the failure.
     pub(crate) at: Option<u64>,
-    /// All pieces up to this one are stored; 0 is none.
+    /// All pieces up to this number are stored; 0 means none.
     pub(crate) through: u64,
-    /// Is it certain that none after it is?
+    /// True if it is certain that no later piece is stored.
     pub(crate) is_exact: bool,
-    /// The name under which the topic counts what is stored of it.
+    /// The name under which the topic counts the stored records of the input.
     pub(crate) producer: Option<String>,
 }
 
@@ -119,23 +119,23 @@ impl Failure {
         Self::Usage { what, advice: Some(advice) }
     }
 
-    /// Says that the command line had nothing of it: an environment variable had.
+    /// Adds that the value came from an environment variable rather than the command line.
     pub(crate) fn in_variable(self, name: &str) -> Self {
         let Self::Usage { what, advice } = self else { return self };
         Self::Usage { what: format!("{what} (in {name})"), advice }
     }
 
-    /// An error of the client that concerns a topic.
+    /// Returns a function that converts an error of the client about a topic.
     pub(crate) fn about(topic: &str) -> impl Fn(Error) -> Self {
         move |error| Self::Client { error, topic: Some(topic.to_owned()), similar: None, may_create: true }
     }
 
-    /// An error that concerns a topic which is to go.
+    /// Converts an error about a topic that was to be deleted, so that no advice to create it is given.
     pub(crate) fn about_removing(topic: &str, error: Error) -> Self {
         Self::Client { error, topic: Some(topic.to_owned()), similar: None, may_create: false }
     }
 
-    /// Writes it to standard error; gives the exit code.
+    /// Prints the failure to standard error, and returns the exit code.
     pub(crate) fn print(self, is_json: bool) -> Exit {
         if matches!(&self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             return Exit::Done; // the reader has seen enough
@@ -152,7 +152,7 @@ impl Failure {
             );
         } else {
             let code = report.code.map(|code| format!(" (error {code:#04x} {})", report.name)).unwrap_or_default();
-            // The words of a node may hold anything.
+            // A message from a node may contain any characters.
             note(&format!("dht-cli: {}{code}", text::harmless(&report.what)));
             report.why.iter().chain(&report.advice).for_each(|line| note(&format!("  {line}")));
         }
@@ -172,12 +172,12 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Writes a line to standard error. Where that is not possible nothing is.
+/// Writes a line to standard error. Errors are ignored.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// What argh says, in one line and in our words.
+/// Rewrites a message of argh in one line and in our terms.
 pub(crate) fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some(argument) = line.strip_prefix("Unrecognized argument: ") {
@@ -203,7 +203,7 @@ pub(crate) fn one_line(text: &str) -> String {
     format!("{} {value:?}: {reason}", name.trim_start_matches('\''))
 }
 
-/// An error of the operating system without its number, which is for programmers.
+/// Returns a message of the operating system without its error number, which is of no use to users.
 pub(crate) fn system(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error ").next().unwrap_or(&text);
@@ -211,7 +211,7 @@ pub(crate) fn system(error: &io::Error) -> String {
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// A failure as it is printed.
+/// A failure in printable form.
 struct Report {
     what: String,
     why: Option<String>,
@@ -291,12 +291,12 @@ impl Report {
     }
 }
 
-/// Is it another program's answer?
+/// Returns true if the response comes from a program that is not a node.
 const fn is_foreign(error: &Error) -> bool {
     matches!(error, Error::Protocol { fault: Fault::Frame(FrameError::Magic), .. })
 }
 
-/// What an error is called, and how the program ends with it.
+/// Returns the name of an error and the exit code for it.
 pub(crate) fn name_and_exit(error: &Error) -> (&'static str, Exit) {
     match error {
         Error::Address(_) => ("ADDRESS", Exit::Usage),
@@ -311,7 +311,7 @@ pub(crate) fn name_and_exit(error: &Error) -> (&'static str, Exit) {
         Error::Lost { .. } => ("LOST", Exit::Connection),
         Error::TimedOut { .. } => ("TIMED_OUT", Exit::TimedOut),
         Error::Protocol { .. } => ("PROTOCOL", Exit::Protocol),
-        // It is not waiting that would help.
+        // Waiting would not help.
         Error::Refused { response, .. } if response.status == Status::UnknownProducer.number() => {
             (response.name(), Exit::Refused)
         }
@@ -327,7 +327,7 @@ pub(crate) fn name_and_exit(error: &Error) -> (&'static str, Exit) {
 
 type Lines = (Option<String>, Option<String>);
 
-/// What is known for advice.
+/// The facts from which advice is derived.
 #[derive(Clone, Copy)]
 struct Advice<'a> {
     topic: Option<&'a str>,
@@ -335,7 +335,7 @@ struct Advice<'a> {
     may_create: bool,
 }
 
-/// Why a node says so, and what to do; only where its own words do not.
+/// Returns the reason for a node's error and what to do about it, where the node's own message does not say so.
 fn explain_status(status: Status, error: &Error, known: Advice<'_>) -> Lines {
     let line = |text: &str| Some(text.to_owned());
     let topic = known.topic.unwrap_or("TOPIC");

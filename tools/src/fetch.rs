@@ -1,4 +1,4 @@
-//! `fetch`: what a topic keeps, up to its end as it is now.
+//! `fetch`: prints the records of a topic up to its current end.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::records::{Printer, Wanted};
 use crate::session::Session;
 use crate::text;
 
-/// `fetch TOPIC`
+/// Runs the command `fetch TOPIC`.
 pub(crate) fn fetch(fetch: &args::Fetch, session: &mut Session) -> Result<Exit, Failure> {
     let is_quiet = session.settings.quiet;
     let range = Range::new(fetch.from.as_deref(), fetch.last, fetch.to.as_deref(), Place::Earliest, is_quiet)?;
@@ -25,9 +25,9 @@ pub(crate) fn fetch(fetch: &args::Fetch, session: &mut Session) -> Result<Exit, 
     let about = Failure::about(&fetch.topic);
     let (client, out) = session.client_and_out()?;
     let bounds = range.of(&fetch.topic, client).map_err(&about)?;
-    // A time that is to come is behind everything that there is.
+    // A time in the future is after every existing record.
     let end = if let End::Offset(end) = bounds.end { end } else { Offset(u64::MAX) };
-    // The last ones are those that there were when it was asked, though more may have come since.
+    // `--last` counts back from the end at the time of the request, even if more records have arrived since.
     let limit = fetch.count.unwrap_or(u64::MAX).min(fetch.last.unwrap_or(u64::MAX));
     let records = client.records(&fetch.topic, bounds.start)?.limit(limit);
     let mut found = 0;

@@ -1,7 +1,7 @@
-//! A frame, field by field, with what is wrong with it.
+//! Decodes a frame field by field, and reports what is wrong with it.
 //!
-//! The walk follows the tables of [`layout`] as far as the bytes go; whether a frame is sound is then
-//! asked of the library itself, so the two cannot disagree about that.
+//! The walk follows the tables of [`layout`] as far as the bytes allow. Whether a frame is valid is then decided by the
+//! library itself, so that the two cannot disagree.
 
 use dht_node::client::Dimension;
 use dht_node::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
@@ -21,30 +21,30 @@ use crate::walk::{self, Walk};
 /// One field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Field {
-    /// Where it begins in the frame.
+    /// Its offset in the frame.
     pub(crate) at: usize,
     /// Its bytes.
     pub(crate) bytes: Vec<u8>,
     /// Its name.
     pub(crate) name: String,
-    /// What it says.
+    /// Its value in words.
     pub(crate) value: String,
 }
 
-/// A frame that was taken apart.
+/// A decoded frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Explained {
-    /// In a few words.
+    /// A summary in a few words.
     pub(crate) title: String,
-    /// The fields that could be told apart.
+    /// The fields that could be decoded.
     pub(crate) fields: Vec<Field>,
-    /// What is wrong.
+    /// What is wrong with the frame.
     pub(crate) fault: Option<String>,
-    /// Bytes of the frame; `None` when they cannot be told.
+    /// Size of the frame in bytes; `None` if it cannot be determined.
     pub(crate) length: Option<usize>,
 }
 
-/// Takes apart the frame at the start of `input`.
+/// Decodes the frame at the start of `input`.
 pub(crate) fn explain(input: &[u8], dimension: Dimension) -> Explained {
     let mut walk = Walk::new(input, dimension);
     let title = header(input, &mut walk);
@@ -87,7 +87,7 @@ pub(crate) fn explain(input: &[u8], dimension: Dimension) -> Explained {
     done(walk, title, fault, Some(length))
 }
 
-/// What the library says of args and payload.
+/// Returns what the library finds wrong with args and payload.
 fn check(frame: &Frame<'_>, opcode: Option<Opcode>) -> Result<(), String> {
     let args = frame.args().map_err(|_| "args do not match args_crc".to_owned())?;
     let payload = frame.keep_payload().map_err(|_| "the payload does not match payload_crc".to_owned())?;
@@ -138,7 +138,7 @@ fn records_fault(payload: &[u8], count: u32) -> Result<(), String> {
     records::check(payload, count).map_err(|error| error.to_string())
 }
 
-/// The header's fields, sound or not; gives the title.
+/// Adds the header's fields, valid or not, and returns the title.
 fn header(input: &[u8], walk: &mut Walk<'_>) -> String {
     let byte = |at: usize| input.get(at).copied().unwrap_or_default();
     let (opcode, flags, status) = (byte(7), Flags(byte(8)), byte(9));
@@ -179,13 +179,13 @@ fn header(input: &[u8], walk: &mut Walk<'_>) -> String {
     }
 }
 
-/// The length of the whole frame, by its first four bytes.
+/// Returns the size of the whole frame according to its first four bytes.
 fn frame_len(input: &[u8]) -> Option<usize> {
     let length = u32::from_be_bytes(input.get(..4)?.try_into().ok()?);
     usize::try_from(length).ok()?.checked_add(4)
 }
 
-/// What a checksum says of the bytes that it is for, if they are there.
+/// Compares a checksum with the bytes that it covers, if they are present.
 fn sum(found: u64, bytes: Option<&[u8]>) -> String {
     match bytes.map(crc32fast::hash) {
         None => String::new(),
@@ -194,7 +194,7 @@ fn sum(found: u64, bytes: Option<&[u8]>) -> String {
     }
 }
 
-/// The route section, up to `end`.
+/// Adds the fields of the route section, up to `end`.
 fn route(walk: &mut Walk<'_>, end: usize) {
     if end - walk.at < ROUTE_BYTES_MIN {
         return;
@@ -225,13 +225,13 @@ fn opcode_name(number: u8) -> String {
         .map_or_else(|| format!("unknown opcode {number:#04x}"), |opcode| opcode.name().to_owned())
 }
 
-/// The name of an EVENT: below 0x40 it has a registry of its own.
+/// Returns the name of an EVENT: below 0x40 events have a registry of their own.
 fn event_name(number: u8) -> String {
     let event = EVENTS.iter().find(|(event, _)| *event == number);
     event.map_or_else(|| status_name(number), |(_, name)| (*name).to_owned())
 }
 
-/// The name of a status.
+/// Returns the name of a status.
 pub(crate) fn status_name(number: u8) -> String {
     Status::from_number(number)
         .map_or_else(|| format!("unknown status {number:#04x}"), |status| status.name().to_owned())
@@ -252,7 +252,7 @@ fn flag_names(flags: Flags) -> String {
 mod tests {
     use super::*;
 
-    /// The frames of a file of tests/vectors: name and bytes.
+    /// Returns the frames of a file in tests/vectors, as name and bytes.
     fn vectors(text: &str) -> Vec<(&str, Vec<u8>)> {
         let mut found = Vec::new();
         let mut name = "";
@@ -297,7 +297,7 @@ mod tests {
                 explain(&bytes[..end], cube);
             }
         }
-        // A good frame with any one byte changed is still a frame to be looked at.
+        // A valid frame with any one byte changed can still be displayed.
         let good = &self::vectors(include_str!("../../tests/vectors/good.txt"))[0].1;
         for at in 0..good.len() {
             let mut bytes = good.clone();

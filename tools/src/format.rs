@@ -1,4 +1,4 @@
-//! `-F FORMAT`: a record as a person wants to see it.
+//! `-F FORMAT`: formats records as the user wants to see them.
 
 use dht_node::client::Message;
 
@@ -24,7 +24,7 @@ enum Part {
     KeyBytes,
 }
 
-/// The letters behind `%`.
+/// The letters that may follow `%`.
 const PARTS: [(char, Part); 10] = [
     ('t', Part::Topic),
     ('i', Part::Offset),
@@ -40,7 +40,7 @@ const PARTS: [(char, Part); 10] = [
 
 impl Format {
     /// # Errors
-    /// A letter behind `%` or `\` that stands for nothing.
+    /// Returns an error for a letter after `%` or `\` that has no meaning.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let mut parts = Vec::new();
         let mut letters = text.chars();
@@ -89,7 +89,7 @@ impl Format {
     }
 }
 
-/// `name=value,name=value`
+/// Formats headers as `name=value,name=value`.
 fn headers(message: &Message, out: &mut Vec<u8>) {
     for (index, (name, value)) in message.headers.iter().enumerate() {
         if index > 0 {
@@ -101,7 +101,7 @@ fn headers(message: &Message, out: &mut Vec<u8>) {
     }
 }
 
-/// What a letter behind a backslash stands for.
+/// Returns the character that a letter after a backslash stands for.
 const fn escaped(letter: char) -> Option<char> {
     Some(match letter {
         'n' => '\n',
@@ -113,10 +113,10 @@ const fn escaped(letter: char) -> Option<char> {
     })
 }
 
-/// Text with `\t` and the like, as `-K` takes it.
+/// Decodes escapes such as `\t`, as in the argument of `-K`.
 ///
 /// # Errors
-/// A backslash before something else.
+/// Returns an error for a backslash before any other character.
 pub(crate) fn unescape(option: &str, text: &str) -> Result<Vec<u8>, Failure> {
     let mut letters = text.chars();
     let mut plain = String::new();
@@ -134,7 +134,7 @@ pub(crate) fn unescape(option: &str, text: &str) -> Result<Vec<u8>, Failure> {
     Ok(plain.into_bytes())
 }
 
-/// The publisher's time where it gave one, else that of storing: microseconds since 1970.
+/// Returns the publisher's timestamp, or else the append time, in microseconds since 1970.
 pub(crate) fn time_us(message: &Message) -> u64 {
     message.timestamp_us.unwrap_or(message.append_us)
 }

@@ -1,4 +1,4 @@
-//! What `publish` makes of a piece of its input.
+//! Converts the pieces of `publish`'s input into records.
 
 use dht_node::client::Error;
 use dht_node::wire::records::encode_headers;
@@ -9,30 +9,30 @@ use crate::format::unescape;
 use crate::json_record::{self, Content, Line};
 use crate::stream::Parsed;
 
-/// How pieces become records.
+/// How a piece becomes a record.
 #[derive(Debug)]
 pub(crate) enum Form {
-    /// The piece is the payload; key and headers are the same for all.
+    /// The piece is the payload; key and headers are the same for all records.
     Plain {
-        /// `-k`
+        /// The value of `-k`.
         key: Option<Vec<u8>>,
-        /// `-H`, as they stand in a record.
+        /// The encoded headers of `-H`.
         headers: Vec<u8>,
     },
-    /// Key and payload, with this between them.
+    /// The piece is a key and a payload with this separator between them.
     Keyed {
-        /// `-K`
+        /// The value of `-K`.
         separator: Vec<u8>,
-        /// `-H`, as they stand in a record.
+        /// The encoded headers of `-H`.
         headers: Vec<u8>,
     },
-    /// What `fetch --json` prints.
+    /// The piece is a line of JSON as `fetch --json` prints it.
     Json,
 }
 
 impl Form {
     /// # Errors
-    /// Options that exclude each other, and headers that are none.
+    /// Returns an error for options that exclude each other, and for invalid headers.
     pub(crate) fn new(publish: &args::Publish) -> Result<Self, Failure> {
         if publish.input == Some(args::InputForm::Json) {
             let others = publish.null || publish.key.is_some() || publish.separator.is_some();
@@ -58,12 +58,12 @@ impl Form {
         Ok(Self::Keyed { separator, headers })
     }
 
-    /// Does it read pieces, whether or not `-l` or `-0` say so?
+    /// Returns true if the input is split into pieces even without `-l` and `-0`.
     pub(crate) const fn has_pieces(&self) -> bool {
         matches!(self, Self::Keyed { .. } | Self::Json)
     }
 
-    /// What a piece is.
+    /// Converts a piece.
     pub(crate) fn parse<T>(&self, piece: Vec<u8>) -> Result<Parsed<T>, Failure> {
         match self {
             Self::Plain { key, headers } => Ok(Parsed::Record(Content {
@@ -93,7 +93,7 @@ impl Form {
     }
 }
 
-/// A line of JSON that cannot be read.
+/// Returns the error for a line of JSON that cannot be decoded.
 pub(crate) fn no_record(what: &str) -> Failure {
     Failure::usage_with(what.to_owned(), "a line is what fetch --json prints: {\"payload\":\"x\",…}".to_owned())
 }

@@ -1,7 +1,7 @@
-//! Standard input or a file in pieces, read by a thread of its own, so that the connection is looked after while nobody
-//! types.
+//! Reads standard input or a file in pieces on a thread of its own, so that the connection is serviced while the user
+//! is not typing.
 //!
-//! A piece is what stands between two separators, byte for byte: nothing but the separator is removed.
+//! A piece is the text between two separators, byte for byte: only the separator is removed.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,31 +15,31 @@ use crate::errors::{Failure, note};
 use crate::interrupt;
 use crate::session::Session;
 
-/// Longest piece. A record has at most 1 MiB, and JSON may need six bytes for one of them.
+/// Maximum size of a piece in bytes. A record has at most 1 MiB, and JSON may need six bytes for each of them.
 pub(crate) const PIECE_BYTES_MAX: usize = 8 << 20;
 
-/// Bytes of pieces that are handed over together, if they are there.
+/// Size in bytes of the pieces that are passed on together, if that many are available.
 const GROUP_BYTES: usize = 64 << 10;
 
-/// Groups that are read ahead.
+/// Number of groups that are read ahead.
 const AHEAD: usize = 8;
 
-/// A file, or standard input.
+/// A file or standard input.
 pub(crate) struct Input {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub(crate) name: String,
     pub(crate) reader: Box<dyn Read + Send>,
-    /// Its bytes, if it is a file.
+    /// Its size in bytes, if it is a file.
     pub(crate) size: Option<u64>,
-    /// Does a person type it?
+    /// True if it is typed on a terminal.
     pub(crate) is_typed: bool,
 }
 
 impl Input {
-    /// Opens the file of this name; `-` and no name are standard input.
+    /// Opens the file of this name. `-` and no name stand for standard input.
     ///
     /// # Errors
-    /// [`Failure::Input`]; or [`Failure::Usage`] where standard input has the lines of `nc`, with what to write
+    /// Returns [`Failure::Input`], or [`Failure::Usage`] if standard input is the script of `nc`, with what to write
     /// instead.
     pub(crate) fn open(name: Option<&str>, instead: &str, session: &Session) -> Result<Self, Failure> {
         if let Some(name) = name.filter(|name| *name != "-") {
@@ -64,10 +64,10 @@ fn size_of(file: &File) -> Option<u64> {
     file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
 }
 
-/// How much later than the end of the input Ctrl-C may be noticed.
+/// The longest delay, after the end of the input, until Ctrl-C is noticed.
 const CTRL_C_LATE: Duration = Duration::from_millis(50);
 
-/// What separates pieces.
+/// The separator between pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Separator {
     /// A line feed.
@@ -84,7 +84,7 @@ impl Separator {
         }
     }
 
-    /// What a piece is called in messages.
+    /// Returns what a piece is called in messages.
     pub(crate) const fn unit(self) -> &'static str {
         match self {
             Self::Line => "line",
@@ -93,18 +93,18 @@ impl Separator {
     }
 }
 
-/// Pieces of an input, as they come.
+/// The pieces of an input, as they arrive.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     receiver: Receiver<Group>,
     ready: VecDeque<Vec<u8>>,
-    /// Pieces that were given, so the number of the last one.
+    /// Number of pieces returned so far, which is the number of the last one.
     number: u64,
 }
 
 type Group = Result<Vec<Vec<u8>>, InputError>;
 
-/// A part of the input.
+/// A piece of the input.
 #[derive(Debug)]
 pub(crate) struct Piece {
     /// Its bytes, without the separator.
@@ -116,25 +116,25 @@ pub(crate) struct Piece {
 /// Why there are no more pieces.
 #[derive(Debug)]
 pub(crate) enum InputError {
-    /// The operating system says so.
+    /// The operating system returned an error.
     Unreadable(io::Error),
-    /// More than [`PIECE_BYTES_MAX`] bytes without a separator.
+    /// There are more than [`PIECE_BYTES_MAX`] bytes without a separator.
     TooLong,
 }
 
-/// What came of looking for a piece.
+/// The result of asking for a piece.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// Here it is.
+    /// A piece.
     Piece(Piece),
-    /// None has come yet.
+    /// No piece has arrived yet.
     NotYet,
-    /// There are no more.
+    /// The input has ended.
     End,
 }
 
 impl Pieces {
-    /// Starts to read. After Ctrl-C only what was read by then is given, up to its last separator.
+    /// Starts to read. After Ctrl-C only the complete pieces that had been read by then are returned.
     pub(crate) fn read(input: Box<dyn Read + Send>, separator: Separator) -> Self {
         let (sender, receiver) = sync_channel(AHEAD);
         let read = move || read_groups(BufReader::with_capacity(GROUP_BYTES, UntilCtrlC(input)), separator, &sender);
@@ -143,12 +143,12 @@ impl Pieces {
         Self { receiver, ready: VecDeque::new(), number: 0 }
     }
 
-    /// The number of the piece that comes next, from 1.
+    /// Returns the number of the next piece, from 1.
     pub(crate) const fn next_number(&self) -> u64 {
         self.number + 1
     }
 
-    /// The next piece if it is there.
+    /// Returns the next piece if it is available.
     pub(crate) fn ready(&mut self) -> Result<Next, InputError> {
         if let Some(bytes) = self.ready.pop_front() {
             return Ok(self.give(bytes));
@@ -160,7 +160,7 @@ impl Pieces {
         }
     }
 
-    /// The next piece, waited for so long.
+    /// Waits up to the given time for the next piece.
     pub(crate) fn wait(&mut self, time: Duration) -> Result<Next, InputError> {
         if let Some(bytes) = self.ready.pop_front() {
             return Ok(self.give(bytes));
@@ -184,14 +184,14 @@ impl Pieces {
     }
 }
 
-/// Sends pieces as soon as reading on would block, several at once where they are there.
+/// Sends pieces as soon as the next read would block, several at once if they are available.
 fn read_groups(mut input: BufReader<UntilCtrlC>, separator: Separator, sender: &SyncSender<Group>) {
     let (mut group, mut group_bytes) = (Vec::new(), 0);
     loop {
         let mut next = next_piece(&mut input, separator.byte());
         if let Ok(Some((_, false))) = next {
-            // Ctrl-C ends a whole pipeline, and what was writing may be gone before this program is told. What ends in
-            // the middle of a piece by that is none.
+            // Ctrl-C ends a whole pipeline, so the writer may end before this program sees the signal. A last piece
+            // without a separator is then incomplete, and is dropped.
             clock::pause(CTRL_C_LATE);
             if interrupt::is_pressed() {
                 next = Ok(None);
@@ -228,7 +228,7 @@ impl Read for UntilCtrlC {
     }
 }
 
-/// The next piece, and whether a separator ended it or the end of the input.
+/// Returns the next piece, and whether a separator or the end of the input ended it.
 fn next_piece(input: &mut impl BufRead, end: u8) -> Result<Option<(Vec<u8>, bool)>, InputError> {
     let mut piece = Vec::new();
     let most = PIECE_BYTES_MAX as u64 + 1;

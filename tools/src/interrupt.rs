@@ -1,4 +1,4 @@
-//! Ctrl-C as something that a loop looks at.
+//! Ctrl-C as a flag that loops check.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +8,15 @@ use signal_hook::flag;
 
 static PRESSED: AtomicBool = AtomicBool::new(false);
 
-/// From now on the first Ctrl-C is only noted; the second one ends the program at once, whatever it does.
+/// Installs the handler: from now on the first Ctrl-C only sets the flag, and the second one ends the program at once.
 pub(crate) fn listen() -> io::Result<()> {
-    // In this order: the first one must not find its own note.
+    // The order matters: otherwise the first Ctrl-C would find the flag that it has just set.
     flag::register_conditional_default(SIGINT, &PRESSED)?;
     flag::register(SIGINT, &PRESSED)?;
     Ok(())
 }
 
-/// Was it pressed?
+/// Returns true once Ctrl-C has been pressed.
 pub(crate) fn is_pressed() -> bool {
     PRESSED.load(Ordering::Relaxed)
 }

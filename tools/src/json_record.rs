@@ -5,9 +5,9 @@
 //!  "headers":[{"name":"n","value":"v"}]}
 //! ```
 //!
-//! Bytes that are no UTF-8 stand in base 64 under `payload_b64`, `key_b64` and `value_b64` instead. `timestamp_us` is
-//! the publisher's time or null, `headers` is left out when there are none. Of what is read, `offset` and `append_us`
-//! are passed over: they are the topic's to give.
+//! Bytes that are not UTF-8 are in base64 under `payload_b64`, `key_b64` and `value_b64` instead. `timestamp_us` is the
+//! publisher's timestamp or null; `headers` is absent if there are none. On input, `offset` and `append_us` are
+//! ignored: the topic assigns them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,18 +16,18 @@ use dht_node::wire::records::encode_headers;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// A record that was read, or is to be published.
+/// The content of a record that was read, or is to be published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) timestamp_us: Option<u64>,
     pub(crate) key: Option<Vec<u8>>,
-    /// As they stand in a record.
+    /// The encoded headers.
     pub(crate) headers: Vec<u8>,
     pub(crate) value: Vec<u8>,
 }
 
 impl Content {
-    /// As the library takes it.
+    /// Returns the record as the client library takes it.
     pub(crate) fn record(&self) -> Result<Record<'_>, Error> {
         let record = Record {
             timestamp_us: self.timestamp_us,
@@ -39,7 +39,7 @@ impl Content {
     }
 }
 
-/// A record as an object.
+/// Returns a record as a JSON object.
 pub(crate) fn encode(topic: &str, message: &Message) -> Value {
     let mut value = Map::new();
     value.insert("topic".to_owned(), json!(topic));
@@ -65,7 +65,7 @@ pub(crate) fn encode(topic: &str, message: &Message) -> Value {
     Value::Object(value)
 }
 
-/// Text as it is, other bytes in base 64 under a name that says so.
+/// Adds text as a string, and other bytes in base64 under a name that says so.
 fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => object.insert(name.to_owned(), json!(text)),
@@ -73,14 +73,14 @@ fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     };
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A record, and of which topic it was.
+    /// A record, with the topic that it came from if the line has one.
     Record(Option<String>, Content),
-    /// Something that happened between records: a gap, a home that could not be reached for a while.
+    /// A notice between records: a gap, or a home that was unreachable for a while.
     Notice,
-    /// Nothing.
+    /// A blank line.
     Blank,
 }
 
@@ -109,13 +109,13 @@ struct RawHeader {
     value_b64: Option<String>,
 }
 
-/// Members of an object that make it a notice and no record.
+/// Members that mark an object as a notice rather than a record.
 const NOTICES: [&str; 3] = ["gap", "waiting", "flowing"];
 
-/// Reads a line.
+/// Decodes a line.
 ///
 /// # Errors
-/// What is wrong with it, in a few words.
+/// Returns what is wrong with it, in a few words.
 pub(crate) fn decode(line: &[u8]) -> Result<Line, String> {
     match line.trim_ascii_start().first() {
         None => return Ok(Line::Blank),
@@ -149,7 +149,7 @@ fn is_notice(line: &[u8]) -> bool {
     object.is_some_and(|object| NOTICES.iter().any(|name| object.contains_key(*name)))
 }
 
-/// Without the line of the input, which is always the first one here.
+/// Removes the line number from the message, because the input always has one line here.
 fn fault(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);

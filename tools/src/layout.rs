@@ -1,44 +1,44 @@
-//! The fields of every operation's args, as tables: what `decode` walks along. protocol.md has the same tables.
+//! The fields of every operation's args, as tables that `decode` follows. protocol.md has the same tables.
 
 use dht_node::wire::Opcode;
 
-/// A piece of args.
+/// A part of args.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
-    /// One field.
+    /// A single field.
     Field(&'static str, Kind),
-    /// A u16 of that name, then so many times the parts.
+    /// A u16 of that name, followed by that many repetitions of the parts.
     Repeat(&'static str, &'static [Self]),
-    /// As many times the parts as the field of that name said.
+    /// As many repetitions of the parts as the field of that name states.
     Times(&'static str, &'static [Self]),
     /// The parts, if the field of that name is 1.
     If(&'static str, &'static [Self]),
 }
 
-/// What a field holds.
+/// The type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     U8,
     U16,
     U32,
     U64,
-    /// A u64 that is shown in hex: an id, or bits.
+    /// A u64 shown in hex: an id, or a set of bits.
     Id,
     /// A u64 of microseconds since 1970.
     Time,
-    /// A u16 that is a node.
+    /// A u16 that is a node id.
     Node,
-    /// A byte that says what an acknowledgement means.
+    /// A byte that states the durability of an acknowledgement.
     Durability,
     /// A byte that is a status.
     Status,
-    /// A byte that says who says HELLO.
+    /// A byte that is the sender's role in HELLO.
     Role,
     /// A byte that says where FETCH starts.
     Start,
-    /// A length byte and text.
+    /// Text after one byte with its length.
     Str8,
-    /// Two length bytes and text.
+    /// Text after two bytes with its length.
     Str16,
 }
 
@@ -165,7 +165,7 @@ const VIEW: &[Part] = &[
 ];
 const ERROR: &[Part] = &[Field("retry_after_ms", U32), Field("message", Str16)];
 
-/// A topic in the payload of LIST's answer.
+/// A topic in the payload of a LIST response.
 pub(crate) const LISTED: &[Part] = &[
     Field("topic_id", Id),
     Field("first_offset", U64),
@@ -174,7 +174,7 @@ pub(crate) const LISTED: &[Part] = &[
     Field("topic", Str8),
 ];
 
-/// A node in the payload of NODES' answer.
+/// A node in the payload of a NODES response.
 pub(crate) const NODE_ADDRESS: &[Part] = &[Field("node_id", Node), Field("link", U8), Field("address", Str8)];
 
 /// An item in the payload of FEED.
@@ -187,7 +187,7 @@ pub(crate) const FEED_ITEM: &[Part] = &[
     Field("topic", Str8),
 ];
 
-/// An item in the payload of its answer.
+/// An item in the payload of a FEED response.
 pub(crate) const FED_ITEM: &[Part] = &[
     Field("topic_id", Id),
     Field("status", U8),
@@ -210,7 +210,7 @@ const OPENED: &[Part] = &[
     Field("forgotten", U64),
 ];
 
-/// The fields of args, TLVs behind them apart.
+/// The fields of args, except for the TLVs after them.
 pub(crate) const fn args(opcode: Opcode, is_response: bool, status: u8) -> &'static [Part] {
     let is_error = status >= 0x40;
     match (opcode, is_response) {

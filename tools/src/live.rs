@@ -1,4 +1,4 @@
-//! Subscriptions beside the prompt of `nc`: they go on while other commands are typed, over the same connection.
+//! Subscriptions in `nc`: they continue on the same connection while other commands are typed.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use crate::records::Printer;
 use crate::session::Session;
 use crate::subscribe::{moved_line, print_notice};
 
-/// Most records that are printed before the next line is looked for.
+/// Maximum number of records that are printed before the next input line is checked.
 const BURST: usize = 1000;
 
-/// What is subscribed to, and how each topic is printed.
+/// The subscriptions, and how each topic is printed.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     subscriptions: Subscriptions,
@@ -22,13 +22,13 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Is nothing subscribed to?
+    /// Returns true if there are no subscriptions.
     pub(crate) fn is_empty(&self) -> bool {
         self.subscriptions.is_empty()
     }
 }
 
-/// `subscribe TOPIC…` as a line; without topics it says what is subscribed to.
+/// Runs the line `subscribe TOPIC…`. Without topics it lists the subscriptions.
 pub(crate) fn start(
     subscribe: &args::Subscribe,
     start: Start,
@@ -68,7 +68,7 @@ pub(crate) fn start(
     };
     let found: Vec<_> = topics.into_iter().map(|topic| (live.subscriptions.cursor(&topic), topic)).collect();
     for (cursor, topic) in found {
-        // One that could not be subscribed to says so itself.
+        // A topic that cannot be subscribed to prints its own error.
         if let Some(next) = cursor {
             say(&topic, "subscribed", "to", next, session)?;
         }
@@ -76,7 +76,7 @@ pub(crate) fn start(
     show(session)
 }
 
-/// `unsubscribe TOPIC…`
+/// Runs the line `unsubscribe TOPIC…`.
 pub(crate) fn end(topics: &[String], session: &mut Session) -> Result<Exit, Failure> {
     if topics.is_empty() {
         return Err(Failure::usage_with("no topic given".to_owned(), "see them all: subscribe".to_owned()));
@@ -103,7 +103,7 @@ fn say(topic: &str, done: &str, word: &str, next: Offset, session: &mut Session)
     Ok(())
 }
 
-/// Prints what has come; the exit code is that of the last topic that ended.
+/// Prints the items that have arrived, and returns the exit code of the last topic that ended.
 pub(crate) fn show(session: &mut Session) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     for _ in 0..BURST {

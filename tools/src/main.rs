@@ -2,20 +2,20 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `args`, `normalise` | the command line |
-//! | `session` | settings, connection, output: what every command needs |
-//! | `output`, `text` | writing for people and for programs |
-//! | `errors` | what went wrong, why, what to do; exit codes |
+//! | `args`, `normalise` | parsing of the command line |
+//! | `session` | settings, connection and output, which every command needs |
+//! | `output`, `text` | output for people and for programs |
+//! | `errors` | error messages with reasons and advice; exit codes |
 //! | `topics`, `publish`, `subscribe`, `fetch`, `transfer` | the commands about topics and records |
 //! | `cluster`, `trace`, `nodes`, `rolling`, `nc`, `decode` | the other commands |
-//! | `completions` | the command line as shells complete it |
-//! | `bench`, `pictures` | the load generator, and its results drawn |
-//! | `records`, `format`, `json_record` | records as they are printed, and read again |
-//! | `stream`, `forms`, `outgoing`, `progress` | an input of many records on its way to a topic |
+//! | `completions` | shell completion |
+//! | `bench`, `pictures` | the load generator, and charts of its results |
+//! | `records`, `format`, `json_record` | printing and parsing records |
+//! | `stream`, `forms`, `outgoing`, `progress` | publishing an input of many records |
 //! | `places`, `ends` | `--from`, `--to`, `--last` |
-//! | `live` | subscriptions beside the prompt of `nc` |
-//! | `cube`, `input`, `interrupt`, `confirm`, `words` | the drawing, standard input, Ctrl-C, asking, quoting |
-//! | `fields`, `walk`, `layout` | frames, field by field |
+//! | `live` | subscriptions in `nc` |
+//! | `cube`, `input`, `interrupt`, `confirm`, `words` | the drawing, standard input, Ctrl-C, confirmation, quoting |
+//! | `fields`, `walk`, `layout` | decoding frames field by field |
 
 mod args;
 mod bench;
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     ExitCode::from(run(&words) as u8)
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 fn run(words: &[String]) -> Exit {
     let wants_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let top = match parse(words) {
@@ -113,7 +113,7 @@ fn run(words: &[String]) -> Exit {
     }
 }
 
-/// What a command line turned out to be.
+/// The meaning of a command line.
 enum Parsed {
     Top(Box<Top>),
     Help(String),
@@ -127,7 +127,7 @@ impl Parsed {
     }
 }
 
-/// Reads a command line.
+/// Parses a command line.
 fn parse(words: &[String]) -> Result<Parsed, Failure> {
     let words = normalise::normalise(words)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -141,7 +141,7 @@ fn parse(words: &[String]) -> Result<Parsed, Failure> {
     }
 }
 
-/// Does one command; `nc` does this for every line.
+/// Runs one command; `nc` calls this for every line.
 fn execute(command: Command, session: &mut Session) -> Result<Exit, Failure> {
     match command {
         Command::Create(create) => topics::create(&create, session),

@@ -1,4 +1,4 @@
-//! `nc`: netcat for the cube. Every line is a command, and all of them use one connection.
+//! `nc`: netcat for the cube. Every line is a command, and all of them share one connection.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::text;
 use crate::words;
 use crate::{Parsed, execute, parse};
 
-/// How long a line is waited for before the connection is looked after.
+/// How long to wait for a line before the connection is serviced.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// The same while something is subscribed to: so much later records are shown at most.
+/// The same time while there are subscriptions: it bounds how late their records are shown.
 const SLICE_LIVE: Duration = Duration::from_millis(10);
 
-/// `nc [HOST PORT]`
+/// Runs the command `nc [HOST PORT]`.
 pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> {
     if session.is_line {
         return Err(Failure::usage("nc within nc".to_owned()));
@@ -85,7 +85,8 @@ fn unreadable(error: InputError) -> Failure {
     }
 }
 
-/// A line as text. Nothing is put in the place of other bytes: they would be published so.
+/// Converts a line to text. Invalid bytes are rejected rather than replaced, because the replacement would be
+/// published.
 fn text_of(line: Piece) -> Result<String, Failure> {
     String::from_utf8(line.bytes).map_err(|_| {
         Failure::usage_with(
@@ -99,7 +100,7 @@ fn slice(session: &Session) -> Duration {
     if session.live.is_empty() { SLICE } else { SLICE_LIVE }
 }
 
-/// Does a line. `None` when it says that it is enough.
+/// Runs a line. Returns `None` if it asks to end.
 fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
     let words = words::split(line).map_err(Failure::usage)?;
     match words.first().map(String::as_str) {
@@ -137,7 +138,7 @@ fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
     let shown = show_frames(session);
     session.out.release()?;
     shown?;
-    // A failure is printed in the form that this line asked for.
+    // A failure is printed in the format that this line asked for.
     let exit = match outcome {
         Ok(exit) => exit,
         Err(Failure::Output(error)) => return Err(error.into()),
@@ -148,14 +149,15 @@ fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
     Ok(Some(exit))
 }
 
-/// Answers PINGs and shows what came to subscriptions, and says so when the node closes the connection. Gives the exit
-/// code of what went wrong.
+/// Answers PINGs, prints the items of subscriptions, and reports if the node closes the connection. Returns the exit
+/// code of what failed.
 fn look_after(prompt: &Prompt, session: &mut Session) -> Result<Option<Exit>, Failure> {
     let mut exit = None;
     if !session.live.is_empty() {
         session.out.hold();
         let shown = live::show(session);
-        // What a person is typing stays readable: the records get lines of their own, and the prompt comes again.
+        // The line that the user is typing must stay readable: records get lines of their own, and the prompt is
+        // printed again.
         let held = session.out.take_held().unwrap_or_default();
         show_frames(session)?;
         if !held.is_empty() {
@@ -180,7 +182,7 @@ fn look_after(prompt: &Prompt, session: &mut Session) -> Result<Option<Exit>, Fa
     Ok(exit)
 }
 
-/// Prints the frames that went over the connection since the last time.
+/// Prints the frames that the connection has carried since the last call.
 fn show_frames(session: &mut Session) -> Result<(), Failure> {
     if !session.settings.tap {
         return Ok(());
@@ -211,7 +213,7 @@ fn show_frame(direction: Direction, bytes: &[u8], dimension: Dimension, out: &mu
     decode::print_frame(&out.paint(BOLD, &format!("{arrow} {word}")), arrow, bytes, dimension, out)
 }
 
-/// What a person sees before typing.
+/// The prompt.
 struct Prompt(Option<String>);
 
 impl Prompt {
@@ -221,7 +223,7 @@ impl Prompt {
         Self(is_person.then(|| format!("{server}> ")))
     }
 
-    /// Goes to a line of its own.
+    /// Moves to a line of its own.
     fn leave(&self) {
         if self.0.is_some() {
             let _ = io::stdout().write_all(b"\n");

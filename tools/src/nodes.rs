@@ -1,4 +1,4 @@
-//! `ping` and `stats`: questions to single nodes. The rolling lines of `stats -i` are in `rolling`.
+//! `ping` and `stats`: requests to single nodes. `rolling` has the rolling lines of `stats -i`.
 
 use dht_node::client::{Dimension, Error, NodeAnswer, NodeId};
 use serde_json::{Map, Value, json};
@@ -10,17 +10,17 @@ use crate::rolling;
 use crate::session::Session;
 use crate::text::{self, Align};
 
-/// Nodes side by side in the table of `stats`.
+/// Number of nodes side by side in the table of `stats`.
 const STATS_COLUMNS: usize = 8;
 
-/// The answers of one node to several PINGs.
+/// The responses of one node to several PINGs.
 struct Times {
     node: NodeId,
     micros: Vec<u64>,
     failure: Option<Error>,
 }
 
-/// `ping [NODE…]`
+/// Runs the command `ping [NODE…]`.
 pub(crate) fn ping(ping: &args::Ping, session: &mut Session) -> Result<Exit, Failure> {
     if ping.count == 0 {
         return Err(Failure::usage("-n 0: nothing can be measured without a PING".to_owned()));
@@ -81,7 +81,7 @@ fn times_json(times: &Times, count: u32, dimension: Dimension) -> Value {
     })
 }
 
-/// `stats [NODE…]`
+/// Runs the command `stats [NODE…]`.
 pub(crate) fn stats(stats: &args::Stats, session: &mut Session) -> Result<Exit, Failure> {
     if let Some(interval) = &stats.interval {
         return rolling::roll(stats, interval, session);
@@ -107,7 +107,7 @@ pub(crate) fn stats(stats: &args::Stats, session: &mut Session) -> Result<Exit, 
     Ok(if is_whole { Exit::Done } else { Exit::Partial })
 }
 
-/// A row for each counter, a column for each node.
+/// Builds the table: a row for each counter, a column for each node.
 fn print_block(block: &[NodeAnswer<String>], dimension: Dimension, session: &mut Session) -> Result<(), Failure> {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in block.iter().filter_map(|answer| answer.answer.as_ref().ok()).flat_map(|text| counters(text)) {
@@ -132,7 +132,7 @@ fn print_block(block: &[NodeAnswer<String>], dimension: Dimension, session: &mut
     Ok(())
 }
 
-/// Lines of `name value`.
+/// Parses lines of `name value`.
 pub(crate) fn counters(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| line.split_once(' '))
 }

@@ -1,15 +1,15 @@
-//! Puts a command line into the only form that argh takes, so that it may be written as people write it.
+//! Converts a command line into the only form that argh accepts, so that users may write it in the usual ways.
 //!
 //! | written | for argh |
 //! |---|---|
-//! | `publish t hello -s h:1` | `-s h:1` before the command: it is an option of the whole program |
+//! | `publish t hello -s h:1` | `-s h:1` before the command, because it is an option of the program |
 //! | `--server=h:1`, `-n5`, `-qv` | `--server h:1`, `-n 5`, `-q -v` |
 //! | `pub`, `ls` … | `publish`, `list` … |
 //! | `publish t -` | `publish -- t -` |
 //! | `--help publish`, `publish -h t`, `help publish` | `publish --help` |
-//! | `ping -c 1`, `stats -w 1s` | `ping --count 1`, `stats --interval 1s`: letters of earlier versions |
+//! | `ping -c 1`, `stats -w 1s` | `ping --count 1`, `stats --interval 1s`: option letters of earlier versions |
 //!
-//! Everything it needs to know of options it asks argh for, so there is no second table of them.
+//! It asks argh for the options that exist, so there is no second table of them.
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, SubCommandInfo};
 
@@ -17,7 +17,7 @@ use crate::args::Top;
 use crate::errors::Failure;
 use crate::text;
 
-/// Other names of commands; argh has only one letter for that.
+/// Aliases of commands; argh supports only one letter for that.
 pub(crate) const ALIASES: [(&str, &str); 7] = [
     ("pub", "publish"),
     ("sub", "subscribe"),
@@ -28,14 +28,15 @@ pub(crate) const ALIASES: [(&str, &str); 7] = [
     ("topo", "cluster"),
 ];
 
-/// Options as earlier versions spelled them: command, then, now. A letter is to mean the same in all commands.
+/// Options as earlier versions spelled them: command, old spelling, new spelling. A letter should mean the same in all
+/// commands.
 const EARLIER: [(&str, &str, &str); 3] =
     [("ping", "-c", "--count"), ("stats", "-w", "--interval"), ("stats", "--watch", "--interval")];
 
-/// Puts the words behind the program's name into argh's form.
+/// Converts the words after the program's name into argh's form.
 ///
 /// # Errors
-/// [`Failure::Usage`] for what cannot be told apart: an unknown option or command.
+/// Returns [`Failure::Usage`] for an unknown option or command.
 pub(crate) fn normalise(words: &[String]) -> Result<Vec<String>, Failure> {
     let top = Top::get_args_info();
     let mut line = Line {
@@ -50,7 +51,7 @@ pub(crate) fn normalise(words: &[String]) -> Result<Vec<String>, Failure> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if word == "--" {
-            // Before the command it ends the options of the program, behind it those of the command.
+            // Before the command, `--` ends the options of the program; after it, those of the command.
             let ended = if line.needs_verb() { 1 } else { usize::MAX };
             words.by_ref().take(ended).try_for_each(|word| line.word(word))?;
         } else if let Some(long) = word.strip_prefix("--") {
@@ -64,7 +65,7 @@ pub(crate) fn normalise(words: &[String]) -> Result<Vec<String>, Failure> {
     Ok(line.finish())
 }
 
-/// The command among words in argh's form, with its own word where it has some: `bench run`.
+/// Returns the command in words of argh's form, including its subcommand if it has any: `bench run`.
 pub(crate) fn verb(words: &[&str]) -> Option<String> {
     let top = Top::get_args_info();
     let find = |commands: &[SubCommandInfo], word: &str| commands.iter().position(|command| command.name == word);
@@ -76,7 +77,7 @@ pub(crate) fn verb(words: &[&str]) -> Option<String> {
 
 struct Line<'i> {
     top: &'i CommandInfoWithArgs,
-    /// The command and its own word.
+    /// The command and its subcommand.
     path: Vec<&'i str>,
     /// The last of them.
     verb: Option<&'i CommandInfoWithArgs>,
@@ -89,7 +90,7 @@ struct Line<'i> {
 type Words<'w> = std::slice::Iter<'w, String>;
 
 impl<'i> Line<'i> {
-    /// `--name` or `--name=value`, without the dashes.
+    /// Converts `--name` or `--name=value`, given without the dashes.
     fn long(&mut self, text: &str, words: &mut Words<'_>) -> Result<(), Failure> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -111,7 +112,7 @@ impl<'i> Line<'i> {
         }
     }
 
-    /// `-abc` without the dash: switches, at last perhaps an option with its value.
+    /// Converts `-abc`, given without the dash: switches, of which the last may be an option with its value.
     fn cluster(&mut self, letters: &str, words: &mut Words<'_>) -> Result<(), Failure> {
         for (at, letter) in letters.char_indices() {
             if letter == 'h' && self.find(|flag| flag.short == Some('h')).is_none_or(|(flag, _)| flag.long == "--help")
@@ -133,7 +134,7 @@ impl<'i> Line<'i> {
         Ok(())
     }
 
-    /// The command, its own word, or something behind them.
+    /// Converts the command, its subcommand, or an argument after them.
     fn word(&mut self, word: &str) -> Result<(), Failure> {
         if !self.needs_verb() {
             self.positional.push(word.to_owned());
@@ -152,7 +153,7 @@ impl<'i> Line<'i> {
         Ok(())
     }
 
-    /// Is a command to come, or a word of one that has some?
+    /// Returns true if a command or a subcommand must follow.
     const fn needs_verb(&self) -> bool {
         match self.verb {
             None => true,
@@ -160,7 +161,7 @@ impl<'i> Line<'i> {
         }
     }
 
-    /// An option as it is spelled today.
+    /// Returns the current spelling of an option.
     fn today(&self, dashed: String) -> String {
         let is_it = |(verb, then, _): &&(&str, &str, &str)| self.path.first() == Some(verb) && *then == dashed;
         EARLIER.iter().find(is_it).map_or(dashed, |(_, _, now)| (*now).to_owned())
@@ -181,9 +182,9 @@ impl<'i> Line<'i> {
         words
     }
 
-    /// An option of the command, else of the program; and whether it is one of the command.
+    /// Finds an option of the command, or else of the program, and returns whether it is one of the command.
     fn find(&self, is_it: impl Fn(&FlagInfo<'_>) -> bool) -> Option<(&'i FlagInfo<'i>, bool)> {
-        // Before the word of a command that has some, options of any of them may stand; argh sees them behind it.
+        // Before a subcommand, options of any of the command's subcommands may be written; argh gets them after it.
         let words = self.verb.iter().flat_map(|verb| &verb.commands).flat_map(|word| word.command.flags);
         let local = self.verb.iter().flat_map(|verb| verb.flags).chain(words).find(|flag| is_it(flag));
         let global = || self.top.flags.iter().find(|flag| is_it(flag));
@@ -331,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_letter_means_the_same_in_all_commands() {
-        // As in netcat, as in ls, and as in other load generators.
+        // The same letters as in netcat, ls and other load generators.
         let others = [("nc", 'q'), ("list", 'l')];
         let top = Top::get_args_info();
         let mut meanings: std::collections::BTreeMap<char, &str> = std::collections::BTreeMap::new();
@@ -344,7 +345,7 @@ mod tests {
         }
     }
 
-    /// Words that make up many lines that argh takes, and many more that it does not.
+    /// Words that combine into many lines that argh accepts, and many more that it does not.
     fn word() -> impl Strategy<Value = String> {
         let words = [
             "-s",

@@ -1,26 +1,26 @@
-//! Records on their way to one topic: collected into batches, sent in order, and counted when they are stored.
+//! Publishes records to one topic: collects them into batches, sends these in order, and counts the stored records.
 
 use std::collections::VecDeque;
 
 use dht_node::client::{Batch, Error, Producer, Published, Record};
 
-/// Bytes of records that make a batch worth sending.
+/// Size of a batch in bytes at which it is sent.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// Most records of a batch, so that an acknowledgement is never far.
+/// Maximum number of records of a batch, so that acknowledgements arrive frequently.
 const BATCH_RECORDS: u32 = 4096;
 
-/// Records on their way to a topic.
+/// The records that are being published to a topic.
 #[derive(Debug)]
 pub(crate) struct Outgoing<'c> {
     producer: Producer<'c>,
     batch: Batch,
-    /// The number of the piece of input that the last record of `batch` came from.
+    /// The number of the piece of input with the last record of `batch`.
     through: u64,
-    /// Batches that are not acknowledged, in their order.
+    /// The unacknowledged batches, in order.
     sent: VecDeque<Sent>,
     stored: Stored,
-    /// Records that are stored already and did not come yet.
+    /// Number of records that are stored already and are still to be skipped in the input.
     missing: u64,
 }
 
@@ -31,25 +31,25 @@ struct Sent {
     through: u64,
 }
 
-/// Why a record was not taken.
+/// Why a record was not accepted.
 #[derive(Debug)]
 pub(crate) enum Halt {
-    /// It has no form on the wire; those before it have.
+    /// The record cannot be encoded; those before it can.
     Record(Error),
-    /// The cube does not take what was sent.
+    /// The cube has not accepted a batch.
     Cube(Error),
 }
 
 /// What is known to be stored.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stored {
-    /// The first acknowledgement.
+    /// The acknowledgement with the lowest offset.
     pub(crate) first: Option<Published>,
     /// The offset of the last record.
     pub(crate) last: u64,
-    /// Records.
+    /// Number of records.
     pub(crate) count: u64,
-    /// The number of the piece of input that the last of them came from: all pieces up to it are stored.
+    /// The number of the piece with the last stored record: all pieces up to it are stored.
     pub(crate) through: u64,
 }
 
@@ -58,18 +58,18 @@ impl<'c> Outgoing<'c> {
         Self::continuing(producer, 0)
     }
 
-    /// For records the first of which, so many, are stored already: they are passed over.
+    /// Continues an input: its first `missing` records are stored already, and are skipped.
     pub(crate) const fn continuing(producer: Producer<'c>, missing: u64) -> Self {
         let stored = Stored { first: None, last: 0, count: 0, through: 0 };
         Self { producer, batch: Batch::new(), through: 0, sent: VecDeque::new(), stored, missing }
     }
 
-    /// Records that are stored already and did not come yet.
+    /// Returns how many of the records that are stored already have not occurred in the input yet.
     pub(crate) const fn missing(&self) -> u64 {
         self.missing
     }
 
-    /// Takes a record, which came from the piece of this number; sends what makes a batch.
+    /// Adds a record from the piece `number`, and sends the batch if it is full.
     pub(crate) fn push(&mut self, record: &Record<'_>, number: u64) -> Result<(), Halt> {
         if self.missing > 0 {
             self.missing -= 1;
@@ -90,7 +90,7 @@ impl<'c> Outgoing<'c> {
         Ok(())
     }
 
-    /// Sends what was taken, full batch or not.
+    /// Sends the collected records even if the batch is not full.
     pub(crate) fn send(&mut self) -> Result<(), Error> {
         if self.batch.is_empty() {
             return Ok(());
@@ -103,14 +103,14 @@ impl<'c> Outgoing<'c> {
         sent.map(|_| ())
     }
 
-    /// Takes what came, without waiting.
+    /// Handles the responses that have arrived, without waiting.
     pub(crate) fn poll(&mut self) -> Result<(), Error> {
         let polled = self.producer.poll();
         self.count();
         polled
     }
 
-    /// Sends what was taken and waits until all of it is stored.
+    /// Sends the collected records and waits until all are stored.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
         self.send()?;
         let flushed = self.producer.flush();
@@ -118,14 +118,14 @@ impl<'c> Outgoing<'c> {
         flushed
     }
 
-    /// After an error of the cube: waits for the answers to what was sent before it, and sends nothing more.
+    /// After an error of the cube, waits for the responses to earlier batches, and sends nothing more.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
         let settled = self.producer.settle();
         self.count();
         settled
     }
 
-    /// What is stored so far.
+    /// Returns what is stored so far.
     pub(crate) const fn stored(&self) -> Stored {
         self.stored
     }
@@ -138,7 +138,7 @@ impl<'c> Outgoing<'c> {
             }
             let end = ack.published.base.0.saturating_add(u64::from(ack.published.count));
             self.stored.last = self.stored.last.max(end.saturating_sub(1));
-            // A topic takes the batches of a producer in their order: those before this one are stored too.
+            // A topic stores the batches of a producer in order, so those before this one are stored too.
             while let Some(sent) = self.sent.front().filter(|sent| sent.sequence <= ack.sequence) {
                 self.stored.count += u64::from(sent.count);
                 self.stored.through = sent.through;

@@ -1,4 +1,4 @@
-//! Standard output: data and nothing else. A reader that has seen enough ends the program quietly.
+//! Standard output: data and nothing else. If its reader closes it, the program ends quietly.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
@@ -10,16 +10,16 @@ use serde_json::Value;
 
 use crate::errors::{Exit, Failure};
 
-/// Good news.
+/// The style of good news.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
-/// Bad news.
+/// The style of bad news.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What matters less.
+/// The style of less important text.
 pub(crate) const DIM: Style = Style::new().dimmed();
-/// What matters.
+/// The style of important text.
 pub(crate) const BOLD: Style = Style::new().bold();
 
-/// When to colour.
+/// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Color {
     Auto,
@@ -29,7 +29,7 @@ pub(crate) enum Color {
 
 impl Color {
     /// # Errors
-    /// Something else than the three.
+    /// Returns an error for any value except these three.
     pub(crate) fn from_option(option: Option<&str>) -> Result<Self, Failure> {
         match option {
             None | Some("auto") => Ok(Self::Auto),
@@ -42,14 +42,14 @@ impl Color {
     }
 }
 
-/// Where results go.
+/// The standard output.
 #[derive(Debug)]
 pub(crate) struct Out {
     writer: BufWriter<Stdout>,
     is_json: bool,
     is_terminal: bool,
     has_color: bool,
-    /// What is written while it is held back.
+    /// The output that is held back, while that is so.
     held: Option<Vec<u8>>,
 }
 
@@ -65,17 +65,17 @@ impl Out {
         Self { writer: BufWriter::with_capacity(64 << 10, stdout), is_json, is_terminal, has_color, held: None }
     }
 
-    /// Are results JSON?
+    /// Returns true if results are printed as JSON.
     pub(crate) const fn is_json(&self) -> bool {
         self.is_json
     }
 
-    /// Does a person look at it?
+    /// Returns true if standard output is a terminal.
     pub(crate) const fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 
-    /// Text in a style, if there are colours.
+    /// Applies a style to text, if colours are enabled.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         if self.has_color { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
@@ -86,12 +86,12 @@ impl Out {
         self.bytes(b"\n")
     }
 
-    /// Writes a line of JSON.
+    /// Writes a value as a line of JSON.
     pub(crate) fn json(&mut self, value: &Value) -> io::Result<()> {
         self.line(&value.to_string())
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes unchanged.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.held {
             Some(held) => {
@@ -102,27 +102,27 @@ impl Out {
         }
     }
 
-    /// Are results JSON from now on?
+    /// Selects whether results are printed as JSON.
     pub(crate) const fn set_json(&mut self, is_json: bool) {
         self.is_json = is_json;
     }
 
-    /// Holds back what is written.
+    /// Starts to hold back output.
     pub(crate) fn hold(&mut self) {
         self.held.get_or_insert_default();
     }
 
-    /// Takes what is held back, so that something else can be written before it.
+    /// Takes the output held back, so that other output can precede it.
     pub(crate) const fn take_held(&mut self) -> Option<Vec<u8>> {
         self.held.take()
     }
 
-    /// Holds it back again.
+    /// Puts the output taken by [`Self::take_held`] back.
     pub(crate) fn restore_held(&mut self, held: Option<Vec<u8>>) {
         self.held = held;
     }
 
-    /// Writes what was held back, and holds back no more.
+    /// Writes the output held back, and stops holding it back.
     pub(crate) fn release(&mut self) -> io::Result<()> {
         match self.held.take() {
             Some(held) => self.bytes(&held),
@@ -130,21 +130,21 @@ impl Out {
         }
     }
 
-    /// Lets the reader see what was written.
+    /// Flushes the output to its reader.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
 }
 
-/// From now on the program ends quietly as soon as the reader of its standard output is gone, though it has nothing to
-/// write: for commands that only print and may wait for long. Files and terminals have no such reader.
+/// Ends the program quietly as soon as the reader of its standard output is gone, even while it has nothing to write.
+/// This is for commands that only print and may wait for long. Files and terminals have no such reader.
 ///
-/// A thread waits for that, so that no wait of a command needs to be cut into slices.
+/// A thread waits for that, so that the commands need not divide their waits into slices.
 pub(crate) fn end_with_reader() {
     let watch = || {
         let stdout = io::stdout();
         loop {
-            // No events are asked for: an error, which is what a pipe without a reader has, is always told.
+            // No events are requested: poll always reports the error that a pipe without a reader has.
             let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
             match poll(&mut watched, None) {
                 Ok(_) if !watched[0].revents().is_empty() => std::process::exit(Exit::Done as i32),
@@ -157,7 +157,7 @@ pub(crate) fn end_with_reader() {
     std::thread::spawn(watch);
 }
 
-/// Prints help or the like and ends.
+/// Prints help or similar text, and exits.
 pub(crate) fn print(text: &str) -> Exit {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

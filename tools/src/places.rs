@@ -1,13 +1,13 @@
-//! Where in a topic to begin and to end: `--from`, `--to`, `--last`.
+//! The start and end of a range of records: `--from`, `--to` and `--last`.
 //!
-//! | written | means |
+//! | written as | meaning |
 //! |---|---|
-//! | `earliest`, `next`, `latest` | the first record that is kept; the end as it is now, two names of it |
+//! | `earliest`, `next`, `latest` | the log start; the log end as it is now, under two names |
 //! | `17` | an offset |
 //! | `@1763805600`, `@1763805600123` | a time: seconds, or milliseconds, since 1970 |
 //! | `2026-11-22T10:00:00Z`, `2026-11-22T11:00+01:00` | a time |
-//! | `2026-11-22`, `2026-11-22 10:00` | a time, in UTC because nothing else is said |
-//! | `5m`, `1h 30m` | a time so long ago |
+//! | `2026-11-22`, `2026-11-22 10:00` | a time in UTC, because no zone is given |
+//! | `5m`, `1h 30m` | that long ago |
 
 use std::time::Duration;
 
@@ -19,27 +19,27 @@ use jiff::tz::TimeZone;
 use crate::clock;
 use crate::errors::{Failure, note};
 
-/// From this number on `@` means milliseconds: as seconds it would be in the year 5138.
+/// From this number on, `@` means milliseconds: as seconds it would be in the year 5138.
 const MILLISECONDS_FROM: u64 = 100_000_000_000;
 
-/// A place in a topic as a person writes it.
+/// A position in a topic as a user writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The first record that is kept.
+    /// The log start.
     Earliest,
-    /// Behind the last record.
+    /// The log end.
     Next,
-    /// A record.
+    /// An offset.
     Offset(u64),
-    /// The first record that was stored at this time or later, in microseconds since 1970; did it say its zone?
+    /// The first record appended at or after this time, in microseconds since 1970, and whether a zone was given.
     Time(u64, bool),
 }
 
 impl Place {
-    /// Reads the value of an option.
+    /// Parses the value of an option.
     ///
     /// # Errors
-    /// What is none of the above.
+    /// Returns an error for text in none of the forms above.
     pub(crate) fn parse(option: &str, text: &str) -> Result<Self, Failure> {
         let text = text.trim();
         match text {
@@ -67,7 +67,7 @@ impl Place {
         })
     }
 
-    /// As the library takes it.
+    /// Converts the position to that of the client library.
     pub(crate) const fn start(self) -> Start {
         match self {
             Self::Earliest => Start::Earliest,
@@ -77,7 +77,7 @@ impl Place {
         }
     }
 
-    /// Says on standard error which zone was assumed, if one was.
+    /// Reports on standard error which zone was assumed, if any.
     pub(crate) fn tell_zone(self, option: &str, is_quiet: bool) {
         if let Self::Time(micros, false) = self
             && !is_quiet
@@ -87,7 +87,7 @@ impl Place {
     }
 }
 
-/// Seconds, with a fraction perhaps, or milliseconds.
+/// Parses seconds, with an optional fraction, or milliseconds.
 fn epoch(number: &str) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -102,20 +102,20 @@ fn epoch(number: &str) -> Option<u64> {
     whole.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)
 }
 
-/// A time with its zone, or a date with one.
+/// Parses a time or date with a zone.
 fn zoned(text: &str) -> Option<u64> {
     let dated = text.split_at_checked(10).map(|(date, zone)| format!("{date}T00:00{zone}"));
     let time = text.parse::<Timestamp>().ok().or_else(|| dated?.parse().ok())?;
     Some(micros(time))
 }
 
-/// A time without a zone, or a date alone.
+/// Parses a time or date without a zone.
 fn bare(text: &str) -> Option<u64> {
     let time = text.parse::<DateTime>().ok()?;
     Some(micros(time.to_zoned(TimeZone::UTC).ok()?.timestamp()))
 }
 
-/// Times before 1970 are before every record, as 1970 is.
+/// Converts a time. Times before 1970 precede every record, as 1970 does.
 fn micros(time: Timestamp) -> u64 {
     u64::try_from(time.as_microsecond()).unwrap_or(0)
 }
@@ -125,7 +125,7 @@ fn ago(text: &str) -> Option<u64> {
     Some(clock::wall_us().saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX)))
 }
 
-/// The options that say which records of a topic are wanted.
+/// The options that select the records of a topic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Range {
     from: Place,
@@ -133,27 +133,27 @@ pub(crate) struct Range {
     to: Option<Place>,
 }
 
-/// The same for one topic, as far as it is known.
+/// The selected range of one topic, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) start: Start,
     pub(crate) end: End,
 }
 
-/// Where the wanted records end.
+/// The end of the selected range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Nowhere.
+    /// There is no end.
     Open,
     /// Before this offset.
     Offset(Offset),
-    /// Before the first record that is stored at this time, which is to come: microseconds since 1970.
+    /// Before the first record appended at this future time, in microseconds since 1970.
     Time(u64),
 }
 
 impl Range {
     /// # Errors
-    /// What is no place, and options that exclude each other.
+    /// Returns an error for text that is not a position, and for options that exclude each other.
     pub(crate) fn new(
         from: Option<&str>,
         last: Option<u64>,
@@ -185,7 +185,7 @@ impl Range {
         Ok(Self { from, last, to })
     }
 
-    /// The start that is meant whatever the topic; `None` when it depends on the topic, or when there is an end.
+    /// Returns the start if it is the same for every topic; `None` if it depends on the topic, or if there is an end.
     pub(crate) const fn plain(self) -> Option<Start> {
         match (self.last, self.to) {
             (None, None) => Some(self.from.start()),
@@ -193,10 +193,10 @@ impl Range {
         }
     }
 
-    /// For a topic as it is now.
+    /// Resolves the options for a topic as it is now.
     ///
     /// # Errors
-    /// Those of looking at the topic, which is done only when the options need it.
+    /// Returns the error of querying the topic, which is done only if the options require it.
     pub(crate) fn of(self, topic: &str, client: &mut Client) -> Result<Bounds, Error> {
         if let Some(start) = self.plain() {
             return Ok(Bounds { start, end: End::Open });
@@ -219,12 +219,12 @@ impl Range {
     }
 }
 
-/// The offset of the first record that was stored at this time or later, or the end.
+/// Returns the offset of the first record appended at or after this time, or the log end offset.
 pub(crate) fn at(topic: &str, micros: u64, client: &mut Client) -> Result<Offset, Error> {
     client.fetch(topic, Start::Time(micros), 1).map(|fetch| fetch.from)
 }
 
-/// How long until a time that is to come.
+/// Returns how long it is until a future time.
 pub(crate) fn until(micros: u64) -> Duration {
     Duration::from_micros(micros.saturating_sub(clock::wall_us()))
 }

@@ -1,4 +1,4 @@
-//! How far a long command is, on a terminal.
+//! The progress of a long command, shown on a terminal.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use crate::errors::note;
 use crate::session::Session;
 use crate::text;
 
-/// How often the line is written anew.
+/// Interval at which the line is redrawn.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// A line on standard error that says how many records went by, how many bytes and how fast; nothing where standard
-/// error is no terminal.
+/// A line on standard error with the number of records, their bytes and the rate. It is not shown if standard error is
+/// not a terminal.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     records: u64,
@@ -24,7 +24,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `size`: the bytes that there will be, if that is known. A person who types the input needs no line between.
+    /// `size` is the total number of bytes, if known. If the input is typed by a person, no line is shown, because it
+    /// would interrupt the typing.
     pub(crate) fn new(size: Option<u64>, is_typed: bool, session: &Session) -> Self {
         let is_shown = !session.settings.quiet && !session.is_line && !is_typed && io::stderr().is_terminal();
         let bar = is_shown.then(|| {
@@ -36,7 +37,7 @@ impl Progress {
         Self { bar, records: 0, bytes: 0, begun: now, shown: now }
     }
 
-    /// A record of so many bytes went by.
+    /// Counts a record of `bytes` bytes.
     pub(crate) fn add(&mut self, bytes: usize) {
         let Some(bar) = &self.bar else { return };
         self.records += 1;
@@ -50,7 +51,7 @@ impl Progress {
         }
     }
 
-    /// Says something for people, above the line.
+    /// Prints a message above the line.
     pub(crate) fn say(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| note(what)),
@@ -58,7 +59,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away.
+    /// Erases the line.
     pub(crate) fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

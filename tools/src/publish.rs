@@ -1,4 +1,4 @@
-//! `publish`: a message from the command line, a file or standard input, or one per line.
+//! `publish`: publishes a message from the command line, a file or standard input, or one message per line.
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -17,10 +17,11 @@ use crate::session::Session;
 use crate::stream::{Parsed, Source, conclude};
 use crate::text;
 
-/// Most bytes that are read for one message; far more than one can have, so that its size can be told.
+/// Maximum number of bytes read for one message. It is far more than a message can have, so that the error can state
+/// the size.
 const INPUT_MAX: u64 = 256 << 20;
 
-/// `publish TOPIC [MESSAGE]`
+/// Runs the command `publish TOPIC [MESSAGE]`.
 pub(crate) fn publish(publish: &args::Publish, session: &mut Session) -> Result<Exit, Failure> {
     let form = Form::new(publish)?;
     let separator = match (publish.lines || form.has_pieces(), publish.null) {
@@ -71,27 +72,27 @@ pub(crate) fn publish(publish: &args::Publish, session: &mut Session) -> Result<
 fn create_if_missing(topic: &str, session: &mut Session) -> Result<(), Failure> {
     match session.client()?.create(topic, Retention::default()) {
         Ok(_) => Ok(()),
-        // It is there, with a retention that somebody chose.
+        // The topic exists, with a retention that somebody else chose.
         Err(error) if error.status() == Some(Status::TopicExists) => Ok(()),
         Err(error) => Err(Failure::about(topic)(error)),
     }
 }
 
-/// What is on its way of an input, and whose that is.
+/// The publishing of an input, and the input's name if it has one.
 struct Begun<'s> {
     outgoing: Outgoing<'s>,
     named: Option<Named>,
 }
 
-/// An input that has a name.
+/// A named input.
 #[derive(Clone, Debug)]
 struct Named {
     name: String,
-    /// Messages of it that were stored before.
+    /// Number of its messages that were already stored.
     stored: u64,
 }
 
-/// Begins to publish, under a name if one was given.
+/// Starts to publish, under a name if one was given.
 fn begin<'s>(publish: &args::Publish, unit: &str, session: &'s mut Session) -> Result<Begun<'s>, Failure> {
     let (topic, is_quiet) = (publish.topic.as_str(), session.settings.quiet);
     let client = session.client()?;
@@ -118,7 +119,7 @@ fn begin<'s>(publish: &args::Publish, unit: &str, session: &'s mut Session) -> R
 fn publish_one(publish: &args::Publish, form: &Form, message: Vec<u8>, session: &mut Session) -> Result<Exit, Failure> {
     let topic = publish.topic.as_str();
     let Parsed::Record(content) = form.parse::<Infallible>(message)? else { return Ok(Exit::Done) };
-    // What a producer sends can be sent again whatever became of it: it is stored once.
+    // A producer can send a batch again whatever its outcome: it is stored once.
     let Begun { mut outgoing, named } = begin(publish, "message", session)?;
     let sent = outgoing.push(&content.record()?, 1).and_then(|()| outgoing.flush().map_err(Halt::Cube));
     sent.map_err(|halt| match halt {
@@ -130,7 +131,7 @@ fn publish_one(publish: &args::Publish, form: &Form, message: Vec<u8>, session: 
     Ok(Exit::Done)
 }
 
-/// An input that has fewer messages than are stored of it is not the one that was begun.
+/// Returns an error if the input has fewer messages than are stored under its name, because it is then another input.
 fn is_whole(outgoing: &Outgoing<'_>, named: Option<&Named>, topic: &str) -> Result<(), Failure> {
     match (named, outgoing.missing()) {
         (None, _) | (_, 0) => Ok(()),
@@ -142,8 +143,8 @@ fn is_whole(outgoing: &Outgoing<'_>, named: Option<&Named>, topic: &str) -> Resu
     }
 }
 
-/// Publishes the pieces of an input. When it cannot go on, what was read before is stored all the same, and how much
-/// that is is told exactly.
+/// Publishes the pieces of an input. If it cannot continue, the pieces read before are stored all the same, and the
+/// exact number of stored pieces is reported.
 fn publish_pieces(
     publish: &args::Publish,
     form: &Form,
@@ -175,7 +176,7 @@ fn publish_pieces(
     }
 }
 
-/// Says what was stored; `partial` when that is not all.
+/// Prints what was stored; `partial` is set if that is not everything.
 fn print(
     publish: &args::Publish,
     named: Option<&Named>,

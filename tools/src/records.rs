@@ -15,21 +15,21 @@ use crate::text;
 #[derive(Clone, Debug)]
 pub(crate) struct Printer {
     style: Style,
-    /// Is the topic said where a person reads?
+    /// True if the topic is shown in output for people.
     names_topic: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Style {
     Json,
-    /// The payload, and this behind it.
+    /// The payload, followed by this.
     Payload(&'static [u8]),
-    /// As `-F` says, and nothing else.
+    /// As `-F` specifies, and nothing else.
     Format(Format),
     Terminal,
 }
 
-/// What the options say about printing.
+/// The options for printing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) format: Option<&'a str>,
@@ -39,7 +39,7 @@ pub(crate) struct Wanted<'a> {
 
 impl Printer {
     /// # Errors
-    /// Options that exclude each other, and a format that is none.
+    /// Returns an error for options that exclude each other, and for an invalid format.
     pub(crate) fn new(wanted: Wanted<'_>, out: &Out) -> Result<Self, Failure> {
         let exclude = |what: &str| Failure::usage(format!("{what} exclude each other"));
         let behind: Option<&[u8]> = match (wanted.raw, wanted.null) {
@@ -65,14 +65,14 @@ impl Printer {
         Ok(Self { style, names_topic: false })
     }
 
-    /// Says the topic where a person reads: there are several.
+    /// Shows the topic in output for people, because there are several.
     #[must_use]
     pub(crate) const fn naming_topics(mut self) -> Self {
         self.names_topic = true;
         self
     }
 
-    /// Says topic and offset unless the options say how to print: records stand between other output.
+    /// Shows topic and offset unless the options specify the format, because records are mixed with other output.
     #[must_use]
     pub(crate) fn beside_others(mut self) -> Self {
         if self.style == Style::Payload(b"\n") {
@@ -81,7 +81,7 @@ impl Printer {
         self.naming_topics()
     }
 
-    /// Prints a record, or that some are missing.
+    /// Prints a record, or a notice that some are missing.
     pub(crate) fn item(&self, topic: &str, item: &Item, out: &mut Out) -> io::Result<()> {
         match item {
             Item::Record(message) => self.record(topic, message, out),
@@ -98,7 +98,7 @@ impl Printer {
         }
     }
 
-    /// Says that a subscription waits for its home, or that records flow again. Nodes have these names.
+    /// Prints that a subscription waits for its home, or that records flow again. `name` formats a node's id.
     pub(crate) fn notice(
         &self,
         topic: &str,

@@ -1,12 +1,12 @@
-//! `stats -i`: a line an interval, for a terminal, a pipe or a log.
+//! `stats -i`: prints a line at each interval, for a terminal, a pipe or a log.
 //!
 //! ```text
 //!      UTC  NODES    REQ/S    REC/S   BYTES/S  DELIV/S    FWD/S    ERR/S  CLIENTS   TOPICS    MEMORY
 //! 10:00:01    8/8    12034    12030    1.5MiB     8021    30112        0       17      100   24.1MiB
 //! ```
 //!
-//! A line is the sum over nodes. A node's rate is what its counter gained by what its own clock gained, so neither a
-//! late answer nor a look that failed makes a peak; and a node that was started again counts from zero.
+//! A line is the sum over the nodes. A node's rate is the increase of its counter divided by the time by its own clock,
+//! so neither a late response nor a failed request causes a peak. After a restart, a node's counters count from zero.
 
 use std::time::{Duration, Instant};
 
@@ -22,16 +22,16 @@ use crate::output::{self, BAD, BOLD};
 use crate::session::Session;
 use crate::text;
 
-/// What stands in a column.
+/// The kind of value in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// What a counter gains in a second.
+    /// The increase of a counter per second.
     Rate,
-    /// A value as it is.
+    /// A value that is shown as it is.
     Gauge,
 }
 
-/// A column: heading, name in STATS, kind, and is it a number of bytes?
+/// A column: heading, name in STATS, kind, and whether it is a number of bytes.
 type Column = (&'static str, &'static str, Kind, bool);
 
 const COLUMNS: [Column; 9] = [
@@ -46,16 +46,16 @@ const COLUMNS: [Column; 9] = [
     ("MEMORY", "memory_bytes", Kind::Gauge, true),
 ];
 
-/// Lines between two headings.
+/// Number of lines between two headings.
 const HEADING_EVERY: u64 = 20;
 
-/// Longer ones are mistakes, and too long ones no clock can add.
+/// The longest interval. Longer ones are mistakes, and extreme ones overflow the clock.
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long Ctrl-C may go unseen.
+/// The longest delay until Ctrl-C is noticed.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Shows lines until there are as many as wanted, or Ctrl-C.
+/// Prints lines until the wanted number is reached, or Ctrl-C is pressed.
 pub(crate) fn roll(stats: &args::Stats, interval: &str, session: &mut Session) -> Result<Exit, Failure> {
     let interval = text::duration(interval)?;
     if interval.is_zero() || interval > INTERVAL_MAX {
@@ -81,12 +81,12 @@ pub(crate) fn roll(stats: &args::Stats, interval: &str, session: &mut Session) -
         session.out.flush()?;
         looked = pause_until((looked + interval).max(clock::now()));
         if interrupt::is_pressed() {
-            // Without a count Ctrl-C is how it is meant to end.
+            // Without a count, Ctrl-C is the intended way to end.
             return Ok(if stats.count.is_none() { Exit::Done } else { Exit::Interrupted });
         }
         let sums = match session.client().and_then(|client| Ok(client.stats(&asked)?)) {
             Ok(answers) => take(answers, &mut nodes, session),
-            // There is nobody to ask: that is said too, and looked at again.
+            // No node could be asked. That is reported, and tried again.
             Err(Failure::Client { error, .. }) if error.is_retryable() => {
                 nodes.iter_mut().for_each(|known| known.change(false, session));
                 [0.0; COLUMNS.len()]
@@ -98,7 +98,7 @@ pub(crate) fn roll(stats: &args::Stats, interval: &str, session: &mut Session) -
     Ok(Exit::Done)
 }
 
-/// Waits until then, or for Ctrl-C.
+/// Waits until the given time, or for Ctrl-C.
 fn pause_until(due: Instant) -> Instant {
     loop {
         let left = due.saturating_duration_since(clock::now());
@@ -109,7 +109,7 @@ fn pause_until(due: Instant) -> Instant {
     }
 }
 
-/// A node, and what it said last.
+/// A node and its last report.
 #[derive(Debug)]
 struct Known {
     node: NodeId,
@@ -119,7 +119,7 @@ struct Known {
 }
 
 impl Known {
-    /// Says on standard error when a node stops or begins to answer.
+    /// Reports on standard error when a node stops or starts to answer.
     fn change(&mut self, is_up: bool, session: &Session) {
         if self.is_up != is_up && !session.settings.quiet {
             let what = if is_up { "answers again" } else { "does not answer" };
@@ -129,7 +129,7 @@ impl Known {
     }
 }
 
-/// Takes note of what nodes answered; gives the sums of a line.
+/// Records the nodes' responses, and returns the sums for a line.
 fn take(answers: Vec<NodeAnswer<String>>, nodes: &mut [Known], session: &Session) -> Values {
     let mut sums = [0.0; COLUMNS.len()];
     for NodeAnswer { node, answer } in answers {
@@ -145,14 +145,14 @@ fn take(answers: Vec<NodeAnswer<String>>, nodes: &mut [Known], session: &Session
     sums
 }
 
-/// What stands in a line, in the order of the columns.
+/// The values of a line, in the order of the columns.
 type Values = [f64; COLUMNS.len()];
 
-/// What a node said of itself at one time.
+/// A node's report at one time.
 #[derive(Clone, Debug, Default)]
 struct Snapshot {
     uptime_ms: u64,
-    /// In the order of the columns; 0 for what it does not know.
+    /// The values in the order of the columns; 0 for one that the node does not have.
     numbers: [u64; COLUMNS.len()],
 }
 
@@ -165,8 +165,8 @@ impl Snapshot {
         Self { uptime_ms: number("uptime_ms"), numbers: COLUMNS.map(|(_, name, ..)| number(name)) }
     }
 
-    /// Gauges as they are, and what counters gained a second. Where one went back, the process is another one, and
-    /// what it counted is from its start.
+    /// Returns gauges as they are, and the increase of counters per second. If a counter has decreased, the node has
+    /// restarted, and its counters count from that start.
     fn values_since(&self, before: &Self) -> Values {
         let columns = || COLUMNS.iter().map(|(_, _, kind, _)| *kind).zip(self.numbers);
         let goes_on = |((kind, now), before)| kind == Kind::Gauge || now >= before;
@@ -190,7 +190,7 @@ fn heading() -> String {
     format!("{:>8} {:>6}{}", "UTC", "NODES", columns.concat())
 }
 
-/// Bytes may be as long as `1023.9KiB`.
+/// Bytes may take as much room as `1023.9KiB`.
 fn cell(text: &str, is_bytes: bool) -> String {
     let width = if is_bytes { 9 } else { 8 };
     format!(" {text:>width$}")
@@ -212,7 +212,8 @@ fn print(values: &Values, nodes: &[Known], session: &mut Session) -> Result<(), 
     Ok(session.out.line(&line)?)
 }
 
-/// `12034`, below ten `0.3`; bytes as `1.5MiB`, in one word for programs that split lines at spaces.
+/// Formats a value: `12034`, below ten `0.3`, bytes as `1.5MiB`. It has no spaces, for programs that split lines at
+/// spaces.
 fn number(value: f64, is_bytes: bool) -> String {
     if is_bytes {
         text::bytes(whole(value)).replace(' ', "")
@@ -228,7 +229,7 @@ const fn whole(value: f64) -> u64 {
     value.round() as u64
 }
 
-/// The time of day in an RFC 3339 time, to the second.
+/// Returns the time of day of an RFC 3339 time, to the second.
 fn clock_time(time: &str) -> &str {
     time.get(11..19).unwrap_or(time)
 }
@@ -250,28 +251,28 @@ fn row_json(time: &str, values: &Values, nodes: &[Known]) -> Value {
 mod tests {
     use super::*;
 
-    /// What is said before and now as "NAME NUMBER, …", and what differs from zero in the line.
+    /// Each case has an earlier and a later report as "NAME NUMBER, …", and the values of the line that are not zero.
     #[test]
     fn a_line_is_made_of_two_looks() {
         let cases = [
-            // Rates by the node's clock, gauges as they are.
+            // Rates use the node's clock; gauges are shown as they are.
             ("uptime_ms 1000, requests 10, topics 9", "uptime_ms 3000, requests 30, topics 4", "requests 10, topics 4"),
             ("uptime_ms 1000, records 7", "uptime_ms 1500, records 8, record_bytes 1", "records 2, record_bytes 2"),
             ("uptime_ms 1000, errors 7", "uptime_ms 1999, errors 7", ""),
-            // A gauge may go back and is none the less of the same process.
+            // A gauge may decrease without a restart of the node.
             (
                 "uptime_ms 1000, clients 9, forwarded 5",
                 "uptime_ms 2000, clients 1, forwarded 6",
                 "forwarded 1, clients 1",
             ),
-            // Another process: what it counted since its start.
+            // After a restart, a counter counts from the start.
             ("uptime_ms 9000, requests 500", "uptime_ms 2000, requests 8", "requests 4"),
             (
                 "uptime_ms 1000, requests 5, delivers 3",
                 "uptime_ms 2000, requests 6, delivers 1",
                 "requests 3, delivers 0.5",
             ),
-            // No time has gone by, there was none, and words that are no numbers.
+            // No time has passed, there was no earlier report, and values that are not numbers.
             ("uptime_ms 1000, requests 5", "uptime_ms 1000, requests 6", ""),
             ("", "uptime_ms 0, requests 6", ""),
             ("", "uptime_ms 100, requests many, unheard_of 3", ""),

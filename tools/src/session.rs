@@ -1,4 +1,4 @@
-//! What every command needs: the settings, the connection, the output.
+//! What every command needs: the settings, the connection and the output.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ const SERVER_DEFAULT: &str = "127.0.0.1:5000";
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const PING_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
-/// The options of the program, those of the environment filled in.
+/// The options of the program, including those from the environment.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) servers: Vec<Address>,
     pub(crate) timeout: Duration,
-    /// Silence after which a node is asked for a sign of life.
+    /// The silence after which a node is sent PING.
     pub(crate) ping_after: Duration,
     pub(crate) json: bool,
     pub(crate) color: Color,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
-    /// Show frames?
+    /// True if frames are shown.
     pub(crate) tap: bool,
 }
 
 impl Settings {
     /// # Errors
-    /// A server, timeout or colour that is none.
+    /// Returns an error for an invalid server, timeout or colour.
     pub(crate) fn new(top: &Top) -> Result<Self, Failure> {
         let timeout = or_variable(top.timeout.as_deref(), "DHT_TIMEOUT", text::duration)?;
         let waiting = |text: &str| text::waiting("--ping-after", text);
@@ -53,15 +53,15 @@ impl Settings {
     }
 }
 
-/// Reads a list of servers.
+/// Parses a list of servers.
 pub(crate) fn addresses(list: &str) -> Result<Vec<Address>, Failure> {
     Address::list(list).map_err(|error| {
         Failure::usage_with(error.to_string(), "write it like 127.0.0.1:5000, several separated by commas".to_owned())
     })
 }
 
-/// Reads an option, or else the environment variable of that name, which the error names then. An empty variable counts
-/// as none.
+/// Parses an option, or else the environment variable of that name, which an error then mentions. An empty variable
+/// counts as unset.
 fn or_variable<T>(
     option: Option<&str>,
     name: &str,
@@ -79,9 +79,9 @@ fn or_variable<T>(
 pub(crate) struct Session {
     pub(crate) settings: Settings,
     pub(crate) out: Out,
-    /// Is this command a line of `nc`? Then standard input belongs to that.
+    /// True if this command is a line of `nc`, which reads standard input itself.
     pub(crate) is_line: bool,
-    /// What the lines of `nc` have subscribed to.
+    /// The subscriptions of the lines of `nc`.
     pub(crate) live: Live,
     client: Option<Client>,
 }
@@ -92,10 +92,10 @@ impl Session {
         Self { settings, out, is_line: false, live: Live::default(), client: None }
     }
 
-    /// The client, connected.
+    /// Returns the client, connected.
     ///
     /// # Errors
-    /// No server answers.
+    /// Returns an error if no server answers.
     pub(crate) fn client(&mut self) -> Result<&mut Client, Failure> {
         if self.client.is_none() {
             let client = self.connect()?;
@@ -111,30 +111,30 @@ impl Session {
         Ok(self.client.as_mut().expect("there is one, or has just been made"))
     }
 
-    /// The client, if there is one already.
+    /// Returns the client, if it has connected.
     pub(crate) const fn connected(&mut self) -> Option<&mut Client> {
         self.client.as_mut()
     }
 
-    /// The client, connected, and the output beside it.
+    /// Returns the client, connected, and the output.
     ///
     /// # Errors
-    /// No server answers.
+    /// Returns an error if no server answers.
     pub(crate) fn client_and_out(&mut self) -> Result<(&mut Client, &mut Out), Failure> {
         self.client()?;
         Ok((self.client.as_mut().expect("it has just been connected"), &mut self.out))
     }
 
-    /// The client, connected, and the subscriptions beside it.
+    /// Returns the client, connected, and the subscriptions.
     ///
     /// # Errors
-    /// No server answers.
+    /// Returns an error if no server answers.
     pub(crate) fn client_and_live(&mut self) -> Result<(&mut Client, &mut Live), Failure> {
         self.client()?;
         Ok((self.client.as_mut().expect("it has just been connected"), &mut self.live))
     }
 
-    /// The subscriptions and the output.
+    /// Returns the subscriptions and the output.
     pub(crate) const fn live_and_out(&mut self) -> (&Live, &mut Out) {
         (&self.live, &mut self.out)
     }
@@ -148,15 +148,15 @@ impl Session {
         if self.settings.tap { builder.tap().connect() } else { builder.connect() }
     }
 
-    /// The cube's dimension, for writing ids.
+    /// Returns the cube's dimension, for formatting ids.
     pub(crate) fn dimension(&mut self) -> Result<Dimension, Failure> {
         Ok(self.client()?.dimension()?)
     }
 
-    /// Nodes as people write them; all when there are none.
+    /// Parses node ids in binary digits; without any, returns all nodes.
     ///
     /// # Errors
-    /// Something that is no node of this cube.
+    /// Returns an error for text that is not a node of this cube.
     pub(crate) fn nodes(&mut self, written: &[String]) -> Result<Vec<NodeId>, Failure> {
         let dimension = self.dimension()?;
         if written.is_empty() {
@@ -165,7 +165,7 @@ impl Session {
         written.iter().map(|text| node(text, dimension).ok_or_else(|| no_node(text, dimension))).collect()
     }
 
-    /// Prints a failure; gives the exit code.
+    /// Prints a failure, and returns the exit code.
     pub(crate) fn report(&mut self, mut failure: Failure) -> Exit {
         let _ = self.out.flush();
         let cause = if let Failure::Partial { cause, .. } = &mut failure { cause.as_mut() } else { &mut failure };
@@ -177,7 +177,7 @@ impl Session {
         failure.print(self.settings.json)
     }
 
-    /// The topic that a misspelt name most likely means, among those that a page of each node shows.
+    /// Returns the topic that a misspelt name most likely means, among the first page of topics of each node.
     fn similar_topic(&mut self, name: &str) -> Option<String> {
         let client = self.client.as_mut()?;
         let beginning = &name[..name.floor_char_boundary(2.min(name.len()))];
@@ -191,7 +191,7 @@ impl Session {
     }
 }
 
-/// A node as people write it: as many binary digits as the cube has dimensions.
+/// Parses a node id, written in as many binary digits as the cube has dimensions.
 pub(crate) fn node(text: &str, dimension: Dimension) -> Option<NodeId> {
     let digits = usize::from(dimension.bits().max(1));
     if text.len() != digits || !text.bytes().all(|digit| matches!(digit, b'0' | b'1')) {

@@ -1,4 +1,4 @@
-//! An input of many records: read piece by piece, published as it comes, and told exactly how far that went.
+//! Publishes an input of many records piece by piece as it arrives, and reports exactly how much of it is stored.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::outgoing::{Halt, Outgoing};
 use crate::progress::Progress;
 use crate::session::Session;
 
-/// How long an input is waited for before the connection is looked after.
+/// How long to wait for input before the connection is serviced.
 const INPUT_SLICE: Duration = Duration::from_millis(50);
 
-/// What is published piece by piece.
+/// An input that is published piece by piece.
 pub(crate) struct Source {
     pub(crate) pieces: Pieces,
     /// What a piece is called.
@@ -25,31 +25,31 @@ pub(crate) struct Source {
     pub(crate) progress: Progress,
 }
 
-/// What a piece turned out to be.
+/// The meaning of a piece.
 pub(crate) enum Parsed<T> {
     /// A record.
     Record(Content),
     /// Nothing to publish.
     Skip,
-    /// Something that somebody else looks after.
+    /// Something that the caller handles.
     Other(T),
 }
 
-/// Why there is no going on, and at which piece.
+/// Why publishing stopped, and at which piece.
 pub(crate) struct Halted {
     cause: Cause,
     at: Option<u64>,
 }
 
 enum Cause {
-    /// The input, a piece of it, or Ctrl-C: what was read before is to be stored.
+    /// The input, one of its pieces, or Ctrl-C: the pieces read before are still to be stored.
     Local(Box<Failure>),
-    /// The cube does not take what was sent.
+    /// The cube has not accepted a batch.
     Cube(Error),
 }
 
 impl Halted {
-    /// By the input or Ctrl-C, at this piece or at none.
+    /// Stopped by the input or Ctrl-C, at this piece or at none.
     fn by(cause: Failure, at: Option<u64>) -> Self {
         Self { cause: Cause::Local(Box::new(cause)), at }
     }
@@ -67,15 +67,15 @@ impl Halted {
 }
 
 impl Source {
-    /// Starts to read.
+    /// Starts to read the input.
     pub(crate) fn new(input: Input, separator: Separator, session: &Session) -> Self {
         let Input { name, reader, size, is_typed } = input;
         let progress = Progress::new(size, is_typed, session);
         Self { pieces: Pieces::read(reader, separator), unit: separator.unit(), input: name, progress }
     }
 
-    /// Hands on pieces up to the end of the input, to Ctrl-C, or to one that is something else: then that and its
-    /// number. What is there goes out as one batch, and nothing waits for more.
+    /// Publishes pieces up to the end of the input, to Ctrl-C, or to a piece that the caller handles, which is returned
+    /// with its number. Whatever is available is sent as one batch without waiting for more input.
     pub(crate) fn pump<T>(
         &mut self,
         outgoing: &mut Outgoing<'_>,
@@ -107,10 +107,10 @@ impl Source {
         if interrupt::is_pressed() { Err(Halted::by(Failure::Interrupted, None)) } else { Ok(None) }
     }
 
-    /// The next piece while nothing is on its way; `None` at the end. Meanwhile PINGs are answered.
+    /// Returns the next piece while no batch is in flight, or `None` at the end. PINGs are answered meanwhile.
     ///
     /// # Errors
-    /// The input's, or Ctrl-C, and at which piece.
+    /// Returns the error of the input, or Ctrl-C, and at which piece it occurred.
     pub(crate) fn next(&mut self, client: &mut Client) -> Result<Option<Piece>, (Box<Failure>, Option<u64>)> {
         loop {
             if interrupt::is_pressed() {
@@ -142,14 +142,14 @@ impl Source {
     }
 }
 
-/// Takes the record of a piece.
+/// Adds the record of a piece.
 pub(crate) fn push(outgoing: &mut Outgoing<'_>, content: &Content, number: u64) -> Result<(), Halted> {
     let record = content.record().map_err(|error| Halted::by_halt(Halt::Record(error), number))?;
     outgoing.push(&record, number).map_err(|halt| Halted::by_halt(halt, number))
 }
 
-/// Waits until everything that was taken is stored, also when it was `halted` by the input; `None` when that is all
-/// there is.
+/// Waits until everything that was accepted is stored, also if the input stopped. Otherwise returns the cause and how
+/// much is stored.
 pub(crate) fn conclude<T>(
     outgoing: &mut Outgoing<'_>,
     pumped: Result<T, Halted>,

@@ -1,4 +1,4 @@
-//! `subscribe`: what topics get, as they get it.
+//! `subscribe`: prints the records of topics as they arrive.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use crate::records::{Printer, Wanted};
 use crate::session::Session;
 use crate::text;
 
-/// How long records are waited for before Ctrl-C and the idle time are looked at.
+/// How long to wait for records before Ctrl-C and the idle time are checked.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// `subscribe TOPIC…`
+/// Runs the command `subscribe TOPIC…`.
 pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> Result<Exit, Failure> {
     if subscribe.topics.is_empty() && !session.is_line {
         return Err(Failure::usage("no topic given".to_owned()));
@@ -71,14 +71,14 @@ pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> R
         }
         End::Interrupted => {
             run.say(&summary, session);
-            // Without a count Ctrl-C is how it is meant to end.
+            // Without a count, Ctrl-C is the intended way to end.
             if subscribe.count.is_none() { Exit::Done } else { Exit::Interrupted }
         }
     };
     Ok(run.failed.unwrap_or(exit))
 }
 
-/// Adds the topics, each from where it is to begin.
+/// Adds the topics, each with its start.
 fn begin(topics: &[String], range: Range, session: &mut Session) -> Result<(Subscriptions, Ends), Failure> {
     let (mut subscriptions, mut ends) = (Subscriptions::new(), Ends::default());
     for topic in topics {
@@ -90,7 +90,7 @@ fn begin(topics: &[String], range: Range, session: &mut Session) -> Result<(Subs
                     ends.add(topic, &bounds);
                     bounds.start
                 }
-                // Subscribing will say so too, and the other topics go on.
+                // Subscribing will report the same error, and the other topics continue.
                 Err(error) if error.status() == Some(Status::UnknownTopic) => Start::Earliest,
                 Err(error) => return Err(Failure::about(topic)(error)),
             },
@@ -100,30 +100,30 @@ fn begin(topics: &[String], range: Range, session: &mut Session) -> Result<(Subs
     Ok((subscriptions, ends))
 }
 
-/// Why it is over.
+/// Why the command ends.
 enum End {
-    /// As many records as were wanted.
+    /// The wanted number of records has arrived.
     Enough,
-    /// No topic is left.
+    /// All subscriptions have ended.
     Ended,
-    /// Nothing came for so long.
+    /// No record arrived for this long.
     Idle(Duration),
-    /// Ctrl-C.
+    /// Ctrl-C was pressed.
     Interrupted,
 }
 
-/// A subscriber at work.
+/// The state of the command.
 struct Run {
     subscriptions: Subscriptions,
     ends: Ends,
     printer: Printer,
-    /// Records that are still wanted.
+    /// Number of records that are still wanted.
     left: u64,
     received: u64,
     begun: Instant,
-    /// What the first topic that ended with an error makes the exit code.
+    /// The exit code of the first topic that ended with an error.
     failed: Option<Exit>,
-    /// Was it said that the subscriptions stand?
+    /// True once the subscriptions have been reported as established.
     is_told: bool,
 }
 
@@ -138,7 +138,7 @@ impl Run {
                 return Ok(End::Interrupted);
             }
             let client = session.client()?;
-            // What is there is printed at once, and shown before anything is waited for.
+            // Available records are printed at once, and flushed before waiting for more.
             let mut delivery = self.subscriptions.next(client, Deadline::at_once())?;
             if delivery.is_none() && !self.subscriptions.is_empty() {
                 session.out.flush()?;
@@ -149,7 +149,7 @@ impl Run {
             self.tell(delivery.as_ref(), session);
             let has_come = delivery.is_some();
             if let Some(delivery) = delivery {
-                // That no record can come ends no silence.
+                // A notice is not a record, so it does not end the idle time.
                 if !matches!(delivery.item, Ok(Item::Notice(_))) {
                     heard = clock::now();
                 }
@@ -192,7 +192,8 @@ impl Run {
         Ok(())
     }
 
-    /// Says that the subscriptions stand, and that they stand elsewhere; `next` is what came then.
+    /// Reports that the subscriptions are established, or that they have moved to another node; `next` is the item that
+    /// arrived then.
     fn tell(&mut self, next: Option<&Delivery>, session: &mut Session) {
         if !self.is_told && self.subscriptions.is_settled() {
             self.is_told = true;
@@ -224,7 +225,7 @@ impl Run {
     }
 }
 
-/// Prints whether records of a topic can come, unless only results are wanted.
+/// Prints a notice about whether records can arrive, unless only results are wanted.
 pub(crate) fn print_notice(
     printer: &Printer,
     topic: &str,
@@ -238,13 +239,13 @@ pub(crate) fn print_notice(
     Ok(())
 }
 
-/// How people write nodes of the cube.
+/// Returns a function that formats node ids in binary digits.
 fn names(session: &mut Session) -> impl Fn(NodeId) -> String + use<> {
     let dimension = session.dimension().ok();
     move |node| dimension.map_or_else(|| node.index().to_string(), |dimension| node.binary(dimension))
 }
 
-/// What is said when subscriptions went from one node to another.
+/// Returns the message for subscriptions that have moved from one node to another.
 pub(crate) fn moved_line(moved: (NodeId, NodeId), next: Option<Offset>, session: &mut Session) -> String {
     let (from, to) = moved;
     let name = names(session);

@@ -1,4 +1,4 @@
-//! Numbers, sizes, times and tables as people read and write them.
+//! Parsing and formatting of numbers, sizes, times and tables.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use dht_node::types::Size;
 
 use crate::errors::Failure;
 
-/// The candidate that is most like `word`, if one is like enough to be meant.
+/// Returns the candidate that is most similar to `word`, if it is similar enough to be meant.
 pub(crate) fn closest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let likeness = candidates.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
     let (distance, candidate) = likeness.min()?;
-    // A third of the letters, and at least one must be right.
+    // A third of the letters may differ, and at least one must match.
     let length = word.chars().count().max(candidate.chars().count());
     (distance <= (length / 3).max(1) && distance < length.saturating_sub(1)).then_some(candidate)
 }
 
-/// `5s`, `1m 30s`, `500ms`; a bare number is seconds.
+/// Parses a duration: `5s`, `1m 30s`, `500ms`; a bare number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, Failure> {
     if let Ok(seconds) = text.parse::<f64>()
         && let Ok(duration) = Duration::try_from_secs_f64(seconds)
@@ -27,7 +27,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Failure> {
     })
 }
 
-/// A duration above zero, for an option that waits for something: nothing comes in no time.
+/// Parses a duration above zero, for options that wait for something.
 pub(crate) fn waiting(option: &str, text: &str) -> Result<Duration, Failure> {
     let waiting = duration(text)?;
     if waiting.is_zero() {
@@ -37,7 +37,7 @@ pub(crate) fn waiting(option: &str, text: &str) -> Result<Duration, Failure> {
     Ok(waiting)
 }
 
-/// A number of bytes, as dht-node reads them: `4096`, `64KiB` (times 1024), `1GB` or `1G` (times 1000).
+/// Parses a number of bytes as dht-node does: `4096`, `64KiB` (times 1024), `1GB` or `1G` (times 1000).
 pub(crate) fn size(text: &str) -> Result<u64, Failure> {
     text.parse::<Size>().map(|size| size.0).map_err(|_| {
         let hint = "write it like 4096, 64MiB (times 1024) or 64MB (times 1000)";
@@ -45,7 +45,7 @@ pub(crate) fn size(text: &str) -> Result<u64, Failure> {
     })
 }
 
-/// Bytes with a unit: `512 B`, `3.1 KiB`.
+/// Formats bytes with a unit: `512 B`, `3.1 KiB`.
 pub(crate) fn bytes(count: u64) -> String {
     let mut value = count as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
@@ -57,17 +57,17 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{value:.1} TiB")
 }
 
-/// A number with its noun: `1 record`, `2 records`.
+/// Formats a number with its noun: `1 record`, `2 records`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// Microseconds as `0.12 ms` or `1.50 s`.
+/// Formats microseconds as `0.12 ms` or `1.50 s`.
 pub(crate) fn micros(micros: u64) -> String {
     if micros < 1_000_000 { format!("{:.2} ms", micros as f64 / 1e3) } else { format!("{:.2} s", micros as f64 / 1e6) }
 }
 
-/// A duration to the second, or to the millisecond below one.
+/// Formats a duration to the second, or to the millisecond below one second.
 pub(crate) fn rough(duration: Duration) -> String {
     let shown = if duration < Duration::from_secs(1) {
         Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
@@ -77,7 +77,7 @@ pub(crate) fn rough(duration: Duration) -> String {
     humantime::format_duration(shown).to_string()
 }
 
-/// Microseconds since 1970 as RFC 3339.
+/// Formats microseconds since 1970 as RFC 3339.
 pub(crate) fn time(micros: u64) -> String {
     match std::time::UNIX_EPOCH.checked_add(Duration::from_micros(micros)) {
         Some(time) if micros < 253_402_300_800_000_000 => humantime::format_rfc3339_millis(time).to_string(),
@@ -85,14 +85,14 @@ pub(crate) fn time(micros: u64) -> String {
     }
 }
 
-/// How a column stands.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
     Right,
 }
 
-/// Rows with columns of equal width, two spaces apart, without spaces at the ends.
+/// Formats rows with columns of equal width, two spaces apart, without trailing spaces.
 pub(crate) fn table(columns: &[Align], rows: &[Vec<String>]) -> Vec<String> {
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns.len()).map(|column| width(column).unwrap_or(0)).collect();
@@ -107,7 +107,7 @@ pub(crate) fn table(columns: &[Align], rows: &[Vec<String>]) -> Vec<String> {
         .collect()
 }
 
-/// Text for a terminal: control characters as escapes, so that a message cannot repaint the screen.
+/// Formats text for a terminal: control characters become escapes, so that a message cannot repaint the screen.
 pub(crate) fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

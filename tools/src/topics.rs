@@ -1,4 +1,4 @@
-//! `create`, `alter`, `trim`, `delete`, `list`, `info`, `query`: topics as a whole.
+//! `create`, `alter`, `trim`, `delete`, `list`, `info` and `query`: the commands on whole topics.
 
 use dht_node::client::{
     Description, Dimension, Listed, NodeId, Offset, Retention, SettingsChange, TopicState, Trimmed,
@@ -14,10 +14,10 @@ use crate::output::{BOLD, DIM};
 use crate::session::Session;
 use crate::text::{self, Align};
 
-/// `create TOPIC…`
+/// Runs the command `create TOPIC…`.
 pub(crate) fn create(create: &args::Create, session: &mut Session) -> Result<Exit, Failure> {
     let bounds = bounds(create.retain_records, create.retain_bytes.as_deref(), create.retain_age.as_deref())?;
-    // What is not named is the default of the topic's node.
+    // Bounds that are not given are the defaults of the topic's node.
     let retention = bounds.applied_to(Retention::default());
     each(&create.topics, session, |topic, session| {
         let (description, existed) = session.client()?.create(topic, retention).map_err(Failure::about(topic))?;
@@ -35,7 +35,7 @@ pub(crate) fn create(create: &args::Create, session: &mut Session) -> Result<Exi
     })
 }
 
-/// The bounds that options name.
+/// Returns the bounds that the options specify.
 fn bounds(records: Option<u64>, bytes: Option<&str>, age: Option<&str>) -> Result<SettingsChange, Failure> {
     let text = age.unwrap_or_default();
     let age = age.map(text::duration).transpose()?;
@@ -53,7 +53,7 @@ fn bounds(records: Option<u64>, bytes: Option<&str>, age: Option<&str>) -> Resul
     })
 }
 
-/// `alter TOPIC`
+/// Runs the command `alter TOPIC`.
 pub(crate) fn alter(alter: &args::Alter, session: &mut Session) -> Result<Exit, Failure> {
     let change = bounds(alter.retain_records, alter.retain_bytes.as_deref(), alter.retain_age.as_deref())?;
     let topic = &alter.topic;
@@ -73,7 +73,7 @@ pub(crate) fn alter(alter: &args::Alter, session: &mut Session) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-/// `trim TOPIC --to OFFSET`
+/// Runs the command `trim TOPIC --to OFFSET`.
 pub(crate) fn trim(trim: &args::Trim, session: &mut Session) -> Result<Exit, Failure> {
     let topic = &trim.topic;
     let Trimmed { topic_id, first, next } =
@@ -93,7 +93,7 @@ pub(crate) fn trim(trim: &args::Trim, session: &mut Session) -> Result<Exit, Fai
     Ok(Exit::Done)
 }
 
-/// `delete TOPIC…`
+/// Runs the command `delete TOPIC…`.
 pub(crate) fn delete(delete: &args::Delete, session: &mut Session) -> Result<Exit, Failure> {
     if !delete.yes && !delete.topics.is_empty() {
         let command = format!("dht-cli delete -y {}", delete.topics.join(" "));
@@ -130,13 +130,13 @@ pub(crate) fn delete(delete: &args::Delete, session: &mut Session) -> Result<Exi
     })
 }
 
-/// Asks a person, unless nothing would be lost.
+/// Asks the user, unless the topics have no records to lose.
 fn may_delete(topic: &str, state: &TopicState) -> bool {
     let records = kept(state);
     records == 0 || confirm::ask(&format!("delete {topic} with {}?", text::counted(records, "record")))
 }
 
-/// Does something with each topic; one that fails does not keep the others from being done.
+/// Runs an action for each topic. If one fails, the others are still handled.
 fn each(
     topics: &[String],
     session: &mut Session,
@@ -156,10 +156,10 @@ fn each(
     action(last, session).map(|()| exit)
 }
 
-/// `list [PATTERN]`
+/// Runs the command `list [PATTERN]`.
 pub(crate) fn list(list: &args::List, session: &mut Session) -> Result<Exit, Failure> {
     let pattern = list.pattern.as_deref().unwrap_or("");
-    // Nodes know beginnings of names only; the rest is looked at here.
+    // Nodes match prefixes of names only; the rest of the pattern is matched here.
     let prefix = pattern.split(['*', '?']).next().unwrap_or_default();
     let mut listing = session.client()?.list(prefix)?;
     if prefix.len() < pattern.len() {
@@ -211,7 +211,7 @@ fn long_list(topics: &[(NodeId, Listed)], dimension: Dimension, session: &mut Se
     Ok(())
 }
 
-/// The records that a topic keeps.
+/// Returns the number of records that a topic retains.
 const fn kept(state: &TopicState) -> u64 {
     state.next.0.saturating_sub(state.first.0)
 }
@@ -228,13 +228,13 @@ fn listed_json(node: NodeId, topic: &Listed, dimension: Dimension) -> Value {
     })
 }
 
-/// `info TOPIC`
+/// Runs the command `info TOPIC`.
 pub(crate) fn info(info: &args::Info, session: &mut Session) -> Result<Exit, Failure> {
     let description = session.client()?.info(&info.topic).map_err(Failure::about(&info.topic))?;
     describe(&info.topic, &description, session)
 }
 
-/// `query TOPIC`
+/// Runs the command `query TOPIC`.
 pub(crate) fn query(query: &args::Query, session: &mut Session) -> Result<Exit, Failure> {
     let description = session.client()?.query(&query.topic).map_err(Failure::about(&query.topic))?;
     describe(&query.topic, &description, session)
@@ -281,7 +281,7 @@ fn state_rows(state: &TopicState) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What a topic keeps, in words.
+/// Describes the retention of a topic in words.
 fn bounds_text(retention: &Retention) -> String {
     let mut keeps = Vec::new();
     if retention.records > 0 {
@@ -296,7 +296,7 @@ fn bounds_text(retention: &Retention) -> String {
     keeps.join(", ")
 }
 
-/// How many there are, on how many nodes, and how far behind.
+/// Describes the subscriptions: how many there are, on how many nodes, and their lag.
 fn subscribers(state: &TopicState) -> String {
     if state.feeds == 0 {
         return state.subscribers.to_string();
@@ -326,7 +326,7 @@ fn describe_json(topic: &str, description: &Description, dimension: Dimension) -
     })
 }
 
-/// A node's id as the wire has it, in binary digits.
+/// Formats a node's id on the wire in binary digits.
 pub(crate) fn id(node: u16, dimension: Dimension) -> String {
     NodeId::new(node, dimension).map_or_else(|| format!("?{node}"), |node| node.binary(dimension))
 }

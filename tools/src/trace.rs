@@ -1,4 +1,4 @@
-//! `trace`: the path to a topic's home or to a node.
+//! `trace`: shows the path to a topic's home or to a node.
 
 use dht_node::client::{Dimension, Hop, NodeId, TopicName, TraceTarget};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::output::{BAD, BOLD};
 use crate::session::{self, Session};
 use crate::text::{self, Align};
 
-/// `trace TOPIC|NODE`
+/// Runs the command `trace TOPIC|NODE`.
 pub(crate) fn trace(trace: &args::Trace, session: &mut Session) -> Result<Exit, Failure> {
     let dimension = session.dimension()?;
     let node = session::node(&trace.target, dimension);
@@ -31,7 +31,7 @@ pub(crate) fn trace(trace: &args::Trace, session: &mut Session) -> Result<Exit, 
         let (from, to) = (found.ingress.binary(dimension), found.target.binary(dimension));
         session.out.line(&format!("from node {from} to node {}{home}", session.out.paint(BOLD, &to)))?;
         let rows = found.hops.iter().enumerate().map(|(index, hop)| {
-            // What the probe knew already at the node before is no news.
+            // Dead links that the probe already knew at the previous node are not repeated.
             let known = index.checked_sub(1).map_or(&[][..], |before| &found.hops[before].down);
             let news = reason(hop, known, dimension);
             vec![index.to_string(), hop.node.binary(dimension), text::micros(hop.micros), news]
@@ -53,7 +53,7 @@ pub(crate) fn trace(trace: &args::Trace, session: &mut Session) -> Result<Exit, 
     }
 }
 
-/// Why the path is not the usual one.
+/// Explains why the path is not the usual one.
 fn reason(hop: &Hop, known: &[(NodeId, NodeId)], dimension: Dimension) -> String {
     let news = hop.down.iter().filter(|link| !known.contains(link));
     let links: Vec<_> = news.map(|(a, b)| format!("{}-{}", a.binary(dimension), b.binary(dimension))).collect();

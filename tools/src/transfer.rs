@@ -7,8 +7,8 @@
 //! {"exported":"weather","records":2}
 //! ```
 //!
-//! The last line of a topic is what tells a whole export from one that was cut off. Records get new offsets and times
-//! of storing; everything that their publisher gave comes back as it was.
+//! The last line of a topic distinguishes a complete export from a truncated one. Imported records get new offsets and
+//! append times; everything that their publisher set is preserved.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ struct Head {
     next_offset: u64,
 }
 
-/// How long a topic keeps records; 0 is no bound.
+/// The retention of a topic; 0 means no bound.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -56,7 +56,7 @@ struct Tail {
     records: u64,
 }
 
-/// `export TOPIC…`
+/// Runs the command `export TOPIC…`.
 pub(crate) fn export(export: &args::Export, session: &mut Session) -> Result<Exit, Failure> {
     if export.topics.is_empty() {
         return Err(Failure::usage("no topic given".to_owned()));
@@ -114,7 +114,7 @@ fn export_topic(topic: &str, progress: &mut Progress, session: &mut Session) -> 
     Ok(count)
 }
 
-/// What a line of an export is.
+/// The content of a line of an export.
 #[derive(Debug)]
 enum Entry {
     Head(Head),
@@ -122,19 +122,19 @@ enum Entry {
     Tail(Tail),
 }
 
-/// What is known of the topics of an import.
+/// The state of an import.
 #[derive(Default)]
 struct Import {
     is_append: bool,
-    /// Topics that were looked at, with their records of this import.
+    /// The topics that have been checked, with the number of their records in this import.
     topics: BTreeMap<String, u64>,
-    /// Those whose first line came and whose last one did not.
+    /// The topics whose first line has been read and whose last line has not.
     open: BTreeSet<String>,
-    /// Lines up to this one are done with.
+    /// All lines up to this one have been handled.
     through: u64,
 }
 
-/// `import [FILE]`
+/// Runs the command `import [FILE]`.
 pub(crate) fn import(import: &args::Import, session: &mut Session) -> Result<Exit, Failure> {
     let input = Input::open(import.file.as_deref(), "import FILE", session)?;
     interrupt::listen()?;
@@ -187,7 +187,7 @@ impl Import {
         }
     }
 
-    /// The next line that says something.
+    /// Returns the next line with content.
     fn next(&self, source: &mut Source, session: &mut Session) -> Result<Option<(Entry, u64)>, Stopped> {
         loop {
             let client = session.client().map_err(|cause| self.stopped(cause, None))?;
@@ -199,7 +199,7 @@ impl Import {
         }
     }
 
-    /// Publishes records up to something else.
+    /// Publishes the records of a topic, up to a line of another kind or topic.
     fn records(
         &mut self,
         topic: &str,
@@ -225,7 +225,7 @@ impl Import {
         concluded.map_err(|(cause, partial)| (cause, Partial { through: self.through, ..partial }))
     }
 
-    /// Looks at a topic before its first record, and makes it if it is not there.
+    /// Checks a topic before its first record, and creates it if it does not exist.
     fn begin(&mut self, topic: &str, kept: Option<Kept>, session: &mut Session) -> Result<(), Failure> {
         if self.topics.contains_key(topic) {
             return Ok(());
@@ -251,7 +251,7 @@ impl Import {
         Ok(())
     }
 
-    /// Compares what came of a topic with what its export says.
+    /// Compares the imported records of a topic with the number that its export states.
     fn end(&mut self, tail: &Tail) -> Result<(), Failure> {
         let found = self.topics.get(&tail.exported).copied().unwrap_or(0);
         if !self.open.remove(&tail.exported) || found != tail.records {
@@ -270,7 +270,7 @@ impl Import {
     }
 }
 
-/// Reads a line; `None` for one that says nothing.
+/// Decodes a line; `None` if it has no content.
 fn parse(line: &[u8]) -> Result<Option<Entry>, Failure> {
     match json_record::decode(line) {
         Ok(Line::Record(Some(topic), content)) => {

@@ -1,4 +1,4 @@
-//! Walking along the bytes of a frame and noting each field.
+//! Walks along the bytes of a frame and records each field.
 
 use dht_node::client::{Dimension, NodeId};
 use dht_node::wire::Opcode;
@@ -10,7 +10,7 @@ use crate::fields::{Field, status_name};
 use crate::layout::{self, Kind, Part};
 use crate::text;
 
-/// Where the walk is, and what it has found.
+/// The position of the walk, and the fields found so far.
 pub(crate) struct Walk<'i> {
     input: &'i [u8],
     pub(crate) at: usize,
@@ -26,7 +26,7 @@ impl<'i> Walk<'i> {
         Self { input, at: 0, end: input.len(), dimension, fields: Vec::new(), numbers: Vec::new() }
     }
 
-    /// Parts of args; `None` when the bytes end.
+    /// Decodes parts of args; `None` if the bytes end.
     pub(crate) fn parts(&mut self, parts: &[Part]) -> Option<()> {
         for part in parts {
             match part {
@@ -73,7 +73,7 @@ impl<'i> Walk<'i> {
         Some(())
     }
 
-    /// A number of `size` bytes.
+    /// Reads a number of `size` bytes.
     pub(crate) fn take(&mut self, name: &str, size: usize, show: impl FnOnce(u64) -> String) -> Option<u64> {
         let bytes = self.input[..self.end].get(self.at..self.at + size)?;
         let number = bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
@@ -81,7 +81,7 @@ impl<'i> Walk<'i> {
         Some(number)
     }
 
-    /// Text behind its length.
+    /// Reads text after its length.
     fn text(&mut self, name: &str, length_size: usize) -> Option<()> {
         let prefix = self.input[..self.end].get(self.at..self.at + length_size)?;
         let length = prefix.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
@@ -165,7 +165,7 @@ impl<'i> Walk<'i> {
         }
     }
 
-    /// What could not be told apart, up to `end`.
+    /// Records the bytes up to `end` as undecodable.
     pub(crate) fn rest(&mut self, end: usize, name: &str) {
         if self.at < end {
             self.add(name, end - self.at, "not understood".to_owned());
@@ -173,13 +173,13 @@ impl<'i> Walk<'i> {
     }
 }
 
-/// The name of a number that stands for one of a few things.
+/// Returns the name of an enumerated value.
 pub(crate) fn named(number: u64, names: &[&str]) -> String {
     let name = usize::try_from(number).ok().and_then(|index| names.get(index));
     name.map_or_else(|| format!("{number}, unknown"), |name| (*name).to_owned())
 }
 
-/// A node's id in binary digits.
+/// Formats a node's id in binary digits.
 pub(crate) fn node(number: u64, dimension: Dimension) -> String {
     match u16::try_from(number) {
         Ok(NO_NODE) => "none".to_owned(),

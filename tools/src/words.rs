@@ -1,10 +1,10 @@
-//! A line of `nc` as words, quoted as in a shell.
+//! Splits a line of `nc` into words, quoted as in a shell.
 
-/// Takes a line apart. `'…'` is literal; in `"…"` a backslash quotes `"` and `\`; outside it quotes any character; `#`
-/// at the start of a word begins a comment.
+/// Splits a line. `'…'` is literal; in `"…"` a backslash quotes `"` and `\`; outside quotes it quotes any character;
+/// `#` at the start of a word begins a comment.
 ///
 /// # Errors
-/// What is not closed.
+/// Returns an error for an unclosed quote.
 pub(crate) fn split(line: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -26,7 +26,7 @@ pub(crate) fn split(line: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// The rest of a quoted part, up to its closing quote.
+/// Reads the rest of a quoted part, up to its closing quote.
 fn quoted(letters: &mut std::str::Chars<'_>, quote: char, word: &mut String) -> Result<(), String> {
     while let Some(letter) = letters.next() {
         match letter {
