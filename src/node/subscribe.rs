@@ -205,8 +205,8 @@ impl Node {
         let place = self.subscriptions.follow(new, step.now.monotonic_us);
         let topic = self.subscriptions.topic(place);
         if topic.epoch != epoch {
-            // If `new` is itself the older of the two, because its response was delayed, the home rejects it in its answer
-            // to the next FEED.
+            // If `new` is itself the older of the two, because its response was delayed, the home rejects it in its
+            // answer to the next FEED.
             let (id, home, name) = (topic.id, topic.home, topic.name.clone());
             let head = Offset(0);
             let error = ErrorResponse::new(Status::Truncated, "the topic lost records at its end");
