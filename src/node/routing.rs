@@ -11,10 +11,11 @@ pub(super) struct RoutingTable {
     here: NodeId,
     /// One neighbour for each dimension.
     links: Vec<Neighbour>,
-    /// For each node of the cube, the monotonic time in microseconds until which requests for it get UNREACHABLE here
+    /// For each node of the cube, the monotonic time in microseconds until which requests for it count as UNREACHABLE
     /// without being sent.
     held_until_us: Vec<u64>,
-    /// Since when a node has been unreachable and when that was last found, monotonic microseconds; 0 when it is not.
+    /// For each node of the cube, the monotonic times in microseconds since which it has been unreachable, and at which
+    /// that was last found; 0 while it is reachable.
     unreachable_us: Vec<(u64, u64)>,
 }
 
@@ -130,9 +131,9 @@ impl RoutingTable {
         link.dial_at_us = monotonic_us + redial_after_us(random);
     }
 
-    /// Returns true if a request for the target gets UNREACHABLE at once, because the target was recently found to be
-    /// unreachable. One request in each [`UNREACHABLE_HOLD_US`] is let through as a probe. If no request came for that
-    /// long after a hold ended, the target is assumed to be reachable again.
+    /// Returns true if a request for the target counts as UNREACHABLE at once, because the target was recently found to
+    /// be unreachable. One request in each [`UNREACHABLE_HOLD_US`] is let through as a probe. If no request came for
+    /// that long after a hold ended, the target is assumed to be reachable again.
     pub(super) fn is_held(&mut self, target: NodeId, monotonic_us: u64) -> bool {
         let until = &mut self.held_until_us[usize::from(target.index())];
         if *until > monotonic_us {

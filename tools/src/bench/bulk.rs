@@ -1,4 +1,4 @@
-//! Many requests over one connection, as fast as they are answered, for what is made ready and cleared away.
+//! Sends many requests over one connection with pipelining, to set up and clean up a benchmark.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,13 +7,14 @@ use dht_node::client::{Connection, Deadline, Error};
 use dht_node::types::RequestId;
 use dht_node::wire::Response;
 
-/// In flight at once: more does not make it faster.
+/// Number of requests in flight; a higher number is no faster.
 const WINDOW: usize = 256;
 
-/// Asks for each thing and hands over its answer. Nothing is repeated: what is not handed over was not answered.
+/// Sends a request for each item, and passes on its response. Nothing is retried: an item without a response was not
+/// answered.
 ///
 /// # Errors
-/// The connection is lost, or no answer comes for so long.
+/// Returns an error if the connection is lost, or if no response arrives in time.
 pub(super) fn bulk<T>(
     connection: &mut Connection,
     timeout: Duration,

@@ -1,4 +1,4 @@
-//! All runs of a plan, in shuffled order, and what they add up to.
+//! All runs of a plan, in shuffled order, and their combined result.
 
 use std::collections::BTreeMap;
 
@@ -17,20 +17,20 @@ use crate::errors::Failure;
 use crate::session::Session;
 use crate::{clock, interrupt, text};
 
-/// A share of the processor that leaves nothing over.
+/// The share of a processor at which a thread has no spare capacity.
 const FULL: f64 = 0.9;
 
-/// What has been measured so far.
+/// The results so far.
 #[derive(Debug, Default)]
 pub(super) struct Campaign {
     points: BTreeMap<Place, Gathered>,
     pub(super) generator: Generator,
-    /// What a reader must know of how it went.
+    /// Notes for the reader about how the measurement went.
     pub(super) notes: Vec<String>,
     order: u32,
 }
 
-/// Which point, as numbers of the plan: its operation, its topics, its rate.
+/// A point, as indexes into the plan: its operation, its number of topics, its rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     test: usize,
@@ -38,12 +38,12 @@ struct Place {
     rate: usize,
 }
 
-/// What all runs need.
+/// The inputs of all runs.
 #[derive(Debug)]
 pub(super) struct Field<'p> {
     pub(super) plan: &'p Plan,
     pub(super) target: &'p Target,
-    /// The processes of the nodes, where they can be seen.
+    /// The processes of the nodes, if they run on this machine and can be observed.
     pub(super) servers: Option<Servers>,
 }
 
@@ -54,15 +54,15 @@ struct Gathered {
     connections: u32,
     placement: Vec<u32>,
     runs: Vec<Run>,
-    /// Of each run, where it can be told.
+    /// The CPU use of each run, where it is known.
     costs: Vec<Costs>,
 }
 
 impl Campaign {
-    /// Does all runs, or those up to Ctrl-C. What was done is kept when one fails.
+    /// Executes all runs, or those before Ctrl-C. If one fails, the results of the others are kept.
     ///
     /// # Errors
-    /// Topics cannot be made, or nothing is answered any more.
+    /// Returns an error if topics cannot be created, or if no node answers any more.
     pub(super) fn run(&mut self, field: &Field<'_>, stock: &mut Stock, session: &mut Session) -> Result<(), Failure> {
         let plan = field.plan;
         let blocks = shuffled(plan);
@@ -82,7 +82,7 @@ impl Campaign {
         outcome
     }
 
-    /// A run of a test at each of its rates, ascending: a ramp ends where one is not reached.
+    /// Runs a test at each of its rates in ascending order. A ramp ends at the first rate that is not reached.
     fn rates(
         &mut self,
         field: &Field<'_>,
@@ -97,7 +97,7 @@ impl Campaign {
             let began = clock::now();
             progress.begin(test, topics, (run, plan.runs), *target);
             let client = session.client()?;
-            // What creates and deletes has topics of its own, and ping none: it takes those that are there.
+            // Create and delete have topics of their own, and ping uses none.
             if test != Test::Ping {
                 stock.resize(if test.needs_topics() { topics as usize } else { 0 }, client)?;
             }
@@ -112,7 +112,7 @@ impl Campaign {
             if interrupt::is_pressed() {
                 return Ok(());
             }
-            // A person who waits for answers must not time out.
+            // Requests that wait must not exceed the client's timeout.
             if finished.requests == 0 && finished.errors > 0 {
                 return Err(Failure::Found("no request succeeded in the last run; the rest was not tried".to_owned()));
             }
@@ -131,7 +131,7 @@ impl Campaign {
         Ok(())
     }
 
-    /// One run of a test.
+    /// Executes one run of a test.
     fn one(&mut self, field: &Field<'_>, stock: &mut Stock, place: Place, number: u32, progress: &mut Progress) -> Run {
         let plan = field.plan;
         let test = plan.tests[place.test];
@@ -144,7 +144,8 @@ impl Campaign {
         works.iter().for_each(|work| tally.add(&work.tally));
         self.note_health(&works, machine_busy, &tally, plan);
         let connections = u32::try_from(works.len()).unwrap_or(u32::MAX);
-        // After Ctrl-C it was shorter than planned, and with a number of requests nobody knew.
+        // After Ctrl-C the run was shorter than planned, and with a number of requests its length is not known in
+        // advance.
         let end = works.iter().map(|work| work.end).max().unwrap_or(window.end);
         if plan.requests.is_some() {
             window.end = end;
@@ -193,7 +194,7 @@ impl Campaign {
         generator.was_limit |= cores.is_some_and(|cores| cores > FULL * available as f64);
     }
 
-    /// By operation as they were named, then by topics, then by rate.
+    /// Sorts the points by operation in the order of the command line, then by number of topics, then by rate.
     pub(super) fn points(&self, plan: &Plan, dimension: u8) -> Vec<Point> {
         let point = |(place, gathered): (&Place, &Gathered)| {
             let (test, target_rate) = (plan.tests[place.test], plan.rates[place.rate]);
@@ -202,7 +203,7 @@ impl Campaign {
         self.points.iter().map(point).collect()
     }
 
-    /// The latencies of all points of each operation together.
+    /// Merges the latencies of all points of each operation.
     pub(super) fn tallies(&self, plan: &Plan) -> Vec<(Test, Tally)> {
         let mut tallies = Vec::new();
         for (place, test) in plan.tests.iter().enumerate() {
@@ -214,7 +215,7 @@ impl Campaign {
         tallies
     }
 
-    /// What a request of each operation costs: the median of its runs.
+    /// Returns the CPU time per request of an operation: the median of its runs.
     pub(super) fn costs(&self, plan: &Plan) -> Vec<Cost> {
         let cost = |(place, test): (usize, &Test)| {
             let costs: Vec<Costs> = self.of_test(place).flat_map(|gathered| gathered.costs.iter().copied()).collect();
@@ -234,7 +235,7 @@ impl Campaign {
 impl Gathered {
     fn point(&self, test: Test, topics: u32, dimension: u8) -> Point {
         let band = |figure: fn(&Run) -> f64| Band::of(self.runs.iter().map(figure));
-        // A run in which nothing succeeded has no latency; 0 would be a good one.
+        // A run without successful requests has no latency; counting it as 0 would look good.
         let latency = |figure: fn(&Summary) -> f64| {
             Band::of(self.runs.iter().filter(|run| run.requests > 0).map(|run| figure(&run.latency)))
         };
@@ -266,13 +267,13 @@ impl Gathered {
     }
 }
 
-/// All runs of all numbers of topics.
+/// Returns all runs of all numbers of topics.
 fn shuffled(plan: &Plan) -> Vec<(u32, u32)> {
     let blocks: Vec<_> = plan.topics.iter().flat_map(|topics| (1..=plan.runs).map(|run| (*topics, run))).collect();
     permutation(blocks.len(), plan.seed).into_iter().map(|at| blocks[at]).collect()
 }
 
-/// The numbers below `count` in an order that only the seed says.
+/// Returns the numbers below `count` in an order that depends only on the seed.
 fn permutation(count: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     order.sort_by_key(|number| mixed(seed, *number as u64));

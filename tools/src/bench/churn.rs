@@ -1,4 +1,5 @@
-//! Create and delete: each keeps as many topics there as it found, by doing the other beside it, uncounted.
+//! Create and delete. Each keeps its number of topics constant by also executing the other operation, which is not
+//! counted.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,26 +13,26 @@ use super::bulk::bulk;
 use super::link::{Done, Left, Link, Seat, Sent, connect};
 use super::report::Test;
 
-/// A connection that makes and removes topics of its own.
+/// A connection that creates and deletes topics of its own.
 pub(super) struct Churn<'p> {
     seat: &'p Seat<'p>,
     connection: Connection,
-    /// What it has asked for.
+    /// The requests in flight.
     creating: BTreeMap<RequestId, String>,
-    /// What is there, oldest first.
+    /// The existing topics, oldest first.
     created: VecDeque<String>,
-    /// What it has asked to remove, and the number of that request.
+    /// The topics being deleted, with the ids of their requests.
     deleting: BTreeMap<RequestId, (String, u64)>,
 }
 
 impl<'p> Churn<'p> {
-    /// Connects and makes the topics that are to be there meanwhile.
+    /// Connects, and creates the initial topics.
     pub(super) fn open(seat: &'p Seat<'p>) -> Result<Self, Error> {
         let mut connection = connect(seat.address, seat.timeout)?;
         let mut created = VecDeque::new();
         let names = (0..seat.share).map(|number| format!("{}s{}-{number}", seat.prefix, seat.index));
         let ask = |connection: &mut Connection, name: &String| connection.send(&create(name)?, &[]);
-        // After a lost connection some are there already; that is as good.
+        // After a lost connection some of them exist already, which does no harm.
         bulk(&mut connection, seat.timeout, names, ask, |name, response| {
             if matches!(response, Response::Created { .. }) {
                 created.push_back(name);
@@ -57,11 +58,11 @@ impl<'p> Churn<'p> {
         Ok(Some(Sent { key: id.0, hops: Some(hops) }))
     }
 
-    /// Takes an answer in, and asks for what is to be done beside it. Gives what it means if it was counted.
+    /// Handles a response, and sends the complementary request. Returns the outcome if the request is counted.
     fn on_answer(&mut self, id: RequestId, response: &Response) -> Result<Option<Done>, Error> {
         let failed = if let Response::Error(error) = response { error.name() } else { "WRONG_ANSWER" };
         if let Some(name) = self.creating.remove(&id) {
-            // It may be there even when the answer says no: that it is not known, for example.
+            // The topic may exist even if the response is an error, for example if the outcome is unknown.
             self.created.push_back(name);
             if self.seat.test != Test::Create {
                 return Ok(None);
@@ -83,7 +84,7 @@ impl<'p> Churn<'p> {
         Ok((self.seat.test == Test::Delete).then_some(Done { key: id.0, outcome }))
     }
 
-    /// Removes what it has made.
+    /// Deletes the topics that it has created.
     fn remove_created(&mut self) -> Result<(), Error> {
         let deadline = Deadline::after(self.seat.timeout);
         let mut kept = Vec::new();
@@ -103,13 +104,13 @@ impl<'p> Churn<'p> {
     }
 }
 
-/// CREATE of a topic.
+/// Returns CREATE for a topic.
 fn create(name: &str) -> Result<Request<'_>, Error> {
     Ok(Request::Create { topic: TopicName::new(name)?, retention: Retention::default() })
 }
 
 impl Link for Churn<'_> {
-    /// There may be nothing to delete until what is made beside is there.
+    /// There may be nothing to delete until a topic has been created.
     fn has_next(&self) -> bool {
         self.seat.test != Test::Delete || !self.created.is_empty()
     }

@@ -1,10 +1,10 @@
 //! `bench compare`: two reports side by side.
 //!
-//! | first | what makes either doubtful: failed requests, an early end |
+//! | first | reasons to doubt either report: failed requests, an early end |
 //! |---|---|
-//! | then | where the loads differ, so that the figures cannot be compared |
-//! | then | every figure of every point that both have, and whether it differs |
-//! | last | what else is not the same between the runs |
+//! | then | differences between the loads, because of which the figures cannot be compared |
+//! | then | every figure of every point that both reports have, and whether it differs |
+//! | last | other differences between the runs |
 
 mod facts;
 mod show;
@@ -21,7 +21,7 @@ use crate::pictures::{self, Rival};
 use crate::session::Session;
 use facts::Difference;
 
-/// A figure that is compared: its name, its sense, and where it stands.
+/// A figure that is compared: its name, which direction is better, and how to read it.
 type Figure = (&'static str, Sense, fn(&Point) -> Option<Band>);
 
 const FIGURES: [Figure; 5] = [
@@ -32,17 +32,17 @@ const FIGURES: [Figure; 5] = [
     ("cpu", Sense::Cost, |point| point.server_cpu_us),
 ];
 
-/// Two reports and what can be said of them.
+/// The result of comparing two reports.
 struct Comparison {
     names: [String; 2],
     reports: [Report; 2],
     differences: Vec<Difference>,
     rows: Vec<Row>,
-    /// Points that only one has.
+    /// Points that only one report has.
     alone: [Vec<String>; 2],
 }
 
-/// One figure of a point that both reports have.
+/// A figure of a point that both reports have.
 struct Row {
     point: String,
     figure: &'static str,
@@ -51,10 +51,10 @@ struct Row {
     verdict: Verdict,
 }
 
-/// Compares the reports at two paths, and draws them into one picture if a folder for it is given.
+/// Compares the reports at two paths. If a folder is given, draws both into one picture.
 ///
 /// # Errors
-/// One cannot be read, or the picture not be written.
+/// Returns an error if a report cannot be read, or if the picture cannot be written.
 pub(super) fn compare(paths: [&str; 2], out: Option<&str>, session: &mut Session) -> Result<Exit, Failure> {
     let comparison = Comparison::new(names(paths), [read::report(paths[0])?, read::report(paths[1])?]);
     let drawn = match out {
@@ -72,7 +72,7 @@ pub(super) fn compare(paths: [&str; 2], out: Option<&str>, session: &mut Session
     Ok(Exit::Done)
 }
 
-/// What tells two paths apart: their last parts, if these differ.
+/// Returns the parts by which two paths differ: their last parts if these differ.
 fn names(paths: [&str; 2]) -> [String; 2] {
     let short = paths.map(|path| {
         let path = Path::new(path.strip_suffix("report.json").unwrap_or(path));
@@ -98,18 +98,18 @@ impl Comparison {
         Self { names, reports, differences, rows, alone }
     }
 
-    /// Where the loads differ.
+    /// The differences between the loads.
     fn obstacles(&self) -> impl Iterator<Item = &Difference> {
         self.differences.iter().filter(|difference| difference.is_load)
     }
 
-    /// What makes each report doubtful.
+    /// The reasons to doubt each report.
     fn troubles(&self) -> Vec<String> {
         let both = self.names.iter().zip(&self.reports);
         both.filter_map(|(name, report)| facts::trouble(report).map(|trouble| format!("{name}: {trouble}"))).collect()
     }
 
-    /// How often figures of as many runs lie apart by chance, at most; `None` when nothing was judged.
+    /// The highest probability that figures of this many runs differ by chance; `None` if nothing was judged.
     fn chance(&self) -> Option<f64> {
         let judged =
             self.rows.iter().filter(|row| row.verdict == Verdict::WithinNoise || row.verdict.is_good().is_some());
@@ -153,7 +153,7 @@ fn key(report: &Report, point: &Point) -> (Test, u32, Option<u64>) {
     (point.test, point.topics, rate(report, point).map(f64::to_bits))
 }
 
-/// The rate that tells a point from others; where there was only one it is part of the load.
+/// The rate, if it distinguishes points; if there was only one, it is part of the load.
 fn rate(report: &Report, point: &Point) -> Option<f64> {
     point.target_rate.filter(|_| report.load.ramp.len() > 1)
 }

@@ -1,7 +1,7 @@
-//! What the nodes counted meanwhile, and what that says of the edges between them.
+//! The counters of the nodes during a benchmark, and the traffic on the edges that follows from them.
 //!
-//! A node counts what came over each of its links: `link_<dimension>_frames_in` and `link_<dimension>_bytes_in`. So
-//! what one neighbour sent another is known from the receiver.
+//! A node counts what it receives on each of its links: `link_<dimension>_frames_in` and `link_<dimension>_bytes_in`.
+//! The traffic from one neighbour to another is therefore known from the receiver.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use dht_node::client::{Dimension, Error};
 use super::report::{Counters, Edge};
 use crate::session::Session;
 
-/// The counters of all nodes that answered, by number.
+/// The counters of all nodes that answered, by node number.
 pub(super) type Snapshot = BTreeMap<u32, BTreeMap<String, u64>>;
 
-/// Asks all nodes. Who does not answer is missing; so are all when nobody can be asked.
+/// Asks all nodes for their counters. Nodes that do not answer are left out; without a connection that is all of them.
 pub(super) fn take(session: &mut Session, dimension: Dimension) -> Snapshot {
     let nodes: Vec<_> = dimension.all().collect();
     let asked = session.client().ok().map_or_else(|| Ok(Vec::new()), |client| client.stats(&nodes));
@@ -22,21 +22,21 @@ pub(super) fn take(session: &mut Session, dimension: Dimension) -> Snapshot {
     answered.map(|(node, text)| (node, parse(&text))).collect()
 }
 
-/// Lines of `name value`; those that are no whole number are left out.
+/// Parses lines of `name value`; values that are not integers are left out.
 fn parse(text: &str) -> BTreeMap<String, u64> {
     let counter =
         |line: &str| line.split_once(' ').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
     text.lines().filter_map(counter).collect()
 }
 
-/// Those of the nodes that answered both times.
+/// Returns the nodes that answered both times.
 pub(super) fn both(before: &Snapshot, after: &Snapshot) -> Vec<Counters> {
     let answered = before.iter().filter_map(|(node, before)| Some((*node, before, after.get(node)?)));
     answered.map(|(node, before, after)| Counters { node, before: before.clone(), after: after.clone() }).collect()
 }
 
-/// What went over each edge in each direction, by sender, then by receiver. None when a node did not answer both
-/// times, does not count its links, or counted less than before, because it was started anew.
+/// Returns the traffic on each edge in each direction, by sender, then by receiver. It is empty if a node did not
+/// answer both times, does not count its links, or has restarted, so that a counter decreased.
 pub(super) fn edges(counters: &[Counters], dimension: Dimension) -> Vec<Edge> {
     if counters.len() != 1 << dimension.bits() {
         return Vec::new();

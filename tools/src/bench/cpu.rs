@@ -1,17 +1,18 @@
-//! How busy threads and the machine are, and what machine it is: from /proc, so on Linux only; elsewhere it is unknown.
+//! The CPU use of threads and of the machine, and a description of the machine. All of it comes from /proc, so it is
+//! known only on Linux.
 
 use std::fs;
 use std::time::Duration;
 
 use super::report::Environment;
 
-/// The processor time of this thread.
+/// Returns the CPU time of this thread.
 pub(super) fn thread_time() -> Option<Duration> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
-/// Ticks that the processors of the machine were busy, and all ticks.
+/// The ticks during which the machine's processors were busy, and all ticks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticks {
     busy: u64,
@@ -19,7 +20,7 @@ pub(super) struct Ticks {
 }
 
 impl Ticks {
-    /// Up to now.
+    /// Reads the ticks up to now.
     pub(super) fn now() -> Option<Self> {
         Self::parse(fs::read_to_string("/proc/stat").ok()?.lines().next()?)
     }
@@ -27,20 +28,21 @@ impl Ticks {
     fn parse(line: &str) -> Option<Self> {
         let ticks: Vec<u64> =
             line.strip_prefix("cpu ")?.split_whitespace().map_while(|tick| tick.parse().ok()).collect();
-        // user nice system idle iowait irq softirq steal; what follows is counted in user already.
+        // The columns are: user nice system idle iowait irq softirq steal. The columns after these are counted in user
+        // already.
         let ticks = ticks.get(..8)?;
         let all = ticks.iter().sum();
         Some(Self { busy: all - ticks[3] - ticks[4], all })
     }
 
-    /// The busy share since then.
+    /// Returns the busy share since then.
     pub(super) fn share_since(self, before: Self) -> Option<f64> {
         let all = self.all.checked_sub(before.all).filter(|all| *all > 0)?;
         Some(self.busy.saturating_sub(before.busy) as f64 / all as f64)
     }
 }
 
-/// The machine that this runs on.
+/// Describes the machine that this program runs on.
 pub(super) fn environment(same_host: bool) -> Environment {
     let first_line = |path: &str| fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or("").to_owned();
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -62,7 +64,7 @@ pub(super) fn environment(same_host: bool) -> Environment {
     }
 }
 
-/// What stands behind a name and a colon.
+/// Returns the value after a name and a colon.
 fn field<'t>(text: &'t str, name: &str) -> &'t str {
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
     value.unwrap_or("").trim()

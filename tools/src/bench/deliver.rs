@@ -1,8 +1,9 @@
-//! Subscribe: from PUBLISH at one node to DELIVER at the opposite one.
+//! Subscribe: the latency from PUBLISH at one node to DELIVER at the opposite one.
 //!
-//! A record's value begins with the seat's mark and the record's number, and the bytes behind follow from the number,
-//! so that what comes can be told to be what was sent. A request of `n` records has the numbers from its serial times
-//! `n` on, and is over when the last of them came. Each topic belongs to one seat, so that its order is known.
+//! A record's value starts with the seat's mark and the record's number, and the remaining bytes follow from the
+//! number, so that a corrupted record is detected. A request of `n` records has the numbers from its serial times `n`
+//! on, and ends when the last of them has arrived. Each topic belongs to one seat, so that the order of its records is
+//! known.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -17,31 +18,31 @@ use dht_node::wire::{Push, Request, Response};
 use super::link::{Done, Left, Link, Seat, Sent, connect, mixed};
 use super::report::Delivery;
 
-/// Bytes of the mark and the number: no value is shorter.
+/// Size of the mark and the number in bytes; no value is shorter.
 pub(super) const VALUE_MIN: usize = 16;
 
-/// How long is waited for a record before the answers to PUBLISH are looked at.
+/// How long to wait for a record before the responses to PUBLISH are read.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// And they are after so many requests, so that they do not pile up.
+/// Number of requests after which the responses are read in any case, so that they do not pile up.
 const UNREAD_MAX: u32 = 64;
 
-/// How long the last answers may be behind the last records.
+/// How long the last responses may arrive after the last records.
 const LAST: Duration = Duration::from_secs(1);
 
-/// Two connections: one publishes, one subscribes.
+/// Two connections: one publishes, and one subscribes.
 pub(super) struct Deliver<'p> {
     seat: &'p Seat<'p>,
     mark: u64,
     publisher: Connection,
     subscriber: Connection,
-    /// The number of the last record that came of each subscription.
+    /// The number of the last record received of each subscription.
     last: BTreeMap<RequestId, u64>,
-    /// Serials of the PUBLISHes that are not answered.
+    /// The serials of unanswered PUBLISH requests.
     asked: BTreeMap<RequestId, u64>,
-    /// Serials of what was published, and how many of its records did not come yet.
+    /// The serials of published requests, with the number of their records that have not arrived yet.
     expected: BTreeMap<u64, u32>,
-    /// Ends that were not given yet.
+    /// Completed requests that were not returned yet.
     done: VecDeque<Done>,
     unread: u32,
     delivery: Delivery,
@@ -55,7 +56,7 @@ impl<'p> Deliver<'p> {
         let mut last = BTreeMap::new();
         for name in &seat.topics {
             let topic = Topic { name: TopicName::new(name)?, id: None };
-            // Nobody else reads here, and what is behind shows in the latency; so there is no need to hold it back.
+            // There is no other reader here, and a backlog shows in the latency, so flow control is not needed.
             let request = Subscribe { topic, epoch: None, start: Start::Next, limit: u64::MAX >> 1 };
             last.insert(subscriber.send(&Request::Subscribe(request), &[])?, 0);
         }
@@ -94,7 +95,7 @@ impl<'p> Deliver<'p> {
         value
     }
 
-    /// The records of a request.
+    /// Returns the records of a request.
     fn batch(&self, serial: u64) -> Result<Batch, Error> {
         let mut batch = Batch::new();
         for place in 0..u64::from(self.seat.batch) {
@@ -104,7 +105,7 @@ impl<'p> Deliver<'p> {
         Ok(batch)
     }
 
-    /// Takes in the answers to PUBLISH that come by then.
+    /// Handles the responses to PUBLISH that arrive by the deadline.
     fn read_answers(&mut self, deadline: Deadline) -> Result<(), Error> {
         self.unread = 0;
         while !self.asked.is_empty()
@@ -123,7 +124,7 @@ impl<'p> Deliver<'p> {
     }
 
     fn on_records(&mut self, subscription: RequestId, fetched: &Fetched) {
-        // What comes over a connection is in one part.
+        // A payload received on a connection is in one part.
         let payload = fetched.payload.parts.first().cloned().unwrap_or_default();
         for record in records::iter(&payload) {
             match record.ok().and_then(|record| self.number(record.value)) {
@@ -133,7 +134,7 @@ impl<'p> Deliver<'p> {
         }
     }
 
-    /// Whose value it is; `None` when it is none of this seat's.
+    /// Returns the number of a value's record; `None` if the value is not from this seat.
     fn number(&self, value: &[u8]) -> Option<u64> {
         let number = u64::from_be_bytes(value.get(8..VALUE_MIN)?.try_into().ok()?);
         (value == self.value(number)).then_some(number)
@@ -189,7 +190,7 @@ impl Link for Deliver<'_> {
             match self.subscriber.next(deadline.within(SLICE))? {
                 Some(Incoming::Push(pushed)) => match pushed.push {
                     Push::Deliver(fetched) => self.on_records(pushed.subscription, &fetched),
-                    // What a gap hides is missing in the end.
+                    // The records of a gap are counted as missing at the end.
                     Push::Gap { .. } | Push::Waiting { .. } | Push::Flowing { .. } => {}
                     Push::Ended(response) => {
                         return Err(Error::Refused { server: subscriber_name(self.seat), response });

@@ -12,13 +12,13 @@ use super::tally::Tally;
 use crate::args;
 use crate::errors::Failure;
 
-/// Where folders go without `--out`; ignored by git.
+/// The parent of the folders without `--out`; git ignores it.
 const RESULTS: &str = "bench-results";
 
-/// Makes the folder: the one that was asked for, else a new one with the date in its name.
+/// Creates the folder: the one given by `--out`, else a new one with the date in its name.
 ///
 /// # Errors
-/// It cannot be made.
+/// Returns an error if it cannot be created.
 pub(super) fn folder(out: Option<&str>, started: &str, kind: Kind, name: &str) -> Result<PathBuf, Failure> {
     let kind = match kind {
         Kind::Run => "run",
@@ -54,10 +54,10 @@ fn dated(started: &str, name: &str) -> io::Result<PathBuf> {
     }
 }
 
-/// Writes all files; gives where they are.
+/// Writes all files, and returns their paths.
 ///
 /// # Errors
-/// One cannot be written.
+/// Returns an error if one cannot be written.
 pub(super) fn write(report: &Report, tallies: &[(Test, Tally)], folder: &Path) -> io::Result<Vec<PathBuf>> {
     let json = serde_json::to_string_pretty(report).map_err(io::Error::other)?;
     fs::write(folder.join("report.json"), json + "\n")?;
@@ -78,15 +78,15 @@ fn hgrm_name(test: Test) -> String {
     format!("{}.hgrm", test.name())
 }
 
-/// Writes what `--csv` and `--hdr` ask for.
+/// Writes the files for `--csv` and `--hdr`.
 ///
 /// # Errors
-/// One cannot be written.
+/// Returns an error if one cannot be written.
 pub(super) fn copies(bench: &args::Load, plan: &Plan, folder: &Path) -> Result<(), Failure> {
     let distribution = hgrm_name(plan.tests[0]);
     for (source, target) in [("summary.csv", &bench.csv), (&distribution, &bench.hdr)] {
         let Some(target) = target else { continue };
-        // Without any answer there is no distribution.
+        // Without any response there is no distribution.
         let bytes = fs::read(folder.join(source)).unwrap_or_default();
         fs::write(target, bytes).map_err(|error| {
             let advice = format!("the same is in {}", folder.join(source).display());
@@ -96,7 +96,7 @@ pub(super) fn copies(bench: &args::Load, plan: &Plan, folder: &Path) -> Result<(
     Ok(())
 }
 
-/// The command line as a shell reads it.
+/// Quotes the command line for a shell.
 fn command(report: &Report) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./:,=+@%".contains(letter);
     let quoted = report.command.iter().map(|word| {
@@ -109,7 +109,7 @@ fn command(report: &Report) -> String {
     quoted.collect::<Vec<_>>().join(" ") + "\n"
 }
 
-/// A line for each run.
+/// Returns a CSV line for each run.
 fn summary(report: &Report) -> String {
     let mut csv = "run,test,topics,connections,size_bytes,target_rate,requests,errors,unsent,seconds,rate,mb_s,avg_us,\
                    min_us,p50_us,p90_us,p95_us,p99_us,p999_us,max_us,stddev_us,service_p99_us\n"
@@ -144,7 +144,7 @@ fn summary(report: &Report) -> String {
     csv
 }
 
-/// A line for each stretch of each run.
+/// Returns a CSV line for each interval of each run.
 fn timeline(report: &Report) -> String {
     let mut csv = "test,topics,run,at_ms,width_ms,requests,errors,p99_us\n".to_owned();
     for point in &report.points {

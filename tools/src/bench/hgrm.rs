@@ -1,4 +1,4 @@
-//! `NAME.hgrm`: a distribution as HdrHistogram writes it, for the plotters that read that form.
+//! `NAME.hgrm`: a distribution in the text format of HdrHistogram, which plotters read.
 //!
 //! ```text
 //!        Value     Percentile TotalCount 1/(1-Percentile)
@@ -11,30 +11,30 @@
 //! #[Buckets =           27, SubBuckets     =         2048]
 //! ```
 //!
-//! Values are microseconds. Each operation has a file, with all its points and runs together.
+//! Values are in microseconds. Each operation has a file, with all its points and runs merged.
 
 use hdrhistogram::Histogram;
 
-/// Values are counted in nanoseconds.
+/// Histogram values are in nanoseconds.
 const NANOS: f64 = 1000.0;
 
-/// Lines each time that the distance to 100 % is halved.
+/// Number of lines for each halving of the distance to 100 %.
 const TICKS: u32 = 5;
 
-/// The file's text.
+/// Returns the text of the file.
 pub(super) fn text(histogram: &Histogram<u64>) -> String {
     let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
     let mut count = 0;
     for step in histogram.iter_quantiles(TICKS) {
         count += step.count_since_last_iteration();
         let (value, quantile) = (step.value_iterated_to() as f64 / NANOS, step.quantile_iterated_to());
-        // At the end the last column would be infinite; the form leaves it out.
+        // In the last line the last column would be infinite, so the format omits it.
         let inverse = if quantile < 1.0 { format!(" {:14.2}", 1.0 / (1.0 - quantile)) } else { String::new() };
         text += &format!("{value:12.3} {quantile:2.12} {count:10}{inverse}\n");
     }
     let (mean, deviation) = (histogram.mean() / NANOS, histogram.stdev() / NANOS);
     let (max, all, buckets) = (histogram.max() as f64 / NANOS, histogram.len(), histogram.buckets());
-    // What digits are told apart by: the power of two above twice ten to their number.
+    // The resolution: the power of two above twice ten to the number of digits.
     let sub_buckets = (2 * 10_u32.pow(u32::from(histogram.sigfig()))).next_power_of_two();
     text += &format!("#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]\n");
     text += &format!("#[Max     = {max:12.3}, Total count    = {all:12}]\n");
@@ -62,7 +62,8 @@ mod tests {
         let figures = |line: &str| -> Vec<f64> { line.split_whitespace().map(|word| word.parse().unwrap()).collect() };
         for line in inner {
             let [value, quantile, count, inverse] = figures(line)[..] else { panic!("{line}") };
-            // Of 1 to 1000 µs, so many are at most the value, and the quantile is not beyond them.
+            // Of the values 1 to 1000 µs, the count is the number of values at most this one, and the quantile does not
+            // exceed it.
             assert!((value - count).abs() < 1.0 && quantile * 1000.0 <= count + 1e-6, "{line}");
             assert!((inverse * (1.0 - quantile) - 1.0).abs() < 0.01, "{line}");
         }

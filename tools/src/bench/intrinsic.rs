@@ -1,11 +1,12 @@
-//! `bench intrinsic`: what this machine adds to every latency by itself, with no node and no network.
+//! `bench intrinsic`: the latency that this machine adds by itself, without a node or a network.
 //!
 //! | row | what is measured |
 //! |---|---|
-//! | `spin` | a thread reads the clock again and again: how long it was not running between two readings |
-//! | `sleep` | a thread sleeps for a millisecond: how much later it runs again, as after a wait for a socket |
+//! | `spin` | a thread reads the clock repeatedly: how long it was not running between two readings |
+//! | `sleep` | a thread sleeps for a millisecond: how late it wakes, as after a wait for a socket |
 //!
-//! No latency that is measured here can be trusted below these. One after the other, each for half of the time.
+//! Latencies measured on this machine cannot be trusted below these values. The two tests run one after the other, each
+//! for half of the time.
 
 use std::time::Duration;
 
@@ -19,22 +20,22 @@ use crate::session::Session;
 use crate::text::{self, Align};
 use crate::{clock, interrupt};
 
-/// A gap that is no reading of the clock but something else that ran.
+/// The shortest gap between two readings of the clock that counts as an interruption.
 const STALL_NS: u64 = 10_000;
 
-/// What is slept.
+/// How long the thread sleeps.
 const NAP: Duration = Duration::from_millis(1);
 
-/// Readings of the clock between two looks at Ctrl-C.
+/// Number of readings of the clock between two checks for Ctrl-C.
 const READINGS: u32 = 4096;
 
-/// Nanoseconds up to a minute, to three digits.
+/// The histogram covers nanoseconds up to a minute, with three digits.
 const MOST_NS: u64 = 60_000_000_000;
 
-/// Measures and prints.
+/// Measures and prints the result.
 ///
 /// # Errors
-/// A duration that is none.
+/// Returns an error if the duration is not valid.
 pub(super) fn intrinsic(duration: Option<&str>, session: &mut Session) -> Result<Exit, Failure> {
     let time = text::duration(duration.unwrap_or("10s"))?;
     if time.is_zero() {
@@ -74,7 +75,7 @@ pub(super) fn intrinsic(duration: Option<&str>, session: &mut Session) -> Result
     Ok(if interrupt::is_pressed() { Exit::Interrupted } else { Exit::Done })
 }
 
-/// Gaps between readings of the clock, and how long it was read.
+/// Measures the gaps between readings of the clock, and for how long it was read.
 fn spin(time: Duration) -> (Histogram<u64>, u64) {
     let mut gaps = histogram();
     let begin = clock::now();
@@ -89,7 +90,7 @@ fn spin(time: Duration) -> (Histogram<u64>, u64) {
     (gaps, nanos(last.duration_since(begin)))
 }
 
-/// How much later than asked for the thread runs again.
+/// Measures how late the thread wakes.
 fn sleep(time: Duration) -> Histogram<u64> {
     let mut late = histogram();
     let begin = clock::now();
@@ -103,7 +104,7 @@ fn sleep(time: Duration) -> Histogram<u64> {
     late
 }
 
-/// Gaps in which something else ran, and how often each was.
+/// Returns the gaps that were interruptions, with their counts.
 fn stalls(gaps: &Histogram<u64>) -> Vec<(u64, u64)> {
     let all = gaps.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()));
     all.filter(|(value, _)| *value >= STALL_NS).collect()

@@ -1,20 +1,20 @@
-//! `--keys`: which of the topics each request is about.
+//! `--keys`: the distribution of requests over topics.
 //!
-//! | written | drawn |
+//! | written as | topics drawn |
 //! |---|---|
-//! | `uniform` | each as often as the others |
-//! | `sequential` | one after the other; each connection begins at another place |
-//! | `zipf:1.1` | the n-th in proportion to 1/n^1.1: a few often, most of them seldom |
-//! | `hot:1` | only the first so many; the others are there and rest |
+//! | `uniform` | all with the same probability |
+//! | `sequential` | one after the other; each connection starts at another one |
+//! | `zipf:1.1` | the n-th with a probability proportional to 1/n^1.1: a few often, most rarely |
+//! | `hot:1` | only the first N; the others exist but are not used |
 //!
-//! What is drawn follows from the seed and the request's number alone.
+//! The draws depend only on the seed and the request's number.
 
 use std::fmt;
 
 use super::link::{drawn, mixed};
 use crate::errors::Failure;
 
-/// Beyond this nearly all requests go to one topic: that is `hot:1`.
+/// Above this exponent nearly all requests use one topic, which is `hot:1`.
 const EXPONENT_MAX: f64 = 10.0;
 
 /// A distribution over topics.
@@ -28,7 +28,7 @@ pub(super) enum Keys {
 
 impl Keys {
     /// # Errors
-    /// What is none of them.
+    /// Returns an error for any other text.
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let (name, figure) = text.split_once(':').map_or((text, None), |(name, figure)| (name, Some(figure)));
         let keys = match (name, figure) {
@@ -48,7 +48,7 @@ impl Keys {
         })
     }
 
-    /// Draws from `count` topics, for the seat with this index of so many.
+    /// Creates the draws from `count` topics for the seat with this index.
     pub(super) fn picker(self, count: usize, (index, seats): (u32, u32)) -> Picker {
         match self {
             Self::Uniform => Picker::Uniform(count),
@@ -59,7 +59,7 @@ impl Keys {
     }
 }
 
-/// As on the command line.
+/// Returns the distribution as written on the command line.
 impl fmt::Display for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -79,7 +79,7 @@ pub(super) enum Picker {
         count: usize,
         first: usize,
     },
-    /// The share of each topic and all before it; the last is 1.
+    /// The cumulative probability of each topic; the last is 1.
     Shares(Vec<f64>),
 }
 
@@ -95,7 +95,7 @@ impl Picker {
         Self::Shares(shares)
     }
 
-    /// The topic of a request; requests count from 1.
+    /// Returns the topic of a request; requests count from 1.
     pub(super) fn pick(&self, seed: u64, serial: u64) -> usize {
         match self {
             Self::Uniform(count) => drawn(seed, serial, *count),
@@ -104,7 +104,7 @@ impl Picker {
                 (first + step) % count
             }
             Self::Shares(shares) => {
-                // 53 bits are what a number between 0 and 1 holds.
+                // A number between 0 and 1 holds 53 bits.
                 let place = (mixed(seed, serial) >> 11) as f64 / (1_u64 << 53) as f64;
                 shares.partition_point(|share| *share <= place).min(shares.len() - 1)
             }
@@ -125,7 +125,7 @@ mod tests {
         counts
     }
 
-    /// Against the known shares; the draws are the same every time, so the bounds are no matter of luck.
+    /// Compares with the known probabilities. The draws are deterministic, so the bounds cannot fail by chance.
     #[test]
     fn topics_are_drawn_in_their_shares() {
         let harmonic: f64 = (1..=50).map(|place| f64::from(place).powf(-1.1)).sum();

@@ -1,4 +1,4 @@
-//! One run: who sends what where, all threads at work, and the processor time that it takes.
+//! One run: the assignment of work to threads, their execution, and the CPU time that they use.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use super::target::Target;
 use super::worker::{Pace, Task, Work, work};
 use crate::{clock, interrupt};
 
-/// From when connections are open until the first request: all threads are at work by then.
+/// Delay between opening the connections and the first request, so that all threads are ready by then.
 const LEAD: Duration = Duration::from_millis(20);
 
-/// How soon it is seen that a number of requests is done.
+/// Interval at which the completion of a number of requests is checked.
 const SOON: Duration = Duration::from_millis(5);
 
-/// How soon Ctrl-C is seen.
+/// Interval at which Ctrl-C is checked.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// Subscriptions that a node lets one connection have.
+/// Maximum number of subscriptions that a node accepts from one connection.
 pub(super) const SUBSCRIPTIONS_MAX: usize = 4096;
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) works: Vec<Work>,
@@ -36,7 +36,7 @@ pub(super) struct Measured {
     pub(super) costs: Option<Costs>,
 }
 
-/// Processor time of one request.
+/// CPU time per request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Costs {
     pub(super) generator_us: f64,
@@ -76,7 +76,7 @@ pub(super) fn measure(field: &Field<'_>, seats: &[Seat<'_>], rate: Option<f64>, 
     Measured { works, window, machine_busy, costs }
 }
 
-/// What the thread of a seat is to do.
+/// Returns the work for the thread of a seat.
 fn task(plan: &Plan, index: u32, seats: usize, rate: Option<f64>, window: Window) -> Task {
     let pace = match rate {
         None => Pace::Closed(plan.pipeline as usize),
@@ -85,13 +85,13 @@ fn task(plan: &Plan, index: u32, seats: usize, rate: Option<f64>, window: Window
             Pace::Open(between, between.mul_f64(f64::from(index) / seats as f64))
         }
     };
-    // The first threads take what is left over when the requests are shared out.
+    // The first threads get the remainder of dividing the requests.
     let seats = seats as u64;
     let share = |requests: u64| requests / seats + u64::from(u64::from(index) < requests % seats);
     Task { pace, window, quota: plan.requests.map(share) }
 }
 
-/// Processor time of the nodes, and what was answered by then.
+/// The CPU time of the nodes, and the number of responses up to then.
 struct Sample {
     time: Duration,
     answered: u64,
@@ -103,7 +103,7 @@ impl Sample {
         Some(Self { time: servers?.time()?, answered: answered + failed })
     }
 
-    /// Microseconds for each request since then.
+    /// Returns the CPU time in microseconds per request since then.
     fn each_since(&self, before: &Self) -> Option<f64> {
         let time = self.time.checked_sub(before.time)?;
         let answered = self.answered.checked_sub(before.answered).filter(|count| *count > 0)?;
@@ -111,7 +111,8 @@ impl Sample {
     }
 }
 
-/// Who sends what where. With fewer topics than connections, where topics are not shared, some have nothing to do.
+/// Assigns topics and nodes to seats. With fewer topics than connections, some have nothing to do if topics are not
+/// shared.
 pub(super) fn seats<'p>(
     plan: &Plan,
     target: &'p Target,

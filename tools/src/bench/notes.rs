@@ -1,4 +1,4 @@
-//! What a reader must know of a result, in sentences: most of all what was not measured.
+//! Notes that a reader needs to interpret a result, above all about what was not measured.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use super::measure::SUBSCRIPTIONS_MAX;
 use super::report::{Band, Cost, Mode, Point, Report, Test};
 use crate::text;
 
-/// So many times the rate of a node a generator should reach with the same processor time.
+/// The factor by which a generator's rate should exceed a node's for the same CPU time.
 const GENERATOR_TIMES: f64 = 3.0;
 
-/// A run whose highest and lowest rates are so far apart says little.
+/// The spread between the lowest and highest rates above which a run says little.
 const NOISE: f64 = 0.1;
 
-/// The notes of a report that is complete but for them.
+/// Returns the notes of a report that is otherwise complete.
 pub(super) fn of(report: &Report) -> Vec<String> {
     let mut notes = Vec::new();
     errors(report, &mut notes);
@@ -73,7 +73,7 @@ fn open_loop(report: &Report, notes: &mut Vec<String>) {
     }
 }
 
-/// First of all: what failed, because figures of the rest look good without it.
+/// Reports failures first, because the figures of the other requests look good without them.
 fn errors(report: &Report, notes: &mut Vec<String>) {
     if report.errors == 0 {
         return;
@@ -93,7 +93,7 @@ fn errors(report: &Report, notes: &mut Vec<String>) {
     ));
 }
 
-/// What is in the figures of an operation and what is not.
+/// Explains what the figures of an operation include and exclude.
 fn operations(report: &Report, notes: &mut Vec<String>) {
     let has = |test| report.points.iter().any(|point| point.test == test);
     for (test, other) in [(Test::Create, "delete of an older topic"), (Test::Delete, "create of a newer topic")] {
@@ -118,7 +118,7 @@ fn operations(report: &Report, notes: &mut Vec<String>) {
     }
 }
 
-/// Says of which figures the runs do not show that the number of topics makes a difference.
+/// Names the figures for which the runs do not show an effect of the number of topics.
 fn within_noise(report: &Report, notes: &mut Vec<String>) {
     if report.load.runs < 2 || !report.load.ramp.is_empty() {
         return;
@@ -136,12 +136,12 @@ fn within_noise(report: &Report, notes: &mut Vec<String>) {
     }
 }
 
-/// Do the runs of one reach into those of the other?
+/// Returns true if the ranges of the runs overlap.
 fn overlap(a: Band, b: Band) -> bool {
     a.min <= b.max && b.min <= a.max
 }
 
-/// A generator should need a third of what one node does, so that it loads three with as many processors.
+/// A generator should need a third of the CPU time of a node, so that it can load three nodes with as many processors.
 fn costs(report: &Report, notes: &mut Vec<String>) {
     let known = report.generator.costs.iter().filter_map(|cost| Some((cost, cost.nodes_us.filter(|us| *us > 0.0)?)));
     let known: Vec<(&Cost, f64)> = known.collect();

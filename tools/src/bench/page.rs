@@ -1,7 +1,7 @@
-//! `report.html`: a whole report as one file that asks no other for anything.
+//! `report.html`: a complete report in one self-contained file.
 //!
-//! Errors come first, then what was required and what must be known, the pictures, all points, and how and where they
-//! were measured. Without its script everything is still shown. The report itself stands in it as JSON.
+//! Errors come first, then the requirements and notes, the pictures, all points, and how and where they were measured.
+//! Everything is shown even without scripts. The file also contains the report as JSON.
 
 mod markup;
 mod tables;
@@ -21,10 +21,10 @@ const PAGE: &str = include_str!("../../assets/report.html");
 const STYLE: &str = include_str!("../../assets/report.css");
 const SCRIPT: &str = include_str!("../../assets/report.js");
 
-/// `bench report`: the page and the pictures of a report, once more.
+/// Runs `bench report`, which writes the page and the pictures of a report again.
 ///
 /// # Errors
-/// It cannot be read, or the files not be written.
+/// Returns an error if the report cannot be read, or if a file cannot be written.
 pub(super) fn again(path: &str, session: &mut Session) -> Result<Exit, Failure> {
     let (folder, report) = (read::folder(path), read::report(path)?);
     let mut files = vec![write(&report, folder)?];
@@ -33,19 +33,19 @@ pub(super) fn again(path: &str, session: &mut Session) -> Result<Exit, Failure> 
     Ok(Exit::Done)
 }
 
-/// Writes `report.html`; gives where it is.
+/// Writes `report.html`, and returns its path.
 ///
 /// # Errors
-/// It cannot be drawn or written.
+/// Returns an error if it cannot be drawn or written.
 pub(super) fn write(report: &Report, folder: &Path) -> io::Result<PathBuf> {
     let path = folder.join("report.html");
     fs::write(&path, page(report)?)?;
     Ok(path)
 }
 
-/// The text of the page.
+/// Returns the text of the page.
 fn page(report: &Report) -> io::Result<String> {
-    // In a script element only `<` can begin something else; in JSON it stands in strings alone.
+    // In a script element, only `<` can start other markup; in JSON it occurs only in strings.
     let json = serde_json::to_string(report).map_err(io::Error::other)?.replace('<', "\\u003c");
     let title = escape(&format!("{} · {}", report.command_line(), report.started));
     Ok(fill(
@@ -54,7 +54,7 @@ fn page(report: &Report) -> io::Result<String> {
     ))
 }
 
-/// A text with values in the place of `{{name}}`; a value is not looked through.
+/// Replaces each `{{name}}` in a text by its value; the values are not searched.
 fn fill(page: &str, values: &[(&str, &str)]) -> String {
     let mut parts = page.split("{{");
     let mut filled = parts.next().unwrap_or_default().to_owned();
@@ -112,7 +112,7 @@ fn head(report: &Report) -> String {
 fn drawn(report: &Report) -> io::Result<String> {
     let mut html = String::new();
     for picture in pictures::inline(report)? {
-        // A part of a page needs no namespace, but a name for those who do not see it.
+        // An element within a page needs no namespace, but needs a description for users who cannot see it.
         let svg = picture.svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
         let named = format!("<svg role=\"group\" aria-label=\"{}\" ", escape(&picture.title));
         let svg = svg.replacen("<svg ", &named, 1);

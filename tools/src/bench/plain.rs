@@ -1,4 +1,4 @@
-//! Operations of which a request and its answer are all there is to it.
+//! Operations that consist of a request and its response.
 
 use dht_node::client::{Batch, Connection, Deadline, Error, NodeId, TopicName};
 use dht_node::cube;
@@ -9,7 +9,7 @@ use dht_node::wire::{Request, Response};
 use super::link::{Done, Left, Link, Seat, Sent, connect, mixed};
 use super::report::Test;
 
-/// Keeps what mixed draws apart from which topic it is for.
+/// Separates the draws of mixed from those of the topic.
 const WHICH: u64 = 0x6d69_7865_6400_0000;
 
 /// Publish, query, fetch, ping, and publish and fetch mixed.
@@ -32,13 +32,13 @@ impl<'p> Plain<'p> {
         Ok(Sent { key: id.0, hops: Some(self.seat.hops_to(node)) })
     }
 
-    /// Does this request of mixed publish?
+    /// Returns true if this request of mixed is a PUBLISH.
     fn publishes(&self, serial: u64) -> bool {
         let (publish, fetch) = self.seat.mix;
         mixed(self.seat.seed ^ WHICH, serial) % u64::from(publish + fetch) < u64::from(publish)
     }
 
-    /// Is it what the request asked for?
+    /// Returns true if the response is the expected one.
     fn outcome(&self, response: &Response) -> Result<(), &'static str> {
         if let Response::Error(error) = response {
             return Err(error.name());
@@ -49,7 +49,7 @@ impl<'p> Plain<'p> {
             Test::Query => matches!(response, Response::Described(description) if description.topic.is_some()),
             Test::Fetch => has_record(response),
             Test::Ping => matches!(response, Response::Ping { .. }),
-            // The connection checks that an answer belongs to the operation that was asked for.
+            // The connection has checked that a response belongs to the operation of its request.
             Test::Mixed => matches!(response, Response::Published(_)) || has_record(response),
             Test::Create | Test::Delete | Test::Subscribe => false,
         };
@@ -57,7 +57,7 @@ impl<'p> Plain<'p> {
     }
 }
 
-/// So many records of so many bytes each.
+/// Returns `count` records of `size` bytes each.
 pub(super) fn alike(size: usize, count: u32) -> Result<Batch, Error> {
     let value = vec![b'x'; size];
     let mut batch = Batch::new();

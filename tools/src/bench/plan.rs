@@ -1,4 +1,4 @@
-//! What is to be measured, as the command line says it.
+//! The plan: what to measure, from the command line.
 
 use std::time::Duration;
 
@@ -14,56 +14,56 @@ use crate::args;
 use crate::errors::Failure;
 use crate::text;
 
-/// Most connections: each has a thread and its histograms.
+/// Maximum number of connections: each has a thread with histograms of its own.
 const CONNECTIONS_MAX: u32 = 128;
 
-/// Requests in flight on one connection: a node reads no more than this ahead.
+/// Maximum number of requests in flight on one connection: a node reads no further ahead.
 pub(super) const PIPELINE_MAX: u32 = 1000;
 
-/// Most topics of one point.
+/// Maximum number of topics of one point.
 const TOPICS_MAX: u32 = 1_000_000;
 
-/// Most bytes of a record's value.
+/// Maximum size of a record's value in bytes.
 const SIZE_MAX: u64 = 1_000_000;
 
-/// More runs of a point than anybody waits for.
+/// Maximum number of runs of a point.
 const RUNS_MAX: u32 = 1000;
 
-/// More records of one PUBLISH than fit it.
+/// Maximum number of records in one PUBLISH.
 const BATCH_MAX: u32 = 100_000;
 
-/// More weight of one half of mixed than shows.
+/// Maximum weight of one half of mixed.
 const WEIGHT_MAX: u32 = 1000;
 
-/// Letters of a name that becomes part of a folder's.
+/// Maximum length of a label that becomes part of a folder's name.
 const NAME_MAX: usize = 64;
 
-/// How long a number of requests may take.
+/// Time limit for a run with a number of requests.
 const REQUESTS_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
-/// Without a limit by `--timeout`: some is needed, else a node that hangs is never found out.
+/// The time limit without `--timeout`. One is needed, or a hanging node would never be detected.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is to be measured.
+/// What to measure.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) kind: Kind,
     pub(super) tests: Vec<Test>,
-    /// Ascending, each once.
+    /// The numbers of topics, in ascending order without duplicates.
     pub(super) topics: Vec<u32>,
     pub(super) connections: u32,
     pub(super) pipeline: u32,
-    /// Requests a second of all connections, each a point of its own; `None` is the closed loop.
+    /// Requests per second of all connections together; each rate makes a point. `None` is the closed loop.
     pub(super) rates: Vec<Option<f64>>,
-    /// Are the rates a ramp, that ends where one is not reached?
+    /// True if the rates are a ramp, which ends at the first rate that is not reached.
     pub(super) is_ramp: bool,
     pub(super) keys: Keys,
     pub(super) size: u32,
-    /// Records of one PUBLISH.
+    /// Number of records in one PUBLISH.
     pub(super) batch: u32,
-    /// How many PUBLISH to how many FETCH are mixed.
+    /// The weights of PUBLISH and FETCH in mixed.
     pub(super) mix: (u32, u32),
-    /// Requests of a run, when it ends by their number.
+    /// Number of requests of a run, if it ends by their number.
     pub(super) requests: Option<u64>,
     pub(super) entry: Entry,
     pub(super) runs: u32,
@@ -73,15 +73,15 @@ pub(super) struct Plan {
     pub(super) requirements: Vec<Require>,
     pub(super) name: String,
     pub(super) remark: String,
-    /// Are there to be no signs of life?
+    /// True if no progress is shown.
     pub(super) is_still: bool,
-    /// For connecting and for each answer.
+    /// The time limit for connecting and for each response.
     pub(super) timeout: Duration,
 }
 
 impl Plan {
     /// # Errors
-    /// What cannot be meant.
+    /// Returns an error for options that make no sense.
     pub(super) fn new(bench: &args::Load, kind: Kind, timeout: Duration) -> Result<Self, Failure> {
         let is_sweep = kind == Kind::Sweep;
         let or = |given: &Option<String>, run: &str, sweep: &str| {
@@ -150,7 +150,7 @@ impl Plan {
         })
     }
 
-    /// Bytes of values in a request of this operation, or in its answer.
+    /// Returns the size in bytes of the values in a request of this operation or in its response.
     pub(super) fn payload_bytes(&self, test: Test) -> f64 {
         let size = f64::from(self.size);
         let (publish, fetch) = self.mix;
@@ -166,13 +166,13 @@ impl Plan {
         }
     }
 
-    /// Is there a time for each request?
+    /// Returns true if each request has a planned time (open loop).
     pub(super) fn is_open(&self) -> bool {
         self.rates.iter().all(Option::is_some)
     }
 }
 
-/// Options of which only one makes sense.
+/// Checks options that exclude each other.
 fn refuse_together(bench: &args::Load) -> Result<(), Failure> {
     let has_rate = bench.rate.as_deref().is_some_and(|rate| rate != "max");
     let (has_ramp, has_requests) = (bench.ramp.is_some(), bench.requests.is_some());
@@ -202,11 +202,11 @@ fn refuse_together(bench: &args::Load) -> Result<(), Failure> {
 }
 
 impl Test {
-    /// All of them, in the order in which they are named.
+    /// Returns all operations, in the order in which they are listed.
     pub(super) const ALL: [Self; 8] =
         [Self::Create, Self::Publish, Self::Subscribe, Self::Query, Self::Fetch, Self::Ping, Self::Delete, Self::Mixed];
 
-    /// As it is written.
+    /// Returns the name on the command line.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -220,18 +220,18 @@ impl Test {
         }
     }
 
-    /// Has it its topics to itself, connection by connection?
+    /// Returns true if each connection has topics of its own.
     pub(super) const fn owns_topics(self) -> bool {
         matches!(self, Self::Create | Self::Delete | Self::Subscribe)
     }
 
-    /// Is it about topics that are there already?
+    /// Returns true if the operation uses topics that exist already.
     pub(super) const fn needs_topics(self) -> bool {
         !matches!(self, Self::Create | Self::Delete | Self::Ping)
     }
 }
 
-/// The tests, and the weights of publish and fetch in mixed.
+/// Parses the operations, and the weights of publish and fetch in mixed.
 fn tests(list: &str) -> Result<(Vec<Test>, (u32, u32)), Failure> {
     let mut tests = Vec::new();
     let mut mix = (1, 1);
@@ -260,14 +260,14 @@ fn tests(list: &str) -> Result<(Vec<Test>, (u32, u32)), Failure> {
     Ok((tests, mix))
 }
 
-/// `1:3`
+/// Parses weights such as `1:3`.
 fn weights_of(text: &str) -> Option<(u32, u32)> {
     let (publish, fetch) = text.split_once(':')?;
     let weight = |text: &str| text.parse().ok().filter(|weight| *weight <= WEIGHT_MAX);
     weight(publish).zip(weight(fetch)).filter(|(publish, fetch)| publish + fetch > 0)
 }
 
-/// What can be part of a folder's name on any system.
+/// Returns true if the text can be part of a folder's name on any system.
 fn name(text: &str) -> Result<String, Failure> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
     if text.len() > NAME_MAX || !text.chars().all(is_plain) {
@@ -293,7 +293,7 @@ fn topics(list: &str) -> Result<Vec<u32>, Failure> {
     Ok(topics)
 }
 
-/// `None` is as fast as it goes.
+/// Parses a rate; `None` means as fast as possible.
 fn rate(text: &str) -> Result<Option<f64>, Failure> {
     if text == "max" {
         return Ok(None);

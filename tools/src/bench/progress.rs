@@ -1,4 +1,4 @@
-//! What is known while a run goes on: counters that its threads leave behind, and a line of them for whoever waits.
+//! The progress of a run: counters that its threads update, and a line that shows them.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +8,13 @@ use super::report::{Run, Test};
 use crate::errors::note;
 use crate::{clock, text};
 
-/// Between two looks at the counters.
+/// Interval between two readings of the counters.
 const EACH: Duration = Duration::from_millis(200);
 
-/// Cells of the bar.
+/// Width of the bar in characters.
 const BAR: usize = 20;
 
-/// The counters of one thread, which alone adds to them. Each has a cache line to itself, so that nobody waits for it.
+/// The counters of one thread, to which only that thread adds. Each has a cache line of its own, to avoid contention.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Meter {
@@ -31,40 +31,40 @@ impl Meter {
         self.failed.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Answers and failures of all threads so far.
+    /// Returns the responses and failures of all threads so far.
     pub(super) fn sum(meters: &[Self]) -> (u64, u64) {
         let of = |meter: &Self| (meter.answered.load(Ordering::Relaxed), meter.failed.load(Ordering::Relaxed));
         meters.iter().map(of).fold((0, 0), |(answered, failed), (a, f)| (answered + a, failed + f))
     }
 }
 
-/// How it is told.
+/// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
-    /// Not at all.
+    /// It is not shown.
     Silent,
-    /// A line for each run, when it is over.
+    /// As a line for each completed run.
     Lines,
-    /// One line that is written anew again and again.
+    /// As one line that is redrawn.
     Live,
 }
 
-/// Tells how far it is.
+/// Shows the progress.
 #[derive(Debug)]
 pub(super) struct Progress {
     manner: Manner,
-    /// Runs of all points.
+    /// Number of runs of all points.
     all: u32,
-    /// Those that are over.
+    /// Number of completed runs.
     finished: u32,
-    /// How long each takes, as planned.
+    /// The planned duration of a run.
     each: Duration,
-    /// How long those took that are over, with what was made ready for them.
+    /// The duration of the completed runs, including their setup.
     took: Duration,
-    /// What runs now, in words.
+    /// The description of the current run.
     what: String,
     errors: u64,
-    /// When the counters were looked at last, and what was answered by then.
+    /// When the counters were last read, and how many responses there were then.
     last: Option<(Instant, u64)>,
 }
 
@@ -79,7 +79,7 @@ impl Progress {
         Self { manner, all, finished: 0, each, took: Duration::ZERO, what: String::new(), errors: 0, last: None }
     }
 
-    /// A run of this begins.
+    /// Starts a run with this description.
     pub(super) fn begin(&mut self, test: Test, topics: u32, run: (u32, u32), target: Option<f64>) {
         let target = target.map_or_else(String::new, |rate| format!(" at {rate:.0} req/s"));
         let topics = text::counted(u64::from(topics), "topic");
@@ -88,7 +88,7 @@ impl Progress {
         self.draw("preparing");
     }
 
-    /// Waits until the time comes, or until it is `over`, and tells meanwhile.
+    /// Waits until the given time, or until `over` returns true, and shows the progress meanwhile.
     pub(super) fn wait(&mut self, until: Instant, meters: &[Meter], step: Duration, is_over: impl Fn() -> bool) {
         let mut now = clock::now();
         while now < until && !is_over() {
@@ -116,7 +116,7 @@ impl Progress {
         self.draw(&format!("{rate:.0} req/s  {errors}"));
     }
 
-    /// A run is over.
+    /// Records the completion of a run.
     pub(super) fn end(&mut self, run: &Run, took: Duration) {
         self.finished += 1;
         self.errors += run.errors;
@@ -135,12 +135,12 @@ impl Progress {
         }
     }
 
-    /// Some runs will not be.
+    /// Records that some runs will not take place.
     pub(super) fn skip(&mut self, count: u32) {
         self.all = self.all.saturating_sub(count).max(self.finished);
     }
 
-    /// Takes the line away, for what is written next.
+    /// Erases the line, before other output.
     pub(super) fn clear(&self) {
         if self.manner == Manner::Live {
             let _ = write!(io::stderr(), "\r\x1b[K");
@@ -156,14 +156,15 @@ impl Progress {
         if self.manner == Manner::Live {
             let (bar, left) = (bar(self.finished, self.all), humantime::format_duration(self.left()));
             let (number, all, what) = (self.finished + 1, self.all, &self.what);
-            // A terminal that is too narrow would scroll; without the wrapping of lines the end is cut off instead.
+            // On a terminal that is too narrow, a wrapped line would scroll; without line wrapping, its end is cut off
+            // instead.
             let _ =
                 write!(io::stderr(), "\r\x1b[?7l{bar} {number}/{all}  {what}  {figures}  left {left}\x1b[K\x1b[?7h");
         }
     }
 }
 
-/// `[####>-----]`
+/// Formats the bar: `[####>-----]`.
 fn bar(finished: u32, all: u32) -> String {
     let full = (BAR * finished as usize / all.max(1) as usize).min(BAR - 1);
     format!("[{}>{}]", "#".repeat(full), "-".repeat(BAR - 1 - full))

@@ -1,17 +1,17 @@
-//! `--ramp FROM..TO/TIME`: the open loop at one rate after the other, until one is not reached.
+//! `--ramp FROM..TO/TIME`: the open loop at increasing rates, until one is not reached.
 
 use std::time::Duration;
 
 use crate::errors::Failure;
 use crate::text;
 
-/// Rates of a ramp, both ends included.
+/// Number of rates of a ramp, including both ends.
 const STEPS: u32 = 10;
 
-/// Less than this share of a rate is a rate that was not reached.
+/// A rate counts as not reached if less than this share of it is achieved.
 const REACHED: f64 = 0.95;
 
-/// Rates, ascending by the same factor, and how long each is measured.
+/// The rates, which increase by a constant factor, and how long each is measured.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ramp {
     pub(super) rates: Vec<f64>,
@@ -20,7 +20,7 @@ pub(super) struct Ramp {
 
 impl Ramp {
     /// # Errors
-    /// What is no ramp.
+    /// Returns an error for text that is not a ramp.
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = || {
             Failure::usage_with(
@@ -37,13 +37,13 @@ impl Ramp {
             return Err(wrong());
         }
         let step = |step| from * (to / from).powf(f64::from(step) / f64::from(STEPS - 1));
-        // Rates of whole requests are easier to read, and as good.
+        // Integer rates are easier to read, and just as good.
         let whole = |rate: f64| if rate >= 100.0 { rate.round() } else { rate };
         Ok(Self { rates: (0..STEPS).map(step).map(whole).collect(), each })
     }
 }
 
-/// Did so many answers a second come as were asked for?
+/// Returns true if the achieved rate is close enough to the planned one.
 pub(super) fn is_reached(target: f64, rate: f64) -> bool {
     rate >= target * REACHED
 }

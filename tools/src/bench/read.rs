@@ -1,4 +1,4 @@
-//! Reading a report that was written before.
+//! Reads an existing report.
 
 use std::fs;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use super::report::{Report, SCHEMA};
 use crate::errors::Failure;
 
-/// Reads `report.json`, or that of a folder.
+/// Reads a `report.json`, or the one in a folder.
 ///
 /// # Errors
-/// There is none, or not in the form that this program knows.
+/// Returns an error if there is none, or if its format is not known to this program.
 pub(super) fn report(path: &str) -> Result<Report, Failure> {
     let given = Path::new(path);
     let path = if given.is_dir() { given.join("report.json") } else { given.to_owned() };
@@ -17,7 +17,7 @@ pub(super) fn report(path: &str) -> Result<Report, Failure> {
     parse(&text).map_err(|what| Failure::usage(format!("{}: {what}", path.display())))
 }
 
-/// Where the files of a report are, by what [`report`] was given.
+/// Returns the folder of a report's files, from the path that was given for [`report`].
 pub(super) fn folder(path: &str) -> &Path {
     let given = Path::new(path);
     if given.is_dir() {
@@ -27,9 +27,9 @@ pub(super) fn folder(path: &str) -> &Path {
 }
 
 /// # Errors
-/// What is wrong with it.
+/// Returns what is wrong with the report.
 fn parse(text: &[u8]) -> Result<Report, String> {
-    // The version first: of another form nothing else can be said.
+    // The version is checked first, because nothing is known about other formats.
     let version: Version = serde_json::from_slice(text).map_err(|error| format!("no report: {error}"))?;
     if version.schema != SCHEMA {
         return Err(format!("its schema is {}, this dht-cli reads {SCHEMA}", version.schema));

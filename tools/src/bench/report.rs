@@ -9,55 +9,55 @@
 //!        └─ runs[]: the single runs, with their timeline
 //! ```
 //!
-//! Times are microseconds unless the name says something else; shares are 0 to 1. A reader must pass over fields that
-//! it does not know; a field that changes its meaning raises [`SCHEMA`].
+//! Times are in microseconds unless the name says otherwise; shares are between 0 and 1. Readers must ignore unknown
+//! fields; a change to the meaning of a field raises [`SCHEMA`].
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The version of this form.
+/// The version of this format.
 pub(crate) const SCHEMA: u32 = 1;
 
-/// A whole benchmark.
+/// A complete benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// [`SCHEMA`].
+    /// The version of the format: [`SCHEMA`].
     pub(crate) schema: u32,
-    /// Which command made it.
+    /// The command that made the report.
     pub(crate) kind: Kind,
-    /// The command line, as it was given.
+    /// The command line as it was given.
     pub(crate) command: Vec<String>,
-    /// When it began, RFC 3339, UTC.
+    /// The time at which it began, in RFC 3339, UTC.
     pub(crate) started: String,
-    /// How long all of it took.
+    /// Its total duration.
     pub(crate) seconds: f64,
-    /// Was it stopped before its end? Then points and runs may be missing.
+    /// True if it was interrupted; points and runs may then be missing.
     pub(crate) interrupted: bool,
-    /// Requests that failed, over all points; such a report is to be read with care.
+    /// Number of failed requests over all points. If it is not 0, the figures must be read with care.
     pub(crate) errors: u64,
-    /// What was measured against.
+    /// The cluster under test.
     pub(crate) cluster: Cluster,
-    /// What was sent.
+    /// The load.
     pub(crate) load: Load,
-    /// Where the generator ran.
+    /// The machine of the load generator.
     pub(crate) environment: Environment,
-    /// How busy the generator was.
+    /// The CPU use of the load generator.
     pub(crate) generator: Generator,
-    /// Counters of each node that answered, before and after, by number; see STATS.
+    /// The counters of each node that answered, before and after, by node number; see STATS.
     pub(crate) counters: Vec<Counters>,
-    /// What went over each edge meanwhile, in each direction; empty when a node did not answer before or after.
+    /// The traffic on each edge in each direction; empty if a node did not answer before or after.
     pub(crate) edges: Vec<Edge>,
-    /// By operation in the order of the command line, then by topics, ascending.
+    /// The points, by operation in the order of the command line, then by number of topics in ascending order.
     pub(crate) points: Vec<Point>,
-    /// What `--require` asked for.
+    /// The results of `--require`.
     pub(crate) requirements: Vec<Requirement>,
-    /// What a reader must know, in sentences.
+    /// Notes that a reader needs to interpret the figures.
     pub(crate) notes: Vec<String>,
 }
 
 impl Report {
-    /// The command line, without the folders that lead to the program.
+    /// Returns the command line without the path of the program's folder.
     pub(crate) fn command_line(&self) -> String {
         let mut words: Vec<&str> = self.command.iter().map(String::as_str).collect();
         if let Some(program) = words.first_mut() {
@@ -71,9 +71,9 @@ impl Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// `bench run`
+    /// The command `bench run`.
     Run,
-    /// `bench sweep`
+    /// The command `bench sweep`.
     Sweep,
 }
 
@@ -81,74 +81,74 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Test {
-    /// CREATE of a new name; a DELETE of an older one goes beside it and is not counted.
+    /// CREATE of a new topic; a DELETE of an older one accompanies it and is not counted.
     Create,
     /// PUBLISH of one record.
     Publish,
-    /// From PUBLISH at one node to DELIVER at the opposite one.
+    /// The latency from PUBLISH at one node to DELIVER at the opposite one.
     Subscribe,
-    /// Where a topic lives and how long it is.
+    /// QUERY for the home and the size of a topic.
     Query,
     /// FETCH of one record.
     Fetch,
     /// PING of a node of the cube.
     Ping,
-    /// DELETE; a CREATE of a newer one goes beside it and is not counted.
+    /// DELETE of a topic; a CREATE of a newer one accompanies it and is not counted.
     Delete,
-    /// PUBLISH and FETCH in turn as drawn.
+    /// PUBLISH and FETCH, drawn at random.
     Mixed,
 }
 
-/// The cube.
+/// The cluster under test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cluster {
-    /// Its dimension: 2 to this power is its number of nodes.
+    /// The dimension of the cube: it has 2 to this power nodes.
     pub(crate) dimension: u8,
-    /// Nodes of a whole cube.
+    /// Number of nodes of the complete cube.
     pub(crate) nodes: u32,
-    /// Those that answered at the beginning.
+    /// Number of nodes that answered at the beginning.
     pub(crate) nodes_up: u32,
-    /// What its nodes say they are, each once.
+    /// Names and versions of the nodes' programs, without duplicates.
     pub(crate) software: Vec<String>,
-    /// What their acknowledgements mean, each once: memory, interval or synced.
+    /// The durability levels of acknowledgements, without duplicates: memory, interval or synced.
     #[serde(default)]
     pub(crate) durability: Vec<String>,
-    /// Where its nodes listen, by number; empty for one that did not answer.
+    /// Addresses of the nodes by number; empty for one that did not answer.
     pub(crate) addresses: Vec<String>,
 }
 
-/// What was sent.
+/// The load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Load {
     /// How requests follow one another.
     pub(crate) mode: Mode,
-    /// Requests a second of all connections together, in the open loop.
+    /// Requests per second of all connections together, in the open loop.
     pub(crate) target_rate: Option<f64>,
-    /// Connections; a point with fewer topics may use fewer.
+    /// Number of connections; a point with fewer topics may use fewer.
     pub(crate) connections: u32,
-    /// Requests in flight on each, in the closed loop.
+    /// Number of requests in flight on each connection, in the closed loop.
     pub(crate) pipeline: u32,
-    /// Bytes of a record's value.
+    /// Size of a record's value in bytes.
     pub(crate) size_bytes: u32,
-    /// Records of one PUBLISH.
+    /// Number of records in one PUBLISH.
     pub(crate) batch: u32,
-    /// How topics are drawn, as on the command line: uniform, sequential, zipf:1.1, hot:1.
+    /// The distribution over topics, as on the command line: uniform, sequential, zipf:1.1, hot:1.
     pub(crate) keys: String,
-    /// Threads, each with its share of the connections.
+    /// Number of threads, each with its share of the connections.
     pub(crate) threads: u32,
-    /// Requests of each run, when it ends by their number.
+    /// Number of requests of each run, if it ends by their number.
     pub(crate) requests: Option<u64>,
-    /// Rates that were gone through, ascending, in the open loop; each makes a point.
+    /// The rates in ascending order, in the open loop; each makes a point.
     pub(crate) ramp: Vec<f64>,
-    /// Where requests enter the cube.
+    /// The nodes that connections use.
     pub(crate) entry: Entry,
-    /// Runs of each point.
+    /// Number of runs of each point.
     pub(crate) runs: u32,
-    /// What is passed over at the beginning of each.
+    /// Warm-up at the beginning of each run, which is not measured.
     pub(crate) warmup_seconds: f64,
-    /// What is measured of each; 0 when it ends by a number of requests.
+    /// Measured duration of each run; 0 if it ends by a number of requests.
     pub(crate) measured_seconds: f64,
-    /// From which topics, names and the order of runs are drawn.
+    /// The seed for topics, names and the order of runs.
     pub(crate) seed: u64,
 }
 
@@ -156,192 +156,194 @@ pub(crate) struct Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
-    /// Each waits for the answer to one before it: finds the highest rate, and under-counts stalls.
+    /// Closed loop: each request waits for the response to an earlier one. It finds the highest rate, and under-counts
+    /// stalls.
     Closed,
-    /// Each has its time: finds the latency at a rate.
+    /// Open loop: each request has a planned time. It finds the latency at a given rate.
     Open,
 }
 
-/// Where requests enter the cube.
+/// The nodes that connections use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Entry {
-    /// All at the node of `-s`.
+    /// All connections use the node of `-s`.
     One,
-    /// Connections go round over all nodes.
+    /// Connections are distributed over all nodes in turn.
     All,
-    /// Each connection at a node that is drawn.
+    /// Each connection uses a node drawn at random.
     Random,
 }
 
-/// Where the generator ran; empty or 0 is unknown.
+/// The machine of the load generator; an empty value or 0 means unknown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Environment {
-    /// The processor's name.
+    /// Model name of the processor.
     pub(crate) cpu: String,
-    /// Processors that this process may use.
+    /// Number of processors that this process may use.
     pub(crate) cores: u32,
-    /// The scaling governor of the first.
+    /// Scaling governor of the first processor.
     pub(crate) governor: String,
     /// Name and release of the operating system's kernel.
     pub(crate) kernel: String,
-    /// Bytes of memory.
+    /// Size of the memory in bytes.
     pub(crate) memory_bytes: u64,
     /// Version of dht-cli.
     pub(crate) version: String,
-    /// The commit that it was built from, with a + when files were changed.
+    /// The commit that it was built from, followed by + if files were changed.
     pub(crate) commit: String,
-    /// The compiler that built it.
+    /// The version of the compiler.
     pub(crate) rustc: String,
-    /// Was dht-cli built without optimisation?
+    /// True if dht-cli was built without optimisation.
     pub(crate) debug_build: bool,
-    /// Are all nodes reached over the loopback interface, so that they share this machine?
+    /// True if all nodes are reached over the loopback interface, so that they share this machine.
     pub(crate) same_host: bool,
-    /// What the operator calls this benchmark.
+    /// The operator's name for this benchmark.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) name: String,
-    /// What the operator says of it.
+    /// The operator's comment.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) remark: String,
 }
 
-/// What a node counted.
+/// The counters of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counters {
-    /// Its number.
+    /// The node's number.
     pub(crate) node: u32,
-    /// Before the first run.
+    /// The counters before the first run.
     pub(crate) before: BTreeMap<String, u64>,
-    /// After the last one, before topics were removed.
+    /// The counters after the last run, before topics are deleted.
     pub(crate) after: BTreeMap<String, u64>,
 }
 
-/// What one neighbour sent another.
+/// The traffic from one neighbour to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Edge {
     /// The sender's number.
     pub(crate) from: u32,
     /// The receiver's number.
     pub(crate) to: u32,
-    /// Frames, as the receiver counted them.
+    /// Number of frames, as the receiver counted them.
     pub(crate) frames: u64,
-    /// Their bytes.
+    /// Size of these frames in bytes.
     pub(crate) bytes: u64,
 }
 
-/// How busy the generator was.
+/// The CPU use of the load generator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Generator {
-    /// Processor time of its busiest thread in any run, as a share of that run; `None` where it cannot be told.
+    /// CPU time of its busiest thread in any run as a share of that run; `None` if it is unknown.
     pub(crate) busiest_thread: Option<f64>,
-    /// Processor time of all its threads in the run where that was most, in cores.
+    /// CPU time of all its threads in the busiest run, in cores.
     pub(crate) cores_used: Option<f64>,
-    /// The share of the whole machine that was busy in its busiest run, by whomever.
+    /// The busy share of the whole machine, whatever the cause, in its busiest run.
     pub(crate) machine_busy: Option<f64>,
-    /// How late sends were in the open loop, 99 of 100 less than this.
+    /// The delay of sends in the open loop, 99th percentile.
     pub(crate) lag_p99_us: Option<f64>,
-    /// Was the generator, not the cluster, the limit in a run?
+    /// True if the generator rather than the cluster was the bottleneck in a run.
     pub(crate) was_limit: bool,
-    /// Processor time of one request by operation, where it can be told.
+    /// CPU time per request by operation, where it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) costs: Vec<Cost>,
 }
 
-/// Processor time of one request of an operation, over all its runs; with the waiting and waking that belongs to it.
+/// CPU time per request of an operation over all its runs, including the associated waiting and waking.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cost {
     /// The operation.
     pub(crate) test: Test,
-    /// What the generator took.
+    /// CPU time of the generator.
     pub(crate) generator_us: f64,
-    /// What all nodes together took; `None` where they cannot be seen.
+    /// CPU time of all nodes together; `None` if they cannot be observed.
     pub(crate) nodes_us: Option<f64>,
 }
 
-/// One operation at one number of topics.
+/// One operation with one number of topics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Point {
     /// The operation.
     pub(crate) test: Test,
-    /// Topics that requests are spread over; for create those that are there meanwhile.
+    /// Number of topics that requests are distributed over; for create, the number that exists meanwhile.
     pub(crate) topics: u32,
-    /// Connections that were used.
+    /// Number of connections used.
     pub(crate) connections: u32,
-    /// Requests a second that were asked for, in the open loop.
+    /// Planned requests per second, in the open loop.
     pub(crate) target_rate: Option<f64>,
-    /// Requests of all runs that succeeded.
+    /// Number of successful requests of all runs.
     pub(crate) requests: u64,
-    /// Requests of all runs that failed.
+    /// Number of failed requests of all runs.
     pub(crate) errors: u64,
-    /// The same by kind, most first.
+    /// The failures by kind, most frequent first.
     pub(crate) error_kinds: Vec<ErrorKind>,
-    /// Requests of the open loop that went out more than a millisecond after their time.
+    /// Number of requests of the open loop that were sent more than a millisecond late.
     pub(crate) late: u64,
-    /// Requests that never went out: of the open loop those whose time came, of a number those that were given up.
+    /// Number of requests that were never sent: in the open loop those that were due, with a number of requests those
+    /// given up.
     pub(crate) unsent: u64,
-    /// Answers a second.
+    /// Responses per second.
     pub(crate) rate: Band,
-    /// Payload a second, in 10^6 bytes; 0 for operations without.
+    /// Payload per second in 10^6 bytes; 0 for operations without payload.
     pub(crate) mb_s: Band,
-    /// Average latency: the headline.
+    /// Average latency: the headline figure.
     pub(crate) avg_us: Band,
     /// Median latency.
     pub(crate) p50_us: Band,
-    /// 99 of 100 requests are faster.
+    /// 99th percentile of the latency.
     pub(crate) p99_us: Band,
-    /// Processor time of all nodes for one request; `None` when they run elsewhere or cannot be seen.
+    /// CPU time of all nodes per request; `None` if they run elsewhere or cannot be observed.
     pub(crate) server_cpu_us: Option<Band>,
-    /// Latency, all runs merged: in the open loop since the planned time, else since it was sent.
+    /// Latency, all runs merged: in the open loop since the planned time, else since the request was sent.
     pub(crate) latency: Summary,
-    /// Since it was sent; in the closed loop the same as `latency`.
+    /// Time since the request was sent; in the closed loop the same as `latency`.
     pub(crate) service: Summary,
-    /// By number of hops on the way to the home, ascending; empty for subscribe, whose way always crosses the cube.
+    /// Latency by number of hops to the home, ascending; empty for subscribe, whose path always crosses the cube.
     pub(crate) hops: Vec<Hop>,
-    /// Topics at each node, by number; empty for operations that use none or make their own.
+    /// Number of topics at each node, by node number; empty for operations that use none or create their own.
     pub(crate) placement: Vec<u32>,
-    /// What came of published records, all runs together; only for subscribe.
+    /// Delivery of published records, all runs together; only for subscribe.
     pub(crate) delivery: Option<Delivery>,
-    /// The single runs, in the order in which they ran.
+    /// The individual runs in their order of execution.
     pub(crate) runs: Vec<Run>,
 }
 
 /// A figure over the runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Band {
-    /// The middle one; the mean of the two in the middle when their number is even.
+    /// The median; for an even number of runs, the mean of the two in the middle.
     pub(crate) median: f64,
-    /// The lowest.
+    /// The minimum.
     pub(crate) min: f64,
-    /// The highest.
+    /// The maximum.
     pub(crate) max: f64,
 }
 
-/// A histogram in figures. All are 0 when nothing was counted.
+/// A summary of a histogram. All figures are 0 if it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Summary {
-    /// Values in it.
+    /// Number of values.
     pub(crate) count: u64,
     /// Arithmetic mean.
     pub(crate) avg_us: f64,
-    /// Least.
+    /// Minimum.
     pub(crate) min_us: f64,
-    /// Half are less or equal.
+    /// Median.
     pub(crate) p50_us: f64,
-    /// 90 of 100.
+    /// 90th percentile.
     pub(crate) p90_us: f64,
-    /// 95 of 100.
+    /// 95th percentile.
     pub(crate) p95_us: f64,
-    /// 99 of 100.
+    /// 99th percentile.
     pub(crate) p99_us: f64,
-    /// 999 of 1000.
+    /// 99.9th percentile.
     pub(crate) p999_us: f64,
-    /// 9999 of 10 000.
+    /// 99.99th percentile.
     pub(crate) p9999_us: f64,
-    /// Most.
+    /// Maximum.
     pub(crate) max_us: f64,
     /// Standard deviation.
     pub(crate) stddev_us: f64,
-    /// The curve of the percentiles from 0 to 100, ascending; only of points, empty elsewhere.
+    /// The curve of the percentiles from 0 to 100, ascending; only for points, elsewhere empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) curve: Vec<Percentile>,
 }
@@ -349,111 +351,112 @@ pub(crate) struct Summary {
 /// A point of the curve.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Percentile {
-    /// Per cent of the values, 0 to 100 …
+    /// Percentage of the values, 0 to 100 …
     pub(crate) percentile: f64,
-    /// … that are at most this.
+    /// … that are at most this value.
     pub(crate) us: f64,
 }
 
 /// Failures of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ErrorKind {
-    /// The status's name, as UNKNOWN_TOPIC, or CONNECT, LOST, TIMED_OUT, PROTOCOL.
+    /// The name of the status, such as UNKNOWN_TOPIC, or CONNECT, LOST, TIMED_OUT or PROTOCOL.
     pub(crate) kind: String,
-    /// How many.
+    /// Number of failures.
     pub(crate) count: u64,
 }
 
-/// Requests that took so many hops.
+/// Requests with this number of hops.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Hop {
-    /// Edges between the node of entry and the home, when none is down.
+    /// Number of hops between the connected node and the home without faults.
     pub(crate) hops: u32,
     /// Their share of all requests.
     pub(crate) share: f64,
-    /// What the cube lets expect: of d dimensions, d over hops of 2^d.
+    /// The expected share: in d dimensions, d over hops divided by 2^d.
     pub(crate) expected_share: f64,
     /// Their latency, without the curve.
     pub(crate) latency: Summary,
 }
 
-/// What came of published records.
+/// Delivery of published records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Delivery {
-    /// Records that a node acknowledged, warm-up and all.
+    /// Number of acknowledged records, including the warm-up.
     pub(crate) published: u64,
-    /// Those that were delivered.
+    /// Number of delivered records.
     pub(crate) delivered: u64,
-    /// Those that were not, though waited for.
+    /// Number of records that were not delivered in time.
     pub(crate) lost: u64,
-    /// Delivered with other bytes than were published.
+    /// Number of records delivered with other bytes than were published.
     pub(crate) damaged: u64,
-    /// Delivered before one that was published earlier to the same topic, or twice.
+    /// Number of records delivered out of order, or twice.
     pub(crate) out_of_order: u64,
 }
 
 /// One run of a point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// From 1.
+    /// The number of the run, from 1.
     pub(crate) run: u32,
-    /// Its place among all runs of the report, from 0: they are shuffled.
+    /// Its position among all runs of the report, from 0; the order is shuffled.
     pub(crate) order: u32,
-    /// What was measured, without warm-up; less than planned when it was interrupted.
+    /// Measured duration, without warm-up; shorter than planned if the run was interrupted.
     pub(crate) seconds: f64,
-    /// Requests that succeeded.
+    /// Number of successful requests.
     pub(crate) requests: u64,
-    /// Requests that failed.
+    /// Number of failed requests.
     pub(crate) errors: u64,
     /// As in [`Point`].
     pub(crate) late: u64,
     /// As in [`Point`].
     pub(crate) unsent: u64,
-    /// Answers a second.
+    /// Responses per second.
     pub(crate) rate: f64,
-    /// Payload a second, in 10^6 bytes.
+    /// Payload per second in 10^6 bytes.
     pub(crate) mb_s: f64,
     /// As in [`Point`], without the curve.
     pub(crate) latency: Summary,
     /// As in [`Point`], without the curve.
     pub(crate) service: Summary,
-    /// What happened when.
+    /// The timeline.
     pub(crate) timeline: Vec<Bucket>,
 }
 
-/// A stretch of a run's time, by when its requests were answered or failed.
+/// An interval of a run, by the time at which requests were answered or failed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bucket {
-    /// Its beginning, since that of what was measured.
+    /// Its start, since the start of the measurement.
     pub(crate) at_ms: u64,
     /// Its length.
     pub(crate) width_ms: u64,
-    /// Requests that succeeded.
+    /// Number of successful requests.
     pub(crate) requests: u64,
-    /// Requests that failed.
+    /// Number of failed requests.
     pub(crate) errors: u64,
-    /// 99 of 100 of their latencies are less; 0 when there are none.
+    /// 99th percentile of their latency; 0 if there are none.
     pub(crate) p99_us: f64,
 }
 
-/// What `--require` asked for.
+/// The result of a requirement of `--require`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Requirement {
-    /// As it was written.
+    /// The requirement as it was written.
     pub(crate) text: String,
-    /// Does every point meet it?
+    /// True if every point meets it.
     pub(crate) met: bool,
-    /// The worst point, when it has one: its operation, its topics and its figure, in the unit of the requirement.
+    /// The worst point, if there is one: its operation, its number of topics and its figure, in the unit of the
+    /// requirement.
     pub(crate) worst: Option<Worst>,
 }
 
-/// The point that meets a requirement least.
+/// The point that is farthest from meeting a requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Worst {
     /// Its operation.
     pub(crate) test: Test,
-    /// Its topics.
+    /// Its number of topics.
     pub(crate) topics: u32,
-    /// Its figure: microseconds, requests a second, or a number.
+    /// Its figure in microseconds or requests per second, or a number.
     pub(crate) value: f64,
 }

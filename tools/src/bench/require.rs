@@ -1,4 +1,4 @@
-//! `--require 'p99<5ms'`: what every point must meet.
+//! `--require 'p99<5ms'`: requirements that every point must meet.
 
 use super::report::{Point, Requirement, Worst};
 use crate::errors::Failure;
@@ -18,7 +18,7 @@ enum Figure {
     Errors,
 }
 
-/// What a bound is written in.
+/// The unit of a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
     Time,
@@ -27,7 +27,7 @@ enum Unit {
     Number,
 }
 
-/// What there is, and in which unit.
+/// The figures that exist, and their units.
 const FIGURES: [(&str, Figure, Unit); 10] = [
     ("avg", Figure::Average, Unit::Time),
     ("p50", Figure::P50, Unit::Time),
@@ -44,9 +44,9 @@ const FIGURES: [(&str, Figure, Unit); 10] = [
 /// How a unit is written.
 struct Written {
     unit: Unit,
-    /// What may stand behind a number, and by how much it is taken then. Only a time needs something.
+    /// The suffixes that may follow a number, with their factors. Only a time must have one.
     suffixes: &'static [(&'static str, f64)],
-    /// For whoever wrote something else.
+    /// What an error message says about the unit.
     advice: &'static str,
 }
 
@@ -74,7 +74,7 @@ impl Unit {
         UNITS.iter().find(|written| written.unit == self).expect("each is in the table")
     }
 
-    /// In microseconds, requests a second, 10^6 bytes a second, or a number.
+    /// Returns the figure in microseconds, requests per second, 10^6 bytes per second, or as a number.
     fn read(self, text: &str) -> Option<f64> {
         let split = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != 'e').unwrap_or(text.len());
         let (number, suffix) = (text[..split].trim(), text[split..].trim());
@@ -88,17 +88,17 @@ impl Unit {
 pub(super) struct Require {
     text: String,
     figure: Figure,
-    /// Must it be less than the bound, not more?
+    /// True if the figure must be below the bound, not above it.
     is_below: bool,
-    /// Is the bound itself good enough?
+    /// True if the bound itself is acceptable.
     is_inclusive: bool,
-    /// As [`Unit::read`] gives it.
+    /// The bound as [`Unit::read`] returns it.
     bound: f64,
 }
 
 impl Require {
     /// # Errors
-    /// What is no requirement.
+    /// Returns an error for text that is not a requirement.
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = || {
             let known = FIGURES.map(|(name, ..)| name).join(", ");
@@ -120,14 +120,14 @@ impl Require {
         Ok(Self { text: text.to_owned(), figure, is_below: text[at..].starts_with('<'), is_inclusive, bound })
     }
 
-    /// Looks at all points. Where there are none, nothing is met.
+    /// Checks all points. Without points, the requirement is not met.
     pub(super) fn judge(&self, points: &[Point]) -> Requirement {
         let sign = if self.is_below { -1.0 } else { 1.0 };
         let worst = points
             .iter()
             .map(|point| Worst { test: point.test, topics: point.topics, value: self.value(point) })
             .min_by(|a, b| (a.value * sign).total_cmp(&(b.value * sign)));
-        // Where nothing was answered there is no latency, and 0 µs would be met.
+        // Without successful requests there is no latency, and a latency of 0 µs would meet any bound.
         let is_answered = self.figure == Figure::Errors || points.iter().all(|point| point.requests > 0);
         let is_known = self.figure != Figure::ServerCpu || points.iter().all(|point| point.server_cpu_us.is_some());
         let met = is_answered && is_known && worst.is_some_and(|worst| self.is_met(worst.value));

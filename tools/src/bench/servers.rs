@@ -1,20 +1,21 @@
-//! The processes of the nodes, when they run on this machine: how much processor time they take.
+//! The CPU time of the nodes' processes, if these run on this machine.
 //!
-//! A process is found by the port that it listens on: `/proc/net/tcp` names the socket, and `/proc/PID/fd` who holds
-//! it. That works on Linux, in the same network namespace, for processes of the same user. Elsewhere nothing is known.
+//! A process is found by its listening port: `/proc/net/tcp` has the socket, and `/proc/PID/fd` shows which process
+//! holds it. This works on Linux, in the same network namespace, for processes of the same user. Elsewhere nothing is
+//! known.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-/// Processes of nodes.
+/// The processes of nodes.
 #[derive(Debug)]
 pub(super) struct Servers {
     pids: Vec<u32>,
 }
 
 impl Servers {
-    /// Those that listen on these ports; `None` unless each port has one that can be seen.
+    /// Returns the processes that listen on these ports; `None` unless one is visible for each port.
     pub(super) fn find(ports: &[u16]) -> Option<Self> {
         let mut tables = fs::read_to_string("/proc/net/tcp").ok()?;
         tables += &fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
@@ -37,7 +38,7 @@ impl Servers {
         (found == sockets && !pids.is_empty()).then_some(Self { pids })
     }
 
-    /// The processor time of all their threads so far; `None` when one has ended.
+    /// Returns the CPU time of all their threads so far; `None` if one has ended.
     pub(super) fn time(&self) -> Option<Duration> {
         self.pids.iter().map(|pid| time_of(*pid)).sum()
     }
@@ -59,7 +60,7 @@ fn listening(tables: &str, port: u16) -> Option<u64> {
     tables.lines().find_map(inode)
 }
 
-/// To the nanosecond; `/proc/PID/stat` counts hundredths of a second.
+/// To the nanosecond; `/proc/PID/stat` has a resolution of a hundredth of a second.
 fn time_of(pid: u32) -> Option<Duration> {
     let mut sum = Duration::ZERO;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {

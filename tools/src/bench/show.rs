@@ -1,4 +1,4 @@
-//! A report on the terminal.
+//! Prints a report on the terminal.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::report::{Entry, Mode, Point, Report, Test};
 use crate::output::{BAD, BOLD, DIM, GOOD, Out};
 use crate::text::{self, Align};
 
-/// What is measured, before it is.
+/// Prints what will be measured, before the first run.
 pub(super) fn heading(report: &Report, topics: &[u32]) -> Vec<String> {
     let (cluster, load) = (&report.cluster, &report.load);
     let (software, durability) = (cluster.software.join(", "), cluster.durability.join(", "));
@@ -44,7 +44,7 @@ pub(super) fn heading(report: &Report, topics: &[u32]) -> Vec<String> {
     ]
 }
 
-/// The results.
+/// Prints the results.
 pub(super) fn results(report: &Report, out: &mut Out) -> io::Result<()> {
     if report.errors > 0 {
         failures(report, out)?;
@@ -69,7 +69,7 @@ pub(super) fn results(report: &Report, out: &mut Out) -> io::Result<()> {
     Ok(())
 }
 
-/// Where the files are.
+/// Prints the paths of the files.
 pub(super) fn saved(folder: &Path, files: &[PathBuf], out: &mut Out) -> io::Result<()> {
     let names: Vec<_> = files.iter().filter_map(|file| file.file_name()).map(|name| name.to_string_lossy()).collect();
     if out.is_json() {
@@ -90,7 +90,7 @@ fn failures(report: &Report, out: &mut Out) -> io::Result<()> {
     Ok(())
 }
 
-/// A figure of a point, as a column.
+/// Formats a figure of a point for a column.
 type Column = (&'static str, fn(&Point, u32) -> f64);
 
 const COLUMNS: [Column; 8] = [
@@ -133,12 +133,12 @@ fn table(points: &[Point], report: &Report, out: &mut Out) -> io::Result<()> {
     Ok(())
 }
 
-/// A small number that is not whole with a digit behind the point.
+/// Formats a number, with one decimal if it is small and not an integer.
 fn short(number: f64) -> String {
     if number < 10.0 && number.fract() != 0.0 { format!("{number:.1}") } else { thin(number) }
 }
 
-/// Of the point with the most topics: there the shares are nearest to what is expected.
+/// Describes the point with the most topics, because there the shares are closest to the expected ones.
 fn hops(points: &[Point], out: &mut Out) -> io::Result<()> {
     let Some(point) = points.last().filter(|point| !point.hops.is_empty()) else { return Ok(()) };
     let each = |figure: &dyn Fn(&super::report::Hop) -> String| point.hops.iter().map(figure).collect::<Vec<_>>();
@@ -168,7 +168,7 @@ fn delivery(points: &[Point], out: &mut Out) -> io::Result<()> {
     out.line(&if is_well { line } else { out.paint(BAD, &line) })
 }
 
-/// A whole number with a space between thousands.
+/// Formats an integer with spaces between groups of three digits.
 pub(super) fn thin(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut grouped = String::new();

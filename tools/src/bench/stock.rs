@@ -1,7 +1,7 @@
-//! The topics that a benchmark makes for itself, and removes in the end.
+//! The topics that a benchmark creates for itself, and deletes at the end.
 //!
-//! Many are made, filled and removed in a pipeline. What was not done there, for whatever reason, is done one at a time
-//! by the client, which tries again where that helps and says why it does not.
+//! They are created, filled and deleted with pipelining. Whatever fails there, for any reason, is then done one at a
+//! time by the client, which retries where that helps and reports the reason where it does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,41 +17,41 @@ use super::link::connect;
 use super::plain::alike;
 use crate::interrupt;
 
-/// Bytes that all topics together keep: older records make room, so that no node is filled up.
+/// Total size in bytes that all topics may retain: older records are removed, so that no node fills up.
 const BYTES_ALL: u64 = 64 << 20;
 
-/// Bytes that a topic keeps at least.
+/// Minimum size in bytes that a topic may retain.
 const BYTES_LEAST: u64 = 64 << 10;
 
-/// So few are as soon done one at a time.
+/// Up to this number of topics, one at a time is as fast.
 const FEW: usize = 32;
 
-/// So many failures in a row, and nothing more is tried.
+/// Number of consecutive failures after which no more topics are tried.
 const FAILURES_MAX: u32 = 3;
 
-/// Topics.
+/// The topics.
 #[derive(Debug)]
 pub(super) struct Stock {
     prefix: String,
-    /// Where a pipeline goes to, and how long an answer may take.
+    /// The address for pipelining, and the time limit for a response.
     entrance: (Address, Duration),
     retention: Retention,
     topics: Vec<(String, TopicId)>,
-    /// So many, from the first on, have a record.
+    /// Number of topics, from the first on, that have a record.
     filled: usize,
-    /// Names that may be there or not.
+    /// Number of names that may or may not exist.
     unsure: BTreeSet<String>,
 }
 
 impl Stock {
-    /// For at most so many topics.
+    /// Returns a stock for at most this many topics.
     pub(super) fn new(prefix: String, most: u32, entrance: (Address, Duration)) -> Self {
         let bytes = (BYTES_ALL / u64::from(most.max(1))).max(BYTES_LEAST);
         let retention = Retention { bytes, ..Retention::default() };
         Self { prefix, entrance, retention, topics: Vec::new(), filled: 0, unsure: BTreeSet::new() }
     }
 
-    /// Begins all their names.
+    /// The prefix of all their names.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -60,7 +60,7 @@ impl Stock {
         self.topics.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Makes or removes some, so that there are so many; fewer after Ctrl-C.
+    /// Creates or deletes topics until there are this many; fewer after Ctrl-C.
     pub(super) fn resize(&mut self, count: usize, client: &mut Client) -> Result<(), Error> {
         if count < self.topics.len() {
             self.filled = self.filled.min(count);
@@ -101,7 +101,7 @@ impl Stock {
         made
     }
 
-    /// Gives each a record to fetch.
+    /// Gives each topic a record for FETCH.
     pub(super) fn fill(&mut self, size: usize, client: &mut Client) -> Result<(), Error> {
         let batch = alike(size, 1)?;
         let mut done = BTreeSet::new();
@@ -126,7 +126,7 @@ impl Stock {
         Ok(())
     }
 
-    /// What fails here is found out by who looks at the answers.
+    /// The caller sees in the responses what failed.
     fn in_a_pipeline<T>(
         &self,
         count: usize,
@@ -142,12 +142,12 @@ impl Stock {
         }
     }
 
-    /// Topics of the others that are to be removed in the end as well.
+    /// Adds topics of other owners that are to be deleted at the end as well.
     pub(super) fn inherit(&mut self, names: Vec<String>) {
         self.unsure.extend(names);
     }
 
-    /// How many are at each node.
+    /// Returns the number of topics at each node.
     pub(super) fn placement(&self, dimension: Dimension) -> Vec<u32> {
         let mut placement = vec![0; 1 << dimension.bits()];
         for name in self.names() {
@@ -157,14 +157,14 @@ impl Stock {
         placement
     }
 
-    /// Removes all; gives how many may still be there.
+    /// Deletes all topics. Returns how many may still exist.
     pub(super) fn clear(&mut self, client: &mut Client) -> usize {
         let mut doomed: Vec<_> = self.topics.drain(..).map(Doomed::known).collect();
         doomed.extend(std::mem::take(&mut self.unsure).into_iter().map(|name| Doomed { name, id: None }));
         self.delete_all(doomed, client).len()
     }
 
-    /// Removes these; gives those that may still be there.
+    /// Deletes these topics. Returns those that may still exist.
     fn delete_all(&self, doomed: Vec<Doomed>, client: &mut Client) -> Vec<Doomed> {
         let mut gone = BTreeSet::new();
         let ask = |connection: &mut Connection, doomed: &&Doomed| {
@@ -191,11 +191,11 @@ impl Stock {
     }
 }
 
-/// A topic that is to go.
+/// A topic to delete.
 #[derive(Debug)]
 struct Doomed {
     name: String,
-    /// Which one it is, where that is known.
+    /// Its id, if known.
     id: Option<TopicId>,
 }
 
@@ -216,7 +216,7 @@ fn delete(doomed: &Doomed, client: &mut Client) -> Result<(), Error> {
     }
 }
 
-/// That it is not there is as good as removing it.
+/// A topic that does not exist counts as deleted.
 fn is_gone(status: Option<Status>) -> bool {
     matches!(status, Some(Status::UnknownTopic | Status::Recreated))
 }

@@ -1,4 +1,4 @@
-//! What a thread counts, and how the counts of threads and runs become one: histograms are merged, never averaged.
+//! The counts of a thread, and their combination over threads and runs: histograms are merged, never averaged.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,29 +7,29 @@ use hdrhistogram::Histogram;
 
 use super::report::{Band, Bucket, Delivery, ErrorKind, Hop, Percentile, Summary};
 
-/// Latencies are told apart from here on, in nanoseconds …
+/// The lowest latency that is resolved, in nanoseconds …
 const LEAST_NS: u64 = 100;
-/// … up to here; what is longer counts as this.
+/// … and the highest; longer ones count as this.
 const MOST_NS: u64 = 60_000_000_000;
-/// Significant digits.
+/// Number of significant digits.
 const DIGITS: u8 = 3;
-/// Those of the timeline, which has many histograms.
+/// Number of significant digits in the timeline, which has many histograms.
 const DIGITS_TIMELINE: u8 = 2;
 
-/// A request of the open loop that goes out so long after its time is late.
+/// Delay after its planned time from which a request of the open loop counts as late.
 const LATE: Duration = Duration::from_millis(1);
 
-/// The shortest stretch of the timeline.
+/// The shortest interval of the timeline.
 const BUCKET_MS: u64 = 100;
-/// When there are more, each two become one: how long a run will be is not always known.
+/// If there are more intervals than this, pairs of them are merged, because the length of a run is not always known.
 const BUCKETS_MAX: u64 = 60;
 
-/// When what counts.
+/// The times that delimit a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     /// The first request.
     pub(super) begin: Instant,
-    /// The warm-up is over.
+    /// The end of the warm-up.
     pub(super) start: Instant,
     /// The last request.
     pub(super) end: Instant,
@@ -41,20 +41,20 @@ impl Window {
     }
 }
 
-/// A request that succeeded.
+/// A successful request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Success {
-    /// When it was to be sent.
+    /// When it was due.
     pub(super) planned: Instant,
-    /// When it was.
+    /// When it was sent.
     pub(super) sent: Instant,
-    /// When its answer was there.
+    /// When its response arrived.
     pub(super) answered: Instant,
-    /// On its way, where that can be told.
+    /// Number of hops, where that is known.
     pub(super) hops: Option<usize>,
 }
 
-/// Counts of one operation.
+/// The counts of one operation.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     latency: Histogram<u64>,
@@ -62,10 +62,10 @@ pub(super) struct Tally {
     lag: Histogram<u64>,
     hops: BTreeMap<usize, Histogram<u64>>,
     timeline: BTreeMap<u64, Stretch>,
-    /// How long a stretch of the timeline is: [`BUCKET_MS`], doubled as often as need be.
+    /// Length of an interval of the timeline: [`BUCKET_MS`], doubled as often as necessary.
     bucket_ms: u64,
     errors: BTreeMap<&'static str, u64>,
-    /// Answers that came while it was measured.
+    /// Responses that arrived during the measurement.
     answered: u64,
     late: u64,
     pub(super) unsent: u64,
@@ -106,8 +106,8 @@ impl Tally {
         }
     }
 
-    /// Notes an answer. In the histograms are the requests whose time was while it was measured, however late their
-    /// answers came; in the rate are the answers that came meanwhile.
+    /// Records a response. The histograms contain the requests that were due during the measurement, however late their
+    /// responses arrived; the rate counts the responses that arrived during it.
     pub(super) fn succeeded(&mut self, success: Success, window: &Window) {
         let Success { planned, sent, answered, hops } = success;
         if window.has(answered) {
@@ -129,7 +129,7 @@ impl Tally {
         }
     }
 
-    /// Notes failures, those of the warm-up too: whoever reads the result must know of them.
+    /// Records failures, including those of the warm-up, which a reader must know about as well.
     pub(super) fn failed(&mut self, kind: &'static str, count: u64, now: Instant, window: &Window) {
         *self.errors.entry(kind).or_default() += count;
         if window.has(now) {
@@ -145,7 +145,7 @@ impl Tally {
         self.timeline.entry(at_ms / self.bucket_ms).or_insert_with(Stretch::new)
     }
 
-    /// Makes one stretch of each two.
+    /// Merges pairs of intervals.
     fn widen(&mut self) {
         self.bucket_ms *= 2;
         for (index, stretch) in std::mem::take(&mut self.timeline) {
@@ -206,7 +206,7 @@ impl Tally {
         summary(&self.latency)
     }
 
-    /// Of the latencies, for a file of its own.
+    /// Returns the histogram of the latencies, for a file of its own.
     pub(super) const fn distribution(&self) -> &Histogram<u64> {
         &self.latency
     }
@@ -219,13 +219,13 @@ impl Tally {
         micros(self.lag.value_at_quantile(0.99))
     }
 
-    /// The summaries with their curves.
+    /// Returns the summaries with their curves.
     pub(super) fn curves(&self) -> (Summary, Summary) {
         let with = |histogram| Summary { curve: curve(histogram), ..summary(histogram) };
         (with(&self.latency), with(&self.service))
     }
 
-    /// By number of hops, beside what a cube of this dimension lets expect.
+    /// Returns the latencies by number of hops, with the shares expected for a cube of this dimension.
     pub(super) fn hops(&self, dimension: u8) -> Vec<Hop> {
         let all: u64 = self.hops.values().map(Histogram::len).sum();
         let hop = |(hops, histogram): (&usize, &Histogram<u64>)| Hop {
@@ -237,7 +237,7 @@ impl Tally {
         self.hops.iter().map(hop).collect()
     }
 
-    /// Without holes: a stretch in which nothing happened is one with zeros.
+    /// Returns the timeline without gaps: an interval without events has zeros.
     pub(super) fn timeline(&mut self, window: &Window) -> Vec<Bucket> {
         let measured = window.end.saturating_duration_since(window.start).as_millis();
         while measured > u128::from(self.bucket_ms * BUCKETS_MAX) {
@@ -270,7 +270,7 @@ impl Delivery {
 }
 
 impl Band {
-    /// Of the figures of single runs.
+    /// Summarises a figure over the runs.
     pub(super) fn of(figures: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = figures.collect();
         sorted.sort_by(f64::total_cmp);
@@ -282,7 +282,7 @@ impl Band {
     }
 }
 
-/// How many of the nodes of a cube are so far from one.
+/// Returns how many nodes of a cube are this far from a given node.
 fn expected_share(hops: usize, dimension: u8) -> f64 {
     let mut share = 0.5_f64.powi(i32::from(dimension));
     for step in 0..hops {
@@ -332,7 +332,7 @@ fn summary(histogram: &Histogram<u64>) -> Summary {
     }
 }
 
-/// Five points each time that the distance to 100 % is halved.
+/// Five points for each halving of the distance to 100 %.
 fn curve(histogram: &Histogram<u64>) -> Vec<Percentile> {
     let point = |percentile, value| Percentile { percentile, us: micros(value) };
     histogram
@@ -381,7 +381,7 @@ mod tests {
             (service.p50_us, 250.0),
             (tally.lag_p99_us(), 495.0),
         ] {
-            // The least is known to 64 ns.
+            // The lowest latency has a resolution of 64 ns.
             assert!(is_near(found, expected) || (found - expected).abs() < 0.1, "{found} should be {expected}");
         }
         assert!(latency.curve.is_sorted_by(|a, b| a.percentile <= b.percentile && a.us <= b.us));

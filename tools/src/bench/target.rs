@@ -1,4 +1,4 @@
-//! The cube that is measured, and where each thread enters it.
+//! The cube under test, and the nodes that the threads connect to.
 
 use std::net::{IpAddr, ToSocketAddrs};
 
@@ -9,13 +9,13 @@ use super::report::{Cluster, Entry};
 use crate::errors::Failure;
 use crate::session::Session;
 
-/// The cube.
+/// The cube under test.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) dimension: Dimension,
-    /// By number; `None` for a node that did not answer.
+    /// The nodes by number; `None` for a node that did not answer.
     addresses: Vec<Option<Address>>,
-    /// Where the command line is connected.
+    /// The node that the command line is connected to.
     entrance: (NodeId, Address),
     pub(super) software: Vec<String>,
     durability: Vec<String>,
@@ -23,7 +23,7 @@ pub(super) struct Target {
 
 impl Target {
     /// # Errors
-    /// No server answers.
+    /// Returns an error if no server answers.
     pub(super) fn find(session: &mut Session) -> Result<Self, Failure> {
         let client = session.client()?;
         let found = client.cluster()?;
@@ -50,7 +50,7 @@ impl Target {
         Ok(Self { dimension: found.dimension, addresses, entrance: (node, server), software, durability })
     }
 
-    /// Where a thread enters.
+    /// Returns the node that a thread connects to.
     pub(super) fn entry(&self, entry: Entry, thread: u32, seed: u64) -> (NodeId, &Address) {
         let up: Vec<_> =
             self.dimension.all().zip(&self.addresses).filter_map(|(node, a)| Some((node, a.as_ref()?))).collect();
@@ -61,24 +61,24 @@ impl Target {
         }
     }
 
-    /// Where the command line is connected.
+    /// Returns the address that the command line is connected to.
     pub(super) const fn entrance(&self) -> &Address {
         &self.entrance.1
     }
 
-    /// The ports of all nodes, when all answered and share this machine.
+    /// Returns the ports of all nodes, if all answered and run on this machine.
     pub(super) fn local_ports(&self) -> Option<Vec<u16>> {
         let ports = self.addresses.iter().map(|address| Some(address.as_ref()?.port()));
         ports.collect::<Option<Vec<_>>>().filter(|_| self.is_local())
     }
 
-    /// The node at the other end of the cube, if it answers.
+    /// Returns the opposite node of the cube, if it answers.
     pub(super) fn opposite(&self, node: NodeId) -> Option<&Address> {
         let opposite = NodeId::from_low_bits(!u32::from(node.index()), self.dimension);
         self.addresses[usize::from(opposite.index())].as_ref()
     }
 
-    /// Do all nodes share this machine?
+    /// Returns true if all nodes run on this machine.
     pub(super) fn is_local(&self) -> bool {
         let is_loopback = |address: &Address| {
             let resolved = (address.host(), address.port()).to_socket_addrs();

@@ -1,48 +1,48 @@
-//! Do two figures differ? Only when every run of the one lies on the same side of every run of the other.
+//! Decides whether two figures differ. They do only if every run of one is on the same side of every run of the other.
 //!
-//! Nothing is assumed of how runs spread, and nothing is made of a single run. How often such a gap comes by chance
-//! alone is known whatever the spread: [`chance`].
+//! Nothing is assumed about the distribution of runs, and nothing is concluded from a single run. The probability that
+//! such a separation occurs by chance is known for any distribution: [`chance`].
 
 use super::report::Band;
 
 /// A figure of one report.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Side {
-    /// Over its runs.
+    /// Its values over the runs.
     pub(super) band: Band,
     pub(super) runs: usize,
-    /// Requests that it is made of.
+    /// Number of requests that it is based on.
     pub(super) requests: u64,
 }
 
-/// What a larger figure means.
+/// Which direction of a figure is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sense {
-    /// A rate: more is faster.
+    /// A rate: more is better.
     Rate,
-    /// A time: more is worse.
+    /// A time: less is better.
     Cost,
 }
 
-/// What can be said of two figures.
+/// The result of comparing two figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Faster,
     Slower,
     Better,
     Worse,
-    /// Runs of the one lie among runs of the other.
+    /// The runs of the two overlap.
     WithinNoise,
-    /// Of one of them there is a single run.
+    /// One of them has a single run.
     OneRun,
-    /// One of them is made of no request.
+    /// One of them is based on no request.
     Nothing,
     /// They were measured under different loads.
     OtherLoad,
 }
 
 impl Verdict {
-    /// In words.
+    /// Describes the result in words.
     pub(super) const fn text(self) -> &'static str {
         match self {
             Self::Faster => "faster",
@@ -56,7 +56,7 @@ impl Verdict {
         }
     }
 
-    /// Is it good news, bad news, or none?
+    /// Returns whether the result is good news, bad news, or neither.
     pub(super) const fn is_good(self) -> Option<bool> {
         match self {
             Self::Faster | Self::Better => Some(true),
@@ -66,7 +66,7 @@ impl Verdict {
     }
 }
 
-/// What can be said of two figures that were measured under the same load.
+/// Compares two figures that were measured under the same load.
 pub(super) fn judge(sense: Sense, old: Side, new: Side) -> Verdict {
     if change(old, new).is_none() {
         return Verdict::Nothing;
@@ -84,19 +84,19 @@ pub(super) fn judge(sense: Sense, old: Side, new: Side) -> Verdict {
     }
 }
 
-/// By what share of the old median the new one differs; `None` when nothing was measured on a side.
+/// Returns the relative difference of the new median from the old one; `None` if nothing was measured on a side.
 pub(super) fn change(old: Side, new: Side) -> Option<f64> {
     let is_measured = |side: Side| side.requests > 0 && side.runs > 0 && side.band.median > 0.0;
     (is_measured(old) && is_measured(new)).then(|| new.band.median / old.band.median - 1.0)
 }
 
-/// Half of how far the runs lie apart, as a share of their median; `None` of a single run.
+/// Returns half of the range of the runs relative to their median; `None` for a single run.
 pub(super) fn half_band(side: Side) -> Option<f64> {
     (side.runs > 1 && side.band.median > 0.0).then(|| (side.band.max - side.band.min) / 2.0 / side.band.median)
 }
 
-/// How often all of so many runs lie on one side of all of so many others when nothing differs between them: of all
-/// orders of the runs, two are such.
+/// Returns the probability that all runs of one figure are on one side of all runs of the other although nothing
+/// differs between them: of all orders of the runs, two are such.
 pub(super) fn chance(old_runs: usize, new_runs: usize) -> f64 {
     let orders = (1..=new_runs).map(|run| (old_runs + run) as f64 / run as f64).product::<f64>();
     (2.0 / orders).min(1.0)

@@ -1,7 +1,8 @@
-//! A thread: sends at its pace, waits for answers, counts.
+//! A load-generating thread: it sends requests at its pace, waits for responses, and counts them.
 //!
-//! In the closed loop a request goes out when there is room among those in flight. In the open loop each has its time,
-//! whatever became of those before; when the thread cannot keep it, the latency still counts from there.
+//! In the closed loop a request is sent whenever the number in flight allows it. In the open loop each request has a
+//! planned time, whatever happens to the earlier ones. If the thread cannot keep up, the latency still counts from the
+//! planned time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,47 +16,47 @@ use super::progress::Meter;
 use super::tally::{Success, Tally, Window};
 use crate::{clock, interrupt};
 
-/// How long is waited before Ctrl-C is looked at.
+/// How long to wait before Ctrl-C is checked.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// A wait for a socket may be this much longer than asked for; nearer than this to a request's time the thread sleeps.
+/// How late a wait for a socket may end. If a request is due sooner than this, the thread sleeps instead.
 const COARSE: Duration = Duration::from_millis(20);
 
-/// Between attempts to connect.
+/// Delay between attempts to connect.
 const RECONNECT: Duration = Duration::from_millis(100);
 
-/// How long answers are waited for after Ctrl-C.
+/// How long to wait for responses after Ctrl-C.
 const HASTE: Duration = Duration::from_secs(1);
 
 /// How requests follow one another.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pace {
-    /// So many in flight.
+    /// Closed loop: this many requests in flight.
     Closed(usize),
-    /// So long between the requests of one thread, and so long after the beginning its first one.
+    /// Open loop: the interval between the requests of a thread, and the delay before its first one.
     Open(Duration, Duration),
 }
 
-/// What a thread is to do.
+/// The work of a thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task {
     pub(super) pace: Pace,
     pub(super) window: Window,
-    /// So many requests after the warm-up, and it is over.
+    /// The number of requests after the warm-up at which the run ends.
     pub(super) quota: Option<u64>,
 }
 
-/// What a thread has counted.
+/// The counts of a thread.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) tally: Tally,
-    /// Until when it sent; with a quota, until the last of it was answered.
+    /// When it stopped sending; with a quota, when the last request was answered.
     pub(super) end: Instant,
-    /// Processor time …
+    /// CPU time …
     pub(super) cpu: Option<Duration>,
-    /// … and its share of the time.
+    /// … and its share of the run's time.
     pub(super) busy: Option<f64>,
-    /// Topics that it made and could not remove.
+    /// Topics that it has created and could not delete.
     pub(super) left: Vec<String>,
 }
 
@@ -72,11 +73,11 @@ struct Worker<'p> {
     window: Window,
     meter: &'p Meter,
     flights: BTreeMap<u64, Flight>,
-    /// Requests that went out.
+    /// Number of requests sent.
     serial: u64,
-    /// Since when there is no connection.
+    /// Since when there has been no connection.
     cut_off: Option<Instant>,
-    /// Requests of the quota that were given up.
+    /// Number of requests of the quota that were given up.
     given_up: u64,
     tally: Tally,
     left: Vec<String>,
@@ -114,7 +115,7 @@ pub(super) fn work<'p>(
 }
 
 impl Worker<'_> {
-    /// Sends until the time is over; gives when that was.
+    /// Sends until the time is over, and returns that time.
     fn send_all(&mut self) -> Instant {
         let mut now = clock::now();
         loop {
@@ -127,13 +128,13 @@ impl Worker<'_> {
                 continue;
             }
             self.send_due(now);
-            // Reading the clock is a tenth of a request that goes out among many; only the open loop must be so exact.
+            // Reading the clock costs a tenth of a pipelined request; only the open loop needs that precision.
             let exact = if matches!(self.task.pace, Pace::Open(..)) { clock::now() } else { now };
             now = self.take(self.wait(exact));
         }
     }
 
-    /// Sends what is due.
+    /// Sends the requests that are due.
     fn send_due(&mut self, now: Instant) {
         loop {
             let planned = match self.task.pace {
@@ -165,13 +166,13 @@ impl Worker<'_> {
         }
     }
 
-    /// When a request is to go out.
+    /// Returns when a request is due.
     fn planned(&self, serial: u64) -> Instant {
         let Pace::Open(between, first) = self.task.pace else { return self.window.begin };
         self.window.begin + first + Duration::from_secs_f64(between.as_secs_f64() * serial as f64)
     }
 
-    /// How long an answer can be waited for.
+    /// Returns how long the thread can wait for a response.
     fn wait(&self, now: Instant) -> Duration {
         let until_end = self.window.end.saturating_duration_since(now);
         let has_next = self.link.as_ref().is_some_and(|link| link.has_next());
@@ -184,7 +185,7 @@ impl Worker<'_> {
         until_next.min(until_end).min(SLICE)
     }
 
-    /// Waits so long for an answer and counts it; gives the time after that.
+    /// Waits up to the given time for a response and counts it; returns the current time.
     fn take(&mut self, wait: Duration) -> Instant {
         let Some(link) = &mut self.link else { return clock::now() };
         if self.flights.is_empty() && wait < COARSE {
@@ -219,7 +220,7 @@ impl Worker<'_> {
         self.tally.failed(kind, count, now, &self.window);
     }
 
-    /// A connection on which an answer is overdue is given up.
+    /// Gives a connection up on which a response is overdue.
     fn look_for_silence(&mut self, now: Instant) {
         let is_overdue = |flight: &Flight| now.saturating_duration_since(flight.sent) > self.seat.timeout;
         if self.flights.values().next().is_some_and(is_overdue) {
@@ -236,7 +237,7 @@ impl Worker<'_> {
         }
     }
 
-    /// The connection is gone, and with it what was in flight.
+    /// Handles the loss of the connection and of the requests in flight.
     fn lose(&mut self, error: &Error) {
         let lost = std::mem::take(&mut self.flights).len().max(1);
         self.fail(kind(error), lost as u64, clock::now());
@@ -275,14 +276,14 @@ impl Worker<'_> {
         }
     }
 
-    /// A time ends by itself; a number of requests would wait for ever for a node that is gone.
+    /// A run with a duration ends by itself; one with a number of requests could wait for ever for a lost node.
     fn give_up_quota(&mut self) {
         if let Some(quota) = &mut self.task.quota {
             self.given_up += std::mem::take(quota);
         }
     }
 
-    /// Waits for what is in flight.
+    /// Waits for the requests in flight.
     fn drain(&mut self) {
         let patience = if interrupt::is_pressed() { HASTE } else { self.seat.timeout };
         let deadline = Deadline::after(patience);
@@ -292,13 +293,13 @@ impl Worker<'_> {
         self.give_up_flights();
     }
 
-    /// Requests whose time came while it was measured and that did not go out.
+    /// Returns the requests that became due during the measurement and were not sent.
     fn unsent(&self, end: Instant) -> u64 {
         let went_out = self.serial.max(self.due_before(self.window.start));
         self.due_before(end).saturating_sub(went_out)
     }
 
-    /// Requests whose time is before that.
+    /// Returns the number of requests that are due before the given time.
     fn due_before(&self, instant: Instant) -> u64 {
         let Pace::Open(between, first) = self.task.pace else { return 0 };
         let passed = instant.saturating_duration_since(self.window.begin + first);

@@ -1,22 +1,22 @@
-//! What two reports are to have in common, and what else is worth saying when it differs.
+//! The properties that two reports must share, and other differences worth mentioning.
 
 use serde_json::{Value, json};
 
 use super::super::report::{Entry, Mode, Report};
 use crate::text;
 
-/// Something that is not the same in two reports.
+/// A property that differs between two reports.
 #[derive(Debug, PartialEq)]
 pub(super) struct Difference {
     pub(super) what: &'static str,
     pub(super) old: String,
     pub(super) new: String,
-    /// Does it make the figures those of different loads?
+    /// True if the figures are then those of different loads.
     pub(super) is_load: bool,
 }
 
 impl Difference {
-    /// `connections 8 → 16`
+    /// Formats it as `connections 8 → 16`.
     pub(super) fn text(&self) -> String {
         format!("{} {} → {}", self.what, self.old, self.new)
     }
@@ -26,7 +26,7 @@ impl Difference {
     }
 }
 
-/// All differences, those of the load first.
+/// Returns all differences, those of the load first.
 pub(super) fn differences(old: &Report, new: &Report) -> Vec<Difference> {
     let sides = [(true, load(old), load(new)), (false, rest(old), rest(new))];
     let mut differences = Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn differences(old: &Report, new: &Report) -> Vec<Difference> {
     differences
 }
 
-/// What makes a report doubtful.
+/// Returns the reasons to doubt a report.
 pub(super) fn trouble(report: &Report) -> Option<String> {
     let unsent: u64 = report.points.iter().map(|point| point.unsent).sum();
     let mut troubles = Vec::new();
@@ -58,7 +58,7 @@ pub(super) fn trouble(report: &Report) -> Option<String> {
     (!troubles.is_empty()).then(|| troubles.join(", "))
 }
 
-/// Without these in common, figures are not compared.
+/// The properties without which figures are not compared.
 fn load(report: &Report) -> Vec<(&'static str, String)> {
     let load = &report.load;
     let mode = match load.mode {
@@ -92,7 +92,7 @@ fn load(report: &Report) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What may explain a difference of the figures, or make it doubtful.
+/// The properties that may explain a difference between figures, or raise doubts about it.
 fn rest(report: &Report) -> Vec<(&'static str, String)> {
     let (load, environment) = (&report.load, &report.environment);
     let place = if environment.same_host { "one machine" } else { "over a network" };

@@ -1,4 +1,4 @@
-//! A comparison on the terminal.
+//! Prints a comparison on the terminal.
 
 use std::io;
 
@@ -8,13 +8,13 @@ use super::{Comparison, Difference, Row};
 use crate::output::{BAD, BOLD, DIM, GOOD, Out};
 use crate::text::{self, Align};
 
-/// More runs are asked for when chance alone makes a difference more often.
+/// The probability of a difference by chance above which more runs are recommended.
 const CHANCE_MAX: f64 = 0.05;
 
-/// Of points that only one report has, so many are named.
+/// Maximum number of points that are named although only one report has them.
 const ALONE_MAX: usize = 4;
 
-/// What can be said of two reports.
+/// Prints the result for two reports.
 pub(super) fn show(comparison: &Comparison, out: &mut Out) -> io::Result<()> {
     for trouble in comparison.troubles() {
         out.line(&out.paint(BAD, &text::harmless(&format!("Errors    {trouble}: read the figures with care"))))?;
@@ -71,7 +71,7 @@ fn table(comparison: &Comparison, out: &mut Out) -> io::Result<()> {
     Ok(())
 }
 
-/// `48 020 ±2 %`, with the unit of a time.
+/// Formats a figure as `48 020 ±2 %`, with the unit of a time.
 fn figure(row: &Row, side: Side) -> String {
     if side.requests == 0 {
         return "-".to_owned();

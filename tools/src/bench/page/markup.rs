@@ -1,6 +1,6 @@
-//! HTML: what is foreign is escaped here, and tables are put together.
+//! HTML: escapes foreign text, and builds tables.
 
-/// Text that is safe between elements and in quoted attributes.
+/// Escapes text for use between elements and in quoted attributes.
 pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -17,12 +17,12 @@ pub(super) fn escape(text: &str) -> String {
     safe
 }
 
-/// An element around HTML.
+/// Returns an element that contains HTML.
 pub(super) fn element(name: &str, content: &str) -> String {
     format!("<{name}>{content}</{name}>\n")
 }
 
-/// Sentences, as a list; nothing when there are none.
+/// Returns sentences as a list, or nothing if there are none.
 pub(super) fn list(sentences: &[String]) -> String {
     if sentences.is_empty() {
         return String::new();
@@ -31,11 +31,11 @@ pub(super) fn list(sentences: &[String]) -> String {
     element("ul", &format!("\n{}", items.collect::<String>()))
 }
 
-/// What stands in a table.
+/// The content of a table cell.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
     text: String,
-    /// By what a column is sorted.
+    /// The value by which a column is sorted.
     value: Option<f64>,
     class: &'static str,
 }
@@ -45,12 +45,12 @@ impl Cell {
         Self { text: text.into(), value: None, class: "text" }
     }
 
-    /// Where there is no number.
+    /// Returns a cell without a number.
     pub(super) fn none() -> Self {
         Self { text: "-".to_owned(), value: None, class: "" }
     }
 
-    /// A number, as it is shown.
+    /// Returns a cell with a number in the given format.
     pub(super) fn number(value: f64, text: String) -> Self {
         Self { text, value: Some(value), class: "" }
     }
@@ -66,7 +66,7 @@ impl Cell {
     }
 }
 
-/// Rows under headings; the script lets them be sorted.
+/// Returns a table with headings, which the script makes sortable.
 pub(super) fn table(caption: &str, headings: &[&str], rows: &[Vec<Cell>]) -> String {
     let heading = |(column, heading): (usize, &&str)| {
         let is_text = rows.first().and_then(|row| row.get(column)).is_some_and(|cell| cell.class.starts_with("text"));
@@ -83,7 +83,7 @@ pub(super) fn table(caption: &str, headings: &[&str], rows: &[Vec<Cell>]) -> Str
     )
 }
 
-/// Names and what they are; what is empty is left out.
+/// Returns names with their values; empty values are left out.
 pub(super) fn pairs(rows: &[(&str, String)]) -> String {
     let row = |(name, value): &(&str, String)| {
         format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", escape(name), escape(value))

@@ -1,11 +1,11 @@
-//! The tables of the page: every figure of a report that is not in a picture alone.
+//! The tables of the page: all figures of a report, except those that only the pictures show.
 
 use super::super::report::{Band, Delivery, Entry, Mode, Point, Report};
 use super::super::show::thin;
 use super::markup::{Cell, element, escape, list, pairs, table};
 use crate::text;
 
-/// What makes the figures doubtful, before all others.
+/// Returns the reasons to doubt the figures.
 pub(super) fn troubles(report: &Report) -> String {
     let mut sentences = Vec::new();
     if report.errors > 0 {
@@ -46,7 +46,7 @@ pub(super) fn requirements(report: &Report) -> String {
     table("", &["required", "", "worst point"], &rows)
 }
 
-/// A table for each operation.
+/// Returns a table for each operation.
 pub(super) fn points(report: &Report) -> String {
     let tests = report.points.chunk_by(|a, b| a.test == b.test);
     tests.map(|points| element("h3", points[0].test.name()) + &of_test(report, points)).collect()
@@ -87,7 +87,7 @@ fn of_test(report: &Report, points: &[Point]) -> String {
     table("latency in µs, all runs merged", &headings, &points.iter().map(row).collect::<Vec<_>>())
 }
 
-/// Of the point with the most topics of each operation.
+/// Returns the table of the point with the most topics of each operation.
 pub(super) fn hops(report: &Report) -> String {
     let tests = report.points.chunk_by(|a, b| a.test == b.test);
     let points = tests.filter_map(|points| points.iter().rfind(|point| !point.hops.is_empty()));
@@ -140,7 +140,7 @@ pub(super) fn edges(report: &Report) -> String {
     table("in each direction, as the receiver counted", &["from", "to", "frames", "bytes"], &rows.collect::<Vec<_>>())
 }
 
-/// What each counter grew by, a row for each that did.
+/// Returns the increase of each counter, with a row for each one that increased.
 pub(super) fn counters(report: &Report) -> String {
     let nodes = &report.counters;
     let grown = |node: &super::super::report::Counters, name: &str| {
@@ -228,7 +228,7 @@ pub(super) fn environment(report: &Report) -> String {
     ])
 }
 
-/// `publish, 100 topics`, with the rate where there are several.
+/// Formats a point as `publish, 100 topics`, with the rate if there are several.
 fn name(report: &Report, point: &Point) -> String {
     let topics = format!("{}, {}", point.test.name(), text::counted(u64::from(point.topics), "topic"));
     match point.target_rate.filter(|_| report.load.ramp.len() > 1) {
@@ -241,12 +241,12 @@ fn count(number: u64) -> Cell {
     Cell::number(number as f64, thin(number as f64))
 }
 
-/// A latency of a point, when it has any.
+/// Returns a latency of a point, if it has any.
 fn time(point: &Point, us: f64) -> Cell {
     if point.requests == 0 { Cell::none() } else { Cell::number(us, short(us)) }
 }
 
-/// From the lowest to the highest run.
+/// Formats the range from the lowest to the highest run.
 fn band(point: &Point, band: Band) -> Cell {
     if point.requests == 0 || point.runs.len() < 2 {
         return Cell::none();
@@ -254,7 +254,7 @@ fn band(point: &Point, band: Band) -> Cell {
     Cell::number(band.max - band.min, format!("{} – {}", short(band.min), short(band.max)))
 }
 
-/// A whole number in threes; with a digit behind the point where it is small.
+/// Formats a number with groups of three digits, and with one decimal if it is small.
 fn short(value: f64) -> String {
     if value.abs() < 10.0 && value.fract() != 0.0 { format!("{value:.1}") } else { thin(value) }
 }

@@ -1,4 +1,4 @@
-//! The page, made from fixed data and read back.
+//! Tests of the page, which is built from fixed data and read back.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::bench::report::{Percentile, Test};
 use crate::pictures::tests::fixture::{FAILURES, NOTHING, ONE_POINT, RAMP, SIX_ORDERS, SWEEP, Shape, report as made};
 
-/// The text between elements, without that of script and style.
+/// Returns the text between elements, without that of script and style.
 fn texts(page: &str) -> BTreeSet<String> {
     let body = page.split_once("<body>").unwrap().1.split_once("<div id=\"read-out\"").unwrap().0;
     let texts = body.split('<').filter_map(|part| part.split_once('>')).map(|(_, text)| text.trim().to_owned());
@@ -53,7 +53,7 @@ fn errors_come_before_every_figure() {
     assert!(!super::page(&made(SWEEP)).unwrap().contains("class=\"trouble\""));
 }
 
-/// What a page of markup must not do, whoever wrote the words in it.
+/// Foreign text must not become markup, whoever wrote it.
 #[test]
 fn foreign_words_do_no_harm_and_nothing_is_asked_for() {
     let evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&";
@@ -106,7 +106,7 @@ fn elements_are_closed_in_their_order_and_ids_are_unique() {
     }
 }
 
-/// Pictures are drawn in the colours of light paper; the style sheet must know each for dark.
+/// Pictures are drawn in colours for light paper; the style sheet must map each of them to one for dark mode.
 #[test]
 fn every_colour_of_a_picture_has_one_for_dark() {
     let mut colours = BTreeSet::new();
