@@ -1,24 +1,24 @@
-//! The core by itself: frames in, frames out, and what happens at each limit.
+//! Tests of the core by itself: frames in, frames out, and its behaviour at each limit.
 //!
 //! | file | subject |
 //! |---|---|
-//! | `harness` | a node whose connections are the test |
+//! | `harness` | a node whose peers are played by the test |
 //! | `sent` | a frame that the node has sent, decoded |
-//! | `clients` | who is let in, and who is not read |
-//! | `clocks` | wall clocks that jump |
-//! | `drain` | an orderly end: whoever is told, and what is still done |
+//! | `clients` | which clients are accepted, and from which reads are suspended |
+//! | `clocks` | jumps of the wall clock |
+//! | `drain` | the orderly shutdown: notifications, and the requests that are still served |
 //! | `empty` | nodes that start without the topics that their neighbours knew |
-//! | `links` | silence, a second link, a full one, and targets that were out of reach |
-//! | `topics` | LIST, producers, ages, how many topics there may be |
-//! | `changes` | settings, trimming, producers that are opened |
-//! | `reads` | what only the journal has: asked for, answered, removed or damaged meanwhile |
-//! | `readers` | how many there may be, how long they wait, how they catch up |
-//! | `pulls` | fetches for readers: how many at once, and that nobody is forgotten |
-//! | `retries` | requests that another node does not answer, or does not apply |
-//! | `growth` | what tables cost: twice the entries, twice the work |
-//! | `home` | what a home makes of FEED, and what it says in HEADS |
-//! | `ingress` | what an ingress makes of HEADS and epochs, and what it says in FEED |
-//! | `outage` | what subscribers are told when a home is out of reach |
+//! | `links` | silence, replacement links, full send queues, and unreachable targets |
+//! | `topics` | LIST, producers, ages, the limit on topics |
+//! | `changes` | settings, trimming, opened producers |
+//! | `reads` | records that only the journal has: queries, answers, and records that are removed or damaged meanwhile |
+//! | `readers` | the limits on readers, how long they wait, and how they catch up |
+//! | `pulls` | fetches for readers: the limits on them, and that no reader is forgotten |
+//! | `retries` | requests that another node does not answer or does not execute |
+//! | `growth` | the cost of tables: twice the entries take twice the work |
+//! | `home` | how a home handles FEED, and what it reports in HEADS |
+//! | `ingress` | how an ingress handles HEADS and epochs, and what it reports in FEED |
+//! | `outage` | the notices to subscribers when a home is unreachable |
 
 mod changes;
 mod clients;

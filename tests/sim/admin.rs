@@ -1,4 +1,4 @@
-//! A client that asks about everything, and creates and deletes topics.
+//! A client that sends all kinds of queries, and creates and deletes topics.
 
 use dht_node::types::{Retention, TopicId};
 use dht_node::wire::Request;
@@ -13,7 +13,7 @@ use crate::session::Session;
 
 #[derive(Debug, Default)]
 pub(crate) struct Admin {
-    /// Asks no more than this at once.
+    /// Maximum number of requests in flight.
     most: usize,
 }
 
@@ -67,7 +67,7 @@ impl Admin {
         };
         session.ask(ctx, &request, what);
         if rng.u8(..) < 8 {
-            // An answer nobody waits for is never sent.
+            // A response that nobody waits for must not be sent.
             session.ask_with(ctx, &Request::Ping { node: ANY_NODE, token: 0 }, &bytes::Bytes::new(), None);
         }
     }
@@ -76,7 +76,7 @@ impl Admin {
         let plan = &ctx.profile.topics[topic];
         let other = Retention { age_ms: plan.retention.age_ms + 77, ..plan.retention };
         let is_there = ctx.model.surely_there(topic, ctx.now_us, ctx.ground).is_some();
-        // Asked of a topic that is there, another retention is refused.
+        // A CREATE with another retention for an existing topic is refused.
         let retention = if is_there && ctx.profile.clients.deletes == 0 && ctx.profile.is_calm() && rng.bool() {
             other
         } else {
@@ -106,7 +106,7 @@ impl Admin {
     }
 }
 
-/// A node of the simulation as the wire names it.
+/// Returns a node's id on the wire.
 pub(crate) fn on_wire(node: usize) -> u16 {
     u16::try_from(node).expect("a few nodes")
 }

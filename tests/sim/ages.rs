@@ -1,25 +1,25 @@
-//! When the clocks have been right for a while, what is past its age is gone, however they jumped before. That nothing
-//! goes too early is checked with each answer (`model`, `gaps`).
+//! Checks that records expire once the clocks have been right for a while, however they jumped before. Each response is
+//! also checked for records that have expired too early (`model`, `gaps`).
 
 use dht_node::limits::{CLOCK_ASK_US, CLOCK_JUMP_LASTS_US, TICK_US};
 
 use crate::truth::Life;
 use crate::world::World;
 
-/// A neighbour was asked and has answered so long after its link is up.
+/// Time after a link is up within which a neighbour was asked for its clock and has answered.
 const AGREED_US: u64 = CLOCK_ASK_US + 1_000_000;
 
-/// What is proposed is committed and applied within this time.
+/// Time within which a proposal is committed and applied.
 const APPLIED_US: u64 = 500_000;
 
 impl World {
-    /// Nothing of a node's topics is kept that was past its age some time ago.
+    /// Checks that a node retains no record that should have expired some time ago.
     pub(crate) fn check_ages(&mut self, node: usize) {
         let truth = &self.ground.nodes[node];
         let (Some(host), Some(healed_us)) = (&self.hosts[node], self.ground.healed_us) else { return };
         let has_neighbour = self.profile.dimension.bits() > 0;
         if truth.is_draining || !has_neighbour && self.profile.disks.is_some() {
-            // After a start without neighbours nothing goes for ten minutes.
+            // After a start without neighbours, no record expires for ten minutes.
             return;
         }
         let is_here = |index: &usize| self.profile.topics[*index].home == node;
@@ -28,7 +28,7 @@ impl World {
             let life = Life { id: topic.id, epoch: topic.epoch };
             let Some(log) = self.model.logs.get(&life).filter(|_| topic.retention.age_ms > 0) else { continue };
             let age_us = topic.retention.age_ms * 1000;
-            // A record that was there when the clock jumped, or the process started, may count as appended then.
+            // A record that existed when the clock jumped or the process started may count as appended at that time.
             let least_us = truth.clock_us + CLOCK_JUMP_LASTS_US + 2 * TICK_US;
             for (offset, placed) in &log.records {
                 let Some(acked) = log.acked.get(&placed.batch) else { continue };

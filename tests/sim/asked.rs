@@ -1,11 +1,11 @@
-//! What clients remember of what they asked.
+//! The requests that clients remember until they are answered.
 
 use dht_node::limits::{LIST_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
 use dht_node::types::{Epoch, Offset, Retention, TopicId};
 use dht_node::wire::request::{Fetch, Start, Topic};
 use dht_node::wire::{Opcode, Response};
 
-/// A request as the client remembers it.
+/// A request as its client remembers it.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub what: What,
@@ -13,13 +13,13 @@ pub(crate) struct Asked {
     /// The node that it was sent to.
     pub ingress: usize,
     pub sent_us: u64,
-    /// Most bytes of an answer that this client takes.
+    /// Largest frame that this client accepts, in bytes.
     pub frame_max: u32,
-    /// It looks at once at what comes.
+    /// True if the client reads immediately.
     pub is_reading: bool,
 }
 
-/// Bounds of a FETCH; 0 is none.
+/// The limits of a FETCH; 0 means none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bounds {
     pub bytes: u32,
@@ -28,14 +28,14 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// FETCH with these bounds.
+    /// Returns a FETCH with these limits.
     pub(crate) const fn fetch(self, topic: Topic<'_>, epoch: Option<Epoch>, start: Start) -> Fetch<'_> {
         let Self { bytes: max_bytes, records: max_records, wait_ms: max_wait_ms } = self;
         Fetch { topic, epoch, start, max_bytes, max_records, max_wait_ms }
     }
 }
 
-/// What was asked; a topic is its place among the profile's.
+/// The request; a topic is an index into the profile's topics.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     Ping {
@@ -84,7 +84,7 @@ pub(crate) enum What {
         start: Start,
         bounds: Bounds,
     },
-    /// `again` when its request id is one that is in use.
+    /// `again` is true if its request id is already in use.
     Subscribe {
         topic: usize,
         id: Option<TopicId>,
@@ -95,7 +95,7 @@ pub(crate) enum What {
     Unsubscribe {
         subscription: u64,
     },
-    /// An operation that no client may ask for, or not so.
+    /// An operation that no client may send, or not in this form.
     Misuse {
         opcode: Opcode,
     },
@@ -119,7 +119,8 @@ pub(crate) enum What {
 }
 
 impl Asked {
-    /// The ingress charged the client for the largest answer; one that is larger breaks its budget. One record alone
+    /// Returns the budget that the ingress reserved for the response. A larger response exceeds it; only a single
+    /// record may.
     /// may be.
     pub(crate) fn check_charge(&self, response: &Response, length: usize) {
         let charged = if let What::Fetch { bounds, .. } = self.what {
@@ -136,7 +137,7 @@ impl Asked {
 }
 
 impl What {
-    /// Does it change a topic that it names by its id?
+    /// Returns true if it changes a topic that it names by id.
     pub(crate) const fn is_change(&self) -> bool {
         matches!(self, Self::Alter { .. } | Self::Trim { .. } | Self::Producer { .. })
     }

@@ -1,4 +1,4 @@
-//! The attacks: bytes, and the answers that they get.
+//! The attacks: bytes, and the required reactions.
 
 use dht_node::limits::FRAME_BEFORE_HELLO_MAX;
 use dht_node::wire::field::Writer;
@@ -13,45 +13,45 @@ use crate::craft::{
 };
 use crate::profile::{Profile, choose};
 
-/// Some bytes and what they lead to.
+/// Bytes, and the required reaction.
 #[derive(Debug)]
 pub(crate) struct Attack {
     pub name: &'static str,
-    /// A good HELLO comes first.
+    /// True if a valid HELLO precedes them.
     pub greets: bool,
     pub bytes: Vec<u8>,
-    /// The frames that must come, as opcode and status; `None` when that depends on more than the node.
+    /// The frames that must arrive, as opcode and status; `None` if that depends on more than the node.
     pub answers: Option<Vec<(u8, Status)>>,
     pub then: Then,
-    /// It says that it is this neighbour of the node.
+    /// The attacker claims to be this neighbour of the node.
     pub poses_as: Option<usize>,
 }
 
-/// How it goes on.
+/// How the connection continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// The node closes.
+    /// The node closes the connection.
     IsClosed,
-    /// The connection lives: a PING behind the attack is answered.
+    /// The connection stays open: a PING after the attack is answered.
     GoesOn,
-    /// The client says that nothing more comes, and the node answers what it was asked, and closes.
+    /// The client closes its sending direction; the node answers the requests and closes the connection.
     HangsUp,
-    /// The client is gone without a word.
+    /// The client disappears without closing the connection.
     Vanishes,
-    /// The client reads nothing, then resets.
+    /// The client reads nothing, then resets the connection.
     NeverReads,
     /// The client stays for a while and watches.
     Stays,
 }
 
-/// The request id of the PING behind an attack.
+/// The request id of the PING after an attack.
 pub(crate) const MARKER: u64 = 1 << 60;
 
 const GOAWAY: u8 = Opcode::Goaway as u8;
 const HELLO: u8 = Opcode::Hello as u8;
 const PING: u8 = Opcode::Ping as u8;
 
-/// One of all attacks.
+/// Draws one of all attacks.
 pub(crate) fn draw(profile: &Profile, node: usize, rng: &mut Rng) -> Attack {
     match rng.u8(..6) {
         0 => of_frames(rng),
@@ -63,13 +63,13 @@ pub(crate) fn draw(profile: &Profile, node: usize, rng: &mut Rng) -> Attack {
 }
 
 impl Attack {
-    /// One that must be answered so.
+    /// Returns an attack that must be answered like this.
     fn new(name: &'static str, greets: bool, bytes: Vec<u8>, answers: Vec<(u8, Status)>, then: Then) -> Self {
         Self { name, greets, bytes, answers: Some(answers), then, poses_as: None }
     }
 }
 
-/// What is no frame ends the connection.
+/// Bytes that are not a frame end the connection.
 fn of_frames(rng: &mut Rng) -> Attack {
     let ping = plain(Opcode::Ping, Flags::default(), 7, &PING_ARGS);
     let closed = |name, bytes, status: Option<Status>| {
@@ -101,7 +101,7 @@ fn of_frames(rng: &mut Rng) -> Attack {
     }
 }
 
-/// What is no good request is answered, and nothing else happens.
+/// An invalid request gets an error, and has no other effect.
 fn of_requests(rng: &mut Rng) -> Attack {
     let topic = |args: &mut Writer<'_>, name: &str| {
         args.u64(0).str8(name);
@@ -148,21 +148,21 @@ fn of_requests(rng: &mut Rng) -> Attack {
     Attack::new(name, true, bytes, answers, Then::GoesOn)
 }
 
-/// A request of one number.
+/// Returns a request with one number.
 fn numbered(opcode: Opcode) -> Vec<u8> {
     frame(opcode.number(), Flags::default(), 7, |args| {
         args.u64(1);
     })
 }
 
-/// What nodes tell each other, or push to subscribers.
+/// Frames that only nodes send to each other, or pushes to subscribers.
 fn rogue_push(rng: &mut Rng) -> Vec<u8> {
     let opcode = *choose(rng, &[Opcode::Feed, Opcode::Heads, Opcode::Deliver, Opcode::Event]);
     let args = if rng.bool() { 0 } else { rng.usize(..60) };
     plain(opcode, Flags::default(), 7, &vec![0; args])
 }
 
-/// What is no good HELLO.
+/// Invalid HELLO frames.
 fn of_greetings(profile: &Profile, node: usize, rng: &mut Rng) -> Attack {
     let refused = |name, hello: &Hello, status| {
         Attack::new(name, false, greeting(hello), vec![(HELLO, status), (GOAWAY, status)], Then::IsClosed)
@@ -200,7 +200,7 @@ fn of_greetings(profile: &Profile, node: usize, rng: &mut Rng) -> Attack {
     }
 }
 
-/// Good requests of somebody who behaves badly otherwise.
+/// Valid requests from a client that otherwise misbehaves.
 fn of_manners(rng: &mut Rng) -> Attack {
     let pings = |count: u64| -> Vec<u8> {
         (2..2 + count).flat_map(|id| plain(Opcode::Ping, Flags::default(), id, &PING_ARGS)).collect()
@@ -257,7 +257,7 @@ fn of_manners(rng: &mut Rng) -> Attack {
     }
 }
 
-/// Somebody who says that it is a neighbour, and behaves as one or not at all.
+/// A client that claims to be a neighbour, and behaves like one or not at all.
 fn of_impostors(profile: &Profile, node: usize, rng: &mut Rng) -> Attack {
     let bit = rng.u8(..profile.dimension.bits());
     let posed = node ^ (1 << bit);
@@ -272,7 +272,7 @@ fn of_impostors(profile: &Profile, node: usize, rng: &mut Rng) -> Attack {
     Attack { answers: None, poses_as: Some(posed), ..attack }
 }
 
-/// Asks for as much as it may, of a topic of any home.
+/// Requests as much as is allowed, from a topic at any home.
 pub(crate) fn greedy(rng: &mut Rng) -> Attack {
     let attack = Attack::new("greed", true, fetches(rng.u64(2..12)), Vec::new(), Then::GoesOn);
     Attack { answers: None, ..attack }

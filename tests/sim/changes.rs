@@ -1,36 +1,36 @@
-//! What becomes of a topic whose settings are changed, or whose first records are removed: the bounds that it may have.
+//! Topics whose settings are changed, or whose first records are removed: the bounds that they may have.
 //!
-//! An admin alters a topic only from the bounds that it was made with to the others of its plan, so that whoever asks
-//! after that was answered must be told those.
+//! An admin alters a topic only from its initial bounds to the other bounds of its plan. A client that sends a request
+//! after the response to ALTER must see the latter.
 
 use dht_node::types::{Offset, Retention, SettingsChange, TopicId};
 
 use crate::model::{Model, Span};
 use crate::truth::mark_bytes;
 
-/// What is known of changes of a topic.
+/// What is known about changes of a topic.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Changes {
-    /// Somebody has asked for the other bounds.
+    /// True once an ALTER to the other bounds has been sent.
     pub is_asked: bool,
-    /// It was answered at this time that it has them.
+    /// The time of the response that it has them.
     pub altered_us: Option<u64>,
-    /// The highest offset that somebody asked to keep first.
+    /// The highest log start offset that was requested by TRIM.
     pub trim_to: u64,
 }
 
-/// The most and the least that a topic may keep.
+/// The bounds on what a topic may retain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     pub most: Retention,
     pub least: Retention,
-    /// Bytes by which what is told of its size may be wrong, once something was removed.
+    /// Number of bytes by which the reported size may be wrong after a removal.
     pub inexact: u64,
-    /// What was asked to be removed.
+    /// The requested log start offset.
     pub trim_to: u64,
 }
 
-/// Settings that make all bounds those.
+/// Returns the settings that set all bounds to these.
 pub(crate) const fn change_to(retention: Retention) -> SettingsChange {
     SettingsChange {
         retention_records: Some(retention.records),
@@ -39,7 +39,7 @@ pub(crate) const fn change_to(retention: Retention) -> SettingsChange {
     }
 }
 
-/// The wider and the narrower of two bounds; 0 is none.
+/// Returns the wider and the narrower of two bounds; 0 means no bound.
 fn wider(one: u64, other: u64) -> u64 {
     if one == 0 || other == 0 { 0 } else { one.max(other) }
 }
@@ -49,12 +49,12 @@ fn narrower(one: u64, other: u64) -> u64 {
 }
 
 impl Model {
-    /// The bounds that a topic may have for who asked at that time.
+    /// Returns the bounds that a topic may have for a request of that time.
     pub(crate) fn bounds(&self, id: TopicId, asked_us: u64) -> Vec<Retention> {
         let (topic, name) = (&self.topics[&id], &self.names[self.topics[&id].name]);
         match topic.changes {
             Changes { is_asked: false, .. } => vec![name.retention],
-            // A home that lost that it was altered has the bounds from before.
+            // A home that has lost the change has the earlier bounds.
             Changes { altered_us: Some(altered_us), .. } if altered_us <= asked_us && !name.may_lose => {
                 vec![name.other]
             }
@@ -62,7 +62,7 @@ impl Model {
         }
     }
 
-    /// What a topic may keep, whenever that was told.
+    /// Returns what a topic may retain, whenever that was reported.
     pub(crate) fn kept(&self, id: TopicId) -> Kept {
         let (topic, name) = (&self.topics[&id], &self.names[self.topics[&id].name]);
         let (one, other) = (name.retention, if topic.changes.is_asked { name.other } else { name.retention });
@@ -72,7 +72,7 @@ impl Model {
             age_ms: join(one.age_ms, other.age_ms),
         };
         let (mut most, mut least) = (join(wider), join(narrower));
-        // Marks were made for either bounds, and whole ones are removed.
+        // Marks were created for either bounds, and whole ones are removed.
         let mark = mark_bytes(most, self.largest);
         if most.bytes > 0 {
             most.bytes += mark;
@@ -83,12 +83,12 @@ impl Model {
         Kept { most, least, inexact: mark, trim_to: topic.changes.trim_to }
     }
 
-    /// Somebody asks for the other bounds of a topic.
+    /// Records that ALTER to the other bounds was sent.
     pub(crate) fn ask_to_alter(&mut self, id: TopicId) {
         self.topics.get_mut(&id).expect("it was met").changes.is_asked = true;
     }
 
-    /// A topic is said to have its other bounds.
+    /// Records that a topic was reported with its other bounds.
     pub(crate) fn altered(&mut self, id: TopicId, retention: Retention, span: Span) {
         let name = &self.names[self.topics[&id].name];
         assert_eq!(retention, name.other, "it was altered to other bounds");
@@ -96,13 +96,13 @@ impl Model {
         self.totals.changes += 1;
     }
 
-    /// Somebody asks to remove what is before an offset.
+    /// Records that the removal of everything before an offset was requested.
     pub(crate) fn ask_to_trim(&mut self, id: TopicId, to: Offset) {
         let changes = &mut self.topics.get_mut(&id).expect("it was met").changes;
         changes.trim_to = changes.trim_to.max(to.0);
     }
 
-    /// An offset of a topic, or one that is not there yet.
+    /// Returns an offset of a topic, which may not exist yet.
     pub(crate) fn some_offset(&self, id: TopicId, rng: &mut fastrand::Rng) -> Offset {
         let ends = self.logs.iter().filter(|(life, _)| life.id == id).map(|(_, log)| log.nexts.at(u64::MAX));
         Offset(rng.u64(0..=ends.max().unwrap_or(0) + 1))

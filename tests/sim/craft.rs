@@ -1,4 +1,4 @@
-//! Frames made by hand, good ones and others.
+//! Hand-made frames, valid and invalid.
 
 use dht_node::types::{Dimension, LinkSet, NodeId, RequestId, TopicName};
 use dht_node::wire::field::Writer;
@@ -9,29 +9,29 @@ use fastrand::Rng;
 use crate::admin::on_wire;
 use crate::profile::{Profile, choose};
 
-/// Args of a PING to the ingress.
+/// Returns the args of a PING to the ingress.
 pub(crate) const PING_ARGS: [u8; 10] = [0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 1];
 
-/// A good HELLO.
+/// Returns a valid HELLO.
 pub(crate) fn hello() -> Vec<u8> {
     greeting(&client_hello())
 }
 
-/// A frame without payload.
+/// Returns a frame without payload.
 pub(crate) fn plain(opcode: Opcode, flags: Flags, request_id: u64, args: &[u8]) -> Vec<u8> {
     frame(opcode.number(), flags, request_id, |out| {
         out.bytes(args);
     })
 }
 
-/// A frame of any opcode without payload.
+/// Returns a frame without payload and with any opcode.
 pub(crate) fn frame(opcode: u8, flags: Flags, request_id: u64, args: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     Head { opcode, flags, status: 0, request_id: RequestId(request_id) }.seal(None, (0, 0), &mut bytes, args);
     bytes
 }
 
-/// A PING with TLVs: tags, and how long their values are.
+/// Returns a PING with TLVs, given by tags and lengths of values.
 pub(crate) fn with_tlvs(tlvs: &[(u8, usize)]) -> Vec<u8> {
     frame(Opcode::Ping.number(), Flags::default(), 7, |args| {
         args.bytes(&PING_ARGS);
@@ -41,7 +41,7 @@ pub(crate) fn with_tlvs(tlvs: &[(u8, usize)]) -> Vec<u8> {
     })
 }
 
-/// Other bytes in a header, which is made good again.
+/// Replaces bytes of a header, and corrects its checksum.
 pub(crate) fn patched(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     frame[at..at + bytes.len()].copy_from_slice(bytes);
     let crc = crc32fast::hash(&frame[..HEADER_BYTES - 4]);
@@ -49,12 +49,12 @@ pub(crate) fn patched(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A HELLO.
+/// Returns a HELLO.
 pub(crate) fn greeting(hello: &Hello) -> Vec<u8> {
     frame(Opcode::Hello.number(), Flags::default(), 1, |args| hello.encode(args, None))
 }
 
-/// What a node says of itself.
+/// Returns the HELLO of a node.
 pub(crate) fn node_hello(profile: &Profile, node: u16, rng: &mut Rng) -> Hello {
     Hello {
         role: Role::Node,
@@ -66,12 +66,12 @@ pub(crate) fn node_hello(profile: &Profile, node: u16, rng: &mut Rng) -> Hello {
     }
 }
 
-/// What a client says of itself.
+/// Returns the HELLO of a client.
 pub(crate) fn client_hello() -> Hello {
     Hello::of_client(0, "")
 }
 
-/// FETCH of a topic as far as it goes, again and again.
+/// Returns many FETCH requests for a whole topic.
 pub(crate) fn fetches(count: u64) -> Vec<u8> {
     let fetch = Fetch {
         topic: Topic { name: TopicName::new("topic-0").expect("a name"), id: None },
@@ -85,7 +85,7 @@ pub(crate) fn fetches(count: u64) -> Vec<u8> {
     (2..2 + count).flat_map(fetch).collect()
 }
 
-/// Subscriptions to a topic from its first record on, with as much credit as there is.
+/// Returns many subscriptions to a topic from its log start, with unlimited credit.
 pub(crate) fn subscribes(count: u64) -> Vec<u8> {
     let subscribe = Subscribe {
         topic: Topic { name: TopicName::new("topic-0").expect("a name"), id: None },
@@ -98,7 +98,7 @@ pub(crate) fn subscribes(count: u64) -> Vec<u8> {
     (2..2 + count).flat_map(subscribe).collect()
 }
 
-/// A record that nobody wrote, with the checksum of another: whoever read it would find that.
+/// A record that nobody has published, with the checksum of another payload: any reader that gets it detects that.
 pub(crate) fn damaged_publish() -> Vec<u8> {
     let topic = Topic { name: TopicName::new("topic-0").expect("a name"), id: None };
     let request = Request::Publish(Publish { topic, producer: None, count: 1 });
@@ -110,9 +110,9 @@ pub(crate) fn damaged_publish() -> Vec<u8> {
     bytes
 }
 
-/// A frame from a neighbour that no node makes.
+/// Returns a frame from a neighbour that no node would send.
 pub(crate) fn rogue_frame(profile: &Profile, posed: usize, rng: &mut Rng, bytes: &mut Vec<u8>) {
-    // Now and then routed in a smaller cube, of which the receiver may be no part.
+    // Occasionally it is routed in a smaller cube, which may not include the receiver.
     let bits = profile.dimension.bits();
     let bits = if rng.u8(..4) == 0 { rng.u8(1..=bits) } else { bits };
     let dimension = Dimension::new(bits).expect("no larger than the cube");

@@ -1,4 +1,5 @@
-//! Ten thousand feeds: many topics, each of them read through most nodes, and a record for each when all are there.
+//! Ten thousand feeds: many topics, each read through most nodes, and one record for each topic once all readers are
+//! there.
 
 use bytes::Bytes;
 use dht_node::types::{Dimension, Retention};
@@ -18,15 +19,15 @@ use crate::world::World;
 const TOPICS: usize = 2_000;
 const SUBSCRIBERS: usize = 8;
 
-/// Subscribers come when the topics are there, and records when the subscribers are.
+/// Subscribers start when the topics exist, and records are published when the subscribers exist.
 const SUBSCRIBE_US: u64 = 1_000_000;
 const SOW_US: u64 = 2_000_000;
 const END_US: u64 = 3_000_000;
 
-/// Requests that the sower has under way.
+/// Number of requests of the sower in flight.
 const WINDOW: usize = 200;
 
-/// Makes all topics, and later publishes one record to each.
+/// Creates all topics, and later publishes one record to each.
 #[derive(Debug)]
 pub(crate) struct Sower {
     topics: usize,
@@ -35,7 +36,7 @@ pub(crate) struct Sower {
 }
 
 impl Sower {
-    /// One for so many topics.
+    /// Creates a sower for this many topics.
     pub(crate) const fn of(topics: usize) -> Self {
         Self { topics, created: 0, sown: 0 }
     }
@@ -88,7 +89,7 @@ pub(crate) fn world() -> World {
     world
 }
 
-/// Topics and nodes that read them, their homes apart.
+/// Number of pairs of a topic and a node that reads it, not counting homes.
 pub(crate) fn count_feeds(world: &World) -> usize {
     let homes = &world.profile.topics;
     let seats = world.model.seats.values().filter(|seat| homes[seat.name].home != seat.node);

@@ -1,4 +1,4 @@
-//! Pushes on links: each edge carries a chunk once, unless something is wrong; and what is done to make it so.
+//! Pushes on links: each link carries a chunk once unless there are faults, and the loss and delay of pushes.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,21 @@ use fastrand::Rng;
 
 use crate::intake::next_frame;
 
-/// The chunks that went over the links of a node.
+/// The chunks that were sent over the links of a node.
 #[derive(Debug)]
 pub(crate) struct Edges {
-    /// In a calm run each goes once.
+    /// In a calm run each chunk crosses a link once.
     is_calm: bool,
-    /// Link, topic and first record.
+    /// The link, the topic and the first offset.
     seen: BTreeSet<((u32, u32), u64, u64)>,
     pub chunks: u64,
 }
 
-/// Loses and keeps back what pushes need: DELIVER, EVENT, FEED and HEADS.
+/// Loses and delays the frames that pushes depend on: DELIVER, EVENT, FEED and HEADS.
 #[derive(Debug)]
 pub(crate) struct Sieve {
     rng: Rng,
-    /// Percent that is lost, and that is kept back for a while.
+    /// The percentage that is lost, and the percentage that is delayed.
     pub loses: u8,
     pub holds: u8,
     held: Vec<(u64, ConnId, Bytes)>,
@@ -36,7 +36,7 @@ impl Edges {
         Self { is_calm, seen: BTreeSet::new(), chunks: 0 }
     }
 
-    /// A frame goes over a link.
+    /// Records a frame on a link.
     pub(crate) fn note(&mut self, link: ConnId, bytes: &[u8], dimension: Dimension, world_us: u64) {
         if bytes[7] != Opcode::Deliver.number() {
             return;
@@ -70,7 +70,7 @@ impl Sieve {
         Self { rng, loses: 0, holds: 0, held: Vec::new(), lost: 0, kept: 0 }
     }
 
-    /// Is this frame lost, or kept back?
+    /// Returns whether this frame is lost or delayed.
     pub(crate) fn takes(&mut self, link: ConnId, bytes: &[u8], now_us: u64) -> bool {
         if self.loses == 0 && self.holds == 0 {
             return false;
@@ -88,7 +88,7 @@ impl Sieve {
         false
     }
 
-    /// What was kept back for long enough.
+    /// Returns the frames that have been delayed for long enough.
     pub(crate) fn release(&mut self, now_us: u64) -> Vec<(ConnId, Bytes)> {
         let due = self.held.extract_if(.., |(until_us, ..)| *until_us <= now_us);
         due.map(|(_, link, bytes)| (link, bytes)).collect()

@@ -1,4 +1,4 @@
-//! What goes wrong: drawn at random from the kinds that the seed has chosen, and healed some time later.
+//! The faults: drawn at random from the kinds that the seed has selected, and repaired some time later.
 
 use dht_node::limits::DRAIN_US;
 use fastrand::Rng;
@@ -12,43 +12,43 @@ use crate::world::{Wake, World};
 /// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A link carries nothing in either direction, and nobody is told.
+    /// A link carries nothing in either direction, and its ends are not notified.
     Cut,
-    /// In one direction.
+    /// A link carries nothing in one direction.
     CutOneWay,
     /// The connections of a link are reset.
     Reset,
-    /// That, several times in a row.
+    /// The connections of a link are reset several times in a row.
     Flap,
-    /// A node dies; its peers are told.
+    /// A node dies, and its peers are notified.
     Crash,
-    /// A node dies; nobody is told.
+    /// A node dies, and nobody is notified.
     PowerOff,
     /// A node is asked to end.
     Drain,
-    /// All nodes are, each when the one before it is back.
+    /// All nodes are asked to end, each once the previous one is back.
     Rolling,
-    /// A node gets no turn.
+    /// A node stalls.
     Stall,
-    /// A node's wall clock jumps by little.
+    /// A node's wall clock jumps by a small amount.
     WallJump,
-    /// A node's wall clock jumps by days or a year, and most often comes back.
+    /// A node's wall clock jumps by days or a year, and usually back again.
     WallYear,
     /// A client's connection is reset.
     ClientReset,
-    /// A node loses some of what pushes need, or sends it late.
+    /// A node loses or delays some of the frames that pushes depend on.
     Sieve,
-    /// A machine stops in the middle of something that its disk does.
+    /// A machine crashes in the middle of a disk operation.
     DiskStop,
-    /// A disk takes no more for a while.
+    /// A disk is full for a while.
     DiskFull,
-    /// A disk fails to make something safe, and forgets it.
+    /// A disk fails an fsync, and loses the data.
     DiskFails,
-    /// A disk takes very long.
+    /// A disk is very slow.
     DiskStall,
 }
 
-/// Something that was broken or healed.
+/// A fault, or its repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     Cut { from: usize, to: usize },
@@ -70,22 +70,22 @@ pub(crate) enum Fault {
     DiskStall { node: usize, until_us: u64 },
 }
 
-/// A node that is back so long has its links.
+/// A node that has been back for this long has its links.
 const BACK_US: u64 = 400_000;
 
-/// A wall clock that is wrong is so by more than that, or by a twentieth of a second.
+/// A wall clock counts as wrong if it differs by more than that or by a twentieth of a second.
 pub(crate) const DAY_US: u64 = 86_400_000_000;
 
-/// Wall clocks start in the summer of 2025.
+/// The wall clocks start in the summer of 2025.
 pub(crate) const WALL_US: u64 = 1_750_000_000_000_000;
 
 impl Kind {
-    /// Is it about disks?
+    /// Returns true if the fault concerns disks.
     pub(crate) const fn is_of_disks(self) -> bool {
         matches!(self, Self::DiskStop | Self::DiskFull | Self::DiskFails | Self::DiskStall)
     }
 
-    /// Those that a seed draws from; `Rolling` has seeds of its own.
+    /// The kinds that a seed draws from; `Rolling` has seeds of its own.
     pub(crate) const DRAWN: [Self; 16] = [
         Self::Cut,
         Self::CutOneWay,
@@ -106,13 +106,13 @@ impl Kind {
     ];
 }
 
-/// About that long: between a half and one and a half times.
+/// Returns a random time between a half and one and a half times this.
 pub(crate) fn about(rng: &mut Rng, mean_us: u64) -> u64 {
     rng.u64(mean_us / 2..=mean_us + mean_us / 2)
 }
 
 impl World {
-    /// Breaks something, and notes when the next thing breaks.
+    /// Causes a fault, and schedules the next one.
     pub(crate) fn break_something(&mut self) {
         let Faults { kinds, every_us, until_us, .. } = self.profile.faults.clone();
         if kinds.is_empty() || self.now_us >= until_us {
@@ -196,7 +196,7 @@ impl World {
     }
 
     fn jump_by_days(&mut self, node: usize) {
-        // Two that are wrong are not so by the same.
+        // Two clocks that are wrong must not be wrong by the same amount.
         let by_us = DAY_US * *choose(&mut self.chaos, &[2, 30, 365]) + self.chaos.u64(..DAY_US);
         let offset_us = if self.chaos.bool() { WALL_US + by_us } else { WALL_US - by_us };
         self.apply(Fault::WallJump { node, offset_us });
@@ -207,7 +207,7 @@ impl World {
         self.trace.totals.years += 1;
     }
 
-    /// Does what a fault, or its healing, means.
+    /// Applies a fault or its repair.
     pub(crate) fn apply(&mut self, fault: Fault) {
         let now_us = self.now_us;
         self.trace.note(now_us, Note::Fault(fault));
@@ -272,12 +272,12 @@ impl World {
             return;
         }
         self.trace.totals.crashes += 1;
-        // A process that is killed leaves behind what the system has yet to write; a machine does not.
+        // A process that is killed leaves its unsynced data in the page cache; a machine that crashes does not.
         if silent || self.chaos.bool() {
             self.crash_disk(node);
         }
         if self.profile.disks.is_some() && self.chaos.u8(..4) == 0 {
-            // The next start stops as well, wherever it is then.
+            // The next start crashes too, at some later operation.
             self.disks[node].stop_after(self.chaos.u64(..30));
         }
         self.stop(node, if silent { Leave::Vanish } else { Leave::Reset });
@@ -293,9 +293,9 @@ impl World {
         self.wake_node(node, now_us);
     }
 
-    /// Asks one node after the other to end, each some time after the one before it is back.
+    /// Asks one node after the other to end, each some time after the previous one is back.
     fn roll(&mut self, node: usize, left: usize) {
-        // In the end nodes that are about to end are stopped at once.
+        // At the end, nodes that were still to be asked are stopped at once.
         self.is_rolling = left > 0 && self.now_us + DRAIN_US < self.phase_ends_us;
         if !self.is_rolling {
             return;
@@ -310,7 +310,7 @@ impl World {
         self.at(self.now_us + wait_us, Wake::Fault(Fault::Roll { node: next, left }));
     }
 
-    /// Sets what a node loses, if it is there.
+    /// Sets what a node loses, if it is running.
     pub(crate) fn sieve(&mut self, node: usize, (loses, holds): (u8, u8)) {
         if let Some(host) = &mut self.hosts[node] {
             (host.turn.links.sieve.loses, host.turn.links.sieve.holds) = (loses, holds);

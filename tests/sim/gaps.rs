@@ -1,4 +1,5 @@
-//! Were the gaps that subscriptions were told true? That shows only in the end, when everything was read.
+//! Checks whether the gaps reported to subscriptions are true. That shows only at the end, when everything has been
+//! read.
 
 use dht_node::types::Offset;
 
@@ -7,7 +8,7 @@ use crate::model::{Extent, Model, Span};
 use crate::truth::{Gap, Life, Log, Placed, kept_from};
 
 impl Model {
-    /// A subscription was told that the records before `to` are gone.
+    /// Records that a subscription was notified that the records before `to` are gone.
     pub(crate) fn gap(&mut self, life: Life, to: Offset, now_us: u64) {
         self.totals.gaps += 1;
         let log = self.logs.get_mut(&life).expect("it was met");
@@ -16,12 +17,12 @@ impl Model {
         log.nexts.raise(now_us, to.0);
     }
 
-    /// What a push says of the extent of its topic: it may be old, but it was so once.
+    /// Checks the extent of a topic in a push: it may be outdated, but it was true once.
     pub(crate) fn check_old_extent(&mut self, life: Life, extent: Extent, now_us: u64) {
         self.check_extent(life, extent, Span { asked_us: 0, now_us });
     }
 
-    /// Every gap was made by retention: at that time it had removed as much as that.
+    /// Checks that every gap was caused by retention, which had removed that much at the time.
     pub(crate) fn check_gaps(&mut self) {
         for (life, log) in &self.logs {
             for gap in &log.gaps {
@@ -32,7 +33,8 @@ impl Model {
         }
     }
 
-    /// No record from there on can have been removed when the gap was told; `None` when that cannot be known.
+    /// Returns the offset from which no record can have been removed when the gap was reported; `None` if it is
+    /// unknown.
     fn most_removed(&self, bounds: Kept, log: &Log, gap: &Gap) -> Option<u64> {
         let is_later = |batch: usize| self.batches[batch].sent_us.is_none_or(|sent_us| sent_us > gap.now_us);
         let later = log.records.iter().find(|(_, placed)| is_later(placed.batch)).map(|(offset, _)| *offset);

@@ -1,5 +1,5 @@
-//! What is really so: which nodes run, which links work and since when. The nodes never see this; the checks ask it
-//! whether an answer such as UNREACHABLE can be true.
+//! The true state of the simulation: which nodes run, and which links work and since when. The nodes never see this;
+//! the checks use it to decide whether a response such as UNREACHABLE can be true.
 
 use std::collections::VecDeque;
 
@@ -8,62 +8,61 @@ use dht_node::types::{Dimension, Link, NodeId};
 
 use crate::model::Span;
 
-/// A link that was broken for so long is known to be down at both ends: a second of silence and some ticks.
+/// A link that has been broken for this long is known to be down at both ends: a second of silence and some ticks.
 const DOWN_SETTLES_US: u64 = 1_600_000;
 
-/// A link that works for so long is up at both ends: what was left of earlier connections is gone, and it was
-/// dialled again.
+/// A link that has worked for this long is up at both ends: earlier connections are gone, and it was dialled again.
 const UP_SETTLES_US: u64 = 3_500_000;
 
-/// A node as it is.
+/// The true state of a node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Truth {
     pub is_up: bool,
     pub is_draining: bool,
     pub is_stalled: bool,
-    /// When it lost something that it may have acknowledged.
+    /// When it may have lost something that it had acknowledged.
     pub losses: Vec<Loss>,
-    /// What was acknowledged before then is safe; where nothing else is.
+    /// Everything acknowledged before this time is durable; otherwise nothing is.
     pub safe_us: u64,
     /// How its last process ended.
     pub ending: Ending,
-    /// Starts that may have begun a new life of every log, and when the last one was that must have.
+    /// The number of starts that may have begun a new epoch of every log, and the time of the last one that must have.
     pub raises: u32,
     pub raised_us: Option<u64>,
     /// When its process last ended.
     pub ended_us: Option<u64>,
-    /// Its wall clock was wrong by days, so that append times say little.
+    /// True if its wall clock was wrong by days, so that append times say little.
     pub is_misdated: bool,
-    /// When it started last, or its wall clock jumped.
+    /// When it last started, or its wall clock last jumped.
     pub clock_us: u64,
 }
 
-/// A node may have lost what it had acknowledged.
+/// A node may have lost acknowledged data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loss {
     pub at_us: u64,
-    /// What was acknowledged before then is there; `None`: nothing is.
+    /// Everything acknowledged before this time is present; `None` if nothing is.
     pub safe_us: Option<u64>,
 }
 
-/// How a process ended whose disk may not have all that was acknowledged.
+/// How a process ended whose disk may lack acknowledged data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
-    /// It said that it has everything, or there was none.
+    /// It recorded that it has everything, or there was no process.
     #[default]
     Orderly,
-    /// It may have said so.
+    /// It may have recorded that.
     Unclear,
-    /// It did not.
+    /// It did not record that.
     Killed,
 }
 
 impl Truth {
-    /// A start of a node with a lazy disk was tried.
+    /// Records an attempt to start a node with interval sync.
     pub(crate) fn note_start(&mut self, now_us: u64, runs: bool) {
         self.raises += u32::from(self.ending != Ending::Orderly);
         if !runs {
-            // It may have begun to write, and said nothing at the end.
+            // It may have begun to write, and recorded nothing at its end.
             self.ending = self.ending.max(Ending::Unclear);
             return;
         }
@@ -85,11 +84,11 @@ struct Edge {
 pub(crate) struct Ground {
     pub nodes: Vec<Truth>,
     edges: Vec<Edge>,
-    /// Everything was found healed then: from then on no request may fail.
+    /// When all faults were repaired: from then on no request may fail.
     pub healed_us: Option<u64>,
-    /// Nobody publishes any more.
+    /// True once publishing has stopped.
     pub stopped_us: Option<u64>,
-    /// Connects take long, so that nobody can say when a link is up.
+    /// True if connects are so slow that it is unknown when a link is up.
     is_slow: bool,
 }
 
@@ -114,12 +113,12 @@ impl Ground {
         }
     }
 
-    /// The two ends of each link.
+    /// Returns the two ends of each link.
     pub(crate) fn edges(&self) -> impl Iterator<Item = (usize, usize)> {
         self.edges.iter().map(|edge| (edge.ends[0], edge.ends[1]))
     }
 
-    /// Takes note of what changed: `is_cut` says of each way whether it is.
+    /// Records changes of the links: `is_cut` states whether a direction is cut.
     pub(crate) fn refresh(&mut self, now_us: u64, is_cut: impl Fn(usize, usize) -> bool) {
         let is_there = |node: usize| {
             let truth = &self.nodes[node];
@@ -134,48 +133,50 @@ impl Ground {
         }
     }
 
-    /// Something happened to all links of a node.
+    /// Records a change to all links of a node.
     pub(crate) fn disturb_node(&mut self, now_us: u64, node: usize) {
         self.edges.iter_mut().filter(|edge| edge.ends.contains(&node)).for_each(|edge| edge.since_us = now_us);
     }
 
-    /// Something happened to a link.
+    /// Records a change to a link.
     pub(crate) fn disturb(&mut self, now_us: u64, a: usize, b: usize) {
         let is_it = |edge: &&mut Edge| edge.ends.contains(&a) && edge.ends.contains(&b);
         self.edges.iter_mut().filter(is_it).for_each(|edge| edge.since_us = now_us);
     }
 
-    /// Have all links worked for so long?
+    /// Returns true if all links have worked for this long.
     pub(crate) fn is_settled(&self, now_us: u64, for_us: u64) -> bool {
         self.edges.iter().all(|edge| edge.works && edge.since_us + for_us <= now_us)
     }
 
-    /// Could UNREACHABLE be the truth for a request of that time? Not while a path of settled links is there.
+    /// Returns true if UNREACHABLE can be true for a request of that time: there was no path of settled links.
     pub(crate) fn may_be_unreachable(&self, source: usize, target: usize, asked_us: u64) -> bool {
         let is_sure = |edge: &Edge| edge.works && edge.since_us + UP_SETTLES_US <= asked_us;
         self.is_slow && source != target || !self.is_connected(source, target, is_sure)
     }
 
-    /// Could a request of that time be lost? Not when every link is settled, up or down, and there is a path.
+    /// Returns true if a request of that time can be lost: it cannot if every link is settled, up or down, and there is
+    /// a path.
     pub(crate) fn may_be_lost(&self, source: usize, target: usize, asked_us: u64) -> bool {
         let settles_us = |edge: &Edge| if edge.works { UP_SETTLES_US } else { DOWN_SETTLES_US };
         let is_settled = self.edges.iter().all(|edge| edge.since_us + settles_us(edge) <= asked_us);
         !is_settled || self.may_be_unreachable(source, target, asked_us)
     }
 
-    /// Does this node still have what somebody knew by that time, and what was there at the other or later?
+    /// Returns true if this node still has data that somebody knew by that time, and that existed at the other time or
+    /// later.
     pub(crate) fn keeps(&self, node: usize, learned_us: u64, known_us: u64) -> bool {
         let is_safe = |loss: &Loss| loss.safe_us.is_some_and(|safe_us| learned_us < safe_us);
         self.nodes[node].losses.iter().all(|loss| loss.at_us < known_us || is_safe(loss))
     }
 
-    /// May this node have lost that it did what was asked for and told then, and only that?
+    /// Returns true if this node may have lost only that it executed what was requested and answered at these times.
     pub(crate) fn may_undo(&self, node: usize, done: Span) -> bool {
         let is_unsafe = |loss: &Loss| loss.safe_us.is_some_and(|safe_us| safe_us <= done.now_us);
         self.nodes[node].losses.iter().any(|loss| loss.at_us >= done.asked_us && is_unsafe(loss))
     }
 
-    /// Is this the process that ran at that time?
+    /// Returns true if this is the process that ran at that time.
     pub(crate) fn has_run(&self, node: usize, since_us: u64) -> bool {
         self.nodes[node].ended_us.is_none_or(|ended_us| ended_us < since_us)
     }

@@ -1,4 +1,4 @@
-//! One simulated process: a production [`Turn`] and the loop around it, in the order of `net/server.rs`.
+//! A simulated process: a production [`Turn`] and the loop around it, in the order of `net/server.rs`.
 
 use std::io::ErrorKind;
 
@@ -16,18 +16,18 @@ use crate::storage::SimStore;
 use crate::trace::{Note, Trace};
 use crate::wire::{End, Leave, Place};
 
-/// What a node's pass needs of the world.
+/// The parts of the world that a pass of a node needs.
 pub(crate) struct Around<'a> {
     pub now_us: u64,
     pub network: &'a mut Network,
     pub trace: &'a mut Trace,
 }
 
-/// What a pass of the loop has come to.
+/// The result of a pass of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     GoesOn,
-    /// It was asked to end, and has said everything.
+    /// It was asked to end, and has flushed everything.
     Ends,
     /// Its disk has failed.
     Fails,
@@ -38,11 +38,11 @@ pub(crate) enum Fate {
 pub(crate) enum Care {
     EachEvent,
     EachTurn,
-    /// A node that holds very much takes long to check.
+    /// Checking a node with very much data takes too long.
     SomeTurns,
 }
 
-/// Of turns that are checked only sometimes, one in so many is.
+/// Of the turns that are checked only sometimes, one in this many is.
 const TURNS_A_CHECK: u64 = 300;
 
 /// A running node.
@@ -52,19 +52,19 @@ pub(crate) struct Host {
     pub turn: Turn<SimLinks, SimStore>,
     pub dimension: Dimension,
     pub frames_per_turn: usize,
-    /// This machine's clocks run apart from the world's.
+    /// The difference of this machine's clocks from the world's.
     monotonic_offset_us: u64,
     wall_us: u64,
-    /// Connects that wait to be accepted.
+    /// Connections that wait to be accepted.
     knocking: Vec<End>,
     drain_until_us: Option<u64>,
-    /// How often the node is checked.
+    /// When the node is checked.
     pub care: Care,
     turns: u64,
 }
 
 impl Host {
-    /// Around a node that has everything its store has, of a machine with these clocks.
+    /// Creates a process around a node that has restored everything in its store, on a machine with these clocks.
     pub(crate) fn new(
         (node, index): (Node, usize),
         store: SimStore,
@@ -88,7 +88,7 @@ impl Host {
         }
     }
 
-    /// When it wants a turn, whatever comes in.
+    /// Returns when it needs a turn even without input.
     pub(crate) fn next_timeout_us(&self) -> u64 {
         let timeout_us = self.turn.node().next_timeout().saturating_sub(self.monotonic_offset_us);
         timeout_us.min(self.turn.store.next_us())
@@ -102,12 +102,12 @@ impl Host {
         self.drain_until_us.is_some()
     }
 
-    /// The wall clock jumps.
+    /// Lets the wall clock jump.
     pub(crate) const fn set_wall(&mut self, wall_us: u64) {
         self.wall_us = wall_us;
     }
 
-    /// Somebody connects. Whether this process listens.
+    /// Handles a connect. Returns whether this process is listening.
     pub(crate) fn knock(&mut self, end: End) -> bool {
         let listens = !self.is_draining();
         if listens {
@@ -116,14 +116,14 @@ impl Host {
         listens
     }
 
-    /// There is news of an end.
+    /// Handles an event at one end of a connection.
     pub(crate) fn mark(&mut self, end: End) {
         if let Some(id) = self.turn.links.find(end) {
             self.turn.links.mark_ready(id);
         }
     }
 
-    /// One pass of the loop. What becomes of the process.
+    /// Runs one pass of the loop, and returns the state of the process afterwards.
     pub(crate) fn pass(&mut self, around: &mut Around<'_>) -> Fate {
         let now = self.now(around.now_us);
         (self.turn.links.now_us, self.turn.links.world_us) = (now.monotonic_us, around.now_us);
@@ -157,7 +157,7 @@ impl Host {
         if self.is_over(now) { Fate::Ends } else { Fate::GoesOn }
     }
 
-    /// It is asked to end.
+    /// Asks the process to end.
     pub(crate) fn drain(&mut self, now_us: u64) {
         let now = self.now(now_us);
         self.drain_until_us = Some(now.after_us(DRAIN_US));
@@ -165,7 +165,7 @@ impl Host {
         self.handle(now, Event::Drain);
     }
 
-    /// The process ends, and its connections with it.
+    /// Ends the process with its connections.
     pub(crate) fn end(self, how: Leave, around: &mut Around<'_>) {
         let (totals, links) = (&mut around.trace.totals, &self.turn.links);
         let [links_up, links_down, queues_filled] = links.counts;
@@ -203,7 +203,7 @@ impl Host {
         self.turn.finish(now);
     }
 
-    /// A connect that was under way may have succeeded.
+    /// Handles the success of a connect in progress.
     fn establish(&mut self, now: Now, id: ConnId, around: &mut Around<'_>) {
         let Some(conn) = self.turn.links.get_mut(id) else { return };
         conn.is_ready = false;
@@ -238,7 +238,7 @@ impl Host {
         }
     }
 
-    /// Starts the connects that the node asked for.
+    /// Starts the connects that the node has requested.
     fn connect(&mut self, around: &mut Around<'_>) {
         for node in std::mem::take(&mut self.turn.links.dials) {
             let earlier = self.turn.links.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
@@ -249,13 +249,13 @@ impl Host {
         }
     }
 
-    /// Writes what there is room for.
+    /// Writes as much as there is room for.
     fn write_all(&mut self, now: Now, around: &mut Around<'_>) {
         let ids: Vec<ConnId> = self.turn.links.iter().map(|conn| conn.id).collect();
         for id in ids {
             let Some(conn) = self.turn.links.get_mut(id) else { continue };
             if !conn.outbox.is_empty() && around.network.is_broken(conn.end) {
-                // Whoever is not read is found gone by writing.
+                // The loss of a connection with suspended reads is detected only by writing.
                 self.drop_conn(now, id, around);
                 continue;
             }
@@ -285,7 +285,8 @@ impl Host {
         }
     }
 
-    /// A connection was reset, or did not come to be. If the node is not done with it, it is told.
+    /// Handles a connection that was reset or could not be established. The node gets an event unless it has closed the
+    /// connection itself.
     pub(crate) fn drop_conn(&mut self, now: Now, id: ConnId, around: &mut Around<'_>) {
         let Some(state) = self.turn.links.get_mut(id).map(|conn| conn.state) else { return };
         self.remove(id, around);

@@ -1,4 +1,5 @@
-//! A client that breaks rules: each attack is a few bytes and what the node must do about them (protocol.md, 13).
+//! A client that violates the protocol: each attack is a few bytes and the required reaction of the node (protocol.md,
+//! 13).
 
 use std::collections::VecDeque;
 
@@ -14,11 +15,11 @@ use crate::intake::next_frame;
 use crate::phases::Phase;
 use crate::wire::{End, Got, Leave, Place};
 
-/// One attack after the other, each on a connection of its own.
+/// Performs one attack after the other, each on a connection of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Hostile {
     me: usize,
-    /// Does nothing but ask node 0 for much.
+    /// True if it only requests large amounts from node 0.
     is_greedy: bool,
     running: Option<Running>,
     next_us: u64,
@@ -33,15 +34,15 @@ struct Running {
     has_sent: bool,
     outbox: VecDeque<Bytes>,
     inbox: Vec<u8>,
-    /// What came: opcode, status, and whether it was a response.
+    /// The frames received: opcode, status, and whether it was a response.
     told: Vec<(Option<Opcode>, Option<Status>, bool)>,
-    /// The PING behind the attack was answered.
+    /// True once the PING after the attack has been answered.
     is_answered: bool,
 }
 
-/// A node reacts within this time, timeouts of the protocol and a stall included.
+/// A node reacts within this time, including timeouts of the protocol and a stall.
 const REACTION_US: u64 = 9_000_000;
-/// Who never reads stays for this long.
+/// How long an attacker that never reads stays.
 const STAY_US: u64 = 1_500_000;
 const CONNECT_US: u64 = 2_500_000;
 
@@ -85,7 +86,7 @@ impl Hostile {
             bytes.extend(plain(Opcode::Ping, Flags::default(), MARKER, &PING_ARGS));
         }
         let bytes = Bytes::from(bytes);
-        // Some send a byte at a time.
+        // Some attackers send one byte at a time.
         let step = if rng.u8(..100) < 20 && bytes.len() < 500 { 1 } else { bytes.len().max(1) };
         let outbox = (0..bytes.len()).step_by(step).map(|at| bytes.slice(at..(at + step).min(bytes.len()))).collect();
         self.running = Some(Running {
@@ -103,7 +104,7 @@ impl Hostile {
 }
 
 impl Running {
-    /// Goes on with the attack. Whether it is over.
+    /// Continues the attack. Returns whether it is over.
     fn step(&mut self, me: usize, ctx: &mut Ctx<'_>) -> bool {
         let Self { end, began_us, .. } = *self;
         let since_us = ctx.now_us - began_us;
@@ -173,7 +174,7 @@ impl Running {
         self.inbox = bytes[at..].to_vec();
     }
 
-    /// Was that what the node had to do?
+    /// Checks that the node reacted as required.
     fn judge(&self, ctx: &Ctx<'_>, is_closed: bool) {
         let Some(answers) = &self.attack.answers else { return };
         let mut expected = Vec::new();
@@ -193,7 +194,7 @@ impl Running {
         assert!(is_right || !self.was_well(ctx), "{} at node {node} led to {told:?}, not {expected:?}", attack.name);
     }
 
-    /// Was nothing wrong with the node all the while?
+    /// Returns true if nothing was wrong with the node during the attack.
     fn was_well(&self, ctx: &Ctx<'_>) -> bool {
         let truth = &ctx.ground.nodes[self.node];
         truth.is_up && !truth.is_draining && ctx.ground.has_run(self.node, self.began_us)

@@ -1,4 +1,4 @@
-//! What a simulated node reads: bytes from its connections, cut into frames and handed in.
+//! The input of a simulated node: bytes from its connections are split into frames and handled.
 
 use bytes::Bytes;
 use dht_node::limits::OWN_BUFFER_MIN;
@@ -11,7 +11,7 @@ use crate::links::State;
 use crate::wire::{Got, Place};
 
 impl Host {
-    /// Reads a connection, within the fairness budget, and hands its frames in.
+    /// Reads from a connection within the fairness budget, and handles its frames.
     pub(crate) fn read(&mut self, now: Now, id: ConnId, around: &mut Around<'_>) {
         let Some(conn) = self.turn.links.get_mut(id) else { return };
         if conn.state == State::Open && conn.paused {
@@ -44,7 +44,7 @@ impl Host {
         }
     }
 
-    /// Hands in the frames at the start of the inbox. Whether whole ones may be left.
+    /// Handles the frames at the start of the inbox. Returns whether whole frames may be left.
     fn hand_in(&mut self, now: Now, id: ConnId, is_fresh: bool, around: &mut Around<'_>) -> bool {
         let Some(conn) = self.turn.links.get_mut(id) else { return false };
         let (bytes, end) = (std::mem::take(&mut conn.inbox), conn.end);
@@ -83,7 +83,7 @@ impl Host {
     }
 }
 
-/// The frame at the start of `bytes`; a large one has a buffer of its own, as in `net/inbox.rs`.
+/// Returns the frame at the start of `bytes`; a large one has a buffer of its own, as in `net/inbox.rs`.
 pub(crate) fn next_frame(bytes: &[u8], frame_max: u32, dimension: Dimension) -> Result<Option<Frame<'_>>, FrameError> {
     let Some(header) = Header::parse(bytes, frame_max)? else { return Ok(None) };
     let Some(raw) = bytes.get(..header.frame_len()) else { return Ok(None) };

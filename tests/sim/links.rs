@@ -1,6 +1,6 @@
-//! The connections of one simulated node, as `net/table.rs` has them, with what the node owes to whom.
+//! The connections of a simulated node, as in `net/table.rs`, with its unanswered requests.
 //!
-//! Every frame is really encoded, and every rule that a queue must keep is asserted where the frame enters it.
+//! Every frame is really encoded, and the rules for send queues are asserted when a frame is queued.
 
 use std::collections::VecDeque;
 
@@ -19,32 +19,32 @@ use crate::edges::{Edges, Sieve};
 use crate::profile::Pace;
 use crate::wire::End;
 
-/// An answer comes within the ingress's deadline and two of its ticks.
+/// A response arrives within the ingress's deadline and two of its ticks.
 const ANSWER_US: u64 = REQUEST_TIMEOUT_US + 2 * TICK_US;
 
-/// One connection.
+/// A connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub id: ConnId,
     pub end: End,
-    /// What came and was not handed in.
+    /// Received data that has not been handled yet.
     pub inbox: Vec<u8>,
     pub outbox: VecDeque<Bytes>,
-    /// Bytes of `outbox`.
+    /// Size of `outbox` in bytes.
     pub queued: usize,
     pub frame_max: u32,
     pub queue_mark: usize,
     pub state: State,
     pub paused: bool,
     pub filled: bool,
-    /// The step in which that was so.
+    /// The step in which that was the case.
     filled_step: u64,
     pub is_ready: bool,
     pub ended: bool,
     pub partial_since_us: Option<u64>,
-    /// A neighbour is at the other end.
+    /// True if a neighbour is at the other end.
     pub is_link: bool,
-    /// Requests of the other end that were not answered.
+    /// Unanswered requests of the other end.
     owed: VecDeque<Owed>,
 }
 
@@ -62,18 +62,18 @@ struct Owed {
     until_us: u64,
 }
 
-/// What a frame is, as far as its queue is concerned.
+/// The kind of a frame, as far as its queue is concerned.
 struct Entry {
     bytes: Vec<u8>,
     opcode: Option<Opcode>,
-    /// A request on its way through a link: the only kind that a full queue refuses.
+    /// A request that is forwarded over a link: the only kind that a full queue refuses.
     is_request: bool,
-    /// To a request of the other end.
+    /// A response to a request of the other end.
     answers: Option<(RequestId, u8)>,
 }
 
 impl Conn {
-    /// How long it may stay without taking anything once the node is done with it.
+    /// How long it may linger without reading once the node has closed it.
     pub(crate) const fn linger_us(&self, is_draining: bool) -> u64 {
         match (self.queued, is_draining) {
             (1.., _) if self.ended => 2 * CLIENT_KEEPALIVE_US,
@@ -89,21 +89,21 @@ pub(crate) struct SimLinks {
     conns: Vec<Option<Conn>>,
     generation: u32,
     pub now_us: u64,
-    /// The process was asked to end.
+    /// True once the process was asked to end.
     pub is_draining: bool,
     /// The time outside of this machine.
     pub world_us: u64,
-    /// One more with each event.
+    /// A number that increases with each event.
     pub step: u64,
     pub ready: Vec<ConnId>,
     pub dials: Vec<NodeId>,
     dimension: Dimension,
     pace: Pace,
-    /// Links that came up, links that went down, queues that passed their mark.
+    /// Numbers of links that came up, links that went down, and queues that exceeded their high-water mark.
     pub counts: [u64; 3],
-    /// What pushes went where.
+    /// The pushes that were sent, and on which links.
     pub edges: Edges,
-    /// What becomes of pushes at this end of the links.
+    /// The loss and delay of pushes at this end of the links.
     pub sieve: Sieve,
 }
 
@@ -169,7 +169,7 @@ impl SimLinks {
         self.conns.iter().flatten()
     }
 
-    /// The connection that has this end.
+    /// Returns the connection that has this end.
     pub(crate) fn find(&self, end: End) -> Option<ConnId> {
         self.iter().find(|conn| conn.end == end).map(|conn| conn.id)
     }
@@ -182,7 +182,7 @@ impl SimLinks {
         }
     }
 
-    /// Takes note that the other end asks for something.
+    /// Records a request of the other end.
     pub(crate) fn note_asked(&mut self, id: ConnId, frame: &Frame<'_>) {
         let header = &frame.header;
         let is_request = !header.flags.any(Flags::RESPONSE.with(Flags::ONEWAY).with(Flags::ROUTED));
@@ -195,7 +195,8 @@ impl SimLinks {
         }
     }
 
-    /// Asserts what holds between two turns. A request that waits for the disk is answered when that is done.
+    /// Asserts the invariants between two turns. A request that waits for the disk is answered when the disk has
+    /// finished.
     pub(crate) fn check(&self, waits_for_disk: bool) {
         for conn in self.iter().filter(|conn| conn.state == State::Open) {
             let late = conn.owed.iter().find(|owed| owed.until_us < self.now_us);
@@ -209,7 +210,7 @@ impl SimLinks {
         }
     }
 
-    /// Queues what the sieve kept back for so long.
+    /// Queues the frames that the sieve has delayed for long enough.
     pub(crate) fn release(&mut self) {
         for (id, bytes) in self.sieve.release(self.now_us) {
             if let Some(conn) = self.get_mut(id).filter(|conn| conn.state == State::Open) {
@@ -265,10 +266,10 @@ impl SimLinks {
     }
 }
 
-/// Where a frame says what it is.
+/// The position of the opcode in a frame.
 const OPCODE_AT: usize = 7;
 
-/// How long the answer to a request may be put off because it asks for that.
+/// Returns how long the response to a request may be delayed because the request asks for that.
 fn patience_us(frame: &Frame<'_>) -> u64 {
     if frame.header.opcode != Opcode::Fetch.number() {
         return 0;
@@ -278,10 +279,11 @@ fn patience_us(frame: &Frame<'_>) -> u64 {
     u64::from(fetch.max_wait_ms.min(FETCH_WAIT_MAX_MS)) * 1000
 }
 
-/// What a client that reads nothing can have in its queue beyond the mark: the answers to what it was charged for.
+/// Returns how much may be queued beyond the mark for a client that reads nothing: the responses for which budget was
+/// reserved.
 const CLIENT_BURST: u64 = CLIENT_CHARGE_MAX + 2 * FRAME_MAX as u64;
 
-/// Clients whose answers may be in one link's queue.
+/// Number of clients whose responses may be queued on one link.
 const CLIENTS_A_LINK: u64 = 64;
 
 impl Links for SimLinks {
@@ -301,7 +303,7 @@ impl Links for SimLinks {
         self.queue(conn, Entry { bytes, opcode, is_request: false, answers })
     }
 
-    /// Of a queue that is too long for pushes, what a real one would say.
+    /// Returns what a real queue would report if it is too long for pushes.
     fn queued(&self, conn: ConnId) -> usize {
         let queued = self.conns.get(conn.slot as usize).and_then(Option::as_ref).map_or(0, |conn| conn.queued);
         if queued > self.pace.push_mark { queued.max(PUSH_QUEUE_MAX + 1) } else { queued }

@@ -1,6 +1,6 @@
-//! What a node with a lazy disk may lose when its machine crashes: the end of its log, and nothing that was
-//! acknowledged before the last sync. Each start after anything but an orderly end begins a new life of every log, so
-//! that whoever was further on is told. How much was lost shows only in what the nodes answer.
+//! The losses of a node with interval sync whose machine crashes: it may lose the end of its log, but nothing that was
+//! acknowledged before the last sync. Each start after anything but an orderly shutdown begins a new epoch of every
+//! log, so that readers that were beyond the end are notified. How much was lost shows only in the node's responses.
 
 use dht_node::limits::LOSSES_MAX;
 use dht_node::types::{Epoch, Offset, TopicId};
@@ -9,7 +9,7 @@ use crate::ground::Ground;
 use crate::model::{Model, Span};
 use crate::truth::{Life, Log};
 
-/// A client was told that offsets of an earlier life may mean other records from `next` on in a later one.
+/// A client was notified that offsets of an earlier epoch may denote other records from `next` on in a later one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
     life: Life,
@@ -18,7 +18,7 @@ pub(crate) struct Told {
 }
 
 impl Model {
-    /// A life of a log was told of: it is one that can be there.
+    /// Records that an epoch of a log was reported, after checking that it can exist.
     pub(crate) fn meet_life(&mut self, name: usize, life: Life, span: Span, ground: &Ground) {
         self.meet(name, life.id, span, ground);
         let home = &ground.nodes[self.names[name].plan.home];
@@ -31,19 +31,19 @@ impl Model {
         assert!(later.is_none(), "{life:?} comes after a later life");
     }
 
-    /// The later lives of a log.
+    /// Returns the later epochs of a log.
     fn later(&self, life: Life) -> impl Iterator<Item = (Life, &Log)> {
         let last = Life { epoch: Epoch(u32::MAX), ..life };
         self.logs.range(life..=last).skip_while(move |(later, _)| **later == life).map(|(life, log)| (*life, log))
     }
 
-    /// Somebody was told that offsets of a life of a log may mean other records now.
+    /// Records that offsets of an epoch of a log may denote other records now.
     pub(crate) fn truncated(&mut self, name: usize, life: Life, (epoch, next): (Epoch, Offset), ground: &Ground) {
         self.totals.truncations += 1;
         let home = self.names[name].plan.home;
         let raises = ground.nodes[home].raises;
         assert!(life.epoch < epoch && epoch.0 <= raises + 1, "{life:?} cannot have lost records by epoch {epoch:?}");
-        // What more starts than that share is told too early.
+        // If more starts share the epoch, the notification may come too early.
         if let Some(log) = self.logs.get(&life).filter(|_| raises as usize <= LOSSES_MAX) {
             let is_safe = |span: &Span| ground.keeps(home, span.now_us, span.asked_us);
             let safe = log.acked.iter().filter(|(_, span)| is_safe(span)).map(|(batch, _)| self.end_in(log, *batch));
@@ -53,12 +53,12 @@ impl Model {
         self.told.push(Told { life, epoch, next: next.0 });
     }
 
-    /// Behind the last record of a batch.
+    /// Returns the offset after the last record of a batch.
     fn end_in(&self, log: &Log, batch: usize) -> u64 {
         log.bases[&batch] + self.batches[batch].count() as u64
     }
 
-    /// Was everything told that was lost, and nothing lost that was safe?
+    /// Checks that everything lost was reported, and that nothing durable was lost.
     pub(crate) fn check_losses(&mut self, ground: &Ground) {
         for told in &self.told {
             let later = Life { epoch: told.epoch, ..told.life };
@@ -76,7 +76,8 @@ impl Model {
         self.totals.lost_records += lost;
     }
 
-    /// Counts the records that were acknowledged in one life of a log and are not in a later one, which was read from
+    /// Counts the records that were acknowledged in one epoch of a log and do not exist in a later one, which was read
+    /// completely.
     /// its first record to its end.
     fn lost(&self, id: TopicId, before: &Log, after: &Log, ground: &Ground) -> u64 {
         let home = self.names[self.topics[&id].name].plan.home;
@@ -94,7 +95,7 @@ impl Model {
     }
 }
 
-/// Below what was told every offset means the same, and there was no less of the log.
+/// Below the reported offset every offset denotes the same record, and the log was not shorter than that.
 fn check_told(told: &Told, before: &Log, after: &Log) {
     let least = after.least_next.unwrap_or(told.next);
     assert!(told.next <= least, "{told:?}, and it went on from {least} or before");
@@ -104,7 +105,7 @@ fn check_told(told: &Told, before: &Log, after: &Log) {
     }
 }
 
-/// What was lost is the end of the log: behind the first offset that means another record every one does.
+/// The lost part is the end of the log: after the first offset that denotes another record, all do.
 fn check_prefix(before: &Log, after: &Log, whose: &str) {
     let both = before.records.iter().filter_map(|(offset, one)| Some((offset, one == after.records.get(offset)?)));
     let mut kept = both.skip_while(|(_, is_same)| *is_same).filter(|(_, is_same)| *is_same);

@@ -1,28 +1,28 @@
-//! A deterministic simulation of a whole cube: production nodes, production turns, real frames; virtual time, a
-//! seeded network, seeded clients and seeded faults. One number repeats a run.
+//! A deterministic simulation of a whole cube: production nodes, production turns and real frames, with virtual time, a
+//! seeded network, seeded clients and seeded faults. A seed reproduces a run.
 //!
 //! | file | what |
 //! |---|---|
-//! | `profile` | what a seed draws: cluster, network, clients, faults |
+//! | `profile` | what a seed determines: cluster, network, clients, faults |
 //! | `world` | time, the queue of events, the phases of a run |
-//! | `storage` | its log: in memory, or the production journal on a disk that breaks (`tests/support/disk.rs`) |
+//! | `storage` | a node's log: in memory, or the production journal on a simulated disk (`tests/support/disk.rs`) |
 //! | `host`, `links` | a node: the loop of `net/server.rs` around a production turn |
-//! | `edges` | pushes on links: each edge carries a chunk once; those that are lost or late |
-//! | `network` | byte streams with delay, little room, cuts and resets |
-//! | `faults` | what is broken and healed |
+//! | `edges` | pushes on links: each link carries a chunk once; lost and delayed pushes |
+//! | `network` | byte streams with delay, small buffers, cuts and resets |
+//! | `faults` | the faults and their repair |
 //! | `client`, `session` | a client and its connection |
-//! | `publisher`, `reader`, `admin`, `verifier` | what clients do |
-//! | `subscriber`, `subscription` | clients that subscribe, and the rules for what comes next |
-//! | `crowd` | a run of its own with ten thousand feeds |
-//! | `outage` | a run of its own with a node that is out of reach for long |
-//! | `hostile`, `attacks` | clients that break rules, and what must come of it |
-//! | `check`, `model`, `ground` | is every answer true? What was published, what is up |
-//! | `losses` | was what crashes of lazy disks lost told, and nothing else lost? |
-//! | `ages` | is what is past its age gone, whatever clocks do? |
-//! | `gaps` | was what subscriptions missed really removed? |
-//! | `trace` | the last events, totals, the fingerprint |
+//! | `publisher`, `reader`, `admin`, `verifier` | the activities of clients |
+//! | `subscriber`, `subscription` | clients that subscribe, and the rules for the next item |
+//! | `crowd` | a separate run with ten thousand feeds |
+//! | `outage` | a separate run with a node that is unreachable for long |
+//! | `hostile`, `attacks` | clients that violate the protocol, and the required reactions |
+//! | `check`, `model`, `ground` | whether every response is true; what was published; which nodes and links are up |
+//! | `losses` | whether all losses after crashes with interval sync are reported, and nothing else is lost |
+//! | `ages` | whether records expire on time, whatever the clocks do |
+//! | `gaps` | whether records that subscriptions missed were really removed |
+//! | `trace` | the last events, totals, and the fingerprint |
 //!
-//! SIM_SEED runs one seed with a check after every event, SIM_START and SIM_SEEDS a range, and SIM_STORY=1000 shows
+//! SIM_SEED runs one seed with a check after every event; SIM_START and SIM_SEEDS select a range; SIM_STORY=1000 shows
 //! that many events of a run that fails.
 
 mod admin;
@@ -74,10 +74,10 @@ use host::Care;
 use trace::Totals;
 use world::World;
 
-/// Seeds that an ordinary test run simulates.
+/// Number of seeds in an ordinary test run.
 const SEEDS: u64 = 2_000;
 
-/// Half of the seeds: each half is a test, so that two of them run at a time.
+/// Each half of the seeds is a test, so that two of them run in parallel.
 fn run_half(half: u64) -> Totals {
     let mut totals = Totals::default();
     if let Some(seed) = number("SIM_SEED") {
@@ -93,7 +93,7 @@ fn run_half(half: u64) -> Totals {
     totals
 }
 
-/// Runs a seed; gives its fingerprint.
+/// Runs a seed, and returns its fingerprint.
 fn run(seed: u64, care: Care, totals: &mut Totals) -> u64 {
     let mut world = World::new(seed, care);
     world.trace.more = number("SIM_STORY").map_or(0, |more| usize::try_from(more).expect("so many"));

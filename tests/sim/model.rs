@@ -1,6 +1,6 @@
-//! What must be true, known only from what clients were told.
+//! The model: what must be true according to the responses to clients.
 //!
-//! Every record's content is unique, so that where it stands, and how often, follows from reading it.
+//! The content of every record is unique, so reading it determines its position and detects duplicates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,16 +22,16 @@ pub(crate) struct Model {
     pub names: Vec<Name>,
     pub topics: BTreeMap<TopicId, Topic>,
     pub logs: BTreeMap<Life, Log>,
-    /// What clients were told of logs that lost records.
+    /// Reports that logs have lost records.
     pub told: Vec<Told>,
     pub batches: Vec<Batch>,
-    /// Answers may take so long that an ingress sends requests again.
+    /// Size of the largest batch in bytes.
     is_repeated: bool,
-    /// Bytes of the largest batch.
-    pub largest: u64,
     /// The highest epoch that each producer has used.
+    pub largest: u64,
+    /// Producers that have requested a new epoch.
     epochs: BTreeMap<u64, u32>,
-    /// Producers that have asked for a new epoch.
+    /// The subscriptions by client and request id.
     asked_openings: BTreeSet<u64>,
     /// The subscriptions by client and request id.
     pub seats: BTreeMap<(usize, u64), Seat>,
@@ -45,7 +45,7 @@ pub(crate) struct Name {
     /// The plan's, with the node's defaults: those that it is made with, and those that it may be altered to.
     pub retention: Retention,
     pub other: Retention,
-    /// Its home may lose what it has answered.
+    /// Deletions that were requested and may be executed at any time, of a given topic or of whichever has the name.
     pub may_lose: bool,
     /// Deletions that were asked for and may be done at any time: of which topic, or of whatever has the name.
     pub deletes: BTreeMap<usize, Option<TopicId>>,
@@ -57,12 +57,12 @@ pub(crate) struct Name {
 /// A subscription that is there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seat {
-    /// Through which node.
+    /// The index of its name.
     pub node: usize,
     /// The place of its name.
     pub name: usize,
     pub life: Life,
-    /// The record that comes next.
+    /// True if the client was notified that the home is unreachable. `None` if it does not want notices.
     pub cursor: Offset,
     /// Was the client told that the home is out of reach? `None` when it does not want to be.
     pub waits: Option<bool>,

@@ -1,4 +1,4 @@
-//! What is known of a name: which topic has it, and who may have deleted it.
+//! What is known about a name: which topic has it, and who may have deleted it.
 
 use dht_node::types::TopicId;
 
@@ -7,21 +7,21 @@ use crate::model::{Model, Name, Span};
 use crate::truth::{Life, Log, Topic};
 
 impl Model {
-    /// The end of the newest topic of a name, as far as anybody knows.
+    /// Returns the log end offset of the newest topic of a name, as far as it is known.
     pub(crate) fn guess_end(&self, name: usize) -> u64 {
         let is_its = |(life, _): &(&Life, &Log)| self.topics[&life.id].name == name;
         let newest = self.logs.iter().filter(is_its).max_by_key(|(_, log)| log.learned_us);
         newest.map_or(0, |(_, log)| log.nexts.at(u64::MAX))
     }
 
-    /// The newest topic of a name that anybody has heard of.
+    /// Returns the newest topic of a name that is known to any client.
     pub(crate) fn guess_id(&self, name: usize) -> Option<TopicId> {
         let of_name = self.topics.iter().filter(|(_, topic)| topic.name == name);
         of_name.max_by_key(|(_, topic)| topic.learned_us).map(|(id, _)| *id)
     }
 
-    /// The topic that must be there for who asked at that time: somebody knew of it, its home has not lost it,
-    /// and nobody can have deleted it.
+    /// Returns the topic that must exist for a request of that time: a client knew of it, its home has not lost it, and
+    /// nobody can have deleted it.
     pub(crate) fn surely_there(&self, name: usize, asked_us: u64, ground: &Ground) -> Option<TopicId> {
         let Name { plan, deletes, .. } = &self.names[name];
         let is_sure = |(id, topic): &(&TopicId, &Topic)| {
@@ -37,7 +37,7 @@ impl Model {
         found
     }
 
-    /// A deletion is asked for; from now on it may happen.
+    /// Records that a deletion was requested; from now on it may be executed.
     pub(crate) fn begin_delete(&mut self, name: usize, target: Option<TopicId>) -> usize {
         let name = &mut self.names[name];
         name.deletes_asked += 1;
@@ -45,7 +45,7 @@ impl Model {
         name.deletes_asked
     }
 
-    /// It is known what became of it: the topic that was deleted, or none.
+    /// Records the outcome of a deletion: the topic that was deleted, or none.
     pub(crate) fn end_delete(
         &mut self,
         (name, attempt): (usize, usize),

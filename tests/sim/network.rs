@@ -1,7 +1,7 @@
-//! The network: byte streams between nodes and clients, with delay, little room, cuts and resets.
+//! The network: byte streams between nodes and clients, with delay, small buffers, cuts and resets.
 //!
-//! A stream behaves as TCP does: bytes come in order or not at all; those under way when a link is cut come after it
-//! is healed, if both ends are still there; whoever writes to an end that is gone is told so by a reset.
+//! A stream behaves like TCP: bytes arrive in order or not at all. Bytes in transit when a link is cut arrive after its
+//! repair, if both ends still exist. A write to an end that is gone is answered by a reset.
 
 use std::collections::VecDeque;
 
@@ -12,28 +12,28 @@ use crate::profile::{Wires, within};
 use crate::wire::{End, Got, Leave, Pipe, Place, State, Wire};
 use crate::world::Wake;
 
-/// Longest part of a write that arrives at once.
+/// Largest part of a write that arrives at once.
 const PART: usize = 8 << 10;
 
-/// In the end nobody is farther away than this.
+/// The largest delay at the end of a run.
 const NEAR_US: u64 = 10_000;
 
-/// A lost segment or connect is sent again after this time at most.
+/// Longest time until a lost segment or connect is sent again.
 const RETRY_US: u64 = 400_000;
 
 #[derive(Debug)]
 pub(crate) struct Network {
     wires: Vec<Wire>,
     nodes: usize,
-    /// How often each way between two nodes is cut.
+    /// The number of cuts of each direction between two nodes.
     cuts: Vec<u8>,
-    /// Nodes that are not there, and do not even answer.
+    /// Nodes that are gone and do not even send resets.
     pub is_dark: Vec<bool>,
     pub settings: Wires,
     rng: Rng,
-    /// What is to happen later.
+    /// Future events.
     pub later: Vec<(u64, Wake)>,
-    /// Ends that have news.
+    /// Ends with pending events.
     pub news: Vec<End>,
 }
 
@@ -55,7 +55,7 @@ impl Network {
         self.wires[end.wire].places[end.side]
     }
 
-    /// Starts to connect. Success is told as news of an end that is then open.
+    /// Starts to connect. Success is reported as an event of an end that is then open.
     pub(crate) fn dial(&mut self, now_us: u64, from: Place, to: Place) -> End {
         let end = End { wire: self.wires.len(), side: 0 };
         let latency_us = within(&mut self.rng, self.settings.latency_us);
@@ -71,7 +71,7 @@ impl Network {
         end
     }
 
-    /// A connect arrives. Whether somebody is to be asked to accept it at this end.
+    /// Handles the arrival of a connect. Returns whether the process at this end is to be asked to accept it.
     pub(crate) fn knock(&mut self, now_us: u64, end: End) -> bool {
         let (from, to) = (self.place(end.other()), self.place(end));
         if self.state(end.other()) != State::Waiting {
@@ -100,12 +100,12 @@ impl Network {
         self.state(end) == State::Open
     }
 
-    /// Was it reset?
+    /// Returns true if it was reset.
     pub(crate) fn is_broken(&self, end: End) -> bool {
         self.state(end) == State::Broken
     }
 
-    /// Sends what there is room for; gives the bytes that were sent.
+    /// Sends as much as there is room for, and returns the number of bytes.
     pub(crate) fn write(&mut self, now_us: u64, end: End, queue: &mut VecDeque<Bytes>) -> usize {
         let Self { settings, wires, rng, .. } = self;
         let wire = &mut wires[end.wire];
@@ -134,7 +134,7 @@ impl Network {
         written
     }
 
-    /// Says that nothing more is sent.
+    /// Closes the sending direction.
     pub(crate) fn shut(&mut self, now_us: u64, end: End) {
         let wire = &mut self.wires[end.wire];
         let pipe = &mut wire.inbound[end.other().side];
@@ -161,7 +161,7 @@ impl Network {
         }
     }
 
-    /// Gives an end up.
+    /// Abandons an end.
     pub(crate) fn leave(&mut self, now_us: u64, end: End, how: Leave) {
         let wire = &mut self.wires[end.wire];
         if matches!(wire.states[end.side], State::Gone | State::Vanished) {
@@ -174,7 +174,7 @@ impl Network {
         }
     }
 
-    /// A reset arrives.
+    /// Handles the arrival of a reset.
     pub(crate) fn break_end(&mut self, end: End) {
         let (from, to) = (self.place(end.other()), self.place(end));
         let state = &mut self.wires[end.wire].states[end.side];
@@ -184,7 +184,7 @@ impl Network {
         }
     }
 
-    /// What has flown arrives.
+    /// Handles the arrival of data.
     pub(crate) fn arrive(&mut self, now_us: u64, end: End) {
         let (from, to) = (self.place(end.other()), self.place(end));
         self.wires[end.wire].inbound[end.side].is_scheduled = false;
@@ -211,7 +211,7 @@ impl Network {
         self.news.push(end);
     }
 
-    /// Cuts one way between two nodes, or heals one cut of it.
+    /// Cuts one direction between two nodes, or repairs one cut of it.
     pub(crate) fn set_cut(&mut self, now_us: u64, (from, to): (usize, usize), cut: bool) {
         let count = &mut self.cuts[from * self.nodes + to];
         *count = if cut { *count + 1 } else { count.saturating_sub(1) };
@@ -232,7 +232,7 @@ impl Network {
         }
     }
 
-    /// Heals everything, and gives everybody room.
+    /// Repairs everything, and enlarges all buffers.
     pub(crate) fn calm(&mut self, now_us: u64) {
         for way in 0..self.cuts.len() {
             self.cuts[way] = self.cuts[way].min(1);

@@ -1,5 +1,5 @@
-//! A node that is out of reach for long: who waits for it is told once, nobody else is, and all are told when it is
-//! back. Its links go down and up once, whatever its neighbours dialled meanwhile.
+//! A node that is unreachable for long: the subscribers that depend on it are notified once, nobody else is, and all
+//! are notified when it is back. Its links go down and up once, however often its neighbours have dialled meanwhile.
 
 use dht_node::types::Dimension;
 use fastrand::Rng;
@@ -12,36 +12,36 @@ use crate::profile::Profile;
 use crate::subscriber::Subscriber;
 use crate::world::World;
 
-/// What happens to the node.
+/// The fault of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// All of its links are cut, without anybody being told.
+    /// All of its links are cut, without any notification.
     CutOff,
-    /// It hangs.
+    /// The node hangs.
     Frozen,
 }
 
 pub(crate) const ALL: [What; 2] = [What::CutOff, What::Frozen];
 
-/// The node.
+/// The node with the fault.
 const NODE: usize = 5;
 const TOPICS: usize = 24;
 const SUBSCRIBERS: usize = 16;
-/// Subscribers come when the topics are there.
+/// Subscribers start when the topics exist.
 const SUBSCRIBE_US: u64 = 1_000_000;
 const BREAK_US: u64 = 3_000_000;
-/// By then everybody has been told.
+/// By then all notices must have been sent.
 const TOLD_US: u64 = BREAK_US + 5_000_000;
 const HEAL_US: u64 = BREAK_US + 9_000_000;
-/// By then links are up again, and everybody has been told.
+/// By then links must be up again, and all notices must have been sent.
 const BACK_US: u64 = HEAL_US + 4_000_000;
 
-/// Runs it, and fails unless at each time those are waiting who should.
+/// Runs it, and fails unless exactly the expected subscribers are waiting at each time.
 pub(crate) fn check(what: What) {
     let mut rng = Rng::with_seed(what as u64);
     let names = (0..TOPICS).map(|index| format!("outage-{index}")).collect();
     let mut profile = Profile::calm(Dimension::new(3).expect("it is small"), names, BACK_US);
-    // Nothing else breaks; but this is no calm run.
+    // There are no other faults, but this is not a calm run.
     profile.faults.kinds = vec![Kind::Cut];
     profile.clients.think_us = (50_000, 100_000);
     let mut roles = vec![Role::Sower(Sower::of(TOPICS))];
@@ -68,7 +68,7 @@ pub(crate) fn check(what: What) {
     assert_eq!((totals.waited, totals.flowed), (count, count), "{what:?}");
 }
 
-/// How many wait; fails unless it is those who cannot get records while the node is out of reach.
+/// Returns how many are waiting. Fails unless these are the ones that cannot get records while the node is unreachable.
 fn waiting(world: &World, what: What, is_out: bool) -> u64 {
     let mut count = 0;
     for seat in world.model.seats.values() {

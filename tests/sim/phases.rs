@@ -1,4 +1,4 @@
-//! The phases of a run: work, heal, verify, quiet. Each must end in its time.
+//! The phases of a run: work, heal, verify, quiet. Each must end in time.
 
 use crate::client::{Client, Role};
 use crate::faults::WALL_US;
@@ -6,31 +6,31 @@ use crate::trace::Note;
 use crate::wire::Leave;
 use crate::world::{Wake, World};
 
-/// How far the run has come.
+/// The current phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Clients work and things break.
+    /// Clients work, and faults occur.
     Work,
-    /// Everything is healed; links come up, clients finish what they have begun.
+    /// All faults are repaired; links come up, and clients finish what they have begun.
     Heal,
-    /// Every node is asked for every other, and every topic is read to its end.
+    /// Every node is queried about every other, and every topic is read to its end.
     Verify,
-    /// Nobody asks anything, and nothing may be left.
+    /// Nobody sends requests, and no work may be left.
     Quiet,
     Over,
 }
 
-/// All links are up so long after the last fault.
+/// All links are up this long after the last fault.
 const HEAL_US: u64 = 6_000_000;
-/// What clients have begun is done so long after that, and likewise each later phase.
+/// Clients have finished this long after that, and each later phase ends within the same time.
 const FINISH_US: u64 = 15_000_000;
-/// So long after the last fault every link that it has broken is known to be broken.
+/// This long after the last fault, every link that it has broken is known to be down.
 const LINGERING_US: u64 = 2_000_000;
-/// How often it is asked whether a phase is over.
+/// Interval at which the end of a phase is checked.
 pub(crate) const WATCH_US: u64 = 20_000;
 
 impl World {
-    /// Moves to the next phase when this one is done, and fails when it should have been.
+    /// Enters the next phase when this one is done, and fails if it should have been done.
     pub(crate) fn watch(&mut self) {
         self.at(self.now_us + WATCH_US, Wake::Watch);
         let is_done = match self.phase {
@@ -63,9 +63,9 @@ impl World {
     fn watch_links(&mut self) {
         let is_whole = self.clients.iter().all(Client::sees_all_links);
         let end_us = self.profile.faults.end_us;
-        // A link that was silent for almost too long may still be given up.
+        // A link that was silent for almost too long may still be closed.
         if is_whole && (self.profile.is_calm() || self.now_us >= end_us + LINGERING_US) {
-            // A target that was out of reach is still answered for without asking, for a moment.
+            // For a moment, a target that was unreachable still gets UNREACHABLE without being asked.
             self.ground.healed_us = Some(self.now_us + 300_000);
         }
         let deadline_us = end_us + HEAL_US;

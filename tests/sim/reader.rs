@@ -1,4 +1,4 @@
-//! A client that reads a topic: from its first record to its end and on, with looks elsewhere in between.
+//! A client that reads a topic from its first record to its end and beyond, with occasional reads at other positions.
 
 use dht_node::types::Offset;
 use dht_node::wire::request::{Start, Topic};
@@ -52,7 +52,7 @@ impl Reader {
 
     pub(crate) fn on_answer(&mut self, asked: &Asked, response: &Response) {
         let Response::Fetched(fetched) = response else {
-            // After any error it starts anew, but where its log lost records.
+            // After any error it starts again, except where its log has lost records.
             let is_its = |life: Life| matches!(asked.what, What::Fetch { epoch, .. } if epoch == Some(life.epoch));
             let before = self.position.take().filter(|(life, _)| is_its(*life));
             if let (Some((life, offset)), Response::Error(error)) = (before, response)

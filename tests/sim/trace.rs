@@ -1,4 +1,4 @@
-//! What happened: the last events for people, a fingerprint of all of them, and totals.
+//! The trace: the last events for people, a fingerprint of all of them, and totals.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -8,29 +8,29 @@ use dht_node::wire::{Header, Opcode, Status};
 use crate::faults::Fault;
 use crate::wire::Place;
 
-/// Events that a failure shows unless SIM_STORY says otherwise.
+/// Number of events that a failure shows, unless SIM_STORY overrides it.
 const KEPT: usize = 60;
 
 /// The record of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     last: VecDeque<(u64, Note)>,
-    /// Events to be kept beyond the usual ones.
+    /// Number of events to keep in addition.
     pub more: usize,
-    /// Changes with every delivery: two runs of one seed have the same.
+    /// A hash that changes with every delivery: two runs of one seed have the same.
     pub fingerprint: u64,
-    /// What the run amounted to.
+    /// The totals of the run.
     pub totals: Totals,
 }
 
-/// One event.
+/// An event.
 #[derive(Debug)]
 pub(crate) enum Note {
-    /// A frame was handed in.
+    /// A frame was delivered.
     Frame { to: Place, from: Place, opcode: u8, is_response: bool, status: u8, request: u64, bytes: usize },
-    /// A node's or client's connection came or went.
+    /// A connection of a node or client was opened or closed.
     Conn { at: Place, peer: Place, what: &'static str },
-    /// Something was broken or healed.
+    /// A fault was caused or repaired.
     Fault(Fault),
     /// The run entered another phase.
     Phase(&'static str),
@@ -66,7 +66,7 @@ totals! {
 }
 
 impl Totals {
-    /// As many seeds as an ordinary run has must have lost something, or nothing about that was tested.
+    /// An ordinary number of seeds must have lost something, or losses were not tested.
     pub(crate) fn checked(self) -> Self {
         let is_much = self.seeds >= crate::SEEDS / 2;
         assert!(!is_much || self.lost_records > 0 && self.truncations > 0, "nothing was lost and told");
@@ -80,7 +80,7 @@ impl Totals {
 }
 
 impl Trace {
-    /// Notes an event.
+    /// Records an event.
     pub(crate) fn note(&mut self, now_us: u64, note: Note) {
         if self.last.len() == KEPT.max(self.more) {
             self.last.pop_front();
@@ -88,7 +88,7 @@ impl Trace {
         self.last.push_back((now_us, note));
     }
 
-    /// Notes a frame that was handed to a node or a client.
+    /// Records a frame that was delivered to a node or a client.
     pub(crate) fn frame(&mut self, now_us: u64, (to, from): (Place, Place), header: &Header) {
         self.totals.frames += 1;
         self.totals.bytes += header.frame_len() as u64;
@@ -112,11 +112,11 @@ impl Trace {
         mix(now_us);
         mix(place as u64);
         mix(bytes.len() as u64);
-        // A header with its checksums stands for its frame.
+        // A frame is represented by its header, which contains its checksums.
         bytes.chunks(8).take(6).for_each(|chunk| mix(chunk.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))));
     }
 
-    /// The last events, oldest first.
+    /// Returns the last events, oldest first.
     pub(crate) fn story(&self) -> String {
         let mut story = String::new();
         for (now_us, note) in &self.last {

@@ -1,47 +1,47 @@
-//! One connection of the simulated network: two ends, and what is on its way to each.
+//! A connection of the simulated network: two ends, and the data in transit to each.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// Somebody.
+/// A node or a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     Node(usize),
     Client(usize),
 }
 
-/// One end of a connection: side 0 dialled.
+/// One end of a connection: side 0 has dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct End {
     pub wire: usize,
     pub side: usize,
 }
 
-/// How an end is given up.
+/// How an end is abandoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// After everything was said; the other side is told if it goes on talking.
+    /// After sending everything; the other side gets a reset if it continues to send.
     Done,
-    /// The other side is told at once.
+    /// With a reset at once.
     Reset,
-    /// As when the power fails: the other side is told nothing until somebody is there again.
+    /// As in a power failure: the other side gets no answer until the machine is back.
     Vanish,
 }
 
-/// What a read gave.
+/// The result of a read.
 pub(crate) enum Got {
     Bytes(Bytes),
     Nothing,
-    /// The other side sends nothing more.
+    /// The other side has closed its sending direction.
     End,
-    /// The connection was reset, or never came to be.
+    /// The connection was reset, or was never established.
     Broken,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Not connected yet.
+    /// True until the connection is established.
     Waiting,
     Open,
     Gone,
@@ -53,21 +53,21 @@ pub(crate) enum State {
 pub(crate) struct Wire {
     pub places: [Place; 2],
     pub states: [State; 2],
-    /// What comes to each side.
+    /// The data in transit to each side.
     pub inbound: [Pipe; 2],
     pub latency_us: u64,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
-    /// When it arrives, and what; nothing is the end of the stream.
+    /// The time of arrival, and the data; no data is the end of the stream.
     pub flying: VecDeque<(u64, Bytes)>,
     pub arrived: VecDeque<Bytes>,
-    /// Bytes of both.
+    /// Number of bytes in both.
     pub load: usize,
     pub last_us: u64,
     pub is_scheduled: bool,
-    /// The sender waits for room.
+    /// True if the sender waits for room.
     pub is_blocked: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The world of one seed: time, the queue of what is to happen, and everybody in it.
+//! The world of one seed: time, the queue of future events, and all nodes and clients.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,19 +17,19 @@ use crate::profile::{Profile, within};
 use crate::trace::Trace;
 use crate::wire::{End, Leave, Place};
 
-/// Something that happens at its time.
+/// An event at its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wake {
     Turn(usize),
     Client(usize),
-    /// An end has something to look at.
+    /// An end has pending events.
     News(End),
     Arrive(End),
     Knock(End),
     Break(End),
     Trouble,
     Fault(Fault),
-    /// Is it time for the next phase?
+    /// The check whether the next phase can start.
     Watch,
 }
 
@@ -39,12 +39,12 @@ pub(crate) struct World {
     queue: BinaryHeap<Reverse<(u64, u64, Wake)>>,
     tickets: u64,
     pub hosts: Vec<Option<Host>>,
-    /// What outlives them, when they have disks.
+    /// The nodes' disks, which outlive the processes.
     pub disks: Vec<FakeDisk>,
     pub walls_us: Vec<u64>,
     pub turns_us: Vec<Option<u64>>,
     pub stalled_until_us: Vec<u64>,
-    /// Nodes end one after the other.
+    /// True if nodes end one after the other.
     pub is_rolling: bool,
     pub clients: Vec<Client>,
     wakes_us: Vec<Option<u64>>,
@@ -52,7 +52,7 @@ pub(crate) struct World {
     pub ground: Ground,
     pub model: Model,
     pub trace: Trace,
-    /// Decides about faults, apart from everything else, so that one fault less changes little.
+    /// The random numbers for faults, separate from the others, so that removing a fault changes little else.
     pub chaos: Rng,
     pub rng: Rng,
     pub phase: Phase,
@@ -68,7 +68,7 @@ impl World {
         Self { care, ..Self::with(profile, roles, &mut rng) }
     }
 
-    /// A world with these clients.
+    /// Creates a world with these clients.
     pub(crate) fn with(profile: Profile, roles: Vec<Role>, rng: &mut Rng) -> Self {
         let count = usize::from(profile.dimension.nodes());
         let mut world = Self {
@@ -120,7 +120,7 @@ impl World {
         self.settle();
     }
 
-    /// Runs until all is said.
+    /// Runs to the end.
     pub(crate) fn run(&mut self) {
         while self.phase < Phase::Over {
             self.advance();
@@ -160,7 +160,7 @@ impl World {
         }
     }
 
-    /// Schedules what the network has in store, and wakes those who have news.
+    /// Schedules the network's future events, and wakes ends with pending events.
     fn settle(&mut self) {
         for (at_us, wake) in std::mem::take(&mut self.network.later) {
             self.at(at_us, wake);
@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    /// Gives a node a turn soon, unless it has one before that anyway.
+    /// Schedules a turn of a node soon, unless it has one before that.
     pub(crate) fn wake_node(&mut self, node: usize, after_us: u64) {
         let at_us = after_us + within(&mut self.rng, self.profile.nodes.turn_us);
         let at_us = at_us.max(self.stalled_until_us[node]);

@@ -1,4 +1,4 @@
-//! The pictures of a benchmark: what a report says, as SVG and PNG.
+//! The pictures of a benchmark: the figures of a report as SVG and PNG.
 //!
 //! ```text
 //! Report ── sweep, load, spread, timeline ──▶ Figure ── render, legend, panel, graph ──▶ plotters ──▶ .svg, .png
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Both files of a picture are drawn by the same code with the same metrics of the same font, which is compiled in: no
-//! font of the system is looked for. An SVG leaves the letters' shapes to its viewer.
+//! font of the system is used. An SVG leaves the shapes of the letters to its viewer.
 //!
 //! A picture for which a report has no figures is left out.
 
@@ -51,14 +51,14 @@ pub(crate) fn draw(report: &Report, folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// A picture for a page.
 #[derive(Debug)]
 pub(crate) struct Inline {
-    /// What its files are called.
+    /// The name of its files, without extension.
     pub(crate) name: &'static str,
     pub(crate) title: String,
-    /// The text of an SVG.
+    /// The text of the SVG.
     pub(crate) svg: String,
 }
 
-/// Every picture for which the report has figures, as parts of a page.
+/// Returns every picture for which the report has figures, as parts of a page.
 pub(crate) fn inline(report: &Report) -> io::Result<Vec<Inline>> {
     let drawn = figures(report).into_iter().map(|figure| {
         let svg = files::svg(&figure)?;
@@ -67,22 +67,22 @@ pub(crate) fn inline(report: &Report) -> io::Result<Vec<Inline>> {
     drawn.collect()
 }
 
-/// A report with the name by which it is told from another one.
+/// A report with the name that distinguishes it from another one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rival<'a> {
     pub(crate) name: &'a str,
     pub(crate) report: &'a Report,
 }
 
-/// Draws two reports into one picture, the older one first, with what a reader must know before; no files when they
-/// have no operation in common.
+/// Draws two reports into one picture, the older one first, with notes for the reader. Returns no files if they have no
+/// operation in common.
 pub(crate) fn draw_rivals(rivals: [Rival<'_>; 2], remarks: Vec<String>, folder: &Path) -> io::Result<Vec<PathBuf>> {
     let Some(figure) = overlay::overlay(rivals, remarks) else { return Ok(Vec::new()) };
     fs::create_dir_all(folder)?;
     files::write(&figure, folder).map(Vec::from)
 }
 
-/// All pictures of a report.
+/// Returns all pictures of a report.
 fn figures(report: &Report) -> Vec<Figure> {
     let pictures = [
         sweep::latency(report),
@@ -97,12 +97,12 @@ fn figures(report: &Report) -> Vec<Figure> {
     pictures.into_iter().flatten().collect()
 }
 
-/// A figure with what all pictures of a report say about it; None without panels.
+/// Returns a figure with the text that all pictures of a report have; `None` if there are no panels.
 fn picture(report: &Report, name: &'static str, title: &str, panels: Vec<Panel>) -> Option<Figure> {
     (!panels.is_empty()).then(|| Figure { panels, ..blank(report, name, title) })
 }
 
-/// A figure with everything but what it shows.
+/// Returns a figure with everything except its panels.
 fn blank(report: &Report, name: &'static str, title: &str) -> Figure {
     Figure {
         name,
@@ -117,7 +117,7 @@ fn blank(report: &Report, name: &'static str, title: &str) -> Figure {
     }
 }
 
-/// What makes the figures doubtful, the worst first.
+/// Returns the reasons to doubt the figures, the most important first.
 fn remarks(report: &Report) -> Vec<String> {
     let mut remarks = Vec::new();
     if report.errors > 0 {
@@ -169,7 +169,7 @@ fn load_text(load: &Load) -> String {
     parts.join(", ")
 }
 
-/// The command; then who was measured by whom, where and when.
+/// Returns the command; then what was measured, by what, where and when.
 fn footer(report: &Report) -> [String; 2] {
     let environment = &report.environment;
     let program = match environment.commit.as_str() {
@@ -181,7 +181,7 @@ fn footer(report: &Report) -> [String; 2] {
     [foreign(&report.command_line()), foreign(&made)]
 }
 
-/// Words that are not ours, as they may stand in a picture: control characters and those of [`tag`] are left out.
+/// Prepares foreign text for a picture: control characters and those of [`tag`] are removed.
 fn foreign(text: &str) -> String {
     let is_harmless = |letter: &char| !letter.is_control() && !('\u{E000}'..='\u{F8FF}').contains(letter);
     text.chars().filter(is_harmless).collect()
@@ -191,7 +191,7 @@ fn plural(number: u64, word: &str) -> String {
     if number == 1 { word.to_owned() } else { format!("{word}s") }
 }
 
-/// The operations of a report in its order, each with its points.
+/// Returns the operations of a report in its order, each with its points.
 fn by_test(report: &Report) -> Vec<(Test, Vec<&Point>)> {
     let mut tests: Vec<(Test, Vec<&Point>)> = Vec::new();
     for point in &report.points {
@@ -203,18 +203,18 @@ fn by_test(report: &Report) -> Vec<(Test, Vec<&Point>)> {
     tests
 }
 
-/// The point with the most topics of each operation, of those that have what a picture needs.
+/// Returns the point with the most topics of each operation, among those that have the data a picture needs.
 fn largest(report: &Report, has: impl Fn(&Point) -> bool) -> Vec<&Point> {
     let points = by_test(report).into_iter();
     points.filter_map(|(_, points)| points.into_iter().filter(|point| has(point)).max_by_key(|p| p.topics)).collect()
 }
 
-/// `publish, 1 000 topics`
+/// Formats a point as `publish, 1 000 topics`.
 fn point_text(report: &Report, point: &Point) -> String {
     format!("{}, {}", test_text(point.test), asked_text(report, point))
 }
 
-/// `1 000 topics`, and at which rate, when there were several.
+/// Formats a point as `1 000 topics`, with the rate if there were several.
 fn asked_text(report: &Report, point: &Point) -> String {
     match point.target_rate.filter(|_| report.load.ramp.len() > 1) {
         Some(rate) => format!("{} at {}/s", topics_text(point), axis::number_text(rate)),
@@ -226,7 +226,7 @@ fn topics_text(point: &Point) -> String {
     format!("{} {}", axis::number_text(f64::from(point.topics)), plural(u64::from(point.topics), "topic"))
 }
 
-/// Was it measured at a rate that was asked for?
+/// Returns true if the point was measured at a planned rate.
 fn rated(point: &&Point) -> bool {
     point.target_rate.is_some()
 }

@@ -1,4 +1,4 @@
-//! What changes a topic that is there: its settings, its first record, and the producers that it counts for.
+//! Changes to existing topics: settings, the log start offset, and opened producers.
 
 use super::harness::{Harness, records, topic};
 use crate::limits::TICK_US;
@@ -35,12 +35,12 @@ fn a_topic_is_altered_in_what_is_named_and_keeps_no_more_than_that_at_once() {
     assert_eq!((fewer.retention, fewer.first), (Retention { records: 4, ..BOUNDS }, Offset(6)));
     let more = alter(SettingsChange { retention_records: Some(50), retention_age_ms: Some(2000), ..nothing });
     assert_eq!((more.retention, more.first), (Retention { records: 50, age_ms: 2000, ..BOUNDS }, Offset(6)));
-    // Whoever says nothing else, gets what a new topic gets.
+    // A setting of 0 selects the default, as for a new topic.
     let default = alter(SettingsChange { retention_records: Some(0), retention_bytes: Some(0), ..nothing }).retention;
     let other = node.create(client, "other", Retention::default());
     let of_other = state(node.answer_to(client, 4, &Request::Info(Topic { id: Some(other), ..topic("other") })));
     assert_eq!(default, Retention { age_ms: 2000, ..of_other.retention });
-    // Age is looked at from now on.
+    // From now on the age is checked.
     node.fill(|node| node.pass(3_000_000));
     node.fill(|node| node.pass(TICK_US));
     let aged = state(node.answer_to(client, 5, &Request::Info(topic("t"))));
@@ -85,7 +85,7 @@ fn what_is_to_change_a_topic_that_is_gone_or_another_changes_nothing() {
     }
     let found = state(node.answer_to(client, 4, &Request::Info(topic("t"))));
     assert_eq!((found.first, found.next, found.retention.records), (Offset(0), Offset(10), 0));
-    // It goes while they are on their way.
+    // The topic is deleted while the changes are in flight.
     node.hold();
     node.ask(client, 5, &Request::Delete(topic("t")));
     for (number, request) in (6..).zip(requests(topic("t"))) {

@@ -1,4 +1,4 @@
-//! Who is let in, and who is not read.
+//! Which clients are accepted, and from which reads are suspended.
 
 use super::harness::{CLIENTS, HANDSHAKES, Harness, fetch, names, refusal};
 use super::sent::{Sent, only};
@@ -76,7 +76,7 @@ fn what_a_client_wishes_in_hello_is_kept_within_bounds() {
 fn a_client_with_its_share_unanswered_is_not_read_until_half_of_it_is_answered() {
     let name = names(1, 1).next().unwrap();
     let fetch = |max_bytes| Request::Fetch(Fetch { max_bytes, ..fetch(&name) });
-    // What is asked, how often until the client is not read, and how much of it is unanswered when it is read again.
+    // The request, the number of them after which reads are suspended, and how many are unanswered when reads resume.
     let cases =
         [(PING, INFLIGHT_MAX, INFLIGHT_MAX / 2), (fetch(0), 8, 4), (fetch(u32::MAX), 8, 4), (fetch(512 << 10), 16, 7)];
     for (request, pauses_at, resumes_at) in cases {
@@ -101,14 +101,14 @@ fn when_all_clients_together_have_too_much_unanswered_those_who_ask_are_not_read
     let mut node = Harness::linked(1);
     let clients: Vec<ConnId> = (0..40).map(|_| node.client()).collect();
     let mut asked = Vec::new();
-    // A MiB each, seven for each client: below its own share.
+    // One MiB each, seven for each client: below its own share.
     for (count, id) in (1..=256).zip(0..) {
         asked.extend(node.ask(clients[(count - 1) / 7], id, &largest));
         assert_eq!(node.paused().len(), count / 256, "the {count}th MiB");
     }
     asked.extend(node.ask(clients[39], 1, &PING));
     assert_eq!(node.paused(), [clients[255 / 7], clients[39]].into_iter().collect());
-    // One MiB less is room again, and everybody who waits for some is read.
+    // Once a MiB is released there is room again, and reads from all waiting clients resume.
     node.answer(&asked.remove(0), &refusal(Status::Quota));
     assert!(node.paused().is_empty());
 }
@@ -123,7 +123,7 @@ fn a_client_that_is_not_read_but_reads_hears_every_second_that_the_node_is_there
         }
         assert!(!node.is_read(client));
     }
-    // One that takes nothing cannot hear anything.
+    // A client that does not read cannot receive a PING.
     node.handle(Event::Filled { conn: stuck });
     let pings = |sent: Vec<Sent>| {
         let of = |conn: ConnId| only(&sent, Opcode::Ping).iter().filter(|sent| sent.conn == conn).count();
@@ -146,7 +146,7 @@ fn a_request_that_nobody_answers_is_answered_here_and_its_answer_then_reaches_no
     assert_eq!(node.answer(&asked[0], &refusal(Status::Quota)).len(), 0);
 }
 
-/// The names of STATS in protocol.md.
+/// Returns the names of STATS in protocol.md.
 fn documented() -> Vec<String> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("protocol.md");
     let text = std::fs::read_to_string(path).unwrap();

@@ -1,4 +1,4 @@
-//! Wall clocks that jump: how old records are, when they go, and what a time finds.
+//! Jumps of the wall clock: the age of records, when they expire, and what a search by time finds.
 
 use super::harness::{Harness, fetch};
 use super::sent::only;
@@ -11,20 +11,20 @@ use crate::wire::request::{Fetch, Request, Start};
 const SECOND_US: u64 = 1_000_000;
 const YEAR_S: i64 = 31_556_952;
 
-/// How long records are kept, in seconds.
+/// The retention by age, in seconds.
 const AGE_S: u64 = 100;
 
-/// The name of the one topic: its home is node 0 of one and of two.
+/// The name of the only topic, whose home is node 0 in a cube of one node and of two.
 const NAME: &str = "topic/4";
 
-/// A node with one topic, to which a record is published every five seconds, and the true times.
+/// A node with one topic to which a record is published every five seconds, and the true times.
 struct Scene {
     node: Harness,
     client: ConnId,
     topic: TopicId,
-    /// Seconds that have passed.
+    /// Number of seconds that have passed.
     now_s: u64,
-    /// When each record was published.
+    /// The time at which each record was published.
     published_s: Vec<u64>,
 }
 
@@ -45,7 +45,7 @@ impl Scene {
         self.published_s.push(self.now_s);
     }
 
-    /// Seconds pass; none of the records goes before its age.
+    /// Lets seconds pass, and checks that no record expires early.
     fn pass(&mut self, seconds: u64, publishes: bool) {
         for _ in 0..seconds {
             if publishes && self.now_s.is_multiple_of(5) {
@@ -64,12 +64,12 @@ impl Scene {
         usize::try_from(self.node.node.kept(self.topic).unwrap().0.0).unwrap()
     }
 
-    /// The age of the oldest record that is kept, in seconds; 0 when there is none.
+    /// Returns the age of the oldest retained record in seconds, or 0 if there is none.
     fn oldest_s(&self) -> u64 {
         self.published_s.get(self.first()).map_or(0, |published_s| self.now_s - published_s)
     }
 
-    /// The first record that a search by a true time finds, in seconds from the beginning.
+    /// Returns the first record that a search by a true time finds, in seconds from the beginning.
     fn find(&mut self, since_s: u64) -> Offset {
         let ago_us = (self.now_s - since_s) * SECOND_US;
         let start = Start::Time(self.node.now.wall_us - ago_us);
@@ -77,14 +77,14 @@ impl Scene {
         only(&sent, Opcode::Fetch)[0].fetched().from
     }
 
-    /// The append times of all records in memory, in seconds from the first.
+    /// Returns the append times of all records in memory, in seconds from the first.
     fn times_us(&mut self) -> Vec<u64> {
         let sent = self.node.ask(self.client, 8, &Request::Fetch(fetch(NAME)));
         let runs = only(&sent, Opcode::Fetch)[0].fetched().runs;
         runs.iter().flat_map(|run| std::iter::repeat_n(run.append_us, run.count as usize)).collect()
     }
 
-    /// The process starts again after some time, with a wall clock that is off by so many seconds.
+    /// Restarts the process after some time, with a wall clock that is wrong by this many seconds.
     fn restart(self, away_s: u64, off_s: i64, is_linked: bool) -> Self {
         let Self { node, topic, now_s, published_s, .. } = self;
         let mut again = if is_linked { Harness::in_cube(1) } else { Harness::alone() };
@@ -101,7 +101,7 @@ impl Scene {
         Self { node: again, client, topic, now_s: now_s + away_s, published_s }
     }
 
-    /// A second passes until the neighbour is asked for its clock, and it answers.
+    /// Lets a second pass until the neighbour is asked for its clock, and answers.
     fn answer_clock(&mut self, off_us: i64) {
         let sent = self.node.pass(CLOCK_ASK_US);
         self.now_s += CLOCK_ASK_US / SECOND_US;
@@ -114,7 +114,7 @@ impl Scene {
 
 #[test]
 fn records_go_at_their_age_however_the_clock_of_a_running_node_jumps() {
-    // At which second, by how many.
+    // The second of the jump, and its size in seconds.
     let cases: [(&str, &[(u64, i64)]); 8] = [
         ("an even clock", &[]),
         ("a year ahead, for ever", &[(50, YEAR_S)]),
@@ -137,7 +137,7 @@ fn records_go_at_their_age_however_the_clock_of_a_running_node_jumps() {
                 let expected = scene.published_s.iter().position(|at_s| *at_s >= ago_s).unwrap() as u64;
                 let is_settled = jumps.iter().all(|(at_s, _)| scene.now_s < *at_s || scene.now_s > at_s + 2);
                 let found = scene.find(ago_s).0;
-                // A second is a jump waited for, and what a small one is followed by at a hundredth of the time.
+                // A jump is detected after a second, and a small difference is corrected at a hundredth of the time.
                 let least = expected.saturating_sub(1).max(scene.first() as u64);
                 assert!(
                     !is_settled || (least..=expected + 1).contains(&found),
@@ -166,7 +166,7 @@ fn append_times_follow_the_clock_when_it_comes_back_and_decrease_nowhere_else() 
         .iter()
         .map(|time| ((time - began_us) / year_us, (time - began_us) % year_us / SECOND_US))
         .collect();
-    // What is published within the second after a jump has the time that the clock would have said.
+    // Records published within a second after a jump get the time that was expected without it.
     assert_eq!(seconds, [(0, 0), (0, 5), (0, 10), (1, 15), (1, 20), (0, 25)]);
 }
 
@@ -198,16 +198,16 @@ fn a_small_difference_is_made_up_at_a_hundredth_of_the_time() {
     }
 }
 
-/// A start with a clock that may be wrong. The last record from before it is of second 15, and the start of 21.
+/// A start with a clock that may be wrong. The last earlier record is from second 15, and the start is in second 21.
 struct Start21 {
     what: &'static str,
     /// By how many seconds the clock is wrong.
     off_s: i64,
-    /// So many seconds after the start it jumps by so many.
+    /// How many seconds after the start it jumps, and by how many seconds.
     jump: Option<(u64, i64)>,
-    /// So many seconds after the start a neighbour says that its clock differs by so many; `None`: there is none.
+    /// How many seconds after the start a neighbour reports its clock, and its difference; `None` without a neighbour.
     neighbour: Option<(u64, i64)>,
-    /// Seconds after the start in which the records from before it must be gone.
+    /// How many seconds after the start the older records must have expired.
     gone_s: u64,
 }
 
@@ -224,7 +224,7 @@ fn starts() -> [Start21; 9] {
         start("ahead, and right before a neighbour says so", YEAR_S, back, Some((30, 0)), 94),
         start("ahead, and right without a neighbour", YEAR_S, back, None, trust_s + 20),
         start("at 1970, and right before a neighbour says so", -YEAR_S, Some((20, YEAR_S)), Some((30, 0)), 94),
-        // Which of two clocks the records are of is not known: they are as young as they can be.
+        // It is unknown which of two clocks the records are from, so they count as the younger.
         start("a little behind, as a clock that stood still", -10, Some((20, 10)), Some((30, 0)), 104),
         start("behind for ever", -YEAR_S, None, Some((3, 0)), 100),
     ]
@@ -236,7 +236,7 @@ fn after_a_start_nothing_goes_for_its_age_before_the_clock_is_known_to_be_right(
         let mut scene = Scene::new(Harness::alone());
         scene.pass(16, true);
         let before = scene.published_s.len();
-        // The last record is of second 15, and 5 s pass without a process.
+        // The last record is from second 15, and there is no process for 5 s.
         scene = scene.restart(5, off_s, neighbour.is_some());
         let start_s = scene.now_s;
         for second in 0.. {
@@ -254,7 +254,7 @@ fn after_a_start_nothing_goes_for_its_age_before_the_clock_is_known_to_be_right(
         }
         let took_s = scene.now_s - start_s;
         assert!((gone_s..=gone_s + 3).contains(&took_s), "{what}: gone after {took_s} s");
-        // The others go at their age, exactly: the monotonic clock knows it.
+        // The others expire exactly at their age, which the monotonic clock measures.
         scene.pass(AGE_S + 60, false);
         assert_eq!(scene.first(), scene.published_s.len(), "{what}");
     }
@@ -277,7 +277,8 @@ fn after_a_start_what_is_published_goes_at_its_age_when_nothing_from_before_is_l
 
 #[test]
 fn a_clock_that_was_wrong_when_a_process_ended_removes_nothing_too_early_in_the_next() {
-    // What the clock does while the first process runs, and by how much it is off in the second; the neighbour agrees.
+    // What the clock does in the first process, and by how much it is wrong in the second; the neighbour agrees with
+    // it.
     let cases: [(&str, i64, i64); 4] = [
         ("behind, and right at the next start", -YEAR_S, YEAR_S),
         ("ahead, and right at the next start", YEAR_S, -YEAR_S),
@@ -299,7 +300,7 @@ fn a_clock_that_was_wrong_when_a_process_ended_removes_nothing_too_early_in_the_
 #[test]
 fn a_topic_that_a_clock_poisoned_before_there_were_eras_recovers() {
     let mut scene = Scene::new(Harness::alone());
-    // As an older program left it: stamped a year ahead, and nothing says so.
+    // As an older program left it: with append times a year ahead, and without a record of that.
     scene.jump(YEAR_S);
     scene.node.node = Node::new(scene.node.node.settings.clone(), scene.node.now);
     let mut scene = Scene::new(scene.node);

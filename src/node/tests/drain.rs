@@ -1,4 +1,4 @@
-//! An orderly end, of this node and of its neighbour: who is told when, and that nothing accepted is lost.
+//! The orderly shutdown of this node and of its neighbour: when peers are notified, and that nothing accepted is lost.
 
 use super::harness::{Harness, names, records, subscribe, subscribed};
 use super::sent::{Sent, only};
@@ -23,11 +23,11 @@ fn a_node_that_ends_tells_its_clients_then_its_neighbours_and_serves_these_until
     let sent = node.handle(Event::Drain);
     let goaway = |conn| (conn, Opcode::Goaway, Status::Closing);
     assert_eq!(told(&sent), [goaway(stays), goaway(leaves)]);
-    // What a client still asks was not taken; the cube is served.
+    // Further requests of the client are refused, while the cube is still served.
     assert_eq!(node.answer_to(stays, 5, &ping(0)).status(), Status::ShuttingDown.number());
     assert_eq!(node.node_asks(1, 6, &ping(0), &[]).iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
     assert_eq!(node.lose(leaves).len(), 0);
-    // The other one does not leave by itself.
+    // The other client does not disconnect by itself.
     assert_eq!(node.pass(DRAIN_CLIENTS_US - 1).len(), 0);
     let sent = node.pass(1);
     assert_eq!(told(&sent), [goaway(link)]);
@@ -48,7 +48,7 @@ fn a_node_that_ends_waits_neither_for_clients_that_have_gone_nor_long_for_a_neig
     assert!(!node.node.is_drained());
     node.pass_silently(1);
     assert!(node.node.is_drained());
-    // With nobody to tell it is over at once.
+    // Without peers to notify, the shutdown is over at once.
     let mut alone = Harness::alone();
     alone.handle(Event::Drain);
     assert!(alone.node.is_drained());
@@ -118,11 +118,11 @@ fn a_neighbour_that_ends_is_routed_around_and_heard_until_it_closes() {
     let asked = node.ask(client, 5, &subscribe(&name));
     let sent = node.say_goaway(link, Status::Closing);
     assert_eq!(told(&sent), [(link, Opcode::Goaway, Status::Closing)], "confirmed");
-    // What it had taken is answered over the old link; no request goes there any more.
+    // Requests that it had accepted are answered over the old link; no new request is sent there.
     let sent = node.answer(&asked[0], &Response::Subscribed(subscribed(9, 1, 0)));
     assert_eq!(only(&sent, Opcode::Subscribe)[0].status(), Status::Ok);
     assert_eq!(node.ask(client, 6, &ping(1)).len(), 0, "it waits for another way");
-    // Its next start is let in beside it.
+    // Its next instance can connect while the old link is still open.
     node.link_up();
     let sent = node.timeout();
     assert_eq!(told(&sent), [(node.link(), Opcode::Ping, Status::Ok)], "there it is");
@@ -130,7 +130,7 @@ fn a_neighbour_that_ends_is_routed_around_and_heard_until_it_closes() {
     assert!(node.is_open(link));
     node.lose(link);
     assert_eq!(node.ask(client, 8, &ping(1))[0].conn, node.link(), "the new link is another one");
-    // One that does not close in time is closed.
+    // A link that is not closed in time is closed by this side.
     let link = node.link();
     node.say_goaway(link, Status::Closing);
     node.pass(DRAIN_US);

@@ -7,7 +7,7 @@ use crate::node::Event;
 use crate::types::{Retention, TopicName};
 use crate::wire::{Hello, Opcode, Request, Role};
 
-/// The HELLO of node 1 in a cube of dimension 1, or of node 0.
+/// Returns the HELLO of node 1, or of node 0, in a cube of dimension 1.
 fn hello(node: u16, instance: u64, topics: Option<u32>, topics_known: Option<u32>) -> Hello {
     Hello { role: Role::Node, dimension: 1, node, topics, topics_known, ..Hello::of_client(instance, "test") }
 }
@@ -21,9 +21,9 @@ fn answer(sent: &[Sent]) -> Hello {
 #[test]
 fn a_start_of_a_neighbour_without_topics_is_told_how_many_it_had() {
     enum Said {
-        /// In the HELLO of this start, which is on the link from then on.
+        /// In the HELLO of this instance, which opens the link.
         Hello(u64, Option<u32>),
-        /// In answer to PING.
+        /// In the response to PING.
         Pong(u32),
     }
     use Said::{Hello as Greeted, Pong};
@@ -33,9 +33,9 @@ fn a_start_of_a_neighbour_without_topics_is_told_how_many_it_had() {
         (&[Greeted(7, Some(0))], None),
         (&[Greeted(7, Some(3))], Some(3)),
         (&[Greeted(7, Some(0)), Pong(5)], Some(5)),
-        // It has deleted them all.
+        // The neighbour has deleted all its topics.
         (&[Greeted(7, Some(0)), Pong(5), Pong(0)], None),
-        // Another start has never had any.
+        // Another instance has never had any.
         (&[Greeted(7, Some(5)), Greeted(8, Some(0)), Pong(0)], Some(5)),
         (&[Greeted(7, Some(5)), Greeted(8, Some(0)), Pong(2)], Some(2)),
     ];
@@ -77,7 +77,7 @@ fn an_empty_folder_is_warned_of_once_and_only_when_a_neighbour_knew_topics() {
         node.link_as(&hello(1, 1, Some(0), known));
         assert_eq!(node.node.empty_folder.is_none(), is_warned, "{known:?}");
     }
-    // The node that dials hears of it in the response.
+    // The node that dials learns of it from the response to HELLO.
     let mut node = Harness::at_vertex(1, 1);
     node.node.start_empty("/data".to_owned());
     node.answer_dialed(&hello(0, 1, Some(0), Some(3)));
@@ -90,7 +90,7 @@ fn a_busy_link_is_asked_too() {
     let (link, here, mut asked) = (node.link(), names(0, 1).next().unwrap(), 0);
     let query = Request::Query { topic: TopicName::new(&here).unwrap() };
     for _ in 0..TOPICS_ASK_US / TICK_US {
-        // Both sides have just heard of each other.
+        // Both sides have just received the other's HELLO.
         node.node_asks(1, 6, &query, &[]);
         node.handle(Event::Heard { conn: link });
         asked += only(&node.pass_silently(TICK_US), Opcode::Ping).len();

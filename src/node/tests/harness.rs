@@ -1,7 +1,7 @@
-//! A node whose connections are the test: every frame is encoded, and parsed again at the other end.
+//! A node whose peers are played by the test: every frame is encoded, and decoded again at the other end.
 //!
-//! The node is number 0. Its one link, if any, is to number 1, and the test plays everybody behind it. What is
-//! appended is committed at once, and the invariants are checked after every event.
+//! The node is number 0. Its only link, if any, is to number 1, and the test plays all nodes beyond it. Appended
+//! entries are committed at once, and the invariants are checked after every event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -23,31 +23,31 @@ use crate::wire::{
 };
 use crate::wire::{Status, TrafficClass};
 
-/// Clients that the node takes.
+/// Maximum number of clients of the node.
 pub(super) const CLIENTS: usize = 1000;
 
-/// Handshakes beyond those.
+/// Maximum number of handshaking connections on top of that.
 pub(super) const HANDSHAKES: usize = 10;
 
-/// The node, and the other end of its connections.
+/// The node, and the other ends of its connections.
 pub(super) struct Harness {
     pub(super) node: Node,
     pub(super) now: Now,
-    /// To number 1.
+    /// The link to number 1.
     link: Option<ConnId>,
-    /// Those that are open; are they read?
+    /// The open connections, and whether the node reads from them.
     conns: BTreeMap<ConnId, bool>,
     next_slot: u32,
     sent: Vec<Sent>,
     is_checked: bool,
-    /// Not committed yet.
+    /// The entries that are not committed yet.
     appended: Vec<Entry>,
-    /// What the journal was asked.
+    /// The queries to the journal.
     pub(super) asked: Vec<Lookup>,
     is_held: bool,
 }
 
-/// Names of topics that live at a node.
+/// Returns names of topics whose home is a node.
 pub(super) fn names(home: u16, dimension: u8) -> impl Iterator<Item = String> {
     let dimension = Dimension::new(dimension).unwrap();
     let lives_there = move |name: &String| cube::home(TopicName::new(name).unwrap(), dimension).index() == home;
@@ -58,22 +58,22 @@ pub(super) fn topic_id(number: u64) -> TopicId {
     TopicId::new(number).unwrap()
 }
 
-/// A topic whatever its id is.
+/// Refers to a topic by name.
 pub(super) fn topic(name: &str) -> Topic<'_> {
     Topic { name: TopicName::new(name).unwrap(), id: None }
 }
 
-/// FETCH from the first record on, of whatever size, without waiting.
+/// Returns FETCH from the log start, without limits and without waiting.
 pub(super) fn fetch(name: &str) -> Fetch<'_> {
     Fetch { topic: topic(name), epoch: None, start: Start::Earliest, max_bytes: 0, max_records: 0, max_wait_ms: 0 }
 }
 
-/// SUBSCRIBE from the first record on, with as much credit as there is.
+/// Returns SUBSCRIBE from the log start, with unlimited credit.
 pub(super) fn subscribe(name: &str) -> Request<'_> {
     Request::Subscribe(Subscribe { topic: topic(name), epoch: None, start: Start::Earliest, limit: u64::MAX })
 }
 
-/// So many records of so many bytes each, encoded.
+/// Returns `count` encoded records of `bytes` bytes each.
 pub(super) fn records(count: u32, bytes: usize) -> Vec<u8> {
     let mut payload = Vec::new();
     let value = vec![b'x'; bytes - 5];
@@ -81,12 +81,12 @@ pub(super) fn records(count: u32, bytes: usize) -> Vec<u8> {
     payload
 }
 
-/// Where a topic of another node begins for a reader that asked for its first record.
+/// Returns the response to a SUBSCRIBE from the log start of another node's topic.
 pub(super) fn subscribed(id: u64, epoch: u32, next: u64) -> Subscribed {
     Subscribed { topic_id: topic_id(id), epoch: Epoch(epoch), from: Offset(0), first: Offset(0), next: Offset(next) }
 }
 
-/// Some small records of a topic.
+/// Returns some small records of a topic.
 pub(super) fn fetched(id: u64, epoch: u32, base: u64, count: u32) -> Fetched {
     let runs = if count > 0 { vec![Run { count, append_us: 1 }] } else { Vec::new() };
     Fetched {
@@ -114,7 +114,7 @@ fn frame(head: Head, route: Option<&Route>, payload: &[u8], args: impl FnOnce(&m
 }
 
 impl Harness {
-    /// A node alone in its cube.
+    /// A node that is alone in its cube.
     pub(super) fn alone() -> Self {
         Self::in_cube(0)
     }
@@ -131,7 +131,7 @@ impl Harness {
         Self::at_vertex(0, dimension)
     }
 
-    /// Another node than number 0, with all links down.
+    /// A node other than number 0, with all links down.
     pub(super) fn at_vertex(id: u16, dimension: u8) -> Self {
         let dimension = Dimension::new(dimension).unwrap();
         let settings = Settings {
@@ -151,7 +151,7 @@ impl Harness {
         Self::with(settings)
     }
 
-    /// A node alone in its cube, whose memory is full with one topic: the journal is asked for all records.
+    /// A node alone in its cube whose memory is full with one topic, so that every read queries the journal.
     pub(super) fn with_journal() -> Self {
         let mut settings = Self::alone().node.settings;
         (settings.durability, settings.memory_bytes) = (Durability::Synced, 500);
@@ -161,7 +161,7 @@ impl Harness {
     fn with(settings: Settings) -> Self {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
         let mut node = Node::new(settings, now);
-        // It has been there for long.
+        // The process has been running for a long time.
         node.has_announced = true;
         Self {
             node,
@@ -177,8 +177,8 @@ impl Harness {
         }
     }
 
-    /// Does something so often that checking the invariants after each event would take all the time: they are checked
-    /// at the end.
+    /// Executes `fill`, which has so many events that checking the invariants after each would take too long: they are
+    /// checked at the end.
     pub(super) fn fill<R>(&mut self, fill: impl FnOnce(&mut Self) -> R) -> R {
         self.is_checked = false;
         let result = fill(self);
@@ -187,7 +187,7 @@ impl Harness {
         result
     }
 
-    /// One event, and what is sent because of it.
+    /// Handles an event, and returns what is sent because of it.
     pub(super) fn handle(&mut self, event: Event<'_>) -> Vec<Sent> {
         let frame = if let Event::Frame { frame, .. } = &event { Some(*frame) } else { None };
         if let Event::Closed { conn, .. } = &event {
@@ -230,12 +230,12 @@ impl Harness {
         sent
     }
 
-    /// From now on nothing is committed before [`Self::commit`], as when a disk hangs.
+    /// From now on nothing is committed before [`Self::commit`], as with a disk that hangs.
     pub(super) fn hold(&mut self) {
         self.is_held = true;
     }
 
-    /// What was appended is committed; what is sent because of it.
+    /// Commits all appended entries, and returns what is sent because of that.
     pub(super) fn commit(&mut self) -> Vec<Sent> {
         let mut entries = std::mem::take(&mut self.appended);
         if entries.is_empty() { Vec::new() } else { self.handle(Event::Synced { entries: &mut entries }) }
@@ -271,22 +271,22 @@ impl Harness {
         assert_eq!(before, Some(!is_read), "paused and resumed in turn");
     }
 
-    /// Is the connection open?
+    /// Returns true if the connection is open.
     pub(super) fn is_open(&self, conn: ConnId) -> bool {
         self.conns.contains_key(&conn)
     }
 
-    /// Is it open and read?
+    /// Returns true if the connection is open and the node reads from it.
     pub(super) fn is_read(&self, conn: ConnId) -> bool {
         self.conns.get(&conn).copied().unwrap_or(false)
     }
 
-    /// The connections that are not read.
+    /// Returns the connections from which reads are suspended.
     pub(super) fn paused(&self) -> BTreeSet<ConnId> {
         self.conns.iter().filter(|(_, is_read)| !**is_read).map(|(conn, _)| *conn).collect()
     }
 
-    /// Somebody connects and says nothing.
+    /// Opens a connection that sends nothing.
     pub(super) fn accept(&mut self) -> ConnId {
         let conn = ConnId { slot: self.next_slot, generation: 1 };
         self.next_slot += 1;
@@ -302,12 +302,12 @@ impl Harness {
         self.handle(Event::Frame { conn, frame: &frame })
     }
 
-    /// A client, let in.
+    /// Connects a client.
     pub(super) fn client(&mut self) -> ConnId {
         self.client_with(0)
     }
 
-    /// A client with these features, let in; they are agreed on.
+    /// Connects a client with these features, which are agreed on.
     pub(super) fn client_with(&mut self, features: u64) -> ConnId {
         let conn = self.accept();
         let sent = self.say_hello(conn, &Hello { features, ..Hello::of_client(1, "test") });
@@ -317,7 +317,7 @@ impl Harness {
         conn
     }
 
-    /// A start of the neighbour across dimension 0 connects: number 1, for number 0.
+    /// Connects an instance of the neighbour across dimension 0: of number 1 to number 0.
     pub(super) fn neighbour(&mut self, instance: u64) -> (ConnId, Vec<Sent>) {
         let conn = self.accept();
         let dimension = self.node.settings.dimension.bits();
@@ -327,7 +327,7 @@ impl Harness {
         (conn, sent)
     }
 
-    /// A start of number 1 connects with this HELLO and takes the place of the link, if there is one.
+    /// Connects an instance of number 1 with this HELLO, which replaces the link if there is one.
     pub(super) fn link_as(&mut self, hello: &Hello) -> Vec<Sent> {
         if let Some(link) = self.link.take() {
             self.lose(link);
@@ -337,7 +337,7 @@ impl Harness {
         self.say_hello(conn, hello)
     }
 
-    /// The connection to a node that this one has dialled is there, and is answered with this HELLO.
+    /// Establishes a connection that this node has dialled, and answers with this HELLO.
     pub(super) fn answer_dialed(&mut self, hello: &Hello) -> Vec<Sent> {
         let conn = ConnId { slot: self.next_slot, generation: 1 };
         self.next_slot += 1;
@@ -350,7 +350,7 @@ impl Harness {
         self.handle(Event::Frame { conn, frame: &frame })
     }
 
-    /// Number 1 connects and is let in.
+    /// Connects number 1.
     pub(super) fn link_up(&mut self) -> ConnId {
         let (conn, sent) = self.neighbour(1);
         assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
@@ -358,7 +358,7 @@ impl Harness {
         conn
     }
 
-    /// The other end says that it ends the connection.
+    /// Announces the end of a connection from its other end.
     pub(super) fn say_goaway(&mut self, conn: ConnId, status: Status) -> Vec<Sent> {
         let goaway = Goaway { status, last_request_id: 0, message: "bye".to_owned() };
         let (opcode, flags) = (Opcode::Goaway.number(), Flags::ONEWAY);
@@ -367,12 +367,12 @@ impl Harness {
         self.handle(Event::Frame { conn, frame: &frame })
     }
 
-    /// The connection of number 1 that was let in last.
+    /// Returns the latest connection of number 1.
     pub(super) fn link(&self) -> ConnId {
         self.link.expect("the link is up")
     }
 
-    /// A client's request, and what is sent because of it.
+    /// Sends a client's request, and returns what is sent because of it.
     pub(super) fn ask(&mut self, conn: ConnId, id: u64, request: &Request<'_>) -> Vec<Sent> {
         self.ask_with(conn, id, request, &[])
     }
@@ -385,7 +385,7 @@ impl Harness {
         self.handle(Event::Frame { conn, frame: &frame })
     }
 
-    /// A client's request that nobody answers.
+    /// Sends a client's one-way request.
     pub(super) fn ask_oneway(&mut self, conn: ConnId, request: &Request<'_>, payload: &[u8]) {
         let opcode = request.opcode().number();
         let head = Head { opcode, flags: Flags::ONEWAY, status: 0, request_id: RequestId(0) };
@@ -394,12 +394,12 @@ impl Harness {
         assert!(sent.iter().all(|sent| sent.conn != conn), "{sent:?} answers what has no answer");
     }
 
-    /// How many entries wait to be committed.
+    /// Returns the number of entries that wait to be committed.
     pub(super) const fn held(&self) -> usize {
         self.appended.len()
     }
 
-    /// The one answer to a client's request.
+    /// Returns the only response to a client's request.
     pub(super) fn answer_to(&mut self, conn: ConnId, id: u64, request: &Request<'_>) -> Response {
         let sent = self.ask(conn, id, request);
         let [answer] = &sent[..] else { panic!("{sent:?} is not one answer") };
@@ -407,7 +407,7 @@ impl Harness {
         answer.response()
     }
 
-    /// Makes a topic of this node.
+    /// Creates a topic of this node.
     pub(super) fn create(&mut self, conn: ConnId, name: &str, retention: Retention) -> TopicId {
         let request = Request::Create { topic: TopicName::new(name).unwrap(), retention };
         let Response::Created { description, .. } = self.answer_to(conn, 1, &request) else {
@@ -416,7 +416,7 @@ impl Harness {
         description.topic.unwrap().id
     }
 
-    /// Publishes to a topic of this node; what else is sent because of it.
+    /// Publishes to a topic of this node, and returns what else is sent because of it.
     pub(super) fn publish(&mut self, conn: ConnId, name: &str, count: u32, bytes: usize) -> Vec<Sent> {
         let request = Request::Publish(Publish { topic: topic(name), producer: None, count });
         let mut sent = self.ask_with(conn, 1, &request, &records(count, bytes));
@@ -447,20 +447,20 @@ impl Harness {
         self.handle(Event::Frame { conn: self.link(), frame: &frame })
     }
 
-    /// A request of another node.
+    /// Sends a request from another node.
     pub(super) fn node_asks(&mut self, source: u16, id: u64, request: &Request<'_>, payload: &[u8]) -> Vec<Sent> {
         let route = self.route_from(source, TrafficClass::Control, Origin::from_number(0));
         self.node_sends(&route, id, request, payload)
     }
 
-    /// A request that comes over the link with that route section.
+    /// Sends a request over the link with that route section.
     pub(super) fn node_sends(&mut self, route: &Route, id: u64, request: &Request<'_>, payload: &[u8]) -> Vec<Sent> {
         let request_id = RequestId(id);
         let head = Head { opcode: request.opcode().number(), flags: Flags::default(), status: 0, request_id };
         self.over_link(frame(head, Some(route), payload, |args| request.encode(args)))
     }
 
-    /// FEED of another node, and the one answer.
+    /// Sends a FEED from another node, and returns the only response.
     pub(super) fn node_feeds(
         &mut self,
         id: u64,
@@ -476,7 +476,7 @@ impl Harness {
         list
     }
 
-    /// Another node answers what it was asked over the link.
+    /// Answers a request that the node has sent over the link.
     pub(super) fn answer(&mut self, asked: &Sent, response: &Response) -> Vec<Sent> {
         let route = asked.route();
         let route = self.route_from(route.target.index(), route.class, route.origin);
@@ -488,17 +488,17 @@ impl Harness {
         self.over_link(bytes)
     }
 
-    /// The neighbour answers the PING of its link.
+    /// Answers the PING of the link as the neighbour.
     pub(super) fn answer_ping(&mut self, asked: &Sent) -> Vec<Sent> {
         self.answer_ping_at(asked, None)
     }
 
-    /// The same, with its clock.
+    /// Does the same, with the neighbour's clock.
     pub(super) fn answer_ping_at(&mut self, asked: &Sent, wall_us: Option<u64>) -> Vec<Sent> {
         self.answer_ping_with(asked, wall_us, None)
     }
 
-    /// The same, with the number of topics that it holds.
+    /// Does the same, with the number of topics that the neighbour holds.
     pub(super) fn answer_ping_with(&mut self, asked: &Sent, wall_us: Option<u64>, topics: Option<u32>) -> Vec<Sent> {
         let mut bytes = Vec::new();
         let response = Response::Ping { node: 1, token: asked.id(), wall_us, topics };
@@ -506,7 +506,7 @@ impl Harness {
         self.over_link(bytes)
     }
 
-    /// Another node pushes to its subscribers here.
+    /// Pushes records from another node to the subscribers here.
     pub(super) fn node_pushes(&mut self, source: u16, id: u64, push: &Push) -> Vec<Sent> {
         let mut route = self.route_from(source, TrafficClass::Bulk, Origin::from_number(0));
         (route.kind, route.targets) = (Kind::Multicast, [self.node.settings.id].into_iter().collect());
@@ -517,21 +517,21 @@ impl Harness {
         self.over_link(bytes)
     }
 
-    /// HEADS of another node.
+    /// Sends HEADS from another node.
     pub(super) fn node_says(&mut self, heads: crate::wire::feed::Heads, items: &[TopicHead]) -> Vec<Sent> {
         let mut payload = Vec::new();
         items.iter().for_each(|item| item.encode(&mut Writer::new(&mut payload)));
         self.node_asks(1, 0, &Request::Heads(heads), &payload)
     }
 
-    /// A client subscribes to a topic of another node, which answers so.
+    /// Subscribes a client to a topic of another node, which gives this response.
     pub(super) fn follow(&mut self, conn: ConnId, id: u64, name: &str, answer: Subscribed) -> Vec<Sent> {
         let sent = self.ask(conn, id, &subscribe(name));
         let [asked] = &sent[..] else { panic!("{sent:?} is not one request") };
         self.answer(asked, &Response::Subscribed(answer))
     }
 
-    /// The machine stands still for so long, and then the node goes on.
+    /// Stalls the machine for the given time, and then lets the node continue.
     pub(super) fn stall(&mut self, micros: u64) -> Vec<Sent> {
         self.advance(micros);
         self.timeout()
@@ -542,23 +542,23 @@ impl Harness {
         self.now = Now { monotonic_us: self.now.after_us(micros), wall_us: self.now.wall_us + micros };
     }
 
-    /// The link goes down.
+    /// Takes the link down.
     pub(super) fn link_down(&mut self) {
         let conn = self.link.take().expect("the link is up");
         self.lose(conn);
     }
 
-    /// A connection fails.
+    /// Lets a connection fail.
     pub(super) fn lose(&mut self, conn: ConnId) -> Vec<Sent> {
         self.handle(Event::Closed { conn, cause: ErrorKind::ConnectionReset })
     }
 
-    /// One timeout, at the instant of the event before.
+    /// Runs one timeout, at the time of the previous event.
     pub(super) fn timeout(&mut self) -> Vec<Sent> {
         self.handle(Event::Timeout)
     }
 
-    /// Lets readers go on until none can.
+    /// Lets readers catch up until none can.
     pub(super) fn settle(&mut self) -> Vec<Sent> {
         let mut sent = Vec::new();
         while self.node.next_timeout() == 0 {
@@ -567,12 +567,12 @@ impl Harness {
         sent
     }
 
-    /// Time passes, tick by tick. Everybody gives signs of life.
+    /// Lets time pass, tick by tick. All peers give signs of life.
     pub(super) fn pass(&mut self, micros: u64) -> Vec<Sent> {
         self.pass_with(micros, true)
     }
 
-    /// Time passes, and nobody gives any.
+    /// Lets time pass while no peer gives a sign of life.
     pub(super) fn pass_silently(&mut self, micros: u64) -> Vec<Sent> {
         self.pass_with(micros, false)
     }

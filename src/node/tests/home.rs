@@ -1,4 +1,4 @@
-//! What a home makes of FEED, and what it says in HEADS. The ingress is number 1.
+//! How a home handles FEED, and what it reports in HEADS. The ingress is number 1.
 
 use std::collections::BTreeSet;
 
@@ -27,14 +27,14 @@ impl Home {
         Self { node, client, topics }
     }
 
-    /// What the ingress says of one of the topics.
+    /// Returns an item about one of the topics.
     fn item(&self, index: usize, subscribers: u32) -> FeedItem<'_> {
         let (topic, name) = &self.topics[index];
         let name = Some(TopicName::new(name).unwrap());
         FeedItem { topic: *topic, epoch: Epoch(1), push: true, subscribers, slowest: None, name }
     }
 
-    /// FEED, which is answered with OK for each item.
+    /// Sends FEED, which must be answered with OK for each item.
     fn feed(&mut self, version: u64, start: (u64, bool), items: &[(usize, u32)]) {
         let topics = self.topics.clone();
         let shown = Self { node: Harness::alone(), client: self.client, topics };
@@ -43,7 +43,7 @@ impl Home {
         assert_eq!(list.items.iter().map(|fed| fed.status).collect::<Vec<_>>(), vec![Status::Ok.number(); items.len()]);
     }
 
-    /// Publishes one record to each topic; which were pushed to the ingress.
+    /// Publishes a record to each topic. Returns the topics that were pushed to the ingress.
     fn publish_to_all(&mut self) -> Vec<usize> {
         let mut pushed = Vec::new();
         for (index, (topic, name)) in self.topics.iter().enumerate() {
@@ -55,7 +55,7 @@ impl Home {
         pushed
     }
 
-    /// A second passes; the HEADS in it.
+    /// Lets a second pass, and returns the HEADS sent in it.
     fn heads(&mut self) -> Vec<Sent> {
         let sent = self.node.pass(HEADS_US);
         sent.into_iter().filter(|sent| sent.opcode() == Opcode::Heads).collect()
@@ -70,8 +70,8 @@ fn decoded(sent: &Sent) -> (Heads, Vec<Head>) {
 #[test]
 fn what_is_pushed_is_what_the_ingress_said_last_and_its_subscribes_are_forgotten_only_with_its_start() {
     type Feed = (u64, (u64, bool), &'static [(usize, u32)]);
-    // Topic 0 was subscribed to before; then FEEDs with their number, the ingress's start, whether they are everything
-    // and the readers of topics; then what is pushed.
+    // Topic 0 was subscribed to before. Each case has FEEDs, with their number, the ingress's instance, whether they
+    // reset earlier reports, and the readers of topics; and then the topics that are pushed.
     let cases: [(&str, &[Feed], &[usize]); 11] = [
         ("SUBSCRIBE alone", &[], &[0]),
         ("the first FEED", &[(1, (7, false), &[(1, 1)])], &[0, 1]),
@@ -92,7 +92,7 @@ fn what_is_pushed_is_what_the_ingress_said_last_and_its_subscribes_are_forgotten
         assert!(matches!(sent[0].response(), Response::Subscribed(_)));
         feeds.iter().for_each(|(version, start, items)| home.feed(*version, *start, items));
         assert_eq!(home.publish_to_all(), expected, "{what}");
-        // What it believes to be wanted is what the next HEADS say.
+        // The next HEADS report the feeds that the home knows.
         let heads = home.heads();
         let digest = expected.iter().fold(0, |digest, index| digest ^ home.topics[*index].0.number());
         let said: Vec<(usize, u64)> =
@@ -207,7 +207,7 @@ fn an_ingress_that_leaves_so_many_heads_unanswered_is_pushed_nothing_until_it_as
 
 #[test]
 fn a_start_tells_all_others_once_that_it_is_another_one_when_the_links_are_up_or_soon_after() {
-    // With one of two links it waits for the other one.
+    // With only one of two links, it waits for the other one.
     for (dimension, after_us) in [(1, 0), (2, ANNOUNCE_US)] {
         let mut node = Harness::in_cube(dimension);
         node.node.has_announced = false;

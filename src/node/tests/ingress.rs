@@ -1,4 +1,4 @@
-//! What an ingress makes of HEADS and epochs, and what it says in FEED. The home is number 1.
+//! How an ingress handles HEADS and epochs, and what it reports in FEED. The home is number 1.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ const HOME: u16 = 1;
 const HOME_INSTANCE: u64 = 77;
 const TOPIC: u64 = 9;
 
-/// What the home says to a FEED of the one topic.
+/// Returns the home's response to a FEED about the only topic.
 fn fed(counter: u64, status: Status, epoch: u32, next: u64) -> Response {
     let item = Fed {
         topic: topic_id(TOPIC),
@@ -38,7 +38,7 @@ fn feeds(sent: Vec<Sent>) -> Vec<Sent> {
     sent.into_iter().filter(|sent| sent.opcode() == Opcode::Feed && !sent.is_response()).collect()
 }
 
-/// Who got a frame of that operation and status.
+/// Returns who got a frame of that operation and status.
 fn who(sent: &[Sent], opcode: Opcode, status: Status) -> Vec<(ConnId, u64)> {
     only(sent, opcode).into_iter().filter(|sent| sent.status() == status).map(|sent| (sent.conn, sent.id())).collect()
 }
@@ -67,7 +67,7 @@ fn readers_of_another_life_of_a_topic_are_told_and_the_new_one_follows_what_it_w
         let sent = node.node_pushes(HOME, TOPIC, &deliver(TOPIC, answered, 0));
         assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(new, 3)]);
 
-        // The home is told which life is followed, and says whether that is still so.
+        // The ingress reports the epoch that it follows, and the home answers whether it is still valid.
         let told = feeds(node.pass(HEADS_US));
         assert_eq!(told.len(), 1);
         assert_eq!(told[0].feed().1[0].epoch, Epoch(answered));
@@ -97,7 +97,8 @@ fn a_counter_of_heads_that_ends_at_its_last_value_is_followed_by_none() {
 #[test]
 fn whoever_learns_that_a_topic_is_gone_learns_which_node_was_its_home() {
     let name = names(HOME, 1).next().unwrap();
-    // The home started without the topic and says so to FEED; or it deleted it, and the news was lost until HEADS.
+    // The home restarted without the topic and answers FEED accordingly; or it deleted the topic, and only HEADS
+    // revealed it.
     for is_by_feed in [true, false] {
         let mut node = Harness::linked(1);
         let client = node.client();
@@ -120,7 +121,7 @@ fn that_an_older_life_is_over_is_no_news_to_those_who_follow_the_new_one() {
     let mut node = Harness::linked(1);
     let (old, new) = (node.client(), node.client());
     node.follow(old, 1, &name, subscribed(TOPIC, 1, 0));
-    // What is followed is told; before the answer is there, somebody follows the new life.
+    // The followed epoch is reported; before the answer arrives, a reader follows the new epoch.
     let told = feeds(node.pass(HEADS_US));
     assert_eq!(told[0].feed().1[0].epoch, Epoch(1));
     node.follow(new, 2, &name, subscribed(TOPIC, 2, 5));
@@ -179,16 +180,16 @@ const fn heads(instance: u64, counter: u64, digest: u64) -> Heads {
     Heads { instance, counter, feeds: 1, digest, count: 0 }
 }
 
-/// Something that the home says.
+/// A message from the home.
 #[derive(Clone, Copy, Debug)]
 enum Said {
-    /// To a FEED: its counter.
+    /// The response to a FEED, with its counter.
     Fed(u64),
-    /// HEADS: their counter.
+    /// HEADS, with their counter.
     Heads(u64),
-    /// HEADS of another start of it.
+    /// HEADS of another instance of the home.
     Restarted(u64),
-    /// HEADS with another digest than that of what is followed.
+    /// HEADS with a digest that differs from that of the followed topics.
     Disagrees(u64),
 }
 
@@ -206,11 +207,11 @@ fn heads_are_counted_from_the_answer_to_a_feed_on_and_a_hole_makes_the_ingress_s
         (&[Heads(10), Fed(9), Heads(10)], 0),
         (&[Fed(9), Fed(12), Heads(10)], 0),
         (&[Fed(9), Restarted(10)], 1),
-        // Then it is counted anew, again from the answer on.
+        // Counting then starts anew, again from that response.
         (&[Fed(9), Heads(11), Heads(20)], 1),
         (&[Fed(9), Heads(11), Heads(20), Fed(20), Heads(21)], 1),
         (&[Fed(9), Heads(11), Heads(20), Fed(20), Heads(22)], 2),
-        // What is under way is no disagreement; what stays is one.
+        // A report in flight is not a mismatch; a lasting difference is.
         (&[Fed(9), Disagrees(10), Heads(11), Disagrees(12)], 0),
         (&[Fed(9), Disagrees(10), Disagrees(11)], 1),
         (&[Disagrees(10), Disagrees(20)], 1),
@@ -361,7 +362,7 @@ fn a_subscribe_whose_client_went_or_whose_answer_did_not_come_leaves_nothing_beh
             assert_eq!(who(&sent, Opcode::Subscribe, Status::OutcomeUnknown), [(client, 5)]);
         }
         let sent = node.answer(&asked[0], &Response::Subscribed(subscribed(TOPIC, 1, 0)));
-        // The home pushes since it answered: it is told at once, or when it does.
+        // The home has pushed since its response: FEED corrects it at once, or once the home answers.
         let told = if is_gone {
             sent
         } else {
@@ -398,7 +399,7 @@ fn a_home_is_asked_not_to_push_while_all_readers_are_far_behind_and_to_push_when
     }
     let item = told[0].feed().1[0];
     assert_eq!((item.push, item.subscribers, item.slowest), (false, 1, Some(Offset(0))));
-    // One that was under way is not kept either.
+    // A push that was in transit is not kept either.
     assert_eq!(node.node_pushes(HOME, TOPIC, &large(pushed)).len(), 0);
     assert_eq!(node.node.subscriptions.tails_bytes(), 0);
     node.ask(client, 1, &Request::Credit { limit: u64::MAX });

@@ -1,4 +1,4 @@
-//! Silence, a second link, a full one, and targets that were out of reach.
+//! Silence, replacement links, full send queues, and unreachable targets.
 
 use super::harness::{Harness, names, refusal, subscribe};
 use super::sent::{Sent, only};
@@ -13,12 +13,12 @@ const fn ping(node: u16) -> Request<'static> {
     Request::Ping { node, token: 7 }
 }
 
-/// The first tick at or after so long.
+/// Returns the first tick at or after that time.
 const fn ticks(micros: u64) -> u64 {
     micros.div_ceil(TICK_US) * TICK_US
 }
 
-/// What a client is answered.
+/// Returns what a client is answered.
 fn told(sent: &[Sent], client: ConnId) -> Vec<Status> {
     sent.iter().filter(|sent| sent.conn == client && sent.is_response()).map(Sent::status).collect()
 }
@@ -47,7 +47,7 @@ fn a_silent_link_is_asked_and_then_ended_and_one_that_answers_is_not() {
 
 #[test]
 fn a_second_link_waits_until_the_first_has_shown_whether_it_lives() {
-    // Another start comes while the link is up; does the link give a sign of life?
+    // Another instance connects while the link is up. Each case says whether the link gives a sign of life.
     for lives in [true, false] {
         let mut node = Harness::linked(1);
         let first = node.link();
@@ -63,7 +63,7 @@ fn a_second_link_waits_until_the_first_has_shown_whether_it_lives() {
         assert_eq!(told, if lives { vec![Status::DuplicateNode; 2] } else { vec![Status::Ok] });
         assert_eq!((node.is_open(first), node.is_open(second)), (lives, !lives));
     }
-    // The same start has lost its link and knows it.
+    // The same instance has noticed the loss of its link.
     let mut node = Harness::linked(1);
     let first = node.link();
     node.link_up();
@@ -73,7 +73,7 @@ fn a_second_link_waits_until_the_first_has_shown_whether_it_lives() {
 #[test]
 fn connections_that_a_neighbour_opened_during_a_stall_are_closed_without_an_answer() {
     let hello = Hello { role: Role::Node, dimension: 1, node: 1, ..Hello::of_client(1, "test") };
-    // The first event after the stall is either the neighbour's HELLO, or a tick.
+    // The first event after the stall is either the neighbour's HELLO or a tick.
     for is_hello_first in [false, true] {
         let mut node = Harness::linked(1);
         let link = node.link();
@@ -84,16 +84,16 @@ fn connections_that_a_neighbour_opened_during_a_stall_are_closed_without_an_answ
         }
         assert_eq!(node.say_hello(early, &hello).len(), 0);
         node.timeout();
-        // The system may hand out more of them after the stall was noticed.
+        // The system may report more of these connections after the stall was detected.
         let late = node.accept();
         assert_eq!(node.say_hello(late, &hello).len(), 0);
         assert_eq!([early, late, link].map(|conn| node.is_open(conn)), [false, false, true]);
-        // A refusal says more than a closed connection, and a client has not given up.
+        // A refusal is more informative than a closed connection, and a client has not given up.
         let stranger = node.accept();
         let sent = node.say_hello(stranger, &Hello { dimension: 2, ..hello.clone() });
         assert_eq!(statuses(&sent), [Status::DimensionMismatch; 2]);
         assert_eq!(statuses(&node.say_hello(client, &Hello::of_client(1, "test"))), [Status::Ok]);
-        // A connection from after the stall replaces the link as always.
+        // A connection from after the stall replaces the link as usual.
         node.pass(TICK_US);
         node.link_up();
         assert!(!node.is_open(link));
@@ -126,7 +126,7 @@ fn a_target_out_of_reach_is_answered_for_here_until_one_request_in_each_hold_tim
     let client = node.client();
     let asked = node.ask(client, 1, &ping(3));
     assert_eq!(asked[0].conn, node.link());
-    // At first it is waited for.
+    // At first the link is waited for.
     let mut sent = node.answer(&asked[0], &refusal(Status::Unreachable));
     while told(&sent, client).is_empty() {
         let probes: Vec<&Sent> = sent.iter().filter(|sent| sent.frame.route.is_some()).collect();
@@ -136,7 +136,7 @@ fn a_target_out_of_reach_is_answered_for_here_until_one_request_in_each_hold_tim
         sent = answers;
     }
     assert_eq!(told(&sent, client), [Status::Unreachable]);
-    // After that long it is not.
+    // After that time it is not.
     let asked = node.ask(client, 1, &ping(3));
     let answers = node.answer(&asked[0], &refusal(Status::Unreachable));
     assert_eq!(statuses(&answers), [Status::Unreachable]);
@@ -156,7 +156,7 @@ fn a_target_out_of_reach_is_answered_for_here_until_one_request_in_each_hold_tim
     for id in 9..12 {
         assert_eq!(node.ask(client, id, &ping(3))[0].conn, node.link());
     }
-    // Another target was never held.
+    // Other targets were never held.
     assert_eq!(node.ask(client, 12, &ping(1))[0].conn, node.link());
 }
 
@@ -182,7 +182,7 @@ fn nodes_of_a_large_cube_come_in_pages_and_say_which_links_are_up() {
     assert_eq!(found, (0..1024).map(|node| (node, link(node))).collect::<Vec<_>>());
 }
 
-/// A request from node 1 for another, as it comes over the link, in that dimension.
+/// Returns a request from node 1 for another node as it arrives over the link, routed in that dimension.
 fn stamped(node: &Harness, target: u16, dimension: u8) -> Route {
     let dimension = Dimension::new(dimension).unwrap();
     let route = node.route_from(1, TrafficClass::Bulk, Origin::from_number(0));
@@ -191,7 +191,7 @@ fn stamped(node: &Harness, target: u16, dimension: u8) -> Route {
 
 #[test]
 fn a_frame_is_routed_and_answered_in_the_dimension_that_it_is_stamped_with() {
-    // Only the link to 001 is up, so a frame for 010 goes back there; in two dimensions there is no link to 100.
+    // Only the link to 001 is up, so a frame for 010 is sent back there; in two dimensions there is no link to 100.
     for (dimension, met) in [(2, vec![(0, 2)]), (3, vec![(0, 2), (0, 4)])] {
         let mut node = Harness::linked(3);
         let route = stamped(&node, 2, dimension);

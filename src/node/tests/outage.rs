@@ -1,4 +1,4 @@
-//! What subscribers are told when the home of their topic is out of reach. The home is number 1.
+//! The notices to subscribers when the home of their topic is unreachable. The home is number 1.
 
 use super::harness::{Harness, fetched, names, refusal, subscribe, subscribed};
 use super::sent::{Sent, only};
@@ -11,10 +11,10 @@ use crate::wire::{Hello, Opcode, Push, Response, Status};
 const HOME: u16 = 1;
 const TOPIC: u64 = 9;
 
-/// Longer than it takes from the last sign of life of a home until its subscribers are told.
+/// Longer than the time from a home's last sign of life until its subscribers are notified.
 const LONG_US: u64 = OUTAGE_ASK_US + OUTAGE_TOLD_US + 2 * TICK_US;
 
-/// What the home says to a FEED of topics.
+/// Returns the home's response to a FEED about topics.
 fn fed(asked: &Sent, status: Status) -> Response {
     let items = asked.feed().1.into_iter().map(|item| Fed {
         topic: item.topic,
@@ -30,7 +30,7 @@ fn feeds(sent: &[Sent]) -> Vec<&Sent> {
     sent.iter().filter(|sent| sent.opcode() == Opcode::Feed && !sent.is_response()).collect()
 }
 
-/// What a client was told, in a word each: whether a subscription waits, flows again or has ended.
+/// Returns the notices to a client, in one word each: its subscription waits, flows again or has ended.
 fn told(sent: &[Sent], conn: ConnId) -> Vec<String> {
     let of_it = only(sent, Opcode::Event).into_iter().filter(|sent| sent.conn == conn);
     of_it
@@ -47,8 +47,8 @@ fn told(sent: &[Sent], conn: ConnId) -> Vec<String> {
         .collect()
 }
 
-/// A node whose neighbour is the home, and a client that understands notices and follows a topic there; the home has
-/// confirmed it.
+/// Returns a node whose neighbour is the home, and a client that understands notices and follows a topic there, which
+/// the home has confirmed.
 fn following() -> (Harness, ConnId) {
     let mut node = Harness::linked(1);
     let client = node.client_with(Hello::NOTICES);
@@ -66,7 +66,7 @@ fn follow(node: &mut Harness, client: ConnId, id: u64) {
     }
 }
 
-/// Answers the FEEDs among these so, and those that follow from the answers; what was sent because of it.
+/// Answers the FEEDs among these, and those that follow from the answers; returns what was sent because of that.
 fn confirm(node: &mut Harness, sent: &[Sent], status: Status) -> Vec<Sent> {
     let mut all = Vec::new();
     for asked in feeds(sent) {
@@ -123,7 +123,7 @@ fn a_home_from_which_nothing_comes_at_all_is_told_as_one_that_does_not_answer() 
     assert_eq!(told(&node.pass(OUTAGE_SILENT_US - 2 * TICK_US), client), [""; 0]);
     let sent = node.pass(2 * TICK_US);
     assert_eq!(told(&sent, client), ["1 waits: OUTCOME_UNKNOWN"]);
-    // That there is no path is no other outage.
+    // Learning that there is no path does not start another outage.
     node.link_down();
     assert_eq!(told(&node.pass(10 * HEADS_US), client), [""; 0]);
 }
@@ -151,7 +151,7 @@ fn who_does_not_read_is_told_what_holds_when_it_does() {
     node.link_up();
     let sent = node.pass(OUTAGE_PROBE_US + TICK_US);
     assert_eq!(told(&confirm(&mut node, &sent, Status::Ok), client), [""; 0]);
-    // Records come behind the notice.
+    // Records arrive after the notice.
     let sent = node.node_pushes(HOME, TOPIC, &Push::Deliver(Box::new(fetched(TOPIC, 1, 0, 1))));
     assert_eq!(only(&sent, Opcode::Deliver).len(), 0);
     node.handle(Event::Drained { conn: client });
@@ -159,7 +159,7 @@ fn who_does_not_read_is_told_what_holds_when_it_does() {
     assert_eq!(told(&sent, client), ["1 flows"]);
     let order: Vec<Opcode> = sent.iter().filter(|sent| sent.conn == client).map(Sent::opcode).collect();
     assert_eq!(order, [Opcode::Event, Opcode::Deliver]);
-    // An outage that came and went meanwhile is nothing to tell.
+    // An outage that has begun and ended meanwhile is not reported.
     node.handle(Event::Filled { conn: client });
     node.link_down();
     node.pass(LONG_US);

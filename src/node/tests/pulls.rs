@@ -1,4 +1,4 @@
-//! Fetches for readers: how many at once, and that nobody is forgotten.
+//! Fetches for readers: the limits on them, and that no reader is forgotten.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,8 +9,8 @@ use crate::types::{ConnId, Offset, RequestId};
 use crate::wire::request::{Start, Subscribe};
 use crate::wire::{Opcode, Request, Response, Status};
 
-/// A node and a client that subscribed to topics of others, each with one record that it has still to get. The
-/// subscription and the topic have the same number.
+/// A node and a client that is subscribed to topics of other nodes, each with one record that it has not got yet. The
+/// subscription and its topic have the same number.
 struct Behind {
     node: Harness,
     client: ConnId,
@@ -18,7 +18,7 @@ struct Behind {
 }
 
 impl Behind {
-    /// So many topics at each of those homes.
+    /// Creates this many topics at each of those homes.
     fn new(dimension: u8, homes: impl Iterator<Item = u16>, per_home: usize) -> Self {
         let mut node = Harness::linked(dimension);
         let client = node.client();
@@ -36,7 +36,8 @@ impl Behind {
         self.topics[fetch.topic.name.as_str()]
     }
 
-    /// Answers each fetch in its turn until there are no more. Who got records, and the most fetches at once.
+    /// Answers each fetch in turn until there are none. Returns which readers got records, and the largest number of
+    /// concurrent fetches.
     fn answer_all(&mut self, sent: Vec<Sent>) -> (Vec<u64>, usize) {
         let (mut asked, mut served, mut most) = (VecDeque::new(), Vec::new(), 0);
         self.sort(sent, &mut asked, &mut served);
@@ -71,11 +72,11 @@ impl Behind {
 fn so_many_fetches_are_under_way_and_the_next_reader_goes_on_when_one_ends() {
     let per_home = PULLS_PER_HOME_MAX;
     let cases = [
-        // To one home.
+        // For one home.
         (1, 1, per_home, per_home),
         (1, 1, per_home + 1, per_home),
         (1, 1, 3 * per_home, per_home),
-        // To all homes together.
+        // For all homes together.
         (3, 7, PULLS_MAX / 7, 7 * (PULLS_MAX / 7)),
         (3, 7, PULLS_MAX / 7 + 2, PULLS_MAX),
     ];
@@ -106,7 +107,7 @@ fn a_fetch_that_is_not_answered_or_fails_is_made_again_until_it_is() {
     let lost = behind.node.settle();
     assert_eq!(only(&lost, Opcode::Fetch).len(), PULLS_PER_HOME_MAX);
     assert_eq!(only(&behind.node.pass(PULL_TIMEOUT_US - TICK_US), Opcode::Fetch).len(), 0);
-    // Those who waited are first; then those whose time was over.
+    // Readers that waited come first, then those whose fetch timed out.
     let sent = behind.node.pass(TICK_US);
     let waited: Vec<u64> = only(&sent, Opcode::Fetch).into_iter().map(|sent| behind.number_of(sent)).collect();
     assert_eq!(waited.len(), 4);
@@ -119,14 +120,14 @@ fn a_fetch_that_is_not_answered_or_fails_is_made_again_until_it_is() {
     assert_eq!(only(&sent, Opcode::Fetch).len(), PULLS_PER_HOME_MAX);
     let (served, _) = behind.answer_all(sent);
     assert_eq!(served, behind.everybody());
-    // A late answer finds its readers served.
+    // A late response finds its readers served already.
     let late = behind.node.answer(&lost[0], &Response::Fetched(Box::new(fetched(asked_before[0], 1, 0, 1))));
     assert_eq!(late.len(), 0);
 }
 
 #[test]
 fn a_reader_that_leaves_while_it_waits_holds_nobody_up() {
-    // Does another one take its place in the table?
+    // Each case says whether another fetch reuses the slot.
     for is_replaced in [false, true] {
         let mut behind = Behind::new(1, 1..=1, PULLS_PER_HOME_MAX + 4);
         let sent = behind.node.settle();

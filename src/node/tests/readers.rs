@@ -1,4 +1,4 @@
-//! How many readers there may be, how long they wait, and how they catch up.
+//! The limits on readers, how long they wait, and how they catch up.
 
 use super::harness::{Harness, fetch, fetched, names, subscribe, subscribed};
 use super::sent::{Sent, only};
@@ -14,7 +14,7 @@ use crate::wire::{Opcode, Request, Response, Status};
 
 const UNSUBSCRIBE_1: Request<'_> = Request::Unsubscribe { subscription: RequestId(1) };
 
-/// What a SUBSCRIBE is answered that is one too many.
+/// Returns the response to a SUBSCRIBE beyond the limit.
 fn assert_quota(answer: &Response, limit: usize) {
     let Response::Error(error) = answer else { panic!("{answer:?}") };
     assert_eq!((error.status, &error.details[..]), (Status::Quota.number(), &[Detail::Limit(limit as u64)][..]));
@@ -33,7 +33,7 @@ fn a_client_has_so_many_subscriptions_and_those_it_has_asked_for_count() {
     assert_quota(&quota, SUBSCRIPTIONS_PER_CLIENT_MAX);
     let other = node.client();
     assert!(!node.ask(other, 1, &subscribe(&name))[0].is_response(), "another client has its own");
-    // What failed, and what ended, leaves room.
+    // Subscriptions that failed or ended leave room for others.
     node.answer(&asked[0], &super::harness::refusal(Status::UnknownTopic));
     let asked = node.ask(client, most + 2, &subscribe(&name));
     node.answer(&asked[0], &Response::Subscribed(subscribed(9, 1, 0)));
@@ -58,7 +58,7 @@ fn a_node_has_so_many_subscriptions_and_a_client_that_goes_leaves_room() {
             client = node.client();
         }
         assert_quota(&node.answer_to(client, 1, &subscribe("t")), SUBSCRIPTIONS_MAX);
-        // One that ends leaves room for one, a client that goes for all of its own.
+        // A subscription that ends leaves room for one, and a client that disconnects for all its own.
         assert_eq!(node.answer_to(first, 5000, &UNSUBSCRIBE_1).status(), Status::Ok.number());
         assert!(is_done(node.answer_to(client, 1, &subscribe("t"))));
         assert_quota(&node.answer_to(client, 2, &subscribe("t")), SUBSCRIPTIONS_MAX);
@@ -137,7 +137,7 @@ fn a_fetch_waits_as_long_as_it_says_but_no_longer_than_the_limit() {
     }
 }
 
-/// A topic with so many records of a KiB, and that many subscribers of each of so many clients at its first one.
+/// Creates a topic with records of a KiB, and subscribers of each of several clients at its first record.
 fn crowd(records: u32, clients: u64, subscribers: u64) -> (Harness, Vec<ConnId>) {
     let mut node = Harness::alone();
     let publisher = node.client();

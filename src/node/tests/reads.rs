@@ -1,4 +1,4 @@
-//! What is asked of the journal, and what becomes of the answers.
+//! Queries to the journal, and how their answers are handled.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::wire::{Opcode, Push, Request, Status};
 
 const KEEPS_ALL: Retention = Retention { records: 0, bytes: 0, age_ms: 0 };
 
-/// A node with a topic of so many batches of three records of a KiB, none in memory; and a client.
+/// Returns a node with a topic of batches of three records of a KiB, none in memory; and a client.
 fn node(batches: u32, retention: Retention) -> (Harness, ConnId) {
     let mut node = Harness::with_journal();
     let client = node.client();
@@ -24,7 +24,7 @@ fn node(batches: u32, retention: Retention) -> (Harness, ConnId) {
     (node, client)
 }
 
-/// The batches of the topic from a record on, as the journal would have them.
+/// Returns the batches of the topic from a record on, as the journal has them.
 fn batches(topic: TopicId, from: u64, count: u64) -> Found {
     let batch = |index: u64| {
         let payload = Bytes::from(records(3, 1000));
@@ -36,7 +36,7 @@ fn batches(topic: TopicId, from: u64, count: u64) -> Found {
 }
 
 impl Harness {
-    /// The only thing that the journal was asked since the last time.
+    /// Returns the only query to the journal since the last call.
     fn asked_once(&mut self) -> Lookup {
         assert_eq!(self.asked.len(), 1, "{:?}", self.asked);
         self.asked.remove(0)
@@ -55,7 +55,8 @@ fn wanted(lookup: &Lookup) -> (u64, u32, u32) {
 #[test]
 fn a_fetch_of_what_is_not_in_memory_is_answered_when_it_was_read() {
     let (mut node, client) = node(10, KEEPS_ALL);
-    // from, most bytes and records; then what is asked and answered: records, parts of the payload.
+    // Each case has the offset, the limits in bytes and records; then what is queried and answered: records, and parts
+    // of the payload.
     let cases = [
         (Start::Earliest, 0, 0, (0, READ_BYTES_MAX, u32::MAX), (0, 12)),
         (Start::Offset(Offset(4)), 0, 0, (4, READ_BYTES_MAX, u32::MAX), (4, 11)),
@@ -84,7 +85,7 @@ fn a_read_is_of_the_log_as_it_was_when_it_was_asked_for() {
     node.ask(client, 8, &Request::Fetch(Fetch { start: Start::Offset(Offset(1)), ..fetch("t") }));
     node.ask(client, 9, &Request::Fetch(Fetch { start: Start::Earliest, ..fetch("t") }));
     let (earliest, from_1) = (node.asked.pop().unwrap(), node.asked.pop().unwrap());
-    // The first records go: the log would turn over faster than any read of its start.
+    // The first records are removed: the log turns over faster than any read of its start.
     (0..3).for_each(|_| drop(node.publish(client, "t", 3, 1000)));
     for (lookup, from) in [(from_1, 1), (earliest, 0)] {
         let found = batches(lookup.topic, 0, 2);
@@ -92,7 +93,7 @@ fn a_read_is_of_the_log_as_it_was_when_it_was_asked_for() {
         assert_eq!((fetched.from, fetched.base, fetched.end()), (Offset(from), Offset(from), Offset(6)));
         assert_eq!((fetched.first, fetched.next), (Offset(0), Offset(30)));
     }
-    // What was gone before is a gap.
+    // Records that were removed earlier are a gap.
     node.ask(client, 8, &Request::Fetch(Fetch { start: Start::Offset(Offset(1)), ..fetch("t") }));
     let lookup = node.asked_once();
     assert_eq!(wanted(&lookup).0, 9);
@@ -110,7 +111,7 @@ fn what_cannot_be_read_is_told_and_so_is_a_topic_that_is_gone() {
         let lookup = node.asked_once();
         let sent = node.handle(Event::Read { lookup, found: Err(Unreadable::Lost { next: Some(Offset(5)) }) });
         assert_eq!(only(&sent, Opcode::Fetch)[0].status(), Status::Storage);
-        // Nothing is wrong with what is asked for.
+        // The request itself is valid.
         node.ask(client, 9, &request);
         let lookup = node.asked_once();
         let sent = node.handle(Event::Read { lookup, found: Err(Unreadable::NotNow) });
@@ -128,7 +129,7 @@ fn what_cannot_be_read_is_told_and_so_is_a_topic_that_is_gone() {
         node.create(client, "t", KEEPS_ALL);
         (0..10).for_each(|_| drop(node.publish(client, "t", 3, 1000)));
     }
-    // Nothing of what it said it had.
+    // The journal has none of the records that it reported.
     node.ask(client, 9, &Request::Fetch(fetch("t")));
     let lookup = node.asked_once();
     let sent = node.found(lookup, Found::Batches(Vec::new()));
@@ -150,7 +151,7 @@ fn what_was_removed_before_it_was_read_is_asked_for_again_from_where_the_log_beg
         let found = batches(lookup.topic, 9, 1);
         let fetched = only(&node.found(lookup, found), Opcode::Fetch)[0].fetched();
         assert_eq!((fetched.from, fetched.base, fetched.first), (Offset(from), Offset(9), Offset(9)), "{start:?}");
-        // A subscription goes on as well.
+        // A subscription continues as well.
         let mut sent = node.found(pull, Found::Batches(Vec::new()));
         sent.extend(node.pass(PULL_AGAIN_US + TICK_US));
         assert!(only(&sent, Opcode::Event).iter().all(|sent| !matches!(sent.push(), Push::Ended(_))), "{sent:?}");
@@ -170,7 +171,7 @@ fn a_time_that_only_the_journal_knows_is_looked_up_first() {
     let found = batches(lookup.topic, 18, 1);
     let fetched = only(&node.found(lookup, found), Opcode::Fetch)[0].fetched();
     assert_eq!((fetched.from, fetched.base, fetched.count), (Offset(18), Offset(18), 3));
-    // A subscription begins there as well; what retention has removed is no gap before it.
+    // A subscription starts there too; records that retention removed before it are not a gap.
     for (found, from) in [(21, 21), (0, 6)] {
         node.ask(
             client,
@@ -206,13 +207,13 @@ fn readers_that_are_behind_share_what_is_read_and_go_on() {
     assert_eq!(got, [(20, 6), (21, 6)]);
     let lookup = node.asked_once();
     assert_eq!(wanted(&lookup).0, 6, "one read for both");
-    // What cannot be read for the moment is asked for again.
+    // A temporarily unreadable record is read again later.
     let mut again = node.handle(Event::Read { lookup, found: Err(Unreadable::NotNow) });
     again.extend(node.pass(PULL_AGAIN_US + 2 * TICK_US));
     assert_eq!(again.iter().filter(|sent| matches!(sent.opcode(), Opcode::Deliver | Opcode::Event)).count(), 0);
     let lookup = node.asked_once();
     assert_eq!(wanted(&lookup).0, 6);
-    // What cannot be read at all ends them, and says so.
+    // Permanently unreadable records end the subscriptions with the reason.
     let sent = node.handle(Event::Read { lookup, found: Err(Unreadable::Lost { next: Some(Offset(5)) }) });
     let ended = |sent: &Sent| matches!(sent.push(), Push::Ended(error) if error.status == Status::Storage.number());
     assert_eq!(sent.iter().filter(|sent| ended(sent)).count(), 2);
@@ -223,7 +224,7 @@ fn readers_that_are_behind_are_told_of_a_gap_however_late_the_disk_was() {
     let (mut node, client) = node(10, Retention { records: 30, ..KEEPS_ALL });
     node.ask(client, 20, &subscribe("t"));
     node.timeout();
-    // The disk hangs; what it gives in the end comes too late, and what is asked then begins later.
+    // The disk hangs. Its first answer is too late, and the next query starts afterwards.
     let late = node.asked_once();
     node.publish(client, "t", 3, 1000);
     node.pass(PULL_TIMEOUT_US + PULL_AGAIN_US + 2 * TICK_US);
@@ -260,7 +261,7 @@ fn a_fetch_that_waited_says_where_it_began_though_retention_has_removed_that() {
 fn so_many_reads_are_in_flight_so_many_wait_and_no_more() {
     let (mut node, client) = node(2, KEEPS_ALL);
     let most = (READS_MAX + READS_WAITING_MAX) as u64;
-    // A client has fewer requests in flight than that.
+    // A client may have fewer requests in flight than that.
     let clients: Vec<ConnId> = (0..most.div_ceil(500)).map(|_| node.client()).collect();
     let small = Request::Fetch(Fetch { max_bytes: 1000, ..fetch("t") });
     for id in 0..most {
@@ -269,7 +270,7 @@ fn so_many_reads_are_in_flight_so_many_wait_and_no_more() {
     }
     let answer = node.answer_to(client, 9, &small);
     assert_eq!(answer.status(), Status::Overloaded.number());
-    // Each answer lets one more be asked; each is answered once, in its order.
+    // Each answer starts one more query; each query is answered once, in order.
     let mut answered = Vec::new();
     while let Some(lookup) = Some(&mut node.asked).filter(|asked| !asked.is_empty()).map(|asked| asked.remove(0)) {
         let found = batches(lookup.topic, 0, 1);

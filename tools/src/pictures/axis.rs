@@ -1,26 +1,26 @@
-//! Axes: which values stand where, and which of them are written down.
+//! Axes: the position of values, and the labels.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-/// Values that are this many times apart are shown on a logarithmic axis.
+/// Ratio of the largest to the smallest value from which an axis is logarithmic.
 const LOGARITHMIC_FROM: f64 = 30.0;
-/// Rates from here on are written as millions: with so many digits they would run into the axis's name.
+/// Rates from here on are written in millions, because the digits would overlap the axis's name.
 const MILLIONS_FROM: f64 = 6e5;
-/// What is smaller than the largest value by more than this is cut off.
+/// Values smaller than the largest one by more than this factor are cut off.
 const RATIO_MAX: f64 = 1e12;
-/// So many ticks at most on a linear axis.
+/// Maximum number of ticks on a linear axis.
 const TICKS_MAX: f64 = 6.0;
 
-/// An axis from 0.0 to 1.0 along the panel's edge.
+/// An axis with positions from 0.0 to 1.0 along the edge of the panel.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
-    /// What is measured, with its unit.
+    /// The name of the quantity with its unit.
     pub(super) label: String,
-    /// What is measured, without its unit.
+    /// The name of the quantity without its unit.
     quantity: String,
-    /// A value of it with its unit.
+    /// Formats a value with its unit.
     said: fn(f64) -> String,
     scale: Scale,
     ticks: Vec<(f64, String)>,
@@ -40,7 +40,7 @@ enum Scale {
 }
 
 impl Axis {
-    /// Times in microseconds: from zero, or logarithmic where they are far apart.
+    /// Returns an axis for times in microseconds: from zero, or logarithmic if the values are far apart.
     pub(super) fn times(what: &str, values_us: impl Iterator<Item = f64>) -> Self {
         let values: Vec<f64> = values_us.filter(|value| *value > 0.0 && value.is_finite()).collect();
         let (least, most) = bounds(&values).unwrap_or((1.0, 1.0));
@@ -53,7 +53,7 @@ impl Axis {
         axis.saying(what, short_time)
     }
 
-    /// Rates and shares: always from zero, because the eye compares heights.
+    /// Returns an axis for rates and shares, always from zero, because readers compare heights.
     pub(super) fn rates(label: &str, values: impl Iterator<Item = f64>) -> Self {
         let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
         let axis = if most >= MILLIONS_FROM {
@@ -64,7 +64,8 @@ impl Axis {
         axis.saying(label, number_text)
     }
 
-    /// Numbers of topics, each point on its place; logarithmic when each is a multiple of the one before.
+    /// Returns an axis for numbers of topics, with each point at its position; logarithmic if each is a multiple of the
+    /// one before.
     pub(super) fn counts(label: &str, counts: &[f64]) -> Self {
         let mut counts: Vec<f64> = counts.iter().copied().filter(|count| *count > 0.0).collect();
         counts.sort_by(f64::total_cmp);
@@ -78,7 +79,7 @@ impl Axis {
         let (low, high) = if counts.len() < 2 { (0.0, 2.0 * most) } else { (0.0, most * 1.03) };
         let mut axis = Self::new(label.to_owned(), Scale::Linear { low, high });
         let mut free = f64::INFINITY;
-        // From the right, so that the largest number is always written.
+        // From the right, so that the largest number is always labelled.
         for count in counts.iter().rev() {
             let (at, text) = (axis.place(*count), number_text(*count));
             // A label needs about this share of the narrowest panel, half on each side of its tick.
@@ -91,7 +92,7 @@ impl Axis {
         axis
     }
 
-    /// Time from zero to exactly its end.
+    /// Returns an axis for a time from zero to exactly its end.
     pub(super) fn seconds(end: f64) -> Self {
         let axis = Self::from_zero("time, s".to_owned(), end, number_text, 1.0);
         let mut axis = axis.saying("time", |seconds| format!("{seconds:.2} s"));
@@ -104,7 +105,7 @@ impl Axis {
         axis
     }
 
-    /// Percentiles, so spaced that each nine takes the same room.
+    /// Returns an axis for percentiles, on which each nine has the same width.
     pub(super) fn percentiles(nines_max: u32) -> Self {
         let high = f64::from(nines_max.max(1));
         let scale = Scale::Linear { low: 0.0, high };
@@ -115,7 +116,7 @@ impl Axis {
         axis.saying("percentile", percentile_text)
     }
 
-    /// Names side by side, at 0, 1, 2, ….
+    /// Returns an axis for names side by side, at 0, 1, 2, ….
     pub(super) fn names(label: &str, names: Vec<String>) -> Self {
         let scale = Scale::Linear { low: -0.6, high: names.len().max(1) as f64 - 0.4 };
         let mut axis = Self::new(label.to_owned(), scale);
@@ -123,7 +124,7 @@ impl Axis {
         axis
     }
 
-    /// Where a value stands, from 0.0 to 1.0; what is too small for a logarithm stands at the low end.
+    /// Returns the position of a value, from 0.0 to 1.0; values too small for a logarithm are at the low end.
     pub(super) fn place(&self, value: f64) -> f64 {
         let at = match self.scale {
             Scale::Linear { low, high } => (value - low) / (high - low),
@@ -133,12 +134,12 @@ impl Axis {
         at.clamp(0.0, 1.0)
     }
 
-    /// A value as it is read out: `latency 131 µs`.
+    /// Formats a value for a tooltip: `latency 131 µs`.
     pub(super) fn read_out(&self, value: f64) -> String {
         format!("{} {}", self.quantity, self.said(value))
     }
 
-    /// A value with its unit.
+    /// Formats a value with its unit.
     pub(super) fn said(&self, value: f64) -> String {
         (self.said)(value)
     }
@@ -163,7 +164,7 @@ impl Axis {
         Self { ticks: ticks.collect(), ..Self::new(label, Scale::Linear { low: 0.0, high }) }
     }
 
-    /// A logarithmic axis between the nearest 1, 2 or 5 times a power of ten.
+    /// Returns a logarithmic axis between the nearest 1, 2 or 5 times a power of ten.
     fn decades(label: String, least: f64, most: f64, text: fn(f64) -> String) -> Self {
         let least = least.max(most / RATIO_MAX);
         let exponents = whole(least.log10().floor())..=whole(most.log10().ceil());
@@ -183,7 +184,7 @@ impl Axis {
     }
 }
 
-/// What plotters asks: places are its values, so that one type serves every scale.
+/// Implements what plotters requires: positions are its values, so that one type serves every scale.
 impl Ranged for Axis {
     type FormatOption = NoDefaultFormatting;
     type ValueType = f64;
@@ -207,12 +208,12 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
-/// Where a percentile stands on [`Axis::percentiles`].
+/// Returns the position of a percentile on [`Axis::percentiles`].
 pub(super) fn nines(percentile: f64) -> f64 {
     -(1.0 - percentile / 100.0).max(1e-9).log10()
 }
 
-/// The nearest whole number.
+/// Rounds to the nearest integer.
 #[expect(clippy::cast_possible_truncation, reason = "what is too large becomes the largest number")]
 pub(super) fn whole(value: f64) -> i32 {
     value.round() as i32
@@ -223,7 +224,7 @@ fn bounds(values: &[f64]) -> Option<(f64, f64)> {
     Some((least, values.iter().copied().fold(least, f64::max)))
 }
 
-/// The unit in which a time has few digits, and how many microseconds it is.
+/// Returns the unit in which a time has few digits, and the number of microseconds in it.
 fn time_unit(most_us: f64) -> (&'static str, f64) {
     match most_us {
         us if us < 5e3 => ("µs", 1.0),
@@ -232,7 +233,7 @@ fn time_unit(most_us: f64) -> (&'static str, f64) {
     }
 }
 
-/// A power of ten of microseconds, or a small multiple of one, with its unit.
+/// Formats a power of ten of microseconds, or a small multiple of one, with its unit.
 fn time_text(us: f64) -> String {
     match us {
         us if us < 1.0 => format!("{} ns", number_text(us * 1e3)),
@@ -242,7 +243,7 @@ fn time_text(us: f64) -> String {
     }
 }
 
-/// A time of three digits, as it is read out.
+/// Formats a time with three digits, for a tooltip.
 fn short_time(us: f64) -> String {
     let (unit, unit_us) = time_unit(us);
     let value = us / unit_us;
@@ -250,14 +251,14 @@ fn short_time(us: f64) -> String {
     if value >= 1000.0 { format!("{} {unit}", number_text(value)) } else { format!("{value:.decimals$} {unit}") }
 }
 
-/// The percentile of a place on [`Axis::percentiles`], with a digit for each nine.
+/// Formats the percentile at a position on [`Axis::percentiles`], with a digit for each nine.
 fn percentile_text(nines: f64) -> String {
     let percentile = 100.0 * (1.0 - 10_f64.powf(-nines));
     let decimals = whole((nines - 1.0).ceil()).max(0).unsigned_abs() as usize;
     format!("{percentile:.decimals$} %")
 }
 
-/// A number with its digits in threes and no needless zeros.
+/// Formats a number with groups of three digits and without needless zeros.
 pub(super) fn number_text(value: f64) -> String {
     let decimals = match value.abs() {
         value if value >= 10.0 || value == 0.0 => 0,

@@ -1,4 +1,4 @@
-//! What every part of a picture is drawn with: the area, the scale, colours of text and lines, text sizes.
+//! The drawing primitives of all parts of a picture: the area, the scale, the colours and the text sizes.
 
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind};
@@ -10,15 +10,15 @@ use super::axis::whole;
 use super::figure::{Look, Marker};
 use super::tag;
 
-/// What drawing on a backend results in.
+/// The result of drawing on a backend.
 pub(super) type Drawn<DB, T = ()> = Result<T, DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
-/// Opaque, so that a picture reads the same on a light and on a dark page.
+/// Opaque, so that a picture looks the same on a light and on a dark page.
 pub(super) const PAPER: RGBColor = RGBColor(0xFD, 0xFD, 0xFB);
 pub(super) const INK: RGBColor = RGBColor(0x1F, 0x23, 0x28);
 pub(super) const FAINT_INK: RGBColor = RGBColor(0x57, 0x60, 0x6A);
 pub(super) const GRID: RGBColor = RGBColor(0xE3, 0xE6, 0xEA);
-/// Requests that failed.
+/// The colour of failed requests.
 pub(super) const ALARM: RGBColor = RGBColor(0xA4, 0x0E, 0x26);
 
 pub(super) const TITLE_SIZE: i32 = 24;
@@ -26,16 +26,17 @@ pub(super) const HEADING_SIZE: i32 = 19;
 pub(super) const TEXT_SIZE: i32 = 16;
 pub(super) const SMALL_SIZE: i32 = 13;
 
-/// Half of a marker's width.
+/// Half of the width of a marker.
 const MARKER_RADIUS: i32 = 4;
 
 /// A drawing area whose lengths are multiplied by a scale: 1 in the SVG, 2 in the PNG.
 pub(super) struct Canvas<'a, DB: DrawingBackend> {
     pub(super) area: &'a DrawingArea<DB, Shift>,
     pub(super) scale: i32,
-    /// By what share of its size a text stands too high: plotters centres letters of bitmaps on their descenders.
+    /// The share of its size by which a text is too high: for bitmaps, plotters centres letters including their
+    /// descenders.
     pub(super) text_lift: f64,
-    /// Is it one for which [`tag::expand`] makes elements?
+    /// True if [`tag::expand`] makes elements for it.
     pub(super) has_tags: bool,
 }
 
@@ -52,25 +53,25 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
         (FontFamily::SansSerif, self.length(size)).with_color(colour).into_text_style(self.area)
     }
 
-    /// How wide a text is.
+    /// Returns the width of a text.
     pub(super) fn text_width(&self, text: &str, size: i32) -> Drawn<DB, i32> {
         let (width, _) = self.area.estimate_text_size(text, &self.style(size, INK))?;
         Ok(i32::try_from(width).unwrap_or(i32::MAX))
     }
 
-    /// By how much to lower a text, so that its letters stand around its middle line.
+    /// Returns by how much to lower a text so that its letters are centred on its middle line.
     pub(super) fn text_drop(&self, size: i32) -> i32 {
         whole(f64::from(self.length(size)) * self.text_lift)
     }
 
-    /// A text that begins, is centred, or ends at a place of its middle line.
+    /// Draws a text that starts, is centred, or ends at a position on its middle line.
     pub(super) fn text(&self, text: &str, (x, y): (i32, i32), side: HPos, size: i32, colour: RGBColor) -> Drawn<DB> {
         let at = (x, y + self.text_drop(size));
         let style = self.style(size, colour).pos(Pos::new(side, VPos::Center));
         self.area.draw(&Text::new(text, at, style))
     }
 
-    /// As much of a text as there is room for.
+    /// Returns as much of a text as there is room for.
     pub(super) fn text_within(&self, text: &str, at: (i32, i32), width: i32, size: i32, colour: RGBColor) -> Drawn<DB> {
         let mut shown = text.to_owned();
         while self.text_width(&shown, size)? > width {
@@ -87,7 +88,7 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
         self.area.draw(&PathElement::new(points, style))
     }
 
-    /// A rectangle of one colour, as opaque as is said.
+    /// Draws a rectangle of one colour and opacity.
     pub(super) fn rectangle(&self, corners: [(i32, i32); 2], colour: RGBColor, opacity: f64) -> Drawn<DB> {
         self.area.draw(&Rectangle::new(corners, colour.mix(opacity).filled()))
     }
@@ -96,7 +97,7 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
         self.area.draw(&Polygon::new(points, colour.mix(opacity).filled()))
     }
 
-    /// The marker of a curve.
+    /// Draws the marker of a curve.
     pub(super) fn marker(&self, look: Look, (x, y): (i32, i32)) -> Drawn<DB> {
         let colour = rgb(look.colour);
         let radius = self.length(MARKER_RADIUS);
@@ -116,22 +117,22 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
         }
     }
 
-    /// What is drawn from here on belongs to a series of the legend …
+    /// Starts a group: what follows belongs to a series of the legend …
     pub(super) fn open_series(&self, number: usize) -> Drawn<DB> {
         self.tag(&format!("{}{number}", tag::OPEN), (0, 0))
     }
 
-    /// What is drawn from here on is the sample of a series …
+    /// Starts a group: what follows is the sample of a series …
     pub(super) fn open_legend(&self, number: usize) -> Drawn<DB> {
         self.tag(&format!("{}{number}", tag::LEGEND), (0, 0))
     }
 
-    /// … up to here.
+    /// … until the group ends.
     pub(super) fn close_series(&self) -> Drawn<DB> {
         self.tag(&tag::CLOSE.to_string(), (0, 0))
     }
 
-    /// Says what stands at a place to who points there.
+    /// Adds a tooltip at a position.
     pub(super) fn point(&self, title: &str, at: (i32, i32)) -> Drawn<DB> {
         self.tag(&format!("{}{title}", tag::POINT), at)
     }
@@ -143,7 +144,7 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
         self.area.draw(&Text::new(text.to_owned(), at, self.style(SMALL_SIZE, INK)))
     }
 
-    /// The cross that says that something failed here.
+    /// Draws the cross that marks a failure.
     pub(super) fn cross(&self, (x, y): (i32, i32)) -> Drawn<DB> {
         let radius = self.length(MARKER_RADIUS);
         let style = self.stroke(ALARM, 2);

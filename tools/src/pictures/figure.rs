@@ -1,56 +1,56 @@
-//! What a picture shows, before it is drawn: panels with axes, curves, bars and failures, or nodes and edges.
+//! The content of a picture before it is drawn: panels with axes, curves, bars and failures, or nodes and edges.
 
 use super::axis::Axis;
 
-/// One picture; it becomes `NAME.svg` and `NAME.png`.
+/// A picture, which becomes `NAME.svg` and `NAME.png`.
 #[derive(Debug)]
 pub(super) struct Figure {
     pub(super) name: &'static str,
     pub(super) title: String,
     /// How it was measured.
     pub(super) subtitle: String,
-    /// What the reader must know before the curves: errors first.
+    /// Notes that the reader must see before the curves: errors first.
     pub(super) remarks: Vec<String>,
     pub(super) panels: Vec<Panel>,
-    /// What stands in the place of panels.
+    /// A graph in place of panels.
     pub(super) graph: Option<Graph>,
-    /// What the area around a curve means.
+    /// The meaning of the area around a curve.
     pub(super) band: &'static str,
-    /// What a cross means.
+    /// The meaning of a cross.
     pub(super) cross: &'static str,
-    /// The command, and the programs that made the figures.
+    /// The command, and the programs that produced the figures.
     pub(super) footer: [String; 2],
 }
 
-/// Nodes and what went over the edges between them.
+/// Nodes, and the traffic on the edges between them.
 #[derive(Debug)]
 pub(super) struct Graph {
-    /// Pixels at scale 1.
+    /// Height in pixels at scale 1.
     pub(super) height: i32,
-    /// Their names, and where they stand: from 0.0 to 1.0 from the left and from the top.
+    /// The names of the nodes and their positions: from 0.0 to 1.0 from the left and from the top.
     pub(super) nodes: Vec<(String, (f64, f64))>,
     pub(super) lines: Vec<Line>,
-    /// What each look means: its name, and what it carried.
+    /// The meaning of each look: its name, and its traffic.
     pub(super) meanings: Vec<(Look, String, String)>,
-    /// What the numbers are.
+    /// The meaning of the numbers.
     pub(super) unit: String,
 }
 
 /// An edge.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// From end to end; straight between each two places.
+    /// The positions from end to end, connected by straight lines.
     pub(super) places: Vec<(f64, f64)>,
     pub(super) look: Look,
-    /// What it carried, from nothing to the most of all edges.
+    /// Its share of the highest traffic of all edges.
     pub(super) value: f64,
-    /// Written beside its middle.
+    /// The text beside its middle.
     pub(super) label: String,
-    /// Said of it to who asks.
+    /// Its tooltip.
     pub(super) title: String,
 }
 
-/// One pair of axes and what stands in it.
+/// A pair of axes and its content.
 #[derive(Debug)]
 pub(super) struct Panel {
     pub(super) title: String,
@@ -58,11 +58,11 @@ pub(super) struct Panel {
     pub(super) y: Axis,
     pub(super) curves: Vec<Curve>,
     pub(super) bars: Vec<Bar>,
-    /// Where on the x axis something failed.
+    /// The positions on the x axis at which something failed.
     pub(super) failures: Vec<f64>,
 }
 
-/// Values in the order of x.
+/// A series of values in the order of x.
 #[derive(Debug)]
 pub(super) struct Curve {
     pub(super) name: String,
@@ -70,30 +70,30 @@ pub(super) struct Curve {
     pub(super) points: Vec<Point>,
 }
 
-/// One value of a curve.
+/// A value of a curve.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Point {
     pub(super) x: f64,
-    /// None where nothing was measured: the curve has a gap there.
+    /// The value; `None` where nothing was measured, which leaves a gap in the curve.
     pub(super) y: Option<f64>,
     /// The lowest and the highest of several runs.
     pub(super) band: Option<(f64, f64)>,
 }
 
 impl Point {
-    /// A value without a band.
+    /// Returns a value without a band.
     pub(super) fn new(x: f64, y: f64) -> Self {
         Self { x, y: Some(y), band: None }
     }
 
-    /// Everything that the y axis must hold.
+    /// Returns all values that the y axis must cover.
     pub(super) fn heights(&self) -> impl Iterator<Item = f64> {
         let (low, high) = self.band.unzip();
         [self.y, low, high].into_iter().flatten().filter(|value| value.is_finite())
     }
 }
 
-/// A rectangle from zero to its height, centred at x.
+/// A bar from zero to its height, centred at x.
 #[derive(Debug)]
 pub(super) struct Bar {
     pub(super) name: String,
@@ -101,21 +101,21 @@ pub(super) struct Bar {
     pub(super) x: f64,
     pub(super) width: f64,
     pub(super) height: f64,
-    /// Written above the bar.
+    /// The text above the bar.
     pub(super) label: String,
 }
 
-/// How a curve is told from the others: by colour, dash, width and marker, so that no single one is needed.
+/// The look of a curve. Curves differ in colour, dash, width and marker, so that no single one of these is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) colour: (u8, u8, u8),
     pub(super) width: u32,
-    /// Pixels drawn and pixels left out; None is a solid line.
+    /// Lengths of dashes and gaps in pixels; `None` is a solid line.
     pub(super) dash: Option<(i32, i32)>,
     pub(super) marker: Marker,
 }
 
-/// The shape at each point of a curve.
+/// The shape of a marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Marker {
     Circle,
@@ -124,7 +124,7 @@ pub(super) enum Marker {
     Diamond,
 }
 
-// The colours are those of Okabe and Ito, which people with any of the common colour blindnesses tell apart.
+// The colours are those of Okabe and Ito, which people with any of the common colour blindnesses can distinguish.
 const BLUE: (u8, u8, u8) = (0x00, 0x72, 0xB2);
 const VERMILION: (u8, u8, u8) = (0xD5, 0x5E, 0x00);
 const GREEN: (u8, u8, u8) = (0x00, 0x9E, 0x73);
@@ -132,14 +132,14 @@ const PURPLE: (u8, u8, u8) = (0xCC, 0x79, 0xA7);
 const ORANGE: (u8, u8, u8) = (0xE6, 0x9F, 0x00);
 const SKY: (u8, u8, u8) = (0x56, 0xB4, 0xE9);
 
-/// The headline of a panel.
+/// The look of the main series of a panel.
 pub(super) const BOLD: Look = Look { colour: BLUE, width: 4, dash: None, marker: Marker::Circle };
-/// What stands beside it.
+/// The look of a second series.
 pub(super) const MIDDLE: Look = Look { colour: GREEN, width: 2, dash: Some((9, 4)), marker: Marker::Square };
-/// What is slower than most.
+/// The look of a tail latency.
 pub(super) const TAIL: Look = Look { colour: VERMILION, width: 2, dash: Some((3, 4)), marker: Marker::Triangle };
 
-/// The look of what two reports are told apart by.
+/// Returns the look that distinguishes two reports.
 pub(super) const OLD: Look = Look { colour: VERMILION, width: 2, dash: Some((9, 4)), marker: Marker::Square };
 pub(super) const NEW: Look = Look { colour: BLUE, width: 3, dash: None, marker: Marker::Circle };
 
@@ -152,7 +152,8 @@ const LOOKS: [Look; 6] = [
     Look { colour: SKY, width: 2, dash: Some((2, 6)), marker: Marker::Square },
 ];
 
-/// The look of the nth of several equals: beyond the colours there are, the same ones with another dash and marker.
+/// Returns the look of the nth of several equal series: beyond the available colours, they repeat with another dash and
+/// marker.
 pub(super) fn look(index: usize) -> Look {
     let round = index / LOOKS.len();
     let other = LOOKS[(index + round) % LOOKS.len()];

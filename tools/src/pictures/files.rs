@@ -1,4 +1,4 @@
-//! A figure as the files of a folder.
+//! Writes a figure to the files of a folder.
 
 use std::fs;
 use std::io;
@@ -13,11 +13,12 @@ use super::figure::Figure;
 use super::render;
 use super::tag;
 
-/// DejaVu Sans, cut to the characters that pictures use; `assets/dejavu-sans-LICENSE.txt` says how it was made.
+/// DejaVu Sans, reduced to the characters that pictures use; `assets/dejavu-sans-LICENSE.txt` describes how it was
+/// made.
 const FONT: &[u8] = include_bytes!("../../assets/dejavu-sans-subset.ttf");
-/// A PNG has so many pixels for one of the SVG, so that it is sharp on dense screens.
+/// Scale of the PNG relative to the SVG, so that it is sharp on dense screens.
 pub(super) const PNG_SCALE: u32 = 2;
-/// [`Canvas::text_lift`] of this font.
+/// The [`Canvas::text_lift`] of this font.
 const PNG_TEXT_LIFT: f64 = 0.19;
 
 /// Writes `NAME.svg` and `NAME.png`.
@@ -28,7 +29,7 @@ pub(super) fn write(figure: &Figure, folder: &Path) -> io::Result<[PathBuf; 2]> 
     Ok(paths)
 }
 
-/// The text of an SVG.
+/// Returns the text of an SVG.
 pub(super) fn svg(figure: &Figure) -> io::Result<String> {
     use_font()?;
     let mut text = String::new();
@@ -39,7 +40,7 @@ pub(super) fn svg(figure: &Figure) -> io::Result<String> {
     Ok(tag::expand(&text))
 }
 
-/// The bytes of a PNG.
+/// Returns the bytes of a PNG.
 pub(super) fn png(figure: &Figure) -> io::Result<Vec<u8>> {
     use_font()?;
     let (width, height) = render::size(figure);
@@ -61,7 +62,7 @@ pub(super) fn png(figure: &Figure) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes the font known to plotters, which keeps fonts for the whole process; once more does no harm.
+/// Registers the font with plotters, which keeps fonts for the whole process; registering it again does no harm.
 fn use_font() -> io::Result<()> {
     register_font("sans-serif", FontStyle::Normal, FONT).map_err(|_| io::Error::other("the font is damaged"))
 }

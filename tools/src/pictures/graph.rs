@@ -1,4 +1,4 @@
-//! A [`Graph`]: nodes as circles, edges as wide as they carried much, and beside them what that means.
+//! Draws a [`Graph`]: nodes as circles, edges with a width that follows from their traffic, and a legend beside them.
 
 use plotters::element::{Circle, DashedPathElement};
 use plotters::prelude::DrawingBackend;
@@ -10,19 +10,19 @@ use super::canvas::{Canvas, Drawn, FAINT_INK, HEADING_SIZE, INK, PAPER, SMALL_SI
 use super::figure::{Graph, Line};
 use super::traffic::short_number;
 
-/// Around the places of the nodes.
+/// Margin around the positions of the nodes.
 const MARGIN: i32 = 36;
 const NODE_RADIUS: i32 = 20;
-/// Between the nodes and what is said beside them.
+/// Gap between the nodes and the legend.
 const GAP: i32 = 36;
 const LINE_HEIGHT: i32 = 22;
 const SAMPLE_WIDTH: i32 = 44;
-/// An edge's width, without and with the most traffic; less where there are many.
+/// The width of an edge without and with the highest traffic; less if there are many edges.
 const WIDTHS: (f64, f64) = (1.5, 14.0);
 const MANY_WIDTHS: (f64, f64) = (1.0, 8.0);
-/// So many edges are many: those of more than three dimensions.
+/// The number of edges above which they are thinner: cubes of more than three dimensions.
 const MANY: usize = 13;
-/// The shares of the most traffic that the widths are explained by.
+/// The shares of the highest traffic for which the legend shows the width.
 const SAMPLES: [f64; 3] = [1.0, 0.25, 0.01];
 
 /// Draws a graph between two corners.
@@ -54,7 +54,8 @@ pub(super) fn draw<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, graph: &Graph, c
     explain(canvas, graph, (left + side + canvas.length(GAP), top + margin))
 }
 
-/// How wide an edge is, in pixels at scale 1: with the root of what it carried, so that a little is seen beside much.
+/// Returns the width of an edge in pixels at scale 1. It grows with the square root of the traffic, so that low traffic
+/// is visible too.
 fn width(graph: &Graph, value: f64) -> u32 {
     let (least, widest) = if graph.lines.len() < MANY { WIDTHS } else { MANY_WIDTHS };
     whole(least + (widest - least) * (value / most(graph)).clamp(0.0, 1.0).sqrt()).unsigned_abs()
@@ -73,13 +74,13 @@ fn stroke<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, line: &Line, width: u32, 
     canvas.line(points, canvas.stroke(colour, width))
 }
 
-/// Where an edge's number stands.
+/// Returns the position of an edge's number.
 pub(super) fn middle(places: &[(f64, f64)]) -> (f64, f64) {
     let (low, high) = (places[(places.len() - 1) / 2], places[places.len() / 2]);
     (f64::midpoint(low.0, high.0), f64::midpoint(low.1, high.1))
 }
 
-/// What colours and widths mean, in a column.
+/// Draws the meaning of colours and widths in a column.
 fn explain<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, graph: &Graph, (left, top): (i32, i32)) -> Drawn<DB> {
     let line = canvas.length(LINE_HEIGHT);
     let sample = canvas.length(SAMPLE_WIDTH);

@@ -1,4 +1,4 @@
-//! The legend of a figure: every curve and bar once, then what bands and crosses mean, in as many rows as that takes.
+//! The legend of a figure: every curve and bar once, then the meaning of bands and crosses, in as many rows as needed.
 
 use plotters::prelude::DrawingBackend;
 use plotters::style::text_anchor::HPos;
@@ -7,17 +7,17 @@ use super::canvas::{Canvas, Drawn, INK, TEXT_SIZE, rgb};
 use super::figure::{Curve, Figure, Look};
 use super::panel::{self, BAND_OPACITY, BAR_OPACITY};
 
-/// What a row is high.
+/// The height of a row.
 pub(super) const ROW_HEIGHT: i32 = 24;
 
-/// The sample of a curve, the gap behind it, and the gap behind its name.
+/// The sample of a curve, the gap after it, and the gap after its name.
 const SAMPLE_WIDTH: i32 = 34;
 const SAMPLE_GAP: i32 = 8;
 const ENTRY_GAP: i32 = 24;
-/// What a letter of the legend needs at most on the average, as viewers' fonts differ.
+/// The largest average width of a letter in the legend, as the fonts of viewers differ.
 const LETTER_WIDTH: f64 = 8.6;
 
-/// A sample with what it means.
+/// A sample with its meaning.
 #[derive(Debug, PartialEq)]
 pub(super) struct Entry<'a> {
     name: &'a str,
@@ -32,7 +32,7 @@ enum Sample {
     Failures,
 }
 
-/// What a figure's legend says, in the order in which it does.
+/// Returns the entries of a figure's legend, in order.
 pub(super) fn entries(figure: &Figure) -> Vec<Entry<'_>> {
     let mut entries: Vec<Entry<'_>> = Vec::new();
     for panel in &figure.panels {
@@ -53,7 +53,7 @@ pub(super) fn entries(figure: &Figure) -> Vec<Entry<'_>> {
     entries
 }
 
-/// The number of a series: its place in the legend.
+/// Returns the number of a series: its position in the legend.
 pub(super) fn number(entries: &[Entry<'_>], name: &str, look: Look) -> usize {
     let is_it = |entry: &Entry<'_>| {
         entry.name == name && matches!(entry.sample, Sample::Curve(of) | Sample::Bar(of) if of == look)
@@ -61,7 +61,7 @@ pub(super) fn number(entries: &[Entry<'_>], name: &str, look: Look) -> usize {
     entries.iter().position(is_it).unwrap_or(entries.len())
 }
 
-/// The entries of each row that is so wide, with their numbers.
+/// Returns the entries of each row of that width, with their numbers.
 pub(super) fn rows<'e>(entries: &'e [Entry<'e>], width: i32) -> Vec<Vec<(usize, &'e Entry<'e>)>> {
     let mut rows: Vec<Vec<(usize, &Entry<'_>)>> = vec![Vec::new()];
     let mut used = 0.0;
@@ -78,7 +78,7 @@ pub(super) fn rows<'e>(entries: &'e [Entry<'e>], width: i32) -> Vec<Vec<(usize, 
     rows
 }
 
-/// Draws a row from its left end around its middle line.
+/// Draws a row, from its left end and around its middle line.
 pub(super) fn draw<DB: DrawingBackend>(
     canvas: &Canvas<'_, DB>,
     row: &[(usize, &Entry<'_>)],

@@ -1,4 +1,4 @@
-//! Latency against the rate that was asked for: flat while there is room, steep where the cube is full.
+//! Latency against the planned rate: flat while there is capacity, steep where the cube is saturated.
 
 use crate::bench::report::{Point as Measured, Report};
 
@@ -6,7 +6,7 @@ use super::axis::Axis;
 use super::figure::{BOLD, Curve, Figure, Look, MIDDLE, Panel, Point, TAIL, look};
 use super::{by_test, picture, rated, test_text, topics_text};
 
-/// Two panels for each operation that was measured at several rates, of the most topics.
+/// Returns two panels for each operation that was measured at several rates, for the most topics.
 pub(super) fn rate_latency(report: &Report) -> Option<Figure> {
     let panels = by_test(report).into_iter().filter_map(|(test, points)| {
         let most = points.iter().map(|point| point.topics).max()?;
@@ -27,7 +27,7 @@ fn latencies(title: &str, points: &[&Measured]) -> Panel {
     panel(title, y, curves, points)
 }
 
-/// Where the answers fall behind, the rate was not reached.
+/// Returns the panel of achieved and planned rates: where the responses fall behind, the rate was not reached.
 fn rates(title: &str, points: &[&Measured]) -> Panel {
     let curves = vec![
         curve("answers", look(3), points, |point| (point.requests > 0).then_some(point.rate.median)),

@@ -5,7 +5,7 @@ use crate::bench::report::Report;
 use super::figure::{Figure, NEW, OLD, Panel};
 use super::{Rival, by_test, foreign, sweep};
 
-/// Two panels for each operation that both reports have.
+/// Returns two panels for each operation that both reports have.
 pub(super) fn overlay(rivals: [Rival<'_>; 2], remarks: Vec<String>) -> Option<Figure> {
     let [old, new] = rivals;
     let mut panels = Vec::new();

@@ -1,4 +1,4 @@
-//! One panel: its heading, grid and axes, and the curves, bars and crosses between them.
+//! Draws a panel: its heading, grid and axes, and its curves, bars and crosses.
 
 use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::element::DashedPathElement;
@@ -16,13 +16,13 @@ const X_LABELS_HEIGHT: i32 = 46;
 const Y_LABELS_WIDTH: i32 = 78;
 const RIGHT_MARGIN: i32 = 30;
 
-/// The runs behind a curve.
+/// The opacity of the band of runs behind a curve.
 pub(super) const BAND_OPACITY: f64 = 0.18;
 pub(super) const BAR_OPACITY: f64 = 0.85;
-/// Curves with more points have a marker at some of them only.
+/// Curves with more points than this have a marker only at some of them.
 const MARKERS_MAX: usize = 14;
 
-/// A panel in the middle of being drawn.
+/// A panel that is being drawn.
 struct Drawing<'a, 'b, DB: DrawingBackend> {
     canvas: &'a Canvas<'a, DB>,
     panel: &'a Panel,
@@ -71,7 +71,7 @@ pub(super) fn draw<DB: DrawingBackend>(
         drawing.bar(bar)?;
         canvas.close_series()?;
     }
-    // The headline comes first in the list and lies on top.
+    // The headline series comes first in the list and is drawn last, on top.
     for curve in panel.curves.iter().rev() {
         canvas.open_series(legend::number(entries, &curve.name, curve.look))?;
         drawing.band(curve)?;
@@ -83,7 +83,7 @@ pub(super) fn draw<DB: DrawingBackend>(
     drawing.emptiness()
 }
 
-/// A line in the dash of a look.
+/// Draws a line in the dash of a look.
 pub(super) fn stroke<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, look: Look, points: Vec<(i32, i32)>) -> Drawn<DB> {
     let style = canvas.stroke(rgb(look.colour), look.width);
     match look.dash {
@@ -117,7 +117,7 @@ impl<DB: DrawingBackend> Drawing<'_, '_, DB> {
         Ok(())
     }
 
-    /// The band of a single point, which has no area.
+    /// Draws the band of a single point, which has no area.
     fn whisker(&self, low: (i32, i32), high: (i32, i32), look: Look) -> Drawn<DB> {
         let style = self.canvas.stroke(rgb(look.colour), 1);
         let half = self.canvas.length(7);
@@ -143,7 +143,7 @@ impl<DB: DrawingBackend> Drawing<'_, '_, DB> {
         Ok(())
     }
 
-    /// What every point of a curve stands for.
+    /// Adds a tooltip to every point of a curve.
     fn titles(&self, curve: &Curve) -> Drawn<DB> {
         for point in &curve.points {
             let Some(y) = point.y.filter(|y| y.is_finite()) else { continue };
@@ -161,7 +161,7 @@ impl<DB: DrawingBackend> Drawing<'_, '_, DB> {
         Ok(())
     }
 
-    /// A panel without anything says why.
+    /// Draws the reason why a panel is empty.
     fn emptiness(&self) -> Drawn<DB> {
         let is_measured = |curve: &Curve| pieces(&curve.points).next().is_some();
         if !self.panel.bars.is_empty() || self.panel.curves.iter().any(is_measured) {
@@ -175,13 +175,13 @@ impl<DB: DrawingBackend> Drawing<'_, '_, DB> {
         let (left, bottom) = self.pixel(bar.x - bar.width / 2.0, 0.0);
         let (right, top) = self.pixel(bar.x + bar.width / 2.0, bar.height);
         self.canvas.rectangle([(left, top), (right, bottom)], rgb(bar.look.colour), BAR_OPACITY)?;
-        // Above the bar, or at its foot where a curve crosses the space above.
+        // Above the bar, or at its foot if a curve crosses the space above.
         let edge = if self.panel.curves.is_empty() { top } else { bottom };
         let middle = (i32::midpoint(left, right), edge - self.canvas.length(9));
         self.canvas.text(&bar.label, middle, HPos::Center, SMALL_SIZE, INK)
     }
 
-    /// Crosses along the upper edge, where no axis is hidden by them.
+    /// Draws crosses along the upper edge, where they hide no axis.
     fn failures(&self) -> Drawn<DB> {
         let (_, top) = self.chart.backend_coord(&(0.0, 1.0));
         for x in &self.panel.failures {
@@ -192,7 +192,7 @@ impl<DB: DrawingBackend> Drawing<'_, '_, DB> {
     }
 }
 
-/// The stretches of a curve without a gap.
+/// Returns the sections of a curve without gaps.
 fn pieces(points: &[Point]) -> impl Iterator<Item = &[Point]> {
     points.split(|point| point.y.is_none_or(|y| !y.is_finite())).filter(|piece| !piece.is_empty())
 }

@@ -1,15 +1,15 @@
-//! How topics spread over the nodes.
+//! The distribution of topics over the nodes.
 
 use crate::bench::report::{Point as Measured, Report};
 
 use super::axis::{Axis, number_text};
 use super::figure::{Bar, Curve, Figure, MIDDLE, Panel, Point, look};
 
-/// So many standard deviations hold 95 of 100 even draws.
+/// Number of standard deviations that include 95 of 100 even draws.
 const DEVIATIONS: f64 = 1.96;
 
-/// One panel: the topics of each node beside what an even draw lets expect. All operations of a report use the same
-/// topics, so that one of them shows it.
+/// Returns a panel with the topics of each node beside the number that an even distribution would give. All operations
+/// of a report use the same topics, so one of them is enough.
 pub(super) fn placement(report: &Report) -> Option<Figure> {
     let point = super::largest(report, |point| point.placement.iter().sum::<u32>() > 0).into_iter().next()?;
     let mut figure = super::picture(report, "placement", "Topics at each node", vec![panel(point)])?;

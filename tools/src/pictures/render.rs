@@ -1,4 +1,4 @@
-//! A [`Figure`] on a plotters backend: heading, legend, panels in two columns, footer.
+//! Draws a [`Figure`] on a plotters backend: heading, legend, panels in two columns, footer.
 
 use plotters::prelude::{DrawingBackend, Rectangle};
 
@@ -12,11 +12,11 @@ const TITLE_HEIGHT: i32 = 46;
 const LINE_HEIGHT: i32 = 20;
 const FOOTER_HEIGHT: i32 = 46;
 const FOOTER_LINE: i32 = 17;
-/// A panel that has the whole width, and one that shares it.
+/// The height of a panel that has the whole width, and of one that shares it.
 const WIDE_PANEL_HEIGHT: i32 = 400;
 const PANEL_HEIGHT: i32 = 300;
 
-/// How large a figure is, in pixels at scale 1.
+/// Returns the size of a figure in pixels at scale 1.
 pub(super) fn size(figure: &Figure) -> (u32, u32) {
     let rows = cells(figure.panels.len().div_ceil(columns(figure)));
     let graph = figure.graph.as_ref().map_or(0, |graph| graph.height);
@@ -24,7 +24,7 @@ pub(super) fn size(figure: &Figure) -> (u32, u32) {
     (WIDTH.unsigned_abs(), height.unsigned_abs())
 }
 
-/// Draws all of a figure.
+/// Draws a complete figure.
 pub(super) fn draw<DB: DrawingBackend>(figure: &Figure, canvas: &Canvas<'_, DB>) -> Drawn<DB> {
     let (area, scale) = (canvas.area, canvas.scale);
     let (width, height) = size(figure);
@@ -89,7 +89,7 @@ fn head_height(figure: &Figure) -> i32 {
     TITLE_HEIGHT + cells(figure.remarks.len() + 1) * LINE_HEIGHT + cells(rows) * legend::ROW_HEIGHT + 4
 }
 
-/// A small number of rows, columns or lines.
+/// Converts a small number of rows, columns or lines.
 fn cells(number: usize) -> i32 {
     i32::try_from(number).expect("a figure has few panels and remarks")
 }

@@ -1,4 +1,4 @@
-//! How latencies spread: by percentile, and by the number of hops.
+//! The distribution of latencies: by percentile, and by the number of hops.
 
 use crate::bench::report::{Hop, Mode, Percentile, Point as Measured, Report, Summary};
 
@@ -9,11 +9,12 @@ use super::{asked_text, by_test, largest, picture, point_text, test_text};
 const NINES_MAX: u32 = 5;
 const BAR_WIDTH: f64 = 0.36;
 
-/// A panel for each operation: all percentiles with the fewest and with the most topics.
+/// Returns a panel for each operation: all percentiles, with the fewest and with the most topics.
 pub(super) fn percentiles(report: &Report) -> Option<Figure> {
     let panels = by_test(report).into_iter().filter_map(|(test, points)| {
         let measured = || points.iter().copied().filter(|point| point.latency.count > 0);
-        // The first and the last: with the fewest and the most topics, and of those with the lowest and highest rate.
+        // The first and the last point: with the fewest and the most topics, and of these with the lowest and highest
+        // rate.
         let (few, many) = (measured().min_by_key(|p| p.topics)?, measured().max_by_key(|p| p.topics)?);
         let nines = axis::whole(nines(&many.latency).max(nines(&few.latency)).ceil()).unsigned_abs();
         let is_open = report.load.mode == Mode::Open;
@@ -33,7 +34,7 @@ pub(super) fn percentiles(report: &Report) -> Option<Figure> {
     picture(report, "percentiles", "Latency by percentile", panels.collect())
 }
 
-/// Two panels for each operation: latency by hops, and how many requests took so many hops.
+/// Returns two panels for each operation: latency by hops, and the number of requests by hops.
 pub(super) fn hops(report: &Report) -> Option<Figure> {
     let points = largest(report, |point| point.hops.iter().any(|hop| hop.latency.count > 0));
     let panels = points.into_iter().flat_map(|point| [hop_latency(report, point), hop_shares(report, point)]);
@@ -41,7 +42,7 @@ pub(super) fn hops(report: &Report) -> Option<Figure> {
 }
 
 fn percentile_curve(name: &str, look: Look, summary: &Summary) -> Curve {
-    // The last percentile, 100, stands at what its number of values resolves.
+    // The last percentile, 100, is drawn at the one that its number of values can resolve.
     let most = nines(summary);
     let places = known(summary).into_iter().map(|at| (axis::nines(at.percentile).min(most), at.us));
     let shown = places.filter(|(nines, _)| *nines <= f64::from(NINES_MAX) + 1e-6);
@@ -49,7 +50,7 @@ fn percentile_curve(name: &str, look: Look, summary: &Summary) -> Curve {
     Curve { name: name.to_owned(), look, points }
 }
 
-/// The curve of a summary, or the few points that every summary has.
+/// Returns the curve of a summary, or the few points that every summary has.
 fn known(summary: &Summary) -> Vec<Percentile> {
     if !summary.curve.is_empty() {
         return summary.curve.clone();
@@ -66,7 +67,7 @@ fn known(summary: &Summary) -> Vec<Percentile> {
     points.map(|(percentile, us)| Percentile { percentile, us }).to_vec()
 }
 
-/// How many nines so many values resolve: of a thousand, 99.9 %.
+/// Returns how many nines a number of values resolves: a thousand resolve 99.9 %.
 fn nines(summary: &Summary) -> f64 {
     (summary.count.max(1) as f64).log10()
 }

@@ -8,10 +8,11 @@ use super::{by_test, picture, test_text};
 
 const RATE: &str = "answers a second";
 
-/// Operations whose rates are further apart have a panel each: on one axis from zero the slow ones would lie on it.
+/// Operations whose rates differ by more than this factor have a panel each, because on a common axis from zero the
+/// slow ones would be flat.
 const ONE_PANEL_RATIO_MAX: f64 = 12.0;
 
-/// A panel for each operation: the average, the median, and the 99th percentile.
+/// Returns a panel for each operation: the average, the median, and the 99th percentile.
 pub(super) fn latency(report: &Report) -> Option<Figure> {
     let panels = tests(report).into_iter().map(|(test, points)| {
         let curves = vec![
@@ -24,7 +25,7 @@ pub(super) fn latency(report: &Report) -> Option<Figure> {
     picture(report, "latency", "Latency against the number of topics", panels.collect())
 }
 
-/// Answers, and the bytes of the operations that carry some.
+/// Returns panels with the responses per second, and the bytes of the operations that carry payload.
 pub(super) fn throughput(report: &Report) -> Option<Figure> {
     let tests = tests(report);
     let curves = |value: fn(&Measured) -> Band| {
@@ -41,7 +42,7 @@ pub(super) fn throughput(report: &Report) -> Option<Figure> {
     picture(report, "throughput", "Throughput against the number of topics", panels)
 }
 
-/// All operations in one panel, or in one each.
+/// Returns one panel with all operations, or one for each.
 fn together(what: &str, label: &str, curves: Vec<Curve>, points: &[&Measured]) -> Vec<Panel> {
     if curves.is_empty() {
         return Vec::new();
@@ -58,7 +59,7 @@ fn together(what: &str, label: &str, curves: Vec<Curve>, points: &[&Measured]) -
     curves.into_iter().map(alone).collect()
 }
 
-/// Average latency and throughput of an operation in two reports.
+/// Returns the average latency and throughput of an operation in two reports.
 pub(super) fn rival_panels(test: Test, sides: [(String, Look, Vec<&Measured>); 2]) -> [Panel; 2] {
     let points: Vec<&Measured> = sides.iter().flat_map(|(_, _, points)| points).copied().collect();
     let curves = |value: fn(&Measured) -> Band| {
@@ -73,7 +74,7 @@ pub(super) fn rival_panels(test: Test, sides: [(String, Look, Vec<&Measured>); 2
     ]
 }
 
-/// Of points with as many topics, which differ by the rate that was asked for, that with the lowest.
+/// Of points with equally many topics, which differ by the planned rate, selects the one with the lowest rate.
 pub(super) fn steady(mut points: Vec<&Measured>) -> Vec<&Measured> {
     let asked = |point: &Measured| point.target_rate.unwrap_or_default();
     points.sort_by(|a, b| a.topics.cmp(&b.topics).then(asked(a).total_cmp(&asked(b))));
@@ -81,7 +82,7 @@ pub(super) fn steady(mut points: Vec<&Measured>) -> Vec<&Measured> {
     points
 }
 
-/// The operations with a point for each number of topics; none when only the rate differs.
+/// Returns the operations with a point for each number of topics; none if only the rate differs.
 fn tests(report: &Report) -> Vec<(Test, Vec<&Measured>)> {
     let ramps = report.load.ramp.len() > 1 && report.points.iter().all(|point| point.topics == report.points[0].topics);
     let tests = by_test(report).into_iter().filter(|_| !ramps);

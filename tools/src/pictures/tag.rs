@@ -1,21 +1,22 @@
-//! What an SVG can say and plotters cannot: which shapes belong to a series, and what a point stands for.
+//! SVG features that plotters lacks: groups of the shapes of a series, and tooltips.
 //!
-//! A canvas writes it as texts that begin with a character of Unicode's private use; here they become elements. Viewers
-//! show a point's title when the mouse is on it, and the script of report.html hides a series by its group.
+//! A canvas writes them as texts that begin with a character of Unicode's private use area; here they are replaced by
+//! elements. Viewers show a point's title when the mouse is over it, and the script of report.html hides a series by
+//! its group.
 
-/// Begins the shapes of a series; its number follows.
+/// Starts the shapes of a series; its number follows.
 pub(super) const OPEN: char = '\u{E000}';
-/// Begins the sample of a series in the legend; its number follows.
+/// Starts the sample of a series in the legend; its number follows.
 pub(super) const LEGEND: char = '\u{E003}';
-/// Ends either.
+/// Ends either of them.
 pub(super) const CLOSE: char = '\u{E001}';
-/// A point; what it stands for follows.
+/// Marks a point; its tooltip follows.
 pub(super) const POINT: char = '\u{E002}';
 
-/// How near the mouse must come to a point.
+/// Radius around a point in which the mouse shows its tooltip.
 const REACH: u32 = 9;
 
-/// The SVG with elements in the place of such texts.
+/// Returns the SVG with elements in place of such texts.
 pub(super) fn expand(svg: &str) -> String {
     let mut expanded = String::with_capacity(svg.len());
     let mut lines = svg.lines();
@@ -37,7 +38,7 @@ pub(super) fn expand(svg: &str) -> String {
     expanded
 }
 
-/// What a text stands for, unless it is one to be read.
+/// Returns the element for a text, unless it is an ordinary text.
 fn element(begin: &str, text: &str) -> Option<String> {
     let rest = |tag| text.strip_prefix(tag);
     if let Some(series) = rest(OPEN) {

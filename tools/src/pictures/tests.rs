@@ -1,4 +1,4 @@
-//! Every picture, drawn from fixed data and read back.
+//! Tests of every picture, which are drawn from fixed data and read back.
 
 pub(crate) mod fixture;
 
@@ -20,18 +20,18 @@ fn svg(shape: Shape, name: &str) -> String {
     files::svg(&figure).unwrap()
 }
 
-/// What is written in a picture.
+/// Returns the texts in a picture.
 fn texts(svg: &str) -> Vec<&str> {
     svg.lines().filter(|line| !line.starts_with('<')).collect()
 }
 
-/// The elements that have an attribute of this value.
+/// Returns the elements that have an attribute with this value.
 fn count(svg: &str, element: &str, value: &str) -> usize {
     let value = format!("\"{value}\"");
     svg.lines().filter(|line| line.starts_with(&format!("<{element} ")) && line.contains(&value)).count()
 }
 
-/// A picture of a report, what is written in it, and colours of its series.
+/// Draws a picture of a report, and returns its texts and the colours of its series.
 type Case = (Shape, &'static str, &'static [&'static str], &'static [&'static str]);
 
 const CASES: [Case; 12] = [

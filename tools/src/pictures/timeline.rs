@@ -1,4 +1,4 @@
-//! What happened when: rate and 99th percentile of a run's stretches.
+//! The timeline: rate and 99th percentile of the intervals of a run.
 
 use crate::bench::report::{Bucket, Point as Measured, Report, Run};
 
@@ -6,7 +6,7 @@ use super::axis::Axis;
 use super::figure::{Curve, Figure, Panel, Point, TAIL, look};
 use super::{largest, picture, point_text};
 
-/// Two panels for each operation, of its first run with the most topics.
+/// Returns two panels for each operation, for its first run with the most topics.
 pub(super) fn timeline(report: &Report) -> Option<Figure> {
     let points = largest(report, |point| first_run(point).is_some());
     let panels = points.into_iter().filter_map(|point| {

@@ -1,4 +1,4 @@
-//! The cube with what went over each of its edges.
+//! The cube with the traffic on each of its edges.
 //!
 //! ```text
 //! 2                    3                  4: four squares one in another, neighbours in
@@ -8,27 +8,28 @@
 //!  00-------01           ...
 //! ```
 //!
-//! No two edges of up to three dimensions cross. A cube of more than four is not drawn: its edges are too many to read.
+//! No two edges of up to three dimensions cross. A cube of more than four dimensions is not drawn, because it has too
+//! many edges to read.
 
 use crate::bench::report::Report;
 
 use super::axis::number_text;
 use super::figure::{Figure, Graph, Line, look};
 
-/// Cubes of more dimensions have no picture.
+/// The highest dimension that is drawn.
 pub(crate) const DIMENSIONS_MAX: u8 = 4;
 
-/// Pixels by dimension.
+/// Height in pixels by dimension.
 const HEIGHTS: [i32; 5] = [0, 320, 420, 560, 660];
-/// Half the side of a square, from the outermost; of the whole width.
+/// Half the sides of the squares, from the outermost, relative to the whole width.
 const RINGS: [f64; 4] = [0.5, 0.36, 0.225, 0.09];
 /// The inner square of three dimensions.
 const INNER: f64 = 0.2;
-/// How far an arc's middle lies beside the straight line.
+/// Distance of an arc's middle from the straight line.
 const ARC: f64 = 0.09;
 const ARC_STEPS: u32 = 24;
 
-/// None when nothing is known of the edges, or nothing went over them.
+/// Returns the picture of the traffic, or `None` if the traffic is unknown or zero.
 pub(super) fn cube(report: &Report) -> Option<Figure> {
     let dimension = report.cluster.dimension;
     if dimension > DIMENSIONS_MAX || report.edges.is_empty() {
@@ -48,7 +49,7 @@ pub(super) fn cube(report: &Report) -> Option<Figure> {
     let graph = Graph {
         height: HEIGHTS[usize::from(dimension)],
         nodes: (0..1_u32 << dimension).map(|node| (binary(node, dimension), place(node, dimension))).collect(),
-        // The highest dimension first: where lines cross, its arcs lie below.
+        // The highest dimension is drawn first, so that its arcs are below where lines cross.
         lines: all.iter().rev().map(|traffic| traffic.line(dimension)).collect(),
         meanings: meanings.collect(),
         unit: "frames".to_owned(),
@@ -58,7 +59,7 @@ pub(super) fn cube(report: &Report) -> Option<Figure> {
     Some(figure)
 }
 
-/// What an edge carried in both directions.
+/// Returns the traffic of an edge in both directions.
 struct Traffic {
     low: u32,
     bit: u8,
@@ -88,7 +89,7 @@ impl Traffic {
     }
 }
 
-/// Every edge of a cube: its lower end, and the bit that its other end has set.
+/// Returns every edge of a cube: its lower end, and the bit that its other end has set.
 fn edges(dimension: u8) -> Vec<(u32, u8)> {
     let ends = |bit: u8| (0..1_u32 << dimension).filter(move |node| node & 1 << bit == 0).map(move |node| (node, bit));
     (0..dimension).flat_map(ends).collect()
@@ -112,13 +113,13 @@ fn place(node: u32, dimension: u8) -> (f64, f64) {
     (0.5 + x * half, 0.5 + y * half)
 }
 
-/// The corner of its square: the lowest bit goes to the right, the next one up.
+/// Returns the corner of a node in its square: the lowest bit is to the right, the next one is up.
 fn corner(node: u32) -> (f64, f64) {
     let side = |is_set: bool| if is_set { 1.0 } else { -1.0 };
     (side(node & 1 != 0), side(node & 2 == 0))
 }
 
-/// Straight, but for the edge that would lie on others.
+/// Returns a straight line, except for the edge that would cover others.
 fn path(low: u32, high: u32, dimension: u8) -> Vec<(f64, f64)> {
     let (from, to) = (place(low, dimension), place(high, dimension));
     if dimension < 4 || (low >> 2, high >> 2) != (0, 2) {
@@ -135,7 +136,7 @@ fn path(low: u32, high: u32, dimension: u8) -> Vec<(f64, f64)> {
     (0..=ARC_STEPS).map(point).collect()
 }
 
-/// A count in at most three digits and a letter, where it is large.
+/// Formats a large count with at most three digits and a letter.
 pub(super) fn short_number(count: f64) -> String {
     let (value, letter) = match count {
         count if count < 1e4 => return number_text(count.round()),
