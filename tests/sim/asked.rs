@@ -119,9 +119,8 @@ pub(crate) enum What {
 }
 
 impl Asked {
-    /// Returns the budget that the ingress reserved for the response. A larger response exceeds it; only a single
-    /// record may.
-    /// may be.
+    /// Checks that a response is within the budget that the ingress has reserved for it. Only a response with a single
+    /// record may exceed it.
     pub(crate) fn check_charge(&self, response: &Response, length: usize) {
         let charged = if let What::Fetch { bounds, .. } = self.what {
             if bounds.bytes == 0 { PAYLOAD_MAX } else { bounds.bytes.min(PAYLOAD_MAX) }

@@ -78,7 +78,6 @@ impl Model {
 
     /// Counts the records that were acknowledged in one epoch of a log and do not exist in a later one, which was read
     /// completely.
-    /// its first record to its end.
     fn lost(&self, id: TopicId, before: &Log, after: &Log, ground: &Ground) -> u64 {
         let home = self.names[self.topics[&id].name].plan.home;
         let Some((first, _)) = after.whole else { return 0 };

@@ -25,50 +25,50 @@ pub(crate) struct Model {
     /// Reports that logs have lost records.
     pub told: Vec<Told>,
     pub batches: Vec<Batch>,
-    /// Size of the largest batch in bytes.
+    /// Answers may take so long that an ingress sends requests again.
     is_repeated: bool,
-    /// The highest epoch that each producer has used.
+    /// Size of the largest batch in bytes.
     pub largest: u64,
-    /// Producers that have requested a new epoch.
+    /// The highest epoch that each producer has used.
     epochs: BTreeMap<u64, u32>,
-    /// The subscriptions by client and request id.
+    /// Producers that have requested a new epoch.
     asked_openings: BTreeSet<u64>,
     /// The subscriptions by client and request id.
     pub seats: BTreeMap<(usize, u64), Seat>,
     pub totals: Totals,
 }
 
-/// A name that topics may have, one after the other.
+/// A name, which topics may have one after the other.
 #[derive(Debug)]
 pub(crate) struct Name {
     pub plan: Plan,
-    /// The plan's, with the node's defaults: those that it is made with, and those that it may be altered to.
+    /// The retention in the plan with the node's defaults: the initial one, and the one after ALTER.
     pub retention: Retention,
     pub other: Retention,
-    /// Deletions that were requested and may be executed at any time, of a given topic or of whichever has the name.
+    /// True if its home may lose changes that it has acknowledged.
     pub may_lose: bool,
-    /// Deletions that were asked for and may be done at any time: of which topic, or of whatever has the name.
+    /// Deletions that were requested and may be executed at any time, of a given topic or of whichever has the name.
     pub deletes: BTreeMap<usize, Option<TopicId>>,
     pub deletes_asked: usize,
-    /// The topic that has the name in the end and the life of its log, or that there is none.
+    /// The topic that has the name at the end and the epoch of its log, or that there is none.
     pub found: Option<Option<Life>>,
 }
 
-/// A subscription that is there.
+/// An existing subscription.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seat {
-    /// The index of its name.
+    /// The node that it goes through.
     pub node: usize,
-    /// The place of its name.
+    /// The index of its name.
     pub name: usize,
     pub life: Life,
-    /// True if the client was notified that the home is unreachable. `None` if it does not want notices.
+    /// The next offset.
     pub cursor: Offset,
-    /// Was the client told that the home is out of reach? `None` when it does not want to be.
+    /// True if the client was notified that the home is unreachable. `None` if it does not want notices.
     pub waits: Option<bool>,
 }
 
-/// What a response says of the extent of a topic.
+/// The extent of a topic in a response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
     pub first: Offset,
@@ -76,7 +76,7 @@ pub(crate) struct Extent {
     pub bytes: Option<u64>,
 }
 
-/// When a response was asked for and came.
+/// The times of a request and its response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     pub asked_us: u64,
@@ -118,12 +118,12 @@ impl Model {
         totals.add(&self.totals);
     }
 
-    /// The number that the next batch gets, for its content.
+    /// Returns the number of the next batch, for its content.
     pub(crate) const fn next_batch(&self) -> usize {
         self.batches.len()
     }
 
-    /// Takes note of a batch before it is sent.
+    /// Records a batch before it is sent.
     pub(crate) fn add_batch(&mut self, payload: Bytes, sequenced: Option<(u64, u32, u64)>) {
         let mut starts = vec![0];
         for record in records::iter(&payload) {
@@ -153,7 +153,7 @@ impl Model {
         });
     }
 
-    /// The newest batch uses a sequence that was acknowledged for another.
+    /// Handles the reuse of an acknowledged sequence by the newest batch.
     pub(crate) fn forge(&mut self) {
         self.batches.last_mut().expect("it was added").is_forged = true;
     }
@@ -169,7 +169,8 @@ impl Model {
         batch.sent_us.get_or_insert(now_us);
     }
 
-    /// Somebody was told that an attempt was not applied: when that holds for all, nobody ever reads it.
+    /// Records that an attempt was reported as not applied: if that holds for all attempts, nobody ever reads the
+    /// batch.
     pub(crate) fn deny(&mut self, batch: usize) {
         let denied = &mut self.batches[batch];
         denied.open -= 1;
@@ -181,17 +182,17 @@ impl Model {
         self.is_forged(batch)
             || self.batches[batch].is_moved
             || sequenced.is_some_and(|(producer, epoch, _)| {
-                // An opening may have been done though its answer is under way, and overtakes what is sent again.
+                // Opening may have been executed although its response is in transit, and overtakes a repeated request.
                 self.epochs[&producer] > epoch || self.asked_openings.contains(&producer)
             })
     }
 
-    /// A producer asked for a new epoch.
+    /// Records that a producer has requested a new epoch.
     pub(crate) fn opening_asked(&mut self, producer: u64) {
         self.asked_openings.insert(producer);
     }
 
-    /// A batch that is not stored is published in another epoch of its producer.
+    /// Publishes a batch that is not stored in another epoch of its producer.
     pub(crate) fn move_batch(&mut self, batch: usize, (producer, epoch, sequence): (u64, u32, u64)) {
         let moved = &mut self.batches[batch];
         assert!(!moved.is_seen && !moved.is_acked, "batch {batch} was said not to be stored, and somebody has read it");
@@ -203,7 +204,7 @@ impl Model {
         self.batches[batch].sequenced.is_some()
     }
 
-    /// An attempt was acknowledged.
+    /// Records the acknowledgement of an attempt.
     pub(crate) fn acknowledge(
         &mut self,
         (name, batch): (usize, usize),
@@ -245,7 +246,7 @@ impl Model {
         }
     }
 
-    /// A topic was told of: it is one that can be there.
+    /// Records that a topic was reported, after checking that it can exist.
     pub(crate) fn meet(&mut self, name: usize, id: TopicId, span: Span, ground: &Ground) {
         let (learned_us, known_us) = (span.now_us, span.asked_us);
         let topic = self.topics.entry(id).or_insert_with(|| Topic {
@@ -257,14 +258,14 @@ impl Model {
         });
         assert_eq!(topic.name, name, "a topic changed its name");
         if let Some(deleted) = topic.deleted.filter(|deleted| deleted.now_us <= span.asked_us) {
-            // A home that lost that it was deleted has it again.
+            // A home that has lost a deletion has the topic again.
             assert!(ground.may_undo(self.names[name].plan.home, deleted), "{id:?} came back from deletion");
             (topic.deleted, topic.learned_us) = (None, learned_us);
         }
         topic.known_us = topic.known_us.max(known_us);
     }
 
-    /// Records were read.
+    /// Records that records were read.
     pub(crate) fn read(&mut self, life: Life, base: Offset, payload: &[u8], runs: &[Run]) {
         let mut times = runs.iter().flat_map(|run| (0..run.count).map(|_| run.append_us));
         let mut rest = payload;
@@ -285,7 +286,7 @@ impl Model {
         assert_eq!(times.next(), None, "runs of more records than came");
     }
 
-    /// The extent of a topic fits what was told before, and its retention.
+    /// Checks the extent of a topic against earlier reports and its retention.
     pub(crate) fn check_extent(&mut self, life: Life, extent: Extent, span: Span) {
         let Kept { most, least, inexact, trim_to } = self.kept(life.id);
         let log = self.logs.get_mut(&life).expect("it was met");
@@ -301,7 +302,7 @@ impl Model {
             let placed = log.records.get(&offset)?;
             Some(self.batches[placed.batch].record(placed.index).len() as u64)
         };
-        // What retention by bytes removes is only as exact as the marks of the log.
+        // Retention by bytes is only as precise as the marks of the log.
         if let Some((lowest, highest)) = kept_from(next, most, length).zip(kept_from(next, least, length)) {
             let is_old = |offset: u64| {
                 let batch = |placed: &Placed| &self.batches[placed.batch];
@@ -318,13 +319,13 @@ impl Model {
         if let Some(told) = extent.bytes
             && let Some(bytes) = (first..next).map(length).sum::<Option<u64>>()
         {
-            // What is trimmed of the oldest mark is counted by number.
+            // The trimmed part of the oldest mark is estimated by the number of records.
             let inexact = if first == 0 { 0 } else { inexact };
             assert!(told.abs_diff(bytes) <= inexact, "{told} bytes from {first} to {next}, which are {bytes}");
         }
     }
 
-    /// A log was read from its first record to its end: every batch that begins in it is there as a whole.
+    /// Checks a log that was read completely: every batch that begins in it is complete.
     pub(crate) fn check_whole(&mut self, life: Life, first: Offset, next: Offset) {
         let log = self.logs.get_mut(&life).expect("it was read");
         log.whole = Some((first.0, next.0));
@@ -335,12 +336,12 @@ impl Model {
         }
     }
 
-    /// Bytes of the record at an offset, if it is known.
+    /// Returns the size in bytes of the record at an offset, if it is known.
     pub(crate) fn length(&self, life: Life, offset: u64) -> Option<usize> {
         self.logs[&life].records.get(&offset).map(|placed| self.batches[placed.batch].record(placed.index).len())
     }
 
-    /// When the record at an offset was appended, if that is known.
+    /// Returns the append time of the record at an offset, if it is known.
     pub(crate) fn append_us(&self, life: Life, offset: u64) -> Option<u64> {
         self.logs[&life].records.get(&offset).map(|placed| placed.append_us)
     }
