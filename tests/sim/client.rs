@@ -1,4 +1,4 @@
-//! A client: a session, and what it uses it for.
+//! A client: a session, and its activity.
 
 use dht_node::wire::Response;
 use fastrand::Rng;
@@ -21,7 +21,7 @@ use crate::trace::Trace;
 use crate::verifier::Verifier;
 use crate::wire::Leave;
 
-/// What a client's step needs of the world.
+/// The parts of the world that a step of a client needs.
 pub(crate) struct Ctx<'a> {
     pub now_us: u64,
     pub network: &'a mut Network,
@@ -32,7 +32,7 @@ pub(crate) struct Ctx<'a> {
     pub phase: Phase,
 }
 
-/// What a client does.
+/// The activity of a client.
 #[derive(Debug)]
 pub(crate) enum Role {
     Publisher(Publisher),
@@ -49,22 +49,22 @@ pub(crate) struct Client {
     pub session: Session,
     role: Role,
     rng: Rng,
-    /// When it does the next thing of its own.
+    /// The time of its next action.
     act_us: u64,
-    /// Looks at what came only so often; 0 is at once.
+    /// The interval at which it reads its input; 0 means immediately.
     reads_every_us: u64,
     reads_us: u64,
-    /// The last news of its node.
+    /// The time of the last input from its node.
     heard_us: u64,
 }
 
-/// After so long without any news a client gives its node up.
+/// Time without any input after which a client gives its node up.
 const PATIENCE_US: u64 = 7_000_000;
-/// After so long without a connection it tries another one.
+/// Time without a connection after which it tries another node.
 const CALL_US: u64 = 2_500_000;
 
 impl Role {
-    /// The clients of a profile.
+    /// Creates the clients of a profile.
     pub(crate) fn cast(profile: &Profile, rng: &mut Rng) -> Vec<Self> {
         let mut roles = Vec::new();
         let topics = profile.topics.len();
@@ -78,7 +78,7 @@ impl Role {
         roles
     }
 
-    /// Does it stay to the end?
+    /// Returns true if it stays to the end.
     const fn stays(&self) -> bool {
         matches!(self, Self::Subscriber(subscriber) if subscriber.stays)
     }
@@ -108,7 +108,7 @@ impl Client {
         Self { session, role, rng, act_us: 0, reads_every_us, reads_us: 0, heard_us: 0 }
     }
 
-    /// Takes in what came, does what is due; gives the time when it wants to be asked again.
+    /// Handles its input and does what is due. Returns the time of its next step.
     pub(crate) fn step(&mut self, ctx: &mut Ctx<'_>) -> Option<u64> {
         if let Role::Hostile(hostile) = &mut self.role {
             return hostile.step(ctx, &mut self.rng);
@@ -136,7 +136,7 @@ impl Client {
         Some(self.act_us)
     }
 
-    /// Has it nothing more to do in this phase?
+    /// Returns true if it has nothing more to do in this phase.
     pub(crate) fn is_done(&self, phase: Phase, model: &Model) -> bool {
         let is_answered = self.session.unanswered() == 0;
         match &self.role {
@@ -149,12 +149,12 @@ impl Client {
         }
     }
 
-    /// As far as it looks: does its node have all of its links?
+    /// Returns true if its node has all its links, as far as this client can tell.
     pub(crate) fn sees_all_links(&self) -> bool {
         if let Role::Verifier(verifier) = &self.role { verifier.sees_all_links } else { true }
     }
 
-    /// Fails when a subscription is late.
+    /// Fails if a subscription is late.
     pub(crate) fn check_lag(&self, model: &Model, stopped_us: u64, now_us: u64) {
         if let Role::Subscriber(subscriber) = &self.role {
             subscriber.check_lag(model, stopped_us, now_us, self.session.node);
@@ -242,14 +242,14 @@ impl Client {
             return self.session.call(ctx, node);
         }
         if self.session.is_dismissed() && matches!(self.role, Role::Subscriber(_)) {
-            // The node ends: it goes on elsewhere.
+            // The node is shutting down, so the client continues at another one.
             return self.session.break_off(ctx.network, ctx.now_us, Leave::Reset);
         }
         if !self.session.can_ask() {
             return;
         }
         if self.session.unanswered() == 0 {
-            // Silence with nothing to wait for is no reason to give anybody up.
+            // If nothing is expected, silence is no reason to give a node up.
             self.heard_us = ctx.now_us;
         }
         match &mut self.role {

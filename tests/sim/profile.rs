@@ -1,5 +1,5 @@
-//! What one run is like: each seed draws its own mix of cluster, network, clients and faults (swarm testing), so that
-//! no fault always hides another and rare combinations come up.
+//! The properties of one run. Each seed draws its own mix of cluster, network, clients and faults (swarm testing), so
+//! that no fault always hides another and rare combinations occur.
 
 use dht_node::cube;
 use dht_node::limits::{
@@ -11,20 +11,20 @@ use fastrand::Rng;
 
 use crate::faults::Kind;
 
-/// Everything that a seed decides in advance.
+/// Everything that a seed determines in advance.
 #[derive(Debug)]
 pub(crate) struct Profile {
     pub dimension: Dimension,
     pub topics: Vec<Plan>,
-    /// What nodes fill in for topics that do not say.
+    /// The nodes' defaults for topics that specify nothing.
     pub default_retention: Retention,
-    /// Memory cap of a node.
+    /// Memory limit of a node.
     pub memory_bytes: u64,
     pub network: Wires,
     pub nodes: Pace,
     pub clients: Clients,
     pub faults: Faults,
-    /// What the journals are like; `None`: nodes keep everything in memory.
+    /// The properties of the journals; `None` if nodes keep everything in memory.
     pub disks: Option<Disks>,
 }
 
@@ -33,23 +33,23 @@ pub(crate) struct Profile {
 pub(crate) struct Plan {
     pub name: String,
     pub home: usize,
-    /// As CREATE asks for it.
+    /// The retention in CREATE.
     pub retention: Retention,
-    /// As ALTER asks for it.
+    /// The retention in ALTER.
     pub other: Retention,
 }
 
-/// What connections are like.
+/// The properties of connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Wires {
-    /// One way, least and most of a connection.
+    /// The one-way delay: minimum and maximum of a connection.
     pub latency_us: (u64, u64),
     pub bytes_per_second: u64,
-    /// Bytes on the way or unread, beyond which a sender waits.
+    /// Bytes in transit or unread at which a sender must wait.
     pub room: usize,
-    /// Percent of writes that arrive in two parts.
+    /// Percentage of writes that arrive in two parts.
     pub split: u8,
-    /// Percent of connects that hang.
+    /// Percentage of connects that hang.
     pub hang: u8,
 }
 
@@ -57,43 +57,43 @@ pub(crate) struct Wires {
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {
     pub frames_per_turn: usize,
-    /// From readiness to the turn.
+    /// The delay from readiness to the turn.
     pub turn_us: (u64, u64),
-    /// Marks of the queues are lowered to this, so that few bytes fill them.
+    /// The high-water marks of queues are lowered to this, so that few bytes reach them.
     pub link_mark: usize,
-    /// From this length on a link's queue takes no pushes.
+    /// The length from which a link's queue accepts no pushes.
     pub push_mark: usize,
     pub client_mark: usize,
     /// Nodes start one after another within this time.
     pub start_us: u64,
 }
 
-/// What the disks of nodes are like.
+/// The properties of the nodes' disks.
 #[derive(Clone, Debug)]
 pub(crate) struct Disks {
-    /// Bytes of a segment: few, so that a run goes through many.
+    /// Size of a segment in bytes: small, so that a run uses many.
     pub segment: u32,
-    /// How long a sync takes.
+    /// The duration of an fsync.
     pub sync_us: (u64, u64),
-    /// What is acknowledged is made safe so much later; `None`: before.
+    /// Delay until acknowledged data is fsynced; `None` if it is fsynced first.
     pub lazy_us: Option<u64>,
-    /// How long it takes until notes, checkpoints and fresh segments are done, each.
+    /// The duration of each operation on notes, checkpoints and new segments.
     pub keep_us: (u64, u64),
 }
 
-/// Who is there and how they behave.
+/// The clients and their behaviour.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clients {
     pub publishers: usize,
     pub readers: usize,
     pub subscribers: usize,
-    /// Most subscriptions of one of them.
+    /// Maximum number of subscriptions of one client.
     pub subscriptions: usize,
     pub admins: usize,
     pub hostile: usize,
-    /// Clients that ask one node for as much as it takes.
+    /// Clients that request as much as possible from one node.
     pub greedy: usize,
-    /// Between two actions of a client.
+    /// Delay between two actions of a client.
     pub think_us: (u64, u64),
     /// Unacknowledged batches of a publisher.
     pub window: usize,

@@ -1,4 +1,4 @@
-//! A client that publishes, with sequences or without.
+//! A client that publishes, with or without sequences.
 
 use std::collections::VecDeque;
 
@@ -16,17 +16,17 @@ use crate::phases::Phase;
 use crate::profile::Profile;
 use crate::session::Session;
 
-/// One topic's publisher. With sequences it sends everything that is unacknowledged again after each failure, and
-/// gives up only what nobody can tell of; without, it sends each batch once.
+/// The publisher of one topic. With sequences it sends all unacknowledged batches again after each failure, and gives
+/// up only those whose outcome nobody knows; without, it sends each batch once.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     topic: usize,
     is_sequenced: bool,
-    /// It is opened, and resumes after some failures; how that stands.
+    /// The state of its opening, if it is opened and resumes after some failures.
     opening: Option<Opening>,
-    /// Names the topic's id, so that a topic made anew is told apart.
+    /// True if it names the topic's id, so that it detects a re-created topic.
     names_id: bool,
-    /// Sends again at once, instead of waiting for the answers to what is under way.
+    /// True if it repeats at once instead of waiting for the responses in flight.
     is_hasty: bool,
     window: usize,
     topic_id: Option<TopicId>,
@@ -36,22 +36,22 @@ pub(crate) struct Publisher {
     must_rewind: bool,
     is_creating: bool,
     wait_until_us: u64,
-    /// The newest sequence that was acknowledged, in which topic.
+    /// The latest acknowledged sequence, and its topic.
     acked: Option<(u64, TopicId)>,
-    /// Bytes that it may still publish.
+    /// Number of bytes that it may still publish.
     budget: usize,
-    /// It has found that nothing more can be done.
+    /// True once nothing more can be done.
     has_given_up: bool,
 }
 
-/// How far a publisher is that has its records counted.
+/// The state of a publisher whose records are counted.
 #[derive(Debug, Default)]
 struct Opening {
     is_open: bool,
     is_asked: bool,
-    /// Of the request that has no answer yet.
+    /// The token of the request without a response.
     token: u64,
-    /// Records that were acknowledged, or are stored as the topic says.
+    /// Number of records that were acknowledged, or are stored according to the topic.
     stored: u64,
 }
 
@@ -67,7 +67,7 @@ struct Item {
 impl Publisher {
     pub(crate) fn draw(profile: &Profile, rng: &mut Rng) -> Self {
         let is_sequenced = rng.u8(..100) < 75;
-        // A home that loses what it acknowledged loses what it counted.
+        // A home that loses acknowledged records also loses their count.
         let is_opened = is_sequenced && !profile.is_lazy() && rng.u8(..100) < 40;
         Self {
             topic: rng.usize(..profile.topics.len()),
@@ -105,14 +105,14 @@ impl Publisher {
             return session.ask(ctx, &request, What::Create { topic: self.topic, retention });
         }
         if ctx.phase == Phase::Work && rng.u8(..100) < 3 {
-            // As a program that is started again does, while what the one before sent is still on its way.
+            // Like a restarted program, whose predecessor's batches are still in transit.
             self.opening.iter_mut().for_each(|opening| opening.is_open = false);
         }
         if let (Some(opening), Some(id)) = (&mut self.opening, self.topic_id)
             && !opening.is_open
         {
             if !std::mem::replace(&mut opening.is_asked, true) {
-                // A request that comes again has the same token.
+                // A repeated request has the same token.
                 opening.token = if opening.token == 0 { rng.u64(1..) } else { opening.token };
                 let producer = ProducerId::new(self.producer.0).expect("drawn so");
                 let opening = types::Opening { producer, token: opening.token, resume: true };
@@ -134,7 +134,7 @@ impl Publisher {
         if let Some((sequence, id)) = self.acked
             && ctx.phase == Phase::Work
             && self.is_sequenced
-            // A home that lost the acknowledged batch may store another one under its sequence.
+            // A home that has lost the acknowledged batch may store another one under its sequence.
             && !ctx.profile.is_lazy()
             && rng.u8(..100) < 2
         {
@@ -159,7 +159,7 @@ impl Publisher {
             }
             (What::Create { .. }, Response::Error(error)) => {
                 self.is_creating = false;
-                // It is there, and was altered.
+                // The topic exists, and was altered.
                 let there = |detail: &Detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None };
                 self.topic_id = error.details.iter().find_map(there);
                 self.wait(ctx, error);
@@ -217,7 +217,7 @@ impl Publisher {
             .details
             .iter()
             .find_map(|detail| if let Detail::ExpectedSequence(sequence) = detail { Some(*sequence) } else { None });
-        // The topic has not stored what was acknowledged: it is another one, that an old frame has reached.
+        // The topic has not stored what was acknowledged: it is another one, which an old frame has reached.
         let is_another =
             expected.is_some_and(|expected| self.unacked.front().is_some_and(|item| item.sequence > expected));
         if let (Status::UnknownProducer, Some(opening)) = (status, &mut self.opening) {
@@ -239,7 +239,7 @@ impl Publisher {
         }
     }
 
-    /// Forgets what is unacknowledged: nobody can say whether it was stored.
+    /// Forgets the unacknowledged batches, of which nobody can say whether they are stored.
     fn begin_anew(&mut self, rng: &mut Rng) {
         self.producer = (rng.u64(1..), 0);
         self.opening = self.opening.take().map(|_| Opening::default());
@@ -247,7 +247,7 @@ impl Publisher {
         self.unacked.clear();
     }
 
-    /// Begins anew in another epoch, or asks first how much of what it has published is stored.
+    /// Starts again in another epoch, or first queries how many of its records are stored.
     fn begin_epoch(&mut self) {
         if let Some(opening) = &mut self.opening {
             opening.is_open = false;
@@ -258,7 +258,8 @@ impl Publisher {
         self.unacked.clear();
     }
 
-    /// It is open: what is stored is known exactly, and the rest follows in the new epoch.
+    /// Handles the response to opening: the number of stored records is known exactly, and the rest follows in the new
+    /// epoch.
     fn on_opened(&mut self, ctx: &mut Ctx<'_>, opened: &OpenedProducer) {
         let Some(opening) = &mut self.opening else { unreachable!("nothing else is opened") };
         assert!(opened.records >= opening.stored, "{opened:?}, and {opening:?}");
@@ -325,7 +326,7 @@ impl Publisher {
         session.ask_with(ctx, &request, &item.payload, Some(what));
     }
 
-    /// Publishes other records under a sequence that was acknowledged, or the next ones in an epoch that is over.
+    /// Publishes other records under an acknowledged sequence, or the next ones in an old epoch.
     fn forge(&mut self, ctx: &mut Ctx<'_>, session: &mut Session, (sequence, id): (u64, TopicId), rng: &mut Rng) {
         let kept = (self.names_id, self.topic_id, self.producer, self.next_sequence);
         (self.names_id, self.topic_id, self.next_sequence) = (true, Some(id), sequence);
@@ -340,7 +341,7 @@ impl Publisher {
         (self.names_id, self.topic_id, self.producer, self.next_sequence) = kept;
     }
 
-    /// Sends the newest batch without asking for an answer.
+    /// Sends the newest batch as a one-way request.
     fn send_oneway(&mut self, ctx: &mut Ctx<'_>, session: &mut Session) {
         let Some(item) = self.unacked.pop_back() else { return };
         let topic = Topic { name: ctx.profile.name(self.topic), id: None };
@@ -350,7 +351,7 @@ impl Publisher {
     }
 }
 
-/// A record whose value begins with the number of its batch and its place in it.
+/// Returns a record whose value begins with the number of its batch and its position in it.
 pub(crate) fn add_record(payload: &mut Vec<u8>, (batch, index): (usize, u32), most: usize, rng: &mut Rng) {
     let mut value = (batch as u64).to_be_bytes().to_vec();
     value.extend_from_slice(&index.to_be_bytes());

@@ -1,4 +1,4 @@
-//! A client's connection: HELLO, requests out, answers in, each of them matched.
+//! A client's connection: HELLO, requests, and responses, each of which is matched to its request.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,16 +15,16 @@ use crate::intake::next_frame;
 use crate::network::Network;
 use crate::wire::{End, Got, Leave, Place};
 
-/// What came of it.
+/// An item for the client.
 pub(crate) enum Told {
     Answer(Asked, Box<Response>),
-    /// Something came unasked, under this request id.
+    /// A push, with its request id.
     Pushed(u64, Push),
-    /// The node said that it took no notice of it.
+    /// The node has said that it did not act on the request.
     NotDone(Asked),
-    /// The connection was lost before the answer; whether the node ended it.
+    /// The connection was lost before the response; the field says whether the node closed it.
     Unknown(Asked, bool),
-    /// The connection is gone; all of its requests were told of before.
+    /// The connection is gone; the outcomes of all its requests have been returned before.
     Gone,
 }
 
@@ -34,7 +34,7 @@ enum State {
     Calling,
     Greeting,
     Ready,
-    /// Nothing more is said, only listened.
+    /// True once the sending direction is closed.
     Listening,
 }
 
@@ -47,18 +47,18 @@ pub(crate) struct Session {
     inbox: Vec<u8>,
     outbox: VecDeque<Bytes>,
     asked: BTreeMap<u64, Asked>,
-    /// Requests under ids that were in use already.
+    /// Requests under ids that were already in use.
     again: Vec<Asked>,
     next_id: u64,
     goaway: Option<u64>,
-    /// What HELLO offers.
+    /// The features offered in HELLO.
     pub frame_max: u32,
     pub keepalive_ms: u32,
-    /// Understands WAITING and FLOWING.
+    /// True if it understands WAITING and FLOWING.
     pub has_notices: bool,
-    /// Asks without waiting for the answer to HELLO.
+    /// True if it sends requests before the response to HELLO.
     pub is_eager: bool,
-    /// Looks at once at what comes.
+    /// True if it reads immediately.
     pub is_reading: bool,
 }
 
@@ -91,7 +91,7 @@ impl Session {
         matches!(self.state, State::Ready | State::Listening)
     }
 
-    /// Does it wait for something, an answer or the end?
+    /// Returns true if it waits for a response or for the end of the connection.
     pub(crate) fn is_waiting(&self) -> bool {
         self.unanswered() > 0 || self.state == State::Listening
     }
@@ -100,33 +100,33 @@ impl Session {
         (self.state == State::Ready || self.is_eager && self.state == State::Greeting) && self.goaway.is_none()
     }
 
-    /// Most bytes of records that a frame of this client may carry.
+    /// Returns the maximum size of the records in a frame to this client, in bytes.
     pub(crate) fn payload_max(&self) -> usize {
         let frame_max = if self.is_eager { FRAME_MAX_LEAST } else { self.frame_max };
         frame_max as usize - 4096
     }
 
-    /// Requests without an answer.
+    /// Returns the number of unanswered requests.
     pub(crate) fn unanswered(&self) -> usize {
         self.asked.len() + self.again.len()
     }
 
-    /// The node has said that it ends.
+    /// Returns true once the node has said that it is shutting down.
     pub(crate) const fn is_dismissed(&self) -> bool {
         self.goaway.is_some()
     }
 
-    /// Is a request of that id without an answer?
+    /// Returns true if a request of that id is unanswered.
     pub(crate) fn has_asked(&self, request_id: u64) -> bool {
         self.asked.contains_key(&request_id) || self.again.iter().any(|asked| asked.request_id == request_id)
     }
 
-    /// Is one without an answer that used the id of another?
+    /// Returns true if a request that reused an id is unanswered.
     pub(crate) const fn has_asked_again(&self) -> bool {
         !self.again.is_empty()
     }
 
-    /// A request id that was never used on this connection.
+    /// Returns a request id that was never used on this connection.
     pub(crate) const fn new_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
@@ -140,18 +140,18 @@ impl Session {
         self.state = State::Calling;
     }
 
-    /// Sends a request when the step ends.
+    /// Sends a request at the end of the step.
     pub(crate) fn ask(&mut self, ctx: &mut Ctx<'_>, request: &Request<'_>, what: What) {
         self.ask_with(ctx, request, &Bytes::new(), Some(what));
     }
 
-    /// Sends a request, one-way unless it is said what is asked.
+    /// Sends a request, one-way unless its `asked` is given.
     pub(crate) fn ask_with(&mut self, ctx: &mut Ctx<'_>, request: &Request<'_>, payload: &Bytes, what: Option<What>) {
         let request_id = self.new_id();
         self.ask_as(ctx, request_id, request, payload, what);
     }
 
-    /// The same under a request id of the caller's choice.
+    /// Sends a request under an id of the caller's choice.
     pub(crate) fn ask_as(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -175,7 +175,7 @@ impl Session {
         }
     }
 
-    /// Says that nothing more will be asked, and listens to the rest.
+    /// Closes the sending direction, and reads what is left.
     pub(crate) fn half_close(&mut self, ctx: &mut Ctx<'_>) {
         if let Some(end) = self.end.filter(|_| self.state == State::Ready && self.outbox.is_empty()) {
             ctx.network.shut(ctx.now_us, end);
@@ -183,7 +183,7 @@ impl Session {
         }
     }
 
-    /// Ends the connection without a word, or with a reset.
+    /// Abandons the connection, without notice or with a reset.
     pub(crate) fn break_off(&mut self, network: &mut Network, now_us: u64, how: Leave) {
         if let Some(end) = self.end.take() {
             network.leave(now_us, end, how);
@@ -191,7 +191,7 @@ impl Session {
         }
     }
 
-    /// Reads what came and sends what there is room for; gives what there is to tell.
+    /// Reads the input and sends as much as there is room for. Returns the items for the client.
     pub(crate) fn pump(&mut self, ctx: &mut Ctx<'_>) -> Vec<Told> {
         let mut told = Vec::new();
         if self.state == State::Apart {
@@ -224,7 +224,7 @@ impl Session {
         told
     }
 
-    /// Sends what there is room for.
+    /// Sends as much as there is room for.
     pub(crate) fn flush(&mut self, ctx: &mut Ctx<'_>) {
         if let Some(end) = self.end.filter(|_| !matches!(self.state, State::Apart | State::Calling)) {
             ctx.network.write(ctx.now_us, end, &mut self.outbox);
@@ -322,7 +322,7 @@ impl Session {
         told.push(Told::Answer(asked, Box::new(response)));
     }
 
-    /// The request that this answers: of two with one id, the second one is refused.
+    /// Returns the request that this answers: of two requests with one id, the second one is refused.
     fn take_asked(&mut self, request_id: u64, status: u8) -> Option<Asked> {
         let again = self.again.iter().position(|asked| asked.request_id == request_id);
         if let Some(place) = again

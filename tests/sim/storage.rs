@@ -1,7 +1,7 @@
-//! The log of a simulated node: in memory, or the production journal on a disk that breaks.
+//! The log of a simulated node: in memory, or the production journal on a simulated disk.
 //!
-//! What `src/storage` does on two threads is done here inline, in the same order: turns that come while a sync is under
-//! way are synced together; books, checkpoints and fresh segments come later than that. Each takes its virtual time.
+//! What `src/storage` does on two threads is done here inline, in the same order: turns that end during an fsync share
+//! the next one; books, checkpoints and new segments follow later. Each operation takes virtual time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,7 +20,7 @@ use crate::profile::{Disks, within};
 use crate::trace::Totals;
 use crate::wire::Leave;
 
-/// Segments are looked through so often for those to clean: far more often than in production, as they are far smaller.
+/// Interval of the search for segments to clean: far shorter than in production, because the segments are far smaller.
 const CLEAN_LOOK_US: u64 = 100_000;
 
 #[derive(Debug)]
@@ -29,31 +29,31 @@ pub(crate) enum SimStore {
     Disk(Box<DiskStore>),
 }
 
-/// The journal of a node that runs.
+/// The journal of a running node.
 #[derive(Debug)]
 pub(crate) struct DiskStore {
     pub disk: FakeDisk,
     pub now_us: u64,
-    /// Syncs last at least until then.
+    /// An fsync takes at least until this time.
     pub stalled_until_us: u64,
     pace: Disks,
     rng: Rng,
     writer: Writer<FakeFile>,
     keeper: Keeper<FakeDisk>,
-    /// Turns that were submitted; of the first one so many entries are appended.
+    /// The submitted turns, and how many entries of the first one have been appended.
     work: VecDeque<Vec<Entry>>,
     appended: usize,
-    /// Appended, but not safe yet; what is safe.
+    /// The entries that are appended but not durable, and those that are durable.
     written: Vec<(Vec<Entry>, Mark)>,
     committed: VecDeque<(Vec<Entry>, Mark)>,
-    /// When what is given back before it is safe is to be made safe; the end of the sync that is under way.
+    /// When entries that were returned before they are durable are to be fsynced, and the end of the fsync in progress.
     due_us: Option<u64>,
     sync_ends_us: Option<u64>,
-    /// What was given back before then is safe.
+    /// Entries returned before this time are durable.
     pub safe_us: u64,
-    /// It has said that everything is there.
+    /// True once it has recorded that it has everything.
     has_ended: bool,
-    /// The next segment: when it is tried again to make it ready, its number and size; then itself.
+    /// The next segment: when its preparation is retried, its number and size; then the segment itself.
     wanted: Option<(u64, u32, u32)>,
     prepared: Option<Prepared<FakeFile>>,
     is_asked: bool,
@@ -62,10 +62,10 @@ pub(crate) struct DiskStore {
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
     checkpoints: Checkpoints,
     has_space: bool,
-    /// Segments that are being cleaned, and when that goes on, or is looked for.
+    /// The segments being cleaned, and when cleaning continues or is checked.
     cleaning: Option<Cleaning<FakeFile>>,
     clean_us: Option<u64>,
-    /// The process ends at once.
+    /// True if the process must end at once.
     failure: Option<io::Error>,
     pub totals: Totals,
 }
@@ -78,7 +78,7 @@ enum Task {
 }
 
 impl DiskStore {
-    /// Starts on what is on the disk, as `Storage::open` does.
+    /// Starts from the content of the disk, as `Storage::open` does.
     pub(crate) fn open(
         disk: &FakeDisk,
         identity: &Identity,
@@ -122,18 +122,18 @@ impl DiskStore {
         })
     }
 
-    /// What was told of records and can be read.
+    /// Returns the records that were filed and can be read.
     pub(crate) const fn keeper(&self) -> &Keeper<FakeDisk> {
         &self.keeper
     }
 
-    /// Does at once what was given to the thread that keeps the books.
+    /// Does the work of the keeping thread at once.
     pub(crate) fn settle(&mut self) -> io::Result<()> {
         self.tasks.iter_mut().for_each(|(at_us, _)| *at_us = 0);
         self.keep_books()
     }
 
-    /// When the next thing that is under way is done.
+    /// Returns when the next operation in progress ends.
     fn next_us(&self) -> u64 {
         let prepare_us = self.wanted.map(|(at_us, ..)| at_us);
         let task_us = self.tasks.front().map(|(at_us, _)| *at_us);
@@ -142,23 +142,23 @@ impl DiskStore {
         due.unwrap_or(u64::MAX)
     }
 
-    /// Is everything that was submitted given back, and nothing under way?
+    /// Returns true if everything submitted has been returned, and no operation is in progress.
     pub(crate) fn is_idle(&self) -> bool {
         self.work.is_empty() && self.written.is_empty() && self.committed.is_empty() && self.failure.is_none()
     }
 
-    /// May retention overtake a read that is under way, so that it is begun again? Where publishers wait for no sync it
-    /// may for as long as they publish.
+    /// Returns true if retention may overtake a read, so that it is repeated. Where publishers do not wait for an
+    /// fsync, it may for as long as they publish.
     fn is_overtaken(&self) -> bool {
         self.pace.lazy_us.is_some() && self.tasks.iter().any(|(_, task)| matches!(task, Task::Read(_)))
     }
 
-    /// Did the disk fail, so that the process ends at once?
+    /// Returns true if the disk has failed, so that the process ends at once.
     pub(crate) const fn has_failed(&self) -> bool {
         self.failure.is_some()
     }
 
-    /// Does what is done by now.
+    /// Completes the operations that have ended by now.
     fn advance(&mut self) {
         if self.failure.is_none()
             && let Err(error) = self.try_advance()
@@ -187,7 +187,7 @@ impl DiskStore {
         Ok(())
     }
 
-    /// What is written is given back, and made safe later. A turn that found no room goes on in the next segment.
+    /// Returns the written entries, and fsyncs them later. A turn that found no room continues in the next segment.
     fn give_back_unsafe(&mut self, lazy_us: u64) -> io::Result<()> {
         loop {
             self.writer.write()?;
@@ -212,13 +212,13 @@ impl DiskStore {
     fn sync(&mut self) -> io::Result<()> {
         self.writer.sync()?;
         self.totals.syncs += 1;
-        // Nothing was given back since it began.
+        // Nothing was returned since it began.
         self.safe_us = self.now_us;
         self.committed.extend(self.written.drain(..));
         Ok(())
     }
 
-    /// Appends turns until there is none, or no room.
+    /// Appends turns until there are none, or no room.
     fn append(&mut self) -> io::Result<()> {
         while let Some(mut entries) = self.work.pop_front() {
             while self.appended < entries.len() {
@@ -249,7 +249,7 @@ impl DiskStore {
         Ok(())
     }
 
-    /// Entries that one record takes: production has a constant for that, and segments that hold it.
+    /// Returns the maximum size of the entries in one record: in production it is a constant, and segments can hold it.
     fn count_of_record(&self, entries: &[Entry]) -> usize {
         let mut len = 0;
         let fits = entries.iter().take_while(|entry| {
@@ -259,7 +259,7 @@ impl DiskStore {
         fits.count().max(1)
     }
 
-    /// Wants the next segment, which has room for an entry of such a length.
+    /// Requests the next segment, with room for an entry of this length.
     fn ask(&mut self, len: usize) {
         if !std::mem::replace(&mut self.is_asked, true) {
             let at_us = self.now_us + within(&mut self.rng, self.pace.keep_us);
@@ -271,8 +271,7 @@ impl DiskStore {
         }
     }
 
-    /// What the thread that keeps the books has done by now. What fails there is tried again, unless the machine is
-    /// gone.
+    /// Completes the operations of the keeping thread. One that fails is retried, unless the machine has crashed.
     fn keep_books(&mut self) -> io::Result<()> {
         while self.tasks.front().is_some_and(|(at_us, _)| *at_us <= self.now_us) {
             let Some((_, task)) = self.tasks.pop_front() else { break };
@@ -325,8 +324,8 @@ impl DiskStore {
         Ok(())
     }
 
-    /// Cleans segments that are mostly dead, a piece at a time. What fails is given up and tried again later, unless
-    /// the machine is gone.
+    /// Cleans segments that are mostly dead, a piece at a time. One that fails is given up and retried later, unless
+    /// the machine has crashed.
     fn clean(&mut self) -> io::Result<()> {
         let next_us = self.now_us + within(&mut self.rng, self.pace.keep_us);
         let done = match self.cleaning.take() {
@@ -366,13 +365,13 @@ impl DiskStore {
     }
 
     fn give(&mut self, task: Task) {
-        // In their order, but each may wait on its own: most take no time at all.
+        // They are in order, but each may take its own time: most take none at all.
         let before_us = self.tasks.back().map_or(0, |(at_us, _)| *at_us);
         let at_us = self.now_us + within(&mut self.rng, self.pace.keep_us);
         self.tasks.push_back((at_us.max(before_us), task));
     }
 
-    /// The process ends as it should: everything is done before.
+    /// Ends the process in an orderly way: all operations are completed first.
     fn end(&mut self, image: &[u8]) -> io::Result<()> {
         let ends_us = std::mem::replace(&mut self.now_us, u64::MAX / 2);
         while self.sync_ends_us.is_some() || !self.work.is_empty() {
@@ -385,7 +384,7 @@ impl DiskStore {
         }
         let before = self.writer.mark();
         self.writer.finish()?;
-        // A segment without room for its last words does not say so, and the next start takes it for a crash.
+        // If a segment has no room for the final record, the next start assumes a crash.
         self.has_ended = self.writer.mark() != before;
         self.safe_us = ends_us;
         self.keep_books()?;
@@ -396,28 +395,28 @@ impl DiskStore {
 }
 
 impl SimStore {
-    /// Takes the time in.
+    /// Sets the current time.
     pub(crate) fn set_now(&mut self, now_us: u64) {
         if let Self::Disk(store) = self {
             store.now_us = now_us;
         }
     }
 
-    /// When it wants a turn.
+    /// Returns when it needs a turn.
     pub(crate) fn next_us(&self) -> u64 {
         if let Self::Disk(store) = self { store.next_us() } else { u64::MAX }
     }
 
-    /// Has it entries that are not given back?
+    /// Returns true if there are entries that have not been returned.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self, Self::Disk(store) if !store.is_idle() || store.is_overtaken())
     }
 
-    /// What a start finds when its process leaves like that.
+    /// Returns what a start finds if its process ends like this.
     pub(crate) const fn ending(&self, how: Leave) -> Ending {
         match (self, how) {
             (Self::Disk(store), _) if store.has_ended => Ending::Orderly,
-            // It tried to say that everything is there.
+            // It has tried to record that it has everything.
             (Self::Disk(_), Leave::Done) => Ending::Unclear,
             (Self::Memory(_) | Self::Disk(_), _) => Ending::Killed,
         }

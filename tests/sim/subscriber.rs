@@ -1,5 +1,5 @@
-//! A client that subscribes: to some topics at once, from all sorts of places, with all sorts of appetites; it goes
-//! and comes back, and sometimes asks for what makes no sense.
+//! A client that subscribes to some topics at once, from all kinds of starts and with different credit. It disconnects
+//! and returns, and sometimes sends invalid requests.
 
 use bytes::Bytes;
 use dht_node::types::{Offset, RequestId};
@@ -23,15 +23,15 @@ use crate::wire::Leave;
 pub(crate) struct Subscriber {
     me: usize,
     subscriptions: Vec<Subscription>,
-    /// Percent of its actions that disturb something.
+    /// Percentage of its actions that are disruptive.
     restless: u8,
-    /// When it asks its node for a sign of life, as it says nothing for long.
+    /// When it sends PING to its node, because it has sent nothing for a while.
     ping_us: u64,
-    /// Its node gave one when nothing broke any more.
+    /// True once its node has given a sign of life after all faults were repaired.
     is_sure: bool,
-    /// Request ids of subscriptions that are over, on this connection.
+    /// Request ids of ended subscriptions on this connection.
     free_ids: Vec<u64>,
-    /// It does not leave before the end.
+    /// True if it stays to the end.
     pub stays: bool,
 }
 
@@ -53,7 +53,7 @@ impl Subscriber {
         }
     }
 
-    /// One that subscribes to every topic from some time on, and reads.
+    /// Returns a subscriber that subscribes to every topic from some time on, and reads.
     pub(crate) fn of_all(topics: usize, from_us: u64) -> Self {
         Self {
             me: 0,
@@ -66,7 +66,7 @@ impl Subscriber {
         }
     }
 
-    /// One that does not leave before the end.
+    /// Returns a subscriber that stays to the end.
     pub(crate) fn staying(self) -> Self {
         Self { stays: true, ..self }
     }
@@ -75,14 +75,14 @@ impl Subscriber {
         self.me = me;
     }
 
-    /// Has it what it wants, as far as that can be had in this phase?
+    /// Returns true if it has everything that it can get in this phase.
     pub(crate) fn is_done(&self, phase: Phase, model: &Model) -> bool {
         let is_there = |it: &Subscription| it.state == State::Active || it.is_absent;
         let is_fine = |it| if phase < Phase::Quiet { is_there(it) } else { it.is_settled(model) };
         self.is_sure && self.subscriptions.iter().all(is_fine)
     }
 
-    /// Fails when a subscription is late.
+    /// Fails if a subscription is late.
     pub(crate) fn check_lag(&self, model: &Model, stopped_us: u64, now_us: u64, node: usize) {
         let whose = format!("client {} at node {node}", self.me);
         self.subscriptions.iter().for_each(|it| it.check_lag(model, stopped_us, now_us, &whose));
@@ -92,7 +92,7 @@ impl Subscriber {
         for index in 0..self.subscriptions.len() {
             let state = self.subscriptions[index].state;
             let is_due = matches!(state, State::Apart { until_us } if until_us <= ctx.now_us);
-            // Another SUBSCRIBE under its request id may still be answered.
+            // Another SUBSCRIBE under its request id may still be unanswered.
             if is_due && !session.has_asked(self.subscriptions[index].request_id) {
                 self.subscribe(ctx, session, index, rng);
             }
@@ -106,13 +106,13 @@ impl Subscriber {
         }
     }
 
-    /// Gives the credit that is due.
+    /// Sends the credit that is due.
     pub(crate) fn feed(&mut self, ctx: &mut Ctx<'_>, session: &mut Session, rng: &mut Rng) {
         for subscription in &mut self.subscriptions {
             if let Some(limit) = subscription.next_grant(ctx.now_us, ctx.phase, rng) {
                 grant(ctx, session, subscription.request_id, limit);
                 if ctx.phase > Phase::Work {
-                    // Less than before changes nothing; in the end nobody says it once more.
+                    // A lower limit than before has no effect; at the end no client repeats one.
                     grant(ctx, session, subscription.request_id, limit / 2_000);
                 }
             }
@@ -177,7 +177,7 @@ impl Subscriber {
                 let status = Status::from_number(error.status).expect("checked before");
                 let pause_us = u64::from(error.retry_after_ms) * 1000;
                 let Some(subscription) = self.asked(request_id) else { unreachable!("somebody asked") };
-                // Where links are narrow, those who ask at once may keep one of them out for ever.
+                // On narrow links, clients that retry at once may keep another one out for ever.
                 subscription.is_absent = matches!(status, Status::UnknownTopic | Status::Overloaded);
                 if status == Status::Truncated
                     && subscription.cursor.is_some_and(|(life, _)| Some(life.epoch) == *epoch)
@@ -200,7 +200,7 @@ impl Subscriber {
                 let is_unknown = error.status == Status::UnknownSubscription.number();
                 assert!(!is_unknown || self.active(*subscription).is_none(), "subscription {subscription} is there");
             }
-            // An answer from before may be that of a process that is gone without a word.
+            // An earlier response may be from a process that has disappeared without notice.
             (What::Ping { .. }, Response::Ping { .. }) => {
                 self.is_sure = ctx.phase > Phase::Work && asked.sent_us > ctx.profile.faults.end_us + WATCH_US;
             }
@@ -217,7 +217,7 @@ impl Subscriber {
         }
     }
 
-    /// The connection is gone, and with it all subscriptions.
+    /// Handles the loss of the connection, and with it of all subscriptions.
     pub(crate) fn on_gone(&mut self, ctx: &mut Ctx<'_>) {
         self.subscriptions.iter_mut().for_each(|it| it.end(ctx.now_us));
         ctx.model.seats.retain(|(client, _), _| *client != self.me);
@@ -233,21 +233,21 @@ impl Subscriber {
         self.subscriptions.iter_mut().find(|it| it.request_id == request_id && it.state == State::Asked)
     }
 
-    /// A subscription is further on.
+    /// Records the progress of a subscription.
     fn sit(&self, ctx: &mut Ctx<'_>, request_id: u64, cursor: Offset) {
         if let Some(seat) = ctx.model.seats.get_mut(&(self.me, request_id)) {
             seat.cursor = cursor;
         }
     }
 
-    /// A subscription was told whether its home is out of reach.
+    /// Records a notice about whether the home is reachable.
     fn wait(&self, ctx: &mut Ctx<'_>, request_id: u64, waits: bool) {
         if let Some(seat) = ctx.model.seats.get_mut(&(self.me, request_id)) {
             seat.waits = Some(waits);
         }
     }
 
-    /// A subscription is over: its request id may be used again.
+    /// Records the end of a subscription: its request id may be reused.
     fn free(&mut self, ctx: &mut Ctx<'_>, request_id: u64) {
         ctx.model.seats.remove(&(self.me, request_id));
         self.free_ids.push(request_id);
@@ -274,7 +274,7 @@ impl Subscriber {
         session.ask_as(ctx, request_id, &Request::Subscribe(request), &Bytes::new(), Some(what));
     }
 
-    /// Ends something, or asks for what cannot be.
+    /// Ends something, or sends an invalid request.
     fn disturb(&self, ctx: &mut Ctx<'_>, session: &mut Session, rng: &mut Rng) {
         let index = rng.usize(..self.subscriptions.len());
         let Subscription { state, request_id, topic, .. } = self.subscriptions[index];
@@ -293,19 +293,19 @@ impl Subscriber {
                 let what = What::Subscribe { topic, id: None, epoch: None, start: Start::Earliest, again: true };
                 session.ask_as(ctx, request_id, &again, none, Some(what));
             }
-            // One-way, it makes no sense.
+            // As a one-way frame it is invalid.
             6 => session.ask_with(ctx, &again, none, None),
             7 => {
                 let what = What::Misuse { opcode: Opcode::Credit };
                 session.ask_with(ctx, &Request::Credit { limit: 1 << 40 }, none, Some(what));
             }
-            // Of something that is not there, or is not yet.
+            // For a subscription that does not exist, or not yet.
             8 => {
                 let unknown = session.new_id();
                 grant(ctx, session, unknown, 1 << 40);
                 self.unsubscribe(ctx, session, unknown);
             }
-            // Less than before changes nothing.
+            // A lower limit than before has no effect.
             9 if state == State::Active => {
                 let less = rng.u64(0..=self.subscriptions[index].granted());
                 grant(ctx, session, request_id, less);
@@ -320,10 +320,10 @@ impl Subscriber {
     }
 }
 
-/// A node that says nothing may be gone without a word.
+/// A node that sends nothing may have disappeared without notice.
 const PING_EVERY_US: u64 = 1_000_000;
 
-/// Credit of a SUBSCRIBE that makes no sense, unless it does after all.
+/// The credit of an invalid SUBSCRIBE, in case it succeeds.
 const AGAIN_LIMIT: u64 = 1 << 20;
 
 /// Sends credit under the request id of a subscription.
@@ -331,7 +331,7 @@ fn grant(ctx: &mut Ctx<'_>, session: &mut Session, request_id: u64, limit: u64) 
     session.ask_as(ctx, request_id, &Request::Credit { limit }, &Bytes::new(), None);
 }
 
-/// Does it make no sense to go on from the cursor?
+/// Returns true if it makes no sense to resume from the cursor.
 const fn is_stale(status: Status) -> bool {
     matches!(status, Status::UnknownTopic | Status::Recreated | Status::OffsetOutOfRange | Status::Truncated)
 }

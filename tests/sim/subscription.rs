@@ -1,4 +1,4 @@
-//! One subscription as its client knows it: a cursor, the credit that was given, and what may come next.
+//! A subscription as its client knows it: its cursor, its credit, and what may arrive next.
 
 use dht_node::limits::FRAME_MAX;
 use dht_node::types::Offset;
@@ -13,48 +13,48 @@ use crate::phases::Phase;
 use crate::profile::choose;
 use crate::truth::Life;
 
-/// What a client knows of one subscription.
+/// What a client knows about a subscription.
 #[derive(Debug)]
 pub(crate) struct Subscription {
-    /// Its place among the profile's.
+    /// The index of its topic in the profile.
     pub topic: usize,
     appetite: Appetite,
     pub state: State,
-    /// The record that comes next, and of which life of which topic's log.
+    /// The next offset, and the topic and epoch that it belongs to.
     pub cursor: Option<(Life, Offset)>,
-    /// Of its SUBSCRIBE.
+    /// The request id of its SUBSCRIBE.
     pub request_id: u64,
-    /// The last SUBSCRIBE found no topic.
+    /// True if the last SUBSCRIBE found no topic.
     pub is_absent: bool,
-    /// Bytes of records that came since it began, and how many may come.
+    /// Bytes of records received since it began, and bytes that may be sent.
     got: u64,
     granted: u64,
-    /// Since when it has credit.
+    /// Since when it has had credit.
     fed_us: u64,
-    /// It was at the end of its topic then.
+    /// True if it was at the end of its topic then.
     caught_up_us: Option<u64>,
-    /// For fits of appetite.
+    /// Randomises how it gives credit.
     hungry_us: u64,
-    /// The node said that its home is out of reach.
+    /// True while the node's last notice was that its home is unreachable.
     waits: bool,
 }
 
 /// How a client gives credit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Appetite {
-    /// Always so many bytes ahead.
+    /// Always this many bytes ahead.
     Ample(u64),
     /// One byte at a time.
     Crumbs,
     /// Nothing for a while, then some.
     Fits,
-    /// What it gave first, and never more.
+    /// The initial credit, and never more.
     Starved,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Not there; wanted from this time on.
+    /// It does not exist; it is to be created from this time on.
     Apart {
         until_us: u64,
     },
@@ -63,14 +63,14 @@ pub(crate) enum State {
     Active,
 }
 
-/// With publishing stopped, a cursor with credit reaches the end in 4 s; what is on its way through the cube may take
-/// as long again as a fetch takes when every hop is as slow as the healed network allows.
+/// Without publishers, a cursor with credit reaches the end in 4 s; data in transit may take as long again as a fetch
+/// in which every hop is as slow as the repaired network allows.
 const LAG_US: u64 = 4_000_000 + 500_000;
 
-/// So long before it is told that a home is out of reach, a request to it was made that is not answered.
+/// At least this long before a notice that a home is unreachable, a request to it was sent and not answered.
 const PROBED_US: u64 = 600_000;
 
-/// Credit that everybody gives in the end, but for those who give no more.
+/// The credit that every client gives at the end, except for those that give no more.
 const AMPLE: u64 = 4 << 20;
 
 impl Subscription {
@@ -80,7 +80,7 @@ impl Subscription {
         Self { appetite, ..Self::plain(topic, 0) }
     }
 
-    /// One that takes everything from that time on.
+    /// Returns a subscription that takes everything from that time on.
     pub(crate) const fn plain(topic: usize, from_us: u64) -> Self {
         Self {
             topic,
@@ -98,7 +98,7 @@ impl Subscription {
         }
     }
 
-    /// It is asked for; gives the credit that goes with that.
+    /// Records that SUBSCRIBE is sent, and returns its credit.
     pub(crate) fn ask(&mut self, request_id: u64, rng: &mut Rng) -> u64 {
         self.granted = match self.appetite {
             Appetite::Ample(window) => window,
@@ -109,12 +109,12 @@ impl Subscription {
         self.granted
     }
 
-    /// A second SUBSCRIBE under its request id, with this credit, came into effect in its place.
+    /// Records that a second SUBSCRIBE under its request id, with this credit, has replaced it.
     pub(crate) const fn ask_again(&mut self, granted: u64) {
         self.granted = granted;
     }
 
-    /// Begins as the answer says.
+    /// Starts as the response says.
     pub(crate) fn begin(&mut self, ctx: &mut Ctx<'_>, told: &Subscribed) {
         ctx.trace.totals.subscribed += 1;
         self.state = State::Active;
@@ -123,12 +123,12 @@ impl Subscription {
         self.look_for_end(ctx);
     }
 
-    /// It is no more, and wanted again at that time.
+    /// Records that it has ended, and is to be created again at that time.
     pub(crate) const fn end(&mut self, until_us: u64) {
         (self.state, self.waits) = (State::Apart { until_us }, false);
     }
 
-    /// The node says that its home is out of reach: for the first time, and not while a settled path has been there.
+    /// Handles the notice that its home is unreachable: it must be the first one, and no settled path may have existed.
     pub(crate) fn on_waiting(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -146,14 +146,14 @@ impl Subscription {
         ctx.trace.totals.waited += 1;
     }
 
-    /// The node says that its home is back.
+    /// Handles the notice that its home is reachable again.
     pub(crate) fn on_flowing(&mut self, ctx: &mut Ctx<'_>, node: u16) {
         assert_eq!(usize::from(node), ctx.profile.topics[self.topic].home, "another node than the home is back");
         assert!(std::mem::take(&mut self.waits), "the end of an outage that was not told");
         ctx.trace.totals.flowed += 1;
     }
 
-    /// Records came.
+    /// Handles received records.
     pub(crate) fn on_deliver(&mut self, ctx: &mut Ctx<'_>, records: &Fetched, is_reading: bool) {
         let (life, cursor) = self.cursor.expect("it is active");
         let Fetched { base, count, first, next, .. } = *records;
@@ -177,7 +177,7 @@ impl Subscription {
         ctx.trace.totals.delivered += 1;
     }
 
-    /// Records were removed before they came.
+    /// Handles a gap.
     pub(crate) fn on_gap(&mut self, ctx: &mut Ctx<'_>, from: Offset, to: Offset) {
         let (life, cursor) = self.cursor.expect("it is active");
         assert_eq!(from, cursor, "a gap that begins elsewhere");
@@ -188,7 +188,7 @@ impl Subscription {
         self.look_for_end(ctx);
     }
 
-    /// The node says that it is over.
+    /// Handles the end of the subscription.
     pub(crate) fn on_ended(&mut self, ctx: &mut Ctx<'_>, error: &ErrorResponse, frame_max: u32) {
         let (life, cursor) = self.cursor.expect("it is active");
         let id = life.id;
@@ -201,14 +201,14 @@ impl Subscription {
         if matches!(status, Status::UnknownTopic | Status::Recreated) {
             assert_ne!(there, Some(id), "{}", told());
             let other = error.details.iter().find_map(told_id);
-            // Which one is there may have changed once more since it was said.
+            // The topic may have been replaced once more since then.
             let is_another = status == Status::UnknownTopic || other.is_some_and(|other| other != id);
             assert!(is_another, "{}", told());
             self.cursor = None;
         } else if status == Status::Truncated {
             assert!(ctx.profile.is_lazy(), "{}", told());
-            // An ingress may take what its home said of the life before for news of this one. That is told too often;
-            // who has read in this life already goes on where it was.
+            // An ingress may mistake a report of the home about the earlier epoch for one about this epoch. The
+            // notification is then redundant; a reader that has already read in this epoch resumes from its cursor.
             if let Some((next, epoch)) = behind_loss(error).filter(|(_, epoch)| *epoch != life.epoch) {
                 ctx.model.truncated(self.topic, life, (epoch, next), ctx.ground);
                 self.go_on(error);
@@ -220,20 +220,21 @@ impl Subscription {
             let length = ctx.model.length(life, cursor.0);
             let is_true = length.is_none_or(|length| length + HEADER_BYTES + 62 > frame_max as usize);
             assert!(is_large && is_true, "a record of {length:?} bytes: {}", told());
-            // It goes on behind that record.
+            // It continues after that record.
             self.cursor = Some((life, cursor.plus(1)));
         }
         self.end(ctx.now_us);
     }
 
-    /// The log lost records: the cursor goes on where it may mean others. Without that the next SUBSCRIBE is told.
+    /// The log lost records: the cursor moves to where offsets may denote others. Without that position, the next
+    /// SUBSCRIBE returns it.
     pub(crate) fn go_on(&mut self, error: &ErrorResponse) {
         if let Some(((life, cursor), (next, epoch))) = self.cursor.zip(behind_loss(error)) {
             self.cursor = Some((Life { epoch, ..life }, cursor.min(next)));
         }
     }
 
-    /// The credit to give now, when it is more than before.
+    /// Returns the credit to give now, if it is higher than before.
     pub(crate) fn next_grant(&mut self, now_us: u64, phase: Phase, rng: &mut Rng) -> Option<u64> {
         if self.state != State::Active {
             return None;
@@ -261,12 +262,12 @@ impl Subscription {
         Some(limit)
     }
 
-    /// Credit that it has given, for those who say it again.
+    /// Returns the credit that it has given, for clients that repeat it.
     pub(crate) const fn granted(&self) -> u64 {
         self.granted
     }
 
-    /// Is there nothing more to come, when all that is known is known?
+    /// Returns true if nothing more can arrive according to what is known.
     pub(crate) fn is_settled(&self, model: &Model) -> bool {
         let Some(found) = model.names[self.topic].found else { return false };
         match (self.state, self.cursor) {
@@ -280,7 +281,7 @@ impl Subscription {
         }
     }
 
-    /// Fails when it should have been at its end for long.
+    /// Fails if it should have reached its end long ago.
     pub(crate) fn check_lag(&self, model: &Model, stopped_us: u64, now_us: u64, whose: &str) {
         let since_us = self.fed_us.max(stopped_us);
         if self.state == State::Active && !self.is_settled(model) && now_us > since_us + LAG_US {
@@ -298,7 +299,7 @@ impl Subscription {
         }
     }
 
-    /// Takes note of the first time that it was where its topic ends.
+    /// Records the first time at which it was at the end of its topic.
     fn look_for_end(&mut self, ctx: &Ctx<'_>) {
         let Some((life, cursor)) = self.cursor else { return };
         let end = ctx.model.logs[&life].nexts.at(u64::MAX);

@@ -1,4 +1,4 @@
-//! What is known of one topic and of one batch.
+//! What is known about a topic and about a batch.
 
 use std::collections::BTreeMap;
 
@@ -9,54 +9,55 @@ use dht_node::types::{Epoch, Retention, TopicId};
 use crate::changes::Changes;
 use crate::model::Span;
 
-/// One topic, from its creation to its end.
+/// A topic, from its creation to its deletion.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub name: usize,
-    /// Since when somebody knows of it.
+    /// Since when any client has known of it.
     pub learned_us: u64,
-    /// It was there at this time or later.
+    /// It existed at this time or later.
     pub known_us: u64,
-    /// When that was asked for and told.
+    /// When that was requested and reported.
     pub deleted: Option<Span>,
     pub changes: Changes,
 }
 
-/// One life of a topic's log: within it an offset means one record for ever.
+/// An epoch of a topic's log, within which an offset always denotes the same record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Life {
     pub id: TopicId,
     pub epoch: Epoch,
 }
 
-/// Clocks of nodes that are right differ by less.
+/// Correct clocks of nodes differ by less than this.
 const CLOCKS_US: u64 = 110_000;
 
-/// What is known of one life of a log. Of what it has from an earlier one it knows only what was read in it.
+/// What is known about an epoch of a log. About records of an earlier epoch, it contains only what was read in this
+/// one.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    /// Since when somebody knows of it.
+    /// Since when any client has known of it.
     pub learned_us: u64,
     pub records: BTreeMap<u64, Placed>,
-    /// Where each batch starts.
+    /// The offset of each batch.
     pub bases: BTreeMap<usize, u64>,
     pub sequences: BTreeMap<(u64, u32, u64), u64>,
-    /// Batches that were acknowledged as new here.
+    /// Batches that were acknowledged as new in this epoch.
     pub stored: BTreeMap<usize, ()>,
-    /// Batches that were acknowledged here, and when.
+    /// Batches that were acknowledged in this epoch, and when.
     pub acked: BTreeMap<usize, Span>,
-    /// The least that `first` and `next` are for who asks after that time.
+    /// The minimum of `first` and `next` for a later request.
     pub firsts: Steps,
     pub nexts: Steps,
-    /// The least that was ever told of its end.
+    /// The lowest log end offset that was ever reported.
     pub least_next: Option<u64>,
-    /// Records that subscriptions were told are gone.
+    /// The records that subscriptions were notified of as removed.
     pub gaps: Vec<Gap>,
-    /// Everything from here to there was read at the end.
+    /// The range that was read completely at the end.
     pub whole: Option<(u64, u64)>,
 }
 
-/// What a subscription was told: records before `to` were removed.
+/// A notice to a subscription that records before `to` were removed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gap {
     pub to: u64,
@@ -70,27 +71,27 @@ pub(crate) struct Placed {
     pub append_us: u64,
 }
 
-/// A batch that somebody publishes.
+/// A batch of any publisher.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub payload: Bytes,
-    /// Where each record of the payload starts, and its end.
+    /// The start of each record in the payload, and the end of the payload.
     pub starts: Vec<usize>,
     pub sequenced: Option<(u64, u32, u64)>,
-    /// It was given another sequence, in a later epoch: attempts under the one before are fenced.
+    /// It got another sequence in a later epoch: attempts with the earlier one are fenced.
     pub is_moved: bool,
-    /// It was published under a sequence that another batch had: never to be stored.
+    /// It was published under a sequence of another batch, and must never be stored.
     pub is_forged: bool,
     pub attempts: u32,
-    /// When it was sent for the first time.
+    /// When it was first sent.
     pub sent_us: Option<u64>,
-    /// Attempts of which nothing is known yet, or never will be.
+    /// Number of attempts whose outcome is unknown, perhaps for ever.
     pub open: u32,
     pub is_acked: bool,
     pub is_seen: bool,
 }
 
-/// A number that only grows, with the times at which it did.
+/// A number that only increases, with the times of its increases.
 #[derive(Debug, Default)]
 pub(crate) struct Steps(Vec<(u64, u64)>);
 
@@ -106,14 +107,14 @@ impl Steps {
         behind.checked_sub(1).map_or(0, |index| self.0[index].1)
     }
 
-    /// When it was known to be that much.
+    /// Returns when it was known to be at least this.
     pub(crate) fn reached_us(&self, value: u64) -> Option<u64> {
         self.0.get(self.0.partition_point(|(_, step)| *step < value)).map(|(step_us, _)| *step_us)
     }
 }
 
 impl Log {
-    /// The batches of a producer stand in the order of their sequences.
+    /// Checks that the batches of a producer are in the order of their sequences.
     pub(crate) fn check_order(&self, (producer, epoch, sequence): (u64, u32, u64)) {
         let from = sequence.saturating_sub(1);
         let around = self.sequences.range((producer, epoch, from)..=(producer, epoch, sequence + 1));
@@ -123,8 +124,8 @@ impl Log {
 }
 
 impl Batch {
-    /// May one of its records have been removed for its age by then? By true time: a node's clock may have jumped, but
-    /// its ages are right to a hundredth, which is what it makes a small jump up by.
+    /// Returns true if a record of it may have expired by then. This uses the true time: a node's clock may have
+    /// jumped, but its ages are accurate to a hundredth, which is the rate at which a small difference is corrected.
     pub(crate) fn may_be_aged(&self, now_us: u64, retention: Retention) -> bool {
         let age_us = self.sent_us.map_or(u64::MAX, |sent_us| now_us.saturating_sub(sent_us));
         retention.age_ms > 0 && age_us + age_us / 50 + CLOCKS_US >= retention.age_ms * 1000
@@ -147,20 +148,20 @@ impl Batch {
     }
 }
 
-/// The value of a record starts with the number of its batch and its place in it.
+/// The value of a record starts with the number of its batch and its position in it.
 pub(crate) fn identity(value: &[u8]) -> (usize, usize) {
     let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     (number(&value[..8]), number(&value[8..12]))
 }
 
-/// Most bytes of records between two places where a log remembers how far it had come.
+/// Maximum size of the records between two marks of a log, in bytes.
 pub(crate) fn mark_bytes(retention: Retention, largest: u64) -> u64 {
     let part = if retention.bytes == 0 { u64::MAX } else { retention.bytes / MARKS_PER_BOUND };
     part.min(MARK_BYTES_MAX).max(largest)
 }
 
-/// The first record that retention by records and bytes keeps of a log that ends at `next`; `None` when a length that
-/// matters is not known.
+/// Returns the first record that retention by records and bytes keeps in a log with the log end offset `next`; `None`
+/// if a length that matters is unknown.
 pub(crate) fn kept_from(next: u64, retention: Retention, length: impl Fn(u64) -> Option<u64>) -> Option<u64> {
     let bound = |bound: u64| if bound == 0 { u64::MAX } else { bound };
     let (most_records, most_bytes) = (bound(retention.records), bound(retention.bytes));

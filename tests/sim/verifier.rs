@@ -1,4 +1,4 @@
-//! The last clients, one at each node: they see the links come up, then ask for everything and read everything.
+//! The last clients, one at each node: they wait for the links, then query everything and read everything.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -24,20 +24,20 @@ pub(crate) struct Verifier {
     tasks: VecDeque<Task>,
     has_begun: bool,
     is_quiet: bool,
-    /// What is not as it is to be in the end.
+    /// The deviations from the required final state.
     odd: Option<String>,
     odd_before: Option<String>,
-    /// Who subscribes to the topics of this node.
+    /// The subscribers of the topics of this node.
     audiences: BTreeMap<TopicId, Audience>,
-    /// When it looks again.
+    /// The time of the next check.
     round_us: u64,
-    /// Topics that this node listed, to find one that comes twice.
+    /// The topics that this node has listed, to detect duplicates.
     listed: Vec<TopicId>,
-    /// The topic that is being read: where it began.
+    /// The topic that is being read, and where reading began.
     reading: Option<(Life, Offset)>,
 }
 
-/// Who subscribes to a topic: how many, through which nodes, and how far the last of them is behind.
+/// The subscribers of a topic: their number, their nodes, and the lag of the slowest.
 #[derive(Debug, Default)]
 struct Audience {
     subscribers: u32,
@@ -45,7 +45,7 @@ struct Audience {
     lag: u64,
 }
 
-/// In the end it looks so often whether all is as it must be.
+/// Interval at which the final state is checked.
 const ROUND_US: u64 = 100_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ enum Task {
     },
     Stats,
     Info(usize),
-    /// A part of a topic from an offset on.
+    /// Returns FETCH of a part of a topic from an offset on.
     Read {
         topic: usize,
         start: Start,
@@ -81,7 +81,7 @@ impl Verifier {
         }
     }
 
-    /// It has more to ask in a row.
+    /// Returns true if it has more requests to send in a row.
     pub(crate) fn is_busy(&self) -> bool {
         !self.tasks.is_empty()
     }
@@ -140,7 +140,7 @@ impl Verifier {
                 self.note_quiet();
             }
             Response::Error(_) if is_unknown && ctx.phase == Phase::Quiet => self.note_quiet(),
-            // Queues with low marks fill at any time; it asks again.
+            // Queues with low marks may be full at any time; the request is repeated.
             Response::Error(error) if error.status == Status::Overloaded.number() => {}
             Response::Error(error) if ctx.phase == Phase::Verify => {
                 assert!(is_unknown, "{asked:?} failed after all was healed: {error:?}");
@@ -185,7 +185,7 @@ impl Verifier {
         }
     }
 
-    /// Goes on with the topic that it reads, or has read it to its end.
+    /// Continues to read the current topic, or finishes it.
     fn on_read(&mut self, ctx: &mut Ctx<'_>, fetched: &Fetched) {
         let Some(Task::Read { topic, .. }) = self.tasks.pop_front() else { unreachable!("it was reading") };
         let life = Life { id: fetched.topic_id, epoch: fetched.epoch };
@@ -242,7 +242,7 @@ impl Verifier {
         session.ask(ctx, &request, what);
     }
 
-    /// Every topic of this node that must be there was listed.
+    /// Checks that every topic of this node that must exist was listed.
     fn check_listed(&self, ctx: &Ctx<'_>) {
         for (topic, plan) in ctx.profile.topics.iter().enumerate().filter(|(_, plan)| plan.home == self.node) {
             let there = ctx.model.surely_there(topic, ctx.now_us, ctx.ground);
@@ -250,19 +250,20 @@ impl Verifier {
         }
     }
 
-    /// One question of the last round was answered.
+    /// Handles a response of the last round.
     fn note_quiet(&mut self) {
         self.tasks.pop_front();
         self.is_quiet = self.tasks.is_empty() && self.odd.is_none();
     }
 
-    /// Is nothing under way at this node but the question itself, and are the subscriptions there that must be?
+    /// Checks that this node has no work except this request, and that the required subscriptions exist.
     fn check_quiet(&mut self, ctx: &Ctx<'_>, text: &str) {
         let value = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.and_then(|value| value.parse::<u64>().ok()).expect("STATS has this line")
         };
-        // What a start has read may lie in other chunks and tables than before, and take a little more or less.
+        // After a restart, records may be in other chunks and tables than before, and occupy a slightly different
+        // amount of memory.
         let slack = if ctx.profile.disks.is_some() { ctx.profile.memory_bytes / 2 } else { 0 };
         let (used, most) = (value("memory_bytes"), ctx.profile.memory_bytes + slack);
         assert!(used <= most, "topics take {used} bytes, and the node may use {most}");
@@ -292,7 +293,7 @@ impl Verifier {
     }
 }
 
-/// Who subscribes to the topics that live at a node.
+/// Returns the subscribers of the topics at a node.
 fn audiences(ctx: &Ctx<'_>, node: usize) -> BTreeMap<TopicId, Audience> {
     let mut audiences: BTreeMap<TopicId, Audience> = BTreeMap::new();
     for seat in ctx.model.seats.values().filter(|seat| ctx.profile.topics[seat.name].home == node) {
