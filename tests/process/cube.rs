@@ -11,13 +11,13 @@ use tempfile::TempDir;
 
 use crate::daemon::{Daemon, PATIENCE, wait_for};
 
-/// The processes of a cube, by id. Whoever is `None` was killed.
+/// The processes of a cube, by id; `None` for a node that was killed.
 pub(crate) struct Cube {
     pub(crate) dimension: Dimension,
     nodes: Vec<Option<Daemon>>,
     addresses: Vec<SocketAddr>,
     options: Vec<String>,
-    /// What starts the nodes instead of the system.
+    /// The program that starts the nodes, if it is not the system itself.
     starter: Vec<String>,
     folder: TempDir,
 }
@@ -28,16 +28,16 @@ impl Cube {
         Self::start_with(bits, &[])
     }
 
-    /// The same with options for each node.
+    /// Does the same with options for each node.
     pub(crate) fn start_with(bits: u8, options: &[&str]) -> Self {
-        // A node dials those of smaller ids at once when it knows where they are; so this order is the fastest.
+        // A node dials the nodes with smaller ids at once if it knows their addresses, so this order is the fastest.
         let order: Vec<u16> = (0..1 << bits).collect();
         let cube = Self::start_in(bits, &order, options);
         cube.wait_linked();
         cube
     }
 
-    /// Starts nodes one after the other. None knows where those are that start later; the peers file tells in time.
+    /// Starts nodes one after the other. None knows the addresses of later ones until the peers file has them.
     pub(crate) fn start_in(bits: u8, order: &[u16], options: &[&str]) -> Self {
         let dimension = Dimension::new(bits).unwrap();
         let nodes = usize::from(dimension.nodes());
@@ -53,27 +53,27 @@ impl Cube {
         cube
     }
 
-    /// Ends a node without a word, as a crash does.
+    /// Kills a node, as in a crash.
     pub(crate) fn kill(&mut self, node: u16) {
         self.take(node).kill();
     }
 
-    /// Takes a node out that is going to end.
+    /// Removes a node that is going to end.
     pub(crate) fn take(&mut self, node: u16) -> Daemon {
         self.nodes[usize::from(node)].take().unwrap()
     }
 
-    /// Starts a node that was killed, where it was.
+    /// Restarts a node that was killed, at its old address.
     pub(crate) fn restart(&mut self, node: u16) {
         self.start_node(node);
     }
 
-    /// From the next start on, nodes have these options and are started by this program.
+    /// Sets the options and the starting program of nodes for later starts.
     pub(crate) fn change(&mut self, options: &[&str], starter: &[&str]) {
         (self.options, self.starter) = (owned(options), owned(starter));
     }
 
-    /// Starts a node that was killed, and gives it out of hand: it may never say that it listens.
+    /// Starts a node that was killed, and returns it: it may never report that it is listening.
     pub(crate) fn try_start(&self, node: u16) -> Daemon {
         self.write_peers();
         let words = self.arguments(node);
@@ -82,17 +82,17 @@ impl Cube {
         Daemon::spawn_under(&starter, &arguments, &self.log(node))
     }
 
-    /// Where a node keeps its journal, unless its options say otherwise.
+    /// Returns where a node keeps its journal, unless its options override that.
     pub(crate) fn data(&self, node: u16) -> PathBuf {
         self.folder.path().join(self.id(node).binary(self.dimension))
     }
 
-    /// Where the files are that all nodes share.
+    /// Returns the folder of the files that all nodes share.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Waits until exactly the links are up that have a living node at both ends.
+    /// Waits until exactly the links between live nodes are up.
     pub(crate) fn wait_linked(&self) {
         let lives = |node: NodeId| self.nodes[usize::from(node.index())].is_some();
         let mut client = self.client(self.living()[0]);
@@ -104,55 +104,55 @@ impl Cube {
         });
     }
 
-    /// The nodes that were not killed.
+    /// Returns the nodes that were not killed.
     pub(crate) fn living(&self) -> Vec<u16> {
         (0..).zip(&self.nodes).filter(|(_, daemon)| daemon.is_some()).map(|(node, _)| node).collect()
     }
 
-    /// The process of a node.
+    /// Returns the process of a node.
     pub(crate) fn daemon(&mut self, node: u16) -> &mut Daemon {
         self.nodes[usize::from(node)].as_mut().unwrap()
     }
 
-    /// Where a node listens.
+    /// Returns the address of a node.
     pub(crate) fn address(&self, node: u16) -> SocketAddr {
         self.addresses[usize::from(node)]
     }
 
-    /// A client that knows only this node.
+    /// Returns a client that knows only this node.
     pub(crate) fn client(&self, node: u16) -> Client {
         self.client_of(&[node])
     }
 
-    /// A client that knows these nodes, and no others.
+    /// Returns a client that knows only these nodes.
     pub(crate) fn client_of(&self, nodes: &[u16]) -> Client {
         let addresses = nodes.iter().map(|&node| self.server(node));
         Client::builder().servers(addresses).only_listed().timeout(PATIENCE).connect().unwrap()
     }
 
-    /// A client that is told of this node, and learns of the others by itself.
+    /// Returns a client that is given this node, and learns the addresses of the others.
     pub(crate) fn client_from(&self, node: u16) -> Client {
         Client::builder().server(self.server(node)).timeout(PATIENCE).connect().unwrap()
     }
 
-    /// A connection to a node, on which nothing is repeated.
+    /// Returns a connection to a node, which retries nothing.
     pub(crate) fn connection(&self, node: u16) -> Connection {
         Connection::open(&self.server(node), &Introduction::default(), Deadline::after(PATIENCE)).unwrap()
     }
 
-    /// The id of a node.
+    /// Returns the id of a node.
     pub(crate) fn id(&self, node: u16) -> NodeId {
         NodeId::new(node, self.dimension).unwrap()
     }
 
-    /// A name that begins so and lives on that node.
+    /// Returns a name with the given prefix whose home is that node.
     pub(crate) fn topic_at(&self, home: u16, stem: &str) -> String {
         let mut names = (0..).map(|number| format!("{stem}-{number}"));
         let is_there = |name: &String| cube::home(TopicName::new(name).unwrap(), self.dimension).index() == home;
         names.find(is_there).unwrap()
     }
 
-    /// A node's counter or gauge, as the node itself tells it.
+    /// Returns a node's counter or gauge, as reported by the node itself.
     pub(crate) fn counter(&self, node: u16, name: &str) -> u64 {
         let answers = self.client(node).stats(&[self.id(node)]).unwrap();
         let text = answers[0].answer.as_ref().unwrap();
@@ -160,7 +160,8 @@ impl Cube {
         line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 
-    /// Has any link been down since it came up? Only a machine that stalls for a second does that without a crash.
+    /// Returns true if any link has gone down since it came up. Without a crash this happens only on a machine that
+    /// stalls for a second.
     pub(crate) fn has_lost_links(&self) -> bool {
         self.living().into_iter().any(|node| self.counter(node, "links_down") > 0)
     }
@@ -189,7 +190,7 @@ impl Cube {
         self.folder.path().join(format!("{}.log", self.id(node).binary(self.dimension)))
     }
 
-    /// Puts the peers file in its place as a whole: the nodes read it at any time.
+    /// Replaces the peers file atomically, because the nodes may read it at any time.
     fn write_peers(&self) {
         let lines = self.dimension.all().zip(&self.addresses);
         let text: String =

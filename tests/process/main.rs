@@ -2,32 +2,32 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `daemon`, `cube` | the harness: one process, and a cube of them |
-//! | `raw` | a socket that sends any bytes and takes frames apart |
-//! | `requests` | requests and records in short |
-//! | `stream` | a subscription that holds the node to the contract; records that are known by their content |
-//! | `forming` | start orders, restarts, two processes of one id |
-//! | `tour` | the tour of the README, with dead nodes in it |
+//! | `daemon`, `cube` | the harness: a single process, and a cube of them |
+//! | `raw` | a socket that sends arbitrary bytes and decodes frames |
+//! | `requests` | short forms for requests and records |
+//! | `stream` | a subscription that checks every frame; records that are recognised by their content |
+//! | `forming` | orders of start, restarts, two processes with one id |
+//! | `tour` | the tour of the README, with dead nodes |
 //! | `load` | publishing while nodes die, a thousand clients, a thousand connects |
-//! | `slices` | frames in pieces, many in one write, half-close |
-//! | `rubbish`, `claims`, `announced` | what is no frame, who is no neighbour, lengths without bytes |
-//! | `vectors` | the bad frames of the protocol's vectors |
+//! | `slices` | fragmented frames, many frames in one write, half-close |
+//! | `rubbish`, `claims`, `announced` | bytes that are not frames, false neighbours, lengths without bytes |
+//! | `vectors` | the invalid frames of the protocol's vectors |
 //! | `slow` | clients that do not read |
 //! | `large` | the largest frames |
-//! | `logs` | what nodes log: little, whatever others do |
-//! | `descriptors` | a node that may open few files |
-//! | `bounds` | the memory cap, retention |
+//! | `logs` | nodes log little, whatever their peers do |
+//! | `descriptors` | a node with few file descriptors |
+//! | `bounds` | the memory limit, retention |
 //! | `subscribe` | subscriptions: one order for all, links, credit, their ends |
-//! | `subscribers` | a thousand of them, those that do not read, those that go in bad manners |
-//! | `survivors` | subscribers through deaths of the ingress, of a node on the way, of the home |
+//! | `subscribers` | a thousand subscriptions, clients that do not read, clients that disappear |
+//! | `survivors` | subscribers that survive the death of the ingress, of a transit node, and of the home |
 //! | `polls` | FETCH that waits |
-//! | `ending` | signals |
-//! | `command_line` | what the daemon refuses to start with; its options in the environment |
-//! | `names` | peers by host name, IPv6, the addresses that clients are told |
-//! | `durable` | what is acknowledged stays, whatever happens to process, folder and disk |
-//! | `document` | the Python client of protocol.md as it stands there |
+//! | `ending` | signals and shutdown |
+//! | `command_line` | arguments that the daemon refuses; its options in the environment |
+//! | `names` | peers by host name, IPv6, the addresses for clients |
+//! | `durable` | acknowledged records survive whatever happens to process, folder and disk |
+//! | `document` | the Python client that is printed in protocol.md |
 //!
-//! Nothing sleeps: what is waited for is asked for again and again until a deadline that no healthy run comes near.
+//! Nothing sleeps: conditions are polled until a deadline that no healthy run comes near.
 
 #![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "what a test did not expect, fails it")]
 

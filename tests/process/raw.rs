@@ -1,4 +1,4 @@
-//! A socket that sends any bytes, and takes apart what a node answers.
+//! A socket that sends arbitrary bytes, and decodes the node's frames.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -15,34 +15,34 @@ use dht_node::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Re
 
 use crate::daemon::PATIENCE;
 
-/// Unused bytes of what was read are thrown away when there are so many.
+/// Number of consumed bytes at which they are removed from the input.
 const INPUT_SPENT_MAX: usize = 1 << 20;
 
 /// A connection.
 pub(crate) struct Raw {
     socket: TcpStream,
     input: Vec<u8>,
-    /// Bytes of `input` that were taken.
+    /// Number of consumed bytes of `input`.
     taken: usize,
     last_id: u64,
-    /// Answers that came before the one that was waited for.
+    /// Responses that arrived before the expected one.
     early: BTreeMap<u64, Received>,
 }
 
-/// What came.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Got {
     /// A frame.
     Frame(Received),
-    /// The node sends nothing more.
+    /// The node has closed its sending direction.
     End,
-    /// The connection was torn down.
+    /// The connection was reset.
     Reset,
-    /// Nothing, in the time.
+    /// Nothing arrived in time.
     Nothing,
 }
 
-/// A frame, its header checked.
+/// A frame with a validated header.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) header: Header,
@@ -50,7 +50,7 @@ pub(crate) struct Received {
 }
 
 impl Raw {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -58,12 +58,12 @@ impl Raw {
         Self { socket, input: Vec::new(), taken: 0, last_id: 1, early: BTreeMap::new() }
     }
 
-    /// Connects and introduces itself as a client.
+    /// Connects and sends HELLO as a client.
     pub(crate) fn greet(address: SocketAddr) -> Self {
         Self::greet_as(address, &client_hello())
     }
 
-    /// Connects and introduces itself so; the node agrees.
+    /// Connects and sends this HELLO, which the node must accept.
     pub(crate) fn greet_as(address: SocketAddr, hello: &Hello) -> Self {
         let mut raw = Self::connect(address);
         raw.send(&hello_frame(hello));
@@ -77,7 +77,7 @@ impl Raw {
         self.socket.write_all(bytes).unwrap();
     }
 
-    /// Sends bytes to a node that may have closed already.
+    /// Sends bytes to a node that may have closed the connection.
     pub(crate) fn send_in_vain(&mut self, bytes: &[u8]) {
         if let Err(error) = self.socket.write_all(bytes) {
             let is_gone = matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
@@ -85,25 +85,25 @@ impl Raw {
         }
     }
 
-    /// Says that nothing more is sent.
+    /// Closes the sending direction.
     pub(crate) fn finish(&self) {
         self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// A request id that was not used.
+    /// Returns an unused request id.
     pub(crate) fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
     }
 
-    /// Makes a request and waits for its answer.
+    /// Sends a request and waits for its response.
     pub(crate) fn call(&mut self, request: &Request<'_>, payload: &[u8]) -> Response {
         let id = self.next_id();
         self.send(&request_frame(id, request, payload));
         self.answer(id)
     }
 
-    /// Waits for the answer to a request that was sent; others may come before it.
+    /// Waits for the response to a request; responses to others may arrive before it.
     pub(crate) fn answer(&mut self, id: u64) -> Response {
         while !self.early.contains_key(&id) {
             let frame = self.frame();
@@ -116,7 +116,7 @@ impl Raw {
         self.early.remove(&id).unwrap().response()
     }
 
-    /// Does the node still answer on this connection?
+    /// Checks that the node still answers on this connection.
     pub(crate) fn ping(&mut self) {
         let token = self.last_id;
         match self.call(&Request::Ping { node: ANY_NODE, token }, &[]) {
@@ -125,7 +125,7 @@ impl Raw {
         }
     }
 
-    /// The next frame.
+    /// Returns the next frame.
     pub(crate) fn frame(&mut self) -> Received {
         match self.next(PATIENCE) {
             Got::Frame(frame) => frame,
@@ -133,7 +133,7 @@ impl Raw {
         }
     }
 
-    /// What comes next belongs to a subscription; a PING of the node, who wonders about the silence, may come before.
+    /// Returns the next frame, which must belong to a subscription. The node may send PING before it.
     pub(crate) fn pushed(&mut self) -> (u64, Push) {
         loop {
             let frame = self.frame();
@@ -143,7 +143,7 @@ impl Raw {
         }
     }
 
-    /// The next frame is GOAWAY, and nothing is behind it.
+    /// Expects GOAWAY as the last frame, and returns its status.
     pub(crate) fn goaway(&mut self) -> Status {
         let goaway = self.frame().goaway();
         assert!(!goaway.message.is_empty(), "{goaway:?} says nothing to people");
@@ -151,13 +151,13 @@ impl Raw {
         goaway.status
     }
 
-    /// The node closes in good order without another word.
+    /// Expects the node to close the connection without another frame.
     pub(crate) fn end(&mut self) {
         let got = self.next(PATIENCE);
         assert!(matches!(got, Got::End), "the end was to come, not {got:?}");
     }
 
-    /// What comes next.
+    /// Reads up to the next frame, the end, or the timeout.
     pub(crate) fn next(&mut self, patience: Duration) -> Got {
         let deadline = Deadline::after(patience);
         loop {
@@ -180,7 +180,7 @@ impl Raw {
         }
     }
 
-    /// All frames up to the end of the connection, by request id.
+    /// Returns all frames up to the end of the connection, by request id.
     pub(crate) fn frames_to_end(&mut self) -> BTreeMap<u64, Received> {
         let mut frames = BTreeMap::new();
         loop {
@@ -209,7 +209,7 @@ impl Raw {
 }
 
 impl Received {
-    /// As an answer to a request.
+    /// Decodes the frame as a response.
     pub(crate) fn response(&self) -> Response {
         assert!(self.header.flags.has(Flags::RESPONSE), "{self:?}");
         let frame = self.parsed();
@@ -217,7 +217,7 @@ impl Received {
         Response::decode(opcode, self.header.status, frame.args().unwrap(), &frame.keep_payload().unwrap()).unwrap()
     }
 
-    /// As an answer that says why not.
+    /// Decodes the frame as an error response.
     pub(crate) fn error(&self) -> (Status, ErrorResponse) {
         match self.response() {
             Response::Error(error) => (Status::from_number(error.status).unwrap(), *error),
@@ -225,7 +225,7 @@ impl Received {
         }
     }
 
-    /// As what comes to a subscription.
+    /// Decodes the frame as a push.
     pub(crate) fn push(&self) -> Push {
         assert_eq!(self.header.flags, Flags::ONEWAY, "{self:?}");
         let (frame, opcode) = (self.parsed(), Opcode::from_number(self.header.opcode));
@@ -250,24 +250,24 @@ impl Received {
     }
 }
 
-/// Nothing came, yet.
+/// Returns true if the error means that nothing has arrived yet.
 const fn is_wait(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-/// What an ordinary client says of itself.
+/// Returns the HELLO of an ordinary client.
 pub(crate) fn client_hello() -> Hello {
     Hello::of_client(7, "raw")
 }
 
-/// A HELLO as bytes.
+/// Encodes a HELLO.
 pub(crate) fn hello_frame(hello: &Hello) -> Vec<u8> {
     let mut bytes = Vec::new();
     head(Opcode::Hello, 1).seal(None, (0, 0), &mut bytes, |args| hello.encode(args, None));
     bytes
 }
 
-/// A request as bytes.
+/// Encodes a request.
 pub(crate) fn request_frame(id: u64, request: &Request<'_>, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let sum = (payload.len(), crc32fast::hash(payload));
@@ -276,12 +276,12 @@ pub(crate) fn request_frame(id: u64, request: &Request<'_>, payload: &[u8]) -> V
     bytes
 }
 
-/// A PING to the node at the other end as bytes.
+/// Encodes a PING to the connected node.
 pub(crate) fn ping_frame(id: u64) -> Vec<u8> {
     request_frame(id, &Request::Ping { node: ANY_NODE, token: id }, &[])
 }
 
-/// GOAWAY of a client that leaves in good manners as bytes.
+/// Encodes the GOAWAY of a client that disconnects in an orderly way.
 pub(crate) fn goaway_frame() -> Vec<u8> {
     let goaway = Goaway { status: Status::Closing, last_request_id: 0, message: "bye".to_owned() };
     let head = Head { flags: Flags::ONEWAY, status: goaway.status.number(), ..head(Opcode::Goaway, 0) };
@@ -290,7 +290,7 @@ pub(crate) fn goaway_frame() -> Vec<u8> {
     bytes
 }
 
-/// The head of a request.
+/// Returns the head of a request.
 pub(crate) const fn head(opcode: Opcode, id: u64) -> Head {
     Head { opcode: opcode.number(), flags: Flags(0), status: 0, request_id: RequestId(id) }
 }

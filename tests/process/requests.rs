@@ -1,4 +1,4 @@
-//! Requests and records in short.
+//! Short forms for requests and records.
 
 use bytes::Bytes;
 use dht_node::client::Retention;
@@ -7,23 +7,23 @@ use dht_node::wire::records::Record;
 use dht_node::wire::request::{Fetch, Publish, Start, Subscribe, Topic};
 use dht_node::wire::{Request, Response};
 
-/// Makes a topic with the retention of its node.
+/// Returns CREATE with the node's default retention.
 pub(crate) fn create(topic: &str) -> Request<'_> {
     Request::Create { topic: TopicName::new(topic).unwrap(), retention: Retention::default() }
 }
 
-/// Publishes so many records, once.
+/// Returns a one-time PUBLISH of `count` records.
 pub(crate) fn publish(topic: &str, count: u32) -> Request<'_> {
     Request::Publish(Publish { topic: named(topic), producer: None, count })
 }
 
-/// Reads from an offset on, up to so many bytes; 0 is as many as fit.
+/// Returns FETCH from an offset, up to this many bytes; 0 means as many as fit.
 pub(crate) fn fetch(topic: &str, offset: u64, max_bytes: u32) -> Request<'_> {
     let start = Start::Offset(Offset(offset));
     Request::Fetch(Fetch { topic: named(topic), epoch: None, start, max_bytes, max_records: 0, max_wait_ms: 0 })
 }
 
-/// Reads from an offset on; while there is nothing, the answer waits so long.
+/// Returns FETCH from an offset that waits for a record for the given time.
 pub(crate) fn poll(topic: &str, offset: u64, max_wait_ms: u32) -> Request<'_> {
     match fetch(topic, offset, 0) {
         Request::Fetch(fetch) => Request::Fetch(Fetch { max_wait_ms, ..fetch }),
@@ -31,19 +31,19 @@ pub(crate) fn poll(topic: &str, offset: u64, max_wait_ms: u32) -> Request<'_> {
     }
 }
 
-/// Subscribes, with credit for so many bytes.
+/// Returns SUBSCRIBE with credit for this many bytes.
 pub(crate) fn subscribe(topic: &str, start: Start, limit: u64) -> Request<'_> {
     Request::Subscribe(Subscribe { topic: named(topic), epoch: None, start, limit })
 }
 
-/// A record with nothing but a value.
+/// Encodes a record that has only a value.
 pub(crate) fn record(value: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     Record { value, ..Record::default() }.encode(&mut bytes).unwrap();
     bytes
 }
 
-/// The bytes of records in an answer to FETCH.
+/// Returns the bytes of records in a response to FETCH.
 pub(crate) fn fetched(response: &Response) -> &Bytes {
     match response {
         Response::Fetched(fetched) => &fetched.payload.parts[0],
@@ -51,7 +51,7 @@ pub(crate) fn fetched(response: &Response) -> &Bytes {
     }
 }
 
-/// The first offset in an answer to PUBLISH.
+/// Returns the first offset in a response to PUBLISH.
 pub(crate) fn published(response: &Response) -> u64 {
     match response {
         Response::Published(published) => published.base.0,

@@ -1,4 +1,4 @@
-//! A subscription that holds the node to the contract, frame by frame; and records that are known by their content.
+//! A subscription that checks every frame against the protocol; and records that are recognised by their content.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use crate::daemon::wait_for;
 use crate::raw::{Raw, head, request_frame};
 use crate::requests::{publish, published, record, subscribe};
 
-/// As much credit as there can be.
+/// Unlimited credit.
 pub(crate) const UNBOUNDED: u64 = u64::MAX;
 
 /// A subscription of a connection.
@@ -23,45 +23,45 @@ pub(crate) const UNBOUNDED: u64 = u64::MAX;
 pub(crate) struct Stream {
     /// The request id of its SUBSCRIBE.
     pub(crate) id: u64,
-    /// The record that comes next.
+    /// The next offset.
     pub(crate) cursor: u64,
-    /// Bytes of records that came.
+    /// Bytes of records received.
     pub(crate) sent: u64,
-    /// Bytes of records that may have been sent.
+    /// Bytes of records that may be sent.
     limit: u64,
-    /// DELIVERs that came.
+    /// Number of DELIVER frames received.
     pub(crate) frames: u64,
     topic: TopicId,
     epoch: Epoch,
 }
 
-/// What came to it.
+/// An item of a subscription.
 #[derive(Debug)]
 pub(crate) enum Came {
     /// The values of records.
     Records(Vec<Bytes>),
-    /// Retention removed these.
+    /// Retention removed these records.
     Gap(Range<u64>),
-    /// It is over.
+    /// The subscription has ended.
     End(ErrorResponse),
 }
 
 impl Stream {
-    /// Subscribes over a connection of its own, without a bound, to what is published from now on.
+    /// Subscribes over a connection of its own, with unlimited credit, to everything that is published from now on.
     pub(crate) fn connect(node: SocketAddr, topic: &str) -> (Raw, Self) {
         let mut raw = Raw::greet(node);
         let stream = Self::open(&mut raw, topic, Start::Next, UNBOUNDED);
         (raw, stream)
     }
 
-    /// Subscribes.
+    /// Subscribes on a connection.
     pub(crate) fn open(raw: &mut Raw, topic: &str, start: Start, limit: u64) -> Self {
         let id = raw.next_id();
         raw.send(&request_frame(id, &subscribe(topic, start, limit), &[]));
         Self::new(RequestId(id), &raw.answer(id), limit)
     }
 
-    /// With the answer to SUBSCRIBE.
+    /// Creates a subscription from the response to SUBSCRIBE.
     pub(crate) fn new(id: RequestId, answer: &Response, limit: u64) -> Self {
         let Response::Subscribed(Subscribed { topic_id, epoch, from, .. }) = answer else {
             panic!("{answer:?} is no answer to SUBSCRIBE");
@@ -69,20 +69,20 @@ impl Stream {
         Self { id: id.0, cursor: from.0, sent: 0, limit, frames: 0, topic: *topic_id, epoch: *epoch }
     }
 
-    /// Lets more come.
+    /// Raises the credit.
     pub(crate) fn credit(&mut self, raw: &mut Raw, limit: u64) {
         raw.send(&credit_frame(self.id, limit));
         self.limit = self.limit.max(limit);
     }
 
-    /// What comes next on a connection where nothing else does.
+    /// Returns the next item on a connection without other traffic.
     pub(crate) fn next(&mut self, raw: &mut Raw) -> Came {
         let (id, push) = raw.pushed();
         assert_eq!(id, self.id, "{push:?} is of another subscription");
         self.take(push)
     }
 
-    /// So many records come next.
+    /// Returns the next records, exactly this many.
     pub(crate) fn values(&mut self, raw: &mut Raw, count: u64) -> Vec<Bytes> {
         let (mut values, end) = (Vec::new(), self.cursor + count);
         while self.cursor < end {
@@ -92,7 +92,7 @@ impl Stream {
         values
     }
 
-    /// It ends next, for this reason.
+    /// Expects the subscription to end next, and checks the reason.
     pub(crate) fn end(&mut self, raw: &mut Raw) -> ErrorResponse {
         match self.next(raw) {
             Came::End(error) => error,
@@ -100,7 +100,7 @@ impl Stream {
         }
     }
 
-    /// Something of it came: is it what may come?
+    /// Checks that a push is allowed, and returns its content.
     pub(crate) fn take(&mut self, push: Push) -> Came {
         match push {
             Push::Deliver(fetched) => Came::Records(self.take_records(&fetched)),
@@ -130,7 +130,7 @@ impl Stream {
 }
 
 impl Came {
-    /// The values of records; nothing else was to come.
+    /// Returns the values of the records; anything else is an error.
     pub(crate) fn records(self) -> Vec<Bytes> {
         match self {
             Self::Records(values) => values,
@@ -139,7 +139,7 @@ impl Came {
     }
 }
 
-/// CREDIT as bytes.
+/// Encodes CREDIT.
 pub(crate) fn credit_frame(subscription: u64, limit: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let head = Head { flags: Flags::ONEWAY, ..head(Opcode::Credit, subscription) };
@@ -147,7 +147,7 @@ pub(crate) fn credit_frame(subscription: u64, limit: u64) -> Vec<u8> {
     bytes
 }
 
-/// A value of so many bytes, at least eight, that is like no other one.
+/// Returns a unique value of this many bytes, at least eight.
 pub(crate) fn content(number: u64, bytes: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(number);
     let mut value = number.to_be_bytes().to_vec();
@@ -155,7 +155,7 @@ pub(crate) fn content(number: u64, bytes: usize) -> Vec<u8> {
     value
 }
 
-/// Publishes values, each by itself and all before any is answered. The ids of the requests.
+/// Publishes each value separately, all of them before reading any response. Returns the ids of the requests.
 pub(crate) fn send_all<'v>(raw: &mut Raw, topic: &str, values: impl IntoIterator<Item = &'v Vec<u8>>) -> Vec<u64> {
     let mut frames = Vec::new();
     let send = |value: &Vec<u8>| {
@@ -168,23 +168,23 @@ pub(crate) fn send_all<'v>(raw: &mut Raw, topic: &str, values: impl IntoIterator
     ids
 }
 
-/// The offsets that published values got.
+/// Returns the offsets of the published values.
 pub(crate) fn offsets(raw: &mut Raw, ids: &[u64]) -> Vec<u64> {
     ids.iter().map(|&id| published(&raw.answer(id))).collect()
 }
 
 impl Cube {
-    /// Makes a topic with the retention of its node.
+    /// Creates a topic with the node's default retention.
     pub(crate) fn create(&self, topic: &str) {
         self.client(self.living()[0]).create(topic, Retention::default()).unwrap();
     }
 
-    /// The sum of a counter or gauge over all nodes that live.
+    /// Returns the sum of a counter or gauge over all live nodes.
     pub(crate) fn total(&self, name: &str) -> u64 {
         self.living().into_iter().map(|node| self.counter(node, name)).sum()
     }
 
-    /// Waits until no node has subscriptions, or keeps anything for those of others.
+    /// Waits until no node has subscriptions or any state for those of others.
     pub(crate) fn wait_forgotten(&self) {
         let gauges = ["subscriptions", "followed", "feeds", "tail_bytes"];
         let is_idle = |node| self.counter(node, "inflight") == 1; // who asks

@@ -1,4 +1,4 @@
-//! Is this answer one that the question can have, and does it agree with everything that was told before?
+//! Checks every response: whether its request can have it, and whether it agrees with everything reported before.
 
 use dht_node::limits::{FETCH_WAIT_MAX_MS, FRAME_MAX, LINK_QUEUE_MAX};
 use dht_node::types::{Epoch, NodeId, Offset, Retention, TopicId};
@@ -16,7 +16,7 @@ use crate::truth::Life;
 /// An epoch that no log has.
 pub(crate) const NO_EPOCH: Epoch = Epoch(u32::MAX);
 
-/// An answer came.
+/// Handles a response.
 pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
     is_in_time(ctx, asked);
     let span = asked.span(ctx);
@@ -65,7 +65,7 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         }
         (What::Fetch { topic, .. }, Response::Fetched(read)) => fetched(ctx, asked, *topic, read),
         (What::Subscribe { topic, .. }, Response::Subscribed(told)) => subscribed(ctx, asked, *topic, told),
-        // The subscriber knows better.
+        // The subscriber checks these itself.
         (What::Unsubscribe { .. }, Response::Unsubscribed { .. }) => {}
         (What::List { node, cursor }, Response::Listed(page)) => listed(ctx, asked, (*node, *cursor), page),
         (What::Trace { target, ttl }, Response::Traced(probe)) => traced(ctx, asked, (*target, *ttl), probe),
@@ -83,7 +83,7 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
     }
 }
 
-/// Checks that no request was answered late in a run in which nodes stop only in good order.
+/// Checks that no request was answered late in a run in which nodes are only stopped in an orderly way.
 fn is_in_time(ctx: &Ctx<'_>, asked: &Asked) {
     let waits_ms = if let What::Fetch { bounds, .. } = asked.what { bounds.wait_ms } else { 0 };
     let waited_us = ctx.now_us - asked.sent_us;
@@ -92,10 +92,10 @@ fn is_in_time(ctx: &Ctx<'_>, asked: &Asked) {
     assert!(!(is_late && is_reading && ctx.profile.is_orderly()), "{asked:?} was answered after {waited_us} us");
 }
 
-/// Microseconds within which each request is answered in such a run.
+/// Time in microseconds within which each request is answered in such a run.
 const ANSWERED_US: u64 = 1_500_000;
 
-/// No answer will come. It is known not to have been done, or nothing is known.
+/// Handles a request that will get no response: it was not executed, or its outcome is unknown.
 pub(crate) fn lost(ctx: &mut Ctx<'_>, asked: &Asked, is_not_done: bool) {
     ctx.trace.totals.failed_requests += 1;
     if is_not_done {
@@ -103,13 +103,13 @@ pub(crate) fn lost(ctx: &mut Ctx<'_>, asked: &Asked, is_not_done: bool) {
     }
 }
 
-/// A node that ends in good order answers what it has taken.
+/// Checks that a node in an orderly shutdown answers the requests that it has accepted.
 pub(crate) fn not_dropped(ctx: &Ctx<'_>, asked: &Asked, by_node: bool) {
     let is_kept = ctx.profile.is_orderly() && asked.is_reading;
     assert!(!(is_kept && by_node), "a node ended without answering {asked:?}");
 }
 
-/// A topic of that name, and no other, must answer who asked at that time.
+/// Returns the topic of that name that must answer a request of that time, if it is known.
 fn is_the_one(ctx: &Ctx<'_>, asked: &Asked, topic: usize, found: Option<TopicId>) {
     if let Some(there) = ctx.model.surely_there(topic, asked.sent_us, ctx.ground) {
         assert_eq!(found, Some(there), "the topic that {asked:?} must find");
@@ -139,7 +139,7 @@ fn trimmed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, extent: Extent) {
     let What::Trim { id, .. } = asked.what else { unreachable!("it is to trim") };
     is_the_one(ctx, asked, topic, Some(id));
     ctx.model.totals.changes += 1;
-    // It does not say of which life of the log that is.
+    // The response does not contain the epoch of the log.
     if !ctx.profile.is_lazy() {
         let (span, life) = (asked.span(ctx), Life { id, epoch: Epoch(1) });
         ctx.model.meet_life(topic, life, span, ctx.ground);
@@ -158,7 +158,7 @@ fn listed(ctx: &mut Ctx<'_>, asked: &Asked, (node, cursor): (usize, u64), page: 
         is_the_one(ctx, asked, topic, Some(found.id));
         ctx.model.meet(topic, found.id, span, ctx.ground);
         if ctx.profile.is_lazy() {
-            // It does not say of which life of the log that is.
+            // The response does not contain the epoch of the log.
             continue;
         }
         let life = Life { id: found.id, epoch: Epoch(1) };
@@ -183,7 +183,7 @@ fn fetched(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, read: &Fetched) {
     let extent = Extent { first, next, bytes: None };
     ctx.model.check_extent(life, extent, span);
     if bounds.wait_ms > 0 && from.0 >= ctx.model.logs[&life].nexts.at(asked.sent_us) {
-        // It may have waited for what came behind the end.
+        // It may have waited for records after the end.
         let is_there = if let Start::Offset(offset) = start { from == offset } else { from <= next };
         assert!(
             is_there && (base == from || base == first),
@@ -220,13 +220,13 @@ fn subscribed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, told: &Subscribed)
     starts_there(ctx, life, start, (from, first, next));
 }
 
-/// Is that where this start leads?
+/// Returns true if this start leads to that offset.
 fn starts_there(ctx: &Ctx<'_>, life: Life, start: Start, (from, first, next): (Offset, Offset, Offset)) {
     match start {
         Start::Offset(offset) => assert_eq!(from, offset, "it starts elsewhere"),
         Start::Earliest => assert_eq!(from, first, "the earliest is not the first"),
         Start::Next => assert_eq!(from, next, "next is not the end"),
-        // Corrections of the clock are looked through by the tests of the log.
+        // Corrections of the clock are covered by the tests of the log.
         Start::Time(_) if ctx.ground.nodes[home_of(ctx, life)].is_misdated => {
             assert!(first <= from && from <= next, "it starts at no record");
         }
@@ -239,7 +239,7 @@ fn starts_there(ctx: &Ctx<'_>, life: Life, start: Start, (from, first, next): (O
     }
 }
 
-/// In a calm run a record is there soon after it was known to be stored, or was waited for.
+/// Checks that in a calm run a record arrives soon after it was known to be stored, or was waited for.
 pub(crate) fn is_prompt(ctx: &Ctx<'_>, life: Life, offset: Offset, since_us: u64) {
     let stored_us = ctx.model.logs[&life].nexts.reached_us(offset.0 + 1);
     let late_us = stored_us.map_or(0, |stored_us| ctx.now_us.saturating_sub(stored_us.max(since_us)));
@@ -247,7 +247,7 @@ pub(crate) fn is_prompt(ctx: &Ctx<'_>, life: Life, offset: Offset, since_us: u64
     assert!(!is_calm || late_us <= PROMPT_US, "record {offset} of {life:?} comes {late_us} us late");
 }
 
-/// Pushes are faster than that; what was missed and had to be noticed is not.
+/// Pushes are faster than that; lost pushes that must be detected first are not.
 const PROMPT_US: u64 = 600_000;
 
 fn traced(ctx: &Ctx<'_>, asked: &Asked, (target, ttl): (usize, u16), probe: &Probe) {
@@ -259,8 +259,8 @@ fn traced(ctx: &Ctx<'_>, asked: &Asked, (target, ttl): (usize, u16), probe: &Pro
     }
 }
 
-/// An error is one that this request can get, and it is true.
-/// An error has all details that the protocol promises with its status, and no others.
+/// Checks that a request can get this error and that the error is true. The error must have all details that the
+/// protocol promises with its status, and no others.
 pub(crate) fn has_its_details(error: &ErrorResponse) {
     let status = Status::from_number(error.status).expect("nodes send known statuses");
     let (always, perhaps) = status.details();
@@ -287,12 +287,12 @@ fn failed(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
     }
 }
 
-/// The log lost records, from where on is told.
+/// Records that a log has lost records, and from which offset on.
 fn truncated(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
     let (What::Fetch { topic, id, epoch, .. } | What::Subscribe { topic, id, epoch, .. }) = asked.what else { return };
     let is_waiting = matches!(asked.what, What::Fetch { bounds, .. } if bounds.wait_ms > 0);
     let Some((next, now)) = behind_loss(error) else {
-        // An ingress that notices it by itself does not know where.
+        // An ingress that detects it by itself does not know the offset.
         return assert!(is_waiting, "{asked:?}: it is not told where");
     };
     if let Some((id, epoch)) = id.zip(epoch.filter(|epoch| *epoch != NO_EPOCH)) {
@@ -300,14 +300,14 @@ fn truncated(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
     }
 }
 
-/// What TRUNCATED says: the first offset that may mean another record, and the epoch.
+/// Returns the content of TRUNCATED: the first offset that may denote another record, and the epoch.
 pub(crate) fn behind_loss(error: &ErrorResponse) -> Option<(Offset, Epoch)> {
     let next = error.details.iter().find_map(|detail| if let Detail::Next(next) = detail { Some(*next) } else { None });
     let epoch = |detail: &Detail| if let Detail::Epoch(epoch) = detail { Some(*epoch) } else { None };
     next.zip(error.details.iter().find_map(epoch))
 }
 
-/// What was asked for was not done, and never will be.
+/// Records that a request was not executed, and never will be.
 fn note_not_done(ctx: &mut Ctx<'_>, asked: &Asked) {
     let span = asked.span(ctx);
     if let What::Publish { batch, .. } = asked.what {
@@ -353,7 +353,7 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
             let there = ctx.model.surely_there(*topic, asked.sent_us, ctx.ground);
             other.is_some_and(|other| other != *id && there.is_none_or(|there| there == other))
         }
-        // It was made anew while somebody waited for its next record.
+        // The topic was re-created while a request waited for its next record.
         (Status::Recreated, What::Fetch { topic, bounds, .. }) if bounds.wait_ms > 0 => {
             let there = ctx.model.surely_there(*topic, asked.sent_us, ctx.ground);
             other.is_some_and(|other| there.is_none_or(|there| there == other))
@@ -369,12 +369,12 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
             let least = life.and_then(|life| Some(ctx.model.logs.get(&life)?.nexts.at(asked.sent_us)));
             next.is_some_and(|next| next < *offset && least.is_none_or(|least| next.0 >= least))
         }
-        // A log lost records while somebody waited for its next one.
+        // A log lost records while a request waited for its next one.
         (Status::Truncated, What::Fetch { epoch: None, bounds, .. }) => bounds.wait_ms > 0 && ctx.profile.is_lazy(),
         (Status::Truncated, What::Fetch { epoch: Some(epoch), .. } | What::Subscribe { epoch: Some(epoch), .. }) => {
             *epoch == NO_EPOCH || ctx.profile.is_lazy()
         }
-        // Which of them is true the subscriber knows.
+        // The subscriber checks which of them is true.
         (Status::BadRequest, What::Subscribe { again: true, .. })
         | (Status::UnknownSubscription, What::Unsubscribe { .. })
         | (Status::BadRequest, What::Misuse { .. }) => true,
@@ -392,12 +392,12 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
     }
 }
 
-/// May the topic have another retention than that?
+/// Returns true if the topic may have another retention than that.
 fn differs(ctx: &Ctx<'_>, topic: usize, retention: Retention) -> bool {
     retention != ctx.profile.topics[topic].retention || ctx.profile.clients.changes > 0
 }
 
-/// The same of what changes a topic, which it names by its id.
+/// Does the same for a request that changes a topic, which it names by its id.
 fn is_true_of_change(
     ctx: &Ctx<'_>,
     asked: &Asked,
@@ -432,7 +432,7 @@ impl Asked {
         Span { asked_us: self.sent_us, now_us: ctx.now_us }
     }
 
-    /// Who is to answer.
+    /// Returns the node that must answer.
     fn target(&self, ctx: &Ctx<'_>) -> usize {
         match self.what {
             What::Ping { node, .. }

@@ -145,7 +145,7 @@ impl Session {
         self.ask_with(ctx, request, &Bytes::new(), Some(what));
     }
 
-    /// Sends a request, one-way unless its `asked` is given.
+    /// Sends a request, which is one-way if `what` is `None`.
     pub(crate) fn ask_with(&mut self, ctx: &mut Ctx<'_>, request: &Request<'_>, payload: &Bytes, what: Option<What>) {
         let request_id = self.new_id();
         self.ask_as(ctx, request_id, request, payload, what);

@@ -34,7 +34,7 @@ pub(crate) enum SimStore {
 pub(crate) struct DiskStore {
     pub disk: FakeDisk,
     pub now_us: u64,
-    /// An fsync takes at least until this time.
+    /// Every fsync ends at this time or later.
     pub stalled_until_us: u64,
     pace: Disks,
     rng: Rng,

@@ -31,7 +31,7 @@ pub(crate) struct Subscription {
     granted: u64,
     /// Since when it has had credit.
     fed_us: u64,
-    /// True if it was at the end of its topic then.
+    /// When it reached the end of its topic; `None` while it has not.
     caught_up_us: Option<u64>,
     /// Randomises how it gives credit.
     hungry_us: u64,
