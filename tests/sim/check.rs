@@ -109,7 +109,7 @@ pub(crate) fn not_dropped(ctx: &Ctx<'_>, asked: &Asked, by_node: bool) {
     assert!(!(is_kept && by_node), "a node ended without answering {asked:?}");
 }
 
-/// Returns the topic of that name that must answer a request of that time, if it is known.
+/// Checks that a request found the topic that must have had the name at its time, if that is known.
 fn is_the_one(ctx: &Ctx<'_>, asked: &Asked, topic: usize, found: Option<TopicId>) {
     if let Some(there) = ctx.model.surely_there(topic, asked.sent_us, ctx.ground) {
         assert_eq!(found, Some(there), "the topic that {asked:?} must find");

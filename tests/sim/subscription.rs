@@ -33,7 +33,7 @@ pub(crate) struct Subscription {
     fed_us: u64,
     /// When it reached the end of its topic; `None` while it has not.
     caught_up_us: Option<u64>,
-    /// Randomises how it gives credit.
+    /// With [`Appetite::Fits`], the time until which it gives no credit.
     hungry_us: u64,
     /// True while the node's last notice was that its home is unreachable.
     waits: bool,
