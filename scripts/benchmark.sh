@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The benchmark: how fast create, publish, subscribe and query are for 1 to 1000 topics.
+# The benchmark: the speed of create, publish, subscribe and query with 1 to 1000 topics.
 #
-# It runs `dht-cli bench sweep` on a cube that is there, or on one of its own that it ends again, and leaves a report
-# in a folder of bench-results/. What it does not know it hands to `bench sweep`.
+# It runs `dht-cli bench sweep` on a running cube, or on one of its own that it stops afterwards, and writes a report to
+# a folder in bench-results/. Options that it does not know are passed to `bench sweep`.
 set -euo pipefail
 
 program=benchmark.sh
@@ -47,7 +47,7 @@ END
 
 # --- settings -----------------------------------------------------------------------------------------------------
 
-# $passed: the words for `bench sweep`.
+# $passed: the arguments for `bench sweep`.
 parse_arguments() {
     server='' dimension=3 out='' quick='' own='' sync='' passed=()
     while (($# > 0)); do
@@ -101,7 +101,7 @@ set_option() {
     esac
 }
 
-# What --quick stands for, where the caller has not said otherwise.
+# Applies the settings of --quick that the caller has not overridden.
 pass_quick_options() {
     is_passed -k --topics || passed+=("--topics=1,250,500,750,1000")
     is_passed -d --duration || passed+=("--duration=700ms")
@@ -109,7 +109,7 @@ pass_quick_options() {
     is_passed --runs --runs || passed+=("--runs=1")
 }
 
-# Is option $1, which is also called $2, among the words that are passed on? As -k5, -k 5, --topics=5 or --topics 5.
+# Succeeds if option $1, which is also called $2, is among the passed arguments: as -k5, -k 5, --topics=5 or --topics 5.
 is_passed() {
     local word
     for word in ${passed[@]+"${passed[@]}"}; do
@@ -121,7 +121,7 @@ is_passed() {
 
 # --- the cube -----------------------------------------------------------------------------------------------------
 
-# $server: the cube to measure, whole. It is one of our own where none was named and none is there.
+# $server: the complete cube to measure. The script starts one of its own if none is named and none is running.
 find_cube() {
     if [[ -n $own || (-z $server && $(answer_of "$server_default") == no) ]]; then
         read_count $((1 << dimension)) node
@@ -146,8 +146,8 @@ answer_of() {
 
 # --- measuring ----------------------------------------------------------------------------------------------------
 
-# Runs the sweep; $code is its exit code. It is in a process group of its own, so that a Ctrl-C, or a signal to this
-# script alone, reaches it exactly once: the first one makes it end early, with a report of what it has.
+# Runs the sweep; $code is its exit code. It has a process group of its own, so that a Ctrl-C, or a signal to this
+# script alone, reaches it exactly once: the first one ends it early, with a report of the results so far.
 measure() {
     local pid
     code=0
@@ -164,7 +164,7 @@ measure() {
     trap 'exit 130' INT TERM HUP
 }
 
-# Ends what was started and removes what was made, but for the report.
+# Stops the processes and removes the files that this script has created, except for the report.
 clean_up() {
     local code=$?
     trap - EXIT
@@ -180,7 +180,7 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
 build || fail "dht-cli could not be built" "what cargo says stands above"
 cli=$bin/dht-cli
-# A misspelt option is told before anything is started; with --help nothing is done.
+# A misspelt option is reported before anything is started; with --help nothing is started.
 "$cli" bench sweep ${passed[@]+"${passed[@]}"} --help >/dev/null
 reports=$out levels=("${sync:-always}")
 [[ $sync != both ]] || levels=(always memory)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All of continuous integration: formatting, lints, documentation, scripts, then every test.
-# It stops at the first step that fails and says which one; when all is well, the test runner has the last word.
+# All of continuous integration: formatting, lints, documentation, scripts, then every test. It stops at the first step
+# that fails and names it; if everything passes, the output ends with that of the test runner.
 set -euo pipefail
 
 program=check.sh

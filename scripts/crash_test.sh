@@ -2,9 +2,9 @@
 # Kills a real node again and again, at random moments and under load, and reads everything back after each time.
 #   scripts/crash_test.sh            a thousand times: an hour, since what is read back grows to millions
 #   scripts/crash_test.sh 200        that many times
-# Writers publish with sequence numbers and go on through the crashes, a subscriber follows them. Whatever was
-# acknowledged must be there: once, at its offset, with its bytes, in the order of sending. It stops at the first
-# thing that is not so. CRASH_SEED=N chooses the moments; TMPDIR chooses the disk.
+# Writers publish with sequence numbers and continue through the crashes, and a subscriber follows them. All that was
+# acknowledged must exist: once, at its offset, with its bytes, in the order of sending. It stops at the first violation
+# of that. CRASH_SEED=N selects the moments; TMPDIR selects the disk.
 set -euo pipefail
 
 program=crash_test.sh

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Starts, watches and ends a cube of dht-node processes on this machine.
+# Starts, monitors and stops a cube of dht-node processes on this machine.
 #
-# What runs is written down in the data folder: node-101.pid holds a node's pid and the time its process began.
-# A process is only ever signalled while both still agree, so that no stranger who got the pid is ended.
+# The data folder records which processes run: node-101.pid has a node's pid and the start time of its process. A
+# process is signalled only if both still match, so that no unrelated process with a reused pid is stopped.
 set -euo pipefail
 
 program=deploy.sh
@@ -46,7 +46,7 @@ END
 
 # --- settings -------------------------------------------------------------------------------------------------
 
-# $verb, $dimension, $base_port, $data from the command line; dimension and port stay empty where it says nothing.
+# $verb, $dimension, $base_port, $data from the command line; dimension and port stay empty if they are not given.
 parse_arguments() {
     verb='' dimension='' base_port='' data='' sync=''
     while (($# > 0)); do
@@ -104,7 +104,8 @@ set_option() {
     esac
 }
 
-# $last_dimension, $last_base_port, $last_sync: how the nodes of the data folder were started; empty after `stop`.
+# $last_dimension, $last_base_port, $last_sync: the options with which the nodes of the data folder were started; empty
+# after `stop`.
 read_last_start() {
     local key value
     last_dimension='' last_base_port='' last_sync=''
@@ -118,8 +119,8 @@ read_last_start() {
     done <"$data/cube"
 }
 
-# $kept: the nodes whose data is in the data folder. $kept_dimension: of their cube; empty when there are none, or nodes
-# of several cubes.
+# $kept: the nodes with data in the data folder. $kept_dimension: the dimension of their cube; empty if there are none,
+# or if they are from several cubes.
 read_kept() {
     local entry bits
     kept=() kept_dimension=
@@ -135,7 +136,8 @@ read_kept() {
     [[ $kept_dimension != several ]] || kept_dimension=
 }
 
-# Data that this start would pass over is named, and nothing is started: an empty cube beside it looks like a loss.
+# If this start would ignore existing data, it is reported and nothing is started: an empty cube beside it would look
+# like a loss.
 refuse_other_data() {
     local id
     read_kept
@@ -154,7 +156,7 @@ refuse_other_data() {
         "to start that cube: $self${kept_dimension:+ --dimension $kept_dimension}" "${other[@]}"
 }
 
-# Options not given are those of the last start, of the data that is there, or the defaults.
+# Options that are not given are those of the last start, of the existing data, or the defaults.
 settle_options() {
     read_last_start
     read_kept
@@ -168,7 +170,7 @@ settle_options() {
 
 # --- the data folder --------------------------------------------------------------------------------------------
 
-# Makes the data folder ours, by a marker that says whether `clean` may remove the folder itself.
+# Claims the data folder with a marker file, which states whether `clean` may remove the folder itself.
 claim_folder() {
     [[ ! -e $data/.made-by-deploy ]] || return 0
     if mkdir -p "$(dirname "$data")" 2>/dev/null && mkdir "$data" 2>/dev/null; then
@@ -191,7 +193,7 @@ claim_folder() {
     done
 }
 
-# One call at a time works on a folder. The lock is a file that names its owner, made by `ln`, which is atomic.
+# Only one call at a time works on a folder. The lock is a file that names its owner, created by `ln`, which is atomic.
 take_lock() {
     local ticket=$data/.lock.$$ start pid start_of_owner told='' tries=0
     claim_folder
@@ -221,8 +223,8 @@ take_lock() {
     [[ -e $data/.made-by-deploy ]] || echo "folder found" >"$data/.made-by-deploy"
 }
 
-# The owner died without giving the lock back. Of several callers who see that only the one that makes the folder
-# may remove the lock, and looks again first: it may be a new one by now.
+# The owner died without releasing the lock. Of several callers that detect this, only the one that creates the folder
+# may remove the lock, and it checks again first, because the lock may be a new one by now.
 break_stale_lock() {
     local pid start
     if mkdir "$data/.lock.stale" 2>/dev/null; then
@@ -247,7 +249,7 @@ nap() {
 
 # --- interruption -------------------------------------------------------------------------------------------------
 
-# Ctrl-C only sets a flag: between starting a node and writing its pid file nothing may come in.
+# Ctrl-C only sets a flag, because starting a node and writing its pid file must not be interrupted.
 check_interrupted() {
     [[ -n $interrupted ]] || return 0
     local up=0 file
@@ -264,7 +266,7 @@ check_interrupted() {
 
 # --- nodes --------------------------------------------------------------------------------------------------------
 
-# $pid: what pid file $1 says. Fails unless that very process runs.
+# $pid: the process in pid file $1. Fails unless that very process is running.
 pid_file_runs() {
     local start=
     pid=
@@ -272,7 +274,7 @@ pid_file_runs() {
     process_runs "${pid:-0}" "$start"
 }
 
-# $missing: the indices of the nodes that do not run.
+# $missing: the indices of the nodes that are not running.
 read_missing() {
     local index
     missing=()
@@ -282,7 +284,7 @@ read_missing() {
     done
 }
 
-# Nodes of another shape may run from this folder, started with other options.
+# Nodes that were started with other options may be running from this folder.
 refuse_other_cube() {
     local file
     read_last_start
@@ -298,7 +300,7 @@ refuse_other_cube() {
     done
 }
 
-# All ports are looked at before anything starts, so that nothing is started half.
+# All ports are checked before anything is started, so that no partial cube is started.
 refuse_taken_ports() {
     local index ports=() other=$((base_port + 1000))
     for index in "$@"; do
@@ -313,7 +315,7 @@ refuse_taken_ports() {
         "end that process, or use other ports: $self --base-port $other"
 }
 
-# Starts the node of index $1 in a process group of its own, which Ctrl-C on this script does not reach.
+# Starts the node with index $1 in a process group of its own, so that Ctrl-C on this script does not reach it.
 start_node() {
     local pid file log
     read_id "$1" "$dimension"
@@ -333,8 +335,8 @@ start_node() {
     disown "$pid" 2>/dev/null || true
 }
 
-# Waits until the started nodes of indices $@ listen. One that ends takes the others of this call with it. $found: how
-# many topics they have; empty when they do not say.
+# Waits until the started nodes with indices $@ listen. If one ends, the others of this call are stopped. $found: the
+# number of their topics; empty if they do not report it.
 await_listening() {
     local index tries log last said
     found=
@@ -361,7 +363,7 @@ await_listening() {
     done
 }
 
-# Ends the nodes of indices $@.
+# Stops the nodes with indices $@.
 end_nodes() {
     local index files=()
     for index in "$@"; do
@@ -371,8 +373,8 @@ end_nodes() {
     end_pid_files "${files[@]}"
 }
 
-# TERM to the processes of all pid files $@, then up to 6 s for all of them to drain, then KILL. $ended: how many
-# there were.
+# Sends TERM to the processes of all pid files $@, waits up to 6 s for all of them to drain, then sends KILL. $ended:
+# their number.
 end_pid_files() {
     local file tries=0 left=()
     ended=0
@@ -400,7 +402,7 @@ end_pid_files() {
     rm -f "$@"
 }
 
-# $running: those of the pid files $@ whose process runs.
+# $running: those of the pid files $@ whose process is running.
 read_running() {
     local file
     running=()
@@ -452,7 +454,7 @@ start_missing() {
     show_cube
 }
 
-# A node keeps the program that it was started with; cargo replaces the file under it.
+# A node keeps the program that it was started with; cargo replaces the file.
 note_old_build() {
     local exe
     read_id 0 "$dimension"
@@ -461,7 +463,7 @@ note_old_build() {
     [[ $exe != *" (deleted)" ]] || note "the nodes run an older build; to use the new one: $self restart"
 }
 
-# Waits for all links, prints the cube, and three commands to try.
+# Waits for all links, and prints the cube and three commands to try.
 show_cube() {
     local links=$((dimension * nodes / 2)) patience=$((15 + nodes / 16)) index servers=127.0.0.1:$base_port code=0
     for ((index = 1; index < nodes && index < 8; index++)); do

@@ -41,13 +41,13 @@ install_tool() {
         fail "cargo does not find the cargo-fuzz that was just installed" "put cargo's bin folder into PATH"
 }
 
-# seed NAME BYTES: an input to begin with, as printf writes it.
+# seed NAME BYTES: an initial input, as printf writes it.
 seed() {
     printf '%b' "$2" >"$seeds/$1"
 }
 
-# Frames: the vectors, with their checksums mended once they are changed. Each begins with what the input of
-# tests/fuzz/frames.rs begins with; some as a large frame.
+# Frames: the vectors, whose checksums are corrected after mutations. Each begins like the input of
+# tests/fuzz/frames.rs; some are marked as large frames.
 make_frames() {
     local file bytes count=0
     for file in good bad routing; do
@@ -59,7 +59,7 @@ make_frames() {
     done
 }
 
-# Segments: steps of tests/fuzz/segments.rs, one after the other.
+# Segments: sequences of steps of tests/fuzz/segments.rs.
 make_segments() {
     local life='\x0e\x01\x03\x01\x02\x03\x01' entries='\x00\x05\x00\x09\x00\x11' next='\x06\x00'
     seed life "\\x00$life$life$life"
@@ -78,7 +78,7 @@ make_entries() {
     seed publish "$time\\x03$id\\x02\\x01\\x06\\x00\\x00\\x00\\x02\\x00a\\xc3\\x01a$id\\x00\\x00\\x00\\x01$id\\x02\\x01\\x01b"
 }
 
-# fuzz TARGET: runs it, prints its line.
+# fuzz TARGET: runs the target and prints its line.
 fuzz() {
     local target=$1 length=4096 output code=0 runs rate found
     seeds=$folder/seeds/$target
@@ -107,7 +107,7 @@ fuzz() {
     has_found=yes
 }
 
-# $value: a figure that libFuzzer gives at its end; empty without one.
+# $value: a figure that libFuzzer reports at its end; empty if it is missing.
 read_stat() {
     value=$(sed -n "s/^stat::$1: *//p" "$output" | tail -n 1)
 }
@@ -115,7 +115,7 @@ read_stat() {
 read_arguments "$@"
 command -v cargo >/dev/null || fail "there is no cargo" "install a Rust toolchain: https://rustup.rs"
 install_tool
-# The versions that ship; cargo adds what only libFuzzer needs.
+# Uses the versions of the dependencies that ship; cargo adds those that only libFuzzer needs.
 [[ ! Cargo.lock -nt tests/fuzz/Cargo.lock ]] || cp Cargo.lock tests/fuzz/Cargo.lock
 note "building, then ${seconds} s for each of: ${targets[*]}"
 has_found=

@@ -1,11 +1,11 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # its scripts read and set variables that this file does not
-# What the scripts of this folder share: messages, building, a cube of one's own, processes, ports, ids, JSON. Sourced,
-# never run.
+# Functions shared by the scripts in this folder: messages, building, a cube of one's own, processes, ports, ids, JSON.
+# This file is sourced, never run.
 #
-# Plain bash, coreutils and grep; it also runs in bash 3.2 and without /proc. Functions that answer with a value leave it
-# in the variable that their comment names, so that a loop over a thousand nodes starts no subshells.
+# Plain bash, coreutils and grep; it also works in bash 3.2 and without /proc. Functions return values in the variable
+# that their comment names, so that a loop over a thousand nodes starts no subshells.
 
-# fail WHAT [WHY] [WHAT TO DO]: one thought a line on stderr, then exit with $fail_code (1 unless set).
+# fail WHAT [WHY] [WHAT TO DO]: prints a line for each to stderr, then exits with $fail_code (1 unless set).
 fail() {
     printf '%s: %s\n' "$program" "$1" >&2
     shift
@@ -16,7 +16,7 @@ fail() {
     exit "${fail_code:-1}"
 }
 
-# A fault of the caller's: exit 2.
+# Reports an error of the caller: exit code 2.
 fail_usage() {
     fail_code=2 fail "$1" "${2:-}" "see: scripts/$program --help"
 }
@@ -25,7 +25,8 @@ note() {
     printf '%s: %s\n' "$program" "$*" >&2
 }
 
-# Is $1 a whole number between $2 and $3? Without leading zeros, which bash would read as octal.
+# Succeeds if $1 is an integer between $2 and $3. It must not have leading zeros, with which bash would read it as
+# octal.
 is_number() {
     [[ $1 =~ ^(0|[1-9][0-9]{0,8})$ ]] && (($1 >= $2 && $1 <= $3))
 }
@@ -36,7 +37,7 @@ read_count() {
     (($1 == 1)) || count+=s
 }
 
-# $id: the number $1 as $2 binary digits, the way nodes are called ("0" in a cube of one node).
+# $id: the number $1 as $2 binary digits, the name of a node ("0" in a cube of one node).
 read_id() {
     local bit
     id=
@@ -54,8 +55,8 @@ read_short_path() {
 
 # --- building -----------------------------------------------------------------------------------------------------
 
-# $bin: the folder with the two programs, freshly built unless DHT_BIN_DIR names one. When cargo fails, what it says
-# is printed. Its output is meanwhile in $folder, where the script has one.
+# $bin: the folder with the two programs, which are built unless DHT_BIN_DIR names one. If cargo fails, its output is
+# printed; meanwhile it is in $folder, if the script has one.
 build() {
     if [[ -n ${DHT_BIN_DIR:-} ]]; then
         bin=$DHT_BIN_DIR
@@ -87,7 +88,7 @@ run_cargo() {
     return "$result"
 }
 
-# Rewritten on a terminal, said once elsewhere, nothing at all when nothing is compiled.
+# The line is redrawn on a terminal, printed once elsewhere, and omitted if nothing is compiled.
 show_progress() {
     local line crate count=0
     while IFS= read -r line; do
@@ -103,7 +104,7 @@ show_progress() {
     done
 }
 
-# $bin: where cargo puts the programs of a release build; CARGO_TARGET_DIR or a configuration file may move it.
+# $bin: the folder of cargo's release builds, which CARGO_TARGET_DIR or a configuration file may change.
 read_build_folder() {
     local metadata
     metadata=$(cd "$project" && cargo metadata --format-version 1 --no-deps --locked --offline)
@@ -113,8 +114,8 @@ read_build_folder() {
 
 # --- a cube of one's own ------------------------------------------------------------------------------------------
 
-# Starts 2^$dimension nodes of $bin on free ports, with their files in $folder. $server: the first of them. Another
-# process may take a port between the look and the start, hence several tries.
+# Starts 2^$dimension nodes of $bin on free ports, with their files in $folder. $server: the first of them. It tries
+# several times, because another process may take a port between the check and the start.
 start_cube() {
     local base index ports tries
     for ((tries = 0; tries < 5; tries++)); do
@@ -136,15 +137,15 @@ start_cube() {
     fail "no cube could be started" "what deploy.sh said stands above"
 }
 
-# Ends the nodes that start_cube started, if it did.
+# Stops the nodes that start_cube has started, if any.
 end_cube() {
     [[ ! -d $folder/cube ]] || "$scripts/deploy.sh" clean --data "$folder/cube" >/dev/null
 }
 
 # --- processes ------------------------------------------------------------------------------------------------
 
-# $started: when process $1 began. Together with the pid it names one process for good; a pid alone may have been
-# given to a stranger. Fails when there is no such process, or only its unburied remains.
+# $started: the start time of process $1. Together with the pid it identifies a process; a pid alone may have been
+# reused. Fails if there is no such process, or if it is a zombie.
 read_start_time() {
     local stat state
     started=
@@ -163,17 +164,19 @@ read_start_time() {
     fi
 }
 
-# Does process $1, which began at $2, still run?
+# Succeeds if process $1, which started at $2, is still running.
 process_runs() {
     is_number "$1" 1 999999999 && read_start_time "$1" && [[ $started == "$2" ]]
 }
 
 # --- ports ----------------------------------------------------------------------------------------------------
 
-# $listeners: port:inode of every socket that listens where 127.0.0.1 reaches it. Fails without /proc/net/tcp.
+# $listeners: port:inode of every socket that listens on an address through which 127.0.0.1 is reached. Fails without
+# /proc/net/tcp.
 #
-# The tables have a line for every connection of the machine, also for those that ended in the last minute: ten thousand
-# on a busy one. Bash reads such a file byte by byte, so grep reads it and bash sees the sockets that listen alone.
+# The tables have a line for every connection of the machine, including those that ended in the last minute: ten
+# thousand on a busy one. Bash reads such a file byte by byte, so grep filters it and bash gets only the listening
+# sockets.
 read_listeners() {
     local address inode
     listeners=
@@ -187,7 +190,7 @@ read_listeners() {
     done < <(grep -hE '^ *[0-9]+: [0-9A-F]+:[0-9A-F]+ [0-9A-F]+:[0-9A-F]+ 0A ' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
 }
 
-# $taken: those of the ports $@ that something listens on.
+# $taken: those of the ports $@ on which a process listens.
 read_taken_ports() {
     local port known=
     taken=()
@@ -201,7 +204,7 @@ read_taken_ports() {
     done
 }
 
-# $holder: who listens on port $1, as far as this user may know it.
+# $holder: the process that listens on port $1, as far as this user may know it.
 read_port_holder() {
     local line pid='' name inode
     holder="a process of another user, or one that ended just now"
@@ -226,8 +229,8 @@ read_port_holder() {
 
 # --- JSON -----------------------------------------------------------------------------------------------------
 
-# $value: the text, number or word of key $1 in the flat JSON object $2. Fails when the key is not there. Escapes
-# inside a text stay as they are.
+# $value: the text, number or word of key $1 in the flat JSON object $2. Fails if the key is missing. Escapes within a
+# text are not decoded.
 read_json() {
     local pattern="\"$1\"[[:space:]]*:[[:space:]]*(\"(([^\"\\\\]|\\\\.)*)\"|[^][:space:],\"{}[]+)"
     [[ $2 =~ $pattern ]] || return 1

@@ -2,12 +2,12 @@
 # Creates, publishes and reads between peers through the real command line: every node as the entry, every node as
 # the home, eight times eight cases in a cube of eight.
 #
-# A case has a topic of its own, whose home this script computes itself (CRC-32 of the name, low bits) and compares
-# with what the cube says. One node creates it, the entry node publishes to it, a third one reads it back.
+# A case has a topic of its own, whose home this script computes itself (CRC-32 of the name, low bits) and compares with
+# the cube's answer. One node creates it, the entry node publishes to it, and a third one reads it.
 #
 # Then a subscriber at every node follows one topic of every home while every node publishes one message to each of
-# them: publisher, home and subscriber are each any of the nodes, and every subscriber must see every message once, in
-# the order of its topic.
+# them. Publisher, home and subscriber take all combinations of nodes, and every subscriber must get every message once,
+# in the order of its topic.
 set -euo pipefail
 
 program=peer_test.sh
@@ -76,7 +76,7 @@ set_option() {
 
 # --- the cube -----------------------------------------------------------------------------------------------------
 
-# Ends what was started and removes what was made.
+# Stops the processes and removes the files that this script has created.
 clean_up() {
     local code=$? pid
     trap - EXIT INT TERM
@@ -88,7 +88,7 @@ clean_up() {
     exit "$code"
 }
 
-# ${address[i]}, $dimension: the nodes, from the JSON of `dht-cli cluster`. All must be up.
+# ${address[i]}, $dimension: the addresses of the nodes, from the JSON of `dht-cli cluster`. All must be up.
 read_cube() {
     local answer node found=0
     answer=$("$cli" -s "$server" cluster --wait 10s --json) ||
@@ -127,7 +127,7 @@ read_crc32() {
     crc=$((crc ^ 0xFFFFFFFF))
 }
 
-# $topic: a name whose home is node $1; a new one at every call.
+# $topic: a name whose home is node $1; a new one for each call.
 read_topic_at() {
     while :; do
         next_name=$((next_name + 1))
@@ -137,7 +137,8 @@ read_topic_at() {
     done
 }
 
-# ask NODE ARGUMENTS…: $answer of dht-cli through node NODE. On failure $reason says what was asked and answered.
+# ask NODE ARGUMENTS…: runs dht-cli through node NODE and sets $answer. On failure $reason has the request and its
+# result.
 ask() {
     local node=$1
     shift
@@ -148,14 +149,14 @@ ask() {
     fi
 }
 
-# expect KEY VALUE: the last answer has it.
+# expect KEY VALUE: checks the last answer.
 expect() {
     read_json "$1" "$answer" && [[ $value == "$2" ]] && return 0
     reason="$1 should be \"$2\" in: ${answer//$'\n'/ }"
     return 1
 }
 
-# One case: entry node $1, home $2. The creator and the reader are other nodes wherever the cube has others.
+# Runs one case with entry node $1 and home $2. The creator and the reader are other nodes if the cube has others.
 run_case() {
     local entry=$1 home=$2 creator=$((($1 + 1) % nodes)) reader=$((($1 + nodes / 2 + 1) % nodes)) payload home_id
     read_topic_at "$home"
@@ -174,7 +175,7 @@ run_case() {
     expect home "$home_id" && expect next_offset 1
 }
 
-# Begins a table: $1 is what the rows are.
+# Starts a table: $1 names the rows.
 print_heading() {
     local home
     width=$((dimension > 4 ? dimension : 4))
@@ -186,7 +187,7 @@ print_heading() {
     printf '\n'
 }
 
-# A cell of the table: $1 is empty when it is well, else why not.
+# Prints a cell of the table: $1 is empty on success, else the reason for the failure.
 print_cell() {
     local cell=ok
     if [[ -n $1 ]]; then
@@ -197,7 +198,7 @@ print_cell() {
     printf '  %*s' "$width" "$cell"
 }
 
-# Prints the table row by row while the cases run; $failed counts, $reasons explains.
+# Prints the table row by row while the cases run; $failed is the number of failures, $reasons explains them.
 run_all() {
     local entry home
     print_heading entry
@@ -225,7 +226,7 @@ create_followed() {
     done
 }
 
-# A subscriber at every node, each ended by the last of the records that it is to see, or by their absence.
+# Starts a subscriber at every node. Each ends with the last record that it must get, or after a timeout.
 start_subscribers() {
     local node
     for ((node = 0; node < nodes; node++)); do
@@ -238,7 +239,7 @@ start_subscribers() {
     done
 }
 
-# Until the subscriber at node $1 has said of every topic that it follows it.
+# Waits until the subscriber at node $1 has reported that it follows every topic.
 wait_for_subscriber() {
     local try said
     for ((try = 0; try < 200; try++)); do
@@ -250,7 +251,7 @@ wait_for_subscriber() {
     fail "the subscriber at node $1 follows $said of $nodes topics" "$(tail -n 3 "$folder/$1.err")"
 }
 
-# Every node publishes one message to every topic; the order of a topic is that of the nodes.
+# Publishes one message from every node to every topic; the order within a topic is that of the nodes.
 publish_to_followed() {
     local entry home text
     for ((entry = 0; entry < nodes; entry++)); do
@@ -265,7 +266,8 @@ publish_to_followed() {
     done
 }
 
-# ${seen[home]}: what the subscriber at node $1 printed of that home's topic, "offset:publisher" in the order it came.
+# ${seen[home]}: what the subscriber at node $1 printed for that home's topic, as "offset:publisher" in order of
+# arrival.
 read_seen() {
     local name offset text home
     seen=()
@@ -283,7 +285,7 @@ read_seen() {
     done <"$folder/$1.out"
 }
 
-# The table of what every subscriber saw.
+# Prints the table of what every subscriber got.
 run_subscriptions() {
     local node home publisher expected=
     create_followed
