@@ -1,4 +1,4 @@
-//! Large batches: bytes of records a second, beside what the disk takes of writes of the same size.
+//! Large batches: bytes of records per second, compared with the disk's own throughput for writes of the same size.
 
 use crate::compare::note;
 use crate::contestants::{Contestant, FLOOR, NODE};
@@ -9,19 +9,19 @@ use crate::report::Row;
 use crate::rounds::{self, Effort};
 use crate::syscalls;
 
-/// Records of a batch.
+/// Number of records in a batch.
 pub(crate) const RECORDS: u32 = 1000;
 
-/// Batches in flight: enough for the next ones to be there when a sync ends.
+/// Number of batches in flight: enough that the next ones are available when an fsync ends.
 pub(crate) const WINDOW: usize = 16;
 
-/// How much of the disk's own bandwidth the node is to reach.
+/// The share of the disk's own throughput that the node should reach.
 const GOAL: f64 = 0.5;
 
-/// The disk's place in a round, behind the servers'.
+/// The disk's position in a round, after the servers.
 const DISK: usize = 2;
 
-/// Of a bare server and a node, in this order.
+/// For a bare server and a node, in this order.
 pub(crate) fn rows(servers: &[Contestant], folder: &Folder, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
     let plan = |server: usize| servers[server].plan(RECORDS, 1, WINDOW, effort);
     let batch_bytes = plan(NODE).batch()?.len();

@@ -1,15 +1,15 @@
-//! The only place of this program that reads a clock or waits.
+//! The only file of this program that reads a clock or sleeps.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The time.
+/// Returns the current time.
 #[expect(clippy::disallowed_methods, reason = "a measuring program reads the clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Waits for something that cannot be waited for otherwise, such as another process's socket.
+/// Sleeps while polling for something that has no event, such as the socket of another process.
 #[expect(clippy::disallowed_methods, reason = "a driver of other processes, not part of the daemon")]
 pub(crate) fn pause(duration: Duration) {
     thread::sleep(duration);

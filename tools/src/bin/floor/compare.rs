@@ -1,4 +1,4 @@
-//! The whole comparison: starts both sides, takes all figures, prints them beside the goals.
+//! The complete comparison: starts both sides, measures all figures, and prints them beside the goals.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -26,19 +26,19 @@ const TOPIC_BYTES_GOAL: f64 = 400.0;
 
 /// One request at a time.
 pub(crate) const UNBATCHED: (usize, usize) = (1, 1);
-/// Connections, and requests in flight on each.
+/// Number of connections, and of requests in flight on each.
 pub(crate) const PIPELINED: (usize, usize) = (8, 64);
 
 /// A part of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Processor time and latency.
+    /// CPU time and latency.
     Load,
     /// The same with subscribers.
     Pipe,
-    /// System calls a request.
+    /// System calls per request.
     Syscalls,
-    /// Bytes in memory.
+    /// Memory in bytes.
     Memory,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Compared {
     pub(crate) cube: Side,
 }
 
-/// Takes the figures. The exit code tells whether all goals were met.
+/// Measures the figures. The exit code tells whether all goals were met.
 pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
     let program = setup::node_program(options.node.as_ref())?;
     let base_port = setup::free_ports(options.base_port)?;
@@ -105,7 +105,7 @@ pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One on each of the two processors that pinned runs use, so that neither sleeps: waking one costs more than a
+/// A spinner on each of the two processors that pinned runs use, so that neither sleeps: waking one costs more than a
 /// request.
 pub(crate) fn start_spinners() -> Result<Vec<Process>, Error> {
     let mut spinners = Vec::new();
@@ -119,7 +119,7 @@ pub(crate) fn start_spinners() -> Result<Vec<Process>, Error> {
     Ok(spinners)
 }
 
-/// What the nodes take of the processors with nothing to do; it is part of each of their figures.
+/// Measures the CPU use of idle nodes, which is part of each of their figures.
 fn note_idle(cube: &Side) -> Result<(), Error> {
     let before = process::cpu_ns_of(&cube.pids())?;
     clock::pause(Duration::from_secs(1));
@@ -147,7 +147,7 @@ fn load_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result
     Ok(())
 }
 
-/// Servers on the first processor, this program on the second; or all where the kernel likes.
+/// Pins the servers to the first processor and this program to the second, or lets the kernel decide.
 pub(crate) fn pin(compared: &Compared, is_pinned: bool) -> Result<(), Error> {
     let (servers, client) = if is_pinned { ("0", "1") } else { ("0,1", "0,1") };
     for pid in [compared.floor.pids(), compared.cube.pids()].concat() {
@@ -158,11 +158,11 @@ pub(crate) fn pin(compared: &Compared, is_pinned: bool) -> Result<(), Error> {
 
 fn syscall_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
     let (conns, window) = UNBATCHED;
-    // What the process does for a request that crosses so many links; its place in the chain and in the cube.
+    // The work of the process for a request that crosses this many links; its position in the chain and in the cube.
     let places = [
         ("home, asked by a client", 0, 0, 0, HOME_SYSCALLS_GOAL),
         ("relay, asked by a client", 1, 1, 0, RELAY_SYSCALLS_GOAL),
-        // In the cube answers take another way back, through another relay.
+        // In the cube, responses take another path back, through another relay.
         ("relay between links", 2, 1, transit_of_two(compared), RELAY_SYSCALLS_GOAL),
     ];
     for (name, hops, floor_place, cube_place, goal) in places {
@@ -180,13 +180,13 @@ fn syscall_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Res
     Ok(())
 }
 
-/// The node between entry and home of the topic two links away.
+/// Returns the node between the entry and the home of the topic two links away.
 fn transit_of_two(compared: &Compared) -> usize {
     let (_, name) = &compared.cube.entries[2];
     setup::path_to(name)[1]
 }
 
-/// A line before the table.
+/// Prints a line before the table.
 pub(crate) fn note(line: &str) -> Result<(), Error> {
     Ok(writeln!(io::stdout(), "{line}")?)
 }

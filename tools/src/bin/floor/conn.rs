@@ -1,4 +1,4 @@
-//! One connection of a bare server: bytes in, frames out, one write a turn.
+//! A connection of a bare server: bytes in, frames out, one write per turn.
 
 use std::io::{self, IoSlice, Read, Write};
 
@@ -7,39 +7,39 @@ use mio::net::TcpStream;
 use crate::error::Error;
 use crate::frames;
 
-/// Copying this much costs less than a second part of a write.
+/// Copying this much costs less than a second part of a vectored write.
 const COPIED_MAX: usize = 4 << 10;
 
-/// A connection with the bytes that wait on either side of it.
+/// A connection with its pending input and output.
 #[derive(Debug)]
 pub(crate) struct Conn {
     stream: TcpStream,
-    /// The start of a frame whose end has not come.
+    /// The start of an incomplete frame.
     partial: Vec<u8>,
     /// Frames to be written at the end of the turn.
     pub(crate) out: Vec<u8>,
-    /// Is it on the list of those to be written?
+    /// True if it is in the list of connections to be written.
     pub(crate) listed: bool,
 }
 
-/// What a read found.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// That many bytes are in the buffer; there may be more.
+    /// This many bytes are in the buffer; there may be more.
     More(usize),
-    /// That many bytes are in the buffer; there are no more now.
+    /// This many bytes are in the buffer; the socket is drained.
     Last(usize),
-    /// The other side has closed.
+    /// The other side has closed the connection.
     End,
 }
 
 impl Conn {
-    /// Over a connected, registered stream.
+    /// Creates a connection from a connected, registered stream.
     pub(crate) const fn new(stream: TcpStream) -> Self {
         Self { stream, partial: Vec::new(), out: Vec::new(), listed: false }
     }
 
-    /// Fills `buffer`: first with what the last call left over, then from the socket.
+    /// Fills `buffer`, first with the rest of the last call, then from the socket.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Input, Error> {
         let held = self.partial.len();
         buffer[..held].copy_from_slice(&self.partial);
@@ -68,7 +68,7 @@ impl Conn {
         self.partial.extend_from_slice(partial);
     }
 
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes as much of the pending output as the socket takes.
     pub(crate) fn write(&mut self) -> Result<(), Error> {
         let mut written = 0;
         while written < self.out.len() {
@@ -83,7 +83,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Writes what waits and `payload` behind it, as far as the socket takes it.
+    /// Writes as much of the pending output, followed by `payload`, as the socket takes.
     pub(crate) fn write_with(&mut self, payload: &[u8]) -> Result<(), Error> {
         if payload.len() <= COPIED_MAX {
             self.out.extend_from_slice(payload);
@@ -104,7 +104,7 @@ impl Conn {
     }
 }
 
-/// Gives each whole frame of `input` to `take`; how many bytes they have.
+/// Passes each whole frame of `input` to `take`, and returns their total size.
 pub(crate) fn each_frame(input: &[u8], mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<usize, Error> {
     let mut at = 0;
     while let Some(frame) = frames::first(&input[at..])? {

@@ -1,5 +1,5 @@
-//! Who publishes durably in turns: a bare server that writes and syncs, one node with its journal, and `redis-server`
-//! that syncs before it answers. Everything that they keep lies in one folder.
+//! The servers that store publishes durably, measured in turns: a bare server that writes and fsyncs, one node with its
+//! journal, and `redis-server` that fsyncs before it responds. All their files are in one folder.
 
 use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpStream};
@@ -16,17 +16,17 @@ use crate::rounds::Effort;
 use crate::session::create_topics;
 use crate::setup::{self, PEER_PORT};
 
-/// Their places in a round.
+/// Their positions in a round.
 pub(crate) const FLOOR: usize = 0;
 /// The daemon.
 pub(crate) const NODE: usize = 1;
-/// `redis-server`, when there is one.
+/// The `redis-server`, if there is one.
 pub(crate) const REDIS: usize = 2;
 
-/// What is published to.
+/// The topic that is published to.
 const TOPIC: &str = "floor";
 
-/// A server, running.
+/// A running server.
 #[derive(Debug)]
 pub(crate) struct Contestant {
     process: Process,
@@ -40,7 +40,7 @@ impl Contestant {
         self.process.pid()
     }
 
-    /// Requests of so many records of 64 bytes each to its topic.
+    /// Returns the load of requests with this many records of 64 bytes each.
     pub(crate) fn plan(&self, count: u32, conns: usize, window: usize, effort: Effort) -> Plan {
         Plan {
             addr: self.addr,
@@ -58,7 +58,7 @@ impl Contestant {
     }
 }
 
-/// A bare server that syncs each turn.
+/// Starts a bare server that fsyncs in each turn.
 pub(crate) fn start_floor(base_port: u16, folder: &Folder) -> Result<Contestant, Error> {
     let file = folder.join("floor");
     let arguments = [OsStr::new("--mode"), OsStr::new("log"), OsStr::new("--file"), file.as_os_str()];
@@ -66,14 +66,14 @@ pub(crate) fn start_floor(base_port: u16, folder: &Folder) -> Result<Contestant,
     Ok(Contestant { process, addr, protocol: Protocol::Frames })
 }
 
-/// A fresh node with a journal, that keeps so many bytes of the topic; 0 is its default.
+/// Starts a new node with a journal, which retains this many bytes of the topic; 0 is its default.
 pub(crate) fn start_node(program: &Path, base_port: u16, data: &Path, kept_bytes: u64) -> Result<Contestant, Error> {
     let (process, addr) = setup::start_single(program, base_port, Some(data))?;
     create_topics(addr, &[TOPIC.to_owned()], Retention { bytes: kept_bytes, ..Retention::default() })?;
     Ok(Contestant { process, addr, protocol: Protocol::Frames })
 }
 
-/// `None` when it is not installed.
+/// Starts a `redis-server`; `None` if it is not installed.
 pub(crate) fn start_redis(base_port: u16, folder: &Folder) -> Result<Option<Contestant>, Error> {
     let Some(program) = on_path("redis-server") else { return Ok(None) };
     let port = base_port + PEER_PORT;

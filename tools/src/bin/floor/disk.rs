@@ -1,4 +1,4 @@
-//! A file that was written before, and the folder for everything that durable servers keep.
+//! A pre-written file, and the folder for the files of the durable servers.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::clock;
 use crate::error::Error;
 
-/// Where a bare server, or nobody but the disk, writes and syncs. No size ever changes, so a sync is the bytes alone.
+/// A file in which a bare server, or only the disk test, writes and fsyncs. Its size never changes, so an fsync writes
+/// only data.
 #[derive(Debug)]
 pub(crate) struct Prewritten {
     file: File,
@@ -19,7 +20,7 @@ impl Prewritten {
     /// As large as the daemon's segments.
     const BYTES: u64 = 64 << 20;
 
-    /// Makes the file, full of zeros and safe.
+    /// Creates the file, filled with zeros and fsynced.
     pub(crate) fn make(path: &Path) -> Result<Self, Error> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         let zeros = vec![0; 1 << 20];
@@ -30,7 +31,7 @@ impl Prewritten {
         Ok(Self { file, at: 0 })
     }
 
-    /// Writes the bytes behind the last ones, or from the start again where they do not fit, and makes them safe.
+    /// Writes bytes after the previous ones, or from the start if they do not fit, and fsyncs.
     pub(crate) fn store(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let length = bytes.len() as u64;
         if self.at + length > Self::BYTES {
@@ -42,8 +43,8 @@ impl Prewritten {
         Ok(())
     }
 
-    /// Waits while the disk does less than half of what is usual: a host may grant a virtual one only so much for a
-    /// while, and whoever comes then is slow whatever it does.
+    /// Waits while the disk achieves less than half of its usual rate: a host may throttle a virtual disk for a while,
+    /// and any server that is measured then is slow whatever it does.
     pub(crate) fn rest(&mut self, bytes: usize, usual: f64) -> Result<(), Error> {
         const LOOKS: usize = 12;
         for _ in 0..LOOKS {
@@ -55,7 +56,7 @@ impl Prewritten {
         Ok(())
     }
 
-    /// How often a second so many bytes are stored, one time after the other, with nobody else in between.
+    /// Returns how often per second this many bytes are written and fsynced, one after the other.
     pub(crate) fn stores_a_second(&mut self, bytes: usize, seconds: f64) -> Result<f64, Error> {
         let bytes = vec![b'x'; bytes];
         let start = clock::now();
@@ -73,7 +74,7 @@ impl Prewritten {
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// An empty one under `parent`; what a killed run left under that name goes.
+    /// Creates an empty folder under `parent`; the remains of a killed run under that name are removed.
     pub(crate) fn make(parent: &Path, name: &str) -> Result<Self, Error> {
         let failed = |error| Error::Folder { path: parent.to_owned(), error };
         let parent = parent.canonicalize().map_err(failed)?;
@@ -89,7 +90,8 @@ impl Folder {
         Ok(Self(path))
     }
 
-    /// Bytes that everybody has written to its block device; `None` where the file system has not one device.
+    /// Returns the bytes that all processes have written to its block device; `None` if the file system is not on a
+    /// single device.
     pub(crate) fn device_written_bytes(&self) -> Result<Option<u64>, Error> {
         const SECTOR_BYTES: u64 = 512;
         let (major, minor) = device_numbers(fs::metadata(&self.0)?.dev());
@@ -99,7 +101,7 @@ impl Folder {
         Ok(Some(sectors * SECTOR_BYTES))
     }
 
-    /// What is called so in it.
+    /// Returns the path of a file in it.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -111,12 +113,12 @@ impl Drop for Folder {
     }
 }
 
-/// The two parts of a device's number, as the C library packs them.
+/// Splits a device number as the C library packs it.
 const fn device_numbers(dev: u64) -> (u64, u64) {
     ((dev >> 32) & 0xffff_f000 | (dev >> 8) & 0xfff, (dev >> 12) & 0xffff_ff00 | dev & 0xff)
 }
 
-/// The kind of the file system that holds the path: that of the longest mount point above it, the last such one.
+/// Returns the type of the file system that holds the path: that of the longest mount point above it.
 fn file_system<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
     let mut found: Option<(&Path, &str)> = None;
     for line in mounts.lines() {

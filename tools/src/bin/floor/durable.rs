@@ -1,7 +1,7 @@
-//! Publishes that are on disk before they are answered: how many a second, beside `redis-server` and a bare server.
+//! Publishes that are durable before they are acknowledged: their rate, compared with `redis-server` and a bare server.
 //!
-//! One generator loads all three, in turn: only what is spoken to them differs. The node and the bare server are held
-//! against `redis-server`, because the goals are; what a disk can do by itself is in `batches`.
+//! One generator loads all three in turn; only the protocol differs. The node and the bare server are compared with
+//! `redis-server`, because the goals are relative to it; `batches` measures what the disk itself can do.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -20,21 +20,21 @@ use crate::rounds::{self, Effort};
 use crate::setup;
 use crate::writes;
 
-/// Connections, requests in flight on each, and how many times as many as `redis-server` the node is to acknowledge.
+/// Number of connections, of requests in flight on each, and the factor by which the node should exceed `redis-server`.
 const RATES: [(usize, usize, f64); 3] = [(1, 1, 1.1), (50, 1, 1.5), (1, 256, 4.0)];
 
-/// Written at once when the disk is measured by itself. When that is slow, because others write or because a host
-/// grants no more, all servers are slow alike, and ratios say little.
+/// Size of a write when the disk is measured by itself. If it is slow, because of other writers or because a host
+/// throttles it, all servers are equally slow, and ratios say little.
 const DISK_BYTES: usize = 4 << 10;
 
 /// A part of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Acknowledged publishes of one record a second.
+    /// Acknowledged publishes of one record per second.
     Rate,
-    /// Bytes of large batches a second.
+    /// Bytes of large batches per second.
     Batches,
-    /// Bytes written a byte stored.
+    /// Bytes written per byte stored.
     Writes,
 }
 
@@ -51,7 +51,7 @@ impl FromStr for Part {
     }
 }
 
-/// Takes the figures. The exit code tells whether all goals were met.
+/// Measures the figures. The exit code tells whether all goals were met.
 pub(crate) fn durable(options: &Durable) -> Result<ExitCode, Error> {
     let program = setup::node_program(options.node.as_ref())?;
     let base_port = setup::free_ports(options.base_port)?;
@@ -83,7 +83,7 @@ pub(crate) fn durable(options: &Durable) -> Result<ExitCode, Error> {
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is built lies on a disk; the system's folder for temporary files often does not.
+/// Build output is on a disk; the system's folder for temporary files often is not.
 fn beside_this_program() -> Result<PathBuf, Error> {
     let program = std::env::current_exe()?;
     Ok(program.parent().map_or_else(std::env::temp_dir, PathBuf::from))

@@ -1,29 +1,29 @@
-//! Those who subscribed to a bare server, and what the turn has brought for them.
+//! The subscribers of a bare server, and the records of a turn for them.
 
 use dht_node::types::RequestId;
 
 use crate::conn::Conn;
 use crate::frames::Deliver;
 
-/// Most bytes of records in a DELIVER: with its head it stays below what clients take.
+/// Maximum size of the records in a DELIVER: with its head it stays below what clients accept.
 const PAYLOAD_MAX: usize = 512 << 10;
 
-/// What is to be sent to everybody at the end of the turn, as one DELIVER.
+/// The records to be sent to all subscribers at the end of the turn, as one DELIVER.
 #[derive(Debug)]
 pub(crate) struct Fanout {
-    /// By connection.
+    /// The subscriptions by connection.
     subscriptions: Vec<(usize, RequestId)>,
-    /// The records, end to end.
+    /// The records, one after the other.
     payload: Vec<u8>,
     count: u32,
     base: u64,
-    /// Of the first record, which spares a checksum when it is the only one.
+    /// The checksum of the first record, which is reused if it is the only one.
     first_crc: u32,
     deliver: Deliver,
 }
 
 impl Fanout {
-    /// Without subscribers.
+    /// Creates a fan-out without subscribers.
     pub(crate) fn new() -> Self {
         Self {
             subscriptions: Vec::new(),
@@ -35,23 +35,23 @@ impl Fanout {
         }
     }
 
-    /// From now on the connection gets everything; another subscription of it takes the place of the first.
+    /// Adds a subscription to everything from now on, which replaces an earlier one of the connection.
     pub(crate) fn subscribe(&mut self, slot: usize, id: RequestId) {
         self.forget(slot);
         self.subscriptions.push((slot, id));
     }
 
-    /// The connection is gone.
+    /// Removes a connection.
     pub(crate) fn forget(&mut self, slot: usize) {
         self.subscriptions.retain(|(other, _)| *other != slot);
     }
 
-    /// May the same DELIVER have that record too?
+    /// Returns true if the same DELIVER has room for that record.
     pub(crate) const fn has_room(&self, record: &[u8]) -> bool {
         self.payload.is_empty() || self.payload.len() + record.len() <= PAYLOAD_MAX
     }
 
-    /// Adds a record with its place in the log and its checksum.
+    /// Adds a record with its position in the log and its checksum.
     pub(crate) fn add(&mut self, base: u64, record: &[u8], crc: u32) {
         if self.subscriptions.is_empty() {
             return;
@@ -63,7 +63,7 @@ impl Fanout {
         self.count += 1;
     }
 
-    /// Writes what was added to each subscriber; those that cannot be written to.
+    /// Writes the added records to each subscriber. Returns those that cannot be written to.
     pub(crate) fn flush(&mut self, conns: &mut [Option<Conn>]) -> Vec<usize> {
         let mut broken = Vec::new();
         if self.count == 0 {

@@ -1,7 +1,8 @@
-//! The few fields of a frame that a bare server looks at or rewrites, at their fixed places.
+//! The few fields of a frame that a bare server reads or rewrites, at fixed positions.
 //!
-//! The header's checksum is checked on every frame that comes, and made anew where a field of the header changes. A
-//! route section has this protocol's size and carries the origin; its own checksum is neither checked nor made.
+//! The header's checksum is verified for every received frame, and computed again when a field of the header changes. A
+//! route section has the size of this protocol's and carries the origin; its own checksum is neither verified nor
+//! computed.
 
 use std::ops::Range;
 
@@ -36,7 +37,7 @@ const DELIVER_RUN: Range<usize> = HEADER_BYTES + 50..HEADER_BYTES + 54;
 
 const _: () = assert!(ROUTE_BYTES as usize == ROUTE_BYTES_MIN);
 
-/// The whole frame at the start of `input`, with a good header; `None` while bytes of it are missing.
+/// Returns the whole frame with a valid header at the start of `input`; `None` while it is incomplete.
 pub(crate) fn first(input: &[u8]) -> Result<Option<&[u8]>, Error> {
     let Some(header) = input.get(..HEADER_BYTES) else { return Ok(None) };
     if crc32fast::hash(&header[..HEADER_CRC.start]) != BigEndian::read_u32(&header[HEADER_CRC]) {
@@ -46,44 +47,44 @@ pub(crate) fn first(input: &[u8]) -> Result<Option<&[u8]>, Error> {
     Ok(input.get(..LENGTH.end + length))
 }
 
-/// Is it of that operation?
+/// Returns true if the frame has this opcode.
 pub(crate) fn is(frame: &[u8], opcode: Opcode) -> bool {
     frame[OPCODE] == opcode.number()
 }
 
-/// Whose answer it wants, or which subscription it is for.
+/// Returns the request id.
 pub(crate) fn request_id(frame: &[u8]) -> RequestId {
     RequestId(BigEndian::read_u64(&frame[REQUEST_ID]))
 }
 
-/// The checksum of its payload, as it says.
+/// Returns the payload's checksum in the header.
 pub(crate) fn payload_crc(frame: &[u8]) -> u32 {
     BigEndian::read_u32(&frame[PAYLOAD_CRC])
 }
 
-/// Is it an answer?
+/// Returns true if it is a response.
 pub(crate) fn is_response(frame: &[u8]) -> bool {
     Flags(frame[FLAGS]).has(Flags::RESPONSE)
 }
 
-/// Has it a route section?
+/// Returns true if it has a route section.
 pub(crate) fn is_routed(frame: &[u8]) -> bool {
     Flags(frame[FLAGS]).has(Flags::ROUTED)
 }
 
-/// What the relay that took the frame from a client wrote into its route section.
+/// Returns the origin, which the relay that received the frame from a client has written.
 pub(crate) fn origin(routed: &[u8]) -> u64 {
     BigEndian::read_u64(&routed[ROUTE_ORIGIN])
 }
 
-/// The payload, after its checksum was found good.
+/// Returns the payload after verifying its checksum.
 pub(crate) fn payload(frame: &[u8]) -> Result<&[u8], Error> {
     let parts = BigEndian::read_u16(&frame[ARGS_LEN]) + BigEndian::read_u16(&frame[ROUTE_LEN]);
     let payload = frame.get(HEADER_BYTES + usize::from(parts)..).ok_or(Error::Unsupported)?;
     if crc32fast::hash(payload) == payload_crc(frame) { Ok(payload) } else { Err(Error::Corrupt) }
 }
 
-/// Appends a client's frame to `out` as it goes over a link.
+/// Appends a client's frame to `out` in the form for a link.
 pub(crate) fn add_route(frame: &[u8], origin: u64, out: &mut Vec<u8>) {
     let (header, body) = frame.split_at(HEADER_BYTES);
     let mut route = [0; ROUTE_BYTES as usize];
@@ -93,14 +94,14 @@ pub(crate) fn add_route(frame: &[u8], origin: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
-/// Appends a link's frame to `out` as it goes to a client.
+/// Appends a link's frame to `out` in the form for a client.
 pub(crate) fn strip_route(routed: &[u8], out: &mut Vec<u8>) {
     let (header, rest) = routed.split_at(HEADER_BYTES);
     out.extend_from_slice(&with_route_len(header, 0));
     out.extend_from_slice(&rest[usize::from(ROUTE_BYTES)..]);
 }
 
-/// Appends the answer to a HELLO: the same HELLO.
+/// Appends the response to a HELLO: the same HELLO.
 pub(crate) fn answer_hello(hello: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(hello);
@@ -109,7 +110,7 @@ pub(crate) fn answer_hello(hello: &[u8], out: &mut Vec<u8>) {
     seal(header);
 }
 
-/// Appends the answer to a SUBSCRIBE, when the next record is the one at `next`.
+/// Appends the response to a SUBSCRIBE, with the next record at offset `next`.
 pub(crate) fn answer_subscribe(request_id: RequestId, next: u64, out: &mut Vec<u8>) {
     let (topic_id, epoch) = topic();
     let (first, next) = (Offset(0), Offset(next));
@@ -117,7 +118,7 @@ pub(crate) fn answer_subscribe(request_id: RequestId, next: u64, out: &mut Vec<u
     subscribed.encode(Opcode::Subscribe.number(), request_id, None, out);
 }
 
-/// The header of the same frame with a route section of that length, or none.
+/// Returns the header of the same frame with a route section of that length, or none.
 fn with_route_len(header: &[u8], route_len: u16) -> [u8; HEADER_BYTES] {
     let mut changed = [0; HEADER_BYTES];
     changed.copy_from_slice(header);
@@ -130,7 +131,7 @@ fn with_route_len(header: &[u8], route_len: u16) -> [u8; HEADER_BYTES] {
     changed
 }
 
-/// The only one that a bare server has, whatever it is called.
+/// The only topic of a bare server, whatever its name is.
 fn topic() -> (TopicId, Epoch) {
     (TopicId::new(1).expect("1 is not 0"), Epoch(1))
 }
@@ -140,12 +141,12 @@ fn seal(header: &mut [u8]) {
     BigEndian::write_u32(&mut header[HEADER_CRC], crc);
 }
 
-/// An acknowledgement of PUBLISH, ready but for what differs from one to the next.
+/// A prepared acknowledgement of PUBLISH, of which only the variable fields remain to be set.
 #[derive(Debug)]
 pub(crate) struct Ack([u8; HEADER_BYTES + ACK_ARGS_BYTES]);
 
 impl Ack {
-    /// One with this protocol's fields.
+    /// Creates one with this protocol's fields.
     pub(crate) fn new() -> Self {
         let (topic_id, epoch) = topic();
         let published = Response::Published(Published {
@@ -162,7 +163,7 @@ impl Ack {
         Self(frame.try_into().expect("an acknowledgement has 33 bytes of args"))
     }
 
-    /// Appends the answer to `request`, whose record stands at `base`; over a link when the request came over one.
+    /// Appends the response to `request`, whose record is at offset `base`; with a route if the request had one.
     pub(crate) fn write(&self, request: &[u8], base: u64, out: &mut Vec<u8>) {
         let mut ack = self.0;
         ack[OPCODE] = request[OPCODE];
@@ -182,12 +183,12 @@ impl Ack {
     }
 }
 
-/// A DELIVER without its payload, ready but for what differs from one to the next.
+/// A prepared DELIVER without its payload, of which only the variable fields remain to be set.
 #[derive(Debug)]
 pub(crate) struct Deliver([u8; HEADER_BYTES + DELIVER_ARGS_BYTES]);
 
 impl Deliver {
-    /// One with this protocol's fields.
+    /// Creates one with this protocol's fields.
     pub(crate) fn new() -> Self {
         let (topic_id, epoch) = topic();
         let deliver = Push::Deliver(Box::new(Fetched {
@@ -206,7 +207,7 @@ impl Deliver {
         Self(frame.try_into().expect("a DELIVER of one run has 62 bytes of args"))
     }
 
-    /// Makes it that of these records, the first of which stands at `base`.
+    /// Sets the records, the first of which is at offset `base`.
     pub(crate) fn fill(&mut self, base: u64, count: u32, payload: &[u8], payload_crc: u32) {
         let frame = &mut self.0;
         BigEndian::write_u64(&mut frame[DELIVER_FROM], base);
@@ -221,7 +222,7 @@ impl Deliver {
         BigEndian::write_u32(&mut frame[ARGS_CRC], args_crc);
     }
 
-    /// Appends it as that subscription gets it; the payload goes behind it.
+    /// Appends it in the form for that subscription; the payload follows.
     pub(crate) fn write(&mut self, subscription: RequestId, out: &mut Vec<u8>) {
         BigEndian::write_u64(&mut self.0[REQUEST_ID], subscription.0);
         seal(&mut self.0[..HEADER_BYTES]);

@@ -1,8 +1,8 @@
-//! The load: connections that publish, each with a window of requests in flight, on one loop.
+//! The load: publishing connections with a window of requests in flight each, on one loop.
 //!
-//! Windows slide: as many requests go out, in one write, as answers came in one read. With `whole_windows` the
-//! next window goes out when the last one is wholly answered. With subscribers, no more goes out than the slowest of
-//! them may be behind, and a run ends when all of them have everything.
+//! Windows slide: for the responses of one read, as many requests are sent in one write. With `whole_windows` the next
+//! window is sent when the last one has been answered completely. With subscribers, publishers stay within a maximum
+//! lead over the slowest one, and a run ends when all of them have received everything.
 
 use std::fmt;
 use std::io;
@@ -21,52 +21,52 @@ use crate::session::{ANSWER_SECONDS, FRAME_MAX};
 use crate::stats;
 use crate::subscriber::Subscriber;
 
-/// Caches, sockets and the servers' buffers are warm after this.
+/// Duration of the warm-up of caches, sockets and the servers' buffers.
 const WARM_UP: Duration = Duration::from_millis(50);
 
-/// After the last answer, until the server sleeps and the kernel has booked its time.
+/// Delay after the last response until the server sleeps and the kernel has accounted for its CPU time.
 const SETTLE: Duration = Duration::from_millis(3);
 
-/// More than the largest frame.
+/// Larger than the largest frame.
 const SCRATCH_BYTES: usize = 2 * FRAME_MAX as usize;
 
-/// How far, in bytes of records, publishers may be ahead of the slowest subscriber.
+/// Maximum lead of publishers over the slowest subscriber, in bytes of records.
 const AHEAD_BYTES_MAX: usize = 4 << 20;
 
-/// What to send where.
+/// The plan of a load.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// The server.
+    /// The address of the server.
     pub(crate) addr: SocketAddr,
-    /// What is spoken to it.
+    /// The protocol of the server.
     pub(crate) protocol: Protocol,
-    /// Topics, in turn; names of one length.
+    /// The topics, used in turn; names of one length.
     pub(crate) topics: Vec<String>,
-    /// Bytes of a record's value.
+    /// Size of a record's value in bytes.
     pub(crate) value_bytes: usize,
-    /// Records in a request; Redis has no batches and gets one.
+    /// Number of records in a request; Redis has no batches and gets one.
     pub(crate) count: u32,
-    /// Connections.
+    /// Number of connections.
     pub(crate) conns: usize,
-    /// Requests in flight on each.
+    /// Number of requests in flight on each.
     pub(crate) window: usize,
-    /// Answer a window wholly before the next.
+    /// True if a window is answered completely before the next one is sent.
     pub(crate) whole_windows: bool,
-    /// Connections that subscribe to all topics.
+    /// Number of connections that subscribe to all topics.
     pub(crate) subscribers: usize,
-    /// The server that they ask.
+    /// The address of the server that they connect to.
     pub(crate) subscribe_at: SocketAddr,
-    /// How long, after the warm-up.
+    /// Duration after the warm-up.
     pub(crate) seconds: f64,
 }
 
 impl Plan {
-    /// A record's value.
+    /// Returns a record's value.
     pub(crate) fn value(&self) -> Vec<u8> {
         vec![b'x'; self.value_bytes]
     }
 
-    /// The records of a request, end to end.
+    /// Returns the records of a request, one after the other.
     pub(crate) fn batch(&self) -> Result<Vec<u8>, Error> {
         let value = self.value();
         let record = Record { value: &value, ..Record::default() };
@@ -78,27 +78,28 @@ impl Plan {
     }
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
-    /// Requests that were answered.
+    /// Number of answered requests.
     pub(crate) messages: usize,
-    /// Those and the ones of the warm-up.
+    /// Number of answered requests including the warm-up.
     pub(crate) requests: usize,
-    /// Answers a second.
+    /// Responses per second.
     pub(crate) rate: f64,
-    /// Processor time of the server processes a message.
+    /// CPU time of the server processes per message.
     pub(crate) cpu_ns: f64,
-    /// Records that all subscribers together got, and the frames they came in; those of the warm-up are among them.
+    /// Number of records that all subscribers together received, and of the frames that contained them, including the
+    /// warm-up.
     pub(crate) delivered: usize,
-    /// These frames.
+    /// Number of these frames.
     pub(crate) delivers: usize,
-    /// Latencies of unbatched requests at 50, 99 and 99.9 %.
+    /// Latency of unbatched requests at 50, 99 and 99.9 %.
     pub(crate) latency_us: Option<[f64; 3]>,
 }
 
 impl Measured {
-    /// Records in a frame that a subscriber gets.
+    /// Returns the number of records per frame that a subscriber receives.
     pub(crate) fn batch(&self) -> f64 {
         self.delivered as f64 / self.delivers as f64
     }
@@ -120,7 +121,7 @@ impl fmt::Display for Measured {
     }
 }
 
-/// Names of one length: the prefix itself when one is wanted.
+/// Returns names of one length: the prefix itself if only one is wanted.
 pub(crate) fn topic_names(prefix: &str, count: usize) -> Vec<String> {
     match count {
         1 => vec![prefix.to_owned()],
@@ -128,7 +129,7 @@ pub(crate) fn topic_names(prefix: &str, count: usize) -> Vec<String> {
     }
 }
 
-/// Sends by the plan; the topics are there.
+/// Executes the plan; the topics exist.
 pub(crate) fn measure(plan: &Plan, pids: &[u32]) -> Result<Measured, Error> {
     let mut load = Load::open(plan)?;
     let (warm_up, _) = load.run(WARM_UP)?;
@@ -155,14 +156,14 @@ struct Load<'a> {
     plan: &'a Plan,
     poll: Poll,
     events: Events,
-    /// Their tokens come first.
+    /// Their poll tokens come first.
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
-    /// Requests that may be ahead of the slowest subscriber.
+    /// Maximum number of requests ahead of the slowest subscriber.
     ahead_max: usize,
-    /// Records that were sent.
+    /// Number of records sent.
     sent: usize,
-    /// Somebody would have sent more if the slowest subscriber were not so far behind.
+    /// True if a publisher has been held back by the slowest subscriber.
     is_held: bool,
     scratch: Vec<u8>,
     latencies: Latencies,
@@ -189,7 +190,8 @@ impl<'a> Load<'a> {
         Ok(Self { plan, poll, events, publishers, subscribers, ahead_max, sent: 0, is_held: false, scratch, latencies })
     }
 
-    /// Keeps the windows full for that long, then waits for what is in flight: messages, and the seconds it took.
+    /// Keeps the windows full for that time, then waits for the requests in flight. Returns the number of messages and
+    /// the seconds.
     fn run(&mut self, duration: Duration) -> Result<(usize, f64), Error> {
         let start = clock::now();
         let end = start + duration;
@@ -213,7 +215,7 @@ impl<'a> Load<'a> {
         self.publishers.iter().any(|publisher| publisher.unanswered() > 0) || self.slowest() < self.sent
     }
 
-    /// Records that every subscriber has.
+    /// Returns the number of records that every subscriber has received.
     fn slowest(&self) -> usize {
         self.subscribers.iter().map(Subscriber::records).min().unwrap_or(self.sent)
     }
@@ -236,7 +238,7 @@ impl<'a> Load<'a> {
         Ok(messages)
     }
 
-    /// Reads the answers for a publisher, and sends as many requests: answers that came.
+    /// Reads the responses for a publisher, and sends as many requests. Returns the number of responses.
     fn publisher_ready(&mut self, slot: usize, is_writable: bool, end: Instant) -> Result<usize, Error> {
         if is_writable {
             self.publishers[slot].write()?;
@@ -261,7 +263,7 @@ impl<'a> Load<'a> {
         (0..self.publishers.len()).try_for_each(|slot| self.refill(slot, end))
     }
 
-    /// Sends what is missing in a publisher's window, while there is time and the subscribers keep up.
+    /// Fills a publisher's window, while there is time and the subscribers keep up.
     fn refill(&mut self, slot: usize, end: Instant) -> Result<(), Error> {
         let records = self.plan.count as usize;
         let ahead = (self.sent - self.slowest()).div_ceil(records);

@@ -1,8 +1,8 @@
-//! Where a bare server puts what is published.
+//! The log of a bare server.
 
 use std::collections::VecDeque;
 
-/// The payloads of the last requests, end to end.
+/// The payloads of the latest requests, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     chunks: VecDeque<Vec<u8>>,
@@ -11,15 +11,15 @@ pub(crate) struct Log {
 
 impl Log {
     const CHUNK_BYTES: usize = 256 << 10;
-    /// As much as the daemon keeps of a topic by default: 64 MiB.
+    /// The daemon's default retention of a topic in memory: 64 MiB.
     const CHUNKS: usize = 256;
 
-    /// Which payload comes next.
+    /// The number of the next payload.
     pub(crate) const fn next(&self) -> u64 {
         self.records
     }
 
-    /// Appends a payload; which one it is, from 0.
+    /// Appends a payload, and returns its number, from 0.
     pub(crate) fn append(&mut self, payload: &[u8]) -> u64 {
         let has_room = self.chunks.back().is_some_and(|last| last.len() + payload.len() <= Self::CHUNK_BYTES);
         if !has_room {

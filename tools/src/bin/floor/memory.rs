@@ -1,4 +1,4 @@
-//! Memory: of an idle node, of an idle connection, of an empty topic.
+//! Memory of an idle node, of an idle connection, and of an empty topic.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,25 +11,25 @@ use crate::process::{self, Process};
 use crate::session::{self, Session};
 use crate::setup::{self, Side};
 
-/// Connections that are opened and left alone.
+/// Number of connections that are opened and stay idle.
 const CONNECTIONS: usize = 1000;
 
-/// Topics that are created and left empty.
+/// Number of topics that are created and stay empty.
 const TOPICS: usize = 100_000;
 
-/// Connections before the first figure: what a node allocates once is not charged to the rest.
+/// Number of connections before the first reading: one-time allocations are not attributed to the others.
 const WARM_CONNECTIONS: usize = 16;
 
-/// Bytes in memory.
+/// Memory in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PerItem {
-    /// Of one more idle connection.
+    /// The increase per idle connection.
     pub(crate) connection: f64,
-    /// Of one more empty topic.
+    /// The increase per empty topic.
     pub(crate) topic: f64,
 }
 
-/// Of the largest node of a cube.
+/// Memory of the largest node of a cube.
 pub(crate) fn idle_node(cube: &Side) -> Result<f64, Error> {
     let mut largest = 0;
     for pid in cube.pids() {
@@ -38,7 +38,7 @@ pub(crate) fn idle_node(cube: &Side) -> Result<f64, Error> {
     Ok(largest as f64)
 }
 
-/// On fresh single nodes.
+/// Measured on new single nodes.
 pub(crate) fn per_item(program: &Path, base_port: u16) -> Result<PerItem, Error> {
     let (node, addr) = setup::start_single(program, base_port, None)?;
     let connection = per_connection(&node, addr)?;

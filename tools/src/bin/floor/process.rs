@@ -1,4 +1,4 @@
-//! Other processes: started, pinned, read from /proc, and ended when their owner goes.
+//! Other processes: started, pinned, observed through /proc, and ended with their owner.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::error::Error;
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts a program. The kernel kills it when the program that measures ends in whatever way.
+    /// Starts a program. The kernel kills it when this program ends in any way.
     pub(crate) fn start(program: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Self, Error> {
         if !program.exists() {
             return Err(Error::Missing { program: program.to_owned() });
@@ -26,7 +26,7 @@ impl Process {
         Ok(Self(spawn(&mut command)?))
     }
 
-    /// Starts this program again as a spinner on one processor, below everything else.
+    /// Starts this program as a spinner on one processor, at the lowest priority.
     pub(crate) fn start_spinner(processor: usize) -> Result<Self, Error> {
         let myself = std::env::current_exe()?;
         let mut command = Command::new("setpriv");
@@ -35,12 +35,12 @@ impl Process {
         Ok(Self(spawn(command.stdin(Stdio::null()).stderr(Stdio::null()))?))
     }
 
-    /// Its id.
+    /// Returns its id.
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 
-    /// Does it run?
+    /// Returns true if it is running.
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(None))
     }
@@ -70,7 +70,7 @@ pub(crate) fn spin() {
     }
 }
 
-/// Lets a process run on these processors only, as `taskset` writes them.
+/// Restricts a process to these processors, in the notation of `taskset`.
 pub(crate) fn pin(pid: u32, processors: &str) -> Result<(), Error> {
     let mut command = Command::new("taskset");
     command.args(["-a", "-p", "-c", processors, &pid.to_string()]);
@@ -78,7 +78,7 @@ pub(crate) fn pin(pid: u32, processors: &str) -> Result<(), Error> {
     if status.success() { Ok(()) } else { Err(Error::Unreadable { what: "the answer of taskset" }) }
 }
 
-/// Nanoseconds that all threads of the processes have run.
+/// Returns the CPU time of all threads of the processes in nanoseconds.
 pub(crate) fn cpu_ns_of(pids: &[u32]) -> Result<u64, Error> {
     let mut sum = 0;
     for pid in pids {
@@ -91,14 +91,15 @@ pub(crate) fn cpu_ns_of(pids: &[u32]) -> Result<u64, Error> {
     Ok(sum)
 }
 
-/// Bytes that the process has caused to be written to a disk: whole pages, each time that they become dirty.
+/// Returns the bytes that the process has caused to be written to a disk: whole pages, each time that they become
+/// dirty.
 pub(crate) fn written_bytes(pid: u32) -> Result<u64, Error> {
     let figures = fs::read_to_string(format!("/proc/{pid}/io"))?;
     let line = figures.lines().find_map(|line| line.strip_prefix("write_bytes: "));
     line.and_then(|bytes| bytes.parse().ok()).ok_or(Error::Unreadable { what: "/proc/PID/io" })
 }
 
-/// Bytes of a process that lie in memory, to the page; VmRSS is off by up to 64 pages a processor.
+/// Returns the resident memory of a process in bytes, accurate to a page; VmRSS is off by up to 64 pages per processor.
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Error> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
@@ -106,19 +107,19 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Error> {
     Ok(kibibytes.ok_or(Error::Unreadable { what: "/proc/PID/smaps_rollup" })? * 1024)
 }
 
-/// What the machine's processors have done since it started, in hundredths of a second.
+/// CPU time of the machine since its start, in hundredths of a second.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
-    /// For processes at low priority: somebody compiles.
+    /// Time of processes at low priority, such as compilers.
     pub(crate) nice: u64,
-    /// Taken away by the host.
+    /// Time taken by the host.
     pub(crate) steal: u64,
-    /// Everything together.
+    /// Total time.
     pub(crate) total: u64,
 }
 
 impl Machine {
-    /// As of now.
+    /// Reads the current values.
     pub(crate) fn read() -> Result<Self, Error> {
         let mut stat = String::new();
         fs::File::open("/proc/stat")?.read_to_string(&mut stat)?;
@@ -137,7 +138,7 @@ impl Machine {
         }
     }
 
-    /// Was something else going on since then that spoils figures?
+    /// Returns true if something else has run since then that distorts figures.
     pub(crate) const fn was_disturbed_since(&self, then: &Self) -> bool {
         self.nice - then.nice > 5 || (self.steal - then.steal) * 50 > self.total - then.total
     }

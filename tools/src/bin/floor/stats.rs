@@ -1,18 +1,18 @@
-//! Medians and their like.
+//! Medians and quartiles.
 
-/// The middle of several figures and the quarters beside it.
+/// The median of several figures, with the quartiles.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     /// The median.
     pub(crate) median: f64,
-    /// A quarter of the figures lies below.
+    /// The lower quartile.
     pub(crate) low: f64,
-    /// A quarter of the figures lies above.
+    /// The upper quartile.
     pub(crate) high: f64,
 }
 
 impl Spread {
-    /// Of at least one figure.
+    /// Computes them from at least one figure.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
         let mut figures: Vec<f64> = figures.into_iter().collect();
         figures.sort_by(f64::total_cmp);
@@ -20,7 +20,7 @@ impl Spread {
     }
 }
 
-/// Of sorted figures, between the two nearest.
+/// Interpolates between sorted figures.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index within the figures")]
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
@@ -28,7 +28,7 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     below + (above - below) * place.fract()
 }
 
-/// Of sorted figures, the one that this share of them does not exceed; 0 of none.
+/// Returns the sorted figure that this share of them does not exceed; 0 if there are none.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index, cut to the figures")]
 pub(crate) fn percentile(sorted: &[u64], share: f64) -> u64 {
     let rank = (share * sorted.len() as f64).ceil() as usize;
