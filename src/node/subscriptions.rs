@@ -121,8 +121,8 @@ pub(super) struct Followed {
     pub home: NodeId,
     /// The log end offset as far as it is known here. For topics of this node, the catalogue has the exact one.
     pub head: Offset,
-    /// Its readers, ordered by cursor, so that only those concerned are visited: a topic may have very many readers that
-    /// are behind.
+    /// Its readers, ordered by cursor, so that only those concerned are visited: a topic may have very many readers
+    /// that are behind.
     readers: BTreeSet<(Offset, usize)>,
     /// True while a retry of failed fetches is scheduled; one wakes all readers.
     pub is_retried: bool,
