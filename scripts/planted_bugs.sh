@@ -101,7 +101,7 @@ list_bugs() {
     bug "an index of another folder is taken" src/journal/past.rs \
         's/self\.check_stamps\(number, &\[\]\)\?;//'
     bug "copies do not say whose they are" src/journal/clean.rs \
-        's/segment_header\(stamp, self/segment_header(Stamp { ..Stamp::NONE }, self/'
+        's/segment_header\(stamp, self/segment_header(Stamp::from_number(stamp.number().min(0)), self/'
     bug "the watermark is ahead of what is durable" src/journal/writer.rs \
         '/pub fn sync/,/^    \}/ { s/self\.write\(\)\?;/self.write()?; self.watermark.write(self.mark())?;/ }'
     bug "the watermark is written once for each segment only" src/journal/writer.rs \
