@@ -90,7 +90,7 @@ fn a_node_that_is_ended_under_load_keeps_everything_and_has_nothing_to_mend() {
         }
     });
     let daemon = cube.daemon(0);
-    assert_eq!((daemon.logged("were unfinished"), daemon.logged("may be lost")), (0, 0));
+    assert_eq!((daemon.logged("unfinished records at its end"), daemon.logged("may be lost")), (0, 0));
 }
 
 /// Writers publish and a subscriber reads while `happen` does what it does; after that all is there, and still after
