@@ -237,8 +237,13 @@ impl Node {
         Response::decode(Opcode::from_number(opcode)?, frame.header.status, args, &payload).ok()
     }
 
-    /// An answer for another node's request was made here: there is no way to it, or it is held.
+    /// Handles a refusal, by this node, of a request that another one is to answer: there is no path to it, or it is
+    /// held. An earlier attempt may come back here on its way round a dead link, and says nothing about the latest.
     pub(super) fn complete(&mut self, step: &mut Step<'_>, origin: Origin, response: Response) {
+        if self.pending.is_latest(origin) != Some(true) {
+            self.stats.responses_late += 1;
+            return;
+        }
         let Some(target) = self.pending.get_mut(origin).map(|pending| pending.target) else { return };
         if response.status() == Status::Unreachable.number() {
             self.routing.note_reached(target, false, step.now.monotonic_us);
