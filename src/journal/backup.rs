@@ -212,10 +212,10 @@ impl<D: Disk> Copy<'_, D> {
         needed.extend((from..=last).filter(|_| !logs.is_empty()));
         for number in needed {
             let next = number.checked_add(1).filter(|next| *next <= last && logs.binary_search(next).is_ok());
-            self.copy_log(number, next)?;
             if number <= from {
                 self.copy_index(number)?;
             }
+            self.copy_log(number, next)?;
         }
         Ok(())
     }
@@ -287,13 +287,14 @@ impl<D: Disk> Copy<'_, D> {
     }
 
     fn copy_copies(&mut self, number: u32) -> Result<(), Stop> {
+        self.copy_index(number)?;
         let name = names::segment(number);
         let end = self.size(&name)?;
-        if !self.keep_same(&name, end)? {
-            let bytes = self.read(&name)?;
-            self.put_segment(number, &bytes, End::At(bytes.len()))?;
+        if self.keep_same(&name, end)? {
+            return Ok(());
         }
-        self.copy_index(number)
+        let bytes = self.read(&name)?;
+        self.put_segment(number, &bytes, End::At(bytes.len()))
     }
 
     /// Copies a segment of the log. `next` is the segment that says where it ends, if there is one.
@@ -330,8 +331,9 @@ impl<D: Disk> Copy<'_, D> {
         Ok(())
     }
 
-    /// Copies the index of a segment, unless there is none or one of that size has been copied before. A start checks
-    /// indexes, and rebuilds one that does not fit.
+    /// Copies the index of a segment, unless there is none or one of that size has been copied before. This comes before
+    /// the segment, because the node removes the index first: when it is gone the segment is too, and the attempt ends.
+    /// A start checks indexes, and rebuilds one that does not fit.
     fn copy_index(&mut self, number: u32) -> Result<(), Stop> {
         let name = names::index(number);
         let Ok(size) = self.source.size(&name) else { return Ok(()) };
