@@ -326,6 +326,8 @@ list_bugs() {
         '/fn doubt\(/,/^    \}/ s/if pending\.is_repeatable/if pending.frame.is_some()/' node::tests
     bug "new requests overtake those that wait" src/node/retry.rs \
         '/fn keep_behind/,/^    \}/ s/!self\.retries\.holds\(lane\)/true/' node::tests
+    bug "an earlier attempt that comes back is taken for the latest" src/node/ingress.rs \
+        's/if self\.pending\.is_latest\(origin\) != Some\(true\)/if false/' node::tests
     bug "a refusal of an earlier attempt is the answer" src/node/ingress.rs \
         's/!is_latest \&\& Class::of\(status\) != Class::Success/false/' node::tests
     bug "ages go by the clock of the machine" src/node/tick.rs \

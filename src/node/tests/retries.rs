@@ -9,7 +9,7 @@ use crate::limits::{
 use crate::types::{ConnId, Epoch, Offset, ProducerId, Retention};
 use crate::wire::request::{Publish, Sequenced, TraceTarget};
 use crate::wire::response::{Durability, Published};
-use crate::wire::{Request, Response, Status};
+use crate::wire::{Request, Response, Route, Status};
 
 const PING: Request<'static> = Request::Ping { node: 1, token: 7 };
 
@@ -167,6 +167,19 @@ fn success_of_any_attempt_is_the_answer_and_a_refusal_only_that_of_the_latest() 
         sent = next;
     }
     assert_eq!(answers, [(5, Status::OutcomeUnknown)]);
+}
+
+#[test]
+fn an_earlier_attempt_that_comes_back_says_nothing_about_the_latest() {
+    let (mut node, client, first) = publishing(1);
+    let second = node.pass(RETRY_SILENCE_US);
+    // Its way round dead links was too long, and ends where it began.
+    let route = Route { ttl: 0, ..attempts(&first)[0].route().clone() };
+    let name = names(1, 1).next().unwrap();
+    let sent = node.node_sends(&route, 2, &publish(&name, Some(0)), &records(1, 10));
+    assert_eq!(sent.len(), 0, "it is not refused, and does not wait");
+    let sent = node.answer(attempts(&second)[0], &published());
+    assert_eq!(told(&sent, client), [(2, Status::Ok)]);
 }
 
 #[test]
