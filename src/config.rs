@@ -163,30 +163,30 @@ impl FromStr for Sync {
     }
 }
 
-/// What a node is to be, found possible.
+/// The checked configuration of a node.
 #[derive(Debug)]
 pub struct Config {
-    /// Which vertex.
+    /// Id of this node.
     pub id: NodeId,
-    /// Of which cube.
+    /// Dimension of the cube.
     pub dimension: Dimension,
-    /// Where it listens: on the first of these addresses that can be used.
+    /// Addresses to listen on; the first one that is available is used.
     pub listen: Vec<SocketAddr>,
-    /// Can others than this machine's processes reach it?
+    /// True if other machines can reach the node.
     pub is_exposed: bool,
-    /// Where the others are.
+    /// Addresses of the other nodes.
     pub peers: Peers,
-    /// Where clients reach each node, by id. `None` for this node stands for where it listens.
+    /// Addresses at which clients reach each node, by id. `None` for this node stands for the address it listens on.
     pub addresses: Vec<Option<HostPort>>,
     /// The value of `--advertise`.
     pub advertised: Option<HostPort>,
     /// The cluster's name.
     pub cluster: String,
-    /// Its journal; `None` in memory.
+    /// Options of its journal; `None` for a node that keeps its topics in memory.
     pub storage: Option<storage::Options>,
-    /// Bytes of memory for topics.
+    /// Limit of the memory for topics, in bytes.
     pub memory_bytes: u64,
-    /// For topics whose creator does not say.
+    /// Default retention of topics.
     pub retention: Retention,
 }
 

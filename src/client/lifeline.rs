@@ -35,7 +35,7 @@ pub(super) struct Lifeline {
 
 /// The result of [`Lifeline::hold`].
 pub(super) enum Held {
-    /// The connection is the same as the last time.
+    /// The connection has not changed since the previous call.
     Same,
     /// There is a new connection, to this node.
     New(NodeId),

@@ -55,14 +55,14 @@ pub struct Words {
 pub enum EnvironmentError {
     /// A switch with another value than those that it can have.
     Switch {
-        /// The variable.
+        /// The name of the environment variable.
         variable: String,
         /// Its value.
         value: String,
     },
     /// A name that is nearly that of an option. Starting without that option could do harm.
     Misspelt {
-        /// The variable.
+        /// The name of the environment variable.
         variable: String,
         /// What was probably meant.
         meant: String,

@@ -286,7 +286,8 @@ impl<F> Cleaning<F> {
 }
 
 impl<F: DiskFile> Cleaning<F> {
-    /// Appends copies of consecutive batches of the first piece to the new segment.
+    /// Appends copies of consecutive batches to the new segment; the batches come from the first piece that is left to
+    /// copy.
     fn put(&mut self, (group, stamp): (u16, Stamp), batches: &mut [(Filed, bytes::Bytes)]) -> io::Result<()> {
         let mut out = Vec::new();
         if self.written == 0 {

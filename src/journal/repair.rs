@@ -68,7 +68,7 @@ pub fn repair<D: Disk>(
     keeper.set_stamp(stamp);
     let io = |cause: io::Error| OpenError::io("a fresh segment", cause);
     let newest = files.iter().filter_map(|name| names::segment_number(name)).max().unwrap_or(0);
-    // Behind the watermark even when its segment is gone: no number is used twice.
+    // The new segment comes after the watermark's, even when that one is missing: no segment number is used twice.
     let newest = newest.max(last.place.segment).max(marked.map_or(0, |mark| mark.place.segment));
     let segment = keeper.prepare(newest + 1, SEGMENT_BYTES_FIRST).map_err(io)?;
     let mut writer = Writer::new(group, false, last, (segment, watermark));

@@ -58,7 +58,7 @@ pub enum Action {
     },
     /// Reads records from the journal; [`super::Event::Read`] has the answer.
     Read {
-        /// The query, and who waits for it.
+        /// The query, with the request or subscription that waits for its result.
         lookup: Lookup,
     },
     /// Connects to a node and drops an earlier attempt.

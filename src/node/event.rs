@@ -77,7 +77,7 @@ pub enum Event<'a> {
     },
     /// The answer to an [`super::Action::Read`].
     Read {
-        /// The query, and who waits for it.
+        /// The query, with the request or subscription that waits for its result.
         lookup: Lookup,
         /// The answer, or the reason why the journal cannot give one.
         found: Result<Found, Unreadable>,

@@ -13,9 +13,9 @@ use crate::wire::{Flags, Frame, Header, Kind, Opcode, Origin, Response, Route, S
 /// Where to send the response to a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ReplyTo {
-    /// To a client of this node.
+    /// The client of this node that sent the request.
     Client(Asked),
-    /// To the ingress that sent the request. That is this node itself when its own request could not be forwarded.
+    /// The ingress that sent the request. That is this node itself when its own request could not be forwarded.
     Ingress {
         /// The ingress.
         source: NodeId,
@@ -30,7 +30,7 @@ pub(super) enum ReplyTo {
         /// The dimension in the request's route, which the response inherits.
         dimension: Dimension,
     },
-    /// To nobody: the request was one-way.
+    /// Nobody: the request was one-way.
     Nobody,
 }
 
@@ -42,7 +42,7 @@ const fn count_hop(route: &mut Route) {
 
 /// Why a frame cannot be forwarded.
 enum Stuck {
-    /// Its TTL is 0.
+    /// The frame's TTL is used up.
     Expired,
     /// Every path to its target is down, as far as this node knows.
     Unreachable,

@@ -1,6 +1,6 @@
-//! The requests of this node's own clients: taken in, sent to where they belong, answered.
+//! Requests of this node's own clients: receives them, forwards them to their target, and returns the responses.
 //!
-//! A request that this node does itself goes straight to `serve`; one for another node leaves a note in `pending`.
+//! A request that this node executes itself is passed to `serve`; one for another node has an entry in `pending`.
 
 use super::action::{Action, Packet};
 use super::charge::{charge_of, size_of_answer};
@@ -20,18 +20,19 @@ use crate::wire::request::{ANY_NODE, TraceTarget};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Class, Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
 
-/// A request as its client's connection knows it.
+/// A client's request, as needed to respond to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// Who asked.
+    /// The client's connection.
     pub conn: ConnId,
-    /// What the client calls it.
+    /// The request id that the client chose.
     pub request_id: RequestId,
-    /// As on the wire.
+    /// The opcode as on the wire.
     pub opcode: u8,
-    /// Bytes that its answer may take.
+    /// Bytes reserved for its response.
     pub charge: u32,
-    /// Is there an opening for it? Other requests may have its id.
+    /// True if it opens a subscription or waits for records, and so has an opening. Another request of the client may
+    /// have the same id.
     pub opens: bool,
 }
 
@@ -43,14 +44,14 @@ impl Asked {
     }
 }
 
-/// Of a request that leaves no note: it is done here, or nobody waits for it.
+/// The origin of a request without an entry in `pending`: this node executes it, or it is one-way.
 const NO_ORIGIN: Origin = Origin::from_number(0);
 
-/// To whom a request goes.
+/// The target of a request.
 struct Destination {
     target: NodeId,
     kind: Kind,
-    /// Of a probe, which goes its way whatever is known of the target.
+    /// The TTL of a TRACE, which is sent even if the target is known to be unreachable; `None` for other requests.
     ttl: Option<u16>,
 }
 
@@ -78,7 +79,7 @@ impl Node {
         }
     }
 
-    /// Checks a request as far as its way depends on it, and sends it there.
+    /// Checks a request as far as its routing depends on it, and executes or forwards it.
     fn accept(
         &mut self,
         step: &mut Step<'_>,
@@ -144,7 +145,7 @@ impl Node {
         Ok(())
     }
 
-    /// Notes whose a request is that another node will answer.
+    /// Adds an entry to `pending` for a request that another node is to answer.
     fn note(
         &mut self,
         step: &mut Step<'_>,
@@ -178,7 +179,7 @@ impl Node {
         Ok(origin)
     }
 
-    /// An answer came back from another node.
+    /// Handles a response from another node.
     pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
         let status = frame.header.status;
         let is_latest = self.pending.is_latest(origin);
@@ -207,7 +208,7 @@ impl Node {
         }
     }
 
-    /// Hands the answer of this event to the client that it is for.
+    /// Forwards the response of this event to its client.
     fn hand_back(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, asked: Asked, target: NodeId) {
         let opening = self.take_opening(&asked);
         let opening = opening.and_then(|opening| Some((opening, Self::answer_of(asked.opcode, frame)?)));
@@ -231,7 +232,7 @@ impl Node {
         self.settle(step, asked.conn);
     }
 
-    /// An answer as its client will read it; `None` when it cannot be read.
+    /// Decodes a response; returns `None` when it is corrupt.
     fn answer_of(opcode: u8, frame: &Frame<'_>) -> Option<Response> {
         let (args, payload) = (frame.args().ok()?, frame.keep_payload().ok()?);
         Response::decode(Opcode::from_number(opcode)?, frame.header.status, args, &payload).ok()
@@ -253,7 +254,7 @@ impl Node {
         if is_unsure { self.finish_unknown(step, asked, target) } else { self.finish(step, asked, response) }
     }
 
-    /// Answers a client.
+    /// Sends a client the response to its request.
     pub(super) fn finish(&mut self, step: &mut Step<'_>, asked: Asked, response: Response) {
         let (opening, here) = (self.take_opening(&asked), self.settings.id);
         if let (Some(opening), Response::Fetched(fetched)) = (&opening, &response)
@@ -273,7 +274,7 @@ impl Node {
         self.settle(step, asked.conn);
     }
 
-    /// Requests whose answer did not come in time.
+    /// Answers the requests that have timed out with OUTCOME_UNKNOWN.
     pub(super) fn expire_pending(&mut self, step: &mut Step<'_>) {
         while let Some(pending) = self.pending.expire(step.now.monotonic_us) {
             self.end_pending(step, &pending);
@@ -281,7 +282,7 @@ impl Node {
         }
     }
 
-    /// The client sends nothing more: when its answers are out, the connection ends.
+    /// Handles the end of a client's requests: the connection is closed when its responses have been sent.
     pub(super) fn on_ended(&mut self, step: &mut Step<'_>, id: ConnId) {
         match self.conns.client_mut(id) {
             Some(client) => {
@@ -334,7 +335,7 @@ impl Node {
         })
     }
 
-    /// Answers a request that went nowhere.
+    /// Answers a request that was neither executed nor forwarded.
     fn refuse_request(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>, error: ErrorResponse) {
         self.stats.errors += 1;
         if frame.header.flags.has(Flags::ONEWAY) {

@@ -35,39 +35,39 @@ use crate::types::{ConnId, NodeId, NodeSet};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Opcode, Origin, Request, Response, Status, TrafficClass};
 
-/// Requests that an answer of their target lets go.
+/// Number of waiting requests that are sent when their target has answered one.
 const LET_GO: usize = 2;
 
-/// A lane's place in the table.
+/// Identifies a lane: the index of it in `Retries::lanes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LaneId(usize);
 
-/// Requests that wait for another attempt, by target.
+/// The requests that wait for another attempt, by target.
 #[derive(Debug)]
 pub(super) struct Retries {
     lanes: Vec<Lane>,
-    /// What was sent to a node before this time and is not answered was passed by later requests and is probably lost;
-    /// monotonic microseconds.
+    /// By target, the monotonic time in microseconds of a later attempt that has been answered: requests sent before it
+    /// that have no response are probably lost.
     passed_us: Vec<u64>,
-    /// Monotonic time in microseconds at which a lane is due.
+    /// Monotonic time in microseconds at which the first lane is due; `u64::MAX` when no request waits.
     due_us: u64,
-    /// Requests so far, to number them.
+    /// Number of requests so far, from which each gets its serial number.
     count: u64,
 }
 
 /// The waiting requests of one kind for one target.
 #[derive(Debug, Default)]
 struct Lane {
-    /// By their number, so that the oldest is first.
+    /// Their latest origins by serial number, so that the oldest request is first.
     waiting: BTreeMap<u64, Origin>,
-    /// Monotonic time in microseconds at which the oldest is sent even without an answer of the target.
+    /// Monotonic time in microseconds at which the oldest one is sent even if the target has answered nothing.
     next_us: u64,
-    /// Times that this happened since the last answer.
+    /// Number of requests sent for that reason since the target's last answer.
     probes: u32,
 }
 
 impl Retries {
-    /// A table for a cube of so many nodes.
+    /// Returns an empty table for a cube with that number of nodes.
     pub(super) fn new(nodes: u16) -> Self {
         let lanes = (0..2 * nodes).map(|_| Lane::default()).collect();
         Self { lanes, passed_us: vec![0; usize::from(nodes)], due_us: u64::MAX, count: 0 }
@@ -101,7 +101,7 @@ impl Retries {
         self.due_us = self.due_us.min(lane.next_us);
     }
 
-    /// Inserts a request that need not wait.
+    /// Inserts a request whose lane is due at once.
     fn insert_due(&mut self, lane: LaneId, number: u64, origin: Origin, now_us: u64) {
         self.lanes[lane.0].waiting.insert(number, origin);
         self.lanes[lane.0].next_us = now_us;
@@ -116,13 +116,13 @@ impl Retries {
         self.lanes[lane.0].waiting.pop_first().map(|(_, origin)| origin)
     }
 
-    /// A request that was sent to a node at `sent_us` has passed those that were sent to it before.
+    /// Notes that a request sent to a node at `sent_us` was answered, possibly before those sent earlier.
     fn pass(&mut self, target: NodeId, sent_us: u64) {
         let passed_us = &mut self.passed_us[usize::from(target.index())];
         *passed_us = sent_us.max(*passed_us);
     }
 
-    /// Makes all lanes due now.
+    /// Makes all lanes due at once.
     fn hurry(&mut self, now_us: u64) {
         for lane in self.lanes.iter_mut().filter(|lane| !lane.waiting.is_empty()) {
             (lane.next_us, self.due_us) = (now_us, now_us);
@@ -155,9 +155,9 @@ impl Retries {
     }
 }
 
-/// What is due about a request.
+/// What has to be done about a request.
 enum Due {
-    /// It is answered with what is known of it.
+    /// No further attempt is made, and the client is answered.
     GiveUp,
     /// Its latest attempt was probably lost.
     Doubt,
@@ -229,7 +229,7 @@ impl Node {
         self.uncharge(step, pending.asked.conn, pending.frame_charge());
     }
 
-    /// A target has said what became of a request: more of those that wait for it may go.
+    /// Sends more of the requests that wait for a target, because it has answered one.
     pub(super) fn follow_on(&mut self, step: &mut Step<'_>, answered: &Pending, is_latest: bool) {
         let lane = answered.lane();
         self.retries.lanes[lane.0].probes = 0;
@@ -251,12 +251,12 @@ impl Node {
         }
     }
 
-    /// There may be a way again: the oldest request of each lane tries it.
+    /// Lets the oldest request of each lane be sent at once, because a path may have become available.
     pub(super) fn retry_soon(&mut self, step: &Step<'_>) {
         self.retries.hurry(step.now.monotonic_us);
     }
 
-    /// A link is lost, and what went over it may be.
+    /// Treats the unanswered requests that were sent over a lost link as lost.
     pub(super) fn doubt_link(&mut self, step: &Step<'_>, conn: ConnId) {
         let went_over = |pending: &Pending| pending.via == Some(conn) && matches!(pending.state, State::Sent { .. });
         let lost: Vec<Origin> =
@@ -324,7 +324,7 @@ impl Node {
         }
     }
 
-    /// Notes over which link a request went.
+    /// Records when and over which link a request was sent.
     pub(super) fn note_sent(&mut self, step: &Step<'_>, origin: Origin, conn: ConnId) {
         if let Some(pending) = self.pending.get_mut(origin) {
             (pending.sent_us, pending.via) = (step.now.monotonic_us, Some(conn));
@@ -337,7 +337,7 @@ impl Node {
         }
     }
 
-    /// Sends a request that is in no lane.
+    /// Sends a request, which must be in no lane, under a new origin.
     fn send_again(&mut self, step: &mut Step<'_>, origin: Origin) {
         let Some(pending) = self.pending.get_mut(origin) else { return };
         let Some(frame) = pending.frame.clone() else { return };
@@ -352,7 +352,7 @@ impl Node {
         }
     }
 
-    /// Answers a request with what is known of it.
+    /// Answers a request for which there is no further attempt: with its refusal, or OUTCOME_UNKNOWN.
     fn give_up(&mut self, step: &mut Step<'_>, origin: Origin) {
         let Some(pending) = self.take_pending(step, origin) else { return };
         let Pending { asked, target, .. } = pending;
