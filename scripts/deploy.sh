@@ -34,7 +34,8 @@ Options:
                    [default: always]
   -h, --help       this text
 
-While nodes run, options not given are those they were started with; later the dimension is that of the data.
+While nodes run, options not given are those they were started with. After a stop, the dimension is that of the data
+and the base port is the last one.
 
 Environment:
   DHT_BIN_DIR      folder with dht-node and dht-cli to use instead of building them
@@ -104,8 +105,8 @@ set_option() {
     esac
 }
 
-# $last_dimension, $last_base_port, $last_sync: the options with which the nodes of the data folder were started; empty
-# after `stop`.
+# $last_dimension, $last_base_port, $last_sync: the options with which the nodes of the data folder were started; after
+# `stop` all but the base port are empty.
 read_last_start() {
     local key value
     last_dimension='' last_base_port='' last_sync=''
@@ -496,7 +497,10 @@ stop() {
         return 0
     }
     take_lock
+    read_last_start
     stop_all
+    # Clients know the ports, so the next start uses them again.
+    [[ -z $last_base_port ]] || echo "base_port=$last_base_port" >"$data/cube"
 }
 
 stop_all() {

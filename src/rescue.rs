@@ -182,7 +182,7 @@ fn run_backup(arguments: &Backup) -> Result<ExitCode, (PathBuf, OpenError)> {
         print_line(&shown.to_string());
     } else {
         print_line(&format!("{} is backed up in {}", folder.display(), dest.display()));
-        print_line(&format!("copied {files} files of {bytes} bytes; {kept} segments were there already"));
+        print_line(&format!("files copied: {files}, {bytes} bytes in total; segments kept from before: {kept}"));
         damaged.iter().for_each(|line| print_line(&format!("in the journal itself, {line}; see dht-node inspect")));
     }
     Ok(ExitCode::from(if damaged.is_empty() { 0 } else { EXIT_LOSS }))

@@ -89,9 +89,15 @@ impl Deployment {
     }
 
     fn command(&self, bash: &[&str], words: &str) -> Command {
+        let mut script = self.command_without_port(bash, words);
+        script.args(["--base-port", &self.base.to_string()]);
+        script
+    }
+
+    fn command_without_port(&self, bash: &[&str], words: &str) -> Command {
         let mut script = Command::new("bash");
         script.args(bash).arg(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("scripts/deploy.sh"));
-        script.args(words.split_whitespace()).args(["--base-port", &self.base.to_string(), "--data", "run"]);
+        script.args(words.split_whitespace()).args(["--data", "run"]);
         script.current_dir(self.folder.path()).stdin(Stdio::null());
         script.env("DHT_BIN_DIR", node_program().parent().unwrap()).env_remove("DHT_SERVER").env_remove("RUST_LOG");
         script
@@ -147,6 +153,16 @@ fn no_empty_cube_begins_beside_data_that_it_would_not_read() {
     cube.check("start", 0, &["starting  2 of 2 nodes", "data      RUN: 3 topics found"]);
     cube.check("clean", 0, &["stopped   2 nodes", "cleaned   ./run"]);
     cube.check("start --dimension 0 --sync memory", 0, &["starting  1 of 1 node"]);
+}
+
+#[test]
+fn a_cube_that_was_stopped_starts_on_the_same_ports() {
+    let cube = Deployment::new();
+    cube.check("start --dimension 0", 0, &["starting  1 of 1 node"]);
+    cube.check("stop", 0, &["stopped   1 node"]);
+    let output = cube.command_without_port(&[], "start").output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains(&format!("starting  1 of 1 node, ports {0} to {0}", cube.base)), "{told}");
 }
 
 #[test]
