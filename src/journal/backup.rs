@@ -331,9 +331,9 @@ impl<D: Disk> Copy<'_, D> {
         Ok(())
     }
 
-    /// Copies the index of a segment, unless there is none or one of that size has been copied before. This comes before
-    /// the segment, because the node removes the index first: when it is gone the segment is too, and the attempt ends.
-    /// A start checks indexes, and rebuilds one that does not fit.
+    /// Copies the index of a segment, unless there is none or one of that size has been copied before. This comes
+    /// before the segment, because the node removes the index first: when it is gone the segment is too, and the
+    /// attempt ends. A start checks indexes, and rebuilds one that does not fit.
     fn copy_index(&mut self, number: u32) -> Result<(), Stop> {
         let name = names::index(number);
         let Ok(size) = self.source.size(&name) else { return Ok(()) };
