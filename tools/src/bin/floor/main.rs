@@ -7,6 +7,7 @@
 //! | `load` | publishes to a server, bare or not, with subscribers or without, and prints one line of figures |
 //! | `compare` | starts bare servers and a cube of `dht-node`, loads both in turn, prints figures beside their goals |
 //! | `durable` | the same for publishes that are on disk before they are answered, beside `redis-server` too |
+//! | `silent` | counts what silent subscribers cost one node |
 //! | `spin` | keeps a processor awake; the two above run it at the lowest priority |
 //!
 //! The floor is what this machine's kernel, one read and one write a turn, and a checksum of each header cost; of
@@ -36,6 +37,7 @@ mod rounds;
 mod serve;
 mod session;
 mod setup;
+mod silent;
 mod sockets;
 mod stats;
 mod subscriber;
@@ -69,6 +71,7 @@ enum Command {
     Load(Load),
     Compare(Compare),
     Durable(Durable),
+    Silent(Silent),
     Spin(Spin),
 }
 
@@ -186,6 +189,24 @@ struct Durable {
     asleep: bool,
 }
 
+/// Measures what silent subscribers cost one node, which each sends PING after 1 to 1.5 s of silence.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "silent", help_triggers("-h", "--help", "help"))]
+struct Silent {
+    /// the daemon to measure [default: dht-node beside this program]
+    #[argh(option)]
+    node: Option<PathBuf>,
+    /// first of 16 ports in a row that are tried; further ones follow when one is taken [default: 6300]
+    #[argh(option, default = "6300")]
+    base_port: u16,
+    /// connections, each with one subscription; `ulimit -n` must allow as many [default: 10000]
+    #[argh(option, default = "10_000")]
+    subscribers: usize,
+    /// seconds that are measured, after two that are not [default: 10]
+    #[argh(option, default = "10.0")]
+    secs: f64,
+}
+
 /// Keeps one processor busy until its parent ends.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "spin", help_triggers("-h", "--help", "help"))]
@@ -225,6 +246,12 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         }
         Command::Compare(options) => return compare::compare(&options),
         Command::Durable(options) => return durable::durable(&options),
+        Command::Silent(options) => {
+            let program = setup::node_program(options.node.as_ref())?;
+            let port = setup::free_ports(options.base_port)?;
+            let cost = silent::measure(&program, port, options.subscribers, options.secs)?;
+            writeln!(io::stdout(), "cpu_ms_per_s={:.1} pings_per_s={:.0}", cost.cpu_ms, cost.pings)?;
+        }
         Command::Spin(Spin {}) => process::spin(),
     }
     Ok(ExitCode::SUCCESS)
