@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use argh::FromArgs;
 use dht_node::journal::{
     BackupError, Copied, Folder, Identity, IndexState, LogLoss, Mark, OpenError, Repaired, Report, SegmentReport,
-    Watermarked, backup, check_backup_folder, inspect, owner, repair,
+    TopicReport, Watermarked, backup, check_backup_folder, inspect, owner, repair,
 };
 use dht_node::node::{Node, Settings};
 use dht_node::record::Place;
 use dht_node::storage::Scratch;
-use dht_node::types::{Now, Retention};
+use dht_node::types::{Now, Offset, Retention};
 use dht_node::wire::response::Durability;
 use serde_json::{Value, json};
 
@@ -256,13 +256,7 @@ fn print(path: &Path, identity: &Identity, report: &Report) {
         print_line(&segment_line(*number, of));
     }
     for topic in report.topics.values() {
-        let kept = topic.next.0 - topic.first.0;
-        print_line(&format!(
-            "topic {}: {kept} records from offset {} on{}",
-            topic.name,
-            topic.first,
-            lost_of(&topic.lost)
-        ));
+        print_line(&topic_line(topic));
     }
     report.damaged_checkpoints.iter().for_each(|line| print_line(line));
     losses(report).iter().for_each(|line| print_line(line));
@@ -290,9 +284,23 @@ fn segment_line(number: u32, of: &SegmentReport) -> String {
     format!("segment {number}: {records} records in {used} of {bytes} bytes{index}{damage}")
 }
 
-fn lost_of(lost: &[(dht_node::types::Offset, dht_node::types::Offset)]) -> String {
-    let ranges: Vec<String> = lost.iter().map(|(from, to)| format!("{from} to {}", to.0 - 1)).collect();
-    if ranges.is_empty() { String::new() } else { format!("; offsets {} cannot be read", ranges.join(", ")) }
+fn topic_line(topic: &TopicReport) -> String {
+    let TopicReport { name, first, next, dropped, .. } = topic;
+    let count: u64 = dropped.iter().map(|(from, to)| to.0 - from.0).sum();
+    let dropped = match count {
+        0 => String::new(),
+        _ => format!(", of which a repair has dropped {count} (offsets {})", ranges(dropped)),
+    };
+    format!("topic {name}: {} records from offset {first} on{dropped}{}", next.0 - first.0, lost_of(&topic.lost))
+}
+
+fn lost_of(lost: &[(Offset, Offset)]) -> String {
+    if lost.is_empty() { String::new() } else { format!("; offsets {} cannot be read", ranges(lost)) }
+}
+
+fn ranges(ranges: &[(Offset, Offset)]) -> String {
+    let ranges: Vec<String> = ranges.iter().map(|(from, to)| format!("{from} to {}", to.0 - 1)).collect();
+    ranges.join(", ")
 }
 
 /// Returns lines about the entries after the newest checkpoint that cannot be read.
@@ -351,8 +359,11 @@ fn to_json(identity: &Identity, report: &Report) -> Value {
         })
     };
     let topics = report.topics.values().map(|topic| {
-        let lost: Vec<[u64; 2]> = topic.lost.iter().map(|(from, to)| [from.0, to.0]).collect();
-        json!({"topic": topic.name, "first_offset": topic.first.0, "next_offset": topic.next.0, "lost": lost})
+        let ranges = |of: &[(Offset, Offset)]| of.iter().map(|(from, to)| [from.0, to.0]).collect::<Vec<_>>();
+        json!({
+            "topic": topic.name, "first_offset": topic.first.0, "next_offset": topic.next.0,
+            "lost": ranges(&topic.lost), "dropped": ranges(&topic.dropped),
+        })
     });
     let losses = report.log_losses.iter().map(|loss| {
         let ends: serde_json::Map<String, Value> =

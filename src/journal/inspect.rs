@@ -79,6 +79,8 @@ pub struct TopicReport {
     pub next: Offset,
     /// The ranges of offsets (ends exclusive) whose records cannot be read.
     pub lost: Vec<(Offset, Offset)>,
+    /// The ranges of offsets (ends exclusive) whose records an earlier repair dropped. No record has these offsets.
+    pub dropped: Vec<(Offset, Offset)>,
 }
 
 /// A range of entries after the newest checkpoint that cannot be read.

@@ -81,10 +81,8 @@ pub(super) fn salvage<D: Disk>(
         let of = report.topics.entry(topic).or_default();
         (of.name, of.first, of.next) = (state.name(topic).unwrap_or_default(), first, next);
         // Records that were trimmed or deleted after the checkpoint are not lost.
-        of.lost.retain_mut(|(from, to)| {
-            *from = (*from).max(first);
-            from < to
-        });
+        of.lost = since(first, std::mem::take(&mut of.lost));
+        of.dropped = since(first, std::mem::take(&mut of.dropped));
     }
     report.topics.retain(|topic, _| state.kept(*topic).is_some());
     Ok(Salvaged { keeper: recovery.keeper, last, report })
@@ -169,7 +167,9 @@ impl<D: Disk> Recovery<D> {
             let (filed, lost) =
                 with_holes((expected.topic, number), of_range(&all, expected, state), (begin, end), is_sound);
             of.has_loss |= !lost.is_empty();
-            report.topics.entry(expected.topic).or_default().lost.extend(lost);
+            let topic = report.topics.entry(expected.topic).or_default();
+            topic.dropped.extend(dropped(&filed, &lost));
+            topic.lost.extend(lost);
             found.push(filed);
         }
         // Only these indexes need to be written: that of the checkpoint's segment will grow, and the others differ from
@@ -372,4 +372,24 @@ fn with_holes(
     }
     hole(&mut whole, at, end, last_us.max(1));
     (whole, lost)
+}
+
+/// Returns the ranges that placeholders cover, other than those in `lost`: an earlier repair left them.
+fn dropped(filed: &[Filed], lost: &[(Offset, Offset)]) -> Vec<(Offset, Offset)> {
+    let is_lost = |filed: &Filed| lost.iter().any(|(from, to)| *from <= filed.base && filed.end() <= *to);
+    let placeholders = filed.iter().filter(|filed| filed.len == 0 && !is_lost(filed));
+    placeholders.map(|filed| (filed.base, filed.end())).collect()
+}
+
+/// Returns ranges of offsets without what is below `first`, in ascending order, adjacent ones joined.
+fn since(first: Offset, mut ranges: Vec<(Offset, Offset)>) -> Vec<(Offset, Offset)> {
+    ranges.sort_unstable();
+    let mut joined = Vec::<(Offset, Offset)>::new();
+    for (from, to) in ranges.into_iter().map(|(from, to)| (from.max(first), to)).filter(|(from, to)| from < to) {
+        match joined.last_mut().filter(|(_, end)| *end == from) {
+            Some((_, end)) => *end = to,
+            None => joined.push((from, to)),
+        }
+    }
+    joined
 }

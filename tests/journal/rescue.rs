@@ -28,6 +28,12 @@ fn lost(report: &Report) -> Vec<(u64, u64)> {
     topic.lost.iter().map(|(from, to)| (from.0, to.0)).collect()
 }
 
+/// Returns the ranges of offsets of the only topic that earlier repairs have dropped.
+fn dropped(report: &Report) -> Vec<(u64, u64)> {
+    let topic = report.topics.values().next().unwrap();
+    topic.dropped.iter().map(|(from, to)| (from.0, to.0)).collect()
+}
+
 /// Reads the topic from its beginning. Returns the offsets of its records, and the gaps between them.
 fn offsets(live: &Live) -> (Vec<u64>, Vec<(u64, u64)>) {
     let id = model::topic_id(&live.node, NAME).unwrap();
@@ -139,6 +145,9 @@ fn records_from_before_the_checkpoint_that_cannot_be_read_leave_a_gap_at_their_o
         let (repaired, aside) = mend(&disk, true);
         assert!(repaired.is_done && repaired.report == found);
         assert!(read(&aside, "0000000002.log") == before, "the original is kept");
+        let after = report(&disk);
+        assert!(after.is_sound() && dropped(&found).is_empty(), "{after:?}");
+        assert_eq!(dropped(&after), lost(&found), "what is gone is not counted as a record");
         let (mut live, ..) = Live::start(&disk, false).unwrap();
         let (offsets, gaps) = offsets(&live);
         assert_eq!(gaps, [(first + 3, first + 5)], "{is_index_lost}: {batches}");
@@ -232,7 +241,9 @@ fn after_a_repair_everything_that_was_not_given_up_is_there() {
         assert!(found_offsets.len() as u64 + missing + entries >= count, "seed {seed}: {found:?}");
         (gaps, epochs) = (gaps + found_gaps.len(), epochs + found.log_losses.len());
         drop(live);
-        assert!(report(&disk).log_losses.is_empty(), "seed {seed}");
+        let after = report(&disk);
+        assert!(after.log_losses.is_empty(), "seed {seed}");
+        assert_eq!(dropped(&after), found_gaps, "seed {seed}");
     }
     assert!(gaps > 100 && epochs > 50, "{gaps} gaps, {epochs} losses");
 }

@@ -25,9 +25,9 @@ pub struct TopicState {
     pub epoch: Epoch,
     /// The log start offset.
     pub first: Offset,
-    /// The log end offset.
+    /// The log end offset. Where a repair of the home has dropped records, offsets between `first` and it have none.
     pub next: Offset,
-    /// Size of the retained records in bytes.
+    /// Size of the retained records in bytes, including those that a repair has dropped.
     pub bytes: u64,
     /// Number of subscriptions in the cluster, according to the last reports of their nodes.
     pub subscribers: u32,

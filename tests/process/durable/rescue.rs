@@ -110,8 +110,16 @@ fn what_rots_is_told_and_given_up_when_that_is_asked_for() {
     assert_eq!(first, Item::Gap { from: Offset(9), to: Offset(10) });
     drop(subscriber);
     assert_eq!(client.publish("topic", &Batch::of(b"more")).unwrap().base, Offset(20));
+    // The description of a topic goes by offsets, so it is the same as without the repair.
+    let described = client.info("topic").unwrap().topic.unwrap();
+    assert_eq!((described.first, described.next), (Offset(0), Offset(21)));
     cube.stop(0);
-    assert_eq!(command(&["inspect", text(&data)]).status.code(), Some(0));
+    let output = command(&["inspect", text(&data)]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let counted = "topic topic: 21 records from offset 0 on, of which a repair has dropped 2 (offsets 8 to 9)\n";
+    assert!(said(&output).contains(counted), "{}", said(&output));
+    let shown = said(&command(&["inspect", text(&data), "--json"]));
+    assert!(shown.contains("\"dropped\":[[8,10]]") && shown.contains("\"lost\":[]"), "{shown}");
 }
 
 #[test]
