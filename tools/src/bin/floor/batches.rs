@@ -21,7 +21,7 @@ const GOAL: f64 = 0.5;
 /// The disk's position in a round, after the servers.
 const DISK: usize = 2;
 
-/// For a bare server and a node, in this order.
+/// Adds the row of large batches. `servers` are a bare server and a node, in this order.
 pub(crate) fn rows(servers: &[Contestant], folder: &Folder, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
     let plan = |server: usize| servers[server].plan(RECORDS, 1, WINDOW, effort);
     let batch_bytes = plan(NODE).batch()?.len();

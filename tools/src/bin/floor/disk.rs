@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_innermost_mount_and_of_several_the_last_holds_a_path() {
+    fn a_path_belongs_to_the_innermost_mount_and_to_the_last_of_several_at_one_point() {
         let mounts = "\
 /dev/a / ext4 rw,relatime 0 0
 tmpfs /run tmpfs rw 0 0
@@ -159,7 +159,7 @@ none /data tmpfs rw 0 0
     }
 
     #[test]
-    fn a_device_number_has_two_parts_of_two_pieces() {
+    fn the_major_and_minor_device_numbers_are_each_split_in_two() {
         for (dev, expected) in
             [(0xfe00, (254, 0)), (0x0103, (1, 3)), (0x1234_5678_9abc_def0, (0x1234_5cde, 0x6789_abf0))]
         {
@@ -168,7 +168,7 @@ none /data tmpfs rw 0 0
     }
 
     #[test]
-    fn a_prewritten_file_keeps_its_size_and_starts_again() {
+    fn a_prewritten_file_keeps_its_size_and_wraps_around() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let mut file = Prewritten::make(&path).unwrap();
@@ -182,7 +182,7 @@ none /data tmpfs rw 0 0
     }
 
     #[test]
-    fn a_folder_starts_empty_and_goes() {
+    fn a_folder_is_created_empty_and_removed_when_dropped() {
         let parent = tempfile::tempdir().unwrap();
         if file_system(&fs::read_to_string("/proc/self/mounts").unwrap(), parent.path()) == Some("tmpfs") {
             return;

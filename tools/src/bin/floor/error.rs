@@ -1,4 +1,4 @@
-//! Why a measurement could not be made.
+//! The errors that end a measurement.
 
 use std::fmt;
 use std::io;
@@ -6,46 +6,46 @@ use std::path::PathBuf;
 
 use dht_node::wire::{DecodeError, FrameError, Status};
 
-/// Why a measurement could not be made.
+/// An error that ends a measurement.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// A socket, a file or a process.
+    /// An operation on a socket, a file or a process failed.
     Io(io::Error),
-    /// What came is no frame.
+    /// The received bytes are not a frame.
     Frame(FrameError),
-    /// What came is no such response.
+    /// The received frame is not a valid response to the request.
     Decode(DecodeError),
-    /// A frame that a bare server cannot hold, or with a route of another length than it knows.
+    /// A frame of a kind, size or route length that this program does not handle.
     Unsupported,
-    /// A damaged part of a frame.
+    /// Part of a frame does not match its checksum.
     Corrupt,
     /// A request was answered with an error.
     Refused { opcode: u8, status: u8 },
     /// The server closed a connection that was in use.
     Closed,
-    /// Records did not come to a subscriber in their order, or it was told that none come any more.
+    /// A subscriber received records out of order, or the server ended its subscription.
     Lost,
-    /// Nothing was answered for this long.
+    /// The server sent nothing for this long although answers or records are outstanding.
     Stalled { seconds: u64 },
-    /// A server did not come up in time.
+    /// A server did not start in time.
     NotReady { what: &'static str },
-    /// `serve --mode relay` without `--next`.
+    /// `serve --mode relay` was called without `--next`.
     NoNext,
-    /// No ports in a row are free from that one on.
+    /// No range of consecutive free ports was found from this port upwards.
     NoPorts { from: u16 },
-    /// A program that is started by its path is not there.
+    /// A program to be started does not exist.
     Missing { program: PathBuf },
-    /// A tool of util-linux is not there.
+    /// A tool of util-linux is not installed.
     NoTool { name: &'static str },
-    /// What came is no answer of a Redis server to XADD.
+    /// The received bytes are not an answer of a Redis server to XADD.
     NotRedis,
-    /// A Redis server refused something.
+    /// A Redis server answered with an error.
     RedisRefused { text: String },
-    /// The folder for what servers keep cannot be made there.
+    /// The folder for the servers' data cannot be created in this directory.
     Folder { path: PathBuf, error: io::Error },
-    /// That folder lies in memory: nothing is written to a disk.
+    /// The directory is on a file system in memory, so nothing would be written to a disk.
     InMemory { path: PathBuf, kind: String },
-    /// A file of /proc, or the output of a tool, does not look as expected.
+    /// A file of /proc, or the output of a tool, does not have the expected format.
     Unreadable { what: &'static str },
 }
 
@@ -73,29 +73,31 @@ impl fmt::Display for Error {
             Self::Io(error) => error.fmt(f),
             Self::Frame(error) => write!(f, "not a frame: {error}"),
             Self::Decode(error) => write!(f, "not the expected response: {error}"),
-            Self::Unsupported => f.write_str("a frame that a bare server does not know"),
+            Self::Unsupported => f.write_str("received a frame that floor does not support"),
             Self::Corrupt => f.write_str("a frame does not match its checksum"),
             Self::Refused { opcode, status } => {
                 let name = Status::from_number(*status).map_or("unknown", Status::name);
                 write!(f, "request {opcode:#04x} was answered {status:#04x} ({name})")
             }
             Self::Closed => f.write_str("the server closed the connection"),
-            Self::Lost => f.write_str("a subscriber was not sent every record in its order"),
-            Self::Stalled { seconds } => write!(f, "the server sent nothing for {seconds} s, and something is missing"),
-            Self::NotReady { what } => write!(f, "{what} did not come up in time"),
+            Self::Lost => f.write_str("a subscriber did not receive all records in order"),
+            Self::Stalled { seconds } => {
+                write!(f, "the server sent nothing for {seconds} s, and answers or records are missing")
+            }
+            Self::NotReady { what } => write!(f, "{what} did not start in time"),
             Self::NoNext => f.write_str("a relay needs --next HOST:PORT"),
-            Self::NoPorts { from } => write!(f, "no ports in a row are free from {from} on"),
+            Self::NoPorts { from } => write!(f, "found no range of free ports from {from} upwards"),
             Self::Missing { program } => {
                 write!(f, "there is no {}; build it: cargo build --release --workspace", program.display())
             }
-            Self::NoTool { name } => write!(f, "there is no {name}; it is part of util-linux"),
-            Self::NotRedis => f.write_str("what came is no answer of a Redis server"),
+            Self::NoTool { name } => write!(f, "{name} is not installed; it is part of util-linux"),
+            Self::NotRedis => f.write_str("the answer is not that of a Redis server"),
             Self::RedisRefused { text } => write!(f, "redis-server answered: {text}"),
-            Self::Folder { path, error } => write!(f, "no folder can be made in {}: {error}", path.display()),
+            Self::Folder { path, error } => write!(f, "cannot create a folder in {}: {error}", path.display()),
             Self::InMemory { path, kind } => {
-                write!(f, "{} is a {kind}, not a disk, and figures would say nothing; use --dir FOLDER", path.display())
+                write!(f, "{} is on a {kind}, so nothing would be written to a disk; use --dir FOLDER", path.display())
             }
-            Self::Unreadable { what } => write!(f, "cannot make sense of {what}"),
+            Self::Unreadable { what } => write!(f, "cannot parse {what}"),
         }
     }
 }

@@ -1,18 +1,17 @@
-//! The bare floor: servers that move this protocol's frames and do nothing else, and the driver that measures them
-//! beside the daemon.
+//! Measures the daemon against bare servers, which move this protocol's frames and do nothing else.
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `serve` | one bare server: `echo`, `log` (publish → memory, and a file → subscribers) or `relay` to the next one |
-//! | `load` | publishes to a server, bare or not, with subscribers or without, and prints one line of figures |
-//! | `compare` | starts bare servers and a cube of `dht-node`, loads both in turn, prints figures beside their goals |
-//! | `durable` | the same for publishes that are on disk before they are answered, beside `redis-server` too |
-//! | `silent` | counts what silent subscribers cost one node |
-//! | `spin` | keeps a processor awake; the two above run it at the lowest priority |
+//! | `serve` | runs a bare server: `echo`, `log` (stores and delivers records) or `relay` to the next one |
+//! | `load` | publishes to a bare server or a node, with or without subscribers, and prints one line of figures |
+//! | `compare` | starts bare servers and a cube of `dht-node`, loads both in turn, prints figures and goals |
+//! | `durable` | does the same for publishes that are durable before they are acknowledged, and for `redis-server` |
+//! | `silent` | measures what silent subscribers cost one node |
+//! | `spin` | keeps a CPU from sleeping; `compare` and `durable` run it at the lowest priority |
 //!
-//! The floor is what this machine's kernel, one read and one write a turn, and a checksum of each header cost; of
-//! durable publishes also what one write to a file and one sync of it a turn cost.
-//! Everything that the daemon takes beyond it is the daemon's. CONTRIBUTING.md says how to read the figures.
+//! The floor is the unavoidable cost: this machine's kernel, one read and one write per turn of the event loop, and a
+//! checksum per header; for durable publishes also one file write and one sync per turn.
+//! Whatever the daemon costs beyond that is its own overhead. CONTRIBUTING.md explains how to read the figures.
 
 mod batches;
 mod clock;
@@ -56,7 +55,7 @@ use dht_node::wire::request::Retention;
 use crate::error::Error;
 use crate::protocol::Protocol;
 
-/// Measures what a bare server of this protocol's frames costs, and what dht-node costs beside it.
+/// Measures what a bare server of this protocol's frames costs, and what dht-node costs compared with it.
 #[derive(FromArgs)]
 #[argh(help_triggers("-h", "--help", "help"))]
 struct Arguments {
@@ -85,7 +84,7 @@ struct Serve {
     /// the port to listen on
     #[argh(option)]
     port: u16,
-    /// relay: the server that requests go on to
+    /// relay: the server that requests are forwarded to
     #[argh(option)]
     next: Option<SocketAddr>,
     /// log: write and sync each turn's payloads to this file, which is filled with 64 MiB of zeros first
@@ -93,17 +92,17 @@ struct Serve {
     file: Option<PathBuf>,
 }
 
-/// Publishes to a server, bare or not, and prints one line of key=value.
+/// Publishes to a bare server or a node, and prints one line of key=value pairs.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "load", help_triggers("-h", "--help", "help"))]
 struct Load {
-    /// where the server listens
+    /// address of the server
     #[argh(option)]
     addr: SocketAddr,
-    /// name of the topic, or the start of the names when there are several [default: floor]
+    /// name of the topic, or the prefix of the names if there are several [default: floor]
     #[argh(option, default = "String::from(\"floor\")")]
     topic: String,
-    /// how many topics to publish to in turn [default: 1]
+    /// number of topics to publish to in turn [default: 1]
     #[argh(option, default = "1")]
     topics: usize,
     /// bytes of a record's value [default: 64]
@@ -118,40 +117,40 @@ struct Load {
     /// requests in flight on each connection [default: 64]
     #[argh(option, default = "64")]
     window: usize,
-    /// send the next window when the last one is wholly answered, not as answers come
+    /// send the next window only when the last one has been answered completely
     #[argh(switch)]
     whole_windows: bool,
     /// connections that subscribe to all topics [default: 0]
     #[argh(option, default = "0")]
     subscribers: usize,
-    /// where they do [default: the server that is published to]
+    /// address that they connect to [default: that of the publishers]
     #[argh(option)]
     subscribe_at: Option<SocketAddr>,
-    /// seconds that are measured [default: 1]
+    /// duration of the measurement in seconds [default: 1]
     #[argh(option, default = "1.0")]
     secs: f64,
-    /// processes whose processor time is counted, as PID,PID,…
+    /// processes whose CPU time is counted, as PID,PID,…
     #[argh(option, default = "Pids::default()")]
     pids: Pids,
 }
 
-/// Starts bare servers and a cube of dht-node, loads both in turn, prints the figures beside their goals.
+/// Starts bare servers and a cube of dht-node, loads both in turn, prints the figures and their goals.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "compare", help_triggers("-h", "--help", "help"))]
 struct Compare {
-    /// the daemon to measure [default: dht-node beside this program]
+    /// the daemon to measure [default: dht-node in this program's folder]
     #[argh(option)]
     node: Option<PathBuf>,
-    /// first of 16 ports in a row that are tried; further ones follow when one is taken [default: 6300]
+    /// first of 16 consecutive ports; if one is in use, the next 16 are tried [default: 6300]
     #[argh(option, default = "6300")]
     base_port: u16,
     /// rounds of floor, node, node, floor for each figure [default: 10]
     #[argh(option, default = "10")]
     rounds: usize,
-    /// seconds of each run [default: 0.4]
+    /// duration of each run in seconds [default: 0.4]
     #[argh(option, default = "0.4")]
     secs: f64,
-    /// send the next window when the last one is wholly answered, not as answers come
+    /// send the next window only when the last one has been answered completely
     #[argh(switch)]
     whole_windows: bool,
     /// only this part: load, pipe, syscalls or memory [default: all]
@@ -159,50 +158,50 @@ struct Compare {
     only: Option<compare::Part>,
 }
 
-/// Measures durable publishes of one node beside redis-server, a bare server that writes and syncs, and the bare disk.
+/// Compares durable publishes of one node with redis-server, a bare server that writes and syncs, and the disk itself.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "durable", help_triggers("-h", "--help", "help"))]
 struct Durable {
-    /// the daemon to measure [default: dht-node beside this program]
+    /// the daemon to measure [default: dht-node in this program's folder]
     #[argh(option)]
     node: Option<PathBuf>,
-    /// first of 16 ports in a row that are tried; further ones follow when one is taken [default: 6300]
+    /// first of 16 consecutive ports; if one is in use, the next 16 are tried [default: 6300]
     #[argh(option, default = "6300")]
     base_port: u16,
     /// rounds of floor, node, redis, redis, node, floor for each figure [default: 10]
     #[argh(option, default = "10")]
     rounds: usize,
-    /// seconds of each run [default: 0.4]
+    /// duration of each run in seconds [default: 0.4]
     #[argh(option, default = "0.4")]
     secs: f64,
-    /// send the next window when the last one is wholly answered, not as answers come
+    /// send the next window only when the last one has been answered completely
     #[argh(switch)]
     whole_windows: bool,
     /// only this part: rate, batches or writes [default: all]
     #[argh(option)]
     only: Option<durable::Part>,
-    /// folder on a disk, in which one for everything is made and removed again [default: that of this program]
+    /// folder on a disk, in which a temporary folder is created [default: this program's folder]
     #[argh(option)]
     dir: Option<PathBuf>,
-    /// let the processors sleep when nothing is to do
+    /// let idle CPUs sleep
     #[argh(switch)]
     asleep: bool,
 }
 
-/// Measures what silent subscribers cost one node, which each sends PING after 1 to 1.5 s of silence.
+/// Measures what silent subscribers cost one node, which sends PING to each after 1 to 1.5 s of silence.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "silent", help_triggers("-h", "--help", "help"))]
 struct Silent {
-    /// the daemon to measure [default: dht-node beside this program]
+    /// the daemon to measure [default: dht-node in this program's folder]
     #[argh(option)]
     node: Option<PathBuf>,
-    /// first of 16 ports in a row that are tried; further ones follow when one is taken [default: 6300]
+    /// first of 16 consecutive ports; if one is in use, the next 16 are tried [default: 6300]
     #[argh(option, default = "6300")]
     base_port: u16,
-    /// connections, each with one subscription; `ulimit -n` must allow as many [default: 10000]
+    /// number of connections with one subscription each; `ulimit -n` must allow as many [default: 10000]
     #[argh(option, default = "10_000")]
     subscribers: usize,
-    /// seconds that are measured, after two that are not [default: 10]
+    /// duration of the measurement in seconds, after a warm-up of two seconds [default: 10]
     #[argh(option, default = "10.0")]
     secs: f64,
 }
@@ -257,7 +256,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Process ids as one word.
+/// A list of process ids, separated by commas.
 #[derive(Default)]
 struct Pids(Vec<u32>);
 

@@ -1,7 +1,8 @@
-//! Publish to subscribers: at the home beside the bare pipe, and two links away, one subscriber beside eight.
+//! Cost of delivering published records to subscribers: at the home node compared with a bare server, and two links
+//! away compared between one subscriber and eight.
 //!
 //! ```text
-//! home:  publishers ──► node 000 ──► 1 or 8 subscribers            beside the same at a bare server
+//! home:  publishers ──► node 000 ──► 1 or 8 subscribers            compared with the same at a bare server
 //! far:   publishers ──► home ──► transit ──► node 000 ──► 1 or 8 subscribers
 //! ```
 
@@ -20,17 +21,17 @@ use crate::sockets::{self, End};
 const FEW: usize = 1;
 const MANY: usize = 8;
 
-/// Links between the far subscribers and the home.
+/// Number of links between the home and the remote subscribers' node.
 const FAR_HOPS: u8 = 2;
 
-/// Nodes from the home to the far subscribers, both included.
+/// Number of nodes on the path from the home to the remote subscribers' node, including both.
 const FAR_NODES: usize = FAR_HOPS as usize + 1;
 
-/// A link carries the same for many as for one. The hundredths are PING and HEADS, which a run of another length has
-/// more or fewer of.
+/// A link carries each record once, however many subscribers its node has. The five percent are for PING and HEADS,
+/// whose number depends on the duration of a run.
 const LINK_GOAL: f64 = 1.05;
 
-/// CPU at the home, beside the bare pipe.
+/// Adds the CPU time at the home, compared with a bare server.
 pub(crate) fn home_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
     for (conns, window) in [PIPELINED, UNBATCHED] {
         pin(compared, window == 1)?;
@@ -51,7 +52,8 @@ pub(crate) fn home_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>
     Ok(())
 }
 
-/// What many subscribers two links away cost beside one. In these rows the first figure is that of one.
+/// Adds what eight subscribers two links away cost compared with one. In these rows the first figure is that of one
+/// subscriber.
 pub(crate) fn far_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
     for (conns, window) in [PIPELINED, UNBATCHED] {
         pin(compared, window == 1)?;
@@ -71,7 +73,7 @@ pub(crate) fn far_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>)
             rounds.pair(0, 1, |far| far.skipped),
         ];
         note(&format!(
-            "  a record: pushes {:.4} -> {:.4}, pulls {:.4} -> {:.4}, pushes skipped {:.4} -> {:.4}; disturbed rounds: {}",
+            "  per record: pushes {:.4} -> {:.4}, pulls {:.4} -> {:.4}, skipped {:.4} -> {:.4}; disturbed rounds: {}",
             pushes.floor, pushes.node, pulls.floor, pulls.node, skipped.floor, skipped.node, rounds.disturbed,
         ))?;
         let frames = rounds.pair(0, 1, |far| far.frames);
@@ -86,20 +88,20 @@ pub(crate) fn far_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>)
     Ok(())
 }
 
-/// What a run with far subscribers cost.
+/// The cost of a run with remote subscribers.
 #[derive(Clone, Copy, Debug)]
 struct Far {
-    /// Processor time a record of the home, the transit and the subscribers' node, in nanoseconds.
+    /// CPU time per record of the home, the transit node and the subscribers' node, in nanoseconds.
     cpu_ns: [f64; FAR_NODES],
-    /// Frames on all links for one frame at a subscriber.
+    /// Frames sent over all links per frame that one subscriber received.
     frames: f64,
-    /// Bytes on all links a record, towards the subscribers.
+    /// Bytes sent over all links towards the subscribers, per record; `None` if `ss` could not count them.
     bytes: Option<f64>,
-    /// Frames on all links a record.
+    /// Frames sent over all links per record.
     pushes: f64,
-    /// Fetches for subscribers a record: they were behind.
+    /// Fetches per record on behalf of subscribers that lagged behind the log.
     pulls: f64,
-    /// Frames a record that a link did not take.
+    /// Frames per record that were not sent because the link's queue was full.
     skipped: f64,
 }
 
@@ -126,16 +128,16 @@ fn far(compared: &Compared, case: Case, effort: Effort) -> Result<Far, Error> {
     })
 }
 
-/// The counters of STATS that are looked at.
+/// The counters of STATS that are read.
 const COUNTERS: [&str; 3] = ["pushes", "pulls", "pushes_skipped"];
 
-/// Where the nodes between home and subscribers stand.
+/// The counters of the nodes on the path from the home to the subscribers, at one time.
 #[derive(Debug)]
 struct Sample {
     cpu_ns: [u64; FAR_NODES],
-    /// Of all nodes together.
+    /// The sums over all nodes.
     counters: [u64; COUNTERS.len()],
-    /// Sent over the links, towards the subscribers.
+    /// Bytes sent over the links towards the subscribers.
     bytes: Option<u64>,
 }
 

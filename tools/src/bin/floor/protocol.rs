@@ -1,5 +1,5 @@
-//! What is spoken to a server: this project's protocol, or Redis' for the peer that durable publishes are held against.
-//! Everything else of a load is the same for both.
+//! The protocol spoken to a server: this project's, or that of Redis, which durable publishes are compared with.
+//! Apart from the protocol, the load is the same for both.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -10,17 +10,17 @@ use crate::load::Plan;
 use crate::resp;
 use crate::session::{self, FRAME_MAX, Session};
 
-/// What is spoken to a server.
+/// The protocol spoken to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// This project's: to the daemon and to bare servers.
+    /// This project's protocol, spoken to the daemon and to bare servers.
     Frames,
-    /// Redis': a publish is an XADD.
+    /// The Redis protocol, in which a publish is an XADD.
     Resp,
 }
 
 impl Protocol {
-    /// A connection that is ready for requests.
+    /// Connects and, if the protocol has a handshake, completes it.
     pub(crate) fn connect(self, addr: SocketAddr) -> Result<TcpStream, Error> {
         match self {
             Self::Frames => Ok(Session::open(addr)?.into_stream()),
@@ -32,7 +32,7 @@ impl Protocol {
         }
     }
 
-    /// The request that publishes a batch of the plan to that topic.
+    /// Encodes the request that publishes one batch of the plan to `topic`.
     pub(crate) fn publish(self, topic: &str, id: u64, plan: &Plan) -> Result<Vec<u8>, Error> {
         match self {
             Self::Frames => session::publish(topic, id, plan.count, &plan.batch()?),
@@ -40,7 +40,12 @@ impl Protocol {
         }
     }
 
-    /// The whole answers at the start of `input` and their bytes. Each is a success; a PING of the server is none.
+    /// Returns the number of complete answers at the start of `input` and the bytes consumed. A PING of the server is
+    /// consumed but not counted.
+    ///
+    /// # Errors
+    ///
+    /// If one of the answers reports an error or cannot be parsed.
     pub(crate) fn count_answers(self, input: &[u8]) -> Result<(usize, usize), Error> {
         match self {
             Self::Frames => count_frames(input),

@@ -1,4 +1,4 @@
-//! One connection of the load: keeps a window of requests in flight.
+//! One publishing connection of the load, which keeps a window of requests in flight.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -11,31 +11,31 @@ use crate::error::Error;
 use crate::load::Plan;
 use crate::protocol::Protocol;
 
-/// Latencies that are kept of one run, in nanoseconds.
+/// The latencies of one run, in nanoseconds.
 pub(crate) type Latencies = Vec<u64>;
 
 /// A connection that publishes.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    /// For the poll to register.
+    /// The socket; public so that it can be registered with the poll.
     pub(crate) stream: TcpStream,
-    /// Requests of one size, made once, and laid out twice, so that any window of them lies in one piece.
+    /// Requests of equal size, encoded once and stored twice in a row, so that any window of them is contiguous.
     requests: Vec<u8>,
     request_bytes: usize,
     protocol: Protocol,
-    /// Where in the first half the next request begins.
+    /// The offset of the next byte to write, in the first half of `requests`.
     next: usize,
-    /// The end of what is to be written lies so far behind `next`.
+    /// The number of bytes from `next` on that remain to be written.
     unsent: usize,
     unanswered: usize,
-    /// Bytes of an answer whose end has not come.
+    /// The received part of an incomplete answer.
     partial: Vec<u8>,
-    /// When the only request in flight was sent.
+    /// When requests were last sent.
     sent: Instant,
 }
 
 impl Publisher {
-    /// Connects and makes the requests.
+    /// Connects and encodes the requests.
     pub(crate) fn open(addr: SocketAddr, plan: &Plan) -> Result<Self, Error> {
         let protocol = plan.protocol;
         let stream = protocol.connect(addr)?;
@@ -60,12 +60,12 @@ impl Publisher {
         })
     }
 
-    /// Requests in flight.
+    /// Returns the number of requests in flight.
     pub(crate) const fn unanswered(&self) -> usize {
         self.unanswered
     }
 
-    /// Sends that many more requests in one write.
+    /// Sends `count` more requests in one write.
     pub(crate) fn send(&mut self, count: usize) -> Result<(), Error> {
         self.unanswered += count;
         self.unsent += count * self.request_bytes;
@@ -73,7 +73,7 @@ impl Publisher {
         self.write()
     }
 
-    /// Writes what the socket did not take before.
+    /// Writes the bytes that the socket did not accept before.
     pub(crate) fn write(&mut self) -> Result<(), Error> {
         while self.unsent > 0 {
             match self.stream.write(&self.requests[self.next..][..self.unsent]) {
@@ -89,7 +89,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Reads once: how many answers came, and whether there may be more to read.
+    /// Reads once. Returns the number of answers received, and whether more input may be available.
     pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Result<(usize, bool), Error> {
         let held = self.partial.len();
         scratch[..held].copy_from_slice(&self.partial);
@@ -110,7 +110,7 @@ impl Publisher {
         Ok((answers, filled == scratch.len()))
     }
 
-    /// Nanoseconds since the last request was sent.
+    /// Returns the nanoseconds since requests were last sent.
     pub(crate) fn waited_ns(&self) -> u64 {
         u64::try_from(self.sent.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }

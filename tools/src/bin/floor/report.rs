@@ -1,4 +1,4 @@
-//! The table at the end: each figure beside that of the floor, or of another peer, and beside its goal.
+//! The table printed at the end: each figure next to that of the bare server or another peer, and next to its goal.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use crate::rounds::Pair;
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     figure: String,
-    /// What the daemon is held against.
+    /// The figure of the server that the daemon is compared with.
     peer: String,
     node: String,
-    /// What is held against the goal when it is a ratio.
+    /// The ratio of the two figures, if the goal is about their ratio.
     ratio: String,
     goal: String,
     verdict: Verdict,
@@ -21,10 +21,10 @@ pub(crate) struct Row {
 enum Verdict {
     Met,
     Missed,
-    /// It could not be taken.
+    /// The figure could not be measured.
     Unmeasured,
     /// There is no goal.
-    Told,
+    NoGoal,
 }
 
 impl Verdict {
@@ -34,21 +34,22 @@ impl Verdict {
 }
 
 impl Row {
-    /// A figure of which the ratio to the floor has a goal.
+    /// Returns a row whose ratio of the daemon's figure to its peer's should be at most `goal`.
     pub(crate) fn ratio(figure: String, pair: &Pair, unit: &str, goal: f64) -> Self {
         let verdict = Verdict::of(pair.ratio.median <= goal);
-        Self { goal: format!("<= {goal} x"), verdict, ..Self::told(figure, pair, unit, None) }
+        Self { goal: format!("<= {goal} x"), verdict, ..Self::without_goal(figure, pair, unit, None) }
     }
 
-    /// A figure of which the ratio is to be large; that of the floor to the same peer stands in brackets.
+    /// Returns a row whose ratio of the daemon's figure to its peer's should be at least `goal`. The ratio of the bare
+    /// server's figure to the same peer's is printed in brackets.
     pub(crate) fn at_least(figure: String, pair: &Pair, unit: &str, goal: f64, floor: &Pair) -> Self {
         let verdict = Verdict::of(pair.ratio.median >= goal);
-        let told = Self::told(figure, pair, unit, Some(floor));
-        Self { goal: format!(">= {goal} x {}", told.goal), verdict, ..told }
+        let row = Self::without_goal(figure, pair, unit, Some(floor));
+        Self { goal: format!(">= {goal} x {}", row.goal), verdict, ..row }
     }
 
-    /// A figure without a goal; the floor's ratio to the same peer stands in brackets.
-    pub(crate) fn told(figure: String, pair: &Pair, unit: &str, floor: Option<&Pair>) -> Self {
+    /// Returns a row without a goal. The ratio of the bare server's figure to the same peer's is printed in brackets.
+    pub(crate) fn without_goal(figure: String, pair: &Pair, unit: &str, floor: Option<&Pair>) -> Self {
         let ratio = pair.ratio;
         Self {
             figure,
@@ -56,18 +57,18 @@ impl Row {
             node: format!("{} {unit}", short(pair.node)),
             ratio: format!("{:.2} [{:.2}-{:.2}]", ratio.median, ratio.low, ratio.high),
             goal: floor.map_or_else(String::new, |floor| format!("({:.2})", floor.ratio.median)),
-            verdict: Verdict::Told,
+            verdict: Verdict::NoGoal,
         }
     }
 
-    /// A figure whose peer is not there.
+    /// Returns a row whose peer is not installed, so that the ratio is unknown.
     pub(crate) fn unmeasured(figure: String, node: f64, unit: &str, goal: f64) -> Self {
         let (peer, node) = (String::from("-"), format!("{} {unit}", short(node)));
         let (ratio, goal) = (String::new(), format!(">= {goal} x"));
         Self { figure, peer, node, ratio, goal, verdict: Verdict::Unmeasured }
     }
 
-    /// A figure that has a goal of its own; the floor's may be unknown.
+    /// Returns a row whose goal is an upper bound of the daemon's figure itself. Either figure may be unknown.
     pub(crate) fn absolute(figure: &str, floor: Option<f64>, node: Option<f64>, unit: &str, goal: f64) -> Self {
         let written =
             |figure: Option<f64>| figure.map_or_else(|| String::from("-"), |it| format!("{} {unit}", short(it)));
@@ -81,12 +82,12 @@ impl Row {
         }
     }
 
-    /// Was the goal missed?
+    /// Returns true if the goal was missed.
     pub(crate) fn is_missed(&self) -> bool {
         self.verdict == Verdict::Missed
     }
 
-    /// Could it not be taken?
+    /// Returns true if the figure could not be measured.
     pub(crate) fn is_unmeasured(&self) -> bool {
         self.verdict == Verdict::Unmeasured
     }
@@ -96,7 +97,7 @@ impl Row {
             Verdict::Met => "met",
             Verdict::Missed => "MISSED",
             Verdict::Unmeasured => "not measured",
-            Verdict::Told => "",
+            Verdict::NoGoal => "",
         };
         [self.figure.as_str(), self.peer.as_str(), self.node.as_str(), self.ratio.as_str(), self.goal.as_str(), verdict]
     }
@@ -105,9 +106,9 @@ impl Row {
 /// The whole table.
 #[derive(Debug)]
 pub(crate) struct Table<'a> {
-    /// What the daemon is held against.
+    /// The name of the server that the daemon is compared with.
     pub(crate) peer: &'a str,
-    /// Its lines.
+    /// The lines.
     pub(crate) rows: &'a [Row],
 }
 
@@ -128,7 +129,7 @@ impl fmt::Display for Table<'_> {
     }
 }
 
-/// Three digits are more than such figures are worth.
+/// Formats a figure with three significant digits below 100, and as an integer above: more would be noise.
 fn short(figure: f64) -> String {
     let decimals = if figure.abs() < 10.0 {
         2

@@ -1,4 +1,4 @@
-//! As much of Redis' protocol as a publisher needs: XADD as it is sent, and where an answer ends.
+//! The part of the Redis protocol that a publisher needs: encoding XADD, and finding the end of an answer.
 //!
 //! ```text
 //! *5 XADD topic * f VALUE     an array of bulk strings: $LENGTH, CR LF, the bytes, CR LF
@@ -7,10 +7,10 @@
 
 use crate::error::Error;
 
-/// The longest line that begins an answer: an error's text is no longer.
+/// The maximum length of an answer's first line, which may hold the text of an error.
 const LINE_MAX: usize = 4 << 10;
 
-/// XADD of one entry with the one field `f`.
+/// Encodes an XADD of one entry with the single field `f`.
 pub(crate) fn xadd(topic: &str, value: &[u8]) -> Vec<u8> {
     let words: [&[u8]; 5] = [b"XADD", topic.as_bytes(), b"*", b"f", value];
     let mut out = format!("*{}\r\n", words.len()).into_bytes();
@@ -22,7 +22,11 @@ pub(crate) fn xadd(topic: &str, value: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The whole answers at the start of `input` and their bytes; the first error among them is one.
+/// Returns the number of complete answers at the start of `input` and the bytes consumed.
+///
+/// # Errors
+///
+/// If an answer is an error, or is not valid.
 pub(crate) fn count_answers(input: &[u8]) -> Result<(usize, usize), Error> {
     let (mut answers, mut at) = (0, 0);
     while let Some(bytes) = answer_bytes(&input[at..])? {
@@ -32,7 +36,7 @@ pub(crate) fn count_answers(input: &[u8]) -> Result<(usize, usize), Error> {
     Ok((answers, at))
 }
 
-/// The bytes of the answer at the start of `input`; `None` while some of them are missing.
+/// Returns the length of the answer at the start of `input`, or `None` if it is incomplete.
 fn answer_bytes(input: &[u8]) -> Result<Option<usize>, Error> {
     let Some(end) = input.windows(2).take(LINE_MAX).position(|pair| pair == b"\r\n") else {
         return if input.len() > LINE_MAX { Err(Error::NotRedis) } else { Ok(None) };
@@ -66,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_answers_are_counted_and_the_rest_is_left() {
+    fn complete_answers_are_counted_and_an_incomplete_one_is_not_consumed() {
         let cases: [(&[u8], (usize, usize)); 10] = [
             (b"", (0, 0)),
             (b"$", (0, 0)),
@@ -85,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error() {
+    fn bytes_that_are_not_an_answer_are_an_error() {
         let cases: [&[u8]; 7] =
             [b"\r\n", b"*1\r\n", b"$-1\r\n", b"$x\r\n", b"$99999999999\r\n", b"$1\r\nxyz", &[b'+'; LINE_MAX + 1]];
         for input in cases {
@@ -94,8 +98,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_the_server_said() {
-        let Err(error) = count_answers(b"$3\r\n1-0\r\n-MISCONF no space\r\n") else { panic!("taken for an answer") };
+    fn an_error_answer_is_reported_with_its_text() {
+        let Err(error) = count_answers(b"$3\r\n1-0\r\n-MISCONF no space\r\n") else { panic!("the error was counted") };
         assert_eq!(error.to_string(), "redis-server answered: MISCONF no space");
     }
 }

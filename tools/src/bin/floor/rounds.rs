@@ -1,8 +1,8 @@
-//! Figures beside each other: rounds of floor, node, node, floor (or a third one in the middle, twice), and what the
-//! middle one of them says.
+//! Comparisons in rounds: each runs the floor, the node, the node again and the floor again (with a third server, that
+//! one runs twice in the middle); the result is the median over all rounds.
 //!
-//! Single figures move by a half on a small machine; the ratio within a round moves little. A round during which
-//! something else ran at low priority, or the host took the processor, is made again.
+//! Single figures vary by a half on a small machine, while the ratio within a round varies little. A round is repeated
+//! if meanwhile other processes ran at low priority or the host took the CPU away.
 
 use crate::compare::Compared;
 use crate::error::Error;
@@ -11,32 +11,32 @@ use crate::process::Machine;
 use crate::protocol::Protocol;
 use crate::stats::Spread;
 
-/// A way of loading both sides.
+/// The shape of a load, applied to both sides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
-    /// Links that a request crosses.
+    /// Number of links that a request crosses.
     pub(crate) hops: u8,
-    /// Connections.
+    /// Number of publishing connections.
     pub(crate) conns: usize,
-    /// Requests in flight on each.
+    /// Number of requests in flight on each.
     pub(crate) window: usize,
-    /// Connections that subscribe to the topic where it is published.
+    /// Number of connections that subscribe to the topic, at the node that the publishers use.
     pub(crate) subscribers: usize,
 }
 
-/// How long and how often.
+/// The duration and number of the runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
-    /// Rounds that count.
+    /// Number of rounds.
     pub(crate) rounds: usize,
-    /// Seconds of each of a round's four runs.
+    /// Duration of each run in seconds.
     pub(crate) seconds: f64,
-    /// Answer a window wholly before the next.
+    /// True if a window is answered completely before the next one is sent.
     pub(crate) whole_windows: bool,
 }
 
 impl Effort {
-    /// How windows move, in words.
+    /// Describes how windows advance, for the printed report.
     pub(crate) const fn windows(self) -> &'static str {
         if self.whole_windows { "answered wholly before the next" } else { "slide as answers are read" }
     }
@@ -49,34 +49,34 @@ pub(crate) struct Pair {
     pub(crate) floor: f64,
     /// Median of the daemon, or of the second case.
     pub(crate) node: f64,
-    /// The second by the first of the same round.
+    /// The second figure divided by the first of the same round.
     pub(crate) ratio: Spread,
 }
 
-/// What a case's rounds gave.
+/// The results of all rounds of a case.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
-    /// Processor time a message, all servers together, in nanoseconds.
+    /// CPU time per message of all servers together, in nanoseconds.
     pub(crate) cpu_ns: Pair,
-    /// Answers a second.
+    /// Responses per second.
     pub(crate) rate: Pair,
-    /// Median latency in microseconds, of unbatched requests.
+    /// Median latency in microseconds; `None` if requests were batched.
     pub(crate) p50_us: Option<Pair>,
-    /// Records in a frame that a subscriber gets.
+    /// Records per frame that a subscriber receives; `None` without subscribers.
     pub(crate) batch: Option<Pair>,
-    /// Rounds that count although they were disturbed, because there were too many of those.
+    /// Number of disturbed rounds that were kept because too many had already been repeated.
     pub(crate) disturbed: usize,
 }
 
-/// Rounds of two things or more, each done twice in a round.
+/// The results of rounds of two or more contestants, each of which runs twice in a round.
 #[derive(Debug)]
 pub(crate) struct Rounds<T> {
     rounds: Vec<Vec<[T; 2]>>,
-    /// As in [`Outcome`].
+    /// See [`Outcome::disturbed`].
     pub(crate) disturbed: usize,
 }
 
-/// Makes the rounds of a case.
+/// Runs all rounds of a case.
 pub(crate) fn run(compared: &Compared, case: Case, effort: Effort) -> Result<Outcome, Error> {
     let sides = [&compared.floor, &compared.cube];
     let rounds = alternate(effort, sides.len(), |side| {
@@ -93,7 +93,8 @@ pub(crate) fn run(compared: &Compared, case: Case, effort: Effort) -> Result<Out
     })
 }
 
-/// That many things forwards and then backwards (first, second, second, first), as often as wanted.
+/// Runs `things` contestants forwards and then backwards (for two: first, second, second, first), until
+/// `effort.rounds` rounds are complete.
 pub(crate) fn alternate<T>(
     effort: Effort,
     things: usize,
@@ -117,7 +118,7 @@ pub(crate) fn alternate<T>(
     Ok(Rounds { rounds, disturbed })
 }
 
-/// The plan of a case for a side's entry.
+/// Returns the plan of a case for one entry of a side.
 pub(crate) fn plan(entry: &(std::net::SocketAddr, String), case: Case, effort: Effort) -> Plan {
     Plan {
         addr: entry.0,
@@ -135,12 +136,12 @@ pub(crate) fn plan(entry: &(std::net::SocketAddr, String), case: Case, effort: E
 }
 
 impl<T> Rounds<T> {
-    /// Does it hold of every run?
+    /// Returns true if `holds` is true for every run.
     pub(crate) fn all(&self, holds: impl Fn(&T) -> bool) -> bool {
         self.rounds.iter().flatten().flatten().all(holds)
     }
 
-    /// A figure of two of them, the mean of its two runs in each round.
+    /// Compares a figure of two contestants; in each round it is the mean of the contestant's two runs.
     pub(crate) fn pair(&self, first: usize, second: usize, figure: impl Fn(&T) -> f64) -> Pair {
         let mean = |runs: &[T; 2]| f64::midpoint(figure(&runs[0]), figure(&runs[1]));
         let of = |thing: usize| self.rounds.iter().map(move |round| mean(&round[thing]));
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_goes_forwards_and_backwards_and_its_ratio_is_of_the_means() {
+    fn a_round_runs_forwards_and_backwards_and_its_ratio_compares_the_means() {
         let effort = Effort { rounds: 1, seconds: 0.0, whole_windows: false };
         let mut order = Vec::new();
         let rounds = alternate(effort, 3, |thing| {
@@ -167,7 +168,8 @@ mod tests {
         let rounds = rounds.unwrap();
         assert_eq!(order[order.len() - 6..], [0, 1, 2, 2, 1, 0]);
         let pair = rounds.pair(0, 2, |run| *run);
-        // The first and the last of six, and the two in the middle, have the same mean.
+        // The runs return increasing figures. Contestant 0 has the first and the last of the six, contestant 2 the two
+        // in the middle, so both have the same mean.
         assert_eq!((pair.ratio.median, pair.node - pair.floor), (1.0, 0.0));
     }
 }

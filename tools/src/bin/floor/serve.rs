@@ -1,7 +1,9 @@
-//! A bare server: one thread, edge-triggered, one scratch buffer, one write per connection and turn.
+//! A bare server: one thread, edge-triggered events, one scratch buffer, and one write per connection and turn of the
+//! event loop.
 //!
-//! With a file it is durable: what a turn brought is written and synced at once before any of it is acknowledged.
-//! It trusts its clients, bounds nothing, and a relay ends when the server behind it goes away: it is a yardstick.
+//! With a file it is durable: all payloads of a turn are written and synced together before any of them is
+//! acknowledged. It only serves as a yardstick, so it trusts its clients, has no limits, and a relay exits when the
+//! server behind it closes the connection.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,11 +25,11 @@ use crate::log::Log;
 /// What a bare server does with requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Acknowledges each.
+    /// Acknowledges each request.
     Echo,
-    /// Appends the payload to a log in memory, acknowledges, and sends it to those who subscribed.
+    /// Appends the payload to a log in memory, acknowledges the request, and sends the payload to subscribers.
     Log,
-    /// Hands each on, and the answers back.
+    /// Forwards each request to the next server, and the responses back.
     Relay,
 }
 
@@ -44,7 +46,7 @@ impl FromStr for Mode {
     }
 }
 
-/// More than the largest frame, and than a turn of pipelined small ones.
+/// Larger than the largest frame, and than all small pipelined frames of one turn.
 const SCRATCH_BYTES: usize = 256 << 10;
 
 const EVENTS: usize = 256;
@@ -87,16 +89,16 @@ pub(crate) fn serve(mode: Mode, port: u16, next: Option<SocketAddr>, file: Optio
 
 struct Server {
     mode: Mode,
-    /// In the origins of this relay, so that it knows which answers are for its own clients.
+    /// Part of the origin field that this relay writes, by which it recognises responses for its own clients.
     port: u16,
     conns: Vec<Option<Conn>>,
-    /// Those with something to write at the end of the turn.
+    /// The slots of connections that are written to at the end of the turn.
     to_write: Vec<usize>,
-    /// Where routed requests come from: the relay before this one.
+    /// The slot of the previous relay, from which requests that already have a route arrive.
     upstream: usize,
     log: Log,
     file: Option<Prewritten>,
-    /// Payloads that the file has not got yet.
+    /// Payloads that are not yet written to the file.
     turn: Vec<u8>,
     fanout: Fanout,
     ack: Ack,
@@ -140,7 +142,8 @@ impl Server {
         Ok(())
     }
 
-    /// A client that broke off is forgotten; without the next server a relay is of no use.
+    /// Handles an event of a connection. A client's error only closes its connection; an error of the next server ends
+    /// the relay.
     fn ready(&mut self, event: &Event, scratch: &mut [u8]) -> Result<(), Error> {
         let slot = event.token().0;
         let is_next = self.mode == Mode::Relay && slot == NEXT;
@@ -158,7 +161,7 @@ impl Server {
         }
     }
 
-    /// Reads a connection until it is drained; whether it is still open.
+    /// Reads a connection until no input is left. Returns whether it is still open.
     fn read(&mut self, slot: usize, scratch: &mut [u8]) -> Result<bool, Error> {
         loop {
             let Some(conn) = &mut self.conns[slot] else { return Ok(true) };
@@ -216,7 +219,7 @@ impl Server {
         Ok(())
     }
 
-    /// Makes what was published in this turn safe.
+    /// Writes and syncs the payloads that were published in this turn.
     fn commit(&mut self) -> Result<(), Error> {
         if let Some(file) = &mut self.file
             && !self.turn.is_empty()
@@ -227,7 +230,7 @@ impl Server {
         Ok(())
     }
 
-    /// Sends what was published in this turn to those who subscribed.
+    /// Sends the payloads that were published in this turn to the subscribers.
     fn fan_out(&mut self) {
         for slot in self.fanout.flush(&mut self.conns) {
             self.forget(slot);
@@ -256,7 +259,7 @@ impl Server {
         }
     }
 
-    /// Lets `write` append to what goes out to a connection at the end of the turn.
+    /// Lets `write` append to a connection's output, which is written at the end of the turn.
     fn send(&mut self, slot: usize, write: impl FnOnce(&Ack, &mut Vec<u8>)) {
         if let Some(conn) = &mut self.conns[slot] {
             write(&self.ack, &mut conn.out);

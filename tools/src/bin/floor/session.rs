@@ -1,4 +1,4 @@
-//! What is said to a server one request at a time: HELLO, CREATE and the rest of the setting up.
+//! A connection that sends one request at a time, for setting up: HELLO, CREATE, SUBSCRIBE, STATS.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,23 +12,23 @@ use dht_node::wire::{Flags, Frame, HEADER_BYTES, Head, Header, Hello, Opcode, Ra
 
 use crate::error::Error;
 
-/// Most bytes of a frame that this program takes, and says so in HELLO.
+/// The maximum size of a frame that this program accepts, in bytes.
 pub(crate) const FRAME_MAX: u32 = 1 << 20;
 
-/// How long an answer may take.
+/// The maximum time until an answer, in seconds.
 pub(crate) const ANSWER_SECONDS: u64 = 5;
 
-/// Topics that are created without waiting for the answers in between.
+/// Number of topics that are created in one pipelined burst.
 const CREATES_IN_FLIGHT: usize = 256;
 
-/// A connection after HELLO.
+/// A connection on which HELLO has been exchanged.
 #[derive(Debug)]
 pub(crate) struct Session {
     stream: TcpStream,
 }
 
 impl Session {
-    /// Connects and says HELLO.
+    /// Connects and exchanges HELLO.
     pub(crate) fn open(addr: SocketAddr) -> Result<Self, Error> {
         let mut stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
@@ -39,17 +39,17 @@ impl Session {
         Ok(session)
     }
 
-    /// The stream, for pipelining.
+    /// Returns the stream, for pipelined requests.
     pub(crate) fn into_stream(self) -> TcpStream {
         self.stream
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for its answer.
     pub(crate) fn ask(&mut self, request: &Request<'_>) -> Result<Response, Error> {
         self.ask_as(1, request)
     }
 
-    /// Subscribes under that request id, from the next record on.
+    /// Subscribes with request id `id`, starting at the topic's next record.
     pub(crate) fn subscribe(&mut self, id: u64, name: &str, limit: u64) -> Result<Subscribed, Error> {
         let topic = Topic { name: topic_name(name)?, id: None };
         let request = Request::Subscribe(Subscribe { topic, epoch: None, start: Start::Next, limit });
@@ -67,7 +67,7 @@ impl Session {
         Ok(Response::decode(request.opcode(), header.status, args, &payload)?)
     }
 
-    /// The next frame, which is no error.
+    /// Reads the next frame. An error status is returned as an error.
     fn frame(&mut self) -> Result<(Header, Vec<u8>), Error> {
         let mut bytes = vec![0; HEADER_BYTES];
         self.stream.read_exact(&mut bytes)?;
@@ -79,12 +79,12 @@ impl Session {
     }
 }
 
-/// Statuses from 0x40 on mean that a request was not done, or not for certain.
+/// Returns an error for a status of 0x40 or above: the request failed, or its outcome is unknown.
 pub(crate) fn refuse_error(header: &Header) -> Result<(), Error> {
     if header.status < 0x40 { Ok(()) } else { Err(Error::Refused { opcode: header.opcode, status: header.status }) }
 }
 
-/// Creates the topics; those that are there stay.
+/// Creates the topics that do not exist.
 pub(crate) fn create_topics(addr: SocketAddr, names: &[String], retention: Retention) -> Result<(), Error> {
     let mut session = Session::open(addr)?;
     for names in names.chunks(CREATES_IN_FLIGHT) {
@@ -102,20 +102,20 @@ pub(crate) fn create_topics(addr: SocketAddr, names: &[String], retention: Reten
     Ok(())
 }
 
-/// The counters of a node, as lines of `name value`.
+/// Returns the counters of a node, as lines of `name value`.
 pub(crate) fn stats(addr: SocketAddr) -> Result<String, Error> {
     let answer = Session::open(addr)?.ask(&Request::Stats { node: ANY_NODE })?;
     if let Response::Stats { text, .. } = answer { Ok(text) } else { Err(Error::Unsupported) }
 }
 
-/// PUBLISH of one batch of that many records without a producer.
+/// Encodes a PUBLISH of one batch of `count` records without a producer.
 pub(crate) fn publish(name: &str, request_id: u64, count: u32, records: &[u8]) -> Result<Vec<u8>, Error> {
     let topic = Topic { name: topic_name(name)?, id: None };
     let request = Request::Publish(Publish { topic, producer: None, count });
     Ok(encode(&request, request_id, records))
 }
 
-/// CREDIT of a subscription.
+/// Appends a CREDIT for a subscription to `out`.
 pub(crate) fn credit(subscription: u64, limit: u64, out: &mut Vec<u8>) {
     let request = Request::Credit { limit };
     let request_id = RequestId(subscription);

@@ -1,4 +1,4 @@
-//! What is compared: a chain of bare servers and a cube of `dht-node`, on free ports of this machine.
+//! Starts the two sides of a comparison on free ports: a chain of bare servers and a cube of `dht-node`.
 //!
 //! ```text
 //! floor: relay 3 → relay 2 → relay 1 → log      a request of h links enters at relay h, or at the log
@@ -21,49 +21,49 @@ use crate::process::Process;
 use crate::session::{Session, create_topics};
 use crate::sockets::End;
 
-/// The cube that the goals are about.
+/// The dimension of the cube that the goals are stated for.
 pub(crate) const DIMENSION: Dimension = match Dimension::new(3) {
     Some(dimension) => dimension,
     None => unreachable!(),
 };
 
-/// The most links that a request crosses without faults.
+/// The maximum number of links that a request crosses while all links are up.
 pub(crate) const HOPS_MAX: u8 = DIMENSION.bits();
 
-/// Ports of one comparison: the bare servers, the cube, the single node and a foreign peer, in this order.
+/// Number of ports of one comparison: the bare servers, the cube, the single node and `redis-server`, in this order.
 const PORTS: u16 = 16;
 const CUBE_PORT: u16 = 4;
 const SINGLE_PORT: u16 = CUBE_PORT + DIMENSION.nodes();
-/// Added to the first.
+/// The port of `redis-server`, as an offset from the first port.
 pub(crate) const PEER_PORT: u16 = SINGLE_PORT + 1;
 
 const READY_TRIES: usize = 500;
 const READY_PAUSE: Duration = Duration::from_millis(20);
 
-/// One of the two things that are compared.
+/// One of the two sides of a comparison.
 #[derive(Debug)]
 pub(crate) struct Side {
-    /// By port.
+    /// The processes in the order of their ports.
     pub(crate) processes: Vec<Process>,
-    /// Where requests that cross 0, 1, 2, … links enter, and the topics they are for.
+    /// For requests that cross 0, 1, 2, … links: the address to send them to, and their topic.
     pub(crate) entries: Vec<(SocketAddr, String)>,
 }
 
 impl Side {
-    /// The ids of its processes.
+    /// Returns the ids of its processes.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.processes.iter().map(Process::pid).collect()
     }
 }
 
 impl Drop for Side {
-    /// The last one first: a relay complains when the server behind it goes.
+    /// Stops the last process first, because a relay reports an error when the next server exits.
     fn drop(&mut self) {
         while self.processes.pop().is_some() {}
     }
 }
 
-/// The first of enough free ports in a row, from that one on.
+/// Returns the first of [`PORTS`] consecutive free ports, searching from `from` upwards.
 pub(crate) fn free_ports(from: u16) -> Result<u16, Error> {
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     (from..=u16::MAX - PORTS)
@@ -87,7 +87,7 @@ pub(crate) fn start_floor(base_port: u16) -> Result<Side, Error> {
     Ok(side)
 }
 
-/// Starts one bare server: the process and where it listens.
+/// Starts one bare server. Returns its process and address.
 pub(crate) fn start_bare(port: u16, arguments: &[impl AsRef<OsStr>]) -> Result<(Process, SocketAddr), Error> {
     let port_word = port.to_string();
     let mut all = ["serve", "--port", &port_word].map(OsStr::new).to_vec();
@@ -113,7 +113,7 @@ pub(crate) fn start_cube(program: &Path, base_port: u16) -> Result<Side, Error> 
     Ok(Side { processes, entries })
 }
 
-/// Starts a cube of one node, in memory or with a journal in that folder: the process and where it listens.
+/// Starts a cube of one node, in memory or with its journal in the folder `data`. Returns its process and address.
 pub(crate) fn start_single(
     program: &Path,
     base_port: u16,
@@ -127,7 +127,7 @@ pub(crate) fn start_single(
     Ok((process, local(port)))
 }
 
-/// The daemon beside this program, unless another was named.
+/// Returns the path of the daemon: the one named, or by default `dht-node` in this program's directory.
 pub(crate) fn node_program(named: Option<&PathBuf>) -> Result<PathBuf, Error> {
     match named {
         Some(program) => Ok(program.clone()),
@@ -153,7 +153,7 @@ fn start_node(
     Process::start(program, &arguments)
 }
 
-/// Names of one length whose homes are 0, 1, 2, … hops from node 0.
+/// Returns topic names of equal length whose homes are 0, 1, 2, … hops from node 0.
 fn topics_by_hops() -> Vec<String> {
     let entry = NodeId::from_low_bits(0, DIMENSION);
     let is_at = |name: &str, hops: u8| {
@@ -163,21 +163,21 @@ fn topics_by_hops() -> Vec<String> {
     (0..=HOPS_MAX).map(|hops| name(hops).expect("1000 names hit every home")).collect()
 }
 
-/// The nodes that a request from node 0 for that topic comes through, home and entry included.
+/// Returns the nodes that a request from node 0 for this topic passes, including node 0 and the home.
 pub(crate) fn path_to(name: &str) -> Vec<usize> {
     let entry = NodeId::from_low_bits(0, DIMENSION);
     let path = cube::walked(entry, home(name), DIMENSION, &LinkSet::new());
     path.into_iter().map(|node| usize::from(node.index())).collect()
 }
 
-/// The nodes that records of that topic come through on their way to node 0, its home and node 0 included.
+/// Returns the nodes that records of this topic pass on their way to node 0, including the home and node 0.
 pub(crate) fn path_from(name: &str) -> Vec<usize> {
     let reader = NodeId::from_low_bits(0, DIMENSION);
     let path = cube::walked(home(name), reader, DIMENSION, &LinkSet::new());
     path.into_iter().map(|node| usize::from(node.index())).collect()
 }
 
-/// A node of the cube, as its links know it.
+/// Returns the process id and the address of a node of the cube.
 pub(crate) fn end_of(cube: &Side, node: usize) -> End {
     let mut listens = cube.entries[0].0;
     listens.set_port(listens.port() + u16::try_from(node).expect("ids have 16 bits"));
@@ -193,7 +193,7 @@ fn has_all_links(addr: SocketAddr) -> bool {
     matches!(answer, Ok(Response::Cluster(view)) if view.links.iter().all(|link| link.up))
 }
 
-/// Asks again and again, for ten seconds.
+/// Polls `is_ready` for up to ten seconds.
 pub(crate) fn wait_until(what: &'static str, mut is_ready: impl FnMut() -> bool) -> Result<(), Error> {
     for _ in 0..READY_TRIES {
         if is_ready() {
@@ -204,7 +204,7 @@ pub(crate) fn wait_until(what: &'static str, mut is_ready: impl FnMut() -> bool)
     Err(Error::NotReady { what })
 }
 
-/// A port of this machine.
+/// Returns the loopback address with this port.
 pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }

@@ -1,20 +1,21 @@
-//! What the kernel says of other processes' sockets, by `ss`.
+//! The kernel's byte counters of other processes' sockets, read with `ss`.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use crate::error::Error;
 
-/// One end of a link: the process and where it listens.
+/// One end of a link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
-    /// Whose sockets are looked at.
+    /// The process that owns the sockets.
     pub(crate) pid: u32,
-    /// What the other end dials.
+    /// The address that it listens on.
     pub(crate) listens: SocketAddr,
 }
 
-/// Bytes that `source` has sent over its link to `target`; `None` where `ss` is missing or cannot tell.
+/// Returns the bytes that `source` has sent over its link to `target`, or `None` if `ss` is missing or does not report
+/// them.
 pub(crate) fn link_bytes(source: End, target: End) -> Result<Option<u64>, Error> {
     let mut command = Command::new("ss");
     command.args(["-t", "-i", "-n", "-p", "-H", "state", "established"]).stdin(Stdio::null()).stderr(Stdio::null());
@@ -23,8 +24,8 @@ pub(crate) fn link_bytes(source: End, target: End) -> Result<Option<u64>, Error>
     Ok(find(&text, source, target))
 }
 
-/// Each socket has two lines: addresses and process, then its figures. One end has dialled, and its socket names the
-/// port that the other listens on.
+/// Finds the counter in the output of `ss`, which has two lines per socket: addresses and process, then counters. It is
+/// read from the socket of the end that dialled, because only that one shows the other's listening port as its peer.
 fn find(text: &str, source: End, target: End) -> Option<u64> {
     let mut lines = text.lines();
     while let (Some(addresses), Some(figures)) = (lines.next(), lines.next()) {
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_read_at_the_end_that_dialled() {
+    fn bytes_are_read_from_the_socket_of_the_end_that_dialled() {
         let text = "\
 0      0      127.0.0.1:6302   127.0.0.1:50000 users:((\"dht-node\",pid=12,fd=9))
 \t cubic wscale:7,7 rto:201 bytes_sent:100 bytes_acked:100 bytes_received:200 segs_out:3

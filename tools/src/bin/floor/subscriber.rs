@@ -1,4 +1,4 @@
-//! One connection of the load that subscribes: reads what comes, grants more, and sees that no record is missing.
+//! One subscribing connection of the load: reads records, grants credit, and checks that no record is missing.
 
 use std::io::{self, Read, Write};
 
@@ -11,21 +11,21 @@ use crate::error::Error;
 use crate::load::Plan;
 use crate::session::{self, FRAME_MAX, Session};
 
-/// Bytes of records that the server may send beyond what was read: as the client library's default.
+/// Bytes of records that the server may send beyond those already read; the same as the client library's default.
 const WINDOW_BYTES: u64 = 1 << 20;
 
 /// A connection that subscribes.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    /// For the poll to register.
+    /// The socket; public so that it can be registered with the poll.
     pub(crate) stream: TcpStream,
-    /// By the request id of its SUBSCRIBE, which counts from 1.
+    /// The subscription with request id `n` has index `n - 1`.
     subscriptions: Vec<Subscription>,
     records: usize,
     frames: usize,
-    /// Bytes of a frame whose end has not come.
+    /// The received part of an incomplete frame.
     partial: Vec<u8>,
-    /// CREDIT that the socket did not take yet.
+    /// CREDIT frames that the socket has not accepted yet.
     unsent: Vec<u8>,
 }
 
@@ -51,17 +51,17 @@ impl Subscriber {
         Ok(Self { stream: TcpStream::from_std(stream), subscriptions, records: 0, frames: 0, partial, unsent })
     }
 
-    /// Records that came.
+    /// Returns the number of records received.
     pub(crate) const fn records(&self) -> usize {
         self.records
     }
 
-    /// Frames with records that came.
+    /// Returns the number of frames with records received.
     pub(crate) const fn frames(&self) -> usize {
         self.frames
     }
 
-    /// Reads all that there is and grants what is due. The largest frame fits `scratch`.
+    /// Reads all available input and grants credit where it is due. `scratch` must be larger than the largest frame.
     pub(crate) fn ready(&mut self, scratch: &mut [u8]) -> Result<(), Error> {
         loop {
             let held = self.partial.len();
@@ -83,7 +83,7 @@ impl Subscriber {
         }
     }
 
-    /// Takes the whole frames at the start of `input`: their bytes.
+    /// Processes the complete frames at the start of `input`. Returns the bytes consumed.
     fn take_frames(&mut self, input: &[u8]) -> Result<usize, Error> {
         let no_cube = Dimension::new(0).expect("0 is a dimension");
         let mut at = 0;
@@ -111,7 +111,7 @@ impl Subscriber {
         subscription.taken += frame.payload().len() as u64;
         self.records += usize::try_from(span.end.0 - span.base.0).expect("a frame of 1 MiB");
         self.frames += 1;
-        // The rule of the client library: when half of the window was taken since the last time.
+        // The client library's rule: grant more when half of the window has been consumed since the last grant.
         let limit = subscription.taken + WINDOW_BYTES;
         if limit - subscription.granted >= WINDOW_BYTES / 2 {
             subscription.granted = limit;

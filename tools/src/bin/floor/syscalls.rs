@@ -1,4 +1,4 @@
-//! System calls of one server a request, counted by `perf` while requests pass.
+//! The number of system calls of a server per request, counted by `perf` during a load.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -8,19 +8,20 @@ use crate::clock;
 use crate::error::Error;
 use crate::load::{self, Plan};
 
-/// Every system call.
+/// The `perf` event of every system call.
 pub(crate) const ALL: &str = "raw_syscalls:sys_enter";
-/// Those that make a file safe.
+/// The `perf` event of `fdatasync`, with which the node makes its journal durable.
 pub(crate) const SYNCS: &str = "syscalls:sys_enter_fdatasync";
 
-/// Until `perf` counts.
+/// Time that `perf` needs to attach to the process.
 const ATTACH: Duration = Duration::from_millis(400);
 
-/// System calls of that kind of the process a request of the plan; `None` where `perf` is missing or may not count.
+/// Returns the number of events `kind` of the process per request of the plan, or `None` if `perf` is missing or lacks
+/// the permission to count.
 pub(crate) fn per_request(pid: u32, kind: &str, plan: &Plan) -> Result<Option<f64>, Error> {
     let mut command = Command::new("perf");
     command.args(["stat", "-x", ",", "-e", kind, "-p", &pid.to_string(), "cat"]);
-    // It counts as long as `cat` runs, which is until its input ends.
+    // `perf` counts while `cat` runs, which is until its input is closed.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let Ok(mut perf) = command.spawn() else { return Ok(None) };
     clock::pause(ATTACH);

@@ -1,9 +1,9 @@
-//! Bytes that are written for a byte of records that the node stores: while its journal grows, each segment being
-//! filled with zeros first, and when dead segments are used again.
+//! Write amplification: the bytes written per byte of records stored, first while the journal grows, when each new
+//! segment is filled with zeros first, and then while old segments are reused.
 //!
-//! Two figures say it, and both say too much. The kernel charges a process whole folios each time that they become
-//! dirty, and a file that was written in large pieces has large ones; the device counts what everybody writes, and what
-//! the file system does for itself. So the lesser one is taken, and the median of several fresh nodes.
+//! There are two counters, and both overestimate. The kernel charges a process for a whole folio each time one becomes
+//! dirty, and a file written in large pieces has large folios. The device counts the writes of all processes and of the
+//! file system itself. So the smaller of the two is used, and the median over several new nodes.
 
 use std::fs;
 use std::path::Path;
@@ -21,10 +21,12 @@ use crate::report::Row;
 use crate::rounds::Effort;
 use crate::stats::Spread;
 
-/// What the topic keeps, so that nothing is dead while the first figure is taken; well below a node's memory.
+/// The topic's retention: large enough that no segment becomes reusable during the first measurement, and well below a
+/// node's memory limit.
 const KEPT_BYTES: u64 = 640 << 20;
 
-/// Bytes of records when the first figure is taken, when segments are surely used again, and at the end.
+/// Bytes of records stored at the end of the first measurement, at the start of the second one (when segments are
+/// certainly being reused), and at its end.
 const FRESH_BYTES: u64 = 512 << 20;
 const STEADY_BYTES: u64 = 1024 << 20;
 const END_BYTES: u64 = 1536 << 20;
@@ -32,16 +34,16 @@ const END_BYTES: u64 = 1536 << 20;
 const FRESH_GOAL: f64 = 2.3;
 const STEADY_GOAL: f64 = 1.3;
 
-/// Nodes that the figures are medians of.
+/// Number of nodes that are measured; the figures are medians over them.
 const NODES: usize = 5;
 
-/// Of one load; what goes beyond a mark is not much more than it brings.
+/// Duration of one load in seconds; short, so that a mark is not exceeded by much.
 const LOAD_SECONDS: f64 = 0.1;
 
-/// The node has nothing left to write when its figure stands still for so long.
+/// If the node's counter does not change for this long, the node has nothing left to write.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Of fresh nodes, one after the other.
+/// Measures new nodes, one after the other, and adds the medians.
 pub(crate) fn rows(program: &Path, base_port: u16, folder: &Folder, rows: &mut Vec<Row>) -> Result<(), Error> {
     let data = folder.join("writes");
     let (mut fresh, mut steady) = (Vec::new(), Vec::new());
@@ -62,7 +64,7 @@ pub(crate) fn rows(program: &Path, base_port: u16, folder: &Folder, rows: &mut V
     Ok(())
 }
 
-/// Between two marks.
+/// Returns the bytes written per byte stored between two marks.
 fn written_a_byte(name: &str, [from, to]: [Bytes; 2]) -> Result<f64, Error> {
     let (stored, process) = (to.stored - from.stored, to.process - from.process);
     let device = to.device.zip(from.device).map(|(to, from)| to - from);
@@ -82,7 +84,7 @@ struct Publisher<'a> {
     stored: u64,
 }
 
-/// Bytes since the node was started, or the machine.
+/// Byte counters: `stored` and `process` since the node was started, `device` since the machine was started.
 #[derive(Clone, Copy, Debug)]
 struct Bytes {
     stored: u64,
@@ -91,7 +93,7 @@ struct Bytes {
 }
 
 impl Publisher<'_> {
-    /// Publishes until so many bytes are stored, and waits until the node writes nothing more.
+    /// Publishes until `stored` bytes are acknowledged, then waits until the node writes nothing more.
     fn until(&mut self, stored: u64) -> Result<Bytes, Error> {
         let effort = Effort { rounds: 1, seconds: LOAD_SECONDS, whole_windows: false };
         let plan = self.node.plan(RECORDS, 1, WINDOW, effort);
