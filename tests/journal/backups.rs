@@ -203,6 +203,14 @@ fn succeed(source: &FakeDisk, target: &FakeDisk) -> Copied {
     backup(source, target).unwrap()
 }
 
+/// Runs a backup whose machine stops after so many changes of `target`. Returns true when it was complete.
+fn backup_in_a_crash(source: &FakeDisk, target: &FakeDisk, changes: u64, rng: &mut Rng) -> bool {
+    target.stop_after(changes);
+    let is_done = backup(source, target).is_ok();
+    target.crash(rng);
+    is_done
+}
+
 #[test]
 fn a_backup_is_a_state_that_there_was_and_has_everything_from_before_it_was_begun() {
     let mut kept = 0;
@@ -347,9 +355,7 @@ fn an_interrupted_backup_leaves_the_previous_one() {
         let first = running.index();
         running.go_on(rng.usize(1..40));
         let second = running.index();
-        target.stop_after(rng.u64(..60));
-        let is_done = backup(&source, &target).is_ok();
-        target.crash(&mut rng);
+        let is_done = backup_in_a_crash(&source, &target, rng.u64(..60), &mut rng);
         let (index, records) = restore(&target, &mut rng).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert!(index == second || index == first && !is_done, "seed {seed}: {index} is neither {first} nor {second}");
         assert!(records == running.states[&index], "seed {seed}");
@@ -369,9 +375,7 @@ fn a_folder_without_a_complete_backup_is_never_taken_for_one() {
         let mut rng = Rng::with_seed(seed);
         let (source, target) = (FakeDisk::default(), FakeDisk::default());
         let live = long(&source, 3, true);
-        target.stop_after(rng.u64(1..70));
-        let is_done = backup(&source, &target).is_ok();
-        target.crash(&mut rng);
+        let is_done = backup_in_a_crash(&source, &target, rng.u64(1..70), &mut rng);
         let is_empty = target.files().iter().all(|(name, _)| name == "backup-unfinished.new");
         match restore(&target, &mut rng) {
             Ok((0, _)) => assert!(is_empty, "seed {seed}"),
@@ -416,9 +420,7 @@ fn a_segment_that_is_shorter_than_in_the_previous_backup_does_no_harm() {
         shorter += u32::from(last.index < first);
         let lost = running.states.split_off(&(last.index + 1));
         running.go_on(rng.usize(1..20));
-        target.stop_after(rng.u64(..30));
-        let is_done = backup(&source, &target).is_ok();
-        target.crash(&mut rng);
+        let is_done = backup_in_a_crash(&source, &target, rng.u64(..30), &mut rng);
         let (index, records) = restore(&target, &mut rng).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         let is_new = index == running.index() && records == running.states[&index];
         let is_old = index == first && records == *lost.get(&first).unwrap_or(&records);

@@ -10,6 +10,7 @@ use dht_node::limits::{DISK_BYTES_LEAST, SEGMENT_BYTES_FIRST};
 use dht_node::types::{Offset, SettingsChange, TopicName};
 use dht_node::wire::request::Topic;
 use dht_node::wire::{Request, Response, Status};
+use tempfile::TempDir;
 
 use super::acked::EVERYTHING;
 use super::{IN_TIME, skip};
@@ -22,12 +23,17 @@ use crate::requests::{create, publish, record};
 const RECORD: usize = 1_000_000;
 
 /// A file system of its own.
-struct Mounted(PathBuf);
+struct Mounted {
+    /// Where it is mounted: in `folder`.
+    point: PathBuf,
+    folder: TempDir,
+}
 
 impl Mounted {
-    /// Ext4 of so many MiB, in a folder; `None` where that may not be done.
-    fn new(folder: &Path, mebibytes: u64, test: &str) -> Option<Self> {
-        let image = folder.join("image");
+    /// Ext4 of so many MiB; `None` where that may not be done.
+    fn new(mebibytes: u64, test: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
         File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
         let image = image.to_str().unwrap();
         // Without room that only root may use: the node may be root.
@@ -37,21 +43,31 @@ impl Mounted {
     }
 
     /// The same in memory, where what is removed is free at once.
-    fn in_memory(folder: &Path, mebibytes: u64, test: &str) -> Option<Self> {
-        Self::mount(folder, &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"], test)
+    fn in_memory(mebibytes: u64, test: &str) -> Option<Self> {
+        Self::mount(tempfile::tempdir().unwrap(), &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"], test)
     }
 
-    fn mount(folder: &Path, what: &[&str], test: &str) -> Option<Self> {
-        let point = folder.join("disk");
+    fn mount(folder: TempDir, what: &[&str], test: &str) -> Option<Self> {
+        let point = folder.path().join("disk");
         fs::create_dir(&point).unwrap();
         let is_mounted = is_done(&[&["mount"], what, &[point.to_str().unwrap()]].concat(), test);
-        is_mounted.then_some(Self(point))
+        is_mounted.then_some(Self { point, folder })
+    }
+
+    /// The folder of a node on it.
+    fn data(&self) -> PathBuf {
+        self.point.join("data")
+    }
+
+    /// A node by itself, whose folder is on it.
+    fn start(&self) -> Cube {
+        Cube::start_with(0, &["--data", self.data().to_str().unwrap()])
     }
 
     /// Takes all the space that is left, but so many KiB. What a node tries to make ready meanwhile, and gives back,
     /// too.
     fn fill_up(&self, name: &str, but_kib: u64) -> PathBuf {
-        let path = self.0.join(name);
+        let path = self.point.join(name);
         let (mut file, mut calm) = (File::create(&path).unwrap(), 0);
         while calm < 10 {
             let before = file.metadata().unwrap().len();
@@ -71,8 +87,8 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.0.display());
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.point).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.point.display());
     }
 }
 
@@ -90,10 +106,8 @@ fn is_done(words: &[&str], test: &str) -> bool {
 #[test]
 fn a_full_disk_refuses_to_publish_does_the_rest_and_recovers_when_topics_go() {
     const TEST: &str = "a_full_disk_refuses_to_publish_does_the_rest_and_recovers_when_topics_go";
-    let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Mounted::new(folder.path(), 220, TEST) else { return };
-    let data = disk.0.join("data");
-    fill_up(Cube::start_with(0, &["--data", data.to_str().unwrap()]), |_| ());
+    let Some(disk) = Mounted::new(220, TEST) else { return };
+    fill_up(disk.start(), |_| ());
 }
 
 #[test]
@@ -155,10 +169,8 @@ fn fill_up(mut cube: Cube, look: impl Fn(&Path)) {
 #[test]
 fn a_disk_that_others_fill_is_full_until_they_make_room() {
     const TEST: &str = "a_disk_that_others_fill_is_full_until_they_make_room";
-    let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Mounted::new(folder.path(), 150, TEST) else { return };
-    let data = disk.0.join("data");
-    let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
+    let Some(disk) = Mounted::new(150, TEST) else { return };
+    let mut cube = disk.start();
     let mut client = cube.client(0);
     client.create("topic", EVERYTHING).unwrap();
     client.create("other", EVERYTHING).unwrap();
@@ -189,10 +201,8 @@ fn a_disk_that_others_fill_is_full_until_they_make_room() {
 #[test]
 fn what_was_begun_on_a_full_disk_does_not_stay_in_the_way() {
     const TEST: &str = "what_was_begun_on_a_full_disk_does_not_stay_in_the_way";
-    let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Mounted::in_memory(folder.path(), 20, TEST) else { return };
-    let data = disk.0.join("data");
-    let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
+    let Some(disk) = Mounted::in_memory(20, TEST) else { return };
+    let mut cube = disk.start();
     let mut client = cube.client(0);
     client.create("topic", EVERYTHING).unwrap();
     client.create("small", EVERYTHING).unwrap();
@@ -202,26 +212,21 @@ fn what_was_begun_on_a_full_disk_does_not_stay_in_the_way() {
     let filler = disk.fill_up("filler", 0);
     client.delete("topic").unwrap();
     wait_for("a checkpoint fails", || (cube.daemon(0).logged("cannot make a checkpoint") > 0).then_some(()));
-    assert_eq!(begun(&data), [""; 0]);
+    assert_eq!(begun(&disk.data()), [""; 0]);
     fs::remove_file(filler).unwrap();
-    cube.kill(0);
-    cube.restart(0);
-    assert_eq!(client.info("topic").unwrap_err().status(), Some(Status::UnknownTopic));
-    client.publish("small", &Batch::of(b"small")).unwrap();
-    cube.stop(0);
+    check_start(&mut cube, &mut client);
 }
 
 #[test]
 fn a_disk_on_which_nothing_can_start_is_told_with_what_is_needed() {
     const TEST: &str = "a_disk_on_which_nothing_can_start_is_told_with_what_is_needed";
-    let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Mounted::in_memory(folder.path(), 3, TEST) else { return };
-    let data = disk.0.join("data");
+    let Some(disk) = Mounted::in_memory(3, TEST) else { return };
+    let data = disk.data();
     let arguments = ["--id", "0", "--dimension", "0", "--data", data.to_str().unwrap()];
-    let peers = folder.path().join("peers");
+    let peers = disk.folder.path().join("peers");
     fs::write(&peers, "0 127.0.0.1:0\n").unwrap();
     let arguments = [&arguments, ["--peers", peers.to_str().unwrap()].as_slice()].concat();
-    let mut daemon = Daemon::spawn(&arguments, &folder.path().join("log"));
+    let mut daemon = Daemon::spawn(&arguments, &disk.folder.path().join("log"));
     assert_eq!(daemon.wait(IN_TIME).unwrap().code(), Some(2));
     let log = daemon.stderr();
     assert!(log.contains("has room for a journal of 3MiB, and 320MiB are needed"), "{log}");
@@ -229,14 +234,21 @@ fn a_disk_on_which_nothing_can_start_is_told_with_what_is_needed() {
     assert!(last.contains("the first segment of this start, which takes 4MiB: No space left"), "{log}");
 }
 
+/// A start finds the topic deleted, and has its room.
+fn check_start(cube: &mut Cube, client: &mut Client) {
+    cube.kill(0);
+    cube.restart(0);
+    assert_eq!(client.info("topic").unwrap_err().status(), Some(Status::UnknownTopic));
+    client.publish("small", &Batch::of(b"small")).unwrap();
+    cube.stop(0);
+}
+
 /// What was on its way when the disk got full is refused like the rest, and does not stand before what makes room.
 #[test]
 fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
     const TEST: &str = "a_flood_into_a_full_disk_leaves_room_for_deletes";
-    let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Mounted::new(folder.path(), 66, TEST) else { return };
-    let data = disk.0.join("data");
-    let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
+    let Some(disk) = Mounted::new(66, TEST) else { return };
+    let mut cube = disk.start();
     let mut floods: Vec<Raw> = (0..4).map(|_| Raw::greet(cube.address(0))).collect();
     let others: Vec<String> = (0..200).map(|number| format!("other-{number}")).collect();
     for topic in others.iter().map(String::as_str).chain(["topic", "small"]) {
@@ -274,11 +286,7 @@ fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
     for topic in others.iter().map(String::as_str).chain(["topic"]) {
         client.delete(topic).unwrap();
     }
-    cube.kill(0);
-    cube.restart(0);
-    assert_eq!(client.info("topic").unwrap_err().status(), Some(Status::UnknownTopic));
-    client.publish("small", &Batch::of(b"small")).unwrap();
-    cube.stop(0);
+    check_start(&mut cube, &mut client);
 }
 
 /// Whatever clients sent before, a node on a full disk deletes topics, trims them, and ends in good order.
@@ -286,10 +294,8 @@ fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
 fn nothing_that_is_sent_to_a_full_disk_takes_the_room_of_what_makes_space() {
     const TEST: &str = "nothing_that_is_sent_to_a_full_disk_takes_the_room_of_what_makes_space";
     const EACH: u64 = 20_000;
-    let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Mounted::new(folder.path(), 66, TEST) else { return };
-    let data = disk.0.join("data");
-    let mut cube = Cube::start_with(0, &["--data", data.to_str().unwrap()]);
+    let Some(disk) = Mounted::new(66, TEST) else { return };
+    let mut cube = disk.start();
     let mut raw = Raw::greet(cube.address(0));
     for topic in ["large", "many", "deleted", "small"] {
         raw.call(&create(topic), &[]);
