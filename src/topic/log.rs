@@ -67,6 +67,8 @@ pub struct Read {
     pub runs: Vec<Run>,
     /// The encoded records.
     pub payload: Payload,
+    /// Number of records that were walked over to find them.
+    pub walked: u32,
 }
 
 impl TopicLog {
@@ -194,13 +196,15 @@ impl TopicLog {
         if start < self.held() {
             return Err(NotHeld);
         }
-        let mut read = Read { base: start, count: 0, runs: Vec::new(), payload: Payload::default() };
+        let mut read = Read { base: start, count: 0, runs: Vec::new(), payload: Payload::default(), walked: 0 };
         let mut bytes = 0;
         for chunk in self.chunks.range(self.chunk_with(start)..) {
             let skip = u32::try_from(start.0.saturating_sub(chunk.base().0)).expect("start lies in the first chunk");
             let mut piece = chunk.piece(skip, max_bytes - bytes, max_records - read.count);
+            read.walked += piece.walked;
             if piece.count == 0 && read.count == 0 {
                 piece = chunk.piece(skip, usize::MAX, 1);
+                read.walked += piece.walked;
             }
             let is_rest = skip + piece.count == chunk.count();
             let before = read.count;
@@ -213,6 +217,7 @@ impl TopicLog {
             let taken = read.count - before;
             if taken < piece.count {
                 piece = chunk.piece(skip, usize::MAX, taken);
+                read.walked += piece.walked;
             }
             if taken == 0 {
                 break;

@@ -1,5 +1,10 @@
 //! A chunk of a log: a single batch as it arrived, or several small ones, one after the other.
+//!
+//! Records have no fixed size, so the byte at which one begins is found by walking over those before it. A chunk that
+//! no longer grows is indexed by the first read that needs it: the walk to any record then has fewer than [`STRIDE`]
+//! steps. Publishing pays nothing for it.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -37,12 +42,20 @@ struct Part {
 
 /// Memory of a chunk without its payload, in bytes: its entry, its entry in the order of eviction, and the allocator's
 /// overhead.
-const OVERHEAD: usize = 128;
+const OVERHEAD: usize = 144;
+
+/// Records between two entries of a chunk's index. At this distance the index takes at most a 300th of the records'
+/// memory, and the walk from an entry to a record takes less than half a microsecond.
+const STRIDE: u32 = 256;
+
+/// Memory that the allocator may need for an index besides its entries, in bytes.
+const INDEX_OVERHEAD: usize = 16;
 
 /// At most one part in this many of a growing buffer is free.
 const SLACK: usize = 4;
 
-/// Returns the most memory that appending a batch adds to its log, in bytes.
+/// Returns the most memory that appending a batch adds to its log, in bytes. The index of a chunk is included in the
+/// slack.
 pub const fn chunk_cost(payload_len: usize) -> u64 {
     (payload_len + payload_len / SLACK + 1 + OVERHEAD + GROWTH_COST + size_of::<Stretch>()) as u64
 }
@@ -50,11 +63,14 @@ pub const fn chunk_cost(payload_len: usize) -> u64 {
 /// The bytes of a chunk.
 #[derive(Debug)]
 enum Stored {
-    /// The buffer in which they arrived, shared with connections that send it.
-    Whole(Bytes),
+    /// The buffer in which they arrived, shared with connections that send it, and the chunk's index.
+    Whole(Bytes, Index),
     /// A buffer that may grow.
     Growing(Vec<u8>),
 }
+
+/// The bytes at which every [`STRIDE`]-th record of a chunk begins, except the first; unset until a read needs it.
+type Index = OnceCell<Box<[u32]>>;
 
 /// Part of a chunk.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,13 +79,14 @@ pub(super) struct Piece {
     pub count: u32,
     /// Range of bytes within the chunk.
     pub bytes: Range<usize>,
+    /// Number of records that were walked over to find the range.
+    pub walked: u32,
 }
 
 impl Chunk {
     /// Creates a chunk from one batch. Only a small batch can be followed by others.
     pub(super) fn new(base: Offset, payload: Bytes, count: u32, crc: u32, append_us: u64) -> Self {
-        let payload =
-            if payload.len() <= MERGE_BYTES_MAX { Stored::Growing(payload.to_vec()) } else { Stored::Whole(payload) };
+        let payload = if payload.len() <= MERGE_BYTES_MAX { Stored::Growing(payload.to_vec()) } else { whole(payload) };
         Self { base, count, crc, first_us: append_us, parts: Vec::new(), payload }
     }
 
@@ -82,7 +99,7 @@ impl Chunk {
         if !is_wanted || batch.len() > MERGE_BYTES_MAX || bytes.len() + batch.len() > CHUNK_MERGED_MAX || !has_parts {
             bytes.shrink_to_fit();
             self.parts.shrink_to_fit();
-            self.payload = Stored::Whole(std::mem::take(bytes).into());
+            self.payload = whole(std::mem::take(bytes).into());
             return false;
         }
         let at = |len: usize| u32::try_from(len).expect("CHUNK_MERGED_MAX");
@@ -120,11 +137,12 @@ impl Chunk {
         self.bytes().len()
     }
 
-    /// Returns the most memory that the chunk takes, in bytes. Merging a batch adds at most [`chunk_cost`] of it.
+    /// Returns the most memory that the chunk takes, in bytes. Merging a batch adds at most [`chunk_cost`] of it. The
+    /// index is counted before it exists, so that a read never exceeds the node's memory limit.
     pub(super) fn cost(&self) -> u64 {
         let parts = size_of_val(&self.parts[..]);
         let slack = match &self.payload {
-            Stored::Whole(_) => 0,
+            Stored::Whole(..) => index_cost(self.count),
             // Half of the vector of parts may be spare capacity.
             Stored::Growing(bytes) => bytes.len() / SLACK + parts,
         };
@@ -163,28 +181,64 @@ impl Chunk {
 
     /// Returns as many records after the first `skip` as fit both limits, possibly none.
     pub(super) fn piece(&self, skip: u32, max_bytes: usize, max_records: u32) -> Piece {
-        let start = self.byte_of(skip);
-        let rest = &self.bytes()[start..];
+        let bytes = self.bytes();
         let left = self.count - skip;
-        let (count, len) = if rest.len() <= max_bytes && left <= max_records {
-            (left, rest.len())
-        } else {
-            records::fit(rest, max_bytes, max_records)
-        };
-        Piece { count, bytes: start..start + len }
+        let (start, walked) = self.byte_of(skip);
+        if bytes.len() - start <= max_bytes && left <= max_records {
+            return Piece { count: left, bytes: start..bytes.len(), walked };
+        }
+        let (end, end_byte) = (skip + left.min(max_records), start.saturating_add(max_bytes));
+        let indexed = self.index_up_to(end);
+        let (near, at) = self.last_known(end, end_byte).max((skip, start));
+        let (count, len) = records::fit(&bytes[at..], end_byte - at, end - near);
+        Piece { count: near + count - skip, bytes: start..at + len, walked: walked + indexed + count + 1 }
     }
 
-    /// Returns the byte at which a record begins. `record` is relative to the chunk's base.
-    pub(super) fn byte_of(&self, record: u32) -> usize {
-        let index = self.parts.partition_point(|part| part.end <= record);
-        let (before, byte) = self.start_of(index);
-        byte + records::prefix_len(&self.bytes()[byte..], record - before)
+    /// Returns the byte at which a record begins, and the number of records that were walked over to find it. `record`
+    /// is relative to the chunk's base.
+    fn byte_of(&self, record: u32) -> (usize, u32) {
+        let indexed = self.index_up_to(record);
+        let (near, at) = self.last_known(record, usize::MAX);
+        let byte = at + records::prefix_len(&self.bytes()[at..], record - near);
+        (byte, indexed + record - near)
+    }
+
+    /// Returns the last record up to the given record and byte whose first byte is known without a walk, and that byte.
+    fn last_known(&self, record_max: u32, byte_max: usize) -> (u32, usize) {
+        match &self.payload {
+            Stored::Whole(_, index) if let Some(index) = index.get() => {
+                let by_bytes = index.partition_point(|byte| *byte as usize <= byte_max);
+                let by_records = record_max / STRIDE;
+                let entries = u32::try_from(by_bytes).map_or(by_records, |entries| entries.min(by_records));
+                (entries * STRIDE, entries.checked_sub(1).map_or(0, |last| index[last as usize] as usize))
+            }
+            Stored::Whole(..) | Stored::Growing(_) => {
+                let is_before = |part: &Part| part.end <= record_max && part.end_byte as usize <= byte_max;
+                self.start_of(self.parts.partition_point(is_before))
+            }
+        }
+    }
+
+    /// Builds the index if the position of a record may need it and there is none yet. Returns the number of records
+    /// that were walked over.
+    fn index_up_to(&self, record: u32) -> u32 {
+        let Stored::Whole(bytes, index) = &self.payload else { return 0 };
+        if record < STRIDE || index_len(self.count) == 0 || index.get().is_some() {
+            return 0;
+        }
+        let mut at = 0;
+        let entries = (0..index_len(self.count)).map(|_| {
+            at += records::prefix_len(&bytes[at..], STRIDE);
+            u32::try_from(at).expect("a batch fits a frame")
+        });
+        index.set(entries.collect()).expect("it was unset");
+        self.count
     }
 
     /// Returns some of the bytes for sending: shared, or copied while the chunk can grow.
     pub(super) fn share(&self, range: Range<usize>) -> Bytes {
         match &self.payload {
-            Stored::Whole(bytes) => bytes.slice(range),
+            Stored::Whole(bytes, _) => bytes.slice(range),
             Stored::Growing(bytes) => Bytes::copy_from_slice(&bytes[range]),
         }
     }
@@ -198,6 +252,9 @@ impl Chunk {
         for pair in self.parts.windows(2) {
             assert!(pair[0].end < pair[1].end && pair[0].append_us < pair[1].append_us);
         }
+        if let Stored::Whole(_, index) = &self.payload {
+            assert!(index.get().is_none_or(|index| size_of_val(&index[..]) + INDEX_OVERHEAD == index_cost(self.count)));
+        }
     }
 
     /// Returns the first record and the first byte of a part.
@@ -207,13 +264,31 @@ impl Chunk {
 
     fn bytes(&self) -> &[u8] {
         match &self.payload {
-            Stored::Whole(bytes) => bytes,
+            Stored::Whole(bytes, _) => bytes,
             Stored::Growing(bytes) => bytes,
         }
     }
 }
 
+const fn whole(bytes: Bytes) -> Stored {
+    Stored::Whole(bytes, OnceCell::new())
+}
+
+/// Returns the number of entries in the index of a chunk with so many records.
+const fn index_len(count: u32) -> usize {
+    count.saturating_sub(1) as usize / STRIDE as usize
+}
+
+/// Returns the memory of the index of a chunk with so many records, in bytes.
+const fn index_cost(count: u32) -> usize {
+    let len = index_len(count);
+    if len == 0 { 0 } else { len * size_of::<u32>() + INDEX_OVERHEAD }
+}
+
 const _: () = {
+    // Each record has at least five bytes. A shared chunk that is closed exchanges its slack for an index.
+    assert!(index_cost(STRIDE + 1) * SLACK <= 5 * STRIDE as usize, "slack covers the smallest index");
+    assert!(size_of::<u32>() * SLACK <= 5 * STRIDE as usize, "slack covers each further entry");
     assert!(size_of::<Chunk>() <= OVERHEAD);
     assert!(2 * 2 * size_of::<Part>() <= OVERHEAD, "the first merge adds two parts");
 };
