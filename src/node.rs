@@ -219,7 +219,7 @@ impl Node {
         self.begin_clock(step);
         self.notice_stall(now);
         match event {
-            Event::Accepted { conn } => self.on_accepted(step, conn),
+            Event::Accepted { conn, source } => self.on_accepted(step, conn, source),
             Event::Dialed { conn, node } => self.on_dialed(step, conn, node),
             Event::DialFailed { node } => self.redial_later(step, node),
             Event::Frame { conn, frame } => self.on_frame(step, conn, frame),
@@ -339,7 +339,7 @@ impl Node {
 
     fn on_closed(&mut self, step: &mut Step<'_>, id: ConnId, end: End<'_>) {
         let Some(conn) = self.conns.remove(id) else { return };
-        log::debug!("connection {} ended: {end}", id.slot);
+        log::debug!("connection {} from {} ended: {end}", id.slot, conn.source);
         match conn.peer {
             Peer::Link { bit } => {
                 self.on_link_down(step, bit, end);

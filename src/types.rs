@@ -8,6 +8,7 @@ mod checksum;
 mod name;
 mod set;
 mod size;
+mod source;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ pub use checksum::{crc32, crc32_of_parts};
 pub use name::{NameError, TopicName};
 pub use set::{Link, LinkSet, NodeSet};
 pub use size::{Size, SizeError};
+pub use source::Source;
 
 use crate::limits::DIMENSION_MAX;
 

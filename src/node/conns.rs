@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::limits::CLIENT_QUEUE_MAX;
-use crate::types::{ConnId, NodeId, RequestId};
+use crate::types::{ConnId, NodeId, RequestId, Source};
 
 /// One connection.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct Conn {
     pub heard_us: u64,
     /// Monotonic time in microseconds of the last frame sent, on a link, or of the last PING sent, to a client.
     pub sent_us: u64,
+    /// Where the connection comes from.
+    pub source: Source,
     /// The peer.
     pub peer: Peer,
 }
@@ -128,14 +130,15 @@ impl Conns {
     }
 
     /// Adds a connection in a free slot.
-    pub(super) fn insert(&mut self, id: ConnId, heard_us: u64, peer: Peer) {
+    pub(super) fn insert(&mut self, id: ConnId, source: Source, heard_us: u64, peer: Peer) {
         let slot = id.slot as usize;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, || None);
         }
         assert!(self.slots[slot].is_none(), "a slot is used again only after Closed or Close");
         self.clients += usize::from(matches!(peer, Peer::Stranger { .. }));
-        self.slots[slot] = Some(Box::new(Conn { generation: id.generation, heard_us, sent_us: heard_us, peer }));
+        let conn = Conn { generation: id.generation, heard_us, sent_us: heard_us, source, peer };
+        self.slots[slot] = Some(Box::new(conn));
     }
 
     /// Returns the connection, or `None` when it is closed.

@@ -4,7 +4,7 @@ use std::io;
 
 use super::read::Lookup;
 use crate::record::{Entry, Found, Unreadable};
-use crate::types::{ConnId, NodeId};
+use crate::types::{ConnId, NodeId, Source};
 use crate::wire::{Frame, FrameError};
 
 /// One input of [`super::Node::handle`].
@@ -14,6 +14,8 @@ pub enum Event<'a> {
     Accepted {
         /// The new connection.
         conn: ConnId,
+        /// Where it comes from.
+        source: Source,
     },
     /// A requested connection is established.
     Dialed {

@@ -10,7 +10,7 @@ use crate::limits::{
     CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, DUPLICATE_PROBE_US, FRAME_MAX, FRAME_MAX_LEAST,
     HELLO_TIMEOUT_US, INFLIGHT_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX, LINK_SILENCE_US,
 };
-use crate::types::{ConnId, NodeId, RequestId};
+use crate::types::{ConnId, NodeId, RequestId, Source};
 use crate::wire::frame::VERSION;
 use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Role, Status};
 
@@ -18,7 +18,7 @@ use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Role, Status};
 struct Refusal(Status, String);
 
 impl Node {
-    pub(super) fn on_accepted(&mut self, step: &mut Step<'_>, id: ConnId) {
+    pub(super) fn on_accepted(&mut self, step: &mut Step<'_>, id: ConnId, source: Source) {
         if self.conns.clients() >= self.settings.clients_max + self.settings.handshakes_max {
             self.stats.clients_refused += 1;
             step.out.push(Action::Close { conn: id });
@@ -26,12 +26,12 @@ impl Node {
         }
         let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
         let is_stale = self.clock.is_just_after_stall(step.now);
-        self.conns.insert(id, step.now.monotonic_us, Peer::Stranger { deadline_us, is_stale });
+        self.conns.insert(id, source, step.now.monotonic_us, Peer::Stranger { deadline_us, is_stale });
     }
 
     pub(super) fn on_dialed(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId) {
         let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
-        self.conns.insert(id, step.now.monotonic_us, Peer::Dialed { node, deadline_us });
+        self.conns.insert(id, Source::Own, step.now.monotonic_us, Peer::Dialed { node, deadline_us });
         let hello = Box::new(self.hello_to_neighbour(node));
         step.out.push(Action::Send { conn: id, request_id: RequestId(1), route: None, packet: Packet::Hello(hello) });
     }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use dht_node::limits::{DRAIN_US, PARTIAL_FRAME_TIMEOUT_US};
 use dht_node::node::{Event, Node};
 use dht_node::turn::Turn;
-use dht_node::types::{ConnId, Dimension, Now};
+use dht_node::types::{ConnId, Dimension, Now, Source};
 use dht_node::wire::FrameError;
 use fastrand::Rng;
 
@@ -15,6 +15,9 @@ use crate::profile::Profile;
 use crate::storage::SimStore;
 use crate::trace::{Note, Trace};
 use crate::wire::{End, Leave, Place};
+
+/// Number of addresses that connections come from.
+const SOURCES: usize = 4;
 
 /// The parts of the world that a pass of a node needs.
 pub(crate) struct Around<'a> {
@@ -136,7 +139,8 @@ impl Host {
         for end in std::mem::take(&mut self.knocking) {
             let id = self.turn.links.insert(end, State::Open);
             self.note(around, end, "accepted");
-            self.handle(now, Event::Accepted { conn: id });
+            let source = Source::Ipv4([10, 0, 0, u8::try_from(end.wire % SOURCES).expect("few")]);
+            self.handle(now, Event::Accepted { conn: id, source });
             self.turn.links.mark_ready(id);
         }
         for id in readies {

@@ -1,6 +1,7 @@
 //! Accepts connections: as many as are waiting, up to a maximum per turn, within the available descriptors.
 
 use std::io;
+use std::net::IpAddr;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
@@ -11,7 +12,7 @@ use crate::limits::ACCEPTS_PER_TURN;
 use crate::net::conn::{Conn, State};
 use crate::node::Event;
 use crate::turn::Store;
-use crate::types::{ConnId, Now};
+use crate::types::{ConnId, Now, Source};
 
 /// Raises the listen backlog from the standard library's 128 to the system's maximum (`somaxconn`): when the backlog is
 /// full, the system drops connection attempts, and clients retry only after a second.
@@ -22,14 +23,22 @@ pub(super) fn lengthen_backlog(listener: &TcpListener) -> io::Result<()> {
     SockRef::from(listener).listen(i32::MAX)
 }
 
+/// Returns the source of a connection from this address.
+const fn source_of(address: IpAddr) -> Source {
+    match address {
+        IpAddr::V4(address) => Source::Ipv4(address.octets()),
+        IpAddr::V6(address) => Source::of_ipv6(address.segments()),
+    }
+}
+
 impl<S: Store> Loop<S> {
     pub(super) fn accept(&mut self, now: Now) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = &self.server.listener else { return };
             match listener.accept() {
-                Ok((socket, _)) => {
+                Ok((socket, address)) => {
                     self.note_accept(None);
-                    self.take_in(now, socket);
+                    self.take_in(now, socket, source_of(address.ip()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.server.accept_ready = false;
@@ -47,12 +56,12 @@ impl<S: Store> Loop<S> {
         }
     }
 
-    fn take_in(&mut self, now: Now, socket: TcpStream) {
+    fn take_in(&mut self, now: Now, socket: TcpStream, source: Source) {
         if self.turn.links.len() >= self.server.sockets_max {
             self.turn.links.drop_lingering();
         }
         match self.add(socket, State::Open) {
-            Ok(id) => self.turn.handle(now, Event::Accepted { conn: id }),
+            Ok(id) => self.turn.handle(now, Event::Accepted { conn: id, source }),
             Err(error) => log::debug!("cannot set up an accepted connection: {error}"),
         }
     }

@@ -12,7 +12,7 @@ use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
 use crate::node::{Action, Event, Lookup, Node, Settings};
 use crate::record::Entry;
 use crate::types::{ConnId, Dimension, Epoch, LinkSet, NodeId, NodeSet, Now, Offset, RequestId, TopicId, TopicName};
-use crate::types::{Retention, crc32};
+use crate::types::{Retention, Source, crc32};
 use crate::wire::feed::{FeedItem, Head as TopicHead};
 use crate::wire::field::Writer;
 use crate::wire::records::Record;
@@ -288,10 +288,15 @@ impl Harness {
 
     /// Opens a connection that sends nothing.
     pub(super) fn accept(&mut self) -> ConnId {
+        self.accept_from(Source::Ipv4([127, 0, 0, 1]))
+    }
+
+    /// Opens a connection from this source that sends nothing.
+    pub(super) fn accept_from(&mut self, source: Source) -> ConnId {
         let conn = ConnId { slot: self.next_slot, generation: 1 };
         self.next_slot += 1;
         self.conns.insert(conn, true);
-        self.handle(Event::Accepted { conn });
+        self.handle(Event::Accepted { conn, source });
         conn
     }
 
