@@ -1,5 +1,5 @@
-//! Backups of a journal that is in use, and starts on them: whatever happens meanwhile, a backup is a state that the
-//! journal was in, and has everything from before it was begun.
+//! Backups of a journal that is in use, and starts on them: whatever happens meanwhile, a backup is a state in which
+//! the journal was at some time, and contains everything from before the backup was begun.
 #![expect(clippy::disallowed_types, reason = "the node and the backup share one disk, as they share a file system")]
 
 use std::cell::RefCell;
@@ -18,10 +18,10 @@ use crate::crafted::{long, names, read};
 use crate::disk::{FakeDisk, FakeFile};
 use crate::model::{self, Live, SEGMENT, blank, create, publish};
 
-/// Records of all topics, by the index of the last entry.
+/// The records of all topics after each entry, by its index.
 type States = BTreeMap<u64, Vec<Vec<u8>>>;
 
-/// A node that goes on working.
+/// A node that works while its journal is backed up.
 struct Running {
     live: Live,
     states: States,
@@ -35,7 +35,7 @@ impl Running {
         Self { live, states: States::new(), serial: 0, rng: Rng::with_seed(seed) }
     }
 
-    /// Appends entries a few times; now and then makes a checkpoint or cleans segments.
+    /// Appends entries `turns` times, and sometimes makes a checkpoint or cleans segments.
     fn go_on(&mut self, turns: usize) {
         for _ in 0..turns {
             let entries = model::entries(&mut self.rng, &self.live.node, &mut self.serial);
@@ -59,21 +59,22 @@ impl Running {
         running
     }
 
-    /// Remembers what a client could see.
+    /// Remembers the current records.
     fn note(&mut self) {
         self.states.insert(self.index(), self.live.seen().1);
     }
 
-    /// The index of the last entry.
+    /// Returns the index of the last entry.
     fn index(&self) -> u64 {
         self.live.mark().index
     }
 }
 
-/// What happens before an access to the file of that name; the name is empty for a list of all files.
+/// A hook that runs before each access to a file, with the name of the file, or with an empty name before all files are
+/// listed.
 type Meanwhile = Rc<RefCell<dyn FnMut(&str)>>;
 
-/// A disk that changes while it is read: something happens before each access, which is told the name of the file.
+/// A disk that changes while it is read, by means of a hook.
 #[derive(Clone)]
 struct Busy {
     disk: FakeDisk,
@@ -99,7 +100,7 @@ impl Busy {
     }
 }
 
-/// Makes a backup of a disk on which that happens meanwhile.
+/// Makes a backup of a disk, and calls `before` before each access to its files.
 fn back_up_busy(source: &FakeDisk, target: &FakeDisk, before: Meanwhile) -> Result<Copied, BackupError> {
     backup(&Busy { disk: source.clone(), before: Some(before) }, &Busy { disk: target.clone(), before: None })
 }
@@ -192,7 +193,7 @@ fn restore_mending(target: &FakeDisk, rng: &mut Rng) -> Result<Mended, OpenError
     assert!(!is_lossy);
     let records = live.seen().1;
     drop(live);
-    // From then on it is a journal like any other.
+    // After the first start it is a journal like any other.
     assert!(!names(&disk, "").contains(&"backup-manifest".to_owned()));
     let (live, ..) = Live::start(&disk, false).unwrap();
     assert!(live.seen().1 == records);
@@ -203,7 +204,7 @@ fn succeed(source: &FakeDisk, target: &FakeDisk) -> Copied {
     backup(source, target).unwrap()
 }
 
-/// Runs a backup whose machine stops after so many changes of `target`. Returns true when it was complete.
+/// Runs a backup on a machine that stops after this many changes of `target`. Returns true if it was complete.
 fn backup_in_a_crash(source: &FakeDisk, target: &FakeDisk, changes: u64, rng: &mut Rng) -> bool {
     target.stop_after(changes);
     let is_done = backup(source, target).is_ok();
@@ -212,7 +213,7 @@ fn backup_in_a_crash(source: &FakeDisk, target: &FakeDisk, changes: u64, rng: &m
 }
 
 #[test]
-fn a_backup_is_a_state_that_there_was_and_has_everything_from_before_it_was_begun() {
+fn a_backup_is_a_former_state_of_the_journal_with_everything_from_before_it_was_begun() {
     let mut kept = 0;
     for seed in 1..=100 {
         let mut rng = Rng::with_seed(seed);
@@ -239,7 +240,7 @@ fn a_backup_is_a_state_that_there_was_and_has_everything_from_before_it_was_begu
 
 /// The node appends, makes checkpoints, cleans, removes and recycles segments between any two accesses of the backup.
 #[test]
-fn a_backup_of_a_journal_that_changes_at_each_step_is_a_state_that_there_was() {
+fn a_backup_of_a_journal_that_changes_at_each_step_is_a_former_state_of_it() {
     for seed in 1..=80 {
         let mut rng = Rng::with_seed(seed);
         let (source, target) = (FakeDisk::default(), FakeDisk::default());
@@ -256,7 +257,8 @@ fn a_backup_of_a_journal_that_changes_at_each_step_is_a_state_that_there_was() {
             let copied = back_up_busy(&source, &target, meanwhile.clone())
                 .unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
             assert_eq!(copied.damaged, [""; 0], "seed {seed}, {round}");
-            // The node may have removed an index just before it would have been copied.
+            // Rebuilt files are accepted, because the node may have removed an index just before it would have been
+            // copied.
             let (index, records, _) =
                 restore_mending(&target, &mut rng).unwrap_or_else(|error| panic!("seed {seed}, {round}: {error}"));
             assert!(index >= before, "seed {seed}, {round}: {index} is before {before}");
@@ -265,13 +267,13 @@ fn a_backup_of_a_journal_that_changes_at_each_step_is_a_state_that_there_was() {
     }
 }
 
-/// The segment of copies that a checkpoint needs is removed, and another one gets its number, while it is copied.
+/// While a segment of copies that the checkpoint needs is being backed up, it is removed and another gets its number.
 #[test]
-fn a_segment_of_copies_whose_number_is_used_again_is_not_mistaken() {
+fn a_segment_of_copies_is_not_confused_with_a_later_one_of_the_same_number() {
     const COPIES: &str = "2147483649.log";
     let (source, target) = (FakeDisk::default(), FakeDisk::default());
     let mut live = cleaning::cleaned(&source);
-    // What keeps the segment of the checkpoint in use.
+    // These records keep the segment of the checkpoint in use.
     cleaning::commit(&mut live, vec![create("kept", 3)]);
     (0..6).for_each(|serial| cleaning::commit(&mut live, vec![publish("kept", &[7; 5000], 1 << 40 | serial)]));
     live.checkpoint().unwrap();
@@ -286,14 +288,14 @@ fn a_segment_of_copies_whose_number_is_used_again_is_not_mistaken() {
         let live = &mut *works.borrow_mut();
         cleaning::delete(live, "topic/0");
         (0..2).for_each(|_| cleaning::free(live).unwrap());
-        assert!(!names(&disk, "").contains(&COPIES.to_owned()), "removed");
-        // So many that there are at least as many segments of copies as before.
+        assert!(!names(&disk, "").contains(&COPIES.to_owned()), "the segment is removed");
+        // Enough records for at least as many segments of copies as before.
         cleaning::fill(live, ["topic/2", "topic/3"], 24);
         cleaning::delete(live, "topic/3");
         live.checkpoint().unwrap();
         cleaning::clean_all(live).unwrap();
         cleaning::free(live).unwrap();
-        assert!(read(&disk, COPIES) != expected, "another one");
+        assert!(read(&disk, COPIES) != expected, "the number is used by another segment");
     };
     let copied = back_up_busy(&source, &target, Rc::new(RefCell::new(before))).unwrap();
     assert_eq!(copied.damaged, [""; 0]);
@@ -303,7 +305,7 @@ fn a_segment_of_copies_whose_number_is_used_again_is_not_mistaken() {
 }
 
 #[test]
-fn only_what_is_new_is_copied() {
+fn a_backup_copies_only_new_files() {
     let (source, target) = (FakeDisk::default(), FakeDisk::default());
     let mut live = long(&source, 4, true);
     let first = succeed(&source, &target);
@@ -320,7 +322,7 @@ fn only_what_is_new_is_copied() {
 }
 
 #[test]
-fn readers_of_a_restored_topic_are_told() {
+fn a_restored_topic_has_a_new_epoch() {
     let (source, target) = (FakeDisk::default(), FakeDisk::default());
     let live = long(&source, 3, true);
     succeed(&source, &target);
@@ -330,7 +332,7 @@ fn readers_of_a_restored_topic_are_told() {
     assert!(epoch > Epoch(1000), "the lost journal may have reached {epoch:?}");
     drop(live);
     let (live, ..) = Live::start(&target, false).unwrap();
-    assert_eq!(live.epoch("topic/0"), epoch, "once");
+    assert_eq!(live.epoch("topic/0"), epoch, "the epoch is raised only once");
     drop(live);
     // A start that cannot read the newest checkpoint falls back to one that has the new epoch, too.
     for name in names(&target, ".checkpoint") {
@@ -341,8 +343,8 @@ fn readers_of_a_restored_topic_are_told() {
     }
 }
 
-/// The machine stops in the middle of a backup: the previous one can be restored, or the new one; the next run
-/// completes it.
+/// If the machine stops during a backup, either the previous or the new backup can be restored, and the next run
+/// completes the new one.
 #[test]
 fn an_interrupted_backup_leaves_the_previous_one() {
     let (mut old, mut new) = (0, 0);
@@ -367,9 +369,9 @@ fn an_interrupted_backup_leaves_the_previous_one() {
     assert!(old > 50 && new > 50, "{old} old ones, {new} new ones");
 }
 
-/// Until the first backup is complete, no node starts on the folder; nor on a copy that lacks the manifest.
+/// Until the first backup is complete, no node starts on its folder, nor on a copy without the manifest.
 #[test]
-fn a_folder_without_a_complete_backup_is_never_taken_for_one() {
+fn a_folder_without_a_complete_backup_is_refused() {
     let (mut refused, mut restored, mut kept) = (0, 0, 0);
     for seed in 1..=200 {
         let mut rng = Rng::with_seed(seed);
@@ -399,7 +401,7 @@ fn a_folder_without_a_complete_backup_is_never_taken_for_one() {
     assert!(kept > 50, "{kept} interrupted backups were resumed");
 }
 
-/// A backup may have entries that the node has not synced yet and then loses in a crash.
+/// A backup may contain entries that the node has not synced and later loses in a crash.
 #[test]
 fn a_segment_that_is_shorter_than_in_the_previous_backup_does_no_harm() {
     let mut shorter = 0;
@@ -428,12 +430,12 @@ fn a_segment_that_is_shorter_than_in_the_previous_backup_does_no_harm() {
         succeed(&source, &target);
         assert_eq!(restore(&target, &mut rng).unwrap().0, running.index(), "seed {seed}");
     }
-    assert!(shorter > 20, "{shorter} journals lost their end");
+    assert!(shorter > 20, "only {shorter} journals lost their end");
 }
 
-/// The start that restores may be interrupted: the next one restores again, and no topic misses its new epoch.
+/// If the first start on a backup is interrupted, the next one restores again, and every topic gets a new epoch.
 #[test]
-fn an_interrupted_restore_is_begun_again() {
+fn an_interrupted_restore_is_repeated() {
     let mut stopped = 0;
     for seed in 1..=200 {
         let mut rng = Rng::with_seed(seed);
@@ -451,7 +453,7 @@ fn an_interrupted_restore_is_begun_again() {
 }
 
 #[test]
-fn a_full_disk_leaves_the_previous_backup_and_what_it_filled_up_is_used_or_removed() {
+fn a_full_disk_leaves_the_previous_backup_and_partial_copies_are_reused_or_removed() {
     let (source, target) = (FakeDisk::default(), FakeDisk::default());
     let mut running = Running::start(&source, 7);
     running.go_on(60);
@@ -459,7 +461,7 @@ fn a_full_disk_leaves_the_previous_backup_and_what_it_filled_up_is_used_or_remov
     let (mut first, room, mut failed) = (running.index(), target.used(), 0);
     for _ in 0..20 {
         running.go_on(150);
-        // So that one of the new segments fits.
+        // Enough space for one of the new segments.
         target.set_capacity(Some(target.used().max(room) + 3 * u64::from(SEGMENT) / 2));
         match backup(&source, &target) {
             Ok(_) => first = running.index(),
@@ -474,7 +476,7 @@ fn a_full_disk_leaves_the_previous_backup_and_what_it_filled_up_is_used_or_remov
         assert!(names(&target, ".new").iter().all(is_needed), "{:?}", target.files());
     }
     assert!(failed > 3, "{failed} backups failed");
-    // Twice what one backup takes is enough, whatever failed before.
+    // Twice the size of one backup is enough, whatever failed before.
     target.set_capacity(Some(room + source.used()));
     succeed(&source, &target);
     assert_eq!(restore(&target, &mut Rng::with_seed(1)).unwrap().0, running.index());
@@ -518,14 +520,14 @@ fn damage_of_the_journal_is_reported_and_copied() {
 }
 
 #[test]
-fn a_folder_of_something_else_takes_no_backup() {
+fn a_folder_with_other_files_is_refused_as_the_target_of_a_backup() {
     let source = FakeDisk::default();
     drop(long(&source, 2, true));
     let other = FakeDisk::default();
     drop(long(&other, 2, false));
     let before = other.files();
     let is_foreign = |result| matches!(result, Err(BackupError::Target(OpenError::Foreign { .. })));
-    assert!(is_foreign(backup(&source, &other)), "another journal is no backup");
+    assert!(is_foreign(backup(&source, &other)), "a journal is not a backup");
     assert_eq!(other.files(), before);
     let none = backup(&FakeDisk::default(), &FakeDisk::default());
     assert!(matches!(none, Err(BackupError::Source(OpenError::Foreign { .. }))));

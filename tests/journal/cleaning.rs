@@ -89,19 +89,20 @@ fn read(live: &Live, topic: TopicId, from: u64) -> Result<Found, OpenError> {
 }
 
 #[test]
-fn a_topic_that_keeps_a_little_of_every_segment_holds_none_of_them() {
+fn a_topic_with_a_few_records_in_every_segment_does_not_prevent_their_removal() {
     let disk = FakeDisk::default();
     let mut live = mixed(&disk);
     delete(&mut live, "topic/1");
     free(&mut live).unwrap();
     let (before, seen) = (disk.used(), live.seen());
-    assert!(names(&disk, ".log").len() >= SEGMENTS as usize, "each has something that is kept");
+    assert!(names(&disk, ".log").len() >= SEGMENTS as usize, "every segment has live records");
     let cleaned = clean_all(&mut live).unwrap();
     assert!(cleaned > SEGMENTS as usize - 3, "{cleaned}");
-    assert!(live.seen() == seen, "what is kept stays the same");
+    assert!(live.seen() == seen, "the live records are unchanged");
     free(&mut live).unwrap();
     assert!(live.seen() == seen);
-    // The segment that is written to, the spare one and the checkpoint's stay, and a tenth of the others as copies.
+    // What remains: the current segment, the spare one, the one with the checkpoint, and copies of a tenth of the
+    // others.
     assert!(disk.used() < before / 2, "{} of {before} bytes", disk.used());
     for crash in 0..20 {
         let disk = disk.copy_after_crash(&mut Rng::with_seed(crash));
@@ -141,7 +142,7 @@ fn a_crash_at_any_step_of_cleaning_loses_nothing() {
             assert!(live.seen() == seen, "step {serial}, crash {crash}, at the second start");
         }
         if !has_stopped {
-            assert!(serial > 20, "cleaning has steps");
+            assert!(serial > 20, "cleaning took only {serial} steps");
             return;
         }
     }
@@ -193,7 +194,7 @@ fn records_are_read_trimmed_and_deleted_while_they_are_moved() {
 }
 
 #[test]
-fn times_are_found_in_copies() {
+fn append_times_are_found_in_copies() {
     let disk = FakeDisk::default();
     let live = cleaned(&disk);
     let topic = topic_id(&live.node, "topic/0").unwrap();
@@ -202,7 +203,7 @@ fn times_are_found_in_copies() {
     for offset in 0..end {
         for (time, expected) in [(offset * 10, offset), (offset * 10 + 1, offset + 1)] {
             let wanted = Wanted::Time { append_us: time, from: Offset(0), end: Offset(end) };
-            let Found::Offset(found) = live.find(topic, wanted).unwrap() else { panic!("a time") };
+            let Found::Offset(found) = live.find(topic, wanted).unwrap() else { panic!("expected an offset") };
             assert_eq!(found.0, expected, "time {time}");
         }
     }
@@ -210,7 +211,7 @@ fn times_are_found_in_copies() {
 
 /// One segment below the limit is reserved for cleaning, so that cleaning can run when nothing can be appended.
 #[test]
-fn a_journal_at_its_limit_is_cleaned_and_goes_on() {
+fn a_journal_at_its_limit_can_be_cleaned_and_then_accepts_records() {
     let disk = FakeDisk::default();
     let mut live = mixed(&disk);
     live.checkpoint().unwrap();
@@ -238,7 +239,7 @@ fn a_journal_at_its_limit_is_cleaned_and_goes_on() {
 }
 
 #[test]
-fn what_others_need_of_the_log_is_neither_cleaned_nor_removed() {
+fn segments_above_the_log_floor_are_neither_cleaned_nor_removed() {
     let disk = FakeDisk::default();
     let mut live = mixed(&disk);
     let floor = SEGMENTS / 2;

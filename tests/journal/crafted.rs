@@ -1,4 +1,4 @@
-//! Folders that no simulated life comes to, or only by chance: made by hand, then started on.
+//! Starts on handmade folders with states that random runs reach rarely or never.
 
 use dht_node::journal::format::{HardState, Head, Kind, put_record, segment_header};
 use dht_node::journal::{Disk, DiskFile, OpenError, Stamp, claim};
@@ -9,7 +9,7 @@ use fastrand::Rng;
 use crate::disk::FakeDisk;
 use crate::model::{self, Live, SEGMENT, Seen, blank, create, publish, seen};
 
-/// The bytes of a segment that is being made.
+/// The bytes of a handmade segment.
 struct Segment {
     number: u32,
     bytes: Vec<u8>,
@@ -66,11 +66,12 @@ fn state_after(entries: &[&Entry]) -> Seen {
 }
 
 #[test]
-fn of_an_index_that_was_written_twice_the_last_counts_and_nothing_behind_that_one() {
+fn an_entry_that_is_written_again_replaces_the_earlier_one_and_all_after_it() {
     let create = create("topic/0", 7);
     let old: Vec<Entry> = (0..6).map(|serial| publish("topic/0", b"old", serial)).collect();
     let new: Vec<Entry> = (0..6).map(|serial| publish("topic/0", b"new", serial)).collect();
-    // Entries behind the creation that were written at first, the first index of the second time, how many then.
+    // Each case: the number of entries written first (after the creation), the index from which entries are written
+    // again, and their number.
     for (first, again, count) in [(5, 4, 1), (5, 2, 4), (5, 6, 2), (1, 2, 1), (6, 2, 1), (4, 5, 6), (6, 7, 1)] {
         for is_in_next_segment in [false, true] {
             let disk = FakeDisk::default();
@@ -117,7 +118,7 @@ pub(crate) fn long(disk: &FakeDisk, segments: u32, has_checkpoints: bool) -> Liv
 }
 
 #[test]
-fn a_segment_that_is_missing_is_told_wherever_it_is() {
+fn a_missing_segment_is_reported_wherever_it_is() {
     for missing in 1..=4 {
         let disk = FakeDisk::default();
         drop(long(&disk, 5, false));
@@ -128,7 +129,7 @@ fn a_segment_that_is_missing_is_told_wherever_it_is() {
 }
 
 #[test]
-fn an_index_of_a_checkpoint_that_did_not_come_about_does_not_count() {
+fn an_index_of_a_checkpoint_that_was_not_completed_is_ignored() {
     for bytes in [b"no index at all".as_slice(), b""] {
         let disk = FakeDisk::default();
         let live = long(&disk, 5, false);
@@ -164,9 +165,9 @@ fn the_name_of_a_dead_segment_may_refer_to_the_file_of_another() {
     assert!(live.seen() == expected);
 }
 
-/// The mark of an orderly end needs space in the log: it is found however full the segment is.
+/// The mark of an orderly shutdown needs space in the log. It is written however full the segment is.
 #[test]
-fn an_orderly_end_is_always_known_as_one() {
+fn an_orderly_shutdown_is_always_recognised() {
     let mut ends = [0; 2];
     for len in 0..600 {
         let disk = FakeDisk::default();
@@ -185,7 +186,7 @@ fn an_orderly_end_is_always_known_as_one() {
 }
 
 #[test]
-fn a_checkpoint_that_was_left_behind_does_not_count_and_goes() {
+fn a_leftover_of_an_older_checkpoint_is_ignored_and_removed() {
     let disk = FakeDisk::default();
     let mut live = long(&disk, 4, true);
     let before = names(&disk, ".checkpoint");
@@ -201,9 +202,9 @@ fn a_checkpoint_that_was_left_behind_does_not_count_and_goes() {
     assert_eq!(names(&disk, ".checkpoint"), after);
 }
 
-/// A node that makes its journal safe later makes checkpoints too: they rely on nothing that a crash may take.
+/// A node with interval sync makes checkpoints too; they must not refer to records that a crash can lose.
 #[test]
-fn a_checkpoint_of_what_was_only_written_makes_that_safe() {
+fn a_checkpoint_makes_the_records_before_it_durable() {
     for seed in 1..=500 {
         let mut rng = Rng::with_seed(seed);
         let (disk, mut serial) = (FakeDisk::default(), 0);
@@ -222,9 +223,9 @@ fn a_checkpoint_of_what_was_only_written_makes_that_safe() {
     }
 }
 
-/// The start that finds the loss may stop before it has told it; then the next one does.
+/// A start that detects a loss may crash before it has raised the epochs; then the next start does it.
 #[test]
-fn a_loss_is_told_once_at_least_whenever_the_start_that_tells_it_stops() {
+fn a_loss_is_reported_at_least_once_even_if_the_start_that_detects_it_crashes() {
     let mut stopped = 0;
     for seed in 1..=1000 {
         let mut rng = Rng::with_seed(seed);
@@ -242,14 +243,14 @@ fn a_loss_is_told_once_at_least_whenever_the_start_that_tells_it_stops() {
         }
         disk.crash(&mut rng);
         let (live, ..) = Live::start(&disk, false).unwrap();
-        assert!(live.epoch("topic/0") > before, "seed {seed}: records were lost and nobody is told");
+        assert!(live.epoch("topic/0") > before, "seed {seed}: records were lost without a new epoch");
     }
     assert!(stopped > 100, "{stopped} starts stopped");
 }
 
 /// A start reads no records from before the checkpoint, but checks that their segments exist.
 #[test]
-fn a_segment_that_a_checkpoint_relies_on_is_missed_at_the_start() {
+fn a_start_detects_a_missing_segment_that_a_checkpoint_refers_to() {
     let disk = FakeDisk::default();
     drop(long(&disk, 5, true));
     let relied_on = names(&disk, ".log");

@@ -13,7 +13,7 @@ use crate::model::{self, Live, SEGMENT, Seen, create, publish};
 /// Starts on a damaged disk. Returns what a client can see, and a line for each file that was rebuilt.
 fn mend(disk: &FakeDisk) -> Result<(Seen, Vec<String>), OpenError> {
     let (live, _, is_lossy, mended) = Live::start_mending(disk, false, SEGMENT)?;
-    assert!(!is_lossy, "nothing is lost");
+    assert!(!is_lossy, "a loss was reported");
     Ok((live.read()?, mended))
 }
 
@@ -39,7 +39,7 @@ fn lived(seed: u64) -> (FakeDisk, Seen) {
 }
 
 #[test]
-fn lost_indexes_and_the_newest_checkpoint_are_made_anew_whatever_the_journal_has_been_through() {
+fn lost_indexes_and_the_newest_checkpoint_are_rebuilt_after_any_history_of_the_journal() {
     let (mut indexes, mut checkpoints) = (0, 0);
     for seed in 1..=400 {
         let (disk, expected) = lived(seed);
@@ -71,9 +71,9 @@ fn lost_indexes_and_the_newest_checkpoint_are_made_anew_whatever_the_journal_has
     assert!(indexes > 200 && checkpoints > 50, "{indexes} indexes, {checkpoints} checkpoints");
 }
 
-/// Its checksums are right, but it has fewer records than the checkpoint says that the segment has.
+/// The checksums of such an index are right, but it has fewer records than the segment has according to the checkpoint.
 #[test]
-fn an_index_from_before_the_checkpoint_is_made_anew() {
+fn an_index_from_before_the_checkpoint_is_rebuilt() {
     let disk = FakeDisk::default();
     let (mut live, ..) = Live::start(&disk, false).unwrap();
     let mut old = Vec::new();
@@ -97,7 +97,7 @@ fn an_index_from_before_the_checkpoint_is_made_anew() {
 }
 
 #[test]
-fn each_byte_of_an_index_may_be_damaged() {
+fn an_index_with_any_damaged_byte_is_rebuilt() {
     let disk = FakeDisk::default();
     let expected = long(&disk, 4, true).seen();
     for name in names(&disk, ".index") {
@@ -118,7 +118,7 @@ fn each_byte_of_an_index_may_be_damaged() {
 }
 
 #[test]
-fn without_any_derived_file_a_whole_log_brings_everything_back() {
+fn a_complete_log_is_enough_without_any_derived_file() {
     let disk = FakeDisk::default();
     let expected = long(&disk, 5, true).seen();
     for name in [names(&disk, ".index"), names(&disk, ".checkpoint")].concat() {
@@ -146,7 +146,7 @@ fn without_its_beginning() -> (FakeDisk, Seen) {
 }
 
 #[test]
-fn the_checkpoint_before_a_damaged_one_does_and_without_either_the_start_is_refused() {
+fn a_damaged_checkpoint_is_replaced_by_the_one_before_and_a_start_without_both_is_refused() {
     let (disk, expected) = without_its_beginning();
     let [older, newest] = &names(&disk, ".checkpoint")[..] else { panic!("two are kept") };
     let bits = read(&disk, newest).len() * 8;
@@ -193,7 +193,7 @@ fn a_second_checkpoint_of_the_same_state_frees_space_and_each_of_the_two_is_enou
 }
 
 #[test]
-fn derived_files_of_format_1_are_made_anew() {
+fn derived_files_of_format_1_are_rebuilt() {
     for folder in ["stopped", "killed"] {
         let expected = mend(&first_format(folder)).unwrap().0;
         let disk = first_format(folder);
@@ -209,9 +209,9 @@ fn derived_files_of_format_1_are_made_anew() {
     }
 }
 
-/// A reader that meets damage is told the offset of the next record that can be read.
+/// A reader that finds a damaged record gets the offset of the next record that can be read.
 #[test]
-fn the_next_readable_record_after_lost_ones_is_known() {
+fn the_next_readable_record_after_damaged_ones_is_known() {
     let disk = FakeDisk::default();
     let live = long(&disk, 4, true);
     let topic = model::topic_id(&live.node, "topic/0").unwrap();

@@ -1,9 +1,9 @@
-//! The journal on a disk that breaks: after any crash, at any step, everything that was safe is there, in its order,
-//! and nothing that was not appended.
+//! The journal on a disk that fails: after a crash at any step, all durable records are there, in order, and nothing
+//! that was not appended.
 //!
-//! JOURNAL_START and JOURNAL_SEEDS choose the seeds; a failure names its own.
+//! JOURNAL_START and JOURNAL_SEEDS choose the seeds; a failure prints its seed.
 
-#![expect(clippy::unwrap_used, reason = "whatever is missing here is a fault of the test")]
+#![expect(clippy::unwrap_used, reason = "an unexpected result fails the test")]
 
 mod backups;
 mod cleaning;
@@ -31,27 +31,27 @@ use fastrand::Rng;
 use disk::FakeDisk;
 use model::{Live, SEGMENT, Seen, blank, seen};
 
-/// Seeds of an ordinary run.
+/// Number of seeds in an ordinary run.
 const SEEDS: u64 = 2000;
 
-/// The log as it was meant: the entries of each record, from index 1.
+/// The expected log: the entries of each record, from index 1.
 #[derive(Default)]
 struct Truth {
     records: Vec<Vec<Entry>>,
-    /// Those that were said to be safe, and those that were acknowledged: as many, unless the journal is lazy.
-    safe: usize,
+    /// The numbers of durable and of acknowledged records, which differ only with interval sync.
+    durable: usize,
     acked: usize,
-    /// Starts that stopped since then: each may have raised the epochs.
+    /// The number of starts since then that were interrupted by a crash. Each may have raised the epochs.
     stopped: usize,
 }
 
 impl Truth {
-    /// What a node sees that has applied so many records.
+    /// Returns the state after the first `records` records.
     fn seen(&self, records: usize) -> Seen {
         seen_after(&self.records[..records])
     }
 
-    /// A start has found so many records, and this state; from here on that is how it was meant.
+    /// Checks that the number of records and the state that a start has found are possible, and continues from them.
     fn take(&mut self, found: usize, state: &Seen, is_lossy: bool) {
         let raise = || vec![Entry::RaiseEpochs];
         let before = (0..=self.stopped.min(found)).find(|raises| {
@@ -60,15 +60,15 @@ impl Truth {
             records.extend(is_lossy.then(raise));
             seen_after(&records) == *state
         });
-        let raises = before.unwrap_or_else(|| panic!("after record {found} another state"));
+        let raises = before.unwrap_or_else(|| panic!("unexpected state after record {found}"));
         let kept = found - raises;
-        assert!(kept >= self.safe, "{} records were safe, {kept} are there", self.safe);
-        assert!(kept <= self.records.len(), "{kept} records of {}", self.records.len());
-        let is_told = is_lossy || raises > 0;
-        assert!(kept >= self.acked || is_told, "{} records were acknowledged, {kept} are there", self.acked);
+        assert!(kept >= self.durable, "{} records were durable, {kept} are there", self.durable);
+        assert!(kept <= self.records.len(), "{} records were appended, {kept} are there", self.records.len());
+        let is_reported = is_lossy || raises > 0;
+        assert!(kept >= self.acked || is_reported, "{} records were acknowledged, {kept} are there", self.acked);
         self.records.truncate(kept);
         self.records.extend((0..raises + usize::from(is_lossy)).map(|_| raise()));
-        (self.safe, self.acked, self.stopped) = (self.records.len(), self.records.len(), 0);
+        (self.durable, self.acked, self.stopped) = (self.records.len(), self.records.len(), 0);
     }
 }
 
@@ -80,19 +80,24 @@ fn seen_after(records: &[Vec<Entry>]) -> Seen {
     seen(&node)
 }
 
-/// What a life of the node came to.
+/// How a run of the node ended.
 enum End {
-    /// The machine stopped.
+    /// The machine crashed.
     Crash,
-    /// It ended as it should.
+    /// The node was shut down in an orderly way.
     Clean,
 }
 
-/// Appends, syncs and makes checkpoints until the machine stops, or it has had enough.
-fn live(live: &mut Live, truth: &mut Truth, is_lazy: bool, (serial, rng): (&mut u64, &mut Rng)) -> io::Result<End> {
+/// Appends records, syncs and makes checkpoints a random number of times, or until the machine stops.
+fn live(
+    live: &mut Live,
+    truth: &mut Truth,
+    is_interval_sync: bool,
+    (serial, rng): (&mut u64, &mut Rng),
+) -> io::Result<End> {
     for _ in 0..rng.usize(1..60) {
         let entries = model::entries(rng, &live.node, serial);
-        // What is appended may survive, even when appending failed.
+        // The records may survive even if appending them failed.
         let records = live.append(entries.clone());
         match records {
             Ok(records) => truth.records.extend(records),
@@ -102,24 +107,24 @@ fn live(live: &mut Live, truth: &mut Truth, is_lazy: bool, (serial, rng): (&mut 
             }
         }
         match rng.u8(..10) {
-            0..6 if is_lazy => {
+            0..6 if is_interval_sync => {
                 live.write()?;
                 truth.acked = truth.records.len();
             }
             0..6 => {
                 live.sync()?;
-                (truth.safe, truth.acked) = (truth.records.len(), truth.records.len());
+                (truth.durable, truth.acked) = (truth.records.len(), truth.records.len());
             }
             6 => {
-                if is_lazy {
+                if is_interval_sync {
                     live.write()?;
                 } else {
                     live.sync()?;
                 }
                 truth.acked = truth.records.len();
                 live.checkpoint()?;
-                // What a checkpoint refers to is durable, and so is everything before it.
-                truth.safe = truth.acked;
+                // The records that a checkpoint refers to are durable, and so is everything before them.
+                truth.durable = truth.acked;
             }
             7 => drop(live.clean(rng.usize(1..6))?),
             _ => {}
@@ -129,32 +134,36 @@ fn live(live: &mut Live, truth: &mut Truth, is_lazy: bool, (serial, rng): (&mut 
         return Ok(End::Crash);
     }
     live.finish()?;
-    (truth.safe, truth.acked) = (truth.records.len(), truth.records.len());
+    (truth.durable, truth.acked) = (truth.records.len(), truth.records.len());
     Ok(End::Clean)
 }
 
-/// Lives and crashes on one disk, with a sync before each acknowledgement or now and then.
+/// Runs and crashes a node several times on one disk, with a sync before each acknowledgement or with interval sync.
+/// Returns the number of crashes.
 fn run(seed: u64) -> u64 {
     let mut rng = Rng::with_seed(seed);
     let (disk, mut truth, mut serial, mut crashes) = (FakeDisk::default(), Truth::default(), 0, 0);
-    let lazy_percent = [0, 0, 50][rng.usize(..3)];
+    let interval_percent = [0, 0, 50][rng.usize(..3)];
     for _ in 0..rng.usize(2..12) {
         if rng.u8(..3) > 0 {
             disk.stop_after(rng.u64(..400));
         }
-        let is_lazy = rng.u8(..100) < lazy_percent;
-        let (mut node, last, is_lossy) = match Live::start(&disk, is_lazy) {
+        let is_interval_sync = rng.u8(..100) < interval_percent;
+        let (mut node, last, is_lossy) = match Live::start(&disk, is_interval_sync) {
             Ok(started) => started,
             Err(error) => {
                 assert!(disk.has_stopped(), "{error}");
                 disk.crash(&mut rng);
-                (crashes, truth.stopped) = (crashes + 1, truth.stopped + usize::from(lazy_percent > 0));
+                (crashes, truth.stopped) = (crashes + 1, truth.stopped + usize::from(interval_percent > 0));
                 continue;
             }
         };
-        assert!(!is_lossy || lazy_percent > 0, "everything that was acknowledged was safe");
+        assert!(
+            !is_lossy || interval_percent > 0,
+            "a loss was reported although every acknowledged record was durable"
+        );
         truth.take(usize::try_from(last.index).unwrap(), &node.seen(), is_lossy);
-        let end = live(&mut node, &mut truth, is_lazy, (&mut serial, &mut rng));
+        let end = live(&mut node, &mut truth, is_interval_sync, (&mut serial, &mut rng));
         assert!(end.is_ok() || disk.has_stopped(), "{:?}", end.err());
         if !matches!(end, Ok(End::Clean)) {
             crashes += 1;
@@ -169,26 +178,28 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn what_was_safe_is_there_after_any_crash() {
+fn durable_records_are_there_after_any_crash() {
     let (start, count) = (number("JOURNAL_START").unwrap_or(1), number("JOURNAL_SEEDS").unwrap_or(SEEDS));
     let mut crashes = 0;
     for seed in start..start + count {
         match catch_unwind(AssertUnwindSafe(|| run(seed))) {
             Ok(more) => crashes += more,
             Err(panic) => {
-                println!("seed {seed}; again: JOURNAL_START={seed} JOURNAL_SEEDS=1 cargo test --test journal crash");
+                println!(
+                    "seed {seed}; to repeat: JOURNAL_START={seed} JOURNAL_SEEDS=1 cargo test --test journal crash"
+                );
                 std::panic::resume_unwind(panic);
             }
         }
     }
     println!("{count} seeds, {crashes} crashes");
-    assert!(crashes > count, "a seed has some crashes");
+    assert!(crashes > count, "only {crashes} crashes");
 }
 
-/// What `--sync interval` has acknowledged may be lost; then every log begins a new epoch.
+/// Records acknowledged with `--sync interval` may be lost in a crash; then every log begins a new epoch.
 #[test]
-fn a_loss_that_cannot_be_excluded_is_told() {
-    let mut told = 0;
+fn a_possible_loss_after_a_crash_with_interval_sync_is_reported() {
+    let mut reported = 0;
     for seed in 1..=SEEDS {
         let mut rng = Rng::with_seed(seed);
         let (disk, mut serial) = (FakeDisk::default(), 0);
@@ -205,14 +216,14 @@ fn a_loss_that_cannot_be_excluded_is_told() {
         disk.crash(&mut rng);
         let (.., is_lossy) = Live::start(&disk, rng.bool()).unwrap();
         assert_eq!(is_lossy, !is_clean, "seed {seed}");
-        told += u64::from(is_lossy);
+        reported += u64::from(is_lossy);
     }
-    assert!(told > SEEDS / 4, "{told} of {SEEDS}");
+    assert!(reported > SEEDS / 4, "{reported} of {SEEDS}");
 }
 
-/// A full disk takes no more; what is there stays readable, and it goes on when there is space.
+/// On a full disk appends fail, but all records stay readable, and appends succeed again when there is space.
 #[test]
-fn a_full_disk_loses_nothing_and_goes_on() {
+fn a_full_disk_loses_nothing_and_appends_succeed_again_when_there_is_space() {
     for seed in 1..=SEEDS / 4 {
         let mut rng = Rng::with_seed(seed);
         let (disk, mut truth, mut serial) = (FakeDisk::default(), Truth::default(), 0);
@@ -228,22 +239,22 @@ fn a_full_disk_loses_nothing_and_goes_on() {
                 }
             }
             node.sync().unwrap();
-            truth.safe = truth.records.len();
+            truth.durable = truth.records.len();
         };
         assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
         disk.crash(&mut rng);
         disk.set_capacity(None);
         let (mut node, last, _) = Live::start(&disk, false).unwrap();
         let found = usize::try_from(last.index).unwrap();
-        assert!(found >= truth.safe && node.seen() == truth.seen(found), "seed {seed}");
+        assert!(found >= truth.durable && node.seen() == truth.seen(found), "seed {seed}");
         node.append(model::entries(&mut rng, &node.node, &mut serial)).unwrap();
         node.sync().unwrap();
     }
 }
 
-/// After a sync that failed the process ends; the next start trusts nothing but what it has written anew.
+/// After a failed sync the process ends, and the next start rewrites and syncs what it finds before it relies on it.
 #[test]
-fn a_sync_that_failed_acknowledges_nothing_and_the_next_start_has_all_that_was() {
+fn a_failed_sync_acknowledges_nothing_and_the_next_start_makes_what_it_finds_durable() {
     for seed in 1..=SEEDS / 4 {
         let mut rng = Rng::with_seed(seed);
         let (disk, mut truth, mut serial) = (FakeDisk::default(), Truth::default(), 0);
@@ -261,13 +272,14 @@ fn a_sync_that_failed_acknowledges_nothing_and_the_next_start_has_all_that_was()
             if node.sync().is_err() {
                 break;
             }
-            truth.safe = truth.records.len();
+            truth.durable = truth.records.len();
         }
-        // The system still shows what it has not written: a start that believed it would lose it at the next crash.
+        // The page cache still has the data that was not written. A start that relied on it would lose it at the next
+        // crash.
         disk.fail_sync_after(None);
         let (node, last, _) = Live::start(&disk, false).unwrap();
         let found = usize::try_from(last.index).unwrap();
-        assert!(found >= truth.safe && node.seen() == truth.seen(found), "seed {seed}");
+        assert!(found >= truth.durable && node.seen() == truth.seen(found), "seed {seed}");
         disk.crash(&mut rng);
         let (node, last, _) = Live::start(&disk, false).unwrap();
         assert_eq!(usize::try_from(last.index).unwrap(), found, "seed {seed}");
@@ -276,7 +288,7 @@ fn a_sync_that_failed_acknowledges_nothing_and_the_next_start_has_all_that_was()
 }
 
 #[test]
-fn a_damaged_bit_is_found_or_does_not_matter() {
+fn a_damaged_bit_is_detected_or_harmless() {
     let (mut found, mut harmless) = (0, 0);
     for seed in 1..=SEEDS {
         let mut rng = Rng::with_seed(seed);
@@ -290,7 +302,7 @@ fn a_damaged_bit_is_found_or_does_not_matter() {
                 node.clean(usize::MAX).unwrap();
             }
         }
-        let safe = truth.records.len();
+        let durable = truth.records.len();
         drop(node);
         let files: Vec<_> = disk.files().into_iter().filter(|(name, len)| *len > 0 && name != "identity").collect();
         let (name, len) = &files[rng.usize(..files.len())];
@@ -301,8 +313,11 @@ fn a_damaged_bit_is_found_or_does_not_matter() {
             Ok((seen, last)) => {
                 harmless += 1;
                 let last = usize::try_from(last.index).unwrap();
-                assert!(last >= safe, "seed {seed}: {safe} records were safe, {last} are there, {name} is damaged");
-                assert!(seen == truth.seen(last), "seed {seed}: another state, {name} is damaged");
+                assert!(
+                    last >= durable,
+                    "seed {seed}: {durable} records were durable, {last} are there, {name} is damaged"
+                );
+                assert!(seen == truth.seen(last), "seed {seed}: unexpected state, {name} is damaged");
             }
             Err(OpenError::Damaged { .. }) => found += 1,
             Err(error) => panic!("seed {seed}: {error}"),

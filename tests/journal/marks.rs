@@ -1,4 +1,4 @@
-//! Damage at the end of the log: the watermark tells it from what a crash has torn.
+//! Damage at the end of the log, which the watermark distinguishes from writes that a crash has torn.
 
 use dht_node::journal::{Disk, DiskFile, OpenError, Repaired, Report, Watermarked, inspect, repair};
 use dht_node::storage::{Scratch, Started, start};
@@ -13,7 +13,7 @@ const NAME: &str = "topic/0";
 /// The size of the batches in [`written`], and the bytes of a log record before the first byte of its batch.
 const LEN: usize = 300;
 
-/// Returns a folder whose process was killed after so many synced records, and where each record begins.
+/// Writes a folder whose process was killed after this many synced records. Returns the position of each record.
 fn written(disk: &FakeDisk, records: u64) -> Vec<usize> {
     let (mut live, ..) = Live::start(disk, false).unwrap();
     live.append(vec![create(NAME, 7)]).unwrap();
@@ -54,7 +54,7 @@ fn change(disk: &FakeDisk, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[test]
-fn any_damaged_bit_of_the_last_record_is_damage_after_a_killed_process() {
+fn any_flipped_bit_in_the_last_record_of_a_killed_process_is_reported_as_damage() {
     for bit in (0..(32 + LEN) * 8).step_by(37) {
         let disk = FakeDisk::default();
         let starts = written(&disk, 4);
@@ -73,18 +73,18 @@ fn any_damaged_bit_of_the_last_record_is_damage_after_a_killed_process() {
 }
 
 #[test]
-fn whole_records_and_segments_that_are_missing_at_the_end_are_damage() {
+fn records_and_segments_missing_at_the_end_are_reported_as_damage() {
     type Fault = (&'static str, fn(&FakeDisk));
     let faults: [Fault; 6] = [
-        ("the last segment is gone", |disk| disk.remove("0000000004.log").unwrap()),
-        ("the last two are gone", |disk| {
+        ("the last segment is missing", |disk| disk.remove("0000000004.log").unwrap()),
+        ("the last two segments are missing", |disk| {
             disk.remove("0000000003.log").unwrap();
             disk.remove("0000000004.log").unwrap();
         }),
-        ("all are gone", |disk| names(disk, ".log").iter().for_each(|name| disk.remove(name).unwrap())),
-        ("the first record of the last one", |disk| disk.flip("0000000004.log", 40 * 8)),
-        ("the last one is all zeros", |disk| change(disk, "0000000004.log", |bytes| bytes.fill(0))),
-        ("the last one is empty", |disk| change(disk, "0000000004.log", Vec::clear)),
+        ("all segments are missing", |disk| names(disk, ".log").iter().for_each(|name| disk.remove(name).unwrap())),
+        ("the first record of the last segment is damaged", |disk| disk.flip("0000000004.log", 40 * 8)),
+        ("the last segment is all zeros", |disk| change(disk, "0000000004.log", |bytes| bytes.fill(0))),
+        ("the last segment is empty", |disk| change(disk, "0000000004.log", Vec::clear)),
     ];
     for (what, fault) in faults {
         let disk = FakeDisk::default();
@@ -100,7 +100,7 @@ fn whole_records_and_segments_that_are_missing_at_the_end_are_damage() {
     }
 }
 
-/// Where nothing was synced, the watermark says nothing; the size in the header does.
+/// The watermark says nothing about bytes that were never synced, but the size in the header does.
 #[test]
 fn a_file_that_is_shorter_than_its_header_says_is_damaged() {
     let disk = FakeDisk::default();
@@ -110,7 +110,7 @@ fn a_file_that_is_shorter_than_its_header_says_is_damaged() {
         change(&disk, "0000000001.log", |bytes| bytes.truncate(len));
         refused(&disk, &format!("{len} bytes"));
     }
-    // With an older watermark, too, and with none.
+    // Without a watermark the truncation is reported as well.
     write(&disk, "watermark", &[0; 4200]);
     assert_eq!(refused(&disk, "no watermark"), ("0000000001.log".to_owned(), starts[2] as u64));
     write(&disk, "watermark", &sound);
@@ -119,9 +119,10 @@ fn a_file_that_is_shorter_than_its_header_says_is_damaged() {
     Live::start(&disk, false).unwrap();
 }
 
-/// A start cuts the last segment and says so in its header: the next start does not miss what was cut.
+/// A start truncates the last segment and records the new size in its header, so that the next start does not take the
+/// truncation for damage.
 #[test]
-fn a_start_that_cut_a_segment_may_stop_at_any_point() {
+fn a_start_that_truncates_a_segment_may_crash_at_any_point() {
     for steps in 0..20 {
         for seed in 0..20 {
             let mut rng = Rng::with_seed(seed);
@@ -137,17 +138,17 @@ fn a_start_that_cut_a_segment_may_stop_at_any_point() {
 }
 
 #[test]
-fn what_lies_behind_the_watermark_is_cut_and_counted() {
+fn torn_records_after_the_watermark_are_cut_off_and_counted() {
     let disk = FakeDisk::default();
     let starts = written(&disk, 2);
     let mark = read(&disk, "watermark");
     let (start, end) = (starts[2], starts[2] - starts[1]);
-    assert_eq!(started(&disk).unwrap().cut.records, 0, "nothing is behind the end");
+    assert_eq!(started(&disk).unwrap().cut.records, 0, "nothing follows the watermark");
 
     let disk = FakeDisk::default();
     let starts = written(&disk, 4);
     assert_eq!(starts[2], start);
-    // A power cut has left the watermark from before the last two records, and torn the last one.
+    // As after a power failure: the watermark is from before the last two records, and the last one is torn.
     write(&disk, "watermark", &mark);
     disk.flip("0000000001.log", (starts[3] + 100) * 8);
     let cut = started(&disk).unwrap().cut;
@@ -155,7 +156,7 @@ fn what_lies_behind_the_watermark_is_cut_and_counted() {
 }
 
 #[test]
-fn a_lost_watermark_is_told_and_created_anew() {
+fn a_lost_watermark_is_reported_and_recreated() {
     for is_missing in [false, true] {
         let disk = FakeDisk::default();
         written(&disk, 3);
@@ -173,9 +174,9 @@ fn a_lost_watermark_is_told_and_created_anew() {
     }
 }
 
-/// The header of a segment says whose it is; its records are no less there without it.
+/// The header of a segment names its folder. Without it, the records can still be read.
 #[test]
-fn a_damaged_header_is_told_and_repaired() {
+fn a_damaged_segment_header_is_reported_and_repaired() {
     for has_checkpoints in [false, true] {
         for segment in 1..=3 {
             let disk = FakeDisk::default();
@@ -192,9 +193,9 @@ fn a_damaged_header_is_told_and_repaired() {
     }
 }
 
-/// The size of the file: two slots in blocks of their own.
+/// The watermark file has two slots in separate blocks.
 #[test]
-fn each_sync_writes_one_slot_and_both_alternate() {
+fn each_sync_writes_one_slot_of_the_watermark_alternately() {
     let disk = FakeDisk::default();
     let (mut live, ..) = Live::start(&disk, false).unwrap();
     live.append(vec![create(NAME, 7)]).unwrap();

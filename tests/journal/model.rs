@@ -1,4 +1,4 @@
-//! A node's state on a [`FakeDisk`], and the truth beside it: every entry that was ever appended, in order.
+//! A node's state with its journal on a [`FakeDisk`], and generators of random entries.
 
 use bytes::Bytes;
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Victims, Writer};
@@ -17,24 +17,24 @@ use fastrand::Rng;
 use crate::disk::{FakeDisk, FakeFile};
 use crate::records;
 
-/// Small, so that a run goes through many; the entries of one turn fit.
+/// The size of a segment: small, so that a run fills many, but enough for the entries of one turn.
 pub(crate) const SEGMENT: u32 = 40 << 10;
 
 const TOPICS: usize = 6;
 
-/// So little that most records are in the journal only.
+/// The memory limit in bytes: so small that most records are only in the journal.
 const MEMORY: u64 = 8 << 10;
 
-/// The journal of a node that runs.
+/// A running node and its journal.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) node: Node,
     writer: Writer<FakeFile>,
     keeper: Keeper<FakeDisk>,
-    /// The entries of each record that was appended and not applied yet.
+    /// The entries of each record that is appended but not yet applied.
     waiting: Vec<Vec<Entry>>,
     mark: Mark,
-    /// Of the segments that it begins.
+    /// The size of new segments.
     segment_bytes: u32,
     cleaning: Option<Cleaning<FakeFile>>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Live {
 /// Everything that a client could see: the state, and all records.
 pub(crate) type Seen = (Vec<u8>, Vec<Vec<u8>>);
 
-/// A node that knows nothing, and keeps all records in memory.
+/// Returns an empty node that keeps all records in memory.
 pub(crate) fn blank() -> Node {
     with_memory(u64::MAX)
 }
@@ -66,25 +66,26 @@ fn with_memory(memory_bytes: u64) -> Node {
     Node::new(settings, Now { monotonic_us: 0, wall_us: 0 })
 }
 
-/// Whose journals all of them are.
+/// Returns the identity of all journals of these tests.
 pub(crate) fn identity() -> Identity {
     let dimension = Dimension::new(0).unwrap();
     Identity { cluster: "dht".to_owned(), dimension, node: NodeId::new(0, dimension).unwrap() }
 }
 
 impl Live {
-    /// Starts on what is on the disk. How far the log went, and whether the disk stopped on the way.
-    pub(crate) fn start(disk: &FakeDisk, is_lazy: bool) -> Result<(Self, Mark, bool), OpenError> {
-        Self::start_with(disk, is_lazy, SEGMENT)
+    /// Starts on the files of a disk, which must be undamaged. Also returns the end of the log, and whether records may
+    /// have been lost.
+    pub(crate) fn start(disk: &FakeDisk, is_interval_sync: bool) -> Result<(Self, Mark, bool), OpenError> {
+        Self::start_with(disk, is_interval_sync, SEGMENT)
     }
 
-    /// The same with segments of so many bytes.
+    /// Starts like [`Live::start`], with segments of this size.
     pub(crate) fn start_with(
         disk: &FakeDisk,
-        is_lazy: bool,
+        is_interval_sync: bool,
         segment_bytes: u32,
     ) -> Result<(Self, Mark, bool), OpenError> {
-        let (live, last, is_lossy, mended) = Self::start_mending(disk, is_lazy, segment_bytes)?;
+        let (live, last, is_lossy, mended) = Self::start_mending(disk, is_interval_sync, segment_bytes)?;
         assert_eq!(mended, [""; 0], "a crash damages nothing");
         Ok((live, last, is_lossy))
     }
@@ -92,11 +93,11 @@ impl Live {
     /// Starts on a disk that may be damaged. Also returns a line for each file that was rebuilt.
     pub(crate) fn start_mending(
         disk: &FakeDisk,
-        is_lazy: bool,
+        is_interval_sync: bool,
         segment_bytes: u32,
     ) -> Result<(Self, Mark, bool, Vec<String>), OpenError> {
         let mut node = with_memory(MEMORY);
-        let started = start(disk, &identity(), is_lazy, segment_bytes, &mut node)?;
+        let started = start(disk, &identity(), is_interval_sync, segment_bytes, &mut node)?;
         started.keeper.check();
         let (writer, keeper) = (started.writer, started.keeper);
         let mark = writer.mark();
@@ -104,7 +105,7 @@ impl Live {
         Ok((live, started.last, started.is_lossy, started.mended))
     }
 
-    /// Appends entries as one or more records; gives those of each.
+    /// Appends entries as one or more records. Returns the entries of each record.
     pub(crate) fn append(&mut self, mut entries: Vec<Entry>) -> std::io::Result<Vec<Vec<Entry>>> {
         let mut records = Vec::new();
         while !entries.is_empty() {
@@ -124,14 +125,14 @@ impl Live {
         Ok(records)
     }
 
-    /// Makes everything safe, then applies it.
+    /// Makes all appended records durable, then applies them.
     pub(crate) fn sync(&mut self) -> std::io::Result<()> {
         self.writer.sync()?;
         self.apply();
         Ok(())
     }
 
-    /// Writes everything, safe or not, then applies it, as with `--sync interval`.
+    /// Writes all appended records without a sync, then applies them, as with `--sync interval`.
     pub(crate) fn write(&mut self) -> std::io::Result<()> {
         self.writer.write()?;
         self.apply();
@@ -177,25 +178,25 @@ impl Live {
         &mut self.keeper
     }
 
-    /// Makes a checkpoint of what was applied.
+    /// Makes a checkpoint of the applied records.
     pub(crate) fn checkpoint(&mut self) -> std::io::Result<()> {
         self.keeper.sync_log(self.mark)?;
         self.keeper.checkpoint(self.mark, &self.node.image())
     }
 
-    /// Everything that a client could see.
+    /// Returns everything that a client could see.
     pub(crate) fn read(&self) -> Result<Seen, OpenError> {
         let records =
             topics(&self.node).map(|topic| records::of(topic, Some(&self.keeper))).collect::<Result<_, _>>()?;
         Ok((self.node.image(), records))
     }
 
-    /// The same of a disk that works.
+    /// Returns everything that a client could see; the disk must not fail.
     pub(crate) fn seen(&self) -> Seen {
         self.read().unwrap()
     }
 
-    /// Asks the books as the node would.
+    /// Looks up records or a time in the journal, as the node would.
     pub(crate) fn find(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
         self.keeper.read(topic, wanted)
     }
@@ -205,22 +206,22 @@ impl Live {
         self.keeper.readable_from(topic, from)
     }
 
-    /// How far the log went that was applied.
+    /// Returns the end of the applied log.
     pub(crate) const fn mark(&self) -> Mark {
         self.mark
     }
 
-    /// The segment that is written to.
+    /// Returns the number of the segment that is written to.
     pub(crate) const fn segment(&self) -> u32 {
         self.writer.mark().place.segment
     }
 
-    /// The life of a topic's log.
+    /// Returns the epoch of a topic's log.
     pub(crate) fn epoch(&self, name: &str) -> Epoch {
         self.node.topic(TopicName::new(name).unwrap()).unwrap().epoch
     }
 
-    /// Ends as a process should.
+    /// Shuts down in an orderly way.
     pub(crate) fn finish(&mut self) -> std::io::Result<()> {
         self.writer.finish()?;
         self.apply();
@@ -228,7 +229,7 @@ impl Live {
     }
 }
 
-/// A topic that keeps everything.
+/// Returns the entry that creates a topic with unlimited retention.
 pub(crate) fn create(name: &str, seed: u64) -> Entry {
     Entry::Create { name: name.into(), seed, epoch: Epoch(1), retention: Retention::default(), created_us: 0 }
 }
@@ -255,7 +256,7 @@ pub(crate) fn publish(topic: &str, value: &[u8], serial: u64) -> Entry {
     publish_batch(topic, &[value], serial)
 }
 
-/// A batch of nobody.
+/// Returns a batch without a producer.
 pub(crate) fn publish_batch(topic: &str, values: &[&[u8]], append_us: u64) -> Entry {
     let mut payload = Vec::new();
     values.iter().for_each(|value| Record { value, ..Record::default() }.encode(&mut payload).unwrap());
@@ -270,7 +271,7 @@ pub(crate) fn publish_batch(topic: &str, values: &[&[u8]], append_us: u64) -> En
     })
 }
 
-/// Entries as clients would have them, some of which come to nothing.
+/// Returns random entries, some of which have no effect when they are applied.
 pub(crate) fn entries(rng: &mut Rng, node: &Node, serial: &mut u64) -> Vec<Entry> {
     (0..rng.usize(1..6)).map(|_| entry(rng, node, serial)).collect()
 }
@@ -337,7 +338,7 @@ pub(crate) fn topic_id(node: &Node, name: &str) -> Option<TopicId> {
     node.topic(TopicName::new(name).unwrap()).map(|topic| topic.id)
 }
 
-/// Everything that a client could see of a node that has all records in memory.
+/// Returns everything that a client could see of a node that has all records in memory.
 pub(crate) fn seen(node: &Node) -> Seen {
     (node.image(), topics(node).map(|topic| records::of(topic, None).unwrap()).collect())
 }

@@ -1,4 +1,4 @@
-//! Files of another folder: whichever file is put in the place of a folder's own, no start takes it.
+//! Files of another folder: if any file is replaced by one of another folder, a start refuses it.
 
 use dht_node::journal::{Disk, DiskFile, OpenError, claim, inspect};
 use dht_node::storage::Scratch;
@@ -8,7 +8,7 @@ use crate::disk::FakeDisk;
 use crate::formats::first_format;
 use crate::model::{self, Live, SEGMENT, blank};
 
-/// Returns the folder of the same node as all others here, with another id for each `random`.
+/// Returns a folder of the node that all these tests use; its folder id depends on `random`.
 fn folder(random: u64) -> FakeDisk {
     let disk = FakeDisk::default();
     claim(&disk, &model::identity(), random << 16).unwrap();
@@ -27,14 +27,14 @@ fn any_file_of_another_folder_is_refused_by_its_name() {
         ["log", "index", "checkpoint", "watermark"].iter().flat_map(|it| names(&other, it)).collect();
     // Four segments, the indexes of three, two checkpoints, the watermark.
     assert!(files.len() >= 10, "{files:?}");
-    // The index of the last segment is not there yet, and an older checkpoint is not read.
+    // The last segment has no index yet, and the older checkpoint is not read.
     let newest = names(&other, ".checkpoint").pop().unwrap();
     for file in files.iter().filter(|file| !file.ends_with(".checkpoint") || **file == newest) {
         let disk = folder(1);
-        assert_eq!(names(&disk, file), std::slice::from_ref(file), "both folders have had the same life");
+        assert_eq!(names(&disk, file), std::slice::from_ref(file), "both folders have the same files");
         write(&disk, file, &read(&other, file));
         let before = contents(&disk);
-        let Err(error) = Live::start(&disk, false) else { panic!("{file} is taken for the folder's own") };
+        let Err(error) = Live::start(&disk, false) else { panic!("{file} of another folder was accepted") };
         assert!(matches!(&error, OpenError::Misplaced { file: named, .. } if named == file), "{file}: {error}");
         assert!(error.to_string().contains("another folder of this node"), "{error}");
         let error = inspect(&disk, false, || Scratch::new(blank())).unwrap_err();
@@ -42,11 +42,11 @@ fn any_file_of_another_folder_is_refused_by_its_name() {
             matches!(&error, OpenError::Misplaced { file: named, .. } if named == file),
             "inspect, {file}: {error}"
         );
-        assert!(contents(&disk) == before, "{file}: a start that is refused changes nothing");
+        assert!(contents(&disk) == before, "{file}: the refused start has changed the folder");
     }
 }
 
-/// All that a program of format 1 wrote is taken as it is; what is written from then on says whose it is.
+/// All files that a program of format 1 wrote are accepted, although they do not name their folder; new files do.
 #[test]
 fn a_folder_of_format_1_gets_an_id_and_keeps_its_files() {
     for name in ["stopped", "killed"] {
@@ -59,11 +59,11 @@ fn a_folder_of_format_1_gets_an_id_and_keeps_its_files() {
         let identity = String::from_utf8(read(&disk, "identity")).unwrap();
         assert!(identity.lines().nth(2).is_some_and(|line| line.starts_with("disk ")), "{identity}");
         Live::start(&disk, false).unwrap();
-        assert_eq!(String::from_utf8(read(&disk, "identity")).unwrap(), identity, "the id stays");
+        assert_eq!(String::from_utf8(read(&disk, "identity")).unwrap(), identity, "the id is unchanged");
         let newest = names(&disk, ".log").pop().unwrap();
         let other = folder(3);
         let foreign = read(&other, "0000000001.log");
-        // A file of format 2 in the place of one of format 1, and of another node's.
+        // Replace it by a segment of another folder.
         write(&disk, &newest, &foreign);
         assert!(Live::start(&disk, false).is_err());
     }
@@ -71,7 +71,7 @@ fn a_folder_of_format_1_gets_an_id_and_keeps_its_files() {
 
 /// Records name the vertex whose log they belong to, in format 1 as well.
 #[test]
-fn a_segment_of_another_vertex_is_refused_though_its_header_names_nobody() {
+fn a_segment_of_another_vertex_is_refused_although_its_header_has_no_stamp() {
     use dht_node::journal::Stamp;
     use dht_node::journal::format::{HardState, Head, Kind, put_record, segment_header};
     let disk = FakeDisk::default();
@@ -86,9 +86,9 @@ fn a_segment_of_another_vertex_is_refused_though_its_header_names_nobody() {
     assert!(error.to_string().contains("0000000001.log belongs to another node or cluster"), "{error}");
 }
 
-/// Every file that a folder of format 2 has says whose it is.
+/// In a folder of format 2 every file has the stamp of the folder.
 #[test]
-fn no_file_is_written_without_saying_whose_it_is() {
+fn every_file_has_the_stamp_of_its_folder() {
     let disk = folder(1);
     let (mut live, ..) = Live::start(&disk, false).unwrap();
     let topic = model::topic_id(&live.node, "topic/0").unwrap();

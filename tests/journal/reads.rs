@@ -1,5 +1,5 @@
-//! What the books find again, beside a plain list of what was published: whatever is asked, whenever, with segments
-//! that grow, have an index in a file, are dead, or are used again.
+//! Lookups of records and times in the journal, compared with a plain list of what was published, while segments grow,
+//! get an index file, are removed and are recycled.
 
 use bytes::Bytes;
 use dht_node::journal::OpenError;
@@ -12,21 +12,21 @@ use crate::disk::{FakeDisk, Reads};
 use crate::model::{Live, SEGMENT, publish_batch, topic_id};
 use crate::number;
 
-/// Bytes of an index that a batch takes at most, and what of it a block and its entry take besides.
+/// The maximum size of a batch in an index, and the size of an index entry for a block, in bytes.
 const INDEX_BATCH_MAX: usize = 16;
 const INDEX_ENTRY: usize = 40;
 
-/// Names of topics; the first one has most of the batches.
+/// Number of topic names; the first topic has most of the batches.
 const NAMES: usize = 4;
 
-/// A topic that is there, or was.
+/// A topic that exists or was deleted.
 struct Topic {
     name: String,
     id: TopicId,
-    /// Records that it keeps; 0 is all.
+    /// The number of records that retention keeps; 0 means all.
     keeps: u64,
     is_gone: bool,
-    /// All that it ever had.
+    /// All batches that were ever published to it.
     batches: Vec<(Filed, Bytes)>,
     /// The clock era in which each batch was appended.
     eras: Vec<u32>,
@@ -43,7 +43,7 @@ impl Topic {
     }
 
     fn publish(&mut self, entry: Entry, Era(era, since_us): Era) {
-        let Entry::Publish(batch) = entry else { panic!("{entry:?} is no batch") };
+        let Entry::Publish(batch) = entry else { panic!("{entry:?} is not a batch") };
         let before = self.batches.last().zip(self.eras.last()).filter(|(_, before)| **before == era);
         let least_us = before.map_or(since_us, |((last, _), _)| last.append_us);
         let filed = Filed {
@@ -66,7 +66,7 @@ impl Topic {
         self.first = first.clamp(self.first, self.next());
     }
 
-    /// The batches of one segment that are to be read.
+    /// Returns the batches that a read should find: those of one segment, up to the limits.
     fn batches_from(&self, from: Offset, max_bytes: u32, max_records: u32) -> &[(Filed, Bytes)] {
         let rest = &self.batches[self.batches.partition_point(|(filed, _)| filed.end() <= from)..];
         let (mut bytes, mut times) = (0, 0);
@@ -83,8 +83,8 @@ impl Topic {
         rest
     }
 
-    /// Returns the offsets, from the first to the end, of the clock era in which the record at `offset` was appended;
-    /// of the newest era when there is no such record.
+    /// Returns the range of offsets of the clock era in which the record at `offset` was appended, or of the newest era
+    /// if there is no such record.
     fn stretch(&self, offset: u64) -> (Offset, Offset) {
         let index = self.batches.partition_point(|(filed, _)| filed.end().0 <= offset);
         let Some(&era) = self.eras.get(index).or_else(|| self.eras.last()) else { return (Offset(0), Offset(0)) };
@@ -99,28 +99,28 @@ impl Topic {
         found.map_or(end, |(filed, _)| filed.base).max(self.first)
     }
 
-    /// When its last batch was appended.
+    /// Returns the append time of its last batch.
     fn last_us(&self) -> u64 {
         self.batches.last().map_or(0, |(filed, _)| filed.append_us)
     }
 
-    /// When a record was appended that it had.
+    /// Returns the append time of the record at `offset`.
     fn time_of(&self, offset: u64) -> Option<u64> {
         let index = self.batches.partition_point(|(filed, _)| filed.end().0 <= offset);
         self.batches.get(index).map(|(filed, _)| filed.append_us)
     }
 
-    /// Blocks that the index of a segment has for it at most.
+    /// Returns the maximum number of blocks that it has in the index of a segment.
     fn blocks(&self, segment: u32) -> usize {
         let index = |number| self.batches.partition_point(|(filed, _)| filed.place.segment < number);
         (index(segment + 1) - index(segment)).div_ceil(INDEX_BLOCK_BATCHES)
     }
 }
 
-/// Seeds of an ordinary run.
+/// Number of seeds in an ordinary run.
 const SEEDS: u64 = 60;
 
-/// How often something was seen that may not be missing in a run.
+/// Counters of situations that must occur in a run.
 #[derive(Debug, Default)]
 struct Totals {
     batches: usize,
@@ -133,7 +133,7 @@ struct Totals {
     jumps: usize,
 }
 
-/// A node on a disk, and what it is to know.
+/// A node on a disk, and the expected content of its topics.
 struct World {
     seed: u64,
     rng: Rng,
@@ -143,7 +143,7 @@ struct World {
     topics: Vec<Topic>,
     now_us: u64,
     era: Era,
-    /// One of so many batches comes later than the one before.
+    /// On average, one in this many batches has a later time than the one before.
     ticks: u64,
     totals: Totals,
 }
@@ -166,7 +166,7 @@ impl World {
             97..99 => self.reclock(),
             _ => {
                 let index = if self.rng.u8(..5) > 0 { 0 } else { self.rng.usize(..NAMES) };
-                // Most of the others stay rare.
+                // Topics 2 and 3 have few batches.
                 let count = if index < 2 { self.rng.usize(1..400) } else { self.rng.usize(1..4) };
                 let keeps = [0, 0, 1, 500][self.rng.usize(..4)];
                 let at = self.open(index, keeps);
@@ -175,7 +175,7 @@ impl World {
         }
     }
 
-    /// The topic that has a name, made if there is none.
+    /// Returns the index of the topic with the name of this number, which is created if necessary.
     fn open(&mut self, index: usize, keeps: u64) -> usize {
         let name = format!("topic/{index}");
         if let Some(at) = self.topics.iter().position(|topic| !topic.is_gone && topic.name == name) {
@@ -223,7 +223,7 @@ impl World {
         self.now_us += u64::from(self.rng.u64(..self.ticks) == 0) * self.rng.u64(1..1000);
         let len = if self.rng.u8(..100) == 0 { self.rng.usize(..3000) } else { self.rng.usize(..20) };
         let value = vec![self.rng.u8(..); len];
-        // A turn of long batches would not fit a segment.
+        // The batches of one turn must fit into a segment.
         let count = if self.rng.u8(..4) == 0 && len < 100 { self.rng.usize(1..9) } else { 1 };
         let values = vec![value.as_slice(); count];
         publish_batch(name, &values, self.now_us)
@@ -249,7 +249,7 @@ impl World {
         self.topics[at].trim(next);
     }
 
-    /// Lets the clock jump, as often back as forward.
+    /// Lets the clock jump, backward as often as forward.
     fn reclock(&mut self) {
         let was_us = self.now_us;
         self.now_us = self.rng.u64(500..=2 * was_us);
@@ -268,7 +268,7 @@ impl World {
         self.totals.restarts += 1;
     }
 
-    /// Asks for records and times of all topics.
+    /// Looks up random records and times in all topics.
     fn ask(&mut self) {
         for at in 0..self.topics.len() {
             let topic = &self.topics[at];
@@ -301,13 +301,13 @@ impl World {
         let reads = self.disk.take_reads();
         let found = match found {
             Ok(Found::Batches(found)) => found,
-            // The node asks for nothing that it has trimmed.
+            // The node itself never looks up records that it has trimmed.
             Err(OpenError::Damaged { .. }) if from < topic.first && !topic.is_gone => Vec::new(),
             other => panic!("{case}: {other:?}"),
         };
         let expected = topic.batches_from(from, max_bytes, max_records);
         if from < topic.first {
-            // What is trimmed may be there still; it is never something else.
+            // Trimmed records may still be found, but then they must be the right ones.
             (self.totals.trimmed, self.totals.gone) =
                 (self.totals.trimmed + found.len(), self.totals.gone + usize::from(topic.is_gone));
             assert!(found.is_empty() || found == expected && !topic.is_gone, "{case}");
@@ -332,7 +332,7 @@ impl World {
         let found = self.live.find(topic.id, Wanted::Time { append_us, from, end });
         let reads = self.disk.take_reads();
         let Ok(Found::Offset(found)) = found else { panic!("seed {}: time {append_us}: {found:?}", self.seed) };
-        // The node knows better where the log begins.
+        // As the node does: the journal may find a record that has been trimmed.
         let found = found.max(topic.first);
         let expected = topic.find_time(append_us, (from, end));
         assert_eq!(found, expected, "seed {}: {} at {append_us}", self.seed, topic.name);
@@ -344,7 +344,8 @@ impl World {
         reads
     }
 
-    /// What is read at most of a segment's index to find so many blocks of a topic.
+    /// Returns the maximum number of reads and bytes that are needed to find `blocks` blocks of a topic in the index of
+    /// a segment.
     fn index_reads(&self, segment: u32, blocks: usize) -> Reads {
         let entries: usize = self.topics.iter().map(|topic| topic.blocks(segment)).sum();
         let steps = (usize::BITS - entries.leading_zeros()) as usize;
@@ -353,7 +354,7 @@ impl World {
     }
 }
 
-/// Lives on one disk and asks all the while.
+/// Runs a node on one disk, and looks up records and times after each step.
 fn run(seed: u64, totals: Totals) -> Totals {
     let segment_bytes = SEGMENT * [1, 1, 4][usize::try_from(seed % 3).unwrap()];
     let mut world = World::new(seed, segment_bytes);
@@ -366,7 +367,7 @@ fn run(seed: u64, totals: Totals) -> Totals {
 }
 
 #[test]
-fn whatever_is_asked_for_is_found_as_it_was_published() {
+fn all_lookups_find_what_was_published() {
     let (start, count) = (number("JOURNAL_START").unwrap_or(1), number("JOURNAL_SEEDS").unwrap_or(SEEDS));
     let totals = (start..start + count).fold(Totals::default(), |totals, seed| run(seed, totals));
     println!("{count} seeds, {totals:?}");
@@ -375,7 +376,7 @@ fn whatever_is_asked_for_is_found_as_it_was_published() {
     assert!(count < SEEDS || seen.iter().all(|seen| *seen > 100), "{totals:?}");
 }
 
-/// What the form of an index is for: its entries are read by bisection, and one block.
+/// A lookup reads a few entries of the index, by bisection, and then one block.
 #[test]
 fn a_record_among_thousands_of_batches_is_found_with_few_short_reads() {
     let mut world = World::new(1, 2 << 20);
@@ -387,7 +388,7 @@ fn a_record_among_thousands_of_batches_is_found_with_few_short_reads() {
     }
     let last = world.topics[hot].batches.last().unwrap().0;
     assert_eq!((last.place.segment, world.topics[hot].batches.len()), (1, 16_000), "all in one segment");
-    // A start goes on in another segment; with a checkpoint there, the index of this one is in its file only.
+    // A start begins another segment. After a checkpoint there, the index of the former segment is only in its file.
     (world.live, ..) = Live::start_with(&world.disk, false, SEGMENT).unwrap();
     world.publish(rare, 1);
     world.live.checkpoint().unwrap();
@@ -400,14 +401,14 @@ fn a_record_among_thousands_of_batches_is_found_with_few_short_reads() {
         let reads = world.ask_time(at, time, world.topics[at].stretch(0));
         assert!((4..=13).contains(&reads.count) && reads.bytes < 5000, "{reads:?}");
     }
-    // A long read enters as many blocks as it has batches for, and reads records that lie together in one go.
+    // A long read reads only the blocks that contain its batches, and reads adjacent records together.
     let reads = world.ask_records(hot, Offset(0), 100_000, u32::MAX);
     assert!(reads.bytes < 200_000 && reads.count < 60, "{reads:?}");
 }
 
 /// A read may wait for the disk so long that retention meanwhile removes the records and their segment.
 #[test]
-fn records_that_are_removed_with_their_segment_before_they_are_read_are_not_damaged() {
+fn records_that_are_removed_with_their_segment_during_a_read_are_not_reported_as_damaged() {
     let mut world = World::new(1, SEGMENT);
     let at = world.open(0, 5);
     let first = world.live.segment();
@@ -418,7 +419,9 @@ fn records_that_are_removed_with_their_segment_before_they_are_read_are_not_dama
     let find = |from| world.live.find(id, Wanted::Records { from: Offset(from), max_bytes: 1, max_records: 1 });
     assert!(matches!(find(0), Ok(Found::Batches(found)) if found.is_empty()), "it was removed");
     for from in 0..world.topics[at].next().0 {
-        let Ok(Found::Batches(found)) = find(from) else { panic!("{from} of {first} is no damage") };
+        let Ok(Found::Batches(found)) = find(from) else {
+            panic!("{from} is reported as damaged, first offset {first}")
+        };
         assert!(!found.is_empty() || from < first.0, "{from} is kept");
     }
 }

@@ -74,7 +74,7 @@ fn places(live: &Live, topic: TopicId) -> Vec<(u32, u32)> {
 }
 
 #[test]
-fn a_sound_folder_is_said_to_be_sound_and_left_as_it_is() {
+fn a_sound_folder_is_reported_as_sound_and_left_unchanged() {
     for seed in 1..=100 {
         let mut rng = Rng::with_seed(seed);
         let (disk, mut serial) = (FakeDisk::default(), 0);
@@ -98,7 +98,7 @@ fn a_sound_folder_is_said_to_be_sound_and_left_as_it_is() {
 }
 
 #[test]
-fn derived_files_are_told_and_repaired_without_giving_anything_up() {
+fn damaged_derived_files_are_reported_and_repaired_without_dropping_records() {
     let disk = FakeDisk::default();
     let expected = long(&disk, 5, true).seen();
     let index = read(&disk, "0000000002.index");
@@ -121,7 +121,7 @@ fn derived_files_are_told_and_repaired_without_giving_anything_up() {
 }
 
 #[test]
-fn records_from_before_the_checkpoint_that_cannot_be_read_leave_a_gap_at_their_offsets() {
+fn unreadable_records_from_before_the_checkpoint_leave_a_gap_at_their_offsets() {
     for is_index_lost in [false, true] {
         let disk = FakeDisk::default();
         let live = long(&disk, 5, true);
@@ -140,20 +140,20 @@ fn records_from_before_the_checkpoint_that_cannot_be_read_leave_a_gap_at_their_o
         let found = report(&disk);
         assert_eq!(lost(&found), [(first + 3, first + 5)], "{is_index_lost}");
         let files = disk.files();
-        assert!(!mend(&disk, false).0.is_done, "without being told to, it drops nothing");
+        assert!(!mend(&disk, false).0.is_done, "it drops records only on request");
         assert_eq!(disk.files(), files);
         let (repaired, aside) = mend(&disk, true);
         assert!(repaired.is_done && repaired.report == found);
         assert!(read(&aside, "0000000002.log") == before, "the original is kept");
         let after = report(&disk);
         assert!(after.is_sound() && dropped(&found).is_empty(), "{after:?}");
-        assert_eq!(dropped(&after), lost(&found), "what is gone is not counted as a record");
+        assert_eq!(dropped(&after), lost(&found), "dropped records are not counted");
         let (mut live, ..) = Live::start(&disk, false).unwrap();
         let (offsets, gaps) = offsets(&live);
         assert_eq!(gaps, [(first + 3, first + 5)], "{is_index_lost}: {batches}");
         assert_eq!(offsets.len(), places.len() - 2);
         assert_eq!(live.epoch(NAME), Epoch(1), "offsets keep their meaning");
-        // The topic takes records again, and the dropped ones stay dropped.
+        // The topic accepts records again, and the dropped ones stay dropped.
         live.append(vec![model::publish(NAME, b"more", 1 << 50)]).unwrap();
         live.sync().unwrap();
         live.checkpoint().unwrap();
@@ -164,7 +164,7 @@ fn records_from_before_the_checkpoint_that_cannot_be_read_leave_a_gap_at_their_o
 }
 
 #[test]
-fn a_segment_that_is_gone_is_given_up_as_a_whole() {
+fn all_records_of_a_missing_segment_are_dropped() {
     let disk = FakeDisk::default();
     let live = long(&disk, 5, true);
     let id = model::topic_id(&live.node, NAME).unwrap();
@@ -205,13 +205,13 @@ fn lost_entries_after_the_checkpoint_raise_the_epoch_and_the_rest_stays() {
     assert!(!mend(&disk, false).0.is_done);
     assert!(mend(&disk, true).0.is_done);
     let (live, ..) = Live::start(&disk, false).unwrap();
-    assert_eq!(offsets(&live), ((0..8).collect(), vec![]), "eight batches of ten, numbered anew");
+    assert_eq!(offsets(&live), ((0..8).collect(), vec![]), "eight of ten batches, renumbered");
     assert!(live.epoch(NAME) > Epoch(1000), "readers can tell the new offsets from the old ones");
 }
 
 /// Whatever is damaged, the folder starts after a repair, and only the records that the report named are missing.
 #[test]
-fn after_a_repair_everything_that_was_not_given_up_is_there() {
+fn after_a_repair_everything_that_was_not_dropped_is_there() {
     let (mut gaps, mut epochs) = (0, 0);
     for seed in 1..=300 {
         let mut rng = Rng::with_seed(seed);
@@ -249,7 +249,7 @@ fn after_a_repair_everything_that_was_not_given_up_is_there() {
 }
 
 #[test]
-fn what_is_no_journal_is_not_touched() {
+fn a_folder_that_is_not_a_journal_is_left_unchanged() {
     let disk = FakeDisk::default();
     write(&disk, "notes", b"of somebody");
     assert!(inspect(&disk, false, || Scratch::new(blank())).is_err());

@@ -1,4 +1,4 @@
-//! Lengths are only believed as far as bytes follow them.
+//! A node does not allocate memory for a frame's length before the bytes arrive.
 
 use dht_node::limits::FRAME_MAX;
 use dht_node::wire::Status;
@@ -10,7 +10,7 @@ use crate::requests::{create, publish, record};
 const CLIENTS: usize = 200;
 
 #[test]
-fn four_gigabytes_are_refused_from_their_header_and_cost_nothing() {
+fn a_frame_of_four_gigabytes_is_refused_by_its_header_without_allocating_memory() {
     let mut cube = Cube::start(0);
     let mut bystander = Raw::greet(cube.address(0));
     let (before_kib, _) = cube.daemon(0).memory_kib();
@@ -30,7 +30,7 @@ fn four_gigabytes_are_refused_from_their_header_and_cost_nothing() {
 }
 
 #[test]
-fn megabytes_that_are_announced_and_do_not_come_are_not_held_ready() {
+fn no_memory_is_reserved_for_announced_bytes_that_do_not_arrive() {
     let mut cube = Cube::start(0);
     let mut bystander = Raw::greet(cube.address(0));
     bystander.call(&create("announced"), &[]);
@@ -38,7 +38,7 @@ fn megabytes_that_are_announced_and_do_not_come_are_not_held_ready() {
     let announced = announce(&whole, FRAME_MAX - 4);
     let (before_kib, _) = cube.daemon(0).memory_kib();
     let mut held: Vec<Raw> = (0..CLIENTS).map(|_| Raw::greet(cube.address(0))).collect();
-    // In two pieces: the second one comes when the node knows how much there is to be.
+    // In two pieces, so that the node knows the announced length when the second piece arrives.
     for piece in [&announced[..100], &announced[100..]] {
         held.iter_mut().for_each(|raw| raw.send(piece));
         bystander.ping();
@@ -51,7 +51,7 @@ fn megabytes_that_are_announced_and_do_not_come_are_not_held_ready() {
     bystander.ping();
 }
 
-/// The same frame with another length, and a header checksum that fits it.
+/// Sets another length in the header of a frame; its checksum stays valid.
 fn announce(frame: &[u8], length: u32) -> Vec<u8> {
     let mut bytes = frame.to_vec();
     bytes[..4].copy_from_slice(&length.to_be_bytes());

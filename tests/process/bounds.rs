@@ -1,4 +1,4 @@
-//! What a node keeps, and what it refuses when it is full.
+//! Retention, and the memory limit of a node.
 
 use dht_node::client::{Batch, Client, Item, Retention, Start};
 use dht_node::types::Offset;
@@ -9,15 +9,15 @@ use crate::cube::Cube;
 use crate::daemon::wait_for;
 
 #[test]
-fn a_full_node_refuses_to_write_says_what_helps_and_goes_on_with_the_rest() {
+fn a_full_node_refuses_publishes_with_advice_and_still_serves_the_rest() {
     let cube = Cube::start_with(1, &["--in-memory", "--memory", "1MiB"]);
     let (full, more) = (cube.topic_at(1, "full"), cube.topic_at(1, "more"));
-    // Through the other node: it is the home that is full.
+    // Ask through the other node: it is the home that is full.
     let mut client = cube.client(0);
     client.create(&full, Retention::default()).unwrap();
     let batch = Batch::of(&[7; 100_000]);
     let stored = (0..20).take_while(|_| client.publish(&full, &batch).is_ok()).count();
-    assert_eq!(stored, 10, "ten of 100 kB fit into 1 MiB");
+    assert_eq!(stored, 10, "ten records of 100 kB fit into 1 MiB");
 
     let error = client.publish(&full, &batch).unwrap_err();
     assert_eq!((error.status(), error.is_retryable()), (Some(Status::Quota), false), "{error}");
@@ -26,7 +26,7 @@ fn a_full_node_refuses_to_write_says_what_helps_and_goes_on_with_the_rest() {
     for hint in ["node 1", "delete topics", "retention"] {
         assert!(refusal.message.contains(hint), "{hint} is not in {refusal:?}");
     }
-    // What is small still fits, and what only reads always does.
+    // Small records still fit, and reads always work.
     client.publish(&full, &Batch::of(b"small")).unwrap();
     assert_eq!(values(&mut client, &full).len(), stored + 1);
     assert_eq!(client.info(&full).unwrap().topic.unwrap().next, Offset(11));
@@ -39,29 +39,29 @@ fn a_full_node_refuses_to_write_says_what_helps_and_goes_on_with_the_rest() {
     client.delete(&full).unwrap();
     assert_eq!(client.info(&full).unwrap_err().status(), Some(Status::UnknownTopic));
     let stored = (0..20).take_while(|_| client.publish(&more, &batch).is_ok()).count();
-    assert_eq!(stored, 10, "what was deleted leaves its room");
+    assert_eq!(stored, 10, "the memory of the deleted topic is available again");
 }
 
 #[test]
-fn a_node_that_is_full_of_topics_takes_no_more_of_them() {
+fn a_node_that_is_full_of_topics_refuses_to_create_more() {
     let cube = Cube::start_with(0, &["--in-memory", "--memory", "1MiB"]);
     let mut client = cube.client(0);
     let name = |index: u32| format!("topic-{index}");
     let made = (0..5000).take_while(|&index| client.create(&name(index), Retention::default()).is_ok()).count();
-    assert_eq!(made, (1 << 20) / 400, "of 400 bytes each");
+    assert_eq!(made, (1 << 20) / 400, "a topic is charged 400 bytes");
     assert_eq!(client.create(&name(5000), Retention::default()).unwrap_err().status(), Some(Status::Quota));
-    assert!(client.create(&name(3), Retention::default()).unwrap().1, "one that is there is found there");
+    assert!(client.create(&name(3), Retention::default()).unwrap().1, "creating an existing topic still succeeds");
     client.delete(&name(3)).unwrap();
     client.create(&name(5000), Retention::default()).unwrap();
 }
 
 #[test]
-fn a_topic_keeps_as_many_records_and_bytes_as_it_was_made_for() {
+fn a_topic_retains_as_many_records_and_bytes_as_its_retention_says() {
     let cube = Cube::start(1);
     let mut client = cube.client(0);
     let by_records = Retention { records: 10, ..Retention::default() };
     let by_bytes = Retention { bytes: 1000, ..Retention::default() };
-    // A record of one byte has six bytes: 166 of them are the most that 1000 bytes hold.
+    // A record with a value of one byte takes six bytes, so at most 166 records fit into 1000 bytes.
     for (stem, retention, kept) in [("records", by_records, 10), ("bytes", by_bytes, 166)] {
         let topic = cube.topic_at(1, stem);
         client.create(&topic, retention).unwrap();
@@ -71,7 +71,7 @@ fn a_topic_keeps_as_many_records_and_bytes_as_it_was_made_for() {
         let state = client.info(&topic).unwrap().topic.unwrap();
         assert_eq!((state.first, state.next), (Offset(250 - kept), Offset(250)), "{stem}");
         assert_eq!(state.bytes, kept * 6, "{stem}");
-        // Who reads from the start is told what is missing, and then gets the rest.
+        // A reader from the start first gets the gap, then the remaining records.
         let items: Vec<Item> = client.records(&topic, Start::Offset(Offset(0))).unwrap().map(Result::unwrap).collect();
         assert_eq!(items[0], Item::Gap { from: Offset(0), to: state.first }, "{stem}");
         let offsets = items[1..].iter().map(|item| if let Item::Record(message) = item { message.offset.0 } else { 0 });
@@ -79,11 +79,11 @@ fn a_topic_keeps_as_many_records_and_bytes_as_it_was_made_for() {
     }
     let topic = cube.topic_at(1, "records");
     let error = client.create(&topic, by_bytes).unwrap_err();
-    assert_eq!(error.status(), Some(Status::TopicExists), "another retention is another topic");
+    assert_eq!(error.status(), Some(Status::TopicExists), "the topic exists with another retention");
 }
 
 #[test]
-fn records_go_when_they_are_too_old_and_offsets_stay() {
+fn records_expire_by_age_and_offsets_continue() {
     let cube = Cube::start_with(1, &["--retain-age", "300ms", "--retain-records", "1000"]);
     let mut client = cube.client(0);
     let (young, old) = (cube.topic_at(1, "young"), cube.topic_at(1, "old"));
@@ -101,10 +101,10 @@ fn records_go_when_they_are_too_old_and_offsets_stay() {
     assert_eq!((emptied.next, emptied.bytes), (Offset(5), 0));
     assert_eq!(client.publish(&young, &Batch::of(b"next")).unwrap().base, Offset(5));
     let kept = client.info(&old).unwrap().topic.unwrap();
-    assert_eq!((kept.first, kept.next), (Offset(0), Offset(5)), "its creator said an hour");
+    assert_eq!((kept.first, kept.next), (Offset(0), Offset(5)), "it was created with a retention of one hour");
 }
 
-/// All records of a topic.
+/// Returns all records of a topic.
 fn values(client: &mut Client, topic: &str) -> Vec<Item> {
     client.records(topic, Start::Earliest).unwrap().map(Result::unwrap).collect()
 }

@@ -1,4 +1,4 @@
-//! Who says that it is a node and is not: told why, once, and the links stay as they are.
+//! Peers that falsely claim to be a neighbour: they are refused with the reason, and existing links are unaffected.
 
 use dht_node::limits::{FRAME_MAX, FRAME_MAX_LEAST};
 use dht_node::wire::{Hello, Role, Status};
@@ -7,7 +7,7 @@ use crate::cube::Cube;
 use crate::raw::{Raw, client_hello, hello_frame};
 
 #[test]
-fn who_is_no_neighbour_is_refused_with_the_reason() {
+fn a_peer_that_is_not_a_neighbour_is_refused_with_the_reason() {
     let cube = Cube::start(3);
     let node = |node| Hello {
         role: Role::Node,
@@ -19,13 +19,13 @@ fn who_is_no_neighbour_is_refused_with_the_reason() {
         ..client_hello()
     };
     let elsewhere = |hello: Hello| Hello { cluster: "elsewhere".to_owned(), ..hello };
-    // Seen by node 101, whose neighbours are 100, 111 and 001.
+    // As seen by node 101, whose neighbours are 100, 111 and 001.
     let cases: [(&str, Hello, Status); 12] = [
         ("its own id", node(0b101), Status::NotANeighbour),
         ("two bits away", node(0b110), Status::NotANeighbour),
-        ("not of this cube", node(8), Status::NotANeighbour),
+        ("not in this cube", node(8), Status::NotANeighbour),
         ("a neighbour that it dials itself", node(0b100), Status::NotANeighbour),
-        ("a neighbour that lives", node(0b111), Status::DuplicateNode),
+        ("a neighbour that is already linked", node(0b111), Status::DuplicateNode),
         ("another cluster", elsewhere(node(0b111)), Status::ClusterMismatch),
         ("no cluster", Hello { cluster: String::new(), ..node(0b111) }, Status::ClusterMismatch),
         ("another dimension", Hello { dimension: 4, ..node(0b111) }, Status::DimensionMismatch),
@@ -36,7 +36,7 @@ fn who_is_no_neighbour_is_refused_with_the_reason() {
             Hello { version_min: 2, version_max: 2, ..client_hello() },
             Status::UnsupportedVersion,
         ),
-        ("a client of small frames", small_frames(), Status::ProtocolError),
+        ("a client with too small frames", small_frames(), Status::ProtocolError),
     ];
     let lost = |cube: &Cube| [0b101, 0b100, 0b111, 0b001].map(|node| cube.counter(node, "links_down"));
     let before = lost(&cube);
@@ -48,12 +48,12 @@ fn who_is_no_neighbour_is_refused_with_the_reason() {
         assert_eq!((answer.node, answer.dimension, answer.cluster.as_str()), (0b101, 3, "dht"), "{who}");
         assert_eq!(raw.goaway(), expected, "{who}");
     }
-    assert_eq!(lost(&cube), before, "a link was lost to a liar");
+    assert_eq!(lost(&cube), before, "a false neighbour caused the loss of a link");
     cube.wait_linked();
 }
 
 #[test]
-fn a_client_that_names_the_right_cluster_or_none_is_welcome() {
+fn a_client_that_names_the_right_cluster_or_none_is_accepted() {
     let cube = Cube::start_with(1, &["--cluster", "blue"]);
     for cluster in ["", "blue"] {
         Raw::greet_as(cube.address(1), &Hello { cluster: cluster.to_owned(), ..client_hello() }).ping();

@@ -1,4 +1,4 @@
-//! What the daemon says when it does not start.
+//! The errors of a daemon that does not start because of its arguments or environment.
 
 use std::fs;
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::daemon::{Daemon, PATIENCE};
 
-/// How a process ended, and what it said.
+/// The exit code and the output of a process.
 struct Outcome {
     code: Option<i32>,
     stdout: String,
@@ -15,7 +15,7 @@ struct Outcome {
 }
 
 #[test]
-fn what_describes_no_node_is_one_clear_line_and_exit_code_2() {
+fn invalid_arguments_give_one_clear_line_and_exit_code_2() {
     let folder = TempDir::new().unwrap();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -27,7 +27,7 @@ fn what_describes_no_node_is_one_clear_line_and_exit_code_2() {
     let twice = file("twice", "0 127.0.0.1:1\n0 127.0.0.1:2\n1 127.0.0.1:3\n");
     let lacking = file("lacking", "0 127.0.0.1:1\n");
     let senseless = file("senseless", "0 127.0.0.1:1\n1 somewhere\n");
-    // Of the block that RFC 5737 keeps for documents.
+    // An address that RFC 5737 reserves for documentation.
     let elsewhere = file("elsewhere", "0 203.0.113.1:1\n1 127.0.0.1:1\n");
     let nowhere = file("nowhere", "0 node-0.invalid:1\n1 127.0.0.1:1\n");
     let unreachable = file("unreachable", "0 127.0.0.1:0\n1 127.0.0.1:1 0.0.0.0:1\n");
@@ -92,7 +92,7 @@ fn version_and_help_are_not_errors() {
 }
 
 #[test]
-fn options_come_from_the_command_line_else_from_the_environment_and_are_shown() {
+fn options_come_from_the_command_line_or_else_from_the_environment() {
     let environment = ["DHT_NODE_ID=011", "DHT_NODE_IN_MEMORY=1", "DHT_NODE_MEMORY=64M", "DHT_NODE_CLUSTER=other"];
     let shown = |arguments: &[&str]| {
         let outcome = run_in(&environment, &[&["--print-config"], arguments].concat());
@@ -113,7 +113,7 @@ fn options_come_from_the_command_line_else_from_the_environment_and_are_shown() 
 }
 
 #[test]
-fn an_environment_that_describes_no_node_says_which_variable_it_is() {
+fn an_invalid_environment_gives_an_error_that_names_the_variable() {
     let cases: [(&str, &str); 4] = [
         ("DHT_NODE_IN_MEMORY=maybe", "DHT_NODE_IN_MEMORY=maybe: write 1"),
         ("DHT_NODE_MEMORY=0", "--memory: at least 1MiB is needed"),
@@ -136,7 +136,7 @@ fn an_environment_that_describes_no_node_says_which_variable_it_is() {
 }
 
 #[test]
-fn a_node_that_others_can_reach_warns_at_its_start() {
+fn a_node_that_listens_on_the_network_logs_a_warning_at_its_start() {
     let folder = TempDir::new().unwrap();
     let (peers, log) = (folder.path().join("peers"), folder.path().join("log"));
     fs::write(&peers, "0 0.0.0.0:0\n").unwrap();
@@ -153,7 +153,7 @@ fn run(arguments: &[&str]) -> Outcome {
     run_in(&[], arguments)
 }
 
-/// Runs a node with variables in its environment.
+/// Runs a node with these variables in its environment, until it exits.
 fn run_in(variables: &[&str], arguments: &[&str]) -> Outcome {
     let folder = TempDir::new().unwrap();
     let program = if variables.is_empty() { Vec::new() } else { [&["env"], variables].concat() };

@@ -1,4 +1,4 @@
-//! One `dht-node` process: what it says, how it ends, what it takes of the machine.
+//! One `dht-node` process: its output, its exit status, and the memory and CPU time that it uses.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use dht_node::client::Deadline;
 
-/// How long anything may take that is to happen at all: far more than it does, for a machine that is busy.
+/// The timeout of everything that is expected to happen: much longer than needed, in case the machine is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A process. Dropping it ends it, checks that it was well until then, and shows its log when the test has failed.
+/// A process. Dropping it kills the process, checks that it was running until then and did not panic, and prints its
+/// log if the test has failed.
 pub(crate) struct Daemon {
     child: Child,
-    /// The other end is its stdout: reading from a socket can have a deadline, reading from a pipe cannot.
+    /// Connected to its stdout. A socket, unlike a pipe, supports reads with a timeout.
     output: UnixStream,
     stdout: String,
     log: PathBuf,
@@ -26,12 +27,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one; what it writes to stderr goes to the end of `log`.
+    /// Starts a node. Its stderr is appended to the file `log`.
     pub(crate) fn spawn(arguments: &[&str], log: &Path) -> Self {
         Self::spawn_under(&[], arguments, log)
     }
 
-    /// The same by another program, which becomes the node without another pid.
+    /// Starts a node by means of another program, which must `exec` it and so keep the pid.
     pub(crate) fn spawn_under(program: &[&str], arguments: &[&str], log: &Path) -> Self {
         let (output, theirs) = UnixStream::pair().unwrap();
         let stderr = File::options().create(true).append(true).open(log).unwrap();
@@ -46,12 +47,12 @@ impl Daemon {
         Self { child, output, stdout: String::new(), log: log.to_owned(), is_over: false }
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The address that it says it listens on; `None` when it ended instead.
+    /// Returns the address that it reports to listen on, or `None` if it exited without reporting one.
     pub(crate) fn listening(&mut self) -> Option<SocketAddr> {
         let deadline = Deadline::after(PATIENCE);
         while !self.stdout.contains('\n') {
@@ -64,65 +65,65 @@ impl Daemon {
         Some(address.parse().unwrap())
     }
 
-    /// Sends a signal by its name.
+    /// Sends the signal with this name.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
         assert!(status.success(), "kill -s {name} {pid}: {status}");
     }
 
-    /// Ends it without a word, as a crash does.
+    /// Kills it with SIGKILL, as in a crash.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.is_over = true;
     }
 
-    /// How it ended; `None` when it has not by then.
+    /// Waits for it to exit and returns its status, or `None` after the timeout.
     pub(crate) fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         let deadline = Deadline::after(patience);
-        // Its end of the socket is closed when it is gone, and not before.
+        // Its end of the socket is closed only when the process has exited.
         while self.read_output(deadline)? > 0 {}
         self.is_over = true;
         Some(self.child.wait().unwrap())
     }
 
-    /// What it wrote to stdout, as far as it was read.
+    /// Returns its output on stdout that has been read so far.
     pub(crate) fn stdout(&self) -> &str {
         &self.stdout
     }
 
-    /// What it wrote to stderr.
+    /// Returns its output on stderr.
     pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// How many of its log lines hold the phrase. The phrase must stand in the program's source, so that a test that
-    /// expects none, or waits for one, does not go stale when the message is worded anew.
+    /// Returns the number of its log lines that contain the phrase. The phrase must occur in the program's source, so
+    /// that a test that expects zero lines fails when the message is reworded.
     pub(crate) fn logged(&self, phrase: &str) -> usize {
         assert!(sources().contains(phrase), "no message of the node says {phrase:?}: follow its new wording");
         self.stderr().lines().filter(|line| line.contains(phrase)).count()
     }
 
-    /// KiB of memory that it has now, and the most that it ever had.
+    /// Returns its current and its peak resident memory, in KiB.
     pub(crate) fn memory_kib(&self) -> (u64, u64) {
         let kib = |name| self.status_field(name).trim_end_matches(" kB").parse().unwrap();
         (kib("VmRSS:"), kib("VmHWM:"))
     }
 
-    /// The time that it has spent on a processor.
+    /// Returns the CPU time that it has used.
     pub(crate) fn processor_time(&self) -> Duration {
         let times = fs::read_to_string(format!("/proc/{}/schedstat", self.child.id())).unwrap();
         Duration::from_nanos(times.split_whitespace().next().unwrap().parse().unwrap())
     }
 
-    /// What the system says of it under that name.
+    /// Returns the value of this field in `/proc/PID/status`.
     fn status_field(&self, name: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
     }
 
-    /// Reads on: the bytes that came, 0 at its end, `None` when nothing came by the deadline.
+    /// Reads more of its stdout. Returns the number of bytes, 0 at the end of the output, or `None` after the deadline.
     fn read_output(&mut self, deadline: Deadline) -> Option<usize> {
         let mut bytes = [0; 4096];
         loop {
@@ -134,8 +135,8 @@ impl Daemon {
                     return Some(count);
                 }
                 Err(error) => {
-                    let goes_on = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
-                    assert!(goes_on.contains(&error.kind()), "reading what the node says: {error}");
+                    let is_transient = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
+                    assert!(is_transient.contains(&error.kind()), "reading the node's stdout: {error}");
                 }
             }
         }
@@ -147,7 +148,7 @@ impl Drop for Daemon {
         let ended = if self.is_over { None } else { self.child.try_wait().unwrap() };
         let mut state = format!("{ended:?}");
         if !self.is_over && ended.is_none() {
-            state = format!("{}, {:?} of processor time", self.status_field("State:"), self.processor_time());
+            state = format!("{}, {:?} of CPU time", self.status_field("State:"), self.processor_time());
             self.child.kill().unwrap();
             self.child.wait().unwrap();
         }
@@ -155,13 +156,13 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             show(&format!("--- {}: {state}\n{}{log}", self.log.display(), self.stdout));
         } else {
-            assert!(ended.is_none(), "the node ended by itself, {ended:?}:\n{log}");
+            assert!(ended.is_none(), "the node exited unexpectedly, {ended:?}:\n{log}");
             assert!(!log.contains("panicked"), "{log}");
         }
     }
 }
 
-/// The text of the program's source files.
+/// Returns the text of all source files of the program.
 fn sources() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
@@ -181,7 +182,7 @@ fn sources() -> &'static str {
     })
 }
 
-/// Asks until there is an answer.
+/// Repeats `attempt` until it returns a value, and fails after [`PATIENCE`].
 pub(crate) fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Deadline::after(PATIENCE);
     loop {
@@ -193,12 +194,12 @@ pub(crate) fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) ->
     }
 }
 
-/// Lets so much time pass: a read from a socket to which nobody writes.
+/// Waits for this long, by reading with a timeout from a socket that nobody writes to.
 pub(crate) fn pause(time: Duration) {
     let (mut ours, _theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(time)).unwrap();
     let nothing = ours.read(&mut [0]);
-    assert!(nothing.is_err(), "nobody writes there: {nothing:?}");
+    assert!(nothing.is_err(), "nobody writes to this socket: {nothing:?}");
 }
 
 #[expect(clippy::print_stderr, reason = "the test runner shows it when the test has failed")]

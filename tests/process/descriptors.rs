@@ -1,4 +1,5 @@
-//! A node that may open few files: its journal and its links have theirs, whatever clients do.
+//! A node with a low limit of file descriptors: enough of them are reserved for its journal and its links, whatever
+//! clients do.
 
 use std::net::TcpStream;
 
@@ -9,16 +10,16 @@ use dht_node::wire::Status;
 use crate::cube::Cube;
 use crate::daemon::{PATIENCE, wait_for};
 
-/// Files that the node may open.
+/// The node's limit of open file descriptors.
 const LIMIT: &str = "64";
 
-/// Far more clients than that.
+/// Number of clients: far more than the limit.
 const CLIENTS: usize = 100;
 
-/// Clients that come and go.
+/// Number of clients that connect and disconnect at once.
 const VISITS: usize = 400;
 
-/// Bytes of a record: a few of them are more than the node may keep in memory.
+/// Bytes of a record: a few of them exceed the node's memory limit.
 const LARGE: usize = 100_000;
 
 #[test]
@@ -39,10 +40,10 @@ fn idle_clients_take_no_descriptors_from_the_journal_and_the_links() {
     let statuses: Vec<_> = refused.iter().map(|error| error.as_ref().unwrap_err().code()).collect();
     assert_eq!(statuses, vec![Some(Status::TooManyClients.number()); CLIENTS - taken.len()]);
     (0..VISITS).for_each(|_| drop(visit()));
-    // Whoever is refused and does not close its side lingers.
+    // Refused connections linger if the client does not close them.
     let silent: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(cube.address(0)).unwrap()).collect();
 
-    // A lost link comes back, and the topic is reached over it.
+    // A lost link is reestablished, and the topic is reachable over it.
     cube.kill(1);
     cube.restart(1);
     let mut client = cube.client(1);
@@ -62,5 +63,5 @@ fn idle_clients_take_no_descriptors_from_the_journal_and_the_links() {
     assert!(values.eq(0..150));
     assert_eq!(cube.daemon(0).logged("cannot accept connections"), 0);
     drop((taken, silent));
-    wait_for("clients are taken again", || visit().ok());
+    wait_for("clients are accepted again", || visit().ok());
 }

@@ -1,5 +1,5 @@
-//! The client that protocol.md shows runs as it stands there, and so does each one that it showed before: a change of
-//! the protocol breaks no client that somebody wrote from an earlier text.
+//! The client program printed in protocol.md works, and so does each version printed earlier: a change of the protocol
+//! must not break clients that were written from an earlier text.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -16,10 +16,10 @@ use crate::daemon::PATIENCE;
 
 const FIRST_LINE: &str = "# first_client.py\n";
 const TOPIC: &str = "first-client";
-/// The window of the client, which it opens again with CREDIT.
+/// The client's flow-control window in bytes, which it extends with CREDIT.
 const WINDOW: usize = 1 << 16;
 
-/// The clients that protocol.md showed in the past, oldest first.
+/// The clients that were printed in protocol.md in the past, oldest first.
 const EARLIER: [&str; 1] = [include_str!("clients/first_client_1.py")];
 
 #[test]
@@ -56,7 +56,8 @@ fn run_through_every_node(program: &str) {
         })
         .collect();
 
-    // The subscriptions are acknowledged: each client gets what those after it published, and what is published now.
+    // All subscriptions are acknowledged, so each client receives what later clients published, and what is published
+    // now.
     let own = 2 * clients.len() as u64;
     let published = cube.client(5).publish(TOPIC, &Batch::of(b"again")).unwrap();
     assert_eq!(published.base.0, own);
@@ -67,7 +68,7 @@ fn run_through_every_node(program: &str) {
         client.expect(&[&format!("{own} again")]);
     }
 
-    // More than the first credit.
+    // More bytes than the initial credit.
     let long = "x".repeat(WINDOW / 16);
     let mut publisher = cube.client(2);
     for offset in own + 1..=own + 32 {
@@ -76,7 +77,7 @@ fn run_through_every_node(program: &str) {
     }
 }
 
-/// The Python client as a process. Dropping it ends it and shows what it complained of.
+/// The Python client as a process. Dropping it kills the process and fails the test if it has written to stderr.
 struct Python {
     child: Child,
     output: BufReader<UnixStream>,
@@ -85,7 +86,7 @@ struct Python {
 
 impl Python {
     fn start(program: &Path, node: SocketAddr) -> Self {
-        // Reading from a socket can have a deadline, reading from a pipe cannot.
+        // A socket, unlike a pipe, supports reads with a timeout.
         let (output, theirs) = UnixStream::pair().unwrap();
         output.set_read_timeout(Some(PATIENCE)).unwrap();
         let errors = program.with_file_name(format!("errors-{}", node.port()));
@@ -100,7 +101,7 @@ impl Python {
         Self { child, output: BufReader::new(output), errors }
     }
 
-    /// These lines come next.
+    /// Checks that the program prints these lines next.
     fn expect(&mut self, lines: &[&str]) {
         for expected in lines {
             let mut line = String::new();

@@ -1,4 +1,4 @@
-//! Signals: what was taken is answered, everybody is told, and the process ends in time.
+//! Shutdown by signals: accepted requests are answered, all clients get GOAWAY, and the process exits in time.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::daemon::Daemon;
 use crate::raw::{Got, Raw, ping_frame, request_frame};
 use crate::requests::{create, fetch, publish, record};
 
-/// What the daemon promises for its end.
+/// The maximum duration of a shutdown that the daemon promises.
 const IN_TIME: Duration = Duration::from_secs(5);
 
 #[test]
-fn a_node_that_is_asked_to_end_answers_says_so_and_exits_with_0() {
+fn a_node_that_shuts_down_answers_requests_sends_goaway_and_exits_with_0() {
     for (signal, named) in [("TERM", "Terminate"), ("INT", "Interrupt")] {
         let mut cube = Cube::start(3);
         let topic = cube.topic_at(0, "ending");
@@ -31,10 +31,10 @@ fn a_node_that_is_asked_to_end_answers_says_so_and_exits_with_0() {
 
         assert_eq!(idle.goaway(), Status::Closing, "{signal}");
         check_last_words(&mut busy);
-        let status = daemon.wait(IN_TIME).unwrap_or_else(|| panic!("{signal}: not gone after {IN_TIME:?}"));
+        let status = daemon.wait(IN_TIME).unwrap_or_else(|| panic!("{signal}: still running after {IN_TIME:?}"));
         assert_eq!(status.code(), Some(0), "{signal}: {status}");
         check_output(&daemon, named);
-        // Whoever does not read gets what fits on the way, and then the end; it is not what the others wait for.
+        // A client that does not read gets what fits into socket buffers, and does not delay the shutdown.
         while let Got::Frame(frame) = deaf.next(IN_TIME) {
             assert!(frame.header.request_id.0 < 3000, "{frame:?}");
         }
@@ -43,36 +43,36 @@ fn a_node_that_is_asked_to_end_answers_says_so_and_exits_with_0() {
 }
 
 #[test]
-fn a_node_that_waits_for_a_silent_one_ends_in_time_all_the_same() {
+fn a_node_that_waits_for_an_unresponsive_node_still_exits_in_time() {
     let (_cube, mut daemon, mut raw) = ending_with_an_open_request();
-    let status = daemon.wait(IN_TIME).unwrap_or_else(|| panic!("not gone after {IN_TIME:?}"));
+    let status = daemon.wait(IN_TIME).unwrap_or_else(|| panic!("still running after {IN_TIME:?}"));
     assert_eq!(status.code(), Some(0), "{status}");
     let goaway = raw.frame().goaway();
     assert_eq!(goaway.status, Status::Closing);
-    assert_eq!(goaway.last_request_id, 3, "the request without an answer may have been done");
-    // That nobody answers is told as soon as it is known, unless the node is gone before.
+    assert_eq!(goaway.last_request_id, 3, "the unanswered request may have been executed");
+    // The node reports the unknown outcome as soon as it knows, unless it exits before.
     while let Got::Frame(frame) = raw.next(IN_TIME) {
         assert_eq!((frame.header.request_id.0, frame.header.status), (2, Status::OutcomeUnknown.number()));
     }
 }
 
 #[test]
-fn a_node_that_ends_does_not_dial_those_whom_it_has_told() {
+fn a_node_that_shuts_down_does_not_dial_its_neighbours_again() {
     let mut cube = Cube::start(3);
-    // It is the one that dials all its neighbours, and it stays for as long as a client may take to close.
+    // Node 7 dials all its neighbours, and it keeps running until this client closes its connection or a timeout.
     let mut idle = Raw::greet(cube.address(7));
     let mut daemon = cube.take(7);
     daemon.signal("TERM");
     assert_eq!(idle.goaway(), Status::Closing);
-    let status = daemon.wait(Duration::from_secs(3)).expect("gone, whether or not the client closes");
+    let status = daemon.wait(Duration::from_secs(3)).expect("it exits even if the client does not close");
     assert_eq!(status.code(), Some(0), "{status}");
     assert_eq!(daemon.logged(" is up"), 3);
 }
 
 #[test]
-fn a_second_signal_ends_a_node_at_once() {
+fn a_second_signal_makes_a_node_exit_at_once() {
     let (_cube, mut daemon, mut raw) = ending_with_an_open_request();
-    // It waits for the answer of the other node, and takes nothing new.
+    // It waits for the answer of the other node, and accepts no new requests.
     assert_eq!(raw.frame().goaway().status, Status::Closing);
     for id in 4.. {
         raw.send(&ping_frame(id));
@@ -83,14 +83,14 @@ fn a_second_signal_ends_a_node_at_once() {
         }
     }
     daemon.signal("TERM");
-    // Without the second one it would wait for two seconds.
-    let status = daemon.wait(Duration::from_millis(1500)).expect("gone at once");
+    // Without the second signal it would wait for two seconds.
+    let status = daemon.wait(Duration::from_millis(1500)).expect("it exits at once");
     assert_eq!(status.code(), Some(0));
     assert_eq!(daemon.logged("again: ending at once"), 1);
 }
 
-/// Node 0 of a cube of two, asked to end while a client's request 2 waits for node 1, which is stopped; 3 was the last
-/// that it answered.
+/// Returns node 0 of a cube of two, during its shutdown: a client's request 2 waits for node 1, which is stopped, and
+/// request 3 has been answered.
 fn ending_with_an_open_request() -> (Cube, Daemon, Raw) {
     let mut cube = Cube::start(1);
     let mut raw = Raw::greet(cube.address(0));
@@ -102,7 +102,7 @@ fn ending_with_an_open_request() -> (Cube, Daemon, Raw) {
     (cube, daemon, raw)
 }
 
-/// Every request that was taken has its answer; of the others none was done.
+/// Checks that every request up to the id in GOAWAY has been answered, and that all later ones were refused.
 fn check_last_words(raw: &mut Raw) {
     let mut frames = raw.frames_to_end();
     let goaway = frames.remove(&0).expect("GOAWAY").goaway();
@@ -112,11 +112,11 @@ fn check_last_words(raw: &mut Raw) {
         assert_eq!(frame.header.status, 0, "{frame:?}");
     }
     for frame in frames.values() {
-        assert_eq!(frame.header.status, Status::ShuttingDown.number(), "behind {goaway:?}: {frame:?}");
+        assert_eq!(frame.header.status, Status::ShuttingDown.number(), "after {goaway:?}: {frame:?}");
     }
 }
 
-/// One line on stdout, and a log that says why the node ended.
+/// Checks that stdout has one line, and that the log says why the node shut down.
 fn check_output(daemon: &Daemon, signal: &str) {
     let lines: Vec<_> = daemon.stdout().lines().collect();
     assert!(lines.len() == 1 && lines[0].contains("Z INFO  node 000 net: listens on 127.0.0.1:"), "{lines:?}");

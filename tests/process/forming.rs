@@ -1,4 +1,4 @@
-//! The cube forms and heals by itself.
+//! The nodes connect to each other in any order, and reconnect after a failure.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::cube::Cube;
 use crate::daemon::{Daemon, pause, wait_for};
 
 #[test]
-fn the_cube_forms_in_whatever_order_the_nodes_start() {
+fn the_cube_forms_in_any_order_of_node_starts() {
     let orders: [(u8, &[u16]); 6] = [
         (0, &[0]),
         (1, &[0, 1]),
@@ -26,15 +26,15 @@ fn the_cube_forms_in_whatever_order_the_nodes_start() {
         assert_eq!(cluster.links.len(), usize::from(cube.dimension.links()));
         for (node, member) in (0..).zip(&cluster.nodes) {
             assert_eq!(member.node, cube.id(node));
-            assert_eq!(member.address, cube.address(node).to_string(), "node {node} says where it listens");
+            assert_eq!(member.address, cube.address(node).to_string(), "address of node {node}");
         }
     }
 }
 
 #[test]
-fn one_node_knows_where_all_the_others_listen() {
+fn a_node_knows_the_addresses_of_all_others() {
     let mut cube = Cube::start(3);
-    // When it first started, those after it had no ports yet.
+    // Restart it, because the nodes after it had no ports yet when it first started.
     cube.kill(5);
     cube.restart(5);
     cube.wait_linked();
@@ -59,15 +59,15 @@ fn one_node_knows_where_all_the_others_listen() {
 }
 
 #[test]
-fn a_node_that_was_killed_is_linked_again_when_it_is_back() {
+fn a_killed_node_is_linked_again_after_its_restart() {
     let mut cube = Cube::start(3);
-    // The smallest id is dialled by all its neighbours, the largest dials all of them, the third does both.
+    // Node 0 is dialled by all its neighbours, node 7 dials all of its neighbours, and node 5 does both.
     for node in [0, 7, 5] {
         let address = cube.address(node);
         cube.kill(node);
         cube.wait_linked();
         cube.restart(node);
-        assert_eq!(cube.address(node), address, "a node comes back where it was");
+        assert_eq!(cube.address(node), address, "a restarted node has the same address");
         cube.wait_linked();
         let topic = cube.topic_at(node, "back");
         let (description, existed) = cube.client(7 - node).create(&topic, Retention::default()).unwrap();
@@ -76,17 +76,17 @@ fn a_node_that_was_killed_is_linked_again_when_it_is_back() {
 }
 
 #[test]
-fn a_node_that_stood_still_is_linked_again() {
+fn a_stopped_node_is_linked_again_when_it_continues() {
     let mut cube = Cube::start(1);
     cube.daemon(0).signal("STOP");
-    // The other dials again and again; each attempt lands in the backlog of the node that stands still.
+    // The other node dials repeatedly; each attempt waits in the listen backlog of the stopped node.
     pause(Duration::from_secs(4));
     cube.daemon(0).signal("CONT");
     cube.wait_linked();
 }
 
 #[test]
-fn a_second_process_of_the_same_id_is_refused_and_the_first_stays_linked() {
+fn a_second_process_with_the_same_id_is_refused_and_the_first_stays_linked() {
     let cube = Cube::start(1);
     let mut client = cube.client(0);
     let instance = |client: &mut dht_node::client::Client| {
@@ -102,8 +102,8 @@ fn a_second_process_of_the_same_id_is_refused_and_the_first_stays_linked() {
     let arguments = ["--id", "1", "--dimension", "1", "--in-memory", "--peers", peers.to_str().unwrap()];
     let mut second = Daemon::spawn(&arguments, &log);
     assert_ne!(second.listening().unwrap(), cube.address(1));
-    // It tries again and again, and is told the reason each time.
+    // It retries, and each refusal contains the reason.
     wait_for("the second process is refused twice", || (second.logged("refused the link: ") >= 2).then_some(()));
-    assert_eq!(instance(&mut client), first, "node 0 is still linked to the process that was there first");
-    assert_eq!(cube.counter(0, "links_down"), lost, "and was all the time");
+    assert_eq!(instance(&mut client), first, "node 0 is still linked to the first process");
+    assert_eq!(cube.counter(0, "links_down"), lost, "the link to the first process was never lost");
 }

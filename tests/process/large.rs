@@ -1,4 +1,4 @@
-//! The largest frames, as far as the cube is wide, and what is larger.
+//! The largest frames across the whole cube, and requests that exceed the limit.
 
 use dht_node::client::{Batch, Retention};
 use dht_node::limits::{FRAME_MAX_LEAST, PAYLOAD_MAX};
@@ -9,11 +9,11 @@ use crate::cube::Cube;
 use crate::raw::{Raw, client_hello, request_frame};
 use crate::requests::{create, fetch, fetched, publish, published, record};
 
-/// Bytes of a record beside its value.
+/// Bytes of a record in addition to its value.
 const RECORD_BYTES: usize = 5;
 
 #[test]
-fn the_largest_batch_goes_three_hops_there_and_back_unchanged() {
+fn the_largest_batch_crosses_three_hops_and_back_unchanged() {
     let cube = Cube::start(3);
     let topic = cube.topic_at(7, "largest");
     let mut random = fastrand::Rng::with_seed(7);
@@ -25,7 +25,7 @@ fn the_largest_batch_goes_three_hops_there_and_back_unchanged() {
     for offset in 0..3 {
         assert_eq!(client.publish(&topic, &batch).unwrap().base.0, offset);
     }
-    // Byte by byte, through each node, one, two and three hops away and at the home itself.
+    // Compare all bytes, read through the home itself and through nodes one, two and three hops away.
     for node in [0, 4, 5, 7] {
         let mut raw = Raw::greet(cube.address(node));
         for offset in 0..3 {
@@ -35,7 +35,7 @@ fn the_largest_batch_goes_three_hops_there_and_back_unchanged() {
 }
 
 #[test]
-fn a_batch_that_is_one_byte_too_large_is_refused_and_the_connection_stays() {
+fn a_batch_that_is_one_byte_too_large_is_refused_and_the_connection_stays_open() {
     let cube = Cube::start(3);
     let topic = cube.topic_at(7, "too-large");
     for node in [0, 7] {
@@ -53,7 +53,7 @@ fn a_batch_that_is_one_byte_too_large_is_refused_and_the_connection_stays() {
 }
 
 #[test]
-fn a_client_of_small_frames_is_told_how_large_the_next_record_is_and_reads_the_others() {
+fn a_client_with_small_frames_learns_the_size_of_a_too_large_record_and_reads_the_others() {
     let cube = Cube::start(1);
     for home in [0, 1] {
         let topic = cube.topic_at(home, "small-frames");
@@ -79,7 +79,7 @@ fn a_client_of_small_frames_is_told_how_large_the_next_record_is_and_reads_the_o
 }
 
 #[test]
-fn a_client_of_small_frames_reads_as_many_records_at_once_as_fit() {
+fn a_client_with_small_frames_reads_as_many_records_at_once_as_fit() {
     let cube = Cube::start(1);
     for home in [0, 1] {
         let topic = cube.topic_at(home, "many-small");

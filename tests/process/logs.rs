@@ -1,4 +1,4 @@
-//! What nodes log: little, whatever others do.
+//! Nodes log little, whatever their peers do.
 
 use dht_node::limits::LOG_WARNINGS_MAX;
 use dht_node::wire::{Hello, Status};
@@ -8,9 +8,9 @@ use crate::daemon::{PATIENCE, wait_for};
 use crate::raw::{Raw, client_hello, hello_frame};
 
 #[test]
-fn a_link_goes_down_and_up_once_when_a_node_stood_still() {
+fn a_link_goes_down_and_up_once_when_a_node_is_stopped_and_continued() {
     let mut cube = Cube::start(1);
-    // The node of the larger id dials. Its log shows how often it did that in vain.
+    // The node with the larger id dials. Its debug log shows the failed attempts.
     cube.kill(1);
     cube.change(&[], &["env", "RUST_LOG=debug"]);
     cube.restart(1);
@@ -24,7 +24,7 @@ fn a_link_goes_down_and_up_once_when_a_node_stood_still() {
     cube.wait_linked();
     let after = changes(&cube);
     for (before, after) in before.into_iter().zip(after).flat_map(|(before, after)| before.into_iter().zip(after)) {
-        // Once more than that where the test machine itself stands still.
+        // One more change is accepted, in case the test machine itself stalls.
         assert!((before + 1..=before + 2).contains(&after), "from {before} to {after}");
     }
 }
@@ -76,11 +76,11 @@ fn refused_connections_do_not_fill_the_log() {
         suppressed += count.map_or(1, |start| start.split(' ').next_back().unwrap().parse().unwrap());
     }
     assert_eq!(suppressed, TIMES, "{log}");
-    // The test may take more than one period of the log.
+    // The test may last longer than one period of the log's rate limit.
     assert!(written < TIMES / 10 && written > LOG_WARNINGS_MAX as usize, "{log}");
 }
 
-/// How often the link of each node went up, and down.
+/// Returns how often the link went up and down, as counted by each node.
 fn changes(cube: &Cube) -> [[u64; 2]; 2] {
     [0, 1].map(|node| ["links_up", "links_down"].map(|name| cube.counter(node, name)))
 }

@@ -6,30 +6,30 @@
 //! | `raw` | a socket that sends arbitrary bytes and decodes frames |
 //! | `requests` | short forms for requests and records |
 //! | `stream` | a subscription that checks every frame; records that are recognised by their content |
-//! | `forming` | orders of start, restarts, two processes with one id |
+//! | `forming` | the order in which nodes start, restarts, two processes with one id |
 //! | `tour` | the tour of the README, with dead nodes |
-//! | `load` | publishing while nodes die, a thousand clients, a thousand connects |
+//! | `load` | publishing while nodes die, a thousand clients, a thousand simultaneous connects |
 //! | `slices` | fragmented frames, many frames in one write, half-close |
-//! | `rubbish`, `claims`, `announced` | bytes that are not frames, false neighbours, lengths without bytes |
+//! | `rubbish`, `claims`, `announced` | bytes that are not frames, false neighbours, large lengths without the bytes |
 //! | `vectors` | the invalid frames of the protocol's vectors |
 //! | `slow` | clients that do not read |
 //! | `large` | the largest frames |
 //! | `logs` | nodes log little, whatever their peers do |
 //! | `descriptors` | a node with few file descriptors |
 //! | `bounds` | the memory limit, retention |
-//! | `subscribe` | subscriptions: one order for all, links, credit, their ends |
+//! | `subscribe` | subscriptions: one order for all, traffic on links, credit, how they end |
 //! | `subscribers` | a thousand subscriptions, clients that do not read, clients that disappear |
 //! | `survivors` | subscribers that survive the death of the ingress, of a transit node, and of the home |
-//! | `polls` | FETCH that waits |
+//! | `polls` | FETCH that waits for records |
 //! | `ending` | signals and shutdown |
 //! | `command_line` | arguments that the daemon refuses; its options in the environment |
 //! | `names` | peers by host name, IPv6, the addresses for clients |
 //! | `durable` | acknowledged records survive whatever happens to process, folder and disk |
 //! | `document` | the Python client that is printed in protocol.md |
 //!
-//! Nothing sleeps: conditions are polled until a deadline that no healthy run comes near.
+//! No test relies on timing: conditions are polled until a deadline that no healthy run comes near.
 
-#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "what a test did not expect, fails it")]
+#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "an unexpected result fails the test")]
 
 mod announced;
 mod bounds;

@@ -1,4 +1,4 @@
-//! Nodes that find each other by host name, as in containers; and the addresses that clients are told.
+//! Nodes that find each other by host name, as in containers; and the addresses that are reported to clients.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::durable::skip;
 /// Two nodes with one link: node 1 dials node 0.
 struct Pair {
     folder: TempDir,
-    /// What becomes the process of node 1.
+    /// The command that starts node 1, if it is not started directly.
     starter: Vec<String>,
 }
 
@@ -27,14 +27,14 @@ impl Pair {
         self.folder.path().join(name)
     }
 
-    /// Writes the peers file, whose lines are what follows the ids.
+    /// Writes the peers file; the arguments are the lines of nodes 0 and 1 without the ids.
     fn write_peers(&self, zero: &str, one: &str) {
-        // In one step: a node may read it at any time.
+        // Replace it atomically, because a node may read it at any time.
         fs::write(self.path("next"), format!("0 {zero}\n1 {one}\n")).unwrap();
         fs::rename(self.path("next"), self.path("peers")).unwrap();
     }
 
-    /// Starts a node, which says where it listens.
+    /// Starts a node, and returns it with the address that it listens on.
     fn start(&self, id: &str, listen: &str, more: &[&str]) -> (Daemon, SocketAddr) {
         let peers = self.path("peers");
         let base = ["--id", id, "--dimension", "1", "--in-memory", "--peers", peers.to_str().unwrap()];
@@ -50,8 +50,8 @@ fn wait_linked(client: &mut Client) {
     wait_for("the link is up", || client.cluster().unwrap().links[0].up.then_some(()));
 }
 
-/// The addresses in an answer to NODES, and in those of all nodes to CLUSTER.
-fn told(client: &mut Client) -> [Vec<String>; 2] {
+/// Returns the addresses in the response to NODES, and those in the responses of all nodes to CLUSTER.
+fn reported(client: &mut Client) -> [Vec<String>; 2] {
     let nodes = client.nodes().unwrap().into_iter().map(|node| node.address).collect();
     [nodes, client.cluster().unwrap().nodes.into_iter().map(|node| node.address).collect()]
 }
@@ -63,7 +63,7 @@ fn end(mut daemon: Daemon) {
 }
 
 #[test]
-fn nodes_link_by_name_outlive_a_hangup_and_tell_clients_the_addresses_that_they_advertise() {
+fn nodes_link_by_name_survive_sighup_and_report_advertised_addresses_to_clients() {
     let pair = Pair::new();
     pair.write_peers("localhost:0 outside.example:7000", "localhost:0");
     let (zero, at_zero) = pair.start("0", "127.0.0.1", &[]);
@@ -75,16 +75,16 @@ fn nodes_link_by_name_outlive_a_hangup_and_tell_clients_the_addresses_that_they_
     let mut client = Client::connect(&at_one.to_string()).unwrap();
     wait_linked(&mut client);
     let all = ["outside.example:7000", "other.example:7001"].map(str::to_owned).to_vec();
-    assert_eq!(told(&mut client), [all.clone(), all.clone()]);
+    assert_eq!(reported(&mut client), [all.clone(), all.clone()]);
     let mut client = Client::connect(&at_zero.to_string()).unwrap();
-    // Node 0 has it from the peers file, which has no address of node 1 that clients could use.
-    assert_eq!(told(&mut client), [vec![all[0].clone(), String::new()], all]);
+    // Node 0 knows addresses from the peers file only, which has none of node 1 that clients could use.
+    assert_eq!(reported(&mut client), [vec![all[0].clone(), String::new()], all]);
     end(zero);
     end(one);
 }
 
 #[test]
-fn what_the_peers_file_says_is_told_to_clients_where_nothing_is_advertised() {
+fn clients_get_the_addresses_of_the_peers_file_if_nothing_is_advertised() {
     let pair = Pair::new();
     pair.write_peers("127.0.0.1:0", "localhost:0");
     let (zero, at_zero) = pair.start("0", "127.0.0.1", &[]);
@@ -93,14 +93,14 @@ fn what_the_peers_file_says_is_told_to_clients_where_nothing_is_advertised() {
     let mut client = Client::connect(&format!("127.0.0.1:{}", at_one.port())).unwrap();
     wait_linked(&mut client);
     let all = vec![at_zero.to_string(), format!("localhost:{}", at_one.port())];
-    assert_eq!(told(&mut client), [all.clone(), all], "the name, not 0.0.0.0");
+    assert_eq!(reported(&mut client), [all.clone(), all], "the name, not 0.0.0.0");
     end(zero);
     end(one);
 }
 
 #[test]
-fn a_cube_lives_on_ipv6() {
-    const TEST: &str = "a_cube_lives_on_ipv6";
+fn a_cube_works_on_ipv6() {
+    const TEST: &str = "a_cube_works_on_ipv6";
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         return skip(TEST, "this machine has no ::1");
     }
@@ -113,7 +113,7 @@ fn a_cube_lives_on_ipv6() {
     wait_linked(&mut client);
     let all = vec![at_zero.to_string(), at_one.to_string()];
     assert!(all[0].starts_with("[::1]:"), "{all:?}");
-    assert_eq!(told(&mut client), [all.clone(), all]);
+    assert_eq!(reported(&mut client), [all.clone(), all]);
     end(zero);
     end(one);
 }
@@ -124,12 +124,12 @@ fn a_name_that_does_not_exist_is_logged_once_and_found_when_the_peers_file_is_co
     pair.starter = vec!["env".to_owned(), "RUST_LOG=debug".to_owned()];
     pair.write_peers("localhost:0", "localhost:0");
     let (zero, at_zero) = pair.start("0", "127.0.0.1", &[]);
-    // Reserved by RFC 6761: nowhere does a name exist under it.
+    // RFC 6761 reserves `.invalid`: names in it never exist.
     pair.write_peers("node-0.invalid:5000", "localhost:0");
     let (one, at_one) = pair.start("1", "127.0.0.1", &[]);
     let warning = "cannot dial node 0: cannot look up node-0.invalid: ";
     let lookups = || one.stderr().matches("looking up node-0.invalid").count();
-    wait_for("it is looked up again and again", || (lookups() >= 3).then_some(()));
+    wait_for("the name is looked up repeatedly", || (lookups() >= 3).then_some(()));
     assert!(one.stderr().contains(warning), "{}", one.stderr());
     let mut client = Client::connect(&at_one.to_string()).unwrap();
     pair.write_peers(&format!("localhost:{}", at_zero.port()), "localhost:0");
@@ -147,7 +147,7 @@ fn all_addresses_of_a_name_are_tried() {
     fs::write(&hosts, "127.0.0.1 node-0.test\n127.0.0.2 node-0.test\n127.0.0.1 localhost\n").unwrap();
     let Some(starter) = with_hosts(&hosts, TEST) else { return };
     pair.starter = starter;
-    // The resolver puts 127.0.0.1 before 127.0.0.2, or not: so one node after the other listens on each of them.
+    // The order in which the resolver returns the addresses is unknown, so try with a listener on each of them.
     for listen in ["127.0.0.1", "127.0.0.2"] {
         pair.write_peers("127.0.0.1:0", "127.0.0.1:0");
         let (zero, at_zero) = pair.start("0", listen, &[]);
@@ -163,7 +163,7 @@ fn all_addresses_of_a_name_are_tried() {
 fn a_resolver_that_hangs_does_not_stop_the_node() {
     const TEST: &str = "a_resolver_that_hangs_does_not_stop_the_node";
     let mut pair = Pair::new();
-    // Each lookup opens this file, and waits there until somebody writes to it.
+    // Each lookup opens this FIFO, and blocks until somebody writes to it.
     let hosts = pair.path("hosts");
     assert!(is_possible(&["mkfifo", hosts.to_str().unwrap()]));
     let Some(starter) = with_hosts(&hosts, TEST) else { return };
@@ -178,16 +178,16 @@ fn a_resolver_that_hangs_does_not_stop_the_node() {
         names.filter(|name| name.trim() == "resolve").count()
     };
     let is_said = || one.stderr().contains("cannot dial node 0: the lookup of node-0.test is not answered");
-    wait_for("the dial is given up", || is_said().then_some(()));
+    wait_for("the lookup times out", || is_said().then_some(()));
     let mut client = Client::connect(&at_one.to_string()).unwrap();
-    assert!(!client.cluster().unwrap().links[0].up, "nobody knows where node 0 is");
-    assert_eq!(lookups(), 1, "one at a time");
-    // Without a name there is nothing to wait for, whatever is still looked up.
+    assert!(!client.cluster().unwrap().links[0].up, "the address of node 0 is unknown");
+    assert_eq!(lookups(), 1, "one lookup at a time");
+    // An IP address is dialled at once, although the lookup of the name still hangs.
     pair.write_peers(&at_zero.to_string(), "localhost:0");
     wait_linked(&mut client);
     assert_eq!((lookups(), one.stderr().matches("cannot dial").count()), (1, 1), "{}", one.stderr());
-    // An answer that comes after all finds that there is a link. It is that the name does not exist: the resolver lets
-    // go of a file in which it cannot seek as soon as that is open.
+    // Let the lookup end when the link is already up. Its result is that the name does not exist, because the resolver
+    // cannot seek in a FIFO and closes it as soon as it is open.
     drop(fs::File::options().write(true).open(&hosts).unwrap());
     wait_for("the lookup ends", || (lookups() == 0).then_some(()));
     client.cluster().unwrap();
@@ -198,14 +198,14 @@ fn a_resolver_that_hangs_does_not_stop_the_node() {
     end(one);
 }
 
-/// What starts a program that sees this file as /etc/hosts; `None` where that may not be done.
+/// Returns the command that starts a program with this file as /etc/hosts, or `None` without the permission for that.
 fn with_hosts(hosts: &Path, test: &str) -> Option<Vec<String>> {
     let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
     let starter = ["unshare", "-m", "sh", "-c", script, hosts.to_str().unwrap()];
     if is_possible(&[&starter, ["true"].as_slice()].concat()) {
         return Some(starter.iter().map(|word| (*word).to_owned()).collect());
     }
-    skip(test, "no process may have another /etc/hosts here");
+    skip(test, "unshare and mount are not permitted here");
     None
 }
 

@@ -108,7 +108,7 @@ impl Raw {
         while !self.early.contains_key(&id) {
             let frame = self.frame();
             if frame.header.opcode == Opcode::Ping.number() && !frame.header.flags.has(Flags::RESPONSE) {
-                continue; // the node wonders about the silence
+                continue; // the node checks whether this silent client is alive
             }
             assert!(frame.header.flags.has(Flags::RESPONSE), "{frame:?} while waiting for the answer to {id}");
             self.early.insert(frame.header.request_id.0, frame);
@@ -121,7 +121,7 @@ impl Raw {
         let token = self.last_id;
         match self.call(&Request::Ping { node: ANY_NODE, token }, &[]) {
             Response::Ping { token: echoed, .. } => assert_eq!(echoed, token),
-            other => panic!("{other:?} is no answer to PING"),
+            other => panic!("{other:?} is not a response to PING"),
         }
     }
 
@@ -129,7 +129,7 @@ impl Raw {
     pub(crate) fn frame(&mut self) -> Received {
         match self.next(PATIENCE) {
             Got::Frame(frame) => frame,
-            other => panic!("a frame was to come, not {other:?}"),
+            other => panic!("expected a frame, got {other:?}"),
         }
     }
 
@@ -146,7 +146,7 @@ impl Raw {
     /// Expects GOAWAY as the last frame, and returns its status.
     pub(crate) fn goaway(&mut self) -> Status {
         let goaway = self.frame().goaway();
-        assert!(!goaway.message.is_empty(), "{goaway:?} says nothing to people");
+        assert!(!goaway.message.is_empty(), "{goaway:?} has no message");
         self.end();
         goaway.status
     }
@@ -154,7 +154,7 @@ impl Raw {
     /// Expects the node to close the connection without another frame.
     pub(crate) fn end(&mut self) {
         let got = self.next(PATIENCE);
-        assert!(matches!(got, Got::End), "the end was to come, not {got:?}");
+        assert!(matches!(got, Got::End), "expected the end of the connection, got {got:?}");
     }
 
     /// Reads up to the next frame, the end, or the timeout.
@@ -221,7 +221,7 @@ impl Received {
     pub(crate) fn error(&self) -> (Status, ErrorResponse) {
         match self.response() {
             Response::Error(error) => (Status::from_number(error.status).unwrap(), *error),
-            other => panic!("{other:?} is no error"),
+            other => panic!("{other:?} is not an error"),
         }
     }
 

@@ -12,7 +12,7 @@ pub(crate) fn create(topic: &str) -> Request<'_> {
     Request::Create { topic: TopicName::new(topic).unwrap(), retention: Retention::default() }
 }
 
-/// Returns a one-time PUBLISH of `count` records.
+/// Returns a PUBLISH of `count` records without a producer.
 pub(crate) fn publish(topic: &str, count: u32) -> Request<'_> {
     Request::Publish(Publish { topic: named(topic), producer: None, count })
 }
@@ -47,7 +47,7 @@ pub(crate) fn record(value: &[u8]) -> Vec<u8> {
 pub(crate) fn fetched(response: &Response) -> &Bytes {
     match response {
         Response::Fetched(fetched) => &fetched.payload.parts[0],
-        other => panic!("{other:?} is no answer to FETCH"),
+        other => panic!("{other:?} is not a response to FETCH"),
     }
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn fetched(response: &Response) -> &Bytes {
 pub(crate) fn published(response: &Response) -> u64 {
     match response {
         Response::Published(published) => published.base.0,
-        other => panic!("{other:?} is no answer to PUBLISH"),
+        other => panic!("{other:?} is not a response to PUBLISH"),
     }
 }
 

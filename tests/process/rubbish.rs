@@ -1,4 +1,5 @@
-//! What is no frame, or no sensible one: it costs whoever sends it the connection at most, and the node nothing.
+//! Bytes that are not frames, and frames that make no sense: at most the sender's connection is closed, and the node is
+//! unaffected.
 
 use std::time::Duration;
 
@@ -10,18 +11,18 @@ use crate::daemon::pause;
 use crate::raw::{Got, Raw, client_hello, head, hello_frame, ping_frame, request_frame};
 use crate::requests::{create, fetch, publish, record};
 
-/// What a node does with rubbish.
+/// How a node reacts to invalid input.
 enum Reaction {
-    /// It closes without a word: the other side would not understand any.
+    /// It closes the connection without GOAWAY, which the other side would not understand.
     Closes,
-    /// It says why, and closes.
+    /// It sends GOAWAY with this status, and closes the connection.
     Leaves(Status),
-    /// It goes on as if nothing had been said.
+    /// It ignores the input.
     Ignores,
 }
 
 #[test]
-fn rubbish_gets_the_answer_that_the_protocol_promises() {
+fn invalid_input_gets_the_reaction_that_the_protocol_specifies() {
     use Reaction::{Closes, Ignores, Leaves};
     let cube = Cube::start(3);
     let http = b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n".to_vec();
@@ -39,12 +40,12 @@ fn rubbish_gets_the_answer_that_the_protocol_promises() {
     let after_hello: [(&str, Vec<u8>, Reaction); 9] = [
         ("text", http, Closes),
         ("a damaged header", flip(ping_frame(2), 20), Leaves(Status::BadHeader)),
-        ("a length that holds less than its parts", shorten(&ping_frame(2)), Leaves(Status::BadLength)),
+        ("a length smaller than the frame's parts", shorten(&ping_frame(2)), Leaves(Status::BadLength)),
         ("a second HELLO", hello_frame(&client_hello()), Leaves(Status::ProtocolError)),
         ("a frame with a route", routed(true), Leaves(Status::ProtocolError)),
         ("a frame with a damaged route", flip(routed(true), 40), Leaves(Status::ProtocolError)),
         ("a routed answer", routed(false), Leaves(Status::ProtocolError)),
-        ("answers that nobody asked for", unasked(), Ignores),
+        ("responses to requests that were not sent", unasked(), Ignores),
         ("a one-way request that makes no sense", oneway(), Ignores),
     ];
     for (what, bytes, reaction) in after_hello {
@@ -55,7 +56,7 @@ fn rubbish_gets_the_answer_that_the_protocol_promises() {
 }
 
 #[test]
-fn a_request_with_damaged_args_or_payload_is_answered_and_the_connection_stays() {
+fn a_request_with_damaged_args_or_payload_is_answered_and_the_connection_stays_open() {
     let cube = Cube::start(1);
     let topic = cube.topic_at(1, "damaged");
     let mut raw = Raw::greet(cube.address(0));
@@ -76,7 +77,7 @@ fn a_request_with_damaged_args_or_payload_is_answered_and_the_connection_stays()
 }
 
 #[test]
-fn floods_of_rubbish_leave_the_node_up_serving_and_idle() {
+fn a_flood_of_invalid_input_leaves_the_node_serving_and_then_idle() {
     let mut cube = Cube::start(3);
     let topic = cube.topic_at(2, "flood");
     let mut bystander = Raw::greet(cube.address(5));
@@ -101,18 +102,18 @@ fn floods_of_rubbish_leave_the_node_up_serving_and_idle() {
     }
     bystander.ping();
     cube.wait_linked();
-    // With everybody still connected, or half so, there is nothing to do and nothing is done.
+    // With all these connections still open or half-closed, an idle node must not use CPU time.
     let before = cube.daemon(5).processor_time();
     pause(Duration::from_secs(1));
     let spent = cube.daemon(5).processor_time() - before;
-    assert!(spent < Duration::from_millis(100), "{spent:?} of processor time in an idle second");
+    assert!(spent < Duration::from_millis(100), "{spent:?} of CPU time in an idle second");
     bystander.ping();
     drop(held);
     let (_, peak_kib) = cube.daemon(5).memory_kib();
     assert!(peak_kib < 64 << 10, "{peak_kib} KiB");
 }
 
-/// Sends rubbish on a connection, and checks what comes of it, there and elsewhere.
+/// Sends bytes on a connection, and checks the reaction.
 fn check(mut raw: Raw, what: &str, bytes: &[u8], reaction: &Reaction) {
     raw.send(bytes);
     match reaction {
@@ -122,7 +123,7 @@ fn check(mut raw: Raw, what: &str, bytes: &[u8], reaction: &Reaction) {
     }
 }
 
-/// One way or another not what was agreed on.
+/// Returns random bytes, or a stream of frames that is truncated, has a flipped bit, or starts in the middle.
 fn rubbish(random: &mut fastrand::Rng, topic: &str) -> Vec<u8> {
     let mut frames = [ping_frame(2), hello_frame(&client_hello()), routed(true), unasked(), oneway()].concat();
     frames.extend(request_frame(3, &publish(topic, 7), &record(&[1; 300])));
@@ -137,18 +138,18 @@ fn rubbish(random: &mut fastrand::Rng, topic: &str) -> Vec<u8> {
     }
 }
 
-/// One bit is another.
+/// Flips one bit of the byte at `at`.
 fn flip(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
     bytes[at] ^= 0x10;
     bytes
 }
 
-/// A sound header of version 9.
+/// Sets version 9 in the header; its checksum stays valid.
 fn relabel(frame: &[u8]) -> Vec<u8> {
     with_header(frame, |header| header[6] = 9)
 }
 
-/// A sound header whose length leaves no room for its args.
+/// Sets a length in the header that is too small for the args; its checksum stays valid.
 fn shorten(frame: &[u8]) -> Vec<u8> {
     with_header(frame, |header| header[3] = 33)
 }
@@ -161,7 +162,7 @@ fn with_header(frame: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     bytes
 }
 
-/// A frame as only nodes send it.
+/// Encodes a frame with a route, which only nodes may send.
 fn routed(is_request: bool) -> Vec<u8> {
     let three = Dimension::new(3).unwrap();
     let node = |id| NodeId::new(id, three).unwrap();
@@ -186,7 +187,7 @@ fn routed(is_request: bool) -> Vec<u8> {
     bytes
 }
 
-/// Answers to all operations but HELLO and GOAWAY, none of which was asked for.
+/// Encodes responses to all operations except HELLO and GOAWAY, for a request that was never sent.
 fn unasked() -> Vec<u8> {
     let mut bytes = Vec::new();
     for opcode in Opcode::ALL.into_iter().filter(|opcode| !matches!(opcode, Opcode::Hello | Opcode::Goaway)) {
@@ -198,7 +199,7 @@ fn unasked() -> Vec<u8> {
     bytes
 }
 
-/// An unknown operation that wants no answer.
+/// Encodes a one-way request with an unknown operation.
 fn oneway() -> Vec<u8> {
     let mut bytes = Vec::new();
     let head = Head { opcode: 0x7E, flags: Flags::ONEWAY, ..head(Opcode::Ping, 5) };
@@ -206,7 +207,7 @@ fn oneway() -> Vec<u8> {
     bytes
 }
 
-/// The start of what a browser says to a port that it takes for HTTPS.
+/// The start of a TLS ClientHello, as a browser sends it to a port that it takes for HTTPS.
 fn tls_hello() -> Vec<u8> {
     let mut bytes = vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xFC, 0x03, 0x03];
     bytes.resize(517, 0xA5);

@@ -1,4 +1,4 @@
-//! Frames do not come as they were sent: byte by byte, cut anywhere, thousands at once.
+//! Frames may arrive byte by byte, split anywhere, or thousands at once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -34,7 +34,8 @@ fn a_frame_may_be_cut_anywhere() {
     let mut raw = Raw::greet(cube.address(0));
     raw.call(&create(&topic), &[]);
     let small = record(b"of two pieces");
-    // Large enough for a buffer of its own; cut around its header, its args, and where that buffer begins.
+    // A batch large enough to get its own buffer in the node, split around the header, the args, and the place from
+    // which that buffer is used.
     let large = record(&vec![7; 40 << 10]);
     let around = |at: usize| at - 2..at + 3;
     let places = (1..60).chain(around(16 << 10)).chain(around(36 + (16 << 10))).chain(around(large.len()));
@@ -43,7 +44,7 @@ fn a_frame_may_be_cut_anywhere() {
     for (offset, (sent, cut)) in (0..).zip(cases) {
         let (id, behind) = (raw.next_id(), raw.next_id());
         let mut frame = request_frame(id, &publish(&topic, 1), sent);
-        // The next one is under way before this one was answered.
+        // The next request is sent before this one is answered.
         frame.extend_from_slice(&ping_frame(behind));
         raw.send(&frame[..cut]);
         other.ping(); // the node has read the first piece when it answers this
@@ -51,7 +52,7 @@ fn a_frame_may_be_cut_anywhere() {
         assert_eq!(published(&raw.answer(id)), offset, "cut at {cut}");
         raw.answer(behind);
         let read = other.call(&fetch(&topic, offset, 1), &[]);
-        assert!(fetched(&read) == sent, "record {offset}, cut at {cut}, is another");
+        assert!(fetched(&read) == sent, "record {offset}, cut at {cut}, has another value");
     }
 }
 
@@ -72,7 +73,7 @@ fn a_hello_may_be_cut_anywhere_and_requests_may_follow_at_once() {
 }
 
 #[test]
-fn ten_thousand_requests_in_one_write_are_all_answered_before_the_end() {
+fn ten_thousand_requests_in_one_write_are_all_answered_before_the_connection_ends() {
     let cube = Cube::start(3);
     for node in [0, 7] {
         let mut raw = Raw::greet(cube.address(0));
@@ -86,11 +87,11 @@ fn ten_thousand_requests_in_one_write_are_all_answered_before_the_end() {
             assert!(matches!(answer.response(), Response::Ping { node: by, token, .. } if by == node && token == *id));
         }
     }
-    assert!(cube.counter(0, "pauses") > 0, "so many are not taken at once");
+    assert!(cube.counter(0, "pauses") > 0, "reads were never suspended");
 }
 
 #[test]
-fn a_client_that_says_it_sends_no_more_gets_all_its_answers_however_late_it_reads() {
+fn a_client_that_half_closes_gets_all_its_answers_however_late_it_reads() {
     const READS: u64 = 150;
     let cube = Cube::start(1);
     for home in [0, 1] {
@@ -102,7 +103,7 @@ fn a_client_that_says_it_sends_no_more_gets_all_its_answers_however_late_it_read
         let ids: BTreeSet<u64> = (0..READS).map(|_| raw.next_id()).collect();
         raw.send(&ids.iter().flat_map(|&id| request_frame(id, &fetch(&topic, 0, 64 << 10), &[])).collect::<Vec<u8>>());
         raw.finish();
-        // Longer than a connection lingers that the node has no more to say on.
+        // Longer than a connection lingers when the node has nothing more to send.
         pause(Duration::from_millis(2500));
         let answers = raw.frames_to_end();
         assert!(answers.keys().eq(&ids), "{} of {READS} answers", answers.len());

@@ -1,4 +1,4 @@
-//! Clients that ask and do not read: they wait, the node does not, and nothing is lost.
+//! Clients that send requests and do not read: the node is not blocked by them, and no response is lost.
 
 use std::time::Duration;
 
@@ -10,19 +10,20 @@ use crate::daemon::pause;
 use crate::raw::{Raw, client_hello, request_frame};
 use crate::requests::{fetch, fetched, publish, published, record};
 
-/// Bytes of the record that they read again and again: larger than what is copied behind other frames.
+/// The value that they read repeatedly: so large that the node sends it from its own buffer instead of copying it.
 static VALUE: [u8; 60 << 10] = [5; 60 << 10];
 
 #[test]
 fn a_client_that_reads_late_gets_every_answer_and_costs_the_node_little() {
     const READS: u64 = 3000;
     let mut cube = Cube::start(3);
-    // A quarter of them the node answers itself, the others come over links.
+    // Node 0 answers a quarter of the requests itself; the other responses come over links.
     let topics = [0, 7, 6, 5].map(|home| cube.topic_at(home, "late"));
     let mut other = cube.client(0);
     topics.iter().for_each(|topic| fill(&mut other, topic));
     let (before_kib, _) = cube.daemon(0).memory_kib();
-    // It would be asked for a sign of life after a second, and closed after two, if its silence were its fault.
+    // If the node mistook its own suspended reads for the client's silence, it would send PING after one second and
+    // close the connection after two.
     let mut raw = Raw::greet_as(cube.address(0), &Hello { keepalive_ms: 1000, ..client_hello() });
     let ids: Vec<u64> = (0..READS).map(|_| raw.next_id()).collect();
     let asked = ids.iter().zip(topics.iter().cycle());
@@ -39,7 +40,7 @@ fn a_client_that_reads_late_gets_every_answer_and_costs_the_node_little() {
 }
 
 #[test]
-fn clients_that_never_read_do_not_fill_the_memory_however_many_they_are() {
+fn many_clients_that_never_read_do_not_exhaust_memory() {
     const CLIENTS: usize = 64;
     const READS: u64 = 180;
     let mut cube = Cube::start(1);
@@ -52,7 +53,8 @@ fn clients_that_never_read_do_not_fill_the_memory_however_many_they_are() {
         raw.send(&requests);
         assert_eq!(other.fetch(&topic, Start::Earliest, 1).unwrap().messages[0].value, VALUE[..], "others are served");
     }
-    // Each may have 8 MiB on its way to it, but all together half of what they ask for.
+    // Each client may have up to 8 MiB of outstanding responses, but the limit for all of them together is about half
+    // of what they request.
     let (_, peak_kib) = cube.daemon(0).memory_kib();
     assert!(peak_kib < 360 << 10, "{peak_kib} KiB for {CLIENTS} clients");
     for mut raw in held.into_iter().step_by(10) {
@@ -61,35 +63,35 @@ fn clients_that_never_read_do_not_fill_the_memory_however_many_they_are() {
 }
 
 #[test]
-fn a_frame_that_nobody_read_on_is_not_late() {
+fn a_frame_does_not_time_out_while_reads_are_suspended() {
     const READS: u64 = 100;
     let cube = Cube::start(1);
     let topic = cube.topic_at(1, "half");
     let mut other = cube.client(0);
     fill(&mut other, &topic);
     let mut raw = Raw::greet(cube.address(0));
-    // The answers fill the way to the client; from then on it is not read, in the middle of a frame.
+    // The responses fill the send queue, so that the node suspends reads from this client in the middle of a frame.
     let mut bytes: Vec<u8> = (2..2 + READS).flat_map(|id| request_frame(id, &fetch(&topic, 0, 1), &[])).collect();
     let last = request_frame(2 + READS, &publish(&topic, 1), &record(b"at last"));
     bytes.extend_from_slice(&last[..50]);
     raw.send(&bytes);
-    // More than a frame may take from its first to its last byte.
+    // Longer than the time that a frame may take from its first to its last byte.
     pause(Duration::from_millis(11_000));
     (2..2 + READS).for_each(|id| check(&cube, id, &raw.answer(id)));
-    // Time enough for the node to look at it.
+    // Give the node time to check the timeout.
     pause(Duration::from_millis(1000));
     raw.send(&last[50..]);
     assert_eq!(published(&raw.answer(2 + READS)), 1);
-    assert!(cube.counter(0, "pauses") > 0, "it was read all the time");
+    assert!(cube.counter(0, "pauses") > 0, "reads were never suspended");
 }
 
-/// Makes a topic with one record.
+/// Creates a topic with one record.
 fn fill(client: &mut Client, topic: &str) {
     client.create(topic, Retention::default()).unwrap();
     client.publish(topic, &Batch::of(&VALUE)).unwrap();
 }
 
-/// An answer is the record; or, if this machine was so busy that a link was given up, says that it could not be got.
+/// Checks that a response contains the record. An error is accepted if the machine was so busy that a link was lost.
 fn check(cube: &Cube, id: u64, answer: &Response) {
     match answer {
         Response::Error(error) => {

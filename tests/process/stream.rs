@@ -64,7 +64,7 @@ impl Stream {
     /// Creates a subscription from the response to SUBSCRIBE.
     pub(crate) fn new(id: RequestId, answer: &Response, limit: u64) -> Self {
         let Response::Subscribed(Subscribed { topic_id, epoch, from, .. }) = answer else {
-            panic!("{answer:?} is no answer to SUBSCRIBE");
+            panic!("{answer:?} is not a response to SUBSCRIBE");
         };
         Self { id: id.0, cursor: from.0, sent: 0, limit, frames: 0, topic: *topic_id, epoch: *epoch }
     }
@@ -78,7 +78,7 @@ impl Stream {
     /// Returns the next item on a connection without other traffic.
     pub(crate) fn next(&mut self, raw: &mut Raw) -> Came {
         let (id, push) = raw.pushed();
-        assert_eq!(id, self.id, "{push:?} is of another subscription");
+        assert_eq!(id, self.id, "{push:?} belongs to another subscription");
         self.take(push)
     }
 
@@ -88,7 +88,7 @@ impl Stream {
         while self.cursor < end {
             values.extend(self.next(raw).records());
         }
-        assert_eq!(self.cursor, end, "more came than there is");
+        assert_eq!(self.cursor, end, "a frame contains more records than expected");
         values
     }
 
@@ -96,7 +96,7 @@ impl Stream {
     pub(crate) fn end(&mut self, raw: &mut Raw) -> ErrorResponse {
         match self.next(raw) {
             Came::End(error) => error,
-            other => panic!("{other:?} where the end was to come"),
+            other => panic!("expected the end of the subscription, got {other:?}"),
         }
     }
 
@@ -105,7 +105,11 @@ impl Stream {
         match push {
             Push::Deliver(fetched) => Came::Records(self.take_records(&fetched)),
             Push::Gap { from, to } => {
-                assert!(from.0 == self.cursor && to > from, "{from} to {to} are missing, at {}", self.cursor);
+                assert!(
+                    from.0 == self.cursor && to > from,
+                    "unexpected gap from {from} to {to}, cursor {}",
+                    self.cursor
+                );
                 self.cursor = to.0;
                 Came::Gap(from.0..to.0)
             }
@@ -115,9 +119,13 @@ impl Stream {
     }
 
     fn take_records(&mut self, fetched: &Fetched) -> Vec<Bytes> {
-        assert_eq!((fetched.topic_id, fetched.epoch), (self.topic, self.epoch), "{fetched:?} is of another topic");
-        assert_eq!((fetched.from.0, fetched.base.0), (self.cursor, self.cursor), "{fetched:?} does not follow");
-        assert!(self.sent < self.limit, "{} bytes came of {} that may", self.sent, self.limit);
+        assert_eq!((fetched.topic_id, fetched.epoch), (self.topic, self.epoch), "{fetched:?} belongs to another topic");
+        assert_eq!(
+            (fetched.from.0, fetched.base.0),
+            (self.cursor, self.cursor),
+            "{fetched:?} does not start at the cursor"
+        );
+        assert!(self.sent < self.limit, "no credit left: {} bytes received of {}", self.sent, self.limit);
         let payload = &fetched.payload.parts[0];
         let values: Vec<Bytes> =
             records::iter(payload).map(|record| payload.slice_ref(record.unwrap().value)).collect();
@@ -134,7 +142,7 @@ impl Came {
     pub(crate) fn records(self) -> Vec<Bytes> {
         match self {
             Self::Records(values) => values,
-            other => panic!("{other:?} where records were to come"),
+            other => panic!("expected records, got {other:?}"),
         }
     }
 }
@@ -187,7 +195,7 @@ impl Cube {
     /// Waits until no node has subscriptions or any state for those of others.
     pub(crate) fn wait_forgotten(&self) {
         let gauges = ["subscriptions", "followed", "feeds", "tail_bytes"];
-        let is_idle = |node| self.counter(node, "inflight") == 1; // who asks
+        let is_idle = |node| self.counter(node, "inflight") == 1; // this request itself
         wait_for("no subscription is left anywhere", || {
             let are_gone = gauges.iter().all(|gauge| self.total(gauge) == 0);
             (are_gone && self.living().into_iter().all(is_idle)).then_some(())

@@ -1,4 +1,4 @@
-//! Subscriptions: one order for everybody, each link once, credit, and how they end.
+//! Subscriptions: all subscribers see one order, each record crosses a link once, credit, and how subscriptions end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::raw::{Got, Raw, request_frame};
 use crate::requests::{publish, published, record, subscribe};
 use crate::stream::{Stream, UNBOUNDED, content, credit_frame, offsets, send_all};
 
-/// Longer than a node takes to push, to fetch, and to hear of what it missed.
+/// Longer than a node takes to push records, to fetch them, and to learn of records that it missed.
 const A_WHILE: Duration = Duration::from_millis(1500);
 
 #[test]
@@ -34,11 +34,11 @@ fn subscribers_at_all_nodes_see_one_order_and_each_link_of_the_tree_carries_it_o
     let mut expected: BTreeMap<u64, Bytes> = BTreeMap::new();
     for ((raw, _), (node, ids)) in writers.iter_mut().zip(nodes.iter().zip(&asked)) {
         let offsets = offsets(raw, ids);
-        assert!(offsets.is_sorted(), "of one connection to one topic, in the order of the requests");
+        assert!(offsets.is_sorted(), "the offsets of one connection's records are in the order of its requests");
         expected.extend(offsets.into_iter().zip(values(*node).map(Bytes::from)));
     }
     let total = nodes.len() as u64 * EACH;
-    assert!(expected.keys().copied().eq(0..total), "each record has an offset of its own");
+    assert!(expected.keys().copied().eq(0..total), "the offsets are not 0 to {total} without gaps");
     for (node, (raw, stream)) in nodes.iter().zip(&mut readers) {
         assert!(stream.values(raw, total).iter().eq(expected.values()), "node {node} sees another order");
     }
@@ -51,7 +51,7 @@ fn subscribers_at_all_nodes_see_one_order_and_each_link_of_the_tree_carries_it_o
 }
 
 #[test]
-fn eight_subscribers_at_a_far_node_cost_the_links_no_more_than_one() {
+fn eight_subscribers_at_a_remote_node_cost_the_links_no_more_than_one() {
     const COUNT: u64 = 30;
     let cube = Cube::start(3);
     let topic = cube.topic_at(7, "shared");
@@ -61,7 +61,7 @@ fn eight_subscribers_at_a_far_node_cost_the_links_no_more_than_one() {
     for round in 0..2 {
         let before = cube.total("pushes");
         for number in round * COUNT..(round + 1) * COUNT {
-            // One after the other, so that each is a frame of its own.
+            // Wait for each record before publishing the next, so that each is pushed in a frame of its own.
             let value = content(number, 100);
             assert_eq!(published(&writer.call(&publish(&topic, 1), &record(&value))), number);
             readers.iter_mut().for_each(|(raw, stream)| assert_eq!(stream.values(raw, 1), [&value[..]]));
@@ -75,7 +75,7 @@ fn eight_subscribers_at_a_far_node_cost_the_links_no_more_than_one() {
 }
 
 #[test]
-fn nothing_comes_without_credit_and_one_byte_of_it_at_a_time_brings_everything() {
+fn nothing_is_delivered_without_credit_and_one_byte_of_credit_delivers_one_record() {
     const BATCHES: u64 = 15;
     let cube = Cube::start(3);
     let topic = cube.topic_at(6, "credit");
@@ -95,7 +95,7 @@ fn nothing_comes_without_credit_and_one_byte_of_it_at_a_time_brings_everything()
     let expected: Vec<Vec<u8>> = (0..BATCHES).flat_map(batch).collect();
     others.iter_mut().for_each(|(raw, other)| assert!(other.values(raw, 3 * BATCHES) == expected));
     for (raw, stream) in &mut readers {
-        // What it was subscribed with, and what is no credit of its own.
+        // Neither credit for 0 bytes, as in SUBSCRIBE, nor credit for an unknown subscription has an effect.
         raw.send(&[credit_frame(stream.id, 0), credit_frame(stream.id + 7, UNBOUNDED)].concat());
     }
     let got = readers[2].0.next(A_WHILE);
@@ -106,7 +106,7 @@ fn nothing_comes_without_credit_and_one_byte_of_it_at_a_time_brings_everything()
         while came.len() < expected.len() {
             let limit = stream.sent + 1;
             stream.credit(raw, limit);
-            // What was granted already, and less, changes nothing.
+            // Repeating the same limit, or sending a smaller one, changes nothing.
             raw.send(&[credit_frame(stream.id, limit), credit_frame(stream.id, 1)].concat());
             came.extend(stream.values(raw, 1));
             raw.ping();
@@ -114,7 +114,7 @@ fn nothing_comes_without_credit_and_one_byte_of_it_at_a_time_brings_everything()
         assert!(came == expected);
     }
 
-    // At the end they are pushed to like the others; once.
+    // These subscriptions have caught up, so new records are pushed to them like to the others: exactly once.
     readers.iter_mut().for_each(|(raw, stream)| stream.credit(raw, stream.sent + 1));
     readers.iter_mut().for_each(|(raw, _)| raw.ping());
     for number in 0..2 {
@@ -128,12 +128,12 @@ fn nothing_comes_without_credit_and_one_byte_of_it_at_a_time_brings_everything()
         assert_eq!(stream.values(raw, 1), [content(1, 100)]);
         let id = raw.next_id();
         raw.send(&request_frame(id, &Request::Credit { limit: 1 }, &[]));
-        assert_eq!(raw.frame().error().0, Status::BadRequest, "CREDIT that wants an answer");
+        assert_eq!(raw.frame().error().0, Status::BadRequest, "CREDIT that is not one-way");
     }
 }
 
 #[test]
-fn nothing_comes_behind_the_answer_to_unsubscribe_and_who_goes_on_from_there_misses_nothing() {
+fn nothing_follows_the_answer_to_unsubscribe_and_resuming_from_its_offset_misses_nothing() {
     const COUNT: u64 = 3000;
     let cube = Cube::start(3);
     for node in [1, 3, 6] {
@@ -144,7 +144,7 @@ fn nothing_comes_behind_the_answer_to_unsubscribe_and_who_goes_on_from_there_mis
         let mut writer = Raw::greet(cube.address(0));
         let mut came: Vec<Bytes> = Vec::new();
         for part in values.chunks(300) {
-            // Much of it is still to be stored while the subscriptions to it come and go.
+            // Many of these records are not stored yet while subscriptions to the topic are opened and closed.
             let asked = send_all(&mut writer, &topic, part);
             let end = came.len() + part.len();
             while came.len() < end {
@@ -162,7 +162,7 @@ fn nothing_comes_behind_the_answer_to_unsubscribe_and_who_goes_on_from_there_mis
 }
 
 #[test]
-fn a_topic_that_is_deleted_ends_its_subscriptions_at_every_node() {
+fn deleting_a_topic_ends_its_subscriptions_at_every_node() {
     let cube = Cube::start(3);
     let nodes = cube.living();
     let (topic, other) = (cube.topic_at(3, "deleted"), cube.topic_at(3, "kept"));
@@ -176,10 +176,13 @@ fn a_topic_that_is_deleted_ends_its_subscriptions_at_every_node() {
     offsets(&mut writer, &asked);
     cube.client(6).delete(&topic).unwrap();
     for (raw, stream) in &mut readers {
-        assert!(stream.values(raw, values.len() as u64) == values, "what was published before comes before the end");
+        assert!(
+            stream.values(raw, values.len() as u64) == values,
+            "records published before the deletion are delivered before the end"
+        );
         let error = stream.end(raw);
         assert_eq!(error.status, Status::UnknownTopic.number(), "{error:?}");
-        // Its id is free, and there is nothing of that name.
+        // The subscription's id is free again, and the topic is unknown.
         raw.send(&request_frame(stream.id, &subscribe(&topic, Start::Next, UNBOUNDED), &[]));
         assert_eq!(raw.frame().error().0, Status::UnknownTopic);
         let gone = Request::Unsubscribe { subscription: RequestId(stream.id) };
@@ -188,7 +191,7 @@ fn a_topic_that_is_deleted_ends_its_subscriptions_at_every_node() {
         assert_eq!(raw.frame().error().0, Status::UnknownSubscription);
     }
     assert_eq!(cube.total("ended"), 8);
-    // Made again it is another one: nobody who read the old one hears of it.
+    // A topic created with the same name is another one: subscribers of the old one get nothing of it.
     cube.create(&topic);
     writer.call(&publish(&topic, 1), &record(b"of another topic"));
     writer.call(&publish(&other, 1), &record(b"of this one"));
@@ -198,7 +201,7 @@ fn a_topic_that_is_deleted_ends_its_subscriptions_at_every_node() {
 }
 
 #[test]
-fn a_client_has_as_many_subscriptions_as_it_may_and_is_told_how_many() {
+fn a_client_may_have_a_limited_number_of_subscriptions_and_learns_the_limit() {
     let limit = SUBSCRIPTIONS_PER_CLIENT_MAX as u64;
     let cube = Cube::start(1);
     let topic = cube.topic_at(1, "many");
@@ -225,16 +228,16 @@ fn a_client_has_as_many_subscriptions_as_it_may_and_is_told_how_many() {
     streams.sort_by_key(|stream| stream.id);
     for _ in 0..limit {
         let (id, push) = raw.pushed();
-        let index = streams.binary_search_by_key(&id, |stream| stream.id).expect("one of them");
+        let index = streams.binary_search_by_key(&id, |stream| stream.id).expect("a known subscription");
         assert_eq!(streams[index].take(push).records(), [&b"to all"[..]]);
     }
-    assert!(streams.iter().all(|stream| stream.cursor == 1), "each once");
+    assert!(streams.iter().all(|stream| stream.cursor == 1), "each subscription gets the record once");
     drop(raw);
     cube.wait_forgotten();
 }
 
 #[test]
-fn a_description_says_who_reads_and_how_late_they_are() {
+fn the_description_of_a_topic_has_its_subscribers_and_their_lag() {
     let cube = Cube::start(3);
     let topic = cube.topic_at(6, "audience");
     cube.create(&topic);
@@ -262,14 +265,14 @@ fn a_description_says_who_reads_and_how_late_they_are() {
     wait_state((5, 4, 0));
     drop(late);
     wait_state((4, 3, 0));
-    // In all these seconds home and ingress agreed on who is pushed to.
+    // Home and ingress never disagreed about the nodes that are pushed to.
     assert!(cube.total("resyncs") == 0 || cube.has_lost_links());
     let name = Topic { name: TopicName::new(&topic).unwrap(), id: None };
     writer.call(&Request::Delete(name), &[]);
     cube.wait_forgotten();
 }
 
-/// Ends a subscription: what came before the answer.
+/// Ends a subscription, and returns the values that arrived before the response.
 fn unsubscribe(raw: &mut Raw, mut stream: Stream) -> Vec<Bytes> {
     let id = raw.next_id();
     raw.send(&request_frame(id, &Request::Unsubscribe { subscription: RequestId(stream.id) }, &[]));

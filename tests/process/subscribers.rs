@@ -1,4 +1,4 @@
-//! Many subscribers, subscribers that do not read, and subscribers that go without a word.
+//! Many subscribers, subscribers that do not read, and subscribers that disconnect without UNSUBSCRIBE.
 
 use bytes::Bytes;
 use dht_node::client::{Batch, Connection, Deadline, Incoming, Record, Retention, Start};
@@ -12,7 +12,7 @@ use crate::requests::{poll, publish, record, subscribe};
 use crate::stream::{Came, Stream, UNBOUNDED, content, offsets, send_all};
 
 #[test]
-fn a_thousand_subscribers_at_eight_nodes_all_see_everything() {
+fn a_thousand_subscribers_at_eight_nodes_all_receive_everything() {
     const EACH: usize = 125;
     rlimit::increase_nofile_limit(4000).unwrap();
     let cube = Cube::start(3);
@@ -45,7 +45,7 @@ fn a_thousand_subscribers_at_eight_nodes_all_see_everything() {
         while came.len() < expected.len() {
             match next(connection) {
                 Incoming::Push(pushed) => came.extend(stream.take(pushed.push).records()),
-                answer @ Incoming::Answer(_) => panic!("{answer:?} to nothing"),
+                answer @ Incoming::Answer(_) => panic!("{answer:?} without a request"),
             }
         }
         assert!(came == expected, "at {:?}", connection.node());
@@ -57,7 +57,7 @@ fn a_thousand_subscribers_at_eight_nodes_all_see_everything() {
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_costs_little_and_later_gets_everything() {
+fn a_subscriber_that_does_not_read_costs_little_and_later_receives_everything() {
     const COUNT: u64 = 480;
     let mut cube = Cube::start(1);
     let topic = cube.topic_at(1, "stopped");
@@ -67,7 +67,7 @@ fn a_subscriber_that_does_not_read_costs_little_and_later_gets_everything() {
     let mut fast = [0, 1].map(|node| Stream::connect(cube.address(node), &topic));
     let before = [0, 1].map(|node| cube.daemon(node).memory_kib().0);
     publish_to(&mut writer, &topic, COUNT, &mut fast);
-    // The records are kept once, where the topic lives. Who does not read has queues of a known size.
+    // The records are stored once, at the home. A subscriber that does not read has send queues of bounded size.
     for ((node, before_kib), kept_kib) in (0..).zip(before).zip([0, COUNT * VALUE_KIB]) {
         let peak_kib = cube.daemon(node).memory_kib().1;
         assert!(peak_kib < before_kib + kept_kib + (12 << 10), "{before_kib} KiB before, {peak_kib} KiB at most");
@@ -78,14 +78,14 @@ fn a_subscriber_that_does_not_read_costs_little_and_later_gets_everything() {
             check(first, &stream.next(raw).records());
         }
     }
-    // Now they are pushed to as the others are.
+    // They have caught up, and new records are pushed to them again.
     writer.call(&publish(&topic, 1), &record(b"at last"));
     slow.iter_mut().chain(&mut fast).for_each(|(raw, stream)| assert_eq!(stream.values(raw, 1), [&b"at last"[..]]));
     assert!(cube.total("tail_bytes") == 0 && cube.total("gaps") == 0);
 }
 
 #[test]
-fn a_subscriber_that_is_slower_than_retention_is_told_what_it_missed_and_goes_on() {
+fn a_subscriber_that_is_slower_than_retention_gets_a_gap_and_continues() {
     const COUNT: u64 = 480;
     let cube = Cube::start(1);
     let topic = cube.topic_at(1, "gaps");
@@ -109,7 +109,7 @@ fn a_subscriber_that_is_slower_than_retention_is_told_what_it_missed_and_goes_on
     assert!(cube.counter(0, "gaps") > 0 && cube.counter(1, "gaps") > 0);
     writer.call(&publish(&topic, 1), &record(b"at last"));
     slow.iter_mut().chain(&mut fast).for_each(|(raw, stream)| assert_eq!(stream.values(raw, 1), [&b"at last"[..]]));
-    // Who begins with what is gone is told as well.
+    // A subscription that starts at a removed offset gets a gap as well.
     let mut raw = Raw::greet(cube.address(0));
     let mut stream = Stream::open(&mut raw, &topic, Start::Offset(Offset(3)), UNBOUNDED);
     let Came::Gap(gap) = stream.next(&mut raw) else { panic!("no gap") };
@@ -117,7 +117,7 @@ fn a_subscriber_that_is_slower_than_retention_is_told_what_it_missed_and_goes_on
 }
 
 #[test]
-fn what_a_full_link_does_not_take_is_fetched() {
+fn records_that_were_not_pushed_because_a_link_was_full_are_fetched() {
     const COUNT: u64 = 240;
     let mut cube = Cube::start(1);
     let topic = cube.topic_at(1, "full-link");
@@ -133,7 +133,7 @@ fn what_a_full_link_does_not_take_is_fetched() {
         check(first, &stream.next(&mut raw).records());
     }
     let skipped = cube.counter(1, "pushes_skipped");
-    assert!(skipped > 0 || cube.has_lost_links(), "the link took everything");
+    assert!(skipped > 0 || cube.has_lost_links(), "no push was skipped");
     let (peak_kib, kept_kib) = (cube.daemon(1).memory_kib().1, COUNT * VALUE_KIB);
     assert!(peak_kib < before_kib + kept_kib + (16 << 10), "{before_kib} KiB before, {peak_kib} KiB at most");
     writer.call(&publish(&topic, 1), &record(b"at last"));
@@ -141,7 +141,7 @@ fn what_a_full_link_does_not_take_is_fetched() {
 }
 
 #[test]
-fn subscribers_that_go_in_whatever_manner_are_forgotten_everywhere() {
+fn all_state_of_a_subscriber_is_removed_however_it_disconnects() {
     let manners: [fn(&mut Raw); 5] = [
         |_| {},
         |raw| raw.finish(),
@@ -164,7 +164,9 @@ fn subscribers_that_go_in_whatever_manner_are_forgotten_everywhere() {
             let id = raw.next_id();
             raw.send(&request_frame(id, &poll(&quiet, 0, 30_000), &[]));
         }
-        wait_for("all of them wait", || (cube.total("subscriptions") == 8 * (2 * 3 + 1)).then_some(()));
+        wait_for("all subscriptions and requests wait", || {
+            (cube.total("subscriptions") == 8 * (2 * 3 + 1)).then_some(())
+        });
         let mut publish = || {
             let asked: Vec<u64> = topics.iter().flat_map(|topic| send_all(&mut writer, topic, &values)).collect();
             offsets(&mut writer, &asked);
@@ -172,14 +174,14 @@ fn subscribers_that_go_in_whatever_manner_are_forgotten_everywhere() {
         publish();
         raws.iter_mut().for_each(last_words);
         publish();
-        // What comes to them is not read: the node is told that it was not wanted.
+        // They have unread input, so closing them resets the connections.
         drop(raws);
         cube.wait_forgotten();
     }
 }
 
 #[test]
-fn who_says_that_nothing_more_is_sent_gets_the_answers_that_wait_and_nothing_of_the_subscriptions() {
+fn a_client_that_half_closes_or_sends_goaway_gets_outstanding_answers_but_no_pushes() {
     let manners: [fn(&mut Raw); 2] = [|raw| raw.finish(), |raw| raw.send(&goaway_frame())];
     let cube = Cube::start(2);
     let (topic, quiet) = (cube.topic_at(3, "half-closed"), cube.topic_at(3, "quiet"));
@@ -195,7 +197,7 @@ fn who_says_that_nothing_more_is_sent_gets_the_answers_that_wait_and_nothing_of_
         last_words(&mut raw);
         ending.push((raw, id));
     }
-    wait_for("only FETCH waits", || (cube.total("subscriptions") == ending.len() as u64).then_some(()));
+    wait_for("only the FETCH requests wait", || (cube.total("subscriptions") == ending.len() as u64).then_some(()));
     Raw::greet(cube.address(1)).call(&publish(&topic, 1), &record(b"too late"));
     for (mut raw, id) in ending {
         let frame = raw.frame();
@@ -206,11 +208,11 @@ fn who_says_that_nothing_more_is_sent_gets_the_answers_that_wait_and_nothing_of_
     cube.wait_forgotten();
 }
 
-/// Size of a value.
+/// Size of a value, in KiB and in bytes.
 const VALUE_KIB: u64 = 64;
 const BYTES: usize = 64 << 10;
 
-/// Publishes so many values as fast as some subscribers read them.
+/// Publishes `count` values, waiting for all `readers` to receive each batch.
 fn publish_to(writer: &mut Raw, topic: &str, count: u64, readers: &mut [(Raw, Stream)]) {
     let values: Vec<Vec<u8>> = (0..count).map(|number| content(number, BYTES)).collect();
     for values in values.chunks(8) {
@@ -220,11 +222,13 @@ fn publish_to(writer: &mut Raw, topic: &str, count: u64, readers: &mut [(Raw, St
     }
 }
 
-/// Are these the values from that number on?
+/// Checks that these are the values from number `first` on.
 fn check(first: u64, values: &[Bytes]) {
-    (first..).zip(values).for_each(|(number, value)| assert!(*value == content(number, BYTES), "{number} is another"));
+    (first..)
+        .zip(values)
+        .for_each(|(number, value)| assert!(*value == content(number, BYTES), "value {number} differs"));
 }
 
 fn next(connection: &mut Connection) -> Incoming {
-    connection.next(Deadline::after(PATIENCE)).unwrap().expect("something comes")
+    connection.next(Deadline::after(PATIENCE)).unwrap().expect("a frame arrives")
 }

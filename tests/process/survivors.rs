@@ -1,4 +1,4 @@
-//! Subscribers through the deaths of nodes: every record once and in order, or the truth about why not.
+//! Subscribers while nodes die: they receive every record once and in order, or an error that says why not.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::raw::{Got, Raw};
 use crate::requests::{publish, record};
 use crate::stream::{Stream, content};
 
-/// How soon a subscriber hears that its topic is gone.
+/// The time within which a subscriber is notified that its topic is gone.
 const SOON: Duration = Duration::from_secs(10);
 
 /// Bytes of a record.
 const RECORD_BYTES: usize = 200;
 
 #[test]
-fn a_subscriber_goes_on_through_another_node_when_its_own_dies() {
+fn a_subscriber_resumes_through_another_node_when_its_own_dies() {
     let mut cube = Cube::start(3);
     let topic = cube.topic_at(7, "ingress");
     let mut writer = cube.client(7);
@@ -30,7 +30,7 @@ fn a_subscriber_goes_on_through_another_node_when_its_own_dies() {
     for (round, (dying, other)) in (0..).zip([(0, 2), (2, 0)]) {
         let first = round * 3000;
         send(&mut producer, first..first + 1000);
-        // Some of what the node had sent is not read when it dies, and some it had not sent.
+        // When the node dies, some records that it has sent are still unread, and others are not yet sent.
         expect(&mut subscriber, &topic, first + 300);
         send(&mut producer, first + 1000..first + 2000);
         cube.kill(dying);
@@ -44,12 +44,12 @@ fn a_subscriber_goes_on_through_another_node_when_its_own_dies() {
     }
     expect(&mut subscriber, &topic, 6000);
     drop(subscriber);
-    // The home forgets those that died too.
+    // The home also removes the state of the nodes that died.
     cube.wait_forgotten();
 }
 
 #[test]
-fn a_subscriber_leaves_a_node_that_is_frozen_and_resumes_through_another() {
+fn a_subscriber_leaves_a_frozen_node_and_resumes_through_another() {
     let mut cube = Cube::start(2);
     let topic = cube.topic_at(3, "frozen");
     let mut writer = cube.client(3);
@@ -59,7 +59,7 @@ fn a_subscriber_leaves_a_node_that_is_frozen_and_resumes_through_another() {
     let mut subscriber = reader.subscribe(&[&topic], Start::Next).unwrap();
     send(&mut producer, 0..10);
     expect(&mut subscriber, &topic, 10);
-    // Its connections stay open, and the operating system goes on taking what is sent to it.
+    // Its connections stay open, and the kernel still accepts what is sent to it.
     cube.daemon(0).signal("STOP");
     send(&mut producer, 10..20);
     producer.flush().unwrap();
@@ -73,7 +73,7 @@ fn a_subscriber_leaves_a_node_that_is_frozen_and_resumes_through_another() {
 #[test]
 fn one_address_is_enough_to_survive_the_loss_of_that_node() {
     let mut cube = Cube::start(2);
-    // Only now do all addresses stand in its peers file.
+    // Restart it, because its peers file has all addresses only now.
     cube.kill(0);
     cube.restart(0);
     cube.wait_linked();
@@ -95,14 +95,14 @@ fn one_address_is_enough_to_survive_the_loss_of_that_node() {
 }
 
 #[test]
-fn what_is_lost_with_a_node_on_the_way_is_fetched_and_its_return_changes_nothing() {
+fn records_lost_with_a_transit_node_are_fetched_and_its_return_changes_nothing() {
     const MORE: u64 = 250;
     let mut cube = Cube::start(3);
     let topic = cube.topic_at(7, "transit");
     let mut writer = cube.client(7);
     writer.create(&topic, Retention::default()).unwrap();
     let mut producer = writer.producer(&topic).unwrap();
-    // What is pushed to 000 goes over 011 and 001, to 010 over 011.
+    // Pushes to 000 go through 011 and 001, and pushes to 010 through 011.
     let (mut far, mut near) = (cube.client(0), cube.client(2));
     let mut far = far.subscribe(&[&topic], Start::Next).unwrap();
     let mut near = near.subscribe(&[&topic], Start::Next).unwrap();
@@ -115,15 +115,15 @@ fn what_is_lost_with_a_node_on_the_way_is_fetched_and_its_return_changes_nothing
     };
     expect(&mut far, &topic, send_more());
     assert_eq!(cube.counter(0, "pulls"), 0);
-    for goes_on in [false, true] {
+    for publishes_more in [false, true] {
         cube.daemon(1).signal("STOP");
         let lost = send_more();
-        // It was sent to 001 before it was sent to 010 by the same node.
+        // Node 011 sends to 001 first: when the records have reached 010, they have been sent to 001 as well.
         expect(&mut near, &topic, lost);
         cube.kill(1);
-        // Either the next push shows that there is a hole, or HEADS when there is none.
-        expect(&mut far, &topic, if goes_on { send_more() } else { lost });
-        assert!(cube.counter(0, "pulls") > 0, "what was lost was not fetched");
+        // The gap is revealed by the next push, or by HEADS if nothing more is published.
+        expect(&mut far, &topic, if publishes_more { send_more() } else { lost });
+        assert!(cube.counter(0, "pulls") > 0, "the lost records were not fetched");
         let around = send_more();
         expect(&mut far, &topic, around);
         cube.restart(1);
@@ -143,7 +143,7 @@ fn eight_subscribers_miss_nothing_while_pairs_of_nodes_die() {
     let mut writer = cube.client(7);
     writer.create(&topic, Retention::default()).unwrap();
     let mut producer = writer.producer(&topic).unwrap();
-    // Each begins with another node.
+    // Each client connects to another node first.
     let servers = |first: usize| (0..8).cycle().skip(first).take(8).collect::<Vec<u16>>();
     let mut readers: Vec<Client> = (0..8).map(|first| cube.client_of(&servers(first))).collect();
     let mut subscribers: Vec<_> =
@@ -151,7 +151,7 @@ fn eight_subscribers_miss_nothing_while_pairs_of_nodes_die() {
     let mut sent = 0;
     for dying in [[3, 5], [6, 0], [1, 2], [5, 6], [4, 1], [3, 6]] {
         for does_kill in [true, false] {
-            // Whatever is on its way now, is on its way through nodes that die, or beside links that come up.
+            // These records are in flight while nodes die or links come up.
             send(&mut producer, sent..sent + MORE);
             dying.into_iter().for_each(|node| if does_kill { cube.kill(node) } else { cube.restart(node) });
             sent += 2 * MORE;
@@ -167,7 +167,7 @@ fn eight_subscribers_miss_nothing_while_pairs_of_nodes_die() {
 }
 
 #[test]
-fn nodes_that_end_one_after_the_other_in_good_order_interrupt_nobody_for_good() {
+fn subscribers_and_producers_continue_through_a_rolling_restart() {
     const MORE: u64 = 100;
     let mut cube = Cube::start(3);
     let topic = cube.topic_at(5, "rolling");
@@ -175,7 +175,7 @@ fn nodes_that_end_one_after_the_other_in_good_order_interrupt_nobody_for_good() 
     let mut writer = cube.client_of(&servers(1));
     writer.create(&topic, Retention::default()).unwrap();
     let mut producer = writer.producer(&topic).unwrap();
-    // Each begins with another node, so that each end moves one of them, and one of them follows the topic anew.
+    // Each connects to another node first, so that each shutdown makes at least one of them move to another node.
     let mut readers: Vec<Client> = (0..8).map(|first| cube.client_of(&servers(first))).collect();
     let mut subscribers: Vec<_> =
         readers.iter_mut().map(|reader| reader.subscribe(&[&topic], Start::Earliest).unwrap()).collect();
@@ -185,7 +185,7 @@ fn nodes_that_end_one_after_the_other_in_good_order_interrupt_nobody_for_good() 
         let mut daemon = cube.take(ending);
         daemon.signal("TERM");
         send(&mut producer, sent + MORE..sent + 2 * MORE);
-        let status = daemon.wait(PATIENCE).expect("it ends");
+        let status = daemon.wait(PATIENCE).expect("the node exits");
         assert_eq!(status.code(), Some(0), "{status}");
         cube.restart(ending);
         sent += 3 * MORE;
@@ -199,7 +199,7 @@ fn nodes_that_end_one_after_the_other_in_good_order_interrupt_nobody_for_good() 
 }
 
 #[test]
-fn a_node_that_stood_still_is_late_and_loses_nothing() {
+fn a_stopped_node_delivers_late_but_loses_nothing() {
     let mut cube = Cube::start(2);
     let topic = cube.topic_at(3, "stood-still");
     let mut writer = cube.client(3);
@@ -211,7 +211,7 @@ fn a_node_that_stood_still_is_late_and_loses_nothing() {
     cube.daemon(0).signal("STOP");
     send(&mut producer, 200..1000);
     producer.flush().unwrap();
-    // Longer than a link may be silent.
+    // Longer than the keepalive timeout of a link.
     pause(Duration::from_millis(1500));
     send(&mut producer, 1000..1200);
     producer.flush().unwrap();
@@ -221,7 +221,7 @@ fn a_node_that_stood_still_is_late_and_loses_nothing() {
 }
 
 #[test]
-fn with_the_home_dead_subscribers_wait_and_when_it_is_back_without_the_topic_they_are_told() {
+fn subscribers_wait_while_the_home_is_down_and_end_when_it_returns_without_the_topic() {
     let mut cube = Cube::start_with(3, &["--in-memory"]);
     let (gone, again) = (cube.topic_at(4, "gone"), cube.topic_at(4, "again"));
     let mut streams = Vec::new();
@@ -242,27 +242,27 @@ fn with_the_home_dead_subscribers_wait_and_when_it_is_back_without_the_topic_the
     }
     cube.kill(4);
     cube.restart(4);
-    // Made again before anybody elsewhere has noticed.
+    // Created again before any other node has noticed that it was gone.
     cube.client(4).create(&again, Retention::default()).unwrap();
     Raw::greet(cube.address(4)).call(&publish(&again, 1), &record(b"of the new one"));
     for (expected, (raw, stream)) in &mut streams {
-        let Got::Frame(frame) = raw.next(SOON) else { panic!("not told within {SOON:?}") };
+        let Got::Frame(frame) = raw.next(SOON) else { panic!("no notification within {SOON:?}") };
         assert_eq!((frame.header.request_id.0, frame.header.status), (stream.id, expected.number()));
         assert!(matches!(frame.push(), Push::Ended(_)));
     }
     for _ in 0..2 {
         let (topic, item) = next(&mut at_home);
         let error = item.unwrap_err();
-        // Made again while this subscriber was looking for another node.
+        // Whether `again` was recreated before or after this subscriber connected to another node is a race.
         let expected: &[_] =
             if topic == again { &[Status::Recreated, Status::UnknownTopic] } else { &[Status::UnknownTopic] };
         assert!(expected.contains(&error.status().unwrap()), "{topic}: {error}");
     }
-    assert!(at_home.next().is_none(), "all have ended");
+    assert!(at_home.next().is_none(), "all subscriptions have ended");
     drop(at_home);
     cube.wait_forgotten();
 
-    // With the home dead for longer they wait; nothing says that they are over.
+    // While the home is down, subscriptions wait and are not ended.
     let (mut raw, mut stream) = Stream::connect(cube.address(3), &again);
     cube.kill(4);
     let got = raw.next(Duration::from_secs(1));
@@ -272,34 +272,34 @@ fn with_the_home_dead_subscribers_wait_and_when_it_is_back_without_the_topic_the
     assert_eq!(error.status, Status::UnknownTopic.number(), "{error:?}");
 }
 
-/// Publishes the records of these numbers, each by itself.
+/// Publishes the records with these numbers, one per batch.
 fn send(producer: &mut Producer<'_>, numbers: Range<u64>) {
     for number in numbers {
         if let Err(error) = producer.send(Batch::of(&content(number, RECORD_BYTES))) {
             assert!(error.is_retryable(), "{error}");
-            wait_for("what failed is repeated", || producer.flush().ok());
+            wait_for("a retry of the failed batches succeeds", || producer.flush().ok());
         }
     }
 }
 
-/// Everything up to that offset comes next: each record is the one whose number is its offset.
+/// Checks that the records up to this offset come next; the number in each record is its offset.
 fn expect(subscriber: &mut Subscriber<'_>, topic: &str, end: u64) {
     for number in subscriber.cursor(topic).unwrap().0..end {
         match next(subscriber).1.unwrap() {
             Item::Record(message) => {
                 assert_eq!(message.offset.0, number);
-                assert!(message.value == content(number, RECORD_BYTES), "record {number} is another");
+                assert!(message.value == content(number, RECORD_BYTES), "record {number} has another value");
             }
             other @ (Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) => panic!("{other:?} before {number}"),
         }
     }
 }
 
-/// What comes next, and to which topic.
+/// Returns the next item and its topic, skipping notices.
 fn next(subscriber: &mut Subscriber<'_>) -> (String, Result<Item, Error>) {
     loop {
         let delivery = subscriber.next_within(PATIENCE).unwrap().unwrap_or_else(|| panic!("nothing in {PATIENCE:?}"));
-        // Whether a home is out of reach for long enough to be told depends on the machine.
+        // Whether a home is unreachable for long enough to cause a notice depends on the speed of the machine.
         if !matches!(delivery.item, Ok(Item::Notice(_))) {
             return (delivery.topic, delivery.item);
         }

@@ -1,4 +1,4 @@
-//! What a person does first: create, publish, fetch, query, trace, each through another node; then nodes die.
+//! The first steps of a user: create, publish, fetch, query, trace, each through another node; then with nodes dead.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use dht_node::wire::{Request, Response, Status};
 
 use crate::cube::Cube;
 
-/// Less than the time after which a node that waits in vain answers OUTCOME_UNKNOWN.
+/// Shorter than the timeout after which a node answers OUTCOME_UNKNOWN.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 #[test]
-fn a_topic_is_made_filled_read_and_found_through_different_nodes() {
+fn a_topic_is_created_published_to_read_and_queried_through_different_nodes() {
     let cube = Cube::start(3);
     let topic = cube.topic_at(6, "weather");
     let (made, existed) = cube.client(0).create(&topic, Retention::default()).unwrap();
     assert!(!existed);
     assert_eq!((made.home, made.path.as_slice()), (6, [0, 4, 6].as_slice()));
     let (_, existed) = cube.client(1).create(&topic, Retention::default()).unwrap();
-    assert!(existed, "the same topic made again is the same topic");
+    assert!(existed, "creating the topic again finds the existing one");
 
     let published = cube.client(3).publish(&topic, &Batch::of(b"sunny")).unwrap();
     assert_eq!((published.base, published.count), (Offset(0), 1));
@@ -33,7 +33,7 @@ fn a_topic_is_made_filled_read_and_found_through_different_nodes() {
     assert_eq!((found.home, found.path.as_slice()), (6, [7, 6].as_slice()));
     assert_eq!(found.topic.unwrap().next, Offset(2));
     let trace = cube.client(1).trace_topic(&topic).unwrap();
-    assert_eq!(hops(&trace), [1, 5, 7, 6], "the highest dimension first");
+    assert_eq!(hops(&trace), [1, 5, 7, 6], "the highest differing dimension is crossed first");
     assert_eq!((trace.target, trace.bound), (cube.id(6), 3));
     assert!(trace.failure.is_none() && trace.hops.iter().all(|hop| !hop.detour && hop.down.is_empty()), "{trace:?}");
 }
@@ -41,7 +41,7 @@ fn a_topic_is_made_filled_read_and_found_through_different_nodes() {
 #[test]
 fn with_two_nodes_dead_the_rest_still_reach_each_other() {
     let mut cube = Cube::start(3);
-    // Of 000 only the link to 010 is left, of 101 only that to 111.
+    // Node 000 keeps only its link to 010, and node 101 only its link to 111.
     let dead = [0b001, 0b100];
     dead.iter().for_each(|&node| cube.kill(node));
     cube.wait_linked();
@@ -61,33 +61,33 @@ fn with_two_nodes_dead_the_rest_still_reach_each_other() {
 }
 
 #[test]
-fn a_dead_home_is_unreachable_at_once_and_says_what_is_down() {
+fn requests_for_a_dead_home_fail_at_once_and_name_what_is_down() {
     let mut cube = Cube::start(3);
     let topic = cube.topic_at(0b100, "gone");
     cube.client(0).create(&topic, Retention::default()).unwrap();
     cube.kill(0b100);
     cube.kill(0b001);
     cube.wait_linked();
-    // Through the first one the waiting went on: it may remember both.
+    // Skip the first one: `wait_linked` asked through it, so it may already remember that both nodes are unreachable.
     for &through in &cube.living()[1..] {
         let mut connection = cube.connection(through);
-        // The second is answered by the ingress itself, which remembers.
+        // The second request is answered by the ingress itself, which remembers the result of the first.
         for _ in 0..2 {
             let name = Topic { name: TopicName::new(&topic).unwrap(), id: None };
             let error = refusal(&mut connection, &Request::Info(name));
             assert_eq!((error.status, error.retry_after_ms), (Status::Unreachable.number(), 100), "{error:?}");
             assert!(error.message.contains("100"), "{error:?} does not name the node");
         }
-        // Another target, of which it does not remember anything.
+        // Another target, about which it remembers nothing.
         let error = refusal(&mut connection, &Request::Ping { node: 0b001, token: 0 });
         for (a, b) in [(0b000, 0b001), (0b001, 0b011), (0b001, 0b101)] {
-            assert!(error.down().contains(&(a, b)), "{a:03b}-{b:03b} is not among the links met: {error:?}");
+            assert!(error.down().contains(&(a, b)), "{a:03b}-{b:03b} is not among the reported links: {error:?}");
         }
     }
 }
 
 #[test]
-fn a_trace_around_dead_nodes_names_the_links_that_made_it_turn() {
+fn a_trace_around_dead_nodes_names_the_links_that_caused_detours() {
     let mut cube = Cube::start(3);
     cube.kill(0b001);
     cube.kill(0b100);
@@ -100,21 +100,21 @@ fn a_trace_around_dead_nodes_names_the_links_that_made_it_turn() {
     assert!(path.iter().all(|node| ![0b001, 0b100].contains(node)), "{trace:?}");
     assert!(trace.hops.iter().any(|hop| hop.detour), "{trace:?}");
     let met = &trace.hops.last().unwrap().down;
-    assert!(met.contains(&(cube.id(0b000), cube.id(0b100))), "the link that it could not take: {met:?}");
+    assert!(met.contains(&(cube.id(0b000), cube.id(0b100))), "the link that it had to avoid: {met:?}");
     assert!(path.len() - 1 <= usize::from(trace.bound), "{trace:?}");
 }
 
-/// The error that a request is answered with at once.
+/// Sends a request and returns the error that it is immediately answered with.
 fn refusal(connection: &mut Connection, request: &Request<'_>) -> ErrorResponse {
     connection.send(request, &[]).unwrap();
-    let answer = connection.receive(Deadline::after(AT_ONCE)).unwrap().expect("an answer at once");
+    let answer = connection.receive(Deadline::after(AT_ONCE)).unwrap().expect("an immediate answer");
     match answer.response {
         Response::Error(error) => *error,
         other => panic!("{other:?} from a dead node"),
     }
 }
 
-/// All records of a topic.
+/// Returns the values of all records of a topic.
 fn values(client: &mut Client, topic: &str) -> Vec<Vec<u8>> {
     let items = client.records(topic, Start::Earliest).unwrap();
     let value = |item: Result<Item, _>| match item.unwrap() {

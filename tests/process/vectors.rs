@@ -1,6 +1,6 @@
-//! The bytes of `tests/vectors/bad.txt`, sent to a real node: it does what chapter 13 of protocol.md says.
+//! The bytes of `tests/vectors/bad.txt`, sent to a real node, which must react as chapter 13 of protocol.md specifies.
 
-#[expect(dead_code, reason = "files of vectors are only read here")]
+#[expect(dead_code, reason = "this test only reads vector files")]
 #[path = "../vectors_support/text.rs"]
 mod text;
 
@@ -12,11 +12,11 @@ use crate::raw::{Got, Raw, Received};
 use crate::requests::create;
 
 #[test]
-fn a_node_does_with_each_bad_frame_what_the_protocol_says() {
+fn a_node_reacts_to_each_bad_frame_as_the_protocol_specifies() {
     let cube = Cube::start_with(3, &["--cluster", "demo"]);
     Raw::greet(cube.address(0)).call(&create("orders"), &[]);
     let entries = text::load("bad.txt");
-    assert!(entries.len() > 80, "the file is read whole");
+    assert!(entries.len() > 80, "only {} entries were read", entries.len());
     for entry in &entries {
         let mut raw = match entry.value("when") {
             "as the first bytes" => Raw::connect(cube.address(5)),
@@ -40,27 +40,27 @@ fn a_node_does_with_each_bad_frame_what_the_protocol_says() {
     cube.wait_linked();
 }
 
-/// What a node answers, and how it ends.
+/// Checks the frames that a node has sent up to the end of the connection.
 fn check(entry: &text::Entry, got: &[Received], asked: Option<Header>) {
     let name = entry.name();
-    let told: Vec<_> = got.iter().map(|frame| (frame.header.opcode, frame.header.status)).collect();
+    let received: Vec<_> = got.iter().map(|frame| (frame.header.opcode, frame.header.status)).collect();
     let number = |name: &str| Status::ALL.iter().find(|status| status.name() == name).expect("a status").number();
     let status = entry.find("status").map(number).unwrap_or_default();
     let (goaway, hello) = (Opcode::Goaway.number(), Opcode::Hello.number());
     match entry.value("does") {
-        "close" | "drop" => assert_eq!(told, [], "{name}"),
-        "goaway" => assert_eq!(told, [(goaway, status)], "{name}"),
-        "refuse" => assert_eq!(told, [(hello, status), (goaway, status)], "{name}"),
+        "close" | "drop" => assert_eq!(received, [], "{name}"),
+        "goaway" => assert_eq!(received, [(goaway, status)], "{name}"),
+        "refuse" => assert_eq!(received, [(hello, status), (goaway, status)], "{name}"),
         does @ ("answer" | "act") => {
             let asked = asked.expect("it was a frame");
-            assert_eq!(told, [(asked.opcode, status)], "{name}: {does}");
+            assert_eq!(received, [(asked.opcode, status)], "{name}: {does}");
             assert_eq!(got[0].header.request_id, asked.request_id, "{name}");
         }
         does => panic!("{name}: {does}"),
     }
 }
 
-/// All that comes up to the end of the connection.
+/// Returns all frames up to the end of the connection.
 fn received(raw: &mut Raw) -> Vec<Received> {
     let mut frames = Vec::new();
     loop {
@@ -72,7 +72,7 @@ fn received(raw: &mut Raw) -> Vec<Received> {
     }
 }
 
-/// The frames of a stream, and what is left of it.
+/// Splits a stream into its frames; incomplete or invalid bytes at the end are the last element.
 fn frames(stream: &[u8]) -> Vec<Vec<u8>> {
     let mut rest = stream;
     let mut frames = Vec::new();

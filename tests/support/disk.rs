@@ -1,5 +1,6 @@
-//! A disk that does what real ones do at the worst moment: it loses what was not synced, or keeps any part of it; it
-//! fails, fills up, and stops in the middle of anything. The test of the journal and the simulator have the same one.
+//! A simulated disk with the worst behaviour of real ones: in a crash it loses any part of the writes that were not
+//! synced, syncs fail, it fills up, and it stops in the middle of any operation. Shared by the tests of the journal and
+//! the simulator.
 #![expect(clippy::disallowed_types, reason = "the two halves of a journal share one disk, as they share a file system")]
 
 use std::cell::RefCell;
@@ -10,18 +11,18 @@ use std::rc::Rc;
 use dht_node::journal::{Disk, DiskFile};
 use fastrand::Rng;
 
-/// Bytes that are written as a whole or not at all.
+/// The size in bytes of the unit in which a crash loses parts of a write.
 const SECTOR: usize = 512;
 
-/// Bytes that even a write which is cut off in the middle of a sector leaves whole: no device tears a cache line.
+/// The alignment in bytes at which a crash may cut off a write within a sector: no device tears a cache line.
 const LINE: usize = 64;
 
-/// A file's bytes, and what of them is safe.
+/// The bytes of a file as the process sees them, and those that are durable.
 #[derive(Clone, Debug, Default)]
 struct Inode {
     data: Vec<u8>,
-    safe: Vec<u8>,
-    /// What was done since the last sync, in order.
+    durable: Vec<u8>,
+    /// The changes since the last sync, in order.
     pending: Vec<Change>,
 }
 
@@ -31,7 +32,7 @@ enum Change {
     Len(usize),
 }
 
-/// What was done to names since the last sync of names.
+/// A change of a file name since the last sync of names.
 #[derive(Clone, Debug)]
 enum Naming {
     Put(String, usize),
@@ -42,26 +43,26 @@ enum Naming {
 struct State {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
-    safe_names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
     namings: Vec<Naming>,
-    /// Changes until the machine stops: from then on nothing works.
+    /// The number of changes until the machine stops; from then on every change fails.
     left: Option<u64>,
-    /// Bytes that all files may have together.
+    /// The maximum total size of all files.
     capacity: Option<u64>,
-    /// Syncs until one fails.
+    /// The number of syncs until one fails.
     syncs_left: Option<u64>,
     reads: Reads,
 }
 
-/// What was read of files.
+/// Counters of reads from files.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Reads {
-    /// How often.
+    /// The number of reads.
     pub(crate) count: usize,
     pub(crate) bytes: usize,
 }
 
-/// The disk; clones are the same one.
+/// The disk. Clones refer to the same disk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeDisk(Rc<RefCell<State>>);
 
@@ -73,55 +74,55 @@ pub(crate) struct FakeFile {
 }
 
 impl FakeDisk {
-    /// Stops the machine after so many more changes.
+    /// Stops the machine after this many more changes.
     pub(crate) fn stop_after(&self, changes: u64) {
         self.0.borrow_mut().left = Some(changes);
     }
 
-    /// Has it stopped?
+    /// Returns true if the machine has stopped.
     pub(crate) fn has_stopped(&self) -> bool {
         self.0.borrow().left == Some(0)
     }
 
-    /// Bounds the bytes of all files; `None` takes the bound away.
+    /// Limits the total size of all files; `None` removes the limit.
     pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
         self.0.borrow_mut().capacity = bytes;
     }
 
-    /// Lets the sync after so many others fail.
+    /// Makes the sync after this many successful ones fail.
     pub(crate) fn fail_sync_after(&self, syncs: Option<u64>) {
         self.0.borrow_mut().syncs_left = syncs;
     }
 
-    /// Bytes of all files.
+    /// Returns the total size of all files.
     pub(crate) fn used(&self) -> u64 {
         let state = self.0.borrow();
         state.names.values().map(|inode| state.inodes[*inode].data.len() as u64).sum()
     }
 
-    /// What was read since the last time that this was asked.
+    /// Returns the reads since the last call.
     pub(crate) fn take_reads(&self) -> Reads {
         std::mem::take(&mut self.0.borrow_mut().reads)
     }
 
-    /// Everything works again from here on, if it did until now.
+    /// Removes all limits and planned faults.
     pub(crate) fn heal(&self) {
         let state = &mut *self.0.borrow_mut();
         (state.left, state.capacity, state.syncs_left) = (None, None, None);
     }
 
-    /// The power goes and comes back: what was not safe is there in part, or not.
+    /// Simulates a power failure: changes that are not durable survive partly or not at all.
     pub(crate) fn crash(&self, rng: &mut Rng) {
         let state = &mut *self.0.borrow_mut();
-        // Most file systems keep the order of names; nobody promises it.
+        // Most file systems keep the order of renames, but none guarantees it.
         let keeps_order = rng.u8(..4) > 0;
         let kept = rng.usize(..=state.namings.len());
         for (at, naming) in state.namings.drain(..).enumerate() {
             if at < kept && keeps_order || !keeps_order && rng.bool() {
-                apply(&mut state.safe_names, naming);
+                apply(&mut state.durable_names, naming);
             }
         }
-        state.names = state.safe_names.clone();
+        state.names = state.durable_names.clone();
         for (index, inode) in state.inodes.iter_mut().enumerate() {
             if !state.names.values().any(|named| *named == index) {
                 *inode = Inode::default();
@@ -129,9 +130,9 @@ impl FakeDisk {
             }
             let fate = rng.u8(..4);
             for change in std::mem::take(&mut inode.pending) {
-                survive(&mut inode.safe, change, fate, rng);
+                survive(&mut inode.durable, change, fate, rng);
             }
-            inode.data = inode.safe.clone();
+            inode.data = inode.durable.clone();
         }
         (state.left, state.syncs_left) = (None, None);
     }
@@ -142,35 +143,35 @@ impl FakeDisk {
         Self(Rc::new(RefCell::new(State {
             inodes: state.inodes.clone(),
             names: state.names.clone(),
-            safe_names: state.safe_names.clone(),
+            durable_names: state.durable_names.clone(),
             namings: state.namings.clone(),
             ..State::default()
         })))
     }
 
-    /// Another disk, as this one would be when the power went now.
+    /// Returns another disk, with the content that this one would have after a power failure now.
     pub(crate) fn copy_after_crash(&self, rng: &mut Rng) -> Self {
         let copy = self.copy();
         copy.crash(rng);
         copy
     }
 
-    /// Changes one bit of a file that is safe.
+    /// Flips one bit of a file, in its durable content as well.
     pub(crate) fn flip(&self, name: &str, bit: usize) {
         let state = &mut *self.0.borrow_mut();
         let inode = &mut state.inodes[state.names[name]];
-        for bytes in [&mut inode.data, &mut inode.safe] {
+        for bytes in [&mut inode.data, &mut inode.durable] {
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
     }
 
-    /// The names and lengths of all files.
+    /// Returns the names and lengths of all files.
     pub(crate) fn files(&self) -> Vec<(String, usize)> {
         let state = self.0.borrow();
         state.names.iter().map(|(name, inode)| (name.clone(), state.inodes[*inode].data.len())).collect()
     }
 
-    /// One more change, unless the machine has stopped.
+    /// Counts one change, and fails if the machine has stopped.
     fn count(&self) -> io::Result<()> {
         match &mut self.0.borrow_mut().left {
             Some(0) => Err(io::Error::other("the machine has stopped")),
@@ -201,7 +202,7 @@ fn apply(names: &mut BTreeMap<String, usize>, naming: Naming) {
     }
 }
 
-/// Changes a file's bytes.
+/// Applies a change to the bytes of a file.
 fn make(data: &mut Vec<u8>, change: Change) {
     match change {
         Change::Len(len) => data.resize(len, 0),
@@ -212,10 +213,10 @@ fn make(data: &mut Vec<u8>, change: Change) {
     }
 }
 
-/// What a crash leaves of a change: nothing, all, its beginning, or some of its sectors.
-fn survive(safe: &mut Vec<u8>, change: Change, fate: u8, rng: &mut Rng) {
+/// Applies the part of a change that survives a crash: nothing, all, its beginning, or some of its sectors.
+fn survive(durable: &mut Vec<u8>, change: Change, fate: u8, rng: &mut Rng) {
     match change {
-        Change::Len(len) if fate > 0 => safe.resize(len, 0),
+        Change::Len(len) if fate > 0 => durable.resize(len, 0),
         Change::Len(_) => {}
         Change::Write(at, bytes) => {
             let torn = if fate == 2 { rng.usize(..=bytes.len()) } else { bytes.len() };
@@ -225,10 +226,10 @@ fn survive(safe: &mut Vec<u8>, change: Change, fate: u8, rng: &mut Rng) {
                 if fate == 0 || fate == 3 && rng.bool() {
                     continue;
                 }
-                if safe.len() < at + end {
-                    safe.resize(at + end, 0);
+                if durable.len() < at + end {
+                    durable.resize(at + end, 0);
                 }
-                safe[at + start..at + end].copy_from_slice(&bytes[start..end]);
+                durable[at + start..at + end].copy_from_slice(&bytes[start..end]);
             }
         }
     }
@@ -287,7 +288,7 @@ impl Disk for FakeDisk {
         self.count()?;
         let state = &mut *self.0.borrow_mut();
         state.namings.clear();
-        state.safe_names = state.names.clone();
+        state.durable_names = state.names.clone();
         Ok(())
     }
 }
@@ -343,14 +344,14 @@ impl DiskFile for FakeFile {
         let state = &mut *self.disk.0.borrow_mut();
         let inode = &mut state.inodes[self.inode];
         if state.syncs_left == Some(0) {
-            // As Linux does: what could not be written counts as written from now on, and is not there.
+            // As on Linux: after the failure the data counts as written, although it never reached the disk.
             inode.pending.clear();
             state.syncs_left = None;
             return Err(io::Error::other("input/output error"));
         }
         state.syncs_left = state.syncs_left.map(|left| left - 1);
         for change in std::mem::take(&mut inode.pending) {
-            make(&mut inode.safe, change);
+            make(&mut inode.durable, change);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! All records of a topic, wherever they are.
+//! Reads all records of a topic, from memory and the journal.
 
 use dht_node::journal::{Keeper, OpenError};
 use dht_node::record::{Found, Wanted};
@@ -7,7 +7,7 @@ use dht_node::wire::records::prefix_len;
 
 use crate::disk::FakeDisk;
 
-/// Their bytes, from memory and, when there is one, from the journal.
+/// Returns the bytes of a topic's records, from memory or, if they were evicted, from the journal.
 pub(crate) fn of(topic: &Topic, keeper: Option<&Keeper<FakeDisk>>) -> Result<Vec<u8>, OpenError> {
     let (mut at, mut bytes) = (topic.log.first(), Vec::new());
     while at < topic.log.next() {
@@ -22,7 +22,7 @@ pub(crate) fn of(topic: &Topic, keeper: Option<&Keeper<FakeDisk>>) -> Result<Vec
                 let Found::Batches(batches) = keeper.read(topic.id, wanted)? else { panic!("nothing was given up") };
                 assert!(!batches.is_empty(), "{at:?} of {:?} is kept", topic.name());
                 for (filed, payload) in batches {
-                    let before = u32::try_from(at.0 - filed.base.0).expect("batches follow each other");
+                    let before = u32::try_from(at.0 - filed.base.0).expect("batches are contiguous");
                     bytes.extend_from_slice(&payload[prefix_len(&payload, before)..]);
                     at = filed.end();
                 }

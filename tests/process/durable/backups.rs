@@ -1,4 +1,4 @@
-//! `dht-node backup` from running nodes, and nodes that are started on what it has made.
+//! `dht-node backup` of running nodes, and nodes that are started on such a backup.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use super::rescue::{Stopping, command, said, text};
 use crate::cube::Cube;
 use crate::daemon::wait_for;
 
-/// Makes a backup, and returns what the command says.
+/// Makes a backup, and returns the output of the command.
 fn back_up(data: &Path, copy: &Path) -> String {
     let output = command(&["backup", text(data), text(copy)]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     said(&output)
 }
 
-/// The time in seconds since 1970.
+/// Returns the time in seconds since 1970.
 fn second() -> u32 {
     u32::try_from(Clock::start().now().wall_us / 1_000_000).unwrap()
 }
@@ -53,7 +53,7 @@ fn publish(client: &mut Client, topic: &str, value: &[u8], times: usize) {
     }
 }
 
-/// All values of a topic; the only thing beside records may be a gap at the beginning, where retention removes.
+/// Returns all values of a topic. Gaps, where retention has removed records, are skipped.
 fn values(client: &mut Client, topic: &str) -> Vec<String> {
     let records = client.records(topic, Start::Earliest).unwrap();
     records
@@ -65,9 +65,10 @@ fn values(client: &mut Client, topic: &str) -> Vec<String> {
         .collect()
 }
 
-/// Segments die, are cleaned and recycled all the time; each backup has what was acknowledged before it was begun.
+/// Segments are removed, cleaned and recycled all the time, but each backup has everything that was acknowledged before
+/// it was begun.
 #[test]
-fn backups_of_a_node_under_load_have_everything_from_before_they_were_begun() {
+fn backups_of_a_node_under_load_have_everything_acknowledged_before_they_were_begun() {
     let mut cube = Cube::start_with(0, &["--disk", "640MiB"]);
     let few = Retention { bytes: 32 << 20, ..Retention::default() };
     cube.client(0).create("load", few).unwrap();
@@ -126,7 +127,7 @@ fn backups_of_a_node_under_load_have_everything_from_before_they_were_begun() {
 }
 
 #[test]
-fn readers_of_restored_topics_are_told_that_records_are_lost() {
+fn readers_of_restored_topics_are_notified_that_records_are_lost() {
     let mut cube = Cube::start(1);
     let topic = &cube.topic_at(1, "restored");
     let copy = cube.folder().join("copy");
@@ -134,8 +135,8 @@ fn readers_of_restored_topics_are_told_that_records_are_lost() {
     client.create(topic, EVERYTHING).unwrap();
     publish(&mut client, topic, b"kept", 3);
     back_up(&cube.data(1), &copy);
-    let told = back_up(&cube.data(1), &copy);
-    assert!(told.contains("files copied: 0, 0 bytes in total"), "{told}");
+    let output = back_up(&cube.data(1), &copy);
+    assert!(output.contains("files copied: 0, 0 bytes in total"), "{output}");
     publish(&mut client, topic, b"lost", 2);
     let mut subscriber = client.subscribe(&[topic], Start::Earliest).unwrap();
     assert!(subscriber.by_ref().take(5).all(|delivery| matches!(delivery.unwrap().item, Ok(Item::Record(_)))));
@@ -148,10 +149,10 @@ fn readers_of_restored_topics_are_told_that_records_are_lost() {
     drop(subscriber);
     let found = client.info(topic).unwrap().topic.unwrap();
     assert!(found.epoch >= Epoch(now) && found.next == Offset(3), "{found:?}");
-    // The same backup may be restored again: those who read in between are told, too.
+    // If the same backup is restored again, readers of the records published in between are notified, too.
     publish(&mut client, topic, b"lost again", 1);
     cube.kill(1);
-    wait_for("another second, and so another epoch", || (second() > found.epoch.0).then_some(()));
+    wait_for("the next second, which gives another epoch", || (second() > found.epoch.0).then_some(()));
     restore(&mut cube, 1, &copy);
     cube.wait_linked();
     let again = client.info(topic).unwrap().topic.unwrap();
@@ -159,7 +160,7 @@ fn readers_of_restored_topics_are_told_that_records_are_lost() {
 }
 
 #[test]
-fn a_backup_goes_to_a_folder_of_its_own() {
+fn a_backup_needs_a_folder_of_its_own() {
     let cube = Cube::start(0);
     cube.create("topic");
     let data = cube.data(0);
@@ -180,7 +181,7 @@ fn a_backup_goes_to_a_folder_of_its_own() {
     assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
     let copy = cube.folder().join("copy");
     back_up(&data, &copy);
-    // Another process that uses the folder, such as another backup.
+    // The folder is in use by another process, such as another backup.
     let lock = fs::File::open(copy.join("lock")).unwrap();
     lock.lock().unwrap();
     let output = command(&["backup", text(&data), text(&copy)]);
@@ -188,7 +189,7 @@ fn a_backup_goes_to_a_folder_of_its_own() {
 }
 
 #[test]
-fn a_node_that_starts_with_an_empty_folder_in_a_running_cube_says_so_once() {
+fn a_node_that_starts_with_an_empty_folder_in_a_running_cube_logs_one_warning() {
     const WARNING: &str = "was empty at the start";
     let mut cube = Cube::start(2);
     let topic = cube.topic_at(3, "lost");
@@ -207,7 +208,7 @@ fn a_node_that_starts_with_an_empty_folder_in_a_running_cube_says_so_once() {
     assert_eq!(lines.len(), 1, "both neighbours knew the topic: {log}");
     let said = format!("the data folder {} {WARNING}, but node ", data.display());
     assert!(lines[0].contains(" WARN ") && lines[0].contains(&said) && lines[0].contains("knew 1 topics"), "{log}");
-    // With its own folder again, there is nothing to warn of.
+    // With its own folder again, it does not warn.
     cube.kill(3);
     fs::remove_dir_all(&data).unwrap();
     fs::rename(&aside, &data).unwrap();

@@ -1,7 +1,7 @@
-//! What a node under load asks of the system, as strace sees it: nothing is acknowledged before a sync that began after
-//! the write of its records was completed; and a sync that fails is the end.
+//! The system calls of a node under load, as recorded by strace: no record is acknowledged before the completion of a
+//! sync that began after the record's write had completed. And a sync that fails ends the node.
 //!
-//! kill -9 cannot show the first: the page cache outlives the process.
+//! kill -9 cannot show the former, because the page cache outlives the process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -19,15 +19,15 @@ use crate::cube::Cube;
 use crate::raw::{Raw, request_frame};
 use crate::requests::{create, publish, published, record};
 
-/// Begins what a record says; its request id follows, in sixteen digits.
+/// The start of each record's value; the request id follows in sixteen digits.
 const MARK: &[u8] = b"marked:";
 
-/// Bytes of a call that strace shows: more than any write of this load.
+/// The maximum number of bytes that strace prints per string: more than any write of this load.
 const SHOWN: &str = "1000000";
 
 #[test]
-fn what_is_acknowledged_was_synced_before() {
-    const TEST: &str = "what_is_acknowledged_was_synced_before";
+fn records_are_synced_before_they_are_acknowledged() {
+    const TEST: &str = "records_are_synced_before_they_are_acknowledged";
     const ROUNDS: u64 = 15;
     const EACH: u64 = 8;
     let Some(mut cube) = traceable(TEST) else { return };
@@ -43,7 +43,7 @@ fn what_is_acknowledged_was_synced_before() {
         for client in &mut clients {
             let frames = (0..EACH).flat_map(|_| {
                 sent += 1;
-                // Ids that no other connection uses: what the trace shows needs no more to be told apart.
+                // Request ids that no other connection uses, so that they identify requests in the trace.
                 let id = 1000 + sent;
                 ids.push(id);
                 let value = [MARK, format!("{id:016}").as_bytes(), &[b'.'; 200]].concat();
@@ -62,7 +62,7 @@ fn what_is_acknowledged_was_synced_before() {
     let acked = seen.check();
     assert_eq!(acked, sent, "acknowledgements in the trace");
     let syncs = seen.syncs.len() as u64;
-    println!("{acked} acknowledgements of {} writes behind {syncs} syncs", seen.written.len());
+    println!("{acked} acknowledgements, {} writes, {syncs} syncs", seen.written.len());
     assert!(syncs >= ROUNDS, "{syncs} syncs");
 }
 
@@ -73,14 +73,14 @@ fn a_sync_that_fails_ends_the_node_and_nothing_acknowledged_is_lost() {
     let mut truths = Vec::new();
     for (number, when) in [8, 31, 57].into_iter().enumerate() {
         let topic = format!("topic-{number}");
-        // The syncs of each thread are counted for themselves; a start has fewer than the first of these.
+        // strace counts the syncs of each thread separately. A start makes fewer than the smallest of these numbers.
         let inject = format!("inject=fdatasync:error=EIO:when={when}");
         cube.change(&[], &["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", &inject]);
         cube.restart(0);
         cube.client(0).create(&topic, EVERYTHING).unwrap();
-        let (sender, told) = mpsc::channel();
+        let (sender, reports) = mpsc::channel();
         let (stop, end) = (AtomicBool::new(false), AtomicU64::new(0));
-        let truth = Truth::new(topic.clone(), told);
+        let truth = Truth::new(topic.clone(), reports);
         thread::scope(|scope| {
             let stopping = Stopping(&stop, &end);
             for writer in 0..2 {
@@ -88,7 +88,7 @@ fn a_sync_that_fails_ends_the_node_and_nothing_acknowledged_is_lost() {
                 scope.spawn(move || acked::write(writer, topic, &mut client, stop, &sender));
             }
             let mut daemon = cube.take(0);
-            let status = daemon.wait(IN_TIME).expect("it ends");
+            let status = daemon.wait(IN_TIME).expect("the node exits");
             drop(stopping);
             assert_eq!(status.code(), Some(3), "{status}: {}", daemon.stderr());
             let said = daemon.stderr();
@@ -104,7 +104,7 @@ fn a_sync_that_fails_ends_the_node_and_nothing_acknowledged_is_lost() {
     }
 }
 
-/// A node that is not running, where strace may watch it.
+/// Returns a node that is not running, or `None` if strace cannot be used.
 fn traceable(test: &str) -> Option<Cube> {
     let arguments = ["-f", "-o", "/dev/null", "-e", "inject=fdatasync:error=EIO:when=9", "true"];
     let tried = Command::new("strace").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -114,35 +114,35 @@ fn traceable(test: &str) -> Option<Cube> {
             cube.stop(0);
             return Some(cube);
         }
-        Ok(_) => skip(test, "strace may not watch processes here"),
+        Ok(_) => skip(test, "strace is not permitted to trace processes here"),
         Err(error) => skip(test, &format!("there is no strace: {error}")),
     }
     None
 }
 
-/// A call: the lines of the trace in which it began and was completed.
+/// A system call: the lines of the trace in which it began and completed.
 #[derive(Clone, Copy, Debug)]
 struct Call {
     began: usize,
     completed: usize,
 }
 
-/// What went out over a socket.
+/// The bytes sent over a socket.
 #[derive(Debug, Default)]
 struct Output {
     bytes: Vec<u8>,
-    /// The line in which each call began, and its first byte.
+    /// For each call: the line in which it began, and the position of its first byte in `bytes`.
     calls: Vec<(usize, usize)>,
 }
 
-/// What a trace says.
+/// The content of a trace.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Where the record of a request was written, by its id.
+    /// The write of each request's record, and its file, by request id.
     written: BTreeMap<u64, (String, Call)>,
     /// The successful syncs, with their files.
     syncs: Vec<(String, Call)>,
-    /// What went out over each socket.
+    /// The bytes sent over each socket.
     sockets: BTreeMap<String, Output>,
 }
 
@@ -165,7 +165,7 @@ impl Seen {
         seen
     }
 
-    /// `name(7</path>, "\x..."..., 80, 0) = 80`
+    /// Parses a call of the form `name(7</path>, "\x..."..., 80, 0) = 80`.
     fn take(&mut self, text: &str, call: Call) {
         let Some((name, rest)) = text.split_once('(') else { return };
         let Some((descriptor, rest)) = rest.split_once('>') else { return };
@@ -194,7 +194,8 @@ impl Seen {
         }
     }
 
-    /// Before each acknowledgement a sync was completed that began after its record was written. How many there are.
+    /// Checks that before each acknowledgement a sync was completed that began after its record was written. Returns
+    /// the number of acknowledgements.
     fn check(&self) -> u64 {
         let mut acked = 0;
         for Output { bytes, calls } in self.sockets.values() {
@@ -204,7 +205,7 @@ impl Seen {
                 if header.flags.has(Flags::RESPONSE) && is_ack {
                     let (sent, _) = *calls.iter().rev().find(|(_, start)| *start <= at).unwrap();
                     let id = header.request_id.0;
-                    let (file, write) = self.written.get(&id).unwrap_or_else(|| panic!("{id} was not even written"));
+                    let (file, write) = self.written.get(&id).unwrap_or_else(|| panic!("{id} was never written"));
                     let covers = |(synced, call): &(String, Call)| {
                         synced == file && call.began > write.completed && call.completed < sent
                     };
@@ -221,7 +222,7 @@ impl Seen {
     }
 }
 
-/// All strings of a call's arguments, one after the other.
+/// Returns the bytes of all strings in a call's arguments, concatenated.
 fn bytes_of(arguments: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for string in arguments.split('"').skip(1).step_by(2) {
@@ -230,7 +231,7 @@ fn bytes_of(arguments: &str) -> Vec<u8> {
     bytes
 }
 
-/// What a descriptor leads to, which strace shows in digits like all strings, or not.
+/// Returns the path of a descriptor. Some versions of strace escape it in hexadecimal like other strings.
 fn unescaped(path: &str) -> String {
     if path.starts_with("\\x") { String::from_utf8(bytes_of(&format!("\"{path}\""))).unwrap() } else { path.to_owned() }
 }

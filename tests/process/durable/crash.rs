@@ -1,6 +1,6 @@
-//! kill -9 at random moments under load; everything that was acknowledged is read back after each.
+//! kill -9 at random moments under load; after each, everything that was acknowledged is read back.
 //!
-//! CRASH_ROUNDS and CRASH_SEED choose how often and which moments; `scripts/crash_test.sh` does it for long.
+//! CRASH_ROUNDS and CRASH_SEED choose the number of crashes and their moments; `scripts/crash_test.sh` runs many.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,16 +14,16 @@ use super::acked::{self, EVERYTHING, Stopping, Truth};
 use crate::cube::Cube;
 use crate::daemon::pause;
 
-/// Crashes of an ordinary run.
+/// Number of crashes in an ordinary run.
 const ROUNDS: u64 = 12;
 
-/// After so many crashes topics are removed, and others made.
+/// Number of crashes after which the topics are deleted and new ones created.
 const LIFE: u64 = 12;
 
-/// The topic that each writer publishes to.
+/// The index of the topic that each writer publishes to.
 const WRITERS: [usize; 3] = [0, 0, 1];
 
-/// What a run came to.
+/// The counters of a run.
 #[derive(Debug, Default)]
 struct Counts {
     kills: u64,
@@ -34,10 +34,10 @@ struct Counts {
 }
 
 #[test]
-fn what_is_acknowledged_is_there_once_after_any_kill() {
+fn acknowledged_records_are_stored_exactly_once_after_any_kill() {
     let rounds = number("CRASH_ROUNDS").unwrap_or(ROUNDS);
     let seed = number("CRASH_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
-    println!("again: CRASH_SEED={seed} CRASH_ROUNDS={rounds} cargo test --test process after_any_kill");
+    println!("to repeat: CRASH_SEED={seed} CRASH_ROUNDS={rounds} cargo test --test process after_any_kill");
     let (mut rng, mut counts) = (Rng::with_seed(seed), Counts::default());
     let mut cube = Cube::start(0);
     let mut left = rounds;
@@ -61,11 +61,11 @@ fn what_is_acknowledged_is_there_once_after_any_kill() {
     assert_eq!(daemon.logged("may be lost"), 0);
     assert!(!daemon.stderr().contains("ERROR"));
     println!("{counts:?}");
-    assert!(counts.batches > 100, "that is no load");
+    assert!(counts.batches > 100, "the load was too small");
 }
 
 #[test]
-fn a_node_that_stands_still_for_a_second_loses_nothing() {
+fn a_node_that_is_stopped_for_a_second_loses_nothing() {
     let mut cube = Cube::start(0);
     live(&mut cube, 0, &mut Counts::default(), |cube, truths, _| {
         for _ in 0..2 {
@@ -79,7 +79,7 @@ fn a_node_that_stands_still_for_a_second_loses_nothing() {
 }
 
 #[test]
-fn a_node_that_is_ended_under_load_keeps_everything_and_has_nothing_to_mend() {
+fn a_node_that_is_shut_down_under_load_keeps_everything_and_starts_without_repairs() {
     let mut cube = Cube::start(0);
     live(&mut cube, 0, &mut Counts::default(), |cube, truths, _| {
         for _ in 0..3 {
@@ -93,8 +93,8 @@ fn a_node_that_is_ended_under_load_keeps_everything_and_has_nothing_to_mend() {
     assert_eq!((daemon.logged("unfinished records at its end"), daemon.logged("may be lost")), (0, 0));
 }
 
-/// Writers publish and a subscriber reads while `happen` does what it does; after that all is there, and still after
-/// a proper end. Then the topics are removed.
+/// Lets writers publish and a subscriber read while `happen` runs. Then checks that all records are stored, restarts
+/// the node in an orderly way, checks again, and deletes the topics.
 fn live(cube: &mut Cube, life: u64, counts: &mut Counts, happen: impl FnOnce(&mut Cube, &mut [Truth], &mut Counts)) {
     let topics = [0, 1].map(|topic| format!("life-{life}-{topic}"));
     let mut client = cube.client(0);
@@ -105,14 +105,14 @@ fn live(cube: &mut Cube, life: u64, counts: &mut Counts, happen: impl FnOnce(&mu
         let (senders, mut truths): (Vec<_>, Vec<_>) = topics
             .iter()
             .map(|topic| {
-                let (sender, told) = mpsc::channel();
-                (sender, Truth::new(topic.clone(), told))
+                let (sender, reports) = mpsc::channel();
+                (sender, Truth::new(topic.clone(), reports))
             })
             .unzip();
         let mut writers = Vec::new();
         for (writer, topic) in (0..).zip(WRITERS) {
-            let (topic, told, stop, mut client) = (&topics[topic], senders[topic].clone(), &stop, cube.client(0));
-            writers.push(scope.spawn(move || acked::write(writer, topic, &mut client, stop, &told)));
+            let (topic, acked, stop, mut client) = (&topics[topic], senders[topic].clone(), &stop, cube.client(0));
+            writers.push(scope.spawn(move || acked::write(writer, topic, &mut client, stop, &acked)));
         }
         let (topic, mut reader, end) = (&topics[0], cube.client(0), &end);
         scope.spawn(move || acked::follow(topic, &mut reader, end));
@@ -124,7 +124,7 @@ fn live(cube: &mut Cube, life: u64, counts: &mut Counts, happen: impl FnOnce(&mu
     });
     for truth in &mut truths {
         let found = truth.check(&mut client);
-        assert_eq!(found.batches, found.acked, "everything that was sent is acknowledged, and nothing else is there");
+        assert_eq!(found.batches, found.acked, "stored and acknowledged batches differ");
         (counts.records, counts.batches) = (counts.records + found.records, counts.batches + found.batches);
     }
     cube.stop(0);
@@ -135,7 +135,7 @@ fn live(cube: &mut Cube, life: u64, counts: &mut Counts, happen: impl FnOnce(&mu
     }
 }
 
-/// Everything that was acknowledged by now is there.
+/// Checks that everything acknowledged so far is stored.
 fn check(cube: &Cube, truths: &mut [Truth]) {
     let mut client = cube.client(0);
     for truth in truths {
@@ -143,7 +143,7 @@ fn check(cube: &Cube, truths: &mut [Truth]) {
     }
 }
 
-/// Kills the node; sometimes also one that is just starting.
+/// Kills the node and restarts it; sometimes also kills it again while it is starting.
 fn crash(cube: &mut Cube, rng: &mut Rng, counts: &mut Counts) {
     const STARTING_US: Range<u64> = 1..60_000;
     cube.kill(0);

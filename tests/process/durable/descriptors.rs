@@ -1,5 +1,5 @@
-//! A process that is refused descriptors: nothing is damaged by that, and nobody is told that it is. That clients do
-//! not bring it about is tested in `process::descriptors`; the rest of the system can.
+//! A process that cannot open more files: no data is damaged, and no damage is reported. Clients cannot cause this, as
+//! `process::descriptors` tests, but other parts of the system can.
 
 use std::process::Command;
 
@@ -21,7 +21,7 @@ fn publish(client: &mut Client, number: usize) -> Result<Offset, Error> {
     client.publish("topic", &Batch::of(&value)).map(|published| published.base)
 }
 
-/// The record at an offset, which only the disk has.
+/// Reads the record at an offset, which is only on disk.
 fn fetch(client: &mut Client, offset: Offset) -> Result<Vec<u8>, Error> {
     match client.records("topic", Start::Offset(offset))?.next().unwrap()? {
         Item::Record(message) => Ok(message.value.to_vec()),
@@ -29,7 +29,7 @@ fn fetch(client: &mut Client, offset: Offset) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Bounds the descriptors of a node that runs; false where that is not possible.
+/// Limits the descriptors of a running node. Returns false if that is not possible.
 fn limit_descriptors(cube: &mut Cube, soft: &str) -> bool {
     let pid = cube.daemon(0).pid().to_string();
     let status = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={soft}:")]).status();
@@ -37,19 +37,19 @@ fn limit_descriptors(cube: &mut Cube, soft: &str) -> bool {
 }
 
 #[test]
-fn a_node_without_descriptors_loses_nothing_reports_no_damage_and_goes_on_when_it_has_some() {
-    const TEST: &str = "a_node_without_descriptors_loses_nothing_reports_no_damage_and_goes_on_when_it_has_some";
+fn a_node_without_free_descriptors_loses_nothing_reports_no_damage_and_recovers() {
+    const TEST: &str = "a_node_without_free_descriptors_loses_nothing_reports_no_damage_and_recovers";
     let mut cube = Cube::start_with(0, &["--memory", "2MiB"]);
     let mut client = cube.client(0);
     client.create("topic", EVERYTHING).unwrap();
     let mut stored: Vec<(Offset, usize)> =
         (0..8).map(|number| (publish(&mut client, number).unwrap(), number)).collect();
     let mut connection = cube.connection(0);
-    // What it has open it keeps; it may open nothing more.
+    // Open files stay open, but no more can be opened.
     if !limit_descriptors(&mut cube, "1") {
         return skip(TEST, "prlimit cannot be used");
     }
-    // The log goes on until it needs another segment, then takes no more.
+    // Records are accepted until the log needs another segment.
     let full = (8..100).find_map(|number| match publish(&mut client, number) {
         Ok(offset) => {
             stored.push((offset, number));
@@ -63,10 +63,10 @@ fn a_node_without_descriptors_loses_nothing_reports_no_damage_and_goes_on_when_i
     let Response::Error(error) = answer.response else { panic!("{answer:?} without a descriptor") };
     assert_eq!(error.status, Status::Overloaded.number(), "{error:?}");
     assert!(limit_descriptors(&mut cube, "1024"));
-    wait_for("it takes records again", || publish(&mut client, 160).ok());
+    wait_for("the node accepts records again", || publish(&mut client, 160).ok());
     for (offset, number) in stored {
-        let value = wait_for("it reads records again", || fetch(&mut client, offset).ok());
-        assert!(value == vec![u8::try_from(number % 251).unwrap(); RECORD], "{offset:?} is another record");
+        let value = wait_for("the node reads records again", || fetch(&mut client, offset).ok());
+        assert!(value == vec![u8::try_from(number % 251).unwrap(); RECORD], "{offset:?} has another value");
     }
-    assert_eq!(cube.daemon(0).logged("cannot read records of topic"), 0, "nothing is taken for damaged");
+    assert_eq!(cube.daemon(0).logged("cannot read records of topic"), 0, "no record is reported as damaged");
 }

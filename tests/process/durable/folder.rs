@@ -1,4 +1,5 @@
-//! Folders that a node does not take, and damaged ones: one line that says why, an exit code, and nothing is changed.
+//! Folders that a node refuses to use, and damaged ones: it prints one line that says why, exits with a code, and
+//! changes nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,11 +16,12 @@ use super::skip;
 use crate::cube::Cube;
 use crate::daemon::{Daemon, PATIENCE, wait_for};
 
-/// A start that was to be refused.
+/// The exit code for a folder that this node must not use.
 const USAGE: i32 = 2;
+/// The exit code for a damaged folder.
 pub(super) const DAMAGED: i32 = 1;
 
-/// Batches that the journal of [`journal`] has.
+/// The number of batches in the journal that [`journal`] makes.
 const BATCHES: u64 = 12;
 
 #[test]
@@ -30,14 +32,14 @@ fn a_folder_that_is_in_use_is_left_alone() {
     refused(&cube.data(0), &["--id", "0", "--dimension", "0"], USAGE, "another process uses it");
     assert_eq!(contents(&cube.data(0)), before);
     cube.client(0).publish("topic", &Batch::of(b"goes on")).unwrap();
-    // Nor does the refused one leave the lock behind, or take it away.
+    // The refused process neither keeps nor removes the lock.
     cube.kill(0);
     cube.restart(0);
     assert_eq!(cube.client(0).info("topic").unwrap().topic.unwrap().next.0, 1);
 }
 
 #[test]
-fn a_folder_of_somebody_else_is_left_alone() {
+fn a_folder_of_another_node_or_program_is_left_alone() {
     let cube = journal();
     let (own, at) = (&cube.data(0), |name: &str| cube.folder().join(name));
     let ids: [&[&str]; 3] = [
@@ -79,7 +81,7 @@ fn a_folder_without_permission_is_refused() {
 }
 
 #[test]
-fn a_newer_journal_is_left_to_the_newer_program() {
+fn a_journal_of_a_newer_format_is_refused_and_left_unchanged() {
     let cube = journal();
     let id = ["--id", "0", "--dimension", "0"];
     let newer = "has format 3, but this program reads formats up to 2; run the newer program";
@@ -103,7 +105,7 @@ fn a_newer_journal_is_left_to_the_newer_program() {
 }
 
 #[test]
-fn damage_is_told_and_not_mended_by_forgetting() {
+fn a_damaged_journal_is_refused_and_left_unchanged() {
     let mut cube = journal();
     let data = cube.data(0);
     let segments = segments(&data);
@@ -111,7 +113,7 @@ fn damage_is_told_and_not_mended_by_forgetting() {
     let checkpoints = with_extension(&data, "checkpoint");
     assert_eq!(checkpoints.len(), 2);
     type Harm<'h> = &'h dyn Fn(&Path);
-    // Each file, what is done to it, and what is said. Byte 130 of a segment is in its first record.
+    // Each case: the file, how it is damaged, and the expected message. Byte 130 of a segment is in its first record.
     let flip = |at: usize| move |path: &Path| flip(path, at);
     let remove = |path: &Path| fs::remove_file(path).unwrap();
     let cases: [(&Path, Harm<'_>, &str); 5] = [
@@ -128,14 +130,14 @@ fn damage_is_told_and_not_mended_by_forgetting() {
         assert!(line.contains("`dht-node repair` to repair the folder"), "{line}");
         fs::write(path, sound).unwrap();
     }
-    // Nothing that the refused starts did is in the way.
+    // The refused starts have changed nothing, so the repaired folder starts.
     cube.restart(0);
     cube.kill(0);
     is_whole(cube);
 }
 
 #[test]
-fn files_that_follow_from_others_are_made_anew_and_everything_is_served() {
+fn missing_or_damaged_derived_files_are_rebuilt_and_everything_is_served() {
     let mut cube = journal();
     let data = cube.data(0);
     let derived = [with_extension(&data, "index"), with_extension(&data, "checkpoint")].concat();
@@ -154,22 +156,22 @@ fn files_that_follow_from_others_are_made_anew_and_everything_is_served() {
             put_back(&data, &others);
         }
     }
-    // Of the checkpoints only the newest is read.
+    // Only the newest checkpoint is read, so only its two flipped bits are reported.
     let log = fs::read_to_string(cube.folder().join("0.log")).unwrap();
     let lines = |what: &str| log.matches(what).count();
     assert_eq!((lines("rebuilt from its segment"), lines("an older state was used")), (3 * indexes, 2));
-    // All of them at once: no segment was given up, so the log says it all.
+    // All of them at once: no segment has been removed yet, so the log alone is enough.
     derived.iter().for_each(|path| fs::remove_file(path).unwrap());
     is_whole(cube);
 }
 
-/// A start does not read all records: those that rot are told to whoever reads them, and nobody else.
+/// A start does not read all records, so damage to a record is reported when it is read, and only to its reader.
 #[test]
-fn records_that_rot_are_told_to_whoever_reads_them() {
+fn damaged_records_are_reported_to_whoever_reads_them() {
     let mut cube = journal();
     let data = cube.data(0);
     let first = segments(&data).remove(0);
-    // In the second record of the segment, behind that of the creation.
+    // Both bytes are in the second record of the segment, after the one that creates the topic.
     for at in [228, 230] {
         let (file, sound) = (&first, fs::read(&first).unwrap());
         flip(file, at);
@@ -178,7 +180,7 @@ fn records_that_rot_are_told_to_whoever_reads_them() {
         let error = client.fetch("topic", Start::Earliest, 0).unwrap_err();
         assert_eq!((error.status(), error.is_retryable()), (Some(Status::Storage), false), "{error}");
         assert!(error.to_string().contains("the log of node 0 says why"), "{error}");
-        // What can be read behind it is known, so that a reader says what is lost and goes on.
+        // The next readable record is known, so a reader reports the lost offsets and continues after them.
         let lost = Item::Lost { from: Offset(0), to: Offset(1) };
         let mut items = client.records("topic", Start::Earliest).unwrap().map(Result::unwrap);
         assert_eq!(items.next(), Some(lost.clone()));
@@ -186,7 +188,7 @@ fn records_that_rot_are_told_to_whoever_reads_them() {
         let rest: Vec<u64> = items.map(offset).collect();
         assert!(rest.len() as u64 >= BATCHES - 1 && rest[0] == 1, "{rest:?}");
         let mut subscriber = client.subscribe(&["topic"], Start::Earliest).unwrap();
-        let mut next = || subscriber.next_within(Duration::from_secs(5)).unwrap().expect("it is told").item.unwrap();
+        let mut next = || subscriber.next_within(Duration::from_secs(5)).unwrap().expect("an item").item.unwrap();
         assert_eq!(next(), lost);
         assert_eq!((0..BATCHES - 1).map(|_| offset(next())).collect::<Vec<_>>(), rest[..rest.len().min(11)]);
         drop(subscriber);
@@ -199,7 +201,7 @@ fn records_that_rot_are_told_to_whoever_reads_them() {
     }
 }
 
-/// Makes a folder what it was.
+/// Restores the former content of a folder.
 fn put_back(folder: &Path, files: &[(PathBuf, Vec<u8>)]) {
     contents(folder).into_iter().for_each(|(path, _)| fs::remove_file(path).unwrap());
     files.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
@@ -211,8 +213,8 @@ fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A cube of one node that is not running, and was killed: a checkpoint, the index of the segments before it, and four
-/// batches behind it.
+/// Returns a cube of one node that was killed. Its journal has a checkpoint, indexes of the segments before the
+/// checkpoint, and four batches after it.
 fn journal() -> Cube {
     let mut cube = Cube::start(0);
     cube.client(0).create("topic", EVERYTHING).unwrap();
@@ -220,8 +222,8 @@ fn journal() -> Cube {
         if round > 0 {
             cube.stop(0);
             cube.restart(0);
-            // A start is followed by a checkpoint in its segment; it says in which.
-            wait_for("the checkpoint of this start is there", || {
+            // Each start makes a checkpoint, which contains the number of the segment that the start has begun.
+            wait_for("the checkpoint of this start", || {
                 let last = last_segment(&cube);
                 with_extension(&cube.data(0), "checkpoint").iter().find_map(|checkpoint| {
                     let number = BigEndian::read_u32(fs::read(checkpoint).ok()?.get(12..16)?);
@@ -238,7 +240,7 @@ fn journal() -> Cube {
     cube
 }
 
-/// It starts, and has everything.
+/// Checks that the node starts and has all records.
 fn is_whole(mut cube: Cube) {
     cube.restart(0);
     has_everything(&cube);
@@ -251,7 +253,7 @@ fn has_everything(cube: &Cube) {
     assert_eq!(values, (0..BATCHES).map(|number| number.to_be_bytes().to_vec()).collect::<Vec<_>>());
 }
 
-/// A start is refused, and the folder is as it was. What was said.
+/// Checks that a start is refused and leaves the folder unchanged. Returns the message.
 pub(super) fn unchanged(folder: &Path, id: &[&str], code: i32, expected: &str) -> String {
     let before = contents(folder);
     let line = refused(folder, id, code, expected);
@@ -262,7 +264,7 @@ pub(super) fn unchanged(folder: &Path, id: &[&str], code: i32, expected: &str) -
     line
 }
 
-/// A start is refused with this exit code and one line, which it gives.
+/// Checks that a start is refused with this exit code and a message of one line. Returns the message.
 fn refused(folder: &Path, id: &[&str], code: i32, expected: &str) -> String {
     let others = tempfile::tempdir().unwrap();
     let (peers, log) = (others.path().join("peers"), others.path().join("log"));
@@ -272,9 +274,8 @@ fn refused(folder: &Path, id: &[&str], code: i32, expected: &str) -> String {
     }
     let places = ["--peers", peers.to_str().unwrap(), "--data", folder.to_str().unwrap()];
     let mut daemon = Daemon::spawn(&[id, &places].concat(), &log);
-    let status = daemon
-        .wait(PATIENCE)
-        .unwrap_or_else(|| panic!("{id:?} in {} starts where it was to say {expected:?}", folder.display()));
+    let status =
+        daemon.wait(PATIENCE).unwrap_or_else(|| panic!("{id:?} starts in {}, expected {expected:?}", folder.display()));
     let said = daemon.stderr();
     assert_eq!(status.code(), Some(code), "{said}");
     assert_eq!((said.lines().count(), daemon.stdout()), (1, ""), "{said}");
@@ -283,7 +284,7 @@ fn refused(folder: &Path, id: &[&str], code: i32, expected: &str) -> String {
     said
 }
 
-/// The names and bytes of all files.
+/// Returns the paths and bytes of all files.
 fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();

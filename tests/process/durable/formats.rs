@@ -1,8 +1,8 @@
-//! Folders that earlier versions of the program wrote still open, with everything that was acknowledged in them.
+//! Folders that earlier versions of the program wrote can still be opened, with everything that was acknowledged.
 //!
-//! `format_1` holds two of format 1, made by the build of 23 November 2026: `stopped` was ended by SIGTERM, `killed` by
-//! SIGKILL, so that what it holds has to be read from the log. The zeros at the end of their last segments are left
-//! out.
+//! `format_1` has two folders of format 1, written by the build of 23 November 2026. The node of `stopped` was shut
+//! down by SIGTERM, that of `killed` was ended by SIGKILL, so that its state has to be read from the log. The zeros at
+//! the end of their last segments are left out.
 
 use std::fs;
 use std::path::Path;
@@ -23,14 +23,14 @@ fn a_folder_of_format_1_opens_after_a_crash() {
     opens("killed", 24);
 }
 
-/// Starts a node on a copy of the folder, reads what was published, and goes on with it, also after a restart.
+/// Starts a node on a copy of the folder, reads the published records, and publishes more, also after restarts.
 fn opens(folder: &str, few: u64) {
     let mut cube = Cube::start(0);
     cube.kill(0);
     fs::remove_dir_all(cube.data(0)).unwrap();
     unpack(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/durable/format_1").join(folder), &cube.data(0));
     cube.restart(0);
-    // From now on a program that knows only the first format refuses it.
+    // From now on, a program that knows only format 1 refuses the folder.
     let identity = fs::read_to_string(cube.data(0).join("identity")).unwrap();
     assert!(identity.starts_with("dht-node journal, format 2\n"), "{identity}");
     for start in 0..3 {
@@ -66,7 +66,7 @@ fn values(cube: &Cube, topic: &str) -> Vec<(u64, Vec<u8>)> {
     client.records(topic, Start::Earliest).unwrap().map(record).collect()
 }
 
-/// Copies a folder and gives its last segment the size that its header names.
+/// Copies a folder, and extends its last segment to the size in its header.
 fn unpack(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {

@@ -1,4 +1,4 @@
-//! A full file system: ext4 in a file, where it may be mounted; and a journal that is as large as it may be.
+//! A full file system (ext4 in a file, or tmpfs, if mounting is permitted), and a journal that has reached its limit.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,27 +22,27 @@ use crate::requests::{create, publish, record};
 /// Bytes of a record of these tests.
 const RECORD: usize = 1_000_000;
 
-/// A file system of its own.
+/// A mounted file system.
 struct Mounted {
-    /// Where it is mounted: in `folder`.
+    /// The mount point, in `folder`.
     point: PathBuf,
     folder: TempDir,
 }
 
 impl Mounted {
-    /// Ext4 of so many MiB; `None` where that may not be done.
+    /// Creates and mounts an ext4 file system of this size. Returns `None` without the permission for that.
     fn new(mebibytes: u64, test: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
         File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
         let image = image.to_str().unwrap();
-        // Without room that only root may use: the node may be root.
+        // No blocks are reserved for root, because the node may run as root.
         is_done(&["mkfs.ext4", "-q", "-m", "0", image], test)
             .then(|| Self::mount(folder, &["-o", "loop", image], test))
             .flatten()
     }
 
-    /// The same in memory, where what is removed is free at once.
+    /// Mounts a tmpfs of this size. Unlike on ext4, the space of removed files is free at once.
     fn in_memory(mebibytes: u64, test: &str) -> Option<Self> {
         Self::mount(tempfile::tempdir().unwrap(), &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"], test)
     }
@@ -54,18 +54,18 @@ impl Mounted {
         is_mounted.then_some(Self { point, folder })
     }
 
-    /// The folder of a node on it.
+    /// Returns the path of a node's folder on it.
     fn data(&self) -> PathBuf {
         self.point.join("data")
     }
 
-    /// A node by itself, whose folder is on it.
+    /// Starts a cube of one node whose folder is on it.
     fn start(&self) -> Cube {
         Cube::start_with(0, &["--data", self.data().to_str().unwrap()])
     }
 
-    /// Takes all the space that is left, but so many KiB. What a node tries to make ready meanwhile, and gives back,
-    /// too.
+    /// Fills all remaining space except `but_kib` KiB with a file. This includes the space of segments that a node
+    /// tries to prepare meanwhile and removes again.
     fn fill_up(&self, name: &str, but_kib: u64) -> PathBuf {
         let path = self.point.join(name);
         let (mut file, mut calm) = (File::create(&path).unwrap(), 0);
@@ -74,7 +74,7 @@ impl Mounted {
             let error = std::io::copy(&mut std::io::repeat(1), &mut file).unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
             calm = if file.metadata().unwrap().len() == before { calm + 1 } else { 0 };
-            // What was removed is free when that is safe.
+            // The space of removed files becomes free only when the removal is durable.
             file.sync_all().unwrap();
             pause(Duration::from_millis(40));
         }
@@ -104,17 +104,17 @@ fn is_done(words: &[&str], test: &str) -> bool {
 }
 
 #[test]
-fn a_full_disk_refuses_to_publish_does_the_rest_and_recovers_when_topics_go() {
-    const TEST: &str = "a_full_disk_refuses_to_publish_does_the_rest_and_recovers_when_topics_go";
+fn a_node_with_a_full_disk_refuses_publishes_and_recovers_when_topics_are_deleted() {
+    const TEST: &str = "a_node_with_a_full_disk_refuses_publishes_and_recovers_when_topics_are_deleted";
     let Some(disk) = Mounted::new(220, TEST) else { return };
     fill_up(disk.start(), |_| ());
 }
 
 #[test]
-fn a_journal_that_is_as_large_as_it_may_be_is_like_a_full_disk() {
+fn a_journal_at_its_size_limit_behaves_like_a_full_disk() {
     let within_its_bound = |data: &Path| {
         let files = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
-        // A start makes a small segment, wherever the bound is.
+        // A start creates a small segment in any case, even beyond the limit.
         let most = DISK_BYTES_LEAST + u64::from(SEGMENT_BYTES_FIRST);
         let bytes: u64 = files.sum();
         assert!(bytes <= most, "{bytes} bytes of {most}");
@@ -122,7 +122,7 @@ fn a_journal_that_is_as_large_as_it_may_be_is_like_a_full_disk() {
     fill_up(Cube::start_with(0, &["--disk", &DISK_BYTES_LEAST.to_string()]), within_its_bound);
 }
 
-/// Publishes until there is no room, removes topics, and goes on.
+/// Publishes until the disk is full, restarts, deletes topics, and publishes again.
 fn fill_up(mut cube: Cube, look: impl Fn(&Path)) {
     let mut client = cube.client(0);
     let topics = ["one", "two", "three"];
@@ -139,7 +139,7 @@ fn fill_up(mut cube: Cube, look: impl Fn(&Path)) {
     });
     check_refusal(&full.unwrap());
     look(&cube.data(0));
-    // Reading goes on, and so does what makes room; it is told, and kept, also by a start on the full disk.
+    // Reads still work, also after a restart on the full disk, and so do deletions.
     for (topic, count) in topics.iter().zip(stored) {
         assert_eq!(records(&mut client, topic), count, "{topic}");
     }
@@ -152,9 +152,9 @@ fn fill_up(mut cube: Cube, look: impl Fn(&Path)) {
     client.delete("two").unwrap();
     client.delete("three").unwrap();
     client.create("next", EVERYTHING).unwrap();
-    // As much as before, which needs the space of what is gone.
+    // As many records as before, which need the space of the deleted ones.
     for number in 0..100 {
-        wait_for("it recovers by itself", || client.publish("next", &Batch::of(&content(number))).ok());
+        wait_for("the node accepts records again", || client.publish("next", &Batch::of(&content(number))).ok());
     }
     look(&cube.data(0));
     cube.kill(0);
@@ -167,8 +167,8 @@ fn fill_up(mut cube: Cube, look: impl Fn(&Path)) {
 }
 
 #[test]
-fn a_disk_that_others_fill_is_full_until_they_make_room() {
-    const TEST: &str = "a_disk_that_others_fill_is_full_until_they_make_room";
+fn a_node_recovers_when_others_free_space_on_a_full_disk() {
+    const TEST: &str = "a_node_recovers_when_others_free_space_on_a_full_disk";
     let Some(disk) = Mounted::new(150, TEST) else { return };
     let mut cube = disk.start();
     let mut client = cube.client(0);
@@ -188,10 +188,10 @@ fn a_disk_that_others_fill_is_full_until_they_make_room() {
     check_refusal(&client.publish("more", &Batch::of(b"small")).unwrap_err());
     fs::remove_file(&filler).unwrap();
     for number in 0..60 {
-        wait_for("it recovers by itself", || client.publish("more", &Batch::of(&content(number))).ok());
+        wait_for("the node accepts records again", || client.publish("more", &Batch::of(&content(number))).ok());
     }
-    assert_eq!(cube.daemon(0).logged("cannot prepare a segment"), 1, "said once");
-    assert_eq!(cube.daemon(0).logged("space is back: "), 1, "said once");
+    assert_eq!(cube.daemon(0).logged("cannot prepare a segment"), 1, "logged once");
+    assert_eq!(cube.daemon(0).logged("space is back: "), 1, "logged once");
     cube.kill(0);
     cube.restart(0);
     assert_eq!((records(&mut client, "topic"), records(&mut client, "more")), (stored, 60));
@@ -199,8 +199,8 @@ fn a_disk_that_others_fill_is_full_until_they_make_room() {
 }
 
 #[test]
-fn what_was_begun_on_a_full_disk_does_not_stay_in_the_way() {
-    const TEST: &str = "what_was_begun_on_a_full_disk_does_not_stay_in_the_way";
+fn unfinished_files_do_not_take_up_space_on_a_full_disk() {
+    const TEST: &str = "unfinished_files_do_not_take_up_space_on_a_full_disk";
     let Some(disk) = Mounted::in_memory(20, TEST) else { return };
     let mut cube = disk.start();
     let mut client = cube.client(0);
@@ -218,8 +218,8 @@ fn what_was_begun_on_a_full_disk_does_not_stay_in_the_way() {
 }
 
 #[test]
-fn a_disk_on_which_nothing_can_start_is_told_with_what_is_needed() {
-    const TEST: &str = "a_disk_on_which_nothing_can_start_is_told_with_what_is_needed";
+fn a_start_on_a_too_small_disk_fails_and_says_how_much_space_is_needed() {
+    const TEST: &str = "a_start_on_a_too_small_disk_fails_and_says_how_much_space_is_needed";
     let Some(disk) = Mounted::in_memory(3, TEST) else { return };
     let data = disk.data();
     let arguments = ["--id", "0", "--dimension", "0", "--data", data.to_str().unwrap()];
@@ -234,7 +234,7 @@ fn a_disk_on_which_nothing_can_start_is_told_with_what_is_needed() {
     assert!(last.contains("the first segment of this start, which takes 4MiB: No space left"), "{log}");
 }
 
-/// A start finds the topic deleted, and has its room.
+/// Checks that a start finds the topic deleted and can use its space.
 fn check_start(cube: &mut Cube, client: &mut Client) {
     cube.kill(0);
     cube.restart(0);
@@ -243,10 +243,10 @@ fn check_start(cube: &mut Cube, client: &mut Client) {
     cube.stop(0);
 }
 
-/// What was on its way when the disk got full is refused like the rest, and does not stand before what makes room.
+/// Batches that are in flight when the disk becomes full are refused like later ones, and do not block deletions.
 #[test]
-fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
-    const TEST: &str = "a_flood_into_a_full_disk_leaves_room_for_deletes";
+fn a_flood_of_publishes_to_a_full_disk_leaves_space_for_deletions() {
+    const TEST: &str = "a_flood_of_publishes_to_a_full_disk_leaves_space_for_deletions";
     let Some(disk) = Mounted::new(66, TEST) else { return };
     let mut cube = disk.start();
     let mut floods: Vec<Raw> = (0..4).map(|_| Raw::greet(cube.address(0))).collect();
@@ -254,8 +254,8 @@ fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
     for topic in others.iter().map(String::as_str).chain(["topic", "small"]) {
         floods[0].call(&create(topic), &[]);
     }
-    // The first segment has 4 MiB, and there is no room for the next one: until that is known, small batches take what
-    // large ones leave.
+    // The first segment has 4 MiB, and there is no space for the next one. Until the node notices that, small batches
+    // fill the space that the large ones leave.
     const LARGE: u64 = 1;
     let first = 1000;
     let ids = first..first + 300;
@@ -289,10 +289,11 @@ fn a_flood_into_a_full_disk_leaves_room_for_deletes() {
     check_start(&mut cube, &mut client);
 }
 
-/// Whatever clients sent before, a node on a full disk deletes topics, trims them, and ends in good order.
+/// Whatever clients have sent before, a node on a full disk can delete and trim topics, and shut down in an orderly
+/// way.
 #[test]
-fn nothing_that_is_sent_to_a_full_disk_takes_the_room_of_what_makes_space() {
-    const TEST: &str = "nothing_that_is_sent_to_a_full_disk_takes_the_room_of_what_makes_space";
+fn requests_to_a_full_disk_cannot_use_up_the_space_reserved_for_operations_that_free_space() {
+    const TEST: &str = "requests_to_a_full_disk_cannot_use_up_the_space_reserved_for_operations_that_free_space";
     const EACH: u64 = 20_000;
     let Some(disk) = Mounted::new(66, TEST) else { return };
     let mut cube = disk.start();
@@ -308,15 +309,15 @@ fn nothing_that_is_sent_to_a_full_disk_takes_the_room_of_what_makes_space() {
     assert!(is_refused, "the disk is full");
 
     let named = |topic| Topic { name: TopicName::new(topic).unwrap(), id: None };
-    // As many bytes of the journal as a small request can take.
+    // Each of these requests takes as many bytes of the journal as a small request can.
     let alter = |number: u64| {
         let [records, bytes, age] = [1, 2, 3].map(|setting| Some(u64::MAX - 4 * number - setting));
         let change = SettingsChange { retention_records: records, retention_bytes: bytes, retention_age_ms: age };
         Request::Alter { topic: named("small"), change }
     };
     let trim = |first| Request::Trim { topic: named("many"), first: Offset(first) };
-    // What changes nothing is answered and not written. Of the rest each kind has its share, and never that of the
-    // next.
+    // Requests that change nothing are answered without writing. Each other kind has its own share of the reserved
+    // space, and never uses that of the next kind.
     assert_eq!(flood(&mut raw, EACH, |_| create("small")), [(Status::OkExists, EACH)]);
     let [(Status::Ok, altered), (Status::Quota, _)] = flood(&mut raw, 4 * EACH, alter)[..] else {
         panic!("settings are changed until their share is used up");
@@ -329,17 +330,18 @@ fn nothing_that_is_sent_to_a_full_disk_takes_the_room_of_what_makes_space() {
     assert!(matches!(deleted, Response::Deleted { .. }), "{deleted:?}");
     cube.stop(0);
 
-    // A start finds what was answered.
+    // After a restart, everything that was acknowledged is in effect.
     cube.restart(0);
     let mut client = cube.client(0);
     assert_eq!(client.info("deleted").unwrap_err().status(), Some(Status::UnknownTopic));
     assert_eq!(client.info("many").unwrap().topic.unwrap().first.0, trimmed);
     client.delete("large").unwrap();
-    wait_for("it recovers by itself", || client.publish("small", &Batch::of(b"small")).ok());
+    wait_for("the node accepts records again", || client.publish("small", &Batch::of(b"small")).ok());
     cube.stop(0);
 }
 
-/// Sends so many requests, a thousand at a time, and counts how often each status came, in the order of the first.
+/// Sends `count` requests, a thousand at a time. Returns how often each status was received, in the order of the first
+/// occurrences.
 fn flood<'a>(raw: &mut Raw, count: u64, request: impl Fn(u64) -> Request<'a>) -> Vec<(Status, u64)> {
     let mut statuses: Vec<(Status, u64)> = Vec::new();
     for first in (0..count).step_by(1000) {
@@ -356,14 +358,14 @@ fn flood<'a>(raw: &mut Raw, count: u64, request: impl Fn(u64) -> Request<'a>) ->
     statuses
 }
 
-/// It says what is wrong and what helps.
+/// Checks that the error says what is wrong and what to do.
 fn check_refusal(error: &Error) {
     assert_eq!((error.status(), error.is_retryable()), (Some(Status::Quota), false), "{error}");
     let said = error.to_string();
     assert!(said.contains("no space left for its journal") && said.contains("delete topics, make space"), "{said}");
 }
 
-/// How many records a topic has, all of them as they were published.
+/// Returns the number of records of a topic, and checks their values.
 fn records(client: &mut Client, topic: &str) -> u64 {
     let mut count = 0;
     for item in client.records(topic, Start::Earliest).unwrap() {
@@ -375,7 +377,7 @@ fn records(client: &mut Client, topic: &str) -> u64 {
     count
 }
 
-/// Files that are not finished.
+/// Returns the names of unfinished files.
 fn begun(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.ends_with(".checkpoint.new") || name.ends_with(".index.new")).collect()

@@ -1,4 +1,4 @@
-//! More records than memory: all of them are read as if they were there.
+//! More records than fit into memory: all of them can be read, from the disk.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::cube::Cube;
 /// Bytes of a record.
 const RECORD: usize = 1000;
 
-/// Records of a batch.
+/// Number of records in a batch.
 const BATCH: u64 = 40;
 
-/// Records: twenty times the memory that nodes have for them.
+/// Number of records: together twenty times the memory limit of the nodes.
 const RECORDS: u64 = 1000 * BATCH;
 
 const MEMORY: &str = "2MiB";
@@ -40,20 +40,20 @@ fn publish(client: &mut Client, topic: &str) {
     producer.flush().unwrap();
 }
 
-/// Reads so many records from an offset on.
+/// Reads and checks `count` records from the offset `first` on.
 fn read(client: &mut Client, topic: &str, start: Start, first: u64, count: u64) {
     let mut next = first;
     for item in client.records(topic, start).unwrap().take(usize::try_from(count).unwrap()) {
         let Item::Record(message) = item.unwrap() else { panic!("nothing is removed") };
         assert_eq!(message.offset, Offset(next), "from {start:?}");
-        assert!(message.value == value(next), "record {next} is another");
+        assert!(message.value == value(next), "record {next} has another value");
         next += 1;
     }
     assert_eq!(next, (first + count).min(RECORDS), "from {start:?}");
 }
 
 #[test]
-fn a_store_larger_than_memory_is_read_as_if_it_were_there() {
+fn a_store_larger_than_memory_can_be_read_completely() {
     let mut cube = Cube::start_with(1, &["--memory", MEMORY]);
     let topic = cube.topic_at(0, "large");
     let mut client = cube.client(0);
@@ -70,7 +70,7 @@ fn a_store_larger_than_memory_is_read_as_if_it_were_there() {
                 read(client, &topic, Start::Offset(Offset(first)), first, rng.u64(1..200));
             }
         }
-        // Each record says when it was appended: from that time on, those of the same time and later ones are read.
+        // Reading from the append time of a record starts with the first record that has this time.
         for _ in 0..20 {
             let wanted = rng.u64(..RECORDS);
             let mut at = client.records(&topic, Start::Offset(Offset(wanted))).unwrap();
@@ -83,11 +83,11 @@ fn a_store_larger_than_memory_is_read_as_if_it_were_there() {
             drop(found);
             if let Some(before) = first.offset.0.checked_sub(1) {
                 let mut before = elsewhere.records(&topic, Start::Offset(Offset(before))).unwrap();
-                let Some(Ok(Item::Record(message))) = before.next() else { panic!("the one before") };
+                let Some(Ok(Item::Record(message))) = before.next() else { panic!("the previous record") };
                 assert!(message.append_us < time);
             }
         }
-        // Subscribers, at the home and elsewhere, begin where nothing is in memory.
+        // Subscribers at the home and at the other node start at an offset that is not in memory.
         for client in [&mut client, &mut elsewhere] {
             let mut subscriber = client.subscribe(&[&topic], Start::Offset(Offset(RECORDS / 2))).unwrap();
             for number in RECORDS / 2..RECORDS {
@@ -96,9 +96,9 @@ fn a_store_larger_than_memory_is_read_as_if_it_were_there() {
                 assert!(message.offset.0 == number && message.value == value(number));
             }
         }
-        assert!(cube.counter(0, "reads") > 0, "most is on disk only");
+        assert!(cube.counter(0, "reads") > 0, "most records are only on disk");
         let (_, most) = cube.daemon(0).memory_kib();
-        // A start has one segment at a time in memory.
+        // A start loads one segment at a time into memory.
         let room = (2 << 10) + (16 << 10) + if round == "as it is" { 0 } else { u64::from(SEGMENT_BYTES) >> 10 };
         assert!(most < before + room, "{round}: {before} KiB before, {most} KiB for {} KiB", RECORDS / 1024 * 1000);
         match round {

@@ -1,4 +1,4 @@
-//! The end of the log after `kill -9`: what was acknowledged and cannot be read is damage, not a torn write.
+//! The end of the log after `kill -9`: an acknowledged record that cannot be read is damage, not a torn write.
 
 use std::fs;
 use std::ops::Range;
@@ -15,8 +15,8 @@ const ID: [&str; 4] = ["--id", "0", "--dimension", "0"];
 
 const COMMITS: u64 = 9;
 
-/// Returns a killed node with so many commits of three records each, the last segment that has any, and where the bytes
-/// of the last commit are in it.
+/// Returns a killed node with [`COMMITS`] commits of three records each, the last segment with records, and the range
+/// of the last commit's bytes in it.
 fn killed() -> (Cube, PathBuf, Range<usize>) {
     let mut cube = Cube::start(0);
     cube.client(0).create("topic", EVERYTHING).unwrap();
@@ -38,12 +38,12 @@ fn killed() -> (Cube, PathBuf, Range<usize>) {
         bytes.windows(last.len()).position(|window| window == last)
     };
     let found = segments(&cube.data(0)).into_iter().find_map(|path| holds(&path).map(|at| (path, at)));
-    let (path, at) = found.expect("it was acknowledged");
+    let (path, at) = found.expect("the commit was acknowledged");
     (cube, path, at..at + 3 * last.len())
 }
 
 #[test]
-fn a_damaged_bit_in_the_last_acknowledged_commit_is_told() {
+fn a_damaged_bit_in_the_last_acknowledged_commit_is_reported() {
     let (mut cube, path, commit) = killed();
     let sound = fs::read(&path).unwrap();
     for trial in 0..9 {
@@ -54,7 +54,7 @@ fn a_damaged_bit_in_the_last_acknowledged_commit_is_told() {
             unchanged(&cube.data(0), &ID, DAMAGED, "was durable, and may have been acknowledged, cannot be read");
         assert!(line.contains("`dht-node repair`"), "trial {trial}: {line}");
     }
-    // The start gives up nothing by itself; an operator may.
+    // A start never drops records by itself, but an operator may.
     let data = cube.data(0);
     let output = command(&["inspect", text(&data)]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -72,7 +72,7 @@ fn a_damaged_bit_in_the_last_acknowledged_commit_is_told() {
     cube.restart(0);
 }
 
-/// Two nodes of a cube, whose folders have the same names of files.
+/// The folders of two nodes of a cube have files with the same names.
 #[test]
 fn files_that_two_nodes_have_swapped_are_refused_by_name() {
     let mut cube = Cube::start(1);
@@ -106,7 +106,7 @@ fn files_that_two_nodes_have_swapped_are_refused_by_name() {
 }
 
 #[test]
-fn a_segment_that_lost_its_end_is_told_and_a_sound_one_is_read_after_all() {
+fn a_truncated_segment_is_reported_as_damaged_and_is_accepted_when_it_is_restored() {
     let (mut cube, path, commit) = killed();
     let sound = fs::read(&path).unwrap();
     for len in [commit.end, commit.start, commit.start / 2, 0] {

@@ -1,4 +1,4 @@
-//! The commands on a folder: `dht-node inspect` and `repair`, and how all of them refuse one.
+//! The commands that work on a folder: `dht-node inspect` and `repair`, and how all of them refuse unusable folders.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(super) fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn a_folder_is_inspected_beside_its_running_node_under_load() {
+fn a_folder_can_be_inspected_while_its_node_runs_under_load() {
     let cube = Cube::start_with(0, &["--disk", "320MiB"]);
     let few = Retention { bytes: 48 << 20, ..Retention::default() };
     cube.client(0).create("topic", few).unwrap();
@@ -40,7 +40,7 @@ fn a_folder_is_inspected_beside_its_running_node_under_load() {
             }
         });
         let _stopping = Stopping(&stop);
-        // Until segments were used again.
+        // So many entries that segments have been recycled.
         let (mut entries, mut round) = (0, 0);
         while entries < 2000 {
             round += 1;
@@ -55,7 +55,7 @@ fn a_folder_is_inspected_beside_its_running_node_under_load() {
     });
 }
 
-/// Ends the load, also when the test fails.
+/// Stops the load when it is dropped, also if the test fails.
 pub(super) struct Stopping<'s>(pub(super) &'s AtomicBool);
 
 impl Drop for Stopping<'_> {
@@ -65,7 +65,7 @@ impl Drop for Stopping<'_> {
 }
 
 #[test]
-fn what_rots_is_told_and_given_up_when_that_is_asked_for() {
+fn damaged_records_are_reported_and_dropped_only_on_request() {
     let mut cube = Cube::start(0);
     cube.client(0).create("topic", EVERYTHING).unwrap();
     let mut client = cube.client(0);
@@ -79,7 +79,7 @@ fn what_rots_is_told_and_given_up_when_that_is_asked_for() {
     let output = command(&["inspect", text(&data)]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(said(&output).contains("topic topic: 20 records from offset 0 on\n"), "{}", said(&output));
-    // The records 8 and 9.
+    // Damage records 8 and 9.
     let log = data.join("0000000001.log");
     let mut bytes = fs::read(&log).unwrap();
     for number in [8_u64, 9] {
@@ -110,7 +110,7 @@ fn what_rots_is_told_and_given_up_when_that_is_asked_for() {
     assert_eq!(first, Item::Gap { from: Offset(9), to: Offset(10) });
     drop(subscriber);
     assert_eq!(client.publish("topic", &Batch::of(b"more")).unwrap().base, Offset(20));
-    // The description of a topic goes by offsets, so it is the same as without the repair.
+    // The description of a topic only has offsets, so it is the same as without the repair.
     let described = client.info("topic").unwrap().topic.unwrap();
     assert_eq!((described.first, described.next), (Offset(0), Offset(21)));
     cube.stop(0);

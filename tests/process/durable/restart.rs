@@ -1,4 +1,4 @@
-//! What topics, offsets, producers and subscriptions are after a restart.
+//! The state of topics, offsets, producers and subscriptions after a restart.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::daemon::{pause, wait_for};
 use crate::raw::Raw;
 use crate::requests::record;
 
-/// How a node ends.
+/// The way in which a node is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Kill,
@@ -26,7 +26,7 @@ enum End {
 }
 
 impl End {
-    /// Ends the node and starts it again.
+    /// Stops the node and starts it again.
     fn restart(self, cube: &mut Cube, node: u16) {
         match self {
             Self::Kill => cube.kill(node),
@@ -37,7 +37,7 @@ impl End {
 }
 
 #[test]
-fn topics_are_what_they_were_whatever_the_end() {
+fn topics_are_unchanged_by_a_restart_however_the_node_was_stopped() {
     let mut cube = Cube::start(0);
     let mut client = cube.client(0);
     let publish = |client: &mut dht_node::client::Client, topic: &str, count: u64| {
@@ -53,7 +53,7 @@ fn topics_are_what_they_were_whatever_the_end() {
     client.delete("gone").unwrap();
     client.create("again", EVERYTHING).unwrap();
     let age_out = |client: &mut dht_node::client::Client| {
-        wait_for("the young are removed", || {
+        wait_for("the records of `young` expire", || {
             let state = client.info("young").unwrap().topic.unwrap();
             (state.first == state.next).then_some(())
         });
@@ -63,27 +63,27 @@ fn topics_are_what_they_were_whatever_the_end() {
     let states = |client: &mut dht_node::client::Client| -> Vec<TopicState> {
         names.iter().map(|name| client.info(name).unwrap().topic.unwrap()).collect()
     };
-    // Twice each: behind a checkpoint and behind none, and behind a start that did nothing.
+    // Both ways, each after the other and after itself: with and without a checkpoint of the latest records.
     for (round, end) in (1..).zip([End::Kill, End::Kill, End::Term, End::Term, End::Kill, End::Term]) {
         let before = states(&mut client);
         end.restart(&mut cube, 0);
         assert_eq!(states(&mut client), before, "{end:?}");
         assert_eq!(client.info("gone").unwrap_err().status(), Some(Status::UnknownTopic), "{end:?}");
-        assert_ne!(before[3].id, id_before, "made anew is another topic");
+        assert_ne!(before[3].id, id_before, "a recreated topic has another id");
         let next = 25 + 3 * (round - 1);
         assert_eq!([before[0].first, before[0].next], [Offset(next - 10), Offset(next)], "{end:?}");
-        assert_eq!([before[1].first, before[1].next], [Offset(next); 2], "offsets stay, {end:?}");
+        assert_eq!([before[1].first, before[1].next], [Offset(next); 2], "offsets continue, {end:?}");
         names.iter().for_each(|topic| publish(&mut client, topic, 3));
         age_out(&mut client);
     }
-    // And gone for good: the name is free, and is another topic then.
+    // The deleted topic stays deleted: its name is free for a new topic.
     assert!(!client.create("gone", EVERYTHING).unwrap().1);
     End::Kill.restart(&mut cube, 0);
     assert_eq!(client.info("gone").unwrap().topic.unwrap().next, Offset(0));
 }
 
 #[test]
-fn a_batch_that_is_sent_again_after_a_crash_is_known() {
+fn a_batch_that_is_retried_after_a_restart_is_recognised_as_a_duplicate() {
     let mut cube = Cube::start(0);
     cube.create("topic");
     let send = |cube: &Cube, sequence: u64| {
@@ -104,9 +104,10 @@ fn a_batch_that_is_sent_again_after_a_crash_is_known() {
     }
 }
 
-/// With `--sync interval` nobody can know whether the last records were lost, so their offsets mean nothing any more.
+/// After a crash with `--sync interval` nobody can know whether the last records were lost, so the epoch changes, and
+/// offsets of the old epoch are refused.
 #[test]
-fn an_offset_means_what_it_meant_unless_records_may_be_lost() {
+fn offsets_stay_valid_after_a_restart_unless_records_may_be_lost() {
     use Durability::{Interval, Memory, Synced};
     let cases: [(&[&str], Durability, End, u32); 5] = [
         (&["--sync", "always"], Synced, End::Kill, 1),
@@ -136,12 +137,12 @@ fn an_offset_means_what_it_meant_unless_records_may_be_lost() {
             let Response::Error(error) = answer else { panic!("{options:?}, {end:?}: {answer:?}") };
             assert_eq!(error.status, Status::Truncated.number(), "{error:?}");
             assert!(error.details.contains(&Detail::Epoch(Epoch(epoch_after))), "{error:?}");
-            // The page cache outlives the process, so nothing was lost in fact.
+            // Nothing was lost in fact, because the page cache outlives the process.
             assert!(error.details.contains(&Detail::Next(published.base.plus(1))), "{error:?}");
         }
         epoch = epoch_after;
         let warnings = cube.daemon(0).logged("may be lost");
-        assert_eq!(warnings, epoch as usize - 1, "whoever runs it is told, once each time");
+        assert_eq!(warnings, epoch as usize - 1, "one warning for each start that may have lost records");
     }
     let in_memory = Cube::start_with(0, &["--in-memory"]);
     in_memory.create("topic");
@@ -151,17 +152,17 @@ fn an_offset_means_what_it_meant_unless_records_may_be_lost() {
 }
 
 #[test]
-fn subscriptions_go_on_when_the_home_is_killed() {
+fn subscriptions_resume_when_the_home_is_killed_and_restarted() {
     const KILLS: u32 = 4;
     let mut cube = Cube::start(1);
     let topic = cube.topic_at(1, "subscribed");
     cube.client(1).create(&topic, EVERYTHING).unwrap();
     let (stop, end) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
-    let (sender, told) = mpsc::channel();
-    let mut truth = Truth::new(topic.clone(), told);
+    let (sender, reports) = mpsc::channel();
+    let mut truth = Truth::new(topic.clone(), reports);
     thread::scope(|scope| {
         let stopping = Stopping(&stop, &end);
-        // At the home, beside it, and at either.
+        // One subscriber at the home, one at the other node, and one that may use both.
         for nodes in [&[1][..], &[0], &[1, 0]] {
             let (topic, mut client, end) = (&topic, cube.client_of(nodes), &end);
             scope.spawn(move || acked::follow(topic, &mut client, end));
@@ -184,7 +185,7 @@ fn subscriptions_go_on_when_the_home_is_killed() {
 }
 
 #[test]
-fn a_node_in_memory_leaves_no_files() {
+fn a_node_with_in_memory_storage_leaves_no_files() {
     let mut cube = Cube::start_with(0, &["--in-memory"]);
     let default = fs::exists("dht-data").unwrap();
     let mut client = cube.client(0);
@@ -196,10 +197,10 @@ fn a_node_in_memory_leaves_no_files() {
         fs::read_dir(cube.folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, ["0.log", "peers"]);
-    assert_eq!(fs::exists("dht-data").unwrap(), default, "nor where it keeps its journal when nothing is said");
+    assert_eq!(fs::exists("dht-data").unwrap(), default, "nor does it create the default folder of the journal");
 }
 
-/// Reads one record from there, of that epoch.
+/// Returns a FETCH of one record at an offset of an epoch.
 fn fetch_of(epoch: u32, offset: Offset) -> Request<'static> {
     let topic = Topic { name: TopicName::new("topic").unwrap(), id: None };
     let start = Start::Offset(offset);

@@ -1,4 +1,4 @@
-//! What is deleted or expires gives its space back, on a node that does nothing else.
+//! The space of deleted and expired records is reclaimed, even on a node that does nothing else.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,11 @@ use crate::daemon::wait_for;
 /// Bytes of a record of these tests.
 const RECORD: usize = 1_000_000;
 
-/// Records that fill two segments and more.
+/// Number of records: enough to fill more than two segments.
 const RECORDS: usize = 150;
 
-/// The segment that is written to, the next one, and one that is kept for being used again; and what else is small.
+/// The space that an empty journal takes: the current segment, the next one, one that is kept for recycling, and small
+/// files.
 const LEAST: u64 = 3 * SEGMENT_BYTES as u64 + (1 << 20);
 
 fn publish(client: &mut Client, topic: &str, retention: Retention) {
@@ -27,15 +28,15 @@ fn publish(client: &mut Client, topic: &str, retention: Retention) {
     }
 }
 
-/// Bytes of all files of a folder.
+/// Returns the total size of all files in a folder.
 fn used(folder: &Path) -> u64 {
     let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().metadata());
-    // One may be removed between the two calls.
+    // A file may be removed between the two calls.
     files.filter_map(|metadata| metadata.ok().map(|metadata| metadata.len())).sum()
 }
 
 #[test]
-fn the_space_of_records_that_are_deleted_or_expire_comes_back_though_nothing_else_happens() {
+fn the_space_of_deleted_or_expired_records_is_reclaimed_although_nothing_else_happens() {
     let cube = Cube::start_with(0, &[]);
     let (mut client, folder) = (cube.client(0), cube.data(0));
     publish(&mut client, "deleted", EVERYTHING);
@@ -45,12 +46,12 @@ fn the_space_of_records_that_are_deleted_or_expire_comes_back_though_nothing_els
         (used(&folder) <= before - u64::from(SEGMENT_BYTES)).then_some(())
     });
     publish(&mut client, "aged", Retention { age_ms: 1000, ..EVERYTHING });
-    wait_for("the space of records that are too old", || (used(&folder) <= LEAST).then_some(()));
+    wait_for("the space of expired records", || (used(&folder) <= LEAST).then_some(()));
 }
 
-/// One topic has a tenth of each segment: what is left of them is copied, and stays readable.
+/// One topic has a tenth of the records in each segment. They are copied to other segments, and stay readable.
 #[test]
-fn a_topic_that_keeps_a_little_of_every_segment_holds_none_of_them() {
+fn a_topic_with_a_few_records_in_every_segment_does_not_prevent_their_removal() {
     const ALL: usize = 250;
     let mut cube = Cube::start_with(0, &["--memory", "2MiB"]);
     let mut client = cube.client(0);
@@ -63,7 +64,7 @@ fn a_topic_that_keeps_a_little_of_every_segment_holds_none_of_them() {
     client.delete("deleted").unwrap();
     let most = LEAST + (ALL / 10 * RECORD) as u64;
     let folder = cube.data(0);
-    wait_for("the space of what surrounded records that are kept", || (used(&folder) <= most).then_some(()));
+    wait_for("the space of the deleted records around those that are kept", || (used(&folder) <= most).then_some(()));
     for round in ["as it is", "after a kill", "after an orderly end"] {
         let mut numbers = (0..ALL).step_by(10);
         for item in cube.client(0).records("kept", Start::Earliest).unwrap() {
@@ -80,9 +81,9 @@ fn a_topic_that_keeps_a_little_of_every_segment_holds_none_of_them() {
     }
 }
 
-/// Also when the process ended before it had made the checkpoint for that.
+/// The node is killed before it can make the checkpoint that the removal of segments requires.
 #[test]
-fn the_space_of_what_was_deleted_before_a_crash_comes_back_after_it() {
+fn the_space_of_records_deleted_before_a_crash_is_reclaimed_after_it() {
     let mut cube = Cube::start_with(0, &[]);
     publish(&mut cube.client(0), "deleted", EVERYTHING);
     cube.client(0).delete("deleted").unwrap();
