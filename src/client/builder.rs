@@ -8,9 +8,6 @@ use super::error::Error;
 use super::session::Client;
 use super::watch::QUIET_DEFAULT;
 
-/// The shortest silence that may be configured: a busy machine may take this long to answer.
-const PING_AFTER_LEAST: Duration = Duration::from_millis(10);
-
 /// The settings of a [`Client`].
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -51,8 +48,8 @@ impl Builder {
         self
     }
 
-    /// Sets the time limit for connecting and for each reply, including all retries. Zero means no limit. The default
-    /// is 5 s.
+    /// Sets the time limit for connecting and for each reply, including all retries through any servers. Zero means no
+    /// limit. The default is 5 s.
     ///
     /// A node answers OUTCOME_UNKNOWN by itself after 4 s, so with a shorter limit the client learns less.
     #[must_use]
@@ -66,10 +63,12 @@ impl Builder {
     /// fails over to the next server.
     ///
     /// This applies while something is expected of the node: there is a subscription, or an idempotent request is
-    /// unanswered. A shorter time detects a frozen node sooner, and costs a live one more PINGs.
+    /// unanswered. A shorter time detects a frozen node sooner, and costs a live one more PINGs. While the
+    /// client waits for the reply to a request, the silence is at most a third of its time limit, so that a quarter of
+    /// that limit or more is left for the next server.
     #[must_use]
-    pub fn ping_after(mut self, silence: Duration) -> Self {
-        self.ping_after = silence.max(PING_AFTER_LEAST);
+    pub const fn ping_after(mut self, silence: Duration) -> Self {
+        self.ping_after = silence;
         self
     }
 

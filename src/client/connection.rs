@@ -265,11 +265,13 @@ impl Connection {
         Ok(self.read(deadline)?.map(|(_, incoming)| incoming))
     }
 
-    /// Like [`Self::receive`], but gives up a node that has stopped.
+    /// Like [`Self::receive`], but gives up a node that has stopped: early enough to leave time for another one, where
+    /// `limit` is the time limit for a response, of which some may have passed, and 0 means no limit.
     ///
     /// # Errors
     /// As [`Self::receive`], and [`Error::TimedOut`] if the node is silent for too long.
-    pub(super) fn receive_watched(&mut self, deadline: Deadline) -> Result<Option<Answer>, Error> {
+    pub(super) fn receive_watched(&mut self, deadline: Deadline, limit: Duration) -> Result<Option<Answer>, Error> {
+        self.watch.set_limit((!limit.is_zero()).then_some(limit));
         self.watched(deadline, Self::receive)
     }
 
@@ -278,6 +280,7 @@ impl Connection {
     /// # Errors
     /// As [`Self::next`], and [`Error::TimedOut`] if the node is silent for too long.
     pub(super) fn next_watched(&mut self, deadline: Deadline) -> Result<Option<Incoming>, Error> {
+        self.watch.set_limit(None);
         self.watched(deadline, Self::next)
     }
 

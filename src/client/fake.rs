@@ -29,7 +29,10 @@ pub(super) struct Fake {
 impl Fake {
     /// Listens, and plays one script on each connection in turn.
     pub(super) fn play(scripts: Vec<Script>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::play_on(TcpListener::bind("127.0.0.1:0").unwrap(), scripts)
+    }
+
+    fn play_on(listener: TcpListener, scripts: Vec<Script>) -> Self {
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
         let serve = move || {
             for script in scripts {
@@ -57,6 +60,31 @@ impl Fake {
         if let Err(panic) = self.thread.join() {
             std::panic::resume_unwind(panic);
         }
+    }
+}
+
+/// A server that no client may connect to, until it plays scripts.
+pub(super) struct Unused(TcpListener);
+
+impl Unused {
+    pub(super) fn new() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    pub(super) fn address(&self) -> Address {
+        self.0.local_addr().unwrap().to_string().parse().unwrap()
+    }
+
+    /// Checks that no client has connected.
+    pub(super) fn check(&self) {
+        self.0.set_nonblocking(true).unwrap();
+        assert_eq!(self.0.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody has connected");
+        self.0.set_nonblocking(false).unwrap();
+    }
+
+    /// As [`Fake::play`].
+    pub(super) fn play(self, scripts: Vec<Script>) -> Fake {
+        Fake::play_on(self.0, scripts)
     }
 }
 
@@ -213,6 +241,19 @@ impl Peer {
     pub(super) fn trickle(&mut self) {
         self.socket.set_nodelay(true).unwrap();
         self.sent.drain(..).for_each(|byte| self.socket.write_all(&[byte]).unwrap());
+    }
+
+    /// Answers every PING and nothing else until the client closes the connection.
+    pub(super) fn answer_only_pings(&mut self) {
+        let mut first = [0];
+        while self.socket.read(&mut first).unwrap() > 0 {
+            if let Some(asked) = self.read_behind(first[0])
+                && asked.opcode == Opcode::Ping
+            {
+                self.answer(&asked, &Response::Ping { node: 0, token: 0, wall_us: None, topics: None });
+                self.flush();
+            }
+        }
     }
 
     /// Waits until the client closes the connection.

@@ -106,7 +106,7 @@ impl Lifeline {
             self.give_up = None; // who calls again tries as long again
             return Err(error);
         }
-        let wait = self.backoff.next(&error);
+        let wait = self.backoff.next(&error, Deadline::NEVER);
         self.not_before = self.give_up.unwrap_or(Deadline::NEVER).within(wait);
         Ok(())
     }

@@ -253,7 +253,7 @@ impl Client {
             {
                 asked.push((connection.send(&request(node.index(), cursor), &[])?, node, cursor));
             }
-            match connection.receive_watched(deadline) {
+            match connection.receive_watched(deadline, timeout) {
                 Ok(Some(answer)) => {
                     let Some(index) = asked.iter().position(|(id, ..)| *id == answer.id) else { continue };
                     let (_, node, _) = asked.swap_remove(index);

@@ -6,7 +6,7 @@ use std::fmt;
 use super::clock::{Deadline, pause, random};
 use super::error::Error;
 use super::publish::Batch;
-use super::session::{Backoff, Client, Repeat, spread};
+use super::session::{Backoff, Client, Repeat};
 use crate::limits::PRODUCER_WINDOW;
 use crate::types::{ProducerId, RequestId, TopicId, TopicName};
 use crate::wire::records::RecordError;
@@ -202,27 +202,18 @@ impl Producer<'_> {
     /// Sends and receives until `is_done`. The timeout restarts with each acknowledgement.
     fn drive(&mut self, is_done: impl Fn(&Self) -> bool) -> Result<(), Error> {
         let mut deadline = self.client.deadline();
-        let mut silent = 0;
         loop {
             let error = match self.step(deadline, &is_done) {
                 Ok(Step::Done) => return Ok(()),
                 Ok(Step::Acked) => {
                     deadline = self.client.deadline();
                     self.backoff = Backoff::new();
-                    silent = 0;
                     continue;
                 }
                 Ok(Step::Nothing) => continue,
-                Err(Error::TimedOut { .. }) if silent + 1 < self.client.servers() => {
-                    // A node that says nothing at all may hang, so the next one is tried.
-                    silent += 1;
-                    pause(spread());
-                    deadline = self.client.deadline();
-                    continue;
-                }
                 Err(error) => error,
             };
-            let wait = self.backoff.next(&error);
+            let wait = self.backoff.next(&error, deadline);
             if !self.may_repeat(&error) || deadline.remaining().is_some_and(|left| left <= wait) {
                 return Err(error);
             }
@@ -238,7 +229,7 @@ impl Producer<'_> {
         let connection = self.client.open(deadline)?;
         // If nothing has to be waited for, only responses that have already arrived are handled.
         let limit = if has_to_wait { deadline } else { Deadline::at_once() };
-        match connection.receive_watched(limit) {
+        match connection.receive_watched(limit, timeout) {
             Ok(Some(answer)) => self.on_answer(answer.id, answer.response),
             Ok(None) if !has_to_wait => Ok(Step::Done),
             Ok(None) => {

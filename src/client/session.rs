@@ -169,10 +169,10 @@ impl Client {
         Deadline::of_timeout(self.settings.timeout)
     }
 
-    /// Returns the same deadline for a request whose response may wait for `wait` by itself.
-    fn reply_deadline(&self, wait: Duration) -> Deadline {
+    /// Returns the time limit for the response to a request that may wait for `wait` by itself; 0 means no limit.
+    const fn reply_limit(&self, wait: Duration) -> Duration {
         let timeout = self.settings.timeout;
-        Deadline::of_timeout(if timeout.is_zero() { timeout } else { timeout.saturating_add(wait) })
+        if timeout.is_zero() { timeout } else { timeout.saturating_add(wait) }
     }
 
     /// Makes a request, with retries where they may help and cannot do harm.
@@ -202,31 +202,21 @@ impl Client {
         repeat: Repeat,
         wait: Duration,
     ) -> (Result<Response, Error>, bool) {
-        let mut deadline = self.reply_deadline(wait);
+        let limit = self.reply_limit(wait);
+        let deadline = Deadline::of_timeout(limit);
         let patience = deadline.within(UNREACHABLE_PATIENCE);
         let mut backoff = Backoff::new();
         let mut may_be_done = false;
-        let mut silent = 0;
         loop {
             // A retry waits for the full time again, because the node that had begun to wait is lost.
-            let reply = if wait.is_zero() { deadline } else { self.reply_deadline(wait) };
-            let error = match self.attempt(request, payload, reply, repeat) {
+            let reply = if wait.is_zero() { deadline } else { Deadline::of_timeout(limit) };
+            let error = match self.attempt(request, payload, reply, limit, repeat) {
                 Ok(response) => return (Ok(response), may_be_done),
                 Err(error) => error,
             };
-            if matches!(error, Error::TimedOut { .. }) && repeat == Repeat::Always {
-                // A node that says nothing at all may hang, so the next one is tried.
-                silent += 1;
-                if silent < self.servers() {
-                    may_be_done = true;
-                    pause(spread());
-                    deadline = self.reply_deadline(wait);
-                    continue;
-                }
-            }
-            let limit = if error.status() == Some(Status::Unreachable) { patience } else { deadline };
-            let wait = backoff.next(&error);
-            if !may_repeat(&error, repeat) || limit.remaining().is_some_and(|left| left <= wait) {
+            let end = if error.status() == Some(Status::Unreachable) { patience } else { deadline };
+            let wait = backoff.next(&error, end);
+            if !may_repeat(&error, repeat) || end.remaining().is_some_and(|left| left <= wait) {
                 return (Err(error), may_be_done);
             }
             may_be_done |= error.may_be_done();
@@ -234,13 +224,15 @@ impl Client {
         }
     }
 
-    /// Makes a request once. If the request may be repeated, a node that has stopped is given up early. Otherwise
-    /// waiting until the deadline is better, because the outcome may still become known.
+    /// Makes a request once, by this deadline; `limit` is the time that all its attempts have in total, or 0. If the
+    /// request may be repeated, a node that has stopped is given up early. Otherwise waiting until the deadline is
+    /// better, because the outcome may still become known.
     fn attempt(
         &mut self,
         request: &Request<'_>,
         payload: &[u8],
         deadline: Deadline,
+        limit: Duration,
         repeat: Repeat,
     ) -> Result<Response, Error> {
         let (start, timeout) = (now(), self.settings.timeout);
@@ -248,7 +240,7 @@ impl Client {
         let id = connection.send(request, payload)?;
         let error = loop {
             let received = match repeat {
-                Repeat::Always => connection.receive_watched(deadline),
+                Repeat::Always => connection.receive_watched(deadline, limit),
                 Repeat::NotDone | Repeat::Never => connection.receive(deadline),
             };
             match received {
@@ -414,11 +406,6 @@ fn is_timeout(error: &Error) -> bool {
     matches!(error, Error::Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut)
 }
 
-/// Returns a random part of [`RECONNECT_SPREAD`].
-pub(super) fn spread() -> Duration {
-    RECONNECT_SPREAD.mul_f64((random() % 1024) as f64 / 1024.0)
-}
-
 /// Adds to the error of a lost request whether the node said that it did not act on the request.
 pub(super) fn mark_untouched(mut error: Error, is_untouched: bool) -> Error {
     if let Error::Lost { untouched, .. } = &mut error {
@@ -444,11 +431,13 @@ impl Backoff {
         Self(PAUSE_MIN)
     }
 
-    /// Returns the pause after this error.
-    pub(super) fn next(&mut self, error: &Error) -> Duration {
+    /// Returns the pause after this error, for a request with this deadline.
+    pub(super) fn next(&mut self, error: &Error, deadline: Deadline) -> Duration {
         if matches!(error, Error::Lost { .. } | Error::TimedOut { .. }) && self.0 == PAUSE_MIN {
             self.0 *= 2;
-            return spread(); // another node may answer at once
+            // Another node may answer at once, and needs most of the time if little is left.
+            let spread = deadline.remaining().map_or(RECONNECT_SPREAD, |left| RECONNECT_SPREAD.min(left / 4));
+            return spread.mul_f64((random() % 1024) as f64 / 1024.0);
         }
         let asked = error.retry_after();
         let jitter = self.0.mul_f64((random() % 1024) as f64 / 1024.0);
@@ -465,11 +454,13 @@ mod tests {
     #[test]
     fn the_first_attempt_after_a_lost_connection_is_spread_and_the_others_wait_longer() {
         let silent = Error::TimedOut { server: String::new(), waited: Duration::ZERO };
-        let first: Vec<Duration> = (0..64).map(|_| Backoff::new().next(&silent)).collect();
+        let first: Vec<Duration> = (0..64).map(|_| Backoff::new().next(&silent, Deadline::NEVER)).collect();
         assert!(first.iter().all(|pause| *pause < RECONNECT_SPREAD));
         assert!(first.iter().any(|pause| pause.abs_diff(first[0]) > RECONNECT_SPREAD / 8), "{first:?}");
+        let near = Deadline::after(Duration::from_millis(40));
+        assert!((0..64).all(|_| Backoff::new().next(&silent, near) <= Duration::from_millis(10)));
         let mut backoff = Backoff::new();
-        let pauses: Vec<Duration> = (0..32).map(|_| backoff.next(&silent)).collect();
+        let pauses: Vec<Duration> = (0..32).map(|_| backoff.next(&silent, Deadline::NEVER)).collect();
         assert!(pauses[8..].iter().all(|pause| (PAUSE_MAX / 2..=PAUSE_MAX).contains(pause)), "{pauses:?}");
     }
 }

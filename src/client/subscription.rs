@@ -90,7 +90,7 @@ impl Subscription {
     /// subscription for one. Returns true if the user must be notified that it waits.
     pub(super) fn on_refused(&mut self, error: &Error, now: Instant) -> bool {
         let since = *self.waits_since.get_or_insert(now);
-        let mut pause = self.backoff.next(error);
+        let mut pause = self.backoff.next(error, Deadline::NEVER);
         if self.is_told_to_wait {
             pause += AGAIN; // an outage that lasts is asked about less often
         }

@@ -6,6 +6,9 @@
 //! without one the node is given up. The random part saves a node with ten thousand silent subscribers a fifth of the
 //! PINGs, and keeps clients that began at the same time from asking at the same time for ever.
 //!
+//! While a response with a short time limit is awaited, [`Watch::quiet`] is a third of that limit. A node that hangs is
+//! then given up after at most three quarters of the limit, and the rest is for another one.
+//!
 //! What the client itself does or fails to do is not held against the node. A sign of life that arrives while the
 //! process is stopped, or while its code is busy, waits in the socket and is read before the verdict. And a verdict
 //! that comes late is put off once, because then this machine may have stood still as a whole.
@@ -21,12 +24,21 @@ pub(super) const QUIET_DEFAULT: Duration = Duration::from_secs(1);
 /// A verdict that is this much overdue may be due to a stall of this machine.
 const STALL: Duration = Duration::from_millis(500);
 
+/// The silence before PING is at most the time limit for a response divided by this.
+const QUIET_PARTS: u32 = 3;
+
+/// The shortest silence before PING: a busy machine may take this long to answer.
+const QUIET_LEAST: Duration = Duration::from_millis(10);
+
 /// The watch over one connection. It reads no clock.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// The configured silence.
+    quiet_max: Duration,
+    /// The silence after which PING is sent now.
     quiet: Duration,
-    /// The random time that is added before the next PING.
-    extra: Duration,
+    /// The random part of half of `quiet` that is added before the next PING, in 1024ths.
+    extra: u32,
     /// The time since which something has been expected.
     since: Instant,
     probe: Option<Probe>,
@@ -54,8 +66,15 @@ pub(super) enum Verdict {
 
 impl Watch {
     /// Returns a watch that sends PING after this silence.
-    pub(super) const fn new(quiet: Duration, now: Instant) -> Self {
-        Self { quiet, extra: Duration::ZERO, since: now, probe: None }
+    pub(super) fn new(quiet: Duration, now: Instant) -> Self {
+        let quiet = quiet.max(QUIET_LEAST);
+        Self { quiet_max: quiet, quiet, extra: 0, since: now, probe: None }
+    }
+
+    /// Sets the time limit for the awaited response, or `None` if there is none.
+    pub(super) fn set_limit(&mut self, limit: Option<Duration>) {
+        let quiet = limit.map_or(self.quiet_max, |limit| (limit / QUIET_PARTS).max(QUIET_LEAST));
+        self.quiet = quiet.min(self.quiet_max);
     }
 
     /// Starts the watch: something is expected from now on, and nothing was before.
@@ -65,9 +84,9 @@ impl Watch {
     }
 
     /// Records that PING was sent. `random` determines how much later than [`Self::quiet`] the next one is due.
-    pub(super) fn on_asked(&mut self, now: Instant, random: u64) {
+    pub(super) const fn on_asked(&mut self, now: Instant, random: u64) {
         self.probe = Some(Probe { at: now, is_extended: false });
-        self.extra = (self.quiet / 2).mul_f64((random % 1024) as f64 / 1024.0);
+        self.extra = (random % 1024) as u32;
     }
 
     /// Returns when to judge a node whose last sign of life was at `heard`.
@@ -75,7 +94,7 @@ impl Watch {
         let last = heard.max(self.since);
         match self.open_probe(last) {
             Some(probe) => Deadline::from(probe.at, self.patience()),
-            None => Deadline::from(last, self.quiet.saturating_add(self.extra)),
+            None => Deadline::from(last, self.ask_after()),
         }
     }
 
@@ -84,7 +103,7 @@ impl Watch {
         let last = heard.max(self.since);
         let silent = now.saturating_duration_since(last);
         let Some(probe) = self.open_probe(last) else {
-            return if silent < self.quiet.saturating_add(self.extra) { Verdict::Wait } else { Verdict::Ask };
+            return if silent < self.ask_after() { Verdict::Wait } else { Verdict::Ask };
         };
         let waited = now.saturating_duration_since(probe.at);
         if waited < self.patience() {
@@ -95,6 +114,11 @@ impl Watch {
             return Verdict::Wait;
         }
         Verdict::Dead(silent)
+    }
+
+    /// Returns the silence after which PING is due, with its random part.
+    fn ask_after(&self) -> Duration {
+        self.quiet.saturating_add((self.quiet / 2).mul_f64(f64::from(self.extra) / 1024.0))
     }
 
     /// Returns how long a node has to answer PING.
@@ -192,5 +216,41 @@ mod tests {
             };
             assert!(silent <= Duration::from_millis(2250), "{random}: {silent:?}");
         }
+    }
+
+    #[test]
+    fn the_silence_is_at_most_a_third_of_the_time_limit_for_a_response() {
+        let start = clock::now();
+        // The setting, the time limit, and the silence after which PING is sent, in milliseconds.
+        for (setting, limit, expected) in [
+            (1000, Some(5000), 1000),
+            (1000, Some(3000), 1000),
+            (1000, Some(900), 300),
+            (200, Some(900), 200),
+            (1000, None, 1000),
+            (1000, Some(6), 10),
+            (1, Some(900), 10),
+        ] {
+            let mut watch = Watch::new(Duration::from_millis(setting), start);
+            watch.set_limit(limit.map(Duration::from_millis));
+            assert_eq!(watch.ask_after().as_millis(), expected, "{setting} {limit:?}");
+            watch.set_limit(None);
+            assert_eq!(watch.ask_after().as_millis(), u128::from(setting).max(10), "{setting} without a limit");
+        }
+    }
+
+    #[test]
+    fn a_node_that_hangs_is_given_up_within_three_quarters_of_the_time_limit_for_a_response() {
+        let start = clock::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut watch = Watch::new(QUIET, start);
+        watch.set_limit(Some(Duration::from_millis(900)));
+        watch.on_asked(start, 1023);
+        let heard = at(1);
+        assert_eq!(watch.judge(heard, at(450)), Verdict::Wait);
+        assert_eq!(watch.judge(heard, at(451)), Verdict::Ask);
+        watch.on_asked(at(451), 1023);
+        assert_eq!(watch.judge(heard, at(675)), Verdict::Wait);
+        assert_eq!(watch.judge(heard, at(676)), Verdict::Dead(Duration::from_millis(675)));
     }
 }

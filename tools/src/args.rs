@@ -31,10 +31,11 @@ pub(crate) struct Top {
     /// nodes to connect to, before any other of the cube: HOST:PORT,… [env: DHT_SERVER] [default: 127.0.0.1:5000]
     #[argh(option, short = 's')]
     pub(crate) server: Option<String>,
-    /// time limit for connecting and for each reply, 0 for no limit [env: DHT_TIMEOUT] [default: 5s]
+    /// time limit for connecting and for each reply with its retries, 0 for no limit [env: DHT_TIMEOUT] [default: 5s]
     #[argh(option, short = 't')]
     pub(crate) timeout: Option<String>,
-    /// send PING to a node silent this long, and leave it if it stays silent [env: DHT_PING_AFTER] [default: 1s]
+    /// send PING to a node silent this long (in a request at most a third of -t), and leave it if it stays silent
+    /// [env: DHT_PING_AFTER] [default: 1s]
     #[argh(option, arg_name = "duration")]
     pub(crate) ping_after: Option<String>,
     /// print JSON: one object, or one per line

@@ -283,13 +283,13 @@ fn what_came_while_the_program_was_busy_is_read_before_the_node_is_judged() {
     connection.ask_after(silence);
     connection.send(&Request::Stats { node: 0 }, &[]).unwrap();
     for _ in 0..4 {
-        assert!(connection.receive_watched(Deadline::at_once()).unwrap().is_none());
+        assert!(connection.receive_watched(Deadline::at_once(), Duration::ZERO).unwrap().is_none());
         pause(busy);
         // The first look reads what came since, and the second finds the silence after that.
-        assert!(connection.receive_watched(Deadline::at_once()).unwrap().is_none());
+        assert!(connection.receive_watched(Deadline::at_once(), Duration::ZERO).unwrap().is_none());
         pause(busy);
     }
-    let lost = connection.receive_watched(soon()).unwrap_err();
+    let lost = connection.receive_watched(soon(), Duration::ZERO).unwrap_err();
     assert!(matches!(lost, Error::TimedOut { .. }), "{lost}");
     drop(connection);
     fake.finish();

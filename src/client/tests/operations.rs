@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::super::clock::pause;
-use super::super::fake::{Asked, Fake, Peer, Script, fetched, published};
-use super::super::{Batch, Client, Error, Item, Start, TraceTarget};
+use super::super::fake::{Asked, Fake, Peer, Script, Unused, fetched, published};
+use super::super::{Batch, Client, Error, Item, Retention, Start, TraceTarget};
 use crate::types::{Offset, TopicId};
 use crate::wire::request::ANY_NODE;
 use crate::wire::response::{
@@ -129,7 +129,7 @@ fn a_reply_that_does_not_come_ends_the_waiting() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         peer.expect(Opcode::Query);
-        peer.wait_for_end();
+        peer.answer_only_pings();
     })]);
     let address = fake.address().clone();
     let mut client = Client::builder().server(address).timeout(Duration::from_millis(100)).connect().unwrap();
@@ -143,15 +143,40 @@ fn a_node_that_hangs_is_left_for_the_next() {
     let first = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         peer.expect(Opcode::Fetch);
+        peer.expect(Opcode::Ping);
         peer.wait_for_end();
     })]);
     let second = Fake::play(vec![answer(Opcode::Fetch, fetched(0, 0, 1, b"a"))]);
     let servers = [first.address().clone(), second.address().clone()];
-    let mut client = Client::builder().servers(servers).timeout(Duration::from_millis(200)).connect().unwrap();
+    // One time limit for both, which is over before a node that is sent PING after the default time is given up.
+    let mut client = Client::builder().servers(servers).timeout(Duration::from_millis(1500)).connect().unwrap();
     assert_eq!(client.fetch("t", Start::Earliest, 0).unwrap().messages.len(), 1);
     drop(client);
     first.finish();
     second.finish();
+}
+
+#[test]
+fn the_time_limit_is_one_for_all_servers_when_the_node_lives_and_its_response_does_not_come() {
+    for opcode in [Opcode::Fetch, Opcode::Create] {
+        let first = Fake::play(vec![Box::new(move |peer| {
+            peer.greet();
+            peer.expect(opcode);
+            peer.answer_only_pings();
+        })]);
+        let second = Unused::new();
+        let builder = Client::builder().servers([first.address().clone(), second.address()]);
+        let mut client = builder.timeout(Duration::from_millis(300)).connect().unwrap();
+        let outcome = if opcode == Opcode::Fetch {
+            client.fetch("t", Start::Earliest, 0).map(|_| ())
+        } else {
+            client.create("t", Retention::default()).map(|_| ())
+        };
+        assert!(matches!(outcome.unwrap_err(), Error::TimedOut { .. }), "{opcode:?}");
+        second.check();
+        drop(client);
+        first.finish();
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use super::super::fake::{Asked, Fake, Peer, published};
-use super::super::{Batch, Client};
+use super::super::fake::{Asked, Fake, Peer, Unused, published};
+use super::super::{Batch, Client, Error};
 use crate::types::{Offset, ProducerId, TopicId};
 use crate::wire::request::{Opening, Sequenced};
 use crate::wire::response::{Detail, OpenedProducer};
@@ -62,7 +62,9 @@ fn batches_are_in_flight_together_up_to_the_window() {
 
 #[test]
 fn what_was_not_acknowledged_goes_to_the_next_node_as_it_was() {
-    for does_freeze in [false, true] {
+    // Whether the first node freezes, the time limit, and the silence before PING, in milliseconds. With the default of
+    // 1 s a node that freezes would be given up after the short time limit.
+    for (does_freeze, timeout, ping_after) in [(false, 600_000, 100), (true, 600_000, 100), (true, 1500, 1000)] {
         let first = Fake::play(vec![Box::new(move |peer| {
             peer.greet();
             store(peer);
@@ -86,13 +88,46 @@ fn what_was_not_acknowledged_goes_to_the_next_node_as_it_was() {
             peer.wait_for_end();
         })]);
         let servers = [first.address().clone(), second.address().clone()];
-        let builder = Client::builder().servers(servers).timeout(Duration::from_mins(10));
-        let mut client = builder.ping_after(Duration::from_millis(100)).connect().unwrap();
+        let builder = Client::builder().servers(servers).timeout(Duration::from_millis(timeout));
+        let mut client = builder.ping_after(Duration::from_millis(ping_after)).connect().unwrap();
         assert_eq!(publish(&mut client, 5), offsets(5));
         drop(client);
         first.finish();
         second.finish();
     }
+}
+
+#[test]
+fn the_time_limit_is_one_for_all_servers_and_a_later_attempt_sends_the_same_batch() {
+    let first = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        store(peer);
+        peer.flush();
+        assert_eq!(sequenced(&peer.expect(Opcode::Publish)).sequence, 1);
+        peer.answer_only_pings();
+    })]);
+    let second = Unused::new();
+    let builder = Client::builder().servers([first.address().clone(), second.address()]);
+    let mut client = builder.timeout(Duration::from_millis(300)).connect().unwrap();
+    let mut producer = client.producer("t").unwrap();
+    for sequence in 0_u64..2 {
+        producer.send(Batch::of(&sequence.to_be_bytes())).unwrap();
+    }
+    assert!(matches!(producer.flush().unwrap_err(), Error::TimedOut { .. }));
+    second.check();
+    assert_eq!((producer.acks().count(), producer.unacknowledged()), (1, 1));
+    let second = second.play(vec![Box::new(|peer| {
+        peer.greet();
+        assert_eq!(store(peer).1, 1);
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    producer.flush().unwrap();
+    assert_eq!(producer.acks().map(|ack| ack.sequence).collect::<Vec<_>>(), [1]);
+    drop(producer);
+    drop(client);
+    first.finish();
+    second.finish();
 }
 
 #[test]
