@@ -108,5 +108,5 @@ impl Admin {
 
 /// Returns a node's id on the wire.
 pub(crate) fn on_wire(node: usize) -> u16 {
-    u16::try_from(node).expect("a few nodes")
+    u16::try_from(node).expect("at most 1024 nodes")
 }

@@ -131,7 +131,10 @@ impl Asked {
         };
         let is_single = matches!(response, Response::Fetched(fetched) if fetched.count == 1);
         let most = u64::from(charged + RESPONSE_CHARGE);
-        assert!(is_single || length as u64 <= most, "{length} bytes answer {self:?}, which was charged {most}");
+        assert!(
+            is_single || length as u64 <= most,
+            "a response of {length} bytes to {self:?}, for which {most} were reserved"
+        );
     }
 }
 

@@ -85,20 +85,25 @@ impl Model {
 
     /// Records that ALTER to the other bounds was sent.
     pub(crate) fn ask_to_alter(&mut self, id: TopicId) {
-        self.topics.get_mut(&id).expect("it was met").changes.is_asked = true;
+        self.topics.get_mut(&id).expect("the topic is known to the model").changes.is_asked = true;
     }
 
     /// Records that a topic was reported with its other bounds.
     pub(crate) fn altered(&mut self, id: TopicId, retention: Retention, span: Span) {
         let name = &self.names[self.topics[&id].name];
         assert_eq!(retention, name.other, "it was altered to other bounds");
-        self.topics.get_mut(&id).expect("it was met").changes.altered_us.get_or_insert(span.now_us);
+        self.topics
+            .get_mut(&id)
+            .expect("the topic is known to the model")
+            .changes
+            .altered_us
+            .get_or_insert(span.now_us);
         self.totals.changes += 1;
     }
 
     /// Records that the removal of everything before an offset was requested.
     pub(crate) fn ask_to_trim(&mut self, id: TopicId, to: Offset) {
-        let changes = &mut self.topics.get_mut(&id).expect("it was met").changes;
+        let changes = &mut self.topics.get_mut(&id).expect("the topic is known to the model").changes;
         changes.trim_to = changes.trim_to.max(to.0);
     }
 

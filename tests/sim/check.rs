@@ -23,12 +23,12 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
     match (&asked.what, response) {
         (_, Response::Error(error)) => failed(ctx, asked, error),
         (What::Ping { node, token }, Response::Ping { node: who, token: echo, .. }) => {
-            assert_eq!((*who, *echo), (on_wire(*node), *token), "PING was answered by another");
+            assert_eq!((*who, *echo), (on_wire(*node), *token), "PING was answered by another node");
         }
         (What::Create { topic, .. }, Response::Created { existed, description }) => {
             let there = ctx.model.surely_there(*topic, asked.sent_us, ctx.ground);
-            assert!(*existed || there.is_none(), "a topic was made that was there");
-            assert!(description.topic.is_some(), "a topic was made and is not there");
+            assert!(*existed || there.is_none(), "a topic was created although it existed");
+            assert!(description.topic.is_some(), "a topic was created but does not exist");
             described(ctx, asked, *topic, description);
         }
         (What::Delete { topic, id, attempt }, Response::Deleted { topic_id }) => {
@@ -36,14 +36,14 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
             ctx.model.end_delete((*topic, *attempt), Some(*topic_id), span, ctx.ground);
         }
         (What::Alter { topic, id }, Response::Described(description)) => {
-            let state = description.topic.expect("what was altered is there");
+            let state = description.topic.expect("the altered topic exists");
             assert_eq!(state.id, *id, "another topic was altered");
             described(ctx, asked, *topic, description);
             ctx.model.altered(*id, state.retention, span);
         }
         (What::Trim { topic, id, to }, Response::Trimmed { topic_id, first, next }) => {
             assert_eq!(topic_id, id, "another topic was trimmed");
-            assert!(to <= first && first <= next, "trimmed to {to}, and it has {first} to {next}");
+            assert!(to <= first && first <= next, "trimmed to {to}, but the log has {first} to {next}");
             trimmed(ctx, asked, *topic, Extent { first: *first, next: *next, bytes: None });
         }
         (What::Producer { topic, id }, Response::Opened(opened)) => {
@@ -64,7 +64,7 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
             ctx.model.acknowledge((*topic, *batch), published, span, ctx.ground);
         }
         (What::Fetch { topic, .. }, Response::Fetched(read)) => fetched(ctx, asked, *topic, read),
-        (What::Subscribe { topic, .. }, Response::Subscribed(told)) => subscribed(ctx, asked, *topic, told),
+        (What::Subscribe { topic, .. }, Response::Subscribed(response)) => subscribed(ctx, asked, *topic, response),
         // The subscriber checks these itself.
         (What::Unsubscribe { .. }, Response::Unsubscribed { .. }) => {}
         (What::List { node, cursor }, Response::Listed(page)) => listed(ctx, asked, (*node, *cursor), page),
@@ -76,7 +76,10 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         (What::Nodes { node, from }, Response::Nodes(page)) => {
             let all = ctx.profile.dimension.nodes();
             assert_eq!((page.node, page.next), (on_wire(*node), 0));
-            assert!(page.nodes.iter().map(|found| found.node).eq(*from..all), "the nodes from {from} on, each once");
+            assert!(
+                page.nodes.iter().map(|found| found.node).eq(*from..all),
+                "a page must list each node from {from} on once"
+            );
         }
         (What::Stats { node }, Response::Stats { node: who, .. }) => assert_eq!(*who, on_wire(*node)),
         (what, response) => panic!("{response:?} answers {what:?}"),
@@ -106,13 +109,13 @@ pub(crate) fn lost(ctx: &mut Ctx<'_>, asked: &Asked, is_not_done: bool) {
 /// Checks that a node in an orderly shutdown answers the requests that it has accepted.
 pub(crate) fn not_dropped(ctx: &Ctx<'_>, asked: &Asked, by_node: bool) {
     let is_kept = ctx.profile.is_orderly() && asked.is_reading;
-    assert!(!(is_kept && by_node), "a node ended without answering {asked:?}");
+    assert!(!(is_kept && by_node), "a node shut down without answering {asked:?}");
 }
 
 /// Checks that a request found the topic that must have had the name at its time, if that is known.
 fn is_the_one(ctx: &Ctx<'_>, asked: &Asked, topic: usize, found: Option<TopicId>) {
     if let Some(there) = ctx.model.surely_there(topic, asked.sent_us, ctx.ground) {
-        assert_eq!(found, Some(there), "the topic that {asked:?} must find");
+        assert_eq!(found, Some(there), "{asked:?} must find this topic");
     }
 }
 
@@ -120,9 +123,9 @@ fn described(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, description: &Descr
     let home = ctx.profile.topics[topic].home;
     assert_eq!(description.home, on_wire(home), "another home");
     let (path, is_calm) = (&description.path, ctx.profile.is_calm());
-    assert_eq!(path.first(), Some(&on_wire(asked.ingress)), "a path that starts elsewhere");
+    assert_eq!(path.first(), Some(&on_wire(asked.ingress)), "the path starts at another node");
     assert!(path.windows(2).all(|hop| (hop[0] ^ hop[1]).is_power_of_two()), "no path: {path:?}");
-    assert!(!is_calm || path.last() == Some(&on_wire(home)), "a path that ends elsewhere");
+    assert!(!is_calm || path.last() == Some(&on_wire(home)), "the path ends at another node");
     is_the_one(ctx, asked, topic, description.topic.map(|state| state.id));
     let Some(state) = description.topic else { return };
     assert_eq!(state.durability, ctx.profile.durability(), "another level");
@@ -130,17 +133,17 @@ fn described(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, description: &Descr
     let life = Life { id: state.id, epoch: state.epoch };
     ctx.model.meet_life(topic, life, span, ctx.ground);
     let bounds = ctx.model.bounds(state.id, asked.sent_us);
-    assert!(bounds.contains(&state.retention), "{:?} is none of {bounds:?}", state.retention);
+    assert!(bounds.contains(&state.retention), "{:?} is not one of {bounds:?}", state.retention);
     let extent = Extent { first: state.first, next: state.next, bytes: Some(state.bytes) };
     ctx.model.check_extent(life, extent, span);
 }
 
 fn trimmed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, extent: Extent) {
-    let What::Trim { id, .. } = asked.what else { unreachable!("it is to trim") };
+    let What::Trim { id, .. } = asked.what else { unreachable!("a trim was requested") };
     is_the_one(ctx, asked, topic, Some(id));
     ctx.model.totals.changes += 1;
     // The response does not contain the epoch of the log.
-    if !ctx.profile.is_lazy() {
+    if !ctx.profile.has_interval_sync() {
         let (span, life) = (asked.span(ctx), Life { id, epoch: Epoch(1) });
         ctx.model.meet_life(topic, life, span, ctx.ground);
         ctx.model.check_extent(life, extent, span);
@@ -148,16 +151,16 @@ fn trimmed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, extent: Extent) {
 }
 
 fn listed(ctx: &mut Ctx<'_>, asked: &Asked, (node, cursor): (usize, u64), page: &Page) {
-    assert_eq!(page.node, on_wire(node), "LIST was answered by another");
-    assert!(page.cursor == 0 || page.cursor > cursor, "a cursor that does not go on");
+    assert_eq!(page.node, on_wire(node), "LIST was answered by another node");
+    assert!(page.cursor == 0 || page.cursor > cursor, "the cursor of a page did not advance");
     let span = asked.span(ctx);
     for found in &page.topics {
         let topic = ctx.model.names.iter().position(|name| name.plan.name == found.name);
-        let topic = topic.unwrap_or_else(|| panic!("nobody made {}", found.name));
-        assert_eq!(ctx.profile.topics[topic].home, node, "{} is not at its home", found.name);
+        let topic = topic.unwrap_or_else(|| panic!("{} was never created", found.name));
+        assert_eq!(ctx.profile.topics[topic].home, node, "{} was listed by another node than its home", found.name);
         is_the_one(ctx, asked, topic, Some(found.id));
         ctx.model.meet(topic, found.id, span, ctx.ground);
-        if ctx.profile.is_lazy() {
+        if ctx.profile.has_interval_sync() {
             // The response does not contain the epoch of the log.
             continue;
         }
@@ -195,25 +198,25 @@ fn fetched(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, read: &Fetched) {
         ctx.trace.totals.polled += u64::from(count > 0);
     } else {
         starts_there(ctx, life, start, (from, first, next));
-        assert_eq!(base, from.max(first), "another record than was asked for");
+        assert_eq!(base, from.max(first), "another record than requested");
     }
-    assert!(base.plus(u64::from(count)) <= next, "records behind the end");
-    assert!(count > 0 || base == next, "there are records and none was sent");
+    assert!(base.plus(u64::from(count)) <= next, "records after the end of the log");
+    assert!(count > 0 || base == next, "no records were sent although there are some");
     let is_in_time = count > 0 || from < base || waited_us >= u64::from(bounds.wait_ms.min(FETCH_WAIT_MAX_MS)) * 1000;
-    assert!(is_in_time || ctx.trace.totals.drains > 0, "nothing came, after {waited_us} us");
-    assert!(bounds.records == 0 || count <= bounds.records, "more records than were asked for");
-    assert!(bounds.bytes == 0 || count == 1 || payload.len() <= bounds.bytes as usize, "more bytes than asked for");
+    assert!(is_in_time || ctx.trace.totals.drains > 0, "an answer without records after {waited_us} us");
+    assert!(bounds.records == 0 || count <= bounds.records, "more records than requested");
+    assert!(bounds.bytes == 0 || count == 1 || payload.len() <= bounds.bytes as usize, "more bytes than requested");
     ctx.trace.totals.trimmed_reads += u64::from(from < base);
 }
 
-fn subscribed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, told: &Subscribed) {
+fn subscribed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, response: &Subscribed) {
     let What::Subscribe { id, epoch, start, .. } = asked.what else { unreachable!("it is a subscription") };
-    let Subscribed { topic_id, from, first, next, .. } = *told;
+    let Subscribed { topic_id, from, first, next, .. } = *response;
     assert!(id.is_none_or(|id| id == topic_id), "subscribed to another topic");
-    assert!(epoch.is_none_or(|epoch| epoch == told.epoch), "subscribed to another epoch");
+    assert!(epoch.is_none_or(|epoch| epoch == response.epoch), "subscribed to another epoch");
     is_the_one(ctx, asked, topic, Some(topic_id));
     let span = asked.span(ctx);
-    let life = Life { id: topic_id, epoch: told.epoch };
+    let life = Life { id: topic_id, epoch: response.epoch };
     ctx.model.meet_life(topic, life, span, ctx.ground);
     let extent = Extent { first, next, bytes: None };
     ctx.model.check_extent(life, extent, span);
@@ -223,18 +226,24 @@ fn subscribed(ctx: &mut Ctx<'_>, asked: &Asked, topic: usize, told: &Subscribed)
 /// Returns true if this start leads to that offset.
 fn starts_there(ctx: &Ctx<'_>, life: Life, start: Start, (from, first, next): (Offset, Offset, Offset)) {
     match start {
-        Start::Offset(offset) => assert_eq!(from, offset, "it starts elsewhere"),
-        Start::Earliest => assert_eq!(from, first, "the earliest is not the first"),
-        Start::Next => assert_eq!(from, next, "next is not the end"),
+        Start::Offset(offset) => assert_eq!(from, offset, "it starts at another offset"),
+        Start::Earliest => assert_eq!(from, first, "the earliest record is not at the log start offset"),
+        Start::Next => assert_eq!(from, next, "`next` is not the log end offset"),
         // Corrections of the clock are covered by the tests of the log.
         Start::Time(_) if ctx.ground.nodes[home_of(ctx, life)].is_misdated => {
-            assert!(first <= from && from <= next, "it starts at no record");
+            assert!(first <= from && from <= next, "it starts at an offset without a record");
         }
         Start::Time(time) => {
             let at = |offset: Offset| ctx.model.append_us(life, offset.0);
             let before = from.0.checked_sub(1).filter(|before| *before >= first.0).map(Offset);
-            assert!(from == next || at(from).is_none_or(|append_us| append_us >= time), "{from} is too old");
-            assert!(before.and_then(at).is_none_or(|append_us| append_us < time), "an earlier record is as new");
+            assert!(
+                from == next || at(from).is_none_or(|append_us| append_us >= time),
+                "the record at {from} is older than the requested time"
+            );
+            assert!(
+                before.and_then(at).is_none_or(|append_us| append_us < time),
+                "an earlier record has that time as well"
+            );
         }
     }
 }
@@ -244,7 +253,7 @@ pub(crate) fn is_prompt(ctx: &Ctx<'_>, life: Life, offset: Offset, since_us: u64
     let stored_us = ctx.model.logs[&life].nexts.reached_us(offset.0 + 1);
     let late_us = stored_us.map_or(0, |stored_us| ctx.now_us.saturating_sub(stored_us.max(since_us)));
     let is_calm = ctx.profile.is_calm() && !ctx.profile.is_slow() && !ctx.profile.is_overtaken();
-    assert!(!is_calm || late_us <= PROMPT_US, "record {offset} of {life:?} comes {late_us} us late");
+    assert!(!is_calm || late_us <= PROMPT_US, "record {offset} of {life:?} arrived {late_us} us late");
 }
 
 /// Pushes are faster than that; lost pushes that must be detected first are not.
@@ -252,7 +261,7 @@ const PROMPT_US: u64 = 600_000;
 
 fn traced(ctx: &Ctx<'_>, asked: &Asked, (target, ttl): (usize, u16), probe: &Probe) {
     let distance = distance(ctx, asked.ingress, target);
-    assert_eq!(probe.node, on_wire(target), "a probe ended elsewhere");
+    assert_eq!(probe.node, on_wire(target), "the probe ended at another node");
     assert!(probe.hops <= ttl && u32::from(probe.hops) >= distance, "{} hops of {ttl}", probe.hops);
     if ctx.profile.is_calm() && asked.sent_us > SETTLED_US {
         assert_eq!((u32::from(probe.hops), probe.down.len()), (distance, 0), "a detour without a fault");
@@ -262,7 +271,7 @@ fn traced(ctx: &Ctx<'_>, asked: &Asked, (target, ttl): (usize, u16), probe: &Pro
 /// Checks that a request can get this error and that the error is true. The error must have all details that the
 /// protocol promises with its status, and no others.
 pub(crate) fn has_its_details(error: &ErrorResponse) {
-    let status = Status::from_number(error.status).expect("nodes send known statuses");
+    let status = Status::from_number(error.status).expect("a known status");
     let (always, perhaps) = status.details();
     let found: Vec<_> = error.details.iter().map(Detail::tag).collect();
     let is_allowed = |tag| always.contains(tag) || perhaps.contains(tag);
@@ -271,9 +280,9 @@ pub(crate) fn has_its_details(error: &ErrorResponse) {
 
 fn failed(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
     ctx.trace.totals.failed_requests += 1;
-    let status = Status::from_number(error.status).expect("nodes send known statuses");
-    let told = || format!("{asked:?} was answered {}: {} {:?}", status.name(), error.message, error.details);
-    assert!(is_true(ctx, asked, status, error), "{}", told());
+    let status = Status::from_number(error.status).expect("a known status");
+    let context = || format!("{asked:?} was answered {}: {} {:?}", status.name(), error.message, error.details);
+    assert!(is_true(ctx, asked, status, error), "{}", context());
     has_its_details(error);
     if status == Status::Truncated {
         truncated(ctx, asked, error);
@@ -281,7 +290,7 @@ fn failed(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
     let is_healed = ctx.ground.healed_us.is_some_and(|healed_us| healed_us <= asked.sent_us);
     let is_failure = matches!(status.class(), Class::Transient | Class::Unknown) && status != Status::UnknownProducer;
     let is_crowded = status == Status::Overloaded && ctx.profile.nodes.link_mark < LINK_QUEUE_MAX;
-    assert!(!is_healed || !is_failure || is_crowded, "all was healed and {}", told());
+    assert!(!is_healed || !is_failure || is_crowded, "all faults were repaired, but {}", context());
     if !matches!(status.class(), Class::Unknown | Class::Server) {
         note_not_done(ctx, asked);
     }
@@ -293,7 +302,7 @@ fn truncated(ctx: &mut Ctx<'_>, asked: &Asked, error: &ErrorResponse) {
     let is_waiting = matches!(asked.what, What::Fetch { bounds, .. } if bounds.wait_ms > 0);
     let Some((next, now)) = behind_loss(error) else {
         // An ingress that detects it by itself does not know the offset.
-        return assert!(is_waiting, "{asked:?}: it is not told where");
+        return assert!(is_waiting, "{asked:?}: the error has no offset");
     };
     if let Some((id, epoch)) = id.zip(epoch.filter(|epoch| *epoch != NO_EPOCH)) {
         ctx.model.truncated(topic, Life { id, epoch }, (now, next), ctx.ground);
@@ -320,6 +329,7 @@ fn note_not_done(ctx: &mut Ctx<'_>, asked: &Asked) {
 fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) -> bool {
     let target = asked.target(ctx);
     let may_be_lost = || ctx.profile.is_slow() || ctx.ground.may_be_lost(asked.ingress, target, asked.sent_us);
+    let is_lossy = ctx.profile.has_interval_sync();
     let next = error.details.iter().find_map(|detail| if let Detail::Next(next) = detail { Some(*next) } else { None });
     let other = error.details.iter().find_map(|detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None });
     match (status, &asked.what) {
@@ -370,9 +380,9 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
             next.is_some_and(|next| next < *offset && least.is_none_or(|least| next.0 >= least))
         }
         // A log lost records while a request waited for its next one.
-        (Status::Truncated, What::Fetch { epoch: None, bounds, .. }) => bounds.wait_ms > 0 && ctx.profile.is_lazy(),
+        (Status::Truncated, What::Fetch { epoch: None, bounds, .. }) => bounds.wait_ms > 0 && is_lossy,
         (Status::Truncated, What::Fetch { epoch: Some(epoch), .. } | What::Subscribe { epoch: Some(epoch), .. }) => {
-            *epoch == NO_EPOCH || ctx.profile.is_lazy()
+            *epoch == NO_EPOCH || is_lossy
         }
         // The subscriber checks which of them is true.
         (Status::BadRequest, What::Subscribe { again: true, .. })
@@ -423,7 +433,7 @@ fn home_of(ctx: &Ctx<'_>, life: Life) -> usize {
 }
 
 fn distance(ctx: &Ctx<'_>, a: usize, b: usize) -> u32 {
-    let id = |node: usize| NodeId::new(on_wire(node), ctx.profile.dimension).expect("of this cube");
+    let id = |node: usize| NodeId::new(on_wire(node), ctx.profile.dimension).expect("a node of this cube");
     id(a).distance(id(b))
 }
 

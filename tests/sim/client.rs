@@ -15,7 +15,7 @@ use crate::phases::Phase;
 use crate::profile::{Profile, choose, within};
 use crate::publisher::Publisher;
 use crate::reader::Reader;
-use crate::session::{Session, Told};
+use crate::session::{Session, SessionItem};
 use crate::subscriber::Subscriber;
 use crate::trace::Trace;
 use crate::verifier::Verifier;
@@ -175,27 +175,29 @@ impl Client {
     }
 
     fn hear(&mut self, ctx: &mut Ctx<'_>) {
-        for told in self.session.pump(ctx) {
+        for item in self.session.pump(ctx) {
             self.heard_us = ctx.now_us;
-            match told {
-                Told::Answer(asked, response) => {
+            match item {
+                SessionItem::Answer(asked, response) => {
                     check::answered(ctx, &asked, &response);
                     self.on_answer(ctx, &asked, &response);
                 }
-                Told::NotDone(asked) => {
+                SessionItem::NotDone(asked) => {
                     check::lost(ctx, &asked, true);
                     self.on_lost(ctx, &asked);
                 }
-                Told::Unknown(asked, by_node) => {
+                SessionItem::Unknown(asked, by_node) => {
                     check::not_dropped(ctx, &asked, by_node);
                     check::lost(ctx, &asked, false);
                     self.on_lost(ctx, &asked);
                 }
-                Told::Pushed(request_id, push) => {
-                    let Role::Subscriber(subscriber) = &mut self.role else { panic!("{push:?} to who never asked") };
+                SessionItem::Pushed(request_id, push) => {
+                    let Role::Subscriber(subscriber) = &mut self.role else {
+                        panic!("{push:?} to a client without a subscription")
+                    };
                     subscriber.on_push(ctx, &self.session, request_id, &push);
                 }
-                Told::Gone => {
+                SessionItem::Gone => {
                     self.act_us = ctx.now_us + self.rng.u64(1_000..100_000);
                     if let Role::Subscriber(subscriber) = &mut self.role {
                         subscriber.on_gone(ctx);
@@ -212,7 +214,7 @@ impl Client {
             Role::Subscriber(subscriber) => subscriber.on_answer(ctx, &self.session, asked, response),
             Role::Admin(_) | Role::Sower(_) => {}
             Role::Verifier(verifier) => verifier.on_answer(ctx, asked, response),
-            Role::Hostile(_) => unreachable!("it has no honest session"),
+            Role::Hostile(_) => unreachable!("a hostile client has no session"),
         }
     }
 

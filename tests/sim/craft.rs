@@ -1,4 +1,4 @@
-//! Hand-made frames, valid and invalid.
+//! Handmade frames, valid and invalid.
 
 use dht_node::types::{Dimension, LinkSet, NodeId, RequestId, TopicName};
 use dht_node::wire::field::Writer;
@@ -9,7 +9,7 @@ use fastrand::Rng;
 use crate::admin::on_wire;
 use crate::profile::{Profile, choose};
 
-/// Returns the args of a PING to the ingress.
+/// The args of a PING to the ingress.
 pub(crate) const PING_ARGS: [u8; 10] = [0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 1];
 
 /// Returns a valid HELLO.
@@ -115,7 +115,7 @@ pub(crate) fn rogue_frame(profile: &Profile, posed: usize, rng: &mut Rng, bytes:
     // Occasionally it is routed in a smaller cube, which may not include the receiver.
     let bits = profile.dimension.bits();
     let bits = if rng.u8(..4) == 0 { rng.u8(1..=bits) } else { bits };
-    let dimension = Dimension::new(bits).expect("no larger than the cube");
+    let dimension = Dimension::new(bits).expect("at most the dimension of the cube");
     let node = |rng: &mut Rng| NodeId::from_low_bits(rng.u32(..), dimension);
     let route = Route {
         source: if rng.bool() { node(rng) } else { NodeId::from_low_bits(on_wire(posed).into(), dimension) },

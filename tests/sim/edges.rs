@@ -45,20 +45,20 @@ impl Edges {
         if !self.is_calm {
             return;
         }
-        let frame = next_frame(bytes, u32::MAX, dimension).expect("it was just made").expect("it is whole");
+        let frame = next_frame(bytes, u32::MAX, dimension).expect("it was just made").expect("a complete frame");
         let kind = frame.route.as_ref().map(|route| route.kind);
         if kind == Some(Kind::Node) && world_us < SETTLED_US {
             // Links may still come up, and until then there are detours.
             return;
         }
-        assert_eq!(kind, Some(Kind::Multicast), "a push goes to one node, and nothing is wrong");
+        assert_eq!(kind, Some(Kind::Multicast), "a push has one target although there are no faults");
         let (args, payload) = (frame.args().expect("it is sound"), frame.keep_payload().expect("it is sound"));
         let push = Push::decode(Opcode::Deliver, frame.header.status, args, &payload);
         let Ok(Push::Deliver(records)) = push else { panic!("no DELIVER: {push:?}") };
         let id = records.topic_id.number();
         assert_eq!(frame.header.request_id.0, id, "on links, a push carries its topic's id");
         let is_new = self.seen.insert(((link.slot, link.generation), id, records.base.0));
-        assert!(is_new, "{link:?} carries the chunk at {} of {id:016x} a second time", records.base);
+        assert!(is_new, "{link:?} carried the chunk at {} of {id:016x} twice", records.base);
     }
 }
 

@@ -11,7 +11,7 @@ impl Model {
     /// Records that a subscription was notified that the records before `to` are gone.
     pub(crate) fn gap(&mut self, life: Life, to: Offset, now_us: u64) {
         self.totals.gaps += 1;
-        let log = self.logs.get_mut(&life).expect("it was met");
+        let log = self.logs.get_mut(&life).expect("the topic is known to the model");
         log.gaps.push(Gap { to: to.0, now_us });
         log.firsts.raise(now_us, to.0);
         log.nexts.raise(now_us, to.0);
@@ -27,7 +27,7 @@ impl Model {
         for (life, log) in &self.logs {
             for gap in &log.gaps {
                 let Some(most) = self.most_removed(self.kept(life.id), log, gap) else { continue };
-                assert!(gap.to <= most, "{gap:?}, and retention had removed no more than those before {most}");
+                assert!(gap.to <= most, "{gap:?}, but retention had only removed records before {most}");
                 self.totals.gaps_checked += 1;
             }
         }

@@ -23,7 +23,7 @@ pub(crate) struct Truth {
     /// When it may have lost something that it had acknowledged.
     pub losses: Vec<Loss>,
     /// Everything acknowledged before this time is durable; otherwise nothing is.
-    pub safe_us: u64,
+    pub durable_us: u64,
     /// How its last process ended.
     pub ending: Ending,
     /// The number of starts that may have begun a new epoch of every log, and the time of the last one that must have.
@@ -42,7 +42,7 @@ pub(crate) struct Truth {
 pub(crate) struct Loss {
     pub at_us: u64,
     /// Everything acknowledged before this time is present; `None` if nothing is.
-    pub safe_us: Option<u64>,
+    pub durable_us: Option<u64>,
 }
 
 /// How a process ended whose disk may lack acknowledged data.
@@ -66,7 +66,7 @@ impl Truth {
             self.ending = self.ending.max(Ending::Unclear);
             return;
         }
-        self.safe_us = now_us;
+        self.durable_us = now_us;
         if self.ending == Ending::Killed {
             self.raised_us = Some(now_us);
         }
@@ -166,13 +166,13 @@ impl Ground {
     /// Returns true if this node still has data that somebody knew by that time, and that existed at the other time or
     /// later.
     pub(crate) fn keeps(&self, node: usize, learned_us: u64, known_us: u64) -> bool {
-        let is_safe = |loss: &Loss| loss.safe_us.is_some_and(|safe_us| learned_us < safe_us);
+        let is_safe = |loss: &Loss| loss.durable_us.is_some_and(|durable_us| learned_us < durable_us);
         self.nodes[node].losses.iter().all(|loss| loss.at_us < known_us || is_safe(loss))
     }
 
     /// Returns true if this node may have lost only that it executed what was requested and answered at these times.
     pub(crate) fn may_undo(&self, node: usize, done: Span) -> bool {
-        let is_unsafe = |loss: &Loss| loss.safe_us.is_some_and(|safe_us| safe_us <= done.now_us);
+        let is_unsafe = |loss: &Loss| loss.durable_us.is_some_and(|durable_us| durable_us <= done.now_us);
         self.nodes[node].losses.iter().any(|loss| loss.at_us >= done.asked_us && is_unsafe(loss))
     }
 

@@ -35,7 +35,7 @@ struct Running {
     outbox: VecDeque<Bytes>,
     inbox: Vec<u8>,
     /// The frames received: opcode, status, and whether it was a response.
-    told: Vec<(Option<Opcode>, Option<Status>, bool)>,
+    received: Vec<(Option<Opcode>, Option<Status>, bool)>,
     /// True once the PING after the attack has been answered.
     is_answered: bool,
 }
@@ -97,7 +97,7 @@ impl Hostile {
             has_sent: false,
             outbox,
             inbox: Vec::new(),
-            told: Vec::new(),
+            received: Vec::new(),
             is_answered: false,
         });
     }
@@ -137,7 +137,7 @@ impl Running {
                 }
                 Got::Broken => {
                     let is_surprising = self.was_well(ctx) && self.attack.answers.is_some();
-                    assert!(!is_surprising, "{} at node {} was cut short", self.attack.name, self.node);
+                    assert!(!is_surprising, "{}: node {} closed the connection early", self.attack.name, self.node);
                     return self.leave(ctx, Leave::Done);
                 }
                 Got::End => {
@@ -153,14 +153,20 @@ impl Running {
             return self.leave(ctx, Leave::Done);
         }
         let is_late = since_us > REACTION_US;
-        assert!(!(is_late && self.was_well(ctx)), "{} at node {} led to {:?}", self.attack.name, self.node, self.told);
+        assert!(
+            !(is_late && self.was_well(ctx)),
+            "{}: node {} reacted with {:?}",
+            self.attack.name,
+            self.node,
+            self.received
+        );
         is_late && self.leave(ctx, Leave::Reset)
     }
 
     fn take_frames(&mut self, me: usize, ctx: &mut Ctx<'_>) {
         let bytes = std::mem::take(&mut self.inbox);
         let mut at = 0;
-        while let Some(frame) = next_frame(&bytes[at..], 1 << 20, ctx.profile.dimension).expect("nodes send frames") {
+        while let Some(frame) = next_frame(&bytes[at..], 1 << 20, ctx.profile.dimension).expect("a valid frame") {
             at += frame.len();
             let header = &frame.header;
             ctx.trace.frame(ctx.now_us, (Place::Client(me), Place::Node(self.node)), header);
@@ -168,7 +174,7 @@ impl Running {
             let opcode = Opcode::from_number(header.opcode);
             if is_response || opcode == Some(Opcode::Goaway) {
                 self.is_answered |= is_response && header.request_id == RequestId(MARKER);
-                self.told.push((opcode, Status::from_number(header.status), is_response));
+                self.received.push((opcode, Status::from_number(header.status), is_response));
             }
         }
         self.inbox = bytes[at..].to_vec();
@@ -189,12 +195,16 @@ impl Running {
         if self.attack.then == Then::GoesOn {
             expected.push((Some(Opcode::Ping), Some(Status::Ok), true));
         }
-        let is_right = self.told == expected && is_closed == (self.attack.then != Then::GoesOn);
-        let Self { attack, node, told, .. } = self;
-        assert!(is_right || !self.was_well(ctx), "{} at node {node} led to {told:?}, not {expected:?}", attack.name);
+        let is_right = self.received == expected && is_closed == (self.attack.then != Then::GoesOn);
+        let Self { attack, node, received, .. } = self;
+        assert!(
+            is_right || !self.was_well(ctx),
+            "{}: node {node} reacted with {received:?}, not {expected:?}",
+            attack.name
+        );
     }
 
-    /// Returns true if nothing was wrong with the node during the attack.
+    /// Returns true if the node was running and had no faults during the attack.
     fn was_well(&self, ctx: &Ctx<'_>) -> bool {
         let truth = &ctx.ground.nodes[self.node];
         truth.is_up && !truth.is_draining && ctx.ground.has_run(self.node, self.began_us)

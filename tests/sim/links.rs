@@ -202,7 +202,7 @@ impl SimLinks {
             let late = conn.owed.iter().find(|owed| owed.until_us < self.now_us);
             assert!(late.is_none() || waits_for_disk, "{:?} was never answered on {:?}", late, conn.end);
             if !conn.is_link && conn.filled {
-                assert!(conn.paused, "the client on {:?} does not read and is read", conn.end);
+                assert!(conn.paused, "the node reads from the client on {:?}, which does not read", conn.end);
             }
             let mark = if conn.is_link { LINK_QUEUE_MAX } else { CLIENT_QUEUE_MAX } as u64;
             let most = mark + CLIENT_BURST * if conn.is_link { CLIENTS_A_LINK } else { 1 };
@@ -232,8 +232,8 @@ impl SimLinks {
         let length = entry.bytes.len();
         if entry.opcode == Some(Opcode::Deliver) {
             assert!(!conn.is_link || conn.queued <= push_mark, "records are pushed into a queue that is too long");
-            let is_told = !conn.is_link && conn.filled && conn.filled_step < step;
-            assert!(!is_told, "records are pushed to who does not read");
+            let was_reported = !conn.is_link && conn.filled && conn.filled_step < step;
+            assert!(!was_reported, "records are pushed to a client that does not read");
         }
         if conn.is_link && entry.opcode.is_some_and(|opcode| opcode.is_push() || opcode.is_between_nodes()) {
             self.edges.note(id, &entry.bytes, self.dimension, self.world_us);
@@ -241,12 +241,12 @@ impl SimLinks {
                 return false;
             }
         }
-        let is_told = conn.filled && conn.filled_step < step;
-        assert!(!(entry.is_request && is_told), "a request was put into a queue that is past its mark");
-        assert!(length <= conn.frame_max as usize, "{length} bytes to who takes {}", conn.frame_max);
+        let was_reported = conn.filled && conn.filled_step < step;
+        assert!(!(entry.is_request && was_reported), "a request was queued above the high-water mark");
+        assert!(length <= conn.frame_max as usize, "{length} bytes to a client that accepts {}", conn.frame_max);
         if let Some((request_id, opcode)) = entry.answers {
             let place = conn.owed.iter().position(|owed| (owed.request_id, owed.opcode) == (request_id, opcode));
-            let place = place.unwrap_or_else(|| panic!("{:?} never asked {opcode:#04x} {request_id:?}", conn.end));
+            let place = place.unwrap_or_else(|| panic!("{:?} never sent {opcode:#04x} {request_id:?}", conn.end));
             conn.owed.remove(place);
         }
         conn.queued += length;

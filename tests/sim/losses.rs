@@ -11,7 +11,7 @@ use crate::truth::{Life, Log};
 
 /// A client was notified that offsets of an earlier epoch may denote other records from `next` on in a later one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Told {
+pub(crate) struct LossReport {
     life: Life,
     epoch: Epoch,
     next: u64,
@@ -22,13 +22,16 @@ impl Model {
     pub(crate) fn meet_life(&mut self, name: usize, life: Life, span: Span, ground: &Ground) {
         self.meet(name, life.id, span, ground);
         let home = &ground.nodes[self.names[name].plan.home];
-        assert!((1..=home.raises + 1).contains(&life.epoch.0), "nothing may have been lost, and {life:?} says so");
+        assert!(
+            (1..=home.raises + 1).contains(&life.epoch.0),
+            "{life:?} has a new epoch although no records may have been lost"
+        );
         let log = self.logs.entry(life).or_insert_with(|| Log { learned_us: span.now_us, ..Log::default() });
         let is_raised =
             home.raised_us.is_some_and(|raised_us| log.learned_us <= raised_us && raised_us < span.asked_us);
-        assert!(!is_raised, "{life:?} goes on when something may have been lost");
+        assert!(!is_raised, "{life:?} has no new epoch although records may have been lost");
         let later = self.later(life).find(|(_, log)| log.learned_us <= span.asked_us);
-        assert!(later.is_none(), "{life:?} comes after a later life");
+        assert!(later.is_none(), "{life:?} was reported after a later epoch");
     }
 
     /// Returns the later epochs of a log.
@@ -48,9 +51,12 @@ impl Model {
             let is_safe = |span: &Span| ground.keeps(home, span.now_us, span.asked_us);
             let safe = log.acked.iter().filter(|(_, span)| is_safe(span)).map(|(batch, _)| self.end_in(log, *batch));
             let safe = safe.max().unwrap_or(0);
-            assert!(safe <= next.0, "{life:?} is said to have lost records from {next} on; it is safe up to {safe}");
+            assert!(
+                safe <= next.0,
+                "{life:?} is reported to have lost records from {next} on, but is durable up to {safe}"
+            );
         }
-        self.told.push(Told { life, epoch, next: next.0 });
+        self.loss_reports.push(LossReport { life, epoch, next: next.0 });
     }
 
     /// Returns the offset after the last record of a batch.
@@ -60,10 +66,10 @@ impl Model {
 
     /// Checks that everything lost was reported, and that nothing durable was lost.
     pub(crate) fn check_losses(&mut self, ground: &Ground) {
-        for told in &self.told {
-            let later = Life { epoch: told.epoch, ..told.life };
-            if let Some((before, after)) = self.logs.get(&told.life).zip(self.logs.get(&later)) {
-                check_told(told, before, after);
+        for report in &self.loss_reports {
+            let later = Life { epoch: report.epoch, ..report.life };
+            if let Some((before, after)) = self.logs.get(&report.life).zip(self.logs.get(&later)) {
+                check_report(report, before, after);
             }
         }
         let mut lost = 0;
@@ -87,7 +93,7 @@ impl Model {
             if self.end_in(before, *batch) <= first || is_there {
                 continue;
             }
-            assert!(!ground.keeps(home, span.now_us, span.asked_us), "batch {batch} was safe and is not in {id:?}");
+            assert!(!ground.keeps(home, span.now_us, span.asked_us), "batch {batch} was durable and is not in {id:?}");
             lost += self.batches[*batch].count() as u64;
         }
         lost
@@ -95,12 +101,12 @@ impl Model {
 }
 
 /// Below the reported offset every offset denotes the same record, and the log was not shorter than that.
-fn check_told(told: &Told, before: &Log, after: &Log) {
-    let least = after.least_next.unwrap_or(told.next);
-    assert!(told.next <= least, "{told:?}, and it went on from {least} or before");
-    for (offset, placed) in before.records.range(..told.next) {
+fn check_report(report: &LossReport, before: &Log, after: &Log) {
+    let least = after.least_next.unwrap_or(report.next);
+    assert!(report.next <= least, "{report:?}, but the log continued at or before {least}");
+    for (offset, placed) in before.records.range(..report.next) {
         let now = after.records.get(offset).unwrap_or(placed);
-        assert_eq!(now, placed, "{told:?}, and offset {offset} means another record");
+        assert_eq!(now, placed, "{report:?}, but offset {offset} denotes another record");
     }
 }
 
@@ -108,5 +114,5 @@ fn check_told(told: &Told, before: &Log, after: &Log) {
 fn check_prefix(before: &Log, after: &Log, whose: &str) {
     let both = before.records.iter().filter_map(|(offset, one)| Some((offset, one == after.records.get(offset)?)));
     let mut kept = both.skip_while(|(_, is_same)| *is_same).filter(|(_, is_same)| *is_same);
-    assert_eq!(kept.next(), None, "a record behind a lost one was kept of {whose}");
+    assert_eq!(kept.next(), None, "{whose} kept a record after a lost one");
 }

@@ -100,7 +100,7 @@ fn run(seed: u64, care: Care, totals: &mut Totals) -> u64 {
     let result = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(panic) = result {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        let why = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+        let why = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message");
         let (story, now_us) = (world.trace.story(), world.now_us);
         panic!("seed {seed} failed after {now_us} us:\n{story}\n{why}\n\nrerun: SIM_SEED={seed} cargo test --test sim");
     }
@@ -130,16 +130,16 @@ fn ten_thousand_feeds_carry_a_record_each() {
 }
 
 #[test]
-fn subscribers_are_told_of_a_home_out_of_reach_once_and_when_it_is_back() {
+fn subscribers_are_notified_once_when_a_home_becomes_unreachable_and_when_it_is_back() {
     for what in outage::ALL {
         outage::check(what);
     }
 }
 
 #[test]
-fn a_seed_repeats_itself() {
+fn two_runs_of_one_seed_are_identical() {
     for seed in 1..=5 {
         let runs = [(); 2].map(|()| run(seed, Care::EachTurn, &mut Totals::default()));
-        assert_eq!(runs[0], runs[1], "seed {seed} went two ways");
+        assert_eq!(runs[0], runs[1], "two runs of seed {seed} differ");
     }
 }

@@ -11,7 +11,7 @@ use dht_node::wire::response::{OFFSET_FORGOTTEN, Published, Run};
 
 use crate::changes::{Changes, Kept};
 use crate::ground::Ground;
-use crate::losses::Told;
+use crate::losses::LossReport;
 use crate::profile::{Plan, Profile};
 use crate::trace::Totals;
 use crate::truth::{Batch, Life, Log, Placed, Topic, identity, kept_from};
@@ -23,7 +23,7 @@ pub(crate) struct Model {
     pub topics: BTreeMap<TopicId, Topic>,
     pub logs: BTreeMap<Life, Log>,
     /// Reports that logs have lost records.
-    pub told: Vec<Told>,
+    pub loss_reports: Vec<LossReport>,
     pub batches: Vec<Batch>,
     /// Answers may take so long that an ingress sends requests again.
     is_repeated: bool,
@@ -94,7 +94,7 @@ impl Model {
             plan: plan.clone(),
             retention: filled(plan.retention),
             other: filled(plan.other),
-            may_lose: profile.is_lazy(),
+            may_lose: profile.has_interval_sync(),
             deletes: BTreeMap::new(),
             deletes_asked: 0,
             found: None,
@@ -104,7 +104,7 @@ impl Model {
             topics: BTreeMap::new(),
             is_repeated: !profile.is_calm() || profile.is_slow() || profile.disks.is_some(),
             logs: BTreeMap::new(),
-            told: Vec::new(),
+            loss_reports: Vec::new(),
             batches: Vec::new(),
             largest: 0,
             epochs: BTreeMap::new(),
@@ -128,7 +128,7 @@ impl Model {
         let mut starts = vec![0];
         for record in records::iter(&payload) {
             let mut bytes = Vec::new();
-            record.and_then(|record| record.encode(&mut bytes)).expect("made of records");
+            record.and_then(|record| record.encode(&mut bytes)).expect("a sequence of records");
             starts.push(starts.last().expect("not empty") + bytes.len());
         }
         assert_eq!(starts.last(), Some(&payload.len()));
@@ -195,7 +195,7 @@ impl Model {
     /// Publishes a batch that is not stored in another epoch of its producer.
     pub(crate) fn move_batch(&mut self, batch: usize, (producer, epoch, sequence): (u64, u32, u64)) {
         let moved = &mut self.batches[batch];
-        assert!(!moved.is_seen && !moved.is_acked, "batch {batch} was said not to be stored, and somebody has read it");
+        assert!(!moved.is_seen && !moved.is_acked, "batch {batch} was reported as not stored, but was read");
         (moved.sequenced, moved.is_moved) = (Some((producer, epoch, sequence)), true);
         self.epochs.insert(producer, epoch);
     }
@@ -215,7 +215,7 @@ impl Model {
         let life = Life { id: published.topic_id, epoch: published.epoch };
         let acked = &mut self.batches[batch];
         let count = acked.count();
-        assert_eq!(published.count as usize, count, "the acknowledgement counts other records");
+        assert_eq!(published.count as usize, count, "the acknowledgement has another number of records");
         let is_forgotten = published.base == OFFSET_FORGOTTEN;
         if acked.is_forged {
             assert!(is_forgotten, "batch {batch} was stored under the sequence of another");
@@ -223,7 +223,7 @@ impl Model {
         }
         if published.duplicate {
             let may_be_repeated = self.is_repeated && acked.sequenced.is_some();
-            assert!(acked.attempts > 1 || may_be_repeated, "batch {batch} was sent once and called a duplicate");
+            assert!(acked.attempts > 1 || may_be_repeated, "batch {batch} was sent once but reported as a duplicate");
             self.totals.duplicates += 1;
         }
         self.totals.acked_batches += u64::from(!acked.is_acked);
@@ -237,7 +237,7 @@ impl Model {
             let offset = published.base.0 + index as u64;
             self.place(life, offset, Placed { batch, index, append_us: published.append_us });
         }
-        let log = self.logs.get_mut(&life).expect("just met");
+        let log = self.logs.get_mut(&life).expect("just recorded");
         log.nexts.raise(span.now_us, published.base.0 + count as u64);
         log.acked.entry(batch).or_insert(span);
         if !published.duplicate {
@@ -259,7 +259,7 @@ impl Model {
         assert_eq!(topic.name, name, "a topic changed its name");
         if let Some(deleted) = topic.deleted.filter(|deleted| deleted.now_us <= span.asked_us) {
             // A home that has lost a deletion has the topic again.
-            assert!(ground.may_undo(self.names[name].plan.home, deleted), "{id:?} came back from deletion");
+            assert!(ground.may_undo(self.names[name].plan.home, deleted), "{id:?} exists again after its deletion");
             (topic.deleted, topic.learned_us) = (None, learned_us);
         }
         topic.known_us = topic.known_us.max(known_us);
@@ -273,28 +273,28 @@ impl Model {
             if rest.is_empty() {
                 break;
             }
-            let (record, behind) = Record::decode(rest).expect("records are stored as they came");
+            let (record, behind) = Record::decode(rest).expect("records are stored as received");
             let bytes = &rest[..rest.len() - behind.len()];
             rest = behind;
             let (batch, index) = identity(record.value);
-            let truth = self.batches.get(batch).unwrap_or_else(|| panic!("nobody published what stands at {offset}"));
-            assert_eq!(truth.record(index), bytes, "offset {offset} has other bytes than were published");
+            let truth = self.batches.get(batch).unwrap_or_else(|| panic!("the record at {offset} was never published"));
+            assert_eq!(truth.record(index), bytes, "the bytes at offset {offset} differ from the published ones");
             let append_us = times.next().expect("runs cover all records");
             self.place(life, offset, Placed { batch, index, append_us });
             self.totals.records_read += 1;
         }
-        assert_eq!(times.next(), None, "runs of more records than came");
+        assert_eq!(times.next(), None, "runs cover more records than the frame has");
     }
 
     /// Checks the extent of a topic against earlier reports and its retention.
     pub(crate) fn check_extent(&mut self, life: Life, extent: Extent, span: Span) {
         let Kept { most, least, inexact, trim_to } = self.kept(life.id);
-        let log = self.logs.get_mut(&life).expect("it was met");
+        let log = self.logs.get_mut(&life).expect("the topic is known to the model");
         let (first, next) = (extent.first.0, extent.next.0);
         assert!(first <= next);
         let (least_first, least_next) = (log.firsts.at(span.asked_us), log.nexts.at(span.asked_us));
-        assert!(first >= least_first, "the first offset went back from {least_first} to {first}");
-        assert!(next >= least_next, "the log ends at {next}, and {least_next} was acknowledged or read before");
+        assert!(first >= least_first, "the log start offset went back from {least_first} to {first}");
+        assert!(next >= least_next, "the log ends at {next}, but {least_next} was acknowledged or read before");
         log.firsts.raise(span.now_us, first);
         log.nexts.raise(span.now_us, next);
         log.least_next = Some(log.least_next.map_or(next, |least| least.min(next)));
@@ -308,7 +308,7 @@ impl Model {
                 let batch = |placed: &Placed| &self.batches[placed.batch];
                 log.records.get(&offset).is_none_or(|placed| batch(placed).may_be_aged(span.now_us, least))
             };
-            assert!(first >= lowest, "{first} is kept, {most:?} keeps from {lowest} of {next}");
+            assert!(first >= lowest, "{first} is retained, but {most:?} allows only {lowest} to {next}");
             let is_asked = first <= trim_to;
             let by_age = least.age_ms > 0 && (highest.max(trim_to)..first).all(is_old);
             assert!(
@@ -316,12 +316,15 @@ impl Model {
                 "{first} is first of {next}, {least:?} keeps from {highest}"
             );
         }
-        if let Some(told) = extent.bytes
+        if let Some(reported) = extent.bytes
             && let Some(bytes) = (first..next).map(length).sum::<Option<u64>>()
         {
             // The trimmed part of the oldest mark is estimated by the number of records.
             let inexact = if first == 0 { 0 } else { inexact };
-            assert!(told.abs_diff(bytes) <= inexact, "{told} bytes from {first} to {next}, which are {bytes}");
+            assert!(
+                reported.abs_diff(bytes) <= inexact,
+                "{reported} bytes reported from {first} to {next}, which have {bytes}"
+            );
         }
     }
 
@@ -332,7 +335,7 @@ impl Model {
         assert!((first.0..next.0).all(|offset| log.records.contains_key(&offset)), "everything was read");
         for (batch, base) in &log.bases {
             let end = base + self.batches[*batch].count() as u64;
-            assert!(end <= next.0, "batch {batch} is stored in part: {base} to {end} of {}", next.0);
+            assert!(end <= next.0, "batch {batch} is stored partially: {base} to {end} of {}", next.0);
         }
     }
 
@@ -348,17 +351,17 @@ impl Model {
 
     fn place(&mut self, life: Life, offset: u64, placed: Placed) {
         let Placed { batch, index, .. } = placed;
-        let log = self.logs.get_mut(&life).expect("it was met");
+        let log = self.logs.get_mut(&life).expect("the topic is known to the model");
         let truth = &mut self.batches[batch];
         truth.is_seen = true;
         truth.check(batch);
-        assert!(!truth.is_forged, "batch {batch} took the sequence of another");
+        assert!(!truth.is_forged, "batch {batch} was stored with the sequence of another");
         let known = log.records.entry(offset).or_insert(placed);
-        assert_eq!((known.batch, known.index), (batch, index), "offset {offset} has two contents");
-        assert_eq!(known.append_us, placed.append_us, "offset {offset} has two times");
+        assert_eq!((known.batch, known.index), (batch, index), "offset {offset} has two values");
+        assert_eq!(known.append_us, placed.append_us, "offset {offset} has two append times");
         let base = offset.checked_sub(index as u64).expect("a batch starts within the log");
         if let Some(known) = log.bases.get(&batch) {
-            assert_eq!(*known, base, "batch {batch} stands at two places of one topic");
+            assert_eq!(*known, base, "batch {batch} is stored at two offsets of one topic");
             return;
         }
         log.bases.insert(batch, base);

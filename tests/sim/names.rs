@@ -57,7 +57,7 @@ impl Model {
         if let Some(id) = deleted {
             self.totals.deletes += 1;
             self.meet(name, id, span, ground);
-            let topic = self.topics.get_mut(&id).expect("just met");
+            let topic = self.topics.get_mut(&id).expect("just recorded");
             let may_undo = |deleted: Span| ground.may_undo(self.names[name].plan.home, deleted);
             assert!(topic.deleted.is_none_or(may_undo), "{id:?} was deleted twice");
             topic.deleted = Some(span);

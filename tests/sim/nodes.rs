@@ -1,4 +1,4 @@
-//! The lives of nodes: turns, connects, starts and ends.
+//! Turns, connects, starts and stops of nodes.
 
 use dht_node::journal::{Identity, OpenError};
 use dht_node::limits::{CLIENTS_MAX, HANDSHAKES_EXTRA};
@@ -58,7 +58,7 @@ impl World {
 
     fn settings(&mut self, node: usize) -> Settings {
         let dimension = self.profile.dimension;
-        let id = NodeId::new(u16::try_from(node).expect("few"), dimension).expect("of this cube");
+        let id = NodeId::new(u16::try_from(node).expect("few"), dimension).expect("a node of this cube");
         Settings {
             id,
             dimension,
@@ -75,13 +75,13 @@ impl World {
         }
     }
 
-    /// Gives a node what its disk has. `None` when that cannot be read now, for a reason that passes.
+    /// Opens a node's store and restores the node from it. Returns `None` if the disk fails temporarily.
     fn open(&mut self, node: usize, mut blank: Node) -> Option<(Node, SimStore)> {
         let Some(pace) = self.profile.disks.clone() else {
             return Some((blank, SimStore::Memory(MemoryStore::default())));
         };
         let dimension = self.profile.dimension;
-        let id = NodeId::new(u16::try_from(node).expect("few"), dimension).expect("of this cube");
+        let id = NodeId::new(u16::try_from(node).expect("few"), dimension).expect("a node of this cube");
         let identity = Identity { cluster: CLUSTER.to_owned(), dimension, node: id };
         let mut rng = self.chaos.fork();
         let settings = self.settings(node);
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    /// When the machine stopped in the middle of something, it loses what was not safe.
+    /// If the machine has stopped in the middle of an operation, simulates the loss of data that was not durable.
     fn reap_disk(&mut self, node: usize) {
         if self.disks[node].has_stopped() {
             self.crash_disk(node);
@@ -107,18 +107,18 @@ impl World {
         if self.profile.disks.is_some() {
             self.trace.totals.disk_crashes += 1;
             self.disks[node].crash(&mut self.chaos);
-            self.note_safe(node);
+            self.note_durable(node);
         }
-        if self.profile.is_lazy() {
+        if self.profile.has_interval_sync() {
             let truth = &mut self.ground.nodes[node];
-            truth.losses.push(Loss { at_us: self.now_us, safe_us: Some(truth.safe_us) });
+            truth.losses.push(Loss { at_us: self.now_us, durable_us: Some(truth.durable_us) });
         }
     }
 
-    /// Takes note of what is safe on the disk of a process that runs.
-    fn note_safe(&mut self, node: usize) {
+    /// Records up to when acknowledged data is durable on the disk of a running process.
+    fn note_durable(&mut self, node: usize) {
         if let Some(SimStore::Disk(store)) = self.hosts[node].as_ref().map(|host| &host.turn.store) {
-            self.ground.nodes[node].safe_us = store.safe_us;
+            self.ground.nodes[node].durable_us = store.durable_us;
         }
     }
 
@@ -127,22 +127,22 @@ impl World {
         self.at(again_us, Wake::Fault(Fault::Start { node }));
     }
 
-    /// In the end a crash changes nothing: the node that starts again has every topic and every record. A lazy one has
-    /// to end before that.
+    /// Checks at the end that a node has the same topics and records after a crash and a start. With interval sync it
+    /// is shut down before the crash.
     pub(crate) fn check_disk(&mut self, node: usize) {
         let Some(host) = &mut self.hosts[node] else { return };
         let SimStore::Disk(store) = &mut host.turn.store else { return };
         if !store.is_idle() {
             return;
         }
-        store.settle().expect("a disk that works");
-        let host = self.hosts[node].as_ref().expect("it was just there");
+        store.settle().expect("the disk works");
+        let host = self.hosts[node].as_ref().expect("it was running just now");
         let before = self.seen(host.turn.node(), &host.turn.store);
-        if self.profile.is_lazy()
+        if self.profile.has_interval_sync()
             && let Some(host) = &mut self.hosts[node]
         {
             host.turn.close();
-            assert!(!host.turn.store.has_failed(), "a disk that works");
+            assert!(!host.turn.store.has_failed(), "the disk works");
             if host.turn.store.ending(Leave::Done) != Ending::Orderly {
                 return;
             }
@@ -150,19 +150,19 @@ impl World {
         self.trace.totals.disk_crashes += 1;
         self.disks[node].crash(&mut self.chaos);
         let blank = Node::new(self.settings(node), Now { monotonic_us: self.now_us, wall_us: self.now_us });
-        let (restored, store) = self.open(node, blank).expect("a disk that works opens");
-        assert!(self.seen(&restored, &store) == before, "node {node} came back with another state");
+        let (restored, store) = self.open(node, blank).expect("the disk works");
+        assert!(self.seen(&restored, &store) == before, "node {node} has another state after the crash");
     }
 
-    /// Everything that clients can see of a node's topics.
+    /// Returns everything that clients can see of a node's topics.
     fn seen(&self, node: &Node, store: &SimStore) -> (Vec<u8>, Vec<Vec<u8>>) {
         let topics = (0..self.profile.topics.len()).filter_map(|topic| node.topic(self.profile.name(topic)));
         let keeper = if let SimStore::Disk(store) = store { Some(store.keeper()) } else { None };
-        let records = topics.map(|topic| records::of(topic, keeper).expect("a disk that works"));
+        let records = topics.map(|topic| records::of(topic, keeper).expect("the disk works"));
         (node.image(), records.collect())
     }
 
-    /// Starts a node, with what its disk has, or with nothing.
+    /// Starts a node, with the content of its disk, if it has one.
     pub(crate) fn start(&mut self, node: usize) {
         if self.hosts[node].is_some() {
             return;
@@ -171,7 +171,7 @@ impl World {
         let now = Now { monotonic_us: self.now_us + clocks.0, wall_us: self.now_us + clocks.1 };
         let blank = Node::new(self.settings(node), now);
         let opened = self.open(node, blank);
-        if self.profile.is_lazy() {
+        if self.profile.has_interval_sync() {
             self.ground.nodes[node].note_start(self.now_us, opened.is_some());
         }
         let Some((restored, store)) = opened else {
@@ -189,9 +189,9 @@ impl World {
         self.refresh_ground();
     }
 
-    /// A node is gone, with everything in its memory; it is started again later.
+    /// Stops a node, which loses everything in its memory, and schedules its next start.
     pub(crate) fn stop(&mut self, node: usize, how: Leave) {
-        self.note_safe(node);
+        self.note_durable(node);
         let Some(host) = self.hosts[node].take() else { return };
         let ending = host.turn.store.ending(how);
         let around = &mut Around { now_us: self.now_us, network: &mut self.network, trace: &mut self.trace };
@@ -200,7 +200,7 @@ impl World {
         (truth.is_up, truth.ended_us) = (false, Some(self.now_us));
         truth.ending = ending;
         if self.profile.disks.is_none() {
-            truth.losses.push(Loss { at_us: self.now_us, safe_us: None });
+            truth.losses.push(Loss { at_us: self.now_us, durable_us: None });
         }
         self.ground.disturb_node(self.now_us, node);
         self.turns_us[node] = None;

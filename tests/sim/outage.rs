@@ -50,7 +50,7 @@ pub(crate) fn check(what: What) {
     let mut world = World::with(profile, roles, &mut rng);
     world.care = Care::EachTurn;
     world.run_until(BREAK_US);
-    assert!(world.model.seats.len() > SUBSCRIBERS * TOPICS / 2, "most subscriptions are there");
+    assert!(world.model.seats.len() > SUBSCRIBERS * TOPICS / 2, "most subscriptions exist");
     assert_eq!(waiting(&world, what, false), 0);
     break_it(&mut world, what);
     world.run_until(TOLD_US);
@@ -62,7 +62,11 @@ pub(crate) fn check(what: What) {
     world.run_until(BACK_US);
     assert_eq!(waiting(&world, what, false), 0);
     let losses: u64 = world.hosts.iter().flatten().map(|host| host.turn.links.counts[1]).sum();
-    assert_eq!(losses, links(&world).len() as u64, "{what:?}: each end loses each link of the node once");
+    assert_eq!(
+        losses,
+        links(&world).len() as u64,
+        "{what:?}: each end must report the loss of each link of the node once"
+    );
     world.run();
     let totals = &world.trace.totals;
     assert_eq!((totals.waited, totals.flowed), (count, count), "{what:?}");

@@ -65,7 +65,7 @@ impl World {
         let end_us = self.profile.faults.end_us;
         // A link that was silent for almost too long may still be closed.
         if is_whole && (self.profile.is_calm() || self.now_us >= end_us + LINGERING_US) {
-            // For a moment, a target that was unreachable still gets UNREACHABLE without being asked.
+            // For a moment, nodes still answer UNREACHABLE from memory for targets that were unreachable.
             self.ground.healed_us = Some(self.now_us + 300_000);
         }
         let deadline_us = end_us + HEAL_US;
@@ -101,7 +101,7 @@ impl World {
             self.disks[node].heal();
             self.set_wall(node, WALL_US);
             self.start(node);
-            assert!(self.hosts[node].is_some(), "a disk that works opens");
+            assert!(self.hosts[node].is_some(), "the disk works");
             self.sieve(node, (0, 0));
             self.wake_node(node, self.now_us);
         }

@@ -76,7 +76,7 @@ pub(crate) struct Disks {
     /// The duration of an fsync.
     pub sync_us: (u64, u64),
     /// Delay until acknowledged data is fsynced; `None` if it is fsynced first.
-    pub lazy_us: Option<u64>,
+    pub interval_us: Option<u64>,
     /// The duration of each operation on notes, checkpoints and new segments.
     pub keep_us: (u64, u64),
 }
@@ -105,18 +105,18 @@ pub(crate) struct Clients {
     pub changes: u8,
 }
 
-/// What goes wrong, and when.
+/// The faults of a run, and their times.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
-    /// None: a calm run, in which nothing may fail.
+    /// The kinds of faults. Empty in a calm run, in which no request may fail.
     pub kinds: Vec<Kind>,
-    /// Mean time between two.
+    /// Mean time between two faults.
     pub every_us: u64,
-    /// Mean time until one is healed.
+    /// Mean duration of a fault.
     pub last_us: u64,
-    /// No new ones after this.
+    /// The time after which no new faults occur.
     pub until_us: u64,
-    /// Everything is healed at this time.
+    /// The time at which all faults are repaired.
     pub end_us: u64,
 }
 
@@ -139,17 +139,17 @@ impl Profile {
             clients.record_bytes = clients.record_bytes.min(4 << 10);
         }
         if let Some(disks) = &mut disks {
-            // What is written is copied several times.
+            // Smaller records save time: on simulated disks the data is copied several times.
             clients.record_bytes = clients.record_bytes.min(2_000);
             clients.batch_records = clients.batch_records.min(5);
-            // When each record fills a segment of its own, no two are synced together, and publishers wait for long.
+            // If each batch filled a segment, no two batches would share a sync, and publishers would wait too long.
             let batch_bytes = u32::try_from(clients.record_bytes).expect("few") * clients.batch_records;
             disks.segment = disks.segment.max((8 * batch_bytes).next_multiple_of(8));
         }
         if faults.kinds == [Kind::Rolling] {
-            // One that takes the place of a neighbour swallows what it is sent.
+            // A hostile client that poses as a neighbour would drop requests, which must not happen in such a run.
             (clients.hostile, clients.greedy) = (0, 0);
-            // The run is longer, and all that is published is read in the end.
+            // Publish less: the run is longer, and everything that is published is read at the end.
             clients.think_us = clients.think_us.max((10_000, 100_000));
             clients.batch_records = clients.batch_records.min(3);
         }
@@ -169,7 +169,7 @@ impl Profile {
         }
     }
 
-    /// A calm cube without clients.
+    /// Returns the profile of a calm cube without clients.
     pub(crate) fn calm(dimension: Dimension, names: Vec<String>, end_us: u64) -> Self {
         let plan = |name: String| {
             let (retention, other) = (Retention::default(), Retention::default());
@@ -195,59 +195,60 @@ impl Profile {
         }
     }
 
-    /// The name of a topic.
+    /// Returns the name of a topic.
     pub(crate) fn name(&self, topic: usize) -> TopicName<'_> {
-        TopicName::new(&self.topics[topic].name).expect("made of allowed characters")
+        TopicName::new(&self.topics[topic].name).expect("a valid name")
     }
 
-    /// May a crash of a machine lose what was acknowledged last, and nothing else?
-    pub(crate) fn is_lazy(&self) -> bool {
+    /// Returns true if a crash of a machine may lose the last acknowledged records, because syncs are periodic.
+    pub(crate) fn has_interval_sync(&self) -> bool {
         self.durability() == Durability::Interval
     }
 
-    /// What an acknowledgement means.
+    /// Returns the durability that an acknowledgement promises.
     pub(crate) fn durability(&self) -> Durability {
         match &self.disks {
             None => Durability::Memory,
-            Some(Disks { lazy_us: Some(_), .. }) => Durability::Interval,
-            Some(Disks { lazy_us: None, .. }) => Durability::Synced,
+            Some(Disks { interval_us: Some(_), .. }) => Durability::Interval,
+            Some(Disks { interval_us: None, .. }) => Durability::Synced,
         }
     }
 
-    /// May QUOTA be answered?
+    /// Returns true if requests may get QUOTA.
     pub(crate) fn is_scarce(&self) -> bool {
-        // A segment that cannot be made ready looks like a full disk.
+        // If a segment cannot be prepared, the node answers as with a full disk.
         let fills = |kind: &Kind| matches!(kind, Kind::DiskFull | Kind::DiskFails);
         self.memory_bytes < 1 << 30 || self.disks.is_some() && self.faults.kinds.iter().any(fills)
     }
 
-    /// May a request wait for a disk for longer than it waits at all?
+    /// Returns true if a request may wait for a disk until it times out.
     pub(crate) const fn is_held_up(&self) -> bool {
         self.disks.is_some() && !self.faults.kinds.is_empty()
     }
 
-    /// Do all nodes that end do so in good order, so that nothing that they had taken may be lost?
+    /// Returns true if all nodes that stop are shut down in an orderly way, so that no accepted request may be lost.
     pub(crate) fn is_orderly(&self) -> bool {
         !self.faults.kinds.is_empty() && self.faults.kinds.iter().all(|kind| *kind == Kind::Rolling) && !self.is_slow()
     }
 
-    /// Are connections so slow that a request may take seconds?
+    /// Returns true if connections are so slow that a request may take seconds.
     pub(crate) const fn is_slow(&self) -> bool {
         self.network.bytes_per_second < 1 << 30 || self.is_far()
     }
 
-    /// May retention overtake a read of a disk for long, so that it is begun again? Where disks are slow, and where
-    /// publishers wait for no sync, it may for as long as they publish.
+    /// Returns true if retention may repeatedly remove records while they are read from a disk, so that the read starts
+    /// again. With slow disks, or if publishers do not wait for syncs, this may last as long as they publish.
     pub(crate) fn is_overtaken(&self) -> bool {
-        self.disks.as_ref().is_some_and(|disks| disks.lazy_us.is_some() || disks.keep_us.1 > 100_000)
+        self.disks.as_ref().is_some_and(|disks| disks.interval_us.is_some() || disks.keep_us.1 > 100_000)
     }
 
-    /// Are nodes so far apart that answers may come when their requests have ended?
+    /// Returns true if latencies are so high that answers may arrive after their requests have timed out.
     pub(crate) const fn is_far(&self) -> bool {
         self.network.latency_us.0 > 100_000
     }
 
-    /// Nothing is broken and nothing is scarce: no request may fail for want of a path or of room.
+    /// Returns true if there are no faults and no low limits, so that no request may fail for lack of a path or of
+    /// space in a queue.
     pub(crate) fn is_calm(&self) -> bool {
         self.faults.kinds.is_empty()
             && self.nodes.link_mark == LINK_QUEUE_MAX
@@ -288,16 +289,17 @@ impl Pace {
 
 impl Disks {
     fn draw(rng: &mut Rng) -> Self {
-        // A fresh segment takes as long as the books: what fills segments faster than they are made waits for long.
+        // Preparing a segment takes as long as other operations of the keeping thread. With small segments they must be
+        // fast, because publishers wait if they fill segments faster than these are prepared.
         let (segment, keep_us) = *choose(
             rng,
             &[(4 << 10, (10, 100)), (16 << 10, (500, 5_000)), (64 << 10, (500, 20_000)), (64 << 10, (20_000, 150_000))],
         );
         let sync_us = *choose(rng, &[(50, 400), (200, 5_000), (5_000, 40_000)]);
-        // Apart from everything else: what a seed draws behind this does not depend on it.
+        // A separate generator, so that later draws of the seed do not depend on this one.
         let apart = &mut Rng::with_seed(rng.clone().u64(..));
-        let lazy_us = (apart.u8(..3) == 0).then(|| *choose(apart, &[1_000, 20_000, 200_000, 1_000_000]));
-        Self { segment, sync_us, lazy_us, keep_us }
+        let interval_us = (apart.u8(..3) == 0).then(|| *choose(apart, &[1_000, 20_000, 200_000, 1_000_000]));
+        Self { segment, sync_us, interval_us, keep_us }
     }
 }
 
@@ -321,7 +323,7 @@ impl Clients {
     }
 }
 
-/// Percent of the seeds in which nodes end in good order, one after the other, and nothing else breaks.
+/// Percentage of the seeds in which nodes are restarted in an orderly way, one after the other, without other faults.
 const ROLLING: u8 = 6;
 
 impl Faults {
@@ -330,16 +332,16 @@ impl Faults {
         if rng.u8(..100) < 15 {
             kinds.clear();
         }
-        // Apart from everything else: what a seed draws behind this does not depend on it.
+        // A separate generator, so that later draws of the seed do not depend on this one.
         let apart = &mut Rng::with_seed(rng.clone().u64(..));
         let is_rolling = apart.u8(..100) < ROLLING;
         if is_rolling {
             kinds = vec![Kind::Rolling];
         }
         let end_us = rng.u64(1_500_000..5_000_000) + if is_rolling { DRAIN_US } else { 0 };
-        // In some runs all faults come early and stay, so that what follows is settled.
+        // In some runs all faults come early and stay, so that routes are stable afterwards.
         let early = rng.u8(..100) < 25;
-        // In others there are few, which last for so long that subscribers are told of homes out of reach.
+        // In others there are few faults, but so long ones that subscribers are notified of unreachable homes.
         let long = !early && rng.u8(..100) < 20;
         Self {
             kinds,
@@ -353,7 +355,7 @@ impl Faults {
     }
 }
 
-/// Topics with bounds of every sort.
+/// Returns topics with various limits of retention.
 fn plans(rng: &mut Rng, dimension: Dimension) -> Vec<Plan> {
     let count = *choose(rng, &[1, 2, 3, 5, 8, 40]);
     let long = rng.u8(..100) < 5;
@@ -371,13 +373,13 @@ fn plans(rng: &mut Rng, dimension: Dimension) -> Vec<Plan> {
     (0..count).map(|index| plan(index, rng)).collect()
 }
 
-/// The vertex of a name.
+/// Returns the home vertex of a topic name.
 fn home(name: &str, dimension: Dimension) -> usize {
-    let name = TopicName::new(name).expect("made of allowed characters");
+    let name = TopicName::new(name).expect("a valid name");
     usize::from(cube::home(name, dimension).index())
 }
 
-/// One of several values.
+/// Returns a random element of `values`.
 pub(crate) fn choose<'a, T>(rng: &mut Rng, values: &'a [T]) -> &'a T {
     &values[rng.usize(..values.len())]
 }
@@ -386,7 +388,7 @@ fn pick(rng: &mut Rng, values: &[u8]) -> u8 {
     *choose(rng, values)
 }
 
-/// A number of a range, both ends included.
+/// Returns a random number from an inclusive range.
 pub(crate) fn within(rng: &mut Rng, (least, most): (u64, u64)) -> u64 {
     rng.u64(least..=most)
 }

@@ -68,7 +68,7 @@ impl Publisher {
     pub(crate) fn draw(profile: &Profile, rng: &mut Rng) -> Self {
         let is_sequenced = rng.u8(..100) < 75;
         // A home that loses acknowledged records also loses their count.
-        let is_opened = is_sequenced && !profile.is_lazy() && rng.u8(..100) < 40;
+        let is_opened = is_sequenced && !profile.has_interval_sync() && rng.u8(..100) < 40;
         Self {
             topic: rng.usize(..profile.topics.len()),
             is_sequenced,
@@ -114,7 +114,7 @@ impl Publisher {
             if !std::mem::replace(&mut opening.is_asked, true) {
                 // A repeated request has the same token.
                 opening.token = if opening.token == 0 { rng.u64(1..) } else { opening.token };
-                let producer = ProducerId::new(self.producer.0).expect("drawn so");
+                let producer = ProducerId::new(self.producer.0).expect("a valid producer id");
                 let opening = types::Opening { producer, token: opening.token, resume: true };
                 let topic = Topic { name: ctx.profile.name(self.topic), id: Some(id) };
                 let what = What::Producer { topic: self.topic, id };
@@ -135,7 +135,7 @@ impl Publisher {
             && ctx.phase == Phase::Work
             && self.is_sequenced
             // A home that has lost the acknowledged batch may store another one under its sequence.
-            && !ctx.profile.is_lazy()
+            && !ctx.profile.has_interval_sync()
             && rng.u8(..100) < 2
         {
             self.forge(ctx, session, (sequence, id), rng);
@@ -264,7 +264,7 @@ impl Publisher {
         let Some(opening) = &mut self.opening else { unreachable!("nothing else is opened") };
         assert!(opened.records >= opening.stored, "{opened:?}, and {opening:?}");
         while opening.stored < opened.records {
-            let item = self.unacked.pop_front().expect("records that nobody has published are counted");
+            let item = self.unacked.pop_front().expect("more records are counted than were published");
             opening.stored += u64::from(item.count);
             ctx.trace.totals.resumed += 1;
         }

@@ -32,12 +32,12 @@ pub(crate) fn try_rot(disk: &FakeDisk, settings: &Settings, rng: &mut Rng) -> bo
     let Some((name, bits)) = last_record(&copy, mark) else { return false };
     let bit = rng.usize(bits);
     copy.flip(&name, bit);
-    let (_, found) = inspect(&copy, false, scratch).expect("what is damaged can be inspected");
+    let (_, found) = inspect(&copy, false, scratch).expect("a damaged folder can be inspected");
     assert!(!found.is_sound(), "bit {bit} of {name}: {found:?}");
     match recover(&copy, settings.id.index(), &mut scratch()) {
         Err(OpenError::Damaged { .. }) => true,
         Err(error) => panic!("bit {bit} of {name}: {error}"),
-        Ok(recovered) => panic!("bit {bit} of {name} is not missed: {:?} below {mark:?}", recovered.last),
+        Ok(recovered) => panic!("damage at bit {bit} of {name} was not detected: {:?} below {mark:?}", recovered.last),
     }
 }
 

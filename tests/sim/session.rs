@@ -16,7 +16,7 @@ use crate::network::Network;
 use crate::wire::{End, Got, Leave, Place};
 
 /// An item for the client.
-pub(crate) enum Told {
+pub(crate) enum SessionItem {
     Answer(Asked, Box<Response>),
     /// A push, with its request id.
     Pushed(u64, Push),
@@ -192,14 +192,14 @@ impl Session {
     }
 
     /// Reads the input and sends as much as there is room for. Returns the items for the client.
-    pub(crate) fn pump(&mut self, ctx: &mut Ctx<'_>) -> Vec<Told> {
-        let mut told = Vec::new();
+    pub(crate) fn pump(&mut self, ctx: &mut Ctx<'_>) -> Vec<SessionItem> {
+        let mut items = Vec::new();
         if self.state == State::Apart {
-            return told;
+            return items;
         }
         let Some(end) = self.end else {
-            self.forget(&mut told, false);
-            return told;
+            self.forget(&mut items, false);
+            return items;
         };
         if self.state == State::Calling && ctx.network.is_open(end) {
             self.state = State::Greeting;
@@ -216,12 +216,12 @@ impl Session {
                 Got::End | Got::Broken => is_over = true,
             }
         }
-        self.take_frames(ctx, &mut told);
+        self.take_frames(ctx, &mut items);
         if is_over {
             self.break_off(ctx.network, ctx.now_us, Leave::Done);
-            self.forget(&mut told, true);
+            self.forget(&mut items, true);
         }
-        told
+        items
     }
 
     /// Sends as much as there is room for.
@@ -266,38 +266,37 @@ impl Session {
         self.outbox.push_back(bytes.into());
     }
 
-    fn take_frames(&mut self, ctx: &mut Ctx<'_>, told: &mut Vec<Told>) {
+    fn take_frames(&mut self, ctx: &mut Ctx<'_>, items: &mut Vec<SessionItem>) {
         let bytes = std::mem::take(&mut self.inbox);
         let mut at = 0;
-        while let Some(frame) =
-            next_frame(&bytes[at..], self.frame_max, ctx.profile.dimension).expect("nodes send frames")
+        while let Some(frame) = next_frame(&bytes[at..], self.frame_max, ctx.profile.dimension).expect("a valid frame")
         {
             at += frame.len();
             ctx.trace.frame(ctx.now_us, (Place::Client(self.me), Place::Node(self.node)), &frame.header);
-            self.on_frame(&frame, told);
+            self.on_frame(&frame, items);
         }
         self.inbox = bytes[at..].to_vec();
     }
 
-    fn on_frame(&mut self, frame: &Frame<'_>, told: &mut Vec<Told>) {
+    fn on_frame(&mut self, frame: &Frame<'_>, items: &mut Vec<SessionItem>) {
         let header = &frame.header;
-        assert!(frame.route.is_none(), "a route was sent to a client");
-        let args = frame.args().expect("args arrive undamaged");
-        let payload = frame.keep_payload().expect("payloads arrive undamaged");
-        let opcode = Opcode::from_number(header.opcode).expect("nodes use known opcodes");
+        assert!(frame.route.is_none(), "a frame with a route was sent to a client");
+        let args = frame.args().expect("undamaged args");
+        let payload = frame.keep_payload().expect("an undamaged payload");
+        let opcode = Opcode::from_number(header.opcode).expect("a known opcode");
         if opcode == Opcode::Goaway {
-            let goaway = Goaway::decode(header.status, args).expect("nodes encode GOAWAY well");
+            let goaway = Goaway::decode(header.status, args).expect("a valid GOAWAY");
             self.goaway = Some(goaway.last_request_id);
             return;
         }
         if opcode.is_push() {
-            assert!(header.flags.has(Flags::ONEWAY) && !header.flags.has(Flags::RESPONSE), "a push that is none");
+            assert!(header.flags.has(Flags::ONEWAY) && !header.flags.has(Flags::RESPONSE), "not a push");
             let push = Push::decode(opcode, header.status, args, &payload);
-            let push = push.unwrap_or_else(|error| panic!("a push that cannot be read: {error}: {header:?}"));
-            return told.push(Told::Pushed(header.request_id.0, push));
+            let push = push.unwrap_or_else(|error| panic!("a push that cannot be decoded: {error}: {header:?}"));
+            return items.push(SessionItem::Pushed(header.request_id.0, push));
         }
         if !header.flags.has(Flags::RESPONSE) {
-            assert_eq!(opcode, Opcode::Ping, "a node asks a client only for a sign of life");
+            assert_eq!(opcode, Opcode::Ping, "a node may only send PING as a request");
             let head =
                 Head { opcode: opcode.number(), flags: Flags::RESPONSE, status: 0, request_id: header.request_id };
             return self.send(head, &Bytes::new(), |out| {
@@ -306,7 +305,7 @@ impl Session {
         }
         if opcode == Opcode::Hello {
             assert_eq!(self.state, State::Greeting, "HELLO is answered once");
-            let hello = Hello::decode(args).expect("nodes encode HELLO well");
+            let hello = Hello::decode(args).expect("a valid HELLO");
             assert!(header.status != 0 || (hello.features & Hello::NOTICES != 0) == self.has_notices, "agreed on");
             if header.status == Status::Ok.number() {
                 self.state = State::Ready;
@@ -315,11 +314,12 @@ impl Session {
         }
         let asked = self.take_asked(header.request_id.0, header.status);
         let asked = asked.unwrap_or_else(|| panic!("client {} never asked {header:?}", self.me));
-        assert_eq!(asked.what.opcode(), opcode, "the answer to another operation");
+        assert_eq!(asked.what.opcode(), opcode, "a response to another operation");
         let response = Response::decode(opcode, header.status, args, &payload);
-        let response = response.unwrap_or_else(|error| panic!("an answer that cannot be read: {error}: {header:?}"));
+        let response =
+            response.unwrap_or_else(|error| panic!("a response that cannot be decoded: {error}: {header:?}"));
         asked.check_charge(&response, frame.len());
-        told.push(Told::Answer(asked, Box::new(response)));
+        items.push(SessionItem::Answer(asked, Box::new(response)));
     }
 
     /// Returns the request that this answers: of two requests with one id, the second one is refused.
@@ -333,12 +333,16 @@ impl Session {
         self.asked.remove(&request_id)
     }
 
-    fn forget(&mut self, told: &mut Vec<Told>, by_node: bool) {
+    fn forget(&mut self, items: &mut Vec<SessionItem>, by_node: bool) {
         let last = self.goaway.take().unwrap_or(u64::MAX);
         for asked in std::mem::take(&mut self.asked).into_values().chain(std::mem::take(&mut self.again)) {
-            told.push(if asked.request_id > last { Told::NotDone(asked) } else { Told::Unknown(asked, by_node) });
+            items.push(if asked.request_id > last {
+                SessionItem::NotDone(asked)
+            } else {
+                SessionItem::Unknown(asked, by_node)
+            });
         }
-        told.push(Told::Gone);
+        items.push(SessionItem::Gone);
         (self.state, self.inbox, self.outbox) = (State::Apart, Vec::new(), VecDeque::new());
     }
 }

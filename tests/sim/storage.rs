@@ -50,7 +50,7 @@ pub(crate) struct DiskStore {
     due_us: Option<u64>,
     sync_ends_us: Option<u64>,
     /// Entries returned before this time are durable.
-    pub safe_us: u64,
+    pub durable_us: u64,
     /// True once it has recorded that it has everything.
     has_ended: bool,
     /// The next segment: when its preparation is retried, its number and size; then the segment itself.
@@ -58,7 +58,7 @@ pub(crate) struct DiskStore {
     prepared: Option<Prepared<FakeFile>>,
     is_asked: bool,
     tasks: VecDeque<(u64, Task)>,
-    /// Answers that the node has not taken yet.
+    /// The results of lookups that the node has not taken yet.
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
     checkpoints: Checkpoints,
     has_space: bool,
@@ -86,9 +86,12 @@ impl DiskStore {
         (pace, rng): (Disks, Rng),
         now_us: u64,
     ) -> Result<Self, OpenError> {
-        let is_lazy = pace.lazy_us.is_some();
-        let started = start(disk, identity, is_lazy, pace.segment, node)?;
-        assert!(is_lazy || !started.is_lossy, "everything that was acknowledged was safe");
+        let has_interval_sync = pace.interval_us.is_some();
+        let started = start(disk, identity, has_interval_sync, pace.segment, node)?;
+        assert!(
+            has_interval_sync || !started.is_lossy,
+            "a loss was reported although every acknowledged record was durable"
+        );
         assert_eq!(started.mended, [""; 0], "a crash damages nothing");
         started.keeper.check();
         let checkpoints = started.checkpoints;
@@ -106,7 +109,7 @@ impl DiskStore {
             committed: VecDeque::new(),
             due_us: None,
             sync_ends_us: None,
-            safe_us: now_us,
+            durable_us: now_us,
             has_ended: false,
             wanted: None,
             prepared: None,
@@ -150,7 +153,7 @@ impl DiskStore {
     /// Returns true if retention may overtake a read, so that it is repeated. Where publishers do not wait for an
     /// fsync, it may for as long as they publish.
     fn is_overtaken(&self) -> bool {
-        self.pace.lazy_us.is_some() && self.tasks.iter().any(|(_, task)| matches!(task, Task::Read(_)))
+        self.pace.interval_us.is_some() && self.tasks.iter().any(|(_, task)| matches!(task, Task::Read(_)))
     }
 
     /// Returns true if the disk has failed, so that the process ends at once.
@@ -175,8 +178,8 @@ impl DiskStore {
         }
         if self.sync_ends_us.is_none() && !self.work.is_empty() {
             self.append()?;
-            if let Some(lazy_us) = self.pace.lazy_us {
-                self.give_back_unsafe(lazy_us)?;
+            if let Some(interval_us) = self.pace.interval_us {
+                self.give_back_unsafe(interval_us)?;
             } else if !self.written.is_empty() {
                 self.begin_sync()?;
             }
@@ -188,11 +191,11 @@ impl DiskStore {
     }
 
     /// Returns the written entries, and fsyncs them later. A turn that found no room continues in the next segment.
-    fn give_back_unsafe(&mut self, lazy_us: u64) -> io::Result<()> {
+    fn give_back_unsafe(&mut self, interval_us: u64) -> io::Result<()> {
         loop {
             self.writer.write()?;
             if !self.written.is_empty() {
-                self.due_us.get_or_insert(self.now_us + lazy_us);
+                self.due_us.get_or_insert(self.now_us + interval_us);
                 self.committed.extend(self.written.drain(..));
             }
             if self.work.is_empty() || self.prepared.is_none() {
@@ -213,7 +216,7 @@ impl DiskStore {
         self.writer.sync()?;
         self.totals.syncs += 1;
         // Nothing was returned since it began.
-        self.safe_us = self.now_us;
+        self.durable_us = self.now_us;
         self.committed.extend(self.written.drain(..));
         Ok(())
     }
@@ -231,7 +234,7 @@ impl DiskStore {
                             self.is_asked = false;
                             self.totals.segments += 1;
                             self.writer.turn_to(next)?;
-                            self.safe_us = self.now_us;
+                            self.durable_us = self.now_us;
                             continue;
                         }
                         self.ask(record::encoded_len_max(&entries[self.appended]));
@@ -295,7 +298,7 @@ impl DiskStore {
                         Ok(()) => {
                             self.totals.checkpoints += 1;
                             let is_done = self.keeper.freeable(mark) == 0 || self.keeper.holds_dead();
-                            assert!(is_done, "a checkpoint removes what is dead, or the next one does");
+                            assert!(is_done, "a dead segment was kept by two checkpoints");
                         }
                         Err(error) if self.disk.has_stopped() => return Err(error),
                         Err(_) => {}
@@ -386,7 +389,7 @@ impl DiskStore {
         self.writer.finish()?;
         // If a segment has no room for the final record, the next start assumes a crash.
         self.has_ended = self.writer.mark() != before;
-        self.safe_us = ends_us;
+        self.durable_us = ends_us;
         self.keep_books()?;
         let mark = self.checkpoints.begin(image.len());
         self.keeper.sync_log(mark)?;
@@ -402,7 +405,7 @@ impl SimStore {
         }
     }
 
-    /// Returns when it needs a turn.
+    /// Returns the time at which it needs a turn.
     pub(crate) fn next_us(&self) -> u64 {
         if let Self::Disk(store) = self { store.next_us() } else { u64::MAX }
     }

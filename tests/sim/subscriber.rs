@@ -153,30 +153,30 @@ impl Subscriber {
     pub(crate) fn on_answer(&mut self, ctx: &mut Ctx<'_>, session: &Session, asked: &Asked, response: &Response) {
         let request_id = asked.request_id;
         match (&asked.what, response) {
-            (What::Subscribe { again, .. }, Response::Subscribed(told)) => {
+            (What::Subscribe { again, .. }, Response::Subscribed(subscribed)) => {
                 assert!(self.active(request_id).is_none(), "two subscriptions have the request id {request_id}");
                 let is_it =
                     |it: &&mut Subscription| it.request_id == request_id && (*again || it.state == State::Asked);
-                let subscription = self.subscriptions.iter_mut().find(is_it).expect("somebody asked");
+                let subscription = self.subscriptions.iter_mut().find(is_it).expect("a subscription for the request");
                 if *again {
                     subscription.ask_again(AGAIN_LIMIT);
                 }
-                subscription.begin(ctx, told);
-                let life = Life { id: told.topic_id, epoch: told.epoch };
+                subscription.begin(ctx, subscribed);
+                let life = Life { id: subscribed.topic_id, epoch: subscribed.epoch };
                 let waits = session.has_notices.then_some(false);
-                let seat = Seat { node: session.node, name: subscription.topic, life, cursor: told.from, waits };
+                let seat = Seat { node: session.node, name: subscription.topic, life, cursor: subscribed.from, waits };
                 ctx.model.seats.insert((self.me, request_id), seat);
                 self.free_ids.retain(|id| *id != request_id);
             }
             (What::Subscribe { again: true, .. }, Response::Error(error)) => {
                 let is_used = self.active(request_id).is_some() || self.asked(request_id).is_some();
                 let is_refused = error.status == Status::BadRequest.number();
-                assert!(is_used || !is_refused, "the request id {request_id} is free: {error:?}");
+                assert!(is_used || !is_refused, "request id {request_id} is not in use: {error:?}");
             }
             (What::Subscribe { epoch, .. }, Response::Error(error)) => {
                 let status = Status::from_number(error.status).expect("checked before");
                 let pause_us = u64::from(error.retry_after_ms) * 1000;
-                let Some(subscription) = self.asked(request_id) else { unreachable!("somebody asked") };
+                let Some(subscription) = self.asked(request_id) else { unreachable!("a subscription for the request") };
                 // On narrow links, clients that retry at once may keep another one out for ever.
                 subscription.is_absent = matches!(status, Status::UnknownTopic | Status::Overloaded);
                 if status == Status::Truncated
@@ -190,15 +190,15 @@ impl Subscriber {
                 self.free_ids.push(request_id);
             }
             (What::Unsubscribe { subscription }, Response::Unsubscribed { next }) => {
-                let ended = self.active(*subscription).expect("only what is there can be ended");
+                let ended = self.active(*subscription).expect("only existing subscriptions can end");
                 let cursor = ended.cursor.map(|(_, cursor)| cursor);
-                assert_eq!(Some(*next), cursor, "the record that would come next is another one");
+                assert_eq!(Some(*next), cursor, "the next offset is wrong");
                 ended.end(ctx.now_us);
                 self.free(ctx, *subscription);
             }
             (What::Unsubscribe { subscription }, Response::Error(error)) => {
                 let is_unknown = error.status == Status::UnknownSubscription.number();
-                assert!(!is_unknown || self.active(*subscription).is_none(), "subscription {subscription} is there");
+                assert!(!is_unknown || self.active(*subscription).is_none(), "subscription {subscription} exists");
             }
             // An earlier response may be from a process that has disappeared without notice.
             (What::Ping { .. }, Response::Ping { .. }) => {

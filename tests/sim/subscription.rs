@@ -115,10 +115,10 @@ impl Subscription {
     }
 
     /// Starts as the response says.
-    pub(crate) fn begin(&mut self, ctx: &mut Ctx<'_>, told: &Subscribed) {
+    pub(crate) fn begin(&mut self, ctx: &mut Ctx<'_>, subscribed: &Subscribed) {
         ctx.trace.totals.subscribed += 1;
         self.state = State::Active;
-        self.cursor = Some((Life { id: told.topic_id, epoch: told.epoch }, told.from));
+        self.cursor = Some((Life { id: subscribed.topic_id, epoch: subscribed.epoch }, subscribed.from));
         (self.got, self.fed_us, self.caught_up_us) = (0, ctx.now_us, None);
         self.look_for_end(ctx);
     }
@@ -137,19 +137,23 @@ impl Subscription {
         reason: u8,
     ) {
         let home = ctx.profile.topics[self.topic].home;
-        assert_eq!(usize::from(node), home, "it waits for another node than the home");
-        assert!(!std::mem::replace(&mut self.waits, true), "the same outage is told twice");
+        assert_eq!(usize::from(node), home, "the notice names another node than the home");
+        assert!(!std::mem::replace(&mut self.waits, true), "two notices of the same outage");
         assert!([Status::Unreachable.number(), Status::OutcomeUnknown.number()].contains(&reason), "{reason:#x}");
-        assert!(!ctx.profile.is_calm(), "nothing is broken, and node {home} is said to be out of reach");
+        assert!(!ctx.profile.is_calm(), "node {home} was reported as unreachable without any fault");
         let may_be = ctx.ground.may_be_lost(ingress, home, ctx.now_us.saturating_sub(PROBED_US));
-        assert!(may_be || !is_reading, "node {home} is said to be out of reach for {ingress}, and is not");
+        assert!(may_be || !is_reading, "node {home} was reported as unreachable from {ingress}, but is reachable");
         ctx.trace.totals.waited += 1;
     }
 
     /// Handles the notice that its home is reachable again.
     pub(crate) fn on_flowing(&mut self, ctx: &mut Ctx<'_>, node: u16) {
-        assert_eq!(usize::from(node), ctx.profile.topics[self.topic].home, "another node than the home is back");
-        assert!(std::mem::take(&mut self.waits), "the end of an outage that was not told");
+        assert_eq!(
+            usize::from(node),
+            ctx.profile.topics[self.topic].home,
+            "the notice is about another node than the home"
+        );
+        assert!(std::mem::take(&mut self.waits), "a notice of the end of an outage without one of its start");
         ctx.trace.totals.flowed += 1;
     }
 
@@ -157,14 +161,19 @@ impl Subscription {
     pub(crate) fn on_deliver(&mut self, ctx: &mut Ctx<'_>, records: &Fetched, is_reading: bool) {
         let (life, cursor) = self.cursor.expect("it is active");
         let Fetched { base, count, first, next, .. } = *records;
-        assert_eq!((records.topic_id, records.epoch), (life.id, life.epoch), "records of another topic or life");
-        assert_eq!(base, cursor, "the next record is another one");
-        assert!(self.got < self.granted, "{} bytes were sent, {} were granted, and more comes", self.got, self.granted);
+        assert_eq!((records.topic_id, records.epoch), (life.id, life.epoch), "records of another topic or epoch");
+        assert_eq!(base, cursor, "the next offset is wrong");
+        assert!(
+            self.got < self.granted,
+            "{} bytes were sent of {} granted, and more were sent",
+            self.got,
+            self.granted
+        );
         let payload = records.payload.parts.concat();
         ctx.model.read(life, base, &payload, &records.runs);
         ctx.model.check_old_extent(life, Extent { first, next, bytes: None }, ctx.now_us);
         let end = base.plus(u64::from(count));
-        assert!(end <= next, "records behind the end");
+        assert!(end <= next, "records after the end of the log");
         if let Some(caught_up_us) = self.caught_up_us
             && is_reading
             && matches!(self.appetite, Appetite::Ample(_))
@@ -180,8 +189,8 @@ impl Subscription {
     /// Handles a gap.
     pub(crate) fn on_gap(&mut self, ctx: &mut Ctx<'_>, from: Offset, to: Offset) {
         let (life, cursor) = self.cursor.expect("it is active");
-        assert_eq!(from, cursor, "a gap that begins elsewhere");
-        assert!(!self.waits, "a gap comes before the end of the outage is told");
+        assert_eq!(from, cursor, "the gap does not start at the cursor");
+        assert!(!self.waits, "a gap arrived before the notice of the end of the outage");
         assert!(from < to, "a gap without records");
         ctx.model.gap(life, to, ctx.now_us);
         self.cursor = Some((life, to));
@@ -192,21 +201,21 @@ impl Subscription {
     pub(crate) fn on_ended(&mut self, ctx: &mut Ctx<'_>, error: &ErrorResponse, frame_max: u32) {
         let (life, cursor) = self.cursor.expect("it is active");
         let id = life.id;
-        let status = Status::from_number(error.status).expect("nodes send known statuses");
+        let status = Status::from_number(error.status).expect("a known status");
         let there = ctx.model.surely_there(self.topic, ctx.now_us, ctx.ground);
-        let told = || format!("{id:?} ended with {}: {} {:?}", status.name(), error.message, error.details);
+        let context = || format!("{id:?} ended with {}: {} {:?}", status.name(), error.message, error.details);
         ctx.trace.totals.ended += 1;
-        let told_id = |detail: &Detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None };
-        let told_limit = |detail: &Detail| if let Detail::Limit(limit) = detail { Some(*limit) } else { None };
+        let topic_id_of = |detail: &Detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None };
+        let limit_of = |detail: &Detail| if let Detail::Limit(limit) = detail { Some(*limit) } else { None };
         if matches!(status, Status::UnknownTopic | Status::Recreated) {
-            assert_ne!(there, Some(id), "{}", told());
-            let other = error.details.iter().find_map(told_id);
+            assert_ne!(there, Some(id), "{}", context());
+            let other = error.details.iter().find_map(topic_id_of);
             // The topic may have been replaced once more since then.
             let is_another = status == Status::UnknownTopic || other.is_some_and(|other| other != id);
-            assert!(is_another, "{}", told());
+            assert!(is_another, "{}", context());
             self.cursor = None;
         } else if status == Status::Truncated {
-            assert!(ctx.profile.is_lazy(), "{}", told());
+            assert!(ctx.profile.has_interval_sync(), "{}", context());
             // An ingress may mistake a report of the home about the earlier epoch for one about this epoch. The
             // notification is then redundant; a reader that has already read in this epoch resumes from its cursor.
             if let Some((next, epoch)) = behind_loss(error).filter(|(_, epoch)| *epoch != life.epoch) {
@@ -214,12 +223,12 @@ impl Subscription {
                 self.go_on(error);
             }
         } else {
-            assert_eq!(status, Status::TooLarge, "{}", told());
-            let limit = error.details.iter().find_map(told_limit);
+            assert_eq!(status, Status::TooLarge, "{}", context());
+            let limit = error.details.iter().find_map(limit_of);
             let is_large = frame_max < FRAME_MAX && limit.is_some_and(|limit| limit > u64::from(frame_max));
             let length = ctx.model.length(life, cursor.0);
             let is_true = length.is_none_or(|length| length + HEADER_BYTES + 62 > frame_max as usize);
-            assert!(is_large && is_true, "a record of {length:?} bytes: {}", told());
+            assert!(is_large && is_true, "a record of {length:?} bytes: {}", context());
             // It continues after that record.
             self.cursor = Some((life, cursor.plus(1)));
         }

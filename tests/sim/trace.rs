@@ -60,7 +60,7 @@ totals! {
     changes, resumed, records_read,
     trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, attacks,
     subscribed, delivered, waited, flowed, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks,
-    disk_seeds, lazy_seeds, truncations, lost_records, years, aged,
+    disk_seeds, interval_seeds, truncations, lost_records, years, aged,
     recoveries, reads, syncs, segments, checkpoints, cleaned, disk_crashes, disk_stops, disk_failures,
     disks_filled, rotten
 }
@@ -69,12 +69,12 @@ impl Totals {
     /// An ordinary number of seeds must have lost something, or losses were not tested.
     pub(crate) fn checked(self) -> Self {
         let is_much = self.seeds >= crate::SEEDS / 2;
-        assert!(!is_much || self.lost_records > 0 && self.truncations > 0, "nothing was lost and told");
-        assert!(!is_much || self.changes > 0 && self.resumed > 0, "no topic was changed, or no publisher resumed");
-        assert!(!is_much || self.waited > 0 && self.flowed > 0, "no home was out of reach and back");
+        assert!(!is_much || self.lost_records > 0 && self.truncations > 0, "no loss was reported");
+        assert!(!is_much || self.changes > 0 && self.resumed > 0, "no topic was altered, or no publisher resumed");
+        assert!(!is_much || self.waited > 0 && self.flowed > 0, "no home was unreachable and then back");
         assert!(!is_much || self.cleaned > self.disk_seeds / 50, "{} segments were cleaned", self.cleaned);
         assert!(!is_much || self.rotten > self.disk_seeds / 4, "{} disks have rotted", self.rotten);
-        assert!(!is_much || self.years > 0 && self.aged > 0, "no clock jumped, or nothing was past its age");
+        assert!(!is_much || self.years > 0 && self.aged > 0, "no clock jumped, or no record expired");
         self
     }
 }

@@ -119,7 +119,7 @@ impl Log {
         let from = sequence.saturating_sub(1);
         let around = self.sequences.range((producer, epoch, from)..=(producer, epoch, sequence + 1));
         let bases: Vec<u64> = around.map(|(_, base)| *base).collect();
-        assert!(bases.is_sorted(), "sequences around {sequence} stand at {bases:?}");
+        assert!(bases.is_sorted(), "the sequences around {sequence} are at offsets {bases:?}");
     }
 }
 

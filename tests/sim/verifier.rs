@@ -56,7 +56,7 @@ enum Task {
     },
     Stats,
     Info(usize),
-    /// Returns FETCH of a part of a topic from an offset on.
+    /// FETCH from an offset of a topic on.
     Read {
         topic: usize,
         start: Start,
@@ -131,10 +131,10 @@ impl Verifier {
                 self.note_quiet();
             }
             Response::Described(description) if ctx.phase == Phase::Quiet => {
-                let state = description.topic.as_ref().expect("INFO describes what is there");
+                let state = description.topic.as_ref().expect("INFO describes an existing topic");
                 let wanted = self.audiences.remove(&state.id).unwrap_or_default();
-                let told = (state.subscribers, usize::from(state.feeds), state.lag);
-                if told != (wanted.subscribers, wanted.nodes.len(), wanted.lag) {
+                let found = (state.subscribers, usize::from(state.feeds), state.lag);
+                if found != (wanted.subscribers, wanted.nodes.len(), wanted.lag) {
                     self.odd = Some(format!("{wanted:?}, not {state:?}"));
                 }
                 self.note_quiet();
@@ -143,7 +143,7 @@ impl Verifier {
             // Queues with low marks may be full at any time; the request is repeated.
             Response::Error(error) if error.status == Status::Overloaded.number() => {}
             Response::Error(error) if ctx.phase == Phase::Verify => {
-                assert!(is_unknown, "{asked:?} failed after all was healed: {error:?}");
+                assert!(is_unknown, "{asked:?} failed after all faults were repaired: {error:?}");
                 if let What::Info { topic, .. } = asked.what {
                     ctx.model.names[topic].found = Some(None);
                 }
@@ -181,7 +181,7 @@ impl Verifier {
             | Response::Traced(_)
             | Response::Nodes(_)
             | Response::Fed(_)
-            | Response::Heads { .. } => unreachable!("nobody asked for that"),
+            | Response::Heads { .. } => unreachable!("a response without a request"),
         }
     }
 
@@ -190,7 +190,7 @@ impl Verifier {
         let Some(Task::Read { topic, .. }) = self.tasks.pop_front() else { unreachable!("it was reading") };
         let life = Life { id: fetched.topic_id, epoch: fetched.epoch };
         let (begun, first) = *self.reading.get_or_insert((life, fetched.base));
-        assert_eq!(begun, life, "nobody makes topics any more");
+        assert_eq!(begun, life, "no more topics are created");
         let end = fetched.base.plus(u64::from(fetched.count));
         if end < fetched.next {
             self.tasks.push_front(Task::Read { topic, start: Start::Offset(end) });
@@ -201,7 +201,10 @@ impl Verifier {
     }
 
     pub(crate) fn check_lost(asked: &Asked) {
-        assert!(matches!(asked.what, What::Cluster { .. }), "a connection was lost when all was healed: {asked:?}");
+        assert!(
+            matches!(asked.what, What::Cluster { .. }),
+            "a connection was lost after all faults were repaired: {asked:?}"
+        );
     }
 
     fn plan(&mut self, ctx: &Ctx<'_>) {
@@ -266,8 +269,8 @@ impl Verifier {
         // amount of memory.
         let slack = if ctx.profile.disks.is_some() { ctx.profile.memory_bytes / 2 } else { 0 };
         let (used, most) = (value("memory_bytes"), ctx.profile.memory_bytes + slack);
-        assert!(used <= most, "topics take {used} bytes, and the node may use {most}");
-        assert!(value("tail_bytes") <= TAILS_BYTES_MAX as u64, "tails without a bound");
+        assert!(used <= most, "topics use {used} bytes of at most {most}");
+        assert!(value("tail_bytes") <= TAILS_BYTES_MAX as u64, "the tails exceed their limit");
         let home = |seat: &Seat| ctx.profile.topics[seat.name].home;
         let seats = || ctx.model.seats.values();
         let here = seats().filter(|seat| seat.node == self.node);

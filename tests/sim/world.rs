@@ -134,7 +134,7 @@ impl World {
         self.model.check_losses(&self.ground);
         self.trace.totals.seeds = 1;
         self.trace.totals.disk_seeds = u64::from(self.profile.disks.is_some());
-        self.trace.totals.lazy_seeds = u64::from(self.profile.is_lazy());
+        self.trace.totals.interval_seeds = u64::from(self.profile.has_interval_sync());
         self.trace.totals.virtual_ms = self.now_us / 1000;
         self.model.count(&mut self.trace.totals);
     }
