@@ -1,7 +1,7 @@
-//! Everything that reads args and payloads, on the args and the payload of one frame.
+//! All decoders of args and payloads, on the args and the payload of one frame.
 //!
-//! What a decoder accepts it gives back as the same bytes, but for what it passes over on purpose: TLVs that it does
-//! not know, reserved fields, the end of a text that is too long. What it has given back comes back as it is.
+//! Encoding what a decoder has accepted gives the same bytes, except for parts that decoders ignore on purpose: unknown
+//! TLVs, reserved fields, and the end of a text that is too long. Decoding and encoding once more changes nothing.
 
 use bytes::Bytes;
 use dht_node::limits::LABEL_MAX;
@@ -13,10 +13,10 @@ use dht_node::wire::records::{self, Record};
 use dht_node::wire::response::Payload;
 use dht_node::wire::{Frame, Goaway, Header, Hello, Opcode, Push, Raw, Request, Response};
 
-/// Most bytes of a message that is written; a longer one is read.
+/// The maximum length of an encoded message; longer ones are decoded, but truncated when they are encoded.
 const MESSAGE_MAX: usize = 512;
 
-/// Gives what a frame carries to every decoder, whichever it is for.
+/// Runs every decoder on the content of a frame, whatever its opcode.
 pub(crate) fn check(frame: &Frame<'_>) {
     let (Ok(args), Ok(payload)) = (frame.args(), frame.keep_payload()) else { return };
     check_hello(args);
@@ -31,7 +31,7 @@ pub(crate) fn check(frame: &Frame<'_>) {
 fn check_hello(args: &[u8]) {
     let Ok(hello) = Hello::decode(args) else { return };
     let again = written(|out| hello.encode(out, None));
-    // Its TLVs may come in any order, but are written in one.
+    // TLVs are accepted in any order, but encoded in a fixed one.
     let has_tlvs = hello.topics.is_some() || hello.topics_known.is_some();
     if args[6..8] == [0; 2] && !has_tlvs {
         assert_only_tlvs_behind(args, &again);
@@ -42,7 +42,7 @@ fn check_hello(args: &[u8]) {
 fn check_goaway(status: u8, args: &[u8]) {
     let Ok(goaway) = Goaway::decode(status, args) else { return };
     let again = written(|out| goaway.encode(out));
-    let read = Goaway::decode(goaway.status.number(), &again).expect("what was written can be read");
+    let read = Goaway::decode(goaway.status.number(), &again).expect("encoded args can be decoded");
     assert_eq!(written(|out| read.encode(out)), again);
     if goaway.message.len() <= MESSAGE_MAX {
         assert_only_tlvs_behind(args, &again);
@@ -54,7 +54,7 @@ fn check_request(opcode: Opcode, args: &[u8], payload: &Bytes) {
     let Ok(request) = Request::decode(opcode, args) else { return };
     assert_eq!(request.opcode(), opcode);
     let again = written(|out| request.encode(out));
-    // The settings of ALTER may come in any order, but are written in one.
+    // The settings of ALTER are accepted in any order, but encoded in a fixed one.
     if !matches!(request, Request::Alter { .. }) {
         assert_only_tlvs_behind(args, &again);
     }
@@ -81,7 +81,7 @@ fn check_response(opcode: Opcode, header: &Header, args: &[u8], payload: &Bytes)
     let sealed = |response: &Response| whole(|out| seal(response, out));
     let (again, payload_again) = sealed(&response);
     let status = response.status();
-    let read = Response::decode(opcode, status, &again, &payload_again).expect("what was written can be read");
+    let read = Response::decode(opcode, status, &again, &payload_again).expect("encoded args can be decoded");
     assert_eq!(sealed(&read), (again.clone(), payload_again.clone()));
     let (is_whole, is_in_order) = match &response {
         Response::Error(error) => (error.message.len() <= MESSAGE_MAX, false),
@@ -90,7 +90,7 @@ fn check_response(opcode: Opcode, header: &Header, args: &[u8], payload: &Bytes)
             (addresses.all(|address| address.len() <= LABEL_MAX), false)
         }
         Response::Nodes(page) => (page.nodes.iter().all(|node| node.address.len() <= LABEL_MAX), false),
-        // Its TLVs may come in any order, but are written in one.
+        // TLVs are accepted in any order, but encoded in a fixed one.
         Response::Ping { .. } => (true, false),
         Response::Created { .. }
         | Response::Described(_)
@@ -112,7 +112,7 @@ fn check_response(opcode: Opcode, header: &Header, args: &[u8], payload: &Bytes)
         assert_only_tlvs_behind(args, &again);
     }
     if let Response::Stats { .. } | Response::Listed(_) | Response::Fed(_) | Response::Fetched(_) = response {
-        assert_eq!(payload_again, payload, "what it carries is all of its payload");
+        assert_eq!(payload_again, payload, "the payload is unchanged");
     }
     if let Response::Fetched(fetched) = response {
         check_records(payload, Some(fetched.count));
@@ -123,7 +123,7 @@ fn check_push(opcode: Opcode, header: &Header, args: &[u8], payload: &Bytes) {
     let Ok(push) = Push::decode(opcode, header.status, args, payload) else { return };
     assert_eq!(push.opcode(), opcode);
     let (again, payload_again) = whole(|out| push.encode(header.request_id, None, out).cloned());
-    let read = Push::decode(opcode, push.status(), &again, &payload_again).expect("what was written can be read");
+    let read = Push::decode(opcode, push.status(), &again, &payload_again).expect("encoded args can be decoded");
     match &push {
         Push::Ended(error) => assert!(error.message.len() > MESSAGE_MAX || read == push),
         Push::Deliver(_) | Push::Gap { .. } | Push::Waiting { .. } | Push::Flowing { .. } => {
@@ -133,18 +133,18 @@ fn check_push(opcode: Opcode, header: &Header, args: &[u8], payload: &Bytes) {
     }
     if let (Push::Deliver(records), Ok(span)) = (&push, Span::decode(args)) {
         let of_records = Span { topic: records.topic_id, epoch: records.epoch, base: records.base, end: records.end() };
-        assert_eq!(span, of_records, "who hands it on and who reads it see the same");
+        assert_eq!(span, of_records, "a forwarding node and a reader decode the same span");
     }
 }
 
-/// `count` is what the args say; the payload's own number of records is tried as well.
+/// Checks the records of a payload. `count` is their number according to the args; the actual number is tried as well.
 fn check_records(payload: &[u8], count: Option<u32>) {
     let (mut again, mut found) = (Vec::new(), 0);
     let is_sound = records::iter(payload).all(|record| {
         let Ok(record) = record else { return false };
         found += 1;
         let start = again.len();
-        record.encode(&mut again).expect("no longer than it was");
+        record.encode(&mut again).expect("not longer than before");
         assert_eq!(Record::decode(&again[start..]), Ok((record.clone(), &[][..])));
         record.headers.iter().for_each(drop);
         true
@@ -154,7 +154,7 @@ fn check_records(payload: &[u8], count: Option<u32>) {
         assert_eq!(records::check(payload, count).is_ok(), expected, "{count} of {found}");
     }
     if is_sound && found > 0 {
-        // Empty headers and reserved attributes are read, but not written again.
+        // Empty headers and reserved attributes are decoded, but not encoded.
         assert!(again.len() <= payload.len());
         assert_eq!(records::prefix_len(payload, found), payload.len());
         assert_eq!(records::fit(payload, usize::MAX, u32::MAX), (found, payload.len()));
@@ -164,27 +164,27 @@ fn check_records(payload: &[u8], count: Option<u32>) {
     }
 }
 
-/// The args that `encode` writes.
+/// Returns the args that `encode` writes.
 fn written(encode: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut out = Vec::new();
     encode(&mut Writer::new(&mut out));
     out
 }
 
-/// Args and payload of the frame that `encode` writes, which is a good one.
+/// Returns the args and payload of the frame that `encode` writes, which must be valid.
 fn whole(encode: impl FnOnce(&mut Vec<u8>) -> Option<Payload>) -> (Vec<u8>, Bytes) {
     let mut out = Vec::new();
     let payload = encode(&mut out);
     out.extend(payload.into_iter().flat_map(|payload| payload.parts).flatten());
-    let header = Header::parse(&out, u32::MAX).expect("a good header").expect("a whole one");
+    let header = Header::parse(&out, u32::MAX).expect("a valid header").expect("a complete header");
     let dimension = Dimension::new(0).expect("one node");
     let frame = Frame::parse(header, Raw::Borrowed(&out), dimension).expect("a frame without a route");
     let args = frame.args().expect("its checksum was just made").to_vec();
     (args, frame.keep_payload().expect("its checksum was just made"))
 }
 
-/// What was written again is what was read, up to where unknown TLVs may stand.
+/// Checks that the encoded args are the decoded ones, except for unknown TLVs at the end of the latter.
 fn assert_only_tlvs_behind(args: &[u8], again: &[u8]) {
     let rest = args.strip_prefix(again).expect("the same fields are the same bytes");
-    assert_eq!(Reader::new(rest).end(), Ok(()), "nothing else is passed over");
+    assert_eq!(Reader::new(rest).end(), Ok(()), "only TLVs are ignored");
 }

@@ -1,9 +1,9 @@
-//! The body of a record of the journal: entries that were read are written so that they are read again.
+//! The body of a journal record: entries that can be decoded are unchanged by encoding and decoding them again.
 
 use bytes::Bytes;
 use dht_node::record::{self, Entry, Place};
 
-/// Reads the input as a body. How many bytes it has.
+/// Decodes the input as a body. Returns its length.
 pub(crate) fn run(input: &[u8]) -> usize {
     let start = Place { segment: 4, position: 1000 };
     let body = Bytes::copy_from_slice(input);
@@ -11,13 +11,14 @@ pub(crate) fn run(input: &[u8]) -> usize {
     for entry in &entries {
         let Entry::Publish(batch) = entry else { continue };
         let at = (batch.place.position - start.position) as usize;
-        assert_eq!(body[at..at + batch.payload.len()], batch.payload, "a batch is where it says");
+        assert_eq!(body[at..at + batch.payload.len()], batch.payload, "the position of a batch is right");
     }
-    // Times are written relative to the first one, and numbers in their shortest form: the bytes may differ once.
+    // The first encoding may differ from the input, because times are encoded relative to the first one, and numbers in
+    // their shortest form.
     let len_max: usize = 8 + entries.iter().map(record::encoded_len_max).sum::<usize>();
     let again = encode(&mut entries.clone(), start);
-    assert!(again.len() <= len_max, "room for so many is made");
-    let mut read = record::decode(&again.clone().into(), start).expect("what was written can be read");
+    assert!(again.len() <= len_max, "the encoded length is within its bound");
+    let mut read = record::decode(&again.clone().into(), start).expect("encoded entries can be decoded");
     assert_eq!(encode(&mut read, start), again);
     without_places(&mut read);
     without_places(&mut entries);

@@ -1,15 +1,15 @@
-//! The bytes of a connection: whatever they are and wherever they are cut, the same frames, and no panic.
+//! The bytes of a connection: any stream gives the same frames wherever it is cut into reads, and no panic.
 //!
 //! ```text
 //! input    u8 control, u16 cuts, then the stream
-//! control  bits 0-3 dimension, bit 4 mend the checksums, bit 5 make the first frame a large one,
-//!          bit 6 the first frame may have as many bytes as one before HELLO
+//! control  bits 0-3 dimension, bit 4 correct the checksums, bit 5 make the first frame a large one,
+//!          bit 6 limit the first frame to the size allowed before HELLO
 //! ```
 //!
-//! Nearly no change of a frame leaves its checksums right, so most inputs ask for them to be mended: else nothing
-//! behind the header would ever be looked at.
+//! Almost every change of a frame makes its checksums wrong, so most inputs have them corrected; otherwise nothing
+//! after the header would ever be decoded.
 
-// The code that cuts streams is private to `net`, which has nothing else that bytes alone can drive.
+// The code that splits streams into frames is private to `net`. Nothing else in `net` can be tested with bytes alone.
 #[path = "../../src/net/inbox.rs"]
 mod inbox;
 
@@ -22,7 +22,7 @@ use fastrand::Rng;
 use crate::decoders;
 use inbox::{Frames, Inbox};
 
-/// Reads the input in one piece and in many. How many bytes the stream has.
+/// Reads the input in one piece and in many. Returns the length of the stream.
 pub(crate) fn run(input: &[u8]) -> usize {
     let Some((&[control, high, low], stream)) = input.split_first_chunk() else { return 0 };
     let mut stream = stream.to_vec();
@@ -37,13 +37,13 @@ pub(crate) fn run(input: &[u8]) -> usize {
     let whole = Reading::of(&stream, dimension, is_fresh, None);
     let cuts = Rng::with_seed(u16::from_be_bytes([high, low]).into());
     let cut = Reading::of(&stream, dimension, is_fresh, Some(cuts));
-    assert_eq!(whole.error, cut.error, "the same end, wherever the stream is cut");
-    assert!(whole.frames == cut.frames, "the same frames, wherever the stream is cut");
+    assert_eq!(whole.error, cut.error, "the error does not depend on where the stream is cut");
+    assert!(whole.frames == cut.frames, "the frames do not depend on where the stream is cut");
     let mut rest = &stream[..];
     for frame in &whole.frames {
-        let came = rest.split_off(..frame.bytes.len()).expect("frames are no longer than what came");
+        let came = rest.split_off(..frame.bytes.len()).expect("frames are not longer than the stream");
         let came = if frame.route.is_some() { stamped(came, dimension) } else { came.to_vec() };
-        assert!(came == frame.bytes, "frames are the bytes that came");
+        assert!(came == frame.bytes, "frames are the received bytes");
     }
     stream.len()
 }
@@ -54,7 +54,7 @@ fn stamped(frame: &[u8], dimension: Dimension) -> Vec<u8> {
     let mut frame = frame.to_vec();
     let section = HEADER_BYTES + usize::from(u16::from_be_bytes([frame[12], frame[13]]));
     let (body, crc) =
-        frame[HEADER_BYTES..section].split_at_mut_checked(section - HEADER_BYTES - 4).expect("it is read");
+        frame[HEADER_BYTES..section].split_at_mut_checked(section - HEADER_BYTES - 4).expect("the section is complete");
     if body[9] >> 4 == 0 {
         body[9] |= dimension.bits() << 4;
         crc.copy_from_slice(&crc32(body).to_be_bytes());
@@ -62,7 +62,7 @@ fn stamped(frame: &[u8], dimension: Dimension) -> Vec<u8> {
     frame
 }
 
-/// A frame that was found.
+/// A frame found in the stream.
 #[derive(Debug, PartialEq)]
 struct Found {
     header: Header,
@@ -70,11 +70,11 @@ struct Found {
     bytes: Vec<u8>,
 }
 
-/// What came of reading a stream.
+/// The state and the result of reading a stream.
 struct Reading {
     dimension: Dimension,
     frame_max: u32,
-    /// Where to cut; `None` reads as much as there is.
+    /// Chooses the sizes of reads; if `None`, each read takes everything.
     cuts: Option<Rng>,
     inbox: Inbox,
     frames: Vec<Found>,
@@ -98,7 +98,7 @@ impl Reading {
         }
     }
 
-    /// One read into the buffer that all connections share. False at the end of the stream.
+    /// Performs one read into the buffer that all connections share. Returns false at the end of the stream.
     fn small(&mut self, stream: &mut &[u8]) -> Result<bool, FrameError> {
         let (mut bytes, has_frames) = self.inbox.take_rest();
         if !has_frames {
@@ -114,17 +114,17 @@ impl Reading {
             };
             self.found(&frame);
         }
-        // A turn has had enough, or the client is not read any more: what is left waits.
+        // As when a turn has used up its budget, or reads are suspended: the remaining frames wait.
         let has_frames = !frames.rest().is_empty();
         self.inbox.keep(frames.rest(), self.frame_max, has_frames);
         Ok(has_frames || !stream.is_empty())
     }
 
-    /// One read into the buffer of a large frame.
+    /// Performs one read into the buffer of a large frame. Returns false at the end of the stream.
     fn large(&mut self, stream: &mut &[u8]) -> Result<bool, FrameError> {
         let mut buffer = self.inbox.take_large_buffer();
         let growth = self.inbox.large_growth(buffer.len());
-        assert!(growth > 0, "a frame that is whole is handed on");
+        assert!(growth > 0, "a complete frame was not returned");
         let count = self.cut().min(growth).min(stream.len());
         buffer.extend_from_slice(take(stream, count));
         if let Some(frame) = self.inbox.put_large_buffer(buffer, self.dimension, self.frame_max)? {
@@ -133,7 +133,7 @@ impl Reading {
         Ok(!stream.is_empty())
     }
 
-    /// How much comes at once: often next to nothing, sometimes more than any frame.
+    /// Returns the size of the next read: often very small, sometimes larger than any frame.
     fn cut(&mut self) -> usize {
         let Some(rng) = &mut self.cuts else { return usize::MAX };
         match rng.u8(..8) {
@@ -145,7 +145,7 @@ impl Reading {
     }
 
     fn found(&mut self, frame: &Frame<'_>) {
-        self.frame_max = FRAME_MAX + LINK_FRAME_EXTRA; // what a HELLO allows
+        self.frame_max = FRAME_MAX + LINK_FRAME_EXTRA; // the limit after HELLO
         let bytes = check_parts(frame);
         if self.cuts.is_none() {
             decoders::check(frame);
@@ -160,7 +160,7 @@ fn take<'a>(stream: &mut &'a [u8], count: usize) -> &'a [u8] {
     taken
 }
 
-/// The parts of a frame fit each other, however it is kept and handed on. Its bytes.
+/// Checks that the parts of a frame are consistent, however it is kept and forwarded. Returns its bytes.
 fn check_parts(frame: &Frame<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame.encode_head(frame.header.request_id, frame.route.as_ref(), &mut bytes);
@@ -169,7 +169,7 @@ fn check_parts(frame: &Frame<'_>) -> Vec<u8> {
     if let Some(route) = &frame.route {
         let mut section = Vec::new();
         route.encode(&mut section);
-        assert_eq!(&bytes[HEADER_BYTES..][..section.len()], section, "a route has one form");
+        assert_eq!(&bytes[HEADER_BYTES..][..section.len()], section, "the encoding of a route is unique");
     }
     assert!(frame.body().ends_with(frame.payload()));
     assert!(frame.shared_body().is_none_or(|body| body == frame.body()));
@@ -178,17 +178,18 @@ fn check_parts(frame: &Frame<'_>) -> Vec<u8> {
         assert_eq!(frame.keep_payload_in(&mut BytesMut::new()).as_ref(), Ok(&payload));
     }
     assert_eq!(frame.keep().into_frame().body(), frame.body());
-    // Handed to a client: under another id and without its route it is a whole frame with the same args and payload.
+    // As forwarded to a client: with another id and without its route it is a complete frame with the same args and
+    // payload.
     let mut plain = Vec::new();
     frame.encode_head(dht_node::types::RequestId(!frame.header.request_id.0), None, &mut plain);
     plain.extend_from_slice(frame.body());
-    let header = Header::parse(&plain, u32::MAX).expect("a header of our own").expect("a whole one");
+    let header = Header::parse(&plain, u32::MAX).expect("a valid header").expect("a complete header");
     let plain = Frame::parse(header, Raw::Borrowed(&plain), Dimension::new(0).expect("one node")).expect("no route");
     assert_eq!((plain.args(), plain.payload()), (frame.args(), frame.payload()));
     bytes
 }
 
-/// Makes every checksum right for which there are bytes, by the lengths as they stand.
+/// Corrects every checksum whose bytes are present, according to the lengths in the headers.
 fn mend(stream: &mut [u8]) {
     let mut at = 0;
     while let Some(rest) = stream.get_mut(at..).filter(|rest| rest.len() >= HEADER_BYTES) {
@@ -208,7 +209,7 @@ fn mend(stream: &mut [u8]) {
     }
 }
 
-/// Adds so much payload to the first frame that it gets a buffer of its own.
+/// Adds enough payload to the first frame that it gets a buffer of its own.
 fn stretch(stream: &mut Vec<u8>) {
     if stream.len() < HEADER_BYTES || frame_len(stream) > stream.len() {
         return;

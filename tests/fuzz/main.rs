@@ -1,7 +1,8 @@
-//! What the fuzz targets do, on a few thousand inputs from fixed seeds: `scripts/fuzz.sh` lets libFuzzer choose them.
+//! Runs the fuzz targets on a few thousand inputs from fixed seeds. With `scripts/fuzz.sh`, libFuzzer chooses the
+//! inputs.
 //!
-//! A target is a function of bytes that panics when something is wrong. `targets/` has the few lines that give it to
-//! libFuzzer; they and `Cargo.toml` are no part of the project's workspace.
+//! A target is a function of bytes that panics if it finds an error. `targets/` has the few lines that pass it to
+//! libFuzzer; they and `Cargo.toml` are not part of the project's workspace.
 
 mod decoders;
 #[path = "../support/disk.rs"]
@@ -13,24 +14,24 @@ mod frames;
 #[expect(
     dead_code,
     clippy::unwrap_used,
-    reason = "the test of the journal uses the rest; what is missing is its fault"
+    reason = "the test of the journal uses the rest; an unexpected result fails the test"
 )]
 mod model;
 #[path = "../support/records.rs"]
 mod records;
 mod segments;
 
-use dht_node::{limits, types, wire}; // where src/net/inbox.rs looks for them
+use dht_node::{limits, types, wire}; // src/net/inbox.rs refers to these as crate::…
 use fastrand::Rng;
 
-/// The bytes behind `hex:` of a file of vectors.
+/// Returns the bytes after `hex:` in a file of vectors.
 fn vectors(text: &str) -> Vec<Vec<u8>> {
     let digits = text.lines().filter_map(|line| line.strip_prefix("hex: "));
     let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).expect("ASCII"), 16).expect("hexadecimal");
     digits.map(|digits| digits.as_bytes().chunks(2).map(byte).collect()).collect()
 }
 
-/// Changes a few bytes, mostly by little.
+/// Makes up to four random changes, mostly small ones.
 fn change(bytes: &mut Vec<u8>, rng: &mut Rng) {
     for _ in 0..rng.usize(..5) {
         if bytes.is_empty() {
@@ -49,7 +50,7 @@ fn change(bytes: &mut Vec<u8>, rng: &mut Rng) {
 }
 
 #[test]
-fn any_stream_gives_the_same_frames_wherever_it_is_cut_and_their_decoders_keep_their_promises() {
+fn any_stream_gives_the_same_frames_wherever_it_is_cut_and_decoding_them_is_consistent() {
     let mut good = vectors(include_str!("../vectors/good.txt"));
     good.extend(vectors(include_str!("../vectors/bad.txt")));
     good.extend(vectors(include_str!("../vectors/routing.txt")));
@@ -68,7 +69,7 @@ fn any_stream_gives_the_same_frames_wherever_it_is_cut_and_their_decoders_keep_t
 }
 
 #[test]
-fn any_body_of_a_record_is_no_entries_or_entries_that_come_back() {
+fn any_record_body_is_refused_or_its_entries_are_unchanged_by_a_round_trip() {
     let mut rng = Rng::with_seed(1);
     for _ in 0..50_000 {
         let mut body = vec![0; 8];
@@ -83,7 +84,7 @@ fn any_body_of_a_record_is_no_entries_or_entries_that_come_back() {
 }
 
 #[test]
-fn any_folder_is_refused_and_left_as_it_was_or_read_and_found_again() {
+fn any_folder_is_refused_and_left_unchanged_or_read_the_same_by_the_next_start() {
     let mut rng = Rng::with_seed(1);
     for _ in 0..2000 {
         let steps = rng.usize(..200);

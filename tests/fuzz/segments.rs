@@ -1,9 +1,9 @@
-//! The folder of a journal, made by a script: a start reads it or refuses it, and never panics.
+//! A journal's folder made by a script: a start reads it or refuses it, and never panics.
 //!
-//! Random bytes have no right checksums, so the input is a script of steps. Some write records, segments and
-//! checkpoints with right checksums and any content; some let the journal itself live on what is there; some change,
-//! cut, rename and remove files. Then a start must keep its promises: one that is refused leaves the folder as it was,
-//! and one that is not is found again by the next.
+//! Random bytes would have wrong checksums, so the input is a script of steps. Some write records, segments and
+//! checkpoints with correct checksums and any content; some run the journal itself on the folder; some change,
+//! truncate, rename and remove files. Then a node is started: a start that is refused must leave the folder unchanged,
+//! and after one that succeeds, the next start must find the same state.
 
 use std::io;
 
@@ -16,10 +16,10 @@ use fastrand::Rng;
 use crate::disk::FakeDisk;
 use crate::model::{self, Live, SEGMENT, Seen, blank, publish};
 
-/// Steps of a script: more of them find nothing that few do not, and take longer.
+/// The maximum number of steps in a script; more take longer without finding more.
 const STEPS_MAX: usize = 40;
 
-/// Plays the script; what it leaves is safe.
+/// Executes the script. Returns a disk with the resulting files, all of them durable.
 pub(crate) fn play(input: &[u8]) -> FakeDisk {
     let mut script = Script(input);
     let mut maker = Maker::new(script.u8());
@@ -30,21 +30,21 @@ pub(crate) fn play(input: &[u8]) -> FakeDisk {
         maker.step(&mut script);
     }
     maker.write_segment();
-    // Another disk, which remembers nothing of what was there before.
+    // Copy the files to another disk, without the history of this one.
     let disk = FakeDisk::default();
     contents(&maker.disk).iter().for_each(|(name, bytes)| write(&disk, name, bytes));
     disk
 }
 
-/// Starts, and starts again. How many bytes the folder had.
+/// Starts a node twice on the folder. Returns the total size of the files.
 pub(crate) fn check(disk: &FakeDisk) -> usize {
     let before = contents(disk);
     let given = before.iter().map(|(_, bytes)| bytes.len()).sum();
     let (live, last, ..) = match Live::start_mending(disk, false, SEGMENT) {
         Ok(started) => started,
         Err(error) => {
-            assert!(contents(disk) == before, "a start that is refused changes nothing: {error}");
-            let again = Live::start_mending(disk, false, SEGMENT).map(|_| ()).expect_err("it is refused again");
+            assert!(contents(disk) == before, "the refused start has changed the folder: {error}");
+            let again = Live::start_mending(disk, false, SEGMENT).map(|_| ()).expect_err("the second start is refused");
             assert_eq!(again.to_string(), error.to_string());
             return given;
         }
@@ -52,24 +52,24 @@ pub(crate) fn check(disk: &FakeDisk) -> usize {
     let state = seen(&live);
     drop(live);
     let started = Live::start_mending(disk, false, SEGMENT);
-    let (mut live, again, is_lossy, _) = started.expect("what was read once can be read again");
+    let (mut live, again, is_lossy, _) = started.expect("the second start succeeds");
     assert!(seen(&live) == state, "the second start finds what the first one found");
-    assert!(!is_lossy && again.index >= last.index, "a loss is told once");
+    assert!(!is_lossy && again.index >= last.index, "a loss is reported only once");
     live.append(vec![model::create("topic/0", 7), publish("topic/0", b"one more", 1)]).expect("a sound disk");
     live.sync().expect("a sound disk");
     let state = seen(&live);
     drop(live);
-    let (live, ..) = Live::start_mending(disk, false, SEGMENT).expect("what was appended can be read");
-    assert!(seen(&live) == state, "the journal goes on where it ended");
+    let (live, ..) = Live::start_mending(disk, false, SEGMENT).expect("the third start succeeds");
+    assert!(seen(&live) == state, "the third start finds the appended records");
     given
 }
 
-/// Everything that a client could see, or why the records from before the checkpoint cannot be read.
+/// Returns everything that a client could see, or the reason why records from before the checkpoint cannot be read.
 fn seen(live: &Live) -> Result<Seen, String> {
     live.read().map_err(|error| error.to_string())
 }
 
-/// The names and bytes of all files.
+/// Returns the names and bytes of all files.
 fn contents(disk: &FakeDisk) -> Vec<(String, Vec<u8>)> {
     disk.files().into_iter().map(|(name, _)| (name.clone(), read(disk, &name).expect("it is listed"))).collect()
 }
@@ -91,7 +91,7 @@ fn write(disk: &FakeDisk, name: &str, bytes: &[u8]) {
     write().expect("a sound disk");
 }
 
-/// What is left of the input; at its end everything is 0.
+/// The rest of the input. After its end, all bytes read as 0.
 struct Script<'a>(&'a [u8]);
 
 impl<'a> Script<'a> {
@@ -109,7 +109,7 @@ impl<'a> Script<'a> {
         taken
     }
 
-    /// A number that is likely to matter: near the one that would be right, small, or at the end of its type.
+    /// Returns a number that is likely to matter: near the correct one, small, or near the maximum.
     fn number(&mut self, right: u64, max: u64) -> u64 {
         let number = match self.u8() {
             byte @ 0..64 => right.wrapping_add(u64::from(byte)),
@@ -125,8 +125,9 @@ impl<'a> Script<'a> {
         u32::try_from(self.number(right.into(), u32::MAX.into())).expect("at most u32::MAX")
     }
 
-    /// The number of a segment. The very last ones are left out: a start refuses what none can follow, but not what
-    /// only few can, and no journal comes there. So it is with the index of an entry.
+    /// Returns the number of a segment. The highest numbers are left out: a start refuses a segment that no other can
+    /// follow, but not one with only a few possible successors, and no real journal gets there. The same applies to
+    /// [`Script::index`].
     fn segment(&mut self, right: u32) -> u32 {
         self.number32(right).min(u32::MAX - 1000)
     }
@@ -136,16 +137,16 @@ impl<'a> Script<'a> {
     }
 }
 
-/// Puts a folder together.
+/// Builds a folder.
 struct Maker {
     disk: FakeDisk,
-    /// The segment that is being made; its file is not written yet.
+    /// The current segment, whose file is not written yet.
     segment: u32,
     bytes: Vec<u8>,
-    /// Of the last entry.
+    /// The index of the last entry.
     index: u64,
     term: u32,
-    /// What a node knows that has applied the entries that were put in order.
+    /// A node that has applied the entries of valid records.
     node: Node,
     serial: u64,
 }
@@ -180,7 +181,7 @@ impl Maker {
         }
     }
 
-    /// A record of entries that a node could have had.
+    /// Appends a record of random entries, with a correct or an arbitrary head.
     fn put_entries(&mut self, script: &mut Script<'_>, is_right: bool) {
         self.begin_segment();
         let mut entries = self.entries(script);
@@ -202,7 +203,7 @@ impl Maker {
         model::entries(&mut rng(script, self.serial), &self.node, &mut self.serial)
     }
 
-    /// A record of any kind with any content.
+    /// Appends a record of any kind with any content.
     fn put_anything(&mut self, script: &mut Script<'_>) {
         self.begin_segment();
         let kind = [Kind::Entry, Kind::Copy, Kind::Checkpoint, Kind::HardState][usize::from(script.u8() % 4)];
@@ -228,7 +229,7 @@ impl Maker {
         put_record(self.segment, head, &mut self.bytes, |out| state.encode(out));
     }
 
-    /// Begins the first segment, unless there is one.
+    /// Begins a segment if there is no current one.
     fn begin_segment(&mut self) {
         if self.bytes.is_empty() {
             self.segment = self.segment.max(1);
@@ -255,7 +256,7 @@ impl Maker {
         }
     }
 
-    /// Writes the file of the segment that was made so far, and leaves it there.
+    /// Writes the file of the current segment, and ends the segment.
     fn write_segment(&mut self) {
         if !self.bytes.is_empty() {
             let zeros = [0, 8, 500, 4000][usize::from(self.bytes[self.bytes.len() - 1] % 4)];
@@ -265,7 +266,7 @@ impl Maker {
         }
     }
 
-    /// A checkpoint of what was put, or of something else.
+    /// Writes a checkpoint of the applied entries, or an arbitrary one.
     fn checkpoint(&mut self, script: &mut Script<'_>, is_right: bool) {
         self.begin_segment();
         let mut image = self.node.image();
@@ -289,12 +290,12 @@ impl Maker {
         write(&self.disk, &format!("{index:020}.checkpoint"), &file);
     }
 
-    /// The journal itself goes on with what is there, when it can.
+    /// Runs the journal itself on the folder, if it starts.
     fn live(&mut self, script: &mut Script<'_>) {
         self.write_segment();
         let is_lazy = script.u8() & 3 == 0;
         let Ok((mut live, ..)) = Live::start_mending(&self.disk, is_lazy, SEGMENT) else { return };
-        let mut goes_on = || -> io::Result<()> {
+        let mut run = || -> io::Result<()> {
             for _ in 0..script.u8() % 6 {
                 let mut rng = rng(script, self.serial);
                 live.append(model::entries(&mut rng, &live.node, &mut self.serial))?;
@@ -306,17 +307,17 @@ impl Maker {
             }
             if end & 6 == 6 { live.finish() } else { Ok(()) }
         };
-        goes_on().expect("a sound disk");
+        run().expect("a sound disk");
         let mark = live.mark();
         (self.segment, self.index, self.term) = (mark.place.segment, mark.index, mark.term);
         self.node = live.node;
-        // What is made from here on follows it.
+        // Later steps continue after its last segment.
         self.segment += 1;
         self.bytes.extend_from_slice(&segment_header(Stamp::NONE, self.segment, SEGMENT));
         self.put_state(mark.place.position, 0);
     }
 
-    /// Takes a file, changes it, and writes it, perhaps under another name.
+    /// Changes, copies, renames or removes a file.
     fn change_file(&self, script: &mut Script<'_>) {
         let files = self.disk.files();
         if files.is_empty() {
@@ -356,13 +357,14 @@ impl Maker {
     }
 }
 
-/// Chooses entries: by the script, but never the same twice. Two topics of one name and one seed, which is random in a
-/// node, have one id; when both have had records, the books of the journal panic.
+/// Returns the generator for entries, which is seeded by the script but never the same twice: two topics with the same
+/// name and seed would have the same id, and the journal's tables would panic if both had records. In a node the seed
+/// of a topic is random.
 fn rng(script: &mut Script<'_>, serial: u64) -> Rng {
     Rng::with_seed(serial << 8 | u64::from(script.u8()))
 }
 
-/// Changes bytes near the beginning, near the end, or anywhere.
+/// Changes bytes near the start, near the end, or anywhere.
 fn change(bytes: &mut Vec<u8>, script: &mut Script<'_>) {
     let at = usize::from(script.u16());
     let at = match script.u8() % 4 {

@@ -1,6 +1,7 @@
-//! Watches what a target takes from the heap: lengths in its input must not be believed before their bytes are there.
+//! Limits the heap memory of a target: no memory may be allocated for a length in the input whose bytes are missing.
 //!
-//! The only `unsafe` of the project: there is no other way to see allocations, and it is in no program that ships.
+//! This is the only `unsafe` code of the project. There is no other way to observe allocations, and it is not part of
+//! any released program.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -11,15 +12,16 @@ static HEAP: Heap = Heap;
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// What any run may take: several nodes, and a disk that keeps what it once had. A length of four random bytes that is
-/// believed is nearly always more.
+/// The memory that any run may use, for several nodes and a simulated disk with its history. An allocation for a length
+/// of four random bytes almost always exceeds it.
 const FREE: usize = 16 << 20;
 
-/// What it may take for each byte that it was given. An entry of one byte is one of some hundred in memory, in a vector
-/// that may just have been doubled.
+/// The additional memory per byte of input. An entry of one byte takes about a hundred bytes in memory, in a vector
+/// that may just have doubled its capacity.
 const PER_BYTE: usize = 512;
 
-/// Runs it, which says how many bytes it was given. It may take so much more.
+/// Runs a target, which returns the length of its input, and checks that it uses at most `more` bytes in addition to
+/// the limit for that length.
 pub fn bounded(more: usize, run: impl FnOnce() -> usize) {
     let before = NOW.load(Relaxed);
     PEAK.store(before, Relaxed);
@@ -30,7 +32,7 @@ pub fn bounded(more: usize, run: impl FnOnce() -> usize) {
 
 struct Heap;
 
-// The system's allocator with a counter beside it: what is asked of it is asked of the system as it is.
+// SAFETY: all calls are passed on unchanged to the system's allocator; only the sizes are counted.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
