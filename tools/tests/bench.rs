@@ -1,6 +1,6 @@
-//! `dht-cli bench` against real cubes: what it measures, what it leaves behind, and what it says when things go wrong.
+//! `dht-cli bench` against real cubes: what it measures, what it leaves behind, and what it reports in case of errors.
 
-#![expect(clippy::unwrap_used, reason = "what a test did not expect, fails it")]
+#![expect(clippy::unwrap_used, reason = "an unexpected result fails the test")]
 
 mod common;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::{Node, free_ports};
 use serde_json::Value;
 
-/// A cube of real nodes on free ports; ended when dropped.
+/// A cube of real nodes on free ports, which are killed when this is dropped.
 struct Cube {
     _nodes: Vec<Node>,
     addresses: Vec<String>,
@@ -36,7 +36,7 @@ impl Cube {
         cli(&self.addresses[0], words).output().unwrap()
     }
 
-    /// Runs a benchmark of everything that takes a moment; gives its exit code, standard output and report.
+    /// Runs a benchmark. Returns its exit code, standard output and report.
     fn bench(&self, words: &[&str]) -> (i32, String, Value) {
         bench(&self.addresses[0], words, |_| {})
     }
@@ -57,24 +57,24 @@ fn cli(server: &str, words: &[&str]) -> Command {
     command
 }
 
-/// Runs a benchmark, does something when its first run has been told of or it is about to begin, and reads its files.
+/// Runs a benchmark, calls `meanwhile` when its first run is about to begin, and reads its files.
 fn bench(server: &str, words: &[&str], meanwhile: impl FnOnce(&Child)) -> (i32, String, Value) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     let mut command = cli(server, words);
     command.arg("--out").arg(&out).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
-    let mut told = BufReader::new(process.stderr.take().unwrap());
+    let mut printed = BufReader::new(process.stderr.take().unwrap());
     let mut line = String::new();
     while !line.starts_with("Points") {
         line.clear();
-        assert_ne!(told.read_line(&mut line).unwrap(), 0, "it says what it will do");
+        assert_ne!(printed.read_line(&mut line).unwrap(), 0, "the process ended before its first run");
     }
     meanwhile(&process);
     let mut stdout = String::new();
     process.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     let mut stderr = String::new();
-    told.read_to_string(&mut stderr).unwrap();
+    printed.read_to_string(&mut stderr).unwrap();
     let code = process.wait().unwrap().code().unwrap();
     let report = std::fs::read(out.join("report.json")).unwrap_or_else(|_| panic!("{code}: {stdout}{stderr}"));
     check_tables(&out);
@@ -82,7 +82,7 @@ fn bench(server: &str, words: &[&str], meanwhile: impl FnOnce(&Child)) -> (i32, 
     (code, stdout, serde_json::from_slice(&report).unwrap())
 }
 
-/// Every line has as many fields as the heading.
+/// Checks that every line has as many fields as the heading.
 fn check_tables(folder: &Path) {
     for name in ["summary.csv", "timeline.csv"] {
         let table = std::fs::read_to_string(folder.join(name)).unwrap();
@@ -98,7 +98,7 @@ fn number(value: &Value) -> f64 {
 const QUICK: [&str; 6] = ["-w", "50ms", "-d", "200ms", "-c", "4"];
 
 #[test]
-fn every_operation_is_measured_and_nothing_is_left() {
+fn every_operation_is_measured_and_no_topics_are_left() {
     let cube = Cube::start(3);
     let all = "create,publish,subscribe,query,fetch,ping,delete,mixed";
     let tests = format!("{all}:1:3");
@@ -133,7 +133,7 @@ fn every_operation_is_measured_and_nothing_is_left() {
 }
 
 #[test]
-fn a_sweep_has_every_number_of_topics() {
+fn a_sweep_has_a_point_for_every_number_of_topics() {
     let cube = Cube::start(0);
     let (code, stdout, report) =
         cube.bench(&["bench", "sweep", "-k", "1,10,30", "--runs", "1", "-d", "100ms", "-w", "20ms", "-c", "2"]);
@@ -142,12 +142,12 @@ fn a_sweep_has_every_number_of_topics() {
     let points: Vec<_> = report["points"].as_array().unwrap().iter().map(point).collect();
     let expected = ["create", "publish", "subscribe", "query"].map(|test| [1, 10, 30].map(|k| format!("{test} {k}")));
     assert_eq!(points, expected.concat());
-    assert_eq!(report["points"][0]["connections"], 1); // no more than topics
+    assert_eq!(report["points"][0]["connections"], 1); // not more than there are topics
     assert_eq!(cube.topics(), "");
 }
 
 #[test]
-fn requirements_make_the_exit_code() {
+fn requirements_determine_the_exit_code() {
     let cube = Cube::start(0);
     for (require, code) in [("p99<60s", 0), ("p50<1us", 99), ("rate>=1e12", 99), ("errors<=0", 0)] {
         let mut words = vec!["bench", "run", "-t", "query", "-k", "1", "--require", require];
@@ -172,8 +172,8 @@ fn requirements_make_the_exit_code() {
         (["bench", "run", "--hdr", "x", "-c", "1"], "--hdr takes the distribution of one test"),
     ] {
         let output = cube.cli(&words);
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(2) && told.contains(part), "{words:?}: {told}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && printed.contains(part), "{words:?}: {printed}");
     }
 }
 
@@ -192,7 +192,7 @@ fn ctrl_c_leaves_a_partial_report_and_no_topics() {
 }
 
 #[test]
-fn a_server_that_dies_is_in_the_report_first() {
+fn a_server_that_dies_is_mentioned_first_in_the_report() {
     let cube = Cube::start(0);
     let relay = Relay::start(&cube.addresses[0], Fault::CutAfter(Duration::from_millis(400)));
     let words = "bench run -t publish -k 5 -d 1s -w 0 --entry one -c 2 --timeout 1s";
@@ -206,7 +206,7 @@ fn a_server_that_dies_is_in_the_report_first() {
 }
 
 #[test]
-fn a_number_of_requests_does_not_wait_for_ever_for_a_server_that_died() {
+fn a_run_with_a_number_of_requests_ends_when_its_server_has_died() {
     let cube = Cube::start(0);
     let relay = Relay::start(&cube.addresses[0], Fault::CutAfter(Duration::from_millis(400)));
     let words = "bench run -t publish -k 5 -n 1000000000 -w 0 --entry one -c 2 --timeout 300ms";
@@ -218,8 +218,8 @@ fn a_number_of_requests_does_not_wait_for_ever_for_a_server_that_died() {
     assert!(stdout.contains("their connections were gone for too long"), "{stdout}");
 }
 
-/// With 200 requests a second and a stall of 300 ms in 1.2 s, a quarter of the requests waited; a closed loop has one
-/// slow answer a connection.
+/// With 200 requests per second and a stall of 300 ms in 1.2 s, a quarter of the requests wait. A closed loop has only
+/// one slow response per connection.
 #[test]
 fn an_open_loop_shows_a_stall_that_a_closed_one_hides() {
     let cube = Cube::start(0);
@@ -237,10 +237,10 @@ fn an_open_loop_shows_a_stall_that_a_closed_one_hides() {
         assert!(number(&latency["max_us"]) > 200_000.0, "{rate}: {latency:#}");
         p90.push(number(&latency["p90_us"]));
     }
-    assert!(p90[0] > p90[1], "the open loop waits for the stall, the closed one sends less meanwhile: {p90:?}");
+    assert!(p90[0] > p90[1], "the open loop does not show the stall: {p90:?}");
 }
 
-/// What pictures, pages and comparisons are made of. More may be added; these stay, under these names.
+/// The fields that pictures, pages and comparisons use. More may be added, but these keep their names and types.
 const SCHEMA: &str = "
     number: schema seconds errors cluster/dimension cluster/nodes cluster/nodes_up load/connections load/pipeline
     number: load/size_bytes load/batch load/threads load/target_rate load/runs load/warmup_seconds load/seed
@@ -291,9 +291,9 @@ fn the_report_keeps_its_fields() {
 const SUMMARY: &str = "run,test,topics,connections,size_bytes,target_rate,requests,errors,unsent,seconds,rate,mb_s,\
     avg_us,min_us,p50_us,p90_us,p95_us,p99_us,p999_us,max_us,stddev_us,service_p99_us";
 
-/// What the nodes counted meanwhile says whether all that was asked for was sent, and nothing else.
+/// The nodes' counters show whether exactly the requested number of batches was sent.
 #[test]
-fn a_number_of_batches_is_in_all_files_and_in_the_nodes() {
+fn the_number_of_batches_agrees_in_all_files_and_in_the_nodes_counters() {
     let cube = Cube::start(1);
     let folder = tempfile::tempdir().unwrap();
     let [out, csv, hdr] = ["out", "runs.csv", "one.hgrm"].map(|name| folder.path().join(name));
@@ -303,8 +303,8 @@ fn a_number_of_batches_is_in_all_files_and_in_the_nodes() {
     words
         .extend(["--name", "nightly", "--remark", "it's new", "--out", paths[0], "--csv", paths[1], "--hdr", paths[2]]);
     let output = cube.cli(&words);
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && !told.contains("req/s"), "{told}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && !printed.contains("req/s"), "{printed}");
     let read = |path: &Path| std::fs::read_to_string(path).unwrap();
     let report: Value = serde_json::from_str(&read(&out.join("report.json"))).unwrap();
     let (load, point) = (&report["load"], &report["points"][0]);
@@ -347,15 +347,15 @@ fn a_number_of_batches_is_in_all_files_and_in_the_nodes() {
 }
 
 #[test]
-fn mixed_publishes_and_fetches_in_its_proportion() {
+fn mixed_publishes_and_fetches_in_the_requested_proportion() {
     let cube = Cube::start(0);
     let (code, stdout, report) =
         cube.bench(&["bench", "run", "-t", "mixed:1:3", "-k", "10", "-n", "400", "-w", "0", "-c", "2"]);
     assert_eq!(code, 0, "{stdout}");
     let node = &report["counters"][0];
     let counted = |name: &str| number(&node["after"][name]) - number(&node["before"][name]);
-    let published = counted("batches") - 10.0; // each topic is given a record to fetch
-    // The draws follow from the seed; a quarter of 400 have a deviation of 9.
+    let published = counted("batches") - 10.0; // each topic first gets a record to fetch
+    // A quarter of 400 random draws has a standard deviation of 9.
     assert!((60.0..140.0).contains(&published), "{published}");
     assert_eq!(published + counted("fetches"), 400.0);
 }
@@ -371,9 +371,9 @@ fn records_of_batches_are_delivered_as_they_were_published() {
     assert_eq!(counts, [630.0, 630.0, 0.0, 0.0, 0.0]);
 }
 
-/// One topic has one home: seen from one node, all requests for it take as many hops.
+/// All requests from one node to one topic take the same number of hops, because the topic has one home.
 #[test]
-fn hot_keys_leave_the_other_topics_alone() {
+fn hot_keys_send_all_requests_to_one_topic() {
     let cube = Cube::start(3);
     let mut words = vec!["bench", "run", "-t", "query", "-k", "50", "--entry", "one", "-n", "200", "-w", "0", "--keys"];
     for (keys, is_one) in [("hot:1", true), ("uniform", false)] {
@@ -386,9 +386,9 @@ fn hot_keys_leave_the_other_topics_alone() {
     }
 }
 
-/// No machine reaches the last rate, so the ramp ends before it, wherever that is.
+/// No machine reaches the last rate of the ramp, so the ramp must end before it.
 #[test]
-fn a_ramp_ends_where_a_rate_is_not_reached() {
+fn a_ramp_ends_at_the_first_rate_that_is_not_reached() {
     let cube = Cube::start(0);
     let words = ["bench", "run", "-t", "ping", "--ramp", "50..5e8/1s", "-w", "0", "-c", "2"];
     let (code, stdout, report) = cube.bench(&words);
@@ -401,7 +401,8 @@ fn a_ramp_ends_where_a_rate_is_not_reached() {
         assert_eq!(point["target_rate"], ramp[index]);
         let is_reached = number(&point["rate"]["median"]) >= 0.95 * number(&ramp[index]);
         assert_eq!(is_reached, index + 1 < points.len(), "only the last one is not reached: {point:#}");
-        // Each request that was due is one of these; the connections begin at different times.
+        // Every request that was due is counted as one of these. The tolerance is for connections that start at
+        // different times.
         let due = number(&ramp[index]) * number(&point["runs"][0]["seconds"]);
         let known = ["requests", "errors", "unsent"].map(|name| number(&point[name])).iter().sum::<f64>();
         assert!((known - due).abs() <= 2.0 + due * 1e-3, "{known} of {due}: {point:#}");
@@ -410,7 +411,7 @@ fn a_ramp_ends_where_a_rate_is_not_reached() {
 }
 
 #[test]
-fn what_the_machine_adds_is_measured_without_a_cluster() {
+fn the_latency_of_the_machine_itself_is_measured_without_a_cluster() {
     let output = cli("127.0.0.1:1", &["bench", "intrinsic", "-d", "100ms", "--json"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -421,14 +422,14 @@ fn what_the_machine_adds_is_measured_without_a_cluster() {
     assert!((0.0..=1.0).contains(&number(&value["stalls_share"])), "{value:#}");
 }
 
-/// What a relay does to its connections, counted from when a benchmark has opened its own.
+/// What a relay does to its connections, at a time after the benchmark has opened its own.
 #[derive(Clone, Copy)]
 enum Fault {
     CutAfter(Duration),
     StallAfter(Duration, Duration),
 }
 
-/// Something between the command line and a node that fails as planned.
+/// A proxy between the command line and a node, with a planned fault.
 struct Relay {
     address: String,
 }
@@ -443,17 +444,18 @@ impl Relay {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the relay of a test blocks beside it")]
+#[expect(clippy::disallowed_methods, reason = "the relay blocks concurrently with the test")]
 fn spawn(work: impl FnOnce() + Send + 'static) {
     std::thread::spawn(work);
 }
 
-#[expect(clippy::disallowed_methods, reason = "a planned stall is a matter of time")]
+#[expect(clippy::disallowed_methods, reason = "a planned stall lasts for a time")]
 fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// The first connection is that which makes the topics; the fault's time runs from the second on.
+/// Relays three connections: the first one creates the topics, the others are the benchmark's. The time of the fault
+/// starts when the last one is accepted.
 fn relay(listener: &TcpListener, node: &str, fault: Fault) {
     let gate = AtomicBool::new(false);
     let (gate, mut ends): (&'static _, Vec<TcpStream>) = (Box::leak(Box::new(gate)), Vec::new());
@@ -468,7 +470,7 @@ fn relay(listener: &TcpListener, node: &str, fault: Fault) {
             spawn(move || copy(from, to, gate));
         }
         if count == 2 {
-            break; // two connections of the benchmark, and the one before
+            break;
         }
     }
     match fault {

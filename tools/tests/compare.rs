@@ -1,6 +1,6 @@
-//! `dht-cli bench compare`, `report` and `plot` on files that were written before; no cluster is needed.
+//! `dht-cli bench compare`, `report` and `plot` on stored files, without a cluster.
 
-#![expect(clippy::unwrap_used, reason = "what a test did not expect, fails it")]
+#![expect(clippy::unwrap_used, reason = "an unexpected result fails the test")]
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn stored() -> Value {
     serde_json::from_str(STORED).unwrap()
 }
 
-/// One without the failures of the stored report.
+/// Returns the stored report without its failures.
 fn clean() -> Value {
     let mut report = stored();
     report["errors"] = json!(0);
@@ -32,7 +32,7 @@ fn save(folder: &Path, name: &str, report: &Value) {
     fs::write(folder.join(name).join("report.json"), report.to_string()).unwrap();
 }
 
-/// Compares two reports; gives what is printed.
+/// Compares two reports, and returns the output.
 fn compare(old: &Value, new: &Value, words: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     save(folder.path(), "old", old);
@@ -42,7 +42,7 @@ fn compare(old: &Value, new: &Value, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Every latency and the rate of the first point, times a factor.
+/// Multiplies the rate and all latencies of the first point by a factor.
 fn scale(report: &mut Value, factor: f64) {
     for figure in ["rate", "avg_us", "p50_us", "p99_us"] {
         for end in ["median", "min", "max"] {
@@ -52,7 +52,7 @@ fn scale(report: &mut Value, factor: f64) {
     }
 }
 
-/// One word, then the next one somewhere behind it.
+/// Checks that the words occur in the text in this order.
 fn stand_in_order(text: &str, words: &[&str]) {
     let mut rest = text;
     for word in words {
@@ -61,7 +61,7 @@ fn stand_in_order(text: &str, words: &[&str]) {
     }
 }
 
-/// What it is called, what is changed of a clean report, and what is said then, in this order.
+/// The name of a case, the change to a clean report, and parts of the expected output in this order.
 type Case = (&'static str, fn(&mut Value), &'static [&'static str]);
 
 const CASES: [Case; 13] = [
@@ -164,45 +164,45 @@ const CASES: [Case; 13] = [
     ("an older point without CPU", |new| new["points"][0]["server_cpu_us"] = Value::Null, &["p99", "subscribe"]),
 ];
 
-/// In these no point with processor time is common to both.
+/// The cases in which no point with CPU time is in both reports.
 const WITHOUT_CPU: [&str; 3] = ["an older point without CPU", "no point", "a ramp"];
 
 #[test]
-fn a_comparison_says_what_differs_and_why_it_may() {
+fn a_comparison_says_what_differs_and_what_may_explain_it() {
     for (what, change, expected) in CASES {
         let (old, mut new) = (clean(), clean());
         change(&mut new);
-        let told = compare(&old, &new, &[]);
-        stand_in_order(&told, expected);
-        assert_eq!(told.contains("cpu"), !WITHOUT_CPU.contains(&what), "{what}: {told}");
+        let printed = compare(&old, &new, &[]);
+        stand_in_order(&printed, expected);
+        assert_eq!(printed.contains("cpu"), !WITHOUT_CPU.contains(&what), "{what}: {printed}");
     }
     stand_in_order(&compare(&stored(), &clean(), &[]), &["Errors    old: 3 requests failed", "publish, 100 topics"]);
 }
 
 #[test]
-fn a_comparison_is_json_and_a_picture() {
+fn a_comparison_is_available_as_json_and_as_a_picture() {
     let (old, mut new) = (stored(), clean());
     scale(&mut new, 1.5);
-    let told: Value = serde_json::from_str(&compare(&old, &new, &["--json"])).unwrap();
-    assert_eq!((&told["comparable"], &told["old"]["errors"]), (&json!(true), &json!(3)));
-    let row = &told["rows"][0];
+    let printed: Value = serde_json::from_str(&compare(&old, &new, &["--json"])).unwrap();
+    assert_eq!((&printed["comparable"], &printed["old"]["errors"]), (&json!(true), &json!(3)));
+    let row = &printed["rows"][0];
     assert_eq!([&row["point"], &row["figure"], &row["verdict"]], ["publish, 100 topics", "rate", "faster"]);
     assert!((row["change"].as_f64().unwrap() - 0.5).abs() < 1e-9);
-    assert_eq!((row["old"]["runs"].as_u64(), told["rows"].as_array().unwrap().len()), (Some(2), 5 + 4));
+    assert_eq!((row["old"]["runs"].as_u64(), printed["rows"].as_array().unwrap().len()), (Some(2), 5 + 4));
 
     let folder = tempfile::tempdir().unwrap();
     save(folder.path(), "a", &old);
     save(folder.path(), "b", &new);
     let output = cli(folder.path(), &["bench", "compare", "a/report.json", "b", "--out", "both"]);
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(told.contains("Saved     both/   compare.svg, compare.png"), "{told}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("Saved     both/   compare.svg, compare.png"), "{printed}");
     let picture = fs::read_to_string(folder.path().join("both/compare.svg")).unwrap();
     stand_in_order(&picture, &["a: 3 requests failed", "publish: average latency", "subscribe: throughput"]);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing else is written");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "no other files are written");
 }
 
 #[test]
-fn a_report_and_its_pictures_are_made_again() {
+fn a_report_and_its_pictures_can_be_made_from_a_stored_file() {
     let folder = tempfile::tempdir().unwrap();
     save(folder.path(), "stored", &stored());
     let names = |what: &str| {
@@ -216,14 +216,14 @@ fn a_report_and_its_pictures_are_made_again() {
     assert!(!folder.path().join("stored/report.html").exists());
     assert_eq!(names("report"), format!("Saved     stored/   report.html, {pictures}"));
     let page = fs::read_to_string(folder.path().join("stored/report.html")).unwrap();
-    let told = cli(folder.path(), &["bench", "plot", "stored", "--json"]).stdout;
-    let told: Value = serde_json::from_slice(&told).unwrap();
-    assert_eq!((&told["folder"], &told["files"][1]), (&json!("stored"), &json!("latency.png")));
+    let printed = cli(folder.path(), &["bench", "plot", "stored", "--json"]).stdout;
+    let printed: Value = serde_json::from_slice(&printed).unwrap();
+    assert_eq!((&printed["folder"], &printed["files"][1]), (&json!("stored"), &json!("latency.png")));
     stand_in_order(&page, &["<!DOCTYPE html>", "3 requests failed", "p99&lt;5ms", "<svg", "52 310", "id=\"report\">{"]);
 }
 
 #[test]
-fn what_is_no_report_is_said() {
+fn files_that_are_not_reports_and_wrong_arguments_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut newer = stored();
     newer["schema"] = json!(2);
@@ -243,7 +243,7 @@ fn what_is_no_report_is_said() {
         (&["report", "nowhere"], "nowhere"),
     ] {
         let output = cli(folder.path(), &[&["bench"], words].concat());
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(2) && told.contains(expected), "{words:?}: {told}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && printed.contains(expected), "{words:?}: {printed}");
     }
 }

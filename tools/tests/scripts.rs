@@ -1,7 +1,7 @@
-//! `scripts/benchmark.sh` on real cubes: one that runs, and one that it starts and ends itself. `scripts/deploy.sh` and
-//! the data that it finds.
+//! `scripts/benchmark.sh` on a running cube, and on one that it starts and stops itself. `scripts/deploy.sh` and
+//! existing data.
 
-#![expect(clippy::unwrap_used, reason = "what a test did not expect, fails it")]
+#![expect(clippy::unwrap_used, reason = "an unexpected result fails the test")]
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 
 use common::{Node, free_ports, node_program};
 
-/// A sweep that takes a moment.
+/// Options for a short sweep.
 const SHORT: [&str; 8] = ["--quick", "-k1,3", "-d", "50ms", "--warmup=0", "-c2", "-t", "publish,query"];
 
 fn benchmark(words: &[&str], out: &Path) -> Output {
@@ -23,15 +23,15 @@ fn benchmark(words: &[&str], out: &Path) -> Output {
     script.output().unwrap()
 }
 
-/// It ended well, said where the report is, and that is there.
+/// Checks that the benchmark succeeded, printed the folder of the report, and wrote the report. Returns its stdout.
 fn check(output: &Output, out: &Path) -> String {
-    let told = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8(bytes.clone()).unwrap());
-    assert_eq!(output.status.code(), Some(0), "{}{}", told[0], told[1]);
+    let printed = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8(bytes.clone()).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{}{}", printed[0], printed[1]);
     let report = std::fs::read_to_string(out.join("report.json")).unwrap();
     assert!(report.contains("\"publish\"") && report.contains("\"query\"") && !report.contains("\"create\""));
-    assert!(told[0].ends_with(&format!("report    {}\n", out.display())), "{}", told[0]);
-    assert!(told[1].contains("Points    2 (1 … 3 topics), 1 run each"), "{}", told[1]);
-    told[0].clone()
+    assert!(printed[0].ends_with(&format!("report    {}\n", out.display())), "{}", printed[0]);
+    assert!(printed[1].contains("Points    2 (1 … 3 topics), 1 run each"), "{}", printed[1]);
+    printed[0].clone()
 }
 
 #[test]
@@ -41,26 +41,26 @@ fn a_running_cube_is_measured_and_left_alone() {
     let out = folder.path().join("report");
     let mut words = vec!["-s", &node.address];
     words.extend(SHORT);
-    let told = check(&benchmark(&words, &out), &out);
-    assert!(told.contains(&format!("measuring the cube at {}\n", node.address)), "{told}");
+    let printed = check(&benchmark(&words, &out), &out);
+    assert!(printed.contains(&format!("measuring the cube at {}\n", node.address)), "{printed}");
     let mut ping = Command::new(env!("CARGO_BIN_EXE_dht-cli"));
     assert!(ping.args(["-s", &node.address, "ping"]).output().unwrap().status.success());
 }
 
 #[test]
-fn without_one_a_cube_is_started_and_ended() {
+fn without_a_running_cube_one_is_started_and_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("report");
     let mut words = vec!["--own", "--dimension", "1"];
     words.extend(SHORT);
-    let told = check(&benchmark(&words, &out), &out);
-    assert!(told.starts_with("starting  a cube of 2 nodes of its own\n"), "{told}");
-    let address = told.split_once("measuring the cube at ").unwrap().1.lines().next().unwrap();
+    let printed = check(&benchmark(&words, &out), &out);
+    assert!(printed.starts_with("starting  a cube of 2 nodes of its own\n"), "{printed}");
+    let address = printed.split_once("measuring the cube at ").unwrap().1.lines().next().unwrap();
     assert!(TcpStream::connect(address).is_err(), "nothing listens at {address} any more");
 }
 
 #[test]
-fn what_cannot_be_measured_is_told() {
+fn invalid_options_and_unreachable_cubes_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (words, code, part) in [
         (vec!["--dimension", "11"], 2, "a cube has 0 to 10 dimensions"),
@@ -71,13 +71,13 @@ fn what_cannot_be_measured_is_told() {
         (vec!["--own", "--no-such-option"], 2, "unknown option --no-such-option"),
     ] {
         let output = benchmark(&words, &folder.path().join("report"));
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(code) && told.contains(part), "{words:?}: {told}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(code) && printed.contains(part), "{words:?}: {printed}");
         assert!(output.stdout.is_empty(), "{words:?}: nothing was started");
     }
 }
 
-/// A folder of `deploy.sh` and the ports of its cube; what runs from it ends with the test.
+/// The folder and the ports of a cube of `deploy.sh`, which is stopped when this is dropped.
 struct Deployment {
     folder: tempfile::TempDir,
     base: u16,
@@ -103,19 +103,19 @@ impl Deployment {
         script
     }
 
-    /// Runs it; gives its exit code and what it says.
+    /// Runs `deploy.sh`, and returns its exit code and output.
     fn run(&self, words: &str) -> (Option<i32>, String) {
         let output = self.command(&[], words).output().unwrap();
-        let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        (output.status.code(), told)
+        let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code(), printed)
     }
 
     fn check(&self, words: &str, code: i32, parts: &[&str]) {
-        let (found, told) = self.run(words);
-        assert_eq!(found, Some(code), "{words}: {told}");
+        let (found, printed) = self.run(words);
+        assert_eq!(found, Some(code), "{words}: {printed}");
         for part in parts {
             let part = part.replace("RUN", self.folder.path().join("run").to_str().unwrap());
-            assert!(told.contains(&part), "{words}: {told} should contain {part:?}");
+            assert!(printed.contains(&part), "{words}: {printed} should contain {part:?}");
         }
     }
 }
@@ -127,7 +127,7 @@ impl Drop for Deployment {
 }
 
 #[test]
-fn no_empty_cube_begins_beside_data_that_it_would_not_read() {
+fn a_start_is_refused_if_the_folder_has_data_that_the_cube_would_not_read() {
     let cube = Deployment::new();
     cube.check("start --dimension 1", 0, &["starting  2 of 2 nodes", "data      RUN: 0 topics found"]);
     let mut create = Command::new(env!("CARGO_BIN_EXE_dht-cli"));
@@ -161,43 +161,43 @@ fn a_cube_that_was_stopped_starts_on_the_same_ports() {
     cube.check("start --dimension 0", 0, &["starting  1 of 1 node"]);
     cube.check("stop", 0, &["stopped   1 node"]);
     let output = cube.command_without_port(&[], "start").output().unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(told.contains(&format!("starting  1 of 1 node, ports {0} to {0}", cube.base)), "{told}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains(&format!("starting  1 of 1 node, ports {0} to {0}", cube.base)), "{printed}");
 }
 
 #[test]
-fn a_node_says_where_its_topics_are_and_how_many() {
+fn a_node_logs_its_data_folder_and_the_number_of_topics() {
     let folder = tempfile::tempdir().unwrap();
     let node = |words: &[&str]| {
         let mut node = Command::new(node_program());
         node.args(["--id", "0", "--dimension", "0", "--base-port", &free_ports(1).to_string()]).args(words);
         node.current_dir(folder.path()).env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = node.spawn().unwrap();
-        let (mut listens, mut told) = (String::new(), String::new());
+        let (mut listens, mut printed) = (String::new(), String::new());
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut listens).unwrap();
         process.kill().unwrap();
-        process.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        process.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
         process.wait().unwrap();
-        told
+        printed
     };
-    let told = node(&["--data", "kept"]);
+    let printed = node(&["--data", "kept"]);
     let expected = format!("topics are kept in {}: 0 found\n", folder.path().join("kept").display());
-    assert!(told.contains(&expected), "{told}");
+    assert!(printed.contains(&expected), "{printed}");
 }
 
 #[test]
-fn status_does_not_look_at_every_connection_of_the_machine() {
+fn status_does_not_loop_over_every_connection_of_the_machine() {
     if !Path::new("/proc/net/tcp").exists() {
         return;
     }
-    // Connections that ended stay in the system's tables for a minute.
+    // Closed connections stay in the system's tables for a minute.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..3000 {
         drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         drop(listener.accept().unwrap());
     }
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    assert!(table.lines().count() > 1000, "the machine keeps them");
+    assert!(table.lines().count() > 1000, "closed connections are still listed");
     let cube = Deployment::new();
     let output = cube.command(&["-x"], "status --dimension 0").output().unwrap();
     assert_eq!(output.status.code(), Some(1), "the node is down");
@@ -212,6 +212,6 @@ fn all_pairs_of_nodes_publish_and_read() {
     script.args(["--dimension", "1"]).stdin(Stdio::null());
     script.env("DHT_BIN_DIR", node_program().parent().unwrap()).env_remove("DHT_SERVER").env_remove("DHT_TIMEOUT");
     let output = script.output().unwrap();
-    let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    assert!(output.status.success() && !told.contains("FAIL"), "{told}");
+    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    assert!(output.status.success() && !printed.contains("FAIL"), "{printed}");
 }

@@ -1,4 +1,4 @@
-//! How commands end: every exit code of `--help`, and the end of those that wait.
+//! How commands exit: every exit code in `--help`, and the end of commands that wait.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use dht_node::cube::home;
 use crate::common::Node;
 use crate::harness::{Running, check, lone_node, matches, run, thread};
 
-/// A topic whose home is this node of a cube of two.
+/// Returns a topic whose home is this node of a cube of two.
 fn topic_at(node: u16) -> String {
     let line = Dimension::new(1).unwrap();
     let names = (0..).map(|number| format!("t{number}"));
@@ -17,7 +17,7 @@ fn topic_at(node: u16) -> String {
     at_node.next().unwrap()
 }
 
-/// Something else than a node: says this to each connection and closes it.
+/// Starts a server that is not a node: it sends these bytes on each connection and closes it. Returns its address.
 fn other_program(says: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -32,7 +32,7 @@ fn other_program(says: &'static [u8]) -> String {
 }
 
 #[test]
-fn every_exit_code_is_what_help_says() {
+fn every_exit_code_is_as_documented_in_help() {
     let node = lone_node();
     let half = Node::start(0, 1, "0 127.0.0.1:0\n1 127.0.0.1:1\n"); // nobody listens on port 1
     let (here, there) = (topic_at(0), topic_at(1));
@@ -73,25 +73,25 @@ fn every_exit_code_is_what_help_says() {
             assert!(matches(&json, &format!("*{expected}")), "{line}: {json}");
         }
     }
-    // A port of another program is said to be one.
+    // If another program listens on the port, the error says so.
     for (server, what) in [
         (&http, "does not speak the protocol of dht-node\n  another program than a dht-node listens there"),
         (&mute, "it closed the connection without saying HELLO\n  another program than a dht-node listens there"),
     ] {
         check(server, &[("list", "", if server == &http { 7 } else { 3 }, "", what)]);
     }
-    // What is not possible now says that it can be tried again, and that nothing was done.
+    // An error that passes is marked as retryable.
     let json = run(&half.address, &format!("{to_there} --json"), b"").stderr;
     assert!(json.contains("\"retryable\":true"), "{json}");
     check(&half.address, &[("publish HERE x --create -q".replace("HERE", &here).leak(), "", 0, "", "")]);
 }
 
 #[test]
-fn ctrl_c_is_130_when_something_was_not_done() {
+fn ctrl_c_exits_with_130_if_the_command_was_not_complete() {
     let node = lone_node();
     run(&node.address, "create t", b"");
     run(&node.address, "publish -l t", b"1\n2\n3\n");
-    // The command, the lines after which it is interrupted, and how it ends.
+    // Each case: the command, the number of lines after which it is interrupted, and its exit code.
     for (line, lines, code) in [
         ("subscribe t -n 50 --from earliest", 3, 130),
         ("subscribe t -n 50 -w 1m --from earliest --json", 3, 130),
@@ -110,11 +110,11 @@ fn ctrl_c_is_130_when_something_was_not_done() {
 }
 
 #[test]
-fn a_reader_that_is_gone_ends_what_waits() {
+fn a_waiting_command_exits_when_its_output_is_closed() {
     let node = lone_node();
     run(&node.address, "create t quiet", b"");
     run(&node.address, "publish t first", b"");
-    // Each would wait for an hour; nothing more comes.
+    // Each command would wait for an hour, because no more records come.
     for (line, lines) in [
         ("subscribe quiet -w 1h", 0),
         ("subscribe t --from earliest -w 1h", 1),
@@ -128,15 +128,15 @@ fn a_reader_that_is_gone_ends_what_waits() {
         }
         let Running { mut process, stdout, mut stderr, stdin } = process;
         drop(stdout);
-        let mut told = String::new();
-        stderr.read_to_string(&mut told).unwrap();
-        assert_eq!((process.wait().unwrap().code(), told.as_str()), (Some(0), ""), "{line}");
+        let mut printed = String::new();
+        stderr.read_to_string(&mut printed).unwrap();
+        assert_eq!((process.wait().unwrap().code(), printed.as_str()), (Some(0), ""), "{line}");
         drop(stdin);
     }
 }
 
 #[test]
-fn nothing_is_deleted_where_nobody_can_be_asked() {
+fn nothing_is_deleted_without_a_terminal_to_ask_for_confirmation() {
     let node = lone_node();
     run(&node.address, "create t empty", b"");
     run(&node.address, "publish t kept", b"");

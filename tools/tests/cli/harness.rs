@@ -1,4 +1,4 @@
-//! Commands as processes: run to their end, or talked with.
+//! Runs commands as processes, either to their end or interactively.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,29 +6,30 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output,
 
 use crate::common::Node;
 
-/// A cube of one node.
+/// Starts a cube of one node.
 pub(crate) fn lone_node() -> Node {
     Node::start(0, 0, "0 127.0.0.1:0\n")
 }
 
-/// What came of a command.
+/// The exit code and output of a command.
 pub(crate) struct Outcome {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// Runs a command line without quotes.
+/// Runs a command line, which is split at spaces.
 pub(crate) fn run(server: &str, line: &str, input: &[u8]) -> Outcome {
     let output = run_words(server, &line.split_whitespace().collect::<Vec<_>>(), input);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// Runs a command; what it says is bytes.
+/// Runs a command given as words, and returns its output as bytes.
 pub(crate) fn run_words(server: &str, words: &[&str], input: &[u8]) -> Output {
     let mut process = command(server, words).spawn().unwrap();
-    // Beside reading what it says, so that neither waits for the other; and one that does not read may have ended.
+    // Write in another thread, so that neither side blocks the other. Errors are ignored, because the process may exit
+    // without reading its input.
     let (mut stdin, input) = (process.stdin.take().unwrap(), input.to_vec());
     let writer = thread(move || drop(stdin.write_all(&input)));
     let output = process.wait_with_output().unwrap();
@@ -43,7 +44,7 @@ fn command(server: &str, words: &[&str]) -> Command {
     command
 }
 
-/// A command at work, to be talked with.
+/// A running command for interactive use.
 pub(crate) struct Running {
     pub(crate) process: Child,
     pub(crate) stdin: ChildStdin,
@@ -65,19 +66,19 @@ impl Running {
         self.stdin.write_all(bytes).unwrap();
     }
 
-    /// The next line of standard output.
+    /// Returns the next line of standard output.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         line
     }
 
-    /// Reads standard error up to a line that contains this, and gives that.
-    pub(crate) fn told(&mut self, part: &str) -> String {
+    /// Reads standard error up to a line that contains `part`, and returns that line.
+    pub(crate) fn wait_for_stderr(&mut self, part: &str) -> String {
         let mut line = String::new();
         while !line.contains(part) {
             line.clear();
-            assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "{part:?} is said on standard error");
+            assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "standard error ended without {part:?}");
         }
         line
     }
@@ -87,7 +88,7 @@ impl Running {
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     }
 
-    /// Waits for the end: exit code and what was not read.
+    /// Waits for the process to exit. Returns the exit code and the remaining output.
     pub(crate) fn end(mut self) -> Outcome {
         drop(self.stdin);
         let (mut stdout, mut stderr) = (String::new(), String::new());
@@ -97,8 +98,8 @@ impl Running {
     }
 }
 
-/// One case: the line, its input, the exit code, what stdout is and what stderr contains. In what stdout is, a `*`
-/// stands for anything.
+/// One case: the command line, its input, the exit code, the expected stdout, and a part of the expected stderr. In
+/// both texts, `*` matches anything.
 pub(crate) type Case<'c> = (&'c str, &'c str, i32, &'c str, &'c str);
 
 pub(crate) fn check(server: &str, cases: &[Case<'_>]) {
@@ -116,7 +117,7 @@ fn contains(text: &str, pattern: &str) -> bool {
     text.contains(pattern) || pattern.contains('*') && matches(text, &format!("*{pattern}*"))
 }
 
-/// Is it the pattern, with something for each `*`?
+/// Returns true if the text matches the pattern, in which `*` matches anything.
 pub(crate) fn matches(text: &str, pattern: &str) -> bool {
     match pattern.split_once('*') {
         None => text == pattern,
@@ -127,14 +128,14 @@ pub(crate) fn matches(text: &str, pattern: &str) -> bool {
     }
 }
 
-/// Stands before a node, and can be cut.
+/// A proxy in front of a node, whose connection can be cut.
 pub(crate) struct Relay {
     pub(crate) address: String,
     connection: std::thread::JoinHandle<TcpStream>,
 }
 
 impl Relay {
-    /// For one connection.
+    /// Starts a relay for one connection.
     pub(crate) fn start(node: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -155,7 +156,7 @@ impl Relay {
         Self { address, connection: thread(relay) }
     }
 
-    /// Hands on HELLO and its answer, then requests, and cuts the connection when the next answer comes.
+    /// Starts a relay that forwards HELLO, its answer and requests, and cuts the connection when the next answer comes.
     pub(crate) fn losing_an_answer(node: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -173,7 +174,7 @@ impl Relay {
         Self { address, connection: thread(relay) }
     }
 
-    /// Waits until it has done what it was to do.
+    /// Waits until it has cut the connection.
     pub(crate) fn end(self) {
         self.connection.join().unwrap();
     }
@@ -183,7 +184,7 @@ impl Relay {
     }
 }
 
-/// A frame: a length and what follows it.
+/// Reads a frame: a length, and as many bytes.
 fn frame_from(node: &mut TcpStream) -> Vec<u8> {
     let mut frame = vec![0; 4];
     node.read_exact(&mut frame).unwrap();
@@ -193,7 +194,7 @@ fn frame_from(node: &mut TcpStream) -> Vec<u8> {
     frame
 }
 
-#[expect(clippy::disallowed_methods, reason = "what stands between two programs works beside the test")]
+#[expect(clippy::disallowed_methods, reason = "a relay works concurrently with the test")]
 pub(crate) fn thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
     std::thread::spawn(work)
 }

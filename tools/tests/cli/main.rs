@@ -1,6 +1,6 @@
-//! The command line as a person or a script sees it: what it prints where, and how it ends, against a real node.
+//! The command line as a user or a script sees it: its output and exit codes, against a real node.
 
-#![expect(clippy::unwrap_used, reason = "what a test did not expect, fails it")]
+#![expect(clippy::unwrap_used, reason = "an unexpected result fails the test")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -20,7 +20,7 @@ use common::Node;
 use harness::{Relay, Running, check, lone_node, matches, run};
 
 #[test]
-fn topics_are_made_filled_read_and_removed() {
+fn topics_are_created_published_to_read_and_deleted() {
     let node = lone_node();
     check(
         &node.address,
@@ -78,7 +78,7 @@ fn topics_are_made_filled_read_and_removed() {
 }
 
 #[test]
-fn retention_tells_what_it_removed() {
+fn a_read_reports_records_that_retention_has_removed() {
     let node = lone_node();
     let lines: String = (0..10).map(|number| format!("{number}\n")).collect();
     check(&node.address, &[("create t --retain-records 2 -q", "", 0, "", "")]);
@@ -102,7 +102,7 @@ fn retention_tells_what_it_removed() {
 }
 
 #[test]
-fn what_is_written_wrong_is_told_with_what_to_write() {
+fn usage_errors_say_what_to_write_instead() {
     check(
         "127.0.0.1:1",
         &[
@@ -143,7 +143,7 @@ fn what_is_written_wrong_is_told_with_what_to_write() {
 }
 
 #[test]
-fn a_cluster_that_is_not_whole_says_so() {
+fn commands_report_nodes_that_are_down() {
     // Nobody listens on port 1, so node 1 is down.
     let node = Node::start(0, 1, "0 127.0.0.1:0\n1 127.0.0.1:1\n");
     check(
@@ -181,7 +181,7 @@ fn a_cluster_that_is_not_whole_says_so() {
 }
 
 #[test]
-fn counters_roll_by_line_by_line() {
+fn stats_with_an_interval_prints_one_line_per_interval() {
     // Nobody listens on port 1, so node 1 is down.
     let node = Node::start(0, 1, "0 127.0.0.1:0\n1 127.0.0.1:1\n");
     let heading =
@@ -207,17 +207,17 @@ fn counters_roll_by_line_by_line() {
             ("nc", "stats -i 1s\n", 2, "", "no command of nc"),
         ],
     );
-    // A line is there when it is printed, though nobody looks at a terminal; and Ctrl-C is a good end.
+    // Each line is flushed immediately, although stdout is not a terminal; and Ctrl-C counts as success.
     let mut rolling = Running::start(&node.address, "stats 0 -i 20ms");
     assert_eq!(rolling.line(), heading);
     assert!(matches(&rolling.line(), "*:*:*    1/1 *B\n"));
     rolling.interrupt();
     assert_eq!(rolling.end().code, 0);
-    // It goes on when the node that it asks is gone.
+    // It continues when the node that it queries is gone.
     let mut rolling = Running::start(&node.address, "stats 0 -i 20ms");
     assert_eq!(rolling.line(), heading);
     drop(node);
-    rolling.told("node 0 does not answer");
+    rolling.wait_for_stderr("node 0 does not answer");
     while !matches(&rolling.line(), "*    0/1        -        -*\n") {}
     rolling.interrupt();
     assert_eq!(rolling.end().code, 0);
@@ -238,13 +238,13 @@ fn bash_completes_commands_options_and_values() {
         (vec!["stats", "-w", ""], ""), // a value
         (vec!["completions", "xyz"], ""),
         (vec!["list", "--sort", ""], "name node records bytes"),
-        (vec!["list", "--sort", "=", "na"], "name"), // as bash takes it apart
+        (vec!["list", "--sort", "=", "na"], "name"), // bash splits words at `=`
         (vec!["bench", "s"], "sweep"),
         (vec!["bench", "run", "--tests", "p"], "publish ping"),
         (vec!["fetch", "o"], "orders orders/old"),
-        (vec!["-s", "127.0.0.1", ":", "1", "fetch", "o"], ""), // nobody is there
+        (vec!["-s", "127.0.0.1", ":", "1", "fetch", "o"], ""), // no node listens there
         (vec!["subscribe", "weather", "--from", "e"], "earliest"),
-        (vec!["publish", "-f", ""], ""), // files, which bash knows
+        (vec!["publish", "-f", ""], ""), // files, which bash completes itself
     ] {
         let program = env!("CARGO_BIN_EXE_dht-cli");
         let mut bash = Command::new("bash");
@@ -264,7 +264,7 @@ fn bash_completes_commands_options_and_values() {
 }
 
 #[test]
-fn nc_does_line_by_line_over_one_connection() {
+fn nc_runs_commands_line_by_line_over_one_connection() {
     let node = lone_node();
     check(
         &node.address,
@@ -292,7 +292,7 @@ fn nc_does_line_by_line_over_one_connection() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_ends_it_quietly() {
+fn a_fetch_exits_quietly_when_its_output_is_closed() {
     let node = lone_node();
     let lines: String = (0..200_000).map(|number| format!("{number}\n")).collect();
     run(&node.address, "create t", b"");
@@ -313,7 +313,7 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
 }
 
 #[test]
-fn frames_are_explained() {
+fn decode_explains_frames() {
     // The client's HELLO of protocol.md.
     let good = "0000004fc44801010000002f000000000000000000000001fe9d223d000000001b6da6ec01010100ffff000000000000\
                 00100000000000000000000000000000c11e47000000000100096578616d706c652f31";
@@ -331,7 +331,7 @@ fn frames_are_explained() {
 }
 
 #[test]
-fn what_topics_have_got_is_printed_as_the_options_say() {
+fn records_are_printed_as_the_options_say() {
     let node = lone_node();
     check(
         &node.address,
@@ -372,13 +372,13 @@ fn what_topics_have_got_is_printed_as_the_options_say() {
 }
 
 #[test]
-fn records_are_printed_as_they_come_until_ctrl_c() {
+fn a_subscription_prints_records_as_they_come_until_ctrl_c() {
     let node = lone_node();
     run(&node.address, "create a b", b"");
     let mut both = Running::start(&node.address, "-v subscribe -w 30s a b --json");
     let mut none = Running::start(&node.address, "-v subscribe -w 30s a -n 9");
-    both.told("subscribed to b");
-    none.told("subscribed to a");
+    both.wait_for_stderr("subscribed to b");
+    none.wait_for_stderr("subscribed to a");
     for (topic, offset) in [("a", 0), ("b", 0), ("b", 1)] {
         run(&node.address, &format!("publish {topic} {topic}{offset}"), b"");
         let line = both.line();
@@ -391,26 +391,26 @@ fn records_are_printed_as_they_come_until_ctrl_c() {
     let outcome = both.end();
     assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""));
     assert!(outcome.stderr.contains("received 3 records in "), "{}", outcome.stderr);
-    // Not as many as were asked for, though some; and none at all.
+    // Ctrl-C before all requested records have come is a failure, with some records or with none.
     assert_eq!(none.line(), "a0\n");
     none.interrupt();
     assert_eq!(none.end().code, 130);
     let mut none = Running::start(&node.address, "-v subscribe -w 30s a -n 9");
-    none.told("subscribed to a");
+    none.wait_for_stderr("subscribed to a");
     none.interrupt();
     assert_eq!(none.end().code, 130);
 }
 
 #[test]
-fn a_topic_that_is_deleted_ends_and_the_others_go_on() {
+fn deleting_a_topic_ends_its_subscription_and_the_others_continue() {
     let node = lone_node();
     run(&node.address, "create a b", b"");
     let mut both = Running::start(&node.address, "-v subscribe -w 30s a b");
-    both.told("subscribed to b");
+    both.wait_for_stderr("subscribed to b");
     run(&node.address, "publish a last", b"");
     assert_eq!(both.line(), "last\n");
     run(&node.address, "delete -y a", b"");
-    both.told("a: the topic was deleted (error 0x45 UNKNOWN_TOPIC)");
+    both.wait_for_stderr("a: the topic was deleted (error 0x45 UNKNOWN_TOPIC)");
     run(&node.address, "publish b more", b"");
     assert_eq!(both.line(), "more\n");
     run(&node.address, "delete -y b", b"");
@@ -420,11 +420,11 @@ fn a_topic_that_is_deleted_ends_and_the_others_go_on() {
 }
 
 #[test]
-fn a_subscriber_whose_reader_has_seen_enough_ends_quietly() {
+fn a_subscription_exits_quietly_when_its_output_is_closed() {
     let node = lone_node();
     run(&node.address, "create t", b"");
     let mut process = Running::start(&node.address, "-v subscribe -w 30s t");
-    process.told("subscribed to t");
+    process.wait_for_stderr("subscribed to t");
     run(&node.address, "publish t first", b"");
     assert_eq!(process.line(), "first\n");
     let Running { process: mut child, stdout, mut stderr, .. } = process;
@@ -436,27 +436,28 @@ fn a_subscriber_whose_reader_has_seen_enough_ends_quietly() {
 }
 
 #[test]
-fn a_subscriber_goes_on_where_it_was_through_another_connection() {
+fn a_subscriber_resumes_from_its_offset_over_another_connection() {
     let node = lone_node();
     let relay = Relay::start(&node.address);
     run(&node.address, "create t", b"");
     let servers = format!("{},{}", relay.address, node.address);
     let mut process = Running::start(&servers, "-v subscribe -w 30s t -n 4");
-    process.told("subscribed to t");
+    process.wait_for_stderr("subscribed to t");
     run(&node.address, "publish -l t", b"0\n1\n");
     assert_eq!((process.line(), process.line()), ("0\n".to_owned(), "1\n".to_owned()));
     relay.cut();
-    assert_eq!(process.told("lost"), "dht-cli: the connection to node 0 was lost; continuing at offset 2\n");
+    assert_eq!(process.wait_for_stderr("lost"), "dht-cli: the connection to node 0 was lost; continuing at offset 2\n");
     run(&node.address, "publish -l t", b"2\n3\n");
     let outcome = process.end();
     assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "2\n3\n", ""));
 }
 
 #[test]
-fn nc_shows_what_it_subscribed_to_beside_other_commands() {
+fn nc_prints_records_of_subscriptions_between_the_output_of_commands() {
     let node = lone_node();
     let mut nc = Running::start(&node.address, "nc -w 30");
-    // A line, and what is said until the next one. A record comes when it comes, but nothing else does then.
+    // Each case: an input line, and the next output line. Records may come at any time, but no other output is
+    // outstanding then.
     for (line, said) in [
         ("create t u -q\nsubscribe t\n", "subscribed to t, next is offset 0\n"),
         ("publish t hello -q\n", "t 0 hello\n"),
@@ -472,9 +473,9 @@ fn nc_shows_what_it_subscribed_to_beside_other_commands() {
         let seen = nc.line();
         assert!(matches(&seen, said), "{line}{seen}{said}");
     }
-    nc.told("u: the topic was deleted");
+    nc.wait_for_stderr("u: the topic was deleted");
     nc.stdin.write_all(b"unsubscribe u\nsubscribe t -n 1\n").unwrap();
-    nc.told("u is not subscribed to");
-    nc.told("-n and -w are for a subscribe of its own");
+    nc.wait_for_stderr("u is not subscribed to");
+    nc.wait_for_stderr("-n and -w are for a subscribe of its own");
     assert_eq!(nc.end().code, 2);
 }

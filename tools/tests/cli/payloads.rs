@@ -1,11 +1,11 @@
-//! Payloads are sacred: what is published comes back byte for byte, whichever way it went in and out.
+//! Payloads are never changed: values come back byte for byte, however they are published and read.
 
 use std::process::Output;
 
 use crate::common::Node;
 use crate::harness::{Running, check, lone_node, run, run_words};
 
-/// Bytes that a careless program changes: CR, NUL, spaces at the ends, a byte order mark, what is no UTF-8, escapes.
+/// Bytes that a careless program changes: CR, NUL, spaces at the ends, a byte order mark, invalid UTF-8, escapes.
 const AWKWARD: &[u8] =
     b"  a,b\r\nc\t\r\n\n\r\n\0x\0\n\xef\xbb\xbfcaf\xc3\xa9\n\xff\xfe\x80\n%p \\n \"q\" 'r'\n\x1b[31m \r";
 
@@ -22,14 +22,14 @@ fn write(node: &Node, words: &[&str], input: &[u8]) -> Output {
 }
 
 #[test]
-fn what_goes_in_comes_out_byte_for_byte() {
+fn values_come_back_byte_for_byte() {
     let node = lone_node();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("awkward");
     std::fs::write(&file, AWKWARD).unwrap();
     let file = file.to_str().unwrap();
     let with = |end: &[u8]| [AWKWARD, end].concat();
-    // How it is published, how it is read, and what comes out.
+    // Each case: the options for publishing, the options for reading, and the expected output.
     let cases: [(&[&str], &[&str], Vec<u8>); 14] = [
         (&["-l"], &[], with(b"\n")),
         (&["-l", "-f", file], &[], with(b"\n")),
@@ -58,7 +58,7 @@ fn what_goes_in_comes_out_byte_for_byte() {
 }
 
 #[test]
-fn a_message_on_the_command_line_is_taken_as_it_is() {
+fn a_message_on_the_command_line_is_published_unchanged() {
     let node = lone_node();
     run(&node.address, "create t", b"");
     let messages = ["", " ", "a\r", "a\nb\r\n", "\\n%p", "caf\u{e9}", "\u{feff}x", "--", "\u{1b}[0m"];
@@ -69,21 +69,21 @@ fn a_message_on_the_command_line_is_taken_as_it_is() {
 }
 
 #[test]
-fn nc_publishes_what_is_quoted_and_refuses_what_is_no_text() {
+fn nc_publishes_quoted_messages_and_refuses_invalid_utf_8() {
     let node = lone_node();
     let lines = b"create t -q\npublish t ' a\r' -q\r\npublish t \"\\\"x\\\\ \\n\" -q\npublish t '' -q\npublish t caf\xe9 -q\npublish t '\xc3\xa9\x7f' -q\n";
     let output = run_words(&node.address, &["nc"], lines);
     assert_eq!(output.status.code(), Some(2));
-    let told = String::from_utf8(output.stderr).unwrap();
+    let printed = String::from_utf8(output.stderr).unwrap();
     assert!(
-        told.contains("line 5 is not UTF-8\n  publish such a message from a file: publish TOPIC -f FILE"),
-        "{told}"
+        printed.contains("line 5 is not UTF-8\n  publish such a message from a file: publish TOPIC -f FILE"),
+        "{printed}"
     );
     assert_eq!(read(&node, &["fetch", "t", "-0"]), b" a\r\0\"x\\ \\n\0\0\xc3\xa9\x7f\0");
 }
 
 #[test]
-fn a_message_that_is_too_large_ends_a_stream_behind_everything_before_it() {
+fn a_too_large_message_ends_a_stream_after_everything_before_it_is_stored() {
     let node = lone_node();
     run(&node.address, "create t u", b"");
     let good: String = (1..=20_000).map(|number| format!("{number}\n")).collect();
@@ -129,7 +129,7 @@ fn a_message_that_is_too_large_ends_a_stream_behind_everything_before_it() {
 }
 
 #[test]
-fn a_full_node_ends_a_stream_and_says_exactly_what_it_has() {
+fn a_stream_to_a_full_node_ends_and_reports_exactly_what_is_stored() {
     let node = Node::start_with(0, 0, "0 127.0.0.1:0\n", &["--memory", "2MiB"]);
     run(&node.address, "create t", b"");
     let line = "x".repeat(100);
@@ -154,7 +154,7 @@ fn a_full_node_ends_a_stream_and_says_exactly_what_it_has() {
 }
 
 #[test]
-fn ctrl_c_ends_a_stream_behind_what_was_read() {
+fn ctrl_c_ends_a_stream_after_all_complete_lines_are_stored() {
     let node = lone_node();
     run(&node.address, "create t", b"");
     for (json, stdout, stderr) in [

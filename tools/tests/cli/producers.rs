@@ -1,10 +1,10 @@
-//! Publishing so that nothing is stored twice, whatever becomes of connections and commands; and what changes a topic.
+//! Publishing without duplicates, whatever happens to connections and commands; and the commands that change a topic.
 
 use crate::harness::{Relay, Running, check, lone_node, run};
 
-/// Its answer is lost, and it is sent again through another node.
+/// The answer to the first attempt is lost, and the message is sent again through another node.
 #[test]
-fn a_single_message_is_stored_once_whatever_becomes_of_the_connection() {
+fn a_single_message_is_stored_once_even_if_the_connection_is_lost() {
     let node = lone_node();
     run(&node.address, "create t", b"");
     let relay = Relay::losing_an_answer(&node.address);
@@ -16,11 +16,11 @@ fn a_single_message_is_stored_once_whatever_becomes_of_the_connection() {
 }
 
 #[test]
-fn an_interrupted_input_is_continued_without_doubles() {
+fn an_interrupted_input_is_resumed_without_duplicates() {
     let node = lone_node();
     let lines = |range: std::ops::Range<u32>| range.map(|line| format!("line {line}\n")).collect::<String>();
     run(&node.address, "create t", b"");
-    // The first run had 300 of the lines.
+    // The first run has published 300 of the lines.
     let first = run(&node.address, "publish -l --producer day.csv t", lines(0..300).as_bytes());
     assert_eq!((first.code, first.stderr.as_str()), (0, ""));
     let all = lines(0..1000);
@@ -79,10 +79,10 @@ fn an_interrupted_input_is_continued_without_doubles() {
     assert_eq!(run(&node.address, "fetch t", b"").stdout, format!("{all}more\nand more\nalone\n"));
 }
 
-/// Whoever still publishes under the name is shut out by the command that continues, so that what that was told stays
-/// true.
+/// A command that resumes an input fences another one that still publishes under the same name, so that the number of
+/// stored records that it was given stays true.
 #[test]
-fn a_command_that_continues_fences_the_one_that_still_runs() {
+fn a_command_that_resumes_an_input_fences_one_that_still_runs() {
     let node = lone_node();
     run(&node.address, "create t", b"");
     let mut first = Running::start(&node.address, "publish -l --producer live t");
@@ -100,7 +100,7 @@ fn a_command_that_continues_fences_the_one_that_still_runs() {
 }
 
 #[test]
-fn what_a_topic_keeps_is_changed_and_its_first_records_are_removed() {
+fn alter_changes_the_retention_of_a_topic_and_trim_removes_its_first_records() {
     let node = lone_node();
     check(
         &node.address,

@@ -1,4 +1,4 @@
-//! The tour of README.md, command by command, on a real cube: a reader who types it sees what it shows.
+//! Runs the tour of README.md, command by command, on a real cube, and compares the output with what is shown there.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use crate::common::{free_ports, node_program};
 use crate::harness::matches;
 
-/// The ports in the text; `free_ports` stand for them.
+/// The first port in the text, which is replaced by a free one.
 const PORT: u16 = 5000;
 
-/// How long a command that only looks is repeated until it sees what it is to see.
+/// How long a read-only command is repeated until its output is as shown.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A command of a `console` block and what is shown below it.
+/// A command of a `console` block and the output shown below it.
 #[derive(Debug)]
 struct Step {
     command: String,
     shown: String,
-    /// Do numbers differ each time?
+    /// True if the numbers in the output differ each time.
     has_other_numbers: bool,
 }
 
-/// The commands of all `console` blocks in their order.
+/// Returns the commands of all `console` blocks in order.
 fn steps(text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let (mut is_inside, mut has_other_numbers) = (false, false);
@@ -47,12 +47,13 @@ fn steps(text: &str) -> Vec<Step> {
     steps
 }
 
-/// The text with the ports of the cube that runs.
+/// Replaces the ports in the text by those of the running cube.
 fn with_ports(text: &str, base: u16) -> String {
     (0..8).fold(text.to_owned(), |text, id| text.replace(&(PORT + id).to_string(), &(base + id).to_string()))
 }
 
-/// Is it what is shown? `…` stands for anything, and so does a time; with other numbers so does every number.
+/// Returns true if the output is as shown. `…` matches anything, times are ignored, and, if the step says so, all
+/// numbers.
 fn is_shown(said: &str, step: &Step, base: u16) -> bool {
     let shown = with_ports(&step.shown, base);
     if step.has_other_numbers {
@@ -61,7 +62,7 @@ fn is_shown(said: &str, step: &Step, base: u16) -> bool {
     matches(&without_times(said), &without_times(&shown).replace('…', "*"))
 }
 
-/// `0.06 ms` as `# ms`.
+/// Replaces times such as `0.06 ms` by `# ms`.
 fn without_times(text: &str) -> String {
     let words: Vec<&str> = text.split(' ').collect();
     let is_time = |at: usize| words.get(at + 1).is_some_and(|next| next.trim_end() == "ms" || next.starts_with("ms\n"));
@@ -74,7 +75,7 @@ fn without_numbers(text: &str) -> Vec<Vec<&str>> {
     text.lines().map(|line| line.split_whitespace().map(word).collect()).collect()
 }
 
-/// A shell in a folder of its own, with the programs on its path and the first node as the default one.
+/// A shell in a folder of its own, with the programs in its PATH and the first node as the default server.
 struct Shell {
     process: Child,
     stdin: ChildStdin,
@@ -101,7 +102,7 @@ impl Shell {
         shell
     }
 
-    /// Runs a command; gives what it says.
+    /// Runs a command, and returns its output.
     fn run(&mut self, command: &str) -> String {
         // Background jobs keep the output open, so its end is marked by the shell itself.
         writeln!(self.stdin, "{command}\necho; echo end-of-step").unwrap();
@@ -118,7 +119,7 @@ impl Shell {
     }
 }
 
-/// The cube of the tour; whatever happens, its nodes end with the test.
+/// The cube of the tour. Dropping it stops its nodes, also if the test fails.
 struct Cube(String);
 
 impl Drop for Cube {
@@ -129,7 +130,7 @@ impl Drop for Cube {
     }
 }
 
-/// May it be done again and again?
+/// Returns true if the command is read-only, so that it may be repeated.
 fn only_looks(command: &str) -> bool {
     ["dht-cli info", "dht-cli cluster", "dht-cli trace", "dht-cli fetch", "cat "]
         .iter()
@@ -155,7 +156,7 @@ fn the_tour_shows_what_the_readme_says() {
         let mut said = shell.run(&command);
         while !is_shown(&said, step, base) {
             let may_repeat = only_looks(&step.command) && now().duration_since(began) < PATIENCE;
-            assert!(may_repeat, "$ {}\n{}\nwhat it says:\n{said}", step.command, step.shown);
+            assert!(may_repeat, "$ {}\n{}\nactual output:\n{said}", step.command, step.shown);
             said = shell.run(&command);
         }
     }
@@ -171,7 +172,7 @@ fn now() -> Instant {
 }
 
 #[test]
-fn what_is_shown_may_leave_out_and_nothing_else() {
+fn shown_output_may_only_differ_in_ellipses_ports_times_and_marked_numbers() {
     let step =
         |shown: &str, has_other_numbers| Step { command: String::new(), shown: shown.to_owned(), has_other_numbers };
     for (shown, has_other_numbers, said, expected) in [

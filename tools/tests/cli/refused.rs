@@ -1,4 +1,4 @@
-//! Values with which a command cannot do what it is for are refused before it does anything.
+//! Option values that make no sense are refused before a command does anything.
 
 use std::process::Command;
 
@@ -32,13 +32,13 @@ fn values_that_cannot_work_are_refused() {
             ("publish t -H nameless x", "", 2, "", "is not a header"),
             ("trim t --to -1", "", 2, "", "not a number"),
             ("decode --dimension 11", "", 2, "", "no cube has 11 dimensions"),
-            ("list a", "", 0, "", ""), // none of these has made it
+            ("list a", "", 0, "", ""), // no command has created it
         ],
     );
 }
 
 #[test]
-fn values_that_mean_none_work() {
+fn values_of_zero_that_make_sense_are_accepted() {
     let node = lone_node();
     run(&node.address, "create t -q", b"");
     check(
@@ -55,9 +55,9 @@ fn values_that_mean_none_work() {
     );
 }
 
-/// `64M` is 64 000 000 and `64MiB` is 67 108 864, as they are to dht-node.
+/// `64M` is 64 000 000 and `64MiB` is 67 108 864, as for dht-node.
 #[test]
-fn a_size_means_the_same_as_to_the_node() {
+fn sizes_have_the_same_meaning_as_for_the_node() {
     let node = lone_node();
     for (size, bytes) in [("64M", 64_000_000), ("64MB", 64_000_000), ("64MiB", 64 << 20), ("64K", 64_000)] {
         let line = format!("create t{size} --retain-bytes {size} --json");
@@ -67,7 +67,7 @@ fn a_size_means_the_same_as_to_the_node() {
 }
 
 #[test]
-fn a_value_of_the_environment_is_told_with_its_variable() {
+fn an_error_in_an_environment_variable_names_the_variable() {
     let refused = |name: &str, value: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_dht-cli")).arg("list").env(name, value).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}={value}");
@@ -78,7 +78,7 @@ fn a_value_of_the_environment_is_told_with_its_variable() {
         ("DHT_PING_AFTER", "0", "--ping-after 0: nothing can arrive in no time (in DHT_PING_AFTER)\n"),
         ("DHT_SERVER", "a:0", "from 1 to 65535 (in DHT_SERVER)\n"),
     ] {
-        let told = refused(name, value);
-        assert!(told.contains(expected), "{told}");
+        let printed = refused(name, value);
+        assert!(printed.contains(expected), "{printed}");
     }
 }

@@ -1,8 +1,8 @@
-//! Records that go out and come in again: JSON, keyed lines, whole topics.
+//! Records that are written out and read in again: JSON, keyed lines, whole topics.
 
 use crate::harness::{check, lone_node, matches, run, run_words};
 
-/// Lines of `publish --input json` with everything that a record can have.
+/// Lines for `publish --input json`, with every field that a record can have.
 const RECORDS: &str = concat!(
     "{\"payload\":\"sunny, 21 degrees\"}\n",
     "{\"payload_b64\":\"/wAK\",\"key_b64\":\"/w==\",\"timestamp_us\":7,",
@@ -13,7 +13,7 @@ const RECORDS: &str = concat!(
     "{\"payload\":\"\",\"key\":null,\"timestamp_us\":0,\"headers\":[]}\n",
 );
 
-/// What `fetch --json` prints, without what each topic gives by itself.
+/// Returns the output of `fetch --json`, without topics, offsets and append times.
 fn content(server: &str, topic: &str) -> Vec<String> {
     let output = run(server, &format!("fetch {topic} --json"), b"");
     assert_eq!(output.code, 0, "{}", output.stderr);
@@ -26,7 +26,7 @@ fn content(server: &str, topic: &str) -> Vec<String> {
 }
 
 #[test]
-fn records_go_through_json_as_they_are() {
+fn records_are_unchanged_by_a_round_trip_through_json() {
     let node = lone_node();
     check(
         &node.address,
@@ -60,7 +60,7 @@ fn records_go_through_json_as_they_are() {
 }
 
 #[test]
-fn lines_that_are_no_records_are_named() {
+fn errors_in_the_input_name_the_line() {
     let node = lone_node();
     run(&node.address, "create t -q", b"");
     let good = "{\"payload\":\"x\"}\n";
@@ -89,7 +89,7 @@ fn lines_that_are_no_records_are_named() {
 }
 
 #[test]
-fn whole_topics_go_out_and_come_in_again() {
+fn whole_topics_are_exported_and_imported_again() {
     let (node, other) = (lone_node(), lone_node());
     run(&node.address, "create t --retain-records 100 -q", b"");
     run(&node.address, "create empty -q", b"");
@@ -146,7 +146,7 @@ fn whole_topics_go_out_and_come_in_again() {
 }
 
 #[test]
-fn a_range_of_records_is_cut_where_it_is_said() {
+fn a_range_of_records_starts_and_ends_where_the_options_say() {
     let node = lone_node();
     run(&node.address, "create t many -q", b"");
     run(&node.address, "publish -l t", b"0\n1\n2\n3\n4\n");
@@ -155,7 +155,7 @@ fn a_range_of_records_is_cut_where_it_is_said() {
         let line = run(&node.address, &format!("fetch t --from {offset} -n 1 -F %a"), b"").stdout;
         line.parse::<u64>().unwrap()
     };
-    // Times in microseconds are not a form of their own: as a fraction of seconds they are.
+    // A time in microseconds is written as a fraction of seconds.
     let seconds = |micros: u64| format!("@{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     run(&node.address, "publish t 5", b"");
     let (first, later) = (seconds(append_us(0)), seconds(append_us(5)));
@@ -216,7 +216,7 @@ fn a_range_of_records_is_cut_where_it_is_said() {
 }
 
 #[test]
-fn a_subscription_ends_at_a_time_that_comes() {
+fn a_subscription_ends_at_a_time_in_the_future() {
     let node = lone_node();
     run(&node.address, "create t -q", b"");
     run(&node.address, "publish -l t", b"0\n1\n");

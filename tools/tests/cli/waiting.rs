@@ -1,4 +1,4 @@
-//! Subscriptions whose home cannot be reached: they say so once, wait, and say when records flow again.
+//! Subscriptions whose home is unreachable: they print one notice, wait, and print another when it is back.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use dht_node::cube::home;
 use crate::common::Node;
 use crate::harness::{Running, matches, run};
 
-/// A topic that lives at node 1 of a cube of two.
+/// Returns a topic whose home is node 1 of a cube of two.
 fn there() -> String {
     let line = Dimension::new(1).unwrap();
     let names = (0..).map(|number| format!("t{number}"));
@@ -16,16 +16,16 @@ fn there() -> String {
     there.next().unwrap()
 }
 
-/// Stops a node, or lets it go on.
+/// Sends a signal to a node, which stops or continues it.
 fn signal(node: &Node, name: &str) {
     assert!(Command::new("kill").args([name, &node.process.id().to_string()]).status().unwrap().success());
 }
 
 #[test]
-fn a_new_subscription_to_a_home_out_of_reach_waits_says_so_once_and_is_bounded_by_w() {
+fn a_new_subscription_to_an_unreachable_home_prints_one_notice_and_waits_for_the_time_of_w() {
     let half = Node::start(0, 1, "0 127.0.0.1:0\n1 127.0.0.1:1\n"); // nobody listens on port 1
     let topic = there();
-    // The address twice stands for two nodes that both know no path.
+    // Two entries with the same address act like two nodes that both have no path.
     let servers = format!("{0},{0}", half.address);
     for (options, stdout, stderr) in [
         ("", "", "dht-cli: waiting for node 1: no path\ndht-cli: nothing came for *; received 0 records in *\n"),
@@ -43,7 +43,7 @@ fn a_new_subscription_to_a_home_out_of_reach_waits_says_so_once_and_is_bounded_b
 }
 
 #[test]
-fn a_subscription_says_that_it_waits_for_a_frozen_home_and_that_records_flow_again() {
+fn a_subscription_prints_notices_when_its_home_freezes_and_when_it_is_back() {
     let near = Node::start(0, 1, "0 127.0.0.1:0\n1 127.0.0.1:1\n");
     let far = Node::start(1, 1, &format!("0 {}\n1 127.0.0.1:0\n", near.address));
     let topic = there();
@@ -52,14 +52,14 @@ fn a_subscription_says_that_it_waits_for_a_frozen_home_and_that_records_flow_aga
         created = run(&near.address, &format!("create {topic} -q"), b""); // the link is not up yet
     }
     let mut old = Running::start(&near.address, &format!("subscribe {topic} -n 1 -v"));
-    old.told("subscribed to");
+    old.wait_for_stderr("subscribed to");
     signal(&far, "-STOP");
-    old.told("waiting for node 1: no path");
+    old.wait_for_stderr("waiting for node 1: no path");
     let mut new = Running::start(&near.address, &format!("subscribe {topic} -n 1"));
-    new.told("waiting for node 1: no path");
+    new.wait_for_stderr("waiting for node 1: no path");
     signal(&far, "-CONT");
     for subscriber in [&mut old, &mut new] {
-        subscriber.told("node 1 is back, records flow again");
+        subscriber.wait_for_stderr("node 1 is back, records flow again");
     }
     assert_eq!(run(&near.address, &format!("publish {topic} hello -q"), b"").code, 0);
     for subscriber in [old, new] {

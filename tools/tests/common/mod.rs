@@ -6,23 +6,23 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// A process of dht-node; ended when dropped.
+/// A process of dht-node, which is killed when this is dropped.
 pub(crate) struct Node {
     pub(crate) process: Child,
-    /// Kept open, so that the node can always write.
+    /// Kept open, so that the node can always write to it.
     _output: BufReader<ChildStdout>,
     pub(crate) address: String,
-    /// With its peers file, which it reads again now and then.
+    /// Kept, because it has the peers file, which the node reads again from time to time.
     _folder: tempfile::TempDir,
 }
 
 impl Node {
-    /// Node `id` of a cube, as soon as it listens; `peers` is the text of its peers file.
+    /// Starts node `id` of a cube and waits until it listens. `peers` is the text of its peers file.
     pub(crate) fn start(id: usize, dimension: u32, peers: &str) -> Self {
         Self::start_with(id, dimension, peers, &[])
     }
 
-    /// The same with more options.
+    /// Starts a node like [`Node::start`], with more options.
     pub(crate) fn start_with(id: usize, dimension: u32, peers: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let peers_file = folder.path().join("peers");
@@ -39,7 +39,7 @@ impl Node {
             .unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
-        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the node says where it listens");
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the node ended without printing its address");
         let address = line.trim().rsplit(' ').next().unwrap().to_owned();
         Self { process, _output: output, address, _folder: folder }
     }
@@ -52,8 +52,8 @@ impl Drop for Node {
     }
 }
 
-/// The first of so many ports in a row that are free, below those that the system gives to connections: one of these
-/// could be taken before its node listens.
+/// Returns the first of `count` consecutive free ports. They are below the system's ephemeral ports, because one of
+/// those could be taken by a connection before its node listens.
 pub(crate) fn free_ports(count: u16) -> u16 {
     static CALLS: AtomicU16 = AtomicU16::new(0);
     loop {
@@ -65,7 +65,8 @@ pub(crate) fn free_ports(count: u16) -> u16 {
     }
 }
 
-/// The daemon stands beside the command line; it is built if only this package was.
+/// Returns the path of the daemon, in the folder of the command line's program. It is built if it is missing, as when
+/// only this package was built.
 pub(crate) fn node_program() -> PathBuf {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_dht-cli")).with_file_name("dht-node");
     if !program.exists() {
