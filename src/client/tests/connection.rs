@@ -8,10 +8,10 @@ use crate::wire::hello::NO_NODE;
 use crate::wire::request::{Publish, Topic};
 use crate::wire::{Flags, FrameError, Opcode, Request, Response, Status};
 
-/// How a peer writes what it collected.
+/// How a peer writes the bytes that it has collected.
 type Write = fn(&mut Peer);
 
-/// Is it the error that the case is about?
+/// Returns true for the error that a case expects.
 type IsExpected = fn(&Error) -> bool;
 
 fn soon() -> Deadline {
@@ -31,7 +31,7 @@ fn pong(token: u64) -> Response {
 }
 
 #[test]
-fn answers_come_in_any_order_and_in_any_pieces() {
+fn answers_may_arrive_in_any_order_and_in_any_pieces() {
     let writes: [(&str, Write); 2] = [("at once", Peer::flush), ("byte by byte", Peer::trickle)];
     for (name, write) in writes {
         let fake = Fake::play(vec![Box::new(move |peer| {
@@ -57,7 +57,7 @@ fn answers_come_in_any_order_and_in_any_pieces() {
 }
 
 #[test]
-fn what_comes_between_is_answered_or_passed_over() {
+fn requests_of_the_node_and_late_answers_are_answered_or_ignored() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let late = peer.expect(Opcode::Ping);
@@ -69,7 +69,7 @@ fn what_comes_between_is_answered_or_passed_over() {
         });
         peer.answer(&late, &pong(1));
         peer.answer(&late, &pong(1));
-        // An answer with a TLV that nobody knows.
+        // An answer with an unknown TLV.
         peer.say(Opcode::Ping, Flags::RESPONSE, Status::Ok, asked.id, |args| {
             args.u16(0).u64(2).tlv(0x3F, b"grease");
         });
@@ -95,11 +95,11 @@ fn what_comes_between_is_answered_or_passed_over() {
 }
 
 #[test]
-fn writing_does_not_wait_for_a_node_that_waits_for_reading() {
+fn writing_does_not_deadlock_with_a_node_that_waits_to_be_read() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked: Vec<_> = (0..8).map(|_| peer.expect(Opcode::Stats)).collect();
-        // More than the buffers of both sockets hold, while the client writes more than they hold.
+        // More bytes than both socket buffers hold, while the client also writes more than they hold.
         for asked in &asked {
             peer.answer(asked, &Response::Stats { node: 0, text: "x".repeat(1 << 20).split_off(4096) });
         }
@@ -130,7 +130,7 @@ fn writing_does_not_wait_for_a_node_that_waits_for_reading() {
 }
 
 #[test]
-fn a_node_that_goes_away_answers_what_it_took_and_no_more() {
+fn after_goaway_requests_up_to_its_id_are_answered_and_later_ones_are_lost() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked = peer.expect(Opcode::Ping);
@@ -152,11 +152,11 @@ fn a_node_that_goes_away_answers_what_it_took_and_no_more() {
 }
 
 #[test]
-fn what_is_not_the_protocol_is_told_apart() {
+fn errors_of_the_handshake_are_distinguished() {
     let hello_is = |status| -> Script {
         Box::new(move |peer: &mut Peer| {
             let asked = peer.read();
-            // The args are those of HELLO, and the reason follows.
+            // The args are those of HELLO; GOAWAY with the reason follows.
             peer.say(Opcode::Hello, Flags::RESPONSE, status, asked.id, |args| {
                 args.bytes(&asked.args);
             });
@@ -204,7 +204,7 @@ fn what_is_not_the_protocol_is_told_apart() {
 
 #[test]
 fn a_damaged_answer_ends_the_connection() {
-    // Where the damage is, from the end of a frame of 36 + 10 bytes.
+    // The position of the damage, counted from the end of a frame of 36 + 10 bytes.
     for (place, expected) in [(11, "the header does not match"), (1, "the args of a frame do not match")] {
         let fake = Fake::play(vec![Box::new(move |peer| {
             peer.greet();
@@ -227,7 +227,7 @@ fn a_damaged_answer_ends_the_connection() {
 }
 
 #[test]
-fn a_server_that_says_nothing_leaves_time_for_the_next() {
+fn a_server_that_does_not_answer_leaves_time_to_try_the_next() {
     let silent = Fake::play(vec![Box::new(|peer| {
         peer.read();
         peer.wait_for_end();
@@ -245,11 +245,11 @@ fn a_server_that_says_nothing_leaves_time_for_the_next() {
 }
 
 #[test]
-fn a_server_that_was_passed_over_is_tried_again_with_more_patience() {
+fn a_slow_server_is_tried_again_with_a_longer_timeout() {
     let slow = Fake::play(vec![
         Box::new(|peer| {
             peer.read();
-            peer.wait_for_end(); // after the first, short patience
+            peer.wait_for_end(); // until the first, short timeout
         }),
         Box::new(|peer| {
             peer.greet();
@@ -258,7 +258,7 @@ fn a_server_that_was_passed_over_is_tried_again_with_more_patience() {
     ]);
     let gone = Fake::play(Vec::new());
     let servers = [slow.address().clone(), gone.address().clone()];
-    gone.finish(); // now its port refuses
+    gone.finish(); // from now on, its port refuses connections
     let client = Client::builder().servers(servers).timeout(Duration::from_secs(30)).connect().unwrap();
     assert_eq!(client.server(), Some(slow.address().to_string().as_str()));
     drop(client);
@@ -266,7 +266,7 @@ fn a_server_that_was_passed_over_is_tried_again_with_more_patience() {
 }
 
 #[test]
-fn what_came_while_the_program_was_busy_is_read_before_the_node_is_judged() {
+fn input_that_arrived_while_the_program_was_busy_is_read_before_a_node_counts_as_silent() {
     let (silence, busy) = (Duration::from_millis(10), Duration::from_millis(60));
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
@@ -285,7 +285,7 @@ fn what_came_while_the_program_was_busy_is_read_before_the_node_is_judged() {
     for _ in 0..4 {
         assert!(connection.receive_watched(Deadline::at_once(), Duration::ZERO).unwrap().is_none());
         pause(busy);
-        // The first look reads what came since, and the second finds the silence after that.
+        // The first call reads the input that has arrived, and the second one notices the silence after that.
         assert!(connection.receive_watched(Deadline::at_once(), Duration::ZERO).unwrap().is_none());
         pause(busy);
     }

@@ -10,13 +10,13 @@ use crate::wire::response::{
 };
 use crate::wire::{Opcode, Request, Response, Status};
 
-/// A client of two nodes, connected to the first.
+/// Returns a client of two nodes, connected to the first.
 fn of_two(first: &Fake, second: &Fake) -> Client {
     let servers = [first.address().clone(), second.address().clone()];
     Client::builder().servers(servers).timeout(Duration::from_secs(5)).connect().unwrap()
 }
 
-/// Takes one request and ends the connection without an answer.
+/// Returns a script that reads one request and closes the connection without an answer.
 fn cut(opcode: Opcode) -> Script {
     Box::new(move |peer| {
         peer.greet();
@@ -24,7 +24,7 @@ fn cut(opcode: Opcode) -> Script {
     })
 }
 
-/// Takes one request and answers it.
+/// Returns a script that reads one request and answers it.
 fn answer(opcode: Opcode, response: Response) -> Script {
     Box::new(move |peer| {
         peer.greet();
@@ -36,7 +36,7 @@ fn answer(opcode: Opcode, response: Response) -> Script {
 }
 
 #[test]
-fn a_lost_connection_is_no_matter_for_what_may_be_done_twice() {
+fn an_idempotent_request_is_retried_when_the_connection_is_lost() {
     let first = Fake::play(vec![cut(Opcode::Fetch)]);
     let second = Fake::play(vec![answer(Opcode::Fetch, fetched(0, 0, 1, b"a"))]);
     let mut client = of_two(&first, &second);
@@ -48,7 +48,7 @@ fn a_lost_connection_is_no_matter_for_what_may_be_done_twice() {
 }
 
 #[test]
-fn a_lost_publish_is_repeated_only_when_the_node_did_not_take_it() {
+fn a_lost_publish_is_retried_only_if_the_node_did_not_accept_it() {
     let first = Fake::play(vec![cut(Opcode::Publish)]);
     let second = Fake::play(vec![]);
     let mut client = of_two(&first, &second);
@@ -74,9 +74,9 @@ fn a_lost_publish_is_repeated_only_when_the_node_did_not_take_it() {
 }
 
 #[test]
-fn the_class_of_an_error_says_whether_it_is_tried_again() {
+fn the_class_of_an_error_determines_whether_a_request_is_retried() {
     use Status::{Internal, OutcomeUnknown, Overloaded, Quota, ShuttingDown, UnknownTopic, Unreachable};
-    // Status, then whether FETCH and PUBLISH are sent again.
+    // The status, and whether FETCH and PUBLISH are retried.
     let cases = [
         (Overloaded, true, true),
         (Unreachable, true, true),
@@ -95,7 +95,7 @@ fn the_class_of_an_error_says_whether_it_is_tried_again() {
                 peer.refuse(&asked, status, 20, Vec::new());
                 peer.flush();
             };
-            // A node that ends is left for the next server; else the connection goes on.
+            // If the node is shutting down, the client tries the next server, otherwise the same connection.
             let scripts: Vec<Script> = match (again, status) {
                 (true, ShuttingDown) => vec![Box::new(refusing), answer(opcode, good)],
                 (true, _) => vec![Box::new(move |peer| {
@@ -115,7 +115,7 @@ fn the_class_of_an_error_says_whether_it_is_tried_again() {
                 client.publish("t", &Batch::of(b"x")).map(|_| ())
             };
             match outcome {
-                Ok(()) => assert!(again, "{status:?} of {opcode:?} was tried again"),
+                Ok(()) => assert!(again, "{opcode:?} was retried after {status:?}"),
                 Err(error) => assert!(!again && error.status() == Some(status), "{opcode:?}: {error:?}"),
             }
             drop(client);
@@ -125,7 +125,7 @@ fn the_class_of_an_error_says_whether_it_is_tried_again() {
 }
 
 #[test]
-fn a_reply_that_does_not_come_ends_the_waiting() {
+fn a_request_without_an_answer_times_out() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         peer.expect(Opcode::Query);
@@ -139,7 +139,7 @@ fn a_reply_that_does_not_come_ends_the_waiting() {
 }
 
 #[test]
-fn a_node_that_hangs_is_left_for_the_next() {
+fn the_next_server_is_tried_if_a_node_hangs() {
     let first = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         peer.expect(Opcode::Fetch);
@@ -148,7 +148,8 @@ fn a_node_that_hangs_is_left_for_the_next() {
     })]);
     let second = Fake::play(vec![answer(Opcode::Fetch, fetched(0, 0, 1, b"a"))]);
     let servers = [first.address().clone(), second.address().clone()];
-    // One time limit for both, which is over before a node that is sent PING after the default time is given up.
+    // The timeout covers both servers, so the client must send PING before the default silence of 1 s is over:
+    // otherwise it would abandon the first node too late.
     let mut client = Client::builder().servers(servers).timeout(Duration::from_millis(1500)).connect().unwrap();
     assert_eq!(client.fetch("t", Start::Earliest, 0).unwrap().messages.len(), 1);
     drop(client);
@@ -157,7 +158,7 @@ fn a_node_that_hangs_is_left_for_the_next() {
 }
 
 #[test]
-fn the_time_limit_is_one_for_all_servers_when_the_node_lives_and_its_response_does_not_come() {
+fn the_timeout_covers_all_servers_together_if_a_living_node_does_not_answer() {
     for opcode in [Opcode::Fetch, Opcode::Create] {
         let first = Fake::play(vec![Box::new(move |peer| {
             peer.greet();
@@ -180,12 +181,12 @@ fn the_time_limit_is_one_for_all_servers_when_the_node_lives_and_its_response_do
 }
 
 #[test]
-fn a_node_that_stops_is_asked_and_left_long_before_the_limit() {
+fn a_silent_node_gets_a_ping_and_is_abandoned_long_before_the_timeout() {
     let first = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         peer.expect(Opcode::Fetch);
         let asked = peer.expect(Opcode::Ping);
-        // It is alive, and only slow.
+        // It answers the first PING, as a slow but living node does.
         peer.answer(&asked, &Response::Ping { node: 0, token: 0, wall_us: None, topics: None });
         peer.flush();
         peer.expect(Opcode::Ping);
@@ -202,7 +203,7 @@ fn a_node_that_stops_is_asked_and_left_long_before_the_limit() {
 }
 
 #[test]
-fn what_must_not_be_done_twice_is_waited_for_and_an_idle_client_asks_nothing() {
+fn no_ping_is_sent_for_requests_that_cannot_be_retried_nor_while_idle() {
     let silence = Duration::from_millis(10);
     let fake = Fake::play(vec![Box::new(move |peer| {
         peer.greet();
@@ -220,10 +221,10 @@ fn what_must_not_be_done_twice_is_waited_for_and_an_idle_client_asks_nothing() {
 }
 
 #[test]
-fn records_are_read_to_the_end_as_it_was_with_gaps_told() {
+fn records_are_read_to_the_end_of_the_log_at_the_start_with_gaps_reported() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
-        // From where is asked, and the answer.
+        // The expected start of each FETCH, and the answer.
         let answers = [
             (Start::Earliest, fetched(0, 0, 6, b"ab")),
             (Start::Offset(Offset(2)), fetched(2, 4, 9, b"e")),
@@ -236,7 +237,7 @@ fn records_are_read_to_the_end_as_it_was_with_gaps_told() {
             assert_eq!(
                 fetch.topic.id.is_some() && fetch.epoch.is_some(),
                 index > 0,
-                "later ones name the topic's life"
+                "later requests name the topic's id and epoch"
             );
             peer.answer(&asked, &answer);
             peer.flush();
@@ -260,7 +261,7 @@ fn records_are_read_to_the_end_as_it_was_with_gaps_told() {
 }
 
 #[test]
-fn reading_ends_with_the_error_that_ends_the_topic() {
+fn reading_ends_with_the_error_of_a_recreated_topic() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked = peer.expect(Opcode::Fetch);
@@ -286,10 +287,10 @@ fn listed(id: u64, name: &str) -> Listed {
 }
 
 #[test]
-fn a_list_is_put_together_from_pages_and_says_what_is_missing() {
+fn a_list_is_assembled_from_pages_and_names_nodes_without_an_answer() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
-        // All nodes are asked before the first answers; node 1 has two pages, node 5 is not there.
+        // All nodes are queried before the first one answers. Node 1 has two pages, and node 5 is unreachable.
         let asked: Vec<Asked> = (0..8).map(|_| peer.expect(Opcode::List)).collect();
         for (node, asked) in asked.iter().enumerate() {
             let node = u16::try_from(node).unwrap();
@@ -315,7 +316,7 @@ fn a_list_is_put_together_from_pages_and_says_what_is_missing() {
     fake.finish();
 }
 
-/// What a node of a cube of three dimensions says of itself.
+/// Returns the response to CLUSTER from a node of a cube of three dimensions.
 fn view(node: u16, links: Vec<LinkView>) -> View {
     View {
         node,
@@ -331,7 +332,7 @@ fn view(node: u16, links: Vec<LinkView>) -> View {
 }
 
 #[test]
-fn a_cluster_is_put_together_from_what_its_nodes_see() {
+fn the_state_of_the_cluster_is_assembled_from_the_views_of_its_nodes() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         for node in 0..8 {
@@ -340,7 +341,7 @@ fn a_cluster_is_put_together_from_what_its_nodes_see() {
                 peer.refuse(&asked, Status::Unreachable, 0, Vec::new());
                 continue;
             }
-            // The links to node 7 are down; so is that between 0 and 1, which 1 has not noticed yet.
+            // The links to node 7 are down, and the one between 0 and 1, which only node 0 has noticed.
             let is_up = |other: u16| other != 7 && !(node == 0 && other == 1);
             let links = [1, 2, 4].map(|bit| node ^ bit);
             let links = links.map(|other| LinkView { node: other, up: is_up(other), address: format!("n{other}:1") });
@@ -363,14 +364,14 @@ fn a_cluster_is_put_together_from_what_its_nodes_see() {
     fake.finish();
 }
 
-/// A page of NODES from node 0 of a cube of three dimensions.
+/// Returns a page of the response to NODES from node 0 of a cube of three dimensions.
 fn page(nodes: std::ops::Range<u16>, next: u16) -> Response {
     let nodes = nodes.map(|node| NodeAddress { node, link: LinkState::Distant, address: format!("n{node}:1") });
     Response::Nodes(NodePage { node: 0, dimension: 3, next, nodes: nodes.collect() })
 }
 
 #[test]
-fn all_nodes_are_read_page_by_page_and_a_page_that_leads_nowhere_is_a_fault() {
+fn all_nodes_are_read_page_by_page_and_a_cursor_without_progress_is_a_protocol_error() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         for (from, answer) in [(0, page(0..3, 3)), (3, page(3..8, 0)), (0, page(0..3, 3)), (3, page(3..5, 3))] {
@@ -390,7 +391,7 @@ fn all_nodes_are_read_page_by_page_and_a_page_that_leads_nowhere_is_a_fault() {
 }
 
 #[test]
-fn the_address_of_a_node_without_living_neighbours_comes_from_another() {
+fn addresses_missing_in_views_are_read_from_the_list_of_nodes() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         for node in 0..8 {
@@ -416,10 +417,10 @@ fn the_address_of_a_node_without_living_neighbours_comes_from_another() {
 }
 
 #[test]
-fn a_trace_probes_hop_by_hop_and_knows_a_detour() {
+fn a_trace_probes_hop_by_hop_and_recognises_a_detour() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
-        // From 0 to 4, around the link between them.
+        // The path from 0 to 4 avoids the link between them.
         for (ttl, node) in [(0, 0u16), (1, 2), (2, 6), (3, 4)] {
             let asked = peer.expect(Opcode::Trace);
             assert!(matches!(asked.request(), Request::Trace { ttl: asked, .. } if asked == ttl));

@@ -7,13 +7,13 @@ use crate::wire::request::{Opening, Sequenced};
 use crate::wire::response::{Detail, OpenedProducer};
 use crate::wire::{Opcode, Request, Response, Status};
 
-/// What a PUBLISH says of its producer.
+/// Returns the producer, epoch and sequence of a PUBLISH.
 fn sequenced(asked: &Asked) -> Sequenced {
     let Request::Publish(publish) = asked.request() else { panic!("PUBLISH is decoded as PUBLISH") };
     publish.producer.expect("a producer has sequences")
 }
 
-/// Reads a PUBLISH and acknowledges it at an offset that is its sequence.
+/// Reads a PUBLISH, and acknowledges it with its sequence as the offset.
 fn store(peer: &mut Peer) -> (ProducerId, u64) {
     let asked = peer.expect(Opcode::Publish);
     let batch = sequenced(&asked);
@@ -22,7 +22,7 @@ fn store(peer: &mut Peer) -> (ProducerId, u64) {
     (batch.producer, batch.sequence)
 }
 
-/// Publishes so many batches, each with its sequence as content; gives the offsets by sequence.
+/// Publishes `count` batches, each with its sequence as the value. Returns the offsets in the order of the sequences.
 fn publish(client: &mut Client, count: u64) -> Vec<Offset> {
     let mut producer = client.producer("t").unwrap();
     for sequence in 0..count {
@@ -39,7 +39,7 @@ fn offsets(count: u64) -> Vec<Offset> {
 }
 
 #[test]
-fn batches_are_in_flight_together_up_to_the_window() {
+fn batches_are_pipelined_up_to_the_window() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let window: Vec<_> = (0..64).map(|_| peer.expect(Opcode::Publish)).collect();
@@ -61,9 +61,9 @@ fn batches_are_in_flight_together_up_to_the_window() {
 }
 
 #[test]
-fn what_was_not_acknowledged_goes_to_the_next_node_as_it_was() {
-    // Whether the first node freezes, the time limit, and the silence before PING, in milliseconds. With the default of
-    // 1 s a node that freezes would be given up after the short time limit.
+fn unacknowledged_batches_are_sent_to_the_next_node_with_the_same_sequences() {
+    // Each case: whether the first node freezes, the timeout, and the silence before PING, in milliseconds. In the last
+    // case the client must send PING before that silence is over: otherwise it would abandon the node too late.
     for (does_freeze, timeout, ping_after) in [(false, 600_000, 100), (true, 600_000, 100), (true, 1500, 1000)] {
         let first = Fake::play(vec![Box::new(move |peer| {
             peer.greet();
@@ -80,7 +80,7 @@ fn what_was_not_acknowledged_goes_to_the_next_node_as_it_was() {
             let asked = peer.expect(Opcode::Publish);
             let (id, sequence) = (sequenced(&asked).producer, sequenced(&asked).sequence);
             assert_eq!(sequence, 1);
-            peer.answer(&asked, &published(1, 1, true)); // the first node had handed it on
+            peer.answer(&asked, &published(1, 1, true)); // a duplicate: the first node had forwarded it
             for expected in 2..5 {
                 assert_eq!(store(peer), (id, expected));
             }
@@ -98,7 +98,7 @@ fn what_was_not_acknowledged_goes_to_the_next_node_as_it_was() {
 }
 
 #[test]
-fn the_time_limit_is_one_for_all_servers_and_a_later_attempt_sends_the_same_batch() {
+fn the_timeout_covers_all_servers_together_and_a_later_attempt_sends_the_same_batch() {
     let first = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         store(peer);
@@ -131,11 +131,11 @@ fn the_time_limit_is_one_for_all_servers_and_a_later_attempt_sends_the_same_batc
 }
 
 #[test]
-fn a_gap_is_filled_from_what_is_expected() {
+fn after_a_sequence_gap_batches_are_sent_again_from_the_expected_one() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         store(peer);
-        // 1 was lost on the way, so 2 and 3 are refused; 1 is what is answered first the second time.
+        // Batch 1 was lost, so 2 and 3 are refused. Then all three are sent again, starting with 1.
         let asked: Vec<_> = (1..4).map(|_| peer.expect(Opcode::Publish)).collect();
         for refused in &asked[1..] {
             peer.refuse(refused, Status::SequenceGap, 0, vec![Detail::ExpectedSequence(1)]);
@@ -154,8 +154,8 @@ fn a_gap_is_filled_from_what_is_expected() {
 }
 
 #[test]
-fn what_passes_is_waited_for_and_what_does_not_is_told() {
-    for (status, is_told) in [
+fn temporary_errors_are_retried_and_permanent_ones_are_returned() {
+    for (status, is_returned) in [
         (Status::Overloaded, false),
         (Status::OutcomeUnknown, false),
         (Status::Internal, false),
@@ -175,9 +175,9 @@ fn what_passes_is_waited_for_and_what_does_not_is_told() {
         let mut client = fake.client();
         let mut producer = client.producer("t").unwrap();
         let first = producer.send(Batch::of(&0u64.to_be_bytes())).and_then(|_| producer.flush());
-        assert_eq!(first.as_ref().err().and_then(|error| error.status()), is_told.then_some(status));
-        // The batch is still there, so that trying again can help.
-        assert_eq!(producer.unacknowledged(), usize::from(is_told));
+        assert_eq!(first.as_ref().err().and_then(|error| error.status()), is_returned.then_some(status));
+        // The batch is still queued, so that the program can retry.
+        assert_eq!(producer.unacknowledged(), usize::from(is_returned));
         producer.flush().unwrap();
         assert_eq!(producer.acks().count(), 1);
         drop(producer);
@@ -187,7 +187,7 @@ fn what_passes_is_waited_for_and_what_does_not_is_told() {
 }
 
 #[test]
-fn a_batch_that_overtook_the_first_is_sent_behind_it() {
+fn a_batch_that_overtook_the_first_is_sent_again_after_it() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let first = peer.expect(Opcode::Publish);
@@ -206,7 +206,7 @@ fn a_batch_that_overtook_the_first_is_sent_behind_it() {
 }
 
 #[test]
-fn a_sequence_that_cannot_be_sent_again_is_an_error() {
+fn a_gap_at_an_acknowledged_sequence_is_an_error() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         store(peer);
@@ -228,11 +228,11 @@ fn a_sequence_that_cannot_be_sent_again_is_an_error() {
 }
 
 #[test]
-fn answers_that_a_refusal_overtook_are_waited_for() {
+fn after_a_refusal_the_answers_to_earlier_batches_are_awaited() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked: Vec<_> = (0..4).map(|_| peer.expect(Opcode::Publish)).collect();
-        // The third is refused at once, while the first two wait for the disk; the fourth follows from the third.
+        // The third batch is refused at once, while the first two wait for the disk. So the fourth reveals a gap.
         peer.refuse(&asked[2], Status::Quota, 0, Vec::new());
         peer.flush();
         for sequence in [0, 1] {
@@ -244,7 +244,7 @@ fn answers_that_a_refusal_overtook_are_waited_for() {
     })]);
     let mut client = fake.client();
     let mut producer = client.producer("t").unwrap();
-    // The refusal may come while the last one is sent.
+    // The refusal may arrive while the last batch is being sent.
     let sent = (0..4_u64).try_for_each(|sequence| producer.send(Batch::of(&sequence.to_be_bytes())).map(|_| ()));
     let outcome = sent.and_then(|()| producer.flush());
     assert_eq!(outcome.unwrap_err().status(), Some(Status::Quota));
@@ -256,15 +256,15 @@ fn answers_that_a_refusal_overtook_are_waited_for() {
     fake.finish();
 }
 
-/// What a PRODUCER asks for.
+/// Returns the opening in a PRODUCER request.
 fn opening(asked: &Asked) -> Opening {
     let Request::Producer { opening, .. } = asked.request() else { panic!("PRODUCER is decoded as PRODUCER") };
     opening
 }
 
-/// The answer is lost, and the request comes again: it must not open another epoch.
+/// The first answer is lost, and the request is repeated with the same token, so that it does not open another epoch.
 #[test]
-fn a_named_producer_is_opened_once_and_begins_where_it_is_told() {
+fn a_named_producer_is_opened_once_and_starts_at_the_sequence_in_the_answer() {
     let (token, first_token) = std::sync::mpsc::channel();
     let fake = Fake::play(vec![
         Box::new(move |peer| {

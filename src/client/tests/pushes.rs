@@ -1,4 +1,4 @@
-//! What belongs to subscriptions, on the layer of one connection.
+//! Subscriptions at the level of one connection.
 
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ fn pong() -> Response {
     Response::Ping { node: 0, token: 3, wall_us: None, topics: None }
 }
 
-/// What comes next, in a few words.
+/// Describes the next frame in a few words.
 fn next(connection: &mut Connection) -> String {
-    match connection.next(soon()).unwrap().expect("something comes") {
+    match connection.next(soon()).unwrap().expect("a frame arrives") {
         Incoming::Answer(Answer { id, response }) => {
             if let Response::Subscribed(subscribed) = response {
                 format!("{} begins at {}", id.0, subscribed.from)
@@ -53,7 +53,7 @@ fn next(connection: &mut Connection) -> String {
 }
 
 #[test]
-fn pushes_between_a_request_and_its_answer_wait_in_their_order() {
+fn pushes_that_arrive_before_an_awaited_answer_are_queued_in_order() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked = peer.expect(Opcode::Subscribe);
@@ -63,7 +63,7 @@ fn pushes_between_a_request_and_its_answer_wait_in_their_order() {
         peer.push(asked.id, &Push::Gap { from: Offset(6), to: Offset(9) });
         peer.answer(&other, &pong());
         peer.say(Opcode::Event, Flags::ONEWAY, Status::OkExists, asked.id, |args| {
-            args.u8(7); // of a kind that this client does not know: no gap, and no end
+            args.u8(7); // an EVENT of an unknown kind, which the client ignores
         });
         peer.push(asked.id, &deliver(9, b"c"));
         peer.push(asked.id, &ended(Status::UnknownTopic));
@@ -87,12 +87,12 @@ fn pushes_between_a_request_and_its_answer_wait_in_their_order() {
 }
 
 #[test]
-fn pushes_of_no_subscription_are_passed_over() {
+fn pushes_for_unknown_subscriptions_are_ignored() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked = peer.expect(Opcode::Subscribe);
         peer.push(RequestId(900), &deliver(0, b"x"));
-        peer.push(asked.id, &deliver(0, b"x")); // before its answer
+        peer.push(asked.id, &deliver(0, b"x")); // before the answer to SUBSCRIBE
         peer.refuse(&asked, Status::Quota, 0, Vec::new());
         peer.push(asked.id, &deliver(0, b"x"));
         peer.flush();
@@ -104,7 +104,7 @@ fn pushes_of_no_subscription_are_passed_over() {
     let mut connection = connect(&fake);
     let id = connection.send(&subscribe(100), &[]).unwrap();
     assert_eq!(next(&mut connection), "2 QUOTA");
-    connection.credit(id, 1000); // nothing is sent for what is no subscription
+    connection.credit(id, 1000); // not sent, because there is no such subscription
     connection.send(&PING, &[]).unwrap();
     assert_eq!(next(&mut connection), "3 pong");
     drop(connection);
@@ -112,7 +112,7 @@ fn pushes_of_no_subscription_are_passed_over() {
 }
 
 #[test]
-fn unsubscribing_is_a_barrier_or_forgets_at_once() {
+fn unsubscribe_is_a_barrier_if_awaited_and_otherwise_drops_later_pushes_at_once() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let first = peer.expect(Opcode::Subscribe);
@@ -126,7 +126,7 @@ fn unsubscribing_is_a_barrier_or_forgets_at_once() {
         assert_eq!(end.request(), Request::Unsubscribe { subscription: first.id });
         peer.push(first.id, &deliver(1, b"b"));
         peer.answer(&end, &Response::Unsubscribed { next: Offset(2) });
-        peer.push(first.id, &deliver(2, b"never")); // a fault of the node
+        peer.push(first.id, &deliver(2, b"never")); // a node must not do this
         peer.flush();
         let end = peer.expect(Opcode::Unsubscribe);
         assert_eq!(end.request(), Request::Unsubscribe { subscription: second.id });
@@ -153,7 +153,7 @@ fn unsubscribing_is_a_barrier_or_forgets_at_once() {
 }
 
 #[test]
-fn a_subscription_that_nobody_waits_for_is_ended_when_it_begins() {
+fn an_abandoned_subscription_is_ended_as_soon_as_it_begins() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked = peer.expect(Opcode::Subscribe);
@@ -176,17 +176,17 @@ fn a_subscription_that_nobody_waits_for_is_ended_when_it_begins() {
     fake.finish();
 }
 
-/// What a node does after the answer to a SUBSCRIBE with a limit of 12 bytes.
+/// The actions of a node after its answer to a SUBSCRIBE with a limit of 12 bytes.
 type Act = fn(&mut Peer, RequestId);
 
 #[test]
-fn a_node_that_sends_more_than_it_may_or_damaged_records_is_at_fault() {
+fn exceeding_the_credit_and_damaged_frames_are_protocol_errors() {
     let cases: [(&str, Act, Fault); 3] = [
         (
             "above the limit",
             |peer, id| {
                 peer.push(id, &deliver(0, b"a"));
-                peer.push(id, &deliver(1, b"bc")); // begins below it
+                peer.push(id, &deliver(1, b"bc")); // allowed, because it begins below the limit
                 peer.push(id, &deliver(3, b"d"));
             },
             Fault::Credit,
@@ -204,7 +204,7 @@ fn a_node_that_sends_more_than_it_may_or_damaged_records_is_at_fault() {
             Fault::Corrupt(crate::wire::frame::Corrupt::Payload),
         ),
         (
-            "an EVENT that ends before its fields do",
+            "an EVENT that is too short for its fields",
             |peer, id| {
                 peer.say(Opcode::Event, Flags::ONEWAY, Status::Ok, id, |args| {
                     args.u64(1);
@@ -237,7 +237,7 @@ fn a_node_that_sends_more_than_it_may_or_damaged_records_is_at_fault() {
 }
 
 #[test]
-fn idle_time_loses_no_answer_and_no_push() {
+fn answers_and_pushes_that_arrive_while_idle_are_not_lost() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked = peer.expect(Opcode::Subscribe);
@@ -256,7 +256,7 @@ fn idle_time_loses_no_answer_and_no_push() {
     let mut connection = connect(&fake);
     connection.send(&subscribe(100), &[]).unwrap();
     let ping = connection.send(&PING, &[]).unwrap();
-    // Ends when nothing more came for a moment; the node says it all at once.
+    // `idle` returns when nothing has arrived for a moment; the node sends everything at once.
     while connection.unanswered() > 0 {
         connection.idle(Duration::from_millis(1)).unwrap();
     }
@@ -278,7 +278,7 @@ fn idle_time_loses_no_answer_and_no_push() {
 }
 
 #[test]
-fn what_has_a_critical_bit_that_the_client_does_not_know_is_not_used() {
+fn an_unknown_critical_flag_or_tlv_is_a_protocol_error() {
     let (flag, unknown) = (Flags(0x40), [0x9F, 0, 0]);
     for (flags, tlv) in [(Flags::RESPONSE.with(flag), [0x1F, 0, 0]), (Flags::RESPONSE, unknown)] {
         let fake = Fake::play(vec![Box::new(move |peer| {
@@ -293,8 +293,8 @@ fn what_has_a_critical_bit_that_the_client_does_not_know_is_not_used() {
         let mut connection = connect(&fake);
         connection.send(&PING, &[]).unwrap();
         let error = connection.receive(soon()).unwrap_err();
-        let is_told = matches!(&error, Error::Protocol { fault: Fault::Critical | Fault::Decode { .. }, .. });
-        assert!(is_told, "{error:?}");
+        let is_expected = matches!(&error, Error::Protocol { fault: Fault::Critical | Fault::Decode { .. }, .. });
+        assert!(is_expected, "{error:?}");
         drop(connection);
         fake.finish();
     }

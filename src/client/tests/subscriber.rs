@@ -8,7 +8,7 @@ use crate::types::{Dimension, Epoch, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Start, Subscribe};
 use crate::wire::{Flags, Opcode, Push, Request, Response, Status};
 
-/// A client of two nodes, connected to the first.
+/// Returns a client of two nodes, connected to the first.
 fn of_two(first: &Fake, second: &Fake) -> Client {
     let servers = [first.address().clone(), second.address().clone()];
     Client::builder().servers(servers).timeout(Duration::from_secs(5)).connect().unwrap()
@@ -32,7 +32,7 @@ fn accept(peer: &mut Peer, from: u64) -> RequestId {
     asked.id
 }
 
-/// Reads a SUBSCRIBE that goes on where an earlier one was, and answers it.
+/// Reads a SUBSCRIBE that resumes from an offset, and answers it.
 fn accept_again(peer: &mut Peer, from: u64) -> RequestId {
     let asked = expect(peer);
     let subscribe = args(&asked);
@@ -49,7 +49,7 @@ fn limit(asked: &Asked) -> u64 {
     limit
 }
 
-/// Reads what a subscriber says when it is dropped, and that it says no more.
+/// Expects the UNSUBSCRIBE requests of a dropped subscriber, and the end of the connection.
 fn end(peer: &mut Peer, subscriptions: usize) {
     for _ in 0..subscriptions {
         peer.expect(Opcode::Unsubscribe);
@@ -69,13 +69,13 @@ fn shown(delivery: &Delivery) -> String {
     }
 }
 
-/// The next items.
+/// Returns descriptions of the next items.
 fn take(subscriber: &mut Subscriber<'_>, count: usize) -> Vec<String> {
     subscriber.take(count).map(|delivery| shown(&delivery.unwrap())).collect()
 }
 
 #[test]
-fn records_gaps_and_the_end_come_in_their_order() {
+fn records_gaps_and_the_end_are_delivered_in_order() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked = expect(peer);
@@ -86,7 +86,7 @@ fn records_gaps_and_the_end_come_in_their_order() {
         peer.push(asked.id, &Push::Gap { from: Offset(3), to: Offset(5) });
         peer.push(asked.id, &deliver(5, b"ab"));
         peer.push(asked.id, &deliver(7, b"c"));
-        peer.push(asked.id, &ended(Status::Overloaded)); // passes
+        peer.push(asked.id, &ended(Status::Overloaded)); // temporary, so the client subscribes again
         peer.flush();
         let id = accept_again(peer, 8);
         peer.push(id, &ended(Status::Truncated));
@@ -103,7 +103,7 @@ fn records_gaps_and_the_end_come_in_their_order() {
 }
 
 #[test]
-fn one_topic_that_ends_does_not_end_the_others() {
+fn the_end_of_one_topic_does_not_end_the_others() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let (none, one) = (expect(peer), expect(peer));
@@ -123,13 +123,13 @@ fn one_topic_that_ends_does_not_end_the_others() {
 }
 
 #[test]
-fn credit_follows_what_is_taken_by_halves_of_the_window() {
+fn credit_is_granted_whenever_half_of_the_window_was_consumed() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked = expect(peer);
         assert_eq!(args(&asked).limit, 24);
         peer.answer(&asked, &subscribed(0));
-        // Six bytes each: the fourth uses it up.
+        // Six bytes each: the fourth record uses up the credit.
         (0..4).for_each(|offset| peer.push(asked.id, &deliver(offset, b"x")));
         peer.flush();
         for expected in [36, 48] {
@@ -148,35 +148,35 @@ fn credit_follows_what_is_taken_by_halves_of_the_window() {
     fake.finish();
 }
 
-/// What a node does with a subscription that has got record 0, before it is left.
+/// The actions of a node after record 0 of a subscription, which make the client leave the node.
 type Leave = fn(&mut Peer, RequestId);
 
 #[test]
-fn another_server_goes_on_at_the_cursor_whatever_became_of_the_first() {
+fn a_subscription_resumes_from_its_cursor_at_another_server_whatever_happened_to_the_first() {
     let cases: [(&str, Leave); 6] = [
         ("the connection is lost", |_, _| {}),
-        ("the node says that it goes", |peer, id| {
+        ("the node sends GOAWAY", |peer, id| {
             peer.goaway(id.0);
             peer.flush();
             peer.wait_for_end();
         }),
-        ("a record is left out", |peer, id| {
+        ("a record is missing", |peer, id| {
             peer.push(id, &deliver(2, b"c"));
             peer.flush();
             peer.wait_for_end();
         }),
-        ("a record comes twice", |peer, id| {
+        ("a record is duplicated", |peer, id| {
             peer.push(id, &deliver(0, b"a"));
             peer.flush();
             peer.wait_for_end();
         }),
-        ("it waits for a node that the cube does not have", |peer, id| {
+        ("a notice names a node that the cube does not have", |peer, id| {
             peer.push(id, &Push::Waiting { node: 8, reason: Status::Unreachable.number() });
             peer.flush();
             peer.wait_for_end();
         }),
-        ("records that are none", |peer, id| {
-            let Push::Deliver(mut records) = deliver(1, b"b") else { unreachable!("it is a DELIVER") };
+        ("invalid records", |peer, id| {
+            let Push::Deliver(mut records) = deliver(1, b"b") else { unreachable!("`deliver` returns a DELIVER") };
             records.payload.parts = vec![vec![0, 0, 0, 9].into()];
             peer.push(id, &Push::Deliver(records));
             peer.flush();
@@ -213,10 +213,10 @@ fn another_server_goes_on_at_the_cursor_whatever_became_of_the_first() {
 }
 
 #[test]
-fn addresses_that_a_node_knows_are_used_when_it_is_lost_and_those_that_were_listed_come_first() {
-    // A client that lists `listed` of the nodes goes from the first to that one.
+fn learned_addresses_are_used_when_a_node_is_lost_but_listed_ones_first() {
+    // A client with this number of listed servers moves from the first node to the node `goes_to`.
     for (listed, goes_to) in [(1, 2), (2, 1)] {
-        let quiet = || Fake::play(Vec::new()); // nobody is to come
+        let quiet = || Fake::play(Vec::new()); // expects no connections
         let other: Script = Box::new(|peer| {
             peer.greet();
             let id = accept_again(peer, 1);
@@ -237,7 +237,7 @@ fn addresses_that_a_node_knows_are_used_when_it_is_lost_and_those_that_were_list
             peer.push(id, &deliver(0, b"a"));
             peer.flush();
         })]);
-        absent.finish(); // its port refuses from now on
+        absent.finish(); // from now on, its port refuses connections
         let servers: Vec<_> = [first.address(), second].into_iter().take(listed).cloned().collect();
         let mut client = Client::builder().servers(servers).connect().unwrap();
         let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
@@ -250,7 +250,7 @@ fn addresses_that_a_node_knows_are_used_when_it_is_lost_and_those_that_were_list
 }
 
 #[test]
-fn a_client_of_listed_servers_only_learns_of_no_others() {
+fn a_client_with_only_listed_servers_does_not_learn_others() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         peer.knows(&["127.0.0.1:1".parse().unwrap()]);
@@ -269,7 +269,7 @@ fn a_client_of_listed_servers_only_learns_of_no_others() {
 }
 
 #[test]
-fn a_node_that_is_silent_is_asked_and_then_left() {
+fn a_silent_node_gets_a_ping_and_is_then_abandoned() {
     let silent: Script = Box::new(|peer| {
         peer.greet();
         accept(peer, 0);
@@ -279,7 +279,7 @@ fn a_node_that_is_silent_is_asked_and_then_left() {
     let quiet: Script = Box::new(|peer| {
         peer.greet();
         let id = accept_again(peer, 0);
-        // It answers, so it is not left, however long nothing comes.
+        // It answers PING, so it is not abandoned, however long no records come.
         for _ in 0..2 {
             let asked = peer.expect(Opcode::Ping);
             peer.answer(&asked, &Response::Ping { node: 0, token: 0, wall_us: None, topics: None });
@@ -301,7 +301,7 @@ fn a_node_that_is_silent_is_asked_and_then_left() {
 }
 
 #[test]
-fn what_passes_is_waited_for_and_what_does_not_ends_the_topic() {
+fn temporary_errors_are_retried_and_permanent_ones_end_the_topic() {
     use Status::{Internal, OutcomeUnknown, Overloaded, Quota, Recreated, ShuttingDown, Unreachable};
     for (status, passes) in [
         (Overloaded, true),
@@ -340,14 +340,15 @@ fn what_passes_is_waited_for_and_what_does_not_ends_the_topic() {
 }
 
 #[test]
-fn a_topic_whose_home_cannot_be_reached_waits_and_says_so_once() {
-    // Where a topic of that name lives, in the fake's cube of eight nodes.
+fn a_subscription_to_an_unreachable_home_waits_and_gives_one_notice() {
+    // The home of the topic `none` in the fake's cube of eight nodes.
     let home = cube::home(TopicName::new("none").unwrap(), Dimension::new(3).unwrap()).index();
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let (one, mut none) = (expect(peer), expect(peer));
         peer.answer(&one, &subscribed(0));
-        // The third refusal comes after the second that an outage must last; it is longer than the timeout, too.
+        // The third refusal comes when the outage has lasted for a second, after which a notice is due. The outage also
+        // lasts longer than the client's timeout.
         for _ in 0..4 {
             peer.refuse(&none, Status::Unreachable, 500, Vec::new());
             peer.flush();
@@ -372,19 +373,19 @@ fn a_topic_whose_home_cannot_be_reached_waits_and_says_so_once() {
 }
 
 #[test]
-fn a_node_says_that_a_subscription_waits_and_that_it_flows_again() {
+fn notices_of_a_node_are_delivered_without_duplicates() {
     let unreachable = Status::Unreachable.number();
     let waiting = move |node| Push::Waiting { node, reason: unreachable };
     let first = Fake::play(vec![Box::new(move |peer| {
         peer.greet();
         let id = accept(peer, 0);
-        // What it says twice, or without need, is said once.
+        // Redundant notices are not delivered.
         peer.push(id, &Push::Flowing { node: 6 });
         peer.push(id, &waiting(6));
         peer.push(id, &Push::Waiting { node: 6, reason: Status::OutcomeUnknown.number() });
         peer.push(id, &Push::Flowing { node: 6 });
         peer.push(id, &waiting(6));
-        peer.push(id, &deliver(0, b"a")); // where records come, they flow
+        peer.push(id, &deliver(0, b"a")); // records imply that the home is reachable
         peer.push(id, &waiting(6));
         peer.flush();
     })]);
@@ -415,13 +416,13 @@ fn a_node_says_that_a_subscription_waits_and_that_it_flows_again() {
 }
 
 #[test]
-fn another_server_is_tried_when_no_topic_can_be_reached_and_the_first_is_not_called_gone() {
+fn another_server_is_tried_if_no_home_is_reachable_without_reporting_the_first_as_lost() {
     let first = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let id = accept(peer, 0);
         peer.push(id, &Push::Waiting { node: 6, reason: Status::Unreachable.number() });
         peer.flush();
-        let asked = peer.expect(Opcode::Ping); // what comes keeps it alive
+        let asked = peer.expect(Opcode::Ping); // the answer shows that the node is alive
         peer.answer(&asked, &Response::Ping { node: 0, token: 0, wall_us: None, topics: None });
         peer.flush();
         peer.wait_for_end();
@@ -447,8 +448,8 @@ fn another_server_is_tried_when_no_topic_can_be_reached_and_the_first_is_not_cal
 }
 
 #[test]
-fn a_cluster_that_is_gone_is_told_and_calling_again_goes_on() {
-    // The port is free again when the node has played its script; the next client call finds nobody there.
+fn the_loss_of_all_servers_is_returned_and_the_next_call_tries_again() {
+    // When the node has played its script, nobody listens on its port any more.
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let id = accept(peer, 0);
@@ -467,7 +468,7 @@ fn a_cluster_that_is_gone_is_told_and_calling_again_goes_on() {
 }
 
 #[test]
-fn a_fault_that_comes_again_and_again_is_told() {
+fn a_repeated_protocol_error_is_returned() {
     let scripts = (0..9).map(|_| -> Script {
         Box::new(|peer| {
             peer.greet();
@@ -489,7 +490,7 @@ fn a_fault_that_comes_again_and_again_is_told() {
 }
 
 #[test]
-fn other_requests_go_on_beside_subscriptions() {
+fn other_requests_can_be_sent_while_subscriptions_are_open() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let first = accept(peer, 0);
@@ -497,7 +498,7 @@ fn other_requests_go_on_beside_subscriptions() {
         peer.push(first, &deliver(0, b"a"));
         peer.answer(&asked, &published(0, 1, false));
         peer.flush();
-        // The answer to SUBSCRIBE comes while another one is waited for.
+        // The answer to SUBSCRIBE arrives while the client waits for that to FETCH.
         let (second, asked) = (expect(peer), peer.expect(Opcode::Fetch));
         peer.answer(&second, &subscribed(5));
         peer.push(second.id, &deliver(5, b"b"));
@@ -533,13 +534,13 @@ fn other_requests_go_on_beside_subscriptions() {
 }
 
 #[test]
-fn a_fetch_may_wait_longer_than_a_reply_and_misses_nothing_between() {
+fn a_long_wait_for_records_is_split_into_several_fetches_without_missing_any() {
     let fake = Fake::play(vec![Box::new(|peer| {
         peer.greet();
         let asked = peer.expect(Opcode::Fetch);
         let Request::Fetch(fetch) = asked.request() else { panic!("FETCH is decoded as FETCH") };
         assert_eq!((fetch.start, fetch.max_wait_ms), (Start::Next, 30_000));
-        peer.answer(&asked, &fetched(4, 4, 4, b"")); // after the wait, says the script
+        peer.answer(&asked, &fetched(4, 4, 4, b"")); // as if the wait were over
         peer.flush();
         let asked = peer.expect(Opcode::Fetch);
         let Request::Fetch(fetch) = asked.request() else { panic!("FETCH is decoded as FETCH") };

@@ -1,4 +1,5 @@
-//! Twice as many entries cost twice the work: for each table that clients or neighbours fill, not four times.
+//! The work grows linearly with the entries of each table that clients or neighbours fill: twice the entries may cost
+//! twice the work, but not four times.
 
 use std::collections::VecDeque;
 
@@ -15,7 +16,7 @@ use crate::wire::{Opcode, Push, Request, Response};
 const HOME: u16 = 1;
 const TOPIC: u64 = 9;
 
-/// A topic of another node, and what is subscribed to it here.
+/// A node with subscriptions to a topic of another node.
 struct Crowd {
     node: Harness,
     name: String,
@@ -26,7 +27,7 @@ impl Crowd {
         Self { node: Harness::linked(1), name: names(HOME, 1).next().unwrap() }
     }
 
-    /// Subscribes with credit for one record from an offset on, at a time when the topic ends at another.
+    /// Subscribes from the offset `from` with this credit, when the log end offset is `next`.
     fn subscribe(&mut self, conn: ConnId, id: u64, (from, next): (u64, u64), limit: u64) -> Vec<Sent> {
         let start = Start::Offset(Offset(from));
         let request = Request::Subscribe(Subscribe { topic: topic(&self.name), epoch: None, start, limit });
@@ -37,7 +38,7 @@ impl Crowd {
             .answer(asked, &Response::Subscribed(crate::wire::response::Subscribed { from: Offset(from), ..answer }))
     }
 
-    /// Clients with one subscription each and no credit, at the end of the topic.
+    /// Creates clients with one subscription each, without credit, at the end of the topic.
     fn stuck(count: u64) -> (Self, Vec<ConnId>) {
         let mut crowd = Self::new();
         let clients: Vec<ConnId> = (0..count).map(|_| crowd.node.client()).collect();
@@ -46,7 +47,7 @@ impl Crowd {
         (crowd, clients)
     }
 
-    /// One client with so many subscriptions and no credit, at the end of the topic.
+    /// Creates one client with many subscriptions, without credit, at the end of the topic.
     fn stuck_alone(count: u64) -> (Self, ConnId) {
         let mut crowd = Self::new();
         let client = crowd.node.client();
@@ -55,20 +56,23 @@ impl Crowd {
         (crowd, client)
     }
 
-    /// The home pushes the record at an offset.
+    /// Lets the home push the record at an offset.
     fn push(&mut self, base: u64) -> Vec<Sent> {
         self.node.node_pushes(HOME, TOPIC, &Push::Deliver(Box::new(fetched(TOPIC, 1, base, 1))))
     }
 }
 
-/// Compares the work for so many entries with that for twice as many.
+/// Compares the work for `entries` entries with that for twice as many.
 fn check(what: &str, entries: u64, work: impl Fn(u64) -> u64) {
     let (once, twice) = (work(entries), work(2 * entries));
-    assert!(once >= entries / 4, "{what}: {once} units for {entries} entries are not the work that was meant");
+    assert!(
+        once >= entries / 4,
+        "{what}: {once} units for {entries} entries are too few: the intended work was not done"
+    );
     assert!(2 * twice <= 5 * once, "{what}: {once} units for {entries} entries, {twice} for twice as many");
 }
 
-/// The work of something that is done to a crowd, until nothing is left to do.
+/// Returns the units of work that `does` causes, until nothing is left to do.
 fn units(crowd: &mut Crowd, does: impl FnOnce(&mut Crowd)) -> u64 {
     work::units_of(|| {
         does(crowd);
@@ -77,8 +81,8 @@ fn units(crowd: &mut Crowd, does: impl FnOnce(&mut Crowd)) -> u64 {
 }
 
 #[test]
-fn removing_subscriptions() {
-    check("a client with many goes", 500, |count| {
+fn removing_subscriptions_takes_linear_work() {
+    check("a client with many disconnects", 500, |count| {
         let (mut crowd, client) = Crowd::stuck_alone(count);
         units(&mut crowd, |crowd| crowd.node.fill(|node| drop(node.lose(client))))
     });
@@ -92,13 +96,13 @@ fn removing_subscriptions() {
             });
         })
     });
-    check("many clients go", 250, |count| {
+    check("many clients disconnect", 250, |count| {
         let (mut crowd, clients) = Crowd::stuck(count);
         units(&mut crowd, |crowd| {
             crowd.node.fill(|node| clients.into_iter().for_each(|client| drop(node.lose(client))));
         })
     });
-    check("their topic goes", 500, |count| {
+    check("their topic is deleted", 500, |count| {
         let (mut crowd, _) = Crowd::stuck_alone(count);
         let gone = crate::wire::response::ErrorResponse::new(crate::wire::Status::UnknownTopic, "gone");
         units(&mut crowd, |crowd| {
@@ -108,7 +112,7 @@ fn removing_subscriptions() {
 }
 
 #[test]
-fn records_for_subscriptions_that_cannot_take_them() {
+fn records_for_subscriptions_without_credit_take_linear_work() {
     check("as many records as subscriptions without credit", 250, |count| {
         let (mut crowd, _) = Crowd::stuck(count);
         units(&mut crowd, |crowd| (1..=count).for_each(|base| drop(crowd.push(base))))
@@ -126,8 +130,8 @@ fn records_for_subscriptions_that_cannot_take_them() {
 }
 
 #[test]
-fn fetches_for_subscriptions_that_are_behind() {
-    check("each at a record of its own", 200, |count| {
+fn fetches_for_lagging_subscriptions_take_linear_work() {
+    check("each at another record", 200, |count| {
         let mut crowd = Crowd::new();
         let client = crowd.node.client();
         units(&mut crowd, |crowd| {
@@ -146,10 +150,10 @@ fn fetches_for_subscriptions_that_are_behind() {
                 asked.extend(crowd.node.answer(&fetch, &answer));
                 answered += 1;
             }
-            assert_eq!(answered, count, "each is fetched once, and nobody is forgotten");
+            assert_eq!(answered, count, "each record is fetched once");
         })
     });
-    check("none of them answered", 200, |count| {
+    check("all fetches unanswered", 200, |count| {
         let mut crowd = Crowd::new();
         let client = crowd.node.client();
         (1..=count).for_each(|id| drop(crowd.subscribe(client, id, (id - 1, count), 1)));
@@ -159,8 +163,8 @@ fn fetches_for_subscriptions_that_are_behind() {
 }
 
 #[test]
-fn feeds_of_other_nodes() {
-    check("one ingress begins anew while another has many", 250, |count| {
+fn feeds_of_other_nodes_take_linear_work() {
+    check("one ingress resets its feeds while another has many", 250, |count| {
         let mut node = Harness::linked(2);
         let client = node.client();
         let topics: Vec<(u64, String)> = names(0, 2)

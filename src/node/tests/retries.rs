@@ -1,4 +1,5 @@
-//! Requests that another node does not answer, or refuses in a way that says that they were not applied.
+//! Retries of requests that another node does not answer, or refuses with a status that means that they were not
+//! applied.
 
 use super::harness::{Harness, fetch, names, records, refusal, subscribe, topic};
 use super::sent::Sent;
@@ -13,13 +14,13 @@ use crate::wire::{Request, Response, Route, Status};
 
 const PING: Request<'static> = Request::Ping { node: 1, token: 7 };
 
-/// The attempts among what was sent, to the other node.
+/// Returns the sent frames that are attempts of requests to the other node.
 fn attempts(sent: &[Sent]) -> Vec<&Sent> {
     sent.iter().filter(|sent| sent.frame.route.is_some() && !sent.is_response() && sent.id() > 0).collect()
 }
 
-/// What a client is answered, under which ids.
-fn told(sent: &[Sent], client: ConnId) -> Vec<(u64, Status)> {
+/// Returns the request ids and statuses of the responses sent to a client.
+fn client_answers(sent: &[Sent], client: ConnId) -> Vec<(u64, Status)> {
     let is_answer = |sent: &&Sent| sent.conn == client && sent.is_response();
     sent.iter().filter(is_answer).map(|sent| (sent.id(), sent.status())).collect()
 }
@@ -41,7 +42,8 @@ fn published() -> Response {
     })
 }
 
-/// Every request that a client may send to another node; whether it may be repeated after silence, and at all.
+/// Returns every request that a client may send to another node, with its payload, whether it is retried after silence,
+/// and whether it is retried when it was refused.
 fn requests(name: &str) -> Vec<(Request<'_>, Vec<u8>, bool, bool)> {
     let retention = Retention::default();
     let batch = records(1, 10);
@@ -59,7 +61,7 @@ fn requests(name: &str) -> Vec<(Request<'_>, Vec<u8>, bool, bool)> {
 }
 
 #[test]
-fn after_silence_only_what_is_harmless_is_sent_again() {
+fn after_silence_only_idempotent_requests_are_retried() {
     let name = names(1, 1).next().unwrap();
     for (request, payload, repeats, _) in requests(&name) {
         let mut node = Harness::linked(1);
@@ -73,11 +75,11 @@ fn after_silence_only_what_is_harmless_is_sent_again() {
             for attempt in attempts(&sent) {
                 at_us.push(tick * TICK_US);
                 origins.push(attempt.route().origin);
-                assert_eq!(attempt.frame.body(), attempts(&first)[0].frame.body(), "the very same");
+                assert_eq!(attempt.frame.body(), attempts(&first)[0].frame.body(), "the attempts are identical");
             }
             let is_over = tick * TICK_US == REQUEST_TIMEOUT_US;
             let expected = if is_over { vec![(5, Status::OutcomeUnknown)] } else { vec![] };
-            assert_eq!(told(&sent, client), expected, "{request:?} after {tick} ticks");
+            assert_eq!(client_answers(&sent, client), expected, "{request:?} after {tick} ticks");
         }
         let times = if repeats { 1..REQUEST_TIMEOUT_US / RETRY_SILENCE_US } else { 0..0 };
         let expected: Vec<u64> = times.map(|times| times * RETRY_SILENCE_US).collect();
@@ -85,13 +87,13 @@ fn after_silence_only_what_is_harmless_is_sent_again() {
         let slot = origins[0].slot;
         assert!(origins.iter().all(|origin| origin.slot == slot));
         origins.dedup();
-        assert_eq!(origins.len(), expected.len() + 1, "each attempt has an origin of its own");
+        assert_eq!(origins.len(), expected.len() + 1, "each attempt has another origin");
         assert_eq!((node.node.charge, node.node.inflight), (0, 0));
     }
 }
 
 #[test]
-fn what_was_not_applied_is_sent_again_until_that_lasts_too_long() {
+fn requests_that_were_not_applied_are_retried_for_a_limited_time() {
     let name = names(1, 1).next().unwrap();
     for status in [Status::Unreachable, Status::Overloaded, Status::ShuttingDown, Status::NotLeader] {
         for (request, payload, _, is_sent_again) in requests(&name) {
@@ -99,18 +101,18 @@ fn what_was_not_applied_is_sent_again_until_that_lasts_too_long() {
             let client = node.client();
             let mut sent = node.ask_with(client, 5, &request, &payload);
             let (mut count, mut waited_us) = (0, 0);
-            while told(&sent, client).is_empty() {
+            while client_answers(&sent, client).is_empty() {
                 let asked: Vec<Sent> = sent;
                 count += attempts(&asked).len();
                 let mut next = Vec::new();
                 attempts(&asked).iter().for_each(|attempt| next.extend(node.answer(attempt, &refusal(status))));
-                if told(&next, client).is_empty() {
+                if client_answers(&next, client).is_empty() {
                     next.extend(node.pass(RETRY_MOST_US / 10));
                     waited_us += RETRY_MOST_US / 10;
                 }
                 sent = next;
             }
-            assert_eq!(told(&sent, client), [(5, status)], "{request:?}");
+            assert_eq!(client_answers(&sent, client), [(5, status)], "{request:?}");
             let least_us = if is_sent_again { RETRY_FOR_US } else { 0 };
             assert!((least_us..=least_us + RETRY_MOST_US).contains(&waited_us), "{request:?} after {waited_us} us");
             assert_eq!(count, if is_sent_again { 9 } else { 1 }, "{request:?} {}", status.name());
@@ -120,7 +122,7 @@ fn what_was_not_applied_is_sent_again_until_that_lasts_too_long() {
 }
 
 #[test]
-fn success_of_any_attempt_is_the_answer_and_a_refusal_only_that_of_the_latest() {
+fn the_success_of_any_attempt_is_final_but_only_the_latest_refusal_counts() {
     let name = names(1, 1).next().unwrap();
     for is_first in [true, false] {
         let mut node = Harness::linked(1);
@@ -129,13 +131,13 @@ fn success_of_any_attempt_is_the_answer_and_a_refusal_only_that_of_the_latest() 
         let second = node.pass(RETRY_SILENCE_US);
         let (first, second) = (attempts(&first)[0], attempts(&second)[0]);
         for status in [Status::Unreachable, Status::Quota, Status::SequenceGap] {
-            assert_eq!(node.answer(first, &refusal(status)).len(), 0, "the latest may yet be applied");
+            assert_eq!(node.answer(first, &refusal(status)).len(), 0, "the latest attempt may still be applied");
         }
         let sent = node.answer(if is_first { first } else { second }, &published());
-        assert_eq!(told(&sent, client), [(5, Status::Ok)]);
+        assert_eq!(client_answers(&sent, client), [(5, Status::Ok)]);
         assert_eq!(node.answer(if is_first { second } else { first }, &published()).len(), 0, "answered once");
     }
-    // What was stored by the first attempt stays so when the second one is refused for what has happened since.
+    // The first attempt may have been stored, although the second is refused for a change that happened in between.
     for (request, status, expected) in [
         (publish(&name, Some(0)), Status::ProducerFenced, Status::OutcomeUnknown),
         (publish(&name, Some(0)), Status::Quota, Status::OutcomeUnknown),
@@ -149,9 +151,9 @@ fn success_of_any_attempt_is_the_answer_and_a_refusal_only_that_of_the_latest() 
         node.ask_with(client, 5, &request, &payload);
         let second = node.pass(RETRY_SILENCE_US);
         let sent = node.answer(attempts(&second)[0], &refusal(status));
-        assert_eq!(told(&sent, client), [(5, expected)], "{request:?}");
+        assert_eq!(client_answers(&sent, client), [(5, expected)], "{request:?}");
     }
-    // Silence, then refusals to the end: nobody knows what became of the first attempt.
+    // Silence, then refusals to the end: the outcome of the first attempt is unknown.
     let mut node = Harness::linked(1);
     let client = node.client();
     node.ask_with(client, 5, &publish(&name, Some(0)), &records(1, 10));
@@ -163,7 +165,7 @@ fn success_of_any_attempt_is_the_answer_and_a_refusal_only_that_of_the_latest() 
             next.extend(node.answer(attempt, &refusal(Status::Unreachable)));
         }
         next.extend(node.pass(TICK_US));
-        answers = told(&next, client);
+        answers = client_answers(&next, client);
         sent = next;
     }
     assert_eq!(answers, [(5, Status::OutcomeUnknown)]);
@@ -173,17 +175,17 @@ fn success_of_any_attempt_is_the_answer_and_a_refusal_only_that_of_the_latest() 
 fn an_earlier_attempt_that_comes_back_says_nothing_about_the_latest() {
     let (mut node, client, first) = publishing(1);
     let second = node.pass(RETRY_SILENCE_US);
-    // Its way round dead links was too long, and ends where it began.
+    // The first attempt was forwarded around dead links until its TTL expired, and is back at its ingress.
     let route = Route { ttl: 0, ..attempts(&first)[0].route().clone() };
     let name = names(1, 1).next().unwrap();
     let sent = node.node_sends(&route, 2, &publish(&name, Some(0)), &records(1, 10));
-    assert_eq!(sent.len(), 0, "it is not refused, and does not wait");
+    assert_eq!(sent.len(), 0, "it is neither refused nor queued");
     let sent = node.answer(attempts(&second)[0], &published());
-    assert_eq!(told(&sent, client), [(2, Status::Ok)]);
+    assert_eq!(client_answers(&sent, client), [(2, Status::Ok)]);
 }
 
 #[test]
-fn what_went_over_a_link_that_is_lost_is_sent_again_or_soon_given_up() {
+fn requests_sent_over_a_lost_link_are_retried_or_soon_given_up() {
     let name = names(1, 1).next().unwrap();
     for (request, payload, repeats, _) in requests(&name) {
         let mut node = Harness::linked(1);
@@ -191,7 +193,7 @@ fn what_went_over_a_link_that_is_lost_is_sent_again_or_soon_given_up() {
         node.ask_with(client, 5, &request, &payload);
         let link = node.link();
         node.lose(link);
-        assert_eq!(attempts(&node.pass(TICK_US)).len(), 0, "there is no way");
+        assert_eq!(attempts(&node.pass(TICK_US)).len(), 0, "there is no path");
         let link = node.link_up();
         let sent = node.timeout();
         assert_eq!(
@@ -201,15 +203,15 @@ fn what_went_over_a_link_that_is_lost_is_sent_again_or_soon_given_up() {
         );
         let sent = node.pass(RETRY_LOST_US);
         let expected = if repeats { vec![] } else { vec![(5, Status::OutcomeUnknown)] };
-        assert_eq!(told(&sent, client), expected, "{request:?}");
-        // The answer may have met the same node: it is not waited for longer than after any first attempt.
+        assert_eq!(client_answers(&sent, client), expected, "{request:?}");
+        // The retry may have been lost as well, so it is repeated after the same silence as a first attempt.
         let sent = node.pass(RETRY_SILENCE_US - RETRY_LOST_US);
         assert_eq!(attempts(&sent).len(), usize::from(repeats), "{request:?}");
     }
 }
 
 #[test]
-fn while_a_target_is_out_of_reach_one_request_asks_and_the_others_follow_in_their_order() {
+fn one_request_probes_an_unreachable_target_and_the_others_follow_in_order() {
     let name = names(3, 2).next().unwrap();
     let mut node = Harness::linked(2);
     let client = node.client();
@@ -217,28 +219,32 @@ fn while_a_target_is_out_of_reach_one_request_asks_and_the_others_follow_in_thei
     let mut first = node.ask_with(client, 2, &publish(&name, Some(0)), &batch);
     first.extend(node.ask_with(client, 3, &publish(&name, Some(1)), &batch));
     assert_eq!(ids(&first), [2, 3]);
-    // The later one is refused first.
+    // The later request is refused first.
     for attempt in attempts(&first).iter().rev() {
         assert_eq!(node.answer(attempt, &refusal(Status::Unreachable)).len(), 0);
     }
-    assert_eq!(node.ask_with(client, 4, &publish(&name, Some(2)), &batch).len(), 0, "behind those that wait");
+    assert_eq!(
+        node.ask_with(client, 4, &publish(&name, Some(2)), &batch).len(),
+        0,
+        "it is queued after those that wait"
+    );
     let probe = node.pass(TICK_US);
     assert_eq!(ids(&probe), [2]);
-    assert_eq!(ids(&node.pass(RETRY_MOST_US - TICK_US)), [0; 0], "one at a time");
+    assert_eq!(ids(&node.pass(RETRY_MOST_US - TICK_US)), [0; 0], "one probe at a time");
     let sent = node.answer(attempts(&probe)[0], &published());
-    assert_eq!(told(&sent, client), [(2, Status::Ok)]);
+    assert_eq!(client_answers(&sent, client), [(2, Status::Ok)]);
     assert_eq!(ids(&sent), [3, 4]);
-    // Another target was never held.
+    // Requests to another target are not held back.
     assert_eq!(ids(&node.ask(client, 5, &PING)), [5]);
 }
 
-/// The ids of the attempts among what was sent.
+/// Returns the ids of the attempts among the sent frames.
 fn ids(sent: &[Sent]) -> Vec<u64> {
     attempts(sent).iter().map(|sent| sent.id()).collect()
 }
 
-/// A linked node, its client, and so many batches of a producer that the client has published to the other node, with
-/// the ids from 2 on.
+/// Returns a linked node, its client, and `count` PUBLISH requests of one producer that the client has sent to the
+/// other node, with ids from 2 on.
 fn publishing(count: u64) -> (Harness, ConnId, Vec<Sent>) {
     let name = names(1, 1).next().unwrap();
     let mut node = Harness::linked(1);
@@ -250,7 +256,7 @@ fn publishing(count: u64) -> (Harness, ConnId, Vec<Sent>) {
 }
 
 #[test]
-fn each_answer_of_a_busy_target_lets_two_go() {
+fn each_answer_of_a_busy_target_releases_two_requests() {
     let (mut node, client, sent) = publishing(20);
     for attempt in attempts(&sent) {
         assert_eq!(node.answer(attempt, &refusal(Status::Overloaded)).len(), 0);
@@ -261,7 +267,7 @@ fn each_answer_of_a_busy_target_lets_two_go() {
         rounds.push(attempts(&sent).len());
         let mut next = Vec::new();
         attempts(&sent).iter().for_each(|attempt| next.extend(node.answer(attempt, &published())));
-        answered.extend(told(&next, client));
+        answered.extend(client_answers(&next, client));
         sent = next;
     }
     assert_eq!(rounds, [1, 2, 4, 8, 5]);
@@ -269,7 +275,7 @@ fn each_answer_of_a_busy_target_lets_two_go() {
 }
 
 #[test]
-fn a_refusal_while_a_lane_is_sent_does_not_end_it() {
+fn a_refusal_while_a_lane_is_released_puts_its_requests_back_in_order() {
     let (mut node, client, sent) = publishing(4);
     attempts(&sent).iter().for_each(|attempt| assert_eq!(node.answer(attempt, &refusal(Status::Overloaded)).len(), 0));
     let probe = node.pass(TICK_US);
@@ -277,73 +283,73 @@ fn a_refusal_while_a_lane_is_sent_does_not_end_it() {
     assert_eq!(ids(&two), [3, 4]);
     attempts(&two).iter().for_each(|attempt| assert_eq!(node.answer(attempt, &refusal(Status::Overloaded)).len(), 0));
     let probe = node.pass(TICK_US);
-    assert_eq!(ids(&probe), [3], "soon, and in its order");
+    assert_eq!(ids(&probe), [3], "soon, and in order");
     let two = node.answer(attempts(&probe)[0], &published());
-    assert_eq!((told(&two, client), ids(&two)), (vec![(3, Status::Ok)], vec![4, 5]));
+    assert_eq!((client_answers(&two, client), ids(&two)), (vec![(3, Status::Ok)], vec![4, 5]));
 }
 
 #[test]
-fn a_gap_before_a_batch_that_waits_is_no_answer() {
+fn a_sequence_gap_is_not_final_while_an_earlier_batch_waits() {
     let (mut node, client, sent) = publishing(3);
     let sent = attempts(&sent);
-    // The first one met a full queue and the others did not.
+    // Only the first one found a full queue.
     assert_eq!(node.answer(sent[0], &refusal(Status::Overloaded)).len(), 0);
     assert_eq!(node.answer(sent[1], &refusal(Status::SequenceGap)).len(), 0);
     let probe = node.pass(TICK_US);
     assert_eq!(ids(&probe), [2]);
-    assert_eq!(node.answer(sent[2], &refusal(Status::SequenceGap)).len(), 0, "the second waits before it");
+    assert_eq!(node.answer(sent[2], &refusal(Status::SequenceGap)).len(), 0, "the second batch still waits");
     let next = node.answer(attempts(&probe)[0], &published());
-    assert_eq!((told(&next, client), ids(&next)), (vec![(2, Status::Ok)], vec![3, 4]));
+    assert_eq!((client_answers(&next, client), ids(&next)), (vec![(2, Status::Ok)], vec![3, 4]));
     let third = node.answer(attempts(&next)[1], &refusal(Status::SequenceGap));
-    assert_eq!(told(&third, client), [(4, Status::SequenceGap)], "nothing waits before it");
+    assert_eq!(client_answers(&third, client), [(4, Status::SequenceGap)], "no earlier batch waits");
 }
 
 #[test]
-fn a_silent_target_is_tested_with_its_oldest_request_only() {
+fn a_silent_target_is_probed_with_its_oldest_request_only() {
     for is_slow in [true, false] {
         let (mut node, client, first) = publishing(10);
         let test = node.pass(RETRY_SILENCE_US);
         assert_eq!(ids(&test), [2]);
         let answered = if is_slow { attempts(&first)[0] } else { attempts(&test)[0] };
         let sent = node.answer(answered, &published());
-        assert_eq!(told(&sent, client), [(2, Status::Ok)]);
+        assert_eq!(client_answers(&sent, client), [(2, Status::Ok)]);
         if is_slow {
-            // The others are on their way as well: the next one is tested in its turn.
+            // The first attempt was only slow, so the others may be as well: the next one becomes the probe.
             assert_eq!((ids(&sent), ids(&node.pass(TICK_US))), (vec![], vec![3]));
         } else {
-            assert_eq!(ids(&sent), [3, 4], "what was sent before the test is lost");
+            assert_eq!(ids(&sent), [3, 4], "requests sent before the probe are lost");
             assert_eq!(ids(&node.answer(attempts(&sent)[0], &published())), [5, 6]);
         }
     }
 }
 
 #[test]
-fn what_is_lost_late_waits_until_every_node_knows_of_the_dead_link() {
+fn requests_found_lost_late_are_retried_long_enough_for_every_node_to_learn_of_the_dead_link() {
     let (mut node, client, _) = publishing(4);
     node.pass(LINK_SILENCE_US + TICK_US);
     node.lose(node.link());
     node.link_up();
     assert_eq!(ids(&node.timeout()), [2]);
-    // Its answer is lost again, on a link that the node there still takes for alive.
+    // Its answer is lost again, on a link that the other node still considers up.
     let next = node.pass(RETRY_MOST_US);
-    assert_eq!(told(&next, client), []);
+    assert_eq!(client_answers(&next, client), []);
     assert_eq!(ids(&next), [3]);
     let sent = node.answer(attempts(&next)[0], &published());
-    assert_eq!((told(&sent, client), ids(&sent)), (vec![(3, Status::Ok)], vec![4, 5]));
+    assert_eq!((client_answers(&sent, client), ids(&sent)), (vec![(3, Status::Ok)], vec![4, 5]));
 }
 
 #[test]
-fn what_is_lost_late_does_not_wait_longer_for_a_target_out_of_reach() {
+fn requests_found_lost_late_do_not_wait_longer_for_an_unreachable_target() {
     let (mut node, client, _) = publishing(4);
     node.pass(LINK_SILENCE_US + TICK_US);
     node.lose(node.link());
     let sent = node.pass(RETRY_FOR_US - LINK_SILENCE_US);
     let expected = [2, 3, 4, 5].map(|id| (id, Status::OutcomeUnknown));
-    assert_eq!(told(&sent, client), expected);
+    assert_eq!(client_answers(&sent, client), expected);
 }
 
 #[test]
-fn reads_do_not_wait_behind_publishes_that_are_refused() {
+fn reads_do_not_wait_for_refused_publishes() {
     let (mut node, client, sent) = publishing(1);
     node.answer(attempts(&sent)[0], &refusal(Status::Overloaded));
     let name = names(1, 1).next().unwrap();
@@ -352,7 +358,7 @@ fn reads_do_not_wait_behind_publishes_that_are_refused() {
 }
 
 #[test]
-fn what_waited_behind_others_in_vain_was_not_sent() {
+fn requests_that_only_waited_for_others_are_answered_as_not_applied() {
     for (status, name) in [(Status::Unreachable, "unreachable"), (Status::Overloaded, "busy")] {
         let (mut node, client, sent) = publishing(1);
         node.answer(attempts(&sent)[0], &refusal(status));
@@ -361,10 +367,10 @@ fn what_waited_behind_others_in_vain_was_not_sent() {
         let mut answers = Vec::new();
         for _ in 0..RETRY_FOR_US.div_ceil(TICK_US) + 1 {
             let sent = node.pass(TICK_US);
-            answers.extend(told(&sent, client));
+            answers.extend(client_answers(&sent, client));
             for probe in attempts(&sent) {
                 assert_eq!(probe.id(), 2, "{name}");
-                answers.extend(told(&node.answer(probe, &refusal(status)), client));
+                answers.extend(client_answers(&node.answer(probe, &refusal(status)), client));
             }
         }
         assert_eq!(answers, [(2, status), (8, status)], "{name}");
@@ -372,7 +378,7 @@ fn what_waited_behind_others_in_vain_was_not_sent() {
 }
 
 #[test]
-fn what_went_over_the_link_of_a_node_that_ends_is_sent_again_when_that_closes() {
+fn requests_sent_over_the_link_of_a_node_that_shuts_down_are_retried_when_the_link_closes() {
     let (mut node, _, sent) = publishing(1);
     let link = node.link();
     assert_eq!(attempts(&sent)[0].conn, link);
@@ -390,7 +396,7 @@ fn refuse_to_the_end(node: &mut Harness, client: ConnId, mut sent: Vec<Sent>, st
         let mut next: Vec<Sent> =
             attempts(&sent).iter().flat_map(|attempt| node.answer(attempt, &refusal(status))).collect();
         next.extend(node.pass(TICK_US));
-        let answers = told(&next, client);
+        let answers = client_answers(&next, client);
         if !answers.is_empty() {
             return answers;
         }
@@ -399,8 +405,8 @@ fn refuse_to_the_end(node: &mut Harness, client: ConnId, mut sent: Vec<Sent>, st
 }
 
 #[test]
-fn whatever_is_refused_after_an_attempt_that_may_have_been_applied_has_an_unknown_outcome() {
-    // The link is lost, and another path refuses.
+fn a_refusal_after_an_attempt_that_may_have_been_applied_gives_an_unknown_outcome() {
+    // The link is lost, and the retry over another path is refused.
     let (mut node, client, sent) = publishing(1);
     node.lose(attempts(&sent)[0].conn);
     node.link_up();
@@ -408,23 +414,23 @@ fn whatever_is_refused_after_an_attempt_that_may_have_been_applied_has_an_unknow
     assert_eq!(ids(&sent), [2]);
     let answers = refuse_to_the_end(&mut node, client, sent, Status::Overloaded);
     assert_eq!(answers, [(2, Status::OutcomeUnknown)]);
-    // A refusal comes when it is too late for another attempt, from elsewhere or from this node itself.
+    // The last refusal, from another node or from this one, comes too late for another attempt.
     for is_here in [false, true] {
         let (mut node, client, _) = publishing(1);
         let sent = node.pass(RETRY_FOR_US);
         let answers = if is_here {
             let mut sent = node.lose(node.link());
             sent.extend(node.timeout());
-            told(&sent, client)
+            client_answers(&sent, client)
         } else {
-            told(&node.answer(attempts(&sent).last().unwrap(), &refusal(Status::Unreachable)), client)
+            client_answers(&node.answer(attempts(&sent).last().unwrap(), &refusal(Status::Unreachable)), client)
         };
         assert_eq!(answers, [(2, Status::OutcomeUnknown)], "{is_here}");
     }
 }
 
 #[test]
-fn after_an_answer_the_first_delay_is_short_again() {
+fn after_an_answer_the_delay_of_the_next_retry_is_short_again() {
     let (mut node, client, mut sent) = publishing(1);
     for _ in 0..RETRY_FOR_US / 2 / TICK_US {
         attempts(&sent).iter().for_each(|attempt| drop(node.answer(attempt, &refusal(Status::Overloaded))));
@@ -433,7 +439,7 @@ fn after_an_answer_the_first_delay_is_short_again() {
     while attempts(&sent).is_empty() {
         sent = node.pass(TICK_US);
     }
-    assert_eq!(told(&node.answer(attempts(&sent)[0], &published()), client), [(2, Status::Ok)]);
+    assert_eq!(client_answers(&node.answer(attempts(&sent)[0], &published()), client), [(2, Status::Ok)]);
     let name = names(1, 1).next().unwrap();
     let sent = node.ask_with(client, 9, &publish(&name, Some(1)), &records(1, 10));
     node.answer(attempts(&sent)[0], &refusal(Status::Overloaded));
@@ -441,24 +447,24 @@ fn after_an_answer_the_first_delay_is_short_again() {
 }
 
 #[test]
-fn nobody_waits_for_a_target_that_has_been_out_of_reach_for_long() {
+fn new_requests_do_not_wait_for_a_target_that_has_been_unreachable_for_long() {
     let (mut node, client, sent) = publishing(1);
     let answers = refuse_to_the_end(&mut node, client, sent, Status::Unreachable);
     assert_eq!(answers, [(2, Status::Unreachable)]);
     let name = names(1, 1).next().unwrap();
-    // One that a client tries again is parked no more, and so is none behind it.
+    // Later requests get the refusal at once and are not queued.
     for id in 3..6 {
         let sent = node.ask_with(client, id, &publish(&name, Some(id)), &records(1, 10));
-        let mut answers = told(&sent, client);
+        let mut answers = client_answers(&sent, client);
         for attempt in attempts(&sent) {
-            answers.extend(told(&node.answer(attempt, &refusal(Status::Unreachable)), client));
+            answers.extend(client_answers(&node.answer(attempt, &refusal(Status::Unreachable)), client));
         }
         assert_eq!(answers, [(id, Status::Unreachable)]);
     }
 }
 
 #[test]
-fn what_cannot_be_repeated_is_given_up_when_its_target_was_found_out_of_reach_meanwhile() {
+fn a_request_that_cannot_be_retried_is_given_up_if_its_target_becomes_unreachable() {
     let name = names(3, 2).next().unwrap();
     let mut node = Harness::linked(2);
     let client = node.client();
@@ -466,13 +472,13 @@ fn what_cannot_be_repeated_is_given_up_when_its_target_was_found_out_of_reach_me
     node.pass(TICK_US);
     let asked = node.ask(client, 3, &Request::Info(topic(&name)));
     node.answer(attempts(&asked)[0], &refusal(Status::Unreachable));
-    assert_eq!(told(&node.pass(RETRY_SILENCE_US - TICK_US), client), [], "its answer may be on its way");
+    assert_eq!(client_answers(&node.pass(RETRY_SILENCE_US - TICK_US), client), [], "its answer may be in transit");
     let sent = node.pass(RETRY_LOST_US);
-    assert_eq!(told(&sent, client), [(2, Status::OutcomeUnknown)]);
+    assert_eq!(client_answers(&sent, client), [(2, Status::OutcomeUnknown)]);
 }
 
 #[test]
-fn a_request_is_charged_its_frame_as_long_as_that_is_kept() {
+fn a_request_is_charged_for_its_frame_while_the_frame_is_kept() {
     let name = names(1, 1).next().unwrap();
     let mut node = Harness::linked(1);
     let client = node.client();
@@ -484,7 +490,7 @@ fn a_request_is_charged_its_frame_as_long_as_that_is_kept() {
             break;
         }
     }
-    assert_eq!(asked.len() as u64, CLIENT_CHARGE_MAX / (batch.len() as u64), "it is not read any more");
+    assert_eq!(asked.len() as u64, CLIENT_CHARGE_MAX / (batch.len() as u64), "reads from the client are suspended");
     for attempt in &asked {
         node.answer(attempt, &published());
     }
