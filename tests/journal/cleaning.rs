@@ -26,7 +26,7 @@ fn mixed(disk: &FakeDisk) -> Live {
     live
 }
 
-/// Creates two topics and fills so many segments: every tenth record is of the first topic.
+/// Creates two topics and fills this many segments. Every tenth record belongs to the first topic.
 pub(crate) fn fill(live: &mut Live, topics: [&str; 2], segments: u32) {
     commit(live, vec![create(topics[0], 7), create(topics[1], 9)]);
     let last = live.segment() - 1 + segments;

@@ -98,7 +98,7 @@ fn an_entry_that_is_written_again_replaces_the_earlier_one_and_all_after_it() {
     }
 }
 
-/// Returns a journal of so many segments, with a checkpoint in each one after the first if `has_checkpoints`.
+/// Returns a journal of this many segments, with a checkpoint in each one after the first if `has_checkpoints`.
 pub(crate) fn long(disk: &FakeDisk, segments: u32, has_checkpoints: bool) -> Live {
     let (mut live, ..) = Live::start(disk, false).unwrap();
     live.append(vec![create("topic/0", 7)]).unwrap();

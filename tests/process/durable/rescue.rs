@@ -40,7 +40,7 @@ fn a_folder_can_be_inspected_while_its_node_runs_under_load() {
             }
         });
         let _stopping = Stopping(&stop);
-        // So many entries that segments have been recycled.
+        // After this many entries, segments have been recycled.
         let (mut entries, mut round) = (0, 0);
         while entries < 2000 {
             round += 1;

@@ -105,8 +105,8 @@ pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A spinner on each of the two processors that pinned runs use, so that neither sleeps: waking one costs more than a
-/// request.
+/// Starts a spinner on each of the two CPUs that pinned runs use, so that neither sleeps: waking a CPU takes longer
+/// than a request.
 pub(crate) fn start_spinners() -> Result<Vec<Process>, Error> {
     let mut spinners = Vec::new();
     for processor in 0..2 {
@@ -114,7 +114,7 @@ pub(crate) fn start_spinners() -> Result<Vec<Process>, Error> {
     }
     clock::pause(Duration::from_millis(200));
     if !spinners.iter_mut().all(Process::is_running) {
-        note("no spinners: taskset or chrt refuses. Latencies will hold wake-ups, and say little")?;
+        note("no spinners, because taskset or chrt failed: latencies will include wake-ups, and are not comparable")?;
     }
     Ok(spinners)
 }

@@ -240,7 +240,7 @@ mod tests {
     use crate::session;
 
     #[test]
-    fn a_relay_takes_away_what_it_added_and_sizes_are_the_protocols() {
+    fn a_relay_removes_the_route_that_it_has_added_and_its_size_is_that_of_the_protocol() {
         let request = session::publish("floor", 7, 1, b"\0\0\0\x02\0x").unwrap();
         let (mut linked, mut back) = (Vec::new(), Vec::new());
         add_route(&request, 0x1234_5678, &mut linked);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_answers_its_request_by_the_way_it_came() {
+    fn an_acknowledgement_has_the_id_of_its_request_and_a_route_if_the_request_had_one() {
         let request = session::publish("floor", 7, 1, b"").unwrap();
         let mut linked = Vec::new();
         add_route(&request, 9, &mut linked);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_subscriber_gets_is_the_protocols() {
+    fn a_deliver_frame_is_valid_in_the_protocol() {
         let records = b"\0\0\0\x02\0x\0\0\0\x02\0y";
         let mut deliver = Deliver::new();
         deliver.fill(5, 2, records, crc32fast::hash(records));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_frame_is_seen() {
+    fn a_damaged_frame_is_detected() {
         let request = session::publish("floor", 7, 1, b"\0\0\0\x02\0x").unwrap();
         for (at, in_header) in [(20, true), (request.len() - 1, false)] {
             let mut damaged = request.clone();

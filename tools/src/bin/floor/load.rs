@@ -89,10 +89,9 @@ pub(crate) struct Measured {
     pub(crate) rate: f64,
     /// CPU time of the server processes per message.
     pub(crate) cpu_ns: f64,
-    /// Number of records that all subscribers together received, and of the frames that contained them, including the
-    /// warm-up.
+    /// Number of records that all subscribers together received, including the warm-up.
     pub(crate) delivered: usize,
-    /// Number of these frames.
+    /// Number of the frames that contained these records.
     pub(crate) delivers: usize,
     /// Latency of unbatched requests at 50, 99 and 99.9 %.
     pub(crate) latency_us: Option<[f64; 3]>,
@@ -129,7 +128,7 @@ pub(crate) fn topic_names(prefix: &str, count: usize) -> Vec<String> {
     }
 }
 
-/// Executes the plan; the topics exist.
+/// Executes the plan. The topics must exist.
 pub(crate) fn measure(plan: &Plan, pids: &[u32]) -> Result<Measured, Error> {
     let mut load = Load::open(plan)?;
     let (warm_up, _) = load.run(WARM_UP)?;
@@ -156,7 +155,7 @@ struct Load<'a> {
     plan: &'a Plan,
     poll: Poll,
     events: Events,
-    /// Their poll tokens come first.
+    /// The publishers, whose poll tokens come before those of the subscribers.
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
     /// Maximum number of requests ahead of the slowest subscriber.

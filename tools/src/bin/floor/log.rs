@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_log_uses_its_oldest_chunk_again() {
+    fn a_full_log_reuses_its_oldest_chunk() {
         let mut log = Log::default();
         let half = vec![1; Log::CHUNK_BYTES / 2];
         for record in 0..4 * Log::CHUNKS as u64 {

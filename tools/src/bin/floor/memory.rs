@@ -29,7 +29,7 @@ pub(crate) struct PerItem {
     pub(crate) topic: f64,
 }
 
-/// Memory of the largest node of a cube.
+/// Returns the memory of the largest node of a cube.
 pub(crate) fn idle_node(cube: &Side) -> Result<f64, Error> {
     let mut largest = 0;
     for pid in cube.pids() {
@@ -38,7 +38,7 @@ pub(crate) fn idle_node(cube: &Side) -> Result<f64, Error> {
     Ok(largest as f64)
 }
 
-/// Measured on new single nodes.
+/// Measures the memory per connection and per topic on new single nodes.
 pub(crate) fn per_item(program: &Path, base_port: u16) -> Result<PerItem, Error> {
     let (node, addr) = setup::start_single(program, base_port, None)?;
     let connection = per_connection(&node, addr)?;
