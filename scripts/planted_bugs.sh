@@ -126,8 +126,8 @@ list_bugs() {
         's/^        self\.copy_watermark\(\)\?;$//; /needed\.extend\(\(from/,/^    \}/ s/^        Ok\(\(\)\)$/        self.copy_watermark()/'
     bug "a restore moves the watermark of the backup" src/storage/start.rs \
         's/watermark\.hold\(\);//'
-    bug "a repair leaves the watermark where it was" src/journal/repair.rs \
-        's/^    writer\.sync_watermark\(\).*$//'
+    bug "a repair takes the number of the missing segment that the watermark names" src/journal/repair.rs \
+        's/\.max\(marked\.map_or\(0, .*\)\);/;/'
     bug "a gap that a repair has left is served as records" src/journal/keeper.rs \
         's/take_while\(\|filed\| filed\.len == 0\)/take_while(|filed| filed.len == u32::MAX)/'
     bug "a backup leaves out the log after its checkpoint" src/journal/backup.rs \

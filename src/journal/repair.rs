@@ -68,12 +68,12 @@ pub fn repair<D: Disk>(
     keeper.set_stamp(stamp);
     let io = |cause: io::Error| OpenError::io("a fresh segment", cause);
     let newest = files.iter().filter_map(|name| names::segment_number(name)).max().unwrap_or(0);
-    // The new segment comes after the watermark's, even when that one is missing: no segment number is used twice.
+    // The new segment comes after the watermark's, even when that one is missing: no segment number is used twice, and
+    // the old watermark, which a power cut may bring back, says nothing about the log from here on.
     let newest = newest.max(last.place.segment).max(marked.map_or(0, |mark| mark.place.segment));
     let segment = keeper.prepare(newest + 1, SEGMENT_BYTES_FIRST).map_err(io)?;
     let mut writer = Writer::new(group, false, last, (segment, watermark));
     writer.sync().map_err(io)?;
-    writer.sync_watermark().map_err(|cause| OpenError::io(names::WATERMARK, cause))?;
     keeper.write_indexes(writer.mark().place.segment).map_err(|cause| OpenError::io("an index", cause))?;
     // The second checkpoint replaces the older one, so that a later start cannot fall back to the state before the
     // repair.

@@ -120,14 +120,6 @@ impl<F: DiskFile> Watermark<F> {
         (self.writes, self.mark) = (writes, mark);
         Ok(())
     }
-
-    /// Makes the watermark durable. Only a repair needs that: it is the one that lowers the watermark.
-    ///
-    /// # Errors
-    /// Returns the error of the file system.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
 }
 
 impl Watermarked {

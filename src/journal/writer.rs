@@ -147,11 +147,6 @@ impl<F: DiskFile> Writer<F> {
         self.sync()
     }
 
-    /// Makes the watermark itself durable; see [`Watermark::sync`].
-    pub(super) fn sync_watermark(&self) -> io::Result<()> {
-        self.watermark.sync()
-    }
-
     /// Goes on in the next segment; everything before is safe then.
     ///
     /// # Errors
