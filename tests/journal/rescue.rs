@@ -48,6 +48,7 @@ fn offsets(live: &Live) -> (Vec<u64>, Vec<(u64, u64)>) {
                 at = to;
             }
             Found::Batches(batches) => {
+                assert!(!batches.is_empty(), "nothing is read at {at}, before the end {next}");
                 for (filed, _) in batches {
                     found.push(filed.base.0);
                     at = filed.end();
