@@ -148,8 +148,8 @@ impl Live {
         self.keeper.check();
     }
 
-    /// Copies up to `pieces` pieces of a cleaning run, and begins one if none is under way. Returns what was cleaned
-    /// when the run is complete, `None` when it is not or nothing needs cleaning.
+    /// Copies up to `pieces` pieces of a cleaning run, which is begun if none is in progress. Returns the cleaned
+    /// segments when the run is complete, or `None` if it is not, or if nothing needs cleaning.
     pub(crate) fn clean(&mut self, pieces: usize) -> std::io::Result<Option<Victims>> {
         let mut run = match self.cleaning.take() {
             Some(run) => run,

@@ -98,7 +98,8 @@ pub(crate) fn subscribes(count: u64) -> Vec<u8> {
     (2..2 + count).flat_map(subscribe).collect()
 }
 
-/// A record that nobody has published, with the checksum of another payload: any reader that gets it detects that.
+/// Returns a PUBLISH with a wrong payload checksum. Its record is not one of a publisher's, so a reader that gets it
+/// detects that it was stored.
 pub(crate) fn damaged_publish() -> Vec<u8> {
     let topic = Topic { name: TopicName::new("topic-0").expect("a name"), id: None };
     let request = Request::Publish(Publish { topic, producer: None, count: 1 });

@@ -163,14 +163,15 @@ impl Ground {
         !is_settled || self.may_be_unreachable(source, target, asked_us)
     }
 
-    /// Returns true if this node still has data that somebody knew by that time, and that existed at the other time or
-    /// later.
+    /// Returns true if a node must still have data that a client learned of at `learned_us` and that still existed at
+    /// `known_us`.
     pub(crate) fn keeps(&self, node: usize, learned_us: u64, known_us: u64) -> bool {
         let is_safe = |loss: &Loss| loss.durable_us.is_some_and(|durable_us| learned_us < durable_us);
         self.nodes[node].losses.iter().all(|loss| loss.at_us < known_us || is_safe(loss))
     }
 
-    /// Returns true if this node may have lost only that it executed what was requested and answered at these times.
+    /// Returns true if a node may have lost the execution of a request with these times of request and response,
+    /// because it was not durable at a crash.
     pub(crate) fn may_undo(&self, node: usize, done: Span) -> bool {
         let is_unsafe = |loss: &Loss| loss.durable_us.is_some_and(|durable_us| durable_us <= done.now_us);
         self.nodes[node].losses.iter().any(|loss| loss.at_us >= done.asked_us && is_unsafe(loss))

@@ -57,7 +57,7 @@ pub(crate) struct Name {
 /// An existing subscription.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seat {
-    /// The node that it goes through.
+    /// The client's node.
     pub node: usize,
     /// The index of its name.
     pub name: usize,

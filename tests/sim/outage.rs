@@ -104,6 +104,6 @@ fn break_it(world: &mut World, what: What) {
 fn heal_it(world: &mut World, what: What) {
     match what {
         What::CutOff => links(world).into_iter().for_each(|(from, to)| world.apply(Fault::Heal { from, to })),
-        What::Frozen => {} // it goes on by itself
+        What::Frozen => {} // the stall ends by itself
     }
 }

@@ -15,7 +15,7 @@ pub(crate) enum Phase {
     Heal,
     /// Every node is queried about every other, and every topic is read to its end.
     Verify,
-    /// Nobody sends requests, and no work may be left.
+    /// No client sends requests, and no node may have work left.
     Quiet,
     Over,
 }

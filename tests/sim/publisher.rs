@@ -17,7 +17,7 @@ use crate::profile::Profile;
 use crate::session::Session;
 
 /// The publisher of one topic. With sequences it sends all unacknowledged batches again after each failure, and gives
-/// up only those whose outcome nobody knows; without, it sends each batch once.
+/// up only those whose outcome cannot be determined. Without sequences it sends each batch once.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     topic: usize,
@@ -217,7 +217,7 @@ impl Publisher {
             .details
             .iter()
             .find_map(|detail| if let Detail::ExpectedSequence(sequence) = detail { Some(*sequence) } else { None });
-        // The topic has not stored what was acknowledged: it is another one, which an old frame has reached.
+        // The topic lacks an acknowledged sequence, so it is a re-created one, which an old frame has reached.
         let is_another =
             expected.is_some_and(|expected| self.unacked.front().is_some_and(|item| item.sequence > expected));
         if let (Status::UnknownProducer, Some(opening)) = (status, &mut self.opening) {
@@ -239,7 +239,7 @@ impl Publisher {
         }
     }
 
-    /// Forgets the unacknowledged batches, of which nobody can say whether they are stored.
+    /// Continues as another producer. The outcome of the unacknowledged batches stays unknown.
     fn begin_anew(&mut self, rng: &mut Rng) {
         self.producer = (rng.u64(1..), 0);
         self.opening = self.opening.take().map(|_| Opening::default());

@@ -11,16 +11,16 @@ use fastrand::Rng;
 
 use crate::disk::FakeDisk;
 
-/// The segments of the log have lower numbers.
+/// The first number of a segment of copies. The segments of the log have lower numbers.
 const COPIES: u32 = 1 << 31;
 
-/// One of so many starts is tried.
+/// One in this many starts is tested.
 const ONE_OF: u8 = 3;
 
-/// Damages a copy of the disk and starts on it. Returns true when there was a record to damage.
+/// Damages a copy of the disk and starts on it. Returns true if there was a record to damage.
 ///
 /// # Panics
-/// Panics when the damage is not found.
+/// If the start does not detect the damage.
 pub(crate) fn try_rot(disk: &FakeDisk, settings: &Settings, rng: &mut Rng) -> bool {
     if rng.u8(..ONE_OF) > 0 {
         return false;

@@ -32,8 +32,8 @@ pub(crate) struct Life {
 /// Correct clocks of nodes differ by less than this.
 const CLOCKS_US: u64 = 110_000;
 
-/// What is known about an epoch of a log. About records of an earlier epoch, it contains only what was read in this
-/// one.
+/// What is known about an epoch of a log. Records that were stored in an earlier epoch are included only if they were
+/// read in this one.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     /// Since when any client has known of it.
