@@ -14,10 +14,12 @@ pub use environment::{EnvironmentError, Words};
 pub use error::ConfigError;
 
 use crate::limits::{
-    DISK_BYTES_DEFAULT, DISK_BYTES_LEAST, LABEL_MAX, NODE_BYTES_DEFAULT, NODE_BYTES_LEAST, SYNC_INTERVAL_LEAST,
-    SYNC_INTERVAL_MAX, TOPIC_BYTES_DEFAULT, TOPIC_BYTES_ON_DISK_DEFAULT,
+    CREATES_BURST_DEFAULT, CREATES_PER_SECOND_DEFAULT, DISK_BYTES_DEFAULT, DISK_BYTES_LEAST, LABEL_MAX,
+    NODE_BYTES_DEFAULT, NODE_BYTES_LEAST, SYNC_INTERVAL_LEAST, SYNC_INTERVAL_MAX, TOPIC_BYTES_DEFAULT,
+    TOPIC_BYTES_ON_DISK_DEFAULT,
 };
 use crate::net::{HostPort, Peers, parse_id};
+use crate::node::SourceLimits;
 use crate::storage;
 use crate::types::{Dimension, NodeId, Retention, Size};
 
@@ -111,6 +113,23 @@ pub struct Arguments {
     #[argh(option, arg_name = "time")]
     pub retain_age: Option<humantime::Duration>,
 
+    /// client connections from one address, or from one IPv6 network of 64 bits; 0: no bound but that of the node
+    /// [default: 0]
+    #[argh(option, default = "0", arg_name = "count")]
+    pub clients_per_source: u64,
+
+    /// subscriptions of all clients of one address together; 0: no bound but that of the node [default: 0]
+    #[argh(option, default = "0", arg_name = "count")]
+    pub subscriptions_per_source: u64,
+
+    /// topics that clients of one address may create per second in the long run; 0: no bound [default: 2000]
+    #[argh(option, default = "CREATES_PER_SECOND_DEFAULT", arg_name = "count")]
+    pub creates_per_second: u64,
+
+    /// topics that clients of one address may create at once after a rest [default: 200000]
+    #[argh(option, default = "CREATES_BURST_DEFAULT", arg_name = "count")]
+    pub creates_burst: u64,
+
     /// print all options with their values, one per line, and exit
     #[argh(switch)]
     pub print_config: bool,
@@ -188,6 +207,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Default retention of topics.
     pub retention: Retention,
+    /// What clients of one address may use.
+    pub source_limits: SourceLimits,
 }
 
 impl Config {
@@ -250,6 +271,12 @@ impl Config {
             storage,
             memory_bytes: arguments.memory.0,
             retention,
+            source_limits: SourceLimits {
+                clients: arguments.clients_per_source,
+                subscriptions: arguments.subscriptions_per_source,
+                creates_per_second: arguments.creates_per_second,
+                creates_burst: arguments.creates_burst,
+            },
         })
     }
 
@@ -279,6 +306,9 @@ fn check_values(arguments: &Arguments) -> Result<(), ConfigError> {
     }
     if arguments.disk.is_some_and(|disk| disk.0 < DISK_BYTES_LEAST) {
         return Err(ConfigError::Disk);
+    }
+    if arguments.creates_burst == 0 {
+        return Err(ConfigError::CreatesBurst);
     }
     if arguments.retain_age.is_some_and(|age| age.as_millis() == 0 && !age.is_zero()) {
         return Err(ConfigError::Age);
@@ -315,13 +345,15 @@ mod tests {
 
     #[test]
     fn command_lines_that_describe_no_node_say_why() {
-        let cases: [(&[&str], &str); 32] = [
+        let cases: [(&[&str], &str); 34] = [
             (&["--id", "000", "--memory", "0"], "--memory: at least 1MiB"),
             (&["--id", "000", "--memory", "64k"], "--memory: at least 1MiB"),
             (&["--id", "000", "--memory", "-1"], "is not a size"),
             (&["--id", "000", "--disk", "99999999999TiB"], "is not a size"),
             (&["--id", "000", "--retain-bytes", "1parsec"], "is not a size"),
             (&["--id", "000", "--retain-records", "-1"], "--retain-records"),
+            (&["--id", "000", "--creates-burst", "0"], "--creates-burst: at least 1"),
+            (&["--id", "000", "--clients-per-source", "few"], "--clients-per-source"),
             (&["--id", "000", "--retain-age", "old"], "--retain-age"),
             (&["--id", "000", "--memory", "much"], "is not a size"),
             (&["--id", "000", "--data", ""], "--data is empty"),

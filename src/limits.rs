@@ -288,6 +288,21 @@ pub const SEGMENT_RESERVE_CLOCK: u32 = 8 << 10;
 /// Most topics of a node. At under 400 bytes each they fit a node's memory limit beside its records.
 pub const TOPICS_MAX: usize = 1 << 20;
 
+/// Topics that clients of one address may create per second in the long run, unless configured. Without a bound one
+/// client took all the topics of a node within seconds. Programs that make a topic for each of their users stay below.
+pub const CREATES_PER_SECOND_DEFAULT: u64 = 2_000;
+
+/// Topics that clients of one address may create at once after a rest, unless configured: twice the most keys that
+/// `dht-cli bench` is usually run with.
+pub const CREATES_BURST_DEFAULT: u64 = 200_000;
+
+/// Least delay in milliseconds before a CREATE is repeated that was refused because too many came from its address.
+pub const CREATE_AGAIN_MS: u32 = 20;
+
+/// Most addresses without connections that are remembered for the topics that they created, at about 100 bytes each.
+/// Beyond it those that created the fewest are forgotten, and get a new burst when they connect again.
+pub const SOURCES_IDLE_MAX: usize = 4_096;
+
 /// Largest batch in bytes that shares a chunk with others; a larger one keeps its own buffer.
 pub const MERGE_BYTES_MAX: usize = 4 << 10;
 

@@ -102,6 +102,7 @@ fn run(config: Config) -> ExitCode {
         },
         clients_max: room.clients,
         handshakes_max: room.handshakes,
+        source_limits: config.source_limits,
     };
     let identity = Identity { cluster: settings.cluster.clone(), dimension: config.dimension, node: config.id };
     let mut node = Node::new(settings, clock.now());

@@ -6,7 +6,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `event`, `action` | the contract |
-//! | `hello`, `conns` | who is at the other end of a connection |
+//! | `hello`, `conns`, `sources` | who is at the other end of a connection, and what each address uses |
 //! | `end` | why connections end, for the log |
 //! | `link`, `routing` | neighbours: dialling, silence, which links are up |
 //! | `ingress`, `pending`, `retry` | requests of this node's own clients; sent again where that helps |
@@ -48,6 +48,7 @@ mod restore;
 mod retry;
 mod routing;
 mod serve;
+mod sources;
 mod stats;
 mod subscribe;
 mod subscriptions;
@@ -62,6 +63,7 @@ mod tests;
 pub use action::{Action, Packet};
 pub use event::Event;
 pub use read::Lookup;
+pub use sources::SourceLimits;
 
 use apply::Proposals;
 use conns::{Conns, Peer};
@@ -113,6 +115,8 @@ pub struct Settings {
     pub clients_max: usize,
     /// Connections beyond the client limit that may be in their handshake.
     pub handshakes_max: usize,
+    /// What clients of one address may use.
+    pub source_limits: SourceLimits,
 }
 
 /// One node of the cube.
@@ -183,7 +187,7 @@ impl Node {
         Self {
             random: fastrand::Rng::with_seed(settings.seed),
             events: 0,
-            conns: Conns::default(),
+            conns: Conns::new(settings.source_limits),
             routing: RoutingTable::new(settings.id, settings.dimension),
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
             pending: PendingTable::new(settings.instance as u16),
@@ -263,6 +267,7 @@ impl Node {
     /// Asserts the invariants. Tests and the simulator call it after every event.
     pub fn check(&self) {
         self.routing.check();
+        self.conns.check();
         self.pending.check();
         let waiting = self.pending.iter().filter(|(_, pending)| matches!(pending.state, State::Waiting { .. }));
         self.retries.check(waiting.map(|(origin, pending)| (pending.lane(), pending.number, origin)));

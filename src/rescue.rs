@@ -10,7 +10,7 @@ use dht_node::journal::{
     BackupError, Copied, Folder, Identity, IndexState, LogLoss, Mark, OpenError, Repaired, Report, SegmentReport,
     TopicReport, Watermarked, backup, check_backup_folder, inspect, owner, repair,
 };
-use dht_node::node::{Node, Settings};
+use dht_node::node::{Node, Settings, SourceLimits};
 use dht_node::record::Place;
 use dht_node::storage::Scratch;
 use dht_node::types::{Now, Offset, Retention};
@@ -230,6 +230,7 @@ fn scratch(identity: &Identity) -> Scratch {
         durability: Durability::Synced,
         clients_max: 0,
         handshakes_max: 0,
+        source_limits: SourceLimits::default(),
     };
     Scratch::new(Node::new(settings, Now { monotonic_us: 0, wall_us: 0 }))
 }

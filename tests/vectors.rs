@@ -687,6 +687,8 @@ fn the_limits_are_the_codes() {
         ("TOPIC_BYTES_ON_DISK_DEFAULT", limits::TOPIC_BYTES_ON_DISK_DEFAULT),
         ("NODE_BYTES_DEFAULT", limits::NODE_BYTES_DEFAULT),
         ("DISK_BYTES_DEFAULT", limits::DISK_BYTES_DEFAULT),
+        ("CREATES_PER_SECOND_DEFAULT", limits::CREATES_PER_SECOND_DEFAULT),
+        ("CREATES_BURST_DEFAULT", limits::CREATES_BURST_DEFAULT),
     ];
     let table = world().document.table("15 ", &["name", "default"]).rows;
     let table = table.iter().filter(|row| row[0] != "–");

@@ -25,6 +25,10 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("--retain-bytes", Kind::Value),
     ("--retain-records", Kind::Value),
     ("--retain-age", Kind::Value),
+    ("--clients-per-source", Kind::Value),
+    ("--subscriptions-per-source", Kind::Value),
+    ("--creates-per-second", Kind::Value),
+    ("--creates-burst", Kind::Value),
 ];
 
 /// Options that exclude each other: one that is on the command line overrides the others in the environment, too.

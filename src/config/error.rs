@@ -37,6 +37,8 @@ pub enum ConfigError {
     Data,
     /// An age above zero that would be rounded to zero, which means no bound.
     Age,
+    /// `--creates-burst 0`.
+    CreatesBurst,
     /// `--base-port 0`.
     BasePort,
     /// An address that clients cannot connect to.
@@ -75,6 +77,9 @@ impl fmt::Display for ConfigError {
             }
             Self::Data => f.write_str("--data is empty; name a folder, or say --in-memory"),
             Self::Age => f.write_str("--retain-age: at least 1ms, or 0s for no bound"),
+            Self::CreatesBurst => {
+                f.write_str("--creates-burst: at least 1; for no bound on new topics, say --creates-per-second 0")
+            }
             Self::BasePort => {
                 f.write_str("--base-port 0: give the port of node 0, from 1 on; node i listens i above it")
             }

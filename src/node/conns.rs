@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::sources::{SourceLimits, Sources};
 use crate::limits::CLIENT_QUEUE_MAX;
 use crate::types::{ConnId, NodeId, RequestId, Source};
 
@@ -15,6 +16,8 @@ pub(super) struct Conn {
     pub sent_us: u64,
     /// Where the connection comes from.
     pub source: Source,
+    /// Its subscriptions and waiting requests as they are counted for its source.
+    subscriptions: usize,
     /// The peer.
     pub peer: Peer,
 }
@@ -63,6 +66,13 @@ pub(super) enum Peer {
         /// Monotonic time at which this side closes it, in microseconds.
         deadline_us: u64,
     },
+}
+
+impl Peer {
+    /// Returns true for a client, and for a handshaking connection, which may become one.
+    const fn is_counted(&self) -> bool {
+        matches!(self, Self::Stranger { .. } | Self::Client(_))
+    }
 }
 
 /// A client and its outstanding requests.
@@ -117,13 +127,24 @@ impl Client {
 }
 
 /// All connections, by [`ConnId`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Conns {
     slots: Vec<Option<Box<Conn>>>,
     clients: usize,
+    /// What each source uses. It counts the same connections as `clients`.
+    sources: Sources,
 }
 
 impl Conns {
+    pub(super) const fn new(limits: SourceLimits) -> Self {
+        Self { slots: Vec::new(), clients: 0, sources: Sources::new(limits) }
+    }
+
+    /// Returns what each source uses.
+    pub(super) const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
     /// Returns the number of clients, including handshaking connections.
     pub(super) const fn clients(&self) -> usize {
         self.clients
@@ -136,8 +157,11 @@ impl Conns {
             self.slots.resize_with(slot + 1, || None);
         }
         assert!(self.slots[slot].is_none(), "a slot is used again only after Closed or Close");
-        self.clients += usize::from(matches!(peer, Peer::Stranger { .. }));
-        let conn = Conn { generation: id.generation, heard_us, sent_us: heard_us, source, peer };
+        if peer.is_counted() {
+            self.clients += 1;
+            self.sources.enter(source, heard_us);
+        }
+        let conn = Conn { generation: id.generation, heard_us, sent_us: heard_us, source, subscriptions: 0, peer };
         self.slots[slot] = Some(Box::new(conn));
     }
 
@@ -168,11 +192,14 @@ impl Conns {
 
     /// Sets the peer of a connection, once it is known.
     pub(super) fn set_peer(&mut self, id: ConnId, peer: Peer) {
-        let counts = |peer: &Peer| usize::from(matches!(peer, Peer::Stranger { .. } | Peer::Client(_)));
-        if let Some(conn) = self.get_mut(id) {
-            let (before, after) = (counts(&conn.peer), counts(&peer));
-            conn.peer = peer;
-            self.clients = self.clients - before + after;
+        let Some(conn) = self.get_mut(id) else { return };
+        let (was_counted, is_counted) = (conn.peer.is_counted(), peer.is_counted());
+        assert!(was_counted || !is_counted, "only a handshaking connection becomes a client");
+        conn.peer = peer;
+        if was_counted && !is_counted {
+            let source = conn.source;
+            self.clients -= 1;
+            self.sources.leave(source, 0);
         }
     }
 
@@ -180,8 +207,54 @@ impl Conns {
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         self.get_mut(id)?;
         let conn = *self.slots[id.slot as usize].take()?;
-        self.clients -= usize::from(matches!(conn.peer, Peer::Stranger { .. } | Peer::Client(_)));
+        if conn.peer.is_counted() {
+            self.clients -= 1;
+            self.sources.leave(conn.source, conn.subscriptions);
+        }
         Some(conn)
+    }
+
+    /// Counts the subscriptions and waiting requests of a client for its source, after their number has changed.
+    pub(super) fn recount(&mut self, id: ConnId) {
+        let Some(client) = self.client_mut(id) else { return };
+        let after = client.readers.len() + client.openings;
+        let Some(conn) = self.get_mut(id) else { return };
+        let (source, before) = (conn.source, std::mem::replace(&mut conn.subscriptions, after));
+        self.sources.count_subscriptions(source, before, after);
+    }
+
+    /// Counts the creation of a topic for the source of a client.
+    ///
+    /// # Errors
+    /// Returns the time in microseconds, at least 1, after which there is an allowance for it again.
+    pub(super) fn take_create(&mut self, id: ConnId, now_us: u64) -> Result<(), u64> {
+        let Some(source) = self.get_mut(id).map(|conn| conn.source) else { return Ok(()) };
+        self.sources.take_create(source, now_us)
+    }
+
+    /// Takes back the count of a creation that did not create a topic.
+    pub(super) fn give_create_back(&mut self, id: ConnId) {
+        if let Some(source) = self.get_mut(id).map(|conn| conn.source) {
+            self.sources.give_create_back(source);
+        }
+    }
+
+    /// Returns the limit of a client's source on subscriptions if the source has reached it, and the source.
+    pub(super) fn subscriptions_limit(&mut self, id: ConnId) -> Option<(u64, Source)> {
+        let source = self.get_mut(id)?.source;
+        self.sources.subscriptions_limit(source).map(|limit| (limit, source))
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        let counted = self.slots.iter().flatten().filter(|conn| conn.peer.is_counted());
+        assert_eq!(counted.clone().count(), self.clients);
+        for conn in counted.clone() {
+            if let Peer::Client(client) = &conn.peer {
+                assert_eq!(conn.subscriptions, client.readers.len() + client.openings, "recounted after each change");
+            }
+        }
+        self.sources.check(counted.map(|conn| (conn.source, conn.subscriptions)));
     }
 
     /// Returns all connections by increasing slot.

@@ -19,7 +19,8 @@ struct Refusal(Status, String);
 
 impl Node {
     pub(super) fn on_accepted(&mut self, step: &mut Step<'_>, id: ConnId, source: Source) {
-        if self.conns.clients() >= self.settings.clients_max + self.settings.handshakes_max {
+        let is_full = self.conns.clients() >= self.settings.clients_max + self.settings.handshakes_max;
+        if is_full || self.conns.sources().clients_limit(source, self.settings.handshakes_max).is_some() {
             self.stats.clients_refused += 1;
             step.out.push(Action::Close { conn: id });
             return;
@@ -61,7 +62,7 @@ impl Node {
         };
         let request_id = header.request_id;
         let checked = match hello.role {
-            Role::Client => self.check_client(&hello).map(|()| self.welcome_client(step, id, request_id, &hello)),
+            Role::Client => self.check_client(id, &hello).map(|()| self.welcome_client(step, id, request_id, &hello)),
             Role::Node => self.check_node(&hello).map(|bit| self.welcome_node(step, id, request_id, &hello, bit)),
         };
         if let Err(Refusal(status, message)) = checked {
@@ -128,7 +129,7 @@ impl Node {
         self.close(step, id, End::Refused(status, message));
     }
 
-    fn check_client(&self, hello: &Hello) -> Result<(), Refusal> {
+    fn check_client(&mut self, id: ConnId, hello: &Hello) -> Result<(), Refusal> {
         self.check_common(hello)?;
         if self.drain.has_begun() {
             return Err(Refusal(Status::Closing, "this node is ending; try another one".to_owned()));
@@ -136,6 +137,13 @@ impl Node {
         let clients_max = self.settings.clients_max;
         if self.conns.clients() > clients_max {
             return Err(Refusal(Status::TooManyClients, format!("this node takes {clients_max} clients")));
+        }
+        let source = self.conns.get_mut(id).map_or(Source::Own, |conn| conn.source);
+        // The connection itself is counted already.
+        if let Some(limit) = self.conns.sources().clients_limit(source, 1) {
+            let message =
+                format!("this node takes at most {limit} connections from {source} (--clients-per-source); close some");
+            return Err(Refusal(Status::TooManyClients, message));
         }
         if hello.max_frame < FRAME_MAX_LEAST {
             let message = format!("max_frame is {}, the least is {FRAME_MAX_LEAST}", hello.max_frame);

@@ -11,10 +11,11 @@ use super::forward::ReplyTo;
 use super::pending::{Pending, State};
 use super::retry::{is_not_applied, is_of_one_attempt, is_repeatable};
 use super::serve::decode;
+use super::sources::SourceLimits;
 use super::subscribe::opens_reader;
 use super::{Node, Step};
 use crate::cube;
-use crate::limits::REQUEST_TIMEOUT_US;
+use crate::limits::{CREATE_AGAIN_MS, REQUEST_TIMEOUT_US};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::request::{ANY_NODE, TraceTarget};
 use crate::wire::response::ErrorResponse;
@@ -108,9 +109,44 @@ impl Node {
             return Ok(());
         }
         let asked = Asked::new(id, frame, &request);
+        if let Request::Create { .. } = request {
+            self.check_creates(step, id)?;
+        }
         self.send_to_destination(step, asked, frame, &request).inspect_err(|_| {
             self.take_opening(&asked);
+            if let Request::Create { .. } = request {
+                self.conns.give_create_back(id);
+            }
         })
+    }
+
+    /// Counts a CREATE for its client's source, or refuses it. The count is taken back when the answer says that no
+    /// topic was created.
+    fn check_creates(&mut self, step: &Step<'_>, id: ConnId) -> Result<(), ErrorResponse> {
+        let Err(wait_us) = self.conns.take_create(id, step.now.monotonic_us) else { return Ok(()) };
+        let SourceLimits { creates_per_second, creates_burst, .. } = self.settings.source_limits;
+        let message = format!(
+            "too many topics were created from this address: this node allows {creates_burst} at once, then \
+             {creates_per_second} per second (--creates-burst, --creates-per-second); create them more slowly"
+        );
+        // Many clients may wait for the same allowance, so they do not ask for it in every millisecond.
+        let wait_ms = u32::try_from(wait_us.div_ceil(1000)).unwrap_or(u32::MAX).max(CREATE_AGAIN_MS);
+        self.stats.creates_refused += 1;
+        Err(self.overloaded(message).retry_after(wait_ms))
+    }
+
+    /// Takes back the count of a CREATE that created no topic.
+    fn settle_create(&mut self, asked: &Asked, response: Option<&Response>) {
+        if asked.opcode != Opcode::Create.number() {
+            return;
+        }
+        let is_undone = response.is_some_and(|response| {
+            matches!(response, Response::Created { existed: true, .. })
+                || matches!(Class::of(response.status()), Class::Refused | Class::Transient | Class::Stale)
+        });
+        if is_undone {
+            self.conns.give_create_back(asked.conn);
+        }
     }
 
     fn send_to_destination(
@@ -210,6 +246,9 @@ impl Node {
 
     /// Forwards the response of this event to its client.
     fn hand_back(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, asked: Asked, target: NodeId) {
+        if asked.opcode == Opcode::Create.number() {
+            self.settle_create(&asked, Self::answer_of(asked.opcode, frame).as_ref());
+        }
         let opening = self.take_opening(&asked);
         let opening = opening.and_then(|opening| Some((opening, Self::answer_of(asked.opcode, frame)?)));
         if let Some((opening, Response::Fetched(fetched))) = &opening
@@ -256,6 +295,7 @@ impl Node {
 
     /// Sends a client the response to its request.
     pub(super) fn finish(&mut self, step: &mut Step<'_>, asked: Asked, response: Response) {
+        self.settle_create(&asked, Some(&response));
         let (opening, here) = (self.take_opening(&asked), self.settings.id);
         if let (Some(opening), Response::Fetched(fetched)) = (&opening, &response)
             && self.begin_poll(step, &asked, here, opening, fetched)

@@ -84,6 +84,8 @@ counters! {
     protocol_errors,
     /// Clients refused with TOO_MANY_CLIENTS.
     clients_refused,
+    /// CREATEs refused because their address had created too many topics.
+    creates_refused,
     /// Clients closed because they were silent for too long.
     clients_silent,
     /// Times that a link came up.

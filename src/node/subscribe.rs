@@ -87,7 +87,15 @@ impl Node {
         if self.subscriptions.len() + self.subscriptions.openings.len() >= SUBSCRIPTIONS_MAX {
             return full(SUBSCRIPTIONS_MAX, "a node");
         }
+        if let Some((limit, source)) = self.conns.subscriptions_limit(id) {
+            let message = format!(
+                "this node takes at most {limit} subscriptions from {source} (--subscriptions-per-source); end some"
+            );
+            return Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(limit)));
+        }
+        let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
         client.openings += 1;
+        self.conns.recount(id);
         let opening =
             Opening { name: subscribe.topic.name.as_str().into(), wish: Wish::Stream { limit: subscribe.limit } };
         self.subscriptions.openings.insert((id, request_id), opening);
@@ -104,6 +112,7 @@ impl Node {
         self.check_unused(id, request_id)?;
         let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
         client.openings += 1;
+        self.conns.recount(id);
         let wait_us = u64::from(fetch.max_wait_ms.min(FETCH_WAIT_MAX_MS)) * 1000;
         let wish = Wish::Poll {
             max_bytes: fetch.max_bytes,
@@ -133,6 +142,7 @@ impl Node {
         if let Some(client) = self.conns.client_mut(asked.conn) {
             client.openings -= 1;
         }
+        self.conns.recount(asked.conn);
         Some(opening)
     }
 
@@ -223,6 +233,7 @@ impl Node {
         let Some(client) = self.conns.client_mut(conn) else { return false };
         let key = self.subscriptions.insert(conn, place, cursor, consumer);
         client.readers.insert(key);
+        self.conns.recount(conn);
         self.subscriptions.enqueue(key);
         true
     }
@@ -253,6 +264,7 @@ impl Node {
         if let Some(client) = self.conns.client_mut(reader.conn) {
             client.readers.remove(&key);
         }
+        self.conns.recount(reader.conn);
         self.leave(step, reader.topic);
         reader.consumer
     }
@@ -297,6 +309,7 @@ impl Node {
             if let Some(client) = self.conns.client_mut(reader.conn) {
                 client.readers.remove(&key);
             }
+            self.conns.recount(reader.conn);
             ended.push(reader);
         }
         self.subscriptions.unfollow(place);

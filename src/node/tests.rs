@@ -5,6 +5,7 @@
 //! | `harness` | a node whose peers are played by the test |
 //! | `sent` | a frame that the node has sent, decoded |
 //! | `clients` | which clients are accepted, and from which reads are suspended |
+//! | `sources` | what clients of one address may use |
 //! | `clocks` | jumps of the wall clock |
 //! | `drain` | the orderly shutdown: notifications, and the requests that are still served |
 //! | `empty` | nodes that start without the topics that their neighbours knew |
@@ -36,4 +37,5 @@ mod readers;
 mod reads;
 mod retries;
 mod sent;
+mod sources;
 mod topics;

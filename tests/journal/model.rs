@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Victims, Writer};
-use dht_node::node::{Node, Settings};
+use dht_node::node::{Node, Settings, SourceLimits};
 use dht_node::record::{Batch, Entry, Found, Jump, Place, Reclock, TopicRef, Wanted};
 use dht_node::storage::start;
 use dht_node::topic::Topic;
@@ -62,6 +62,7 @@ fn with_memory(memory_bytes: u64) -> Node {
         durability: Durability::Synced,
         clients_max: 1,
         handshakes_max: 1,
+        source_limits: SourceLimits::default(),
     };
     Node::new(settings, Now { monotonic_us: 0, wall_us: 0 })
 }

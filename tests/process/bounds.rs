@@ -1,5 +1,7 @@
 //! Retention, and the memory limit of a node.
 
+use std::net::Ipv4Addr;
+
 use dht_node::client::{Batch, Client, Item, Retention, Start};
 use dht_node::types::Offset;
 use dht_node::wire::Status;
@@ -7,6 +9,7 @@ use dht_node::wire::response::Detail;
 
 use crate::cube::Cube;
 use crate::daemon::wait_for;
+use crate::raw::{Raw, client_hello, hello_frame};
 
 #[test]
 fn a_full_node_refuses_publishes_with_advice_and_still_serves_the_rest() {
@@ -53,6 +56,24 @@ fn a_node_that_is_full_of_topics_refuses_to_create_more() {
     assert!(client.create(&name(3), Retention::default()).unwrap().1, "creating an existing topic still succeeds");
     client.delete(&name(3)).unwrap();
     client.create(&name(5000), Retention::default()).unwrap();
+}
+
+#[test]
+fn one_address_has_so_many_connections_and_another_has_its_own() {
+    let cube = Cube::start_with(0, &["--in-memory", "--clients-per-source", "2"]);
+    let (address, source) = (cube.address(0), Ipv4Addr::new(127, 0, 0, 2));
+    let greet = || {
+        let mut raw = Raw::connect_from(source, address);
+        raw.send(&hello_frame(&client_hello()));
+        let status = raw.frame().header.status;
+        (raw, status)
+    };
+    let (first, second, third) = (greet(), greet(), greet());
+    let statuses = [first.1, second.1, third.1];
+    assert_eq!(statuses, [Status::Ok, Status::Ok, Status::TooManyClients].map(Status::number));
+    cube.client(0).create("t", Retention::default()).unwrap();
+    drop(first);
+    wait_for("the end of a connection makes room", || (greet().1 == Status::Ok.number()).then_some(()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use dht_node::types::{Dimension, RequestId};
 use dht_node::wire::request::ANY_NODE;
 use dht_node::wire::response::ErrorResponse;
 use dht_node::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Request, Response, Status};
+use socket2::{Domain, Socket, Type};
 
 use crate::daemon::PATIENCE;
 
@@ -52,7 +53,18 @@ pub(crate) struct Received {
 impl Raw {
     /// Connects and sends nothing.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
+    }
+
+    /// Connects from this address of the machine and sends nothing.
+    pub(crate) fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect_timeout(&address.into(), PATIENCE).unwrap();
+        Self::over(socket.into())
+    }
+
+    fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { socket, input: Vec::new(), taken: 0, last_id: 1, early: BTreeMap::new() }

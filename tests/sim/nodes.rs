@@ -2,7 +2,7 @@
 
 use dht_node::journal::{Identity, OpenError};
 use dht_node::limits::{CLIENTS_MAX, HANDSHAKES_EXTRA};
-use dht_node::node::{Node, Settings};
+use dht_node::node::{Node, Settings, SourceLimits};
 use dht_node::turn::MemoryStore;
 use dht_node::types::{NodeId, Now};
 
@@ -72,6 +72,7 @@ impl World {
             durability: self.profile.durability(),
             clients_max: CLIENTS_MAX,
             handshakes_max: HANDSHAKES_EXTRA,
+            source_limits: SourceLimits::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use super::sent::Sent;
 use crate::cube;
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
-use crate::node::{Action, Event, Lookup, Node, Settings};
+use crate::node::{Action, Event, Lookup, Node, Settings, SourceLimits};
 use crate::record::Entry;
 use crate::types::{ConnId, Dimension, Epoch, LinkSet, NodeId, NodeSet, Now, Offset, RequestId, TopicId, TopicName};
 use crate::types::{Retention, Source, crc32};
@@ -131,6 +131,11 @@ impl Harness {
         Self::at_vertex(0, dimension)
     }
 
+    /// A node with all links down that limits what clients of one address may use.
+    pub(super) fn limited(dimension: u8, source_limits: SourceLimits) -> Self {
+        Self::with(Settings { source_limits, ..Self::in_cube(dimension).node.settings })
+    }
+
     /// A node other than number 0, with all links down.
     pub(super) fn at_vertex(id: u16, dimension: u8) -> Self {
         let dimension = Dimension::new(dimension).unwrap();
@@ -147,6 +152,7 @@ impl Harness {
             durability: Durability::Memory,
             clients_max: CLIENTS,
             handshakes_max: HANDSHAKES,
+            source_limits: SourceLimits::default(),
         };
         Self::with(settings)
     }
