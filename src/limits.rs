@@ -95,8 +95,17 @@ pub const RESPONSE_CHARGE: u32 = RESPONSE_ARGS_MAX;
 /// Charged bytes of one client's unanswered requests, beyond which it is not read.
 pub const CLIENT_CHARGE_MAX: u64 = 8 << 20;
 
-/// Charged bytes of all clients of a node, beyond which those with requests in flight are not read.
-pub const NODE_CHARGE_MAX: u64 = 256 << 20;
+/// The part of a node's budget for all its clients that does not depend on its memory limit: enough for a few clients
+/// that use much.
+pub const CLIENTS_BYTES_LEAST: u64 = 32 << 20;
+
+/// One part in this many of a node's memory limit is added to that budget.
+pub const CLIENTS_MEMORY_PART: u64 = 16;
+
+/// Returns the bytes that all clients of a node together may reserve or leave unread, for a memory limit in bytes.
+pub const fn clients_bytes(memory_bytes: u64) -> u64 {
+    CLIENTS_BYTES_LEAST + memory_bytes / CLIENTS_MEMORY_PART
+}
 
 /// Unsent bytes of one client, beyond which it is not read; it is never cut off for reading slowly.
 pub const CLIENT_QUEUE_MAX: usize = 256 << 10;
@@ -538,7 +547,7 @@ const _: () = {
         RETRY_AFTER_LOSS_US > LINK_PING_US + TICK_US + RETRY_MOST_US,
         "all nodes know of a dead link at one of the attempts"
     );
-    assert!(CLIENT_CHARGE_MAX < NODE_CHARGE_MAX);
+    assert!(CLIENT_CHARGE_MAX < CLIENTS_BYTES_LEAST, "one client does not use up the budget of all");
     assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
     assert!(PULLS_PER_HOME_MAX < PULLS_MAX);
     assert!(SEGMENT_RESERVE_TRIMS < SEGMENT_RESERVE && SEGMENT_RESERVE_DELETES < SEGMENT_RESERVE_TRIMS);

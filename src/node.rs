@@ -10,7 +10,7 @@
 //! | `end` | why connections end, for the log |
 //! | `link`, `routing` | neighbours: dialling, silence, which links are up |
 //! | `ingress`, `pending`, `retry` | requests of this node's own clients; sent again where that helps |
-//! | `charge` | back-pressure: which clients' reads are suspended |
+//! | `admission`, `charge` | back-pressure: the account of what clients use, and which of them are suspended |
 //! | `subscribe`, `subscriptions` | the readers of this node's own clients |
 //! | `deliver`, `pull` | records to readers: new ones as they come, older ones to readers that are behind |
 //! | `follow` | what homes are told about the readers here |
@@ -24,6 +24,7 @@
 //! | `tick`, `wall`, `drain`, `stats` | ticks, the wall clock, the orderly shutdown, counters |
 
 mod action;
+mod admission;
 mod apply;
 mod charge;
 mod conns;
@@ -65,6 +66,7 @@ pub use event::Event;
 pub use read::Lookup;
 pub use sources::SourceLimits;
 
+use admission::Admission;
 use apply::Proposals;
 use conns::{Conns, Peer};
 use end::End;
@@ -79,7 +81,7 @@ use subscriptions::Subscriptions;
 
 use bytes::BytesMut;
 
-use crate::limits::PAYLOADS_BYTES;
+use crate::limits::{PAYLOADS_BYTES, clients_bytes};
 use crate::record::Note;
 use crate::topic::Catalogue;
 use crate::types::{ConnId, Dimension, NodeId, Now, Retention};
@@ -131,14 +133,8 @@ pub struct Node {
     pending: PendingTable<Pending>,
     /// Those among them that wait for another attempt.
     retries: Retries,
-    /// Unanswered requests of this node's clients.
-    inflight: u64,
-    /// Response budget that is reserved for those requests, in bytes.
-    charge: u64,
-    /// Bytes of answers queued for clients that do not read theirs.
-    owed: u64,
-    /// Clients whose reads are suspended because the node's response budget is exhausted.
-    crowded: Vec<ConnId>,
+    /// What this node's clients use.
+    admission: Admission,
     subscriptions: Subscriptions,
     /// Fetches for subscriptions in flight.
     pulls: PendingTable<Pull>,
@@ -192,10 +188,7 @@ impl Node {
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
             pending: PendingTable::new(settings.instance as u16),
             retries: Retries::new(settings.dimension.nodes()),
-            inflight: 0,
-            charge: 0,
-            owed: 0,
-            crowded: Vec::new(),
+            admission: Admission::new(clients_bytes(settings.memory_bytes)),
             subscriptions: Subscriptions::new(settings.dimension.nodes()),
             #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
             pulls: PendingTable::new(!(settings.instance as u16)),
@@ -276,8 +269,9 @@ impl Node {
         self.feeds.check();
         self.proposals.check();
         self.catalogue.check();
-        assert!(self.pending.len() as u64 <= self.inflight, "a request that another node answers is unanswered");
-        assert!((self.charge == 0) == (self.inflight == 0), "charged for nothing");
+        self.admission.check();
+        let inflight = self.admission.inflight();
+        assert!(self.pending.len() as u64 <= inflight, "a request that another node answers is unanswered");
     }
 
     fn on_frame(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
@@ -315,9 +309,9 @@ impl Node {
                 let bit = *bit;
                 self.routing.neighbour_mut(bit).full = true;
             }
-            Peer::Client(client) => {
-                client.full = true;
-                self.pause_if_due(step, id);
+            Peer::Client(_) => {
+                self.admission.fill(id);
+                self.suspend_if_due(step, id);
             }
             Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } | Peer::Leaving { .. } => {}
         }
@@ -331,10 +325,8 @@ impl Node {
                 self.routing.neighbour_mut(bit).full = false;
                 self.retry_soon(step);
             }
-            Peer::Client(client) => {
-                client.full = false;
-                let taken = std::mem::take(&mut client.owed);
-                self.forgive_owed(step, taken);
+            Peer::Client(_) => {
+                self.admission.drain(id);
                 self.resume_if_due(step, id);
                 self.wake_client(id);
             }
@@ -356,7 +348,7 @@ impl Node {
                 *challenger = challenger.filter(|parked| *parked != id);
             }
             Peer::Client(client) => {
-                self.forgive_owed(step, client.owed);
+                self.admission.close(id);
                 self.drop_readers(step, client.readers);
             }
             Peer::Leaving { .. } => self.doubt_link(step, id),

@@ -641,7 +641,7 @@ fn the_limits_are_the_codes() {
         ("INFLIGHT_MAX", limits::INFLIGHT_MAX.into()),
         ("RESPONSE_CHARGE", limits::RESPONSE_CHARGE.into()),
         ("CLIENT_CHARGE_MAX", limits::CLIENT_CHARGE_MAX),
-        ("NODE_CHARGE_MAX", limits::NODE_CHARGE_MAX),
+        ("CLIENTS_BYTES_LEAST", limits::CLIENTS_BYTES_LEAST),
         ("CLIENT_QUEUE_MAX", limits::CLIENT_QUEUE_MAX as u64),
         ("CLIENTS_MAX", limits::CLIENTS_MAX as u64),
         ("SUBSCRIPTIONS_PER_CLIENT_MAX", limits::SUBSCRIPTIONS_PER_CLIENT_MAX as u64),
@@ -757,7 +757,11 @@ fn the_numbers_in_running_text_are_the_codes() {
         format!("request reserves {} bytes; FETCH", limits::RESPONSE_CHARGE),
         format!("- {} MiB reserved for the responses to them", limits::CLIENT_CHARGE_MAX >> 20),
         format!("- {} KiB of responses and DELIVERs", limits::CLIENT_QUEUE_MAX >> 10),
-        format!("- {} MiB reserved for the clients", limits::NODE_CHARGE_MAX >> 20),
+        format!(
+            "budget is {} MiB and one part in {} of the node's `--memory`",
+            limits::CLIENTS_BYTES_LEAST >> 20,
+            limits::CLIENTS_MEMORY_PART
+        ),
         format!("than {max}, are {max})", max = limits::PAYLOAD_MAX),
         format!(
             "So {} FETCHes",

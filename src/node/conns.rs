@@ -75,21 +75,9 @@ impl Peer {
     }
 }
 
-/// A client and its outstanding requests.
+/// A client. Its account is in [`super::admission::Admission`].
 #[derive(Debug)]
 pub(super) struct Client {
-    /// Number of unanswered requests.
-    pub inflight: u32,
-    /// Response budget reserved for them, in bytes.
-    pub charge: u64,
-    /// True while reads from the client are suspended.
-    pub paused: bool,
-    /// True while the client waits for the node's response budget.
-    pub waits: bool,
-    /// True while its send queue is above the high-water mark, because the client does not read.
-    pub full: bool,
-    /// Bytes of answers queued since then.
-    pub owed: u64,
     /// True once the client has closed its sending side.
     pub ended: bool,
     /// True if the client understands the events WAITING and FLOWING.
@@ -111,13 +99,13 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Returns true when it may be sent more records during this event. The queue's fill level only becomes known after
-    /// it.
+    /// Returns true when it may be sent more records during this event, if its send queue was not full before. The
+    /// queue's fill level only becomes known after the event.
     pub(super) const fn takes(&mut self, event: u64) -> bool {
         if self.given.0 != event {
             self.given = (event, 0);
         }
-        !self.full && self.given.1 < CLIENT_QUEUE_MAX
+        self.given.1 < CLIENT_QUEUE_MAX
     }
 
     /// Counts bytes that are sent to the client during this event.

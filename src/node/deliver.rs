@@ -79,6 +79,7 @@ impl Node {
                     if cursor == span.base && *sent < *limit && !reader.is_told_to_wait =>
                 {
                     if let Some(client) = self.conns.client_mut(reader.conn)
+                        && !self.admission.is_full(reader.conn)
                         && client.takes(step.event)
                         && frame_len <= client.frame_max as usize
                     {
@@ -140,7 +141,7 @@ impl Node {
             Consumer::Poll(_) => u64::MAX,
         };
         let Some(client) = self.conns.client_mut(conn) else { return };
-        if room == 0 || client.full {
+        if room == 0 || self.admission.is_full(conn) {
             // A pull may have moved the cursor past frames kept for it.
             return self.subscriptions.trim_tail(place);
         }
@@ -208,11 +209,19 @@ impl Node {
         let (id, sent, limit) = match reader.consumer {
             Consumer::Stream { id, sent, limit } => (id, sent, limit),
             Consumer::Poll(poll) => {
-                let fetched = Fetched { from: reader.cursor(), ..fetched };
-                self.remove_reader(step, key);
-                self.stats.fetches += 1;
+                let (conn, fetched) = (reader.conn, Fetched { from: reader.cursor(), ..fetched });
+                if self.admission.is_full(conn) {
+                    return; // when it reads again, all its readers have a turn
+                }
+                let Some(client) = self.conns.client_mut(conn) else { return };
+                if !client.takes(step.event) {
+                    return self.subscriptions.enqueue(key);
+                }
                 let fetched = shorten(fetched, or_most(poll.max_bytes) as usize, or_most(poll.max_records));
-                return self.finish(step, poll.asked, Response::Fetched(Box::new(fetched)));
+                client.give(fetched.payload.len());
+                self.stats.fetches += 1;
+                self.remove_reader(step, key);
+                return self.finish_poll(step, poll.asked, Response::Fetched(Box::new(fetched)));
             }
         };
         let conn = reader.conn;
@@ -225,7 +234,7 @@ impl Node {
         }
         let Some(client) = self.conns.client_mut(conn) else { return };
         let room = usize::try_from(limit.saturating_sub(sent)).unwrap_or(usize::MAX);
-        if fetched.count > 0 && room > 0 && client.takes(step.event) {
+        if fetched.count > 0 && room > 0 && !self.admission.is_full(conn) && client.takes(step.event) {
             let mut fetched = shorten(fetched, room, u32::MAX);
             fetched.from = fetched.base;
             match fit_records(fetched, client.frame_max) {

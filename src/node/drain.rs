@@ -91,7 +91,7 @@ impl Node {
             *grace_us = grace_us.filter(|at_us| *at_us > now_us);
             let (is_graced, is_late) = (grace_us.is_some(), *deadline_us <= now_us);
             let clients = self.ids_of(|peer| matches!(peer, Peer::Client(_)));
-            let may_part = self.inflight == 0 && (clients.is_empty() || !is_graced);
+            let may_part = self.admission.inflight() == 0 && (clients.is_empty() || !is_graced);
             if !may_part && !is_late {
                 return;
             }

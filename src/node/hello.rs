@@ -197,12 +197,6 @@ impl Node {
             ..self.hello_to(Role::Client)
         };
         let client = Client {
-            inflight: 0,
-            charge: 0,
-            paused: false,
-            waits: false,
-            full: false,
-            owed: 0,
             ended: false,
             notices: hello.features & Hello::NOTICES != 0,
             pinged: false,
@@ -214,6 +208,7 @@ impl Node {
             last_request_id: request_id.0,
         };
         self.conns.set_peer(id, Peer::Client(client));
+        self.admission.open(id);
         step.out.push(Action::Admit { conn: id, frame_max, queue_mark: CLIENT_QUEUE_MAX });
         self.answer_hello(step, id, request_id, Status::Ok, answer);
     }

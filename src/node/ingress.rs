@@ -48,6 +48,9 @@ impl Asked {
 /// The origin of a request without an entry in `pending`: this node executes it, or it is one-way.
 const NO_ORIGIN: Origin = Origin::from_number(0);
 
+/// Delay before a client should repeat a request for which its node had no memory.
+const OVERLOADED_AGAIN_MS: u32 = 50;
+
 /// The target of a request.
 struct Destination {
     target: NodeId,
@@ -208,6 +211,10 @@ impl Node {
             state: State::SENT,
         };
         let charge = asked.charge + pending.frame_charge();
+        if !self.admission.admits(charge) {
+            let message = "the clients of this node use all the memory that they may; retry, or use another node";
+            return Err(self.overloaded(message).retry_after(OVERLOADED_AGAIN_MS));
+        }
         let origin = self.pending.insert(pending, deadline_us);
         let origin =
             origin.ok_or_else(|| self.overloaded("this node has too many unanswered requests").retry_after(20))?;
@@ -256,7 +263,7 @@ impl Node {
         {
             return;
         }
-        if let Some(frame_max) = self.discharge(step, asked.conn, asked.charge, frame.len() as u64) {
+        if let Some(frame_max) = self.discharge(step, &asked, frame.len() as u64) {
             self.stats.errors += u64::from(frame.header.status >= 0x40);
             if frame.len() > frame_max as usize {
                 answer(step, asked, fit_frame(frame, frame_max));
@@ -303,7 +310,7 @@ impl Node {
             return;
         }
         let subscribed = if let Response::Subscribed(subscribed) = &response { Some(*subscribed) } else { None };
-        if let Some(frame_max) = self.discharge(step, asked.conn, asked.charge, size_of_answer(&response)) {
+        if let Some(frame_max) = self.discharge(step, &asked, size_of_answer(&response)) {
             self.stats.errors += u64::from(response.status() >= 0x40);
             let response = if let Response::Fetched(_) = response { fit(response, frame_max) } else { response };
             answer(step, asked, response);

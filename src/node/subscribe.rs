@@ -75,10 +75,33 @@ impl Node {
         request_id: RequestId,
         subscribe: &Subscribe<'_>,
     ) -> Result<(), ErrorResponse> {
+        let wish = Wish::Stream { limit: subscribe.limit };
+        self.open(id, request_id, Opening { name: subscribe.topic.name.as_str().into(), wish })
+    }
+
+    fn open_poll(
+        &mut self,
+        step: &Step<'_>,
+        id: ConnId,
+        request_id: RequestId,
+        fetch: &Fetch<'_>,
+    ) -> Result<(), ErrorResponse> {
+        let wait_us = u64::from(fetch.max_wait_ms.min(FETCH_WAIT_MAX_MS)) * 1000;
+        let wish = Wish::Poll {
+            max_bytes: fetch.max_bytes,
+            max_records: fetch.max_records,
+            deadline_us: step.now.after_us(wait_us),
+        };
+        self.open(id, request_id, Opening { name: fetch.topic.name.as_str().into(), wish })
+    }
+
+    /// Adds a pending subscription, unless its client or this node has as many readers as are allowed.
+    fn open(&mut self, id: ConnId, request_id: RequestId, opening: Opening) -> Result<(), ErrorResponse> {
         self.check_unused(id, request_id)?;
         let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
         let full = |limit: usize, whose: &str| {
-            let message = format!("{whose} has at most {limit} subscriptions; end some, or use another node");
+            let message =
+                format!("{whose} has at most {limit} subscriptions and waiting FETCHes; end some, or use another node");
             Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(limit as u64)))
         };
         if client.readers.len() + client.openings >= SUBSCRIPTIONS_PER_CLIENT_MAX {
@@ -96,30 +119,6 @@ impl Node {
         let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
         client.openings += 1;
         self.conns.recount(id);
-        let opening =
-            Opening { name: subscribe.topic.name.as_str().into(), wish: Wish::Stream { limit: subscribe.limit } };
-        self.subscriptions.openings.insert((id, request_id), opening);
-        Ok(())
-    }
-
-    fn open_poll(
-        &mut self,
-        step: &Step<'_>,
-        id: ConnId,
-        request_id: RequestId,
-        fetch: &Fetch<'_>,
-    ) -> Result<(), ErrorResponse> {
-        self.check_unused(id, request_id)?;
-        let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
-        client.openings += 1;
-        self.conns.recount(id);
-        let wait_us = u64::from(fetch.max_wait_ms.min(FETCH_WAIT_MAX_MS)) * 1000;
-        let wish = Wish::Poll {
-            max_bytes: fetch.max_bytes,
-            max_records: fetch.max_records,
-            deadline_us: step.now.after_us(wait_us),
-        };
-        let opening = Opening { name: fetch.topic.name.as_str().into(), wish };
         self.subscriptions.openings.insert((id, request_id), opening);
         Ok(())
     }
@@ -175,7 +174,7 @@ impl Node {
     }
 
     /// Turns a FETCH that may wait into a reader if its answer has no records. Returns true if it waits and is answered
-    /// later.
+    /// later. While it waits it holds only a cursor, so what it has reserved is released.
     pub(super) fn begin_poll(
         &mut self,
         step: &mut Step<'_>,
@@ -206,7 +205,15 @@ impl Node {
         if home != self.settings.id && topic.told().is_none_or(|told| !told.push) {
             self.tell(step, place);
         }
+        self.admission.finish(asked.conn, asked.charge, 0);
+        self.settle(step, asked.conn);
         true
+    }
+
+    /// Answers a FETCH that has waited.
+    pub(super) fn finish_poll(&mut self, step: &mut Step<'_>, asked: Asked, response: Response) {
+        self.admission.reserve(asked.conn, asked.charge);
+        self.finish(step, asked, response);
     }
 
     /// Follows a topic in the epoch of `new`. Readers of the same topic in another epoch are ended first.
@@ -284,9 +291,7 @@ impl Node {
     /// Removes the readers of a client that has disconnected.
     pub(super) fn drop_readers(&mut self, step: &mut Step<'_>, readers: BTreeSet<usize>) {
         for key in readers {
-            if let Consumer::Poll(Poll { asked, .. }) = self.remove_reader(step, key) {
-                self.discharge(step, asked.conn, asked.charge, 0);
-            }
+            self.remove_reader(step, key);
         }
     }
 
@@ -316,7 +321,7 @@ impl Node {
         for reader in ended {
             match reader.consumer {
                 Consumer::Stream { id, .. } => self.send_ended(step, reader.conn, id, error.clone()),
-                Consumer::Poll(poll) => self.finish(step, poll.asked, error.clone().into()),
+                Consumer::Poll(poll) => self.finish_poll(step, poll.asked, error.clone().into()),
             }
         }
     }
@@ -336,7 +341,7 @@ impl Node {
             let topic = self.subscriptions.topic(reader.topic);
             let (cursor, id, epoch) = (reader.cursor(), topic.id, topic.epoch);
             if let Consumer::Poll(poll) = self.remove_reader(step, key) {
-                self.finish(step, poll.asked, nothing(id, epoch, cursor, poll.first));
+                self.finish_poll(step, poll.asked, nothing(id, epoch, cursor, poll.first));
             }
         }
     }

@@ -74,6 +74,7 @@ impl Node {
         self.tick_wall(step);
         self.tick_links(step);
         self.announce_start(step);
+        self.tick_admission(step);
         self.expire_pending(step);
         self.look_through(step);
         self.tick_subscriptions(step);
@@ -153,10 +154,12 @@ impl Node {
             .conns
             .iter_mut()
             .filter_map(|(id, conn)| {
-                let due = if is_left_waiting(&conn.peer) && conn.sent_us + PAUSED_PING_US <= now_us {
+                let (is_suspended, is_full) = (self.admission.is_suspended(id), self.admission.is_full(id));
+                let is_left_waiting = is_suspended && !is_full && is_asking(&conn.peer);
+                let due = if is_left_waiting && conn.sent_us + PAUSED_PING_US <= now_us {
                     Due::Ping
                 } else {
-                    due(&mut conn.peer, conn.heard_us, now_us)?
+                    due(&mut conn.peer, is_suspended, conn.heard_us, now_us)?
                 };
                 Some((id, due))
             })
@@ -196,22 +199,22 @@ impl Node {
     }
 }
 
-/// Returns true for a client that receives, but whose requests this node does not read for the time being
-/// (backpressure). Its PING goes unanswered, so this node must send PINGs of its own, or the client takes it for dead.
-const fn is_left_waiting(peer: &Peer) -> bool {
-    matches!(peer, Peer::Client(client) if client.paused && !client.full && !client.ended)
+/// Returns true for a client that may send more requests. While it is suspended, its PING goes unanswered, so this node
+/// must send PINGs of its own, or the client takes it for dead.
+const fn is_asking(peer: &Peer) -> bool {
+    matches!(peer, Peer::Client(client) if !client.ended)
 }
 
 /// Returns what is due for a client that has been silent since `heard_us`. While this node does not read a client, its
 /// silence says nothing.
-fn due(peer: &mut Peer, heard_us: u64, now_us: u64) -> Option<Due> {
+fn due(peer: &mut Peer, is_suspended: bool, heard_us: u64, now_us: u64) -> Option<Due> {
     let Peer::Client(client) = peer else { return None };
     let silent_us = now_us.saturating_sub(heard_us);
     if silent_us < client.keepalive_us {
         client.pinged = false;
         return None;
     }
-    if client.paused || client.ended {
+    if is_suspended || client.ended {
         return None;
     }
     // A subscriber may stop for longer than its keepalive, in a debugger for example, and then only lags. TCP detects

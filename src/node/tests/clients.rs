@@ -1,15 +1,15 @@
 //! Which clients are accepted, and from which reads are suspended.
 
-use super::harness::{CLIENTS, HANDSHAKES, Harness, fetch, names, refusal};
+use super::harness::{CLIENTS, HANDSHAKES, Harness, fetch, fetched, names, refusal};
 use super::sent::{Sent, only};
 use crate::limits::{
     CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, FRAME_MAX, FRAME_MAX_LEAST, HELLO_TIMEOUT_US, INFLIGHT_MAX,
-    PAUSED_PING_US, REQUEST_TIMEOUT_US, TICK_US,
+    PAUSED_PING_US, REQUEST_TIMEOUT_US, TICK_US, clients_bytes,
 };
 use crate::node::Event;
 use crate::types::ConnId;
-use crate::wire::request::Fetch;
-use crate::wire::{Hello, Opcode, Request, Response, Status};
+use crate::wire::request::{Fetch, Start};
+use crate::wire::{Hello, Opcode, Push, Request, Response, Status};
 
 const PING: Request<'_> = Request::Ping { node: 1, token: 7 };
 
@@ -95,22 +95,47 @@ fn a_client_with_its_share_unanswered_is_not_read_until_half_of_it_is_answered()
 }
 
 #[test]
-fn when_all_clients_together_have_too_much_unanswered_those_who_ask_are_not_read() {
+fn the_more_all_clients_together_have_unanswered_the_less_one_may_have_before_it_is_not_read() {
     let name = names(1, 1).next().unwrap();
     let largest = Request::Fetch(fetch(&name));
     let mut node = Harness::linked(1);
-    let clients: Vec<ConnId> = (0..40).map(|_| node.client()).collect();
+    let greedy: Vec<ConnId> = (0..40).map(|_| node.client()).collect();
     let mut asked = Vec::new();
-    // One MiB each, seven for each client: below its own share.
-    for (count, id) in (1..=256).zip(0..) {
-        asked.extend(node.ask(clients[(count - 1) / 7], id, &largest));
-        assert_eq!(node.paused().len(), count / 256, "the {count}th MiB");
+    for (client, id) in greedy.iter().flat_map(|client| (0..8).map(move |id| (*client, id))) {
+        if node.is_read(client) {
+            asked.extend(node.ask(client, id, &largest));
+        }
     }
-    asked.extend(node.ask(clients[39], 1, &PING));
-    assert_eq!(node.paused(), [clients[255 / 7], clients[39]].into_iter().collect());
-    // Once a MiB is released there is room again, and reads from all waiting clients resume.
-    node.answer(&asked.remove(0), &refusal(Status::Quota));
+    assert_eq!(node.paused().len(), greedy.len());
+    assert!(node.node.admission.reserved() <= clients_bytes(node.node.settings.memory_bytes));
+    let polite = node.client();
+    for id in 0..10 {
+        node.ask(polite, id, &PING);
+        assert!(node.is_read(polite), "its share is larger than {id} small requests");
+    }
+    // Reads resume when there is room again.
+    for request in asked {
+        node.answer(&request, &refusal(Status::Quota));
+    }
     assert!(node.paused().is_empty());
+}
+
+#[test]
+fn a_fetch_that_waits_reserves_nothing() {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let waits = Request::Fetch(Fetch { start: Start::Next, max_wait_ms: 30_000, ..fetch(&name) });
+    for id in 0..64 {
+        let asked = node.ask(client, id, &waits);
+        node.answer(only(&asked, Opcode::Fetch)[0], &Response::Fetched(Box::new(fetched(7, 1, 0, 0))));
+        assert!(node.is_read(client), "the {id}th of them waits");
+    }
+    assert_eq!((node.node.admission.reserved(), node.node.admission.inflight()), (0, 0));
+    let answers = node.node_pushes(1, 7, &Push::Deliver(Box::new(fetched(7, 1, 0, 1))));
+    let answers: Vec<Sent> = answers.into_iter().chain(node.settle()).filter(|sent| sent.conn == client).collect();
+    assert_eq!(answers.len(), 64);
+    assert_eq!((node.node.admission.reserved(), node.node.admission.inflight()), (0, 0));
 }
 
 #[test]

@@ -1,0 +1,404 @@
+//! The account of what clients make this node hold: reserved before the work, released when it is no longer held.
+//!
+//! An unanswered request reserves the size of its largest possible answer, and a client that does not read keeps the
+//! size of its queued answers. A client may use as much as an eighth of what is free: clients that use much are
+//! suspended as the budget fills up, and there is always something left for the next one. This rule is known from
+//! switches, whose ports share a memory, as dynamic thresholds. One small request is allowed to everybody.
+//!
+//! A suspended client is not read: its requests wait in its socket. Nothing is lost, and it is not disconnected. This
+//! module decides; it sends nothing.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+
+use crate::limits::{CLIENT_CHARGE_MAX, INFLIGHT_MAX, RESPONSE_CHARGE};
+use crate::types::ConnId;
+
+/// A client may use one part in this many of what is free. So a client alone can use a ninth of the budget, and forty
+/// clients that use all they can leave a hundredth of it to the next one.
+const FREE_PART: u64 = 8;
+
+/// The accounts of all clients.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// Bytes that all clients together may use.
+    budget: u64,
+    /// The accounts of connected clients, by the slot of the connection.
+    accounts: Vec<Option<Account>>,
+    /// The accounts of closed connections with requests that are not finished.
+    closed: HashMap<ConnId, Account, RandomState>,
+    /// Number of unanswered requests.
+    inflight: u64,
+    /// Bytes that they reserve.
+    reserved: u64,
+    /// Bytes of answers that clients do not read.
+    untaken: u64,
+    /// Clients that were suspended because the budget is short, in the order in which they are looked at again. Some may
+    /// have been resumed since.
+    crowded: VecDeque<ConnId>,
+}
+
+/// What one client uses.
+#[derive(Debug)]
+struct Account {
+    id: ConnId,
+    inflight: u32,
+    reserved: u64,
+    /// Bytes of answers queued while the send queue is above its high-water mark.
+    untaken: u64,
+    /// True while the send queue is above its high-water mark, because the client does not read.
+    is_full: bool,
+    is_suspended: bool,
+    /// True while it is in `crowded`.
+    is_crowded: bool,
+}
+
+impl Account {
+    const fn used(&self) -> u64 {
+        self.reserved + self.untaken
+    }
+
+    /// Returns true when the client has reached one of its own limits.
+    const fn is_at_its_limit(&self) -> bool {
+        self.is_full || self.inflight >= INFLIGHT_MAX || self.reserved >= CLIENT_CHARGE_MAX
+    }
+
+    /// Returns true when at least half of its own limits is free again.
+    const fn has_room(&self) -> bool {
+        !self.is_full && self.inflight <= INFLIGHT_MAX / 2 && self.reserved <= CLIENT_CHARGE_MAX / 2
+    }
+}
+
+impl Admission {
+    /// Returns an account without clients, with a budget in bytes.
+    pub(super) fn new(budget: u64) -> Self {
+        Self {
+            budget,
+            accounts: Vec::new(),
+            closed: HashMap::default(),
+            inflight: 0,
+            reserved: 0,
+            untaken: 0,
+            crowded: VecDeque::new(),
+        }
+    }
+
+    /// Returns the number of unanswered requests of all clients, also of those that have gone.
+    pub(super) const fn inflight(&self) -> u64 {
+        self.inflight
+    }
+
+    /// Returns the bytes reserved for them.
+    pub(super) const fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// Returns the bytes of answers that clients do not read.
+    pub(super) const fn untaken(&self) -> u64 {
+        self.untaken
+    }
+
+    /// Opens the account of a new client.
+    pub(super) fn open(&mut self, id: ConnId) {
+        let slot = id.slot as usize;
+        if self.accounts.len() <= slot {
+            self.accounts.resize_with(slot + 1, || None);
+        }
+        assert!(self.accounts[slot].is_none(), "the account of the slot's last connection was closed");
+        self.accounts[slot] = Some(Account {
+            id,
+            inflight: 0,
+            reserved: 0,
+            untaken: 0,
+            is_full: false,
+            is_suspended: false,
+            is_crowded: false,
+        });
+    }
+
+    /// Closes the account of a client that has gone. What its unanswered requests reserve stays reserved.
+    pub(super) fn close(&mut self, id: ConnId) {
+        self.change(id, |account| account.untaken = 0);
+        if self.account(id).is_some_and(|account| account.inflight > 0)
+            && let Some(account) = self.accounts[id.slot as usize].take()
+        {
+            self.closed.insert(id, account);
+        } else if self.account(id).is_some() {
+            self.accounts[id.slot as usize] = None;
+        }
+    }
+
+    /// Reserves budget for a request.
+    pub(super) fn reserve(&mut self, id: ConnId, bytes: u32) {
+        self.inflight += 1;
+        self.change(id, |account| {
+            account.inflight += 1;
+            account.reserved += u64::from(bytes);
+        });
+    }
+
+    /// Releases a part of what a request has reserved.
+    pub(super) fn release(&mut self, id: ConnId, bytes: u32) {
+        self.change(id, |account| account.reserved -= u64::from(bytes));
+    }
+
+    /// Releases the rest of what a request has reserved, because it is finished with an answer of `answer_len` bytes, or
+    /// becomes a reader. A client that does not read owes the answer until it has taken it.
+    pub(super) fn finish(&mut self, id: ConnId, bytes: u32, answer_len: u64) {
+        self.inflight -= 1;
+        self.change(id, |account| {
+            account.inflight -= 1;
+            account.reserved -= u64::from(bytes);
+            account.untaken += if account.is_full { answer_len } else { 0 };
+        });
+        if self.closed.get(&id).is_some_and(|account| account.inflight == 0) {
+            self.closed.remove(&id);
+        }
+    }
+
+    /// Notes that a client's send queue has risen above its high-water mark.
+    pub(super) fn fill(&mut self, id: ConnId) {
+        self.change(id, |account| account.is_full = true);
+    }
+
+    /// Notes that a client has taken what was queued.
+    pub(super) fn drain(&mut self, id: ConnId) {
+        self.change(id, |account| (account.is_full, account.untaken) = (false, 0));
+    }
+
+    /// Returns the number of a connected client's unanswered requests.
+    pub(super) fn inflight_of(&self, id: ConnId) -> u32 {
+        self.account(id).map_or(0, |account| account.inflight)
+    }
+
+    /// Returns true while a client's send queue is above its high-water mark.
+    pub(super) fn is_full(&self, id: ConnId) -> bool {
+        self.account(id).is_some_and(|account| account.is_full)
+    }
+
+    /// Returns true while reads from a client are suspended.
+    pub(super) fn is_suspended(&self, id: ConnId) -> bool {
+        self.account(id).is_some_and(|account| account.is_suspended)
+    }
+
+    /// Returns true if there is room for a request that reserves so many bytes. A small one always has room.
+    pub(super) const fn admits(&self, bytes: u32) -> bool {
+        bytes <= RESPONSE_CHARGE || bytes as u64 <= self.free()
+    }
+
+    /// Suspends a client that has reached its limits or its share. Returns true if it was not suspended before.
+    pub(super) fn suspend(&mut self, id: ConnId) -> bool {
+        let share = self.share();
+        let Some(account) = self.account_mut(id).filter(|account| !account.is_suspended) else { return false };
+        let is_short = account.used() >= share;
+        if !is_short && !account.is_at_its_limit() {
+            return false;
+        }
+        account.is_suspended = true;
+        if is_short && !account.is_crowded {
+            account.is_crowded = true;
+            self.crowded.push_back(id);
+        }
+        true
+    }
+
+    /// Resumes a client that has room again. Returns true if it was suspended before.
+    pub(super) fn resume(&mut self, id: ConnId) -> bool {
+        let share = self.share();
+        let Some(account) = self.account_mut(id) else { return false };
+        let may_resume = account.is_suspended && account.has_room() && account.used() <= share / 2;
+        account.is_suspended &= !may_resume;
+        may_resume
+    }
+
+    /// Returns the client that is to be looked at next among those that were suspended because the budget was short. The
+    /// caller resumes it if possible, and calls [`Self::keep_crowded`] in any case.
+    pub(super) fn take_crowded(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.crowded.pop_front() {
+            if let Some(account) = self.account_mut(id) {
+                account.is_crowded = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Puts a client that could not be resumed at the end of those that wait, unless it waits for something else.
+    pub(super) fn keep_crowded(&mut self, id: ConnId) {
+        if let Some(account) = self.account_mut(id)
+            && account.is_suspended
+            && account.has_room()
+        {
+            account.is_crowded = true;
+            self.crowded.push_back(id);
+        }
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        let all = || self.accounts.iter().flatten().chain(self.closed.values());
+        let sum = |of: fn(&Account) -> u64| all().map(of).sum::<u64>();
+        assert_eq!(self.inflight, sum(|account| account.inflight.into()));
+        assert_eq!(self.reserved, sum(|account| account.reserved));
+        assert_eq!(self.untaken, sum(|account| account.untaken));
+        for account in all() {
+            assert!((account.reserved == 0) == (account.inflight == 0), "{account:?} reserves for nothing");
+            assert!(!account.is_crowded || self.crowded.contains(&account.id), "{account:?} is forgotten");
+        }
+        assert!(self.closed.values().all(|account| account.inflight > 0), "nothing is left to finish");
+    }
+
+    /// Returns the bytes of the budget that nobody uses.
+    const fn free(&self) -> u64 {
+        self.budget.saturating_sub(self.reserved + self.untaken)
+    }
+
+    /// Returns what a client may use at present: one small request at least.
+    fn share(&self) -> u64 {
+        (self.free() / FREE_PART).max(RESPONSE_CHARGE.into())
+    }
+
+    fn account(&self, id: ConnId) -> Option<&Account> {
+        self.accounts.get(id.slot as usize)?.as_ref().filter(|account| account.id == id)
+    }
+
+    fn account_mut(&mut self, id: ConnId) -> Option<&mut Account> {
+        self.accounts.get_mut(id.slot as usize)?.as_mut().filter(|account| account.id == id)
+    }
+
+    /// Changes an account, and the sums with it.
+    fn change(&mut self, id: ConnId, change: impl FnOnce(&mut Account)) {
+        let connected = self.accounts.get_mut(id.slot as usize).and_then(Option::as_mut);
+        let account = match connected.filter(|account| account.id == id) {
+            Some(account) => account,
+            None => match self.closed.get_mut(&id) {
+                Some(account) => account,
+                None => return,
+            },
+        };
+        let (reserved, untaken) = (account.reserved, account.untaken);
+        change(account);
+        self.reserved = self.reserved - reserved + account.reserved;
+        self.untaken = self.untaken - untaken + account.untaken;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u32 = 1 << 20;
+    const PIECE: u32 = 64 << 10;
+    const BUDGET: u64 = 88 << 20;
+
+    fn id(number: u32) -> ConnId {
+        ConnId { slot: number % 1000, generation: number }
+    }
+
+    fn with_clients(count: u32) -> Admission {
+        let mut admission = Admission::new(BUDGET);
+        (0..count).for_each(|number| admission.open(id(number)));
+        admission
+    }
+
+    /// Reserves a MiB at a time until the client is suspended, and returns how many it got.
+    fn take_all(admission: &mut Admission, client: ConnId) -> u64 {
+        for taken in 1.. {
+            admission.reserve(client, MIB);
+            admission.check();
+            if admission.suspend(client) {
+                return taken;
+            }
+        }
+        unreachable!("each client has a limit")
+    }
+
+    #[test]
+    fn one_client_gets_its_limit_and_many_together_get_no_more_than_the_budget() {
+        let mut admission = with_clients(1);
+        assert_eq!(take_all(&mut admission, id(0)), CLIENT_CHARGE_MAX >> 20);
+        for clients in [2, 3, 6, 12, 100, 1000] {
+            let mut admission = with_clients(clients);
+            for number in 0..clients {
+                while admission.admits(PIECE) && !admission.suspend(id(number)) {
+                    admission.reserve(id(number), PIECE);
+                }
+                admission.check();
+            }
+            assert!(admission.reserved() <= BUDGET, "{clients} clients reserve {} bytes", admission.reserved());
+            assert!(admission.admits(RESPONSE_CHARGE), "a small request always has room");
+        }
+    }
+
+    #[test]
+    fn a_client_within_its_share_is_not_suspended_whatever_others_use() {
+        let mut admission = with_clients(40);
+        for number in 1..40 {
+            while !admission.suspend(id(number)) {
+                admission.reserve(id(number), PIECE);
+            }
+        }
+        for _ in 0..16 {
+            admission.reserve(id(0), RESPONSE_CHARGE);
+            assert!(!admission.suspend(id(0)), "{} bytes are free", admission.free());
+        }
+        admission.check();
+    }
+
+    #[test]
+    fn a_suspended_client_is_resumed_when_its_own_requests_are_finished_or_others_are() {
+        let mut admission = Admission::new(16 << 20);
+        (0..3).for_each(|number| admission.open(id(number)));
+        let taken: Vec<u64> = (0..3).map(|number| take_all(&mut admission, id(number))).collect();
+        assert_eq!(taken, [2, 2, 2], "an eighth of what is free, and a part of a request more");
+        assert!(!admission.resume(id(1)));
+        admission.finish(id(1), MIB, 100);
+        assert!(!admission.resume(id(1)), "more than half of its share is in use");
+        admission.finish(id(1), MIB, 100);
+        assert!(admission.resume(id(1)));
+        // The others are looked at in turn, also when none of their own requests is finished.
+        let looked_at: Vec<ConnId> = (0..3).map(|_| admission.take_crowded().unwrap()).collect();
+        assert_eq!((looked_at, admission.take_crowded()), (vec![id(0), id(1), id(2)], None));
+        (0..3).for_each(|number| admission.keep_crowded(id(number)));
+        assert_eq!(admission.take_crowded(), Some(id(0)), "the client that was resumed does not wait");
+        assert_eq!((admission.take_crowded(), admission.take_crowded()), (Some(id(2)), None));
+        admission.check();
+    }
+
+    #[test]
+    fn what_a_client_that_has_gone_has_asked_for_stays_reserved_until_it_is_finished() {
+        let mut admission = with_clients(1);
+        (0..2).for_each(|_| admission.reserve(id(0), MIB));
+        admission.close(id(0));
+        // Its slot has another connection.
+        let next = ConnId { slot: 0, generation: 1000 };
+        admission.open(next);
+        admission.reserve(next, MIB);
+        assert_eq!((admission.inflight(), admission.reserved()), (3, 3 << 20));
+        assert_eq!(admission.inflight_of(next), 1);
+        (0..2).for_each(|_| admission.finish(id(0), MIB, 0));
+        assert_eq!((admission.inflight(), admission.reserved()), (1, 1 << 20));
+        admission.check();
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_owes_its_answers() {
+        let mut admission = with_clients(2);
+        admission.fill(id(0));
+        assert!(admission.suspend(id(0)), "it is not read before it has taken what it asked for");
+        admission.reserve(id(0), MIB);
+        admission.finish(id(0), MIB, 5 << 20);
+        assert_eq!((admission.reserved(), admission.untaken()), (0, 5 << 20));
+        assert!(!admission.resume(id(0)));
+        admission.drain(id(0));
+        assert!(admission.resume(id(0)));
+        assert_eq!(admission.untaken(), 0);
+        admission.fill(id(1));
+        admission.reserve(id(1), MIB);
+        admission.finish(id(1), MIB, 5 << 20);
+        admission.close(id(1));
+        assert_eq!(admission.untaken(), 0, "what it has not taken is dropped with its connection");
+        admission.check();
+    }
+}
