@@ -95,6 +95,10 @@ pub const RESPONSE_CHARGE: u32 = RESPONSE_ARGS_MAX;
 /// Charged bytes of one client's unanswered requests, beyond which it is not read.
 pub const CLIENT_CHARGE_MAX: u64 = 8 << 20;
 
+/// Bytes of records that a FETCH reserves at least: a record of that size is returned whatever `max_bytes` says. A
+/// larger one needs another reservation.
+pub const FETCH_RESERVE_LEAST: u32 = 16 << 10;
+
 /// The part of a node's budget for all its clients that does not depend on its memory limit: enough for a few clients
 /// that use much.
 pub const CLIENTS_BYTES_LEAST: u64 = 32 << 20;
@@ -141,6 +145,9 @@ pub const PULL_BYTES: u32 = 256 << 10;
 
 /// Fetches for subscriptions in flight.
 pub const PULLS_MAX: usize = 64;
+
+/// Most bytes that these fetches in flight may bring together.
+pub const PULLED_BYTES_MAX: u64 = 16 << 20;
 
 /// Most of these fetches in flight to one home, so that an unresponsive home leaves room for the others.
 pub const PULLS_PER_HOME_MAX: usize = 16;
@@ -550,6 +557,7 @@ const _: () = {
     assert!(CLIENT_CHARGE_MAX < CLIENTS_BYTES_LEAST, "one client does not use up the budget of all");
     assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
     assert!(PULLS_PER_HOME_MAX < PULLS_MAX);
+    assert!(PULLS_MAX as u64 * PULL_BYTES as u64 <= PULLED_BYTES_MAX, "small fetches are limited by number");
     assert!(SEGMENT_RESERVE_TRIMS < SEGMENT_RESERVE && SEGMENT_RESERVE_DELETES < SEGMENT_RESERVE_TRIMS);
     assert!(SEGMENT_RESERVE_CLOCK < SEGMENT_RESERVE_DELETES);
     assert!(HEADS_US < OUTAGE_ASK_US, "a home that sends HEADS is not asked");

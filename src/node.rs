@@ -223,6 +223,7 @@ impl Node {
             Event::Heard { conn } => self.on_heard(step, conn),
             Event::Broken { conn, error } => self.on_broken(step, conn, error),
             Event::Filled { conn } => self.on_filled(step, conn),
+            Event::Unsent { conn, bytes } => self.on_unsent(step, conn, bytes),
             Event::Dropped => self.stats.pushes_skipped += 1,
             Event::Drained { conn } => self.on_drained(step, conn),
             Event::Ended { conn } => self.on_ended(step, conn),

@@ -640,6 +640,7 @@ fn the_limits_are_the_codes() {
         ("NODES_PAGE_MAX", limits::NODES_PAGE_MAX.into()),
         ("INFLIGHT_MAX", limits::INFLIGHT_MAX.into()),
         ("RESPONSE_CHARGE", limits::RESPONSE_CHARGE.into()),
+        ("FETCH_RESERVE_LEAST", limits::FETCH_RESERVE_LEAST.into()),
         ("CLIENT_CHARGE_MAX", limits::CLIENT_CHARGE_MAX),
         ("CLIENTS_BYTES_LEAST", limits::CLIENTS_BYTES_LEAST),
         ("CLIENT_QUEUE_MAX", limits::CLIENT_QUEUE_MAX as u64),
@@ -757,12 +758,9 @@ fn the_numbers_in_running_text_are_the_codes() {
         format!("request reserves {} bytes; FETCH", limits::RESPONSE_CHARGE),
         format!("- {} MiB reserved for the responses to them", limits::CLIENT_CHARGE_MAX >> 20),
         format!("- {} KiB of responses and DELIVERs", limits::CLIENT_QUEUE_MAX >> 10),
-        format!(
-            "budget is {} MiB and one part in {} of the node's `--memory`",
-            limits::CLIENTS_BYTES_LEAST >> 20,
-            limits::CLIENTS_MEMORY_PART
-        ),
-        format!("than {max}, are {max})", max = limits::PAYLOAD_MAX),
+        format!("budget is {} MiB and", limits::CLIENTS_BYTES_LEAST >> 20),
+        format!("one part in {} of the node's `--memory`", limits::CLIENTS_MEMORY_PART),
+        format!("than {max}, are {max};", max = limits::PAYLOAD_MAX),
         format!(
             "So {} FETCHes",
             limits::CLIENT_CHARGE_MAX.div_ceil((limits::PAYLOAD_MAX + limits::RESPONSE_CHARGE).into())

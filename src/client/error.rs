@@ -220,6 +220,11 @@ impl ErrorResponse {
         self.details.iter().find_map(|detail| if let Detail::ExpectedSequence(n) = detail { Some(*n) } else { None })
     }
 
+    /// Returns the limit that the error is about.
+    pub fn limit(&self) -> Option<u64> {
+        self.details.iter().find_map(|detail| if let Detail::Limit(limit) = detail { Some(*limit) } else { None })
+    }
+
     /// Returns the node that reports the error.
     pub fn node(&self) -> Option<u16> {
         self.details.iter().find_map(|detail| if let Detail::Node(node) = detail { Some(*node) } else { None })

@@ -31,6 +31,8 @@ pub(super) struct Conn {
     pub paused: bool,
     /// True while the node knows that the send queue is above its high-water mark.
     pub filled: bool,
+    /// Length of the send queue in bytes as the node knows it.
+    pub unsent: usize,
     /// True while the connection is in the table's list of connections to be read.
     pub is_ready: bool,
     /// True while the connection is in the table's list of connections to be written.
@@ -81,6 +83,7 @@ impl Conn {
             state,
             paused: false,
             filled: false,
+            unsent: 0,
             is_ready: false,
             is_dirty: false,
             read_closed: false,

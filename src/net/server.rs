@@ -474,8 +474,14 @@ impl<S: Store> Loop<S> {
                 continue;
             }
             let Some(conn) = self.turn.links.get_mut(id) else { continue };
-            if conn.filled && conn.outbox.len() <= conn.queue_mark / 2 {
-                conn.filled = false;
+            let bytes = conn.outbox.len();
+            let is_drained = conn.filled && bytes <= conn.queue_mark / 2;
+            conn.filled &= !is_drained;
+            if std::mem::replace(&mut conn.unsent, bytes) != bytes && conn.state == State::Open {
+                self.turn.handle(now, Event::Unsent { conn: id, bytes });
+            }
+            let Some(conn) = self.turn.links.get_mut(id) else { continue };
+            if is_drained {
                 self.turn.handle(now, Event::Drained { conn: id });
             } else if conn.ended && conn.outbox.is_empty() && matches!(conn.state, State::Closing { .. }) {
                 self.turn.links.remove(id);

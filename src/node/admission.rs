@@ -1,7 +1,7 @@
 //! The account of what clients make this node hold: reserved before the work, released when it is no longer held.
 //!
-//! An unanswered request reserves the size of its largest possible answer, and a client that does not read keeps the
-//! size of its queued answers. A client may use as much as an eighth of what is free: clients that use much are
+//! An unanswered request reserves the size of its largest possible answer, and what a client has not taken from its
+//! send queue counts as well. A client may use as much as an eighth of what is free: clients that use much are
 //! suspended as the budget fills up, and there is always something left for the next one. This rule is known from
 //! switches, whose ports share a memory, as dynamic thresholds. One small request is allowed to everybody.
 //!
@@ -32,10 +32,10 @@ pub(super) struct Admission {
     inflight: u64,
     /// Bytes that they reserve.
     reserved: u64,
-    /// Bytes of answers that clients do not read.
+    /// Bytes that clients have not taken from their send queues.
     untaken: u64,
-    /// Clients that were suspended because the budget is short, in the order in which they are looked at again. Some may
-    /// have been resumed since.
+    /// Clients that were suspended because the budget is short, in the order in which they are looked at again. Some
+    /// may have been resumed since.
     crowded: VecDeque<ConnId>,
 }
 
@@ -45,7 +45,7 @@ struct Account {
     id: ConnId,
     inflight: u32,
     reserved: u64,
-    /// Bytes of answers queued while the send queue is above its high-water mark.
+    /// Bytes in its send queue after the last write.
     untaken: u64,
     /// True while the send queue is above its high-water mark, because the client does not read.
     is_full: bool,
@@ -94,7 +94,7 @@ impl Admission {
         self.reserved
     }
 
-    /// Returns the bytes of answers that clients do not read.
+    /// Returns the bytes that clients have not taken from their send queues.
     pub(super) const fn untaken(&self) -> u64 {
         self.untaken
     }
@@ -123,7 +123,7 @@ impl Admission {
         if self.account(id).is_some_and(|account| account.inflight > 0)
             && let Some(account) = self.accounts[id.slot as usize].take()
         {
-            self.closed.insert(id, account);
+            self.closed.insert(id, Account { is_crowded: false, ..account });
         } else if self.account(id).is_some() {
             self.accounts[id.slot as usize] = None;
         }
@@ -138,19 +138,22 @@ impl Admission {
         });
     }
 
+    /// Reserves more for a request that has begun.
+    pub(super) fn extend(&mut self, id: ConnId, bytes: u32) {
+        self.change(id, |account| account.reserved += u64::from(bytes));
+    }
+
     /// Releases a part of what a request has reserved.
     pub(super) fn release(&mut self, id: ConnId, bytes: u32) {
         self.change(id, |account| account.reserved -= u64::from(bytes));
     }
 
-    /// Releases the rest of what a request has reserved, because it is finished with an answer of `answer_len` bytes, or
-    /// becomes a reader. A client that does not read owes the answer until it has taken it.
-    pub(super) fn finish(&mut self, id: ConnId, bytes: u32, answer_len: u64) {
+    /// Releases the rest of what a request has reserved, because it is answered or becomes a reader.
+    pub(super) fn finish(&mut self, id: ConnId, bytes: u32) {
         self.inflight -= 1;
         self.change(id, |account| {
             account.inflight -= 1;
             account.reserved -= u64::from(bytes);
-            account.untaken += if account.is_full { answer_len } else { 0 };
         });
         if self.closed.get(&id).is_some_and(|account| account.inflight == 0) {
             self.closed.remove(&id);
@@ -162,9 +165,21 @@ impl Admission {
         self.change(id, |account| account.is_full = true);
     }
 
-    /// Notes that a client has taken what was queued.
+    /// Notes that a client has taken half of that.
     pub(super) fn drain(&mut self, id: ConnId) {
-        self.change(id, |account| (account.is_full, account.untaken) = (false, 0));
+        self.change(id, |account| account.is_full = false);
+    }
+
+    /// Notes how many bytes a client's send queue has after a write.
+    pub(super) fn set_untaken(&mut self, id: ConnId, bytes: usize) {
+        self.change(id, |account| account.untaken = bytes as u64);
+    }
+
+    /// Returns how many bytes of records may be queued for a client now. A client with an empty send queue may always
+    /// get some, so that it makes progress.
+    pub(super) fn room(&self, id: ConnId) -> usize {
+        let Some(account) = self.account(id).filter(|account| !account.is_full) else { return 0 };
+        usize::try_from(self.share().saturating_sub(account.untaken)).unwrap_or(usize::MAX)
     }
 
     /// Returns the number of a connected client's unanswered requests.
@@ -183,8 +198,8 @@ impl Admission {
     }
 
     /// Returns true if there is room for a request that reserves so many bytes. A small one always has room.
-    pub(super) const fn admits(&self, bytes: u32) -> bool {
-        bytes <= RESPONSE_CHARGE || bytes as u64 <= self.free()
+    pub(super) const fn admits(&self, bytes: u64) -> bool {
+        bytes <= RESPONSE_CHARGE as u64 || bytes <= self.free()
     }
 
     /// Suspends a client that has reached its limits or its share. Returns true if it was not suspended before.
@@ -199,8 +214,17 @@ impl Admission {
         if is_short && !account.is_crowded {
             account.is_crowded = true;
             self.crowded.push_back(id);
+            self.forget_closed();
         }
         true
+    }
+
+    /// Removes the clients that have gone from those that wait, once they are most of them.
+    fn forget_closed(&mut self) {
+        if self.crowded.len() > 2 * self.accounts.len() {
+            let crowded = std::mem::take(&mut self.crowded);
+            self.crowded = crowded.into_iter().filter(|id| self.account(*id).is_some()).collect();
+        }
     }
 
     /// Resumes a client that has room again. Returns true if it was suspended before.
@@ -212,8 +236,8 @@ impl Admission {
         may_resume
     }
 
-    /// Returns the client that is to be looked at next among those that were suspended because the budget was short. The
-    /// caller resumes it if possible, and calls [`Self::keep_crowded`] in any case.
+    /// Returns the client that is to be looked at next among those that were suspended because the budget was short.
+    /// The caller resumes it if possible, and calls [`Self::keep_crowded`] in any case.
     pub(super) fn take_crowded(&mut self) -> Option<ConnId> {
         while let Some(id) = self.crowded.pop_front() {
             if let Some(account) = self.account_mut(id) {
@@ -235,6 +259,11 @@ impl Admission {
         }
     }
 
+    /// Returns how many bytes a client may reserve now for one request.
+    pub(super) fn room_to_ask(&self, id: ConnId) -> u64 {
+        self.account(id).map_or(0, |account| self.share().saturating_sub(account.used()))
+    }
+
     /// Asserts the invariants.
     pub(super) fn check(&self) {
         let all = || self.accounts.iter().flatten().chain(self.closed.values());
@@ -246,7 +275,8 @@ impl Admission {
             assert!((account.reserved == 0) == (account.inflight == 0), "{account:?} reserves for nothing");
             assert!(!account.is_crowded || self.crowded.contains(&account.id), "{account:?} is forgotten");
         }
-        assert!(self.closed.values().all(|account| account.inflight > 0), "nothing is left to finish");
+        let is_waiting = |account: &Account| account.inflight > 0 && !account.is_crowded;
+        assert!(self.closed.values().all(is_waiting), "nothing is left to finish");
     }
 
     /// Returns the bytes of the budget that nobody uses.
@@ -321,13 +351,13 @@ mod tests {
         for clients in [2, 3, 6, 12, 100, 1000] {
             let mut admission = with_clients(clients);
             for number in 0..clients {
-                while admission.admits(PIECE) && !admission.suspend(id(number)) {
+                while admission.admits(PIECE.into()) && !admission.suspend(id(number)) {
                     admission.reserve(id(number), PIECE);
                 }
                 admission.check();
             }
             assert!(admission.reserved() <= BUDGET, "{clients} clients reserve {} bytes", admission.reserved());
-            assert!(admission.admits(RESPONSE_CHARGE), "a small request always has room");
+            assert!(admission.admits(RESPONSE_CHARGE.into()), "a small request always has room");
         }
     }
 
@@ -353,9 +383,9 @@ mod tests {
         let taken: Vec<u64> = (0..3).map(|number| take_all(&mut admission, id(number))).collect();
         assert_eq!(taken, [2, 2, 2], "an eighth of what is free, and a part of a request more");
         assert!(!admission.resume(id(1)));
-        admission.finish(id(1), MIB, 100);
+        admission.finish(id(1), MIB);
         assert!(!admission.resume(id(1)), "more than half of its share is in use");
-        admission.finish(id(1), MIB, 100);
+        admission.finish(id(1), MIB);
         assert!(admission.resume(id(1)));
         // The others are looked at in turn, also when none of their own requests is finished.
         let looked_at: Vec<ConnId> = (0..3).map(|_| admission.take_crowded().unwrap()).collect();
@@ -377,26 +407,30 @@ mod tests {
         admission.reserve(next, MIB);
         assert_eq!((admission.inflight(), admission.reserved()), (3, 3 << 20));
         assert_eq!(admission.inflight_of(next), 1);
-        (0..2).for_each(|_| admission.finish(id(0), MIB, 0));
+        (0..2).for_each(|_| admission.finish(id(0), MIB));
         assert_eq!((admission.inflight(), admission.reserved()), (1, 1 << 20));
         admission.check();
     }
 
     #[test]
-    fn a_client_that_does_not_read_owes_its_answers() {
+    fn what_a_client_has_not_taken_counts_until_it_has_and_limits_what_else_it_gets() {
         let mut admission = with_clients(2);
-        admission.fill(id(0));
-        assert!(admission.suspend(id(0)), "it is not read before it has taken what it asked for");
-        admission.reserve(id(0), MIB);
-        admission.finish(id(0), MIB, 5 << 20);
-        assert_eq!((admission.reserved(), admission.untaken()), (0, 5 << 20));
+        let whole = usize::try_from(BUDGET / FREE_PART).unwrap();
+        assert_eq!(admission.room(id(0)), whole);
+        admission.set_untaken(id(0), 4 << 20);
+        assert_eq!(admission.untaken(), 4 << 20);
+        assert_eq!(admission.room(id(0)), (whole - (4 << 20) / 8) - (4 << 20), "it may have an eighth of the rest");
+        assert_eq!(admission.room(id(1)), whole - (4 << 20) / 8);
+        admission.set_untaken(id(0), 20 << 20);
+        assert_eq!(admission.room(id(0)), 0);
+        assert!(admission.suspend(id(0)), "it asks for no more while it does not take what it has asked for");
+        admission.set_untaken(id(0), 10 << 20);
         assert!(!admission.resume(id(0)));
-        admission.drain(id(0));
+        admission.set_untaken(id(0), 0);
         assert!(admission.resume(id(0)));
-        assert_eq!(admission.untaken(), 0);
         admission.fill(id(1));
-        admission.reserve(id(1), MIB);
-        admission.finish(id(1), MIB, 5 << 20);
+        assert_eq!(admission.room(id(1)), 0);
+        admission.set_untaken(id(1), 5 << 20);
         admission.close(id(1));
         assert_eq!(admission.untaken(), 0, "what it has not taken is dropped with its connection");
         admission.check();

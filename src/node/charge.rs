@@ -5,12 +5,13 @@
 use super::action::Action;
 use super::conns::Client;
 use super::end::End;
+use super::fetch::or_most;
 use super::ingress::Asked;
 use super::{Node, Step};
-use crate::limits::{LIST_BYTES_MAX, LISTED_BYTES, NODES_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
+use crate::limits::{FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
 use crate::types::ConnId;
+use crate::wire::Request;
 use crate::wire::request::Fetch;
-use crate::wire::{Request, Response};
 
 /// Most suspended clients that are looked at when a request is finished, so that its cost does not grow with their
 /// number.
@@ -28,8 +29,8 @@ impl Node {
 
     /// Releases what a finished request has reserved. Returns the client's largest frame size if the client is still
     /// connected.
-    pub(super) fn discharge(&mut self, step: &mut Step<'_>, asked: &Asked, answer_len: u64) -> Option<u32> {
-        self.admission.finish(asked.conn, asked.charge, answer_len);
+    pub(super) fn discharge(&mut self, step: &mut Step<'_>, asked: &Asked) -> Option<u32> {
+        self.admission.finish(asked.conn, asked.charge);
         self.resume_crowded(step, RESUMED_PER_REQUEST);
         self.conns.client_mut(asked.conn).map(|client| client.frame_max)
     }
@@ -49,6 +50,31 @@ impl Node {
         } else {
             self.resume_if_due(step, id);
         }
+    }
+
+    /// Reduces what a FETCH asks for to what its client may use at present. Returns true if it asks for less now.
+    pub(super) fn limit_fetch(&self, id: ConnId, fetch: &mut Fetch<'_>) -> bool {
+        let wanted = or_most(fetch.max_bytes).min(PAYLOAD_MAX);
+        let allowed = self.admission.room_to_ask(id).max(FETCH_RESERVE_LEAST.into());
+        let granted = u32::try_from(allowed).unwrap_or(u32::MAX).min(wanted);
+        if granted < wanted {
+            fetch.max_bytes = granted;
+        }
+        granted < wanted
+    }
+
+    /// Handles a report of how much a client has not taken yet.
+    pub(super) fn on_unsent(&mut self, step: &mut Step<'_>, id: ConnId, bytes: usize) {
+        let had_room = self.admission.room(id) > 0;
+        self.admission.set_untaken(id, bytes);
+        if bytes > 0 {
+            self.suspend_if_due(step, id);
+        }
+        self.resume_if_due(step, id);
+        if !had_room && self.admission.room(id) > 0 {
+            self.wake_client(id);
+        }
+        self.resume_crowded(step, RESUMED_PER_REQUEST);
     }
 
     /// Suspends reads from a client that has used up its share or does not read its answers.
@@ -86,8 +112,7 @@ impl Node {
 /// Returns the response budget to reserve for a request: the size of its largest possible answer.
 pub(super) fn charge_of(request: &Request<'_>) -> u32 {
     let payload = match request {
-        Request::Fetch(Fetch { max_bytes: 0, .. }) => PAYLOAD_MAX,
-        Request::Fetch(fetch) => fetch.max_bytes.min(PAYLOAD_MAX),
+        Request::Fetch(fetch) => or_most(fetch.max_bytes).clamp(FETCH_RESERVE_LEAST, PAYLOAD_MAX),
         Request::Nodes { .. } => NODES_BYTES_MAX,
         Request::List(_) => LIST_BYTES_MAX,
         Request::Ping { .. }
@@ -109,29 +134,4 @@ pub(super) fn charge_of(request: &Request<'_>) -> u32 {
         | Request::Stats { .. } => 0,
     };
     payload + RESPONSE_CHARGE
-}
-
-/// Returns the approximate size of an answer in bytes.
-pub(super) fn size_of_answer(response: &Response) -> u64 {
-    let payload_len = match response {
-        Response::Fetched(fetched) => fetched.payload.len(),
-        Response::Listed(page) => page.topics.iter().map(|topic| topic.name.len() + LISTED_BYTES).sum(),
-        Response::Nodes(page) => page.payload_len(),
-        Response::Ping { .. }
-        | Response::Created { .. }
-        | Response::Described(_)
-        | Response::Deleted { .. }
-        | Response::Published(_)
-        | Response::Subscribed(_)
-        | Response::Unsubscribed { .. }
-        | Response::Traced(_)
-        | Response::Cluster(_)
-        | Response::Stats { .. }
-        | Response::Trimmed { .. }
-        | Response::Opened(_)
-        | Response::Fed(_)
-        | Response::Heads { .. }
-        | Response::Error(_) => 0,
-    };
-    payload_len as u64 + u64::from(RESPONSE_CHARGE)
 }

@@ -79,7 +79,7 @@ impl Node {
                     if cursor == span.base && *sent < *limit && !reader.is_told_to_wait =>
                 {
                     if let Some(client) = self.conns.client_mut(reader.conn)
-                        && !self.admission.is_full(reader.conn)
+                        && self.admission.room(reader.conn) > 0
                         && client.takes(step.event)
                         && frame_len <= client.frame_max as usize
                     {
@@ -141,14 +141,15 @@ impl Node {
             Consumer::Poll(_) => u64::MAX,
         };
         let Some(client) = self.conns.client_mut(conn) else { return };
-        if room == 0 || self.admission.is_full(conn) {
+        let allowed = self.admission.room(conn);
+        if room == 0 || allowed == 0 {
             // A pull may have moved the cursor past frames kept for it.
             return self.subscriptions.trim_tail(place);
         }
         if !client.takes(step.event) {
             return self.subscriptions.enqueue(key);
         }
-        let max_bytes = usize::try_from(room).unwrap_or(usize::MAX);
+        let max_bytes = usize::try_from(room).unwrap_or(usize::MAX).min(allowed);
         let topic = self.subscriptions.topic(place);
         if topic.home == self.settings.id {
             self.read_on(step, key, topic.id, max_bytes);
@@ -210,7 +211,7 @@ impl Node {
             Consumer::Stream { id, sent, limit } => (id, sent, limit),
             Consumer::Poll(poll) => {
                 let (conn, fetched) = (reader.conn, Fetched { from: reader.cursor(), ..fetched });
-                if self.admission.is_full(conn) {
+                if self.admission.room(conn) == 0 {
                     return; // when it reads again, all its readers have a turn
                 }
                 let Some(client) = self.conns.client_mut(conn) else { return };
@@ -234,7 +235,8 @@ impl Node {
         }
         let Some(client) = self.conns.client_mut(conn) else { return };
         let room = usize::try_from(limit.saturating_sub(sent)).unwrap_or(usize::MAX);
-        if fetched.count > 0 && room > 0 && !self.admission.is_full(conn) && client.takes(step.event) {
+        let room = room.min(self.admission.room(conn));
+        if fetched.count > 0 && room > 0 && client.takes(step.event) {
             let mut fetched = shorten(fetched, room, u32::MAX);
             fetched.from = fetched.base;
             match fit_records(fetched, client.frame_max) {

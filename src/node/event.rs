@@ -58,6 +58,14 @@ pub enum Event<'a> {
         /// The connection.
         conn: ConnId,
     },
+    /// After a write, so many bytes are left in the send queue of a connection. This is reported whenever it differs
+    /// from the last report; before the first report it is 0.
+    Unsent {
+        /// The connection.
+        conn: ConnId,
+        /// The number of bytes.
+        bytes: usize,
+    },
     /// A droppable frame was dropped because the send queue was above its high-water mark.
     Dropped,
     /// The peer has closed its sending side, but may still read.

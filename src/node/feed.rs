@@ -24,7 +24,7 @@ use crate::wire::field::Writer;
 use crate::wire::push::Span;
 use crate::wire::request::Subscribe;
 use crate::wire::response::{ErrorResponse, Subscribed};
-use crate::wire::{Frame, Kind, Origin, Push, Request, Response, Route, Status, TrafficClass};
+use crate::wire::{Flags, Frame, Kind, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
 /// All feeds of a home.
 #[derive(Debug)]
@@ -431,7 +431,7 @@ impl Node {
         };
         let mut payload = Vec::new();
         items.iter().for_each(|item| item.encode(&mut Writer::new(&mut payload)));
-        let frame = request_frame(&Request::Heads(heads), &payload, RequestId(0));
+        let frame = request_frame(&Request::Heads(heads), &payload, RequestId(0), Flags::default());
         // The receiver detects a lost HEADS by its counter.
         let _ = self.send_request(step, node, TrafficClass::Control, Origin::from_number(0), frame);
     }

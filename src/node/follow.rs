@@ -93,7 +93,7 @@ impl Node {
         let id = RequestId(self.subscriptions.feed_version);
         self.subscriptions.homes[usize::from(home.index())].feed_version = id.0;
         let instance = self.settings.instance;
-        let frame = request_frame(&Request::Feed { instance, reset, count }, payload, id);
+        let frame = request_frame(&Request::Feed { instance, reset, count }, payload, id, Flags::default());
         // A lost FEED is sent again.
         if let Err(response) = self.send_request(step, home, TrafficClass::Control, Origin::from_number(0), frame)
             && response.status() == Status::Unreachable.number()

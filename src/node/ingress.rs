@@ -3,21 +3,22 @@
 //! A request that this node executes itself is passed to `serve`; one for another node has an entry in `pending`.
 
 use super::action::{Action, Packet};
-use super::charge::{charge_of, size_of_answer};
+use super::charge::charge_of;
 use super::end::End;
 use super::fetch::{fit, fit_frame};
 use super::follow::malformed;
 use super::forward::ReplyTo;
 use super::pending::{Pending, State};
+use super::pull::request_frame;
 use super::retry::{is_not_applied, is_of_one_attempt, is_repeatable};
 use super::serve::decode;
 use super::sources::SourceLimits;
 use super::subscribe::opens_reader;
 use super::{Node, Step};
 use crate::cube;
-use crate::limits::{CREATE_AGAIN_MS, REQUEST_TIMEOUT_US};
+use crate::limits::{CREATE_AGAIN_MS, PAYLOAD_MAX, REQUEST_TIMEOUT_US, RESPONSE_CHARGE};
 use crate::types::{ConnId, NodeId, RequestId};
-use crate::wire::request::{ANY_NODE, TraceTarget};
+use crate::wire::request::{ANY_NODE, Fetch, TraceTarget};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Class, Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
 
@@ -104,18 +105,20 @@ impl Node {
             self.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"));
         };
-        let request = decode(opcode, args, frame).map_err(malformed)?;
+        let mut request = decode(opcode, args, frame).map_err(malformed)?;
         if self.drain.has_begun() {
             return Err(ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one"));
         }
         if self.serve_subscriber(step, id, &request, frame)? {
             return Ok(());
         }
+        let is_limited = if let Request::Fetch(fetch) = &mut request { self.limit_fetch(id, fetch) } else { false };
+        let limited = is_limited.then(|| limited_frame(frame, &request));
         let asked = Asked::new(id, frame, &request);
         if let Request::Create { .. } = request {
             self.check_creates(step, id)?;
         }
-        self.send_to_destination(step, asked, frame, &request).inspect_err(|_| {
+        self.send_to_destination(step, asked, (frame, limited), &request).inspect_err(|_| {
             self.take_opening(&asked);
             if let Request::Create { .. } = request {
                 self.conns.give_create_back(id);
@@ -152,13 +155,15 @@ impl Node {
         }
     }
 
+    /// Executes a request here or sends it on: the frame that has arrived, or another one in its place.
     fn send_to_destination(
         &mut self,
         step: &mut Step<'_>,
         asked: Asked,
-        frame: &Frame<'_>,
+        (arrived, other): (&Frame<'_>, Option<Frame<'static>>),
         request: &Request<'_>,
     ) -> Result<(), ErrorResponse> {
+        let frame = other.as_ref().unwrap_or(arrived);
         let destination = self.destination(request)?;
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
         let is_here = destination.target == self.settings.id;
@@ -176,6 +181,11 @@ impl Node {
             // It is sent when those before it have been.
         } else if ttl.is_none() && self.routing.is_held(target, step.now.monotonic_us) {
             self.reply(step, ReplyTo::new(&frame.header, &route), self.unreachable(target));
+        } else if let Some(other) = other {
+            match self.send_frame(step, other, route) {
+                Ok(conn) => self.note_sent(step, origin, conn),
+                Err(refusal) => self.complete(step, origin, *refusal),
+            }
         } else if let Some(conn) = self.forward(step, frame, route)
             && is_noted
         {
@@ -211,9 +221,8 @@ impl Node {
             state: State::SENT,
         };
         let charge = asked.charge + pending.frame_charge();
-        if !self.admission.admits(charge) {
-            let message = "the clients of this node use all the memory that they may; retry, or use another node";
-            return Err(self.overloaded(message).retry_after(OVERLOADED_AGAIN_MS));
+        if !self.admission.admits(charge.into()) {
+            return Err(self.out_of_memory());
         }
         let origin = self.pending.insert(pending, deadline_us);
         let origin =
@@ -240,6 +249,9 @@ impl Node {
         {
             return;
         }
+        if status == Status::TooLarge.number() && self.ask_for_more(step, origin, frame) {
+            return;
+        }
         let Some(pending) = self.take_pending(step, origin) else { return };
         if pending.is_unsure && (is_refused || is_of_one_attempt(opcode, status)) {
             self.finish_unknown(step, pending.asked, target);
@@ -249,6 +261,38 @@ impl Node {
         if !is_refused {
             self.follow_on(step, &pending, is_latest == Some(true));
         }
+    }
+
+    /// Handles the response to a FETCH whose next record is larger than what was reserved for it: reserves more and
+    /// asks for that record alone, or refuses it. Returns false if the response is another one.
+    fn ask_for_more(&mut self, step: &mut Step<'_>, origin: Origin, frame: &Frame<'_>) -> bool {
+        let Some(pending) = self.pending.get_mut(origin) else { return false };
+        let Some(Response::Error(error)) = Self::answer_of(pending.asked.opcode, frame) else { return false };
+        let Some(needed) = error.limit().filter(|_| pending.asked.opcode == Opcode::Fetch.number()) else {
+            return false;
+        };
+        let charge = u32::try_from(needed).unwrap_or(u32::MAX).min(PAYLOAD_MAX) + RESPONSE_CHARGE;
+        let Some(extra) = charge.checked_sub(pending.asked.charge).filter(|extra| *extra > 0) else { return false };
+        let Some(kept) = pending.frame.take() else { return false };
+        if !self.admission.admits(extra.into()) {
+            if let Some(Pending { asked, .. }) = self.take_pending(step, origin) {
+                self.finish(step, asked, self.out_of_memory().into());
+            }
+            return true;
+        }
+        pending.asked.charge = charge;
+        pending.frame = Some(for_one_record(&kept.into_frame(), charge - RESPONSE_CHARGE).keep());
+        let conn = pending.asked.conn;
+        self.admission.extend(conn, extra);
+        self.suspend_if_due(step, conn);
+        self.send_again(step, origin);
+        true
+    }
+
+    /// Returns the error for a request that this node has no memory for at the moment.
+    fn out_of_memory(&self) -> ErrorResponse {
+        let message = "the clients of this node use all the memory that they may; retry, or use another node";
+        self.overloaded(message).retry_after(OVERLOADED_AGAIN_MS)
     }
 
     /// Forwards the response of this event to its client.
@@ -263,7 +307,7 @@ impl Node {
         {
             return;
         }
-        if let Some(frame_max) = self.discharge(step, &asked, frame.len() as u64) {
+        if let Some(frame_max) = self.discharge(step, &asked) {
             self.stats.errors += u64::from(frame.header.status >= 0x40);
             if frame.len() > frame_max as usize {
                 answer(step, asked, fit_frame(frame, frame_max));
@@ -310,7 +354,15 @@ impl Node {
             return;
         }
         let subscribed = if let Response::Subscribed(subscribed) = &response { Some(*subscribed) } else { None };
-        if let Some(frame_max) = self.discharge(step, &asked, size_of_answer(&response)) {
+        let mut response = response;
+        // A single record may be larger than what was reserved.
+        if let Response::Fetched(fetched) = &response
+            && fetched.payload.len() as u64 > asked.charge.into()
+            && !self.admission.admits(fetched.payload.len() as u64)
+        {
+            response = self.out_of_memory().into();
+        }
+        if let Some(frame_max) = self.discharge(step, &asked) {
             self.stats.errors += u64::from(response.status() >= 0x40);
             let response = if let Response::Fetched(_) = response { fit(response, frame_max) } else { response };
             answer(step, asked, response);
@@ -392,6 +444,22 @@ impl Node {
         let request_id: RequestId = frame.header.request_id;
         let packet = Packet::Response(frame.header.opcode, error.into());
         step.out.push(Action::Send { conn: id, request_id, route: None, packet });
+    }
+}
+
+/// Returns the frame of a request whose arguments this node has changed.
+fn limited_frame(frame: &Frame<'_>, request: &Request<'_>) -> Frame<'static> {
+    request_frame(request, &[], frame.header.request_id, frame.header.flags)
+}
+
+/// Returns a FETCH for one record, of at most so many bytes.
+fn for_one_record(frame: &Frame<'_>, max_bytes: u32) -> Frame<'static> {
+    let args = frame.args().expect("it was verified when it arrived");
+    match Request::decode(Opcode::Fetch, args) {
+        Ok(Request::Fetch(fetch)) => {
+            limited_frame(frame, &Request::Fetch(Fetch { max_bytes, max_records: 1, ..fetch }))
+        }
+        other => unreachable!("{other:?} was a FETCH when it arrived"),
     }
 }
 

@@ -138,7 +138,7 @@ impl Node {
             return;
         }
         let Some(client) = self.conns.client_mut(conn) else { return };
-        if !client.notices || self.admission.is_full(conn) {
+        if !client.notices || self.admission.room(conn) == 0 {
             return; // when it reads again, all its readers have a turn
         }
         if !client.takes(step.event) {

@@ -72,6 +72,7 @@ impl Node {
             ("clients", self.conns.clients() as u64),
             ("inflight", self.admission.inflight()),
             ("charged_bytes", self.admission.reserved()),
+            ("untaken_bytes", self.admission.untaken()),
             ("topics", self.catalogue.len() as u64),
             ("memory_bytes", self.memory_used()),
             ("memory_bytes_max", self.settings.memory_bytes),

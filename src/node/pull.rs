@@ -3,7 +3,7 @@
 
 use super::subscriptions::Followed;
 use super::{Node, Step};
-use crate::limits::{PULL_AGAIN_US, PULL_TIMEOUT_US, PULLS_MAX, PULLS_PER_HOME_MAX};
+use crate::limits::{PAYLOAD_MAX, PULL_AGAIN_US, PULL_TIMEOUT_US, PULLED_BYTES_MAX, PULLS_MAX, PULLS_PER_HOME_MAX};
 use crate::types::{NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
 use crate::wire::response::{ErrorResponse, Fetched};
@@ -15,6 +15,8 @@ pub(super) struct Pull {
     topic: TopicId,
     home: NodeId,
     from: Offset,
+    /// Most bytes of records that it brings.
+    max_bytes: u32,
 }
 
 impl Node {
@@ -28,7 +30,9 @@ impl Node {
             return;
         }
         let in_flight = self.subscriptions.homes[usize::from(home.index())].pulls;
-        if self.pulls.len() >= PULLS_MAX || in_flight >= PULLS_PER_HOME_MAX {
+        let max_bytes = max_bytes.max(topic.pull_least);
+        let is_too_much = self.subscriptions.pulled_bytes + u64::from(max_bytes) > PULLED_BYTES_MAX;
+        if self.pulls.len() >= PULLS_MAX || in_flight >= PULLS_PER_HOME_MAX || is_too_much {
             self.subscriptions.waiting.push_back(key);
             return;
         }
@@ -38,9 +42,10 @@ impl Node {
             return self.pull_later(step, id);
         }
         let deadline_us = step.now.after_us(PULL_TIMEOUT_US);
-        let pull = Pull { topic: id, home, from };
+        let pull = Pull { topic: id, home, from, max_bytes };
         let origin = self.pulls.insert(pull, deadline_us).expect("PULLS_MAX is less than a table holds");
         self.subscriptions.homes[usize::from(home.index())].pulls += 1;
+        self.subscriptions.pulled_bytes += u64::from(max_bytes);
         self.subscriptions.topic_mut(place).pulls.push(from);
         self.stats.pulls += 1;
         if is_here {
@@ -106,12 +111,14 @@ impl Node {
 
     fn end_pull(&mut self, step: &mut Step<'_>, pull: Pull, response: Option<Response>) {
         self.subscriptions.homes[usize::from(pull.home.index())].pulls -= 1;
+        self.subscriptions.pulled_bytes -= u64::from(pull.max_bytes);
         // The end of one fetch lets only a few others begin: to wake all who wait would cost the square of their
         // number.
         self.wake_waiting(PULLS_PER_HOME_MAX);
         let Some(place) = self.subscriptions.topic_of(pull.topic) else { return };
         let topic = self.subscriptions.topic_mut(place);
         topic.pulls.retain(|from| *from != pull.from);
+        topic.pull_least = response.as_ref().and_then(needed).unwrap_or(0);
         match response {
             Some(Response::Fetched(fetched))
                 if fetched.topic_id == topic.id && fetched.epoch == topic.epoch && fetched.end() > pull.from =>
@@ -120,6 +127,11 @@ impl Node {
                 self.raise_head(place, fetched.next);
                 for key in self.subscriptions.topic(place).readers_in(pull.from..=pull.from) {
                     self.send_records(step, key, (*fetched).clone());
+                }
+            }
+            Some(Response::Error(error)) if error.status == Status::TooLarge.number() => {
+                for key in self.subscriptions.topic(place).readers_in(pull.from..=pull.from) {
+                    self.subscriptions.enqueue(key);
                 }
             }
             Some(Response::Error(error)) if ends(&error) => self.end_topic(step, place, &error),
@@ -170,6 +182,14 @@ impl Node {
     }
 }
 
+/// Returns how many bytes the next fetch must allow, if a response says that the next record is larger than this one
+/// allowed.
+fn needed(response: &Response) -> Option<u32> {
+    let Response::Error(error) = response else { return None };
+    let needed = error.limit().filter(|_| error.status == Status::TooLarge.number())?;
+    Some(u32::try_from(needed).unwrap_or(u32::MAX).min(PAYLOAD_MAX))
+}
+
 /// Returns true if the error ends the subscriptions: the topic that the readers follow no longer exists as they know
 /// it.
 fn ends(error: &ErrorResponse) -> bool {
@@ -188,12 +208,17 @@ fn fetch_frame(topic: &Followed, from: Offset, max_bytes: u32) -> Frame<'static>
         max_records: 0,
         max_wait_ms: 0,
     });
-    request_frame(&request, &[], RequestId(0))
+    request_frame(&request, &[], RequestId(0), Flags::default())
 }
 
 /// Encodes a request of this node's own.
-pub(super) fn request_frame(request: &Request<'_>, payload: &[u8], request_id: RequestId) -> Frame<'static> {
-    let head = Head { opcode: request.opcode().number(), flags: Flags::default(), status: 0, request_id };
+pub(super) fn request_frame(
+    request: &Request<'_>,
+    payload: &[u8],
+    request_id: RequestId,
+    flags: Flags,
+) -> Frame<'static> {
+    let head = Head { opcode: request.opcode().number(), flags, status: 0, request_id };
     let mut bytes = Vec::with_capacity(128 + payload.len());
     let sum = (payload.len(), crate::types::crc32(payload));
     head.seal(None, sum, &mut bytes, |args| request.encode(args));

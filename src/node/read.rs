@@ -7,7 +7,7 @@ use super::fetch::{or_most, read, shorten, skip};
 use super::forward::ReplyTo;
 use super::serve::{Answer, decode};
 use super::{Node, Step};
-use crate::limits::{READ_AGAIN_MS, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
+use crate::limits::{FETCH_RESERVE_LEAST, READ_AGAIN_MS, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
 use crate::record::{Found, Unreadable, Wanted};
 use crate::topic::{NotHeld, Topic, push_run};
 use crate::types::{NodeId, Offset, TopicId};
@@ -57,7 +57,7 @@ pub(super) struct Begin {
 #[derive(Debug)]
 enum Reader {
     /// A FETCH.
-    Fetch { reply: ReplyTo, from: Begin },
+    Fetch { reply: ReplyTo, from: Begin, max_bytes: u32 },
     /// A FETCH or SUBSCRIBE that starts at a time. It is executed once the journal has found the offset for that time.
     Start { frame: Kept, reply: ReplyTo, source: NodeId },
     /// Local readers that are behind.
@@ -78,12 +78,13 @@ impl Node {
         let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
         match read(topic, from.offset, max_bytes, max_records) {
             Ok(fetched) => {
+                let fetched = within(fetched, max_bytes, reply)?;
                 self.stats.fetches += u64::from(fetched.count > 0);
                 Ok(Answer::Now(Response::Fetched(Box::new(fetched))))
             }
             Err(NotHeld) => {
                 let wanted = wanted(topic, from.offset, or_most(max_bytes), or_most(max_records));
-                self.look_up(step, lookup(topic, wanted, Reader::Fetch { reply, from }))
+                self.look_up(step, lookup(topic, wanted, Reader::Fetch { reply, from, max_bytes }))
             }
         }
     }
@@ -141,17 +142,18 @@ impl Node {
                 let again = ErrorResponse::new(Status::Overloaded, "the records were removed before they were read");
                 return self.on_pulled_here(step, origin, Err(again));
             }
-            (Reader::Fetch { reply, from }, Wanted::Records { max_bytes, max_records, .. }) if was_removed => {
+            (Reader::Fetch { reply, from, max_bytes }, Wanted::Records { max_records, .. }) if was_removed => {
                 let first = self.kept(id).map_or(from.offset, |(first, _)| first);
                 let offset = if from.is_earliest { first } else { from.offset };
-                (reply, self.fetch_from(step, id, Begin { offset, ..from }, (*max_bytes, *max_records), reply))
+                (reply, self.fetch_from(step, id, Begin { offset, ..from }, (max_bytes, *max_records), reply))
             }
             (Reader::Pull(origin), _) => {
                 let fetched = self.fetched(id, &wanted, extent, found);
                 return self.on_pulled_here(step, origin, fetched);
             }
-            (Reader::Fetch { reply, from: Begin { offset: from, .. } }, _) => {
+            (Reader::Fetch { reply, from: Begin { offset: from, .. }, max_bytes }, _) => {
                 let fetched = self.fetched(id, &wanted, extent, found);
+                let fetched = fetched.and_then(|fetched| within(fetched, max_bytes, reply));
                 self.stats.fetches += u64::from(fetched.is_ok());
                 (reply, fetched.map(|fetched| Answer::Now(Response::Fetched(Box::new(Fetched { from, ..fetched })))))
             }
@@ -252,6 +254,19 @@ impl Node {
                 self.overloaded(message).retry_after(READ_AGAIN_MS)
             }
         }
+    }
+}
+
+/// Returns the records, unless another node asks for fewer bytes than even the first record has: it has reserved no
+/// more memory than it asks for.
+fn within(fetched: Fetched, max_bytes: u32, reply: ReplyTo) -> Result<Fetched, ErrorResponse> {
+    let (len, most) = (fetched.payload.len(), or_most(max_bytes).max(FETCH_RESERVE_LEAST) as usize);
+    match reply {
+        ReplyTo::Ingress { .. } if len > most => {
+            let message = "the next record is larger than the ingress has reserved memory for";
+            Err(ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(len as u64)))
+        }
+        ReplyTo::Ingress { .. } | ReplyTo::Client(_) | ReplyTo::Nobody => Ok(fetched),
     }
 }
 

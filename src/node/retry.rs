@@ -338,7 +338,7 @@ impl Node {
     }
 
     /// Sends a request, which must be in no lane, under a new origin.
-    fn send_again(&mut self, step: &mut Step<'_>, origin: Origin) {
+    pub(super) fn send_again(&mut self, step: &mut Step<'_>, origin: Origin) {
         let Some(pending) = self.pending.get_mut(origin) else { return };
         let Some(frame) = pending.frame.clone() else { return };
         let (target, kind) = (pending.target, pending.kind);

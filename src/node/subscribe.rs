@@ -205,7 +205,7 @@ impl Node {
         if home != self.settings.id && topic.told().is_none_or(|told| !told.push) {
             self.tell(step, place);
         }
-        self.admission.finish(asked.conn, asked.charge, 0);
+        self.admission.finish(asked.conn, asked.charge);
         self.settle(step, asked.conn);
         true
     }
@@ -235,9 +235,13 @@ impl Node {
         Some(place)
     }
 
-    /// Adds a reader for a client. Returns false if the client has disconnected.
+    /// Adds a reader for a client. Returns false if the client has disconnected, or has closed its sending side: it
+    /// could grant a subscription no credit.
     fn add_reader(&mut self, conn: ConnId, place: usize, cursor: Offset, consumer: Consumer) -> bool {
         let Some(client) = self.conns.client_mut(conn) else { return false };
+        if client.ended && matches!(consumer, Consumer::Stream { .. }) {
+            return false;
+        }
         let key = self.subscriptions.insert(conn, place, cursor, consumer);
         client.readers.insert(key);
         self.conns.recount(conn);

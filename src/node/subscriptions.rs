@@ -134,6 +134,8 @@ pub(super) struct Followed {
     pub telling: Option<Telling>,
     /// The offsets from which a fetch is in flight.
     pub pulls: Vec<Offset>,
+    /// Bytes that the next fetch must allow, because the next record is that large; 0 if that is not known.
+    pub pull_least: u32,
     /// Why the home is unreachable. `None` again once the home is reachable and has confirmed the topic.
     pub outage: Option<Outage>,
     tail: VecDeque<Pushed>,
@@ -226,6 +228,8 @@ pub(super) struct Subscriptions {
     pub strays: BTreeMap<TopicId, (NodeId, u64)>,
     /// The request id of the last FEED to any home.
     pub feed_version: u64,
+    /// Most bytes of records that the fetches in flight bring together.
+    pub pulled_bytes: u64,
     polls: BTreeSet<(u64, usize)>,
     tails_bytes: usize,
 }
@@ -245,6 +249,7 @@ impl Subscriptions {
             retries: VecDeque::new(),
             strays: BTreeMap::new(),
             feed_version: 0,
+            pulled_bytes: 0,
             polls: BTreeSet::new(),
             tails_bytes: 0,
         }
@@ -539,6 +544,7 @@ impl Followed {
             told: None,
             telling: None,
             pulls: Vec::new(),
+            pull_least: 0,
             outage: None,
             tail: VecDeque::new(),
             tail_bytes: 0,
@@ -611,7 +617,12 @@ mod tests {
     /// Returns a push of one record whose frame has `len` bytes.
     fn pushed(base: u64, len: usize) -> Pushed {
         let request = crate::wire::Request::Credit { limit: 0 };
-        let frame = super::super::pull::request_frame(&request, &vec![0; len - 44], RequestId(0));
+        let frame = super::super::pull::request_frame(
+            &request,
+            &vec![0; len - 44],
+            RequestId(0),
+            crate::wire::Flags::default(),
+        );
         assert_eq!(frame.len(), len);
         Pushed { base: Offset(base), end: Offset(base + 1), frame }
     }

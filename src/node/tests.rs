@@ -17,6 +17,7 @@
 //! | `pulls` | fetches for readers: the limits on them, and that no reader is forgotten |
 //! | `retries` | requests that another node does not answer or does not execute |
 //! | `growth` | the cost of tables: twice the entries take twice the work |
+//! | `memory` | what clients make a node hold: reserved before it is read, and never more than the budget |
 //! | `home` | how a home handles FEED, and what it reports in HEADS |
 //! | `ingress` | how an ingress handles HEADS and epochs, and what it reports in FEED |
 //! | `outage` | the notices to subscribers when a home is unreachable |
@@ -31,6 +32,7 @@ mod harness;
 mod home;
 mod ingress;
 mod links;
+mod memory;
 mod outage;
 mod pulls;
 mod readers;

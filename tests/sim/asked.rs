@@ -1,6 +1,6 @@
 //! The requests that clients remember until they are answered.
 
-use dht_node::limits::{LIST_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
+use dht_node::limits::{FETCH_RESERVE_LEAST, LIST_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
 use dht_node::types::{Epoch, Offset, Retention, TopicId};
 use dht_node::wire::request::{Fetch, Start, Topic};
 use dht_node::wire::{Opcode, Response};
@@ -123,7 +123,7 @@ impl Asked {
     /// record may exceed it.
     pub(crate) fn check_charge(&self, response: &Response, length: usize) {
         let charged = if let What::Fetch { bounds, .. } = self.what {
-            if bounds.bytes == 0 { PAYLOAD_MAX } else { bounds.bytes.min(PAYLOAD_MAX) }
+            if bounds.bytes == 0 { PAYLOAD_MAX } else { bounds.bytes.clamp(FETCH_RESERVE_LEAST, PAYLOAD_MAX) }
         } else if let What::List { .. } = self.what {
             LIST_BYTES_MAX
         } else {

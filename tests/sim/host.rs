@@ -282,8 +282,15 @@ impl Host {
                 if conn.ended {
                     self.remove(id, around);
                 }
-            } else if conn.filled && conn.queued <= conn.queue_mark / 2 {
-                conn.filled = false;
+                continue;
+            }
+            let bytes = conn.queued;
+            let is_drained = conn.filled && bytes <= conn.queue_mark / 2;
+            conn.filled &= !is_drained;
+            if std::mem::replace(&mut conn.unsent, bytes) != bytes {
+                self.handle(now, Event::Unsent { conn: id, bytes });
+            }
+            if is_drained {
                 self.handle(now, Event::Drained { conn: id });
             }
         }

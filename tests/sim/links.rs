@@ -32,6 +32,8 @@ pub(crate) struct Conn {
     pub outbox: VecDeque<Bytes>,
     /// Size of `outbox` in bytes.
     pub queued: usize,
+    /// The same as the node knows it.
+    pub unsent: usize,
     pub frame_max: u32,
     pub queue_mark: usize,
     pub state: State,
@@ -139,6 +141,7 @@ impl SimLinks {
             inbox: Vec::new(),
             outbox: VecDeque::new(),
             queued: 0,
+            unsent: 0,
             frame_max: FRAME_BEFORE_HELLO_MAX,
             queue_mark: usize::MAX,
             state,

@@ -98,7 +98,7 @@ fn a_client_with_its_share_unanswered_is_not_read_until_half_of_it_is_answered()
 fn the_more_all_clients_together_have_unanswered_the_less_one_may_have_before_it_is_not_read() {
     let name = names(1, 1).next().unwrap();
     let largest = Request::Fetch(fetch(&name));
-    let mut node = Harness::linked(1);
+    let mut node = Harness::linked_with_memory(1, 1 << 30);
     let greedy: Vec<ConnId> = (0..40).map(|_| node.client()).collect();
     let mut asked = Vec::new();
     for (client, id) in greedy.iter().flat_map(|client| (0..8).map(move |id| (*client, id))) {
@@ -109,7 +109,7 @@ fn the_more_all_clients_together_have_unanswered_the_less_one_may_have_before_it
     assert_eq!(node.paused().len(), greedy.len());
     assert!(node.node.admission.reserved() <= clients_bytes(node.node.settings.memory_bytes));
     let polite = node.client();
-    for id in 0..10 {
+    for id in 0..12 {
         node.ask(polite, id, &PING);
         assert!(node.is_read(polite), "its share is larger than {id} small requests");
     }

@@ -157,6 +157,18 @@ impl Harness {
         Self::with(settings)
     }
 
+    /// A node with its link up and a memory limit.
+    pub(super) fn linked_with_memory(dimension: u8, memory_bytes: u64) -> Self {
+        let mut harness = Self::with(Settings { memory_bytes, ..Self::in_cube(dimension).node.settings });
+        harness.link_up();
+        harness
+    }
+
+    /// A node that is alone in its cube, with a memory limit.
+    pub(super) fn alone_with_memory(memory_bytes: u64) -> Self {
+        Self::with(Settings { memory_bytes, ..Self::alone().node.settings })
+    }
+
     /// A node alone in its cube whose memory is full with one topic, so that every read queries the journal.
     pub(super) fn with_journal() -> Self {
         let mut settings = Self::alone().node.settings;

@@ -1,0 +1,171 @@
+//! What clients make a node hold: reserved before it is read, and never more than the budget.
+
+use super::harness::{Harness, fetch, fetched, names, records, refusal, subscribed};
+use super::sent::{Sent, only};
+use crate::limits::{
+    FETCH_RESERVE_LEAST, NODE_BYTES_LEAST, PAYLOAD_MAX, PULLED_BYTES_MAX, RESPONSE_CHARGE, clients_bytes,
+};
+use crate::types::{ConnId, Retention};
+use crate::wire::request::Fetch;
+use crate::wire::response::{Detail, ErrorResponse, Payload};
+use crate::wire::{Opcode, Request, Response, Status};
+
+/// The length of a record that is larger than what a FETCH reserves at least.
+const LARGE: usize = 100 << 10;
+
+/// Returns the response of a home whose next record needs `limit` bytes.
+fn too_large(limit: usize) -> Response {
+    ErrorResponse::new(Status::TooLarge, "larger").with(Detail::Limit(limit as u64)).into()
+}
+
+/// Returns the response with one record of at least `bytes` bytes.
+fn one_record(topic: u64, bytes: usize) -> Response {
+    let payload = Payload { parts: vec![records(1, bytes).into()], crc: None };
+    Response::Fetched(Box::new(crate::wire::response::Fetched { payload, ..fetched(topic, 1, 0, 1) }))
+}
+
+fn max_bytes(asked: &Sent) -> u32 {
+    let Request::Fetch(fetch) = asked.request() else { panic!("{asked:?} is no FETCH") };
+    fetch.max_bytes
+}
+
+#[test]
+fn a_home_sends_another_node_no_more_records_than_that_has_reserved_memory_for() {
+    let mut node = Harness::linked(1);
+    let (client, name) = (node.client(), names(0, 1).next().unwrap());
+    node.create(client, &name, Retention::default());
+    node.publish(client, &name, 1, LARGE);
+    node.publish(client, &name, 1, 10);
+    let large = records(1, LARGE).len();
+    let ask = |node: &mut Harness, from: u64, max_bytes: u32| {
+        let start = crate::wire::request::Start::Offset(crate::types::Offset(from));
+        let sent = node.node_asks(1, 5, &Request::Fetch(Fetch { start, max_bytes, ..fetch(&name) }), &[]);
+        only(&sent, Opcode::Fetch)[0].response()
+    };
+    for too_few in [1, FETCH_RESERVE_LEAST, u32::try_from(large).unwrap() - 1] {
+        let Response::Error(error) = ask(&mut node, 0, too_few) else { panic!("{too_few} bytes are too few") };
+        assert_eq!((error.status, error.limit()), (Status::TooLarge.number(), Some(large as u64)));
+    }
+    for enough in [u32::try_from(large).unwrap(), 0] {
+        let Response::Fetched(fetched) = ask(&mut node, 0, enough) else { panic!("{enough} bytes are enough") };
+        assert!(fetched.payload.len() >= large);
+    }
+    let Response::Fetched(fetched) = ask(&mut node, 1, 1) else { panic!("a small record is always returned") };
+    assert_eq!(fetched.count, 1);
+    // A client of this node gets the record whatever it asks for, because its node knows what it holds.
+    let Response::Fetched(fetched) = node.answer_to(client, 9, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }))
+    else {
+        panic!("the first record")
+    };
+    assert_eq!(fetched.payload.len(), large);
+}
+
+#[test]
+fn an_ingress_reserves_more_for_a_large_record_before_it_asks_again() {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let asked = node.ask(client, 5, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
+    let reserved = |node: &Harness| node.node.admission.reserved();
+    assert_eq!((max_bytes(&asked[0]), reserved(&node)), (1, u64::from(FETCH_RESERVE_LEAST + RESPONSE_CHARGE)));
+    let again = node.answer(&asked[0], &too_large(LARGE));
+    assert_eq!((max_bytes(&again[0]) as usize, reserved(&node)), (LARGE, LARGE as u64 + u64::from(RESPONSE_CHARGE)));
+    let sent = node.answer(&again[0], &one_record(7, LARGE - 100));
+    assert_eq!((sent[0].conn, sent[0].id(), sent[0].fetched().count), (client, 5, 1));
+    assert_eq!((reserved(&node), node.node.admission.inflight()), (0, 0));
+    // What is not larger than what was reserved is no reason to ask again, and is passed on as it is.
+    let asked = node.ask(client, 6, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
+    let sent = node.answer(&asked[0], &too_large(FETCH_RESERVE_LEAST as usize));
+    assert_eq!((sent[0].conn, sent[0].status()), (client, Status::TooLarge));
+}
+
+#[test]
+fn when_the_budget_is_used_up_a_large_record_is_refused_and_small_requests_are_not() {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked_with_memory(1, NODE_BYTES_LEAST);
+    let budget = clients_bytes(NODE_BYTES_LEAST);
+    let (mut asked, mut greedy) = (Vec::new(), Vec::new());
+    let largest = Request::Fetch(fetch(&name));
+    while node.node.admission.admits(PAYLOAD_MAX.into()) {
+        let client = node.client();
+        asked.extend(node.ask(client, 1, &largest));
+        greedy.push(client);
+    }
+    assert!(node.node.admission.reserved() <= budget);
+    let polite = node.client();
+    let small = node.ask(polite, 5, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
+    assert_eq!(max_bytes(&small[0]), 1);
+    let sent = node.answer(&small[0], &too_large(PAYLOAD_MAX as usize));
+    assert_eq!((sent[0].conn, sent[0].status()), (polite, Status::Overloaded));
+    let small = node.ask(polite, 6, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
+    let sent = node.answer(&small[0], &one_record(7, 10));
+    assert_eq!((sent[0].conn, sent[0].fetched().count), (polite, 1));
+    // A FETCH that asks for much is sent on with what its client may have.
+    let limited = node.ask(polite, 7, &largest);
+    assert!((FETCH_RESERVE_LEAST..PAYLOAD_MAX).contains(&max_bytes(&limited[0])), "{limited:?}");
+    for request in &asked {
+        node.answer(request, &refusal(Status::Quota));
+    }
+    node.answer(&limited[0], &refusal(Status::Quota));
+    assert_eq!(node.node.admission.reserved(), 0);
+    let again = node.ask(polite, 8, &largest);
+    assert_eq!(max_bytes(&again[0]), 0, "the client's own limit, now that there is room");
+}
+
+#[test]
+fn what_clients_have_not_taken_limits_what_is_read_for_them_and_for_others() {
+    let mut node = Harness::alone_with_memory(256 << 20);
+    let budget = clients_bytes(256 << 20);
+    let client = node.client();
+    node.create(client, "t", Retention::default());
+    node.publish(client, "t", 1, 900 << 10);
+    let idle: Vec<ConnId> = (0..budget >> 20).map(|_| node.client()).collect();
+    for client in &idle {
+        let Response::Fetched(_) = node.answer_to(*client, 1, &Request::Fetch(fetch("t"))) else { break };
+        node.handle(crate::node::Event::Unsent { conn: *client, bytes: 1 << 20 });
+    }
+    let refused = node.answer_to(client, 9, &Request::Fetch(fetch("t")));
+    assert_eq!(refused.status(), Status::Overloaded.number(), "the others have not taken {budget} bytes");
+    for client in &idle {
+        node.handle(crate::node::Event::Unsent { conn: *client, bytes: 0 });
+    }
+    let Response::Fetched(fetched) = node.answer_to(client, 10, &Request::Fetch(fetch("t"))) else {
+        panic!("no record")
+    };
+    assert_eq!(fetched.count, 1);
+    assert!(node.paused().is_empty());
+}
+
+#[test]
+fn readers_fetch_large_records_too_and_all_their_fetches_together_are_bounded() {
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let topics = PULLED_BYTES_MAX / u64::from(PAYLOAD_MAX) + 8;
+    for (number, name) in (1..=topics).zip(names(1, 1)) {
+        node.follow(client, number, &name, subscribed(number, 1, 1));
+    }
+    let (mut asked, mut in_flight, mut served) = (node.settle(), Vec::new(), 0);
+    // Each home says that its record has the largest size there is.
+    while let Some(first) = asked.iter().position(|sent| sent.opcode() == Opcode::Fetch) {
+        let pull = asked.remove(first);
+        if max_bytes(&pull) < PAYLOAD_MAX {
+            asked.extend(node.answer(&pull, &too_large(PAYLOAD_MAX as usize)));
+            asked.extend(node.settle());
+        } else {
+            in_flight.push(pull);
+        }
+        let most = PULLED_BYTES_MAX / u64::from(PAYLOAD_MAX);
+        assert!(in_flight.len() as u64 <= most, "{} in flight", in_flight.len());
+        if in_flight.len() as u64 == most || asked.iter().all(|sent| sent.opcode() != Opcode::Fetch) {
+            for pull in std::mem::take(&mut in_flight) {
+                let Request::Fetch(fetch) = pull.request() else { unreachable!() };
+                let number = fetch.topic.id.unwrap().number();
+                let sent = node.answer(&pull, &one_record(number, PAYLOAD_MAX as usize - 100));
+                served += only(&sent, Opcode::Deliver).len() as u64;
+                asked.extend(sent);
+                asked.extend(node.settle());
+            }
+        }
+    }
+    assert_eq!(served, topics);
+}
