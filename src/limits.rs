@@ -301,7 +301,8 @@ pub const SEGMENT_RESERVE_DELETES: u32 = 128 << 10;
 /// The part of `SEGMENT_RESERVE` that is left to entries that record a jump of the clock, which cannot be refused.
 pub const SEGMENT_RESERVE_CLOCK: u32 = 8 << 10;
 
-/// Most topics of a node. At under 400 bytes each they fit a node's memory limit beside its records.
+/// Most topics of a node. At about 400 bytes each, and twice their names, they fit a node's memory limit beside its
+/// records.
 pub const TOPICS_MAX: usize = 1 << 20;
 
 /// Topics that clients of one address may create per second in the long run, unless configured. Without a bound one
@@ -354,12 +355,12 @@ pub const EPOCHS_GIVEN_UP: u32 = 1 << 16;
 /// forgotten.
 pub const PRODUCERS_MAX: usize = 1024;
 
-/// Most producers per topic that are remembered after storing only sequence 0, at about 50 bytes each. The oldest is
+/// Most producers per topic that are remembered after storing only sequence 0, at up to 64 bytes each. The oldest is
 /// forgotten. Each message sent from the command line is one, so its retry is recognised until this many others have
 /// been stored.
 pub const ONE_SHOTS_MAX: usize = 16_384;
 
-/// Most opened producers per topic, whose records are counted, at 96 bytes each. The least recently active is
+/// Most opened producers per topic, whose records are counted, at about 120 bytes each. The least recently active is
 /// forgotten, and every later open reports how many were.
 pub const OPENED_PRODUCERS_MAX: usize = 16_384;
 

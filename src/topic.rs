@@ -7,7 +7,7 @@ mod eras;
 mod log;
 mod producer;
 
-pub use catalogue::{Catalogue, NewTopic, Topic};
+pub use catalogue::{Catalogue, Cost, NewTopic, Topic, topic_cost};
 pub use eras::{Era, Eras};
 pub use log::{NotHeld, Read, TopicLog, chunk_cost, push_run};
 pub use producer::{NotOpened, Opened, PRODUCER_COST_MAX, Producers, Stored, Verdict};

@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 
 use super::action::Action;
 use super::forward::ReplyTo;
-use super::topics::TOPIC_COST;
 use super::{Node, Step};
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, Filed, Note, TopicRef};
-use crate::topic::{Era, NewTopic, NotOpened, Opened, PRODUCER_COST_MAX, Stored, Topic, Verdict, chunk_cost};
+use crate::topic::{
+    Era, NewTopic, NotOpened, Opened, PRODUCER_COST_MAX, Stored, Topic, Verdict, chunk_cost, topic_cost,
+};
 use crate::types::{Offset, Opening, SettingsChange, TopicId, TopicName};
 use crate::wire::response::{Detail, Durability, ErrorResponse, OFFSET_FORGOTTEN, OpenedProducer, Published};
 use crate::wire::{Response, Status};
@@ -51,6 +52,8 @@ pub(super) struct Cost {
     pub(super) records: u64,
     /// Memory of what is remembered about producers.
     pub(super) producers: u64,
+    /// Memory of a new topic.
+    pub(super) topics: u64,
     /// Memory of the entry and its proposal. It does not count towards the node's memory limit, only towards
     /// `PROPOSALS_BYTES_MAX`, because it is free again after the commit.
     pub(super) entry: u64,
@@ -64,28 +67,34 @@ impl Cost {
     /// Returns the cost of an entry.
     pub(super) fn of(entry: &Entry) -> Self {
         let name_len = |topic: &TopicRef| if let TopicRef::Name(name) = topic { name.len() } else { 0 };
-        let (name_len, records, producers) = match entry {
+        let (name_len, records, producers, topics) = match entry {
             Entry::Publish(Batch { topic, payload, producer, .. }) => {
                 let producers = if producer.is_some() { PRODUCER_COST_MAX } else { 0 };
-                (name_len(topic), chunk_cost(payload.len()), producers)
+                (name_len(topic), chunk_cost(payload.len()), producers, 0)
             }
-            Entry::OpenProducer { topic, .. } => (name_len(topic), 0, PRODUCER_COST_MAX),
-            Entry::Create { name, .. } => (name.len(), 0, 0),
-            Entry::Delete { topic } | Entry::Alter { topic, .. } => (name_len(topic), 0, 0),
-            Entry::Trim { .. } | Entry::Refused | Entry::RaiseEpochs | Entry::Reclock(_) => (0, 0, 0),
+            Entry::OpenProducer { topic, .. } => (name_len(topic), 0, PRODUCER_COST_MAX, 0),
+            Entry::Create { name, .. } => (name.len(), 0, 0, topic_cost(name.len())),
+            Entry::Delete { topic } | Entry::Alter { topic, .. } => (name_len(topic), 0, 0, 0),
+            Entry::Trim { .. } | Entry::Refused | Entry::RaiseEpochs | Entry::Reclock(_) => (0, 0, 0, 0),
         };
-        Self { records, producers, entry: (ENTRY_COST + name_len) as u64 }
+        Self { records, producers, topics, entry: (ENTRY_COST + name_len) as u64 }
     }
 
     /// Returns the part that counts towards the node's memory limit.
     pub(super) const fn lasting(self) -> u64 {
-        self.records + self.producers
+        self.records + self.fixed()
+    }
+
+    /// Returns the part of it that eviction can never free.
+    pub(super) const fn fixed(self) -> u64 {
+        self.producers + self.topics
     }
 
     const fn plus(self, other: Self) -> Self {
         Self {
             records: self.records + other.records,
             producers: self.producers + other.producers,
+            topics: self.topics + other.topics,
             entry: self.entry + other.entry,
         }
     }
@@ -94,6 +103,7 @@ impl Cost {
         Self {
             records: self.records - other.records,
             producers: self.producers - other.producers,
+            topics: self.topics - other.topics,
             entry: self.entry - other.entry,
         }
     }
@@ -233,8 +243,8 @@ impl Node {
 
     /// Evicts records until the node is within its memory limit, as far as that is possible.
     pub(super) fn evict(&mut self) {
-        let others = self.catalogue.len() as u64 * TOPIC_COST + self.proposals.cost().lasting();
-        self.catalogue.evict(self.settings.memory_bytes.saturating_sub(others));
+        let proposed = self.proposals.cost().lasting();
+        self.catalogue.evict(self.settings.memory_bytes.saturating_sub(proposed));
     }
 
     fn tell_proposer(&mut self, step: &mut Step<'_>, reply: ReplyTo, result: Result<Response, ErrorResponse>) {

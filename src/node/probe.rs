@@ -66,6 +66,7 @@ impl Node {
     }
 
     pub(super) fn counters(&self, now: Now) -> Answer {
+        let memory = self.catalogue.cost();
         let gauges = [
             ("uptime_ms", self.clock.uptime_ms(now)),
             ("links", self.routing.up() as u64),
@@ -76,6 +77,9 @@ impl Node {
             ("topics", self.catalogue.len() as u64),
             ("memory_bytes", self.memory_used()),
             ("memory_bytes_max", self.settings.memory_bytes),
+            ("memory_records", memory.records),
+            ("memory_producers", memory.producers),
+            ("memory_topics", memory.topics),
             ("subscriptions", self.subscriptions.len() as u64),
             (
                 "followed",

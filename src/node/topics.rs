@@ -8,14 +8,11 @@ use super::{Node, Step};
 use crate::cube;
 use crate::limits::{LIST_NAMES_MAX, LIST_SCAN_MAX, PROPOSALS_BYTES_MAX, TOPICS_MAX};
 use crate::record::{Entry, TopicRef};
-use crate::topic::Topic;
+use crate::topic::{Topic, topic_cost};
 use crate::types::{Epoch, NodeId, Offset, Retention, SettingsChange, TopicName};
 use crate::wire::request::{self, List};
 use crate::wire::response::{Description, Detail, ErrorResponse, Listed, Page, TopicState};
 use crate::wire::{Response, Route, Status};
-
-/// Memory that a topic takes without its records, in bytes; an estimate.
-pub(super) const TOPIC_COST: u64 = 400;
 
 /// Size of a page of the topic list without its names, in bytes.
 const LISTED_BYTES: usize = 33;
@@ -36,7 +33,7 @@ impl Node {
                 return self.existing(topic, retention, self.path_of(route)).map(Answer::Now);
             }
         } else {
-            self.check_memory((self.proposals.creates() as u64 + 1) * TOPIC_COST)?;
+            self.check_memory(topic_cost(name.as_str().len()))?;
             if self.catalogue.len() + self.proposals.creates() >= TOPICS_MAX {
                 let message = format!("this node keeps at most {TOPICS_MAX} topics");
                 return Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(TOPICS_MAX as u64)));
@@ -232,7 +229,7 @@ impl Node {
             return self.check_memory(cost.lasting());
         }
         // Records need no free memory, because eviction can make room for them. Producer state cannot be evicted.
-        let fixed = self.memory_used() - self.catalogue.evictable() + self.proposals.cost().producers;
+        let fixed = self.memory_used() - self.catalogue.evictable() + self.proposals.cost().fixed();
         if cost.producers == 0 { Ok(()) } else { self.check_cap(fixed, cost.producers) }
     }
 
@@ -287,8 +284,8 @@ impl Node {
     }
 
     /// Returns how much of the node's memory limit topics take, in bytes.
-    pub(super) fn memory_used(&self) -> u64 {
-        self.catalogue.cost() + self.catalogue.len() as u64 * TOPIC_COST
+    pub(super) const fn memory_used(&self) -> u64 {
+        self.catalogue.cost().total()
     }
 
     const fn with_defaults(&self, wanted: Retention) -> Retention {

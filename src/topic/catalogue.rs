@@ -49,30 +49,79 @@ impl Topic {
         since.min().unwrap_or_else(|| self.log.next())
     }
 
-    /// Returns the memory that the topic takes beyond that of an empty one.
+    /// Returns the memory of the topic, without its place.
     fn cost(&self) -> Cost {
-        Cost { log: self.log.cost(), fixed: self.producers.as_ref().map_or(0, |producers| producers.cost()) }
+        Cost {
+            records: self.log.cost(),
+            producers: self.producers.as_ref().map_or(0, |producers| producers.cost()),
+            topics: topic_cost(self.name.len()) - PLACE_COST
+                + allocated(self.losses.capacity() * size_of::<(Epoch, Offset)>()),
+        }
     }
 
     /// Begins a new epoch of the log, because records at its end may be lost.
     fn raise_epoch(&mut self, by: u32) {
         self.epoch.0 = self.epoch.0.saturating_add(by);
-        self.losses.push((self.epoch, self.log.next()));
-        if self.losses.len() > LOSSES_MAX {
+        if self.losses.len() == LOSSES_MAX {
             // Merging reports the loss from a lower offset than necessary, which is safe.
             let oldest = self.losses.remove(0).1;
             self.losses[0].1 = self.losses[0].1.min(oldest);
         }
+        self.losses.push((self.epoch, self.log.next()));
     }
 }
 
 /// Memory in bytes that counts towards the node's limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Cost {
+pub struct Cost {
     /// Memory of records, which eviction can free once the journal has them, and of the marks that remain of them.
-    log: u64,
-    /// Memory that is in use for as long as the topic exists.
-    fixed: u64,
+    pub records: u64,
+    /// Memory of what is remembered about producers.
+    pub producers: u64,
+    /// Memory of the topics themselves, with their names and losses. It is free again once they are deleted.
+    pub topics: u64,
+}
+
+impl Cost {
+    /// Returns the sum of all parts.
+    pub const fn total(self) -> u64 {
+        self.records + self.producers + self.topics
+    }
+
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            records: self.records + other.records,
+            producers: self.producers + other.producers,
+            topics: self.topics + other.topics,
+        }
+    }
+
+    const fn minus(self, other: Self) -> Self {
+        Self {
+            records: self.records - other.records,
+            producers: self.producers - other.producers,
+            topics: self.topics - other.topics,
+        }
+    }
+}
+
+/// Memory of a place in bytes, with its share of the table of names, both with the spare capacity of tables that have
+/// just grown. It stays in use when the topic of the place is deleted, for the next topic.
+const PLACE_COST: u64 = 2 * (8 + 8 * size_of::<(Box<str>, u32)>() as u64 / 7 + 4);
+
+/// Returns the memory in bytes of a topic with a name of `name_len` bytes that holds nothing yet, with its place. The
+/// name is stored twice: in the topic, and in the table of names.
+pub const fn topic_cost(name_len: usize) -> u64 {
+    PLACE_COST + allocated(size_of::<Topic>()) + 2 * allocated(name_len)
+}
+
+/// Returns the memory in bytes that an allocation of `len` bytes takes, with the allocator's overhead.
+const fn allocated(len: usize) -> u64 {
+    match len {
+        0 => 0,
+        1..=24 => 32,
+        _ => (len as u64 + 8).next_multiple_of(16),
+    }
 }
 
 /// The parameters of a new topic.
@@ -96,11 +145,12 @@ pub struct NewTopic {
 /// the places without a topic. The place of a new topic follows from the entries alone, because its id does.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    places: Vec<Option<Topic>>,
+    /// Boxed, so that a deleted topic leaves only a pointer behind.
+    places: Vec<Option<Box<Topic>>>,
     /// Free places; the last one is used first.
     free: Vec<u32>,
     by_name: HashMap<Box<str>, u32, RandomState>,
-    /// The memory of all topics.
+    /// The memory of all topics, without their places.
     cost: Cost,
     eviction: Option<Eviction>,
     eras: Eras,
@@ -121,15 +171,15 @@ impl Catalogue {
         self.by_name.is_empty()
     }
 
-    /// Returns the memory of all topics, in bytes.
-    pub const fn cost(&self) -> u64 {
-        self.cost.log + self.cost.fixed
+    /// Returns the memory of all topics, in bytes. The places of deleted topics count as memory of topics.
+    pub const fn cost(&self) -> Cost {
+        Cost { topics: self.cost.topics + self.places.len() as u64 * PLACE_COST, ..self.cost }
     }
 
     /// Returns how much of [`Self::cost`] counts as evictable, in bytes: the memory of records once eviction is
     /// allowed.
     pub const fn evictable(&self) -> u64 {
-        if self.is_evicting() { self.cost.log } else { 0 }
+        if self.is_evicting() { self.cost.records } else { 0 }
     }
 
     /// Returns true when any topic has a bound on age.
@@ -188,7 +238,7 @@ impl Catalogue {
         assert_eq!(topic.log.chunks(), 0, "a topic begins with nothing in memory");
         self.aging += usize::from(topic.retention.age_ms > 0);
         self.count_cost(Cost::default(), topic.cost());
-        self.places[slot] = Some(topic);
+        self.places[slot] = Some(Box::new(topic));
     }
 
     /// Removes a topic and returns whether it existed.
@@ -222,8 +272,7 @@ impl Catalogue {
 
     /// Replaces a topic's former memory by its current one in the total.
     const fn count_cost(&mut self, before: Cost, after: Cost) {
-        self.cost.log = self.cost.log - before.log + after.log;
-        self.cost.fixed = self.cost.fixed - before.fixed + after.fixed;
+        self.cost = self.cost.minus(before).plus(after);
     }
 
     /// Changes settings of a topic and removes the records that it no longer retains. Returns the first offset before
@@ -260,21 +309,30 @@ impl Catalogue {
     /// Raises the epoch of every topic by `by`. Readers may have seen any of the skipped epochs, with records that no
     /// longer exist.
     pub fn raise_epochs_by(&mut self, by: u32) {
-        self.places.iter_mut().flatten().for_each(|topic| topic.raise_epoch(by));
+        self.update_all(|topic| topic.raise_epoch(by));
     }
 
     /// Begins a new epoch of every log after a restore from a backup. It is `second`, the time in seconds since 1970,
     /// so that it exceeds every epoch of the lost logs and of earlier restores of the same backup; where the clock says
     /// too little for that, the epoch is raised as after a repair.
     pub fn raise_epochs_to(&mut self, second: u32) {
-        for topic in self.places.iter_mut().flatten() {
+        self.update_all(|topic| {
             topic.raise_epoch(second.checked_sub(topic.epoch.0).filter(|by| *by > 0).unwrap_or(EPOCHS_GIVEN_UP));
-        }
+        });
     }
 
     /// Forgets all producers, when it is not known which of their batches were stored.
     pub fn forget_producers(&mut self) {
-        self.places.iter_mut().flatten().for_each(|topic| topic.producers = None);
+        self.update_all(|topic| topic.producers = None);
+    }
+
+    /// Applies `change`, which leaves the logs as they are, to all topics and updates the memory accounting.
+    fn update_all(&mut self, change: impl Fn(&mut Topic)) {
+        for topic in self.places.iter_mut().flatten() {
+            let before = topic.cost();
+            change(topic);
+            self.cost = self.cost.minus(before).plus(topic.cost());
+        }
     }
 
     /// Returns the eras of the append times.
@@ -296,7 +354,7 @@ impl Catalogue {
     }
 
     fn at(&self, slot: usize) -> Option<&Topic> {
-        self.places.get(slot)?.as_ref()
+        self.places.get(slot)?.as_deref()
     }
 
     /// Asserts the invariants.
@@ -304,12 +362,13 @@ impl Catalogue {
         assert_eq!(self.places.len() - self.free.len(), self.by_name.len());
         assert!(self.free.iter().all(|slot| self.places[*slot as usize].is_none()));
         let mut cost = Cost::default();
-        for (slot, topic) in self.places.iter().enumerate().filter_map(|(slot, place)| Some((slot, place.as_ref()?))) {
+        for (slot, topic) in self.places.iter().enumerate().filter_map(|(slot, place)| Some((slot, place.as_deref()?)))
+        {
             assert_eq!(slot_of(topic.id), slot);
             assert_eq!(self.by_name.get(&topic.name).copied(), u32::try_from(slot).ok());
             topic.log.check();
             topic.producers.iter().for_each(|producers| producers.check());
-            cost = Cost { log: cost.log + topic.cost().log, fixed: cost.fixed + topic.cost().fixed };
+            cost = cost.plus(topic.cost());
         }
         assert_eq!(self.cost, cost);
         assert_eq!(self.aging, self.places.iter().flatten().filter(|topic| topic.retention.age_ms > 0).count());
@@ -325,6 +384,8 @@ fn slot_of(id: TopicId) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topic::Stored;
+    use crate::types::{Opening, ProducerId, Sequenced};
 
     fn new(name: &str, seed: u64) -> NewTopic {
         NewTopic { name: name.into(), seed, epoch: Epoch(1), retention: Retention::default(), created_us: 0 }
@@ -346,6 +407,44 @@ mod tests {
         let other = catalogue.insert(new("b", 11)).unwrap().id;
         assert_eq!((found(&catalogue, "a"), found(&catalogue, "b")), (None, Some(other)));
         catalogue.check();
+    }
+
+    #[test]
+    fn a_deleted_topic_leaves_nothing_but_its_place_in_the_account() {
+        let mut catalogue = Catalogue::default();
+        let name = "n".repeat(crate::limits::TOPIC_NAME_MAX);
+        let mut left = Cost::default();
+        for round in 0..3 {
+            let id = catalogue.insert(new(&name, 7)).unwrap().id;
+            assert_eq!(catalogue.cost(), Cost { topics: topic_cost(name.len()), ..Cost::default() });
+            catalogue.update(id, |topic| {
+                for number in 1..200 {
+                    let payload = bytes::Bytes::from_static(&[0; 10_000]);
+                    topic.log.append(payload, (1, 0), number, &Retention::default());
+                    let producer = ProducerId::new(number).unwrap();
+                    let stored = Stored { base: Offset(0), append_us: 0, count: 1, payload_crc: 0 };
+                    let producers = topic.producers.get_or_insert_default();
+                    (0..number).for_each(|sequence| producers.note(Sequenced { producer, epoch: 0, sequence }, stored));
+                    producers
+                        .open(Opening { producer: ProducerId::new(1000 + number).unwrap(), token: 1, resume: false })
+                        .unwrap();
+                }
+            });
+            catalogue.raise_epochs();
+            catalogue.check();
+            let cost = catalogue.cost();
+            assert!(cost.records > 199 * 10_000 && cost.producers > 199 * 300 && cost.topics > topic_cost(name.len()));
+            if round == 1 {
+                catalogue.forget_producers();
+                catalogue.check();
+                assert_eq!(catalogue.cost(), Cost { producers: 0, ..cost });
+            }
+            assert!(catalogue.remove(id));
+            catalogue.check();
+            assert!(round == 0 || catalogue.cost() == left);
+            left = catalogue.cost();
+            assert_eq!(left, Cost { topics: PLACE_COST, ..Cost::default() });
+        }
     }
 
     #[test]

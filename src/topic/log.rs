@@ -105,7 +105,10 @@ impl TopicLog {
 
     /// Returns the memory of the log, in bytes.
     pub fn cost(&self) -> u64 {
-        self.chunks_cost + self.marks.cost() + (self.stretches.capacity() * size_of::<Stretch>()) as u64
+        // The cost of a chunk includes an eighth more than its entry.
+        let spare = (self.chunks.capacity() - self.chunks.len()).saturating_sub(self.chunks.len() / 8);
+        let tables = spare * size_of::<Chunk>() + self.stretches.capacity() * size_of::<Stretch>();
+        self.chunks_cost + self.marks.cost() + tables as u64
     }
 
     /// Returns the append time of the last record, even if trimmed, when it belongs to `era`, and `None` otherwise. The
@@ -172,6 +175,10 @@ impl TopicLog {
         }
         let chunk = Chunk::new(base, payload, count, crc, append_us);
         self.chunks_cost += chunk.cost();
+        if self.chunks.len() == self.chunks.capacity() {
+            // Most topics have one chunk. Doubling would leave more spare entries than chunks are charged for.
+            self.chunks.reserve_exact(self.chunks.len() / 8 + 1);
+        }
         self.chunks.push_back(chunk);
     }
 
@@ -181,8 +188,15 @@ impl TopicLog {
             self.chunks_cost -= oldest.cost();
             self.given_up_us = oldest.last_us();
         }
+        self.release_spare();
+    }
+
+    /// Gives memory back when most entries of the list of chunks are spare.
+    fn release_spare(&mut self) {
         if self.chunks.is_empty() {
             self.chunks.shrink_to_fit();
+        } else if self.chunks.capacity() > 2 * self.chunks.len() + 8 {
+            self.chunks.shrink_to(self.chunks.len() + self.chunks.len() / 8);
         }
     }
 
@@ -293,6 +307,7 @@ impl TopicLog {
             self.chunks_cost -= oldest.cost();
             self.chunks.pop_front();
         }
+        self.release_spare();
         let is_trimmed = |second: &Stretch| second.base <= self.first;
         while self.stretches.get(1).is_some_and(is_trimmed) {
             self.stretches.remove(0);

@@ -30,7 +30,7 @@ pub struct Producers {
     silence: Silence,
     one_shots: OneShots,
     opened: OpenedProducers,
-    /// Total number of answers in `by_id`.
+    /// Total number of answers in `by_id` for which memory is allocated.
     answers: usize,
     /// Number of batches stored and producers opened: the log's own time, by which the least recently active producer
     /// is found.
@@ -47,18 +47,26 @@ struct Producer {
     last_stored: u64,
 }
 
-/// Memory of a producer without its answers, in bytes: its entry and its share of the map's nodes and of the order.
-const PRODUCER_COST: usize = 128 + silence::COST;
+/// Memory of a producer without its answers, in bytes: its entry in the map, whose nodes are half full when ids come in
+/// order, its place in the order of activity, and the allocator's overhead for the answers.
+const PRODUCER_COST: usize = 9 * size_of::<(ProducerId, Producer)>() / 4 + silence::COST + 16;
 
-/// Memory of an answer, in bytes, with the queue's spare capacity.
-const ANSWER_COST: usize = 32;
+/// Memory of an answer, in bytes.
+const ANSWER_COST: usize = size_of::<Stored>();
+
+/// Most answers for which memory is allocated at a time, when the ones there are fill theirs. It grows by half.
+const ANSWERS_GROWTH_MAX: usize = PRODUCER_WINDOW / 3;
 
 /// Most memory that a batch or an opening adds, in bytes.
-pub const PRODUCER_COST_MAX: u64 = 640;
+pub const PRODUCER_COST_MAX: u64 = 768;
 
 const _: () = {
-    let table = size_of::<Producers>() as u64 + (PRODUCER_COST + 2 * ANSWER_COST) as u64;
-    assert!(table + one_shots::COST + opened::COST <= PRODUCER_COST_MAX);
+    let table = (size_of::<Producers>() + 16) as u64;
+    let producer = (PRODUCER_COST + 3 * ANSWER_COST) as u64;
+    assert!(table + one_shots::COST_FIRST <= PRODUCER_COST_MAX, "the first batch of a topic");
+    assert!(producer + one_shots::COST <= PRODUCER_COST_MAX, "a second batch");
+    assert!(table + producer + opened::COST <= PRODUCER_COST_MAX, "an opening");
+    assert!(((ANSWERS_GROWTH_MAX + 1) * ANSWER_COST) as u64 <= PRODUCER_COST_MAX, "a later batch");
 };
 
 /// The answer to a stored batch: where and when it was stored, and how to recognise it.
@@ -172,15 +180,13 @@ impl Producers {
         if producer.epoch != epoch {
             producer.epoch = epoch;
             producer.expected = 0;
-            self.answers -= producer.answers.len();
             producer.answers.clear();
         }
         assert_eq!(producer.expected, sequence, "only the next batch is stored");
         if producer.answers.len() == PRODUCER_WINDOW {
             producer.answers.pop_front();
-        } else {
-            self.answers += 1;
         }
+        self.answers += producer.make_room();
         producer.answers.push_back(stored);
         producer.expected += 1;
         producer.last_stored = self.clock;
@@ -210,7 +216,7 @@ impl Producers {
             self.opened.open(id, token, self.clock + 1).ok_or(NotOpened::Worn)?;
         self.clock += 1;
         if let Some(producer) = self.by_id.get_mut(&id) {
-            self.answers -= producer.answers.len();
+            self.answers -= producer.answers.capacity();
             *producer = Producer { epoch, expected: 1, answers: VecDeque::new(), last_stored: self.clock };
         } else {
             self.insert(id, epoch, VecDeque::new());
@@ -224,7 +230,7 @@ impl Producers {
         if self.by_id.len() == PRODUCERS_MAX {
             self.forget_silent();
         }
-        self.answers += answers.len();
+        self.answers += answers.capacity();
         self.by_id.insert(id, Producer { epoch, expected: 1, answers, last_stored: self.clock });
         self.silence.add(id, self.clock);
     }
@@ -232,7 +238,7 @@ impl Producers {
     /// Returns the memory of all producers, in bytes.
     pub fn cost(&self) -> u64 {
         let by_id = self.by_id.len() * PRODUCER_COST + self.answers * ANSWER_COST;
-        (size_of::<Self>() + by_id) as u64 + self.one_shots.cost() + self.opened.cost()
+        (size_of::<Self>() + 16 + by_id) as u64 + self.one_shots.cost() + self.opened.cost()
     }
 
     /// Returns true when any producer has stored only sequence 0.
@@ -296,6 +302,7 @@ impl Producers {
             let (expected, last_stored) = (varint::take(bytes)?, varint::take(bytes)?);
             let mut producer = Producer { epoch, expected, answers: VecDeque::new(), last_stored };
             for _ in 0..Some(varint::take(bytes)?).filter(|count| *count <= PRODUCER_WINDOW as u64)? {
+                producers.answers += producer.make_room();
                 producer.answers.push_back(Stored {
                     base: Offset(varint::take(bytes)?),
                     append_us: varint::take(bytes)?,
@@ -303,7 +310,6 @@ impl Producers {
                     payload_crc: bytes.try_get_u32().ok()?,
                 });
             }
-            producers.answers += producer.answers.len();
             producers.silence.add(id, last_stored);
             if producers.by_id.insert(id, producer).is_some() {
                 return None;
@@ -315,17 +321,29 @@ impl Producers {
     fn forget_silent(&mut self) {
         let silent = self.silence.take_longest(|id| self.by_id.get(&id).map(|producer| producer.last_stored));
         if let Some(gone) = silent.and_then(|id| self.by_id.remove(&id)) {
-            self.answers -= gone.answers.len();
+            self.answers -= gone.answers.capacity();
         }
     }
 
     /// Asserts the invariants.
     pub(super) fn check(&self) {
-        assert_eq!(self.answers, self.by_id.values().map(|producer| producer.answers.len()).sum::<usize>());
+        assert_eq!(self.answers, self.by_id.values().map(|producer| producer.answers.capacity()).sum::<usize>());
         assert!(self.by_id.len() <= PRODUCERS_MAX);
         assert_eq!(self.silence.len(), self.by_id.len(), "each producer has its place in the order");
         self.opened.check();
         assert!(self.by_id.keys().all(|id| self.one_shots.get(*id).is_none()), "a producer is in one table");
+    }
+}
+
+impl Producer {
+    /// Makes room for another answer. Returns the number of answers by which the room grew.
+    fn make_room(&mut self) -> usize {
+        let before = self.answers.capacity();
+        if self.answers.len() == before {
+            let more = (before / 2).clamp(2, ANSWERS_GROWTH_MAX).min(PRODUCER_WINDOW - before);
+            self.answers.reserve_exact(more);
+        }
+        self.answers.capacity() - before
     }
 }
 

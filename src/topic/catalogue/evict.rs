@@ -45,7 +45,7 @@ impl Catalogue {
 
     /// Evicts the oldest records until all topics take at most `max_bytes` of memory, if eviction is allowed.
     pub fn evict(&mut self, max_bytes: u64) {
-        while self.cost() > max_bytes
+        while self.cost().total() > max_bytes
             && let Some((id, base)) = self.eviction.as_mut().and_then(|eviction| eviction.order.pop_front())
         {
             if self.get(id).is_some_and(|topic| topic.log.held() == base && topic.log.chunks() > 0) {

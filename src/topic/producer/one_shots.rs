@@ -45,6 +45,12 @@ const _: () = assert!(size_of::<Slot>() == 40);
 /// Memory of a one-shot, in bytes: its slot and its share of the table, both with spare capacity.
 pub(super) const COST: u64 = 64;
 
+/// Memory of the first one-shot of a topic, in bytes, with the spare capacity of the smallest ring and table.
+pub(super) const COST_FIRST: u64 = (RING_GROWTH_LEAST * size_of::<Slot>() + 64) as u64;
+
+/// Least number of slots by which the ring grows.
+const RING_GROWTH_LEAST: usize = 4;
+
 impl OneShots {
     /// Returns a producer's epoch and the answer to its batch.
     pub(super) fn get(&self, producer: ProducerId) -> Option<(u32, Stored)> {
@@ -55,14 +61,18 @@ impl OneShots {
 
     /// Adds a producer that is not present. When there are too many, the oldest is forgotten.
     pub(super) fn insert(&mut self, producer: ProducerId, epoch: u32, stored: Stored) {
+        if self.places.len() == ONE_SHOTS_MAX {
+            let oldest = self.ring.front().and_then(|slot| slot.producer).expect("the first is there");
+            self.remove(oldest);
+        }
+        if self.ring.len() == self.ring.capacity() {
+            // Doubling would leave more spare slots than `COST` counts.
+            self.ring.reserve_exact((self.ring.len() / 4).max(RING_GROWTH_LEAST));
+        }
         let Stored { base, append_us, count, payload_crc } = stored;
         self.ring.push_back(Slot { producer: Some(producer), epoch, count, payload_crc, base, append_us });
         let last = u32::try_from(self.ring.len() - 1).expect("ONE_SHOTS_MAX and as many holes");
         self.note(self.first.wrapping_add(last));
-        if self.places.len() > ONE_SHOTS_MAX {
-            let oldest = self.ring.front().and_then(|slot| slot.producer).expect("the first is there");
-            self.remove(oldest);
-        }
     }
 
     /// Removes a producer that publishes again or begins a new epoch. Returns its epoch and the answer to its batch.
@@ -78,13 +88,17 @@ impl OneShots {
         }
         if self.ring.len() > 2 * self.places.len() + 64 {
             self.close_holes();
+        } else if self.ring.capacity() > 2 * self.ring.len() + 64 {
+            self.ring.shrink_to(self.ring.len() + self.ring.len() / 4);
         }
         Some(batch)
     }
 
-    /// Returns the memory in use, in bytes, including holes.
+    /// Returns the memory in use, in bytes, including holes. While one-shots are added, each adds at most [`COST`].
+    /// Once most are gone, what their tables still take is counted.
     pub(super) fn cost(&self) -> u64 {
-        self.ring.len() as u64 * COST
+        let tables = self.ring.capacity() * size_of::<Slot>() + self.places.allocation_size();
+        (self.ring.len() as u64 * COST).max(tables as u64)
     }
 
     /// Returns true when there are no one-shots.

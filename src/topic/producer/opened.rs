@@ -34,8 +34,9 @@ pub(super) struct Opened {
     active: u64,
 }
 
-/// Memory of an entry in bytes, with its share of the map's nodes and of the order.
-pub(super) const COST: u64 = 64 + silence::COST as u64;
+/// Memory of an entry in bytes, with its share of the order and of the map's nodes, which are half full when ids come
+/// in order.
+pub(super) const COST: u64 = (9 * size_of::<(ProducerId, Opened)>() / 4 + silence::COST) as u64;
 
 impl OpenedProducers {
     pub(super) fn get(&self, id: ProducerId) -> Option<&Opened> {
