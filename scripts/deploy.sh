@@ -34,8 +34,8 @@ Options:
                    [default: always]
   -h, --help       this text
 
-While nodes run, options not given are those they were started with. After a stop, the dimension is that of the data
-and the base port is the last one.
+While nodes run, options not given are those they were started with. After a stop, the dimension is that of the data,
+and the base port and --sync are the last ones.
 
 Environment:
   DHT_BIN_DIR      folder with dht-node and dht-cli to use instead of building them
@@ -106,7 +106,7 @@ set_option() {
 }
 
 # $last_dimension, $last_base_port, $last_sync: the options with which the nodes of the data folder were started; after
-# `stop` all but the base port are empty.
+# `stop` the dimension is empty.
 read_last_start() {
     local key value
     last_dimension='' last_base_port='' last_sync=''
@@ -499,8 +499,9 @@ stop() {
     take_lock
     read_last_start
     stop_all
-    # Clients know the ports, so the next start uses them again.
-    [[ -z $last_base_port ]] || echo "base_port=$last_base_port" >"$data/cube"
+    # Clients know the ports, and rely on when records are made safe, so the next start uses both again.
+    [[ -z $last_base_port ]] ||
+        printf '%s\n' "base_port=$last_base_port" ${last_sync:+"sync=$last_sync"} >"$data/cube"
 }
 
 stop_all() {

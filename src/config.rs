@@ -4,6 +4,7 @@ mod environment;
 mod error;
 mod shown;
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -101,30 +102,30 @@ pub struct Arguments {
     #[argh(option, arg_name = "size")]
     pub disk: Option<Size>,
 
-    /// bytes that a topic keeps unless its creator says; 0: no bound [default: 1GiB, or 64MiB with --in-memory]
+    /// bytes that a topic keeps unless its creator says; none or 0: no limit [default: 1GiB, or 64MiB with --in-memory]
     #[argh(option, arg_name = "size")]
-    pub retain_bytes: Option<Size>,
+    pub retain_bytes: Option<Bound<Size>>,
 
-    /// records that a topic keeps unless its creator says; 0: no bound [default: 0]
-    #[argh(option, default = "0", arg_name = "count")]
-    pub retain_records: u64,
+    /// records that a topic keeps unless its creator says; none or 0: no limit [default: none]
+    #[argh(option, default = "Bound(None)", arg_name = "count")]
+    pub retain_records: Bound<u64>,
 
-    /// age up to which a topic keeps records unless its creator says, as in 7d [default: no bound]
-    #[argh(option, arg_name = "time")]
-    pub retain_age: Option<humantime::Duration>,
+    /// age up to which a topic keeps records unless its creator says, as in 7d; none or 0: no limit [default: none]
+    #[argh(option, default = "Bound(None)", arg_name = "time")]
+    pub retain_age: Bound<Age>,
 
-    /// client connections from one address, or from one IPv6 network of 64 bits; 0: no bound but that of the node
-    /// [default: 0]
-    #[argh(option, default = "0", arg_name = "count")]
-    pub clients_per_source: u64,
+    /// client connections from one address, or from one IPv6 network of 64 bits; none or 0: no limit but that of the
+    /// node [default: none]
+    #[argh(option, default = "Bound(None)", arg_name = "count")]
+    pub clients_per_source: Bound<u64>,
 
-    /// subscriptions of all clients of one address together; 0: no bound but that of the node [default: 0]
-    #[argh(option, default = "0", arg_name = "count")]
-    pub subscriptions_per_source: u64,
+    /// subscriptions of all clients of one address together; none or 0: no limit but that of the node [default: none]
+    #[argh(option, default = "Bound(None)", arg_name = "count")]
+    pub subscriptions_per_source: Bound<u64>,
 
-    /// topics that clients of one address may create per second in the long run; 0: no bound [default: 2000]
-    #[argh(option, default = "CREATES_PER_SECOND_DEFAULT", arg_name = "count")]
-    pub creates_per_second: u64,
+    /// topics that clients of one address may create per second in the long run; none or 0: no limit [default: 2000]
+    #[argh(option, default = "Bound(Some(CREATES_PER_SECOND_DEFAULT))", arg_name = "count")]
+    pub creates_per_second: Bound<u64>,
 
     /// topics that clients of one address may create at once after a rest [default: 200000]
     #[argh(option, default = "CREATES_BURST_DEFAULT", arg_name = "count")]
@@ -158,6 +159,34 @@ impl FromStr for Listen {
         ip.map(Self).ok_or_else(|| {
             format!("{text:?} is not an IP address; write one like 127.0.0.1, 0.0.0.0 or [::1], without a port")
         })
+    }
+}
+
+/// A limit of what topics keep, or `None` for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound<T>(pub Option<T>);
+
+impl<T: FromStr<Err: fmt::Display>> FromStr for Bound<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if ["none", "0"].contains(&text) {
+            return Ok(Self(None));
+        }
+        text.parse().map(|bound| Self(Some(bound))).map_err(|error: T::Err| format!("{error}; none means no limit"))
+    }
+}
+
+/// An age of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age(pub Duration);
+
+impl FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let age = text.parse::<humantime::Duration>().map(|age| Self(age.into()));
+        age.map_err(|_| "not a duration; write one like 90s, 12h or 7d".to_owned())
     }
 }
 
@@ -253,10 +282,10 @@ impl Config {
             storage::Options { folder, sync, disk_bytes }
         });
         let topic_bytes = if storage.is_some() { TOPIC_BYTES_ON_DISK_DEFAULT } else { TOPIC_BYTES_DEFAULT };
-        let age = arguments.retain_age.map_or(0, |age| age.as_millis());
+        let age = arguments.retain_age.0.map_or(0, |age| age.0.as_millis());
         let retention = Retention {
-            records: arguments.retain_records,
-            bytes: arguments.retain_bytes.map_or(topic_bytes, |bytes| bytes.0),
+            records: arguments.retain_records.0.unwrap_or(0),
+            bytes: arguments.retain_bytes.map_or(topic_bytes, |bytes| bytes.0.map_or(0, |bytes| bytes.0)),
             age_ms: u64::try_from(age).unwrap_or(u64::MAX),
         };
         Ok(Self {
@@ -272,9 +301,9 @@ impl Config {
             memory_bytes: arguments.memory.0,
             retention,
             source_limits: SourceLimits {
-                clients: arguments.clients_per_source,
-                subscriptions: arguments.subscriptions_per_source,
-                creates_per_second: arguments.creates_per_second,
+                clients: arguments.clients_per_source.0.unwrap_or(0),
+                subscriptions: arguments.subscriptions_per_source.0.unwrap_or(0),
+                creates_per_second: arguments.creates_per_second.0.unwrap_or(0),
                 creates_burst: arguments.creates_burst,
             },
         })
@@ -310,7 +339,7 @@ fn check_values(arguments: &Arguments) -> Result<(), ConfigError> {
     if arguments.creates_burst == 0 {
         return Err(ConfigError::CreatesBurst);
     }
-    if arguments.retain_age.is_some_and(|age| age.as_millis() == 0 && !age.is_zero()) {
+    if arguments.retain_age.0.is_some_and(|Age(age)| age.as_millis() == 0 && !age.is_zero()) {
         return Err(ConfigError::Age);
     }
     if let Some(advertised) = arguments.advertise.clone().filter(|advertised| !advertised.is_reachable()) {
@@ -354,7 +383,10 @@ mod tests {
             (&["--id", "000", "--retain-records", "-1"], "--retain-records"),
             (&["--id", "000", "--creates-burst", "0"], "--creates-burst: at least 1"),
             (&["--id", "000", "--clients-per-source", "few"], "--clients-per-source"),
-            (&["--id", "000", "--retain-age", "old"], "--retain-age"),
+            (
+                &["--id", "000", "--retain-age", "old"],
+                "with value 'old': not a duration; write one like 90s, 12h or 7d; none means no limit",
+            ),
             (&["--id", "000", "--memory", "much"], "is not a size"),
             (&["--id", "000", "--data", ""], "--data is empty"),
             (&["--id", "000", "--retain-age", "500us"], "at least 1ms"),

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::from_args(&["dht-node"], &all) {
         Ok(arguments) => arguments,
         Err(exit) if exit.status.is_ok() => return say(&exit.output),
-        Err(exit) => return refuse(format!("{}; see dht-node --help", exit.output.trim())),
+        Err(exit) => return refuse(format!("{}; see dht-node --help", plain(exit.output.trim()))),
     };
     if arguments.version {
         return say(SOFTWARE);
@@ -106,10 +106,10 @@ fn run(config: Config) -> ExitCode {
     };
     let identity = Identity { cluster: settings.cluster.clone(), dimension: config.dimension, node: config.id };
     let mut node = Node::new(settings, clock.now());
-    let ready = logs::info(&id, "net", &format!("listens on {listening}"));
+    let ready = || say(&logs::info(&id, "net", &format!("listens on {listening}")));
     let result = match config.storage {
         None => {
-            say(&ready);
+            ready();
             server.run(node, MemoryStore::default(), config.peers, config.dimension, clock)
         }
         Some(options) => {
@@ -117,7 +117,7 @@ fn run(config: Config) -> ExitCode {
                 Ok(storage) => storage,
                 Err(exit) => return exit,
             };
-            say(&ready);
+            ready();
             server.run(node, storage, config.peers, config.dimension, clock)
         }
     };
@@ -178,6 +178,12 @@ fn share_descriptors(config: &Config) -> Result<Descriptors, ExitCode> {
         );
     }
     Ok(room)
+}
+
+/// Replaces what the standard library says of a number in a message about the command line.
+fn plain(message: &str) -> String {
+    let message = message.replace("invalid digit found in string", "not a number");
+    message.replace("number too large to fit in target type", "the number is too large")
 }
 
 /// From the system, by way of the hasher that the standard library seeds for each map.

@@ -117,8 +117,8 @@ fn with_arguments<A: FromArgs>(
 }
 
 fn run_inspect(path: &Path, is_json: bool) -> Result<ExitCode, OpenError> {
-    let folder = Folder::look(path.to_owned()).map_err(folder_error)?;
-    let is_live = folder.is_taken().map_err(folder_error)?;
+    let folder = Folder::look(path.to_owned()).map_err(OpenError::folder)?;
+    let is_live = folder.is_taken().map_err(OpenError::folder)?;
     let identity = owner(&folder)?;
     let (identity, report) = inspect(&folder, is_live, || scratch(&identity))?;
     if is_json {
@@ -131,15 +131,15 @@ fn run_inspect(path: &Path, is_json: bool) -> Result<ExitCode, OpenError> {
 
 fn run_repair(arguments: &Repair, random: u64) -> Result<ExitCode, OpenError> {
     let path = &arguments.folder;
-    let identity = owner(&Folder::look(path.clone()).map_err(folder_error)?)?;
-    let folder = Folder::make(path.clone()).map_err(folder_error)?;
-    let folder = folder.take().map_err(folder_error)?.ok_or(OpenError::Busy)?;
+    let identity = owner(&Folder::look(path.clone()).map_err(OpenError::folder)?)?;
+    let folder = Folder::make(path.clone()).map_err(OpenError::folder)?;
+    let folder = folder.take().map_err(OpenError::folder)?.ok_or(OpenError::Busy)?;
     let kept =
         (1..).map(|number| beside(path, number)).find(|path| !path.exists()).expect("one of all numbers is free");
-    let aside = Folder::make(kept.clone()).map_err(folder_error)?;
+    let aside = Folder::make(kept.clone()).map_err(OpenError::folder)?;
     let repaired = repair(&folder, &aside, (arguments.drop_damaged, random), &mut scratch(&identity));
     if repaired.as_ref().is_ok_and(|repaired| repaired.aside.is_empty()) {
-        std::fs::remove_dir(&kept).map_err(folder_error)?;
+        std::fs::remove_dir(&kept).map_err(OpenError::folder)?;
     }
     let Repaired { report, is_done, aside } = repaired?;
     if arguments.json {
@@ -158,17 +158,17 @@ fn run_backup(arguments: &Backup) -> Result<ExitCode, (PathBuf, OpenError)> {
     let Backup { json, folder, dest } = arguments;
     let of_source = |error: OpenError| (folder.clone(), error);
     let of_dest = |error: OpenError| (dest.clone(), error);
-    let source = Folder::look(folder.clone()).map_err(folder_error).map_err(of_source)?;
+    let source = Folder::look(folder.clone()).map_err(OpenError::folder).map_err(of_source)?;
     let identity = owner(&source).map_err(of_source)?;
     check_places(folder, dest).map_err(of_dest)?;
     if dest.exists() {
         // Checked before the folder is locked, which creates a file in it.
-        let target = Folder::look(dest.clone()).map_err(folder_error).map_err(of_dest)?;
+        let target = Folder::look(dest.clone()).map_err(OpenError::folder).map_err(of_dest)?;
         check_backup_folder(&target, &identity).map_err(of_dest)?;
     }
-    let target = Folder::make(dest.clone()).map_err(folder_error).map_err(of_dest)?;
+    let target = Folder::make(dest.clone()).map_err(OpenError::folder).map_err(of_dest)?;
     let busy = || (dest.clone(), OpenError::Foreign { what: "another process uses it".to_owned() });
-    let target = target.take().map_err(folder_error).map_err(of_dest)?.ok_or_else(busy)?;
+    let target = target.take().map_err(OpenError::folder).map_err(of_dest)?.ok_or_else(busy)?;
     let copied = backup(&source, &target).map_err(|error| match error {
         BackupError::Source(error) => of_source(error),
         BackupError::Target(error) => of_dest(error),
@@ -190,8 +190,8 @@ fn run_backup(arguments: &Backup) -> Result<ExitCode, (PathBuf, OpenError)> {
 
 /// Refuses a backup inside the folder of the node, which is lost together with it, or around it.
 fn check_places(folder: &Path, dest: &Path) -> Result<(), OpenError> {
-    let dest = std::path::absolute(dest).map_err(folder_error)?;
-    let real = |path: &Path| path.canonicalize().map_err(folder_error);
+    let dest = std::path::absolute(dest).map_err(OpenError::folder)?;
+    let real = |path: &Path| path.canonicalize().map_err(OpenError::folder);
     let present = dest.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));
     let (folder, present) = (real(folder)?, real(present)?);
     let what = if present.starts_with(&folder) {
@@ -208,10 +208,6 @@ fn beside(path: &Path, number: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".damaged-{number}"));
     name.into()
-}
-
-fn folder_error(cause: io::Error) -> OpenError {
-    OpenError::Io { file: "the folder".to_owned(), cause }
 }
 
 /// Returns a node that serves nobody, to read the folder into.

@@ -130,14 +130,13 @@ impl Storage {
         node: &mut Node,
         wake: impl Fn() + Copy + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let folder_error = |cause: io::Error| OpenError::Io { file: "the folder".to_owned(), cause };
         let Options { folder, sync, disk_bytes } = options;
         let shown = folder.display().to_string();
         let path = folder.clone();
-        let disk = Folder::make(folder).map_err(folder_error)?;
+        let disk = Folder::make(folder).map_err(OpenError::folder)?;
         // Before it is taken, which leaves a file: somebody else's folder is left as it is.
         journal::check_owner(&disk, identity)?;
-        let disk = disk.take().map_err(folder_error)?.ok_or(OpenError::Busy)?;
+        let disk = disk.take().map_err(OpenError::folder)?.ok_or(OpenError::Busy)?;
         room::warn_if_small(&path);
         let mut started = start(&disk, identity, sync != Sync::Always, SEGMENT_BYTES_FIRST, node)?;
         started.keeper.set_capacity(disk_bytes);
@@ -152,14 +151,14 @@ impl Storage {
         let (news, for_loop) = mpsc::channel();
         let (supply, supplies) = mpsc::channel();
         let committer = commit::Committer::new(started.writer, supplies, tasks.clone(), news.clone());
-        let commit = spawn("commit", move || committer.run(&for_commit, sync, wake)).map_err(folder_error)?;
+        let commit = spawn("commit", move || committer.run(&for_commit, sync, wake)).map_err(OpenError::folder)?;
         let keeper = keep::Bookkeeper::new(started.keeper, end, supply, news);
         // The lock of the folder is held for as long as this thread lives.
         let keep = spawn("keep", move || {
             keeper.run(&for_keep, wake);
             drop(disk);
         });
-        let (commit, keep) = (Some(commit), Some(keep.map_err(folder_error)?));
+        let (commit, keep) = (Some(commit), Some(keep.map_err(OpenError::folder)?));
         let (notes, found) = (Vec::new(), VecDeque::new());
         let notes_since = None;
         Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, notes, notes_since, found, has_space: true })

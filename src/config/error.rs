@@ -76,9 +76,9 @@ impl fmt::Display for ConfigError {
                 )
             }
             Self::Data => f.write_str("--data is empty; name a folder, or say --in-memory"),
-            Self::Age => f.write_str("--retain-age: at least 1ms, or 0s for no bound"),
+            Self::Age => f.write_str("--retain-age: at least 1ms, or none for no limit"),
             Self::CreatesBurst => {
-                f.write_str("--creates-burst: at least 1; for no bound on new topics, say --creates-per-second 0")
+                f.write_str("--creates-burst: at least 1; for no limit on new topics, say --creates-per-second none")
             }
             Self::BasePort => {
                 f.write_str("--base-port 0: give the port of node 0, from 1 on; node i listens i above it")

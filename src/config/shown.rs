@@ -7,7 +7,7 @@ use super::Config;
 use crate::net::Peers;
 use crate::node::SourceLimits;
 use crate::storage::{Options, Sync};
-use crate::types::Size;
+use crate::types::{Retention, Size};
 
 /// One option per line, defaults included. As a command line they describe the same node again.
 impl fmt::Display for Config {
@@ -41,13 +41,16 @@ impl fmt::Display for Config {
             }
         }
         writeln!(f, "--memory {}", Size(self.memory_bytes))?;
-        writeln!(f, "--retain-bytes {}", Size(self.retention.bytes))?;
-        writeln!(f, "--retain-records {}", self.retention.records)?;
-        writeln!(f, "--retain-age {}", span(Duration::from_millis(self.retention.age_ms)))?;
+        let bound = |value: u64, shown: String| if value == 0 { "none".to_owned() } else { shown };
+        let Retention { records, bytes, age_ms } = self.retention;
+        writeln!(f, "--retain-bytes {}", bound(bytes, Size(bytes).to_string()))?;
+        writeln!(f, "--retain-records {}", bound(records, records.to_string()))?;
+        writeln!(f, "--retain-age {}", bound(age_ms, span(Duration::from_millis(age_ms))))?;
         let SourceLimits { clients, subscriptions, creates_per_second, creates_burst } = self.source_limits;
-        writeln!(f, "--clients-per-source {clients}")?;
-        writeln!(f, "--subscriptions-per-source {subscriptions}")?;
-        writeln!(f, "--creates-per-second {creates_per_second}")?;
+        let count = |count: u64| bound(count, count.to_string());
+        writeln!(f, "--clients-per-source {}", count(clients))?;
+        writeln!(f, "--subscriptions-per-source {}", count(subscriptions))?;
+        writeln!(f, "--creates-per-second {}", count(creates_per_second))?;
         writeln!(f, "--creates-burst {creates_burst}")
     }
 }
@@ -73,11 +76,12 @@ mod tests {
         let peers = folder.path().join("peers");
         std::fs::write(&peers, "0 127.0.0.1:7000\n1 b.example:7001\n").unwrap();
         let peers = peers.to_str().unwrap();
-        let cases: [&[&str]; 6] = [
+        let cases: [&[&str]; 7] = [
             &["--id", "101"],
             &["--id", "0", "--dimension", "1", "--peers", peers, "--advertise", "a.example:80", "--cluster", "x"],
             &["--id", "011", "--in-memory", "--memory", "64M", "--retain-age", "7d", "--retain-records", "5"],
             &["--id", "011", "--clients-per-source", "9", "--subscriptions-per-source", "8", "--creates-burst", "7"],
+            &["--id", "101", "--retain-bytes", "none", "--retain-records", "none", "--retain-age", "none"],
             &["--id", "011", "--listen", "0.0.0.0", "--insecure-network", "--base-port", "6000"],
             &["--id", "011", "--sync", "interval=1500ms", "--data", "/var/lib/x", "--disk", "1TB", "--listen", "[::1]"],
         ];

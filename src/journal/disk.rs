@@ -134,6 +134,9 @@ impl Folder {
     /// Returns the error of the file system.
     pub fn look(path: PathBuf) -> io::Result<Self> {
         let names = File::open(&path)?;
+        if !names.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
         Ok(Self { path, names: Some(names), is_read_only: true, _lock: None })
     }
 

@@ -26,6 +26,8 @@ pub enum OpenError {
         /// What it is instead.
         what: String,
     },
+    /// It holds a first backup that was never completed.
+    Unfinished,
     /// A file in it was written for another folder.
     Misplaced {
         /// The file.
@@ -56,9 +58,12 @@ impl OpenError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Io { cause, .. } => is_transient(cause),
-            Self::Busy | Self::Foreign { .. } | Self::Misplaced { .. } | Self::Newer { .. } | Self::Damaged { .. } => {
-                false
-            }
+            Self::Busy
+            | Self::Unfinished
+            | Self::Foreign { .. }
+            | Self::Misplaced { .. }
+            | Self::Newer { .. }
+            | Self::Damaged { .. } => false,
         }
     }
 
@@ -69,7 +74,23 @@ impl OpenError {
         match self {
             Self::Damaged { file, .. } => Some(file),
             Self::Io { file, cause } if is_lost(cause) => Some(file),
-            Self::Io { .. } | Self::Busy | Self::Foreign { .. } | Self::Misplaced { .. } | Self::Newer { .. } => None,
+            Self::Io { .. }
+            | Self::Busy
+            | Self::Unfinished
+            | Self::Foreign { .. }
+            | Self::Misplaced { .. }
+            | Self::Newer { .. } => None,
+        }
+    }
+
+    /// Returns the error of the system about the folder itself.
+    pub fn folder(cause: io::Error) -> Self {
+        if cause.kind() == io::ErrorKind::AlreadyExists {
+            Self::Foreign { what: "it is not a folder".to_owned() }
+        } else if cause.kind() == io::ErrorKind::NotADirectory {
+            Self::Foreign { what: "it, or a part of its path, is not a folder".to_owned() }
+        } else {
+            Self::Io { file: "the folder".to_owned(), cause }
         }
     }
 
@@ -95,6 +116,10 @@ impl fmt::Display for OpenError {
         match self {
             Self::Busy => f.write_str("another process uses it; is this node running already?"),
             Self::Io { file, cause } => write!(f, "{file}: {cause}"),
+            Self::Unfinished => f.write_str(
+                "it holds a backup that was never completed; run the same `dht-node backup` again to complete it, \
+                 or give another folder",
+            ),
             Self::Foreign { what } => write!(f, "{what}; give another folder"),
             Self::Misplaced { file, whose } => {
                 write!(

@@ -42,10 +42,8 @@ pub fn check_owner<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>
     if let Some(found) = find(disk)? {
         return version_of(&found, identity).map(Some);
     }
+    refuse_unfinished(disk)?;
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
-    if files.iter().any(|name| name == names::UNFINISHED) {
-        return Err(OpenError::Foreign { what: "it holds a backup that was never completed".to_owned() });
-    }
     match files.iter().find(|name| *name != LOCK && !names::is_new(name)) {
         Some(other) => Err(OpenError::Foreign { what: format!("it holds {other:?} and is no journal") }),
         None => Ok(None),
@@ -58,7 +56,11 @@ pub fn check_owner<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>
 /// Returns [`OpenError::Foreign`] when the folder holds neither, [`OpenError::Newer`] when a newer program wrote it,
 /// and [`OpenError::Io`] when the file system fails.
 pub fn owner<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
-    parse(&find(disk)?.ok_or_else(none)?)
+    let Some(found) = find(disk)? else {
+        refuse_unfinished(disk)?;
+        return Err(none());
+    };
+    parse(&found)
 }
 
 /// Reads the format version of the journal or the backup in a folder.
@@ -86,6 +88,14 @@ fn find<D: Disk>(disk: &D) -> Result<Option<String>, OpenError> {
 /// Reads a small file of text.
 pub(super) fn text_of<D: Disk>(disk: &D, name: &str) -> Result<String, OpenError> {
     read_part(disk, name, 0, LEN_MAX).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn refuse_unfinished<D: Disk>(disk: &D) -> Result<(), OpenError> {
+    let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
+    if files.iter().any(|name| name == names::UNFINISHED) {
+        return Err(OpenError::Unfinished);
+    }
+    Ok(())
 }
 
 fn none() -> OpenError {

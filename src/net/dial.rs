@@ -1,5 +1,6 @@
 //! Where the nodes of the cube are.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,7 @@ fn read(path: &Path, dimension: Dimension) -> Result<Vec<Peer>, PeersError> {
 
 fn parse(text: &str, dimension: Dimension) -> Result<Vec<Peer>, Fault> {
     let mut peers = vec![None; usize::from(dimension.nodes())];
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for (line, content) in (1..).zip(text.lines()) {
         let mut words = content.split('#').next().unwrap_or_default().split_whitespace();
         let Some(id) = words.next() else { continue };
@@ -85,6 +87,13 @@ fn parse(text: &str, dimension: Dimension) -> Result<Vec<Peer>, Fault> {
         let host_port =
             |text: &str| text.parse().map_err(|HostPortError| Fault::Address { line, address: text.to_owned() });
         let peer = Peer { address: host_port(address)?, advertised: advertised.map(host_port).transpose()? };
+        // With port 0 the system chooses another port for each node.
+        let shown = peer.address.to_string();
+        if peer.address.port() != 0
+            && let Some(other) = taken.insert(shown, id.to_owned()).filter(|other| other != id)
+        {
+            return Err(Fault::Taken { line, address: peer.address.to_string(), other });
+        }
         if let Some(advertised) = peer.advertised.as_ref().filter(|advertised| !advertised.is_reachable()) {
             return Err(Fault::Unreachable { line, address: advertised.to_string() });
         }
@@ -122,6 +131,7 @@ enum Fault {
     Address { line: u32, address: String },
     Unreachable { line: u32, address: String },
     Twice { line: u32, id: String },
+    Taken { line: u32, address: String, other: String },
     Missing { id: String },
     Port { base: u16 },
 }
@@ -145,6 +155,9 @@ impl fmt::Display for PeersError {
                 write!(f, "{path}:{line}: clients cannot connect to {address}; name the host and port that they see")
             }
             Fault::Twice { line, id } => write!(f, "{path}:{line}: node {id} stands there twice"),
+            Fault::Taken { line, address, other } => {
+                write!(f, "{path}:{line}: {address} is the address of node {other} already; give each node its own")
+            }
             Fault::Missing { id } => write!(f, "{path}: node {id} is missing"),
             Fault::Port { base } => write!(f, "base port {base} leaves no ports up to 65535 for all nodes"),
         }
@@ -160,13 +173,17 @@ mod tests {
     #[test]
     fn a_peers_file_names_every_node_once() {
         let one = Dimension::new(1).unwrap();
-        let cases: [(&str, Result<usize, Fault>); 10] = [
+        let taken = |address: &str| Fault::Taken { line: 2, address: address.to_owned(), other: "0".to_owned() };
+        let cases: [(&str, Result<usize, Fault>); 13] = [
             ("0 node-0.example:1 10.1.1.1:7000\n1 b_1:2", Ok(2)),
             ("0 127.0.0.1:1 b:2 c:3", Err(Fault::Words { line: 1 })),
             ("0 127.0.0.1:1 b:0", Err(Fault::Unreachable { line: 1, address: "b:0".into() })),
             ("0 127.0.0.1:1\n# a comment\n\n1 [::1]:2 # the other\n", Ok(2)),
             ("0 127.0.0.1:1", Err(Fault::Missing { id: "1".into() })),
             ("0 127.0.0.1:1\n0 127.0.0.1:2", Err(Fault::Twice { line: 2, id: "0".into() })),
+            ("0 127.0.0.1:1\n0 127.0.0.1:1", Err(Fault::Twice { line: 2, id: "0".into() })),
+            ("0 127.0.0.1:1\n1 127.0.0.1:1", Err(taken("127.0.0.1:1"))),
+            ("0 a.example:1 b:2\n1 a.example:1 c:2", Err(taken("a.example:1"))),
             ("0", Err(Fault::Words { line: 1 })),
             ("0 a:1 b", Err(Fault::Address { line: 1, address: "b".into() })),
             ("2 127.0.0.1:1", Err(Fault::Id { line: 1, id: "2".into() })),

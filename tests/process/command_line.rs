@@ -34,7 +34,7 @@ fn invalid_arguments_give_one_clear_line_and_exit_code_2() {
     let in_use = file("in-use", &format!("0 {taken}\n1 127.0.0.1:1\n"));
     let exposed = file("exposed", "0 0.0.0.0:0\n1 127.0.0.1:1\n");
     let absent = folder.path().join("absent").to_str().unwrap().to_owned();
-    let cases: [(&str, &[&str]); 26] = [
+    let cases: [(&str, &[&str]); 27] = [
         ("--id is missing", &[]),
         ("--id 5: the ids of a cube of dimension 3 are 000 to 111", &["--id", "5"]),
         ("are 0 to 1", &["--id", "2", "--dimension", "1"]),
@@ -51,7 +51,8 @@ fn invalid_arguments_give_one_clear_line_and_exit_code_2() {
         ),
         ("--insecure-network", &["--id", "0", "--dimension", "1", "--peers", &exposed]),
         ("--insecure-network", &["--id", "000", "--listen", "0.0.0.0"]),
-        ("--base-port", &["--id", "000", "--base-port", "70000"]),
+        ("'70000': the number is too large", &["--id", "000", "--base-port", "70000"]),
+        ("'http': not a number", &["--id", "000", "--base-port", "http"]),
         ("--memory", &["--id", "000", "--memory", "much"]),
         ("--memory: at least 1MiB", &["--id", "000", "--memory", "0"]),
         ("--disk is at least 320MiB", &["--id", "000", "--disk", "64M"]),

@@ -86,7 +86,12 @@ pub(crate) enum Command {
 
 /// Create topics.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
-#[argh(subcommand, name = "create", help_triggers("-h", "--help"))]
+#[argh(
+    subcommand,
+    name = "create",
+    help_triggers("-h", "--help"),
+    note = "A limit that is not given, or is 0, is the default of the topic's node, which has no limit for records and age unless\nit was started with one."
+)]
 pub(crate) struct Create {
     /// keep at most this many records per topic
     #[argh(option, arg_name = "n")]
@@ -108,7 +113,7 @@ pub(crate) struct Create {
     subcommand,
     name = "alter",
     help_triggers("-h", "--help"),
-    note = "Limits that are not given stay as they are; 0 sets the default of the topic's node. Records beyond the new limits\nare removed."
+    note = "Limits that are not given stay as they are; 0 sets the default of the topic's node, which has no limit for\nrecords and age unless it was started with one. Records beyond the new limits are removed."
 )]
 pub(crate) struct Alter {
     /// keep at most this many records

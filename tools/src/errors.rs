@@ -119,6 +119,16 @@ impl Failure {
         Self::Usage { what, advice: Some(advice) }
     }
 
+    /// Refers to the help of this command if the command line is wrong and nothing better was said.
+    pub(crate) fn in_command(self, verb: Option<&str>) -> Self {
+        match (self, verb) {
+            (Self::Usage { what, advice: None }, Some(verb)) => {
+                Self::usage_with(what, format!("see: dht-cli {verb} --help"))
+            }
+            (failure, _) => failure,
+        }
+    }
+
     /// Adds that the value came from an environment variable rather than the command line.
     pub(crate) fn in_variable(self, name: &str) -> Self {
         let Self::Usage { what, advice } = self else { return self };
@@ -142,7 +152,7 @@ impl Failure {
         }
         let report = Report::new(&self);
         if is_json {
-            let hint = report.why.iter().chain(&report.advice).map(String::as_str).collect::<Vec<_>>().join("; ");
+            let hint = joined(report.why.iter().chain(&report.advice));
             note(
                 &json!({"error": {
                     "code": report.code, "name": report.name, "message": report.what, "hint": hint,
@@ -170,6 +180,18 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
     }
+}
+
+/// Joins the parts of a hint to one line. A question ends a sentence.
+fn joined<'s>(parts: impl Iterator<Item = &'s String>) -> String {
+    parts.fold(String::new(), |line, part| {
+        let between = match line.chars().last() {
+            None => "",
+            Some('?') => " ",
+            Some(_) => "; ",
+        };
+        format!("{line}{between}{part}")
+    })
 }
 
 /// Writes a line to standard error. Errors are ignored.
@@ -262,8 +284,7 @@ impl Report {
             let name = if name.contains(char::is_whitespace) { format!("{name:?}") } else { name.clone() };
             report.advice = Some(format!("continue with the same input: --producer {name} --resume"));
         }
-        let why = report.why.take().map(|why| format!("{why}; ")).unwrap_or_default();
-        report.why = Some(format!("{why}{}", partial.line()));
+        report.why = Some(joined([partial.line()].iter().chain(&report.why.take())));
         report
     }
 
@@ -367,7 +388,13 @@ fn explain_status(status: Status, error: &Error, known: Advice<'_>) -> Lines {
         ),
         Status::OffsetOutOfRange => {
             let next = error.refusal().and_then(|refusal| refusal.next_offset());
-            (next.map(|next| format!("the topic ends before offset {next}")), line("start at the end: --from next"))
+            let advice = match next {
+                Some(next) if !known.may_create => {
+                    Some(format!("remove all its records: dht-cli trim {topic} --to {next}"))
+                }
+                Some(_) | None => line("start at the end: --from next"),
+            };
+            (next.map(|next| format!("the topic ends before offset {next}")), advice)
         }
         Status::Unreachable => (
             line("no path leads there while the links that were met are down; is its node running?"),
@@ -438,6 +465,26 @@ fn explain_local(error: &Error) -> Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hint_of_several_parts_is_one_well_formed_line() {
+        let refused = |partial: Option<Partial>| {
+            let mut response = dht_node::client::ErrorResponse::new(Status::Unreachable, "no path to node 1");
+            response.retry_after_ms = 10;
+            let cause = Failure::about("t")(Error::Refused { server: "a:1".to_owned(), response: Box::new(response) });
+            let Some(partial) = partial else { return Report::new(&cause) };
+            Report::new(&Failure::Partial { cause: Box::new(cause), partial })
+        };
+        let question = "no path leads there while the links that were met are down; is its node running?";
+        let alone = refused(None);
+        assert_eq!(alone.why.as_deref(), Some(question));
+        let hint = joined(alone.why.iter().chain(&alone.advice));
+        assert_eq!(hint, format!("{question} look at the cube: dht-cli cluster"));
+        let partial = Partial { unit: "line", at: None, through: 0, is_exact: true, producer: None };
+        assert_eq!(refused(Some(partial)).why, Some(format!("nothing was stored; {question}")));
+        let parts = ["one", "two"].map(str::to_owned);
+        assert_eq!(joined(parts.iter()), "one; two");
+    }
 
     #[test]
     fn what_others_say_is_put_into_our_words() {

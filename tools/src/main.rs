@@ -85,8 +85,8 @@ fn main() -> ExitCode {
 /// Runs the command line.
 fn run(words: &[String]) -> Exit {
     let wants_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
-    let top = match parse(words) {
-        Ok(Parsed::Top(top)) => *top,
+    let (top, verb) = match parse(words) {
+        Ok(Parsed::Top(top, verb)) => (*top, verb),
         Ok(Parsed::Help(text)) => return output::print(&text),
         Err(failure) => return failure.print(wants_json),
     };
@@ -103,7 +103,7 @@ fn run(words: &[String]) -> Exit {
         return Failure::usage("no command".to_owned()).print(wants_json);
     };
     let mut session = Session::new(settings);
-    let outcome = execute(command, &mut session).and_then(|exit| {
+    let outcome = execute(command, verb.as_deref(), &mut session).and_then(|exit| {
         session.out.flush()?;
         Ok(exit)
     });
@@ -115,7 +115,8 @@ fn run(words: &[String]) -> Exit {
 
 /// The meaning of a command line.
 enum Parsed {
-    Top(Box<Top>),
+    /// The options, and the name of the command.
+    Top(Box<Top>, Option<String>),
     Help(String),
 }
 
@@ -129,10 +130,12 @@ impl Parsed {
 
 /// Parses a command line.
 fn parse(words: &[String]) -> Result<Parsed, Failure> {
-    let words = normalise::normalise(words)?;
+    let typed: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words =
+        normalise::normalise(words).map_err(|failure| failure.in_command(normalise::verb(&typed).as_deref()))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match Top::from_args(&["dht-cli"], &words) {
-        Ok(top) => Ok(Parsed::Top(Box::new(top))),
+        Ok(top) => Ok(Parsed::Top(Box::new(top), normalise::verb(&words))),
         Err(exit) if exit.status.is_ok() => Ok(Parsed::Help(exit.output)),
         Err(exit) => {
             let verb = normalise::verb(&words).map(|verb| format!(" {verb}")).unwrap_or_default();
@@ -142,8 +145,8 @@ fn parse(words: &[String]) -> Result<Parsed, Failure> {
 }
 
 /// Runs one command; `nc` calls this for every line.
-fn execute(command: Command, session: &mut Session) -> Result<Exit, Failure> {
-    match command {
+fn execute(command: Command, verb: Option<&str>, session: &mut Session) -> Result<Exit, Failure> {
+    let outcome = match command {
         Command::Create(create) => topics::create(&create, session),
         Command::Alter(alter) => topics::alter(&alter, session),
         Command::Trim(trim) => topics::trim(&trim, session),
@@ -164,5 +167,6 @@ fn execute(command: Command, session: &mut Session) -> Result<Exit, Failure> {
         Command::Decode(decode) => decode::decode(&decode, session),
         Command::Bench(bench) => bench::bench(bench, session),
         Command::Completions(completions) => completions::completions(&completions, session),
-    }
+    };
+    outcome.map_err(|failure| failure.in_command(verb))
 }

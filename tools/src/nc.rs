@@ -113,8 +113,8 @@ fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
         }
         Some(_) => {}
     }
-    let top = match parse(&words)? {
-        Parsed::Top(top) => *top,
+    let (top, verb) = match parse(&words)? {
+        Parsed::Top(top, verb) => (*top, verb),
         Parsed::Help(text) => {
             session.out.line(text.trim_end())?;
             return Ok(Some(Exit::Done));
@@ -134,7 +134,7 @@ fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
     if session.settings.tap {
         session.out.hold(); // what a command says comes after the frames that brought it
     }
-    let outcome = execute(command, session);
+    let outcome = execute(command, verb.as_deref(), session);
     let shown = show_frames(session);
     session.out.release()?;
     shown?;

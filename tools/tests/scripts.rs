@@ -156,13 +156,18 @@ fn a_start_is_refused_if_the_folder_has_data_that_the_cube_would_not_read() {
 }
 
 #[test]
-fn a_cube_that_was_stopped_starts_on_the_same_ports() {
+fn a_cube_that_was_stopped_starts_on_the_same_ports_and_stores_in_the_same_way() {
     let cube = Deployment::new();
-    cube.check("start --dimension 0", 0, &["starting  1 of 1 node"]);
-    cube.check("stop", 0, &["stopped   1 node"]);
-    let output = cube.command_without_port(&[], "start").output().unwrap();
+    cube.check("start --dimension 0 --sync memory", 0, &["starting  1 of 1 node"]);
+    for ended in ["stopped   1 node", "stopped   nothing ran"] {
+        cube.check("stop", 0, &[ended]);
+    }
+    let output = cube.command_without_port(&[], "start --dimension 0").output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains(&format!("starting  1 of 1 node, ports {0} to {0}", cube.base)), "{printed}");
+    assert!(!printed.contains("data      "), "it was in memory, and is again: {printed}");
+    cube.check("stop", 0, &["stopped   1 node"]);
+    cube.check("start --dimension 0 --sync always", 0, &["data      RUN: 0 topics found"]);
 }
 
 #[test]
@@ -178,11 +183,14 @@ fn a_node_logs_its_data_folder_and_the_number_of_topics() {
         process.kill().unwrap();
         process.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
         process.wait().unwrap();
-        printed
+        (listens, printed)
     };
-    let printed = node(&["--data", "kept"]);
+    let (listens, printed) = node(&["--data", "kept"]);
     let expected = format!("topics are kept in {}: 0 found\n", folder.path().join("kept").display());
     assert!(printed.contains(&expected), "{printed}");
+    // The two lines go to different streams, and are in the order of their times.
+    let line = printed.lines().find(|line| line.contains("topics are kept")).unwrap();
+    assert!(listens.split(' ').next() >= line.split(' ').next(), "{listens}{printed}");
 }
 
 #[test]

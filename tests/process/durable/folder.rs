@@ -55,6 +55,7 @@ fn a_folder_of_another_node_or_program_is_left_alone() {
     for (name, file, expected) in [
         ("foreign", "notes.txt", "it holds \"notes.txt\" and is no journal; give another folder"),
         ("senseless", "identity", "it is no journal"),
+        ("unfinished", "backup-unfinished", "a backup that was never completed; run the same `dht-node backup` again"),
         ("without-identity", "0000000001.log", "and is no journal"),
     ] {
         fs::create_dir(at(name)).unwrap();
@@ -62,7 +63,8 @@ fn a_folder_of_another_node_or_program_is_left_alone() {
         unchanged(&at(name), usual, USAGE, expected);
     }
     fs::write(at("file"), "no folder").unwrap();
-    refused(&at("file"), usual, USAGE, "the folder");
+    refused(&at("file"), usual, USAGE, "it is not a folder; give another folder");
+    refused(&at("file").join("in"), usual, USAGE, "it, or a part of its path, is not a folder; give another folder");
     assert_eq!(fs::read(at("file")).unwrap(), b"no folder");
 }
 

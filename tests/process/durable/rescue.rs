@@ -124,7 +124,15 @@ fn damaged_records_are_reported_and_dropped_only_on_request() {
 
 #[test]
 fn a_folder_that_cannot_be_used_is_refused_by_each_command() {
-    let empty = tempfile::tempdir().unwrap();
+    let (empty, unfinished) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(unfinished.path().join("backup-unfinished"), "").unwrap();
+    for name in ["inspect", "repair"] {
+        let output = command(&[name, text(unfinished.path())]);
+        let expected = "it holds a backup that was never completed; run the same `dht-node backup` again";
+        assert!(output.status.code() == Some(2) && said(&output).contains(expected), "{}", said(&output));
+        let output = command(&[name, "/dev/null"]);
+        assert!(said(&output).contains("/dev/null: it, or a part of its path, is not a folder"), "{}", said(&output));
+    }
     for arguments in [
         &["inspect"][..],
         &["inspect", "/nonexistent/folder"],
