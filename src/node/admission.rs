@@ -1,9 +1,14 @@
 //! The account of what clients make this node hold: reserved before the work, released when it is no longer held.
 //!
 //! An unanswered request reserves the size of its largest possible answer, and what a client has not taken from its
-//! send queue counts as well. A client may use as much as an eighth of what is free: clients that use much are
-//! suspended as the budget fills up, and there is always something left for the next one. This rule is known from
-//! switches, whose ports share a memory, as dynamic thresholds. One small request is allowed to everybody.
+//! send queue counts as well. What is free is shared twice, each time by the rule that is known from switches, whose
+//! ports share a memory, as dynamic thresholds: whoever uses much is suspended as the budget fills up, and there is
+//! always something left for the next one.
+//!
+//! | who | may use |
+//! |---|---|
+//! | a source, with all its clients | three quarters of what the other sources leave free |
+//! | a client | an eighth of what is free for its source, and one small request in any case |
 //!
 //! A suspended client is not read: its requests wait in its socket. Nothing is lost, and it is not disconnected. This
 //! module decides; it sends nothing.
@@ -11,13 +16,19 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
+use slab::Slab;
 
 use crate::limits::{CLIENT_CHARGE_MAX, INFLIGHT_MAX, RESPONSE_CHARGE};
-use crate::types::ConnId;
+use crate::types::{ConnId, Source};
 
-/// A client may use one part in this many of what is free. So a client alone can use a ninth of the budget, and forty
-/// clients that use all they can leave a hundredth of it to the next one.
+/// A client may use one part in this many of what is free for its source. So a client alone can use a ninth of it, and
+/// twenty clients that use all they can leave a tenth of it to the others.
 const FREE_PART: u64 = 8;
+
+/// Returns what a source may use, in bytes, when the others leave so much free.
+const fn part_of_source(free: u64) -> u64 {
+    free - free / 4
+}
 
 /// The accounts of all clients.
 #[derive(Debug)]
@@ -34,15 +45,28 @@ pub(super) struct Admission {
     reserved: u64,
     /// Bytes that clients have not taken from their send queues.
     untaken: u64,
+    /// What all clients of a source use together. Only sources with accounts are here.
+    sources: Slab<Together>,
+    by_source: HashMap<Source, usize, RandomState>,
     /// Clients that were suspended because the budget is short, in the order in which they are looked at again. Some
     /// may have been resumed since.
     crowded: VecDeque<ConnId>,
+}
+
+/// What the clients of one source use.
+#[derive(Debug)]
+struct Together {
+    source: Source,
+    accounts: usize,
+    used: u64,
 }
 
 /// What one client uses.
 #[derive(Debug)]
 struct Account {
     id: ConnId,
+    /// The key of its source.
+    source: usize,
     inflight: u32,
     reserved: u64,
     /// Bytes in its send queue after the last write.
@@ -80,6 +104,8 @@ impl Admission {
             inflight: 0,
             reserved: 0,
             untaken: 0,
+            sources: Slab::new(),
+            by_source: HashMap::default(),
             crowded: VecDeque::new(),
         }
     }
@@ -100,14 +126,19 @@ impl Admission {
     }
 
     /// Opens the account of a new client.
-    pub(super) fn open(&mut self, id: ConnId) {
+    pub(super) fn open(&mut self, id: ConnId, source: Source) {
         let slot = id.slot as usize;
         if self.accounts.len() <= slot {
             self.accounts.resize_with(slot + 1, || None);
         }
         assert!(self.accounts[slot].is_none(), "the account of the slot's last connection was closed");
+        let sources = &mut self.sources;
+        let source =
+            *self.by_source.entry(source).or_insert_with(|| sources.insert(Together { source, accounts: 0, used: 0 }));
+        self.sources[source].accounts += 1;
         self.accounts[slot] = Some(Account {
             id,
+            source,
             inflight: 0,
             reserved: 0,
             untaken: 0,
@@ -124,8 +155,19 @@ impl Admission {
             && let Some(account) = self.accounts[id.slot as usize].take()
         {
             self.closed.insert(id, Account { is_crowded: false, ..account });
-        } else if self.account(id).is_some() {
-            self.accounts[id.slot as usize] = None;
+        } else if self.account(id).is_some()
+            && let Some(account) = self.accounts[id.slot as usize].take()
+        {
+            self.leave(account.source);
+        }
+    }
+
+    /// Counts the end of an account for its source.
+    fn leave(&mut self, source: usize) {
+        self.sources[source].accounts -= 1;
+        if self.sources[source].accounts == 0 {
+            let gone = self.sources.remove(source);
+            self.by_source.remove(&gone.source);
         }
     }
 
@@ -155,8 +197,10 @@ impl Admission {
             account.inflight -= 1;
             account.reserved -= u64::from(bytes);
         });
-        if self.closed.get(&id).is_some_and(|account| account.inflight == 0) {
-            self.closed.remove(&id);
+        if self.closed.get(&id).is_some_and(|account| account.inflight == 0)
+            && let Some(account) = self.closed.remove(&id)
+        {
+            self.leave(account.source);
         }
     }
 
@@ -179,7 +223,7 @@ impl Admission {
     /// get some, so that it makes progress.
     pub(super) fn room(&self, id: ConnId) -> usize {
         let Some(account) = self.account(id).filter(|account| !account.is_full) else { return 0 };
-        usize::try_from(self.share().saturating_sub(account.untaken)).unwrap_or(usize::MAX)
+        usize::try_from(self.share(account.source).saturating_sub(account.untaken)).unwrap_or(usize::MAX)
     }
 
     /// Returns the number of a connected client's unanswered requests.
@@ -197,14 +241,15 @@ impl Admission {
         self.account(id).is_some_and(|account| account.is_suspended)
     }
 
-    /// Returns true if there is room for a request that reserves so many bytes. A small one always has room.
-    pub(super) const fn admits(&self, bytes: u64) -> bool {
-        bytes <= RESPONSE_CHARGE as u64 || bytes <= self.free()
+    /// Returns true if there is room for a client's request that reserves so many bytes. A small one always has room.
+    pub(super) fn admits(&self, id: ConnId, bytes: u64) -> bool {
+        let is_free = |account: &Account| bytes <= self.free_for(account.source);
+        bytes <= RESPONSE_CHARGE.into() || self.account(id).is_none_or(is_free)
     }
 
     /// Suspends a client that has reached its limits or its share. Returns true if it was not suspended before.
     pub(super) fn suspend(&mut self, id: ConnId) -> bool {
-        let share = self.share();
+        let Some(share) = self.account(id).map(|account| self.share(account.source)) else { return false };
         let Some(account) = self.account_mut(id).filter(|account| !account.is_suspended) else { return false };
         let is_short = account.used() >= share;
         if !is_short && !account.is_at_its_limit() {
@@ -229,7 +274,7 @@ impl Admission {
 
     /// Resumes a client that has room again. Returns true if it was suspended before.
     pub(super) fn resume(&mut self, id: ConnId) -> bool {
-        let share = self.share();
+        let Some(share) = self.account(id).map(|account| self.share(account.source)) else { return false };
         let Some(account) = self.account_mut(id) else { return false };
         let may_resume = account.is_suspended && account.has_room() && account.used() <= share / 2;
         account.is_suspended &= !may_resume;
@@ -261,7 +306,7 @@ impl Admission {
 
     /// Returns how many bytes a client may reserve now for one request.
     pub(super) fn room_to_ask(&self, id: ConnId) -> u64 {
-        self.account(id).map_or(0, |account| self.share().saturating_sub(account.used()))
+        self.account(id).map_or(0, |account| self.share(account.source).saturating_sub(account.used()))
     }
 
     /// Asserts the invariants.
@@ -275,18 +320,27 @@ impl Admission {
             assert!((account.reserved == 0) == (account.inflight == 0), "{account:?} reserves for nothing");
             assert!(!account.is_crowded || self.crowded.contains(&account.id), "{account:?} is forgotten");
         }
+        for (key, together) in &self.sources {
+            let of_it = || all().filter(|account| account.source == key);
+            assert_eq!(together.used, of_it().map(Account::used).sum::<u64>());
+            assert_eq!(together.accounts, of_it().count());
+            assert_eq!(self.by_source.get(&together.source), Some(&key));
+        }
+        assert_eq!(self.sources.len(), self.by_source.len());
         let is_waiting = |account: &Account| account.inflight > 0 && !account.is_crowded;
         assert!(self.closed.values().all(is_waiting), "nothing is left to finish");
     }
 
-    /// Returns the bytes of the budget that nobody uses.
-    const fn free(&self) -> u64 {
-        self.budget.saturating_sub(self.reserved + self.untaken)
+    /// Returns how many more bytes the clients of a source may use together.
+    fn free_for(&self, source: usize) -> u64 {
+        let used = self.sources[source].used;
+        let others = self.reserved + self.untaken - used;
+        part_of_source(self.budget.saturating_sub(others)).saturating_sub(used)
     }
 
-    /// Returns what a client may use at present: one small request at least.
-    fn share(&self) -> u64 {
-        (self.free() / FREE_PART).max(RESPONSE_CHARGE.into())
+    /// Returns what a client of a source may use at present: one small request at least.
+    fn share(&self, source: usize) -> u64 {
+        (self.free_for(source) / FREE_PART).max(RESPONSE_CHARGE.into())
     }
 
     fn account(&self, id: ConnId) -> Option<&Account> {
@@ -309,6 +363,8 @@ impl Admission {
         };
         let (reserved, untaken) = (account.reserved, account.untaken);
         change(account);
+        let together = &mut self.sources[account.source];
+        together.used = together.used - reserved - untaken + account.used();
         self.reserved = self.reserved - reserved + account.reserved;
         self.untaken = self.untaken - untaken + account.untaken;
     }
@@ -320,7 +376,9 @@ mod tests {
 
     const MIB: u32 = 1 << 20;
     const PIECE: u32 = 64 << 10;
-    const BUDGET: u64 = 88 << 20;
+    const BUDGET: u64 = 96 << 20;
+    const SOURCE: Source = Source::Ipv4([127, 0, 0, 1]);
+    const OTHER: Source = Source::Ipv4([127, 0, 0, 2]);
 
     fn id(number: u32) -> ConnId {
         ConnId { slot: number % 1000, generation: number }
@@ -328,7 +386,7 @@ mod tests {
 
     fn with_clients(count: u32) -> Admission {
         let mut admission = Admission::new(BUDGET);
-        (0..count).for_each(|number| admission.open(id(number)));
+        (0..count).for_each(|number| admission.open(id(number), SOURCE));
         admission
     }
 
@@ -351,35 +409,62 @@ mod tests {
         for clients in [2, 3, 6, 12, 100, 1000] {
             let mut admission = with_clients(clients);
             for number in 0..clients {
-                while admission.admits(PIECE.into()) && !admission.suspend(id(number)) {
+                while admission.admits(id(number), PIECE.into()) && !admission.suspend(id(number)) {
                     admission.reserve(id(number), PIECE);
                 }
                 admission.check();
             }
-            assert!(admission.reserved() <= BUDGET, "{clients} clients reserve {} bytes", admission.reserved());
-            assert!(admission.admits(RESPONSE_CHARGE.into()), "a small request always has room");
+            assert!(
+                admission.reserved() <= part_of_source(BUDGET),
+                "{clients} clients reserve {} bytes",
+                admission.reserved()
+            );
+            assert!(admission.admits(id(0), RESPONSE_CHARGE.into()), "a small request always has room");
         }
     }
 
     #[test]
     fn a_client_within_its_share_is_not_suspended_whatever_others_use() {
-        let mut admission = with_clients(40);
-        for number in 1..40 {
+        let mut admission = with_clients(21);
+        for number in 1..21 {
             while !admission.suspend(id(number)) {
                 admission.reserve(id(number), PIECE);
             }
         }
-        for _ in 0..16 {
+        for _ in 0..64 {
             admission.reserve(id(0), RESPONSE_CHARGE);
-            assert!(!admission.suspend(id(0)), "{} bytes are free", admission.free());
+            assert!(!admission.suspend(id(0)), "after {} bytes", admission.reserved());
         }
         admission.check();
     }
 
     #[test]
+    fn one_source_leaves_a_part_of_the_budget_to_the_next_one_however_many_clients_it_has() {
+        let mut admission = with_clients(1000);
+        for number in 0..1000 {
+            while admission.admits(id(number), PIECE.into()) && !admission.suspend(id(number)) {
+                admission.reserve(id(number), PIECE);
+            }
+        }
+        assert!(admission.reserved() <= part_of_source(BUDGET));
+        let late = ConnId { slot: 1000, generation: 1000 };
+        admission.open(late, OTHER);
+        let left = BUDGET - admission.reserved();
+        assert!(admission.admits(late, left / 2), "half of the {left} bytes that the first source has left");
+        let taken = take_all(&mut admission, late);
+        assert!(taken << 20 >= left / 16, "{taken} MiB of {left} bytes");
+        admission.check();
+        // A source without clients is forgotten once its requests are finished.
+        (0..taken).for_each(|_| admission.finish(late, MIB));
+        admission.close(late);
+        assert_eq!(admission.sources.len(), 1);
+        admission.check();
+    }
+
+    #[test]
     fn a_suspended_client_is_resumed_when_its_own_requests_are_finished_or_others_are() {
-        let mut admission = Admission::new(16 << 20);
-        (0..3).for_each(|number| admission.open(id(number)));
+        let mut admission = Admission::new(20 << 20);
+        (0..3).for_each(|number| admission.open(id(number), SOURCE));
         let taken: Vec<u64> = (0..3).map(|number| take_all(&mut admission, id(number))).collect();
         assert_eq!(taken, [2, 2, 2], "an eighth of what is free, and a part of a request more");
         assert!(!admission.resume(id(1)));
@@ -403,7 +488,7 @@ mod tests {
         admission.close(id(0));
         // Its slot has another connection.
         let next = ConnId { slot: 0, generation: 1000 };
-        admission.open(next);
+        admission.open(next, SOURCE);
         admission.reserve(next, MIB);
         assert_eq!((admission.inflight(), admission.reserved()), (3, 3 << 20));
         assert_eq!(admission.inflight_of(next), 1);
@@ -415,7 +500,7 @@ mod tests {
     #[test]
     fn what_a_client_has_not_taken_counts_until_it_has_and_limits_what_else_it_gets() {
         let mut admission = with_clients(2);
-        let whole = usize::try_from(BUDGET / FREE_PART).unwrap();
+        let whole = usize::try_from(part_of_source(BUDGET) / FREE_PART).unwrap();
         assert_eq!(admission.room(id(0)), whole);
         admission.set_untaken(id(0), 4 << 20);
         assert_eq!(admission.untaken(), 4 << 20);

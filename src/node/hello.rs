@@ -208,7 +208,9 @@ impl Node {
             last_request_id: request_id.0,
         };
         self.conns.set_peer(id, Peer::Client(client));
-        self.admission.open(id);
+        if let Some(source) = self.conns.get_mut(id).map(|conn| conn.source) {
+            self.admission.open(id, source);
+        }
         step.out.push(Action::Admit { conn: id, frame_max, queue_mark: CLIENT_QUEUE_MAX });
         self.answer_hello(step, id, request_id, Status::Ok, answer);
     }

@@ -221,7 +221,7 @@ impl Node {
             state: State::SENT,
         };
         let charge = asked.charge + pending.frame_charge();
-        if !self.admission.admits(charge.into()) {
+        if !self.admission.admits(asked.conn, charge.into()) {
             return Err(self.out_of_memory());
         }
         let origin = self.pending.insert(pending, deadline_us);
@@ -274,7 +274,8 @@ impl Node {
         let charge = u32::try_from(needed).unwrap_or(u32::MAX).min(PAYLOAD_MAX) + RESPONSE_CHARGE;
         let Some(extra) = charge.checked_sub(pending.asked.charge).filter(|extra| *extra > 0) else { return false };
         let Some(kept) = pending.frame.take() else { return false };
-        if !self.admission.admits(extra.into()) {
+        let conn = pending.asked.conn;
+        if !self.admission.admits(conn, extra.into()) {
             if let Some(Pending { asked, .. }) = self.take_pending(step, origin) {
                 self.finish(step, asked, self.out_of_memory().into());
             }
@@ -282,7 +283,6 @@ impl Node {
         }
         pending.asked.charge = charge;
         pending.frame = Some(for_one_record(&kept.into_frame(), charge - RESPONSE_CHARGE).keep());
-        let conn = pending.asked.conn;
         self.admission.extend(conn, extra);
         self.suspend_if_due(step, conn);
         self.send_again(step, origin);
@@ -358,7 +358,7 @@ impl Node {
         // A single record may be larger than what was reserved.
         if let Response::Fetched(fetched) = &response
             && fetched.payload.len() as u64 > asked.charge.into()
-            && !self.admission.admits(fetched.payload.len() as u64)
+            && !self.admission.admits(asked.conn, fetched.payload.len() as u64)
         {
             response = self.out_of_memory().into();
         }

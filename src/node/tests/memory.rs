@@ -86,8 +86,11 @@ fn when_the_budget_is_used_up_a_large_record_is_refused_and_small_requests_are_n
     let budget = clients_bytes(NODE_BYTES_LEAST);
     let (mut asked, mut greedy) = (Vec::new(), Vec::new());
     let largest = Request::Fetch(fetch(&name));
-    while node.node.admission.admits(PAYLOAD_MAX.into()) {
+    loop {
         let client = node.client();
+        if !node.node.admission.admits(client, PAYLOAD_MAX.into()) {
+            break;
+        }
         asked.extend(node.ask(client, 1, &largest));
         greedy.push(client);
     }
