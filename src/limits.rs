@@ -49,11 +49,29 @@ pub const TTL_PER_NODE: u16 = 8;
 /// Frames of at least this many bytes get a buffer of their own that is passed on; smaller ones are copied once.
 pub const OWN_BUFFER_MIN: usize = 16 << 10;
 
-/// Bytes read from one connection in one turn, before the others have theirs.
+/// Most bytes read from one connection at once.
 pub const READ_BUDGET: usize = 256 << 10;
 
 /// Frames of one connection that one turn handles, before the others have theirs: small frames cost more than bytes.
 pub const FRAMES_PER_TURN: usize = 4096;
+
+/// Bytes read at once from a connection whose frames take more than `VISIT_WORK`, so that few of them wait in memory.
+pub const READ_LEAST: usize = 16 << 10;
+
+/// Work for which a turn takes input, in units of about a nanosecond of processor time (`node/work.rs`). What is left
+/// waits for the next turn. Long enough that thousands of requests share a write and an fsync; short enough that ten
+/// nodes on the way of a request, each in the middle of such a turn, delay it by 20 ms.
+pub const TURN_WORK: u64 = 2_000_000;
+
+/// Work of one connection in a turn before the others have theirs. A few hundred small requests, so that a turn of busy
+/// clients still batches; a 16th of a turn, so that clients have most of it even when all ten links are busy.
+pub const VISIT_WORK: u64 = 125_000;
+
+/// Work of a read from a socket, besides that of its frames.
+pub const READ_WORK: u64 = 2_000;
+
+/// Work of the answers of the journal that one turn handles, with the same unit. One answer may take 0.5 ms.
+pub const LOOKUP_WORK: u64 = 1_000_000;
 
 /// Most client connections of a node, at 1 KiB each when idle. A lower limit on open files lowers it.
 pub const CLIENTS_MAX: usize = 10_000;
@@ -134,6 +152,9 @@ pub const CATCH_UP_BYTES: usize = 64 << 10;
 /// Subscriptions that catch up in one turn.
 pub const CATCH_UPS_PER_TURN: usize = 64;
 
+/// Work, in the unit of `TURN_WORK`, after which no further subscription catches up in a turn.
+pub const CATCH_UP_WORK: u64 = 1_000_000;
+
 /// Pushed records of one topic of another node that are kept for subscriptions that are a little behind.
 pub const TAIL_BYTES_MAX: usize = 256 << 10;
 
@@ -192,6 +213,10 @@ pub const HEADS_ITEMS_MAX: usize = 2048;
 
 /// Most topics noted as pushed here without a local subscriber, until their home has been told.
 pub const STRAYS_MAX: usize = 1024;
+
+/// Waiting FETCHes without a record that one tick answers, which takes about a millisecond. The others wait a tick
+/// longer.
+pub const POLLS_ENDED_PER_TICK: usize = 4096;
 
 /// Longest time that a FETCH may wait for a record.
 pub const FETCH_WAIT_MAX_MS: u32 = 30_000;
@@ -542,6 +567,8 @@ const _: () = {
     assert!(FRAME_BEFORE_HELLO_MAX < FRAME_MAX_LEAST);
     assert!(FRAME_MAX_LEAST < FRAME_MAX);
     assert!(OWN_BUFFER_MIN < READ_BUDGET);
+    assert!(OWN_BUFFER_MIN <= READ_LEAST && READ_LEAST < READ_BUDGET);
+    assert!(DIMENSION_MAX as u64 * VISIT_WORK <= TURN_WORK / 3 * 2, "links leave clients a third of each turn");
     assert!(36 + 80 + FETCH_RUNS_MAX * 12 <= RESPONSE_ARGS_MAX as usize);
     assert!(LIST_NAMES_MAX * (TOPIC_NAME_MAX + LISTED_BYTES) <= LIST_BYTES_MAX as usize);
     assert!(NODES_BYTES_MAX as usize == NODES_PAGE_MAX as usize * (4 + LABEL_MAX));

@@ -22,6 +22,7 @@
 //! | `feed` | the nodes that new records are pushed to |
 //! | `apply`, `restore` | committed entries: the only place that changes topics; the same at a start |
 //! | `tick`, `wall`, `drain`, `stats` | ticks, the wall clock, the orderly shutdown, counters |
+//! | `work` | what events cost, by which the event loop bounds its turns |
 
 mod action;
 mod admission;
@@ -76,8 +77,9 @@ use pull::Pull;
 use read::Reads;
 use retry::Retries;
 use routing::RoutingTable;
-use stats::Stats;
+use stats::{Stats, Turns};
 use subscriptions::Subscriptions;
+use work::Work;
 
 use bytes::BytesMut;
 
@@ -151,6 +153,9 @@ pub struct Node {
     has_space: bool,
     reads: Reads,
     stats: Stats,
+    turns: Turns,
+    /// Work since it was last taken, without that of `subscriptions` and `feeds`.
+    work: Work,
     clock: tick::Clock,
     wall: wall::Wall,
     drain: drain::Stage,
@@ -201,6 +206,8 @@ impl Node {
             has_space: true,
             reads: Reads::default(),
             stats: Stats::default(),
+            turns: Turns::default(),
+            work: Work::default(),
             clock: tick::Clock::new(now),
             wall: wall::Wall::new(now),
             drain: drain::Stage::default(),
@@ -212,6 +219,7 @@ impl Node {
     /// Handles one event and appends all resulting actions to `out`.
     pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Vec<Action>) {
         self.events += 1;
+        let before = out.len();
         let step = &mut Step { now, event: self.events, out };
         self.begin_clock(step);
         self.notice_stall(now);
@@ -219,13 +227,17 @@ impl Node {
             Event::Accepted { conn, source } => self.on_accepted(step, conn, source),
             Event::Dialed { conn, node } => self.on_dialed(step, conn, node),
             Event::DialFailed { node } => self.redial_later(step, node),
-            Event::Frame { conn, frame } => self.on_frame(step, conn, frame),
+            Event::Frame { conn, frame } => {
+                self.work.add_frame(frame.len());
+                self.on_frame(step, conn, frame);
+            }
             Event::Heard { conn } => self.on_heard(step, conn),
             Event::Broken { conn, error } => self.on_broken(step, conn, error),
             Event::Filled { conn } => self.on_filled(step, conn),
             Event::Unsent { conn, bytes } => self.on_unsent(step, conn, bytes),
             Event::Dropped => self.stats.pushes_skipped += 1,
             Event::Drained { conn } => self.on_drained(step, conn),
+            Event::Abandoned => self.on_abandoned(),
             Event::Ended { conn } => self.on_ended(step, conn),
             Event::Closed { conn, cause } => self.on_closed(step, conn, End::Failed(cause)),
             Event::Synced { entries } => self.on_synced(step, entries),
@@ -237,6 +249,22 @@ impl Node {
         if self.drain.has_begun() {
             self.advance_drain(step);
         }
+        self.work.add_actions(step.out.len() - before);
+    }
+
+    /// Returns the work of all events since the last call, in units of about a nanosecond of processor time.
+    pub const fn take_work(&mut self) -> u64 {
+        self.work.take() + self.subscriptions.work.take() + self.feeds.work.take()
+    }
+
+    /// Returns the work since the last call of [`Self::take_work`].
+    pub const fn work(&self) -> u64 {
+        self.work.units() + self.subscriptions.work.units() + self.feeds.work.units()
+    }
+
+    /// Records the length of a turn of the event loop, in microseconds.
+    pub const fn note_turn(&mut self, now: Now, turn_us: u64) {
+        self.turns.note(now, turn_us);
     }
 
     /// Returns the monotonic time in microseconds at which the node needs [`Event::Timeout`].
@@ -275,6 +303,12 @@ impl Node {
         assert!(self.pending.len() as u64 <= inflight, "a request that another node answers is unanswered");
     }
 
+    /// Returns the number of table entries looked at since the start.
+    #[cfg(test)]
+    const fn entries_looked_at(&self) -> u64 {
+        self.work.entries() + self.subscriptions.work.entries() + self.feeds.work.entries()
+    }
+
     fn on_frame(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.heard_us = step.now.monotonic_us;
@@ -293,6 +327,11 @@ impl Node {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.heard_us = step.now.monotonic_us;
         }
+    }
+
+    const fn on_abandoned(&mut self) {
+        self.stats.abandoned += 1;
+        self.work.add_entries(1);
     }
 
     fn on_broken(&mut self, step: &mut Step<'_>, id: ConnId, error: FrameError) {

@@ -8,8 +8,8 @@
 use super::action::{Action, Packet};
 use super::fetch::{fit_records, or_most, shorten};
 use super::subscriptions::{Consumer, Pushed};
-use super::{Node, Step, work};
-use crate::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN, PULL_BYTES};
+use super::{Node, Step};
+use crate::limits::{CATCH_UP_BYTES, CATCH_UP_WORK, CATCH_UPS_PER_TURN, OWN_BUFFER_MIN, PULL_BYTES};
 use crate::topic::NotHeld;
 use crate::types::{ConnId, Offset, RequestId, TopicId};
 use crate::wire::push::Span;
@@ -70,7 +70,9 @@ impl Node {
         topic.head = topic.head.max(span.end);
         let (head, is_local) = (topic.head, topic.home == self.settings.id);
         let mut taken = 0;
-        for key in topic.newly_behind(known) {
+        let keys = topic.newly_behind(known);
+        self.work.add_entries(keys.len());
+        for key in keys {
             let reader = self.subscriptions.get_mut(key).expect("readers hang on their topic");
             let mut cursor = reader.cursor();
             match &mut reader.consumer {
@@ -98,7 +100,10 @@ impl Node {
             }
         }
         let behind = self.subscriptions.topic(place).slowest().is_some_and(|slowest| slowest < head);
-        self.stats.delivers += taken;
+        if frame_len < OWN_BUFFER_MIN {
+            self.work.add_bytes(frame_len * taken);
+        }
+        self.stats.delivers += taken as u64;
         if is_local {
             return;
         }
@@ -122,10 +127,15 @@ impl Node {
         }
     }
 
-    /// Advances readers that can catch up by one step each; the remaining ones have their turn later.
+    /// Advances readers that can catch up by one step each; the remaining ones have their turn later. At least one
+    /// reader advances, however much work that is.
     pub(super) fn catch_up(&mut self, step: &mut Step<'_>) {
         let ready = self.subscriptions.queue.len().min(CATCH_UPS_PER_TURN);
+        let end = self.work.units().saturating_add(CATCH_UP_WORK);
         for _ in 0..ready {
+            if self.work.units() >= end {
+                return;
+            }
             let Some(key) = self.subscriptions.dequeue() else { return };
             self.go_on(step, key);
         }
@@ -168,7 +178,7 @@ impl Node {
         let cursor = reader.cursor();
         let Some(topic) = self.catalogue.get(id).filter(|topic| cursor < topic.log.next()) else { return };
         let most = u32::try_from(max_bytes.min(CATCH_UP_BYTES)).expect("a small bound");
-        match super::fetch::read(topic, cursor, most, 0) {
+        match super::fetch::read(&mut self.work, topic, cursor, most, 0) {
             Ok(fetched) => self.send_records(step, key, fetched),
             Err(NotHeld) => self.pull(step, key, pull_bytes(max_bytes)),
         }
@@ -193,6 +203,9 @@ impl Node {
             step.out.push(Action::SendFrame { conn, request_id, route: None, frame, droppable: false });
             return self.subscriptions.enqueue(key);
         }
+        // Hashed, checked, and walked over up to the cursor.
+        self.work.add_bytes(frame.len());
+        self.work.add_walk(2 * frame.len());
         match records_from(&frame, cursor) {
             Some(fetched) => self.send_records(step, key, fetched),
             None => {
@@ -276,7 +289,9 @@ impl Node {
 
     /// Lets all readers of a topic check for records.
     pub(super) fn wake_topic(&mut self, place: usize) {
-        for key in self.subscriptions.topic(place).readers() {
+        let keys = self.subscriptions.topic(place).readers();
+        self.work.add_entries(keys.len());
+        for key in keys {
             self.subscriptions.enqueue(key);
         }
     }
@@ -292,7 +307,7 @@ impl Node {
     /// Lets the readers of a client continue when its send queue has drained.
     pub(super) fn wake_client(&mut self, id: ConnId) {
         if let Some(client) = self.conns.client_mut(id) {
-            work::count(client.readers.len());
+            self.work.add_entries(client.readers.len());
             for &key in &client.readers {
                 self.subscriptions.enqueue(key);
             }

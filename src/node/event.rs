@@ -68,6 +68,8 @@ pub enum Event<'a> {
     },
     /// A droppable frame was dropped because the send queue was above its high-water mark.
     Dropped,
+    /// A request of a client that is gone was not executed, because it would have changed nothing.
+    Abandoned,
     /// The peer has closed its sending side, but may still read.
     Ended {
         /// The connection.

@@ -15,7 +15,8 @@ use super::forward::ReplyTo;
 use super::pull::request_frame;
 use super::serve::Answer;
 use super::topics::unknown_topic;
-use super::{Node, Step, work};
+use super::work::Work;
+use super::{Node, Step};
 use crate::limits::{ANNOUNCE_US, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, PAYLOAD_MAX};
 use crate::topic::Topic;
 use crate::types::{Epoch, NodeId, NodeSet, Offset, RequestId, TopicId};
@@ -36,6 +37,8 @@ pub(super) struct Feeds {
     pushed: Vec<TopicId>,
     /// Topics deleted since the last HEADS, and the nodes that read them.
     gone: Vec<(TopicId, NodeSet)>,
+    /// Work since it was last taken.
+    pub(super) work: Work,
 }
 
 /// The readers of one topic on other nodes.
@@ -105,6 +108,7 @@ impl Feeds {
             ingresses: vec![Ingress::default(); usize::from(nodes)],
             pushed: Vec::new(),
             gone: Vec::new(),
+            work: Work::default(),
         }
     }
 
@@ -145,7 +149,7 @@ impl Feeds {
         let Member { node, subscribers, .. } = member;
         let ingress = &mut self.ingresses[usize::from(node.index())];
         let feed = self.topics.entry(topic).or_default();
-        work::count(1);
+        self.work.add_entries(1);
         let place = feed.members.iter().position(|member| member.node == node);
         match place {
             Some(place) if subscribers > 0 => feed.members[place] = member,
@@ -195,7 +199,7 @@ impl Feeds {
     /// Removes all feeds of a node.
     fn forget(&mut self, node: NodeId) {
         let topics = self.ingresses[usize::from(node.index())].topics.clone();
-        work::count(topics.len());
+        self.work.add_entries(topics.len());
         for topic in topics {
             self.set(topic, false, Member { node, version: 0, subscribers: 0, slowest: None });
         }
@@ -282,6 +286,8 @@ impl Node {
         if is_new_start || reset && is_newest {
             self.feeds.forget(source);
         }
+        // The topic of each is looked up, by its id or by its name.
+        self.work.add_entries(2 * items.len());
         let items = items.iter().map(|item| self.feed_one(item, source, version)).collect();
         let counter = self.feeds.ingresses[usize::from(source.index())].counter;
         let fed = FedList { instance: self.settings.instance, counter, items };
@@ -331,7 +337,7 @@ impl Node {
         while let Some(topic) = self.catalogue.get(id)
             && from < topic.log.next()
         {
-            let fetched = read(topic, from, PAYLOAD_MAX, 0).expect("what is new is in memory");
+            let fetched = read(&mut self.work, topic, from, PAYLOAD_MAX, 0).expect("what is new is in memory");
             let span = Span { topic: id, epoch: topic.epoch, base: fetched.base, end: fetched.end() };
             from = span.end;
             if fetched.count == 0 {

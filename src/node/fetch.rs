@@ -3,6 +3,7 @@
 use super::forward::ReplyTo;
 use super::read::Begin;
 use super::serve::Answer;
+use super::work::Work;
 use super::{Node, Step};
 use crate::limits::PAYLOAD_MAX;
 use crate::record::Wanted;
@@ -52,8 +53,17 @@ pub(super) const fn or_most(wanted: u32) -> u32 {
 ///
 /// # Errors
 /// Returns [`NotHeld`] when the records are not in memory.
-pub(super) fn read(topic: &Topic, from: Offset, max_bytes: u32, max_records: u32) -> Result<Fetched, NotHeld> {
+pub(super) fn read(
+    work: &mut Work,
+    topic: &Topic,
+    from: Offset,
+    max_bytes: u32,
+    max_records: u32,
+) -> Result<Fetched, NotHeld> {
     let read = topic.log.read(from, or_most(max_bytes).min(PAYLOAD_MAX) as usize, or_most(max_records))?;
+    work.add_records(read.walked);
+    work.add_entries(read.payload.parts.len());
+    work.add_bytes(read.payload.len());
     Ok(Fetched {
         topic_id: topic.id,
         epoch: topic.epoch,

@@ -147,6 +147,7 @@ impl Node {
 
     fn note_heads(&mut self, step: &mut Step<'_>, heads: &Heads, items: &[Head], home: NodeId) {
         self.note_alive(step, home);
+        self.work.add_entries(2 * items.len());
         for item in items {
             let Some(place) = self.subscriptions.topic_of(item.topic) else {
                 self.note_stray(step, item.topic, home);
@@ -178,7 +179,9 @@ impl Node {
         let known = topic.head;
         if known < next {
             topic.head = next;
-            for key in topic.newly_behind(known) {
+            let keys = topic.newly_behind(known);
+            self.work.add_entries(keys.len());
+            for key in keys {
                 self.subscriptions.enqueue(key);
             }
         }

@@ -310,6 +310,7 @@ impl Node {
         if let Some(frame_max) = self.discharge(step, &asked) {
             self.stats.errors += u64::from(frame.header.status >= 0x40);
             if frame.len() > frame_max as usize {
+                self.work.add_walk(frame.len());
                 answer(step, asked, fit_frame(frame, frame_max));
             } else {
                 let (conn, request_id) = (asked.conn, asked.request_id);

@@ -122,7 +122,9 @@ impl Node {
     }
 
     fn notify_topic(&mut self, step: &mut Step<'_>, place: usize) {
-        for key in self.subscriptions.topic(place).readers() {
+        let keys = self.subscriptions.topic(place).readers();
+        self.work.add_entries(keys.len());
+        for key in keys {
             self.notify(step, key);
         }
     }

@@ -65,7 +65,9 @@ impl Node {
         address.filter(|address| !address.ends_with(":0")).cloned().unwrap_or_default()
     }
 
-    pub(super) fn counters(&self, now: Now) -> Answer {
+    pub(super) fn counters(&mut self, now: Now) -> Answer {
+        // All followed topics are counted.
+        self.work.add_entries(self.subscriptions.topics().len());
         let memory = self.catalogue.cost();
         let gauges = [
             ("uptime_ms", self.clock.uptime_ms(now)),
@@ -88,6 +90,7 @@ impl Node {
             ("feeds", self.feeds.len() as u64),
             ("tail_bytes", self.subscriptions.tails_bytes() as u64),
             ("proposals", self.proposals.len() as u64),
+            ("turn_longest_us", self.turns.longest_us()),
         ];
         let mut text: String = gauges.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
         for (bit, link) in self.routing.neighbours().iter().enumerate() {

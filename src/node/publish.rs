@@ -45,8 +45,12 @@ impl Node {
             self.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"));
         };
-        records::check_published(&payload, publish.count)
-            .map_err(|fault| ErrorResponse::new(Status::MalformedRecords, fault.to_string()))?;
+        let checked = records::check_published(&payload, publish.count);
+        match &checked {
+            Ok(()) => self.work.add_records(publish.count),
+            Err(_) => self.work.add_walk(payload.len()),
+        }
+        checked.map_err(|fault| ErrorResponse::new(Status::MalformedRecords, fault.to_string()))?;
         let batch = Batch {
             topic,
             producer: publish.producer,

@@ -125,7 +125,9 @@ impl Node {
             {
                 self.end_outage(step, place);
                 self.raise_head(place, fetched.next);
-                for key in self.subscriptions.topic(place).readers_in(pull.from..=pull.from) {
+                let keys = self.subscriptions.topic(place).readers_in(pull.from..=pull.from);
+                self.work.add_entries(keys.len());
+                for key in keys {
                     self.send_records(step, key, (*fetched).clone());
                 }
             }

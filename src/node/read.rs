@@ -76,7 +76,7 @@ impl Node {
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
-        match read(topic, from.offset, max_bytes, max_records) {
+        match read(&mut self.work, topic, from.offset, max_bytes, max_records) {
             Ok(fetched) => {
                 let fetched = within(fetched, max_bytes, reply)?;
                 self.stats.fetches += u64::from(fetched.count > 0);
@@ -134,6 +134,14 @@ impl Node {
         self.reads.in_flight -= 1;
         if let Some(next) = self.reads.waiting.pop_front() {
             self.ask(step, next);
+        }
+        if let Ok(Found::Batches(batches)) = &found {
+            // The wanted records are cut out of the first and the last batch, and hashed.
+            for (filed, payload) in [batches.first(), batches.last()].into_iter().flatten() {
+                self.work.add_records(filed.count);
+                self.work.add_bytes(payload.len());
+            }
+            self.work.add_entries(batches.len());
         }
         let Lookup { topic: id, wanted, extent, reader, .. } = lookup;
         let was_removed = self.was_removed(id, &wanted, &found);

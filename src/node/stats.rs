@@ -1,5 +1,38 @@
 //! The counters of a node. Whatever is refused, dropped or lost is counted by one of them.
 
+use crate::types::Now;
+
+/// Length of the period whose longest turn is remembered, in microseconds.
+const TURNS_PERIOD_US: u64 = 60_000_000;
+
+/// The longest turn of the event loop in this period and in the one before.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    longest_us: u64,
+    longest_before_us: u64,
+    /// Monotonic time in microseconds at which this period ends.
+    period_ends_us: u64,
+}
+
+impl Turns {
+    /// Records the length of a turn.
+    pub(super) const fn note(&mut self, now: Now, turn_us: u64) {
+        if self.period_ends_us <= now.monotonic_us {
+            self.longest_before_us = self.longest_us;
+            self.longest_us = 0;
+            self.period_ends_us = now.after_us(TURNS_PERIOD_US);
+        }
+        if self.longest_us < turn_us {
+            self.longest_us = turn_us;
+        }
+    }
+
+    /// Returns the length of the longest turn in microseconds.
+    pub(super) fn longest_us(&self) -> u64 {
+        self.longest_us.max(self.longest_before_us)
+    }
+}
+
 /// Declares the counters once, with the names that STATS shows.
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -78,6 +111,8 @@ counters! {
     responses_late,
     /// Frames with a corrupt args section or payload.
     corrupt,
+    /// Requests that were not executed because their client was gone and they would have changed nothing.
+    abandoned,
     /// One-way frames whose execution failed.
     oneways_dropped,
     /// Connections closed because the peer violated the protocol.

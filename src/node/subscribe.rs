@@ -10,7 +10,7 @@ use super::action::{Action, Packet};
 use super::ingress::Asked;
 use super::subscriptions::{Consumer, Followed, Opening, Poll, Subscription, Told, Wish};
 use super::{Node, Step};
-use crate::limits::{FETCH_WAIT_MAX_MS, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX};
+use crate::limits::{FETCH_WAIT_MAX_MS, POLLS_ENDED_PER_TICK, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX};
 use crate::types::{ConnId, NodeId, Offset, RequestId, TopicId};
 use crate::wire::request::{Fetch, Subscribe};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Subscribed};
@@ -312,6 +312,7 @@ impl Node {
     /// Ends all readers of a topic with the reason.
     pub(super) fn end_topic(&mut self, step: &mut Step<'_>, place: usize, error: &ErrorResponse) {
         let keys = self.subscriptions.topic(place).readers();
+        self.work.add_entries(keys.len());
         let mut ended = Vec::with_capacity(keys.len());
         for key in keys {
             let reader = self.subscriptions.remove(key);
@@ -337,10 +338,12 @@ impl Node {
         step.out.push(Action::Send { conn, request_id: id, route: None, packet });
     }
 
-    /// Answers the waiting FETCHes whose deadline has passed; once the node drains, all of them.
+    /// Answers the waiting FETCHes whose deadline has passed, so many at a time; once the node drains, all of them.
     pub(super) fn expire_polls(&mut self, step: &mut Step<'_>) {
-        let now_us = if self.drain.has_begun() { u64::MAX } else { step.now.monotonic_us };
-        while let Some(key) = self.subscriptions.expired_poll(now_us) {
+        let (now_us, most) =
+            if self.drain.has_begun() { (u64::MAX, usize::MAX) } else { (step.now.monotonic_us, POLLS_ENDED_PER_TICK) };
+        for _ in 0..most {
+            let Some(key) = self.subscriptions.expired_poll(now_us) else { return };
             let reader = self.subscriptions.get(key).expect("polls are readers");
             let topic = self.subscriptions.topic(reader.topic);
             let (cursor, id, epoch) = (reader.cursor(), topic.id, topic.epoch);

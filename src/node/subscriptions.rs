@@ -11,7 +11,7 @@ use slab::Slab;
 
 use super::ingress::Asked;
 use super::outage::Outage;
-use super::work;
+use super::work::Work;
 use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, NodeId, Offset, RequestId, TopicId};
 use crate::wire::Frame;
@@ -232,6 +232,8 @@ pub(super) struct Subscriptions {
     pub pulled_bytes: u64,
     polls: BTreeSet<(u64, usize)>,
     tails_bytes: usize,
+    /// Work since it was last taken.
+    pub work: Work,
 }
 
 impl Subscriptions {
@@ -251,6 +253,7 @@ impl Subscriptions {
             feed_version: 0,
             pulled_bytes: 0,
             polls: BTreeSet::new(),
+            work: Work::default(),
             tails_bytes: 0,
         }
     }
@@ -261,7 +264,7 @@ impl Subscriptions {
     }
 
     /// Returns the followed topics with their keys.
-    pub(super) fn topics(&self) -> impl Iterator<Item = (usize, &Followed)> {
+    pub(super) fn topics(&self) -> impl ExactSizeIterator<Item = (usize, &Followed)> {
         self.topics.iter()
     }
 
@@ -407,7 +410,7 @@ impl Subscriptions {
     /// Returns the next reader that may be able to continue.
     pub(super) fn dequeue(&mut self) -> Option<usize> {
         while let Some(key) = self.queue.pop_front() {
-            work::count(1);
+            self.work.add_entries(1);
             if let Some(reader) = self.readers.get_mut(key) {
                 reader.queued = false;
                 return Some(key);
@@ -577,9 +580,7 @@ impl Followed {
         if first > last {
             return Vec::new();
         }
-        let keys: Vec<usize> = self.readers.range((first, 0)..=(last, usize::MAX)).map(|(_, key)| *key).collect();
-        work::count(keys.len());
-        keys
+        self.readers.range((first, 0)..=(last, usize::MAX)).map(|(_, key)| *key).collect()
     }
 
     /// Returns the keys of the readers that are behind the end of the topic only since it was raised from `known`.

@@ -18,6 +18,7 @@
 //! | `retries` | requests that another node does not answer or does not execute |
 //! | `growth` | the cost of tables: twice the entries take twice the work |
 //! | `memory` | what clients make a node hold: reserved before it is read, and never more than the budget |
+//! | `work` | the cost of requests, by which the event loop bounds its turns |
 //! | `home` | how a home handles FEED, and what it reports in HEADS |
 //! | `ingress` | how an ingress handles HEADS and epochs, and what it reports in FEED |
 //! | `outage` | the notices to subscribers when a home is unreachable |
@@ -41,3 +42,4 @@ mod retries;
 mod sent;
 mod sources;
 mod topics;
+mod work;

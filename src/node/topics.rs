@@ -128,7 +128,7 @@ impl Node {
         Ok(Answer::Later)
     }
 
-    pub(super) fn list(&self, list: &List<'_>) -> Answer {
+    pub(super) fn list(&mut self, list: &List<'_>) -> Answer {
         let max = match usize::from(list.max) {
             0 => LIST_NAMES_MAX,
             max => max.min(LIST_NAMES_MAX),
@@ -145,6 +145,7 @@ impl Node {
                 break;
             }
         }
+        self.work.add_entries(behind.min(self.catalogue.places()).saturating_sub(from));
         if behind < self.catalogue.places() {
             page.cursor = behind as u64;
         }
