@@ -434,6 +434,12 @@ list_bugs() {
         's/topic\.newly_behind\(known\)/topic.newly_behind(Offset(known.0.min(0)))/' node::tests
     bug "readers are woken by a record that was known" src/node/follow.rs \
         's/topic\.newly_behind\(known\)/topic.newly_behind(Offset(known.0.min(0)))/' node::tests
+    bug "the index of a chunk is read one entry too far" src/topic/log/chunk.rs \
+        's/let by_records = record_max \/ STRIDE;/let by_records = record_max.div_ceil(STRIDE);/' topic
+    bug "a connection that overdraws does not pay" src/net/fair.rs \
+        's/share\.credit = share\.credit\.saturating_sub\(signed\(work\)\);//' net::fair
+    bug "reads of a client that is gone are executed" src/net/server/input.rs \
+        's/ if is_gone && is_only_asked\(frame\) =>/ if is_gone \&\& frame.len() == 0 =>/' process:fairness
     bug "the least recently active producer is whoever was first" src/topic/producer/silence.rs \
         's/Some\(now\) if now == known/Some(now) if now >= known/' topic
     bug "readers of other nodes wrap" src/node/feed.rs \

@@ -52,9 +52,6 @@ pub const OWN_BUFFER_MIN: usize = 16 << 10;
 /// Most bytes read from one connection at once.
 pub const READ_BUDGET: usize = 256 << 10;
 
-/// Frames of one connection that one turn handles, before the others have theirs: small frames cost more than bytes.
-pub const FRAMES_PER_TURN: usize = 4096;
-
 /// Bytes read at once from a connection whose frames take more than `VISIT_WORK`, so that few of them wait in memory.
 pub const READ_LEAST: usize = 16 << 10;
 

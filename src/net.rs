@@ -5,6 +5,7 @@
 //! | `server` | the loop: poll, read, turn, write |
 //! | `table` | all connections; what the turn asks of them |
 //! | `conn` | one socket: bytes in, frames out of them, bytes out |
+//! | `fair` | which connection is read next |
 //! | `inbox`, `outbox` | its two buffers, which exist only while something is in them |
 //! | `descriptors` | how the process's file descriptors are shared out, which bounds the connections |
 //! | `dial` | where the neighbours are, and connecting to them |
@@ -16,6 +17,7 @@ mod clock;
 mod conn;
 mod descriptors;
 mod dial;
+mod fair;
 mod host;
 mod inbox;
 mod outbox;

@@ -3,7 +3,7 @@
 //! The daemon and the simulator share this file, so both process events in the same order. They differ only in their
 //! implementations of the two traits.
 
-use crate::limits::PUSH_QUEUE_MAX;
+use crate::limits::{LOOKUP_WORK, PUSH_QUEUE_MAX};
 use crate::node::{Action, Event, Lookup, Node, Packet};
 use crate::record::{Entry, Found, Note, Unreadable};
 use crate::types::{ConnId, NodeId, Now, RequestId};
@@ -104,17 +104,42 @@ pub struct Turn<L, S> {
     appended: Vec<Entry>,
     committed: Vec<Entry>,
     has_space: bool,
+    has_more: bool,
 }
 
 impl<L: Links, S: Store> Turn<L, S> {
     /// Creates the turn of a node.
     pub const fn new(node: Node, links: L, store: S) -> Self {
-        Self { node, links, store, actions: Vec::new(), appended: Vec::new(), committed: Vec::new(), has_space: true }
+        Self {
+            node,
+            links,
+            store,
+            actions: Vec::new(),
+            appended: Vec::new(),
+            committed: Vec::new(),
+            has_space: true,
+            has_more: false,
+        }
     }
 
     /// Returns the node, for queries.
     pub const fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Returns the node's work since the last call, in units of about a nanosecond of processor time.
+    pub const fn take_work(&mut self) -> u64 {
+        self.node.take_work()
+    }
+
+    /// Records how long a turn took, in microseconds.
+    pub const fn note_length(&mut self, now: Now, turn_us: u64) {
+        self.node.note_turn(now, turn_us);
+    }
+
+    /// Returns true if [`Self::finish`] has left answers of the log for the next turn, which is due at once.
+    pub const fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// Handles one event and carries out the resulting actions.
@@ -135,7 +160,8 @@ impl<L: Links, S: Store> Turn<L, S> {
         }
     }
 
-    /// Ends the turn: submits everything appended in one call, and applies what is committed.
+    /// Ends the turn: submits everything appended in one call, applies what is committed, and handles answers of the
+    /// log until they have taken [`LOOKUP_WORK`].
     pub fn finish(&mut self, now: Now) {
         if !self.appended.is_empty() {
             self.store.submit(&mut self.appended);
@@ -152,9 +178,14 @@ impl<L: Links, S: Store> Turn<L, S> {
                 break;
             }
         }
-        while let Some((lookup, found)) = self.store.take_read() {
+        let end = self.node.work().saturating_add(LOOKUP_WORK);
+        self.has_more = loop {
+            if self.node.work() >= end {
+                break true;
+            }
+            let Some((lookup, found)) = self.store.take_read() else { break false };
             self.handle(now, Event::Read { lookup, found });
-        }
+        };
         if self.store.wants_image() {
             self.store.keep_image(self.node.image());
         }

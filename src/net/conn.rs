@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Spares};
-use crate::limits::{CLIENT_KEEPALIVE_US, DRAIN_LINGER_US, FRAME_BEFORE_HELLO_MAX, LINGER_US};
+use crate::limits::{CLIENT_KEEPALIVE_US, DRAIN_LINGER_US, FRAME_BEFORE_HELLO_MAX, LINGER_US, READ_BUDGET, READ_LEAST};
 use crate::types::{ConnId, NodeId};
 
 /// A connection of the server.
@@ -33,8 +33,13 @@ pub(super) struct Conn {
     pub filled: bool,
     /// Length of the send queue in bytes as the node knows it.
     pub unsent: usize,
-    /// True while the connection is in the table's list of connections to be read.
-    pub is_ready: bool,
+    /// True for a link, or a connection that this node has dialled to make one.
+    pub is_link: bool,
+    /// Most bytes that the next read takes.
+    pub read_max: usize,
+    /// The error of the socket of a client. Of the requests that it has sent, those that change something are still
+    /// executed before the connection is removed.
+    pub failure: Option<io::ErrorKind>,
     /// True while the connection is in the table's list of connections to be written.
     pub is_dirty: bool,
     /// True once the poll has reported the peer's end of stream. Reads continue until they reach it.
@@ -84,7 +89,9 @@ impl Conn {
             paused: false,
             filled: false,
             unsent: 0,
-            is_ready: false,
+            is_link: matches!(state, State::Dialing(_)),
+            read_max: READ_LEAST,
+            failure: None,
             is_dirty: false,
             read_closed: false,
             ended: false,
@@ -92,9 +99,20 @@ impl Conn {
         }
     }
 
-    /// Returns true if the node currently handles this connection's frames.
+    /// Returns true if the node currently handles this connection's frames. A client that is gone has no share of the
+    /// response budget to wait for.
     pub(super) const fn is_wanted(&self) -> bool {
-        matches!(self.state, State::Open) && !self.paused
+        matches!(self.state, State::Open) && (!self.paused || self.failure.is_some())
+    }
+
+    /// Adapts the size of the next read: a connection whose frames take longer than a visit reads less, so that they
+    /// wait in the kernel, and one whose frames are all handled at once reads more.
+    pub(super) fn set_pace(&mut self, has_frames_left: bool, has_filled_read: bool) {
+        if has_frames_left {
+            self.read_max = (self.read_max / 2).max(READ_LEAST);
+        } else if has_filled_read {
+            self.read_max = (2 * self.read_max).min(READ_BUDGET);
+        }
     }
 
     /// Records whether the inbox holds a partial frame, and whether a frame was completed since the last call.

@@ -15,6 +15,8 @@ const GROWTH_MIN: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     rest: Vec<u8>,
+    /// Number of bytes at the start of `rest` that are handled.
+    handled: usize,
     /// Length of the large frame that `rest` is the start of, or 0 if there is none.
     large: usize,
     /// True if `rest` may start with whole frames.
@@ -62,10 +64,24 @@ impl Inbox {
         self.large > 0
     }
 
-    /// Takes the kept bytes, which precede the next read, and returns whether they may start with whole frames.
-    pub(super) fn take_rest(&mut self) -> (Vec<u8>, bool) {
-        assert_eq!(self.large, 0, "a large frame is filled in its place");
-        (std::mem::take(&mut self.rest), std::mem::take(&mut self.has_frames))
+    /// Takes the kept bytes if they may start with whole frames, and returns the number of bytes at their start that
+    /// are handled.
+    pub(super) fn take_frames(&mut self) -> Option<(Vec<u8>, usize)> {
+        let has_frames = std::mem::take(&mut self.has_frames);
+        has_frames.then(|| (std::mem::take(&mut self.rest), std::mem::take(&mut self.handled)))
+    }
+
+    /// Puts back what [`Self::take_frames`] has returned. More bytes at the start are handled now; the others may still
+    /// start with whole frames.
+    pub(super) fn put_frames(&mut self, bytes: Vec<u8>, handled: usize) {
+        assert!(self.rest.is_empty(), "what was kept was taken before");
+        (self.rest, self.handled, self.has_frames) = (bytes, handled, true);
+    }
+
+    /// Takes the kept start of a frame, which precedes the next read.
+    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+        assert!(self.large == 0 && !self.has_frames, "a large frame is filled in its place, and frames come first");
+        std::mem::take(&mut self.rest)
     }
 
     /// Keeps bytes for later: the start of a frame, or frames that are not handled yet.

@@ -3,9 +3,15 @@
 //! One pass waits for the sockets, reads those that are ready, passes their frames to the turn, finishes the turn, and
 //! runs the timers that are due. Each connection with queued bytes is then written once. Timers run after the input, so
 //! that a frame that has already arrived counts as a sign of life.
+//!
+//! A pass takes input for a limited amount of work, which the connections share fairly ([`Fair`]); the rest waits for
+//! the next pass.
+//!
+//! [`Fair`]: super::fair::Fair
 
 mod accept;
 mod dialing;
+mod input;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,12 +23,12 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use mio_signals::{Signal, Signals};
 
 use super::Clock;
-use super::conn::{Conn, Got, State};
+use super::conn::{Conn, State};
 use super::dial::Peers;
-use super::inbox::Frames;
+use super::outbox::Outbox;
 use super::resolver::Resolver;
 use super::table::Table;
-use crate::limits::{DRAIN_LINGER_US, DRAIN_US, FRAMES_PER_TURN, LOG_PERIOD_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
+use crate::limits::{DRAIN_LINGER_US, DRAIN_US, LOG_PERIOD_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
 use crate::types::{ConnId, Dimension, Now};
@@ -180,8 +186,9 @@ struct Loop<S> {
 impl<S: Store> Loop<S> {
     fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
+        let mut now_us = self.clock.now().monotonic_us;
         while !self.is_done() {
-            let timeout = self.timeout();
+            let timeout = self.timeout(now_us);
             match self.server.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 Ok(()) | Err(_) => {}
@@ -200,6 +207,8 @@ impl<S: Store> Loop<S> {
             self.connect(now);
             self.connect_found(now);
             self.write_dirty(now);
+            now_us = self.clock.now().monotonic_us;
+            self.turn.note_length(now, now_us.saturating_sub(now.monotonic_us));
         }
         self.turn.close();
         Ok(())
@@ -218,12 +227,13 @@ impl<S: Store> Loop<S> {
             || self.drain_until_us.is_some_and(|until| until <= now_us || self.turn.node().is_drained() && is_flushed())
     }
 
-    fn timeout(&self) -> Duration {
+    /// Returns how long the poll may wait.
+    fn timeout(&self, now_us: u64) -> Duration {
         let links = &self.turn.links;
-        if !links.ready.is_empty() || !links.dirty.is_empty() || self.server.accept_ready {
+        if !links.ready.is_empty() || !links.dirty.is_empty() || self.server.accept_ready || self.turn.has_more() {
             return Duration::ZERO;
         }
-        let mut wait_us = self.turn.node().next_timeout().saturating_sub(self.clock.now().monotonic_us);
+        let mut wait_us = self.turn.node().next_timeout().saturating_sub(now_us);
         if self.turn.node().is_drained() {
             // Wakes the loop often enough to notice the deadlines of lingering connections.
             wait_us = wait_us.min(DRAIN_LINGER_US / 10);
@@ -246,9 +256,8 @@ impl<S: Store> Loop<S> {
                     self.on_connected(now, id, event.is_error());
                     return Ok(());
                 }
-                if conn.ended && event.is_error() {
-                    // Reads from it are suspended, so no read would report the reset.
-                    self.drop_conn(now, id, &io::ErrorKind::ConnectionReset.into());
+                if event.is_error() && (conn.ended || !conn.is_link) {
+                    self.fail(now, id, &io::ErrorKind::ConnectionReset.into());
                     return Ok(());
                 }
                 if !conn.outbox.is_empty() && event.is_writable() {
@@ -279,138 +288,23 @@ impl<S: Store> Loop<S> {
         Ok(())
     }
 
-    /// Reads from all connections that are ready, each within its budget.
-    fn read_ready(&mut self, now: Now) {
-        for id in std::mem::take(&mut self.turn.links.ready) {
-            let Some(conn) = self.turn.links.get_mut(id) else { continue };
-            conn.is_ready = false;
-            let result = match conn.state {
-                State::Open if conn.paused => Ok(false),
-                State::Open => self.read_open(now, id),
-                State::Closing { .. } => self.read_closing(id),
-                State::Dialing(_) => Ok(false),
-            };
-            match result {
-                Ok(true) => self.turn.links.mark_ready(id),
-                Ok(false) => {}
-                Err(error) => self.drop_conn(now, id, &error),
-            }
+    /// Handles the failure of a socket. A client's requests that have arrived whole are executed first, as far as they
+    /// change something: [W-4.24].
+    fn fail(&mut self, now: Now, id: ConnId, error: &io::Error) {
+        let Some(conn) = self.turn.links.get_mut(id) else { return };
+        if conn.is_link || conn.state != State::Open {
+            return self.drop_conn(now, id, error);
         }
-    }
-
-    /// Reads once from a connection. Returns true if there may be more.
-    fn read_open(&mut self, now: Now, id: ConnId) -> io::Result<bool> {
-        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
-        if conn.inbox.is_large() {
-            return self.read_large(now, id);
+        conn.failure.get_or_insert_with(|| error.kind());
+        conn.outbox = Outbox::default();
+        let (has_unsent, is_drained) = (std::mem::take(&mut conn.unsent) > 0, std::mem::take(&mut conn.filled));
+        if has_unsent {
+            self.turn.handle(now, Event::Unsent { conn: id, bytes: 0 });
         }
-        let (kept, has_frames) = conn.inbox.take_rest();
-        self.scratch[..kept.len()].copy_from_slice(&kept);
-        let mut filled = kept.len();
-        let got = if has_frames || conn.ended { Got::Drained(0) } else { conn.read(&mut self.scratch[filled..])? };
-        let (count, more) = match got {
-            Got::More(count) => (count, true),
-            Got::Drained(count) => (count, has_frames),
-            Got::End => {
-                conn.ended = true;
-                (0, false)
-            }
-        };
-        filled += count;
-        let (whole_left, alive) = self.take_frames(now, id, filled, count > 0);
-        if !alive {
-            return Ok(false);
+        if is_drained {
+            self.turn.handle(now, Event::Drained { conn: id });
         }
-        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
-        if conn.ended && !whole_left {
-            self.turn.handle(now, Event::Ended { conn: id });
-            return Ok(false);
-        }
-        Ok((more || whole_left) && conn.is_wanted())
-    }
-
-    /// Passes the frames at the start of the scratch buffer to the turn, and keeps the rest. Returns whether whole
-    /// frames may be left, and whether the connection is still open.
-    fn take_frames(&mut self, now: Now, id: ConnId, filled: usize, fresh: bool) -> (bool, bool) {
-        let scratch = std::mem::take(&mut self.scratch);
-        let Some(conn) = self.turn.links.get_mut(id) else { return (false, false) };
-        let mut frames = Frames::new(&scratch[..filled], self.dimension, conn.frame_max);
-        let mut taken = 0;
-        let mut whole_left = false;
-        let alive = loop {
-            let Some(conn) = self.turn.links.get_mut(id).filter(|conn| conn.state == State::Open) else { break false };
-            if taken == FRAMES_PER_TURN || conn.paused {
-                whole_left = !frames.rest().is_empty();
-                break true;
-            }
-            frames.set_frame_max(conn.frame_max);
-            match frames.next() {
-                Ok(Some(ref frame)) => self.turn.handle(now, Event::Frame { conn: id, frame }),
-                Ok(None) => break true,
-                Err(error) => {
-                    self.turn.handle(now, Event::Broken { conn: id, error });
-                    break false;
-                }
-            }
-            taken += 1;
-        };
-        if alive && let Some(conn) = self.turn.links.get_mut(id) {
-            let rest = frames.rest();
-            conn.note_partial(!rest.is_empty() && !whole_left, taken > 0, now.monotonic_us);
-            let frame_max = conn.frame_max;
-            conn.inbox.keep(rest, frame_max, whole_left);
-            if taken == 0 && fresh {
-                self.turn.handle(now, Event::Heard { conn: id });
-            }
-        }
-        self.scratch = scratch;
-        (whole_left, alive)
-    }
-
-    /// Continues to read into the buffer of a large frame. Returns true if there may be more.
-    fn read_large(&mut self, now: Now, id: ConnId) -> io::Result<bool> {
-        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
-        let mut buffer = conn.inbox.take_large_buffer();
-        let start = buffer.len();
-        buffer.resize(start + conn.inbox.large_growth(start), 0);
-        let got = conn.read(&mut buffer[start..]);
-        let (count, more) = match got? {
-            Got::More(count) => (count, true),
-            Got::Drained(count) => (count, false),
-            Got::End => {
-                conn.ended = true;
-                self.turn.handle(now, Event::Ended { conn: id });
-                return Ok(false);
-            }
-        };
-        buffer.truncate(start + count);
-        match conn.inbox.put_large_buffer(buffer, self.dimension, conn.frame_max) {
-            Ok(None) => self.turn.handle(now, Event::Heard { conn: id }),
-            Ok(Some(frame)) => {
-                conn.note_partial(false, true, now.monotonic_us);
-                self.turn.handle(now, Event::Frame { conn: id, frame: &frame });
-            }
-            Err(error) => self.turn.handle(now, Event::Broken { conn: id, error }),
-        }
-        Ok(more)
-    }
-
-    /// Reads and discards the input of a closing connection. Otherwise closing would reset it, and the peer might lose
-    /// what was just sent.
-    fn read_closing(&mut self, id: ConnId) -> io::Result<bool> {
-        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
-        match conn.read(&mut self.scratch)? {
-            Got::More(_) => Ok(true),
-            Got::Drained(_) => Ok(false),
-            Got::End => {
-                conn.ended = true;
-                let is_over = conn.outbox.is_empty();
-                if is_over {
-                    self.turn.links.remove(id);
-                }
-                Ok(false)
-            }
-        }
+        self.turn.links.mark_ready(id);
     }
 
     /// Does what is due by time: the node's own timeouts, late partial frames, and the end of lingering.
@@ -470,7 +364,7 @@ impl<S: Store> Loop<S> {
             });
             self.turn.links.spares = spares;
             if let Some(Err(error)) = result {
-                self.drop_conn(now, id, &error);
+                self.fail(now, id, &error);
                 continue;
             }
             let Some(conn) = self.turn.links.get_mut(id) else { continue };

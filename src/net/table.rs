@@ -6,8 +6,9 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::conn::{Conn, State};
+use super::fair::Fair;
 use super::outbox::Spares;
-use crate::limits::OWN_BUFFER_MIN;
+use crate::limits::{FRAME_MAX, OWN_BUFFER_MIN};
 use crate::node::Packet;
 use crate::turn::Links;
 use crate::types::{ConnId, NodeId, RequestId};
@@ -25,7 +26,7 @@ pub(super) struct Table {
     /// True once the process was asked to end.
     pub is_draining: bool,
     /// Connections to be read. The poll is edge-triggered, so a connection stays here until it is drained.
-    pub ready: Vec<ConnId>,
+    pub ready: Fair,
     /// Connections with bytes to be written.
     pub dirty: Vec<ConnId>,
     /// Neighbours to connect to.
@@ -96,11 +97,8 @@ impl Table {
 
     /// Adds a connection to the list of those to be read.
     pub(super) fn mark_ready(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id)
-            && !conn.is_ready
-        {
-            conn.is_ready = true;
-            self.ready.push(id);
+        if let Some(conn) = self.conns.get(id.slot as usize).filter(|conn| conn.id == id) {
+            self.ready.add(id, conn.is_link);
         }
     }
 
@@ -118,7 +116,7 @@ impl Table {
     /// high-water mark.
     fn queue<'p>(&mut self, id: ConnId, head: impl FnOnce(&mut Vec<u8>) -> &'p [Bytes]) -> bool {
         let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id) else { return false };
-        if conn.state != State::Open {
+        if conn.state != State::Open || conn.failure.is_some() {
             return false;
         }
         let mut parts: &[Bytes] = &[];
@@ -170,6 +168,8 @@ impl Links for Table {
     fn admit(&mut self, conn: ConnId, frame_max: u32, queue_mark: usize) {
         if let Some(conn) = self.get_mut(conn) {
             conn.frame_max = frame_max;
+            // Only frames on links have a route section.
+            conn.is_link = frame_max > FRAME_MAX;
             conn.queue_mark = queue_mark;
         }
     }

@@ -131,6 +131,36 @@ impl Opcode {
         matches!(self, Self::Deliver | Self::Event)
     }
 
+    /// Returns true if it changes no topic and no connection: without its answer its execution is useless.
+    pub const fn only_asks(self) -> bool {
+        match self {
+            Self::Ping
+            | Self::List
+            | Self::Info
+            | Self::Fetch
+            | Self::Subscribe
+            | Self::Unsubscribe
+            | Self::Credit
+            | Self::Query
+            | Self::Trace
+            | Self::Cluster
+            | Self::Stats
+            | Self::Nodes => true,
+            Self::Hello
+            | Self::Goaway
+            | Self::Create
+            | Self::Delete
+            | Self::Alter
+            | Self::Trim
+            | Self::Producer
+            | Self::Publish
+            | Self::Deliver
+            | Self::Event
+            | Self::Feed
+            | Self::Heads => false,
+        }
+    }
+
     /// Returns the number on the wire.
     pub const fn number(self) -> u8 {
         self as u8

@@ -100,12 +100,16 @@ impl Reading {
 
     /// Performs one read into the buffer that all connections share. Returns false at the end of the stream.
     fn small(&mut self, stream: &mut &[u8]) -> Result<bool, FrameError> {
-        let (mut bytes, has_frames) = self.inbox.take_rest();
-        if !has_frames {
-            let count = self.cut().min(stream.len());
-            bytes.extend_from_slice(take(stream, count));
-        }
-        let mut frames = Frames::new(&bytes, self.dimension, self.frame_max);
+        let (was_left, bytes, handled) = match self.inbox.take_frames() {
+            Some((bytes, handled)) => (true, bytes, handled),
+            None => {
+                let mut bytes = self.inbox.take_rest();
+                let count = self.cut().min(stream.len());
+                bytes.extend_from_slice(take(stream, count));
+                (false, bytes, 0)
+            }
+        };
+        let mut frames = Frames::new(&bytes[handled..], self.dimension, self.frame_max);
         for _ in 0..self.cut() {
             frames.set_frame_max(self.frame_max);
             let Some(frame) = frames.next()? else {
@@ -115,8 +119,14 @@ impl Reading {
             self.found(&frame);
         }
         // As when a turn has used up its budget, or reads are suspended: the remaining frames wait.
-        let has_frames = !frames.rest().is_empty();
-        self.inbox.keep(frames.rest(), self.frame_max, has_frames);
+        let rest = frames.rest();
+        let has_frames = !rest.is_empty();
+        if was_left && has_frames {
+            let handled = bytes.len() - rest.len();
+            self.inbox.put_frames(bytes, handled);
+        } else {
+            self.inbox.keep(rest, self.frame_max, has_frames);
+        }
         Ok(has_frames || !stream.is_empty())
     }
 

@@ -13,6 +13,7 @@
 //! | `rubbish`, `claims`, `announced` | bytes that are not frames, false neighbours, large lengths without the bytes |
 //! | `vectors` | the invalid frames of the protocol's vectors |
 //! | `slow` | clients that do not read |
+//! | `fairness` | clients that ask for much work, or ask and go |
 //! | `large` | the largest frames |
 //! | `logs` | nodes log little, whatever their peers do |
 //! | `descriptors` | a node with few file descriptors |
@@ -41,6 +42,7 @@ mod descriptors;
 mod document;
 mod durable;
 mod ending;
+mod fairness;
 mod forming;
 mod large;
 mod load;

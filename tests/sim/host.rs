@@ -98,7 +98,7 @@ impl Host {
     }
 
     pub(crate) const fn has_work(&self) -> bool {
-        !self.turn.links.ready.is_empty() || !self.knocking.is_empty()
+        !self.turn.links.ready.is_empty() || !self.knocking.is_empty() || self.turn.has_more()
     }
 
     pub(crate) const fn is_draining(&self) -> bool {

@@ -2,14 +2,15 @@
 //! that no fault always hides another and rare combinations occur.
 
 use dht_node::cube;
-use dht_node::limits::{
-    CLIENT_QUEUE_MAX, DRAIN_US, FRAMES_PER_TURN, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, TOPIC_BYTES_DEFAULT,
-};
+use dht_node::limits::{CLIENT_QUEUE_MAX, DRAIN_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, TOPIC_BYTES_DEFAULT};
 use dht_node::types::{Dimension, Retention, TopicName};
 use dht_node::wire::response::Durability;
 use fastrand::Rng;
 
 use crate::faults::Kind;
+
+/// More frames of a connection than ever arrive in one turn.
+const FRAMES_PER_TURN: usize = 4096;
 
 /// Everything that a seed determines in advance.
 #[derive(Debug)]

@@ -1,0 +1,215 @@
+//! Reads the ready connections, as long as the turn has work left for each, and passes their frames to the turn.
+
+use std::io;
+
+use super::Loop;
+use crate::limits::{READ_LEAST, READ_WORK};
+use crate::net::conn::{Got, State};
+use crate::net::inbox::Frames;
+use crate::node::Event;
+use crate::turn::Store;
+use crate::types::{ConnId, Now};
+use crate::wire::{Frame, Opcode};
+
+/// What was taken of some received bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// Number of frames.
+    frames: usize,
+    /// Their size in bytes.
+    bytes: usize,
+    /// True if whole frames may be left.
+    has_left: bool,
+    /// True if the connection is still open.
+    is_open: bool,
+}
+
+impl<S: Store> Loop<S> {
+    /// Reads from the connections that are ready until the turn's work is done.
+    pub(super) fn read_ready(&mut self, now: Now) {
+        // What the end of the last turn took is bounded by limits of its own.
+        self.turn.take_work();
+        self.turn.links.ready.begin();
+        while let Some((id, allowed)) = self.turn.links.ready.next() {
+            let Some(conn) = self.turn.links.get_mut(id) else { continue };
+            let result = match conn.state {
+                State::Open if conn.is_wanted() => self.read_open(now, id, allowed),
+                State::Closing { .. } => self.read_closing(id),
+                State::Open | State::Dialing(_) => Ok(false),
+            };
+            match result {
+                Ok(true) => self.turn.links.mark_ready(id),
+                Ok(false) => {}
+                Err(error) => self.drop_conn(now, id, &error),
+            }
+            let work = self.turn.take_work().saturating_add(READ_WORK);
+            self.turn.links.ready.spend(id, work);
+        }
+    }
+
+    /// Handles the frames that a connection has left in an earlier turn, or reads once from it. Returns true if there
+    /// may be more.
+    fn read_open(&mut self, now: Now, id: ConnId, allowed: u64) -> io::Result<bool> {
+        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        if conn.inbox.is_large() {
+            return self.read_large(now, id);
+        }
+        let (taken, got) = match conn.inbox.take_frames() {
+            Some(left) => (self.take_left(now, id, left, allowed), Got::More(0)),
+            None => self.take_fresh(now, id, allowed)?,
+        };
+        let Some(conn) = self.turn.links.get_mut(id).filter(|_| taken.is_open) else { return Ok(false) };
+        if !taken.has_left && !matches!(got, Got::More(_)) {
+            if let Some(failure) = conn.failure {
+                return Err(failure.into());
+            }
+            if conn.ended {
+                self.turn.handle(now, Event::Ended { conn: id });
+                return Ok(false);
+            }
+        }
+        Ok((matches!(got, Got::More(_)) || taken.has_left) && conn.is_wanted())
+    }
+
+    /// Handles frames that were left in the inbox, where what is then left stays.
+    fn take_left(&mut self, now: Now, id: ConnId, (bytes, handled): (Vec<u8>, usize), allowed: u64) -> Taken {
+        let taken = self.take_frames(now, id, &bytes[handled..], allowed);
+        if let Some(conn) = self.turn.links.get_mut(id).filter(|_| taken.is_open) {
+            let handled = handled + taken.bytes;
+            if taken.has_left {
+                conn.inbox.put_frames(bytes, handled);
+            } else {
+                let frame_max = conn.frame_max;
+                conn.inbox.keep(&bytes[handled..], frame_max, false);
+            }
+        }
+        taken
+    }
+
+    /// Reads once from a connection, handles the frames, and keeps the rest.
+    fn take_fresh(&mut self, now: Now, id: ConnId, allowed: u64) -> io::Result<(Taken, Got)> {
+        let Some(conn) = self.turn.links.get_mut(id) else { return Ok((Taken::default(), Got::End)) };
+        let kept = conn.inbox.take_rest();
+        self.scratch[..kept.len()].copy_from_slice(&kept);
+        let room = self.scratch.len().min(kept.len() + conn.read_max);
+        let got = if conn.ended { Got::Drained(0) } else { conn.read(&mut self.scratch[kept.len()..room])? };
+        let count = match got {
+            Got::More(count) | Got::Drained(count) => count,
+            Got::End => 0,
+        };
+        conn.ended |= matches!(got, Got::End);
+        let filled = kept.len() + count;
+        let scratch = std::mem::take(&mut self.scratch);
+        let taken = self.take_frames(now, id, &scratch[..filled], allowed);
+        if let Some(conn) = self.turn.links.get_mut(id).filter(|_| taken.is_open) {
+            conn.set_pace(taken.has_left, filled == room);
+            let frame_max = conn.frame_max;
+            conn.inbox.keep(&scratch[taken.bytes..filled], frame_max, taken.has_left);
+            if taken.frames == 0 && count > 0 {
+                self.turn.handle(now, Event::Heard { conn: id });
+            }
+        }
+        self.scratch = scratch;
+        Ok((taken, got))
+    }
+
+    /// Passes the frames at the start of `bytes` to the turn, until they have taken the allowed work.
+    fn take_frames(&mut self, now: Now, id: ConnId, bytes: &[u8], allowed: u64) -> Taken {
+        let mut taken = Taken::default();
+        let Some(conn) = self.turn.links.get_mut(id) else { return taken };
+        let mut frames = Frames::new(bytes, self.dimension, conn.frame_max);
+        let mut worked = 0;
+        while let Some(conn) = self.turn.links.get_mut(id).filter(|conn| conn.state == State::Open) {
+            if !conn.is_wanted() || worked >= allowed {
+                taken.is_open = true;
+                taken.has_left = !frames.rest().is_empty();
+                break;
+            }
+            let is_gone = conn.failure.is_some();
+            frames.set_frame_max(conn.frame_max);
+            match frames.next() {
+                Ok(Some(ref frame)) if is_gone && is_only_asked(frame) => self.turn.handle(now, Event::Abandoned),
+                Ok(Some(ref frame)) => self.turn.handle(now, Event::Frame { conn: id, frame }),
+                Ok(None) => {
+                    taken.is_open = true;
+                    break;
+                }
+                Err(error) => {
+                    self.turn.handle(now, Event::Broken { conn: id, error });
+                    break;
+                }
+            }
+            taken.frames += 1;
+            worked = self.turn.node().work();
+        }
+        taken.bytes = bytes.len() - frames.rest().len();
+        if taken.is_open
+            && let Some(conn) = self.turn.links.get_mut(id)
+        {
+            conn.note_partial(taken.bytes < bytes.len() && !taken.has_left, taken.frames > 0, now.monotonic_us);
+        }
+        taken
+    }
+
+    /// Continues to read into the buffer of a large frame. Returns true if there may be more.
+    fn read_large(&mut self, now: Now, id: ConnId) -> io::Result<bool> {
+        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        let mut buffer = conn.inbox.take_large_buffer();
+        let start = buffer.len();
+        buffer.resize(start + conn.inbox.large_growth(start), 0);
+        let got = conn.read(&mut buffer[start..]);
+        let (count, more) = match got? {
+            Got::More(count) => (count, true),
+            Got::Drained(count) => (count, false),
+            Got::End => {
+                conn.ended = true;
+                (0, false)
+            }
+        };
+        if !more
+            && conn.inbox.large_growth(start + count) > 0
+            && let Some(failure) = conn.failure
+        {
+            return Err(failure.into());
+        }
+        if conn.ended {
+            self.turn.handle(now, Event::Ended { conn: id });
+            return Ok(false);
+        }
+        let is_gone = conn.failure.is_some();
+        buffer.truncate(start + count);
+        match conn.inbox.put_large_buffer(buffer, self.dimension, conn.frame_max) {
+            Ok(None) => self.turn.handle(now, Event::Heard { conn: id }),
+            Ok(Some(frame)) => {
+                conn.note_partial(false, true, now.monotonic_us);
+                self.turn.handle(now, Event::Frame { conn: id, frame: &frame });
+            }
+            Err(error) => self.turn.handle(now, Event::Broken { conn: id, error }),
+        }
+        Ok(more || is_gone)
+    }
+
+    /// Reads and discards the input of a closing connection. Otherwise closing would reset it, and the peer might lose
+    /// what was just sent.
+    fn read_closing(&mut self, id: ConnId) -> io::Result<bool> {
+        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        // Little at a time, since what is discarded counts as a read and not by its bytes.
+        match conn.read(&mut self.scratch[..READ_LEAST])? {
+            Got::More(_) => Ok(true),
+            Got::Drained(_) => Ok(false),
+            Got::End => {
+                conn.ended = true;
+                let is_over = conn.outbox.is_empty();
+                if is_over {
+                    self.turn.links.remove(id);
+                }
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// Returns true if a client's request changes nothing, so that its execution is useless without its answer.
+fn is_only_asked(frame: &Frame<'_>) -> bool {
+    Opcode::from_number(frame.header.opcode).is_some_and(Opcode::only_asks)
+}
