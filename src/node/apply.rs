@@ -159,6 +159,9 @@ impl Proposals {
     pub(super) fn check(&self) {
         let total = self.queue.iter().fold(Cost::default(), |sum, (_, cost)| sum.plus(*cost));
         assert_eq!(self.cost, total);
+        let count = |is_of: fn(&Proposal) -> bool| self.queue.iter().filter(|(proposal, _)| is_of(proposal)).count();
+        assert_eq!(self.batches, count(|proposal| matches!(proposal, Proposal::Publish { .. })));
+        assert_eq!(self.creates, count(|proposal| matches!(proposal, Proposal::Create { .. })));
     }
 }
 

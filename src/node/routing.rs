@@ -182,3 +182,95 @@ impl RoutingTable {
 pub(super) const fn redial_after_us(random: u64) -> u64 {
     REDIAL_US / 2 + random % (REDIAL_US / 2)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LATER_US: u64 = 1_000_000;
+
+    fn node(id: u16) -> NodeId {
+        NodeId::new(id, Dimension::new(2).unwrap()).unwrap()
+    }
+
+    /// Returns the table of node 00, which has found 11 to be unreachable at [`LATER_US`].
+    fn with_unreachable() -> RoutingTable {
+        let mut table = RoutingTable::new(node(0), Dimension::new(2).unwrap());
+        table.note_reached(node(3), false, LATER_US);
+        table
+    }
+
+    #[test]
+    fn an_unreachable_target_is_held_and_one_request_in_each_hold_time_is_let_through() {
+        let mut table = with_unreachable();
+        let ends_us = LATER_US + UNREACHABLE_HOLD_US;
+        // Another failure during the hold does not extend it.
+        table.note_reached(node(3), false, ends_us - 1);
+        let cases = [
+            (LATER_US, true),
+            (ends_us - 1, true),
+            (ends_us, false),
+            (ends_us, true),
+            (ends_us + UNREACHABLE_HOLD_US - 1, true),
+            (ends_us + UNREACHABLE_HOLD_US, false),
+            (ends_us + UNREACHABLE_HOLD_US, true),
+            // No request came for the length of a hold after the hold had ended.
+            (ends_us + 3 * UNREACHABLE_HOLD_US, false),
+            (ends_us + 3 * UNREACHABLE_HOLD_US, false),
+        ];
+        for (monotonic_us, expected) in cases {
+            assert_eq!(table.is_held(node(3), monotonic_us), expected, "{} us", monotonic_us - LATER_US);
+            assert!(!table.is_held(node(1), monotonic_us), "only the target that was unreachable is held");
+        }
+    }
+
+    #[test]
+    fn a_hold_ends_when_the_target_is_reached_or_a_link_comes_up() {
+        let conn = ConnId { slot: 0, generation: 1 };
+        type Change = fn(&mut RoutingTable, ConnId);
+        let changes: [(&str, Change, bool); 4] = [
+            ("nothing", |_, _| {}, true),
+            ("a link goes down", |table, _| table.set_down(1, LATER_US, 0), true),
+            ("reached", |table, _| table.note_reached(node(3), true, LATER_US), false),
+            ("a link comes up", |table, conn| table.set_up(1, conn, 7), false),
+        ];
+        for (what, change, expected) in changes {
+            let mut table = with_unreachable();
+            change(&mut table, conn);
+            assert_eq!(table.is_held(node(3), LATER_US + 1), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_known_to_be_unreachable_since_the_first_of_requests_that_fail_in_quick_succession() {
+        let mut table = with_unreachable();
+        let (once_us, again_us) = (LATER_US + OUT_OF_REACH_KNOWN_US, LATER_US + 2 * OUT_OF_REACH_KNOWN_US);
+        assert_eq!(table.unreachable_for_us(node(3), once_us), OUT_OF_REACH_KNOWN_US);
+        assert_eq!(table.unreachable_for_us(node(3), once_us + 1), 0, "no request has tried it for some time");
+        table.note_reached(node(3), false, once_us);
+        assert_eq!(table.unreachable_for_us(node(3), again_us), 2 * OUT_OF_REACH_KNOWN_US);
+        // A failure after a pause begins anew.
+        table.note_reached(node(3), false, again_us + 1);
+        assert_eq!(table.unreachable_for_us(node(3), again_us + 3), 2);
+        table.note_reached(node(3), true, again_us + 4);
+        assert_eq!(table.unreachable_for_us(node(3), again_us + 5), 0);
+    }
+
+    #[test]
+    fn a_count_of_no_topics_does_not_replace_that_of_an_earlier_instance() {
+        let mut table = RoutingTable::new(node(0), Dimension::new(2).unwrap());
+        for ((instance, topics), expected) in
+            [((7, 0), (0, 0)), ((7, 5), (5, 7)), ((8, 0), (5, 7)), ((7, 0), (0, 7)), ((8, 3), (3, 8))]
+        {
+            table.note_topics(1, instance, topics);
+            assert_eq!(table.neighbour(1).topics, expected, "{topics} topics of instance {instance}");
+        }
+    }
+
+    #[test]
+    fn a_neighbour_is_dialled_again_after_half_of_the_time_at_least_and_all_of_it_at_most() {
+        assert_eq!(redial_after_us(0), REDIAL_US / 2);
+        assert_eq!(redial_after_us(REDIAL_US / 2 - 1), REDIAL_US - 1);
+        assert_eq!(redial_after_us(REDIAL_US / 2), REDIAL_US / 2);
+    }
+}

@@ -1,14 +1,16 @@
 //! Which clients are accepted, and from which reads are suspended.
 
-use super::harness::{CLIENTS, HANDSHAKES, Harness, fetch, fetched, names, refusal};
+use super::harness::{
+    CLIENTS, HANDSHAKES, Harness, fetch, fetched, names, records, refusal, subscribe, subscribed, topic,
+};
 use super::sent::{Sent, only};
 use crate::limits::{
     CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, FRAME_MAX, FRAME_MAX_LEAST, HELLO_TIMEOUT_US, INFLIGHT_MAX,
-    PAUSED_PING_US, REQUEST_TIMEOUT_US, TICK_US, clients_bytes,
+    NODE_BYTES_LEAST, PAUSED_PING_US, REQUEST_TIMEOUT_US, TICK_US, clients_bytes,
 };
 use crate::node::Event;
-use crate::types::ConnId;
-use crate::wire::request::{Fetch, Start};
+use crate::types::{ConnId, Retention};
+use crate::wire::request::{Fetch, Publish, Start};
 use crate::wire::{Hello, Opcode, Push, Request, Response, Status};
 
 const PING: Request<'_> = Request::Ping { node: 1, token: 7 };
@@ -120,6 +122,88 @@ fn the_more_all_clients_together_have_unanswered_the_less_one_may_have_before_it
     assert!(node.paused().is_empty());
 }
 
+/// Returns a node, a client that has not taken most of what all clients may use, and a client that is suspended because
+/// of that.
+fn with_little_left() -> (Harness, ConnId, ConnId) {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked_with_memory(1, NODE_BYTES_LEAST);
+    let (stuck, waits) = (node.client(), node.client());
+    // Clients of one address may use three quarters of what is free.
+    let bytes = usize::try_from(clients_bytes(NODE_BYTES_LEAST) / 4 * 3).unwrap() - (1 << 20);
+    node.handle(Event::Unsent { conn: stuck, bytes });
+    node.ask(waits, 1, &Request::Fetch(fetch(&name)));
+    node.pass(TICK_US);
+    assert_eq!(node.paused(), [stuck, waits].into_iter().collect());
+    (node, stuck, waits)
+}
+
+#[test]
+fn a_client_that_is_suspended_because_of_others_is_resumed_when_they_read_or_go() {
+    let (mut node, stuck, _) = with_little_left();
+    node.handle(Event::Unsent { conn: stuck, bytes: 0 });
+    assert!(node.paused().is_empty(), "both at once");
+    let ends: [fn(&mut Harness, ConnId); 2] =
+        [|node, stuck| drop(node.lose(stuck)), |node, stuck| drop(node.handle(Event::Ended { conn: stuck }))];
+    for end in ends {
+        let (mut node, stuck, waits) = with_little_left();
+        end(&mut node, stuck);
+        assert!(!node.is_open(stuck));
+        assert_eq!(node.node.admission.untaken(), 0);
+        node.pass(TICK_US);
+        assert!(node.is_read(waits));
+    }
+}
+
+#[test]
+fn a_client_that_is_suspended_because_of_others_is_resumed_when_they_are_answered() {
+    let name = names(1, 1).next().unwrap();
+    let largest = Request::Fetch(fetch(&name));
+    let mut node = Harness::linked_with_memory(1, NODE_BYTES_LEAST);
+    let mut asked = Vec::new();
+    let waits = loop {
+        let client = node.client();
+        let first = node.ask(client, 0, &largest);
+        if !node.is_read(client) {
+            break client;
+        }
+        asked.extend(first);
+        for id in 1.. {
+            asked.extend(node.ask(client, id, &largest));
+            if !node.is_read(client) {
+                break;
+            }
+        }
+    };
+    for request in asked {
+        node.answer(&request, &refusal(Status::Quota));
+    }
+    assert!(node.is_read(waits), "its own request is not answered yet");
+}
+
+#[test]
+fn a_client_whose_send_queue_is_full_is_not_read_until_it_has_drained() {
+    let mut node = Harness::alone();
+    let client = node.client();
+    for _ in 0..2 {
+        node.handle(Event::Filled { conn: client });
+        assert!(!node.is_read(client));
+        node.pass(TICK_US);
+        assert!(!node.is_read(client));
+        node.handle(Event::Drained { conn: client });
+        assert!(node.is_read(client));
+    }
+    // It has not taken more than half of its share at first, because another client uses most of the budget.
+    let (mut node, _, _) = with_little_left();
+    let client = node.client();
+    node.handle(Event::Unsent { conn: client, bytes: 60 << 10 });
+    assert!(node.is_read(client));
+    node.handle(Event::Filled { conn: client });
+    node.handle(Event::Drained { conn: client });
+    assert!(!node.is_read(client));
+    node.handle(Event::Unsent { conn: client, bytes: 0 });
+    assert!(node.is_read(client));
+}
+
 #[test]
 fn a_fetch_that_waits_reserves_nothing() {
     let name = names(1, 1).next().unwrap();
@@ -157,6 +241,109 @@ fn a_client_that_is_not_read_but_reads_hears_every_second_that_the_node_is_there
     let scan_us = 500_000;
     assert_eq!(pings(node.pass(PAUSED_PING_US + scan_us)), [1, 0, 0]);
     assert_eq!(pings(node.pass(PAUSED_PING_US)), [1, 0, 0]);
+}
+
+#[test]
+fn a_client_that_has_closed_its_sending_side_gets_its_answers_and_is_then_closed() {
+    let there = names(1, 1).next().unwrap();
+    let here = names(0, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let asked: Vec<Sent> = [1, 2].into_iter().flat_map(|id| node.ask(client, id, &PING)).collect();
+    assert_eq!(node.handle(Event::Ended { conn: client }).len(), 0);
+    for (id, request) in (1..).zip(&asked) {
+        assert!(node.is_open(client), "request {id} is not answered");
+        let answers = node.answer(request, &refusal(Status::Quota));
+        assert_eq!(answers.iter().map(|sent| (sent.conn, sent.id())).collect::<Vec<_>>(), [(client, id)]);
+    }
+    assert!(!node.is_open(client));
+    // A FETCH that waits is a request as well.
+    let (publisher, waiting) = (node.client(), node.client());
+    node.create(publisher, &here, Retention::default());
+    assert_eq!(node.ask(waiting, 3, &Request::Fetch(Fetch { max_wait_ms: 5_000, ..fetch(&here) })).len(), 0);
+    node.handle(Event::Ended { conn: waiting });
+    assert!(node.is_open(waiting));
+    node.publish(publisher, &here, 1, 10);
+    let sent = node.settle();
+    assert!(sent.iter().any(|sent| (sent.conn, sent.id()) == (waiting, 3)), "{sent:?}");
+    assert!(!node.is_open(waiting));
+    // A subscription is not: it ends. A SUBSCRIBE is answered first.
+    for is_answered in [true, false] {
+        let subscriber = node.client();
+        let asked = node.ask(subscriber, 4, &subscribe(&there));
+        let answer = Response::Subscribed(subscribed(9, 1, 0));
+        if is_answered {
+            node.answer(&asked[0], &answer);
+        }
+        node.handle(Event::Ended { conn: subscriber });
+        if !is_answered {
+            assert!(node.is_open(subscriber));
+            let sent = node.answer(&asked[0], &answer);
+            assert!(sent.iter().any(|sent| (sent.conn, sent.id()) == (subscriber, 4)), "{sent:?}");
+        }
+        assert!(!node.is_open(subscriber), "answered before: {is_answered}");
+    }
+    assert_eq!(node.node.subscriptions.len(), 0);
+}
+
+#[test]
+fn a_client_that_has_closed_its_sending_side_is_not_expected_to_give_signs_of_life() {
+    let mut node = Harness::alone();
+    let (publisher, client) = (node.client(), node.client_with_keepalive(CLIENT_KEEPALIVE_LEAST_US));
+    node.create(publisher, "t", Retention::default());
+    let wait_us = 10 * CLIENT_KEEPALIVE_LEAST_US;
+    let max_wait_ms = u32::try_from(wait_us / 1000).unwrap();
+    node.ask(client, 3, &Request::Fetch(Fetch { max_wait_ms, ..fetch("t") }));
+    node.handle(Event::Ended { conn: client });
+    let sent = node.pass_silently(wait_us + TICK_US);
+    assert_eq!(sent.iter().map(|sent| (sent.conn, sent.opcode())).collect::<Vec<_>>(), [(client, Opcode::Fetch)]);
+    assert!(!node.is_open(client));
+    // Its reads were suspended before.
+    node.lose(publisher);
+    let client = node.client_with_keepalive(CLIENT_KEEPALIVE_LEAST_US);
+    node.hold();
+    publish_most(&mut node, client);
+    node.handle(Event::Ended { conn: client });
+    assert_eq!(node.pass_silently(wait_us).len(), 0);
+    assert_eq!(node.commit().len(), INFLIGHT_MAX as usize);
+    assert!(!node.is_open(client));
+}
+
+/// Lets a client publish to topic "t" until its reads are suspended.
+fn publish_most(node: &mut Harness, client: ConnId) {
+    let publish = Request::Publish(Publish { topic: topic("t"), producer: None, count: 1 });
+    for id in 0..INFLIGHT_MAX {
+        assert_eq!(node.ask_with(client, id.into(), &publish, &records(1, 10)).len(), 0);
+    }
+    assert!(!node.is_read(client));
+}
+
+#[test]
+fn a_silent_client_is_asked_once_and_then_closed_but_not_while_its_reads_are_suspended() {
+    let mut node = Harness::alone();
+    let (keepalive_us, scan_us) = (CLIENT_KEEPALIVE_LEAST_US, 500_000);
+    let client = node.client_with_keepalive(keepalive_us);
+    node.create(client, "t", Retention::default());
+    node.hold();
+    publish_most(&mut node, client);
+    // It cannot give a sign of life.
+    node.pass_silently(10 * keepalive_us);
+    assert!(node.is_open(client));
+    assert_eq!(node.commit().len(), INFLIGHT_MAX as usize);
+    assert!(node.is_read(client));
+    // Its silence counts from now on.
+    let sent = node.pass_silently(keepalive_us + scan_us);
+    assert_eq!(sent.iter().map(Sent::opcode).collect::<Vec<_>>(), [Opcode::Ping]);
+    assert!(node.is_open(client));
+    let sent = node.pass_silently(keepalive_us);
+    assert_eq!(statuses(&sent), [Status::KeepaliveTimeout]);
+    assert!(!node.is_open(client));
+    // A subscriber may stop for as long as it likes.
+    let subscriber = node.client_with_keepalive(keepalive_us);
+    node.ask(subscriber, 1, &subscribe("t"));
+    let sent = node.pass_silently(10 * keepalive_us);
+    assert_eq!(only(&sent, Opcode::Ping).len(), 1);
+    assert!(node.is_open(subscriber));
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn what_was_taken_is_done_and_answered_before_a_node_ends() {
 }
 
 fn clone(sent: &Sent) -> Sent {
-    Sent { conn: sent.conn, frame: sent.frame.clone() }
+    Sent { conn: sent.conn, frame: sent.frame.clone(), is_droppable: sent.is_droppable }
 }
 
 #[test]

@@ -113,6 +113,13 @@ fn frame(head: Head, route: Option<&Route>, payload: &[u8], args: impl FnOnce(&m
     bytes
 }
 
+fn encode_again(request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame.encode_head(request_id, route, &mut bytes);
+    bytes.extend_from_slice(frame.body());
+    bytes
+}
+
 impl Harness {
     /// A node that is alone in its cube.
     pub(super) fn alone() -> Self {
@@ -225,13 +232,14 @@ impl Harness {
                     if let Some(payload) = packet.encode(request_id, route.as_ref(), &mut bytes) {
                         payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
                     }
-                    self.arrive(conn, bytes);
+                    self.arrive(conn, bytes, false);
                 }
-                Action::Forward { conn, request_id, route, .. } => {
-                    self.arrive_again(conn, request_id, route.as_ref(), frame.expect("a frame is being handled"));
+                Action::Forward { conn, request_id, route, droppable } => {
+                    let bytes = encode_again(request_id, route.as_ref(), frame.expect("a frame is being handled"));
+                    self.arrive(conn, bytes, droppable);
                 }
-                Action::SendFrame { conn, request_id, route, frame, .. } => {
-                    self.arrive_again(conn, request_id, route.as_ref(), &frame.into_frame());
+                Action::SendFrame { conn, request_id, route, frame, droppable } => {
+                    self.arrive(conn, encode_again(request_id, route.as_ref(), &frame.into_frame()), droppable);
                 }
                 Action::Pause { conn } => self.set_read(conn, false),
                 Action::Resume { conn } => self.set_read(conn, true),
@@ -265,18 +273,14 @@ impl Harness {
         self.commit()
     }
 
-    fn arrive_again(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) {
-        let mut bytes = Vec::new();
-        frame.encode_head(request_id, route, &mut bytes);
-        bytes.extend_from_slice(frame.body());
-        self.arrive(conn, bytes);
-    }
-
-    fn arrive(&mut self, conn: ConnId, bytes: Vec<u8>) {
+    fn arrive(&mut self, conn: ConnId, bytes: Vec<u8>, is_droppable: bool) {
         assert!(self.conns.contains_key(&conn), "nothing is sent behind the end");
         let frame = self.parse(bytes);
         assert!(frame.route.is_none() || self.link == Some(conn), "routes stay between nodes");
-        self.sent.push(Sent { conn, frame });
+        let sent = Sent { conn, frame, is_droppable };
+        // Other nodes fetch the records of a DELIVER that they did not get. Nothing else is sent again.
+        assert!(!is_droppable || sent.opcode() == Opcode::Deliver && self.link == Some(conn), "{sent:?} may be lost");
+        self.sent.push(sent);
     }
 
     fn parse(&self, bytes: Vec<u8>) -> Frame<'static> {
@@ -337,6 +341,15 @@ impl Harness {
         assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
         let agreed = Hello::decode(sent[0].frame.args().unwrap()).unwrap().features;
         assert_eq!(agreed & u64::from(u32::MAX), features, "but for GREASE");
+        conn
+    }
+
+    /// Connects a client with this keepalive time.
+    pub(super) fn client_with_keepalive(&mut self, keepalive_us: u64) -> ConnId {
+        let conn = self.accept();
+        let keepalive_ms = u32::try_from(keepalive_us / 1000).unwrap();
+        let sent = self.say_hello(conn, &Hello { keepalive_ms, ..Hello::of_client(1, "test") });
+        assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
         conn
     }
 
@@ -533,8 +546,13 @@ impl Harness {
     pub(super) fn node_pushes(&mut self, source: u16, id: u64, push: &Push) -> Vec<Sent> {
         let mut route = self.route_from(source, TrafficClass::Bulk, Origin::from_number(0));
         (route.kind, route.targets) = (Kind::Multicast, [self.node.settings.id].into_iter().collect());
+        self.node_pushes_along(&route, id, push)
+    }
+
+    /// Sends a push over the link with that route section.
+    pub(super) fn node_pushes_along(&mut self, route: &Route, id: u64, push: &Push) -> Vec<Sent> {
         let mut bytes = Vec::new();
-        if let Some(payload) = push.encode(RequestId(id), Some(&route), &mut bytes) {
+        if let Some(payload) = push.encode(RequestId(id), Some(route), &mut bytes) {
             payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
         }
         self.over_link(bytes)

@@ -1,13 +1,13 @@
 //! Silence, replacement links, full send queues, and unreachable targets.
 
-use super::harness::{Harness, names, refusal, subscribe};
+use super::harness::{Harness, fetched, names, refusal, subscribe, topic};
 use super::sent::{Sent, only};
 use crate::cube;
 use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, RETRY_FOR_US, TICK_US, UNREACHABLE_HOLD_US};
 use crate::node::Event;
 use crate::types::{ConnId, Dimension, NodeId, Retention};
-use crate::wire::response::LinkState;
-use crate::wire::{Hello, Opcode, Origin, Request, Response, Role, Route, Status, TrafficClass};
+use crate::wire::response::{ErrorResponse, LinkState};
+use crate::wire::{Hello, Kind, Opcode, Origin, Push, Request, Response, Role, Route, Status, TrafficClass};
 
 const fn ping(node: u16) -> Request<'static> {
     Request::Ping { node, token: 7 }
@@ -213,4 +213,68 @@ fn a_frame_of_a_cube_that_this_node_is_not_of_ends_the_link() {
     let link = node.link_up();
     let sent = node.node_sends(&stamped(&node, 2, 2), 9, &ping(2), &[]);
     assert_eq!((statuses(&sent), node.is_open(link)), (vec![Status::ProtocolError], false));
+}
+
+/// Returns the nodes that these frames go to, by increasing id.
+fn targets_of(sent: &[Sent]) -> Vec<u16> {
+    let targets = |route: &Route| match route.kind {
+        Kind::Multicast => route.targets.iter().collect(),
+        Kind::Node | Kind::Group => vec![route.target],
+    };
+    let mut nodes: Vec<u16> = sent.iter().flat_map(|sent| targets(sent.route())).map(NodeId::index).collect();
+    nodes.sort_unstable();
+    nodes
+}
+
+#[test]
+fn a_multicast_reaches_each_target_once_also_those_behind_dead_links() {
+    // Of the links of 000, only that to 001 is up.
+    let mut node = Harness::linked(3);
+    let route = node.route_from(1, TrafficClass::Bulk, Origin::from_number(0));
+    let push = Push::Deliver(Box::new(fetched(9, 1, 0, 1)));
+    for set in 1..1_u16 << 7 {
+        let expected: Vec<u16> = (1..8).filter(|id| set >> (id - 1) & 1 == 1).collect();
+        let targets = expected.iter().map(|id| NodeId::new(*id, route.dimension).unwrap()).collect();
+        let sent = node.node_pushes_along(&Route { kind: Kind::Multicast, targets, ..route.clone() }, 9, &push);
+        assert_eq!(targets_of(&sent), expected);
+        assert!(sent.iter().all(|sent| sent.route().hops == route.hops + 1 && sent.route().ttl == route.ttl - 1));
+        // A multicast crosses the link once. Those behind dead links are reached by single frames with a detour.
+        let (whole, single): (Vec<&Sent>, _) = sent.iter().partition(|sent| sent.route().kind == Kind::Multicast);
+        assert!(whole.len() <= 1, "{sent:?}");
+        assert!(single.iter().all(|sent| !sent.route().down.is_empty() && sent.route().targets.is_empty()), "{sent:?}");
+    }
+}
+
+#[test]
+fn records_for_other_nodes_may_be_dropped_on_a_busy_link_and_notices_may_not() {
+    let mut node = Harness::linked(3);
+    let client = node.client();
+    let name = names(0, 3).next().unwrap();
+    node.create(client, &name, Retention::default());
+    for source in 1..8 {
+        node.node_asks(source, 1, &subscribe(&name), &[]);
+    }
+    // At the home of a topic.
+    let sent = node.publish(client, &name, 1, 10);
+    assert_eq!(targets_of(&sent), (1..8).collect::<Vec<_>>());
+    assert!(sent.iter().all(|sent| sent.opcode() == Opcode::Deliver && sent.is_droppable), "{sent:?}");
+    let sent = node.ask(client, 2, &Request::Delete(topic(&name)));
+    let ends: Vec<Sent> = sent.into_iter().filter(|sent| sent.conn != client).collect();
+    assert_eq!(targets_of(&ends), (1..8).collect::<Vec<_>>());
+    assert!(ends.iter().all(|sent| sent.opcode() == Opcode::Event && !sent.is_droppable), "{ends:?}");
+    // On the way, also when they have left the multicast already because of a dead link.
+    let pushes = [
+        (Push::Deliver(Box::new(fetched(9, 1, 0, 1))), TrafficClass::Bulk),
+        (Push::Ended(Box::new(ErrorResponse::new(Status::UnknownTopic, "deleted"))), TrafficClass::Control),
+    ];
+    for (push, class) in pushes {
+        let target = NodeId::new(2, Dimension::new(3).unwrap()).unwrap();
+        let targets = [target].into_iter().collect();
+        let single = Route { target, ..node.route_from(1, class, Origin::from_number(0)) };
+        for route in [Route { kind: Kind::Multicast, targets, ..single.clone() }, single] {
+            let sent = node.node_pushes_along(&route, 9, &push);
+            assert_eq!(targets_of(&sent), [2]);
+            assert_eq!(sent[0].is_droppable, class == TrafficClass::Bulk, "{push:?} along {route:?}");
+        }
+    }
 }

@@ -10,6 +10,8 @@ use crate::wire::{Flags, Frame, Opcode, Push, Request, Response, Route, Status};
 pub(super) struct Sent {
     pub(super) conn: ConnId,
     pub(super) frame: Frame<'static>,
+    /// True if the frame is dropped when the link's send queue is above its high-water mark.
+    pub(super) is_droppable: bool,
 }
 
 impl Sent {

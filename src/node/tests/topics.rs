@@ -101,7 +101,11 @@ fn the_topic_that_is_one_too_many_is_refused_and_those_that_are_there_are_found(
         let Response::Error(error) = node.answer_to(client, 3, &create("one-more")) else { panic!("one too many") };
         assert_eq!(error.details, [Detail::Limit(TOPICS_MAX as u64)]);
         node.answer_to(client, 3, &Request::Delete(topic("17")));
-        assert_eq!(node.answer_to(client, 3, &create("one-more")).status(), Status::Ok.number());
+        // A topic whose creation is not committed yet counts as well.
+        node.hold();
+        assert_eq!(node.ask(client, 3, &create("one-more")).len(), 0);
+        assert_eq!(node.answer_to(client, 4, &create("two-more")).status(), Status::Quota.number());
+        assert_eq!(node.commit().iter().map(|sent| (sent.id(), sent.status())).collect::<Vec<_>>(), [(3, Status::Ok)]);
     });
 }
 
