@@ -11,6 +11,7 @@
 //! | `link`, `routing` | neighbours: dialling, silence, which links are up |
 //! | `ingress`, `pending`, `retry` | requests of this node's own clients; sent again where that helps |
 //! | `admission`, `charge` | back-pressure: the account of what clients use, and which of them are suspended |
+//! | `held` | FETCHes that wait until their clients may use more memory |
 //! | `subscribe`, `subscriptions` | the readers of this node's own clients |
 //! | `deliver`, `pull` | records to readers: new ones as they come, older ones to readers that are behind |
 //! | `follow` | what homes are told about the readers here |
@@ -37,6 +38,7 @@ mod feed;
 mod fetch;
 mod follow;
 mod forward;
+mod held;
 mod hello;
 mod ingress;
 mod link;
@@ -137,6 +139,8 @@ pub struct Node {
     retries: Retries,
     /// What this node's clients use.
     admission: Admission,
+    /// Clients whose FETCHes may have waited long enough for memory.
+    releasable: Vec<ConnId>,
     subscriptions: Subscriptions,
     /// Fetches for subscriptions in flight.
     pulls: PendingTable<Pull>,
@@ -194,6 +198,7 @@ impl Node {
             pending: PendingTable::new(settings.instance as u16),
             retries: Retries::new(settings.dimension.nodes()),
             admission: Admission::new(clients_bytes(settings.memory_bytes)),
+            releasable: Vec::new(),
             subscriptions: Subscriptions::new(settings.dimension.nodes()),
             #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
             pulls: PendingTable::new(!(settings.instance as u16)),
@@ -245,6 +250,9 @@ impl Node {
             Event::Space { is_left } => self.has_space = is_left,
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),
+        }
+        if !self.releasable.is_empty() {
+            self.release_held(step);
         }
         if self.drain.has_begun() {
             self.advance_drain(step);
@@ -389,6 +397,7 @@ impl Node {
             }
             Peer::Client(client) => {
                 self.admission.close(id);
+                self.drop_held(client.held);
                 self.drop_readers(step, client.readers);
             }
             Peer::Leaving { .. } => self.doubt_link(step, id),

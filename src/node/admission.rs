@@ -8,7 +8,8 @@
 //! | who | may use |
 //! |---|---|
 //! | a source, with all its clients | three quarters of what the other sources leave free |
-//! | a client | an eighth of what is free for its source, and one small request in any case |
+//! | a client | a quarter of what is free for its source, except the last quarter of it |
+//! | a client that uses little, up to 256 KiB | an eighth of what is free for its source, and any small request |
 //!
 //! A suspended client is not read: its requests wait in its socket. Nothing is lost, and it is not disconnected. This
 //! module decides; it sends nothing.
@@ -18,12 +19,19 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use slab::Slab;
 
-use crate::limits::{CLIENT_CHARGE_MAX, INFLIGHT_MAX, RESPONSE_CHARGE};
+use crate::limits::{CLIENT_CHARGE_MAX, CLIENT_LITTLE_BYTES, HELD_BYTES, INFLIGHT_MAX, RESPONSE_CHARGE};
 use crate::types::{ConnId, Source};
 
-/// A client may use one part in this many of what is free for its source. So a client alone can use a ninth of it, and
-/// twenty clients that use all they can leave a tenth of it to the others.
-const FREE_PART: u64 = 8;
+/// A client may use one part in this many of what is free for its source, except for the part that is kept. So a client
+/// alone can use a fifth of that.
+const FREE_PART: u64 = 4;
+
+/// One part in this many of what a source may use is kept for clients that use little: without it, a few clients that
+/// take no answers would leave hardly anything to the others.
+const KEPT_PART: u64 = 4;
+
+/// A client that uses little may use one part in this many of what is free for its source.
+const FREE_PART_LITTLE: u64 = 8;
 
 /// Returns what a source may use, in bytes, when the others leave so much free.
 const fn part_of_source(free: u64) -> u64 {
@@ -74,6 +82,8 @@ struct Account {
     /// True while the send queue is above its high-water mark, because the client does not read.
     is_full: bool,
     is_suspended: bool,
+    /// True while FETCHes of it wait for memory.
+    is_holding: bool,
     /// True while it is in `crowded`.
     is_crowded: bool,
 }
@@ -144,6 +154,7 @@ impl Admission {
             untaken: 0,
             is_full: false,
             is_suspended: false,
+            is_holding: false,
             is_crowded: false,
         });
     }
@@ -154,7 +165,7 @@ impl Admission {
         if self.account(id).is_some_and(|account| account.inflight > 0)
             && let Some(account) = self.accounts[id.slot as usize].take()
         {
-            self.closed.insert(id, Account { is_crowded: false, ..account });
+            self.closed.insert(id, Account { is_crowded: false, is_holding: false, ..account });
         } else if self.account(id).is_some()
             && let Some(account) = self.accounts[id.slot as usize].take()
         {
@@ -241,6 +252,32 @@ impl Admission {
         self.account(id).is_some_and(|account| account.is_suspended)
     }
 
+    /// Notes whether FETCHes of a client wait for memory.
+    pub(super) fn set_holding(&mut self, id: ConnId, is_holding: bool) {
+        if let Some(account) = self.account_mut(id) {
+            account.is_holding = is_holding;
+            if is_holding && !account.is_crowded {
+                account.is_crowded = true;
+                self.crowded.push_back(id);
+                self.forget_closed();
+            }
+        }
+    }
+
+    /// Returns true while FETCHes of a client wait for memory.
+    pub(super) fn is_holding(&self, id: ConnId) -> bool {
+        self.account(id).is_some_and(|account| account.is_holding)
+    }
+
+    /// Returns true if a FETCH that waits may reserve so many bytes now. One of them may when its client uses nothing
+    /// else, as long as its source has room.
+    pub(super) fn may_go_on(&self, id: ConnId, bytes: u32) -> bool {
+        let Some(account) = self.account(id) else { return false };
+        let uses_nothing_else = account.used() <= u64::from(account.inflight) * u64::from(HELD_BYTES);
+        account.used() + u64::from(bytes) <= self.share(account.source)
+            || uses_nothing_else && u64::from(bytes) <= self.free_for(account.source)
+    }
+
     /// Returns true if there is room for a client's request that reserves so many bytes. A small one always has room.
     pub(super) fn admits(&self, id: ConnId, bytes: u64) -> bool {
         let is_free = |account: &Account| bytes <= self.free_for(account.source);
@@ -296,8 +333,8 @@ impl Admission {
     /// Puts a client that could not be resumed at the end of those that wait, unless it waits for something else.
     pub(super) fn keep_crowded(&mut self, id: ConnId) {
         if let Some(account) = self.account_mut(id)
-            && account.is_suspended
-            && account.has_room()
+            && !account.is_crowded
+            && (account.is_suspended && account.has_room() || account.is_holding)
         {
             account.is_crowded = true;
             self.crowded.push_back(id);
@@ -318,6 +355,7 @@ impl Admission {
         assert_eq!(self.untaken, sum(|account| account.untaken));
         for account in all() {
             assert!((account.reserved == 0) == (account.inflight == 0), "{account:?} reserves for nothing");
+            assert!(!account.is_holding || account.is_crowded, "{account:?} is forgotten");
             assert!(!account.is_crowded || self.crowded.contains(&account.id), "{account:?} is forgotten");
         }
         for (key, together) in &self.sources {
@@ -340,7 +378,10 @@ impl Admission {
 
     /// Returns what a client of a source may use at present: one small request at least.
     fn share(&self, source: usize) -> u64 {
-        (self.free_for(source) / FREE_PART).max(RESPONSE_CHARGE.into())
+        let (free, used) = (self.free_for(source), self.sources[source].used);
+        let of_much = free.saturating_sub((free + used) / KEPT_PART) / FREE_PART;
+        let of_little = CLIENT_LITTLE_BYTES.min(free / FREE_PART_LITTLE);
+        of_much.max(of_little).max(RESPONSE_CHARGE.into())
     }
 
     fn account(&self, id: ConnId) -> Option<&Account> {
@@ -425,13 +466,13 @@ mod tests {
 
     #[test]
     fn a_client_within_its_share_is_not_suspended_whatever_others_use() {
-        let mut admission = with_clients(21);
-        for number in 1..21 {
+        let mut admission = with_clients(65);
+        for number in 1..65 {
             while !admission.suspend(id(number)) {
                 admission.reserve(id(number), PIECE);
             }
         }
-        for _ in 0..64 {
+        for _ in 0..60 {
             admission.reserve(id(0), RESPONSE_CHARGE);
             assert!(!admission.suspend(id(0)), "after {} bytes", admission.reserved());
         }
@@ -466,7 +507,7 @@ mod tests {
         let mut admission = Admission::new(20 << 20);
         (0..3).for_each(|number| admission.open(id(number), SOURCE));
         let taken: Vec<u64> = (0..3).map(|number| take_all(&mut admission, id(number))).collect();
-        assert_eq!(taken, [2, 2, 2], "an eighth of what is free, and a part of a request more");
+        assert_eq!(taken, [3, 2, 2], "a quarter of what is free, and a part of a request more");
         assert!(!admission.resume(id(1)));
         admission.finish(id(1), MIB);
         assert!(!admission.resume(id(1)), "more than half of its share is in use");
@@ -500,12 +541,13 @@ mod tests {
     #[test]
     fn what_a_client_has_not_taken_counts_until_it_has_and_limits_what_else_it_gets() {
         let mut admission = with_clients(2);
-        let whole = usize::try_from(part_of_source(BUDGET) / FREE_PART).unwrap();
-        assert_eq!(admission.room(id(0)), whole);
+        // Three quarters of 96 MiB are for the source, and a quarter of that is kept for clients that use little.
+        let share = |used: usize| ((54 << 20) - used) / 4;
+        assert_eq!(admission.room(id(0)), share(0));
         admission.set_untaken(id(0), 4 << 20);
         assert_eq!(admission.untaken(), 4 << 20);
-        assert_eq!(admission.room(id(0)), (whole - (4 << 20) / 8) - (4 << 20), "it may have an eighth of the rest");
-        assert_eq!(admission.room(id(1)), whole - (4 << 20) / 8);
+        assert_eq!(admission.room(id(0)), share(4 << 20) - (4 << 20));
+        assert_eq!(admission.room(id(1)), share(4 << 20));
         admission.set_untaken(id(0), 20 << 20);
         assert_eq!(admission.room(id(0)), 0);
         assert!(admission.suspend(id(0)), "it asks for no more while it does not take what it has asked for");

@@ -85,12 +85,15 @@ impl Node {
         }
     }
 
-    /// Resumes reads from a client that has room again.
+    /// Resumes reads from a client that has room again, and lets its FETCHes go on that wait for memory.
     pub(super) fn resume_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
         if self.admission.resume(id) {
             step.out.push(Action::Resume { conn: id });
             // The client could not give a sign of life while reads were suspended.
             self.on_heard(step, id);
+        }
+        if self.admission.is_holding(id) {
+            self.releasable.push(id);
         }
     }
 

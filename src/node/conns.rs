@@ -1,7 +1,8 @@
 //! The connections as the core sees them: the peer, and its unanswered requests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
+use super::held::Held;
 use super::sources::{SourceLimits, Sources};
 use crate::limits::CLIENT_QUEUE_MAX;
 use crate::types::{ConnId, NodeId, RequestId, Source};
@@ -20,6 +21,13 @@ pub(super) struct Conn {
     subscriptions: usize,
     /// The peer.
     pub peer: Peer,
+}
+
+impl Conn {
+    /// Takes the FETCHes of a client that wait for memory.
+    pub(super) fn take_held(&mut self) -> VecDeque<Held> {
+        if let Peer::Client(client) = &mut self.peer { std::mem::take(&mut client.held) } else { VecDeque::new() }
+    }
 }
 
 /// The peer of a connection.
@@ -92,6 +100,8 @@ pub(super) struct Client {
     pub readers: BTreeSet<usize>,
     /// Bytes of records sent to it during one event, preceded by the number of the event.
     pub given: (u64, usize),
+    /// Its FETCHes that wait for memory.
+    pub held: VecDeque<Held>,
     /// Number of its pending subscriptions.
     pub openings: usize,
     /// The highest request id received.

@@ -79,6 +79,7 @@ impl Node {
             deadline_us: step.now.after_us(DRAIN_US / 2),
         };
         self.expire_polls(step);
+        self.refuse_held(step);
         for id in self.ids_of(|peer| matches!(peer, Peer::Client(_))) {
             self.say_goaway(step, id, Status::Closing, FAREWELL);
         }

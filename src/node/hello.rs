@@ -1,6 +1,6 @@
 //! The handshake: HELLO, its response, and the checks that decide whether a connection is accepted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::action::{Action, Packet};
 use super::conns::{Client, Peer};
@@ -204,6 +204,7 @@ impl Node {
             frame_max,
             readers: BTreeSet::new(),
             given: (0, 0),
+            held: VecDeque::new(),
             openings: 0,
             last_request_id: request_id.0,
         };

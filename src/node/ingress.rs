@@ -8,17 +8,18 @@ use super::end::End;
 use super::fetch::{fit, fit_frame};
 use super::follow::malformed;
 use super::forward::ReplyTo;
+use super::held::changed_frame;
 use super::pending::{Pending, State};
-use super::pull::request_frame;
 use super::retry::{is_not_applied, is_of_one_attempt, is_repeatable};
 use super::serve::decode;
 use super::sources::SourceLimits;
 use super::subscribe::opens_reader;
 use super::{Node, Step};
 use crate::cube;
-use crate::limits::{CREATE_AGAIN_MS, PAYLOAD_MAX, REQUEST_TIMEOUT_US, RESPONSE_CHARGE};
+use crate::limits::{CREATE_AGAIN_MS, REQUEST_TIMEOUT_US};
 use crate::types::{ConnId, NodeId, RequestId};
-use crate::wire::request::{ANY_NODE, Fetch, TraceTarget};
+use crate::wire::frame::Kept;
+use crate::wire::request::{ANY_NODE, TraceTarget};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Class, Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
 
@@ -113,7 +114,7 @@ impl Node {
             return Ok(());
         }
         let is_limited = if let Request::Fetch(fetch) = &mut request { self.limit_fetch(id, fetch) } else { false };
-        let limited = is_limited.then(|| limited_frame(frame, &request));
+        let limited = is_limited.then(|| changed_frame(frame, &request));
         let asked = Asked::new(id, frame, &request);
         if let Request::Create { .. } = request {
             self.check_creates(step, id)?;
@@ -205,30 +206,47 @@ impl Node {
     ) -> Result<Origin, ErrorResponse> {
         let deadline_us = step.now.after_us(REQUEST_TIMEOUT_US);
         let frame = destination.ttl.is_none().then(|| frame.keep());
-        let is_repeatable = frame.is_some() && is_repeatable(request);
-        let pending = Pending {
-            asked,
-            target: destination.target,
-            kind: destination.kind,
-            frame,
-            is_repeatable,
-            is_unsure: false,
-            number: self.retries.number(),
-            asked_us: step.now.monotonic_us,
-            sent_us: step.now.monotonic_us,
-            lost_us: 0,
-            via: None,
-            state: State::SENT,
-        };
+        let place = (destination.target, destination.kind);
+        let pending = self.new_pending(step, asked, place, frame, is_repeatable(request));
         let charge = asked.charge + pending.frame_charge();
         if !self.admission.admits(asked.conn, charge.into()) {
             return Err(self.out_of_memory());
         }
         let origin = self.pending.insert(pending, deadline_us);
-        let origin =
-            origin.ok_or_else(|| self.overloaded("this node has too many unanswered requests").retry_after(20))?;
+        let origin = origin.ok_or_else(|| self.too_many_pending())?;
         self.charge(step, asked.conn, charge);
         Ok(origin)
+    }
+
+    /// Returns the entry of a request that is sent now, to be repeated only with its frame.
+    pub(super) const fn new_pending(
+        &mut self,
+        step: &Step<'_>,
+        asked: Asked,
+        (target, kind): (NodeId, Kind),
+        frame: Option<Kept>,
+        is_repeatable: bool,
+    ) -> Pending {
+        let now_us = step.now.monotonic_us;
+        Pending {
+            asked,
+            target,
+            kind,
+            is_repeatable: is_repeatable && frame.is_some(),
+            frame,
+            is_unsure: false,
+            number: self.retries.number(),
+            asked_us: now_us,
+            sent_us: now_us,
+            lost_us: 0,
+            via: None,
+            state: State::SENT,
+        }
+    }
+
+    /// Returns the error for a request for which the table of pending requests has no place.
+    pub(super) fn too_many_pending(&self) -> ErrorResponse {
+        self.overloaded("this node has too many unanswered requests").retry_after(20)
     }
 
     /// Handles a response from another node.
@@ -249,7 +267,7 @@ impl Node {
         {
             return;
         }
-        if status == Status::TooLarge.number() && self.ask_for_more(step, origin, frame) {
+        if status == Status::TooLarge.number() && self.hold_if_too_large(step, origin, frame) {
             return;
         }
         let Some(pending) = self.take_pending(step, origin) else { return };
@@ -261,32 +279,6 @@ impl Node {
         if !is_refused {
             self.follow_on(step, &pending, is_latest == Some(true));
         }
-    }
-
-    /// Handles the response to a FETCH whose next record is larger than what was reserved for it: reserves more and
-    /// asks for that record alone, or refuses it. Returns false if the response is another one.
-    fn ask_for_more(&mut self, step: &mut Step<'_>, origin: Origin, frame: &Frame<'_>) -> bool {
-        let Some(pending) = self.pending.get_mut(origin) else { return false };
-        let Some(Response::Error(error)) = Self::answer_of(pending.asked.opcode, frame) else { return false };
-        let Some(needed) = error.limit().filter(|_| pending.asked.opcode == Opcode::Fetch.number()) else {
-            return false;
-        };
-        let charge = u32::try_from(needed).unwrap_or(u32::MAX).min(PAYLOAD_MAX) + RESPONSE_CHARGE;
-        let Some(extra) = charge.checked_sub(pending.asked.charge).filter(|extra| *extra > 0) else { return false };
-        let Some(kept) = pending.frame.take() else { return false };
-        let conn = pending.asked.conn;
-        if !self.admission.admits(conn, extra.into()) {
-            if let Some(Pending { asked, .. }) = self.take_pending(step, origin) {
-                self.finish(step, asked, self.out_of_memory().into());
-            }
-            return true;
-        }
-        pending.asked.charge = charge;
-        pending.frame = Some(for_one_record(&kept.into_frame(), charge - RESPONSE_CHARGE).keep());
-        self.admission.extend(conn, extra);
-        self.suspend_if_due(step, conn);
-        self.send_again(step, origin);
-        true
     }
 
     /// Returns the error for a request that this node has no memory for at the moment.
@@ -324,7 +316,7 @@ impl Node {
     }
 
     /// Decodes a response; returns `None` when it is corrupt.
-    fn answer_of(opcode: u8, frame: &Frame<'_>) -> Option<Response> {
+    pub(super) fn answer_of(opcode: u8, frame: &Frame<'_>) -> Option<Response> {
         let (args, payload) = (frame.args().ok()?, frame.keep_payload().ok()?);
         Response::decode(Opcode::from_number(opcode)?, frame.header.status, args, &payload).ok()
     }
@@ -445,22 +437,6 @@ impl Node {
         let request_id: RequestId = frame.header.request_id;
         let packet = Packet::Response(frame.header.opcode, error.into());
         step.out.push(Action::Send { conn: id, request_id, route: None, packet });
-    }
-}
-
-/// Returns the frame of a request whose arguments this node has changed.
-fn limited_frame(frame: &Frame<'_>, request: &Request<'_>) -> Frame<'static> {
-    request_frame(request, &[], frame.header.request_id, frame.header.flags)
-}
-
-/// Returns a FETCH for one record, of at most so many bytes.
-fn for_one_record(frame: &Frame<'_>, max_bytes: u32) -> Frame<'static> {
-    let args = frame.args().expect("it was verified when it arrived");
-    match Request::decode(Opcode::Fetch, args) {
-        Ok(Request::Fetch(fetch)) => {
-            limited_frame(frame, &Request::Fetch(Fetch { max_bytes, max_records: 1, ..fetch }))
-        }
-        other => unreachable!("{other:?} was a FETCH when it arrived"),
     }
 }
 

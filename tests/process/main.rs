@@ -18,6 +18,7 @@
 //! | `logs` | nodes log little, whatever their peers do |
 //! | `descriptors` | a node with few file descriptors |
 //! | `bounds` | the memory limit, retention |
+//! | `memory` | the memory of a node whose clients make it hold as much as they can |
 //! | `subscribe` | subscriptions: one order for all, traffic on links, credit, how they end |
 //! | `subscribers` | a thousand subscriptions, clients that do not read, clients that disappear |
 //! | `survivors` | subscribers that survive the death of the ingress, of a transit node, and of the home |
@@ -47,6 +48,7 @@ mod forming;
 mod large;
 mod load;
 mod logs;
+mod memory;
 mod names;
 mod polls;
 mod raw;

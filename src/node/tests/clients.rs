@@ -101,7 +101,7 @@ fn the_more_all_clients_together_have_unanswered_the_less_one_may_have_before_it
     let name = names(1, 1).next().unwrap();
     let largest = Request::Fetch(fetch(&name));
     let mut node = Harness::linked_with_memory(1, 1 << 30);
-    let greedy: Vec<ConnId> = (0..20).map(|_| node.client()).collect();
+    let greedy: Vec<ConnId> = (0..64).map(|_| node.client()).collect();
     let mut asked = Vec::new();
     for (client, id) in greedy.iter().flat_map(|client| (0..8).map(move |id| (*client, id))) {
         if node.is_read(client) {
@@ -111,7 +111,7 @@ fn the_more_all_clients_together_have_unanswered_the_less_one_may_have_before_it
     assert_eq!(node.paused().len(), greedy.len());
     assert!(node.node.admission.reserved() <= clients_bytes(node.node.settings.memory_bytes));
     let polite = node.client();
-    for id in 0..64 {
+    for id in 0..60 {
         node.ask(polite, id, &PING);
         assert!(node.is_read(polite), "its share is larger than {id} small requests");
     }

@@ -80,7 +80,7 @@ fn an_ingress_reserves_more_for_a_large_record_before_it_asks_again() {
 }
 
 #[test]
-fn when_the_budget_is_used_up_a_large_record_is_refused_and_small_requests_are_not() {
+fn when_the_budget_is_used_up_a_large_record_waits_and_small_requests_do_not() {
     let name = names(1, 1).next().unwrap();
     let mut node = Harness::linked_with_memory(1, NODE_BYTES_LEAST);
     let budget = clients_bytes(NODE_BYTES_LEAST);
@@ -98,21 +98,72 @@ fn when_the_budget_is_used_up_a_large_record_is_refused_and_small_requests_are_n
     let polite = node.client();
     let small = node.ask(polite, 5, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
     assert_eq!(max_bytes(&small[0]), 1);
-    let sent = node.answer(&small[0], &too_large(PAYLOAD_MAX as usize));
-    assert_eq!((sent[0].conn, sent[0].status()), (polite, Status::Overloaded));
+    assert_eq!(node.answer(&small[0], &too_large(PAYLOAD_MAX as usize)).len(), 0, "it waits");
     let small = node.ask(polite, 6, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
     let sent = node.answer(&small[0], &one_record(7, 10));
     assert_eq!((sent[0].conn, sent[0].fetched().count), (polite, 1));
     // A FETCH that asks for much is sent on with what its client may have.
     let limited = node.ask(polite, 7, &largest);
     assert!((FETCH_RESERVE_LEAST..PAYLOAD_MAX).contains(&max_bytes(&limited[0])), "{limited:?}");
-    for request in &asked {
-        node.answer(request, &refusal(Status::Quota));
-    }
     node.answer(&limited[0], &refusal(Status::Quota));
-    assert_eq!(node.node.admission.reserved(), 0);
+    let mut large = Vec::new();
+    for request in &asked {
+        large.extend(node.answer(request, &refusal(Status::Quota)).into_iter().filter(|sent| sent.id() == 5));
+    }
+    assert_eq!((large.len(), max_bytes(&large[0])), (1, PAYLOAD_MAX), "it goes on when there is room");
+    let sent = node.answer(&large[0], &one_record(7, PAYLOAD_MAX as usize - 100));
+    assert_eq!((sent[0].conn, sent[0].id(), sent[0].fetched().count), (polite, 5, 1));
+    assert_eq!((node.node.admission.reserved(), node.node.admission.inflight()), (0, 0));
     let again = node.ask(polite, 8, &largest);
     assert_eq!(max_bytes(&again[0]), 0, "the client's own limit, now that there is room");
+}
+
+#[test]
+fn a_client_that_takes_its_answers_gets_all_of_them_however_many_it_asks_for_at_once() {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked_with_memory(1, NODE_BYTES_LEAST);
+    let client = node.client();
+    let mut asked = std::collections::VecDeque::new();
+    let (mut id, mut answered) = (0, 0);
+    while node.is_read(client) {
+        id += 1;
+        asked.extend(node.ask(client, id, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) })));
+    }
+    assert!(id > 50, "{id}");
+    while let Some(request) = asked.pop_front() {
+        let is_first = max_bytes(&request) == 1;
+        let response =
+            if is_first { too_large(PAYLOAD_MAX as usize) } else { one_record(7, PAYLOAD_MAX as usize - 100) };
+        for sent in node.answer(&request, &response) {
+            if sent.conn == client {
+                assert_eq!(sent.fetched().count, 1);
+                answered += 1;
+            } else {
+                asked.push_back(sent);
+            }
+        }
+        let reserved = node.node.admission.reserved();
+        assert!(reserved <= clients_bytes(NODE_BYTES_LEAST), "{reserved} bytes");
+    }
+    assert_eq!(answered, id);
+    assert_eq!((node.node.admission.reserved(), node.node.admission.inflight()), (0, 0));
+    // What waits for memory is forgotten with its client, and refused when the node is shutting down.
+    for ends in [true, false] {
+        let client = node.client();
+        for id in 1..=20 {
+            let asked = node.ask(client, id, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
+            node.answer(&asked[0], &too_large(PAYLOAD_MAX as usize));
+        }
+        if ends {
+            node.lose(client);
+        } else {
+            let sent = node.handle(crate::node::Event::Drain);
+            let refused = sent.iter().filter(|sent| sent.conn == client && sent.is_response());
+            assert!(refused.clone().count() > 10 && refused.clone().all(|sent| sent.status() == Status::ShuttingDown));
+        }
+        let inflight = node.node.admission.inflight();
+        assert!(inflight < 10, "only those that were sent are unanswered, not {inflight}");
+    }
 }
 
 #[test]
