@@ -7,6 +7,7 @@
 //! | `clients` | which clients are accepted, and from which reads are suspended |
 //! | `sources` | what clients of one address may use |
 //! | `clocks` | jumps of the wall clock |
+//! | `counters` | what the counters of STATS count |
 //! | `drain` | the orderly shutdown: notifications, and the requests that are still served |
 //! | `empty` | nodes that start without the topics that their neighbours knew |
 //! | `links` | silence, replacement links, full send queues, and unreachable targets |
@@ -26,6 +27,7 @@
 mod changes;
 mod clients;
 mod clocks;
+mod counters;
 mod drain;
 mod empty;
 mod growth;

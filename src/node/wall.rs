@@ -208,3 +208,14 @@ fn utc(micros: u64) -> impl std::fmt::Display {
     let since_1970 = Duration::from_secs((micros / 1_000_000).min(LAST_SECOND));
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_date_in_the_log() {
+        assert_eq!(utc(1_700_000_000_999_999).to_string(), "2023-11-14T22:13:20Z");
+        assert!(!utc(u64::MAX).to_string().is_empty(), "a clock may say anything");
+    }
+}

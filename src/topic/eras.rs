@@ -165,3 +165,15 @@ fn difference(from: u64, to: u64) -> i64 {
 const fn shifted(time_us: u64, by_us: i64) -> u64 {
     time_us.saturating_add_signed(by_us)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_saturates() {
+        for (from, to, expected) in [(5, 7, -2), (7, 5, 2), (u64::MAX, 0, i64::MAX), (0, u64::MAX, i64::MIN)] {
+            assert_eq!(difference(from, to), expected);
+        }
+    }
+}

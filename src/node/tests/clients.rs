@@ -11,7 +11,7 @@ use crate::limits::{
 use crate::node::Event;
 use crate::types::{ConnId, Retention};
 use crate::wire::request::{Fetch, Publish, Start};
-use crate::wire::{Hello, Opcode, Push, Request, Response, Status};
+use crate::wire::{Hello, Opcode, Push, Request, Response, Role, Status};
 
 const PING: Request<'_> = Request::Ping { node: 1, token: 7 };
 
@@ -71,6 +71,25 @@ fn what_a_client_wishes_in_hello_is_kept_within_bounds() {
         let agreed = (sent[0].status() == Status::Ok).then_some((answer.keepalive_ms, answer.max_frame));
         assert_eq!(agreed, expected, "{keepalive_ms} ms, {max_frame} bytes");
         assert_eq!(node.is_open(conn), expected.is_some());
+    }
+}
+
+#[test]
+fn the_cluster_of_a_peer_is_compared_and_only_clients_need_not_name_it() {
+    let cases = [
+        (Role::Client, "", Status::Ok),
+        (Role::Client, "red", Status::Ok),
+        (Role::Client, "blue", Status::ClusterMismatch),
+        (Role::Node, "", Status::ClusterMismatch),
+        (Role::Node, "red", Status::Ok),
+        (Role::Node, "blue", Status::ClusterMismatch),
+    ];
+    for (role, cluster, expected) in cases {
+        let mut node = Harness::in_cube(1);
+        node.node.settings.cluster = "red".to_owned();
+        let conn = node.accept();
+        let hello = Hello { role, cluster: cluster.to_owned(), dimension: 1, node: 1, ..Hello::of_client(1, "test") };
+        assert_eq!(node.say_hello(conn, &hello)[0].status(), expected, "{role:?} of {cluster:?}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 
 use super::sent::Sent;
 use crate::cube;
-use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
+use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, LINK_SILENCE_US, TICK_US};
 use crate::node::{Action, Event, Lookup, Node, Settings, SourceLimits};
 use crate::record::Entry;
 use crate::types::{ConnId, Dimension, Epoch, LinkSet, NodeId, NodeSet, Now, Offset, RequestId, TopicId, TopicName};
@@ -380,6 +380,8 @@ impl Harness {
         self.conns.insert(conn, true);
         let node = NodeId::new(hello.node, self.node.settings.dimension).unwrap();
         let sent = self.handle(Event::Dialed { conn, node });
+        let asked = Hello::decode(sent[0].frame.args().unwrap()).unwrap();
+        assert_eq!(u64::from(asked.keepalive_ms) * 1000, LINK_SILENCE_US);
         let request_id = sent[0].frame.header.request_id;
         let head = Head { opcode: Opcode::Hello.number(), flags: Flags::RESPONSE, status: 0, request_id };
         let frame = self.parse(frame(head, None, &[], |args| hello.encode(args, None)));
@@ -494,6 +496,13 @@ impl Harness {
         let request_id = RequestId(id);
         let head = Head { opcode: request.opcode().number(), flags: Flags::default(), status: 0, request_id };
         self.over_link(frame(head, Some(route), payload, |args| request.encode(args)))
+    }
+
+    /// Sends a response over the link with that route section.
+    pub(super) fn node_responds(&mut self, route: &Route, opcode: Opcode, response: &Response) -> Vec<Sent> {
+        let mut bytes = Vec::new();
+        assert!(response.encode(opcode.number(), RequestId(1), Some(route), &mut bytes).is_none());
+        self.over_link(bytes)
     }
 
     /// Sends a FEED from another node, and returns the only response.

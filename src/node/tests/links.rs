@@ -5,8 +5,8 @@ use super::sent::{Sent, only};
 use crate::cube;
 use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, RETRY_FOR_US, TICK_US, UNREACHABLE_HOLD_US};
 use crate::node::Event;
-use crate::types::{ConnId, Dimension, NodeId, Retention};
-use crate::wire::response::{ErrorResponse, LinkState};
+use crate::types::{ConnId, Dimension, Link, LinkSet, NodeId, Retention};
+use crate::wire::response::{Detail, ErrorResponse, LinkState};
 use crate::wire::{Hello, Kind, Opcode, Origin, Push, Request, Response, Role, Route, Status, TrafficClass};
 
 const fn ping(node: u16) -> Request<'static> {
@@ -277,4 +277,20 @@ fn records_for_other_nodes_may_be_dropped_on_a_busy_link_and_notices_may_not() {
             assert_eq!(sent[0].is_droppable, class == TrafficClass::Bulk, "{push:?} along {route:?}");
         }
     }
+}
+
+#[test]
+fn without_a_path_a_request_is_refused_with_the_dead_links_and_a_response_is_dropped() {
+    // The link of 00 to 10 is down, and so is that of 01 to 11.
+    let mut node = Harness::linked(2);
+    let mut down = LinkSet::new();
+    down.insert(Link::new(NodeId::new(1, Dimension::new(2).unwrap()).unwrap(), 1));
+    let route = Route { down, ..stamped(&node, 2, 2) };
+    let sent = node.node_sends(&route, 8, &ping(2), &[]);
+    assert_eq!(statuses(&sent), [Status::Unreachable]);
+    assert_eq!(sent[0].details(), [Detail::Node(0), Detail::Hops(1), Detail::Links(vec![(0, 2), (1, 3)])]);
+    assert_eq!(node.node.stats.responses_lost, 0);
+    let response = Response::Ping { node: 1, token: 7, wall_us: None, topics: None };
+    assert_eq!(node.node_responds(&route, Opcode::Ping, &response).len(), 0);
+    assert_eq!(node.node.stats.responses_lost, 1);
 }

@@ -1,16 +1,16 @@
 //! The limits on readers, how long they wait, and how they catch up.
 
-use super::harness::{Harness, fetch, fetched, names, subscribe, subscribed};
+use super::harness::{Harness, fetch, fetched, names, records, subscribe, subscribed, topic};
 use super::sent::{Sent, only};
 use crate::limits::{
-    CATCH_UP_BYTES, CATCH_UPS_PER_TURN, CLIENT_QUEUE_MAX, FETCH_WAIT_MAX_MS, SUBSCRIPTIONS_MAX,
+    CATCH_UP_BYTES, CATCH_UPS_PER_TURN, CLIENT_QUEUE_MAX, FETCH_WAIT_MAX_MS, FRAME_MAX_LEAST, SUBSCRIPTIONS_MAX,
     SUBSCRIPTIONS_PER_CLIENT_MAX, TICK_US,
 };
 use crate::node::Event;
-use crate::types::{ConnId, RequestId, Retention};
-use crate::wire::request::Fetch;
-use crate::wire::response::Detail;
-use crate::wire::{Opcode, Request, Response, Status};
+use crate::types::{ConnId, Offset, RequestId, Retention};
+use crate::wire::request::{Fetch, Start, Subscribe};
+use crate::wire::response::{Detail, Fetched};
+use crate::wire::{Hello, Opcode, Request, Response, Status};
 
 const UNSUBSCRIBE_1: Request<'_> = Request::Unsubscribe { subscription: RequestId(1) };
 
@@ -185,4 +185,59 @@ fn a_client_is_given_so_much_in_one_turn_and_nothing_while_it_does_not_read() {
     node.handle(Event::Drained { conn: clients[0] });
     let sent = node.settle();
     assert_eq!(only(&sent, Opcode::Deliver).len(), 10 - per_turn, "each subscription gets the records once");
+}
+
+#[test]
+fn a_client_gets_no_frame_that_is_larger_than_it_accepts() {
+    let mut node = Harness::alone();
+    let (publisher, client) = (node.client(), node.accept());
+    node.say_hello(client, &Hello { max_frame: FRAME_MAX_LEAST, ..Hello::of_client(1, "test") });
+    node.create(publisher, "t", Retention::default());
+    node.ask(client, 1, &subscribe("t"));
+    let mut sent = node.publish(publisher, "t", 100, 1000);
+    sent.extend(node.settle());
+    let delivered = only(&sent, Opcode::Deliver);
+    assert_eq!(delivered.iter().map(|sent| sent.delivered().count).sum::<u32>(), 100);
+    let answer = node.ask(client, 2, &Request::Fetch(fetch("t")));
+    assert!((1..100).contains(&answer[0].fetched().count));
+    assert!(delivered.into_iter().chain(&answer).all(|sent| sent.frame.len() <= FRAME_MAX_LEAST as usize));
+}
+
+#[test]
+fn a_subscriber_at_the_log_end_is_sent_no_more_once_its_credit_is_used_up() {
+    let mut node = Harness::alone();
+    let client = node.client();
+    node.create(client, "t", Retention::default());
+    let size = records(1, 10).len() as u64;
+    node.ask(
+        client,
+        1,
+        &Request::Subscribe(Subscribe { topic: topic("t"), epoch: None, start: Start::Next, limit: 1 }),
+    );
+    // The record that exceeds the credit is sent as a whole.
+    for expected in [1, 0, 0] {
+        let mut sent = node.publish(client, "t", 1, 10);
+        sent.extend(node.settle());
+        assert_eq!(only(&sent, Opcode::Deliver).len(), expected);
+    }
+    node.ask(client, 1, &Request::Credit { limit: size });
+    assert_eq!(node.settle().len(), 0, "it has had so much");
+    node.ask(client, 1, &Request::Credit { limit: size + 1 });
+    assert_eq!(only(&node.settle(), Opcode::Deliver).len(), 1);
+}
+
+#[test]
+fn a_fetch_does_not_wait_if_it_is_told_of_a_gap_or_its_time_is_over() {
+    let name = names(1, 1).next().unwrap();
+    let gap = Fetched { from: Offset(0), ..fetched(9, 1, 5, 0) };
+    for (answer, advance_us, is_answered) in
+        [(gap, 0, true), (fetched(9, 1, 0, 0), 5000, true), (fetched(9, 1, 0, 0), 4999, false)]
+    {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let asked = node.ask(client, 5, &Request::Fetch(Fetch { max_wait_ms: 5, ..fetch(&name) }));
+        node.advance(advance_us);
+        let sent = node.answer(&asked[0], &Response::Fetched(Box::new(answer)));
+        assert_eq!(sent.iter().any(|sent| sent.conn == client), is_answered, "after {advance_us} us");
+    }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::harness::{Harness, fetch, records, subscribe};
+use super::harness::{Harness, fetch, records, subscribe, topic};
 use super::sent::{Sent, only};
 use crate::limits::{PULL_AGAIN_US, PULL_TIMEOUT_US, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX, TICK_US};
 use crate::node::{Event, Lookup};
@@ -123,7 +123,7 @@ fn what_cannot_be_read_is_told_and_so_is_a_topic_that_is_gone() {
         } else {
             batches(lookup.topic, 0, 1)
         };
-        node.ask(client, 10, &Request::Delete(super::harness::topic("t")));
+        node.ask(client, 10, &Request::Delete(topic("t")));
         let sent = node.found(lookup, found);
         assert_eq!(only(&sent, Opcode::Fetch)[0].status(), Status::UnknownTopic);
         node.create(client, "t", KEEPS_ALL);
@@ -176,12 +176,7 @@ fn a_time_that_only_the_journal_knows_is_looked_up_first() {
         node.ask(
             client,
             20 + found,
-            &Request::Subscribe(Subscribe {
-                topic: super::harness::topic("t"),
-                epoch: None,
-                start: Start::Time(7),
-                limit: 0,
-            }),
+            &Request::Subscribe(Subscribe { topic: topic("t"), epoch: None, start: Start::Time(7), limit: 0 }),
         );
         let lookup = node.asked_once();
         let sent = node.found(lookup, Found::Offset(Offset(found)));
@@ -278,4 +273,16 @@ fn so_many_reads_are_in_flight_so_many_wait_and_no_more() {
         assert!(node.asked.len() <= READS_MAX);
     }
     assert_eq!(answered, (0..most).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_topic_that_is_deleted_is_no_longer_counted_for_eviction() {
+    let mut node = Harness::with_journal();
+    let client = node.client();
+    for name in ["a", "b"] {
+        node.create(client, name, Retention::default());
+        node.publish(client, name, 1, 10);
+        // The invariants are checked after each event.
+        assert_eq!(node.answer_to(client, 2, &Request::Delete(topic(name))).status(), Status::Ok.number());
+    }
 }
