@@ -66,6 +66,20 @@ pub const TURN_WORK: u64 = 2_000_000;
 /// clients still batches; a 16th of a turn, so that clients have most of it even when all ten links are busy.
 pub const VISIT_WORK: u64 = 125_000;
 
+/// Bytes read at once from a client while the memory for received bytes is short.
+pub const READ_SHORT: usize = 4 << 10;
+
+/// The part of a node's budget for bytes that were received from clients and are not handled yet that does not depend
+/// on its memory limit: enough for several of the largest frames.
+pub const INPUT_BYTES_LEAST: u64 = 8 << 20;
+
+/// One part in this many of a node's memory limit is added to that budget.
+pub const INPUT_MEMORY_PART: u64 = 64;
+
+/// While that memory is short, the connection of a client is ended whose large frame has made no progress for this
+/// long.
+pub const STALLED_FRAME_US: u64 = 1_000_000;
+
 /// Work of a read from a socket, besides that of its frames.
 pub const READ_WORK: u64 = 2_000;
 
@@ -132,6 +146,11 @@ pub const CLIENTS_MEMORY_PART: u64 = 16;
 /// Returns the bytes that all clients of a node together may reserve or leave unread, for a memory limit in bytes.
 pub const fn clients_bytes(memory_bytes: u64) -> u64 {
     CLIENTS_BYTES_LEAST + memory_bytes / CLIENTS_MEMORY_PART
+}
+
+/// Returns the bytes received from clients that may wait in a node, for a memory limit in bytes.
+pub const fn input_bytes(memory_bytes: u64) -> u64 {
+    INPUT_BYTES_LEAST + memory_bytes / INPUT_MEMORY_PART
 }
 
 /// Unsent bytes of one client, beyond which it is not read; it is never cut off for reading slowly.

@@ -7,6 +7,7 @@
 //! | `conn` | one socket: bytes in, frames out of them, bytes out |
 //! | `fair` | which connection is read next |
 //! | `inbox`, `outbox` | its two buffers, which exist only while something is in them |
+//! | `intake` | the memory of all inboxes |
 //! | `descriptors` | how the process's file descriptors are shared out, which bounds the connections |
 //! | `dial` | where the neighbours are, and connecting to them |
 //! | `host` | `HOST:PORT` |
@@ -20,6 +21,7 @@ mod dial;
 mod fair;
 mod host;
 mod inbox;
+mod intake;
 mod outbox;
 mod resolver;
 mod server;

@@ -85,7 +85,7 @@ use work::Work;
 
 use bytes::BytesMut;
 
-use crate::limits::{PAYLOADS_BYTES, clients_bytes};
+use crate::limits::{PAYLOADS_BYTES, clients_bytes, input_bytes};
 use crate::record::Note;
 use crate::topic::Catalogue;
 use crate::types::{ConnId, Dimension, NodeId, Now, Retention};
@@ -158,6 +158,8 @@ pub struct Node {
     reads: Reads,
     stats: Stats,
     turns: Turns,
+    /// Bytes received from clients that wait in their connections.
+    input_bytes: u64,
     /// Work since it was last taken, without that of `subscriptions` and `feeds`.
     work: Work,
     clock: tick::Clock,
@@ -212,6 +214,7 @@ impl Node {
             reads: Reads::default(),
             stats: Stats::default(),
             turns: Turns::default(),
+            input_bytes: 0,
             work: Work::default(),
             clock: tick::Clock::new(now),
             wall: wall::Wall::new(now),
@@ -273,6 +276,16 @@ impl Node {
     /// Records the length of a turn of the event loop, in microseconds.
     pub const fn note_turn(&mut self, now: Now, turn_us: u64) {
         self.turns.note(now, turn_us);
+    }
+
+    /// Returns how many bytes received from clients may wait in their connections.
+    pub const fn input_bytes_max(&self) -> u64 {
+        input_bytes(self.settings.memory_bytes)
+    }
+
+    /// Records how many do.
+    pub const fn note_input(&mut self, bytes: u64) {
+        self.input_bytes = bytes;
     }
 
     /// Returns the monotonic time in microseconds at which the node needs [`Event::Timeout`].

@@ -137,6 +137,11 @@ impl<L: Links, S: Store> Turn<L, S> {
         self.node.note_turn(now, turn_us);
     }
 
+    /// Records how many bytes received from clients wait in their connections.
+    pub const fn note_input(&mut self, bytes: usize) {
+        self.node.note_input(bytes as u64);
+    }
+
     /// Returns true if [`Self::finish`] has left answers of the log for the next turn, which is due at once.
     pub const fn has_more(&self) -> bool {
         self.has_more

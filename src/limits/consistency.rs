@@ -6,7 +6,8 @@ const _: () = {
     assert!(FRAME_BEFORE_HELLO_MAX < FRAME_MAX_LEAST);
     assert!(FRAME_MAX_LEAST < FRAME_MAX);
     assert!(OWN_BUFFER_MIN < READ_BUDGET);
-    assert!(OWN_BUFFER_MIN <= READ_LEAST && READ_LEAST < READ_BUDGET);
+    assert!(OWN_BUFFER_MIN <= READ_LEAST && READ_LEAST < READ_BUDGET && READ_SHORT < READ_LEAST);
+    assert!(INPUT_BYTES_LEAST >= 4 * FRAME_MAX as u64, "the largest frame is received at once");
     assert!(DIMENSION_MAX as u64 * VISIT_WORK <= TURN_WORK / 3 * 2, "links leave clients a third of each turn");
     assert!(36 + 80 + FETCH_RUNS_MAX * 12 <= RESPONSE_ARGS_MAX as usize);
     assert!(LIST_NAMES_MAX * (TOPIC_NAME_MAX + LISTED_BYTES) <= LIST_BYTES_MAX as usize);

@@ -48,6 +48,12 @@ pub(super) struct Conn {
     pub ended: bool,
     /// Monotonic time in microseconds at which the current partial frame began.
     pub partial_since_us: Option<u64>,
+    /// Monotonic time in microseconds at which the current large frame last grew.
+    pub grown_us: u64,
+    /// True while a large frame waits for memory, and so is not read.
+    pub is_starved: bool,
+    /// Size of the inbox in bytes as the account of them knows it.
+    pub counted: usize,
 }
 
 /// The stage of a connection.
@@ -96,6 +102,9 @@ impl Conn {
             read_closed: false,
             ended: false,
             partial_since_us: None,
+            grown_us: 0,
+            is_starved: false,
+            counted: 0,
         }
     }
 

@@ -64,6 +64,11 @@ impl Inbox {
         self.large > 0
     }
 
+    /// Returns the memory that it takes, in bytes.
+    pub(super) const fn size(&self) -> usize {
+        self.rest.capacity()
+    }
+
     /// Takes the kept bytes if they may start with whole frames, and returns the number of bytes at their start that
     /// are handled.
     pub(super) fn take_frames(&mut self) -> Option<(Vec<u8>, usize)> {

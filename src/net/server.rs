@@ -28,7 +28,9 @@ use super::dial::Peers;
 use super::outbox::Outbox;
 use super::resolver::Resolver;
 use super::table::Table;
-use crate::limits::{DRAIN_LINGER_US, DRAIN_US, LOG_PERIOD_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET};
+use crate::limits::{
+    DRAIN_LINGER_US, DRAIN_US, LOG_PERIOD_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET, STALLED_FRAME_US,
+};
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
 use crate::types::{ConnId, Dimension, Now};
@@ -132,7 +134,8 @@ impl Server {
         dimension: Dimension,
         clock: Clock,
     ) -> io::Result<()> {
-        let turn = Turn::new(node, Table::default(), store);
+        let table = Table::new(usize::try_from(node.input_bytes_max()).unwrap_or(usize::MAX));
+        let turn = Turn::new(node, table, store);
         let looping = Loop {
             server: self,
             turn,
@@ -320,9 +323,14 @@ impl<S: Store> Loop<S> {
         }
         self.next_sweep_us = now.after_us(SWEEP_US);
         self.tell_suppressed(now);
+        let is_short = self.turn.links.intake.is_short();
+        let is_stalled = |conn: &Conn| {
+            is_short && !conn.is_link && conn.inbox.is_large() && conn.grown_us + STALLED_FRAME_US <= now.monotonic_us
+        };
         let is_late = |conn: &Conn| {
-            !conn.paused
-                && conn.partial_since_us.is_some_and(|since| since + PARTIAL_FRAME_TIMEOUT_US <= now.monotonic_us)
+            let is_over = |since: u64| since + PARTIAL_FRAME_TIMEOUT_US <= now.monotonic_us;
+            let is_awaited = !conn.paused && !conn.is_starved;
+            is_awaited && (conn.partial_since_us.is_some_and(is_over) || is_stalled(conn))
         };
         let is_over =
             |conn: &Conn| matches!(conn.state, State::Closing { deadline_us, .. } if deadline_us <= now.monotonic_us);

@@ -7,6 +7,7 @@ use slab::Slab;
 
 use super::conn::{Conn, State};
 use super::fair::Fair;
+use super::intake::Intake;
 use super::outbox::Spares;
 use crate::limits::{FRAME_MAX, OWN_BUFFER_MIN};
 use crate::node::Packet;
@@ -15,7 +16,7 @@ use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::{Frame, Route};
 
 /// The connections, and the lists of those that need to be read, written or dialled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     conns: Slab<Conn>,
     /// Connections that the node has closed but that still linger, oldest first; some may be gone already.
@@ -33,9 +34,55 @@ pub(super) struct Table {
     pub dials: Vec<NodeId>,
     /// Spare buffers for all outboxes.
     pub spares: Spares,
+    /// The memory of the inboxes of clients.
+    pub intake: Intake,
 }
 
 impl Table {
+    /// Returns an empty table, with a budget in bytes for the inboxes of clients.
+    pub(super) fn new(input_bytes: usize) -> Self {
+        Self {
+            conns: Slab::new(),
+            lingering: VecDeque::new(),
+            generation: 0,
+            now_us: 0,
+            is_draining: false,
+            ready: Fair::default(),
+            dirty: Vec::new(),
+            dials: Vec::new(),
+            spares: Spares::default(),
+            intake: Intake::new(input_bytes),
+        }
+    }
+
+    /// Counts the memory of a connection's inbox after it may have changed.
+    pub(super) fn recount(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id && !conn.is_link) else {
+            return;
+        };
+        let before = std::mem::replace(&mut conn.counted, conn.inbox.size());
+        self.intake.change(before, conn.counted);
+        if !conn.inbox.is_large() {
+            self.intake.end(id);
+        }
+    }
+
+    /// Lets the large frames go on for which there is memory again.
+    pub(super) fn feed(&mut self) {
+        while let Some(id) = self.intake.next() {
+            let now_us = self.now_us;
+            if let Some(conn) = self.get_mut(id) {
+                conn.is_starved = false;
+                // It did not wait for its peer.
+                conn.partial_since_us = conn.partial_since_us.map(|_| now_us);
+                conn.grown_us = now_us;
+                self.mark_ready(id);
+            } else {
+                self.intake.end(id);
+            }
+        }
+    }
+
     /// Adds a connection. `make` creates it from its id.
     pub(super) fn insert(&mut self, make: impl FnOnce(ConnId) -> Conn) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
@@ -87,7 +134,10 @@ impl Table {
     /// Removes a connection.
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         self.get_mut(id)?;
-        Some(self.conns.remove(id.slot as usize))
+        let conn = self.conns.remove(id.slot as usize);
+        self.intake.change(conn.counted, 0);
+        self.intake.end(id);
+        Some(conn)
     }
 
     /// Returns all connections.
@@ -192,6 +242,7 @@ impl Links for Table {
             let deadline_us = now_us.saturating_add(conn.linger_us(is_draining));
             conn.state = State::Closing { deadline_us, is_shut: false };
             conn.inbox = super::inbox::Inbox::default();
+            self.recount(id);
             self.linger(id);
             self.mark_dirty(id);
             self.mark_ready(id);

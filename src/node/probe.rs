@@ -76,6 +76,7 @@ impl Node {
             ("inflight", self.admission.inflight()),
             ("charged_bytes", self.admission.reserved()),
             ("untaken_bytes", self.admission.untaken()),
+            ("input_bytes", self.input_bytes),
             ("topics", self.catalogue.len() as u64),
             ("memory_bytes", self.memory_used()),
             ("memory_bytes_max", self.settings.memory_bytes),

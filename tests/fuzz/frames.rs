@@ -85,8 +85,11 @@ impl Reading {
     fn of(mut stream: &[u8], dimension: Dimension, is_fresh: bool, cuts: Option<Rng>) -> Self {
         let frame_max = if is_fresh { FRAME_BEFORE_HELLO_MAX } else { FRAME_MAX + LINK_FRAME_EXTRA };
         let mut reading = Self { dimension, frame_max, cuts, inbox: Inbox::default(), frames: Vec::new(), error: None };
+        let given = stream.len();
         loop {
             let read = if reading.inbox.is_large() { reading.large(&mut stream) } else { reading.small(&mut stream) };
+            let most = OWN_BUFFER_MIN.max(2 * reading.frame_max as usize).max(given);
+            assert!(reading.inbox.size() <= most, "{} bytes wait", reading.inbox.size());
             match read {
                 Ok(true) => {}
                 Ok(false) => return reading,

@@ -2,12 +2,13 @@
 //! 64 MiB and a tenth, and a polite client of the same node and address is served meanwhile.
 
 use dht_node::client::{Batch, Retention, Start};
-use dht_node::limits::{PAYLOAD_MAX, clients_bytes};
+use dht_node::limits::{PAYLOAD_MAX, clients_bytes, input_bytes};
 use dht_node::wire::Request;
 
 use crate::cube::Cube;
+use crate::daemon::wait_for;
 use crate::raw::{Raw, request_frame};
-use crate::requests::{fetch, fetched, record};
+use crate::requests::{fetch, fetched, publish, published, record};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: u64 = 8 * MIB;
@@ -86,4 +87,35 @@ fn one_large_answer_each_that_is_not_taken() {
     let untaken = cube.counter(0, "untaken_bytes") + cube.counter(0, "charged_bytes");
     assert!(untaken <= clients_bytes(LIMIT) + 300 * 4096, "{untaken} bytes");
     drop(clients);
+}
+
+#[test]
+fn parts_of_large_frames_whose_rest_does_not_come() {
+    let (mut cube, large, small) = cube();
+    let payload = record(&vec![7; LARGE]);
+    let whole = |raw: &mut Raw| {
+        let id = raw.next_id();
+        (id, request_frame(id, &publish(&large, 1), &payload))
+    };
+    let mut parts: Vec<Raw> = (0..300)
+        .map(|number: u64| {
+            let mut raw = Raw::greet(cube.address(u16::from(number.is_multiple_of(2))));
+            let (_, frame) = whole(&mut raw);
+            // The node need not read what it has no memory for, so the socket's buffers must be able to hold it.
+            raw.send(&frame[..100 << 10]);
+            raw
+        })
+        .collect();
+    check(&mut cube, &small);
+    for node in 0..2 {
+        let most = input_bytes(LIMIT) + MIB + 300 * 16 * 1024;
+        assert!(cube.counter(node, "input_bytes") <= most, "node {node} holds more than {most} bytes");
+        // Another one is completed nevertheless.
+        let mut raw = Raw::greet(cube.address(node));
+        let (id, frame) = whole(&mut raw);
+        raw.send(&frame);
+        published(&raw.answer(id));
+    }
+    parts.clear();
+    wait_for("all parts are dropped", || (cube.counter(0, "input_bytes") == 0).then_some(()));
 }

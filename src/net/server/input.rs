@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Loop;
-use crate::limits::{READ_LEAST, READ_WORK};
+use crate::limits::{READ_BUDGET, READ_LEAST, READ_WORK};
 use crate::net::conn::{Got, State};
 use crate::net::inbox::Frames;
 use crate::node::Event;
@@ -42,15 +42,21 @@ impl<S: Store> Loop<S> {
                 Ok(false) => {}
                 Err(error) => self.drop_conn(now, id, &error),
             }
+            self.turn.links.recount(id);
             let work = self.turn.take_work().saturating_add(READ_WORK);
             self.turn.links.ready.spend(id, work);
         }
+        self.turn.links.feed();
+        self.turn.note_input(self.turn.links.intake.used());
     }
 
     /// Handles the frames that a connection has left in an earlier turn, or reads once from it. Returns true if there
     /// may be more.
     fn read_open(&mut self, now: Now, id: ConnId, allowed: u64) -> io::Result<bool> {
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        if conn.is_starved {
+            return conn.failure.map_or(Ok(false), |failure| Err(failure.into()));
+        }
         if conn.inbox.is_large() {
             return self.read_large(now, id);
         }
@@ -88,10 +94,12 @@ impl<S: Store> Loop<S> {
 
     /// Reads once from a connection, handles the frames, and keeps the rest.
     fn take_fresh(&mut self, now: Now, id: ConnId, allowed: u64) -> io::Result<(Taken, Got)> {
+        let most = self.turn.links.intake.read_max(READ_BUDGET);
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok((Taken::default(), Got::End)) };
         let kept = conn.inbox.take_rest();
         self.scratch[..kept.len()].copy_from_slice(&kept);
-        let room = self.scratch.len().min(kept.len() + conn.read_max);
+        let read_max = if conn.is_link { conn.read_max } else { most.min(conn.read_max) };
+        let room = self.scratch.len().min(kept.len() + read_max);
         let got = if conn.ended { Got::Drained(0) } else { conn.read(&mut self.scratch[kept.len()..room])? };
         let count = match got {
             Got::More(count) | Got::Drained(count) => count,
@@ -156,7 +164,17 @@ impl<S: Store> Loop<S> {
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
         let mut buffer = conn.inbox.take_large_buffer();
         let start = buffer.len();
-        buffer.resize(start + conn.inbox.large_growth(start), 0);
+        let grown = start + conn.inbox.large_growth(start);
+        let is_new = buffer.capacity() < grown && !conn.is_link;
+        let is_admitted = !is_new || self.turn.links.intake.admits(id, grown);
+        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        if !is_admitted {
+            conn.is_starved = true;
+            let put = conn.inbox.put_large_buffer(buffer, self.dimension, conn.frame_max);
+            assert!(matches!(put, Ok(None)), "a whole frame has been handled");
+            return Ok(false);
+        }
+        buffer.resize(grown, 0);
         let got = conn.read(&mut buffer[start..]);
         let (count, more) = match got? {
             Got::More(count) => (count, true),
@@ -177,6 +195,7 @@ impl<S: Store> Loop<S> {
             return Ok(false);
         }
         let is_gone = conn.failure.is_some();
+        conn.grown_us = if count > 0 { now.monotonic_us } else { conn.grown_us };
         buffer.truncate(start + count);
         match conn.inbox.put_large_buffer(buffer, self.dimension, conn.frame_max) {
             Ok(None) => self.turn.handle(now, Event::Heard { conn: id }),
