@@ -319,13 +319,13 @@ list_bugs() {
     bug "all requests of a silent target are sent again" src/node/retry.rs \
         's/!pending\.is_repeatable \|\| tested\.contains\(target\)/!pending.is_repeatable/' node::tests
     bug "what was lost is taken for not applied" src/node/retry.rs \
-        '/fn doubt\(/,/^    \}/ s/\(pending\.is_unsure, pending\.lost_us\) = \(true, now_us\)/pending.lost_us = now_us/' node::tests
+        '/fn mark_lost\(/,/^    \}/ s/\(pending\.is_unsure, pending\.lost_us\) = \(true, now_us\)/pending.lost_us = now_us/' node::tests
     bug "what was lost late is not sent again for long enough" src/node/retry.rs \
         's/\(is_unreachable \|\| !is_new_loss\)/true/' node::tests
     bug "a change is sent again after it may have been applied" src/node/retry.rs \
-        '/fn doubt\(/,/^    \}/ s/if pending\.is_repeatable/if pending.frame.is_some()/' node::tests
+        '/fn mark_lost\(/,/^    \}/ s/if pending\.is_repeatable/if pending.frame.is_some()/' node::tests
     bug "new requests overtake those that wait" src/node/retry.rs \
-        '/fn keep_behind/,/^    \}/ s/!self\.retries\.holds\(lane\)/true/' node::tests
+        '/fn queue_behind_waiting/,/^    \}/ s/!self\.retries\.holds\(lane\)/true/' node::tests
     bug "an earlier attempt that comes back is taken for the latest" src/node/ingress.rs \
         's/if self\.pending\.is_latest\(origin\) != Some\(true\)/if false/' node::tests
     bug "a refusal of an earlier attempt is the answer" src/node/ingress.rs \
@@ -363,7 +363,7 @@ list_bugs() {
     bug "a correction of the clock is forgotten at a start" src/node/restore.rs \
         's/Entry::Reclock\(reclock\) => .*,$/Entry::Reclock(_) => {}/'
     bug "connections from a stall are let in" src/node/hello.rs \
-        's/Some\(Peer::Stranger \{ is_stale: true, \.\. \}\)/Some(Peer::Stranger { is_stale: true, deadline_us: 0 })/' node::tests
+        's/Some\(Peer::Handshaking \{ is_stale: true, \.\. \}\)/Some(Peer::Handshaking { is_stale: true, deadline_us: 0 })/' node::tests
     bug "a stall is noticed only at the next tick" src/node.rs \
         's/Event::Timeout => self\.on_timeout\(step\),/Event::Timeout => { self.notice_stall(now); self.on_timeout(step) }/; s/^ *self\.notice_stall\(now\);$//' node::tests
     bug "a connection that is accepted after the stall passes for a new one" src/node/tick.rs \

@@ -14,7 +14,7 @@
 //! | `held` | FETCHes that wait until their clients may use more memory |
 //! | `subscribe`, `subscriptions` | the readers of this node's own clients |
 //! | `deliver`, `pull` | records to readers: new ones as they come, older ones to readers that are behind |
-//! | `follow` | what homes are told about the readers here |
+//! | `follow` | reports to homes about the readers here |
 //! | `outage` | unreachable homes, and the notices to their subscribers |
 //! | `forward` | requests for other nodes; answers on their way |
 //! | `serve` | requests for this node: one line for each operation |
@@ -334,9 +334,9 @@ impl Node {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.heard_us = step.now.monotonic_us;
         match conn.peer {
-            Peer::Stranger { .. } => self.on_hello(step, id, frame),
+            Peer::Handshaking { .. } => self.on_hello(step, id, frame),
             Peer::Dialed { node, .. } => self.on_hello_response(step, id, node, frame),
-            Peer::Challenger { .. } => {
+            Peer::Replacement { .. } => {
                 self.refuse(step, id, Status::ProtocolError, "a frame before the answer to HELLO");
             }
             Peer::Client(_) => self.on_client_frame(step, id, frame),
@@ -374,7 +374,7 @@ impl Node {
                 self.admission.fill(id);
                 self.suspend_if_due(step, id);
             }
-            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } | Peer::Leaving { .. } => {}
+            Peer::Handshaking { .. } | Peer::Dialed { .. } | Peer::Replacement { .. } | Peer::Leaving { .. } => {}
         }
     }
 
@@ -391,7 +391,7 @@ impl Node {
                 self.resume_if_due(step, id);
                 self.wake_client(id);
             }
-            Peer::Stranger { .. } | Peer::Dialed { .. } | Peer::Challenger { .. } | Peer::Leaving { .. } => {}
+            Peer::Handshaking { .. } | Peer::Dialed { .. } | Peer::Replacement { .. } | Peer::Leaving { .. } => {}
         }
     }
 
@@ -401,20 +401,20 @@ impl Node {
         match conn.peer {
             Peer::Link { bit } => {
                 self.on_link_down(step, bit, end);
-                self.doubt_link(step, id);
+                self.mark_lost_on_link(step, id);
             }
             Peer::Dialed { node, .. } => self.redial_later(step, node),
-            Peer::Challenger { bit, .. } => {
-                let challenger = &mut self.routing.neighbour_mut(bit).challenger;
-                *challenger = challenger.filter(|parked| *parked != id);
+            Peer::Replacement { bit, .. } => {
+                let replacement = &mut self.routing.neighbour_mut(bit).replacement;
+                *replacement = replacement.filter(|kept| *kept != id);
             }
             Peer::Client(client) => {
                 self.admission.close(id);
                 self.drop_held(client.held);
                 self.drop_readers(step, client.readers);
             }
-            Peer::Leaving { .. } => self.doubt_link(step, id),
-            Peer::Stranger { .. } => {}
+            Peer::Leaving { .. } => self.mark_lost_on_link(step, id),
+            Peer::Handshaking { .. } => {}
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) struct Admission {
     by_source: HashMap<Source, usize, RandomState>,
     /// Clients that were suspended because the budget is short, in the order in which they are looked at again. Some
     /// may have been resumed since.
-    crowded: VecDeque<ConnId>,
+    throttled: VecDeque<ConnId>,
 }
 
 /// What the clients of one source use.
@@ -84,8 +84,8 @@ struct Account {
     is_suspended: bool,
     /// True while FETCHes of it wait for memory.
     is_holding: bool,
-    /// True while it is in `crowded`.
-    is_crowded: bool,
+    /// True while it is in `throttled`.
+    is_throttled: bool,
 }
 
 impl Account {
@@ -116,7 +116,7 @@ impl Admission {
             untaken: 0,
             sources: Slab::new(),
             by_source: HashMap::default(),
-            crowded: VecDeque::new(),
+            throttled: VecDeque::new(),
         }
     }
 
@@ -155,7 +155,7 @@ impl Admission {
             is_full: false,
             is_suspended: false,
             is_holding: false,
-            is_crowded: false,
+            is_throttled: false,
         });
     }
 
@@ -165,7 +165,7 @@ impl Admission {
         if self.account(id).is_some_and(|account| account.inflight > 0)
             && let Some(account) = self.accounts[id.slot as usize].take()
         {
-            self.closed.insert(id, Account { is_crowded: false, is_holding: false, ..account });
+            self.closed.insert(id, Account { is_throttled: false, is_holding: false, ..account });
         } else if self.account(id).is_some()
             && let Some(account) = self.accounts[id.slot as usize].take()
         {
@@ -256,9 +256,9 @@ impl Admission {
     pub(super) fn set_holding(&mut self, id: ConnId, is_holding: bool) {
         if let Some(account) = self.account_mut(id) {
             account.is_holding = is_holding;
-            if is_holding && !account.is_crowded {
-                account.is_crowded = true;
-                self.crowded.push_back(id);
+            if is_holding && !account.is_throttled {
+                account.is_throttled = true;
+                self.throttled.push_back(id);
                 self.forget_closed();
             }
         }
@@ -271,7 +271,7 @@ impl Admission {
 
     /// Returns true if a FETCH that waits may reserve so many bytes now. One of them may when its client uses nothing
     /// else, as long as its source has room.
-    pub(super) fn may_go_on(&self, id: ConnId, bytes: u32) -> bool {
+    pub(super) fn may_continue(&self, id: ConnId, bytes: u32) -> bool {
         let Some(account) = self.account(id) else { return false };
         let uses_nothing_else = account.used() <= u64::from(account.inflight) * u64::from(HELD_BYTES);
         account.used() + u64::from(bytes) <= self.share(account.source)
@@ -293,9 +293,9 @@ impl Admission {
             return false;
         }
         account.is_suspended = true;
-        if is_short && !account.is_crowded {
-            account.is_crowded = true;
-            self.crowded.push_back(id);
+        if is_short && !account.is_throttled {
+            account.is_throttled = true;
+            self.throttled.push_back(id);
             self.forget_closed();
         }
         true
@@ -303,9 +303,9 @@ impl Admission {
 
     /// Removes the clients that have gone from those that wait, once they are most of them.
     fn forget_closed(&mut self) {
-        if self.crowded.len() > 2 * self.accounts.len() {
-            let crowded = std::mem::take(&mut self.crowded);
-            self.crowded = crowded.into_iter().filter(|id| self.account(*id).is_some()).collect();
+        if self.throttled.len() > 2 * self.accounts.len() {
+            let throttled = std::mem::take(&mut self.throttled);
+            self.throttled = throttled.into_iter().filter(|id| self.account(*id).is_some()).collect();
         }
     }
 
@@ -319,11 +319,11 @@ impl Admission {
     }
 
     /// Returns the client that is to be looked at next among those that were suspended because the budget was short.
-    /// The caller resumes it if possible, and calls [`Self::keep_crowded`] in any case.
-    pub(super) fn take_crowded(&mut self) -> Option<ConnId> {
-        while let Some(id) = self.crowded.pop_front() {
+    /// The caller resumes it if possible, and calls [`Self::requeue_throttled`] in any case.
+    pub(super) fn take_throttled(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.throttled.pop_front() {
             if let Some(account) = self.account_mut(id) {
-                account.is_crowded = false;
+                account.is_throttled = false;
                 return Some(id);
             }
         }
@@ -331,13 +331,13 @@ impl Admission {
     }
 
     /// Puts a client that could not be resumed at the end of those that wait, unless it waits for something else.
-    pub(super) fn keep_crowded(&mut self, id: ConnId) {
+    pub(super) fn requeue_throttled(&mut self, id: ConnId) {
         if let Some(account) = self.account_mut(id)
-            && !account.is_crowded
+            && !account.is_throttled
             && (account.is_suspended && account.has_room() || account.is_holding)
         {
-            account.is_crowded = true;
-            self.crowded.push_back(id);
+            account.is_throttled = true;
+            self.throttled.push_back(id);
         }
     }
 
@@ -355,8 +355,8 @@ impl Admission {
         assert_eq!(self.untaken, sum(|account| account.untaken));
         for account in all() {
             assert!((account.reserved == 0) == (account.inflight == 0), "{account:?} reserves for nothing");
-            assert!(!account.is_holding || account.is_crowded, "{account:?} is forgotten");
-            assert!(!account.is_crowded || self.crowded.contains(&account.id), "{account:?} is forgotten");
+            assert!(!account.is_holding || account.is_throttled, "{account:?} is forgotten");
+            assert!(!account.is_throttled || self.throttled.contains(&account.id), "{account:?} is forgotten");
         }
         for (key, together) in &self.sources {
             let of_it = || all().filter(|account| account.source == key);
@@ -365,7 +365,7 @@ impl Admission {
             assert_eq!(self.by_source.get(&together.source), Some(&key));
         }
         assert_eq!(self.sources.len(), self.by_source.len());
-        let is_waiting = |account: &Account| account.inflight > 0 && !account.is_crowded;
+        let is_waiting = |account: &Account| account.inflight > 0 && !account.is_throttled;
         assert!(self.closed.values().all(is_waiting), "nothing is left to finish");
     }
 
@@ -514,11 +514,11 @@ mod tests {
         admission.finish(id(1), MIB);
         assert!(admission.resume(id(1)));
         // The others are looked at in turn, also when none of their own requests is finished.
-        let looked_at: Vec<ConnId> = (0..3).map(|_| admission.take_crowded().unwrap()).collect();
-        assert_eq!((looked_at, admission.take_crowded()), (vec![id(0), id(1), id(2)], None));
-        (0..3).for_each(|number| admission.keep_crowded(id(number)));
-        assert_eq!(admission.take_crowded(), Some(id(0)), "the client that was resumed does not wait");
-        assert_eq!((admission.take_crowded(), admission.take_crowded()), (Some(id(2)), None));
+        let looked_at: Vec<ConnId> = (0..3).map(|_| admission.take_throttled().unwrap()).collect();
+        assert_eq!((looked_at, admission.take_throttled()), (vec![id(0), id(1), id(2)], None));
+        (0..3).for_each(|number| admission.requeue_throttled(id(number)));
+        assert_eq!(admission.take_throttled(), Some(id(0)), "the client that was resumed does not wait");
+        assert_eq!((admission.take_throttled(), admission.take_throttled()), (Some(id(2)), None));
         admission.check();
     }
 

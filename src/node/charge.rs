@@ -31,14 +31,14 @@ impl Node {
     /// connected.
     pub(super) fn discharge(&mut self, step: &mut Step<'_>, asked: &Asked) -> Option<u32> {
         self.admission.finish(asked.conn, asked.charge);
-        self.resume_crowded(step, RESUMED_PER_REQUEST);
+        self.resume_throttled(step, RESUMED_PER_REQUEST);
         self.conns.client_mut(asked.conn).map(|client| client.frame_max)
     }
 
     /// Releases a part of what a request has reserved.
     pub(super) fn uncharge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32) {
         self.admission.release(id, charge);
-        self.resume_crowded(step, RESUMED_PER_REQUEST);
+        self.resume_throttled(step, RESUMED_PER_REQUEST);
     }
 
     /// After an answer, closes a client that has ended and waits for nothing more, or resumes reads from it if
@@ -74,7 +74,7 @@ impl Node {
         if !had_room && self.admission.room(id) > 0 {
             self.wake_client(id);
         }
-        self.resume_crowded(step, RESUMED_PER_REQUEST);
+        self.resume_throttled(step, RESUMED_PER_REQUEST);
     }
 
     /// Suspends reads from a client that has used up its share or does not read its answers.
@@ -98,17 +98,17 @@ impl Node {
     }
 
     /// Resumes reads from some of the clients that wait for the budget that all share.
-    pub(super) fn resume_crowded(&mut self, step: &mut Step<'_>, most: usize) {
+    pub(super) fn resume_throttled(&mut self, step: &mut Step<'_>, most: usize) {
         for _ in 0..most {
-            let Some(id) = self.admission.take_crowded() else { return };
+            let Some(id) = self.admission.take_throttled() else { return };
             self.resume_if_due(step, id);
-            self.admission.keep_crowded(id);
+            self.admission.requeue_throttled(id);
         }
     }
 
     /// Resumes reads from the clients for whom no finished request did.
     pub(super) fn tick_admission(&mut self, step: &mut Step<'_>) {
-        self.resume_crowded(step, RESUMED_PER_TICK);
+        self.resume_throttled(step, RESUMED_PER_TICK);
     }
 }
 

@@ -34,7 +34,7 @@ impl Conn {
 #[derive(Debug)]
 pub(super) enum Peer {
     /// Handshaking: it has not sent HELLO yet.
-    Stranger {
+    Handshaking {
         /// Monotonic time at which the handshake times out, in microseconds.
         deadline_us: u64,
         /// True if it may have been opened during a stall of this node. A neighbour gives up such a connection and
@@ -49,7 +49,7 @@ pub(super) enum Peer {
         deadline_us: u64,
     },
     /// A replacement link: a neighbour whose link is up has opened another connection. The old link gets a PING first.
-    Challenger {
+    Replacement {
         /// Instance from its HELLO.
         instance: u64,
         /// Request id of its HELLO.
@@ -79,7 +79,7 @@ pub(super) enum Peer {
 impl Peer {
     /// Returns true for a client, and for a handshaking connection, which may become one.
     const fn is_counted(&self) -> bool {
-        matches!(self, Self::Stranger { .. } | Self::Client(_))
+        matches!(self, Self::Handshaking { .. } | Self::Client(_))
     }
 }
 
@@ -102,8 +102,8 @@ pub(super) struct Client {
     pub given: (u64, usize),
     /// Its FETCHes that wait for memory.
     pub held: VecDeque<Held>,
-    /// Number of its pending subscriptions.
-    pub openings: usize,
+    /// Number of its pending readers.
+    pub pending_readers: usize,
     /// The highest request id received.
     pub last_request_id: u64,
 }
@@ -180,9 +180,9 @@ impl Conns {
     pub(super) fn client_mut(&mut self, id: ConnId) -> Option<&mut Client> {
         match &mut self.get_mut(id)?.peer {
             Peer::Client(client) => Some(client),
-            Peer::Stranger { .. }
+            Peer::Handshaking { .. }
             | Peer::Dialed { .. }
-            | Peer::Challenger { .. }
+            | Peer::Replacement { .. }
             | Peer::Link { .. }
             | Peer::Leaving { .. } => None,
         }
@@ -215,7 +215,7 @@ impl Conns {
     /// Counts the subscriptions and waiting requests of a client for its source, after their number has changed.
     pub(super) fn recount(&mut self, id: ConnId) {
         let Some(client) = self.client_mut(id) else { return };
-        let after = client.readers.len() + client.openings;
+        let after = client.readers.len() + client.pending_readers;
         let Some(conn) = self.get_mut(id) else { return };
         let (source, before) = (conn.source, std::mem::replace(&mut conn.subscriptions, after));
         self.sources.count_subscriptions(source, before, after);
@@ -249,7 +249,11 @@ impl Conns {
         assert_eq!(counted.clone().count(), self.clients);
         for conn in counted.clone() {
             if let Peer::Client(client) = &conn.peer {
-                assert_eq!(conn.subscriptions, client.readers.len() + client.openings, "recounted after each change");
+                assert_eq!(
+                    conn.subscriptions,
+                    client.readers.len() + client.pending_readers,
+                    "recounted after each change"
+                );
             }
         }
         self.sources.check(counted.map(|conn| (conn.source, conn.subscriptions)));

@@ -62,7 +62,7 @@ impl News<'_, '_> {
 impl Node {
     /// Delivers new records of a topic. Each reader whose cursor is at their beginning and that can take them gets the
     /// frame; readers that are behind catch up when they can.
-    pub(super) fn hand_out(&mut self, step: &mut Step<'_>, place: usize, span: Span, news: News<'_, '_>) {
+    pub(super) fn deliver(&mut self, step: &mut Step<'_>, place: usize, span: Span, news: News<'_, '_>) {
         let (frame_len, payload_len) = news.lens();
         let topic = self.subscriptions.topic_mut(place);
         // The frame may come late, and close a gap before frames that came earlier.
@@ -78,7 +78,7 @@ impl Node {
             match &mut reader.consumer {
                 // A subscriber that was sent WAITING must get FLOWING before any records.
                 Consumer::Stream { id, sent, limit }
-                    if cursor == span.base && *sent < *limit && !reader.is_told_to_wait =>
+                    if cursor == span.base && *sent < *limit && !reader.is_notified_waiting =>
                 {
                     if let Some(client) = self.conns.client_mut(reader.conn)
                         && self.admission.room(reader.conn) > 0
@@ -123,7 +123,7 @@ impl Node {
             // No reader here is near the end. The first one to get there asks for pushes again.
             self.subscriptions.topic_mut(place).push = false;
             self.subscriptions.clear_tail(place);
-            self.tell(step, place);
+            self.send_report(step, place);
         }
     }
 
@@ -137,12 +137,12 @@ impl Node {
                 return;
             }
             let Some(key) = self.subscriptions.dequeue() else { return };
-            self.go_on(step, key);
+            self.advance_reader(step, key);
         }
     }
 
     /// Advances a reader by one step, if it is behind and can take something.
-    fn go_on(&mut self, step: &mut Step<'_>, key: usize) {
+    fn advance_reader(&mut self, step: &mut Step<'_>, key: usize) {
         self.notify(step, key);
         let Some(reader) = self.subscriptions.get(key) else { return };
         let (conn, cursor, place) = (reader.conn, reader.cursor(), reader.topic);
@@ -283,7 +283,7 @@ impl Node {
         let topic = self.subscriptions.topic_mut(place);
         if !topic.push {
             topic.push = true;
-            self.tell(step, place);
+            self.send_report(step, place);
         }
     }
 

@@ -81,7 +81,7 @@ impl Node {
         self.expire_polls(step);
         self.refuse_held(step);
         for id in self.ids_of(|peer| matches!(peer, Peer::Client(_))) {
-            self.say_goaway(step, id, Status::Closing, FAREWELL);
+            self.send_goaway(step, id, Status::Closing, FAREWELL);
         }
     }
 
@@ -102,7 +102,7 @@ impl Node {
             };
             clients.into_iter().for_each(|id| self.close(step, id, End::ShuttingDown));
             for id in self.ids_of(|peer| matches!(peer, Peer::Link { .. })) {
-                self.say_goaway(step, id, Status::Closing, FAREWELL);
+                self.send_goaway(step, id, Status::Closing, FAREWELL);
             }
         }
         if let Stage::Parting { grace_us, deadline_us } = &mut self.drain {
@@ -113,7 +113,7 @@ impl Node {
                 self.drain = Stage::Done;
                 // Handshaking connections may have sent requests after their HELLO. None was accepted, which the
                 // refusal tells them.
-                for id in self.ids_of(|peer| matches!(peer, Peer::Stranger { .. })) {
+                for id in self.ids_of(|peer| matches!(peer, Peer::Handshaking { .. })) {
                     self.refuse(step, id, Status::Closing, FAREWELL);
                 }
                 for id in self.ids_of(|_| true) {
@@ -128,7 +128,7 @@ impl Node {
     }
 
     /// Sends GOAWAY with a reason for the end of the connection.
-    pub(super) fn say_goaway(&mut self, step: &mut Step<'_>, id: ConnId, status: Status, message: &str) {
+    pub(super) fn send_goaway(&mut self, step: &mut Step<'_>, id: ConnId, status: Status, message: &str) {
         let last_request_id = self.conns.client_mut(id).map_or(0, |client| client.last_request_id);
         let goaway = Box::new(Goaway { status, last_request_id, message: message.to_owned() });
         let packet = Packet::Goaway(goaway);

@@ -351,7 +351,7 @@ impl Node {
                 self.fan_out(step, &route, News::Made(&frame));
             }
             if let Some(place) = self.subscriptions.topic_of(id) {
-                self.hand_out(step, place, span, News::Made(&frame));
+                self.deliver(step, place, span, News::Made(&frame));
             }
         }
     }

@@ -7,7 +7,7 @@
 use super::deliver::News;
 use super::pull::request_frame;
 use super::serve::Answer;
-use super::subscriptions::{Telling, Told};
+use super::subscriptions::{InFlightReport, Report};
 use super::topics::unknown_topic;
 use super::{Node, Step};
 use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
@@ -36,11 +36,11 @@ impl Node {
             match Span::decode(args) {
                 Ok(span) if span.topic == id && span.epoch == self.subscriptions.topic(place).epoch => {
                     self.end_outage(step, place);
-                    self.hand_out(step, place, span, News::Handled(frame));
+                    self.deliver(step, place, span, News::Handled(frame));
                 }
                 // The log is in another epoch. The home's answer to a FEED says which; one FEED is enough for any
                 // number of pushes.
-                Ok(_) if self.subscriptions.topic(place).telling.is_none() => self.tell(step, place),
+                Ok(_) if self.subscriptions.topic(place).in_flight_report.is_none() => self.send_report(step, place),
                 Ok(_) => {}
                 Err(_) => self.stats.corrupt += 1,
             }
@@ -52,16 +52,16 @@ impl Node {
     }
 
     /// Reports the readers of a topic to its home.
-    pub(super) fn tell(&mut self, step: &mut Step<'_>, place: usize) {
+    pub(super) fn send_report(&mut self, step: &mut Step<'_>, place: usize) {
         let topic = self.subscriptions.topic(place);
         let home = topic.home;
         if home != self.settings.id {
-            self.tell_all(step, home, &[place], false);
+            self.send_reports(step, home, &[place], false);
         }
     }
 
     /// Reports to a home that a topic has no readers here any more.
-    pub(super) fn tell_left(&mut self, step: &mut Step<'_>, home: NodeId, topic: TopicId, epoch: Epoch) {
+    pub(super) fn report_no_readers(&mut self, step: &mut Step<'_>, home: NodeId, topic: TopicId, epoch: Epoch) {
         let item = FeedItem { topic, epoch, push: false, subscribers: 0, slowest: None, name: None };
         let mut payload = Vec::new();
         item.encode(&mut Writer::new(&mut payload));
@@ -69,16 +69,16 @@ impl Node {
     }
 
     /// Sends FEEDs about several topics to their home. With `reset` the home first forgets all earlier reports.
-    fn tell_all(&mut self, step: &mut Step<'_>, home: NodeId, places: &[usize], mut reset: bool) {
+    fn send_reports(&mut self, step: &mut Step<'_>, home: NodeId, places: &[usize], mut reset: bool) {
         for places in places.chunks(FEED_ITEMS_MAX) {
             let (version, at_us) = (self.subscriptions.feed_version + 1, step.now.monotonic_us);
             let mut payload = Vec::new();
             for &place in places {
-                let told = self.subscriptions.to_tell(place, self.subscriptions.topic(place).head);
+                let report = self.subscriptions.current_report(place, self.subscriptions.topic(place).head);
                 let topic = self.subscriptions.topic_mut(place);
-                topic.telling = Some(Telling { told, version, at_us });
+                topic.in_flight_report = Some(InFlightReport { report, version, at_us });
                 let name = TopicName::new(&topic.name).expect("checked when it was subscribed to");
-                let Told { push, subscribers, slowest } = told;
+                let Report { push, subscribers, slowest } = report;
                 let (id, epoch) = (topic.id, topic.epoch);
                 FeedItem { topic: id, epoch, push, subscribers, slowest, name: Some(name) }
                     .encode(&mut Writer::new(&mut payload));
@@ -115,18 +115,18 @@ impl Node {
         for fed in list.items {
             let Some(place) = self.subscriptions.topic_of(fed.topic) else { continue };
             if fed.status == Status::Ok.number() {
-                let telling = self.subscriptions.topic(place).telling;
+                let in_flight = self.subscriptions.topic(place).in_flight_report;
                 // An answer confirms only the FEED that it belongs to.
-                if let Some(telling) = telling.filter(|telling| telling.version == frame.header.request_id.0) {
-                    self.subscriptions.topic_mut(place).telling = None;
-                    self.subscriptions.set_told(place, Some(telling.told));
+                if let Some(in_flight) = in_flight.filter(|in_flight| in_flight.version == frame.header.request_id.0) {
+                    self.subscriptions.topic_mut(place).in_flight_report = None;
+                    self.subscriptions.set_confirmed_report(place, Some(in_flight.report));
                 }
                 if self.subscriptions.topic(place).epoch == fed.epoch {
                     self.end_outage(step, place);
                     self.raise_head(place, fed.next);
                 }
             } else if fed.status != Status::Truncated.number() || self.subscriptions.topic(place).epoch != fed.epoch {
-                // Readers that already follow the new epoch need not be told that the old one is over.
+                // Readers that already follow the new epoch need no notice that the old one is over.
                 self.end_topic(step, place, &reason(&fed, home));
             }
         }
@@ -193,7 +193,7 @@ impl Node {
         let places: Vec<usize> =
             self.subscriptions.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
         for &place in &places {
-            self.subscriptions.set_told(place, None);
+            self.subscriptions.set_confirmed_report(place, None);
         }
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
         // The answer says from which counter HEADS are counted.
@@ -201,7 +201,7 @@ impl Node {
         if places.is_empty() {
             return self.send_feed(step, home, true, 0, &[]);
         }
-        self.tell_all(step, home, &places, true);
+        self.send_reports(step, home, &places, true);
     }
 
     /// Resynchronises with homes that have sent no HEADS for too long, because they may have lost their feeds.
@@ -226,10 +226,10 @@ impl Node {
             if self.subscriptions.homes[usize::from(topic.home.index())].outage.is_some() {
                 continue; // all of it when it is back
             }
-            let is_due = match topic.telling {
+            let is_due = match topic.in_flight_report {
                 // It is not known whether the home has received it.
-                Some(telling) => telling.at_us + FEED_AGAIN_US <= now_us,
-                None => topic.told() != Some(self.subscriptions.to_tell(place, topic.head)),
+                Some(in_flight) => in_flight.at_us + FEED_AGAIN_US <= now_us,
+                None => topic.confirmed_report() != Some(self.subscriptions.current_report(place, topic.head)),
             };
             if is_due {
                 due[usize::from(topic.home.index())].push(place);
@@ -237,7 +237,7 @@ impl Node {
         }
         for (index, places) in due.into_iter().enumerate().filter(|(_, places)| !places.is_empty()) {
             let home = NodeId::new(u16::try_from(index).expect("a node"), self.settings.dimension).expect("a node");
-            self.tell_all(step, home, &places, false);
+            self.send_reports(step, home, &places, false);
         }
         let is_old = |since_us: u64| since_us.saturating_add(HEADS_US) <= now_us;
         let strays = std::mem::take(&mut self.subscriptions.strays);
@@ -245,12 +245,13 @@ impl Node {
         self.subscriptions.strays = fresh;
         for (topic, (home, _)) in old {
             if self.subscriptions.topic_of(topic).is_none() {
-                self.tell_left(step, home, topic, Epoch(0));
+                self.report_no_readers(step, home, topic, Epoch(0));
             }
         }
     }
 
-    /// Notes a push of a topic without readers. A subscription may still be in transit, so the home is told only later.
+    /// Notes a push of a topic without readers. The home is sent a report only if this lasts: the answer to a SUBSCRIBE
+    /// may still be in transit.
     fn note_stray(&mut self, step: &Step<'_>, topic: TopicId, home: NodeId) {
         let strays = &mut self.subscriptions.strays;
         if strays.len() < STRAYS_MAX {

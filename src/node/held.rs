@@ -54,7 +54,7 @@ impl Node {
                 self.releasable.push(conn);
             }
             None => {
-                self.take_opening(&asked);
+                self.take_pending_reader(&asked);
                 self.admission.finish(conn, asked.charge);
             }
         }
@@ -70,7 +70,7 @@ impl Node {
                 self.admission.set_holding(conn, false);
                 continue;
             };
-            if self.admission.may_go_on(conn, held.needed - HELD_BYTES) {
+            if self.admission.may_continue(conn, held.needed - HELD_BYTES) {
                 self.send_held(step, held);
                 self.releasable.push(conn);
             } else {
@@ -88,7 +88,7 @@ impl Node {
         let Some(origin) = self.pending.insert(pending, step.now.after_us(REQUEST_TIMEOUT_US)) else {
             return self.finish(step, asked, self.too_many_pending().into());
         };
-        if self.keep_behind(step, origin) {
+        if self.queue_behind_waiting(step, origin) {
             return;
         }
         let route = self.new_route(target, kind, TrafficClass::Bulk, origin);
@@ -101,7 +101,7 @@ impl Node {
     /// Drops the FETCHes of a client that has gone.
     pub(super) fn drop_held(&mut self, held: impl IntoIterator<Item = Held>) {
         for Held { asked, .. } in held {
-            self.take_opening(&asked);
+            self.take_pending_reader(&asked);
             self.admission.finish(asked.conn, asked.charge);
         }
     }

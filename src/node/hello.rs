@@ -27,7 +27,7 @@ impl Node {
         }
         let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
         let is_stale = self.clock.is_just_after_stall(step.now);
-        self.conns.insert(id, source, step.now.monotonic_us, Peer::Stranger { deadline_us, is_stale });
+        self.conns.insert(id, source, step.now.monotonic_us, Peer::Handshaking { deadline_us, is_stale });
     }
 
     pub(super) fn on_dialed(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId) {
@@ -103,10 +103,10 @@ impl Node {
     }
 
     /// Makes the replacement link, if there is one, the link, because the old connection is closed.
-    pub(super) fn admit_challenger(&mut self, step: &mut Step<'_>, bit: u8) {
-        let Some(id) = self.routing.neighbour_mut(bit).challenger.take() else { return };
+    pub(super) fn admit_replacement(&mut self, step: &mut Step<'_>, bit: u8) {
+        let Some(id) = self.routing.neighbour_mut(bit).replacement.take() else { return };
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if let Peer::Challenger { instance, request_id, .. } = conn.peer {
+        if let Peer::Replacement { instance, request_id, .. } = conn.peer {
             let answer = self.hello_to_neighbour(self.settings.id.across(bit));
             self.answer_hello(step, id, request_id, Status::Ok, answer);
             self.on_link_up(step, id, bit, instance);
@@ -114,9 +114,9 @@ impl Node {
     }
 
     /// Refuses a replacement link, because the old link is alive.
-    pub(super) fn refuse_challenger(&mut self, step: &mut Step<'_>, id: ConnId) {
+    pub(super) fn refuse_replacement(&mut self, step: &mut Step<'_>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if let Peer::Challenger { request_id, bit, .. } = conn.peer {
+        if let Peer::Replacement { request_id, bit, .. } = conn.peer {
             let node = self.name(self.routing.neighbour(bit).node);
             let message = format!("node {node} is connected and alive; two processes have the same --id");
             self.refuse_hello(step, id, request_id, Status::DuplicateNode, &message);
@@ -125,7 +125,7 @@ impl Node {
 
     /// Sends GOAWAY with the reason, and closes the connection.
     pub(super) fn refuse(&mut self, step: &mut Step<'_>, id: ConnId, status: Status, message: &str) {
-        self.say_goaway(step, id, status, message);
+        self.send_goaway(step, id, status, message);
         self.close(step, id, End::Refused(status, message));
     }
 
@@ -205,7 +205,7 @@ impl Node {
             readers: BTreeSet::new(),
             given: (0, 0),
             held: VecDeque::new(),
-            openings: 0,
+            pending_readers: 0,
             last_request_id: request_id.0,
         };
         self.conns.set_peer(id, Peer::Client(client));
@@ -224,7 +224,7 @@ impl Node {
         }
         // The neighbour dialled many times during the stall and has given up each attempt. Accepting these one after
         // the other would bring the link up and down once for each.
-        if matches!(self.conns.get_mut(id).map(|conn| &conn.peer), Some(Peer::Stranger { is_stale: true, .. })) {
+        if matches!(self.conns.get_mut(id).map(|conn| &conn.peer), Some(Peer::Handshaking { is_stale: true, .. })) {
             return self.close(step, id, End::Stale);
         }
         self.on_hello_topics(bit, hello);
@@ -236,9 +236,9 @@ impl Node {
             Some(old) => {
                 let deadline_us = step.now.after_us(DUPLICATE_PROBE_US);
                 let instance = hello.instance;
-                self.conns.set_peer(id, Peer::Challenger { instance, request_id, bit, deadline_us });
-                if let Some(earlier) = self.routing.neighbour_mut(bit).challenger.replace(id) {
-                    self.refuse_challenger(step, earlier);
+                self.conns.set_peer(id, Peer::Replacement { instance, request_id, bit, deadline_us });
+                if let Some(earlier) = self.routing.neighbour_mut(bit).replacement.replace(id) {
+                    self.refuse_replacement(step, earlier);
                 }
                 return self.ping(step, old);
             }

@@ -34,8 +34,8 @@ pub(super) struct Asked {
     pub opcode: u8,
     /// Bytes reserved for its response.
     pub charge: u32,
-    /// True if it opens a subscription or waits for records, and so has an opening. Another request of the client may
-    /// have the same id.
+    /// True if it is a SUBSCRIBE or a FETCH with a waiting time, and so has a pending reader. Only then is the pending
+    /// reader with this request id its own: another request of the client may have the same id.
     pub opens: bool,
 }
 
@@ -120,7 +120,7 @@ impl Node {
             self.check_creates(step, id)?;
         }
         self.send_to_destination(step, asked, (frame, limited), &request).inspect_err(|_| {
-            self.take_opening(&asked);
+            self.take_pending_reader(&asked);
             if let Request::Create { .. } = request {
                 self.conns.give_create_back(id);
             }
@@ -178,7 +178,7 @@ impl Node {
         } else if is_here {
             self.charge(step, asked.conn, asked.charge);
             self.serve(step, request, frame, ReplyTo::Client(asked), &route);
-        } else if ttl.is_none() && self.keep_behind(step, origin) {
+        } else if ttl.is_none() && self.queue_behind_waiting(step, origin) {
             // It is sent when those before it have been.
         } else if ttl.is_none() && self.routing.is_held(target, step.now.monotonic_us) {
             self.reply(step, ReplyTo::new(&frame.header, &route), self.unreachable(target));
@@ -292,10 +292,11 @@ impl Node {
         if asked.opcode == Opcode::Create.number() {
             self.settle_create(&asked, Self::answer_of(asked.opcode, frame).as_ref());
         }
-        let opening = self.take_opening(&asked);
-        let opening = opening.and_then(|opening| Some((opening, Self::answer_of(asked.opcode, frame)?)));
-        if let Some((opening, Response::Fetched(fetched))) = &opening
-            && self.begin_poll(step, &asked, target, opening, fetched)
+        let pending_reader = self.take_pending_reader(&asked);
+        let pending_reader =
+            pending_reader.and_then(|pending_reader| Some((pending_reader, Self::answer_of(asked.opcode, frame)?)));
+        if let Some((pending_reader, Response::Fetched(fetched))) = &pending_reader
+            && self.begin_poll(step, &asked, target, pending_reader, fetched)
         {
             return;
         }
@@ -309,8 +310,8 @@ impl Node {
                 step.out.push(Action::Forward { conn, request_id, route: None, droppable: false });
             }
         }
-        if let Some((opening, Response::Subscribed(subscribed))) = opening {
-            self.begin_stream(step, &asked, target, opening, &subscribed);
+        if let Some((pending_reader, Response::Subscribed(subscribed))) = pending_reader {
+            self.begin_stream(step, &asked, target, pending_reader, &subscribed);
         }
         self.settle(step, asked.conn);
     }
@@ -340,9 +341,9 @@ impl Node {
     /// Sends a client the response to its request.
     pub(super) fn finish(&mut self, step: &mut Step<'_>, asked: Asked, response: Response) {
         self.settle_create(&asked, Some(&response));
-        let (opening, here) = (self.take_opening(&asked), self.settings.id);
-        if let (Some(opening), Response::Fetched(fetched)) = (&opening, &response)
-            && self.begin_poll(step, &asked, here, opening, fetched)
+        let (pending_reader, here) = (self.take_pending_reader(&asked), self.settings.id);
+        if let (Some(pending_reader), Response::Fetched(fetched)) = (&pending_reader, &response)
+            && self.begin_poll(step, &asked, here, pending_reader, fetched)
         {
             return;
         }
@@ -360,8 +361,8 @@ impl Node {
             let response = if let Response::Fetched(_) = response { fit(response, frame_max) } else { response };
             answer(step, asked, response);
         }
-        if let Some((opening, subscribed)) = opening.zip(subscribed) {
-            self.begin_stream(step, &asked, here, opening, &subscribed);
+        if let Some((pending_reader, subscribed)) = pending_reader.zip(subscribed) {
+            self.begin_stream(step, &asked, here, pending_reader, &subscribed);
         }
         self.settle(step, asked.conn);
     }

@@ -54,7 +54,7 @@ impl Node {
         let goaway = frame.args().ok().and_then(|args| Goaway::decode(frame.header.status, args).ok());
         let end = goaway.as_ref().map_or(End::ClosedByPeer, |goaway| End::Goaway(goaway.status, &goaway.message));
         if is_orderly {
-            self.say_goaway(step, id, Status::Closing, "routed around from now on");
+            self.send_goaway(step, id, Status::Closing, "routed around from now on");
             self.conns.set_peer(id, Peer::Leaving { bit, deadline_us: step.now.after_us(DRAIN_US) });
             self.on_link_down(step, bit, end);
         } else {
@@ -79,7 +79,7 @@ impl Node {
         log::info!("link to {} is down: {end}", self.name(self.routing.neighbour(bit).node));
         self.stats.links_down += 1;
         self.routing.set_down(bit, step.now.monotonic_us, self.random.u64(..));
-        self.admit_challenger(step, bit);
+        self.admit_replacement(step, bit);
     }
 
     /// Schedules the next dial after a connection attempt has failed.
@@ -153,8 +153,8 @@ impl Node {
 
     /// Refuses the replacement link, if there is one, because the link has shown a sign of life.
     fn forgive(&mut self, step: &mut Step<'_>, bit: u8) {
-        if let Some(challenger) = self.routing.neighbour_mut(bit).challenger.take() {
-            self.refuse_challenger(step, challenger);
+        if let Some(replacement) = self.routing.neighbour_mut(bit).replacement.take() {
+            self.refuse_replacement(step, replacement);
         }
     }
 

@@ -93,7 +93,7 @@ impl Node {
             if is_probe_due {
                 let of_home = self.subscriptions.topics().find(|(_, topic)| topic.home == home);
                 let place = of_home.map(|(place, _)| place).expect("a home with topics has one");
-                self.tell(step, place);
+                self.send_report(step, place);
             }
         }
     }
@@ -132,11 +132,11 @@ impl Node {
     /// Sends a subscriber WAITING or FLOWING if its topic's state differs from the last notice.
     pub(super) fn notify(&mut self, step: &mut Step<'_>, key: usize) {
         let Some(reader) = self.subscriptions.get(key) else { return };
-        let (conn, is_told) = (reader.conn, reader.is_told_to_wait);
+        let (conn, is_notified) = (reader.conn, reader.is_notified_waiting);
         let Consumer::Stream { id, .. } = reader.consumer else { return };
         let topic = self.subscriptions.topic(reader.topic);
         let (node, outage) = (topic.home.index(), topic.outage);
-        if outage.is_some() == is_told {
+        if outage.is_some() == is_notified {
             return;
         }
         let Some(client) = self.conns.client_mut(conn) else { return };
@@ -151,7 +151,7 @@ impl Node {
             Some(outage) => Push::Waiting { node, reason: outage.reason().number() },
             None => Push::Flowing { node },
         };
-        self.subscriptions.set_told_to_wait(key, outage.is_some());
+        self.subscriptions.set_notified_waiting(key, outage.is_some());
         step.out.push(Action::Send { conn, request_id: id, route: None, packet: Packet::Push(push) });
     }
 }

@@ -160,7 +160,7 @@ enum Due {
     /// No further attempt is made, and the client is answered.
     GiveUp,
     /// Its latest attempt was probably lost.
-    Doubt,
+    MarkLost,
     /// It is sent again to see whether its target answers.
     Test,
 }
@@ -203,7 +203,7 @@ impl Node {
     }
 
     /// Lets a new request wait if others for its target do. Returns false when it is to be sent at once.
-    pub(super) fn keep_behind(&mut self, step: &Step<'_>, origin: Origin) -> bool {
+    pub(super) fn queue_behind_waiting(&mut self, step: &Step<'_>, origin: Origin) -> bool {
         let now_us = step.now.monotonic_us;
         let Some(pending) = self.pending.get_mut(origin) else { return false };
         let lane = pending.lane();
@@ -235,7 +235,7 @@ impl Node {
         self.retries.lanes[lane.0].probes = 0;
         if is_latest && answered.is_unsure {
             self.retries.pass(answered.target, answered.sent_us);
-            self.look_through(step);
+            self.review_pending(step);
         }
         for _ in 0..LET_GO {
             self.send_oldest(step, lane);
@@ -257,18 +257,18 @@ impl Node {
     }
 
     /// Treats the unanswered requests that were sent over a lost link as lost.
-    pub(super) fn doubt_link(&mut self, step: &Step<'_>, conn: ConnId) {
+    pub(super) fn mark_lost_on_link(&mut self, step: &Step<'_>, conn: ConnId) {
         let went_over = |pending: &Pending| pending.via == Some(conn) && matches!(pending.state, State::Sent { .. });
         let lost: Vec<Origin> =
             self.pending.iter().filter(|(_, pending)| went_over(pending)).map(|(origin, _)| origin).collect();
         for origin in lost {
-            self.doubt(step, origin);
+            self.mark_lost(step, origin);
         }
     }
 
     /// Looks through the requests that have been unanswered for some time: gives up those whose time is over, keeps
     /// what was lost for another attempt, and sends the oldest one of a silent target again.
-    pub(super) fn look_through(&mut self, step: &mut Step<'_>) {
+    pub(super) fn review_pending(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         let late_us = now_us.saturating_sub(RETRY_SILENCE_US);
         let mut tested = NodeSet::new();
@@ -278,7 +278,7 @@ impl Node {
         for (origin, due) in due {
             match due {
                 Due::GiveUp => self.give_up(step, origin),
-                Due::Doubt => self.doubt(step, origin),
+                Due::MarkLost => self.mark_lost(step, origin),
                 Due::Test => {
                     let Some(pending) = self.pending.get_mut(origin) else { continue };
                     pending.is_unsure = true;
@@ -301,7 +301,7 @@ impl Node {
         }
         let silent_us = now_us.saturating_sub(pending.sent_us);
         if silent_us >= RETRY_SILENCE_US && pending.sent_us < self.retries.passed_us[usize::from(target.index())] {
-            return (pending.is_repeatable || give_up_us == u64::MAX).then_some(Due::Doubt);
+            return (pending.is_repeatable || give_up_us == u64::MAX).then_some(Due::MarkLost);
         }
         if !pending.is_repeatable || tested.contains(target) {
             return None;
@@ -312,7 +312,7 @@ impl Node {
 
     /// The latest attempt of a request was probably lost: it is sent again if that is harmless, or else not waited for
     /// much longer.
-    fn doubt(&mut self, step: &Step<'_>, origin: Origin) {
+    fn mark_lost(&mut self, step: &Step<'_>, origin: Origin) {
         let now_us = step.now.monotonic_us;
         let Some(pending) = self.pending.get_mut(origin) else { return };
         if pending.is_repeatable {

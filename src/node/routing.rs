@@ -28,7 +28,7 @@ pub(super) struct Neighbour {
     pub conn: Option<ConnId>,
     /// The replacement link: a second connection whose HELLO names this neighbour while the link is up. It replaces the
     /// link unless the link proves alive.
-    pub challenger: Option<ConnId>,
+    pub replacement: Option<ConnId>,
     /// The neighbour's instance id (chosen at each start) in the HELLO of the current or last link.
     pub instance: u64,
     /// Number of topics that the neighbour last reported, and the instance that reported it; see
@@ -52,7 +52,7 @@ impl RoutingTable {
         let neighbour = |(_, node)| Neighbour {
             node,
             conn: None,
-            challenger: None,
+            replacement: None,
             instance: 0,
             topics: (0, 0),
             has_parted: false,

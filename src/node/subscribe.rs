@@ -1,14 +1,14 @@
 //! Subscribing at the ingress: SUBSCRIBE, UNSUBSCRIBE, CREDIT, and FETCH that waits.
 //!
-//! A SUBSCRIBE is sent to the home like any request, and the ingress keeps a pending subscription ([`Opening`])
-//! meanwhile. When the answer passes through here, the pending subscription becomes a reader. So does a FETCH with a
-//! waiting time whose answer has no records.
+//! A SUBSCRIBE is sent to the home like any request, and the ingress keeps a [`PendingReader`] until the answer passes
+//! through here and the subscription begins. A FETCH with a waiting time is treated alike: if its answer has no
+//! records, it becomes a reader that waits for them.
 
 use std::collections::BTreeSet;
 
 use super::action::{Action, Packet};
 use super::ingress::Asked;
-use super::subscriptions::{Consumer, Followed, Opening, Poll, Subscription, Told, Wish};
+use super::subscriptions::{Consumer, Followed, PendingReader, Poll, ReaderKind, Report, Subscription};
 use super::{Node, Step};
 use crate::limits::{FETCH_WAIT_MAX_MS, POLLS_ENDED_PER_TICK, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX};
 use crate::types::{ConnId, NodeId, Offset, RequestId, TopicId};
@@ -75,8 +75,8 @@ impl Node {
         request_id: RequestId,
         subscribe: &Subscribe<'_>,
     ) -> Result<(), ErrorResponse> {
-        let wish = Wish::Stream { limit: subscribe.limit };
-        self.open(id, request_id, Opening { name: subscribe.topic.name.as_str().into(), wish })
+        let kind = ReaderKind::Stream { limit: subscribe.limit };
+        self.open(id, request_id, PendingReader { name: subscribe.topic.name.as_str().into(), kind })
     }
 
     fn open_poll(
@@ -87,16 +87,16 @@ impl Node {
         fetch: &Fetch<'_>,
     ) -> Result<(), ErrorResponse> {
         let wait_us = u64::from(fetch.max_wait_ms.min(FETCH_WAIT_MAX_MS)) * 1000;
-        let wish = Wish::Poll {
+        let kind = ReaderKind::Poll {
             max_bytes: fetch.max_bytes,
             max_records: fetch.max_records,
             deadline_us: step.now.after_us(wait_us),
         };
-        self.open(id, request_id, Opening { name: fetch.topic.name.as_str().into(), wish })
+        self.open(id, request_id, PendingReader { name: fetch.topic.name.as_str().into(), kind })
     }
 
-    /// Adds a pending subscription, unless its client or this node has as many readers as are allowed.
-    fn open(&mut self, id: ConnId, request_id: RequestId, opening: Opening) -> Result<(), ErrorResponse> {
+    /// Adds a pending reader, unless its client or this node has as many readers as are allowed.
+    fn open(&mut self, id: ConnId, request_id: RequestId, pending: PendingReader) -> Result<(), ErrorResponse> {
         self.check_unused(id, request_id)?;
         let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
         let full = |limit: usize, whose: &str| {
@@ -104,10 +104,10 @@ impl Node {
                 format!("{whose} has at most {limit} subscriptions and waiting FETCHes; end some, or use another node");
             Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(limit as u64)))
         };
-        if client.readers.len() + client.openings >= SUBSCRIPTIONS_PER_CLIENT_MAX {
+        if client.readers.len() + client.pending_readers >= SUBSCRIPTIONS_PER_CLIENT_MAX {
             return full(SUBSCRIPTIONS_PER_CLIENT_MAX, "a client");
         }
-        if self.subscriptions.len() + self.subscriptions.openings.len() >= SUBSCRIPTIONS_MAX {
+        if self.subscriptions.len() + self.subscriptions.pending_readers.len() >= SUBSCRIPTIONS_MAX {
             return full(SUBSCRIPTIONS_MAX, "a node");
         }
         if let Some((limit, source)) = self.conns.subscriptions_limit(id) {
@@ -117,9 +117,9 @@ impl Node {
             return Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(limit)));
         }
         let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
-        client.openings += 1;
+        client.pending_readers += 1;
         self.conns.recount(id);
-        self.subscriptions.openings.insert((id, request_id), opening);
+        self.subscriptions.pending_readers.insert((id, request_id), pending);
         Ok(())
     }
 
@@ -132,30 +132,30 @@ impl Node {
         Ok(())
     }
 
-    /// Removes and returns the pending subscription of a request that is being answered.
-    pub(super) fn take_opening(&mut self, asked: &Asked) -> Option<Opening> {
+    /// Removes and returns the pending reader of a request that is being answered.
+    pub(super) fn take_pending_reader(&mut self, asked: &Asked) -> Option<PendingReader> {
         if !asked.opens {
             return None;
         }
-        let opening = self.subscriptions.openings.remove(&(asked.conn, asked.request_id))?;
+        let pending = self.subscriptions.pending_readers.remove(&(asked.conn, asked.request_id))?;
         if let Some(client) = self.conns.client_mut(asked.conn) {
-            client.openings -= 1;
+            client.pending_readers -= 1;
         }
         self.conns.recount(asked.conn);
-        Some(opening)
+        Some(pending)
     }
 
-    /// Turns a pending subscription into a reader. Called right after the response to its SUBSCRIBE has been sent.
+    /// Turns a pending reader into a reader. Called right after the response to its SUBSCRIBE has been sent.
     pub(super) fn begin_stream(
         &mut self,
         step: &mut Step<'_>,
         asked: &Asked,
         home: NodeId,
-        opening: Opening,
+        pending: PendingReader,
         subscribed: &Subscribed,
     ) {
-        let Wish::Stream { limit } = opening.wish else { return };
-        let new = Followed::new(subscribed.topic_id, subscribed.epoch, opening.name, home, subscribed.next);
+        let ReaderKind::Stream { limit } = pending.kind else { return };
+        let new = Followed::new(subscribed.topic_id, subscribed.epoch, pending.name, home, subscribed.next);
         let Some(place) = self.follow(step, new) else { return };
         self.note_alive(step, home);
         self.end_outage(step, place);
@@ -164,8 +164,8 @@ impl Node {
         topic.push = true;
         if home != self.settings.id {
             // The home pushes to this node as from its response. The next FEED reports how many readers there are.
-            let told = Told { push: true, subscribers: 0, slowest: None };
-            self.subscriptions.set_told(place, Some(told));
+            let report = Report { push: true, subscribers: 0, slowest: None };
+            self.subscriptions.set_confirmed_report(place, Some(report));
         }
         let consumer = Consumer::Stream { id: asked.request_id, sent: 0, limit };
         if !self.add_reader(asked.conn, place, subscribed.from, consumer) {
@@ -180,15 +180,15 @@ impl Node {
         step: &mut Step<'_>,
         asked: &Asked,
         home: NodeId,
-        opening: &Opening,
+        pending: &PendingReader,
         fetched: &Fetched,
     ) -> bool {
-        let Wish::Poll { max_bytes, max_records, deadline_us } = opening.wish else { return false };
+        let ReaderKind::Poll { max_bytes, max_records, deadline_us } = pending.kind else { return false };
         let is_gap = fetched.from < fetched.base;
         if fetched.count > 0 || is_gap || deadline_us <= step.now.monotonic_us || self.drain.has_begun() {
             return false;
         }
-        let new = Followed::new(fetched.topic_id, fetched.epoch, opening.name.clone(), home, fetched.next);
+        let new = Followed::new(fetched.topic_id, fetched.epoch, pending.name.clone(), home, fetched.next);
         let Some(place) = self.follow(step, new) else { return false };
         self.note_alive(step, home);
         self.end_outage(step, place);
@@ -202,8 +202,8 @@ impl Node {
         // them.
         let topic = self.subscriptions.topic_mut(place);
         topic.push = true;
-        if home != self.settings.id && topic.told().is_none_or(|told| !told.push) {
-            self.tell(step, place);
+        if home != self.settings.id && topic.confirmed_report().is_none_or(|report| !report.push) {
+            self.send_report(step, place);
         }
         self.admission.finish(asked.conn, asked.charge);
         self.settle(step, asked.conn);
@@ -285,7 +285,7 @@ impl Node {
         if self.subscriptions.topic(place).is_unread() {
             let topic = self.subscriptions.unfollow(place);
             if topic.home != self.settings.id {
-                self.tell_left(step, topic.home, topic.id, topic.epoch);
+                self.report_no_readers(step, topic.home, topic.id, topic.epoch);
             }
         } else {
             self.subscriptions.trim_tail(place);
@@ -354,7 +354,7 @@ impl Node {
     }
 }
 
-/// Returns true if the request has a pending subscription until it is answered.
+/// Returns true if the request has a pending reader until it is answered.
 pub(super) fn opens_reader(request: &Request<'_>, flags: Flags) -> bool {
     let may_wait = matches!(request, Request::Subscribe(_) | Request::Fetch(Fetch { max_wait_ms: 1.., .. }));
     may_wait && !flags.has(Flags::ONEWAY)

@@ -27,7 +27,7 @@ pub(super) struct Subscription {
     /// What the reader wants.
     pub consumer: Consumer,
     /// True from WAITING to FLOWING: the client's last notice was that the home is unreachable.
-    pub is_told_to_wait: bool,
+    pub is_notified_waiting: bool,
     /// True while the reader is in the queue of those that may be able to continue.
     queued: bool,
 }
@@ -80,18 +80,19 @@ pub(super) struct Poll {
     pub first: Offset,
 }
 
-/// A pending subscription: a request that becomes a reader once its answer has arrived.
+/// A SUBSCRIBE, or a FETCH with a waiting time, whose answer is outstanding. It becomes a reader when the answer
+/// arrives; a FETCH only does so if the answer has no records.
 #[derive(Debug)]
-pub(super) struct Opening {
+pub(super) struct PendingReader {
     /// The topic's name.
     pub name: Box<str>,
     /// The kind of reader that it becomes.
-    pub wish: Wish,
+    pub kind: ReaderKind,
 }
 
-/// The kind of reader that a pending subscription becomes.
+/// The kind of reader that a [`PendingReader`] becomes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Wish {
+pub(super) enum ReaderKind {
     /// A subscription with this credit.
     Stream {
         /// Bytes of records that may be sent.
@@ -129,9 +130,9 @@ pub(super) struct Followed {
     /// True if the home should push records. False while all readers are far behind.
     pub push: bool,
     /// The report that the home has confirmed, if any.
-    told: Option<Told>,
+    confirmed_report: Option<Report>,
     /// The report that is in flight, if any.
-    pub telling: Option<Telling>,
+    pub in_flight_report: Option<InFlightReport>,
     /// The offsets from which a fetch is in flight.
     pub pulls: Vec<Offset>,
     /// Bytes that the next fetch must allow, because the next record is that large; 0 if that is not known.
@@ -144,7 +145,7 @@ pub(super) struct Followed {
 
 /// A report to a home about the readers of one of its topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Report {
     /// True if the home should push records.
     pub push: bool,
     /// Number of readers.
@@ -155,9 +156,9 @@ pub(super) struct Told {
 
 /// A FEED that the home has not confirmed yet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Telling {
+pub(super) struct InFlightReport {
     /// The report in it.
-    pub told: Told,
+    pub report: Report,
     /// Its request id.
     pub version: u64,
     /// Monotonic time in microseconds at which it was sent.
@@ -213,8 +214,8 @@ pub(super) struct Subscriptions {
     by_request: HashMap<(ConnId, RequestId), usize, RandomState>,
     topics: Slab<Followed>,
     by_id: HashMap<TopicId, usize, RandomState>,
-    /// The pending subscriptions.
-    pub openings: HashMap<(ConnId, RequestId), Opening, RandomState>,
+    /// The pending readers.
+    pub pending_readers: HashMap<(ConnId, RequestId), PendingReader, RandomState>,
     /// The state of each home, by node id.
     pub homes: Vec<Home>,
     /// Readers that may be able to continue.
@@ -244,7 +245,7 @@ impl Subscriptions {
             by_request: HashMap::default(),
             topics: Slab::new(),
             by_id: HashMap::default(),
-            openings: HashMap::default(),
+            pending_readers: HashMap::default(),
             homes: vec![Home::default(); usize::from(nodes)],
             queue: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -292,7 +293,7 @@ impl Subscriptions {
     /// Returns true when that request id belongs to a subscription, to a waiting FETCH, or to a request that may
     /// become one.
     pub(super) fn is_used(&self, conn: ConnId, id: RequestId) -> bool {
-        self.by_request.contains_key(&(conn, id)) || self.openings.contains_key(&(conn, id))
+        self.by_request.contains_key(&(conn, id)) || self.pending_readers.contains_key(&(conn, id))
     }
 
     /// Returns the key of a topic, or `None` if it is not followed.
@@ -329,7 +330,7 @@ impl Subscriptions {
 
     /// Removes a topic that has no readers.
     pub(super) fn unfollow(&mut self, place: usize) -> Followed {
-        self.set_told(place, None);
+        self.set_confirmed_report(place, None);
         self.clear_tail(place);
         let topic = self.topics.remove(place);
         assert!(topic.readers.is_empty(), "readers go before their topic");
@@ -339,12 +340,12 @@ impl Subscriptions {
     }
 
     /// Records which report the home has confirmed.
-    pub(super) fn set_told(&mut self, place: usize, told: Option<Told>) {
+    pub(super) fn set_confirmed_report(&mut self, place: usize, report: Option<Report>) {
         let topic = &mut self.topics[place];
         let home = &mut self.homes[usize::from(topic.home.index())];
-        let known = |told: Option<Told>| told.map(|told| told.push);
-        let (before, after) = (known(topic.told), known(told));
-        topic.told = told;
+        let known = |report: Option<Report>| report.map(|report| report.push);
+        let (before, after) = (known(topic.confirmed_report), known(report));
+        topic.confirmed_report = report;
         if before != after {
             if before.unwrap_or_default() != after.unwrap_or_default() {
                 home.digest ^= topic.id.number();
@@ -365,14 +366,14 @@ impl Subscriptions {
         }
         let before = self.by_request.insert((conn, consumer.request_id()), key);
         assert!(before.is_none(), "checked when it was asked for");
-        entry.insert(Subscription { conn, topic: place, cursor, consumer, is_told_to_wait: false, queued: false });
+        entry.insert(Subscription { conn, topic: place, cursor, consumer, is_notified_waiting: false, queued: false });
         self.topics[place].readers.insert((cursor, key));
         key
     }
 
     /// Records which notice a subscriber got last: WAITING (true) or FLOWING (false).
-    pub(super) fn set_told_to_wait(&mut self, key: usize, is_told_to_wait: bool) {
-        self.readers[key].is_told_to_wait = is_told_to_wait;
+    pub(super) fn set_notified_waiting(&mut self, key: usize, is_notified_waiting: bool) {
+        self.readers[key].is_notified_waiting = is_notified_waiting;
     }
 
     /// Removes a reader. The caller removes its topic if that was its last reader.
@@ -489,11 +490,11 @@ impl Subscriptions {
     }
 
     /// Returns the report that the home of a topic should have.
-    pub(super) fn to_tell(&self, place: usize, head: Offset) -> Told {
+    pub(super) fn current_report(&self, place: usize, head: Offset) -> Report {
         let topic = &self.topics[place];
         // A waiting FETCH keeps the feed alive just as a subscription does.
         let subscribers = u32::try_from(topic.readers.len()).unwrap_or(u32::MAX);
-        Told { push: topic.push, subscribers, slowest: topic.slowest().filter(|slowest| *slowest < head) }
+        Report { push: topic.push, subscribers, slowest: topic.slowest().filter(|slowest| *slowest < head) }
     }
 
     /// Asserts the invariants.
@@ -515,8 +516,8 @@ impl Subscriptions {
             assert!(!is_out || topic.outage.is_some(), "all topics of a home that is out of reach are");
             let home = &mut homes[usize::from(topic.home.index())];
             home.0 += 1;
-            home.1 += u32::from(topic.told.is_some());
-            if topic.told.is_some_and(|told| told.push) {
+            home.1 += u32::from(topic.confirmed_report.is_some());
+            if topic.confirmed_report.is_some_and(|report| report.push) {
                 home.2 ^= topic.id.number();
             }
         }
@@ -544,8 +545,8 @@ impl Followed {
             readers: BTreeSet::new(),
             is_retried: false,
             push: true,
-            told: None,
-            telling: None,
+            confirmed_report: None,
+            in_flight_report: None,
             pulls: Vec::new(),
             pull_least: 0,
             outage: None,
@@ -555,8 +556,8 @@ impl Followed {
     }
 
     /// Returns the report that the home has confirmed, if any.
-    pub(super) const fn told(&self) -> Option<Told> {
-        self.told
+    pub(super) const fn confirmed_report(&self) -> Option<Report> {
+        self.confirmed_report
     }
 
     /// Returns true when nobody reads the topic here.
@@ -677,15 +678,15 @@ mod tests {
     #[test]
     fn what_homes_know_is_counted_and_digested() {
         let mut table = Subscriptions::new(8);
-        let told = Some(Told { push: true, subscribers: 1, slowest: None });
+        let report = Some(Report { push: true, subscribers: 1, slowest: None });
         for (id, home) in [(1, 5), (2, 5), (3, 6)] {
             let place = table.follow(followed(id, home), 0);
             table.insert(conn(1), place, Offset(0), stream(id));
-            table.set_told(place, told);
+            table.set_confirmed_report(place, report);
         }
         assert_eq!((table.homes[5].feeds, table.homes[5].digest), (2, 1 ^ 2));
         let place = table.topic_of(TopicId::new(2).unwrap()).unwrap();
-        table.set_told(place, told.map(|told| Told { push: false, ..told }));
+        table.set_confirmed_report(place, report.map(|report| Report { push: false, ..report }));
         assert_eq!((table.homes[5].feeds, table.homes[5].digest), (2, 1));
         table.check();
         table.remove(table.stream(conn(1), RequestId(2)).unwrap());
@@ -695,15 +696,15 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_reader_is_told_unless_all_are_at_the_end() {
+    fn the_slowest_reader_is_reported_unless_all_are_at_the_end() {
         let mut table = Subscriptions::new(8);
         let place = table.follow(followed(1, 5), 0);
         for (id, cursor) in [(1, 9), (2, 4), (3, 7)] {
             table.insert(conn(1), place, Offset(cursor), stream(id));
         }
         for (head, slowest) in [(9, Some(4)), (5, Some(4)), (4, None)] {
-            let told = table.to_tell(place, Offset(head));
-            assert_eq!((told.subscribers, told.slowest), (3, slowest.map(Offset)), "{head}");
+            let report = table.current_report(place, Offset(head));
+            assert_eq!((report.subscribers, report.slowest), (3, slowest.map(Offset)), "{head}");
         }
     }
 }

@@ -76,7 +76,7 @@ impl Node {
         self.announce_start(step);
         self.tick_admission(step);
         self.expire_pending(step);
-        self.look_through(step);
+        self.review_pending(step);
         self.tick_subscriptions(step);
         self.expire_greetings(step);
         if self.clock.is_every(TICKS_PER_CLIENT_SCAN) {
@@ -116,7 +116,7 @@ impl Node {
         self.clock.stale_until_us = now.after_us(TICK_US);
         for (_, conn) in self.conns.iter_mut() {
             conn.heard_us = now.monotonic_us;
-            if let Peer::Stranger { is_stale, .. } = &mut conn.peer {
+            if let Peer::Handshaking { is_stale, .. } = &mut conn.peer {
                 *is_stale = true;
             }
         }
@@ -128,16 +128,16 @@ impl Node {
     fn expire_greetings(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         let late = |peer: &Peer| match peer {
-            Peer::Stranger { deadline_us, .. }
+            Peer::Handshaking { deadline_us, .. }
             | Peer::Dialed { deadline_us, .. }
-            | Peer::Challenger { deadline_us, .. }
+            | Peer::Replacement { deadline_us, .. }
             | Peer::Leaving { deadline_us, .. } => *deadline_us <= now_us,
             Peer::Client(_) | Peer::Link { .. } => false,
         };
         let late: Vec<ConnId> = self.conns.iter_mut().filter(|(_, conn)| late(&conn.peer)).map(|(id, _)| id).collect();
         for id in late {
             let challenged = match self.conns.get_mut(id).map(|conn| &conn.peer) {
-                Some(Peer::Challenger { bit, .. }) => Some(*bit),
+                Some(Peer::Replacement { bit, .. }) => Some(*bit),
                 _ => None,
             };
             match challenged.and_then(|bit| self.routing.neighbour(bit).conn) {

@@ -202,7 +202,7 @@ impl Node {
         let mut audience = Audience::default();
         self.feeds.add_audience(topic.id, &mut audience);
         if let Some(place) = self.subscriptions.topic_of(topic.id) {
-            let here = self.subscriptions.to_tell(place, topic.log.next());
+            let here = self.subscriptions.current_report(place, topic.log.next());
             audience.add(here.subscribers, here.slowest);
         }
         audience

@@ -33,7 +33,7 @@ fn a_node_that_ends_tells_its_clients_then_its_neighbours_and_serves_these_until
     assert_eq!(told(&sent), [goaway(link)]);
     assert!(!node.is_open(stays) && node.is_open(link) && !node.node.is_drained());
     assert_eq!(node.node_asks(1, 7, &ping(0), &[]).iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
-    assert_eq!(node.say_goaway(link, Status::Closing).len(), 0);
+    assert_eq!(node.send_goaway(link, Status::Closing).len(), 0);
     assert!(node.node.is_drained() && !node.is_open(link));
 }
 
@@ -75,7 +75,7 @@ fn what_was_taken_is_done_and_answered_before_a_node_ends() {
     assert_eq!(only(&sent, Opcode::Create)[0].status(), Status::Quota);
     assert_eq!(only(&sent, Opcode::Goaway).len(), 1, "the link is told now");
     let link = node.link();
-    node.say_goaway(link, Status::Closing);
+    node.send_goaway(link, Status::Closing);
     node.pass(2 * DRAIN_LINKS_US);
     assert!(!node.node.is_drained(), "the disk has not answered yet");
     let sent = node.commit();
@@ -116,7 +116,7 @@ fn a_neighbour_that_ends_is_routed_around_and_heard_until_it_closes() {
     let mut node = Harness::linked(1);
     let (client, link) = (node.client(), node.link());
     let asked = node.ask(client, 5, &subscribe(&name));
-    let sent = node.say_goaway(link, Status::Closing);
+    let sent = node.send_goaway(link, Status::Closing);
     assert_eq!(told(&sent), [(link, Opcode::Goaway, Status::Closing)], "confirmed");
     // Requests that it had accepted are answered over the old link; no new request is sent there.
     let sent = node.answer(&asked[0], &Response::Subscribed(subscribed(9, 1, 0)));
@@ -132,11 +132,11 @@ fn a_neighbour_that_ends_is_routed_around_and_heard_until_it_closes() {
     assert_eq!(node.ask(client, 8, &ping(1))[0].conn, node.link(), "the new link is another one");
     // A link that is not closed in time is closed by this side.
     let link = node.link();
-    node.say_goaway(link, Status::Closing);
+    node.send_goaway(link, Status::Closing);
     node.pass(DRAIN_US);
     assert!(!node.is_open(link));
     // Any other GOAWAY ends the link at once.
     let link = node.link_up();
-    node.say_goaway(link, Status::ProtocolError);
+    node.send_goaway(link, Status::ProtocolError);
     assert!(!node.is_open(link));
 }

@@ -397,7 +397,7 @@ impl Harness {
     }
 
     /// Announces the end of a connection from its other end.
-    pub(super) fn say_goaway(&mut self, conn: ConnId, status: Status) -> Vec<Sent> {
+    pub(super) fn send_goaway(&mut self, conn: ConnId, status: Status) -> Vec<Sent> {
         let goaway = Goaway { status, last_request_id: 0, message: "bye".to_owned() };
         let (opcode, flags) = (Opcode::Goaway.number(), Flags::ONEWAY);
         let head = Head { opcode, flags, status: status.number(), request_id: RequestId(0) };

@@ -371,7 +371,7 @@ fn a_subscribe_whose_client_went_or_whose_answer_did_not_come_leaves_nothing_beh
         };
         let items: Vec<u32> = feeds(told).iter().map(|sent| sent.feed().1[0].subscribers).collect();
         assert_eq!(items, [0]);
-        assert_eq!((node.node.subscriptions.len(), node.node.subscriptions.openings.len()), (0, 0));
+        assert_eq!((node.node.subscriptions.len(), node.node.subscriptions.pending_readers.len()), (0, 0));
         assert_eq!(node.node.subscriptions.topics().count(), 0);
     }
 }

@@ -382,7 +382,7 @@ fn requests_sent_over_the_link_of_a_node_that_shuts_down_are_retried_when_the_li
     let (mut node, _, sent) = publishing(1);
     let link = node.link();
     assert_eq!(attempts(&sent)[0].conn, link);
-    node.say_goaway(link, Status::Closing);
+    node.send_goaway(link, Status::Closing);
     node.link_up();
     assert_eq!(ids(&node.timeout()), [0; 0], "its answer may still come over the old link");
     node.lose(link);
