@@ -82,13 +82,13 @@ fn what_other_nodes_do_is_counted_once() {
         (
             "an answer of another node",
             |node, client, _| {
-                for status in [Status::Quota, Status::Ok] {
+                for status in [Status::Quota, Status::Quota, Status::Ok] {
                     let asked = node.ask(client, 9, &PING);
                     let pong = Response::Ping { node: 1, token: 7, wall_us: None, topics: None };
                     node.answer(&asked[0], &if status == Status::Ok { pong } else { refusal(status) });
                 }
             },
-            &[(|stats| stats.requests, 2), (|stats| stats.errors, 1)],
+            &[(|stats| stats.requests, 3), (|stats| stats.errors, 2)],
         ),
         (
             "records for a subscriber at another node",
