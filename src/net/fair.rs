@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use crate::limits::{TURN_WORK, VISIT_WORK};
 use crate::types::ConnId;
 
-/// The connections that may have input, and what each may still do.
+/// The connections that may have input, and the work that each may still cause.
 #[derive(Debug, Default)]
 pub(super) struct Fair {
     links: VecDeque<ConnId>,
@@ -24,12 +24,14 @@ pub(super) struct Fair {
     left: i64,
 }
 
-/// What one connection may do.
+/// The deficit counter of one connection.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
-    /// The connection that the share belongs to; an earlier one in the same slot has left.
+    /// The generation of the connection that the share belongs to. A later connection in the same slot gets a new
+    /// share.
     generation: Option<u32>,
-    /// Work that the connection may do, or, if it is negative, that it has to pay for.
+    /// Work that the last visit has left of its allowance; negative after an overdraft, which the next visits make up
+    /// for.
     credit: i64,
     is_waiting: bool,
 }
@@ -40,7 +42,7 @@ impl Fair {
         self.links.is_empty() && self.clients.is_empty()
     }
 
-    /// Puts a connection behind those that wait, unless it waits already.
+    /// Puts a connection at the end of the queue, unless it is in it already.
     pub(super) fn add(&mut self, id: ConnId, is_link: bool) {
         let slot = id.slot as usize;
         if self.shares.len() <= slot {
@@ -61,7 +63,7 @@ impl Fair {
         self.left = signed(TURN_WORK);
     }
 
-    /// Takes the connection that is to be read next, with the work that it may do, or returns `None` when none waits or
+    /// Removes and returns the connection to be read next, with the work that it may cause; `None` when none waits or
     /// the turn is over. The caller reports the work with [`Self::spend`], and adds the connection again if it may have
     /// more input.
     pub(super) fn next(&mut self) -> Option<(ConnId, u64)> {
@@ -105,7 +107,7 @@ impl Fair {
     }
 }
 
-/// Converts work. The work of an event is far below the largest value.
+/// Converts work to a signed number. The work of one event is far below the largest value.
 fn signed(work: u64) -> i64 {
     i64::try_from(work).unwrap_or(i64::MAX)
 }

@@ -1,29 +1,30 @@
-//! The memory of received bytes that wait in clients' connections: starts of frames, and frames that are not handled
-//! yet.
+//! Bounds the memory for bytes that were received from clients and are not handled yet: partial frames, and whole
+//! frames whose turn has not come.
 //!
-//! As the budget fills up, less is read at once, and large frames stop growing: their connections wait here and are not
-//! read. One of them may always grow, so that no set of partial frames can block all the others. What the peer has not
-//! sent is no reason to wait for it: while memory is short, the loop ends connections whose large frames make no
-//! progress.
+//! As the budget fills up, less is read at once, and the buffers of large frames stop growing: their connections wait
+//! in a queue here and are not read. One of them may always grow, so that partial frames cannot block each other
+//! forever. A client that announces a large frame and stops sending cannot block the others either: while memory is
+//! short, the loop ends the connections of clients whose large frames make no progress.
 
 use std::collections::VecDeque;
 
 use crate::limits::{READ_BUDGET, READ_SHORT};
 use crate::types::ConnId;
 
-/// A connection may use one part in this many of what is free for the next read, or for a large frame.
+/// A read, or the buffer of a large frame, may take one part in this many of the free bytes.
 const FREE_PART: usize = 4;
 
-/// The account of that memory.
+/// The memory used by received bytes, and the connections that wait for it.
 #[derive(Debug)]
 pub(super) struct Intake {
     /// Bytes that may be used.
     budget: usize,
+    /// Bytes in use. Small reads and one large frame are always allowed, so this may exceed the budget.
     used: usize,
-    /// Connections whose large frames wait, with the sizes that their buffers would have, in the order in which they
-    /// began to wait.
+    /// Connections whose large frames may not grow at present, each with the size to which its buffer is to grow, the
+    /// longest waiting first.
     waiting: VecDeque<(ConnId, usize)>,
-    /// The connection whose large frame may grow in any case.
+    /// The connection whose large frame may grow although there is no room for it.
     chosen: Option<ConnId>,
 }
 
@@ -47,12 +48,12 @@ impl Intake {
         wanted.min((self.free() / FREE_PART).clamp(READ_SHORT, READ_BUDGET))
     }
 
-    /// Notes that a connection uses another number of bytes than before.
+    /// Notes that a connection that used `before` bytes now uses `after`.
     pub(super) const fn change(&mut self, before: usize, after: usize) {
         self.used = self.used - before + after;
     }
 
-    /// Returns true if the buffer of a large frame may grow to so many bytes. Otherwise its connection waits.
+    /// Returns true if the buffer of a large frame may grow to this many bytes. Otherwise its connection is queued.
     pub(super) fn admits(&mut self, id: ConnId, bytes: usize) -> bool {
         let is_admitted = self.chosen == Some(id) || bytes <= self.free() / FREE_PART;
         if !is_admitted {
@@ -61,12 +62,13 @@ impl Intake {
         is_admitted
     }
 
-    /// Notes that a connection has no large frame any more.
+    /// Notes that a connection has no large frame any more, so that another one may grow without room.
     pub(super) fn end(&mut self, id: ConnId) {
         self.chosen = self.chosen.filter(|chosen| *chosen != id);
     }
 
-    /// Returns the connection that may go on now, among those that wait.
+    /// Removes and returns the connection at the front of the queue if its large frame may grow now: there is room for
+    /// it, or no other one may grow without room.
     pub(super) fn next(&mut self) -> Option<ConnId> {
         let (id, bytes) = *self.waiting.front()?;
         if bytes > self.free() / FREE_PART {

@@ -1,18 +1,21 @@
-//! The account of what clients make this node hold: reserved before the work, released when it is no longer held.
+//! Accounts for the memory that clients make this node use: bytes are reserved before the work, and released when the
+//! memory is free again.
 //!
-//! An unanswered request reserves the size of its largest possible answer, and what a client has not taken from its
-//! send queue counts as well. What is free is shared twice, each time by the rule that is known from switches, whose
-//! ports share a memory, as dynamic thresholds: whoever uses much is suspended as the budget fills up, and there is
-//! always something left for the next one.
+//! A request reserves the size of its largest possible answer until it is answered. Bytes that a client has not taken
+//! from its send queue count as well. The budget is shared twice, among the sources and among the clients of a source,
+//! each time by the rule that network switches with shared memory call dynamic thresholds: the limit is a fraction of
+//! what is free. Heavy users are therefore suspended as the budget fills up, and there is always something left for the
+//! next one.
 //!
 //! | who | may use |
 //! |---|---|
 //! | a source, with all its clients | three quarters of what the other sources leave free |
-//! | a client | a quarter of what is free for its source, except the last quarter of it |
-//! | a client that uses little, up to 256 KiB | an eighth of what is free for its source, and any small request |
+//! | a client | a quarter of what is free for its source, not counting a reserve: a quarter of the source's part |
+//! | a client that uses at most 256 KiB | an eighth of what is free for its source, the reserve included |
+//! | any client | one small request |
 //!
-//! A suspended client is not read: its requests wait in its socket. Nothing is lost, and it is not disconnected. This
-//! module decides; it sends nothing.
+//! While a client is suspended, this node does not read from it: its requests wait in its socket. Nothing is lost, and
+//! it is not disconnected. This module only decides; `charge` carries it out.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -22,18 +25,18 @@ use slab::Slab;
 use crate::limits::{CLIENT_CHARGE_MAX, CLIENT_LITTLE_BYTES, HELD_BYTES, INFLIGHT_MAX, RESPONSE_CHARGE};
 use crate::types::{ConnId, Source};
 
-/// A client may use one part in this many of what is free for its source, except for the part that is kept. So a client
-/// alone can use a fifth of that.
+/// A client may use one part in this many of what is free for its source, not counting the reserve ([`KEPT_PART`]). A
+/// client alone can thus use a fifth of its source's part without the reserve: four times as much then remains free.
 const FREE_PART: u64 = 4;
 
-/// One part in this many of what a source may use is kept for clients that use little: without it, a few clients that
-/// take no answers would leave hardly anything to the others.
+/// One part in this many of what a source may use is a reserve for clients that use little: without it, a few clients
+/// that do not read their answers would leave hardly anything to the others.
 const KEPT_PART: u64 = 4;
 
-/// A client that uses little may use one part in this many of what is free for its source.
+/// A client that uses at most [`CLIENT_LITTLE_BYTES`] may use one part in this many of what is free for its source.
 const FREE_PART_LITTLE: u64 = 8;
 
-/// Returns what a source may use, in bytes, when the others leave so much free.
+/// Returns how many bytes a source may use when the other sources leave `free` bytes of the budget.
 const fn part_of_source(free: u64) -> u64 {
     free - free / 4
 }
@@ -49,21 +52,21 @@ pub(super) struct Admission {
     closed: HashMap<ConnId, Account, RandomState>,
     /// Number of unanswered requests.
     inflight: u64,
-    /// Bytes that they reserve.
+    /// Bytes reserved for them.
     reserved: u64,
-    /// Bytes that clients have not taken from their send queues.
+    /// Bytes in the send queues of the clients.
     untaken: u64,
-    /// What all clients of a source use together. Only sources with accounts are here.
-    sources: Slab<Together>,
+    /// Totals by source, for sources with at least one account.
+    sources: Slab<SourceTotal>,
     by_source: HashMap<Source, usize, RandomState>,
-    /// Clients that were suspended because the budget is short, in the order in which they are looked at again. Some
-    /// may have been resumed since.
+    /// Clients to be checked again when budget is released, the longest waiting first: those suspended because the
+    /// budget was short, and those with FETCHes that wait for memory. Some may have been resumed, or have gone, since.
     throttled: VecDeque<ConnId>,
 }
 
-/// What the clients of one source use.
+/// What the clients of one source use in total.
 #[derive(Debug)]
-struct Together {
+struct SourceTotal {
     source: Source,
     accounts: usize,
     used: u64,
@@ -82,9 +85,9 @@ struct Account {
     /// True while the send queue is above its high-water mark, because the client does not read.
     is_full: bool,
     is_suspended: bool,
-    /// True while FETCHes of it wait for memory.
+    /// True while some of its FETCHes wait for memory.
     is_holding: bool,
-    /// True while it is in `throttled`.
+    /// True while it is in the queue [`Admission::throttled`].
     is_throttled: bool,
 }
 
@@ -105,7 +108,7 @@ impl Account {
 }
 
 impl Admission {
-    /// Returns an account without clients, with a budget in bytes.
+    /// Returns the accounts of no clients, with a budget in bytes.
     pub(super) fn new(budget: u64) -> Self {
         Self {
             budget,
@@ -120,17 +123,17 @@ impl Admission {
         }
     }
 
-    /// Returns the number of unanswered requests of all clients, also of those that have gone.
+    /// Returns the number of unanswered requests of all clients, including those that have disconnected.
     pub(super) const fn inflight(&self) -> u64 {
         self.inflight
     }
 
-    /// Returns the bytes reserved for them.
+    /// Returns how many bytes are reserved for unanswered requests.
     pub(super) const fn reserved(&self) -> u64 {
         self.reserved
     }
 
-    /// Returns the bytes that clients have not taken from their send queues.
+    /// Returns the number of bytes in the send queues of the clients.
     pub(super) const fn untaken(&self) -> u64 {
         self.untaken
     }
@@ -143,8 +146,10 @@ impl Admission {
         }
         assert!(self.accounts[slot].is_none(), "the account of the slot's last connection was closed");
         let sources = &mut self.sources;
-        let source =
-            *self.by_source.entry(source).or_insert_with(|| sources.insert(Together { source, accounts: 0, used: 0 }));
+        let source = *self
+            .by_source
+            .entry(source)
+            .or_insert_with(|| sources.insert(SourceTotal { source, accounts: 0, used: 0 }));
         self.sources[source].accounts += 1;
         self.accounts[slot] = Some(Account {
             id,
@@ -159,7 +164,8 @@ impl Admission {
         });
     }
 
-    /// Closes the account of a client that has gone. What its unanswered requests reserve stays reserved.
+    /// Closes the account of a client that has disconnected. What its unanswered requests reserve stays reserved until
+    /// they are finished.
     pub(super) fn close(&mut self, id: ConnId) {
         self.change(id, |account| account.untaken = 0);
         if self.account(id).is_some_and(|account| account.inflight > 0)
@@ -173,7 +179,7 @@ impl Admission {
         }
     }
 
-    /// Counts the end of an account for its source.
+    /// Subtracts a closed account from the total of its source.
     fn leave(&mut self, source: usize) {
         self.sources[source].accounts -= 1;
         if self.sources[source].accounts == 0 {
@@ -191,7 +197,7 @@ impl Admission {
         });
     }
 
-    /// Reserves more for a request that has begun.
+    /// Reserves more for a request that has a reservation already.
     pub(super) fn extend(&mut self, id: ConnId, bytes: u32) {
         self.change(id, |account| account.reserved += u64::from(bytes));
     }
@@ -220,12 +226,12 @@ impl Admission {
         self.change(id, |account| account.is_full = true);
     }
 
-    /// Notes that a client has taken half of that.
+    /// Notes that a client's send queue has fallen to half of its high-water mark.
     pub(super) fn drain(&mut self, id: ConnId) {
         self.change(id, |account| account.is_full = false);
     }
 
-    /// Notes how many bytes a client's send queue has after a write.
+    /// Notes how many bytes are left in a client's send queue after a write.
     pub(super) fn set_untaken(&mut self, id: ConnId, bytes: usize) {
         self.change(id, |account| account.untaken = bytes as u64);
     }
@@ -269,8 +275,8 @@ impl Admission {
         self.account(id).is_some_and(|account| account.is_holding)
     }
 
-    /// Returns true if a FETCH that waits may reserve so many bytes now. One of them may when its client uses nothing
-    /// else, as long as its source has room.
+    /// Returns true if a FETCH that waits for memory may now reserve this many more bytes: within its client's share,
+    /// or, if its client has nothing but waiting FETCHes, within what is free for its source.
     pub(super) fn may_continue(&self, id: ConnId, bytes: u32) -> bool {
         let Some(account) = self.account(id) else { return false };
         let uses_nothing_else = account.used() <= u64::from(account.inflight) * u64::from(HELD_BYTES);
@@ -278,7 +284,8 @@ impl Admission {
             || uses_nothing_else && u64::from(bytes) <= self.free_for(account.source)
     }
 
-    /// Returns true if there is room for a client's request that reserves so many bytes. A small one always has room.
+    /// Returns true if a client's request may reserve this many bytes. A request of at most [`RESPONSE_CHARGE`] bytes
+    /// always may.
     pub(super) fn admits(&self, id: ConnId, bytes: u64) -> bool {
         let is_free = |account: &Account| bytes <= self.free_for(account.source);
         bytes <= RESPONSE_CHARGE.into() || self.account(id).is_none_or(is_free)
@@ -301,7 +308,8 @@ impl Admission {
         true
     }
 
-    /// Removes the clients that have gone from those that wait, once they are most of them.
+    /// Removes disconnected clients from the queue when it has become much longer than the table of accounts, so that
+    /// it cannot grow without bound.
     fn forget_closed(&mut self) {
         if self.throttled.len() > 2 * self.accounts.len() {
             let throttled = std::mem::take(&mut self.throttled);
@@ -309,7 +317,8 @@ impl Admission {
         }
     }
 
-    /// Resumes a client that has room again. Returns true if it was suspended before.
+    /// Resumes a client once at least half of its own limits and of its share is free again. Returns true if it was
+    /// suspended before.
     pub(super) fn resume(&mut self, id: ConnId) -> bool {
         let Some(share) = self.account(id).map(|account| self.share(account.source)) else { return false };
         let Some(account) = self.account_mut(id) else { return false };
@@ -318,8 +327,8 @@ impl Admission {
         may_resume
     }
 
-    /// Returns the client that is to be looked at next among those that were suspended because the budget was short.
-    /// The caller resumes it if possible, and calls [`Self::requeue_throttled`] in any case.
+    /// Removes and returns the next client to be checked. The caller resumes it if possible, and calls
+    /// [`Self::requeue_throttled`] in any case.
     pub(super) fn take_throttled(&mut self) -> Option<ConnId> {
         while let Some(id) = self.throttled.pop_front() {
             if let Some(account) = self.account_mut(id) {
@@ -330,7 +339,8 @@ impl Admission {
         None
     }
 
-    /// Puts a client that could not be resumed at the end of those that wait, unless it waits for something else.
+    /// Puts a client that still waits for the budget at the end of the queue. One that has used more than half of its
+    /// own limits is left out: it is checked when one of its requests ends or its send queue drains.
     pub(super) fn requeue_throttled(&mut self, id: ConnId) {
         if let Some(account) = self.account_mut(id)
             && !account.is_throttled
@@ -341,7 +351,7 @@ impl Admission {
         }
     }
 
-    /// Returns how many bytes a client may reserve now for one request.
+    /// Returns how many more bytes a client may reserve now.
     pub(super) fn room_to_ask(&self, id: ConnId) -> u64 {
         self.account(id).map_or(0, |account| self.share(account.source).saturating_sub(account.used()))
     }
@@ -354,29 +364,32 @@ impl Admission {
         assert_eq!(self.reserved, sum(|account| account.reserved));
         assert_eq!(self.untaken, sum(|account| account.untaken));
         for account in all() {
-            assert!((account.reserved == 0) == (account.inflight == 0), "{account:?} reserves for nothing");
-            assert!(!account.is_holding || account.is_throttled, "{account:?} is forgotten");
-            assert!(!account.is_throttled || self.throttled.contains(&account.id), "{account:?} is forgotten");
+            assert!(
+                (account.reserved == 0) == (account.inflight == 0),
+                "{account:?}: bytes are reserved for requests only"
+            );
+            assert!(!account.is_holding || account.is_throttled, "{account:?} is not in the queue");
+            assert!(!account.is_throttled || self.throttled.contains(&account.id), "{account:?} is not in the queue");
         }
-        for (key, together) in &self.sources {
+        for (key, total) in &self.sources {
             let of_it = || all().filter(|account| account.source == key);
-            assert_eq!(together.used, of_it().map(Account::used).sum::<u64>());
-            assert_eq!(together.accounts, of_it().count());
-            assert_eq!(self.by_source.get(&together.source), Some(&key));
+            assert_eq!(total.used, of_it().map(Account::used).sum::<u64>());
+            assert_eq!(total.accounts, of_it().count());
+            assert_eq!(self.by_source.get(&total.source), Some(&key));
         }
         assert_eq!(self.sources.len(), self.by_source.len());
         let is_waiting = |account: &Account| account.inflight > 0 && !account.is_throttled;
-        assert!(self.closed.values().all(is_waiting), "nothing is left to finish");
+        assert!(self.closed.values().all(is_waiting), "closed accounts are kept for unanswered requests only");
     }
 
-    /// Returns how many more bytes the clients of a source may use together.
+    /// Returns how many more bytes the clients of a source may use in total.
     fn free_for(&self, source: usize) -> u64 {
         let used = self.sources[source].used;
         let others = self.reserved + self.untaken - used;
         part_of_source(self.budget.saturating_sub(others)).saturating_sub(used)
     }
 
-    /// Returns what a client of a source may use at present: one small request at least.
+    /// Returns how many bytes a client of a source may use at present: at least those of one small request.
     fn share(&self, source: usize) -> u64 {
         let (free, used) = (self.free_for(source), self.sources[source].used);
         let of_much = free.saturating_sub((free + used) / KEPT_PART) / FREE_PART;
@@ -392,7 +405,7 @@ impl Admission {
         self.accounts.get_mut(id.slot as usize)?.as_mut().filter(|account| account.id == id)
     }
 
-    /// Changes an account, and the sums with it.
+    /// Changes an account, and updates the totals.
     fn change(&mut self, id: ConnId, change: impl FnOnce(&mut Account)) {
         let connected = self.accounts.get_mut(id.slot as usize).and_then(Option::as_mut);
         let account = match connected.filter(|account| account.id == id) {
@@ -404,8 +417,8 @@ impl Admission {
         };
         let (reserved, untaken) = (account.reserved, account.untaken);
         change(account);
-        let together = &mut self.sources[account.source];
-        together.used = together.used - reserved - untaken + account.used();
+        let total = &mut self.sources[account.source];
+        total.used = total.used - reserved - untaken + account.used();
         self.reserved = self.reserved - reserved + account.reserved;
         self.untaken = self.untaken - untaken + account.untaken;
     }

@@ -1,4 +1,5 @@
-//! Back-pressure: what a request reserves, and the suspension of clients as [`Admission`] decides.
+//! Backpressure: how much of the budget a request reserves, and suspending and resuming reads from clients as
+//! [`Admission`] decides.
 //!
 //! [`Admission`]: super::admission::Admission
 
@@ -13,15 +14,16 @@ use crate::types::ConnId;
 use crate::wire::Request;
 use crate::wire::request::Fetch;
 
-/// Most suspended clients that are looked at when a request is finished, so that its cost does not grow with their
-/// number.
+/// Most waiting clients that are checked when a request is finished, so that its cost does not grow with their number.
 const RESUMED_PER_REQUEST: usize = 2;
 
-/// Most suspended clients that are looked at in one tick: those for whom no finished request does it.
+/// Most waiting clients that are checked in one tick. Requests that finish check only a few clients, so some may still
+/// wait although budget is free and no more requests finish.
 const RESUMED_PER_TICK: usize = 256;
 
 impl Node {
-    /// Reserves budget for a request, and suspends reads from the client if it has used up its share.
+    /// Reserves budget for a request, and suspends reads from the client if it has now used up its share or one of its
+    /// own limits.
     pub(super) fn charge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32) {
         self.admission.reserve(id, charge);
         self.suspend_if_due(step, id);
@@ -35,7 +37,7 @@ impl Node {
         self.conns.client_mut(asked.conn).map(|client| client.frame_max)
     }
 
-    /// Releases a part of what a request has reserved.
+    /// Releases a part of what an unfinished request has reserved.
     pub(super) fn uncharge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32) {
         self.admission.release(id, charge);
         self.resume_throttled(step, RESUMED_PER_REQUEST);
@@ -52,7 +54,7 @@ impl Node {
         }
     }
 
-    /// Reduces what a FETCH asks for to what its client may use at present. Returns true if it asks for less now.
+    /// Reduces the byte limit of a FETCH to what its client may use at present. Returns true if it was reduced.
     pub(super) fn limit_fetch(&self, id: ConnId, fetch: &mut Fetch<'_>) -> bool {
         let wanted = or_most(fetch.max_bytes).min(PAYLOAD_MAX);
         let allowed = self.admission.room_to_ask(id).max(FETCH_RESERVE_LEAST.into());
@@ -63,7 +65,7 @@ impl Node {
         granted < wanted
     }
 
-    /// Handles a report of how much a client has not taken yet.
+    /// Handles the event that a client's send queue has `bytes` bytes left after a write.
     pub(super) fn on_unsent(&mut self, step: &mut Step<'_>, id: ConnId, bytes: usize) {
         let had_room = self.admission.room(id) > 0;
         self.admission.set_untaken(id, bytes);
@@ -77,7 +79,7 @@ impl Node {
         self.resume_throttled(step, RESUMED_PER_REQUEST);
     }
 
-    /// Suspends reads from a client that has used up its share or does not read its answers.
+    /// Suspends reads from a client that has used up its share or one of its own limits, or does not read its answers.
     pub(super) fn suspend_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
         if self.admission.suspend(id) {
             self.stats.pauses += 1;
@@ -85,11 +87,12 @@ impl Node {
         }
     }
 
-    /// Resumes reads from a client that has room again, and lets its FETCHes go on that wait for memory.
+    /// Resumes reads from a client if it may use more again. If it has FETCHes that wait for memory, they are checked
+    /// at the end of this event.
     pub(super) fn resume_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
         if self.admission.resume(id) {
             step.out.push(Action::Resume { conn: id });
-            // The client could not give a sign of life while reads were suspended.
+            // The keepalive starts anew: no sign of life could be read while reads were suspended.
             self.on_heard(step, id);
         }
         if self.admission.is_holding(id) {
@@ -97,7 +100,7 @@ impl Node {
         }
     }
 
-    /// Resumes reads from some of the clients that wait for the budget that all share.
+    /// Checks at most this many of the clients that wait for the shared budget, and resumes those that may use more.
     pub(super) fn resume_throttled(&mut self, step: &mut Step<'_>, most: usize) {
         for _ in 0..most {
             let Some(id) = self.admission.take_throttled() else { return };
@@ -106,7 +109,7 @@ impl Node {
         }
     }
 
-    /// Resumes reads from the clients for whom no finished request did.
+    /// Checks the clients that wait for the shared budget; runs in each tick.
     pub(super) fn tick_admission(&mut self, step: &mut Step<'_>) {
         self.resume_throttled(step, RESUMED_PER_TICK);
     }

@@ -65,7 +65,8 @@ impl Node {
     pub(super) fn deliver(&mut self, step: &mut Step<'_>, place: usize, span: Span, news: News<'_, '_>) {
         let (frame_len, payload_len) = news.lens();
         let topic = self.subscriptions.topic_mut(place);
-        // The frame may come late, and close a gap before frames that came earlier.
+        // The frame may have been delayed, and fill a gap before frames that arrived earlier. Readers then wait at its
+        // base, which is below the known end.
         let known = topic.head.min(span.base);
         topic.head = topic.head.max(span.end);
         let (head, is_local) = (topic.head, topic.home == self.settings.id);
@@ -153,7 +154,7 @@ impl Node {
         let Some(client) = self.conns.client_mut(conn) else { return };
         let allowed = self.admission.room(conn);
         if room == 0 || allowed == 0 {
-            // A pull may have moved the cursor past frames kept for it.
+            // A fetch may have moved the cursor past frames in the tail that were kept for this reader.
             return self.subscriptions.trim_tail(place);
         }
         if !client.takes(step.event) {
@@ -203,7 +204,7 @@ impl Node {
             step.out.push(Action::SendFrame { conn, request_id, route: None, frame, droppable: false });
             return self.subscriptions.enqueue(key);
         }
-        // Hashed, checked, and walked over up to the cursor.
+        // The frame's checksums and records are verified, and the records before the cursor are skipped.
         self.work.add_bytes(frame.len());
         self.work.add_walk(2 * frame.len());
         match records_from(&frame, cursor) {
@@ -225,7 +226,7 @@ impl Node {
             Consumer::Poll(poll) => {
                 let (conn, fetched) = (reader.conn, Fetched { from: reader.cursor(), ..fetched });
                 if self.admission.room(conn) == 0 {
-                    return; // when it reads again, all its readers have a turn
+                    return; // once the client reads again, `wake_client` queues all its readers
                 }
                 let Some(client) = self.conns.client_mut(conn) else { return };
                 if !client.takes(step.event) {
@@ -287,7 +288,7 @@ impl Node {
         }
     }
 
-    /// Lets all readers of a topic check for records.
+    /// Queues all readers of a topic, so that each checks for records.
     pub(super) fn wake_topic(&mut self, place: usize) {
         let keys = self.subscriptions.topic(place).readers();
         self.work.add_entries(keys.len());
@@ -296,7 +297,7 @@ impl Node {
         }
     }
 
-    /// Lets at most so many of the readers that wait for others' fetches have a turn.
+    /// Queues at most this many of the readers that wait because too many fetches are in flight.
     pub(super) fn wake_waiting(&mut self, most: usize) {
         for _ in 0..self.subscriptions.waiting.len().min(most) {
             let key = self.subscriptions.waiting.pop_front().expect("it was counted");
@@ -304,7 +305,7 @@ impl Node {
         }
     }
 
-    /// Lets the readers of a client continue when its send queue has drained.
+    /// Queues the readers of a client, because it can be sent more.
     pub(super) fn wake_client(&mut self, id: ConnId) {
         if let Some(client) = self.conns.client_mut(id) {
             self.work.add_entries(client.readers.len());

@@ -1,9 +1,13 @@
-//! FETCHes that wait for memory: their next record is larger than what they have reserved, and their client uses its
-//! share with other answers, or does not take them.
+//! FETCHes that wait for memory.
 //!
-//! They wait for their client only, in the order in which they were refused by their home. One of them can always go on
-//! when its client uses nothing else, so a client that takes its answers gets all of them. They have no deadline: a
-//! client that takes nothing would not get an answer either.
+//! A FETCH reserves no more than its client may use at the time. If its next record is larger than that, the home
+//! answers TOO_LARGE with the record's size, and the ingress holds the FETCH until its client may use that much. It
+//! then reserves the rest, and is sent again for this one record.
+//!
+//! The held FETCHes of a client are sent in the order in which their homes refused them; those of other clients do not
+//! delay them. As soon as a client uses nothing else, its first one needs no more than room for its source, so a client
+//! that reads its answers gets all of them. They have no deadline: a client that does not read would not receive the
+//! error either.
 
 use super::ingress::Asked;
 use super::pending::Pending;
@@ -23,13 +27,13 @@ pub(super) struct Held {
     target: NodeId,
     kind: Kind,
     frame: Kept,
-    /// Bytes that it has to reserve.
+    /// Bytes to reserve before it is sent again: its next record, and the rest of the answer.
     needed: u32,
 }
 
 impl Node {
-    /// Handles the response to a FETCH whose next record is larger than what it has reserved: it waits until it can
-    /// reserve more. Returns false if the response is another one.
+    /// Holds a FETCH if the response says that its next record is larger than what it has reserved. Returns false for
+    /// any other response, which the caller has to handle.
     pub(super) fn hold_if_too_large(&mut self, step: &mut Step<'_>, origin: Origin, frame: &Frame<'_>) -> bool {
         let Some(pending) = self.pending.get_mut(origin) else { return false };
         if pending.asked.opcode != Opcode::Fetch.number() || pending.frame.is_none() {
@@ -61,8 +65,8 @@ impl Node {
         true
     }
 
-    /// Sends the FETCHes for which their clients have memory again. Called once for each event, so that it need not be
-    /// careful about what it leads to.
+    /// Sends the held FETCHes of the clients that may use more again. Called once for each event rather than where
+    /// memory is released, because sending may itself finish requests and release memory.
     pub(super) fn release_held(&mut self, step: &mut Step<'_>) {
         while let Some(conn) = self.releasable.pop() {
             let Some(client) = self.conns.client_mut(conn) else { continue };
@@ -98,7 +102,7 @@ impl Node {
         }
     }
 
-    /// Drops the FETCHes of a client that has gone.
+    /// Drops the held FETCHes of a client that has disconnected.
     pub(super) fn drop_held(&mut self, held: impl IntoIterator<Item = Held>) {
         for Held { asked, .. } in held {
             self.take_pending_reader(&asked);
@@ -106,7 +110,7 @@ impl Node {
         }
     }
 
-    /// Refuses the FETCHes of all clients that wait for memory, because this node is shutting down.
+    /// Refuses all held FETCHes, because this node is shutting down.
     pub(super) fn refuse_held(&mut self, step: &mut Step<'_>) {
         let held: Vec<Held> = self.conns.iter_mut().flat_map(|(_, conn)| conn.take_held()).collect();
         for Held { asked, .. } in held {
@@ -116,7 +120,7 @@ impl Node {
     }
 }
 
-/// Returns a FETCH for one record, of at most so many bytes.
+/// Returns the FETCH of a frame with its limits set to one record and `max_bytes`.
 fn for_one_record(frame: &Frame<'_>, max_bytes: u32) -> Frame<'static> {
     let args = frame.args().expect("it was verified when it arrived");
     match Request::decode(Opcode::Fetch, args) {

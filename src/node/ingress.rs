@@ -50,7 +50,7 @@ impl Asked {
 /// The origin of a request without an entry in `pending`: this node executes it, or it is one-way.
 const NO_ORIGIN: Origin = Origin::from_number(0);
 
-/// Delay before a client should repeat a request for which its node had no memory.
+/// Delay in milliseconds before a client should retry a request that was refused for lack of memory.
 const OVERLOADED_AGAIN_MS: u32 = 50;
 
 /// The target of a request.
@@ -70,7 +70,7 @@ impl Node {
             return self.refuse(step, id, Status::ProtocolError, "HELLO comes once, and a client's frame has no route");
         }
         if header.flags.has(Flags::RESPONSE) {
-            // The answer to our PING was heard; any other answers nothing.
+            // The answer to a PING is only a sign of life, as any frame is. This node sends clients no other requests.
             self.stats.responses_late += u64::from(opcode != Some(Opcode::Ping));
             return;
         }
@@ -85,7 +85,7 @@ impl Node {
         }
     }
 
-    /// Checks a request as far as its routing depends on it, and executes or forwards it.
+    /// Checks what a request's routing depends on, and executes or forwards the request.
     fn accept(
         &mut self,
         step: &mut Step<'_>,
@@ -136,13 +136,13 @@ impl Node {
             "too many topics were created from this address: this node allows {creates_burst} at once, then \
              {creates_per_second} per second (--creates-burst, --creates-per-second); create them more slowly"
         );
-        // Many clients may wait for the same allowance, so they do not ask for it in every millisecond.
+        // Many clients may wait for the same allowance. The minimum keeps them from retrying every millisecond.
         let wait_ms = u32::try_from(wait_us.div_ceil(1000)).unwrap_or(u32::MAX).max(CREATE_AGAIN_MS);
         self.stats.creates_refused += 1;
         Err(self.overloaded(message).retry_after(wait_ms))
     }
 
-    /// Takes back the count of a CREATE that created no topic.
+    /// Undoes [`Self::check_creates`] if the response to a CREATE says that no topic was created.
     fn settle_create(&mut self, asked: &Asked, response: Option<&Response>) {
         if asked.opcode != Opcode::Create.number() {
             return;
@@ -156,7 +156,8 @@ impl Node {
         }
     }
 
-    /// Executes a request here or sends it on: the frame that has arrived, or another one in its place.
+    /// Executes a request here or forwards it. `other`, if any, replaces the frame that has arrived: it is a FETCH
+    /// whose limit was reduced.
     fn send_to_destination(
         &mut self,
         step: &mut Step<'_>,
@@ -179,7 +180,7 @@ impl Node {
             self.charge(step, asked.conn, asked.charge);
             self.serve(step, request, frame, ReplyTo::Client(asked), &route);
         } else if ttl.is_none() && self.queue_behind_waiting(step, origin) {
-            // It is sent when those before it have been.
+            // It is sent after the requests for this target that already wait.
         } else if ttl.is_none() && self.routing.is_held(target, step.now.monotonic_us) {
             self.reply(step, ReplyTo::new(&frame.header, &route), self.unreachable(target));
         } else if let Some(other) = other {
@@ -218,7 +219,7 @@ impl Node {
         Ok(origin)
     }
 
-    /// Returns the entry of a request that is sent now, to be repeated only with its frame.
+    /// Returns the entry of a request that is sent now. Without `frame` it cannot be sent again.
     pub(super) const fn new_pending(
         &mut self,
         step: &Step<'_>,
@@ -244,7 +245,7 @@ impl Node {
         }
     }
 
-    /// Returns the error for a request for which the table of pending requests has no place.
+    /// Returns the error for a request when the table of pending requests is full.
     pub(super) fn too_many_pending(&self) -> ErrorResponse {
         self.overloaded("this node has too many unanswered requests").retry_after(20)
     }
@@ -253,7 +254,7 @@ impl Node {
     pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
         let status = frame.header.status;
         let is_latest = self.pending.is_latest(origin);
-        // What an earlier attempt failed with, the latest one may yet do.
+        // An earlier attempt has failed, but the latest one may still succeed.
         if is_latest.is_none_or(|is_latest| !is_latest && Class::of(status) != Class::Success) {
             self.stats.responses_late += 1;
             return;
@@ -281,13 +282,13 @@ impl Node {
         }
     }
 
-    /// Returns the error for a request that this node has no memory for at the moment.
+    /// Returns the error for a request when the response budget is used up.
     fn out_of_memory(&self) -> ErrorResponse {
         let message = "the clients of this node use all the memory that they may; retry, or use another node";
         self.overloaded(message).retry_after(OVERLOADED_AGAIN_MS)
     }
 
-    /// Forwards the response of this event to its client.
+    /// Forwards the response that is being handled to its client.
     fn hand_back(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, asked: Asked, target: NodeId) {
         if asked.opcode == Opcode::Create.number() {
             self.settle_create(&asked, Self::answer_of(asked.opcode, frame).as_ref());
@@ -322,8 +323,9 @@ impl Node {
         Response::decode(Opcode::from_number(opcode)?, frame.header.status, args, &payload).ok()
     }
 
-    /// Handles a refusal, by this node, of a request that another one is to answer: there is no path to it, or it is
-    /// held. An earlier attempt may come back here on its way round a dead link, and says nothing about the latest.
+    /// Handles the refusal, by this node itself, of a client's request for another node: no path leads to it, or it was
+    /// recently found to be unreachable. A detour round a dead link may bring the frame of an earlier attempt back to
+    /// this node, to be refused here; that says nothing about the latest attempt.
     pub(super) fn complete(&mut self, step: &mut Step<'_>, origin: Origin, response: Response) {
         if self.pending.is_latest(origin) != Some(true) {
             self.stats.responses_late += 1;
@@ -375,7 +377,7 @@ impl Node {
         }
     }
 
-    /// Handles the end of a client's requests: the connection is closed when its responses have been sent.
+    /// Handles the end of a client's stream of requests: the connection is closed once all responses are sent.
     pub(super) fn on_ended(&mut self, step: &mut Step<'_>, id: ConnId) {
         match self.conns.client_mut(id) {
             Some(client) => {

@@ -181,13 +181,16 @@ impl Pending {
 }
 
 impl Node {
-    /// Keeps a refused request for another attempt. Gives the refusal back when there is to be none.
+    /// Keeps a refused request for another attempt.
+    ///
+    /// # Errors
+    /// Returns the refusal if no other attempt is to be made.
     pub(super) fn keep_refused(&mut self, step: &Step<'_>, origin: Origin, refusal: Response) -> Result<(), Response> {
         let now_us = step.now.monotonic_us;
         let Some(pending) = self.pending.get_mut(origin) else { return Err(refusal) };
         let (lane, number, status) = (pending.lane(), pending.number, refusal.status());
         let (target, sent_us) = (pending.target, pending.sent_us);
-        // The batch before it waits here.
+        // An earlier batch, which still waits in this lane, may fill the gap.
         let is_early = status == Status::SequenceGap.number() && self.retries.has_before(lane, number);
         let is_over = pending.is_over(now_us, status == Status::Unreachable.number());
         let is_hopeless = is_over || self.routing.unreachable_for_us(target, now_us) >= RETRY_FOR_US;
@@ -202,7 +205,8 @@ impl Node {
         Ok(())
     }
 
-    /// Lets a new request wait if others for its target do. Returns false when it is to be sent at once.
+    /// Queues a new request behind those that already wait in its lane. Returns false if none do, so that it is to be
+    /// sent at once.
     pub(super) fn queue_behind_waiting(&mut self, step: &Step<'_>, origin: Origin) -> bool {
         let now_us = step.now.monotonic_us;
         let Some(pending) = self.pending.get_mut(origin) else { return false };
@@ -215,13 +219,14 @@ impl Node {
         true
     }
 
-    /// Takes out a request that is answered now, and returns what its frame was charged.
+    /// Removes and returns a request that is about to be answered, and releases what its frame has reserved.
     pub(super) fn take_pending(&mut self, step: &mut Step<'_>, origin: Origin) -> Option<Pending> {
         let pending = self.pending.remove(origin)?;
         self.end_pending(step, &pending);
         Some(pending)
     }
 
+    /// Releases what the frame of a removed request has reserved, and takes the request out of its lane.
     pub(super) fn end_pending(&mut self, step: &mut Step<'_>, pending: &Pending) {
         if let State::Waiting { .. } = pending.state {
             self.retries.remove(pending.lane(), pending.number);
@@ -266,8 +271,8 @@ impl Node {
         }
     }
 
-    /// Looks through the requests that have been unanswered for some time: gives up those whose time is over, keeps
-    /// what was lost for another attempt, and sends the oldest one of a silent target again.
+    /// Reviews the requests that have been unanswered for some time: gives up those whose time is over, keeps lost ones
+    /// for another attempt, and sends the oldest one to each silent target again.
     pub(super) fn review_pending(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         let late_us = now_us.saturating_sub(RETRY_SILENCE_US);
@@ -310,8 +315,8 @@ impl Node {
         (silent_us >= RETRY_SILENCE_US).then_some(Due::Test)
     }
 
-    /// The latest attempt of a request was probably lost: it is sent again if that is harmless, or else not waited for
-    /// much longer.
+    /// Notes that the latest attempt of a request was probably lost. The request is sent again if it is repeatable;
+    /// else it is given up soon.
     fn mark_lost(&mut self, step: &Step<'_>, origin: Origin) {
         let now_us = step.now.monotonic_us;
         let Some(pending) = self.pending.get_mut(origin) else { return };

@@ -1,15 +1,16 @@
-//! What each source of connections uses: its connections, its subscriptions, and the topics that it creates.
+//! Limits for each source of connections, usually one address: on its connections, its subscriptions, and the topics
+//! that it creates.
 //!
-//! The other limits of this node bound all clients together. These bound what one source may take of that, so that one
-//! of them cannot take everything. Each is checked at the ingress, the only node that knows where a client connects
-//! from.
+//! The other limits of this node bound all clients together; these keep a single source from taking all of that. They
+//! are checked at the ingress, the only node that knows where a client connects from.
 
 use std::collections::BTreeMap;
 
 use crate::limits::{CREATES_BURST_DEFAULT, CREATES_PER_SECOND_DEFAULT, SOURCES_IDLE_MAX};
 use crate::types::Source;
 
-/// What a single source of connections may use of a node. 0 means no bound of its own; the bounds of the node apply.
+/// What a single source of connections may use of a node. 0 means no limit per source; only the limits for all clients
+/// together apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceLimits {
     /// Most connections. Above it HELLO is answered TOO_MANY_CLIENTS.
@@ -18,7 +19,7 @@ pub struct SourceLimits {
     pub subscriptions: u64,
     /// Topics that it may create per second in the long run. Above it CREATE is answered OVERLOADED.
     pub creates_per_second: u64,
-    /// Topics that it may create at once after a rest, at least 1.
+    /// Topics that it may create at once after it has created none for some time, at least 1.
     pub creates_burst: u64,
 }
 
@@ -33,7 +34,8 @@ impl Default for SourceLimits {
     }
 }
 
-/// Units of [`Usage::creates`] for one topic: at N creates per second, N units are made good in each microsecond.
+/// What the creation of one topic adds to [`Usage::creates`]. In this unit, a limit of N creates per second drains N
+/// units in each microsecond.
 const CREATE: u64 = 1_000_000;
 
 /// What one source uses.
@@ -41,9 +43,9 @@ const CREATE: u64 = 1_000_000;
 struct Usage {
     clients: u64,
     subscriptions: u64,
-    /// Creations that are not made good yet, in millionths of one: the level of a leaky bucket.
+    /// Level of the leaky bucket that limits the creation of topics, in millionths of a topic.
     creates: u64,
-    /// Monotonic time at which `creates` was correct, in microseconds.
+    /// Monotonic time in microseconds at which `creates` was last updated.
     at_us: u64,
 }
 
@@ -52,8 +54,8 @@ struct Usage {
 pub(super) struct Sources {
     limits: SourceLimits,
     by_source: BTreeMap<Source, Usage>,
-    /// Number of sources without connections. They are remembered for what they created, because a client must not get
-    /// a new burst by connecting again.
+    /// Number of sources without connections in the table. They are kept while their buckets drain, because a client
+    /// must not get a new burst by reconnecting.
     idle: usize,
 }
 
@@ -94,7 +96,7 @@ impl Sources {
         }
     }
 
-    /// Returns the limit on connections if the source has at least that many besides `spare`.
+    /// Returns the limit on connections if the source has that many, and `spare` more, already.
     pub(super) fn clients_limit(&self, source: Source, spare: usize) -> Option<u64> {
         let has = self.by_source.get(&source).map_or(0, |usage| usage.clients);
         let limit = self.limits.clients;
@@ -111,11 +113,11 @@ impl Sources {
     /// Counts the creation of a topic by a connected source.
     ///
     /// # Errors
-    /// Returns the time in microseconds, at least 1, after which there is an allowance for it again.
+    /// Returns the time in microseconds, at least 1, after which the source may create a topic again.
     pub(super) fn take_create(&mut self, source: Source, now_us: u64) -> Result<(), u64> {
         let SourceLimits { creates_per_second, creates_burst, .. } = self.limits;
         let Some(usage) = self.by_source.get_mut(&source).filter(|_| creates_per_second > 0) else { return Ok(()) };
-        usage.make_good(now_us, creates_per_second);
+        usage.drain(now_us, creates_per_second);
         let most = creates_burst.saturating_mul(CREATE);
         let level = usage.creates.saturating_add(CREATE);
         if level > most {
@@ -125,17 +127,17 @@ impl Sources {
         Ok(())
     }
 
-    /// Takes back the count of a creation that did not create a topic.
+    /// Undoes [`Self::take_create`] for a CREATE that created no topic.
     pub(super) fn give_create_back(&mut self, source: Source) {
         if let Some(usage) = self.by_source.get_mut(&source) {
             usage.creates = usage.creates.saturating_sub(CREATE);
         }
     }
 
-    /// Forgets at least half of the sources without connections, those that have the least to make good.
+    /// Forgets at least half of the sources without connections: those whose buckets are the least full.
     fn forget_idle(&mut self, now_us: u64) {
         let rate = self.limits.creates_per_second;
-        self.by_source.values_mut().for_each(|usage| usage.make_good(now_us, rate));
+        self.by_source.values_mut().for_each(|usage| usage.drain(now_us, rate));
         let mut levels: Vec<u64> =
             self.by_source.values().filter(|usage| usage.clients == 0).map(|usage| usage.creates).collect();
         levels.sort_unstable();
@@ -160,8 +162,8 @@ impl Sources {
 }
 
 impl Usage {
-    /// Subtracts what time has made good.
-    const fn make_good(&mut self, now_us: u64, creates_per_second: u64) {
+    /// Lowers the level of the bucket by what has drained since the last update.
+    const fn drain(&mut self, now_us: u64, creates_per_second: u64) {
         let passed_us = now_us.saturating_sub(self.at_us);
         self.creates = self.creates.saturating_sub(passed_us.saturating_mul(creates_per_second));
         self.at_us = now_us;
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_may_be_created_at_once_and_then_as_many_as_time_makes_good() {
+    fn a_burst_may_be_created_at_once_and_then_as_many_as_the_bucket_drains() {
         let mut sources = sources(10, 3);
         // Time in milliseconds, and what becomes of a creation then.
         let cases = [

@@ -24,43 +24,44 @@ const RECORD_BYTES_LEAST: usize = 5;
 /// Bytes that are received, hashed, copied and sent in the time of one unit.
 const BYTES_PER_UNIT: u64 = 8;
 
-/// The work of a part of the node since it was last taken.
+/// Counts the work of a part of the node.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     units: u64,
-    /// Number of entries looked at since the start. Tests show with it that twice the entries cost twice the work, not
-    /// four times.
+    /// Number of entries looked at since the start. Tests use it to check that the cost grows linearly with the number
+    /// of entries.
     entries: u64,
 }
 
 impl Work {
-    /// Counts a frame of so many bytes.
+    /// Counts the handling of a frame of this many bytes.
     pub(super) const fn add_frame(&mut self, bytes: usize) {
         self.units += FRAME_UNITS + bytes as u64 / BYTES_PER_UNIT;
     }
 
-    /// Counts so many actions.
+    /// Counts this many actions.
     pub(super) const fn add_actions(&mut self, count: usize) {
         self.units += count as u64 * ACTION_UNITS;
     }
 
-    /// Counts so many entries of a table that are looked at.
+    /// Counts looking at this many entries of a table.
     pub(super) const fn add_entries(&mut self, count: usize) {
         self.entries += count as u64;
         self.units += count as u64 * ENTRY_UNITS;
     }
 
-    /// Counts so many records that are walked over.
+    /// Counts walking over this many records.
     pub(super) const fn add_records(&mut self, count: u32) {
         self.units += count as u64 * RECORD_UNITS;
     }
 
-    /// Counts a walk over all records in so many bytes when their number is not known: the most that there can be.
+    /// Counts a walk over all records in this many bytes. Their number is not known, so it is taken as the largest
+    /// possible one.
     pub(super) const fn add_walk(&mut self, bytes: usize) {
         self.units += (bytes / RECORD_BYTES_LEAST) as u64 * RECORD_UNITS;
     }
 
-    /// Counts so many bytes that are hashed or copied.
+    /// Counts hashing or copying this many bytes.
     pub(super) const fn add_bytes(&mut self, bytes: usize) {
         self.units += bytes as u64 / BYTES_PER_UNIT;
     }
@@ -70,7 +71,7 @@ impl Work {
         self.units
     }
 
-    /// Returns the units since the last call.
+    /// Returns the units since the last call, and starts counting at 0 again.
     pub(super) const fn take(&mut self) -> u64 {
         std::mem::replace(&mut self.units, 0)
     }

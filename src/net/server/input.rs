@@ -1,4 +1,5 @@
-//! Reads the ready connections, as long as the turn has work left for each, and passes their frames to the turn.
+//! Reads from the connections that may have input, each within its share of the turn's work, and passes their frames to
+//! the turn.
 
 use std::io;
 
@@ -11,14 +12,14 @@ use crate::turn::Store;
 use crate::types::{ConnId, Now};
 use crate::wire::{Frame, Opcode};
 
-/// What was taken of some received bytes.
+/// The result of handling received bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Taken {
-    /// Number of frames.
+    /// Number of frames that were handled.
     frames: usize,
-    /// Their size in bytes.
+    /// Their total size in bytes.
     bytes: usize,
-    /// True if whole frames may be left.
+    /// True if the bytes after them may contain whole frames.
     has_left: bool,
     /// True if the connection is still open.
     is_open: bool,
@@ -27,7 +28,7 @@ struct Taken {
 impl<S: Store> Loop<S> {
     /// Reads from the connections that are ready until the turn's work is done.
     pub(super) fn read_ready(&mut self, now: Now) {
-        // What the end of the last turn took is bounded by limits of its own.
+        // Work from the end of the last turn has limits of its own, and is not charged to any connection.
         self.turn.take_work();
         self.turn.links.ready.begin();
         while let Some((id, allowed)) = self.turn.links.ready.next() {
@@ -50,8 +51,8 @@ impl<S: Store> Loop<S> {
         self.turn.note_input(self.turn.links.intake.used());
     }
 
-    /// Handles the frames that a connection has left in an earlier turn, or reads once from it. Returns true if there
-    /// may be more.
+    /// Handles the frames that an earlier turn has left in the inbox, or, if there are none, reads once. Returns true
+    /// if there may be more.
     fn read_open(&mut self, now: Now, id: ConnId, allowed: u64) -> io::Result<bool> {
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
         if conn.is_starved {
@@ -77,7 +78,7 @@ impl<S: Store> Loop<S> {
         Ok((matches!(got, Got::More(_)) || taken.has_left) && conn.is_wanted())
     }
 
-    /// Handles frames that were left in the inbox, where what is then left stays.
+    /// Handles frames that an earlier turn has left in the inbox, and puts back what is still not handled.
     fn take_left(&mut self, now: Now, id: ConnId, (bytes, handled): (Vec<u8>, usize), allowed: u64) -> Taken {
         let taken = self.take_frames(now, id, &bytes[handled..], allowed);
         if let Some(conn) = self.turn.links.get_mut(id).filter(|_| taken.is_open) {
@@ -121,7 +122,7 @@ impl<S: Store> Loop<S> {
         Ok((taken, got))
     }
 
-    /// Passes the frames at the start of `bytes` to the turn, until they have taken the allowed work.
+    /// Passes the frames at the start of `bytes` to the turn, until they have caused the allowed work.
     fn take_frames(&mut self, now: Now, id: ConnId, bytes: &[u8], allowed: u64) -> Taken {
         let mut taken = Taken::default();
         let Some(conn) = self.turn.links.get_mut(id) else { return taken };
@@ -171,7 +172,7 @@ impl<S: Store> Loop<S> {
         if !is_admitted {
             conn.is_starved = true;
             let put = conn.inbox.put_large_buffer(buffer, self.dimension, conn.frame_max);
-            assert!(matches!(put, Ok(None)), "a whole frame has been handled");
+            assert!(matches!(put, Ok(None)), "a large frame that is to grow is incomplete");
             return Ok(false);
         }
         buffer.resize(grown, 0);
@@ -212,7 +213,7 @@ impl<S: Store> Loop<S> {
     /// what was just sent.
     fn read_closing(&mut self, id: ConnId) -> io::Result<bool> {
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
-        // Little at a time, since what is discarded counts as a read and not by its bytes.
+        // Only a little at a time, because a read of discarded bytes is charged the same whatever its length.
         match conn.read(&mut self.scratch[..READ_LEAST])? {
             Got::More(_) => Ok(true),
             Got::Drained(_) => Ok(false),
@@ -228,7 +229,7 @@ impl<S: Store> Loop<S> {
     }
 }
 
-/// Returns true if a client's request changes nothing, so that its execution is useless without its answer.
+/// Returns true if a client's request changes nothing: once the client is gone, there is no use in executing it.
 fn is_only_asked(frame: &Frame<'_>) -> bool {
     Opcode::from_number(frame.header.opcode).is_some_and(Opcode::only_asks)
 }
