@@ -145,7 +145,7 @@ pub struct Node {
     /// Fetches for subscriptions in flight.
     pulls: PendingTable<Pull>,
     feeds: Feeds,
-    /// All other nodes were told that this one has started.
+    /// True once all other nodes were notified that this one has started.
     has_announced: bool,
     catalogue: Catalogue,
     /// Buffer into which small payloads are copied on their way from a frame into the log.

@@ -516,8 +516,8 @@ mod tests {
         let mut feeds = Feeds::new(8);
         feeds.set(topic(1), true, member(3, 1, None));
         feeds.set(topic(1), false, member(4, 1, None));
-        let told = feeds.remove(topic(1)).unwrap();
-        assert_eq!(told.iter().collect::<Vec<_>>(), [node(3), node(4)]);
+        let ingresses = feeds.remove(topic(1)).unwrap();
+        assert_eq!(ingresses.iter().collect::<Vec<_>>(), [node(3), node(4)]);
         assert!(feeds.remove(topic(1)).is_none() && feeds.gone.len() == 1);
         feeds.check();
     }

@@ -12,7 +12,7 @@ const fn ping(node: u16) -> Request<'static> {
     Request::Ping { node, token: 7 }
 }
 
-fn told(sent: &[Sent]) -> Vec<(ConnId, Opcode, Status)> {
+fn sent_frames(sent: &[Sent]) -> Vec<(ConnId, Opcode, Status)> {
     sent.iter().map(|sent| (sent.conn, sent.opcode(), sent.status())).collect()
 }
 
@@ -22,7 +22,7 @@ fn a_node_that_ends_tells_its_clients_then_its_neighbours_and_serves_these_until
     let (stays, leaves, link) = (node.client(), node.client(), node.link());
     let sent = node.handle(Event::Drain);
     let goaway = |conn| (conn, Opcode::Goaway, Status::Closing);
-    assert_eq!(told(&sent), [goaway(stays), goaway(leaves)]);
+    assert_eq!(sent_frames(&sent), [goaway(stays), goaway(leaves)]);
     // Further requests of the client are refused, while the cube is still served.
     assert_eq!(node.answer_to(stays, 5, &ping(0)).status(), Status::ShuttingDown.number());
     assert_eq!(node.node_asks(1, 6, &ping(0), &[]).iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
@@ -30,7 +30,7 @@ fn a_node_that_ends_tells_its_clients_then_its_neighbours_and_serves_these_until
     // The other client does not disconnect by itself.
     assert_eq!(node.pass(DRAIN_CLIENTS_US - 1).len(), 0);
     let sent = node.pass(1);
-    assert_eq!(told(&sent), [goaway(link)]);
+    assert_eq!(sent_frames(&sent), [goaway(link)]);
     assert!(!node.is_open(stays) && node.is_open(link) && !node.node.is_drained());
     assert_eq!(node.node_asks(1, 7, &ping(0), &[]).iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
     assert_eq!(node.send_goaway(link, Status::Closing).len(), 0);
@@ -43,7 +43,7 @@ fn a_node_that_ends_waits_neither_for_clients_that_have_gone_nor_long_for_a_neig
     let (client, link) = (node.client(), node.link());
     node.handle(Event::Drain);
     let sent = node.lose(client);
-    assert_eq!(told(&sent), [(link, Opcode::Goaway, Status::Closing)], "at once");
+    assert_eq!(sent_frames(&sent), [(link, Opcode::Goaway, Status::Closing)], "at once");
     node.pass_silently(DRAIN_LINKS_US - 1);
     assert!(!node.node.is_drained());
     node.pass_silently(1);
@@ -80,7 +80,7 @@ fn what_was_taken_is_done_and_answered_before_a_node_ends() {
     assert!(!node.node.is_drained(), "the disk has not answered yet");
     let sent = node.commit();
     assert_eq!(
-        told(&only(&sent, Opcode::Publish).into_iter().map(clone).collect::<Vec<_>>()),
+        sent_frames(&only(&sent, Opcode::Publish).into_iter().map(clone).collect::<Vec<_>>()),
         [(link, Opcode::Publish, Status::Ok)]
     );
     assert!(node.node.is_drained());
@@ -117,7 +117,7 @@ fn a_neighbour_that_ends_is_routed_around_and_heard_until_it_closes() {
     let (client, link) = (node.client(), node.link());
     let asked = node.ask(client, 5, &subscribe(&name));
     let sent = node.send_goaway(link, Status::Closing);
-    assert_eq!(told(&sent), [(link, Opcode::Goaway, Status::Closing)], "confirmed");
+    assert_eq!(sent_frames(&sent), [(link, Opcode::Goaway, Status::Closing)], "confirmed");
     // Requests that it had accepted are answered over the old link; no new request is sent there.
     let sent = node.answer(&asked[0], &Response::Subscribed(subscribed(9, 1, 0)));
     assert_eq!(only(&sent, Opcode::Subscribe)[0].status(), Status::Ok);
@@ -125,7 +125,7 @@ fn a_neighbour_that_ends_is_routed_around_and_heard_until_it_closes() {
     // Its next instance can connect while the old link is still open.
     node.link_up();
     let sent = node.timeout();
-    assert_eq!(told(&sent), [(node.link(), Opcode::Ping, Status::Ok)], "there it is");
+    assert_eq!(sent_frames(&sent), [(node.link(), Opcode::Ping, Status::Ok)], "there it is");
     assert_eq!(node.ask(client, 7, &ping(1))[0].conn, node.link());
     assert!(node.is_open(link));
     node.lose(link);

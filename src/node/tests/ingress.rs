@@ -59,8 +59,8 @@ fn readers_of_another_life_of_a_topic_are_told_and_the_new_one_follows_what_it_w
         assert_eq!(who(&sent, Opcode::Event, Status::Truncated), [(old, 1)]);
         assert_eq!(who(&sent, Opcode::Fetch, Status::Truncated), [(old, 2)]);
         assert_eq!(sent.len(), 3);
-        for told in sent.iter().filter(|sent| sent.conn == old) {
-            assert_eq!(told.details(), [], "where the loss began, the home tells them");
+        for event in sent.iter().filter(|sent| sent.conn == old) {
+            assert_eq!(event.details(), [], "where the loss began, the home tells them");
         }
 
         node.settle();
@@ -68,15 +68,15 @@ fn readers_of_another_life_of_a_topic_are_told_and_the_new_one_follows_what_it_w
         assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(new, 3)]);
 
         // The ingress reports the epoch that it follows, and the home answers whether it is still valid.
-        let told = feeds(node.pass(HEADS_US));
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].feed().1[0].epoch, Epoch(answered));
+        let reports = feeds(node.pass(HEADS_US));
+        assert_eq!(reports.len(), 1);
+        assert_eq!(reports[0].feed().1[0].epoch, Epoch(answered));
         let is_newer = answered > followed;
         let status = if is_newer { Status::Ok } else { Status::Truncated };
-        let sent = node.answer(&told[0], &fed(0, status, 2, 1));
+        let sent = node.answer(&reports[0], &fed(0, status, 2, 1));
         assert_eq!(who(&sent, Opcode::Event, Status::Truncated), if is_newer { vec![] } else { vec![(new, 3)] });
-        for told in only(&sent, Opcode::Event) {
-            assert_eq!(told.details(), [Detail::Next(Offset(1)), Detail::Epoch(Epoch(2))]);
+        for event in only(&sent, Opcode::Event) {
+            assert_eq!(event.details(), [Detail::Next(Offset(1)), Detail::Epoch(Epoch(2))]);
         }
         assert_eq!(node.node.subscriptions.len(), usize::from(is_newer));
     }
@@ -88,8 +88,8 @@ fn a_counter_of_heads_that_ends_at_its_last_value_is_followed_by_none() {
     let mut node = Harness::linked(1);
     let client = node.client();
     node.follow(client, 1, &name, subscribed(TOPIC, 1, 0));
-    let told = feeds(node.pass(HEADS_US));
-    node.answer(&told[0], &fed(u64::MAX, Status::Ok, 1, 0));
+    let reports = feeds(node.pass(HEADS_US));
+    node.answer(&reports[0], &fed(u64::MAX, Status::Ok, 1, 0));
     let resync = feeds(node.node_says(heads(HOME_INSTANCE, 0, TOPIC), &[]));
     assert_eq!(resync.iter().map(|sent| sent.feed().0).collect::<Vec<_>>(), [true], "it says everything again");
 }
@@ -103,9 +103,9 @@ fn whoever_learns_that_a_topic_is_gone_learns_which_node_was_its_home() {
         let mut node = Harness::linked(1);
         let client = node.client();
         node.follow(client, 1, &name, subscribed(TOPIC, 1, 0));
-        let told = feeds(node.pass(HEADS_US));
+        let reports = feeds(node.pass(HEADS_US));
         let sent = if is_by_feed {
-            node.answer(&told[0], &fed(0, Status::UnknownTopic, 0, 0))
+            node.answer(&reports[0], &fed(0, Status::UnknownTopic, 0, 0))
         } else {
             let gone = Head { topic: topic_id(TOPIC), epoch: Epoch(0), next: Offset(0) };
             node.node_says(Heads { count: 1, ..heads(HOME_INSTANCE, 1, TOPIC) }, &[gone])
@@ -122,10 +122,10 @@ fn that_an_older_life_is_over_is_no_news_to_those_who_follow_the_new_one() {
     let (old, new) = (node.client(), node.client());
     node.follow(old, 1, &name, subscribed(TOPIC, 1, 0));
     // The followed epoch is reported; before the answer arrives, a reader follows the new epoch.
-    let told = feeds(node.pass(HEADS_US));
-    assert_eq!(told[0].feed().1[0].epoch, Epoch(1));
+    let reports = feeds(node.pass(HEADS_US));
+    assert_eq!(reports[0].feed().1[0].epoch, Epoch(1));
     node.follow(new, 2, &name, subscribed(TOPIC, 2, 5));
-    let sent = node.answer(&told[0], &fed(0, Status::Truncated, 2, 3));
+    let sent = node.answer(&reports[0], &fed(0, Status::Truncated, 2, 3));
     assert_eq!(who(&sent, Opcode::Event, Status::Truncated), []);
     node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 2, 5));
     assert_eq!(node.node.subscriptions.len(), 1);
@@ -221,11 +221,11 @@ fn heads_are_counted_from_the_answer_to_a_feed_on_and_a_hole_makes_the_ingress_s
         let mut node = Harness::linked(1);
         let client = node.client();
         node.follow(client, 1, &name, subscribed(TOPIC, 1, 0));
-        let mut told = feeds(node.pass(HEADS_US));
+        let mut reports = feeds(node.pass(HEADS_US));
         let mut resets = 0;
         for what in said {
             let sent = match *what {
-                Fed(counter) => node.answer(told.last().unwrap(), &fed(counter, Status::Ok, 1, 0)),
+                Fed(counter) => node.answer(reports.last().unwrap(), &fed(counter, Status::Ok, 1, 0)),
                 Heads(counter) => node.node_says(heads(HOME_INSTANCE, counter, TOPIC), &[]),
                 Restarted(counter) => node.node_says(heads(HOME_INSTANCE + 1, counter, TOPIC), &[]),
                 Disagrees(counter) => node.node_says(heads(HOME_INSTANCE, counter, TOPIC + 1), &[]),
@@ -233,7 +233,7 @@ fn heads_are_counted_from_the_answer_to_a_feed_on_and_a_hole_makes_the_ingress_s
             let again = feeds(sent);
             assert!(again.iter().all(|sent| sent.feed().0), "unasked, only everything is said");
             resets += again.len() as u64;
-            told.extend(again);
+            reports.extend(again);
         }
         assert_eq!((resets, node.node.stats.resyncs), (expected, expected), "{said:?}");
     }
@@ -248,10 +248,10 @@ fn a_home_that_is_silent_is_told_everything_in_parts_and_only_the_first_makes_it
         node.follow(client, id, &name, subscribed(id, 1, 0));
     }
     let sent = node.pass((HEADS_MISSING_MAX + 2) * HEADS_US);
-    let told = feeds(sent);
-    let first = told.iter().position(|sent| sent.feed().0).expect("after three seconds of silence");
-    assert_eq!(told.iter().filter(|sent| sent.feed().0).count(), 1);
-    let parts = &told[first..first + 3];
+    let reports = feeds(sent);
+    let first = reports.iter().position(|sent| sent.feed().0).expect("after three seconds of silence");
+    assert_eq!(reports.iter().filter(|sent| sent.feed().0).count(), 1);
+    let parts = &reports[first..first + 3];
     let shape: Vec<(u64, usize)> = parts.iter().map(|sent| (sent.id() - parts[0].id(), sent.feed().1.len())).collect();
     assert_eq!(shape, [(0, FEED_ITEMS_MAX), (1, FEED_ITEMS_MAX), (2, 1)]);
     let named: BTreeSet<u64> = parts.iter().flat_map(|sent| sent.feed().1).map(|item| item.topic.number()).collect();
@@ -286,9 +286,9 @@ fn a_home_that_believes_what_nobody_wants_is_told_so() {
     let mut node = Harness::linked(1);
     node.client();
     for (counter, expected) in [(1, 0), (2, 1), (3, 0), (4, 1)] {
-        let told = feeds(node.node_says(heads(HOME_INSTANCE, counter, TOPIC), &[]));
-        assert_eq!(told.len(), expected, "HEADS {counter}");
-        assert!(told.iter().all(|sent| sent.feed() == (true, vec![])));
+        let reports = feeds(node.node_says(heads(HOME_INSTANCE, counter, TOPIC), &[]));
+        assert_eq!(reports.len(), expected, "HEADS {counter}");
+        assert!(reports.iter().all(|sent| sent.feed() == (true, vec![])));
     }
 }
 
@@ -301,9 +301,9 @@ fn so_many_topics_that_were_pushed_in_vain_are_noted_and_the_rest_when_they_come
             assert_eq!(node.node_pushes(HOME, id, &deliver(id, 1, 0)).len(), 0);
         }
         assert_eq!(feeds(node.pass(HEADS_US / 2)).len(), 0, "a subscription may be on its way");
-        let told = feeds(node.pass(2 * HEADS_US));
+        let reports = feeds(node.pass(2 * HEADS_US));
         let items: Vec<(u64, u32)> =
-            told.iter().flat_map(|sent| sent.feed().1).map(|item| (item.topic.number(), item.subscribers)).collect();
+            reports.iter().flat_map(|sent| sent.feed().1).map(|item| (item.topic.number(), item.subscribers)).collect();
         assert_eq!(items, noted.map(|id| (id, 0)).collect::<Vec<_>>());
     }
 }
@@ -363,13 +363,13 @@ fn a_subscribe_whose_client_went_or_whose_answer_did_not_come_leaves_nothing_beh
         }
         let sent = node.answer(&asked[0], &Response::Subscribed(subscribed(TOPIC, 1, 0)));
         // The home has pushed since its response: FEED corrects it at once, or once the home answers.
-        let told = if is_gone {
+        let reports = if is_gone {
             sent
         } else {
             node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 1, 0));
             node.pass(2 * HEADS_US)
         };
-        let items: Vec<u32> = feeds(told).iter().map(|sent| sent.feed().1[0].subscribers).collect();
+        let items: Vec<u32> = feeds(reports).iter().map(|sent| sent.feed().1[0].subscribers).collect();
         assert_eq!(items, [0]);
         assert_eq!((node.node.subscriptions.len(), node.node.subscriptions.pending_readers.len()), (0, 0));
         assert_eq!(node.node.subscriptions.topics().count(), 0);
@@ -388,16 +388,16 @@ fn a_home_is_asked_not_to_push_while_all_readers_are_far_behind_and_to_push_when
         let payload = Payload { parts: vec![records(1, 60_000).into()], crc: None };
         Push::Deliver(Box::new(Fetched { payload, ..fetched(TOPIC, 1, base, 1) }))
     };
-    let (mut told, mut pushed) = (Vec::new(), 0);
-    while told.is_empty() {
-        told = feeds(node.node_pushes(HOME, TOPIC, &large(pushed)));
+    let (mut reports, mut pushed) = (Vec::new(), 0);
+    while reports.is_empty() {
+        reports = feeds(node.node_pushes(HOME, TOPIC, &large(pushed)));
         pushed += 1;
         let kept = node.node.subscriptions.tails_bytes();
-        assert_eq!(kept > 0, told.is_empty(), "kept while it is pushed");
+        assert_eq!(kept > 0, reports.is_empty(), "kept while it is pushed");
         assert!(kept <= TAIL_BYTES_MAX);
         assert!(usize::try_from(pushed).unwrap() <= TAIL_BYTES_MAX / 60_000 + 1, "it does not want them for ever");
     }
-    let item = told[0].feed().1[0];
+    let item = reports[0].feed().1[0];
     assert_eq!((item.push, item.subscribers, item.slowest), (false, 1, Some(Offset(0))));
     // A push that was in transit is not kept either.
     assert_eq!(node.node_pushes(HOME, TOPIC, &large(pushed)).len(), 0);
@@ -407,8 +407,8 @@ fn a_home_is_asked_not_to_push_while_all_readers_are_far_behind_and_to_push_when
     let records = Fetched { next: Offset(pushed + 1), ..fetched(TOPIC, 1, 0, u32::try_from(pushed + 1).unwrap()) };
     let sent = node.answer(&pulls[0], &Response::Fetched(Box::new(records)));
     assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(client, 1)]);
-    let told = feeds(node.settle());
+    let reports = feeds(node.settle());
     let items: Vec<(bool, Option<Offset>)> =
-        told.iter().flat_map(|sent| sent.feed().1).map(|item| (item.push, item.slowest)).collect();
+        reports.iter().flat_map(|sent| sent.feed().1).map(|item| (item.push, item.slowest)).collect();
     assert_eq!(items, [(true, None)]);
 }

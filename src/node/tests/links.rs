@@ -19,7 +19,7 @@ const fn ticks(micros: u64) -> u64 {
 }
 
 /// Returns what a client is answered.
-fn told(sent: &[Sent], client: ConnId) -> Vec<Status> {
+fn answered(sent: &[Sent], client: ConnId) -> Vec<Status> {
     sent.iter().filter(|sent| sent.conn == client && sent.is_response()).map(Sent::status).collect()
 }
 
@@ -59,8 +59,8 @@ fn a_second_link_waits_until_the_first_has_shown_whether_it_lives() {
             0
         );
         let sent = if lives { node.answer_ping(&sent[0]) } else { node.pass_silently(TICK_US) };
-        let told: Vec<Status> = sent.iter().filter(|sent| sent.conn == second).map(Sent::status).collect();
-        assert_eq!(told, if lives { vec![Status::DuplicateNode; 2] } else { vec![Status::Ok] });
+        let answered: Vec<Status> = sent.iter().filter(|sent| sent.conn == second).map(Sent::status).collect();
+        assert_eq!(answered, if lives { vec![Status::DuplicateNode; 2] } else { vec![Status::Ok] });
         assert_eq!((node.is_open(first), node.is_open(second)), (lives, !lives));
     }
     // The same instance has noticed the loss of its link.
@@ -113,7 +113,7 @@ fn a_link_whose_queue_is_full_takes_no_requests_but_answers_and_what_nodes_say_t
     assert_eq!((sent.len(), sent[0].status()), (1, Status::Ok));
     let sent = node.pass(ticks(RETRY_FOR_US));
     assert_eq!(only(&sent, Opcode::Heads).len(), 1);
-    assert_eq!(told(&sent, client), [Status::Overloaded], "for so long");
+    assert_eq!(answered(&sent, client), [Status::Overloaded], "for so long");
     node.ask(client, 7, &ping(1));
     node.handle(Event::Drained { conn: link });
     let sent = node.pass(TICK_US);
@@ -128,14 +128,14 @@ fn a_target_out_of_reach_is_answered_for_here_until_one_request_in_each_hold_tim
     assert_eq!(asked[0].conn, node.link());
     // At first the link is waited for.
     let mut sent = node.answer(&asked[0], &refusal(Status::Unreachable));
-    while told(&sent, client).is_empty() {
+    while answered(&sent, client).is_empty() {
         let probes: Vec<&Sent> = sent.iter().filter(|sent| sent.frame.route.is_some()).collect();
         let mut answers: Vec<Sent> =
             probes.into_iter().flat_map(|probe| node.answer(probe, &refusal(Status::Unreachable))).collect();
         answers.extend(node.pass(TICK_US));
         sent = answers;
     }
-    assert_eq!(told(&sent, client), [Status::Unreachable]);
+    assert_eq!(answered(&sent, client), [Status::Unreachable]);
     // After that time it is not.
     let asked = node.ask(client, 1, &ping(3));
     let answers = node.answer(&asked[0], &refusal(Status::Unreachable));

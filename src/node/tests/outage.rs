@@ -31,7 +31,7 @@ fn feeds(sent: &[Sent]) -> Vec<&Sent> {
 }
 
 /// Returns the notices to a client, in one word each: its subscription waits, flows again or has ended.
-fn told(sent: &[Sent], conn: ConnId) -> Vec<String> {
+fn notices(sent: &[Sent], conn: ConnId) -> Vec<String> {
     let of_it = only(sent, Opcode::Event).into_iter().filter(|sent| sent.conn == conn);
     of_it
         .map(|sent| match sent.push() {
@@ -59,7 +59,7 @@ fn following() -> (Harness, ConnId) {
 fn follow(node: &mut Harness, client: ConnId, id: u64) {
     let name = names(HOME, 1).next().unwrap();
     let sent = node.follow(client, id, &name, subscribed(TOPIC, 1, 0));
-    assert_eq!(told(&sent, client), [""; 0]);
+    assert_eq!(notices(&sent, client), [""; 0]);
     let sent = node.pass(HEADS_US);
     for asked in feeds(&sent) {
         node.answer(asked, &fed(asked, Status::Ok));
@@ -85,17 +85,17 @@ fn who_asked_for_notices_is_told_of_an_outage_once_and_of_its_end_once() {
     for outage in 0..2 {
         node.link_down();
         let sent = node.pass(LONG_US);
-        assert_eq!(told(&sent, client), ["1 waits: UNREACHABLE"], "{outage}");
-        assert_eq!(told(&node.pass(10 * HEADS_US), client), [""; 0], "{outage}");
+        assert_eq!(notices(&sent, client), ["1 waits: UNREACHABLE"], "{outage}");
+        assert_eq!(notices(&node.pass(10 * HEADS_US), client), [""; 0], "{outage}");
         node.link_up();
         let sent = node.pass(OUTAGE_PROBE_US + TICK_US);
-        assert_eq!(told(&sent, client), [""; 0], "the home has not said anything");
+        assert_eq!(notices(&sent, client), [""; 0], "the home has not said anything");
         let sent = confirm(&mut node, &sent, Status::Ok);
-        assert_eq!(told(&sent, client), ["1 flows"], "{outage}");
+        assert_eq!(notices(&sent, client), ["1 flows"], "{outage}");
         let sent = node.node_pushes(HOME, TOPIC, &Push::Deliver(Box::new(fetched(TOPIC, 1, outage, 1))));
         let who: Vec<ConnId> = only(&sent, Opcode::Deliver).iter().map(|sent| sent.conn).collect();
         assert_eq!(who, [client, plain]);
-        assert_eq!(told(&sent, plain), [""; 0]);
+        assert_eq!(notices(&sent, plain), [""; 0]);
     }
     assert_eq!(node.node.stats.outages, 2);
 }
@@ -113,30 +113,30 @@ fn a_node_on_the_way_that_knows_no_path_is_believed_unless_the_home_is_heard_aga
             node.node_says(Heads { instance: 77, counter: 1, feeds: 1, digest: TOPIC, count: 0 }, &[]);
         }
         let sent = node.pass(OUTAGE_TOLD_US + TICK_US);
-        assert_eq!(told(&sent, client).len(), usize::from(!is_heard));
+        assert_eq!(notices(&sent, client).len(), usize::from(!is_heard));
     }
 }
 
 #[test]
 fn a_home_from_which_nothing_comes_at_all_is_told_as_one_that_does_not_answer() {
     let (mut node, client) = following();
-    assert_eq!(told(&node.pass(OUTAGE_SILENT_US - 2 * TICK_US), client), [""; 0]);
+    assert_eq!(notices(&node.pass(OUTAGE_SILENT_US - 2 * TICK_US), client), [""; 0]);
     let sent = node.pass(2 * TICK_US);
-    assert_eq!(told(&sent, client), ["1 waits: OUTCOME_UNKNOWN"]);
+    assert_eq!(notices(&sent, client), ["1 waits: OUTCOME_UNKNOWN"]);
     // Learning that there is no path does not start another outage.
     node.link_down();
-    assert_eq!(told(&node.pass(10 * HEADS_US), client), [""; 0]);
+    assert_eq!(notices(&node.pass(10 * HEADS_US), client), [""; 0]);
 }
 
 #[test]
 fn a_topic_that_its_home_comes_back_without_has_ended_and_does_not_flow() {
     let (mut node, client) = following();
     node.link_down();
-    assert_eq!(told(&node.pass(LONG_US), client).len(), 1);
+    assert_eq!(notices(&node.pass(LONG_US), client).len(), 1);
     node.link_up();
     let sent = node.pass(OUTAGE_PROBE_US + TICK_US);
     let sent = confirm(&mut node, &sent, Status::UnknownTopic);
-    assert_eq!(told(&sent, client), ["1 ended: UNKNOWN_TOPIC"]);
+    assert_eq!(notices(&sent, client), ["1 ended: UNKNOWN_TOPIC"]);
 }
 
 #[test]
@@ -144,19 +144,19 @@ fn who_does_not_read_is_told_what_holds_when_it_does() {
     let (mut node, client) = following();
     node.handle(Event::Filled { conn: client });
     node.link_down();
-    assert_eq!(told(&node.pass(LONG_US), client), [""; 0]);
+    assert_eq!(notices(&node.pass(LONG_US), client), [""; 0]);
     node.handle(Event::Drained { conn: client });
-    assert_eq!(told(&node.settle(), client), ["1 waits: UNREACHABLE"]);
+    assert_eq!(notices(&node.settle(), client), ["1 waits: UNREACHABLE"]);
     node.handle(Event::Filled { conn: client });
     node.link_up();
     let sent = node.pass(OUTAGE_PROBE_US + TICK_US);
-    assert_eq!(told(&confirm(&mut node, &sent, Status::Ok), client), [""; 0]);
+    assert_eq!(notices(&confirm(&mut node, &sent, Status::Ok), client), [""; 0]);
     // Records arrive after the notice.
     let sent = node.node_pushes(HOME, TOPIC, &Push::Deliver(Box::new(fetched(TOPIC, 1, 0, 1))));
     assert_eq!(only(&sent, Opcode::Deliver).len(), 0);
     node.handle(Event::Drained { conn: client });
     let sent = node.settle();
-    assert_eq!(told(&sent, client), ["1 flows"]);
+    assert_eq!(notices(&sent, client), ["1 flows"]);
     let order: Vec<Opcode> = sent.iter().filter(|sent| sent.conn == client).map(Sent::opcode).collect();
     assert_eq!(order, [Opcode::Event, Opcode::Deliver]);
     // An outage that has begun and ended meanwhile is not reported.
@@ -167,7 +167,7 @@ fn who_does_not_read_is_told_what_holds_when_it_does() {
     let sent = node.pass(OUTAGE_PROBE_US + TICK_US);
     confirm(&mut node, &sent, Status::Ok);
     node.handle(Event::Drained { conn: client });
-    assert_eq!(told(&node.settle(), client), [""; 0]);
+    assert_eq!(notices(&node.settle(), client), [""; 0]);
 }
 
 #[test]
@@ -175,24 +175,24 @@ fn an_answer_of_the_home_to_another_subscriber_ends_the_outage_for_all() {
     let (mut node, client) = following();
     let other = node.client_with(Hello::NOTICES);
     node.link_down();
-    assert_eq!(told(&node.pass(LONG_US), client).len(), 1);
+    assert_eq!(notices(&node.pass(LONG_US), client).len(), 1);
     node.link_up();
     let name = names(HOME, 1).next().unwrap();
     let sent = node.follow(other, 7, &name, subscribed(TOPIC, 1, 0));
-    assert_eq!((told(&sent, client), told(&sent, other)), (vec!["1 flows".to_owned()], Vec::new()));
+    assert_eq!((notices(&sent, client), notices(&sent, other)), (vec!["1 flows".to_owned()], Vec::new()));
 }
 
 #[test]
 fn a_stall_of_this_machine_and_a_topic_of_this_node_are_no_outage() {
     let (mut node, client) = following();
     let sent = node.stall(10 * OUTAGE_SILENT_US);
-    assert_eq!(told(&sent, client), [""; 0]);
+    assert_eq!(notices(&sent, client), [""; 0]);
 
     let mut alone = Harness::alone();
     let client = alone.client_with(Hello::NOTICES);
     alone.create(client, "t", Retention::default());
     alone.ask(client, 2, &subscribe("t"));
-    assert_eq!(told(&alone.pass(10 * OUTAGE_SILENT_US), client), [""; 0]);
+    assert_eq!(notices(&alone.pass(10 * OUTAGE_SILENT_US), client), [""; 0]);
 }
 
 #[test]
@@ -205,14 +205,14 @@ fn an_outage_of_one_home_asks_for_one_topic_and_its_end_says_all_again() {
     }
     node.pass(HEADS_US);
     let silent = node.pass(OUTAGE_SILENT_US);
-    assert_eq!(told(&silent, client).len(), 5);
+    assert_eq!(notices(&silent, client).len(), 5);
     let probes = node.pass(2 * HEADS_US);
     let sizes: Vec<usize> = feeds(&probes).iter().map(|sent| sent.feed().1.len()).collect();
     assert_eq!(sizes, [1; 4], "one topic each half second");
     let sent = node.answer(feeds(&probes)[3], &fed(feeds(&probes)[3], Status::Ok));
-    assert_eq!(told(&sent, client).len(), 1, "the one that was confirmed");
+    assert_eq!(notices(&sent, client).len(), 1, "the one that was confirmed");
     let all = feeds(&sent);
     assert_eq!((all.len(), all[0].feed().0, all[0].feed().1.len()), (1, true, 5));
     let sent = node.answer(all[0], &fed(all[0], Status::Ok));
-    assert_eq!(told(&sent, client).len(), 4);
+    assert_eq!(notices(&sent, client).len(), 4);
 }
