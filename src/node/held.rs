@@ -1,10 +1,11 @@
 //! FETCHes that wait for memory.
 //!
-//! A FETCH reserves no more than its client may use at the time. If its next record is larger than that, the home
-//! answers TOO_LARGE with the record's size, and the ingress holds the FETCH until its client may use that much. It
-//! then reserves the rest, and is sent again for this one record.
+//! A FETCH for another node reserves no more than its client may use at the time, and is held when that is less than
+//! any FETCH reserves. If its next record is larger than what it has reserved, the home answers TOO_LARGE with the
+//! record's size, and the ingress holds the FETCH until its client may use that much. It then reserves the rest, and is
+//! sent again for this one record.
 //!
-//! The held FETCHes of a client are sent in the order in which their homes refused them; those of other clients do not
+//! The held FETCHes of a client are sent in the order in which they came to be held; those of other clients do not
 //! delay them. As soon as a client uses nothing else, its first one needs no more than room for its source, so a client
 //! that reads its answers gets all of them. They have no deadline: a client that does not read would not receive the
 //! error either.
@@ -27,7 +28,7 @@ pub(super) struct Held {
     target: NodeId,
     kind: Kind,
     frame: Kept,
-    /// Bytes to reserve before it is sent again: its next record, and the rest of the answer.
+    /// Bytes to reserve before it is sent: those of its records, and the rest of the answer.
     needed: u32,
 }
 
@@ -48,21 +49,42 @@ impl Node {
         let Some(pending) = self.take_pending(step, origin) else { return false };
         self.follow_on(step, &pending, true);
         let Pending { mut asked, target, kind, frame: Some(frame), .. } = pending else { return true };
-        let conn = asked.conn;
+        self.admission.release(asked.conn, asked.charge - HELD_BYTES);
+        asked.charge = HELD_BYTES;
+        let frame = for_one_record(&frame.into_frame(), needed - RESPONSE_CHARGE).keep();
+        self.hold(Held { asked, target, kind, frame, needed });
+        true
+    }
+
+    /// Holds a FETCH of a client for which there is no memory. Returns false for any other request, which the caller
+    /// has to handle, and for a FETCH for which there is some.
+    pub(super) fn hold_if_short(
+        &mut self,
+        step: &mut Step<'_>,
+        asked: Asked,
+        (target, kind): (NodeId, Kind),
+        frame: &Frame<'_>,
+    ) -> bool {
+        let (conn, needed) = (asked.conn, asked.charge);
+        if asked.opcode != Opcode::Fetch.number() || self.admission.admits(conn, needed.into()) {
+            return false;
+        }
+        self.charge(step, conn, HELD_BYTES);
+        let asked = Asked { charge: HELD_BYTES, ..asked };
+        self.hold(Held { asked, target, kind, frame: frame.keep(), needed });
+        true
+    }
+
+    fn hold(&mut self, held: Held) {
+        let conn = held.asked.conn;
         match self.conns.client_mut(conn) {
             Some(client) => {
-                self.admission.release(conn, asked.charge - HELD_BYTES);
-                asked.charge = HELD_BYTES;
-                client.held.push_back(Held { asked, target, kind, frame, needed });
+                client.held.push_back(held);
                 self.admission.set_holding(conn, true);
                 self.releasable.push(conn);
             }
-            None => {
-                self.take_pending_reader(&asked);
-                self.admission.finish(conn, asked.charge);
-            }
+            None => self.drop_held([held]),
         }
-        true
     }
 
     /// Sends the held FETCHes of the clients that may use more again. Called once for each event rather than where
@@ -85,10 +107,9 @@ impl Node {
 
     fn send_held(&mut self, step: &mut Step<'_>, held: Held) {
         let Held { mut asked, target, kind, frame, needed } = held;
-        let frame = for_one_record(&frame.into_frame(), needed - RESPONSE_CHARGE);
         self.admission.extend(asked.conn, needed - asked.charge);
         asked.charge = needed;
-        let pending = self.new_pending(step, asked, (target, kind), Some(frame.keep()), true);
+        let pending = self.new_pending(step, asked, (target, kind), Some(frame.clone()), true);
         let Some(origin) = self.pending.insert(pending, step.now.after_us(REQUEST_TIMEOUT_US)) else {
             return self.finish(step, asked, self.too_many_pending().into());
         };
@@ -96,7 +117,7 @@ impl Node {
             return;
         }
         let route = self.new_route(target, kind, TrafficClass::Bulk, origin);
-        match self.send_frame(step, frame, route) {
+        match self.send_frame(step, frame.into_frame(), route) {
             Ok(conn) => self.note_sent(step, origin, conn),
             Err(refusal) => self.complete(step, origin, *refusal),
         }

@@ -171,6 +171,9 @@ impl Node {
         let is_here = destination.target == self.settings.id;
         let Destination { target, kind, ttl } = destination;
         let is_noted = !is_here && !is_oneway;
+        if is_noted && self.hold_if_short(step, asked, (target, kind), frame) {
+            return Ok(());
+        }
         let origin = if is_noted { self.note(step, asked, frame, request, &destination)? } else { NO_ORIGIN };
         let mut route = self.new_route(target, kind, TrafficClass::Bulk, origin);
         route.ttl = ttl.unwrap_or(u16::MAX).min(route.ttl);

@@ -167,6 +167,35 @@ fn a_client_that_takes_its_answers_gets_all_of_them_however_many_it_asks_for_at_
 }
 
 #[test]
+fn of_very_many_clients_that_fetch_at_once_none_is_refused() {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked_with_memory(1, NODE_BYTES_LEAST);
+    let mut asked = std::collections::VecDeque::new();
+    let clients = 900;
+    for _ in 0..clients {
+        let client = node.client();
+        let sent = node.ask(client, 1, &Request::Fetch(fetch(&name)));
+        assert!(sent.iter().all(|sent| sent.conn != client), "nobody is refused");
+        asked.extend(sent);
+        assert!(node.node.admission.reserved() <= clients_bytes(NODE_BYTES_LEAST));
+    }
+    assert!(asked.len() < clients, "some have to wait for others");
+    let mut answered = 0;
+    while let Some(request) = asked.pop_front() {
+        for sent in node.answer(&request, &one_record(7, 10)) {
+            if sent.frame.route.is_some() {
+                asked.push_back(sent);
+            } else {
+                assert_eq!(sent.fetched().count, 1);
+                answered += 1;
+            }
+        }
+    }
+    assert_eq!(answered, clients);
+    assert_eq!((node.node.admission.reserved(), node.node.admission.inflight()), (0, 0));
+}
+
+#[test]
 fn what_clients_have_not_taken_limits_what_is_read_for_them_and_for_others() {
     let mut node = Harness::alone_with_memory(256 << 20);
     let budget = clients_bytes(256 << 20);
