@@ -117,7 +117,7 @@ pub const SPARE_DESCRIPTORS_LEAST: usize = 8;
 /// Connections accepted in one turn: a flood of them must not stall the links.
 pub const ACCEPTS_PER_TURN: usize = 256;
 
-/// Most unanswered requests of one client; beyond it the client is not read (told in HELLO as `max_inflight`).
+/// Most unanswered requests of one client; beyond it the client is not read (HELLO says it as `max_inflight`).
 pub const INFLIGHT_MAX: u32 = 1024;
 
 /// What an unanswered request is charged besides its payload: the size of an answer without one.
@@ -221,7 +221,7 @@ pub const OUTAGE_PROBE_US: u64 = 500_000;
 
 /// Subscribers are notified when a home has been unreachable for this long, so that a quickly restored link or a quick
 /// restart of the node goes unreported.
-pub const OUTAGE_TOLD_US: u64 = 1_000_000;
+pub const OUTAGE_NOTIFIED_US: u64 = 1_000_000;
 
 /// The same delay for a home that is silent although no node has reported it unreachable.
 pub const OUTAGE_SILENT_US: u64 = 4_000_000;
@@ -235,7 +235,7 @@ pub const FEED_ITEMS_MAX: usize = 200;
 /// Most items of one HEADS, at 20 bytes each.
 pub const HEADS_ITEMS_MAX: usize = 2048;
 
-/// Most topics noted as pushed here without a local subscriber, until their home has been told.
+/// Most topics noted as pushed here without a local subscriber, until the report to their home is sent.
 pub const STRAYS_MAX: usize = 1024;
 
 /// Waiting FETCHes without a record that one tick answers, which takes about a millisecond. The others wait a tick

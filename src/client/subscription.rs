@@ -13,7 +13,7 @@ use crate::wire::request::{Start, Subscribe, Topic};
 use crate::wire::response::{Fetched, Subscribed};
 
 /// How long attempts to subscribe may fail before the user is notified: a node that is restarted is back sooner.
-const TOLD: Duration = Duration::from_secs(1);
+const NOTIFIED_AFTER: Duration = Duration::from_secs(1);
 
 /// Minimum pause between attempts after the notification.
 const AGAIN: Duration = Duration::from_millis(400);
@@ -29,7 +29,7 @@ pub(super) struct Subscription {
     /// node.
     pub(super) waits_since: Option<Instant>,
     /// True if the user's last notice was that records cannot arrive.
-    is_told_to_wait: bool,
+    is_notified_waiting: bool,
     /// The next offset.
     cursor: Start,
     identity: Option<(TopicId, Epoch)>,
@@ -63,7 +63,7 @@ impl Subscription {
             state: State::Waiting(Deadline::at_once()),
             backoff: Backoff::new(),
             waits_since: None,
-            is_told_to_wait: false,
+            is_notified_waiting: false,
             cursor: start,
             identity: None,
             received: 0,
@@ -83,7 +83,7 @@ impl Subscription {
 
     /// Returns true if it is established, has ended, or the user has been notified that it waits.
     pub(super) const fn is_settled(&self) -> bool {
-        matches!(self.state, State::Open(_) | State::Ended) || self.is_told_to_wait
+        matches!(self.state, State::Open(_) | State::Ended) || self.is_notified_waiting
     }
 
     /// Retries after a pause, because an attempt to subscribe failed for a temporary reason, or the node ended the
@@ -91,23 +91,23 @@ impl Subscription {
     pub(super) fn on_refused(&mut self, error: &Error, now: Instant) -> bool {
         let since = *self.waits_since.get_or_insert(now);
         let mut pause = self.backoff.next(error, Deadline::NEVER);
-        if self.is_told_to_wait {
+        if self.is_notified_waiting {
             pause += AGAIN; // an outage that lasts is asked about less often
         }
         self.state = State::Waiting(Deadline::after(pause));
-        now.duration_since(since) >= TOLD && !std::mem::replace(&mut self.is_told_to_wait, true)
+        now.duration_since(since) >= NOTIFIED_AFTER && !std::mem::replace(&mut self.is_notified_waiting, true)
     }
 
     /// Handles a node's notice that the home is unreachable. Returns true if the user must be notified.
     pub(super) fn on_waiting(&mut self, now: Instant) -> bool {
         self.waits_since.get_or_insert(now);
-        !std::mem::replace(&mut self.is_told_to_wait, true)
+        !std::mem::replace(&mut self.is_notified_waiting, true)
     }
 
     /// Records that records can arrive. Returns true if the user must be notified, after a notice that they cannot.
     pub(super) fn on_flowing(&mut self) -> bool {
         self.waits_since = None;
-        std::mem::take(&mut self.is_told_to_wait)
+        std::mem::take(&mut self.is_notified_waiting)
     }
 
     /// Returns the next offset, once it is known.

@@ -29,7 +29,7 @@ const _: () = {
     assert!(SEGMENT_RESERVE_TRIMS < SEGMENT_RESERVE && SEGMENT_RESERVE_DELETES < SEGMENT_RESERVE_TRIMS);
     assert!(SEGMENT_RESERVE_CLOCK < SEGMENT_RESERVE_DELETES);
     assert!(HEADS_US < OUTAGE_ASK_US, "a home that sends HEADS is not asked");
-    assert!(OUTAGE_PROBE_US < OUTAGE_TOLD_US, "it is asked once more before anybody is told");
+    assert!(OUTAGE_PROBE_US < OUTAGE_NOTIFIED_US, "it is asked once more before anybody is notified");
     assert!(HEADS_MISSING_MAX * HEADS_US < OUTAGE_SILENT_US, "it was told everything again before");
     assert!(FEED_AGAIN_US < HEADS_US, "the next tick of a second tells it again");
     assert!(FEED_ITEMS_MAX * (TOPIC_NAME_MAX + 26) <= FRAME_MAX_LEAST as usize);

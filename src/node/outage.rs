@@ -15,7 +15,7 @@
 use super::action::{Action, Packet};
 use super::subscriptions::Consumer;
 use super::{Node, Step};
-use crate::limits::{OUTAGE_ASK_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US, OUTAGE_TOLD_US};
+use crate::limits::{OUTAGE_ASK_US, OUTAGE_NOTIFIED_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US};
 use crate::types::NodeId;
 use crate::wire::{Push, Status};
 
@@ -79,7 +79,7 @@ impl Node {
                 continue;
             }
             let outage = match state.unreachable_us {
-                Some(since_us) if since_us + OUTAGE_TOLD_US <= now_us => Some(Outage::NoPath),
+                Some(since_us) if since_us + OUTAGE_NOTIFIED_US <= now_us => Some(Outage::NoPath),
                 Some(_) | None => (silent_us >= OUTAGE_SILENT_US).then_some(Outage::NoAnswer),
             };
             let is_new = state.outage.is_none();

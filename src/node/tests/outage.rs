@@ -2,7 +2,7 @@
 
 use super::harness::{Harness, fetched, names, refusal, subscribe, subscribed};
 use super::sent::{Sent, only};
-use crate::limits::{HEADS_US, OUTAGE_ASK_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US, OUTAGE_TOLD_US, TICK_US};
+use crate::limits::{HEADS_US, OUTAGE_ASK_US, OUTAGE_NOTIFIED_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US, TICK_US};
 use crate::node::Event;
 use crate::types::{ConnId, Epoch, Offset, Retention};
 use crate::wire::feed::{Fed, FedList, Heads};
@@ -12,7 +12,7 @@ const HOME: u16 = 1;
 const TOPIC: u64 = 9;
 
 /// Longer than the time from a home's last sign of life until its subscribers are notified.
-const LONG_US: u64 = OUTAGE_ASK_US + OUTAGE_TOLD_US + 2 * TICK_US;
+const LONG_US: u64 = OUTAGE_ASK_US + OUTAGE_NOTIFIED_US + 2 * TICK_US;
 
 /// Returns the home's response to a FEED about topics.
 fn fed(asked: &Sent, status: Status) -> Response {
@@ -112,7 +112,7 @@ fn a_node_on_the_way_that_knows_no_path_is_believed_unless_the_home_is_heard_aga
         if is_heard {
             node.node_says(Heads { instance: 77, counter: 1, feeds: 1, digest: TOPIC, count: 0 }, &[]);
         }
-        let sent = node.pass(OUTAGE_TOLD_US + TICK_US);
+        let sent = node.pass(OUTAGE_NOTIFIED_US + TICK_US);
         assert_eq!(notices(&sent, client).len(), usize::from(!is_heard));
     }
 }
