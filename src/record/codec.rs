@@ -3,7 +3,7 @@
 //! ```text
 //! body     u64 base_us, then items to its end
 //! item     u8 tag, then by its kind:
-//!   create      str8 name, u64 seed, u32 epoch, u64 records, u64 bytes, u64 age_ms, time
+//!   create      str8 name, u64 seed, u32 epoch, u64 records, u64 bytes, u64 age_ms, time, [parts]
 //!   delete      topic
 //!   publish     topic, [u64 producer, u32 epoch, u64 sequence], time, varint count, varint len, payload
 //!    trim        u64 topic, u64 first
@@ -13,7 +13,13 @@
 //!    reclock     time, then varint 0; or time, varint first era + 1, time without the jump
 //!  topic    u64 id, or str8 name when the tag has the bit for names
 //!  time     varint: difference to base_us in microseconds, zigzag-encoded
+//!  parts    u8 tag, varint length, that many bytes; tags increase; then u8 0
 //! ```
+//!
+//! The parts of a create entry are present when its tag has the bit for parts. They are reserved for later versions,
+//! which can add to a new topic what this one does not know, such as its owner (part 1). This version writes no parts.
+//! It refuses an entry with one, and any other entry with a bit that does not belong to its kind, as that of a newer
+//! program, so that nothing of a topic is lost.
 //!
 //! Numbers are big-endian; a varint has seven bits per byte, lowest first. A payload's checksum is not stored: the
 //! checksum of the journal record covers the payload, and decoding computes its own.
@@ -37,8 +43,12 @@ const OPEN_PRODUCER: u8 = 17;
 const RECLOCK: u8 = 18;
 /// Tag bit: the entry names its topic by name, not by id.
 const BY_NAME: u8 = 0x40;
-/// Tag bit: the batch has a producer, epoch and sequence.
+/// Tag bit of a publish entry: the batch has a producer, epoch and sequence.
 const SEQUENCED: u8 = 0x80;
+/// Tag bit of a create entry: parts follow.
+const PARTS: u8 = 0x80;
+/// The bits of a tag that state the kind of the entry.
+const KIND: u8 = 0x3f;
 
 /// Why bytes with a valid checksum cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,14 +158,21 @@ struct Reader<'b> {
 impl Reader<'_> {
     fn entry(&mut self, base_us: u64, start: Place) -> Result<Entry, DecodeError> {
         let tag = self.u8()?;
-        match tag & !(BY_NAME | SEQUENCED) {
-            CREATE => Ok(Entry::Create {
-                name: self.name()?,
-                seed: self.u64()?,
-                epoch: Epoch(self.u32()?),
-                retention: Retention { records: self.u64()?, bytes: self.u64()?, age_ms: self.u64()? },
-                created_us: self.time(base_us)?,
-            }),
+        if tag & !KIND & !bits_of(tag & KIND) != 0 {
+            return Err(Newer);
+        }
+        match tag & KIND {
+            CREATE => {
+                let create = Entry::Create {
+                    name: self.name()?,
+                    seed: self.u64()?,
+                    epoch: Epoch(self.u32()?),
+                    retention: Retention { records: self.u64()?, bytes: self.u64()?, age_ms: self.u64()? },
+                    created_us: self.time(base_us)?,
+                };
+                // This version knows no parts.
+                if tag & PARTS != 0 && self.u8()? != 0 { Err(Newer) } else { Ok(create) }
+            }
             DELETE => Ok(Entry::Delete { topic: self.topic(tag)? }),
             PUBLISH => self.batch(tag, base_us, start).map(Entry::Publish),
             TRIM => Ok(Entry::Trim { topic: self.id()?, first: Offset(self.u64()?) }),
@@ -253,6 +270,16 @@ impl Reader<'_> {
 
     fn varint(&mut self) -> Result<u64, DecodeError> {
         varint::take(&mut self.rest).ok_or(Malformed)
+    }
+}
+
+/// Returns the tag bits that an entry of this kind may have beside its kind.
+const fn bits_of(kind: u8) -> u8 {
+    match kind {
+        CREATE => PARTS,
+        PUBLISH => BY_NAME | SEQUENCED,
+        DELETE | ALTER | OPEN_PRODUCER => BY_NAME,
+        _ => 0,
     }
 }
 
@@ -378,6 +405,34 @@ mod tests {
         }
         assert_eq!(decode(&Bytes::from_static(&[0; 7]), Place::default()), Err(Malformed));
         assert_eq!(decode(&Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 63]), Place::default()), Err(Newer));
+    }
+
+    #[test]
+    fn what_this_version_does_not_know_about_an_entry_needs_a_newer_program() {
+        for entry in entries() {
+            let mut out = Vec::new();
+            encode(&mut [entry.clone()], Place::default(), &mut out);
+            let decode = |flipped: u8, more: &[u8]| {
+                let mut body = [&out[..], more].concat();
+                body[8] ^= flipped;
+                decode(&body.into(), Place::default())
+            };
+            match &entry {
+                Entry::Create { .. } => {
+                    assert_eq!(decode(PARTS, &[0]), Ok(vec![entry]), "no parts");
+                    assert_eq!(decode(PARTS, &[1, 2, 7, 7, 0]), Err(Newer), "an owner");
+                    assert_eq!(decode(PARTS, &[]), Err(Malformed));
+                    assert_eq!(decode(BY_NAME, &[]), Err(Newer));
+                }
+                Entry::Publish(_) => {}
+                Entry::Delete { .. } | Entry::Alter { .. } | Entry::OpenProducer { .. } => {
+                    assert_eq!(decode(0x80, &[]), Err(Newer), "{entry:?}");
+                }
+                Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Reclock(_) | Entry::Refused => {
+                    assert_eq!([0x80, BY_NAME].map(|bit| decode(bit, &[])), [Err(Newer), Err(Newer)], "{entry:?}");
+                }
+            }
+        }
     }
 
     #[test]

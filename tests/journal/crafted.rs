@@ -59,6 +59,34 @@ pub(crate) fn names(disk: &FakeDisk, end: &str) -> Vec<String> {
     disk.files().into_iter().map(|(name, _)| name).filter(|name| name.ends_with(end)).collect()
 }
 
+/// A newer program may store more about a new topic. Applying its entry without that would lose it.
+#[test]
+fn an_entry_with_an_unknown_part_is_left_to_the_newer_program() {
+    for (parts, is_known) in [(&[0][..], true), (&[1, 3, b'a', b'n', b'n', 0], false)] {
+        let disk = FakeDisk::default();
+        claim(&disk, &model::identity(), 1 << 16).unwrap();
+        let mut segment = Segment::new(1, 0);
+        segment.put(Kind::Entry, (1, 1), |out| {
+            let tag = out.len() + size_of::<u64>();
+            record::encode(&mut [create("topic/0", 7)], Place::default(), out);
+            out[tag] |= 0x80;
+            out.extend_from_slice(parts);
+        });
+        segment.write(&disk);
+        let before = read(&disk, "0000000001.log");
+        match Live::start(&disk, false) {
+            Ok((node, last, _)) => {
+                assert!(is_known && last.index == 1 && node.seen() == state_after(&[&create("topic/0", 7)]));
+            }
+            Err(error) => {
+                let is_newer = matches!(&error, OpenError::Newer { file, version: None } if file == "0000000001.log");
+                assert!(!is_known && is_newer, "{error}");
+                assert!(read(&disk, "0000000001.log") == before, "a start that is refused changes nothing");
+            }
+        }
+    }
+}
+
 fn state_after(entries: &[&Entry]) -> Seen {
     let mut node = blank();
     entries.iter().for_each(|entry| drop(node.replay(vec![(*entry).clone()])));

@@ -11,6 +11,7 @@
 //! part 10, clock            in the catalogue: see `topic/eras.rs`; in a topic, where eras begin: varint count,
 //!                           then each: varint records and varint eras since the one before
 //! part 11, opened producers see `topic/producer/opened.rs`
+//! part 12, owner            reserved for who created the topic; not written yet
 //! log                       varint first, varint next, varint last_append_us, varint marks, then each: varint records
 //!                           and microseconds since the mark before, varint bytes, varint microseconds that it spans
 //! ```
