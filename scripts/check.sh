@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All of continuous integration: formatting, lints, documentation, scripts, then every test. It stops at the first step
-# that fails and names it; if everything passes, the output ends with that of the test runner.
+# All of continuous integration: formatting, lints, documentation, packages, scripts, then every test. It stops at the
+# first step that fails and names it; if everything passes, the output ends with that of the test runner.
 set -euo pipefail
 
 program=check.sh
@@ -48,5 +48,6 @@ step tools check_tools
 step format cargo fmt --all --check
 step lints cargo clippy --workspace --all-targets --locked -- -D warnings
 step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+step packages cargo package --quiet --offline --allow-dirty -p dht-protocol -p dht-client
 step scripts check_scripts
 step tests cargo test --workspace --locked

@@ -408,9 +408,9 @@ list_bugs() {
         's/if self\.last\.get\(&node\) == Some\(&reason\) \{/if reason.is_empty() {/' process:names
     bug "a hangup ends the node" src/main.rs \
         's/^    ignore_hangup\(\);$/    let _ = ignore_hangup;/' process:names
-    bug "a FEED may have any number of items" src/wire/feed.rs \
+    bug "a FEED may have any number of items" protocol/src/wire/feed.rs \
         's/usize::from\(count\) > max/usize::from(count) > max + 70_000/' node::tests
-    bug "a frame may leave no room for its route section" src/wire/frame.rs \
+    bug "a frame may leave no room for its route section" protocol/src/wire/frame.rs \
         's/ \|\| unrouted_len > FRAME_MAX as usize//' wire
     bug "the id of a waiting FETCH may be used again" src/node/subscriptions.rs \
         's/self\.by_request\.contains_key\(&\(conn, id\)\) \|\|/self.stream(conn, id).is_some() ||/' node::tests

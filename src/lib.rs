@@ -1,15 +1,17 @@
 //! `dht-node`: a distributed hash table of topics with publish and subscribe, on a hypercube of nodes.
 //!
+//! This is the daemon. Clients need `dht-client`; the wire format is in `dht-protocol`.
+//!
 //! The modules stand in the order of their layers; a file imports only from those above it (`tests/tidy.rs` checks
 //! it, ARCHITECTURE.md says why). From `node` up to the top there is no I/O, no clock and no randomness: the same
 //! code runs in the daemon and in the simulator.
 
+pub use dht_protocol::{cube, wire};
+
 pub mod limits;
 pub mod types;
 
-pub mod cube;
 pub mod record;
-pub mod wire;
 
 pub mod topic;
 
@@ -22,8 +24,6 @@ pub mod turn;
 pub mod storage;
 
 pub mod net;
-
-pub mod client;
 
 pub mod config;
 

@@ -1,52 +1,19 @@
-//! Every bound of the system in one place, each with its reason. Reaching one is a handled case with a status code.
+//! Every bound of a node in one place, each with its reason. Reaching one is a handled case with a status code.
 //!
-//! protocol.md repeats those that a client meets; a test holds the two against each other.
+//! Those of the wire format, which all nodes and clients share, are in `dht_protocol::limits`. protocol.md repeats
+//! those that a client meets; a test holds the two against each other.
 
 mod consistency;
 
 use std::time::Duration;
 
-/// Most bits of a node id: 1024 nodes. A set of links (5120 bits) still fits into a route section of under 1 KiB.
-pub const DIMENSION_MAX: u8 = 10;
-
-/// Most bytes of a topic name: with its length byte it fits 250 bytes of args.
-pub const TOPIC_NAME_MAX: usize = 249;
-
-/// Most bytes of a cluster name, of a software name and of an address in args: they share a 1 KiB HELLO.
-pub const LABEL_MAX: usize = 200;
+pub use dht_protocol::limits::*;
 
 /// Most bytes of a host name in the peers file: with a colon and its port it must fit [`LABEL_MAX`].
 pub const HOST_MAX: usize = LABEL_MAX - 6;
 
 /// Most addresses of a host name that are tried. Each may take `DIAL_TIMEOUT_US` to be given up.
 pub const NAME_ADDRESSES_MAX: usize = 8;
-
-/// Most bytes of a whole frame between a client and a node; what a client may lower in HELLO.
-/// Large enough for any sensible message, small enough that one cannot delay a link's PING by 100 ms.
-pub const FRAME_MAX: u32 = 1 << 20;
-
-/// The least `max_frame` that a client may ask for: every answer without payload fits it.
-pub const FRAME_MAX_LEAST: u32 = 64 << 10;
-
-/// What a link accepts beyond `FRAME_MAX`: the route section, so that no client's largest frame can break a link.
-pub const LINK_FRAME_EXTRA: u32 = 4 << 10;
-
-/// Most bytes of the first frame of a connection: HELLO fits, and an unknown peer can make us hold no more.
-pub const FRAME_BEFORE_HELLO_MAX: u32 = 1 << 10;
-
-/// Most bytes of records in one PUBLISH: what was published in one frame must fit one FETCH response, whose args
-/// are longer.
-pub const PAYLOAD_MAX: u32 = FRAME_MAX - RESPONSE_ARGS_MAX;
-
-/// Room for the header and args of any response with payload.
-pub const RESPONSE_ARGS_MAX: u32 = 4 << 10;
-
-/// Most runs of equal append time in one FETCH response: 12 bytes each, within `RESPONSE_ARGS_MAX`.
-pub const FETCH_RUNS_MAX: usize = 256;
-
-/// A frame starts with this many times `2^d` hops left. With any links dead it needs at most 13 of them for d = 3 and
-/// 37 for d = 4, which was enumerated; for 5 to 7 the worst that a search found is 93, 206 and 433, below 4 · 2^d.
-pub const TTL_PER_NODE: u16 = 8;
 
 /// Frames of at least this many bytes get a buffer of their own that is passed on; smaller ones are copied once.
 pub const OWN_BUFFER_MIN: usize = 16 << 10;
@@ -229,21 +196,12 @@ pub const OUTAGE_SILENT_US: u64 = 4_000_000;
 /// A FEED that the home has not confirmed within this time is sent again.
 pub const FEED_AGAIN_US: u64 = 900_000;
 
-/// Most items of one FEED, at up to 275 bytes each.
-pub const FEED_ITEMS_MAX: usize = 200;
-
-/// Most items of one HEADS, at 20 bytes each.
-pub const HEADS_ITEMS_MAX: usize = 2048;
-
 /// Most topics noted as pushed here without a local subscriber, until the report to their home is sent.
 pub const STRAYS_MAX: usize = 1024;
 
 /// Waiting FETCHes without a record that one tick answers, which takes about a millisecond. The others wait a tick
 /// longer.
 pub const POLLS_ENDED_PER_TICK: usize = 4096;
-
-/// Longest time that a FETCH may wait for a record.
-pub const FETCH_WAIT_MAX_MS: u32 = 30_000;
 
 /// Most bytes of entries in one journal record, unless a single entry is larger. Two such records fit the smallest
 /// segment.
@@ -421,25 +379,6 @@ pub const LOSSES_MAX: usize = 8;
 /// Only a clock jump or a start begins one. Records of older eras count as appended when the oldest kept era began.
 pub const ERAS_MAX: usize = 64;
 
-/// Most unacknowledged batches of a producer in one topic, and the number of answers remembered for it.
-pub const PRODUCER_WINDOW: usize = 64;
-
-/// Most nodes in one NODES response, at up to 204 bytes each, which fits one frame of `FRAME_MAX_LEAST`. A cube of up
-/// to eight dimensions fits one page.
-pub const NODES_PAGE_MAX: u16 = 256;
-
-/// Most payload bytes of a NODES response: id, link and address of each node.
-pub const NODES_BYTES_MAX: u32 = NODES_PAGE_MAX as u32 * 204;
-
-/// Most names in one LIST response, at up to 282 bytes each, which fits one frame of `FRAME_MAX_LEAST`.
-pub const LIST_NAMES_MAX: usize = 200;
-
-/// Bytes that a topic takes in a LIST response in addition to its name.
-pub const LISTED_BYTES: usize = 33;
-
-/// Most payload bytes of a LIST response.
-pub const LIST_BYTES_MAX: u32 = FRAME_MAX_LEAST - RESPONSE_ARGS_MAX;
-
 /// Most topics that one LIST request examines, so that a prefix without matches does not stall the node.
 pub const LIST_SCAN_MAX: usize = 4096;
 
@@ -466,21 +405,12 @@ pub const DISK_BYTES_DEFAULT: u64 = 16 << 30;
 /// to cleaning, and the small files.
 pub const DISK_BYTES_LEAST: u64 = 5 * SEGMENT_BYTES as u64;
 
-/// A connection must send HELLO within this time.
-pub const HELLO_TIMEOUT_US: u64 = 5_000_000;
-
-/// A frame must be complete within this time of its first byte.
-pub const PARTIAL_FRAME_TIMEOUT_US: u64 = 10_000_000;
-
 /// The ingress answers OUTCOME_UNKNOWN on behalf of an unresponsive target after this time. It is below the client
 /// library's timeout of 5 s, so a client learns the outcome before it gives up.
 pub const REQUEST_TIMEOUT_US: u64 = 4_000_000;
 
 /// A client that has been silent for this long gets a PING, and is closed after the same time again.
 pub const CLIENT_KEEPALIVE_US: u64 = 15_000_000;
-
-/// The shortest keepalive that a client may ask for.
-pub const CLIENT_KEEPALIVE_LEAST_US: u64 = 1_000_000;
 
 /// Interval between PINGs to a client whose reads are suspended although it reads its answers. They show that the node
 /// is alive, because the client's own PING is not read. The client library gives up after 2 s of silence, and the scan

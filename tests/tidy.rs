@@ -1,34 +1,39 @@
 //! The rules of this project that the compiler does not know: layers, I/O, clocks, sizes, words that stay out.
 //!
-//! Every rule is a table and a function from one file to its faults; the tests at the end show that each one bites.
+//! Which package may use which is in their manifests; this is about what is inside of them. Every rule is a table and a
+//! function from one file to its faults; the tests at the end show that each one bites.
 //! That every operation has its section in protocol.md and its vectors is checked beside the vectors.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The modules of src/ from the top layer down, each with those that it may import (`tools` is the command line).
-const IMPORTS: &[(&str, &str)] = &[
-    ("limits", ""),
-    ("types", "limits"),
-    ("wire", "limits types"),
-    ("cube", "limits types"),
-    ("record", "limits types"),
-    ("topic", "limits types wire cube record"),
-    ("node", "limits types wire cube record topic"),
-    ("journal", "limits types wire cube record"),
-    ("turn", "limits types wire cube record topic node journal"),
-    ("net", "limits types wire cube record topic node journal turn"),
-    ("storage", "limits types wire cube record topic node journal turn"),
-    ("client", "limits types wire cube"),
-    ("config", "limits types wire cube record topic node journal turn net storage client"),
-    ("logs", "limits"),
-    ("rescue", "limits types wire cube record topic node journal turn net storage"),
-    ("main", "limits types wire cube record topic node journal turn net storage client config logs rescue"),
-    ("tools", "limits types wire cube client"),
+/// The packages that have layers, and their modules from the top layer down, each with those that it may import. All of
+/// the daemon may import `wire` and `cube`, which are of the protocol.
+const IMPORTS: &[(&str, &[(&str, &str)])] = &[
+    ("protocol", &[("limits", ""), ("types", "limits"), ("wire", "limits types"), ("cube", "limits types")]),
+    (
+        "daemon",
+        &[
+            ("limits", ""),
+            ("types", ""),
+            ("record", "limits types wire cube"),
+            ("topic", "limits types wire cube record"),
+            ("node", "limits types wire cube record topic"),
+            ("journal", "limits types wire cube record"),
+            ("turn", "limits types wire cube record topic node journal"),
+            ("net", "limits types wire cube record topic node journal turn"),
+            ("storage", "limits types wire cube record topic node journal turn"),
+            ("config", "limits types wire cube record topic node journal turn net storage"),
+            ("logs", "limits"),
+            ("rescue", "limits types wire cube record topic node journal turn net storage"),
+            ("main", "limits types wire cube record topic node journal turn net storage config logs rescue"),
+        ],
+    ),
 ];
 
-/// What only some modules may touch, who they are, and what the others do instead. Tests at a file's end are free.
+/// What only some modules of the daemon and some other packages may touch, who they are, and what the others do
+/// instead. Tests at a file's end are free.
 const TOUCHES: &[(&str, &str, &str)] = &[
     ("std::net", "net client config main tools", "name peers by NodeId and connections by ConnId"),
     ("std::fs", "journal storage net config main rescue tools", "take the bytes as an argument or an event"),
@@ -43,7 +48,7 @@ const TOUCHES: &[(&str, &str, &str)] = &[
     ("SystemTime::now", "net client logs main tools", "take the time from `Now`"),
 ];
 
-/// What stands in no file but those of some modules, and what to do instead. Written in halves, so that this file may
+/// What stands in no file but those of some packages, and what to do instead. Written in halves, so that this file may
 /// pass as well.
 const FORBIDDEN: &[(&str, &str, &str)] = &[
     (concat!("TO", "DO"), "", "do it now, or open an issue"),
@@ -101,10 +106,23 @@ struct Source {
 }
 
 impl Source {
-    /// `wire` for src/wire.rs and for every file below src/wire/; `tools` and `tests` for theirs.
+    /// `daemon` for src/, `tests` for tests/, and the folder's name for the other packages.
+    fn package(&self) -> &str {
+        match self.path.split('/').next() {
+            Some("src") | None => "daemon",
+            Some(folder) => folder,
+        }
+    }
+
+    /// `net` for src/net.rs and for every file below src/net/, `wire` for protocol/src/wire.rs.
     fn module(&self) -> &str {
-        let inside = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        let inside = self.path.split_once("src/").map_or(self.path.as_str(), |(_, inside)| inside);
         inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
+    }
+
+    /// The name by which the tables list this file: its module in the daemon, elsewhere its package.
+    fn place(&self) -> &str {
+        if self.package() == "daemon" { self.module() } else { self.package() }
     }
 
     /// Everything before the test module that ends a file of src/; nothing of a file that holds only tests.
@@ -127,20 +145,21 @@ impl Source {
 
 fn layer_faults(source: &Source) -> Vec<String> {
     let module = source.module();
-    if matches!(module, "lib" | "tests") {
+    let Some((_, layers)) = IMPORTS.iter().find(|(package, _)| *package == source.package()) else { return Vec::new() };
+    if module == "lib" {
         return Vec::new();
     }
-    let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
+    let Some((_, allowed)) = layers.iter().find(|(name, _)| *name == module) else {
         return vec![source.fault(1, "this module has no layer; give it a row in IMPORTS")];
     };
     let code = without_comments(&source.text);
     // As many `super::` as the file is deep lead to the crate's root as well; there they may mean something else too.
-    let up = ["super"].repeat(source.path.split('/').count() - 1).join("::");
-    let roots = if module == "tools" { vec!["dht_node"] } else { vec!["crate", "dht_node", &up] };
+    let depth = source.path.split('/').skip_while(|part| *part != "src").count() - 1;
+    let up = ["super"].repeat(depth).join("::");
     let mut faults = Vec::new();
-    for root in roots {
+    for root in ["crate", "dht_node", &up] {
         for (line, name) in imports(&code, root) {
-            let is_module = root != up || IMPORTS.iter().any(|(known, _)| *known == name);
+            let is_module = root != up || layers.iter().any(|(known, _)| *known == name);
             if is_module && name != module && !lists(allowed, &name) {
                 let may = if allowed.is_empty() { "nothing" } else { allowed };
                 let what = format!("`{module}` may not import `{name}`, only: {may}");
@@ -153,7 +172,7 @@ fn layer_faults(source: &Source) -> Vec<String> {
 
 fn touch_faults(source: &Source) -> Vec<String> {
     let code = without_comments(source.without_tests());
-    let forbidden = TOUCHES.iter().filter(|(_, modules, _)| !lists(modules, source.module()));
+    let forbidden = TOUCHES.iter().filter(|(_, modules, _)| !lists(modules, source.place()));
     let mut faults = Vec::new();
     for (what, modules, instead) in forbidden {
         let lines: Vec<usize> = match what.split_once("::") {
@@ -171,7 +190,7 @@ fn touch_faults(source: &Source) -> Vec<String> {
 
 fn word_faults(source: &Source) -> Vec<String> {
     let mut faults = Vec::new();
-    for (word, _, instead) in FORBIDDEN.iter().filter(|(_, free, _)| !lists(free, source.module())) {
+    for (word, _, instead) in FORBIDDEN.iter().filter(|(_, free, _)| !lists(free, source.place())) {
         for at in words(&source.text, word) {
             faults.push(source.fault(line_of(&source.text, at), &format!("`{word}`: {instead}")));
         }
@@ -262,7 +281,7 @@ fn lists(names: &str, name: &str) -> bool {
 fn check_sources(faults_of: fn(&Source) -> Vec<String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
-    for folder in ["src", "tests", "tools"] {
+    for folder in ["src", "protocol", "client", "tools", "tests"] {
         read_sources(root, &root.join(folder), &mut sources);
     }
     assert!(sources.len() > 10, "the sources were not found under {}", root.display());
@@ -309,9 +328,11 @@ mod the_checks_bite {
         check(
             layer_faults,
             &[
-                ("src/types.rs", "use crate::limits::FRAME_MAX;", &[]),
-                ("src/types.rs", "use crate::wire::Frame;", &[1]),
-                ("src/types/name.rs", "use super::set;\nuse crate::types::set;", &[]),
+                ("protocol/src/types.rs", "use crate::limits::FRAME_MAX;", &[]),
+                ("protocol/src/types.rs", "use crate::wire::Frame;", &[1]),
+                ("protocol/src/types/name.rs", "use super::set;\nuse crate::types::set;", &[]),
+                ("protocol/src/types/name.rs", "use super::super::wire;", &[1]),
+                ("src/record/codec.rs", "use crate::wire::Frame;\nuse dht_protocol::cube;", &[]),
                 ("src/node/link.rs", "\nfn f() { crate::net::dial() }", &[2]),
                 ("src/node/link.rs", "use super::super::net;", &[1]),
                 ("src/node.rs", "use super::net;", &[1]),
@@ -321,11 +342,10 @@ mod the_checks_bite {
                 ("src/topic.rs", "use crate::{\n    limits,\n    node::{A, wire},\n};", &[1]),
                 ("src/net/conn.rs", "use crate::storage::Disk;", &[1]),
                 ("src/net/conn.rs", "use crate::{node::A, turn::B, wire::{self, C}};", &[]),
-                ("src/client.rs", "use crate::node::Node;\nuse crate::wire::Frame;", &[1]),
-                ("src/main.rs", "use dht_node::{client, net};\nuse crate::config;", &[]),
+                ("src/main.rs", "use dht_node::{net, wire};\nuse crate::config;", &[]),
                 ("src/novel.rs", "", &[1]),
-                ("tools/src/main.rs", "use dht_node::client;\nuse crate::bench;", &[]),
-                ("tools/src/main.rs", "use dht_node::{client::Client, node::Node};", &[1]),
+                ("client/src/lib.rs", "use crate::session;", &[]),
+                ("tools/src/main.rs", "use dht_client::Client;\nuse crate::bench;", &[]),
                 ("tests/simulation.rs", "use dht_node::node::Node;", &[]),
             ],
         );
@@ -343,8 +363,10 @@ mod the_checks_bite {
                 ("src/turn.rs", "use mio_signals::Signals;", &[1]),
                 ("src/topic.rs", "let now = SystemTime::now();", &[1]),
                 ("src/topic.rs", "// not Instant::now()\nlet premio = 1;", &[]),
-                ("src/cube.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}", &[]),
-                ("src/cube.rs", "fn f() {}\n#[cfg(test)]\nmod tests;\nuse std::fs;", &[4]),
+                ("protocol/src/cube.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}", &[]),
+                ("protocol/src/cube.rs", "fn f() {}\n#[cfg(test)]\nmod tests;\nuse std::fs;", &[4]),
+                ("protocol/src/net.rs", "use std::net::TcpStream;", &[1]),
+                ("client/src/stream.rs", "use std::net::TcpStream;\nuse mio::Poll;", &[2]),
                 ("tools/src/bench.rs", "let now = std::time::Instant::now();", &[]),
             ],
         );

@@ -3,17 +3,10 @@
 use super::*;
 
 const _: () = {
-    assert!(FRAME_BEFORE_HELLO_MAX < FRAME_MAX_LEAST);
-    assert!(FRAME_MAX_LEAST < FRAME_MAX);
     assert!(OWN_BUFFER_MIN < READ_BUDGET);
     assert!(OWN_BUFFER_MIN <= READ_LEAST && READ_LEAST < READ_BUDGET && READ_SHORT < READ_LEAST);
     assert!(INPUT_BYTES_LEAST >= 4 * FRAME_MAX as u64, "the largest frame is received at once");
     assert!(DIMENSION_MAX as u64 * VISIT_WORK <= TURN_WORK / 3 * 2, "links leave clients a third of each turn");
-    assert!(36 + 80 + FETCH_RUNS_MAX * 12 <= RESPONSE_ARGS_MAX as usize);
-    assert!(LIST_NAMES_MAX * (TOPIC_NAME_MAX + LISTED_BYTES) <= LIST_BYTES_MAX as usize);
-    assert!(NODES_BYTES_MAX as usize == NODES_PAGE_MAX as usize * (4 + LABEL_MAX));
-    assert!(NODES_BYTES_MAX + 4096 <= FRAME_MAX_LEAST);
-    assert!(2 * LABEL_MAX + 256 <= FRAME_BEFORE_HELLO_MAX as usize);
     assert!(LINK_PING_US * 3 < LINK_SILENCE_US, "two lost answers must not end a link");
     assert!(TICK_US * 2 < LINK_PING_US, "a tick finds every link in time");
     assert!(DUPLICATE_PROBE_US < LINK_SILENCE_US);
@@ -32,8 +25,6 @@ const _: () = {
     assert!(OUTAGE_PROBE_US < OUTAGE_NOTIFIED_US, "it is asked once more before anybody is notified");
     assert!(HEADS_MISSING_MAX * HEADS_US < OUTAGE_SILENT_US, "it was told everything again before");
     assert!(FEED_AGAIN_US < HEADS_US, "the next tick of a second tells it again");
-    assert!(FEED_ITEMS_MAX * (TOPIC_NAME_MAX + 26) <= FRAME_MAX_LEAST as usize);
-    assert!(HEADS_ITEMS_MAX * 20 <= FRAME_MAX_LEAST as usize);
     assert!(RECORD_BYTES_MAX + PAYLOAD_MAX as usize + 4096 <= SEGMENT_BYTES_FIRST as usize, "any entry fits a segment");
     assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE as u64 <= CLIENT_CHARGE_MAX);
 };

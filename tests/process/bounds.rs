@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use dht_node::client::{Batch, Client, Item, Retention, Start};
+use dht_client::{Batch, Client, Item, Retention, Start};
 use dht_node::limits::TOPIC_NAME_MAX;
 use dht_node::types::{Offset, Opening, ProducerId, Sequenced, TopicName};
 use dht_node::wire::request::{Publish, Topic};

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use dht_node::client::{Address, Client, Connection, Deadline, Introduction};
+use dht_client::{Address, Client, Connection, Deadline, Introduction};
 use dht_node::cube;
 use dht_node::types::{Dimension, NodeId, TopicName};
 use tempfile::TempDir;

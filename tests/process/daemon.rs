@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use dht_node::client::Deadline;
+use dht_client::Deadline;
 
 /// The timeout of everything that is expected to happen: much longer than needed, in case the machine is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -167,7 +167,7 @@ fn sources() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
         let mut text = String::new();
-        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut folders = ["src", "protocol/src"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).to_vec();
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();

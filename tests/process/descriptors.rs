@@ -3,7 +3,7 @@
 
 use std::net::TcpStream;
 
-use dht_node::client::{Address, Batch, Connection, Deadline, Introduction, Item, Start};
+use dht_client::{Address, Batch, Connection, Deadline, Introduction, Item, Start};
 use dht_node::types::Offset;
 use dht_node::wire::Status;
 

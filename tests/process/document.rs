@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use dht_node::client::Batch;
+use dht_client::Batch;
 
 use crate::cube::Cube;
 use crate::daemon::PATIENCE;

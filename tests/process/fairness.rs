@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use dht_node::client::{Batch, Retention, Start};
+use dht_client::{Batch, Retention, Start};
 use dht_node::types::Offset;
 use dht_node::wire::Request;
 use dht_node::wire::request::{ANY_NODE, List};

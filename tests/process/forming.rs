@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::{LinkState, Retention};
+use dht_client::{LinkState, Retention};
 
 use crate::cube::Cube;
 use crate::daemon::{Daemon, pause, wait_for};
@@ -89,7 +89,7 @@ fn a_stopped_node_is_linked_again_when_it_continues() {
 fn a_second_process_with_the_same_id_is_refused_and_the_first_stays_linked() {
     let cube = Cube::start(1);
     let mut client = cube.client(0);
-    let instance = |client: &mut dht_node::client::Client| {
+    let instance = |client: &mut dht_client::Client| {
         let cluster = client.cluster().unwrap();
         assert!(cluster.is_whole(), "{cluster:?}");
         cluster.nodes[1].view.as_ref().unwrap().instance

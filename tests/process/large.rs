@@ -1,6 +1,6 @@
 //! The largest frames across the whole cube, and requests that exceed the limit.
 
-use dht_node::client::{Batch, Retention};
+use dht_client::{Batch, Retention};
 use dht_node::limits::{FRAME_MAX_LEAST, PAYLOAD_MAX};
 use dht_node::wire::response::Detail;
 use dht_node::wire::{Hello, Response, Status};

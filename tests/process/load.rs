@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use dht_node::client::{Ack, Batch, Client, Connection, Deadline, Item, Producer, Retention, Start};
+use dht_client::{Ack, Batch, Client, Connection, Deadline, Item, Producer, Retention, Start};
 use dht_node::types::RequestId;
 use dht_node::wire::Response;
 

@@ -1,7 +1,7 @@
 //! The memory of a node under clients that make it hold as much as they can: it stays within the configured limit,
 //! 64 MiB and a tenth, and a polite client of the same node and address is served meanwhile.
 
-use dht_node::client::{Batch, Retention, Start};
+use dht_client::{Batch, Retention, Start};
 use dht_node::limits::{PAYLOAD_MAX, clients_bytes, input_bytes};
 use dht_node::wire::Request;
 

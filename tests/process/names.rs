@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use dht_node::client::Client;
+use dht_client::Client;
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, PATIENCE, wait_for};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::{Batch, Item, Start};
+use dht_client::{Batch, Item, Start};
 use dht_node::wire::{Response, Status};
 
 use crate::cube::Cube;

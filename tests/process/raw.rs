@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dht_node::client::Deadline;
+use dht_client::Deadline;
 use dht_node::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
 use dht_node::types::{Dimension, RequestId};
 use dht_node::wire::request::ANY_NODE;

@@ -1,7 +1,7 @@
 //! Short forms for requests and records.
 
 use bytes::Bytes;
-use dht_node::client::Retention;
+use dht_client::Retention;
 use dht_node::types::{Offset, TopicName};
 use dht_node::wire::records::Record;
 use dht_node::wire::request::{Fetch, Publish, Start, Subscribe, Topic};

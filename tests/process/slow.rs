@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::{Batch, Client, Retention, Start};
+use dht_client::{Batch, Client, Retention, Start};
 use dht_node::wire::{Class, Hello, Response};
 
 use crate::cube::Cube;

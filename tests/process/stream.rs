@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use bytes::Bytes;
-use dht_node::client::Retention;
+use dht_client::Retention;
 use dht_node::types::{Epoch, RequestId, TopicId};
 use dht_node::wire::request::Start;
 use dht_node::wire::response::{ErrorResponse, Fetched, Subscribed};

@@ -1,7 +1,7 @@
 //! Many subscribers, subscribers that do not read, and subscribers that disconnect without UNSUBSCRIBE.
 
 use bytes::Bytes;
-use dht_node::client::{Batch, Connection, Deadline, Incoming, Record, Retention, Start};
+use dht_client::{Batch, Connection, Deadline, Incoming, Record, Retention, Start};
 use dht_node::types::{Offset, RequestId};
 use dht_node::wire::Response;
 

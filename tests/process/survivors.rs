@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use dht_node::client::{Batch, Client, Error, Item, Producer, Retention, Start, Subscriber};
+use dht_client::{Batch, Client, Error, Item, Producer, Retention, Start, Subscriber};
 use dht_node::wire::{Push, Status};
 
 use crate::cube::Cube;

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::{
-    Batch, Client, Connection, Deadline, ErrorResponse, Item, Retention, Start, Trace, TraceTarget,
-};
+use dht_client::{Batch, Client, Connection, Deadline, ErrorResponse, Item, Retention, Start, Trace, TraceTarget};
 use dht_node::types::{Offset, TopicName};
 use dht_node::wire::request::Topic;
 use dht_node::wire::{Request, Response, Status};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::{Cluster, Deadline};
+use dht_client::{Cluster, Deadline};
 use serde_json::{Value, json};
 
 use crate::args;

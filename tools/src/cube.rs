@@ -12,7 +12,7 @@
 //!       000-----------001
 //! ```
 
-use dht_node::client::{Cluster, NodeId};
+use dht_client::{Cluster, NodeId};
 
 use crate::output::{BAD, GOOD, Out};
 

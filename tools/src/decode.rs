@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use dht_node::client::Dimension;
-use dht_node::wire::frame::MAGIC;
+use dht_client::Dimension;
+use dht_protocol::wire::frame::MAGIC;
 use serde_json::{Value, json};
 
 use crate::args;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dht_node::client::{Client, Error, Item, Subscriptions};
+use dht_client::{Client, Error, Item, Subscriptions};
 
 use crate::places::{self, Bounds, End};
 

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use dht_node::client::{Error, Fault, Loss};
-use dht_node::types::NameError;
-use dht_node::wire::{Class, FrameError, Status};
+use dht_client::{Error, Fault, Loss};
+use dht_protocol::types::NameError;
+use dht_protocol::wire::{Class, FrameError, Status};
 use serde_json::json;
 
 use crate::text;
@@ -469,7 +469,7 @@ mod tests {
     #[test]
     fn a_hint_of_several_parts_is_one_well_formed_line() {
         let refused = |partial: Option<Partial>| {
-            let mut response = dht_node::client::ErrorResponse::new(Status::Unreachable, "no path to node 1");
+            let mut response = dht_client::ErrorResponse::new(Status::Unreachable, "no path to node 1");
             response.retry_after_ms = 10;
             let cause = Failure::about("t")(Error::Refused { server: "a:1".to_owned(), response: Box::new(response) });
             let Some(partial) = partial else { return Report::new(&cause) };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::Offset;
+use dht_client::Offset;
 
 use crate::args;
 use crate::errors::{Exit, Failure, note};

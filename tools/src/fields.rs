@@ -3,14 +3,14 @@
 //! The walk follows the tables of [`layout`] as far as the bytes allow. Whether a frame is valid is then decided by the
 //! library itself, so that the two cannot disagree.
 
-use dht_node::client::Dimension;
-use dht_node::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
-use dht_node::wire::feed::{FeedItem, Head};
-use dht_node::wire::frame::{MAGIC, VERSION};
-use dht_node::wire::push::{EVENTS, is_known_event};
-use dht_node::wire::records;
-use dht_node::wire::route::ROUTE_BYTES_MIN;
-use dht_node::wire::{
+use dht_client::Dimension;
+use dht_protocol::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
+use dht_protocol::wire::feed::{FeedItem, Head};
+use dht_protocol::wire::frame::{MAGIC, VERSION};
+use dht_protocol::wire::push::{EVENTS, is_known_event};
+use dht_protocol::wire::records;
+use dht_protocol::wire::route::ROUTE_BYTES_MIN;
+use dht_protocol::wire::{
     DecodeError, Flags, Frame, Goaway, HEADER_BYTES, Header, Hello, Opcode, Origin, Push, Raw, Request, Response,
     Status,
 };

@@ -1,6 +1,6 @@
 //! `-F FORMAT`: formats records as the user wants to see them.
 
-use dht_node::client::Message;
+use dht_client::Message;
 
 use crate::errors::Failure;
 use crate::text;
@@ -160,7 +160,7 @@ fn unknown(sign: char, letter: Option<char>) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use dht_node::client::Offset;
+    use dht_client::Offset;
 
     use super::*;
 

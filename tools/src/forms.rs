@@ -1,7 +1,7 @@
 //! Converts the pieces of `publish`'s input into records.
 
-use dht_node::client::Error;
-use dht_node::wire::records::encode_headers;
+use dht_client::Error;
+use dht_protocol::wire::records::encode_headers;
 
 use crate::args;
 use crate::errors::Failure;

@@ -11,8 +11,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dht_node::client::{Error, Message, Record};
-use dht_node::wire::records::encode_headers;
+use dht_client::{Error, Message, Record};
+use dht_protocol::wire::records::encode_headers;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -173,7 +173,7 @@ fn bytes(name: &str, text: Option<String>, base64: Option<String>) -> Result<Opt
 
 #[cfg(test)]
 mod tests {
-    use dht_node::client::Offset;
+    use dht_client::Offset;
     use proptest::prelude::*;
 
     use super::*;

@@ -1,6 +1,6 @@
 //! The fields of every operation's args, as tables that `decode` follows. protocol.md has the same tables.
 
-use dht_node::wire::Opcode;
+use dht_protocol::wire::Opcode;
 
 /// A part of args.
 #[derive(Clone, Copy, Debug)]

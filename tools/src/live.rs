@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dht_node::client::{Deadline, Error, Item, Offset, Start, Subscriptions, TopicName};
+use dht_client::{Deadline, Error, Item, Offset, Start, Subscriptions, TopicName};
 use serde_json::json;
 
 use crate::args;

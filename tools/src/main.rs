@@ -91,7 +91,7 @@ fn run(words: &[String]) -> Exit {
         Err(failure) => return failure.print(wants_json),
     };
     if top.version {
-        let protocol = dht_node::wire::frame::VERSION;
+        let protocol = dht_protocol::wire::frame::VERSION;
         return output::print(&format!("dht-cli {} (protocol {protocol})\n", env!("CARGO_PKG_VERSION")));
     }
     let settings = match Settings::new(&top) {

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use dht_node::client::{Deadline, Dimension, Direction};
+use dht_client::{Deadline, Dimension, Direction};
 use serde_json::json;
 
 use crate::args;

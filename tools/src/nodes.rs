@@ -1,6 +1,6 @@
 //! `ping` and `stats`: requests to single nodes. `rolling` has the rolling lines of `stats -i`.
 
-use dht_node::client::{Dimension, Error, NodeAnswer, NodeId};
+use dht_client::{Dimension, Error, NodeAnswer, NodeId};
 use serde_json::{Map, Value, json};
 
 use crate::args;

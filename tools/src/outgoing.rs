@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use dht_node::client::{Batch, Error, Producer, Published, Record};
+use dht_client::{Batch, Error, Producer, Published, Record};
 
 /// Size of a batch in bytes at which it is sent.
 const BATCH_BYTES: usize = 64 << 10;

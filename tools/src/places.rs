@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::{Client, Error, Offset, Start};
+use dht_client::{Client, Error, Offset, Start};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::io::Read;
 
-use dht_node::client::{OpenedProducer, Retention};
-use dht_node::wire::Status;
+use dht_client::{OpenedProducer, Retention};
+use dht_protocol::wire::Status;
 use serde_json::json;
 
 use crate::args;

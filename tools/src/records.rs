@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dht_node::client::{Item, Message, NodeId, Notice, Offset};
+use dht_client::{Item, Message, NodeId, Notice, Offset};
 use serde_json::json;
 
 use crate::errors::{Failure, note};

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use dht_node::client::{NodeAnswer, NodeId};
+use dht_client::{NodeAnswer, NodeId};
 use serde_json::{Map, Value, json};
 
 use crate::args;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dht_node::client::{Address, Client, Dimension, Error, NodeId};
-use dht_node::wire::Status;
+use dht_client::{Address, Client, Dimension, Error, NodeId};
+use dht_protocol::wire::Status;
 
 use crate::args::Top;
 use crate::errors::{Exit, Failure, note};

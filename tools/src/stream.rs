@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::{Client, Error};
+use dht_client::{Client, Error};
 
 use crate::errors::{Failure, Partial};
 use crate::input::{Input, InputError, Next, PIECE_BYTES_MAX, Piece, Pieces, Separator};

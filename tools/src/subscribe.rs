@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use dht_node::client::{Deadline, Delivery, Error, Item, NodeId, Notice, Offset, Start, Subscriptions, TopicName};
-use dht_node::wire::Status;
+use dht_client::{Deadline, Delivery, Error, Item, NodeId, Notice, Offset, Start, Subscriptions, TopicName};
+use dht_protocol::wire::Status;
 
 use crate::args;
 use crate::clock;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::types::Size;
+use bytesize::ByteSize;
 
 use crate::errors::Failure;
 
@@ -39,7 +39,9 @@ pub(crate) fn waiting(option: &str, text: &str) -> Result<Duration, Failure> {
 
 /// Parses a number of bytes as dht-node does: `4096`, `64KiB` (times 1024), `1GB` or `1G` (times 1000).
 pub(crate) fn size(text: &str) -> Result<u64, Failure> {
-    text.parse::<Size>().map(|size| size.0).map_err(|_| {
+    let size = text.trim().parse::<ByteSize>().map(|size| size.as_u64());
+    // What is larger comes out as the largest.
+    size.ok().filter(|size| *size < u64::MAX).ok_or_else(|| {
         let hint = "write it like 4096, 64MiB (times 1024) or 64MB (times 1000)";
         Failure::usage_with(format!("{text:?} is not a size"), hint.to_owned())
     })

@@ -1,9 +1,7 @@
 //! `create`, `alter`, `trim`, `delete`, `list`, `info` and `query`: the commands on whole topics.
 
-use dht_node::client::{
-    Description, Dimension, Listed, NodeId, Offset, Retention, SettingsChange, TopicState, Trimmed,
-};
-use dht_node::wire::Status;
+use dht_client::{Description, Dimension, Listed, NodeId, Offset, Retention, SettingsChange, TopicState, Trimmed};
+use dht_protocol::wire::Status;
 use serde_json::{Value, json};
 use wildmatch::WildMatch;
 

@@ -1,6 +1,6 @@
 //! `trace`: shows the path to a topic's home or to a node.
 
-use dht_node::client::{Dimension, Hop, NodeId, TopicName, TraceTarget};
+use dht_client::{Dimension, Hop, NodeId, TopicName, TraceTarget};
 use serde_json::{Value, json};
 
 use crate::args;
@@ -15,7 +15,7 @@ pub(crate) fn trace(trace: &args::Trace, session: &mut Session) -> Result<Exit, 
     let node = session::node(&trace.target, dimension);
     let target = match node {
         Some(node) => TraceTarget::Node(node.index()),
-        None => TraceTarget::Topic(TopicName::new(&trace.target).map_err(dht_node::client::Error::from)?),
+        None => TraceTarget::Topic(TopicName::new(&trace.target).map_err(dht_client::Error::from)?),
     };
     let found = session.client()?.trace(target)?;
     let has_arrived = found.failure.is_none();

@@ -12,8 +12,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dht_node::client::{Item, Retention, Start, TopicName};
-use dht_node::wire::Status;
+use dht_client::{Item, Retention, Start, TopicName};
+use dht_protocol::wire::Status;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -274,7 +274,7 @@ impl Import {
 fn parse(line: &[u8]) -> Result<Option<Entry>, Failure> {
     match json_record::decode(line) {
         Ok(Line::Record(Some(topic), content)) => {
-            TopicName::new(&topic).map_err(|error| Failure::from(dht_node::client::Error::from(error)))?;
+            TopicName::new(&topic).map_err(|error| Failure::from(dht_client::Error::from(error)))?;
             Ok(Some(Entry::Record(topic, content)))
         }
         Ok(Line::Record(None, _)) => Err(no_record("no \"topic\"")),

@@ -1,10 +1,10 @@
 //! Walks along the bytes of a frame and records each field.
 
-use dht_node::client::{Dimension, NodeId};
-use dht_node::wire::Opcode;
-use dht_node::wire::field::{TAG_CRITICAL, TAGS_GREASE};
-use dht_node::wire::hello::NO_NODE;
-use dht_node::wire::records;
+use dht_client::{Dimension, NodeId};
+use dht_protocol::wire::Opcode;
+use dht_protocol::wire::field::{TAG_CRITICAL, TAGS_GREASE};
+use dht_protocol::wire::hello::NO_NODE;
+use dht_protocol::wire::records;
 
 use crate::fields::{Field, status_name};
 use crate::layout::{self, Kind, Part};

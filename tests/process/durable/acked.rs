@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use dht_node::client::{Batch, Client, Item, Message, Producer, Record, Retention, Start};
+use dht_client::{Batch, Client, Item, Message, Producer, Record, Retention, Start};
 use dht_node::types::Offset;
 use dht_node::wire::Status;
 

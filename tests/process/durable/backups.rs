@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use dht_node::client::{Batch, Client, Item, Retention, Start};
+use dht_client::{Batch, Client, Item, Retention, Start};
 use dht_node::net::Clock;
 use dht_node::types::{Epoch, Offset};
 use dht_node::wire::Status;

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use dht_node::client::{Batch, Client, Deadline, Error, Item, Start};
+use dht_client::{Batch, Client, Deadline, Error, Item, Start};
 use dht_node::types::Offset;
 use dht_node::wire::{Response, Status};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use byteorder::{BigEndian, ByteOrder};
-use dht_node::client::{Batch, Item, Start};
+use dht_client::{Batch, Item, Start};
 use dht_node::types::Offset;
 use dht_node::wire::Status;
 

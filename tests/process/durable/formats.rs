@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use byteorder::{BigEndian, ByteOrder};
-use dht_node::client::{Batch, Error, Item, Start};
+use dht_client::{Batch, Error, Item, Start};
 use dht_node::wire::Status;
 
 use crate::cube::Cube;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use dht_node::client::{Batch, Client, Error, Item, Start};
+use dht_client::{Batch, Client, Error, Item, Start};
 use dht_node::limits::{DISK_BYTES_LEAST, SEGMENT_BYTES_FIRST};
 use dht_node::types::{Offset, SettingsChange, TopicName};
 use dht_node::wire::request::Topic;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::{Batch, Client, Item, Start};
+use dht_client::{Batch, Client, Item, Start};
 use dht_node::limits::SEGMENT_BYTES;
 use dht_node::types::Offset;
 use dht_node::wire::records::Record;

@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use dht_node::client::{Batch, Record, Start};
+use dht_client::{Batch, Record, Start};
 
 use super::acked::EVERYTHING;
 use super::folder::{DAMAGED, segments, unchanged};

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use dht_node::client::{Batch, Item, Retention, Start};
+use dht_client::{Batch, Item, Retention, Start};
 use dht_node::types::Offset;
 
 use super::acked::EVERYTHING;

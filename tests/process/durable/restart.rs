@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use dht_node::client::{Batch, Durability, Retention, Start, TopicState};
+use dht_client::{Batch, Durability, Retention, Start, TopicState};
 use dht_node::types::{Epoch, Offset, ProducerId, TopicName};
 use dht_node::wire::request::{Fetch, Publish, Sequenced, Topic};
 use dht_node::wire::response::{Detail, Fetched, Published};
@@ -40,7 +40,7 @@ impl End {
 fn topics_are_unchanged_by_a_restart_however_the_node_was_stopped() {
     let mut cube = Cube::start(0);
     let mut client = cube.client(0);
-    let publish = |client: &mut dht_node::client::Client, topic: &str, count: u64| {
+    let publish = |client: &mut dht_client::Client, topic: &str, count: u64| {
         (0..count).for_each(|_| assert!(client.publish(topic, &Batch::of(b"record")).is_ok()));
     };
     let few = Retention { records: 10, ..Retention::default() };
@@ -52,7 +52,7 @@ fn topics_are_unchanged_by_a_restart_however_the_node_was_stopped() {
     let id_before = client.delete("again").unwrap();
     client.delete("gone").unwrap();
     client.create("again", EVERYTHING).unwrap();
-    let age_out = |client: &mut dht_node::client::Client| {
+    let age_out = |client: &mut dht_client::Client| {
         wait_for("the records of `young` expire", || {
             let state = client.info("young").unwrap().topic.unwrap();
             (state.first == state.next).then_some(())
@@ -60,7 +60,7 @@ fn topics_are_unchanged_by_a_restart_however_the_node_was_stopped() {
     };
     age_out(&mut client);
     let names = ["few", "young", "all", "again"];
-    let states = |client: &mut dht_node::client::Client| -> Vec<TopicState> {
+    let states = |client: &mut dht_client::Client| -> Vec<TopicState> {
         names.iter().map(|name| client.info(name).unwrap().topic.unwrap()).collect()
     };
     // Both ways, each after the other and after itself: with and without a checkpoint of the latest records.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use dht_node::client::{Batch, Client, Item, Retention, Start};
+use dht_client::{Batch, Client, Item, Retention, Start};
 use dht_node::limits::SEGMENT_BYTES;
 
 use super::acked::EVERYTHING;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dht_node::client::{Connection, Deadline, Error};
-use dht_node::types::RequestId;
-use dht_node::wire::Response;
+use dht_client::{Connection, Deadline, Error};
+use dht_protocol::types::RequestId;
+use dht_protocol::wire::Response;
 
 /// Number of requests in flight; a higher number is no faster.
 const WINDOW: usize = 256;

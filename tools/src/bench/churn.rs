@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use dht_node::client::{Connection, Deadline, Error, Retention, TopicName};
-use dht_node::cube;
-use dht_node::types::RequestId;
-use dht_node::wire::request::Topic;
-use dht_node::wire::{Request, Response};
+use dht_client::{Connection, Deadline, Error, Retention, TopicName};
+use dht_protocol::cube;
+use dht_protocol::types::RequestId;
+use dht_protocol::wire::request::Topic;
+use dht_protocol::wire::{Request, Response};
 
 use super::bulk::bulk;
 use super::link::{Done, Left, Link, Seat, Sent, connect};

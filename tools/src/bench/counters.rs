@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use dht_node::client::{Dimension, Error};
+use dht_client::{Dimension, Error};
 
 use super::report::{Counters, Edge};
 use crate::session::Session;

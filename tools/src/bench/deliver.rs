@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use dht_node::client::{Batch, Connection, Deadline, Error, Incoming, TopicName};
-use dht_node::types::RequestId;
-use dht_node::wire::records::{self, Record};
-use dht_node::wire::request::{Publish, Start, Subscribe, Topic};
-use dht_node::wire::response::Fetched;
-use dht_node::wire::{Push, Request, Response};
+use dht_client::{Batch, Connection, Deadline, Error, Incoming, TopicName};
+use dht_protocol::types::RequestId;
+use dht_protocol::wire::records::{self, Record};
+use dht_protocol::wire::request::{Publish, Start, Subscribe, Topic};
+use dht_protocol::wire::response::Fetched;
+use dht_protocol::wire::{Push, Request, Response};
 
 use super::link::{Done, Left, Link, Seat, Sent, connect, mixed};
 use super::report::Delivery;

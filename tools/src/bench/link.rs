@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::{Address, Connection, Deadline, Dimension, Error, Introduction, NodeId};
+use dht_client::{Address, Connection, Deadline, Dimension, Error, Introduction, NodeId};
 
 use super::churn::Churn;
 use super::deliver::Deliver;

@@ -1,10 +1,10 @@
 //! Operations that consist of a request and its response.
 
-use dht_node::client::{Batch, Connection, Deadline, Error, NodeId, TopicName};
-use dht_node::cube;
-use dht_node::wire::records::Record;
-use dht_node::wire::request::{Fetch, Publish, Start, Topic};
-use dht_node::wire::{Request, Response};
+use dht_client::{Batch, Connection, Deadline, Error, NodeId, TopicName};
+use dht_protocol::cube;
+use dht_protocol::wire::records::Record;
+use dht_protocol::wire::request::{Fetch, Publish, Start, Topic};
+use dht_protocol::wire::{Request, Response};
 
 use super::link::{Done, Left, Link, Seat, Sent, connect, mixed};
 use super::report::Test;

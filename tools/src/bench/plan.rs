@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_node::client::Batch;
+use dht_client::Batch;
 
 use super::deliver::VALUE_MIN;
 use super::keys::Keys;

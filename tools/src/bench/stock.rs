@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dht_node::client::{Address, Client, Connection, Dimension, Error, Retention, TopicId, TopicName};
-use dht_node::cube;
-use dht_node::types::RequestId;
-use dht_node::wire::request::{Publish, Topic};
-use dht_node::wire::{Request, Response, Status};
+use dht_client::{Address, Client, Connection, Dimension, Error, Retention, TopicId, TopicName};
+use dht_protocol::cube;
+use dht_protocol::types::RequestId;
+use dht_protocol::wire::request::{Publish, Topic};
+use dht_protocol::wire::{Request, Response, Status};
 
 use super::bulk::bulk;
 use super::link::connect;

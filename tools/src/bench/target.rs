@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, ToSocketAddrs};
 
-use dht_node::client::{Address, Dimension, NodeId};
+use dht_client::{Address, Dimension, NodeId};
 
 use super::link::drawn;
 use super::report::{Cluster, Entry};

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dht_node::client::{Deadline, Error};
+use dht_client::{Deadline, Error};
 
 use super::cpu;
 use super::link::{Done, Link, Seat, kind, open};

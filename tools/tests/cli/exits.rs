@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use dht_node::client::{Dimension, TopicName};
-use dht_node::cube::home;
+use dht_client::{Dimension, TopicName};
+use dht_protocol::cube::home;
 
 use crate::common::Node;
 use crate::harness::{Running, check, lone_node, matches, run, thread};

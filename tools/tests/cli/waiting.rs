@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use dht_node::client::{Dimension, TopicName};
-use dht_node::cube::home;
+use dht_client::{Dimension, TopicName};
+use dht_protocol::cube::home;
 
 use crate::common::Node;
 use crate::harness::{Running, matches, run};

@@ -1,0 +1,85 @@
+//! The client's clock and random numbers: the only file of `client` that gets either from the system.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant};
+
+/// The time at which to stop waiting, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// A deadline that never passes.
+    pub const NEVER: Self = Self(None);
+
+    /// Returns the deadline that is `duration` from now, or never if the clock cannot represent it.
+    pub fn after(duration: Duration) -> Self {
+        Self(now().checked_add(duration))
+    }
+
+    /// Converts a timeout from a user; 0 means never.
+    pub fn of_timeout(timeout: Duration) -> Self {
+        if timeout.is_zero() { Self::NEVER } else { Self::after(timeout) }
+    }
+
+    /// A deadline that has passed already.
+    pub fn at_once() -> Self {
+        Self(Some(now()))
+    }
+
+    /// Returns true if the deadline has passed.
+    pub fn is_over(self) -> bool {
+        self.remaining().is_some_and(|remaining| remaining.is_zero())
+    }
+
+    /// Returns the remaining time, or `None` if the deadline never passes.
+    pub fn remaining(self) -> Option<Duration> {
+        self.0.map(|end| end.saturating_duration_since(now()))
+    }
+
+    /// Returns the earlier of this deadline and the one that is `duration` from now.
+    #[must_use]
+    pub fn within(self, duration: Duration) -> Self {
+        self.earlier(Self::after(duration))
+    }
+
+    /// Returns the earlier of two deadlines.
+    #[must_use]
+    pub fn earlier(self, other: Self) -> Self {
+        match (self.0, other.0) {
+            (Some(mine), Some(others)) => Self(Some(mine.min(others))),
+            (mine, others) => Self(mine.or(others)),
+        }
+    }
+
+    /// Returns a deadline after an equal share of the remaining time. If the time is unlimited and there are other
+    /// parts, the share is 5 s.
+    pub(crate) fn share(self, parts: u32) -> Self {
+        match self.remaining() {
+            Some(left) => Self::after(left / parts.max(1)),
+            None if parts > 1 => Self::after(Duration::from_secs(5)),
+            None => Self::NEVER,
+        }
+    }
+
+    /// Returns the deadline that is `duration` after an instant.
+    pub(crate) fn from(instant: Instant, duration: Duration) -> Self {
+        Self(instant.checked_add(duration))
+    }
+}
+
+/// Returns the current time.
+#[expect(clippy::disallowed_methods, reason = "the blocking client waits for real time")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits before another attempt.
+#[expect(clippy::disallowed_methods, reason = "a blocking client with nothing to read has nothing else to wait on")]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// Returns 64 random bits, which the standard library uses to seed its hash maps.
+pub(crate) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,296 @@
+//! Reading records: one response, or an iterator over many.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dht_protocol::limits::FETCH_WAIT_MAX_MS;
+use dht_protocol::types::{Epoch, Offset, TopicId, TopicName};
+use dht_protocol::wire::records;
+use dht_protocol::wire::request::{self, Start, Topic};
+use dht_protocol::wire::response::Fetched;
+use dht_protocol::wire::{Opcode, Request, Response};
+
+use crate::clock::Deadline;
+use crate::error::{Error, Fault};
+use crate::notice::Notice;
+use crate::session::Client;
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its offset in the topic.
+    pub offset: Offset,
+    /// The time at which it was appended, in microseconds since 1970.
+    pub append_us: u64,
+    /// The publisher's timestamp, in microseconds since 1970.
+    pub timestamp_us: Option<u64>,
+    /// The key: what the record is about.
+    pub key: Option<Bytes>,
+    /// The headers, as names and values in their order.
+    pub headers: Vec<(String, Bytes)>,
+    /// The content.
+    pub value: Bytes,
+}
+
+/// One response to FETCH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// The topic's id.
+    pub topic_id: TopicId,
+    /// The epoch of the topic's log.
+    pub epoch: Epoch,
+    /// The offset that was requested. It is below `base` if the records between were removed by retention.
+    pub from: Offset,
+    /// The offset of the first record, or of the next one if there are no records.
+    pub base: Offset,
+    /// The log start offset.
+    pub first: Offset,
+    /// The log end offset.
+    pub next: Offset,
+    /// The records; none at the end of the log.
+    pub messages: Vec<Message>,
+}
+
+/// An item of an iterator over records or of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A record.
+    Record(Message),
+    /// Records were removed by retention before they were read, or given up by a repair of their node's disk.
+    Gap {
+        /// The first missing offset.
+        from: Offset,
+        /// The first offset that still exists.
+        to: Offset,
+    },
+    /// The subscription's records cannot arrive for the moment, or can again. Only subscriptions have this item.
+    Notice(Notice),
+    /// Records exist, but their node cannot read them from its disk; its log says why ([`Status::Storage`]).
+    ///
+    /// [`Status::Storage`]: dht_protocol::wire::Status::Storage
+    Lost {
+        /// The first unreadable offset.
+        from: Offset,
+        /// The first readable offset after that.
+        to: Offset,
+    },
+}
+
+impl Item {
+    /// Returns the offset of the record, or of the first missing one; `None` for a notice.
+    pub const fn offset(&self) -> Option<Offset> {
+        match self {
+            Self::Record(message) => Some(message.offset),
+            Self::Gap { from, .. } | Self::Lost { from, .. } => Some(*from),
+            Self::Notice(_) => None,
+        }
+    }
+}
+
+impl Client {
+    /// Reads up to `max_records` records from `start` with one request; 0 means as many as one response holds. Returns
+    /// at least one record if there is one.
+    ///
+    /// # Errors
+    /// Returns the node's error.
+    pub fn fetch(&mut self, topic: &str, start: Start, max_records: u32) -> Result<Fetch, Error> {
+        self.fetch_of(topic, None, start, max_records, Duration::ZERO)
+    }
+
+    /// Like [`Self::fetch`], but if there is no record at `start` yet, the response waits up to `wait` for one. The
+    /// client's timeout counts from the end of that time.
+    ///
+    /// # Errors
+    /// Returns the node's error.
+    pub fn fetch_wait(&mut self, topic: &str, start: Start, max_records: u32, wait: Duration) -> Result<Fetch, Error> {
+        let end = Deadline::after(wait);
+        let mut left = wait;
+        let (mut identity, mut start) = (None, start);
+        loop {
+            let slice = left.min(Duration::from_millis(u64::from(FETCH_WAIT_MAX_MS)));
+            let fetch = self.fetch_of(topic, identity, start, max_records, slice)?;
+            left = end.remaining().unwrap_or(Duration::MAX);
+            if !fetch.messages.is_empty() || left.is_zero() {
+                return Ok(fetch);
+            }
+            // From now on the start is an offset, so that a record published between two requests is not missed.
+            start = Start::Offset(fetch.base);
+            identity = Some((fetch.topic_id, fetch.epoch));
+        }
+    }
+
+    /// Returns an iterator over all records from `start` up to the log end offset at the first response. Nothing is
+    /// requested before the first item is.
+    ///
+    /// # Errors
+    /// Returns [`Error::Name`].
+    pub fn records(&mut self, topic: &str, start: Start) -> Result<Records<'_>, Error> {
+        TopicName::new(topic)?;
+        Ok(Records {
+            client: self,
+            topic: topic.to_owned(),
+            start,
+            identity: None,
+            end: None,
+            limit: u64::MAX,
+            wait: Duration::ZERO,
+            items: VecDeque::new(),
+            is_done: false,
+        })
+    }
+
+    fn fetch_of(
+        &mut self,
+        topic: &str,
+        identity: Option<(TopicId, Epoch)>,
+        start: Start,
+        max_records: u32,
+        wait: Duration,
+    ) -> Result<Fetch, Error> {
+        let request = Request::Fetch(request::Fetch {
+            topic: Topic { name: TopicName::new(topic)?, id: identity.map(|(id, _)| id) },
+            epoch: identity.map(|(_, epoch)| epoch),
+            start,
+            max_bytes: 0,
+            max_records,
+            max_wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+        });
+        let Response::Fetched(fetched) = self.call_waiting(&request, wait)? else {
+            return Err(self.mismatch(Opcode::Fetch));
+        };
+        match messages(&fetched) {
+            Ok(messages) => Ok(Fetch {
+                topic_id: fetched.topic_id,
+                epoch: fetched.epoch,
+                from: fetched.from,
+                base: fetched.base,
+                first: fetched.first,
+                next: fetched.next,
+                messages,
+            }),
+            Err(error) => Err(Error::Protocol {
+                server: self.server().unwrap_or_default().to_owned(),
+                fault: Fault::Records(error),
+            }),
+        }
+    }
+}
+
+/// Decodes the records of a payload; they share its memory.
+pub(crate) fn messages(fetched: &Fetched) -> Result<Vec<Message>, records::RecordError> {
+    let payload: Bytes = fetched.payload.parts.first().cloned().unwrap_or_default();
+    let mut times = fetched.runs.iter().flat_map(|run| (0..run.count).map(|_| run.append_us));
+    let mut messages = Vec::new();
+    for record in records::iter(&payload) {
+        let record = record?;
+        messages.push(Message {
+            offset: fetched.base.plus(messages.len() as u64),
+            append_us: times.next().unwrap_or_default(),
+            timestamp_us: record.timestamp_us,
+            key: record.key.map(|key| payload.slice_ref(key)),
+            headers: record.headers.iter().map(|(name, value)| (name.to_owned(), payload.slice_ref(value))).collect(),
+            value: payload.slice_ref(record.value),
+        });
+    }
+    let (announced, found) = (fetched.count, u32::try_from(messages.len()).unwrap_or(u32::MAX));
+    if found == announced { Ok(messages) } else { Err(records::RecordError::Count { announced, found }) }
+}
+
+/// An iterator over the records of a topic; see [`Client::records`].
+///
+/// It remembers the topic id and epoch of the first response. If the topic is re-created or loses records at its end
+/// meanwhile, the next item is an error that says so, and the last one.
+#[derive(Debug)]
+pub struct Records<'c> {
+    client: &'c mut Client,
+    topic: String,
+    start: Start,
+    identity: Option<(TopicId, Epoch)>,
+    end: Option<Offset>,
+    limit: u64,
+    wait: Duration,
+    items: VecDeque<Item>,
+    is_done: bool,
+}
+
+impl Records<'_> {
+    /// Ends the iterator after `records` records.
+    #[must_use]
+    pub const fn limit(mut self, records: u64) -> Self {
+        self.limit = records;
+        self
+    }
+
+    /// Waits up to `wait` for a first record if there is none.
+    #[must_use]
+    pub const fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Requests more items.
+    fn read_on(&mut self) -> Result<(), Error> {
+        let max_records = u32::try_from(self.limit).unwrap_or(0);
+        let fetched = match self.identity {
+            None => self.client.fetch_wait(&self.topic, self.start, max_records, self.wait),
+            Some(_) => self.client.fetch_of(&self.topic, self.identity, self.start, max_records, Duration::ZERO),
+        };
+        let fetch = match fetched {
+            Ok(fetch) => fetch,
+            Err(error) => return self.pass_damage(error),
+        };
+        self.identity = Some((fetch.topic_id, fetch.epoch));
+        let end = *self.end.get_or_insert(fetch.next);
+        let behind = fetch.base.plus(fetch.messages.len() as u64);
+        self.start = Start::Offset(behind);
+        self.is_done = fetch.messages.is_empty() && fetch.from == fetch.base || behind >= end;
+        if fetch.from < fetch.base {
+            self.items.push_back(Item::Gap { from: fetch.from, to: fetch.base });
+        }
+        self.items.extend(fetch.messages.into_iter().filter(|message| message.offset < end).map(Item::Record));
+        Ok(())
+    }
+}
+
+impl Records<'_> {
+    /// Continues after records that cannot be read, if the error says where that is.
+    fn pass_damage(&mut self, error: Error) -> Result<(), Error> {
+        let next = if let Error::Refused { response, .. } = &error { response.readable_from() } else { None };
+        match (self.start, next) {
+            (Start::Offset(from), Some(to)) if from < to => {
+                self.items.push_back(Item::Lost { from, to });
+                self.start = Start::Offset(to);
+                self.is_done = self.end.is_some_and(|end| to >= end);
+                Ok(())
+            }
+            (Start::Earliest, Some(to)) => {
+                let first = self.client.info(&self.topic)?.topic.map_or(to, |topic| topic.first);
+                self.start = Start::Offset(first.min(to));
+                Ok(())
+            }
+            (Start::Offset(_) | Start::Earliest | Start::Next | Start::Time(_), _) => Err(error),
+        }
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Item, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.limit == 0 {
+            return None;
+        }
+        while self.items.is_empty() && !self.is_done {
+            if let Err(error) = self.read_on() {
+                self.is_done = true;
+                return Some(Err(error));
+            }
+        }
+        let item = self.items.pop_front()?;
+        if let Item::Record(_) = item {
+            self.limit -= 1;
+        }
+        Some(Ok(item))
+    }
+}

@@ -1,0 +1,103 @@
+//! A blocking client of a cluster, without threads of its own.
+//!
+//! ```no_run
+//! use dht_client::{Batch, Client, Item, Retention, Start};
+//!
+//! # fn main() -> Result<(), dht_client::Error> {
+//! let mut client = Client::connect("127.0.0.1:5000,127.0.0.1:5001")?;
+//! client.create("weather", Retention::default())?;
+//! client.publish("weather", &Batch::of(b"sunny"))?;
+//! for item in client.records("weather", Start::Earliest)? {
+//!     match item? {
+//!         Item::Record(record) => println!("{}: {:?}", record.offset, record.value),
+//!         Item::Gap { from, to } => println!("{from} to {to} were removed by retention"),
+//!         Item::Lost { from, to } => println!("{from} to {to} cannot be read from the node's disk"),
+//!         Item::Notice(_) => {} // only subscriptions have them
+//!     }
+//! }
+//! for delivery in client.subscribe(&["weather"], Start::Next)? {
+//!     if let Item::Record(record) = delivery?.item? {
+//!         println!("{}: {:?}", record.offset, record.value);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `builder` | servers, timeout, names |
+//! | `session` | one request at a time: connecting, failover to the next server, retries |
+//! | `topics`, `publish`, `fetch`, `nodes`, `trace` | the operations |
+//! | `producer` | many batches in flight, each stored once and in order |
+//! | `subscriber`, `subscriptions` | new records of topics as they are published, each once and in order |
+//! | `subscription`, `lifeline` | their parts: one topic's cursor and credit; a connection that is re-established |
+//! | `notice` | whether records of a subscription can arrive |
+//! | `watch` | when a silent node is sent PING, and when it is given up |
+//! | `connection` | the layer below: requests out, responses and pushes in, without retries |
+//! | `stream`, `handshake`, `incoming`, `pending`, `grants`, `tap` | the parts of a connection |
+//! | `address`, `error`, `clock` | addresses, errors, deadlines |
+//!
+//! An idempotent request (all but PUBLISH without a producer) is retried until the timeout if a connection is lost or
+//! if the node says that the request may succeed later. [`Client::publish`] is retried only if the node said that the
+//! batch was not stored; a [`Producer`] may always retry.
+
+mod address;
+mod builder;
+mod clock;
+mod connection;
+mod error;
+#[cfg(test)]
+mod fake;
+mod fetch;
+mod grants;
+mod handshake;
+mod incoming;
+mod lifeline;
+mod nodes;
+mod notice;
+mod pending;
+mod producer;
+mod publish;
+mod session;
+mod stream;
+mod subscriber;
+mod subscription;
+mod subscriptions;
+mod tap;
+#[cfg(test)]
+mod tests;
+mod topics;
+mod trace;
+mod watch;
+
+pub use address::{Address, AddressError, PORT_DEFAULT};
+pub use builder::Builder;
+pub use clock::Deadline;
+pub use connection::{Connection, Introduction};
+pub use error::{Error, Fault, Loss};
+pub use fetch::{Fetch, Item, Message, Records};
+pub use incoming::{Answer, Incoming, Pushed};
+pub use nodes::{Cluster, Edge, KnownNode, Listing, Member, NodeAnswer, Pong};
+pub use notice::{Notice, WaitReason};
+pub use producer::{Ack, Producer};
+pub use publish::Batch;
+pub use session::Client;
+pub use subscriber::Subscriber;
+pub use subscriptions::{Delivery, Subscriptions};
+pub use tap::Direction;
+pub use topics::Trimmed;
+pub use trace::{Hop, Trace};
+
+pub use dht_protocol::types::{Dimension, Epoch, NodeId, Offset, SettingsChange, TopicId, TopicName};
+pub use dht_protocol::wire::push::Push;
+pub use dht_protocol::wire::records::Record;
+pub use dht_protocol::wire::request::{Retention, Start, TraceTarget};
+pub use dht_protocol::wire::response::{
+    Description, Durability, ErrorResponse, LinkState, Listed, OpenedProducer, Published, TopicState,
+};
+
+/// The example in README.md must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

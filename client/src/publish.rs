@@ -1,0 +1,88 @@
+//! Batches of records, and publishing a single one.
+
+use dht_protocol::limits::PAYLOAD_MAX;
+use dht_protocol::types::TopicName;
+use dht_protocol::wire::records::{Record, RecordError};
+use dht_protocol::wire::request::{Publish, Topic};
+use dht_protocol::wire::response::Published;
+use dht_protocol::wire::{Opcode, Request, Response};
+
+use crate::error::Error;
+use crate::session::{Client, Repeat};
+
+/// Records that are published together: all of them or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    payload: Vec<u8>,
+    count: u32,
+}
+
+impl Batch {
+    /// Maximum size of the records of a batch, in bytes.
+    pub const BYTES_MAX: usize = PAYLOAD_MAX as usize;
+
+    /// Returns an empty batch.
+    pub const fn new() -> Self {
+        Self { payload: Vec::new(), count: 0 }
+    }
+
+    /// Returns a batch of one record that has only a value.
+    pub fn of(value: &[u8]) -> Self {
+        let mut batch = Self::new();
+        // Only a value of 4 GiB cannot be encoded. The batch then stays empty, and publishing it fails.
+        let _ = batch.push(&Record { value, ..Record::default() });
+        batch
+    }
+
+    /// Adds a record. A record that would make the batch larger than [`Self::BYTES_MAX`] is not added.
+    ///
+    /// # Errors
+    /// Returns [`Error::Record`] or [`Error::BatchTooLarge`].
+    pub fn push(&mut self, record: &Record<'_>) -> Result<(), Error> {
+        let before = self.payload.len();
+        record.encode(&mut self.payload)?;
+        let bytes = self.payload.len();
+        if bytes > Self::BYTES_MAX {
+            self.payload.truncate(before);
+            return Err(Error::BatchTooLarge { bytes, bytes_max: Self::BYTES_MAX });
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Returns the number of records.
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Returns true if there are no records.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Returns the encoded records.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl Client {
+    /// Publishes a batch. It is retried only if the node said that it was not stored.
+    ///
+    /// # Errors
+    /// If [`Error::may_be_done`] is true, the records may have been stored all the same. A [`Producer`] avoids this
+    /// uncertainty.
+    ///
+    /// [`Producer`]: super::Producer
+    pub fn publish(&mut self, topic: &str, batch: &Batch) -> Result<Published, Error> {
+        if batch.is_empty() {
+            return Err(RecordError::Empty.into());
+        }
+        let topic = Topic { name: TopicName::new(topic)?, id: None };
+        let request = Request::Publish(Publish { topic, producer: None, count: batch.count });
+        let Response::Published(published) = self.call(&request, &batch.payload, Repeat::NotDone)? else {
+            return Err(self.mismatch(Opcode::Publish));
+        };
+        Ok(published)
+    }
+}
