@@ -6,7 +6,7 @@
 use dht_client::Dimension;
 use dht_protocol::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
 use dht_protocol::wire::feed::{FeedItem, Head};
-use dht_protocol::wire::frame::{MAGIC, VERSION};
+use dht_protocol::wire::frame::{MAGIC, VERSION, at};
 use dht_protocol::wire::push::{EVENTS, is_known_event};
 use dht_protocol::wire::records;
 use dht_protocol::wire::route::ROUTE_BYTES_MIN;
@@ -141,7 +141,7 @@ fn records_fault(payload: &[u8], count: u32) -> Result<(), String> {
 /// Adds the header's fields, valid or not, and returns the title.
 fn header(input: &[u8], walk: &mut Walk<'_>) -> String {
     let byte = |at: usize| input.get(at).copied().unwrap_or_default();
-    let (opcode, flags, status) = (byte(7), Flags(byte(8)), byte(9));
+    let (opcode, flags, status) = (byte(at::OPCODE), Flags(byte(at::FLAGS)), byte(at::STATUS));
     let is_notice = opcode == Opcode::Goaway.number();
     let is_push = Opcode::from_number(opcode).is_some_and(Opcode::is_push);
     let is_answer = flags.has(Flags::RESPONSE) || is_notice || is_push;

@@ -45,22 +45,24 @@ const LENGTH_BYTES: usize = 4;
 /// `length` of a frame that consists only of its header.
 const LENGTH_MIN: usize = HEADER_BYTES - LENGTH_BYTES;
 
-mod at {
+/// Positions of the header's fields in a frame.
+#[expect(missing_docs, reason = "they are named like the fields of `Header`")]
+pub mod at {
     use std::ops::Range;
 
-    pub(super) const LENGTH: Range<usize> = 0..4;
-    pub(super) const MAGIC: Range<usize> = 4..6;
-    pub(super) const VERSION: usize = 6;
-    pub(super) const OPCODE: usize = 7;
-    pub(super) const FLAGS: usize = 8;
-    pub(super) const STATUS: usize = 9;
-    pub(super) const ARGS_LEN: Range<usize> = 10..12;
-    pub(super) const ROUTE_LEN: Range<usize> = 12..14;
-    pub(super) const RESERVED: Range<usize> = 14..16;
-    pub(super) const REQUEST_ID: Range<usize> = 16..24;
-    pub(super) const ARGS_CRC: Range<usize> = 24..28;
-    pub(super) const PAYLOAD_CRC: Range<usize> = 28..32;
-    pub(super) const HEADER_CRC: Range<usize> = 32..36;
+    pub const LENGTH: Range<usize> = 0..4;
+    pub const MAGIC: Range<usize> = 4..6;
+    pub const VERSION: usize = 6;
+    pub const OPCODE: usize = 7;
+    pub const FLAGS: usize = 8;
+    pub const STATUS: usize = 9;
+    pub const ARGS_LEN: Range<usize> = 10..12;
+    pub const ROUTE_LEN: Range<usize> = 12..14;
+    pub const RESERVED: Range<usize> = 14..16;
+    pub const REQUEST_ID: Range<usize> = 16..24;
+    pub const ARGS_CRC: Range<usize> = 24..28;
+    pub const PAYLOAD_CRC: Range<usize> = 28..32;
+    pub const HEADER_CRC: Range<usize> = 32..36;
 }
 
 /// The flags byte.

@@ -25,10 +25,26 @@ use crate::types::{Dimension, LinkSet, NodeId, NodeSet, crc32};
 /// Size of a route section without sets, in bytes.
 pub const ROUTE_BYTES_MIN: usize = FIXED_BYTES + CRC_BYTES;
 
-const FIXED_BYTES: usize = 20;
+const FIXED_BYTES: usize = at::ORIGIN.end;
 const CRC_BYTES: usize = 4;
 /// Number of low bits that hold the class; the bits above hold the dimension.
 const CLASS_BITS: u8 = 4;
+
+/// Positions of the fixed fields in a route section.
+#[expect(missing_docs, reason = "they are named like the fields of `Route`")]
+pub mod at {
+    use std::ops::Range;
+
+    pub const SOURCE: Range<usize> = 0..2;
+    pub const TARGET: Range<usize> = 2..4;
+    pub const TTL: Range<usize> = 4..6;
+    pub const HOPS: Range<usize> = 6..8;
+    pub const KIND: usize = 8;
+    pub const CLASS: usize = 9;
+    pub const LINK_WORDS: usize = 10;
+    pub const TARGET_WORDS: usize = 11;
+    pub const ORIGIN: Range<usize> = 12..20;
+}
 
 /// The kind of target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,15 +138,15 @@ impl Route {
         let words = |count: usize| u8::try_from(count).expect("a set of a cube of 10 dimensions has 80 words at most");
         let mut section = [0; ROUTE_BYTES_MIN];
         let (fixed, crc) = section.split_at_mut(FIXED_BYTES);
-        BigEndian::write_u16(&mut fixed[0..2], self.source.index());
-        BigEndian::write_u16(&mut fixed[2..4], self.target.index());
-        BigEndian::write_u16(&mut fixed[4..6], self.ttl);
-        BigEndian::write_u16(&mut fixed[6..8], self.hops);
-        fixed[8] = self.kind as u8;
-        fixed[9] = self.class as u8 | self.dimension.bits() << CLASS_BITS;
-        fixed[10] = words(self.down.words().len());
-        fixed[11] = words(self.targets.words().len());
-        BigEndian::write_u64(&mut fixed[12..20], self.origin.number());
+        BigEndian::write_u16(&mut fixed[at::SOURCE], self.source.index());
+        BigEndian::write_u16(&mut fixed[at::TARGET], self.target.index());
+        BigEndian::write_u16(&mut fixed[at::TTL], self.ttl);
+        BigEndian::write_u16(&mut fixed[at::HOPS], self.hops);
+        fixed[at::KIND] = self.kind as u8;
+        fixed[at::CLASS] = self.class as u8 | self.dimension.bits() << CLASS_BITS;
+        fixed[at::LINK_WORDS] = words(self.down.words().len());
+        fixed[at::TARGET_WORDS] = words(self.targets.words().len());
+        BigEndian::write_u64(&mut fixed[at::ORIGIN], self.origin.number());
         if self.down.is_empty() && self.targets.is_empty() {
             // Nearly every frame has no sets: the section is assembled first, so that the buffer's capacity is checked
             // once.
@@ -161,12 +177,12 @@ impl Route {
         if crc32(body) != BigEndian::read_u32(crc) {
             return Err(RouteError::Crc);
         }
-        let (link_words, target_words) = (usize::from(body[10]), usize::from(body[11]));
+        let (link_words, target_words) = (usize::from(body[at::LINK_WORDS]), usize::from(body[at::TARGET_WORDS]));
         if sets_len != 8 * (link_words + target_words) {
             return Err(RouteError::Length);
         }
-        let dimension = dimension(body[9] >> CLASS_BITS, own)?;
-        let node = |at: usize| NodeId::new(BigEndian::read_u16(&body[at..at + 2]), dimension).ok_or(RouteError::Node);
+        let dimension = dimension(body[at::CLASS] >> CLASS_BITS, own)?;
+        let node = |number: &[u8]| NodeId::new(BigEndian::read_u16(number), dimension).ok_or(RouteError::Node);
         let words = |from: usize, count: usize| -> Vec<u64> {
             body[FIXED_BYTES + 8 * from..][..8 * count].chunks_exact(8).map(BigEndian::read_u64).collect()
         };
@@ -180,14 +196,14 @@ impl Route {
             _ => NodeSet::from_words(words(link_words, target_words), dimension),
         };
         Ok(Self {
-            source: node(0)?,
-            target: node(2)?,
-            ttl: BigEndian::read_u16(&body[4..6]),
-            hops: BigEndian::read_u16(&body[6..8]),
-            kind: kind(body[8])?,
-            class: class(body[9] & ((1 << CLASS_BITS) - 1))?,
+            source: node(&body[at::SOURCE])?,
+            target: node(&body[at::TARGET])?,
+            ttl: BigEndian::read_u16(&body[at::TTL]),
+            hops: BigEndian::read_u16(&body[at::HOPS]),
+            kind: kind(body[at::KIND])?,
+            class: class(body[at::CLASS] & ((1 << CLASS_BITS) - 1))?,
             dimension,
-            origin: Origin::from_number(BigEndian::read_u64(&body[12..20])),
+            origin: Origin::from_number(BigEndian::read_u64(&body[at::ORIGIN])),
             down: down().ok_or(RouteError::Links)?,
             targets: targets().ok_or(RouteError::Targets)?,
         })

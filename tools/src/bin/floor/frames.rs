@@ -7,25 +7,17 @@
 use std::ops::Range;
 
 use byteorder::{BigEndian, ByteOrder};
-use dht_node::types::{Epoch, Offset, RequestId, TopicId};
-use dht_node::wire::response::{Durability, Fetched, Payload, Published, Run, Subscribed};
-use dht_node::wire::route::ROUTE_BYTES_MIN;
-use dht_node::wire::{Flags, FrameError, HEADER_BYTES, Opcode, Push, Response};
+use dht_protocol::types::{Epoch, Offset, RequestId, TopicId};
+use dht_protocol::wire::frame::at::{
+    ARGS_CRC, ARGS_LEN, FLAGS, HEADER_CRC, LENGTH, OPCODE, PAYLOAD_CRC, REQUEST_ID, ROUTE_LEN,
+};
+use dht_protocol::wire::response::{Durability, Fetched, Payload, Published, Run, Subscribed};
+use dht_protocol::wire::route::{self, ROUTE_BYTES_MIN};
+use dht_protocol::wire::{Flags, FrameError, HEADER_BYTES, Opcode, Push, Response};
 
 use crate::error::Error;
 
-const LENGTH: Range<usize> = 0..4;
-const OPCODE: usize = 7;
-const FLAGS: usize = 8;
-const ARGS_LEN: Range<usize> = 10..12;
-const ROUTE_LEN: Range<usize> = 12..14;
-const REQUEST_ID: Range<usize> = 16..24;
-const ARGS_CRC: Range<usize> = 24..28;
-const PAYLOAD_CRC: Range<usize> = 28..32;
-const HEADER_CRC: Range<usize> = 32..36;
-
-const ROUTE_ORIGIN: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
-const ROUTE_BYTES: u16 = 24;
+const ROUTE_ORIGIN: Range<usize> = HEADER_BYTES + route::at::ORIGIN.start..HEADER_BYTES + route::at::ORIGIN.end;
 const ACK_ARGS_BYTES: usize = 33;
 const ACK_BASE: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
 const DELIVER_ARGS_BYTES: usize = 62;
@@ -34,8 +26,6 @@ const DELIVER_BASE: Range<usize> = HEADER_BYTES + 20..HEADER_BYTES + 28;
 const DELIVER_COUNT: Range<usize> = HEADER_BYTES + 28..HEADER_BYTES + 32;
 const DELIVER_NEXT: Range<usize> = HEADER_BYTES + 40..HEADER_BYTES + 48;
 const DELIVER_RUN: Range<usize> = HEADER_BYTES + 50..HEADER_BYTES + 54;
-
-const _: () = assert!(ROUTE_BYTES as usize == ROUTE_BYTES_MIN);
 
 /// Returns the whole frame with a valid header at the start of `input`; `None` while it is incomplete.
 pub(crate) fn first(input: &[u8]) -> Result<Option<&[u8]>, Error> {
@@ -87,10 +77,10 @@ pub(crate) fn payload(frame: &[u8]) -> Result<&[u8], Error> {
 /// Appends a client's frame to `out` in the form for a link.
 pub(crate) fn add_route(frame: &[u8], origin: u64, out: &mut Vec<u8>) {
     let (header, body) = frame.split_at(HEADER_BYTES);
-    let mut route = [0; ROUTE_BYTES as usize];
-    BigEndian::write_u64(&mut route[ROUTE_ORIGIN.start - HEADER_BYTES..][..8], origin);
-    out.extend_from_slice(&with_route_len(header, ROUTE_BYTES));
-    out.extend_from_slice(&route);
+    let mut section = [0; ROUTE_BYTES_MIN];
+    BigEndian::write_u64(&mut section[route::at::ORIGIN], origin);
+    out.extend_from_slice(&with_route_len(header, ROUTE_BYTES_MIN));
+    out.extend_from_slice(&section);
     out.extend_from_slice(body);
 }
 
@@ -98,7 +88,7 @@ pub(crate) fn add_route(frame: &[u8], origin: u64, out: &mut Vec<u8>) {
 pub(crate) fn strip_route(routed: &[u8], out: &mut Vec<u8>) {
     let (header, rest) = routed.split_at(HEADER_BYTES);
     out.extend_from_slice(&with_route_len(header, 0));
-    out.extend_from_slice(&rest[usize::from(ROUTE_BYTES)..]);
+    out.extend_from_slice(&rest[ROUTE_BYTES_MIN..]);
 }
 
 /// Appends the response to a HELLO: the same HELLO.
@@ -119,7 +109,8 @@ pub(crate) fn answer_subscribe(request_id: RequestId, next: u64, out: &mut Vec<u
 }
 
 /// Returns the header of the same frame with a route section of that length, or none.
-fn with_route_len(header: &[u8], route_len: u16) -> [u8; HEADER_BYTES] {
+fn with_route_len(header: &[u8], route_len: usize) -> [u8; HEADER_BYTES] {
+    let route_len = u16::try_from(route_len).expect("a route section of this protocol is short");
     let mut changed = [0; HEADER_BYTES];
     changed.copy_from_slice(header);
     let length = BigEndian::read_u32(&header[LENGTH]) - u32::from(BigEndian::read_u16(&header[ROUTE_LEN]));
@@ -173,8 +164,8 @@ impl Ack {
         BigEndian::write_u32(&mut ack[ARGS_CRC], args_crc);
         let (header, args) = ack.split_at_mut(HEADER_BYTES);
         if is_routed(request) {
-            out.extend_from_slice(&with_route_len(header, ROUTE_BYTES));
-            out.extend_from_slice(&request[HEADER_BYTES..][..usize::from(ROUTE_BYTES)]);
+            out.extend_from_slice(&with_route_len(header, ROUTE_BYTES_MIN));
+            out.extend_from_slice(&request[HEADER_BYTES..][..ROUTE_BYTES_MIN]);
         } else {
             seal(header);
             out.extend_from_slice(header);
@@ -233,14 +224,14 @@ impl Deliver {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use dht_node::types::Dimension;
-    use dht_node::wire::{Frame, Header, Raw};
+    use dht_protocol::types::Dimension;
+    use dht_protocol::wire::{Frame, Header, Raw};
 
     use super::*;
     use crate::session;
 
     #[test]
-    fn a_relay_removes_the_route_that_it_has_added_and_its_size_is_that_of_the_protocol() {
+    fn a_relay_removes_the_route_that_it_has_added() {
         let request = session::publish("floor", 7, 1, b"\0\0\0\x02\0x").unwrap();
         let (mut linked, mut back) = (Vec::new(), Vec::new());
         add_route(&request, 0x1234_5678, &mut linked);
