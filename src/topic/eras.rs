@@ -169,6 +169,40 @@ const fn shifted(time_us: u64, by_us: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Jump;
+
+    /// Begins an era that corrects no earlier one.
+    fn begin(eras: &mut Eras, was_us: u64, at_us: u64) {
+        eras.begin(&Reclock { at_us, jump: Some(Jump { was_us, since_era: u32::MAX }) });
+        eras.check();
+    }
+
+    #[test]
+    fn the_oldest_eras_are_merged_when_there_are_too_many() {
+        let mut eras = Eras::default();
+        for number in 1..=ERAS_MAX as u64 + 2 {
+            begin(&mut eras, number, number);
+            let expected = (number + 1).saturating_sub(ERAS_MAX as u64);
+            assert_eq!(u64::from(eras.newest().oldest), expected, "after era {number}");
+        }
+    }
+
+    #[test]
+    fn merged_eras_have_times_only_if_no_clock_among_them_went_back() {
+        const AT_US: u64 = 100;
+        let jumped = |was_us| Some(Jump { was_us, since_era: u32::MAX });
+        let cases = [(jumped(AT_US - 1), 50), (jumped(AT_US), 50), (jumped(AT_US + 1), 0), (None, 0)];
+        for (jump, expected) in cases {
+            let mut eras = Eras::default();
+            eras.begin(&Reclock { at_us: AT_US, jump });
+            let first = eras.newest().number;
+            assert_eq!(eras.reading(first, 150), Some(150), "alone it runs evenly");
+            while eras.newest().oldest < first {
+                begin(&mut eras, 200, 200);
+            }
+            assert_eq!(eras.reading(first, 50), Some(expected), "{jump:?}");
+        }
+    }
 
     #[test]
     fn a_difference_saturates() {

@@ -341,6 +341,29 @@ mod tests {
     }
 
     #[test]
+    fn headers_have_names_and_values_up_to_their_limits() {
+        let (name, value) = ("n".repeat(256), vec![0; 65_536]);
+        // A header takes three bytes besides its name and its value, and all of them together at most 65 535.
+        let cases = [
+            (255, 1, Ok(259)),
+            (256, 1, Err(RecordError::TooLong)),
+            (0, 65_532, Ok(65_535)),
+            (0, 65_533, Err(RecordError::TooLong)),
+            (0, 65_536, Err(RecordError::TooLong)),
+            (1, 65_531, Ok(65_535)),
+        ];
+        for (name_len, value_len, expected) in cases {
+            let encoded = encode_headers([(&name[..name_len], &value[..value_len])]);
+            assert_eq!(encoded.as_ref().map(Vec::len), expected.as_ref().map(|len| *len), "{name_len}, {value_len}");
+            let Ok(headers) = encoded else { continue };
+            let record = Record::default().with_headers(&headers).unwrap();
+            assert_eq!((Headers::default().is_empty(), record.headers.is_empty()), (true, false));
+        }
+        let halves = encode_headers([("a", &value[..32_765]), ("b", &value[..32_762])]);
+        assert_eq!(halves.map(|headers| headers.len()), Ok(65_535));
+    }
+
+    #[test]
     fn payloads_that_are_not_count_records_are_refused() {
         let cases: [(&[u8], u32, RecordError); 9] = [
             (b"", 0, RecordError::Empty),

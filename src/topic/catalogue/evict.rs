@@ -81,3 +81,35 @@ impl Catalogue {
         assert_eq!(there.iter().sum::<usize>(), eviction.chunks);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::NewTopic;
+    use crate::types::{Epoch, Retention};
+
+    #[test]
+    fn the_chunks_of_a_topic_that_is_deleted_are_no_longer_counted() {
+        let mut catalogue = Catalogue::default();
+        catalogue.allow_eviction();
+        let ids: Vec<TopicId> = [1, 2, 3]
+            .into_iter()
+            .map(|chunks: u64| {
+                let (name, retention) = (format!("t{chunks}").into(), Retention::default());
+                let new = NewTopic { name, seed: chunks, epoch: Epoch(1), retention, created_us: 0 };
+                let id = catalogue.insert(new).unwrap().id;
+                for append_us in 0..chunks {
+                    let large = bytes::Bytes::from_static(&[0; 10_000]);
+                    catalogue.update(id, |topic| topic.log.append(large, (1, 0), append_us, &retention));
+                }
+                id
+            })
+            .collect();
+        for id in [ids[1], ids[0], ids[2]] {
+            catalogue.check();
+            assert!(catalogue.remove(id));
+        }
+        catalogue.check();
+        assert_eq!(catalogue.eviction.unwrap().chunks, 0);
+    }
+}

@@ -292,3 +292,67 @@ const _: () = {
     assert!(size_of::<Chunk>() <= OVERHEAD);
     assert!(2 * 2 * size_of::<Part>() <= OVERHEAD, "the first merge adds two parts");
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chunk of one small batch, appended at time 0.
+    fn begun(len: usize) -> Chunk {
+        Chunk::new(Offset(0), vec![0; len].into(), 1, 0, 0)
+    }
+
+    fn merge(chunk: &mut Chunk, len: usize, append_us: u64) -> bool {
+        let is_merged = chunk.merge(&vec![0; len], 1, append_us, true);
+        chunk.check();
+        is_merged
+    }
+
+    #[test]
+    fn a_chunk_takes_small_batches_until_it_has_so_many_bytes() {
+        const SMALL: usize = MERGE_BYTES_MAX;
+        let cases: [(&[usize], bool); 4] = [
+            (&[1, SMALL], true),
+            (&[1, SMALL + 1], false),
+            (&[SMALL; 4], true),
+            (&[SMALL, SMALL, SMALL, SMALL, 1], false),
+        ];
+        for (lens, is_last_merged) in cases {
+            let mut chunk = begun(lens[0]);
+            let merged: Vec<bool> = lens[1..].iter().map(|len| merge(&mut chunk, *len, 0)).collect();
+            assert!(merged[..merged.len() - 1].iter().all(|is_merged| *is_merged), "{lens:?}");
+            assert_eq!(merged.last(), Some(&is_last_merged), "{lens:?}");
+            assert_eq!(merge(&mut chunk, 0, 0), is_last_merged, "a chunk that was full once never grows again");
+        }
+        assert_eq!(4 * SMALL, CHUNK_MERGED_MAX);
+    }
+
+    #[test]
+    fn a_chunk_has_so_many_append_times() {
+        let mut chunk = begun(1);
+        for time in 1..CHUNK_PARTS_MAX as u64 {
+            assert!(merge(&mut chunk, 1, time) && merge(&mut chunk, 1, time), "{time}");
+        }
+        assert_eq!(chunk.parts.len(), CHUNK_PARTS_MAX);
+        let last_us = chunk.last_us();
+        assert!(merge(&mut chunk, 1, last_us), "the last time goes on");
+        assert!(!merge(&mut chunk, 1, last_us + 1));
+        let runs: Vec<u32> = chunk.runs(0, chunk.count()).map(|run| run.count).collect();
+        assert_eq!((runs.len(), runs[0], runs[1], runs[CHUNK_PARTS_MAX - 1]), (CHUNK_PARTS_MAX, 1, 2, 3));
+    }
+
+    #[test]
+    fn a_buffer_grows_by_a_quarter_and_only_when_a_batch_does_not_fit() {
+        let mut chunk = begun(4000);
+        let room = |chunk: &Chunk| {
+            let Stored::Growing(bytes) = &chunk.payload else { panic!("it is complete") };
+            assert!(bytes.capacity() - bytes.len() <= bytes.len() / SLACK);
+            bytes.capacity()
+        };
+        assert_eq!(room(&chunk), 4000);
+        for (len, capacity) in [(100, 5000), (500, 5000), (400, 5000), (1, 6250), (2000, 7001)] {
+            assert!(merge(&mut chunk, len, 0));
+            assert_eq!(room(&chunk), capacity, "after {len} bytes more");
+        }
+    }
+}

@@ -458,6 +458,73 @@ fn a_response_has_no_more_runs_than_fit() {
     assert_eq!((read.count as usize, read.runs.len()), (FETCH_RUNS_MAX, FETCH_RUNS_MAX));
 }
 
+#[test]
+fn a_response_that_is_full_of_runs_has_the_records_of_the_runs_and_no_more() {
+    // The first batch is a chunk of its own, and the others share one.
+    let large = "x".repeat(MERGE_BYTES_MAX + 1);
+    for others in [FETCH_RUNS_MAX - 2, FETCH_RUNS_MAX - 1, FETCH_RUNS_MAX, FETCH_RUNS_MAX + 1] {
+        let first: [&str; 2] = [&large, "t"];
+        let mut batches: Vec<&[&str]> = vec![&["s"]; others];
+        batches.insert(0, &first);
+        let log = log(&batches, &ALL);
+        let read = log.read(Offset(0), usize::MAX, u32::MAX).unwrap();
+        let runs = batches.len().min(FETCH_RUNS_MAX);
+        assert_eq!((read.runs.len(), read.count as usize), (runs, runs + 1), "{others} small batches");
+        assert_eq!(seen(&read).len(), runs + 1);
+        // A read whose runs are used up at the end of a chunk takes nothing from the next one.
+        let after = log.read(Offset(2), usize::MAX, u32::MAX).unwrap();
+        assert_eq!(seen(&after).len(), others.min(FETCH_RUNS_MAX));
+    }
+    let batches: Vec<&[&str]> = vec![&["s"]; FETCH_RUNS_MAX];
+    let mut log = log(&batches, &ALL);
+    let (payload, of_batch) = batch(&[large.as_bytes()]);
+    log.append(payload, of_batch, 1 << 40, &ALL);
+    let read = log.read(Offset(0), usize::MAX, u32::MAX).unwrap();
+    assert_eq!((read.count as usize, read.payload.parts.len()), (FETCH_RUNS_MAX, 1));
+}
+
+/// Each case: the distance in offsets and in eras of each stretch from the one before it, and whether they are sound
+/// for a log of a hundred records.
+#[test]
+fn stretches_come_back_from_their_image_and_damage_is_seen() {
+    const NEWEST: u32 = 70;
+    let newest = Era { number: NEWEST, since_us: 0, oldest: 0 };
+    let each = |count: usize| vec![(1, 1); count];
+    let cases: [(Vec<(u64, u64)>, bool); 13] = [
+        (vec![(0, 1)], true),
+        (vec![(3, 1), (2, 1)], true),
+        (vec![(100, 1)], true),
+        (vec![(101, 1)], false),
+        (vec![(0, NEWEST.into())], true),
+        (vec![(0, u64::from(NEWEST) + 1)], false),
+        (vec![(101, u64::from(NEWEST) + 1)], false),
+        (vec![(0, 0)], false),
+        (vec![(3, 1), (0, 1)], false),
+        (vec![(3, 1), (2, 0)], false),
+        (vec![], false),
+        (each(ERAS_MAX), true),
+        (each(ERAS_MAX + 1), false),
+    ];
+    for (stretches, is_sound) in cases {
+        let mut image = Vec::new();
+        varint::put(&mut image, stretches.len() as u64);
+        stretches.iter().flat_map(|(base, era)| [*base, *era]).for_each(|number| varint::put(&mut image, number));
+        let decode = |image: &[u8]| {
+            let mut log = TopicLog::default();
+            log.append(Bytes::from_static(&[0; 500]), (100, 0), 1, &ALL);
+            log.decode_stretches(&mut &image[..], newest).map(|()| log)
+        };
+        let decoded = decode(&image);
+        assert_eq!(decoded.is_some(), is_sound, "{stretches:?}");
+        assert!((0..image.len()).all(|cut| decode(&image[..cut]).is_none()), "{stretches:?}");
+        if let Some(log) = decoded {
+            let mut again = Vec::new();
+            log.encode_stretches(&mut again);
+            assert_eq!(again, image, "{stretches:?}");
+        }
+    }
+}
+
 /// A payload of records whose values have up to `size` bytes.
 fn random_payload(count: u32, size: usize, rng: &mut fastrand::Rng) -> Bytes {
     let mut payload = Vec::new();

@@ -217,6 +217,27 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_counted_while_one_shots_come_and_after_most_of_them_have_gone() {
+        let mut one_shots = OneShots::default();
+        let tables = |one_shots: &OneShots| {
+            (one_shots.ring.capacity() * size_of::<Slot>() + one_shots.places.allocation_size()) as u64
+        };
+        assert_eq!(one_shots.cost(), 0);
+        let most = ONE_SHOTS_MAX as u64;
+        for number in 0..most {
+            one_shots.insert(id(number), 5, stored(number));
+            let cost = one_shots.cost();
+            assert!(tables(&one_shots) <= cost && cost <= COST_FIRST + number * COST, "{cost} for {number}");
+        }
+        assert_eq!(one_shots.cost(), most * COST);
+        for number in 0..most - 10 {
+            one_shots.remove(id(number));
+        }
+        assert_eq!(one_shots.cost(), tables(&one_shots));
+        assert!(one_shots.cost() > 100 * COST, "the table of places is as large as before");
+    }
+
+    #[test]
     fn one_takes_about_forty_bytes_and_comes_back_from_a_checkpoint() {
         let mut one_shots = OneShots::default();
         (0..ONE_SHOTS_MAX as u64).for_each(|number| one_shots.insert(id(number * 97), 5, stored(number)));

@@ -163,6 +163,25 @@ fn a_forgotten_producer_is_never_resumed_at_its_beginning() {
 }
 
 #[test]
+fn opening_a_producer_is_an_activity_that_comes_after_all_before_it() {
+    // Of producers that were active at the same time, the one with the lowest id would be forgotten.
+    let mut producers = Producers::default();
+    let most = crate::limits::OPENED_PRODUCERS_MAX as u64;
+    let first = 2 * most;
+    producers.open(opening(first, 7, false)).unwrap();
+    publish(&mut producers, first, 1, 1..2);
+    for id in (most..first).rev() {
+        producers.open(opening(id, 7, false)).unwrap();
+    }
+    producers.check();
+    let is_remembered = |id: u64| producers.by_id.contains_key(&ProducerId::new(id).unwrap());
+    let newest = most..most + PRODUCERS_MAX as u64;
+    assert!(newest.clone().all(is_remembered) && !is_remembered(newest.end));
+    assert_eq!(producers.open(opening(first, 8, true)), Err(NotOpened::Forgotten { forgotten: 1 }));
+    assert_eq!(producers.open(opening(first - 1, 8, true)), opened(2, 0, 1));
+}
+
+#[test]
 fn a_producer_that_was_not_counted_from_its_beginning_cannot_be_opened() {
     for batches in [1, 3] {
         let mut producers = after(batches);
