@@ -20,6 +20,7 @@
 //! | `growth` | the cost of tables: twice the entries take twice the work |
 //! | `memory` | what clients make a node hold: reserved before it is read, and never more than the budget |
 //! | `work` | the cost of requests, by which the event loop bounds its turns |
+//! | `restore` | entries that are replayed at a start |
 //! | `home` | how a home handles FEED, and what it reports in HEADS |
 //! | `ingress` | how an ingress handles HEADS and epochs, and what it reports in FEED |
 //! | `outage` | the notices to subscribers when a home is unreachable |
@@ -40,6 +41,7 @@ mod outage;
 mod pulls;
 mod readers;
 mod reads;
+mod restore;
 mod retries;
 mod sent;
 mod sources;

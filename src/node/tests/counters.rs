@@ -1,10 +1,13 @@
 //! What the counters of STATS count.
 
-use super::harness::{Harness, fetch, names, records, refusal, subscribe, topic};
+use super::harness::{Harness, Section, fetch, fetched, names, records, refusal, subscribe, subscribed, topic};
+use super::sent::{Sent, only};
+use crate::limits::HEADS_US;
 use crate::node::stats::Stats;
 use crate::types::{ConnId, Dimension, NodeId, ProducerId, Retention, Sequenced};
-use crate::wire::request::{Publish, Start, Subscribe};
-use crate::wire::{Origin, Request, Response, Route, Status, TrafficClass};
+use crate::wire::feed::FedList;
+use crate::wire::request::{Fetch, Publish, Start, Subscribe};
+use crate::wire::{Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
 const PING: Request<'_> = Request::Ping { node: 1, token: 7 };
 
@@ -117,6 +120,96 @@ fn what_other_nodes_do_is_counted_once() {
                 node.link_up();
             },
             &[(|stats| stats.protocol_errors, 2)],
+        ),
+    ]);
+}
+
+/// A topic whose home is node 1.
+const ELSEWHERE: u64 = 9;
+
+fn elsewhere() -> String {
+    names(1, 2).next().unwrap()
+}
+
+fn push(node: &mut Harness, count: u32) -> Vec<Sent> {
+    node.node_pushes(1, ELSEWHERE, &Push::Deliver(Box::new(fetched(ELSEWHERE, 1, 0, count))))
+}
+
+/// Subscribes a new client to that topic, which has one record or none.
+fn follow(node: &mut Harness, next: u64) -> ConnId {
+    let client = node.client();
+    node.follow(client, 9, &elsewhere(), subscribed(ELSEWHERE, 1, next));
+    client
+}
+
+#[test]
+fn a_frame_that_was_damaged_on_its_way_is_counted_once_wherever_that_is_noticed() {
+    const CORRUPT: Counted = &[(|stats| stats.corrupt, 1)];
+    check(&[
+        (
+            "args of a client's request",
+            |node, client, _| drop(node.damaged(Section::Args, |node| node.ask(client, 9, &PING))),
+            CORRUPT,
+        ),
+        (
+            "records of a PUBLISH",
+            |node, client, name| {
+                let request = Request::Publish(Publish { topic: topic(name), producer: None, count: 1 });
+                let payload = records(1, 10);
+                let sent = node.damaged(Section::Payload, |node| node.ask_with(client, 9, &request, &payload));
+                assert_eq!(sent[0].status(), Status::CorruptFrame);
+            },
+            CORRUPT,
+        ),
+        (
+            "args of a request over the link",
+            |node, _, _| {
+                let sent = node.damaged(Section::Args, |node| node.node_asks(1, 9, &PING, &[]));
+                assert_eq!(sent[0].status(), Status::CorruptFrame);
+            },
+            CORRUPT,
+        ),
+        ("args of a push", |node, _, _| drop(node.damaged(Section::Args, |node| push(node, 1))), CORRUPT),
+        (
+            "a DELIVER without records",
+            |node, _, _| {
+                follow(node, 0);
+                assert_eq!(push(node, 0).len(), 0);
+            },
+            CORRUPT,
+        ),
+        (
+            "records of a push, noticed when a part of it is needed",
+            |node, _, _| {
+                let (client, name) = (node.client(), elsewhere());
+                let asked = node.ask(client, 9, &Request::Fetch(Fetch { max_wait_ms: 1000, ..fetch(&name) }));
+                node.answer(&asked[0], &Response::Fetched(Box::new(fetched(ELSEWHERE, 1, 0, 0))));
+                node.damaged(Section::Payload, |node| push(node, 1));
+                assert_eq!(only(&node.settle(), Opcode::Fetch).len(), 1, "the home is asked for them");
+                node.lose(client);
+            },
+            CORRUPT,
+        ),
+        (
+            "the answer to a FEED",
+            |node, _, _| {
+                follow(node, 0);
+                let sent = node.pass(HEADS_US);
+                let fed = Response::Fed(FedList { instance: 7, counter: 1, items: Vec::new() });
+                node.damaged(Section::Args, |node| node.answer(only(&sent, Opcode::Feed)[0], &fed));
+            },
+            CORRUPT,
+        ),
+        (
+            "the answer to a FETCH for readers",
+            |node, _, _| {
+                let client = follow(node, 1);
+                let sent = node.settle();
+                let answer = Response::Fetched(Box::new(fetched(ELSEWHERE, 1, 0, 1)));
+                node.damaged(Section::Payload, |node| node.answer(only(&sent, Opcode::Fetch)[0], &answer));
+                node.lose(client);
+            },
+            CORRUPT,
         ),
     ]);
 }

@@ -44,6 +44,15 @@ pub(super) struct Harness {
     /// The queries to the journal.
     pub(super) asked: Vec<Lookup>,
     is_held: bool,
+    /// The section in which frames are damaged on their way to the node.
+    damage: Option<Section>,
+}
+
+/// A section of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Section {
+    Args,
+    Payload,
 }
 
 /// Returns names of topics whose home is a node.
@@ -177,8 +186,13 @@ impl Harness {
 
     /// A node alone in its cube whose memory is full with one topic, so that every read queries the journal.
     pub(super) fn with_journal() -> Self {
+        Self::with_journal_and_memory(500)
+    }
+
+    /// A node alone in its cube with a journal and a memory limit.
+    pub(super) fn with_journal_and_memory(memory_bytes: u64) -> Self {
         let mut settings = Self::alone().node.settings;
-        (settings.durability, settings.memory_bytes) = (Durability::Synced, 500);
+        (settings.durability, settings.memory_bytes) = (Durability::Synced, memory_bytes);
         Self::with(settings)
     }
 
@@ -198,6 +212,7 @@ impl Harness {
             appended: Vec::new(),
             asked: Vec::new(),
             is_held: false,
+            damage: None,
         }
     }
 
@@ -208,6 +223,14 @@ impl Harness {
         let result = fill(self);
         self.is_checked = true;
         self.node.check();
+        result
+    }
+
+    /// Executes `send`, whose frames to the node are damaged in one section on their way.
+    pub(super) fn damaged<R>(&mut self, section: Section, send: impl FnOnce(&mut Self) -> R) -> R {
+        self.damage = Some(section);
+        let result = send(self);
+        self.damage = None;
         result
     }
 
@@ -266,6 +289,11 @@ impl Harness {
         if entries.is_empty() { Vec::new() } else { self.handle(Event::Synced { entries: &mut entries }) }
     }
 
+    /// Returns the entries that wait to be committed.
+    pub(super) fn held_entries(&self) -> Vec<Entry> {
+        self.appended.clone()
+    }
+
     /// What was appended finds no space in the journal; what is sent because of it.
     pub(super) fn refuse_held(&mut self) -> Vec<Sent> {
         self.appended.iter_mut().for_each(|entry| *entry = Entry::Refused);
@@ -285,6 +313,19 @@ impl Harness {
     fn parse(&self, bytes: Vec<u8>) -> Frame<'static> {
         let header = Header::parse(&bytes, FRAME_MAX + LINK_FRAME_EXTRA).unwrap().unwrap();
         Frame::parse(header, Raw::Shared(bytes.into()), self.node.settings.dimension).unwrap()
+    }
+
+    /// Returns a frame as it arrives at the node.
+    fn receive(&self, mut bytes: Vec<u8>) -> Frame<'static> {
+        match self.damage {
+            Some(Section::Args) => {
+                let first = bytes.len() - self.parse(bytes.clone()).body().len();
+                bytes[first] ^= 1;
+            }
+            Some(Section::Payload) => *bytes.last_mut().expect("a frame has bytes") ^= 1,
+            None => {}
+        }
+        self.parse(bytes)
     }
 
     fn set_read(&mut self, conn: ConnId, is_read: bool) {
@@ -418,7 +459,7 @@ impl Harness {
         let request_id = RequestId(id);
         let flags = if let Request::Credit { .. } = request { Flags::ONEWAY } else { Flags::default() };
         let head = Head { opcode: request.opcode().number(), flags, status: 0, request_id };
-        let frame = self.parse(frame(head, None, payload, |args| request.encode(args)));
+        let frame = self.receive(frame(head, None, payload, |args| request.encode(args)));
         self.handle(Event::Frame { conn, frame: &frame })
     }
 

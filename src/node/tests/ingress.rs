@@ -412,3 +412,57 @@ fn a_home_is_asked_not_to_push_while_all_readers_are_far_behind_and_to_push_when
         reports.iter().flat_map(|sent| sent.feed().1).map(|item| (item.push, item.slowest)).collect();
     assert_eq!(items, [(true, None)]);
 }
+
+#[test]
+fn a_reader_that_takes_a_push_after_the_home_was_asked_not_to_push_has_caught_up() {
+    let name = names(HOME, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let Request::Subscribe(most) = subscribe(&name) else { panic!("a SUBSCRIBE") };
+    let asked = node.ask(client, 1, &Request::Subscribe(Subscribe { limit: 0, ..most }));
+    node.answer(&asked[0], &Response::Subscribed(subscribed(TOPIC, 1, 0)));
+    let payload = Payload { parts: vec![records(1, 60_000).into()], crc: None };
+    let large = |base| Push::Deliver(Box::new(Fetched { payload: payload.clone(), ..fetched(TOPIC, 1, base, 1) }));
+    let mut head = 0;
+    while feeds(node.node_pushes(HOME, TOPIC, &large(head))).is_empty() {
+        head += 1;
+    }
+    head += 1;
+    // The reader's credit ends exactly where the log does.
+    let rest = fetched(TOPIC, 1, 0, u32::try_from(head).unwrap());
+    let limit = rest.payload.len() as u64;
+    node.ask(client, 1, &Request::Credit { limit });
+    let pulls = node.settle();
+    let sent = node.answer(&pulls[0], &Response::Fetched(Box::new(rest)));
+    assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(client, 1)]);
+    assert_eq!(feeds(node.settle()).len(), 0, "without credit it wants no pushes");
+    // Pushes that were on their way arrive.
+    assert_eq!(node.node_pushes(HOME, TOPIC, &large(head)).len(), 0);
+    node.ask(client, 1, &Request::Credit { limit: u64::MAX });
+    let sent = node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 1, head));
+    assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(client, 1)]);
+    let items: Vec<(bool, Option<Offset>)> =
+        feeds(sent).iter().flat_map(|sent| sent.feed().1).map(|item| (item.push, item.slowest)).collect();
+    assert_eq!(items, [(true, None)], "at once");
+}
+
+#[test]
+fn pushes_of_another_epoch_or_topic_reach_nobody_and_lead_to_one_report() {
+    let name = names(HOME, 1).next().unwrap();
+    for push in [deliver(TOPIC, 2, 0), deliver(TOPIC + 1, 1, 0)] {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        node.follow(client, 1, &name, subscribed(TOPIC, 1, 0));
+        node.settle();
+        for _ in 0..2 {
+            let sent = node.node_pushes(HOME, TOPIC, &push);
+            let reports = feeds(sent);
+            assert_eq!(reports.len(), 1, "{push:?}");
+            let sent = node.node_pushes(HOME, TOPIC, &push);
+            assert_eq!(sent.len(), 0, "the answer will say which epoch there is");
+            node.answer(&reports[0], &fed(0, Status::Ok, 1, 0));
+        }
+        let sent = node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 1, 0));
+        assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(client, 1)]);
+    }
+}

@@ -5,7 +5,7 @@ use super::sent::{Sent, only};
 use crate::cube;
 use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, RETRY_FOR_US, TICK_US, UNREACHABLE_HOLD_US};
 use crate::node::Event;
-use crate::types::{ConnId, Dimension, Link, LinkSet, NodeId, Retention};
+use crate::types::{ConnId, Dimension, Link, LinkSet, NodeId, Retention, TopicName};
 use crate::wire::response::{Detail, ErrorResponse, LinkState};
 use crate::wire::{Hello, Kind, Opcode, Origin, Push, Request, Response, Role, Route, Status, TrafficClass};
 
@@ -43,6 +43,21 @@ fn a_silent_link_is_asked_and_then_ended_and_one_that_answers_is_not() {
     node.link_up();
     node.pass(10 * LINK_SILENCE_US);
     assert!(node.is_open(node.link()));
+}
+
+#[test]
+fn a_neighbour_s_ping_is_answered_and_its_answers_are_not() {
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    node.create(client, &names(0, 1).next().unwrap(), Retention::default());
+    let sent = node.neighbour_asks(5, &ping(0));
+    let [pong] = &sent[..] else { panic!("{sent:?} is not one answer") };
+    let expected = Response::Ping { node: 0, token: 7, wall_us: Some(node.now.wall_us), topics: Some(1) };
+    assert_eq!((pong.conn, pong.id(), pong.response()), (node.link(), 5, expected));
+    let asked = node.pass_silently(ticks(LINK_PING_US));
+    assert_eq!(node.answer_ping(only(&asked, Opcode::Ping)[0]).len(), 0);
+    let sent = node.neighbour_asks(6, &Request::Query { topic: TopicName::new("t").unwrap() });
+    assert_eq!(statuses(&sent), [Status::ProtocolError]);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! What clients make a node hold: reserved before it is read, and never more than the budget.
 
-use super::harness::{Harness, fetch, fetched, names, records, refusal, subscribed};
+use super::harness::{Harness, fetch, fetched, names, records, refusal, subscribed, topic};
 use super::sent::{Sent, only};
 use crate::limits::{
     FETCH_RESERVE_LEAST, NODE_BYTES_LEAST, PAYLOAD_MAX, PULLED_BYTES_MAX, RESPONSE_CHARGE, clients_bytes,
 };
-use crate::types::{ConnId, Retention};
-use crate::wire::request::Fetch;
+use crate::node::Event;
+use crate::topic::{PRODUCER_COST_MAX, topic_cost};
+use crate::types::{ConnId, ProducerId, Retention, Sequenced, TopicName};
+use crate::wire::request::{Fetch, Publish};
 use crate::wire::response::{Detail, ErrorResponse, Payload};
 use crate::wire::{Opcode, Request, Response, Status};
 
@@ -157,7 +159,7 @@ fn a_client_that_takes_its_answers_gets_all_of_them_however_many_it_asks_for_at_
         if ends {
             node.lose(client);
         } else {
-            let sent = node.handle(crate::node::Event::Drain);
+            let sent = node.handle(Event::Drain);
             let refused = sent.iter().filter(|sent| sent.conn == client && sent.is_response());
             assert!(refused.clone().count() > 10 && refused.clone().all(|sent| sent.status() == Status::ShuttingDown));
         }
@@ -205,12 +207,12 @@ fn what_clients_have_not_taken_limits_what_is_read_for_them_and_for_others() {
     let idle: Vec<ConnId> = (0..budget >> 20).map(|_| node.client()).collect();
     for client in &idle {
         let Response::Fetched(_) = node.answer_to(*client, 1, &Request::Fetch(fetch("t"))) else { break };
-        node.handle(crate::node::Event::Unsent { conn: *client, bytes: 1 << 20 });
+        node.handle(Event::Unsent { conn: *client, bytes: 1 << 20 });
     }
     let refused = node.answer_to(client, 9, &Request::Fetch(fetch("t")));
     assert_eq!(refused.status(), Status::Overloaded.number(), "the others have not taken {budget} bytes");
     for client in &idle {
-        node.handle(crate::node::Event::Unsent { conn: *client, bytes: 0 });
+        node.handle(Event::Unsent { conn: *client, bytes: 0 });
     }
     let Response::Fetched(fetched) = node.answer_to(client, 10, &Request::Fetch(fetch("t"))) else {
         panic!("no record")
@@ -251,4 +253,53 @@ fn readers_fetch_large_records_too_and_all_their_fetches_together_are_bounded() 
         }
     }
     assert_eq!(served, topics);
+}
+
+#[test]
+fn what_waits_for_the_disk_counts_towards_the_memory_limit() {
+    const MEMORY: u64 = 64 << 10;
+    for is_publish in [true, false] {
+        let mut node = Harness::with_journal_and_memory(MEMORY);
+        let client = node.client();
+        node.create(client, "t", Retention::default());
+        let left = MEMORY - (node.node.memory_used() - node.node.catalogue.evictable());
+        node.hold();
+        let each = if is_publish { PRODUCER_COST_MAX } else { topic_cost("topic-0000".len()) };
+        let mut taken = 0;
+        let refused = loop {
+            assert!(taken <= left / each, "too much is taken");
+            let name = format!("topic-{taken:04}");
+            let producer = Some(Sequenced { producer: ProducerId::new(taken + 1).unwrap(), epoch: 0, sequence: 0 });
+            let sent = if is_publish {
+                let publish = Request::Publish(Publish { topic: topic("t"), producer, count: 1 });
+                node.ask_with(client, 10 + taken, &publish, &records(1, 10))
+            } else {
+                let topic = TopicName::new(&name).unwrap();
+                node.ask(client, 10 + taken, &Request::Create { topic, retention: Retention::default() })
+            };
+            if let Some(refused) = sent.into_iter().next() {
+                break refused;
+            }
+            taken += 1;
+        };
+        assert_eq!((taken, refused.status()), (left / each, Status::Quota));
+    }
+}
+
+#[test]
+fn a_client_that_waits_for_the_budget_goes_on_when_a_request_of_another_is_answered() {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked_with_memory(1, NODE_BYTES_LEAST);
+    let budget = clients_bytes(NODE_BYTES_LEAST);
+    let (full, busy, waiting) = (node.client(), node.client(), node.client());
+    let asked = node.ask(busy, 1, &Request::Fetch(fetch(&name)));
+    // Clients of one address may use three quarters of the budget. What is left is enough for a small request, and not
+    // for any client to go on.
+    let left = node.node.admission.reserved() + 2 * u64::from(RESPONSE_CHARGE);
+    let untaken = usize::try_from(budget - budget / 4 - left).unwrap();
+    node.handle(Event::Unsent { conn: full, bytes: untaken });
+    assert_eq!(node.ask(waiting, 2, &Request::Ping { node: 1, token: 7 }).len(), 1);
+    assert!(!node.is_read(waiting));
+    node.answer(&asked[0], &one_record(7, 10));
+    assert!(node.is_read(waiting), "at once, without a tick");
 }

@@ -274,15 +274,3 @@ fn so_many_reads_are_in_flight_so_many_wait_and_no_more() {
     }
     assert_eq!(answered, (0..most).collect::<Vec<_>>());
 }
-
-#[test]
-fn a_topic_that_is_deleted_is_no_longer_counted_for_eviction() {
-    let mut node = Harness::with_journal();
-    let client = node.client();
-    for name in ["a", "b"] {
-        node.create(client, name, Retention::default());
-        node.publish(client, name, 1, 10);
-        // The invariants are checked after each event.
-        assert_eq!(node.answer_to(client, 2, &Request::Delete(topic(name))).status(), Status::Ok.number());
-    }
-}

@@ -28,7 +28,7 @@ impl Harness {
     }
 
     pub(super) fn over_link(&mut self, bytes: Vec<u8>) -> Vec<Sent> {
-        let frame = self.parse(bytes);
+        let frame = self.receive(bytes);
         self.handle(Event::Frame { conn: self.link(), frame: &frame })
     }
 
@@ -95,6 +95,13 @@ impl Harness {
             payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
         }
         self.over_link(bytes)
+    }
+
+    /// Sends the neighbour's own request, which has no route.
+    pub(in crate::node::tests) fn neighbour_asks(&mut self, id: u64, request: &Request<'_>) -> Vec<Sent> {
+        let opcode = request.opcode().number();
+        let head = Head { opcode, flags: Flags::default(), status: 0, request_id: RequestId(id) };
+        self.over_link(frame(head, None, &[], |args| request.encode(args)))
     }
 
     /// Answers the PING of the link as the neighbour.
