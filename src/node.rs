@@ -33,6 +33,7 @@ mod conns;
 mod deliver;
 mod drain;
 mod end;
+mod errors;
 mod event;
 mod feed;
 mod fetch;
@@ -81,6 +82,7 @@ use retry::Retries;
 use routing::RoutingTable;
 use stats::{Stats, Turns};
 use subscriptions::Subscriptions;
+use wall::Wall;
 use work::Work;
 
 use bytes::BytesMut;
@@ -132,6 +134,17 @@ pub struct Node {
     random: fastrand::Rng,
     /// Number of events handled.
     events: u64,
+    stats: Stats,
+    wall: Wall,
+    /// Work since it was last taken, without that of `subscriptions` and `feeds`.
+    work: Work,
+    turns: Turns,
+    parts: Parts,
+}
+
+/// The parts of a node. What one part returns is passed to the others here.
+#[derive(Debug)]
+struct Parts {
     conns: Conns,
     routing: RoutingTable,
     pending: PendingTable<Pending>,
@@ -156,25 +169,24 @@ pub struct Node {
     /// True while the journal has space for more records.
     has_space: bool,
     reads: Reads,
-    stats: Stats,
-    turns: Turns,
-    /// Bytes received from clients that wait in their connections.
-    input_bytes: u64,
-    /// Work since it was last taken, without that of `subscriptions` and `feeds`.
-    work: Work,
     clock: tick::Clock,
-    wall: wall::Wall,
     drain: drain::Stage,
     /// The path of the data folder if it was empty at the start, until a neighbour says that it knew topics of this
     /// node.
     empty_folder: Option<String>,
 }
 
-/// What a handler needs in addition to the node: the time, and where to append its actions.
+/// What the handlers of all parts use: the time, the settings, where to count, and where to append actions.
 struct Step<'a> {
     now: Now,
     /// Number of the current event.
     event: u64,
+    settings: &'a Settings,
+    random: &'a mut fastrand::Rng,
+    stats: &'a mut Stats,
+    wall: &'a mut Wall,
+    work: &'a mut Work,
+    turns: &'a Turns,
     out: &'a mut Vec<Action>,
 }
 
@@ -187,39 +199,14 @@ impl Node {
     /// Creates a node whose links are all down.
     pub fn new(settings: Settings, now: Now) -> Self {
         assert!(settings.id.within(settings.dimension));
-        let mut catalogue = Catalogue::default();
-        if settings.durability != Durability::Memory {
-            catalogue.allow_eviction();
-        }
         Self {
             random: fastrand::Rng::with_seed(settings.seed),
             events: 0,
-            conns: Conns::new(settings.source_limits),
-            routing: RoutingTable::new(settings.id, settings.dimension),
-            #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
-            pending: PendingTable::new(settings.instance as u16),
-            retries: Retries::new(settings.dimension.nodes()),
-            admission: Admission::new(clients_bytes(settings.memory_bytes)),
-            releasable: Vec::new(),
-            subscriptions: Subscriptions::new(settings.dimension.nodes()),
-            #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
-            pulls: PendingTable::new(!(settings.instance as u16)),
-            feeds: Feeds::new(settings.dimension.nodes()),
-            has_announced: false,
-            catalogue,
-            payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
-            proposals: Proposals::default(),
-            notes: Vec::new(),
-            has_space: true,
-            reads: Reads::default(),
             stats: Stats::default(),
-            turns: Turns::default(),
-            input_bytes: 0,
+            wall: Wall::new(now),
             work: Work::default(),
-            clock: tick::Clock::new(now),
-            wall: wall::Wall::new(now),
-            drain: drain::Stage::default(),
-            empty_folder: None,
+            turns: Turns::default(),
+            parts: Parts::new(&settings, now),
             settings,
         }
     }
@@ -228,49 +215,35 @@ impl Node {
     pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Vec<Action>) {
         self.events += 1;
         let before = out.len();
-        let step = &mut Step { now, event: self.events, out };
-        self.begin_clock(step);
-        self.notice_stall(now);
-        match event {
-            Event::Accepted { conn, source } => self.on_accepted(step, conn, source),
-            Event::Dialed { conn, node } => self.on_dialed(step, conn, node),
-            Event::DialFailed { node } => self.redial_later(step, node),
-            Event::Frame { conn, frame } => {
-                self.work.add_frame(frame.len());
-                self.on_frame(step, conn, frame);
-            }
-            Event::Heard { conn } => self.on_heard(step, conn),
-            Event::Broken { conn, error } => self.on_broken(step, conn, error),
-            Event::Filled { conn } => self.on_filled(step, conn),
-            Event::Unsent { conn, bytes } => self.on_unsent(step, conn, bytes),
-            Event::Dropped => self.stats.pushes_skipped += 1,
-            Event::Drained { conn } => self.on_drained(step, conn),
-            Event::Abandoned => self.on_abandoned(),
-            Event::Ended { conn } => self.on_ended(step, conn),
-            Event::Closed { conn, cause } => self.on_closed(step, conn, End::Failed(cause)),
-            Event::Synced { entries } => self.on_synced(step, entries),
-            Event::Read { lookup, found } => self.on_read(step, lookup, found),
-            Event::Space { is_left } => self.has_space = is_left,
-            Event::Timeout => self.on_timeout(step),
-            Event::Drain => self.on_drain(step),
-        }
-        if !self.releasable.is_empty() {
-            self.release_held(step);
-        }
-        if self.drain.has_begun() {
-            self.advance_drain(step);
-        }
-        self.work.add_actions(step.out.len() - before);
+        let (parts, step) = self.split(now, out);
+        parts.handle(&mut { step }, event);
+        self.work.add_actions(out.len() - before);
+    }
+
+    /// Returns the parts, and what their handlers need.
+    const fn split<'a>(&'a mut self, now: Now, out: &'a mut Vec<Action>) -> (&'a mut Parts, Step<'a>) {
+        let step = Step {
+            now,
+            event: self.events,
+            settings: &self.settings,
+            random: &mut self.random,
+            stats: &mut self.stats,
+            wall: &mut self.wall,
+            work: &mut self.work,
+            turns: &self.turns,
+            out,
+        };
+        (&mut self.parts, step)
     }
 
     /// Returns the work of all events since the last call, in units of about a nanosecond of processor time.
     pub const fn take_work(&mut self) -> u64 {
-        self.work.take() + self.subscriptions.work.take() + self.feeds.work.take()
+        self.work.take() + self.parts.subscriptions.work.take() + self.parts.feeds.work.take()
     }
 
     /// Returns the work since the last call of [`Self::take_work`].
     pub const fn work(&self) -> u64 {
-        self.work.units() + self.subscriptions.work.units() + self.feeds.work.units()
+        self.work.units() + self.parts.subscriptions.work.units() + self.parts.feeds.work.units()
     }
 
     /// Records the length of a turn of the event loop, in microseconds.
@@ -285,49 +258,116 @@ impl Node {
 
     /// Records how many do.
     pub const fn note_input(&mut self, bytes: u64) {
-        self.input_bytes = bytes;
+        self.turns.input_bytes = bytes;
     }
 
     /// Returns the monotonic time in microseconds at which the node needs [`Event::Timeout`].
     pub fn next_timeout(&self) -> u64 {
-        if !self.subscriptions.queue.is_empty() {
+        if !self.parts.subscriptions.queue.is_empty() {
             return 0;
         }
-        let next_tick_us = self.clock.next_tick_us();
-        next_tick_us.min(self.drain.next_us()).min(self.retries.due_us())
+        let next_tick_us = self.parts.clock.next_tick_us();
+        next_tick_us.min(self.parts.drain.next_us()).min(self.parts.retries.due_us())
     }
 
     /// Returns true when the node has sent everything that it has to send before the process exits.
     pub const fn is_drained(&self) -> bool {
-        self.drain.is_done()
+        self.parts.drain.is_done()
     }
 
     /// Returns the number of topics stored on this node.
     pub fn topic_count(&self) -> usize {
-        self.catalogue.len()
+        self.parts.catalogue.len()
     }
 
     /// Asserts the invariants. Tests and the simulator call it after every event.
     pub fn check(&self) {
-        self.routing.check();
-        self.conns.check();
-        self.pending.check();
-        let waiting = self.pending.iter().filter(|(_, pending)| matches!(pending.state, State::Waiting { .. }));
-        self.retries.check(waiting.map(|(origin, pending)| (pending.lane(), pending.number, origin)));
-        self.pulls.check();
-        self.subscriptions.check();
-        self.feeds.check();
-        self.proposals.check();
-        self.catalogue.check();
-        self.admission.check();
-        let inflight = self.admission.inflight();
-        assert!(self.pending.len() as u64 <= inflight, "a request that another node answers is unanswered");
+        self.parts.routing.check();
+        self.parts.conns.check();
+        self.parts.pending.check();
+        let waiting = self.parts.pending.iter().filter(|(_, pending)| matches!(pending.state, State::Waiting { .. }));
+        self.parts.retries.check(waiting.map(|(origin, pending)| (pending.lane(), pending.number, origin)));
+        self.parts.pulls.check();
+        self.parts.subscriptions.check();
+        self.parts.feeds.check();
+        self.parts.proposals.check();
+        self.parts.catalogue.check();
+        self.parts.admission.check();
+        let inflight = self.parts.admission.inflight();
+        assert!(self.parts.pending.len() as u64 <= inflight, "a request that another node answers is unanswered");
     }
 
     /// Returns the number of table entries looked at since the start.
     #[cfg(test)]
     const fn entries_looked_at(&self) -> u64 {
-        self.work.entries() + self.subscriptions.work.entries() + self.feeds.work.entries()
+        self.work.entries() + self.parts.subscriptions.work.entries() + self.parts.feeds.work.entries()
+    }
+}
+
+impl Parts {
+    fn new(settings: &Settings, now: Now) -> Self {
+        let nodes = settings.dimension.nodes();
+        let mut catalogue = Catalogue::default();
+        if settings.durability != Durability::Memory {
+            catalogue.allow_eviction();
+        }
+        Self {
+            conns: Conns::new(settings.source_limits),
+            routing: RoutingTable::new(settings.id, settings.dimension),
+            #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
+            pending: PendingTable::new(settings.instance as u16),
+            retries: Retries::new(nodes),
+            admission: Admission::new(clients_bytes(settings.memory_bytes)),
+            releasable: Vec::new(),
+            subscriptions: Subscriptions::new(nodes),
+            #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
+            pulls: PendingTable::new(!(settings.instance as u16)),
+            feeds: Feeds::new(nodes),
+            has_announced: false,
+            catalogue,
+            payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
+            proposals: Proposals::default(),
+            notes: Vec::new(),
+            has_space: true,
+            reads: Reads::default(),
+            clock: tick::Clock::new(now),
+            drain: drain::Stage::default(),
+            empty_folder: None,
+        }
+    }
+
+    fn handle(&mut self, step: &mut Step<'_>, event: Event<'_>) {
+        self.begin_clock(step);
+        self.notice_stall(step.now);
+        match event {
+            Event::Accepted { conn, source } => self.on_accepted(step, conn, source),
+            Event::Dialed { conn, node } => self.on_dialed(step, conn, node),
+            Event::DialFailed { node } => self.redial_later(step, node),
+            Event::Frame { conn, frame } => {
+                step.work.add_frame(frame.len());
+                self.on_frame(step, conn, frame);
+            }
+            Event::Heard { conn } => self.on_heard(step, conn),
+            Event::Broken { conn, error } => self.on_broken(step, conn, error),
+            Event::Filled { conn } => self.on_filled(step, conn),
+            Event::Unsent { conn, bytes } => self.on_unsent(step, conn, bytes),
+            Event::Dropped => step.stats.pushes_skipped += 1,
+            Event::Drained { conn } => self.on_drained(step, conn),
+            Event::Abandoned => on_abandoned(step),
+            Event::Ended { conn } => self.on_ended(step, conn),
+            Event::Closed { conn, cause } => self.on_closed(step, conn, End::Failed(cause)),
+            Event::Synced { entries } => self.on_synced(step, entries),
+            Event::Read { lookup, found } => self.on_read(step, lookup, found),
+            Event::Space { is_left } => self.has_space = is_left,
+            Event::Timeout => self.on_timeout(step),
+            Event::Drain => self.on_drain(step),
+        }
+        if !self.releasable.is_empty() {
+            self.release_held(step);
+        }
+        if self.drain.has_begun() {
+            self.advance_drain(step);
+        }
     }
 
     fn on_frame(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
@@ -350,13 +390,8 @@ impl Node {
         }
     }
 
-    const fn on_abandoned(&mut self) {
-        self.stats.abandoned += 1;
-        self.work.add_entries(1);
-    }
-
     fn on_broken(&mut self, step: &mut Step<'_>, id: ConnId, error: FrameError) {
-        self.stats.protocol_errors += 1;
+        step.stats.protocol_errors += 1;
         match error.status() {
             Some(status) => self.refuse(step, id, status, &error.to_string()),
             None => self.close(step, id, End::Garbled(error)),
@@ -389,7 +424,7 @@ impl Node {
             Peer::Client(_) => {
                 self.admission.drain(id);
                 self.resume_if_due(step, id);
-                self.wake_client(id);
+                self.wake_client(step, id);
             }
             Peer::Handshaking { .. } | Peer::Dialed { .. } | Peer::Replacement { .. } | Peer::Leaving { .. } => {}
         }
@@ -425,4 +460,9 @@ impl Node {
             self.on_closed(step, id, end);
         }
     }
+}
+
+const fn on_abandoned(step: &mut Step<'_>) {
+    step.stats.abandoned += 1;
+    step.work.add_entries(1);
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::action::Action;
 use super::forward::ReplyTo;
-use super::{Node, Step};
+use super::{Parts, Settings, Step};
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, Filed, Note, TopicRef};
 use crate::topic::{
@@ -165,7 +165,7 @@ impl Proposals {
     }
 }
 
-impl Node {
+impl Parts {
     pub(super) fn propose(&mut self, step: &mut Step<'_>, entry: Entry, proposal: Proposal) {
         self.proposals.push(proposal, Cost::of(&entry));
         step.out.push(Action::Append { entry });
@@ -180,18 +180,18 @@ impl Node {
             match (entry, proposal) {
                 (Entry::Create { name, seed, epoch, retention, created_us }, Proposal::Create { reply, path }) => {
                     let new = NewTopic { name, seed, epoch, retention, created_us };
-                    let result = self.apply_create(new, path);
+                    let result = self.apply_create(step, new, path);
                     self.tell_proposer(step, reply, result);
                 }
                 (Entry::Delete { topic }, Proposal::Delete { reply }) => {
-                    let result = self.apply_delete(&topic);
+                    let result = self.apply_delete(step, &topic);
                     let deleted = if let Ok(Response::Deleted { topic_id }) = &result { Some(*topic_id) } else { None };
                     self.tell_proposer(step, reply, result);
                     if let Some(topic_id) = deleted {
                         self.publish_end(step, topic_id);
                     }
                 }
-                (Entry::Publish(batch), Proposal::Publish { reply }) => match self.apply_publish(batch) {
+                (Entry::Publish(batch), Proposal::Publish { reply }) => match self.apply_publish(step, batch) {
                     Ok(published) => {
                         if is_read && !published.duplicate {
                             news.push((published.topic_id, published.base));
@@ -201,17 +201,17 @@ impl Node {
                     Err(error) => self.reply(step, reply, error.into()),
                 },
                 (Entry::Refused, proposal) => self.on_refused(step, proposal),
-                (Entry::Trim { topic, first }, Proposal::Trim) => drop(self.apply_trim(topic, first)),
+                (Entry::Trim { topic, first }, Proposal::Trim) => drop(self.apply_trim(step, topic, first)),
                 (Entry::Trim { topic, first }, Proposal::TrimAsked { reply }) => {
-                    let result = self.apply_trim(topic, first);
+                    let result = self.apply_trim(step, topic, first);
                     self.tell_proposer(step, reply, result);
                 }
                 (Entry::Alter { topic, change }, Proposal::Alter { reply, path }) => {
-                    let result = self.apply_alter(&topic, &change, path);
+                    let result = self.apply_alter(step, &topic, &change, path);
                     self.tell_proposer(step, reply, result);
                 }
                 (Entry::OpenProducer { topic, opening }, Proposal::OpenProducer { reply }) => {
-                    let result = self.apply_open_producer(&topic, opening);
+                    let result = self.apply_open_producer(step, &topic, opening);
                     self.tell_proposer(step, reply, result);
                 }
                 (Entry::Reclock(reclock), Proposal::Reclock) => self.catalogue.reclock(&reclock),
@@ -226,7 +226,7 @@ impl Node {
         for (topic, from) in news {
             self.publish_news(step, topic, from);
         }
-        self.evict();
+        self.evict(step);
     }
 
     /// Tells whoever asked for a change that the journal had no space for it.
@@ -237,7 +237,7 @@ impl Node {
             | Proposal::Publish { reply }
             | Proposal::TrimAsked { reply }
             | Proposal::Alter { reply, .. }
-            | Proposal::OpenProducer { reply } => self.reply(step, reply, self.no_space().into()),
+            | Proposal::OpenProducer { reply } => self.reply(step, reply, step.settings.no_space().into()),
             // The next look at the topic's age proposes it again.
             Proposal::Trim => {}
             Proposal::Reclock => unreachable!("a jump of the clock is never refused"),
@@ -245,49 +245,54 @@ impl Node {
     }
 
     /// Evicts records until the node is within its memory limit, as far as that is possible.
-    pub(super) fn evict(&mut self) {
+    pub(super) fn evict(&mut self, step: &Step<'_>) {
         let proposed = self.proposals.cost().lasting();
-        self.catalogue.evict(self.settings.memory_bytes.saturating_sub(proposed));
+        self.catalogue.evict(step.settings.memory_bytes.saturating_sub(proposed));
     }
 
     fn tell_proposer(&mut self, step: &mut Step<'_>, reply: ReplyTo, result: Result<Response, ErrorResponse>) {
         self.reply(step, reply, result.unwrap_or_else(Response::from));
     }
 
-    pub(super) fn apply_create(&mut self, new: NewTopic, path: Vec<u16>) -> Result<Response, ErrorResponse> {
+    pub(super) fn apply_create(
+        &mut self,
+        step: &Step<'_>,
+        new: NewTopic,
+        path: Vec<u16>,
+    ) -> Result<Response, ErrorResponse> {
         let name = TopicName::new(&new.name).expect("checked when it was proposed");
         if let Some(topic) = self.catalogue.find(name) {
-            return self.existing(topic, new.retention, path);
+            return self.existing(step, topic, new.retention, path);
         }
         let Some(id) = self.catalogue.insert(new).map(|topic| topic.id) else {
             let error = ErrorResponse::new(Status::Quota, "this node keeps no more topics");
             return Err(error.with(Detail::Limit(TOPICS_MAX as u64)));
         };
-        let description = Box::new(self.describe(self.catalogue.get(id), path));
+        let description = Box::new(self.describe(step, self.catalogue.get(id), path));
         Ok(Response::Created { existed: false, description })
     }
 
-    pub(super) fn apply_delete(&mut self, topic: &TopicRef) -> Result<Response, ErrorResponse> {
-        let topic_id = self.resolve(topic)?;
+    pub(super) fn apply_delete(&mut self, step: &Step<'_>, topic: &TopicRef) -> Result<Response, ErrorResponse> {
+        let topic_id = self.resolve(step.settings, topic)?;
         if !self.catalogue.remove(topic_id) {
-            return Err(self.deleted_before());
+            return Err(step.settings.deleted_before());
         }
-        self.file(Note::Deleted { topic: topic_id });
+        self.file(step, Note::Deleted { topic: topic_id });
         Ok(Response::Deleted { topic_id })
     }
 
-    pub(super) fn apply_publish(&mut self, batch: Batch) -> Result<Published, ErrorResponse> {
+    pub(super) fn apply_publish(&mut self, step: &mut Step<'_>, batch: Batch) -> Result<Published, ErrorResponse> {
         let place = batch.place;
-        let result = self.store_batch(batch);
+        let result = self.store_batch(step, batch);
         if !matches!(&result, Ok(published) if !published.duplicate) {
-            self.file(Note::Void(place));
+            self.file(step, Note::Void(place));
         }
         result
     }
 
-    fn store_batch(&mut self, batch: Batch) -> Result<Published, ErrorResponse> {
-        let id = self.resolve(&batch.topic)?;
-        let durability = self.settings.durability;
+    fn store_batch(&mut self, step: &mut Step<'_>, batch: Batch) -> Result<Published, ErrorResponse> {
+        let id = self.resolve(step.settings, &batch.topic)?;
+        let durability = step.settings.durability;
         let (count, crc, place) = (batch.count, batch.payload_crc, batch.place);
         let bytes = batch.payload.len() as u64;
         let era = self.catalogue.eras().newest();
@@ -298,7 +303,7 @@ impl Node {
                 let verdict = store(topic, batch, era);
                 (verdict, topic.epoch, topic.log.first(), topic.log.first().0 - first.0)
             })
-            .ok_or_else(|| self.deleted_before())?;
+            .ok_or_else(|| step.settings.deleted_before())?;
         let published = |duplicate, base, append_us| Published {
             duplicate,
             topic_id: id,
@@ -310,61 +315,68 @@ impl Node {
         };
         match verdict {
             Ok(stored) => {
-                self.stats.batches += 1;
-                self.stats.records += u64::from(count);
-                self.stats.record_bytes += bytes;
-                self.stats.trimmed += trimmed;
+                step.stats.batches += 1;
+                step.stats.records += u64::from(count);
+                step.stats.record_bytes += bytes;
+                step.stats.trimmed += trimmed;
                 let len = u32::try_from(bytes).expect("PAYLOAD_MAX");
                 let (base, append_us) = (stored.base, stored.append_us);
-                self.file(Note::Stored(Filed { topic: id, base, count, len, crc, place, append_us }));
+                self.file(step, Note::Stored(Filed { topic: id, base, count, len, crc, place, append_us }));
                 if trimmed > 0 {
-                    self.file(Note::Trimmed { topic: id, first });
+                    self.file(step, Note::Trimmed { topic: id, first });
                 }
                 Ok(published(false, stored.base, stored.append_us))
             }
             Err(Verdict::Duplicate(stored)) => {
-                self.stats.duplicates += 1;
+                step.stats.duplicates += 1;
                 Ok(published(true, stored.base, stored.append_us))
             }
             Err(Verdict::Forgotten) => {
-                self.stats.duplicates += 1;
+                step.stats.duplicates += 1;
                 Ok(published(true, OFFSET_FORGOTTEN, 0))
             }
             Err(verdict) => Err(refusal(verdict)),
         }
     }
 
-    pub(super) fn apply_trim(&mut self, topic: TopicId, first: Offset) -> Result<Response, ErrorResponse> {
+    pub(super) fn apply_trim(
+        &mut self,
+        step: &mut Step<'_>,
+        topic: TopicId,
+        first: Offset,
+    ) -> Result<Response, ErrorResponse> {
         let trim = |topic: &mut Topic| {
             let before = topic.log.first();
             topic.log.trim(first);
             (before, topic.log.first(), topic.log.next())
         };
-        let (before, first, next) = self.catalogue.update(topic, trim).ok_or_else(|| self.deleted_before())?;
-        self.note_trimmed(topic, before, first);
+        let (before, first, next) = self.catalogue.update(topic, trim).ok_or_else(|| step.settings.deleted_before())?;
+        self.note_trimmed(step, topic, before, first);
         Ok(Response::Trimmed { topic_id: topic, first, next })
     }
 
     pub(super) fn apply_alter(
         &mut self,
+        step: &mut Step<'_>,
         topic: &TopicRef,
         change: &SettingsChange,
         path: Vec<u16>,
     ) -> Result<Response, ErrorResponse> {
-        let id = self.resolve(topic)?;
-        let (before, first) = self.catalogue.alter(id, change).ok_or_else(|| self.deleted_before())?;
-        self.note_trimmed(id, before, first);
-        Ok(Response::Described(Box::new(self.describe(self.catalogue.get(id), path))))
+        let id = self.resolve(step.settings, topic)?;
+        let (before, first) = self.catalogue.alter(id, change).ok_or_else(|| step.settings.deleted_before())?;
+        self.note_trimmed(step, id, before, first);
+        Ok(Response::Described(Box::new(self.describe(step, self.catalogue.get(id), path))))
     }
 
     pub(super) fn apply_open_producer(
         &mut self,
+        step: &Step<'_>,
         topic: &TopicRef,
         opening: Opening,
     ) -> Result<Response, ErrorResponse> {
-        let id = self.resolve(topic)?;
+        let id = self.resolve(step.settings, topic)?;
         let open = |topic: &mut Topic| topic.producers.get_or_insert_default().open(opening);
-        match self.catalogue.update(id, open).ok_or_else(|| self.deleted_before())? {
+        match self.catalogue.update(id, open).ok_or_else(|| step.settings.deleted_before())? {
             Ok(Opened { epoch, sequence, records, forgotten }) => {
                 let opened = OpenedProducer { topic_id: id, epoch, sequence, records, forgotten };
                 Ok(Response::Opened(opened))
@@ -374,25 +386,25 @@ impl Node {
     }
 
     /// Counts and reports the records that were removed from the start of a topic.
-    fn note_trimmed(&mut self, topic: TopicId, before: Offset, first: Offset) {
+    fn note_trimmed(&mut self, step: &mut Step<'_>, topic: TopicId, before: Offset, first: Offset) {
         if first > before {
-            self.stats.trimmed += first.0 - before.0;
-            self.file(Note::Trimmed { topic, first });
+            step.stats.trimmed += first.0 - before.0;
+            self.file(step, Note::Trimmed { topic, first });
         }
     }
 
     /// Adds a note for the journal, if the node has one.
-    fn file(&mut self, note: Note) {
-        if self.settings.durability != Durability::Memory {
+    fn file(&mut self, step: &Step<'_>, note: Note) {
+        if step.settings.durability != Durability::Memory {
             self.notes.push(note);
         }
     }
 
     /// Returns the id of the topic that an entry refers to, once all earlier entries have been applied. A topic given
     /// by id may no longer exist, which is noticed when it is changed.
-    pub(super) fn resolve(&self, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
+    pub(super) fn resolve(&self, settings: &Settings, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
         match topic {
-            TopicRef::Name(name) => self.catalogue.id_of(name).ok_or_else(|| self.unknown_topic(name)),
+            TopicRef::Name(name) => self.catalogue.id_of(name).ok_or_else(|| settings.unknown_topic(name)),
             TopicRef::Id(id) => Ok(*id),
         }
     }

@@ -8,7 +8,7 @@ use super::conns::Client;
 use super::end::End;
 use super::fetch::or_most;
 use super::ingress::Asked;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
 use crate::types::ConnId;
 use crate::wire::Request;
@@ -21,7 +21,7 @@ const RESUMED_PER_REQUEST: usize = 2;
 /// wait although budget is free and no more requests finish.
 const RESUMED_PER_TICK: usize = 256;
 
-impl Node {
+impl Parts {
     /// Reserves budget for a request, and suspends reads from the client if it has now used up its share or one of its
     /// own limits.
     pub(super) fn charge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32) {
@@ -74,7 +74,7 @@ impl Node {
         }
         self.resume_if_due(step, id);
         if !had_room && self.admission.room(id) > 0 {
-            self.wake_client(id);
+            self.wake_client(step, id);
         }
         self.resume_throttled(step, RESUMED_PER_REQUEST);
     }
@@ -82,7 +82,7 @@ impl Node {
     /// Suspends reads from a client that has used up its share or one of its own limits, or does not read its answers.
     pub(super) fn suspend_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
         if self.admission.suspend(id) {
-            self.stats.pauses += 1;
+            step.stats.pauses += 1;
             step.out.push(Action::Pause { conn: id });
         }
     }

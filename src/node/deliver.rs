@@ -8,7 +8,7 @@
 use super::action::{Action, Packet};
 use super::fetch::{fit_records, or_most, shorten};
 use super::subscriptions::{Consumer, Pushed};
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{CATCH_UP_BYTES, CATCH_UP_WORK, CATCH_UPS_PER_TURN, OWN_BUFFER_MIN, PULL_BYTES};
 use crate::topic::NotHeld;
 use crate::types::{ConnId, Offset, RequestId, TopicId};
@@ -59,7 +59,7 @@ impl News<'_, '_> {
     }
 }
 
-impl Node {
+impl Parts {
     /// Delivers new records of a topic. Each reader whose cursor is at their beginning and that can take them gets the
     /// frame; readers that are behind catch up when they can.
     pub(super) fn deliver(&mut self, step: &mut Step<'_>, place: usize, span: Span, news: News<'_, '_>) {
@@ -69,10 +69,10 @@ impl Node {
         // base, which is below the known end.
         let known = topic.head.min(span.base);
         topic.head = topic.head.max(span.end);
-        let (head, is_local) = (topic.head, topic.home == self.settings.id);
+        let (head, is_local) = (topic.head, topic.home == step.settings.id);
         let mut taken = 0;
         let keys = topic.newly_behind(known);
-        self.work.add_entries(keys.len());
+        step.work.add_entries(keys.len());
         for key in keys {
             let reader = self.subscriptions.get_mut(key).expect("readers hang on their topic");
             let mut cursor = reader.cursor();
@@ -102,9 +102,9 @@ impl Node {
         }
         let behind = self.subscriptions.topic(place).slowest().is_some_and(|slowest| slowest < head);
         if frame_len < OWN_BUFFER_MIN {
-            self.work.add_bytes(frame_len * taken);
+            step.work.add_bytes(frame_len * taken);
         }
-        self.stats.delivers += taken as u64;
+        step.stats.delivers += taken as u64;
         if is_local {
             return;
         }
@@ -132,9 +132,9 @@ impl Node {
     /// reader advances, however much work that is.
     pub(super) fn catch_up(&mut self, step: &mut Step<'_>) {
         let ready = self.subscriptions.queue.len().min(CATCH_UPS_PER_TURN);
-        let end = self.work.units().saturating_add(CATCH_UP_WORK);
+        let end = step.work.units().saturating_add(CATCH_UP_WORK);
         for _ in 0..ready {
-            if self.work.units() >= end {
+            if step.work.units() >= end {
                 return;
             }
             let Some(key) = self.subscriptions.dequeue() else { return };
@@ -162,7 +162,7 @@ impl Node {
         }
         let max_bytes = usize::try_from(room).unwrap_or(usize::MAX).min(allowed);
         let topic = self.subscriptions.topic(place);
-        if topic.home == self.settings.id {
+        if topic.home == step.settings.id {
             self.read_on(step, key, topic.id, max_bytes);
         } else if cursor >= topic.head {
             self.arrive(step, place);
@@ -179,7 +179,7 @@ impl Node {
         let cursor = reader.cursor();
         let Some(topic) = self.catalogue.get(id).filter(|topic| cursor < topic.log.next()) else { return };
         let most = u32::try_from(max_bytes.min(CATCH_UP_BYTES)).expect("a small bound");
-        match super::fetch::read(&mut self.work, topic, cursor, most, 0) {
+        match super::fetch::read(&mut step.work, topic, cursor, most, 0) {
             Ok(fetched) => self.send_records(step, key, fetched),
             Err(NotHeld) => self.pull(step, key, pull_bytes(max_bytes)),
         }
@@ -199,19 +199,19 @@ impl Node {
             && frame.len() <= client.frame_max as usize
         {
             client.give(frame.len());
-            self.advance_stream(key, end, frame.payload().len() as u64);
+            self.advance_stream(step, key, end, frame.payload().len() as u64);
             let frame = frame.keep();
             step.out.push(Action::SendFrame { conn, request_id, route: None, frame, droppable: false });
             return self.subscriptions.enqueue(key);
         }
         // The frame's checksums and records are verified, and the records before the cursor are skipped.
-        self.work.add_bytes(frame.len());
-        self.work.add_walk(2 * frame.len());
+        step.work.add_bytes(frame.len());
+        step.work.add_walk(2 * frame.len());
         match records_from(&frame, cursor) {
             Some(fetched) => self.send_records(step, key, fetched),
             None => {
                 // The frame was corrupted in transit; the home can supply it intact.
-                self.stats.corrupt += 1;
+                step.stats.corrupt += 1;
                 self.subscriptions.drop_tail_at(place, cursor);
                 self.subscriptions.enqueue(key);
             }
@@ -234,7 +234,7 @@ impl Node {
                 }
                 let fetched = shorten(fetched, or_most(poll.max_bytes) as usize, or_most(poll.max_records));
                 client.give(fetched.payload.len());
-                self.stats.fetches += 1;
+                step.stats.fetches += 1;
                 self.remove_reader(step, key);
                 return self.finish_poll(step, poll.asked, Response::Fetched(Box::new(fetched)));
             }
@@ -243,7 +243,7 @@ impl Node {
         let (from, to) = (reader.cursor(), fetched.base);
         if from < to {
             self.subscriptions.move_to(key, to);
-            self.stats.gaps += 1;
+            step.stats.gaps += 1;
             let packet = Packet::Push(Push::Gap { from, to });
             step.out.push(Action::Send { conn, request_id: id, route: None, packet });
         }
@@ -256,7 +256,7 @@ impl Node {
             match fit_records(fetched, client.frame_max) {
                 Ok(fetched) => {
                     client.give(fetched.payload.len());
-                    self.advance_stream(key, fetched.end(), fetched.payload.len() as u64);
+                    self.advance_stream(step, key, fetched.end(), fetched.payload.len() as u64);
                     let packet = Packet::Push(Push::Deliver(Box::new(fetched)));
                     step.out.push(Action::Send { conn, request_id: id, route: None, packet });
                 }
@@ -269,8 +269,8 @@ impl Node {
         self.subscriptions.enqueue(key);
     }
 
-    fn advance_stream(&mut self, key: usize, end: Offset, bytes: u64) {
-        self.stats.delivers += 1;
+    fn advance_stream(&mut self, step: &mut Step<'_>, key: usize, end: Offset, bytes: u64) {
+        step.stats.delivers += 1;
         let Some(reader) = self.subscriptions.get_mut(key) else { return };
         if let Consumer::Stream { sent, .. } = &mut reader.consumer {
             *sent += bytes;
@@ -289,9 +289,9 @@ impl Node {
     }
 
     /// Queues all readers of a topic, so that each checks for records.
-    pub(super) fn wake_topic(&mut self, place: usize) {
+    pub(super) fn wake_topic(&mut self, step: &mut Step<'_>, place: usize) {
         let keys = self.subscriptions.topic(place).readers();
-        self.work.add_entries(keys.len());
+        step.work.add_entries(keys.len());
         for key in keys {
             self.subscriptions.enqueue(key);
         }
@@ -306,9 +306,9 @@ impl Node {
     }
 
     /// Queues the readers of a client, because it can be sent more.
-    pub(super) fn wake_client(&mut self, id: ConnId) {
+    pub(super) fn wake_client(&mut self, step: &mut Step<'_>, id: ConnId) {
         if let Some(client) = self.conns.client_mut(id) {
-            self.work.add_entries(client.readers.len());
+            step.work.add_entries(client.readers.len());
             for &key in &client.readers {
                 self.subscriptions.enqueue(key);
             }

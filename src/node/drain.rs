@@ -17,7 +17,7 @@
 use super::action::{Action, Packet};
 use super::conns::Peer;
 use super::end::End;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{DRAIN_CLIENTS_US, DRAIN_LINKS_US, DRAIN_US};
 use crate::types::{ConnId, RequestId};
 use crate::wire::{Goaway, Status};
@@ -69,7 +69,7 @@ impl Stage {
     }
 }
 
-impl Node {
+impl Parts {
     pub(super) fn on_drain(&mut self, step: &mut Step<'_>) {
         if self.drain.has_begun() {
             return;

@@ -16,7 +16,7 @@ use super::pull::request_frame;
 use super::serve::Answer;
 use super::topics::unknown_topic;
 use super::work::Work;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{ANNOUNCE_US, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, PAYLOAD_MAX};
 use crate::topic::Topic;
 use crate::types::{Epoch, NodeId, NodeSet, Offset, RequestId, TopicId};
@@ -227,7 +227,7 @@ impl Feeds {
     }
 }
 
-impl Node {
+impl Parts {
     /// Handles SUBSCRIBE at the home: determines the first offset and creates a feed for the ingress.
     pub(super) fn subscribe(
         &mut self,
@@ -237,7 +237,7 @@ impl Node {
         reply: ReplyTo,
         source: NodeId,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.find(&subscribe.topic)?;
+        let topic = self.find(step, &subscribe.topic)?;
         check_epoch(topic, subscribe.epoch)?;
         let from = match start_of(topic, subscribe.start, self.catalogue.eras())? {
             At::Offset(from) => from,
@@ -253,7 +253,7 @@ impl Node {
             first: topic.log.first(),
             next: topic.log.next(),
         };
-        if source != self.settings.id {
+        if source != step.settings.id {
             // The next FEED reports the number of subscribers.
             let new = Member { node: source, version: 0, subscribers: 1, slowest: None };
             let member = self.feeds.member(subscribed.topic_id, source).unwrap_or(new);
@@ -265,6 +265,7 @@ impl Node {
     /// Handles FEED, in which a node reports its readers.
     pub(super) fn on_feed(
         &mut self,
+        step: &mut Step<'_>,
         (instance, reset, count): (u64, bool, u16),
         frame: &Frame<'_>,
         route: &Route,
@@ -272,7 +273,7 @@ impl Node {
         let source = route.source;
         let payload = sound_payload(frame)?;
         let items = FeedItem::decode_all(&payload, count).map_err(malformed)?;
-        if source == self.settings.id {
+        if source == step.settings.id {
             return Err(ErrorResponse::new(Status::BadRequest, "a node feeds itself"));
         }
         let version = frame.header.request_id.0;
@@ -287,10 +288,10 @@ impl Node {
             self.feeds.forget(source);
         }
         // The topic of each is looked up, by its id or by its name.
-        self.work.add_entries(2 * items.len());
+        step.work.add_entries(2 * items.len());
         let items = items.iter().map(|item| self.feed_one(item, source, version)).collect();
         let counter = self.feeds.ingresses[usize::from(source.index())].counter;
-        let fed = FedList { instance: self.settings.instance, counter, items };
+        let fed = FedList { instance: step.settings.instance, counter, items };
         Ok(Answer::Now(Response::Fed(fed)))
     }
 
@@ -337,7 +338,7 @@ impl Node {
         while let Some(topic) = self.catalogue.get(id)
             && from < topic.log.next()
         {
-            let fetched = read(&mut self.work, topic, from, PAYLOAD_MAX, 0).expect("what is new is in memory");
+            let fetched = read(&mut step.work, topic, from, PAYLOAD_MAX, 0).expect("what is new is in memory");
             let span = Span { topic: id, epoch: topic.epoch, base: fetched.base, end: fetched.end() };
             from = span.end;
             if fetched.count == 0 {
@@ -347,7 +348,7 @@ impl Node {
             fetched.from = fetched.base;
             let frame = push_frame(&Push::Deliver(Box::new(fetched)), id);
             if let Some(targets) = self.feeds.targets(id).cloned() {
-                let route = self.multicast_route(targets, TrafficClass::Bulk);
+                let route = self.multicast_route(step, targets, TrafficClass::Bulk);
                 self.fan_out(step, &route, News::Made(&frame));
             }
             if let Some(place) = self.subscriptions.topic_of(id) {
@@ -358,10 +359,10 @@ impl Node {
 
     /// Reports the deletion of a topic to its readers.
     pub(super) fn publish_end(&mut self, step: &mut Step<'_>, id: TopicId) {
-        let error = unknown_topic(self.settings.id, "the topic was deleted");
+        let error = unknown_topic(step.settings.id, "the topic was deleted");
         if let Some(targets) = self.feeds.remove(id) {
             let frame = push_frame(&Push::Ended(Box::new(error.clone())), id);
-            let route = self.multicast_route(targets, TrafficClass::Control);
+            let route = self.multicast_route(step, targets, TrafficClass::Control);
             self.fan_out(step, &route, News::Made(&frame));
         }
         if let Some(place) = self.subscriptions.topic_of(id) {
@@ -391,9 +392,9 @@ impl Node {
             if self.feeds.ingresses[index].topics.is_empty() && items.is_empty() {
                 continue;
             }
-            let node = NodeId::new(u16::try_from(index).expect("a node"), self.settings.dimension).expect("a node");
+            let node = NodeId::new(u16::try_from(index).expect("a node"), step.settings.dimension).expect("a node");
             if self.feeds.ingresses[index].unanswered > HEADS_MISSING_MAX {
-                self.stats.feeds_dropped += 1;
+                step.stats.feeds_dropped += 1;
                 self.feeds.forget(node);
                 continue;
             }
@@ -413,14 +414,14 @@ impl Node {
     /// Tells all other nodes once that this one has started, when its links are up. A node that follows topics of the
     /// earlier start then sends FEED at once, and does not wait until this one has been silent for some time.
     pub(super) fn announce_start(&mut self, step: &mut Step<'_>) {
-        let (up, bits) = (self.routing.up(), usize::from(self.settings.dimension.bits()));
+        let (up, bits) = (self.routing.up(), usize::from(step.settings.dimension.bits()));
         let is_late = self.clock.uptime_ms(step.now) * 1000 >= ANNOUNCE_US;
         if self.has_announced || up == 0 || up < bits && !is_late {
             return;
         }
         self.has_announced = true;
-        let here = self.settings.id;
-        for node in self.settings.dimension.all().filter(|node| *node != here) {
+        let here = step.settings.id;
+        for node in step.settings.dimension.all().filter(|node| *node != here) {
             self.send_heads_to(step, node, &[]);
         }
     }
@@ -429,7 +430,7 @@ impl Node {
         let ingress = &mut self.feeds.ingresses[usize::from(node.index())];
         ingress.counter += 1;
         let heads = Heads {
-            instance: self.settings.instance,
+            instance: step.settings.instance,
             counter: ingress.counter,
             feeds: u32::try_from(ingress.topics.len()).unwrap_or(u32::MAX),
             digest: ingress.digest,
@@ -447,8 +448,8 @@ impl Node {
         self.feeds.ingresses[usize::from(node.index())].unanswered = 0;
     }
 
-    fn multicast_route(&self, targets: NodeSet, class: TrafficClass) -> Route {
-        let mut route = self.new_route(self.settings.id, Kind::Multicast, class, Origin::from_number(0));
+    fn multicast_route(&self, step: &Step<'_>, targets: NodeSet, class: TrafficClass) -> Route {
+        let mut route = self.new_route(step, step.settings.id, Kind::Multicast, class, Origin::from_number(0));
         route.targets = targets;
         route
     }

@@ -4,7 +4,7 @@ use super::forward::ReplyTo;
 use super::read::Begin;
 use super::serve::Answer;
 use super::work::Work;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::PAYLOAD_MAX;
 use crate::record::Wanted;
 use crate::topic::{Eras, NotHeld, Topic};
@@ -13,7 +13,7 @@ use crate::wire::request::{Fetch, Start};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Run};
 use crate::wire::{Frame, Opcode, Response, Status, records};
 
-impl Node {
+impl Parts {
     /// Handles FETCH at the home, which answers at once. A FETCH that may wait for records waits at its ingress.
     pub(super) fn fetch(
         &mut self,
@@ -23,7 +23,7 @@ impl Node {
         reply: ReplyTo,
         source: NodeId,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.find(&fetch.topic)?;
+        let topic = self.find(step, &fetch.topic)?;
         check_epoch(topic, fetch.epoch)?;
         let id = topic.id;
         match start_of(topic, fetch.start, self.catalogue.eras())? {

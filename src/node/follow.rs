@@ -9,7 +9,7 @@ use super::pull::request_frame;
 use super::serve::Answer;
 use super::subscriptions::{InFlightReport, Report};
 use super::topics::unknown_topic;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
 use crate::types::{Epoch, NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::feed::{Fed, FeedItem, Head, Heads};
@@ -18,16 +18,16 @@ use crate::wire::push::Span;
 use crate::wire::response::{Detail, ErrorResponse};
 use crate::wire::{Flags, Frame, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
-impl Node {
+impl Parts {
     /// Handles a DELIVER or EVENT that arrived on a link and has this node among its targets.
     pub(super) fn on_push(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
         let is_deliver = frame.header.opcode == Opcode::Deliver.number();
         let Ok(args) = frame.args() else {
-            self.stats.corrupt += 1;
+            step.stats.corrupt += 1;
             return;
         };
         let Some(id) = TopicId::new(frame.header.request_id.0) else {
-            self.stats.oneways_dropped += 1;
+            step.stats.oneways_dropped += 1;
             return;
         };
         let Some(place) = self.subscriptions.topic_of(id) else { return self.note_stray(step, id, home) };
@@ -42,7 +42,7 @@ impl Node {
                 // number of pushes.
                 Ok(_) if self.subscriptions.topic(place).in_flight_report.is_none() => self.send_report(step, place),
                 Ok(_) => {}
-                Err(_) => self.stats.corrupt += 1,
+                Err(_) => step.stats.corrupt += 1,
             }
         } else if let Ok(Push::Ended(error)) =
             Push::decode(Opcode::Event, frame.header.status, args, &bytes::Bytes::new())
@@ -55,7 +55,7 @@ impl Node {
     pub(super) fn send_report(&mut self, step: &mut Step<'_>, place: usize) {
         let topic = self.subscriptions.topic(place);
         let home = topic.home;
-        if home != self.settings.id {
+        if home != step.settings.id {
             self.send_reports(step, home, &[place], false);
         }
     }
@@ -92,7 +92,7 @@ impl Node {
         self.subscriptions.feed_version += 1;
         let id = RequestId(self.subscriptions.feed_version);
         self.subscriptions.homes[usize::from(home.index())].feed_version = id.0;
-        let instance = self.settings.instance;
+        let instance = step.settings.instance;
         let frame = request_frame(&Request::Feed { instance, reset, count }, payload, id, Flags::default());
         // A lost FEED is sent again.
         if let Err(response) = self.send_request(step, home, TrafficClass::Control, Origin::from_number(0), frame)
@@ -107,7 +107,7 @@ impl Node {
         if frame.header.status == Status::Unreachable.number() {
             return self.note_feed_unreachable(step, frame.header.request_id.0);
         }
-        let Some(Response::Fed(list)) = self.decode_own(Opcode::Feed, frame) else { return };
+        let Some(Response::Fed(list)) = self.decode_own(step, Opcode::Feed, frame) else { return };
         self.note_alive(step, home);
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
         // HEADS are counted from here on. The items of this answer cover all earlier pushes.
@@ -123,7 +123,7 @@ impl Node {
                 }
                 if self.subscriptions.topic(place).epoch == fed.epoch {
                     self.end_outage(step, place);
-                    self.raise_head(place, fed.next);
+                    self.raise_head(step, place, fed.next);
                 }
             } else if fed.status != Status::Truncated.number() || self.subscriptions.topic(place).epoch != fed.epoch {
                 // Readers that already follow the new epoch need no notice that the old one is over.
@@ -147,7 +147,7 @@ impl Node {
 
     fn note_heads(&mut self, step: &mut Step<'_>, heads: &Heads, items: &[Head], home: NodeId) {
         self.note_alive(step, home);
-        self.work.add_entries(2 * items.len());
+        step.work.add_entries(2 * items.len());
         for item in items {
             let Some(place) = self.subscriptions.topic_of(item.topic) else {
                 self.note_stray(step, item.topic, home);
@@ -157,7 +157,7 @@ impl Node {
                 let error = unknown_topic(home, "the topic was deleted");
                 self.end_topic(step, place, &error);
             } else if self.subscriptions.topic(place).epoch == item.epoch {
-                self.raise_head(place, item.next);
+                self.raise_head(step, place, item.next);
             }
         }
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
@@ -174,13 +174,13 @@ impl Node {
     }
 
     /// Raises the known log end offset of a topic, and wakes the readers that are behind.
-    pub(super) fn raise_head(&mut self, place: usize, next: Offset) {
+    pub(super) fn raise_head(&mut self, step: &mut Step<'_>, place: usize, next: Offset) {
         let topic = self.subscriptions.topic_mut(place);
         let known = topic.head;
         if known < next {
             topic.head = next;
             let keys = topic.newly_behind(known);
-            self.work.add_entries(keys.len());
+            step.work.add_entries(keys.len());
             for key in keys {
                 self.subscriptions.enqueue(key);
             }
@@ -189,7 +189,7 @@ impl Node {
 
     /// Reports all followed topics to a home again, because its state may be lost.
     pub(super) fn resync(&mut self, step: &mut Step<'_>, home: NodeId) {
-        self.stats.resyncs += 1;
+        step.stats.resyncs += 1;
         let places: Vec<usize> =
             self.subscriptions.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
         for &place in &places {
@@ -206,8 +206,8 @@ impl Node {
 
     /// Resynchronises with homes that have sent no HEADS for too long, because they may have lost their feeds.
     pub(super) fn tick_homes(&mut self, step: &mut Step<'_>) {
-        let (now_us, here) = (step.now.monotonic_us, self.settings.id);
-        for home in self.settings.dimension.all().filter(|home| *home != here) {
+        let (now_us, here) = (step.now.monotonic_us, step.settings.id);
+        for home in step.settings.dimension.all().filter(|home| *home != here) {
             let state = &mut self.subscriptions.homes[usize::from(home.index())];
             // An unreachable home is resynchronised when it is back.
             let is_silent = now_us.saturating_sub(state.heard_us) > HEADS_MISSING_MAX * HEADS_US;
@@ -222,7 +222,7 @@ impl Node {
     pub(super) fn tick_followed(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         let mut due: Vec<Vec<usize>> = vec![Vec::new(); self.subscriptions.homes.len()];
-        for (place, topic) in self.subscriptions.topics().filter(|(_, topic)| topic.home != self.settings.id) {
+        for (place, topic) in self.subscriptions.topics().filter(|(_, topic)| topic.home != step.settings.id) {
             if self.subscriptions.homes[usize::from(topic.home.index())].outage.is_some() {
                 continue; // all of it when it is back
             }
@@ -236,7 +236,7 @@ impl Node {
             }
         }
         for (index, places) in due.into_iter().enumerate().filter(|(_, places)| !places.is_empty()) {
-            let home = NodeId::new(u16::try_from(index).expect("a node"), self.settings.dimension).expect("a node");
+            let home = NodeId::new(u16::try_from(index).expect("a node"), step.settings.dimension).expect("a node");
             self.send_reports(step, home, &places, false);
         }
         let is_old = |since_us: u64| since_us.saturating_add(HEADS_US) <= now_us;
@@ -260,12 +260,12 @@ impl Node {
     }
 
     /// Decodes the answer to a request of this node; returns `None` and counts it when it is corrupt.
-    pub(super) fn decode_own(&mut self, opcode: Opcode, frame: &Frame<'_>) -> Option<Response> {
+    pub(super) fn decode_own(&mut self, step: &mut Step<'_>, opcode: Opcode, frame: &Frame<'_>) -> Option<Response> {
         let is_known = !frame.header.flags.any(Flags::CRITICAL);
         let parts = frame.args().ok().zip(frame.keep_payload().ok()).filter(|_| is_known);
         let response =
             parts.and_then(|(args, payload)| Response::decode(opcode, frame.header.status, args, &payload).ok());
-        self.stats.corrupt += u64::from(response.is_none());
+        step.stats.corrupt += u64::from(response.is_none());
         response
     }
 }

@@ -4,7 +4,7 @@
 use super::action::{Action, Packet};
 use super::deliver::News;
 use super::ingress::Asked;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::cube::{self, NextHop};
 use crate::types::{ConnId, Dimension, LinkSet, NodeId, NodeSet, RequestId};
 use crate::wire::response::{Detail, ErrorResponse};
@@ -78,18 +78,18 @@ impl ReplyTo {
     }
 }
 
-impl Node {
+impl Parts {
     /// Handles a frame with a route that was received on a link: executes or completes it here, or forwards it.
     pub(super) fn on_routed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) {
         let Some(route) = &frame.route else { return };
         let opcode = Opcode::from_number(frame.header.opcode);
         if route.kind == Kind::Multicast {
             self.fan_out(step, route, News::Handled(frame));
-            if route.targets.contains(self.settings.id) {
+            if route.targets.contains(step.settings.id) {
                 self.on_push(step, frame, route.source);
             }
-        } else if route.target != self.settings.id {
-            self.stats.forwarded += 1;
+        } else if route.target != step.settings.id {
+            step.stats.forwarded += 1;
             self.forward(step, frame, route.clone());
         } else if frame.header.flags.has(Flags::RESPONSE) {
             match opcode {
@@ -112,7 +112,7 @@ impl Node {
     /// source of a request gets an error; a response is dropped and counted.
     pub(super) fn forward(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, mut route: Route) -> Option<ConnId> {
         let is_response = frame.header.flags.has(Flags::RESPONSE);
-        match self.advance(&mut route, is_response) {
+        match self.advance(step, &mut route, is_response) {
             Ok(conn) => {
                 self.conns.note_sent(conn, step.now.monotonic_us);
                 let request_id = frame.header.request_id;
@@ -122,14 +122,14 @@ impl Node {
                 Some(conn)
             }
             Err(stuck) if is_response => {
-                self.count(&stuck);
-                self.stats.responses_lost += 1;
+                self.count(step, &stuck);
+                step.stats.responses_lost += 1;
                 None
             }
             Err(stuck) => {
-                self.count(&stuck);
+                self.count(step, &stuck);
                 let reply = ReplyTo::new(&frame.header, &route);
-                self.reply(step, reply, self.stuck_response(&stuck, &route));
+                self.reply(step, reply, self.stuck_response(step, &stuck, &route));
                 None
             }
         }
@@ -139,15 +139,17 @@ impl Node {
     /// each get a frame of their own, which is routed around it.
     pub(super) fn fan_out(&mut self, step: &mut Step<'_>, route: &Route, news: News<'_, '_>) {
         let droppable = route.class == TrafficClass::Bulk;
-        let split = cube::split(self.settings.id, &route.targets, route.dimension);
+        let split = cube::split(step.settings.id, &route.targets, route.dimension);
         for (bit, targets) in split.onward {
             if let Some(conn) = self.routing.neighbour(bit).conn {
                 let onward = Route { targets, ..route.clone() };
-                self.pass_on(step, onward, news, droppable, |_, _| Ok(conn));
+                self.pass_on(step, onward, news, droppable, |_, _, _| Ok(conn));
             } else {
                 for target in targets.iter() {
                     let alone = Route { kind: Kind::Node, target, targets: NodeSet::new(), ..route.clone() };
-                    self.pass_on(step, alone, news, droppable, |node, route| node.choose_link(route, false));
+                    self.pass_on(step, alone, news, droppable, |node, step, route| {
+                        node.choose_link(step, route, false)
+                    });
                 }
             }
         }
@@ -159,17 +161,17 @@ impl Node {
         mut route: Route,
         news: News<'_, '_>,
         droppable: bool,
-        link: impl FnOnce(&mut Self, &mut Route) -> Result<ConnId, Stuck>,
+        link: impl FnOnce(&mut Self, &mut Step<'_>, &mut Route) -> Result<ConnId, Stuck>,
     ) {
-        let chosen = if route.ttl == 0 { Err(Stuck::Expired) } else { link(self, &mut route) };
+        let chosen = if route.ttl == 0 { Err(Stuck::Expired) } else { link(self, step, &mut route) };
         match chosen {
             Ok(conn) => {
                 count_hop(&mut route);
-                self.stats.pushes += 1;
+                step.stats.pushes += 1;
                 self.conns.note_sent(conn, step.now.monotonic_us);
                 step.out.push(news.action(conn, news.request_id(), Some(route), droppable));
             }
-            Err(stuck) => self.count(&stuck),
+            Err(stuck) => self.count(step, &stuck),
         }
     }
 
@@ -184,7 +186,7 @@ impl Node {
         frame: Frame<'static>,
         mut route: Route,
     ) -> Result<ConnId, Box<Response>> {
-        match self.advance(&mut route, false) {
+        match self.advance(step, &mut route, false) {
             Ok(conn) => {
                 self.conns.note_sent(conn, step.now.monotonic_us);
                 let (request_id, frame) = (frame.header.request_id, frame.keep());
@@ -192,8 +194,8 @@ impl Node {
                 Ok(conn)
             }
             Err(stuck) => {
-                self.count(&stuck);
-                Err(Box::new(self.stuck_response(&stuck, &route)))
+                self.count(step, &stuck);
+                Err(Box::new(self.stuck_response(step, &stuck, &route)))
             }
         }
     }
@@ -202,40 +204,47 @@ impl Node {
     pub(super) fn reply(&mut self, step: &mut Step<'_>, to: ReplyTo, response: Response) {
         match to {
             ReplyTo::Client(asked) => self.finish(step, asked, response),
-            ReplyTo::Ingress { source, origin, .. } if source == self.settings.id => {
+            ReplyTo::Ingress { source, origin, .. } if source == step.settings.id => {
                 self.complete(step, origin, response);
             }
             ReplyTo::Ingress { source, origin, request_id, opcode, class, dimension } => {
-                let mut route = self.new_route(source, Kind::Node, class, origin);
+                let mut route = self.new_route(step, source, Kind::Node, class, origin);
                 (route.dimension, route.ttl) = (dimension, cube::hops_limit(dimension));
-                match self.advance(&mut route, true) {
+                match self.advance(step, &mut route, true) {
                     Ok(conn) => {
                         self.conns.note_sent(conn, step.now.monotonic_us);
                         let packet = Packet::Response(opcode, response);
                         step.out.push(Action::Send { conn, request_id, route: Some(route), packet });
                     }
                     Err(stuck) => {
-                        self.count(&stuck);
-                        self.stats.responses_lost += 1;
+                        self.count(step, &stuck);
+                        step.stats.responses_lost += 1;
                     }
                 }
             }
             ReplyTo::Nobody => {
-                self.stats.oneways_dropped += u64::from(matches!(response, Response::Error(_)));
+                step.stats.oneways_dropped += u64::from(matches!(response, Response::Error(_)));
             }
         }
     }
 
     /// Returns the route of a frame that this node originates.
-    pub(super) fn new_route(&self, target: NodeId, kind: Kind, class: TrafficClass, origin: Origin) -> Route {
+    pub(super) fn new_route(
+        &self,
+        step: &Step<'_>,
+        target: NodeId,
+        kind: Kind,
+        class: TrafficClass,
+        origin: Origin,
+    ) -> Route {
         Route {
-            source: self.settings.id,
+            source: step.settings.id,
             target,
-            ttl: cube::hops_limit(self.settings.dimension),
+            ttl: cube::hops_limit(step.settings.dimension),
             hops: 0,
             kind,
             class,
-            dimension: self.settings.dimension,
+            dimension: step.settings.dimension,
             origin,
             down: LinkSet::new(),
             targets: NodeSet::new(),
@@ -243,26 +252,27 @@ impl Node {
     }
 
     /// Returns the UNREACHABLE response for a target that was recently found to be unreachable.
-    pub(super) fn unreachable(&self, target: NodeId) -> Response {
+    pub(super) fn unreachable(&self, step: &Step<'_>, target: NodeId) -> Response {
         self.stuck_response(
+            step,
             &Stuck::Unreachable,
-            &self.new_route(target, Kind::Node, TrafficClass::Bulk, Origin::from_number(0)),
+            &self.new_route(step, target, Kind::Node, TrafficClass::Bulk, Origin::from_number(0)),
         )
     }
 
     /// Chooses the link for the next hop, and updates the route: the hop counts, and the dead links met here.
-    fn advance(&mut self, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
+    fn advance(&mut self, step: &mut Step<'_>, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
         if route.ttl == 0 {
             return Err(Stuck::Expired);
         }
-        let conn = self.choose_link(route, is_response)?;
+        let conn = self.choose_link(step, route, is_response)?;
         count_hop(route);
         Ok(conn)
     }
 
     /// Returns the link for the next hop. A bulk response takes the request's path in reverse; a control response takes
     /// the path of a request, which is that of pushes, so that it stays in order with them.
-    fn choose_link(&mut self, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
+    fn choose_link(&mut self, step: &mut Step<'_>, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
         let goes_back = is_response && route.class == TrafficClass::Bulk;
         let met_before = !route.down.is_empty();
         let NextHop::Across(bit) = self.routing.next_hop(route, goes_back) else {
@@ -273,20 +283,20 @@ impl Node {
         if link.full && !is_response && route.class == TrafficClass::Bulk {
             return Err(Stuck::Overloaded);
         }
-        self.stats.detours += u64::from(!met_before && !route.down.is_empty());
+        step.stats.detours += u64::from(!met_before && !route.down.is_empty());
         Ok(conn)
     }
 
-    fn count(&mut self, stuck: &Stuck) {
+    fn count(&mut self, step: &mut Step<'_>, stuck: &Stuck) {
         match stuck {
-            Stuck::Expired => self.stats.ttl_expired += 1,
-            Stuck::Unreachable => self.stats.unreachable += 1,
-            Stuck::Overloaded => self.stats.overloaded += 1,
+            Stuck::Expired => step.stats.ttl_expired += 1,
+            Stuck::Unreachable => step.stats.unreachable += 1,
+            Stuck::Overloaded => step.stats.overloaded += 1,
         }
     }
 
-    fn stuck_response(&self, stuck: &Stuck, route: &Route) -> Response {
-        let (here, target) = (self.name(self.settings.id), self.name(route.target));
+    fn stuck_response(&self, step: &Step<'_>, stuck: &Stuck, route: &Route) -> Response {
+        let (here, target) = (step.settings.name(step.settings.id), step.settings.name(route.target));
         let (status, retry_after_ms, message) = match stuck {
             Stuck::Expired => {
                 (Status::TtlExpired, 0, format!("{} hops led to node {here}, not to {target}", route.hops))
@@ -298,7 +308,7 @@ impl Node {
         };
         ErrorResponse::new(status, message)
             .retry_after(retry_after_ms)
-            .with(Detail::Node(self.settings.id.index()))
+            .with(Detail::Node(step.settings.id.index()))
             .with(Detail::Hops(route.hops))
             .with(Detail::Links(self.links_of(&route.down)))
             .into()

@@ -13,7 +13,7 @@
 use super::ingress::Asked;
 use super::pending::Pending;
 use super::pull::request_frame;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{HELD_BYTES, PAYLOAD_MAX, REQUEST_TIMEOUT_US, RESPONSE_CHARGE};
 use crate::types::NodeId;
 use crate::wire::frame::Kept;
@@ -32,7 +32,7 @@ pub(super) struct Held {
     needed: u32,
 }
 
-impl Node {
+impl Parts {
     /// Holds a FETCH if the response says that its next record is larger than what it has reserved. Returns false for
     /// any other response, which the caller has to handle.
     pub(super) fn hold_if_too_large(&mut self, step: &mut Step<'_>, origin: Origin, frame: &Frame<'_>) -> bool {
@@ -111,12 +111,12 @@ impl Node {
         asked.charge = needed;
         let pending = self.new_pending(step, asked, (target, kind), Some(frame.clone()), true);
         let Some(origin) = self.pending.insert(pending, step.now.after_us(REQUEST_TIMEOUT_US)) else {
-            return self.finish(step, asked, self.too_many_pending().into());
+            return self.finish(step, asked, self.too_many_pending(step).into());
         };
         if self.queue_behind_waiting(step, origin) {
             return;
         }
-        let route = self.new_route(target, kind, TrafficClass::Bulk, origin);
+        let route = self.new_route(step, target, kind, TrafficClass::Bulk, origin);
         match self.send_frame(step, frame.into_frame(), route) {
             Ok(conn) => self.note_sent(step, origin, conn),
             Err(refusal) => self.complete(step, origin, *refusal),

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::action::{Action, Packet};
 use super::conns::{Client, Peer};
 use super::end::End;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{
     CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, DUPLICATE_PROBE_US, FRAME_MAX, FRAME_MAX_LEAST,
     HELLO_TIMEOUT_US, INFLIGHT_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX, LINK_SILENCE_US,
@@ -17,11 +17,11 @@ use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Role, Status};
 /// Why a HELLO is refused.
 struct Refusal(Status, String);
 
-impl Node {
+impl Parts {
     pub(super) fn on_accepted(&mut self, step: &mut Step<'_>, id: ConnId, source: Source) {
-        let is_full = self.conns.clients() >= self.settings.clients_max + self.settings.handshakes_max;
-        if is_full || self.conns.sources().clients_limit(source, self.settings.handshakes_max).is_some() {
-            self.stats.clients_refused += 1;
+        let is_full = self.conns.clients() >= step.settings.clients_max + step.settings.handshakes_max;
+        if is_full || self.conns.sources().clients_limit(source, step.settings.handshakes_max).is_some() {
+            step.stats.clients_refused += 1;
             step.out.push(Action::Close { conn: id });
             return;
         }
@@ -33,7 +33,7 @@ impl Node {
     pub(super) fn on_dialed(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId) {
         let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
         self.conns.insert(id, Source::Own, step.now.monotonic_us, Peer::Dialed { node, deadline_us });
-        let hello = Box::new(self.hello_to_neighbour(node));
+        let hello = Box::new(self.hello_to_neighbour(step, node));
         step.out.push(Action::Send { conn: id, request_id: RequestId(1), route: None, packet: Packet::Hello(hello) });
     }
 
@@ -42,7 +42,7 @@ impl Node {
         let (header, opcode) = (&frame.header, Opcode::from_number(frame.header.opcode));
         let is_request = !header.flags.has(Flags::RESPONSE);
         if frame.route.is_some() {
-            self.stats.protocol_errors += 1;
+            step.stats.protocol_errors += 1;
             return self.refuse(step, id, Status::ProtocolError, "the first frame has no route");
         }
         if opcode == Some(Opcode::Goaway) && is_request {
@@ -50,7 +50,7 @@ impl Node {
             return self.close(step, id, End::ClosedByPeer);
         }
         if opcode != Some(Opcode::Hello) || !is_request {
-            self.stats.protocol_errors += 1;
+            step.stats.protocol_errors += 1;
             return self.refuse(step, id, Status::HelloRequired, "the first frame is HELLO");
         }
         let hello = match read_hello(frame) {
@@ -62,8 +62,10 @@ impl Node {
         };
         let request_id = header.request_id;
         let checked = match hello.role {
-            Role::Client => self.check_client(id, &hello).map(|()| self.welcome_client(step, id, request_id, &hello)),
-            Role::Node => self.check_node(&hello).map(|bit| self.welcome_node(step, id, request_id, &hello, bit)),
+            Role::Client => {
+                self.check_client(step, id, &hello).map(|()| self.welcome_client(step, id, request_id, &hello))
+            }
+            Role::Node => self.check_node(step, &hello).map(|bit| self.welcome_node(step, id, request_id, &hello, bit)),
         };
         if let Err(Refusal(status, message)) = checked {
             self.refuse_hello(step, id, request_id, status, &message);
@@ -76,7 +78,7 @@ impl Node {
         if header.opcode == Opcode::Goaway.number() {
             let goaway = frame.args().ok().and_then(|args| Goaway::decode(header.status, args).ok());
             let end = goaway.as_ref().map_or(End::ClosedByPeer, |it| End::Goaway(it.status, &it.message));
-            log::warn!("node {} refused the link: {end}", self.name(node));
+            log::warn!("node {} refused the link: {end}", step.settings.name(node));
             return self.close(step, id, end);
         }
         if header.opcode != Opcode::Hello.number() || !header.flags.has(Flags::RESPONSE) {
@@ -85,16 +87,16 @@ impl Node {
         if header.status != Status::Ok.number() {
             let status = Status::from_number(header.status);
             let name = status.map_or("an unknown status", Status::name);
-            log::warn!("node {} refused the link: {name}", self.name(node));
+            log::warn!("node {} refused the link: {name}", step.settings.name(node));
             return self.close(step, id, End::HelloRefused(status));
         }
         let hello = match read_hello(frame) {
             Ok(hello) => hello,
             Err(Refusal(_, message)) => return self.refuse(step, id, Status::ProtocolError, &message),
         };
-        match self.check_node(&hello) {
-            Ok(bit) if self.settings.id.across(bit) == node => {
-                self.on_hello_topics(bit, &hello);
+        match self.check_node(step, &hello) {
+            Ok(bit) if step.settings.id.across(bit) == node => {
+                self.on_hello_topics(step, bit, &hello);
                 self.on_link_up(step, id, bit, hello.instance);
             }
             Ok(_) => self.refuse(step, id, Status::NotANeighbour, "another node answers at this address"),
@@ -107,7 +109,7 @@ impl Node {
         let Some(id) = self.routing.neighbour_mut(bit).replacement.take() else { return };
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let Peer::Replacement { instance, request_id, .. } = conn.peer {
-            let answer = self.hello_to_neighbour(self.settings.id.across(bit));
+            let answer = self.hello_to_neighbour(step, step.settings.id.across(bit));
             self.answer_hello(step, id, request_id, Status::Ok, answer);
             self.on_link_up(step, id, bit, instance);
         }
@@ -117,7 +119,7 @@ impl Node {
     pub(super) fn refuse_replacement(&mut self, step: &mut Step<'_>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let Peer::Replacement { request_id, bit, .. } = conn.peer {
-            let node = self.name(self.routing.neighbour(bit).node);
+            let node = step.settings.name(self.routing.neighbour(bit).node);
             let message = format!("node {node} is connected and alive; two processes have the same --id");
             self.refuse_hello(step, id, request_id, Status::DuplicateNode, &message);
         }
@@ -129,12 +131,12 @@ impl Node {
         self.close(step, id, End::Refused(status, message));
     }
 
-    fn check_client(&mut self, id: ConnId, hello: &Hello) -> Result<(), Refusal> {
-        self.check_common(hello)?;
+    fn check_client(&mut self, step: &Step<'_>, id: ConnId, hello: &Hello) -> Result<(), Refusal> {
+        self.check_common(step, hello)?;
         if self.drain.has_begun() {
             return Err(Refusal(Status::Closing, "this node is ending; try another one".to_owned()));
         }
-        let clients_max = self.settings.clients_max;
+        let clients_max = step.settings.clients_max;
         if self.conns.clients() > clients_max {
             return Err(Refusal(Status::TooManyClients, format!("this node takes {clients_max} clients")));
         }
@@ -153,12 +155,12 @@ impl Node {
     }
 
     /// Returns the dimension that the link to this node crosses, or why the HELLO is refused.
-    fn check_node(&self, hello: &Hello) -> Result<u8, Refusal> {
-        self.check_common(hello)?;
+    fn check_node(&self, step: &Step<'_>, hello: &Hello) -> Result<u8, Refusal> {
+        self.check_common(step, hello)?;
         if self.drain.has_parted() {
             return Err(Refusal(Status::Closing, "this node is ending".to_owned()));
         }
-        let dimension = self.settings.dimension;
+        let dimension = step.settings.dimension;
         if hello.role != Role::Node {
             return Err(Refusal(Status::ProtocolError, "a node was expected here".to_owned()));
         }
@@ -166,20 +168,20 @@ impl Node {
             let message = format!("this cube has dimension {}, not {}", dimension.bits(), hello.dimension);
             return Err(Refusal(Status::DimensionMismatch, message));
         }
-        let bit = NodeId::new(hello.node, dimension).and_then(|node| self.settings.id.edge_to(node));
+        let bit = NodeId::new(hello.node, dimension).and_then(|node| step.settings.id.edge_to(node));
         bit.ok_or_else(|| {
-            let own = self.name(self.settings.id);
+            let own = step.settings.name(step.settings.id);
             Refusal(Status::NotANeighbour, format!("node {} is no neighbour of {own}", hello.node))
         })
     }
 
-    fn check_common(&self, hello: &Hello) -> Result<(), Refusal> {
+    fn check_common(&self, step: &Step<'_>, hello: &Hello) -> Result<(), Refusal> {
         if hello.version_min > VERSION || hello.version_max < VERSION {
             return Err(Refusal(Status::UnsupportedVersion, format!("this node speaks version {VERSION}")));
         }
         let any = hello.cluster.is_empty() && hello.role == Role::Client;
-        if !any && hello.cluster != self.settings.cluster {
-            return Err(Refusal(Status::ClusterMismatch, format!("this is cluster {:?}", self.settings.cluster)));
+        if !any && hello.cluster != step.settings.cluster {
+            return Err(Refusal(Status::ClusterMismatch, format!("this is cluster {:?}", step.settings.cluster)));
         }
         Ok(())
     }
@@ -193,8 +195,8 @@ impl Node {
         let answer = Hello {
             keepalive_ms: u32::try_from(wanted_us / 1000).expect("at most CLIENT_KEEPALIVE_US"),
             max_frame: frame_max,
-            features: self.hello_to(Role::Client).features | hello.features & Hello::NOTICES,
-            ..self.hello_to(Role::Client)
+            features: self.hello_to(step, Role::Client).features | hello.features & Hello::NOTICES,
+            ..self.hello_to(step, Role::Client)
         };
         let client = Client {
             ended: false,
@@ -218,7 +220,7 @@ impl Node {
 
     fn welcome_node(&mut self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, hello: &Hello, bit: u8) {
         let link = self.routing.neighbour(bit);
-        if link.node < self.settings.id {
+        if link.node < step.settings.id {
             let message = "the larger id dials; this node dials you";
             return self.refuse_hello(step, id, request_id, Status::NotANeighbour, message);
         }
@@ -227,7 +229,7 @@ impl Node {
         if matches!(self.conns.get_mut(id).map(|conn| &conn.peer), Some(Peer::Handshaking { is_stale: true, .. })) {
             return self.close(step, id, End::Stale);
         }
-        self.on_hello_topics(bit, hello);
+        self.on_hello_topics(step, bit, hello);
         let link = self.routing.neighbour(bit);
         match link.conn {
             None => {}
@@ -243,7 +245,7 @@ impl Node {
                 return self.ping(step, old);
             }
         }
-        let answer = self.hello_to_neighbour(self.settings.id.across(bit));
+        let answer = self.hello_to_neighbour(step, step.settings.id.across(bit));
         self.answer_hello(step, id, request_id, Status::Ok, answer);
         self.on_link_up(step, id, bit, hello.instance);
     }
@@ -255,12 +257,12 @@ impl Node {
 
     fn refuse_hello(&mut self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, status: Status, message: &str) {
         log::warn!("refused a connection: {}: {message}", status.name());
-        self.answer_hello(step, id, request_id, status, self.hello_to(Role::Client));
+        self.answer_hello(step, id, request_id, status, self.hello_to(step, Role::Client));
         self.refuse(step, id, status, message);
     }
 
     /// Returns this node's HELLO for a client or a node.
-    fn hello_to(&self, peer: Role) -> Hello {
+    fn hello_to(&self, step: &Step<'_>, peer: Role) -> Hello {
         let keepalive_us = match peer {
             Role::Client => CLIENT_KEEPALIVE_US,
             Role::Node => LINK_SILENCE_US,
@@ -269,29 +271,29 @@ impl Node {
             version_min: VERSION,
             version_max: VERSION,
             role: Role::Node,
-            dimension: self.settings.dimension.bits(),
-            node: self.settings.id.index(),
+            dimension: step.settings.dimension.bits(),
+            node: step.settings.id.index(),
             keepalive_ms: u32::try_from(keepalive_us / 1000).expect("seconds, not weeks"),
             // Links also accept LINK_FRAME_EXTRA on top of it, which HELLO need not state.
             max_frame: FRAME_MAX,
             max_inflight: INFLIGHT_MAX,
             // No peer knows these bits. A random one of the upper 16 makes sure that peers ignore unknown features.
-            features: 1 << (48 + self.settings.instance % 16),
-            instance: self.settings.instance,
-            cluster: self.settings.cluster.clone(),
-            software: self.settings.software.clone(),
+            features: 1 << (48 + step.settings.instance % 16),
+            instance: step.settings.instance,
+            cluster: step.settings.cluster.clone(),
+            software: step.settings.software.clone(),
             topics: None,
             topics_known: None,
         }
     }
 
     /// Returns this node's HELLO for a neighbour, which also states how many topics this node and that neighbour hold.
-    fn hello_to_neighbour(&self, node: NodeId) -> Hello {
-        let known = self.settings.id.edge_to(node).map(|bit| self.routing.neighbour(bit).topics.0);
+    fn hello_to_neighbour(&self, step: &Step<'_>, node: NodeId) -> Hello {
+        let known = step.settings.id.edge_to(node).map(|bit| self.routing.neighbour(bit).topics.0);
         Hello {
             topics: Some(self.topics_held()),
             topics_known: known.filter(|known| *known > 0),
-            ..self.hello_to(Role::Node)
+            ..self.hello_to(step, Role::Node)
         }
     }
 
@@ -299,11 +301,6 @@ impl Node {
     pub(super) fn admit_link(step: &mut Step<'_>, id: ConnId) {
         let frame_max = FRAME_MAX + LINK_FRAME_EXTRA;
         step.out.push(Action::Admit { conn: id, frame_max, queue_mark: LINK_QUEUE_MAX });
-    }
-
-    /// Returns a node's id in binary digits.
-    pub(super) fn name(&self, node: NodeId) -> String {
-        node.binary(self.settings.dimension)
     }
 }
 

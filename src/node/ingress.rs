@@ -14,7 +14,7 @@ use super::retry::{is_not_applied, is_of_one_attempt, is_repeatable};
 use super::serve::decode;
 use super::sources::SourceLimits;
 use super::subscribe::opens_reader;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::cube;
 use crate::limits::{CREATE_AGAIN_MS, REQUEST_TIMEOUT_US};
 use crate::types::{ConnId, NodeId, RequestId};
@@ -61,17 +61,17 @@ struct Destination {
     ttl: Option<u16>,
 }
 
-impl Node {
+impl Parts {
     pub(super) fn on_client_frame(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
         let header = &frame.header;
         let opcode = Opcode::from_number(header.opcode);
         if frame.route.is_some() || opcode == Some(Opcode::Hello) {
-            self.stats.protocol_errors += 1;
+            step.stats.protocol_errors += 1;
             return self.refuse(step, id, Status::ProtocolError, "HELLO comes once, and a client's frame has no route");
         }
         if header.flags.has(Flags::RESPONSE) {
             // The answer to a PING is only a sign of life, as any frame is. This node sends clients no other requests.
-            self.stats.responses_late += u64::from(opcode != Some(Opcode::Ping));
+            step.stats.responses_late += u64::from(opcode != Some(Opcode::Ping));
             return;
         }
         if opcode == Some(Opcode::Goaway) {
@@ -79,7 +79,7 @@ impl Node {
         }
         let Some(client) = self.conns.client_mut(id) else { return };
         client.last_request_id = client.last_request_id.max(header.request_id.0);
-        self.stats.requests += 1;
+        step.stats.requests += 1;
         if let Err(error) = self.accept(step, id, frame, opcode) {
             self.refuse_request(step, id, frame, error);
         }
@@ -103,7 +103,7 @@ impl Node {
             return Err(ErrorResponse::new(Status::BadRequest, "only nodes send this"));
         }
         let Ok(args) = frame.args() else {
-            self.stats.corrupt += 1;
+            step.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"));
         };
         let mut request = decode(opcode, args, frame).map_err(malformed)?;
@@ -129,17 +129,17 @@ impl Node {
 
     /// Counts a CREATE for its client's source, or refuses it. The count is taken back when the answer says that no
     /// topic was created.
-    fn check_creates(&mut self, step: &Step<'_>, id: ConnId) -> Result<(), ErrorResponse> {
+    fn check_creates(&mut self, step: &mut Step<'_>, id: ConnId) -> Result<(), ErrorResponse> {
         let Err(wait_us) = self.conns.take_create(id, step.now.monotonic_us) else { return Ok(()) };
-        let SourceLimits { creates_per_second, creates_burst, .. } = self.settings.source_limits;
+        let SourceLimits { creates_per_second, creates_burst, .. } = step.settings.source_limits;
         let message = format!(
             "too many topics were created from this address: this node allows {creates_burst} at once, then \
              {creates_per_second} per second (--creates-burst, --creates-per-second); create them more slowly"
         );
         // Many clients may wait for the same allowance. The minimum keeps them from retrying every millisecond.
         let wait_ms = u32::try_from(wait_us.div_ceil(1000)).unwrap_or(u32::MAX).max(CREATE_AGAIN_MS);
-        self.stats.creates_refused += 1;
-        Err(self.overloaded(message).retry_after(wait_ms))
+        step.stats.creates_refused += 1;
+        Err(step.settings.overloaded(message).retry_after(wait_ms))
     }
 
     /// Undoes [`Self::check_creates`] if the response to a CREATE says that no topic was created.
@@ -166,16 +166,16 @@ impl Node {
         request: &Request<'_>,
     ) -> Result<(), ErrorResponse> {
         let frame = other.as_ref().unwrap_or(arrived);
-        let destination = self.destination(request)?;
+        let destination = self.destination(step, request)?;
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
-        let is_here = destination.target == self.settings.id;
+        let is_here = destination.target == step.settings.id;
         let Destination { target, kind, ttl } = destination;
         let is_noted = !is_here && !is_oneway;
         if is_noted && self.hold_if_short(step, asked, (target, kind), frame) {
             return Ok(());
         }
         let origin = if is_noted { self.note(step, asked, frame, request, &destination)? } else { NO_ORIGIN };
-        let mut route = self.new_route(target, kind, TrafficClass::Bulk, origin);
+        let mut route = self.new_route(step, target, kind, TrafficClass::Bulk, origin);
         route.ttl = ttl.unwrap_or(u16::MAX).min(route.ttl);
         if is_here && is_oneway {
             self.serve(step, request, frame, ReplyTo::Nobody, &route);
@@ -185,7 +185,7 @@ impl Node {
         } else if ttl.is_none() && self.queue_behind_waiting(step, origin) {
             // It is sent after the requests for this target that already wait.
         } else if ttl.is_none() && self.routing.is_held(target, step.now.monotonic_us) {
-            self.reply(step, ReplyTo::new(&frame.header, &route), self.unreachable(target));
+            self.reply(step, ReplyTo::new(&frame.header, &route), self.unreachable(step, target));
         } else if let Some(other) = other {
             match self.send_frame(step, other, route) {
                 Ok(conn) => self.note_sent(step, origin, conn),
@@ -214,10 +214,10 @@ impl Node {
         let pending = self.new_pending(step, asked, place, frame, is_repeatable(request));
         let charge = asked.charge + pending.frame_charge();
         if !self.admission.admits(asked.conn, charge.into()) {
-            return Err(self.out_of_memory());
+            return Err(self.out_of_memory(step));
         }
         let origin = self.pending.insert(pending, deadline_us);
-        let origin = origin.ok_or_else(|| self.too_many_pending())?;
+        let origin = origin.ok_or_else(|| self.too_many_pending(step))?;
         self.charge(step, asked.conn, charge);
         Ok(origin)
     }
@@ -249,8 +249,8 @@ impl Node {
     }
 
     /// Returns the error for a request when the table of pending requests is full.
-    pub(super) fn too_many_pending(&self) -> ErrorResponse {
-        self.overloaded("this node has too many unanswered requests").retry_after(20)
+    pub(super) fn too_many_pending(&self, step: &Step<'_>) -> ErrorResponse {
+        step.settings.overloaded("this node has too many unanswered requests").retry_after(20)
     }
 
     /// Handles a response from another node.
@@ -259,7 +259,7 @@ impl Node {
         let is_latest = self.pending.is_latest(origin);
         // An earlier attempt has failed, but the latest one may still succeed.
         if is_latest.is_none_or(|is_latest| !is_latest && Class::of(status) != Class::Success) {
-            self.stats.responses_late += 1;
+            step.stats.responses_late += 1;
             return;
         }
         let Some(pending) = self.pending.get_mut(origin) else { return };
@@ -286,9 +286,9 @@ impl Node {
     }
 
     /// Returns the error for a request when the response budget is used up.
-    fn out_of_memory(&self) -> ErrorResponse {
+    fn out_of_memory(&self, step: &Step<'_>) -> ErrorResponse {
         let message = "the clients of this node use all the memory that they may; retry, or use another node";
-        self.overloaded(message).retry_after(OVERLOADED_AGAIN_MS)
+        step.settings.overloaded(message).retry_after(OVERLOADED_AGAIN_MS)
     }
 
     /// Forwards the response that is being handled to its client.
@@ -305,9 +305,9 @@ impl Node {
             return;
         }
         if let Some(frame_max) = self.discharge(step, &asked) {
-            self.stats.errors += u64::from(frame.header.status >= 0x40);
+            step.stats.errors += u64::from(frame.header.status >= 0x40);
             if frame.len() > frame_max as usize {
-                self.work.add_walk(frame.len());
+                step.work.add_walk(frame.len());
                 answer(step, asked, fit_frame(frame, frame_max));
             } else {
                 let (conn, request_id) = (asked.conn, asked.request_id);
@@ -331,7 +331,7 @@ impl Node {
     /// this node, to be refused here; that says nothing about the latest attempt.
     pub(super) fn complete(&mut self, step: &mut Step<'_>, origin: Origin, response: Response) {
         if self.pending.is_latest(origin) != Some(true) {
-            self.stats.responses_late += 1;
+            step.stats.responses_late += 1;
             return;
         }
         let Some(target) = self.pending.get_mut(origin).map(|pending| pending.target) else { return };
@@ -346,7 +346,7 @@ impl Node {
     /// Sends a client the response to its request.
     pub(super) fn finish(&mut self, step: &mut Step<'_>, asked: Asked, response: Response) {
         self.settle_create(&asked, Some(&response));
-        let (pending_reader, here) = (self.take_pending_reader(&asked), self.settings.id);
+        let (pending_reader, here) = (self.take_pending_reader(&asked), step.settings.id);
         if let (Some(pending_reader), Response::Fetched(fetched)) = (&pending_reader, &response)
             && self.begin_poll(step, &asked, here, pending_reader, fetched)
         {
@@ -359,10 +359,10 @@ impl Node {
             && fetched.payload.len() as u64 > asked.charge.into()
             && !self.admission.admits(asked.conn, fetched.payload.len() as u64)
         {
-            response = self.out_of_memory().into();
+            response = self.out_of_memory(step).into();
         }
         if let Some(frame_max) = self.discharge(step, &asked) {
-            self.stats.errors += u64::from(response.status() >= 0x40);
+            step.stats.errors += u64::from(response.status() >= 0x40);
             let response = if let Response::Fetched(_) = response { fit(response, frame_max) } else { response };
             answer(step, asked, response);
         }
@@ -393,8 +393,8 @@ impl Node {
         }
     }
 
-    fn destination(&self, request: &Request<'_>) -> Result<Destination, ErrorResponse> {
-        let (here, dimension) = (self.settings.id, self.settings.dimension);
+    fn destination(&self, step: &Step<'_>, request: &Request<'_>) -> Result<Destination, ErrorResponse> {
+        let (here, dimension) = (step.settings.id, step.settings.dimension);
         let of_node = |node: u16| {
             let target = if node == ANY_NODE { Some(here) } else { NodeId::new(node, dimension) };
             let target = target.ok_or_else(|| {
@@ -435,9 +435,9 @@ impl Node {
 
     /// Answers a request that was neither executed nor forwarded.
     fn refuse_request(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>, error: ErrorResponse) {
-        self.stats.errors += 1;
+        step.stats.errors += 1;
         if frame.header.flags.has(Flags::ONEWAY) {
-            self.stats.oneways_dropped += 1;
+            step.stats.oneways_dropped += 1;
             return;
         }
         let request_id: RequestId = frame.header.request_id;

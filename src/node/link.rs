@@ -4,12 +4,12 @@ use super::action::{Action, Packet};
 use super::conns::Peer;
 use super::end::End;
 use super::routing::redial_after_us;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{DIAL_TIMEOUT_US, DRAIN_US, LINK_PING_US, LINK_SILENCE_US, TICK_US, TOPICS_ASK_US};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Request, Response, Status};
 
-impl Node {
+impl Parts {
     /// Handles a frame from a neighbour.
     pub(super) fn on_link_frame(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
         if self.routing.neighbour(bit).conn == Some(id) {
@@ -19,8 +19,8 @@ impl Node {
         link.frames += 1;
         link.bytes += frame.len() as u64;
         if let Some(route) = &frame.route {
-            if !self.settings.id.within(route.dimension) {
-                self.stats.protocol_errors += 1;
+            if !step.settings.id.within(route.dimension) {
+                step.stats.protocol_errors += 1;
                 return self.refuse(step, id, Status::ProtocolError, "a frame of a cube without this node");
             }
             return self.on_routed(step, frame);
@@ -31,7 +31,7 @@ impl Node {
             Some(Opcode::Ping) => self.answer_ping(step, id, frame),
             Some(Opcode::Goaway) => self.on_link_goaway(step, id, bit, frame),
             _ => {
-                self.stats.protocol_errors += 1;
+                step.stats.protocol_errors += 1;
                 self.refuse(step, id, Status::ProtocolError, "only PING and GOAWAY travel without a route here");
             }
         }
@@ -69,23 +69,23 @@ impl Node {
         }
         self.conns.set_peer(id, Peer::Link { bit });
         self.routing.set_up(bit, id, instance);
-        self.stats.links_up += 1;
-        log::info!("link to {} is up", self.name(self.routing.neighbour(bit).node));
+        step.stats.links_up += 1;
+        log::info!("link to {} is up", step.settings.name(self.routing.neighbour(bit).node));
         Self::admit_link(step, id);
         self.retry_soon(step);
     }
 
     pub(super) fn on_link_down(&mut self, step: &mut Step<'_>, bit: u8, end: End<'_>) {
-        log::info!("link to {} is down: {end}", self.name(self.routing.neighbour(bit).node));
-        self.stats.links_down += 1;
-        self.routing.set_down(bit, step.now.monotonic_us, self.random.u64(..));
+        log::info!("link to {} is down: {end}", step.settings.name(self.routing.neighbour(bit).node));
+        step.stats.links_down += 1;
+        self.routing.set_down(bit, step.now.monotonic_us, step.random.u64(..));
         self.admit_replacement(step, bit);
     }
 
     /// Schedules the next dial after a connection attempt has failed.
-    pub(super) fn redial_later(&mut self, step: &Step<'_>, node: NodeId) {
-        if let Some(bit) = self.settings.id.edge_to(node) {
-            let wait_us = redial_after_us(self.random.u64(..));
+    pub(super) fn redial_later(&mut self, step: &mut Step<'_>, node: NodeId) {
+        if let Some(bit) = step.settings.id.edge_to(node) {
+            let wait_us = redial_after_us(step.random.u64(..));
             self.routing.neighbour_mut(bit).dial_at_us = step.now.after_us(wait_us);
         }
     }
@@ -98,7 +98,7 @@ impl Node {
 
     /// Sends PING to all neighbours, for the clock and the number of topics in their responses.
     pub(super) fn ping_neighbours(&mut self, step: &mut Step<'_>) {
-        for bit in 0..self.settings.dimension.bits() {
+        for bit in 0..step.settings.dimension.bits() {
             if let Some(id) = self.routing.neighbour(bit).conn {
                 self.ping(step, id);
             }
@@ -110,12 +110,12 @@ impl Node {
         if self.clock.is_every(TOPICS_ASK_US / TICK_US) {
             self.ping_neighbours(step);
         }
-        for bit in 0..self.settings.dimension.bits() {
+        for bit in 0..step.settings.dimension.bits() {
             let link = self.routing.neighbour(bit);
             match link.conn {
                 Some(id) => self.tick_link(step, id),
                 // After this node has sent its GOAWAY, it opens no new links.
-                None if link.node < self.settings.id && !self.drain.has_parted() => self.dial_if_due(step, bit),
+                None if link.node < step.settings.id && !self.drain.has_parted() => self.dial_if_due(step, bit),
                 None => {}
             }
         }
@@ -159,7 +159,7 @@ impl Node {
     }
 
     /// Handles a neighbour's response to PING.
-    fn on_pong(&mut self, step: &Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
+    fn on_pong(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
         let payload = bytes::Bytes::new();
         let pong = frame.args().map(|args| Response::decode(Opcode::Ping, frame.header.status, args, &payload));
         let Ok(Ok(Response::Ping { wall_us, topics, .. })) = pong else { return };
@@ -173,7 +173,7 @@ impl Node {
     }
 
     /// Handles the topic counts in a neighbour's HELLO: its own topics, and those that it knew this node to hold.
-    pub(super) fn on_hello_topics(&mut self, bit: u8, hello: &Hello) {
+    pub(super) fn on_hello_topics(&mut self, step: &Step<'_>, bit: u8, hello: &Hello) {
         if let Some(topics) = hello.topics {
             self.routing.note_topics(bit, hello.instance, topics);
         }
@@ -184,7 +184,7 @@ impl Node {
                 "the data folder {folder} was empty at the start, but node {} knew {known} topics of this node: they are \
                  missing, with their records; if this is the wrong folder, stop the node and start it with the right \
                  --data; if its disk was lost, stop the node and restore a backup",
-                self.name(self.routing.neighbour(bit).node)
+                step.settings.name(self.routing.neighbour(bit).node)
             );
         }
     }
@@ -198,8 +198,8 @@ impl Node {
         let Ok(Ok(Request::Ping { token, .. })) = frame.args().map(|args| Request::decode(Opcode::Ping, args)) else {
             return;
         };
-        let (wall_us, topics) = (Some(self.wall.now_us(step.now)), Some(self.topics_held()));
-        let response = Response::Ping { node: self.settings.id.index(), token, wall_us, topics };
+        let (wall_us, topics) = (Some(step.wall.now_us(step.now)), Some(self.topics_held()));
+        let response = Response::Ping { node: step.settings.id.index(), token, wall_us, topics };
         let packet = Packet::Response(Opcode::Ping.number(), response);
         self.conns.note_sent(id, step.now.monotonic_us);
         step.out.push(Action::Send { conn: id, request_id: frame.header.request_id, route: None, packet });

@@ -14,7 +14,7 @@
 
 use super::action::{Action, Packet};
 use super::subscriptions::Consumer;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{OUTAGE_ASK_US, OUTAGE_NOTIFIED_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US};
 use crate::types::NodeId;
 use crate::wire::{Push, Status};
@@ -41,7 +41,7 @@ impl Outage {
 /// Approximate size of WAITING and FLOWING, in bytes.
 const NOTICE_BYTES: usize = 40;
 
-impl Node {
+impl Parts {
     /// Records a sign of life: a frame that the home itself has sent.
     pub(super) fn note_alive(&mut self, step: &mut Step<'_>, home: NodeId) {
         let state = &mut self.subscriptions.homes[usize::from(home.index())];
@@ -63,7 +63,7 @@ impl Node {
     /// Records that the FEED with this request id found no path to its home.
     pub(super) fn note_feed_unreachable(&mut self, step: &Step<'_>, version: u64) {
         let homes = &self.subscriptions.homes;
-        let of_it = self.settings.dimension.all().find(|home| homes[usize::from(home.index())].feed_version == version);
+        let of_it = step.settings.dimension.all().find(|home| homes[usize::from(home.index())].feed_version == version);
         if let Some(home) = of_it {
             self.note_unreachable(step, home);
         }
@@ -71,8 +71,8 @@ impl Node {
 
     /// Probes silent homes, and starts the outage of those that have been silent or unreachable for too long.
     pub(super) fn tick_outages(&mut self, step: &mut Step<'_>) {
-        let (now_us, here) = (step.now.monotonic_us, self.settings.id);
-        for home in self.settings.dimension.all().filter(|home| *home != here) {
+        let (now_us, here) = (step.now.monotonic_us, step.settings.id);
+        for home in step.settings.dimension.all().filter(|home| *home != here) {
             let state = &mut self.subscriptions.homes[usize::from(home.index())];
             let silent_us = now_us.saturating_sub(state.alive_us);
             if state.topics == 0 || silent_us < OUTAGE_ASK_US && state.unreachable_us.is_none() {
@@ -104,7 +104,7 @@ impl Node {
     }
 
     fn begin_outage(&mut self, step: &mut Step<'_>, home: NodeId, outage: Outage) {
-        self.stats.outages += 1;
+        step.stats.outages += 1;
         self.subscriptions.homes[usize::from(home.index())].outage = Some(outage);
         let places: Vec<usize> =
             self.subscriptions.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
@@ -123,7 +123,7 @@ impl Node {
 
     fn notify_topic(&mut self, step: &mut Step<'_>, place: usize) {
         let keys = self.subscriptions.topic(place).readers();
-        self.work.add_entries(keys.len());
+        step.work.add_entries(keys.len());
         for key in keys {
             self.notify(step, key);
         }

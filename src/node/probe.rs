@@ -2,45 +2,45 @@
 
 use std::fmt::Write as _;
 
-use super::Node;
 use super::serve::Answer;
+use super::{Parts, Step};
 use crate::limits::NODES_PAGE_MAX;
-use crate::types::{NodeId, Now};
+use crate::types::NodeId;
 use crate::wire::response::{LinkState, LinkView, NodeAddress, NodePage, Probe, View};
 use crate::wire::{Response, Route};
 
-impl Node {
-    pub(super) const fn pong(&self, token: u64) -> Answer {
-        Answer::Now(Response::Ping { node: self.settings.id.index(), token, wall_us: None, topics: None })
+impl Parts {
+    pub(super) const fn pong(&self, step: &Step<'_>, token: u64) -> Answer {
+        Answer::Now(Response::Ping { node: step.settings.id.index(), token, wall_us: None, topics: None })
     }
 
-    pub(super) fn traced(&self, route: &Route) -> Answer {
+    pub(super) fn traced(&self, step: &Step<'_>, route: &Route) -> Answer {
         let down = self.links_of(&route.down);
-        Answer::Now(Response::Traced(Probe { node: self.settings.id.index(), hops: route.hops, down }))
+        Answer::Now(Response::Traced(Probe { node: step.settings.id.index(), hops: route.hops, down }))
     }
 
-    pub(super) fn view(&self, now: Now) -> Answer {
+    pub(super) fn view(&self, step: &Step<'_>) -> Answer {
         let links = self.routing.neighbours().iter().map(|link| LinkView {
             node: link.node.index(),
             up: link.conn.is_some(),
-            address: self.address(link.node),
+            address: self.address(step, link.node),
         });
         Answer::Now(Response::Cluster(Box::new(View {
-            node: self.settings.id.index(),
-            dimension: self.settings.dimension.bits(),
-            instance: self.settings.instance,
-            uptime_ms: self.clock.uptime_ms(now),
-            durability: self.settings.durability,
-            cluster: self.settings.cluster.clone(),
-            software: self.settings.software.clone(),
-            address: self.address(self.settings.id),
+            node: step.settings.id.index(),
+            dimension: step.settings.dimension.bits(),
+            instance: step.settings.instance,
+            uptime_ms: self.clock.uptime_ms(step.now),
+            durability: step.settings.durability,
+            cluster: step.settings.cluster.clone(),
+            software: step.settings.software.clone(),
+            address: self.address(step, step.settings.id),
             links: links.collect(),
         })))
     }
 
     /// Returns a page of the list of all nodes, from that id on.
-    pub(super) fn nodes(&self, from: u16) -> Answer {
-        let (here, dimension) = (self.settings.id, self.settings.dimension);
+    pub(super) fn nodes(&self, step: &Step<'_>, from: u16) -> Answer {
+        let (here, dimension) = (step.settings.id, step.settings.dimension);
         let link = |node: NodeId| match here.edge_to(node) {
             Some(bit) if self.routing.neighbour(bit).conn.is_some() => LinkState::Up,
             Some(_) => LinkState::Down,
@@ -49,7 +49,8 @@ impl Node {
         };
         let end = from.saturating_add(NODES_PAGE_MAX);
         let page = dimension.all().skip(from.into()).take(NODES_PAGE_MAX.into());
-        let nodes = page.map(|node| NodeAddress { node: node.index(), link: link(node), address: self.address(node) });
+        let nodes =
+            page.map(|node| NodeAddress { node: node.index(), link: link(node), address: self.address(step, node) });
         Answer::Now(Response::Nodes(NodePage {
             node: here.index(),
             dimension: dimension.bits(),
@@ -60,44 +61,44 @@ impl Node {
 
     /// Returns the address of a node by this node's configuration, or an empty string if that has none. If the
     /// configured port is 0, the node chose its port itself, and no other node knows it.
-    fn address(&self, node: NodeId) -> String {
-        let address = self.settings.addresses.get(usize::from(node.index()));
+    fn address(&self, step: &Step<'_>, node: NodeId) -> String {
+        let address = step.settings.addresses.get(usize::from(node.index()));
         address.filter(|address| !address.ends_with(":0")).cloned().unwrap_or_default()
     }
 
-    pub(super) fn counters(&mut self, now: Now) -> Answer {
+    pub(super) fn counters(&mut self, step: &mut Step<'_>) -> Answer {
         // All followed topics are counted.
-        self.work.add_entries(self.subscriptions.topics().len());
+        step.work.add_entries(self.subscriptions.topics().len());
         let memory = self.catalogue.cost();
         let gauges = [
-            ("uptime_ms", self.clock.uptime_ms(now)),
+            ("uptime_ms", self.clock.uptime_ms(step.now)),
             ("links", self.routing.up() as u64),
             ("clients", self.conns.clients() as u64),
             ("inflight", self.admission.inflight()),
             ("charged_bytes", self.admission.reserved()),
             ("untaken_bytes", self.admission.untaken()),
-            ("input_bytes", self.input_bytes),
+            ("input_bytes", step.turns.input_bytes),
             ("topics", self.catalogue.len() as u64),
             ("memory_bytes", self.memory_used()),
-            ("memory_bytes_max", self.settings.memory_bytes),
+            ("memory_bytes_max", step.settings.memory_bytes),
             ("memory_records", memory.records),
             ("memory_producers", memory.producers),
             ("memory_topics", memory.topics),
             ("subscriptions", self.subscriptions.len() as u64),
             (
                 "followed",
-                self.subscriptions.topics().filter(|(_, topic)| topic.home != self.settings.id).count() as u64,
+                self.subscriptions.topics().filter(|(_, topic)| topic.home != step.settings.id).count() as u64,
             ),
             ("feeds", self.feeds.len() as u64),
             ("tail_bytes", self.subscriptions.tails_bytes() as u64),
             ("proposals", self.proposals.len() as u64),
-            ("turn_longest_us", self.turns.longest_us()),
+            ("turn_longest_us", step.turns.longest_us()),
         ];
         let mut text: String = gauges.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
         for (bit, link) in self.routing.neighbours().iter().enumerate() {
             let _ = write!(text, "link_{bit}_frames_in {}\nlink_{bit}_bytes_in {}\n", link.frames, link.bytes);
         }
-        text.push_str(&self.stats.lines());
-        Answer::Now(Response::Stats { node: self.settings.id.index(), text })
+        text.push_str(&step.stats.lines());
+        Answer::Now(Response::Stats { node: step.settings.id.index(), text })
     }
 }

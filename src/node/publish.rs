@@ -3,7 +3,7 @@
 use super::apply::{Cost, Proposal};
 use super::forward::ReplyTo;
 use super::serve::Answer;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};
 use crate::record::{Batch, Entry, Place};
 use crate::types::Opening;
@@ -11,7 +11,7 @@ use crate::wire::request::{self, Publish};
 use crate::wire::response::{Detail, ErrorResponse};
 use crate::wire::{Frame, Status, records};
 
-impl Node {
+impl Parts {
     pub(super) fn propose_open_producer(
         &mut self,
         step: &mut Step<'_>,
@@ -19,9 +19,9 @@ impl Node {
         opening: Opening,
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.topic_ref(topic)?;
+        let topic = self.topic_ref(step, topic)?;
         let entry = Entry::OpenProducer { topic, opening };
-        self.check_batch(Cost::of(&entry))?;
+        self.check_batch(step, Cost::of(&entry))?;
         self.propose(step, entry, Proposal::OpenProducer { reply });
         Ok(Answer::Later)
     }
@@ -33,7 +33,7 @@ impl Node {
         frame: &Frame<'_>,
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.topic_ref(&publish.topic)?;
+        let topic = self.topic_ref(step, &publish.topic)?;
         if frame.payload().len() > PAYLOAD_MAX as usize {
             let message = format!("a batch has at most {PAYLOAD_MAX} bytes of records");
             return Err(ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(PAYLOAD_MAX.into())));
@@ -42,13 +42,13 @@ impl Node {
         let is_small = frame.payload().len() <= MERGE_BYTES_MAX;
         let kept = if is_small { frame.keep_payload_in(&mut self.payloads) } else { frame.keep_payload() };
         let Ok(payload) = kept else {
-            self.stats.corrupt += 1;
+            step.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"));
         };
         let checked = records::check_published(&payload, publish.count);
         match &checked {
-            Ok(()) => self.work.add_records(publish.count),
-            Err(_) => self.work.add_walk(payload.len()),
+            Ok(()) => step.work.add_records(publish.count),
+            Err(_) => step.work.add_walk(payload.len()),
         }
         checked.map_err(|fault| ErrorResponse::new(Status::MalformedRecords, fault.to_string()))?;
         let batch = Batch {
@@ -56,12 +56,12 @@ impl Node {
             producer: publish.producer,
             count: publish.count,
             payload_crc: frame.payload_crc(),
-            append_us: self.wall.stamp_us(step.now),
+            append_us: step.wall.stamp_us(step.now),
             payload,
             place: Place::default(),
         };
         let entry = Entry::Publish(batch);
-        self.check_batch(Cost::of(&entry))?;
+        self.check_batch(step, Cost::of(&entry))?;
         self.propose(step, entry, Proposal::Publish { reply });
         Ok(Answer::Later)
     }

@@ -2,7 +2,7 @@
 //! offset share a fetch.
 
 use super::subscriptions::Followed;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{PAYLOAD_MAX, PULL_AGAIN_US, PULL_TIMEOUT_US, PULLED_BYTES_MAX, PULLS_MAX, PULLS_PER_HOME_MAX};
 use crate::types::{NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
@@ -19,7 +19,7 @@ pub(super) struct Pull {
     max_bytes: u32,
 }
 
-impl Node {
+impl Parts {
     /// Fetches the records that a reader lacks, unless a fetch from the same offset is in flight.
     pub(super) fn pull(&mut self, step: &mut Step<'_>, key: usize, max_bytes: u32) {
         let reader = self.subscriptions.get(key).expect("it was just looked at");
@@ -37,7 +37,7 @@ impl Node {
             return;
         }
         let frame = fetch_frame(topic, from, max_bytes);
-        let is_here = home == self.settings.id;
+        let is_here = home == step.settings.id;
         if !is_here && self.routing.is_held(home, step.now.monotonic_us) {
             return self.pull_later(step, id);
         }
@@ -47,7 +47,7 @@ impl Node {
         self.subscriptions.homes[usize::from(home.index())].pulls += 1;
         self.subscriptions.pulled_bytes += u64::from(max_bytes);
         self.subscriptions.topic_mut(place).pulls.push(from);
-        self.stats.pulls += 1;
+        step.stats.pulls += 1;
         if is_here {
             return self.pull_here(step, id, from, max_bytes, origin);
         }
@@ -65,7 +65,7 @@ impl Node {
     /// Handles the response to a fetch for readers.
     pub(super) fn on_pulled(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
         let Some(pull) = self.pulls.remove(origin) else {
-            self.stats.responses_late += 1;
+            step.stats.responses_late += 1;
             return;
         };
         let reached = frame.header.status != Status::Unreachable.number();
@@ -82,7 +82,7 @@ impl Node {
             let count = if let Response::Fetched(fetched) = &response { fetched.count } else { 0 };
             (count == 0 || records::check(&payload, count).is_ok()).then_some(response)
         });
-        self.stats.corrupt += u64::from(response.is_none());
+        step.stats.corrupt += u64::from(response.is_none());
         self.end_pull(step, pull, response);
     }
 
@@ -94,7 +94,7 @@ impl Node {
         fetched: Result<Fetched, ErrorResponse>,
     ) {
         let Some(pull) = self.pulls.remove(origin) else {
-            self.stats.responses_late += 1;
+            step.stats.responses_late += 1;
             return;
         };
         let response = fetched.map_or_else(Response::from, |fetched| Response::Fetched(Box::new(fetched)));
@@ -104,7 +104,7 @@ impl Node {
     /// Ends the fetches for readers that have timed out.
     pub(super) fn expire_pulls(&mut self, step: &mut Step<'_>) {
         while let Some(pull) = self.pulls.expire(step.now.monotonic_us) {
-            self.stats.timeouts += 1;
+            step.stats.timeouts += 1;
             self.end_pull(step, pull, None);
         }
     }
@@ -124,9 +124,9 @@ impl Node {
                 if fetched.topic_id == topic.id && fetched.epoch == topic.epoch && fetched.end() > pull.from =>
             {
                 self.end_outage(step, place);
-                self.raise_head(place, fetched.next);
+                self.raise_head(step, place, fetched.next);
                 let keys = self.subscriptions.topic(place).readers_in(pull.from..=pull.from);
-                self.work.add_entries(keys.len());
+                step.work.add_entries(keys.len());
                 for key in keys {
                     self.send_records(step, key, (*fetched).clone());
                 }
@@ -152,14 +152,14 @@ impl Node {
     }
 
     /// Wakes the readers whose fetch failed some time ago, and those that wait because too many fetches are in flight.
-    pub(super) fn retry_pulls(&mut self, step: &Step<'_>) {
+    pub(super) fn retry_pulls(&mut self, step: &mut Step<'_>) {
         while let Some((due_us, topic)) = self.subscriptions.retries.front().copied()
             && due_us <= step.now.monotonic_us
         {
             self.subscriptions.retries.pop_front();
             if let Some(place) = self.subscriptions.topic_of(topic) {
                 self.subscriptions.topic_mut(place).is_retried = false;
-                self.wake_topic(place);
+                self.wake_topic(step, place);
             }
         }
         self.wake_waiting(usize::MAX);
@@ -179,7 +179,7 @@ impl Node {
         frame: Frame<'static>,
     ) -> Result<(), Box<Response>> {
         let kind = if class == TrafficClass::Bulk { Kind::Group } else { Kind::Node };
-        let route = self.new_route(target, kind, class, origin);
+        let route = self.new_route(step, target, kind, class, origin);
         self.send_frame(step, frame, route).map(|_| ())
     }
 }

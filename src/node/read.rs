@@ -6,7 +6,7 @@ use super::action::Action;
 use super::fetch::{or_most, read, shorten, skip};
 use super::forward::ReplyTo;
 use super::serve::{Answer, decode};
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{FETCH_RESERVE_LEAST, READ_AGAIN_MS, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
 use crate::record::{Found, Unreadable, Wanted};
 use crate::topic::{NotHeld, Topic, push_run};
@@ -64,7 +64,7 @@ enum Reader {
     Pull(Origin),
 }
 
-impl Node {
+impl Parts {
     /// Returns the records of a topic from an offset, or queries the journal for them if they are not in memory. A
     /// limit of 0 means only the limit of one frame.
     pub(super) fn fetch_from(
@@ -75,11 +75,11 @@ impl Node {
         (max_bytes, max_records): (u32, u32),
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
-        match read(&mut self.work, topic, from.offset, max_bytes, max_records) {
+        let topic = self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?;
+        match read(&mut step.work, topic, from.offset, max_bytes, max_records) {
             Ok(fetched) => {
                 let fetched = within(fetched, max_bytes, reply)?;
-                self.stats.fetches += u64::from(fetched.count > 0);
+                step.stats.fetches += u64::from(fetched.count > 0);
                 Ok(Answer::Now(Response::Fetched(Box::new(fetched))))
             }
             Err(NotHeld) => {
@@ -97,7 +97,7 @@ impl Node {
         wanted: Wanted,
         (frame, reply, source): (Kept, ReplyTo, NodeId),
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
+        let topic = self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?;
         let reader = Reader::Start { frame, reply, source };
         self.look_up(step, lookup(topic, wanted, reader))
     }
@@ -114,7 +114,7 @@ impl Node {
 
     fn look_up(&mut self, step: &mut Step<'_>, lookup: Lookup) -> Result<Answer, ErrorResponse> {
         if self.reads.waiting.len() >= READS_WAITING_MAX {
-            return Err(self.waits_for_disk());
+            return Err(step.settings.waits_for_disk());
         }
         self.ask(step, lookup);
         Ok(Answer::Later)
@@ -125,7 +125,7 @@ impl Node {
             return self.reads.waiting.push_back(lookup);
         }
         self.reads.in_flight += 1;
-        self.stats.reads += 1;
+        step.stats.reads += 1;
         step.out.push(Action::Read { lookup });
     }
 
@@ -138,10 +138,10 @@ impl Node {
         if let Ok(Found::Batches(batches)) = &found {
             // The wanted records are cut out of the first and the last batch, and hashed.
             for (filed, payload) in [batches.first(), batches.last()].into_iter().flatten() {
-                self.work.add_records(filed.count);
-                self.work.add_bytes(payload.len());
+                step.work.add_records(filed.count);
+                step.work.add_bytes(payload.len());
             }
-            self.work.add_entries(batches.len());
+            step.work.add_entries(batches.len());
         }
         let Lookup { topic: id, wanted, extent, reader, .. } = lookup;
         let was_removed = self.was_removed(id, &wanted, &found);
@@ -156,20 +156,20 @@ impl Node {
                 (reply, self.fetch_from(step, id, Begin { offset, ..from }, (max_bytes, *max_records), reply))
             }
             (Reader::Pull(origin), _) => {
-                let fetched = self.fetched(id, &wanted, extent, found);
+                let fetched = self.fetched(step, id, &wanted, extent, found);
                 return self.on_pulled_here(step, origin, fetched);
             }
             (Reader::Fetch { reply, from: Begin { offset: from, .. }, max_bytes }, _) => {
-                let fetched = self.fetched(id, &wanted, extent, found);
+                let fetched = self.fetched(step, id, &wanted, extent, found);
                 let fetched = fetched.and_then(|fetched| within(fetched, max_bytes, reply));
-                self.stats.fetches += u64::from(fetched.is_ok());
+                step.stats.fetches += u64::from(fetched.is_ok());
                 (reply, fetched.map(|fetched| Answer::Now(Response::Fetched(Box::new(Fetched { from, ..fetched })))))
             }
             (Reader::Start { frame, reply, source }, _) => {
                 let answer = match found {
                     Ok(Found::Offset(offset)) => self.start_at(step, id, offset, (frame, reply, source)),
                     Ok(Found::Batches(_) | Found::Gap(_)) => unreachable!("a time was asked for"),
-                    Err(unreadable) => Err(self.unreadable(unreadable)),
+                    Err(unreadable) => Err(self.unreadable(step, unreadable)),
                 };
                 (reply, answer)
             }
@@ -211,13 +211,14 @@ impl Node {
     /// Converts the journal's answer into a FETCH response that states the log's extent at the time of the query.
     fn fetched(
         &self,
+        step: &Step<'_>,
         id: TopicId,
         wanted: &Wanted,
         (first, next): (Offset, Offset),
         found: Result<Found, Unreadable>,
     ) -> Result<Fetched, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(|| self.deleted_before())?;
-        let found = found.map_err(|unreadable| self.unreadable(unreadable))?;
+        let topic = self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?;
+        let found = found.map_err(|unreadable| self.unreadable(step, unreadable))?;
         let Wanted::Records { from, max_bytes, max_records } = *wanted else { unreachable!("records were asked for") };
         let batches = match found {
             Found::Batches(batches) => batches,
@@ -230,7 +231,7 @@ impl Node {
         let (base, crc) = batches
             .first()
             .map(|(filed, _)| (filed.base, filed.crc))
-            .ok_or_else(|| self.unreadable(Unreadable::Lost { next: None }))?;
+            .ok_or_else(|| self.unreadable(step, Unreadable::Lost { next: None }))?;
         let crc = Some(crc).filter(|_| batches.len() == 1);
         let (mut count, mut runs, mut parts) = (0, Vec::new(), Vec::with_capacity(batches.len()));
         for (filed, payload) in batches {
@@ -249,8 +250,8 @@ impl Node {
         Ok(shorten(fetched, max_bytes as usize, max_records))
     }
 
-    fn unreadable(&self, why: Unreadable) -> ErrorResponse {
-        let node = self.name(self.settings.id);
+    fn unreadable(&self, step: &Step<'_>, why: Unreadable) -> ErrorResponse {
+        let node = step.settings.name(step.settings.id);
         match why {
             Unreadable::Lost { next } => {
                 let message = format!("the records cannot be read; the log of node {node} says why");
@@ -259,7 +260,7 @@ impl Node {
             }
             Unreadable::NotNow => {
                 let message = format!("node {node} is short of file descriptors or memory; nothing was lost, retry");
-                self.overloaded(message).retry_after(READ_AGAIN_MS)
+                step.settings.overloaded(message).retry_after(READ_AGAIN_MS)
             }
         }
     }

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 
 use super::ingress::Asked;
 use super::pending::{Pending, State};
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{
     RETRY_AFTER_LOSS_US, RETRY_FIRST_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_MOST_US, RETRY_SILENCE_US,
 };
@@ -180,7 +180,7 @@ impl Pending {
     }
 }
 
-impl Node {
+impl Parts {
     /// Keeps a refused request for another attempt.
     ///
     /// # Errors
@@ -347,10 +347,10 @@ impl Node {
         let Some(pending) = self.pending.get_mut(origin) else { return };
         let Some(frame) = pending.frame.clone() else { return };
         let (target, kind) = (pending.target, pending.kind);
-        self.stats.requests_repeated += u64::from(pending.via.is_some());
+        step.stats.requests_repeated += u64::from(pending.via.is_some());
         pending.state = State::SENT;
         let Some(origin) = self.pending.renew(origin) else { return };
-        let route = self.new_route(target, kind, TrafficClass::Bulk, origin);
+        let route = self.new_route(step, target, kind, TrafficClass::Bulk, origin);
         match self.send_frame(step, frame.into_frame(), route) {
             Ok(conn) => self.note_sent(step, origin, conn),
             Err(refusal) => self.complete(step, origin, *refusal),
@@ -373,16 +373,16 @@ impl Node {
     /// Returns the refusal of a request that was never sent, because those before it were not taken.
     fn waited_in_vain(&self, step: &Step<'_>, target: NodeId) -> Response {
         if self.routing.unreachable_for_us(target, step.now.monotonic_us) > 0 {
-            return self.unreachable(target);
+            return self.unreachable(step, target);
         }
-        let message = format!("too many requests wait for node {}", self.name(target));
-        self.overloaded(message).retry_after(100).into()
+        let message = format!("too many requests wait for node {}", step.settings.name(target));
+        step.settings.overloaded(message).retry_after(100).into()
     }
 
     /// Tells a client that nobody knows whether its request was done.
     pub(super) fn finish_unknown(&mut self, step: &mut Step<'_>, asked: Asked, target: NodeId) {
-        self.stats.timeouts += 1;
-        let node = self.name(target);
+        step.stats.timeouts += 1;
+        let node = step.settings.name(target);
         let message = format!("node {node} did not answer in time; whether it was done is not known");
         self.finish(step, asked, ErrorResponse::new(Status::OutcomeUnknown, message).into());
     }

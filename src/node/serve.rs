@@ -2,11 +2,11 @@
 
 use super::follow::malformed;
 use super::forward::ReplyTo;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{DecodeError, Flags, Frame, Opcode, Request, Response, Route, Status};
 
-impl Node {
+impl Parts {
     /// Executes a request that arrived on a link with this node as its target.
     pub(super) fn on_request(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: &Route) {
         let reply = ReplyTo::new(&frame.header, route);
@@ -18,7 +18,7 @@ impl Node {
                 Err(ErrorResponse::new(Status::UnknownOpcode, "the node that owns this does not know the operation"))
             }
             (Some(_), Err(_)) => {
-                self.stats.corrupt += 1;
+                step.stats.corrupt += 1;
                 Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"))
             }
             (Some(opcode), Ok(args)) => decode(opcode, args, frame).map_err(malformed),
@@ -40,27 +40,27 @@ impl Node {
     ) {
         let reply = if let Request::Subscribe(_) = request { reply.in_order_with_pushes() } else { reply };
         let response = match request {
-            Request::Ping { token, .. } => Ok(self.pong(*token)),
+            Request::Ping { token, .. } => Ok(self.pong(step, *token)),
             Request::Create { topic, retention } => self.propose_create(step, *topic, *retention, reply, route),
             Request::Delete(topic) => self.propose_delete(step, topic, reply),
             Request::Alter { topic, change } => self.propose_alter(step, topic, change, reply, route),
             Request::Trim { topic, first } => self.propose_trim(step, topic, *first, reply),
             Request::Producer { topic, opening } => self.propose_open_producer(step, topic, *opening, reply),
-            Request::List(list) => Ok(self.list(list)),
-            Request::Info(topic) => self.info(topic, route),
+            Request::List(list) => Ok(self.list(step, list)),
+            Request::Info(topic) => self.info(step, topic, route),
             Request::Publish(publish) => self.propose_publish(step, publish, frame, reply),
             Request::Fetch(fetch) => self.fetch(step, fetch, frame, reply, route.source),
             Request::Subscribe(subscribe) => self.subscribe(step, subscribe, frame, reply, route.source),
-            Request::Feed { instance, reset, count } => self.on_feed((*instance, *reset, *count), frame, route),
+            Request::Feed { instance, reset, count } => self.on_feed(step, (*instance, *reset, *count), frame, route),
             Request::Heads(heads) => self.on_heads(step, heads, frame, route),
             Request::Unsubscribe { .. } | Request::Credit { .. } => {
                 Err(ErrorResponse::new(Status::BadRequest, "the node of the subscription does this"))
             }
-            Request::Query { topic } => Ok(self.query(*topic, route)),
-            Request::Trace { .. } => Ok(self.traced(route)),
-            Request::Cluster { .. } => Ok(self.view(step.now)),
-            Request::Stats { .. } => Ok(self.counters(step.now)),
-            Request::Nodes { from, .. } => Ok(self.nodes(*from)),
+            Request::Query { topic } => Ok(self.query(step, *topic, route)),
+            Request::Trace { .. } => Ok(self.traced(step, route)),
+            Request::Cluster { .. } => Ok(self.view(step)),
+            Request::Stats { .. } => Ok(self.counters(step)),
+            Request::Nodes { from, .. } => Ok(self.nodes(step, *from)),
         };
         match response {
             Ok(Answer::Now(response)) => self.reply(step, reply, response),

@@ -5,9 +5,11 @@ use crate::types::Now;
 /// Length of the period whose longest turn is remembered, in microseconds.
 const TURNS_PERIOD_US: u64 = 60_000_000;
 
-/// The longest turn of the event loop in this period and in the one before.
+/// What the event loop reports: the longest turn in this period and in the one before, and what waits in its buffers.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
+    /// Bytes received from clients that wait in their connections.
+    pub(super) input_bytes: u64,
     longest_us: u64,
     longest_before_us: u64,
     /// Monotonic time in microseconds at which this period ends.

@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 use super::action::{Action, Packet};
 use super::ingress::Asked;
 use super::subscriptions::{Consumer, Followed, PendingReader, Poll, ReaderKind, Report, Subscription};
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{FETCH_WAIT_MAX_MS, POLLS_ENDED_PER_TICK, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX};
 use crate::types::{ConnId, NodeId, Offset, RequestId, TopicId};
 use crate::wire::request::{Fetch, Subscribe};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Subscribed};
 use crate::wire::{Flags, Frame, Push, Request, Response, Status};
 
-impl Node {
+impl Parts {
     /// Executes the part of a client's request that concerns this node's own subscriptions. Returns false if the
     /// request must also be sent to the home.
     pub(super) fn serve_subscriber(
@@ -159,10 +159,10 @@ impl Node {
         let Some(place) = self.follow(step, new) else { return };
         self.note_alive(step, home);
         self.end_outage(step, place);
-        self.raise_head(place, subscribed.next);
+        self.raise_head(step, place, subscribed.next);
         let topic = self.subscriptions.topic_mut(place);
         topic.push = true;
-        if home != self.settings.id {
+        if home != step.settings.id {
             // The home pushes to this node as from its response. The next FEED reports how many readers there are.
             let report = Report { push: true, subscribers: 0, slowest: None };
             self.subscriptions.set_confirmed_report(place, Some(report));
@@ -202,7 +202,7 @@ impl Node {
         // them.
         let topic = self.subscriptions.topic_mut(place);
         topic.push = true;
-        if home != self.settings.id && topic.confirmed_report().is_none_or(|report| !report.push) {
+        if home != step.settings.id && topic.confirmed_report().is_none_or(|report| !report.push) {
             self.send_report(step, place);
         }
         self.admission.finish(asked.conn, asked.charge);
@@ -284,7 +284,7 @@ impl Node {
     fn leave(&mut self, step: &mut Step<'_>, place: usize) {
         if self.subscriptions.topic(place).is_unread() {
             let topic = self.subscriptions.unfollow(place);
-            if topic.home != self.settings.id {
+            if topic.home != step.settings.id {
                 self.report_no_readers(step, topic.home, topic.id, topic.epoch);
             }
         } else {
@@ -312,7 +312,7 @@ impl Node {
     /// Ends all readers of a topic with the reason.
     pub(super) fn end_topic(&mut self, step: &mut Step<'_>, place: usize, error: &ErrorResponse) {
         let keys = self.subscriptions.topic(place).readers();
-        self.work.add_entries(keys.len());
+        step.work.add_entries(keys.len());
         let mut ended = Vec::with_capacity(keys.len());
         for key in keys {
             let reader = self.subscriptions.remove(key);
@@ -333,7 +333,7 @@ impl Node {
 
     /// Notifies a client that one of its subscriptions has ended.
     pub(super) fn send_ended(&mut self, step: &mut Step<'_>, conn: ConnId, id: RequestId, error: ErrorResponse) {
-        self.stats.ended += 1;
+        step.stats.ended += 1;
         let packet = Packet::Push(Push::Ended(Box::new(error)));
         step.out.push(Action::Send { conn, request_id: id, route: None, packet });
     }

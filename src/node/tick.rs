@@ -2,7 +2,7 @@
 
 use super::apply::{Cost, Proposal};
 use super::conns::Peer;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{AGE_SCAN_PER_TICK, HEADS_US, PAUSED_PING_US, TICK_US};
 use crate::record::Entry;
 use crate::types::{ConnId, Now};
@@ -62,7 +62,7 @@ impl Clock {
     }
 }
 
-impl Node {
+impl Parts {
     pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
         self.catch_up(step);
         self.retry_due(step);
@@ -82,7 +82,7 @@ impl Node {
         if self.clock.is_every(TICKS_PER_CLIENT_SCAN) {
             self.tick_clients(step);
         }
-        if self.catalogue.has_aging() && self.knows_ages() {
+        if self.catalogue.has_aging() && self.knows_ages(step) {
             self.trim_aged(step);
         }
     }
@@ -168,7 +168,7 @@ impl Node {
             match due {
                 Due::Ping => self.ping(step, id),
                 Due::End(status, message) => {
-                    self.stats.clients_silent += 1;
+                    step.stats.clients_silent += 1;
                     self.refuse(step, id, status, message);
                 }
             }
@@ -177,11 +177,11 @@ impl Node {
 
     /// Proposes to remove the records that exceed their topic's maximum age. Each tick scans a part of the catalogue.
     fn trim_aged(&mut self, step: &mut Step<'_>) {
-        let (from, now_us) = (self.clock.age_place, self.wall.now_us(step.now));
+        let (from, now_us) = (self.clock.age_place, step.wall.now_us(step.now));
         let trims: Vec<Entry> = self
             .catalogue
             .scan(from, AGE_SCAN_PER_TICK)
-            .filter(|(_, topic)| topic.retention.age_ms > 0 && self.knows_age_of(&topic.log))
+            .filter(|(_, topic)| topic.retention.age_ms > 0 && self.knows_age_of(step, &topic.log))
             .filter_map(|(_, topic)| {
                 let oldest_us = now_us.saturating_sub(topic.retention.age_ms.saturating_mul(1000));
                 let first = topic.log.age_cut(oldest_us, self.catalogue.eras());
@@ -190,7 +190,7 @@ impl Node {
             .collect();
         for entry in trims {
             // While the disk hangs, the records stay; a later tick proposes it again.
-            if self.check_queue(Cost::of(&entry)).is_ok() {
+            if self.check_queue(step, Cost::of(&entry)).is_ok() {
                 self.propose(step, entry, Proposal::Trim);
             }
         }

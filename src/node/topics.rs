@@ -4,7 +4,7 @@ use super::apply::{Cost, Proposal};
 use super::feed::Audience;
 use super::forward::ReplyTo;
 use super::serve::Answer;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::cube;
 use crate::limits::{LIST_NAMES_MAX, LIST_SCAN_MAX, PROPOSALS_BYTES_MAX, TOPICS_MAX};
 use crate::record::{Entry, TopicRef};
@@ -17,7 +17,7 @@ use crate::wire::{Response, Route, Status};
 /// Size of a page of the topic list without its names, in bytes.
 const LISTED_BYTES: usize = 33;
 
-impl Node {
+impl Parts {
     pub(super) fn propose_create(
         &mut self,
         step: &mut Step<'_>,
@@ -26,14 +26,14 @@ impl Node {
         reply: ReplyTo,
         route: &Route,
     ) -> Result<Answer, ErrorResponse> {
-        let retention = self.with_defaults(retention);
+        let retention = self.with_defaults(step, retention);
         if let Some(topic) = self.catalogue.find(name) {
             if !self.proposals.has_changes() {
                 // It changes nothing, so nothing is written.
-                return self.existing(topic, retention, self.path_of(route)).map(Answer::Now);
+                return self.existing(step, topic, retention, self.path_of(step, route)).map(Answer::Now);
             }
         } else {
-            self.check_memory(topic_cost(name.as_str().len()))?;
+            self.check_memory(step, topic_cost(name.as_str().len()))?;
             if self.catalogue.len() + self.proposals.creates() >= TOPICS_MAX {
                 let message = format!("this node keeps at most {TOPICS_MAX} topics");
                 return Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(TOPICS_MAX as u64)));
@@ -41,24 +41,30 @@ impl Node {
         }
         let entry = Entry::Create {
             name: name.as_str().into(),
-            seed: self.random.u64(..),
+            seed: step.random.u64(..),
             epoch: Epoch(1),
             retention,
-            created_us: self.wall.stamp_us(step.now),
+            created_us: step.wall.stamp_us(step.now),
         };
-        self.check_room(Cost::of(&entry))?;
-        let path = self.path_of(route);
+        self.check_room(step, Cost::of(&entry))?;
+        let path = self.path_of(step, route);
         self.propose(step, entry, Proposal::Create { reply, path });
         Ok(Answer::Later)
     }
 
     /// Returns the answer to a CREATE of a topic that exists.
-    pub(super) fn existing(&self, topic: &Topic, wanted: Retention, path: Vec<u16>) -> Result<Response, ErrorResponse> {
+    pub(super) fn existing(
+        &self,
+        step: &Step<'_>,
+        topic: &Topic,
+        wanted: Retention,
+        path: Vec<u16>,
+    ) -> Result<Response, ErrorResponse> {
         if topic.retention != wanted {
             let message = "the topic is there with another retention";
             return Err(ErrorResponse::new(Status::TopicExists, message).with(Detail::TopicId(topic.id)));
         }
-        let description = Box::new(self.describe(Some(topic), path));
+        let description = Box::new(self.describe(step, Some(topic), path));
         Ok(Response::Created { existed: true, description })
     }
 
@@ -68,9 +74,9 @@ impl Node {
         topic: &request::Topic<'_>,
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.topic_ref(topic)?;
+        let topic = self.topic_ref(step, topic)?;
         let entry = Entry::Delete { topic };
-        self.check_queue(Cost::of(&entry))?;
+        self.check_queue(step, Cost::of(&entry))?;
         self.propose(step, entry, Proposal::Delete { reply });
         Ok(Answer::Later)
     }
@@ -83,24 +89,24 @@ impl Node {
         reply: ReplyTo,
         route: &Route,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.topic_ref(topic)?;
-        let default = self.settings.retention;
+        let topic = self.topic_ref(step, topic)?;
+        let default = step.settings.retention;
         let or_default = |asked: Option<u64>, default| asked.map(|bound| if bound == 0 { default } else { bound });
         let change = SettingsChange {
             retention_records: or_default(change.retention_records, default.records),
             retention_bytes: or_default(change.retention_bytes, default.bytes),
             retention_age_ms: or_default(change.retention_age_ms, default.age_ms),
         };
-        let path = self.path_of(route);
+        let path = self.path_of(step, route);
         if let TopicRef::Id(id) = topic
             && let Some(found) = self.catalogue.get(id)
             && change.applied_to(found.retention) == found.retention
             && !self.proposals.has_changes()
         {
-            return Ok(Answer::Now(Response::Described(Box::new(self.describe(Some(found), path)))));
+            return Ok(Answer::Now(Response::Described(Box::new(self.describe(step, Some(found), path)))));
         }
         let entry = Entry::Alter { topic, change };
-        self.check_queue(Cost::of(&entry))?;
+        self.check_queue(step, Cost::of(&entry))?;
         self.propose(step, entry, Proposal::Alter { reply, path });
         Ok(Answer::Later)
     }
@@ -113,7 +119,7 @@ impl Node {
         first: Offset,
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
-        let found = self.find(topic)?;
+        let found = self.find(step, topic)?;
         let (topic, earliest, next) = (found.id, found.log.first(), found.log.next());
         if first > next {
             let error = ErrorResponse::new(Status::OffsetOutOfRange, format!("the topic ends before offset {next}"));
@@ -123,18 +129,18 @@ impl Node {
             return Ok(Answer::Now(Response::Trimmed { topic_id: topic, first: earliest, next }));
         }
         let entry = Entry::Trim { topic, first };
-        self.check_queue(Cost::of(&entry))?;
+        self.check_queue(step, Cost::of(&entry))?;
         self.propose(step, entry, Proposal::TrimAsked { reply });
         Ok(Answer::Later)
     }
 
-    pub(super) fn list(&mut self, list: &List<'_>) -> Answer {
+    pub(super) fn list(&mut self, step: &mut Step<'_>, list: &List<'_>) -> Answer {
         let max = match usize::from(list.max) {
             0 => LIST_NAMES_MAX,
             max => max.min(LIST_NAMES_MAX),
         };
         let from = usize::try_from(list.cursor).unwrap_or(usize::MAX);
-        let mut page = Page { node: self.settings.id.index(), cursor: 0, topics: Vec::new() };
+        let mut page = Page { node: step.settings.id.index(), cursor: 0, topics: Vec::new() };
         let mut behind = from.saturating_add(LIST_SCAN_MAX);
         for (next, topic) in self.catalogue.scan(from, LIST_SCAN_MAX) {
             if topic.name().starts_with(list.prefix) {
@@ -145,26 +151,31 @@ impl Node {
                 break;
             }
         }
-        self.work.add_entries(behind.min(self.catalogue.places()).saturating_sub(from));
+        step.work.add_entries(behind.min(self.catalogue.places()).saturating_sub(from));
         if behind < self.catalogue.places() {
             page.cursor = behind as u64;
         }
         Answer::Now(Response::Listed(page))
     }
 
-    pub(super) fn info(&self, topic: &request::Topic<'_>, route: &Route) -> Result<Answer, ErrorResponse> {
-        let found = self.find(topic)?;
-        Ok(Answer::Now(Response::Described(Box::new(self.describe(Some(found), self.path_of(route))))))
+    pub(super) fn info(
+        &self,
+        step: &Step<'_>,
+        topic: &request::Topic<'_>,
+        route: &Route,
+    ) -> Result<Answer, ErrorResponse> {
+        let found = self.find(step, topic)?;
+        Ok(Answer::Now(Response::Described(Box::new(self.describe(step, Some(found), self.path_of(step, route))))))
     }
 
-    pub(super) fn query(&self, name: TopicName<'_>, route: &Route) -> Answer {
-        let description = self.describe(self.catalogue.find(name), self.path_of(route));
+    pub(super) fn query(&self, step: &Step<'_>, name: TopicName<'_>, route: &Route) -> Answer {
+        let description = self.describe(step, self.catalogue.find(name), self.path_of(step, route));
         Answer::Now(Response::Described(Box::new(description)))
     }
 
     /// Returns the topic that a request names. If the request has an id as well, the topic must have that id.
-    pub(super) fn find(&self, topic: &request::Topic<'_>) -> Result<&Topic, ErrorResponse> {
-        let found = self.catalogue.find(topic.name).ok_or_else(|| self.unknown_topic(topic.name.as_str()))?;
+    pub(super) fn find(&self, step: &Step<'_>, topic: &request::Topic<'_>) -> Result<&Topic, ErrorResponse> {
+        let found = self.catalogue.find(topic.name).ok_or_else(|| step.settings.unknown_topic(topic.name.as_str()))?;
         match topic.id {
             Some(id) if id != found.id => Err(recreated(found)),
             Some(_) | None => Ok(found),
@@ -172,15 +183,15 @@ impl Node {
     }
 
     /// Returns a reference to the topic of a request, for an entry.
-    pub(super) fn topic_ref(&self, topic: &request::Topic<'_>) -> Result<TopicRef, ErrorResponse> {
+    pub(super) fn topic_ref(&self, step: &Step<'_>, topic: &request::Topic<'_>) -> Result<TopicRef, ErrorResponse> {
         if self.proposals.creates() > 0 && topic.id.is_none() {
             // Its creation may be in flight, so the name is resolved when the entry is applied.
             return Ok(TopicRef::Name(topic.name.as_str().into()));
         }
-        self.find(topic).map(|found| TopicRef::Id(found.id))
+        self.find(step, topic).map(|found| TopicRef::Id(found.id))
     }
 
-    pub(super) fn describe(&self, topic: Option<&Topic>, path: Vec<u16>) -> Description {
+    pub(super) fn describe(&self, step: &Step<'_>, topic: Option<&Topic>, path: Vec<u16>) -> Description {
         let topic = topic.map(|topic| (topic, self.audience(topic))).map(|(topic, audience)| TopicState {
             id: topic.id,
             epoch: topic.epoch,
@@ -192,9 +203,9 @@ impl Node {
             lag: audience.slowest.map_or(0, |slowest| topic.log.next().0.saturating_sub(slowest.0)),
             created_us: topic.created_us,
             retention: topic.retention,
-            durability: self.settings.durability,
+            durability: step.settings.durability,
         });
-        Description { home: self.settings.id.index(), topic, path }
+        Description { home: step.settings.id.index(), topic, path }
     }
 
     /// Returns a summary of the readers of a topic, on this node and others.
@@ -208,80 +219,50 @@ impl Node {
         audience
     }
 
-    pub(super) fn unknown_topic(&self, name: &str) -> ErrorResponse {
-        let message = format!("no topic {name:?}; its home is node {}", self.name(self.settings.id));
-        unknown_topic(self.settings.id, message)
-    }
-
-    /// Returns the error for a request whose topic was deleted while the request was in progress.
-    pub(super) fn deleted_before(&self) -> ErrorResponse {
-        unknown_topic(self.settings.id, "the topic was deleted before this could be done")
-    }
-
-    /// Returns the error for a request that this node has no room for at the moment.
-    pub(super) fn overloaded(&self, message: impl Into<String>) -> ErrorResponse {
-        ErrorResponse::new(Status::Overloaded, message).with(Detail::Node(self.settings.id.index()))
-    }
-
     /// Returns an error if there is no room for a batch in memory or in the journal.
-    pub(super) fn check_batch(&self, cost: Cost) -> Result<(), ErrorResponse> {
-        self.check_room(cost)?;
+    pub(super) fn check_batch(&self, step: &Step<'_>, cost: Cost) -> Result<(), ErrorResponse> {
+        self.check_room(step, cost)?;
         if !self.catalogue.is_evicting() {
-            return self.check_memory(cost.lasting());
+            return self.check_memory(step, cost.lasting());
         }
         // Records need no free memory, because eviction can make room for them. Producer state cannot be evicted.
         let fixed = self.memory_used() - self.catalogue.evictable() + self.proposals.cost().fixed();
-        if cost.producers == 0 { Ok(()) } else { self.check_cap(fixed, cost.producers) }
+        if cost.producers == 0 { Ok(()) } else { self.check_cap(step, fixed, cost.producers) }
     }
 
     /// Returns an error if the disk has no room for an entry that frees no space, or if the write queue is full.
-    fn check_room(&self, cost: Cost) -> Result<(), ErrorResponse> {
+    fn check_room(&self, step: &Step<'_>, cost: Cost) -> Result<(), ErrorResponse> {
         if !self.has_space {
-            return Err(self.no_space());
+            return Err(step.settings.no_space());
         }
-        self.check_queue(cost)
+        self.check_queue(step, cost)
     }
 
     /// Returns an error when too much waits for the disk already. Every entry that a request leads to is checked, also
     /// one that makes space: a client may send any number of requests while the disk hangs.
-    pub(super) fn check_queue(&self, cost: Cost) -> Result<(), ErrorResponse> {
+    pub(super) fn check_queue(&self, step: &Step<'_>, cost: Cost) -> Result<(), ErrorResponse> {
         let queued = self.proposals.cost();
         if queued.lasting() + queued.entry + cost.lasting() + cost.entry > PROPOSALS_BYTES_MAX {
-            return Err(self.waits_for_disk());
+            return Err(step.settings.waits_for_disk());
         }
         Ok(())
     }
 
     /// Returns an error if there is no room for that many bytes that eviction cannot free.
-    fn check_memory(&self, bytes: u64) -> Result<(), ErrorResponse> {
-        self.check_cap(self.memory_used() + self.proposals.cost().lasting() - self.catalogue.evictable(), bytes)
+    fn check_memory(&self, step: &Step<'_>, bytes: u64) -> Result<(), ErrorResponse> {
+        self.check_cap(step, self.memory_used() + self.proposals.cost().lasting() - self.catalogue.evictable(), bytes)
     }
 
-    fn check_cap(&self, used: u64, bytes: u64) -> Result<(), ErrorResponse> {
-        let cap = self.settings.memory_bytes;
+    fn check_cap(&self, step: &Step<'_>, used: u64, bytes: u64) -> Result<(), ErrorResponse> {
+        let cap = step.settings.memory_bytes;
         if used + bytes <= cap {
             return Ok(());
         }
         let message = format!(
             "node {} holds {used} of {cap} bytes; delete topics or lower retention",
-            self.name(self.settings.id)
+            step.settings.name(step.settings.id)
         );
         Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(cap)))
-    }
-
-    /// Returns the error for a full write queue.
-    pub(super) fn waits_for_disk(&self) -> ErrorResponse {
-        let message = format!("node {} waits for its disk", self.name(self.settings.id));
-        self.overloaded(message).retry_after(20)
-    }
-
-    /// Returns the error for a full disk.
-    pub(super) fn no_space(&self) -> ErrorResponse {
-        let node = self.name(self.settings.id);
-        let message = format!(
-            "node {node} has no space left for its journal; delete topics, make space on its disk, or raise --disk"
-        );
-        ErrorResponse::new(Status::Quota, message)
     }
 
     /// Returns how much of the node's memory limit topics take, in bytes.
@@ -289,8 +270,8 @@ impl Node {
         self.catalogue.cost().total()
     }
 
-    const fn with_defaults(&self, wanted: Retention) -> Retention {
-        let default = self.settings.retention;
+    const fn with_defaults(&self, step: &Step<'_>, wanted: Retention) -> Retention {
+        let default = step.settings.retention;
         Retention {
             records: if wanted.records == 0 { default.records } else { wanted.records },
             bytes: if wanted.bytes == 0 { default.bytes } else { wanted.bytes },
@@ -299,8 +280,8 @@ impl Node {
     }
 
     /// Returns the nodes that a request passed through.
-    fn path_of(&self, route: &Route) -> Vec<u16> {
-        let path = cube::walked(route.source, self.settings.id, route.dimension, &route.down);
+    fn path_of(&self, step: &Step<'_>, route: &Route) -> Vec<u16> {
+        let path = cube::walked(route.source, step.settings.id, route.dimension, &route.down);
         path.into_iter().map(NodeId::index).collect()
     }
 }

@@ -11,12 +11,12 @@
 use std::time::{Duration, SystemTime};
 
 use super::apply::Proposal;
-use super::{Node, Step};
+use super::{Parts, Step};
 use crate::limits::{
     CLOCK_AGREES_US, CLOCK_ASK_US, CLOCK_JUMP_LASTS_US, CLOCK_JUMP_US, CLOCK_SLEW_US, CLOCK_TRUST_US, TICK_US,
 };
 use crate::record::{Entry, Jump, Reclock};
-use crate::topic::TopicLog;
+use crate::topic::{Catalogue, TopicLog};
 use crate::types::Now;
 
 /// The last second of the year 9999, the last year of four digits.
@@ -94,41 +94,41 @@ impl Wall {
         self.stamped_us
     }
 
+    /// Adopts the clock state of the restored topics, at the end of a restart.
+    pub(super) fn inherit(&mut self, catalogue: &Catalogue, started_us: u64) {
+        self.era = catalogue.eras().newest().number;
+        self.first_era = self.era;
+        if !catalogue.is_empty() {
+            let latest_us = catalogue.latest_us();
+            let start_us = started_us.wrapping_add(self.ahead_us);
+            self.before = (self.era, latest_us.max(start_us));
+            self.inherited = Some(Inherited { latest_us, are_aged: catalogue.eras().are_aged() });
+            self.trust = Trust::NotSince(started_us);
+        }
+    }
+
     /// Returns true if the clock is comparable with the append times of records from before the start.
     fn is_trusted(&self) -> bool {
         self.trust == Trust::Yes
     }
 }
 
-impl Node {
-    /// Adopts the clock state of the restored topics, at the end of a restart.
-    pub(super) fn inherit_clock(&mut self) {
-        self.wall.era = self.catalogue.eras().newest().number;
-        self.wall.first_era = self.wall.era;
-        if !self.catalogue.is_empty() {
-            let latest_us = self.catalogue.latest_us();
-            let start_us = self.clock.started_us().wrapping_add(self.wall.ahead_us);
-            self.wall.before = (self.wall.era, latest_us.max(start_us));
-            self.wall.inherited = Some(Inherited { latest_us, are_aged: self.catalogue.eras().are_aged() });
-            self.wall.trust = Trust::NotSince(self.clock.started_us());
-        }
-    }
-
+impl Parts {
     /// Adjusts the clock to the machine's wall clock, detects a jump, and checks whether the clock can be trusted.
     pub(super) fn tick_wall(&mut self, step: &mut Step<'_>) {
-        let (now, told_us) = (step.now, self.wall.now_us(step.now));
+        let (now, told_us) = (step.now, step.wall.now_us(step.now));
         let ahead_us = now.wall_us.cast_signed().wrapping_sub(told_us.cast_signed());
         if ahead_us.unsigned_abs() < CLOCK_JUMP_US {
-            self.wall.jumped_us = None;
+            step.wall.jumped_us = None;
             let slew_us = ahead_us.clamp(-CLOCK_SLEW_US, CLOCK_SLEW_US);
-            self.wall.ahead_us = self.wall.ahead_us.wrapping_add_signed(slew_us);
-        } else if now.monotonic_us - *self.wall.jumped_us.get_or_insert(now.monotonic_us) >= CLOCK_JUMP_LASTS_US {
+            step.wall.ahead_us = step.wall.ahead_us.wrapping_add_signed(slew_us);
+        } else if now.monotonic_us - *step.wall.jumped_us.get_or_insert(now.monotonic_us) >= CLOCK_JUMP_LASTS_US {
             self.on_clock_jump(step, told_us);
         }
-        if let Trust::NotSince(since_us) = self.wall.trust {
+        if let Trust::NotSince(since_us) = step.wall.trust {
             if now.monotonic_us.saturating_sub(since_us) >= CLOCK_TRUST_US {
                 log::info!("the clock did not jump for {} minutes: age limits apply", CLOCK_TRUST_US / 60_000_000);
-                self.wall.trust = Trust::Yes;
+                step.wall.trust = Trust::Yes;
             } else if self.clock.is_every(CLOCK_ASK_US / TICK_US) {
                 self.ping_neighbours(step);
             }
@@ -136,23 +136,23 @@ impl Node {
     }
 
     /// Returns true if ages can be computed. This is false between a jump and the commit of the entry that records it.
-    pub(super) fn knows_ages(&self) -> bool {
-        self.wall.era == self.catalogue.eras().newest().number
+    pub(super) fn knows_ages(&self, step: &Step<'_>) -> bool {
+        step.wall.era == self.catalogue.eras().newest().number
     }
 
     /// Returns true if the age of a log's first record is known: this process appended it, or the clock is trusted.
-    pub(super) fn knows_age_of(&self, log: &TopicLog) -> bool {
-        self.wall.is_trusted() || log.begins_behind(self.wall.before)
+    pub(super) fn knows_age_of(&self, step: &Step<'_>, log: &TopicLog) -> bool {
+        step.wall.is_trusted() || log.begins_behind(step.wall.before)
     }
 
     /// Begins a new era, at the first event after a restart, if the restored records may be from a different clock.
     /// This precedes any other proposal.
     pub(super) fn begin_clock(&mut self, step: &mut Step<'_>) {
-        let Some(Inherited { latest_us, are_aged }) = self.wall.inherited.take() else { return };
-        let at_us = self.wall.now_us(step.now);
-        self.wall.stamped_us = latest_us;
-        self.wall.was_behind = at_us.saturating_add(CLOCK_JUMP_US) < latest_us;
-        if self.wall.was_behind {
+        let Some(Inherited { latest_us, are_aged }) = step.wall.inherited.take() else { return };
+        let at_us = step.wall.now_us(step.now);
+        step.wall.stamped_us = latest_us;
+        step.wall.was_behind = at_us.saturating_add(CLOCK_JUMP_US) < latest_us;
+        if step.wall.was_behind {
             log::warn!(
                 "the clock says {}, but records were appended at {}: a clock was wrong; times go on from {}",
                 utc(at_us),
@@ -160,9 +160,9 @@ impl Node {
                 utc(at_us)
             );
         }
-        if self.wall.was_behind || are_aged {
+        if step.wall.was_behind || are_aged {
             self.propose_reclock(step, Reclock { at_us, jump: None });
-            self.wall.first_era = self.wall.era;
+            step.wall.first_era = step.wall.era;
         }
     }
 
@@ -171,34 +171,37 @@ impl Node {
     fn on_clock_jump(&mut self, step: &mut Step<'_>, was_us: u64) {
         let at_us = step.now.wall_us;
         log::warn!("the clock jumped from {} to {}; records keep the ages that they have", utc(was_us), utc(at_us));
-        let since_era = match self.wall.trust {
+        let since_era = match step.wall.trust {
             Trust::Yes => 0,
             // Records from before the start are dated by whichever clock, before or after the jump, makes them younger:
             // they then expire too late rather than too early. A clock that was behind their append times is not used.
-            Trust::NotSince(_) if at_us < was_us => self.wall.era + 1,
-            Trust::NotSince(_) if self.wall.was_behind => self.wall.first_era,
+            Trust::NotSince(_) if at_us < was_us => step.wall.era + 1,
+            Trust::NotSince(_) if step.wall.was_behind => step.wall.first_era,
             Trust::NotSince(_) => 0,
         };
-        if !self.wall.is_trusted() {
-            self.wall.trust = Trust::NotSince(step.now.monotonic_us);
+        if !step.wall.is_trusted() {
+            step.wall.trust = Trust::NotSince(step.now.monotonic_us);
         }
-        self.wall.ahead_us = at_us.wrapping_sub(step.now.monotonic_us);
-        self.wall.jumped_us = None;
-        self.stats.clock_jumps += 1;
+        step.wall.ahead_us = at_us.wrapping_sub(step.now.monotonic_us);
+        step.wall.jumped_us = None;
+        step.stats.clock_jumps += 1;
         self.propose_reclock(step, Reclock { at_us, jump: Some(Jump { was_us, since_era }) });
     }
 
     fn propose_reclock(&mut self, step: &mut Step<'_>, reclock: Reclock) {
-        self.wall.era += 1;
-        self.wall.stamped_us = reclock.at_us;
+        step.wall.era += 1;
+        step.wall.stamped_us = reclock.at_us;
         self.propose(step, Entry::Reclock(reclock), Proposal::Reclock);
     }
 
     /// Compares this node's clock with that of a neighbour, which said that it is `theirs_us`.
-    pub(super) fn compare_clock(&mut self, step: &Step<'_>, bit: u8, theirs_us: u64) {
-        if !self.wall.is_trusted() && theirs_us.abs_diff(self.wall.now_us(step.now)) <= CLOCK_AGREES_US {
-            log::info!("the clock of {} agrees: age limits apply", self.name(self.routing.neighbour(bit).node));
-            self.wall.trust = Trust::Yes;
+    pub(super) fn compare_clock(&mut self, step: &mut Step<'_>, bit: u8, theirs_us: u64) {
+        if !step.wall.is_trusted() && theirs_us.abs_diff(step.wall.now_us(step.now)) <= CLOCK_AGREES_US {
+            log::info!(
+                "the clock of {} agrees: age limits apply",
+                step.settings.name(self.routing.neighbour(bit).node)
+            );
+            step.wall.trust = Trust::Yes;
         }
     }
 }

@@ -75,13 +75,13 @@ fn an_empty_folder_is_warned_of_once_and_only_when_a_neighbour_knew_topics() {
             node.node.start_empty("/data".to_owned());
         }
         node.link_as(&hello(1, 1, Some(0), known));
-        assert_eq!(node.node.empty_folder.is_none(), is_warned, "{known:?}");
+        assert_eq!(node.node.parts.empty_folder.is_none(), is_warned, "{known:?}");
     }
     // The node that dials learns of it from the response to HELLO.
     let mut node = Harness::at_vertex(1, 1);
     node.node.start_empty("/data".to_owned());
     node.answer_dialed(&hello(0, 1, Some(0), Some(3)));
-    assert!(node.node.empty_folder.is_none());
+    assert!(node.node.parts.empty_folder.is_none());
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn the_topic_that_is_one_too_many_is_refused_and_those_that_are_there_are_found(
     for number in 1..TOPICS_MAX {
         let name = number.to_string().into();
         let new = NewTopic { name, seed: 1, epoch: Epoch(1), retention: Retention::default(), created_us: 0 };
-        assert!(node.node.catalogue.insert(new).is_some());
+        assert!(node.node.parts.catalogue.insert(new).is_some());
     }
     node.fill(|node| {
         for (name, status) in
@@ -320,7 +320,7 @@ fn what_the_journal_has_no_space_for_is_refused_and_leaves_the_counts_right() {
     assert_eq!(answers, (2..7).map(|id| (id, Status::Quota)).collect::<Vec<_>>());
     assert_eq!(node.answer_to(client, 9, &Request::Info(topic("topic-00000"))).status(), Status::Ok.number());
     assert_eq!(node.answer_to(client, 9, &Request::Info(topic("new"))).status(), Status::UnknownTopic.number());
-    assert_eq!((node.node.proposals.len(), node.node.proposals.creates()), (0, 0));
+    assert_eq!((node.node.parts.proposals.len(), node.node.parts.proposals.creates()), (0, 0));
     assert_eq!(node.ask(client, 10, &new).len(), 0, "there is room in the queue");
 }
 

@@ -1,0 +1,43 @@
+//! The names of nodes in messages, and the errors that several parts of the node answer with.
+
+use super::Settings;
+use super::topics::unknown_topic;
+use crate::types::NodeId;
+use crate::wire::Status;
+use crate::wire::response::{Detail, ErrorResponse};
+
+impl Settings {
+    /// Returns a node's id in binary digits.
+    pub(super) fn name(&self, node: NodeId) -> String {
+        node.binary(self.dimension)
+    }
+
+    /// Returns the error for a topic that this node, its home, does not have.
+    pub(super) fn unknown_topic(&self, name: &str) -> ErrorResponse {
+        unknown_topic(self.id, format!("no topic {name:?}; its home is node {}", self.name(self.id)))
+    }
+
+    /// Returns the error for a request whose topic was deleted while the request was in progress.
+    pub(super) fn deleted_before(&self) -> ErrorResponse {
+        unknown_topic(self.id, "the topic was deleted before this could be done")
+    }
+
+    /// Returns the error for a request that this node has no room for at the moment.
+    pub(super) fn overloaded(&self, message: impl Into<String>) -> ErrorResponse {
+        ErrorResponse::new(Status::Overloaded, message).with(Detail::Node(self.id.index()))
+    }
+
+    /// Returns the error for a full write queue.
+    pub(super) fn waits_for_disk(&self) -> ErrorResponse {
+        self.overloaded(format!("node {} waits for its disk", self.name(self.id))).retry_after(20)
+    }
+
+    /// Returns the error for a full disk.
+    pub(super) fn no_space(&self) -> ErrorResponse {
+        let node = self.name(self.id);
+        let message = format!(
+            "node {node} has no space left for its journal; delete topics, make space on its disk, or raise --disk"
+        );
+        ErrorResponse::new(Status::Quota, message)
+    }
+}
