@@ -27,18 +27,19 @@
 
 mod action;
 mod admission;
-mod apply;
+mod call;
 mod charge;
 mod conns;
+mod cut;
 mod deliver;
 mod drain;
 mod end;
 mod errors;
 mod event;
-mod feed;
-mod fetch;
 mod follow;
 mod forward;
+mod frames;
+mod group;
 mod held;
 mod hello;
 mod ingress;
@@ -46,9 +47,7 @@ mod link;
 mod outage;
 mod pending;
 mod probe;
-mod publish;
 mod pull;
-mod read;
 mod restore;
 mod retry;
 mod routing;
@@ -58,7 +57,6 @@ mod stats;
 mod subscribe;
 mod subscriptions;
 mod tick;
-mod topics;
 mod wall;
 mod work;
 
@@ -67,17 +65,15 @@ mod tests;
 
 pub use action::{Action, Packet};
 pub use event::Event;
-pub use read::Lookup;
+pub use group::Lookup;
 pub use sources::SourceLimits;
 
 use admission::Admission;
-use apply::Proposals;
 use conns::{Conns, Peer};
 use end::End;
-use feed::Feeds;
+use group::Group;
 use pending::{Pending, PendingTable, State};
 use pull::Pull;
-use read::Reads;
 use retry::Retries;
 use routing::RoutingTable;
 use stats::{Stats, Turns};
@@ -85,11 +81,7 @@ use subscriptions::Subscriptions;
 use wall::Wall;
 use work::Work;
 
-use bytes::BytesMut;
-
-use crate::limits::{PAYLOADS_BYTES, clients_bytes, input_bytes};
-use crate::record::Note;
-use crate::topic::Catalogue;
+use crate::limits::{clients_bytes, input_bytes};
 use crate::types::{ConnId, Dimension, NodeId, Now, Retention};
 use crate::wire::response::Durability;
 use crate::wire::{Frame, FrameError, Status};
@@ -136,7 +128,7 @@ pub struct Node {
     events: u64,
     stats: Stats,
     wall: Wall,
-    /// Work since it was last taken, without that of `subscriptions` and `feeds`.
+    /// Work since it was last taken, without that of `subscriptions`.
     work: Work,
     turns: Turns,
     parts: Parts,
@@ -157,18 +149,7 @@ struct Parts {
     subscriptions: Subscriptions,
     /// Fetches for subscriptions in flight.
     pulls: PendingTable<Pull>,
-    feeds: Feeds,
-    /// True once all other nodes were notified that this one has started.
-    has_announced: bool,
-    catalogue: Catalogue,
-    /// Buffer into which small payloads are copied on their way from a frame into the log.
-    payloads: BytesMut,
-    proposals: Proposals,
-    /// Outcomes of the entries that are being applied, for the journal.
-    notes: Vec<Note>,
-    /// True while the journal has space for more records.
-    has_space: bool,
-    reads: Reads,
+    group: Group,
     clock: tick::Clock,
     drain: drain::Stage,
     /// The path of the data folder if it was empty at the start, until a neighbour says that it knew topics of this
@@ -238,12 +219,12 @@ impl Node {
 
     /// Returns the work of all events since the last call, in units of about a nanosecond of processor time.
     pub const fn take_work(&mut self) -> u64 {
-        self.work.take() + self.parts.subscriptions.work.take() + self.parts.feeds.work.take()
+        self.work.take() + self.parts.subscriptions.work.take()
     }
 
     /// Returns the work since the last call of [`Self::take_work`].
     pub const fn work(&self) -> u64 {
-        self.work.units() + self.parts.subscriptions.work.units() + self.parts.feeds.work.units()
+        self.work.units() + self.parts.subscriptions.work.units()
     }
 
     /// Records the length of a turn of the event loop, in microseconds.
@@ -277,7 +258,7 @@ impl Node {
 
     /// Returns the number of topics stored on this node.
     pub fn topic_count(&self) -> usize {
-        self.parts.catalogue.len()
+        self.parts.group.topics().len()
     }
 
     /// Asserts the invariants. Tests and the simulator call it after every event.
@@ -289,9 +270,7 @@ impl Node {
         self.parts.retries.check(waiting.map(|(origin, pending)| (pending.lane(), pending.number, origin)));
         self.parts.pulls.check();
         self.parts.subscriptions.check();
-        self.parts.feeds.check();
-        self.parts.proposals.check();
-        self.parts.catalogue.check();
+        self.parts.group.check();
         self.parts.admission.check();
         let inflight = self.parts.admission.inflight();
         assert!(self.parts.pending.len() as u64 <= inflight, "a request that another node answers is unanswered");
@@ -300,17 +279,13 @@ impl Node {
     /// Returns the number of table entries looked at since the start.
     #[cfg(test)]
     const fn entries_looked_at(&self) -> u64 {
-        self.work.entries() + self.parts.subscriptions.work.entries() + self.parts.feeds.work.entries()
+        self.work.entries() + self.parts.subscriptions.work.entries()
     }
 }
 
 impl Parts {
     fn new(settings: &Settings, now: Now) -> Self {
         let nodes = settings.dimension.nodes();
-        let mut catalogue = Catalogue::default();
-        if settings.durability != Durability::Memory {
-            catalogue.allow_eviction();
-        }
         Self {
             conns: Conns::new(settings.source_limits),
             routing: RoutingTable::new(settings.id, settings.dimension),
@@ -322,14 +297,7 @@ impl Parts {
             subscriptions: Subscriptions::new(nodes),
             #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
             pulls: PendingTable::new(!(settings.instance as u16)),
-            feeds: Feeds::new(nodes),
-            has_announced: false,
-            catalogue,
-            payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
-            proposals: Proposals::default(),
-            notes: Vec::new(),
-            has_space: true,
-            reads: Reads::default(),
+            group: Group::new(settings),
             clock: tick::Clock::new(now),
             drain: drain::Stage::default(),
             empty_folder: None,
@@ -337,7 +305,9 @@ impl Parts {
     }
 
     fn handle(&mut self, step: &mut Step<'_>, event: Event<'_>) {
-        self.begin_clock(step);
+        if let Some(reclock) = step.wall.begin(step.now) {
+            self.group.propose_reclock(step, reclock);
+        }
         self.notice_stall(step.now);
         match event {
             Event::Accepted { conn, source } => self.on_accepted(step, conn, source),
@@ -358,7 +328,7 @@ impl Parts {
             Event::Closed { conn, cause } => self.on_closed(step, conn, End::Failed(cause)),
             Event::Synced { entries } => self.on_synced(step, entries),
             Event::Read { lookup, found } => self.on_read(step, lookup, found),
-            Event::Space { is_left } => self.has_space = is_left,
+            Event::Space { is_left } => self.group.set_space(is_left),
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),
         }

@@ -1,6 +1,6 @@
 //! The outputs of a node.
 
-use super::read::Lookup;
+use super::group::Lookup;
 use crate::record::{Entry, Note};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};

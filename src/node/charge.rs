@@ -5,8 +5,8 @@
 
 use super::action::Action;
 use super::conns::Client;
+use super::cut::or_most;
 use super::end::End;
-use super::fetch::or_most;
 use super::ingress::Asked;
 use super::{Parts, Step};
 use crate::limits::{FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};

@@ -6,7 +6,7 @@
 //! a fetch that all readers at that cursor share.
 
 use super::action::{Action, Packet};
-use super::fetch::{fit_records, or_most, shorten};
+use super::cut::{fit_records, or_most, shorten};
 use super::subscriptions::{Consumer, Pushed};
 use super::{Parts, Step};
 use crate::limits::{CATCH_UP_BYTES, CATCH_UP_WORK, CATCH_UPS_PER_TURN, OWN_BUFFER_MIN, PULL_BYTES};
@@ -177,11 +177,11 @@ impl Parts {
     fn read_on(&mut self, step: &mut Step<'_>, key: usize, id: TopicId, max_bytes: usize) {
         let Some(reader) = self.subscriptions.get(key) else { return };
         let cursor = reader.cursor();
-        let Some(topic) = self.catalogue.get(id).filter(|topic| cursor < topic.log.next()) else { return };
         let most = u32::try_from(max_bytes.min(CATCH_UP_BYTES)).expect("a small bound");
-        match super::fetch::read(&mut step.work, topic, cursor, most, 0) {
-            Ok(fetched) => self.send_records(step, key, fetched),
-            Err(NotHeld) => self.pull(step, key, pull_bytes(max_bytes)),
+        match self.group.read(step, id, cursor, most) {
+            Some(Ok(fetched)) => self.send_records(step, key, fetched),
+            Some(Err(NotHeld)) => self.pull(step, key, pull_bytes(max_bytes)),
+            None => {}
         }
     }
 
@@ -327,5 +327,5 @@ fn records_from(frame: &Frame<'_>, from: Offset) -> Option<Fetched> {
     let Ok(Push::Deliver(fetched)) = Push::decode(Opcode::Deliver, 0, args, &payload) else { return None };
     records::check(&payload, fetched.count).ok()?;
     let skip = u32::try_from(from.0.checked_sub(fetched.base.0)?).ok()?;
-    super::fetch::skip(*fetched, skip)
+    super::cut::skip(*fetched, skip)
 }

@@ -109,7 +109,7 @@ impl Parts {
             *grace_us = grace_us.filter(|at_us| *at_us > now_us);
             let (is_graced, is_late) = (grace_us.is_some(), *deadline_us <= now_us);
             let has_parted = self.routing.has_parted() || !is_graced;
-            if has_parted && self.proposals.len() == 0 && self.reads.is_empty() || is_late {
+            if has_parted && self.group.is_settled() || is_late {
                 self.drain = Stage::Done;
                 // Handshaking connections may have sent requests after their HELLO. None was accepted, which the
                 // refusal tells them.

@@ -1,7 +1,6 @@
 //! The names of nodes in messages, and the errors that several parts of the node answer with.
 
 use super::Settings;
-use super::topics::unknown_topic;
 use crate::types::NodeId;
 use crate::wire::Status;
 use crate::wire::response::{Detail, ErrorResponse};
@@ -40,4 +39,9 @@ impl Settings {
         );
         ErrorResponse::new(Status::Quota, message)
     }
+}
+
+/// Returns the error for a topic that does not exist at its home.
+pub(super) fn unknown_topic(home: NodeId, message: impl Into<String>) -> ErrorResponse {
+    ErrorResponse::new(Status::UnknownTopic, message).with(Detail::Node(home.index()))
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::read::Lookup;
+use super::group::Lookup;
 use crate::record::{Entry, Found, Unreadable};
 use crate::types::{ConnId, NodeId, Source};
 use crate::wire::{Frame, FrameError};

@@ -4,11 +4,11 @@
 //! until the home confirms it. Once a second each home sends the log end offsets of its topics and a digest of the
 //! feeds that it knows.
 
+use super::call::Answer;
 use super::deliver::News;
-use super::pull::request_frame;
-use super::serve::Answer;
+use super::errors::unknown_topic;
+use super::frames::{malformed, request_frame, sound_payload};
 use super::subscriptions::{InFlightReport, Report};
-use super::topics::unknown_topic;
 use super::{Parts, Step};
 use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
 use crate::types::{Epoch, NodeId, Offset, RequestId, TopicId, TopicName};
@@ -268,16 +268,6 @@ impl Parts {
         step.stats.corrupt += u64::from(response.is_none());
         response
     }
-}
-
-/// Returns the payload of a frame between nodes, after verifying its checksum.
-pub(super) fn sound_payload(frame: &Frame<'_>) -> Result<bytes::Bytes, ErrorResponse> {
-    frame.keep_payload().map_err(|_| ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"))
-}
-
-/// Returns the error for args or a payload that cannot be decoded.
-pub(super) fn malformed(error: crate::wire::DecodeError) -> ErrorResponse {
-    ErrorResponse::new(error.status(), error.to_string())
 }
 
 /// Returns the reason why a home does not feed a topic.

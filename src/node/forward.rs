@@ -2,37 +2,13 @@
 //! readers.
 
 use super::action::{Action, Packet};
+use super::call::ReplyTo;
 use super::deliver::News;
-use super::ingress::Asked;
 use super::{Parts, Step};
 use crate::cube::{self, NextHop};
-use crate::types::{ConnId, Dimension, LinkSet, NodeId, NodeSet, RequestId};
+use crate::types::{ConnId, LinkSet, NodeId, NodeSet};
 use crate::wire::response::{Detail, ErrorResponse};
-use crate::wire::{Flags, Frame, Header, Kind, Opcode, Origin, Response, Route, Status, TrafficClass};
-
-/// Where to send the response to a request.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ReplyTo {
-    /// The client of this node that sent the request.
-    Client(Asked),
-    /// The ingress that sent the request. That is this node itself when its own request could not be forwarded.
-    Ingress {
-        /// The ingress.
-        source: NodeId,
-        /// The ingress's entry for this request in its table of pending requests.
-        origin: Origin,
-        /// The request id that the client chose.
-        request_id: RequestId,
-        /// The request's opcode as on the wire; this node need not know it.
-        opcode: u8,
-        /// The request's traffic class, which the response inherits.
-        class: TrafficClass,
-        /// The dimension in the request's route, which the response inherits.
-        dimension: Dimension,
-    },
-    /// Nobody: the request was one-way.
-    Nobody,
-}
+use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Response, Route, Status, TrafficClass};
 
 /// Counts one hop in the route of a frame.
 const fn count_hop(route: &mut Route) {
@@ -48,34 +24,6 @@ enum Stuck {
     Unreachable,
     /// The send queue of the next link is above its high-water mark.
     Overloaded,
-}
-
-impl ReplyTo {
-    pub(super) const fn new(header: &Header, route: &Route) -> Self {
-        if header.flags.has(Flags::ONEWAY) {
-            return Self::Nobody;
-        }
-        Self::Ingress {
-            source: route.source,
-            origin: route.origin,
-            request_id: header.request_id,
-            opcode: header.opcode,
-            class: route.class,
-            dimension: route.dimension,
-        }
-    }
-}
-
-impl ReplyTo {
-    /// Makes the response take the same path as pushes, so that no push overtakes it.
-    pub(super) const fn in_order_with_pushes(self) -> Self {
-        match self {
-            Self::Ingress { source, origin, request_id, opcode, dimension, .. } => {
-                Self::Ingress { source, origin, request_id, opcode, dimension, class: TrafficClass::Control }
-            }
-            Self::Client(_) | Self::Nobody => self,
-        }
-    }
 }
 
 impl Parts {
@@ -95,7 +43,7 @@ impl Parts {
             match opcode {
                 Some(Opcode::Feed) => self.on_fed(step, frame, route.source),
                 Some(Opcode::Heads) if frame.header.status == Status::Ok.number() => {
-                    self.on_heads_answered(route.source);
+                    self.group.on_heads_answered(route.source);
                 }
                 Some(Opcode::Heads) => {}
                 _ if self.pulls.is_of(route.origin) => self.on_pulled(step, frame, route.origin),

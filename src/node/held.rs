@@ -10,9 +10,9 @@
 //! that reads its answers gets all of them. They have no deadline: a client that does not read would not receive the
 //! error either.
 
+use super::frames::changed_frame;
 use super::ingress::Asked;
 use super::pending::Pending;
-use super::pull::request_frame;
 use super::{Parts, Step};
 use crate::limits::{HELD_BYTES, PAYLOAD_MAX, REQUEST_TIMEOUT_US, RESPONSE_CHARGE};
 use crate::types::NodeId;
@@ -150,9 +150,4 @@ fn for_one_record(frame: &Frame<'_>, max_bytes: u32) -> Frame<'static> {
         }
         other => unreachable!("{other:?} was a FETCH when it arrived"),
     }
-}
-
-/// Returns the frame of a request whose arguments this node has changed.
-pub(super) fn changed_frame(frame: &Frame<'_>, request: &Request<'_>) -> Frame<'static> {
-    request_frame(request, &[], frame.header.request_id, frame.header.flags)
 }

@@ -3,15 +3,15 @@
 //! A request that this node executes itself is passed to `serve`; one for another node has an entry in `pending`.
 
 use super::action::{Action, Packet};
+use super::call::ReplyTo;
 use super::charge::charge_of;
+use super::cut::{fit, fit_frame};
 use super::end::End;
-use super::fetch::{fit, fit_frame};
-use super::follow::malformed;
-use super::forward::ReplyTo;
-use super::held::changed_frame;
+use super::frames::changed_frame;
+use super::frames::decode;
+use super::frames::malformed;
 use super::pending::{Pending, State};
 use super::retry::{is_not_applied, is_of_one_attempt, is_repeatable};
-use super::serve::decode;
 use super::sources::SourceLimits;
 use super::subscribe::opens_reader;
 use super::{Parts, Step};

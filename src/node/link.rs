@@ -164,7 +164,10 @@ impl Parts {
         let pong = frame.args().map(|args| Response::decode(Opcode::Ping, frame.header.status, args, &payload));
         let Ok(Ok(Response::Ping { wall_us, topics, .. })) = pong else { return };
         if let Some(wall_us) = wall_us {
-            self.compare_clock(step, bit, wall_us);
+            if step.wall.compare(step.now, wall_us) {
+                let node = step.settings.name(self.routing.neighbour(bit).node);
+                log::info!("the clock of {node} agrees: age limits apply");
+            }
         }
         let link = self.routing.neighbour(bit);
         if let Some(topics) = topics.filter(|_| link.conn == Some(id)) {
@@ -191,7 +194,7 @@ impl Parts {
 
     /// Returns the number of topics that this node holds.
     pub(super) fn topics_held(&self) -> u32 {
-        u32::try_from(self.catalogue.len()).expect("at most TOPICS_MAX")
+        u32::try_from(self.group.topics().len()).expect("at most TOPICS_MAX")
     }
 
     fn answer_ping(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {

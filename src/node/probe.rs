@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::serve::Answer;
+use super::call::Answer;
 use super::{Parts, Step};
 use crate::limits::NODES_PAGE_MAX;
 use crate::types::NodeId;
@@ -69,7 +69,7 @@ impl Parts {
     pub(super) fn counters(&mut self, step: &mut Step<'_>) -> Answer {
         // All followed topics are counted.
         step.work.add_entries(self.subscriptions.topics().len());
-        let memory = self.catalogue.cost();
+        let memory = self.group.topics().cost();
         let gauges = [
             ("uptime_ms", self.clock.uptime_ms(step.now)),
             ("links", self.routing.up() as u64),
@@ -78,8 +78,8 @@ impl Parts {
             ("charged_bytes", self.admission.reserved()),
             ("untaken_bytes", self.admission.untaken()),
             ("input_bytes", step.turns.input_bytes),
-            ("topics", self.catalogue.len() as u64),
-            ("memory_bytes", self.memory_used()),
+            ("topics", self.group.topics().len() as u64),
+            ("memory_bytes", self.group.memory_used()),
             ("memory_bytes_max", step.settings.memory_bytes),
             ("memory_records", memory.records),
             ("memory_producers", memory.producers),
@@ -89,9 +89,9 @@ impl Parts {
                 "followed",
                 self.subscriptions.topics().filter(|(_, topic)| topic.home != step.settings.id).count() as u64,
             ),
-            ("feeds", self.feeds.len() as u64),
+            ("feeds", self.group.feeds() as u64),
             ("tail_bytes", self.subscriptions.tails_bytes() as u64),
-            ("proposals", self.proposals.len() as u64),
+            ("proposals", self.group.proposals() as u64),
             ("turn_longest_us", step.turns.longest_us()),
         ];
         let mut text: String = gauges.iter().map(|(name, value)| format!("{name} {value}\n")).collect();

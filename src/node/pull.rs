@@ -1,13 +1,14 @@
 //! Pulls: fetching the records that readers lack, from other nodes or from this node's journal. Readers at the same
 //! offset share a fetch.
 
+use super::frames::request_frame;
 use super::subscriptions::Followed;
 use super::{Parts, Step};
 use crate::limits::{PAYLOAD_MAX, PULL_AGAIN_US, PULL_TIMEOUT_US, PULLED_BYTES_MAX, PULLS_MAX, PULLS_PER_HOME_MAX};
 use crate::types::{NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
 use crate::wire::response::{ErrorResponse, Fetched};
-use crate::wire::{Flags, Frame, Head, Kind, Opcode, Origin, Request, Response, Status, TrafficClass, records};
+use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass, records};
 
 /// A fetch for readers that is in flight.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,7 @@ impl Parts {
         self.subscriptions.topic_mut(place).pulls.push(from);
         step.stats.pulls += 1;
         if is_here {
-            return self.pull_here(step, id, from, max_bytes, origin);
+            return self.group.pull(step, id, from, max_bytes, origin);
         }
         if let Err(response) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
             if response.status() == Status::Unreachable.number() {
@@ -211,19 +212,4 @@ fn fetch_frame(topic: &Followed, from: Offset, max_bytes: u32) -> Frame<'static>
         max_wait_ms: 0,
     });
     request_frame(&request, &[], RequestId(0), Flags::default())
-}
-
-/// Encodes a request of this node's own.
-pub(super) fn request_frame(
-    request: &Request<'_>,
-    payload: &[u8],
-    request_id: RequestId,
-    flags: Flags,
-) -> Frame<'static> {
-    let head = Head { opcode: request.opcode().number(), flags, status: 0, request_id };
-    let mut bytes = Vec::with_capacity(128 + payload.len());
-    let sum = (payload.len(), crate::types::crc32(payload));
-    head.seal(None, sum, &mut bytes, |args| request.encode(args));
-    bytes.extend_from_slice(payload);
-    Frame::sealed(bytes)
 }

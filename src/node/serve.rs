@@ -1,10 +1,15 @@
 //! Dispatches the requests that this node executes as their target, each to the file of its subject.
 
-use super::follow::malformed;
-use super::forward::ReplyTo;
+use super::call::{Answer, Call, ReplyTo};
+use super::deliver::News;
+use super::frames::{decode, malformed};
+use super::group::{Applied, EndOfTopic, Finished, Lookup, NewRecords};
 use super::{Parts, Step};
+use crate::limits::ANNOUNCE_US;
+use crate::record::{Entry, Found, Unreadable};
+use crate::types::{NodeId, NodeSet, Offset, TopicId};
 use crate::wire::response::ErrorResponse;
-use crate::wire::{DecodeError, Flags, Frame, Opcode, Request, Response, Route, Status};
+use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Route, Status, TrafficClass};
 
 impl Parts {
     /// Executes a request that arrived on a link with this node as its target.
@@ -39,49 +44,141 @@ impl Parts {
         route: &Route,
     ) {
         let reply = if let Request::Subscribe(_) = request { reply.in_order_with_pushes() } else { reply };
-        let response = match request {
+        let call = Call { frame, route, reply };
+        let answer = self.group.execute(step, request, &call).unwrap_or_else(|| self.serve_here(step, request, &call));
+        self.answer(step, reply, answer);
+    }
+
+    /// Executes a request that concerns no topic of this node.
+    fn serve_here(
+        &mut self,
+        step: &mut Step<'_>,
+        request: &Request<'_>,
+        call: &Call<'_>,
+    ) -> Result<Answer, ErrorResponse> {
+        match request {
             Request::Ping { token, .. } => Ok(self.pong(step, *token)),
-            Request::Create { topic, retention } => self.propose_create(step, *topic, *retention, reply, route),
-            Request::Delete(topic) => self.propose_delete(step, topic, reply),
-            Request::Alter { topic, change } => self.propose_alter(step, topic, change, reply, route),
-            Request::Trim { topic, first } => self.propose_trim(step, topic, *first, reply),
-            Request::Producer { topic, opening } => self.propose_open_producer(step, topic, *opening, reply),
-            Request::List(list) => Ok(self.list(step, list)),
-            Request::Info(topic) => self.info(step, topic, route),
-            Request::Publish(publish) => self.propose_publish(step, publish, frame, reply),
-            Request::Fetch(fetch) => self.fetch(step, fetch, frame, reply, route.source),
-            Request::Subscribe(subscribe) => self.subscribe(step, subscribe, frame, reply, route.source),
-            Request::Feed { instance, reset, count } => self.on_feed(step, (*instance, *reset, *count), frame, route),
-            Request::Heads(heads) => self.on_heads(step, heads, frame, route),
-            Request::Unsubscribe { .. } | Request::Credit { .. } => {
-                Err(ErrorResponse::new(Status::BadRequest, "the node of the subscription does this"))
-            }
-            Request::Query { topic } => Ok(self.query(step, *topic, route)),
-            Request::Trace { .. } => Ok(self.traced(step, route)),
+            Request::Heads(heads) => self.on_heads(step, heads, call.frame, call.route),
+            Request::Trace { .. } => Ok(self.traced(step, call.route)),
             Request::Cluster { .. } => Ok(self.view(step)),
             Request::Stats { .. } => Ok(self.counters(step)),
             Request::Nodes { from, .. } => Ok(self.nodes(step, *from)),
-        };
-        match response {
-            Ok(Answer::Now(response)) => self.reply(step, reply, response),
+            Request::Unsubscribe { .. } | Request::Credit { .. } => {
+                Err(ErrorResponse::new(Status::BadRequest, "the node of the subscription does this"))
+            }
+            Request::Create { .. }
+            | Request::Delete(_)
+            | Request::Alter { .. }
+            | Request::Trim { .. }
+            | Request::Producer { .. }
+            | Request::List(_)
+            | Request::Info(_)
+            | Request::Publish(_)
+            | Request::Fetch(_)
+            | Request::Subscribe(_)
+            | Request::Feed { .. }
+            | Request::Query { .. } => unreachable!("{request:?} concerns a topic"),
+        }
+    }
+
+    /// Sends the answer to a request, unless it comes later.
+    fn answer(&mut self, step: &mut Step<'_>, reply: ReplyTo, answer: Result<Answer, ErrorResponse>) {
+        match answer {
+            Ok(Answer::Now(response)) => self.reply_with_readers(step, reply, response),
             Ok(Answer::Later) => {}
             Err(error) => self.reply(step, reply, error.into()),
         }
     }
-}
 
-/// How a request is answered.
-pub(super) enum Answer {
-    /// With this response.
-    Now(Response),
-    /// Later: once its entry is applied or its records are read.
-    Later,
-}
-
-/// Decodes a request whose args section has passed its checksum.
-pub(super) fn decode<'a>(opcode: Opcode, args: &'a [u8], frame: &Frame<'_>) -> Result<Request<'a>, DecodeError> {
-    if !frame.payload().is_empty() && !Request::has_payload(opcode) {
-        return Err(DecodeError::Payload);
+    /// Sends a response. If it describes a topic, its readers at this node are added to those at other nodes.
+    fn reply_with_readers(&mut self, step: &mut Step<'_>, reply: ReplyTo, mut response: Response) {
+        if let Response::Described(description) | Response::Created { description, .. } = &mut response
+            && let Some(topic) = &mut description.topic
+        {
+            self.subscriptions.count_readers(topic);
+        }
+        self.reply(step, reply, response);
     }
-    Request::decode(opcode, args)
+
+    /// Applies committed entries, answers those who have proposed them, and pushes what is new to its readers.
+    pub(super) fn on_synced(&mut self, step: &mut Step<'_>, entries: &mut Vec<Entry>) {
+        // Batches of a topic that are committed together are pushed together.
+        let mut news: Vec<(TopicId, Offset)> = Vec::new();
+        let is_read = self.group.has_feeds() || self.subscriptions.len() > 0;
+        for entry in entries.drain(..) {
+            let Applied { answer, deleted, stored } = self.group.apply(step, entry);
+            if let Some((reply, response)) = answer {
+                self.reply_with_readers(step, reply, response);
+            }
+            if let Some(topic) = deleted {
+                self.push_end(step, topic);
+            }
+            news.extend(stored.filter(|_| is_read));
+        }
+        self.group.report_outcomes(step);
+        news.sort_unstable();
+        news.dedup_by_key(|(topic, _)| *topic);
+        for (topic, from) in news {
+            self.push_records(step, topic, from);
+        }
+        self.group.evict(step.settings);
+    }
+
+    /// Pushes the newly committed records of a topic, from an offset on, to its readers.
+    fn push_records(&mut self, step: &mut Step<'_>, id: TopicId, mut from: Offset) {
+        let is_read_here = self.subscriptions.topic_of(id).is_some();
+        while let Some(NewRecords { span, frame, targets }) = self.group.next_push(step, id, from, is_read_here) {
+            from = span.end;
+            if let Some(targets) = targets {
+                let route = self.multicast_route(step, targets, TrafficClass::Bulk);
+                self.fan_out(step, &route, News::Made(&frame));
+            }
+            if let Some(place) = self.subscriptions.topic_of(id) {
+                self.deliver(step, place, span, News::Made(&frame));
+            }
+        }
+    }
+
+    /// Reports the deletion of a topic to its readers.
+    fn push_end(&mut self, step: &mut Step<'_>, id: TopicId) {
+        let EndOfTopic { error, frame } = self.group.end_feeds(step, id);
+        if let Some((frame, targets)) = frame {
+            let route = self.multicast_route(step, targets, TrafficClass::Control);
+            self.fan_out(step, &route, News::Made(&frame));
+        }
+        if let Some(place) = self.subscriptions.topic_of(id) {
+            self.end_topic(step, place, &error);
+        }
+    }
+
+    /// Handles the journal's answer to a query.
+    pub(super) fn on_read(&mut self, step: &mut Step<'_>, lookup: Lookup, found: Result<Found, Unreadable>) {
+        match self.group.on_read(step, lookup, found) {
+            Finished::Request(reply, answer) => self.answer(step, reply, answer),
+            Finished::Pull(origin, fetched) => self.on_pulled_here(step, origin, fetched),
+        }
+    }
+
+    /// Tells all other nodes once that this one has started, when its links are up.
+    pub(super) fn announce_start(&mut self, step: &mut Step<'_>) {
+        let (up, bits) = (self.routing.up(), usize::from(step.settings.dimension.bits()));
+        let is_late = self.clock.uptime_ms(step.now) * 1000 >= ANNOUNCE_US;
+        if up == 0 || up < bits && !is_late {
+            return;
+        }
+        for (node, frame) in self.group.announce(step) {
+            self.send_heads(step, node, frame);
+        }
+    }
+
+    /// Sends HEADS. The receiver detects a lost one by its counter.
+    pub(super) fn send_heads(&mut self, step: &mut Step<'_>, node: NodeId, frame: Frame<'static>) {
+        let _ = self.send_request(step, node, TrafficClass::Control, Origin::from_number(0), frame);
+    }
+
+    fn multicast_route(&self, step: &Step<'_>, targets: NodeSet, class: TrafficClass) -> Route {
+        let mut route = self.new_route(step, step.settings.id, Kind::Multicast, class, Origin::from_number(0));
+        route.targets = targets;
+        route
+    }
 }

@@ -15,6 +15,7 @@ use super::work::Work;
 use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, NodeId, Offset, RequestId, TopicId};
 use crate::wire::Frame;
+use crate::wire::response::TopicState;
 
 /// A reader of a topic: a subscription, or a FETCH that waits.
 #[derive(Debug)]
@@ -497,6 +498,17 @@ impl Subscriptions {
         Report { push: topic.push, subscribers, slowest: topic.slowest().filter(|slowest| *slowest < head) }
     }
 
+    /// Adds this node's readers to the description of a topic.
+    pub(super) fn count_readers(&self, described: &mut TopicState) {
+        let Some(place) = self.topic_of(described.id) else { return };
+        let here = self.current_report(place, described.next);
+        // Other nodes say how many there are.
+        described.subscribers = described.subscribers.saturating_add(here.subscribers);
+        described.feeds = described.feeds.saturating_add(1);
+        let lag = here.slowest.map_or(0, |slowest| described.next.0.saturating_sub(slowest.0));
+        described.lag = described.lag.max(lag);
+    }
+
     /// Asserts the invariants.
     pub(super) fn check(&self) {
         let (mut readers, mut tails_bytes) = (0, 0);
@@ -619,7 +631,7 @@ mod tests {
     /// Returns a push of one record whose frame has `len` bytes.
     fn pushed(base: u64, len: usize) -> Pushed {
         let request = crate::wire::Request::Credit { limit: 0 };
-        let frame = super::super::pull::request_frame(
+        let frame = super::super::frames::request_frame(
             &request,
             &vec![0; len - 44],
             RequestId(0),

@@ -1,10 +1,8 @@
 //! The tick: everything that happens because time passes. It runs every [`TICK_US`]; nothing has a timer of its own.
 
-use super::apply::{Cost, Proposal};
 use super::conns::Peer;
 use super::{Parts, Step};
-use crate::limits::{AGE_SCAN_PER_TICK, HEADS_US, PAUSED_PING_US, TICK_US};
-use crate::record::Entry;
+use crate::limits::{CLOCK_ASK_US, HEADS_US, PAUSED_PING_US, TICK_US};
 use crate::types::{ConnId, Now};
 use crate::wire::Status;
 
@@ -23,8 +21,6 @@ pub(super) struct Clock {
     ticks: u64,
     /// Monotonic time, in microseconds, until which an accepted connection may have been opened during a stall.
     stale_until_us: u64,
-    /// The place in the catalogue where the next scan for expired records starts.
-    age_place: usize,
 }
 
 /// What to do about a silent client.
@@ -35,7 +31,7 @@ enum Due {
 
 impl Clock {
     pub(super) const fn new(now: Now) -> Self {
-        Self { started_us: now.monotonic_us, next_tick_us: now.monotonic_us, ticks: 0, stale_until_us: 0, age_place: 0 }
+        Self { started_us: now.monotonic_us, next_tick_us: now.monotonic_us, ticks: 0, stale_until_us: 0 }
     }
 
     pub(super) const fn next_tick_us(&self) -> u64 {
@@ -71,7 +67,13 @@ impl Parts {
         }
         self.clock.next_tick_us = step.now.after_us(TICK_US);
         self.clock.ticks += 1;
-        self.tick_wall(step);
+        if let Some(reclock) = step.wall.tick(step.now) {
+            step.stats.clock_jumps += 1;
+            self.group.propose_reclock(step, reclock);
+        }
+        if !step.wall.is_trusted() && self.clock.is_every(CLOCK_ASK_US / TICK_US) {
+            self.ping_neighbours(step);
+        }
         self.tick_links(step);
         self.announce_start(step);
         self.tick_admission(step);
@@ -82,9 +84,7 @@ impl Parts {
         if self.clock.is_every(TICKS_PER_CLIENT_SCAN) {
             self.tick_clients(step);
         }
-        if self.catalogue.has_aging() && self.knows_ages(step) {
-            self.trim_aged(step);
-        }
+        self.group.trim_aged(step);
     }
 
     /// Expires and retries the fetches and polls of subscriptions here, and exchanges HEADS and FEED with other nodes
@@ -98,7 +98,9 @@ impl Parts {
             self.tick_outages(step);
         }
         if self.clock.is_every(HEADS_US / TICK_US) {
-            self.send_heads(step);
+            for (node, frame) in self.group.heads(step) {
+                self.send_heads(step, node, frame);
+            }
             self.tick_followed(step);
         }
     }
@@ -173,29 +175,6 @@ impl Parts {
                 }
             }
         }
-    }
-
-    /// Proposes to remove the records that exceed their topic's maximum age. Each tick scans a part of the catalogue.
-    fn trim_aged(&mut self, step: &mut Step<'_>) {
-        let (from, now_us) = (self.clock.age_place, step.wall.now_us(step.now));
-        let trims: Vec<Entry> = self
-            .catalogue
-            .scan(from, AGE_SCAN_PER_TICK)
-            .filter(|(_, topic)| topic.retention.age_ms > 0 && self.knows_age_of(step, &topic.log))
-            .filter_map(|(_, topic)| {
-                let oldest_us = now_us.saturating_sub(topic.retention.age_ms.saturating_mul(1000));
-                let first = topic.log.age_cut(oldest_us, self.catalogue.eras());
-                (first > topic.log.first()).then_some(Entry::Trim { topic: topic.id, first })
-            })
-            .collect();
-        for entry in trims {
-            // While the disk hangs, the records stay; a later tick proposes it again.
-            if self.check_queue(step, Cost::of(&entry)).is_ok() {
-                self.propose(step, entry, Proposal::Trim);
-            }
-        }
-        let behind = from + AGE_SCAN_PER_TICK;
-        self.clock.age_place = if behind < self.catalogue.places() { behind } else { 0 };
     }
 }
 

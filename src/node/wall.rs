@@ -10,13 +10,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::apply::Proposal;
-use super::{Parts, Step};
-use crate::limits::{
-    CLOCK_AGREES_US, CLOCK_ASK_US, CLOCK_JUMP_LASTS_US, CLOCK_JUMP_US, CLOCK_SLEW_US, CLOCK_TRUST_US, TICK_US,
-};
-use crate::record::{Entry, Jump, Reclock};
-use crate::topic::{Catalogue, TopicLog};
+use crate::limits::{CLOCK_AGREES_US, CLOCK_JUMP_LASTS_US, CLOCK_JUMP_US, CLOCK_SLEW_US, CLOCK_TRUST_US};
+use crate::record::{Jump, Reclock};
+use crate::topic::{Catalogue, Eras, TopicLog};
 use crate::types::Now;
 
 /// The last second of the year 9999, the last year of four digits.
@@ -108,51 +104,39 @@ impl Wall {
     }
 
     /// Returns true if the clock is comparable with the append times of records from before the start.
-    fn is_trusted(&self) -> bool {
+    pub(super) fn is_trusted(&self) -> bool {
         self.trust == Trust::Yes
     }
-}
-
-impl Parts {
-    /// Adjusts the clock to the machine's wall clock, detects a jump, and checks whether the clock can be trusted.
-    pub(super) fn tick_wall(&mut self, step: &mut Step<'_>) {
-        let (now, told_us) = (step.now, step.wall.now_us(step.now));
+    /// Adjusts the clock to the machine's wall clock, and checks whether it can be trusted. After a jump, returns the
+    /// entry that records it.
+    pub(super) fn tick(&mut self, now: Now) -> Option<Reclock> {
+        let told_us = self.now_us(now);
         let ahead_us = now.wall_us.cast_signed().wrapping_sub(told_us.cast_signed());
+        let mut reclock = None;
         if ahead_us.unsigned_abs() < CLOCK_JUMP_US {
-            step.wall.jumped_us = None;
+            self.jumped_us = None;
             let slew_us = ahead_us.clamp(-CLOCK_SLEW_US, CLOCK_SLEW_US);
-            step.wall.ahead_us = step.wall.ahead_us.wrapping_add_signed(slew_us);
-        } else if now.monotonic_us - *step.wall.jumped_us.get_or_insert(now.monotonic_us) >= CLOCK_JUMP_LASTS_US {
-            self.on_clock_jump(step, told_us);
+            self.ahead_us = self.ahead_us.wrapping_add_signed(slew_us);
+        } else if now.monotonic_us - *self.jumped_us.get_or_insert(now.monotonic_us) >= CLOCK_JUMP_LASTS_US {
+            reclock = Some(self.jump(now, told_us));
         }
-        if let Trust::NotSince(since_us) = step.wall.trust {
-            if now.monotonic_us.saturating_sub(since_us) >= CLOCK_TRUST_US {
-                log::info!("the clock did not jump for {} minutes: age limits apply", CLOCK_TRUST_US / 60_000_000);
-                step.wall.trust = Trust::Yes;
-            } else if self.clock.is_every(CLOCK_ASK_US / TICK_US) {
-                self.ping_neighbours(step);
-            }
+        if let Trust::NotSince(since_us) = self.trust
+            && now.monotonic_us.saturating_sub(since_us) >= CLOCK_TRUST_US
+        {
+            log::info!("the clock did not jump for {} minutes: age limits apply", CLOCK_TRUST_US / 60_000_000);
+            self.trust = Trust::Yes;
         }
-    }
-
-    /// Returns true if ages can be computed. This is false between a jump and the commit of the entry that records it.
-    pub(super) fn knows_ages(&self, step: &Step<'_>) -> bool {
-        step.wall.era == self.catalogue.eras().newest().number
-    }
-
-    /// Returns true if the age of a log's first record is known: this process appended it, or the clock is trusted.
-    pub(super) fn knows_age_of(&self, step: &Step<'_>, log: &TopicLog) -> bool {
-        step.wall.is_trusted() || log.begins_behind(step.wall.before)
+        reclock
     }
 
     /// Begins a new era, at the first event after a restart, if the restored records may be from a different clock.
-    /// This precedes any other proposal.
-    pub(super) fn begin_clock(&mut self, step: &mut Step<'_>) {
-        let Some(Inherited { latest_us, are_aged }) = step.wall.inherited.take() else { return };
-        let at_us = step.wall.now_us(step.now);
-        step.wall.stamped_us = latest_us;
-        step.wall.was_behind = at_us.saturating_add(CLOCK_JUMP_US) < latest_us;
-        if step.wall.was_behind {
+    /// Returns the entry that records it, which precedes any other proposal.
+    pub(super) fn begin(&mut self, now: Now) -> Option<Reclock> {
+        let Inherited { latest_us, are_aged } = self.inherited.take()?;
+        let at_us = self.now_us(now);
+        self.stamped_us = latest_us;
+        self.was_behind = at_us.saturating_add(CLOCK_JUMP_US) < latest_us;
+        if self.was_behind {
             log::warn!(
                 "the clock says {}, but records were appended at {}: a clock was wrong; times go on from {}",
                 utc(at_us),
@@ -160,49 +144,58 @@ impl Parts {
                 utc(at_us)
             );
         }
-        if step.wall.was_behind || are_aged {
-            self.propose_reclock(step, Reclock { at_us, jump: None });
-            step.wall.first_era = step.wall.era;
+        if !self.was_behind && !are_aged {
+            return None;
         }
+        let reclock = self.reclock(Reclock { at_us, jump: None });
+        self.first_era = self.era;
+        Some(reclock)
     }
 
     /// Handles a jump: the machine's wall clock differs from the prediction of the monotonic clock, and continues to do
     /// so.
-    fn on_clock_jump(&mut self, step: &mut Step<'_>, was_us: u64) {
-        let at_us = step.now.wall_us;
+    fn jump(&mut self, now: Now, was_us: u64) -> Reclock {
+        let at_us = now.wall_us;
         log::warn!("the clock jumped from {} to {}; records keep the ages that they have", utc(was_us), utc(at_us));
-        let since_era = match step.wall.trust {
+        let since_era = match self.trust {
             Trust::Yes => 0,
             // Records from before the start are dated by whichever clock, before or after the jump, makes them younger:
             // they then expire too late rather than too early. A clock that was behind their append times is not used.
-            Trust::NotSince(_) if at_us < was_us => step.wall.era + 1,
-            Trust::NotSince(_) if step.wall.was_behind => step.wall.first_era,
+            Trust::NotSince(_) if at_us < was_us => self.era + 1,
+            Trust::NotSince(_) if self.was_behind => self.first_era,
             Trust::NotSince(_) => 0,
         };
-        if !step.wall.is_trusted() {
-            step.wall.trust = Trust::NotSince(step.now.monotonic_us);
+        if !self.is_trusted() {
+            self.trust = Trust::NotSince(now.monotonic_us);
         }
-        step.wall.ahead_us = at_us.wrapping_sub(step.now.monotonic_us);
-        step.wall.jumped_us = None;
-        step.stats.clock_jumps += 1;
-        self.propose_reclock(step, Reclock { at_us, jump: Some(Jump { was_us, since_era }) });
+        self.ahead_us = at_us.wrapping_sub(now.monotonic_us);
+        self.jumped_us = None;
+        self.reclock(Reclock { at_us, jump: Some(Jump { was_us, since_era }) })
     }
 
-    fn propose_reclock(&mut self, step: &mut Step<'_>, reclock: Reclock) {
-        step.wall.era += 1;
-        step.wall.stamped_us = reclock.at_us;
-        self.propose(step, Entry::Reclock(reclock), Proposal::Reclock);
+    const fn reclock(&mut self, reclock: Reclock) -> Reclock {
+        self.era += 1;
+        self.stamped_us = reclock.at_us;
+        reclock
     }
 
-    /// Compares this node's clock with that of a neighbour, which said that it is `theirs_us`.
-    pub(super) fn compare_clock(&mut self, step: &mut Step<'_>, bit: u8, theirs_us: u64) {
-        if !step.wall.is_trusted() && theirs_us.abs_diff(step.wall.now_us(step.now)) <= CLOCK_AGREES_US {
-            log::info!(
-                "the clock of {} agrees: age limits apply",
-                step.settings.name(self.routing.neighbour(bit).node)
-            );
-            step.wall.trust = Trust::Yes;
+    /// Compares the clock with that of a neighbour. Returns true if it has become trusted, because the two agree.
+    pub(super) fn compare(&mut self, now: Now, theirs_us: u64) -> bool {
+        let agrees = !self.is_trusted() && theirs_us.abs_diff(self.now_us(now)) <= CLOCK_AGREES_US;
+        if agrees {
+            self.trust = Trust::Yes;
         }
+        agrees
+    }
+
+    /// Returns true if ages can be computed. This is false between a jump and the commit of the entry that records it.
+    pub(super) fn knows_ages(&self, eras: &Eras) -> bool {
+        self.era == eras.newest().number
+    }
+
+    /// Returns true if the age of a log's first record is known: this process appended it, or the clock is trusted.
+    pub(super) fn knows_age_of(&self, log: &TopicLog) -> bool {
+        self.is_trusted() || log.begins_behind(self.before)
     }
 }
 

@@ -200,7 +200,7 @@ impl Harness {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
         let mut node = Node::new(settings, now);
         // The process has been running for a long time.
-        node.parts.has_announced = true;
+        node.parts.group.set_announced(true);
         Self {
             node,
             now,

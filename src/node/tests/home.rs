@@ -210,7 +210,7 @@ fn a_start_tells_all_others_once_that_it_is_another_one_when_the_links_are_up_or
     // With only one of two links, it waits for the other one.
     for (dimension, after_us) in [(1, 0), (2, ANNOUNCE_US)] {
         let mut node = Harness::in_cube(dimension);
-        node.node.parts.has_announced = false;
+        node.node.parts.group.set_announced(false);
         assert_eq!(node.pass(TICK_US).len(), 0, "nobody can be told");
         node.link_up();
         let mut told: Vec<u16> = Vec::new();

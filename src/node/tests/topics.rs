@@ -8,7 +8,6 @@ use crate::limits::{
 use crate::node::Event;
 use crate::node::charge::charge_of;
 use crate::record::Entry;
-use crate::topic::NewTopic;
 use crate::types::{ConnId, Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicName};
 use crate::wire::request::{ANY_NODE, Fetch, List, Publish, Start};
 use crate::wire::response::{Detail, OFFSET_FORGOTTEN, Page};
@@ -87,11 +86,12 @@ fn the_topic_that_is_one_too_many_is_refused_and_those_that_are_there_are_found(
     let mut node = Harness::alone();
     let client = node.client();
     let create = |name| Request::Create { topic: TopicName::new(name).unwrap(), retention: Retention::default() };
-    for number in 1..TOPICS_MAX {
-        let name = number.to_string().into();
-        let new = NewTopic { name, seed: 1, epoch: Epoch(1), retention: Retention::default(), created_us: 0 };
-        assert!(node.node.parts.catalogue.insert(new).is_some());
-    }
+    let entry = |number: usize| {
+        let (name, retention) = (number.to_string().into(), Retention::default());
+        Entry::Create { name, seed: 1, epoch: Epoch(1), retention, created_us: 0 }
+    };
+    node.node.replay((1..TOPICS_MAX).map(entry).collect());
+    assert_eq!(node.node.topic_count(), TOPICS_MAX - 1);
     node.fill(|node| {
         for (name, status) in
             [("last", Status::Ok), ("one-more", Status::Quota), ("last", Status::OkExists), ("17", Status::OkExists)]
@@ -320,7 +320,7 @@ fn what_the_journal_has_no_space_for_is_refused_and_leaves_the_counts_right() {
     assert_eq!(answers, (2..7).map(|id| (id, Status::Quota)).collect::<Vec<_>>());
     assert_eq!(node.answer_to(client, 9, &Request::Info(topic("topic-00000"))).status(), Status::Ok.number());
     assert_eq!(node.answer_to(client, 9, &Request::Info(topic("new"))).status(), Status::UnknownTopic.number());
-    assert_eq!((node.node.parts.proposals.len(), node.node.parts.proposals.creates()), (0, 0));
+    assert_eq!(node.node.parts.group.proposals(), 0);
     assert_eq!(node.ask(client, 10, &new).len(), 0, "there is room in the queue");
 }
 

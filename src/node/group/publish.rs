@@ -1,28 +1,28 @@
 //! PUBLISH at the home: the batch is validated, proposed, and acknowledged once it is applied.
 
-use super::apply::{Cost, Proposal};
-use super::forward::ReplyTo;
-use super::serve::Answer;
-use super::{Parts, Step};
+use super::super::Step;
+use super::super::call::{Answer, Call};
+use super::Group;
+use super::proposals::{Cost, Proposal};
 use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};
 use crate::record::{Batch, Entry, Place};
 use crate::types::Opening;
 use crate::wire::request::{self, Publish};
 use crate::wire::response::{Detail, ErrorResponse};
-use crate::wire::{Frame, Status, records};
+use crate::wire::{Status, records};
 
-impl Parts {
+impl Group {
     pub(super) fn propose_open_producer(
         &mut self,
         step: &mut Step<'_>,
         topic: &request::Topic<'_>,
         opening: Opening,
-        reply: ReplyTo,
+        call: &Call<'_>,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.topic_ref(step, topic)?;
+        let topic = self.topic_ref(step.settings, topic)?;
         let entry = Entry::OpenProducer { topic, opening };
-        self.check_batch(step, Cost::of(&entry))?;
-        self.propose(step, entry, Proposal::OpenProducer { reply });
+        self.check_batch(step.settings, Cost::of(&entry))?;
+        self.propose(step, entry, Proposal::OpenProducer { reply: call.reply });
         Ok(Answer::Later)
     }
 
@@ -30,10 +30,9 @@ impl Parts {
         &mut self,
         step: &mut Step<'_>,
         publish: &Publish<'_>,
-        frame: &Frame<'_>,
-        reply: ReplyTo,
+        call: &Call<'_>,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.topic_ref(step, &publish.topic)?;
+        let (frame, topic) = (call.frame, self.topic_ref(step.settings, &publish.topic)?);
         if frame.payload().len() > PAYLOAD_MAX as usize {
             let message = format!("a batch has at most {PAYLOAD_MAX} bytes of records");
             return Err(ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(PAYLOAD_MAX.into())));
@@ -61,8 +60,8 @@ impl Parts {
             place: Place::default(),
         };
         let entry = Entry::Publish(batch);
-        self.check_batch(step, Cost::of(&entry))?;
-        self.propose(step, entry, Proposal::Publish { reply });
+        self.check_batch(step.settings, Cost::of(&entry))?;
+        self.propose(step, entry, Proposal::Publish { reply: call.reply });
         Ok(Answer::Later)
     }
 }

@@ -1,0 +1,43 @@
+//! Encoding and decoding frames, as several parts of the node need it.
+
+use crate::types::{RequestId, crc32};
+use crate::wire::response::ErrorResponse;
+use crate::wire::{DecodeError, Flags, Frame, Head, Opcode, Request, Status};
+
+/// Encodes a request of this node's own.
+pub(super) fn request_frame(
+    request: &Request<'_>,
+    payload: &[u8],
+    request_id: RequestId,
+    flags: Flags,
+) -> Frame<'static> {
+    let head = Head { opcode: request.opcode().number(), flags, status: 0, request_id };
+    let mut bytes = Vec::with_capacity(128 + payload.len());
+    let sum = (payload.len(), crc32(payload));
+    head.seal(None, sum, &mut bytes, |args| request.encode(args));
+    bytes.extend_from_slice(payload);
+    Frame::sealed(bytes)
+}
+
+/// Returns the frame of a request whose arguments this node has changed.
+pub(super) fn changed_frame(frame: &Frame<'_>, request: &Request<'_>) -> Frame<'static> {
+    request_frame(request, &[], frame.header.request_id, frame.header.flags)
+}
+
+/// Decodes a request whose args section has passed its checksum.
+pub(super) fn decode<'a>(opcode: Opcode, args: &'a [u8], frame: &Frame<'_>) -> Result<Request<'a>, DecodeError> {
+    if !frame.payload().is_empty() && !Request::has_payload(opcode) {
+        return Err(DecodeError::Payload);
+    }
+    Request::decode(opcode, args)
+}
+
+/// Returns the error for args or a payload that cannot be decoded.
+pub(super) fn malformed(error: DecodeError) -> ErrorResponse {
+    ErrorResponse::new(error.status(), error.to_string())
+}
+
+/// Returns the payload of a frame between nodes, after verifying its checksum.
+pub(super) fn sound_payload(frame: &Frame<'_>) -> Result<bytes::Bytes, ErrorResponse> {
+    frame.keep_payload().map_err(|_| ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"))
+}

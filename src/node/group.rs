@@ -1,0 +1,197 @@
+//! The topics of one slot: the requests for them, the log of their changes, and what their leader pushes to readers.
+//!
+//! ```text
+//!  a request ──► execute ──► an answer at once
+//!                   └──────► a proposal: its entry goes to the log (Action::Append)
+//!  a committed entry ──► apply ──► the answer to whoever proposed it, and newly committed records
+//!  newly committed records ──► next_push ──► the frame for all readers, and the nodes that have some
+//!  a query of the journal (Action::Read) ──► on_read ──► the answer to whoever waits for it
+//! ```
+//!
+//! | file | subject |
+//! |---|---|
+//! | `topics` | creating, deleting, changing, listing and describing topics |
+//! | `publish` | batches and producers |
+//! | `fetch`, `read` | reading records, from memory and from the journal |
+//! | `proposals` | the entries that are not committed yet, and whom to answer |
+//! | `room` | whether there is room for an entry |
+//! | `apply` | committed entries: the only place that changes topics |
+//! | `restore` | the same at a start |
+//! | `push` | newly committed records on their way to readers |
+//! | `feeds`, `feed`, `heads` | the nodes that have readers, and what they are told once a second |
+//! | `age` | retention by age |
+//!
+//! What is in [`Group`] follows from the committed entries, but for the proposals. What is in [`Lead`] only a leader
+//! has; it is lost when leading ends.
+
+mod age;
+mod apply;
+mod feed;
+mod feeds;
+mod fetch;
+mod heads;
+mod proposals;
+mod publish;
+mod push;
+mod read;
+mod restore;
+mod room;
+mod topics;
+
+pub(super) use apply::Applied;
+pub(super) use push::{EndOfTopic, NewRecords};
+pub(super) use read::Finished;
+pub use read::Lookup;
+
+use bytes::BytesMut;
+
+use super::call::{Answer, Call};
+use super::{Settings, Step};
+use crate::limits::PAYLOADS_BYTES;
+use crate::record::Note;
+use crate::topic::{Catalogue, NotHeld};
+use crate::types::{Offset, TopicId};
+use crate::wire::Request;
+use crate::wire::response::{Durability, ErrorResponse, Fetched};
+use feeds::Feeds;
+use fetch::read_log;
+use proposals::Proposals;
+use read::Reads;
+
+/// The topics of one slot.
+#[derive(Debug)]
+pub(super) struct Group {
+    catalogue: Catalogue,
+    proposals: Proposals,
+    /// Buffer into which small payloads are copied on their way from a frame into the log.
+    payloads: BytesMut,
+    /// Outcomes of the entries that are being applied, for the journal.
+    notes: Vec<Note>,
+    /// True while the journal has space for more records.
+    has_space: bool,
+    /// The place in the catalogue where the next scan for expired records starts.
+    age_place: usize,
+    lead: Lead,
+}
+
+/// What only the leader of a group has.
+#[derive(Debug)]
+struct Lead {
+    feeds: Feeds,
+    reads: Reads,
+    /// True once all other nodes were told who leads.
+    has_announced: bool,
+}
+
+impl Group {
+    /// Returns a group without topics.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let mut catalogue = Catalogue::default();
+        if settings.durability != Durability::Memory {
+            catalogue.allow_eviction();
+        }
+        let feeds = Feeds::new(settings.dimension.nodes());
+        Self {
+            catalogue,
+            proposals: Proposals::default(),
+            payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
+            notes: Vec::new(),
+            has_space: true,
+            age_place: 0,
+            lead: Lead { feeds, reads: Reads::default(), has_announced: false },
+        }
+    }
+
+    /// Executes a request for a topic of this group. A change is proposed, and answered once it is applied. Returns
+    /// `None` for requests that concern no topic.
+    pub(super) fn execute(
+        &mut self,
+        step: &mut Step<'_>,
+        request: &Request<'_>,
+        call: &Call<'_>,
+    ) -> Option<Result<Answer, ErrorResponse>> {
+        Some(match request {
+            Request::Create { topic, retention } => self.propose_create(step, *topic, *retention, call),
+            Request::Delete(topic) => self.propose_delete(step, topic, call),
+            Request::Alter { topic, change } => self.propose_alter(step, topic, change, call),
+            Request::Trim { topic, first } => self.propose_trim(step, topic, *first, call),
+            Request::Producer { topic, opening } => self.propose_open_producer(step, topic, *opening, call),
+            Request::Publish(publish) => self.propose_publish(step, publish, call),
+            Request::List(list) => Ok(self.list(step, list)),
+            Request::Info(topic) => self.info(step.settings, topic, call),
+            Request::Query { topic } => Ok(self.query(step.settings, *topic, call)),
+            Request::Fetch(fetch) => self.fetch(step, fetch, call),
+            Request::Subscribe(subscribe) => self.subscribe(step, subscribe, call),
+            Request::Feed { instance, reset, count } => self.on_feed(step, (*instance, *reset, *count), call),
+            Request::Ping { .. }
+            | Request::Heads(_)
+            | Request::Unsubscribe { .. }
+            | Request::Credit { .. }
+            | Request::Trace { .. }
+            | Request::Cluster { .. }
+            | Request::Stats { .. }
+            | Request::Nodes { .. } => return None,
+        })
+    }
+
+    /// Returns records of a topic from an offset on, if they are in memory; `None` if the topic has none from there on.
+    pub(super) fn read(
+        &self,
+        step: &mut Step<'_>,
+        id: TopicId,
+        from: Offset,
+        max_bytes: u32,
+    ) -> Option<Result<Fetched, NotHeld>> {
+        let topic = self.catalogue.get(id).filter(|topic| from < topic.log.next())?;
+        Some(read_log(step.work, topic, from, max_bytes, 0))
+    }
+
+    /// Returns all topics, for queries.
+    pub(super) const fn topics(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Returns the log start and end offsets of a topic.
+    pub(super) fn extent(&self, id: TopicId) -> Option<(Offset, Offset)> {
+        self.catalogue.get(id).map(|topic| (topic.log.first(), topic.log.next()))
+    }
+
+    /// Returns true when another node reads topics of this group.
+    pub(super) fn has_feeds(&self) -> bool {
+        !self.lead.feeds.is_empty()
+    }
+
+    /// Returns the number of pairs of a topic and a node that reads it.
+    pub(super) fn feeds(&self) -> usize {
+        self.lead.feeds.len()
+    }
+
+    /// Returns the number of uncommitted proposals.
+    pub(super) fn proposals(&self) -> usize {
+        self.proposals.len()
+    }
+
+    /// Records whether the journal has space for more records.
+    pub(super) const fn set_space(&mut self, is_left: bool) {
+        self.has_space = is_left;
+    }
+
+    /// Returns true if nothing waits for the disk.
+    pub(super) fn is_settled(&self) -> bool {
+        self.proposals.len() == 0 && self.lead.reads.is_empty()
+    }
+
+    /// Sets whether all other nodes were told who leads.
+    #[cfg(test)]
+    pub(super) const fn set_announced(&mut self, has_announced: bool) {
+        self.lead.has_announced = has_announced;
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        self.catalogue.check();
+        self.proposals.check();
+        self.lead.feeds.check();
+        self.lead.reads.check();
+    }
+}

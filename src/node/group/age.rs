@@ -1,0 +1,40 @@
+//! Retention by age, and the entries about the wall clock on which it depends.
+
+use super::super::Step;
+use super::Group;
+use super::proposals::{Cost, Proposal};
+use crate::limits::AGE_SCAN_PER_TICK;
+use crate::record::{Entry, Reclock};
+
+impl Group {
+    /// Proposes the entry that records a jump of the wall clock.
+    pub(in crate::node) fn propose_reclock(&mut self, step: &mut Step<'_>, reclock: Reclock) {
+        self.propose(step, Entry::Reclock(reclock), Proposal::Reclock);
+    }
+
+    /// Proposes to remove the records that exceed their topic's maximum age. Each tick scans a part of the catalogue.
+    pub(in crate::node) fn trim_aged(&mut self, step: &mut Step<'_>) {
+        if !self.catalogue.has_aging() || !step.wall.knows_ages(self.catalogue.eras()) {
+            return;
+        }
+        let (from, now_us) = (self.age_place, step.wall.now_us(step.now));
+        let trims: Vec<Entry> = self
+            .catalogue
+            .scan(from, AGE_SCAN_PER_TICK)
+            .filter(|(_, topic)| topic.retention.age_ms > 0 && step.wall.knows_age_of(&topic.log))
+            .filter_map(|(_, topic)| {
+                let oldest_us = now_us.saturating_sub(topic.retention.age_ms.saturating_mul(1000));
+                let first = topic.log.age_cut(oldest_us, self.catalogue.eras());
+                (first > topic.log.first()).then_some(Entry::Trim { topic: topic.id, first })
+            })
+            .collect();
+        for entry in trims {
+            // While the disk hangs, the records stay; a later tick proposes it again.
+            if self.check_queue(step.settings, Cost::of(&entry)).is_ok() {
+                self.propose(step, entry, Proposal::Trim);
+            }
+        }
+        let behind = from + AGE_SCAN_PER_TICK;
+        self.age_place = if behind < self.catalogue.places() { behind } else { 0 };
+    }
+}

@@ -1,0 +1,323 @@
+//! Applying committed entries: the only place that changes topics and that acknowledges changes.
+//!
+//! Entries are committed in the order in which they were proposed; their effect depends only on the entry and on the
+//! topics when it is applied.
+
+use super::super::action::Action;
+use super::super::call::ReplyTo;
+use super::super::{Settings, Step};
+use super::Group;
+use super::proposals::{Cost, Proposal};
+use crate::limits::TOPICS_MAX;
+use crate::record::{Batch, Entry, Filed, Note, TopicRef};
+use crate::topic::{Era, NewTopic, NotOpened, Opened, Stored, Topic, Verdict};
+use crate::types::{Offset, Opening, SettingsChange, TopicId, TopicName};
+use crate::wire::response::{Detail, Durability, ErrorResponse, OFFSET_FORGOTTEN, OpenedProducer, Published};
+use crate::wire::{Response, Status};
+
+/// What the other parts have to do once an entry has been applied.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Applied {
+    /// The answer, and whom to give it.
+    pub answer: Option<(ReplyTo, Response)>,
+    /// The topic that was deleted.
+    pub deleted: Option<TopicId>,
+    /// The topic that has new records, and the offset of the first one.
+    pub stored: Option<(TopicId, Offset)>,
+}
+
+impl Applied {
+    fn answered(reply: ReplyTo, result: Result<Response, ErrorResponse>) -> Self {
+        Self { answer: Some((reply, result.unwrap_or_else(Response::from))), ..Self::default() }
+    }
+}
+
+impl Group {
+    /// Proposes an entry for the log. It is applied once it is committed.
+    pub(super) fn propose(&mut self, step: &mut Step<'_>, entry: Entry, proposal: Proposal) {
+        self.proposals.push(proposal, Cost::of(&entry));
+        step.out.push(Action::Append { entry });
+    }
+
+    /// Applies the next committed entry.
+    pub(in crate::node) fn apply(&mut self, step: &mut Step<'_>, entry: Entry) -> Applied {
+        let proposal = self.proposals.pop().expect("only what was proposed is committed");
+        match (entry, proposal) {
+            (Entry::Publish(batch), Proposal::Publish { reply }) => {
+                let result = self.apply_publish(step, batch);
+                let is_new = |published: &&Published| !published.duplicate;
+                let stored = result.as_ref().ok().filter(is_new).map(|published| (published.topic_id, published.base));
+                Applied { stored, ..Applied::answered(reply, result.map(Response::Published)) }
+            }
+            (Entry::Create { name, seed, epoch, retention, created_us }, Proposal::Create { reply, path }) => {
+                let new = NewTopic { name, seed, epoch, retention, created_us };
+                Applied::answered(reply, self.apply_create(step.settings, new, path))
+            }
+            (Entry::Delete { topic }, Proposal::Delete { reply }) => {
+                let result = self.apply_delete(step.settings, &topic);
+                let deleted = if let Ok(Response::Deleted { topic_id }) = &result { Some(*topic_id) } else { None };
+                Applied { deleted, ..Applied::answered(reply, result) }
+            }
+            (Entry::Trim { topic, first }, Proposal::Trim) => {
+                let _ = self.apply_trim(step, topic, first);
+                Applied::default()
+            }
+            (Entry::Trim { topic, first }, Proposal::TrimAsked { reply }) => {
+                Applied::answered(reply, self.apply_trim(step, topic, first))
+            }
+            (Entry::Alter { topic, change }, Proposal::Alter { reply, path }) => {
+                Applied::answered(reply, self.apply_alter(step, &topic, &change, path))
+            }
+            (Entry::OpenProducer { topic, opening }, Proposal::OpenProducer { reply }) => {
+                Applied::answered(reply, self.apply_open_producer(step.settings, &topic, opening))
+            }
+            (Entry::Reclock(reclock), Proposal::Reclock) => {
+                self.catalogue.reclock(&reclock);
+                Applied::default()
+            }
+            (Entry::Refused, proposal) => refused(step.settings, proposal),
+            (entry, proposal) => unreachable!("{entry:?} came back for {proposal:?}"),
+        }
+    }
+
+    /// Reports the outcomes of the applied entries to the journal.
+    pub(in crate::node) fn report_outcomes(&mut self, step: &mut Step<'_>) {
+        if !self.notes.is_empty() {
+            step.out.push(Action::File { notes: std::mem::take(&mut self.notes) });
+        }
+    }
+
+    /// Evicts records until the node is within its memory limit, as far as that is possible.
+    pub(in crate::node) fn evict(&mut self, settings: &Settings) {
+        let proposed = self.proposals.cost().lasting();
+        self.catalogue.evict(settings.memory_bytes.saturating_sub(proposed));
+    }
+
+    pub(super) fn apply_create(
+        &mut self,
+        settings: &Settings,
+        new: NewTopic,
+        path: Vec<u16>,
+    ) -> Result<Response, ErrorResponse> {
+        let name = TopicName::new(&new.name).expect("checked when it was proposed");
+        if let Some(topic) = self.catalogue.find(name) {
+            return self.existing(settings, topic, new.retention, path);
+        }
+        let Some(id) = self.catalogue.insert(new).map(|topic| topic.id) else {
+            let error = ErrorResponse::new(Status::Quota, "this node keeps no more topics");
+            return Err(error.with(Detail::Limit(TOPICS_MAX as u64)));
+        };
+        let description = Box::new(self.describe(settings, self.catalogue.get(id), path));
+        Ok(Response::Created { existed: false, description })
+    }
+
+    pub(super) fn apply_delete(&mut self, settings: &Settings, topic: &TopicRef) -> Result<Response, ErrorResponse> {
+        let topic_id = self.resolve(settings, topic)?;
+        if !self.catalogue.remove(topic_id) {
+            return Err(settings.deleted_before());
+        }
+        self.file(settings, Note::Deleted { topic: topic_id });
+        Ok(Response::Deleted { topic_id })
+    }
+
+    pub(super) fn apply_publish(&mut self, step: &mut Step<'_>, batch: Batch) -> Result<Published, ErrorResponse> {
+        let place = batch.place;
+        let result = self.store_batch(step, batch);
+        if !matches!(&result, Ok(published) if !published.duplicate) {
+            self.file(step.settings, Note::Void(place));
+        }
+        result
+    }
+
+    fn store_batch(&mut self, step: &mut Step<'_>, batch: Batch) -> Result<Published, ErrorResponse> {
+        let id = self.resolve(step.settings, &batch.topic)?;
+        let durability = step.settings.durability;
+        let (count, crc, place) = (batch.count, batch.payload_crc, batch.place);
+        let bytes = batch.payload.len() as u64;
+        let era = self.catalogue.eras().newest();
+        let (verdict, epoch, first, trimmed) = self
+            .catalogue
+            .update(id, |topic| {
+                let first = topic.log.first();
+                let verdict = store(topic, batch, era);
+                (verdict, topic.epoch, topic.log.first(), topic.log.first().0 - first.0)
+            })
+            .ok_or_else(|| step.settings.deleted_before())?;
+        let published = |duplicate, base, append_us| Published {
+            duplicate,
+            topic_id: id,
+            epoch,
+            base,
+            count,
+            append_us,
+            durability,
+        };
+        match verdict {
+            Ok(stored) => {
+                step.stats.batches += 1;
+                step.stats.records += u64::from(count);
+                step.stats.record_bytes += bytes;
+                step.stats.trimmed += trimmed;
+                let len = u32::try_from(bytes).expect("PAYLOAD_MAX");
+                let (base, append_us) = (stored.base, stored.append_us);
+                self.file(step.settings, Note::Stored(Filed { topic: id, base, count, len, crc, place, append_us }));
+                if trimmed > 0 {
+                    self.file(step.settings, Note::Trimmed { topic: id, first });
+                }
+                Ok(published(false, stored.base, stored.append_us))
+            }
+            Err(Verdict::Duplicate(stored)) => {
+                step.stats.duplicates += 1;
+                Ok(published(true, stored.base, stored.append_us))
+            }
+            Err(Verdict::Forgotten) => {
+                step.stats.duplicates += 1;
+                Ok(published(true, OFFSET_FORGOTTEN, 0))
+            }
+            Err(verdict) => Err(refusal(verdict)),
+        }
+    }
+
+    pub(super) fn apply_trim(
+        &mut self,
+        step: &mut Step<'_>,
+        topic: TopicId,
+        first: Offset,
+    ) -> Result<Response, ErrorResponse> {
+        let trim = |topic: &mut Topic| {
+            let before = topic.log.first();
+            topic.log.trim(first);
+            (before, topic.log.first(), topic.log.next())
+        };
+        let (before, first, next) = self.catalogue.update(topic, trim).ok_or_else(|| step.settings.deleted_before())?;
+        self.note_trimmed(step, topic, before, first);
+        Ok(Response::Trimmed { topic_id: topic, first, next })
+    }
+
+    pub(super) fn apply_alter(
+        &mut self,
+        step: &mut Step<'_>,
+        topic: &TopicRef,
+        change: &SettingsChange,
+        path: Vec<u16>,
+    ) -> Result<Response, ErrorResponse> {
+        let id = self.resolve(step.settings, topic)?;
+        let (before, first) = self.catalogue.alter(id, change).ok_or_else(|| step.settings.deleted_before())?;
+        self.note_trimmed(step, id, before, first);
+        Ok(Response::Described(Box::new(self.describe(step.settings, self.catalogue.get(id), path))))
+    }
+
+    pub(super) fn apply_open_producer(
+        &mut self,
+        settings: &Settings,
+        topic: &TopicRef,
+        opening: Opening,
+    ) -> Result<Response, ErrorResponse> {
+        let id = self.resolve(settings, topic)?;
+        let open = |topic: &mut Topic| topic.producers.get_or_insert_default().open(opening);
+        match self.catalogue.update(id, open).ok_or_else(|| settings.deleted_before())? {
+            Ok(Opened { epoch, sequence, records, forgotten }) => {
+                let opened = OpenedProducer { topic_id: id, epoch, sequence, records, forgotten };
+                Ok(Response::Opened(opened))
+            }
+            Err(not_opened) => Err(cannot_open(not_opened)),
+        }
+    }
+
+    /// Counts and reports the records that were removed from the start of a topic.
+    fn note_trimmed(&mut self, step: &mut Step<'_>, topic: TopicId, before: Offset, first: Offset) {
+        if first > before {
+            step.stats.trimmed += first.0 - before.0;
+            self.file(step.settings, Note::Trimmed { topic, first });
+        }
+    }
+
+    /// Adds a note for the journal, if the node has one.
+    fn file(&mut self, settings: &Settings, note: Note) {
+        if settings.durability != Durability::Memory {
+            self.notes.push(note);
+        }
+    }
+
+    /// Returns the id of the topic that an entry refers to, once all earlier entries have been applied. A topic given
+    /// by id may no longer exist, which is noticed when it is changed.
+    pub(super) fn resolve(&self, settings: &Settings, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
+        match topic {
+            TopicRef::Name(name) => self.catalogue.id_of(name).ok_or_else(|| settings.unknown_topic(name)),
+            TopicRef::Id(id) => Ok(*id),
+        }
+    }
+}
+
+/// Appends a batch unless the producer's epoch and sequence rule it out.
+fn store(topic: &mut Topic, batch: Batch, era: Era) -> Result<Stored, Verdict> {
+    if let Some(sequenced) = batch.producer {
+        let verdict = topic.producers.get_or_insert_default().judge(sequenced, batch.count, batch.payload_crc);
+        if verdict != Verdict::Store {
+            return Err(verdict);
+        }
+    }
+    let of_batch = (batch.count, batch.payload_crc);
+    topic.log.enter(era);
+    let (base, append_us) = topic.log.append(batch.payload, of_batch, batch.append_us, &topic.retention);
+    let stored = Stored { base, append_us, count: batch.count, payload_crc: batch.payload_crc };
+    if let (Some(sequenced), Some(producers)) = (batch.producer, &mut topic.producers) {
+        producers.note(sequenced, stored);
+    }
+    Ok(stored)
+}
+
+/// Tells whoever asked for a change that the journal had no space for it.
+fn refused(settings: &Settings, proposal: Proposal) -> Applied {
+    match proposal {
+        Proposal::Create { reply, .. }
+        | Proposal::Delete { reply }
+        | Proposal::Publish { reply }
+        | Proposal::TrimAsked { reply }
+        | Proposal::Alter { reply, .. }
+        | Proposal::OpenProducer { reply } => Applied::answered(reply, Err(settings.no_space())),
+        // The next look at the topic's age proposes it again.
+        Proposal::Trim => Applied::default(),
+        Proposal::Reclock => unreachable!("a jump of the clock is never refused"),
+    }
+}
+
+fn cannot_open(reason: NotOpened) -> ErrorResponse {
+    match reason {
+        NotOpened::Exists { records } => {
+            let message = format!("the producer was opened before and has stored {records} records here");
+            ErrorResponse::new(Status::ProducerExists, message)
+        }
+        NotOpened::NotCounted => {
+            let message = "the producer has published without being opened, so that its records are not counted";
+            ErrorResponse::new(Status::ProducerExists, message)
+        }
+        NotOpened::Worn => ErrorResponse::new(Status::ProducerExists, "the producer has had all epochs that there are"),
+        NotOpened::Forgotten { forgotten } => {
+            let message = format!(
+                "the topic does not remember this producer; {forgotten} were forgotten, and if it is one of them, how \
+                 many records it has stored is not known"
+            );
+            ErrorResponse::new(Status::UnknownProducer, message)
+        }
+    }
+}
+
+fn refusal(verdict: Verdict) -> ErrorResponse {
+    match verdict {
+        Verdict::Reused => ErrorResponse::new(Status::SequenceReused, "this sequence was used for another batch"),
+        Verdict::Gap { expected } => {
+            let message = format!("sequence {expected} is expected; send from there");
+            ErrorResponse::new(Status::SequenceGap, message).with(Detail::ExpectedSequence(expected))
+        }
+        Verdict::Fenced => ErrorResponse::new(Status::ProducerFenced, "a newer epoch of this producer has begun"),
+        Verdict::NotOpened => {
+            ErrorResponse::new(Status::BadRequest, "this epoch of the producer was not opened; PRODUCER opens the next")
+        }
+        Verdict::Unknown => ErrorResponse::new(
+            Status::UnknownProducer,
+            "the topic does not remember this producer; whether it was stored is not known",
+        ),
+        Verdict::Store | Verdict::Duplicate(_) | Verdict::Forgotten => unreachable!("{verdict:?} is no refusal"),
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading records, and where reads and subscriptions start.
+
+use super::super::Step;
+use super::super::call::{Answer, Call};
+use super::super::cut::or_most;
+use super::super::work::Work;
+use super::Group;
+use super::read::{Begin, Reader};
+use crate::limits::PAYLOAD_MAX;
+use crate::record::Wanted;
+use crate::topic::{Eras, NotHeld, Topic};
+use crate::types::{Epoch, Offset};
+use crate::wire::Status;
+use crate::wire::request::{Fetch, Start, Subscribe};
+use crate::wire::response::{Detail, ErrorResponse, Fetched};
+
+impl Group {
+    /// Answers FETCH at once. A FETCH that may wait for records waits at its ingress.
+    pub(super) fn fetch(
+        &mut self,
+        step: &mut Step<'_>,
+        fetch: &Fetch<'_>,
+        call: &Call<'_>,
+    ) -> Result<Answer, ErrorResponse> {
+        let topic = self.find(step.settings, &fetch.topic)?;
+        check_epoch(topic, fetch.epoch)?;
+        let id = topic.id;
+        let limits = (fetch.max_bytes, fetch.max_records);
+        match start_of(topic, fetch.start, self.catalogue.eras())? {
+            At::Offset(from) => {
+                let from = Begin { offset: from, is_earliest: fetch.start == Start::Earliest };
+                self.fetch_from(step, id, from, limits, call.reply)
+            }
+            At::Sought(wanted) => {
+                let reader = Reader::FetchAt { reply: call.reply, epoch: fetch.epoch, limits };
+                self.seek(step, id, wanted, reader)
+            }
+        }
+    }
+
+    /// Answers SUBSCRIBE: determines the first offset, and creates a feed for the ingress.
+    pub(super) fn subscribe(
+        &mut self,
+        step: &mut Step<'_>,
+        subscribe: &Subscribe<'_>,
+        call: &Call<'_>,
+    ) -> Result<Answer, ErrorResponse> {
+        let topic = self.find(step.settings, &subscribe.topic)?;
+        check_epoch(topic, subscribe.epoch)?;
+        let (id, reply, source) = (topic.id, call.reply.in_order_with_pushes(), call.route.source);
+        match start_of(topic, subscribe.start, self.catalogue.eras())? {
+            At::Offset(from) => self.subscribed(step, id, from, source).map(Answer::Now),
+            At::Sought(wanted) => {
+                let reader = Reader::SubscribeAt { reply, epoch: subscribe.epoch, source };
+                self.seek(step, id, wanted, reader)
+            }
+        }
+    }
+}
+
+/// Returns an error unless offsets of that epoch still refer to the same records.
+pub(super) fn check_epoch(topic: &Topic, epoch: Option<Epoch>) -> Result<(), ErrorResponse> {
+    let Some(epoch) = epoch.filter(|epoch| *epoch != topic.epoch) else { return Ok(()) };
+    let message = "the topic lost records; offsets from its end on are new ones";
+    let error = ErrorResponse::new(Status::Truncated, message);
+    Err(error.with(Detail::Next(topic.lost_from(epoch))).with(Detail::Epoch(topic.epoch)))
+}
+
+/// Reads records from an offset on. A limit of 0 means only the limit of one frame.
+///
+/// # Errors
+/// Returns [`NotHeld`] when the records are not in memory.
+pub(super) fn read_log(
+    work: &mut Work,
+    topic: &Topic,
+    from: Offset,
+    max_bytes: u32,
+    max_records: u32,
+) -> Result<Fetched, NotHeld> {
+    let read = topic.log.read(from, or_most(max_bytes).min(PAYLOAD_MAX) as usize, or_most(max_records))?;
+    work.add_records(read.walked);
+    work.add_entries(read.payload.parts.len());
+    work.add_bytes(read.payload.len());
+    Ok(Fetched {
+        topic_id: topic.id,
+        epoch: topic.epoch,
+        from,
+        base: read.base,
+        count: read.count,
+        first: topic.log.first(),
+        next: topic.log.next(),
+        runs: read.runs,
+        payload: read.payload,
+    })
+}
+
+/// Where a read of a topic starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// At a known offset.
+    Offset(Offset),
+    /// At a record that the journal must find.
+    Sought(Wanted),
+}
+
+/// Resolves the start position of a request in a topic.
+pub(super) fn start_of(topic: &Topic, start: Start, eras: &Eras) -> Result<At, ErrorResponse> {
+    let (first, next) = (topic.log.first(), topic.log.next());
+    match start {
+        Start::Offset(offset) if offset > next => {
+            let message = format!("offset {offset} is beyond the end of the topic, {next}");
+            let error = ErrorResponse::new(Status::OffsetOutOfRange, message);
+            Err(error.with(Detail::Earliest(first)).with(Detail::Next(next)))
+        }
+        Start::Offset(offset) => Ok(At::Offset(offset)),
+        Start::Earliest => Ok(At::Offset(first)),
+        Start::Next => Ok(At::Offset(next)),
+        Start::Time(micros) => Ok(topic.log.find_time(micros, eras).map_or_else(At::Sought, At::Offset)),
+    }
+}

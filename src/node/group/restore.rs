@@ -1,0 +1,107 @@
+//! Restart: the group restores a checkpoint and replays the entries after it. Older records stay in the journal.
+//!
+//! Replayed entries are applied exactly like newly committed ones, but nobody is answered.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::super::Step;
+use super::Group;
+use crate::limits::EPOCHS_GIVEN_UP;
+use crate::record::{DecodeError, Entry, Note};
+use crate::topic::{Catalogue, NewTopic, Verdict};
+use crate::types::TopicId;
+
+impl Group {
+    /// Returns a snapshot of all topics without their records, for a checkpoint.
+    pub(in crate::node) fn image(&self) -> Vec<u8> {
+        let mut image = Vec::new();
+        self.catalogue.encode(&mut image);
+        image
+    }
+
+    /// Restores the state of a checkpoint that was written in version `version` of the journal's format.
+    ///
+    /// # Errors
+    /// Returns a [`DecodeError`] if the snapshot is not valid.
+    pub(in crate::node) fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError> {
+        assert!(self.catalogue.is_empty(), "a group is restored before anything else");
+        self.catalogue = Catalogue::decode(image, version)?;
+        self.catalogue.allow_eviction();
+        Ok(())
+    }
+
+    /// Applies committed entries, and returns their outcomes.
+    pub(in crate::node) fn replay(&mut self, step: &mut Step<'_>, entries: Vec<Entry>) -> Vec<Note> {
+        for entry in entries {
+            match entry {
+                Entry::Create { name, seed, epoch, retention, created_us } => {
+                    let new = NewTopic { name, seed, epoch, retention, created_us };
+                    // What failed when the entry was first applied fails again, and the client got its answer then.
+                    let _ = self.apply_create(step.settings, new, Vec::new());
+                }
+                Entry::Delete { topic } => drop(self.apply_delete(step.settings, &topic)),
+                Entry::Publish(mut batch) => {
+                    // A copy, so that the batch does not pin the whole buffer that was read with it.
+                    batch.payload = Bytes::copy_from_slice(&batch.payload);
+                    let _ = self.apply_publish(step, batch);
+                }
+                Entry::Trim { topic, first } => drop(self.apply_trim(step, topic, first)),
+                Entry::Alter { topic, change } => drop(self.apply_alter(step, &topic, &change, Vec::new())),
+                Entry::OpenProducer { topic, opening } => {
+                    drop(self.apply_open_producer(step.settings, &topic, opening))
+                }
+                Entry::Refused => {}
+                Entry::RaiseEpochs => self.catalogue.raise_epochs(),
+                Entry::Reclock(reclock) => self.catalogue.reclock(&reclock),
+            }
+        }
+        self.evict(step.settings);
+        std::mem::take(&mut self.notes)
+    }
+    /// Applies entries that follow lost ones, like [`Self::replay`]. A batch whose predecessor from the same producer
+    /// is lost is stored nevertheless, but only once: `stored` has the batches that were stored this way.
+    pub(in crate::node) fn replay_behind_loss(
+        &mut self,
+        step: &mut Step<'_>,
+        entries: Vec<Entry>,
+        stored: &mut BTreeSet<(TopicId, u64, u32, u64)>,
+    ) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for mut entry in entries {
+            if let Entry::Publish(batch) = &mut entry
+                && let Some(sequenced) = batch.producer
+                && let Ok(id) = self.resolve(step.settings, &batch.topic)
+                && let Some(topic) = self.catalogue.get(id)
+            {
+                let verdict = topic.producers.as_ref().map(|it| it.judge(sequenced, batch.count, batch.payload_crc));
+                let is_lost = match verdict {
+                    None => sequenced.sequence > 0,
+                    Some(verdict) => matches!(verdict, Verdict::Gap { .. } | Verdict::Unknown),
+                };
+                let key = (id, sequenced.producer.number(), sequenced.epoch, sequenced.sequence);
+                if is_lost && stored.insert(key) {
+                    batch.producer = None;
+                }
+            }
+            notes.append(&mut self.replay(step, vec![entry]));
+        }
+        notes
+    }
+
+    /// Accounts for lost entries by raising all epochs: offsets from here on may denote other records than before.
+    pub(in crate::node) fn lose_entries(&mut self) {
+        self.catalogue.raise_epochs_by(EPOCHS_GIVEN_UP);
+    }
+
+    /// Raises the epoch of each topic to this one, or by one if it is that high already.
+    pub(in crate::node) fn begin_epoch(&mut self, epoch: u32) {
+        self.catalogue.raise_epochs_to(epoch);
+    }
+
+    /// Removes all producer state.
+    pub(in crate::node) fn forget_producers(&mut self) {
+        self.catalogue.forget_producers();
+    }
+}
