@@ -17,11 +17,11 @@
 //! | `follow` | reports to homes about the readers here |
 //! | `outage` | unreachable homes, and the notices to their subscribers |
 //! | `forward` | requests for other nodes; answers on their way |
-//! | `serve` | requests for this node: one line for each operation |
-//! | `topics`, `publish`, `fetch`, `probe` | the operations |
-//! | `read` | records that only the journal holds |
-//! | `feed` | the nodes that new records are pushed to |
-//! | `apply`, `restore` | committed entries: the only place that changes topics; the same at a start |
+//! | `serve` | requests for this node, and what follows when an entry is applied: it passes on what `group` returns |
+//! | `group` | the topics of this node: changes, reads, and pushes to readers |
+//! | `call`, `frames`, `cut`, `errors` | what several of these use |
+//! | `probe` | requests about the nodes themselves |
+//! | `restore` | what a start does before the first event |
 //! | `tick`, `wall`, `drain`, `stats` | ticks, the wall clock, the orderly shutdown, counters |
 //! | `work` | what events cost, by which the event loop bounds its turns |
 

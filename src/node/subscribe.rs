@@ -8,13 +8,42 @@ use std::collections::BTreeSet;
 
 use super::action::{Action, Packet};
 use super::ingress::Asked;
-use super::subscriptions::{Consumer, Followed, PendingReader, Poll, ReaderKind, Report, Subscription};
+use super::subscriptions::{Consumer, Followed, Poll, Report, Subscription};
 use super::{Parts, Step};
 use crate::limits::{FETCH_WAIT_MAX_MS, POLLS_ENDED_PER_TICK, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX};
 use crate::types::{ConnId, NodeId, Offset, RequestId, TopicId};
 use crate::wire::request::{Fetch, Subscribe};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Subscribed};
 use crate::wire::{Flags, Frame, Push, Request, Response, Status};
+
+/// A SUBSCRIBE, or a FETCH with a waiting time, whose answer is outstanding. It becomes a reader when the answer
+/// arrives; a FETCH only does so if the answer has no records.
+#[derive(Debug)]
+pub(super) struct PendingReader {
+    /// The topic's name.
+    pub name: Box<str>,
+    /// The kind of reader that it becomes.
+    pub kind: ReaderKind,
+}
+
+/// The kind of reader that a [`PendingReader`] becomes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ReaderKind {
+    /// A subscription with this credit.
+    Stream {
+        /// Bytes of records that may be sent.
+        limit: u64,
+    },
+    /// A waiting FETCH.
+    Poll {
+        /// The limit of the request; 0 means no limit.
+        max_bytes: u32,
+        /// The limit of the request; 0 means no limit.
+        max_records: u32,
+        /// Monotonic time in microseconds at which it is answered without records.
+        deadline_us: u64,
+    },
+}
 
 impl Parts {
     /// Executes the part of a client's request that concerns this node's own subscriptions. Returns false if the

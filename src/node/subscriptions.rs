@@ -11,6 +11,7 @@ use slab::Slab;
 
 use super::ingress::Asked;
 use super::outage::Outage;
+use super::subscribe::PendingReader;
 use super::work::Work;
 use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, NodeId, Offset, RequestId, TopicId};
@@ -79,35 +80,6 @@ pub(super) struct Poll {
     pub deadline_us: u64,
     /// The log start offset in the home's answer.
     pub first: Offset,
-}
-
-/// A SUBSCRIBE, or a FETCH with a waiting time, whose answer is outstanding. It becomes a reader when the answer
-/// arrives; a FETCH only does so if the answer has no records.
-#[derive(Debug)]
-pub(super) struct PendingReader {
-    /// The topic's name.
-    pub name: Box<str>,
-    /// The kind of reader that it becomes.
-    pub kind: ReaderKind,
-}
-
-/// The kind of reader that a [`PendingReader`] becomes.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ReaderKind {
-    /// A subscription with this credit.
-    Stream {
-        /// Bytes of records that may be sent.
-        limit: u64,
-    },
-    /// A waiting FETCH.
-    Poll {
-        /// The limit of the request; 0 means no limit.
-        max_bytes: u32,
-        /// The limit of the request; 0 means no limit.
-        max_records: u32,
-        /// Monotonic time in microseconds at which it is answered without records.
-        deadline_us: u64,
-    },
 }
 
 /// A topic with readers at this node.
