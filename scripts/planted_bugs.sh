@@ -72,8 +72,8 @@ list_bugs() {
         's/Err\(error @ OpenError::Damaged \{ \.\. \}\) => \{/Err(error @ OpenError::Damaged { .. }) if id.index == 0 => {/'
     bug "a checkpoint does not say which batches came to nothing" src/journal/keeper.rs \
         's/void\.push\(place\.position\);/let _ = (void, place);/'
-    bug "nobody is told which batches came to nothing" src/node/apply.rs \
-        's/self\.file\(Note::Void\(place\)\);/let _ = place;/'
+    bug "nobody is told which batches came to nothing" src/node/group/apply.rs \
+        's/self\.file\(step\.settings, Note::Void\(place\)\);/let _ = place;/'
     bug "the offsets of an index that is made anew are not checked" src/journal/rebuild.rs \
         's/Some\(before\) => before\.0 == base,/Some(_) => true,/; s/void\.is_some\(\) \|\| base == 0 \|\|/void.is_some() || base < u64::MAX ||/' rebuild journal
     bug "an index that is made anew has a topic's batches from before it was made" src/journal/rebuild.rs \
@@ -168,8 +168,6 @@ list_bugs() {
         's/if topics > 0 \|\| link\.topics\.1 == instance \{/if topics > 0 {/' node::tests::empty
     bug "a busy link never tells how many topics there are" src/node/link.rs \
         's/self\.clock\.is_every\(TOPICS_ASK_US \/ TICK_US\)/self.drain.has_parted() \&\& self.clock.is_every(TOPICS_ASK_US \/ TICK_US)/' node::tests::empty
-    bug "an empty folder is not warned of by the node that dials" src/node/hello.rs \
-        '/self\.settings\.id\.across\(bit\) == node => \{/,/\}/ s/self\.on_hello_topics\(bit, &hello\);//' node::tests::empty
     bug "what is told to be readable behind damage is not looked at" src/journal/heal.rs \
         's/if payloads\(.*\)\.is_ok\(\) \{/if filed.base >= from.plus(1) {/'
     bug "a segment from before the checkpoint is not missed" src/journal/past.rs \
@@ -252,10 +250,16 @@ list_bugs() {
         's/filter\(\|producers\| producers\.has_one_shots\(\)\)/filter(|_| false)/' topic journal
     bug "a checkpoint has no opened producers" src/topic/catalogue/image.rs \
         's/filter\(\|producers\| producers\.has_opened\(\)\)/filter(|_| false)/' topic journal
-    bug "a start forgets that a topic was altered" src/node/restore.rs \
+    bug "an empty folder is not warned of by the node that dials" src/node/hello.rs \
+        '/step\.settings\.id\.across\(bit\) == node => \{/,/\}/ s/self\.on_hello_topics\(step, bit, &hello\);//' node::tests::empty
+    bug "a start forgets that a producer was opened" src/node/group/restore.rs \
+        's/Entry::OpenProducer \{ topic, opening \} => .*,$/Entry::OpenProducer { .. } => {}/;/drop\(self\.apply_open_producer/d'
+    bug "after a start ages are believed at once" src/node/wall.rs \
+        's/self\.trust = Trust::NotSince\(started_us\);//' node::tests sim
+    bug "a start does not notice that the clock went back" src/node/wall.rs \
+        's/self\.was_behind = .*;/self.was_behind = false;/' node::tests
+    bug "a start forgets that a topic was altered" src/node/group/restore.rs \
         's/Entry::Alter \{ topic, change \} => .*,$/Entry::Alter { .. } => {}/'
-    bug "a start forgets that a producer was opened" src/node/restore.rs \
-        's/Entry::OpenProducer \{ topic, opening \} => .*,$/Entry::OpenProducer { .. } => {}/'
     bug "an opened producer that is not remembered begins anew" src/topic/producer.rs \
         's/None if resume \&\& forgotten > 0/None if resume \&\& forgotten > u64::MAX - 1/' topic
     bug "only the first epoch of a producer is counted" src/topic/producer/opened.rs \
@@ -280,23 +284,23 @@ list_bugs() {
         's/varint::put\(out, mark\.last_us - mark\.first_us\);/varint::put(out, 0);/' topic journal
     bug "retention by size removes one mark too many" src/topic/log/marks.rs \
         's/cut = mark\.base;/cut = self.marks.get(index + 1).map_or(mark.base, |next| next.base);/' topic
-    bug "a record in the middle of a batch comes with those before it" src/node/read.rs \
+    bug "a record in the middle of a batch comes with those before it" src/node/group/read.rs \
         's/if before == 0 \{ Some\(fetched\)/if before < 1000 { Some(fetched)/' node::tests
-    bug "a fetch does not tell the gap before what it was answered with" src/node/read.rs \
+    bug "a fetch does not tell the gap before what it was answered with" src/node/group/read.rs \
         's/Fetched \{ from, \.\.fetched \}/Fetched { from: fetched.base, ..fetched }/' node::tests
-    bug "a read that comes late says how far the log is now" src/node/read.rs \
+    bug "a read that comes late says how far the log is now" src/node/group/read.rs \
         's/base, count, first, next, runs, payload/base, count, first: topic.log.first(), next, runs, payload/' node::tests
     bug "readers that are behind are not told of a gap" src/node/deliver.rs \
         's/if from < to \{/if from < to \&\& fetched.count == 0 {/' node::tests sim
-    bug "the journal is not told of records before they leave memory" src/node/apply.rs \
+    bug "the journal is not told of records before they leave memory" src/node/group/apply.rs \
         's/step\.out\.push\(Action::File \{ notes: (.*) \}\);/drop(\1);/' sim
     bug "the journal is asked before it is told" src/storage.rs \
         '/fn give\(/,/^    \}/ s/self\.tell_notes\(\);//' process
-    bug "a topic that was deleted comes back with a start" src/node/restore.rs \
+    bug "a topic that was deleted comes back with a start" src/node/group/restore.rs \
         's/Entry::Delete \{ topic \} => .*,$/Entry::Delete { .. } => {}/'
-    bug "records that age has removed come back with a start" src/node/restore.rs \
+    bug "records that age has removed come back with a start" src/node/group/restore.rs \
         's/Entry::Trim \{ topic, first \} => .*,$/Entry::Trim { .. } => {}/'
-    bug "the journal is told of a single batch only with the next one" src/node/apply.rs \
+    bug "the journal is told of a single batch only with the next one" src/node/group/apply.rs \
         's/if !self\.notes\.is_empty\(\) \{/if self.notes.len() > 1 {/'
     bug "the thread gives entries back before it has synced them" src/storage/commit.rs \
         's/(Sync::Always \| Sync::Interval\(_\) => )self\.sync\(\),/\1self.writer.write().expect("written"),/'
@@ -330,12 +334,8 @@ list_bugs() {
         's/if self\.pending\.is_latest\(origin\) != Some\(true\)/if false/' node::tests
     bug "a refusal of an earlier attempt is the answer" src/node/ingress.rs \
         's/!is_latest \&\& Class::of\(status\) != Class::Success/false/' node::tests
-    bug "ages go by the clock of the machine" src/node/tick.rs \
-        's/self\.wall\.now_us\(step\.now\)\)/step.now.wall_us)/' node::tests sim
-    bug "records go while the entry of a jump is under way" src/node/tick.rs \
-        's/ && self\.knows_ages\(\)//' node::tests sim
-    bug "after a start ages are believed at once" src/node/wall.rs \
-        's/self\.wall\.trust = Trust::NotSince\(self\.clock.*;//' node::tests sim
+    bug "ages go by the clock of the machine" src/node/group/age.rs \
+        's/step\.wall\.now_us\(step\.now\)\)/step.now.wall_us)/' node::tests sim
     bug "records of this process wait for a neighbour's clock" src/topic/log.rs \
         's/ > \(era, time_us\)$/ > (u32::MAX, time_us)/' node::tests
     bug "records from before the start pass for those of this process" src/topic/log.rs \
@@ -344,8 +344,6 @@ list_bugs() {
         's/ <= CLOCK_AGREES_US/ <= u64::MAX/' node::tests
     bug "a jump after a start makes the records from before it older" src/node/wall.rs \
         's/Trust::NotSince\(_\) if at_us < was_us => .*,/Trust::NotSince(_) if at_us < was_us => 0,/' node::tests
-    bug "a start does not notice that the clock went back" src/node/wall.rs \
-        's/self\.wall\.was_behind = .*;/self.wall.was_behind = false;/' node::tests
     bug "a start believes a clock that went back before it" src/topic/eras.rs \
         's/saturating_sub\(least\)/saturating_sub(0)/' topic
     bug "records are older than the next clock can make them" src/topic/eras.rs \
@@ -360,7 +358,7 @@ list_bugs() {
         's/if topic\.log\.has_stretches\(\) \{/if topic.id.number() == 0 {/'
     bug "a checkpoint has no clocks" src/topic/catalogue/image.rs \
         's/if self\.eras != Eras::default\(\) \{/if self.places.len() == usize::MAX {/'
-    bug "a correction of the clock is forgotten at a start" src/node/restore.rs \
+    bug "a correction of the clock is forgotten at a start" src/node/group/restore.rs \
         's/Entry::Reclock\(reclock\) => .*,$/Entry::Reclock(_) => {}/'
     bug "connections from a stall are let in" src/node/hello.rs \
         's/Some\(Peer::Handshaking \{ is_stale: true, \.\. \}\)/Some(Peer::Handshaking { is_stale: true, deadline_us: 0 })/' node::tests
@@ -414,13 +412,13 @@ list_bugs() {
         's/ \|\| unrouted_len > FRAME_MAX as usize//' wire
     bug "the id of a waiting FETCH may be used again" src/node/subscriptions.rs \
         's/self\.by_request\.contains_key\(&\(conn, id\)\) \|\|/self.stream(conn, id).is_some() ||/' node::tests
-    bug "a CREATE that changes nothing is written" src/node/topics.rs \
+    bug "a CREATE that changes nothing is written" src/node/group/topics.rs \
         '/pub\(super\) fn propose_create/,/^    \}/ s/if !self\.proposals\.has_changes\(\) \{/if self.proposals.len() == usize::MAX {/' node::tests
-    bug "a CREATE overtakes the DELETE before it" src/node/topics.rs \
+    bug "a CREATE overtakes the DELETE before it" src/node/group/topics.rs \
         '/pub\(super\) fn propose_create/,/^    \}/ s/if !self\.proposals\.has_changes\(\) \{/if self.proposals.len() < usize::MAX {/' node::tests
-    bug "what deletes is not counted while the disk hangs" src/node/topics.rs \
-        '/pub\(super\) fn propose_delete/,/^    \}/ s/self\.check_queue\(Cost::of\(&entry\)\)\?;//' node::tests
-    bug "what is created is not counted while the disk hangs" src/node/apply.rs \
+    bug "what deletes is not counted while the disk hangs" src/node/group/topics.rs \
+        '/pub\(super\) fn propose_delete/,/^    \}/ s/self\.check_queue\(step\.settings, Cost::of\(&entry\)\)\?;//' node::tests
+    bug "what is created is not counted while the disk hangs" src/node/group/proposals.rs \
         's/entry: \(ENTRY_COST \+ name_len\) as u64/entry: 0/' node::tests
     bug "on a full disk trims take the room of deletes" src/storage/commit.rs \
         's/Entry::Trim \{ \.\. \} => SEGMENT_RESERVE_DELETES/Entry::Trim { .. } => SEGMENT_RESERVE_CLOCK/' storage
@@ -442,13 +440,13 @@ list_bugs() {
         's/ if is_gone && is_only_asked\(frame\) =>/ if is_gone \&\& frame.len() == 0 =>/' process:fairness
     bug "the least recently active producer is whoever was first" src/topic/producer/silence.rs \
         's/Some\(now\) if now == known/Some(now) if now >= known/' topic
-    bug "readers of other nodes wrap" src/node/feed.rs \
+    bug "readers of other nodes wrap" src/node/group/feeds.rs \
         's/self\.subscribers\.saturating_add\(subscribers\)/self.subscribers.wrapping_add(subscribers)/' node::tests
     bug "a batch of an index may end beyond 4 GiB" src/journal/index.rs \
         's/^ *place\.position\.checked_add\(len\)\?;$//' journal::index
     bug "a small disk is not told" src/storage/room.rs \
         's/Ok\(room\) if room < DISK_BYTES_LEAST/Ok(room) if room < 1 << 20/' process:full
-    bug "offsets of an earlier life are taken for those of this one" src/node/fetch.rs \
+    bug "offsets of an earlier life are taken for those of this one" src/node/group/fetch.rs \
         's/\.filter\(\|epoch\| \*epoch != topic\.epoch\)/.filter(|epoch| *epoch > topic.epoch)/'
 }
 
