@@ -260,7 +260,7 @@ impl Parts {
     }
 
     /// Decodes the answer to a request of this node; returns `None` and counts it when it is corrupt.
-    pub(super) fn decode_own(&mut self, step: &mut Step<'_>, opcode: Opcode, frame: &Frame<'_>) -> Option<Response> {
+    pub(super) fn decode_own(&self, step: &mut Step<'_>, opcode: Opcode, frame: &Frame<'_>) -> Option<Response> {
         let is_known = !frame.header.flags.any(Flags::CRITICAL);
         let parts = frame.args().ok().zip(frame.keep_payload().ok()).filter(|_| is_known);
         let response =

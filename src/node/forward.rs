@@ -209,7 +209,7 @@ impl Parts {
     }
 
     /// Chooses the link for the next hop, and updates the route: the hop counts, and the dead links met here.
-    fn advance(&mut self, step: &mut Step<'_>, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
+    fn advance(&self, step: &mut Step<'_>, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
         if route.ttl == 0 {
             return Err(Stuck::Expired);
         }
@@ -220,7 +220,7 @@ impl Parts {
 
     /// Returns the link for the next hop. A bulk response takes the request's path in reverse; a control response takes
     /// the path of a request, which is that of pushes, so that it stays in order with them.
-    fn choose_link(&mut self, step: &mut Step<'_>, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
+    fn choose_link(&self, step: &mut Step<'_>, route: &mut Route, is_response: bool) -> Result<ConnId, Stuck> {
         let goes_back = is_response && route.class == TrafficClass::Bulk;
         let met_before = !route.down.is_empty();
         let NextHop::Across(bit) = self.routing.next_hop(route, goes_back) else {
@@ -235,7 +235,7 @@ impl Parts {
         Ok(conn)
     }
 
-    fn count(&mut self, step: &mut Step<'_>, stuck: &Stuck) {
+    fn count(&self, step: &mut Step<'_>, stuck: &Stuck) {
         match stuck {
             Stuck::Expired => step.stats.ttl_expired += 1,
             Stuck::Unreachable => step.stats.unreachable += 1,

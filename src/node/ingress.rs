@@ -434,7 +434,7 @@ impl Parts {
     }
 
     /// Answers a request that was neither executed nor forwarded.
-    fn refuse_request(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>, error: ErrorResponse) {
+    fn refuse_request(&self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>, error: ErrorResponse) {
         step.stats.errors += 1;
         if frame.header.flags.has(Flags::ONEWAY) {
             step.stats.oneways_dropped += 1;

@@ -163,11 +163,9 @@ impl Parts {
         let payload = bytes::Bytes::new();
         let pong = frame.args().map(|args| Response::decode(Opcode::Ping, frame.header.status, args, &payload));
         let Ok(Ok(Response::Ping { wall_us, topics, .. })) = pong else { return };
-        if let Some(wall_us) = wall_us {
-            if step.wall.compare(step.now, wall_us) {
-                let node = step.settings.name(self.routing.neighbour(bit).node);
-                log::info!("the clock of {node} agrees: age limits apply");
-            }
+        if wall_us.is_some_and(|wall_us| step.wall.compare(step.now, wall_us)) {
+            let node = step.settings.name(self.routing.neighbour(bit).node);
+            log::info!("the clock of {node} agrees: age limits apply");
         }
         let link = self.routing.neighbour(bit);
         if let Some(topics) = topics.filter(|_| link.conn == Some(id)) {

@@ -66,7 +66,7 @@ impl Parts {
         address.filter(|address| !address.ends_with(":0")).cloned().unwrap_or_default()
     }
 
-    pub(super) fn counters(&mut self, step: &mut Step<'_>) -> Answer {
+    pub(super) fn counters(&self, step: &mut Step<'_>) -> Answer {
         // All followed topics are counted.
         step.work.add_entries(self.subscriptions.topics().len());
         let memory = self.group.topics().cost();

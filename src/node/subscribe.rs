@@ -361,7 +361,7 @@ impl Parts {
     }
 
     /// Notifies a client that one of its subscriptions has ended.
-    pub(super) fn send_ended(&mut self, step: &mut Step<'_>, conn: ConnId, id: RequestId, error: ErrorResponse) {
+    pub(super) fn send_ended(&self, step: &mut Step<'_>, conn: ConnId, id: RequestId, error: ErrorResponse) {
         step.stats.ended += 1;
         let packet = Packet::Push(Push::Ended(Box::new(error)));
         step.out.push(Action::Send { conn, request_id: id, route: None, packet });

@@ -133,7 +133,7 @@ impl Group {
         Ok(Answer::Later)
     }
 
-    pub(super) fn list(&mut self, step: &mut Step<'_>, list: &List<'_>) -> Answer {
+    pub(super) fn list(&self, step: &mut Step<'_>, list: &List<'_>) -> Answer {
         let max = match usize::from(list.max) {
             0 => LIST_NAMES_MAX,
             max => max.min(LIST_NAMES_MAX),
