@@ -262,7 +262,7 @@ fn what_waits_for_the_disk_counts_towards_the_memory_limit() {
         let mut node = Harness::with_journal_and_memory(MEMORY);
         let client = node.client();
         node.create(client, "t", Retention::default());
-        let left = MEMORY - (node.node.memory_used() - node.node.catalogue.evictable());
+        let left = MEMORY - (node.node.parts.group.memory_used() - node.node.parts.group.topics().evictable());
         node.hold();
         let each = if is_publish { PRODUCER_COST_MAX } else { topic_cost("topic-0000".len()) };
         let mut taken = 0;
@@ -295,7 +295,7 @@ fn a_client_that_waits_for_the_budget_goes_on_when_a_request_of_another_is_answe
     let asked = node.ask(busy, 1, &Request::Fetch(fetch(&name)));
     // Clients of one address may use three quarters of the budget. What is left is enough for a small request, and not
     // for any client to go on.
-    let left = node.node.admission.reserved() + 2 * u64::from(RESPONSE_CHARGE);
+    let left = node.node.parts.admission.reserved() + 2 * u64::from(RESPONSE_CHARGE);
     let untaken = usize::try_from(budget - budget / 4 - left).unwrap();
     node.handle(Event::Unsent { conn: full, bytes: untaken });
     assert_eq!(node.ask(waiting, 2, &Request::Ping { node: 1, token: 7 }).len(), 1);
