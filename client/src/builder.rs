@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::client::Client;
 use crate::connection::Introduction;
 use crate::error::Error;
-use crate::session::Client;
-use crate::watch::QUIET_DEFAULT;
+use crate::session::watch::QUIET_DEFAULT;
 
 /// The settings of a [`Client`].
 #[derive(Clone, Debug)]

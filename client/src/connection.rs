@@ -19,13 +19,13 @@ use dht_protocol::wire::{Flags, Goaway, Head, Header, Hello, Opcode, Request};
 use crate::address::Address;
 use crate::clock::{Deadline, now, random};
 use crate::error::{Error, Fault, Loss};
-use crate::grants::Grants;
-use crate::handshake::{self, Agreed};
-use crate::incoming::{self, Answer, Incoming, Pushed, Taken};
-use crate::pending::Pending;
+use crate::session::grants::Grants;
+use crate::session::handshake::{self, Agreed};
+use crate::session::incoming::{self, Answer, Incoming, Pushed, Taken};
+use crate::session::pending::Pending;
+use crate::session::tap::{Direction, Tap};
+use crate::session::watch::{QUIET_DEFAULT, Verdict, Watch};
 use crate::stream::{Filled, Stream};
-use crate::tap::{Direction, Tap};
-use crate::watch::{QUIET_DEFAULT, Verdict, Watch};
 
 /// What a client states about itself in HELLO.
 #[derive(Clone, Debug, Default)]

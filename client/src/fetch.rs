@@ -11,10 +11,10 @@ use dht_protocol::wire::request::{self, Start, Topic};
 use dht_protocol::wire::response::Fetched;
 use dht_protocol::wire::{Opcode, Request, Response};
 
+use crate::client::Client;
 use crate::clock::Deadline;
 use crate::error::{Error, Fault};
 use crate::notice::Notice;
-use crate::session::Client;
 
 /// A record that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

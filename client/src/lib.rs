@@ -27,15 +27,15 @@
 //! | file | what |
 //! |---|---|
 //! | `builder` | servers, timeout, names |
-//! | `session` | one request at a time: connecting, failover to the next server, retries |
+//! | `client` | one request at a time: connecting, failover to the next server, retries |
 //! | `topics`, `publish`, `fetch`, `nodes`, `trace` | the operations |
 //! | `producer` | many batches in flight, each stored once and in order |
 //! | `subscriber`, `subscriptions` | new records of topics as they are published, each once and in order |
 //! | `subscription`, `lifeline` | their parts: one topic's cursor and credit; a connection that is re-established |
 //! | `notice` | whether records of a subscription can arrive |
-//! | `watch` | when a silent node is sent PING, and when it is given up |
 //! | `connection` | the layer below: requests out, responses and pushes in, without retries |
-//! | `stream`, `handshake`, `incoming`, `pending`, `grants`, `tap` | the parts of a connection |
+//! | `session` | the state of a connection, without its socket and without a clock |
+//! | `stream` | the socket |
 //! | `address`, `error`, `clock` | addresses, errors, deadlines |
 //!
 //! An idempotent request (all but PUBLISH without a producer) is retried until the timeout if a connection is lost or
@@ -44,19 +44,16 @@
 
 mod address;
 mod builder;
+mod client;
 mod clock;
 mod connection;
 mod error;
 #[cfg(test)]
 mod fake;
 mod fetch;
-mod grants;
-mod handshake;
-mod incoming;
 mod lifeline;
 mod nodes;
 mod notice;
-mod pending;
 mod producer;
 mod publish;
 mod session;
@@ -64,28 +61,26 @@ mod stream;
 mod subscriber;
 mod subscription;
 mod subscriptions;
-mod tap;
 #[cfg(test)]
 mod tests;
 mod topics;
 mod trace;
-mod watch;
 
 pub use address::{Address, AddressError, PORT_DEFAULT};
 pub use builder::Builder;
+pub use client::Client;
 pub use clock::Deadline;
 pub use connection::{Connection, Introduction};
 pub use error::{Error, Fault, Loss};
 pub use fetch::{Fetch, Item, Message, Records};
-pub use incoming::{Answer, Incoming, Pushed};
 pub use nodes::{Cluster, Edge, KnownNode, Listing, Member, NodeAnswer, Pong};
 pub use notice::{Notice, WaitReason};
 pub use producer::{Ack, Producer};
 pub use publish::Batch;
-pub use session::Client;
+pub use session::incoming::{Answer, Incoming, Pushed};
+pub use session::tap::Direction;
 pub use subscriber::Subscriber;
 pub use subscriptions::{Delivery, Subscriptions};
-pub use tap::Direction;
 pub use topics::Trimmed;
 pub use trace::{Hop, Trace};
 

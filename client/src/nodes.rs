@@ -11,9 +11,9 @@ use dht_protocol::wire::request::{ANY_NODE, List};
 use dht_protocol::wire::response::{LinkState, Listed, Response, View};
 use dht_protocol::wire::{Opcode, Request};
 
+use crate::client::{Client, Repeat};
 use crate::clock::{now, random};
 use crate::error::Error;
-use crate::session::{Client, Repeat};
 
 /// Maximum number of requests in flight.
 const PIPELINE: usize = 64;

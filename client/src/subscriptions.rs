@@ -9,13 +9,13 @@ use dht_protocol::wire::request::Start;
 use dht_protocol::wire::response::{ErrorResponse, Fetched};
 use dht_protocol::wire::{Class, Opcode, Push, Request, Response, Status};
 
+use crate::client::Client;
 use crate::clock::{Deadline, now, pause};
 use crate::error::{Error, Fault};
 use crate::fetch::{Item, Message, messages};
-use crate::incoming::{Answer, Incoming, Pushed};
 use crate::lifeline::{Held, Lifeline};
 use crate::notice::{Notice, WaitReason};
-use crate::session::Client;
+use crate::session::incoming::{Answer, Incoming, Pushed};
 use crate::subscription::{State, Subscription};
 
 /// Default size in bytes of the records of each topic that may wait to be taken.

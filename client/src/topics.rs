@@ -5,8 +5,8 @@ use dht_protocol::wire::request::{Retention, Topic};
 use dht_protocol::wire::response::Description;
 use dht_protocol::wire::{Opcode, Request, Response, Status};
 
+use crate::client::{Client, Repeat};
 use crate::error::Error;
-use crate::session::{Client, Repeat};
 
 /// The extent of a topic after its first records were removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

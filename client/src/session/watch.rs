@@ -134,8 +134,8 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::clock;
     use super::*;
+    use crate::clock;
 
     const QUIET: Duration = Duration::from_secs(1);
 

@@ -7,12 +7,12 @@ use dht_protocol::wire::{Class, Flags, Frame, Goaway, Header, Opcode, Push, Raw,
 
 use crate::address::Address;
 use crate::error::Fault;
-use crate::pending::Pending;
+use crate::session::pending::Pending;
 
 /// A response and the id of its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The id that [`Connection::send`](super::Connection::send) returned.
+    /// The id that [`Connection::send`](crate::Connection::send) returned.
     pub id: RequestId,
     /// The response.
     pub response: Response,

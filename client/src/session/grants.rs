@@ -8,7 +8,7 @@ use dht_protocol::types::RequestId;
 use dht_protocol::wire::{Push, Request, Response, Status};
 
 use crate::error::Fault;
-use crate::incoming::{Answer, Pushed};
+use crate::session::incoming::{Answer, Pushed};
 
 /// Subscriptions by the request id of their SUBSCRIBE.
 #[derive(Debug, Default)]

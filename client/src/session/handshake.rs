@@ -11,9 +11,9 @@ use dht_protocol::wire::{Class, Flags, Frame, Goaway, Head, Header, Hello, Opcod
 use crate::clock::{Deadline, random};
 use crate::connection::Introduction;
 use crate::error::{Error, Fault};
-use crate::incoming::whole_frame;
+use crate::session::incoming::whole_frame;
+use crate::session::tap::{Direction, Tap};
 use crate::stream::{Filled, Stream};
-use crate::tap::{Direction, Tap};
 
 /// The request id of HELLO; those of further requests are higher.
 pub(crate) const HELLO_ID: RequestId = RequestId(1);
