@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::client::Client;
-use crate::connection::Introduction;
 use crate::error::Error;
+use crate::session::handshake::Introduction;
 use crate::session::watch::QUIET_DEFAULT;
 
 /// The settings of a [`Client`].

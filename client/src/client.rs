@@ -9,9 +9,10 @@ use dht_protocol::wire::{DecodeError, Hello, Opcode, Request, Response, Status};
 
 use crate::address::Address;
 use crate::builder::Builder;
-use crate::clock::{Deadline, now, pause, random};
+use crate::clock::{now, pause, random};
 use crate::connection::Connection;
 use crate::error::{Error, Fault};
+use crate::session::deadline::Deadline;
 use crate::session::tap::Direction;
 
 /// A connection that was idle for this long is checked before it is used, because the node may have closed it.
@@ -395,7 +396,7 @@ impl Client {
         let mut connection = Connection::open(address, &introduction, limit)?;
         connection.ask_after(self.settings.ping_after);
         if self.settings.learns_servers {
-            connection.ask_nodes()?;
+            connection.ask_nodes();
         }
         self.next_server = listed.unwrap_or(self.next_server);
         Ok(connection)

@@ -1,16 +1,11 @@
-//! The client's clock and random numbers: the only file of `client` that gets either from the system.
+//! The blocking client's clock and random numbers: the only file that gets either from the system.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// The time at which to stop waiting, or never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadline(Option<Instant>);
+use crate::session::deadline::Deadline;
 
 impl Deadline {
-    /// A deadline that never passes.
-    pub const NEVER: Self = Self(None);
-
     /// Returns the deadline that is `duration` from now, or never if the clock cannot represent it.
     pub fn after(duration: Duration) -> Self {
         Self(now().checked_add(duration))
@@ -28,27 +23,18 @@ impl Deadline {
 
     /// Returns true if the deadline has passed.
     pub fn is_over(self) -> bool {
-        self.remaining().is_some_and(|remaining| remaining.is_zero())
+        self.has_passed(now())
     }
 
     /// Returns the remaining time, or `None` if the deadline never passes.
     pub fn remaining(self) -> Option<Duration> {
-        self.0.map(|end| end.saturating_duration_since(now()))
+        self.left(now())
     }
 
     /// Returns the earlier of this deadline and the one that is `duration` from now.
     #[must_use]
     pub fn within(self, duration: Duration) -> Self {
         self.earlier(Self::after(duration))
-    }
-
-    /// Returns the earlier of two deadlines.
-    #[must_use]
-    pub fn earlier(self, other: Self) -> Self {
-        match (self.0, other.0) {
-            (Some(mine), Some(others)) => Self(Some(mine.min(others))),
-            (mine, others) => Self(mine.or(others)),
-        }
     }
 
     /// Returns a deadline after an equal share of the remaining time. If the time is unlimited and there are other
@@ -59,11 +45,6 @@ impl Deadline {
             None if parts > 1 => Self::after(Duration::from_secs(5)),
             None => Self::NEVER,
         }
-    }
-
-    /// Returns the deadline that is `duration` after an instant.
-    pub(crate) fn from(instant: Instant, duration: Duration) -> Self {
-        Self(instant.checked_add(duration))
     }
 }
 

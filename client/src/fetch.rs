@@ -12,9 +12,9 @@ use dht_protocol::wire::response::Fetched;
 use dht_protocol::wire::{Opcode, Request, Response};
 
 use crate::client::Client;
-use crate::clock::Deadline;
 use crate::error::{Error, Fault};
 use crate::notice::Notice;
+use crate::session::deadline::Deadline;
 
 /// A record that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use dht_protocol::types::NodeId;
 
 use crate::client::{Backoff, Client};
-use crate::clock::{Deadline, now};
+use crate::clock::now;
 use crate::error::Error;
+use crate::session::deadline::Deadline;
 
 /// A connection that lasted this long was good: the next attempts start with a short pause again.
 const GOOD: Duration = Duration::from_secs(1);

@@ -11,9 +11,10 @@ use dht_protocol::wire::response::{OpenedProducer, Published, Response};
 use dht_protocol::wire::{Class, Opcode, Request, Status};
 
 use crate::client::{Backoff, Client, Repeat};
-use crate::clock::{Deadline, pause, random};
+use crate::clock::{pause, random};
 use crate::error::Error;
 use crate::publish::Batch;
+use crate::session::deadline::Deadline;
 
 /// Size in bytes of the unacknowledged batches above which [`Producer::send`] waits.
 const WINDOW_BYTES: usize = 8 << 20;

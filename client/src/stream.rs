@@ -1,4 +1,4 @@
-//! A buffered socket that cannot deadlock with a peer that stops reading.
+//! A socket that moves the bytes of [`Buffers`] and cannot deadlock with a peer that stops reading.
 //!
 //! A node suspends reads from a client that has too many outstanding responses. If that client blocked in a write while
 //! responses are waiting to be read, it would wait for ever. A write therefore blocks only for [`WRITE_SLICE`]; the
@@ -6,47 +6,23 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::{Deadline, now};
+use crate::clock::now;
+use crate::session::buffers::Buffers;
+use crate::session::deadline::Deadline;
 
 /// How long a write blocks before input is read.
 const WRITE_SLICE: Duration = Duration::from_millis(10);
 
-/// Minimum size of the buffer for a read, in bytes.
-const READ_BYTES: usize = 16 << 10;
-
-/// Maximum unread input in bytes. A correct node stays below it: it stops at 8 MiB of responses to a client's requests.
-const INPUT_MAX: usize = 64 << 20;
-
 /// A read timeout at least this long is set to half of the remaining time, so that most reads need not set it again.
 const EXACT_BELOW: Duration = Duration::from_millis(20);
 
-/// The socket and its buffers.
+/// The socket.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: TcpStream,
-    /// The unread bytes are `input[start..end]`.
-    input: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// The unsent bytes are `output[sent..]`.
-    output: Vec<u8>,
-    sent: usize,
     read_timeout: Option<Duration>,
-    /// The time of the peer's last sign of life: bytes arrived, or it made room for output that had to wait.
-    heard: Instant,
-    /// Why nothing can be written any more. Input that the peer has sent can still be read.
-    broken: Option<io::Error>,
-}
-
-/// The result of waiting for input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Filled {
-    /// There is more input.
-    Some,
-    /// Nothing arrived by the deadline.
-    Nothing,
 }
 
 impl Stream {
@@ -59,132 +35,76 @@ impl Stream {
         };
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(WRITE_SLICE))?;
-        Ok(Self {
-            socket,
-            input: Vec::new(),
-            start: 0,
-            end: 0,
-            output: Vec::new(),
-            sent: 0,
-            read_timeout: None,
-            heard: now(),
-            broken: None,
-        })
+        Ok(Self { socket, read_timeout: None })
     }
 
-    /// Returns the time of the peer's last sign of life. Output that the operating system accepts at once is no such
-    /// sign.
-    pub(crate) const fn heard(&self) -> Instant {
-        self.heard
-    }
-
-    /// Returns the unconsumed input.
-    pub(crate) fn input(&self) -> &[u8] {
-        &self.input[self.start..self.end]
-    }
-
-    /// Consumes the first `count` bytes of the input.
-    pub(crate) fn consume(&mut self, count: usize) {
-        self.start += count;
-        assert!(self.start <= self.end, "nothing is consumed that did not come");
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-    }
-
-    /// Returns the buffer to append output to.
-    pub(crate) const fn output(&mut self) -> &mut Vec<u8> {
-        &mut self.output
+    /// Writes all output, then waits for input. Returns `false` if the deadline passed before any input arrived or the
+    /// connection ended.
+    pub(crate) fn exchange(&mut self, bytes: &mut Buffers, deadline: Deadline) -> bool {
+        self.flush(bytes, deadline) && self.fill(bytes, deadline)
     }
 
     /// Writes all output, and reads input meanwhile. Returns `false` if the deadline passed first.
-    ///
-    /// If the connection accepts no more output, the next [`Self::fill`] reports that, after the remaining input.
-    pub(crate) fn flush(&mut self, deadline: Deadline) -> io::Result<bool> {
+    pub(crate) fn flush(&mut self, bytes: &mut Buffers, deadline: Deadline) -> bool {
         let mut has_waited = false;
-        while self.sent < self.output.len() && self.broken.is_none() {
-            match self.socket.write(&self.output[self.sent..]) {
-                Ok(0) => self.broken = Some(ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.sent += count;
-                    if std::mem::take(&mut has_waited) {
-                        self.heard = now();
-                    }
-                }
+        while !bytes.output().is_empty() {
+            match self.socket.write(bytes.output()) {
+                Ok(0) => bytes.on_write_failed(ErrorKind::WriteZero.into()),
+                Ok(count) => bytes.on_written(count, std::mem::take(&mut has_waited), now()),
                 Err(error) if is_wait(&error) => {
                     has_waited = true;
-                    if self.fill_now()? == Filled::Nothing && deadline.is_over() {
-                        return Ok(false);
+                    if !self.fill_now(bytes) && deadline.is_over() {
+                        return false;
+                    }
+                    if bytes.is_ended() {
+                        return true;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => self.broken = Some(error),
+                Err(error) => bytes.on_write_failed(error),
             }
         }
-        self.output.clear();
-        self.sent = 0;
-        Ok(true)
+        true
     }
 
-    /// Waits for input.
-    ///
-    /// # Errors
-    /// Returns an error if the connection has ended and all its input has been read.
-    pub(crate) fn fill(&mut self, deadline: Deadline) -> io::Result<Filled> {
+    /// Waits for input or the end of the connection. Returns `false` if the deadline passed first.
+    pub(crate) fn fill(&mut self, bytes: &mut Buffers, deadline: Deadline) -> bool {
         loop {
             let left = deadline.remaining();
             if left.is_some_and(|left| left.is_zero()) {
-                return self.fill_now();
+                return self.fill_now(bytes);
             }
-            self.wait_at_most(left)?;
-            match self.read() {
-                Err(error) if is_wait(&error) => {}
-                other => return other,
+            let read = self.wait_at_most(left).and_then(|()| self.read(bytes));
+            if settle(bytes, read) {
+                return true;
             }
         }
     }
 
-    /// Reads what has arrived, without waiting.
-    pub(crate) fn fill_now(&mut self) -> io::Result<Filled> {
-        self.socket.set_nonblocking(true)?;
-        let filled = self.read();
-        self.socket.set_nonblocking(false)?;
-        match filled {
-            Err(error) if is_wait(&error) => Ok(Filled::Nothing),
-            other => other,
+    /// Reads what has arrived, without waiting. Returns `false` if there was nothing.
+    fn fill_now(&mut self, bytes: &mut Buffers) -> bool {
+        let read = self.socket.set_nonblocking(true).and_then(|()| self.read(bytes));
+        if let Err(error) = self.socket.set_nonblocking(false) {
+            bytes.on_ended(Some(error));
+            return true;
         }
+        settle(bytes, read)
     }
 
-    fn read(&mut self) -> io::Result<Filled> {
-        self.make_room()?;
+    /// Reads once. Returns the number of bytes, 0 at the end of the stream.
+    fn read(&mut self, bytes: &mut Buffers) -> io::Result<usize> {
         loop {
-            match self.socket.read(&mut self.input[self.end..]) {
-                Ok(0) => return Err(self.broken.take().unwrap_or_else(|| ErrorKind::UnexpectedEof.into())),
+            match self.socket.read(bytes.room()?) {
                 Ok(count) => {
-                    self.end += count;
-                    self.heard = now();
-                    return Ok(Filled::Some);
+                    if count > 0 {
+                        bytes.on_read(count, now());
+                    }
+                    return Ok(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Makes room for [`READ_BYTES`] after the input.
-    fn make_room(&mut self) -> io::Result<()> {
-        if self.input.len() - self.end >= READ_BYTES {
-            return Ok(());
-        }
-        self.input.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        if self.end > INPUT_MAX {
-            return Err(io::Error::new(ErrorKind::InvalidData, "more answers than were asked for"));
-        }
-        if self.input.len() - self.end < READ_BYTES {
-            self.input.resize((self.end * 2).max(2 * READ_BYTES), 0);
-        }
-        Ok(())
     }
 
     fn wait_at_most(&mut self, left: Option<Duration>) -> io::Result<()> {
@@ -201,6 +121,17 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+/// Reports the result of a read. Returns `false` if there was nothing to read.
+fn settle(bytes: &mut Buffers, read: io::Result<usize>) -> bool {
+    match read {
+        Ok(0) => bytes.on_ended(None),
+        Ok(_) => {}
+        Err(error) if is_wait(&error) => return false,
+        Err(error) => bytes.on_ended(Some(error)),
+    }
+    true
 }
 
 fn is_wait(error: &io::Error) -> bool {

@@ -6,8 +6,8 @@ use dht_protocol::types::{NodeId, Offset};
 use dht_protocol::wire::request::Start;
 
 use crate::client::Client;
-use crate::clock::Deadline;
 use crate::error::Error;
+use crate::session::deadline::Deadline;
 use crate::subscriptions::{Delivery, Subscriptions};
 
 /// An iterator over the records of topics as they arrive; see [`Client::subscribe`].

@@ -10,8 +10,8 @@ use dht_protocol::wire::request::{Start, Subscribe, Topic};
 use dht_protocol::wire::response::{Fetched, Subscribed};
 
 use crate::client::Backoff;
-use crate::clock::Deadline;
 use crate::error::{Error, Fault};
+use crate::session::deadline::Deadline;
 
 /// How long attempts to subscribe may fail before the user is notified: a node that is restarted is back sooner.
 const NOTIFIED_AFTER: Duration = Duration::from_secs(1);

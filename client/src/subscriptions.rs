@@ -10,11 +10,12 @@ use dht_protocol::wire::response::{ErrorResponse, Fetched};
 use dht_protocol::wire::{Class, Opcode, Push, Request, Response, Status};
 
 use crate::client::Client;
-use crate::clock::{Deadline, now, pause};
+use crate::clock::{now, pause};
 use crate::error::{Error, Fault};
 use crate::fetch::{Item, Message, messages};
 use crate::lifeline::{Held, Lifeline};
 use crate::notice::{Notice, WaitReason};
+use crate::session::deadline::Deadline;
 use crate::session::incoming::{Answer, Incoming, Pushed};
 use crate::subscription::{State, Subscription};
 
@@ -443,7 +444,7 @@ impl Subscriptions {
             let Some(waits_since) = of.waits_since else { return Deadline::NEVER };
             (since, is_any) = (since.max(waits_since), true);
         }
-        if is_any && client.servers() > 1 { Deadline::from(since, self.isolated_for) } else { Deadline::NEVER }
+        if is_any && client.servers() > 1 { Deadline::at(since, self.isolated_for) } else { Deadline::NEVER }
     }
 
     fn on_push(&mut self, client: &Client, pushed: Pushed) -> Result<(), Error> {

@@ -1,111 +1,147 @@
 //! The handshake of a new connection: HELLO and its response.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dht_protocol::limits::FRAME_BEFORE_HELLO_MAX;
 use dht_protocol::types::{Dimension, NodeId, RequestId};
 use dht_protocol::wire::response::ErrorResponse;
 use dht_protocol::wire::{Class, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw};
+use fastrand::Rng;
 
-use crate::clock::{Deadline, random};
-use crate::connection::Introduction;
 use crate::error::{Error, Fault};
+use crate::session::buffers::Buffers;
+use crate::session::channel::Channel;
+use crate::session::deadline::Deadline;
 use crate::session::incoming::whole_frame;
-use crate::session::tap::{Direction, Tap};
-use crate::stream::{Filled, Stream};
 
 /// The request id of HELLO; those of further requests are higher.
 pub(crate) const HELLO_ID: RequestId = RequestId(1);
 
+/// How long to wait for the GOAWAY with the reason for a refusal.
+const REASON_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What a client states about itself in HELLO.
+#[derive(Clone, Debug, Default)]
+pub struct Introduction {
+    /// Name and version of the program, for the operators of the cluster.
+    pub software: String,
+    /// The expected cluster; an empty name accepts any.
+    pub cluster: String,
+    /// True to keep a copy of every frame for [`Connection::tapped`](crate::Connection::tapped).
+    pub tap: bool,
+}
+
 /// The result of the handshake.
+#[derive(Clone, Debug)]
 pub(crate) struct Agreed {
     pub(crate) hello: Hello,
     pub(crate) node: NodeId,
     pub(crate) dimension: Dimension,
 }
 
-/// Sends HELLO and reads the response.
-pub(crate) fn greet(
-    stream: &mut Stream,
-    server: &str,
-    introduction: &Introduction,
-    deadline: Deadline,
-    tap: &mut Option<Tap>,
-) -> Result<Agreed, Error> {
-    let failed = |source| Error::Connect { server: server.to_owned(), source };
-    let fault = |fault| Error::Protocol { server: server.to_owned(), fault };
-    let out = stream.output();
-    encode_hello(introduction, out);
-    if let Some(tap) = tap {
-        tap.add(Direction::Sent, out);
+/// A connection whose HELLO is unanswered.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    server: String,
+    bytes: Buffers,
+    random: Rng,
+    refused: Option<Refused>,
+}
+
+/// The status of a refusal, and until when its reason is awaited: it is in the GOAWAY after it.
+#[derive(Debug)]
+struct Refused {
+    status: u8,
+    until: Deadline,
+}
+
+impl Greeting {
+    /// Returns the state of a connection that was just made, with HELLO as its output. `server` names the node in
+    /// errors.
+    pub(crate) fn new(server: String, introduction: &Introduction, seed: u64, now: Instant) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let mut bytes = Buffers::new(introduction.tap, now);
+        bytes.send(|out| encode_hello(introduction, &mut random, out));
+        Self { server, bytes, random, refused: None }
     }
-    if !stream.flush(deadline).map_err(failed)? {
-        return Err(failed(io::ErrorKind::TimedOut.into()));
+
+    /// Returns the bytes of the connection.
+    pub(crate) const fn bytes(&mut self) -> &mut Buffers {
+        &mut self.bytes
     }
-    let Some(bytes) = next_frame(stream, deadline, tap).map_err(|error| error.of(server))? else {
-        return Err(failed(io::ErrorKind::TimedOut.into()));
-    };
-    let status = match read_hello(&bytes).map_err(fault)? {
-        First::Agreed(agreed) => return Ok(agreed),
-        First::Goaway(goaway) => return Err(rejected(server, goaway.status.number(), goaway.message)),
-        First::Refused(status) => status,
-    };
-    // The reason for a refusal is in the GOAWAY after it.
-    let reason = next_frame(stream, deadline.within(REASON_PATIENCE), tap).ok().flatten();
-    let goaway = reason.and_then(|bytes| match read_hello(&bytes) {
-        Ok(First::Goaway(goaway)) => Some(goaway.message),
-        Ok(First::Agreed(_) | First::Refused(_)) | Err(_) => None,
-    });
-    Err(rejected(server, status, goaway.unwrap_or_default()))
-}
 
-/// How long to wait for the GOAWAY with the reason for a refusal.
-const REASON_PATIENCE: Duration = Duration::from_millis(500);
+    /// Returns the time at which to call [`Self::poll`] although nothing has arrived.
+    pub(crate) fn wake_at(&self) -> Deadline {
+        self.refused.as_ref().map_or(Deadline::NEVER, |refused| refused.until)
+    }
 
-fn rejected(server: &str, status: u8, message: String) -> Error {
-    let response = Box::new(ErrorResponse { status, retry_after_ms: 0, message, details: Vec::new() });
-    Error::Rejected { server: server.to_owned(), response }
-}
-
-/// The reason why no frame could be read.
-enum NoFrame {
-    Fault(Fault),
-    Io(io::Error),
-}
-
-impl NoFrame {
-    fn of(self, server: &str) -> Error {
-        match self {
-            Self::Fault(fault) => Error::Protocol { server: server.to_owned(), fault },
-            Self::Io(source) => Error::Connect { server: server.to_owned(), source },
+    /// Handles what has arrived. Returns what the node answered, once it has answered.
+    ///
+    /// # Errors
+    /// Returns [`Error::Connect`], [`Error::Rejected`], or [`Error::Protocol`] if the server is not a node.
+    pub(crate) fn poll(&mut self, now: Instant) -> Result<Option<Agreed>, Error> {
+        loop {
+            let read = self.read();
+            if let Some(refused) = &self.refused {
+                let message = match read {
+                    Ok(Some(First::Goaway(goaway))) => goaway.message,
+                    Ok(None) if !refused.until.has_passed(now) => return Ok(None),
+                    Ok(_) | Err(_) => String::new(),
+                };
+                return Err(self.rejected(refused.status, message));
+            }
+            match read? {
+                None => return Ok(None),
+                Some(First::Agreed(agreed)) => return Ok(Some(agreed)),
+                Some(First::Goaway(goaway)) => return Err(self.rejected(goaway.status.number(), goaway.message)),
+                Some(First::Refused(status)) => {
+                    self.refused = Some(Refused { status, until: Deadline::at(now, REASON_PATIENCE) });
+                }
+            }
         }
     }
-}
 
-/// Reads a frame; `None` if none arrived in time.
-fn next_frame(stream: &mut Stream, deadline: Deadline, tap: &mut Option<Tap>) -> Result<Option<Vec<u8>>, NoFrame> {
-    let header = loop {
-        if let Some(header) = whole_frame(stream.input(), FRAME_BEFORE_HELLO_MAX).map_err(NoFrame::Fault)? {
-            break header;
+    /// Returns the error if the handshake takes too long.
+    pub(crate) fn give_up(&self) -> Error {
+        match &self.refused {
+            Some(refused) => self.rejected(refused.status, String::new()),
+            None => self.failed(io::ErrorKind::TimedOut.into()),
         }
-        if stream.fill(deadline).map_err(NoFrame::Io)? == Filled::Nothing {
-            return Ok(None);
-        }
-    };
-    let bytes = stream.input()[..header.frame_len()].to_vec();
-    stream.consume(bytes.len());
-    if let Some(tap) = tap {
-        tap.add(Direction::Received, &bytes);
     }
-    Ok(Some(bytes))
+
+    /// Returns the open connection.
+    pub(crate) fn open(self, agreed: Agreed, now: Instant) -> Channel {
+        Channel::new(self.server, self.bytes, agreed, self.random, now)
+    }
+
+    /// Reads a frame; `None` if none has arrived yet.
+    fn read(&mut self) -> Result<Option<First>, Error> {
+        let fault = |fault| Error::Protocol { server: self.server.clone(), fault };
+        let Some(header) = whole_frame(self.bytes.input(), FRAME_BEFORE_HELLO_MAX).map_err(fault)? else {
+            return self.bytes.take_end().map_or(Ok(None), |error| Err(self.failed(error)));
+        };
+        let first = read_first(header, &self.bytes.input()[..header.frame_len()]).map_err(fault);
+        self.bytes.consume(header.frame_len());
+        first.map(Some)
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Connect { server: self.server.clone(), source }
+    }
+
+    fn rejected(&self, status: u8, message: String) -> Error {
+        let response = Box::new(ErrorResponse { status, retry_after_ms: 0, message, details: Vec::new() });
+        Error::Rejected { server: self.server.clone(), response }
+    }
 }
 
-fn encode_hello(introduction: &Introduction, out: &mut Vec<u8>) {
+fn encode_hello(introduction: &Introduction, random: &mut Rng, out: &mut Vec<u8>) {
     let cluster = introduction.cluster.clone();
-    let hello = Hello { cluster, features: Hello::NOTICES, ..Hello::of_client(random(), &introduction.software) };
+    let instance = random.u64(..);
+    let hello = Hello { cluster, features: Hello::NOTICES, ..Hello::of_client(instance, &introduction.software) };
     let head = Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: HELLO_ID };
-    head.seal(None, (0, 0), out, |args| hello.encode(args, Some(random())));
+    head.seal(None, (0, 0), out, |args| hello.encode(args, Some(random.u64(..))));
 }
 
 /// The first frame from a node.
@@ -116,8 +152,7 @@ enum First {
     Goaway(Goaway),
 }
 
-fn read_hello(bytes: &[u8]) -> Result<First, Fault> {
-    let header = Header::parse(bytes, FRAME_BEFORE_HELLO_MAX).map_err(Fault::Frame)?.ok_or(Fault::Hello)?;
+fn read_first(header: Header, bytes: &[u8]) -> Result<First, Fault> {
     let point = Dimension::new(0).expect("a cube of one node");
     let frame = Frame::parse(header, Raw::Borrowed(bytes), point).map_err(Fault::Frame)?;
     if header.flags.any(Flags::CRITICAL) {

@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clock::Deadline;
+use crate::session::deadline::Deadline;
 
 /// Default silence after which a node is sent PING. The node is given up after 1.75 to 2.25 s of silence, which leaves
 /// 0.25 s to connect to another one.
@@ -93,8 +93,8 @@ impl Watch {
     pub(crate) fn due(&self, heard: Instant) -> Deadline {
         let last = heard.max(self.since);
         match self.open_probe(last) {
-            Some(probe) => Deadline::from(probe.at, self.patience()),
-            None => Deadline::from(last, self.ask_after()),
+            Some(probe) => Deadline::at(probe.at, self.patience()),
+            None => Deadline::at(last, self.ask_after()),
         }
     }
 
@@ -165,7 +165,7 @@ mod tests {
                 What::Begin => watch.begin(now),
                 What::Wait(until) => {
                     assert_eq!(watch.judge(heard, now), Verdict::Wait, "{name}: {millis}");
-                    assert_eq!(watch.due(heard), Deadline::from(at(until), Duration::ZERO), "{name}: {millis}");
+                    assert_eq!(watch.due(heard), Deadline::at(at(until), Duration::ZERO), "{name}: {millis}");
                 }
                 What::Ask => {
                     assert_eq!(watch.judge(heard, now), Verdict::Ask, "{name}: {millis}");
