@@ -6,6 +6,9 @@
 //! it, ARCHITECTURE.md says why). From `node` up to the top there is no I/O, no clock and no randomness: the same
 //! code runs in the daemon and in the simulator.
 
+#[macro_use]
+mod planted;
+
 pub use dht_protocol::{cube, wire};
 
 pub mod limits;

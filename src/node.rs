@@ -308,7 +308,7 @@ impl Parts {
         if let Some(reclock) = step.wall.begin(step.now) {
             self.group.propose_reclock(step, reclock);
         }
-        self.notice_stall(step.now);
+        planted!("stall noticed after its event", self.notice_stall(step.now), ());
         match event {
             Event::Accepted { conn, source } => self.on_accepted(step, conn, source),
             Event::Dialed { conn, node } => self.on_dialed(step, conn, node),
@@ -332,6 +332,7 @@ impl Parts {
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),
         }
+        planted!("stall noticed after its event", (), self.notice_stall(step.now));
         if !self.releasable.is_empty() {
             self.release_held(step);
         }

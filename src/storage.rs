@@ -166,7 +166,7 @@ impl Storage {
 
     /// Gives the thread that keeps the books something to do, behind what it was to be told.
     fn give(&mut self, task: Task) {
-        self.tell_notes();
+        planted!("journal asked before it is told", self.tell_notes(), ());
         self.tasks.send(task).expect("the thread lives until it is told to end");
     }
 

@@ -15,6 +15,7 @@ const IMPORTS: &[(&str, &[(&str, &str)])] = &[
     (
         "daemon",
         &[
+            ("planted", ""),
             ("limits", ""),
             ("types", ""),
             ("record", "limits types wire cube"),

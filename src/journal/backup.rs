@@ -184,7 +184,7 @@ impl<D: Disk> Copy<'_, D> {
         self.list.clear();
         self.indexes.clear();
         (self.told.kept, self.told.damaged) = (0, Vec::new());
-        self.copy_watermark()?;
+        planted!("watermark copied last", self.copy_watermark()?, ());
         let files = self.source.list().map_err(|cause| BackupError::Source(folder_error(cause)))?;
         let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
         segments.sort_unstable();
@@ -205,7 +205,7 @@ impl<D: Disk> Copy<'_, D> {
             self.copy_copies(number)?;
         }
         if let Some(base) = base {
-            self.check_retained(&base)?;
+            planted!("removed checkpoint not noticed", self.check_retained(&base)?, ());
         }
         let last = last.max(from);
         // A folder that no node has been started in yet has no segments.
@@ -217,6 +217,7 @@ impl<D: Disk> Copy<'_, D> {
             }
             self.copy_log(number, next)?;
         }
+        planted!("watermark copied last", (), self.copy_watermark()?);
         Ok(())
     }
 
@@ -315,7 +316,7 @@ impl<D: Disk> Copy<'_, D> {
         };
         let end = end.map_or_else(|| End::AtLeast(self.watermark.floor(number)), End::At);
         // A segment is renamed before it is recycled.
-        self.size(&name)?;
+        let _ = planted!("recycled segment not noticed", self.size(&name)?, 0);
         self.put_segment(number, &bytes, end)
     }
 
@@ -352,8 +353,10 @@ impl<D: Disk> Copy<'_, D> {
     /// position sees all of them.
     fn read_growing(&self, number: u32) -> Result<Bytes, Stop> {
         let name = names::segment(number);
-        let end = self.end_of_records(number, &self.read(&name)?);
-        let bytes = read_part(self.source, &name, 0, end).map_err(of_source)?;
+        let first = self.read(&name)?;
+        let end = self.end_of_records(number, &first);
+        let again = || read_part(self.source, &name, 0, end).map_err(of_source);
+        let bytes = planted!("growing segment read once", again()?, first);
         let end = self.end_of_records(number, &bytes);
         // The zeros that pad the last record may be missing.
         let mut bytes = bytes[..end.min(bytes.len())].to_vec();
@@ -422,7 +425,7 @@ impl<D: Disk> Copy<'_, D> {
 
     /// Replaces the manifest, then gives the files of this backup their names and removes what does not belong to it.
     fn finish(&mut self, identity: String) -> Result<(), OpenError> {
-        self.target.sync_names().map_err(folder_error)?;
+        planted!("manifest ahead of its files", self.target.sync_names().map_err(folder_error)?, ());
         let manifest = Manifest { identity, files: std::mem::take(&mut self.list) };
         manifest.write(self.target).map_err(folder_error)?;
         let is_new = |(name, listed): &(&String, &(u64, u32))| {

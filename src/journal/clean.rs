@@ -191,7 +191,7 @@ impl<D: Disk> Keeper<D> {
             self.disk.remove(&names::new(&name))?;
             return Ok(cleaning.victims);
         }
-        cleaning.file.sync()?;
+        planted!("copies renamed before their sync", cleaning.file.sync()?, ());
         write_file(&self.disk, &names::index(number), &cleaning.index.encode(self.stamp, number))?;
         // The rename need not be durable yet: a checkpoint syncs names before it relies on them, and no original
         // segment is removed before that checkpoint.

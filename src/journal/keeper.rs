@@ -301,6 +301,8 @@ impl<D: Disk> Keeper<D> {
         if let Some(spans) = self.spans.get_mut(&topic) {
             spans.relocate(base, span, |change| change.apply(&mut self.segments));
         }
+        let floor = self.checkpointed;
+        planted!("originals removed too early", (), drop((self.remove_dead(floor), self.remove_dead(floor))));
     }
 
     /// Adds a complete segment of copies with a file of `size` bytes and payloads of `total_bytes`.
@@ -324,7 +326,7 @@ impl<D: Disk> Keeper<D> {
     /// Returns the segments that may be cleaned: those of the log before the newest checkpoint and below the log floor,
     /// and those of copies.
     pub(super) fn cleanable(&mut self) -> impl Iterator<Item = (u32, &mut Segment<D::File>)> {
-        let floor = self.checkpointed.min(self.log_floor);
+        let floor = planted!("cleaned before a checkpoint", self.checkpointed, u32::MAX).min(self.log_floor);
         let may_be_cleaned = move |number: u32| number < floor || copies::is_copies(number);
         let segments = self.segments.iter_mut().map(|(number, segment)| (*number, segment));
         segments.filter(move |(number, segment)| may_be_cleaned(*number) && segment.live > 0 && !segment.has_damage)
@@ -341,6 +343,7 @@ impl<D: Disk> Keeper<D> {
     /// As the system's. Nothing is known then of what was written, and whoever writes may not be told: the process must
     /// end.
     pub fn sync_log(&self, mark: Mark) -> io::Result<()> {
+        planted!("checkpoint ahead of the log's sync", (), return Ok(()));
         match self.segments.get(&mark.place.segment).and_then(|segment| segment.log.as_ref()) {
             Some(log) => log.sync(),
             None => self.disk.open(&names::segment(mark.place.segment))?.sync(),
@@ -359,7 +362,8 @@ impl<D: Disk> Keeper<D> {
             }
         }
         // The indexes are safe before the checkpoint that relies on them.
-        self.disk.sync_names()?;
+        planted!("checkpoint ahead of its indexes", self.disk.sync_names()?, ());
+        planted!("segments removed before the checkpoint", (), self.remove_dead(mark.place.segment)?);
         // When no entry was added since the newest checkpoint, the same state is written to a second file.
         let is_second = self.newest.is_some_and(|newest| newest.index == mark.index && !newest.is_second);
         let id = CheckpointId { index: mark.index, is_second };
@@ -477,7 +481,8 @@ impl Change {
 pub(super) fn write_file<D: Disk>(disk: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = names::new(name);
     let mut file = disk.create(&new)?;
-    if let Err(error) = file.write_at(bytes, 0).and_then(|()| file.sync()) {
+    let sync = |file: &D::File| planted!("file renamed before its sync", file.sync(), Ok(()));
+    if let Err(error) = file.write_at(bytes, 0).and_then(|()| sync(&file)) {
         // What was written takes the space that the next attempt needs.
         drop(file);
         disk.remove(&new)?;

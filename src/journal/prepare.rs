@@ -64,7 +64,7 @@ impl<D: Disk> Keeper<D> {
         }
         let file = recycled.map_or_else(|| self.disk.create(&names::new(&name)), Ok)?;
         let log = file.share()?;
-        let filled = if is_recycled { size } else { 0 };
+        let filled = if is_recycled { size } else { planted!("segment not filled", 0, size) };
         Ok(Preparation { file, log, number, size, stamp: self.stamp, filled, is_recycled })
     }
 
@@ -90,7 +90,7 @@ impl<D: Disk> Keeper<D> {
         if !is_recycled {
             self.disk.rename(&names::new(&name), &name)?;
         }
-        self.disk.sync_names()?;
+        planted!("name of a segment not synced", self.disk.sync_names()?, ());
         let Preparation { file, log, .. } = preparation;
         self.add_segment(number, size.into(), Some(log));
         Ok(Progress::Ready(Prepared { file, number, size }))

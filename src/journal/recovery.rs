@@ -192,7 +192,7 @@ impl<D: Disk> Recovery<D> {
             self.add_segment(segment)?;
             records.into_iter().try_for_each(|record| push(&mut log, self.from, record))?;
         }
-        self.check_watermark(last.place)?;
+        planted!("log not compared with the watermark", self.check_watermark(last.place)?, ());
         (last.index, last.term) = log.back().map_or((last.index, last.term), |read| (read.index, read.term));
         self.apply(log, state)?;
         // Everything could be read: from here on the folder may be changed.
@@ -317,7 +317,8 @@ impl<D: Disk> Recovery<D> {
                     self.state = HardState::decode(&record.body)
                         .ok_or_else(|| OpenError::damaged(&name, record.body_at as u64, "no hard state"))?;
                     // A start that finds a loss tells it in its first entry: until that is there, it is not told.
-                    self.is_lossy = !self.state.is_end && (self.is_lossy || self.state.is_lazy);
+                    self.is_lossy = !self.state.is_end
+                        && (planted!("loss forgotten by the next start", self.is_lossy, false) || self.state.is_lazy);
                 }
                 // Cleaning moves chunks, and checkpoints may come to stand in the log: neither is an entry.
                 Kind::Copy | Kind::Checkpoint => {}
@@ -372,9 +373,9 @@ impl<D: Disk> Recovery<D> {
         let mut header = bytes[..HEADER].to_vec();
         format::say_size(&mut header, u32::try_from(end).expect("a segment's size"));
         file.write_at(&header, 0).map_err(io)?;
-        file.write_at(sound, HEADER as u64).map_err(io)?;
+        planted!("tail not written again", file.write_at(sound, HEADER as u64).map_err(io)?, ());
         // Durable before the file is cut: a file that is shorter than its header says counts as damaged.
-        file.sync().map_err(io)?;
+        planted!("tail cut before its sync", file.sync().map_err(io)?, ());
         file.set_len(end as u64).map_err(io)?;
         file.sync().map_err(io)?;
         self.disk.sync_names().map_err(io)?;
@@ -409,7 +410,7 @@ fn push(log: &mut VecDeque<Read>, from: Mark, read: Read) -> Result<(), OpenErro
         return Err(OpenError::damaged(&names::segment(segment), at as u64, "entries before this one are missing"));
     };
     for _ in index..next {
-        log.pop_back();
+        let _ = planted!("overwritten entries applied", log.pop_back(), None);
     }
     log.push_back(read);
     Ok(())

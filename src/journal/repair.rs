@@ -57,7 +57,7 @@ pub fn repair<D: Disk>(
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
     let replaced = replaced(&report, &files);
     for name in &replaced {
-        copy(disk, aside, name).map_err(|cause| OpenError::io(name, cause))?;
+        planted!("repair keeps no originals", copy(disk, aside, name).map_err(|cause| OpenError::io(name, cause))?, ());
     }
     aside.sync_names().map_err(|cause| OpenError::io("the folder for originals", cause))?;
     restore_headers(disk, &report)?;

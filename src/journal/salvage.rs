@@ -313,7 +313,7 @@ fn tell_losses(losses: &mut Vec<(u32, usize)>, (from, to): (u64, u64), state: &m
     let ends = state.topics().into_iter().filter_map(|topic| Some((state.name(topic)?, state.kept(topic)?.1)));
     let (position, ends) = (position as u64, ends.collect());
     report.log_losses.push(LogLoss { segment, position, from, to, ends });
-    state.give_up();
+    planted!("repair keeps the epochs", state.give_up(), ());
 }
 
 /// Returns the offsets that a stretch should cover, without those that were trimmed.

@@ -124,11 +124,13 @@ impl<F: DiskFile> Writer<F> {
     /// # Errors
     /// As the system's. Nothing is known then of what was written since the last time: the process must end.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.write()?;
+        planted!("log written after the sync", self.write()?, ());
+        planted!("watermark ahead of the sync", (), self.watermark.write(self.mark())?);
         if self.synced < self.written {
-            self.segment.file.sync()?;
+            planted!("acknowledged before the sync", self.segment.file.sync()?, ());
             self.synced = self.written;
         }
+        planted!("log written after the sync", (), self.write()?);
         // Compared with the watermark and not done only after a sync: a write that failed for want of memory is
         // repeated.
         let mark = self.mark();
@@ -152,7 +154,7 @@ impl<F: DiskFile> Writer<F> {
     /// # Errors
     /// As of [`Self::sync`].
     pub fn turn_to(&mut self, next: Prepared<F>) -> io::Result<()> {
-        self.sync()?;
+        planted!("segment left before its sync", self.sync()?, self.write()?);
         let previous_end = self.written;
         self.segment = next;
         (self.written, self.synced) = (0, 0);

@@ -321,7 +321,7 @@ impl Parts {
         let now_us = step.now.monotonic_us;
         let Some(pending) = self.pending.get_mut(origin) else { return };
         if pending.is_repeatable {
-            (pending.is_unsure, pending.lost_us) = (true, now_us);
+            (pending.is_unsure, pending.lost_us) = (planted!("loss taken for a refusal", true, false), now_us);
             pending.state = State::Waiting { refusal: None };
             self.retries.insert_due(pending.lane(), pending.number, origin, now_us);
         } else {

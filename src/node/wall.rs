@@ -99,7 +99,7 @@ impl Wall {
             let start_us = started_us.wrapping_add(self.ahead_us);
             self.before = (self.era, latest_us.max(start_us));
             self.inherited = Some(Inherited { latest_us, are_aged: catalogue.eras().are_aged() });
-            self.trust = Trust::NotSince(started_us);
+            planted!("clock believed after a start", self.trust = Trust::NotSince(started_us), ());
         }
     }
 

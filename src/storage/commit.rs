@@ -78,7 +78,9 @@ impl<F: DiskFile> Committer<F> {
                         due = due.or_else(|| Some(now() + interval));
                     }
                 }
-                Sync::Always | Sync::Interval(_) => self.sync(),
+                Sync::Always | Sync::Interval(_) => {
+                    planted!("given back before the sync", self.sync(), self.patiently("cannot write", Writer::write));
+                }
             }
             self.release(&wake);
             if is_end {
@@ -142,7 +144,7 @@ impl<F: DiskFile> Committer<F> {
 
     /// Goes on in the next segment; when it is not there, waits for it, or for the news that there is no space.
     fn turn(&mut self, wake: &impl Fn()) {
-        self.sync();
+        planted!("segment turned before the sync", self.sync(), ());
         self.release(wake);
         let Some(next) = self.next.take() else {
             let Ok(supply) = self.supplies.recv() else {
@@ -199,6 +201,7 @@ impl<F: DiskFile> Committer<F> {
         if self.written.is_empty() {
             return;
         }
+        planted!("given back in another order", (), self.written.reverse());
         for (entries, mark) in self.written.drain(..) {
             // The loop may have ended.
             let _ = self.news.send(News::Committed(entries, mark));

@@ -67,8 +67,8 @@ pub fn start<D: Disk>(
     let segment = keeper.prepare(number, segment_bytes).map_err(io)?;
     let mut writer = Writer::new(group, is_lazy, last, (segment, watermark));
     if is_restored {
-        node.lose_entries_since_backup();
-    } else if is_lossy {
+        planted!("restored topics keep their epochs", node.lose_entries_since_backup(), ());
+    } else if planted!("lossy start keeps the epochs", is_lossy, false) {
         let mut raise = vec![Entry::RaiseEpochs];
         writer.append(&mut raise).expect("a fresh segment has room");
         keeper.note(&node.replay(raise));
@@ -79,8 +79,9 @@ pub fn start<D: Disk>(
         // The new epochs are in no entry, only in the checkpoint. Once the folder is no backup any more, a second
         // checkpoint replaces that of the backup, so that no later start falls back to the old epochs.
         let io = |cause: io::Error| OpenError::Io { file: "a checkpoint".to_owned(), cause };
+        planted!("restore over before its checkpoint", (), journal::end_restore(disk).map_err(io)?);
         keeper.checkpoint(writer.mark(), &node.image()).map_err(io)?;
-        journal::end_restore(disk).map_err(io)?;
+        planted!("restore over before its checkpoint", journal::end_restore(disk).map_err(io)?, ());
         writer.release_watermark().map_err(io)?;
         keeper.checkpoint(writer.mark(), &node.image()).map_err(io)?;
         kept = writer.mark();

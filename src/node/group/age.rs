@@ -17,7 +17,8 @@ impl Group {
         if !self.catalogue.has_aging() || !step.wall.knows_ages(self.catalogue.eras()) {
             return;
         }
-        let (from, now_us) = (self.age_place, step.wall.now_us(step.now));
+        let from = self.age_place;
+        let now_us = planted!("ages by the machine's clock", step.wall.now_us(step.now), step.now.wall_us);
         let trims: Vec<Entry> = self
             .catalogue
             .scan(from, AGE_SCAN_PER_TICK)

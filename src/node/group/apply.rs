@@ -83,7 +83,8 @@ impl Group {
     /// Reports the outcomes of the applied entries to the journal.
     pub(in crate::node) fn report_outcomes(&mut self, step: &mut Step<'_>) {
         if !self.notes.is_empty() {
-            step.out.push(Action::File { notes: std::mem::take(&mut self.notes) });
+            let notes = std::mem::take(&mut self.notes);
+            planted!("journal not told of records", step.out.push(Action::File { notes }), ());
         }
     }
 
@@ -124,7 +125,7 @@ impl Group {
         let place = batch.place;
         let result = self.store_batch(step, batch);
         if !matches!(&result, Ok(published) if !published.duplicate) {
-            self.file(step.settings, Note::Void(place));
+            planted!("journal not told of void batches", self.file(step.settings, Note::Void(place)), ());
         }
         result
     }
