@@ -31,12 +31,10 @@ mod call;
 mod charge;
 mod conns;
 mod cut;
-mod deliver;
 mod drain;
 mod end;
 mod errors;
 mod event;
-mod follow;
 mod forward;
 mod frames;
 mod group;
@@ -44,18 +42,16 @@ mod held;
 mod hello;
 mod ingress;
 mod link;
-mod outage;
+mod news;
 mod pending;
 mod probe;
-mod pull;
+mod readers;
 mod restore;
 mod retry;
 mod routing;
 mod serve;
 mod sources;
 mod stats;
-mod subscribe;
-mod subscriptions;
 mod tick;
 mod wall;
 mod work;
@@ -73,11 +69,10 @@ use conns::{Conns, Peer};
 use end::End;
 use group::Group;
 use pending::{Pending, PendingTable, State};
-use pull::Pull;
+use readers::Readers;
 use retry::Retries;
 use routing::RoutingTable;
 use stats::{Stats, Turns};
-use subscriptions::Subscriptions;
 use wall::Wall;
 use work::Work;
 
@@ -128,7 +123,7 @@ pub struct Node {
     events: u64,
     stats: Stats,
     wall: Wall,
-    /// Work since it was last taken, without that of `subscriptions`.
+    /// Work since it was last taken.
     work: Work,
     turns: Turns,
     parts: Parts,
@@ -146,9 +141,7 @@ struct Parts {
     admission: Admission,
     /// Clients whose FETCHes may have waited long enough for memory.
     releasable: Vec<ConnId>,
-    subscriptions: Subscriptions,
-    /// Fetches for subscriptions in flight.
-    pulls: PendingTable<Pull>,
+    readers: Readers,
     group: Group,
     clock: tick::Clock,
     drain: drain::Stage,
@@ -219,12 +212,12 @@ impl Node {
 
     /// Returns the work of all events since the last call, in units of about a nanosecond of processor time.
     pub const fn take_work(&mut self) -> u64 {
-        self.work.take() + self.parts.subscriptions.work.take()
+        self.work.take()
     }
 
     /// Returns the work since the last call of [`Self::take_work`].
     pub const fn work(&self) -> u64 {
-        self.work.units() + self.parts.subscriptions.work.units()
+        self.work.units()
     }
 
     /// Records the length of a turn of the event loop, in microseconds.
@@ -244,7 +237,7 @@ impl Node {
 
     /// Returns the monotonic time in microseconds at which the node needs [`Event::Timeout`].
     pub fn next_timeout(&self) -> u64 {
-        if !self.parts.subscriptions.queue.is_empty() {
+        if self.parts.readers.are_ready() {
             return 0;
         }
         let next_tick_us = self.parts.clock.next_tick_us();
@@ -268,8 +261,7 @@ impl Node {
         self.parts.pending.check();
         let waiting = self.parts.pending.iter().filter(|(_, pending)| matches!(pending.state, State::Waiting { .. }));
         self.parts.retries.check(waiting.map(|(origin, pending)| (pending.lane(), pending.number, origin)));
-        self.parts.pulls.check();
-        self.parts.subscriptions.check();
+        self.parts.readers.check();
         self.parts.group.check();
         self.parts.admission.check();
         let inflight = self.parts.admission.inflight();
@@ -279,7 +271,7 @@ impl Node {
     /// Returns the number of table entries looked at since the start.
     #[cfg(test)]
     const fn entries_looked_at(&self) -> u64 {
-        self.work.entries() + self.parts.subscriptions.work.entries()
+        self.work.entries()
     }
 }
 
@@ -294,9 +286,7 @@ impl Parts {
             retries: Retries::new(nodes),
             admission: Admission::new(clients_bytes(settings.memory_bytes)),
             releasable: Vec::new(),
-            subscriptions: Subscriptions::new(nodes),
-            #[expect(clippy::cast_possible_truncation, reason = "any other 16 bits do")]
-            pulls: PendingTable::new(!(settings.instance as u16)),
+            readers: Readers::new(settings),
             group: Group::new(settings),
             clock: tick::Clock::new(now),
             drain: drain::Stage::default(),
@@ -333,9 +323,7 @@ impl Parts {
             Event::Drain => self.on_drain(step),
         }
         planted!("stall noticed after its event", (), self.notice_stall(step.now));
-        if !self.releasable.is_empty() {
-            self.release_held(step);
-        }
+        self.carry_out(step);
         if self.drain.has_begun() {
             self.advance_drain(step);
         }
@@ -395,7 +383,7 @@ impl Parts {
             Peer::Client(_) => {
                 self.admission.drain(id);
                 self.resume_if_due(step, id);
-                self.wake_client(step, id);
+                self.readers.wake_client(step, id);
             }
             Peer::Handshaking { .. } | Peer::Dialed { .. } | Peer::Replacement { .. } | Peer::Leaving { .. } => {}
         }
@@ -417,7 +405,7 @@ impl Parts {
             Peer::Client(client) => {
                 self.admission.close(id);
                 self.drop_held(client.held);
-                self.drop_readers(step, client.readers);
+                self.readers.close_client(step, id);
             }
             Peer::Leaving { .. } => self.mark_lost_on_link(step, id),
             Peer::Handshaking { .. } => {}

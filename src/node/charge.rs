@@ -46,8 +46,8 @@ impl Parts {
     /// After an answer, closes a client that has ended and waits for nothing more, or resumes reads from it if
     /// possible.
     pub(super) fn settle(&mut self, step: &mut Step<'_>, id: ConnId) {
-        let Some(Client { ended, readers, .. }) = self.conns.client_mut(id) else { return };
-        if *ended && readers.is_empty() && self.admission.inflight_of(id) == 0 {
+        let Some(Client { ended, .. }) = self.conns.client_mut(id) else { return };
+        if *ended && !self.readers.has_readers(id) && self.admission.inflight_of(id) == 0 {
             self.close(step, id, End::ClosedByPeer);
         } else {
             self.resume_if_due(step, id);
@@ -74,7 +74,7 @@ impl Parts {
         }
         self.resume_if_due(step, id);
         if !had_room && self.admission.room(id) > 0 {
-            self.wake_client(step, id);
+            self.readers.wake_client(step, id);
         }
         self.resume_throttled(step, RESUMED_PER_REQUEST);
     }

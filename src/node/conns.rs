@@ -1,10 +1,9 @@
 //! The connections as the core sees them: the peer, and its unanswered requests.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::held::Held;
 use super::sources::{SourceLimits, Sources};
-use crate::limits::CLIENT_QUEUE_MAX;
 use crate::types::{ConnId, NodeId, RequestId, Source};
 
 /// One connection.
@@ -17,8 +16,6 @@ pub(super) struct Conn {
     pub sent_us: u64,
     /// Where the connection comes from.
     pub source: Source,
-    /// Its subscriptions and waiting requests as they are counted for its source.
-    subscriptions: usize,
     /// The peer.
     pub peer: Peer,
 }
@@ -88,40 +85,16 @@ impl Peer {
 pub(super) struct Client {
     /// True once the client has closed its sending side.
     pub ended: bool,
-    /// True if the client understands the events WAITING and FLOWING.
-    pub notices: bool,
     /// True if it has not reacted to the last PING.
     pub pinged: bool,
     /// Agreed keepalive time, in microseconds.
     pub keepalive_us: u64,
     /// Largest frame that it accepts, in bytes.
     pub frame_max: u32,
-    /// Its subscriptions and waiting requests, by their keys.
-    pub readers: BTreeSet<usize>,
-    /// Bytes of records sent to it during one event, preceded by the number of the event.
-    pub given: (u64, usize),
     /// Its FETCHes that wait for memory.
     pub held: VecDeque<Held>,
-    /// Number of its pending readers.
-    pub pending_readers: usize,
     /// The highest request id received.
     pub last_request_id: u64,
-}
-
-impl Client {
-    /// Returns true when it may be sent more records during this event, if its send queue was not full before. The
-    /// queue's fill level only becomes known after the event.
-    pub(super) const fn takes(&mut self, event: u64) -> bool {
-        if self.given.0 != event {
-            self.given = (event, 0);
-        }
-        self.given.1 < CLIENT_QUEUE_MAX
-    }
-
-    /// Counts bytes that are sent to the client during this event.
-    pub(super) const fn give(&mut self, bytes: usize) {
-        self.given.1 += bytes;
-    }
 }
 
 /// All connections, by [`ConnId`].
@@ -159,7 +132,7 @@ impl Conns {
             self.clients += 1;
             self.sources.enter(source, heard_us);
         }
-        let conn = Conn { generation: id.generation, heard_us, sent_us: heard_us, source, subscriptions: 0, peer };
+        let conn = Conn { generation: id.generation, heard_us, sent_us: heard_us, source, peer };
         self.slots[slot] = Some(Box::new(conn));
     }
 
@@ -197,7 +170,7 @@ impl Conns {
         if was_counted && !is_counted {
             let source = conn.source;
             self.clients -= 1;
-            self.sources.leave(source, 0);
+            self.sources.leave(source);
         }
     }
 
@@ -207,18 +180,9 @@ impl Conns {
         let conn = *self.slots[id.slot as usize].take()?;
         if conn.peer.is_counted() {
             self.clients -= 1;
-            self.sources.leave(conn.source, conn.subscriptions);
+            self.sources.leave(conn.source);
         }
         Some(conn)
-    }
-
-    /// Counts the subscriptions and waiting requests of a client for its source, after their number has changed.
-    pub(super) fn recount(&mut self, id: ConnId) {
-        let Some(client) = self.client_mut(id) else { return };
-        let after = client.readers.len() + client.pending_readers;
-        let Some(conn) = self.get_mut(id) else { return };
-        let (source, before) = (conn.source, std::mem::replace(&mut conn.subscriptions, after));
-        self.sources.count_subscriptions(source, before, after);
     }
 
     /// Counts the creation of a topic for the source of a client.
@@ -237,26 +201,11 @@ impl Conns {
         }
     }
 
-    /// Returns the limit of a client's source on subscriptions if the source has reached it, and the source.
-    pub(super) fn subscriptions_limit(&mut self, id: ConnId) -> Option<(u64, Source)> {
-        let source = self.get_mut(id)?.source;
-        self.sources.subscriptions_limit(source).map(|limit| (limit, source))
-    }
-
     /// Asserts the invariants.
     pub(super) fn check(&self) {
         let counted = self.slots.iter().flatten().filter(|conn| conn.peer.is_counted());
         assert_eq!(counted.clone().count(), self.clients);
-        for conn in counted.clone() {
-            if let Peer::Client(client) = &conn.peer {
-                assert_eq!(
-                    conn.subscriptions,
-                    client.readers.len() + client.pending_readers,
-                    "recounted after each change"
-                );
-            }
-        }
-        self.sources.check(counted.map(|conn| (conn.source, conn.subscriptions)));
+        self.sources.check(counted.map(|conn| conn.source));
     }
 
     /// Returns all connections by increasing slot.

@@ -78,7 +78,7 @@ impl Parts {
             grace_us: Some(step.now.after_us(DRAIN_CLIENTS_US)),
             deadline_us: step.now.after_us(DRAIN_US / 2),
         };
-        self.expire_polls(step);
+        self.readers.end_polls(step);
         self.refuse_held(step);
         for id in self.ids_of(|peer| matches!(peer, Peer::Client(_))) {
             self.send_goaway(step, id, Status::Closing, FAREWELL);

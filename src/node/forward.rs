@@ -3,7 +3,7 @@
 
 use super::action::{Action, Packet};
 use super::call::ReplyTo;
-use super::deliver::News;
+use super::news::News;
 use super::{Parts, Step};
 use crate::cube::{self, NextHop};
 use crate::types::{ConnId, LinkSet, NodeId, NodeSet};
@@ -34,23 +34,23 @@ impl Parts {
         if route.kind == Kind::Multicast {
             self.fan_out(step, route, News::Handled(frame));
             if route.targets.contains(step.settings.id) {
-                self.on_push(step, frame, route.source);
+                self.readers.on_push(step, &self.admission, frame, route.source);
             }
         } else if route.target != step.settings.id {
             step.stats.forwarded += 1;
             self.forward(step, frame, route.clone());
         } else if frame.header.flags.has(Flags::RESPONSE) {
             match opcode {
-                Some(Opcode::Feed) => self.on_fed(step, frame, route.source),
+                Some(Opcode::Feed) => self.readers.on_fed(step, frame, route.source),
                 Some(Opcode::Heads) if frame.header.status == Status::Ok.number() => {
                     self.group.on_heads_answered(route.source);
                 }
                 Some(Opcode::Heads) => {}
-                _ if self.pulls.is_of(route.origin) => self.on_pulled(step, frame, route.origin),
+                _ if self.readers.has_asked(route.origin) => self.on_pulled(step, frame, route.origin),
                 _ => self.on_response(step, frame, route.origin),
             }
         } else if opcode.is_some_and(Opcode::is_push) {
-            self.on_push(step, frame, route.source);
+            self.readers.on_push(step, &self.admission, frame, route.source);
         } else {
             self.on_request(step, frame, route);
         }
@@ -265,5 +265,23 @@ impl Parts {
     /// Returns each link as the ids of the two nodes that it connects.
     pub(super) fn links_of(&self, links: &LinkSet) -> Vec<(u16, u16)> {
         links.iter().map(|link| link.ends()).map(|(a, b)| (a.index(), b.index())).collect()
+    }
+
+    /// Sends a request of this node's own to a node.
+    ///
+    /// # Errors
+    ///
+    /// The response that the request gets if it cannot be forwarded.
+    pub(super) fn send_request(
+        &mut self,
+        step: &mut Step<'_>,
+        target: NodeId,
+        class: TrafficClass,
+        origin: Origin,
+        frame: Frame<'static>,
+    ) -> Result<(), Box<Response>> {
+        let kind = if class == TrafficClass::Bulk { Kind::Group } else { Kind::Node };
+        let route = self.new_route(step, target, kind, class, origin);
+        self.send_frame(step, frame, route).map(|_| ())
     }
 }

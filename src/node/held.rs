@@ -126,7 +126,7 @@ impl Parts {
     /// Drops the held FETCHes of a client that has disconnected.
     pub(super) fn drop_held(&mut self, held: impl IntoIterator<Item = Held>) {
         for Held { asked, .. } in held {
-            self.take_pending_reader(&asked);
+            self.readers.take_pending(&asked);
             self.admission.finish(asked.conn, asked.charge);
         }
     }

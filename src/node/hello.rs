@@ -1,6 +1,6 @@
 //! The handshake: HELLO, its response, and the checks that decide whether a connection is accepted.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::action::{Action, Packet};
 use super::conns::{Client, Peer};
@@ -200,19 +200,16 @@ impl Parts {
         };
         let client = Client {
             ended: false,
-            notices: hello.features & Hello::NOTICES != 0,
             pinged: false,
             keepalive_us: wanted_us,
             frame_max,
-            readers: BTreeSet::new(),
-            given: (0, 0),
             held: VecDeque::new(),
-            pending_readers: 0,
             last_request_id: request_id.0,
         };
         self.conns.set_peer(id, Peer::Client(client));
         if let Some(source) = self.conns.get_mut(id).map(|conn| conn.source) {
             self.admission.open(id, source);
+            self.readers.open_client(id, source, frame_max, hello.features & Hello::NOTICES != 0);
         }
         step.out.push(Action::Admit { conn: id, frame_max, queue_mark: CLIENT_QUEUE_MAX });
         self.answer_hello(step, id, request_id, Status::Ok, answer);

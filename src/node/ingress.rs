@@ -11,16 +11,16 @@ use super::frames::changed_frame;
 use super::frames::decode;
 use super::frames::malformed;
 use super::pending::{Pending, State};
+use super::readers::{PendingReader, opens_reader};
 use super::retry::{is_not_applied, is_of_one_attempt, is_repeatable};
 use super::sources::SourceLimits;
-use super::subscribe::opens_reader;
 use super::{Parts, Step};
 use crate::cube;
 use crate::limits::{CREATE_AGAIN_MS, REQUEST_TIMEOUT_US};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::frame::Kept;
 use crate::wire::request::{ANY_NODE, TraceTarget};
-use crate::wire::response::ErrorResponse;
+use crate::wire::response::{ErrorResponse, Fetched};
 use crate::wire::{Class, Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
 
 /// A client's request, as needed to respond to it.
@@ -110,7 +110,7 @@ impl Parts {
         if self.drain.has_begun() {
             return Err(ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one"));
         }
-        if self.serve_subscriber(step, id, &request, frame)? {
+        if self.readers.serve(step, id, &request, frame)? {
             return Ok(());
         }
         let is_limited = if let Request::Fetch(fetch) = &mut request { self.limit_fetch(id, fetch) } else { false };
@@ -120,7 +120,7 @@ impl Parts {
             self.check_creates(step, id)?;
         }
         self.send_to_destination(step, asked, (frame, limited), &request).inspect_err(|_| {
-            self.take_pending_reader(&asked);
+            self.readers.take_pending(&asked);
             if let Request::Create { .. } = request {
                 self.conns.give_create_back(id);
             }
@@ -296,11 +296,11 @@ impl Parts {
         if asked.opcode == Opcode::Create.number() {
             self.settle_create(&asked, Self::answer_of(asked.opcode, frame).as_ref());
         }
-        let pending_reader = self.take_pending_reader(&asked);
+        let pending_reader = self.readers.take_pending(&asked);
         let pending_reader =
             pending_reader.and_then(|pending_reader| Some((pending_reader, Self::answer_of(asked.opcode, frame)?)));
         if let Some((pending_reader, Response::Fetched(fetched))) = &pending_reader
-            && self.begin_poll(step, &asked, target, pending_reader, fetched)
+            && self.begins_to_wait(step, &asked, target, pending_reader, fetched)
         {
             return;
         }
@@ -315,9 +315,27 @@ impl Parts {
             }
         }
         if let Some((pending_reader, Response::Subscribed(subscribed))) = pending_reader {
-            self.begin_stream(step, &asked, target, pending_reader, &subscribed);
+            self.readers.begin_stream(step, &asked, target, pending_reader, &subscribed);
         }
         self.settle(step, asked.conn);
+    }
+
+    /// Turns a FETCH that may wait into a reader if its answer has no records. Returns true if it waits and is answered
+    /// later. While it waits it holds only a cursor, so what it has reserved is released.
+    fn begins_to_wait(
+        &mut self,
+        step: &mut Step<'_>,
+        asked: &Asked,
+        home: NodeId,
+        pending: &PendingReader,
+        fetched: &Fetched,
+    ) -> bool {
+        let waits = !self.drain.has_begun() && self.readers.begin_poll(step, asked, home, pending, fetched);
+        if waits {
+            self.admission.finish(asked.conn, asked.charge);
+            self.settle(step, asked.conn);
+        }
+        waits
     }
 
     /// Decodes a response; returns `None` when it is corrupt.
@@ -346,9 +364,9 @@ impl Parts {
     /// Sends a client the response to its request.
     pub(super) fn finish(&mut self, step: &mut Step<'_>, asked: Asked, response: Response) {
         self.settle_create(&asked, Some(&response));
-        let (pending_reader, here) = (self.take_pending_reader(&asked), step.settings.id);
+        let (pending_reader, here) = (self.readers.take_pending(&asked), step.settings.id);
         if let (Some(pending_reader), Response::Fetched(fetched)) = (&pending_reader, &response)
-            && self.begin_poll(step, &asked, here, pending_reader, fetched)
+            && self.begins_to_wait(step, &asked, here, pending_reader, fetched)
         {
             return;
         }
@@ -367,7 +385,7 @@ impl Parts {
             answer(step, asked, response);
         }
         if let Some((pending_reader, subscribed)) = pending_reader.zip(subscribed) {
-            self.begin_stream(step, &asked, here, pending_reader, &subscribed);
+            self.readers.begin_stream(step, &asked, here, pending_reader, &subscribed);
         }
         self.settle(step, asked.conn);
     }
@@ -385,8 +403,7 @@ impl Parts {
         match self.conns.client_mut(id) {
             Some(client) => {
                 client.ended = true;
-                let readers = client.readers.clone();
-                self.drop_streams(step, readers);
+                self.readers.end_client(step, id);
                 self.settle(step, id);
             }
             None => self.close(step, id, End::ClosedByPeer),

@@ -68,7 +68,8 @@ impl Parts {
 
     pub(super) fn counters(&self, step: &mut Step<'_>) -> Answer {
         // All followed topics are counted.
-        step.work.add_entries(self.subscriptions.topics().len());
+        let (followed, elsewhere) = self.readers.followed(step.settings.id);
+        step.work.add_entries(followed);
         let memory = self.group.topics().cost();
         let gauges = [
             ("uptime_ms", self.clock.uptime_ms(step.now)),
@@ -84,13 +85,10 @@ impl Parts {
             ("memory_records", memory.records),
             ("memory_producers", memory.producers),
             ("memory_topics", memory.topics),
-            ("subscriptions", self.subscriptions.len() as u64),
-            (
-                "followed",
-                self.subscriptions.topics().filter(|(_, topic)| topic.home != step.settings.id).count() as u64,
-            ),
+            ("subscriptions", self.readers.len() as u64),
+            ("followed", elsewhere as u64),
             ("feeds", self.group.feeds() as u64),
-            ("tail_bytes", self.subscriptions.tails_bytes() as u64),
+            ("tail_bytes", self.readers.tails_bytes() as u64),
             ("proposals", self.group.proposals() as u64),
             ("turn_longest_us", step.turns.longest_us()),
         ];

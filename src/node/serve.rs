@@ -1,9 +1,10 @@
 //! Dispatches the requests that this node executes as their target, each to the file of its subject.
 
 use super::call::{Answer, Call, ReplyTo};
-use super::deliver::News;
 use super::frames::{decode, malformed};
 use super::group::{Applied, EndOfTopic, Finished, Lookup, NewRecords};
+use super::news::News;
+use super::readers::Effect;
 use super::{Parts, Step};
 use crate::limits::ANNOUNCE_US;
 use crate::record::{Entry, Found, Unreadable};
@@ -58,7 +59,7 @@ impl Parts {
     ) -> Result<Answer, ErrorResponse> {
         match request {
             Request::Ping { token, .. } => Ok(self.pong(step, *token)),
-            Request::Heads(heads) => self.on_heads(step, heads, call.frame, call.route),
+            Request::Heads(heads) => self.readers.on_heads(step, heads, call),
             Request::Trace { .. } => Ok(self.traced(step, call.route)),
             Request::Cluster { .. } => Ok(self.view(step)),
             Request::Stats { .. } => Ok(self.counters(step)),
@@ -95,7 +96,7 @@ impl Parts {
         if let Response::Described(description) | Response::Created { description, .. } = &mut response
             && let Some(topic) = &mut description.topic
         {
-            self.subscriptions.count_readers(topic);
+            self.readers.count_readers(topic);
         }
         self.reply(step, reply, response);
     }
@@ -104,7 +105,7 @@ impl Parts {
     pub(super) fn on_synced(&mut self, step: &mut Step<'_>, entries: &mut Vec<Entry>) {
         // Batches of a topic that are committed together are pushed together.
         let mut news: Vec<(TopicId, Offset)> = Vec::new();
-        let is_read = self.group.has_feeds() || self.subscriptions.len() > 0;
+        let is_read = self.group.has_feeds() || self.readers.len() > 0;
         for entry in entries.drain(..) {
             let Applied { answer, deleted, stored } = self.group.apply(step, entry);
             if let Some((reply, response)) = answer {
@@ -126,16 +127,14 @@ impl Parts {
 
     /// Pushes the newly committed records of a topic, from an offset on, to its readers.
     fn push_records(&mut self, step: &mut Step<'_>, id: TopicId, mut from: Offset) {
-        let is_read_here = self.subscriptions.topic_of(id).is_some();
+        let is_read_here = self.readers.follows(id);
         while let Some(NewRecords { span, frame, targets }) = self.group.next_push(step, id, from, is_read_here) {
             from = span.end;
             if let Some(targets) = targets {
                 let route = self.multicast_route(step, targets, TrafficClass::Bulk);
                 self.fan_out(step, &route, News::Made(&frame));
             }
-            if let Some(place) = self.subscriptions.topic_of(id) {
-                self.deliver(step, place, span, News::Made(&frame));
-            }
+            self.readers.deliver(step, &self.admission, span, News::Made(&frame));
         }
     }
 
@@ -146,16 +145,67 @@ impl Parts {
             let route = self.multicast_route(step, targets, TrafficClass::Control);
             self.fan_out(step, &route, News::Made(&frame));
         }
-        if let Some(place) = self.subscriptions.topic_of(id) {
-            self.end_topic(step, place, &error);
-        }
+        self.readers.end(step, id, &error);
     }
 
     /// Handles the journal's answer to a query.
     pub(super) fn on_read(&mut self, step: &mut Step<'_>, lookup: Lookup, found: Result<Found, Unreadable>) {
         match self.group.on_read(step, lookup, found) {
             Finished::Request(reply, answer) => self.answer(step, reply, answer),
-            Finished::Pull(origin, fetched) => self.on_pulled_here(step, origin, fetched),
+            Finished::Pull(origin, fetched) => self.readers.on_pulled_here(step, &self.admission, origin, fetched),
+        }
+    }
+
+    /// Does what the readers need from other parts, and sends the held FETCHes of clients that may use more again.
+    pub(super) fn carry_out(&mut self, step: &mut Step<'_>) {
+        loop {
+            while let Some(effect) = self.readers.next_effect() {
+                self.carry_out_for_readers(step, effect);
+            }
+            if self.releasable.is_empty() {
+                return;
+            }
+            self.release_held(step);
+        }
+    }
+
+    fn carry_out_for_readers(&mut self, step: &mut Step<'_>, effect: Effect) {
+        match effect {
+            Effect::Report { home, frame } => {
+                // A FEED that is lost is sent again.
+                let sent = self.send_request(step, home, TrafficClass::Control, Origin::from_number(0), frame);
+                if sent.is_err_and(|response| response.status() == Status::Unreachable.number()) {
+                    self.readers.note_unreachable(step, home);
+                }
+            }
+            Effect::Fetch { home, origin, .. } if self.routing.is_held(home, step.now.monotonic_us) => {
+                self.readers.on_pull_failed(step, origin);
+            }
+            Effect::Fetch { home, origin, frame } => {
+                step.stats.pulls += 1;
+                if let Err(response) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
+                    if response.status() == Status::Unreachable.number() {
+                        self.routing.note_reached(home, false, step.now.monotonic_us);
+                        self.readers.note_unreachable(step, home);
+                    }
+                    self.readers.on_pull_failed(step, origin);
+                }
+            }
+            Effect::Read { topic, from, max_bytes, origin } => {
+                step.stats.pulls += 1;
+                self.group.pull(step, topic, from, max_bytes, origin);
+            }
+            Effect::Answer { asked, response } => {
+                self.admission.reserve(asked.conn, asked.charge);
+                self.finish(step, asked, response);
+            }
+        }
+    }
+
+    /// Handles the answer of another node to a fetch for readers.
+    pub(super) fn on_pulled(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
+        if let Some((home, is_reached)) = self.readers.on_pulled(step, &self.admission, frame, origin) {
+            self.routing.note_reached(home, is_reached, step.now.monotonic_us);
         }
     }
 

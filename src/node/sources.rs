@@ -42,7 +42,6 @@ const CREATE: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Usage {
     clients: u64,
-    subscriptions: u64,
     /// Level of the leaky bucket that limits the creation of topics, in millionths of a topic.
     creates: u64,
     /// Monotonic time in microseconds at which `creates` was last updated.
@@ -75,11 +74,10 @@ impl Sources {
         }
     }
 
-    /// Counts the end of a connection with this many subscriptions.
-    pub(super) fn leave(&mut self, source: Source, subscriptions: usize) {
+    /// Counts the end of a connection.
+    pub(super) fn leave(&mut self, source: Source) {
         let Some(usage) = self.by_source.get_mut(&source) else { return };
         usage.clients -= 1;
-        usage.subscriptions -= subscriptions as u64;
         if usage.clients == 0 {
             if usage.creates == 0 {
                 self.by_source.remove(&source);
@@ -89,25 +87,11 @@ impl Sources {
         }
     }
 
-    /// Counts how many subscriptions a connection of this source had before a change, and has after it.
-    pub(super) fn count_subscriptions(&mut self, source: Source, before: usize, after: usize) {
-        if let Some(usage) = self.by_source.get_mut(&source) {
-            usage.subscriptions = usage.subscriptions - before as u64 + after as u64;
-        }
-    }
-
     /// Returns the limit on connections if the source has that many, and `spare` more, already.
     pub(super) fn clients_limit(&self, source: Source, spare: usize) -> Option<u64> {
         let has = self.by_source.get(&source).map_or(0, |usage| usage.clients);
         let limit = self.limits.clients;
         (limit > 0 && has >= limit + spare as u64).then_some(limit)
-    }
-
-    /// Returns the limit on subscriptions if the source has reached it.
-    pub(super) fn subscriptions_limit(&self, source: Source) -> Option<u64> {
-        let has = self.by_source.get(&source).map_or(0, |usage| usage.subscriptions);
-        let limit = self.limits.subscriptions;
-        (limit > 0 && has >= limit).then_some(limit)
     }
 
     /// Counts the creation of a topic by a connected source.
@@ -147,15 +131,14 @@ impl Sources {
     }
 
     /// Asserts that what is counted is what the connections have.
-    pub(super) fn check(&self, used: impl Iterator<Item = (Source, usize)>) {
-        let mut counted: BTreeMap<Source, (u64, u64)> = BTreeMap::new();
-        for (source, subscriptions) in used {
-            let (clients, all) = counted.entry(source).or_default();
-            (*clients, *all) = (*clients + 1, *all + subscriptions as u64);
-        }
+    pub(super) fn check(&self, connections: impl Iterator<Item = Source>) {
+        let mut counted: BTreeMap<Source, u64> = BTreeMap::new();
+        connections.for_each(|source| *counted.entry(source).or_default() += 1);
         let connected = self.by_source.iter().filter(|(_, usage)| usage.clients > 0);
-        let connected = connected.map(|(source, usage)| (*source, (usage.clients, usage.subscriptions)));
-        assert!(connected.eq(counted), "sources are counted as they are");
+        assert!(
+            connected.map(|(source, usage)| (*source, usage.clients)).eq(counted),
+            "sources are counted as they are"
+        );
         let idle = self.by_source.values().filter(|usage| usage.clients == 0);
         assert_eq!(idle.count(), self.idle);
     }
@@ -217,19 +200,19 @@ mod tests {
     fn a_source_that_connects_again_gets_no_new_burst() {
         let mut sources = sources(1, 1);
         assert_eq!(sources.take_create(A, 0), Ok(()));
-        sources.leave(A, 0);
+        sources.leave(A);
         sources.check(std::iter::empty());
         sources.enter(A, 0);
         assert_eq!(sources.take_create(A, 0), Err(1_000_000));
-        sources.check([(A, 0)].into_iter());
+        sources.check([A].into_iter());
     }
 
     #[test]
     fn no_limit_is_reached_without_one() {
         let mut sources = sources(0, 1);
         assert!((0..100).all(|_| sources.take_create(A, 0).is_ok()));
-        assert_eq!((sources.clients_limit(A, 0), sources.subscriptions_limit(A)), (None, None));
-        sources.leave(A, 0);
+        assert_eq!(sources.clients_limit(A, 0), None);
+        sources.leave(A);
         assert!(sources.by_source.is_empty());
     }
 
@@ -243,10 +226,10 @@ mod tests {
             if number == 7 {
                 assert_eq!(sources.take_create(source, 1), Ok(()));
             }
-            sources.leave(source, 0);
+            sources.leave(source);
             assert!(sources.idle <= SOURCES_IDLE_MAX + 1);
         }
         assert_eq!(sources.by_source[&Source::Ipv4([0, 0, 0, 7])].creates, 2 * CREATE);
-        sources.check([(A, 0)].into_iter());
+        sources.check([A].into_iter());
     }
 }

@@ -1,6 +1,6 @@
 //! The tick: everything that happens because time passes. It runs every [`TICK_US`]; nothing has a timer of its own.
 
-use super::conns::Peer;
+use super::conns::{Conn, Peer};
 use super::{Parts, Step};
 use crate::limits::{CLOCK_ASK_US, HEADS_US, PAUSED_PING_US, TICK_US};
 use crate::types::{ConnId, Now};
@@ -60,7 +60,7 @@ impl Clock {
 
 impl Parts {
     pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
-        self.catch_up(step);
+        self.readers.catch_up(step, &self.admission, &self.group);
         self.retry_due(step);
         if self.clock.next_tick_us > step.now.monotonic_us {
             return;
@@ -79,30 +79,18 @@ impl Parts {
         self.tick_admission(step);
         self.expire_pending(step);
         self.review_pending(step);
-        self.tick_subscriptions(step);
+        self.readers.tick(step);
+        if self.clock.is_every(HEADS_US / TICK_US) {
+            for (node, frame) in self.group.heads(step) {
+                self.send_heads(step, node, frame);
+            }
+            self.readers.tick_followed(step);
+        }
         self.expire_greetings(step);
         if self.clock.is_every(TICKS_PER_CLIENT_SCAN) {
             self.tick_clients(step);
         }
         self.group.trim_aged(step);
-    }
-
-    /// Expires and retries the fetches and polls of subscriptions here, and exchanges HEADS and FEED with other nodes
-    /// once a second.
-    fn tick_subscriptions(&mut self, step: &mut Step<'_>) {
-        self.expire_pulls(step);
-        self.retry_pulls(step);
-        self.expire_polls(step);
-        if self.subscriptions.len() > 0 {
-            self.tick_homes(step);
-            self.tick_outages(step);
-        }
-        if self.clock.is_every(HEADS_US / TICK_US) {
-            for (node, frame) in self.group.heads(step) {
-                self.send_heads(step, node, frame);
-            }
-            self.tick_followed(step);
-        }
     }
 
     /// Detects that this process has stalled: its tick is overdue. This is called before each event, so that no frame
@@ -122,7 +110,7 @@ impl Parts {
                 *is_stale = true;
             }
         }
-        self.forgive_homes(now.monotonic_us);
+        self.readers.forgive_homes(now.monotonic_us);
     }
 
     /// Closes connections whose HELLO has not come in time, and connections of departing neighbours that are still open
@@ -161,7 +149,7 @@ impl Parts {
                 let due = if is_left_waiting && conn.sent_us + PAUSED_PING_US <= now_us {
                     Due::Ping
                 } else {
-                    due(&mut conn.peer, is_suspended, conn.heard_us, now_us)?
+                    due(conn, is_suspended, self.readers.has_readers(id), now_us)?
                 };
                 Some((id, due))
             })
@@ -184,11 +172,11 @@ const fn is_asking(peer: &Peer) -> bool {
     matches!(peer, Peer::Client(client) if !client.ended)
 }
 
-/// Returns what is due for a client that has been silent since `heard_us`. While this node does not read a client, its
+/// Returns what is due for a client that has been silent for some time. While this node does not read a client, its
 /// silence says nothing.
-fn due(peer: &mut Peer, is_suspended: bool, heard_us: u64, now_us: u64) -> Option<Due> {
-    let Peer::Client(client) = peer else { return None };
-    let silent_us = now_us.saturating_sub(heard_us);
+fn due(conn: &mut Conn, is_suspended: bool, has_readers: bool, now_us: u64) -> Option<Due> {
+    let silent_us = now_us.saturating_sub(conn.heard_us);
+    let Peer::Client(client) = &mut conn.peer else { return None };
     if silent_us < client.keepalive_us {
         client.pinged = false;
         return None;
@@ -198,7 +186,7 @@ fn due(peer: &mut Peer, is_suspended: bool, heard_us: u64, now_us: u64) -> Optio
     }
     // A subscriber may stop for longer than its keepalive, in a debugger for example, and then only lags. TCP detects
     // whether its host is alive.
-    if silent_us >= 2 * client.keepalive_us && client.readers.is_empty() {
+    if silent_us >= 2 * client.keepalive_us && !has_readers {
         return Some(Due::End(Status::KeepaliveTimeout, "no sign of life; answer PING or send one"));
     }
     let first = !client.pinged;

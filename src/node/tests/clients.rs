@@ -302,7 +302,7 @@ fn a_client_that_has_closed_its_sending_side_gets_its_answers_and_is_then_closed
         }
         assert!(!node.is_open(subscriber), "answered before: {is_answered}");
     }
-    assert_eq!(node.node.parts.subscriptions.len(), 0);
+    assert_eq!(node.node.parts.readers.len(), 0);
 }
 
 #[test]

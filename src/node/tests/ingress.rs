@@ -78,7 +78,7 @@ fn readers_of_another_life_of_a_topic_are_told_and_the_new_one_follows_what_it_w
         for event in only(&sent, Opcode::Event) {
             assert_eq!(event.details(), [Detail::Next(Offset(1)), Detail::Epoch(Epoch(2))]);
         }
-        assert_eq!(node.node.parts.subscriptions.len(), usize::from(is_newer));
+        assert_eq!(node.node.parts.readers.len(), usize::from(is_newer));
     }
 }
 
@@ -128,7 +128,7 @@ fn that_an_older_life_is_over_is_no_news_to_those_who_follow_the_new_one() {
     let sent = node.answer(&reports[0], &fed(0, Status::Truncated, 2, 3));
     assert_eq!(who(&sent, Opcode::Event, Status::Truncated), []);
     node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 2, 5));
-    assert_eq!(node.node.parts.subscriptions.len(), 1);
+    assert_eq!(node.node.parts.readers.len(), 1);
 }
 
 #[test]
@@ -371,8 +371,8 @@ fn a_subscribe_whose_client_went_or_whose_answer_did_not_come_leaves_nothing_beh
         };
         let items: Vec<u32> = feeds(reports).iter().map(|sent| sent.feed().1[0].subscribers).collect();
         assert_eq!(items, [0]);
-        assert_eq!((node.node.parts.subscriptions.len(), node.node.parts.subscriptions.pending_readers.len()), (0, 0));
-        assert_eq!(node.node.parts.subscriptions.topics().count(), 0);
+        assert_eq!((node.node.parts.readers.len(), node.node.parts.readers.pending()), (0, 0));
+        assert_eq!(node.node.parts.readers.followed(node.node.settings.id).0, 0);
     }
 }
 
@@ -392,7 +392,7 @@ fn a_home_is_asked_not_to_push_while_all_readers_are_far_behind_and_to_push_when
     while reports.is_empty() {
         reports = feeds(node.node_pushes(HOME, TOPIC, &large(pushed)));
         pushed += 1;
-        let kept = node.node.parts.subscriptions.tails_bytes();
+        let kept = node.node.parts.readers.tails_bytes();
         assert_eq!(kept > 0, reports.is_empty(), "kept while it is pushed");
         assert!(kept <= TAIL_BYTES_MAX);
         assert!(usize::try_from(pushed).unwrap() <= TAIL_BYTES_MAX / 60_000 + 1, "it does not want them for ever");
@@ -401,7 +401,7 @@ fn a_home_is_asked_not_to_push_while_all_readers_are_far_behind_and_to_push_when
     assert_eq!((item.push, item.subscribers, item.slowest), (false, 1, Some(Offset(0))));
     // A push that was in transit is not kept either.
     assert_eq!(node.node_pushes(HOME, TOPIC, &large(pushed)).len(), 0);
-    assert_eq!(node.node.parts.subscriptions.tails_bytes(), 0);
+    assert_eq!(node.node.parts.readers.tails_bytes(), 0);
     node.ask(client, 1, &Request::Credit { limit: u64::MAX });
     let pulls = node.settle();
     let records = Fetched { next: Offset(pushed + 1), ..fetched(TOPIC, 1, 0, u32::try_from(pushed + 1).unwrap()) };

@@ -74,6 +74,7 @@ fn confirm(node: &mut Harness, sent: &[Sent], status: Status) -> Vec<Sent> {
         all.extend(confirm(node, &answered, status));
         all.extend(answered);
     }
+    all.extend(node.settle());
     all
 }
 
@@ -178,7 +179,8 @@ fn an_answer_of_the_home_to_another_subscriber_ends_the_outage_for_all() {
     assert_eq!(notices(&node.pass(LONG_US), client).len(), 1);
     node.link_up();
     let name = names(HOME, 1).next().unwrap();
-    let sent = node.follow(other, 7, &name, subscribed(TOPIC, 1, 0));
+    let mut sent = node.follow(other, 7, &name, subscribed(TOPIC, 1, 0));
+    sent.extend(node.settle());
     assert_eq!((notices(&sent, client), notices(&sent, other)), (vec!["1 flows".to_owned()], Vec::new()));
 }
 
@@ -209,10 +211,12 @@ fn an_outage_of_one_home_asks_for_one_topic_and_its_end_says_all_again() {
     let probes = node.pass(2 * HEADS_US);
     let sizes: Vec<usize> = feeds(&probes).iter().map(|sent| sent.feed().1.len()).collect();
     assert_eq!(sizes, [1; 4], "one topic each half second");
-    let sent = node.answer(feeds(&probes)[3], &fed(feeds(&probes)[3], Status::Ok));
+    let mut sent = node.answer(feeds(&probes)[3], &fed(feeds(&probes)[3], Status::Ok));
+    sent.extend(node.settle());
     assert_eq!(notices(&sent, client).len(), 1, "the one that was confirmed");
     let all = feeds(&sent);
     assert_eq!((all.len(), all[0].feed().0, all[0].feed().1.len()), (1, true, 5));
-    let sent = node.answer(all[0], &fed(all[0], Status::Ok));
+    let mut sent = node.answer(all[0], &fed(all[0], Status::Ok));
+    sent.extend(node.settle());
     assert_eq!(notices(&sent, client).len(), 4);
 }

@@ -12,9 +12,11 @@
 //! A subscriber whose send queue is above its high-water mark is notified when the queue has drained, and only of the
 //! state at that time.
 
-use super::action::{Action, Packet};
-use super::subscriptions::Consumer;
-use super::{Parts, Step};
+use super::super::Step;
+use super::super::action::{Action, Packet};
+use super::super::admission::Admission;
+use super::Readers;
+use super::table::{Consumer, ReaderKey, TopicKey};
 use crate::limits::{OUTAGE_ASK_US, OUTAGE_NOTIFIED_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US};
 use crate::types::NodeId;
 use crate::wire::{Push, Status};
@@ -41,10 +43,10 @@ impl Outage {
 /// Approximate size of WAITING and FLOWING, in bytes.
 const NOTICE_BYTES: usize = 40;
 
-impl Parts {
+impl Readers {
     /// Records a sign of life: a frame that the home itself has sent.
     pub(super) fn note_alive(&mut self, step: &mut Step<'_>, home: NodeId) {
-        let state = &mut self.subscriptions.homes[usize::from(home.index())];
+        let state = &mut self.table.homes[usize::from(home.index())];
         (state.alive_us, state.unreachable_us) = (step.now.monotonic_us, None);
         if state.outage.take().is_some() {
             // The home may have restarted and have no feeds.
@@ -53,8 +55,8 @@ impl Parts {
     }
 
     /// Records that a request of this node's own found no path to a home.
-    pub(super) fn note_unreachable(&mut self, step: &Step<'_>, home: NodeId) {
-        let state = &mut self.subscriptions.homes[usize::from(home.index())];
+    pub(in crate::node) fn note_unreachable(&mut self, step: &Step<'_>, home: NodeId) {
+        let state = &mut self.table.homes[usize::from(home.index())];
         if state.topics > 0 {
             state.unreachable_us.get_or_insert(step.now.monotonic_us);
         }
@@ -62,7 +64,7 @@ impl Parts {
 
     /// Records that the FEED with this request id found no path to its home.
     pub(super) fn note_feed_unreachable(&mut self, step: &Step<'_>, version: u64) {
-        let homes = &self.subscriptions.homes;
+        let homes = &self.table.homes;
         let of_it = step.settings.dimension.all().find(|home| homes[usize::from(home.index())].feed_version == version);
         if let Some(home) = of_it {
             self.note_unreachable(step, home);
@@ -73,7 +75,7 @@ impl Parts {
     pub(super) fn tick_outages(&mut self, step: &mut Step<'_>) {
         let (now_us, here) = (step.now.monotonic_us, step.settings.id);
         for home in step.settings.dimension.all().filter(|home| *home != here) {
-            let state = &mut self.subscriptions.homes[usize::from(home.index())];
+            let state = &mut self.table.homes[usize::from(home.index())];
             let silent_us = now_us.saturating_sub(state.alive_us);
             if state.topics == 0 || silent_us < OUTAGE_ASK_US && state.unreachable_us.is_none() {
                 continue;
@@ -91,7 +93,7 @@ impl Parts {
                 self.begin_outage(step, home, outage);
             }
             if is_probe_due {
-                let of_home = self.subscriptions.topics().find(|(_, topic)| topic.home == home);
+                let of_home = self.table.topics().find(|(_, topic)| topic.home == home);
                 let place = of_home.map(|(place, _)| place).expect("a home with topics has one");
                 self.send_report(step, place);
             }
@@ -99,59 +101,51 @@ impl Parts {
     }
 
     /// Restarts the silence timeout of all homes after a stall of this process.
-    pub(super) fn forgive_homes(&mut self, now_us: u64) {
-        self.subscriptions.homes.iter_mut().for_each(|home| home.alive_us = now_us);
+    pub(in crate::node) fn forgive_homes(&mut self, now_us: u64) {
+        self.table.homes.iter_mut().for_each(|home| home.alive_us = now_us);
     }
 
     fn begin_outage(&mut self, step: &mut Step<'_>, home: NodeId, outage: Outage) {
         step.stats.outages += 1;
-        self.subscriptions.homes[usize::from(home.index())].outage = Some(outage);
-        let places: Vec<usize> =
-            self.subscriptions.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
+        self.table.homes[usize::from(home.index())].outage = Some(outage);
+        let places: Vec<TopicKey> =
+            self.table.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
         for place in places {
-            self.subscriptions.topic_mut(place).outage.get_or_insert(outage);
-            self.notify_topic(step, place);
+            self.table.topic_mut(place).outage.get_or_insert(outage);
+            self.wake_topic(step, place);
         }
     }
 
     /// Ends a topic's outage: the home has confirmed the topic, or records of it have arrived.
-    pub(super) fn end_outage(&mut self, step: &mut Step<'_>, place: usize) {
-        if self.subscriptions.topic_mut(place).outage.take().is_some() {
-            self.notify_topic(step, place);
-        }
-    }
-
-    fn notify_topic(&mut self, step: &mut Step<'_>, place: usize) {
-        let keys = self.subscriptions.topic(place).readers();
-        step.work.add_entries(keys.len());
-        for key in keys {
-            self.notify(step, key);
+    pub(super) fn end_outage(&mut self, step: &mut Step<'_>, place: TopicKey) {
+        if self.table.topic_mut(place).outage.take().is_some() {
+            self.wake_topic(step, place);
         }
     }
 
     /// Sends a subscriber WAITING or FLOWING if its topic's state differs from the last notice.
-    pub(super) fn notify(&mut self, step: &mut Step<'_>, key: usize) {
-        let Some(reader) = self.subscriptions.get(key) else { return };
+    pub(super) fn notify(&mut self, step: &mut Step<'_>, admission: &Admission, key: ReaderKey) {
+        let Some(reader) = self.table.get(key) else { return };
         let (conn, is_notified) = (reader.conn, reader.is_notified_waiting);
         let Consumer::Stream { id, .. } = reader.consumer else { return };
-        let topic = self.subscriptions.topic(reader.topic);
+        let topic = self.table.topic(reader.topic);
         let (node, outage) = (topic.home.index(), topic.outage);
         if outage.is_some() == is_notified {
             return;
         }
-        let Some(client) = self.conns.client_mut(conn) else { return };
-        if !client.notices || self.admission.room(conn) == 0 {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        if !client.takes_notices || admission.room(conn) == 0 {
             return; // when it reads again, all its readers have a turn
         }
         if !client.takes(step.event) {
-            return self.subscriptions.enqueue(key);
+            return self.table.enqueue(key);
         }
         client.give(NOTICE_BYTES);
         let push = match outage {
             Some(outage) => Push::Waiting { node, reason: outage.reason().number() },
             None => Push::Flowing { node },
         };
-        self.subscriptions.set_notified_waiting(key, outage.is_some());
+        self.table.set_notified_waiting(key, outage.is_some());
         step.out.push(Action::Send { conn, request_id: id, route: None, packet: Packet::Push(push) });
     }
 }

@@ -7,24 +7,31 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::RangeInclusive;
 
 use foldhash::fast::RandomState;
-use slab::Slab;
+use slotmap::{KeyData, SlotMap, new_key_type};
 
-use super::ingress::Asked;
+use super::super::ingress::Asked;
+use super::super::work::Work;
 use super::outage::Outage;
 use super::subscribe::PendingReader;
-use super::work::Work;
 use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, NodeId, Offset, RequestId, TopicId};
 use crate::wire::Frame;
 use crate::wire::response::TopicState;
 
+new_key_type! {
+    /// Names a reader, also after it has been removed.
+    pub(in crate::node) struct ReaderKey;
+    /// Names a followed topic, also after it has been removed.
+    pub(super) struct TopicKey;
+}
+
 /// A reader of a topic: a subscription, or a FETCH that waits.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(super) struct Reader {
     /// The client's connection.
     pub conn: ConnId,
     /// The key of its topic among the followed topics.
-    pub topic: usize,
+    pub topic: TopicKey,
     cursor: Offset,
     /// What the reader wants.
     pub consumer: Consumer,
@@ -50,7 +57,7 @@ pub(super) enum Consumer {
     Poll(Poll),
 }
 
-impl Subscription {
+impl Reader {
     /// Returns the next offset to deliver.
     pub(super) const fn cursor(&self) -> Offset {
         self.cursor
@@ -63,6 +70,14 @@ impl Consumer {
         match self {
             Self::Stream { id, .. } => *id,
             Self::Poll(poll) => poll.asked.request_id,
+        }
+    }
+
+    /// Returns the monotonic time in microseconds at which it is answered without records; `None` for a subscription.
+    const fn deadline_us(&self) -> Option<u64> {
+        match self {
+            Self::Stream { .. } => None,
+            Self::Poll(poll) => Some(poll.deadline_us),
         }
     }
 }
@@ -97,7 +112,7 @@ pub(super) struct Followed {
     pub head: Offset,
     /// Its readers, ordered by cursor, so that only those concerned are visited: a topic may have very many readers
     /// that are behind.
-    readers: BTreeSet<(Offset, usize)>,
+    readers: BTreeSet<(Offset, ReaderKey)>,
     /// True while a retry of failed fetches is scheduled; one wakes all readers.
     pub is_retried: bool,
     /// True if the home should push records. False while all readers are far behind.
@@ -179,22 +194,27 @@ pub(super) struct Home {
     pub pulls: usize,
 }
 
+/// The least and the greatest key of a reader, by which readers are sorted at the same offset.
+fn bounds() -> (ReaderKey, ReaderKey) {
+    (KeyData::from_ffi(0).into(), KeyData::from_ffi(u64::MAX).into())
+}
+
 /// All readers of this node, and what they follow.
 #[derive(Debug)]
-pub(super) struct Subscriptions {
-    readers: Slab<Subscription>,
+pub(super) struct Table {
+    readers: SlotMap<ReaderKey, Reader>,
     /// All readers by the request that opened them.
-    by_request: HashMap<(ConnId, RequestId), usize, RandomState>,
-    topics: Slab<Followed>,
-    by_id: HashMap<TopicId, usize, RandomState>,
+    by_request: HashMap<(ConnId, RequestId), ReaderKey, RandomState>,
+    topics: SlotMap<TopicKey, Followed>,
+    by_id: HashMap<TopicId, TopicKey, RandomState>,
     /// The pending readers.
     pub pending_readers: HashMap<(ConnId, RequestId), PendingReader, RandomState>,
     /// The state of each home, by node id.
     pub homes: Vec<Home>,
     /// Readers that may be able to continue.
-    pub queue: VecDeque<usize>,
+    pub queue: VecDeque<ReaderKey>,
     /// Readers that wait because too many fetches are in flight, oldest first.
-    pub waiting: VecDeque<usize>,
+    pub waiting: VecDeque<ReaderKey>,
     /// Topics whose failed fetches are to be retried, with the monotonic time in microseconds, in order of time.
     pub retries: VecDeque<(u64, TopicId)>,
     /// Topics that were pushed here although they have no readers, with their homes and the monotonic time in
@@ -204,19 +224,17 @@ pub(super) struct Subscriptions {
     pub feed_version: u64,
     /// Most bytes of records that the fetches in flight bring together.
     pub pulled_bytes: u64,
-    polls: BTreeSet<(u64, usize)>,
+    polls: BTreeSet<(u64, ReaderKey)>,
     tails_bytes: usize,
-    /// Work since it was last taken.
-    pub work: Work,
 }
 
-impl Subscriptions {
+impl Table {
     /// Returns tables without readers, for a cube of `nodes` nodes.
     pub(super) fn new(nodes: u16) -> Self {
         Self {
-            readers: Slab::new(),
+            readers: SlotMap::with_key(),
             by_request: HashMap::default(),
-            topics: Slab::new(),
+            topics: SlotMap::with_key(),
             by_id: HashMap::default(),
             pending_readers: HashMap::default(),
             homes: vec![Home::default(); usize::from(nodes)],
@@ -227,7 +245,6 @@ impl Subscriptions {
             feed_version: 0,
             pulled_bytes: 0,
             polls: BTreeSet::new(),
-            work: Work::default(),
             tails_bytes: 0,
         }
     }
@@ -238,7 +255,7 @@ impl Subscriptions {
     }
 
     /// Returns the followed topics with their keys.
-    pub(super) fn topics(&self) -> impl ExactSizeIterator<Item = (usize, &Followed)> {
+    pub(super) fn topics(&self) -> impl ExactSizeIterator<Item = (TopicKey, &Followed)> {
         self.topics.iter()
     }
 
@@ -248,17 +265,17 @@ impl Subscriptions {
     }
 
     /// Returns the reader with this key, or `None` if it has been removed.
-    pub(super) fn get(&self, key: usize) -> Option<&Subscription> {
+    pub(super) fn get(&self, key: ReaderKey) -> Option<&Reader> {
         self.readers.get(key)
     }
 
     /// Returns the reader with this key, or `None` if it has been removed.
-    pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Subscription> {
+    pub(super) fn get_mut(&mut self, key: ReaderKey) -> Option<&mut Reader> {
         self.readers.get_mut(key)
     }
 
     /// Returns the key of the subscription with this request id, or `None` if there is none or it is a waiting FETCH.
-    pub(super) fn stream(&self, conn: ConnId, id: RequestId) -> Option<usize> {
+    pub(super) fn stream(&self, conn: ConnId, id: RequestId) -> Option<ReaderKey> {
         let key = self.by_request.get(&(conn, id)).copied()?;
         matches!(self.readers[key].consumer, Consumer::Stream { .. }).then_some(key)
     }
@@ -270,23 +287,23 @@ impl Subscriptions {
     }
 
     /// Returns the key of a topic, or `None` if it is not followed.
-    pub(super) fn topic_of(&self, id: TopicId) -> Option<usize> {
+    pub(super) fn topic_of(&self, id: TopicId) -> Option<TopicKey> {
         // Most publishes are to topics without readers here, often at nodes without any readers.
         if self.by_id.is_empty() { None } else { self.by_id.get(&id).copied() }
     }
 
     /// Returns a followed topic.
-    pub(super) fn topic(&self, place: usize) -> &Followed {
+    pub(super) fn topic(&self, place: TopicKey) -> &Followed {
         &self.topics[place]
     }
 
     /// Returns a followed topic.
-    pub(super) fn topic_mut(&mut self, place: usize) -> &mut Followed {
+    pub(super) fn topic_mut(&mut self, place: TopicKey) -> &mut Followed {
         &mut self.topics[place]
     }
 
     /// Follows a topic unless it is followed already, and returns its key.
-    pub(super) fn follow(&mut self, new: Followed, now_us: u64) -> usize {
+    pub(super) fn follow(&mut self, new: Followed, now_us: u64) -> TopicKey {
         if let Some(&place) = self.by_id.get(&new.id) {
             return place;
         }
@@ -302,10 +319,10 @@ impl Subscriptions {
     }
 
     /// Removes a topic that has no readers.
-    pub(super) fn unfollow(&mut self, place: usize) -> Followed {
+    pub(super) fn unfollow(&mut self, place: TopicKey) -> Followed {
         self.set_confirmed_report(place, None);
         self.clear_tail(place);
-        let topic = self.topics.remove(place);
+        let topic = self.topics.remove(place).expect("it is removed once");
         assert!(topic.readers.is_empty(), "readers go before their topic");
         self.by_id.remove(&topic.id);
         self.homes[usize::from(topic.home.index())].topics -= 1;
@@ -313,7 +330,7 @@ impl Subscriptions {
     }
 
     /// Records which report the home has confirmed.
-    pub(super) fn set_confirmed_report(&mut self, place: usize, report: Option<Report>) {
+    pub(super) fn set_confirmed_report(&mut self, place: TopicKey, report: Option<Report>) {
         let topic = &mut self.topics[place];
         let home = &mut self.homes[usize::from(topic.home.index())];
         let known = |report: Option<Report>| report.map(|report| report.push);
@@ -331,27 +348,27 @@ impl Subscriptions {
     }
 
     /// Adds a reader to a topic, and returns its key.
-    pub(super) fn insert(&mut self, conn: ConnId, place: usize, cursor: Offset, consumer: Consumer) -> usize {
-        let entry = self.readers.vacant_entry();
-        let key = entry.key();
-        if let Consumer::Poll(poll) = &consumer {
-            self.polls.insert((poll.deadline_us, key));
+    pub(super) fn insert(&mut self, conn: ConnId, place: TopicKey, cursor: Offset, consumer: Consumer) -> ReaderKey {
+        let (request_id, deadline_us) = (consumer.request_id(), consumer.deadline_us());
+        let reader = Reader { conn, topic: place, cursor, consumer, is_notified_waiting: false, queued: false };
+        let key = self.readers.insert(reader);
+        if let Some(deadline_us) = deadline_us {
+            self.polls.insert((deadline_us, key));
         }
-        let before = self.by_request.insert((conn, consumer.request_id()), key);
+        let before = self.by_request.insert((conn, request_id), key);
         assert!(before.is_none(), "checked when it was asked for");
-        entry.insert(Subscription { conn, topic: place, cursor, consumer, is_notified_waiting: false, queued: false });
         self.topics[place].readers.insert((cursor, key));
         key
     }
 
     /// Records which notice a subscriber got last: WAITING (true) or FLOWING (false).
-    pub(super) fn set_notified_waiting(&mut self, key: usize, is_notified_waiting: bool) {
+    pub(super) fn set_notified_waiting(&mut self, key: ReaderKey, is_notified_waiting: bool) {
         self.readers[key].is_notified_waiting = is_notified_waiting;
     }
 
     /// Removes a reader. The caller removes its topic if that was its last reader.
-    pub(super) fn remove(&mut self, key: usize) -> Subscription {
-        let reader = self.readers.remove(key);
+    pub(super) fn remove(&mut self, key: ReaderKey) -> Reader {
+        let reader = self.readers.remove(key).expect("it is removed once");
         if let Consumer::Poll(poll) = &reader.consumer {
             self.polls.remove(&(poll.deadline_us, key));
         }
@@ -362,7 +379,7 @@ impl Subscriptions {
     }
 
     /// Moves the cursor of a reader.
-    pub(super) fn move_to(&mut self, key: usize, cursor: Offset) {
+    pub(super) fn move_to(&mut self, key: ReaderKey, cursor: Offset) {
         let Some(reader) = self.readers.get_mut(key) else { return };
         let readers = &mut self.topics[reader.topic].readers;
         let was_there = readers.remove(&(reader.cursor, key));
@@ -372,7 +389,7 @@ impl Subscriptions {
     }
 
     /// Queues a reader that may be able to continue, unless it is queued already.
-    pub(super) fn enqueue(&mut self, key: usize) {
+    pub(super) fn enqueue(&mut self, key: ReaderKey) {
         if let Some(reader) = self.readers.get_mut(key)
             && !reader.queued
         {
@@ -382,9 +399,9 @@ impl Subscriptions {
     }
 
     /// Returns the next reader that may be able to continue.
-    pub(super) fn dequeue(&mut self) -> Option<usize> {
+    pub(super) fn dequeue(&mut self, work: &mut Work) -> Option<ReaderKey> {
         while let Some(key) = self.queue.pop_front() {
-            self.work.add_entries(1);
+            work.add_entries(1);
             if let Some(reader) = self.readers.get_mut(key) {
                 reader.queued = false;
                 return Some(key);
@@ -394,12 +411,12 @@ impl Subscriptions {
     }
 
     /// Returns a waiting FETCH whose deadline has passed.
-    pub(super) fn expired_poll(&self, now_us: u64) -> Option<usize> {
+    pub(super) fn expired_poll(&self, now_us: u64) -> Option<ReaderKey> {
         self.polls.first().filter(|(deadline_us, _)| *deadline_us <= now_us).map(|(_, key)| *key)
     }
 
     /// Keeps a pushed frame for readers that are behind. Returns false if older frames had to be dropped to make room.
-    pub(super) fn push_tail(&mut self, place: usize, pushed: Pushed) -> bool {
+    pub(super) fn push_tail(&mut self, place: TopicKey, pushed: Pushed) -> bool {
         let topic = &mut self.topics[place];
         let len = pushed.frame.len();
         if topic.tail.back().is_some_and(|last| last.end > pushed.base) {
@@ -420,14 +437,14 @@ impl Subscriptions {
     }
 
     /// Returns the kept frame that contains the record at this offset.
-    pub(super) fn tail_at(&self, place: usize, offset: Offset) -> Option<&Pushed> {
+    pub(super) fn tail_at(&self, place: TopicKey, offset: Offset) -> Option<&Pushed> {
         let tail = &self.topics[place].tail;
         let index = tail.partition_point(|pushed| pushed.end <= offset);
         tail.get(index).filter(|pushed| pushed.base <= offset)
     }
 
     /// Drops the kept frame that contains the record at this offset, because the frame is corrupt.
-    pub(super) fn drop_tail_at(&mut self, place: usize, offset: Offset) {
+    pub(super) fn drop_tail_at(&mut self, place: TopicKey, offset: Offset) {
         let topic = &mut self.topics[place];
         let index = topic.tail.partition_point(|pushed| pushed.end <= offset);
         if let Some(dropped) = topic.tail.remove(index) {
@@ -437,7 +454,7 @@ impl Subscriptions {
     }
 
     /// Drops the frames that no reader needs any more.
-    pub(super) fn trim_tail(&mut self, place: usize) {
+    pub(super) fn trim_tail(&mut self, place: TopicKey) {
         let topic = &mut self.topics[place];
         if topic.tail.is_empty() {
             return;
@@ -456,14 +473,14 @@ impl Subscriptions {
     }
 
     /// Drops all kept frames of a topic.
-    pub(super) fn clear_tail(&mut self, place: usize) {
+    pub(super) fn clear_tail(&mut self, place: TopicKey) {
         let topic = &mut self.topics[place];
         self.tails_bytes -= std::mem::take(&mut topic.tail_bytes);
         topic.tail = VecDeque::new();
     }
 
     /// Returns the report that the home of a topic should have.
-    pub(super) fn current_report(&self, place: usize, head: Offset) -> Report {
+    pub(super) fn current_report(&self, place: TopicKey, head: Offset) -> Report {
         let topic = &self.topics[place];
         // A waiting FETCH keeps the feed alive just as a subscription does.
         let subscribers = u32::try_from(topic.readers.len()).unwrap_or(u32::MAX);
@@ -489,7 +506,7 @@ impl Subscriptions {
             assert_eq!(self.by_id.get(&topic.id), Some(&place));
             assert!(!topic.readers.is_empty(), "a topic without readers is not followed");
             readers += topic.readers.len();
-            let is_here = |reader: &Subscription, cursor| reader.topic == place && reader.cursor == cursor;
+            let is_here = |reader: &Reader, cursor| reader.topic == place && reader.cursor == cursor;
             assert!(topic.readers.iter().all(|(cursor, key)| is_here(&self.readers[*key], *cursor)));
             let bytes: usize = topic.tail.iter().map(|pushed| pushed.frame.len()).sum();
             assert_eq!(bytes, topic.tail_bytes);
@@ -555,23 +572,24 @@ impl Followed {
     }
 
     /// Returns the keys of all readers, those that are furthest behind first.
-    pub(super) fn readers(&self) -> Vec<usize> {
+    pub(super) fn readers(&self) -> Vec<ReaderKey> {
         self.readers_in(Offset(0)..=Offset(u64::MAX))
     }
 
     /// Returns the keys of the readers whose cursors lie in a range.
-    pub(super) fn readers_in(&self, cursors: RangeInclusive<Offset>) -> Vec<usize> {
+    pub(super) fn readers_in(&self, cursors: RangeInclusive<Offset>) -> Vec<ReaderKey> {
         let (first, last) = cursors.into_inner();
         if first > last {
             return Vec::new();
         }
-        self.readers.range((first, 0)..=(last, usize::MAX)).map(|(_, key)| *key).collect()
+        let (least, greatest) = bounds();
+        self.readers.range((first, least)..=(last, greatest)).map(|(_, key)| *key).collect()
     }
 
     /// Returns the keys of the readers that are behind the end of the topic only since it was raised from `known`.
     /// Those before were behind already: each of them has its turn when it gets credit, when its client reads, or when
     /// the fetch that it waits for ends.
-    pub(super) fn newly_behind(&self, known: Offset) -> Vec<usize> {
+    pub(super) fn newly_behind(&self, known: Offset) -> Vec<ReaderKey> {
         match self.head.0.checked_sub(1) {
             Some(last) => self.readers_in(known..=Offset(last)),
             None => Vec::new(),
@@ -603,7 +621,7 @@ mod tests {
     /// Returns a push of one record whose frame has `len` bytes.
     fn pushed(base: u64, len: usize) -> Pushed {
         let request = crate::wire::Request::Credit { limit: 0 };
-        let frame = super::super::frames::request_frame(
+        let frame = crate::node::frames::request_frame(
             &request,
             &vec![0; len - 44],
             RequestId(0),
@@ -615,9 +633,9 @@ mod tests {
 
     #[test]
     fn a_tail_holds_the_newest_frames_within_its_bound() {
-        let mut table = Subscriptions::new(8);
+        let mut table = Table::new(8);
         let place = table.follow(followed(1, 5), 0);
-        table.insert(conn(1), place, Offset(0), stream(1));
+        let key = table.insert(conn(1), place, Offset(0), stream(1));
         let per_frame = TAIL_BYTES_MAX / 4;
         let rooms: Vec<bool> = (0..6).map(|base| table.push_tail(place, pushed(base, per_frame))).collect();
         assert_eq!(rooms, [true, true, true, true, false, false]);
@@ -625,7 +643,7 @@ mod tests {
         for (offset, kept) in [(0, false), (1, false), (2, true), (5, true), (6, false)] {
             assert_eq!(table.tail_at(place, Offset(offset)).is_some(), kept, "{offset}");
         }
-        table.move_to(0, Offset(5));
+        table.move_to(key, Offset(5));
         table.trim_tail(place);
         assert!(table.tail_at(place, Offset(4)).is_none() && table.tail_at(place, Offset(5)).is_some());
         table.drop_tail_at(place, Offset(5));
@@ -635,7 +653,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_comes_late_or_again_is_not_kept() {
-        let mut table = Subscriptions::new(8);
+        let mut table = Table::new(8);
         let place = table.follow(followed(1, 5), 0);
         table.insert(conn(1), place, Offset(0), stream(1));
         assert!(table.push_tail(place, pushed(7, 100)));
@@ -647,7 +665,7 @@ mod tests {
 
     #[test]
     fn all_tails_together_are_bounded() {
-        let mut table = Subscriptions::new(8);
+        let mut table = Table::new(8);
         let topics = TAILS_BYTES_MAX / TAIL_BYTES_MAX + 10;
         for id in 1..=topics {
             let place = table.follow(followed(id as u64, 5), 0);
@@ -661,7 +679,7 @@ mod tests {
 
     #[test]
     fn what_homes_know_is_counted_and_digested() {
-        let mut table = Subscriptions::new(8);
+        let mut table = Table::new(8);
         let report = Some(Report { push: true, subscribers: 1, slowest: None });
         for (id, home) in [(1, 5), (2, 5), (3, 6)] {
             let place = table.follow(followed(id, home), 0);
@@ -681,7 +699,7 @@ mod tests {
 
     #[test]
     fn the_slowest_reader_is_reported_unless_all_are_at_the_end() {
-        let mut table = Subscriptions::new(8);
+        let mut table = Table::new(8);
         let place = table.follow(followed(1, 5), 0);
         for (id, cursor) in [(1, 9), (2, 4), (3, 7)] {
             table.insert(conn(1), place, Offset(cursor), stream(id));

@@ -1,14 +1,23 @@
 //! Pulls: fetching the records that readers lack, from other nodes or from this node's journal. Readers at the same
 //! offset share a fetch.
 
-use super::frames::request_frame;
-use super::subscriptions::Followed;
-use super::{Parts, Step};
+use super::super::Step;
+use super::super::admission::Admission;
+use super::super::frames::request_frame;
+use super::table::{Followed, ReaderKey};
+use super::{Effect, Readers};
 use crate::limits::{PAYLOAD_MAX, PULL_AGAIN_US, PULL_TIMEOUT_US, PULLED_BYTES_MAX, PULLS_MAX, PULLS_PER_HOME_MAX};
 use crate::types::{NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
 use crate::wire::response::{ErrorResponse, Fetched};
-use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass, records};
+use crate::wire::{Flags, Frame, Opcode, Origin, Request, Response, Status, records};
+
+/// Records that a fetch has brought.
+struct Pulled {
+    /// The readers that lack them.
+    readers: Vec<ReaderKey>,
+    fetched: Fetched,
+}
 
 /// A fetch for readers that is in flight.
 #[derive(Clone, Copy, Debug)]
@@ -20,57 +29,57 @@ pub(super) struct Pull {
     max_bytes: u32,
 }
 
-impl Parts {
+impl Readers {
     /// Fetches the records that a reader lacks, unless a fetch from the same offset is in flight.
-    pub(super) fn pull(&mut self, step: &mut Step<'_>, key: usize, max_bytes: u32) {
-        let reader = self.subscriptions.get(key).expect("it was just looked at");
+    pub(super) fn pull(&mut self, step: &mut Step<'_>, key: ReaderKey, max_bytes: u32) {
+        let reader = self.table.get(key).expect("it was just looked at");
         let (place, from) = (reader.topic, reader.cursor());
-        let topic = self.subscriptions.topic(place);
+        let topic = self.table.topic(place);
         let (id, home) = (topic.id, topic.home);
         if topic.pulls.contains(&from) {
             return;
         }
-        let in_flight = self.subscriptions.homes[usize::from(home.index())].pulls;
+        let in_flight = self.table.homes[usize::from(home.index())].pulls;
         let max_bytes = max_bytes.max(topic.pull_least);
-        let is_too_much = self.subscriptions.pulled_bytes + u64::from(max_bytes) > PULLED_BYTES_MAX;
+        let is_too_much = self.table.pulled_bytes + u64::from(max_bytes) > PULLED_BYTES_MAX;
         if self.pulls.len() >= PULLS_MAX || in_flight >= PULLS_PER_HOME_MAX || is_too_much {
-            self.subscriptions.waiting.push_back(key);
+            self.table.waiting.push_back(key);
             return;
         }
         let frame = fetch_frame(topic, from, max_bytes);
-        let is_here = home == step.settings.id;
-        if !is_here && self.routing.is_held(home, step.now.monotonic_us) {
-            return self.pull_later(step, id);
-        }
         let deadline_us = step.now.after_us(PULL_TIMEOUT_US);
         let pull = Pull { topic: id, home, from, max_bytes };
         let origin = self.pulls.insert(pull, deadline_us).expect("PULLS_MAX is less than a table holds");
-        self.subscriptions.homes[usize::from(home.index())].pulls += 1;
-        self.subscriptions.pulled_bytes += u64::from(max_bytes);
-        self.subscriptions.topic_mut(place).pulls.push(from);
-        step.stats.pulls += 1;
-        if is_here {
-            return self.group.pull(step, id, from, max_bytes, origin);
-        }
-        if let Err(response) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
-            if response.status() == Status::Unreachable.number() {
-                self.routing.note_reached(home, false, step.now.monotonic_us);
-                self.note_unreachable(step, home);
-            }
-            if let Some(pull) = self.pulls.remove(origin) {
-                self.end_pull(step, pull, None);
-            }
+        self.table.homes[usize::from(home.index())].pulls += 1;
+        self.table.pulled_bytes += u64::from(max_bytes);
+        self.table.topic_mut(place).pulls.push(from);
+        self.effects.push_back(if home == step.settings.id {
+            Effect::Read { topic: id, from, max_bytes, origin }
+        } else {
+            Effect::Fetch { home, origin, frame }
+        });
+    }
+
+    /// Ends a fetch that could not be sent.
+    pub(in crate::node) fn on_pull_failed(&mut self, step: &mut Step<'_>, origin: Origin) {
+        if let Some(pull) = self.pulls.remove(origin) {
+            self.end_pull(step, pull, None);
         }
     }
 
     /// Handles the response to a fetch for readers.
-    pub(super) fn on_pulled(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
+    pub(in crate::node) fn on_pulled(
+        &mut self,
+        step: &mut Step<'_>,
+        admission: &Admission,
+        frame: &Frame<'_>,
+        origin: Origin,
+    ) -> Option<(NodeId, bool)> {
         let Some(pull) = self.pulls.remove(origin) else {
             step.stats.responses_late += 1;
-            return;
+            return None;
         };
         let reached = frame.header.status != Status::Unreachable.number();
-        self.routing.note_reached(pull.home, reached, step.now.monotonic_us);
         if !reached {
             self.note_unreachable(step, pull.home);
         } else if frame.route.as_ref().is_some_and(|route| route.source == pull.home) {
@@ -84,13 +93,16 @@ impl Parts {
             (count == 0 || records::check(&payload, count).is_ok()).then_some(response)
         });
         step.stats.corrupt += u64::from(response.is_none());
-        self.end_pull(step, pull, response);
+        let pulled = self.end_pull(step, pull, response);
+        self.hand_out(step, admission, pulled);
+        Some((pull.home, reached))
     }
 
     /// Handles the journal's answer to a fetch for readers.
-    pub(super) fn on_pulled_here(
+    pub(in crate::node) fn on_pulled_here(
         &mut self,
         step: &mut Step<'_>,
+        admission: &Admission,
         origin: Origin,
         fetched: Result<Fetched, ErrorResponse>,
     ) {
@@ -99,7 +111,8 @@ impl Parts {
             return;
         };
         let response = fetched.map_or_else(Response::from, |fetched| Response::Fetched(Box::new(fetched)));
-        self.end_pull(step, pull, Some(response));
+        let pulled = self.end_pull(step, pull, Some(response));
+        self.hand_out(step, admission, pulled);
     }
 
     /// Ends the fetches for readers that have timed out.
@@ -110,14 +123,15 @@ impl Parts {
         }
     }
 
-    fn end_pull(&mut self, step: &mut Step<'_>, pull: Pull, response: Option<Response>) {
-        self.subscriptions.homes[usize::from(pull.home.index())].pulls -= 1;
-        self.subscriptions.pulled_bytes -= u64::from(pull.max_bytes);
+    /// Ends a fetch. Returns the records that it has brought, and the readers that lack them.
+    fn end_pull(&mut self, step: &mut Step<'_>, pull: Pull, response: Option<Response>) -> Option<Pulled> {
+        self.table.homes[usize::from(pull.home.index())].pulls -= 1;
+        self.table.pulled_bytes -= u64::from(pull.max_bytes);
         // The end of one fetch lets only a few others begin: to wake all who wait would cost the square of their
         // number.
         self.wake_waiting(PULLS_PER_HOME_MAX);
-        let Some(place) = self.subscriptions.topic_of(pull.topic) else { return };
-        let topic = self.subscriptions.topic_mut(place);
+        let place = self.table.topic_of(pull.topic)?;
+        let topic = self.table.topic_mut(place);
         topic.pulls.retain(|from| *from != pull.from);
         topic.pull_least = response.as_ref().and_then(needed).unwrap_or(0);
         match response {
@@ -126,62 +140,50 @@ impl Parts {
             {
                 self.end_outage(step, place);
                 self.raise_head(step, place, fetched.next);
-                let keys = self.subscriptions.topic(place).readers_in(pull.from..=pull.from);
-                step.work.add_entries(keys.len());
-                for key in keys {
-                    self.send_records(step, key, (*fetched).clone());
-                }
+                let readers = self.table.topic(place).readers_in(pull.from..=pull.from);
+                step.work.add_entries(readers.len());
+                return Some(Pulled { readers, fetched: *fetched });
             }
             Some(Response::Error(error)) if error.status == Status::TooLarge.number() => {
-                for key in self.subscriptions.topic(place).readers_in(pull.from..=pull.from) {
-                    self.subscriptions.enqueue(key);
+                for key in self.table.topic(place).readers_in(pull.from..=pull.from) {
+                    self.table.enqueue(key);
                 }
             }
             Some(Response::Error(error)) if ends(&error) => self.end_topic(step, place, &error),
             Some(_) | None => self.pull_later(step, pull.topic),
         }
+        None
+    }
+
+    fn hand_out(&mut self, step: &mut Step<'_>, admission: &Admission, pulled: Option<Pulled>) {
+        let Some(Pulled { readers, fetched }) = pulled else { return };
+        for key in readers {
+            self.send_records(step, admission, key, fetched.clone());
+        }
     }
 
     /// Schedules a retry for all readers of a topic, unless one is scheduled.
     fn pull_later(&mut self, step: &Step<'_>, topic: TopicId) {
-        let Some(place) = self.subscriptions.topic_of(topic) else { return };
-        if std::mem::replace(&mut self.subscriptions.topic_mut(place).is_retried, true) {
+        let Some(place) = self.table.topic_of(topic) else { return };
+        if std::mem::replace(&mut self.table.topic_mut(place).is_retried, true) {
             return;
         }
         let due_us = step.now.after_us(PULL_AGAIN_US);
-        self.subscriptions.retries.push_back((due_us, topic));
+        self.table.retries.push_back((due_us, topic));
     }
 
     /// Wakes the readers whose fetch failed some time ago, and those that wait because too many fetches are in flight.
     pub(super) fn retry_pulls(&mut self, step: &mut Step<'_>) {
-        while let Some((due_us, topic)) = self.subscriptions.retries.front().copied()
+        while let Some((due_us, topic)) = self.table.retries.front().copied()
             && due_us <= step.now.monotonic_us
         {
-            self.subscriptions.retries.pop_front();
-            if let Some(place) = self.subscriptions.topic_of(topic) {
-                self.subscriptions.topic_mut(place).is_retried = false;
+            self.table.retries.pop_front();
+            if let Some(place) = self.table.topic_of(topic) {
+                self.table.topic_mut(place).is_retried = false;
                 self.wake_topic(step, place);
             }
         }
         self.wake_waiting(usize::MAX);
-    }
-
-    /// Sends a request of this node's own to a node.
-    ///
-    /// # Errors
-    ///
-    /// The response that the request gets if it cannot be forwarded.
-    pub(super) fn send_request(
-        &mut self,
-        step: &mut Step<'_>,
-        target: NodeId,
-        class: TrafficClass,
-        origin: Origin,
-        frame: Frame<'static>,
-    ) -> Result<(), Box<Response>> {
-        let kind = if class == TrafficClass::Bulk { Kind::Group } else { Kind::Node };
-        let route = self.new_route(step, target, kind, class, origin);
-        self.send_frame(step, frame, route).map(|_| ())
     }
 }
 

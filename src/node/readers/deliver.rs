@@ -5,66 +5,34 @@
 //! other reader resumes from its cursor when it can: from the log if the topic lives here, else from the tail, else by
 //! a fetch that all readers at that cursor share.
 
-use super::action::{Action, Packet};
-use super::cut::{fit_records, or_most, shorten};
-use super::subscriptions::{Consumer, Pushed};
-use super::{Parts, Step};
+use super::super::Step;
+use super::super::action::{Action, Packet};
+use super::super::admission::Admission;
+use super::super::cut::{self, fit_records, or_most, shorten};
+use super::super::group::Group;
+use super::super::news::News;
+use super::Readers;
+use super::table::{Consumer, Pushed, ReaderKey, TopicKey};
 use crate::limits::{CATCH_UP_BYTES, CATCH_UP_WORK, CATCH_UPS_PER_TURN, OWN_BUFFER_MIN, PULL_BYTES};
 use crate::topic::NotHeld;
-use crate::types::{ConnId, Offset, RequestId, TopicId};
+use crate::types::{ConnId, Offset};
 use crate::wire::push::Span;
 use crate::wire::response::Fetched;
-use crate::wire::{Frame, Opcode, Push, Response, Route, records};
+use crate::wire::{Frame, Opcode, Push, Response, records};
 
-/// The frame that contains newly committed records.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum News<'f, 'b> {
-    /// The frame of the event that is being handled.
-    Handled(&'f Frame<'b>),
-    /// A frame created by this node.
-    Made(&'f Frame<'static>),
-}
-
-impl News<'_, '_> {
-    /// Returns the sizes of the frame and of its records, in bytes.
-    pub(super) fn lens(&self) -> (usize, u64) {
-        match self {
-            Self::Handled(frame) => (frame.len(), frame.payload().len() as u64),
-            Self::Made(frame) => (frame.len(), frame.payload().len() as u64),
-        }
-    }
-
-    /// Copies the frame so that it can be kept.
-    fn keep(&self) -> Frame<'static> {
-        match self {
-            Self::Handled(frame) => frame.keep().into_frame(),
-            Self::Made(frame) => frame.keep().into_frame(),
-        }
-    }
-
-    /// Returns the request id that the frame has on links.
-    pub(super) const fn request_id(&self) -> RequestId {
-        match self {
-            Self::Handled(frame) => frame.header.request_id,
-            Self::Made(frame) => frame.header.request_id,
-        }
-    }
-
-    /// Returns the action that sends the frame.
-    pub(super) fn action(&self, conn: ConnId, request_id: RequestId, route: Option<Route>, droppable: bool) -> Action {
-        match self {
-            Self::Handled(_) => Action::Forward { conn, request_id, route, droppable },
-            Self::Made(frame) => Action::SendFrame { conn, request_id, route, frame: frame.keep(), droppable },
-        }
-    }
-}
-
-impl Parts {
+impl Readers {
     /// Delivers new records of a topic. Each reader whose cursor is at their beginning and that can take them gets the
     /// frame; readers that are behind catch up when they can.
-    pub(super) fn deliver(&mut self, step: &mut Step<'_>, place: usize, span: Span, news: News<'_, '_>) {
+    pub(in crate::node) fn deliver(
+        &mut self,
+        step: &mut Step<'_>,
+        admission: &Admission,
+        span: Span,
+        news: News<'_, '_>,
+    ) {
+        let Some(place) = self.table.topic_of(span.topic) else { return };
         let (frame_len, payload_len) = news.lens();
-        let topic = self.subscriptions.topic_mut(place);
+        let topic = self.table.topic_mut(place);
         // The frame may have been delayed, and fill a gap before frames that arrived earlier. Readers then wait at its
         // base, which is below the known end.
         let known = topic.head.min(span.base);
@@ -74,15 +42,15 @@ impl Parts {
         let keys = topic.newly_behind(known);
         step.work.add_entries(keys.len());
         for key in keys {
-            let reader = self.subscriptions.get_mut(key).expect("readers hang on their topic");
+            let reader = self.table.get_mut(key).expect("readers hang on their topic");
             let mut cursor = reader.cursor();
             match &mut reader.consumer {
                 // A subscriber that was sent WAITING must get FLOWING before any records.
                 Consumer::Stream { id, sent, limit }
                     if cursor == span.base && *sent < *limit && !reader.is_notified_waiting =>
                 {
-                    if let Some(client) = self.conns.client_mut(reader.conn)
-                        && self.admission.room(reader.conn) > 0
+                    if let Some(client) = self.clients.get_mut(reader.conn)
+                        && admission.room(reader.conn) > 0
                         && client.takes(step.event)
                         && frame_len <= client.frame_max as usize
                     {
@@ -91,16 +59,16 @@ impl Parts {
                         taken += 1;
                         step.out.push(news.action(reader.conn, *id, None, false));
                         cursor = span.end;
-                        self.subscriptions.move_to(key, cursor);
+                        self.table.move_to(key, cursor);
                     }
                 }
                 Consumer::Stream { .. } | Consumer::Poll(_) => {}
             }
             if cursor < head {
-                self.subscriptions.enqueue(key);
+                self.table.enqueue(key);
             }
         }
-        let behind = self.subscriptions.topic(place).slowest().is_some_and(|slowest| slowest < head);
+        let behind = self.table.topic(place).slowest().is_some_and(|slowest| slowest < head);
         if frame_len < OWN_BUFFER_MIN {
             step.work.add_bytes(frame_len * taken);
         }
@@ -108,7 +76,7 @@ impl Parts {
         if is_local {
             return;
         }
-        if !self.subscriptions.topic(place).push {
+        if !self.table.topic(place).push {
             // The frame was in transit when the home was asked to stop pushing. A reader that took it has caught up.
             if taken > 0 {
                 self.arrive(step, place);
@@ -116,83 +84,83 @@ impl Parts {
             return;
         }
         if !behind {
-            return self.subscriptions.clear_tail(place);
+            return self.table.clear_tail(place);
         }
         let pushed = Pushed { base: span.base, end: span.end, frame: news.keep() };
-        let had_room = self.subscriptions.push_tail(place, pushed);
+        let had_room = self.table.push_tail(place, pushed);
         if !had_room && taken == 0 {
             // No reader here is near the end. The first one to get there asks for pushes again.
-            self.subscriptions.topic_mut(place).push = false;
-            self.subscriptions.clear_tail(place);
+            self.table.topic_mut(place).push = false;
+            self.table.clear_tail(place);
             self.send_report(step, place);
         }
     }
 
     /// Advances readers that can catch up by one step each; the remaining ones have their turn later. At least one
     /// reader advances, however much work that is.
-    pub(super) fn catch_up(&mut self, step: &mut Step<'_>) {
-        let ready = self.subscriptions.queue.len().min(CATCH_UPS_PER_TURN);
+    pub(in crate::node) fn catch_up(&mut self, step: &mut Step<'_>, admission: &Admission, group: &Group) {
+        let ready = self.table.queue.len().min(CATCH_UPS_PER_TURN);
         let end = step.work.units().saturating_add(CATCH_UP_WORK);
         for _ in 0..ready {
             if step.work.units() >= end {
                 return;
             }
-            let Some(key) = self.subscriptions.dequeue() else { return };
-            self.advance_reader(step, key);
+            let Some(key) = self.table.dequeue(step.work) else { return };
+            self.advance_reader(step, admission, group, key);
         }
     }
 
     /// Advances a reader by one step, if it is behind and can take something.
-    fn advance_reader(&mut self, step: &mut Step<'_>, key: usize) {
-        self.notify(step, key);
-        let Some(reader) = self.subscriptions.get(key) else { return };
+    fn advance_reader(&mut self, step: &mut Step<'_>, admission: &Admission, group: &Group, key: ReaderKey) {
+        self.notify(step, admission, key);
+        let Some(reader) = self.table.get(key) else { return };
         let (conn, cursor, place) = (reader.conn, reader.cursor(), reader.topic);
         let room = match reader.consumer {
             Consumer::Stream { sent, limit, .. } => limit.saturating_sub(sent),
             Consumer::Poll(_) => u64::MAX,
         };
-        let Some(client) = self.conns.client_mut(conn) else { return };
-        let allowed = self.admission.room(conn);
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let allowed = admission.room(conn);
         if room == 0 || allowed == 0 {
             // A fetch may have moved the cursor past frames in the tail that were kept for this reader.
-            return self.subscriptions.trim_tail(place);
+            return self.table.trim_tail(place);
         }
         if !client.takes(step.event) {
-            return self.subscriptions.enqueue(key);
+            return self.table.enqueue(key);
         }
         let max_bytes = usize::try_from(room).unwrap_or(usize::MAX).min(allowed);
-        let topic = self.subscriptions.topic(place);
+        let topic = self.table.topic(place);
         if topic.home == step.settings.id {
-            self.read_on(step, key, topic.id, max_bytes);
+            self.read_on(step, admission, group, key, max_bytes);
         } else if cursor >= topic.head {
             self.arrive(step, place);
-        } else if self.subscriptions.tail_at(place, cursor).is_some() {
-            self.send_from_tail(step, key, max_bytes);
+        } else if self.table.tail_at(place, cursor).is_some() {
+            self.send_from_tail(step, admission, key, max_bytes);
         } else {
             self.pull(step, key, pull_bytes(max_bytes));
         }
     }
 
     /// Sends a reader records from this node's log, or fetches them from the journal.
-    fn read_on(&mut self, step: &mut Step<'_>, key: usize, id: TopicId, max_bytes: usize) {
-        let Some(reader) = self.subscriptions.get(key) else { return };
-        let cursor = reader.cursor();
+    fn read_on(&mut self, step: &mut Step<'_>, admission: &Admission, group: &Group, key: ReaderKey, max_bytes: usize) {
+        let Some(reader) = self.table.get(key) else { return };
+        let (cursor, id) = (reader.cursor(), self.table.topic(reader.topic).id);
         let most = u32::try_from(max_bytes.min(CATCH_UP_BYTES)).expect("a small bound");
-        match self.group.read(step, id, cursor, most) {
-            Some(Ok(fetched)) => self.send_records(step, key, fetched),
+        match group.read(step, id, cursor, most) {
+            Some(Ok(fetched)) => self.send_records(step, admission, key, fetched),
             Some(Err(NotHeld)) => self.pull(step, key, pull_bytes(max_bytes)),
             None => {}
         }
     }
 
     /// Sends a reader records from the tail of pushed frames.
-    fn send_from_tail(&mut self, step: &mut Step<'_>, key: usize, max_bytes: usize) {
-        let reader = self.subscriptions.get(key).expect("it was just looked at");
+    fn send_from_tail(&mut self, step: &mut Step<'_>, admission: &Admission, key: ReaderKey, max_bytes: usize) {
+        let reader = self.table.get(key).expect("it was just looked at");
         let (conn, cursor, place) = (reader.conn, reader.cursor(), reader.topic);
         let stream = if let Consumer::Stream { id, .. } = reader.consumer { Some(id) } else { None };
-        let pushed = self.subscriptions.tail_at(place, cursor).expect("it was just looked at");
+        let pushed = self.table.tail_at(place, cursor).expect("it was just looked at");
         let (base, end, frame) = (pushed.base, pushed.end, pushed.frame.clone());
-        let Some(client) = self.conns.client_mut(conn) else { return };
+        let Some(client) = self.clients.get_mut(conn) else { return };
         let is_whole = base == cursor && frame.payload().len() <= max_bytes;
         if let Some(request_id) = stream
             && is_whole
@@ -202,54 +170,60 @@ impl Parts {
             self.advance_stream(step, key, end, frame.payload().len() as u64);
             let frame = frame.keep();
             step.out.push(Action::SendFrame { conn, request_id, route: None, frame, droppable: false });
-            return self.subscriptions.enqueue(key);
+            return self.table.enqueue(key);
         }
         // The frame's checksums and records are verified, and the records before the cursor are skipped.
         step.work.add_bytes(frame.len());
         step.work.add_walk(2 * frame.len());
         match records_from(&frame, cursor) {
-            Some(fetched) => self.send_records(step, key, fetched),
+            Some(fetched) => self.send_records(step, admission, key, fetched),
             None => {
                 // The frame was corrupted in transit; the home can supply it intact.
                 step.stats.corrupt += 1;
-                self.subscriptions.drop_tail_at(place, cursor);
-                self.subscriptions.enqueue(key);
+                self.table.drop_tail_at(place, cursor);
+                self.table.enqueue(key);
             }
         }
     }
 
     /// Sends a reader as many of the records as it has credit for, after a notice if there is a gap before them.
-    pub(super) fn send_records(&mut self, step: &mut Step<'_>, key: usize, fetched: Fetched) {
-        let Some(reader) = self.subscriptions.get_mut(key) else { return };
+    pub(super) fn send_records(
+        &mut self,
+        step: &mut Step<'_>,
+        admission: &Admission,
+        key: ReaderKey,
+        fetched: Fetched,
+    ) {
+        let Some(reader) = self.table.get_mut(key) else { return };
         let (id, sent, limit) = match reader.consumer {
             Consumer::Stream { id, sent, limit } => (id, sent, limit),
             Consumer::Poll(poll) => {
                 let (conn, fetched) = (reader.conn, Fetched { from: reader.cursor(), ..fetched });
-                if self.admission.room(conn) == 0 {
+                if admission.room(conn) == 0 {
                     return; // once the client reads again, `wake_client` queues all its readers
                 }
-                let Some(client) = self.conns.client_mut(conn) else { return };
+                let Some(client) = self.clients.get_mut(conn) else { return };
                 if !client.takes(step.event) {
-                    return self.subscriptions.enqueue(key);
+                    return self.table.enqueue(key);
                 }
                 let fetched = shorten(fetched, or_most(poll.max_bytes) as usize, or_most(poll.max_records));
                 client.give(fetched.payload.len());
                 step.stats.fetches += 1;
                 self.remove_reader(step, key);
-                return self.finish_poll(step, poll.asked, Response::Fetched(Box::new(fetched)));
+                return self.finish_poll(poll.asked, Response::Fetched(Box::new(fetched)));
             }
         };
         let conn = reader.conn;
         let (from, to) = (reader.cursor(), fetched.base);
         if from < to {
-            self.subscriptions.move_to(key, to);
+            self.table.move_to(key, to);
             step.stats.gaps += 1;
             let packet = Packet::Push(Push::Gap { from, to });
             step.out.push(Action::Send { conn, request_id: id, route: None, packet });
         }
-        let Some(client) = self.conns.client_mut(conn) else { return };
+        let Some(client) = self.clients.get_mut(conn) else { return };
         let room = usize::try_from(limit.saturating_sub(sent)).unwrap_or(usize::MAX);
-        let room = room.min(self.admission.room(conn));
+        let room = room.min(admission.room(conn));
         if fetched.count > 0 && room > 0 && client.takes(step.event) {
             let mut fetched = shorten(fetched, room, u32::MAX);
             fetched.from = fetched.base;
@@ -266,22 +240,22 @@ impl Parts {
                 }
             }
         }
-        self.subscriptions.enqueue(key);
+        self.table.enqueue(key);
     }
 
-    fn advance_stream(&mut self, step: &mut Step<'_>, key: usize, end: Offset, bytes: u64) {
+    fn advance_stream(&mut self, step: &mut Step<'_>, key: ReaderKey, end: Offset, bytes: u64) {
         step.stats.delivers += 1;
-        let Some(reader) = self.subscriptions.get_mut(key) else { return };
+        let Some(reader) = self.table.get_mut(key) else { return };
         if let Consumer::Stream { sent, .. } = &mut reader.consumer {
             *sent += bytes;
         }
-        self.subscriptions.move_to(key, end);
+        self.table.move_to(key, end);
     }
 
     /// Asks the home for pushes again if necessary, because a reader has caught up with a topic of another node.
-    fn arrive(&mut self, step: &mut Step<'_>, place: usize) {
-        self.subscriptions.trim_tail(place);
-        let topic = self.subscriptions.topic_mut(place);
+    fn arrive(&mut self, step: &mut Step<'_>, place: TopicKey) {
+        self.table.trim_tail(place);
+        let topic = self.table.topic_mut(place);
         if !topic.push {
             topic.push = true;
             self.send_report(step, place);
@@ -289,28 +263,28 @@ impl Parts {
     }
 
     /// Queues all readers of a topic, so that each checks for records.
-    pub(super) fn wake_topic(&mut self, step: &mut Step<'_>, place: usize) {
-        let keys = self.subscriptions.topic(place).readers();
+    pub(super) fn wake_topic(&mut self, step: &mut Step<'_>, place: TopicKey) {
+        let keys = self.table.topic(place).readers();
         step.work.add_entries(keys.len());
         for key in keys {
-            self.subscriptions.enqueue(key);
+            self.table.enqueue(key);
         }
     }
 
     /// Queues at most this many of the readers that wait because too many fetches are in flight.
     pub(super) fn wake_waiting(&mut self, most: usize) {
-        for _ in 0..self.subscriptions.waiting.len().min(most) {
-            let key = self.subscriptions.waiting.pop_front().expect("it was counted");
-            self.subscriptions.enqueue(key);
+        for _ in 0..self.table.waiting.len().min(most) {
+            let key = self.table.waiting.pop_front().expect("it was counted");
+            self.table.enqueue(key);
         }
     }
 
     /// Queues the readers of a client, because it can be sent more.
-    pub(super) fn wake_client(&mut self, step: &mut Step<'_>, id: ConnId) {
-        if let Some(client) = self.conns.client_mut(id) {
-            step.work.add_entries(client.readers.len());
-            for &key in &client.readers {
-                self.subscriptions.enqueue(key);
+    pub(in crate::node) fn wake_client(&mut self, step: &mut Step<'_>, id: ConnId) {
+        if let Some(client) = self.clients.get(id) {
+            step.work.add_entries(client.readers().len());
+            for &key in client.readers() {
+                self.table.enqueue(key);
             }
         }
     }
@@ -327,5 +301,5 @@ fn records_from(frame: &Frame<'_>, from: Offset) -> Option<Fetched> {
     let Ok(Push::Deliver(fetched)) = Push::decode(Opcode::Deliver, 0, args, &payload) else { return None };
     records::check(&payload, fetched.count).ok()?;
     let skip = u32::try_from(from.0.checked_sub(fetched.base.0)?).ok()?;
-    super::cut::skip(*fetched, skip)
+    cut::skip(*fetched, skip)
 }

@@ -4,23 +4,31 @@
 //! until the home confirms it. Once a second each home sends the log end offsets of its topics and a digest of the
 //! feeds that it knows.
 
-use super::call::Answer;
-use super::deliver::News;
-use super::errors::unknown_topic;
-use super::frames::{malformed, request_frame, sound_payload};
-use super::subscriptions::{InFlightReport, Report};
-use super::{Parts, Step};
+use super::super::Step;
+use super::super::admission::Admission;
+use super::super::call::{Answer, Call};
+use super::super::errors::unknown_topic;
+use super::super::frames::{malformed, request_frame, sound_payload};
+use super::super::news::News;
+use super::table::{InFlightReport, Report, TopicKey};
+use super::{Effect, Readers};
 use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
 use crate::types::{Epoch, NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::feed::{Fed, FeedItem, Head, Heads};
 use crate::wire::field::Writer;
 use crate::wire::push::Span;
 use crate::wire::response::{Detail, ErrorResponse};
-use crate::wire::{Flags, Frame, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
+use crate::wire::{Flags, Frame, Opcode, Push, Request, Response, Status};
 
-impl Parts {
+impl Readers {
     /// Handles a DELIVER or EVENT that arrived on a link and has this node among its targets.
-    pub(super) fn on_push(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
+    pub(in crate::node) fn on_push(
+        &mut self,
+        step: &mut Step<'_>,
+        admission: &Admission,
+        frame: &Frame<'_>,
+        home: NodeId,
+    ) {
         let is_deliver = frame.header.opcode == Opcode::Deliver.number();
         let Ok(args) = frame.args() else {
             step.stats.corrupt += 1;
@@ -30,17 +38,17 @@ impl Parts {
             step.stats.oneways_dropped += 1;
             return;
         };
-        let Some(place) = self.subscriptions.topic_of(id) else { return self.note_stray(step, id, home) };
+        let Some(place) = self.table.topic_of(id) else { return self.note_stray(step, id, home) };
         self.note_alive(step, home);
         if is_deliver {
             match Span::decode(args) {
-                Ok(span) if span.topic == id && span.epoch == self.subscriptions.topic(place).epoch => {
+                Ok(span) if span.topic == id && span.epoch == self.table.topic(place).epoch => {
                     self.end_outage(step, place);
-                    self.deliver(step, place, span, News::Handled(frame));
+                    self.deliver(step, admission, span, News::Handled(frame));
                 }
                 // The log is in another epoch. The home's answer to a FEED says which; one FEED is enough for any
                 // number of pushes.
-                Ok(_) if self.subscriptions.topic(place).in_flight_report.is_none() => self.send_report(step, place),
+                Ok(_) if self.table.topic(place).in_flight_report.is_none() => self.send_report(step, place),
                 Ok(_) => {}
                 Err(_) => step.stats.corrupt += 1,
             }
@@ -52,8 +60,8 @@ impl Parts {
     }
 
     /// Reports the readers of a topic to its home.
-    pub(super) fn send_report(&mut self, step: &mut Step<'_>, place: usize) {
-        let topic = self.subscriptions.topic(place);
+    pub(super) fn send_report(&mut self, step: &mut Step<'_>, place: TopicKey) {
+        let topic = self.table.topic(place);
         let home = topic.home;
         if home != step.settings.id {
             self.send_reports(step, home, &[place], false);
@@ -69,13 +77,13 @@ impl Parts {
     }
 
     /// Sends FEEDs about several topics to their home. With `reset` the home first forgets all earlier reports.
-    fn send_reports(&mut self, step: &mut Step<'_>, home: NodeId, places: &[usize], mut reset: bool) {
+    fn send_reports(&mut self, step: &mut Step<'_>, home: NodeId, places: &[TopicKey], mut reset: bool) {
         for places in places.chunks(FEED_ITEMS_MAX) {
-            let (version, at_us) = (self.subscriptions.feed_version + 1, step.now.monotonic_us);
+            let (version, at_us) = (self.table.feed_version + 1, step.now.monotonic_us);
             let mut payload = Vec::new();
             for &place in places {
-                let report = self.subscriptions.current_report(place, self.subscriptions.topic(place).head);
-                let topic = self.subscriptions.topic_mut(place);
+                let report = self.table.current_report(place, self.table.topic(place).head);
+                let topic = self.table.topic_mut(place);
                 topic.in_flight_report = Some(InFlightReport { report, version, at_us });
                 let name = TopicName::new(&topic.name).expect("checked when it was subscribed to");
                 let Report { push, subscribers, slowest } = report;
@@ -89,43 +97,38 @@ impl Parts {
     }
 
     fn send_feed(&mut self, step: &mut Step<'_>, home: NodeId, reset: bool, count: u16, payload: &[u8]) {
-        self.subscriptions.feed_version += 1;
-        let id = RequestId(self.subscriptions.feed_version);
-        self.subscriptions.homes[usize::from(home.index())].feed_version = id.0;
+        self.table.feed_version += 1;
+        let id = RequestId(self.table.feed_version);
+        self.table.homes[usize::from(home.index())].feed_version = id.0;
         let instance = step.settings.instance;
         let frame = request_frame(&Request::Feed { instance, reset, count }, payload, id, Flags::default());
-        // A lost FEED is sent again.
-        if let Err(response) = self.send_request(step, home, TrafficClass::Control, Origin::from_number(0), frame)
-            && response.status() == Status::Unreachable.number()
-        {
-            self.note_unreachable(step, home);
-        }
+        self.effects.push_back(Effect::Report { home, frame });
     }
 
     /// Handles a home's answer to a FEED, or the UNREACHABLE of a node on the way.
-    pub(super) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
+    pub(in crate::node) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
         if frame.header.status == Status::Unreachable.number() {
             return self.note_feed_unreachable(step, frame.header.request_id.0);
         }
         let Some(Response::Fed(list)) = self.decode_own(step, Opcode::Feed, frame) else { return };
         self.note_alive(step, home);
-        let state = &mut self.subscriptions.homes[usize::from(home.index())];
+        let state = &mut self.table.homes[usize::from(home.index())];
         // HEADS are counted from here on. The items of this answer cover all earlier pushes.
         state.last.get_or_insert((list.instance, list.counter));
         for fed in list.items {
-            let Some(place) = self.subscriptions.topic_of(fed.topic) else { continue };
+            let Some(place) = self.table.topic_of(fed.topic) else { continue };
             if fed.status == Status::Ok.number() {
-                let in_flight = self.subscriptions.topic(place).in_flight_report;
+                let in_flight = self.table.topic(place).in_flight_report;
                 // An answer confirms only the FEED that it belongs to.
                 if let Some(in_flight) = in_flight.filter(|in_flight| in_flight.version == frame.header.request_id.0) {
-                    self.subscriptions.topic_mut(place).in_flight_report = None;
-                    self.subscriptions.set_confirmed_report(place, Some(in_flight.report));
+                    self.table.topic_mut(place).in_flight_report = None;
+                    self.table.set_confirmed_report(place, Some(in_flight.report));
                 }
-                if self.subscriptions.topic(place).epoch == fed.epoch {
+                if self.table.topic(place).epoch == fed.epoch {
                     self.end_outage(step, place);
                     self.raise_head(step, place, fed.next);
                 }
-            } else if fed.status != Status::Truncated.number() || self.subscriptions.topic(place).epoch != fed.epoch {
+            } else if fed.status != Status::Truncated.number() || self.table.topic(place).epoch != fed.epoch {
                 // Readers that already follow the new epoch need no notice that the old one is over.
                 self.end_topic(step, place, &reason(&fed, home));
             }
@@ -133,15 +136,14 @@ impl Parts {
     }
 
     /// Handles HEADS, the log end offsets of the topics that a home has pushed here.
-    pub(super) fn on_heads(
+    pub(in crate::node) fn on_heads(
         &mut self,
         step: &mut Step<'_>,
         heads: &Heads,
-        frame: &Frame<'_>,
-        route: &Route,
+        call: &Call<'_>,
     ) -> Result<Answer, ErrorResponse> {
-        let items = Head::decode_all(&sound_payload(frame)?, heads.count).map_err(malformed)?;
-        self.note_heads(step, heads, &items, route.source);
+        let items = Head::decode_all(&sound_payload(call.frame)?, heads.count).map_err(malformed)?;
+        self.note_heads(step, heads, &items, call.route.source);
         Ok(Answer::Now(Response::Heads { counter: heads.counter }))
     }
 
@@ -149,18 +151,18 @@ impl Parts {
         self.note_alive(step, home);
         step.work.add_entries(2 * items.len());
         for item in items {
-            let Some(place) = self.subscriptions.topic_of(item.topic) else {
+            let Some(place) = self.table.topic_of(item.topic) else {
                 self.note_stray(step, item.topic, home);
                 continue;
             };
             if item.epoch == Epoch(0) {
                 let error = unknown_topic(home, "the topic was deleted");
                 self.end_topic(step, place, &error);
-            } else if self.subscriptions.topic(place).epoch == item.epoch {
+            } else if self.table.topic(place).epoch == item.epoch {
                 self.raise_head(step, place, item.next);
             }
         }
-        let state = &mut self.subscriptions.homes[usize::from(home.index())];
+        let state = &mut self.table.homes[usize::from(home.index())];
         let is_next = state
             .last
             .is_none_or(|(start, counter)| start == heads.instance && counter.checked_add(1) == Some(heads.counter));
@@ -174,15 +176,15 @@ impl Parts {
     }
 
     /// Raises the known log end offset of a topic, and wakes the readers that are behind.
-    pub(super) fn raise_head(&mut self, step: &mut Step<'_>, place: usize, next: Offset) {
-        let topic = self.subscriptions.topic_mut(place);
+    pub(super) fn raise_head(&mut self, step: &mut Step<'_>, place: TopicKey, next: Offset) {
+        let topic = self.table.topic_mut(place);
         let known = topic.head;
         if known < next {
             topic.head = next;
             let keys = topic.newly_behind(known);
             step.work.add_entries(keys.len());
             for key in keys {
-                self.subscriptions.enqueue(key);
+                self.table.enqueue(key);
             }
         }
     }
@@ -190,12 +192,12 @@ impl Parts {
     /// Reports all followed topics to a home again, because its state may be lost.
     pub(super) fn resync(&mut self, step: &mut Step<'_>, home: NodeId) {
         step.stats.resyncs += 1;
-        let places: Vec<usize> =
-            self.subscriptions.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
+        let places: Vec<TopicKey> =
+            self.table.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
         for &place in &places {
-            self.subscriptions.set_confirmed_report(place, None);
+            self.table.set_confirmed_report(place, None);
         }
-        let state = &mut self.subscriptions.homes[usize::from(home.index())];
+        let state = &mut self.table.homes[usize::from(home.index())];
         // The answer says from which counter HEADS are counted.
         (state.mismatches, state.last) = (0, None);
         if places.is_empty() {
@@ -208,7 +210,7 @@ impl Parts {
     pub(super) fn tick_homes(&mut self, step: &mut Step<'_>) {
         let (now_us, here) = (step.now.monotonic_us, step.settings.id);
         for home in step.settings.dimension.all().filter(|home| *home != here) {
-            let state = &mut self.subscriptions.homes[usize::from(home.index())];
+            let state = &mut self.table.homes[usize::from(home.index())];
             // An unreachable home is resynchronised when it is back.
             let is_silent = now_us.saturating_sub(state.heard_us) > HEADS_MISSING_MAX * HEADS_US;
             if state.topics > 0 && is_silent && state.outage.is_none() {
@@ -219,17 +221,17 @@ impl Parts {
     }
 
     /// Sends changed and unconfirmed reports, and reports stray pushes; runs once a second.
-    pub(super) fn tick_followed(&mut self, step: &mut Step<'_>) {
+    pub(in crate::node) fn tick_followed(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
-        let mut due: Vec<Vec<usize>> = vec![Vec::new(); self.subscriptions.homes.len()];
-        for (place, topic) in self.subscriptions.topics().filter(|(_, topic)| topic.home != step.settings.id) {
-            if self.subscriptions.homes[usize::from(topic.home.index())].outage.is_some() {
+        let mut due: Vec<Vec<TopicKey>> = vec![Vec::new(); self.table.homes.len()];
+        for (place, topic) in self.table.topics().filter(|(_, topic)| topic.home != step.settings.id) {
+            if self.table.homes[usize::from(topic.home.index())].outage.is_some() {
                 continue; // all of it when it is back
             }
             let is_due = match topic.in_flight_report {
                 // It is not known whether the home has received it.
                 Some(in_flight) => in_flight.at_us + FEED_AGAIN_US <= now_us,
-                None => topic.confirmed_report() != Some(self.subscriptions.current_report(place, topic.head)),
+                None => topic.confirmed_report() != Some(self.table.current_report(place, topic.head)),
             };
             if is_due {
                 due[usize::from(topic.home.index())].push(place);
@@ -240,11 +242,11 @@ impl Parts {
             self.send_reports(step, home, &places, false);
         }
         let is_old = |since_us: u64| since_us.saturating_add(HEADS_US) <= now_us;
-        let strays = std::mem::take(&mut self.subscriptions.strays);
+        let strays = std::mem::take(&mut self.table.strays);
         let (old, fresh) = strays.into_iter().partition(|(_, (_, since_us))| is_old(*since_us));
-        self.subscriptions.strays = fresh;
+        self.table.strays = fresh;
         for (topic, (home, _)) in old {
-            if self.subscriptions.topic_of(topic).is_none() {
+            if self.table.topic_of(topic).is_none() {
                 self.report_no_readers(step, home, topic, Epoch(0));
             }
         }
@@ -253,7 +255,7 @@ impl Parts {
     /// Notes a push of a topic without readers. The home is sent a report only if this lasts: the answer to a SUBSCRIBE
     /// may still be in transit.
     fn note_stray(&mut self, step: &Step<'_>, topic: TopicId, home: NodeId) {
-        let strays = &mut self.subscriptions.strays;
+        let strays = &mut self.table.strays;
         if strays.len() < STRAYS_MAX {
             strays.entry(topic).or_insert((home, step.now.monotonic_us));
         }

@@ -4,12 +4,11 @@
 //! through here and the subscription begins. A FETCH with a waiting time is treated alike: if its answer has no
 //! records, it becomes a reader that waits for them.
 
-use std::collections::BTreeSet;
-
-use super::action::{Action, Packet};
-use super::ingress::Asked;
-use super::subscriptions::{Consumer, Followed, Poll, Report, Subscription};
-use super::{Parts, Step};
+use super::super::action::{Action, Packet};
+use super::super::ingress::Asked;
+use super::super::{Settings, Step};
+use super::table::{Consumer, Followed, Poll, Reader, ReaderKey, Report, TopicKey};
+use super::{Effect, Readers};
 use crate::limits::{FETCH_WAIT_MAX_MS, POLLS_ENDED_PER_TICK, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX};
 use crate::types::{ConnId, NodeId, Offset, RequestId, TopicId};
 use crate::wire::request::{Fetch, Subscribe};
@@ -19,7 +18,7 @@ use crate::wire::{Flags, Frame, Push, Request, Response, Status};
 /// A SUBSCRIBE, or a FETCH with a waiting time, whose answer is outstanding. It becomes a reader when the answer
 /// arrives; a FETCH only does so if the answer has no records.
 #[derive(Debug)]
-pub(super) struct PendingReader {
+pub(in crate::node) struct PendingReader {
     /// The topic's name.
     pub name: Box<str>,
     /// The kind of reader that it becomes.
@@ -28,7 +27,7 @@ pub(super) struct PendingReader {
 
 /// The kind of reader that a [`PendingReader`] becomes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum ReaderKind {
+pub(in crate::node) enum ReaderKind {
     /// A subscription with this credit.
     Stream {
         /// Bytes of records that may be sent.
@@ -45,10 +44,10 @@ pub(super) enum ReaderKind {
     },
 }
 
-impl Parts {
+impl Readers {
     /// Executes the part of a client's request that concerns this node's own subscriptions. Returns false if the
     /// request must also be sent to the home.
-    pub(super) fn serve_subscriber(
+    pub(in crate::node) fn serve(
         &mut self,
         step: &mut Step<'_>,
         id: ConnId,
@@ -74,7 +73,7 @@ impl Parts {
                 step.out.push(Action::Send { conn: id, request_id, route: None, packet });
                 Ok(true)
             }
-            Request::Subscribe(subscribe) => self.open_stream(id, request_id, subscribe).map(|()| false),
+            Request::Subscribe(subscribe) => self.open_stream(step.settings, id, request_id, subscribe).map(|()| false),
             Request::Fetch(fetch) if opens_reader(request, frame.header.flags) => {
                 self.open_poll(step, id, request_id, fetch).map(|()| false)
             }
@@ -100,12 +99,13 @@ impl Parts {
 
     fn open_stream(
         &mut self,
+        settings: &Settings,
         id: ConnId,
         request_id: RequestId,
         subscribe: &Subscribe<'_>,
     ) -> Result<(), ErrorResponse> {
         let kind = ReaderKind::Stream { limit: subscribe.limit };
-        self.open(id, request_id, PendingReader { name: subscribe.topic.name.as_str().into(), kind })
+        self.open(settings, id, request_id, PendingReader { name: subscribe.topic.name.as_str().into(), kind })
     }
 
     fn open_poll(
@@ -121,40 +121,48 @@ impl Parts {
             max_records: fetch.max_records,
             deadline_us: step.now.after_us(wait_us),
         };
-        self.open(id, request_id, PendingReader { name: fetch.topic.name.as_str().into(), kind })
+        self.open(step.settings, id, request_id, PendingReader { name: fetch.topic.name.as_str().into(), kind })
     }
 
     /// Adds a pending reader, unless its client or this node has as many readers as are allowed.
-    fn open(&mut self, id: ConnId, request_id: RequestId, pending: PendingReader) -> Result<(), ErrorResponse> {
+    fn open(
+        &mut self,
+        settings: &Settings,
+        id: ConnId,
+        request_id: RequestId,
+        pending: PendingReader,
+    ) -> Result<(), ErrorResponse> {
         self.check_unused(id, request_id)?;
-        let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
+        let Some(client) = self.clients.get(id) else { return Ok(()) };
         let full = |limit: usize, whose: &str| {
             let message =
                 format!("{whose} has at most {limit} subscriptions and waiting FETCHes; end some, or use another node");
             Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(limit as u64)))
         };
-        if client.readers.len() + client.pending_readers >= SUBSCRIPTIONS_PER_CLIENT_MAX {
+        if client.len() >= SUBSCRIPTIONS_PER_CLIENT_MAX {
             return full(SUBSCRIPTIONS_PER_CLIENT_MAX, "a client");
         }
-        if self.subscriptions.len() + self.subscriptions.pending_readers.len() >= SUBSCRIPTIONS_MAX {
+        if self.table.len() + self.table.pending_readers.len() >= SUBSCRIPTIONS_MAX {
             return full(SUBSCRIPTIONS_MAX, "a node");
         }
-        if let Some((limit, source)) = self.conns.subscriptions_limit(id) {
+        let limit = settings.source_limits.subscriptions;
+        if let Some((source, count)) = self.clients.source_of(id)
+            && limit > 0
+            && count >= limit
+        {
             let message = format!(
                 "this node takes at most {limit} subscriptions from {source} (--subscriptions-per-source); end some"
             );
             return Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(limit)));
         }
-        let Some(client) = self.conns.client_mut(id) else { return Ok(()) };
-        client.pending_readers += 1;
-        self.conns.recount(id);
-        self.subscriptions.pending_readers.insert((id, request_id), pending);
+        self.clients.add_pending(id);
+        self.table.pending_readers.insert((id, request_id), pending);
         Ok(())
     }
 
     /// Refuses a request whose id names something already (W-6.12).
     fn check_unused(&self, id: ConnId, request_id: RequestId) -> Result<(), ErrorResponse> {
-        if self.subscriptions.is_used(id, request_id) {
+        if self.table.is_used(id, request_id) {
             let message = "this request id belongs to a subscription, to a waiting FETCH or to an unanswered request";
             return Err(ErrorResponse::new(Status::BadRequest, message));
         }
@@ -162,20 +170,17 @@ impl Parts {
     }
 
     /// Removes and returns the pending reader of a request that is being answered.
-    pub(super) fn take_pending_reader(&mut self, asked: &Asked) -> Option<PendingReader> {
+    pub(in crate::node) fn take_pending(&mut self, asked: &Asked) -> Option<PendingReader> {
         if !asked.opens {
             return None;
         }
-        let pending = self.subscriptions.pending_readers.remove(&(asked.conn, asked.request_id))?;
-        if let Some(client) = self.conns.client_mut(asked.conn) {
-            client.pending_readers -= 1;
-        }
-        self.conns.recount(asked.conn);
+        let pending = self.table.pending_readers.remove(&(asked.conn, asked.request_id))?;
+        self.clients.remove_pending(asked.conn);
         Some(pending)
     }
 
     /// Turns a pending reader into a reader. Called right after the response to its SUBSCRIBE has been sent.
-    pub(super) fn begin_stream(
+    pub(in crate::node) fn begin_stream(
         &mut self,
         step: &mut Step<'_>,
         asked: &Asked,
@@ -189,12 +194,12 @@ impl Parts {
         self.note_alive(step, home);
         self.end_outage(step, place);
         self.raise_head(step, place, subscribed.next);
-        let topic = self.subscriptions.topic_mut(place);
+        let topic = self.table.topic_mut(place);
         topic.push = true;
         if home != step.settings.id {
             // The home pushes to this node as from its response. The next FEED reports how many readers there are.
             let report = Report { push: true, subscribers: 0, slowest: None };
-            self.subscriptions.set_confirmed_report(place, Some(report));
+            self.table.set_confirmed_report(place, Some(report));
         }
         let consumer = Consumer::Stream { id: asked.request_id, sent: 0, limit };
         if !self.add_reader(asked.conn, place, subscribed.from, consumer) {
@@ -204,7 +209,7 @@ impl Parts {
 
     /// Turns a FETCH that may wait into a reader if its answer has no records. Returns true if it waits and is answered
     /// later. While it waits it holds only a cursor, so what it has reserved is released.
-    pub(super) fn begin_poll(
+    pub(in crate::node) fn begin_poll(
         &mut self,
         step: &mut Step<'_>,
         asked: &Asked,
@@ -214,7 +219,7 @@ impl Parts {
     ) -> bool {
         let ReaderKind::Poll { max_bytes, max_records, deadline_us } = pending.kind else { return false };
         let is_gap = fetched.from < fetched.base;
-        if fetched.count > 0 || is_gap || deadline_us <= step.now.monotonic_us || self.drain.has_begun() {
+        if fetched.count > 0 || is_gap || deadline_us <= step.now.monotonic_us {
             return false;
         }
         let new = Followed::new(fetched.topic_id, fetched.epoch, pending.name.clone(), home, fetched.next);
@@ -229,27 +234,24 @@ impl Parts {
         }
         // Records published since the home answered are either being pushed already, or the answer to this FEED reveals
         // them.
-        let topic = self.subscriptions.topic_mut(place);
+        let topic = self.table.topic_mut(place);
         topic.push = true;
         if home != step.settings.id && topic.confirmed_report().is_none_or(|report| !report.push) {
             self.send_report(step, place);
         }
-        self.admission.finish(asked.conn, asked.charge);
-        self.settle(step, asked.conn);
         true
     }
 
     /// Answers a FETCH that has waited.
-    pub(super) fn finish_poll(&mut self, step: &mut Step<'_>, asked: Asked, response: Response) {
-        self.admission.reserve(asked.conn, asked.charge);
-        self.finish(step, asked, response);
+    pub(super) fn finish_poll(&mut self, asked: Asked, response: Response) {
+        self.effects.push_back(Effect::Answer { asked, response });
     }
 
     /// Follows a topic in the epoch of `new`. Readers of the same topic in another epoch are ended first.
-    fn follow(&mut self, step: &mut Step<'_>, new: Followed) -> Option<usize> {
+    fn follow(&mut self, step: &mut Step<'_>, new: Followed) -> Option<TopicKey> {
         let epoch = new.epoch;
-        let place = self.subscriptions.follow(new, step.now.monotonic_us);
-        let topic = self.subscriptions.topic(place);
+        let place = self.table.follow(new, step.now.monotonic_us);
+        let topic = self.table.topic(place);
         if topic.epoch != epoch {
             // If `new` is itself the older of the two, because its response was delayed, the home rejects it in its
             // answer to the next FEED.
@@ -259,103 +261,105 @@ impl Parts {
             // Clients learn the offset to resume from in the response to their next SUBSCRIBE.
             self.end_topic(step, place, &error);
             let again = Followed::new(id, epoch, name, home, head);
-            return Some(self.subscriptions.follow(again, step.now.monotonic_us));
+            return Some(self.table.follow(again, step.now.monotonic_us));
         }
         Some(place)
     }
 
     /// Adds a reader for a client. Returns false if the client has disconnected, or has closed its sending side: it
     /// could grant a subscription no credit.
-    fn add_reader(&mut self, conn: ConnId, place: usize, cursor: Offset, consumer: Consumer) -> bool {
-        let Some(client) = self.conns.client_mut(conn) else { return false };
-        if client.ended && matches!(consumer, Consumer::Stream { .. }) {
+    fn add_reader(&mut self, conn: ConnId, place: TopicKey, cursor: Offset, consumer: Consumer) -> bool {
+        let Some(client) = self.clients.get(conn) else { return false };
+        if client.has_ended && matches!(consumer, Consumer::Stream { .. }) {
             return false;
         }
-        let key = self.subscriptions.insert(conn, place, cursor, consumer);
-        client.readers.insert(key);
-        self.conns.recount(conn);
-        self.subscriptions.enqueue(key);
+        let key = self.table.insert(conn, place, cursor, consumer);
+        self.clients.add(conn, key);
+        self.table.enqueue(key);
         true
     }
 
     fn credit(&mut self, conn: ConnId, id: RequestId, granted: u64) {
-        let Some(key) = self.subscriptions.stream(conn, id) else { return };
-        if let Some(Consumer::Stream { limit, .. }) = self.subscriptions.get_mut(key).map(|reader| &mut reader.consumer)
+        let Some(key) = self.table.stream(conn, id) else { return };
+        if let Some(Consumer::Stream { limit, .. }) = self.table.get_mut(key).map(|reader| &mut reader.consumer)
             && *limit < granted
         {
             *limit = granted;
-            self.subscriptions.enqueue(key);
+            self.table.enqueue(key);
         }
     }
 
     fn unsubscribe(&mut self, step: &mut Step<'_>, conn: ConnId, id: RequestId) -> Result<Offset, ErrorResponse> {
-        let Some(key) = self.subscriptions.stream(conn, id) else {
+        let Some(key) = self.table.stream(conn, id) else {
             let message = format!("no subscription {} on this connection: it has ended, or never began", id.0);
             return Err(ErrorResponse::new(Status::UnknownSubscription, message));
         };
-        let cursor = self.subscriptions.get(key).map(Subscription::cursor).expect("it was just found");
+        let cursor = self.table.get(key).map(Reader::cursor).expect("it was just found");
         self.remove_reader(step, key);
         Ok(cursor)
     }
 
     /// Removes a reader, and stops following its topic if that was the last reader.
-    pub(super) fn remove_reader(&mut self, step: &mut Step<'_>, key: usize) -> Consumer {
-        let reader = self.subscriptions.remove(key);
-        if let Some(client) = self.conns.client_mut(reader.conn) {
-            client.readers.remove(&key);
-        }
-        self.conns.recount(reader.conn);
+    pub(super) fn remove_reader(&mut self, step: &mut Step<'_>, key: ReaderKey) -> Consumer {
+        let reader = self.table.remove(key);
+        self.clients.remove(reader.conn, key);
         self.leave(step, reader.topic);
         reader.consumer
     }
 
     /// Stops following a topic if it has no more readers.
-    fn leave(&mut self, step: &mut Step<'_>, place: usize) {
-        if self.subscriptions.topic(place).is_unread() {
-            let topic = self.subscriptions.unfollow(place);
+    fn leave(&mut self, step: &mut Step<'_>, place: TopicKey) {
+        if self.table.topic(place).is_unread() {
+            let topic = self.table.unfollow(place);
             if topic.home != step.settings.id {
                 self.report_no_readers(step, topic.home, topic.id, topic.epoch);
             }
         } else {
-            self.subscriptions.trim_tail(place);
+            self.table.trim_tail(place);
         }
     }
 
-    /// Removes the readers of a client that has disconnected.
-    pub(super) fn drop_readers(&mut self, step: &mut Step<'_>, readers: BTreeSet<usize>) {
-        for key in readers {
+    /// Removes a client that has disconnected, with its readers.
+    pub(in crate::node) fn close_client(&mut self, step: &mut Step<'_>, id: ConnId) {
+        for key in self.clients.close(id) {
             self.remove_reader(step, key);
         }
     }
 
     /// Removes the subscriptions of a client that has closed its sending side: it can grant no more credit. Its pending
     /// requests are still answered.
-    pub(super) fn drop_streams(&mut self, step: &mut Step<'_>, readers: BTreeSet<usize>) {
-        for key in readers {
-            if self.subscriptions.get(key).is_some_and(|reader| matches!(reader.consumer, Consumer::Stream { .. })) {
+    pub(in crate::node) fn end_client(&mut self, step: &mut Step<'_>, id: ConnId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.has_ended = true;
+        for key in client.readers().clone() {
+            if self.table.get(key).is_some_and(|reader| matches!(reader.consumer, Consumer::Stream { .. })) {
                 self.remove_reader(step, key);
             }
         }
     }
 
+    /// Ends all readers of a deleted topic.
+    pub(in crate::node) fn end(&mut self, step: &mut Step<'_>, id: TopicId, error: &ErrorResponse) {
+        if let Some(place) = self.table.topic_of(id) {
+            self.end_topic(step, place, error);
+        }
+    }
+
     /// Ends all readers of a topic with the reason.
-    pub(super) fn end_topic(&mut self, step: &mut Step<'_>, place: usize, error: &ErrorResponse) {
-        let keys = self.subscriptions.topic(place).readers();
+    pub(super) fn end_topic(&mut self, step: &mut Step<'_>, place: TopicKey, error: &ErrorResponse) {
+        let keys = self.table.topic(place).readers();
         step.work.add_entries(keys.len());
         let mut ended = Vec::with_capacity(keys.len());
         for key in keys {
-            let reader = self.subscriptions.remove(key);
-            if let Some(client) = self.conns.client_mut(reader.conn) {
-                client.readers.remove(&key);
-            }
-            self.conns.recount(reader.conn);
+            let reader = self.table.remove(key);
+            self.clients.remove(reader.conn, key);
             ended.push(reader);
         }
-        self.subscriptions.unfollow(place);
+        self.table.unfollow(place);
         for reader in ended {
             match reader.consumer {
                 Consumer::Stream { id, .. } => self.send_ended(step, reader.conn, id, error.clone()),
-                Consumer::Poll(poll) => self.finish_poll(step, poll.asked, error.clone().into()),
+                Consumer::Poll(poll) => self.finish_poll(poll.asked, error.clone().into()),
             }
         }
     }
@@ -367,24 +371,31 @@ impl Parts {
         step.out.push(Action::Send { conn, request_id: id, route: None, packet });
     }
 
-    /// Answers the waiting FETCHes whose deadline has passed, so many at a time; once the node drains, all of them.
+    /// Answers the waiting FETCHes whose deadline has passed, a limited number at a time.
     pub(super) fn expire_polls(&mut self, step: &mut Step<'_>) {
-        let (now_us, most) =
-            if self.drain.has_begun() { (u64::MAX, usize::MAX) } else { (step.now.monotonic_us, POLLS_ENDED_PER_TICK) };
+        self.answer_polls(step, step.now.monotonic_us, POLLS_ENDED_PER_TICK);
+    }
+
+    /// Answers all waiting FETCHes, because the node is about to end.
+    pub(in crate::node) fn end_polls(&mut self, step: &mut Step<'_>) {
+        self.answer_polls(step, u64::MAX, usize::MAX);
+    }
+
+    fn answer_polls(&mut self, step: &mut Step<'_>, now_us: u64, most: usize) {
         for _ in 0..most {
-            let Some(key) = self.subscriptions.expired_poll(now_us) else { return };
-            let reader = self.subscriptions.get(key).expect("polls are readers");
-            let topic = self.subscriptions.topic(reader.topic);
+            let Some(key) = self.table.expired_poll(now_us) else { return };
+            let reader = self.table.get(key).expect("polls are readers");
+            let topic = self.table.topic(reader.topic);
             let (cursor, id, epoch) = (reader.cursor(), topic.id, topic.epoch);
             if let Consumer::Poll(poll) = self.remove_reader(step, key) {
-                self.finish_poll(step, poll.asked, nothing(id, epoch, cursor, poll.first));
+                self.finish_poll(poll.asked, nothing(id, epoch, cursor, poll.first));
             }
         }
     }
 }
 
 /// Returns true if the request has a pending reader until it is answered.
-pub(super) fn opens_reader(request: &Request<'_>, flags: Flags) -> bool {
+pub(in crate::node) fn opens_reader(request: &Request<'_>, flags: Flags) -> bool {
     let may_wait = matches!(request, Request::Subscribe(_) | Request::Fetch(Fetch { max_wait_ms: 1.., .. }));
     may_wait && !flags.has(Flags::ONEWAY)
 }

@@ -1,0 +1,179 @@
+//! The readers of this node's own clients: subscriptions and waiting FETCHes, and what brings them their records.
+//!
+//! ```text
+//!  SUBSCRIBE, FETCH ──► open ──► (answered) ──► begin_stream, begin_poll
+//!  records pushed here ──► on_push ──► deliver ──► every reader at their offset that can take them
+//!  a reader that is behind ──► catch_up ──► this node's log, or the tail of pushed frames, or a fetch
+//! ```
+//!
+//! | file | subject |
+//! |---|---|
+//! | `subscribe` | how readers begin and end |
+//! | `deliver`, `pull` | records to readers: new ones as they come, older ones to readers that are behind |
+//! | `follow` | reports to homes about the readers here, and what the homes say |
+//! | `outage` | unreachable homes, and the notices to their subscribers |
+//! | `table`, `clients` | the readers with the topics that they follow; the clients that have them |
+//!
+//! What the other parts have to do about the readers is an [`Effect`].
+
+mod clients;
+mod deliver;
+mod follow;
+mod outage;
+mod pull;
+mod subscribe;
+mod table;
+
+pub(super) use subscribe::{PendingReader, opens_reader};
+
+use std::collections::VecDeque;
+
+use super::ingress::Asked;
+use super::pending::PendingTable;
+use super::{Settings, Step};
+use crate::types::{ConnId, NodeId, Offset, Source, TopicId};
+use crate::wire::response::TopicState;
+use crate::wire::{Frame, Origin, Response};
+use clients::Clients;
+use pull::Pull;
+use table::Table;
+
+/// The readers of this node's own clients.
+#[derive(Debug)]
+pub(super) struct Readers {
+    table: Table,
+    clients: Clients,
+    /// Fetches for readers in flight.
+    pulls: PendingTable<Pull>,
+    effects: VecDeque<Effect>,
+}
+
+/// What another part has to do about the readers.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Sends a report about readers to the home of their topics. If there is no path to the home,
+    /// [`Readers::note_unreachable`] is called.
+    Report {
+        /// The home.
+        home: NodeId,
+        /// The FEED.
+        frame: Frame<'static>,
+    },
+    /// Fetches records from their home. [`Readers::on_pulled`] has the answer; if the fetch cannot be sent,
+    /// [`Readers::on_pull_failed`] is called.
+    Fetch {
+        /// The home.
+        home: NodeId,
+        /// Names the fetch.
+        origin: Origin,
+        /// The FETCH.
+        frame: Frame<'static>,
+    },
+    /// Reads records from this node's journal. [`Readers::on_pulled_here`] has the answer.
+    Read {
+        /// The topic's id.
+        topic: TopicId,
+        /// The first offset.
+        from: Offset,
+        /// Most bytes of records.
+        max_bytes: u32,
+        /// Names the fetch.
+        origin: Origin,
+    },
+    /// Answers a FETCH that has waited.
+    Answer {
+        /// The client's request.
+        asked: Asked,
+        /// The answer.
+        response: Response,
+    },
+}
+
+impl Readers {
+    /// Returns a node without readers.
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            table: Table::new(settings.dimension.nodes()),
+            clients: Clients::default(),
+            #[expect(clippy::cast_possible_truncation, reason = "any 16 bits do that no request of a client has")]
+            pulls: PendingTable::new(!(settings.instance as u16)),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Returns the next thing that another part has to do.
+    pub(super) fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Adds a client.
+    pub(super) fn open_client(&mut self, id: ConnId, source: Source, frame_max: u32, takes_notices: bool) {
+        self.clients.open(id, source, frame_max, takes_notices);
+    }
+
+    /// Returns true if the client has readers.
+    pub(super) fn has_readers(&self, id: ConnId) -> bool {
+        self.clients.get(id).is_some_and(|client| !client.readers().is_empty())
+    }
+
+    /// Returns the number of readers.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Returns the number of pending readers.
+    #[cfg(test)]
+    pub(super) fn pending(&self) -> usize {
+        self.table.pending_readers.len()
+    }
+
+    /// Returns true if a topic has readers here.
+    pub(super) fn follows(&self, id: TopicId) -> bool {
+        self.table.topic_of(id).is_some()
+    }
+
+    /// Returns the number of followed topics, and how many of those live on other nodes.
+    pub(super) fn followed(&self, here: NodeId) -> (usize, usize) {
+        let elsewhere = self.table.topics().filter(|(_, topic)| topic.home != here).count();
+        (self.table.topics().len(), elsewhere)
+    }
+
+    /// Returns the size of all tails of pushed frames, in bytes.
+    pub(super) const fn tails_bytes(&self) -> usize {
+        self.table.tails_bytes()
+    }
+
+    /// Adds this node's readers to the description of a topic.
+    pub(super) fn count_readers(&self, described: &mut TopicState) {
+        self.table.count_readers(described);
+    }
+
+    /// Returns true if an answer with this origin belongs to a fetch for readers.
+    pub(super) const fn has_asked(&self, origin: Origin) -> bool {
+        self.pulls.is_of(origin)
+    }
+
+    /// Returns true if readers may be able to continue, for which [`Self::catch_up`] has to be called.
+    pub(super) fn are_ready(&self) -> bool {
+        !self.table.queue.is_empty()
+    }
+
+    /// Does what is due in each tick: fetches and waiting FETCHes that have timed out, and homes that are silent.
+    pub(super) fn tick(&mut self, step: &mut Step<'_>) {
+        self.expire_pulls(step);
+        self.retry_pulls(step);
+        self.expire_polls(step);
+        if self.len() > 0 {
+            self.tick_homes(step);
+            self.tick_outages(step);
+        }
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        self.table.check();
+        self.clients.check();
+        self.pulls.check();
+        assert!(self.effects.is_empty(), "all effects of an event are carried out at its end");
+    }
+}
