@@ -12,14 +12,11 @@
 //! | `ingress`, `pending`, `retry` | requests of this node's own clients; sent again where that helps |
 //! | `admission`, `charge` | back-pressure: the account of what clients use, and which of them are suspended |
 //! | `held` | FETCHes that wait until their clients may use more memory |
-//! | `subscribe`, `subscriptions` | the readers of this node's own clients |
-//! | `deliver`, `pull` | records to readers: new ones as they come, older ones to readers that are behind |
-//! | `follow` | reports to homes about the readers here |
-//! | `outage` | unreachable homes, and the notices to their subscribers |
+//! | `readers` | the readers of this node's own clients, and what brings them their records |
 //! | `forward` | requests for other nodes; answers on their way |
 //! | `serve` | requests for this node, and what follows when an entry is applied: it passes on what `group` returns |
 //! | `group` | the topics of this node: changes, reads, and pushes to readers |
-//! | `call`, `frames`, `cut`, `errors` | what several of these use |
+//! | `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
 //! | `probe` | requests about the nodes themselves |
 //! | `restore` | what a start does before the first event |
 //! | `tick`, `wall`, `drain`, `stats` | ticks, the wall clock, the orderly shutdown, counters |
@@ -326,6 +323,7 @@ impl Parts {
         self.carry_out(step);
         if self.drain.has_begun() {
             self.advance_drain(step);
+            self.carry_out(step);
         }
     }
 

@@ -253,7 +253,7 @@ impl Readers {
     }
 
     /// Asks the home for pushes again if necessary, because a reader has caught up with a topic of another node.
-    fn arrive(&mut self, step: &mut Step<'_>, place: TopicKey) {
+    fn arrive(&mut self, step: &Step<'_>, place: TopicKey) {
         self.table.trim_tail(place);
         let topic = self.table.topic_mut(place);
         if !topic.push {

@@ -60,7 +60,7 @@ impl Readers {
     }
 
     /// Reports the readers of a topic to its home.
-    pub(super) fn send_report(&mut self, step: &mut Step<'_>, place: TopicKey) {
+    pub(super) fn send_report(&mut self, step: &Step<'_>, place: TopicKey) {
         let topic = self.table.topic(place);
         let home = topic.home;
         if home != step.settings.id {
@@ -69,7 +69,7 @@ impl Readers {
     }
 
     /// Reports to a home that a topic has no readers here any more.
-    pub(super) fn report_no_readers(&mut self, step: &mut Step<'_>, home: NodeId, topic: TopicId, epoch: Epoch) {
+    pub(super) fn report_no_readers(&mut self, step: &Step<'_>, home: NodeId, topic: TopicId, epoch: Epoch) {
         let item = FeedItem { topic, epoch, push: false, subscribers: 0, slowest: None, name: None };
         let mut payload = Vec::new();
         item.encode(&mut Writer::new(&mut payload));
@@ -77,7 +77,7 @@ impl Readers {
     }
 
     /// Sends FEEDs about several topics to their home. With `reset` the home first forgets all earlier reports.
-    fn send_reports(&mut self, step: &mut Step<'_>, home: NodeId, places: &[TopicKey], mut reset: bool) {
+    fn send_reports(&mut self, step: &Step<'_>, home: NodeId, places: &[TopicKey], mut reset: bool) {
         for places in places.chunks(FEED_ITEMS_MAX) {
             let (version, at_us) = (self.table.feed_version + 1, step.now.monotonic_us);
             let mut payload = Vec::new();
@@ -96,7 +96,7 @@ impl Readers {
         }
     }
 
-    fn send_feed(&mut self, step: &mut Step<'_>, home: NodeId, reset: bool, count: u16, payload: &[u8]) {
+    fn send_feed(&mut self, step: &Step<'_>, home: NodeId, reset: bool, count: u16, payload: &[u8]) {
         self.table.feed_version += 1;
         let id = RequestId(self.table.feed_version);
         self.table.homes[usize::from(home.index())].feed_version = id.0;
@@ -221,7 +221,7 @@ impl Readers {
     }
 
     /// Sends changed and unconfirmed reports, and reports stray pushes; runs once a second.
-    pub(in crate::node) fn tick_followed(&mut self, step: &mut Step<'_>) {
+    pub(in crate::node) fn tick_followed(&mut self, step: &Step<'_>) {
         let now_us = step.now.monotonic_us;
         let mut due: Vec<Vec<TopicKey>> = vec![Vec::new(); self.table.homes.len()];
         for (place, topic) in self.table.topics().filter(|(_, topic)| topic.home != step.settings.id) {

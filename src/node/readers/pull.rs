@@ -31,7 +31,7 @@ pub(super) struct Pull {
 
 impl Readers {
     /// Fetches the records that a reader lacks, unless a fetch from the same offset is in flight.
-    pub(super) fn pull(&mut self, step: &mut Step<'_>, key: ReaderKey, max_bytes: u32) {
+    pub(super) fn pull(&mut self, step: &Step<'_>, key: ReaderKey, max_bytes: u32) {
         let reader = self.table.get(key).expect("it was just looked at");
         let (place, from) = (reader.topic, reader.cursor());
         let topic = self.table.topic(place);

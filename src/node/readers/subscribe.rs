@@ -300,7 +300,7 @@ impl Readers {
     }
 
     /// Removes a reader, and stops following its topic if that was the last reader.
-    pub(super) fn remove_reader(&mut self, step: &mut Step<'_>, key: ReaderKey) -> Consumer {
+    pub(super) fn remove_reader(&mut self, step: &Step<'_>, key: ReaderKey) -> Consumer {
         let reader = self.table.remove(key);
         self.clients.remove(reader.conn, key);
         self.leave(step, reader.topic);
@@ -308,7 +308,7 @@ impl Readers {
     }
 
     /// Stops following a topic if it has no more readers.
-    fn leave(&mut self, step: &mut Step<'_>, place: TopicKey) {
+    fn leave(&mut self, step: &Step<'_>, place: TopicKey) {
         if self.table.topic(place).is_unread() {
             let topic = self.table.unfollow(place);
             if topic.home != step.settings.id {
