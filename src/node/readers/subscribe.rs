@@ -289,7 +289,7 @@ impl Readers {
         }
     }
 
-    fn unsubscribe(&mut self, step: &mut Step<'_>, conn: ConnId, id: RequestId) -> Result<Offset, ErrorResponse> {
+    fn unsubscribe(&mut self, step: &Step<'_>, conn: ConnId, id: RequestId) -> Result<Offset, ErrorResponse> {
         let Some(key) = self.table.stream(conn, id) else {
             let message = format!("no subscription {} on this connection: it has ended, or never began", id.0);
             return Err(ErrorResponse::new(Status::UnknownSubscription, message));
@@ -320,7 +320,7 @@ impl Readers {
     }
 
     /// Removes a client that has disconnected, with its readers.
-    pub(in crate::node) fn close_client(&mut self, step: &mut Step<'_>, id: ConnId) {
+    pub(in crate::node) fn close_client(&mut self, step: &Step<'_>, id: ConnId) {
         for key in self.clients.close(id) {
             self.remove_reader(step, key);
         }
@@ -328,7 +328,7 @@ impl Readers {
 
     /// Removes the subscriptions of a client that has closed its sending side: it can grant no more credit. Its pending
     /// requests are still answered.
-    pub(in crate::node) fn end_client(&mut self, step: &mut Step<'_>, id: ConnId) {
+    pub(in crate::node) fn end_client(&mut self, step: &Step<'_>, id: ConnId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.has_ended = true;
         for key in client.readers().clone() {
@@ -372,16 +372,16 @@ impl Readers {
     }
 
     /// Answers the waiting FETCHes whose deadline has passed, a limited number at a time.
-    pub(super) fn expire_polls(&mut self, step: &mut Step<'_>) {
+    pub(super) fn expire_polls(&mut self, step: &Step<'_>) {
         self.answer_polls(step, step.now.monotonic_us, POLLS_ENDED_PER_TICK);
     }
 
     /// Answers all waiting FETCHes, because the node is about to end.
-    pub(in crate::node) fn end_polls(&mut self, step: &mut Step<'_>) {
+    pub(in crate::node) fn end_polls(&mut self, step: &Step<'_>) {
         self.answer_polls(step, u64::MAX, usize::MAX);
     }
 
-    fn answer_polls(&mut self, step: &mut Step<'_>, now_us: u64, most: usize) {
+    fn answer_polls(&mut self, step: &Step<'_>, now_us: u64, most: usize) {
         for _ in 0..most {
             let Some(key) = self.table.expired_poll(now_us) else { return };
             let reader = self.table.get(key).expect("polls are readers");
