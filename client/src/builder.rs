@@ -5,22 +5,17 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::client::Client;
 use crate::error::Error;
+use crate::session::cluster::Settings;
 use crate::session::handshake::Introduction;
 use crate::session::watch::QUIET_DEFAULT;
 
 /// The settings of a [`Client`].
 #[derive(Clone, Debug)]
-pub struct Builder {
-    pub(crate) servers: Vec<Address>,
-    pub(crate) timeout: Duration,
-    pub(crate) ping_after: Duration,
-    pub(crate) learns_servers: bool,
-    pub(crate) introduction: Introduction,
-}
+pub struct Builder(pub(crate) Settings);
 
 impl Default for Builder {
     fn default() -> Self {
-        Self {
+        Self(Settings {
             servers: Vec::new(),
             timeout: Duration::from_secs(5),
             ping_after: QUIET_DEFAULT,
@@ -29,7 +24,7 @@ impl Default for Builder {
                 software: concat!("dht-node-client/", env!("CARGO_PKG_VERSION")).to_owned(),
                 ..Introduction::default()
             },
-        }
+        })
     }
 }
 
@@ -37,14 +32,14 @@ impl Builder {
     /// Adds a server. Servers are tried in turn. Without any, the client uses `127.0.0.1:5000`.
     #[must_use]
     pub fn server(mut self, address: Address) -> Self {
-        self.servers.push(address);
+        self.0.servers.push(address);
         self
     }
 
     /// Adds several servers.
     #[must_use]
     pub fn servers(mut self, addresses: impl IntoIterator<Item = Address>) -> Self {
-        self.servers.extend(addresses);
+        self.0.servers.extend(addresses);
         self
     }
 
@@ -54,7 +49,7 @@ impl Builder {
     /// A node answers OUTCOME_UNKNOWN by itself after 4 s, so with a shorter limit the client learns less.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.0.timeout = timeout;
         self
     }
 
@@ -68,7 +63,7 @@ impl Builder {
     /// that limit or more is left for the next server.
     #[must_use]
     pub const fn ping_after(mut self, silence: Duration) -> Self {
-        self.ping_after = silence;
+        self.0.ping_after = silence;
         self
     }
 
@@ -77,21 +72,21 @@ impl Builder {
     /// server is then enough to survive the loss of that node.
     #[must_use]
     pub const fn only_listed(mut self) -> Self {
-        self.learns_servers = false;
+        self.0.learns_servers = false;
         self
     }
 
     /// Sets the name and version of the program, for the operators of the cluster.
     #[must_use]
     pub fn software(mut self, software: impl Into<String>) -> Self {
-        self.introduction.software = cut(software.into());
+        self.0.introduction.software = cut(software.into());
         self
     }
 
     /// Sets the cluster's name. Nodes of other clusters are refused.
     #[must_use]
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
-        self.introduction.cluster = cut(cluster.into());
+        self.0.introduction.cluster = cut(cluster.into());
         self
     }
 
@@ -99,8 +94,8 @@ impl Builder {
     /// implies [`Self::only_listed`].
     #[must_use]
     pub const fn tap(mut self) -> Self {
-        self.introduction.tap = true;
-        self.learns_servers = false;
+        self.0.introduction.tap = true;
+        self.0.learns_servers = false;
         self
     }
 
@@ -109,8 +104,8 @@ impl Builder {
     /// # Errors
     /// Returns the error of the last server if none answers.
     pub fn connect(mut self) -> Result<Client, Error> {
-        if self.servers.is_empty() {
-            self.servers.push("127.0.0.1".parse().expect("an address without port"));
+        if self.0.servers.is_empty() {
+            self.0.servers.push("127.0.0.1".parse().expect("an address without port"));
         }
         Client::with(self)
     }

@@ -1,7 +1,6 @@
-//! The session with a cluster: one request at a time, through whichever server answers.
+//! The blocking client of a cluster: it drives a [`Session`] with a socket and the clock.
 
-use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dht_protocol::cube;
 use dht_protocol::types::{Dimension, NodeId, RequestId, TopicName};
@@ -10,60 +9,26 @@ use dht_protocol::wire::{DecodeError, Hello, Opcode, Request, Response, Status};
 use crate::address::Address;
 use crate::builder::Builder;
 use crate::clock::{now, pause, random};
-use crate::connection::Connection;
 use crate::error::{Error, Fault};
+use crate::session::call::Repeat;
+use crate::session::channel::Channel;
+use crate::session::cluster::{Action, Event, Session, Watching};
 use crate::session::deadline::Deadline;
+use crate::session::incoming::{Answer, Incoming};
 use crate::session::tap::Direction;
+use crate::stream::Stream;
 
 /// A connection that was idle for this long is checked before it is used, because the node may have closed it.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 
-/// The first pause between attempts. It doubles with each attempt, up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-
-/// The longest pause between attempts, unless a node asks for a longer one.
-const PAUSE_MAX: Duration = Duration::from_millis(200);
-
-/// The first attempt after a lost connection waits for a random part of this time, so that the clients of a node that
-/// died do not all reconnect at once.
-const RECONNECT_SPREAD: Duration = Duration::from_millis(100);
-
-/// The time limit for the first attempt to connect to a server while there are others. If none of them answers either,
-/// the second attempt gets the remaining time.
-const CONNECT_QUICK: Duration = Duration::from_secs(1);
-
-/// How long requests to a target without a path are retried: a node that is restarted is back within a second.
-const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(2);
-
 /// A client of a cluster.
 #[derive(Debug)]
 pub struct Client {
-    settings: Builder,
-    /// Index of the listed server to try first.
-    next_server: usize,
-    /// The addresses of other nodes, as the last node reported them, in an order of this client's own.
-    learned: Vec<Address>,
-    /// The cluster that they belong to.
-    cluster: String,
-    /// The server whose connection was closed last. It is tried last.
-    left: Option<String>,
-    connection: Option<Connection>,
-    /// Number of connections made. The request ids of one connection mean nothing on another.
-    connections: u64,
-    used: std::time::Instant,
-    /// Copies of the frames of closed connections.
-    tapped: Vec<(Direction, Vec<u8>)>,
-}
-
-/// When a request may be sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// Always: it is idempotent.
-    Always,
-    /// Only if the node did not execute it.
-    NotDone,
-    /// Never: any response is the result.
-    Never,
+    session: Session,
+    stream: Option<Stream>,
+    timeout: Duration,
+    /// When bytes were last moved.
+    used: Instant,
 }
 
 impl Client {
@@ -80,19 +45,10 @@ impl Client {
         Builder::default()
     }
 
-    pub(crate) fn with(settings: Builder) -> Result<Self, Error> {
-        let deadline = Deadline::of_timeout(settings.timeout);
-        let mut client = Self {
-            settings,
-            next_server: 0,
-            learned: Vec::new(),
-            cluster: String::new(),
-            left: None,
-            connection: None,
-            connections: 0,
-            used: now(),
-            tapped: Vec::new(),
-        };
+    pub(crate) fn with(builder: Builder) -> Result<Self, Error> {
+        let timeout = builder.0.timeout;
+        let deadline = Deadline::of_timeout(timeout);
+        let mut client = Self { session: Session::new(builder.0, random()), stream: None, timeout, used: now() };
         client.open(deadline)?;
         Ok(client)
     }
@@ -103,7 +59,7 @@ impl Client {
     /// As [`Self::connect`].
     pub fn ingress(&mut self) -> Result<NodeId, Error> {
         let deadline = self.deadline();
-        self.open(deadline).map(|connection| connection.node())
+        self.open(deadline).map(|channel| channel.node())
     }
 
     /// Returns the dimension of the cube.
@@ -112,27 +68,22 @@ impl Client {
     /// As [`Self::connect`].
     pub fn dimension(&mut self) -> Result<Dimension, Error> {
         let deadline = self.deadline();
-        self.open(deadline).map(|connection| connection.dimension())
+        self.open(deadline).map(|channel| channel.dimension())
     }
 
     /// Returns the HELLO of the connected node, or `None` without a connection.
     pub fn hello(&self) -> Option<&Hello> {
-        self.connection.as_ref().map(Connection::hello)
+        self.session.channel().map(Channel::hello)
     }
 
     /// Returns the address of the connected node, or `None` without a connection.
     pub fn server(&self) -> Option<&str> {
-        self.connection.as_ref().map(Connection::server)
+        self.session.channel().map(Channel::server)
     }
 
     /// Returns the time limit for connecting and for each reply.
     pub const fn timeout(&self) -> Duration {
-        self.settings.timeout
-    }
-
-    /// Returns the current connection in any state.
-    pub(crate) const fn connection(&mut self) -> Option<&mut Connection> {
-        self.connection.as_mut()
+        self.timeout
     }
 
     /// Answers the node's PINGs for the given time. A program that has no requests for longer than about ten seconds
@@ -141,40 +92,25 @@ impl Client {
     /// # Errors
     /// Returns [`Error::Lost`]; the next request reconnects.
     pub fn idle(&mut self, time: Duration) -> Result<(), Error> {
-        let Some(connection) = &mut self.connection else {
+        if self.session.channel().is_none() {
             pause(time);
             return Ok(());
-        };
-        let idle = connection.idle(time);
-        self.used = now();
-        if idle.is_err() {
-            self.close();
         }
-        idle
+        let deadline = if time.is_zero() { Deadline::at_once() } else { Deadline::after(time) };
+        self.session.set_watching(Watching::No);
+        self.drive(deadline, |session| session.take_failure().map(Err)).unwrap_or(Ok(()))
     }
 
     /// Returns the frames in both directions since the last call, if [`Builder::tap`] is set.
     pub fn tapped(&mut self) -> Vec<(Direction, Vec<u8>)> {
-        let mut frames = std::mem::take(&mut self.tapped);
-        frames.extend(self.connection.as_mut().map(Connection::tapped).unwrap_or_default());
-        frames
+        self.session.tapped()
     }
 
-    /// Returns the number of servers to try: the listed ones and those that were learned.
-    pub(crate) fn servers(&self) -> usize {
-        let learned = self.connection.as_ref().map_or(&[][..], Connection::learned);
-        self.settings.servers.len() + if learned.is_empty() { self.learned.len() } else { learned.len() }
-    }
+    // --- requests with retries ---
 
     /// Returns the deadline for the response to a request that is made now.
     pub(crate) fn deadline(&self) -> Deadline {
-        Deadline::of_timeout(self.settings.timeout)
-    }
-
-    /// Returns the time limit for the response to a request that may wait for `wait` by itself; 0 means no limit.
-    const fn reply_limit(&self, wait: Duration) -> Duration {
-        let timeout = self.settings.timeout;
-        if timeout.is_zero() { timeout } else { timeout.saturating_add(wait) }
+        Deadline::of_timeout(self.timeout)
     }
 
     /// Makes a request, with retries where they may help and cannot do harm.
@@ -204,68 +140,23 @@ impl Client {
         repeat: Repeat,
         wait: Duration,
     ) -> (Result<Response, Error>, bool) {
-        let limit = self.reply_limit(wait);
-        let deadline = Deadline::of_timeout(limit);
-        let patience = deadline.within(UNREACHABLE_PATIENCE);
-        let mut backoff = Backoff::new();
-        let mut may_be_done = false;
-        loop {
-            // A retry waits for the full time again, because the node that had begun to wait is lost.
-            let reply = if wait.is_zero() { deadline } else { Deadline::of_timeout(limit) };
-            let error = match self.attempt(request, payload, reply, limit, repeat) {
-                Ok(response) => return (Ok(response), may_be_done),
-                Err(error) => error,
-            };
-            let end = if error.status() == Some(Status::Unreachable) { patience } else { deadline };
-            let wait = backoff.next(&error, end);
-            if !may_repeat(&error, repeat) || end.remaining().is_some_and(|left| left <= wait) {
-                return (Err(error), may_be_done);
-            }
-            may_be_done |= error.may_be_done();
-            pause(wait);
-        }
-    }
-
-    /// Makes a request once, by this deadline; `limit` is the time that all its attempts have in total, or 0. If the
-    /// request may be repeated, a node that has stopped is given up early. Otherwise waiting until the deadline is
-    /// better, because the outcome may still become known.
-    fn attempt(
-        &mut self,
-        request: &Request<'_>,
-        payload: &[u8],
-        deadline: Deadline,
-        limit: Duration,
-        repeat: Repeat,
-    ) -> Result<Response, Error> {
-        let (start, timeout) = (now(), self.settings.timeout);
-        let connection = self.open(deadline)?;
-        let id = connection.send(request, payload)?;
-        let error = loop {
-            let received = match repeat {
-                Repeat::Always => connection.receive_watched(deadline, limit),
-                Repeat::NotDone | Repeat::Never => connection.receive(deadline),
-            };
-            match received {
-                Ok(Some(answer)) if answer.id == id => {
-                    self.used = now();
-                    return self.accept(answer.response);
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => {
-                    let waited = timeout.max(now().duration_since(start));
-                    break Error::TimedOut { server: connection.server().to_owned(), waited };
-                }
-                Err(error) => break mark_untouched(error, connection.is_untouched(id)),
-            }
+        self.check_idle();
+        let id = match self.session.call(request, payload, repeat, wait, now()) {
+            Ok(id) => id,
+            Err(error) => return (Err(error), false),
         };
-        self.close();
-        Err(error)
+        let outcome = self.drive(Deadline::NEVER, |session| {
+            session.forget_answers(); // whoever sent those requests is gone
+            session.take(id)
+        });
+        let outcome = outcome.expect("a call that is not done waits for a server, a response or a time");
+        (outcome.result, outcome.may_be_done)
     }
 
     /// Converts an error response into an error.
     pub(crate) fn accept(&mut self, response: Response) -> Result<Response, Error> {
         let Response::Error(response) = response else { return Ok(response) };
-        let server = self.server().unwrap_or_default().to_owned();
+        let server = self.session.last_server().to_owned();
         if response.status == Status::ShuttingDown.number() {
             self.close();
         }
@@ -274,24 +165,54 @@ impl Client {
 
     /// Returns the error for a response of the wrong kind.
     pub(crate) fn mismatch(&self, opcode: Opcode) -> Error {
-        Error::Protocol { server: self.server().unwrap_or_default().to_owned(), fault: Fault::Answer { opcode } }
+        self.fault(Fault::Answer { opcode })
     }
+
+    /// Returns the error for a violation of the protocol by the current or last node.
+    pub(crate) fn fault(&self, fault: Fault) -> Error {
+        Error::Protocol { server: self.session.last_server().to_owned(), fault }
+    }
+
+    // --- the connection ---
 
     /// Returns the connection, after reconnecting if it is unusable: each server is tried once, starting with the next
     /// one.
-    pub(crate) fn open(&mut self, deadline: Deadline) -> Result<&mut Connection, Error> {
-        if !self.is_usable() {
-            self.close();
-            self.connection = Some(self.connect_any(deadline)?);
-            self.connections += 1;
-            self.used = now();
-        }
-        Ok(self.connection.as_mut().expect("it was usable, or has just been made"))
+    pub(crate) fn open(&mut self, deadline: Deadline) -> Result<&mut Channel, Error> {
+        self.check_idle();
+        self.session.open(deadline, now());
+        self.drive(Deadline::NEVER, Session::opened).expect("connecting ends with a connection or an error")?;
+        Ok(self.session.channel_mut().expect("it is open"))
     }
 
-    /// Returns the home of a topic in the cube of the current connection.
+    /// Returns the current connection in any state.
+    pub(crate) fn channel(&mut self) -> Option<&mut Channel> {
+        self.session.channel_mut()
+    }
+
+    /// Closes the connection; the next one is made to the next server.
+    pub(crate) fn close(&mut self) {
+        self.session.close(now());
+        self.act();
+    }
+
+    /// Returns the number of the connection that [`Self::open`] returned last.
+    pub(crate) const fn connection_number(&self) -> u64 {
+        self.session.connection_number()
+    }
+
+    /// Returns the number of servers to try: the listed ones and those that were learned.
+    pub(crate) fn servers(&self) -> usize {
+        self.session.servers()
+    }
+
+    /// Returns the address of the current or last node.
+    pub(crate) fn last_server(&self) -> &str {
+        self.session.last_server()
+    }
+
+    /// Returns the home of a topic in the cube of the current or last connection.
     pub(crate) fn home(&self, topic: &str) -> Option<NodeId> {
-        let dimension = self.connection.as_ref()?.dimension();
+        let dimension = self.session.dimension()?;
         TopicName::new(topic).ok().map(|name| cube::home(name, dimension))
     }
 
@@ -300,169 +221,123 @@ impl Client {
     /// # Errors
     /// Returns [`Error::Protocol`] if the cube has no such node.
     pub(crate) fn node_of(&self, number: u16) -> Result<NodeId, Error> {
-        let node = self.connection.as_ref().and_then(|connection| NodeId::new(number, connection.dimension()));
+        let node = self.session.dimension().and_then(|dimension| NodeId::new(number, dimension));
         node.ok_or_else(|| {
-            let fault = Fault::Decode { opcode: Opcode::Event, error: DecodeError::Value { field: "node" } };
-            Error::Protocol { server: self.server().unwrap_or_default().to_owned(), fault }
+            self.fault(Fault::Decode { opcode: Opcode::Event, error: DecodeError::Value { field: "node" } })
         })
-    }
-
-    /// Closes the connection; the next one is made to the next server.
-    pub(crate) fn close(&mut self) {
-        if let Some(mut connection) = self.connection.take() {
-            self.tapped.extend(connection.tapped());
-            let servers = &self.settings.servers;
-            if servers[self.next_server].to_string() == connection.server() {
-                self.next_server = (self.next_server + 1) % servers.len();
-            }
-            self.left = Some(connection.server().to_owned());
-            if !connection.learned().is_empty() {
-                self.learned = connection.learned().to_vec();
-                self.learned.retain(|address| !servers.contains(address));
-                // The order is random, so that the clients of a node do not all fail over to the same other node.
-                self.learned.sort_by_cached_key(|_| random());
-                self.cluster.clone_from(&connection.hello().cluster);
-            }
-        }
     }
 
     /// Abandons a request of the current connection: its response is ignored.
     pub(crate) fn abandon(&mut self, id: RequestId) {
-        if let Some(connection) = &mut self.connection {
-            connection.abandon(id);
+        self.session.abandon(id);
+    }
+
+    // --- what arrives for requests that are not repeated ---
+
+    /// Returns the next response that has arrived already.
+    ///
+    /// # Errors
+    /// Returns the reason why the connection has failed meanwhile.
+    pub(crate) fn received(&mut self) -> Result<Option<Answer>, Error> {
+        self.session.next_answer()
+    }
+
+    /// Like [`Self::received`], but also returns pushes.
+    ///
+    /// # Errors
+    /// As [`Self::received`].
+    pub(crate) fn received_any(&mut self) -> Result<Option<Incoming>, Error> {
+        self.session.next_incoming()
+    }
+
+    /// Waits for the next response.
+    ///
+    /// # Errors
+    /// As [`Self::received`].
+    pub(crate) fn receive(&mut self, deadline: Deadline) -> Result<Option<Answer>, Error> {
+        self.session.set_watching(Watching::No);
+        self.drive(deadline, |session| session.next_answer().transpose()).transpose()
+    }
+
+    /// Like [`Self::receive`], but gives up a node that has stopped: early enough to leave time for another one, where
+    /// `limit` is the time limit for a response, of which some may have passed, and 0 means no limit.
+    ///
+    /// # Errors
+    /// As [`Self::received`].
+    pub(crate) fn receive_watched(&mut self, deadline: Deadline, limit: Duration) -> Result<Option<Answer>, Error> {
+        self.session.set_watching(Watching::Within((!limit.is_zero()).then_some(limit)));
+        self.drive(deadline, |session| session.next_answer().transpose()).transpose()
+    }
+
+    /// Waits for the next response or push, and gives up a node that has stopped.
+    ///
+    /// # Errors
+    /// As [`Self::received`].
+    pub(crate) fn receive_any(&mut self, deadline: Deadline) -> Result<Option<Incoming>, Error> {
+        self.session.set_watching(Watching::Within(None));
+        self.drive(deadline, |session| session.next_incoming().transpose()).transpose()
+    }
+
+    // --- the driver ---
+
+    /// Runs the session until `done` returns something or the deadline passes.
+    fn drive<T>(&mut self, deadline: Deadline, mut done: impl FnMut(&mut Session) -> Option<T>) -> Option<T> {
+        loop {
+            self.act();
+            if let Some(result) = done(&mut self.session) {
+                return Some(result);
+            }
+            let until = deadline.earlier(self.session.wake_at());
+            let has_moved = match (&mut self.stream, self.session.bytes()) {
+                (Some(stream), Some(bytes)) => stream.exchange(bytes, until),
+                _ => {
+                    pause(until.remaining()?);
+                    false
+                }
+            };
+            self.used = now();
+            self.session.handle(Event::Progress, self.used);
+            if !has_moved && deadline.is_over() {
+                self.act();
+                self.flush(); // a PING
+                return done(&mut self.session);
+            }
         }
     }
 
-    /// Returns the number of the connection that [`Self::open`] returned last.
-    pub(crate) const fn connection_number(&self) -> u64 {
-        self.connections
-    }
-
-    fn is_usable(&mut self) -> bool {
-        let is_idle = now().duration_since(self.used) >= IDLE_CHECK;
-        let Some(connection) = &mut self.connection else { return false };
-        let is_open = !is_idle || connection.unanswered() > 0 || connection.idle(Duration::ZERO).is_ok();
-        is_open && !connection.is_closing()
-    }
-
-    /// Returns the servers in the order in which to try them: the listed ones, beginning with the next one, then those
-    /// that were learned, and last the one whose connection was closed last.
-    fn candidates(&self) -> Vec<Address> {
-        let servers = &self.settings.servers;
-        let (behind, from) = servers.split_at(self.next_server);
-        let all = from.iter().chain(behind).chain(&self.learned).cloned();
-        let (left, others): (Vec<_>, Vec<_>) = all.partition(|address| Some(address.to_string()) == self.left);
-        others.into_iter().chain(left).collect()
-    }
-
-    /// Connects to the first server that answers. A server that refuses is tried once. Servers that do not answer are
-    /// tried again with longer time limits after all others have failed.
-    fn connect_any(&mut self, deadline: Deadline) -> Result<Connection, Error> {
-        let mut to_try = self.candidates();
-        let mut is_quick = to_try.len() > 1;
-        loop {
-            let mut silent = Vec::new();
-            let mut failed = None;
-            let mut left = to_try.len();
-            for address in to_try {
-                // A server that does not answer must leave time for the others.
-                let share = deadline.share(u32::try_from(left).unwrap_or(u32::MAX));
-                let limit = if is_quick { share.within(CONNECT_QUICK) } else { share };
-                left -= 1;
-                match self.connect_to(&address, limit) {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) => {
-                        if is_timeout(&error) {
-                            silent.push(address);
+    /// Does what the session asks for.
+    fn act(&mut self) {
+        while let Some(action) = self.session.next_action() {
+            match action {
+                Action::Close => self.stream = None,
+                Action::Connect(address, deadline) => {
+                    let event = match Stream::connect(&address, deadline) {
+                        Ok(stream) => {
+                            self.stream = Some(stream);
+                            Event::Connected
                         }
-                        failed = Some(error);
-                    }
+                        Err(error) => Event::ConnectFailed(error),
+                    };
+                    self.session.handle(event, now());
                 }
             }
-            if silent.is_empty() || !is_quick || deadline.is_over() {
-                return Err(failed.expect("a builder gives at least one server"));
-            }
-            (to_try, is_quick) = (silent, false);
         }
     }
 
-    fn connect_to(&mut self, address: &Address, limit: Deadline) -> Result<Connection, Error> {
-        let listed = self.settings.servers.iter().position(|server| server == address);
-        let mut introduction = Cow::Borrowed(&self.settings.introduction);
-        if listed.is_none() {
-            // By now another program or a node of another cluster may listen there.
-            introduction.to_mut().cluster.clone_from(&self.cluster);
+    /// Writes what the socket takes at once.
+    pub(crate) fn flush(&mut self) {
+        if let (Some(stream), Some(bytes)) = (&mut self.stream, self.session.bytes()) {
+            stream.flush(bytes, Deadline::at_once());
         }
-        let mut connection = Connection::open(address, &introduction, limit)?;
-        connection.ask_after(self.settings.ping_after);
-        if self.settings.learns_servers {
-            connection.ask_nodes();
+    }
+
+    /// Reads what has arrived while the program did something else, so that a connection that was closed meanwhile is
+    /// not used.
+    fn check_idle(&mut self) {
+        let is_unused = self.session.channel().is_some_and(|channel| channel.unanswered() == 0);
+        if is_unused && now().duration_since(self.used) >= IDLE_CHECK {
+            self.session.set_watching(Watching::No);
+            self.drive(Deadline::at_once(), |_| None::<()>);
         }
-        self.next_server = listed.unwrap_or(self.next_server);
-        Ok(connection)
-    }
-}
-
-/// Returns true if a server did not answer an attempt to connect.
-fn is_timeout(error: &Error) -> bool {
-    matches!(error, Error::Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut)
-}
-
-/// Adds to the error of a lost request whether the node said that it did not act on the request.
-pub(crate) fn mark_untouched(mut error: Error, is_untouched: bool) -> Error {
-    if let Error::Lost { untouched, .. } = &mut error {
-        *untouched = is_untouched;
-    }
-    error
-}
-
-fn may_repeat(error: &Error, repeat: Repeat) -> bool {
-    match repeat {
-        Repeat::Always => error.is_retryable() && error.status() != Some(Status::UnknownProducer),
-        Repeat::NotDone => error.is_retryable() && !error.may_be_done(),
-        Repeat::Never => error.is_retryable() && error.refusal().is_none(),
-    }
-}
-
-/// The pauses between attempts: as long as the node asks for, else increasing, with jitter.
-#[derive(Debug)]
-pub(crate) struct Backoff(Duration);
-
-impl Backoff {
-    pub(crate) const fn new() -> Self {
-        Self(PAUSE_MIN)
-    }
-
-    /// Returns the pause after this error, for a request with this deadline.
-    pub(crate) fn next(&mut self, error: &Error, deadline: Deadline) -> Duration {
-        if matches!(error, Error::Lost { .. } | Error::TimedOut { .. }) && self.0 == PAUSE_MIN {
-            self.0 *= 2;
-            // Another node may answer at once, and needs most of the time if little is left.
-            let spread = deadline.remaining().map_or(RECONNECT_SPREAD, |left| RECONNECT_SPREAD.min(left / 4));
-            return spread.mul_f64((random() % 1024) as f64 / 1024.0);
-        }
-        let asked = error.retry_after();
-        let jitter = self.0.mul_f64((random() % 1024) as f64 / 1024.0);
-        let wait = if asked.is_zero() { self.0 / 2 + jitter / 2 } else { asked + jitter / 4 };
-        self.0 = (self.0 * 2).min(PAUSE_MAX);
-        wait
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_attempt_after_a_lost_connection_is_spread_and_the_others_wait_longer() {
-        let silent = Error::TimedOut { server: String::new(), waited: Duration::ZERO };
-        let first: Vec<Duration> = (0..64).map(|_| Backoff::new().next(&silent, Deadline::NEVER)).collect();
-        assert!(first.iter().all(|pause| *pause < RECONNECT_SPREAD));
-        assert!(first.iter().any(|pause| pause.abs_diff(first[0]) > RECONNECT_SPREAD / 8), "{first:?}");
-        let near = Deadline::after(Duration::from_millis(40));
-        assert!((0..64).all(|_| Backoff::new().next(&silent, near) <= Duration::from_millis(10)));
-        let mut backoff = Backoff::new();
-        let pauses: Vec<Duration> = (0..32).map(|_| backoff.next(&silent, Deadline::NEVER)).collect();
-        assert!(pauses[8..].iter().all(|pause| (PAUSE_MAX / 2..=PAUSE_MAX).contains(pause)), "{pauses:?}");
     }
 }

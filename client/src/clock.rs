@@ -36,16 +36,6 @@ impl Deadline {
     pub fn within(self, duration: Duration) -> Self {
         self.earlier(Self::after(duration))
     }
-
-    /// Returns a deadline after an equal share of the remaining time. If the time is unlimited and there are other
-    /// parts, the share is 5 s.
-    pub(crate) fn share(self, parts: u32) -> Self {
-        match self.remaining() {
-            Some(left) => Self::after(left / parts.max(1)),
-            None if parts > 1 => Self::after(Duration::from_secs(5)),
-            None => Self::NEVER,
-        }
-    }
 }
 
 /// Returns the current time.

@@ -9,7 +9,6 @@
 //!
 //! All decisions are those of [`Channel`]; this moves its bytes and reads the clock.
 
-use std::io;
 use std::time::Duration;
 
 use dht_protocol::types::{Dimension, NodeId, RequestId};
@@ -40,23 +39,8 @@ impl Connection {
     /// node.
     pub fn open(address: &Address, introduction: &Introduction, deadline: Deadline) -> Result<Self, Error> {
         let server = address.to_string();
-        let failed = |source| Error::Connect { server: server.clone(), source };
-        let mut refused = None;
-        for resolved in address.resolve().map_err(failed)? {
-            match Stream::connect(&resolved, deadline) {
-                Ok(stream) => return Self::greet(stream, server, introduction, deadline),
-                Err(error) => refused = Some(error),
-            }
-        }
-        Err(failed(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into())))
-    }
-
-    fn greet(
-        mut stream: Stream,
-        server: String,
-        introduction: &Introduction,
-        deadline: Deadline,
-    ) -> Result<Self, Error> {
+        let mut stream =
+            Stream::connect(address, deadline).map_err(|source| Error::Connect { server: server.clone(), source })?;
         let mut greeting = Greeting::new(server, introduction, random(), now());
         loop {
             if let Some(agreed) = greeting.poll(now())? {
@@ -103,22 +87,6 @@ impl Connection {
     /// Returns true if the node has said that it did not and will not act on this request.
     pub fn is_untouched(&self, id: RequestId) -> bool {
         self.channel.is_untouched(id)
-    }
-
-    /// Sets the silence after which [`Self::receive_watched`] and [`Self::next_watched`] send PING.
-    pub(crate) fn ask_after(&mut self, quiet: Duration) {
-        self.channel.ask_after(quiet, now());
-    }
-
-    /// Buffers a NODES request, to learn the addresses of the other nodes. The response is handled internally, and it
-    /// does no harm if none arrives.
-    pub(crate) fn ask_nodes(&mut self) {
-        self.channel.ask_nodes();
-    }
-
-    /// Returns the addresses of the other nodes of the cube, as far as the node has reported them.
-    pub(crate) fn learned(&self) -> &[Address] {
-        self.channel.learned()
     }
 
     /// Buffers a request, which the next [`Self::flush`], [`Self::receive`] or [`Self::next`] writes.
@@ -183,25 +151,6 @@ impl Connection {
         self.wait(deadline, Channel::next)
     }
 
-    /// Like [`Self::receive`], but gives up a node that has stopped: early enough to leave time for another one, where
-    /// `limit` is the time limit for a response, of which some may have passed, and 0 means no limit.
-    ///
-    /// # Errors
-    /// As [`Self::receive`], and [`Error::TimedOut`] if the node is silent for too long.
-    pub(crate) fn receive_watched(&mut self, deadline: Deadline, limit: Duration) -> Result<Option<Answer>, Error> {
-        self.channel.set_limit((!limit.is_zero()).then_some(limit));
-        self.watched(deadline, Channel::next_answer)
-    }
-
-    /// Like [`Self::next`], but gives up a node that has stopped.
-    ///
-    /// # Errors
-    /// As [`Self::next`], and [`Error::TimedOut`] if the node is silent for too long.
-    pub(crate) fn next_watched(&mut self, deadline: Deadline) -> Result<Option<Incoming>, Error> {
-        self.channel.set_limit(None);
-        self.watched(deadline, Channel::next)
-    }
-
     /// Moves bytes until `take` returns something or the deadline passes.
     fn wait<T>(
         &mut self,
@@ -213,24 +162,6 @@ impl Connection {
                 return Ok(Some(taken));
             }
             if !self.stream.exchange(self.channel.bytes(), deadline) {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Like [`Self::wait`]; each time that nothing has arrived, the node's silence is judged.
-    fn watched<T>(
-        &mut self,
-        deadline: Deadline,
-        take: impl Fn(&mut Channel) -> Result<Option<T>, Error>,
-    ) -> Result<Option<T>, Error> {
-        loop {
-            if let Some(taken) = self.wait(deadline.earlier(self.channel.wake_at()), &take)? {
-                return Ok(Some(taken));
-            }
-            self.channel.on_time(now())?;
-            if deadline.is_over() {
-                self.flush(Deadline::at_once())?; // a PING
                 return Ok(None);
             }
         }

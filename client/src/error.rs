@@ -215,6 +215,37 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Returns a copy, for another request that fails for the same reason. Of an error of the system it keeps the kind,
+    /// and the number if there is one.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Address(error) => Self::Address(error.clone()),
+            Self::Name(error) => Self::Name(*error),
+            Self::Record(error) => Self::Record(*error),
+            Self::BatchTooLarge { bytes, bytes_max } => Self::BatchTooLarge { bytes: *bytes, bytes_max: *bytes_max },
+            Self::Connect { server, source } => Self::Connect { server: server.clone(), source: io_again(source) },
+            Self::Rejected { server, response } => {
+                Self::Rejected { server: server.clone(), response: response.clone() }
+            }
+            Self::Lost { server, reason, untouched } => {
+                let reason = match reason {
+                    Loss::Goaway(goaway) => Loss::Goaway(goaway.clone()),
+                    Loss::Io(error) => Loss::Io(io_again(error)),
+                };
+                Self::Lost { server: server.clone(), reason, untouched: *untouched }
+            }
+            Self::TimedOut { server, waited } => Self::TimedOut { server: server.clone(), waited: *waited },
+            Self::Protocol { server, fault } => Self::Protocol { server: server.clone(), fault: *fault },
+            Self::Refused { server, response } => Self::Refused { server: server.clone(), response: response.clone() },
+        }
+    }
+}
+
+fn io_again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

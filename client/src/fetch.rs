@@ -169,10 +169,7 @@ impl Client {
                 next: fetched.next,
                 messages,
             }),
-            Err(error) => Err(Error::Protocol {
-                server: self.server().unwrap_or_default().to_owned(),
-                fault: Fault::Records(error),
-            }),
+            Err(error) => Err(self.fault(Fault::Records(error))),
         }
     }
 }

@@ -27,14 +27,14 @@
 //! | file | what |
 //! |---|---|
 //! | `builder` | servers, timeout, names |
-//! | `client` | one request at a time: connecting, failover to the next server, retries |
+//! | `client` | one request at a time, through whichever server answers; drives a session |
 //! | `topics`, `publish`, `fetch`, `nodes`, `trace` | the operations |
 //! | `producer` | many batches in flight, each stored once and in order |
 //! | `subscriber`, `subscriptions` | new records of topics as they are published, each once and in order |
 //! | `subscription`, `lifeline` | their parts: one topic's cursor and credit; a connection that is re-established |
 //! | `notice` | whether records of a subscription can arrive |
 //! | `connection` | the layer below: requests out, responses and pushes in, without retries |
-//! | `session` | the state of a connection, without its socket and without a clock |
+//! | `session` | connecting, failover, retries, frames: all decisions, without sockets and without a clock |
 //! | `stream` | the socket |
 //! | `address`, `error`, `clock` | addresses, errors, deadlines |
 //!

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use dht_protocol::types::NodeId;
 
-use crate::client::{Backoff, Client};
-use crate::clock::now;
+use crate::client::Client;
+use crate::clock::{now, random};
 use crate::error::Error;
+use crate::session::backoff::Backoff;
 use crate::session::deadline::Deadline;
 
 /// A connection that lasted this long was good: the next attempts start with a short pause again.
@@ -51,7 +52,7 @@ impl Lifeline {
         Self {
             connection: 0,
             opened: start,
-            backoff: Backoff::new(),
+            backoff: Backoff::new(random()),
             not_before: Deadline::at_once(),
             give_up: None,
             faults: 0,
@@ -93,7 +94,7 @@ impl Lifeline {
     pub(crate) fn on_failure(&mut self, client: &mut Client, error: Error) -> Result<(), Error> {
         client.close();
         if now().duration_since(self.opened) >= GOOD && self.give_up.is_none() {
-            self.backoff = Backoff::new();
+            self.backoff.reset();
         }
         if let Error::Protocol { .. } = error {
             self.count_fault();
@@ -108,7 +109,7 @@ impl Lifeline {
             self.give_up = None; // who calls again tries as long again
             return Err(error);
         }
-        let wait = self.backoff.next(&error, Deadline::NEVER);
+        let wait = self.backoff.next(&error, Deadline::NEVER, now());
         self.not_before = self.give_up.unwrap_or(Deadline::NEVER).within(wait);
         Ok(())
     }

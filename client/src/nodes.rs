@@ -11,9 +11,10 @@ use dht_protocol::wire::request::{ANY_NODE, List};
 use dht_protocol::wire::response::{LinkState, Listed, Response, View};
 use dht_protocol::wire::{Opcode, Request};
 
-use crate::client::{Client, Repeat};
+use crate::client::Client;
 use crate::clock::{now, random};
 use crate::error::Error;
+use crate::session::call::Repeat;
 
 /// Maximum number of requests in flight.
 const PIPELINE: usize = 64;
@@ -250,13 +251,20 @@ impl Client {
         let mut deadline = self.deadline();
         while !(waiting.is_empty() && asked.is_empty()) {
             let timeout = self.timeout();
-            let connection = self.open(deadline)?;
-            while asked.len() < PIPELINE
-                && let Some((node, cursor)) = waiting.pop_front()
-            {
-                asked.push((connection.send(&request(node.index(), cursor), &[])?, node, cursor));
-            }
-            match connection.receive_watched(deadline, timeout) {
+            let received = match self.received() {
+                Ok(None) => {
+                    let channel = self.open(deadline)?;
+                    while asked.len() < PIPELINE
+                        && let Some((node, cursor)) = waiting.pop_front()
+                    {
+                        asked.push((channel.send(&request(node.index(), cursor), &[], now())?, node, cursor));
+                    }
+                    self.receive_watched(deadline, timeout)
+                }
+                // A connection that has failed is replaced once its responses and its error have been handled.
+                received => received,
+            };
+            match received {
                 Ok(Some(answer)) => {
                     let Some(index) = asked.iter().position(|(id, ..)| *id == answer.id) else { continue };
                     let (_, node, _) = asked.swap_remove(index);
@@ -271,9 +279,9 @@ impl Client {
                     }
                 }
                 Ok(None) => {
-                    let server = connection.server().to_owned();
+                    let server = self.last_server().to_owned();
                     let late = asked.drain(..).map(|(id, node, _)| {
-                        connection.abandon(id);
+                        self.abandon(id);
                         node
                     });
                     let unasked = waiting.drain(..).map(|(node, _)| node);

@@ -10,10 +10,12 @@ use dht_protocol::wire::request::{Opening, Publish, Sequenced, Topic};
 use dht_protocol::wire::response::{OpenedProducer, Published, Response};
 use dht_protocol::wire::{Class, Opcode, Request, Status};
 
-use crate::client::{Backoff, Client, Repeat};
-use crate::clock::{pause, random};
+use crate::client::Client;
+use crate::clock::{now, pause, random};
 use crate::error::Error;
 use crate::publish::Batch;
+use crate::session::backoff::Backoff;
+use crate::session::call::Repeat;
 use crate::session::deadline::Deadline;
 
 /// Size in bytes of the unacknowledged batches above which [`Producer::send`] waits.
@@ -109,7 +111,7 @@ impl<'c> Producer<'c> {
             unacked_bytes: 0,
             acks: VecDeque::new(),
             connection_number: 0,
-            backoff: Backoff::new(),
+            backoff: Backoff::new(random()),
         }
     }
 }
@@ -158,16 +160,20 @@ impl Producer<'_> {
         let mut deadline = self.client.deadline();
         while self.unacked.iter().any(|unacked| unacked.request.is_some())
             && self.client.connection_number() == self.connection_number
-            && let Some(connection) = self.client.connection()
         {
-            match connection.receive(deadline) {
+            let received = match self.client.received() {
+                Ok(None) if self.client.channel().is_none() => return Ok(()),
+                Ok(None) => self.client.receive(deadline),
+                received => received,
+            };
+            match received {
                 // An error here belongs to a batch after the first refused one, whose error the caller already has.
                 Ok(Some(answer)) => match self.on_answer(answer.id, answer.response) {
                     Ok(Step::Acked) => deadline = self.client.deadline(),
                     Ok(Step::Done | Step::Nothing) | Err(_) => {}
                 },
                 Ok(None) => {
-                    let server = connection.server().to_owned();
+                    let server = self.client.last_server().to_owned();
                     self.forget_connection();
                     return Err(Error::TimedOut { server, waited: self.client.timeout() });
                 }
@@ -209,13 +215,13 @@ impl Producer<'_> {
                 Ok(Step::Done) => return Ok(()),
                 Ok(Step::Acked) => {
                     deadline = self.client.deadline();
-                    self.backoff = Backoff::new();
+                    self.backoff.reset();
                     continue;
                 }
                 Ok(Step::Nothing) => continue,
                 Err(error) => error,
             };
-            let wait = self.backoff.next(&error, deadline);
+            let wait = self.backoff.next(&error, deadline, now());
             if !self.may_repeat(&error) || deadline.remaining().is_some_and(|left| left <= wait) {
                 return Err(error);
             }
@@ -226,16 +232,23 @@ impl Producer<'_> {
     /// Sends unsent batches and handles one response.
     fn step(&mut self, deadline: Deadline, is_done: impl Fn(&Self) -> bool) -> Result<Step, Error> {
         let timeout = self.client.timeout();
-        self.send_unsent(deadline)?;
-        let has_to_wait = !is_done(self);
-        let connection = self.client.open(deadline)?;
-        // If nothing has to be waited for, only responses that have already arrived are handled.
-        let limit = if has_to_wait { deadline } else { Deadline::at_once() };
-        match connection.receive_watched(limit, timeout) {
+        let mut has_to_wait = true;
+        let received = match self.client.received() {
+            Ok(None) => {
+                self.send_unsent(deadline)?;
+                has_to_wait = !is_done(self);
+                // If nothing has to be waited for, only responses that have already arrived are handled.
+                let limit = if has_to_wait { deadline } else { Deadline::at_once() };
+                self.client.receive_watched(limit, timeout)
+            }
+            // A connection that has failed is replaced once its responses and its error have been handled.
+            received => received,
+        };
+        match received {
             Ok(Some(answer)) => self.on_answer(answer.id, answer.response),
             Ok(None) if !has_to_wait => Ok(Step::Done),
             Ok(None) => {
-                let server = connection.server().to_owned();
+                let server = self.client.last_server().to_owned();
                 self.forget_connection();
                 Err(Error::TimedOut { server, waited: timeout })
             }
@@ -252,7 +265,7 @@ impl Producer<'_> {
             self.connection_number = self.client.connection_number();
             self.unacked.iter_mut().for_each(|unacked| unacked.request = None);
         }
-        let connection = self.client.open(deadline)?;
+        let channel = self.client.open(deadline)?;
         let name = TopicName::new(&self.topic)?;
         for unacked in self.unacked.iter_mut().filter(|unacked| unacked.request.is_none()) {
             let request = Request::Publish(Publish {
@@ -260,7 +273,7 @@ impl Producer<'_> {
                 producer: Some(Sequenced { producer: self.id, epoch: self.epoch, sequence: unacked.sequence }),
                 count: unacked.batch.count(),
             });
-            unacked.request = Some(connection.send(&request, unacked.batch.payload())?);
+            unacked.request = Some(channel.send(&request, unacked.batch.payload(), now())?);
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use dht_protocol::wire::request::{Publish, Topic};
 use dht_protocol::wire::response::Published;
 use dht_protocol::wire::{Opcode, Request, Response};
 
-use crate::client::{Client, Repeat};
+use crate::client::Client;
 use crate::error::Error;
+use crate::session::call::Repeat;
 
 /// Records that are published together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

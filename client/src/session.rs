@@ -1,34 +1,46 @@
-//! The state of a connection, without its socket and without a clock.
+//! The state of a client, without sockets and without a clock: a driver passes bytes and times in, and gets bytes,
+//! actions and results out.
 //!
 //! ```text
-//!            Connection or another driver: the socket and the clock
-//!      bytes │ room, on_read, on_ended     ▲ output, on_written       Buffers
-//!       time │ on_time                     │ wake_at
-//!            ▼                             │
-//!   Greeting ── poll ──► Agreed            HELLO and its answer
-//!   Channel  ── next ──► Answer, Push      requests and subscriptions
+//!              Client, or another driver: the socket and the clock
+//!   Connected, │  bytes:           ▲ Connect, Close     ▲ wake_at     ▲ results of calls,
+//!   Progress   │  room, on_read    │ next_action        │ when to     │ answers, pushes
+//!   handle     ▼  on_ended         │ output, on_written │ call again  │
+//!   ┌──────────────────────────────────────────────────────────────────────────┐
+//!   │ Session   which server, which request, again or not                      │
+//!   │   Round → Greeting → Channel   one connection: HELLO, then frames        │
+//!   │   Call                         one request with its retries              │
+//!   └──────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! | file | what |
 //! |---|---|
-//! | `buffers` | bytes that have arrived and bytes to be sent |
+//! | `cluster` | the session: a connection to whichever server answers, and calls |
+//! | `servers` | the order of the servers, and one attempt to connect to any of them |
+//! | `call`, `request`, `backoff` | a request with its retries |
+//! | `channel` | an open connection, without retries |
 //! | `handshake` | HELLO, its answer, and refusals |
-//! | `channel` | an open connection |
-//! | `incoming`, `pending`, `grants` | its parts: decoding, unanswered requests, subscriptions and their credit |
+//! | `buffers` | bytes that have arrived and bytes to be sent |
+//! | `incoming`, `pending`, `grants` | decoding, unanswered requests, subscriptions and their credit |
 //! | `watch` | when a silent node is sent PING, and when it is given up |
 //! | `tap` | copies of frames |
 //! | `deadline` | points in time |
 //!
-//! The same input at the same times, with the same seed, gives the same output. `tests/tidy.rs` keeps sockets, threads
+//! The same events at the same times, with the same seed, give the same output. `tests/tidy.rs` keeps sockets, threads
 //! and clocks out.
 
+pub(crate) mod backoff;
 pub(crate) mod buffers;
+pub(crate) mod call;
 pub(crate) mod channel;
+pub(crate) mod cluster;
 pub(crate) mod deadline;
 pub(crate) mod grants;
 pub(crate) mod handshake;
 pub(crate) mod incoming;
 pub(crate) mod pending;
+pub(crate) mod request;
+pub(crate) mod servers;
 pub(crate) mod tap;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::clock::now;
 use crate::session::buffers::Buffers;
 use crate::session::deadline::Deadline;
@@ -26,8 +27,19 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Connects to an address.
-    pub(crate) fn connect(address: &SocketAddr, deadline: Deadline) -> io::Result<Self> {
+    /// Connects to an address; a name may have several, which are tried in turn.
+    pub(crate) fn connect(address: &Address, deadline: Deadline) -> io::Result<Self> {
+        let mut refused = None;
+        for resolved in address.resolve()? {
+            match Self::connect_to(&resolved, deadline) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| ErrorKind::NotFound.into()))
+    }
+
+    fn connect_to(address: &SocketAddr, deadline: Deadline) -> io::Result<Self> {
         let socket = match deadline.remaining() {
             None => TcpStream::connect(address)?,
             Some(left) if left.is_zero() => return Err(ErrorKind::TimedOut.into()),

@@ -9,8 +9,8 @@ use dht_protocol::types::{Epoch, Offset, RequestId, TopicId, TopicName};
 use dht_protocol::wire::request::{Start, Subscribe, Topic};
 use dht_protocol::wire::response::{Fetched, Subscribed};
 
-use crate::client::Backoff;
 use crate::error::{Error, Fault};
+use crate::session::backoff::Backoff;
 use crate::session::deadline::Deadline;
 
 /// How long attempts to subscribe may fail before the user is notified: a node that is restarted is back sooner.
@@ -58,11 +58,11 @@ pub(crate) enum State {
 }
 
 impl Subscription {
-    pub(crate) fn new(topic: &str, start: Start) -> Self {
+    pub(crate) fn new(topic: &str, start: Start, seed: u64, now: Instant) -> Self {
         Self {
             topic: topic.to_owned(),
-            state: State::Waiting(Deadline::at_once()),
-            backoff: Backoff::new(),
+            state: State::Waiting(Deadline::at(now, Duration::ZERO)),
+            backoff: Backoff::new(seed),
             waits_since: None,
             is_notified_waiting: false,
             cursor: start,
@@ -91,11 +91,11 @@ impl Subscription {
     /// subscription for one. Returns true if the user must be notified that it waits.
     pub(crate) fn on_refused(&mut self, error: &Error, now: Instant) -> bool {
         let since = *self.waits_since.get_or_insert(now);
-        let mut pause = self.backoff.next(error, Deadline::NEVER);
+        let mut pause = self.backoff.next(error, Deadline::NEVER, now);
         if self.is_notified_waiting {
             pause += AGAIN; // an outage that lasts is asked about less often
         }
-        self.state = State::Waiting(Deadline::after(pause));
+        self.state = State::Waiting(Deadline::at(now, pause));
         now.duration_since(since) >= NOTIFIED_AFTER && !std::mem::replace(&mut self.is_notified_waiting, true)
     }
 
@@ -141,7 +141,7 @@ impl Subscription {
         self.identity = Some((answer.topic_id, answer.epoch));
         self.cursor = Start::Offset(answer.from);
         self.state = State::Open(id);
-        self.backoff = Backoff::new();
+        self.backoff.reset();
         Ok(())
     }
 
@@ -197,6 +197,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::clock::now;
     use dht_protocol::wire::response::{Payload, Run};
 
     fn subscribed(from: u64) -> Subscribed {
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn credit_is_what_was_taken_and_the_window_and_is_given_by_halves() {
-        let mut topic = Subscription::new("t", Start::Next);
+        let mut topic = Subscription::new("t", Start::Next, 1, now());
         assert_eq!(topic.request(100).limit, 100);
         topic.on_subscribed(RequestId(2), &subscribed(0)).unwrap();
         // Bytes of a record that arrives and is taken, and the CREDIT that follows.
@@ -237,12 +238,12 @@ mod tests {
             assert_eq!(topic.credit_due(100), None, "{offset}: once");
         }
         // A window that holds a single record still makes progress.
-        assert_eq!(Subscription::new("t", Start::Next).request(1).limit, 1);
+        assert_eq!(Subscription::new("t", Start::Next, 1, now()).request(1).limit, 1);
     }
 
     #[test]
     fn a_new_subscription_has_room_for_what_was_not_taken_yet() {
-        let mut topic = Subscription::new("t", Start::Next);
+        let mut topic = Subscription::new("t", Start::Next, 1, now());
         topic.request(100);
         topic.on_subscribed(RequestId(2), &subscribed(5)).unwrap();
         topic.on_records(&record(5, 60)).unwrap();
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_does_not_follow_is_a_fault() {
-        let mut topic = Subscription::new("t", Start::Offset(Offset(3)));
+        let mut topic = Subscription::new("t", Start::Offset(Offset(3)), 1, now());
         let hole = |expected, found| Err(Fault::Hole { expected: Offset(expected), found: Offset(found) });
         assert_eq!(topic.on_subscribed(RequestId(2), &subscribed(4)), hole(3, 4));
         topic.on_subscribed(RequestId(2), &subscribed(3)).unwrap();

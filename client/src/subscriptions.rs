@@ -10,7 +10,7 @@ use dht_protocol::wire::response::{ErrorResponse, Fetched};
 use dht_protocol::wire::{Class, Opcode, Push, Request, Response, Status};
 
 use crate::client::Client;
-use crate::clock::{now, pause};
+use crate::clock::{now, pause, random};
 use crate::error::{Error, Fault};
 use crate::fetch::{Item, Message, messages};
 use crate::lifeline::{Held, Lifeline};
@@ -133,7 +133,7 @@ impl Subscriptions {
     pub fn add(&mut self, topic: &str, start: Start) -> Result<(), Error> {
         TopicName::new(topic)?;
         if !self.contains(topic) {
-            self.topics.insert(self.topics_made, Subscription::new(topic, start));
+            self.topics.insert(self.topics_made, Subscription::new(topic, start, random(), now()));
             self.topics_made += 1;
             self.is_unsettled = true;
         }
@@ -158,9 +158,7 @@ impl Subscriptions {
             self.leave(client, key);
             self.topics.remove(&key);
         }
-        if let Some(connection) = client.connection() {
-            let _ = connection.flush(Deadline::at_once()); // what is left is written with the next request
-        }
+        client.flush(); // what is left is written with the next request
     }
 
     /// Returns true if there are no subscriptions, or all have ended and the user has taken their last items.
@@ -268,11 +266,11 @@ impl Subscriptions {
             return;
         }
         let Some(of) = self.topics.get_mut(&key) else { return };
-        if let (State::Open(id), Some(connection)) = (of.state, client.connection())
+        if let (State::Open(id), Some(channel)) = (of.state, client.channel())
             && let Some(limit) = of.credit_due(self.window)
         {
-            connection.credit(id, limit);
-            let _ = connection.flush(Deadline::at_once()); // what is left is written with what comes next
+            channel.credit(id, limit);
+            client.flush(); // what is left is written with what comes next
         }
     }
 
@@ -281,11 +279,11 @@ impl Subscriptions {
         let Some(id) = self.topics.get(&key).and_then(Subscription::id) else { return };
         self.by_id.remove(&id);
         if self.lifeline.holds(client)
-            && let Some(connection) = client.connection()
+            && let Some(channel) = client.channel()
         {
             match self.topics[&key].state {
-                State::Open(_) => connection.unsubscribe(id),
-                State::Asked(_) | State::Waiting(_) | State::Ended => connection.abandon(id),
+                State::Open(_) => channel.unsubscribe(id),
+                State::Asked(_) | State::Waiting(_) | State::Ended => channel.abandon(id),
             }
         }
     }
@@ -311,6 +309,10 @@ impl Subscriptions {
 
     /// Sends what is due and handles one frame. Returns `false` if none arrived.
     fn step(&mut self, client: &mut Client, deadline: Deadline) -> Result<bool, Error> {
+        // A connection that has failed is replaced once what it brought and its error have been handled.
+        if let Some(incoming) = client.received_any()? {
+            return self.on_incoming(client, incoming).map(|()| true);
+        }
         match self.lifeline.hold(client)? {
             Held::Same => {}
             Held::New(node) => self.on_connected(node),
@@ -327,13 +329,17 @@ impl Subscriptions {
             return Ok(true);
         }
         self.ask(client)?;
-        let Some(connection) = client.connection() else { return Ok(false) };
-        match connection.next_watched(deadline.earlier(self.retry).earlier(isolated_at))? {
-            Some(Incoming::Answer(answer)) => self.on_answer(client, answer)?,
-            Some(Incoming::Push(pushed)) => self.on_push(client, pushed)?,
-            None => return Ok(false),
+        match client.receive_any(deadline.earlier(self.retry).earlier(isolated_at))? {
+            Some(incoming) => self.on_incoming(client, incoming).map(|()| true),
+            None => Ok(false),
         }
-        Ok(true)
+    }
+
+    fn on_incoming(&mut self, client: &mut Client, incoming: Incoming) -> Result<(), Error> {
+        match incoming {
+            Incoming::Answer(answer) => self.on_answer(client, answer),
+            Incoming::Push(pushed) => self.on_push(client, pushed),
+        }
     }
 
     fn on_connected(&mut self, node: NodeId) {
@@ -353,7 +359,7 @@ impl Subscriptions {
         if !self.is_unsettled {
             return Ok(());
         }
-        let Some(connection) = client.connection() else { return Ok(()) };
+        let Some(channel) = client.channel() else { return Ok(()) };
         let mut asked = self.topics.values().filter(|of| matches!(of.state, State::Asked(_))).count();
         for (key, of) in &mut self.topics {
             let State::Waiting(not_before) = of.state else { continue };
@@ -364,7 +370,7 @@ impl Subscriptions {
                 self.retry = self.retry.earlier(not_before);
                 continue;
             }
-            let id = connection.send(&Request::Subscribe(of.request(self.window)), &[])?;
+            let id = channel.send(&Request::Subscribe(of.request(self.window)), &[], now())?;
             of.state = State::Asked(id);
             self.by_id.insert(id, *key);
             asked += 1;
@@ -376,7 +382,7 @@ impl Subscriptions {
         let Some(&key) = self.by_id.get(&answer.id) else { return Ok(()) };
         if let Response::Subscribed(subscribed) = answer.response {
             let of = self.topics.get_mut(&key).expect("an id is that of a topic");
-            of.on_subscribed(answer.id, &subscribed).map_err(|fault| protocol(client, fault))?;
+            of.on_subscribed(answer.id, &subscribed).map_err(|fault| client.fault(fault))?;
             self.flow(client, key);
             self.give_credit(client, key); // for what was taken since it was asked
         } else if let Response::Error(response) = answer.response {
@@ -456,10 +462,10 @@ impl Subscriptions {
         match pushed.push {
             Push::Deliver(records) => {
                 let came = came(&records).and_then(|came| of.on_records(&records).map(|()| came));
-                self.queue.push_back((key, came.map_err(|fault| protocol(client, fault))?));
+                self.queue.push_back((key, came.map_err(|fault| client.fault(fault))?));
             }
             Push::Gap { from, to } => {
-                of.on_gap(from, to).map_err(|fault| protocol(client, fault))?;
+                of.on_gap(from, to).map_err(|fault| client.fault(fault))?;
                 self.queue.push_back((key, Came::Gap(from, to)));
             }
             Push::Waiting { node, reason } => {
@@ -490,10 +496,6 @@ fn came(records: &Fetched) -> Result<Came, Fault> {
     Ok(Came::Records(messages.into_iter(), records.payload.len() as u64))
 }
 
-fn protocol(client: &Client, fault: Fault) -> Error {
-    Error::Protocol { server: client.server().unwrap_or_default().to_owned(), fault }
-}
-
 fn refused(client: &Client, response: Box<ErrorResponse>) -> Error {
-    Error::Refused { server: client.server().unwrap_or_default().to_owned(), response }
+    Error::Refused { server: client.last_server().to_owned(), response }
 }

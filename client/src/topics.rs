@@ -5,8 +5,9 @@ use dht_protocol::wire::request::{Retention, Topic};
 use dht_protocol::wire::response::Description;
 use dht_protocol::wire::{Opcode, Request, Response, Status};
 
-use crate::client::{Client, Repeat};
+use crate::client::Client;
 use crate::error::Error;
+use crate::session::call::Repeat;
 
 /// The extent of a topic after its first records were removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

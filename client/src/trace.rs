@@ -6,10 +6,11 @@ use dht_protocol::types::{Dimension, Link, LinkSet, NodeId, TopicName};
 use dht_protocol::wire::request::TraceTarget;
 use dht_protocol::wire::{Opcode, Request, Response, Status};
 
-use crate::client::{Client, Repeat};
+use crate::client::Client;
 use crate::clock::now;
 use crate::error::Error;
 use crate::nodes::micros_since;
+use crate::session::call::Repeat;
 
 /// A path through the cube.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use dht_protocol::limits::{FRAME_MAX, PAYLOAD_MAX};
+use dht_protocol::limits::FRAME_MAX;
 use dht_protocol::types::{Dimension, NodeId, RequestId, crc32};
+use dht_protocol::wire::field::Writer;
 use dht_protocol::wire::request::ANY_NODE;
 use dht_protocol::wire::{Flags, Goaway, Head, Header, Hello, Opcode, Request};
 use fastrand::Rng;
@@ -21,6 +22,7 @@ use crate::session::grants::Grants;
 use crate::session::handshake::{Agreed, HELLO_ID};
 use crate::session::incoming::{self, Answer, Incoming, Pushed, Taken};
 use crate::session::pending::Pending;
+use crate::session::request::{OwnedRequest, check_payload};
 use crate::session::watch::{QUIET_DEFAULT, Verdict, Watch};
 
 /// The state of an open connection.
@@ -113,30 +115,41 @@ impl Channel {
     /// # Panics
     /// For CREDIT, which has no response: see [`Self::credit`].
     pub(crate) fn send(&mut self, request: &Request<'_>, payload: &[u8], now: Instant) -> Result<RequestId, Error> {
-        if payload.len() > PAYLOAD_MAX as usize {
-            return Err(Error::BatchTooLarge { bytes: payload.len(), bytes_max: PAYLOAD_MAX as usize });
-        }
-        if !self.expects() {
-            self.watch.begin(now);
-        }
-        Ok(self.enqueue(request, payload))
+        check_payload(payload)?;
+        self.expect_something(now);
+        let id = self.enqueue(request.opcode(), payload, |args| request.encode(args));
+        self.grants.on_sent(id, request);
+        Ok(id)
+    }
+
+    /// Appends a request that may have been sent on another connection before.
+    pub(crate) fn send_owned(&mut self, request: &OwnedRequest, now: Instant) -> RequestId {
+        self.expect_something(now);
+        self.enqueue(request.opcode, &request.payload, |args| {
+            args.bytes(&request.args);
+        })
     }
 
     /// Appends a request without a response that anyone waits for.
     fn send_unawaited(&mut self, request: &Request<'_>) -> RequestId {
-        let id = self.enqueue(request, &[]);
+        let id = self.enqueue(request.opcode(), &[], |args| request.encode(args));
         self.pending.remove(id);
         id
     }
 
-    fn enqueue(&mut self, request: &Request<'_>, payload: &[u8]) -> RequestId {
-        let opcode = request.opcode();
+    /// Starts to watch the node's silence, if nothing was expected of it before.
+    fn expect_something(&mut self, now: Instant) {
+        if !self.expects() {
+            self.watch.begin(now);
+        }
+    }
+
+    fn enqueue(&mut self, opcode: Opcode, payload: &[u8], args: impl FnOnce(&mut Writer<'_>)) -> RequestId {
         assert_ne!(opcode, Opcode::Credit, "CREDIT is no request of its own");
         let request_id = self.pending.insert(opcode);
-        self.grants.on_sent(request_id, request);
         let head = Head { opcode: opcode.number(), flags: Flags::default(), status: 0, request_id };
         self.bytes.send(|out| {
-            head.seal(None, (payload.len(), crc32(payload)), out, |args| request.encode(args));
+            head.seal(None, (payload.len(), crc32(payload)), out, args);
             out.extend_from_slice(payload);
         });
         request_id
@@ -195,12 +208,17 @@ impl Channel {
         }
     }
 
+    /// Returns the next response or push of a subscription that was decoded and kept.
+    pub(crate) fn next_subscribed(&mut self) -> Option<Incoming> {
+        self.subscribed.pop_front()
+    }
+
     /// Returns the next response or push, or `None` if none has arrived.
     ///
     /// # Errors
     /// As [`Self::next_answer`].
     pub(crate) fn next(&mut self) -> Result<Option<Incoming>, Error> {
-        if let Some(incoming) = self.subscribed.pop_front() {
+        if let Some(incoming) = self.next_subscribed() {
             return Ok(Some(incoming));
         }
         if let Some(answer) = self.answers.pop_front() {

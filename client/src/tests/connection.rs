@@ -5,7 +5,7 @@ use dht_protocol::wire::hello::NO_NODE;
 use dht_protocol::wire::request::{Publish, Topic};
 use dht_protocol::wire::{Flags, FrameError, Opcode, Request, Response, Status};
 
-use crate::clock::pause;
+use crate::clock::{now, pause};
 use crate::fake::{Fake, Peer, Script, published};
 use crate::{Client, Connection, Deadline, Error, Fault, Introduction, Loss};
 
@@ -280,18 +280,18 @@ fn input_that_arrived_while_the_program_was_busy_is_read_before_a_node_counts_as
         peer.expect(Opcode::Ping);
         peer.wait_for_end();
     })]);
-    let mut connection = connect(&fake).unwrap();
-    connection.ask_after(silence);
-    connection.send(&Request::Stats { node: 0 }, &[]).unwrap();
+    let builder = Client::builder().server(fake.address().clone()).only_listed().ping_after(silence);
+    let mut client = builder.connect().unwrap();
+    client.open(soon()).unwrap().send(&Request::Stats { node: 0 }, &[], now()).unwrap();
     for _ in 0..4 {
-        assert!(connection.receive_watched(Deadline::at_once(), Duration::ZERO).unwrap().is_none());
+        assert!(client.receive_watched(Deadline::at_once(), Duration::ZERO).unwrap().is_none());
         pause(busy);
         // The first call reads the input that has arrived, and the second one notices the silence after that.
-        assert!(connection.receive_watched(Deadline::at_once(), Duration::ZERO).unwrap().is_none());
+        assert!(client.receive_watched(Deadline::at_once(), Duration::ZERO).unwrap().is_none());
         pause(busy);
     }
-    let lost = connection.receive_watched(soon(), Duration::ZERO).unwrap_err();
+    let lost = client.receive_watched(soon(), Duration::ZERO).unwrap_err();
     assert!(matches!(lost, Error::TimedOut { .. }), "{lost}");
-    drop(connection);
+    drop(client);
     fake.finish();
 }

@@ -1,0 +1,145 @@
+//! A request with its retries.
+
+use std::time::{Duration, Instant};
+
+use dht_protocol::types::RequestId;
+use dht_protocol::wire::{Response, Status};
+
+use crate::error::Error;
+use crate::session::backoff::Backoff;
+use crate::session::deadline::Deadline;
+use crate::session::request::OwnedRequest;
+
+/// How long requests to a target without a path are retried: a node that is restarted is back within a second.
+const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// When a request may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Always: it is idempotent.
+    Always,
+    /// Only if the node did not execute it.
+    NotDone,
+    /// Never: any response is the result.
+    Never,
+}
+
+/// A request of a session.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) request: OwnedRequest,
+    pub(crate) repeat: Repeat,
+    /// How long the node may wait by itself before it answers.
+    wait: Duration,
+    /// The time limit for the response, or 0.
+    limit: Duration,
+    deadline: Deadline,
+    patience: Deadline,
+    backoff: Backoff,
+    /// True if an attempt before the current one may have been executed.
+    may_be_done: bool,
+    pub(crate) state: State,
+}
+
+/// The state of a call.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// The next attempt begins at that time.
+    Due(Deadline),
+    /// It waits for a connection.
+    Opening(Attempt),
+    /// The request was sent.
+    Sent(Attempt, RequestId),
+    Done(Outcome),
+}
+
+/// When an attempt began, and when it is given up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) start: Instant,
+    pub(crate) deadline: Deadline,
+}
+
+/// The result of a call.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) result: Result<Response, Error>,
+    /// True if an attempt before the last may have been executed.
+    pub(crate) may_be_done: bool,
+}
+
+impl Call {
+    /// Returns a call that is due at once. `timeout` is the time limit for the response, beside `wait`; 0 means none.
+    pub(crate) fn new(
+        request: OwnedRequest,
+        repeat: Repeat,
+        (timeout, wait): (Duration, Duration),
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let limit = if timeout.is_zero() { timeout } else { timeout.saturating_add(wait) };
+        let deadline = until(limit, now);
+        Self {
+            request,
+            repeat,
+            wait,
+            limit,
+            deadline,
+            patience: deadline.earlier(Deadline::at(now, UNREACHABLE_PATIENCE)),
+            backoff: Backoff::new(seed),
+            may_be_done: false,
+            state: State::Due(Deadline::at(now, Duration::ZERO)),
+        }
+    }
+
+    /// Returns when something is to be done although nothing has arrived.
+    pub(crate) const fn wake_at(&self) -> Deadline {
+        match &self.state {
+            State::Due(at) => *at,
+            State::Sent(attempt, _) => attempt.deadline,
+            State::Opening(_) | State::Done(_) => Deadline::NEVER,
+        }
+    }
+
+    /// Begins an attempt.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        // A retry waits for the full time again, because the node that had begun to wait is lost.
+        let deadline = if self.wait.is_zero() { self.deadline } else { until(self.limit, now) };
+        self.state = State::Opening(Attempt { start: now, deadline });
+    }
+
+    /// Returns the time limit for the response, of which some may have passed; `None` if there is none.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        (!self.limit.is_zero()).then_some(self.limit)
+    }
+
+    /// Ends the attempt with a response.
+    pub(crate) fn finish(&mut self, response: Response) {
+        self.state = State::Done(Outcome { result: Ok(response), may_be_done: self.may_be_done });
+    }
+
+    /// Ends the attempt with an error: there is another attempt where it may help and cannot do harm.
+    pub(crate) fn fail(&mut self, error: Error, now: Instant) {
+        let end = if error.status() == Some(Status::Unreachable) { self.patience } else { self.deadline };
+        let pause = self.backoff.next(&error, end, now);
+        if !self.may_repeat(&error) || end.left(now).is_some_and(|left| left <= pause) {
+            self.state = State::Done(Outcome { result: Err(error), may_be_done: self.may_be_done });
+            return;
+        }
+        self.may_be_done |= error.may_be_done();
+        self.state = State::Due(Deadline::at(now, pause));
+    }
+
+    fn may_repeat(&self, error: &Error) -> bool {
+        match self.repeat {
+            Repeat::Always => error.is_retryable() && error.status() != Some(Status::UnknownProducer),
+            Repeat::NotDone => error.is_retryable() && !error.may_be_done(),
+            Repeat::Never => error.is_retryable() && error.refusal().is_none(),
+        }
+    }
+}
+
+/// Converts a timeout from a user; 0 means never.
+fn until(timeout: Duration, now: Instant) -> Deadline {
+    if timeout.is_zero() { Deadline::NEVER } else { Deadline::at(now, timeout) }
+}

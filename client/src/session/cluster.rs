@@ -1,0 +1,558 @@
+//! A session with a cluster: a connection to whichever server answers, and requests with retries.
+//!
+//! A driver owns the socket and the clock. After each change it performs the [`Action`]s, moves bytes until
+//! [`Session::wake_at`], and calls [`Session::handle`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+use dht_protocol::types::{Dimension, RequestId};
+use dht_protocol::wire::{Request, Response, Status};
+use fastrand::Rng;
+
+use crate::address::Address;
+use crate::error::{Error, Loss};
+use crate::session::buffers::Buffers;
+use crate::session::call::{Call, Outcome, Repeat, State};
+use crate::session::channel::Channel;
+use crate::session::deadline::Deadline;
+use crate::session::handshake::{Greeting, Introduction};
+use crate::session::incoming::{Answer, Incoming};
+use crate::session::request::OwnedRequest;
+use crate::session::servers::{Round, Servers};
+use crate::session::tap::Direction;
+
+/// What has happened to the connection, besides the bytes in its [`Buffers`].
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The connection of [`Action::Connect`] is made.
+    Connected,
+    /// It could not be made.
+    ConnectFailed(io::Error),
+    /// Bytes were moved, the connection ended, or time has passed.
+    Progress,
+}
+
+/// What the driver is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Connect to this server, and report the result by [`Event::Connected`] or [`Event::ConnectFailed`]. The attempt
+    /// is to be given up at the deadline.
+    Connect(Address, Deadline),
+    /// Close the connection, or give up the attempt to make it. Its result must not be reported any more.
+    Close,
+}
+
+/// The id of a call of this session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CallId(u64);
+
+/// Whether a silent node is given up while no call is unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watching {
+    No,
+    /// Yes, early enough to leave time for another one within this time limit.
+    Within(Option<Duration>),
+}
+
+/// The settings of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The servers to connect to; at least one.
+    pub(crate) servers: Vec<Address>,
+    /// The time limit for the response to a request, with all its retries; 0 means none.
+    pub(crate) timeout: Duration,
+    /// The silence after which a node is sent PING.
+    pub(crate) ping_after: Duration,
+    /// True to ask each node for the addresses of the others.
+    pub(crate) learns_servers: bool,
+    pub(crate) introduction: Introduction,
+}
+
+/// The state of a session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    settings: Settings,
+    servers: Servers,
+    link: Link,
+    actions: VecDeque<Action>,
+    calls: BTreeMap<CallId, Call>,
+    calls_made: u64,
+    /// Responses to requests that are not calls.
+    answers: VecDeque<Answer>,
+    /// What had arrived for subscriptions on a connection that failed meanwhile.
+    subscribed: VecDeque<Incoming>,
+    watching: Watching,
+    /// Why the last connection ended or could not be made, until someone was told.
+    failure: Option<Error>,
+    /// Number of connections made. The request ids of one connection mean nothing on another.
+    connections: u64,
+    /// The current or last node, and its dimension.
+    last: Option<(String, Dimension)>,
+    random: Rng,
+    /// Copies of the frames of closed connections.
+    tapped: Vec<(Direction, Vec<u8>)>,
+}
+
+/// The connection to the cluster.
+#[derive(Debug)]
+enum Link {
+    Closed,
+    /// The driver connects.
+    Connecting(Round),
+    /// HELLO is unanswered.
+    Greeting(Round, Greeting),
+    Open(Box<Channel>),
+}
+
+impl Session {
+    pub(crate) fn new(settings: Settings, seed: u64) -> Self {
+        assert!(!settings.servers.is_empty(), "a session has at least one server");
+        Self {
+            servers: Servers::new(settings.servers.clone()),
+            settings,
+            link: Link::Closed,
+            actions: VecDeque::new(),
+            calls: BTreeMap::new(),
+            calls_made: 0,
+            answers: VecDeque::new(),
+            subscribed: VecDeque::new(),
+            watching: Watching::No,
+            failure: None,
+            connections: 0,
+            last: None,
+            random: Rng::with_seed(seed),
+            tapped: Vec::new(),
+        }
+    }
+
+    // --- for the driver ---
+
+    /// Returns the next thing to do.
+    pub(crate) fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Returns the bytes of the connection, if there is one.
+    pub(crate) const fn bytes(&mut self) -> Option<&mut Buffers> {
+        match &mut self.link {
+            Link::Greeting(_, greeting) => Some(greeting.bytes()),
+            Link::Open(channel) => Some(channel.bytes()),
+            Link::Closed | Link::Connecting(_) => None,
+        }
+    }
+
+    /// Returns when to call [`Self::handle`] although nothing has happened.
+    pub(crate) fn wake_at(&self) -> Deadline {
+        let link = match &self.link {
+            Link::Closed => Deadline::NEVER,
+            Link::Connecting(round) => round.limit(),
+            Link::Greeting(round, greeting) => round.limit().earlier(greeting.wake_at()),
+            Link::Open(channel) if self.watches().is_some() => channel.wake_at(),
+            Link::Open(_) => Deadline::NEVER,
+        };
+        self.calls.values().fold(link, |wake, call| wake.earlier(call.wake_at()))
+    }
+
+    /// Handles what has happened, and does what is due.
+    pub(crate) fn handle(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Connected => self.on_connected(now),
+            Event::ConnectFailed(source) => {
+                if let Link::Connecting(round) = &self.link {
+                    let server = round.address().to_string();
+                    self.on_attempt_failed(Error::Connect { server, source }, now);
+                }
+            }
+            Event::Progress => {}
+        }
+        self.greet(now);
+        self.read(now);
+        self.watch(now);
+        self.drive_calls(now);
+    }
+
+    // --- the connection ---
+
+    /// Asks for a connection by this deadline. [`Self::opened`] says when it is there.
+    pub(crate) fn open(&mut self, deadline: Deadline, now: Instant) {
+        self.failure = None;
+        let is_awaited = self.calls.values().any(|call| matches!(call.state, State::Sent(..)));
+        if let Link::Open(channel) = &self.link
+            && channel.is_closing()
+            && !is_awaited
+        {
+            self.drop_link();
+        }
+        match &mut self.link {
+            Link::Open(_) => {}
+            Link::Connecting(round) | Link::Greeting(round, _) => round.extend(deadline),
+            Link::Closed => {
+                let round = Round::new(&self.servers, deadline);
+                self.try_next(round, now);
+            }
+        }
+    }
+
+    /// Returns whether the connection that was asked for is open; `None` while it is being made.
+    pub(crate) fn opened(&mut self) -> Option<Result<(), Error>> {
+        match &self.link {
+            Link::Open(_) => Some(Ok(())),
+            Link::Connecting(_) | Link::Greeting(..) => None,
+            Link::Closed => self.failure.take().map(Err),
+        }
+    }
+
+    /// Returns the open connection.
+    pub(crate) fn channel(&self) -> Option<&Channel> {
+        if let Link::Open(channel) = &self.link { Some(channel) } else { None }
+    }
+
+    /// Returns the open connection, for requests that are not repeated.
+    pub(crate) fn channel_mut(&mut self) -> Option<&mut Channel> {
+        if let Link::Open(channel) = &mut self.link { Some(channel) } else { None }
+    }
+
+    /// Closes the connection; the next one is made to the next server. Calls that are unanswered are sent again if they
+    /// may.
+    pub(crate) fn close(&mut self, now: Instant) {
+        let server = self.last_server().to_owned();
+        let reason = Loss::Io(io::ErrorKind::ConnectionAborted.into());
+        self.on_failed(Error::Lost { server, reason, untouched: false }, now);
+        self.drop_link();
+        self.failure = None;
+        self.answers.clear();
+        self.subscribed.clear();
+    }
+
+    fn drop_link(&mut self) {
+        match std::mem::replace(&mut self.link, Link::Closed) {
+            Link::Closed => return,
+            Link::Connecting(_) => {}
+            Link::Greeting(_, mut greeting) => self.tapped.extend(greeting.bytes().tapped()),
+            Link::Open(mut channel) => {
+                self.tapped.extend(channel.bytes().tapped());
+                self.servers.on_closed(&channel, &mut self.random);
+                self.subscribed.extend(std::iter::from_fn(|| channel.next_subscribed()));
+            }
+        }
+        self.push_close();
+    }
+
+    /// Ends the connection or the attempt to make it, also one that the driver has not begun yet.
+    fn push_close(&mut self) {
+        self.actions.retain(|action| !matches!(action, Action::Connect(..)));
+        self.actions.push_back(Action::Close);
+    }
+
+    /// Returns the number of connections made: that of the current one.
+    pub(crate) const fn connection_number(&self) -> u64 {
+        self.connections
+    }
+
+    /// Returns the address of the current or last node; empty if there was none.
+    pub(crate) fn last_server(&self) -> &str {
+        self.last.as_ref().map_or("", |(server, _)| server)
+    }
+
+    /// Returns the dimension of the cube, as the current or last node said it.
+    pub(crate) fn dimension(&self) -> Option<Dimension> {
+        self.last.as_ref().map(|(_, dimension)| *dimension)
+    }
+
+    /// Takes the reason why the connection failed.
+    pub(crate) const fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+
+    /// Returns the number of servers to try: the listed ones and those that were learned.
+    pub(crate) fn servers(&self) -> usize {
+        self.servers.count(self.channel())
+    }
+
+    /// Returns the frames in both directions since the last call, if the introduction asks for them.
+    pub(crate) fn tapped(&mut self) -> Vec<(Direction, Vec<u8>)> {
+        let mut frames = std::mem::take(&mut self.tapped);
+        frames.extend(self.bytes().map(Buffers::tapped).unwrap_or_default());
+        frames
+    }
+
+    fn try_next(&mut self, mut round: Round, now: Instant) {
+        if let Some((address, limit)) = round.advance(now) {
+            self.actions.push_back(Action::Connect(address, limit));
+            self.link = Link::Connecting(round);
+        } else {
+            self.link = Link::Closed;
+            self.on_unconnected(round.into_error(), now);
+        }
+    }
+
+    fn on_connected(&mut self, now: Instant) {
+        self.link = match std::mem::replace(&mut self.link, Link::Closed) {
+            Link::Connecting(round) => {
+                let introduction = self.servers.introduction(round.address(), &self.settings.introduction);
+                let server = round.address().to_string();
+                let greeting = Greeting::new(server, &introduction, self.random.u64(..), now);
+                Link::Greeting(round, greeting)
+            }
+            // The attempt was given up meanwhile.
+            link @ (Link::Closed | Link::Greeting(..) | Link::Open(_)) => link,
+        };
+    }
+
+    /// Goes on with a handshake, or gives up an attempt that takes too long.
+    fn greet(&mut self, now: Instant) {
+        match &mut self.link {
+            Link::Greeting(round, greeting) => match greeting.poll(now) {
+                Ok(None) if !round.limit().has_passed(now) => {}
+                Ok(None) => {
+                    let error = greeting.give_up();
+                    self.on_attempt_failed(error, now);
+                }
+                Err(error) => self.on_attempt_failed(error, now),
+                Ok(Some(agreed)) => {
+                    let Link::Greeting(round, greeting) = std::mem::replace(&mut self.link, Link::Closed) else {
+                        unreachable!("it was looked at")
+                    };
+                    let mut channel = greeting.open(agreed, now);
+                    channel.ask_after(self.settings.ping_after, now);
+                    if self.settings.learns_servers {
+                        channel.ask_nodes();
+                    }
+                    self.servers.on_opened(round.address());
+                    self.connections += 1;
+                    self.last = Some((channel.server().to_owned(), channel.dimension()));
+                    self.answers.clear();
+                    self.subscribed.clear();
+                    self.link = Link::Open(Box::new(channel));
+                }
+            },
+            Link::Connecting(round) if round.limit().has_passed(now) => {
+                let (server, source) = (round.address().to_string(), io::ErrorKind::TimedOut.into());
+                self.on_attempt_failed(Error::Connect { server, source }, now);
+            }
+            Link::Connecting(_) | Link::Open(_) | Link::Closed => {}
+        }
+    }
+
+    /// Tries the next server.
+    fn on_attempt_failed(&mut self, error: Error, now: Instant) {
+        let (mut round, tapped) = match std::mem::replace(&mut self.link, Link::Closed) {
+            Link::Connecting(round) => (round, Vec::new()),
+            Link::Greeting(round, mut greeting) => (round, greeting.bytes().tapped()),
+            Link::Open(_) | Link::Closed => unreachable!("an attempt was under way"),
+        };
+        self.tapped.extend(tapped);
+        self.push_close();
+        round.on_failed(error);
+        self.try_next(round, now);
+    }
+
+    /// No server answered: the calls that wait for a connection fail.
+    fn on_unconnected(&mut self, error: Error, now: Instant) {
+        for call in self.calls.values_mut().filter(|call| matches!(call.state, State::Opening(_))) {
+            call.fail(error.again(), now);
+        }
+        self.failure = Some(error);
+    }
+
+    /// The connection fails, and with it all requests that were sent on it.
+    fn on_failed(&mut self, error: Error, now: Instant) {
+        let Link::Open(channel) = &self.link else { return };
+        let mut is_told = false;
+        for call in self.calls.values_mut() {
+            if let State::Sent(_, id) = call.state {
+                let mut error = error.again();
+                if let Error::Lost { untouched, .. } = &mut error {
+                    *untouched = channel.is_untouched(id);
+                }
+                call.fail(error, now);
+                is_told = true;
+            }
+        }
+        self.drop_link();
+        self.failure = (!is_told).then_some(error);
+    }
+
+    // --- requests ---
+
+    /// Begins a request, which is sent again where that may help and cannot do harm. `wait` is how long the node may
+    /// wait by itself before it answers. [`Self::take`] returns the result.
+    ///
+    /// # Errors
+    /// Returns [`Error::BatchTooLarge`].
+    pub(crate) fn call(
+        &mut self,
+        request: &Request<'_>,
+        payload: &[u8],
+        repeat: Repeat,
+        wait: Duration,
+        now: Instant,
+    ) -> Result<CallId, Error> {
+        let id = CallId(self.calls_made);
+        let limits = (self.settings.timeout, wait);
+        let call = Call::new(OwnedRequest::new(request, payload)?, repeat, limits, self.random.u64(..), now);
+        self.calls_made += 1;
+        self.calls.insert(id, call);
+        self.drive_calls(now);
+        Ok(id)
+    }
+
+    /// Returns the result of a call, once there is one.
+    pub(crate) fn take(&mut self, id: CallId) -> Option<Outcome> {
+        let State::Done(_) = self.calls.get(&id)?.state else { return None };
+        let State::Done(outcome) = self.calls.remove(&id)?.state else { unreachable!("it was looked at") };
+        Some(outcome)
+    }
+
+    /// Returns the next response to a request that is not a call.
+    ///
+    /// # Errors
+    /// Returns the reason why the connection ended.
+    pub(crate) fn next_answer(&mut self) -> Result<Option<Answer>, Error> {
+        match self.answers.pop_front() {
+            Some(answer) => Ok(Some(answer)),
+            None => self.failure.take().map_or(Ok(None), Err),
+        }
+    }
+
+    /// Returns the next push, or response to a request that is not a call.
+    ///
+    /// # Errors
+    /// Returns the reason why the connection ended.
+    pub(crate) fn next_incoming(&mut self) -> Result<Option<Incoming>, Error> {
+        let decoded = if let Link::Open(channel) = &mut self.link {
+            channel.next_subscribed()
+        } else {
+            self.subscribed.pop_front()
+        };
+        if decoded.is_some() {
+            return Ok(decoded);
+        }
+        self.next_answer().map(|answer| answer.map(Incoming::Answer))
+    }
+
+    /// Ignores the responses to requests that are not calls and whose sender is gone.
+    pub(crate) fn forget_answers(&mut self) {
+        self.answers.clear();
+    }
+
+    /// Sets whether a silent node is given up while no call is unanswered.
+    pub(crate) fn set_watching(&mut self, watching: Watching) {
+        self.watching = watching;
+        self.set_limit();
+    }
+
+    /// Decodes what has arrived.
+    fn read(&mut self, now: Instant) {
+        let error = loop {
+            let Link::Open(channel) = &mut self.link else { return };
+            let answer = match channel.next_answer() {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return,
+                Err(error) => break error,
+            };
+            self.on_answer(answer, now);
+        };
+        self.on_failed(error, now);
+    }
+
+    fn on_answer(&mut self, answer: Answer, now: Instant) {
+        let is_asked = |call: &Call| matches!(call.state, State::Sent(_, id) if id == answer.id);
+        let Some(call) = self.calls.values_mut().find(|call| is_asked(call)) else {
+            self.answers.push_back(answer);
+            return;
+        };
+        let Response::Error(response) = answer.response else { return call.finish(answer.response) };
+        let is_leaving = response.status == Status::ShuttingDown.number();
+        let server = self.last_server().to_owned();
+        let call = self.calls.values_mut().find(|call| is_asked(call)).expect("it was found before");
+        call.fail(Error::Refused { server, response }, now);
+        if is_leaving {
+            self.close(now);
+        }
+    }
+
+    /// Returns the time limit by which a silent node is given up; `None` if it is not.
+    ///
+    /// A node that does not answer a request that must not be repeated is waited for: the outcome may still become
+    /// known.
+    fn watches(&self) -> Option<Option<Duration>> {
+        let mut sent = self.calls.values().filter(|call| matches!(call.state, State::Sent(..))).peekable();
+        if sent.peek().is_none() {
+            return match self.watching {
+                Watching::No => None,
+                Watching::Within(limit) => Some(limit),
+            };
+        }
+        let mut limit = None;
+        for call in sent {
+            if call.repeat != Repeat::Always {
+                return None;
+            }
+            limit = [limit, call.limit()].into_iter().flatten().min();
+        }
+        Some(limit)
+    }
+
+    fn set_limit(&mut self) {
+        if let Some(limit) = self.watches()
+            && let Link::Open(channel) = &mut self.link
+        {
+            channel.set_limit(limit);
+        }
+    }
+
+    /// Judges the node's silence.
+    fn watch(&mut self, now: Instant) {
+        if self.watches().is_some()
+            && let Link::Open(channel) = &mut self.link
+            && let Err(error) = channel.on_time(now)
+        {
+            self.on_failed(error, now);
+        }
+    }
+
+    /// Begins attempts that are due, ends those that take too long, and sends what waits for a connection.
+    fn drive_calls(&mut self, now: Instant) {
+        let timeout = self.settings.timeout;
+        let is_late = |call: &&Call| matches!(call.state, State::Sent(attempt, _) if attempt.deadline.has_passed(now));
+        if let Some(late) = self.calls.values().find(is_late)
+            && let State::Sent(attempt, _) = late.state
+        {
+            let waited = timeout.max(now.duration_since(attempt.start));
+            let server = self.last_server().to_owned();
+            self.on_failed(Error::TimedOut { server, waited }, now);
+        }
+        let mut wanted = None;
+        for call in self.calls.values_mut() {
+            if matches!(call.state, State::Due(at) if at.has_passed(now)) {
+                call.begin(now);
+            }
+            if let State::Opening(attempt) = call.state {
+                wanted = Some(attempt.deadline);
+            }
+        }
+        let Some(deadline) = wanted else { return };
+        self.open(deadline, now);
+        let Link::Open(channel) = &mut self.link else { return };
+        if channel.is_closing() {
+            return; // what it still answers is awaited first
+        }
+        for call in self.calls.values_mut() {
+            if let State::Opening(attempt) = call.state {
+                let id = channel.send_owned(&call.request, now);
+                call.state = State::Sent(attempt, id);
+            }
+        }
+        self.set_limit();
+    }
+
+    /// Abandons a request that is not a call: its response is ignored.
+    pub(crate) fn abandon(&mut self, id: RequestId) {
+        if let Link::Open(channel) = &mut self.link {
+            channel.abandon(id);
+        }
+    }
+}

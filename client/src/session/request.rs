@@ -1,0 +1,44 @@
+//! A request that outlives what it was made from, so that it can be sent again.
+
+use dht_protocol::limits::PAYLOAD_MAX;
+use dht_protocol::wire::field::Writer;
+use dht_protocol::wire::{Opcode, Request};
+
+use crate::error::Error;
+
+/// A request with its args encoded.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedRequest {
+    pub(crate) opcode: Opcode,
+    pub(crate) args: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl OwnedRequest {
+    /// Copies a request.
+    ///
+    /// # Errors
+    /// Returns [`Error::BatchTooLarge`].
+    ///
+    /// # Panics
+    /// For the requests about subscriptions, which belong to one connection.
+    pub(crate) fn new(request: &Request<'_>, payload: &[u8]) -> Result<Self, Error> {
+        check_payload(payload)?;
+        let opcode = request.opcode();
+        assert!(
+            !matches!(opcode, Opcode::Subscribe | Opcode::Unsubscribe | Opcode::Credit),
+            "it means nothing on another connection"
+        );
+        let mut args = Vec::new();
+        request.encode(&mut Writer::new(&mut args));
+        Ok(Self { opcode, args, payload: payload.to_vec() })
+    }
+}
+
+/// Checks that a payload fits one frame.
+pub(crate) const fn check_payload(payload: &[u8]) -> Result<(), Error> {
+    if payload.len() > PAYLOAD_MAX as usize {
+        return Err(Error::BatchTooLarge { bytes: payload.len(), bytes_max: PAYLOAD_MAX as usize });
+    }
+    Ok(())
+}

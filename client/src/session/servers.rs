@@ -1,0 +1,160 @@
+//! The servers of a session: which ones there are, and in which order to try them.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::address::Address;
+use crate::error::Error;
+use crate::session::channel::Channel;
+use crate::session::deadline::Deadline;
+use crate::session::handshake::Introduction;
+
+/// The time limit for the first attempt to connect to a server while there are others. If none of them answers either,
+/// the second attempt gets the remaining time.
+const CONNECT_QUICK: Duration = Duration::from_secs(1);
+
+/// The share of one of several servers if the time to connect is not limited.
+const CONNECT_SHARE: Duration = Duration::from_secs(5);
+
+/// The listed servers, and those that nodes reported.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    listed: Vec<Address>,
+    /// Index of the listed server to try first.
+    next: usize,
+    /// The addresses of other nodes, as the last node reported them, in an order of this client's own.
+    learned: Vec<Address>,
+    /// The cluster that they belong to.
+    cluster: String,
+    /// The server whose connection was closed last. It is tried last.
+    left: Option<String>,
+}
+
+impl Servers {
+    pub(crate) const fn new(listed: Vec<Address>) -> Self {
+        Self { listed, next: 0, learned: Vec::new(), cluster: String::new(), left: None }
+    }
+
+    /// Returns the number of servers to try, where `channel` is the current connection.
+    pub(crate) fn count(&self, channel: Option<&Channel>) -> usize {
+        let learned = channel.map_or(&[][..], Channel::learned);
+        self.listed.len() + if learned.is_empty() { self.learned.len() } else { learned.len() }
+    }
+
+    /// Returns the servers in the order in which to try them: the listed ones, beginning with the next one, then those
+    /// that were learned, and last the one whose connection was closed last.
+    fn candidates(&self) -> VecDeque<Address> {
+        let (behind, from) = self.listed.split_at(self.next);
+        let all = from.iter().chain(behind).chain(&self.learned).cloned();
+        let (left, others): (Vec<_>, Vec<_>) = all.partition(|address| Some(address.to_string()) == self.left);
+        others.into_iter().chain(left).collect()
+    }
+
+    /// Returns what to say in HELLO to this server.
+    pub(crate) fn introduction<'i>(&self, address: &Address, own: &'i Introduction) -> Cow<'i, Introduction> {
+        let mut introduction = Cow::Borrowed(own);
+        if !self.listed.contains(address) {
+            // By now another program or a node of another cluster may listen there.
+            introduction.to_mut().cluster.clone_from(&self.cluster);
+        }
+        introduction
+    }
+
+    /// Records that this server answered.
+    pub(crate) fn on_opened(&mut self, address: &Address) {
+        self.next = self.listed.iter().position(|server| server == address).unwrap_or(self.next);
+    }
+
+    /// Records that a connection is closed: the next one is made to the next server.
+    pub(crate) fn on_closed(&mut self, channel: &Channel, random: &mut Rng) {
+        if self.listed[self.next].to_string() == channel.server() {
+            self.next = (self.next + 1) % self.listed.len();
+        }
+        self.left = Some(channel.server().to_owned());
+        if !channel.learned().is_empty() {
+            self.learned = channel.learned().to_vec();
+            self.learned.retain(|address| !self.listed.contains(address));
+            // The order is random, so that the clients of a node do not all fail over to the same other node.
+            random.shuffle(&mut self.learned);
+            self.cluster.clone_from(&channel.hello().cluster);
+        }
+    }
+}
+
+/// An attempt to connect to the first server that answers. A server that refuses is tried once. Servers that do not
+/// answer are tried again with longer time limits after all others have failed.
+#[derive(Debug)]
+pub(crate) struct Round {
+    to_try: VecDeque<Address>,
+    is_quick: bool,
+    silent: VecDeque<Address>,
+    failed: Option<Error>,
+    deadline: Deadline,
+    /// The server that is tried now, and until when.
+    current: Option<(Address, Deadline)>,
+}
+
+impl Round {
+    pub(crate) fn new(servers: &Servers, deadline: Deadline) -> Self {
+        let to_try = servers.candidates();
+        let is_quick = to_try.len() > 1;
+        Self { to_try, is_quick, silent: VecDeque::new(), failed: None, deadline, current: None }
+    }
+
+    /// Gives more time to a round that has begun.
+    pub(crate) fn extend(&mut self, deadline: Deadline) {
+        self.deadline = match (self.deadline.0, deadline.0) {
+            (Some(ours), Some(others)) => Deadline(Some(ours.max(others))),
+            (None, _) | (_, None) => Deadline::NEVER,
+        };
+    }
+
+    /// Goes on to the next server. Returns it, and until when to try it, or `None` if all have failed.
+    pub(crate) fn advance(&mut self, now: Instant) -> Option<(Address, Deadline)> {
+        if self.to_try.is_empty() && self.is_quick && !self.deadline.has_passed(now) {
+            self.to_try = std::mem::take(&mut self.silent);
+            self.is_quick = false;
+        }
+        // A server that does not answer must leave time for the others.
+        let parts = u32::try_from(self.to_try.len()).unwrap_or(u32::MAX);
+        let address = self.to_try.pop_front()?;
+        let share = match self.deadline.left(now) {
+            Some(left) => Deadline::at(now, left / parts),
+            None if parts > 1 => Deadline::at(now, CONNECT_SHARE),
+            None => Deadline::NEVER,
+        };
+        let limit = if self.is_quick { share.earlier(Deadline::at(now, CONNECT_QUICK)) } else { share };
+        self.current = Some((address, limit));
+        self.current.clone()
+    }
+
+    /// Returns the server that is tried now.
+    pub(crate) fn address(&self) -> &Address {
+        &self.current.as_ref().expect("a round that has begun tries a server").0
+    }
+
+    /// Returns until when it is tried.
+    pub(crate) fn limit(&self) -> Deadline {
+        self.current.as_ref().map_or(Deadline::NEVER, |(_, limit)| *limit)
+    }
+
+    /// Records that the server that is tried now failed.
+    pub(crate) fn on_failed(&mut self, error: Error) {
+        let is_timeout = matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut);
+        if let Some((address, _)) = self.current.take()
+            && is_timeout
+        {
+            self.silent.push_back(address);
+        }
+        self.failed = Some(error);
+    }
+
+    /// Returns the error of the last server.
+    pub(crate) fn into_error(self) -> Error {
+        self.failed.expect("a session has at least one server, and all have failed")
+    }
+}
