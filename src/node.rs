@@ -8,12 +8,13 @@
 //! | `event`, `action` | the contract |
 //! | `hello`, `conns`, `sources` | who is at the other end of a connection, and what each address uses |
 //! | `end` | why connections end, for the log |
-//! | `link`, `routing` | neighbours: dialling, silence, which links are up |
+//! | `router` | the links to the neighbours; the next hop of each frame |
+//! | `link` | frames between neighbours, dialling, silence |
 //! | `ingress`, `pending`, `retry` | requests of this node's own clients; sent again where that helps |
 //! | `admission`, `charge` | back-pressure: the account of what clients use, and which of them are suspended |
 //! | `held` | FETCHes that wait until their clients may use more memory |
 //! | `readers` | the readers of this node's own clients, and what brings them their records |
-//! | `forward` | requests for other nodes; answers on their way |
+//! | `routed` | frames with a route: executed here, or forwarded |
 //! | `serve` | requests for this node, and what follows when an entry is applied: it passes on what `group` returns |
 //! | `group` | the topics of this node: changes, reads, and pushes to readers |
 //! | `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
@@ -32,7 +33,6 @@ mod drain;
 mod end;
 mod errors;
 mod event;
-mod forward;
 mod frames;
 mod group;
 mod held;
@@ -45,7 +45,8 @@ mod probe;
 mod readers;
 mod restore;
 mod retry;
-mod routing;
+mod routed;
+mod router;
 mod serve;
 mod sources;
 mod stats;
@@ -68,7 +69,7 @@ use group::Group;
 use pending::{Pending, PendingTable, State};
 use readers::Readers;
 use retry::Retries;
-use routing::RoutingTable;
+use router::Router;
 use stats::{Stats, Turns};
 use wall::Wall;
 use work::Work;
@@ -130,7 +131,7 @@ pub struct Node {
 #[derive(Debug)]
 struct Parts {
     conns: Conns,
-    routing: RoutingTable,
+    router: Router,
     pending: PendingTable<Pending>,
     /// Those among them that wait for another attempt.
     retries: Retries,
@@ -253,7 +254,7 @@ impl Node {
 
     /// Asserts the invariants. Tests and the simulator call it after every event.
     pub fn check(&self) {
-        self.parts.routing.check();
+        self.parts.router.check();
         self.parts.conns.check();
         self.parts.pending.check();
         let waiting = self.parts.pending.iter().filter(|(_, pending)| matches!(pending.state, State::Waiting { .. }));
@@ -277,7 +278,7 @@ impl Parts {
         let nodes = settings.dimension.nodes();
         Self {
             conns: Conns::new(settings.source_limits),
-            routing: RoutingTable::new(settings.id, settings.dimension),
+            router: Router::new(settings),
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
             pending: PendingTable::new(settings.instance as u16),
             retries: Retries::new(nodes),
@@ -342,8 +343,14 @@ impl Parts {
     }
 
     fn on_heard(&mut self, step: &Step<'_>, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.heard_us = step.now.monotonic_us;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match conn.peer {
+            Peer::Link { bit } => self.router.note_heard(bit, step.now.monotonic_us),
+            Peer::Handshaking { .. }
+            | Peer::Dialed { .. }
+            | Peer::Replacement { .. }
+            | Peer::Client(_)
+            | Peer::Leaving { .. } => conn.heard_us = step.now.monotonic_us,
         }
     }
 
@@ -360,7 +367,7 @@ impl Parts {
         match &mut conn.peer {
             Peer::Link { bit } => {
                 let bit = *bit;
-                self.routing.neighbour_mut(bit).full = true;
+                self.router.neighbour_mut(bit).full = true;
             }
             Peer::Client(_) => {
                 self.admission.fill(id);
@@ -375,7 +382,7 @@ impl Parts {
         match &mut conn.peer {
             Peer::Link { bit } => {
                 let bit = *bit;
-                self.routing.neighbour_mut(bit).full = false;
+                self.router.neighbour_mut(bit).full = false;
                 self.retry_soon(step);
             }
             Peer::Client(_) => {
@@ -397,7 +404,7 @@ impl Parts {
             }
             Peer::Dialed { node, .. } => self.redial_later(step, node),
             Peer::Replacement { bit, .. } => {
-                let replacement = &mut self.routing.neighbour_mut(bit).replacement;
+                let replacement = &mut self.router.neighbour_mut(bit).replacement;
                 *replacement = replacement.filter(|kept| *kept != id);
             }
             Peer::Client(client) => {

@@ -10,9 +10,9 @@ use crate::types::{ConnId, NodeId, RequestId, Source};
 #[derive(Debug)]
 pub(super) struct Conn {
     generation: u32,
-    /// Monotonic time of the last sign of life, in microseconds.
+    /// Monotonic time of the last sign of life, in microseconds. The router has that of a link.
     pub heard_us: u64,
-    /// Monotonic time in microseconds of the last frame sent, on a link, or of the last PING sent, to a client.
+    /// Monotonic time in microseconds of the last PING sent to a client; at first, when the connection was accepted.
     pub sent_us: u64,
     /// Where the connection comes from.
     pub source: Source,
@@ -140,13 +140,6 @@ impl Conns {
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         let conn = self.slots.get_mut(id.slot as usize)?.as_deref_mut()?;
         (conn.generation == id.generation).then_some(conn)
-    }
-
-    /// Records that a link is sent something.
-    pub(super) fn note_sent(&mut self, id: ConnId, monotonic_us: u64) {
-        if let Some(conn) = self.get_mut(id) {
-            conn.sent_us = monotonic_us;
-        }
     }
 
     /// Returns the client of a connection, or `None` when the connection is closed or the peer is not a client.

@@ -108,7 +108,7 @@ impl Parts {
         if let Stage::Parting { grace_us, deadline_us } = &mut self.drain {
             *grace_us = grace_us.filter(|at_us| *at_us > now_us);
             let (is_graced, is_late) = (grace_us.is_some(), *deadline_us <= now_us);
-            let has_parted = self.routing.has_parted() || !is_graced;
+            let has_parted = self.router.has_parted() || !is_graced;
             if has_parted && self.group.is_settled() || is_late {
                 self.drain = Stage::Done;
                 // Handshaking connections may have sent requests after their HELLO. None was accepted, which the

@@ -116,10 +116,10 @@ impl Parts {
         if self.queue_behind_waiting(step, origin) {
             return;
         }
-        let route = self.new_route(step, target, kind, TrafficClass::Bulk, origin);
-        match self.send_frame(step, frame.into_frame(), route) {
+        let route = step.settings.new_route(target, kind, TrafficClass::Bulk, origin);
+        match self.router.send(step, frame.into_frame(), route) {
             Ok(conn) => self.note_sent(step, origin, conn),
-            Err(refusal) => self.complete(step, origin, *refusal),
+            Err(stuck) => self.complete(step, origin, stuck.response(step.settings)),
         }
     }
 

@@ -106,7 +106,7 @@ impl Parts {
 
     /// Makes the replacement link, if there is one, the link, because the old connection is closed.
     pub(super) fn admit_replacement(&mut self, step: &mut Step<'_>, bit: u8) {
-        let Some(id) = self.routing.neighbour_mut(bit).replacement.take() else { return };
+        let Some(id) = self.router.neighbour_mut(bit).replacement.take() else { return };
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let Peer::Replacement { instance, request_id, .. } = conn.peer {
             let answer = self.hello_to_neighbour(step, step.settings.id.across(bit));
@@ -119,7 +119,7 @@ impl Parts {
     pub(super) fn refuse_replacement(&mut self, step: &mut Step<'_>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let Peer::Replacement { request_id, bit, .. } = conn.peer {
-            let node = step.settings.name(self.routing.neighbour(bit).node);
+            let node = step.settings.name(self.router.neighbour(bit).node);
             let message = format!("node {node} is connected and alive; two processes have the same --id");
             self.refuse_hello(step, id, request_id, Status::DuplicateNode, &message);
         }
@@ -216,7 +216,7 @@ impl Parts {
     }
 
     fn welcome_node(&mut self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, hello: &Hello, bit: u8) {
-        let link = self.routing.neighbour(bit);
+        let link = self.router.neighbour(bit);
         if link.node < step.settings.id {
             let message = "the larger id dials; this node dials you";
             return self.refuse_hello(step, id, request_id, Status::NotANeighbour, message);
@@ -227,19 +227,19 @@ impl Parts {
             return self.close(step, id, End::Stale);
         }
         self.on_hello_topics(step, bit, hello);
-        let link = self.routing.neighbour(bit);
+        let link = self.router.neighbour(bit);
         match link.conn {
             None => {}
             // It is the same instance of the neighbour, so it has noticed the loss of the old connection.
             Some(old) if link.instance == hello.instance => self.close(step, old, End::Replaced),
-            Some(old) => {
+            Some(_) => {
                 let deadline_us = step.now.after_us(DUPLICATE_PROBE_US);
                 let instance = hello.instance;
                 self.conns.set_peer(id, Peer::Replacement { instance, request_id, bit, deadline_us });
-                if let Some(earlier) = self.routing.neighbour_mut(bit).replacement.replace(id) {
+                if let Some(earlier) = self.router.neighbour_mut(bit).replacement.replace(id) {
                     self.refuse_replacement(step, earlier);
                 }
-                return self.ping(step, old);
+                return self.router.ping(step, bit);
             }
         }
         let answer = self.hello_to_neighbour(step, step.settings.id.across(bit));
@@ -286,7 +286,7 @@ impl Parts {
 
     /// Returns this node's HELLO for a neighbour, which also states how many topics this node and that neighbour hold.
     fn hello_to_neighbour(&self, step: &Step<'_>, node: NodeId) -> Hello {
-        let known = step.settings.id.edge_to(node).map(|bit| self.routing.neighbour(bit).topics.0);
+        let known = step.settings.id.edge_to(node).map(|bit| self.router.neighbour(bit).topics.0);
         Hello {
             topics: Some(self.topics_held()),
             topics_known: known.filter(|known| *known > 0),

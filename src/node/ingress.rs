@@ -13,6 +13,7 @@ use super::frames::malformed;
 use super::pending::{Pending, State};
 use super::readers::{PendingReader, opens_reader};
 use super::retry::{is_not_applied, is_of_one_attempt, is_repeatable};
+use super::router::Stuck;
 use super::sources::SourceLimits;
 use super::{Parts, Step};
 use crate::cube;
@@ -175,7 +176,7 @@ impl Parts {
             return Ok(());
         }
         let origin = if is_noted { self.note(step, asked, frame, request, &destination)? } else { NO_ORIGIN };
-        let mut route = self.new_route(step, target, kind, TrafficClass::Bulk, origin);
+        let mut route = step.settings.new_route(target, kind, TrafficClass::Bulk, origin);
         route.ttl = ttl.unwrap_or(u16::MAX).min(route.ttl);
         if is_here && is_oneway {
             self.serve(step, request, frame, ReplyTo::Nobody, &route);
@@ -184,12 +185,13 @@ impl Parts {
             self.serve(step, request, frame, ReplyTo::Client(asked), &route);
         } else if ttl.is_none() && self.queue_behind_waiting(step, origin) {
             // It is sent after the requests for this target that already wait.
-        } else if ttl.is_none() && self.routing.is_held(target, step.now.monotonic_us) {
-            self.reply(step, ReplyTo::new(&frame.header, &route), self.unreachable(step, target));
+        } else if ttl.is_none() && self.router.is_held(target, step.now.monotonic_us) {
+            let unreachable = Stuck::unreachable(step.settings, target).response(step.settings);
+            self.reply(step, ReplyTo::new(&frame.header, &route), unreachable);
         } else if let Some(other) = other {
-            match self.send_frame(step, other, route) {
+            match self.router.send(step, other, route) {
                 Ok(conn) => self.note_sent(step, origin, conn),
-                Err(refusal) => self.complete(step, origin, *refusal),
+                Err(stuck) => self.complete(step, origin, stuck.response(step.settings)),
             }
         } else if let Some(conn) = self.forward(step, frame, route)
             && is_noted
@@ -264,7 +266,7 @@ impl Parts {
         }
         let Some(pending) = self.pending.get_mut(origin) else { return };
         let (target, opcode, is_refused) = (pending.target, pending.asked.opcode, is_not_applied(status));
-        self.routing.note_reached(target, status != Status::Unreachable.number(), step.now.monotonic_us);
+        self.router.note_reached(target, status != Status::Unreachable.number(), step.now.monotonic_us);
         if (is_refused || status == Status::SequenceGap.number())
             && let Some(refusal) = Self::answer_of(opcode, frame)
             && self.keep_refused(step, origin, refusal).is_ok()
@@ -354,7 +356,7 @@ impl Parts {
         }
         let Some(target) = self.pending.get_mut(origin).map(|pending| pending.target) else { return };
         if response.status() == Status::Unreachable.number() {
-            self.routing.note_reached(target, false, step.now.monotonic_us);
+            self.router.note_reached(target, false, step.now.monotonic_us);
         }
         let Err(response) = self.keep_refused(step, origin, response) else { return };
         let Some(Pending { asked, is_unsure, .. }) = self.take_pending(step, origin) else { return };

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::call::Answer;
+use super::router::ends_of;
 use super::{Parts, Step};
 use crate::limits::NODES_PAGE_MAX;
 use crate::types::NodeId;
@@ -15,12 +16,12 @@ impl Parts {
     }
 
     pub(super) fn traced(&self, step: &Step<'_>, route: &Route) -> Answer {
-        let down = self.links_of(&route.down);
+        let down = ends_of(&route.down);
         Answer::Now(Response::Traced(Probe { node: step.settings.id.index(), hops: route.hops, down }))
     }
 
     pub(super) fn view(&self, step: &Step<'_>) -> Answer {
-        let links = self.routing.neighbours().iter().map(|link| LinkView {
+        let links = self.router.neighbours().iter().map(|link| LinkView {
             node: link.node.index(),
             up: link.conn.is_some(),
             address: self.address(step, link.node),
@@ -42,7 +43,7 @@ impl Parts {
     pub(super) fn nodes(&self, step: &Step<'_>, from: u16) -> Answer {
         let (here, dimension) = (step.settings.id, step.settings.dimension);
         let link = |node: NodeId| match here.edge_to(node) {
-            Some(bit) if self.routing.neighbour(bit).conn.is_some() => LinkState::Up,
+            Some(bit) if self.router.neighbour(bit).conn.is_some() => LinkState::Up,
             Some(_) => LinkState::Down,
             None if node == here => LinkState::Itself,
             None => LinkState::Distant,
@@ -73,7 +74,7 @@ impl Parts {
         let memory = self.group.topics().cost();
         let gauges = [
             ("uptime_ms", self.clock.uptime_ms(step.now)),
-            ("links", self.routing.up() as u64),
+            ("links", self.router.up() as u64),
             ("clients", self.conns.clients() as u64),
             ("inflight", self.admission.inflight()),
             ("charged_bytes", self.admission.reserved()),
@@ -93,7 +94,7 @@ impl Parts {
             ("turn_longest_us", step.turns.longest_us()),
         ];
         let mut text: String = gauges.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
-        for (bit, link) in self.routing.neighbours().iter().enumerate() {
+        for (bit, link) in self.router.neighbours().iter().enumerate() {
             let _ = write!(text, "link_{bit}_frames_in {}\nlink_{bit}_bytes_in {}\n", link.frames, link.bytes);
         }
         text.push_str(&step.stats.lines());

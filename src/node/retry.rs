@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 
 use super::ingress::Asked;
 use super::pending::{Pending, State};
+use super::router::Stuck;
 use super::{Parts, Step};
 use crate::limits::{
     RETRY_AFTER_LOSS_US, RETRY_FIRST_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_MOST_US, RETRY_SILENCE_US,
@@ -193,7 +194,7 @@ impl Parts {
         // An earlier batch, which still waits in this lane, may fill the gap.
         let is_early = status == Status::SequenceGap.number() && self.retries.has_before(lane, number);
         let is_over = pending.is_over(now_us, status == Status::Unreachable.number());
-        let is_hopeless = is_over || self.routing.unreachable_for_us(target, now_us) >= RETRY_FOR_US;
+        let is_hopeless = is_over || self.router.unreachable_for_us(target, now_us) >= RETRY_FOR_US;
         if pending.frame.is_none() || is_hopeless || !is_early && !is_not_applied(status) {
             return Err(refusal);
         }
@@ -297,7 +298,7 @@ impl Parts {
     fn due(&self, pending: &Pending, now_us: u64, tested: &mut NodeSet) -> Option<Due> {
         let target = pending.target;
         let State::Sent { give_up_us } = pending.state else {
-            let unreachable_us = self.routing.unreachable_for_us(target, now_us);
+            let unreachable_us = self.router.unreachable_for_us(target, now_us);
             let is_over = pending.is_over(now_us, unreachable_us > 0) || unreachable_us >= RETRY_FOR_US;
             return is_over.then_some(Due::GiveUp);
         };
@@ -350,10 +351,10 @@ impl Parts {
         step.stats.requests_repeated += u64::from(pending.via.is_some());
         pending.state = State::SENT;
         let Some(origin) = self.pending.renew(origin) else { return };
-        let route = self.new_route(step, target, kind, TrafficClass::Bulk, origin);
-        match self.send_frame(step, frame.into_frame(), route) {
+        let route = step.settings.new_route(target, kind, TrafficClass::Bulk, origin);
+        match self.router.send(step, frame.into_frame(), route) {
             Ok(conn) => self.note_sent(step, origin, conn),
-            Err(refusal) => self.complete(step, origin, *refusal),
+            Err(stuck) => self.complete(step, origin, stuck.response(step.settings)),
         }
     }
 
@@ -372,8 +373,8 @@ impl Parts {
 
     /// Returns the refusal of a request that was never sent, because those before it were not taken.
     fn waited_in_vain(&self, step: &Step<'_>, target: NodeId) -> Response {
-        if self.routing.unreachable_for_us(target, step.now.monotonic_us) > 0 {
-            return self.unreachable(step, target);
+        if self.router.unreachable_for_us(target, step.now.monotonic_us) > 0 {
+            return Stuck::unreachable(step.settings, target).response(step.settings);
         }
         let message = format!("too many requests wait for node {}", step.settings.name(target));
         step.settings.overloaded(message).retry_after(100).into()

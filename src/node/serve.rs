@@ -5,7 +5,7 @@ use super::frames::{decode, malformed};
 use super::group::{Applied, EndOfTopic, Finished, Lookup, NewRecords};
 use super::news::News;
 use super::readers::Effect;
-use super::{Parts, Step};
+use super::{Parts, Settings, Step};
 use crate::limits::ANNOUNCE_US;
 use crate::record::{Entry, Found, Unreadable};
 use crate::types::{NodeId, NodeSet, Offset, TopicId};
@@ -131,8 +131,8 @@ impl Parts {
         while let Some(NewRecords { span, frame, targets }) = self.group.next_push(step, id, from, is_read_here) {
             from = span.end;
             if let Some(targets) = targets {
-                let route = self.multicast_route(step, targets, TrafficClass::Bulk);
-                self.fan_out(step, &route, News::Made(&frame));
+                let route = multicast_route(step.settings, targets, TrafficClass::Bulk);
+                self.router.multicast(step, &route, News::Made(&frame));
             }
             self.readers.deliver(step, &self.admission, span, News::Made(&frame));
         }
@@ -142,8 +142,8 @@ impl Parts {
     fn push_end(&mut self, step: &mut Step<'_>, id: TopicId) {
         let EndOfTopic { error, frame } = self.group.end_feeds(step, id);
         if let Some((frame, targets)) = frame {
-            let route = self.multicast_route(step, targets, TrafficClass::Control);
-            self.fan_out(step, &route, News::Made(&frame));
+            let route = multicast_route(step.settings, targets, TrafficClass::Control);
+            self.router.multicast(step, &route, News::Made(&frame));
         }
         self.readers.end(step, id, &error);
     }
@@ -174,18 +174,18 @@ impl Parts {
             Effect::Report { home, frame } => {
                 // A FEED that is lost is sent again.
                 let sent = self.send_request(step, home, TrafficClass::Control, Origin::from_number(0), frame);
-                if sent.is_err_and(|response| response.status() == Status::Unreachable.number()) {
+                if sent.is_err_and(|stuck| stuck.is_unreachable()) {
                     self.readers.note_unreachable(step, home);
                 }
             }
-            Effect::Fetch { home, origin, .. } if self.routing.is_held(home, step.now.monotonic_us) => {
+            Effect::Fetch { home, origin, .. } if self.router.is_held(home, step.now.monotonic_us) => {
                 self.readers.on_pull_failed(step, origin);
             }
             Effect::Fetch { home, origin, frame } => {
                 step.stats.pulls += 1;
-                if let Err(response) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
-                    if response.status() == Status::Unreachable.number() {
-                        self.routing.note_reached(home, false, step.now.monotonic_us);
+                if let Err(stuck) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
+                    if stuck.is_unreachable() {
+                        self.router.note_reached(home, false, step.now.monotonic_us);
                         self.readers.note_unreachable(step, home);
                     }
                     self.readers.on_pull_failed(step, origin);
@@ -205,13 +205,13 @@ impl Parts {
     /// Handles the answer of another node to a fetch for readers.
     pub(super) fn on_pulled(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
         if let Some((home, is_reached)) = self.readers.on_pulled(step, &self.admission, frame, origin) {
-            self.routing.note_reached(home, is_reached, step.now.monotonic_us);
+            self.router.note_reached(home, is_reached, step.now.monotonic_us);
         }
     }
 
     /// Tells all other nodes once that this one has started, when its links are up.
     pub(super) fn announce_start(&mut self, step: &mut Step<'_>) {
-        let (up, bits) = (self.routing.up(), usize::from(step.settings.dimension.bits()));
+        let (up, bits) = (self.router.up(), usize::from(step.settings.dimension.bits()));
         let is_late = self.clock.uptime_ms(step.now) * 1000 >= ANNOUNCE_US;
         if up == 0 || up < bits && !is_late {
             return;
@@ -225,10 +225,9 @@ impl Parts {
     pub(super) fn send_heads(&mut self, step: &mut Step<'_>, node: NodeId, frame: Frame<'static>) {
         let _ = self.send_request(step, node, TrafficClass::Control, Origin::from_number(0), frame);
     }
+}
 
-    fn multicast_route(&self, step: &Step<'_>, targets: NodeSet, class: TrafficClass) -> Route {
-        let mut route = self.new_route(step, step.settings.id, Kind::Multicast, class, Origin::from_number(0));
-        route.targets = targets;
-        route
-    }
+fn multicast_route(settings: &Settings, targets: NodeSet, class: TrafficClass) -> Route {
+    let route = settings.new_route(settings.id, Kind::Multicast, class, Origin::from_number(0));
+    Route { targets, ..route }
 }

@@ -47,3 +47,5 @@ mod sent;
 mod sources;
 mod topics;
 mod work;
+
+pub(super) use harness::settings;

@@ -1,9 +1,10 @@
 //! The tick: everything that happens because time passes. It runs every [`TICK_US`]; nothing has a timer of its own.
 
+use super::action::{Action, Packet};
 use super::conns::{Conn, Peer};
 use super::{Parts, Step};
 use crate::limits::{CLOCK_ASK_US, HEADS_US, PAUSED_PING_US, TICK_US};
-use crate::types::{ConnId, Now};
+use crate::types::{ConnId, Now, RequestId};
 use crate::wire::Status;
 
 /// How overdue a tick must be, in microseconds, before it counts as a stall of this process. The silence of the peers
@@ -110,6 +111,7 @@ impl Parts {
                 *is_stale = true;
             }
         }
+        self.router.forgive_silence(now.monotonic_us);
         self.readers.forgive_homes(now.monotonic_us);
     }
 
@@ -130,11 +132,19 @@ impl Parts {
                 Some(Peer::Replacement { bit, .. }) => Some(*bit),
                 _ => None,
             };
-            match challenged.and_then(|bit| self.routing.neighbour(bit).conn) {
+            match challenged.and_then(|bit| self.router.neighbour(bit).conn) {
                 // The old link has shown no sign of life. Its end admits the replacement link.
                 Some(old) => self.refuse(step, old, Status::KeepaliveTimeout, "another connection replaces this one"),
                 None => self.refuse(step, id, Status::HelloRequired, "no HELLO came in time"),
             }
+        }
+    }
+
+    fn ping_client(&mut self, step: &mut Step<'_>, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.sent_us = step.now.monotonic_us;
+            let token = RequestId(step.now.monotonic_us);
+            step.out.push(Action::Send { conn: id, request_id: token, route: None, packet: Packet::Ping });
         }
     }
 
@@ -156,7 +166,7 @@ impl Parts {
             .collect();
         for (id, due) in due {
             match due {
-                Due::Ping => self.ping(step, id),
+                Due::Ping => self.ping_client(step, id),
                 Due::End(status, message) => {
                     step.stats.clients_silent += 1;
                     self.refuse(step, id, status, message);

@@ -55,6 +55,26 @@ pub(super) enum Section {
     Payload,
 }
 
+/// Returns the settings of a node of a cube.
+pub(in crate::node) fn settings(id: u16, dimension: u8) -> Settings {
+    let dimension = Dimension::new(dimension).unwrap();
+    Settings {
+        id: NodeId::new(id, dimension).unwrap(),
+        dimension,
+        cluster: String::new(),
+        software: String::new(),
+        addresses: Vec::new(),
+        instance: 0x1234_5678,
+        seed: 1,
+        memory_bytes: u64::MAX,
+        retention: Retention::default(),
+        durability: Durability::Memory,
+        clients_max: CLIENTS,
+        handshakes_max: HANDSHAKES,
+        source_limits: SourceLimits::default(),
+    }
+}
+
 /// Returns names of topics whose home is a node.
 pub(super) fn names(home: u16, dimension: u8) -> impl Iterator<Item = String> {
     let dimension = Dimension::new(dimension).unwrap();
@@ -153,23 +173,7 @@ impl Harness {
 
     /// A node other than number 0, with all links down.
     pub(super) fn at_vertex(id: u16, dimension: u8) -> Self {
-        let dimension = Dimension::new(dimension).unwrap();
-        let settings = Settings {
-            id: NodeId::new(id, dimension).unwrap(),
-            dimension,
-            cluster: String::new(),
-            software: String::new(),
-            addresses: Vec::new(),
-            instance: 0x1234_5678,
-            seed: 1,
-            memory_bytes: u64::MAX,
-            retention: Retention::default(),
-            durability: Durability::Memory,
-            clients_max: CLIENTS,
-            handshakes_max: HANDSHAKES,
-            source_limits: SourceLimits::default(),
-        };
-        Self::with(settings)
+        Self::with(settings(id, dimension))
     }
 
     /// A node with its link up and a memory limit.

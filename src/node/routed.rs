@@ -1,0 +1,96 @@
+//! Frames with a route that arrive on a link: they are executed or completed here, or forwarded. Responses to them.
+
+use super::action::Packet;
+use super::call::ReplyTo;
+use super::news::News;
+use super::router::Stuck;
+use super::{Parts, Step};
+use crate::cube;
+use crate::types::{ConnId, NodeId};
+use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Response, Route, Status, TrafficClass};
+
+impl Parts {
+    /// Handles a frame with a route that was received on a link: executes or completes it here, or forwards it.
+    pub(super) fn on_routed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) {
+        let Some(route) = &frame.route else { return };
+        let opcode = Opcode::from_number(frame.header.opcode);
+        if route.kind == Kind::Multicast {
+            self.router.multicast(step, route, News::Handled(frame));
+            if route.targets.contains(step.settings.id) {
+                self.readers.on_push(step, &self.admission, frame, route.source);
+            }
+        } else if route.target != step.settings.id {
+            step.stats.forwarded += 1;
+            self.forward(step, frame, route.clone());
+        } else if frame.header.flags.has(Flags::RESPONSE) {
+            match opcode {
+                Some(Opcode::Feed) => self.readers.on_fed(step, frame, route.source),
+                Some(Opcode::Heads) if frame.header.status == Status::Ok.number() => {
+                    self.group.on_heads_answered(route.source);
+                }
+                Some(Opcode::Heads) => {}
+                _ if self.readers.has_asked(route.origin) => self.on_pulled(step, frame, route.origin),
+                _ => self.on_response(step, frame, route.origin),
+            }
+        } else if opcode.is_some_and(Opcode::is_push) {
+            self.readers.on_push(step, &self.admission, frame, route.source);
+        } else {
+            self.on_request(step, frame, route);
+        }
+    }
+
+    /// Forwards the frame of this event along its route, and returns the link that it was sent on. If that fails, the
+    /// source of a request gets an error; a response is dropped and counted.
+    pub(super) fn forward(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: Route) -> Option<ConnId> {
+        let reply = ReplyTo::new(&frame.header, &route);
+        match self.router.forward(step, frame, route) {
+            Ok(conn) => Some(conn),
+            Err(_) if frame.header.flags.has(Flags::RESPONSE) => {
+                step.stats.responses_lost += 1;
+                None
+            }
+            Err(stuck) => {
+                self.reply(step, reply, stuck.response(step.settings));
+                None
+            }
+        }
+    }
+
+    /// Sends the response to a request back to its ingress, or to the client if this node is the ingress.
+    pub(super) fn reply(&mut self, step: &mut Step<'_>, to: ReplyTo, response: Response) {
+        match to {
+            ReplyTo::Client(asked) => self.finish(step, asked, response),
+            ReplyTo::Ingress { source, origin, .. } if source == step.settings.id => {
+                self.complete(step, origin, response);
+            }
+            ReplyTo::Ingress { source, origin, request_id, opcode, class, dimension } => {
+                let mut route = step.settings.new_route(source, Kind::Node, class, origin);
+                (route.dimension, route.ttl) = (dimension, cube::hops_limit(dimension));
+                let packet = Packet::Response(opcode, response);
+                if self.router.respond(step, request_id, packet, route).is_err() {
+                    step.stats.responses_lost += 1;
+                }
+            }
+            ReplyTo::Nobody => {
+                step.stats.oneways_dropped += u64::from(matches!(response, Response::Error(_)));
+            }
+        }
+    }
+
+    /// Sends a request of this node's own to a node.
+    ///
+    /// # Errors
+    /// The reason why it cannot be sent, which is counted.
+    pub(super) fn send_request(
+        &mut self,
+        step: &mut Step<'_>,
+        target: NodeId,
+        class: TrafficClass,
+        origin: Origin,
+        frame: Frame<'static>,
+    ) -> Result<(), Stuck> {
+        let kind = if class == TrafficClass::Bulk { Kind::Group } else { Kind::Node };
+        let route = step.settings.new_route(target, kind, class, origin);
+        self.router.send(step, frame, route).map(drop)
+    }
+}
