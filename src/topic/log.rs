@@ -292,7 +292,8 @@ impl TopicLog {
         if retention.records > 0 && kept > retention.records {
             self.trim(Offset(self.next.0 - retention.records));
         }
-        if retention.bytes > 0 {
+        // The sum of all marks is at least what is retained, and looking at it is all that most batches need.
+        if retention.bytes > 0 && self.marks.total_bytes() > retention.bytes {
             self.trim(self.marks.cut_by_bytes(self.first, self.next, retention.bytes));
         }
     }

@@ -97,6 +97,11 @@ impl Marks {
         }
     }
 
+    /// Returns the size in bytes of the records of all marks, of which the oldest may be partly trimmed.
+    pub(super) const fn total_bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Returns the append time of the first record of the oldest mark, or 0 when there is none.
     pub(super) fn first_us(&self) -> u64 {
         self.marks.front().map_or(0, |oldest| oldest.first_us)
