@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use dht_protocol::cube;
-use dht_protocol::types::{Dimension, NodeId, RequestId, TopicName};
-use dht_protocol::wire::{DecodeError, Hello, Opcode, Request, Response, Status};
+use dht_protocol::types::{Dimension, NodeId, RequestId};
+use dht_protocol::wire::{Hello, Opcode, Request, Response, Status};
 
 use crate::address::Address;
 use crate::builder::Builder;
@@ -14,7 +13,7 @@ use crate::session::call::Repeat;
 use crate::session::channel::Channel;
 use crate::session::cluster::{Action, Event, Session, Watching};
 use crate::session::deadline::Deadline;
-use crate::session::incoming::{Answer, Incoming};
+use crate::session::incoming::Answer;
 use crate::session::tap::Direction;
 use crate::stream::Stream;
 
@@ -165,12 +164,12 @@ impl Client {
 
     /// Returns the error for a response of the wrong kind.
     pub(crate) fn mismatch(&self, opcode: Opcode) -> Error {
-        self.fault(Fault::Answer { opcode })
+        self.session.mismatch(opcode)
     }
 
     /// Returns the error for a violation of the protocol by the current or last node.
     pub(crate) fn fault(&self, fault: Fault) -> Error {
-        Error::Protocol { server: self.session.last_server().to_owned(), fault }
+        self.session.fault(fault)
     }
 
     // --- the connection ---
@@ -200,31 +199,14 @@ impl Client {
         self.session.connection_number()
     }
 
-    /// Returns the number of servers to try: the listed ones and those that were learned.
-    pub(crate) fn servers(&self) -> usize {
-        self.session.servers()
+    /// Returns the session.
+    pub(crate) const fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 
     /// Returns the address of the current or last node.
     pub(crate) fn last_server(&self) -> &str {
         self.session.last_server()
-    }
-
-    /// Returns the home of a topic in the cube of the current or last connection.
-    pub(crate) fn home(&self, topic: &str) -> Option<NodeId> {
-        let dimension = self.session.dimension()?;
-        TopicName::new(topic).ok().map(|name| cube::home(name, dimension))
-    }
-
-    /// Converts a node's number in an EVENT.
-    ///
-    /// # Errors
-    /// Returns [`Error::Protocol`] if the cube has no such node.
-    pub(crate) fn node_of(&self, number: u16) -> Result<NodeId, Error> {
-        let node = self.session.dimension().and_then(|dimension| NodeId::new(number, dimension));
-        node.ok_or_else(|| {
-            self.fault(Fault::Decode { opcode: Opcode::Event, error: DecodeError::Value { field: "node" } })
-        })
     }
 
     /// Abandons a request of the current connection: its response is ignored.
@@ -240,14 +222,6 @@ impl Client {
     /// Returns the reason why the connection has failed meanwhile.
     pub(crate) fn received(&mut self) -> Result<Option<Answer>, Error> {
         self.session.next_answer()
-    }
-
-    /// Like [`Self::received`], but also returns pushes.
-    ///
-    /// # Errors
-    /// As [`Self::received`].
-    pub(crate) fn received_any(&mut self) -> Result<Option<Incoming>, Error> {
-        self.session.next_incoming()
     }
 
     /// Waits for the next response.
@@ -269,25 +243,44 @@ impl Client {
         self.drive(deadline, |session| session.next_answer().transpose()).transpose()
     }
 
-    /// Waits for the next response or push, and gives up a node that has stopped.
-    ///
-    /// # Errors
-    /// As [`Self::received`].
-    pub(crate) fn receive_any(&mut self, deadline: Deadline) -> Result<Option<Incoming>, Error> {
-        self.session.set_watching(Watching::Within(None));
-        self.drive(deadline, |session| session.next_incoming().transpose()).transpose()
-    }
-
     // --- the driver ---
 
     /// Runs the session until `done` returns something or the deadline passes.
     fn drive<T>(&mut self, deadline: Deadline, mut done: impl FnMut(&mut Session) -> Option<T>) -> Option<T> {
+        self.drive_with(deadline, |session, _| done(session).ok_or(Deadline::NEVER))
+    }
+
+    /// Runs the session until `done` returns something or the deadline passes, and gives up a node that has stopped.
+    /// Until it is done it returns the time at which to call it again.
+    pub(crate) fn drive_watched<T>(
+        &mut self,
+        deadline: Deadline,
+        done: impl FnMut(&mut Session, Instant) -> Result<T, Deadline>,
+    ) -> Option<T> {
+        self.check_idle();
+        self.session.set_watching(Watching::Within(None));
+        self.drive_with(deadline, done)
+    }
+
+    fn drive_with<T>(
+        &mut self,
+        deadline: Deadline,
+        mut done: impl FnMut(&mut Session, Instant) -> Result<T, Deadline>,
+    ) -> Option<T> {
+        let mut is_last = false;
         loop {
-            self.act();
-            if let Some(result) = done(&mut self.session) {
-                return Some(result);
+            let wake = match done(&mut self.session, now()) {
+                Ok(result) => return Some(result),
+                Err(wake) => wake,
+            };
+            if self.act() {
+                continue;
             }
-            let until = deadline.earlier(self.session.wake_at());
+            if is_last {
+                self.flush(); // a PING
+                return None;
+            }
+            let until = deadline.earlier(wake).earlier(self.session.wake_at());
             let has_moved = match (&mut self.stream, self.session.bytes()) {
                 (Some(stream), Some(bytes)) => stream.exchange(bytes, until),
                 _ => {
@@ -297,17 +290,15 @@ impl Client {
             };
             self.used = now();
             self.session.handle(Event::Progress, self.used);
-            if !has_moved && deadline.is_over() {
-                self.act();
-                self.flush(); // a PING
-                return done(&mut self.session);
-            }
+            is_last = !has_moved && deadline.is_over();
         }
     }
 
-    /// Does what the session asks for.
-    fn act(&mut self) {
+    /// Does what the session asks for. Returns true if there was anything.
+    fn act(&mut self) -> bool {
+        let mut has_acted = false;
         while let Some(action) = self.session.next_action() {
+            has_acted = true;
             match action {
                 Action::Close => self.stream = None,
                 Action::Connect(address, deadline) => {
@@ -322,6 +313,7 @@ impl Client {
                 }
             }
         }
+        has_acted
     }
 
     /// Writes what the socket takes at once.

@@ -31,10 +31,9 @@
 //! | `topics`, `publish`, `fetch`, `nodes`, `trace` | the operations |
 //! | `producer` | many batches in flight, each stored once and in order |
 //! | `subscriber`, `subscriptions` | new records of topics as they are published, each once and in order |
-//! | `subscription`, `lifeline` | their parts: one topic's cursor and credit; a connection that is re-established |
-//! | `notice` | whether records of a subscription can arrive |
+//! | `item`, `notice` | what readers and subscribers get |
 //! | `connection` | the layer below: requests out, responses and pushes in, without retries |
-//! | `session` | connecting, failover, retries, frames: all decisions, without sockets and without a clock |
+//! | `session` | connecting, failover, retries, subscriptions: decisions, without sockets and without a clock |
 //! | `stream` | the socket |
 //! | `address`, `error`, `clock` | addresses, errors, deadlines |
 //!
@@ -51,7 +50,7 @@ mod error;
 #[cfg(test)]
 mod fake;
 mod fetch;
-mod lifeline;
+mod item;
 mod nodes;
 mod notice;
 mod producer;
@@ -59,7 +58,6 @@ mod publish;
 mod session;
 mod stream;
 mod subscriber;
-mod subscription;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -71,7 +69,8 @@ pub use builder::Builder;
 pub use client::Client;
 pub use connection::Connection;
 pub use error::{Error, Fault, Loss};
-pub use fetch::{Fetch, Item, Message, Records};
+pub use fetch::{Fetch, Records};
+pub use item::{Item, Message};
 pub use nodes::{Cluster, Edge, KnownNode, Listing, Member, NodeAnswer, Pong};
 pub use notice::{Notice, WaitReason};
 pub use producer::{Ack, Producer};
@@ -79,9 +78,10 @@ pub use publish::Batch;
 pub use session::deadline::Deadline;
 pub use session::handshake::Introduction;
 pub use session::incoming::{Answer, Incoming, Pushed};
+pub use session::streams::Delivery;
 pub use session::tap::Direction;
 pub use subscriber::Subscriber;
-pub use subscriptions::{Delivery, Subscriptions};
+pub use subscriptions::Subscriptions;
 pub use topics::Trimmed;
 pub use trace::{Hop, Trace};
 

@@ -18,6 +18,8 @@
 //! | `cluster` | the session: a connection to whichever server answers, and calls |
 //! | `servers` | the order of the servers, and one attempt to connect to any of them |
 //! | `call`, `request`, `backoff` | a request with its retries |
+//! | `streams`, `subscription` | subscriptions that survive lost connections: cursors, credit, notices |
+//! | `lifeline` | when to reconnect, and when to report that no server answers |
 //! | `channel` | an open connection, without retries |
 //! | `handshake` | HELLO, its answer, and refusals |
 //! | `buffers` | bytes that have arrived and bytes to be sent |
@@ -38,9 +40,12 @@ pub(crate) mod deadline;
 pub(crate) mod grants;
 pub(crate) mod handshake;
 pub(crate) mod incoming;
+pub(crate) mod lifeline;
 pub(crate) mod pending;
 pub(crate) mod request;
 pub(crate) mod servers;
+pub(crate) mod streams;
+pub(crate) mod subscription;
 pub(crate) mod tap;
 #[cfg(test)]
 mod tests;

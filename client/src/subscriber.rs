@@ -8,7 +8,8 @@ use dht_protocol::wire::request::Start;
 use crate::client::Client;
 use crate::error::Error;
 use crate::session::deadline::Deadline;
-use crate::subscriptions::{Delivery, Subscriptions};
+use crate::session::streams::Delivery;
+use crate::subscriptions::Subscriptions;
 
 /// An iterator over the records of topics as they arrive; see [`Client::subscribe`].
 ///

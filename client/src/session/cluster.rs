@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
-use dht_protocol::types::{Dimension, RequestId};
-use dht_protocol::wire::{Request, Response, Status};
+use dht_protocol::cube;
+use dht_protocol::types::{Dimension, NodeId, RequestId, TopicName};
+use dht_protocol::wire::{DecodeError, Opcode, Request, Response, Status};
 use fastrand::Rng;
 
 use crate::address::Address;
-use crate::error::{Error, Loss};
+use crate::error::{Error, Fault, Loss};
 use crate::session::buffers::Buffers;
 use crate::session::call::{Call, Outcome, Repeat, State};
 use crate::session::channel::Channel;
@@ -204,6 +205,22 @@ impl Session {
         }
     }
 
+    /// Returns the deadline for the response to a request that is made now.
+    pub(crate) fn deadline(&self, now: Instant) -> Deadline {
+        let timeout = self.settings.timeout;
+        if timeout.is_zero() { Deadline::NEVER } else { Deadline::at(now, timeout) }
+    }
+
+    /// Returns true while there is no connection and none is being made.
+    pub(crate) const fn is_closed(&self) -> bool {
+        matches!(self.link, Link::Closed)
+    }
+
+    /// Returns true while a connection is being made.
+    pub(crate) const fn is_connecting(&self) -> bool {
+        matches!(self.link, Link::Connecting(_) | Link::Greeting(..))
+    }
+
     /// Returns the open connection.
     pub(crate) fn channel(&self) -> Option<&Channel> {
         if let Link::Open(channel) = &self.link { Some(channel) } else { None }
@@ -256,9 +273,31 @@ impl Session {
         self.last.as_ref().map_or("", |(server, _)| server)
     }
 
-    /// Returns the dimension of the cube, as the current or last node said it.
-    pub(crate) fn dimension(&self) -> Option<Dimension> {
-        self.last.as_ref().map(|(_, dimension)| *dimension)
+    /// Returns the home of a topic in the cube of the current or last connection.
+    pub(crate) fn home(&self, topic: &str) -> Option<NodeId> {
+        let (_, dimension) = self.last.as_ref()?;
+        TopicName::new(topic).ok().map(|name| cube::home(name, *dimension))
+    }
+
+    /// Converts a node's number in an EVENT.
+    ///
+    /// # Errors
+    /// Returns [`Error::Protocol`] if the cube has no such node.
+    pub(crate) fn node_of(&self, number: u16) -> Result<NodeId, Error> {
+        let node = self.last.as_ref().and_then(|(_, dimension)| NodeId::new(number, *dimension));
+        node.ok_or_else(|| {
+            self.fault(Fault::Decode { opcode: Opcode::Event, error: DecodeError::Value { field: "node" } })
+        })
+    }
+
+    /// Returns the error for a response of the wrong kind.
+    pub(crate) fn mismatch(&self, opcode: Opcode) -> Error {
+        self.fault(Fault::Answer { opcode })
+    }
+
+    /// Returns the error for a violation of the protocol by the current or last node.
+    pub(crate) fn fault(&self, fault: Fault) -> Error {
+        Error::Protocol { server: self.last_server().to_owned(), fault }
     }
 
     /// Takes the reason why the connection failed.

@@ -263,7 +263,7 @@ fn a_client_with_only_listed_servers_does_not_learn_others() {
     let mut client = Client::builder().server(fake.address().clone()).only_listed().connect().unwrap();
     let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
     assert_eq!(take(&mut subscriber, 1), ["t 0 a"]);
-    assert_eq!(subscriber.client().servers(), 1);
+    assert_eq!(subscriber.client().session().servers(), 1);
     drop(subscriber);
     drop(client);
     fake.finish();

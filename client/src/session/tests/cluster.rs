@@ -14,15 +14,15 @@ use crate::session::deadline::Deadline;
 use crate::session::handshake::Introduction;
 
 /// A session with its time, and what a driver would do.
-struct Driver {
-    session: Session,
+pub(super) struct Driver {
+    pub(super) session: Session,
     start: Instant,
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 impl Driver {
     /// Returns a session of the servers 1 to `servers`, with a timeout of five seconds.
-    fn new(servers: u16) -> Self {
+    pub(super) fn new(servers: u16) -> Self {
         let start = now();
         let settings = Settings {
             servers: (1..=servers).map(|port| format!("node:{port}").parse().unwrap()).collect(),
@@ -35,7 +35,7 @@ impl Driver {
     }
 
     /// Lets time pass.
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
         self.session.handle(Event::Progress, self.now);
     }
@@ -46,7 +46,7 @@ impl Driver {
     }
 
     /// Returns the ports of the servers to connect to; 0 stands for a closed connection.
-    fn actions(&mut self) -> Vec<u16> {
+    pub(super) fn actions(&mut self) -> Vec<u16> {
         let port = |action: Action| match action {
             Action::Connect(address, _) => address.port(),
             Action::Close => 0,
@@ -55,7 +55,7 @@ impl Driver {
     }
 
     /// Completes the connection that the session has asked for, as node 0.
-    fn connect(&mut self) {
+    pub(super) fn connect(&mut self) {
         self.session.handle(Event::Connected, self.now);
         let hello = self.sent();
         self.arrive(&hello_answer(&hello, Status::Ok));
@@ -66,18 +66,18 @@ impl Driver {
         self.session.handle(Event::ConnectFailed(kind.into()), self.now);
     }
 
-    fn sent(&mut self) -> Vec<u8> {
+    pub(super) fn sent(&mut self) -> Vec<u8> {
         let now = self.now;
         self.session.bytes().map_or(Vec::new(), |bytes| sent(bytes, now))
     }
 
-    fn arrive(&mut self, input: &[u8]) {
+    pub(super) fn arrive(&mut self, input: &[u8]) {
         let now = self.now;
         arrive(self.session.bytes().expect("there is a connection"), input, now);
         self.session.handle(Event::Progress, now);
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.session.bytes().expect("there is a connection").on_ended(None);
         self.session.handle(Event::Progress, self.now);
     }

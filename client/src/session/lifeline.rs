@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use dht_protocol::types::NodeId;
 
-use crate::client::Client;
-use crate::clock::{now, random};
 use crate::error::Error;
 use crate::session::backoff::Backoff;
+use crate::session::cluster::Session;
 use crate::session::deadline::Deadline;
 
 /// A connection that lasted this long was good: the next attempts start with a short pause again.
@@ -21,7 +20,7 @@ const FAULTS_MAX: u32 = 8;
 /// After this time without a fault, counting starts anew.
 const FAULT_FORGOTTEN: Duration = Duration::from_secs(10);
 
-/// A client's connection, re-established for as long as a server answers.
+/// A session's connection, re-established for as long as a server answers.
 #[derive(Debug)]
 pub(crate) struct Lifeline {
     /// The number of the current or last connection.
@@ -42,44 +41,51 @@ pub(crate) enum Held {
     Same,
     /// There is a new connection, to this node.
     New(NodeId),
-    /// There is no connection, and the next attempt may be made at that time.
-    NotYet(Deadline),
+    /// There is no connection yet.
+    NotYet,
 }
 
 impl Lifeline {
-    pub(crate) fn new() -> Self {
-        let start = now();
+    pub(crate) fn new(seed: u64, now: Instant) -> Self {
         Self {
             connection: 0,
-            opened: start,
-            backoff: Backoff::new(random()),
-            not_before: Deadline::at_once(),
+            opened: now,
+            backoff: Backoff::new(seed),
+            not_before: Deadline::at(now, Duration::ZERO),
             give_up: None,
             faults: 0,
-            faulted: start,
+            faulted: now,
         }
     }
 
-    /// Connects if necessary, which may take as long as the client's timeout.
-    pub(crate) fn hold(&mut self, client: &mut Client) -> Result<Held, Error> {
-        if !self.not_before.is_over() {
-            return Ok(Held::NotYet(self.not_before));
+    /// Returns when to call [`Self::hold`] although nothing has happened.
+    pub(crate) fn wake_at(&self, session: &Session) -> Deadline {
+        if session.is_closed() { self.not_before } else { Deadline::NEVER }
+    }
+
+    /// Connects if necessary.
+    pub(crate) fn hold(&mut self, session: &mut Session, now: Instant) -> Held {
+        if !self.not_before.has_passed(now) {
+            return Held::NotYet;
         }
-        let deadline = client.deadline();
+        let deadline = session.deadline(now);
         self.give_up.get_or_insert(deadline);
-        let node = client.open(deadline)?.node();
-        self.give_up = None;
-        if self.holds(client) {
-            return Ok(Held::Same);
+        if !session.is_connecting() {
+            session.open(deadline, now);
         }
-        self.connection = client.connection_number();
-        self.opened = now();
-        Ok(Held::New(node))
+        let Some(channel) = session.channel() else { return Held::NotYet };
+        self.give_up = None;
+        if self.holds(session) {
+            return Held::Same;
+        }
+        self.connection = session.connection_number();
+        self.opened = now;
+        Held::New(channel.node())
     }
 
-    /// Returns true if the client's current connection is the one that is held.
-    pub(crate) const fn holds(&self, client: &Client) -> bool {
-        client.connection_number() == self.connection
+    /// Returns true if the session's current connection is the one that is held.
+    pub(crate) const fn holds(&self, session: &Session) -> bool {
+        session.connection_number() == self.connection
     }
 
     /// Returns the time at which the connection was opened.
@@ -91,13 +97,13 @@ impl Lifeline {
     ///
     /// # Errors
     /// Returns the error if reconnecting does not help against it.
-    pub(crate) fn on_failure(&mut self, client: &mut Client, error: Error) -> Result<(), Error> {
-        client.close();
-        if now().duration_since(self.opened) >= GOOD && self.give_up.is_none() {
+    pub(crate) fn on_failure(&mut self, session: &mut Session, error: Error, now: Instant) -> Result<(), Error> {
+        session.close(now);
+        if now.duration_since(self.opened) >= GOOD && self.give_up.is_none() {
             self.backoff.reset();
         }
         if let Error::Protocol { .. } = error {
-            self.count_fault();
+            self.count_fault(now);
             if self.faults > FAULTS_MAX {
                 self.faults = 0;
                 return Err(error);
@@ -105,17 +111,16 @@ impl Lifeline {
         } else if !error.is_retryable() {
             return Err(error);
         }
-        if self.give_up.is_some_and(Deadline::is_over) {
+        if self.give_up.is_some_and(|end| end.has_passed(now)) {
             self.give_up = None; // who calls again tries as long again
             return Err(error);
         }
-        let wait = self.backoff.next(&error, Deadline::NEVER, now());
-        self.not_before = self.give_up.unwrap_or(Deadline::NEVER).within(wait);
+        let wait = self.backoff.next(&error, Deadline::NEVER, now);
+        self.not_before = self.give_up.unwrap_or(Deadline::NEVER).earlier(Deadline::at(now, wait));
         Ok(())
     }
 
-    fn count_fault(&mut self) {
-        let now = now();
+    fn count_fault(&mut self, now: Instant) {
         if now.duration_since(self.faulted) >= FAULT_FORGOTTEN {
             self.faults = 0;
         }
