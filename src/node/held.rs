@@ -52,7 +52,7 @@ impl Parts {
         self.admission.release(asked.conn, asked.charge - HELD_BYTES);
         asked.charge = HELD_BYTES;
         let frame = for_one_record(&frame.into_frame(), needed - RESPONSE_CHARGE).keep();
-        self.hold(Held { asked, target, kind, frame, needed });
+        self.hold(step, Held { asked, target, kind, frame, needed });
         true
     }
 
@@ -71,12 +71,16 @@ impl Parts {
         }
         self.charge(step, conn, HELD_BYTES);
         let asked = Asked { charge: HELD_BYTES, ..asked };
-        self.hold(Held { asked, target, kind, frame: frame.keep(), needed });
+        self.hold(step, Held { asked, target, kind, frame: frame.keep(), needed });
         true
     }
 
-    fn hold(&mut self, held: Held) {
+    fn hold(&mut self, step: &mut Step<'_>, held: Held) {
         let conn = held.asked.conn;
+        if self.drain.has_begun() && !self.admission.may_continue(conn, held.needed - HELD_BYTES) {
+            // The memory may not be free before this node has ended.
+            return self.refuse_for_good(step, held.asked);
+        }
         match self.conns.client_mut(conn) {
             Some(client) => {
                 client.held.push_back(held);
@@ -134,10 +138,12 @@ impl Parts {
     /// Refuses all held FETCHes, because this node is shutting down.
     pub(super) fn refuse_held(&mut self, step: &mut Step<'_>) {
         let held: Vec<Held> = self.conns.iter_mut().flat_map(|(_, conn)| conn.take_held()).collect();
-        for Held { asked, .. } in held {
-            let error = ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one");
-            self.finish(step, asked, error.into());
-        }
+        held.into_iter().for_each(|held| self.refuse_for_good(step, held.asked));
+    }
+
+    fn refuse_for_good(&mut self, step: &mut Step<'_>, asked: Asked) {
+        let error = ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one");
+        self.finish(step, asked, error.into());
     }
 }
 

@@ -169,6 +169,28 @@ fn a_client_that_takes_its_answers_gets_all_of_them_however_many_it_asks_for_at_
 }
 
 #[test]
+fn a_fetch_for_which_there_is_no_memory_while_the_node_ends_is_refused_and_any_other_is_served() {
+    let name = names(1, 1).next().unwrap();
+    for is_short in [false, true] {
+        let mut node = Harness::linked_with_memory(1, NODE_BYTES_LEAST);
+        let client = node.client();
+        let asked = node.ask(client, 1, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
+        while is_short && node.node.parts.admission.admits(client, u64::from(PAYLOAD_MAX) / 2) {
+            let other = node.client();
+            node.ask(other, 1, &Request::Fetch(fetch(&name)));
+        }
+        node.handle(Event::Drain);
+        let sent = node.answer(&asked[0], &too_large(PAYLOAD_MAX as usize));
+        let fetches = only(&sent, Opcode::Fetch);
+        if is_short {
+            assert_eq!((fetches[0].conn, fetches[0].status()), (client, Status::ShuttingDown), "{sent:?}");
+        } else {
+            assert!(!fetches[0].is_response() && max_bytes(fetches[0]) == PAYLOAD_MAX, "{sent:?}");
+        }
+    }
+}
+
+#[test]
 fn of_very_many_clients_that_fetch_at_once_none_is_refused() {
     let name = names(1, 1).next().unwrap();
     let mut node = Harness::linked_with_memory(1, NODE_BYTES_LEAST);
