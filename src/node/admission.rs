@@ -243,6 +243,12 @@ impl Admission {
         usize::try_from(self.share(account.source).saturating_sub(account.untaken)).unwrap_or(usize::MAX)
     }
 
+    /// Returns the source of a client that is connected or has unanswered requests.
+    pub(super) fn source_of(&self, id: ConnId) -> Option<Source> {
+        let account = self.account(id).or_else(|| self.closed.get(&id))?;
+        Some(self.sources[account.source].source)
+    }
+
     /// Returns the number of a connected client's unanswered requests.
     pub(super) fn inflight_of(&self, id: ConnId) -> u32 {
         self.account(id).map_or(0, |account| account.inflight)

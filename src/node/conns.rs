@@ -188,10 +188,8 @@ impl Conns {
     }
 
     /// Takes back the count of a creation that did not create a topic.
-    pub(super) fn give_create_back(&mut self, id: ConnId) {
-        if let Some(source) = self.get_mut(id).map(|conn| conn.source) {
-            self.sources.give_create_back(source);
-        }
+    pub(super) fn give_create_back(&mut self, source: Source) {
+        self.sources.give_create_back(source);
     }
 
     /// Asserts the invariants.

@@ -122,8 +122,8 @@ impl Parts {
         }
         self.send_to_destination(step, asked, (frame, limited), &request).inspect_err(|_| {
             self.readers.take_pending(&asked);
-            if let Request::Create { .. } = request {
-                self.conns.give_create_back(id);
+            if let (Request::Create { .. }, Some(source)) = (request, self.admission.source_of(id)) {
+                self.conns.give_create_back(source);
             }
         })
     }
@@ -152,8 +152,9 @@ impl Parts {
             matches!(response, Response::Created { existed: true, .. })
                 || matches!(Class::of(response.status()), Class::Refused | Class::Transient | Class::Stale)
         });
-        if is_undone {
-            self.conns.give_create_back(asked.conn);
+        // The client may have gone, but its request still has an account.
+        if is_undone && let Some(source) = self.admission.source_of(asked.conn) {
+            self.conns.give_create_back(source);
         }
     }
 

@@ -114,6 +114,20 @@ fn a_source_creates_a_burst_and_then_as_many_topics_as_time_allows() {
 }
 
 #[test]
+fn a_creation_that_failed_is_given_back_although_its_client_has_gone() {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::limited(1, CREATES);
+    node.link_up();
+    for _ in 0..10 {
+        let client = client(&mut node, HERE).unwrap();
+        let asked = node.ask(client, 2, &create(&name));
+        assert!(!asked[0].is_response(), "{asked:?}");
+        node.lose(client);
+        node.answer(&asked[0], &refusal(Status::Quota));
+    }
+}
+
+#[test]
 fn a_creation_elsewhere_counts_unless_the_answer_says_that_nothing_was_created() {
     let name = names(1, 1).next().unwrap();
     let cases = [
