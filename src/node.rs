@@ -235,7 +235,7 @@ impl Node {
 
     /// Returns the monotonic time in microseconds at which the node needs [`Event::Timeout`].
     pub fn next_timeout(&self) -> u64 {
-        if self.parts.readers.are_ready() {
+        if self.parts.readers.are_ready() || self.parts.clock.is_behind() {
             return 0;
         }
         let next_tick_us = self.parts.clock.next_tick_us();

@@ -17,7 +17,7 @@ use super::router::Stuck;
 use super::sources::SourceLimits;
 use super::{Parts, Step};
 use crate::cube;
-use crate::limits::{CREATE_AGAIN_MS, REQUEST_TIMEOUT_US};
+use crate::limits::{CREATE_AGAIN_MS, EXPIRED_PER_TURN, REQUEST_TIMEOUT_US};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::frame::Kept;
 use crate::wire::request::{ANY_NODE, TraceTarget};
@@ -393,12 +393,16 @@ impl Parts {
         self.settle(step, asked.conn);
     }
 
-    /// Answers the requests that have timed out with OUTCOME_UNKNOWN.
+    /// Answers the requests that have timed out with OUTCOME_UNKNOWN, so many in a turn.
     pub(super) fn expire_pending(&mut self, step: &mut Step<'_>) {
-        while let Some(pending) = self.pending.expire(step.now.monotonic_us) {
+        for _ in 0..EXPIRED_PER_TURN {
+            let Some(pending) = self.pending.expire(step.now.monotonic_us) else {
+                return self.clock.set_behind(false);
+            };
             self.end_pending(step, &pending);
             self.finish_unknown(step, pending.asked, pending.target);
         }
+        self.clock.set_behind(true);
     }
 
     /// Handles the end of a client's stream of requests: the connection is closed once all responses are sent.

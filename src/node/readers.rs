@@ -35,6 +35,7 @@ use crate::types::{ConnId, NodeId, Offset, Source, TopicId};
 use crate::wire::response::TopicState;
 use crate::wire::{Frame, Origin, Response};
 use clients::Clients;
+use deliver::Delivered;
 use pull::Pull;
 use table::Table;
 
@@ -45,6 +46,8 @@ pub(super) struct Readers {
     clients: Clients,
     /// Fetches for readers in flight.
     pulls: PendingTable<Pull>,
+    /// Readers that got new records during this event.
+    delivered: Delivered,
     effects: VecDeque<Effect>,
 }
 
@@ -97,6 +100,7 @@ impl Readers {
             clients: Clients::default(),
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits do that no request of a client has")]
             pulls: PendingTable::new(!(settings.instance as u16)),
+            delivered: Delivered::default(),
             effects: VecDeque::new(),
         }
     }
@@ -155,7 +159,7 @@ impl Readers {
 
     /// Returns true if readers may be able to continue, for which [`Self::catch_up`] has to be called.
     pub(super) fn are_ready(&self) -> bool {
-        !self.table.queue.is_empty()
+        self.table.has_queued()
     }
 
     /// Does what is due in each tick: fetches and waiting FETCHes that have timed out, and homes that are silent.

@@ -19,12 +19,14 @@
 //! | `retries` | requests that another node does not answer or does not execute |
 //! | `growth` | the cost of tables: twice the entries take twice the work |
 //! | `memory` | what clients make a node hold: reserved before it is read, and never more than the budget |
+//! | `bounded` | no event and no turn takes as long as very many readers or requests need |
 //! | `work` | the cost of requests, by which the event loop bounds its turns |
 //! | `restore` | entries that are replayed at a start |
 //! | `home` | how a home handles FEED, and what it reports in HEADS |
 //! | `ingress` | how an ingress handles HEADS and epochs, and what it reports in FEED |
 //! | `outage` | the notices to subscribers when a home is unreachable |
 
+mod bounded;
 mod changes;
 mod clients;
 mod clocks;

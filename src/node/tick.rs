@@ -22,6 +22,8 @@ pub(super) struct Clock {
     ticks: u64,
     /// Monotonic time, in microseconds, until which an accepted connection may have been opened during a stall.
     stale_until_us: u64,
+    /// True while requests that have timed out are left for the next turn.
+    is_behind: bool,
 }
 
 /// What to do about a silent client.
@@ -32,11 +34,26 @@ enum Due {
 
 impl Clock {
     pub(super) const fn new(now: Now) -> Self {
-        Self { started_us: now.monotonic_us, next_tick_us: now.monotonic_us, ticks: 0, stale_until_us: 0 }
+        Self {
+            started_us: now.monotonic_us,
+            next_tick_us: now.monotonic_us,
+            ticks: 0,
+            stale_until_us: 0,
+            is_behind: false,
+        }
     }
 
     pub(super) const fn next_tick_us(&self) -> u64 {
         self.next_tick_us
+    }
+
+    /// Returns true if the next turn must go on with what a tick has begun.
+    pub(super) const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    pub(super) const fn set_behind(&mut self, is_behind: bool) {
+        self.is_behind = is_behind;
     }
 
     pub(super) const fn started_us(&self) -> u64 {
@@ -63,6 +80,9 @@ impl Parts {
     pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
         self.readers.catch_up(step, &self.admission, &self.group);
         self.retry_due(step);
+        if self.clock.is_behind() {
+            self.expire_pending(step);
+        }
         if self.clock.next_tick_us > step.now.monotonic_us {
             return;
         }

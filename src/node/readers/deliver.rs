@@ -12,13 +12,40 @@ use super::super::cut::{self, fit_records, or_most, shorten};
 use super::super::group::Group;
 use super::super::news::News;
 use super::Readers;
-use super::table::{Consumer, Pushed, ReaderKey, TopicKey};
-use crate::limits::{CATCH_UP_BYTES, CATCH_UP_WORK, CATCH_UPS_PER_TURN, OWN_BUFFER_MIN, PULL_BYTES};
+use super::table::{Consumer, Pushed, ReaderKey, TopicKey, first_at};
+use crate::limits::{
+    CATCH_UP_BYTES, CATCH_UP_WORK, CATCH_UPS_PER_TURN, DELIVERED_BYTES, DELIVERED_READERS, OWN_BUFFER_MIN, PULL_BYTES,
+};
 use crate::topic::NotHeld;
 use crate::types::{ConnId, Offset};
 use crate::wire::push::Span;
 use crate::wire::response::Fetched;
 use crate::wire::{Frame, Opcode, Push, Response, records};
+
+/// Counts the readers that get new records during one event. The others are queued, and have their turn later: a node
+/// may have very many readers, and one event must not take as long as all of them need.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Delivered {
+    /// The number of the event.
+    event: u64,
+    readers: usize,
+}
+
+impl Delivered {
+    /// Returns how many more readers may get a frame of this size in bytes during an event.
+    pub(super) fn left(&mut self, event: u64, frame_len: usize) -> usize {
+        if self.event != event {
+            *self = Self { event, readers: 0 };
+        }
+        // A large frame is not copied.
+        let most = if frame_len < OWN_BUFFER_MIN { DELIVERED_BYTES / frame_len.max(1) } else { DELIVERED_READERS };
+        most.min(DELIVERED_READERS).saturating_sub(self.readers)
+    }
+
+    pub(super) const fn add(&mut self, readers: usize) {
+        self.readers += readers;
+    }
+}
 
 impl Readers {
     /// Delivers new records of a topic. Each reader whose cursor is at their beginning and that can take them gets the
@@ -39,8 +66,12 @@ impl Readers {
         topic.head = topic.head.max(span.end);
         let (head, is_local) = (topic.head, topic.home == step.settings.id);
         let mut taken = 0;
-        let keys = topic.newly_behind(known);
+        let (keys, rest) = topic.newly_behind(known, self.delivered.left(step.event, frame_len));
+        self.delivered.add(keys.len());
         step.work.add_entries(keys.len());
+        if let Some(rest) = rest {
+            self.table.wake_later(place, rest, false);
+        }
         for key in keys {
             let reader = self.table.get_mut(key).expect("readers hang on their topic");
             let mut cursor = reader.cursor();
@@ -99,6 +130,7 @@ impl Readers {
     /// Advances readers that can catch up by one step each; the remaining ones have their turn later. At least one
     /// reader advances, however much work that is.
     pub(in crate::node) fn catch_up(&mut self, step: &mut Step<'_>, admission: &Admission, group: &Group) {
+        self.table.wake_some(step.work);
         let ready = self.table.queue.len().min(CATCH_UPS_PER_TURN);
         let end = step.work.units().saturating_add(CATCH_UP_WORK);
         for _ in 0..ready {
@@ -262,13 +294,9 @@ impl Readers {
         }
     }
 
-    /// Queues all readers of a topic, so that each checks for records.
-    pub(super) fn wake_topic(&mut self, step: &mut Step<'_>, place: TopicKey) {
-        let keys = self.table.topic(place).readers();
-        step.work.add_entries(keys.len());
-        for key in keys {
-            self.table.enqueue(key);
-        }
+    /// Queues all readers of a topic in the next turns, so that each checks for records and notices.
+    pub(super) fn wake_topic(&mut self, place: TopicKey) {
+        self.table.wake_later(place, first_at(Offset(0)), true);
     }
 
     /// Queues at most this many of the readers that wait because too many fetches are in flight.

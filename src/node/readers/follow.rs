@@ -10,7 +10,7 @@ use super::super::call::{Answer, Call};
 use super::super::errors::unknown_topic;
 use super::super::frames::{malformed, request_frame, sound_payload};
 use super::super::news::News;
-use super::table::{InFlightReport, Report, TopicKey};
+use super::table::{InFlightReport, Report, TopicKey, first_at};
 use super::{Effect, Readers};
 use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
 use crate::types::{Epoch, NodeId, Offset, RequestId, TopicId, TopicName};
@@ -43,7 +43,7 @@ impl Readers {
         if is_deliver {
             match Span::decode(args) {
                 Ok(span) if span.topic == id && span.epoch == self.table.topic(place).epoch => {
-                    self.end_outage(step, place);
+                    self.end_outage(place);
                     self.deliver(step, admission, span, News::Handled(frame));
                 }
                 // The log is in another epoch. The home's answer to a FEED says which; one FEED is enough for any
@@ -125,8 +125,8 @@ impl Readers {
                     self.table.set_confirmed_report(place, Some(in_flight.report));
                 }
                 if self.table.topic(place).epoch == fed.epoch {
-                    self.end_outage(step, place);
-                    self.raise_head(step, place, fed.next);
+                    self.end_outage(place);
+                    self.raise_head(place, fed.next);
                 }
             } else if fed.status != Status::Truncated.number() || self.table.topic(place).epoch != fed.epoch {
                 // Readers that already follow the new epoch need no notice that the old one is over.
@@ -159,7 +159,7 @@ impl Readers {
                 let error = unknown_topic(home, "the topic was deleted");
                 self.end_topic(step, place, &error);
             } else if self.table.topic(place).epoch == item.epoch {
-                self.raise_head(step, place, item.next);
+                self.raise_head(place, item.next);
             }
         }
         let state = &mut self.table.homes[usize::from(home.index())];
@@ -176,16 +176,12 @@ impl Readers {
     }
 
     /// Raises the known log end offset of a topic, and wakes the readers that are behind.
-    pub(super) fn raise_head(&mut self, step: &mut Step<'_>, place: TopicKey, next: Offset) {
+    pub(super) fn raise_head(&mut self, place: TopicKey, next: Offset) {
         let topic = self.table.topic_mut(place);
         let known = topic.head;
         if known < next {
             topic.head = next;
-            let keys = topic.newly_behind(known);
-            step.work.add_entries(keys.len());
-            for key in keys {
-                self.table.enqueue(key);
-            }
+            self.table.wake_later(place, first_at(known), false);
         }
     }
 

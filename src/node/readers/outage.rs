@@ -112,14 +112,14 @@ impl Readers {
             self.table.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
         for place in places {
             self.table.topic_mut(place).outage.get_or_insert(outage);
-            self.wake_topic(step, place);
+            self.wake_topic(place);
         }
     }
 
     /// Ends a topic's outage: the home has confirmed the topic, or records of it have arrived.
-    pub(super) fn end_outage(&mut self, step: &mut Step<'_>, place: TopicKey) {
+    pub(super) fn end_outage(&mut self, place: TopicKey) {
         if self.table.topic_mut(place).outage.take().is_some() {
-            self.wake_topic(step, place);
+            self.wake_topic(place);
         }
     }
 

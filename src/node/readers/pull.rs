@@ -4,9 +4,11 @@
 use super::super::Step;
 use super::super::admission::Admission;
 use super::super::frames::request_frame;
-use super::table::{Followed, ReaderKey};
+use super::table::{Followed, ReaderKey, TopicKey, first_at};
 use super::{Effect, Readers};
-use crate::limits::{PAYLOAD_MAX, PULL_AGAIN_US, PULL_TIMEOUT_US, PULLED_BYTES_MAX, PULLS_MAX, PULLS_PER_HOME_MAX};
+use crate::limits::{
+    DELIVERED_READERS, PAYLOAD_MAX, PULL_AGAIN_US, PULL_TIMEOUT_US, PULLED_BYTES_MAX, PULLS_MAX, PULLS_PER_HOME_MAX,
+};
 use crate::types::{NodeId, Offset, RequestId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
 use crate::wire::response::{ErrorResponse, Fetched};
@@ -138,14 +140,15 @@ impl Readers {
             Some(Response::Fetched(fetched))
                 if fetched.topic_id == topic.id && fetched.epoch == topic.epoch && fetched.end() > pull.from =>
             {
-                self.end_outage(step, place);
-                self.raise_head(step, place, fetched.next);
-                let readers = self.table.topic(place).readers_in(pull.from..=pull.from);
-                step.work.add_entries(readers.len());
+                self.end_outage(place);
+                self.raise_head(place, fetched.next);
+                let most = self.delivered.left(step.event, fetched.payload.len());
+                let readers = self.readers_at(step, place, pull.from, most);
+                self.delivered.add(readers.len());
                 return Some(Pulled { readers, fetched: *fetched });
             }
             Some(Response::Error(error)) if error.status == Status::TooLarge.number() => {
-                for key in self.table.topic(place).readers_in(pull.from..=pull.from) {
+                for key in self.readers_at(step, place, pull.from, DELIVERED_READERS) {
                     self.table.enqueue(key);
                 }
             }
@@ -162,6 +165,16 @@ impl Readers {
         }
     }
 
+    /// Returns the keys of at most `most` readers with this cursor. The others are queued later.
+    fn readers_at(&mut self, step: &mut Step<'_>, place: TopicKey, cursor: Offset, most: usize) -> Vec<ReaderKey> {
+        let (keys, rest) = self.table.topic(place).some_readers(first_at(cursor), cursor, most);
+        step.work.add_entries(keys.len());
+        if let Some(rest) = rest {
+            self.table.wake_later(place, rest, false);
+        }
+        keys
+    }
+
     /// Schedules a retry for all readers of a topic, unless one is scheduled.
     fn pull_later(&mut self, step: &Step<'_>, topic: TopicId) {
         let Some(place) = self.table.topic_of(topic) else { return };
@@ -173,14 +186,14 @@ impl Readers {
     }
 
     /// Wakes the readers whose fetch failed some time ago, and those that wait because too many fetches are in flight.
-    pub(super) fn retry_pulls(&mut self, step: &mut Step<'_>) {
+    pub(super) fn retry_pulls(&mut self, step: &Step<'_>) {
         while let Some((due_us, topic)) = self.table.retries.front().copied()
             && due_us <= step.now.monotonic_us
         {
             self.table.retries.pop_front();
             if let Some(place) = self.table.topic_of(topic) {
                 self.table.topic_mut(place).is_retried = false;
-                self.wake_topic(step, place);
+                self.wake_topic(place);
             }
         }
         self.wake_waiting(usize::MAX);

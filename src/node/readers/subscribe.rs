@@ -15,6 +15,9 @@ use crate::wire::request::{Fetch, Subscribe};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Subscribed};
 use crate::wire::{Flags, Frame, Push, Request, Response, Status};
 
+/// Work of adding or removing a reader, as that of looking at so many entries: it has places in six tables.
+const READER_ENTRIES: usize = 50;
+
 /// A SUBSCRIBE, or a FETCH with a waiting time, whose answer is outstanding. It becomes a reader when the answer
 /// arrives; a FETCH only does so if the answer has no records.
 #[derive(Debug)]
@@ -192,8 +195,8 @@ impl Readers {
         let new = Followed::new(subscribed.topic_id, subscribed.epoch, pending.name, home, subscribed.next);
         let Some(place) = self.follow(step, new) else { return };
         self.note_alive(step, home);
-        self.end_outage(step, place);
-        self.raise_head(step, place, subscribed.next);
+        self.end_outage(place);
+        self.raise_head(place, subscribed.next);
         let topic = self.table.topic_mut(place);
         topic.push = true;
         if home != step.settings.id {
@@ -202,7 +205,7 @@ impl Readers {
             self.table.set_confirmed_report(place, Some(report));
         }
         let consumer = Consumer::Stream { id: asked.request_id, sent: 0, limit };
-        if !self.add_reader(asked.conn, place, subscribed.from, consumer) {
+        if !self.add_reader(step, asked.conn, (place, subscribed.from), consumer) {
             self.leave(step, place);
         }
     }
@@ -225,10 +228,10 @@ impl Readers {
         let new = Followed::new(fetched.topic_id, fetched.epoch, pending.name.clone(), home, fetched.next);
         let Some(place) = self.follow(step, new) else { return false };
         self.note_alive(step, home);
-        self.end_outage(step, place);
+        self.end_outage(place);
         let asked = Asked { opens: false, ..*asked };
         let poll = Poll { asked, max_bytes, max_records, deadline_us, first: fetched.first };
-        if !self.add_reader(asked.conn, place, fetched.base, Consumer::Poll(poll)) {
+        if !self.add_reader(step, asked.conn, (place, fetched.base), Consumer::Poll(poll)) {
             self.leave(step, place);
             return false;
         }
@@ -268,11 +271,18 @@ impl Readers {
 
     /// Adds a reader for a client. Returns false if the client has disconnected, or has closed its sending side: it
     /// could grant a subscription no credit.
-    fn add_reader(&mut self, conn: ConnId, place: TopicKey, cursor: Offset, consumer: Consumer) -> bool {
+    fn add_reader(
+        &mut self,
+        step: &mut Step<'_>,
+        conn: ConnId,
+        (place, cursor): (TopicKey, Offset),
+        consumer: Consumer,
+    ) -> bool {
         let Some(client) = self.clients.get(conn) else { return false };
         if client.has_ended && matches!(consumer, Consumer::Stream { .. }) {
             return false;
         }
+        step.work.add_entries(READER_ENTRIES);
         let key = self.table.insert(conn, place, cursor, consumer);
         self.clients.add(conn, key);
         self.table.enqueue(key);
@@ -289,7 +299,7 @@ impl Readers {
         }
     }
 
-    fn unsubscribe(&mut self, step: &Step<'_>, conn: ConnId, id: RequestId) -> Result<Offset, ErrorResponse> {
+    fn unsubscribe(&mut self, step: &mut Step<'_>, conn: ConnId, id: RequestId) -> Result<Offset, ErrorResponse> {
         let Some(key) = self.table.stream(conn, id) else {
             let message = format!("no subscription {} on this connection: it has ended, or never began", id.0);
             return Err(ErrorResponse::new(Status::UnknownSubscription, message));
@@ -300,7 +310,8 @@ impl Readers {
     }
 
     /// Removes a reader, and stops following its topic if that was the last reader.
-    pub(super) fn remove_reader(&mut self, step: &Step<'_>, key: ReaderKey) -> Consumer {
+    pub(super) fn remove_reader(&mut self, step: &mut Step<'_>, key: ReaderKey) -> Consumer {
+        step.work.add_entries(READER_ENTRIES);
         let reader = self.table.remove(key);
         self.clients.remove(reader.conn, key);
         self.leave(step, reader.topic);
@@ -320,7 +331,7 @@ impl Readers {
     }
 
     /// Removes a client that has disconnected, with its readers.
-    pub(in crate::node) fn close_client(&mut self, step: &Step<'_>, id: ConnId) {
+    pub(in crate::node) fn close_client(&mut self, step: &mut Step<'_>, id: ConnId) {
         for key in self.clients.close(id) {
             self.remove_reader(step, key);
         }
@@ -328,7 +339,7 @@ impl Readers {
 
     /// Removes the subscriptions of a client that has closed its sending side: it can grant no more credit. Its pending
     /// requests are still answered.
-    pub(in crate::node) fn end_client(&mut self, step: &Step<'_>, id: ConnId) {
+    pub(in crate::node) fn end_client(&mut self, step: &mut Step<'_>, id: ConnId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.has_ended = true;
         for key in client.readers().clone() {
@@ -348,7 +359,7 @@ impl Readers {
     /// Ends all readers of a topic with the reason.
     pub(super) fn end_topic(&mut self, step: &mut Step<'_>, place: TopicKey, error: &ErrorResponse) {
         let keys = self.table.topic(place).readers();
-        step.work.add_entries(keys.len());
+        step.work.add_entries(keys.len() * READER_ENTRIES);
         let mut ended = Vec::with_capacity(keys.len());
         for key in keys {
             let reader = self.table.remove(key);
@@ -372,16 +383,16 @@ impl Readers {
     }
 
     /// Answers the waiting FETCHes whose deadline has passed, a limited number at a time.
-    pub(super) fn expire_polls(&mut self, step: &Step<'_>) {
+    pub(super) fn expire_polls(&mut self, step: &mut Step<'_>) {
         self.answer_polls(step, step.now.monotonic_us, POLLS_ENDED_PER_TICK);
     }
 
     /// Answers all waiting FETCHes, because the node is about to end.
-    pub(in crate::node) fn end_polls(&mut self, step: &Step<'_>) {
+    pub(in crate::node) fn end_polls(&mut self, step: &mut Step<'_>) {
         self.answer_polls(step, u64::MAX, usize::MAX);
     }
 
-    fn answer_polls(&mut self, step: &Step<'_>, now_us: u64, most: usize) {
+    fn answer_polls(&mut self, step: &mut Step<'_>, now_us: u64, most: usize) {
         for _ in 0..most {
             let Some(key) = self.table.expired_poll(now_us) else { return };
             let reader = self.table.get(key).expect("polls are readers");
