@@ -29,6 +29,10 @@ pub const READ_LEAST: usize = 16 << 10;
 /// nodes on the way of a request, each in the middle of such a turn, delay it by 20 ms.
 pub const TURN_WORK: u64 = 2_000_000;
 
+/// The processor time of a turn is measured when the turn before it took this long. Below it, the system calls for that
+/// would show.
+pub const LONG_TURN_US: u64 = 1_000;
+
 /// Work of one connection in a turn before the others have theirs. A few hundred small requests, so that a turn of busy
 /// clients still batches; a 16th of a turn, so that clients have most of it even when all ten links are busy.
 pub const VISIT_WORK: u64 = 125_000;

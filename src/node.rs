@@ -70,7 +70,7 @@ use pending::{Pending, PendingTable, State};
 use readers::Readers;
 use retry::Retries;
 use router::Router;
-use stats::{Stats, Turns};
+use stats::{Length, Stats, Turns};
 use wall::Wall;
 use work::Work;
 
@@ -218,9 +218,10 @@ impl Node {
         self.work.units()
     }
 
-    /// Records the length of a turn of the event loop, in microseconds.
-    pub const fn note_turn(&mut self, now: Now, turn_us: u64) {
-        self.turns.note(now, turn_us);
+    /// Records the length of a turn of the event loop, in microseconds, and its processor time; 0 if that was not
+    /// measured.
+    pub const fn note_turn(&mut self, now: Now, turn_us: u64, cpu_us: u64) {
+        self.turns.note(now, Length { turn_us, cpu_us });
     }
 
     /// Returns how many bytes received from clients may wait in their connections.

@@ -132,9 +132,9 @@ impl<L: Links, S: Store> Turn<L, S> {
         self.node.take_work()
     }
 
-    /// Records how long a turn took, in microseconds.
-    pub const fn note_length(&mut self, now: Now, turn_us: u64) {
-        self.node.note_turn(now, turn_us);
+    /// Records how long a turn took, in microseconds, and its processor time; 0 if that was not measured.
+    pub const fn note_length(&mut self, now: Now, turn_us: u64, cpu_us: u64) {
+        self.node.note_turn(now, turn_us, cpu_us);
     }
 
     /// Records how many bytes received from clients wait in their connections.

@@ -2,6 +2,8 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::types::Now;
 
 /// Turns the machine's clocks into [`Now`].
@@ -25,5 +27,13 @@ impl Clock {
             monotonic_us: micros(self.start.elapsed()).saturating_add(1_000_000),
             wall_us: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros),
         }
+    }
+
+    /// Returns the processor time that the calling thread has used, in microseconds. Unlike [`Self::now`] this is a
+    /// system call.
+    pub(super) fn thread_us() -> u64 {
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        let micros = i128::from(used.tv_sec) * 1_000_000 + i128::from(used.tv_nsec) / 1000;
+        u64::try_from(micros).unwrap_or(0)
     }
 }

@@ -29,7 +29,7 @@ use super::outbox::Outbox;
 use super::resolver::Resolver;
 use super::table::Table;
 use crate::limits::{
-    DRAIN_LINGER_US, DRAIN_US, LOG_PERIOD_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET, STALLED_FRAME_US,
+    DRAIN_LINGER_US, DRAIN_US, LOG_PERIOD_US, LONG_TURN_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET, STALLED_FRAME_US,
 };
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
@@ -190,6 +190,7 @@ impl<S: Store> Loop<S> {
     fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut now_us = self.clock.now().monotonic_us;
+        let mut was_long = false;
         while !self.is_done() {
             let timeout = self.timeout(now_us);
             match self.server.poll.poll(&mut events, Some(timeout)) {
@@ -197,6 +198,7 @@ impl<S: Store> Loop<S> {
                 Ok(()) | Err(_) => {}
             }
             let now = self.clock.now();
+            let thread_before_us = was_long.then(Clock::thread_us);
             self.turn.links.now_us = now.monotonic_us;
             for event in &events {
                 self.on_readiness(now, event)?;
@@ -211,7 +213,10 @@ impl<S: Store> Loop<S> {
             self.connect_found(now);
             self.write_dirty(now);
             now_us = self.clock.now().monotonic_us;
-            self.turn.note_length(now, now_us.saturating_sub(now.monotonic_us));
+            let turn_us = now_us.saturating_sub(now.monotonic_us);
+            let cpu_us = thread_before_us.map_or(0, |before_us| Clock::thread_us().saturating_sub(before_us));
+            self.turn.note_length(now, turn_us, cpu_us);
+            was_long = turn_us >= LONG_TURN_US;
         }
         self.turn.close();
         Ok(())

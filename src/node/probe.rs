@@ -91,7 +91,8 @@ impl Parts {
             ("feeds", self.group.feeds() as u64),
             ("tail_bytes", self.readers.tails_bytes() as u64),
             ("proposals", self.group.proposals() as u64),
-            ("turn_longest_us", step.turns.longest_us()),
+            ("turn_longest_us", step.turns.longest().turn_us),
+            ("turn_longest_cpu_us", step.turns.longest().cpu_us),
         ];
         let mut text: String = gauges.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
         for (bit, link) in self.router.neighbours().iter().enumerate() {

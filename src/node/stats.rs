@@ -5,33 +5,50 @@ use crate::types::Now;
 /// Length of the period whose longest turn is remembered, in microseconds.
 const TURNS_PERIOD_US: u64 = 60_000_000;
 
+/// The length of a turn of the event loop.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Length {
+    /// By the clock, in microseconds.
+    pub(super) turn_us: u64,
+    /// In microseconds of processor time; 0 if that was not measured.
+    pub(super) cpu_us: u64,
+}
+
+impl Length {
+    /// Returns the longer of both lengths.
+    const fn max(self, other: Self) -> Self {
+        Self {
+            turn_us: if self.turn_us < other.turn_us { other.turn_us } else { self.turn_us },
+            cpu_us: if self.cpu_us < other.cpu_us { other.cpu_us } else { self.cpu_us },
+        }
+    }
+}
+
 /// What the event loop reports: the longest turn in this period and in the one before, and what waits in its buffers.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// Bytes received from clients that wait in their connections.
     pub(super) input_bytes: u64,
-    longest_us: u64,
-    longest_before_us: u64,
+    longest: Length,
+    longest_before: Length,
     /// Monotonic time in microseconds at which this period ends.
     period_ends_us: u64,
 }
 
 impl Turns {
     /// Records the length of a turn.
-    pub(super) const fn note(&mut self, now: Now, turn_us: u64) {
+    pub(super) const fn note(&mut self, now: Now, length: Length) {
         if self.period_ends_us <= now.monotonic_us {
-            self.longest_before_us = self.longest_us;
-            self.longest_us = 0;
+            self.longest_before = self.longest;
+            self.longest = Length { turn_us: 0, cpu_us: 0 };
             self.period_ends_us = now.after_us(TURNS_PERIOD_US);
         }
-        if self.longest_us < turn_us {
-            self.longest_us = turn_us;
-        }
+        self.longest = self.longest.max(length);
     }
 
-    /// Returns the length of the longest turn in microseconds.
-    pub(super) fn longest_us(&self) -> u64 {
-        self.longest_us.max(self.longest_before_us)
+    /// Returns the greatest length by the clock and the greatest processor time.
+    pub(super) const fn longest(&self) -> Length {
+        self.longest.max(self.longest_before)
     }
 }
 
