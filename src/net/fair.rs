@@ -1,23 +1,32 @@
 //! Which connection is read next, so that each gets a fair share of a turn however expensive its frames are.
 //!
-//! This is deficit round robin. Connections with input are visited in turn, and each visit allows so much work
-//! ([`VISIT_WORK`]). A connection cannot stop in the middle of a frame, so it may overdraw; it then pays with its next
-//! visits. A turn ends when its work ([`TURN_WORK`]) is done. The connections that still wait keep their order.
+//! This is deficit round robin, twice: among the sources of clients (their addresses), and among the clients of a
+//! source. Those with input are visited in turn, and each visit allows so much work ([`VISIT_WORK`]). A connection cannot
+//! stop in the middle of a frame, so it may overdraw; it, and its source, then pay with their next visits. A source with
+//! many clients therefore gets no more than one with a single client, while both have input. A turn ends when its work
+//! ([`TURN_WORK`]) is done. Whoever still waits keeps its place.
 //!
 //! Each turn begins with the links, one visit each, so that their control frames never wait for a client's bulk work.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+use slab::Slab;
 
 use crate::limits::{TURN_WORK, VISIT_WORK};
-use crate::types::ConnId;
+use crate::types::{ConnId, Source};
 
 /// The connections that may have input, and the work that each may still cause.
 #[derive(Debug, Default)]
 pub(super) struct Fair {
     links: VecDeque<ConnId>,
-    clients: VecDeque<ConnId>,
-    /// The share of each connection, by its slot.
-    shares: Vec<Share>,
+    /// The sources with waiting clients, by their keys, in the order of their visits.
+    round: VecDeque<usize>,
+    /// The sources with connections.
+    sources: Slab<OfSource>,
+    by_source: HashMap<Option<Source>, usize, RandomState>,
+    /// The share of each connection, by its slot; `None` while the slot is free.
+    shares: Vec<Option<Share>>,
     /// Links that are to be visited before the next client.
     links_due: usize,
     /// Work left in this turn; not positive once the turn is over.
@@ -25,35 +34,105 @@ pub(super) struct Fair {
 }
 
 /// The deficit counter of one connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Share {
-    /// The generation of the connection that the share belongs to. A later connection in the same slot gets a new
-    /// share.
-    generation: Option<u32>,
-    /// Work that the last visit has left of its allowance; negative after an overdraft, which the next visits make up
-    /// for.
-    credit: i64,
+    /// The connection that has the slot.
+    id: ConnId,
+    /// The key of its source.
+    source: usize,
+    credit: Credit,
     is_waiting: bool,
 }
 
+/// The connections of one source.
+#[derive(Debug)]
+struct OfSource {
+    source: Option<Source>,
+    conns: usize,
+    /// Its clients that wait.
+    clients: VecDeque<ConnId>,
+    credit: Credit,
+    is_in_round: bool,
+}
+
+/// Work that the last visit has left of its allowance; negative after an overdraft, which the next visits make up for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Credit(i64);
+
+impl Credit {
+    /// Adds the allowance of a visit, and returns the work that the visit may cause; `None` if it must be skipped.
+    fn visit(&mut self) -> Option<u64> {
+        // What a visit leaves unused is not saved up.
+        self.0 = self.0.saturating_add(signed(VISIT_WORK)).min(signed(VISIT_WORK));
+        u64::try_from(self.0).ok().filter(|allowed| *allowed > 0)
+    }
+
+    fn spend(&mut self, work: u64) {
+        self.0 = self.0.saturating_sub(signed(work));
+    }
+}
+
 impl Fair {
+    /// Notes a new connection, from this source if it comes from another process.
+    pub(super) fn open(&mut self, id: ConnId, source: Option<Source>) {
+        let sources = &mut self.sources;
+        let clients = VecDeque::new();
+        let new = OfSource { source, conns: 0, clients, credit: Credit::default(), is_in_round: false };
+        let key = *self.by_source.entry(source).or_insert_with(|| sources.insert(new));
+        self.sources[key].conns += 1;
+        let slot = id.slot as usize;
+        if self.shares.len() <= slot {
+            self.shares.resize(slot + 1, None);
+        }
+        assert!(self.shares[slot].is_none(), "the slot's last connection was closed");
+        self.shares[slot] = Some(Share { id, source: key, credit: Credit::default(), is_waiting: false });
+    }
+
+    /// Notes the end of a connection.
+    pub(super) fn close(&mut self, id: ConnId) {
+        if self.share_mut(id).is_none() {
+            return;
+        }
+        if let Some(Share { source: key, .. }) = self.shares[id.slot as usize].take() {
+            let of_source = &mut self.sources[key];
+            of_source.conns -= 1;
+            // In the queues, connections that have gone are skipped. A source in the round is removed by its visit.
+            if of_source.conns == 0 && !of_source.is_in_round {
+                self.forget(key);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: usize) {
+        let gone = self.sources.remove(key);
+        self.by_source.remove(&gone.source);
+    }
+
     /// Returns true if no connection waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.links.is_empty() && self.clients.is_empty()
+        self.links.is_empty() && self.round.is_empty()
     }
 
     /// Puts a connection at the end of the queue, unless it is in it already.
     pub(super) fn add(&mut self, id: ConnId, is_link: bool) {
-        let slot = id.slot as usize;
-        if self.shares.len() <= slot {
-            self.shares.resize(slot + 1, Share::default());
+        let Some(share) = self.share_mut(id) else { return };
+        let key = share.source;
+        if std::mem::replace(&mut share.is_waiting, true) {
+            return;
         }
-        let share = &mut self.shares[slot];
-        if share.generation != Some(id.generation) {
-            *share = Share { generation: Some(id.generation), credit: 0, is_waiting: false };
+        if is_link {
+            self.links.push_back(id);
+        } else {
+            self.sources[key].clients.push_back(id);
+            self.enter(key);
         }
-        if !std::mem::replace(&mut share.is_waiting, true) {
-            if is_link { self.links.push_back(id) } else { self.clients.push_back(id) }
+    }
+
+    /// Puts a source at the end of the round if it has waiting clients.
+    fn enter(&mut self, key: usize) {
+        let of_source = &mut self.sources[key];
+        if !of_source.clients.is_empty() && !std::mem::replace(&mut of_source.is_in_round, true) {
+            self.round.push_back(key);
         }
     }
 
@@ -68,18 +147,49 @@ impl Fair {
     /// more input.
     pub(super) fn next(&mut self) -> Option<(ConnId, u64)> {
         while self.left > 0 {
-            let (id, is_link) = self.pop()?;
-            let Some(share) = self.shares.get_mut(id.slot as usize) else { continue };
-            if share.generation != Some(id.generation) {
-                continue;
+            if self.links_due == 0 {
+                if let Some(visit) = self.next_client() {
+                    return Some(visit);
+                }
+                self.links_due = self.links.len();
             }
+            let id = self.links.pop_front()?;
+            self.links_due -= 1;
+            let Some(share) = self.share_mut(id) else { continue };
             share.is_waiting = false;
-            // What a visit leaves unused is not saved up.
-            share.credit = share.credit.saturating_add(signed(VISIT_WORK)).min(signed(VISIT_WORK));
-            match u64::try_from(share.credit) {
-                Ok(allowed) if allowed > 0 => return Some((id, allowed)),
-                Ok(_) | Err(_) => self.add(id, is_link),
+            match share.credit.visit() {
+                Some(allowed) => return Some((id, allowed)),
+                None => self.add(id, true),
             }
+        }
+        None
+    }
+
+    /// Returns the next client of the next source, each of which must not be in debt.
+    fn next_client(&mut self) -> Option<(ConnId, u64)> {
+        while let Some(key) = self.round.pop_front() {
+            self.sources[key].is_in_round = false;
+            let may_go = self.sources[key].credit.visit().is_some();
+            let visit = if may_go { self.next_client_of(key) } else { None };
+            self.enter(key);
+            if self.sources[key].conns == 0 && !self.sources[key].is_in_round {
+                self.forget(key);
+            }
+            if visit.is_some() {
+                return visit;
+            }
+        }
+        None
+    }
+
+    fn next_client_of(&mut self, key: usize) -> Option<(ConnId, u64)> {
+        while let Some(id) = self.sources[key].clients.pop_front() {
+            let Some(share) = self.share_mut(id) else { continue };
+            if let Some(allowed) = share.credit.visit() {
+                share.is_waiting = false;
+                return Some((id, allowed));
+            }
+            self.sources[key].clients.push_back(id);
         }
         None
     }
@@ -87,23 +197,15 @@ impl Fair {
     /// Counts the work of a visit.
     pub(super) fn spend(&mut self, id: ConnId, work: u64) {
         self.left = self.left.saturating_sub(signed(work));
-        if let Some(share) = self.shares.get_mut(id.slot as usize)
-            && share.generation == Some(id.generation)
-        {
-            share.credit = share.credit.saturating_sub(signed(work));
+        if let Some(share) = self.share_mut(id) {
+            share.credit.spend(work);
+            let key = share.source;
+            self.sources[key].credit.spend(work);
         }
     }
 
-    fn pop(&mut self) -> Option<(ConnId, bool)> {
-        if self.links_due == 0 {
-            if let Some(client) = self.clients.pop_front() {
-                return Some((client, false));
-            }
-            self.links_due = self.links.len();
-        }
-        let link = self.links.pop_front()?;
-        self.links_due -= 1;
-        Some((link, true))
+    fn share_mut(&mut self, id: ConnId) -> Option<&mut Share> {
+        self.shares.get_mut(id.slot as usize)?.as_mut().filter(|share| share.id == id)
     }
 }
 
@@ -123,6 +225,8 @@ mod tests {
     /// Connections, and the work of a frame of each.
     type Case = (&'static [u32], fn(u32) -> u64);
 
+    const SOURCE: Source = Source::Ipv4([127, 0, 0, 1]);
+
     /// Slots from [`LINKS`] on are links.
     fn conn(slot: u32) -> ConnId {
         ConnId { slot, generation: 1 }
@@ -133,8 +237,16 @@ mod tests {
     }
 
     fn waiting(slots: &[u32]) -> Fair {
+        waiting_from(slots, |_| SOURCE)
+    }
+
+    /// Returns waiting connections from these sources.
+    fn waiting_from(slots: &[u32], source: impl Fn(u32) -> Source) -> Fair {
         let mut fair = Fair::default();
-        slots.iter().for_each(|slot| add(&mut fair, *slot));
+        for slot in slots {
+            fair.open(conn(*slot), Some(source(*slot)));
+            add(&mut fair, *slot);
+        }
         fair
     }
 
@@ -226,7 +338,8 @@ mod tests {
 
     #[test]
     fn a_connection_waits_once_and_one_in_the_slot_of_another_begins_anew() {
-        let mut fair = waiting(&[1, 1, 2]);
+        let mut fair = waiting(&[1, 2]);
+        add(&mut fair, 1);
         fair.begin();
         let first = fair.next().unwrap().0;
         fair.spend(first, 10 * VISIT_WORK);
@@ -234,6 +347,8 @@ mod tests {
         assert_eq!(fair.next().map(|(id, _)| id), Some(conn(2)));
         // Connection 1 is closed, and its slot is used again.
         let second = ConnId { slot: 1, generation: 2 };
+        fair.close(first);
+        fair.open(second, Some(SOURCE));
         fair.add(second, false);
         assert_eq!(fair.next(), Some((second, VISIT_WORK)));
         fair.spend(conn(1), VISIT_WORK);
@@ -241,5 +356,39 @@ mod tests {
         assert_eq!(fair.next(), Some((second, VISIT_WORK)), "what the earlier connection did is not its debt");
         assert_eq!(fair.next(), None);
         assert!(fair.is_empty());
+    }
+
+    #[test]
+    fn sources_get_the_same_share_however_many_clients_they_have_and_whatever_their_frames_cost() {
+        // One polite client, one of the same kind from another address, and a crowd with dear frames.
+        let source = |slot: u32| Source::Ipv4([10, 0, 0, if slot < 3 { u8::try_from(slot).unwrap() } else { 9 }]);
+        let slots: Vec<u32> = (1..100).collect();
+        let mut fair = waiting_from(&slots, source);
+        let visits = run(&mut fair, 2000, |slot| if slot < 3 { 700 } else { TURN_WORK });
+        let shares = shares(&visits);
+        let crowd: u64 = shares.iter().filter(|(slot, _)| **slot >= 3).map(|(_, work)| work).sum();
+        for polite in [shares[&1], shares[&2]] {
+            assert!(polite.abs_diff(crowd) <= crowd / 50, "{polite} of one client, {crowd} of the crowd");
+        }
+        // A source that wants less leaves the rest to the others, and a crowd by itself has all.
+        slots.iter().filter(|slot| **slot < 3).for_each(|slot| fair.close(conn(*slot)));
+        let alone = run(&mut fair, 10, |_| TURN_WORK);
+        assert!(alone.iter().all(|visits| visits.len() == 1 && visits[0].0 >= 3), "{alone:?}");
+    }
+
+    #[test]
+    fn sources_without_connections_are_forgotten() {
+        let slots: Vec<u32> = (0..50).collect();
+        let source = |slot: u32| Source::Ipv4(slot.to_be_bytes());
+        let mut fair = waiting_from(&slots, source);
+        fair.begin();
+        // Some have been visited, and others still wait.
+        for _ in 0..10 {
+            fair.next().unwrap();
+        }
+        slots.iter().for_each(|slot| fair.close(conn(*slot)));
+        assert_eq!(fair.next(), None);
+        assert!(fair.is_empty());
+        assert_eq!((fair.sources.len(), fair.by_source.len()), (0, 0));
     }
 }

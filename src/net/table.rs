@@ -12,7 +12,7 @@ use super::outbox::Spares;
 use crate::limits::{FRAME_MAX, OWN_BUFFER_MIN};
 use crate::node::Packet;
 use crate::turn::Links;
-use crate::types::{ConnId, NodeId, RequestId};
+use crate::types::{ConnId, NodeId, RequestId, Source};
 use crate::wire::{Frame, Route};
 
 /// The connections, and the lists of those that need to be read, written or dialled.
@@ -83,8 +83,8 @@ impl Table {
         }
     }
 
-    /// Adds a connection. `make` creates it from its id.
-    pub(super) fn insert(&mut self, make: impl FnOnce(ConnId) -> Conn) -> ConnId {
+    /// Adds a connection, from this source if it comes from another process. `make` creates it from its id.
+    pub(super) fn insert(&mut self, source: Option<Source>, make: impl FnOnce(ConnId) -> Conn) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
         let place = self.conns.vacant_entry();
         let slot = u32::try_from(place.key()).expect("far fewer sockets than that");
@@ -93,6 +93,7 @@ impl Table {
         id
     }
 
+        self.ready.open(id, source);
     /// Returns the number of sockets.
     pub(super) fn len(&self) -> usize {
         self.conns.len()
@@ -140,6 +141,7 @@ impl Table {
         Some(conn)
     }
 
+        self.ready.close(id);
     /// Returns all connections.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
         self.conns.iter().map(|(_, conn)| conn)

@@ -60,19 +60,19 @@ impl<S: Store> Loop<S> {
         if self.turn.links.len() >= self.server.sockets_max {
             self.turn.links.drop_lingering();
         }
-        match self.add(socket, State::Open) {
+        match self.add(socket, Some(source), State::Open) {
             Ok(id) => self.turn.handle(now, Event::Accepted { conn: id, source }),
             Err(error) => log::debug!("cannot set up an accepted connection: {error}"),
         }
     }
 
-    pub(super) fn add(&mut self, mut socket: TcpStream, state: State) -> io::Result<ConnId> {
+    pub(super) fn add(&mut self, mut socket: TcpStream, source: Option<Source>, state: State) -> io::Result<ConnId> {
         if state == State::Open {
             socket.set_nodelay(true)?;
         }
         let token = Token(self.turn.links.next_slot() + FIRST_CONN);
         self.server.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(self.turn.links.insert(|id| Conn::new(id, socket, state)))
+        Ok(self.turn.links.insert(source, |id| Conn::new(id, socket, state)))
     }
 
     /// Logs the first of a series of failures to accept connections, and the first success after it.

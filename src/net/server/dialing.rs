@@ -93,7 +93,7 @@ impl<S: Store> Loop<S> {
         }
         let mut next = Some(address);
         while let Some(address) = next {
-            let dialed = TcpStream::connect(address).and_then(|socket| self.add(socket, State::Dialing(node)));
+            let dialed = TcpStream::connect(address).and_then(|socket| self.add(socket, None, State::Dialing(node)));
             let Err(error) = dialed else { return };
             log::debug!("cannot dial {address}: {error}");
             next = self.resolver.next_address(node);
