@@ -54,6 +54,21 @@ pub const STALLED_FRAME_US: u64 = 1_000_000;
 /// Work of a read from a socket, besides that of its frames.
 pub const READ_WORK: u64 = 2_000;
 
+/// Work of a write to a socket, besides that of its bytes: the system call, and waking the peer.
+pub const WRITE_WORK: u64 = 4_000;
+
+/// Bytes that are written to a socket in the time of one unit of work.
+pub const WRITTEN_PER_UNIT: u64 = 3;
+
+/// Work of the writes of one turn. What the input of a turn causes to be written is part of the work of that input, so
+/// this bounds what else is to be written: for readers that catch up, after an fsync, or because sockets that were full
+/// take more. The rest has the next turns.
+pub const WRITES_WORK: u64 = 2_000_000;
+
+/// Work of the committed entries that one turn applies. What one fsync has made durable may be the entries of very many
+/// turns; the rest has the next turns, each of which applies those of at least one.
+pub const COMMIT_WORK: u64 = 1_000_000;
+
 /// Work of the answers of the journal that one turn handles, with the same unit. One answer may take 0.5 ms.
 pub const LOOKUP_WORK: u64 = 1_000_000;
 
@@ -85,8 +100,8 @@ pub const LOOKUP_DESCRIPTORS: usize = 2;
 /// start.
 pub const SPARE_DESCRIPTORS_LEAST: usize = 8;
 
-/// Connections accepted in one turn: a flood of them must not stall the links.
-pub const ACCEPTS_PER_TURN: usize = 256;
+/// Connections accepted in one turn: a flood of them must not stall the links. Each takes about 10 us.
+pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// Most unanswered requests of one client; beyond it the client is not read (HELLO says it as `max_inflight`).
 pub const INFLIGHT_MAX: u32 = 1024;

@@ -3,7 +3,7 @@
 //! The daemon and the simulator share this file, so both process events in the same order. They differ only in their
 //! implementations of the two traits.
 
-use crate::limits::{LOOKUP_WORK, PUSH_QUEUE_MAX};
+use crate::limits::{COMMIT_WORK, LOOKUP_WORK, PUSH_QUEUE_MAX};
 use crate::node::{Action, Event, Lookup, Node, Packet};
 use crate::record::{Entry, Found, Note, Unreadable};
 use crate::types::{ConnId, NodeId, Now, RequestId};
@@ -31,7 +31,8 @@ pub trait Links {
 pub trait Store {
     /// Takes the entries of one turn, oldest first, and leaves the vector empty.
     fn submit(&mut self, entries: &mut Vec<Entry>);
-    /// Moves the committed entries that have not been returned yet into an empty vector, oldest first.
+    /// Moves committed entries that have not been returned yet into an empty vector, oldest first: at least those of one
+    /// turn, if there are any.
     fn take_committed(&mut self, entries: &mut Vec<Entry>);
     /// Takes the outcomes of returned entries, in the order of the entries.
     fn file(&mut self, notes: Vec<Note>);
@@ -142,7 +143,8 @@ impl<L: Links, S: Store> Turn<L, S> {
         self.node.note_input(bytes as u64);
     }
 
-    /// Returns true if [`Self::finish`] has left answers of the log for the next turn, which is due at once.
+    /// Returns true if [`Self::finish`] has left committed entries or answers of the log for the next turn, which is due
+    /// at once.
     pub const fn has_more(&self) -> bool {
         self.has_more
     }
@@ -165,13 +167,28 @@ impl<L: Links, S: Store> Turn<L, S> {
         }
     }
 
-    /// Ends the turn: submits everything appended in one call, applies what is committed, and handles answers of the
-    /// log until they have taken [`LOOKUP_WORK`].
+    /// Ends the turn: submits everything appended in one call, applies what is committed until that has taken
+    /// [`COMMIT_WORK`], and handles answers of the log until they have taken [`LOOKUP_WORK`].
     pub fn finish(&mut self, now: Now) {
         if !self.appended.is_empty() {
             self.store.submit(&mut self.appended);
         }
-        loop {
+        let has_committed = self.apply_committed(now);
+        let has_found = self.handle_found(now);
+        self.has_more = has_committed || has_found;
+        if self.store.wants_image() {
+            self.store.keep_image(self.node.image());
+        }
+        if self.store.has_space() != self.has_space {
+            self.has_space = !self.has_space;
+            self.handle(now, Event::Space { is_left: self.has_space });
+        }
+    }
+
+    /// Applies what is committed, and returns true if there may be more.
+    fn apply_committed(&mut self, now: Now) -> bool {
+        let end = self.node.work().saturating_add(COMMIT_WORK);
+        while self.node.work() < end {
             let mut entries = std::mem::take(&mut self.committed);
             self.store.take_committed(&mut entries);
             let is_empty = entries.is_empty();
@@ -180,24 +197,20 @@ impl<L: Links, S: Store> Turn<L, S> {
             }
             self.committed = entries;
             if is_empty {
-                break;
+                return false;
             }
         }
+        true
+    }
+
+    /// Handles answers of the log, and returns true if there may be more.
+    fn handle_found(&mut self, now: Now) -> bool {
         let end = self.node.work().saturating_add(LOOKUP_WORK);
-        self.has_more = loop {
-            if self.node.work() >= end {
-                break true;
-            }
-            let Some((lookup, found)) = self.store.take_read() else { break false };
+        while self.node.work() < end {
+            let Some((lookup, found)) = self.store.take_read() else { return false };
             self.handle(now, Event::Read { lookup, found });
-        };
-        if self.store.wants_image() {
-            self.store.keep_image(self.node.image());
         }
-        if self.store.has_space() != self.has_space {
-            self.has_space = !self.has_space;
-            self.handle(now, Event::Space { is_left: self.has_space });
-        }
+        true
     }
 
     /// Closes the log with a last checkpoint.
@@ -259,3 +272,6 @@ impl<L: Links, S: Store> Turn<L, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

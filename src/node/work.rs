@@ -15,6 +15,9 @@ const ACTION_UNITS: u64 = 50;
 /// An entry of a table that is looked at, often not in the processor's cache.
 const ENTRY_UNITS: u64 = 10;
 
+/// A committed entry: applying it, and keeping the books about it.
+const APPLIED_UNITS: u64 = 150;
+
 /// A record whose size is read to find the next one.
 const RECORD_UNITS: u64 = 2;
 
@@ -48,6 +51,11 @@ impl Work {
     pub(super) const fn add_entries(&mut self, count: usize) {
         self.entries += count as u64;
         self.units += count as u64 * ENTRY_UNITS;
+    }
+
+    /// Counts applying an entry with this many bytes of records.
+    pub(super) const fn add_applied(&mut self, bytes: usize) {
+        self.units += APPLIED_UNITS + bytes as u64 / BYTES_PER_UNIT;
     }
 
     /// Counts walking over this many records.

@@ -35,6 +35,8 @@ impl Applied {
 impl Group {
     /// Proposes an entry for the log. It is applied once it is committed.
     pub(super) fn propose(&mut self, step: &mut Step<'_>, entry: Entry, proposal: Proposal) {
+        // Whoever proposes an entry pays for applying it as well, so that one turn can apply the entries of another.
+        step.work.add_applied(payload_len(&entry));
         self.proposals.push(proposal, Cost::of(&entry));
         step.out.push(Action::Append { entry });
     }
@@ -42,6 +44,7 @@ impl Group {
     /// Applies the next committed entry.
     pub(in crate::node) fn apply(&mut self, step: &mut Step<'_>, entry: Entry) -> Applied {
         let proposal = self.proposals.pop().expect("only what was proposed is committed");
+        step.work.add_applied(payload_len(&entry));
         match (entry, proposal) {
             (Entry::Publish(batch), Proposal::Publish { reply }) => {
                 let result = self.apply_publish(step, batch);
@@ -248,6 +251,10 @@ impl Group {
             TopicRef::Id(id) => Ok(*id),
         }
     }
+}
+
+fn payload_len(entry: &Entry) -> usize {
+    if let Entry::Publish(batch) = entry { batch.payload.len() } else { 0 }
 }
 
 /// Appends a batch unless the producer's epoch and sequence rule it out.

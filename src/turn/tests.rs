@@ -1,0 +1,165 @@
+//! How much of what the log returns at once a turn handles.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::limits::TURN_WORK;
+use crate::node::{Settings, SourceLimits};
+use crate::types::{Dimension, Retention, Source, TopicName, crc32};
+use crate::wire::records::Record;
+use crate::wire::request::{Publish, Topic};
+use crate::wire::response::Durability;
+use crate::wire::{Flags, Head, Header, Hello, Opcode, Raw, Request};
+
+const CLIENT: ConnId = ConnId { slot: 0, generation: 1 };
+const NOW: Now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
+
+/// Connections that take everything.
+#[derive(Default)]
+struct Sink {
+    frames: usize,
+}
+
+impl Links for Sink {
+    fn send(&mut self, _: ConnId, _: RequestId, _: Option<&Route>, _: &Packet) -> bool {
+        self.frames += 1;
+        false
+    }
+
+    fn forward(&mut self, _: ConnId, _: RequestId, _: Option<&Route>, _: &Frame<'_>) -> bool {
+        false
+    }
+
+    fn queued(&self, _: ConnId) -> usize {
+        0
+    }
+
+    fn dial(&mut self, _: NodeId) {}
+
+    fn admit(&mut self, _: ConnId, _: u32, _: usize) {}
+
+    fn set_paused(&mut self, _: ConnId, _: bool) {}
+
+    fn close(&mut self, _: ConnId) {}
+}
+
+/// A log whose disk hangs and then has everything at once.
+#[derive(Default)]
+struct Hanging {
+    turns: VecDeque<Vec<Entry>>,
+    hangs: bool,
+}
+
+impl Store for Hanging {
+    fn submit(&mut self, entries: &mut Vec<Entry>) {
+        self.turns.push_back(std::mem::take(entries));
+    }
+
+    fn take_committed(&mut self, entries: &mut Vec<Entry>) {
+        if !self.hangs
+            && let Some(turn) = self.turns.pop_front()
+        {
+            *entries = turn;
+        }
+    }
+
+    fn file(&mut self, _: Vec<Note>) {}
+
+    fn read(&mut self, _: Lookup) {}
+
+    fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)> {
+        None
+    }
+
+    fn wants_image(&self) -> bool {
+        false
+    }
+
+    fn keep_image(&mut self, _: Vec<u8>) {}
+
+    fn has_space(&self) -> bool {
+        true
+    }
+
+    fn close(&mut self, _: Vec<u8>) {}
+}
+
+fn turn() -> Turn<Sink, Hanging> {
+    let dimension = Dimension::new(0).unwrap();
+    let settings = Settings {
+        id: NodeId::from_low_bits(0, dimension),
+        dimension,
+        cluster: String::new(),
+        software: String::new(),
+        addresses: Vec::new(),
+        instance: 7,
+        seed: 1,
+        memory_bytes: u64::MAX,
+        retention: Retention::default(),
+        durability: Durability::Memory,
+        clients_max: 10,
+        handshakes_max: 10,
+        source_limits: SourceLimits::default(),
+    };
+    let mut turn = Turn::new(Node::new(settings, NOW), Sink::default(), Hanging::default());
+    turn.handle(NOW, Event::Accepted { conn: CLIENT, source: Source::Ipv4([127, 0, 0, 1]) });
+    let mut hello = Vec::new();
+    head(Opcode::Hello, 1).seal(None, (0, 0), &mut hello, |args| Hello::of_client(1, "test").encode(args, None));
+    receive(&mut turn, &hello);
+    turn
+}
+
+fn head(opcode: Opcode, id: u64) -> Head {
+    Head { opcode: opcode.number(), flags: Flags::default(), status: 0, request_id: RequestId(id) }
+}
+
+fn receive(turn: &mut Turn<Sink, Hanging>, bytes: &[u8]) {
+    let header = Header::parse(bytes, 1 << 20).unwrap().unwrap();
+    let frame = Frame::parse(header, Raw::Borrowed(bytes), Dimension::new(0).unwrap()).unwrap();
+    turn.handle(NOW, Event::Frame { conn: CLIENT, frame: &frame });
+}
+
+fn ask(turn: &mut Turn<Sink, Hanging>, id: u64, request: &Request<'_>, payload: &[u8]) {
+    let mut bytes = Vec::new();
+    let sum = (payload.len(), crc32(payload));
+    head(request.opcode(), id).seal(None, sum, &mut bytes, |args| request.encode(args));
+    bytes.extend_from_slice(payload);
+    receive(turn, &bytes);
+}
+
+#[test]
+fn what_a_hanging_disk_makes_durable_at_once_is_applied_over_several_turns() {
+    // Few enough that none is refused because too much waits for the disk.
+    const TURNS: usize = 10;
+    let mut turn = turn();
+    let topic = TopicName::new("t").unwrap();
+    ask(&mut turn, 2, &Request::Create { topic, retention: Retention::default() }, &[]);
+    turn.finish(NOW);
+    turn.store.hangs = true;
+    let mut record = Vec::new();
+    Record { value: b"value", ..Record::default() }.encode(&mut record).unwrap();
+    let publish = Request::Publish(Publish { topic: Topic { name: topic, id: None }, producer: None, count: 1 });
+    let mut asked = 0;
+    for _ in 0..TURNS {
+        // As much as a turn takes.
+        turn.take_work();
+        while turn.node().work() < TURN_WORK {
+            asked += 1;
+            ask(&mut turn, 2 + asked, &publish, &record);
+        }
+        turn.finish(NOW);
+        assert!(!turn.has_more(), "the disk hangs");
+    }
+    turn.store.hangs = false;
+    turn.links.frames = 0;
+    let mut turns = 0;
+    while turns == 0 || turn.has_more() {
+        turn.take_work();
+        turn.finish(NOW);
+        let work = turn.take_work();
+        assert!(work < COMMIT_WORK + TURN_WORK, "{work} units in one turn");
+        turns += 1;
+    }
+    assert_eq!(turn.links.frames as u64, asked, "each is answered");
+    assert!(turns > TURNS / 3, "{turns}");
+}
