@@ -161,11 +161,13 @@ impl Conn {
         }
     }
 
-    /// Writes until the queue is empty or the socket takes no more.
+    /// Writes until the queue is empty, the socket takes no more, or about `most` bytes are written. Returns true if the
+    /// socket may take more.
     ///
     /// # Errors
     /// Returns the socket's error, but never `WouldBlock` or `Interrupted`.
-    pub(super) fn write(&mut self, spares: &mut Spares) -> io::Result<()> {
+    pub(super) fn write(&mut self, spares: &mut Spares, most: usize) -> io::Result<bool> {
+        let least = self.outbox.len().saturating_sub(most);
         while !self.outbox.is_empty() {
             match self.outbox.write_to(&mut self.socket, spares) {
                 Ok(true) => {}
@@ -182,6 +184,7 @@ impl Conn {
         {
             *is_shut = true;
             self.socket.shutdown(Shutdown::Write)?;
+                Ok(true) if self.outbox.len() <= least && !self.outbox.is_empty() => return Ok(true),
         }
         Ok(())
     }

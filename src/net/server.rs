@@ -1,7 +1,7 @@
 //! The event loop, on one thread.
 //!
 //! One pass waits for the sockets, reads those that are ready, passes their frames to the turn, finishes the turn, and
-//! runs the timers that are due. Each connection with queued bytes is then written once. Timers run after the input, so
+//! runs the timers that are due. Connections with queued bytes are then written. Timers run after the input, so
 //! that a frame that has already arrived counts as a sign of life.
 //!
 //! A pass takes input for a limited amount of work, which the connections share fairly ([`Fair`]); the rest waits for
@@ -30,6 +30,7 @@ use super::resolver::Resolver;
 use super::table::Table;
 use crate::limits::{
     DRAIN_LINGER_US, DRAIN_US, LOG_PERIOD_US, LONG_TURN_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET, STALLED_FRAME_US,
+    WRITE_WORK, WRITES_WORK, WRITTEN_PER_UNIT,
 };
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
@@ -354,44 +355,67 @@ impl<S: Store> Loop<S> {
     fn tell_suppressed(&mut self, now: Now) {
         if self.next_log_us <= now.monotonic_us {
             self.next_log_us = now.after_us(LOG_PERIOD_US);
+        let mut dirty = std::mem::take(&mut self.turn.links.dirty);
+        let mut left = WRITES_WORK;
+        while left > 0
+            && let Some(id) = dirty.pop_front()
+        {
+            let spent = self.write(now, id, left);
+            left = left.saturating_sub(spent);
+        }
+        // They were there before those that were added meanwhile.
+        dirty.append(&mut self.turn.links.dirty);
+        self.turn.links.dirty = dirty;
+    }
+
+    /// Writes to one connection, at most for this much work, and returns the work.
+    fn write(&mut self, now: Now, id: ConnId, work: u64) -> u64 {
             log::logger().flush();
         }
     }
 
-    /// Writes once to every connection with queued bytes.
+    /// Writes to the connections with queued bytes, links first, until the turn's work on writes is done. The others
+    /// have the next turns.
     fn write_dirty(&mut self, now: Now) {
         let is_draining = self.turn.links.is_draining;
-        for id in std::mem::take(&mut self.turn.links.dirty) {
-            let mut spares = std::mem::take(&mut self.turn.links.spares);
-            let result = self.turn.links.get_mut(id).map(|conn| {
-                conn.is_dirty = false;
-                let waiting = conn.outbox.len();
-                let result = conn.write(&mut spares);
-                let linger_us = conn.linger_us(is_draining);
-                if let State::Closing { deadline_us, .. } = &mut conn.state
-                    && conn.outbox.len() < waiting
-                {
-                    *deadline_us = now.after_us(linger_us);
-                }
-                result
-            });
-            self.turn.links.spares = spares;
-            if let Some(Err(error)) = result {
+        let mut spares = std::mem::take(&mut self.turn.links.spares);
+        let mut written = 0;
+        let result = self.turn.links.get_mut(id).map(|conn| {
+            conn.is_dirty = false;
+            let waiting = conn.outbox.len();
+            let result = conn.write(&mut spares, usize::try_from(work * WRITTEN_PER_UNIT).unwrap_or(usize::MAX));
+            written = waiting - conn.outbox.len();
+            let linger_us = conn.linger_us(is_draining);
+            if let State::Closing { deadline_us, .. } = &mut conn.state
+                && written > 0
+            {
+                *deadline_us = now.after_us(linger_us);
+            }
+            result
+        });
+        self.turn.links.spares = spares;
+            Some(Ok(may_go_on)) if may_go_on => self.turn.links.mark_dirty(id),
+            Some(Ok(_)) => {}
+        }
+        let Some(conn) = self.turn.links.get_mut(id) else { return spent };
+        let bytes = conn.outbox.len();
+        let is_drained = conn.filled && bytes <= conn.queue_mark / 2;
+        conn.filled &= !is_drained;
+        if std::mem::replace(&mut conn.unsent, bytes) != bytes && conn.state == State::Open {
+            self.turn.handle(now, Event::Unsent { conn: id, bytes });
+        }
+        let Some(conn) = self.turn.links.get_mut(id) else { return spent };
+        if is_drained {
+            self.turn.handle(now, Event::Drained { conn: id });
+        } else if conn.ended && conn.outbox.is_empty() && matches!(conn.state, State::Closing { .. }) {
+            self.turn.links.remove(id);
+        let spent = WRITE_WORK + written as u64 / WRITTEN_PER_UNIT;
+        spent
+        match result {
+            None => return 0,
+            Some(Err(error)) => {
                 self.fail(now, id, &error);
-                continue;
-            }
-            let Some(conn) = self.turn.links.get_mut(id) else { continue };
-            let bytes = conn.outbox.len();
-            let is_drained = conn.filled && bytes <= conn.queue_mark / 2;
-            conn.filled &= !is_drained;
-            if std::mem::replace(&mut conn.unsent, bytes) != bytes && conn.state == State::Open {
-                self.turn.handle(now, Event::Unsent { conn: id, bytes });
-            }
-            let Some(conn) = self.turn.links.get_mut(id) else { continue };
-            if is_drained {
-                self.turn.handle(now, Event::Drained { conn: id });
-            } else if conn.ended && conn.outbox.is_empty() && matches!(conn.state, State::Closing { .. }) {
-                self.turn.links.remove(id);
+                return spent;
             }
         }
     }

@@ -9,7 +9,7 @@ use super::conn::{Conn, State};
 use super::fair::Fair;
 use super::intake::Intake;
 use super::outbox::Spares;
-use crate::limits::{FRAME_MAX, OWN_BUFFER_MIN};
+use crate::limits::{FRAME_MAX, OWN_BUFFER_MIN, WRITE_WORK, WRITTEN_PER_UNIT};
 use crate::node::Packet;
 use crate::turn::Links;
 use crate::types::{ConnId, NodeId, RequestId, Source};
@@ -28,8 +28,10 @@ pub(super) struct Table {
     pub is_draining: bool,
     /// Connections to be read. The poll is edge-triggered, so a connection stays here until it is drained.
     pub ready: Fair,
-    /// Connections with bytes to be written.
-    pub dirty: Vec<ConnId>,
+    /// Connections with bytes to be written, links first.
+    pub dirty: VecDeque<ConnId>,
+    /// Work of writing what was queued since this was last taken.
+    queued_work: u64,
     /// Neighbours to connect to.
     pub dials: Vec<NodeId>,
     /// Spare buffers for all outboxes.
@@ -48,7 +50,8 @@ impl Table {
             now_us: 0,
             is_draining: false,
             ready: Fair::default(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
+            queued_work: 0,
             dials: Vec::new(),
             spares: Spares::default(),
             intake: Intake::new(input_bytes),
@@ -90,10 +93,10 @@ impl Table {
         let slot = u32::try_from(place.key()).expect("far fewer sockets than that");
         let id = ConnId { slot, generation: self.generation };
         place.insert(make(id));
+        self.ready.open(id, source);
         id
     }
 
-        self.ready.open(id, source);
     /// Returns the number of sockets.
     pub(super) fn len(&self) -> usize {
         self.conns.len()
@@ -138,10 +141,10 @@ impl Table {
         let conn = self.conns.remove(id.slot as usize);
         self.intake.change(conn.counted, 0);
         self.intake.end(id);
+        self.ready.close(id);
         Some(conn)
     }
 
-        self.ready.close(id);
     /// Returns all connections.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
         self.conns.iter().map(|(_, conn)| conn)
@@ -160,8 +163,18 @@ impl Table {
             && !conn.is_dirty
         {
             conn.is_dirty = true;
-            self.dirty.push(id);
+            push_dirty(&mut self.dirty, id, conn.is_link);
         }
+    }
+
+    /// Returns the work of writing what was queued since the last call of [`Self::take_queued_work`].
+    pub(super) const fn queued_work(&self) -> u64 {
+        self.queued_work
+    }
+
+    /// Returns the work of writing what was queued since the last call.
+    pub(super) const fn take_queued_work(&mut self) -> u64 {
+        std::mem::replace(&mut self.queued_work, 0)
     }
 
     /// Appends a head and the parts after it to a connection's queue. Returns true if the queue has risen above its
@@ -172,6 +185,7 @@ impl Table {
             return false;
         }
         let mut parts: &[Bytes] = &[];
+        let before = conn.outbox.len();
         conn.outbox.append(&mut self.spares, |tail| parts = head(tail));
         for part in parts {
             if part.len() >= OWN_BUFFER_MIN {
@@ -182,12 +196,18 @@ impl Table {
         }
         let passed = !conn.filled && conn.outbox.len() > conn.queue_mark;
         conn.filled |= passed;
+        self.queued_work += (conn.outbox.len() - before) as u64 / WRITTEN_PER_UNIT;
         if !conn.is_dirty {
             conn.is_dirty = true;
-            self.dirty.push(id);
+            self.queued_work += WRITE_WORK;
+            push_dirty(&mut self.dirty, id, conn.is_link);
         }
         passed
     }
+}
+
+fn push_dirty(dirty: &mut VecDeque<ConnId>, id: ConnId, is_link: bool) {
+    if is_link { dirty.push_front(id) } else { dirty.push_back(id) }
 }
 
 impl Links for Table {
@@ -249,5 +269,52 @@ impl Links for Table {
             self.mark_dirty(id);
             self.mark_ready(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use mio::net::TcpStream;
+
+    use super::*;
+    use crate::wire::{Opcode, Response};
+
+    #[test]
+    fn what_is_queued_is_work_by_its_bytes_and_once_for_each_write() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut table = Table::new(1 << 20);
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            ids.push(table.insert(None, |id| Conn::new(id, socket, State::Open)));
+        }
+        let text = "x".repeat(30_000);
+        let packet = Packet::Response(Opcode::Stats.number(), Response::Stats { node: 0, text });
+        let mut work = |conn: usize| {
+            table.send(ids[conn], RequestId(1), None, &packet);
+            table.take_queued_work()
+        };
+        let of_bytes = 30_000 / WRITTEN_PER_UNIT;
+        assert!((of_bytes + WRITE_WORK..of_bytes + WRITE_WORK + 100).contains(&work(0)));
+        assert!((of_bytes..of_bytes + 100).contains(&work(0)), "the same write");
+        assert!((of_bytes + WRITE_WORK..of_bytes + WRITE_WORK + 100).contains(&work(1)));
+        assert_eq!(table.queued_work(), 0);
+    }
+
+    #[test]
+    fn links_are_written_before_clients() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut table = Table::new(1 << 20);
+        let mut connect = |is_link| {
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let id = table.insert(None, |id| Conn::new(id, socket, State::Open));
+            table.get_mut(id).unwrap().is_link = is_link;
+            table.mark_dirty(id);
+            id
+        };
+        let [first, link, second] = [false, true, false].map(&mut connect);
+        assert_eq!(table.dirty, [link, first, second]);
     }
 }

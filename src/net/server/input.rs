@@ -30,6 +30,7 @@ impl<S: Store> Loop<S> {
     pub(super) fn read_ready(&mut self, now: Now) {
         // Work from the end of the last turn has limits of its own, and is not charged to any connection.
         self.turn.take_work();
+        self.turn.links.take_queued_work();
         self.turn.links.ready.begin();
         while let Some((id, allowed)) = self.turn.links.ready.next() {
             let Some(conn) = self.turn.links.get_mut(id) else { continue };
@@ -44,7 +45,8 @@ impl<S: Store> Loop<S> {
                 Err(error) => self.drop_conn(now, id, &error),
             }
             self.turn.links.recount(id);
-            let work = self.turn.take_work().saturating_add(READ_WORK);
+            let written = self.turn.links.take_queued_work();
+            let work = self.turn.take_work().saturating_add(written).saturating_add(READ_WORK);
             self.turn.links.ready.spend(id, work);
         }
         self.turn.links.feed();
@@ -149,7 +151,7 @@ impl<S: Store> Loop<S> {
                 }
             }
             taken.frames += 1;
-            worked = self.turn.node().work();
+            worked = self.turn.node().work().saturating_add(self.turn.links.queued_work());
         }
         taken.bytes = bytes.len() - frames.rest().len();
         if taken.is_open
