@@ -7,7 +7,10 @@ use mio::net::TcpStream;
 
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Spares};
-use crate::limits::{CLIENT_KEEPALIVE_US, DRAIN_LINGER_US, FRAME_BEFORE_HELLO_MAX, LINGER_US, READ_BUDGET, READ_LEAST};
+use crate::limits::{
+    CLIENT_KEEPALIVE_US, DRAIN_LINGER_US, FRAME_BEFORE_HELLO_MAX, LINGER_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET,
+    READ_LEAST, STALLED_FRAME_US,
+};
 use crate::types::{ConnId, NodeId};
 
 /// A connection of the server.
@@ -133,6 +136,17 @@ impl Conn {
         }
     }
 
+    /// Returns true if the peer has not completed a frame in time. While memory for received bytes is short, the large
+    /// frame of a client must also make progress, so that it does not keep others from being received.
+    pub(super) fn is_late(&self, is_short: bool, now_us: u64) -> bool {
+        let is_over = |since_us: u64, most_us: u64| since_us.saturating_add(most_us) <= now_us;
+        let is_stalled = is_short && !self.is_link && self.inbox.is_large() && is_over(self.grown_us, STALLED_FRAME_US);
+        // While it is not read, it is not the peer that is late.
+        let is_awaited = !self.paused && !self.is_starved;
+        is_awaited
+            && (is_stalled || self.partial_since_us.is_some_and(|since| is_over(since, PARTIAL_FRAME_TIMEOUT_US)))
+    }
+
     /// Reads once into `room`. A short read means that the socket is drained, as edge-triggered polling requires.
     ///
     /// # Errors
@@ -170,6 +184,7 @@ impl Conn {
         let least = self.outbox.len().saturating_sub(most);
         while !self.outbox.is_empty() {
             match self.outbox.write_to(&mut self.socket, spares) {
+                Ok(true) if self.outbox.len() <= least && !self.outbox.is_empty() => return Ok(true),
                 Ok(true) => {}
                 // The poll reports when the socket is writable again.
                 Ok(false) => break,
@@ -184,8 +199,76 @@ impl Conn {
         {
             *is_shut = true;
             self.socket.shutdown(Shutdown::Write)?;
-                Ok(true) if self.outbox.len() <= least && !self.outbox.is_empty() => return Ok(true),
         }
-        Ok(())
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+    use crate::limits::{FRAME_MAX, OWN_BUFFER_MIN};
+    use crate::types::RequestId;
+    use crate::wire::{Flags, Head};
+
+    /// Returns a connection, and its other end.
+    fn connected() -> (Conn, std::net::TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let conn = Conn::new(ConnId { slot: 0, generation: 1 }, socket, State::Open);
+        (conn, listener.accept().unwrap().0)
+    }
+
+    /// Returns a connection of a client that has sent the start of a frame with this many bytes of payload.
+    fn with_partial_frame(payload_len: usize) -> Conn {
+        let (mut conn, _) = connected();
+        let mut start = Vec::new();
+        let head = Head { opcode: 0, flags: Flags::default(), status: 0, request_id: RequestId(1) };
+        head.seal(None, (payload_len, 0), &mut start, |_| {});
+        conn.inbox.keep(&start, FRAME_MAX, false);
+        conn.note_partial(true, false, 0);
+        conn
+    }
+
+    #[test]
+    fn a_write_stops_when_it_has_written_enough_and_goes_on_later() {
+        let (mut conn, _peer) = connected();
+        let part = bytes::Bytes::from(vec![7; 1000]);
+        (0..100).for_each(|_| conn.outbox.append_shared(part.clone()));
+        let spares = &mut Spares::default();
+        assert!(conn.write(spares, 1).unwrap(), "the socket would take more");
+        assert!((1..100_000).contains(&conn.outbox.len()), "{} bytes are left", conn.outbox.len());
+        assert!(!conn.write(spares, usize::MAX).unwrap() && conn.outbox.is_empty());
+    }
+
+    #[test]
+    fn a_frame_must_be_complete_in_time_and_a_large_one_make_progress_while_memory_is_short() {
+        let (stalled_us, late_us) = (STALLED_FRAME_US, PARTIAL_FRAME_TIMEOUT_US);
+        // Bytes of payload, whether memory is short, and when the frame is late.
+        let cases = [
+            (OWN_BUFFER_MIN, true, stalled_us),
+            (OWN_BUFFER_MIN, false, late_us),
+            (100, true, late_us),
+            (100, false, late_us),
+        ];
+        for (payload_len, is_short, at_us) in cases {
+            let mut conn = with_partial_frame(payload_len);
+            let is_late = |conn: &Conn, now_us| conn.is_late(is_short, now_us);
+            assert_eq!((is_late(&conn, at_us - 1), is_late(&conn, at_us)), (false, true), "{payload_len} {is_short}");
+            // It is not the peer that is late.
+            conn.paused = true;
+            assert!(!is_late(&conn, late_us));
+            (conn.paused, conn.is_starved) = (false, true);
+            assert!(!is_late(&conn, late_us));
+            conn.is_starved = false;
+            // It has grown just before.
+            conn.grown_us = at_us - 1;
+            assert_eq!(is_late(&conn, at_us), at_us == late_us, "progress is not completion");
+            conn.is_link = true;
+            conn.grown_us = 0;
+            assert_eq!(is_late(&conn, at_us), at_us == late_us, "a link is not hurried");
+        }
     }
 }

@@ -29,8 +29,7 @@ use super::outbox::Outbox;
 use super::resolver::Resolver;
 use super::table::Table;
 use crate::limits::{
-    DRAIN_LINGER_US, DRAIN_US, LOG_PERIOD_US, LONG_TURN_US, PARTIAL_FRAME_TIMEOUT_US, READ_BUDGET, STALLED_FRAME_US,
-    WRITE_WORK, WRITES_WORK, WRITTEN_PER_UNIT,
+    DRAIN_LINGER_US, DRAIN_US, LOG_PERIOD_US, LONG_TURN_US, READ_BUDGET, WRITE_WORK, WRITES_WORK, WRITTEN_PER_UNIT,
 };
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
@@ -330,14 +329,7 @@ impl<S: Store> Loop<S> {
         self.next_sweep_us = now.after_us(SWEEP_US);
         self.tell_suppressed(now);
         let is_short = self.turn.links.intake.is_short();
-        let is_stalled = |conn: &Conn| {
-            is_short && !conn.is_link && conn.inbox.is_large() && conn.grown_us + STALLED_FRAME_US <= now.monotonic_us
-        };
-        let is_late = |conn: &Conn| {
-            let is_over = |since: u64| since + PARTIAL_FRAME_TIMEOUT_US <= now.monotonic_us;
-            let is_awaited = !conn.paused && !conn.is_starved;
-            is_awaited && (conn.partial_since_us.is_some_and(is_over) || is_stalled(conn))
-        };
+        let is_late = |conn: &Conn| conn.is_late(is_short, now.monotonic_us);
         let is_over =
             |conn: &Conn| matches!(conn.state, State::Closing { deadline_us, .. } if deadline_us <= now.monotonic_us);
         let late: Vec<ConnId> = self.turn.links.iter().filter(|conn| is_late(conn)).map(|conn| conn.id).collect();
@@ -355,6 +347,13 @@ impl<S: Store> Loop<S> {
     fn tell_suppressed(&mut self, now: Now) {
         if self.next_log_us <= now.monotonic_us {
             self.next_log_us = now.after_us(LOG_PERIOD_US);
+            log::logger().flush();
+        }
+    }
+
+    /// Writes to the connections with queued bytes, links first, until the turn's work on writes is done. The others
+    /// have the next turns.
+    fn write_dirty(&mut self, now: Now) {
         let mut dirty = std::mem::take(&mut self.turn.links.dirty);
         let mut left = WRITES_WORK;
         while left > 0
@@ -370,13 +369,6 @@ impl<S: Store> Loop<S> {
 
     /// Writes to one connection, at most for this much work, and returns the work.
     fn write(&mut self, now: Now, id: ConnId, work: u64) -> u64 {
-            log::logger().flush();
-        }
-    }
-
-    /// Writes to the connections with queued bytes, links first, until the turn's work on writes is done. The others
-    /// have the next turns.
-    fn write_dirty(&mut self, now: Now) {
         let is_draining = self.turn.links.is_draining;
         let mut spares = std::mem::take(&mut self.turn.links.spares);
         let mut written = 0;
@@ -394,6 +386,13 @@ impl<S: Store> Loop<S> {
             result
         });
         self.turn.links.spares = spares;
+        let spent = WRITE_WORK + written as u64 / WRITTEN_PER_UNIT;
+        match result {
+            None => return 0,
+            Some(Err(error)) => {
+                self.fail(now, id, &error);
+                return spent;
+            }
             Some(Ok(may_go_on)) if may_go_on => self.turn.links.mark_dirty(id),
             Some(Ok(_)) => {}
         }
@@ -409,15 +408,8 @@ impl<S: Store> Loop<S> {
             self.turn.handle(now, Event::Drained { conn: id });
         } else if conn.ended && conn.outbox.is_empty() && matches!(conn.state, State::Closing { .. }) {
             self.turn.links.remove(id);
-        let spent = WRITE_WORK + written as u64 / WRITTEN_PER_UNIT;
-        spent
-        match result {
-            None => return 0,
-            Some(Err(error)) => {
-                self.fail(now, id, &error);
-                return spent;
-            }
         }
+        spent
     }
 
     /// Removes a connection whose socket has failed. The node gets an event unless it has closed the connection itself.
