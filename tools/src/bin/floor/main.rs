@@ -7,12 +7,15 @@
 //! | `compare` | starts bare servers and a cube of `dht-node`, loads both in turn, prints figures and goals |
 //! | `durable` | does the same for publishes that are durable before they are acknowledged, and for `redis-server` |
 //! | `silent` | measures what silent subscribers cost one node |
+//! | `attack` | measures what a polite client notices of clients that take as much as they can |
+//! | `crowd` | runs the attackers of `attack` |
 //! | `spin` | keeps a CPU from sleeping; `compare` and `durable` run it at the lowest priority |
 //!
 //! The floor is the unavoidable cost: this machine's kernel, one read and one write per turn of the event loop, and a
 //! checksum per header; for durable publishes also one file write and one sync per turn.
 //! Whatever the daemon costs beyond that is its own overhead. CONTRIBUTING.md explains how to read the figures.
 
+mod attack;
 mod batches;
 mod clock;
 mod compare;
@@ -71,6 +74,8 @@ enum Command {
     Compare(Compare),
     Durable(Durable),
     Silent(Silent),
+    Attack(Attack),
+    Crowd(Crowd),
     Spin(Spin),
 }
 
@@ -206,6 +211,51 @@ struct Silent {
     secs: f64,
 }
 
+/// Measures what a polite client notices of clients that take as much of a node or a cube as they can.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "attack", help_triggers("-h", "--help", "help"))]
+struct Attack {
+    /// the daemon to measure [default: dht-node in this program's folder]
+    #[argh(option)]
+    node: Option<PathBuf>,
+    /// first of 16 consecutive ports; if one is in use, the next 16 are tried [default: 6300]
+    #[argh(option, default = "6300")]
+    base_port: u16,
+    /// rounds of the polite client alone and beside the attackers [default: 3]
+    #[argh(option, default = "3")]
+    rounds: usize,
+    /// duration of each run in seconds, half of it one record at a time and half of it pipelined [default: 0.8]
+    #[argh(option, default = "0.8")]
+    secs: f64,
+    /// only this attack, such as deep-8 [default: all]
+    #[argh(option)]
+    only: Option<&'static attack::Case>,
+    /// by how much the priority of the attackers is lower than that of the nodes, 0 to 19 [default: 10]
+    #[argh(option, default = "10")]
+    nice: u8,
+    /// memory limit of each node in MiB [default: 32]
+    #[argh(option, default = "32")]
+    memory: u64,
+}
+
+/// Attacks a node until it is killed.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "crowd", help_triggers("-h", "--help", "help"))]
+struct Crowd {
+    /// the attack, such as deep-8
+    #[argh(option)]
+    attack: &'static attack::Case,
+    /// address of the node that the attackers use
+    #[argh(option)]
+    addr: SocketAddr,
+    /// id of the home of the topics that `floor attack` has created
+    #[argh(option)]
+    home: u16,
+    /// dimension of the cube
+    #[argh(option)]
+    dimension: u8,
+}
+
 /// Keeps one processor busy until its parent ends.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "spin", help_triggers("-h", "--help", "help"))]
@@ -251,6 +301,8 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             let cost = silent::measure(&program, port, options.subscribers, options.secs)?;
             writeln!(io::stdout(), "cpu_ms_per_s={:.1} pings_per_s={:.0}", cost.cpu_ms, cost.pings)?;
         }
+        Command::Attack(options) => return attack::attack(&options),
+        Command::Crowd(options) => attack::run_crowd(&options)?,
         Command::Spin(Spin {}) => process::spin(),
     }
     Ok(ExitCode::SUCCESS)

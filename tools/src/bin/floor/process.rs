@@ -26,6 +26,13 @@ impl Process {
         Ok(Self(spawn(&mut command)?))
     }
 
+    /// Starts a program like [`Self::start`], with its priority lowered by `nice`.
+    pub(crate) fn start_nice(program: &Path, nice: u8, arguments: &[impl AsRef<OsStr>]) -> Result<Self, Error> {
+        let (mut command, nice) = (Command::new("setpriv"), nice.to_string());
+        command.args(["--pdeathsig", "KILL", "nice", "-n", &nice]).arg(program).args(arguments);
+        Ok(Self(spawn(command.stdin(Stdio::null()).stdout(Stdio::null()))?))
+    }
+
     /// Starts this program as a spinner on one processor, at the lowest priority.
     pub(crate) fn start_spinner(processor: usize) -> Result<Self, Error> {
         let myself = std::env::current_exe()?;

@@ -44,6 +44,12 @@ impl Session {
         self.stream
     }
 
+    /// Sends an encoded request, and waits until it is answered OK.
+    pub(crate) fn send(&mut self, frame: &[u8]) -> Result<(), Error> {
+        self.stream.write_all(frame)?;
+        self.frame().map(|_| ())
+    }
+
     /// Sends a request and waits for its answer.
     pub(crate) fn ask(&mut self, request: &Request<'_>) -> Result<Response, Error> {
         self.ask_as(1, request)
@@ -127,7 +133,8 @@ fn topic_name(name: &str) -> Result<TopicName<'_>, Error> {
     Ok(TopicName::new(name).map_err(dht_node::wire::DecodeError::Name)?)
 }
 
-fn encode(request: &Request<'_>, request_id: u64, payload: &[u8]) -> Vec<u8> {
+/// Encodes a request.
+pub(crate) fn encode(request: &Request<'_>, request_id: u64, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     let head = Head {
         opcode: request.opcode().number(),
@@ -140,7 +147,8 @@ fn encode(request: &Request<'_>, request_id: u64, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn hello() -> Vec<u8> {
+/// Encodes the HELLO of this program.
+pub(crate) fn hello() -> Vec<u8> {
     let hello = Hello::of_client(1, "floor");
     let head = Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: RequestId(0) };
     let mut frame = Vec::new();

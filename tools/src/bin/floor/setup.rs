@@ -102,7 +102,7 @@ pub(crate) fn start_cube(program: &Path, base_port: u16) -> Result<Side, Error> 
     let base_port = base_port + CUBE_PORT;
     let mut processes = Vec::new();
     for node in DIMENSION.all() {
-        processes.push(start_node(program, node, DIMENSION, base_port, None)?);
+        processes.push(start_node(program, node, DIMENSION, base_port, &[OsStr::new("--in-memory")])?);
     }
     for node in DIMENSION.all() {
         wait_until("the cube", || has_all_links(local(base_port + node.index())))?;
@@ -122,7 +122,11 @@ pub(crate) fn start_single(
     let port = base_port + SINGLE_PORT;
     let alone = Dimension::new(0).expect("0 is a dimension");
     let node = NodeId::from_low_bits(0, alone);
-    let process = start_node(program, node, alone, port, data)?;
+    let storage = match data {
+        Some(folder) => vec![OsStr::new("--data"), folder.as_os_str()],
+        None => vec![OsStr::new("--in-memory")],
+    };
+    let process = start_node(program, node, alone, port, &storage)?;
     wait_until("a single node", || Session::open(local(port)).is_ok())?;
     Ok((process, local(port)))
 }
@@ -135,21 +139,19 @@ pub(crate) fn node_program(named: Option<&PathBuf>) -> Result<PathBuf, Error> {
     }
 }
 
-fn start_node(
+/// Starts a node with these options beside its place in the cube.
+pub(crate) fn start_node(
     program: &Path,
     node: NodeId,
     dimension: Dimension,
     base_port: u16,
-    data: Option<&Path>,
+    options: &[&OsStr],
 ) -> Result<Process, Error> {
     let (id, bits) = (node.binary(dimension), dimension.bits().to_string());
     let base_port = base_port.to_string();
     let words = ["--id", &id, "--dimension", &bits, "--base-port", &base_port];
     let mut arguments = words.map(OsStr::new).to_vec();
-    match data {
-        Some(folder) => arguments.extend([OsStr::new("--data"), folder.as_os_str()]),
-        None => arguments.push(OsStr::new("--in-memory")),
-    }
+    arguments.extend(options);
     Process::start(program, &arguments)
 }
 
@@ -188,7 +190,8 @@ fn home(name: &str) -> NodeId {
     NodeId::from_low_bits(crc32fast::hash(name.as_bytes()), DIMENSION)
 }
 
-fn has_all_links(addr: SocketAddr) -> bool {
+/// Returns true if a node answers and all its links are up.
+pub(crate) fn has_all_links(addr: SocketAddr) -> bool {
     let answer = Session::open(addr).and_then(|mut node| node.ask(&Request::Cluster { node: ANY_NODE }));
     matches!(answer, Ok(Response::Cluster(view)) if view.links.iter().all(|link| link.up))
 }

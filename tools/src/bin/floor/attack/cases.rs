@@ -1,0 +1,243 @@
+//! The attacks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use dht_node::limits::PAYLOAD_MAX;
+use dht_node::types::{NodeId, Offset, RequestId, TopicName};
+use dht_node::wire::Request;
+use dht_node::wire::records::Record;
+use dht_node::wire::request::{Fetch, List, Start, Subscribe, Topic};
+
+use super::ground::Topics;
+use crate::error::Error;
+use crate::session::{encode, publish};
+
+/// Number of records of five bytes in a batch of nearly the largest size.
+pub(super) const DEEP_RECORDS: u32 = 200_000;
+
+/// Size of a record's value that fills a frame, in bytes.
+pub(super) const LARGE_BYTES: usize = PAYLOAD_MAX as usize - 100;
+
+/// Number of times that a short request is repeated in one buffer.
+const REPEATED: usize = 1000;
+
+/// Number of subscriptions of a connection that subscribes to as much as it may.
+const SUBSCRIPTIONS: u64 = 4000;
+
+/// Longest time that a FETCH may wait, in milliseconds.
+const WAIT_MS: u32 = 30_000;
+
+/// One attack.
+pub(crate) struct Case {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// Number of connections.
+    pub(super) conns: usize,
+    /// Number of addresses that they come from; 0 for the polite client's own.
+    pub(super) sources: u8,
+    /// Number of connections that always want more than they get, so that the polite client's equal share is that part
+    /// of what it gets alone. The others leave their shares.
+    busy: usize,
+    /// Time until it has taken full effect, in milliseconds.
+    pub(super) settle_ms: u64,
+    /// What each connection sends.
+    script: fn(&Topics, usize) -> Result<Script, Error>,
+}
+
+/// What one connection sends after its HELLO.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Script {
+    /// Sent once.
+    pub(super) once: Vec<u8>,
+    /// Sent again and again after that.
+    pub(super) again: Vec<u8>,
+    /// True if it does not read the answers.
+    pub(super) is_deaf: bool,
+    /// Most bytes that it sends per second; `None` means as many as the node takes.
+    pub(super) bytes_per_second: Option<u32>,
+}
+
+/// The defaults of a case.
+const CASE: Case = Case { name: "", conns: 1, sources: 0, busy: 0, settle_ms: 0, script: |_, _| Ok(Script::default()) };
+
+/// All attacks.
+pub(super) static CASES: [Case; 15] = [
+    Case { name: "deep-1", conns: 1, busy: 1, script: deep, ..CASE },
+    Case { name: "deep-8", conns: 8, busy: 8, script: deep, ..CASE },
+    Case { name: "deep-64-elsewhere", conns: 64, sources: 2, busy: 64, script: deep, ..CASE },
+    Case { name: "waiting", conns: 40, script: waiting, ..CASE },
+    Case { name: "unread-1", conns: 1, script: unread, settle_ms: 500, ..CASE },
+    Case { name: "unread-64", conns: 64, script: unread, settle_ms: 500, ..CASE },
+    Case { name: "unread-64-elsewhere", conns: 64, sources: 4, script: unread, settle_ms: 500, ..CASE },
+    Case { name: "large-1", conns: 1, busy: 1, script: large, ..CASE },
+    Case { name: "large-3", conns: 3, busy: 3, script: large, ..CASE },
+    Case { name: "list", conns: 8, busy: 8, script: list, ..CASE },
+    Case { name: "batches", conns: 8, busy: 8, script: batches, ..CASE },
+    Case { name: "partial", conns: 300, script: partial, settle_ms: 500, ..CASE },
+    Case { name: "trickle", conns: 1, script: trickle, ..CASE },
+    Case { name: "churn", conns: 4, busy: 4, script: churn, settle_ms: 500, ..CASE },
+    Case { name: "fan-out", conns: 25, busy: 25, script: fan_out, settle_ms: 2000, ..CASE },
+];
+
+impl Case {
+    /// Returns what a connection sends.
+    pub(super) fn script(&self, topics: &Topics, conn: usize) -> Result<Script, Error> {
+        (self.script)(topics, conn)
+    }
+
+    /// Returns the number of competitors whose shares are equal to the polite client's: the busy connections of its own
+    /// address, or the other addresses.
+    pub(super) fn competitors(&self) -> usize {
+        if self.busy > 0 && self.sources > 0 { usize::from(self.sources) } else { self.busy }
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl FromStr for &'static Case {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        CASES.iter().find(|case| case.name == word).ok_or_else(|| {
+            let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+            format!("there is no attack {word:?}; there are {}", names.join(", "))
+        })
+    }
+}
+
+/// FETCHes from deep inside a batch of tiny records, up to its end.
+fn deep(topics: &Topics, _conn: usize) -> Result<Script, Error> {
+    Ok(Script { again: deep_fetch(topics)?.repeat(REPEATED), ..Script::default() })
+}
+
+fn deep_fetch(topics: &Topics) -> Result<Vec<u8>, Error> {
+    Ok(encode(&fetch(&topics.deep, u64::from(DEEP_RECORDS) - 1000, (0, 0))?, 1, &[]))
+}
+
+/// FETCHes that wait for the first record of a topic.
+fn waiting(topics: &Topics, _conn: usize) -> Result<Script, Error> {
+    let mut once = Vec::new();
+    for id in 1..=8 {
+        once.extend(encode(&fetch(&topics.quiet, 0, (0, WAIT_MS))?, id, &[]));
+    }
+    Ok(Script { once, ..Script::default() })
+}
+
+/// 256 records of 1 MiB that nobody takes.
+fn unread(topics: &Topics, _conn: usize) -> Result<Script, Error> {
+    let once = encode(&fetch(&topics.large, 0, (1, 0))?, 1, &[]).repeat(256);
+    Ok(Script { once, is_deaf: true, ..Script::default() })
+}
+
+/// As many requests in flight as are read, each for one record of 1 MiB although it asks for one byte.
+fn large(topics: &Topics, _conn: usize) -> Result<Script, Error> {
+    let again = encode(&fetch(&topics.large, 0, (1, 0))?, 1, &[]).repeat(1024);
+    Ok(Script { again, ..Script::default() })
+}
+
+/// LISTs with a prefix that no topic has.
+fn list(topics: &Topics, _conn: usize) -> Result<Script, Error> {
+    Ok(Script { again: empty_list(topics.home).repeat(REPEATED), ..Script::default() })
+}
+
+fn empty_list(node: NodeId) -> Vec<u8> {
+    let list = List { node: node.index(), max: 0, cursor: 0, prefix: "no topic begins so" };
+    encode(&Request::List(list), 2, &[])
+}
+
+/// Batches of tiny records, each of which is looked at.
+fn batches(topics: &Topics, _conn: usize) -> Result<Script, Error> {
+    Ok(Script { again: publish(&topics.bulk, 1, DEEP_RECORDS, &tiny_records()?)?, ..Script::default() })
+}
+
+/// Most of a frame of 1 MiB, whose rest does not come.
+fn partial(topics: &Topics, _conn: usize) -> Result<Script, Error> {
+    let mut once = publish(&topics.bulk, 1, DEEP_RECORDS, &tiny_records()?)?;
+    once.truncate(432 << 10);
+    Ok(Script { once, ..Script::default() })
+}
+
+/// The dearest short requests, slowly.
+fn trickle(topics: &Topics, _conn: usize) -> Result<Script, Error> {
+    let again = [deep_fetch(topics)?, empty_list(topics.home)].concat().repeat(REPEATED);
+    Ok(Script { again, bytes_per_second: Some(90_000), ..Script::default() })
+}
+
+/// Thousands of subscriptions that begin and end.
+fn churn(topics: &Topics, _conn: usize) -> Result<Script, Error> {
+    let mut again = Vec::new();
+    for id in 1..=SUBSCRIPTIONS {
+        again.extend(encode(&subscribe(&topics.quiet, 0)?, id, &[]));
+    }
+    for id in 1..=SUBSCRIPTIONS {
+        let subscription = RequestId(id);
+        again.extend(encode(&Request::Unsubscribe { subscription }, SUBSCRIPTIONS + id, &[]));
+    }
+    Ok(Script { again, ..Script::default() })
+}
+
+/// Publishes to a topic with nearly as many subscriptions as a node takes.
+fn fan_out(topics: &Topics, conn: usize) -> Result<Script, Error> {
+    if conn == 0 {
+        let mut records = Vec::new();
+        Record { value: b"x", ..Record::default() }.encode(&mut records).map_err(|_| Error::Unsupported)?;
+        let again = publish(&topics.fan, 1, 1, &records)?.repeat(REPEATED);
+        return Ok(Script { again, ..Script::default() });
+    }
+    let mut once = Vec::new();
+    for id in 1..=SUBSCRIPTIONS {
+        once.extend(encode(&subscribe(&topics.fan, u64::MAX)?, id, &[]));
+    }
+    Ok(Script { once, ..Script::default() })
+}
+
+/// Returns a FETCH from an offset, with a limit in bytes and a waiting time in milliseconds.
+fn fetch(topic: &str, from: u64, (max_bytes, max_wait_ms): (u32, u32)) -> Result<Request<'_>, Error> {
+    let start = Start::Offset(Offset(from));
+    Ok(Request::Fetch(Fetch { topic: named(topic)?, epoch: None, start, max_bytes, max_records: 0, max_wait_ms }))
+}
+
+fn subscribe(topic: &str, limit: u64) -> Result<Request<'_>, Error> {
+    Ok(Request::Subscribe(Subscribe { topic: named(topic)?, epoch: None, start: Start::Next, limit }))
+}
+
+fn named(name: &str) -> Result<Topic<'_>, Error> {
+    Ok(Topic { name: TopicName::new(name).map_err(dht_node::wire::DecodeError::Name)?, id: None })
+}
+
+/// Returns [`DEEP_RECORDS`] records without a value.
+pub(super) fn tiny_records() -> Result<Vec<u8>, Error> {
+    let mut record = Vec::new();
+    Record { value: b"", ..Record::default() }.encode(&mut record).map_err(|_| Error::Unsupported)?;
+    Ok(record.repeat(DEEP_RECORDS as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dht_node::types::Dimension;
+
+    #[test]
+    fn each_attack_has_a_name_of_its_own_and_sends_something() {
+        let topics = Topics::at(NodeId::from_low_bits(7, Dimension::new(3).unwrap()), Dimension::new(3).unwrap());
+        for case in &CASES {
+            assert!(std::ptr::eq(case.name.parse::<&Case>().unwrap(), case), "{}", case.name);
+            for conn in [0, 1] {
+                let script = case.script(&topics, conn).unwrap();
+                assert!(!script.once.is_empty() || !script.again.is_empty(), "{}", case.name);
+            }
+        }
+        assert!("unknown".parse::<&Case>().unwrap_err().contains("deep-8"));
+    }
+
+    #[test]
+    fn an_equal_share_is_one_among_connections_or_among_addresses() {
+        let competitors = |name: &str| name.parse::<&Case>().unwrap().competitors();
+        assert_eq!(["deep-8", "deep-64-elsewhere", "unread-64"].map(competitors), [8, 2, 0]);
+    }
+}

@@ -1,0 +1,248 @@
+//! The attacked nodes and their topics.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use dht_node::cube;
+use dht_node::types::{Dimension, NodeId, TopicName};
+use dht_node::wire::records::Record;
+use dht_node::wire::request::Retention;
+
+use super::cases::{Case, DEEP_RECORDS, LARGE_BYTES, tiny_records};
+use crate::error::Error;
+use crate::process::Process;
+use crate::session::{self, Session, create_topics};
+use crate::setup::{self, local, wait_until};
+
+/// Number of topics that a LIST looks at.
+const OTHER_TOPICS: usize = 4096;
+
+/// Number of records of 1 MiB.
+const LARGE_RECORDS: usize = 4;
+
+/// Bytes that topics retain which are published to all the time.
+const RETAINED_BYTES: u64 = 1 << 20;
+
+/// What is attacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A node by itself.
+    Single,
+    /// A cube of eight.
+    Cube,
+}
+
+/// Where the polite client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At the home of all topics.
+    Home,
+    /// At the node that the attackers use.
+    Ingress,
+    /// At a node whose requests pass both.
+    Third,
+}
+
+impl Shape {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Single => "one node",
+            Self::Cube => "cube",
+        }
+    }
+
+    /// Returns the places of the polite client.
+    pub(super) const fn places(self) -> &'static [Place] {
+        match self {
+            Self::Single => &[Place::Home],
+            Self::Cube => &[Place::Home, Place::Ingress, Place::Third],
+        }
+    }
+
+    const fn dimension(self) -> Dimension {
+        match self {
+            Self::Single => ALONE,
+            Self::Cube => setup::DIMENSION,
+        }
+    }
+
+    /// Returns the node that the attackers use.
+    pub(super) const fn ingress(self) -> Place {
+        match self {
+            Self::Single => Place::Home,
+            Self::Cube => Place::Ingress,
+        }
+    }
+}
+
+const ALONE: Dimension = match Dimension::new(0) {
+    Some(dimension) => dimension,
+    None => unreachable!(),
+};
+
+impl Place {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Home => "home",
+            Self::Ingress => "ingress",
+            Self::Third => "third",
+        }
+    }
+
+    fn node(self, dimension: Dimension) -> NodeId {
+        let bits = match self {
+            Self::Home => 0b111,
+            Self::Ingress => 0b110,
+            Self::Third => 0b010,
+        };
+        NodeId::from_low_bits(bits, dimension)
+    }
+}
+
+/// The names of the topics. All have the same home.
+#[derive(Clone, Debug)]
+pub(crate) struct Topics {
+    /// Their home.
+    pub(super) home: NodeId,
+    /// What the polite client publishes to.
+    pub(super) polite: String,
+    /// One batch of tiny records.
+    pub(super) deep: String,
+    /// Records of 1 MiB.
+    pub(super) large: String,
+    /// No records.
+    pub(super) quiet: String,
+    /// What attackers publish small records to.
+    pub(super) fan: String,
+    /// What attackers publish large batches to.
+    pub(super) bulk: String,
+}
+
+impl Topics {
+    /// Returns the names of topics with this home.
+    pub(crate) fn at(home: NodeId, dimension: Dimension) -> Self {
+        let name = |stem: &str| names_at(home, dimension, stem).next().expect("there are names for every home");
+        let [polite, deep, large] = ["polite", "deep", "large"].map(name);
+        let [quiet, fan, bulk] = ["quiet", "fan", "bulk"].map(name);
+        Self { home, polite, deep, large, quiet, fan, bulk }
+    }
+}
+
+/// Returns names of topics with this home.
+fn names_at(home: NodeId, dimension: Dimension, stem: &str) -> impl Iterator<Item = String> {
+    let is_at = move |name: &String| TopicName::new(name).is_ok_and(|name| cube::home(name, dimension) == home);
+    (0..).map(move |number| format!("{stem}-{number}")).filter(is_at)
+}
+
+/// The attacked nodes.
+#[derive(Debug)]
+pub(super) struct Ground {
+    shape: Shape,
+    /// By the ids of the nodes.
+    processes: Vec<Process>,
+    base_port: u16,
+    topics: Topics,
+}
+
+impl Ground {
+    /// Starts the nodes in memory, with this memory limit in bytes each, and creates the topics.
+    pub(super) fn start(program: &Path, base_port: u16, shape: Shape, memory_bytes: u64) -> Result<Self, Error> {
+        let dimension = shape.dimension();
+        let memory = memory_bytes.to_string();
+        let options = ["--in-memory", "--memory", &memory].map(OsStr::new);
+        let mut processes = Vec::new();
+        for node in dimension.all() {
+            processes.push(setup::start_node(program, node, dimension, base_port, &options)?);
+        }
+        let topics = Topics::at(Place::Home.node(dimension), dimension);
+        let ground = Self { shape, processes, base_port, topics };
+        for node in dimension.all() {
+            wait_until("the cube", || setup::has_all_links(local(base_port + node.index())))?;
+        }
+        ground.create_topics()?;
+        Ok(ground)
+    }
+
+    fn create_topics(&self) -> Result<(), Error> {
+        let (topics, addr) = (&self.topics, self.addr(Place::Home));
+        let short = Retention { bytes: RETAINED_BYTES, ..Retention::default() };
+        create_topics(addr, &[&topics.polite, &topics.fan, &topics.bulk].map(String::clone), short)?;
+        let lasting = [&topics.deep, &topics.large, &topics.quiet].map(String::clone);
+        create_topics(addr, &lasting, Retention::default())?;
+        let others: Vec<String> = names_at(topics.home, self.shape.dimension(), "other").take(OTHER_TOPICS).collect();
+        create_topics(addr, &others, Retention::default())?;
+        let mut session = Session::open(addr)?;
+        session.send(&session::publish(&topics.deep, 1, DEEP_RECORDS, &tiny_records()?)?)?;
+        let mut record = Vec::new();
+        let value = vec![b'x'; LARGE_BYTES];
+        Record { value: &value, ..Record::default() }.encode(&mut record).map_err(|_| Error::Unsupported)?;
+        for _ in 0..LARGE_RECORDS {
+            session.send(&session::publish(&topics.large, 1, 1, &record)?)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the attackers.
+    pub(super) fn start_crowd(&self, case: &Case, nice: u8) -> Result<Process, Error> {
+        let (addr, home) = (self.addr(self.shape.ingress()).to_string(), self.topics.home.index().to_string());
+        let dimension = self.shape.dimension().bits().to_string();
+        let words = ["crowd", "--attack", case.name, "--addr", &addr, "--home", &home, "--dimension", &dimension];
+        let crowd = Process::start_nice(&std::env::current_exe()?, nice, &words)?;
+        let ingress = self.addr(self.shape.ingress());
+        wait_until("the attack", || counter(ingress, "clients").is_ok_and(|clients| clients > case.conns as u64))?;
+        Ok(crowd)
+    }
+
+    /// Returns the address of the node at which a client is.
+    pub(super) fn addr(&self, place: Place) -> SocketAddr {
+        local(self.base_port + place.node(self.shape.dimension()).index())
+    }
+
+    /// Returns the names of the topics.
+    pub(super) const fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// Returns how many requests the attackers' node has taken.
+    pub(super) fn asked(&self) -> Result<u64, Error> {
+        counter(self.addr(self.shape.ingress()), "requests")
+    }
+
+    /// Returns how often links went down, at all nodes together.
+    pub(super) fn links_down(&self) -> Result<u64, Error> {
+        self.counters("links_down").map(|counts| counts.iter().sum())
+    }
+
+    /// Returns the largest value of a gauge among the nodes.
+    pub(super) fn longest(&self, name: &str) -> Result<u64, Error> {
+        self.counters(name).map(|values| values.into_iter().max().unwrap_or(0))
+    }
+
+    /// Returns the most memory in bytes that a node has needed since it started.
+    pub(super) fn most_memory(&self) -> Result<u64, Error> {
+        let peaks = self.processes.iter().map(|process| peak_bytes(process.pid()));
+        peaks.collect::<Result<Vec<u64>, Error>>().map(|peaks| peaks.into_iter().max().unwrap_or(0))
+    }
+
+    fn counters(&self, name: &str) -> Result<Vec<u64>, Error> {
+        let dimension = self.shape.dimension();
+        dimension.all().map(|node| counter(local(self.base_port + node.index()), name)).collect()
+    }
+}
+
+/// Returns a counter of a node; 0 if it has none of this name.
+fn counter(addr: SocketAddr, name: &str) -> Result<u64, Error> {
+    let text = session::stats(addr)?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(Ok(0), |value| value.parse().map_err(|_| Error::Unreadable { what: "the answer to STATS" }))
+}
+
+/// Returns the largest amount of memory that was ever resident, in bytes.
+fn peak_bytes(pid: u32) -> Result<u64, Error> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(kibibytes.ok_or(Error::Unreadable { what: "/proc/PID/status" })? * 1024)
+}
