@@ -15,6 +15,9 @@ const ACTION_UNITS: u64 = 50;
 /// An entry of a table that is looked at, often not in the processor's cache.
 const ENTRY_UNITS: u64 = 10;
 
+/// A reader that gets a frame: moving its cursor, and queueing the frame for its client.
+const DELIVERY_UNITS: u64 = 250;
+
 /// A committed entry: applying it, and keeping the books about it.
 const APPLIED_UNITS: u64 = 150;
 
@@ -51,6 +54,11 @@ impl Work {
     pub(super) const fn add_entries(&mut self, count: usize) {
         self.entries += count as u64;
         self.units += count as u64 * ENTRY_UNITS;
+    }
+
+    /// Counts sending a frame to this many readers.
+    pub(super) const fn add_deliveries(&mut self, count: usize) {
+        self.units += count as u64 * DELIVERY_UNITS;
     }
 
     /// Counts applying an entry with this many bytes of records.

@@ -100,6 +100,7 @@ impl Readers {
             }
         }
         let behind = self.table.topic(place).slowest().is_some_and(|slowest| slowest < head);
+        step.work.add_deliveries(taken);
         if frame_len < OWN_BUFFER_MIN {
             step.work.add_bytes(frame_len * taken);
         }
