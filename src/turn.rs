@@ -31,8 +31,8 @@ pub trait Links {
 pub trait Store {
     /// Takes the entries of one turn, oldest first, and leaves the vector empty.
     fn submit(&mut self, entries: &mut Vec<Entry>);
-    /// Moves committed entries that have not been returned yet into an empty vector, oldest first: at least those of one
-    /// turn, if there are any.
+    /// Moves committed entries that have not been returned yet into an empty vector, oldest first: at least those of
+    /// one turn, if there are any.
     fn take_committed(&mut self, entries: &mut Vec<Entry>);
     /// Takes the outcomes of returned entries, in the order of the entries.
     fn file(&mut self, notes: Vec<Note>);
@@ -143,8 +143,8 @@ impl<L: Links, S: Store> Turn<L, S> {
         self.node.note_input(bytes as u64);
     }
 
-    /// Returns true if [`Self::finish`] has left committed entries or answers of the log for the next turn, which is due
-    /// at once.
+    /// Returns true if [`Self::finish`] has left committed entries or answers of the log for the next turn, which is
+    /// due at once.
     pub const fn has_more(&self) -> bool {
         self.has_more
     }

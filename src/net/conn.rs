@@ -175,8 +175,8 @@ impl Conn {
         }
     }
 
-    /// Writes until the queue is empty, the socket takes no more, or about `most` bytes are written. Returns true if the
-    /// socket may take more.
+    /// Writes until the queue is empty, the socket takes no more, or about `most` bytes are written. Returns true if
+    /// the socket may take more.
     ///
     /// # Errors
     /// Returns the socket's error, but never `WouldBlock` or `Interrupted`.

@@ -1,10 +1,10 @@
 //! Which connection is read next, so that each gets a fair share of a turn however expensive its frames are.
 //!
 //! This is deficit round robin, twice: among the sources of clients (their addresses), and among the clients of a
-//! source. Those with input are visited in turn, and each visit allows so much work ([`VISIT_WORK`]). A connection cannot
-//! stop in the middle of a frame, so it may overdraw; it, and its source, then pay with their next visits. A source with
-//! many clients therefore gets no more than one with a single client, while both have input. A turn ends when its work
-//! ([`TURN_WORK`]) is done. Whoever still waits keeps its place.
+//! source. Those with input are visited in turn, and each visit allows so much work ([`VISIT_WORK`]). A connection
+//! cannot stop in the middle of a frame, so it may overdraw; it, and its source, then pay with their next visits. A
+//! source with many clients therefore gets no more than one with a single client, while both have input. A turn ends
+//! when its work ([`TURN_WORK`]) is done. Whoever still waits keeps its place.
 //!
 //! Each turn begins with the links, one visit each, so that their control frames never wait for a client's bulk work.
 

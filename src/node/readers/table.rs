@@ -3,6 +3,10 @@
 //! A subscription is a cursor with credit. The subscriptions to one topic share a [`Followed`], which holds the topic's
 //! log end offset as far as it is known, and a tail of pushed frames while a reader that is behind still needs them.
 
+mod wakes;
+
+pub(in crate::node::readers) use wakes::first_at;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
@@ -12,10 +16,11 @@ use super::super::ingress::Asked;
 use super::super::work::Work;
 use super::outage::Outage;
 use super::subscribe::PendingReader;
-use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX, WAKES_PER_TURN};
+use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, NodeId, Offset, RequestId, TopicId};
 use crate::wire::Frame;
 use crate::wire::response::TopicState;
+use wakes::Wake;
 
 new_key_type! {
     /// Names a reader, also after it has been removed.
@@ -132,15 +137,6 @@ pub(super) struct Followed {
     tail_bytes: usize,
 }
 
-/// Readers of a topic that are queued little by little, because there may be very many.
-#[derive(Clone, Copy, Debug)]
-struct Wake {
-    /// The first of them in the order of [`Followed::readers`].
-    from: (Offset, ReaderKey),
-    /// True if readers at the end of the topic are queued as well.
-    is_for_all: bool,
-}
-
 /// A report to a home about the readers of one of its topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Report {
@@ -202,11 +198,6 @@ pub(super) struct Home {
     pub feed_version: u64,
     /// Number of fetches in flight to the home.
     pub pulls: usize,
-}
-
-/// Returns the least place in the order of readers that a reader at this cursor can have.
-pub(super) fn first_at(cursor: Offset) -> (Offset, ReaderKey) {
-    (cursor, bounds().0)
 }
 
 /// The least and the greatest key of a reader, by which readers are sorted at the same offset.
@@ -416,44 +407,6 @@ impl Table {
         }
     }
 
-    /// Queues readers of a topic in later turns: those whose cursor and key are not below `from`, and of them only those
-    /// that are behind unless `is_for_all`.
-    pub(super) fn wake_later(&mut self, place: TopicKey, from: (Offset, ReaderKey), is_for_all: bool) {
-        let topic = &mut self.topics[place];
-        match &mut topic.wake {
-            Some(wake) => *wake = Wake { from: wake.from.min(from), is_for_all: wake.is_for_all || is_for_all },
-            None => {
-                topic.wake = Some(Wake { from, is_for_all });
-                self.wakes.push_back(place);
-            }
-        }
-    }
-
-    /// Queues at most [`WAKES_PER_TURN`] of the readers that are to be queued later.
-    pub(super) fn wake_some(&mut self, work: &mut Work) {
-        let mut left = WAKES_PER_TURN;
-        while left > 0
-            && let Some(place) = self.wakes.pop_front()
-        {
-            let Some(topic) = self.topics.get_mut(place) else { continue };
-            let Some(wake) = topic.wake.take() else { continue };
-            let last = if wake.is_for_all { u64::MAX } else { topic.head.0.saturating_sub(1) };
-            let (keys, rest) = topic.some_readers(wake.from, Offset(last), left);
-            if let Some(from) = rest {
-                topic.wake = Some(Wake { from, ..wake });
-                self.wakes.push_back(place);
-            }
-            left -= keys.len();
-            work.add_entries(keys.len());
-            keys.into_iter().for_each(|key| self.enqueue(key));
-        }
-    }
-
-    /// Returns true if readers are queued, or to be queued later.
-    pub(super) fn has_queued(&self) -> bool {
-        !self.queue.is_empty() || !self.wakes.is_empty()
-    }
-
     /// Returns the next reader that may be able to continue.
     pub(super) fn dequeue(&mut self, work: &mut Work) -> Option<ReaderKey> {
         while let Some(key) = self.queue.pop_front() {
@@ -635,32 +588,6 @@ impl Followed {
     /// Returns the keys of all readers, those that are furthest behind first.
     pub(super) fn readers(&self) -> Vec<ReaderKey> {
         self.readers.iter().map(|(_, key)| *key).collect()
-    }
-
-    /// Returns the keys of at most `most` readers, beginning with the first one whose cursor and key are not below
-    /// `from`, up to the cursor `last`; and the cursor and key of the next one, if there are more.
-    pub(super) fn some_readers(
-        &self,
-        from: (Offset, ReaderKey),
-        last: Offset,
-        most: usize,
-    ) -> (Vec<ReaderKey>, Option<(Offset, ReaderKey)>) {
-        if from.0 > last {
-            return (Vec::new(), None);
-        }
-        let mut readers = self.readers.range(from..=(last, bounds().1));
-        let keys = readers.by_ref().take(most).map(|(_, key)| *key).collect();
-        (keys, readers.next().copied())
-    }
-
-    /// Returns at most `most` of the readers that are behind the end of the topic only since it was raised from `known`,
-    /// and the next one, as [`Self::some_readers`] does. Those before were behind already: each of them has its turn
-    /// when it gets credit, when its client reads, or when the fetch that it waits for ends.
-    pub(super) fn newly_behind(&self, known: Offset, most: usize) -> (Vec<ReaderKey>, Option<(Offset, ReaderKey)>) {
-        match self.head.0.checked_sub(1) {
-            Some(last) => self.some_readers(first_at(known), Offset(last), most),
-            None => (Vec::new(), None),
-        }
     }
 }
 
