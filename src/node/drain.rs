@@ -79,6 +79,8 @@ impl Parts {
             deadline_us: step.now.after_us(DRAIN_US / 2),
         };
         self.readers.end_polls(step);
+        // Clients get these answers before GOAWAY.
+        self.carry_out(step);
         self.refuse_held(step);
         for id in self.ids_of(|peer| matches!(peer, Peer::Client(_))) {
             self.send_goaway(step, id, Status::Closing, FAREWELL);
