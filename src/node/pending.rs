@@ -63,7 +63,7 @@ impl Pending {
     /// Returns the budget in bytes to reserve for the frame, beyond that for the response. The two never occupy memory
     /// at the same time, because the frame is released when the response arrives.
     pub(super) fn frame_charge(&self) -> u32 {
-        self.frame.as_ref().map_or(0, Kept::len).saturating_sub(self.asked.charge)
+        self.frame.as_ref().map_or(0, Kept::size).saturating_sub(self.asked.charge)
     }
 }
 

@@ -288,9 +288,8 @@ impl TopicLog {
 
     /// Applies retention by number and size. Retention by size never removes the last batch.
     pub(super) fn retain(&mut self, retention: &Retention) {
-        let kept = self.next.0 - self.first.0;
-        if retention.records > 0 && kept > retention.records {
-            self.trim(Offset(self.next.0 - retention.records));
+        if retention.records > 0 {
+            self.trim(Offset(self.next.0.saturating_sub(retention.records)));
         }
         // The sum of all marks is at least what is retained, and looking at it is all that most batches need.
         if retention.bytes > 0 && self.marks.total_bytes() > retention.bytes {

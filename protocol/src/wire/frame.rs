@@ -295,14 +295,9 @@ pub struct Frame<'a> {
 pub struct Kept(Bytes);
 
 impl Kept {
-    /// Returns the length of the frame in bytes.
-    pub fn len(&self) -> u32 {
+    /// Returns the size of the frame in bytes.
+    pub fn size(&self) -> u32 {
         u32::try_from(self.0.len()).expect("a frame is below 4 GiB")
-    }
-
-    /// Returns false: a frame has at least its header.
-    pub const fn is_empty(&self) -> bool {
-        false
     }
 
     /// Returns the frame.

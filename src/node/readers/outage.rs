@@ -56,10 +56,9 @@ impl Readers {
 
     /// Records that a request of this node's own found no path to a home.
     pub(in crate::node) fn note_unreachable(&mut self, step: &Step<'_>, home: NodeId) {
+        // Following a topic begins with a sign of life, so this means nothing for a home without topics.
         let state = &mut self.table.homes[usize::from(home.index())];
-        if state.topics > 0 {
-            state.unreachable_us.get_or_insert(step.now.monotonic_us);
-        }
+        state.unreachable_us.get_or_insert(step.now.monotonic_us);
     }
 
     /// Records that the FEED with this request id found no path to its home.
