@@ -63,7 +63,7 @@ export CARGO_PROFILE_TEST_DEBUG=0 CARGO_INCREMENTAL=1
 code=0
 (
     ulimit -v "$memory_kib" 2>/dev/null || true
-    exec cargo mutants --shard "$shard" --sharding round-robin --output "$folder" --colors never
+    exec cargo mutants --workspace --shard "$shard" --sharding round-robin --output "$folder" --colors never
 ) || code=$?
 case $code in
 0 | 2 | 3) ;; # none, some survived; some ran into the time limit, which counts as noticed

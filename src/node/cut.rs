@@ -87,3 +87,70 @@ pub(super) fn skip(mut fetched: Fetched, records: u32) -> Option<Fetched> {
     let base = fetched.base.plus(u64::from(records));
     Some(Fetched { from: base, base, count, payload: Payload { parts, crc: None }, ..fetched })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Epoch, Offset, TopicId};
+    use crate::wire::records::Record;
+
+    /// Records 10 to 14, in two parts and with two times. Their sizes in bytes are 10, 20, 30, 5 and 40.
+    fn five() -> Fetched {
+        let encode = |lens: &[usize]| {
+            let mut part = Vec::new();
+            for len in lens {
+                Record { value: &vec![0; len - 5], ..Record::default() }.encode(&mut part).unwrap();
+            }
+            part.into()
+        };
+        Fetched {
+            topic_id: TopicId::new(1).unwrap(),
+            epoch: Epoch(1),
+            from: Offset(10),
+            base: Offset(10),
+            count: 5,
+            first: Offset(0),
+            next: Offset(15),
+            runs: vec![Run { count: 2, append_us: 1 }, Run { count: 3, append_us: 2 }],
+            payload: Payload { parts: vec![encode(&[10, 20, 30]), encode(&[5, 40])], crc: Some(1) },
+        }
+    }
+
+    fn runs(fetched: &Fetched) -> Vec<u32> {
+        fetched.runs.iter().map(|run| run.count).collect()
+    }
+
+    #[test]
+    fn an_answer_is_shortened_to_the_first_records_that_fit_but_never_to_none() {
+        let cases = [
+            (105, 5, 5, 105, vec![2, 3]),
+            (104, 5, 4, 65, vec![2, 2]),
+            (65, 5, 4, 65, vec![2, 2]),
+            // The fourth record is small enough, but the third is not.
+            (64, 5, 3, 60, vec![2, 1]),
+            (59, 5, 2, 30, vec![2]),
+            (10, 5, 1, 10, vec![1]),
+            (1, 5, 1, 10, vec![1]),
+            (105, 4, 4, 65, vec![2, 2]),
+            (105, 3, 3, 60, vec![2, 1]),
+            (105, 2, 2, 30, vec![2]),
+        ];
+        for (max_bytes, max_records, count, bytes, expected) in cases {
+            let cut = shorten(five(), max_bytes, max_records);
+            assert_eq!((cut.count, cut.payload.len()), (count, bytes), "{max_bytes} bytes, {max_records} records");
+            assert_eq!((runs(&cut), cut.base, cut.next), (expected, Offset(10), Offset(15)));
+            assert_eq!(cut.payload.crc.is_some(), count == 5, "the checksum is that of the whole");
+            records::check(&cut.payload.parts.concat(), count).unwrap();
+        }
+    }
+
+    #[test]
+    fn records_are_skipped_with_their_times() {
+        for (skipped, bytes, expected) in [(0, 105, vec![2, 3]), (1, 95, vec![1, 3]), (2, 75, vec![3])] {
+            let rest = skip(five(), skipped).unwrap();
+            assert_eq!((rest.count, rest.payload.len(), runs(&rest)), (5 - skipped, bytes, expected));
+            assert_eq!((rest.from, rest.base), (Offset(10 + u64::from(skipped)), Offset(10 + u64::from(skipped))));
+        }
+        assert!(skip(five(), 5).is_none() && skip(five(), 6).is_none());
+    }
+}

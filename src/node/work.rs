@@ -98,3 +98,26 @@ impl Work {
         self.entries
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_counted_by_what_is_done() {
+        type Case = (fn(&mut Work), u64);
+        let cases: [Case; 5] = [
+            (|work| work.add_frame(80), FRAME_UNITS + 10),
+            (|work| work.add_entries(3), 3 * ENTRY_UNITS),
+            (|work| work.add_records(3), 3 * RECORD_UNITS),
+            (|work| work.add_walk(50), 10 * RECORD_UNITS),
+            (|work| work.add_bytes(80), 10),
+        ];
+        let mut work = Work::default();
+        for (index, (add, units)) in cases.into_iter().enumerate() {
+            add(&mut work);
+            add(&mut work);
+            assert_eq!((work.units(), work.take(), work.units()), (2 * units, 2 * units, 0), "case {index}");
+        }
+    }
+}

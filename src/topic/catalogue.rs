@@ -490,6 +490,20 @@ mod tests {
     }
 
     #[test]
+    fn topics_with_a_bound_on_age_are_counted_until_they_are_deleted_or_altered() {
+        let mut catalogue = Catalogue::default();
+        let retention = Retention { age_ms: 1, ..Retention::default() };
+        let ids = ["a", "b"].map(|name| catalogue.insert(NewTopic { retention, ..new(name, 1) }).unwrap().id);
+        let unbounded = SettingsChange { retention_age_ms: Some(0), ..SettingsChange::default() };
+        catalogue.check();
+        assert!(catalogue.has_aging() && catalogue.remove(ids[0]));
+        catalogue.check();
+        assert!(catalogue.has_aging() && catalogue.alter(ids[1], &unbounded).is_some());
+        catalogue.check();
+        assert!(!catalogue.has_aging());
+    }
+
+    #[test]
     fn a_scan_meets_each_topic_once_however_it_is_cut() {
         let mut catalogue = Catalogue::default();
         let names: Vec<String> = (0..50).map(|index| format!("t{index}")).collect();

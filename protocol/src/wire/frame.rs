@@ -522,6 +522,16 @@ mod tests {
     use crate::limits::LINK_FRAME_EXTRA;
 
     #[test]
+    fn flags_are_sets_of_bits() {
+        let critical = Flags::CRITICAL;
+        for (flags, has, any) in [(0xC0, true, true), (0x40, false, true), (0x81, false, true), (0x3F, false, false)] {
+            assert_eq!((Flags(flags).has(critical), Flags(flags).any(critical)), (has, any), "{flags:#04x}");
+        }
+        assert_eq!(Flags(0x05).with(Flags::ROUTED).without(Flags::RESPONSE), Flags(0x06));
+        assert_eq!(Flags(0x05).with(Flags::RESPONSE).without(Flags::ROUTED), Flags(0x05));
+    }
+
+    #[test]
     fn a_frame_leaves_room_for_the_longest_route_section() {
         let link_max = FRAME_MAX + LINK_FRAME_EXTRA;
         for (route_len, beside_route, fits) in [

@@ -199,3 +199,23 @@ fn label(args: &mut Reader<'_>, field: &'static str) -> Result<String, DecodeErr
     }
     Ok(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_short_and_has_no_control_characters() {
+        let cases = [
+            ("".to_owned(), true),
+            ("x".repeat(LABEL_MAX), true),
+            ("x".repeat(LABEL_MAX + 1), false),
+            ("a\n".to_owned(), false),
+        ];
+        for (text, is_valid) in cases {
+            let mut bytes = Vec::new();
+            Writer::new(&mut bytes).str8(&text);
+            assert_eq!(label(&mut Reader::new(&bytes), "software").is_ok(), is_valid, "{text:?}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use crate::limits::HEADS_US;
 use crate::node::stats::Stats;
 use crate::types::{ConnId, Dimension, NodeId, ProducerId, Retention, Sequenced};
 use crate::wire::feed::FedList;
+use crate::wire::frame::HEADER_BYTES;
 use crate::wire::request::{Fetch, Publish, Start, Subscribe};
 use crate::wire::{Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
@@ -54,7 +55,12 @@ fn what_clients_of_this_node_do_is_counted_once() {
         (
             "a refusal by this node",
             |node, client, _| drop(node.ask(client, 9, &Request::Ping { node: 99, token: 7 })),
-            &[(|stats| stats.requests, 1), (|stats| stats.errors, 1)],
+            &[(|stats| stats.requests, 1), (|stats| stats.errors, 1), (|stats| stats.oneways_dropped, 0)],
+        ),
+        (
+            "a refusal of what has no answer",
+            |node, client, _| node.ask_oneway(client, &Request::Ping { node: 99, token: 7 }, &[]),
+            &[(|stats| stats.requests, 1), (|stats| stats.errors, 1), (|stats| stats.oneways_dropped, 1)],
         ),
         (
             "records for a subscriber here",
@@ -66,6 +72,17 @@ fn what_clients_of_this_node_do_is_counted_once() {
                 node.lose(subscriber);
             },
             &[(|stats| stats.delivers, 1), (|stats| stats.pushes, 0)],
+        ),
+        (
+            "records for a subscriber that was behind",
+            |node, client, name| {
+                node.publish(client, name, 1, 10);
+                let subscriber = node.client();
+                node.ask(subscriber, 9, &subscribe(name));
+                node.settle();
+                node.lose(subscriber);
+            },
+            &[(|stats| stats.delivers, 1), (|stats| stats.gaps, 0)],
         ),
         (
             "the end of a subscription",
@@ -126,6 +143,21 @@ fn what_other_nodes_do_is_counted_once() {
 
 /// A topic whose home is node 1.
 const ELSEWHERE: u64 = 9;
+
+#[test]
+fn frames_and_bytes_that_arrive_on_a_link_are_counted() {
+    let mut node = Harness::linked(2);
+    let count = |node: &Harness| {
+        let link = node.node.parts.router.neighbour(0);
+        (link.frames, link.bytes)
+    };
+    let (frames, bytes) = count(&node);
+    let args = 10; // a node and a token
+    for number in 1..4 {
+        node.neighbour_asks(5, &PING);
+        assert_eq!(count(&node), (frames + number, bytes + number * (HEADER_BYTES + args) as u64));
+    }
+}
 
 fn elsewhere() -> String {
     names(1, 2).next().unwrap()

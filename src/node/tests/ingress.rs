@@ -466,3 +466,36 @@ fn pushes_of_another_epoch_or_topic_reach_nobody_and_lead_to_one_report() {
         assert_eq!(who(&sent, Opcode::Deliver, Status::Ok), [(client, 1)]);
     }
 }
+
+#[test]
+fn a_reader_that_is_behind_gets_no_more_of_a_kept_push_than_it_has_credit_for() {
+    let name = names(HOME, 1).next().unwrap();
+    let pushed = fetched(TOPIC, 1, 0, 3);
+    let whole = pushed.payload.len() as u64;
+    for (credit, expected) in [(whole, vec![3]), (whole / 3 * 2, vec![2]), (whole / 3, vec![1])] {
+        let mut node = Harness::linked(1);
+        let client = node.client();
+        let Request::Subscribe(most) = subscribe(&name) else { panic!("a SUBSCRIBE") };
+        let asked = node.ask(client, 1, &Request::Subscribe(Subscribe { limit: 0, ..most }));
+        node.answer(&asked[0], &Response::Subscribed(subscribed(TOPIC, 1, 0)));
+        node.node_pushes(HOME, TOPIC, &Push::Deliver(Box::new(pushed.clone())));
+        node.ask(client, 1, &Request::Credit { limit: credit });
+        let sent = node.settle();
+        let counts: Vec<u32> = only(&sent, Opcode::Deliver).iter().map(|sent| sent.delivered().count).collect();
+        assert_eq!(counts, expected, "a credit of {credit} for {whole} bytes");
+    }
+}
+
+#[test]
+fn a_reader_that_missed_a_push_asks_for_the_records_as_soon_as_the_next_one_reveals_the_gap() {
+    let name = names(HOME, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    node.follow(client, 1, &name, subscribed(TOPIC, 1, 0));
+    assert_eq!(node.settle().len(), 0);
+    assert_eq!(node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 1, 1)).len(), 0);
+    let pulls = node.settle();
+    let sent = node.answer(only(&pulls, Opcode::Fetch)[0], &Response::Fetched(Box::new(fetched(TOPIC, 1, 0, 1))));
+    assert_eq!(only(&sent, Opcode::Deliver)[0].delivered().base, Offset(0));
+    assert_eq!(only(&node.settle(), Opcode::Deliver)[0].delivered().base, Offset(1), "it was kept meanwhile");
+}

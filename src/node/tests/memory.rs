@@ -284,6 +284,8 @@ fn what_waits_for_the_disk_counts_towards_the_memory_limit() {
         let mut node = Harness::with_journal_and_memory(MEMORY);
         let client = node.client();
         node.create(client, "t", Retention::default());
+        // Records can leave memory, so they do not count.
+        (0..5).for_each(|_| drop(node.publish(client, "t", 3, 1000)));
         let left = MEMORY - (node.node.parts.group.memory_used() - node.node.parts.group.topics().evictable());
         node.hold();
         let each = if is_publish { PRODUCER_COST_MAX } else { topic_cost("topic-0000".len()) };
@@ -320,8 +322,43 @@ fn a_client_that_waits_for_the_budget_goes_on_when_a_request_of_another_is_answe
     let left = node.node.parts.admission.reserved() + 2 * u64::from(RESPONSE_CHARGE);
     let untaken = usize::try_from(budget - budget / 4 - left).unwrap();
     node.handle(Event::Unsent { conn: full, bytes: untaken });
+    assert!(!node.is_read(full), "it takes what it has asked for before it asks for more");
     assert_eq!(node.ask(waiting, 2, &Request::Ping { node: 1, token: 7 }).len(), 1);
     assert!(!node.is_read(waiting));
     node.answer(&asked[0], &one_record(7, 10));
     assert!(node.is_read(waiting), "at once, without a tick");
+}
+
+#[test]
+fn when_the_budget_is_used_up_a_record_that_fits_what_was_reserved_is_returned_and_a_larger_one_is_not() {
+    let charge = (FETCH_RESERVE_LEAST + RESPONSE_CHARGE) as usize;
+    for (bytes, is_returned) in [(charge, true), (charge + 1, false)] {
+        let mut node = Harness::alone_with_memory(NODE_BYTES_LEAST);
+        let (client, full) = (node.client(), node.client());
+        node.create(client, "t", Retention::default());
+        node.publish(client, "t", 1, bytes);
+        let untaken = usize::try_from(clients_bytes(NODE_BYTES_LEAST)).unwrap();
+        node.handle(Event::Unsent { conn: full, bytes: untaken });
+        let answer = node.answer_to(client, 9, &Request::Fetch(Fetch { max_bytes: 1, ..fetch("t") }));
+        let expected = if is_returned { Status::Ok } else { Status::Overloaded };
+        assert_eq!(answer.status(), expected.number(), "{bytes} bytes");
+    }
+}
+
+#[test]
+fn records_that_were_fetched_for_a_reader_wait_while_its_client_takes_nothing() {
+    let name = names(1, 1).next().unwrap();
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    node.follow(client, 5, &name, subscribed(7, 1, 1));
+    let pulls = node.settle();
+    let untaken = usize::try_from(clients_bytes(u64::MAX)).unwrap();
+    node.handle(Event::Unsent { conn: client, bytes: untaken });
+    let mut sent = node.answer(only(&pulls, Opcode::Fetch)[0], &one_record(7, 10));
+    sent.extend(node.settle());
+    assert_eq!(only(&sent, Opcode::Deliver).len(), 0);
+    node.handle(Event::Unsent { conn: client, bytes: 0 });
+    let pulls = node.settle();
+    let sent = node.answer(only(&pulls, Opcode::Fetch)[0], &one_record(7, 10));
+    assert_eq!(only(&sent, Opcode::Deliver).len(), 1);
 }

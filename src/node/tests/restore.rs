@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::harness::{Harness, records, topic};
 use crate::limits::{CLOCK_JUMP_LASTS_US, TICK_US};
 use crate::record::{Batch, Entry, Note, Place, TopicRef};
-use crate::types::{Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicName, crc32};
+use crate::types::{
+    Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicId, TopicName, crc32,
+};
 use crate::wire::Request;
 use crate::wire::request::Publish;
 
@@ -74,6 +76,41 @@ fn entries_that_are_replayed_have_the_same_effect_as_when_they_were_applied() {
     assert_eq!(names, [Some("kept"), Some("altered")]);
     assert_eq!(again.kept(again.topics()[0]), Some((Offset(2), Offset(6))));
     assert_eq!(again.kept(again.topics()[1]), Some((Offset(1), Offset(6))));
+}
+
+#[test]
+fn the_journal_is_told_of_records_that_are_removed_and_of_nothing_else() {
+    let mut node = Harness::with_journal().node;
+    let id = TopicId::made(7, 0);
+    let payload = bytes::Bytes::from(records(3, 10));
+    let batch = Batch {
+        topic: TopicRef::Id(id),
+        producer: None,
+        count: 3,
+        payload_crc: crc32(&payload),
+        append_us: 1,
+        payload,
+        place: Place { segment: 1, position: 8 },
+    };
+    let change = |records| SettingsChange { retention_records: Some(records), ..SettingsChange::default() };
+    let alter = |records| Entry::Alter { topic: TopicRef::Id(id), change: change(records) };
+    let trim = |first| Entry::Trim { topic: id, first: Offset(first) };
+    let trimmed = |first| Note::Trimmed { topic: id, first: Offset(first) };
+    node.replay(vec![
+        Entry::Create { name: "t".into(), seed: 7, epoch: Epoch(1), retention: KEEPS_ALL, created_us: 0 },
+        Entry::Publish(batch),
+    ]);
+    let cases = [
+        (trim(0), vec![]),
+        (alter(3), vec![]),
+        (alter(2), vec![trimmed(1)]),
+        (trim(1), vec![]),
+        (trim(2), vec![trimmed(2)]),
+        (Entry::Delete { topic: TopicRef::Id(id) }, vec![Note::Deleted { topic: id }]),
+    ];
+    for (entry, expected) in cases {
+        assert_eq!(node.replay(vec![entry.clone()]), expected, "{entry:?}");
+    }
 }
 
 #[test]

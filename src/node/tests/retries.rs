@@ -179,7 +179,7 @@ fn an_earlier_attempt_that_comes_back_says_nothing_about_the_latest() {
     let route = Route { ttl: 0, ..attempts(&first)[0].route().clone() };
     let name = names(1, 1).next().unwrap();
     let sent = node.node_sends(&route, 2, &publish(&name, Some(0)), &records(1, 10));
-    assert_eq!(sent.len(), 0, "it is neither refused nor queued");
+    assert_eq!((sent.len(), node.node.stats.responses_late), (0, 1), "it is neither refused nor queued");
     let sent = node.answer(attempts(&second)[0], &published());
     assert_eq!(client_answers(&sent, client), [(2, Status::Ok)]);
 }
@@ -204,6 +204,7 @@ fn requests_sent_over_a_lost_link_are_retried_or_soon_given_up() {
         let sent = node.pass(RETRY_LOST_US);
         let expected = if repeats { vec![] } else { vec![(5, Status::OutcomeUnknown)] };
         assert_eq!(client_answers(&sent, client), expected, "{request:?}");
+        assert_eq!(node.node.stats.timeouts, u64::from(!repeats), "{request:?}");
         // The retry may have been lost as well, so it is repeated after the same silence as a first attempt.
         let sent = node.pass(RETRY_SILENCE_US - RETRY_LOST_US);
         assert_eq!(attempts(&sent).len(), usize::from(repeats), "{request:?}");

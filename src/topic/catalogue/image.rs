@@ -212,7 +212,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::topic::{NewTopic, Stored};
+    use crate::topic::{NewTopic, NotOpened, Stored};
     use crate::types::{Opening, ProducerId, Sequenced, crc32};
     use crate::wire::records::Record;
 
@@ -338,6 +338,15 @@ mod tests {
         let mut again = Vec::new();
         after.encode(&mut again);
         assert_eq!(again, image);
+        let id = after.id_of("topic/10").unwrap();
+        after.update(id, |topic| {
+            let producers = topic.producers.as_mut().unwrap();
+            let opening = |number| Opening { producer: ProducerId::new(number).unwrap(), token: 9, resume: false };
+            assert_eq!(producers.open(opening(2000)), Err(NotOpened::Exists { records: 0 }), "it was opened before");
+            assert_eq!(producers.open(opening(1000)), Err(NotOpened::NotCounted), "it has published once");
+            assert_eq!(producers.open(opening(10)), Err(NotOpened::NotCounted), "it has published often");
+            assert!(producers.open(opening(3000)).is_ok());
+        });
         for index in 0..10 {
             let new = || NewTopic {
                 name: format!("new/{index}").into(),

@@ -342,6 +342,27 @@ mod tests {
     }
 
     #[test]
+    fn a_read_walks_from_the_last_entry_of_the_index_and_only_a_read_that_needs_it_builds_the_index() {
+        const COUNT: u32 = 4 * STRIDE;
+        let payload: Bytes = b"\0\0\0\x01\0".repeat(COUNT as usize).into();
+        let chunk = || Chunk::new(Offset(0), payload.clone(), COUNT, 0, 0);
+        for (record, walked, walked_again) in
+            [(STRIDE - 1, STRIDE - 1, STRIDE - 1), (STRIDE, COUNT, 0), (STRIDE + 7, COUNT + 7, 7)]
+        {
+            let chunk = chunk();
+            let byte = record as usize * 5;
+            assert_eq!((chunk.byte_of(record), chunk.byte_of(record)), ((byte, walked), (byte, walked_again)));
+        }
+        let chunk = chunk();
+        chunk.byte_of(STRIDE);
+        let rest = Piece { count: 3 * STRIDE, bytes: STRIDE as usize * 5..payload.len(), walked: 0 };
+        assert_eq!(chunk.piece(STRIDE, rest.bytes.len(), rest.count), rest, "where the chunk ends is known");
+        // Three to the first record, four that fit, and the one that is too much.
+        let piece = Piece { count: 4, bytes: (STRIDE as usize + 3) * 5..(STRIDE as usize + 7) * 5, walked: 3 + 4 + 1 };
+        assert_eq!(chunk.piece(STRIDE + 3, 4 * 5, 9), piece);
+    }
+
+    #[test]
     fn a_buffer_grows_by_a_quarter_and_only_when_a_batch_does_not_fit() {
         let mut chunk = begun(4000);
         let room = |chunk: &Chunk| {

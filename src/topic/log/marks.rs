@@ -185,3 +185,32 @@ impl Marks {
         assert!(self.marks.iter().all(|mark| mark.first_us <= mark.last_us));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_marks_go_until_the_others_have_no_more_than_the_bound() {
+        const NEXT: Offset = Offset(8);
+        let mut marks = Marks::default();
+        for (base, bytes) in [(0, 10), (2, 20), (4, 30), (6, 40)] {
+            marks.append((Offset(base), Offset(base + 2)), bytes, base, Grain::NONE);
+        }
+        // The first offset, how many bytes are retained from it on, and the bounds with where the log begins then. Of a
+        // mark that is partly trimmed, the share of its records counts.
+        let cases = [
+            (0, 100, &[(100, 0), (99, 2), (90, 2), (89, 4), (70, 4), (69, 6), (1, 6)][..]),
+            (1, 95, &[(95, 1), (94, 2), (90, 2), (89, 4)]),
+        ];
+        for (first, bytes, bounds) in cases {
+            assert_eq!(marks.bytes(Offset(first), NEXT), bytes);
+            for (bound, cut) in bounds {
+                assert_eq!(marks.cut_by_bytes(Offset(first), NEXT, *bound), Offset(*cut), "{bound} from {first}");
+            }
+        }
+        marks.trim(Offset(3), NEXT);
+        marks.check(Offset(3), NEXT);
+        assert_eq!(marks.bytes(Offset(3), NEXT), 80);
+    }
+}

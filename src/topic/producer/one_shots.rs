@@ -234,6 +234,7 @@ mod tests {
             one_shots.remove(id(number));
         }
         assert_eq!(one_shots.cost(), tables(&one_shots));
+        assert!(one_shots.ring.capacity() <= 2 * one_shots.ring.len() + 64, "the ring is not");
         assert!(one_shots.cost() > 100 * COST, "the table of places is as large as before");
     }
 

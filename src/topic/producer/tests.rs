@@ -196,12 +196,21 @@ fn a_producer_that_was_not_counted_from_its_beginning_cannot_be_opened() {
 fn what_producers_take_of_memory_is_counted() {
     let mut producers = Producers::default();
     let empty = producers.cost();
+    assert!(empty >= size_of::<Producers>() as u64);
     for id in 1..=PRODUCERS_MAX as u64 {
         (0..PRODUCER_WINDOW as u64).for_each(|sequence| producers.note(batch(id, 0, sequence), stored(sequence)));
     }
     let answers = PRODUCERS_MAX * PRODUCER_WINDOW * size_of::<Stored>();
     let cost = producers.cost() - empty;
     assert!((answers as u64..2 * answers as u64).contains(&cost), "{cost} bytes, {answers} of answers");
+    // With few answers, the producers themselves take most of it.
+    let mut producers = Producers::default();
+    for id in 1..=PRODUCERS_MAX as u64 {
+        (0..2).for_each(|sequence| producers.note(batch(id, 0, sequence), stored(sequence)));
+    }
+    let each = size_of::<(ProducerId, Producer)>() + 2 * size_of::<Stored>();
+    let cost = producers.cost() - empty;
+    assert!((1..4).contains(&(cost / (PRODUCERS_MAX * each) as u64)), "{cost} bytes, at least {each} each");
 }
 
 #[test]

@@ -264,3 +264,30 @@ impl From<ErrorResponse> for Response {
         Self::Error(Box::new(error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_detail_is_found_and_those_that_are_missing_are_not() {
+        let none = ErrorResponse::new(Status::Storage, "damaged");
+        let details = [
+            Detail::ExpectedSequence(1),
+            Detail::Limit(2),
+            Detail::Node(3),
+            Detail::Hops(4),
+            Detail::Links(vec![(5, 6), (7, 8)]),
+            Detail::Next(Offset(9)),
+        ];
+        let all = details.into_iter().fold(none.clone(), ErrorResponse::with);
+        let numbers = |error: &ErrorResponse| (error.expected_sequence(), error.limit(), error.node(), error.hops());
+        assert_eq!((numbers(&none), numbers(&all)), ((None, None, None, None), (Some(1), Some(2), Some(3), Some(4))));
+        assert_eq!((none.down(), all.down()), (&[][..], &[(5, 6), (7, 8)][..]));
+        let offsets = |error: &ErrorResponse| (error.next_offset(), error.readable_from());
+        assert_eq!((offsets(&none), offsets(&all)), ((None, None), (Some(Offset(9)), Some(Offset(9)))));
+        let other = ErrorResponse { status: Status::OffsetOutOfRange.number(), ..all };
+        assert_eq!(offsets(&other), (Some(Offset(9)), None), "only damage has records behind it");
+        assert_eq!((none.name(), ErrorResponse { status: 0xFF, ..none }.name()), ("STORAGE", "UNKNOWN_STATUS"));
+    }
+}

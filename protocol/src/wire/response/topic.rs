@@ -162,3 +162,14 @@ impl Page {
         if rest.is_at_end() { Ok(Self { node, cursor, topics }) } else { Err(DecodeError::Payload) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durability_has_the_names_of_the_document() {
+        let names = [Durability::Memory, Durability::Interval, Durability::Synced].map(Durability::name);
+        assert_eq!(names, ["memory", "interval", "synced"]);
+    }
+}
