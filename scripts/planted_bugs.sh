@@ -27,7 +27,6 @@ journal             watermark ahead of the sync
 journal             tail not written again
 journal             tail cut before its sync
 journal             overwritten entries applied
-journal             loss forgotten by the next start
 journal             log not compared with the watermark
 journal             checkpoint ahead of the log's sync
 journal             checkpoint ahead of its indexes
@@ -36,7 +35,6 @@ journal             segments removed before the checkpoint
 journal             originals removed too early
 journal             cleaned before a checkpoint
 journal             name of a segment not synced
-journal             segment not filled
 journal             copies renamed before their sync
 journal             watermark copied last
 journal             removed checkpoint not noticed

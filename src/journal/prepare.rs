@@ -64,7 +64,7 @@ impl<D: Disk> Keeper<D> {
         }
         let file = recycled.map_or_else(|| self.disk.create(&names::new(&name)), Ok)?;
         let log = file.share()?;
-        let filled = if is_recycled { size } else { planted!("segment not filled", 0, size) };
+        let filled = if is_recycled { size } else { 0 };
         Ok(Preparation { file, log, number, size, stamp: self.stamp, filled, is_recycled })
     }
 

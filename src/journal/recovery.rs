@@ -317,8 +317,7 @@ impl<D: Disk> Recovery<D> {
                     self.state = HardState::decode(&record.body)
                         .ok_or_else(|| OpenError::damaged(&name, record.body_at as u64, "no hard state"))?;
                     // A start that finds a loss tells it in its first entry: until that is there, it is not told.
-                    self.is_lossy = !self.state.is_end
-                        && (planted!("loss forgotten by the next start", self.is_lossy, false) || self.state.is_lazy);
+                    self.is_lossy = !self.state.is_end && (self.is_lossy || self.state.is_lazy);
                 }
                 // Cleaning moves chunks, and checkpoints may come to stand in the log: neither is an entry.
                 Kind::Copy | Kind::Checkpoint => {}
