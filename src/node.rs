@@ -9,7 +9,7 @@
 //! | `hello`, `conns`, `sources` | who is at the other end of a connection, and what each address uses |
 //! | `end` | why connections end, for the log |
 //! | `router` | the links to the neighbours; the next hop of each frame |
-//! | `link` | frames between neighbours, dialling, silence |
+//! | `links` | frames between neighbours, and what follows when a link goes up or down |
 //! | `ingress`, `pending`, `retry` | requests of this node's own clients; sent again where that helps |
 //! | `admission`, `charge` | back-pressure: the account of what clients use, and which of them are suspended |
 //! | `held` | FETCHes that wait until their clients may use more memory |
@@ -38,7 +38,7 @@ mod group;
 mod held;
 mod hello;
 mod ingress;
-mod link;
+mod links;
 mod news;
 mod pending;
 mod probe;
@@ -69,7 +69,7 @@ use group::Group;
 use pending::{Pending, PendingTable, State};
 use readers::Readers;
 use retry::Retries;
-use router::Router;
+use router::{Router, Usage};
 use stats::{Length, Stats, Turns};
 use wall::Wall;
 use work::Work;
@@ -255,7 +255,7 @@ impl Node {
 
     /// Asserts the invariants. Tests and the simulator call it after every event.
     pub fn check(&self) {
-        self.parts.router.check();
+        self.parts.router.check(self.parts.conns.of_links());
         self.parts.conns.check();
         self.parts.pending.check();
         let waiting = self.parts.pending.iter().filter(|(_, pending)| matches!(pending.state, State::Waiting { .. }));
@@ -301,7 +301,7 @@ impl Parts {
         match event {
             Event::Accepted { conn, source } => self.on_accepted(step, conn, source),
             Event::Dialed { conn, node } => self.on_dialed(step, conn, node),
-            Event::DialFailed { node } => self.redial_later(step, node),
+            Event::DialFailed { node } => self.on_dial_failed(step, node),
             Event::Frame { conn, frame } => {
                 step.work.add_frame(frame.len());
                 self.on_frame(step, conn, frame);
@@ -334,24 +334,24 @@ impl Parts {
         conn.heard_us = step.now.monotonic_us;
         match conn.peer {
             Peer::Handshaking { .. } => self.on_hello(step, id, frame),
-            Peer::Dialed { node, .. } => self.on_hello_response(step, id, node, frame),
-            Peer::Replacement { .. } => {
-                self.refuse(step, id, Status::ProtocolError, "a frame before the answer to HELLO");
-            }
             Peer::Client(_) => self.on_client_frame(step, id, frame),
-            Peer::Link { bit } | Peer::Leaving { bit, .. } => self.on_link_frame(step, id, bit, frame),
+            Peer::Link { bit } => match self.router.usage(bit, id) {
+                Some(Usage::Dialed) => self.on_hello_response(step, id, bit, frame),
+                Some(Usage::Link) => self.on_link_frame(step, id, bit, frame),
+                Some(Usage::Replacement) => {
+                    self.refuse(step, id, Status::ProtocolError, "a frame before the answer to HELLO");
+                }
+                None => unreachable!("{id:?} is open"),
+            },
+            Peer::Leaving { bit, .. } => self.on_link_frame(step, id, bit, frame),
         }
     }
 
     fn on_heard(&mut self, step: &Step<'_>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        match conn.peer {
-            Peer::Link { bit } => self.router.note_heard(bit, step.now.monotonic_us),
-            Peer::Handshaking { .. }
-            | Peer::Dialed { .. }
-            | Peer::Replacement { .. }
-            | Peer::Client(_)
-            | Peer::Leaving { .. } => conn.heard_us = step.now.monotonic_us,
+        conn.heard_us = step.now.monotonic_us;
+        if let Peer::Link { bit } = conn.peer {
+            self.router.note_heard(step.now, bit, id);
         }
     }
 
@@ -367,14 +367,13 @@ impl Parts {
         let Some(conn) = self.conns.get_mut(id) else { return };
         match &mut conn.peer {
             Peer::Link { bit } => {
-                let bit = *bit;
-                self.router.neighbour_mut(bit).full = true;
+                self.router.set_full(*bit, id, true);
             }
             Peer::Client(_) => {
                 self.admission.fill(id);
                 self.suspend_if_due(step, id);
             }
-            Peer::Handshaking { .. } | Peer::Dialed { .. } | Peer::Replacement { .. } | Peer::Leaving { .. } => {}
+            Peer::Handshaking { .. } | Peer::Leaving { .. } => {}
         }
     }
 
@@ -382,16 +381,16 @@ impl Parts {
         let Some(conn) = self.conns.get_mut(id) else { return };
         match &mut conn.peer {
             Peer::Link { bit } => {
-                let bit = *bit;
-                self.router.neighbour_mut(bit).full = false;
-                self.retry_soon(step);
+                if self.router.set_full(*bit, id, false) {
+                    self.retry_soon(step);
+                }
             }
             Peer::Client(_) => {
                 self.admission.drain(id);
                 self.resume_if_due(step, id);
                 self.readers.wake_client(step, id);
             }
-            Peer::Handshaking { .. } | Peer::Dialed { .. } | Peer::Replacement { .. } | Peer::Leaving { .. } => {}
+            Peer::Handshaking { .. } | Peer::Leaving { .. } => {}
         }
     }
 
@@ -400,13 +399,10 @@ impl Parts {
         log::debug!("connection {} from {} ended: {end}", id.slot, conn.source);
         match conn.peer {
             Peer::Link { bit } => {
-                self.on_link_down(step, bit, end);
-                self.mark_lost_on_link(step, id);
-            }
-            Peer::Dialed { node, .. } => self.redial_later(step, node),
-            Peer::Replacement { bit, .. } => {
-                let replacement = &mut self.router.neighbour_mut(bit).replacement;
-                *replacement = replacement.filter(|kept| *kept != id);
+                if let Some(down) = self.router.on_end(step, bit, id, end) {
+                    self.on_link_down(step, bit, down);
+                    self.mark_lost_on_link(step, id);
+                }
             }
             Peer::Client(client) => {
                 self.admission.close(id);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::held::Held;
 use super::sources::{SourceLimits, Sources};
-use crate::types::{ConnId, NodeId, RequestId, Source};
+use crate::types::{ConnId, Source};
 
 /// One connection.
 #[derive(Debug)]
@@ -38,27 +38,9 @@ pub(super) enum Peer {
         /// dials again.
         is_stale: bool,
     },
-    /// A connection that this node opened; the answer to HELLO is outstanding.
-    Dialed {
-        /// The expected node.
-        node: NodeId,
-        /// Monotonic time at which the handshake times out, in microseconds.
-        deadline_us: u64,
-    },
-    /// A replacement link: a neighbour whose link is up has opened another connection. The old link gets a PING first.
-    Replacement {
-        /// Instance from its HELLO.
-        instance: u64,
-        /// Request id of its HELLO.
-        request_id: RequestId,
-        /// The dimension that the link crosses.
-        bit: u8,
-        /// Monotonic time by which the old link must answer, in microseconds.
-        deadline_us: u64,
-    },
     /// A client.
     Client(Client),
-    /// The neighbour across a dimension.
+    /// The neighbour across a dimension. [`super::router::Router::usage`] says what the connection is used for.
     Link {
         /// The dimension.
         bit: u8,
@@ -146,11 +128,7 @@ impl Conns {
     pub(super) fn client_mut(&mut self, id: ConnId) -> Option<&mut Client> {
         match &mut self.get_mut(id)?.peer {
             Peer::Client(client) => Some(client),
-            Peer::Handshaking { .. }
-            | Peer::Dialed { .. }
-            | Peer::Replacement { .. }
-            | Peer::Link { .. }
-            | Peer::Leaving { .. } => None,
+            Peer::Handshaking { .. } | Peer::Link { .. } | Peer::Leaving { .. } => None,
         }
     }
 
@@ -197,6 +175,15 @@ impl Conns {
         let counted = self.slots.iter().flatten().filter(|conn| conn.peer.is_counted());
         assert_eq!(counted.clone().count(), self.clients);
         self.sources.check(counted.map(|conn| conn.source));
+    }
+
+    /// Returns the connections of neighbours that are not shutting down, with the dimensions that they cross.
+    pub(super) fn of_links(&self) -> impl Iterator<Item = (u8, ConnId)> {
+        (0..).zip(&self.slots).filter_map(|(slot, conn)| {
+            let conn = conn.as_deref()?;
+            let Peer::Link { bit } = conn.peer else { return None };
+            Some((bit, ConnId { slot, generation: conn.generation }))
+        })
     }
 
     /// Returns all connections by increasing slot.

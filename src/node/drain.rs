@@ -103,7 +103,9 @@ impl Parts {
                 deadline_us: step.now.after_us(DRAIN_US / 4),
             };
             clients.into_iter().for_each(|id| self.close(step, id, End::ShuttingDown));
-            for id in self.ids_of(|peer| matches!(peer, Peer::Link { .. })) {
+            let mut links: Vec<ConnId> = self.router.conns().collect();
+            links.sort_unstable();
+            for id in links {
                 self.send_goaway(step, id, Status::Closing, FAREWELL);
             }
         }

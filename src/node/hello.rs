@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use super::action::{Action, Packet};
 use super::conns::{Client, Peer};
 use super::end::End;
+use super::router::{Greeted, Greeting};
 use super::{Parts, Step};
 use crate::limits::{
-    CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, DUPLICATE_PROBE_US, FRAME_MAX, FRAME_MAX_LEAST,
-    HELLO_TIMEOUT_US, INFLIGHT_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX, LINK_SILENCE_US,
+    CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, FRAME_MAX, FRAME_MAX_LEAST, HELLO_TIMEOUT_US,
+    INFLIGHT_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX, LINK_SILENCE_US,
 };
 use crate::types::{ConnId, NodeId, RequestId, Source};
 use crate::wire::frame::VERSION;
@@ -31,9 +32,10 @@ impl Parts {
     }
 
     pub(super) fn on_dialed(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId) {
-        let deadline_us = step.now.after_us(HELLO_TIMEOUT_US);
-        self.conns.insert(id, Source::Own, step.now.monotonic_us, Peer::Dialed { node, deadline_us });
-        let hello = Box::new(self.hello_to_neighbour(step, node));
+        let bit = step.settings.id.edge_to(node).filter(|bit| self.router.on_dialed(*bit, id));
+        let Some(bit) = bit else { return step.out.push(Action::Close { conn: id }) };
+        self.conns.insert(id, Source::Own, step.now.monotonic_us, Peer::Link { bit });
+        let hello = Box::new(self.hello_to_neighbour(step, bit));
         step.out.push(Action::Send { conn: id, request_id: RequestId(1), route: None, packet: Packet::Hello(hello) });
     }
 
@@ -73,8 +75,8 @@ impl Parts {
     }
 
     /// Handles the response to HELLO on a connection that this node opened.
-    pub(super) fn on_hello_response(&mut self, step: &mut Step<'_>, id: ConnId, node: NodeId, frame: &Frame<'_>) {
-        let header = &frame.header;
+    pub(super) fn on_hello_response(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
+        let (header, node) = (&frame.header, step.settings.id.across(bit));
         if header.opcode == Opcode::Goaway.number() {
             let goaway = frame.args().ok().and_then(|args| Goaway::decode(header.status, args).ok());
             let end = goaway.as_ref().map_or(End::ClosedByPeer, |it| End::Goaway(it.status, &it.message));
@@ -95,7 +97,7 @@ impl Parts {
             Err(Refusal(_, message)) => return self.refuse(step, id, Status::ProtocolError, &message),
         };
         match self.check_node(step, &hello) {
-            Ok(bit) if step.settings.id.across(bit) == node => {
+            Ok(theirs) if theirs == bit => {
                 self.on_hello_topics(step, bit, &hello);
                 self.on_link_up(step, id, bit, hello.instance);
             }
@@ -104,25 +106,11 @@ impl Parts {
         }
     }
 
-    /// Makes the replacement link, if there is one, the link, because the old connection is closed.
-    pub(super) fn admit_replacement(&mut self, step: &mut Step<'_>, bit: u8) {
-        let Some(id) = self.router.neighbour_mut(bit).replacement.take() else { return };
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        if let Peer::Replacement { instance, request_id, .. } = conn.peer {
-            let answer = self.hello_to_neighbour(step, step.settings.id.across(bit));
-            self.answer_hello(step, id, request_id, Status::Ok, answer);
-            self.on_link_up(step, id, bit, instance);
-        }
-    }
-
-    /// Refuses a replacement link, because the old link is alive.
-    pub(super) fn refuse_replacement(&mut self, step: &mut Step<'_>, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        if let Peer::Replacement { request_id, bit, .. } = conn.peer {
-            let node = step.settings.name(self.router.neighbour(bit).node);
-            let message = format!("node {node} is connected and alive; two processes have the same --id");
-            self.refuse_hello(step, id, request_id, Status::DuplicateNode, &message);
-        }
+    /// Refuses a replacement link, because the neighbour's link is alive.
+    pub(super) fn refuse_replacement(&mut self, step: &mut Step<'_>, bit: u8, refused: Greeting) {
+        let node = step.settings.name(step.settings.id.across(bit));
+        let message = format!("node {node} is connected and alive; two processes have the same --id");
+        self.refuse_hello(step, refused.conn, refused.request_id, Status::DuplicateNode, &message);
     }
 
     /// Sends GOAWAY with the reason, and closes the connection.
@@ -216,8 +204,7 @@ impl Parts {
     }
 
     fn welcome_node(&mut self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, hello: &Hello, bit: u8) {
-        let link = self.router.neighbour(bit);
-        if link.node < step.settings.id {
+        if self.router.dials(bit) {
             let message = "the larger id dials; this node dials you";
             return self.refuse_hello(step, id, request_id, Status::NotANeighbour, message);
         }
@@ -227,27 +214,35 @@ impl Parts {
             return self.close(step, id, End::Stale);
         }
         self.on_hello_topics(step, bit, hello);
-        let link = self.router.neighbour(bit);
-        match link.conn {
-            None => {}
-            // It is the same instance of the neighbour, so it has noticed the loss of the old connection.
-            Some(old) if link.instance == hello.instance => self.close(step, old, End::Replaced),
-            Some(_) => {
-                let deadline_us = step.now.after_us(DUPLICATE_PROBE_US);
-                let instance = hello.instance;
-                self.conns.set_peer(id, Peer::Replacement { instance, request_id, bit, deadline_us });
-                if let Some(earlier) = self.router.neighbour_mut(bit).replacement.replace(id) {
-                    self.refuse_replacement(step, earlier);
+        let greeting = Greeting { conn: id, request_id, instance: hello.instance };
+        match self.router.on_greeting(step, bit, greeting) {
+            Greeted::Welcome { old, refused } => {
+                if let Some(old) = old {
+                    self.close(step, old, End::Replaced);
                 }
-                return self.router.ping(step, bit);
+                if let Some(refused) = refused {
+                    self.refuse_replacement(step, bit, refused);
+                }
+                self.welcome(step, bit, greeting);
+            }
+            Greeted::Wait { refused } => {
+                self.conns.set_peer(id, Peer::Link { bit });
+                if let Some(refused) = refused {
+                    self.refuse_replacement(step, bit, refused);
+                }
+                self.router.ping(step, bit);
             }
         }
-        let answer = self.hello_to_neighbour(step, step.settings.id.across(bit));
-        self.answer_hello(step, id, request_id, Status::Ok, answer);
-        self.on_link_up(step, id, bit, hello.instance);
     }
 
-    fn answer_hello(&self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, status: Status, hello: Hello) {
+    pub(super) fn answer_hello(
+        &self,
+        step: &mut Step<'_>,
+        id: ConnId,
+        request_id: RequestId,
+        status: Status,
+        hello: Hello,
+    ) {
         let packet = Packet::HelloResponse(status, Box::new(hello));
         step.out.push(Action::Send { conn: id, request_id, route: None, packet });
     }
@@ -285,11 +280,10 @@ impl Parts {
     }
 
     /// Returns this node's HELLO for a neighbour, which also states how many topics this node and that neighbour hold.
-    fn hello_to_neighbour(&self, step: &Step<'_>, node: NodeId) -> Hello {
-        let known = step.settings.id.edge_to(node).map(|bit| self.router.neighbour(bit).topics.0);
+    pub(super) fn hello_to_neighbour(&self, step: &Step<'_>, bit: u8) -> Hello {
         Hello {
             topics: Some(self.topics_held()),
-            topics_known: known.filter(|known| *known > 0),
+            topics_known: Some(self.router.topics_of(bit)).filter(|known| *known > 0),
             ..self.hello_to(step, Role::Node)
         }
     }

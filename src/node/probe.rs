@@ -21,9 +21,9 @@ impl Parts {
     }
 
     pub(super) fn view(&self, step: &Step<'_>) -> Answer {
-        let links = self.router.neighbours().iter().map(|link| LinkView {
+        let links = self.router.reports().map(|link| LinkView {
             node: link.node.index(),
-            up: link.conn.is_some(),
+            up: link.is_up,
             address: self.address(step, link.node),
         });
         Answer::Now(Response::Cluster(Box::new(View {
@@ -43,7 +43,7 @@ impl Parts {
     pub(super) fn nodes(&self, step: &Step<'_>, from: u16) -> Answer {
         let (here, dimension) = (step.settings.id, step.settings.dimension);
         let link = |node: NodeId| match here.edge_to(node) {
-            Some(bit) if self.router.neighbour(bit).conn.is_some() => LinkState::Up,
+            Some(bit) if self.router.conn(bit).is_some() => LinkState::Up,
             Some(_) => LinkState::Down,
             None if node == here => LinkState::Itself,
             None => LinkState::Distant,
@@ -95,7 +95,7 @@ impl Parts {
             ("turn_longest_cpu_us", step.turns.longest().cpu_us),
         ];
         let mut text: String = gauges.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
-        for (bit, link) in self.router.neighbours().iter().enumerate() {
+        for (bit, link) in self.router.reports().enumerate() {
             let _ = write!(text, "link_{bit}_frames_in {}\nlink_{bit}_bytes_in {}\n", link.frames, link.bytes);
         }
         text.push_str(&step.stats.lines());

@@ -93,7 +93,7 @@ impl Parts {
             self.group.propose_reclock(step, reclock);
         }
         if !step.wall.is_trusted() && self.clock.is_every(CLOCK_ASK_US / TICK_US) {
-            self.ping_neighbours(step);
+            self.router.ping_all(step);
         }
         self.tick_links(step);
         self.announce_start(step);
@@ -131,7 +131,7 @@ impl Parts {
                 *is_stale = true;
             }
         }
-        self.router.forgive_silence(now.monotonic_us);
+        self.router.forgive_silence(now);
         self.readers.forgive_homes(now.monotonic_us);
     }
 
@@ -139,22 +139,21 @@ impl Parts {
     /// at their deadline. A replacement link that is still pending at its deadline replaces the old link.
     fn expire_greetings(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
-        let late = |peer: &Peer| match peer {
-            Peer::Handshaking { deadline_us, .. }
-            | Peer::Dialed { deadline_us, .. }
-            | Peer::Replacement { deadline_us, .. }
-            | Peer::Leaving { deadline_us, .. } => *deadline_us <= now_us,
-            Peer::Client(_) | Peer::Link { .. } => false,
+        let is_late = |id, peer: &Peer| match peer {
+            Peer::Handshaking { deadline_us, .. } | Peer::Leaving { deadline_us, .. } => *deadline_us <= now_us,
+            Peer::Link { bit } => self.router.is_overdue(*bit, id, now_us),
+            Peer::Client(_) => false,
         };
-        let late: Vec<ConnId> = self.conns.iter_mut().filter(|(_, conn)| late(&conn.peer)).map(|(id, _)| id).collect();
+        let late = self.conns.iter_mut().filter(|(id, conn)| is_late(*id, &conn.peer));
+        let late: Vec<ConnId> = late.map(|(id, _)| id).collect();
         for id in late {
-            let challenged = match self.conns.get_mut(id).map(|conn| &conn.peer) {
-                Some(Peer::Replacement { bit, .. }) => Some(*bit),
+            let link = match self.conns.get_mut(id).map(|conn| &conn.peer) {
+                Some(Peer::Link { bit }) => self.router.conn(*bit),
                 _ => None,
             };
-            match challenged.and_then(|bit| self.router.neighbour(bit).conn) {
-                // The old link has shown no sign of life. Its end admits the replacement link.
-                Some(old) => self.refuse(step, old, Status::KeepaliveTimeout, "another connection replaces this one"),
+            match link {
+                // It has shown no sign of life. Its end admits the replacement link.
+                Some(link) => self.refuse(step, link, Status::KeepaliveTimeout, "another connection replaces this one"),
                 None => self.refuse(step, id, Status::HelloRequired, "no HELLO came in time"),
             }
         }

@@ -156,7 +156,7 @@ impl Router {
         };
         let split = cube::split(self.here, &route.targets, route.dimension);
         for (bit, targets) in split.onward {
-            if let Some(conn) = self.neighbour(bit).conn {
+            if let Some(conn) = self.conn(bit) {
                 if let Ok(onward) = alive(step, Route { targets, ..route.clone() }) {
                     let hop = self.cross(step, bit, conn, onward);
                     push(step, hop);
@@ -193,18 +193,17 @@ impl Router {
         let NextHop::Across(bit) = self.next_hop(route, is_response && route.class == TrafficClass::Bulk) else {
             return Err(Reason::Unreachable);
         };
-        let link = self.neighbour(bit);
-        let Some(conn) = link.conn else { return Err(Reason::Unreachable) };
-        if link.full && !is_response && route.class == TrafficClass::Bulk {
+        let Some(link) = self.link(bit).up() else { return Err(Reason::Unreachable) };
+        if link.is_full && !is_response && route.class == TrafficClass::Bulk {
             return Err(Reason::Overloaded);
         }
         step.stats.detours += u64::from(!met_before && !route.down.is_empty());
-        Ok((bit, conn))
+        Ok((bit, link.conn))
     }
 
     /// Returns the next hop of a frame, and adds to its route the dead links that it meets here.
     fn next_hop(&self, route: &mut Route, goes_back: bool) -> NextHop {
-        let is_up = |bit| self.neighbour(bit).conn.is_some();
+        let is_up = |bit| self.conn(bit).is_some();
         let carried = &mut route.down;
         if goes_back {
             cube::route_back(self.here, route.target, route.dimension, carried, is_up)
@@ -217,7 +216,9 @@ impl Router {
     fn cross(&mut self, step: &Step<'_>, bit: u8, conn: ConnId, mut route: Route) -> Hop {
         route.ttl -= 1;
         route.hops = route.hops.saturating_add(1);
-        self.neighbour_mut(bit).times.sent_us = step.now.monotonic_us;
+        if let Some(link) = self.link_mut(bit).up_mut() {
+            link.times.sent_us = step.now.monotonic_us;
+        }
         Hop { conn, route }
     }
 }

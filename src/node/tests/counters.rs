@@ -148,7 +148,7 @@ const ELSEWHERE: u64 = 9;
 fn frames_and_bytes_that_arrive_on_a_link_are_counted() {
     let mut node = Harness::linked(2);
     let count = |node: &Harness| {
-        let link = node.node.parts.router.neighbour(0);
+        let link = node.node.parts.router.reports().next().unwrap();
         (link.frames, link.bytes)
     };
     let (frames, bytes) = count(&node);

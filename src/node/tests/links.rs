@@ -83,6 +83,12 @@ fn a_second_link_waits_until_the_first_has_shown_whether_it_lives() {
     let first = node.link();
     node.link_up();
     assert!(!node.is_open(first) && node.is_open(node.link()));
+    // So it is alive, and another one that waits is refused.
+    let mut node = Harness::linked(1);
+    let (first, (rival, _), (again, sent)) = (node.link(), node.neighbour(2), node.neighbour(1));
+    let of = |conn| sent.iter().filter(|sent| sent.conn == conn).map(Sent::status).collect::<Vec<_>>();
+    assert_eq!([of(first), of(rival), of(again)], [vec![], vec![Status::DuplicateNode; 2], vec![Status::Ok]]);
+    assert_eq!([first, rival, again].map(|conn| node.is_open(conn)), [false, false, true]);
 }
 
 #[test]

@@ -1,24 +1,20 @@
-//! Links: dialling, keepalive, and changes between up and down.
+//! Links: frames between neighbours, and what follows when a link goes up or down.
 
-use super::action::{Action, Packet};
+use super::action::Packet;
 use super::conns::Peer;
 use super::end::End;
-use super::router::{Times, redial_after_us};
+use super::router::{Due, Greeting, Times, Usage, WentDown};
 use super::{Parts, Step};
-use crate::limits::{DIAL_TIMEOUT_US, DRAIN_US, LINK_PING_US, LINK_SILENCE_US, TICK_US, TOPICS_ASK_US};
+use crate::limits::{DRAIN_US, LINK_SILENCE_US, TICK_US, TOPICS_ASK_US};
 use crate::types::{ConnId, NodeId};
 use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Request, Response, Status};
 
 impl Parts {
     /// Handles a frame from a neighbour.
     pub(super) fn on_link_frame(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
-        if self.router.neighbour(bit).conn == Some(id) {
-            self.router.note_heard(bit, step.now.monotonic_us);
-            self.forgive(step, bit);
+        if let Some(refused) = self.router.on_frame(step.now, bit, id, frame.len()) {
+            self.refuse_replacement(step, bit, refused);
         }
-        let link = self.router.neighbour_mut(bit);
-        link.frames += 1;
-        link.bytes += frame.len() as u64;
         if let Some(route) = &frame.route {
             if !step.settings.id.within(route.dimension) {
                 step.stats.protocol_errors += 1;
@@ -41,15 +37,11 @@ impl Parts {
     /// Handles a neighbour's GOAWAY. If the neighbour is shutting down, this node routes around it from now on and
     /// confirms that; the neighbour still executes and answers earlier requests until it closes the link.
     fn on_link_goaway(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, frame: &Frame<'_>) {
-        let is_link = self.router.neighbour(bit).conn == Some(id);
         let is_orderly = frame.header.status == Status::Closing.number();
         if is_orderly && self.drain.has_parted() {
-            if is_link {
-                self.router.neighbour_mut(bit).has_parted = true;
-            }
-            return;
+            return self.router.set_parted(bit, id);
         }
-        if is_orderly && !is_link {
+        if is_orderly && self.router.usage(bit, id) != Some(Usage::Link) {
             return;
         }
         let goaway = frame.args().ok().and_then(|args| Goaway::decode(frame.header.status, args).ok());
@@ -57,99 +49,67 @@ impl Parts {
         if is_orderly {
             self.send_goaway(step, id, Status::Closing, "routed around from now on");
             self.conns.set_peer(id, Peer::Leaving { bit, deadline_us: step.now.after_us(DRAIN_US) });
-            self.on_link_down(step, bit, end);
+            if let Some(down) = self.router.on_end(step, bit, id, end) {
+                self.on_link_down(step, bit, down);
+            }
         } else {
             self.close(step, id, end);
         }
     }
 
+    /// Answers the HELLO of a neighbour whose link is down, and makes its connection the link.
+    pub(super) fn welcome(&mut self, step: &mut Step<'_>, bit: u8, greeting: Greeting) {
+        let Greeting { conn, request_id, instance } = greeting;
+        let answer = self.hello_to_neighbour(step, bit);
+        self.answer_hello(step, conn, request_id, Status::Ok, answer);
+        self.on_link_up(step, conn, bit, instance);
+    }
+
+    /// Makes a connection the link to a neighbour whose link is down.
     pub(super) fn on_link_up(&mut self, step: &mut Step<'_>, id: ConnId, bit: u8, instance: u64) {
-        // The latest connection is the one that the neighbour uses: it may have given up the others.
-        while let Some(old) = self.router.neighbour(bit).conn {
-            self.close(step, old, End::Replaced);
-        }
         let Some(conn) = self.conns.get_mut(id) else { return };
         let times = Times { heard_us: conn.heard_us, sent_us: conn.sent_us };
         self.conns.set_peer(id, Peer::Link { bit });
-        self.router.set_up(bit, id, instance, times);
-        step.stats.links_up += 1;
-        log::info!("link to {} is up", step.settings.name(self.router.neighbour(bit).node));
+        self.router.set_up(step, bit, id, instance, times);
         Self::admit_link(step, id);
         self.retry_soon(step);
     }
 
-    pub(super) fn on_link_down(&mut self, step: &mut Step<'_>, bit: u8, end: End<'_>) {
-        log::info!("link to {} is down: {end}", step.settings.name(self.router.neighbour(bit).node));
-        step.stats.links_down += 1;
-        self.router.set_down(bit, step.now.monotonic_us, step.random.u64(..));
-        self.admit_replacement(step, bit);
-    }
-
-    /// Schedules the next dial after a connection attempt has failed.
-    pub(super) fn redial_later(&mut self, step: &mut Step<'_>, node: NodeId) {
-        if let Some(bit) = step.settings.id.edge_to(node) {
-            let wait_us = redial_after_us(step.random.u64(..));
-            self.router.neighbour_mut(bit).dial_at_us = step.now.after_us(wait_us);
+    /// Lets the replacement link of a link that has gone down take its place.
+    pub(super) fn on_link_down(&mut self, step: &mut Step<'_>, bit: u8, down: WentDown) {
+        if let Some(successor) = down.successor {
+            self.welcome(step, bit, successor);
         }
     }
 
-    /// Sends PING to all neighbours, for the clock and the number of topics in their responses.
-    pub(super) fn ping_neighbours(&mut self, step: &mut Step<'_>) {
-        for bit in 0..step.settings.dimension.bits() {
-            self.router.ping(step, bit);
+    pub(super) fn on_dial_failed(&mut self, step: &mut Step<'_>, node: NodeId) {
+        if let Some(bit) = step.settings.id.edge_to(node) {
+            self.router.on_dial_failed(step, bit);
         }
     }
 
     /// Does what is due on each link: dialling, PING, and the timeout for silence.
     pub(super) fn tick_links(&mut self, step: &mut Step<'_>) {
         if self.clock.is_every(TOPICS_ASK_US / TICK_US) {
-            self.ping_neighbours(step);
+            self.router.ping_all(step);
         }
         for bit in 0..step.settings.dimension.bits() {
-            let link = self.router.neighbour(bit);
-            match link.conn {
-                Some(id) => self.tick_link(step, bit, id),
+            match self.router.tick(step, bit) {
+                Some(Due::Close(id)) => {
+                    let message = format!("nothing was heard for {} ms", LINK_SILENCE_US / 1000);
+                    self.refuse(step, id, Status::KeepaliveTimeout, &message);
+                }
                 // After this node has sent its GOAWAY, it opens no new links.
-                None if link.node < step.settings.id && !self.drain.has_parted() => self.dial_if_due(step, bit),
+                Some(Due::Dial { .. }) if self.drain.has_parted() => {}
+                Some(Due::Dial { unanswered }) => {
+                    // A neighbour that hangs accepts connections without answering.
+                    if let Some(id) = unanswered {
+                        self.close(step, id, End::Unanswered);
+                    }
+                    self.router.dial(step, bit);
+                }
                 None => {}
             }
-        }
-    }
-
-    /// Closes a silent link, or sends PING if either side has been silent for a while. This node's own silence matters
-    /// too: the response to the neighbour's PING may queue behind seconds of records, and a node that only receives
-    /// need not send anything.
-    fn tick_link(&mut self, step: &mut Step<'_>, bit: u8, id: ConnId) {
-        let times = self.router.times(bit);
-        let silent_us = step.now.monotonic_us.saturating_sub(times.heard_us);
-        let unsent_us = step.now.monotonic_us.saturating_sub(times.sent_us);
-        if silent_us >= LINK_SILENCE_US {
-            let message = format!("nothing was heard for {} ms", LINK_SILENCE_US / 1000);
-            self.refuse(step, id, Status::KeepaliveTimeout, &message);
-        } else if silent_us.max(unsent_us) >= LINK_PING_US {
-            self.router.ping(step, bit);
-        }
-    }
-
-    fn dial_if_due(&mut self, step: &mut Step<'_>, bit: u8) {
-        let node = self.router.neighbour(bit).node;
-        if self.router.neighbour(bit).dial_at_us <= step.now.monotonic_us {
-            // A neighbour that hangs accepts connections without answering. Only one attempt is open at a time.
-            let is_earlier = |peer: &Peer| matches!(peer, Peer::Dialed { node: dialed, .. } if *dialed == node);
-            let earlier = self.conns.iter_mut().find(|(_, conn)| is_earlier(&conn.peer)).map(|(id, _)| id);
-            if let Some(id) = earlier {
-                self.close(step, id, End::Unanswered);
-            }
-            // A connect to an address that drops packets takes minutes to fail.
-            self.router.neighbour_mut(bit).dial_at_us = step.now.after_us(DIAL_TIMEOUT_US);
-            step.out.push(Action::Dial { node });
-        }
-    }
-
-    /// Refuses the replacement link, if there is one, because the link has shown a sign of life.
-    fn forgive(&mut self, step: &mut Step<'_>, bit: u8) {
-        if let Some(replacement) = self.router.neighbour_mut(bit).replacement.take() {
-            self.refuse_replacement(step, replacement);
         }
     }
 
@@ -159,12 +119,11 @@ impl Parts {
         let pong = frame.args().map(|args| Response::decode(Opcode::Ping, frame.header.status, args, &payload));
         let Ok(Ok(Response::Ping { wall_us, topics, .. })) = pong else { return };
         if wall_us.is_some_and(|wall_us| step.wall.compare(step.now, wall_us)) {
-            let node = step.settings.name(self.router.neighbour(bit).node);
+            let node = step.settings.name(step.settings.id.across(bit));
             log::info!("the clock of {node} agrees: age limits apply");
         }
-        let link = self.router.neighbour(bit);
-        if let Some(topics) = topics.filter(|_| link.conn == Some(id)) {
-            self.router.note_topics(bit, link.instance, topics);
+        if let Some(topics) = topics {
+            self.router.note_topics_of_link(bit, id, topics);
         }
     }
 
@@ -180,7 +139,7 @@ impl Parts {
                 "the data folder {folder} was empty at the start, but node {} knew {known} topics of this node: they are \
                  missing, with their records; if this is the wrong folder, stop the node and start it with the right \
                  --data; if its disk was lost, stop the node and restore a backup",
-                step.settings.name(self.router.neighbour(bit).node)
+                step.settings.name(step.settings.id.across(bit))
             );
         }
     }
