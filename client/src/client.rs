@@ -294,7 +294,7 @@ impl Client {
         }
     }
 
-    /// Does what the session asks for. Returns true if there was anything.
+    /// Opens and closes the connection as the session asks. Returns true if it had asked for anything.
     fn act(&mut self) -> bool {
         let mut has_acted = false;
         while let Some(action) = self.session.next_action() {

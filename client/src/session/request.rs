@@ -1,4 +1,4 @@
-//! A request that outlives what it was made from, so that it can be sent again.
+//! A request that owns its bytes: the session keeps it until it is answered, to send it again if necessary.
 
 use dht_protocol::limits::PAYLOAD_MAX;
 use dht_protocol::wire::field::Writer;

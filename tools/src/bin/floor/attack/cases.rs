@@ -28,7 +28,7 @@ const SUBSCRIPTIONS: u64 = 4000;
 /// Longest time that a FETCH may wait, in milliseconds.
 const WAIT_MS: u32 = 30_000;
 
-/// One attack.
+/// An attack: what it is called, who takes part, and what the attackers do.
 pub(crate) struct Case {
     /// Its name on the command line.
     pub(crate) name: &'static str,

@@ -136,7 +136,7 @@ fn names_at(home: NodeId, dimension: Dimension, stem: &str) -> impl Iterator<Ite
     (0..).map(move |number| format!("{stem}-{number}")).filter(is_at)
 }
 
-/// The attacked nodes.
+/// The nodes that an attack runs against.
 #[derive(Debug)]
 pub(super) struct Ground {
     shape: Shape,
