@@ -19,9 +19,7 @@ fn main() {
         watch(&path);
     }
     // What is compiled decides whether files were changed; this program is built anew then in any case.
-    ["build.rs", "Cargo.toml", "src", "../client", "../protocol", "../src", "../Cargo.toml"]
-        .into_iter()
-        .for_each(watch);
+    ["build.rs", "Cargo.toml", "src", "../client", "../protocol", "../Cargo.toml"].into_iter().for_each(watch);
 }
 
 /// Of what a program says; `None` when it fails or says nothing.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use dht_node::wire::request::Retention;
+use dht_protocol::wire::request::Retention;
 
 use crate::error::Error;
 use crate::load::topic_names;

@@ -5,10 +5,10 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use dht_node::cube;
-use dht_node::types::{Dimension, NodeId, TopicName};
-use dht_node::wire::records::Record;
-use dht_node::wire::request::Retention;
+use dht_protocol::cube;
+use dht_protocol::types::{Dimension, NodeId, TopicName};
+use dht_protocol::wire::records::Record;
+use dht_protocol::wire::request::Retention;
 
 use super::cases::{Case, DEEP_RECORDS, LARGE_BYTES, tiny_records};
 use crate::error::Error;

@@ -1,6 +1,6 @@
 //! The subscribers of a bare server, and the records of a turn for them.
 
-use dht_node::types::RequestId;
+use dht_protocol::types::RequestId;
 
 use crate::conn::Conn;
 use crate::frames::Deliver;

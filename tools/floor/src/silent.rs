@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dht_node::wire::Request;
-use dht_node::wire::request::{ANY_NODE, Retention};
+use dht_protocol::wire::Request;
+use dht_protocol::wire::request::{ANY_NODE, Retention};
 
 use crate::clock::{now, pause};
 use crate::error::Error;

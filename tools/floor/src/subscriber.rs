@@ -2,9 +2,9 @@
 
 use std::io::{self, Read, Write};
 
-use dht_node::types::{Dimension, Offset};
-use dht_node::wire::push::Span;
-use dht_node::wire::{Frame, Header, Opcode, Raw};
+use dht_protocol::types::{Dimension, Offset};
+use dht_protocol::wire::push::Span;
+use dht_protocol::wire::{Frame, Header, Opcode, Raw};
 use mio::net::TcpStream;
 
 use crate::error::Error;

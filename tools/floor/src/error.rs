@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use dht_node::wire::{DecodeError, FrameError, Status};
+use dht_protocol::wire::{DecodeError, FrameError, Status};
 
 /// An error that ends a measurement.
 #[derive(Debug)]

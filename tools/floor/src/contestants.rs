@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
-use dht_node::wire::request::Retention;
+use dht_protocol::wire::request::Retention;
 
 use crate::disk::Folder;
 use crate::error::Error;

@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use dht_node::wire::records::Record;
+use dht_protocol::wire::records::Record;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock;

@@ -10,10 +10,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dht_node::cube;
-use dht_node::types::{Dimension, LinkSet, NodeId, TopicName};
-use dht_node::wire::request::{ANY_NODE, Retention};
-use dht_node::wire::{Request, Response};
+use dht_protocol::cube;
+use dht_protocol::types::{Dimension, LinkSet, NodeId, TopicName};
+use dht_protocol::wire::request::{ANY_NODE, Retention};
+use dht_protocol::wire::{Request, Response};
 
 use crate::clock;
 use crate::error::Error;

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use dht_node::wire::records::Record;
-use dht_node::wire::{Header, Opcode};
+use dht_protocol::wire::records::Record;
+use dht_protocol::wire::{Header, Opcode};
 
 use crate::clock;
 use crate::error::Error;

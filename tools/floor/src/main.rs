@@ -53,7 +53,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use argh::FromArgs;
-use dht_node::wire::request::Retention;
+use dht_protocol::wire::request::Retention;
 
 use crate::error::Error;
 use crate::protocol::Protocol;

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use dht_node::limits::PAYLOAD_MAX;
-use dht_node::types::{NodeId, Offset, RequestId, TopicName};
-use dht_node::wire::Request;
-use dht_node::wire::records::Record;
-use dht_node::wire::request::{Fetch, List, Start, Subscribe, Topic};
+use dht_protocol::limits::PAYLOAD_MAX;
+use dht_protocol::types::{NodeId, Offset, RequestId, TopicName};
+use dht_protocol::wire::Request;
+use dht_protocol::wire::records::Record;
+use dht_protocol::wire::request::{Fetch, List, Start, Subscribe, Topic};
 
 use super::ground::Topics;
 use crate::error::Error;
@@ -207,7 +207,7 @@ fn subscribe(topic: &str, limit: u64) -> Result<Request<'_>, Error> {
 }
 
 fn named(name: &str) -> Result<Topic<'_>, Error> {
-    Ok(Topic { name: TopicName::new(name).map_err(dht_node::wire::DecodeError::Name)?, id: None })
+    Ok(Topic { name: TopicName::new(name).map_err(dht_protocol::wire::DecodeError::Name)?, id: None })
 }
 
 /// Returns [`DEEP_RECORDS`] records without a value.
@@ -220,7 +220,7 @@ pub(super) fn tiny_records() -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dht_node::types::Dimension;
+    use dht_protocol::types::Dimension;
 
     #[test]
     fn each_attack_has_a_name_of_its_own_and_sends_something() {

@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use dht_node::wire::{Header, Opcode};
+use dht_protocol::wire::{Header, Opcode};
 
 use crate::error::Error;
 use crate::load::Plan;
