@@ -197,23 +197,23 @@ impl<S: Store> Loop<S> {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 Ok(()) | Err(_) => {}
             }
-            let now = self.clock.now();
+            let polled = self.clock.now();
             let thread_before_us = was_long.then(Clock::thread_us);
-            self.turn.links.now_us = now.monotonic_us;
+            self.turn.links.now_us = polled.monotonic_us;
             for event in &events {
-                self.on_readiness(now, event)?;
+                self.on_readiness(polled, event)?;
             }
             if self.server.accept_ready {
-                self.accept(now);
+                self.accept(polled);
             }
-            self.read_ready(now);
+            let now = self.read_ready(polled);
             self.turn.finish(now);
             self.on_time(now);
             self.connect(now);
             self.connect_found(now);
             self.write_dirty(now);
             now_us = self.clock.now().monotonic_us;
-            let turn_us = now_us.saturating_sub(now.monotonic_us);
+            let turn_us = now_us.saturating_sub(polled.monotonic_us);
             let cpu_us = thread_before_us.map_or(0, |before_us| Clock::thread_us().saturating_sub(before_us));
             self.turn.note_length(now, turn_us, cpu_us);
             was_long = turn_us >= LONG_TURN_US;

@@ -26,8 +26,11 @@ struct Taken {
 }
 
 impl<S: Store> Loop<S> {
-    /// Reads from the connections that are ready until the turn's work is done.
-    pub(super) fn read_ready(&mut self, now: Now) {
+    /// Reads from the connections that are ready until the turn's work is done. Returns the time of the last read.
+    ///
+    /// Frames are handled at the time when their bytes had been read: a process that is stopped between the poll and
+    /// the read must not take a request for one from before the stop.
+    pub(super) fn read_ready(&mut self, mut now: Now) -> Now {
         // Work from the end of the last turn has limits of its own, and is not charged to any connection.
         self.turn.take_work();
         self.turn.links.take_queued_work();
@@ -35,7 +38,7 @@ impl<S: Store> Loop<S> {
         while let Some((id, allowed)) = self.turn.links.ready.next() {
             let Some(conn) = self.turn.links.get_mut(id) else { continue };
             let result = match conn.state {
-                State::Open if conn.is_wanted() => self.read_open(now, id, allowed),
+                State::Open if conn.is_wanted() => self.read_open(&mut now, id, allowed),
                 State::Closing { .. } => self.read_closing(id),
                 State::Open | State::Dialing(_) => Ok(false),
             };
@@ -51,11 +54,12 @@ impl<S: Store> Loop<S> {
         }
         self.turn.links.feed();
         self.turn.note_input(self.turn.links.intake.used());
+        now
     }
 
     /// Handles the frames that an earlier turn has left in the inbox, or, if there are none, reads once. Returns true
     /// if there may be more.
-    fn read_open(&mut self, now: Now, id: ConnId, allowed: u64) -> io::Result<bool> {
+    fn read_open(&mut self, now: &mut Now, id: ConnId, allowed: u64) -> io::Result<bool> {
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
         if conn.is_starved {
             return conn.failure.map_or(Ok(false), |failure| Err(failure.into()));
@@ -64,7 +68,7 @@ impl<S: Store> Loop<S> {
             return self.read_large(now, id);
         }
         let (taken, got) = match conn.inbox.take_frames() {
-            Some(left) => (self.take_left(now, id, left, allowed), Got::More(0)),
+            Some(left) => (self.take_left(*now, id, left, allowed), Got::More(0)),
             None => self.take_fresh(now, id, allowed)?,
         };
         let Some(conn) = self.turn.links.get_mut(id).filter(|_| taken.is_open) else { return Ok(false) };
@@ -73,7 +77,7 @@ impl<S: Store> Loop<S> {
                 return Err(failure.into());
             }
             if conn.ended {
-                self.turn.handle(now, Event::Ended { conn: id });
+                self.turn.handle(*now, Event::Ended { conn: id });
                 return Ok(false);
             }
         }
@@ -95,8 +99,8 @@ impl<S: Store> Loop<S> {
         taken
     }
 
-    /// Reads once from a connection, handles the frames, and keeps the rest.
-    fn take_fresh(&mut self, now: Now, id: ConnId, allowed: u64) -> io::Result<(Taken, Got)> {
+    /// Reads once from a connection, handles the frames, and keeps the rest. Sets `now` to the time after the read.
+    fn take_fresh(&mut self, now: &mut Now, id: ConnId, allowed: u64) -> io::Result<(Taken, Got)> {
         let most = self.turn.links.intake.read_max(READ_BUDGET);
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok((Taken::default(), Got::End)) };
         let kept = conn.inbox.take_rest();
@@ -104,6 +108,7 @@ impl<S: Store> Loop<S> {
         let read_max = if conn.is_link { conn.read_max } else { most.min(conn.read_max) };
         let room = self.scratch.len().min(kept.len() + read_max);
         let got = if conn.ended { Got::Drained(0) } else { conn.read(&mut self.scratch[kept.len()..room])? };
+        *now = self.clock.now();
         let count = match got {
             Got::More(count) | Got::Drained(count) => count,
             Got::End => 0,
@@ -111,13 +116,13 @@ impl<S: Store> Loop<S> {
         conn.ended |= matches!(got, Got::End);
         let filled = kept.len() + count;
         let scratch = std::mem::take(&mut self.scratch);
-        let taken = self.take_frames(now, id, &scratch[..filled], allowed);
+        let taken = self.take_frames(*now, id, &scratch[..filled], allowed);
         if let Some(conn) = self.turn.links.get_mut(id).filter(|_| taken.is_open) {
             conn.set_pace(taken.has_left, filled == room);
             let frame_max = conn.frame_max;
             conn.inbox.keep(&scratch[taken.bytes..filled], frame_max, taken.has_left);
             if taken.frames == 0 && count > 0 {
-                self.turn.handle(now, Event::Heard { conn: id });
+                self.turn.handle(*now, Event::Heard { conn: id });
             }
         }
         self.scratch = scratch;
@@ -162,8 +167,9 @@ impl<S: Store> Loop<S> {
         taken
     }
 
-    /// Continues to read into the buffer of a large frame. Returns true if there may be more.
-    fn read_large(&mut self, now: Now, id: ConnId) -> io::Result<bool> {
+    /// Continues to read into the buffer of a large frame. Returns true if there may be more. Sets `now` to the time
+    /// after the read.
+    fn read_large(&mut self, now: &mut Now, id: ConnId) -> io::Result<bool> {
         let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
         let mut buffer = conn.inbox.take_large_buffer();
         let start = buffer.len();
@@ -179,6 +185,8 @@ impl<S: Store> Loop<S> {
         }
         buffer.resize(grown, 0);
         let got = conn.read(&mut buffer[start..]);
+        *now = self.clock.now();
+        let now = *now;
         let (count, more) = match got? {
             Got::More(count) => (count, true),
             Got::Drained(count) => (count, false),

@@ -1,5 +1,6 @@
 //! The system calls of a node under load, as recorded by strace: no record is acknowledged before the completion of a
-//! sync that began after the record's write had completed. And a sync that fails ends the node.
+//! sync that began after the record's write had completed. A sync that fails ends the node. And a request is handled at
+//! the time after the read that brought it.
 //!
 //! kill -9 cannot show the former, because the page cache outlives the process.
 
@@ -9,9 +10,10 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use dht_node::limits::FRAME_MAX;
-use dht_node::wire::{Flags, Header, Opcode, Status};
+use dht_node::wire::{Flags, Header, Opcode, Response, Status};
 
 use super::acked::{self, EVERYTHING, Stopping, Truth};
 use super::{IN_TIME, skip};
@@ -102,6 +104,32 @@ fn a_sync_that_fails_ends_the_node_and_nothing_acknowledged_is_lost() {
         truths.iter_mut().for_each(|truth| assert!(truth.check(&mut client).acked > 0));
         cube.stop(0);
     }
+}
+
+#[test]
+fn a_request_is_of_the_time_when_it_was_read_not_of_the_poll_before() {
+    const TEST: &str = "a_request_is_of_the_time_when_it_was_read_not_of_the_poll_before";
+    const DELAY_US: u64 = 300_000;
+    let Some(mut cube) = traceable(TEST) else { return };
+    // As if the process were stopped between the poll and each read.
+    let inject = format!("inject=read,recvfrom:delay_enter={DELAY_US}");
+    cube.change(&[], &["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=read,recvfrom", "-e", &inject]);
+    cube.restart(0);
+    let mut client = Raw::greet(cube.address(0));
+    client.call(&create("topic"), &[]);
+    for _ in 0..3 {
+        let sent_us = wall_us();
+        let Response::Published(published) = client.call(&publish("topic", 1), &record(b"")) else { panic!() };
+        let late_us = published.append_us.saturating_sub(sent_us);
+        assert!(late_us >= DELAY_US / 2, "appended {late_us} us after it was sent");
+    }
+    cube.stop(0);
+}
+
+#[expect(clippy::disallowed_methods, reason = "compared with the clock of a process")]
+fn wall_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_micros()).unwrap()
 }
 
 /// Returns a node that is not running, or `None` if strace cannot be used.
