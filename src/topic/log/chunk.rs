@@ -51,13 +51,19 @@ const STRIDE: u32 = 256;
 /// Memory that the allocator may need for an index besides its entries, in bytes.
 const INDEX_OVERHEAD: usize = 16;
 
-/// At most one part in this many of a growing buffer is free.
-const SLACK: usize = 4;
+/// The index of a large batch takes at most one part in this many of the memory of its records.
+const INDEX_PART: usize = 64;
+
+/// A growing buffer has at most as many free bytes as used ones divided by this. With 1 it doubles, so that a chunk of
+/// 16 KiB is copied once in all while it grows. A larger step could not be charged to the batch that causes it.
+const SLACK: usize = 1;
 
 /// Returns the most memory that appending a batch adds to its log, in bytes. The index of a chunk is included in the
 /// slack.
 pub const fn chunk_cost(payload_len: usize) -> u64 {
-    (payload_len + payload_len / SLACK + 1 + OVERHEAD + GROWTH_COST + size_of::<Stretch>()) as u64
+    // A large batch has its own buffer, which does not grow.
+    let slack = if payload_len <= MERGE_BYTES_MAX { payload_len / SLACK } else { payload_len / INDEX_PART };
+    (payload_len + slack + 1 + OVERHEAD + GROWTH_COST + size_of::<Stretch>()) as u64
 }
 
 /// The bytes of a chunk.
@@ -108,7 +114,7 @@ impl Chunk {
         }
         if bytes.capacity() - bytes.len() < batch.len() {
             // Reserves no more slack than `cost` counts.
-            bytes.reserve_exact(batch.len().max(bytes.len() / SLACK));
+            bytes.reserve_exact(batch.len().max(slack_max(bytes.len())));
         }
         bytes.extend_from_slice(batch);
         self.count += count;
@@ -144,7 +150,7 @@ impl Chunk {
         let slack = match &self.payload {
             Stored::Whole(..) => index_cost(self.count),
             // Half of the vector of parts may be spare capacity.
-            Stored::Growing(bytes) => bytes.len() / SLACK + parts,
+            Stored::Growing(bytes) => slack_max(bytes.len()).max(index_cost(self.count)) + parts,
         };
         (self.len() + slack + parts + OVERHEAD) as u64
     }
@@ -274,6 +280,11 @@ const fn whole(bytes: Bytes) -> Stored {
     Stored::Whole(bytes, OnceCell::new())
 }
 
+/// Returns the most free bytes of a growing buffer with so many used ones.
+fn slack_max(len: usize) -> usize {
+    (len / SLACK).min(CHUNK_MERGED_MAX - len)
+}
+
 /// Returns the number of entries in the index of a chunk with so many records.
 const fn index_len(count: u32) -> usize {
     count.saturating_sub(1) as usize / STRIDE as usize
@@ -289,6 +300,8 @@ const _: () = {
     // Each record has at least five bytes. A shared chunk that is closed exchanges its slack for an index.
     assert!(index_cost(STRIDE + 1) * SLACK <= 5 * STRIDE as usize, "slack covers the smallest index");
     assert!(size_of::<u32>() * SLACK <= 5 * STRIDE as usize, "slack covers each further entry");
+    assert!(size_of::<u32>() * INDEX_PART * 2 <= 5 * STRIDE as usize, "half of the slack of a large batch");
+    assert!(INDEX_OVERHEAD * INDEX_PART * 2 <= MERGE_BYTES_MAX, "the other half");
     assert!(size_of::<Chunk>() <= OVERHEAD);
     assert!(2 * 2 * size_of::<Part>() <= OVERHEAD, "the first merge adds two parts");
 };
@@ -363,15 +376,15 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_grows_by_a_quarter_and_only_when_a_batch_does_not_fit() {
+    fn a_buffer_doubles_when_a_batch_does_not_fit_up_to_the_size_of_a_chunk() {
         let mut chunk = begun(4000);
         let room = |chunk: &Chunk| {
             let Stored::Growing(bytes) = &chunk.payload else { panic!("it is complete") };
-            assert!(bytes.capacity() - bytes.len() <= bytes.len() / SLACK);
+            assert!(bytes.capacity() - bytes.len() <= slack_max(bytes.len()));
             bytes.capacity()
         };
         assert_eq!(room(&chunk), 4000);
-        for (len, capacity) in [(100, 5000), (500, 5000), (400, 5000), (1, 6250), (2000, 7001)] {
+        for (len, capacity) in [(100, 8000), (3900, 8000), (1, 16_000), (4000, 16_000), (4000, CHUNK_MERGED_MAX)] {
             assert!(merge(&mut chunk, len, 0));
             assert_eq!(room(&chunk), capacity, "after {len} bytes more");
         }
