@@ -3,11 +3,9 @@
 //! Every struct names its help triggers: by default the bare word "help" is one at any place, and
 //! `publish help hello` would print help instead of publishing.
 
-mod bench;
-
 use argh::{ArgsInfo, FromArgs};
-
-pub(crate) use bench::{Bench, Load, Measure};
+use dht_bench::Bench;
+use dht_console::session::Options;
 
 /// Talk to a dht-node cluster.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
@@ -55,6 +53,21 @@ pub(crate) struct Top {
     pub(crate) version: bool,
     #[argh(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+impl Top {
+    /// Returns the options that concern every command.
+    pub(crate) fn options(&self) -> Options<'_> {
+        Options {
+            server: self.server.as_deref(),
+            timeout: self.timeout.as_deref(),
+            ping_after: self.ping_after.as_deref(),
+            color: self.color.as_deref(),
+            json: self.json,
+            quiet: self.quiet,
+            verbose: self.verbose,
+        }
+    }
 }
 
 /// The command to run.

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use dht_client::{Cluster, Deadline};
+use dht_console::clock;
+use dht_console::errors::{Exit, Failure};
+use dht_console::output::{BAD, DIM, GOOD};
+use dht_console::session::Session;
+use dht_console::text::{self, Align};
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::clock;
 use crate::cube;
-use crate::errors::{Exit, Failure};
-use crate::output::{BAD, DIM, GOOD};
-use crate::session::Session;
-use crate::text::{self, Align};
 
 /// Interval at which `--wait` checks the cluster.
 const LOOK: Duration = Duration::from_millis(100);

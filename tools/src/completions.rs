@@ -10,12 +10,12 @@ use std::time::Duration;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, SubCommandInfo};
 use argh_complete::Generator;
 use argh_complete::nushell::Nushell;
+use dht_console::errors::{Exit, Failure};
+use dht_console::session::{Session, addresses};
 use serde_json::json;
 
 use crate::args::{self, Shell, Top};
-use crate::errors::{Exit, Failure};
 use crate::normalise::ALIASES;
-use crate::session::{Session, addresses};
 
 /// Longest time to wait for the topics of the cluster, because the user has pressed a key and is waiting.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -2,8 +2,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use crate::errors::Failure;
-use crate::session::Session;
+use dht_console::errors::Failure;
+use dht_console::session::Session;
 
 /// Refuses a destructive command without `-y` if the user cannot be asked: a program that pipes in a prepared answer
 /// may not know the question. `verb` says what the command does, `command` how to write it with `-y`.

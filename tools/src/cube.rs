@@ -13,8 +13,7 @@
 //! ```
 
 use dht_client::{Cluster, NodeId};
-
-use crate::output::{BAD, GOOD, Out};
+use dht_console::output::{BAD, GOOD, Out};
 
 /// The position of the middle of each node's id, as column and row, by id.
 const PLACES: [(usize, usize); 8] = [(8, 8), (22, 8), (8, 3), (22, 3), (11, 5), (25, 5), (11, 0), (25, 0)];

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use dht_client::Dimension;
+use dht_console::errors::{Exit, Failure};
+use dht_console::output::{BAD, BOLD, DIM, Out};
+use dht_console::session::Session;
 use dht_protocol::wire::frame::MAGIC;
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::errors::{Exit, Failure};
 use crate::fields::{self, Explained};
-use crate::output::{BAD, BOLD, DIM, Out};
-use crate::session::Session;
 
 /// Bytes of a field that are shown; the others are only counted.
 const SHOWN: usize = 8;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use dht_client::Offset;
+use dht_console::errors::{Exit, Failure, note};
+use dht_console::output;
+use dht_console::session::Session;
+use dht_console::text;
 
 use crate::args;
-use crate::errors::{Exit, Failure, note};
-use crate::output;
 use crate::places::{End, Place, Range};
 use crate::records::{Printer, Wanted};
-use crate::session::Session;
-use crate::text;
 
 /// Runs the command `fetch TOPIC`.
 pub(crate) fn fetch(fetch: &args::Fetch, session: &mut Session) -> Result<Exit, Failure> {

@@ -1,9 +1,8 @@
 //! `-F FORMAT`: formats records as the user wants to see them.
 
 use dht_client::Message;
-
-use crate::errors::Failure;
-use crate::text;
+use dht_console::errors::Failure;
+use dht_console::text;
 
 /// A pattern for records.
 #[derive(Clone, Debug, PartialEq, Eq)]

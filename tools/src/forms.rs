@@ -1,10 +1,10 @@
 //! Converts the pieces of `publish`'s input into records.
 
 use dht_client::Error;
+use dht_console::errors::Failure;
 use dht_protocol::wire::records::encode_headers;
 
 use crate::args;
-use crate::errors::Failure;
 use crate::format::unescape;
 use crate::json_record::{self, Content, Line};
 use crate::stream::Parsed;

@@ -10,10 +10,10 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
-use crate::clock;
-use crate::errors::{Failure, note};
-use crate::interrupt;
-use crate::session::Session;
+use dht_console::clock;
+use dht_console::errors::{Failure, note};
+use dht_console::interrupt;
+use dht_console::session::Session;
 
 /// Maximum size of a piece in bytes. A record has at most 1 MiB, and JSON may need six bytes for each of them.
 pub(crate) const PIECE_BYTES_MAX: usize = 8 << 20;

@@ -3,36 +3,30 @@
 //! | file | what |
 //! |---|---|
 //! | `args`, `normalise` | parsing of the command line |
-//! | `session` | settings, connection and output, which every command needs |
-//! | `output`, `text` | output for people and for programs |
-//! | `errors` | error messages with reasons and advice; exit codes |
 //! | `topics`, `publish`, `subscribe`, `fetch`, `transfer` | the commands about topics and records |
 //! | `cluster`, `trace`, `nodes`, `rolling`, `nc`, `decode` | the other commands |
 //! | `completions` | shell completion |
-//! | `bench`, `pictures` | the load generator, and charts of its results |
 //! | `records`, `format`, `json_record` | printing and parsing records |
 //! | `stream`, `forms`, `outgoing`, `progress` | publishing an input of many records |
 //! | `places`, `ends` | `--from`, `--to`, `--last` |
 //! | `live` | subscriptions in `nc` |
-//! | `cube`, `input`, `interrupt`, `confirm`, `words` | the drawing, standard input, Ctrl-C, confirmation, quoting |
+//! | `cube`, `input`, `confirm`, `words` | the drawing, standard input, confirmation, quoting |
 //! | `fields`, `walk`, `layout` | decoding frames field by field |
+//!
+//! What all commands share is in `dht-console`; the command `bench` is in `dht-bench`.
 
 mod args;
-mod bench;
-mod clock;
 mod cluster;
 mod completions;
 mod confirm;
 mod cube;
 mod decode;
 mod ends;
-mod errors;
 mod fetch;
 mod fields;
 mod format;
 mod forms;
 mod input;
-mod interrupt;
 mod json_record;
 mod layout;
 mod live;
@@ -40,17 +34,13 @@ mod nc;
 mod nodes;
 mod normalise;
 mod outgoing;
-mod output;
-mod pictures;
 mod places;
 mod progress;
 mod publish;
 mod records;
 mod rolling;
-mod session;
 mod stream;
 mod subscribe;
-mod text;
 mod topics;
 mod trace;
 mod transfer;
@@ -60,10 +50,12 @@ mod words;
 use std::process::ExitCode;
 
 use argh::FromArgs;
+use dht_console::errors::{self, Exit, Failure};
+use dht_console::output;
+use dht_console::session::{Session, Settings};
 
 use args::{Command, Top};
-use errors::{Exit, Failure};
-use session::{Session, Settings};
+use live::Live;
 
 fn main() -> ExitCode {
     let mut words = Vec::new();
@@ -94,7 +86,7 @@ fn run(words: &[String]) -> Exit {
         let protocol = dht_protocol::wire::frame::VERSION;
         return output::print(&format!("dht-cli {} (protocol {protocol})\n", env!("CARGO_PKG_VERSION")));
     }
-    let settings = match Settings::new(&top) {
+    let settings = match Settings::new(&top.options()) {
         Ok(settings) => settings,
         Err(failure) => return failure.print(wants_json),
     };
@@ -103,7 +95,7 @@ fn run(words: &[String]) -> Exit {
         return Failure::usage("no command".to_owned()).print(wants_json);
     };
     let mut session = Session::new(settings);
-    let outcome = execute(command, verb.as_deref(), &mut session).and_then(|exit| {
+    let outcome = execute(command, verb.as_deref(), &mut session, &mut Live::default()).and_then(|exit| {
         session.out.flush()?;
         Ok(exit)
     });
@@ -144,8 +136,8 @@ fn parse(words: &[String]) -> Result<Parsed, Failure> {
     }
 }
 
-/// Runs one command; `nc` calls this for every line.
-fn execute(command: Command, verb: Option<&str>, session: &mut Session) -> Result<Exit, Failure> {
+/// Runs one command; `nc` calls this for every line, with its subscriptions.
+fn execute(command: Command, verb: Option<&str>, session: &mut Session, live: &mut Live) -> Result<Exit, Failure> {
     let outcome = match command {
         Command::Create(create) => topics::create(&create, session),
         Command::Alter(alter) => topics::alter(&alter, session),
@@ -155,7 +147,7 @@ fn execute(command: Command, verb: Option<&str>, session: &mut Session) -> Resul
         Command::Info(info) => topics::info(&info, session),
         Command::Query(query) => topics::query(&query, session),
         Command::Publish(publish) => publish::publish(&publish, session),
-        Command::Subscribe(subscribe) => subscribe::subscribe(&subscribe, session),
+        Command::Subscribe(subscribe) => subscribe::subscribe(&subscribe, session, live),
         Command::Fetch(fetch) => fetch::fetch(&fetch, session),
         Command::Export(export) => transfer::export(&export, session),
         Command::Import(import) => transfer::import(&import, session),
@@ -163,9 +155,9 @@ fn execute(command: Command, verb: Option<&str>, session: &mut Session) -> Resul
         Command::Cluster(cluster) => cluster::cluster(&cluster, session),
         Command::Ping(ping) => nodes::ping(&ping, session),
         Command::Stats(stats) => nodes::stats(&stats, session),
-        Command::Nc(nc) => nc::nc(&nc, session),
+        Command::Nc(nc) => nc::nc(&nc, session, live),
         Command::Decode(decode) => decode::decode(&decode, session),
-        Command::Bench(bench) => bench::bench(bench, session),
+        Command::Bench(bench) => dht_bench::bench(bench, session),
         Command::Completions(completions) => completions::completions(&completions, session),
     };
     outcome.map_err(|failure| failure.in_command(verb))

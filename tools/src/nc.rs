@@ -4,16 +4,16 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use dht_client::{Deadline, Dimension, Direction};
+use dht_console::errors::{Exit, Failure, note};
+use dht_console::output::{BOLD, Out};
+use dht_console::session::{Session, addresses};
+use dht_console::text;
 use serde_json::json;
 
 use crate::args;
 use crate::decode;
-use crate::errors::{Exit, Failure, note};
 use crate::input::{InputError, Next, PIECE_BYTES_MAX, Piece, Pieces, Separator};
-use crate::live;
-use crate::output::{BOLD, Out};
-use crate::session::{Session, addresses};
-use crate::text;
+use crate::live::Live;
 use crate::words;
 use crate::{Parsed, execute, parse};
 
@@ -24,7 +24,7 @@ const SLICE: Duration = Duration::from_millis(100);
 const SLICE_LIVE: Duration = Duration::from_millis(10);
 
 /// Runs the command `nc [HOST PORT]`.
-pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> {
+pub(crate) fn nc(nc: &args::Nc, session: &mut Session, live: &mut Live) -> Result<Exit, Failure> {
     if session.is_line {
         return Err(Failure::usage("nc within nc".to_owned()));
     }
@@ -47,9 +47,9 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
     let mut deadline = patience();
     prompt.show();
     loop {
-        match pieces.wait(slice(session)).map_err(unreadable)? {
+        match pieces.wait(slice(live)).map_err(unreadable)? {
             Next::Piece(line) => {
-                match text_of(line).and_then(|line| command(&line, session)) {
+                match text_of(line).and_then(|line| command(&line, session, live)) {
                     Ok(Some(Exit::Done)) => {}
                     Ok(Some(failed)) => exit = failed,
                     Ok(None) => return Ok(exit),
@@ -57,12 +57,12 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
                     Err(failure) => exit = session.report(failure),
                 }
                 session.out.flush()?;
-                exit = look_after(&Prompt(None), session)?.unwrap_or(exit);
+                exit = look_after(&Prompt(None), session, live)?.unwrap_or(exit);
                 deadline = patience();
                 prompt.show();
             }
             Next::NotYet => {
-                exit = look_after(&prompt, session)?.unwrap_or(exit);
+                exit = look_after(&prompt, session, live)?.unwrap_or(exit);
                 if deadline.is_over() {
                     return Ok(exit);
                 }
@@ -72,8 +72,8 @@ pub(crate) fn nc(nc: &args::Nc, session: &mut Session) -> Result<Exit, Failure> 
     }
     let end = quit_after.map_or_else(Deadline::at_once, Deadline::after);
     while !end.is_over() {
-        exit = look_after(&prompt, session)?.unwrap_or(exit);
-        crate::clock::pause(slice(session).min(end.remaining().unwrap_or(SLICE)));
+        exit = look_after(&prompt, session, live)?.unwrap_or(exit);
+        dht_console::clock::pause(slice(live).min(end.remaining().unwrap_or(SLICE)));
     }
     Ok(exit)
 }
@@ -96,18 +96,18 @@ fn text_of(line: Piece) -> Result<String, Failure> {
     })
 }
 
-fn slice(session: &Session) -> Duration {
-    if session.live.is_empty() { SLICE } else { SLICE_LIVE }
+fn slice(live: &Live) -> Duration {
+    if live.is_empty() { SLICE } else { SLICE_LIVE }
 }
 
 /// Runs a line. Returns `None` if it asks to end.
-fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
+fn command(line: &str, session: &mut Session, live: &mut Live) -> Result<Option<Exit>, Failure> {
     let words = words::split(line).map_err(Failure::usage)?;
     match words.first().map(String::as_str) {
         None => return Ok(Some(Exit::Done)),
         Some("exit" | "quit") if words.len() == 1 => return Ok(None),
         Some("unsubscribe" | "unsub") => {
-            let exit = live::end(&words[1..], session);
+            let exit = live.end(&words[1..], session);
             show_frames(session)?;
             return exit.map(Some);
         }
@@ -134,7 +134,7 @@ fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
     if session.settings.tap {
         session.out.hold(); // what a command says comes after the frames that brought it
     }
-    let outcome = execute(command, verb.as_deref(), session);
+    let outcome = execute(command, verb.as_deref(), session, live);
     let shown = show_frames(session);
     session.out.release()?;
     shown?;
@@ -151,11 +151,11 @@ fn command(line: &str, session: &mut Session) -> Result<Option<Exit>, Failure> {
 
 /// Answers PINGs, prints the items of subscriptions, and reports if the node closes the connection. Returns the exit
 /// code of what failed.
-fn look_after(prompt: &Prompt, session: &mut Session) -> Result<Option<Exit>, Failure> {
+fn look_after(prompt: &Prompt, session: &mut Session, live: &mut Live) -> Result<Option<Exit>, Failure> {
     let mut exit = None;
-    if !session.live.is_empty() {
+    if !live.is_empty() {
         session.out.hold();
-        let shown = live::show(session);
+        let shown = live.show(session);
         // The line that the user is typing must stay readable: records get lines of their own, and the prompt is
         // printed again.
         let held = session.out.take_held().unwrap_or_default();

@@ -1,14 +1,14 @@
 //! `ping` and `stats`: requests to single nodes. `rolling` has the rolling lines of `stats -i`.
 
 use dht_client::{Dimension, Error, NodeAnswer, NodeId};
+use dht_console::errors::{Exit, Failure};
+use dht_console::output::{BAD, BOLD, DIM};
+use dht_console::session::Session;
+use dht_console::text::{self, Align};
 use serde_json::{Map, Value, json};
 
 use crate::args;
-use crate::errors::{Exit, Failure};
-use crate::output::{BAD, BOLD, DIM};
 use crate::rolling;
-use crate::session::Session;
-use crate::text::{self, Align};
 
 /// Number of nodes side by side in the table of `stats`.
 const STATS_COLUMNS: usize = 8;

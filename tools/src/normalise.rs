@@ -12,10 +12,10 @@
 //! It asks argh for the options that exist, so there is no second table of them.
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, SubCommandInfo};
+use dht_console::errors::Failure;
+use dht_console::text;
 
 use crate::args::Top;
-use crate::errors::Failure;
-use crate::text;
 
 /// Aliases of commands; argh supports only one letter for that.
 pub(crate) const ALIASES: [(&str, &str); 7] = [

@@ -12,12 +12,11 @@
 use std::time::Duration;
 
 use dht_client::{Client, Error, Offset, Start};
+use dht_console::clock;
+use dht_console::errors::{Failure, note};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-
-use crate::clock;
-use crate::errors::{Failure, note};
 
 /// From this number on, `@` means milliseconds: as seconds it would be in the year 5138.
 const MILLISECONDS_FROM: u64 = 100_000_000_000;
@@ -82,7 +81,7 @@ impl Place {
         if let Self::Time(micros, false) = self
             && !is_quiet
         {
-            note(&format!("dht-cli: {option} says no zone and is taken as UTC: {}", crate::text::time(micros)));
+            note(&format!("dht-cli: {option} says no zone and is taken as UTC: {}", dht_console::text::time(micros)));
         }
     }
 }

@@ -3,12 +3,11 @@
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
+use dht_console::clock;
+use dht_console::errors::note;
+use dht_console::session::Session;
+use dht_console::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::clock;
-use crate::errors::note;
-use crate::session::Session;
-use crate::text;
 
 /// Interval at which the line is redrawn.
 const EVERY: Duration = Duration::from_millis(200);

@@ -4,18 +4,18 @@ use std::convert::Infallible;
 use std::io::Read;
 
 use dht_client::{OpenedProducer, Retention};
+use dht_console::errors::{Exit, Failure, Partial, note};
+use dht_console::interrupt;
+use dht_console::session::Session;
+use dht_console::text;
 use dht_protocol::wire::Status;
 use serde_json::json;
 
 use crate::args;
-use crate::errors::{Exit, Failure, Partial, note};
 use crate::forms::Form;
 use crate::input::{Input, Separator};
-use crate::interrupt;
 use crate::outgoing::{Halt, Outgoing, Stored};
-use crate::session::Session;
 use crate::stream::{Parsed, Source, conclude};
-use crate::text;
 
 /// Maximum number of bytes read for one message. It is far more than a message can have, so that the error can state
 /// the size.

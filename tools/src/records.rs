@@ -3,13 +3,13 @@
 use std::io;
 
 use dht_client::{Item, Message, NodeId, Notice, Offset};
+use dht_console::errors::{Failure, note};
+use dht_console::output::{BAD, DIM, Out};
+use dht_console::text;
 use serde_json::json;
 
-use crate::errors::{Failure, note};
 use crate::format::Format;
 use crate::json_record;
-use crate::output::{BAD, DIM, Out};
-use crate::text;
 
 /// How records are printed.
 #[derive(Clone, Debug)]

@@ -11,16 +11,16 @@
 use std::time::{Duration, Instant};
 
 use dht_client::{NodeAnswer, NodeId};
+use dht_console::clock;
+use dht_console::errors::{Exit, Failure, note};
+use dht_console::interrupt;
+use dht_console::output::{self, BAD, BOLD};
+use dht_console::session::Session;
+use dht_console::text;
 use serde_json::{Map, Value, json};
 
 use crate::args;
-use crate::clock;
-use crate::errors::{Exit, Failure, note};
-use crate::interrupt;
 use crate::nodes::counters;
-use crate::output::{self, BAD, BOLD};
-use crate::session::Session;
-use crate::text;
 
 /// The kind of value in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use dht_client::{Client, Error};
+use dht_console::errors::{Failure, Partial};
+use dht_console::interrupt;
+use dht_console::session::Session;
 
-use crate::errors::{Failure, Partial};
 use crate::input::{Input, InputError, Next, PIECE_BYTES_MAX, Piece, Pieces, Separator};
-use crate::interrupt;
 use crate::json_record::Content;
 use crate::outgoing::{Halt, Outgoing};
 use crate::progress::Progress;
-use crate::session::Session;
 
 /// How long to wait for input before the connection is serviced.
 const INPUT_SLICE: Duration = Duration::from_millis(50);

@@ -3,25 +3,26 @@
 use std::time::{Duration, Instant};
 
 use dht_client::{Deadline, Delivery, Error, Item, NodeId, Notice, Offset, Start, Subscriptions, TopicName};
+use dht_console::clock;
+use dht_console::errors::{Exit, Failure, note};
+use dht_console::interrupt;
+use dht_console::output;
+use dht_console::session::Session;
+use dht_console::text;
 use dht_protocol::wire::Status;
 
 use crate::args;
-use crate::clock;
 use crate::ends::Ends;
-use crate::errors::{Exit, Failure, note};
-use crate::interrupt;
-use crate::live;
-use crate::output;
+use crate::live::Live;
 use crate::places::{Place, Range};
 use crate::records::{Printer, Wanted};
-use crate::session::Session;
-use crate::text;
 
 /// How long to wait for records before Ctrl-C and the idle time are checked.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// Runs the command `subscribe TOPIC…`.
-pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> Result<Exit, Failure> {
+/// As a line of `nc` it adds to the subscriptions of the other lines.
+pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session, live: &mut Live) -> Result<Exit, Failure> {
     if subscribe.topics.is_empty() && !session.is_line {
         return Err(Failure::usage("no topic given".to_owned()));
     }
@@ -38,7 +39,7 @@ pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session) -> R
                 "read what there is with: fetch TOPIC --last N".to_owned(),
             )
         })?;
-        return live::start(subscribe, start, printer, session);
+        return live.start(subscribe, start, printer, session);
     }
     interrupt::listen()?;
     output::end_with_reader();

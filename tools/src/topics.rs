@@ -1,16 +1,16 @@
 //! `create`, `alter`, `trim`, `delete`, `list`, `info` and `query`: the commands on whole topics.
 
 use dht_client::{Description, Dimension, Listed, NodeId, Offset, Retention, SettingsChange, TopicState, Trimmed};
+use dht_console::errors::{Exit, Failure, note};
+use dht_console::output::{BOLD, DIM};
+use dht_console::session::Session;
+use dht_console::text::{self, Align};
 use dht_protocol::wire::Status;
 use serde_json::{Value, json};
 use wildmatch::WildMatch;
 
 use crate::args;
 use crate::confirm;
-use crate::errors::{Exit, Failure, note};
-use crate::output::{BOLD, DIM};
-use crate::session::Session;
-use crate::text::{self, Align};
 
 /// Runs the command `create TOPIC…`.
 pub(crate) fn create(create: &args::Create, session: &mut Session) -> Result<Exit, Failure> {

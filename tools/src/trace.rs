@@ -1,13 +1,13 @@
 //! `trace`: shows the path to a topic's home or to a node.
 
 use dht_client::{Dimension, Hop, NodeId, TopicName, TraceTarget};
+use dht_console::errors::{Exit, Failure};
+use dht_console::output::{BAD, BOLD};
+use dht_console::session::{self, Session};
+use dht_console::text::{self, Align};
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::errors::{Exit, Failure};
-use crate::output::{BAD, BOLD};
-use crate::session::{self, Session};
-use crate::text::{self, Align};
 
 /// Runs the command `trace TOPIC|NODE`.
 pub(crate) fn trace(trace: &args::Trace, session: &mut Session) -> Result<Exit, Failure> {

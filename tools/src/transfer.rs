@@ -13,21 +13,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dht_client::{Item, Retention, Start, TopicName};
+use dht_console::errors::{Exit, Failure, Partial};
+use dht_console::interrupt;
+use dht_console::session::Session;
+use dht_console::text;
 use dht_protocol::wire::Status;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::args;
-use crate::errors::{Exit, Failure, Partial};
 use crate::forms::no_record;
 use crate::input::{Input, Piece, Separator};
-use crate::interrupt;
 use crate::json_record::{self, Content, Line};
 use crate::outgoing::Outgoing;
 use crate::progress::Progress;
-use crate::session::Session;
 use crate::stream::{Parsed, Source, conclude, push};
-use crate::text;
 
 /// The first line of a topic.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]

@@ -1,6 +1,7 @@
 //! Walks along the bytes of a frame and records each field.
 
 use dht_client::{Dimension, NodeId};
+use dht_console::text;
 use dht_protocol::wire::Opcode;
 use dht_protocol::wire::field::{TAG_CRITICAL, TAGS_GREASE};
 use dht_protocol::wire::hello::NO_NODE;
@@ -8,7 +9,6 @@ use dht_protocol::wire::records;
 
 use crate::fields::{Field, status_name};
 use crate::layout::{self, Kind, Part};
-use crate::text;
 
 /// The position of the walk, and the fields found so far.
 pub(crate) struct Walk<'i> {
