@@ -10,23 +10,20 @@
 //! | `end` | why connections end, for the log |
 //! | `router` | the links to the neighbours; the next hop of each frame |
 //! | `links` | frames between neighbours, and what follows when a link goes up or down |
-//! | `ingress`, `pending`, `retry` | requests of this node's own clients; sent again where that helps |
-//! | `admission`, `charge` | back-pressure: the account of what clients use, and which of them are suspended |
-//! | `held` | FETCHes that wait until their clients may use more memory |
+//! | `requests` | requests of this node's own clients, and their answers: it passes on what `ingress` returns |
+//! | `ingress` | those that are not answered yet: sent again where that helps; what they make this node hold |
 //! | `readers` | the readers of this node's own clients, and what brings them their records |
 //! | `routed` | frames with a route: executed here, or forwarded |
 //! | `serve` | requests for this node, and what follows when an entry is applied: it passes on what `group` returns |
 //! | `group` | the topics of this node: changes, reads, and pushes to readers |
-//! | `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
+//! | `pending`, `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
 //! | `probe` | requests about the nodes themselves |
 //! | `restore` | what a start does before the first event |
 //! | `tick`, `wall`, `drain`, `stats` | ticks, the wall clock, the orderly shutdown, counters |
 //! | `work` | what events cost, by which the event loop bounds its turns |
 
 mod action;
-mod admission;
 mod call;
-mod charge;
 mod conns;
 mod cut;
 mod drain;
@@ -35,7 +32,6 @@ mod errors;
 mod event;
 mod frames;
 mod group;
-mod held;
 mod hello;
 mod ingress;
 mod links;
@@ -43,8 +39,8 @@ mod news;
 mod pending;
 mod probe;
 mod readers;
+mod requests;
 mod restore;
-mod retry;
 mod routed;
 mod router;
 mod serve;
@@ -62,19 +58,17 @@ pub use event::Event;
 pub use group::Lookup;
 pub use sources::SourceLimits;
 
-use admission::Admission;
 use conns::{Conns, Peer};
 use end::End;
 use group::Group;
-use pending::{Pending, PendingTable, State};
+use ingress::Ingress;
 use readers::Readers;
-use retry::Retries;
 use router::{Router, Usage};
 use stats::{Length, Stats, Turns};
 use wall::Wall;
 use work::Work;
 
-use crate::limits::{clients_bytes, input_bytes};
+use crate::limits::input_bytes;
 use crate::types::{ConnId, Dimension, NodeId, Now, Retention};
 use crate::wire::response::Durability;
 use crate::wire::{Frame, FrameError, Status};
@@ -132,13 +126,7 @@ pub struct Node {
 struct Parts {
     conns: Conns,
     router: Router,
-    pending: PendingTable<Pending>,
-    /// Those among them that wait for another attempt.
-    retries: Retries,
-    /// What this node's clients use.
-    admission: Admission,
-    /// Clients whose FETCHes may have waited long enough for memory.
-    releasable: Vec<ConnId>,
+    ingress: Ingress,
     readers: Readers,
     group: Group,
     clock: tick::Clock,
@@ -236,11 +224,11 @@ impl Node {
 
     /// Returns the monotonic time in microseconds at which the node needs [`Event::Timeout`].
     pub fn next_timeout(&self) -> u64 {
-        if self.parts.readers.are_ready() || self.parts.clock.is_behind() {
+        if self.parts.readers.are_ready() {
             return 0;
         }
         let next_tick_us = self.parts.clock.next_tick_us();
-        next_tick_us.min(self.parts.drain.next_us()).min(self.parts.retries.due_us())
+        next_tick_us.min(self.parts.drain.next_us()).min(self.parts.ingress.due_us())
     }
 
     /// Returns true when the node has sent everything that it has to send before the process exits.
@@ -257,14 +245,9 @@ impl Node {
     pub fn check(&self) {
         self.parts.router.check(self.parts.conns.of_links());
         self.parts.conns.check();
-        self.parts.pending.check();
-        let waiting = self.parts.pending.iter().filter(|(_, pending)| matches!(pending.state, State::Waiting { .. }));
-        self.parts.retries.check(waiting.map(|(origin, pending)| (pending.lane(), pending.number, origin)));
+        self.parts.ingress.check();
         self.parts.readers.check();
         self.parts.group.check();
-        self.parts.admission.check();
-        let inflight = self.parts.admission.inflight();
-        assert!(self.parts.pending.len() as u64 <= inflight, "a request that another node answers is unanswered");
     }
 
     /// Returns the number of table entries looked at since the start.
@@ -276,15 +259,10 @@ impl Node {
 
 impl Parts {
     fn new(settings: &Settings, now: Now) -> Self {
-        let nodes = settings.dimension.nodes();
         Self {
             conns: Conns::new(settings.source_limits),
             router: Router::new(settings),
-            #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
-            pending: PendingTable::new(settings.instance as u16),
-            retries: Retries::new(nodes),
-            admission: Admission::new(clients_bytes(settings.memory_bytes)),
-            releasable: Vec::new(),
+            ingress: Ingress::new(settings),
             readers: Readers::new(settings),
             group: Group::new(settings),
             clock: tick::Clock::new(now),
@@ -369,10 +347,7 @@ impl Parts {
             Peer::Link { bit } => {
                 self.router.set_full(*bit, id, true);
             }
-            Peer::Client(_) => {
-                self.admission.fill(id);
-                self.suspend_if_due(step, id);
-            }
+            Peer::Client(_) => self.ingress.on_filled(step, id),
             Peer::Handshaking { .. } | Peer::Leaving { .. } => {}
         }
     }
@@ -382,12 +357,11 @@ impl Parts {
         match &mut conn.peer {
             Peer::Link { bit } => {
                 if self.router.set_full(*bit, id, false) {
-                    self.retry_soon(step);
+                    self.ingress.retry_soon(step);
                 }
             }
             Peer::Client(_) => {
-                self.admission.drain(id);
-                self.resume_if_due(step, id);
+                self.ingress.on_drained(step, id);
                 self.readers.wake_client(step, id);
             }
             Peer::Handshaking { .. } | Peer::Leaving { .. } => {}
@@ -401,15 +375,16 @@ impl Parts {
             Peer::Link { bit } => {
                 if let Some(down) = self.router.on_end(step, bit, id, end) {
                     self.on_link_down(step, bit, down);
-                    self.mark_lost_on_link(step, id);
+                    self.ingress.on_link_lost(step, id);
                 }
             }
-            Peer::Client(client) => {
-                self.admission.close(id);
-                self.drop_held(client.held);
+            Peer::Client(_) => {
+                for held in self.ingress.close_client(id) {
+                    self.readers.take_pending(&held);
+                }
                 self.readers.close_client(step, id);
             }
-            Peer::Leaving { .. } => self.mark_lost_on_link(step, id),
+            Peer::Leaving { .. } => self.ingress.on_link_lost(step, id),
             Peer::Handshaking { .. } => {}
         }
     }

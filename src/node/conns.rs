@@ -1,8 +1,5 @@
-//! The connections as the core sees them: the peer, and its unanswered requests.
+//! The connections as the core sees them: who the peer is, and when it last gave a sign of life.
 
-use std::collections::VecDeque;
-
-use super::held::Held;
 use super::sources::{SourceLimits, Sources};
 use crate::types::{ConnId, Source};
 
@@ -18,13 +15,6 @@ pub(super) struct Conn {
     pub source: Source,
     /// The peer.
     pub peer: Peer,
-}
-
-impl Conn {
-    /// Takes the FETCHes of a client that wait for memory.
-    pub(super) fn take_held(&mut self) -> VecDeque<Held> {
-        if let Peer::Client(client) = &mut self.peer { std::mem::take(&mut client.held) } else { VecDeque::new() }
-    }
 }
 
 /// The peer of a connection.
@@ -62,7 +52,7 @@ impl Peer {
     }
 }
 
-/// A client. Its account is in [`super::admission::Admission`].
+/// A client. Its account is in [`super::ingress::Admission`].
 #[derive(Debug)]
 pub(super) struct Client {
     /// True once the client has closed its sending side.
@@ -73,8 +63,6 @@ pub(super) struct Client {
     pub keepalive_us: u64,
     /// Largest frame that it accepts, in bytes.
     pub frame_max: u32,
-    /// Its FETCHes that wait for memory.
-    pub held: VecDeque<Held>,
     /// The highest request id received.
     pub last_request_id: u64,
 }

@@ -81,7 +81,8 @@ impl Parts {
         self.readers.end_polls(step);
         // Clients get these answers before GOAWAY.
         self.carry_out(step);
-        self.refuse_held(step);
+        self.ingress.end();
+        self.carry_out(step);
         for id in self.ids_of(|peer| matches!(peer, Peer::Client(_))) {
             self.send_goaway(step, id, Status::Closing, FAREWELL);
         }
@@ -94,7 +95,7 @@ impl Parts {
             *grace_us = grace_us.filter(|at_us| *at_us > now_us);
             let (is_graced, is_late) = (grace_us.is_some(), *deadline_us <= now_us);
             let clients = self.ids_of(|peer| matches!(peer, Peer::Client(_)));
-            let may_part = self.admission.inflight() == 0 && (clients.is_empty() || !is_graced);
+            let may_part = self.ingress.admission().inflight() == 0 && (clients.is_empty() || !is_graced);
             if !may_part && !is_late {
                 return;
             }

@@ -1,7 +1,5 @@
 //! The handshake: HELLO, its response, and the checks that decide whether a connection is accepted.
 
-use std::collections::VecDeque;
-
 use super::action::{Action, Packet};
 use super::conns::{Client, Peer};
 use super::end::End;
@@ -186,17 +184,11 @@ impl Parts {
             features: self.hello_to(step, Role::Client).features | hello.features & Hello::NOTICES,
             ..self.hello_to(step, Role::Client)
         };
-        let client = Client {
-            ended: false,
-            pinged: false,
-            keepalive_us: wanted_us,
-            frame_max,
-            held: VecDeque::new(),
-            last_request_id: request_id.0,
-        };
+        let client =
+            Client { ended: false, pinged: false, keepalive_us: wanted_us, frame_max, last_request_id: request_id.0 };
         self.conns.set_peer(id, Peer::Client(client));
         if let Some(source) = self.conns.get_mut(id).map(|conn| conn.source) {
-            self.admission.open(id, source);
+            self.ingress.open_client(id, source);
             self.readers.open_client(id, source, frame_max, hello.features & Hello::NOTICES != 0);
         }
         step.out.push(Action::Admit { conn: id, frame_max, queue_mark: CLIENT_QUEUE_MAX });

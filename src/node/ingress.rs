@@ -1,28 +1,56 @@
-//! Requests of this node's own clients: receives them, forwards them to their target, and returns the responses.
+//! The ingress: the requests of this node's own clients that are not answered yet, and what they make this node hold.
 //!
-//! A request that this node executes itself is passed to `serve`; one for another node has an entry in `pending`.
+//! ```text
+//!  a request for another node ──► admit ──► its origin: it is sent now, then on_sent or on_refused
+//!                                   └─────► none: it waits for memory, or behind others for its target
+//!  a response ──► on_response ──► whose request it answers
+//!  time, links ──► Effect::{Send, Answer, Resumed}, carried out at the end of the event
+//! ```
+//!
+//! | file | subject |
+//! |---|---|
+//! | `destination` | which node executes a request |
+//! | `request` | a request that another node is to answer |
+//! | `retry`, `lanes` | requests that are sent again, and those that wait for it |
+//! | `reach` | unreachable targets: for how long, and which requests for them are refused at once |
+//! | `admission`, `charge` | back-pressure: the account of what clients use, and which of them are suspended |
+//! | `held` | FETCHes that wait until their clients may use more memory |
+//!
+//! It sends nothing to other nodes itself, and it does not know the connections: whoever calls it sends the requests
+//! that it names, and gives clients their answers.
 
-use super::action::{Action, Packet};
-use super::call::ReplyTo;
-use super::charge::charge_of;
-use super::cut::{fit, fit_frame};
-use super::end::End;
-use super::frames::changed_frame;
-use super::frames::decode;
-use super::frames::malformed;
-use super::pending::{Pending, State};
-use super::readers::{PendingReader, opens_reader};
-use super::retry::{is_not_applied, is_of_one_attempt, is_repeatable};
+mod admission;
+mod charge;
+mod destination;
+mod held;
+mod lanes;
+mod reach;
+mod request;
+mod retry;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use admission::Admission;
+pub(super) use destination::Destination;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::pending::PendingTable;
+use super::readers::opens_reader;
 use super::router::Stuck;
-use super::sources::SourceLimits;
-use super::{Parts, Step};
-use crate::cube;
-use crate::limits::{CREATE_AGAIN_MS, EXPIRED_PER_TURN, REQUEST_TIMEOUT_US};
-use crate::types::{ConnId, NodeId, RequestId};
+use super::{Settings, Step};
+use crate::limits::{EXPIRED_PER_TURN, REQUEST_TIMEOUT_US, clients_bytes};
+use crate::types::{ConnId, NodeId, RequestId, Source};
 use crate::wire::frame::Kept;
-use crate::wire::request::{ANY_NODE, TraceTarget};
-use crate::wire::response::{ErrorResponse, Fetched};
-use crate::wire::{Class, Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
+use crate::wire::response::ErrorResponse;
+use crate::wire::{Class, Frame, Kind, Opcode, Origin, Request, Response, Status};
+use charge::charge_of;
+use held::Held;
+use lanes::Lanes;
+use reach::Reach;
+use request::{Pending, State};
+use retry::{is_not_applied, is_of_one_attempt, is_repeatable};
 
 /// A client's request, as needed to respond to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,192 +69,159 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn new(conn: ConnId, frame: &Frame<'_>, request: &Request<'_>) -> Self {
+    /// Returns the request of a client.
+    pub(super) fn new(conn: ConnId, frame: &Frame<'_>, request: &Request<'_>) -> Self {
         let header = &frame.header;
         let opens = opens_reader(request, header.flags);
         Self { conn, request_id: header.request_id, opcode: header.opcode, charge: charge_of(request), opens }
     }
+
+    /// Decodes the response to this request; returns `None` when it is corrupt.
+    pub(super) fn decode(&self, frame: &Frame<'_>) -> Option<Response> {
+        let (args, payload) = (frame.args().ok()?, frame.keep_payload().ok()?);
+        Response::decode(Opcode::from_number(self.opcode)?, frame.header.status, args, &payload).ok()
+    }
 }
 
-/// The origin of a request without an entry in `pending`: this node executes it, or it is one-way.
-const NO_ORIGIN: Origin = Origin::from_number(0);
-
-/// Delay in milliseconds before a client should retry a request that was refused for lack of memory.
-const OVERLOADED_AGAIN_MS: u32 = 50;
-
-/// The target of a request.
-struct Destination {
-    target: NodeId,
-    kind: Kind,
-    /// The TTL of a TRACE, which is sent even if the target is known to be unreachable; `None` for other requests.
-    ttl: Option<u16>,
+/// The requests of this node's clients.
+#[derive(Debug)]
+pub(super) struct Ingress {
+    /// What the clients use.
+    admission: Admission,
+    /// The requests that other nodes are to answer.
+    pending: PendingTable<Pending>,
+    /// Those among them that wait for another attempt.
+    lanes: Lanes,
+    reach: Reach,
+    /// The FETCHes of each client that wait for memory, in the order in which they are sent.
+    held: BTreeMap<ConnId, VecDeque<Held>>,
+    /// Clients whose FETCHes may have waited long enough for memory.
+    releasable: Vec<ConnId>,
+    /// True once the node is ending. From then on a FETCH is held only if it can be sent at once.
+    is_ending: bool,
+    /// True while requests that have timed out are left for the next turn.
+    is_behind: bool,
+    effects: VecDeque<Effect>,
 }
 
-impl Parts {
-    pub(super) fn on_client_frame(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
-        let header = &frame.header;
-        let opcode = Opcode::from_number(header.opcode);
-        if frame.route.is_some() || opcode == Some(Opcode::Hello) {
-            step.stats.protocol_errors += 1;
-            return self.refuse(step, id, Status::ProtocolError, "HELLO comes once, and a client's frame has no route");
-        }
-        if header.flags.has(Flags::RESPONSE) {
-            // The answer to a PING is only a sign of life, as any frame is. This node sends clients no other requests.
-            step.stats.responses_late += u64::from(opcode != Some(Opcode::Ping));
-            return;
-        }
-        if opcode == Some(Opcode::Goaway) {
-            return self.on_ended(step, id);
-        }
-        let Some(client) = self.conns.client_mut(id) else { return };
-        client.last_request_id = client.last_request_id.max(header.request_id.0);
-        step.stats.requests += 1;
-        if let Err(error) = self.accept(step, id, frame, opcode) {
-            self.refuse_request(step, id, frame, error);
+/// What others have to do about the requests.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Sends a request, as [`Ingress::begin_attempt`] says.
+    Send {
+        /// The origin of the latest attempt.
+        origin: Origin,
+    },
+    /// Gives a client the answer to its request.
+    Answer {
+        /// The client's request.
+        asked: Asked,
+        /// The answer.
+        response: Response,
+    },
+    /// Counts the silence of a client anew: reads from it were suspended, so no sign of life could be read.
+    Resumed {
+        /// The client's connection.
+        conn: ConnId,
+    },
+}
+
+/// A request that is to be sent to another node.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// Names the attempt.
+    pub origin: Origin,
+    /// The node that executes the request.
+    pub target: NodeId,
+    /// The kind of the route.
+    pub kind: Kind,
+    /// The request.
+    pub frame: Kept,
+}
+
+impl Ingress {
+    /// Returns the ingress of a node without clients.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let nodes = settings.dimension.nodes();
+        Self {
+            admission: Admission::new(clients_bytes(settings.memory_bytes)),
+            #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
+            pending: PendingTable::new(settings.instance as u16),
+            lanes: Lanes::new(nodes),
+            reach: Reach::new(nodes),
+            held: BTreeMap::new(),
+            releasable: Vec::new(),
+            is_ending: false,
+            is_behind: false,
+            effects: VecDeque::new(),
         }
     }
 
-    /// Checks what a request's routing depends on, and executes or forwards the request.
-    fn accept(
-        &mut self,
-        step: &mut Step<'_>,
-        id: ConnId,
-        frame: &Frame<'_>,
-        opcode: Option<Opcode>,
-    ) -> Result<(), ErrorResponse> {
-        if frame.header.flags.any(Flags::CRITICAL) {
-            return Err(ErrorResponse::new(Status::Unsupported, "a critical flag that this version does not know"));
-        }
-        let Some(opcode) = opcode else {
-            return Err(ErrorResponse::new(Status::UnknownOpcode, "no such operation in this version"));
-        };
-        if opcode.is_between_nodes() || opcode.is_push() {
-            return Err(ErrorResponse::new(Status::BadRequest, "only nodes send this"));
-        }
-        let Ok(args) = frame.args() else {
-            step.stats.corrupt += 1;
-            return Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"));
-        };
-        let mut request = decode(opcode, args, frame).map_err(malformed)?;
-        if self.drain.has_begun() {
-            return Err(ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one"));
-        }
-        if self.readers.serve(step, id, &request, frame)? {
-            return Ok(());
-        }
-        let is_limited = if let Request::Fetch(fetch) = &mut request { self.limit_fetch(id, fetch) } else { false };
-        let limited = is_limited.then(|| changed_frame(frame, &request));
-        let asked = Asked::new(id, frame, &request);
-        if let Request::Create { .. } = request {
-            self.check_creates(step, id)?;
-        }
-        self.send_to_destination(step, asked, (frame, limited), &request).inspect_err(|_| {
-            self.readers.take_pending(&asked);
-            if let (Request::Create { .. }, Some(source)) = (request, self.admission.source_of(id)) {
-                self.conns.give_create_back(source);
-            }
-        })
+    /// Returns what the clients use.
+    pub(super) const fn admission(&self) -> &Admission {
+        &self.admission
     }
 
-    /// Counts a CREATE for its client's source, or refuses it. The count is taken back when the answer says that no
-    /// topic was created.
-    fn check_creates(&mut self, step: &mut Step<'_>, id: ConnId) -> Result<(), ErrorResponse> {
-        let Err(wait_us) = self.conns.take_create(id, step.now.monotonic_us) else { return Ok(()) };
-        let SourceLimits { creates_per_second, creates_burst, .. } = step.settings.source_limits;
-        let message = format!(
-            "too many topics were created from this address: this node allows {creates_burst} at once, then \
-             {creates_per_second} per second (--creates-burst, --creates-per-second); create them more slowly"
-        );
-        // Many clients may wait for the same allowance. The minimum keeps them from retrying every millisecond.
-        let wait_ms = u32::try_from(wait_us.div_ceil(1000)).unwrap_or(u32::MAX).max(CREATE_AGAIN_MS);
-        step.stats.creates_refused += 1;
-        Err(step.settings.overloaded(message).retry_after(wait_ms))
+    /// Returns the next thing that others have to do. Held FETCHes are sent when nothing else is left to do, because
+    /// answers release memory.
+    pub(super) fn next_effect(&mut self, step: &Step<'_>) -> Option<Effect> {
+        while self.effects.is_empty() && self.release_next(step) {}
+        self.effects.pop_front()
     }
 
-    /// Undoes [`Self::check_creates`] if the response to a CREATE says that no topic was created.
-    fn settle_create(&mut self, asked: &Asked, response: Option<&Response>) {
-        if asked.opcode != Opcode::Create.number() {
-            return;
-        }
-        let is_undone = response.is_some_and(|response| {
-            matches!(response, Response::Created { existed: true, .. })
-                || matches!(Class::of(response.status()), Class::Refused | Class::Transient | Class::Stale)
-        });
-        // The client may have gone, but its request still has an account.
-        if is_undone && let Some(source) = self.admission.source_of(asked.conn) {
-            self.conns.give_create_back(source);
-        }
+    /// Adds a client.
+    pub(super) fn open_client(&mut self, id: ConnId, source: Source) {
+        self.admission.open(id, source);
     }
 
-    /// Executes a request here or forwards it. `other`, if any, replaces the frame that has arrived: it is a FETCH
-    /// whose limit was reduced.
-    fn send_to_destination(
+    /// Removes a client that has disconnected, and returns its FETCHes that were held. What its other requests have
+    /// reserved stays reserved until they are answered.
+    pub(super) fn close_client(&mut self, id: ConnId) -> Vec<Asked> {
+        self.admission.close(id);
+        let held: Vec<Asked> = self.held.remove(&id).into_iter().flatten().map(|held| held.asked).collect();
+        held.iter().for_each(|asked| self.admission.finish(id, asked.charge));
+        held
+    }
+
+    /// Takes a client's request for another node. Returns the origin with which to send it now, or `None` if it waits.
+    ///
+    /// # Errors
+    /// Returns the answer to a request for which there is no room.
+    pub(super) fn admit(
         &mut self,
         step: &mut Step<'_>,
         asked: Asked,
-        (arrived, other): (&Frame<'_>, Option<Frame<'static>>),
-        request: &Request<'_>,
-    ) -> Result<(), ErrorResponse> {
-        let frame = other.as_ref().unwrap_or(arrived);
-        let destination = self.destination(step, request)?;
-        let is_oneway = frame.header.flags.has(Flags::ONEWAY);
-        let is_here = destination.target == step.settings.id;
-        let Destination { target, kind, ttl } = destination;
-        let is_noted = !is_here && !is_oneway;
-        if is_noted && self.hold_if_short(step, asked, (target, kind), frame) {
-            return Ok(());
-        }
-        let origin = if is_noted { self.note(step, asked, frame, request, &destination)? } else { NO_ORIGIN };
-        let mut route = step.settings.new_route(target, kind, TrafficClass::Bulk, origin);
-        route.ttl = ttl.unwrap_or(u16::MAX).min(route.ttl);
-        if is_here && is_oneway {
-            self.serve(step, request, frame, ReplyTo::Nobody, &route);
-        } else if is_here {
-            self.charge(step, asked.conn, asked.charge);
-            self.serve(step, request, frame, ReplyTo::Client(asked), &route);
-        } else if ttl.is_none() && self.queue_behind_waiting(step, origin) {
-            // It is sent after the requests for this target that already wait.
-        } else if ttl.is_none() && self.router.is_held(target, step.now.monotonic_us) {
-            let unreachable = Stuck::unreachable(step.settings, target).response(step.settings);
-            self.reply(step, ReplyTo::new(&frame.header, &route), unreachable);
-        } else if let Some(other) = other {
-            match self.router.send(step, other, route) {
-                Ok(conn) => self.note_sent(step, origin, conn),
-                Err(stuck) => self.complete(step, origin, stuck.response(step.settings)),
-            }
-        } else if let Some(conn) = self.forward(step, frame, route)
-            && is_noted
-        {
-            self.note_sent(step, origin, conn);
-        }
-        Ok(())
-    }
-
-    /// Adds an entry to `pending` for a request that another node is to answer.
-    fn note(
-        &mut self,
-        step: &mut Step<'_>,
-        asked: Asked,
-        frame: &Frame<'_>,
-        request: &Request<'_>,
         destination: &Destination,
-    ) -> Result<Origin, ErrorResponse> {
-        let deadline_us = step.now.after_us(REQUEST_TIMEOUT_US);
-        let frame = destination.ttl.is_none().then(|| frame.keep());
-        let place = (destination.target, destination.kind);
-        let pending = self.new_pending(step, asked, place, frame, is_repeatable(request));
+        frame: &Frame<'_>,
+        request: &Request<'_>,
+    ) -> Result<Option<Origin>, ErrorResponse> {
+        let &Destination { target, kind, ttl } = destination;
+        if self.hold_if_short(step, asked, (target, kind), frame) {
+            return Ok(None);
+        }
+        let is_repeated = ttl.is_none();
+        let kept = is_repeated.then(|| frame.keep());
+        let pending = self.new_pending(step, asked, (target, kind), kept, is_repeatable(request));
         let charge = asked.charge + pending.frame_charge();
         if !self.admission.admits(asked.conn, charge.into()) {
-            return Err(self.out_of_memory(step));
+            return Err(out_of_memory(step.settings));
         }
-        let origin = self.pending.insert(pending, deadline_us);
-        let origin = origin.ok_or_else(|| self.too_many_pending(step))?;
+        let origin = self.pending.insert(pending, step.now.after_us(REQUEST_TIMEOUT_US));
+        let origin = origin.ok_or_else(|| too_many_pending(step.settings))?;
         self.charge(step, asked.conn, charge);
-        Ok(origin)
+        if is_repeated && self.queue_behind_waiting(step, origin) {
+            return Ok(None);
+        }
+        if is_repeated && self.reach.is_held(target, step.now.monotonic_us) {
+            let unreachable = Stuck::unreachable(step.settings, target).response(step.settings);
+            self.on_refused(step, origin, unreachable);
+            return Ok(None);
+        }
+        Ok(Some(origin))
     }
 
     /// Returns the entry of a request that is sent now. Without `frame` it cannot be sent again.
-    pub(super) const fn new_pending(
+    const fn new_pending(
         &mut self,
         step: &Step<'_>,
         asked: Asked,
@@ -242,7 +237,7 @@ impl Parts {
             is_repeatable: is_repeatable && frame.is_some(),
             frame,
             is_unsure: false,
-            number: self.retries.number(),
+            number: self.lanes.number(),
             asked_us: now_us,
             sent_us: now_us,
             lost_us: 0,
@@ -251,226 +246,152 @@ impl Parts {
         }
     }
 
-    /// Returns the error for a request when the table of pending requests is full.
-    pub(super) fn too_many_pending(&self, step: &Step<'_>) -> ErrorResponse {
-        step.settings.overloaded("this node has too many unanswered requests").retry_after(20)
-    }
-
-    /// Handles a response from another node.
-    pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
-        let status = frame.header.status;
-        let is_latest = self.pending.is_latest(origin);
-        // An earlier attempt has failed, but the latest one may still succeed.
-        if is_latest.is_none_or(|is_latest| !is_latest && Class::of(status) != Class::Success) {
-            step.stats.responses_late += 1;
-            return;
+    /// Records when and over which link a request was sent.
+    pub(super) fn on_sent(&mut self, step: &Step<'_>, origin: Origin, conn: ConnId) {
+        if let Some(pending) = self.pending.get_mut(origin) {
+            (pending.sent_us, pending.via) = (step.now.monotonic_us, Some(conn));
         }
-        let Some(pending) = self.pending.get_mut(origin) else { return };
-        let (target, opcode, is_refused) = (pending.target, pending.asked.opcode, is_not_applied(status));
-        self.router.note_reached(target, status != Status::Unreachable.number(), step.now.monotonic_us);
-        if (is_refused || status == Status::SequenceGap.number())
-            && let Some(refusal) = Self::answer_of(opcode, frame)
-            && self.keep_refused(step, origin, refusal).is_ok()
-        {
-            return;
-        }
-        if status == Status::TooLarge.number() && self.hold_if_too_large(step, origin, frame) {
-            return;
-        }
-        let Some(pending) = self.take_pending(step, origin) else { return };
-        if pending.is_unsure && (is_refused || is_of_one_attempt(opcode, status)) {
-            self.finish_unknown(step, pending.asked, target);
-        } else {
-            self.hand_back(step, frame, pending.asked, target);
-        }
-        if !is_refused {
-            self.follow_on(step, &pending, is_latest == Some(true));
-        }
-    }
-
-    /// Returns the error for a request when the response budget is used up.
-    fn out_of_memory(&self, step: &Step<'_>) -> ErrorResponse {
-        let message = "the clients of this node use all the memory that they may; retry, or use another node";
-        step.settings.overloaded(message).retry_after(OVERLOADED_AGAIN_MS)
-    }
-
-    /// Forwards the response that is being handled to its client.
-    fn hand_back(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, asked: Asked, target: NodeId) {
-        if asked.opcode == Opcode::Create.number() {
-            self.settle_create(&asked, Self::answer_of(asked.opcode, frame).as_ref());
-        }
-        let pending_reader = self.readers.take_pending(&asked);
-        let pending_reader =
-            pending_reader.and_then(|pending_reader| Some((pending_reader, Self::answer_of(asked.opcode, frame)?)));
-        if let Some((pending_reader, Response::Fetched(fetched))) = &pending_reader
-            && self.begins_to_wait(step, &asked, target, pending_reader, fetched)
-        {
-            return;
-        }
-        if let Some(frame_max) = self.discharge(step, &asked) {
-            step.stats.errors += u64::from(frame.header.status >= 0x40);
-            if frame.len() > frame_max as usize {
-                step.work.add_walk(frame.len());
-                answer(step, asked, fit_frame(frame, frame_max));
-            } else {
-                let (conn, request_id) = (asked.conn, asked.request_id);
-                step.out.push(Action::Forward { conn, request_id, route: None, droppable: false });
-            }
-        }
-        if let Some((pending_reader, Response::Subscribed(subscribed))) = pending_reader {
-            self.readers.begin_stream(step, &asked, target, pending_reader, &subscribed);
-        }
-        self.settle(step, asked.conn);
-    }
-
-    /// Turns a FETCH that may wait into a reader if its answer has no records. Returns true if it waits and is answered
-    /// later. While it waits it holds only a cursor, so what it has reserved is released.
-    fn begins_to_wait(
-        &mut self,
-        step: &mut Step<'_>,
-        asked: &Asked,
-        home: NodeId,
-        pending: &PendingReader,
-        fetched: &Fetched,
-    ) -> bool {
-        let waits = !self.drain.has_begun() && self.readers.begin_poll(step, asked, home, pending, fetched);
-        if waits {
-            self.admission.finish(asked.conn, asked.charge);
-            self.settle(step, asked.conn);
-        }
-        waits
-    }
-
-    /// Decodes a response; returns `None` when it is corrupt.
-    pub(super) fn answer_of(opcode: u8, frame: &Frame<'_>) -> Option<Response> {
-        let (args, payload) = (frame.args().ok()?, frame.keep_payload().ok()?);
-        Response::decode(Opcode::from_number(opcode)?, frame.header.status, args, &payload).ok()
     }
 
     /// Handles the refusal, by this node itself, of a client's request for another node: no path leads to it, or it was
     /// recently found to be unreachable. A detour round a dead link may bring the frame of an earlier attempt back to
     /// this node, to be refused here; that says nothing about the latest attempt.
-    pub(super) fn complete(&mut self, step: &mut Step<'_>, origin: Origin, response: Response) {
+    pub(super) fn on_refused(&mut self, step: &mut Step<'_>, origin: Origin, response: Response) {
         if self.pending.is_latest(origin) != Some(true) {
             step.stats.responses_late += 1;
             return;
         }
         let Some(target) = self.pending.get_mut(origin).map(|pending| pending.target) else { return };
         if response.status() == Status::Unreachable.number() {
-            self.router.note_reached(target, false, step.now.monotonic_us);
+            self.reach.note_reached(target, false, step.now.monotonic_us);
         }
         let Err(response) = self.keep_refused(step, origin, response) else { return };
-        let Some(Pending { asked, is_unsure, .. }) = self.take_pending(step, origin) else { return };
-        if is_unsure { self.finish_unknown(step, asked, target) } else { self.finish(step, asked, response) }
+        let Some(pending) = self.take_pending(step, origin) else { return };
+        if pending.is_unsure { self.answer_unknown(step, &pending) } else { self.answer(pending.asked, response) }
     }
 
-    /// Sends a client the response to its request.
-    pub(super) fn finish(&mut self, step: &mut Step<'_>, asked: Asked, response: Response) {
-        self.settle_create(&asked, Some(&response));
-        let (pending_reader, here) = (self.readers.take_pending(&asked), step.settings.id);
-        if let (Some(pending_reader), Response::Fetched(fetched)) = (&pending_reader, &response)
-            && self.begins_to_wait(step, &asked, here, pending_reader, fetched)
+    /// Handles a response of another node. Returns the request that it answers, and the node that has executed it;
+    /// `None` if nobody waits for it, or if the request goes on.
+    pub(super) fn on_response(
+        &mut self,
+        step: &mut Step<'_>,
+        frame: &Frame<'_>,
+        origin: Origin,
+    ) -> Option<(Asked, NodeId)> {
+        let status = frame.header.status;
+        let is_latest = self.pending.is_latest(origin);
+        // An earlier attempt has failed, but the latest one may still succeed.
+        if is_latest.is_none_or(|is_latest| !is_latest && Class::of(status) != Class::Success) {
+            step.stats.responses_late += 1;
+            return None;
+        }
+        let Pending { target, asked, .. } = *self.pending.get_mut(origin)?;
+        self.reach.note_reached(target, status != Status::Unreachable.number(), step.now.monotonic_us);
+        let is_refused = is_not_applied(status);
+        if (is_refused || status == Status::SequenceGap.number())
+            && let Some(refusal) = asked.decode(frame)
+            && self.keep_refused(step, origin, refusal).is_ok()
         {
-            return;
+            return None;
         }
-        let subscribed = if let Response::Subscribed(subscribed) = &response { Some(*subscribed) } else { None };
-        let mut response = response;
-        // A single record may be larger than what was reserved.
-        if let Response::Fetched(fetched) = &response
-            && fetched.payload.len() as u64 > asked.charge.into()
-            && !self.admission.admits(asked.conn, fetched.payload.len() as u64)
-        {
-            response = self.out_of_memory(step).into();
+        if status == Status::TooLarge.number() && self.hold_if_too_large(step, origin, frame) {
+            return None;
         }
-        if let Some(frame_max) = self.discharge(step, &asked) {
-            step.stats.errors += u64::from(response.status() >= 0x40);
-            let response = if let Response::Fetched(_) = response { fit(response, frame_max) } else { response };
-            answer(step, asked, response);
+        let pending = self.take_pending(step, origin)?;
+        let is_unknown = pending.is_unsure && (is_refused || is_of_one_attempt(asked.opcode, status));
+        if is_unknown {
+            self.answer_unknown(step, &pending);
         }
-        if let Some((pending_reader, subscribed)) = pending_reader.zip(subscribed) {
-            self.readers.begin_stream(step, &asked, here, pending_reader, &subscribed);
+        if !is_refused {
+            self.follow_on(step, &pending, is_latest == Some(true));
         }
-        self.settle(step, asked.conn);
+        (!is_unknown).then_some((asked, target))
+    }
+
+    /// Has a client given the answer to its request.
+    fn answer(&mut self, asked: Asked, response: Response) {
+        self.effects.push_back(Effect::Answer { asked, response });
+    }
+
+    /// Tells a client that nobody knows whether its request was done.
+    fn answer_unknown(&mut self, step: &mut Step<'_>, pending: &Pending) {
+        step.stats.timeouts += 1;
+        let node = step.settings.name(pending.target);
+        let message = format!("node {node} did not answer in time; whether it was done is not known");
+        self.answer(pending.asked, ErrorResponse::new(Status::OutcomeUnknown, message).into());
+    }
+
+    /// Returns true if a request for a node counts as UNREACHABLE at once; see [`Reach::is_held`].
+    pub(super) fn is_unreachable(&mut self, target: NodeId, now_us: u64) -> bool {
+        self.reach.is_held(target, now_us)
+    }
+
+    /// Records whether a request of this node's own has reached its target.
+    pub(super) fn note_reached(&mut self, target: NodeId, is_reached: bool, now_us: u64) {
+        self.reach.note_reached(target, is_reached, now_us);
+    }
+
+    /// Returns the monotonic time in microseconds at which [`Self::on_timeout`] has something to do.
+    pub(super) const fn due_us(&self) -> u64 {
+        if self.is_behind { 0 } else { self.lanes.due_us() }
+    }
+
+    /// Sends what waits for this time, and goes on with what a tick has begun.
+    pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
+        self.retry_due(step);
+        if self.is_behind {
+            self.expire(step);
+        }
+    }
+
+    /// Does what is due in each tick.
+    pub(super) fn tick(&mut self, step: &mut Step<'_>) {
+        self.tick_throttled(step);
+        self.expire(step);
+        self.review_pending(step);
     }
 
     /// Answers the requests that have timed out with OUTCOME_UNKNOWN, so many in a turn.
-    pub(super) fn expire_pending(&mut self, step: &mut Step<'_>) {
+    fn expire(&mut self, step: &mut Step<'_>) {
         for _ in 0..EXPIRED_PER_TURN {
             let Some(pending) = self.pending.expire(step.now.monotonic_us) else {
-                return self.clock.set_behind(false);
+                self.is_behind = false;
+                return;
             };
             self.end_pending(step, &pending);
-            self.finish_unknown(step, pending.asked, pending.target);
+            self.answer_unknown(step, &pending);
         }
-        self.clock.set_behind(true);
+        self.is_behind = true;
     }
 
-    /// Handles the end of a client's stream of requests: the connection is closed once all responses are sent.
-    pub(super) fn on_ended(&mut self, step: &mut Step<'_>, id: ConnId) {
-        match self.conns.client_mut(id) {
-            Some(client) => {
-                client.ended = true;
-                self.readers.end_client(step, id);
-                self.settle(step, id);
-            }
-            None => self.close(step, id, End::ClosedByPeer),
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        self.admission.check();
+        self.pending.check();
+        let waiting = self.pending.iter().filter(|(_, pending)| matches!(pending.state, State::Waiting { .. }));
+        self.lanes.check(waiting.map(|(origin, pending)| (pending.lane(), pending.number, origin)));
+        let held = self.held.values().map(VecDeque::len).sum::<usize>();
+        let unanswered = self.admission.inflight();
+        assert!((self.pending.len() + held) as u64 <= unanswered, "each request has reserved its answer");
+        for (conn, queue) in &self.held {
+            assert!(!queue.is_empty() && self.admission.is_holding(*conn), "{conn:?} has FETCHes that are held");
         }
-    }
-
-    fn destination(&self, step: &Step<'_>, request: &Request<'_>) -> Result<Destination, ErrorResponse> {
-        let (here, dimension) = (step.settings.id, step.settings.dimension);
-        let of_node = |node: u16| {
-            let target = if node == ANY_NODE { Some(here) } else { NodeId::new(node, dimension) };
-            let target = target.ok_or_else(|| {
-                let last = dimension.nodes() - 1;
-                ErrorResponse::new(Status::UnknownNode, format!("this cube has the nodes 0 to {last}, not {node}"))
-            })?;
-            Ok(Destination { target, kind: Kind::Node, ttl: None })
-        };
-        let of_topic = |name| {
-            let target = cube::home(name, dimension);
-            Destination { target, kind: Kind::Group, ttl: None }
-        };
-        Ok(match request {
-            Request::Ping { node, .. }
-            | Request::Cluster { node }
-            | Request::Stats { node }
-            | Request::Nodes { node, .. } => of_node(*node)?,
-            Request::List(list) => of_node(list.node)?,
-            Request::Create { topic, .. } | Request::Query { topic } => of_topic(*topic),
-            Request::Delete(topic) | Request::Info(topic) => of_topic(topic.name),
-            Request::Alter { topic, .. } | Request::Trim { topic, .. } | Request::Producer { topic, .. } => {
-                of_topic(topic.name)
-            }
-            Request::Publish(publish) => of_topic(publish.topic.name),
-            Request::Fetch(fetch) => of_topic(fetch.topic.name),
-            Request::Subscribe(subscribe) => of_topic(subscribe.topic.name),
-            Request::Unsubscribe { .. } | Request::Credit { .. } | Request::Feed { .. } | Request::Heads(_) => {
-                return Err(ErrorResponse::new(Status::BadRequest, "this is not sent on"));
-            }
-            Request::Trace { ttl, target: TraceTarget::Node(node) } => {
-                Destination { ttl: Some(*ttl), ..of_node(*node)? }
-            }
-            Request::Trace { ttl, target: TraceTarget::Topic(name) } => {
-                Destination { ttl: Some(*ttl), ..of_topic(*name) }
-            }
-        })
-    }
-
-    /// Answers a request that was neither executed nor forwarded.
-    fn refuse_request(&self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>, error: ErrorResponse) {
-        step.stats.errors += 1;
-        if frame.header.flags.has(Flags::ONEWAY) {
-            step.stats.oneways_dropped += 1;
-            return;
-        }
-        let request_id: RequestId = frame.header.request_id;
-        let packet = Packet::Response(frame.header.opcode, error.into());
-        step.out.push(Action::Send { conn: id, request_id, route: None, packet });
+        assert_eq!(self.admission.holding(), self.held.len(), "others have none");
+        assert!(self.effects.is_empty(), "all effects of an event are carried out at its end");
+        assert!(self.releasable.is_empty(), "all clients that may have waited long enough were looked at");
     }
 }
 
-fn answer(step: &mut Step<'_>, asked: Asked, response: Response) {
-    let packet = Packet::Response(asked.opcode, response);
-    step.out.push(Action::Send { conn: asked.conn, request_id: asked.request_id, route: None, packet });
+/// Returns the error for a request when the response budget is used up.
+pub(super) fn out_of_memory(settings: &Settings) -> ErrorResponse {
+    let message = "the clients of this node use all the memory that they may; retry, or use another node";
+    settings.overloaded(message).retry_after(OVERLOADED_AGAIN_MS)
 }
+
+/// Returns the error for a request when the table of pending requests is full.
+fn too_many_pending(settings: &Settings) -> ErrorResponse {
+    settings.overloaded("this node has too many unanswered requests").retry_after(20)
+}
+
+/// Delay in milliseconds before a client should retry a request that was refused for lack of memory.
+const OVERLOADED_AGAIN_MS: u32 = 50;

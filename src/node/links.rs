@@ -72,7 +72,7 @@ impl Parts {
         self.conns.set_peer(id, Peer::Link { bit });
         self.router.set_up(step, bit, id, instance, times);
         Self::admit_link(step, id);
-        self.retry_soon(step);
+        self.ingress.on_link_up(step);
     }
 
     /// Lets the replacement link of a link that has gone down take its place.

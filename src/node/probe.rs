@@ -71,14 +71,14 @@ impl Parts {
         // All followed topics are counted.
         let (followed, elsewhere) = self.readers.followed(step.settings.id);
         step.work.add_entries(followed);
-        let memory = self.group.topics().cost();
+        let (memory, admission) = (self.group.topics().cost(), self.ingress.admission());
         let gauges = [
             ("uptime_ms", self.clock.uptime_ms(step.now)),
             ("links", self.router.up() as u64),
             ("clients", self.conns.clients() as u64),
-            ("inflight", self.admission.inflight()),
-            ("charged_bytes", self.admission.reserved()),
-            ("untaken_bytes", self.admission.untaken()),
+            ("inflight", admission.inflight()),
+            ("charged_bytes", admission.reserved()),
+            ("untaken_bytes", admission.untaken()),
             ("input_bytes", step.turns.input_bytes),
             ("topics", self.group.topics().len() as u64),
             ("memory_bytes", self.group.memory_used()),

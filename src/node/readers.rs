@@ -24,7 +24,7 @@ mod pull;
 mod subscribe;
 mod table;
 
-pub(super) use subscribe::{PendingReader, opens_reader};
+pub(super) use subscribe::opens_reader;
 
 use std::collections::VecDeque;
 

@@ -3,10 +3,11 @@
 use super::action::Packet;
 use super::call::ReplyTo;
 use super::news::News;
+use super::requests::Reply;
 use super::router::Stuck;
 use super::{Parts, Step};
 use crate::cube;
-use crate::types::{ConnId, NodeId};
+use crate::types::NodeId;
 use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Response, Route, Status, TrafficClass};
 
 impl Parts {
@@ -17,7 +18,7 @@ impl Parts {
         if route.kind == Kind::Multicast {
             self.router.multicast(step, route, News::Handled(frame));
             if route.targets.contains(step.settings.id) {
-                self.readers.on_push(step, &self.admission, frame, route.source);
+                self.readers.on_push(step, self.ingress.admission(), frame, route.source);
             }
         } else if route.target != step.settings.id {
             step.stats.forwarded += 1;
@@ -33,35 +34,29 @@ impl Parts {
                 _ => self.on_response(step, frame, route.origin),
             }
         } else if opcode.is_some_and(Opcode::is_push) {
-            self.readers.on_push(step, &self.admission, frame, route.source);
+            self.readers.on_push(step, self.ingress.admission(), frame, route.source);
         } else {
             self.on_request(step, frame, route);
         }
     }
 
-    /// Forwards the frame of this event along its route, and returns the link that it was sent on. If that fails, the
-    /// source of a request gets an error; a response is dropped and counted.
-    pub(super) fn forward(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: Route) -> Option<ConnId> {
+    /// Forwards the frame of this event along its route. If that fails, the source of a request gets an error; a
+    /// response is dropped and counted.
+    fn forward(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: Route) {
         let reply = ReplyTo::new(&frame.header, &route);
         match self.router.forward(step, frame, route) {
-            Ok(conn) => Some(conn),
-            Err(_) if frame.header.flags.has(Flags::RESPONSE) => {
-                step.stats.responses_lost += 1;
-                None
-            }
-            Err(stuck) => {
-                self.reply(step, reply, stuck.response(step.settings));
-                None
-            }
+            Ok(_) => {}
+            Err(_) if frame.header.flags.has(Flags::RESPONSE) => step.stats.responses_lost += 1,
+            Err(stuck) => self.reply(step, reply, stuck.response(step.settings)),
         }
     }
 
     /// Sends the response to a request back to its ingress, or to the client if this node is the ingress.
     pub(super) fn reply(&mut self, step: &mut Step<'_>, to: ReplyTo, response: Response) {
         match to {
-            ReplyTo::Client(asked) => self.finish(step, asked, response),
+            ReplyTo::Client(asked) => self.complete(step, asked, Reply::Made(response)),
             ReplyTo::Ingress { source, origin, .. } if source == step.settings.id => {
-                self.complete(step, origin, response);
+                self.ingress.on_refused(step, origin, response);
             }
             ReplyTo::Ingress { source, origin, request_id, opcode, class, dimension } => {
                 let mut route = step.settings.new_route(source, Kind::Node, class, origin);

@@ -1,18 +1,16 @@
-//! The router: the links to the neighbours, the choice of the next hop, and the targets that were found unreachable.
+//! The router: the links to the neighbours, and the choice of the next hop.
 //!
 //! | file | subject |
 //! |---|---|
 //! | `link` | the state of the link to a neighbour, and what changes it |
 //! | `keepalive` | dialling, PING, and the timeout for silence |
 //! | `forward` | one hop of a request, a response or a push |
-//! | `reach` | unreachable targets: for how long, and which requests for them are refused at once |
 //!
 //! It does not know the connections themselves: it names those that others have to close or to answer.
 
 mod forward;
 mod keepalive;
 mod link;
-mod reach;
 
 pub(super) use forward::{Stuck, ends_of};
 pub(super) use keepalive::Due;
@@ -22,7 +20,6 @@ use super::Settings;
 use crate::cube;
 use crate::types::{ConnId, NodeId};
 use link::Link;
-use reach::Reach;
 
 /// What a node knows of the cube. It knows the state of its own links only; frames carry the dead links that they met.
 #[derive(Debug)]
@@ -30,7 +27,6 @@ pub(super) struct Router {
     here: NodeId,
     /// One neighbour for each dimension.
     neighbours: Vec<Neighbour>,
-    reach: Reach,
 }
 
 /// A neighbour.
@@ -88,7 +84,6 @@ impl Router {
         Self {
             here: settings.id,
             neighbours: cube::neighbours(settings.id, settings.dimension).map(neighbour).collect(),
-            reach: Reach::new(settings.dimension.nodes()),
         }
     }
 
@@ -177,21 +172,6 @@ impl Router {
     /// Returns how many topics the neighbour across dimension `bit` is known to hold or to have held.
     pub(super) fn topics_of(&self, bit: u8) -> u32 {
         self.neighbour(bit).topics.count
-    }
-
-    /// See [`Reach::is_held`].
-    pub(super) fn is_held(&mut self, target: NodeId, now_us: u64) -> bool {
-        self.reach.is_held(target, now_us)
-    }
-
-    /// See [`Reach::note_reached`].
-    pub(super) fn note_reached(&mut self, target: NodeId, is_reached: bool, now_us: u64) {
-        self.reach.note_reached(target, is_reached, now_us);
-    }
-
-    /// See [`Reach::unreachable_for_us`].
-    pub(super) fn unreachable_for_us(&self, target: NodeId, now_us: u64) -> u64 {
-        self.reach.unreachable_for_us(target, now_us)
     }
 
     /// Asserts the invariants. `conns` are the open connections of neighbours that are not shutting down, each with the

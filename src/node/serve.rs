@@ -5,6 +5,7 @@ use super::frames::{decode, malformed};
 use super::group::{Applied, EndOfTopic, Finished, Lookup, NewRecords};
 use super::news::News;
 use super::readers::Effect;
+use super::requests::Reply;
 use super::{Parts, Settings, Step};
 use crate::limits::ANNOUNCE_US;
 use crate::record::{Entry, Found, Unreadable};
@@ -134,7 +135,7 @@ impl Parts {
                 let route = multicast_route(step.settings, targets, TrafficClass::Bulk);
                 self.router.multicast(step, &route, News::Made(&frame));
             }
-            self.readers.deliver(step, &self.admission, span, News::Made(&frame));
+            self.readers.deliver(step, self.ingress.admission(), span, News::Made(&frame));
         }
     }
 
@@ -152,20 +153,22 @@ impl Parts {
     pub(super) fn on_read(&mut self, step: &mut Step<'_>, lookup: Lookup, found: Result<Found, Unreadable>) {
         match self.group.on_read(step, lookup, found) {
             Finished::Request(reply, answer) => self.answer(step, reply, answer),
-            Finished::Pull(origin, fetched) => self.readers.on_pulled_here(step, &self.admission, origin, fetched),
+            Finished::Pull(origin, fetched) => {
+                self.readers.on_pulled_here(step, self.ingress.admission(), origin, fetched)
+            }
         }
     }
 
-    /// Does what the readers need from other parts, and sends the held FETCHes of clients that may use more again.
+    /// Does what the readers and the ingress need from others, until neither needs anything more.
     pub(super) fn carry_out(&mut self, step: &mut Step<'_>) {
         loop {
-            while let Some(effect) = self.readers.next_effect() {
+            if let Some(effect) = self.readers.next_effect() {
                 self.carry_out_for_readers(step, effect);
-            }
-            if self.releasable.is_empty() {
+            } else if let Some(effect) = self.ingress.next_effect(step) {
+                self.carry_out_for_ingress(step, effect);
+            } else {
                 return;
             }
-            self.release_held(step);
         }
     }
 
@@ -178,14 +181,14 @@ impl Parts {
                     self.readers.note_unreachable(step, home);
                 }
             }
-            Effect::Fetch { home, origin, .. } if self.router.is_held(home, step.now.monotonic_us) => {
+            Effect::Fetch { home, origin, .. } if self.ingress.is_unreachable(home, step.now.monotonic_us) => {
                 self.readers.on_pull_failed(step, origin);
             }
             Effect::Fetch { home, origin, frame } => {
                 step.stats.pulls += 1;
                 if let Err(stuck) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
                     if stuck.is_unreachable() {
-                        self.router.note_reached(home, false, step.now.monotonic_us);
+                        self.ingress.note_reached(home, false, step.now.monotonic_us);
                         self.readers.note_unreachable(step, home);
                     }
                     self.readers.on_pull_failed(step, origin);
@@ -196,16 +199,16 @@ impl Parts {
                 self.group.pull(step, topic, from, max_bytes, origin);
             }
             Effect::Answer { asked, response } => {
-                self.admission.reserve(asked.conn, asked.charge);
-                self.finish(step, asked, response);
+                self.ingress.charge_again(&asked);
+                self.complete(step, asked, Reply::Made(response));
             }
         }
     }
 
     /// Handles the answer of another node to a fetch for readers.
     pub(super) fn on_pulled(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
-        if let Some((home, is_reached)) = self.readers.on_pulled(step, &self.admission, frame, origin) {
-            self.router.note_reached(home, is_reached, step.now.monotonic_us);
+        if let Some((home, is_reached)) = self.readers.on_pulled(step, self.ingress.admission(), frame, origin) {
+            self.ingress.note_reached(home, is_reached, step.now.monotonic_us);
         }
     }
 

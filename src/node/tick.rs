@@ -22,8 +22,6 @@ pub(super) struct Clock {
     ticks: u64,
     /// Monotonic time, in microseconds, until which an accepted connection may have been opened during a stall.
     stale_until_us: u64,
-    /// True while requests that have timed out are left for the next turn.
-    is_behind: bool,
 }
 
 /// What to do about a silent client.
@@ -34,26 +32,11 @@ enum Due {
 
 impl Clock {
     pub(super) const fn new(now: Now) -> Self {
-        Self {
-            started_us: now.monotonic_us,
-            next_tick_us: now.monotonic_us,
-            ticks: 0,
-            stale_until_us: 0,
-            is_behind: false,
-        }
+        Self { started_us: now.monotonic_us, next_tick_us: now.monotonic_us, ticks: 0, stale_until_us: 0 }
     }
 
     pub(super) const fn next_tick_us(&self) -> u64 {
         self.next_tick_us
-    }
-
-    /// Returns true if the next turn must go on with what a tick has begun.
-    pub(super) const fn is_behind(&self) -> bool {
-        self.is_behind
-    }
-
-    pub(super) const fn set_behind(&mut self, is_behind: bool) {
-        self.is_behind = is_behind;
     }
 
     pub(super) const fn started_us(&self) -> u64 {
@@ -78,11 +61,8 @@ impl Clock {
 
 impl Parts {
     pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
-        self.readers.catch_up(step, &self.admission, &self.group);
-        self.retry_due(step);
-        if self.clock.is_behind() {
-            self.expire_pending(step);
-        }
+        self.readers.catch_up(step, self.ingress.admission(), &self.group);
+        self.ingress.on_timeout(step);
         if self.clock.next_tick_us > step.now.monotonic_us {
             return;
         }
@@ -97,9 +77,7 @@ impl Parts {
         }
         self.tick_links(step);
         self.announce_start(step);
-        self.tick_admission(step);
-        self.expire_pending(step);
-        self.review_pending(step);
+        self.ingress.tick(step);
         self.readers.tick(step);
         if self.clock.is_every(HEADS_US / TICK_US) {
             for (node, frame) in self.group.heads(step) {
@@ -168,12 +146,12 @@ impl Parts {
     }
 
     fn tick_clients(&mut self, step: &mut Step<'_>) {
-        let now_us = step.now.monotonic_us;
+        let (now_us, admission) = (step.now.monotonic_us, self.ingress.admission());
         let due: Vec<(ConnId, Due)> = self
             .conns
             .iter_mut()
             .filter_map(|(id, conn)| {
-                let (is_suspended, is_full) = (self.admission.is_suspended(id), self.admission.is_full(id));
+                let (is_suspended, is_full) = (admission.is_suspended(id), admission.is_full(id));
                 let is_left_waiting = is_suspended && !is_full && is_asking(&conn.peer);
                 let due = if is_left_waiting && conn.sent_us + PAUSED_PING_US <= now_us {
                     Due::Ping

@@ -7,9 +7,9 @@
 
 use super::super::Step;
 use super::super::action::{Action, Packet};
-use super::super::admission::Admission;
 use super::super::cut::{self, fit_records, or_most, shorten};
 use super::super::group::Group;
+use super::super::ingress::Admission;
 use super::super::news::News;
 use super::Readers;
 use super::table::{Consumer, Pushed, ReaderKey, TopicKey, first_at};

@@ -5,10 +5,10 @@
 //! feeds that it knows.
 
 use super::super::Step;
-use super::super::admission::Admission;
 use super::super::call::{Answer, Call};
 use super::super::errors::unknown_topic;
 use super::super::frames::{malformed, request_frame, sound_payload};
+use super::super::ingress::Admission;
 use super::super::news::News;
 use super::table::{InFlightReport, Report, TopicKey, first_at};
 use super::{Effect, Readers};

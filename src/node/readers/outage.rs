@@ -14,7 +14,7 @@
 
 use super::super::Step;
 use super::super::action::{Action, Packet};
-use super::super::admission::Admission;
+use super::super::ingress::Admission;
 use super::Readers;
 use super::table::{Consumer, ReaderKey, TopicKey};
 use crate::limits::{OUTAGE_ASK_US, OUTAGE_NOTIFIED_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US};

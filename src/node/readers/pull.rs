@@ -2,8 +2,8 @@
 //! offset share a fetch.
 
 use super::super::Step;
-use super::super::admission::Admission;
 use super::super::frames::request_frame;
+use super::super::ingress::Admission;
 use super::table::{Followed, ReaderKey, TopicKey, first_at};
 use super::{Effect, Readers};
 use crate::limits::{

@@ -222,8 +222,6 @@ impl Router {
         step.stats.links_up += 1;
         let up = Up { conn, instance, times, is_full: false, has_parted: false, replacement: None };
         neighbour.link = Link::Up(up);
-        // The new link may be the path to any target that was unreachable.
-        self.reach.release_all();
     }
 
     /// Handles the end of a connection of the neighbour across dimension `bit`. Returns what follows if it was the

@@ -128,7 +128,7 @@ fn the_more_all_clients_together_have_unanswered_the_less_one_may_have_before_it
         }
     }
     assert_eq!(node.paused().len(), greedy.len());
-    assert!(node.node.parts.admission.reserved() <= clients_bytes(node.node.settings.memory_bytes));
+    assert!(node.node.parts.ingress.admission().reserved() <= clients_bytes(node.node.settings.memory_bytes));
     let polite = node.client();
     for id in 0..60 {
         node.ask(polite, id, &PING);
@@ -167,7 +167,7 @@ fn a_client_that_is_suspended_because_of_others_is_resumed_when_they_read_or_go(
         let (mut node, stuck, waits) = with_little_left();
         end(&mut node, stuck);
         assert!(!node.is_open(stuck));
-        assert_eq!(node.node.parts.admission.untaken(), 0);
+        assert_eq!(node.node.parts.ingress.admission().untaken(), 0);
         node.pass(TICK_US);
         assert!(node.is_read(waits));
     }
@@ -234,11 +234,17 @@ fn a_fetch_that_waits_reserves_nothing() {
         node.answer(only(&asked, Opcode::Fetch)[0], &Response::Fetched(Box::new(fetched(7, 1, 0, 0))));
         assert!(node.is_read(client), "the {id}th of them waits");
     }
-    assert_eq!((node.node.parts.admission.reserved(), node.node.parts.admission.inflight()), (0, 0));
+    assert_eq!(
+        (node.node.parts.ingress.admission().reserved(), node.node.parts.ingress.admission().inflight()),
+        (0, 0)
+    );
     let answers = node.node_pushes(1, 7, &Push::Deliver(Box::new(fetched(7, 1, 0, 1))));
     let answers: Vec<Sent> = answers.into_iter().chain(node.settle()).filter(|sent| sent.conn == client).collect();
     assert_eq!(answers.len(), 64);
-    assert_eq!((node.node.parts.admission.reserved(), node.node.parts.admission.inflight()), (0, 0));
+    assert_eq!(
+        (node.node.parts.ingress.admission().reserved(), node.node.parts.ingress.admission().inflight()),
+        (0, 0)
+    );
 }
 
 #[test]

@@ -68,13 +68,13 @@ fn an_ingress_reserves_more_for_a_large_record_before_it_asks_again() {
     let mut node = Harness::linked(1);
     let client = node.client();
     let asked = node.ask(client, 5, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
-    let reserved = |node: &Harness| node.node.parts.admission.reserved();
+    let reserved = |node: &Harness| node.node.parts.ingress.admission().reserved();
     assert_eq!((max_bytes(&asked[0]), reserved(&node)), (1, u64::from(FETCH_RESERVE_LEAST + RESPONSE_CHARGE)));
     let again = node.answer(&asked[0], &too_large(LARGE));
     assert_eq!((max_bytes(&again[0]) as usize, reserved(&node)), (LARGE, LARGE as u64 + u64::from(RESPONSE_CHARGE)));
     let sent = node.answer(&again[0], &one_record(7, LARGE - 100));
     assert_eq!((sent[0].conn, sent[0].id(), sent[0].fetched().count), (client, 5, 1));
-    assert_eq!((reserved(&node), node.node.parts.admission.inflight()), (0, 0));
+    assert_eq!((reserved(&node), node.node.parts.ingress.admission().inflight()), (0, 0));
     // What is not larger than what was reserved is no reason to ask again, and is passed on as it is.
     let asked = node.ask(client, 6, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
     let sent = node.answer(&asked[0], &too_large(FETCH_RESERVE_LEAST as usize));
@@ -90,13 +90,13 @@ fn when_the_budget_is_used_up_a_large_record_waits_and_small_requests_do_not() {
     let largest = Request::Fetch(fetch(&name));
     loop {
         let client = node.client();
-        if !node.node.parts.admission.admits(client, PAYLOAD_MAX.into()) {
+        if !node.node.parts.ingress.admission().admits(client, PAYLOAD_MAX.into()) {
             break;
         }
         asked.extend(node.ask(client, 1, &largest));
         greedy.push(client);
     }
-    assert!(node.node.parts.admission.reserved() <= budget);
+    assert!(node.node.parts.ingress.admission().reserved() <= budget);
     let polite = node.client();
     let small = node.ask(polite, 5, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
     assert_eq!(max_bytes(&small[0]), 1);
@@ -115,7 +115,10 @@ fn when_the_budget_is_used_up_a_large_record_waits_and_small_requests_do_not() {
     assert_eq!((large.len(), max_bytes(&large[0])), (1, PAYLOAD_MAX), "it goes on when there is room");
     let sent = node.answer(&large[0], &one_record(7, PAYLOAD_MAX as usize - 100));
     assert_eq!((sent[0].conn, sent[0].id(), sent[0].fetched().count), (polite, 5, 1));
-    assert_eq!((node.node.parts.admission.reserved(), node.node.parts.admission.inflight()), (0, 0));
+    assert_eq!(
+        (node.node.parts.ingress.admission().reserved(), node.node.parts.ingress.admission().inflight()),
+        (0, 0)
+    );
     let again = node.ask(polite, 8, &largest);
     assert_eq!(max_bytes(&again[0]), 0, "the client's own limit, now that there is room");
 }
@@ -144,11 +147,14 @@ fn a_client_that_takes_its_answers_gets_all_of_them_however_many_it_asks_for_at_
                 asked.push_back(sent);
             }
         }
-        let reserved = node.node.parts.admission.reserved();
+        let reserved = node.node.parts.ingress.admission().reserved();
         assert!(reserved <= clients_bytes(NODE_BYTES_LEAST), "{reserved} bytes");
     }
     assert_eq!(answered, id);
-    assert_eq!((node.node.parts.admission.reserved(), node.node.parts.admission.inflight()), (0, 0));
+    assert_eq!(
+        (node.node.parts.ingress.admission().reserved(), node.node.parts.ingress.admission().inflight()),
+        (0, 0)
+    );
     // What waits for memory is forgotten with its client, and refused when the node is shutting down.
     for ends in [true, false] {
         let client = node.client();
@@ -163,7 +169,7 @@ fn a_client_that_takes_its_answers_gets_all_of_them_however_many_it_asks_for_at_
             let refused = sent.iter().filter(|sent| sent.conn == client && sent.is_response());
             assert!(refused.clone().count() > 10 && refused.clone().all(|sent| sent.status() == Status::ShuttingDown));
         }
-        let inflight = node.node.parts.admission.inflight();
+        let inflight = node.node.parts.ingress.admission().inflight();
         assert!(inflight < 10, "only those that were sent are unanswered, not {inflight}");
     }
 }
@@ -175,7 +181,7 @@ fn a_fetch_for_which_there_is_no_memory_while_the_node_ends_is_refused_and_any_o
         let mut node = Harness::linked_with_memory(1, NODE_BYTES_LEAST);
         let client = node.client();
         let asked = node.ask(client, 1, &Request::Fetch(Fetch { max_bytes: 1, ..fetch(&name) }));
-        while is_short && node.node.parts.admission.admits(client, u64::from(PAYLOAD_MAX) / 2) {
+        while is_short && node.node.parts.ingress.admission().admits(client, u64::from(PAYLOAD_MAX) / 2) {
             let other = node.client();
             node.ask(other, 1, &Request::Fetch(fetch(&name)));
         }
@@ -201,7 +207,7 @@ fn of_very_many_clients_that_fetch_at_once_none_is_refused() {
         let sent = node.ask(client, 1, &Request::Fetch(fetch(&name)));
         assert!(sent.iter().all(|sent| sent.conn != client), "nobody is refused");
         asked.extend(sent);
-        assert!(node.node.parts.admission.reserved() <= clients_bytes(NODE_BYTES_LEAST));
+        assert!(node.node.parts.ingress.admission().reserved() <= clients_bytes(NODE_BYTES_LEAST));
     }
     assert!(asked.len() < clients, "some have to wait for others");
     let mut answered = 0;
@@ -216,7 +222,10 @@ fn of_very_many_clients_that_fetch_at_once_none_is_refused() {
         }
     }
     assert_eq!(answered, clients);
-    assert_eq!((node.node.parts.admission.reserved(), node.node.parts.admission.inflight()), (0, 0));
+    assert_eq!(
+        (node.node.parts.ingress.admission().reserved(), node.node.parts.ingress.admission().inflight()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -319,7 +328,7 @@ fn a_client_that_waits_for_the_budget_goes_on_when_a_request_of_another_is_answe
     let asked = node.ask(busy, 1, &Request::Fetch(fetch(&name)));
     // Clients of one address may use three quarters of the budget. What is left is enough for a small request, and not
     // for any client to go on.
-    let left = node.node.parts.admission.reserved() + 2 * u64::from(RESPONSE_CHARGE);
+    let left = node.node.parts.ingress.admission().reserved() + 2 * u64::from(RESPONSE_CHARGE);
     let untaken = usize::try_from(budget - budget / 4 - left).unwrap();
     node.handle(Event::Unsent { conn: full, bytes: untaken });
     assert!(!node.is_read(full), "it takes what it has asked for before it asks for more");

@@ -88,7 +88,10 @@ fn after_silence_only_idempotent_requests_are_retried() {
         assert!(origins.iter().all(|origin| origin.slot == slot));
         origins.dedup();
         assert_eq!(origins.len(), expected.len() + 1, "each attempt has another origin");
-        assert_eq!((node.node.parts.admission.reserved(), node.node.parts.admission.inflight()), (0, 0));
+        assert_eq!(
+            (node.node.parts.ingress.admission().reserved(), node.node.parts.ingress.admission().inflight()),
+            (0, 0)
+        );
     }
 }
 
@@ -116,7 +119,10 @@ fn requests_that_were_not_applied_are_retried_for_a_limited_time() {
             let least_us = if is_sent_again { RETRY_FOR_US } else { 0 };
             assert!((least_us..=least_us + RETRY_MOST_US).contains(&waited_us), "{request:?} after {waited_us} us");
             assert_eq!(count, if is_sent_again { 9 } else { 1 }, "{request:?} {}", status.name());
-            assert_eq!((node.node.parts.admission.reserved(), node.node.parts.admission.inflight()), (0, 0));
+            assert_eq!(
+                (node.node.parts.ingress.admission().reserved(), node.node.parts.ingress.admission().inflight()),
+                (0, 0)
+            );
         }
     }
 }
@@ -496,5 +502,5 @@ fn a_request_is_charged_for_its_frame_while_the_frame_is_kept() {
         node.answer(attempt, &published());
     }
     assert!(node.is_read(client));
-    assert_eq!(node.node.parts.admission.reserved(), 0);
+    assert_eq!(node.node.parts.ingress.admission().reserved(), 0);
 }

@@ -6,7 +6,7 @@ use crate::limits::{
     PROPOSALS_BYTES_MAX, TICK_US, TOPIC_NAME_MAX, TOPICS_MAX,
 };
 use crate::node::Event;
-use crate::node::charge::charge_of;
+use crate::node::ingress::Asked;
 use crate::record::Entry;
 use crate::types::{ConnId, Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicName};
 use crate::wire::request::{ANY_NODE, Fetch, List, Publish, Start};
@@ -63,7 +63,7 @@ fn a_page_of_the_longest_names_is_what_its_request_was_charged() {
     let sent = node.ask(client, 2, &request);
     let Response::Listed(page) = sent[0].response() else { panic!("no page") };
     assert_eq!(page.topics.len(), LIST_NAMES_MAX);
-    let charged = u64::from(charge_of(&request));
+    let charged = u64::from(Asked::new(client, &sent[0].frame, &request).charge);
     assert!(sent[0].frame.len() as u64 <= charged, "{} bytes, {charged}", sent[0].frame.len());
 }
 

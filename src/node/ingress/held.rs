@@ -10,21 +10,20 @@
 //! that reads its answers gets all of them. They have no deadline: a client that does not read would not receive the
 //! error either.
 
-use super::frames::changed_frame;
-use super::ingress::Asked;
-use super::pending::Pending;
-use super::{Parts, Step};
+use super::super::Step;
+use super::super::frames::changed_frame;
+use super::{Asked, Effect, Ingress, too_many_pending};
 use crate::limits::{HELD_BYTES, PAYLOAD_MAX, REQUEST_TIMEOUT_US, RESPONSE_CHARGE};
 use crate::types::NodeId;
 use crate::wire::frame::Kept;
 use crate::wire::request::Fetch;
 use crate::wire::response::ErrorResponse;
-use crate::wire::{Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
+use crate::wire::{Frame, Kind, Opcode, Origin, Request, Response, Status};
 
 /// A FETCH that waits for memory.
 #[derive(Debug)]
 pub(super) struct Held {
-    asked: Asked,
+    pub(super) asked: Asked,
     target: NodeId,
     kind: Kind,
     frame: Kept,
@@ -32,27 +31,27 @@ pub(super) struct Held {
     needed: u32,
 }
 
-impl Parts {
+impl Ingress {
     /// Holds a FETCH if the response says that its next record is larger than what it has reserved. Returns false for
-    /// any other response, which the caller has to handle.
+    /// any other response, which the caller has to handle, and if the client has gone.
     pub(super) fn hold_if_too_large(&mut self, step: &mut Step<'_>, origin: Origin, frame: &Frame<'_>) -> bool {
         let Some(pending) = self.pending.get_mut(origin) else { return false };
-        if pending.asked.opcode != Opcode::Fetch.number() || pending.frame.is_none() {
+        let (asked, kept) = (pending.asked, pending.frame.clone());
+        if asked.opcode != Opcode::Fetch.number() || !self.admission.is_open(asked.conn) {
             return false;
         }
-        let Some(Response::Error(error)) = Self::answer_of(pending.asked.opcode, frame) else { return false };
+        let (Some(kept), Some(Response::Error(error))) = (kept, asked.decode(frame)) else { return false };
         let Some(limit) = error.limit() else { return false };
         let needed = u32::try_from(limit).unwrap_or(u32::MAX).min(PAYLOAD_MAX) + RESPONSE_CHARGE;
-        if needed <= pending.asked.charge {
+        if needed <= asked.charge {
             return false;
         }
         let Some(pending) = self.take_pending(step, origin) else { return false };
         self.follow_on(step, &pending, true);
-        let Pending { mut asked, target, kind, frame: Some(frame), .. } = pending else { return true };
         self.admission.release(asked.conn, asked.charge - HELD_BYTES);
-        asked.charge = HELD_BYTES;
-        let frame = for_one_record(&frame.into_frame(), needed - RESPONSE_CHARGE).keep();
-        self.hold(step, Held { asked, target, kind, frame, needed });
+        let frame = for_one_record(&kept.into_frame(), needed - RESPONSE_CHARGE).keep();
+        let asked = Asked { charge: HELD_BYTES, ..asked };
+        self.hold(Held { asked, target: pending.target, kind: pending.kind, frame, needed });
         true
     }
 
@@ -71,79 +70,69 @@ impl Parts {
         }
         self.charge(step, conn, HELD_BYTES);
         let asked = Asked { charge: HELD_BYTES, ..asked };
-        self.hold(step, Held { asked, target, kind, frame: frame.keep(), needed });
+        self.hold(Held { asked, target, kind, frame: frame.keep(), needed });
         true
     }
 
-    fn hold(&mut self, step: &mut Step<'_>, held: Held) {
+    fn hold(&mut self, held: Held) {
         let conn = held.asked.conn;
-        if self.drain.has_begun() && !self.admission.may_continue(conn, held.needed - HELD_BYTES) {
+        if self.is_ending && !self.admission.may_continue(conn, held.needed - HELD_BYTES) {
             // The memory may not be free before this node has ended.
-            return self.refuse_for_good(step, held.asked);
+            return self.refuse_for_good(held.asked);
         }
-        match self.conns.client_mut(conn) {
-            Some(client) => {
-                client.held.push_back(held);
-                self.admission.set_holding(conn, true);
-                self.releasable.push(conn);
-            }
-            None => self.drop_held([held]),
-        }
+        self.held.entry(conn).or_default().push_back(held);
+        self.admission.set_holding(conn, true);
+        self.releasable.push(conn);
     }
 
-    /// Sends the held FETCHes of the clients that may use more again. Called once for each event rather than where
-    /// memory is released, because sending may itself finish requests and release memory.
-    pub(super) fn release_held(&mut self, step: &mut Step<'_>) {
+    /// Sends the next held FETCH whose client may use more again. Returns false if there is none.
+    pub(super) fn release_next(&mut self, step: &Step<'_>) -> bool {
         while let Some(conn) = self.releasable.pop() {
-            let Some(client) = self.conns.client_mut(conn) else { continue };
-            let Some(held) = client.held.pop_front() else {
-                self.admission.set_holding(conn, false);
+            let Some(queue) = self.held.get_mut(&conn) else { continue };
+            let needed = queue.front().map_or(0, |held| held.needed.saturating_sub(HELD_BYTES));
+            if !self.admission.may_continue(conn, needed) {
                 continue;
-            };
-            if self.admission.may_continue(conn, held.needed - HELD_BYTES) {
-                self.send_held(step, held);
-                self.releasable.push(conn);
+            }
+            let held = queue.pop_front();
+            if queue.is_empty() {
+                self.held.remove(&conn);
+                self.admission.set_holding(conn, false);
             } else {
-                client.held.push_front(held);
+                self.releasable.push(conn);
+            }
+            if let Some(held) = held {
+                self.send_held(step, held);
+                return true;
             }
         }
+        false
     }
 
-    fn send_held(&mut self, step: &mut Step<'_>, held: Held) {
+    fn send_held(&mut self, step: &Step<'_>, held: Held) {
         let Held { mut asked, target, kind, frame, needed } = held;
         self.admission.extend(asked.conn, needed - asked.charge);
         asked.charge = needed;
-        let pending = self.new_pending(step, asked, (target, kind), Some(frame.clone()), true);
+        let pending = self.new_pending(step, asked, (target, kind), Some(frame), true);
         let Some(origin) = self.pending.insert(pending, step.now.after_us(REQUEST_TIMEOUT_US)) else {
-            return self.finish(step, asked, self.too_many_pending(step).into());
+            return self.answer(asked, too_many_pending(step.settings).into());
         };
-        if self.queue_behind_waiting(step, origin) {
-            return;
-        }
-        let route = step.settings.new_route(target, kind, TrafficClass::Bulk, origin);
-        match self.router.send(step, frame.into_frame(), route) {
-            Ok(conn) => self.note_sent(step, origin, conn),
-            Err(stuck) => self.complete(step, origin, stuck.response(step.settings)),
+        if !self.queue_behind_waiting(step, origin) {
+            self.effects.push_back(Effect::Send { origin });
         }
     }
 
-    /// Drops the held FETCHes of a client that has disconnected.
-    pub(super) fn drop_held(&mut self, held: impl IntoIterator<Item = Held>) {
-        for Held { asked, .. } in held {
-            self.readers.take_pending(&asked);
-            self.admission.finish(asked.conn, asked.charge);
+    /// Refuses all held FETCHes, because this node is ending.
+    pub(in crate::node) fn end(&mut self) {
+        self.is_ending = true;
+        for (conn, queue) in std::mem::take(&mut self.held) {
+            self.admission.set_holding(conn, false);
+            queue.into_iter().for_each(|held| self.refuse_for_good(held.asked));
         }
     }
 
-    /// Refuses all held FETCHes, because this node is shutting down.
-    pub(super) fn refuse_held(&mut self, step: &mut Step<'_>) {
-        let held: Vec<Held> = self.conns.iter_mut().flat_map(|(_, conn)| conn.take_held()).collect();
-        held.into_iter().for_each(|held| self.refuse_for_good(step, held.asked));
-    }
-
-    fn refuse_for_good(&mut self, step: &mut Step<'_>, asked: Asked) {
+    fn refuse_for_good(&mut self, asked: Asked) {
         let error = ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one");
-        self.finish(step, asked, error.into());
+        self.answer(asked, error.into());
     }
 }
 

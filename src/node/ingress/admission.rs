@@ -43,7 +43,7 @@ const fn part_of_source(free: u64) -> u64 {
 
 /// The accounts of all clients.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(in crate::node) struct Admission {
     /// Bytes that all clients together may use.
     budget: u64,
     /// The accounts of connected clients, by the slot of the connection.
@@ -124,17 +124,17 @@ impl Admission {
     }
 
     /// Returns the number of unanswered requests of all clients, including those that have disconnected.
-    pub(super) const fn inflight(&self) -> u64 {
+    pub(in crate::node) const fn inflight(&self) -> u64 {
         self.inflight
     }
 
     /// Returns how many bytes are reserved for unanswered requests.
-    pub(super) const fn reserved(&self) -> u64 {
+    pub(in crate::node) const fn reserved(&self) -> u64 {
         self.reserved
     }
 
     /// Returns the number of bytes in the send queues of the clients.
-    pub(super) const fn untaken(&self) -> u64 {
+    pub(in crate::node) const fn untaken(&self) -> u64 {
         self.untaken
     }
 
@@ -238,29 +238,29 @@ impl Admission {
 
     /// Returns how many bytes of records may be queued for a client now. A client with an empty send queue may always
     /// get some, so that it makes progress.
-    pub(super) fn room(&self, id: ConnId) -> usize {
+    pub(in crate::node) fn room(&self, id: ConnId) -> usize {
         let Some(account) = self.account(id).filter(|account| !account.is_full) else { return 0 };
         usize::try_from(self.share(account.source).saturating_sub(account.untaken)).unwrap_or(usize::MAX)
     }
 
     /// Returns the source of a client that is connected or has unanswered requests.
-    pub(super) fn source_of(&self, id: ConnId) -> Option<Source> {
+    pub(in crate::node) fn source_of(&self, id: ConnId) -> Option<Source> {
         let account = self.account(id).or_else(|| self.closed.get(&id))?;
         Some(self.sources[account.source].source)
     }
 
     /// Returns the number of a connected client's unanswered requests.
-    pub(super) fn inflight_of(&self, id: ConnId) -> u32 {
+    pub(in crate::node) fn inflight_of(&self, id: ConnId) -> u32 {
         self.account(id).map_or(0, |account| account.inflight)
     }
 
     /// Returns true while a client's send queue is above its high-water mark.
-    pub(super) fn is_full(&self, id: ConnId) -> bool {
+    pub(in crate::node) fn is_full(&self, id: ConnId) -> bool {
         self.account(id).is_some_and(|account| account.is_full)
     }
 
     /// Returns true while reads from a client are suspended.
-    pub(super) fn is_suspended(&self, id: ConnId) -> bool {
+    pub(in crate::node) fn is_suspended(&self, id: ConnId) -> bool {
         self.account(id).is_some_and(|account| account.is_suspended)
     }
 
@@ -276,6 +276,16 @@ impl Admission {
         }
     }
 
+    /// Returns the number of clients whose FETCHes wait for memory.
+    pub(super) fn holding(&self) -> usize {
+        self.accounts.iter().flatten().filter(|account| account.is_holding).count()
+    }
+
+    /// Returns true for a client that is connected.
+    pub(super) fn is_open(&self, id: ConnId) -> bool {
+        self.account(id).is_some()
+    }
+
     /// Returns true while FETCHes of a client wait for memory.
     pub(super) fn is_holding(&self, id: ConnId) -> bool {
         self.account(id).is_some_and(|account| account.is_holding)
@@ -283,7 +293,7 @@ impl Admission {
 
     /// Returns true if a FETCH that waits for memory may now reserve this many more bytes: within its client's share,
     /// or, if its client has nothing but waiting FETCHes, within what is free for its source.
-    pub(super) fn may_continue(&self, id: ConnId, bytes: u32) -> bool {
+    pub(in crate::node) fn may_continue(&self, id: ConnId, bytes: u32) -> bool {
         let Some(account) = self.account(id) else { return false };
         let uses_nothing_else = account.used() <= u64::from(account.inflight) * u64::from(HELD_BYTES);
         account.used() + u64::from(bytes) <= self.share(account.source)
@@ -292,7 +302,7 @@ impl Admission {
 
     /// Returns true if a client's request may reserve this many bytes. A request of at most [`RESPONSE_CHARGE`] bytes
     /// always may.
-    pub(super) fn admits(&self, id: ConnId, bytes: u64) -> bool {
+    pub(in crate::node) fn admits(&self, id: ConnId, bytes: u64) -> bool {
         let is_free = |account: &Account| bytes <= self.free_for(account.source);
         bytes <= RESPONSE_CHARGE.into() || self.account(id).is_none_or(is_free)
     }

@@ -1,14 +1,10 @@
 //! Backpressure: how much of the budget a request reserves, and suspending and resuming reads from clients as
-//! [`Admission`] decides.
-//!
-//! [`Admission`]: super::admission::Admission
+//! [`Admission`](super::Admission) decides.
 
-use super::action::Action;
-use super::conns::Client;
-use super::cut::or_most;
-use super::end::End;
-use super::ingress::Asked;
-use super::{Parts, Step};
+use super::super::Step;
+use super::super::action::Action;
+use super::super::cut::or_most;
+use super::{Asked, Effect, Ingress};
 use crate::limits::{FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
 use crate::types::ConnId;
 use crate::wire::Request;
@@ -21,20 +17,23 @@ const RESUMED_PER_REQUEST: usize = 2;
 /// wait although budget is free and no more requests finish.
 const RESUMED_PER_TICK: usize = 256;
 
-impl Parts {
+impl Ingress {
     /// Reserves budget for a request, and suspends reads from the client if it has now used up its share or one of its
     /// own limits.
-    pub(super) fn charge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32) {
+    pub(in crate::node) fn charge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32) {
         self.admission.reserve(id, charge);
         self.suspend_if_due(step, id);
     }
 
-    /// Releases what a finished request has reserved. Returns the client's largest frame size if the client is still
-    /// connected.
-    pub(super) fn discharge(&mut self, step: &mut Step<'_>, asked: &Asked) -> Option<u32> {
+    /// Reserves budget for the answer to a FETCH that has waited, and is answered now.
+    pub(in crate::node) fn charge_again(&mut self, asked: &Asked) {
+        self.admission.reserve(asked.conn, asked.charge);
+    }
+
+    /// Releases what a request has reserved, because it is answered or becomes a reader.
+    pub(in crate::node) fn discharge(&mut self, step: &mut Step<'_>, asked: &Asked) {
         self.admission.finish(asked.conn, asked.charge);
         self.resume_throttled(step, RESUMED_PER_REQUEST);
-        self.conns.client_mut(asked.conn).map(|client| client.frame_max)
     }
 
     /// Releases a part of what an unfinished request has reserved.
@@ -43,19 +42,8 @@ impl Parts {
         self.resume_throttled(step, RESUMED_PER_REQUEST);
     }
 
-    /// After an answer, closes a client that has ended and waits for nothing more, or resumes reads from it if
-    /// possible.
-    pub(super) fn settle(&mut self, step: &mut Step<'_>, id: ConnId) {
-        let Some(Client { ended, .. }) = self.conns.client_mut(id) else { return };
-        if *ended && !self.readers.has_readers(id) && self.admission.inflight_of(id) == 0 {
-            self.close(step, id, End::ClosedByPeer);
-        } else {
-            self.resume_if_due(step, id);
-        }
-    }
-
     /// Reduces the byte limit of a FETCH to what its client may use at present. Returns true if it was reduced.
-    pub(super) fn limit_fetch(&self, id: ConnId, fetch: &mut Fetch<'_>) -> bool {
+    pub(in crate::node) fn limit_fetch(&self, id: ConnId, fetch: &mut Fetch<'_>) -> bool {
         let wanted = or_most(fetch.max_bytes).min(PAYLOAD_MAX);
         let allowed = self.admission.room_to_ask(id).max(FETCH_RESERVE_LEAST.into());
         let granted = u32::try_from(allowed).unwrap_or(u32::MAX).min(wanted);
@@ -65,22 +53,34 @@ impl Parts {
         granted < wanted
     }
 
-    /// Handles the event that a client's send queue has `bytes` bytes left after a write.
-    pub(super) fn on_unsent(&mut self, step: &mut Step<'_>, id: ConnId, bytes: usize) {
+    /// Handles the event that a client's send queue is above its high-water mark.
+    pub(in crate::node) fn on_filled(&mut self, step: &mut Step<'_>, id: ConnId) {
+        self.admission.fill(id);
+        self.suspend_if_due(step, id);
+    }
+
+    /// Handles the event that a client's send queue has fallen to half of its high-water mark.
+    pub(in crate::node) fn on_drained(&mut self, step: &mut Step<'_>, id: ConnId) {
+        self.admission.drain(id);
+        self.resume_if_due(step, id);
+    }
+
+    /// Handles the event that a client's send queue has `bytes` bytes left after a write. Returns true if its readers
+    /// can be sent something again.
+    pub(in crate::node) fn on_unsent(&mut self, step: &mut Step<'_>, id: ConnId, bytes: usize) -> bool {
         let had_room = self.admission.room(id) > 0;
         self.admission.set_untaken(id, bytes);
         if bytes > 0 {
             self.suspend_if_due(step, id);
         }
         self.resume_if_due(step, id);
-        if !had_room && self.admission.room(id) > 0 {
-            self.readers.wake_client(step, id);
-        }
+        let has_room = self.admission.room(id) > 0;
         self.resume_throttled(step, RESUMED_PER_REQUEST);
+        !had_room && has_room
     }
 
     /// Suspends reads from a client that has used up its share or one of its own limits, or does not read its answers.
-    pub(super) fn suspend_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
+    fn suspend_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
         if self.admission.suspend(id) {
             step.stats.pauses += 1;
             step.out.push(Action::Pause { conn: id });
@@ -89,11 +89,10 @@ impl Parts {
 
     /// Resumes reads from a client if it may use more again. If it has FETCHes that wait for memory, they are checked
     /// at the end of this event.
-    pub(super) fn resume_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
+    pub(in crate::node) fn resume_if_due(&mut self, step: &mut Step<'_>, id: ConnId) {
         if self.admission.resume(id) {
             step.out.push(Action::Resume { conn: id });
-            // The keepalive starts anew: no sign of life could be read while reads were suspended.
-            self.on_heard(step, id);
+            self.effects.push_back(Effect::Resumed { conn: id });
         }
         if self.admission.is_holding(id) {
             self.releasable.push(id);
@@ -101,7 +100,7 @@ impl Parts {
     }
 
     /// Checks at most this many of the clients that wait for the shared budget, and resumes those that may use more.
-    pub(super) fn resume_throttled(&mut self, step: &mut Step<'_>, most: usize) {
+    fn resume_throttled(&mut self, step: &mut Step<'_>, most: usize) {
         for _ in 0..most {
             let Some(id) = self.admission.take_throttled() else { return };
             self.resume_if_due(step, id);
@@ -110,7 +109,7 @@ impl Parts {
     }
 
     /// Checks the clients that wait for the shared budget; runs in each tick.
-    pub(super) fn tick_admission(&mut self, step: &mut Step<'_>) {
+    pub(super) fn tick_throttled(&mut self, step: &mut Step<'_>) {
         self.resume_throttled(step, RESUMED_PER_TICK);
     }
 }

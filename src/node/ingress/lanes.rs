@@ -1,0 +1,148 @@
+//! Lanes: the requests that wait for another attempt, by target.
+
+use std::collections::BTreeMap;
+
+use super::request::Pending;
+use crate::limits::{RETRY_FIRST_US, RETRY_MOST_US};
+use crate::types::NodeId;
+use crate::wire::{Opcode, Origin};
+
+/// Identifies a lane: its index in [`Lanes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LaneId(usize);
+
+/// The requests that wait for another attempt. Publishes and other requests for a target have a lane each, because a
+/// full disk refuses only the former.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    lanes: Vec<Lane>,
+    /// By target, the monotonic time in microseconds of a later attempt that has been answered: requests sent before it
+    /// that have no response are probably lost.
+    passed_us: Vec<u64>,
+    /// Monotonic time in microseconds at which the first lane is due; `u64::MAX` when no request waits.
+    due_us: u64,
+    /// Number of requests so far, from which each gets its serial number.
+    count: u64,
+}
+
+/// The waiting requests of one kind for one target.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Their latest origins by serial number, so that the oldest request is first.
+    waiting: BTreeMap<u64, Origin>,
+    /// Monotonic time in microseconds at which the oldest one is sent even if the target has answered nothing.
+    next_us: u64,
+    /// Number of requests sent for that reason since the target's last answer.
+    probes: u32,
+}
+
+impl Pending {
+    /// The lane in which it waits.
+    pub(super) fn lane(&self) -> LaneId {
+        let is_publish = self.asked.opcode == Opcode::Publish.number();
+        LaneId(usize::from(self.target.index()) * 2 + usize::from(is_publish))
+    }
+}
+
+impl Lanes {
+    /// Returns empty lanes for a cube with that number of nodes.
+    pub(super) fn new(nodes: u16) -> Self {
+        let lanes = (0..2 * nodes).map(|_| Lane::default()).collect();
+        Self { lanes, passed_us: vec![0; usize::from(nodes)], due_us: u64::MAX, count: 0 }
+    }
+
+    /// Returns the monotonic time in microseconds at which something is due.
+    pub(super) const fn due_us(&self) -> u64 {
+        self.due_us
+    }
+
+    /// Returns the number of the next request.
+    pub(super) const fn number(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    /// Returns true when requests wait in a lane, behind which others have to wait too.
+    pub(super) fn holds(&self, lane: LaneId) -> bool {
+        !self.lanes[lane.0].waiting.is_empty()
+    }
+
+    /// Returns true when an earlier request than this one waits in a lane.
+    pub(super) fn has_before(&self, lane: LaneId, number: u64) -> bool {
+        self.lanes[lane.0].waiting.first_key_value().is_some_and(|(first, _)| *first < number)
+    }
+
+    /// Inserts a request. Its lane is due later, the more attempts its target has not answered.
+    pub(super) fn insert(&mut self, lane: LaneId, number: u64, origin: Origin, now_us: u64) {
+        let lane = &mut self.lanes[lane.0];
+        let again_us = now_us + (RETRY_FIRST_US << lane.probes.min(8)).min(RETRY_MOST_US);
+        lane.next_us = if lane.waiting.is_empty() { again_us } else { again_us.min(lane.next_us) };
+        lane.waiting.insert(number, origin);
+        self.due_us = self.due_us.min(lane.next_us);
+    }
+
+    /// Inserts a request whose lane is due at once.
+    pub(super) fn insert_due(&mut self, lane: LaneId, number: u64, origin: Origin, now_us: u64) {
+        self.lanes[lane.0].waiting.insert(number, origin);
+        self.lanes[lane.0].next_us = now_us;
+        self.due_us = now_us;
+    }
+
+    /// Removes a request.
+    pub(super) fn remove(&mut self, lane: LaneId, number: u64) {
+        self.lanes[lane.0].waiting.remove(&number);
+    }
+
+    /// Removes and returns the oldest request of a lane.
+    pub(super) fn take_oldest(&mut self, lane: LaneId) -> Option<Origin> {
+        self.lanes[lane.0].waiting.pop_first().map(|(_, origin)| origin)
+    }
+
+    /// Notes that the target of a lane has answered a request.
+    pub(super) fn note_answer(&mut self, lane: LaneId) {
+        self.lanes[lane.0].probes = 0;
+    }
+
+    /// Notes that a request sent to a node at `sent_us` was answered, possibly before those sent earlier.
+    pub(super) fn pass(&mut self, target: NodeId, sent_us: u64) {
+        let passed_us = &mut self.passed_us[usize::from(target.index())];
+        *passed_us = sent_us.max(*passed_us);
+    }
+
+    /// Returns true when a later attempt than one sent to a node at `sent_us` was answered.
+    pub(super) fn has_passed(&self, target: NodeId, sent_us: u64) -> bool {
+        sent_us < self.passed_us[usize::from(target.index())]
+    }
+
+    /// Makes all lanes due at once.
+    pub(super) fn hurry(&mut self, now_us: u64) {
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.waiting.is_empty()) {
+            (lane.next_us, self.due_us) = (now_us, now_us);
+        }
+    }
+
+    /// Returns the lanes whose time has come, and sets their next time.
+    pub(super) fn take_due(&mut self, now_us: u64) -> Vec<LaneId> {
+        let mut due = Vec::new();
+        self.due_us = u64::MAX;
+        for (place, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| !lane.waiting.is_empty()) {
+            if lane.next_us <= now_us {
+                // Its answer brings the next time forward.
+                (lane.next_us, lane.probes) = (now_us + RETRY_MOST_US, lane.probes + 1);
+                due.push(LaneId(place));
+            }
+            self.due_us = self.due_us.min(lane.next_us);
+        }
+        due
+    }
+
+    /// Asserts that the lanes hold exactly the requests that wait.
+    pub(super) fn check(&self, waiting: impl Iterator<Item = (LaneId, u64, Origin)>) {
+        let mut count = 0;
+        for (lane, number, origin) in waiting {
+            assert_eq!(self.lanes[lane.0].waiting.get(&number), Some(&origin), "request {number} waits in its lane");
+            count += 1;
+        }
+        assert_eq!(self.lanes.iter().map(|lane| lane.waiting.len()).sum::<usize>(), count, "nothing else does");
+    }
+}
