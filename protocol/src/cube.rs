@@ -5,7 +5,7 @@
 //!
 //! | question | answer |
 //! |---|---|
-//! | where does a topic live? | [`home`]: the low bits of the CRC-32 of its name |
+//! | where does a topic live? | [`home`]: the low bits of the CRC-32 of its name, in two steps: [`slot`], [`node_of`] |
 //! | which way, without faults? | correct the highest differing dimension first: `000` → `100` → `110` → `111` |
 //! | which way, with faults? | [`route`]: a shortest path in the cube minus the dead links that the frame carries |
 //! | how does one frame reach many? | [`split`]: by the same first step, so that each link carries it once |
@@ -19,7 +19,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use crate::limits::{DIMENSION_MAX, TTL_PER_NODE};
-use crate::types::{Dimension, Link, LinkSet, NodeId, NodeSet, TopicName, crc32};
+use crate::types::{Dimension, Link, LinkSet, NodeId, NodeSet, SlotId, Slots, TopicName, crc32};
 
 /// The most hops that a frame can make in a cube of 0, 1, 2 or 3 dimensions with any set of dead links, before it
 /// arrives or is dropped. Proven by enumeration in `tests`; larger cubes have too many sets of links for that.
@@ -30,7 +30,18 @@ const HOPS_WORST: [u16; 4] = [0, 1, 4, 13];
 /// The low bits distribute names that differ only in a number evenly (125 of 1000 on each of eight nodes); the high
 /// bits do not. With low bits, too, a topic moves by at most one hop when the cube grows by a dimension.
 pub fn home(name: TopicName<'_>, dimension: Dimension) -> NodeId {
-    NodeId::from_low_bits(crc32(name.as_str().as_bytes()), dimension)
+    node_of(slot(name, Slots::one_per_node(dimension)), dimension)
+}
+
+/// Returns the slot of a topic: the low bits of the CRC-32/ISO-HDLC of its name.
+pub fn slot(name: TopicName<'_>, slots: Slots) -> SlotId {
+    SlotId::from_low_bits(crc32(name.as_str().as_bytes()), slots)
+}
+
+/// Returns the node on which the topics of a slot live: the low bits of its number. A cube that has at least as many
+/// slots as nodes has the [`home`] of each topic there.
+pub const fn node_of(slot: SlotId, dimension: Dimension) -> NodeId {
+    NodeId::from_low_bits(slot.index() as u32, dimension)
 }
 
 /// Returns the neighbours of a node, each with the bit in which its id differs, by increasing bit.

@@ -101,6 +101,62 @@ impl NodeId {
     }
 }
 
+/// The number of slots into which a cube divides its topics: a power of two, 1 to 1024. It is fixed when a cube is
+/// founded, while its dimension may grow up to [`Slots::bits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots(u8);
+
+impl Slots {
+    /// Returns `2^bits` slots, or `None` when `bits` is above [`DIMENSION_MAX`].
+    pub const fn new(bits: u8) -> Option<Self> {
+        if bits <= DIMENSION_MAX { Some(Self(bits)) } else { None }
+    }
+
+    /// Returns as many slots as a cube has nodes.
+    pub const fn one_per_node(dimension: Dimension) -> Self {
+        Self(dimension.bits())
+    }
+
+    /// The number of bits in a slot's number, 0 to 10.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The number of slots, 1 to 1024.
+    pub const fn count(self) -> u16 {
+        1 << self.0
+    }
+
+    /// Every slot in increasing order.
+    pub fn all(self) -> impl DoubleEndedIterator<Item = SlotId> {
+        (0..self.count()).map(SlotId)
+    }
+}
+
+/// A slot: a part of all topics, by the hash of their names. The topics of a slot live on the same nodes and move
+/// together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId(u16);
+
+impl SlotId {
+    /// Returns the slot, or `None` when there are not that many.
+    pub const fn new(id: u16, slots: Slots) -> Option<Self> {
+        if id < slots.count() { Some(Self(id)) } else { None }
+    }
+
+    /// Returns the slot that the low bits of `hash` name. Every hash names one.
+    pub const fn from_low_bits(hash: u32, slots: Slots) -> Self {
+        // The mask leaves at most 10 bits, so nothing is cut off.
+        #[expect(clippy::cast_possible_truncation, reason = "masked to 10 bits")]
+        Self((hash & (slots.count() as u32 - 1)) as u16)
+    }
+
+    /// The id as a number.
+    pub const fn index(self) -> u16 {
+        self.0
+    }
+}
+
 /// The position of a record in its topic: 0, 1, 2 … in the order of publishing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub u64);
@@ -247,6 +303,8 @@ mod tests {
         assert_eq!(Dimension::new(11), None);
         assert_eq!(NodeId::new(8, cube(3)), None);
         assert_eq!(NodeId::new(1, cube(0)), None);
+        assert_eq!(Slots::new(11), None);
+        assert_eq!(SlotId::new(8, Slots::one_per_node(cube(3))), None);
         assert_eq!(TopicId::new(0), None);
         assert_eq!(ProducerId::new(0), None);
     }

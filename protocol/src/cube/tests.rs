@@ -182,6 +182,24 @@ fn a_thousand_numbered_topics_are_spread_evenly_over_eight_nodes() {
 }
 
 #[test]
+fn however_many_slots_there_are_each_is_on_the_home_of_its_topics() {
+    for slots in (0..=DIMENSION_MAX).map(|bits| Slots::new(bits).unwrap()) {
+        let mut met = vec![false; usize::from(slots.count())];
+        for number in 0..20_000 {
+            let name = format!("topic-{number}");
+            let name = TopicName::new(&name).unwrap();
+            let slot = slot(name, slots);
+            met[usize::from(slot.index())] = true;
+            for dimension in (0..=slots.bits()).map(cube) {
+                assert_eq!(node_of(slot, dimension), home(name, dimension), "{name} of {slots:?} in {dimension:?}");
+            }
+        }
+        assert!(met.into_iter().all(|met| met), "{slots:?}");
+        assert_eq!(slots.all().count(), usize::from(slots.count()));
+    }
+}
+
+#[test]
 fn a_cube_that_grows_moves_a_topic_by_one_hop_at_most() {
     for bits in 0..DIMENSION_MAX {
         let mut moved = 0;
