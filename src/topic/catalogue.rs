@@ -2,12 +2,14 @@
 
 mod evict;
 mod image;
+mod places;
 
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
 use evict::Eviction;
+use places::Places;
 
 use super::eras::Eras;
 use super::log::TopicLog;
@@ -105,8 +107,8 @@ impl Cost {
     }
 }
 
-/// Memory of a place in bytes, with its share of the table of names, both with the spare capacity of tables that have
-/// just grown. It stays in use when the topic of the place is deleted, for the next topic.
+/// Memory of a place in bytes, with its share of the table of names, both with spare capacity: of a table that has just
+/// grown, and of pages that are not full. It stays in use when the topic of the place is deleted, for the next topic.
 const PLACE_COST: u64 = 2 * (8 + 8 * size_of::<(Box<str>, u32)>() as u64 / 7 + 4);
 
 /// Returns the memory in bytes of a topic with a name of `name_len` bytes that holds nothing yet, with its place. The
@@ -145,8 +147,7 @@ pub struct NewTopic {
 /// the places without a topic. The place of a new topic follows from the entries alone, because its id does.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    /// Boxed, so that a deleted topic leaves only a pointer behind.
-    places: Vec<Option<Box<Topic>>>,
+    places: Places,
     /// Free places; the last one is used first.
     free: Vec<u32>,
     by_name: HashMap<Box<str>, u32, RandomState>,
@@ -172,8 +173,9 @@ impl Catalogue {
     }
 
     /// Returns the memory of all topics, in bytes. The places of deleted topics count as memory of topics.
-    pub const fn cost(&self) -> Cost {
-        Cost { topics: self.cost.topics + self.places.len() as u64 * PLACE_COST, ..self.cost }
+    pub fn cost(&self) -> Cost {
+        let places = self.by_name.len() + self.free.len();
+        Cost { topics: self.cost.topics + places as u64 * PLACE_COST, ..self.cost }
     }
 
     /// Returns how much of [`Self::cost`] counts as evictable, in bytes: the memory of records once eviction is
@@ -189,22 +191,22 @@ impl Catalogue {
 
     /// Returns the topic with a name.
     pub fn find(&self, name: TopicName<'_>) -> Option<&Topic> {
-        if let Some(topic) = self.at(self.recent)
+        if let Some(topic) = self.places.get(self.recent)
             && topic.name() == name.as_str()
         {
             return Some(topic);
         }
-        self.by_name.get(name.as_str()).and_then(|&slot| self.at(slot as usize))
+        self.by_name.get(name.as_str()).and_then(|&place| self.places.get(place as usize))
     }
 
     /// Returns the topic with an id.
     pub fn get(&self, id: TopicId) -> Option<&Topic> {
-        self.at(slot_of(id)).filter(|topic| topic.id == id)
+        self.places.get(place_of(id)).filter(|topic| topic.id == id)
     }
 
     /// Returns the id of the topic with a name that was validated before.
     pub fn id_of(&self, name: &str) -> Option<TopicId> {
-        self.by_name.get(name).and_then(|&slot| self.at(slot as usize)).map(|topic| topic.id)
+        self.by_name.get(name).and_then(|&place| self.places.get(place as usize)).map(|topic| topic.id)
     }
 
     /// Creates a topic whose name is not in use. Returns `None` when there are [`TOPICS_MAX`] topics.
@@ -212,11 +214,9 @@ impl Catalogue {
         if self.len() >= TOPICS_MAX {
             return None;
         }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            u32::try_from(self.places.len() - 1).expect("TOPICS_MAX fits u32")
-        });
-        let id = TopicId::made(new.seed, slot);
+        let place = self.free.pop();
+        let place = place.unwrap_or_else(|| u32::try_from(self.places.push()).expect("TOPICS_MAX fits u32"));
+        let id = TopicId::made(new.seed, place);
         self.put(Topic {
             id,
             epoch: new.epoch,
@@ -232,21 +232,23 @@ impl Catalogue {
 
     /// Puts a topic into its place, which must be free.
     fn put(&mut self, topic: Topic) {
-        let slot = slot_of(topic.id);
-        let before = self.by_name.insert(topic.name.clone(), u32::try_from(slot).expect("24 bits"));
-        assert!(before.is_none() && self.places[slot].is_none(), "name and place were free");
+        let place = place_of(topic.id);
+        let before = self.by_name.insert(topic.name.clone(), u32::try_from(place).expect("24 bits"));
+        assert!(before.is_none(), "the name was free");
         assert_eq!(topic.log.chunks(), 0, "a topic begins with nothing in memory");
         self.aging += usize::from(topic.retention.age_ms > 0);
         self.count_cost(Cost::default(), topic.cost());
-        self.places[slot] = Some(Box::new(topic));
+        self.places.put(place, topic);
     }
 
     /// Removes a topic and returns whether it existed.
     pub fn remove(&mut self, id: TopicId) -> bool {
-        let slot = slot_of(id);
-        let place = self.places.get_mut(slot).filter(|place| place.as_ref().is_some_and(|topic| topic.id == id));
-        let Some(topic) = place.and_then(Option::take) else { return false };
-        self.free.push(u32::try_from(slot).expect("24 bits"));
+        let place = place_of(id);
+        if self.get(id).is_none() {
+            return false;
+        }
+        let Some(topic) = self.places.take(place) else { return false };
+        self.free.push(u32::try_from(place).expect("24 bits"));
         self.by_name.remove(&topic.name);
         self.count_cost(topic.cost(), Cost::default());
         if let Some(eviction) = &mut self.eviction {
@@ -258,9 +260,9 @@ impl Catalogue {
 
     /// Applies `change` to a topic and updates the memory accounting. Returns `None` when there is no such topic.
     pub fn update<R>(&mut self, id: TopicId, change: impl FnOnce(&mut Topic) -> R) -> Option<R> {
-        let topic = self.places.get_mut(slot_of(id))?.as_mut().filter(|topic| topic.id == id)?;
+        let topic = self.places.get_mut(place_of(id)).filter(|topic| topic.id == id)?;
         let (before, chunks, newest) = (topic.cost(), topic.log.chunks(), topic.log.newest());
-        self.recent = slot_of(id);
+        self.recent = place_of(id);
         let result = change(topic);
         let after = topic.cost();
         if let Some(eviction) = &mut self.eviction {
@@ -293,7 +295,7 @@ impl Catalogue {
     /// keeps its place, so a topic that exists during the whole scan is visited exactly once.
     pub fn scan(&self, from: usize, scan: usize) -> impl Iterator<Item = (usize, &Topic)> {
         let end = from.saturating_add(scan).min(self.places());
-        (from..end).filter_map(|slot| self.at(slot).map(|topic| (slot + 1, topic)))
+        (from..end).filter_map(|place| self.places.get(place).map(|topic| (place + 1, topic)))
     }
 
     /// Returns the number of places to scan: the largest number of topics that have existed at once.
@@ -328,7 +330,7 @@ impl Catalogue {
 
     /// Applies `change`, which leaves the logs as they are, to all topics and updates the memory accounting.
     fn update_all(&mut self, change: impl Fn(&mut Topic)) {
-        for topic in self.places.iter_mut().flatten() {
+        for topic in self.places.iter_mut() {
             let before = topic.cost();
             change(topic);
             self.cost = self.cost.minus(before).plus(topic.cost());
@@ -349,35 +351,31 @@ impl Catalogue {
     /// 1970.
     pub fn latest_us(&self) -> u64 {
         let newest = self.eras.newest();
-        let logs = self.places.iter().flatten().filter_map(|topic| topic.log.latest_us(newest));
+        let logs = self.places.iter().filter_map(|topic| topic.log.latest_us(newest));
         logs.max().unwrap_or(0).max(newest.since_us)
-    }
-
-    fn at(&self, slot: usize) -> Option<&Topic> {
-        self.places.get(slot)?.as_deref()
     }
 
     /// Asserts the invariants.
     pub fn check(&self) {
         assert_eq!(self.places.len() - self.free.len(), self.by_name.len());
-        assert!(self.free.iter().all(|slot| self.places[*slot as usize].is_none()));
+        assert!(self.free.iter().all(|place| self.places.get(*place as usize).is_none()));
+        assert_eq!(self.places.iter().count(), self.by_name.len());
         let mut cost = Cost::default();
-        for (slot, topic) in self.places.iter().enumerate().filter_map(|(slot, place)| Some((slot, place.as_deref()?)))
-        {
-            assert_eq!(slot_of(topic.id), slot);
-            assert_eq!(self.by_name.get(&topic.name).copied(), u32::try_from(slot).ok());
+        for topic in self.places.iter() {
+            assert_eq!(self.get(topic.id).map(|topic| topic.id), Some(topic.id));
+            assert_eq!(self.by_name.get(&topic.name).copied(), Some(topic.id.place()));
             topic.log.check();
             topic.producers.iter().for_each(|producers| producers.check());
             cost = cost.plus(topic.cost());
         }
         assert_eq!(self.cost, cost);
-        assert_eq!(self.aging, self.places.iter().flatten().filter(|topic| topic.retention.age_ms > 0).count());
+        assert_eq!(self.aging, self.places.iter().filter(|topic| topic.retention.age_ms > 0).count());
         self.eras.check();
         self.check_eviction();
     }
 }
 
-fn slot_of(id: TopicId) -> usize {
+fn place_of(id: TopicId) -> usize {
     id.place() as usize
 }
 

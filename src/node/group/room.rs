@@ -59,7 +59,7 @@ impl Group {
     }
 
     /// Returns how much of the node's memory limit topics take, in bytes.
-    pub(in crate::node) const fn memory_used(&self) -> u64 {
+    pub(in crate::node) fn memory_used(&self) -> u64 {
         self.catalogue.cost().total()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Catalogue, slot_of};
+use super::{Catalogue, place_of};
 use crate::topic::log::TopicLog;
 use crate::types::{Offset, TopicId};
 
@@ -34,7 +34,7 @@ impl Eviction {
 impl Catalogue {
     /// Allows eviction: from now on the journal has all records.
     pub fn allow_eviction(&mut self) {
-        assert!(self.places.iter().flatten().all(|topic| topic.log.chunks() == 0), "the oldest ones are known");
+        assert!(self.places.iter().all(|topic| topic.log.chunks() == 0), "the oldest ones are known");
         self.eviction = Some(Eviction::default());
     }
 
@@ -72,11 +72,11 @@ impl Catalogue {
         let Some(eviction) = &self.eviction else { return };
         let mut there: Vec<usize> = vec![0; self.places.len()];
         for (id, base) in &eviction.order {
-            there[slot_of(*id)] +=
+            there[place_of(*id)] +=
                 usize::from(self.get(*id).is_some_and(|topic| topic.log.chunks() > 0 && topic.log.held() <= *base));
         }
-        for (slot, chunks) in there.iter().enumerate() {
-            assert_eq!(*chunks, self.at(slot).map_or(0, |topic| topic.log.chunks()), "place {slot}");
+        for (place, chunks) in there.iter().enumerate() {
+            assert_eq!(*chunks, self.places.get(place).map_or(0, |topic| topic.log.chunks()), "place {place}");
         }
         assert_eq!(there.iter().sum::<usize>(), eviction.chunks);
     }

@@ -22,7 +22,8 @@
 
 use bytes::{Buf, BufMut};
 
-use super::{Catalogue, Topic, slot_of};
+use super::places::Places;
+use super::{Catalogue, Topic, place_of};
 use crate::limits::{LOSSES_MAX, TOPICS_MAX};
 use crate::record::{DecodeError, varint};
 use crate::topic::eras::{Era, Eras};
@@ -51,7 +52,7 @@ impl Catalogue {
             put_part(out, CLOCK, |out| self.eras.encode(out));
         }
         out.put_u8(END);
-        for topic in self.places.iter().flatten() {
+        for topic in self.places.iter() {
             out.put_u64(topic.id.number());
             out.put_u32(topic.epoch.0);
             out.put_u64(topic.created_us);
@@ -129,13 +130,14 @@ fn decode(bytes: &mut &[u8], version: u32) -> Result<Catalogue, DecodeError> {
         } else {
             decode_parts_of(&mut topic, catalogue.eras.newest(), bytes)?;
         }
-        let place = catalogue.places.get(slot_of(topic.id)).ok_or(DecodeError::Malformed)?;
-        if place.is_some() || catalogue.id_of(&topic.name).is_some() {
+        let place = place_of(topic.id);
+        let is_free = place < catalogue.places() && catalogue.places.get(place).is_none();
+        if !is_free || catalogue.id_of(&topic.name).is_some() {
             return Err(DecodeError::Malformed);
         }
         catalogue.put(topic);
     }
-    let mut is_empty = catalogue.free.iter().map(|place| catalogue.places[*place as usize].is_none());
+    let mut is_empty = catalogue.free.iter().map(|place| catalogue.places.get(*place as usize).is_none());
     if is_empty.all(|is_empty| is_empty) { Ok(catalogue) } else { Err(DecodeError::Malformed) }
 }
 
@@ -145,8 +147,7 @@ fn decode_places(bytes: &mut &[u8]) -> Option<Catalogue> {
     let most = TOPICS_MAX.min(bytes.len());
     let places = usize::try_from(varint::take(bytes)?).ok().filter(|places| *places <= most)?;
     let free = usize::try_from(varint::take(bytes)?).ok().filter(|free| *free <= places)?;
-    let mut catalogue = Catalogue::default();
-    catalogue.places.resize_with(places, || None);
+    let mut catalogue = Catalogue { places: Places::empty(places), ..Catalogue::default() };
     for _ in 0..free {
         let place = u32::try_from(varint::take(bytes)?).ok().filter(|place| (*place as usize) < places)?;
         catalogue.free.push(place);
@@ -330,7 +331,7 @@ mod tests {
         before.encode(&mut image);
         let mut after = Catalogue::decode(&image, PARTS_SINCE).unwrap();
         after.check();
-        for topic in before.places.iter().flatten() {
+        for topic in before.places.iter() {
             let again = after.get(topic.id).unwrap();
             assert_eq!((again.log.first(), again.log.next()), (topic.log.first(), topic.log.next()));
             assert_eq!((again.log.held(), again.log.bytes()), (topic.log.next(), topic.log.bytes()));
