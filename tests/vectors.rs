@@ -9,21 +9,25 @@
 mod vectors_support;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use dht_node::cube::{home, next_hop};
 use dht_node::limits;
 use dht_node::types::{Epoch, LinkSet, NodeId, Offset, ProducerId, RequestId, TopicId, TopicName};
+use dht_node::wire::field::Observer;
 use dht_node::wire::frame::{Corrupt, MAGIC, VERSION};
+use dht_node::wire::inspect::inspect;
 use dht_node::wire::response::{Detail, Durability, ErrorResponse, Tag};
 use dht_node::wire::{
-    Class, DecodeError, Flags, Frame, FrameError, HEADER_BYTES, Header, Kind, Opcode, Raw, Response, Status,
-    TrafficClass, field, hello, opcode, push, records, status,
+    Class, Flags, Frame, FrameError, HEADER_BYTES, Header, Kind, Opcode, Raw, Response, Status, TrafficClass, field,
+    hello, opcode, push, records, status,
 };
 
 use vectors_support::describe::{args_layout, describe, heading};
 use vectors_support::document::Document;
-use vectors_support::layout::{Field, number};
+use vectors_support::layout::number;
 use vectors_support::text::{Entry, bytes, hex, is_update, load};
 use vectors_support::{bad, frames, good, multicast, payloads, routing, text};
 
@@ -112,26 +116,52 @@ fn a_good_frame_is_read_as_it_was_meant_and_made_again_byte_by_byte() {
 fn every_field_of_a_table_is_where_the_code_reads_it_under_that_name() {
     let world = world();
     for (good, entry) in &world.good {
-        let frame = entry.bytes("hex");
-        let described = describe(&world.document, &frame);
-        let args_at = described.args[0].range.start;
-        let (args, payload) = frame[args_at..].split_at(described.payload_at - args_at);
-        let cut = |at: usize, of: &[u8], from: usize| of[..at - from].to_vec();
-        let ends_at = |field: &Field, found: Result<(), DecodeError>| {
-            let Err(DecodeError::Short { field: name }) = found else {
-                panic!("{} without {}: {found:?}", good.name, field.name);
-            };
-            let name = name.replace(' ', "_");
-            let is_same = field.name == name || field.name.starts_with(&(name.clone() + "_"));
-            assert!(is_same, "{}: the text has {}, the code has {name}", good.name, field.name);
-        };
-        for field in &described.args {
-            ends_at(field, good.decode_cut(&cut(field.range.start, args, args_at), payload));
-            ends_at(field, good.decode_cut(&cut(field.range.end - 1, args, args_at), payload));
-        }
-        for field in &described.payload {
-            ends_at(field, good.decode_cut(args, &cut(field.range.start, payload, described.payload_at)));
-        }
+        let bytes = Bytes::from(entry.bytes("hex"));
+        let described = describe(&world.document, &bytes);
+        let frame = sound(&bytes);
+        let args = frame.args().expect("a good frame");
+        let payload = bytes.slice(described.payload_at..);
+        let mut read = FieldsRead { frame: bytes.clone(), fields: vec![], tlvs: vec![] };
+        inspect(good.opcode, &frame.header, args, &payload, &mut read).expect("a good frame");
+        let of_tables = described.args.iter().chain(&described.payload);
+        let of_tables: Vec<_> = of_tables.map(|field| (field.name.as_str(), field.range.clone())).collect();
+        let is_in_tlv =
+            |range: &Range<usize>| read.tlvs.iter().any(|tlv| tlv.start <= range.start && range.end <= tlv.end);
+        read.fields.retain(|(_, range)| !is_in_tlv(range));
+        assert_eq!(read.fields, of_tables, "{}: the fields that the code reads, and those of the text", good.name);
+        let tlvs: Vec<_> = described.tlvs.iter().map(|tlv| tlv.range.clone()).collect();
+        assert_eq!(read.tlvs, tlvs, "{}", good.name);
+    }
+}
+
+/// The fields and TLVs that a decoder has read, as ranges of the frame.
+struct FieldsRead {
+    frame: Bytes,
+    fields: Vec<(&'static str, Range<usize>)>,
+    tlvs: Vec<Range<usize>>,
+}
+
+impl FieldsRead {
+    fn range(&self, bytes: &[u8]) -> Range<usize> {
+        let at = bytes.as_ptr().addr() - self.frame.as_ptr().addr();
+        at..at + bytes.len()
+    }
+}
+
+impl Observer for FieldsRead {
+    fn field(&mut self, name: &'static str, bytes: &[u8]) {
+        self.fields.push((name, self.range(bytes)));
+    }
+
+    fn text(&mut self, name: &'static str, bytes: &[u8], _: &[u8]) {
+        self.field(name, bytes);
+    }
+
+    fn tlv(&mut self, _: u8, head: &[u8], value: &[u8], _: bool) {
+        let start = self.range(head).start;
+        let whole = start..start + head.len() + value.len();
+        self.tlvs.retain(|inner| inner.end <= whole.start); // those within its value came before it
+        self.tlvs.push(whole);
     }
 }
 
@@ -147,7 +177,9 @@ fn a_bad_frame_gets_what_chapter_13_says() {
         assert!(rows.contains(&(entry.value("row"), does, status)), "{} is no row of the table", entry.name());
         if let Some(like) = entry.find("like") {
             let (good, _) = world.good.iter().find(|(good, _)| good.name == like).expect("a good vector");
-            assert!(good.decode_cut(sound(&bytes).args().expect("sound args"), &[]).is_ok(), "{}", entry.name());
+            let frame = sound(&bytes);
+            let args = frame.args().expect("sound args");
+            assert!(inspect(good.opcode, &frame.header, args, &Bytes::new(), &mut ()).is_ok(), "{}", entry.name());
         }
     }
     let by_time = ["M-25"];

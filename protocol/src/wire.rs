@@ -14,6 +14,7 @@
 //! | `request`, `response` | the args of every operation: encoding and decoding side by side |
 //! | `push` | DELIVER and EVENT, which a subscriber gets without a request |
 //! | `feed` | the messages between nodes about subscriptions |
+//! | `inspect` | frames of any kind, field by field |
 //! | `records` | the payload of PUBLISH, FETCH and DELIVER |
 //!
 //! Nothing here does I/O, and nothing here panics on input.
@@ -25,6 +26,7 @@ pub mod feed;
 pub mod field;
 pub mod frame;
 pub mod hello;
+pub mod inspect;
 pub mod opcode;
 pub mod push;
 pub mod records;

@@ -2,11 +2,8 @@
 
 use bytes::Bytes;
 use dht_node::types::{Dimension, RequestId};
-use dht_node::wire::feed::{self, FeedItem};
 use dht_node::wire::response::{ErrorResponse, Payload};
-use dht_node::wire::{
-    DecodeError, Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Raw, Request, Response, Route,
-};
+use dht_node::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Raw, Request, Response, Route};
 
 /// A frame, what it is for, and what it is made from.
 #[derive(Clone, Debug)]
@@ -111,25 +108,6 @@ impl Good {
         match &self.content {
             Content::Response(Response::Error(error)) | Content::Push(Push::Ended(error)) => Some(error),
             _ => None,
-        }
-    }
-
-    /// What the code says to args that end here.
-    pub(crate) fn decode_cut(&self, args: &[u8], payload: &[u8]) -> Result<(), DecodeError> {
-        match &self.content {
-            Content::Hello { .. } => Hello::decode(args).map(|_| ()),
-            Content::Goaway(_) => Goaway::decode(self.status(), args).map(|_| ()),
-            Content::Request(..) => match Request::decode(self.opcode, args)? {
-                Request::Feed { count, .. } => FeedItem::decode_all(payload, count).map(|_| ()),
-                Request::Heads(heads) => feed::Head::decode_all(payload, heads.count).map(|_| ()),
-                _ => Ok(()),
-            },
-            Content::Response(_) => {
-                Response::decode(self.opcode, self.status(), args, &Bytes::copy_from_slice(payload)).map(|_| ())
-            }
-            Content::Push(_) => {
-                Push::decode(self.opcode, self.status(), args, &Bytes::copy_from_slice(payload)).map(|_| ())
-            }
         }
     }
 }

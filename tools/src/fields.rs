@@ -1,21 +1,17 @@
 //! Decodes a frame field by field, and reports what is wrong with it.
 //!
-//! The walk follows the tables of [`layout`] as far as the bytes allow. Whether a frame is valid is then decided by the
-//! library itself, so that the two cannot disagree.
+//! Args and payload are decoded by the library that clients use, which reports each field that it reads; only header
+//! and route section are described here again, so that they can be shown even if they are malformed.
 
 use dht_client::Dimension;
 use dht_protocol::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
-use dht_protocol::wire::feed::{FeedItem, Head};
 use dht_protocol::wire::frame::{MAGIC, VERSION, at};
-use dht_protocol::wire::push::{EVENTS, is_known_event};
+use dht_protocol::wire::inspect::inspect;
+use dht_protocol::wire::push::EVENTS;
 use dht_protocol::wire::records;
 use dht_protocol::wire::route::ROUTE_BYTES_MIN;
-use dht_protocol::wire::{
-    DecodeError, Flags, Frame, Goaway, HEADER_BYTES, Header, Hello, Opcode, Origin, Push, Raw, Request, Response,
-    Status,
-};
+use dht_protocol::wire::{Flags, Frame, HEADER_BYTES, Header, Opcode, Origin, Raw, Status};
 
-use crate::layout;
 use crate::walk::{self, Walk};
 
 /// One field.
@@ -48,7 +44,7 @@ pub(crate) struct Explained {
 pub(crate) fn explain(input: &[u8], dimension: Dimension) -> Explained {
     let mut walk = Walk::new(input, dimension);
     let title = header(input, &mut walk);
-    let done = |walk: Walk<'_>, title, fault, length| Explained { title, fields: walk.fields, fault, length };
+    let done = |walk: Walk, title, fault, length| Explained { title, fields: walk.fields, fault, length };
     let header = match Header::parse(input, FRAME_MAX + LINK_FRAME_EXTRA) {
         Err(error) => return done(walk, title, Some(error.to_string()), None),
         Ok(None) => {
@@ -63,83 +59,52 @@ pub(crate) fn explain(input: &[u8], dimension: Dimension) -> Explained {
         return done(walk, title, Some(fault), None);
     }
     walk.end = length;
-    let frame = match Frame::parse(header, Raw::Borrowed(&input[..length]), dimension) {
+    let frame = match Frame::parse(header, Raw::Shared(walk.input().slice(..length)), dimension) {
         Ok(frame) => frame,
         Err(error) => return done(walk, title, Some(error.to_string()), Some(length)),
     };
     let body = length - frame.body().len();
     route(&mut walk, body);
     let args_end = length - frame.payload().len();
-    let opcode = Opcode::from_number(header.opcode);
-    let is_response = header.flags.has(Flags::RESPONSE);
-    if let Some(opcode) = opcode {
-        walk.end = args_end;
-        let is_whole = walk.parts(layout::args(opcode, is_response, header.status)).is_some();
-        if is_whole {
-            walk.tlvs(header.status >= 0x40 && opcode != Opcode::Hello);
-        }
-    }
-    walk.rest(args_end, "args");
     walk.end = length;
-    walk.payload(opcode, is_response);
+    let fault = body_fields(&frame, args_end, &mut walk).err();
     walk.rest(length, "payload");
-    let fault = check(&frame, opcode).err();
     done(walk, title, fault, Some(length))
 }
 
-/// Returns what the library finds wrong with args and payload.
-fn check(frame: &Frame<'_>, opcode: Option<Opcode>) -> Result<(), String> {
-    let args = frame.args().map_err(|_| "args do not match args_crc".to_owned())?;
-    let payload = frame.keep_payload().map_err(|_| "the payload does not match payload_crc".to_owned())?;
+/// Adds the fields of args and payload, as far as the decoders of the protocol understand them.
+///
+/// # Errors
+/// Returns what is wrong with them.
+fn body_fields(frame: &Frame<'_>, args_end: usize, walk: &mut Walk) -> Result<(), String> {
     let header = &frame.header;
-    let opcode = opcode.ok_or_else(|| format!("unknown opcode {:#04x}", header.opcode))?;
+    let (args, payload) = (walk.input().slice(walk.at..args_end), walk.input().slice(args_end..walk.end));
+    let opcode = Opcode::from_number(header.opcode);
+    let decoded = match opcode {
+        Some(opcode) => inspect(opcode, header, &args, &payload, walk).map_err(|error| error.to_string()),
+        None => Err(format!("unknown opcode {:#04x}", header.opcode)),
+    };
+    walk.settle(args_end);
+    if matches!(decoded, Ok(Some(_))) {
+        walk.records();
+    } else if opcode == Some(Opcode::Stats) && decoded.is_ok() {
+        walk.lines();
+    }
+    frame.args().map_err(|_| "args do not match args_crc".to_owned())?;
+    frame.keep_payload().map_err(|_| "the payload does not match payload_crc".to_owned())?;
     if header.flags.any(Flags::CRITICAL) {
         return Err(format!("a critical flag is set: {:#04x}", header.flags.0));
     }
-    let text = |error: DecodeError| error.to_string();
-    if opcode == Opcode::Hello {
-        return Hello::decode(args).map(|_| ()).map_err(text);
-    }
-    if opcode == Opcode::Goaway {
-        return Goaway::decode(header.status, args).map(|_| ()).map_err(text);
-    }
-    if header.flags.has(Flags::RESPONSE) {
-        return Response::decode(opcode, header.status, args, &payload).map(|_| ()).map_err(text);
-    }
-    if !payload.is_empty() && !Request::has_payload(opcode) && opcode != Opcode::Deliver {
-        return Err("this operation takes no payload".to_owned());
-    }
-    if !opcode.is_push() {
-        return check_request(opcode, args, &payload);
-    }
-    if opcode == Opcode::Event && !is_known_event(header.status) {
-        return Ok(());
-    }
-    match Push::decode(opcode, header.status, args, &payload).map_err(text)? {
-        Push::Deliver(delivered) => records_fault(&payload, delivered.count),
-        Push::Gap { .. } | Push::Waiting { .. } | Push::Flowing { .. } | Push::Ended(_) => Ok(()),
-    }
-}
-
-fn check_request(opcode: Opcode, args: &[u8], payload: &[u8]) -> Result<(), String> {
-    let request = Request::decode(opcode, args).map_err(|error| error.to_string())?;
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only these have a payload")]
-    match request {
-        Request::Publish(publish) => records_fault(payload, publish.count),
-        Request::Feed { count, .. } => {
-            FeedItem::decode_all(payload, count).map(|_| ()).map_err(|error| error.to_string())
+    match decoded? {
+        Some(count) if count > 0 || !payload.is_empty() => {
+            records::check(&payload, count).map_err(|error| error.to_string())
         }
-        Request::Heads(heads) => Head::decode_all(payload, heads.count).map(|_| ()).map_err(|error| error.to_string()),
-        _ => Ok(()),
+        Some(_) | None => Ok(()),
     }
-}
-
-fn records_fault(payload: &[u8], count: u32) -> Result<(), String> {
-    records::check(payload, count).map_err(|error| error.to_string())
 }
 
 /// Adds the header's fields, valid or not, and returns the title.
-fn header(input: &[u8], walk: &mut Walk<'_>) -> String {
+fn header(input: &[u8], walk: &mut Walk) -> String {
     let byte = |at: usize| input.get(at).copied().unwrap_or_default();
     let (opcode, flags, status) = (byte(at::OPCODE), Flags(byte(at::FLAGS)), byte(at::STATUS));
     let is_notice = opcode == Opcode::Goaway.number();
@@ -195,7 +160,7 @@ fn sum(found: u64, bytes: Option<&[u8]>) -> String {
 }
 
 /// Adds the fields of the route section, up to `end`.
-fn route(walk: &mut Walk<'_>, end: usize) {
+fn route(walk: &mut Walk, end: usize) {
     if end - walk.at < ROUTE_BYTES_MIN {
         return;
     }

@@ -11,7 +11,7 @@
 //! | `places`, `ends` | `--from`, `--to`, `--last` |
 //! | `live` | subscriptions in `nc` |
 //! | `cube`, `input`, `confirm`, `words` | the drawing, standard input, confirmation, quoting |
-//! | `fields`, `walk`, `layout` | decoding frames field by field |
+//! | `fields`, `walk` | decoding frames field by field |
 //!
 //! What all commands share is in `dht-console`; the command `bench` is in `dht-bench`.
 
@@ -28,7 +28,6 @@ mod format;
 mod forms;
 mod input;
 mod json_record;
-mod layout;
 mod live;
 mod nc;
 mod nodes;

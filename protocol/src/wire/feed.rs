@@ -2,7 +2,7 @@
 //!
 //! The payload of both is a list of items, so that one frame covers many topics.
 
-use super::field::{DecodeError, Reader, Writer};
+use super::field::{DecodeError, Observer, Reader, Writer};
 use crate::limits::{FEED_ITEMS_MAX, HEADS_ITEMS_MAX};
 use crate::types::{Epoch, Offset, TopicId, TopicName};
 
@@ -85,7 +85,7 @@ impl<'a> FeedItem<'a> {
         out.u64(self.slowest.map_or(u64::MAX, |offset| offset.0)).str8(self.name.map_or("", TopicName::as_str));
     }
 
-    fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Reader<'a, impl Observer>) -> Result<Self, DecodeError> {
         let topic = topic_id(input)?;
         let epoch = Epoch(input.u32("epoch")?);
         let push = input.bool("push")?;
@@ -107,6 +107,10 @@ impl<'a> FeedItem<'a> {
     /// Returns a [`DecodeError`], which names the field. More than [`FEED_ITEMS_MAX`] items are refused, because the
     /// response has a longer item for each of them and must itself fit a frame.
     pub fn decode_all(payload: &'a [u8], count: u16) -> Result<Vec<Self>, DecodeError> {
+        Self::read_all(Reader::new(payload), count)
+    }
+
+    pub(super) fn read_all(payload: Reader<'a, impl Observer>, count: u16) -> Result<Vec<Self>, DecodeError> {
         items(payload, (count, FEED_ITEMS_MAX), Self::decode)
     }
 }
@@ -118,7 +122,7 @@ impl Fed {
         out.u64(self.successor.map_or(0, TopicId::number));
     }
 
-    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         Ok(Self {
             topic: topic_id(input)?,
             status: input.u8("status")?,
@@ -135,9 +139,9 @@ impl FedList {
         args.u64(self.instance).u64(self.counter).u16(count);
     }
 
-    pub(super) fn decode(args: &mut Reader<'_>, payload: &[u8]) -> Result<Self, DecodeError> {
+    pub(super) fn decode(args: &mut Reader<'_, impl Observer>, payload: &[u8]) -> Result<Self, DecodeError> {
         let (instance, counter, count) = (args.u64("instance")?, args.u64("counter")?, args.u16("count")?);
-        Ok(Self { instance, counter, items: items(payload, (count, FEED_ITEMS_MAX), Fed::decode)? })
+        Ok(Self { instance, counter, items: items(args.nested(payload), (count, FEED_ITEMS_MAX), Fed::decode)? })
     }
 }
 
@@ -146,7 +150,7 @@ impl Heads {
         args.u64(self.instance).u64(self.counter).u32(self.feeds).u64(self.digest).u16(self.count)
     }
 
-    pub(super) fn decode(args: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         Ok(Self {
             instance: args.u64("instance")?,
             counter: args.u64("counter")?,
@@ -163,7 +167,7 @@ impl Head {
         out.u64(self.topic.number()).u32(self.epoch.0).u64(self.next.0);
     }
 
-    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         Ok(Self { topic: topic_id(input)?, epoch: Epoch(input.u32("epoch")?), next: Offset(input.u64("next_offset")?) })
     }
 
@@ -172,24 +176,27 @@ impl Head {
     /// # Errors
     /// Returns a [`DecodeError`], which names the field, also if there are more than [`HEADS_ITEMS_MAX`] items.
     pub fn decode_all(payload: &[u8], count: u16) -> Result<Vec<Self>, DecodeError> {
+        Self::read_all(Reader::new(payload), count)
+    }
+
+    pub(super) fn read_all(payload: Reader<'_, impl Observer>, count: u16) -> Result<Vec<Self>, DecodeError> {
         items(payload, (count, HEADS_ITEMS_MAX), Self::decode)
     }
 }
 
-fn topic_id(input: &mut Reader<'_>) -> Result<TopicId, DecodeError> {
+fn topic_id(input: &mut Reader<'_, impl Observer>) -> Result<TopicId, DecodeError> {
     TopicId::new(input.u64("topic_id")?).ok_or(DecodeError::Value { field: "topic_id" })
 }
 
 /// Decodes a payload of exactly `count` items, of which a frame may have at most `max`.
-fn items<'a, T>(
-    payload: &'a [u8],
+fn items<'a, T, O: Observer>(
+    mut payload: Reader<'a, O>,
     (count, max): (u16, usize),
-    mut decode: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
+    mut decode: impl FnMut(&mut Reader<'a, O>) -> Result<T, DecodeError>,
 ) -> Result<Vec<T>, DecodeError> {
     if usize::from(count) > max {
         return Err(DecodeError::Value { field: "count" });
     }
-    let mut rest = Reader::new(payload);
-    let items = (0..count).map(|_| decode(&mut rest)).collect::<Result<_, _>>()?;
-    if rest.is_at_end() { Ok(items) } else { Err(DecodeError::Payload) }
+    let items = (0..count).map(|_| decode(&mut payload)).collect::<Result<_, _>>()?;
+    if payload.is_at_end() { Ok(items) } else { Err(DecodeError::Payload) }
 }

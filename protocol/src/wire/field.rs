@@ -95,16 +95,65 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Is told what a [`Reader`] reads: the one description of a layout, its decoder, thereby serves programs that show the
+/// fields of a frame. `()` ignores it, at no cost.
+pub trait Observer {
+    /// Called for each field that is a number, whether its value is valid or not. `name` is its name in protocol.md;
+    /// `bytes` is the part of the input that holds it.
+    fn field(&mut self, name: &'static str, bytes: &[u8]);
+
+    /// Called for each text, whether it is valid or not; `bytes` holds its length and the text.
+    fn text(&mut self, name: &'static str, bytes: &[u8], text: &[u8]);
+
+    /// Called for each TLV, after the fields of its value. `head` holds its tag and its length.
+    fn tlv(&mut self, tag: u8, head: &[u8], value: &[u8], is_known: bool);
+}
+
+impl Observer for () {
+    fn field(&mut self, _: &'static str, _: &[u8]) {}
+
+    fn text(&mut self, _: &'static str, _: &[u8], _: &[u8]) {}
+
+    fn tlv(&mut self, _: u8, _: &[u8], _: &[u8], _: bool) {}
+}
+
+impl<O: Observer> Observer for &mut O {
+    fn field(&mut self, name: &'static str, bytes: &[u8]) {
+        (**self).field(name, bytes);
+    }
+
+    fn text(&mut self, name: &'static str, bytes: &[u8], text: &[u8]) {
+        (**self).text(name, bytes, text);
+    }
+
+    fn tlv(&mut self, tag: u8, head: &[u8], value: &[u8], is_known: bool) {
+        (**self).tlv(tag, head, value, is_known);
+    }
+}
+
 /// Decodes fields from the front of args.
 #[derive(Clone, Debug)]
-pub struct Reader<'a> {
+pub struct Reader<'a, O = ()> {
     rest: &'a [u8],
+    observer: O,
 }
 
 impl<'a> Reader<'a> {
     /// Creates a reader that starts at the beginning of `args`.
     pub const fn new(args: &'a [u8]) -> Self {
-        Self { rest: args }
+        Self { rest: args, observer: () }
+    }
+}
+
+impl<'a, O: Observer> Reader<'a, O> {
+    /// Creates a reader whose fields are reported to `observer`.
+    pub const fn observed(args: &'a [u8], observer: O) -> Self {
+        Self { rest: args, observer }
+    }
+
+    /// Creates a reader of other bytes with the same observer: of a payload, or of the value of a TLV.
+    pub const fn nested<'b>(&mut self, bytes: &'b [u8]) -> Reader<'b, &mut O> {
+        Reader { rest: bytes, observer: &mut self.observer }
     }
 
     /// Returns true if all bytes have been read.
@@ -122,9 +171,16 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Returns [`DecodeError::Short`].
     pub fn bytes(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
-        let Some((taken, rest)) = self.rest.split_at_checked(count) else { return Err(DecodeError::Short { field }) };
-        self.rest = rest;
+        let taken = self.take(count, field)?;
+        self.observer.field(field, taken);
         Ok(taken)
+    }
+
+    /// Reads all bytes that are left.
+    pub fn rest(&mut self, field: &'static str) -> &'a [u8] {
+        let rest = std::mem::take(&mut self.rest);
+        self.observer.field(field, rest);
+        rest
     }
 
     /// Reads one byte.
@@ -176,8 +232,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Returns [`DecodeError::Short`], or [`DecodeError::Text`] if it is not UTF-8.
     pub fn str8(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
-        let length = self.u8(field)?;
-        self.text(usize::from(length), field)
+        let whole = self.rest;
+        let length = self.take(1, field)?[0];
+        self.text(whole, usize::from(length), field)
     }
 
     /// Reads text after two bytes with its length.
@@ -185,8 +242,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Returns [`DecodeError::Short`], or [`DecodeError::Text`] if it is not UTF-8.
     pub fn str16(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
-        let length = self.u16(field)?;
-        self.text(usize::from(length), field)
+        let whole = self.rest;
+        let length = BigEndian::read_u16(self.take(2, field)?);
+        self.text(whole, usize::from(length), field)
     }
 
     /// Reads a topic name, encoded as by [`Writer::str8`].
@@ -197,23 +255,30 @@ impl<'a> Reader<'a> {
         TopicName::new(self.str8("topic")?).map_err(DecodeError::Name)
     }
 
-    /// Reads the TLVs up to the end of args. Each is passed to `known`, which returns whether it knows the tag.
+    /// Reads the TLVs up to the end of args. The tag and a reader of the value are passed to `known`, which returns
+    /// whether it knows the tag.
     ///
     /// # Errors
     /// Returns an error for a TLV that overruns args, a duplicate tag, an unknown critical tag, or a value that `known`
     /// rejects.
-    pub fn tlvs(mut self, mut known: impl FnMut(u8, &'a [u8]) -> Result<bool, DecodeError>) -> Result<(), DecodeError> {
+    pub fn tlvs(
+        mut self,
+        mut known: impl FnMut(u8, Reader<'a, &mut O>) -> Result<bool, DecodeError>,
+    ) -> Result<(), DecodeError> {
         let mut seen = [0u64; 4];
         while !self.is_at_end() {
-            let tag = self.u8("TLV")?;
-            let length = self.u16("TLV")?;
-            let value = self.bytes(usize::from(length), "TLV")?;
+            let head = self.take(3, "TLV")?;
+            let tag = head[0];
+            let length = usize::from(BigEndian::read_u16(&head[1..]));
+            let value = self.take(length, "TLV")?;
             let (word, bit) = (usize::from(tag / 64), 1u64 << (tag % 64));
             if seen[word] & bit != 0 {
                 return Err(DecodeError::TagTwice { tag });
             }
             seen[word] |= bit;
-            if !known(tag, value)? && tag & TAG_CRITICAL != 0 {
+            let is_known = known(tag, self.nested(value))?;
+            self.observer.tlv(tag, head, value, is_known);
+            if !is_known && tag & TAG_CRITICAL != 0 {
                 return Err(DecodeError::TagCritical { tag });
             }
         }
@@ -229,9 +294,23 @@ impl<'a> Reader<'a> {
         self.tlvs(|_, _| Ok(false))
     }
 
-    fn text(&mut self, length: usize, field: &'static str) -> Result<&'a str, DecodeError> {
-        std::str::from_utf8(self.bytes(length, field)?).map_err(|_| DecodeError::Text { field })
+    /// Reads text whose length has been read; `whole` begins with the length.
+    fn text(&mut self, whole: &'a [u8], length: usize, field: &'static str) -> Result<&'a str, DecodeError> {
+        let text = self.take(length, field)?;
+        self.observer.text(field, read_of(whole, self.rest), text);
+        std::str::from_utf8(text).map_err(|_| DecodeError::Text { field })
     }
+
+    fn take(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
+        let Some((taken, rest)) = self.rest.split_at_checked(count) else { return Err(DecodeError::Short { field }) };
+        self.rest = rest;
+        Ok(taken)
+    }
+}
+
+/// Returns what has been read of `whole` when `rest` is left.
+fn read_of<'a>(whole: &'a [u8], rest: &[u8]) -> &'a [u8] {
+    &whole[..whole.len().saturating_sub(rest.len())]
 }
 
 /// Why args cannot be decoded. The frame's boundaries are intact, so the connection can continue.

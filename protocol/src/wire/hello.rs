@@ -1,6 +1,6 @@
 //! HELLO, the first frame in each direction, and GOAWAY, the last.
 
-use super::field::{DecodeError, Reader, TAGS_GREASE, Writer};
+use super::field::{DecodeError, Observer, Reader, TAGS_GREASE, Writer};
 use super::frame::VERSION;
 use super::status::Status;
 use crate::limits::{FRAME_MAX, LABEL_MAX};
@@ -112,7 +112,10 @@ impl Hello {
     /// # Errors
     /// Returns a [`DecodeError`], which names the field.
     pub fn decode(args: &[u8]) -> Result<Self, DecodeError> {
-        let mut args = Reader::new(args);
+        Self::read(Reader::new(args))
+    }
+
+    pub(super) fn read(mut args: Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         let version_min = args.u8("version_min")?;
         let version_max = args.u8("version_max")?;
         let role = match args.u8("role")? {
@@ -152,8 +155,8 @@ impl Hello {
 }
 
 /// Decodes the value of a TLV that is a u32.
-pub(super) fn count(value: &[u8], field: &'static str) -> Result<u32, DecodeError> {
-    value.try_into().map(u32::from_be_bytes).map_err(|_| DecodeError::Value { field })
+pub(super) fn count(mut value: Reader<'_, impl Observer>, field: &'static str) -> Result<u32, DecodeError> {
+    value.rest(field).try_into().map(u32::from_be_bytes).map_err(|_| DecodeError::Value { field })
 }
 
 /// The args of GOAWAY: the connection is closed; why, and which requests were not executed.
@@ -181,7 +184,10 @@ impl Goaway {
     /// # Errors
     /// Returns a [`DecodeError`], which names the field.
     pub fn decode(status: u8, args: &[u8]) -> Result<Self, DecodeError> {
-        let mut args = Reader::new(args);
+        Self::read(status, Reader::new(args))
+    }
+
+    pub(super) fn read(status: u8, mut args: Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         let goaway = Self {
             status: Status::from_number(status).unwrap_or(Status::ProtocolError),
             last_request_id: args.u64("last_request_id")?,
@@ -192,7 +198,7 @@ impl Goaway {
     }
 }
 
-fn label(args: &mut Reader<'_>, field: &'static str) -> Result<String, DecodeError> {
+fn label(args: &mut Reader<'_, impl Observer>, field: &'static str) -> Result<String, DecodeError> {
     let text = args.str8(field)?;
     if text.len() > LABEL_MAX || text.chars().any(char::is_control) {
         return Err(DecodeError::Value { field });

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::field::{DecodeError, Reader};
+use super::field::{DecodeError, Observer, Reader};
 use super::frame::{Flags, Head};
 use super::opcode::Opcode;
 use super::response::{ErrorResponse, Fetched, Payload};
@@ -145,10 +145,18 @@ impl Push {
     /// # Errors
     /// Returns [`DecodeError`], which names the malformed field.
     pub fn decode(opcode: Opcode, status: u8, args: &[u8], payload: &Bytes) -> Result<Self, DecodeError> {
+        Self::read(opcode, status, Reader::new(args), payload)
+    }
+
+    pub(super) fn read(
+        opcode: Opcode,
+        status: u8,
+        mut args: Reader<'_, impl Observer>,
+        payload: &Bytes,
+    ) -> Result<Self, DecodeError> {
         if opcode == Opcode::Event && status >= ENDS_FROM {
             return Ok(Self::Ended(Box::new(ErrorResponse::decode(status, args)?)));
         }
-        let mut args = Reader::new(args);
         let push = match (opcode, status) {
             (Opcode::Deliver, _) => {
                 let records = Fetched::decode(&mut args, payload)?;
@@ -168,7 +176,7 @@ impl Push {
 }
 
 /// Reads the reason of a WAITING event, which must be a status of an error.
-fn reason(args: &mut Reader<'_>) -> Result<u8, DecodeError> {
+fn reason(args: &mut Reader<'_, impl Observer>) -> Result<u8, DecodeError> {
     let reason = args.u8("reason")?;
     if reason < ENDS_FROM { Err(DecodeError::Value { field: "reason" }) } else { Ok(reason) }
 }

@@ -4,7 +4,7 @@
 //! node, [`ANY_NODE`] stands for the connected node.
 
 use super::feed::Heads;
-use super::field::{DecodeError, Reader, TAG_CRITICAL, Writer};
+use super::field::{DecodeError, Observer, Reader, TAG_CRITICAL, Writer};
 use super::hello::NO_NODE;
 use super::opcode::Opcode;
 use crate::types::{Epoch, Offset, ProducerId, RequestId, TopicId, TopicName};
@@ -268,7 +268,10 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Returns a [`DecodeError`], which names the field.
     pub fn decode(opcode: Opcode, args: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut args = Reader::new(args);
+        Self::read(opcode, Reader::new(args))
+    }
+
+    pub(super) fn read(opcode: Opcode, mut args: Reader<'a, impl Observer>) -> Result<Self, DecodeError> {
         let request = match opcode {
             Opcode::Hello | Opcode::Goaway | Opcode::Deliver | Opcode::Event => {
                 return Err(DecodeError::Value { field: "opcode" });
@@ -325,7 +328,7 @@ impl<'a> Topic<'a> {
         args.u64(self.id.map_or(0, TopicId::number)).str8(self.name.as_str())
     }
 
-    fn decode(args: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    fn decode(args: &mut Reader<'a, impl Observer>) -> Result<Self, DecodeError> {
         let id = TopicId::new(args.u64("topic_id")?);
         Ok(Self { id, name: args.topic()? })
     }
@@ -344,18 +347,17 @@ fn encode_change<'w, 'b>(change: &SettingsChange, args: &'w mut Writer<'b>) -> &
     args.tlv(SETTINGS, &settings)
 }
 
-fn decode_change(args: Reader<'_>) -> Result<SettingsChange, DecodeError> {
+fn decode_change(args: Reader<'_, impl Observer>) -> Result<SettingsChange, DecodeError> {
     let mut found = None;
     args.tlvs(|tag, value| {
         if tag != SETTINGS {
             return Ok(false);
         }
         let change = found.insert(SettingsChange::default());
-        Reader::new(value).tlvs(|number, value| {
+        value.tlvs(|number, mut value| {
             if !SettingsChange::NUMBERS.contains(&number) {
                 return Err(DecodeError::Setting { number });
             }
-            let mut value = Reader::new(value);
             let bound = value.u64("setting")?;
             change.set(number, bound).ok_or(DecodeError::Setting { number })?;
             if value.is_at_end() { Ok(true) } else { Err(DecodeError::Value { field: "setting" }) }
@@ -371,7 +373,7 @@ pub(super) fn encode_retention<'w, 'b>(retention: &Retention, args: &'w mut Writ
 }
 
 /// Decodes the three retention bounds.
-pub(super) fn decode_retention(args: &mut Reader<'_>) -> Result<Retention, DecodeError> {
+pub(super) fn decode_retention(args: &mut Reader<'_, impl Observer>) -> Result<Retention, DecodeError> {
     Ok(Retention {
         records: args.u64("retention_records")?,
         bytes: args.u64("retention_bytes")?,
@@ -389,7 +391,7 @@ impl<'a> Publish<'a> {
         self.topic.encode(args)
     }
 
-    fn decode(args: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    fn decode(args: &mut Reader<'a, impl Observer>) -> Result<Self, DecodeError> {
         let producer = ProducerId::new(args.u64("producer_id")?);
         let epoch = args.u32("producer_epoch")?;
         let sequence = args.u64("sequence")?;
@@ -410,7 +412,7 @@ impl<'a> Fetch<'a> {
         self.topic.encode(args)
     }
 
-    fn decode(args: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    fn decode(args: &mut Reader<'a, impl Observer>) -> Result<Self, DecodeError> {
         Ok(Self {
             start: Start::decode(args)?,
             epoch: epoch(args)?,
@@ -428,7 +430,7 @@ impl<'a> Subscribe<'a> {
         self.topic.encode(args)
     }
 
-    fn decode(args: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    fn decode(args: &mut Reader<'a, impl Observer>) -> Result<Self, DecodeError> {
         Ok(Self {
             start: Start::decode(args)?,
             epoch: epoch(args)?,
@@ -449,7 +451,7 @@ impl Start {
         args.u8(start).u64(value)
     }
 
-    fn decode(args: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         match (args.u8("start")?, args.u64("value")?) {
             (0, offset) => Ok(Self::Offset(Offset(offset))),
             (1, 0) => Ok(Self::Earliest),
@@ -465,12 +467,12 @@ fn epoch_number(epoch: Option<Epoch>) -> u32 {
     epoch.map_or(0, |epoch| epoch.0)
 }
 
-fn epoch(args: &mut Reader<'_>) -> Result<Option<Epoch>, DecodeError> {
+fn epoch(args: &mut Reader<'_, impl Observer>) -> Result<Option<Epoch>, DecodeError> {
     let epoch = args.u32("epoch")?;
     Ok((epoch != 0).then_some(Epoch(epoch)))
 }
 
-fn trace<'a>(args: &mut Reader<'a>) -> Result<Request<'a>, DecodeError> {
+fn trace<'a>(args: &mut Reader<'a, impl Observer>) -> Result<Request<'a>, DecodeError> {
     let (ttl, node, name) = (args.u16("ttl")?, args.u16("node")?, args.str8("topic")?);
     let target = if name.is_empty() {
         TraceTarget::Node(node)

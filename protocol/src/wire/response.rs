@@ -13,7 +13,7 @@ pub use node::{LinkState, LinkView, NodeAddress, NodePage, Probe, View};
 pub use topic::{Description, Durability, Listed, Page, TopicState};
 
 use super::feed::{Fed, FedList};
-use super::field::{DecodeError, Reader, Writer};
+use super::field::{DecodeError, Observer, Reader, Writer};
 use super::frame::{Flags, Head};
 use super::hello::{TAG_TOPICS, count};
 use super::opcode::Opcode;
@@ -234,10 +234,18 @@ impl Response {
     /// # Errors
     /// Returns a [`DecodeError`], which names the field.
     pub fn decode(opcode: Opcode, status: u8, args: &[u8], payload: &Bytes) -> Result<Self, DecodeError> {
+        Self::read(opcode, status, Reader::new(args), payload)
+    }
+
+    pub(super) fn read(
+        opcode: Opcode,
+        status: u8,
+        mut args: Reader<'_, impl Observer>,
+        payload: &Bytes,
+    ) -> Result<Self, DecodeError> {
         if status >= 0x40 {
             return Ok(Self::Error(Box::new(ErrorResponse::decode(status, args)?)));
         }
-        let mut args = Reader::new(args);
         let response = match opcode {
             Opcode::Hello | Opcode::Goaway | Opcode::Credit | Opcode::Deliver | Opcode::Event => {
                 return Err(DecodeError::Value { field: "opcode" });
@@ -277,13 +285,13 @@ impl Response {
     }
 }
 
-fn decode_ping(mut args: Reader<'_>) -> Result<Response, DecodeError> {
+fn decode_ping(mut args: Reader<'_, impl Observer>) -> Result<Response, DecodeError> {
     let (node, token) = (args.u16("node")?, args.u64("token")?);
     let (mut wall_us, mut topics) = (None, None);
-    args.tlvs(|tag, value| {
+    args.tlvs(|tag, mut value| {
         match tag {
             TAG_WALL => {
-                let wall = value.try_into().map(u64::from_be_bytes);
+                let wall = value.rest("wall_us").try_into().map(u64::from_be_bytes);
                 wall_us = Some(wall.map_err(|_| DecodeError::Value { field: "wall_us" })?);
             }
             TAG_TOPICS => topics = Some(count(value, "topics")?),
@@ -301,16 +309,16 @@ fn encode_links(links: &[(u16, u16)], args: &mut Writer<'_>) {
     }
 }
 
-fn decode_links(args: &mut Reader<'_>) -> Result<Vec<(u16, u16)>, DecodeError> {
+fn decode_links(args: &mut Reader<'_, impl Observer>) -> Result<Vec<(u16, u16)>, DecodeError> {
     let count = args.u16("links")?;
-    (0..count).map(|_| Ok((args.u16("link")?, args.u16("link")?))).collect()
+    (0..count).map(|_| Ok((args.u16("link_a")?, args.u16("link_b")?))).collect()
 }
 
-fn topic_id(args: &mut Reader<'_>) -> Result<TopicId, DecodeError> {
+fn topic_id(args: &mut Reader<'_, impl Observer>) -> Result<TopicId, DecodeError> {
     TopicId::new(args.u64("topic_id")?).ok_or(DecodeError::Value { field: "topic_id" })
 }
 
-fn durability(args: &mut Reader<'_>) -> Result<Durability, DecodeError> {
+fn durability(args: &mut Reader<'_, impl Observer>) -> Result<Durability, DecodeError> {
     match args.u8("durability")? {
         0 => Ok(Durability::Memory),
         1 => Ok(Durability::Interval),

@@ -3,7 +3,7 @@
 use super::{Response, decode_links, encode_links, topic_id};
 use crate::types::{Epoch, Offset, TopicId};
 use crate::wire::Status;
-use crate::wire::field::{DecodeError, Reader, Writer};
+use crate::wire::field::{DecodeError, Observer, Reader, Writer};
 
 /// Why a request was not executed, or why its outcome is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,8 +194,7 @@ impl ErrorResponse {
         self.details.iter().for_each(|detail| detail.encode(args));
     }
 
-    pub(in crate::wire) fn decode(status: u8, args: &[u8]) -> Result<Self, DecodeError> {
-        let mut args = Reader::new(args);
+    pub(in crate::wire) fn decode(status: u8, mut args: Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         let retry_after_ms = args.u32("retry_after_ms")?;
         let message = args.str16("message")?.to_owned();
         let mut details = Vec::new();
@@ -241,8 +240,7 @@ impl Detail {
         };
     }
 
-    pub(super) fn decode(tag: u8, value: &[u8]) -> Result<Option<Self>, DecodeError> {
-        let mut value = Reader::new(value);
+    pub(super) fn decode(tag: u8, mut value: Reader<'_, impl Observer>) -> Result<Option<Self>, DecodeError> {
         let detail = match tag {
             0x10 => Self::ExpectedSequence(value.u64("EXPECTED_SEQUENCE")?),
             0x11 => Self::Earliest(Offset(value.u64("EARLIEST")?)),

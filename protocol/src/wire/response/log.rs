@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::{Durability, count16, durability, topic_id};
 use crate::types::{Epoch, Offset, TopicId, crc32_of_parts};
-use crate::wire::field::{DecodeError, Reader, Writer};
+use crate::wire::field::{DecodeError, Observer, Reader, Writer};
 use crate::wire::frame::HEADER_BYTES;
 
 /// The response to PRODUCER.
@@ -131,7 +131,7 @@ impl Published {
         args.bytes(&fields);
     }
 
-    pub(super) fn decode(args: &mut Reader<'_>, duplicate: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(args: &mut Reader<'_, impl Observer>, duplicate: bool) -> Result<Self, DecodeError> {
         Ok(Self {
             duplicate,
             topic_id: topic_id(args)?,
@@ -149,7 +149,7 @@ impl OpenedProducer {
         args.u64(self.topic_id.number()).u32(self.epoch).u64(self.sequence).u64(self.records).u64(self.forgotten);
     }
 
-    pub(super) fn decode(args: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         Ok(Self {
             topic_id: topic_id(args)?,
             epoch: args.u32("producer_epoch")?,
@@ -165,7 +165,7 @@ impl Subscribed {
         args.u64(self.topic_id.number()).u32(self.epoch.0).u64(self.from.0).u64(self.first.0).u64(self.next.0);
     }
 
-    pub(super) fn decode(args: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         Ok(Self {
             topic_id: topic_id(args)?,
             epoch: Epoch(args.u32("epoch")?),
@@ -200,7 +200,7 @@ impl Fetched {
         });
     }
 
-    pub(in crate::wire) fn decode(args: &mut Reader<'_>, payload: &Bytes) -> Result<Self, DecodeError> {
+    pub(in crate::wire) fn decode(args: &mut Reader<'_, impl Observer>, payload: &Bytes) -> Result<Self, DecodeError> {
         let mut fetched = Self {
             topic_id: topic_id(args)?,
             epoch: Epoch(args.u32("epoch")?),
@@ -213,7 +213,7 @@ impl Fetched {
             payload: Payload { parts: vec![payload.clone()], crc: None },
         };
         for _ in 0..args.u16("runs")? {
-            fetched.runs.push(Run { count: args.u32("run count")?, append_us: args.u64("run append_us")? });
+            fetched.runs.push(Run { count: args.u32("run_count")?, append_us: args.u64("run_append_us")? });
         }
         let in_runs: u64 = fetched.runs.iter().map(|run| u64::from(run.count)).sum();
         if in_runs == u64::from(fetched.count) { Ok(fetched) } else { Err(DecodeError::Value { field: "runs" }) }

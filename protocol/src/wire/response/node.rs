@@ -3,7 +3,7 @@
 
 use super::{Durability, durability};
 use crate::limits::LABEL_MAX;
-use crate::wire::field::{DecodeError, Reader, Writer};
+use crate::wire::field::{DecodeError, Observer, Reader, Writer};
 
 /// The response of the node where a probe ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl View {
         }
     }
 
-    pub(super) fn decode(args: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         let mut view = Self {
             node: args.u16("node")?,
             dimension: args.u8("dimension")?,
@@ -73,8 +73,8 @@ impl View {
             links: Vec::new(),
         };
         for _ in 0..view.dimension {
-            let (node, up) = (args.u16("link node")?, args.u8("link up")?);
-            view.links.push(LinkView { node, up: up != 0, address: args.str8("link address")?.to_owned() });
+            let (node, up) = (args.u16("link_node")?, args.u8("link_up")?);
+            view.links.push(LinkView { node, up: up != 0, address: args.str8("link_address")?.to_owned() });
         }
         Ok(view)
     }
@@ -123,10 +123,10 @@ impl NodePage {
         self.nodes.iter().map(|node| cut(&node.address).len().saturating_add(4)).sum()
     }
 
-    pub(super) fn decode(args: &mut Reader<'_>, payload: &[u8]) -> Result<Self, DecodeError> {
+    pub(super) fn decode(args: &mut Reader<'_, impl Observer>, payload: &[u8]) -> Result<Self, DecodeError> {
         let (node, dimension, next) = (args.u16("node")?, args.u8("dimension")?, args.u16("next")?);
         let count = args.u16("count")?;
-        let mut items = Reader::new(payload);
+        let mut items = args.nested(payload);
         let nodes = (0..count).map(|_| NodeAddress::decode(&mut items)).collect::<Result<_, _>>()?;
         if items.is_at_end() { Ok(Self { node, dimension, next, nodes }) } else { Err(DecodeError::Payload) }
     }
@@ -137,7 +137,7 @@ impl NodeAddress {
         out.u16(self.node).u8(self.link as u8).str8(cut(&self.address));
     }
 
-    fn decode(items: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode(items: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         let node = items.u16("node_id")?;
         let link = match items.u8("link")? {
             0 => LinkState::Distant,

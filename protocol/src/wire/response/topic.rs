@@ -2,7 +2,7 @@
 
 use super::{count16, durability, topic_id};
 use crate::types::{Epoch, Offset, Retention, TopicId};
-use crate::wire::field::{DecodeError, Reader, Writer};
+use crate::wire::field::{DecodeError, Observer, Reader, Writer};
 use crate::wire::request::{decode_retention, encode_retention};
 
 /// A topic, or the home of a name without one.
@@ -106,7 +106,7 @@ impl Description {
         });
     }
 
-    pub(super) fn decode(args: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         let home = args.u16("home")?;
         let topic = match args.u8("exists")? {
             0 => None,
@@ -114,13 +114,13 @@ impl Description {
             _ => return Err(DecodeError::Value { field: "exists" }),
         };
         let count = args.u16("path")?;
-        let path = (0..count).map(|_| args.u16("path")).collect::<Result<_, _>>()?;
+        let path = (0..count).map(|_| args.u16("path_node")).collect::<Result<_, _>>()?;
         Ok(Self { home, topic, path })
     }
 }
 
 impl TopicState {
-    pub(super) fn decode(args: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         let durability = durability(args)?;
         Ok(Self {
             durability,
@@ -143,7 +143,7 @@ impl Listed {
         out.u64(self.id.number()).u64(self.first.0).u64(self.next.0).u64(self.bytes).str8(&self.name);
     }
 
-    pub(super) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(input: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         Ok(Self {
             id: topic_id(input)?,
             first: Offset(input.u64("first_offset")?),
@@ -155,9 +155,9 @@ impl Listed {
 }
 
 impl Page {
-    pub(super) fn decode(args: &mut Reader<'_>, payload: &[u8]) -> Result<Self, DecodeError> {
+    pub(super) fn decode(args: &mut Reader<'_, impl Observer>, payload: &[u8]) -> Result<Self, DecodeError> {
         let (node, cursor, count) = (args.u16("node")?, args.u64("cursor")?, args.u16("count")?);
-        let mut rest = Reader::new(payload);
+        let mut rest = args.nested(payload);
         let topics = (0..count).map(|_| Listed::decode(&mut rest)).collect::<Result<_, _>>()?;
         if rest.is_at_end() { Ok(Self { node, cursor, topics }) } else { Err(DecodeError::Payload) }
     }
