@@ -5,6 +5,7 @@
 
 use dht_client::Dimension;
 use dht_protocol::limits::{FRAME_MAX, LINK_FRAME_EXTRA};
+use dht_protocol::types::crc32;
 use dht_protocol::wire::frame::{MAGIC, VERSION, at};
 use dht_protocol::wire::inspect::inspect;
 use dht_protocol::wire::push::EVENTS;
@@ -152,7 +153,7 @@ fn frame_len(input: &[u8]) -> Option<usize> {
 
 /// Compares a checksum with the bytes that it covers, if they are present.
 fn sum(found: u64, bytes: Option<&[u8]>) -> String {
-    match bytes.map(crc32fast::hash) {
+    match bytes.map(crc32) {
         None => String::new(),
         Some(right) if u64::from(right) == found => "right".to_owned(),
         Some(right) => format!("wrong, {right:08x} would be right"),

@@ -1,6 +1,6 @@
 //! The subscribers of a bare server, and the records of a turn for them.
 
-use dht_protocol::types::RequestId;
+use dht_protocol::types::{RequestId, crc32};
 
 use crate::conn::Conn;
 use crate::frames::Deliver;
@@ -69,7 +69,7 @@ impl Fanout {
         if self.count == 0 {
             return broken;
         }
-        let crc = if self.count == 1 { self.first_crc } else { crc32fast::hash(&self.payload) };
+        let crc = if self.count == 1 { self.first_crc } else { crc32(&self.payload) };
         self.deliver.fill(self.base, self.count, &self.payload, crc);
         for (slot, id) in &self.subscriptions {
             let Some(conn) = &mut conns[*slot] else { continue };

@@ -7,30 +7,26 @@
 use std::ops::Range;
 
 use byteorder::{BigEndian, ByteOrder};
-use dht_protocol::types::{Epoch, Offset, RequestId, TopicId};
+use bytes::Bytes;
+use dht_protocol::limits::FRAME_MAX;
+use dht_protocol::types::{Epoch, Offset, RequestId, TopicId, crc32};
+use dht_protocol::wire::field::Observer;
 use dht_protocol::wire::frame::at::{
     ARGS_CRC, ARGS_LEN, FLAGS, HEADER_CRC, LENGTH, OPCODE, PAYLOAD_CRC, REQUEST_ID, ROUTE_LEN,
 };
+use dht_protocol::wire::inspect::inspect;
 use dht_protocol::wire::response::{Durability, Fetched, Payload, Published, Run, Subscribed};
 use dht_protocol::wire::route::{self, ROUTE_BYTES_MIN};
-use dht_protocol::wire::{Flags, FrameError, HEADER_BYTES, Opcode, Push, Response};
+use dht_protocol::wire::{Flags, FrameError, HEADER_BYTES, Header, Opcode, Push, Response};
 
 use crate::error::Error;
 
 const ROUTE_ORIGIN: Range<usize> = HEADER_BYTES + route::at::ORIGIN.start..HEADER_BYTES + route::at::ORIGIN.end;
-const ACK_ARGS_BYTES: usize = 33;
-const ACK_BASE: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
-const DELIVER_ARGS_BYTES: usize = 62;
-const DELIVER_FROM: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
-const DELIVER_BASE: Range<usize> = HEADER_BYTES + 20..HEADER_BYTES + 28;
-const DELIVER_COUNT: Range<usize> = HEADER_BYTES + 28..HEADER_BYTES + 32;
-const DELIVER_NEXT: Range<usize> = HEADER_BYTES + 40..HEADER_BYTES + 48;
-const DELIVER_RUN: Range<usize> = HEADER_BYTES + 50..HEADER_BYTES + 54;
 
 /// Returns the whole frame with a valid header at the start of `input`; `None` while it is incomplete.
 pub(crate) fn first(input: &[u8]) -> Result<Option<&[u8]>, Error> {
     let Some(header) = input.get(..HEADER_BYTES) else { return Ok(None) };
-    if crc32fast::hash(&header[..HEADER_CRC.start]) != BigEndian::read_u32(&header[HEADER_CRC]) {
+    if crc32(&header[..HEADER_CRC.start]) != BigEndian::read_u32(&header[HEADER_CRC]) {
         return Err(FrameError::HeaderCrc.into());
     }
     let length = BigEndian::read_u32(&header[LENGTH]) as usize;
@@ -71,7 +67,7 @@ pub(crate) fn origin(routed: &[u8]) -> u64 {
 pub(crate) fn payload(frame: &[u8]) -> Result<&[u8], Error> {
     let parts = BigEndian::read_u16(&frame[ARGS_LEN]) + BigEndian::read_u16(&frame[ROUTE_LEN]);
     let payload = frame.get(HEADER_BYTES + usize::from(parts)..).ok_or(Error::Unsupported)?;
-    if crc32fast::hash(payload) == payload_crc(frame) { Ok(payload) } else { Err(Error::Corrupt) }
+    if crc32(payload) == payload_crc(frame) { Ok(payload) } else { Err(Error::Corrupt) }
 }
 
 /// Appends a client's frame to `out` in the form for a link.
@@ -128,13 +124,17 @@ fn topic() -> (TopicId, Epoch) {
 }
 
 fn seal(header: &mut [u8]) {
-    let crc = crc32fast::hash(&header[..HEADER_CRC.start]);
+    let crc = crc32(&header[..HEADER_CRC.start]);
     BigEndian::write_u32(&mut header[HEADER_CRC], crc);
 }
 
 /// A prepared acknowledgement of PUBLISH, of which only the variable fields remain to be set.
 #[derive(Debug)]
-pub(crate) struct Ack([u8; HEADER_BYTES + ACK_ARGS_BYTES]);
+pub(crate) struct Ack {
+    frame: Vec<u8>,
+    /// Where the offset of the record stands.
+    base: Range<usize>,
+}
 
 impl Ack {
     /// Creates one with this protocol's fields.
@@ -151,16 +151,17 @@ impl Ack {
         });
         let mut frame = Vec::new();
         published.encode(Opcode::Publish.number(), RequestId(0), None, &mut frame);
-        Self(frame.try_into().expect("an acknowledgement has 33 bytes of args"))
+        let [base] = places(&frame, ["base_offset"]);
+        Self { frame, base }
     }
 
     /// Appends the response to `request`, whose record is at offset `base`; with a route if the request had one.
-    pub(crate) fn write(&self, request: &[u8], base: u64, out: &mut Vec<u8>) {
-        let mut ack = self.0;
+    pub(crate) fn write(&mut self, request: &[u8], base: u64, out: &mut Vec<u8>) {
+        let ack = &mut self.frame;
         ack[OPCODE] = request[OPCODE];
         ack[REQUEST_ID].copy_from_slice(&request[REQUEST_ID]);
-        BigEndian::write_u64(&mut ack[ACK_BASE], base);
-        let args_crc = crc32fast::hash(&ack[HEADER_BYTES..]);
+        BigEndian::write_u64(&mut ack[self.base.clone()], base);
+        let args_crc = crc32(&ack[HEADER_BYTES..]);
         BigEndian::write_u32(&mut ack[ARGS_CRC], args_crc);
         let (header, args) = ack.split_at_mut(HEADER_BYTES);
         if is_routed(request) {
@@ -176,7 +177,11 @@ impl Ack {
 
 /// A prepared DELIVER without its payload, of which only the variable fields remain to be set.
 #[derive(Debug)]
-pub(crate) struct Deliver([u8; HEADER_BYTES + DELIVER_ARGS_BYTES]);
+pub(crate) struct Deliver {
+    frame: Vec<u8>,
+    /// Where `from`, `base_offset`, `count`, `next_offset` and `run_count` stand.
+    places: [Range<usize>; 5],
+}
 
 impl Deliver {
     /// Creates one with this protocol's fields.
@@ -195,37 +200,70 @@ impl Deliver {
         }));
         let mut frame = Vec::new();
         deliver.encode(RequestId(0), None, &mut frame);
-        Self(frame.try_into().expect("a DELIVER of one run has 62 bytes of args"))
+        let places = places(&frame, ["from", "base_offset", "count", "next_offset", "run_count"]);
+        Self { frame, places }
     }
 
     /// Sets the records, the first of which is at offset `base`.
     pub(crate) fn fill(&mut self, base: u64, count: u32, payload: &[u8], payload_crc: u32) {
-        let frame = &mut self.0;
-        BigEndian::write_u64(&mut frame[DELIVER_FROM], base);
-        BigEndian::write_u64(&mut frame[DELIVER_BASE], base);
-        BigEndian::write_u32(&mut frame[DELIVER_COUNT], count);
-        BigEndian::write_u64(&mut frame[DELIVER_NEXT], base + u64::from(count));
-        BigEndian::write_u32(&mut frame[DELIVER_RUN], count);
+        let frame = &mut self.frame;
+        let [at_from, at_base, at_count, at_next, at_run_count] = self.places.clone();
+        BigEndian::write_u64(&mut frame[at_from], base);
+        BigEndian::write_u64(&mut frame[at_base], base);
+        BigEndian::write_u32(&mut frame[at_count], count);
+        BigEndian::write_u64(&mut frame[at_next], base + u64::from(count));
+        BigEndian::write_u32(&mut frame[at_run_count], count);
         let length = u32::try_from(frame.len() - LENGTH.end + payload.len()).expect("a turn brings less than 4 GiB");
         BigEndian::write_u32(&mut frame[LENGTH], length);
         BigEndian::write_u32(&mut frame[PAYLOAD_CRC], payload_crc);
-        let args_crc = crc32fast::hash(&frame[HEADER_BYTES..]);
+        let args_crc = crc32(&frame[HEADER_BYTES..]);
         BigEndian::write_u32(&mut frame[ARGS_CRC], args_crc);
     }
 
     /// Appends it in the form for that subscription; the payload follows.
     pub(crate) fn write(&mut self, subscription: RequestId, out: &mut Vec<u8>) {
-        BigEndian::write_u64(&mut self.0[REQUEST_ID], subscription.0);
-        seal(&mut self.0[..HEADER_BYTES]);
-        out.extend_from_slice(&self.0);
+        BigEndian::write_u64(&mut self.frame[REQUEST_ID], subscription.0);
+        seal(&mut self.frame[..HEADER_BYTES]);
+        out.extend_from_slice(&self.frame);
     }
+}
+
+/// Returns where the fields of these names stand in a valid frame without route and payload, as the decoder of the
+/// protocol reads them.
+fn places<const N: usize>(frame: &[u8], names: [&'static str; N]) -> [Range<usize>; N] {
+    let header = Header::parse(frame, FRAME_MAX).ok().flatten().expect("a valid header");
+    let opcode = Opcode::from_number(header.opcode).expect("an operation of this protocol");
+    let mut read = Places { args: &frame[HEADER_BYTES..], found: Vec::new() };
+    inspect(opcode, &header, read.args, &Bytes::new(), &mut read).expect("valid args");
+    names.map(|name| {
+        let mut found = read.found.iter().filter(|(found, _)| *found == name);
+        let (_, range) = found.next().expect("the frame has the field");
+        assert!(found.next().is_none(), "{name} occurs twice");
+        range.clone()
+    })
+}
+
+/// Collects the fields that a decoder reads, with their places in the frame.
+struct Places<'f> {
+    args: &'f [u8],
+    found: Vec<(&'static str, Range<usize>)>,
+}
+
+impl Observer for Places<'_> {
+    fn field(&mut self, name: &'static str, bytes: &[u8]) {
+        let start = HEADER_BYTES + bytes.as_ptr().addr() - self.args.as_ptr().addr();
+        self.found.push((name, start..start + bytes.len()));
+    }
+
+    fn text(&mut self, _: &'static str, _: &[u8], _: &[u8]) {}
+
+    fn tlv(&mut self, _: u8, _: &[u8], _: &[u8], _: bool) {}
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use dht_protocol::types::Dimension;
-    use dht_protocol::wire::{Frame, Header, Raw};
+    use dht_protocol::wire::{Frame, Raw};
 
     use super::*;
     use crate::session;
@@ -262,7 +300,7 @@ mod tests {
     fn a_deliver_frame_is_valid_in_the_protocol() {
         let records = b"\0\0\0\x02\0x\0\0\0\x02\0y";
         let mut deliver = Deliver::new();
-        deliver.fill(5, 2, records, crc32fast::hash(records));
+        deliver.fill(5, 2, records, crc32(records));
         for subscription in [1, 9].map(RequestId) {
             let mut bytes = Vec::new();
             deliver.write(subscription, &mut bytes);

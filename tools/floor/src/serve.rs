@@ -260,9 +260,9 @@ impl Server {
     }
 
     /// Lets `write` append to a connection's output, which is written at the end of the turn.
-    fn send(&mut self, slot: usize, write: impl FnOnce(&Ack, &mut Vec<u8>)) {
+    fn send(&mut self, slot: usize, write: impl FnOnce(&mut Ack, &mut Vec<u8>)) {
         if let Some(conn) = &mut self.conns[slot] {
-            write(&self.ack, &mut conn.out);
+            write(&mut self.ack, &mut conn.out);
             self.list(slot);
         }
     }

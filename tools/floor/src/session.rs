@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dht_protocol::types::{Dimension, RequestId, TopicName};
+use dht_protocol::types::{Dimension, RequestId, TopicName, crc32};
 use dht_protocol::wire::request::{ANY_NODE, Publish, Retention, Start, Subscribe, Topic};
 use dht_protocol::wire::response::Subscribed;
 use dht_protocol::wire::{Flags, Frame, HEADER_BYTES, Head, Header, Hello, Opcode, Raw, Request, Response};
@@ -142,7 +142,7 @@ pub(crate) fn encode(request: &Request<'_>, request_id: u64, payload: &[u8]) -> 
         status: 0,
         request_id: RequestId(request_id),
     };
-    head.seal(None, (payload.len(), crc32fast::hash(payload)), &mut frame, |args| request.encode(args));
+    head.seal(None, (payload.len(), crc32(payload)), &mut frame, |args| request.encode(args));
     frame.extend_from_slice(payload);
     frame
 }

@@ -187,7 +187,7 @@ pub(crate) fn end_of(cube: &Side, node: usize) -> End {
 }
 
 fn home(name: &str) -> NodeId {
-    NodeId::from_low_bits(crc32fast::hash(name.as_bytes()), DIMENSION)
+    cube::home(TopicName::new(name).expect("one of `topics_by_hops`"), DIMENSION)
 }
 
 /// Returns true if a node answers and all its links are up.
