@@ -15,6 +15,7 @@ use dht_node::net::{Clock, Descriptors, Server, StartError};
 use dht_node::node::{Node, Settings};
 use dht_node::storage::{Options, Storage, Sync};
 use dht_node::turn::MemoryStore;
+use dht_node::types::Slots;
 use dht_node::wire::response::Durability;
 
 const SOFTWARE: &str = concat!("dht-node ", env!("CARGO_PKG_VERSION"));
@@ -88,6 +89,7 @@ fn run(config: Config) -> ExitCode {
     let settings = Settings {
         id: config.id,
         dimension: config.dimension,
+        slots: Slots::one_per_node(config.dimension),
         cluster: config.cluster,
         software: SOFTWARE.to_owned(),
         addresses,

@@ -15,8 +15,8 @@
 //! | `readers` | the readers of this node's own clients, and what brings them their records |
 //! | `routed` | frames with a route: executed here, or forwarded |
 //! | `serve` | requests for this node, and what follows when an entry is applied: it passes on what `group` returns |
-//! | `group` | the topics of this node: changes, reads, and pushes to readers |
-//! | `pending`, `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
+//! | `groups`, `group` | the topics of this node, by slot: changes, reads, and pushes to readers |
+//! | `pending`, `subject`, `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
 //! | `probe` | requests about the nodes themselves |
 //! | `restore` | what a start does before the first event |
 //! | `tick`, `wall`, `drain`, `stats` | ticks, the wall clock, the orderly shutdown, counters |
@@ -32,6 +32,7 @@ mod errors;
 mod event;
 mod frames;
 mod group;
+mod groups;
 mod hello;
 mod ingress;
 mod links;
@@ -46,6 +47,7 @@ mod router;
 mod serve;
 mod sources;
 mod stats;
+mod subject;
 mod tick;
 mod wall;
 mod work;
@@ -60,7 +62,7 @@ pub use sources::SourceLimits;
 
 use conns::{Conns, Peer};
 use end::End;
-use group::Group;
+use groups::Groups;
 use ingress::Ingress;
 use readers::Readers;
 use router::{Router, Usage};
@@ -69,7 +71,7 @@ use wall::Wall;
 use work::Work;
 
 use crate::limits::input_bytes;
-use crate::types::{ConnId, Dimension, NodeId, Now, Retention};
+use crate::types::{ConnId, Dimension, NodeId, Now, Retention, Slots};
 use crate::wire::response::Durability;
 use crate::wire::{Frame, FrameError, Status};
 
@@ -80,6 +82,8 @@ pub struct Settings {
     pub id: NodeId,
     /// The dimension of the cube.
     pub dimension: Dimension,
+    /// The number of slots into which the cube divides its topics.
+    pub slots: Slots,
     /// The cluster's name. Nodes and clients of other clusters are refused.
     pub cluster: String,
     /// Name and version of the software, shown to users.
@@ -128,7 +132,7 @@ struct Parts {
     router: Router,
     ingress: Ingress,
     readers: Readers,
-    group: Group,
+    groups: Groups,
     clock: tick::Clock,
     drain: drain::Stage,
     /// The path of the data folder if it was empty at the start, until a neighbour says that it knew topics of this
@@ -238,7 +242,7 @@ impl Node {
 
     /// Returns the number of topics stored on this node.
     pub fn topic_count(&self) -> usize {
-        self.parts.group.topics().len()
+        self.parts.groups.topics()
     }
 
     /// Asserts the invariants. Tests and the simulator call it after every event.
@@ -247,7 +251,7 @@ impl Node {
         self.parts.conns.check();
         self.parts.ingress.check();
         self.parts.readers.check();
-        self.parts.group.check();
+        self.parts.groups.check();
     }
 
     /// Returns the number of table entries looked at since the start.
@@ -264,7 +268,7 @@ impl Parts {
             router: Router::new(settings),
             ingress: Ingress::new(settings),
             readers: Readers::new(settings),
-            group: Group::new(settings),
+            groups: Groups::new(settings),
             clock: tick::Clock::new(now),
             drain: drain::Stage::default(),
             empty_folder: None,
@@ -273,7 +277,7 @@ impl Parts {
 
     fn handle(&mut self, step: &mut Step<'_>, event: Event<'_>) {
         if let Some(reclock) = step.wall.begin(step.now) {
-            self.group.propose_reclock(step, reclock);
+            self.groups.iter_mut().for_each(|group| group.propose_reclock(step, reclock));
         }
         planted!("stall noticed after its event", self.notice_stall(step.now), ());
         match event {
@@ -295,7 +299,7 @@ impl Parts {
             Event::Closed { conn, cause } => self.on_closed(step, conn, End::Failed(cause)),
             Event::Synced { entries } => self.on_synced(step, entries),
             Event::Read { lookup, found } => self.on_read(step, lookup, found),
-            Event::Space { is_left } => self.group.set_space(is_left),
+            Event::Space { is_left } => self.groups.iter_mut().for_each(|group| group.set_space(is_left)),
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),
         }

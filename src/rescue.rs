@@ -13,7 +13,7 @@ use dht_node::journal::{
 use dht_node::node::{Node, Settings, SourceLimits};
 use dht_node::record::Place;
 use dht_node::storage::Scratch;
-use dht_node::types::{Now, Offset, Retention};
+use dht_node::types::{Now, Offset, Retention, Slots};
 use dht_node::wire::response::Durability;
 use serde_json::{Value, json};
 
@@ -216,6 +216,7 @@ fn scratch(identity: &Identity) -> Scratch {
     let settings = Settings {
         id: node,
         dimension,
+        slots: Slots::one_per_node(dimension),
         cluster,
         software: String::new(),
         addresses: vec![String::new(); usize::from(dimension.nodes())],

@@ -1,7 +1,7 @@
 //! Requests at the node that executes them: whom to answer, and how.
 
 use super::ingress::Asked;
-use crate::types::{Dimension, NodeId, RequestId};
+use crate::types::{Dimension, NodeId, RequestId, SlotId};
 use crate::wire::{Flags, Frame, Header, Origin, Response, Route, TrafficClass};
 
 /// A request at the node that executes it.
@@ -13,6 +13,8 @@ pub(super) struct Call<'a> {
     pub route: &'a Route,
     /// Whom to answer.
     pub reply: ReplyTo,
+    /// The slot of the topic that it is about; `None` if it is about no topic.
+    pub slot: Option<SlotId>,
 }
 
 /// How a request is answered.

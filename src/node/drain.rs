@@ -17,6 +17,7 @@
 use super::action::{Action, Packet};
 use super::conns::Peer;
 use super::end::End;
+use super::group::Group;
 use super::{Parts, Step};
 use crate::limits::{DRAIN_CLIENTS_US, DRAIN_LINKS_US, DRAIN_US};
 use crate::types::{ConnId, RequestId};
@@ -114,7 +115,7 @@ impl Parts {
             *grace_us = grace_us.filter(|at_us| *at_us > now_us);
             let (is_graced, is_late) = (grace_us.is_some(), *deadline_us <= now_us);
             let has_parted = self.router.has_parted() || !is_graced;
-            if has_parted && self.group.is_settled() || is_late {
+            if has_parted && self.groups.iter().all(Group::is_settled) || is_late {
                 self.drain = Stage::Done;
                 // Handshaking connections may have sent requests after their HELLO. None was accepted, which the
                 // refusal tells them.

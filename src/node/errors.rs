@@ -1,7 +1,8 @@
 //! The names of nodes in messages, and the errors that several parts of the node answer with.
 
 use super::Settings;
-use crate::types::NodeId;
+use crate::cube;
+use crate::types::{NodeId, SlotId};
 use crate::wire::Status;
 use crate::wire::response::{Detail, ErrorResponse};
 
@@ -19,6 +20,13 @@ impl Settings {
     /// Returns the error for a request whose topic was deleted while the request was in progress.
     pub(super) fn deleted_before(&self) -> ErrorResponse {
         unknown_topic(self.id, "the topic was deleted before this could be done")
+    }
+
+    /// Returns the error for a request for a topic of a slot that this node does not lead.
+    pub(super) fn not_leader(&self, slot: SlotId) -> ErrorResponse {
+        let leader = cube::node_of(slot, self.dimension);
+        let message = format!("node {} does not lead the topics of slot {}", self.name(self.id), slot.index());
+        ErrorResponse::new(Status::NotLeader, message).with(Detail::Node(leader.index())).retry_after(50)
     }
 
     /// Returns the error for a request that this node has no room for at the moment.

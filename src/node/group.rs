@@ -50,7 +50,7 @@ use super::{Settings, Step};
 use crate::limits::PAYLOADS_BYTES;
 use crate::record::Note;
 use crate::topic::{Catalogue, NotHeld};
-use crate::types::{Offset, TopicId};
+use crate::types::{Offset, SlotId, TopicId};
 use crate::wire::Request;
 use crate::wire::response::{Durability, ErrorResponse, Fetched};
 use feeds::Feeds;
@@ -61,6 +61,7 @@ use read::Reads;
 /// The topics of one slot.
 #[derive(Debug)]
 pub(super) struct Group {
+    slot: SlotId,
     catalogue: Catalogue,
     proposals: Proposals,
     /// Buffer into which small payloads are copied on their way from a frame into the log.
@@ -85,13 +86,14 @@ struct Lead {
 
 impl Group {
     /// Returns a group without topics.
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, slot: SlotId) -> Self {
         let mut catalogue = Catalogue::default();
         if settings.durability != Durability::Memory {
             catalogue.allow_eviction();
         }
         let feeds = Feeds::new(settings.dimension.nodes());
         Self {
+            slot,
             catalogue,
             proposals: Proposals::default(),
             payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
@@ -144,6 +146,11 @@ impl Group {
     ) -> Option<Result<Fetched, NotHeld>> {
         let topic = self.catalogue.get(id).filter(|topic| from < topic.log.next())?;
         Some(read_log(step.work, topic, from, max_bytes, 0))
+    }
+
+    /// Returns the slot.
+    pub(super) const fn slot(&self) -> SlotId {
+        self.slot
     }
 
     /// Returns all topics, for queries.

@@ -195,7 +195,7 @@ impl Ingress {
         frame: &Frame<'_>,
         request: &Request<'_>,
     ) -> Result<Option<Origin>, ErrorResponse> {
-        let &Destination { target, kind, ttl } = destination;
+        let &Destination { target, kind, ttl, .. } = destination;
         if self.hold_if_short(step, asked, (target, kind), frame) {
             return Ok(None);
         }

@@ -146,7 +146,7 @@ impl Parts {
 
     /// Returns the number of topics that this node holds.
     pub(super) fn topics_held(&self) -> u32 {
-        u32::try_from(self.group.topics().len()).expect("at most TOPICS_MAX")
+        u32::try_from(self.groups.topics()).expect("at most TOPICS_MAX")
     }
 
     fn answer_ping(&mut self, step: &mut Step<'_>, bit: u8, id: ConnId, frame: &Frame<'_>) {

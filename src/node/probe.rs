@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::call::Answer;
+use super::group::Group;
 use super::router::ends_of;
 use super::{Parts, Step};
 use crate::limits::NODES_PAGE_MAX;
@@ -71,7 +72,7 @@ impl Parts {
         // All followed topics are counted.
         let (followed, elsewhere) = self.readers.followed(step.settings.id);
         step.work.add_entries(followed);
-        let (memory, admission) = (self.group.topics().cost(), self.ingress.admission());
+        let (memory, admission) = (self.groups.memory(), self.ingress.admission());
         let gauges = [
             ("uptime_ms", self.clock.uptime_ms(step.now)),
             ("links", self.router.up() as u64),
@@ -80,17 +81,17 @@ impl Parts {
             ("charged_bytes", admission.reserved()),
             ("untaken_bytes", admission.untaken()),
             ("input_bytes", step.turns.input_bytes),
-            ("topics", self.group.topics().len() as u64),
-            ("memory_bytes", self.group.memory_used()),
+            ("topics", self.groups.topics() as u64),
+            ("memory_bytes", memory.total()),
             ("memory_bytes_max", step.settings.memory_bytes),
             ("memory_records", memory.records),
             ("memory_producers", memory.producers),
             ("memory_topics", memory.topics),
             ("subscriptions", self.readers.len() as u64),
             ("followed", elsewhere as u64),
-            ("feeds", self.group.feeds() as u64),
+            ("feeds", self.groups.iter().map(Group::feeds).sum::<usize>() as u64),
             ("tail_bytes", self.readers.tails_bytes() as u64),
-            ("proposals", self.group.proposals() as u64),
+            ("proposals", self.groups.iter().map(Group::proposals).sum::<usize>() as u64),
             ("turn_longest_us", step.turns.longest().turn_us),
             ("turn_longest_cpu_us", step.turns.longest().cpu_us),
         ];

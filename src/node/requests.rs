@@ -2,7 +2,7 @@
 //! gives clients their answers, and passes on what follows from these.
 
 use super::action::{Action, Packet};
-use super::call::ReplyTo;
+use super::call::{Call, ReplyTo};
 use super::conns::Client;
 use super::cut::{fit, fit_frame};
 use super::end::End;
@@ -138,9 +138,9 @@ impl Parts {
     ) -> Result<(), ErrorResponse> {
         let frame = limited.as_ref().unwrap_or(arrived);
         let destination = Destination::of(step.settings, request)?;
-        let Destination { target, kind, ttl } = destination;
+        let Destination { target, kind, slot, ttl } = destination;
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
-        let is_here = target == step.settings.id;
+        let is_here = slot.map_or(target == step.settings.id, |slot| self.groups.leads(slot));
         let mut route = step.settings.new_route(target, kind, TrafficClass::Bulk, NO_ORIGIN);
         route.ttl = ttl.unwrap_or(u16::MAX).min(route.ttl);
         if is_here {
@@ -148,7 +148,7 @@ impl Parts {
             if !is_oneway {
                 self.ingress.charge(step, asked.conn, asked.charge);
             }
-            self.serve(step, request, frame, reply, &route);
+            self.serve(step, request, Call { frame, route: &route, reply, slot });
             return Ok(());
         }
         if !is_oneway {

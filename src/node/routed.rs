@@ -27,7 +27,7 @@ impl Parts {
             match opcode {
                 Some(Opcode::Feed) => self.readers.on_fed(step, frame, route.source),
                 Some(Opcode::Heads) if frame.header.status == Status::Ok.number() => {
-                    self.group.on_heads_answered(route.source);
+                    self.groups.own_mut().on_heads_answered(route.source);
                 }
                 Some(Opcode::Heads) => {}
                 _ if self.readers.has_asked(route.origin) => self.on_pulled(step, frame, route.origin),

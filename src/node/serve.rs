@@ -6,10 +6,12 @@ use super::group::{Applied, EndOfTopic, Finished, Lookup, NewRecords};
 use super::news::News;
 use super::readers::Effect;
 use super::requests::Reply;
+use super::subject::Subject;
 use super::{Parts, Settings, Step};
+use crate::cube;
 use crate::limits::ANNOUNCE_US;
 use crate::record::{Entry, Found, Unreadable};
-use crate::types::{NodeId, NodeSet, Offset, TopicId};
+use crate::types::{NodeId, NodeSet, Offset, SlotId, TopicId};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Route, Status, TrafficClass};
 
@@ -31,24 +33,32 @@ impl Parts {
             (Some(opcode), Ok(args)) => decode(opcode, args, frame).map_err(malformed),
         };
         match request {
-            Ok(request) => self.serve(step, &request, frame, reply, route),
+            Ok(request) => {
+                let slot = match Subject::of(&request) {
+                    Subject::Topic(name) => Some(cube::slot(name, step.settings.slots)),
+                    Subject::Node(_) | Subject::Peer => None,
+                };
+                self.serve(step, &request, Call { frame, route, reply, slot });
+            }
             Err(error) => self.reply(step, reply, error.into()),
         }
     }
 
     /// Executes a request. A change of a topic is proposed, and answered once it is applied.
-    pub(super) fn serve(
-        &mut self,
-        step: &mut Step<'_>,
-        request: &Request<'_>,
-        frame: &Frame<'_>,
-        reply: ReplyTo,
-        route: &Route,
-    ) {
-        let reply = if let Request::Subscribe(_) = request { reply.in_order_with_pushes() } else { reply };
-        let call = Call { frame, route, reply };
-        let answer = self.group.execute(step, request, &call).unwrap_or_else(|| self.serve_here(step, request, &call));
-        self.answer(step, reply, answer);
+    pub(super) fn serve(&mut self, step: &mut Step<'_>, request: &Request<'_>, mut call: Call<'_>) {
+        if let Request::Subscribe(_) = request {
+            call.reply = call.reply.in_order_with_pushes();
+        }
+        let group = match call.slot {
+            Some(slot) => self.groups.of_mut(slot).ok_or_else(|| step.settings.not_leader(slot)),
+            None => Ok(self.groups.own_mut()),
+        };
+        let answer = match group {
+            Ok(group) => group.execute(step, request, &call),
+            Err(error) => Some(Err(error)),
+        };
+        let answer = answer.unwrap_or_else(|| self.serve_here(step, request, &call));
+        self.answer(step, call.reply, answer);
     }
 
     /// Executes a request that concerns no topic of this node.
@@ -106,30 +116,33 @@ impl Parts {
     pub(super) fn on_synced(&mut self, step: &mut Step<'_>, entries: &mut Vec<Entry>) {
         // Batches of a topic that are committed together are pushed together.
         let mut news: Vec<(TopicId, Offset)> = Vec::new();
-        let is_read = self.group.has_feeds() || self.readers.len() > 0;
+        let slot = self.groups.own_slot();
+        let is_read = self.groups.own().has_feeds() || self.readers.len() > 0;
         for entry in entries.drain(..) {
-            let Applied { answer, deleted, stored } = self.group.apply(step, entry);
+            let Applied { answer, deleted, stored } = self.groups.own_mut().apply(step, entry);
             if let Some((reply, response)) = answer {
                 self.reply_with_readers(step, reply, response);
             }
             if let Some(topic) = deleted {
-                self.push_end(step, topic);
+                self.push_end(step, slot, topic);
             }
             news.extend(stored.filter(|_| is_read));
         }
-        self.group.report_outcomes(step);
+        self.groups.own_mut().report_outcomes(step);
         news.sort_unstable();
         news.dedup_by_key(|(topic, _)| *topic);
         for (topic, from) in news {
-            self.push_records(step, topic, from);
+            self.push_records(step, slot, topic, from);
         }
-        self.group.evict(step.settings);
+        self.groups.own_mut().evict(step.settings);
     }
 
     /// Pushes the newly committed records of a topic, from an offset on, to its readers.
-    fn push_records(&mut self, step: &mut Step<'_>, id: TopicId, mut from: Offset) {
+    fn push_records(&mut self, step: &mut Step<'_>, slot: SlotId, id: TopicId, mut from: Offset) {
         let is_read_here = self.readers.follows(id);
-        while let Some(NewRecords { span, frame, targets }) = self.group.next_push(step, id, from, is_read_here) {
+        while let Some(group) = self.groups.of_mut(slot)
+            && let Some(NewRecords { span, frame, targets }) = group.next_push(step, id, from, is_read_here)
+        {
             from = span.end;
             if let Some(targets) = targets {
                 let route = multicast_route(step.settings, targets, TrafficClass::Bulk);
@@ -140,8 +153,9 @@ impl Parts {
     }
 
     /// Reports the deletion of a topic to its readers.
-    fn push_end(&mut self, step: &mut Step<'_>, id: TopicId) {
-        let EndOfTopic { error, frame } = self.group.end_feeds(step, id);
+    fn push_end(&mut self, step: &mut Step<'_>, slot: SlotId, id: TopicId) {
+        let Some(group) = self.groups.of_mut(slot) else { return };
+        let EndOfTopic { error, frame } = group.end_feeds(step, id);
         if let Some((frame, targets)) = frame {
             let route = multicast_route(step.settings, targets, TrafficClass::Control);
             self.router.multicast(step, &route, News::Made(&frame));
@@ -151,7 +165,8 @@ impl Parts {
 
     /// Handles the journal's answer to a query.
     pub(super) fn on_read(&mut self, step: &mut Step<'_>, lookup: Lookup, found: Result<Found, Unreadable>) {
-        match self.group.on_read(step, lookup, found) {
+        let Some(group) = self.groups.of_mut(lookup.slot) else { return };
+        match group.on_read(step, lookup, found) {
             Finished::Request(reply, answer) => self.answer(step, reply, answer),
             Finished::Pull(origin, fetched) => {
                 self.readers.on_pulled_here(step, self.ingress.admission(), origin, fetched)
@@ -196,7 +211,7 @@ impl Parts {
             }
             Effect::Read { topic, from, max_bytes, origin } => {
                 step.stats.pulls += 1;
-                self.group.pull(step, topic, from, max_bytes, origin);
+                self.groups.own_mut().pull(step, topic, from, max_bytes, origin);
             }
             Effect::Answer { asked, response } => {
                 self.ingress.charge_again(&asked);
@@ -219,7 +234,7 @@ impl Parts {
         if up == 0 || up < bits && !is_late {
             return;
         }
-        for (node, frame) in self.group.announce(step) {
+        for (node, frame) in self.groups.own_mut().announce(step) {
             self.send_heads(step, node, frame);
         }
     }

@@ -61,7 +61,7 @@ impl Clock {
 
 impl Parts {
     pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
-        self.readers.catch_up(step, self.ingress.admission(), &self.group);
+        self.readers.catch_up(step, self.ingress.admission(), self.groups.own());
         self.ingress.on_timeout(step);
         if self.clock.next_tick_us > step.now.monotonic_us {
             return;
@@ -70,7 +70,7 @@ impl Parts {
         self.clock.ticks += 1;
         if let Some(reclock) = step.wall.tick(step.now) {
             step.stats.clock_jumps += 1;
-            self.group.propose_reclock(step, reclock);
+            self.groups.iter_mut().for_each(|group| group.propose_reclock(step, reclock));
         }
         if !step.wall.is_trusted() && self.clock.is_every(CLOCK_ASK_US / TICK_US) {
             self.router.ping_all(step);
@@ -80,7 +80,7 @@ impl Parts {
         self.ingress.tick(step);
         self.readers.tick(step);
         if self.clock.is_every(HEADS_US / TICK_US) {
-            for (node, frame) in self.group.heads(step) {
+            for (node, frame) in self.groups.own_mut().heads(step) {
                 self.send_heads(step, node, frame);
             }
             self.readers.tick_followed(step);
@@ -89,7 +89,7 @@ impl Parts {
         if self.clock.is_every(TICKS_PER_CLIENT_SCAN) {
             self.tick_clients(step);
         }
-        self.group.trim_aged(step);
+        self.groups.iter_mut().for_each(|group| group.trim_aged(step));
     }
 
     /// Detects that this process has stalled: its tick is overdue. This is called before each event, so that no frame

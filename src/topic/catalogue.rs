@@ -90,7 +90,9 @@ impl Cost {
         self.records + self.producers + self.topics
     }
 
-    const fn plus(self, other: Self) -> Self {
+    /// Returns both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
         Self {
             records: self.records + other.records,
             producers: self.producers + other.producers,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::limits::TURN_WORK;
 use crate::node::{Settings, SourceLimits};
-use crate::types::{Dimension, Retention, Source, TopicName, crc32};
+use crate::types::{Dimension, Retention, Slots, Source, TopicName, crc32};
 use crate::wire::records::Record;
 use crate::wire::request::{Publish, Topic};
 use crate::wire::response::Durability;
@@ -89,6 +89,7 @@ fn turn() -> Turn<Sink, Hanging> {
     let settings = Settings {
         id: NodeId::from_low_bits(0, dimension),
         dimension,
+        slots: Slots::one_per_node(dimension),
         cluster: String::new(),
         software: String::new(),
         addresses: Vec::new(),

@@ -7,7 +7,7 @@ use dht_node::record::{Batch, Entry, Found, Jump, Place, Reclock, TopicRef, Want
 use dht_node::storage::start;
 use dht_node::topic::Topic;
 use dht_node::types::{
-    Dimension, Epoch, NodeId, Now, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicId,
+    Dimension, Epoch, NodeId, Now, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, Slots, TopicId,
     TopicName, crc32,
 };
 use dht_node::wire::records::Record;
@@ -52,6 +52,7 @@ fn with_memory(memory_bytes: u64) -> Node {
     let settings = Settings {
         id: NodeId::new(0, dimension).unwrap(),
         dimension,
+        slots: Slots::one_per_node(dimension),
         cluster: "dht".to_owned(),
         software: String::new(),
         addresses: vec![String::new()],

@@ -4,7 +4,7 @@ use dht_node::journal::{Identity, OpenError};
 use dht_node::limits::{CLIENTS_MAX, HANDSHAKES_EXTRA};
 use dht_node::node::{Node, Settings, SourceLimits};
 use dht_node::turn::MemoryStore;
-use dht_node::types::{NodeId, Now};
+use dht_node::types::{NodeId, Now, Slots};
 
 use crate::faults::{DAY_US, Fault, WALL_US};
 use crate::ground::{Ending, Loss};
@@ -62,6 +62,7 @@ impl World {
         Settings {
             id,
             dimension,
+            slots: Slots::one_per_node(dimension),
             cluster: CLUSTER.to_owned(),
             software: "sim".to_owned(),
             addresses: Vec::new(),

@@ -13,13 +13,15 @@ use super::fetch::{check_epoch, read_log};
 use crate::limits::{FETCH_RESERVE_LEAST, READ_AGAIN_MS, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
 use crate::record::{Found, Unreadable, Wanted};
 use crate::topic::{NotHeld, Topic, push_run};
-use crate::types::{Epoch, NodeId, Offset, TopicId};
+use crate::types::{Epoch, NodeId, Offset, SlotId, TopicId};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Run};
 use crate::wire::{Origin, Response, Status};
 
 /// A query to the journal.
 #[derive(Debug)]
 pub struct Lookup {
+    /// The slot of the topic.
+    pub(in crate::node) slot: SlotId,
     /// The topic's id.
     pub topic: TopicId,
     /// The name of the topic, for the log.
@@ -156,7 +158,7 @@ impl Group {
         let Some(topic) = self.catalogue.get(id) else { return };
         let extent = (topic.log.first(), topic.log.next());
         let token = self.lead.reads.reads.insert(Read { extent, reader });
-        let lookup = Lookup { topic: id, topic_name: topic.name().into(), wanted, token };
+        let lookup = Lookup { slot: self.slot, topic: id, topic_name: topic.name().into(), wanted, token };
         if self.lead.reads.in_flight < READS_MAX {
             self.send_query(step, lookup);
         } else {

@@ -14,7 +14,7 @@ use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, LINK_SILENCE_US, TICK_US};
 use crate::node::{Action, Event, Lookup, Node, Settings, SourceLimits};
 use crate::record::Entry;
 use crate::types::{ConnId, Dimension, Epoch, NodeId, Now, Offset, RequestId, TopicId, TopicName};
-use crate::types::{Retention, Source, crc32};
+use crate::types::{Retention, Slots, Source, crc32};
 use crate::wire::Status;
 use crate::wire::field::Writer;
 use crate::wire::records::Record;
@@ -61,6 +61,7 @@ pub(in crate::node) fn settings(id: u16, dimension: u8) -> Settings {
     Settings {
         id: NodeId::new(id, dimension).unwrap(),
         dimension,
+        slots: Slots::one_per_node(dimension),
         cluster: String::new(),
         software: String::new(),
         addresses: Vec::new(),
@@ -204,7 +205,7 @@ impl Harness {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
         let mut node = Node::new(settings, now);
         // The process has been running for a long time.
-        node.parts.group.set_announced(true);
+        node.parts.groups.own_mut().set_announced(true);
         Self {
             node,
             now,

@@ -8,6 +8,7 @@ use crate::limits::{ANNOUNCE_US, FEED_ITEMS_MAX, FRAME_MAX, HEADS_ITEMS_MAX, HEA
 use crate::types::{ConnId, Epoch, Offset, Retention, TopicId, TopicName};
 use crate::wire::feed::{FeedItem, Head, Heads};
 use crate::wire::field::Writer;
+use crate::wire::response::Detail;
 use crate::wire::{Opcode, Request, Response, Status};
 
 const INGRESS: u16 = 1;
@@ -210,7 +211,7 @@ fn a_start_tells_all_others_once_that_it_is_another_one_when_the_links_are_up_or
     // With only one of two links, it waits for the other one.
     for (dimension, after_us) in [(1, 0), (2, ANNOUNCE_US)] {
         let mut node = Harness::in_cube(dimension);
-        node.node.parts.group.set_announced(false);
+        node.node.parts.groups.own_mut().set_announced(false);
         assert_eq!(node.pass(TICK_US).len(), 0, "nobody can be told");
         node.link_up();
         let mut told: Vec<u16> = Vec::new();
@@ -223,5 +224,18 @@ fn a_start_tells_all_others_once_that_it_is_another_one_when_the_links_are_up_or
             }
         }
         assert_eq!(told, (1..1 << dimension).collect::<Vec<u16>>());
+    }
+}
+
+#[test]
+fn a_request_for_a_topic_of_another_node_is_refused_with_the_node_that_leads_it() {
+    let mut node = Harness::linked(1);
+    for leader in [0, 1] {
+        let name = names(leader, 1).next().unwrap();
+        let create = Request::Create { topic: TopicName::new(&name).unwrap(), retention: Retention::default() };
+        let sent = node.node_asks(INGRESS, leader.into(), &create, &[]);
+        assert_eq!(node.node.topic_count(), 1);
+        assert_eq!(sent[0].status(), if leader == 0 { Status::Ok } else { Status::NotLeader });
+        assert!(leader == 0 || sent[0].details() == [Detail::Node(1)], "{sent:?}");
     }
 }

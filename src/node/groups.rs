@@ -1,0 +1,87 @@
+//! The groups of this node: one for each slot whose topics it keeps.
+
+use std::collections::BTreeMap;
+
+use super::Settings;
+use super::group::Group;
+use crate::cube;
+use crate::topic::Cost;
+use crate::types::SlotId;
+
+/// The groups, by slot.
+#[derive(Debug)]
+pub(super) struct Groups {
+    /// The slot with this node's number. Entries of the log, LIST, FEED and HEADS name no slot: they concern this one.
+    own: SlotId,
+    groups: BTreeMap<SlotId, Group>,
+}
+
+impl Groups {
+    /// Returns the groups of a node, without topics.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let own = SlotId::new(settings.id.index(), settings.slots).expect("there are at least as many slots as nodes");
+        let lives_here = |slot: &SlotId| cube::node_of(*slot, settings.dimension) == settings.id;
+        let slots = settings.slots.all().filter(lives_here);
+        let groups: BTreeMap<SlotId, Group> = slots.map(|slot| (slot, Group::new(settings, slot))).collect();
+        assert_eq!(groups.len(), 1, "the memory and the log of a node are not divided among several groups");
+        Self { own, groups }
+    }
+
+    /// Returns the slot that everything concerns that names none.
+    pub(super) const fn own_slot(&self) -> SlotId {
+        self.own
+    }
+
+    /// Returns the group that everything concerns that names no slot.
+    pub(super) fn own(&self) -> &Group {
+        self.of(self.own).expect("each node has a group of its own")
+    }
+
+    /// Returns the group that everything concerns that names no slot.
+    pub(super) fn own_mut(&mut self) -> &mut Group {
+        self.of_mut(self.own).expect("each node has a group of its own")
+    }
+
+    /// Returns the group of a slot, if this node has it.
+    pub(super) fn of(&self, slot: SlotId) -> Option<&Group> {
+        self.groups.get(&slot)
+    }
+
+    /// Returns the group of a slot, if this node has it.
+    pub(super) fn of_mut(&mut self, slot: SlotId) -> Option<&mut Group> {
+        self.groups.get_mut(&slot)
+    }
+
+    /// Returns true if this node leads the group of a slot, and so executes the requests for its topics.
+    pub(super) fn leads(&self, slot: SlotId) -> bool {
+        self.groups.contains_key(&slot)
+    }
+
+    /// Returns all groups.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// Returns all groups.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        self.groups.values_mut()
+    }
+
+    /// Returns the number of topics.
+    pub(super) fn topics(&self) -> usize {
+        self.iter().map(|group| group.topics().len()).sum()
+    }
+
+    /// Returns the memory of all topics.
+    pub(super) fn memory(&self) -> Cost {
+        self.iter().map(|group| group.topics().cost()).fold(Cost::default(), Cost::plus)
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        for (slot, group) in &self.groups {
+            assert_eq!(group.slot(), *slot);
+            group.check();
+        }
+    }
+}
