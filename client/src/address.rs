@@ -94,31 +94,22 @@ impl fmt::Display for Address {
 }
 
 /// The error for text that is not an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an address HOST[:PORT]: {fault}")]
 pub struct AddressError {
     text: String,
     fault: AddressFault,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum AddressFault {
+    #[error("it names no host")]
     NoHost,
+    #[error("its host is no name and no IP address")]
     Host,
+    #[error("its port is no number from 1 to 65535")]
     Port,
 }
-
-impl fmt::Display for AddressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = match self.fault {
-            AddressFault::NoHost => "it names no host",
-            AddressFault::Host => "its host is no name and no IP address",
-            AddressFault::Port => "its port is no number from 1 to 65535",
-        };
-        write!(f, "{:?} is not an address HOST[:PORT]: {why}", self.text)
-    }
-}
-
-impl std::error::Error for AddressError {}
 
 #[cfg(test)]
 mod tests {

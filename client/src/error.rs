@@ -13,16 +13,20 @@ use dht_protocol::wire::{Class, DecodeError, FrameError, Goaway, Opcode, Status}
 use crate::address::AddressError;
 
 /// The reason why a call failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A text is not an address of a node.
-    Address(AddressError),
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// A name is not a topic name.
-    Name(NameError),
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// A record cannot be encoded.
-    Record(RecordError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// A batch has too many bytes of records.
+    #[error("{bytes} bytes of records in one batch, at most {bytes_max} are possible")]
     BatchTooLarge {
         /// Size of the batch in bytes.
         bytes: usize,
@@ -30,6 +34,7 @@ pub enum Error {
         bytes_max: usize,
     },
     /// No connection could be made; nothing was sent.
+    #[error("cannot reach {server}: {}", unreachable(source))]
     Connect {
         /// The address that was tried last.
         server: String,
@@ -37,6 +42,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The node refused the connection; no request was sent.
+    #[error("{server} refuses the connection: {}", Reason(response))]
     Rejected {
         /// The node's address.
         server: String,
@@ -44,15 +50,18 @@ pub enum Error {
         response: Box<ErrorResponse>,
     },
     /// The connection ended before the response arrived.
+    #[error("{}", lost(server, reason))]
     Lost {
         /// The node's address.
         server: String,
         /// How the connection ended.
+        #[source]
         reason: Loss,
         /// True if the node said that it did not act on the request.
         untouched: bool,
     },
     /// No response arrived in time.
+    #[error("no answer from {server} in {:.1} s", waited.as_secs_f64())]
     TimedOut {
         /// The node's address.
         server: String,
@@ -60,6 +69,7 @@ pub enum Error {
         waited: Duration,
     },
     /// The other side violated the protocol.
+    #[error("{server} breaks the protocol: {fault}")]
     Protocol {
         /// The node's address.
         server: String,
@@ -67,6 +77,7 @@ pub enum Error {
         fault: Fault,
     },
     /// The node answered with an error.
+    #[error("{}", Reason(response))]
     Refused {
         /// The node's address.
         server: String,
@@ -76,22 +87,27 @@ pub enum Error {
 }
 
 /// How a connection ended.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Loss {
     /// The node had announced that it would close.
+    #[error("the node closed the connection: {}", .0.status.name())]
     Goaway(Box<Goaway>),
     /// The operating system reported an error.
-    Io(io::Error),
+    #[error("{}", plain(.0))]
+    Io(#[source] io::Error),
 }
 
 /// A violation of the protocol by the other side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The received bytes are not a frame.
-    Frame(FrameError),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
     /// A frame is corrupt.
-    Corrupt(Corrupt),
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
     /// A response or push cannot be decoded.
+    #[error("in {}: {error}", sent(*opcode))]
     Decode {
         /// The operation.
         opcode: Opcode,
@@ -99,19 +115,25 @@ pub enum Fault {
         error: DecodeError,
     },
     /// Records cannot be decoded.
-    Records(RecordError),
+    #[error(transparent)]
+    Records(#[from] RecordError),
     /// A response belongs to another operation than its request, or is of another kind.
+    #[error("{} was answered as another operation", opcode.name())]
     Answer {
         /// The operation of the request.
         opcode: Opcode,
     },
     /// A frame has a critical flag that this version does not know.
+    #[error("it sent a frame with a critical flag that this version does not know")]
     Critical,
     /// The first response is not HELLO, or makes no sense.
+    #[error("its first response is not a valid HELLO")]
     Hello,
     /// A subscription got more bytes than its credit.
+    #[error("it sent more records than the credit of the subscription allows")]
     Credit,
     /// The records of a subscription do not follow the previous ones.
+    #[error("a subscription continued at offset {found} instead of {expected}")]
     Hole {
         /// The expected offset.
         expected: Offset,
@@ -119,6 +141,7 @@ pub enum Fault {
         found: Offset,
     },
     /// Records belong to another topic, or to another epoch of its log, than the subscription.
+    #[error("a subscription continued with records of another topic")]
     Foreign,
 }
 
@@ -246,32 +269,27 @@ fn io_again(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(error) => error.fmt(f),
-            Self::Name(error) => error.fmt(f),
-            Self::Record(error) => error.fmt(f),
-            Self::BatchTooLarge { bytes, bytes_max } => {
-                write!(f, "{bytes} bytes of records in one batch, at most {bytes_max} are possible")
-            }
-            Self::Connect { server, source } if source.kind() == io::ErrorKind::UnexpectedEof => {
-                write!(f, "cannot reach {server}: it closed the connection without saying HELLO")
-            }
-            Self::Connect { server, source } => write!(f, "cannot reach {server}: {}", plain(source)),
-            Self::Rejected { server, response } => write!(f, "{server} refuses the connection: {}", Reason(response)),
-            Self::Lost { server, reason: Loss::Goaway(goaway), .. } => {
-                write!(f, "{server} closed the connection: {}", goaway.status.name())?;
-                if goaway.message.is_empty() { Ok(()) } else { write!(f, ": {}", goaway.message) }
-            }
-            Self::Lost { server, reason: Loss::Io(error), .. } => {
-                write!(f, "the connection to {server} was lost: {}", plain(error))
-            }
-            Self::TimedOut { server, waited } => {
-                write!(f, "no answer from {server} in {:.1} s", waited.as_secs_f64())
-            }
-            Self::Protocol { server, fault } => write!(f, "{server} breaks the protocol: {fault}"),
-            Self::Refused { response, .. } => Reason(response).fmt(f),
+/// Returns what a node sends for an operation.
+fn sent(opcode: Opcode) -> String {
+    let article = if opcode.is_push() { "a" } else { "an answer to" };
+    format!("{article} {}", opcode.name())
+}
+
+fn unreachable(source: &io::Error) -> String {
+    if source.kind() == io::ErrorKind::UnexpectedEof {
+        return "it closed the connection without saying HELLO".to_owned();
+    }
+    plain(source)
+}
+
+fn lost(server: &str, reason: &Loss) -> String {
+    match reason {
+        Loss::Io(error) => format!("the connection to {server} was lost: {}", plain(error)),
+        Loss::Goaway(goaway) if goaway.message.is_empty() => {
+            format!("{server} closed the connection: {}", goaway.status.name())
+        }
+        Loss::Goaway(goaway) => {
+            format!("{server} closed the connection: {}: {}", goaway.status.name(), goaway.message)
         }
     }
 }
@@ -297,59 +315,5 @@ impl fmt::Display for Reason<'_> {
             write!(f, "{} ", response.message)?;
         }
         write!(f, "(error {:#04x} {})", response.status, response.name())
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Frame(error) => error.fmt(f),
-            Self::Corrupt(Corrupt::Args) => f.write_str("the args of a frame do not match their checksum"),
-            Self::Corrupt(Corrupt::Payload) => f.write_str("the payload of a frame does not match its checksum"),
-            Self::Decode { opcode, error } if opcode.is_push() => write!(f, "in a {}: {error}", opcode.name()),
-            Self::Decode { opcode, error } => write!(f, "in an answer to {}: {error}", opcode.name()),
-            Self::Records(error) => error.fmt(f),
-            Self::Answer { opcode } => write!(f, "{} was answered as another operation", opcode.name()),
-            Self::Critical => f.write_str("a frame of it has a critical flag that this version does not know"),
-            Self::Hello => f.write_str("its first answer is not HELLO, or makes no sense"),
-            Self::Credit => f.write_str("it sends more of a subscription than it was given credit for"),
-            Self::Hole { expected, found } => write!(f, "a subscription goes on at offset {found}, not {expected}"),
-            Self::Foreign => f.write_str("a subscription goes on with the records of another topic"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Address(error) => Some(error),
-            Self::Name(error) => Some(error),
-            Self::Record(error) => Some(error),
-            Self::Connect { source, .. } | Self::Lost { reason: Loss::Io(source), .. } => Some(source),
-            Self::BatchTooLarge { .. }
-            | Self::Rejected { .. }
-            | Self::Lost { reason: Loss::Goaway(_), .. }
-            | Self::TimedOut { .. }
-            | Self::Protocol { .. }
-            | Self::Refused { .. } => None,
-        }
-    }
-}
-
-impl From<AddressError> for Error {
-    fn from(error: AddressError) -> Self {
-        Self::Address(error)
-    }
-}
-
-impl From<NameError> for Error {
-    fn from(error: NameError) -> Self {
-        Self::Name(error)
-    }
-}
-
-impl From<RecordError> for Error {
-    fn from(error: RecordError) -> Self {
-        Self::Record(error)
     }
 }

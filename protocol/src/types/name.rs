@@ -42,37 +42,24 @@ impl fmt::Display for TopicName<'_> {
 }
 
 /// The reason why a string is not a topic name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The name is empty.
+    #[error("a topic name has at least one character")]
     Empty,
     /// The name is longer than 249 bytes.
+    #[error("a topic name has at most {TOPIC_NAME_MAX} bytes, this one has {length}")]
     TooLong {
         /// Its length in bytes.
         length: usize,
     },
     /// The name contains a character that is not allowed.
+    #[error("a topic name consists of A-Z a-z 0-9 . _ / -, this one contains {found:?}")]
     Character {
         /// The first such character.
         found: char,
     },
 }
-
-impl fmt::Display for NameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("a topic name has at least one character"),
-            Self::TooLong { length } => {
-                write!(f, "a topic name has at most {TOPIC_NAME_MAX} bytes, this one has {length}")
-            }
-            Self::Character { found } => {
-                write!(f, "a topic name consists of A-Z a-z 0-9 . _ / -, this one contains {found:?}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for NameError {}
 
 /// Allowed characters by byte value: a table, because names are checked with each request.
 const IS_ALLOWED: [bool; 256] = {

@@ -96,7 +96,7 @@ impl<'a> FeedItem<'a> {
         };
         let name = match input.str8("topic")? {
             "" if subscribers == 0 => None,
-            name => Some(TopicName::new(name).map_err(DecodeError::Name)?),
+            name => Some(TopicName::new(name)?),
         };
         Ok(Self { topic, epoch, push, subscribers, slowest, name })
     }

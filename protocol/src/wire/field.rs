@@ -2,8 +2,6 @@
 //!
 //! A TLV is `u8 tag, u16 length, value`. An unknown tag is ignored unless its highest bit, *critical*, is set.
 
-use std::fmt;
-
 use byteorder::{BigEndian, ByteOrder};
 
 use super::status::Status;
@@ -252,7 +250,7 @@ impl<'a, O: Observer> Reader<'a, O> {
     /// # Errors
     /// As [`Self::str8`], or [`DecodeError::Name`].
     pub fn topic(&mut self) -> Result<TopicName<'a>, DecodeError> {
-        TopicName::new(self.str8("topic")?).map_err(DecodeError::Name)
+        TopicName::new(self.str8("topic")?).map_err(DecodeError::from)
     }
 
     /// Reads the TLVs up to the end of args. The tag and a reader of the value are passed to `known`, which returns
@@ -314,41 +312,49 @@ fn read_of<'a>(whole: &'a [u8], rest: &[u8]) -> &'a [u8] {
 }
 
 /// Why args cannot be decoded. The frame's boundaries are intact, so the connection can continue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Args end within a field.
+    #[error("args end within the field {field}")]
     Short {
         /// The field.
         field: &'static str,
     },
     /// A text is not UTF-8.
+    #[error("the field {field} is not UTF-8")]
     Text {
         /// The field.
         field: &'static str,
     },
     /// A value is not allowed in its field.
+    #[error("the field {field} has an invalid value")]
     Value {
         /// The field.
         field: &'static str,
     },
     /// A name is not a topic name.
-    Name(NameError),
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// A TLV occurs twice.
+    #[error("TLV {tag:#04x} occurs twice")]
     TagTwice {
         /// Its tag.
         tag: u8,
     },
     /// A critical TLV is unknown.
+    #[error("TLV {tag:#04x} is critical and unknown to this version")]
     TagCritical {
         /// Its tag.
         tag: u8,
     },
     /// A request to change settings has an unknown setting.
+    #[error("this version does not know setting {number}")]
     Setting {
         /// The number of the setting.
         number: u8,
     },
     /// There is a payload, but the operation takes none.
+    #[error("this operation takes no payload")]
     Payload,
 }
 
@@ -364,23 +370,6 @@ impl DecodeError {
         }
     }
 }
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Short { field } => write!(f, "args end within the field {field}"),
-            Self::Text { field } => write!(f, "the field {field} is not UTF-8"),
-            Self::Value { field } => write!(f, "the field {field} has a value that it cannot have"),
-            Self::Name(error) => error.fmt(f),
-            Self::TagTwice { tag } => write!(f, "TLV {tag:#04x} stands twice"),
-            Self::TagCritical { tag } => write!(f, "TLV {tag:#04x} is critical and unknown to this version"),
-            Self::Setting { number } => write!(f, "this version does not know setting {number}"),
-            Self::Payload => f.write_str("this operation takes no payload"),
-        }
-    }
-}
-
-impl std::error::Error for DecodeError {}
 
 #[cfg(test)]
 mod tests {

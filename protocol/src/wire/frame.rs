@@ -18,7 +18,6 @@
 //!
 //! The header is validated from its own 36 bytes before any length in it is trusted or any memory is allocated for it.
 
-use std::fmt;
 use std::ops::Deref;
 
 use byteorder::{BigEndian, ByteOrder};
@@ -445,32 +444,39 @@ impl<'a> Frame<'a> {
 }
 
 /// The section of a frame whose checksum is wrong. The frame's boundaries are intact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Corrupt {
     /// The args.
+    #[error("the args of a frame do not match their checksum")]
     Args,
     /// The payload.
+    #[error("the payload of a frame does not match its checksum")]
     Payload,
 }
 
 /// Why a stream of bytes is not a sequence of frames. The connection cannot continue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The magic is wrong: the peer uses some other protocol.
+    #[error("bytes 4 and 5 are not {MAGIC:#06x}: this is another protocol")]
     Magic,
     /// The header is corrupt.
+    #[error("the header does not match its checksum")]
     HeaderCrc,
     /// The version is not the one that was negotiated.
+    #[error("version {found} was not agreed on, this connection speaks {VERSION}")]
     Version {
         /// The version byte.
         found: u8,
     },
     /// The length is too small for the frame's sections.
+    #[error("length {length} is too short for the parts that the header names")]
     Length {
         /// The length field.
         length: u32,
     },
     /// The frame is larger than the connection allows, or has more than [`FRAME_MAX`] bytes without the route section.
+    #[error("length {length} makes a frame of more than {frame_max} bytes")]
     TooLarge {
         /// The length field.
         length: u32,
@@ -478,8 +484,10 @@ pub enum FrameError {
         frame_max: u32,
     },
     /// The route section is not valid.
-    Route(RouteError),
+    #[error("route section: {0}")]
+    Route(#[from] RouteError),
     /// A partial frame was not completed in time.
+    #[error("a partial frame was not completed in time")]
     Unfinished,
 }
 
@@ -497,24 +505,6 @@ impl FrameError {
         }
     }
 }
-
-impl fmt::Display for FrameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Magic => write!(f, "bytes 4 and 5 are not {MAGIC:#06x}: this is another protocol"),
-            Self::HeaderCrc => f.write_str("the header does not match its checksum"),
-            Self::Version { found } => write!(f, "version {found} was not agreed on, this connection speaks {VERSION}"),
-            Self::Length { length } => write!(f, "length {length} is too short for the parts that the header names"),
-            Self::TooLarge { length, frame_max } => {
-                write!(f, "length {length} makes a frame of more than {frame_max} bytes")
-            }
-            Self::Route(error) => write!(f, "route section: {error}"),
-            Self::Unfinished => f.write_str("a frame began and did not end in time"),
-        }
-    }
-}
-
-impl std::error::Error for FrameError {}
 
 #[cfg(test)]
 mod tests {

@@ -10,8 +10,6 @@
 //! a later version can give them a meaning, and a publisher must not send them yet. A record does not refer to its
 //! neighbours, so batches can be joined and split at any record boundary.
 
-use std::fmt;
-
 use byteorder::{BigEndian, ByteOrder};
 
 use super::field::{DecodeError, Reader, Writer};
@@ -255,18 +253,22 @@ fn header<'a>(rest: &mut Reader<'a>) -> Result<(&'a str, &'a [u8]), DecodeError>
 }
 
 /// Why a payload is not a sequence of records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// The payload ends within a record.
+    #[error("the payload ends within a record")]
     Short,
     /// A record has attributes that this version does not know, or that a publisher must not send yet.
+    #[error("a record has attributes {attrs:#04x}; only 0x01, 0x02 and 0x04 may be sent")]
     Attrs {
         /// The attribute byte.
         attrs: u8,
     },
     /// The headers do not fill their length exactly.
+    #[error("a record's headers do not fill their length")]
     Header,
     /// The number of records is not the announced one.
+    #[error("args announce {announced} records, the payload has {found}")]
     Count {
         /// The number in args.
         announced: u32,
@@ -274,8 +276,10 @@ pub enum RecordError {
         found: u32,
     },
     /// The batch has no records.
+    #[error("a batch has at least one record")]
     Empty,
     /// A key, a header or the whole record is too long for its length field.
+    #[error("a key or the headers of a record are longer than 65535 bytes")]
     TooLong,
 }
 
@@ -284,23 +288,6 @@ impl From<DecodeError> for RecordError {
         Self::Short
     }
 }
-
-impl fmt::Display for RecordError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Short => f.write_str("the payload ends within a record"),
-            Self::Attrs { attrs } => {
-                write!(f, "a record has attributes {attrs:#04x}; only 0x01, 0x02 and 0x04 may be sent")
-            }
-            Self::Header => f.write_str("a record's headers do not fill their length"),
-            Self::Count { announced, found } => write!(f, "args announce {announced} records, the payload has {found}"),
-            Self::Empty => f.write_str("a batch has at least one record"),
-            Self::TooLong => f.write_str("a key or the headers of a record are longer than 65535 bytes"),
-        }
-    }
-}
-
-impl std::error::Error for RecordError {}
 
 #[cfg(test)]
 mod tests {

@@ -477,7 +477,7 @@ fn trace<'a>(args: &mut Reader<'a, impl Observer>) -> Result<Request<'a>, Decode
     let target = if name.is_empty() {
         TraceTarget::Node(node)
     } else if node == ANY_NODE {
-        TraceTarget::Topic(TopicName::new(name).map_err(DecodeError::Name)?)
+        TraceTarget::Topic(TopicName::new(name)?)
     } else {
         return Err(DecodeError::Value { field: "node" });
     };

@@ -16,8 +16,6 @@
 //! | … | 8 each | the targets of a multicast |
 //! | last 4 | 4 | CRC-32 of the section before it |
 
-use std::fmt;
-
 use byteorder::{BigEndian, ByteOrder};
 
 use crate::types::{Dimension, LinkSet, NodeId, NodeSet, crc32};
@@ -236,39 +234,32 @@ fn dimension(stamp: u8, own: Dimension) -> Result<Dimension, RouteError> {
 }
 
 /// Why a route section is not valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// Its length does not match its parts, or the section and its flag are not both present.
+    #[error("its length does not fit its parts and the ROUTED flag")]
     Length,
     /// The section is corrupt.
+    #[error("it does not match its checksum")]
     Crc,
     /// The source or the target is not in the cube.
+    #[error("source or target is not a node of this cube")]
     Node,
     /// The kind is unknown.
+    #[error("unknown kind")]
     Kind,
     /// The class is unknown.
+    #[error("unknown class")]
     Class,
     /// The frame is routed in more dimensions than this node's cube has.
+    #[error("the frame is routed in more dimensions than this cube has")]
     Dimension,
     /// The set of links has a link outside the cube, or is not in canonical form.
+    #[error("the set of links is not one of this cube")]
     Links,
     /// The set of targets has a node outside the cube, or is not in canonical form.
+    #[error("the set of targets is not one of this cube")]
     Targets,
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Length => "its length does not fit its parts and the ROUTED flag",
-            Self::Crc => "it does not match its checksum",
-            Self::Node => "source or target is not a node of this cube",
-            Self::Kind => "unknown kind",
-            Self::Class => "unknown class",
-            Self::Dimension => "the frame is routed in more dimensions than this cube has",
-            Self::Links => "the set of links is not one of this cube",
-            Self::Targets => "the set of targets is not one of this cube",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use dht_protocol::types::{Dimension, RequestId, TopicName, crc32};
 use dht_protocol::wire::request::{ANY_NODE, Publish, Retention, Start, Subscribe, Topic};
 use dht_protocol::wire::response::Subscribed;
-use dht_protocol::wire::{Flags, Frame, HEADER_BYTES, Head, Header, Hello, Opcode, Raw, Request, Response};
+use dht_protocol::wire::{
+    DecodeError, Flags, Frame, HEADER_BYTES, Head, Header, Hello, Opcode, Raw, Request, Response,
+};
 
 use crate::error::Error;
 
@@ -130,7 +132,7 @@ pub(crate) fn credit(subscription: u64, limit: u64, out: &mut Vec<u8>) {
 }
 
 fn topic_name(name: &str) -> Result<TopicName<'_>, Error> {
-    Ok(TopicName::new(name).map_err(dht_protocol::wire::DecodeError::Name)?)
+    Ok(TopicName::new(name).map_err(DecodeError::from)?)
 }
 
 /// Encodes a request.

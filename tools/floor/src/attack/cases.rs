@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use dht_protocol::limits::PAYLOAD_MAX;
 use dht_protocol::types::{NodeId, Offset, RequestId, TopicName};
-use dht_protocol::wire::Request;
 use dht_protocol::wire::records::Record;
 use dht_protocol::wire::request::{Fetch, List, Start, Subscribe, Topic};
+use dht_protocol::wire::{DecodeError, Request};
 
 use super::ground::Topics;
 use crate::error::Error;
@@ -207,7 +207,7 @@ fn subscribe(topic: &str, limit: u64) -> Result<Request<'_>, Error> {
 }
 
 fn named(name: &str) -> Result<Topic<'_>, Error> {
-    Ok(Topic { name: TopicName::new(name).map_err(dht_protocol::wire::DecodeError::Name)?, id: None })
+    Ok(Topic { name: TopicName::new(name).map_err(DecodeError::from)?, id: None })
 }
 
 /// Returns [`DEEP_RECORDS`] records without a value.
