@@ -10,7 +10,7 @@
 //! | `stream`, `forms`, `outgoing`, `progress` | publishing an input of many records |
 //! | `places`, `ends` | `--from`, `--to`, `--last` |
 //! | `live` | subscriptions in `nc` |
-//! | `cube`, `input`, `confirm`, `words` | the drawing, standard input, confirmation, quoting |
+//! | `cube`, `input`, `confirm` | the drawing, standard input, confirmation |
 //! | `fields`, `walk` | decoding frames field by field |
 //!
 //! What all commands share is in `dht-console`; the command `bench` is in `dht-bench`.
@@ -44,7 +44,6 @@ mod topics;
 mod trace;
 mod transfer;
 mod walk;
-mod words;
 
 use std::process::ExitCode;
 

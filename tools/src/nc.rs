@@ -14,7 +14,6 @@ use crate::args;
 use crate::decode;
 use crate::input::{InputError, Next, PIECE_BYTES_MAX, Piece, Pieces, Separator};
 use crate::live::Live;
-use crate::words;
 use crate::{Parsed, execute, parse};
 
 /// How long to wait for a line before the connection is serviced.
@@ -102,7 +101,13 @@ fn slice(live: &Live) -> Duration {
 
 /// Runs a line. Returns `None` if it asks to end.
 fn command(line: &str, session: &mut Session, live: &mut Live) -> Result<Option<Exit>, Failure> {
-    let words = words::split(line).map_err(Failure::usage)?;
+    // Lines may end as on Windows.
+    let words = shlex::split(line.strip_suffix('\r').unwrap_or(line)).ok_or_else(|| {
+        Failure::usage_with(
+            "a quote is not closed, or the line ends with \\".to_owned(),
+            "words are quoted as in a shell: publish TOPIC 'two words'".to_owned(),
+        )
+    })?;
     match words.first().map(String::as_str) {
         None => return Ok(Some(Exit::Done)),
         Some("exit" | "quit") if words.len() == 1 => return Ok(None),

@@ -276,7 +276,7 @@ fn nc_runs_commands_line_by_line_over_one_connection() {
                 "hello world\n{*\"payload\":\"hello world\",*}\nt\n",
                 "no topic \"nope\"",
             ),
-            ("nc", "publish t 'open\n", 2, "", "a ' is not closed"),
+            ("nc", "publish t 'open\n", 2, "", "a quote is not closed"),
             ("nc", "list -s a:1\n", 2, "", "all lines use one connection"),
             ("nc", "list\nquit\nlist\n", 0, "t\n", ""),
             (
