@@ -25,17 +25,21 @@ pub const READ_BUDGET: usize = 256 << 10;
 pub const READ_LEAST: usize = 16 << 10;
 
 /// Work for which a turn takes input, in units of about a nanosecond of processor time (`node/work.rs`). What is left
-/// waits for the next turn. Long enough that thousands of requests share a write and an fsync; short enough that ten
-/// nodes on the way of a request, each in the middle of such a turn, delay it by 20 ms.
-pub const TURN_WORK: u64 = 2_000_000;
+/// waits for the next turn. Long enough that hundreds of requests share a write and an fsync; short enough that ten
+/// nodes on the way of a request, each in the middle of such a turn, delay it by a few milliseconds.
+pub const TURN_WORK: u64 = 500_000;
+
+/// Time after which a turn takes no more input, even if its work is not done: what a system call costs differs by a
+/// factor of ten between machines, and is not known to the account of work.
+pub const TURN_INPUT_US: u64 = 500;
 
 /// The processor time of a turn is measured when the turn before it took this long. Below it, the system calls for that
 /// would show.
 pub const LONG_TURN_US: u64 = 1_000;
 
-/// Work of one connection in a turn before the others have theirs. A few hundred small requests, so that a turn of busy
-/// clients still batches; a 16th of a turn, so that clients have most of it even when all ten links are busy.
-pub const VISIT_WORK: u64 = 125_000;
+/// Work of one connection in a turn before the others have theirs. Some 64 small requests, so that a turn of busy
+/// clients still batches; a 16th of a turn, so that clients have a third of it even when all ten links are busy.
+pub const VISIT_WORK: u64 = 32_000;
 
 /// Bytes read at once from a client while the memory for received bytes is short.
 pub const READ_SHORT: usize = 4 << 10;
@@ -60,17 +64,22 @@ pub const WRITE_WORK: u64 = 4_000;
 /// Bytes that are written to a socket in the time of one unit of work.
 pub const WRITTEN_PER_UNIT: u64 = 3;
 
-/// Work of the writes of one turn. What the input of a turn causes to be written is part of the work of that input, so
-/// this bounds what else is to be written: for readers that catch up, after an fsync, or because sockets that were full
-/// take more. The rest has the next turns.
-pub const WRITES_WORK: u64 = 2_000_000;
+/// Time after which the turn's writes to clients end. Who still has bytes to send has the next turns, in which at least
+/// one client with little and one with much to send get a write.
+pub const TURN_WRITES_US: u64 = 500;
+
+/// Unsent bytes of a client, beyond which it is written after those with fewer.
+pub const LITTLE_UNSENT: usize = 16 << 10;
+
+/// Bytes written to a connection before the others have theirs: about 0.1 ms.
+pub const WRITE_BUDGET: usize = 256 << 10;
 
 /// Work of the committed entries that one turn applies. What one fsync has made durable may be the entries of very many
 /// turns; the rest has the next turns, each of which applies those of at least one.
-pub const COMMIT_WORK: u64 = 1_000_000;
+pub const COMMIT_WORK: u64 = 500_000;
 
 /// Work of the answers of the journal that one turn handles, with the same unit. One answer may take 0.5 ms.
-pub const LOOKUP_WORK: u64 = 1_000_000;
+pub const LOOKUP_WORK: u64 = 500_000;
 
 /// Most client connections of a node, at 1 KiB each when idle. A lower limit on open files lowers it.
 pub const CLIENTS_MAX: usize = 10_000;
@@ -106,11 +115,25 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 /// Most unanswered requests of one client; beyond it the client is not read (HELLO says it as `max_inflight`).
 pub const INFLIGHT_MAX: u32 = 1024;
 
+/// Unanswered requests that the clients of a node share. They wait in one queue for another node or for the disk, so who
+/// had many of them would otherwise get more of its time than who has few.
+pub const INFLIGHT_SHARED: u32 = 2 * INFLIGHT_MAX;
+
+/// Unanswered requests that each client may have, however many clients share.
+pub const INFLIGHT_LEAST: u32 = 64;
+
 /// What an unanswered request is charged besides its payload: the size of an answer without one.
 pub const RESPONSE_CHARGE: u32 = RESPONSE_ARGS_MAX;
 
+/// What an unanswered PUBLISH is charged, besides its frame: its answer has only a few numbers. Low, so that a client
+/// may have some hundred of them on their way while it is one of those that use little.
+pub const PUBLISH_CHARGE: u32 = 512;
+
 /// Charged bytes of one client's unanswered requests, beyond which it is not read.
 pub const CLIENT_CHARGE_MAX: u64 = 8 << 20;
+
+/// Charged bytes that each client may have, however many clients share `CLIENT_CHARGE_MAX`: two of the largest answers.
+pub const CLIENT_CHARGE_LEAST: u64 = 2 << 20;
 
 /// Bytes of records that a FETCH reserves at least: a record of that size is returned whatever `max_bytes` says. A
 /// larger one needs another reservation.
@@ -160,10 +183,10 @@ pub const SUBSCRIPTIONS_MAX: usize = 100_000;
 pub const CATCH_UP_BYTES: usize = 64 << 10;
 
 /// Subscriptions that catch up in one turn.
-pub const CATCH_UPS_PER_TURN: usize = 64;
+pub const CATCH_UPS_PER_TURN: usize = 32;
 
 /// Work, in the unit of `TURN_WORK`, after which no further subscription catches up in a turn.
-pub const CATCH_UP_WORK: u64 = 1_000_000;
+pub const CATCH_UP_WORK: u64 = 500_000;
 
 /// Subscriptions that get new records as soon as these arrive. The others catch up in the turns after, so that a topic
 /// with very many of them does not hold up a turn: a thousand take about 0.2 ms.

@@ -18,6 +18,7 @@ mod clock;
 mod conn;
 mod descriptors;
 mod dial;
+mod dirty;
 mod fair;
 mod host;
 mod inbox;

@@ -1,6 +1,6 @@
 //! The only place that reads the clocks.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -22,11 +22,13 @@ impl Clock {
     /// Reads both clocks.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn now(&self) -> Now {
-        let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        Now {
-            monotonic_us: micros(self.start.elapsed()).saturating_add(1_000_000),
-            wall_us: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros),
-        }
+        let wall_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros);
+        Now { monotonic_us: self.monotonic_us(), wall_us }
+    }
+
+    /// Reads the monotonic clock, in microseconds.
+    pub(super) fn monotonic_us(&self) -> u64 {
+        micros(self.start.elapsed()).saturating_add(1_000_000)
     }
 
     /// Returns the processor time that the calling thread has used, in microseconds. Unlike [`Self::now`] this is a
@@ -36,4 +38,8 @@ impl Clock {
         let micros = i128::from(used.tv_sec) * 1_000_000 + i128::from(used.tv_nsec) / 1000;
         u64::try_from(micros).unwrap_or(0)
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -29,7 +29,7 @@ use super::outbox::Outbox;
 use super::resolver::Resolver;
 use super::table::Table;
 use crate::limits::{
-    DRAIN_LINGER_US, DRAIN_US, LOG_PERIOD_US, LONG_TURN_US, READ_BUDGET, WRITE_WORK, WRITES_WORK, WRITTEN_PER_UNIT,
+    DRAIN_LINGER_US, DRAIN_US, LOG_PERIOD_US, LONG_TURN_US, READ_BUDGET, TURN_WRITES_US, WRITE_BUDGET,
 };
 use crate::node::{Event, Node};
 use crate::turn::{Store, Turn};
@@ -351,65 +351,63 @@ impl<S: Store> Loop<S> {
         }
     }
 
-    /// Writes to the connections with queued bytes, links first, until the turn's work on writes is done. The others
-    /// have the next turns.
+    /// Writes to the connections with queued bytes: to each link once, then to clients until their time is over.
     fn write_dirty(&mut self, now: Now) {
-        let mut dirty = std::mem::take(&mut self.turn.links.dirty);
-        let mut left = WRITES_WORK;
-        while left > 0
-            && let Some(id) = dirty.pop_front()
-        {
-            let spent = self.write(now, id, left);
-            left = left.saturating_sub(spent);
+        for id in self.turn.links.dirty.take_links() {
+            self.write(now, id);
         }
-        // They were there before those that were added meanwhile.
-        dirty.append(&mut self.turn.links.dirty);
-        self.turn.links.dirty = dirty;
+        let end_us = self.clock.monotonic_us().saturating_add(TURN_WRITES_US);
+        while let Some(id) = self.turn.links.next_with_little() {
+            self.write(now, id);
+            if self.clock.monotonic_us() >= end_us {
+                break;
+            }
+        }
+        while let Some(id) = self.turn.links.dirty.next_with_much() {
+            self.write(now, id);
+            if self.clock.monotonic_us() >= end_us {
+                break;
+            }
+        }
     }
 
-    /// Writes to one connection, at most for this much work, and returns the work.
-    fn write(&mut self, now: Now, id: ConnId, work: u64) -> u64 {
+    /// Writes to one connection, at most [`WRITE_BUDGET`] and a bit.
+    fn write(&mut self, now: Now, id: ConnId) {
         let is_draining = self.turn.links.is_draining;
         let mut spares = std::mem::take(&mut self.turn.links.spares);
-        let mut written = 0;
         let result = self.turn.links.get_mut(id).map(|conn| {
             conn.is_dirty = false;
             let waiting = conn.outbox.len();
-            let result = conn.write(&mut spares, usize::try_from(work * WRITTEN_PER_UNIT).unwrap_or(usize::MAX));
-            written = waiting - conn.outbox.len();
+            let result = conn.write(&mut spares, WRITE_BUDGET);
+            let has_written = conn.outbox.len() < waiting;
             let linger_us = conn.linger_us(is_draining);
             if let State::Closing { deadline_us, .. } = &mut conn.state
-                && written > 0
+                && has_written
             {
                 *deadline_us = now.after_us(linger_us);
             }
             result
         });
         self.turn.links.spares = spares;
-        let spent = WRITE_WORK + written as u64 / WRITTEN_PER_UNIT;
         match result {
-            None => return 0,
-            Some(Err(error)) => {
-                self.fail(now, id, &error);
-                return spent;
-            }
+            None => return,
+            Some(Err(error)) => return self.fail(now, id, &error),
             Some(Ok(may_go_on)) if may_go_on => self.turn.links.mark_dirty(id),
             Some(Ok(_)) => {}
         }
-        let Some(conn) = self.turn.links.get_mut(id) else { return spent };
+        let Some(conn) = self.turn.links.get_mut(id) else { return };
         let bytes = conn.outbox.len();
         let is_drained = conn.filled && bytes <= conn.queue_mark / 2;
         conn.filled &= !is_drained;
         if std::mem::replace(&mut conn.unsent, bytes) != bytes && conn.state == State::Open {
             self.turn.handle(now, Event::Unsent { conn: id, bytes });
         }
-        let Some(conn) = self.turn.links.get_mut(id) else { return spent };
+        let Some(conn) = self.turn.links.get_mut(id) else { return };
         if is_drained {
             self.turn.handle(now, Event::Drained { conn: id });
         } else if conn.ended && conn.outbox.is_empty() && matches!(conn.state, State::Closing { .. }) {
             self.turn.links.remove(id);
         }
-        spent
     }
 
     /// Removes a connection whose socket has failed. The node gets an event unless it has closed the connection itself.

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::conn::{Conn, State};
+use super::dirty::Dirty;
 use super::fair::Fair;
 use super::intake::Intake;
 use super::outbox::Spares;
-use crate::limits::{FRAME_MAX, OWN_BUFFER_MIN, WRITE_WORK, WRITTEN_PER_UNIT};
+use crate::limits::{FRAME_MAX, LITTLE_UNSENT, OWN_BUFFER_MIN, WRITE_WORK, WRITTEN_PER_UNIT};
 use crate::node::Packet;
 use crate::turn::Links;
 use crate::types::{ConnId, NodeId, RequestId, Source};
@@ -28,8 +29,8 @@ pub(super) struct Table {
     pub is_draining: bool,
     /// Connections to be read. The poll is edge-triggered, so a connection stays here until it is drained.
     pub ready: Fair,
-    /// Connections with bytes to be written, links first.
-    pub dirty: VecDeque<ConnId>,
+    /// Connections with bytes to be written.
+    pub dirty: Dirty,
     /// Work of writing what was queued since this was last taken.
     queued_work: u64,
     /// Neighbours to connect to.
@@ -50,7 +51,7 @@ impl Table {
             now_us: 0,
             is_draining: false,
             ready: Fair::default(),
-            dirty: VecDeque::new(),
+            dirty: Dirty::default(),
             queued_work: 0,
             dials: Vec::new(),
             spares: Spares::default(),
@@ -163,8 +164,16 @@ impl Table {
             && !conn.is_dirty
         {
             conn.is_dirty = true;
-            push_dirty(&mut self.dirty, id, conn.is_link);
+            self.dirty.add(id, conn.is_link);
         }
+    }
+
+    /// Removes and returns the next client with little to send from those with bytes to be written.
+    pub(super) fn next_with_little(&mut self) -> Option<ConnId> {
+        let conns = &self.conns;
+        let unsent =
+            |id: ConnId| conns.get(id.slot as usize).filter(|conn| conn.id == id).map_or(0, |conn| conn.outbox.len());
+        self.dirty.next_with_little(|id| unsent(id) > LITTLE_UNSENT)
     }
 
     /// Returns the work of writing what was queued since the last call of [`Self::take_queued_work`].
@@ -200,14 +209,10 @@ impl Table {
         if !conn.is_dirty {
             conn.is_dirty = true;
             self.queued_work += WRITE_WORK;
-            push_dirty(&mut self.dirty, id, conn.is_link);
+            self.dirty.add(id, conn.is_link);
         }
         passed
     }
-}
-
-fn push_dirty(dirty: &mut VecDeque<ConnId>, id: ConnId, is_link: bool) {
-    if is_link { dirty.push_front(id) } else { dirty.push_back(id) }
 }
 
 impl Links for Table {
@@ -301,20 +306,5 @@ mod tests {
         assert!((of_bytes..of_bytes + 100).contains(&work(0)), "the same write");
         assert!((of_bytes + WRITE_WORK..of_bytes + WRITE_WORK + 100).contains(&work(1)));
         assert_eq!(table.queued_work(), 0);
-    }
-
-    #[test]
-    fn links_are_written_before_clients() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut table = Table::new(1 << 20);
-        let mut connect = |is_link| {
-            let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let id = table.insert(None, |id| Conn::new(id, socket, State::Open));
-            table.get_mut(id).unwrap().is_link = is_link;
-            table.mark_dirty(id);
-            id
-        };
-        let [first, link, second] = [false, true, false].map(&mut connect);
-        assert_eq!(table.dirty, [link, first, second]);
     }
 }

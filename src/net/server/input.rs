@@ -4,7 +4,7 @@
 use std::io;
 
 use super::Loop;
-use crate::limits::{READ_BUDGET, READ_LEAST, READ_WORK};
+use crate::limits::{READ_BUDGET, READ_LEAST, READ_WORK, TURN_INPUT_US};
 use crate::net::conn::{Got, State};
 use crate::net::inbox::Frames;
 use crate::node::Event;
@@ -26,7 +26,8 @@ struct Taken {
 }
 
 impl<S: Store> Loop<S> {
-    /// Reads from the connections that are ready until the turn's work is done. Returns the time of the last read.
+    /// Reads from the connections that are ready until the turn's work is done, or its time is over. Returns the time of
+    /// the last read.
     ///
     /// Frames are handled at the time when their bytes had been read: a process that is stopped between the poll and
     /// the read must not take a request for one from before the stop.
@@ -35,6 +36,7 @@ impl<S: Store> Loop<S> {
         self.turn.take_work();
         self.turn.links.take_queued_work();
         self.turn.links.ready.begin();
+        let end_us = self.clock.monotonic_us().saturating_add(TURN_INPUT_US);
         while let Some((id, allowed)) = self.turn.links.ready.next() {
             let Some(conn) = self.turn.links.get_mut(id) else { continue };
             let result = match conn.state {
@@ -51,6 +53,9 @@ impl<S: Store> Loop<S> {
             let written = self.turn.links.take_queued_work();
             let work = self.turn.take_work().saturating_add(written).saturating_add(READ_WORK);
             self.turn.links.ready.spend(id, work);
+            if self.clock.monotonic_us() >= end_us {
+                break;
+            }
         }
         self.turn.links.feed();
         self.turn.note_input(self.turn.links.intake.used());

@@ -14,6 +14,10 @@
 //! | a client that uses at most 256 KiB | an eighth of what is free for its source, the reserve included |
 //! | any client | one small request |
 //!
+//! Requests that wait for another node or for the disk wait in one queue, whoever sent them. So that a client with many
+//! of them delays the others only as much as these delay it, their number and their bytes have a second limit: the
+//! sources that have such requests share it equally, and so do the clients of a source (`Window`).
+//!
 //! While a client is suspended, this node does not read from it: its requests wait in its socket. Nothing is lost, and
 //! it is not disconnected. This module only decides; `charge` carries it out.
 
@@ -22,7 +26,10 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use slab::Slab;
 
-use crate::limits::{CLIENT_CHARGE_MAX, CLIENT_LITTLE_BYTES, HELD_BYTES, INFLIGHT_MAX, RESPONSE_CHARGE};
+use crate::limits::{
+    CLIENT_CHARGE_LEAST, CLIENT_CHARGE_MAX, CLIENT_LITTLE_BYTES, HELD_BYTES, INFLIGHT_LEAST, INFLIGHT_MAX,
+    INFLIGHT_SHARED, RESPONSE_CHARGE,
+};
 use crate::types::{ConnId, Source};
 
 /// A client may use one part in this many of what is free for its source, not counting the reserve ([`KEPT_PART`]). A
@@ -59,6 +66,8 @@ pub(in crate::node) struct Admission {
     /// Totals by source, for sources with at least one account.
     sources: Slab<SourceTotal>,
     by_source: HashMap<Source, usize, RandomState>,
+    /// Number of sources with unanswered requests.
+    asking_sources: u32,
     /// Clients to be checked again when budget is released, the longest waiting first: those suspended because the
     /// budget was short, and those with FETCHes that wait for memory. Some may have been resumed, or have gone, since.
     throttled: VecDeque<ConnId>,
@@ -69,7 +78,16 @@ pub(in crate::node) struct Admission {
 struct SourceTotal {
     source: Source,
     accounts: usize,
+    /// Number of its accounts with unanswered requests.
+    asking: u32,
     used: u64,
+}
+
+/// The limits on a client's unanswered requests.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    requests: u32,
+    bytes: u64,
 }
 
 /// What one client uses.
@@ -97,13 +115,13 @@ impl Account {
     }
 
     /// Returns true when the client has reached one of its own limits.
-    const fn is_at_its_limit(&self) -> bool {
-        self.is_full || self.inflight >= INFLIGHT_MAX || self.reserved >= CLIENT_CHARGE_MAX
+    const fn is_at_its_limit(&self, window: Window) -> bool {
+        self.is_full || self.inflight >= window.requests || self.reserved >= window.bytes
     }
 
     /// Returns true when at least half of its own limits is free again.
-    const fn has_room(&self) -> bool {
-        !self.is_full && self.inflight <= INFLIGHT_MAX / 2 && self.reserved <= CLIENT_CHARGE_MAX / 2
+    const fn has_room(&self, window: Window) -> bool {
+        !self.is_full && self.inflight <= window.requests / 2 && self.reserved <= window.bytes / 2
     }
 }
 
@@ -119,6 +137,7 @@ impl Admission {
             untaken: 0,
             sources: Slab::new(),
             by_source: HashMap::default(),
+            asking_sources: 0,
             throttled: VecDeque::new(),
         }
     }
@@ -149,7 +168,7 @@ impl Admission {
         let source = *self
             .by_source
             .entry(source)
-            .or_insert_with(|| sources.insert(SourceTotal { source, accounts: 0, used: 0 }));
+            .or_insert_with(|| sources.insert(SourceTotal { source, accounts: 0, asking: 0, used: 0 }));
         self.sources[source].accounts += 1;
         self.accounts[slot] = Some(Account {
             id,
@@ -309,10 +328,11 @@ impl Admission {
 
     /// Suspends a client that has reached its limits or its share. Returns true if it was not suspended before.
     pub(super) fn suspend(&mut self, id: ConnId) -> bool {
-        let Some(share) = self.account(id).map(|account| self.share(account.source)) else { return false };
+        let Some(source) = self.account(id).map(|account| account.source) else { return false };
+        let (share, window) = (self.share(source), self.window(source));
         let Some(account) = self.account_mut(id).filter(|account| !account.is_suspended) else { return false };
         let is_short = account.used() >= share;
-        if !is_short && !account.is_at_its_limit() {
+        if !is_short && !account.is_at_its_limit(window) {
             return false;
         }
         account.is_suspended = true;
@@ -336,9 +356,10 @@ impl Admission {
     /// Resumes a client once at least half of its own limits and of its share is free again. Returns true if it was
     /// suspended before.
     pub(super) fn resume(&mut self, id: ConnId) -> bool {
-        let Some(share) = self.account(id).map(|account| self.share(account.source)) else { return false };
+        let Some(source) = self.account(id).map(|account| account.source) else { return false };
+        let (share, window) = (self.share(source), self.window(source));
         let Some(account) = self.account_mut(id) else { return false };
-        let may_resume = account.is_suspended && account.has_room() && account.used() <= share / 2;
+        let may_resume = account.is_suspended && account.has_room(window) && account.used() <= share / 2;
         account.is_suspended &= !may_resume;
         may_resume
     }
@@ -358,9 +379,10 @@ impl Admission {
     /// Puts a client that still waits for the budget at the end of the queue. One that has used more than half of its
     /// own limits is left out: it is checked when one of its requests ends or its send queue drains.
     pub(super) fn requeue_throttled(&mut self, id: ConnId) {
+        let Some(window) = self.account(id).map(|account| self.window(account.source)) else { return };
         if let Some(account) = self.account_mut(id)
             && !account.is_throttled
-            && (account.is_suspended && account.has_room() || account.is_holding)
+            && (account.is_suspended && account.has_room(window) || account.is_holding)
         {
             account.is_throttled = true;
             self.throttled.push_back(id);
@@ -391,9 +413,12 @@ impl Admission {
             let of_it = || all().filter(|account| account.source == key);
             assert_eq!(total.used, of_it().map(Account::used).sum::<u64>());
             assert_eq!(total.accounts, of_it().count());
+            assert_eq!(total.asking as usize, of_it().filter(|account| account.inflight > 0).count());
             assert_eq!(self.by_source.get(&total.source), Some(&key));
         }
         assert_eq!(self.sources.len(), self.by_source.len());
+        let asking = self.sources.iter().filter(|(_, total)| total.asking > 0);
+        assert_eq!(self.asking_sources as usize, asking.count());
         let is_waiting = |account: &Account| account.inflight > 0 && !account.is_throttled;
         assert!(self.closed.values().all(is_waiting), "closed accounts are kept for unanswered requests only");
     }
@@ -411,6 +436,15 @@ impl Admission {
         let of_much = free.saturating_sub((free + used) / KEPT_PART) / FREE_PART;
         let of_little = CLIENT_LITTLE_BYTES.min(free / FREE_PART_LITTLE);
         of_much.max(of_little).max(RESPONSE_CHARGE.into())
+    }
+
+    /// Returns the limits on the unanswered requests of a client of a source.
+    fn window(&self, source: usize) -> Window {
+        let sharing = self.asking_sources.max(1).saturating_mul(self.sources[source].asking.max(1));
+        Window {
+            requests: (INFLIGHT_SHARED / sharing).clamp(INFLIGHT_LEAST, INFLIGHT_MAX),
+            bytes: (CLIENT_CHARGE_MAX / u64::from(sharing)).max(CLIENT_CHARGE_LEAST),
+        }
     }
 
     fn account(&self, id: ConnId) -> Option<&Account> {
@@ -431,10 +465,13 @@ impl Admission {
                 None => return,
             },
         };
-        let (reserved, untaken) = (account.reserved, account.untaken);
+        let (reserved, untaken, was_asking) = (account.reserved, account.untaken, account.inflight > 0);
         change(account);
         let total = &mut self.sources[account.source];
         total.used = total.used - reserved - untaken + account.used();
+        let had_asked = total.asking > 0;
+        total.asking = total.asking - u32::from(was_asking) + u32::from(account.inflight > 0);
+        self.asking_sources = self.asking_sources - u32::from(had_asked) + u32::from(total.asking > 0);
         self.reserved = self.reserved - reserved + account.reserved;
         self.untaken = self.untaken - untaken + account.untaken;
     }
@@ -493,6 +530,38 @@ mod tests {
         }
     }
 
+    /// Reserves a byte at a time for these clients in turn until all are suspended, and returns how many each got.
+    fn ask_all(admission: &mut Admission, clients: &[ConnId]) -> Vec<u32> {
+        let mut left = clients.to_vec();
+        while !left.is_empty() {
+            left.retain(|client| {
+                admission.reserve(*client, 1);
+                !admission.suspend(*client)
+            });
+        }
+        admission.check();
+        clients.iter().map(|client| admission.inflight_of(*client)).collect()
+    }
+
+    #[test]
+    fn clients_that_wait_for_others_share_the_queue_equally_and_so_do_their_sources() {
+        for (clients, each) in [(1, INFLIGHT_MAX), (2, INFLIGHT_MAX), (4, INFLIGHT_SHARED / 4), (100, INFLIGHT_LEAST)] {
+            let mut admission = with_clients(clients);
+            let all: Vec<ConnId> = (0..clients).map(id).collect();
+            assert_eq!(ask_all(&mut admission, &all), vec![each; all.len()], "{clients} clients");
+            // One from elsewhere has half of the queue for itself.
+            let late = ConnId { slot: 1000, generation: 1000 };
+            admission.open(late, OTHER);
+            assert_eq!(ask_all(&mut admission, &[late]), [INFLIGHT_SHARED / 2]);
+            // Once the others have their answers, they may ask for as much again.
+            for client in all {
+                (0..each).for_each(|_| admission.finish(client, 1));
+                assert!(admission.resume(client));
+            }
+            admission.check();
+        }
+    }
+
     #[test]
     fn a_client_within_its_share_is_not_suspended_whatever_others_use() {
         let mut admission = with_clients(65);
@@ -542,6 +611,7 @@ mod tests {
         assert!(!admission.resume(id(1)), "more than half of its share is in use");
         admission.finish(id(1), MIB);
         assert!(admission.resume(id(1)));
+        admission.finish(id(0), MIB);
         // The others are looked at in turn, also when none of their own requests is finished.
         let looked_at: Vec<ConnId> = (0..3).map(|_| admission.take_throttled().unwrap()).collect();
         assert_eq!((looked_at, admission.take_throttled()), (vec![id(0), id(1), id(2)], None));

@@ -5,7 +5,7 @@ use super::super::Step;
 use super::super::action::Action;
 use super::super::cut::or_most;
 use super::{Asked, Effect, Ingress};
-use crate::limits::{FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
+use crate::limits::{FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, PUBLISH_CHARGE, RESPONSE_CHARGE};
 use crate::types::ConnId;
 use crate::wire::Request;
 use crate::wire::request::Fetch;
@@ -120,6 +120,7 @@ pub(super) fn charge_of(request: &Request<'_>) -> u32 {
         Request::Fetch(fetch) => or_most(fetch.max_bytes).clamp(FETCH_RESERVE_LEAST, PAYLOAD_MAX),
         Request::Nodes { .. } => NODES_BYTES_MAX,
         Request::List(_) => LIST_BYTES_MAX,
+        Request::Publish(_) => return PUBLISH_CHARGE,
         Request::Ping { .. }
         | Request::Create { .. }
         | Request::Delete(_)
@@ -127,7 +128,6 @@ pub(super) fn charge_of(request: &Request<'_>) -> u32 {
         | Request::Trim { .. }
         | Request::Producer { .. }
         | Request::Info(_)
-        | Request::Publish(_)
         | Request::Subscribe(_)
         | Request::Unsubscribe { .. }
         | Request::Credit { .. }

@@ -15,7 +15,7 @@ use crate::session::{self, ANSWER_SECONDS, FRAME_MAX, Session};
 /// One request at a time.
 pub(super) const UNBATCHED: usize = 1;
 /// Requests in flight of a client that pipelines.
-pub(super) const PIPELINED: usize = 64;
+pub(super) const PIPELINED: usize = 256;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
