@@ -139,7 +139,7 @@ impl Readers {
     /// Returns the number of followed topics, and how many of those live on other nodes.
     pub(super) fn followed(&self, here: NodeId) -> (usize, usize) {
         let elsewhere = self.table.topics().filter(|(_, topic)| topic.home != here).count();
-        (self.table.topics().len(), elsewhere)
+        (self.table.topics_len(), elsewhere)
     }
 
     /// Returns the size of all tails of pushed frames, in bytes.
@@ -159,7 +159,7 @@ impl Readers {
 
     /// Returns true if readers may be able to continue, for which [`Self::catch_up`] has to be called.
     pub(super) fn are_ready(&self) -> bool {
-        self.table.has_queued()
+        self.table.has_queued() || self.table.has_ended()
     }
 
     /// Does what is due in each tick: fetches and waiting FETCHes that have timed out, and homes that are silent.

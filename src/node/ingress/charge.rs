@@ -5,7 +5,9 @@ use super::super::Step;
 use super::super::action::Action;
 use super::super::cut::or_most;
 use super::{Asked, Effect, Ingress};
-use crate::limits::{FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, PUBLISH_CHARGE, RESPONSE_CHARGE};
+use crate::limits::{
+    FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, PUBLISH_CHARGE, RESPONSE_CHARGE,
+};
 use crate::types::ConnId;
 use crate::wire::Request;
 use crate::wire::request::Fetch;

@@ -131,6 +131,7 @@ impl Readers {
     /// Advances readers that can catch up by one step each; the remaining ones have their turn later. At least one
     /// reader advances, however much work that is.
     pub(in crate::node) fn catch_up(&mut self, step: &mut Step<'_>, admission: &Admission, group: &Group) {
+        self.end_some(step);
         self.table.wake_some(step.work);
         let ready = self.table.queue.len().min(CATCH_UPS_PER_TURN);
         let end = step.work.units().saturating_add(CATCH_UP_WORK);
@@ -145,6 +146,9 @@ impl Readers {
 
     /// Advances a reader by one step, if it is behind and can take something.
     fn advance_reader(&mut self, step: &mut Step<'_>, admission: &Admission, group: &Group, key: ReaderKey) {
+        if self.table.get(key).is_none_or(|reader| self.table.topic(reader.topic).has_ended()) {
+            return;
+        }
         self.notify(step, admission, key);
         let Some(reader) = self.table.get(key) else { return };
         let (conn, cursor, place) = (reader.conn, reader.cursor(), reader.topic);

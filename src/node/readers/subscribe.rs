@@ -9,7 +9,9 @@ use super::super::ingress::Asked;
 use super::super::{Settings, Step};
 use super::table::{Consumer, Followed, Poll, Reader, ReaderKey, Report, TopicKey};
 use super::{Effect, Readers};
-use crate::limits::{FETCH_WAIT_MAX_MS, POLLS_ENDED_PER_TICK, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX};
+use crate::limits::{
+    ENDED_PER_TURN, FETCH_WAIT_MAX_MS, POLLS_ENDED_PER_TICK, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX,
+};
 use crate::types::{ConnId, NodeId, Offset, RequestId, TopicId};
 use crate::wire::request::{Fetch, Subscribe};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Subscribed};
@@ -322,7 +324,7 @@ impl Readers {
     fn leave(&mut self, step: &Step<'_>, place: TopicKey) {
         if self.table.topic(place).is_unread() {
             let topic = self.table.unfollow(place);
-            if topic.home != step.settings.id {
+            if topic.home != step.settings.id && !topic.has_ended() {
                 self.report_no_readers(step, topic.home, topic.id, topic.epoch);
             }
         } else {
@@ -356,21 +358,20 @@ impl Readers {
         }
     }
 
-    /// Ends all readers of a topic with the reason.
+    /// Ends all readers of a topic with the reason. Of very many, most have their turn later.
     pub(super) fn end_topic(&mut self, step: &mut Step<'_>, place: TopicKey, error: &ErrorResponse) {
-        let keys = self.table.topic(place).readers();
-        step.work.add_entries(keys.len() * READER_ENTRIES);
-        let mut ended = Vec::with_capacity(keys.len());
-        for key in keys {
-            let reader = self.table.remove(key);
-            self.clients.remove(reader.conn, key);
-            ended.push(reader);
-        }
-        self.table.unfollow(place);
-        for reader in ended {
-            match reader.consumer {
-                Consumer::Stream { id, .. } => self.send_ended(step, reader.conn, id, error.clone()),
-                Consumer::Poll(poll) => self.finish_poll(poll.asked, error.clone().into()),
+        self.table.end(place, error.clone());
+        self.end_some(step);
+    }
+
+    /// Ends at most [`ENDED_PER_TURN`] of the readers whose topics have ended.
+    pub(super) fn end_some(&mut self, step: &mut Step<'_>) {
+        for _ in 0..ENDED_PER_TURN {
+            let Some((key, error)) = self.table.next_ended() else { return };
+            let conn = self.table.get(key).expect("it was just found").conn;
+            match self.remove_reader(step, key) {
+                Consumer::Stream { id, .. } => self.send_ended(step, conn, id, error),
+                Consumer::Poll(poll) => self.finish_poll(poll.asked, error.into()),
             }
         }
     }

@@ -19,7 +19,7 @@ use super::subscribe::PendingReader;
 use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, NodeId, Offset, RequestId, TopicId};
 use crate::wire::Frame;
-use crate::wire::response::TopicState;
+use crate::wire::response::{ErrorResponse, TopicState};
 use wakes::Wake;
 
 new_key_type! {
@@ -133,6 +133,8 @@ pub(super) struct Followed {
     pub outage: Option<Outage>,
     /// The readers that are still to be queued, if any.
     wake: Option<Wake>,
+    /// Why the topic has ended, while it still has readers that are to be notified.
+    ended: Option<Box<ErrorResponse>>,
     tail: VecDeque<Pushed>,
     tail_bytes: usize,
 }
@@ -221,6 +223,8 @@ pub(super) struct Table {
     pub queue: VecDeque<ReaderKey>,
     /// Topics with readers that are still to be queued; some may have none by now.
     wakes: VecDeque<TopicKey>,
+    /// Topics that have ended; some may have no readers by now.
+    endings: VecDeque<TopicKey>,
     /// Readers that wait because too many fetches are in flight, oldest first.
     pub waiting: VecDeque<ReaderKey>,
     /// Topics whose failed fetches are to be retried, with the monotonic time in microseconds, in order of time.
@@ -248,6 +252,7 @@ impl Table {
             homes: vec![Home::default(); usize::from(nodes)],
             queue: VecDeque::new(),
             wakes: VecDeque::new(),
+            endings: VecDeque::new(),
             waiting: VecDeque::new(),
             retries: VecDeque::new(),
             strays: BTreeMap::new(),
@@ -263,9 +268,14 @@ impl Table {
         self.readers.len()
     }
 
-    /// Returns the followed topics with their keys.
-    pub(super) fn topics(&self) -> impl ExactSizeIterator<Item = (TopicKey, &Followed)> {
-        self.topics.iter()
+    /// Returns the followed topics with their keys, without those that have ended.
+    pub(super) fn topics(&self) -> impl Iterator<Item = (TopicKey, &Followed)> {
+        self.topics.iter().filter(|(_, topic)| topic.ended.is_none())
+    }
+
+    /// Returns the number of followed topics.
+    pub(super) fn topics_len(&self) -> usize {
+        self.by_id.len()
     }
 
     /// Returns the size of all tails in bytes.
@@ -329,13 +339,48 @@ impl Table {
 
     /// Removes a topic that has no readers.
     pub(super) fn unfollow(&mut self, place: TopicKey) -> Followed {
-        self.set_confirmed_report(place, None);
-        self.clear_tail(place);
+        if self.topics[place].ended.is_none() {
+            self.forget(place);
+        }
         let topic = self.topics.remove(place).expect("it is removed once");
         assert!(topic.readers.is_empty(), "readers go before their topic");
+        topic
+    }
+
+    /// Ends a topic for this reason. It is not followed any more, and gets no new readers; [`Self::next_ended`] returns
+    /// those that it has.
+    pub(super) fn end(&mut self, place: TopicKey, error: ErrorResponse) {
+        self.forget(place);
+        self.topics[place].ended = Some(Box::new(error));
+        self.endings.push_back(place);
+    }
+
+    /// Drops everything by which a topic is followed, but not its readers.
+    fn forget(&mut self, place: TopicKey) {
+        self.set_confirmed_report(place, None);
+        self.clear_tail(place);
+        let topic = &self.topics[place];
         self.by_id.remove(&topic.id);
         self.homes[usize::from(topic.home.index())].topics -= 1;
-        topic
+    }
+
+    /// Returns the next reader whose topic has ended, and the reason. The caller removes it.
+    pub(super) fn next_ended(&mut self) -> Option<(ReaderKey, ErrorResponse)> {
+        while let Some(place) = self.endings.front() {
+            let topic = self.topics.get(*place);
+            if let Some((_, key)) = topic.and_then(|topic| topic.readers.first())
+                && let Some(error) = topic.and_then(|topic| topic.ended.as_deref())
+            {
+                return Some((*key, error.clone()));
+            }
+            self.endings.pop_front();
+        }
+        None
+    }
+
+    /// Returns true if there may be readers whose topics have ended.
+    pub(super) fn has_ended(&self) -> bool {
+        !self.endings.is_empty()
     }
 
     /// Records which report the home has confirmed.
@@ -509,10 +554,11 @@ impl Table {
 
     /// Asserts the invariants.
     pub(super) fn check(&self) {
-        let (mut readers, mut tails_bytes) = (0, 0);
+        let (mut readers, mut followed, mut tails_bytes) = (0, 0, 0);
         let mut homes = vec![(0, 0, 0); self.homes.len()];
         for (place, topic) in &self.topics {
-            assert_eq!(self.by_id.get(&topic.id), Some(&place));
+            assert_eq!(self.by_id.get(&topic.id) == Some(&place), topic.ended.is_none());
+            assert!(topic.ended.is_none() || self.endings.contains(&place), "its readers will be notified");
             assert!(
                 topic.wake.is_none() || self.wakes.contains(&place),
                 "a topic with readers to wake is in the queue"
@@ -526,6 +572,10 @@ impl Table {
             assert!(bytes <= TAIL_BYTES_MAX, "a tail is bounded");
             assert!(topic.tail.iter().zip(topic.tail.iter().skip(1)).all(|(a, b)| a.end <= b.base));
             tails_bytes += bytes;
+            if topic.ended.is_some() {
+                continue;
+            }
+            followed += 1;
             let is_out = self.homes[usize::from(topic.home.index())].outage.is_some();
             assert!(!is_out || topic.outage.is_some(), "all topics of a home that is out of reach are");
             let home = &mut homes[usize::from(topic.home.index())];
@@ -535,7 +585,7 @@ impl Table {
                 home.2 ^= topic.id.number();
             }
         }
-        assert_eq!((readers, self.topics.len()), (self.readers.len(), self.by_id.len()));
+        assert_eq!((readers, followed), (self.readers.len(), self.by_id.len()));
         assert_eq!(tails_bytes, self.tails_bytes);
         assert!(tails_bytes <= TAILS_BYTES_MAX, "all tails together are bounded");
         assert_eq!(self.readers.len(), self.by_request.len());
@@ -565,6 +615,7 @@ impl Followed {
             pull_least: 0,
             outage: None,
             wake: None,
+            ended: None,
             tail: VecDeque::new(),
             tail_bytes: 0,
         }
@@ -585,9 +636,9 @@ impl Followed {
         self.readers.first().map(|(cursor, _)| *cursor)
     }
 
-    /// Returns the keys of all readers, those that are furthest behind first.
-    pub(super) fn readers(&self) -> Vec<ReaderKey> {
-        self.readers.iter().map(|(_, key)| *key).collect()
+    /// Returns true once the topic has ended.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 }
 

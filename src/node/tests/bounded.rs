@@ -1,12 +1,12 @@
 //! However many readers or requests something concerns, a turn handles only so many of them, and the others follow.
 
-use super::harness::{Harness, fetched, names, subscribe, subscribed};
+use super::harness::{Harness, fetched, names, subscribe, subscribed, topic};
 use super::sent::{Sent, only};
 use crate::limits::{
-    CATCH_UP_WORK, DELIVERED_READERS, EXPIRED_PER_TURN, REQUEST_TIMEOUT_US, SUBSCRIPTIONS_PER_CLIENT_MAX, TICK_US,
-    TURN_WORK, WAKES_PER_TURN,
+    CATCH_UP_WORK, DELIVERED_READERS, ENDED_PER_TURN, EXPIRED_PER_TURN, REQUEST_TIMEOUT_US,
+    SUBSCRIPTIONS_PER_CLIENT_MAX, TICK_US, TURN_WORK, WAKES_PER_TURN,
 };
-use crate::types::Retention;
+use crate::types::{RequestId, Retention};
 use crate::wire::request::{Start, Subscribe};
 use crate::wire::{Opcode, Push, Request, Response, Status};
 
@@ -93,21 +93,42 @@ fn readers_that_are_woken_little_by_little_are_all_woken_while_others_come_and_g
     node.fill(|node| drop(node.publish(publisher, "t", 1, 100)));
     // The first turn wakes only some. One subscription more begins behind them, and one is gone.
     node.fill(|node| drop(node.timeout()));
-    let late = Request::Subscribe(Subscribe {
-        topic: super::harness::topic("t"),
-        epoch: None,
-        start: Start::Earliest,
-        limit: u64::MAX,
-    });
+    let late =
+        Request::Subscribe(Subscribe { topic: topic("t"), epoch: None, start: Start::Earliest, limit: u64::MAX });
     node.fill(|node| drop(node.ask(client, 1, &late)));
     let (_, sent) = work_of(&mut node, Opcode::Deliver, |node| node.publish(publisher, "t", 1, 100));
     assert!(sent <= DELIVERED_READERS);
     node.fill(|node| drop(node.settle()));
-    let Response::Described(described) = node.answer_to(client, 2, &Request::Info(super::harness::topic("t"))) else {
+    let Response::Described(described) = node.answer_to(client, 2, &Request::Info(topic("t"))) else {
         panic!("no description")
     };
     let topic = described.topic.unwrap();
     assert_eq!((topic.subscribers as usize, topic.lag), (READERS + 1, 0), "all are at the end");
+}
+
+#[test]
+fn when_a_topic_ends_its_very_many_readers_are_told_little_by_little_and_only_those_that_are_left() {
+    let mut node = with_local_readers();
+    let [owner, late, gone] = [node.client(), node.client(), node.client()];
+    node.fill(|node| {
+        for client in [late, gone] {
+            node.ask(client, 1, &subscribe("t"));
+        }
+        node.settle();
+    });
+    let (work, first) = work_of(&mut node, Opcode::Event, |node| node.ask(owner, 1, &Request::Delete(topic("t"))));
+    assert!(first == ENDED_PER_TURN && work < TURN_WORK, "{first} at once, {work} units");
+    // A new topic of that name has nothing to do with those that still wait.
+    node.create(owner, "t", Retention::default());
+    let Response::Subscribed(_) = node.answer_to(owner, 2, &subscribe("t")) else { panic!("not subscribed") };
+    // One of them ends its subscription itself, and another one goes.
+    let ended = node.answer_to(late, 2, &Request::Unsubscribe { subscription: RequestId(1) });
+    assert!(matches!(ended, Response::Unsubscribed { .. }), "{ended:?}");
+    node.lose(gone);
+    let later = settle(&mut node, Opcode::Event, 2 * CATCH_UP_WORK);
+    assert_eq!(first + later, READERS, "each of the others is told once");
+    let delivered = only(&node.fill(|node| node.publish(owner, "t", 1, 100)), Opcode::Deliver).len();
+    assert_eq!(delivered, 1);
 }
 
 #[test]
