@@ -6,6 +6,7 @@
 //! | `table` | all connections; what the turn asks of them |
 //! | `conn` | one socket: bytes in, frames out of them, bytes out |
 //! | `fair` | which connection is read next |
+//! | `dirty` | which connection is written next |
 //! | `inbox`, `outbox` | its two buffers, which exist only while something is in them |
 //! | `intake` | the memory of all inboxes |
 //! | `descriptors` | how the process's file descriptors are shared out, which bounds the connections |
