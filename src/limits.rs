@@ -115,8 +115,8 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 /// Most unanswered requests of one client; beyond it the client is not read (HELLO says it as `max_inflight`).
 pub const INFLIGHT_MAX: u32 = 1024;
 
-/// Unanswered requests that the clients of a node share. They wait in one queue for another node or for the disk, so who
-/// had many of them would otherwise get more of its time than who has few.
+/// Unanswered requests that the clients of a node share. They wait in one queue for another node or for the disk, so
+/// who had many of them would otherwise get more of its time than who has few.
 pub const INFLIGHT_SHARED: u32 = 2 * INFLIGHT_MAX;
 
 /// Unanswered requests that each client may have, however many clients share.

@@ -26,8 +26,8 @@ struct Taken {
 }
 
 impl<S: Store> Loop<S> {
-    /// Reads from the connections that are ready until the turn's work is done, or its time is over. Returns the time of
-    /// the last read.
+    /// Reads from the connections that are ready until the turn's work is done, or its time is over. Returns the time
+    /// of the last read.
     ///
     /// Frames are handled at the time when their bytes had been read: a process that is stopped between the poll and
     /// the read must not take a request for one from before the stop.
