@@ -117,6 +117,8 @@ impl Parts {
             let has_parted = self.router.has_parted() || !is_graced;
             if has_parted && self.groups.iter().all(Group::is_settled) || is_late {
                 self.drain = Stage::Done;
+                // If the disk has not answered in time, whoever reads from it learns that it was not done.
+                self.end_leading(step);
                 // Handshaking connections may have sent requests after their HELLO. None was accepted, which the
                 // refusal tells them.
                 for id in self.ids_of(|peer| matches!(peer, Peer::Handshaking { .. })) {

@@ -20,9 +20,9 @@
 //! | `push` | newly committed records on their way to readers |
 //! | `feeds`, `feed`, `heads` | the nodes that have readers, and what they are told once a second |
 //! | `age` | retention by age |
+//! | `lead` | what only a leader has: it is made when leading begins, and dropped when it ends |
 //!
-//! What is in [`Group`] follows from the committed entries, but for the proposals. What is in [`Lead`] only a leader
-//! has; it is lost when leading ends.
+//! What is in [`Group`] itself follows from the committed entries, but for the proposals.
 
 mod age;
 mod apply;
@@ -30,6 +30,7 @@ mod feed;
 mod feeds;
 mod fetch;
 mod heads;
+mod lead;
 mod proposals;
 mod publish;
 mod push;
@@ -43,20 +44,16 @@ pub(super) use push::{EndOfTopic, NewRecords};
 pub(super) use read::Finished;
 pub use read::Lookup;
 
-use bytes::BytesMut;
-
 use super::call::{Answer, Call};
 use super::{Settings, Step};
-use crate::limits::PAYLOADS_BYTES;
 use crate::record::Note;
 use crate::topic::{Catalogue, NotHeld};
 use crate::types::{Offset, SlotId, TopicId};
 use crate::wire::Request;
 use crate::wire::response::{Durability, ErrorResponse, Fetched};
-use feeds::Feeds;
 use fetch::read_log;
+use lead::Lead;
 use proposals::Proposals;
-use read::Reads;
 
 /// The topics of one slot.
 #[derive(Debug)]
@@ -64,48 +61,36 @@ pub(super) struct Group {
     slot: SlotId,
     catalogue: Catalogue,
     proposals: Proposals,
-    /// Buffer into which small payloads are copied on their way from a frame into the log.
-    payloads: BytesMut,
     /// Outcomes of the entries that are being applied, for the journal.
     notes: Vec<Note>,
     /// True while the journal has space for more records.
     has_space: bool,
-    /// The place in the catalogue where the next scan for expired records starts.
-    age_place: usize,
-    lead: Lead,
-}
-
-/// What only the leader of a group has.
-#[derive(Debug)]
-struct Lead {
-    feeds: Feeds,
-    reads: Reads,
-    /// True once all other nodes were told who leads.
-    has_announced: bool,
+    /// What this node has as the leader; `None` while it does not lead.
+    lead: Option<Box<Lead>>,
+    /// How many times this node has begun to lead the group.
+    leads: u64,
 }
 
 impl Group {
-    /// Returns a group without topics.
+    /// Returns a group without topics, which this node does not lead yet.
     pub(super) fn new(settings: &Settings, slot: SlotId) -> Self {
         let mut catalogue = Catalogue::default();
         if settings.durability != Durability::Memory {
             catalogue.allow_eviction();
         }
-        let feeds = Feeds::new(settings.dimension.nodes());
         Self {
             slot,
             catalogue,
             proposals: Proposals::default(),
-            payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
             notes: Vec::new(),
             has_space: true,
-            age_place: 0,
-            lead: Lead { feeds, reads: Reads::default(), has_announced: false },
+            lead: None,
+            leads: 0,
         }
     }
 
-    /// Executes a request for a topic of this group. A change is proposed, and answered once it is applied. Returns
-    /// `None` for requests that concern no topic.
+    /// Executes a request for a topic of this group, which this node leads. A change is proposed, and answered once it
+    /// is applied. Returns `None` for requests that concern no topic.
     pub(super) fn execute(
         &mut self,
         step: &mut Step<'_>,
@@ -165,12 +150,12 @@ impl Group {
 
     /// Returns true when another node reads topics of this group.
     pub(super) fn has_feeds(&self) -> bool {
-        !self.lead.feeds.is_empty()
+        self.lead.as_ref().is_some_and(|lead| !lead.feeds.is_empty())
     }
 
     /// Returns the number of pairs of a topic and a node that reads it.
     pub(super) fn feeds(&self) -> usize {
-        self.lead.feeds.len()
+        self.lead.as_ref().map_or(0, |lead| lead.feeds.len())
     }
 
     /// Returns the number of uncommitted proposals.
@@ -185,20 +170,22 @@ impl Group {
 
     /// Returns true if nothing waits for the disk.
     pub(super) fn is_settled(&self) -> bool {
-        self.proposals.len() == 0 && self.lead.reads.is_empty()
+        self.proposals.len() == 0 && self.lead.as_ref().is_none_or(|lead| lead.reads.is_empty())
     }
 
     /// Sets whether all other nodes were told who leads.
     #[cfg(test)]
-    pub(super) const fn set_announced(&mut self, has_announced: bool) {
-        self.lead.has_announced = has_announced;
+    pub(super) fn set_announced(&mut self, has_announced: bool) {
+        self.lead.as_mut().expect("this node leads").has_announced = has_announced;
     }
 
     /// Asserts the invariants.
     pub(super) fn check(&self) {
         self.catalogue.check();
         self.proposals.check();
-        self.lead.feeds.check();
-        self.lead.reads.check();
+        if let Some(lead) = &self.lead {
+            lead.feeds.check();
+            lead.reads.check();
+        }
     }
 }

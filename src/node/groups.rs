@@ -17,12 +17,13 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Returns the groups of a node, without topics.
+    /// Returns the groups of a node, without topics. A group of one node has that node as its leader.
     pub(super) fn new(settings: &Settings) -> Self {
         let own = SlotId::new(settings.id.index(), settings.slots).expect("there are at least as many slots as nodes");
         let lives_here = |slot: &SlotId| cube::node_of(*slot, settings.dimension) == settings.id;
         let slots = settings.slots.all().filter(lives_here);
-        let groups: BTreeMap<SlotId, Group> = slots.map(|slot| (slot, Group::new(settings, slot))).collect();
+        let mut groups: BTreeMap<SlotId, Group> = slots.map(|slot| (slot, Group::new(settings, slot))).collect();
+        groups.values_mut().for_each(|group| group.begin_leading(settings));
         assert_eq!(groups.len(), 1, "the memory and the log of a node are not divided among several groups");
         Self { own, groups }
     }
@@ -47,6 +48,11 @@ impl Groups {
         self.groups.get(&slot)
     }
 
+    /// Returns the group of a slot, if this node leads it.
+    pub(super) fn led_mut(&mut self, slot: SlotId) -> Option<&mut Group> {
+        self.of_mut(slot).filter(|group| group.leads())
+    }
+
     /// Returns the group of a slot, if this node has it.
     pub(super) fn of_mut(&mut self, slot: SlotId) -> Option<&mut Group> {
         self.groups.get_mut(&slot)
@@ -54,7 +60,7 @@ impl Groups {
 
     /// Returns true if this node leads the group of a slot, and so executes the requests for its topics.
     pub(super) fn leads(&self, slot: SlotId) -> bool {
-        self.groups.contains_key(&slot)
+        self.of(slot).is_some_and(Group::leads)
     }
 
     /// Returns all groups.

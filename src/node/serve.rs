@@ -50,7 +50,7 @@ impl Parts {
             call.reply = call.reply.in_order_with_pushes();
         }
         let group = match call.slot {
-            Some(slot) => self.groups.of_mut(slot).ok_or_else(|| step.settings.not_leader(slot)),
+            Some(slot) => self.groups.led_mut(slot).ok_or_else(|| step.settings.not_leader(slot)),
             None => Ok(self.groups.own_mut()),
         };
         let answer = match group {
@@ -166,12 +166,25 @@ impl Parts {
     /// Handles the journal's answer to a query.
     pub(super) fn on_read(&mut self, step: &mut Step<'_>, lookup: Lookup, found: Result<Found, Unreadable>) {
         let Some(group) = self.groups.of_mut(lookup.slot) else { return };
-        match group.on_read(step, lookup, found) {
+        if let Some(finished) = group.on_read(step, lookup, found) {
+            self.finish_read(step, finished);
+        }
+    }
+
+    /// Passes on the end of a read.
+    fn finish_read(&mut self, step: &mut Step<'_>, finished: Finished) {
+        match finished {
             Finished::Request(reply, answer) => self.answer(step, reply, answer),
             Finished::Pull(origin, fetched) => {
-                self.readers.on_pulled_here(step, self.ingress.admission(), origin, fetched)
+                self.readers.on_pulled_here(step, self.ingress.admission(), origin, fetched);
             }
         }
+    }
+
+    /// Ends leading all groups.
+    pub(super) fn end_leading(&mut self, step: &mut Step<'_>) {
+        let ended: Vec<Finished> = self.groups.iter_mut().flat_map(|group| group.end_leading(step.settings)).collect();
+        ended.into_iter().for_each(|finished| self.finish_read(step, finished));
     }
 
     /// Does what the readers and the ingress need from others, until neither needs anything more.

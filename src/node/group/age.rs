@@ -9,15 +9,20 @@ use crate::record::{Entry, Reclock};
 impl Group {
     /// Proposes the entry that records a jump of the wall clock.
     pub(in crate::node) fn propose_reclock(&mut self, step: &mut Step<'_>, reclock: Reclock) {
-        self.propose(step, Entry::Reclock(reclock), Proposal::Reclock);
+        if self.leads() {
+            self.propose(step, Entry::Reclock(reclock), Proposal::Reclock);
+        }
     }
 
     /// Proposes to remove the records that exceed their topic's maximum age. Each tick scans a part of the catalogue.
     pub(in crate::node) fn trim_aged(&mut self, step: &mut Step<'_>) {
+        let Some(lead) = &mut self.lead else { return };
         if !self.catalogue.has_aging() || !step.wall.knows_ages(self.catalogue.eras()) {
             return;
         }
-        let from = self.age_place;
+        let from = lead.age_place;
+        let behind = from + AGE_SCAN_PER_TICK;
+        lead.age_place = if behind < self.catalogue.places() { behind } else { 0 };
         let now_us = planted!("ages by the machine's clock", step.wall.now_us(step.now), step.now.wall_us);
         let trims: Vec<Entry> = self
             .catalogue
@@ -35,7 +40,5 @@ impl Group {
                 self.propose(step, entry, Proposal::Trim);
             }
         }
-        let behind = from + AGE_SCAN_PER_TICK;
-        self.age_place = if behind < self.catalogue.places() { behind } else { 0 };
     }
 }

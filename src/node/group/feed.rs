@@ -7,8 +7,8 @@ use super::super::Step;
 use super::super::call::{Answer, Call};
 use super::super::frames::{malformed, sound_payload};
 use super::Group;
-use super::feeds::Member;
-use crate::topic::Topic;
+use super::feeds::{Feeds, Member};
+use crate::topic::{Catalogue, Topic};
 use crate::types::{Epoch, NodeId, Offset, TopicId};
 use crate::wire::feed::{Fed, FedList, FeedItem};
 use crate::wire::response::{ErrorResponse, Subscribed};
@@ -23,15 +23,15 @@ impl Group {
         from: Offset,
         source: NodeId,
     ) -> Result<Response, ErrorResponse> {
+        let Some(lead) = &mut self.lead else { return Err(step.settings.not_leader(self.slot)) };
         let topic = self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?;
         let (first, next) = (topic.log.first(), topic.log.next());
         let subscribed = Subscribed { topic_id: id, epoch: topic.epoch, from, first, next };
         if source != step.settings.id {
             // The next FEED reports the number of subscribers.
             let new = Member { node: source, version: 0, subscribers: 1, slowest: None };
-            let feeds = &mut self.lead.feeds;
-            let member = feeds.member(id, source).unwrap_or(new);
-            feeds.set(step.work, id, true, member);
+            let member = lead.feeds.member(id, source).unwrap_or(new);
+            lead.feeds.set(step.work, id, true, member);
         }
         Ok(Response::Subscribed(subscribed))
     }
@@ -49,8 +49,9 @@ impl Group {
         if source == step.settings.id {
             return Err(ErrorResponse::new(Status::BadRequest, "a node feeds itself"));
         }
+        let Some(lead) = &mut self.lead else { return Err(step.settings.not_leader(self.slot)) };
         let version = frame.header.request_id.0;
-        let ingress = &mut self.lead.feeds.ingresses[usize::from(source.index())];
+        let ingress = &mut lead.feeds.ingresses[usize::from(source.index())];
         let is_new_start = ingress.instance.is_some_and(|known| known != instance);
         let is_newest = is_new_start || ingress.version < version;
         if is_newest {
@@ -58,47 +59,55 @@ impl Group {
         }
         ingress.unanswered = 0;
         if is_new_start || reset && is_newest {
-            self.lead.feeds.forget(step.work, source);
+            lead.feeds.forget(step.work, source);
         }
         // The topic of each is looked up, by its id or by its name.
         step.work.add_entries(2 * items.len());
-        let items = items.iter().map(|item| self.feed_one(step, item, source, version)).collect();
-        let counter = self.lead.feeds.ingresses[usize::from(source.index())].counter;
+        let items = items.iter().map(|item| feed_one(step, &self.catalogue, &mut lead.feeds, item, (source, version)));
+        let items = items.collect();
+        let counter = lead.feeds.ingresses[usize::from(source.index())].counter;
         let fed = FedList { instance: step.settings.instance, counter, items };
         Ok(Answer::Now(Response::Fed(fed)))
     }
+}
 
-    fn feed_one(&mut self, step: &mut Step<'_>, item: &FeedItem<'_>, source: NodeId, version: u64) -> Fed {
-        let answer = |status: Status, topic: Option<&Topic>| Fed {
-            topic: item.topic,
-            status: status.number(),
-            epoch: topic.map_or(Epoch(0), |topic| topic.epoch),
-            next: topic.map_or(Offset(0), |topic| topic.log.next()),
-            successor: None,
-        };
-        let member = Member { node: source, version, subscribers: item.subscribers, slowest: item.slowest };
-        // A newer FEED has overtaken this one.
-        let is_late = self.lead.feeds.member(item.topic, source).is_some_and(|known| known.version > version);
-        if item.subscribers == 0 {
-            if !is_late {
-                self.lead.feeds.set(step.work, item.topic, false, member);
-            }
-            return answer(Status::Ok, None);
+/// Handles what a node reports about its readers of one topic.
+fn feed_one(
+    step: &mut Step<'_>,
+    catalogue: &Catalogue,
+    feeds: &mut Feeds,
+    item: &FeedItem<'_>,
+    (source, version): (NodeId, u64),
+) -> Fed {
+    let answer = |status: Status, topic: Option<&Topic>| Fed {
+        topic: item.topic,
+        status: status.number(),
+        epoch: topic.map_or(Epoch(0), |topic| topic.epoch),
+        next: topic.map_or(Offset(0), |topic| topic.log.next()),
+        successor: None,
+    };
+    let member = Member { node: source, version, subscribers: item.subscribers, slowest: item.slowest };
+    // A newer FEED has overtaken this one.
+    let is_late = feeds.member(item.topic, source).is_some_and(|known| known.version > version);
+    if item.subscribers == 0 {
+        if !is_late {
+            feeds.set(step.work, item.topic, false, member);
         }
-        match self.catalogue.get(item.topic) {
-            Some(topic) if topic.epoch == item.epoch => {
-                let fed = answer(Status::Ok, Some(topic));
-                if !is_late {
-                    self.lead.feeds.set(step.work, item.topic, item.push, member);
-                }
-                fed
+        return answer(Status::Ok, None);
+    }
+    match catalogue.get(item.topic) {
+        Some(topic) if topic.epoch == item.epoch => {
+            let fed = answer(Status::Ok, Some(topic));
+            if !is_late {
+                feeds.set(step.work, item.topic, item.push, member);
             }
-            Some(topic) => Fed { next: topic.lost_from(item.epoch), ..answer(Status::Truncated, Some(topic)) },
-            None => {
-                let successor = item.name.and_then(|name| self.catalogue.find(name)).map(|topic| topic.id);
-                let status = if successor.is_some() { Status::Recreated } else { Status::UnknownTopic };
-                Fed { successor, ..answer(status, None) }
-            }
+            fed
+        }
+        Some(topic) => Fed { next: topic.lost_from(item.epoch), ..answer(Status::Truncated, Some(topic)) },
+        None => {
+            let successor = item.name.and_then(|name| catalogue.find(name)).map(|topic| topic.id);
+            let status = if successor.is_some() { Status::Recreated } else { Status::UnknownTopic };
+            Fed { successor, ..answer(status, None) }
         }
     }
 }

@@ -39,7 +39,10 @@ impl Group {
         }
         // A small batch is copied, so that it does not pin the large buffer that it was received in.
         let is_small = frame.payload().len() <= MERGE_BYTES_MAX;
-        let kept = if is_small { frame.keep_payload_in(&mut self.payloads) } else { frame.keep_payload() };
+        let kept = match &mut self.lead {
+            Some(lead) if is_small => frame.keep_payload_in(&mut lead.payloads),
+            Some(_) | None => frame.keep_payload(),
+        };
         let Ok(payload) = kept else {
             step.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"));

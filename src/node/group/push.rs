@@ -40,7 +40,8 @@ impl Group {
         from: Offset,
         is_read_here: bool,
     ) -> Option<NewRecords> {
-        if !is_read_here && !self.lead.feeds.has(id) {
+        let mut feeds = self.lead.as_mut().map(|lead| &mut lead.feeds);
+        if !is_read_here && !feeds.as_ref().is_some_and(|feeds| feeds.has(id)) {
             return None;
         }
         let topic = self.catalogue.get(id).filter(|topic| from < topic.log.next())?;
@@ -51,14 +52,14 @@ impl Group {
         let span = Span { topic: id, epoch: topic.epoch, base: fetched.base, end: fetched.end() };
         fetched.from = fetched.base;
         let frame = push_frame(&Push::Deliver(Box::new(fetched)), id);
-        Some(NewRecords { span, frame, targets: self.lead.feeds.targets(id).cloned() })
+        Some(NewRecords { span, frame, targets: feeds.as_mut().and_then(|feeds| feeds.targets(id)).cloned() })
     }
 
     /// Ends the feeds of a deleted topic.
     pub(in crate::node) fn end_feeds(&mut self, step: &Step<'_>, id: TopicId) -> EndOfTopic {
         let error = unknown_topic(step.settings.id, "the topic was deleted");
         let frame = |targets| (push_frame(&Push::Ended(Box::new(error.clone())), id), targets);
-        let frame = self.lead.feeds.remove(id).map(frame);
+        let frame = self.lead.as_mut().and_then(|lead| lead.feeds.remove(id)).map(frame);
         EndOfTopic { error, frame }
     }
 }

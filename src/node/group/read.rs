@@ -22,6 +22,8 @@ use crate::wire::{Origin, Response, Status};
 pub struct Lookup {
     /// The slot of the topic.
     pub(in crate::node) slot: SlotId,
+    /// See [`super::lead::Lead::number`].
+    lead: u64,
     /// The topic's id.
     pub topic: TopicId,
     /// The name of the topic, for the log.
@@ -89,6 +91,23 @@ impl Reads {
         self.reads.is_empty()
     }
 
+    fn send_query(&mut self, step: &mut Step<'_>, lookup: Lookup) {
+        self.in_flight += 1;
+        step.stats.reads += 1;
+        step.out.push(Action::Read { lookup });
+    }
+
+    /// Refuses all reads with this error.
+    pub(super) fn end(self, error: &ErrorResponse) -> Vec<Finished> {
+        let refuse = |read: Read| match read.reader {
+            Reader::Fetch { reply, .. } | Reader::FetchAt { reply, .. } | Reader::SubscribeAt { reply, .. } => {
+                Finished::Request(reply, Err(error.clone()))
+            }
+            Reader::Pull(origin) => Finished::Pull(origin, Err(error.clone())),
+        };
+        self.reads.into_iter().map(|(_, read)| refuse(read)).collect()
+    }
+
     /// Asserts the invariants.
     pub(super) fn check(&self) {
         assert_eq!(self.reads.len(), self.in_flight + self.waiting.len());
@@ -129,7 +148,7 @@ impl Group {
         wanted: Wanted,
         reader: Reader,
     ) -> Result<Answer, ErrorResponse> {
-        if self.lead.reads.waiting.len() >= READS_WAITING_MAX {
+        if self.lead.as_ref().is_some_and(|lead| lead.reads.waiting.len() >= READS_WAITING_MAX) {
             return Err(step.settings.waits_for_disk());
         }
         self.ask(step, id, wanted, reader);
@@ -147,7 +166,7 @@ impl Group {
         origin: Origin,
     ) {
         if let Some(topic) = self.catalogue.get(id)
-            && self.lead.reads.waiting.len() < READS_WAITING_MAX
+            && self.lead.as_ref().is_some_and(|lead| lead.reads.waiting.len() < READS_WAITING_MAX)
         {
             let wanted = wanted(topic, from, max_bytes, u32::MAX);
             self.ask(step, id, wanted, Reader::Pull(origin));
@@ -155,34 +174,31 @@ impl Group {
     }
 
     fn ask(&mut self, step: &mut Step<'_>, id: TopicId, wanted: Wanted, reader: Reader) {
-        let Some(topic) = self.catalogue.get(id) else { return };
+        let (Some(topic), Some(lead)) = (self.catalogue.get(id), &mut self.lead) else { return };
         let extent = (topic.log.first(), topic.log.next());
-        let token = self.lead.reads.reads.insert(Read { extent, reader });
-        let lookup = Lookup { slot: self.slot, topic: id, topic_name: topic.name().into(), wanted, token };
-        if self.lead.reads.in_flight < READS_MAX {
-            self.send_query(step, lookup);
+        let token = lead.reads.reads.insert(Read { extent, reader });
+        let topic_name = topic.name().into();
+        let lookup = Lookup { slot: self.slot, lead: lead.number, topic: id, topic_name, wanted, token };
+        if lead.reads.in_flight < READS_MAX {
+            lead.reads.send_query(step, lookup);
         } else {
-            self.lead.reads.waiting.push_back(lookup);
+            lead.reads.waiting.push_back(lookup);
         }
     }
 
-    fn send_query(&mut self, step: &mut Step<'_>, lookup: Lookup) {
-        self.lead.reads.in_flight += 1;
-        step.stats.reads += 1;
-        step.out.push(Action::Read { lookup });
-    }
-
-    /// Handles the journal's answer to a query, and starts the next waiting query.
+    /// Handles the journal's answer to a query, and starts the next waiting query. Returns `None` if the query was that
+    /// of an earlier leader.
     pub(in crate::node) fn on_read(
         &mut self,
         step: &mut Step<'_>,
         lookup: Lookup,
         found: Result<Found, Unreadable>,
-    ) -> Finished {
-        let Read { extent, reader } = self.lead.reads.reads.remove(lookup.token);
-        self.lead.reads.in_flight -= 1;
-        if let Some(next) = self.lead.reads.waiting.pop_front() {
-            self.send_query(step, next);
+    ) -> Option<Finished> {
+        let lead = self.lead.as_mut().filter(|lead| lead.number == lookup.lead)?;
+        let Read { extent, reader } = lead.reads.reads.remove(lookup.token);
+        lead.reads.in_flight -= 1;
+        if let Some(next) = lead.reads.waiting.pop_front() {
+            lead.reads.send_query(step, next);
         }
         if let Ok(Found::Batches(batches)) = &found {
             // The wanted records are cut out of the first and the last batch, and hashed.
@@ -193,7 +209,7 @@ impl Group {
             step.work.add_entries(batches.len());
         }
         let Lookup { topic: id, wanted, .. } = lookup;
-        match reader {
+        Some(match reader {
             Reader::FetchAt { reply, epoch, limits } => {
                 let answer = self
                     .found(step.settings, id, epoch, found)
@@ -224,7 +240,7 @@ impl Group {
                 let answer = |fetched| Answer::Now(Response::Fetched(Box::new(Fetched { from, ..fetched })));
                 Finished::Request(reply, fetched.map(answer))
             }
-        }
+        })
     }
 
     /// Returns true if retention removed the requested records while the query waited.

@@ -196,20 +196,20 @@ impl Group {
     }
 
     pub(super) fn describe(&self, settings: &Settings, topic: Option<&Topic>, path: Vec<u16>) -> Description {
-        let topic =
-            topic.map(|topic| (topic, self.lead.feeds.audience(topic.id))).map(|(topic, audience)| TopicState {
-                id: topic.id,
-                epoch: topic.epoch,
-                first: topic.log.first(),
-                next: topic.log.next(),
-                bytes: topic.log.bytes(),
-                subscribers: audience.subscribers,
-                feeds: audience.feeds,
-                lag: audience.slowest.map_or(0, |slowest| topic.log.next().0.saturating_sub(slowest.0)),
-                created_us: topic.created_us,
-                retention: topic.retention,
-                durability: settings.durability,
-            });
+        let audience = |id| self.lead.as_ref().map(|lead| lead.feeds.audience(id)).unwrap_or_default();
+        let topic = topic.map(|topic| (topic, audience(topic.id))).map(|(topic, audience)| TopicState {
+            id: topic.id,
+            epoch: topic.epoch,
+            first: topic.log.first(),
+            next: topic.log.next(),
+            bytes: topic.log.bytes(),
+            subscribers: audience.subscribers,
+            feeds: audience.feeds,
+            lag: audience.slowest.map_or(0, |slowest| topic.log.next().0.saturating_sub(slowest.0)),
+            created_us: topic.created_us,
+            retention: topic.retention,
+            durability: settings.durability,
+        });
         Description { home: settings.id.index(), topic, path }
     }
 }

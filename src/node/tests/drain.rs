@@ -1,9 +1,10 @@
 //! The orderly shutdown of this node and of its neighbour: when peers are notified, and that nothing accepted is lost.
 
-use super::harness::{Harness, names, records, subscribe, subscribed};
+use super::harness::{Harness, fetch, names, records, subscribe, subscribed};
 use super::sent::{Sent, only};
 use crate::limits::{DRAIN_CLIENTS_US, DRAIN_LINKS_US, DRAIN_US};
 use crate::node::Event;
+use crate::record::Unreadable;
 use crate::types::{ConnId, Retention};
 use crate::wire::request::Publish;
 use crate::wire::{Opcode, Request, Response, Status};
@@ -108,6 +109,25 @@ fn a_disk_that_hangs_and_a_node_that_does_not_answer_are_waited_for_only_so_long
     assert!(!node.node.is_drained());
     node.pass(1);
     assert!(node.node.is_drained());
+}
+
+#[test]
+fn a_read_that_the_disk_has_not_answered_in_time_is_refused_as_not_done() {
+    let name = names(0, 1).next().unwrap();
+    let mut node = Harness::linked_with_journal(1);
+    let (client, link) = (node.client(), node.link());
+    node.create(client, &name, Retention::default());
+    node.publish(client, &name, 3, 1000);
+    assert_eq!(node.node_asks(1, 6, &Request::Fetch(fetch(&name)), &[]).len(), 0, "the journal is asked");
+    let lookup = node.asked.remove(0);
+    node.handle(Event::Drain);
+    node.lose(client);
+    node.pass(DRAIN_US / 4 - 1);
+    assert!(!node.node.is_drained());
+    let sent = node.pass(1);
+    assert_eq!(sent_frames(&sent), [(link, Opcode::Fetch, Status::NotLeader)]);
+    assert!(node.node.is_drained());
+    assert_eq!(node.handle(Event::Read { lookup, found: Err(Unreadable::NotNow) }).len(), 0, "it comes too late");
 }
 
 #[test]

@@ -201,6 +201,14 @@ impl Harness {
         Self::with(settings)
     }
 
+    /// A node with its link up, and a journal of which it keeps nothing in memory.
+    pub(super) fn linked_with_journal(dimension: u8) -> Self {
+        let settings = Self::in_cube(dimension).node.settings;
+        let mut harness = Self::with(Settings { durability: Durability::Synced, memory_bytes: 500, ..settings });
+        harness.link_up();
+        harness
+    }
+
     fn with(settings: Settings) -> Self {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
         let mut node = Node::new(settings, now);
