@@ -125,15 +125,13 @@ pub const INFLIGHT_LEAST: u32 = 64;
 /// What an unanswered request is charged besides its payload: the size of an answer without one.
 pub const RESPONSE_CHARGE: u32 = RESPONSE_ARGS_MAX;
 
-/// What an unanswered PUBLISH is charged, besides its frame: its answer has only a few numbers. Low, so that a client
-/// may have some hundred of them on their way while it is one of those that use little.
-pub const PUBLISH_CHARGE: u32 = 512;
+/// What an unanswered request is charged whose answer has only a few numbers. Low, so that a client that uses little
+/// may have some hundred of them on their way.
+pub const RESPONSE_CHARGE_SHORT: u32 = 512;
 
-/// Charged bytes of one client's unanswered requests, beyond which it is not read.
-pub const CLIENT_CHARGE_MAX: u64 = 8 << 20;
-
-/// Charged bytes that each client may have, however many clients share `CLIENT_CHARGE_MAX`: two of the largest answers.
-pub const CLIENT_CHARGE_LEAST: u64 = 2 << 20;
+/// Charged bytes of one client's unanswered requests, beyond which it is not read. Its answers are in the way of those
+/// of other clients while they wait in the queue of the same link: 3 MiB take a millisecond or two.
+pub const CLIENT_CHARGE_MAX: u64 = 3 << 20;
 
 /// Bytes of records that a FETCH reserves at least: a record of that size is returned whatever `max_bytes` says. A
 /// larger one needs another reservation.

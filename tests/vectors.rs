@@ -671,7 +671,10 @@ fn the_limits_are_the_codes() {
         ("LIST_NAMES_MAX", limits::LIST_NAMES_MAX as u64),
         ("NODES_PAGE_MAX", limits::NODES_PAGE_MAX.into()),
         ("INFLIGHT_MAX", limits::INFLIGHT_MAX.into()),
+        ("INFLIGHT_SHARED", limits::INFLIGHT_SHARED.into()),
+        ("INFLIGHT_LEAST", limits::INFLIGHT_LEAST.into()),
         ("RESPONSE_CHARGE", limits::RESPONSE_CHARGE.into()),
+        ("RESPONSE_CHARGE_SHORT", limits::RESPONSE_CHARGE_SHORT.into()),
         ("FETCH_RESERVE_LEAST", limits::FETCH_RESERVE_LEAST.into()),
         ("CLIENT_CHARGE_MAX", limits::CLIENT_CHARGE_MAX),
         ("CLIENTS_BYTES_LEAST", limits::CLIENTS_BYTES_LEAST),
@@ -715,6 +718,10 @@ fn the_limits_are_the_codes() {
     assert!(table.iter().all(|row| kinds.contains(&row[2].as_str())), "a kind that the text does not explain");
     let table: Vec<_> = table.iter().map(|row| (row[0].as_str(), quantity(&row[1]))).collect();
     assert_eq!(table, limits);
+}
+
+#[test]
+fn the_defaults_are_the_codes() {
     let configured = [
         ("TOPIC_BYTES_DEFAULT", limits::TOPIC_BYTES_DEFAULT),
         ("TOPIC_BYTES_ON_DISK_DEFAULT", limits::TOPIC_BYTES_ON_DISK_DEFAULT),
@@ -787,7 +794,7 @@ fn the_numbers_in_running_text_are_the_codes() {
         format!("at most {} |", limits::LIST_NAMES_MAX),
         format!("nodes in the payload, at most {} |", limits::NODES_PAGE_MAX),
         format!("at most {} |", limits::FETCH_RUNS_MAX),
-        format!("request reserves {} bytes; FETCH", limits::RESPONSE_CHARGE),
+        format!("reserves {} bytes, or {} if its answer", limits::RESPONSE_CHARGE, limits::RESPONSE_CHARGE_SHORT),
         format!("- {} MiB reserved for the responses to them", limits::CLIENT_CHARGE_MAX >> 20),
         format!("- {} KiB of responses and DELIVERs", limits::CLIENT_QUEUE_MAX >> 10),
         format!("budget is {} MiB and", limits::CLIENTS_BYTES_LEAST >> 20),

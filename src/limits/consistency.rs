@@ -27,6 +27,6 @@ const _: () = {
     assert!(FEED_AGAIN_US < HEADS_US, "the next tick of a second tells it again");
     assert!(RECORD_BYTES_MAX + PAYLOAD_MAX as usize + 4096 <= SEGMENT_BYTES_FIRST as usize, "any entry fits a segment");
     assert!(INFLIGHT_LEAST as u64 * RESPONSE_CHARGE as u64 <= CLIENT_LITTLE_BYTES, "a share that needs little memory");
-    assert!(CLIENT_CHARGE_LEAST >= 2 * FRAME_MAX as u64, "one is sent while the next one is on its way");
-    assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE as u64 <= CLIENT_CHARGE_MAX);
+    assert!(CLIENT_CHARGE_MAX / 2 >= FRAME_MAX as u64, "while one large answer is taken, the next one is on its way");
+    assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE_SHORT as u64 <= CLIENT_CHARGE_MAX);
 };

@@ -1,6 +1,6 @@
 //! The requests that clients remember until they are answered.
 
-use dht_node::limits::{FETCH_RESERVE_LEAST, LIST_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE};
+use dht_node::limits::{FETCH_RESERVE_LEAST, LIST_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE, RESPONSE_CHARGE_SHORT};
 use dht_node::types::{Epoch, Offset, Retention, TopicId};
 use dht_node::wire::request::{Fetch, Start, Topic};
 use dht_node::wire::{Opcode, Response};
@@ -130,7 +130,8 @@ impl Asked {
             0
         };
         let is_single = matches!(response, Response::Fetched(fetched) if fetched.count == 1);
-        let most = u64::from(charged + RESPONSE_CHARGE);
+        let rest = if has_short_answer(self.what.opcode()) { RESPONSE_CHARGE_SHORT } else { RESPONSE_CHARGE };
+        let most = u64::from(charged + rest);
         assert!(
             is_single || length as u64 <= most,
             "a response of {length} bytes to {self:?}, for which {most} were reserved"
@@ -166,4 +167,20 @@ impl What {
             Self::Nodes { .. } => Opcode::Nodes,
         }
     }
+}
+
+/// Returns true if the answer to such a request has only a few numbers.
+const fn has_short_answer(opcode: Opcode) -> bool {
+    matches!(
+        opcode,
+        Opcode::Ping
+            | Opcode::Create
+            | Opcode::Delete
+            | Opcode::Alter
+            | Opcode::Trim
+            | Opcode::Producer
+            | Opcode::Publish
+            | Opcode::Subscribe
+            | Opcode::Unsubscribe
+    )
 }

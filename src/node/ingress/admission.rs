@@ -15,8 +15,8 @@
 //! | any client | one small request |
 //!
 //! Requests that wait for another node or for the disk wait in one queue, whoever sent them. So that a client with many
-//! of them delays the others only as much as these delay it, their number and their bytes have a second limit: the
-//! sources that have such requests share it equally, and so do the clients of a source (`Window`).
+//! of them delays the others only as much as these delay it, their number has a limit of its own: the sources that have
+//! such requests share it equally, and so do the clients of a source.
 //!
 //! While a client is suspended, this node does not read from it: its requests wait in its socket. Nothing is lost, and
 //! it is not disconnected. This module only decides; `charge` carries it out.
@@ -27,8 +27,7 @@ use foldhash::fast::RandomState;
 use slab::Slab;
 
 use crate::limits::{
-    CLIENT_CHARGE_LEAST, CLIENT_CHARGE_MAX, CLIENT_LITTLE_BYTES, HELD_BYTES, INFLIGHT_LEAST, INFLIGHT_MAX,
-    INFLIGHT_SHARED, RESPONSE_CHARGE,
+    CLIENT_CHARGE_MAX, CLIENT_LITTLE_BYTES, HELD_BYTES, INFLIGHT_LEAST, INFLIGHT_MAX, INFLIGHT_SHARED, RESPONSE_CHARGE,
 };
 use crate::types::{ConnId, Source};
 
@@ -83,13 +82,6 @@ struct SourceTotal {
     used: u64,
 }
 
-/// The limits on a client's unanswered requests.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    requests: u32,
-    bytes: u64,
-}
-
 /// What one client uses.
 #[derive(Debug)]
 struct Account {
@@ -115,13 +107,13 @@ impl Account {
     }
 
     /// Returns true when the client has reached one of its own limits.
-    const fn is_at_its_limit(&self, window: Window) -> bool {
-        self.is_full || self.inflight >= window.requests || self.reserved >= window.bytes
+    const fn is_at_its_limit(&self, inflight_max: u32) -> bool {
+        self.is_full || self.inflight >= inflight_max || self.reserved >= CLIENT_CHARGE_MAX
     }
 
     /// Returns true when at least half of its own limits is free again.
-    const fn has_room(&self, window: Window) -> bool {
-        !self.is_full && self.inflight <= window.requests / 2 && self.reserved <= window.bytes / 2
+    const fn has_room(&self, inflight_max: u32) -> bool {
+        !self.is_full && self.inflight <= inflight_max / 2 && self.reserved <= CLIENT_CHARGE_MAX / 2
     }
 }
 
@@ -329,10 +321,10 @@ impl Admission {
     /// Suspends a client that has reached its limits or its share. Returns true if it was not suspended before.
     pub(super) fn suspend(&mut self, id: ConnId) -> bool {
         let Some(source) = self.account(id).map(|account| account.source) else { return false };
-        let (share, window) = (self.share(source), self.window(source));
+        let (share, inflight_max) = (self.share(source), self.inflight_max(source));
         let Some(account) = self.account_mut(id).filter(|account| !account.is_suspended) else { return false };
         let is_short = account.used() >= share;
-        if !is_short && !account.is_at_its_limit(window) {
+        if !is_short && !account.is_at_its_limit(inflight_max) {
             return false;
         }
         account.is_suspended = true;
@@ -357,9 +349,9 @@ impl Admission {
     /// suspended before.
     pub(super) fn resume(&mut self, id: ConnId) -> bool {
         let Some(source) = self.account(id).map(|account| account.source) else { return false };
-        let (share, window) = (self.share(source), self.window(source));
+        let (share, inflight_max) = (self.share(source), self.inflight_max(source));
         let Some(account) = self.account_mut(id) else { return false };
-        let may_resume = account.is_suspended && account.has_room(window) && account.used() <= share / 2;
+        let may_resume = account.is_suspended && account.has_room(inflight_max) && account.used() <= share / 2;
         account.is_suspended &= !may_resume;
         may_resume
     }
@@ -379,10 +371,10 @@ impl Admission {
     /// Puts a client that still waits for the budget at the end of the queue. One that has used more than half of its
     /// own limits is left out: it is checked when one of its requests ends or its send queue drains.
     pub(super) fn requeue_throttled(&mut self, id: ConnId) {
-        let Some(window) = self.account(id).map(|account| self.window(account.source)) else { return };
+        let Some(inflight_max) = self.account(id).map(|account| self.inflight_max(account.source)) else { return };
         if let Some(account) = self.account_mut(id)
             && !account.is_throttled
-            && (account.is_suspended && account.has_room(window) || account.is_holding)
+            && (account.is_suspended && account.has_room(inflight_max) || account.is_holding)
         {
             account.is_throttled = true;
             self.throttled.push_back(id);
@@ -438,13 +430,10 @@ impl Admission {
         of_much.max(of_little).max(RESPONSE_CHARGE.into())
     }
 
-    /// Returns the limits on the unanswered requests of a client of a source.
-    fn window(&self, source: usize) -> Window {
+    /// Returns how many unanswered requests a client of a source may have at present.
+    fn inflight_max(&self, source: usize) -> u32 {
         let sharing = self.asking_sources.max(1).saturating_mul(self.sources[source].asking.max(1));
-        Window {
-            requests: (INFLIGHT_SHARED / sharing).clamp(INFLIGHT_LEAST, INFLIGHT_MAX),
-            bytes: (CLIENT_CHARGE_MAX / u64::from(sharing)).max(CLIENT_CHARGE_LEAST),
-        }
+        (INFLIGHT_SHARED / sharing).clamp(INFLIGHT_LEAST, INFLIGHT_MAX)
     }
 
     fn account(&self, id: ConnId) -> Option<&Account> {
@@ -611,8 +600,8 @@ mod tests {
         assert!(!admission.resume(id(1)), "more than half of its share is in use");
         admission.finish(id(1), MIB);
         assert!(admission.resume(id(1)));
-        admission.finish(id(0), MIB);
-        // The others are looked at in turn, also when none of their own requests is finished.
+        // The others are looked at in turn, unless they use more than half of their own limits.
+        [0, 0, 2].into_iter().for_each(|number| admission.finish(id(number), MIB));
         let looked_at: Vec<ConnId> = (0..3).map(|_| admission.take_throttled().unwrap()).collect();
         assert_eq!((looked_at, admission.take_throttled()), (vec![id(0), id(1), id(2)], None));
         (0..3).for_each(|number| admission.requeue_throttled(id(number)));

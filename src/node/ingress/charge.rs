@@ -6,7 +6,7 @@ use super::super::action::Action;
 use super::super::cut::or_most;
 use super::{Asked, Effect, Ingress};
 use crate::limits::{
-    FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, PUBLISH_CHARGE, RESPONSE_CHARGE,
+    FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE, RESPONSE_CHARGE_SHORT,
 };
 use crate::types::ConnId;
 use crate::wire::Request;
@@ -118,27 +118,26 @@ impl Ingress {
 
 /// Returns the response budget to reserve for a request: the size of its largest possible answer.
 pub(super) fn charge_of(request: &Request<'_>) -> u32 {
-    let payload = match request {
-        Request::Fetch(fetch) => or_most(fetch.max_bytes).clamp(FETCH_RESERVE_LEAST, PAYLOAD_MAX),
-        Request::Nodes { .. } => NODES_BYTES_MAX,
-        Request::List(_) => LIST_BYTES_MAX,
-        Request::Publish(_) => return PUBLISH_CHARGE,
+    match request {
+        Request::Fetch(fetch) => or_most(fetch.max_bytes).clamp(FETCH_RESERVE_LEAST, PAYLOAD_MAX) + RESPONSE_CHARGE,
+        Request::Nodes { .. } => NODES_BYTES_MAX + RESPONSE_CHARGE,
+        Request::List(_) => LIST_BYTES_MAX + RESPONSE_CHARGE,
+        Request::Info(_)
+        | Request::Feed { .. }
+        | Request::Heads(_)
+        | Request::Query { .. }
+        | Request::Trace { .. }
+        | Request::Cluster { .. }
+        | Request::Stats { .. } => RESPONSE_CHARGE,
         Request::Ping { .. }
         | Request::Create { .. }
         | Request::Delete(_)
         | Request::Alter { .. }
         | Request::Trim { .. }
         | Request::Producer { .. }
-        | Request::Info(_)
+        | Request::Publish(_)
         | Request::Subscribe(_)
         | Request::Unsubscribe { .. }
-        | Request::Credit { .. }
-        | Request::Feed { .. }
-        | Request::Heads(_)
-        | Request::Query { .. }
-        | Request::Trace { .. }
-        | Request::Cluster { .. }
-        | Request::Stats { .. } => 0,
-    };
-    payload + RESPONSE_CHARGE
+        | Request::Credit { .. } => RESPONSE_CHARGE_SHORT,
+    }
 }

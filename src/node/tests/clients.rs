@@ -99,7 +99,7 @@ fn a_client_with_its_share_unanswered_is_not_read_until_half_of_it_is_answered()
     let fetch = |max_bytes| Request::Fetch(Fetch { max_bytes, ..fetch(&name) });
     // The request, the number of them after which reads are suspended, and how many are unanswered when reads resume.
     let cases =
-        [(PING, INFLIGHT_MAX, INFLIGHT_MAX / 2), (fetch(0), 8, 4), (fetch(u32::MAX), 8, 4), (fetch(512 << 10), 16, 7)];
+        [(PING, INFLIGHT_MAX, INFLIGHT_MAX / 2), (fetch(0), 3, 1), (fetch(u32::MAX), 3, 1), (fetch(512 << 10), 6, 2)];
     for (request, pauses_at, resumes_at) in cases {
         let mut node = Harness::linked(1);
         let client = node.client();

@@ -333,7 +333,7 @@ fn a_client_that_waits_for_the_budget_goes_on_when_a_request_of_another_is_answe
     let untaken = usize::try_from(budget - budget / 4 - left).unwrap();
     node.handle(Event::Unsent { conn: full, bytes: untaken });
     assert!(!node.is_read(full), "it takes what it has asked for before it asks for more");
-    assert_eq!(node.ask(waiting, 2, &Request::Ping { node: 1, token: 7 }).len(), 1);
+    assert_eq!(node.ask(waiting, 2, &Request::Info(topic(&name))).len(), 1);
     assert!(!node.is_read(waiting));
     node.answer(&asked[0], &one_record(7, 10));
     assert!(node.is_read(waiting), "at once, without a tick");
