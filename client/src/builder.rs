@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::client::Client;
 use crate::error::Error;
-use crate::session::cluster::Settings;
+use crate::session::driving::Settings;
 use crate::session::handshake::Introduction;
 use crate::session::watch::QUIET_DEFAULT;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dht_protocol::types::{Dimension, NodeId, RequestId};
-use dht_protocol::wire::{Hello, Opcode, Request, Response, Status};
+use dht_protocol::wire::{Hello, Opcode, Request, Response};
 
 use crate::address::Address;
 use crate::builder::Builder;
@@ -11,8 +11,9 @@ use crate::clock::{now, pause, random};
 use crate::error::{Error, Fault};
 use crate::session::call::Repeat;
 use crate::session::channel::Channel;
-use crate::session::cluster::{Action, Event, Session, Watching};
+use crate::session::cluster::Session;
 use crate::session::deadline::Deadline;
+use crate::session::driving::{Action, Event, Watching};
 use crate::session::incoming::Answer;
 use crate::session::tap::Direction;
 use crate::stream::Stream;
@@ -154,12 +155,9 @@ impl Client {
 
     /// Converts an error response into an error.
     pub(crate) fn accept(&mut self, response: Response) -> Result<Response, Error> {
-        let Response::Error(response) = response else { return Ok(response) };
-        let server = self.session.last_server().to_owned();
-        if response.status == Status::ShuttingDown.number() {
-            self.close();
-        }
-        Err(Error::Refused { server, response })
+        let accepted = self.session.accept(response, now());
+        self.act();
+        accepted
     }
 
     /// Returns the error for a response of the wrong kind.
@@ -183,20 +181,10 @@ impl Client {
         Ok(self.session.channel_mut().expect("it is open"))
     }
 
-    /// Returns the current connection in any state.
-    pub(crate) fn channel(&mut self) -> Option<&mut Channel> {
-        self.session.channel_mut()
-    }
-
     /// Closes the connection; the next one is made to the next server.
     pub(crate) fn close(&mut self) {
         self.session.close(now());
         self.act();
-    }
-
-    /// Returns the number of the connection that [`Self::open`] returned last.
-    pub(crate) const fn connection_number(&self) -> u64 {
-        self.session.connection_number()
     }
 
     /// Returns the session.
@@ -224,17 +212,8 @@ impl Client {
         self.session.next_answer()
     }
 
-    /// Waits for the next response.
-    ///
-    /// # Errors
-    /// As [`Self::received`].
-    pub(crate) fn receive(&mut self, deadline: Deadline) -> Result<Option<Answer>, Error> {
-        self.session.set_watching(Watching::No);
-        self.drive(deadline, |session| session.next_answer().transpose()).transpose()
-    }
-
-    /// Like [`Self::receive`], but gives up a node that has stopped: early enough to leave time for another one, where
-    /// `limit` is the time limit for a response, of which some may have passed, and 0 means no limit.
+    /// Waits for the next response, and gives up a node that has stopped early enough to leave time for another one.
+    /// `limit` is the time limit for a response, of which some may have passed; 0 means no limit.
     ///
     /// # Errors
     /// As [`Self::received`].
@@ -250,15 +229,16 @@ impl Client {
         self.drive_with(deadline, |session, _| done(session).ok_or(Deadline::NEVER))
     }
 
-    /// Runs the session until `done` returns something or the deadline passes, and gives up a node that has stopped.
-    /// Until it is done it returns the time at which to call it again.
+    /// Runs the session until `done` returns something or the deadline passes, and gives up a node that has stopped if
+    /// `watching` says so. Until it is done, `done` returns the time at which to call it again.
     pub(crate) fn drive_watched<T>(
         &mut self,
+        watching: Watching,
         deadline: Deadline,
         done: impl FnMut(&mut Session, Instant) -> Result<T, Deadline>,
     ) -> Option<T> {
         self.check_idle();
-        self.session.set_watching(Watching::Within(None));
+        self.session.set_watching(watching);
         self.drive_with(deadline, done)
     }
 

@@ -16,8 +16,10 @@
 //! | file | what |
 //! |---|---|
 //! | `cluster` | the session: a connection to whichever server answers, and calls |
+//! | `driving` | events, actions and settings |
 //! | `servers` | the order of the servers, and one attempt to connect to any of them |
 //! | `call`, `request`, `backoff` | a request with its retries |
+//! | `publisher` | batches with sequence numbers: in order, each stored once |
 //! | `streams`, `subscription` | subscriptions that survive lost connections: cursors, credit, notices |
 //! | `lifeline` | when to reconnect, and when to report that no server answers |
 //! | `channel` | an open connection, without retries |
@@ -37,11 +39,13 @@ pub(crate) mod call;
 pub(crate) mod channel;
 pub(crate) mod cluster;
 pub(crate) mod deadline;
+pub(crate) mod driving;
 pub(crate) mod grants;
 pub(crate) mod handshake;
 pub(crate) mod incoming;
 pub(crate) mod lifeline;
 pub(crate) mod pending;
+pub(crate) mod publisher;
 pub(crate) mod request;
 pub(crate) mod servers;
 pub(crate) mod streams;

@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::clock::{now, random};
 use crate::error::Error;
 use crate::session::deadline::Deadline;
+use crate::session::driving::Watching;
 use crate::session::streams::{Delivery, Streams};
 
 /// The connection is serviced at least this often while the user takes records that have already arrived.
@@ -141,7 +142,7 @@ impl Subscriptions {
         is_done: impl Fn(&Streams) -> bool,
     ) -> Result<(), Error> {
         let streams = &mut self.streams;
-        let driven = client.drive_watched(deadline, |session, now| {
+        let driven = client.drive_watched(Watching::Within(None), deadline, |session, now| {
             if let Err(error) = streams.advance(session, &is_done, now) {
                 return Ok(Err(error));
             }

@@ -12,64 +12,21 @@ use dht_protocol::types::{Dimension, NodeId, RequestId, TopicName};
 use dht_protocol::wire::{DecodeError, Opcode, Request, Response, Status};
 use fastrand::Rng;
 
-use crate::address::Address;
 use crate::error::{Error, Fault, Loss};
 use crate::session::buffers::Buffers;
 use crate::session::call::{Call, Outcome, Repeat, State};
 use crate::session::channel::Channel;
 use crate::session::deadline::Deadline;
-use crate::session::handshake::{Greeting, Introduction};
+use crate::session::driving::{Action, Event, Settings, Watching};
+use crate::session::handshake::Greeting;
 use crate::session::incoming::{Answer, Incoming};
 use crate::session::request::OwnedRequest;
 use crate::session::servers::{Round, Servers};
 use crate::session::tap::Direction;
 
-/// What has happened to the connection, besides the bytes in its [`Buffers`].
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// The connection of [`Action::Connect`] is made.
-    Connected,
-    /// It could not be made.
-    ConnectFailed(io::Error),
-    /// Bytes were moved, the connection ended, or time has passed.
-    Progress,
-}
-
-/// What the driver is to do.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Connect to this server, and report the result by [`Event::Connected`] or [`Event::ConnectFailed`]. The attempt
-    /// is to be given up at the deadline.
-    Connect(Address, Deadline),
-    /// Close the connection, or give up the attempt to make it. Its result must not be reported any more.
-    Close,
-}
-
 /// The id of a call of this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CallId(u64);
-
-/// Whether a silent node is given up while no call is unanswered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Watching {
-    No,
-    /// Yes, early enough to leave time for another one within this time limit.
-    Within(Option<Duration>),
-}
-
-/// The settings of a session.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// The servers to connect to; at least one.
-    pub(crate) servers: Vec<Address>,
-    /// The time limit for the response to a request, with all its retries; 0 means none.
-    pub(crate) timeout: Duration,
-    /// The silence after which a node is sent PING.
-    pub(crate) ping_after: Duration,
-    /// True to ask each node for the addresses of the others.
-    pub(crate) learns_servers: bool,
-    pub(crate) introduction: Introduction,
-}
 
 /// The state of a session.
 #[derive(Debug)]
@@ -288,6 +245,21 @@ impl Session {
         node.ok_or_else(|| {
             self.fault(Fault::Decode { opcode: Opcode::Event, error: DecodeError::Value { field: "node" } })
         })
+    }
+
+    /// Returns the time limit for a response; 0 means none.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
+    /// Converts an error response into an error. A node that is about to end is left.
+    pub(crate) fn accept(&mut self, response: Response, now: Instant) -> Result<Response, Error> {
+        let Response::Error(response) = response else { return Ok(response) };
+        let server = self.last_server().to_owned();
+        if response.status == Status::ShuttingDown.number() {
+            self.close(now);
+        }
+        Err(Error::Refused { server, response })
     }
 
     /// Returns the error for a response of the wrong kind.

@@ -2,6 +2,7 @@
 
 mod channel;
 mod cluster;
+mod publisher;
 mod streams;
 
 use std::time::{Duration, Instant};

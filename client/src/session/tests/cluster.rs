@@ -9,8 +9,9 @@ use super::{SEED, arrive, goaway, hello_answer, millis, opcodes, ping, pong, sen
 use crate::clock::now;
 use crate::error::Error;
 use crate::session::call::{Outcome, Repeat};
-use crate::session::cluster::{Action, CallId, Event, Session, Settings, Watching};
+use crate::session::cluster::{CallId, Session};
 use crate::session::deadline::Deadline;
+use crate::session::driving::{Action, Event, Settings, Watching};
 use crate::session::handshake::Introduction;
 
 /// A session with its time, and what a driver would do.

@@ -10,7 +10,7 @@ use crate::Dimension;
 use crate::error::Error;
 use crate::item::Item;
 use crate::notice::Notice;
-use crate::session::cluster::Watching;
+use crate::session::driving::Watching;
 use crate::session::streams::Streams;
 
 /// Subscriptions to one topic, and the session that they use.
