@@ -263,12 +263,14 @@ impl Node {
 
 impl Parts {
     fn new(settings: &Settings, now: Now) -> Self {
+        let (groups, mut readers) = (Groups::new(settings), Readers::new(settings));
+        groups.led().for_each(|slot| readers.set_leads(slot, true));
         Self {
             conns: Conns::new(settings.source_limits),
             router: Router::new(settings),
             ingress: Ingress::new(settings),
-            readers: Readers::new(settings),
-            groups: Groups::new(settings),
+            readers,
+            groups,
             clock: tick::Clock::new(now),
             drain: drain::Stage::default(),
             empty_folder: None,

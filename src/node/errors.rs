@@ -1,7 +1,6 @@
 //! The names of nodes in messages, and the errors that several parts of the node answer with.
 
 use super::Settings;
-use crate::cube;
 use crate::types::{NodeId, SlotId};
 use crate::wire::Status;
 use crate::wire::response::{Detail, ErrorResponse};
@@ -24,7 +23,7 @@ impl Settings {
 
     /// Returns the error for a request for a topic of a slot that this node does not lead.
     pub(super) fn not_leader(&self, slot: SlotId) -> ErrorResponse {
-        let leader = cube::node_of(slot, self.dimension);
+        let leader = self.leader_of(slot);
         let message = format!("node {} does not lead the topics of slot {}", self.name(self.id), slot.index());
         ErrorResponse::new(Status::NotLeader, message).with(Detail::Node(leader.index())).retry_after(50)
     }

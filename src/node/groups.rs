@@ -6,7 +6,19 @@ use super::Settings;
 use super::group::Group;
 use crate::cube;
 use crate::topic::Cost;
-use crate::types::SlotId;
+use crate::types::{NodeId, SlotId};
+
+impl Settings {
+    /// Returns the slot that a message of a node concerns that names none: the one with the node's number.
+    pub(super) const fn slot_of(&self, node: NodeId) -> SlotId {
+        SlotId::from_low_bits(node.index() as u32, self.slots)
+    }
+
+    /// Returns the node that leads a slot.
+    pub(super) const fn leader_of(&self, slot: SlotId) -> NodeId {
+        cube::node_of(slot, self.dimension)
+    }
+}
 
 /// The groups, by slot.
 #[derive(Debug)]
@@ -19,9 +31,9 @@ pub(super) struct Groups {
 impl Groups {
     /// Returns the groups of a node, without topics. A group of one node has that node as its leader.
     pub(super) fn new(settings: &Settings) -> Self {
-        let own = SlotId::new(settings.id.index(), settings.slots).expect("there are at least as many slots as nodes");
-        let lives_here = |slot: &SlotId| cube::node_of(*slot, settings.dimension) == settings.id;
-        let slots = settings.slots.all().filter(lives_here);
+        assert!(settings.slots.bits() >= settings.dimension.bits(), "each node leads at least one slot");
+        let own = settings.slot_of(settings.id);
+        let slots = settings.slots.all().filter(|slot| settings.leader_of(*slot) == settings.id);
         let mut groups: BTreeMap<SlotId, Group> = slots.map(|slot| (slot, Group::new(settings, slot))).collect();
         groups.values_mut().for_each(|group| group.begin_leading(settings));
         assert_eq!(groups.len(), 1, "the memory and the log of a node are not divided among several groups");
@@ -61,6 +73,11 @@ impl Groups {
     /// Returns true if this node leads the group of a slot, and so executes the requests for its topics.
     pub(super) fn leads(&self, slot: SlotId) -> bool {
         self.of(slot).is_some_and(Group::leads)
+    }
+
+    /// Returns the slots whose groups this node leads.
+    pub(super) fn led(&self) -> impl Iterator<Item = SlotId> {
+        self.iter().filter(|group| group.leads()).map(Group::slot)
     }
 
     /// Returns all groups.

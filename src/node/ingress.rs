@@ -270,14 +270,9 @@ impl Ingress {
         if pending.is_unsure { self.answer_unknown(step, &pending) } else { self.answer(pending.asked, response) }
     }
 
-    /// Handles a response of another node. Returns the request that it answers, and the node that has executed it;
-    /// `None` if nobody waits for it, or if the request goes on.
-    pub(super) fn on_response(
-        &mut self,
-        step: &mut Step<'_>,
-        frame: &Frame<'_>,
-        origin: Origin,
-    ) -> Option<(Asked, NodeId)> {
+    /// Handles a response of another node. Returns the request that it answers; `None` if nobody waits for it, or if
+    /// the request goes on.
+    pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) -> Option<Asked> {
         let status = frame.header.status;
         let is_latest = self.pending.is_latest(origin);
         // An earlier attempt has failed, but the latest one may still succeed.
@@ -305,7 +300,7 @@ impl Ingress {
         if !is_refused {
             self.follow_on(step, &pending, is_latest == Some(true));
         }
-        (!is_unknown).then_some((asked, target))
+        (!is_unknown).then_some(asked)
     }
 
     /// Has a client given the answer to its request.

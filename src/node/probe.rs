@@ -70,7 +70,7 @@ impl Parts {
 
     pub(super) fn counters(&self, step: &mut Step<'_>) -> Answer {
         // All followed topics are counted.
-        let (followed, elsewhere) = self.readers.followed(step.settings.id);
+        let (followed, elsewhere) = self.readers.followed();
         step.work.add_entries(followed);
         let (memory, admission) = (self.groups.memory(), self.ingress.admission());
         let gauges = [

@@ -31,7 +31,7 @@ use std::collections::VecDeque;
 use super::ingress::Asked;
 use super::pending::PendingTable;
 use super::{Settings, Step};
-use crate::types::{ConnId, NodeId, Offset, Source, TopicId};
+use crate::types::{ConnId, Offset, SlotId, Source, TopicId};
 use crate::wire::response::TopicState;
 use crate::wire::{Frame, Origin, Response};
 use clients::Clients;
@@ -57,16 +57,16 @@ pub(super) enum Effect {
     /// Sends a report about readers to the home of their topics. If there is no path to the home,
     /// [`Readers::note_unreachable`] is called.
     Report {
-        /// The home.
-        home: NodeId,
+        /// Their slot.
+        slot: SlotId,
         /// The FEED.
         frame: Frame<'static>,
     },
     /// Fetches records from their home. [`Readers::on_pulled`] has the answer; if the fetch cannot be sent,
     /// [`Readers::on_pull_failed`] is called.
     Fetch {
-        /// The home.
-        home: NodeId,
+        /// The slot of their topic.
+        slot: SlotId,
         /// Names the fetch.
         origin: Origin,
         /// The FETCH.
@@ -74,6 +74,8 @@ pub(super) enum Effect {
     },
     /// Reads records from this node's journal. [`Readers::on_pulled_here`] has the answer.
     Read {
+        /// The slot of the topic.
+        slot: SlotId,
         /// The topic's id.
         topic: TopicId,
         /// The first offset.
@@ -96,7 +98,7 @@ impl Readers {
     /// Returns a node without readers.
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            table: Table::new(settings.dimension.nodes()),
+            table: Table::new(settings.slots),
             clients: Clients::default(),
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits do that no request of a client has")]
             pulls: PendingTable::new(!(settings.instance as u16)),
@@ -108,6 +110,11 @@ impl Readers {
     /// Returns the next thing that another part has to do.
     pub(super) fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
+    }
+
+    /// Records whether this node leads a slot, and so has the records of its topics and who reads them.
+    pub(super) fn set_leads(&mut self, slot: SlotId, leads: bool) {
+        self.table.home_mut(slot).is_here = leads;
     }
 
     /// Adds a client.
@@ -137,8 +144,8 @@ impl Readers {
     }
 
     /// Returns the number of followed topics, and how many of those live on other nodes.
-    pub(super) fn followed(&self, here: NodeId) -> (usize, usize) {
-        let elsewhere = self.table.topics().filter(|(_, topic)| topic.home != here).count();
+    pub(super) fn followed(&self) -> (usize, usize) {
+        let elsewhere = self.table.topics().filter(|(_, topic)| !self.table.home(topic.slot).is_here).count();
         (self.table.topics_len(), elsewhere)
     }
 

@@ -11,7 +11,7 @@ use super::ingress::{Asked, Attempt, Destination, Effect, out_of_memory};
 use super::sources::SourceLimits;
 use super::{Parts, Step};
 use crate::limits::CREATE_AGAIN_MS;
-use crate::types::{ConnId, NodeId, RequestId};
+use crate::types::{ConnId, RequestId};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Class, Flags, Frame, Opcode, Origin, Request, Response, Status, TrafficClass};
 
@@ -23,8 +23,8 @@ const NO_ORIGIN: Origin = Origin::from_number(0);
 pub(super) enum Reply<'f, 'b> {
     /// Made by this node.
     Made(Response),
-    /// The frame that is being handled, which comes from that node.
-    Received(&'f Frame<'b>, NodeId),
+    /// The frame that is being handled.
+    Received(&'f Frame<'b>),
 }
 
 impl Reply<'_, '_> {
@@ -32,7 +32,7 @@ impl Reply<'_, '_> {
     fn status(&self) -> u8 {
         match self {
             Self::Made(response) => response.status(),
-            Self::Received(frame, _) => frame.header.status,
+            Self::Received(frame) => frame.header.status,
         }
     }
 }
@@ -183,18 +183,17 @@ impl Parts {
 
     /// Handles a response from another node.
     pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
-        if let Some((asked, source)) = self.ingress.on_response(step, frame, origin) {
-            self.complete(step, asked, Reply::Received(frame, source));
+        if let Some(asked) = self.ingress.on_response(step, frame, origin) {
+            self.complete(step, asked, Reply::Received(frame));
         }
     }
 
     /// Gives a client the answer to its request, unless the request becomes a reader that waits for records.
     pub(super) fn complete(&mut self, step: &mut Step<'_>, asked: Asked, reply: Reply<'_, '_>) {
         let is_create = asked.opcode == Opcode::Create.number();
-        let (decoded, home) = match &reply {
-            Reply::Received(frame, source) if is_create || asked.opens => (asked.decode(frame), *source),
-            Reply::Received(_, source) => (None, *source),
-            Reply::Made(_) => (None, step.settings.id),
+        let decoded = match &reply {
+            Reply::Received(frame) if is_create || asked.opens => asked.decode(frame),
+            Reply::Received(_) | Reply::Made(_) => None,
         };
         let response = if let Reply::Made(response) = &reply { Some(response) } else { decoded.as_ref() };
         if is_create && response.is_some_and(has_created_nothing) {
@@ -205,7 +204,7 @@ impl Parts {
         match (&pending_reader, response) {
             // While a FETCH waits it holds only a cursor, so what it has reserved is released.
             (Some(pending_reader), Some(Response::Fetched(fetched)))
-                if !self.drain.has_begun() && self.readers.begin_poll(step, &asked, home, pending_reader, fetched) =>
+                if !self.drain.has_begun() && self.readers.begin_poll(step, &asked, pending_reader, fetched) =>
             {
                 self.ingress.discharge(step, &asked);
                 return self.settle(step, asked.conn);
@@ -217,7 +216,7 @@ impl Parts {
         self.ingress.discharge(step, &asked);
         self.send_reply(step, asked, reply);
         if let Some((pending_reader, subscribed)) = pending_reader.zip(subscribed) {
-            self.readers.begin_stream(step, &asked, home, pending_reader, &subscribed);
+            self.readers.begin_stream(step, &asked, pending_reader, &subscribed);
         }
         self.settle(step, asked.conn);
     }
@@ -230,7 +229,7 @@ impl Parts {
                 let is_admitted = self.ingress.admission().admits(asked.conn, fetched.payload.len() as u64);
                 if is_admitted { reply } else { Reply::Made(out_of_memory(step.settings).into()) }
             }
-            Reply::Made(_) | Reply::Received(..) => reply,
+            Reply::Made(_) | Reply::Received(_) => reply,
         }
     }
 
@@ -242,11 +241,11 @@ impl Parts {
         let response = match reply {
             Reply::Made(response @ Response::Fetched(_)) => fit(response, frame_max),
             Reply::Made(response) => response,
-            Reply::Received(frame, _) if frame.len() > frame_max as usize => {
+            Reply::Received(frame) if frame.len() > frame_max as usize => {
                 step.work.add_walk(frame.len());
                 fit_frame(frame, frame_max)
             }
-            Reply::Received(..) => {
+            Reply::Received(_) => {
                 return step.out.push(Action::Forward { conn, request_id, route: None, droppable: false });
             }
         };

@@ -18,14 +18,14 @@ impl Parts {
         if route.kind == Kind::Multicast {
             self.router.multicast(step, route, News::Handled(frame));
             if route.targets.contains(step.settings.id) {
-                self.readers.on_push(step, self.ingress.admission(), frame, route.source);
+                self.readers.on_push(step, self.ingress.admission(), frame, step.settings.slot_of(route.source));
             }
         } else if route.target != step.settings.id {
             step.stats.forwarded += 1;
             self.forward(step, frame, route.clone());
         } else if frame.header.flags.has(Flags::RESPONSE) {
             match opcode {
-                Some(Opcode::Feed) => self.readers.on_fed(step, frame, route.source),
+                Some(Opcode::Feed) => self.readers.on_fed(step, frame, step.settings.slot_of(route.source)),
                 Some(Opcode::Heads) if frame.header.status == Status::Ok.number() => {
                     self.groups.own_mut().on_heads_answered(route.source);
                 }
@@ -34,7 +34,7 @@ impl Parts {
                 _ => self.on_response(step, frame, route.origin),
             }
         } else if opcode.is_some_and(Opcode::is_push) {
-            self.readers.on_push(step, self.ingress.admission(), frame, route.source);
+            self.readers.on_push(step, self.ingress.admission(), frame, step.settings.slot_of(route.source));
         } else {
             self.on_request(step, frame, route);
         }

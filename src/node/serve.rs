@@ -183,6 +183,9 @@ impl Parts {
 
     /// Ends leading all groups.
     pub(super) fn end_leading(&mut self, step: &mut Step<'_>) {
+        for slot in self.groups.led() {
+            self.readers.set_leads(slot, false);
+        }
         let ended: Vec<Finished> = self.groups.iter_mut().flat_map(|group| group.end_leading(step.settings)).collect();
         ended.into_iter().for_each(|finished| self.finish_read(step, finished));
     }
@@ -202,34 +205,41 @@ impl Parts {
 
     fn carry_out_for_readers(&mut self, step: &mut Step<'_>, effect: Effect) {
         match effect {
-            Effect::Report { home, frame } => {
+            Effect::Report { slot, frame } => {
                 // A FEED that is lost is sent again.
-                let sent = self.send_request(step, home, TrafficClass::Control, Origin::from_number(0), frame);
+                let (home, no_origin) = (step.settings.leader_of(slot), Origin::from_number(0));
+                let sent = self.send_request(step, home, TrafficClass::Control, no_origin, frame);
                 if sent.is_err_and(|stuck| stuck.is_unreachable()) {
-                    self.readers.note_unreachable(step, home);
+                    self.readers.note_unreachable(step, slot);
                 }
             }
-            Effect::Fetch { home, origin, .. } if self.ingress.is_unreachable(home, step.now.monotonic_us) => {
-                self.readers.on_pull_failed(step, origin);
-            }
-            Effect::Fetch { home, origin, frame } => {
+            Effect::Fetch { slot, origin, frame } => self.fetch_for_readers(step, slot, origin, frame),
+            Effect::Read { slot, topic, from, max_bytes, origin } => {
                 step.stats.pulls += 1;
-                if let Err(stuck) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
-                    if stuck.is_unreachable() {
-                        self.ingress.note_reached(home, false, step.now.monotonic_us);
-                        self.readers.note_unreachable(step, home);
-                    }
-                    self.readers.on_pull_failed(step, origin);
+                if let Some(group) = self.groups.of_mut(slot) {
+                    group.pull(step, topic, from, max_bytes, origin);
                 }
-            }
-            Effect::Read { topic, from, max_bytes, origin } => {
-                step.stats.pulls += 1;
-                self.groups.own_mut().pull(step, topic, from, max_bytes, origin);
             }
             Effect::Answer { asked, response } => {
                 self.ingress.charge_again(&asked);
                 self.complete(step, asked, Reply::Made(response));
             }
+        }
+    }
+
+    /// Sends a fetch for readers to another node.
+    fn fetch_for_readers(&mut self, step: &mut Step<'_>, slot: SlotId, origin: Origin, frame: Frame<'static>) {
+        let (home, now_us) = (step.settings.leader_of(slot), step.now.monotonic_us);
+        if self.ingress.is_unreachable(home, now_us) {
+            return self.readers.on_pull_failed(step, origin);
+        }
+        step.stats.pulls += 1;
+        if let Err(stuck) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
+            if stuck.is_unreachable() {
+                self.ingress.note_reached(home, false, now_us);
+                self.readers.note_unreachable(step, slot);
+            }
+            self.readers.on_pull_failed(step, origin);
         }
     }
 

@@ -61,7 +61,7 @@ impl Clock {
 
 impl Parts {
     pub(super) fn on_timeout(&mut self, step: &mut Step<'_>) {
-        self.readers.catch_up(step, self.ingress.admission(), self.groups.own());
+        self.readers.catch_up(step, self.ingress.admission(), &self.groups);
         self.ingress.on_timeout(step);
         if self.clock.next_tick_us > step.now.monotonic_us {
             return;

@@ -33,7 +33,7 @@ impl Destination {
         match Subject::of(request) {
             Subject::Topic(name) => {
                 let slot = cube::slot(name, settings.slots);
-                Ok(Self { target: cube::node_of(slot, dimension), kind: Kind::Group, slot: Some(slot), ttl })
+                Ok(Self { target: settings.leader_of(slot), kind: Kind::Group, slot: Some(slot), ttl })
             }
             Subject::Node(node) => {
                 let target = if node == ANY_NODE { Some(settings.id) } else { NodeId::new(node, dimension) };

@@ -8,7 +8,7 @@
 use super::super::Step;
 use super::super::action::{Action, Packet};
 use super::super::cut::{self, fit_records, or_most, shorten};
-use super::super::group::Group;
+use super::super::groups::Groups;
 use super::super::ingress::Admission;
 use super::super::news::News;
 use super::Readers;
@@ -59,12 +59,13 @@ impl Readers {
     ) {
         let Some(place) = self.table.topic_of(span.topic) else { return };
         let (frame_len, payload_len) = news.lens();
+        let is_local = self.table.is_here(place);
         let topic = self.table.topic_mut(place);
         // The frame may have been delayed, and fill a gap before frames that arrived earlier. Readers then wait at its
         // base, which is below the known end.
         let known = topic.head.min(span.base);
         topic.head = topic.head.max(span.end);
-        let (head, is_local) = (topic.head, topic.home == step.settings.id);
+        let head = topic.head;
         let mut taken = 0;
         let (keys, rest) = topic.newly_behind(known, self.delivered.left(step.event, frame_len));
         self.delivered.add(keys.len());
@@ -130,7 +131,7 @@ impl Readers {
 
     /// Advances readers that can catch up by one step each; the remaining ones have their turn later. At least one
     /// reader advances, however much work that is.
-    pub(in crate::node) fn catch_up(&mut self, step: &mut Step<'_>, admission: &Admission, group: &Group) {
+    pub(in crate::node) fn catch_up(&mut self, step: &mut Step<'_>, admission: &Admission, groups: &Groups) {
         self.end_some(step);
         self.table.wake_some(step.work);
         let ready = self.table.queue.len().min(CATCH_UPS_PER_TURN);
@@ -140,12 +141,12 @@ impl Readers {
                 return;
             }
             let Some(key) = self.table.dequeue(step.work) else { return };
-            self.advance_reader(step, admission, group, key);
+            self.advance_reader(step, admission, groups, key);
         }
     }
 
     /// Advances a reader by one step, if it is behind and can take something.
-    fn advance_reader(&mut self, step: &mut Step<'_>, admission: &Admission, group: &Group, key: ReaderKey) {
+    fn advance_reader(&mut self, step: &mut Step<'_>, admission: &Admission, groups: &Groups, key: ReaderKey) {
         if self.table.get(key).is_none_or(|reader| self.table.topic(reader.topic).has_ended()) {
             return;
         }
@@ -167,8 +168,8 @@ impl Readers {
         }
         let max_bytes = usize::try_from(room).unwrap_or(usize::MAX).min(allowed);
         let topic = self.table.topic(place);
-        if topic.home == step.settings.id {
-            self.read_on(step, admission, group, key, max_bytes);
+        if self.table.is_here(place) {
+            self.read_on(step, admission, groups, key, max_bytes);
         } else if cursor >= topic.head {
             self.arrive(step, place);
         } else if self.table.tail_at(place, cursor).is_some() {
@@ -179,11 +180,19 @@ impl Readers {
     }
 
     /// Sends a reader records from this node's log, or fetches them from the journal.
-    fn read_on(&mut self, step: &mut Step<'_>, admission: &Admission, group: &Group, key: ReaderKey, max_bytes: usize) {
+    fn read_on(
+        &mut self,
+        step: &mut Step<'_>,
+        admission: &Admission,
+        groups: &Groups,
+        key: ReaderKey,
+        max_bytes: usize,
+    ) {
         let Some(reader) = self.table.get(key) else { return };
-        let (cursor, id) = (reader.cursor(), self.table.topic(reader.topic).id);
+        let (cursor, topic) = (reader.cursor(), self.table.topic(reader.topic));
+        let Some(group) = groups.of(topic.slot) else { return };
         let most = u32::try_from(max_bytes.min(CATCH_UP_BYTES)).expect("a small bound");
-        match group.read(step, id, cursor, most) {
+        match group.read(step, topic.id, cursor, most) {
             Some(Ok(fetched)) => self.send_records(step, admission, key, fetched),
             Some(Err(NotHeld)) => self.pull(step, key, pull_bytes(max_bytes)),
             None => {}

@@ -4,6 +4,8 @@
 //! until the home confirms it. Once a second each home sends the log end offsets of its topics and a digest of the
 //! feeds that it knows.
 
+use std::collections::BTreeMap;
+
 use super::super::Step;
 use super::super::call::{Answer, Call};
 use super::super::errors::unknown_topic;
@@ -13,7 +15,7 @@ use super::super::news::News;
 use super::table::{InFlightReport, Report, TopicKey, first_at};
 use super::{Effect, Readers};
 use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
-use crate::types::{Epoch, NodeId, Offset, RequestId, TopicId, TopicName};
+use crate::types::{Epoch, NodeId, Offset, RequestId, SlotId, TopicId, TopicName};
 use crate::wire::feed::{Fed, FeedItem, Head, Heads};
 use crate::wire::field::Writer;
 use crate::wire::push::Span;
@@ -27,7 +29,7 @@ impl Readers {
         step: &mut Step<'_>,
         admission: &Admission,
         frame: &Frame<'_>,
-        home: NodeId,
+        slot: SlotId,
     ) {
         let is_deliver = frame.header.opcode == Opcode::Deliver.number();
         let Ok(args) = frame.args() else {
@@ -38,8 +40,8 @@ impl Readers {
             step.stats.oneways_dropped += 1;
             return;
         };
-        let Some(place) = self.table.topic_of(id) else { return self.note_stray(step, id, home) };
-        self.note_alive(step, home);
+        let Some(place) = self.table.topic_of(id) else { return self.note_stray(step, id, slot) };
+        self.note_alive(step, slot);
         if is_deliver {
             match Span::decode(args) {
                 Ok(span) if span.topic == id && span.epoch == self.table.topic(place).epoch => {
@@ -61,23 +63,21 @@ impl Readers {
 
     /// Reports the readers of a topic to its home.
     pub(super) fn send_report(&mut self, step: &Step<'_>, place: TopicKey) {
-        let topic = self.table.topic(place);
-        let home = topic.home;
-        if home != step.settings.id {
-            self.send_reports(step, home, &[place], false);
+        if !self.table.is_here(place) {
+            self.send_reports(step, self.table.topic(place).slot, &[place], false);
         }
     }
 
     /// Reports to a home that a topic has no readers here any more.
-    pub(super) fn report_no_readers(&mut self, step: &Step<'_>, home: NodeId, topic: TopicId, epoch: Epoch) {
+    pub(super) fn report_no_readers(&mut self, step: &Step<'_>, slot: SlotId, topic: TopicId, epoch: Epoch) {
         let item = FeedItem { topic, epoch, push: false, subscribers: 0, slowest: None, name: None };
         let mut payload = Vec::new();
         item.encode(&mut Writer::new(&mut payload));
-        self.send_feed(step, home, false, 1, &payload);
+        self.send_feed(step, slot, false, 1, &payload);
     }
 
     /// Sends FEEDs about several topics to their home. With `reset` the home first forgets all earlier reports.
-    fn send_reports(&mut self, step: &Step<'_>, home: NodeId, places: &[TopicKey], mut reset: bool) {
+    fn send_reports(&mut self, step: &Step<'_>, slot: SlotId, places: &[TopicKey], mut reset: bool) {
         for places in places.chunks(FEED_ITEMS_MAX) {
             let (version, at_us) = (self.table.feed_version + 1, step.now.monotonic_us);
             let mut payload = Vec::new();
@@ -92,27 +92,27 @@ impl Readers {
                     .encode(&mut Writer::new(&mut payload));
             }
             let count = u16::try_from(places.len()).expect("FEED_ITEMS_MAX");
-            self.send_feed(step, home, std::mem::take(&mut reset), count, &payload);
+            self.send_feed(step, slot, std::mem::take(&mut reset), count, &payload);
         }
     }
 
-    fn send_feed(&mut self, step: &Step<'_>, home: NodeId, reset: bool, count: u16, payload: &[u8]) {
+    fn send_feed(&mut self, step: &Step<'_>, slot: SlotId, reset: bool, count: u16, payload: &[u8]) {
         self.table.feed_version += 1;
         let id = RequestId(self.table.feed_version);
-        self.table.homes[usize::from(home.index())].feed_version = id.0;
+        self.table.home_mut(slot).feed_version = id.0;
         let instance = step.settings.instance;
         let frame = request_frame(&Request::Feed { instance, reset, count }, payload, id, Flags::default());
-        self.effects.push_back(Effect::Report { home, frame });
+        self.effects.push_back(Effect::Report { slot, frame });
     }
 
     /// Handles a home's answer to a FEED, or the UNREACHABLE of a node on the way.
-    pub(in crate::node) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, home: NodeId) {
+    pub(in crate::node) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, slot: SlotId) {
         if frame.header.status == Status::Unreachable.number() {
             return self.note_feed_unreachable(step, frame.header.request_id.0);
         }
         let Some(Response::Fed(list)) = self.decode_own(step, Opcode::Feed, frame) else { return };
-        self.note_alive(step, home);
-        let state = &mut self.table.homes[usize::from(home.index())];
+        self.note_alive(step, slot);
+        let state = self.table.home_mut(slot);
         // HEADS are counted from here on. The items of this answer cover all earlier pushes.
         state.last.get_or_insert((list.instance, list.counter));
         for fed in list.items {
@@ -130,7 +130,7 @@ impl Readers {
                 }
             } else if fed.status != Status::Truncated.number() || self.table.topic(place).epoch != fed.epoch {
                 // Readers that already follow the new epoch need no notice that the old one is over.
-                self.end_topic(step, place, &reason(&fed, home));
+                self.end_topic(step, place, &reason(&fed, step.settings.leader_of(slot)));
             }
         }
     }
@@ -143,26 +143,26 @@ impl Readers {
         call: &Call<'_>,
     ) -> Result<Answer, ErrorResponse> {
         let items = Head::decode_all(&sound_payload(call.frame)?, heads.count).map_err(malformed)?;
-        self.note_heads(step, heads, &items, call.route.source);
+        self.note_heads(step, heads, &items, step.settings.slot_of(call.route.source));
         Ok(Answer::Now(Response::Heads { counter: heads.counter }))
     }
 
-    fn note_heads(&mut self, step: &mut Step<'_>, heads: &Heads, items: &[Head], home: NodeId) {
-        self.note_alive(step, home);
+    fn note_heads(&mut self, step: &mut Step<'_>, heads: &Heads, items: &[Head], slot: SlotId) {
+        self.note_alive(step, slot);
         step.work.add_entries(2 * items.len());
         for item in items {
             let Some(place) = self.table.topic_of(item.topic) else {
-                self.note_stray(step, item.topic, home);
+                self.note_stray(step, item.topic, slot);
                 continue;
             };
             if item.epoch == Epoch(0) {
-                let error = unknown_topic(home, "the topic was deleted");
+                let error = unknown_topic(step.settings.leader_of(slot), "the topic was deleted");
                 self.end_topic(step, place, &error);
             } else if self.table.topic(place).epoch == item.epoch {
                 self.raise_head(place, item.next);
             }
         }
-        let state = &mut self.table.homes[usize::from(home.index())];
+        let state = self.table.home_mut(slot);
         let is_next = state
             .last
             .is_none_or(|(start, counter)| start == heads.instance && counter.checked_add(1) == Some(heads.counter));
@@ -171,7 +171,7 @@ impl Readers {
         state.last = state.last.map(|_| (heads.instance, heads.counter));
         state.heard_us = step.now.monotonic_us;
         if !is_next || state.mismatches > 1 {
-            self.resync(step, home);
+            self.resync(step, slot);
         }
     }
 
@@ -186,32 +186,32 @@ impl Readers {
     }
 
     /// Reports all followed topics to a home again, because its state may be lost.
-    pub(super) fn resync(&mut self, step: &mut Step<'_>, home: NodeId) {
+    pub(super) fn resync(&mut self, step: &mut Step<'_>, slot: SlotId) {
         step.stats.resyncs += 1;
         let places: Vec<TopicKey> =
-            self.table.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
+            self.table.topics().filter(|(_, topic)| topic.slot == slot).map(|(place, _)| place).collect();
         for &place in &places {
             self.table.set_confirmed_report(place, None);
         }
-        let state = &mut self.table.homes[usize::from(home.index())];
+        let state = self.table.home_mut(slot);
         // The answer says from which counter HEADS are counted.
         (state.mismatches, state.last) = (0, None);
         if places.is_empty() {
-            return self.send_feed(step, home, true, 0, &[]);
+            return self.send_feed(step, slot, true, 0, &[]);
         }
-        self.send_reports(step, home, &places, true);
+        self.send_reports(step, slot, &places, true);
     }
 
     /// Resynchronises with homes that have sent no HEADS for too long, because they may have lost their feeds.
     pub(super) fn tick_homes(&mut self, step: &mut Step<'_>) {
-        let (now_us, here) = (step.now.monotonic_us, step.settings.id);
-        for home in step.settings.dimension.all().filter(|home| *home != here) {
-            let state = &mut self.table.homes[usize::from(home.index())];
+        let now_us = step.now.monotonic_us;
+        for slot in step.settings.slots.all() {
+            let state = self.table.home_mut(slot);
             // An unreachable home is resynchronised when it is back.
             let is_silent = now_us.saturating_sub(state.heard_us) > HEADS_MISSING_MAX * HEADS_US;
-            if state.topics > 0 && is_silent && state.outage.is_none() {
+            if !state.is_here && state.topics > 0 && is_silent && state.outage.is_none() {
                 state.heard_us = now_us;
-                self.resync(step, home);
+                self.resync(step, slot);
             }
         }
     }
@@ -219,9 +219,10 @@ impl Readers {
     /// Sends changed and unconfirmed reports, and reports stray pushes; runs once a second.
     pub(in crate::node) fn tick_followed(&mut self, step: &Step<'_>) {
         let now_us = step.now.monotonic_us;
-        let mut due: Vec<Vec<TopicKey>> = vec![Vec::new(); self.table.homes.len()];
-        for (place, topic) in self.table.topics().filter(|(_, topic)| topic.home != step.settings.id) {
-            if self.table.homes[usize::from(topic.home.index())].outage.is_some() {
+        let mut due: BTreeMap<SlotId, Vec<TopicKey>> = BTreeMap::new();
+        for (place, topic) in self.table.topics() {
+            let home = self.table.home(topic.slot);
+            if home.is_here || home.outage.is_some() {
                 continue; // all of it when it is back
             }
             let is_due = match topic.in_flight_report {
@@ -230,30 +231,29 @@ impl Readers {
                 None => topic.confirmed_report() != Some(self.table.current_report(place, topic.head)),
             };
             if is_due {
-                due[usize::from(topic.home.index())].push(place);
+                due.entry(topic.slot).or_default().push(place);
             }
         }
-        for (index, places) in due.into_iter().enumerate().filter(|(_, places)| !places.is_empty()) {
-            let home = NodeId::new(u16::try_from(index).expect("a node"), step.settings.dimension).expect("a node");
-            self.send_reports(step, home, &places, false);
+        for (slot, places) in due {
+            self.send_reports(step, slot, &places, false);
         }
         let is_old = |since_us: u64| since_us.saturating_add(HEADS_US) <= now_us;
         let strays = std::mem::take(&mut self.table.strays);
         let (old, fresh) = strays.into_iter().partition(|(_, (_, since_us))| is_old(*since_us));
         self.table.strays = fresh;
-        for (topic, (home, _)) in old {
+        for (topic, (slot, _)) in old {
             if self.table.topic_of(topic).is_none() {
-                self.report_no_readers(step, home, topic, Epoch(0));
+                self.report_no_readers(step, slot, topic, Epoch(0));
             }
         }
     }
 
     /// Notes a push of a topic without readers. The home is sent a report only if this lasts: the answer to a SUBSCRIBE
     /// may still be in transit.
-    fn note_stray(&mut self, step: &Step<'_>, topic: TopicId, home: NodeId) {
+    fn note_stray(&mut self, step: &Step<'_>, topic: TopicId, slot: SlotId) {
         let strays = &mut self.table.strays;
         if strays.len() < STRAYS_MAX {
-            strays.entry(topic).or_insert((home, step.now.monotonic_us));
+            strays.entry(topic).or_insert((slot, step.now.monotonic_us));
         }
     }
 

@@ -18,7 +18,7 @@ use super::super::ingress::Admission;
 use super::Readers;
 use super::table::{Consumer, ReaderKey, TopicKey};
 use crate::limits::{OUTAGE_ASK_US, OUTAGE_NOTIFIED_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US};
-use crate::types::NodeId;
+use crate::types::SlotId;
 use crate::wire::{Push, Status};
 
 /// Why a home cannot be reached.
@@ -45,38 +45,37 @@ const NOTICE_BYTES: usize = 40;
 
 impl Readers {
     /// Records a sign of life: a frame that the home itself has sent.
-    pub(super) fn note_alive(&mut self, step: &mut Step<'_>, home: NodeId) {
-        let state = &mut self.table.homes[usize::from(home.index())];
+    pub(super) fn note_alive(&mut self, step: &mut Step<'_>, slot: SlotId) {
+        let state = self.table.home_mut(slot);
         (state.alive_us, state.unreachable_us) = (step.now.monotonic_us, None);
         if state.outage.take().is_some() {
             // The home may have restarted and have no feeds.
-            self.resync(step, home);
+            self.resync(step, slot);
         }
     }
 
     /// Records that a request of this node's own found no path to a home.
-    pub(in crate::node) fn note_unreachable(&mut self, step: &Step<'_>, home: NodeId) {
+    pub(in crate::node) fn note_unreachable(&mut self, step: &Step<'_>, slot: SlotId) {
         // Following a topic begins with a sign of life, so this means nothing for a home without topics.
-        let state = &mut self.table.homes[usize::from(home.index())];
+        let state = self.table.home_mut(slot);
         state.unreachable_us.get_or_insert(step.now.monotonic_us);
     }
 
     /// Records that the FEED with this request id found no path to its home.
     pub(super) fn note_feed_unreachable(&mut self, step: &Step<'_>, version: u64) {
-        let homes = &self.table.homes;
-        let of_it = step.settings.dimension.all().find(|home| homes[usize::from(home.index())].feed_version == version);
-        if let Some(home) = of_it {
-            self.note_unreachable(step, home);
+        let slot = step.settings.slots.all().find(|slot| self.table.home(*slot).feed_version == version);
+        if let Some(slot) = slot {
+            self.note_unreachable(step, slot);
         }
     }
 
     /// Probes silent homes, and starts the outage of those that have been silent or unreachable for too long.
     pub(super) fn tick_outages(&mut self, step: &mut Step<'_>) {
-        let (now_us, here) = (step.now.monotonic_us, step.settings.id);
-        for home in step.settings.dimension.all().filter(|home| *home != here) {
-            let state = &mut self.table.homes[usize::from(home.index())];
+        let now_us = step.now.monotonic_us;
+        for slot in step.settings.slots.all() {
+            let state = self.table.home_mut(slot);
             let silent_us = now_us.saturating_sub(state.alive_us);
-            if state.topics == 0 || silent_us < OUTAGE_ASK_US && state.unreachable_us.is_none() {
+            if state.is_here || state.topics == 0 || silent_us < OUTAGE_ASK_US && state.unreachable_us.is_none() {
                 continue;
             }
             let outage = match state.unreachable_us {
@@ -89,10 +88,10 @@ impl Readers {
                 state.probe_at_us = now_us + OUTAGE_PROBE_US;
             }
             if let Some(outage) = outage.filter(|_| is_new) {
-                self.begin_outage(step, home, outage);
+                self.begin_outage(step, slot, outage);
             }
             if is_probe_due {
-                let of_home = self.table.topics().find(|(_, topic)| topic.home == home);
+                let of_home = self.table.topics().find(|(_, topic)| topic.slot == slot);
                 let place = of_home.map(|(place, _)| place).expect("a home with topics has one");
                 self.send_report(step, place);
             }
@@ -101,14 +100,14 @@ impl Readers {
 
     /// Restarts the silence timeout of all homes after a stall of this process.
     pub(in crate::node) fn forgive_homes(&mut self, now_us: u64) {
-        self.table.homes.iter_mut().for_each(|home| home.alive_us = now_us);
+        self.table.homes_mut().for_each(|home| home.alive_us = now_us);
     }
 
-    fn begin_outage(&mut self, step: &mut Step<'_>, home: NodeId, outage: Outage) {
+    fn begin_outage(&mut self, step: &mut Step<'_>, slot: SlotId, outage: Outage) {
         step.stats.outages += 1;
-        self.table.homes[usize::from(home.index())].outage = Some(outage);
+        self.table.home_mut(slot).outage = Some(outage);
         let places: Vec<TopicKey> =
-            self.table.topics().filter(|(_, topic)| topic.home == home).map(|(place, _)| place).collect();
+            self.table.topics().filter(|(_, topic)| topic.slot == slot).map(|(place, _)| place).collect();
         for place in places {
             self.table.topic_mut(place).outage.get_or_insert(outage);
             self.wake_topic(place);
@@ -128,7 +127,7 @@ impl Readers {
         let (conn, is_notified) = (reader.conn, reader.is_notified_waiting);
         let Consumer::Stream { id, .. } = reader.consumer else { return };
         let topic = self.table.topic(reader.topic);
-        let (node, outage) = (topic.home.index(), topic.outage);
+        let (node, outage) = (step.settings.leader_of(topic.slot).index(), topic.outage);
         if outage.is_some() == is_notified {
             return;
         }

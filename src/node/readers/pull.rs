@@ -9,7 +9,7 @@ use super::{Effect, Readers};
 use crate::limits::{
     DELIVERED_READERS, PAYLOAD_MAX, PULL_AGAIN_US, PULL_TIMEOUT_US, PULLED_BYTES_MAX, PULLS_MAX, PULLS_PER_HOME_MAX,
 };
-use crate::types::{NodeId, Offset, RequestId, TopicId, TopicName};
+use crate::types::{NodeId, Offset, RequestId, SlotId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
 use crate::wire::response::{ErrorResponse, Fetched};
 use crate::wire::{Flags, Frame, Opcode, Origin, Request, Response, Status, records};
@@ -25,7 +25,7 @@ struct Pulled {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pull {
     topic: TopicId,
-    home: NodeId,
+    slot: SlotId,
     from: Offset,
     /// Most bytes of records that it brings.
     max_bytes: u32,
@@ -37,11 +37,11 @@ impl Readers {
         let reader = self.table.get(key).expect("it was just looked at");
         let (place, from) = (reader.topic, reader.cursor());
         let topic = self.table.topic(place);
-        let (id, home) = (topic.id, topic.home);
+        let (id, slot) = (topic.id, topic.slot);
         if topic.pulls.contains(&from) {
             return;
         }
-        let in_flight = self.table.homes[usize::from(home.index())].pulls;
+        let in_flight = self.table.home(slot).pulls;
         let max_bytes = max_bytes.max(topic.pull_least);
         let is_too_much = self.table.pulled_bytes + u64::from(max_bytes) > PULLED_BYTES_MAX;
         if self.pulls.len() >= PULLS_MAX || in_flight >= PULLS_PER_HOME_MAX || is_too_much {
@@ -50,15 +50,15 @@ impl Readers {
         }
         let frame = fetch_frame(topic, from, max_bytes);
         let deadline_us = step.now.after_us(PULL_TIMEOUT_US);
-        let pull = Pull { topic: id, home, from, max_bytes };
+        let pull = Pull { topic: id, slot, from, max_bytes };
         let origin = self.pulls.insert(pull, deadline_us).expect("PULLS_MAX is less than a table holds");
-        self.table.homes[usize::from(home.index())].pulls += 1;
+        self.table.home_mut(slot).pulls += 1;
         self.table.pulled_bytes += u64::from(max_bytes);
         self.table.topic_mut(place).pulls.push(from);
-        self.effects.push_back(if home == step.settings.id {
-            Effect::Read { topic: id, from, max_bytes, origin }
+        self.effects.push_back(if self.table.home(slot).is_here {
+            Effect::Read { slot, topic: id, from, max_bytes, origin }
         } else {
-            Effect::Fetch { home, origin, frame }
+            Effect::Fetch { slot, origin, frame }
         });
     }
 
@@ -81,11 +81,12 @@ impl Readers {
             step.stats.responses_late += 1;
             return None;
         };
+        let home = step.settings.leader_of(pull.slot);
         let reached = frame.header.status != Status::Unreachable.number();
         if !reached {
-            self.note_unreachable(step, pull.home);
-        } else if frame.route.as_ref().is_some_and(|route| route.source == pull.home) {
-            self.note_alive(step, pull.home);
+            self.note_unreachable(step, pull.slot);
+        } else if frame.route.as_ref().is_some_and(|route| route.source == home) {
+            self.note_alive(step, pull.slot);
         }
         let is_known = !frame.header.flags.any(Flags::CRITICAL);
         let parts = frame.args().ok().zip(frame.keep_payload().ok()).filter(|_| is_known);
@@ -97,7 +98,7 @@ impl Readers {
         step.stats.corrupt += u64::from(response.is_none());
         let pulled = self.end_pull(step, pull, response);
         self.hand_out(step, admission, pulled);
-        Some((pull.home, reached))
+        Some((home, reached))
     }
 
     /// Handles the journal's answer to a fetch for readers.
@@ -127,7 +128,7 @@ impl Readers {
 
     /// Ends a fetch. Returns the records that it has brought, and the readers that lack them.
     fn end_pull(&mut self, step: &mut Step<'_>, pull: Pull, response: Option<Response>) -> Option<Pulled> {
-        self.table.homes[usize::from(pull.home.index())].pulls -= 1;
+        self.table.home_mut(pull.slot).pulls -= 1;
         self.table.pulled_bytes -= u64::from(pull.max_bytes);
         // The end of one fetch lets only a few others begin: to wake all who wait would cost the square of their
         // number.

@@ -9,10 +9,11 @@ use super::super::ingress::Asked;
 use super::super::{Settings, Step};
 use super::table::{Consumer, Followed, Poll, Reader, ReaderKey, Report, TopicKey};
 use super::{Effect, Readers};
+use crate::cube;
 use crate::limits::{
     ENDED_PER_TURN, FETCH_WAIT_MAX_MS, POLLS_ENDED_PER_TICK, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX,
 };
-use crate::types::{ConnId, NodeId, Offset, RequestId, TopicId};
+use crate::types::{ConnId, Offset, RequestId, SlotId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Subscribe};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Subscribed};
 use crate::wire::{Flags, Frame, Push, Request, Response, Status};
@@ -26,8 +27,16 @@ const READER_ENTRIES: usize = 50;
 pub(in crate::node) struct PendingReader {
     /// The topic's name.
     pub name: Box<str>,
+    /// The slot of the topic.
+    pub slot: SlotId,
     /// The kind of reader that it becomes.
     pub kind: ReaderKind,
+}
+
+impl PendingReader {
+    fn new(settings: &Settings, name: TopicName<'_>, kind: ReaderKind) -> Self {
+        Self { name: name.as_str().into(), slot: cube::slot(name, settings.slots), kind }
+    }
 }
 
 /// The kind of reader that a [`PendingReader`] becomes.
@@ -110,7 +119,7 @@ impl Readers {
         subscribe: &Subscribe<'_>,
     ) -> Result<(), ErrorResponse> {
         let kind = ReaderKind::Stream { limit: subscribe.limit };
-        self.open(settings, id, request_id, PendingReader { name: subscribe.topic.name.as_str().into(), kind })
+        self.open(settings, id, request_id, PendingReader::new(settings, subscribe.topic.name, kind))
     }
 
     fn open_poll(
@@ -126,7 +135,7 @@ impl Readers {
             max_records: fetch.max_records,
             deadline_us: step.now.after_us(wait_us),
         };
-        self.open(step.settings, id, request_id, PendingReader { name: fetch.topic.name.as_str().into(), kind })
+        self.open(step.settings, id, request_id, PendingReader::new(step.settings, fetch.topic.name, kind))
     }
 
     /// Adds a pending reader, unless its client or this node has as many readers as are allowed.
@@ -189,19 +198,17 @@ impl Readers {
         &mut self,
         step: &mut Step<'_>,
         asked: &Asked,
-        home: NodeId,
         pending: PendingReader,
         subscribed: &Subscribed,
     ) {
-        let ReaderKind::Stream { limit } = pending.kind else { return };
-        let new = Followed::new(subscribed.topic_id, subscribed.epoch, pending.name, home, subscribed.next);
+        let (ReaderKind::Stream { limit }, slot) = (pending.kind, pending.slot) else { return };
+        let new = Followed::new(subscribed.topic_id, subscribed.epoch, pending.name, slot, subscribed.next);
         let Some(place) = self.follow(step, new) else { return };
-        self.note_alive(step, home);
+        self.note_alive(step, slot);
         self.end_outage(place);
         self.raise_head(place, subscribed.next);
-        let topic = self.table.topic_mut(place);
-        topic.push = true;
-        if home != step.settings.id {
+        self.table.topic_mut(place).push = true;
+        if !self.table.is_here(place) {
             // The home pushes to this node as from its response. The next FEED reports how many readers there are.
             let report = Report { push: true, subscribers: 0, slowest: None };
             self.table.set_confirmed_report(place, Some(report));
@@ -218,7 +225,6 @@ impl Readers {
         &mut self,
         step: &mut Step<'_>,
         asked: &Asked,
-        home: NodeId,
         pending: &PendingReader,
         fetched: &Fetched,
     ) -> bool {
@@ -227,9 +233,9 @@ impl Readers {
         if fetched.count > 0 || is_gap || deadline_us <= step.now.monotonic_us {
             return false;
         }
-        let new = Followed::new(fetched.topic_id, fetched.epoch, pending.name.clone(), home, fetched.next);
+        let new = Followed::new(fetched.topic_id, fetched.epoch, pending.name.clone(), pending.slot, fetched.next);
         let Some(place) = self.follow(step, new) else { return false };
-        self.note_alive(step, home);
+        self.note_alive(step, pending.slot);
         self.end_outage(place);
         let asked = Asked { opens: false, ..*asked };
         let poll = Poll { asked, max_bytes, max_records, deadline_us, first: fetched.first };
@@ -239,9 +245,8 @@ impl Readers {
         }
         // Records published since the home answered are either being pushed already, or the answer to this FEED reveals
         // them.
-        let topic = self.table.topic_mut(place);
-        topic.push = true;
-        if home != step.settings.id && topic.confirmed_report().is_none_or(|report| !report.push) {
+        self.table.topic_mut(place).push = true;
+        if !self.table.is_here(place) && self.table.topic(place).confirmed_report().is_none_or(|report| !report.push) {
             self.send_report(step, place);
         }
         true
@@ -260,12 +265,12 @@ impl Readers {
         if topic.epoch != epoch {
             // If `new` is itself the older of the two, because its response was delayed, the home rejects it in its
             // answer to the next FEED.
-            let (id, home, name) = (topic.id, topic.home, topic.name.clone());
+            let (id, slot, name) = (topic.id, topic.slot, topic.name.clone());
             let head = Offset(0);
             let error = ErrorResponse::new(Status::Truncated, "the topic lost records at its end");
             // Clients learn the offset to resume from in the response to their next SUBSCRIBE.
             self.end_topic(step, place, &error);
-            let again = Followed::new(id, epoch, name, home, head);
+            let again = Followed::new(id, epoch, name, slot, head);
             return Some(self.table.follow(again, step.now.monotonic_us));
         }
         Some(place)
@@ -324,8 +329,8 @@ impl Readers {
     fn leave(&mut self, step: &Step<'_>, place: TopicKey) {
         if self.table.topic(place).is_unread() {
             let topic = self.table.unfollow(place);
-            if topic.home != step.settings.id && !topic.has_ended() {
-                self.report_no_readers(step, topic.home, topic.id, topic.epoch);
+            if !self.table.home(topic.slot).is_here && !topic.has_ended() {
+                self.report_no_readers(step, topic.slot, topic.id, topic.epoch);
             }
         } else {
             self.table.trim_tail(place);

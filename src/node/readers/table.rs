@@ -19,7 +19,7 @@ use super::super::work::Work;
 use super::outage::Outage;
 use super::subscribe::PendingReader;
 use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
-use crate::types::{ConnId, Epoch, NodeId, Offset, RequestId, TopicId};
+use crate::types::{ConnId, Epoch, Offset, RequestId, SlotId, Slots, TopicId};
 use crate::wire::response::{ErrorResponse, TopicState};
 use wakes::Wake;
 
@@ -111,8 +111,8 @@ pub(super) struct Followed {
     pub epoch: Epoch,
     /// The topic's name.
     pub name: Box<str>,
-    /// The node that the topic lives on.
-    pub home: NodeId,
+    /// The slot of the topic.
+    pub slot: SlotId,
     /// The log end offset as far as it is known here. For topics of this node, the catalogue has the exact one.
     pub head: Offset,
     /// Its readers, ordered by cursor, so that only those concerned are visited: a topic may have very many readers
@@ -162,10 +162,12 @@ pub(super) struct InFlightReport {
     pub at_us: u64,
 }
 
-/// The state of a home with followed topics.
+/// What is known about the home of a slot: the node that leads it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Home {
-    /// Number of its topics that are followed here.
+    /// True while that is this node.
+    pub is_here: bool,
+    /// Number of topics of the slot that are followed here.
     pub topics: u32,
     /// Number of those for which the home has confirmed a report.
     pub feeds: u32,
@@ -207,8 +209,8 @@ pub(super) struct Table {
     by_id: HashMap<TopicId, TopicKey, RandomState>,
     /// The pending readers.
     pub pending_readers: HashMap<(ConnId, RequestId), PendingReader, RandomState>,
-    /// The state of each home, by node id.
-    pub homes: Vec<Home>,
+    /// The state of each home, by slot.
+    homes: Vec<Home>,
     /// Readers that may be able to continue.
     pub queue: VecDeque<ReaderKey>,
     /// Topics with readers that are still to be queued; some may have none by now.
@@ -219,9 +221,9 @@ pub(super) struct Table {
     pub waiting: VecDeque<ReaderKey>,
     /// Topics whose failed fetches are to be retried, with the monotonic time in microseconds, in order of time.
     pub retries: VecDeque<(u64, TopicId)>,
-    /// Topics that were pushed here although they have no readers, with their homes and the monotonic time in
+    /// Topics that were pushed here although they have no readers, with their slots and the monotonic time in
     /// microseconds.
-    pub strays: BTreeMap<TopicId, (NodeId, u64)>,
+    pub strays: BTreeMap<TopicId, (SlotId, u64)>,
     /// The request id of the last FEED to any home.
     pub feed_version: u64,
     /// Most bytes of records that the fetches in flight bring together.
@@ -231,15 +233,15 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Returns tables without readers, for a cube of `nodes` nodes.
-    pub(super) fn new(nodes: u16) -> Self {
+    /// Returns tables without readers, for a cube with that many slots.
+    pub(super) fn new(slots: Slots) -> Self {
         Self {
             readers: SlotMap::with_key(),
             by_request: HashMap::default(),
             topics: SlotMap::with_key(),
             by_id: HashMap::default(),
             pending_readers: HashMap::default(),
-            homes: vec![Home::default(); usize::from(nodes)],
+            homes: vec![Home::default(); usize::from(slots.count())],
             queue: VecDeque::new(),
             wakes: VecDeque::new(),
             endings: VecDeque::new(),
@@ -251,6 +253,26 @@ impl Table {
             polls: BTreeSet::new(),
             tails_bytes: 0,
         }
+    }
+
+    /// Returns the state of the home of a slot.
+    pub(super) fn home(&self, slot: SlotId) -> &Home {
+        &self.homes[usize::from(slot.index())]
+    }
+
+    /// Returns the state of the home of a slot.
+    pub(super) fn home_mut(&mut self, slot: SlotId) -> &mut Home {
+        &mut self.homes[usize::from(slot.index())]
+    }
+
+    /// Returns the states of all homes.
+    pub(super) fn homes_mut(&mut self) -> impl Iterator<Item = &mut Home> {
+        self.homes.iter_mut()
+    }
+
+    /// Returns true if this node leads the slot of a topic.
+    pub(super) fn is_here(&self, place: TopicKey) -> bool {
+        self.home(self.topics[place].slot).is_here
     }
 
     /// Returns the number of readers.
@@ -316,9 +338,10 @@ impl Table {
         if let Some(&place) = self.by_id.get(&new.id) {
             return place;
         }
-        let home = &mut self.homes[usize::from(new.home.index())];
+        let home = self.home_mut(new.slot);
         if home.topics == 0 {
-            *home = Home { heard_us: now_us, alive_us: now_us, pulls: home.pulls, ..Home::default() };
+            let Home { is_here, pulls, .. } = *home;
+            *home = Home { is_here, pulls, heard_us: now_us, alive_us: now_us, ..Home::default() };
         }
         home.topics += 1;
         let id = new.id;
@@ -351,7 +374,7 @@ impl Table {
         self.clear_tail(place);
         let topic = &self.topics[place];
         self.by_id.remove(&topic.id);
-        self.homes[usize::from(topic.home.index())].topics -= 1;
+        self.homes[usize::from(topic.slot.index())].topics -= 1;
     }
 
     /// Returns the next reader whose topic has ended, and the reason. The caller removes it.
@@ -376,7 +399,7 @@ impl Table {
     /// Records which report the home has confirmed.
     pub(super) fn set_confirmed_report(&mut self, place: TopicKey, report: Option<Report>) {
         let topic = &mut self.topics[place];
-        let home = &mut self.homes[usize::from(topic.home.index())];
+        let home = &mut self.homes[usize::from(topic.slot.index())];
         let known = |report: Option<Report>| report.map(|report| report.push);
         let (before, after) = (known(topic.confirmed_report), known(report));
         topic.confirmed_report = report;
@@ -502,9 +525,9 @@ impl Table {
                 continue;
             }
             followed += 1;
-            let is_out = self.homes[usize::from(topic.home.index())].outage.is_some();
+            let is_out = self.home(topic.slot).outage.is_some();
             assert!(!is_out || topic.outage.is_some(), "all topics of a home that is out of reach are");
-            let home = &mut homes[usize::from(topic.home.index())];
+            let home = &mut homes[usize::from(topic.slot.index())];
             home.0 += 1;
             home.1 += u32::from(topic.confirmed_report.is_some());
             if topic.confirmed_report.is_some_and(|report| report.push) {
@@ -525,12 +548,12 @@ impl Table {
 
 impl Followed {
     /// Returns a topic without readers, of which its home has no report.
-    pub(super) fn new(id: TopicId, epoch: Epoch, name: Box<str>, home: NodeId, head: Offset) -> Self {
+    pub(super) fn new(id: TopicId, epoch: Epoch, name: Box<str>, slot: SlotId, head: Offset) -> Self {
         Self {
             id,
             epoch,
             name,
-            home,
+            slot,
             head,
             readers: BTreeSet::new(),
             is_retried: false,
@@ -571,18 +594,19 @@ impl Followed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Dimension;
 
-    fn node(id: u16) -> NodeId {
-        NodeId::new(id, Dimension::new(3).unwrap()).unwrap()
+    /// Returns tables without readers, for eight slots.
+    pub(super) fn empty() -> Table {
+        Table::new(Slots::new(3).unwrap())
     }
 
     pub(super) fn conn(slot: u32) -> ConnId {
         ConnId { slot, generation: 0 }
     }
 
-    pub(super) fn followed(id: u64, home: u16) -> Followed {
-        Followed::new(TopicId::new(id).unwrap(), Epoch(1), "t".into(), node(home), Offset(0))
+    pub(super) fn followed(id: u64, slot: u16) -> Followed {
+        let slot = SlotId::new(slot, Slots::new(3).unwrap()).unwrap();
+        Followed::new(TopicId::new(id).unwrap(), Epoch(1), "t".into(), slot, Offset(0))
     }
 
     pub(super) fn stream(id: u64) -> Consumer {
@@ -591,10 +615,10 @@ mod tests {
 
     #[test]
     fn what_homes_know_is_counted_and_digested() {
-        let mut table = Table::new(8);
+        let mut table = empty();
         let report = Some(Report { push: true, subscribers: 1, slowest: None });
-        for (id, home) in [(1, 5), (2, 5), (3, 6)] {
-            let place = table.follow(followed(id, home), 0);
+        for (id, slot) in [(1, 5), (2, 5), (3, 6)] {
+            let place = table.follow(followed(id, slot), 0);
             table.insert(conn(1), place, Offset(0), stream(id));
             table.set_confirmed_report(place, report);
         }
@@ -611,7 +635,7 @@ mod tests {
 
     #[test]
     fn the_slowest_reader_is_reported_unless_all_are_at_the_end() {
-        let mut table = Table::new(8);
+        let mut table = empty();
         let place = table.follow(followed(1, 5), 0);
         for (id, cursor) in [(1, 9), (2, 4), (3, 7)] {
             table.insert(conn(1), place, Offset(cursor), stream(id));

@@ -372,7 +372,7 @@ fn a_subscribe_whose_client_went_or_whose_answer_did_not_come_leaves_nothing_beh
         let items: Vec<u32> = feeds(reports).iter().map(|sent| sent.feed().1[0].subscribers).collect();
         assert_eq!(items, [0]);
         assert_eq!((node.node.parts.readers.len(), node.node.parts.readers.pending()), (0, 0));
-        assert_eq!(node.node.parts.readers.followed(node.node.settings.id).0, 0);
+        assert_eq!(node.node.parts.readers.followed().0, 0);
     }
 }
 

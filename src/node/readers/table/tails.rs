@@ -86,7 +86,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{conn, followed, stream};
+    use super::super::tests::{conn, empty, followed, stream};
     use super::*;
     use crate::types::RequestId;
 
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_tail_holds_the_newest_frames_within_its_bound() {
-        let mut table = Table::new(8);
+        let mut table = empty();
         let place = table.follow(followed(1, 5), 0);
         let key = table.insert(conn(1), place, Offset(0), stream(1));
         let per_frame = TAIL_BYTES_MAX / 4;
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_comes_late_or_again_is_not_kept() {
-        let mut table = Table::new(8);
+        let mut table = empty();
         let place = table.follow(followed(1, 5), 0);
         table.insert(conn(1), place, Offset(0), stream(1));
         assert!(table.push_tail(place, pushed(7, 100)));
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn all_tails_together_are_bounded() {
-        let mut table = Table::new(8);
+        let mut table = empty();
         let topics = TAILS_BYTES_MAX / TAIL_BYTES_MAX + 10;
         for id in 1..=topics {
             let place = table.follow(followed(id as u64, 5), 0);
