@@ -52,4 +52,4 @@ pub use repair::{Repaired, repair};
 pub use salvage::Salvage;
 pub use stamp::Stamp;
 pub use watermark::{Watermark, Watermarked};
-pub use writer::{Mark, NoRoom, Prepared, Writer};
+pub use writer::{Mark, NoRoom, Prepared, SEGMENT_OWN, Writer};

@@ -260,9 +260,9 @@ pub const EXPIRED_PER_TURN: usize = 1024;
 /// longer.
 pub const POLLS_ENDED_PER_TICK: usize = 4096;
 
-/// Most bytes of entries in one journal record, unless a single entry is larger. Two such records fit the smallest
-/// segment.
-pub const RECORD_BYTES_MAX: usize = 2 << 20;
+/// Most bytes of a body of the log, which holds at least one entry. Any single entry fits, and a body fits a frame
+/// between two nodes.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Most bytes of proposed entries that are not yet committed, with the memory that batches will take. Above it requests
 /// that change something are answered OVERLOADED, because the disk hangs.

@@ -71,6 +71,7 @@ use wall::Wall;
 use work::Work;
 
 use crate::limits::input_bytes;
+use crate::record::Room;
 use crate::types::{ConnId, Dimension, NodeId, Now, Retention, Slots};
 use crate::wire::response::Durability;
 use crate::wire::{Frame, FrameError, Status};
@@ -240,6 +241,16 @@ impl Node {
         self.parts.drain.is_done()
     }
 
+    /// Returns true when [`Event::TurnOver`] is due: the turn has proposed something.
+    pub fn has_open(&self) -> bool {
+        self.parts.groups.own().has_open()
+    }
+
+    /// Returns how much room the log has, as the node knows it.
+    pub fn room(&self) -> Room {
+        self.parts.groups.own().room()
+    }
+
     /// Returns the number of topics stored on this node.
     pub fn topic_count(&self) -> usize {
         self.parts.groups.topics()
@@ -299,9 +310,10 @@ impl Parts {
             Event::Abandoned => on_abandoned(step),
             Event::Ended { conn } => self.on_ended(step, conn),
             Event::Closed { conn, cause } => self.on_closed(step, conn, End::Failed(cause)),
-            Event::Synced { entries } => self.on_synced(step, entries),
+            Event::TurnOver => self.seal(step),
+            Event::Synced { body } => self.on_synced(step, body),
             Event::Read { lookup, found } => self.on_read(step, lookup, found),
-            Event::Space { is_left } => self.groups.iter_mut().for_each(|group| group.set_space(is_left)),
+            Event::Space { room } => self.on_space(step, room),
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),
         }

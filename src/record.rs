@@ -11,7 +11,7 @@ pub mod varint;
 
 use bytes::Bytes;
 
-pub use codec::{DecodeError, decode, encode, encoded_len_max};
+pub use codec::{BodyLen, DecodeError, decode, encode};
 
 use crate::types::{Epoch, Offset, Opening, Retention, Sequenced, SettingsChange, TopicId};
 
@@ -59,12 +59,47 @@ pub enum Entry {
         /// The topic's new first offset.
         first: Offset,
     },
-    /// Takes the place of an entry that the journal had no space for. It is not in the journal and changes nothing.
-    Refused,
     /// Raises the epoch of every topic, because acknowledged records at the ends of the logs may be lost.
     RaiseEpochs,
     /// Begins an era: later append times come from another clock, or from one that has jumped.
     Reclock(Reclock),
+}
+
+/// The entries that one turn has added to the log, in the order in which they are applied. They are one record of the
+/// journal.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Position in the log: one more than that of the body before. The first body of a log has 1.
+    pub index: u64,
+    /// The entries, at least one.
+    pub entries: Vec<Entry>,
+}
+
+/// Bytes of the header of a body's record in the journal.
+pub const RECORD_HEADER: usize = 32;
+
+/// The length of a record in the journal is a multiple of this many bytes.
+pub const RECORD_ALIGN: usize = 8;
+
+/// How much more the log can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that the log has room for after all bodies that were submitted.
+    pub bytes: u64,
+    /// True while the disk has no space for more than that. Otherwise there will be more room soon.
+    pub is_full: bool,
+}
+
+impl Room {
+    /// The room of a log in memory.
+    pub const UNLIMITED: Self = Self { bytes: u64::MAX, is_full: false };
+
+    /// Subtracts the bytes of a body.
+    pub fn take(&mut self, bytes: u64) {
+        if self.bytes != u64::MAX {
+            self.bytes = self.bytes.checked_sub(bytes).expect("a body is submitted only if it fits");
+        }
+    }
 }
 
 /// The clock from which the append times of all later batches come.

@@ -14,6 +14,7 @@ mod clean;
 mod commit;
 mod keep;
 mod room;
+mod space;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -28,11 +29,12 @@ use std::time::{Duration, Instant};
 pub use checkpoints::Checkpoints;
 pub use start::{Scratch, Started, start};
 
-use crate::journal::{self, Cut, Folder, Identity, Mark, OpenError, Prepared, Watermarked};
+use crate::journal::{self, Cut, Folder, Identity, Mark, OpenError, Watermarked};
 use crate::limits::{NOTES_MAX, NOTES_WAIT, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
 use crate::node::{Lookup, Node};
-use crate::record::{Entry, Found, Note, Unreadable};
+use crate::record::{Body, BodyLen, Found, Note, Room, Unreadable};
 use crate::turn::Store;
+use space::Space;
 
 /// When what was written is made safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +72,15 @@ pub struct Storage {
     notes_since: Option<Instant>,
     /// Answers that the loop has not taken yet.
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
-    has_space: bool,
+    space: Space,
 }
 
 /// For the thread that commits.
 #[derive(Debug)]
 enum Work {
-    Entries(Vec<Entry>),
+    Body(Body),
+    /// It is time to sync.
+    Sync,
     End,
 }
 
@@ -94,19 +98,16 @@ enum Task {
     End,
 }
 
-/// For the thread that commits, from the one that keeps the books.
-#[derive(Debug)]
-enum Supply<F> {
-    /// The next segment is ready.
-    Segment(Prepared<F>),
-    /// It will be when there is space again.
-    NoSpace,
-}
-
 /// For the loop.
 #[derive(Debug)]
 enum News {
-    Committed(Vec<Entry>, Mark),
+    /// A body, the end of the log behind it, and the bytes left in its segment.
+    Committed(Body, Mark, u32),
+    /// The next segment, of this number and size, is on its way to the thread that commits.
+    Prepared {
+        number: u32,
+        size: u32,
+    },
     Read(Lookup, Result<Found, Unreadable>),
     /// A checkpoint was made, or failed; true when only the predecessor of the newest checkpoint still needs some dead
     /// segments.
@@ -146,6 +147,7 @@ impl Storage {
             node.start_empty(absolute.display().to_string());
         }
         let (checkpoints, end) = (started.checkpoints, started.writer.mark());
+        let space = Space::new(end.place.segment, started.writer.room());
         let (work, for_commit) = mpsc::channel();
         let (tasks, for_keep) = mpsc::channel();
         let (news, for_loop) = mpsc::channel();
@@ -161,7 +163,7 @@ impl Storage {
         let (commit, keep) = (Some(commit), Some(keep.map_err(OpenError::folder)?));
         let (notes, found) = (Vec::new(), VecDeque::new());
         let notes_since = None;
-        Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, notes, notes_since, found, has_space: true })
+        Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, notes, notes_since, found, space })
     }
 
     /// Gives the thread that keeps the books something to do, behind what it was to be told.
@@ -180,30 +182,32 @@ impl Storage {
 }
 
 impl Store for Storage {
-    fn submit(&mut self, entries: &mut Vec<Entry>) {
-        let work = Work::Entries(std::mem::take(entries));
-        self.work.send(work).expect("the thread lives until it is told to end");
+    fn submit(&mut self, body: Body) {
+        self.space.submit(BodyLen::of(&body.entries).in_journal() as u64);
+        self.work.send(Work::Body(body)).expect("the thread lives until it is told to end");
     }
 
-    fn take_committed(&mut self, entries: &mut Vec<Entry>) {
+    fn take_committed(&mut self) -> Option<Body> {
         // On an idle node no later notes push these out, and they may be the ones that make whole segments dead.
         if self.notes_since.is_some_and(|since| left(since + NOTES_WAIT).is_zero()) {
             self.tell_notes();
         }
         while let Ok(news) = self.news.try_recv() {
             match news {
-                News::Committed(committed, mark) => {
+                News::Committed(body, mark, room) => {
                     self.checkpoints.give_back(mark);
-                    *entries = committed;
-                    return;
+                    self.space.commit(mark.place.segment, room);
+                    return Some(body);
                 }
+                News::Prepared { number, size } => self.space.prepare(number, size),
                 News::Read(lookup, found) => self.found.push_back((lookup, found)),
                 News::Kept(holds_dead) => self.checkpoints.end(holds_dead),
                 News::Freeable(bytes) => self.checkpoints.set_freeable(bytes),
                 News::KeepAgain => self.checkpoints.owe(),
-                News::Space(is_left) => self.has_space = is_left,
+                News::Space(is_left) => self.space.set_full(!is_left),
             }
         }
+        None
     }
 
     fn file(&mut self, mut notes: Vec<Note>) {
@@ -223,7 +227,7 @@ impl Store for Storage {
     }
 
     fn wants_image(&self) -> bool {
-        self.checkpoints.is_due(self.has_space, SEGMENT_BYTES)
+        self.checkpoints.is_due(!self.space.is_full(), SEGMENT_BYTES)
     }
 
     fn keep_image(&mut self, image: Vec<u8>) {
@@ -231,8 +235,8 @@ impl Store for Storage {
         self.give(Task::Keep(mark, image));
     }
 
-    fn has_space(&self) -> bool {
-        self.has_space
+    fn room(&self) -> Room {
+        self.space.room()
     }
 
     fn close(&mut self, image: Vec<u8>) {

@@ -3,9 +3,11 @@
 //! The daemon and the simulator share this file, so both process events in the same order. They differ only in their
 //! implementations of the two traits.
 
+use std::collections::VecDeque;
+
 use crate::limits::{COMMIT_WORK, LOOKUP_WORK, PUSH_QUEUE_MAX};
 use crate::node::{Action, Event, Lookup, Node, Packet};
-use crate::record::{Entry, Found, Note, Unreadable};
+use crate::record::{Body, Found, Note, Room, Unreadable};
 use crate::types::{ConnId, NodeId, Now, RequestId};
 use crate::wire::{Frame, Route};
 
@@ -29,11 +31,10 @@ pub trait Links {
 
 /// The log of the node's replica group.
 pub trait Store {
-    /// Takes the entries of one turn, oldest first, and leaves the vector empty.
-    fn submit(&mut self, entries: &mut Vec<Entry>);
-    /// Moves committed entries that have not been returned yet into an empty vector, oldest first: at least those of
-    /// one turn, if there are any.
-    fn take_committed(&mut self, entries: &mut Vec<Entry>);
+    /// Takes the next body of the log.
+    fn submit(&mut self, body: Body);
+    /// Returns the oldest committed body that has not been returned yet.
+    fn take_committed(&mut self) -> Option<Body>;
     /// Takes the outcomes of returned entries, in the order of the entries.
     fn file(&mut self, notes: Vec<Note>);
     /// Starts a query about records that [`Self::file`] has recorded.
@@ -44,30 +45,26 @@ pub trait Store {
     fn wants_image(&self) -> bool;
     /// Writes a checkpoint of the state after all returned entries.
     fn keep_image(&mut self, image: Vec<u8>);
-    /// Returns true when there is space for more records.
-    fn has_space(&self) -> bool;
+    /// Returns how much room there is after all bodies that were submitted.
+    fn room(&self) -> Room;
     /// Makes all submitted entries durable, and writes a checkpoint of the state after all returned entries. No call
     /// follows.
     fn close(&mut self, image: Vec<u8>);
 }
 
-/// A log in memory, in which submitted entries are committed at once.
+/// A log in memory, in which submitted bodies are committed at once.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    committed: Vec<Entry>,
+    committed: VecDeque<Body>,
 }
 
 impl Store for MemoryStore {
-    fn submit(&mut self, entries: &mut Vec<Entry>) {
-        if self.committed.is_empty() {
-            std::mem::swap(&mut self.committed, entries);
-        } else {
-            self.committed.append(entries);
-        }
+    fn submit(&mut self, body: Body) {
+        self.committed.push_back(body);
     }
 
-    fn take_committed(&mut self, entries: &mut Vec<Entry>) {
-        std::mem::swap(&mut self.committed, entries);
+    fn take_committed(&mut self) -> Option<Body> {
+        self.committed.pop_front()
     }
 
     fn file(&mut self, _notes: Vec<Note>) {}
@@ -86,8 +83,8 @@ impl Store for MemoryStore {
 
     fn keep_image(&mut self, _image: Vec<u8>) {}
 
-    fn has_space(&self) -> bool {
-        true
+    fn room(&self) -> Room {
+        Room::UNLIMITED
     }
 
     fn close(&mut self, _image: Vec<u8>) {}
@@ -102,25 +99,13 @@ pub struct Turn<L, S> {
     /// The log.
     pub store: S,
     actions: Vec<Action>,
-    appended: Vec<Entry>,
-    committed: Vec<Entry>,
-    has_space: bool,
     has_more: bool,
 }
 
 impl<L: Links, S: Store> Turn<L, S> {
     /// Creates the turn of a node.
     pub const fn new(node: Node, links: L, store: S) -> Self {
-        Self {
-            node,
-            links,
-            store,
-            actions: Vec::new(),
-            appended: Vec::new(),
-            committed: Vec::new(),
-            has_space: true,
-            has_more: false,
-        }
+        Self { node, links, store, actions: Vec::new(), has_more: false }
     }
 
     /// Returns the node, for queries.
@@ -167,11 +152,11 @@ impl<L: Links, S: Store> Turn<L, S> {
         }
     }
 
-    /// Ends the turn: submits everything appended in one call, applies what is committed until that has taken
+    /// Ends the turn: adds what was proposed to the log, applies what is committed until that has taken
     /// [`COMMIT_WORK`], and handles answers of the log until they have taken [`LOOKUP_WORK`].
     pub fn finish(&mut self, now: Now) {
-        if !self.appended.is_empty() {
-            self.store.submit(&mut self.appended);
+        if self.node.has_open() {
+            self.handle(now, Event::TurnOver);
         }
         let has_committed = self.apply_committed(now);
         let has_found = self.handle_found(now);
@@ -179,9 +164,9 @@ impl<L: Links, S: Store> Turn<L, S> {
         if self.store.wants_image() {
             self.store.keep_image(self.node.image());
         }
-        if self.store.has_space() != self.has_space {
-            self.has_space = !self.has_space;
-            self.handle(now, Event::Space { is_left: self.has_space });
+        let room = self.store.room();
+        if room != self.node.room() {
+            self.handle(now, Event::Space { room });
         }
     }
 
@@ -189,16 +174,8 @@ impl<L: Links, S: Store> Turn<L, S> {
     fn apply_committed(&mut self, now: Now) -> bool {
         let end = self.node.work().saturating_add(COMMIT_WORK);
         while self.node.work() < end {
-            let mut entries = std::mem::take(&mut self.committed);
-            self.store.take_committed(&mut entries);
-            let is_empty = entries.is_empty();
-            if !is_empty {
-                self.handle(now, Event::Synced { entries: &mut entries });
-            }
-            self.committed = entries;
-            if is_empty {
-                return false;
-            }
+            let Some(body) = self.store.take_committed() else { return false };
+            self.handle(now, Event::Synced { body });
         }
         true
     }
@@ -237,8 +214,8 @@ impl<L: Links, S: Store> Turn<L, S> {
             Action::SendFrame { conn, request_id, route, frame, .. } => {
                 filled(conn, self.links.forward(conn, request_id, route.as_ref(), &frame.into_frame()))
             }
-            Action::Append { entry } => {
-                self.appended.push(entry);
+            Action::Append { body } => {
+                self.store.submit(body);
                 None
             }
             Action::File { notes } => {

@@ -117,7 +117,6 @@ pub(super) fn list(
                 | Entry::Trim { .. }
                 | Entry::Alter { .. }
                 | Entry::OpenProducer { .. }
-                | Entry::Refused
                 | Entry::RaiseEpochs => {}
             }
         }

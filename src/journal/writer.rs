@@ -6,8 +6,7 @@ use std::io;
 use super::disk::DiskFile;
 use super::format::{ALIGN, HEADER, HardState, Head, Kind, put_record, record_len, segment_header};
 use super::watermark::Watermark;
-use crate::limits::RECORD_BYTES_MAX;
-use crate::record::{self, Entry, Place};
+use crate::record::{self, BodyLen, Entry, Place, RECORD_ALIGN, RECORD_HEADER};
 
 /// How far the log went when something was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,31 +61,22 @@ impl<F: DiskFile> Writer<F> {
         writer
     }
 
-    /// Appends the entries of a turn, or as many as one record takes, and notes in them where they are. How many those
-    /// are, and where the log is with them.
+    /// Appends the entries of a body as one record, and notes in them where they are. Returns the end of the log.
     ///
     /// # Errors
     /// [`NoRoom`]
-    pub fn append(&mut self, entries: &mut [Entry]) -> Result<(usize, Mark), NoRoom> {
-        if !self.fits(entries, 0) {
+    pub fn append(&mut self, entries: &mut [Entry]) -> Result<Mark, NoRoom> {
+        let len = BodyLen::of(entries).in_journal();
+        if len > self.room() as usize {
             return Err(NoRoom);
         }
-        let (count, _) = record_of(entries);
-        self.put(&mut entries[..count]);
-        Ok((count, self.mark()))
-    }
-
-    /// Has the segment room for what [`Self::append`] would append, and so many bytes more?
-    pub fn fits(&self, entries: &[Entry], more: u32) -> bool {
-        let (_, len_max) = record_of(entries);
-        record_len(len_max) + LAST_WORDS + more as usize <= self.room() as usize
-    }
-
-    fn put(&mut self, entries: &mut [Entry]) {
         let head = Head { index: self.index + 1, ..self.head(Kind::Entry) };
         let start = Place { segment: self.segment.number, position: self.end() + HEADER_LEN };
+        let before = self.buffer.len();
         put_record(self.segment.number, head, &mut self.buffer, |out| record::encode(entries, start, out));
+        assert_eq!(self.buffer.len() - before, len, "the length of a body is known before");
         self.index += 1;
+        Ok(self.mark())
     }
 
     /// Where the log is.
@@ -100,9 +90,9 @@ impl<F: DiskFile> Writer<F> {
         self.room() < self.segment.size / 2
     }
 
-    /// Bytes of the segment that are left.
+    /// Returns how many bytes of the segment are left for records. An orderly end has its own.
     pub const fn room(&self) -> u32 {
-        self.segment.size - self.end()
+        (self.segment.size - self.end()).saturating_sub(LAST_WORDS)
     }
 
     /// Writes what was collected.
@@ -191,22 +181,14 @@ impl<F: DiskFile> Writer<F> {
     }
 }
 
-/// How many entries one record takes, and the bytes that its body has at most.
-fn record_of(entries: &[Entry]) -> (usize, usize) {
-    assert!(!entries.is_empty(), "a record has entries");
-    let (mut count, mut len) = (0, 8);
-    for entry in entries {
-        let more = record::encoded_len_max(entry);
-        if count > 0 && len + more > RECORD_BYTES_MAX {
-            break;
-        }
-        (count, len) = (count + 1, len + more);
-    }
-    (count, len)
-}
+const _: () = assert!(HEADER == RECORD_HEADER && ALIGN == RECORD_ALIGN);
 
 /// Bytes that are left for the end.
-const LAST_WORDS: usize = record_len(HardState::LEN);
+#[expect(clippy::cast_possible_truncation, reason = "it is small")]
+const LAST_WORDS: u32 = record_len(HardState::LEN) as u32;
+
+/// Bytes of a segment that no body may take.
+pub const SEGMENT_OWN: u32 = HEADER_LEN + LAST_WORDS + LAST_WORDS;
 
 /// The same as [`HEADER`], as positions are stored.
 pub(super) const HEADER_LEN: u32 = 32;

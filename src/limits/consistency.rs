@@ -25,8 +25,13 @@ const _: () = {
     assert!(OUTAGE_PROBE_US < OUTAGE_NOTIFIED_US, "it is asked once more before anybody is notified");
     assert!(HEADS_MISSING_MAX * HEADS_US < OUTAGE_SILENT_US, "it was told everything again before");
     assert!(FEED_AGAIN_US < HEADS_US, "the next tick of a second tells it again");
-    assert!(RECORD_BYTES_MAX + PAYLOAD_MAX as usize + 4096 <= SEGMENT_BYTES_FIRST as usize, "any entry fits a segment");
     assert!(INFLIGHT_LEAST as u64 * RESPONSE_CHARGE as u64 <= CLIENT_LITTLE_BYTES, "a share that needs little memory");
     assert!(CLIENT_CHARGE_MAX / 2 >= FRAME_MAX as u64, "while one large answer is taken, the next one is on its way");
     assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE_SHORT as u64 <= CLIENT_CHARGE_MAX);
+    assert!(PAYLOAD_MAX as usize + TOPIC_NAME_MAX + 256 <= BODY_BYTES_MAX, "any entry fits a body");
+    assert!(BODY_BYTES_MAX + 2048 <= (FRAME_MAX + LINK_FRAME_EXTRA) as usize, "a body fits a link's frame");
+    assert!(
+        BODY_BYTES_MAX + SEGMENT_RESERVE as usize + 4096 <= SEGMENT_BYTES_FIRST as usize / 2,
+        "a body that finds no room finds the next segment asked for"
+    );
 };

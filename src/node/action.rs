@@ -1,7 +1,7 @@
 //! The outputs of a node.
 
 use super::group::Lookup;
-use crate::record::{Entry, Note};
+use crate::record::{Body, Note};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};
 
@@ -46,10 +46,10 @@ pub enum Action {
         /// loss.
         droppable: bool,
     },
-    /// Appends an entry to the log; [`super::Event::Synced`] returns it once it is committed.
+    /// Adds a body to the log; [`super::Event::Synced`] returns it once it is committed.
     Append {
-        /// The proposed entry.
-        entry: Entry,
+        /// The body. Its position is one more than that of the one before.
+        body: Body,
     },
     /// Reports to the journal the outcomes of the entries that it returned, in their order.
     File {

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::group::Lookup;
-use crate::record::{Entry, Found, Unreadable};
+use crate::record::{Body, Found, Room, Unreadable};
 use crate::types::{ConnId, NodeId, Source};
 use crate::wire::{Frame, FrameError};
 
@@ -82,10 +82,12 @@ pub enum Event<'a> {
         /// The error of its socket, for the log.
         cause: io::ErrorKind,
     },
-    /// Entries are committed, in the order of their [`super::Action::Append`]s.
+    /// The turn is over: what was proposed in it is added to the log.
+    TurnOver,
+    /// A body is committed. Bodies are committed in the order of the log.
     Synced {
-        /// The oldest committed entries not returned before. The node empties the vector.
-        entries: &'a mut Vec<Entry>,
+        /// The oldest one not returned before.
+        body: Body,
     },
     /// The answer to an [`super::Action::Read`].
     Read {
@@ -94,10 +96,10 @@ pub enum Event<'a> {
         /// The answer, or the reason why the journal cannot give one.
         found: Result<Found, Unreadable>,
     },
-    /// The journal has run out of space, or has space again.
+    /// The log has another amount of room than [`super::Node::room`] says.
     Space {
-        /// True if there is space.
-        is_left: bool,
+        /// The amount.
+        room: Room,
     },
     /// The time of [`super::Node::next_timeout`] has come.
     Timeout,

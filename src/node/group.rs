@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  a request ──► execute ──► an answer at once
-//!                   └──────► a proposal: its entry goes to the log (Action::Append)
+//!                   └──────► a proposal: seal adds its entry to the log (Action::Append)
 //!  a committed entry ──► apply ──► the answer to whoever proposed it, and newly committed records
 //!  newly committed records ──► next_push ──► the frame for all readers, and the nodes that have some
 //!  a query of the journal (Action::Read) ──► on_read ──► the answer to whoever waits for it
@@ -15,6 +15,7 @@
 //! | `fetch`, `read` | reading records, from memory and from the journal |
 //! | `proposals` | the entries that are not committed yet, and whom to answer |
 //! | `room` | whether there is room for an entry |
+//! | `seal` | the end of a turn: entries become bodies of the log |
 //! | `apply` | committed entries: the only place that changes topics |
 //! | `restore` | the same at a start |
 //! | `push` | newly committed records on their way to readers |
@@ -37,6 +38,7 @@ mod push;
 mod read;
 mod restore;
 mod room;
+mod seal;
 mod topics;
 
 pub(super) use apply::Applied;
@@ -46,7 +48,7 @@ pub use read::Lookup;
 
 use super::call::{Answer, Call};
 use super::{Settings, Step};
-use crate::record::Note;
+use crate::record::{Note, Room};
 use crate::topic::{Catalogue, NotHeld};
 use crate::types::{Offset, SlotId, TopicId};
 use crate::wire::Request;
@@ -63,8 +65,10 @@ pub(super) struct Group {
     proposals: Proposals,
     /// Outcomes of the entries that are being applied, for the journal.
     notes: Vec<Note>,
-    /// True while the journal has space for more records.
-    has_space: bool,
+    /// How much room the log has.
+    room: Room,
+    /// Position of the last body that was applied.
+    applied: u64,
     /// What this node has as the leader; `None` while it does not lead.
     lead: Option<Box<Lead>>,
     /// How many times this node has begun to lead the group.
@@ -83,7 +87,8 @@ impl Group {
             catalogue,
             proposals: Proposals::default(),
             notes: Vec::new(),
-            has_space: true,
+            room: Room::UNLIMITED,
+            applied: 0,
             lead: None,
             leads: 0,
         }
@@ -159,13 +164,8 @@ impl Group {
     }
 
     /// Returns the number of uncommitted proposals.
-    pub(super) fn proposals(&self) -> usize {
+    pub(super) const fn proposals(&self) -> usize {
         self.proposals.len()
-    }
-
-    /// Records whether the journal has space for more records.
-    pub(super) const fn set_space(&mut self, is_left: bool) {
-        self.has_space = is_left;
     }
 
     /// Returns true if nothing waits for the disk.

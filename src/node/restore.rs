@@ -84,6 +84,12 @@ impl Node {
         self.parts.empty_folder = Some(folder);
     }
 
+    /// Sets the position of the last body in the log, after which that of the next turn comes. Called when a start has
+    /// added to the log what it has to.
+    pub fn continue_log(&mut self, index: u64) {
+        self.parts.groups.own_mut().continue_log(index);
+    }
+
     /// Ends the restore, and resets the counters, which must not include replayed entries.
     pub fn finish_restore(&mut self) {
         let Self { parts, wall, .. } = self;

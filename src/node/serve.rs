@@ -10,7 +10,7 @@ use super::subject::Subject;
 use super::{Parts, Settings, Step};
 use crate::cube;
 use crate::limits::ANNOUNCE_US;
-use crate::record::{Entry, Found, Unreadable};
+use crate::record::{Body, Found, Room, Unreadable};
 use crate::types::{NodeId, NodeSet, Offset, SlotId, TopicId};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Route, Status, TrafficClass};
@@ -112,14 +112,31 @@ impl Parts {
         self.reply(step, reply, response);
     }
 
-    /// Applies committed entries, answers those who have proposed them, and pushes what is new to its readers.
-    pub(super) fn on_synced(&mut self, step: &mut Step<'_>, entries: &mut Vec<Entry>) {
+    /// Adds to the log what the turn has proposed, as far as it has room.
+    pub(super) fn seal(&mut self, step: &mut Step<'_>) {
+        for (reply, error) in self.groups.own_mut().seal(step) {
+            self.reply(step, reply, error.into());
+        }
+    }
+
+    /// Handles a change of the log's room.
+    pub(super) fn on_space(&mut self, step: &mut Step<'_>, room: Room) {
+        self.groups.own_mut().set_room(room);
+        if self.groups.own().has_open() {
+            self.seal(step);
+        }
+    }
+
+    /// Applies the entries of a committed body, answers those who have proposed them, and pushes what is new to its
+    /// readers.
+    pub(super) fn on_synced(&mut self, step: &mut Step<'_>, body: Body) {
         // Batches of a topic that are committed together are pushed together.
         let mut news: Vec<(TopicId, Offset)> = Vec::new();
         let slot = self.groups.own_slot();
         let is_read = self.groups.own().has_feeds() || self.readers.len() > 0;
-        for entry in entries.drain(..) {
-            let Applied { answer, deleted, stored } = self.groups.own_mut().apply(step, entry);
+        let mut proposals = self.groups.own_mut().begin_body(body.index);
+        for entry in body.entries {
+            let Applied { answer, deleted, stored } = self.groups.own_mut().apply(step, entry, proposals.next());
             if let Some((reply, response)) = answer {
                 self.reply_with_readers(step, reply, response);
             }

@@ -21,6 +21,7 @@
 //! | `memory` | what clients make a node hold: reserved before it is read, and never more than the budget |
 //! | `bounded` | no event and no turn takes as long as very many readers or requests need |
 //! | `work` | the cost of requests, by which the event loop bounds its turns |
+//! | `room` | what the log has no room for waits, and is refused on a full disk |
 //! | `restore` | entries that are replayed at a start |
 //! | `home` | how a home handles FEED, and what it reports in HEADS |
 //! | `ingress` | how an ingress handles HEADS and epochs, and what it reports in FEED |
@@ -45,6 +46,7 @@ mod readers;
 mod reads;
 mod restore;
 mod retries;
+mod room;
 mod sent;
 mod sources;
 mod topics;

@@ -28,7 +28,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use DecodeError::{Malformed, Newer};
 
-use super::{Batch, Entry, Jump, Place, Reclock, TopicRef, varint};
+use super::{Batch, Entry, Jump, Place, RECORD_ALIGN, RECORD_HEADER, Reclock, TopicRef, varint};
 use crate::types::{
     Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicId, TopicName, crc32,
 };
@@ -59,15 +59,69 @@ pub enum DecodeError {
     Newer,
 }
 
-/// Returns the most bytes that the entry takes in a body.
+/// Bytes of the time to which those of a body's entries are relative.
+const BASE_TIME: usize = 8;
+
+/// The length of a body, known before it is encoded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BodyLen {
+    base_us: Option<u64>,
+    entries: usize,
+}
+
 #[expect(clippy::arithmetic_side_effects, reason = "lengths of buffers in memory add up to less than a usize holds")]
-pub fn encoded_len_max(entry: &Entry) -> usize {
-    let name = |topic: &TopicRef| if let TopicRef::Name(name) = topic { name.len() } else { 0 };
-    64 + match entry {
-        Entry::Create { name, .. } => name.len(),
-        Entry::Delete { topic } | Entry::Alter { topic, .. } | Entry::OpenProducer { topic, .. } => name(topic),
-        Entry::Publish(batch) => name(&batch.topic) + batch.payload.len(),
-        Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Reclock(_) | Entry::Refused => 0,
+impl BodyLen {
+    /// Returns the length of a body with these entries.
+    pub fn of(entries: &[Entry]) -> Self {
+        entries.iter().fold(Self::default(), Self::with)
+    }
+
+    /// Returns the length with one more entry at the end.
+    #[must_use]
+    pub fn with(self, entry: &Entry) -> Self {
+        let base_us = self.base_us.or_else(|| time_of(entry));
+        Self { base_us, entries: self.entries + len_of(entry, base_us.unwrap_or(0)) }
+    }
+
+    /// Returns the number of bytes that [`encode`] appends.
+    pub const fn bytes(self) -> usize {
+        BASE_TIME + self.entries
+    }
+
+    /// Returns the number of bytes of the body's record in the journal.
+    pub const fn in_journal(self) -> usize {
+        (RECORD_HEADER + self.bytes()).next_multiple_of(RECORD_ALIGN)
+    }
+}
+
+/// Returns the number of bytes that [`encode`] appends for an entry of a body with this base time.
+#[expect(clippy::arithmetic_side_effects, reason = "lengths of buffers in memory add up to less than a usize holds")]
+fn len_of(entry: &Entry, base_us: u64) -> usize {
+    let time = |time_us| varint::delta_len(base_us, time_us);
+    let topic = |topic: &TopicRef| if let TopicRef::Name(name) = topic { 1 + name.len() } else { 8 };
+    1 + match entry {
+        Entry::Create { name, created_us, .. } => 1 + name.len() + 8 + 4 + 3 * 8 + time(*created_us),
+        Entry::Delete { topic: of } => topic(of),
+        Entry::Publish(batch) => {
+            let len = batch.payload.len();
+            let sequenced = if batch.producer.is_some() { 8 + 4 + 8 } else { 0 };
+            topic(&batch.topic)
+                + sequenced
+                + time(batch.append_us)
+                + varint::len(batch.count.into())
+                + varint::len(len as u64)
+                + len
+        }
+        Entry::Trim { .. } => 8 + 8,
+        Entry::RaiseEpochs => 0,
+        Entry::Alter { topic: of, change } => {
+            topic(of) + change.settings().map(|(_, value)| 1 + varint::len(value)).sum::<usize>() + 1
+        }
+        Entry::OpenProducer { topic: of, .. } => topic(of) + 8 + 8 + 1,
+        Entry::Reclock(Reclock { at_us, jump }) => {
+            let jump_len = |jump: &Jump| varint::len(u64::from(jump.since_era) + 1) + time(jump.was_us);
+            time(*at_us) + jump.as_ref().map_or(1, jump_len)
+        }
     }
 }
 
@@ -131,7 +185,6 @@ pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
                 out.put_u8(u8::from(*resume));
             }
             Entry::Reclock(reclock) => put_reclock(out, base_us, reclock),
-            Entry::Refused => unreachable!("what was refused is for no journal"),
         }
     }
 }
@@ -292,8 +345,7 @@ const fn time_of(entry: &Entry) -> Option<u64> {
         | Entry::Trim { .. }
         | Entry::RaiseEpochs
         | Entry::Alter { .. }
-        | Entry::OpenProducer { .. }
-        | Entry::Refused => None,
+        | Entry::OpenProducer { .. } => None,
     }
 }
 
@@ -377,7 +429,7 @@ mod tests {
         let (mut entries, mut out) = (entries(), b"before".to_vec());
         let start = Place { segment: 4, position: 1000 };
         encode(&mut entries, start, &mut out);
-        assert!(out.len() - 14 <= entries.iter().map(encoded_len_max).sum());
+        assert_eq!(out.len() - 6, BodyLen::of(&entries).bytes());
         let body = Bytes::from(out).slice(6..);
         let decoded = decode(&body, start).unwrap();
         assert_eq!(decoded, entries);
@@ -428,7 +480,7 @@ mod tests {
                 Entry::Delete { .. } | Entry::Alter { .. } | Entry::OpenProducer { .. } => {
                     assert_eq!(decode(0x80, &[]), Err(Newer), "{entry:?}");
                 }
-                Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Reclock(_) | Entry::Refused => {
+                Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Reclock(_) => {
                     assert_eq!([0x80, BY_NAME].map(|bit| decode(bit, &[])), [Err(Newer), Err(Newer)], "{entry:?}");
                 }
             }

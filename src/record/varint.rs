@@ -13,6 +13,13 @@ pub fn put(out: &mut Vec<u8>, mut value: u64) {
     out.put_u8(value as u8);
 }
 
+/// Returns the number of bytes that [`put`] appends.
+pub const fn len(value: u64) -> usize {
+    // A value of 0 takes a byte, as one of a single bit does.
+    let bits = (value | 1).ilog2().saturating_add(1);
+    bits.div_ceil(7) as usize
+}
+
 /// Takes a number from the front; returns `None` when the bytes do not begin with one.
 pub fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
@@ -28,8 +35,17 @@ pub fn take(bytes: &mut &[u8]) -> Option<u64> {
 
 /// Appends the signed difference `to - from`, zigzag-encoded, because it is usually small.
 pub fn put_delta(out: &mut Vec<u8>, from: u64, to: u64) {
+    put(out, zigzag(from, to));
+}
+
+/// Returns the number of bytes that [`put_delta`] appends.
+pub const fn delta_len(from: u64, to: u64) -> usize {
+    len(zigzag(from, to))
+}
+
+const fn zigzag(from: u64, to: u64) -> u64 {
     let distance = to.wrapping_sub(from);
-    put(out, if distance >> 63 == 0 { distance << 1 } else { (!distance) << 1 | 1 });
+    if distance >> 63 == 0 { distance << 1 } else { (!distance) << 1 | 1 }
 }
 
 /// Takes a difference written by [`put_delta`] and returns `from` plus it.

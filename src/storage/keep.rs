@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::clean::Cleaner;
-use super::{News, Supply, Task, fail, left, now};
-use crate::journal::{Disk, Keeper, Mark, OpenError, Preparation, Progress, is_transient};
+use super::{News, Task, fail, left, now};
+use crate::journal::{Disk, Keeper, Mark, OpenError, Preparation, Prepared, Progress, is_transient};
 use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_PATIENCE};
 use crate::node::Lookup;
 use crate::record::{Unreadable, Wanted};
@@ -14,7 +14,7 @@ use crate::record::{Unreadable, Wanted};
 /// The books, and whom to tell.
 pub(super) struct Bookkeeper<D: Disk> {
     keeper: Keeper<D>,
-    supply: Sender<Supply<D::File>>,
+    supply: Sender<Prepared<D::File>>,
     news: Sender<News>,
     /// Number and size of the next segment to prepare, and when to try.
     wanted: Option<(u32, u32, Instant)>,
@@ -36,7 +36,7 @@ pub(super) struct Bookkeeper<D: Disk> {
 
 impl<D: Disk> Bookkeeper<D> {
     /// Creates the keeper's thread for a log that ended at `noted`.
-    pub(super) fn new(keeper: Keeper<D>, noted: Mark, supply: Sender<Supply<D::File>>, news: Sender<News>) -> Self {
+    pub(super) fn new(keeper: Keeper<D>, noted: Mark, supply: Sender<Prepared<D::File>>, news: Sender<News>) -> Self {
         let (wanted, filling, keep_again, shortage, cleaner) = (None, None, None, None, Cleaner::new());
         let (has_space, checkpoint_failed, freeable) = (true, false, 0);
         Self {
@@ -208,8 +208,11 @@ impl<D: Disk> Bookkeeper<D> {
                 self.wanted = None;
                 self.end_shortage();
                 // The thread that commits may have ended.
-                let _ = self.supply.send(Supply::Segment(segment));
+                let (number, size) = (segment.number, segment.size);
+                let _ = self.supply.send(segment);
+                let _ = self.news.send(News::Prepared { number, size });
                 self.tell_space(None, wake);
+                wake();
             }
             Err(error) => self.try_again(&error, wake),
         }
@@ -240,7 +243,6 @@ impl<D: Disk> Bookkeeper<D> {
             let is_full = error.kind() == io::ErrorKind::StorageFull;
             let until = if is_full { "space is back" } else { "that succeeds" };
             log::error!("cannot prepare a segment: {error}; publishes are refused until {until}");
-            let _ = self.supply.send(Supply::NoSpace);
         } else {
             log::info!("space is back: the next segment is prepared, and publishes are accepted again");
         }

@@ -74,6 +74,7 @@ pub fn start<D: Disk>(
         keeper.note(&node.replay(raise));
     }
     writer.sync().map_err(io)?;
+    node.continue_log(writer.mark().index);
     let mut kept = recovered.checkpoint;
     if is_restored {
         // The new epochs are in no entry, only in the checkpoint. Once the folder is no backup any more, a second

@@ -11,9 +11,9 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::commit::Committer;
-use super::{News, Supply, Sync, Task, Work};
+use super::{News, Sync, Task, Work};
 use crate::journal::{Mark, State, Watermark, Writer, recover};
-use crate::record::{Batch, DecodeError, Entry, Note, Place, TopicRef};
+use crate::record::{Batch, Body, DecodeError, Entry, Note, Place, TopicRef};
 use crate::types::{Offset, TopicId, crc32};
 
 use disk::FakeDisk;
@@ -23,7 +23,7 @@ const SEGMENT: u32 = 16 << 10;
 
 /// What was given back so far, oldest first.
 fn given_back(news: &Receiver<News>) -> Vec<(Vec<Entry>, Mark)> {
-    let entries = |news| if let News::Committed(entries, mark) = news { Some((entries, mark)) } else { None };
+    let entries = |news| if let News::Committed(body, mark, _) = news { Some((body.entries, mark)) } else { None };
     news.try_iter().filter_map(entries).collect()
 }
 
@@ -85,16 +85,18 @@ fn found(disk: &FakeDisk) -> Vec<u64> {
 fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receiver<News>)) {
     let mut keeper = recover(disk, 0, &mut Times::default()).unwrap().keeper;
     let (prepared, segments) = mpsc::channel();
-    let bytes: usize = turns.iter().flatten().map(crate::record::encoded_len_max).sum();
+    let bytes: usize = turns.iter().map(|turn| crate::record::BodyLen::of(turn).in_journal()).sum();
     for number in 2..=u32::try_from(bytes).unwrap() / (SEGMENT / 2) + 2 {
-        prepared.send(Supply::Segment(keeper.prepare(number, SEGMENT).unwrap())).unwrap();
+        prepared.send(keeper.prepare(number, SEGMENT).unwrap()).unwrap();
     }
     let begin = (keeper.prepare(1, SEGMENT).unwrap(), Watermark::open(disk).unwrap());
     let writer = Writer::new(0, sync != Sync::Always, Mark::default(), begin);
     let (tasks, asked) = mpsc::channel();
     let (tell, news) = mpsc::channel();
     let (work, for_commit) = mpsc::channel();
-    turns.iter().for_each(|turn| work.send(Work::Entries(turn.clone())).unwrap());
+    for (index, entries) in (1..).zip(turns) {
+        work.send(Work::Body(Body { index, entries: entries.clone() })).unwrap();
+    }
     work.send(Work::End).unwrap();
     Committer::new(writer, segments, tasks, tell).run(&for_commit, sync, || look(&news));
     let numbers: Vec<u32> =

@@ -46,21 +46,17 @@ impl Links for Sink {
 /// A log whose disk hangs and then has everything at once.
 #[derive(Default)]
 struct Hanging {
-    turns: VecDeque<Vec<Entry>>,
+    turns: VecDeque<Body>,
     hangs: bool,
 }
 
 impl Store for Hanging {
-    fn submit(&mut self, entries: &mut Vec<Entry>) {
-        self.turns.push_back(std::mem::take(entries));
+    fn submit(&mut self, body: Body) {
+        self.turns.push_back(body);
     }
 
-    fn take_committed(&mut self, entries: &mut Vec<Entry>) {
-        if !self.hangs
-            && let Some(turn) = self.turns.pop_front()
-        {
-            *entries = turn;
-        }
+    fn take_committed(&mut self) -> Option<Body> {
+        if self.hangs { None } else { self.turns.pop_front() }
     }
 
     fn file(&mut self, _: Vec<Note>) {}
@@ -77,8 +73,8 @@ impl Store for Hanging {
 
     fn keep_image(&mut self, _: Vec<u8>) {}
 
-    fn has_space(&self) -> bool {
-        true
+    fn room(&self) -> Room {
+        Room::UNLIMITED
     }
 
     fn close(&mut self, _: Vec<u8>) {}

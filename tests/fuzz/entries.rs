@@ -1,7 +1,7 @@
 //! The body of a journal record: entries that can be decoded are unchanged by encoding and decoding them again.
 
 use bytes::Bytes;
-use dht_node::record::{self, Entry, Place};
+use dht_node::record::{self, BodyLen, Entry, Place};
 
 /// Decodes the input as a body. Returns its length.
 pub(crate) fn run(input: &[u8]) -> usize {
@@ -15,9 +15,8 @@ pub(crate) fn run(input: &[u8]) -> usize {
     }
     // The first encoding may differ from the input, because times are encoded relative to the first one, and numbers in
     // their shortest form.
-    let len_max: usize = 8 + entries.iter().map(record::encoded_len_max).sum::<usize>();
     let again = encode(&mut entries.clone(), start);
-    assert!(again.len() <= len_max, "the encoded length is within its bound");
+    assert_eq!(again.len(), BodyLen::of(&entries).bytes(), "the length is known before");
     let mut read = record::decode(&again.clone().into(), start).expect("encoded entries can be decoded");
     assert_eq!(encode(&mut read, start), again);
     without_places(&mut read);

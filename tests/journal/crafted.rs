@@ -202,7 +202,7 @@ fn an_orderly_shutdown_is_always_recognised() {
         let (mut live, ..) = Live::start(&disk, true).unwrap();
         live.append(vec![create("topic/0", 7)]).unwrap();
         // The first record nearly fills the segment; the second one's length differs in each round.
-        live.append(vec![publish("topic/0", &vec![1; SEGMENT as usize - 1400], 1)]).unwrap();
+        live.append(vec![publish("topic/0", &vec![1; SEGMENT as usize - 1200], 1)]).unwrap();
         live.append(vec![publish("topic/0", &vec![2; 500 + len], 2)]).unwrap();
         live.write().unwrap();
         ends[usize::from(live.segment() > 1)] += 1;

@@ -112,10 +112,7 @@ impl Live {
         let mut records = Vec::new();
         while !entries.is_empty() {
             match self.writer.append(&mut entries) {
-                Ok((count, _)) => {
-                    let rest = entries.split_off(count);
-                    records.push(std::mem::replace(&mut entries, rest));
-                }
+                Ok(_) => records.push(std::mem::take(&mut entries)),
                 Err(NoRoom) => {
                     let number = self.writer.mark().place.segment + 1;
                     let next = self.keeper.prepare(number, self.segment_bytes)?;

@@ -9,7 +9,7 @@ use std::io;
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Prepared, Writer};
 use dht_node::limits::SEGMENT_AGAIN_US;
 use dht_node::node::{Lookup, Node};
-use dht_node::record::{self, Entry, Found, Note, Unreadable};
+use dht_node::record::{Body, BodyLen, Found, Note, Room, Unreadable};
 use dht_node::storage::{Checkpoints, start};
 use dht_node::turn::{MemoryStore, Store};
 use fastrand::Rng;
@@ -40,12 +40,11 @@ pub(crate) struct DiskStore {
     rng: Rng,
     writer: Writer<FakeFile>,
     keeper: Keeper<FakeDisk>,
-    /// The submitted turns, and how many entries of the first one have been appended.
-    work: VecDeque<Vec<Entry>>,
-    appended: usize,
-    /// The entries that are appended but not durable, and those that are durable.
-    written: Vec<(Vec<Entry>, Mark)>,
-    committed: VecDeque<(Vec<Entry>, Mark)>,
+    /// The submitted bodies.
+    work: VecDeque<Body>,
+    /// The bodies that are appended but not durable, and those that are durable.
+    written: Vec<(Body, Mark)>,
+    committed: VecDeque<(Body, Mark)>,
     /// When entries that were returned before they are durable are to be fsynced, and the end of the fsync in progress.
     due_us: Option<u64>,
     sync_ends_us: Option<u64>,
@@ -104,7 +103,6 @@ impl DiskStore {
             writer: started.writer,
             keeper: started.keeper,
             work: VecDeque::new(),
-            appended: 0,
             written: Vec::new(),
             committed: VecDeque::new(),
             due_us: None,
@@ -221,48 +219,35 @@ impl DiskStore {
         Ok(())
     }
 
-    /// Appends turns until there are none, or no room.
+    /// Appends bodies until there are none, or no room.
     fn append(&mut self) -> io::Result<()> {
-        while let Some(mut entries) = self.work.pop_front() {
-            while self.appended < entries.len() {
-                let count = self.count_of_record(&entries[self.appended..]);
-                match self.writer.append(&mut entries[self.appended..self.appended + count]) {
-                    Ok((count, _)) => self.appended += count,
-                    Err(NoRoom) => {
-                        let is_clear = self.written.is_empty();
-                        if let Some(next) = self.prepared.take_if(|_| is_clear) {
-                            self.is_asked = false;
-                            self.totals.segments += 1;
-                            self.writer.turn_to(next)?;
-                            self.durable_us = self.now_us;
-                            continue;
-                        }
-                        self.ask(record::encoded_len_max(&entries[self.appended]));
-                        self.work.push_front(entries);
-                        return Ok(());
+        while let Some(mut body) = self.work.pop_front() {
+            match self.writer.append(&mut body.entries) {
+                Ok(mark) => {
+                    assert_eq!(mark.index, body.index, "the journal has each body at its place");
+                    self.written.push((body, mark));
+                    if self.writer.is_half_full() {
+                        self.ask(0);
                     }
                 }
-                if self.writer.is_half_full() {
-                    self.ask(0);
+                Err(NoRoom) => {
+                    let (is_clear, len) = (self.written.is_empty(), BodyLen::of(&body.entries).in_journal());
+                    self.work.push_front(body);
+                    let Some(next) = self.prepared.take_if(|_| is_clear) else {
+                        self.ask(len);
+                        return Ok(());
+                    };
+                    self.is_asked = false;
+                    self.totals.segments += 1;
+                    self.writer.turn_to(next)?;
+                    self.durable_us = self.now_us;
                 }
             }
-            self.appended = 0;
-            self.written.push((entries, self.writer.mark()));
         }
         Ok(())
     }
 
-    /// Returns the maximum size of the entries in one record: in production it is a constant, and segments can hold it.
-    fn count_of_record(&self, entries: &[Entry]) -> usize {
-        let mut len = 0;
-        let fits = entries.iter().take_while(|entry| {
-            len += record::encoded_len_max(entry);
-            len <= self.pace.segment as usize / 2
-        });
-        fits.count().max(1)
-    }
-
-    /// Requests the next segment, with room for an entry of this length.
+    /// Requests the next segment, with room for a body of this length. Production segments hold any body.
     fn ask(&mut self, len: usize) {
         if !std::mem::replace(&mut self.is_asked, true) {
             let at_us = self.now_us + within(&mut self.rng, self.pace.keep_us);
@@ -431,22 +416,21 @@ impl SimStore {
 }
 
 impl Store for SimStore {
-    fn submit(&mut self, entries: &mut Vec<Entry>) {
+    fn submit(&mut self, body: Body) {
         match self {
-            Self::Memory(store) => store.submit(entries),
-            Self::Disk(store) => store.work.push_back(std::mem::take(entries)),
+            Self::Memory(store) => store.submit(body),
+            Self::Disk(store) => store.work.push_back(body),
         }
     }
 
-    fn take_committed(&mut self, entries: &mut Vec<Entry>) {
+    fn take_committed(&mut self) -> Option<Body> {
         match self {
-            Self::Memory(store) => store.take_committed(entries),
+            Self::Memory(store) => store.take_committed(),
             Self::Disk(store) => {
                 store.advance();
-                if let Some((committed, mark)) = store.committed.pop_front() {
-                    store.checkpoints.give_back(mark);
-                    *entries = committed;
-                }
+                let (body, mark) = store.committed.pop_front()?;
+                store.checkpoints.give_back(mark);
+                Some(body)
             }
         }
     }
@@ -480,8 +464,9 @@ impl Store for SimStore {
         }
     }
 
-    fn has_space(&self) -> bool {
-        if let Self::Disk(store) = self { store.has_space } else { true }
+    fn room(&self) -> Room {
+        // What finds no room in its small segments waits here, so that it is seldom refused.
+        Room { is_full: matches!(self, Self::Disk(store) if !store.has_space), ..Room::UNLIMITED }
     }
 
     fn close(&mut self, image: Vec<u8>) {

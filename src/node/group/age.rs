@@ -10,7 +10,7 @@ impl Group {
     /// Proposes the entry that records a jump of the wall clock.
     pub(in crate::node) fn propose_reclock(&mut self, step: &mut Step<'_>, reclock: Reclock) {
         if self.leads() {
-            self.propose(step, Entry::Reclock(reclock), Proposal::Reclock);
+            self.propose(step, Entry::Reclock(reclock), Proposal::default());
         }
     }
 
@@ -37,7 +37,7 @@ impl Group {
         for entry in trims {
             // While the disk hangs, the records stay; a later tick proposes it again.
             if self.check_queue(step.settings, Cost::of(&entry)).is_ok() {
-                self.propose(step, entry, Proposal::Trim);
+                self.propose(step, entry, Proposal::default());
             }
         }
     }

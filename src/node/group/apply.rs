@@ -1,13 +1,13 @@
 //! Applying committed entries: the only place that changes topics and that acknowledges changes.
 //!
-//! Entries are committed in the order in which they were proposed; their effect depends only on the entry and on the
-//! topics when it is applied.
+//! Entries are applied in the order of the log, by a start as well; their effect depends only on the entry and on the
+//! topics when it is applied. Whoever has proposed the entries of a body is found by the body's position in the log.
 
 use super::super::action::Action;
 use super::super::call::ReplyTo;
 use super::super::{Settings, Step};
 use super::Group;
-use super::proposals::{Cost, Proposal};
+use super::proposals::Proposal;
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, Filed, Note, TopicRef};
 use crate::topic::{Era, NewTopic, NotOpened, Opened, Stored, Topic, Verdict};
@@ -26,61 +26,52 @@ pub(in crate::node) struct Applied {
     pub stored: Option<(TopicId, Offset)>,
 }
 
-impl Applied {
-    fn answered(reply: ReplyTo, result: Result<Response, ErrorResponse>) -> Self {
-        Self { answer: Some((reply, result.unwrap_or_else(Response::from))), ..Self::default() }
-    }
-}
-
 impl Group {
     /// Proposes an entry for the log. It is applied once it is committed.
     pub(super) fn propose(&mut self, step: &mut Step<'_>, entry: Entry, proposal: Proposal) {
         // Whoever proposes an entry pays for applying it as well, so that one turn can apply the entries of another.
         step.work.add_applied(payload_len(&entry));
-        self.proposals.push(proposal, Cost::of(&entry));
-        step.out.push(Action::Append { entry });
+        self.proposals.push(entry, proposal);
     }
 
-    /// Applies the next committed entry.
-    pub(in crate::node) fn apply(&mut self, step: &mut Step<'_>, entry: Entry) -> Applied {
-        let proposal = self.proposals.pop().expect("only what was proposed is committed");
+    /// Begins to apply the next committed body, and returns whom to answer for each of its entries.
+    pub(in crate::node) fn begin_body(&mut self, index: u64) -> impl Iterator<Item = Proposal> + use<> {
+        assert!(index > self.applied, "body {index} follows {}", self.applied);
+        self.applied = index;
+        self.proposals.take(index).into_iter()
+    }
+
+    /// Applies the next committed entry. Without a proposal there is nobody to answer.
+    pub(in crate::node) fn apply(&mut self, step: &mut Step<'_>, entry: Entry, proposal: Option<Proposal>) -> Applied {
+        let Proposal { reply, path } = proposal.unwrap_or_default();
         step.work.add_applied(payload_len(&entry));
-        match (entry, proposal) {
-            (Entry::Publish(batch), Proposal::Publish { reply }) => {
-                let result = self.apply_publish(step, batch);
-                let is_new = |published: &&Published| !published.duplicate;
-                let stored = result.as_ref().ok().filter(is_new).map(|published| (published.topic_id, published.base));
-                Applied { stored, ..Applied::answered(reply, result.map(Response::Published)) }
+        let mut applied = Applied::default();
+        let result = match entry {
+            Entry::Publish(batch) => self.apply_publish(step, batch).map(|published| {
+                applied.stored = (!published.duplicate).then_some((published.topic_id, published.base));
+                Response::Published(published)
+            }),
+            Entry::Create { name, seed, epoch, retention, created_us } => {
+                self.apply_create(step.settings, NewTopic { name, seed, epoch, retention, created_us }, path)
             }
-            (Entry::Create { name, seed, epoch, retention, created_us }, Proposal::Create { reply, path }) => {
-                let new = NewTopic { name, seed, epoch, retention, created_us };
-                Applied::answered(reply, self.apply_create(step.settings, new, path))
-            }
-            (Entry::Delete { topic }, Proposal::Delete { reply }) => {
-                let result = self.apply_delete(step.settings, &topic);
-                let deleted = if let Ok(Response::Deleted { topic_id }) = &result { Some(*topic_id) } else { None };
-                Applied { deleted, ..Applied::answered(reply, result) }
-            }
-            (Entry::Trim { topic, first }, Proposal::Trim) => {
-                let _ = self.apply_trim(step, topic, first);
-                Applied::default()
-            }
-            (Entry::Trim { topic, first }, Proposal::TrimAsked { reply }) => {
-                Applied::answered(reply, self.apply_trim(step, topic, first))
-            }
-            (Entry::Alter { topic, change }, Proposal::Alter { reply, path }) => {
-                Applied::answered(reply, self.apply_alter(step, &topic, &change, path))
-            }
-            (Entry::OpenProducer { topic, opening }, Proposal::OpenProducer { reply }) => {
-                Applied::answered(reply, self.apply_open_producer(step.settings, &topic, opening))
-            }
-            (Entry::Reclock(reclock), Proposal::Reclock) => {
+            Entry::Delete { topic } => self.apply_delete(step.settings, &topic).map(|topic_id| {
+                applied.deleted = Some(topic_id);
+                Response::Deleted { topic_id }
+            }),
+            Entry::Trim { topic, first } => self.apply_trim(step, topic, first),
+            Entry::Alter { topic, change } => self.apply_alter(step, &topic, &change, path),
+            Entry::OpenProducer { topic, opening } => self.apply_open_producer(step.settings, &topic, opening),
+            Entry::Reclock(reclock) => {
                 self.catalogue.reclock(&reclock);
-                Applied::default()
+                return applied;
             }
-            (Entry::Refused, proposal) => refused(step.settings, proposal),
-            (entry, proposal) => unreachable!("{entry:?} came back for {proposal:?}"),
-        }
+            Entry::RaiseEpochs => {
+                self.catalogue.raise_epochs();
+                return applied;
+            }
+        };
+        applied.answer = reply.map(|reply| (reply, result.unwrap_or_else(Response::from)));
+        applied
     }
 
     /// Reports the outcomes of the applied entries to the journal.
@@ -97,12 +88,7 @@ impl Group {
         self.catalogue.evict(settings.memory_bytes.saturating_sub(proposed));
     }
 
-    pub(super) fn apply_create(
-        &mut self,
-        settings: &Settings,
-        new: NewTopic,
-        path: Vec<u16>,
-    ) -> Result<Response, ErrorResponse> {
+    fn apply_create(&mut self, settings: &Settings, new: NewTopic, path: Vec<u16>) -> Result<Response, ErrorResponse> {
         let name = TopicName::new(&new.name).expect("checked when it was proposed");
         if let Some(topic) = self.catalogue.find(name) {
             return self.existing(settings, topic, new.retention, path);
@@ -115,16 +101,16 @@ impl Group {
         Ok(Response::Created { existed: false, description })
     }
 
-    pub(super) fn apply_delete(&mut self, settings: &Settings, topic: &TopicRef) -> Result<Response, ErrorResponse> {
+    fn apply_delete(&mut self, settings: &Settings, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
         let topic_id = self.resolve(settings, topic)?;
         if !self.catalogue.remove(topic_id) {
             return Err(settings.deleted_before());
         }
         self.file(settings, Note::Deleted { topic: topic_id });
-        Ok(Response::Deleted { topic_id })
+        Ok(topic_id)
     }
 
-    pub(super) fn apply_publish(&mut self, step: &mut Step<'_>, batch: Batch) -> Result<Published, ErrorResponse> {
+    fn apply_publish(&mut self, step: &mut Step<'_>, batch: Batch) -> Result<Published, ErrorResponse> {
         let place = batch.place;
         let result = self.store_batch(step, batch);
         if !matches!(&result, Ok(published) if !published.duplicate) {
@@ -182,12 +168,7 @@ impl Group {
         }
     }
 
-    pub(super) fn apply_trim(
-        &mut self,
-        step: &mut Step<'_>,
-        topic: TopicId,
-        first: Offset,
-    ) -> Result<Response, ErrorResponse> {
+    fn apply_trim(&mut self, step: &mut Step<'_>, topic: TopicId, first: Offset) -> Result<Response, ErrorResponse> {
         let trim = |topic: &mut Topic| {
             let before = topic.log.first();
             topic.log.trim(first);
@@ -198,7 +179,7 @@ impl Group {
         Ok(Response::Trimmed { topic_id: topic, first, next })
     }
 
-    pub(super) fn apply_alter(
+    fn apply_alter(
         &mut self,
         step: &mut Step<'_>,
         topic: &TopicRef,
@@ -211,7 +192,7 @@ impl Group {
         Ok(Response::Described(Box::new(self.describe(step.settings, self.catalogue.get(id), path))))
     }
 
-    pub(super) fn apply_open_producer(
+    fn apply_open_producer(
         &mut self,
         settings: &Settings,
         topic: &TopicRef,
@@ -273,21 +254,6 @@ fn store(topic: &mut Topic, batch: Batch, era: Era) -> Result<Stored, Verdict> {
         producers.note(sequenced, stored);
     }
     Ok(stored)
-}
-
-/// Tells whoever asked for a change that the journal had no space for it.
-fn refused(settings: &Settings, proposal: Proposal) -> Applied {
-    match proposal {
-        Proposal::Create { reply, .. }
-        | Proposal::Delete { reply }
-        | Proposal::Publish { reply }
-        | Proposal::TrimAsked { reply }
-        | Proposal::Alter { reply, .. }
-        | Proposal::OpenProducer { reply } => Applied::answered(reply, Err(settings.no_space())),
-        // The next look at the topic's age proposes it again.
-        Proposal::Trim => Applied::default(),
-        Proposal::Reclock => unreachable!("a jump of the clock is never refused"),
-    }
 }
 
 fn cannot_open(reason: NotOpened) -> ErrorResponse {

@@ -22,7 +22,7 @@ impl Group {
         let topic = self.topic_ref(step.settings, topic)?;
         let entry = Entry::OpenProducer { topic, opening };
         self.check_batch(step.settings, Cost::of(&entry))?;
-        self.propose(step, entry, Proposal::OpenProducer { reply: call.reply });
+        self.propose(step, entry, Proposal::of(call.reply));
         Ok(Answer::Later)
     }
 
@@ -64,7 +64,7 @@ impl Group {
         };
         let entry = Entry::Publish(batch);
         self.check_batch(step.settings, Cost::of(&entry))?;
-        self.propose(step, entry, Proposal::Publish { reply: call.reply });
+        self.propose(step, entry, Proposal::of(call.reply));
         Ok(Answer::Later)
     }
 }

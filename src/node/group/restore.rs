@@ -10,7 +10,7 @@ use super::super::Step;
 use super::Group;
 use crate::limits::EPOCHS_GIVEN_UP;
 use crate::record::{DecodeError, Entry, Note};
-use crate::topic::{Catalogue, NewTopic, Verdict};
+use crate::topic::{Catalogue, Verdict};
 use crate::types::TopicId;
 
 impl Group {
@@ -34,32 +34,24 @@ impl Group {
 
     /// Applies committed entries, and returns their outcomes.
     pub(in crate::node) fn replay(&mut self, step: &mut Step<'_>, entries: Vec<Entry>) -> Vec<Note> {
-        for entry in entries {
-            match entry {
-                Entry::Create { name, seed, epoch, retention, created_us } => {
-                    let new = NewTopic { name, seed, epoch, retention, created_us };
-                    // What failed when the entry was first applied fails again, and the client got its answer then.
-                    let _ = self.apply_create(step.settings, new, Vec::new());
-                }
-                Entry::Delete { topic } => drop(self.apply_delete(step.settings, &topic)),
-                Entry::Publish(mut batch) => {
-                    // A copy, so that the batch does not pin the whole buffer that was read with it.
-                    batch.payload = Bytes::copy_from_slice(&batch.payload);
-                    let _ = self.apply_publish(step, batch);
-                }
-                Entry::Trim { topic, first } => drop(self.apply_trim(step, topic, first)),
-                Entry::Alter { topic, change } => drop(self.apply_alter(step, &topic, &change, Vec::new())),
-                Entry::OpenProducer { topic, opening } => {
-                    drop(self.apply_open_producer(step.settings, &topic, opening))
-                }
-                Entry::Refused => {}
-                Entry::RaiseEpochs => self.catalogue.raise_epochs(),
-                Entry::Reclock(reclock) => self.catalogue.reclock(&reclock),
+        for mut entry in entries {
+            if let Entry::Publish(batch) = &mut entry {
+                // A copy, so that the batch does not pin the whole buffer that was read with it.
+                batch.payload = Bytes::copy_from_slice(&batch.payload);
             }
+            // What failed when the entry was first applied fails again, and the client got its answer then.
+            self.apply(step, entry, None);
         }
         self.evict(step.settings);
         std::mem::take(&mut self.notes)
     }
+
+    /// Ends the restore: the log continues after the body at this position.
+    pub(in crate::node) fn continue_log(&mut self, index: u64) {
+        self.proposals.begin(index);
+        self.applied = index;
+    }
+
     /// Applies entries that follow lost ones, like [`Self::replay`]. A batch whose predecessor from the same producer
     /// is lost is stored nevertheless, but only once: `stored` has the batches that were stored this way.
     pub(in crate::node) fn replay_behind_loss(

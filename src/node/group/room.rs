@@ -21,7 +21,7 @@ impl Group {
 
     /// Returns an error if the disk has no room for an entry that frees no space, or if the write queue is full.
     pub(super) fn check_room(&self, settings: &Settings, cost: Cost) -> Result<(), ErrorResponse> {
-        if !self.has_space {
+        if self.room.is_full {
             return Err(settings.no_space());
         }
         self.check_queue(settings, cost)

@@ -48,7 +48,7 @@ impl Group {
         };
         self.check_room(step.settings, Cost::of(&entry))?;
         let path = path_of(step.settings, call.route);
-        self.propose(step, entry, Proposal::Create { reply: call.reply, path });
+        self.propose(step, entry, Proposal { reply: Some(call.reply), path });
         Ok(Answer::Later)
     }
 
@@ -78,7 +78,7 @@ impl Group {
         let entry = Entry::Delete { topic };
         let cost = Cost::of(&entry);
         planted!("deletes not counted while the disk hangs", self.check_queue(step.settings, cost)?, ());
-        self.propose(step, entry, Proposal::Delete { reply: call.reply });
+        self.propose(step, entry, Proposal::of(call.reply));
         Ok(Answer::Later)
     }
 
@@ -107,7 +107,7 @@ impl Group {
         }
         let entry = Entry::Alter { topic, change };
         self.check_queue(step.settings, Cost::of(&entry))?;
-        self.propose(step, entry, Proposal::Alter { reply: call.reply, path });
+        self.propose(step, entry, Proposal { reply: Some(call.reply), path });
         Ok(Answer::Later)
     }
 
@@ -130,7 +130,7 @@ impl Group {
         }
         let entry = Entry::Trim { topic, first };
         self.check_queue(step.settings, Cost::of(&entry))?;
-        self.propose(step, entry, Proposal::TrimAsked { reply: call.reply });
+        self.propose(step, entry, Proposal::of(call.reply));
         Ok(Answer::Later)
     }
 

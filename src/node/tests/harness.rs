@@ -12,7 +12,7 @@ use super::sent::Sent;
 use crate::cube;
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, LINK_SILENCE_US, TICK_US};
 use crate::node::{Action, Event, Lookup, Node, Settings, SourceLimits};
-use crate::record::Entry;
+use crate::record::{Body, Entry};
 use crate::types::{ConnId, Dimension, Epoch, NodeId, Now, Offset, RequestId, TopicId, TopicName};
 use crate::types::{Retention, Slots, Source, crc32};
 use crate::wire::Status;
@@ -40,7 +40,7 @@ pub(super) struct Harness {
     sent: Vec<Sent>,
     is_checked: bool,
     /// The entries that are not committed yet.
-    appended: Vec<Entry>,
+    appended: Vec<Body>,
     /// The queries to the journal.
     pub(super) asked: Vec<Lookup>,
     is_held: bool,
@@ -253,15 +253,16 @@ impl Harness {
         if let Event::Closed { conn, .. } = &event {
             self.conns.remove(conn);
         }
+        let is_over = matches!(event, Event::TurnOver);
         let mut actions = Vec::new();
         self.node.handle(self.now, event, &mut actions);
         if self.is_checked {
             self.node.check();
         }
-        let mut entries = Vec::new();
+        let mut bodies = Vec::new();
         for action in actions {
             match action {
-                Action::Append { entry } => entries.push(entry),
+                Action::Append { body } => bodies.push(body),
                 Action::Send { conn, request_id, route, packet } => {
                     let mut bytes = Vec::new();
                     if let Some(payload) = packet.encode(request_id, route.as_ref(), &mut bytes) {
@@ -284,7 +285,11 @@ impl Harness {
             }
         }
         let mut sent = std::mem::take(&mut self.sent);
-        self.appended.append(&mut entries);
+        self.appended.append(&mut bodies);
+        if self.node.has_open() && !is_over {
+            // Each event is a turn of its own.
+            sent.extend(self.handle(Event::TurnOver));
+        }
         if !self.is_held {
             sent.extend(self.commit());
         }
@@ -298,19 +303,18 @@ impl Harness {
 
     /// Commits all appended entries, and returns what is sent because of that.
     pub(super) fn commit(&mut self) -> Vec<Sent> {
-        let mut entries = std::mem::take(&mut self.appended);
-        if entries.is_empty() { Vec::new() } else { self.handle(Event::Synced { entries: &mut entries }) }
+        let bodies = std::mem::take(&mut self.appended);
+        bodies.into_iter().flat_map(|body| self.handle(Event::Synced { body })).collect()
     }
 
     /// Returns the entries that wait to be committed.
     pub(super) fn held_entries(&self) -> Vec<Entry> {
-        self.appended.clone()
+        self.appended.iter().flat_map(|body| body.entries.clone()).collect()
     }
 
-    /// What was appended finds no space in the journal; what is sent because of it.
-    pub(super) fn refuse_held(&mut self) -> Vec<Sent> {
-        self.appended.iter_mut().for_each(|entry| *entry = Entry::Refused);
-        self.commit()
+    /// Returns the bodies that wait to be committed.
+    pub(super) fn held_bodies(&self) -> &[Body] {
+        &self.appended
     }
 
     fn arrive(&mut self, conn: ConnId, bytes: Vec<u8>, is_droppable: bool) {
@@ -486,8 +490,8 @@ impl Harness {
     }
 
     /// Returns the number of entries that wait to be committed.
-    pub(super) const fn held(&self) -> usize {
-        self.appended.len()
+    pub(super) fn held(&self) -> usize {
+        self.appended.iter().map(|body| body.entries.len()).sum()
     }
 
     /// Returns the only response to a client's request.

@@ -7,7 +7,7 @@ use crate::limits::{
 };
 use crate::node::Event;
 use crate::node::ingress::Asked;
-use crate::record::Entry;
+use crate::record::{Entry, Room};
 use crate::types::{ConnId, Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicName};
 use crate::wire::request::{ANY_NODE, Fetch, List, Publish, Start};
 use crate::wire::response::{Detail, OFFSET_FORGOTTEN, Page};
@@ -302,7 +302,7 @@ fn a_change_that_changes_nothing_writes_nothing() {
 #[test]
 fn what_the_journal_has_no_space_for_is_refused_and_leaves_the_counts_right() {
     let (mut node, client) = node_with_topics(1, Retention::default());
-    node.hold();
+    node.handle(Event::Space { room: Room { bytes: 0, is_full: false } });
     let new = Request::Create { topic: TopicName::new("new").unwrap(), retention: Retention::default() };
     let opening = Opening { producer: ProducerId::new(7).unwrap(), token: 1, resume: false };
     let requests = [
@@ -316,11 +316,14 @@ fn what_the_journal_has_no_space_for_is_refused_and_leaves_the_counts_right() {
         let payload = if matches!(request, Request::Publish(_)) { records(1, 10) } else { Vec::new() };
         assert_eq!(node.ask_with(client, id, request, &payload).len(), 0, "{request:?}");
     }
-    let answers: Vec<(u64, Status)> = node.refuse_held().iter().map(|sent| (sent.id(), sent.status())).collect();
+    let full = Event::Space { room: Room { bytes: 0, is_full: true } };
+    let answers: Vec<(u64, Status)> = node.handle(full).iter().map(|sent| (sent.id(), sent.status())).collect();
     assert_eq!(answers, (2..7).map(|id| (id, Status::Quota)).collect::<Vec<_>>());
     assert_eq!(node.answer_to(client, 9, &Request::Info(topic("topic-00000"))).status(), Status::Ok.number());
     assert_eq!(node.answer_to(client, 9, &Request::Info(topic("new"))).status(), Status::UnknownTopic.number());
     assert_eq!(node.node.parts.groups.own_mut().proposals(), 0);
+    node.handle(Event::Space { room: Room::UNLIMITED });
+    node.hold();
     assert_eq!(node.ask(client, 10, &new).len(), 0, "there is room in the queue");
 }
 
@@ -337,12 +340,12 @@ fn without_space_on_its_disk_a_node_refuses_what_takes_some_and_does_the_rest() 
     let delete = Request::Delete(topic("topic-00001"));
     let read = Request::Fetch(fetch("topic-00000"));
     assert_eq!(status(&mut node, &publish), Status::Ok);
-    node.handle(Event::Space { is_left: false });
+    node.handle(Event::Space { room: Room { is_full: true, ..Room::UNLIMITED } });
     for (request, expected) in
         [(&publish, Status::Quota), (&create, Status::Quota), (&read, Status::Ok), (&delete, Status::Ok)]
     {
         assert_eq!(status(&mut node, request), expected, "{request:?}");
     }
-    node.handle(Event::Space { is_left: true });
+    node.handle(Event::Space { room: Room::UNLIMITED });
     assert_eq!([status(&mut node, &publish), status(&mut node, &create)], [Status::Ok; 2]);
 }

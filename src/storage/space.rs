@@ -1,0 +1,145 @@
+//! What the loop knows of the room at the end of the log, so that it submits no body for which the thread that commits
+//! would have to wait for space.
+
+use std::collections::VecDeque;
+
+use crate::journal::SEGMENT_OWN;
+use crate::limits::BODY_BYTES_MAX;
+use crate::record::{RECORD_ALIGN, RECORD_HEADER, Room};
+
+/// The room at the end of the log.
+#[derive(Debug)]
+pub(super) struct Space {
+    /// The segment of the last committed body, and the bytes left in it behind that body.
+    segment: u32,
+    left: u32,
+    /// Number and size of the newest segment that was prepared.
+    prepared: (u32, u32),
+    /// The bytes that each submitted body takes that is not committed yet, and their sum.
+    submitted: VecDeque<u64>,
+    sum: u64,
+    /// True while the next segment cannot be prepared.
+    is_full: bool,
+}
+
+/// Most bytes at the end of a segment that stay unused because the next body does not fit.
+const UNUSED_MAX: u64 = (BODY_BYTES_MAX + RECORD_HEADER + RECORD_ALIGN) as u64;
+
+impl Space {
+    /// Creates the account of a log that ends in this segment, with so many bytes left.
+    pub(super) const fn new(segment: u32, left: u32) -> Self {
+        Self { segment, left, prepared: (segment, 0), submitted: VecDeque::new(), sum: 0, is_full: false }
+    }
+
+    /// Notes that a body was submitted that takes so many bytes.
+    pub(super) fn submit(&mut self, bytes: u64) {
+        self.submitted.push_back(bytes);
+        self.sum += bytes;
+    }
+
+    /// Notes that the oldest submitted body is committed, with so many bytes left behind it in its segment.
+    pub(super) fn commit(&mut self, segment: u32, left: u32) {
+        let bytes = self.submitted.pop_front().expect("only what was submitted is committed");
+        self.sum -= bytes;
+        (self.segment, self.left) = (segment, left);
+    }
+
+    /// Notes that a segment is ready.
+    pub(super) const fn prepare(&mut self, number: u32, size: u32) {
+        self.prepared = (number, size);
+    }
+
+    /// Notes whether the next segment cannot be prepared.
+    pub(super) const fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+    }
+
+    /// Returns how much room there is behind everything that was submitted.
+    pub(super) const fn room(&self) -> Room {
+        let (number, size) = self.prepared;
+        // A segment that has been turned to is no longer the next one, even if its first body is not committed yet.
+        let next =
+            if number > self.segment { (size as u64).saturating_sub(SEGMENT_OWN as u64 + UNUSED_MAX) } else { 0 };
+        Room { bytes: (self.left as u64 + next).saturating_sub(self.sum), is_full: self.is_full }
+    }
+
+    /// Returns true while the next segment cannot be prepared.
+    pub(super) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+    use crate::limits::{SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
+
+    /// Whatever is submitted while there is room finds some, wherever segments end, and whenever the loop is told.
+    #[test]
+    fn what_is_submitted_within_the_room_never_waits_for_a_segment_that_is_not_prepared() {
+        for seed in 0..300 {
+            let mut rng = Rng::with_seed(seed);
+            let mut space = Space::new(1, SEGMENT_BYTES_FIRST);
+            // What the threads have: the segment and its room, the last one that is prepared, and what they have not
+            // told yet.
+            let (mut segment, mut left, mut prepared) = (1, u64::from(SEGMENT_BYTES_FIRST), 1);
+            let (mut work, mut told) = (VecDeque::new(), VecDeque::new());
+            let mut turned = 0;
+            for _ in 0..2000 {
+                match rng.u8(..8) {
+                    0..=3 => {
+                        let most = if rng.bool() { 1000 } else { UNUSED_MAX };
+                        let bytes = rng.u64(1..=most);
+                        if bytes <= space.room().bytes {
+                            space.submit(bytes);
+                            work.push_back(bytes);
+                        }
+                    }
+                    4..=5 => {
+                        if let Some(bytes) = work.pop_front() {
+                            if bytes > left {
+                                assert!(prepared > segment, "seed {seed}: it waits for a segment");
+                                segment += 1;
+                                left = u64::from(SEGMENT_BYTES - SEGMENT_OWN);
+                                turned += 1;
+                            }
+                            left -= bytes;
+                            told.push_back((segment, u32::try_from(left).unwrap()));
+                        }
+                    }
+                    6 if told.len() > rng.usize(..4) => {
+                        let (segment, left) = told.pop_front().unwrap();
+                        space.commit(segment, left);
+                    }
+                    _ if prepared == segment && left < u64::from(SEGMENT_BYTES_FIRST / 2) => {
+                        prepared += 1;
+                        space.prepare(prepared, SEGMENT_BYTES);
+                    }
+                    _ => {}
+                }
+            }
+            assert!(turned > 0, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn room_is_what_is_left_of_this_segment_and_of_the_next_one() {
+        let next = u64::from(SEGMENT_BYTES - SEGMENT_OWN) - UNUSED_MAX;
+        let mut space = Space::new(5, 1000);
+        let bytes = |space: &Space| space.room().bytes;
+        assert_eq!(bytes(&space), 1000);
+        space.submit(300);
+        assert_eq!(bytes(&space), 700);
+        space.prepare(6, SEGMENT_BYTES);
+        assert_eq!(bytes(&space), 700 + next);
+        space.commit(5, 800);
+        assert_eq!(bytes(&space), 800 + next);
+        space.submit(900);
+        space.commit(6, 5000);
+        assert_eq!(bytes(&space), 5000, "the next one has become this one");
+        space.set_full(true);
+        assert!(space.room().is_full && space.is_full());
+    }
+}
