@@ -316,7 +316,8 @@ impl<D: Disk> Recovery<D> {
                 Kind::HardState => {
                     self.state = HardState::decode(&record.body)
                         .ok_or_else(|| OpenError::damaged(&name, record.body_at as u64, "no hard state"))?;
-                    // A start that finds a loss tells it in its first entry: until that is there, it is not told.
+                    // A start that finds a loss records it in its first entry: until that is there, the loss is still
+                    // to be reported. Today both are in one sector, so that a crash keeps both or neither.
                     self.is_lossy = !self.state.is_end && (self.is_lossy || self.state.is_lazy);
                 }
                 // Cleaning moves chunks, and checkpoints may come to stand in the log: neither is an entry.

@@ -221,6 +221,34 @@ fn a_possible_loss_after_a_crash_with_interval_sync_is_reported() {
     assert!(reported > SEEDS / 4, "{reported} of {SEEDS}");
 }
 
+/// The start that finds a possible loss may crash as well, before the new epochs are durable. Then the next one begins
+/// them, although it finds a log that the start before has opened with another `--sync`.
+#[test]
+fn a_possible_loss_is_reported_although_the_start_that_found_it_crashed() {
+    let mut stopped = 0;
+    for seed in 1..=SEEDS / 4 {
+        let mut rng = Rng::with_seed(seed);
+        let disk = FakeDisk::default();
+        let (mut node, ..) = Live::start(&disk, true).unwrap();
+        node.append(vec![model::create("t", 1)]).unwrap();
+        node.sync().unwrap();
+        let before = node.epoch("t");
+        disk.crash(&mut rng);
+        disk.stop_after(rng.u64(..60));
+        let is_stopped = Live::start(&disk, false).is_err();
+        assert!(!is_stopped || disk.has_stopped(), "seed {seed}");
+        stopped += u64::from(is_stopped);
+        disk.crash(&mut rng);
+        let (node, ..) = Live::start(&disk, false).unwrap();
+        assert!(
+            node.epoch("t") > before,
+            "seed {seed}: the first start was {}",
+            if is_stopped { "stopped" } else { "whole" }
+        );
+    }
+    assert!((SEEDS / 16..SEEDS / 4).contains(&stopped), "{stopped} starts were stopped");
+}
+
 /// On a full disk appends fail, but all records stay readable, and appends succeed again when there is space.
 #[test]
 fn a_full_disk_loses_nothing_and_appends_succeed_again_when_there_is_space() {
