@@ -105,9 +105,9 @@ pub struct AddressError {
 enum AddressFault {
     #[error("it names no host")]
     NoHost,
-    #[error("its host is no name and no IP address")]
+    #[error("its host is neither a name nor an IP address")]
     Host,
-    #[error("its port is no number from 1 to 65535")]
+    #[error("its port is not a number from 1 to 65535")]
     Port,
 }
 

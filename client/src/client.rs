@@ -113,7 +113,7 @@ impl Client {
         Deadline::of_timeout(self.timeout)
     }
 
-    /// Makes a request, with retries where they may help and cannot do harm.
+    /// Makes a request, with retries where they may help and are safe.
     pub(crate) fn call(&mut self, request: &Request<'_>, payload: &[u8], repeat: Repeat) -> Result<Response, Error> {
         self.call_counted(request, payload, repeat).0
     }
@@ -128,7 +128,7 @@ impl Client {
         self.call_with(request, payload, repeat, Duration::ZERO)
     }
 
-    /// Like [`Self::call`], for an idempotent request whose response may wait for `wait` by itself.
+    /// Like [`Self::call`], for an idempotent request whose response the node may hold back for `wait`.
     pub(crate) fn call_waiting(&mut self, request: &Request<'_>, wait: Duration) -> Result<Response, Error> {
         self.call_with(request, &[], Repeat::Always, wait).0
     }
@@ -146,7 +146,7 @@ impl Client {
             Err(error) => return (Err(error), false),
         };
         let outcome = self.drive(Deadline::NEVER, |session| {
-            session.forget_answers(); // whoever sent those requests is gone
+            session.forget_answers(); // nobody waits for them any more
             session.take(id)
         });
         let outcome = outcome.expect("a call that is not done waits for a server, a response or a time");
@@ -296,7 +296,7 @@ impl Client {
         has_acted
     }
 
-    /// Writes what the socket takes at once.
+    /// Writes as much as the socket takes without waiting.
     pub(crate) fn flush(&mut self) {
         if let (Some(stream), Some(bytes)) = (&mut self.stream, self.session.bytes()) {
             stream.flush(bytes, Deadline::at_once());

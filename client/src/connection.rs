@@ -113,7 +113,7 @@ impl Connection {
         self.channel.unsubscribe(subscription);
     }
 
-    /// Abandons a request: its response is ignored. If the response starts a subscription, that is ended.
+    /// Abandons a request: its response is ignored. If it starts a subscription, the subscription is ended.
     pub fn abandon(&mut self, id: RequestId) {
         self.channel.abandon(id);
     }

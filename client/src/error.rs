@@ -38,7 +38,7 @@ pub enum Error {
     Connect {
         /// The address that was tried last.
         server: String,
-        /// The error of the system.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The node refused the connection; no request was sent.
@@ -57,7 +57,7 @@ pub enum Error {
         /// How the connection ended.
         #[source]
         reason: Loss,
-        /// True if the node said that it did not act on the request.
+        /// True if the node said that it did not execute the request.
         untouched: bool,
     },
     /// No response arrived in time.
@@ -69,7 +69,7 @@ pub enum Error {
         waited: Duration,
     },
     /// The other side violated the protocol.
-    #[error("{server} breaks the protocol: {fault}")]
+    #[error("{server} violates the protocol: {fault}")]
     Protocol {
         /// The node's address.
         server: String,
@@ -126,7 +126,7 @@ pub enum Fault {
     /// A frame has a critical flag that this version does not know.
     #[error("it sent a frame with a critical flag that this version does not know")]
     Critical,
-    /// The first response is not HELLO, or makes no sense.
+    /// The first response is not a valid HELLO.
     #[error("its first response is not a valid HELLO")]
     Hello,
     /// A subscription got more bytes than its credit.
@@ -239,8 +239,8 @@ impl Error {
 }
 
 impl Error {
-    /// Returns a copy, for another request that fails for the same reason. Of an error of the system it keeps the kind,
-    /// and the number if there is one.
+    /// Returns a copy, for another request that fails for the same reason. Of an operating system's error, the copy has
+    /// only the number, or else the kind.
     pub(crate) fn again(&self) -> Self {
         match self {
             Self::Address(error) => Self::Address(error.clone()),
@@ -269,7 +269,7 @@ fn io_again(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// Returns what a node sends for an operation.
+/// Describes the frame that a node sends for an operation.
 fn sent(opcode: Opcode) -> String {
     let article = if opcode.is_push() { "a" } else { "an answer to" };
     format!("{article} {}", opcode.name())

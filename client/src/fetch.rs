@@ -33,8 +33,8 @@ pub struct Fetch {
 }
 
 impl Client {
-    /// Reads up to `max_records` records from `start` with one request; 0 means as many as one response holds. Returns
-    /// at least one record if there is one.
+    /// Reads up to `max_records` records from `start` with one request; 0 means as many as fit one response. Returns at
+    /// least one record if there is one.
     ///
     /// # Errors
     /// Returns the node's error.
@@ -65,7 +65,7 @@ impl Client {
     }
 
     /// Returns an iterator over all records from `start` up to the log end offset at the first response. Nothing is
-    /// requested before the first item is.
+    /// requested before the caller asks for the first item.
     ///
     /// # Errors
     /// Returns [`Error::Name`].
@@ -121,7 +121,7 @@ impl Client {
 /// An iterator over the records of a topic; see [`Client::records`].
 ///
 /// It remembers the topic id and epoch of the first response. If the topic is re-created or loses records at its end
-/// meanwhile, the next item is an error that says so, and the last one.
+/// meanwhile, the next item is an error that says so, and the iterator ends.
 #[derive(Debug)]
 pub struct Records<'c> {
     client: &'c mut Client,
@@ -175,7 +175,7 @@ impl Records<'_> {
 }
 
 impl Records<'_> {
-    /// Continues after records that cannot be read, if the error says where that is.
+    /// Continues after records that cannot be read, if the error states where readable records follow.
     fn pass_damage(&mut self, error: Error) -> Result<(), Error> {
         let next = if let Error::Refused { response, .. } = &error { response.readable_from() } else { None };
         match (self.start, next) {

@@ -29,14 +29,15 @@ pub struct Message {
 pub enum Item {
     /// A record.
     Record(Message),
-    /// Records were removed by retention before they were read, or given up by a repair of their node's disk.
+    /// Records that no longer exist: retention removed them before they were read, or a repair of the node's disk gave
+    /// them up.
     Gap {
         /// The first missing offset.
         from: Offset,
         /// The first offset that still exists.
         to: Offset,
     },
-    /// The subscription's records cannot arrive for the moment, or can again. Only subscriptions have this item.
+    /// Records of the subscription cannot arrive at the moment, or can arrive again. Only subscriptions have this item.
     Notice(Notice),
     /// Records exist, but their node cannot read them from its disk; its log says why ([`Status::Storage`]).
     ///

@@ -40,7 +40,7 @@ pub struct Pong {
 /// The topics of the whole cluster.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Each topic with its home node, in no order.
+    /// Each topic with its home node, in no particular order.
     pub topics: Vec<(NodeId, Listed)>,
     /// The nodes whose topics are missing, and the reasons.
     pub unanswered: Vec<(NodeId, Error)>,
@@ -261,7 +261,7 @@ impl Client {
                     }
                     self.receive_watched(deadline, timeout)
                 }
-                // A connection that has failed is replaced once its responses and its error have been handled.
+                // A failed connection is replaced only after its responses and its error have been handled.
                 received => received,
             };
             match received {
@@ -302,7 +302,7 @@ impl Client {
     }
 }
 
-/// Number of lost connections after which a request to all nodes is given up.
+/// Maximum number of lost connections during a request to all nodes; after one more it fails.
 const LOSSES_MAX: u32 = 3;
 
 fn assemble(dimension: Dimension, views: Vec<NodeAnswer<View>>) -> Cluster {

@@ -8,7 +8,7 @@ use dht_protocol::wire::{Class, Status};
 /// Whether the records of a subscription can arrive. The subscription continues in either case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Records cannot arrive for the moment. This is sent once, until [`Self::Flowing`] follows.
+    /// Records cannot arrive at the moment. There is no second notice until [`Self::Flowing`] has followed.
     Waiting {
         /// The topic's home.
         node: NodeId,
@@ -53,7 +53,7 @@ impl fmt::Display for WaitReason {
             Some(status) => return write!(f, "error {:#04x} {}", self.0, status.name()),
             None => match Class::of(self.0) {
                 Class::Transient | Class::Unknown | Class::Stale => {
-                    return write!(f, "error {:#04x}, which passes", self.0);
+                    return write!(f, "temporary error {:#04x}", self.0);
                 }
                 Class::Success | Class::Refused | Class::Server | Class::Fatal => {
                     return write!(f, "error {:#04x}", self.0);

@@ -19,7 +19,7 @@ pub struct Trace {
     pub ingress: NodeId,
     /// The target.
     pub target: NodeId,
-    /// The most hops that the path can have, given the dead links that it met.
+    /// The upper bound on the number of hops, given the dead links that the path met.
     pub bound: u16,
     /// The nodes that answered, in the order of the path.
     pub hops: Vec<Hop>,
@@ -103,7 +103,8 @@ fn is_detour(from: NodeId, to: NodeId, target: NodeId) -> bool {
     }
 }
 
-/// Adds dead links to those that were met, and returns them. Pairs that are not links of the cube are left out.
+/// Adds dead links to the set of those met so far, and returns the added ones. Pairs that are not links of the cube are
+/// left out.
 fn note(met: &mut LinkSet, down: &[(u16, u16)], dimension: Dimension) -> Vec<(NodeId, NodeId)> {
     let mut links = Vec::new();
     for (a, b) in down {

@@ -1,14 +1,14 @@
 //! The bytes of a connection: what has arrived and what is to be sent.
 //!
-//! Whoever owns the socket reads into [`Buffers::room`], writes from [`Buffers::output`], and reports what became of
-//! it.
+//! The owner of the socket reads into [`Buffers::room`], writes from [`Buffers::output`], and reports how many bytes
+//! were moved, or that the connection has ended.
 
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
 use crate::session::tap::{Direction, Tap};
 
-/// Minimum room for a read, in bytes.
+/// Minimum free space for a read, in bytes.
 const READ_BYTES: usize = 16 << 10;
 
 /// Maximum unread input in bytes. A correct node stays below it: it stops at 8 MiB of responses to a client's requests.
@@ -24,7 +24,7 @@ pub(crate) struct Buffers {
     /// The unsent bytes are `output[sent..]`.
     output: Vec<u8>,
     sent: usize,
-    /// The time of the peer's last sign of life: bytes arrived, or it made room for output that had to wait.
+    /// The time of the peer's last sign of life: bytes arrived, or it took output that had to wait.
     heard: Instant,
     /// Why nothing can be sent any more. Input that the peer has sent can still be read.
     broken: Option<io::Error>,
@@ -54,13 +54,14 @@ impl Buffers {
     /// Returns where to read bytes to: at least 16 KiB.
     ///
     /// # Errors
-    /// Returns an error if the peer has sent far more than it may. The connection is then to be ended with it.
+    /// Returns an error if the peer has sent far more than it may. The caller must then end the connection with that
+    /// error.
     pub(crate) fn room(&mut self) -> io::Result<&mut [u8]> {
         if self.input.len() - self.end < READ_BYTES {
             self.input.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
             if self.end > INPUT_MAX {
-                return Err(io::Error::new(ErrorKind::InvalidData, "more answers than were asked for"));
+                return Err(io::Error::new(ErrorKind::InvalidData, "it sent more than was requested"));
             }
             if self.input.len() - self.end < READ_BYTES {
                 self.input.resize((self.end * 2).max(2 * READ_BYTES), 0);
@@ -95,7 +96,7 @@ impl Buffers {
         }
     }
 
-    /// Records that nothing can be sent any more. The peer may have said why; its input is to be read to its end.
+    /// Records that nothing can be sent any more. The peer may have sent the reason, so its bytes are still read.
     pub(crate) fn on_write_failed(&mut self, error: io::Error) {
         self.broken = Some(error);
         self.output.clear();
@@ -115,7 +116,8 @@ impl Buffers {
 
     // --- for the protocol ---
 
-    /// Returns the time of the peer's last sign of life. Output that the operating system accepts at once is none.
+    /// Returns the time of the peer's last sign of life. Output that the operating system accepts at once does not
+    /// count.
     pub(crate) const fn heard(&self) -> Instant {
         self.heard
     }
@@ -131,7 +133,7 @@ impl Buffers {
             tap.add(Direction::Received, &self.input[self.start..self.start + count]);
         }
         self.start += count;
-        assert!(self.start <= self.end, "nothing is consumed that did not come");
+        assert!(self.start <= self.end, "only received bytes are consumed");
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }

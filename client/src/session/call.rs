@@ -10,7 +10,7 @@ use crate::session::backoff::Backoff;
 use crate::session::deadline::Deadline;
 use crate::session::request::OwnedRequest;
 
-/// How long requests to a target without a path are retried: a node that is restarted is back within a second.
+/// How long requests are retried while no path leads to their target. A node that is restarted is back within a second.
 const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// When a request may be sent again.
@@ -29,9 +29,9 @@ pub(crate) enum Repeat {
 pub(crate) struct Call {
     pub(crate) request: OwnedRequest,
     pub(crate) repeat: Repeat,
-    /// How long the node may wait by itself before it answers.
+    /// How long the node may hold back its response, as for a FETCH that waits for records.
     wait: Duration,
-    /// The time limit for the response, or 0.
+    /// The time limit for the response, including `wait`; 0 means none.
     limit: Duration,
     deadline: Deadline,
     patience: Deadline,
@@ -69,7 +69,7 @@ pub(crate) struct Outcome {
 }
 
 impl Call {
-    /// Returns a call that is due at once. `timeout` is the time limit for the response, beside `wait`; 0 means none.
+    /// Returns a call that is due at once. The time limit for the response is `timeout`, or 0 for none, plus `wait`.
     pub(crate) fn new(
         request: OwnedRequest,
         repeat: Repeat,
@@ -92,7 +92,7 @@ impl Call {
         }
     }
 
-    /// Returns when something is to be done although nothing has arrived.
+    /// Returns the time of the next step that does not depend on received bytes.
     pub(crate) const fn wake_at(&self) -> Deadline {
         match &self.state {
             State::Due(at) => *at,
@@ -103,7 +103,7 @@ impl Call {
 
     /// Begins an attempt.
     pub(crate) fn begin(&mut self, now: Instant) {
-        // A retry waits for the full time again, because the node that had begun to wait is lost.
+        // A retry gets the full time again, because the next node starts to wait from the beginning.
         let deadline = if self.wait.is_zero() { self.deadline } else { until(self.limit, now) };
         self.state = State::Opening(Attempt { start: now, deadline });
     }
@@ -118,7 +118,7 @@ impl Call {
         self.state = State::Done(Outcome { result: Ok(response), may_be_done: self.may_be_done });
     }
 
-    /// Ends the attempt with an error: there is another attempt where it may help and cannot do harm.
+    /// Ends the attempt with an error. Another attempt follows where that may help and is safe.
     pub(crate) fn fail(&mut self, error: Error, now: Instant) {
         let end = if error.status() == Some(Status::Unreachable) { self.patience } else { self.deadline };
         let pause = self.backoff.next(&error, end, now);

@@ -1,7 +1,7 @@
 //! One open connection, without its socket: requests in, responses and pushes out.
 //!
-//! Frames are decoded one at a time, when a result is asked for. What nobody asks for stays in the input, and once that
-//! is not read any more, the node stops sending.
+//! Frames are decoded one at a time, when the caller asks for a result. A caller that asks for nothing reads nothing
+//! from the socket either, so that the node cannot send without limit.
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,13 +33,13 @@ pub(crate) struct Channel {
     agreed: Agreed,
     pending: Pending,
     grants: Grants,
-    /// Responses that were decoded while something else was looked for.
+    /// Responses that were decoded while the caller waited for something else.
     answers: VecDeque<Answer>,
-    /// Responses and pushes of subscriptions that were decoded while something else was looked for.
+    /// Responses and pushes of subscriptions that were decoded while the caller waited for something else.
     subscribed: VecDeque<Incoming>,
     watch: Watch,
     random: Rng,
-    /// The request id of the library's own NODES while it is unanswered.
+    /// The request id of the NODES that this library sends by itself, while it is unanswered.
     nodes_asked: Option<RequestId>,
     /// The addresses of the other nodes of the cube.
     learned: Vec<Address>,
@@ -130,14 +130,14 @@ impl Channel {
         })
     }
 
-    /// Appends a request without a response that anyone waits for.
+    /// Appends a request whose response nobody waits for.
     fn send_unawaited(&mut self, request: &Request<'_>) -> RequestId {
         let id = self.enqueue(request.opcode(), &[], |args| request.encode(args));
         self.pending.remove(id);
         id
     }
 
-    /// Starts to watch the node's silence, if nothing was expected of it before.
+    /// Starts to time the node's silence, unless a response was expected already.
     fn expect_something(&mut self, now: Instant) {
         if !self.expects() {
             self.watch.begin(now);
@@ -145,7 +145,7 @@ impl Channel {
     }
 
     fn enqueue(&mut self, opcode: Opcode, payload: &[u8], args: impl FnOnce(&mut Writer<'_>)) -> RequestId {
-        assert_ne!(opcode, Opcode::Credit, "CREDIT is no request of its own");
+        assert_ne!(opcode, Opcode::Credit, "CREDIT has no response");
         let request_id = self.pending.insert(opcode);
         let head = Head { opcode: opcode.number(), flags: Flags::default(), status: 0, request_id };
         self.bytes.send(|out| {
@@ -172,7 +172,7 @@ impl Channel {
         self.send_unawaited(&Request::Unsubscribe { subscription });
     }
 
-    /// Abandons a request: its response is ignored. If the response starts a subscription, that is ended.
+    /// Abandons a request: its response is ignored. If it starts a subscription, the subscription is ended.
     pub(crate) fn abandon(&mut self, id: RequestId) {
         self.pending.remove(id);
         self.grants.forget(id);
@@ -208,7 +208,7 @@ impl Channel {
         }
     }
 
-    /// Returns the next response or push of a subscription that was decoded and kept.
+    /// Returns the next response or push of a subscription that has been decoded already.
     pub(crate) fn next_subscribed(&mut self) -> Option<Incoming> {
         self.subscribed.pop_front()
     }
@@ -326,7 +326,8 @@ impl Channel {
         match self.watch.judge(self.bytes.heard(), now) {
             Verdict::Wait => {}
             Verdict::Ask => {
-                self.send_unawaited(&Request::Ping { node: ANY_NODE, token: 0 }); // that bytes come is answer enough
+                // Nobody waits for the response, because any received bytes show that the node is alive.
+                self.send_unawaited(&Request::Ping { node: ANY_NODE, token: 0 });
                 self.watch.on_asked(now, self.random.u64(..));
             }
             Verdict::Dead(waited) => return Err(Error::TimedOut { server: self.server.clone(), waited }),

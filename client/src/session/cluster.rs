@@ -39,10 +39,10 @@ pub(crate) struct Session {
     calls_made: u64,
     /// Responses to requests that are not calls.
     answers: VecDeque<Answer>,
-    /// What had arrived for subscriptions on a connection that failed meanwhile.
+    /// Responses and pushes of subscriptions that a connection had received before it failed.
     subscribed: VecDeque<Incoming>,
     watching: Watching,
-    /// Why the last connection ended or could not be made, until someone was told.
+    /// Why the last connection ended or could not be made, until it is returned to a caller.
     failure: Option<Error>,
     /// Number of connections made. The request ids of one connection mean nothing on another.
     connections: u64,
@@ -87,7 +87,7 @@ impl Session {
 
     // --- for the driver ---
 
-    /// Returns the next thing to do.
+    /// Returns the next action that the driver must perform.
     pub(crate) fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
@@ -133,7 +133,8 @@ impl Session {
 
     // --- the connection ---
 
-    /// Asks for a connection by this deadline. [`Self::opened`] says when it is there.
+    /// Starts to connect, unless there is a connection, and stops trying at the deadline. [`Self::opened`] returns the
+    /// result.
     pub(crate) fn open(&mut self, deadline: Deadline, now: Instant) {
         self.failure = None;
         let is_awaited = self.calls.values().any(|call| matches!(call.state, State::Sent(..)));
@@ -153,7 +154,7 @@ impl Session {
         }
     }
 
-    /// Returns whether the connection that was asked for is open; `None` while it is being made.
+    /// Returns the result of [`Self::open`]; `None` while the connection is being made.
     pub(crate) fn opened(&mut self) -> Option<Result<(), Error>> {
         match &self.link {
             Link::Open(_) => Some(Ok(())),
@@ -188,8 +189,7 @@ impl Session {
         if let Link::Open(channel) = &mut self.link { Some(channel) } else { None }
     }
 
-    /// Closes the connection; the next one is made to the next server. Calls that are unanswered are sent again if they
-    /// may.
+    /// Closes the connection; the next one is made to the next server. Unanswered calls are sent again if that is safe.
     pub(crate) fn close(&mut self, now: Instant) {
         let server = self.last_server().to_owned();
         let reason = Loss::Io(io::ErrorKind::ConnectionAborted.into());
@@ -214,13 +214,14 @@ impl Session {
         self.push_close();
     }
 
-    /// Ends the connection or the attempt to make it, also one that the driver has not begun yet.
+    /// Tells the driver to close the connection, or to give up the attempt to make it. An attempt that the driver has
+    /// not begun is cancelled.
     fn push_close(&mut self) {
         self.actions.retain(|action| !matches!(action, Action::Connect(..)));
         self.actions.push_back(Action::Close);
     }
 
-    /// Returns the number of connections made: that of the current one.
+    /// Returns the number of connections made so far, which identifies the current one.
     pub(crate) const fn connection_number(&self) -> u64 {
         self.connections
     }
@@ -252,7 +253,7 @@ impl Session {
         self.settings.timeout
     }
 
-    /// Converts an error response into an error. A node that is about to end is left.
+    /// Converts an error response into an error. The connection to a node that is shutting down is closed.
     pub(crate) fn accept(&mut self, response: Response, now: Instant) -> Result<Response, Error> {
         let Response::Error(response) = response else { return Ok(response) };
         let server = self.last_server().to_owned();
@@ -307,12 +308,12 @@ impl Session {
                 let greeting = Greeting::new(server, &introduction, self.random.u64(..), now);
                 Link::Greeting(round, greeting)
             }
-            // The attempt was given up meanwhile.
+            // The attempt has been cancelled meanwhile.
             link @ (Link::Closed | Link::Greeting(..) | Link::Open(_)) => link,
         };
     }
 
-    /// Goes on with a handshake, or gives up an attempt that takes too long.
+    /// Continues a handshake, or gives up an attempt that takes too long.
     fn greet(&mut self, now: Instant) {
         match &mut self.link {
             Link::Greeting(round, greeting) => match greeting.poll(now) {
@@ -324,7 +325,7 @@ impl Session {
                 Err(error) => self.on_attempt_failed(error, now),
                 Ok(Some(agreed)) => {
                     let Link::Greeting(round, greeting) = std::mem::replace(&mut self.link, Link::Closed) else {
-                        unreachable!("it was looked at")
+                        unreachable!("it was matched above")
                     };
                     let mut channel = greeting.open(agreed, now);
                     channel.ask_after(self.settings.ping_after, now);
@@ -360,7 +361,7 @@ impl Session {
         self.try_next(round, now);
     }
 
-    /// No server answered: the calls that wait for a connection fail.
+    /// Fails the calls that wait for a connection, because no server has answered.
     fn on_unconnected(&mut self, error: Error, now: Instant) {
         for call in self.calls.values_mut().filter(|call| matches!(call.state, State::Opening(_))) {
             call.fail(error.again(), now);
@@ -368,7 +369,7 @@ impl Session {
         self.failure = Some(error);
     }
 
-    /// The connection fails, and with it all requests that were sent on it.
+    /// Drops a failed connection, and fails all calls that were sent on it.
     fn on_failed(&mut self, error: Error, now: Instant) {
         let Link::Open(channel) = &self.link else { return };
         let mut is_told = false;
@@ -388,8 +389,8 @@ impl Session {
 
     // --- requests ---
 
-    /// Begins a request, which is sent again where that may help and cannot do harm. `wait` is how long the node may
-    /// wait by itself before it answers. [`Self::take`] returns the result.
+    /// Begins a request, which is retried where that may help and is safe. `wait` is how long the node may hold back
+    /// its response, as for a FETCH that waits for records. [`Self::take`] returns the result.
     ///
     /// # Errors
     /// Returns [`Error::BatchTooLarge`].
@@ -413,7 +414,7 @@ impl Session {
     /// Returns the result of a call, once there is one.
     pub(crate) fn take(&mut self, id: CallId) -> Option<Outcome> {
         let State::Done(_) = self.calls.get(&id)?.state else { return None };
-        let State::Done(outcome) = self.calls.remove(&id)?.state else { unreachable!("it was looked at") };
+        let State::Done(outcome) = self.calls.remove(&id)?.state else { unreachable!("it was matched above") };
         Some(outcome)
     }
 
@@ -444,12 +445,12 @@ impl Session {
         self.next_answer().map(|answer| answer.map(Incoming::Answer))
     }
 
-    /// Ignores the responses to requests that are not calls and whose sender is gone.
+    /// Drops the received responses to requests that are not calls. For use when nobody waits for them any more.
     pub(crate) fn forget_answers(&mut self) {
         self.answers.clear();
     }
 
-    /// Sets whether a silent node is given up while no call is unanswered.
+    /// Sets whether a silent node is given up even while no call is unanswered.
     pub(crate) fn set_watching(&mut self, watching: Watching) {
         self.watching = watching;
         self.set_limit();
@@ -485,10 +486,10 @@ impl Session {
         }
     }
 
-    /// Returns the time limit by which a silent node is given up; `None` if it is not.
+    /// Returns the time limit within which a silent node is given up; `None` if it is not given up at all.
     ///
-    /// A node that does not answer a request that must not be repeated is waited for: the outcome may still become
-    /// known.
+    /// While a request that must not be repeated is unanswered, the client waits for as long as the timeout allows: the
+    /// response may still tell the outcome.
     fn watches(&self) -> Option<Option<Duration>> {
         let mut sent = self.calls.values().filter(|call| matches!(call.state, State::Sent(..))).peekable();
         if sent.peek().is_none() {
@@ -515,7 +516,7 @@ impl Session {
         }
     }
 
-    /// Judges the node's silence.
+    /// Sends PING to a silent node, or gives it up.
     fn watch(&mut self, now: Instant) {
         if self.watches().is_some()
             && let Link::Open(channel) = &mut self.link
@@ -525,7 +526,8 @@ impl Session {
         }
     }
 
-    /// Begins attempts that are due, ends those that take too long, and sends what waits for a connection.
+    /// Begins the attempts that are due, ends those that take too long, and sends requests that waited for a
+    /// connection.
     fn drive_calls(&mut self, now: Instant) {
         let timeout = self.settings.timeout;
         let is_late = |call: &&Call| matches!(call.state, State::Sent(attempt, _) if attempt.deadline.has_passed(now));
@@ -549,7 +551,7 @@ impl Session {
         self.open(deadline, now);
         let Link::Open(channel) = &mut self.link else { return };
         if channel.is_closing() {
-            return; // what it still answers is awaited first
+            return; // its remaining responses are awaited first
         }
         for call in self.calls.values_mut() {
             if let State::Opening(attempt) = call.state {

@@ -1,4 +1,4 @@
-//! Points in time until which something is waited for.
+//! Points in time at which waiting ends.
 
 use std::time::{Duration, Instant};
 

@@ -12,23 +12,23 @@ use crate::session::handshake::Introduction;
 pub(crate) enum Event {
     /// The connection of [`Action::Connect`] is made.
     Connected,
-    /// It could not be made.
+    /// The connection could not be made.
     ConnectFailed(io::Error),
     /// Bytes were moved, the connection ended, or time has passed.
     Progress,
 }
 
-/// What the driver is to do.
+/// What the driver must do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Connect to this server, and report the result by [`Event::Connected`] or [`Event::ConnectFailed`]. The attempt
-    /// is to be given up at the deadline.
+    /// Connect to this server, and report the result by [`Event::Connected`] or [`Event::ConnectFailed`]. The driver
+    /// gives up the attempt at the deadline.
     Connect(Address, Deadline),
-    /// Close the connection, or give up the attempt to make it. Its result must not be reported any more.
+    /// Close the connection, or give up the attempt to make it, whose result must then not be reported.
     Close,
 }
 
-/// Whether a silent node is given up while no call is unanswered.
+/// Whether a silent node is given up even while no call is unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watching {
     No,

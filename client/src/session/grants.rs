@@ -1,6 +1,6 @@
 //! The subscriptions of a connection, and how many bytes the node may send for each.
 //!
-//! They distinguish a late push from an expected one, and they bound what a node can make a client buffer.
+//! This table tells late pushes from expected ones, and bounds how much a node can make a client buffer.
 
 use std::collections::BTreeMap;
 

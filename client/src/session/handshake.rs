@@ -49,7 +49,7 @@ pub(crate) struct Greeting {
     refused: Option<Refused>,
 }
 
-/// The status of a refusal, and until when its reason is awaited: it is in the GOAWAY after it.
+/// The status of a refusal, and the deadline for the GOAWAY that follows and states the reason.
 #[derive(Debug)]
 struct Refused {
     status: u8,
@@ -76,7 +76,7 @@ impl Greeting {
         self.refused.as_ref().map_or(Deadline::NEVER, |refused| refused.until)
     }
 
-    /// Handles what has arrived. Returns what the node answered, once it has answered.
+    /// Handles received bytes. Returns the agreed settings once the node has accepted the connection.
     ///
     /// # Errors
     /// Returns [`Error::Connect`], [`Error::Rejected`], or [`Error::Protocol`] if the server is not a node.
@@ -147,7 +147,7 @@ fn encode_hello(introduction: &Introduction, random: &mut Rng, out: &mut Vec<u8>
 /// The first frame from a node.
 enum First {
     Agreed(Agreed),
-    /// A refusal with this status. Its args are those of HELLO too.
+    /// A refusal with this status; its args are those of a HELLO as well.
     Refused(u8),
     Goaway(Goaway),
 }

@@ -10,14 +10,14 @@ use crate::session::backoff::Backoff;
 use crate::session::cluster::Session;
 use crate::session::deadline::Deadline;
 
-/// A connection that lasted this long was good: the next attempts start with a short pause again.
+/// After a connection that lasted at least this long, the pauses between attempts start at the shortest again.
 const GOOD: Duration = Duration::from_secs(1);
 
-/// The number of consecutive faults of nodes, each within [`FAULT_FORGOTTEN`] of the one before, after which
-/// reconnecting is given up.
+/// Maximum number of consecutive protocol violations, each within [`FAULT_FORGOTTEN`] of the one before. After one
+/// more, the error is returned instead of reconnecting.
 const FAULTS_MAX: u32 = 8;
 
-/// After this time without a fault, counting starts anew.
+/// After this time without a protocol violation, counting starts anew.
 const FAULT_FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// A session's connection, re-established for as long as a server answers.
@@ -96,7 +96,7 @@ impl Lifeline {
     /// Closes the connection after a failure.
     ///
     /// # Errors
-    /// Returns the error if reconnecting does not help against it.
+    /// Returns the error if reconnecting would not help, or if no server has answered in time.
     pub(crate) fn on_failure(&mut self, session: &mut Session, error: Error, now: Instant) -> Result<(), Error> {
         session.close(now);
         if now.duration_since(self.opened) >= GOOD && self.give_up.is_none() {
@@ -112,7 +112,7 @@ impl Lifeline {
             return Err(error);
         }
         if self.give_up.is_some_and(|end| end.has_passed(now)) {
-            self.give_up = None; // who calls again tries as long again
+            self.give_up = None; // the next call tries for as long again
             return Err(error);
         }
         let wait = self.backoff.next(&error, Deadline::NEVER, now);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use dht_protocol::types::RequestId;
 use dht_protocol::wire::Opcode;
 
-/// Operations by request id. Ids ascend without gaps, so this is a queue with an index.
+/// The operations of unanswered requests. Their ids ascend without gaps, so a queue indexed by id holds them.
 #[derive(Debug)]
 pub(crate) struct Pending {
     /// The id of the first slot.

@@ -21,13 +21,13 @@ impl OwnedRequest {
     /// Returns [`Error::BatchTooLarge`].
     ///
     /// # Panics
-    /// For the requests about subscriptions, which belong to one connection.
+    /// If the request is about a subscription, because subscriptions belong to one connection.
     pub(crate) fn new(request: &Request<'_>, payload: &[u8]) -> Result<Self, Error> {
         check_payload(payload)?;
         let opcode = request.opcode();
         assert!(
             !matches!(opcode, Opcode::Subscribe | Opcode::Unsubscribe | Opcode::Credit),
-            "it means nothing on another connection"
+            "subscriptions belong to one connection"
         );
         let mut args = Vec::new();
         request.encode(&mut Writer::new(&mut args));

@@ -17,7 +17,7 @@ use crate::session::handshake::Introduction;
 /// the second attempt gets the remaining time.
 const CONNECT_QUICK: Duration = Duration::from_secs(1);
 
-/// The share of one of several servers if the time to connect is not limited.
+/// The time limit for each attempt to connect to one of several servers if there is no overall limit.
 const CONNECT_SHARE: Duration = Duration::from_secs(5);
 
 /// The listed servers, and those that nodes reported.
@@ -26,11 +26,11 @@ pub(crate) struct Servers {
     listed: Vec<Address>,
     /// Index of the listed server to try first.
     next: usize,
-    /// The addresses of other nodes, as the last node reported them, in an order of this client's own.
+    /// The addresses of other nodes, as the last node reported them, shuffled by this client.
     learned: Vec<Address>,
     /// The cluster that they belong to.
     cluster: String,
-    /// The server whose connection was closed last. It is tried last.
+    /// The server whose connection was closed most recently. It is tried last.
     left: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl Servers {
     }
 
     /// Returns the servers in the order in which to try them: the listed ones, beginning with the next one, then those
-    /// that were learned, and last the one whose connection was closed last.
+    /// that were learned, and finally the one whose connection was closed most recently.
     fn candidates(&self) -> VecDeque<Address> {
         let (behind, from) = self.listed.split_at(self.next);
         let all = from.iter().chain(behind).chain(&self.learned).cloned();
@@ -94,7 +94,7 @@ pub(crate) struct Round {
     silent: VecDeque<Address>,
     failed: Option<Error>,
     deadline: Deadline,
-    /// The server that is tried now, and until when.
+    /// The server of the current attempt, and the attempt's deadline.
     current: Option<(Address, Deadline)>,
 }
 
@@ -113,13 +113,13 @@ impl Round {
         };
     }
 
-    /// Goes on to the next server. Returns it, and until when to try it, or `None` if all have failed.
+    /// Moves on to the next server. Returns it with the deadline of the attempt, or `None` if all have failed.
     pub(crate) fn advance(&mut self, now: Instant) -> Option<(Address, Deadline)> {
         if self.to_try.is_empty() && self.is_quick && !self.deadline.has_passed(now) {
             self.to_try = std::mem::take(&mut self.silent);
             self.is_quick = false;
         }
-        // A server that does not answer must leave time for the others.
+        // A server that does not answer must not use up the time of the others.
         let parts = u32::try_from(self.to_try.len()).unwrap_or(u32::MAX);
         let address = self.to_try.pop_front()?;
         let share = match self.deadline.left(now) {
@@ -132,17 +132,17 @@ impl Round {
         self.current.clone()
     }
 
-    /// Returns the server that is tried now.
+    /// Returns the server of the current attempt.
     pub(crate) fn address(&self) -> &Address {
         &self.current.as_ref().expect("a round that has begun tries a server").0
     }
 
-    /// Returns until when it is tried.
+    /// Returns the deadline of the current attempt.
     pub(crate) fn limit(&self) -> Deadline {
         self.current.as_ref().map_or(Deadline::NEVER, |(_, limit)| *limit)
     }
 
-    /// Records that the server that is tried now failed.
+    /// Records that the current attempt has failed.
     pub(crate) fn on_failed(&mut self, error: Error) {
         let is_timeout = matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut);
         if let Some((address, _)) = self.current.take()

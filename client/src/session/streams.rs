@@ -176,7 +176,7 @@ impl Streams {
         self.moved.take()
     }
 
-    /// Returns true if every subscription is established, has ended, or its user has been told that it waits.
+    /// Returns true if every subscription is established, has ended, or its user has been notified that it waits.
     pub(crate) fn are_all_settled(&self) -> bool {
         self.topics.values().all(Subscription::is_settled)
     }
@@ -228,19 +228,19 @@ impl Streams {
         let key = *key;
         let (item, taken) = match came {
             Came::Records(messages, bytes) => {
-                let message = messages.next().expect("a group without records is not kept");
+                let message = messages.next().expect("groups in the queue have records");
                 (Ok(Item::Record(message)), if messages.len() == 0 { Some(*bytes) } else { None })
             }
             Came::Gap(from, to) => (Ok(Item::Gap { from: *from, to: *to }), Some(0)),
             Came::Notice(notice) => (Ok(Item::Notice(*notice)), Some(0)),
             Came::Lost(from, to) => (Ok(Item::Lost { from: *from, to: *to }), Some(0)),
             Came::End(_) => {
-                let (_, Came::End(error)) = self.queue.pop_front()? else { unreachable!("it was looked at") };
+                let (_, Came::End(error)) = self.queue.pop_front()? else { unreachable!("it was matched above") };
                 let topic = self.topics.remove(&key).map(|of| of.topic).unwrap_or_default();
                 return Some(Delivery { topic, item: Err(error) });
             }
         };
-        let of = self.topics.get_mut(&key).expect("what came of a topic goes with it");
+        let of = self.topics.get_mut(&key).expect("items are removed with their topic");
         let topic = of.topic.clone();
         if let Some(bytes) = taken {
             self.queue.pop_front();
@@ -278,7 +278,7 @@ impl Streams {
 
     /// Handles one frame, or sends what is due. Returns `false` if there was none.
     fn step(&mut self, session: &mut Session, now: Instant) -> Result<bool, Error> {
-        // A connection that has failed is replaced once what it brought and its error have been handled.
+        // A failed connection is replaced only after everything that it had received, and its error, have been handled.
         if let Some(incoming) = session.next_incoming()? {
             return self.on_incoming(session, incoming, now).map(|()| true);
         }
@@ -289,7 +289,7 @@ impl Streams {
         }
         if self.isolated_at(session).has_passed(now) {
             self.isolated_for = (self.isolated_for * 2).min(ISOLATED_MAX);
-            self.node = None; // it is not gone
+            self.node = None; // the node is not lost, so no move is reported
             session.close(now);
             return Ok(true);
         }
@@ -326,7 +326,7 @@ impl Streams {
         for (key, of) in &mut self.topics {
             let State::Waiting(not_before) = of.state else { continue };
             if asked >= ASKED_MAX {
-                break; // an answer makes room
+                break; // the next response makes room
             }
             if !not_before.has_passed(now) {
                 self.retry = self.retry.earlier(not_before);
@@ -343,10 +343,10 @@ impl Streams {
     fn on_answer(&mut self, session: &mut Session, answer: Answer, now: Instant) -> Result<(), Error> {
         let Some(&key) = self.by_id.get(&answer.id) else { return Ok(()) };
         if let Response::Subscribed(subscribed) = answer.response {
-            let of = self.topics.get_mut(&key).expect("an id is that of a topic");
+            let of = self.topics.get_mut(&key).expect("every id in `by_id` belongs to a topic");
             of.on_subscribed(answer.id, &subscribed).map_err(|fault| session.fault(fault))?;
             self.flow(session, key);
-            self.give_credit(session, key); // for what was taken since it was asked
+            self.give_credit(session, key); // for what the user has taken since SUBSCRIBE was sent
         } else if let Response::Error(response) = answer.response {
             self.by_id.remove(&answer.id);
             self.on_refused(session, key, refused(session, response), now);
@@ -363,7 +363,7 @@ impl Streams {
 
     /// Retries later, or ends the topic.
     fn on_refused(&mut self, session: &Session, key: u64, error: Error, now: Instant) {
-        let of = self.topics.get_mut(&key).expect("an id is that of a topic");
+        let of = self.topics.get_mut(&key).expect("every id in `by_id` belongs to a topic");
         let readable = if let Error::Refused { response, .. } = &error { response.readable_from() } else { None };
         if let (Some(from), Some(to)) = (of.cursor(), readable)
             && of.on_gap(from, to).is_ok()
@@ -392,10 +392,10 @@ impl Streams {
         }
     }
 
-    /// Records that a topic's records can arrive, and notifies the user if the last notice was that they cannot.
+    /// Notes that records of a topic can arrive, and notifies the user if the last notice was that they cannot.
     fn flow(&mut self, session: &Session, key: u64) {
         self.isolated_for = ISOLATED;
-        let of = self.topics.get_mut(&key).expect("an id is that of a topic");
+        let of = self.topics.get_mut(&key).expect("every id in `by_id` belongs to a topic");
         if of.on_flowing()
             && let Some(node) = session.home(&of.topic)
         {
@@ -420,7 +420,7 @@ impl Streams {
         if let Push::Deliver(_) | Push::Gap { .. } = pushed.push {
             self.flow(session, key);
         }
-        let of = self.topics.get_mut(&key).expect("an id is that of a topic");
+        let of = self.topics.get_mut(&key).expect("every id in `by_id` belongs to a topic");
         match pushed.push {
             Push::Deliver(records) => {
                 let came = came(&records).and_then(|came| of.on_records(&records).map(|()| came));

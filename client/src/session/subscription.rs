@@ -19,7 +19,7 @@ const NOTIFIED_AFTER: Duration = Duration::from_secs(1);
 /// Minimum pause between attempts after the notification.
 const AGAIN: Duration = Duration::from_millis(400);
 
-/// A subscription to a topic, over as many connections as it takes.
+/// A subscription to a topic, which outlives its connections.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) topic: String,
@@ -93,7 +93,7 @@ impl Subscription {
         let since = *self.waits_since.get_or_insert(now);
         let mut pause = self.backoff.next(error, Deadline::NEVER, now);
         if self.is_notified_waiting {
-            pause += AGAIN; // an outage that lasts is asked about less often
+            pause += AGAIN; // a long outage is probed less often
         }
         self.state = State::Waiting(Deadline::at(now, pause));
         now.duration_since(since) >= NOTIFIED_AFTER && !std::mem::replace(&mut self.is_notified_waiting, true)
@@ -105,7 +105,8 @@ impl Subscription {
         !std::mem::replace(&mut self.is_notified_waiting, true)
     }
 
-    /// Records that records can arrive. Returns true if the user must be notified, after a notice that they cannot.
+    /// Notes that records can arrive. Returns true if the user must be notified, because the last notice was that they
+    /// cannot.
     pub(crate) fn on_flowing(&mut self) -> bool {
         self.waits_since = None;
         std::mem::take(&mut self.is_notified_waiting)
@@ -175,10 +176,10 @@ impl Subscription {
         }
     }
 
-    /// Records that the user has taken this many bytes of records.
+    /// Notes that the user has taken this many bytes of records.
     pub(crate) fn on_taken(&mut self, bytes: u64) {
         self.taken += bytes;
-        assert!(self.taken <= self.received, "only what came is taken");
+        assert!(self.taken <= self.received, "only received bytes are taken");
     }
 
     /// Returns the limit for CREDIT if at least half of the window has been taken since the last one.

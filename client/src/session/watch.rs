@@ -9,9 +9,9 @@
 //! While a response with a short time limit is awaited, [`Watch::quiet`] is a third of that limit. A node that hangs is
 //! then given up after at most three quarters of the limit, and the rest is for another one.
 //!
-//! What the client itself does or fails to do is not held against the node. A sign of life that arrives while the
-//! process is stopped, or while its code is busy, waits in the socket and is read before the verdict. And a verdict
-//! that comes late is put off once, because then this machine may have stood still as a whole.
+//! The node is not blamed for delays of the client itself. A sign of life that arrives while the process is stopped or
+//! busy waits in the socket, and is read before the node is judged. A verdict that is overdue is postponed once,
+//! because the whole machine, and the node with it, may have been suspended.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::session::deadline::Deadline;
 /// 0.25 s to connect to another one.
 pub(crate) const QUIET_DEFAULT: Duration = Duration::from_secs(1);
 
-/// A verdict that is this much overdue may be due to a stall of this machine.
+/// A verdict that is overdue by this much may have been delayed by a stall of this machine.
 const STALL: Duration = Duration::from_millis(500);
 
 /// The silence before PING is at most the time limit for a response divided by this.
@@ -30,7 +30,7 @@ const QUIET_PARTS: u32 = 3;
 /// The shortest silence before PING: a busy machine may take this long to answer.
 const QUIET_LEAST: Duration = Duration::from_millis(10);
 
-/// The watch over one connection. It reads no clock.
+/// Watches the silence of one connection's node. It reads no clock.
 #[derive(Debug)]
 pub(crate) struct Watch {
     /// The configured silence.
@@ -49,7 +49,7 @@ pub(crate) struct Watch {
 struct Probe {
     /// The time from which the answer is awaited.
     at: Instant,
-    /// True if an overdue verdict has been put off.
+    /// True if an overdue verdict has been postponed.
     is_extended: bool,
 }
 

@@ -1,13 +1,13 @@
-//! What a polite client notices of clients that try to take a node for themselves.
+//! Measures how much a well-behaved client suffers while other clients try to monopolise a node.
 //!
 //! Each attack is run against a node by itself and against a cube of eight, both in memory. A polite client publishes
 //! alone and beside the attackers, in alternating rounds, first one record at a time and then pipelined. The attackers
-//! are a process of their own, at a lower priority, because they would not share the nodes' processors in earnest.
+//! run in a process of their own, at a lower priority: real attackers would not compete with the nodes for processors.
 //!
 //! ```text
 //! cube: attackers ── 110 ── 111, the home of all topics
 //!                     │
-//!                    010, the third node: its requests take the attacked link
+//!                    010, the third node: its requests pass the link between 110 and 111
 //! ```
 //!
 //! | file | subject |
@@ -42,10 +42,10 @@ use ground::{Ground, Place, Shape};
 use polite::{PIPELINED, Published, UNBATCHED, publish};
 use verdict::{Figures, Row, Seen};
 
-/// Time after which an attack has taken full effect, and after which its traces are gone.
+/// Time that an attack needs to take full effect, and time after it until the nodes have recovered.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// Measures all attacks, or those that were asked for. The exit code tells whether all goals were met.
+/// Measures all attacks, or the requested one. The exit code is 1 if a goal was missed.
 pub(crate) fn attack(options: &Attack) -> Result<ExitCode, Error> {
     let program = setup::node_program(options.node.as_ref())?;
     let base_port = setup::free_ports(options.base_port)?;
@@ -63,11 +63,11 @@ pub(crate) fn attack(options: &Attack) -> Result<ExitCode, Error> {
             }
         }
     }
-    writeln!(io::stdout(), "goals that were missed: {missed} (marked with !)")?;
+    writeln!(io::stdout(), "missed goals: {missed} (marked with !)")?;
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Measures one attack on new nodes, with the polite client at each of its places.
+/// Measures one attack on newly started nodes, with the polite client connected to each of its nodes in turn.
 fn measure(program: &Path, base_port: u16, case: &Case, shape: Shape, options: &Attack) -> Result<Vec<Row>, Error> {
     let memory_bytes = options.memory << 20;
     let ground = Ground::start(program, base_port, shape, memory_bytes)?;

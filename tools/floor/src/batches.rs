@@ -29,7 +29,7 @@ pub(crate) fn rows(servers: &[Contestant], folder: &Folder, effort: Effort, rows
     let write_bytes = match syncs {
         Some(syncs) if syncs > 0.0 => whole(batch_bytes as f64 / syncs),
         _ => {
-            note("syncs were not counted, perf is missing or needs root: the disk gets a whole window at once")?;
+            note("no syncs were counted: perf is missing or needs root; the disk gets a whole window at once")?;
             batch_bytes * WINDOW
         }
     };

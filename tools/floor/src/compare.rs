@@ -34,7 +34,7 @@ pub(crate) const PIPELINED: (usize, usize) = (8, 64);
 pub(crate) enum Part {
     /// CPU time and latency.
     Load,
-    /// The same with subscribers.
+    /// CPU time and latency with subscribers.
     Pipe,
     /// System calls per request.
     Syscalls,
@@ -158,7 +158,8 @@ pub(crate) fn pin(compared: &Compared, is_pinned: bool) -> Result<(), Error> {
 
 fn syscall_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
     let (conns, window) = UNBATCHED;
-    // The work of the process for a request that crosses this many links; its position in the chain and in the cube.
+    // Name, number of links that the request crosses, and the process whose calls are counted: its position in the
+    // chain and in the cube.
     let places = [
         ("home, asked by a client", 0, 0, 0, HOME_SYSCALLS_GOAL),
         ("relay, asked by a client", 1, 1, 0, RELAY_SYSCALLS_GOAL),

@@ -16,11 +16,11 @@ use crate::rounds::Effort;
 use crate::session::create_topics;
 use crate::setup::{self, PEER_PORT};
 
-/// Their positions in a round.
+/// The position of the bare server in a round.
 pub(crate) const FLOOR: usize = 0;
-/// The daemon.
+/// The position of the daemon.
 pub(crate) const NODE: usize = 1;
-/// The `redis-server`, if there is one.
+/// The position of the `redis-server`, if there is one.
 pub(crate) const REDIS: usize = 2;
 
 /// The topic that is published to.

@@ -43,8 +43,8 @@ impl Prewritten {
         Ok(())
     }
 
-    /// Waits while the disk achieves less than half of its usual rate: a host may throttle a virtual disk for a while,
-    /// and any server that is measured then is slow whatever it does.
+    /// Waits while the disk achieves less than half of its usual rate. A host may throttle a virtual disk for a while,
+    /// and then any server would seem slow.
     pub(crate) fn rest(&mut self, bytes: usize, usual: f64) -> Result<(), Error> {
         const LOOKS: usize = 12;
         for _ in 0..LOOKS {

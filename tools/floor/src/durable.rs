@@ -23,8 +23,8 @@ use crate::writes;
 /// Number of connections, of requests in flight on each, and the factor by which the node should exceed `redis-server`.
 const RATES: [(usize, usize, f64); 3] = [(1, 1, 1.1), (50, 1, 1.5), (1, 256, 4.0)];
 
-/// Size of a write when the disk is measured by itself. If it is slow, because of other writers or because a host
-/// throttles it, all servers are equally slow, and ratios say little.
+/// Size of a write when the disk is measured by itself. While the disk is slow, because of other writers or a
+/// throttling host, all servers are equally slow and their ratios mean little.
 const DISK_BYTES: usize = 4 << 10;
 
 /// A part of the measurement.
@@ -83,7 +83,7 @@ pub(crate) fn durable(options: &Durable) -> Result<ExitCode, Error> {
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Build output is on a disk; the system's folder for temporary files often is not.
+/// Returns this program's folder: build output is on a disk, while the system's temporary folder often is not.
 fn beside_this_program() -> Result<PathBuf, Error> {
     let program = std::env::current_exe()?;
     Ok(program.parent().map_or_else(std::env::temp_dir, PathBuf::from))

@@ -7,7 +7,7 @@
 //! | `compare` | starts bare servers and a cube of `dht-node`, loads both in turn, prints figures and goals |
 //! | `durable` | does the same for publishes that are durable before they are acknowledged, and for `redis-server` |
 //! | `silent` | measures what silent subscribers cost one node |
-//! | `attack` | measures what a polite client notices of clients that take as much as they can |
+//! | `attack` | measures how much a polite client suffers from clients that take as much as they can |
 //! | `crowd` | runs the attackers of `attack` |
 //! | `spin` | keeps a CPU from sleeping; `compare` and `durable` run it at the lowest priority |
 //!
@@ -211,7 +211,7 @@ struct Silent {
     secs: f64,
 }
 
-/// Measures what a polite client notices of clients that take as much of a node or a cube as they can.
+/// Measures how much a polite client suffers from clients that take as much of a node or a cube as they can.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "attack", help_triggers("-h", "--help", "help"))]
 struct Attack {
@@ -221,7 +221,7 @@ struct Attack {
     /// first of 16 consecutive ports; if one is in use, the next 16 are tried [default: 6300]
     #[argh(option, default = "6300")]
     base_port: u16,
-    /// rounds of the polite client alone and beside the attackers [default: 3]
+    /// number of rounds, each with the polite client alone and beside the attackers [default: 3]
     #[argh(option, default = "3")]
     rounds: usize,
     /// duration of each run in seconds, half of it one record at a time and half of it pipelined [default: 0.8]
@@ -230,7 +230,7 @@ struct Attack {
     /// only this attack, such as deep-8 [default: all]
     #[argh(option)]
     only: Option<&'static attack::Case>,
-    /// by how much the priority of the attackers is lower than that of the nodes, 0 to 19 [default: 10]
+    /// nice value of the attackers, 0 to 19, so that they do not take processor time from the nodes [default: 10]
     #[argh(option, default = "10")]
     nice: u8,
     /// memory limit of each node in MiB [default: 32]

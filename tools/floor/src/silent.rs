@@ -38,7 +38,7 @@ pub(crate) fn measure(program: &Path, base_port: u16, subscribers: usize, second
     let (node, addr) = setup::start_single(program, base_port, None)?;
     session::create_topics(addr, &[TOPIC.to_owned()], Retention::default())?;
     let mut subscribers = Subscribers::open(addr, subscribers)?;
-    // In this time the PINGs spread as they are spread in the long run.
+    // After this time the PINGs are spread as evenly as in the long run.
     subscribers.ping_until(now() + 2 * QUIET)?;
     let (start, cpu_before) = (now(), process::cpu_ns_of(&[node.pid()])?);
     let pings = subscribers.ping_until(start + Duration::from_secs_f64(seconds))?;
@@ -86,7 +86,7 @@ impl Subscribers {
 
     fn schedule(&mut self, index: usize) {
         self.drawn = self.drawn.wrapping_add(1);
-        // Consecutive numbers give parts that are evenly spread and in no order.
+        // The multiplication spreads consecutive numbers evenly over the parts, in a shuffled order.
         let part = self.drawn.wrapping_mul(617) % PARTS;
         self.due.push(Reverse((now() + QUIET + QUIET / 2 / PARTS * part, index)));
     }

@@ -21,7 +21,7 @@ const ATTACH: Duration = Duration::from_millis(400);
 pub(crate) fn per_request(pid: u32, kind: &str, plan: &Plan) -> Result<Option<f64>, Error> {
     let mut command = Command::new("perf");
     command.args(["stat", "-x", ",", "-e", kind, "-p", &pid.to_string(), "cat"]);
-    // `perf` counts while `cat` runs, which is until its input is closed.
+    // `perf` counts for as long as `cat` runs, which ends when its input is closed.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let Ok(mut perf) = command.spawn() else { return Ok(None) };
     clock::pause(ATTACH);

@@ -19,27 +19,27 @@ pub(super) const DEEP_RECORDS: u32 = 200_000;
 /// Size of a record's value that fills a frame, in bytes.
 pub(super) const LARGE_BYTES: usize = PAYLOAD_MAX as usize - 100;
 
-/// Number of times that a short request is repeated in one buffer.
+/// Number of copies of a short request in one buffer.
 const REPEATED: usize = 1000;
 
-/// Number of subscriptions of a connection that subscribes to as much as it may.
+/// Number of subscriptions of each connection: close to the limit of a node.
 const SUBSCRIPTIONS: u64 = 4000;
 
-/// Longest time that a FETCH may wait, in milliseconds.
+/// How long a FETCH waits for a first record, in milliseconds.
 const WAIT_MS: u32 = 30_000;
 
-/// An attack: what it is called, who takes part, and what the attackers do.
+/// An attack: its name, its connections, and what they send.
 pub(crate) struct Case {
-    /// Its name on the command line.
+    /// The name on the command line.
     pub(crate) name: &'static str,
     /// Number of connections.
     pub(super) conns: usize,
-    /// Number of addresses that they come from; 0 for the polite client's own.
+    /// Number of source addresses that the connections use; 0 if they share the polite client's address.
     pub(super) sources: u8,
-    /// Number of connections that always want more than they get, so that the polite client's equal share is that part
-    /// of what it gets alone. The others leave their shares.
+    /// Number of connections that always have more requests than the node serves. The node's capacity is divided among
+    /// these and the polite client; connections that are idle do not count.
     busy: usize,
-    /// Time until it has taken full effect, in milliseconds.
+    /// Time until the attack has taken full effect, in milliseconds.
     pub(super) settle_ms: u64,
     /// What each connection sends.
     script: fn(&Topics, usize) -> Result<Script, Error>,
@@ -50,11 +50,11 @@ pub(crate) struct Case {
 pub(super) struct Script {
     /// Sent once.
     pub(super) once: Vec<u8>,
-    /// Sent again and again after that.
+    /// Repeated after that until the process is killed.
     pub(super) again: Vec<u8>,
-    /// True if it does not read the answers.
+    /// True if the connection does not read the responses.
     pub(super) is_deaf: bool,
-    /// Most bytes that it sends per second; `None` means as many as the node takes.
+    /// Maximum number of bytes per second; `None` means as many as the node reads.
     pub(super) bytes_per_second: Option<u32>,
 }
 
@@ -86,8 +86,8 @@ impl Case {
         (self.script)(topics, conn)
     }
 
-    /// Returns the number of competitors whose shares are equal to the polite client's: the busy connections of its own
-    /// address, or the other addresses.
+    /// Returns the number of competitors that are each entitled to as much as the polite client: the busy connections
+    /// from its own address, or else the other source addresses.
     pub(super) fn competitors(&self) -> usize {
         if self.busy > 0 && self.sources > 0 { usize::from(self.sources) } else { self.busy }
     }
@@ -110,7 +110,7 @@ impl FromStr for &'static Case {
     }
 }
 
-/// FETCHes from deep inside a batch of tiny records, up to its end.
+/// Reads from the middle of a large batch of tiny records up to its end.
 fn deep(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     Ok(Script { again: deep_fetch(topics)?.repeat(REPEATED), ..Script::default() })
 }
@@ -119,7 +119,7 @@ fn deep_fetch(topics: &Topics) -> Result<Vec<u8>, Error> {
     Ok(encode(&fetch(&topics.deep, u64::from(DEEP_RECORDS) - 1000, (0, 0))?, 1, &[]))
 }
 
-/// FETCHes that wait for the first record of a topic.
+/// Waits for the first record of an empty topic.
 fn waiting(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     let mut once = Vec::new();
     for id in 1..=8 {
@@ -128,19 +128,19 @@ fn waiting(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     Ok(Script { once, ..Script::default() })
 }
 
-/// 256 records of 1 MiB that nobody takes.
+/// Requests 256 records of 1 MiB and does not read them.
 fn unread(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     let once = encode(&fetch(&topics.large, 0, (1, 0))?, 1, &[]).repeat(256);
     Ok(Script { once, is_deaf: true, ..Script::default() })
 }
 
-/// As many requests in flight as are read, each for one record of 1 MiB although it asks for one byte.
+/// Pipelines requests with `max_bytes` 1, each of which is nevertheless answered with a record of 1 MiB.
 fn large(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     let again = encode(&fetch(&topics.large, 0, (1, 0))?, 1, &[]).repeat(1024);
     Ok(Script { again, ..Script::default() })
 }
 
-/// LISTs with a prefix that no topic has.
+/// Lists topics with a prefix that no topic has, so that the node examines all of them.
 fn list(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     Ok(Script { again: empty_list(topics.home).repeat(REPEATED), ..Script::default() })
 }
@@ -150,25 +150,25 @@ fn empty_list(node: NodeId) -> Vec<u8> {
     encode(&Request::List(list), 2, &[])
 }
 
-/// Batches of tiny records, each of which is looked at.
+/// Publishes batches of tiny records, which the node examines one by one.
 fn batches(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     Ok(Script { again: publish(&topics.bulk, 1, DEEP_RECORDS, &tiny_records()?)?, ..Script::default() })
 }
 
-/// Most of a frame of 1 MiB, whose rest does not come.
+/// Sends part of a frame of 1 MiB and never the rest.
 fn partial(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     let mut once = publish(&topics.bulk, 1, DEEP_RECORDS, &tiny_records()?)?;
     once.truncate(432 << 10);
     Ok(Script { once, ..Script::default() })
 }
 
-/// The dearest short requests, slowly.
+/// Sends the most expensive short requests at a low rate.
 fn trickle(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     let again = [deep_fetch(topics)?, empty_list(topics.home)].concat().repeat(REPEATED);
     Ok(Script { again, bytes_per_second: Some(90_000), ..Script::default() })
 }
 
-/// Thousands of subscriptions that begin and end.
+/// Begins and ends thousands of subscriptions.
 fn churn(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     let mut again = Vec::new();
     for id in 1..=SUBSCRIPTIONS {
@@ -181,7 +181,7 @@ fn churn(topics: &Topics, _conn: usize) -> Result<Script, Error> {
     Ok(Script { again, ..Script::default() })
 }
 
-/// Publishes to a topic with nearly as many subscriptions as a node takes.
+/// Publishes to a topic with nearly as many subscriptions as a node accepts.
 fn fan_out(topics: &Topics, conn: usize) -> Result<Script, Error> {
     if conn == 0 {
         let mut records = Vec::new();

@@ -1,4 +1,4 @@
-//! The attackers: a process with any number of connections that send their scripts until it is killed.
+//! The attackers: a process whose connections send their scripts until it is killed.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,10 +16,10 @@ use crate::clock;
 use crate::error::Error;
 use crate::session;
 
-/// Bytes that a connection reads or writes before the others have their turn.
+/// Maximum number of bytes that a connection reads or writes before the next one has its turn.
 const TURN_BYTES: usize = 64 << 10;
 
-/// Longest time between two parts of what is sent slowly.
+/// Maximum interval between two writes of a connection with a limited rate.
 const TICK: Duration = Duration::from_millis(5);
 
 /// Attacks until the process is killed.
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Crowd) -> Result<(), Error> {
         before = now;
         for (slot, conn) in conns.iter_mut().enumerate() {
             if conn.turn(passed, &mut scratch).is_err() {
-                // The node has closed the connection. An attacker comes again.
+                // The node has closed the connection, so the attacker reconnects.
                 conn.stream = connect(&poll, slot, conn.source, options.addr)?;
                 (conn.sent_once, conn.sent_again, conn.state) = (0, 0, State::NEW);
             }
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Crowd) -> Result<(), Error> {
     }
 }
 
-/// Waits until a connection can go on.
+/// Waits until some connection can read or write.
 fn wait(poll: &mut Poll, events: &mut Events, conns: &mut [Conn]) -> Result<(), Error> {
     let is_slow = conns.iter().any(|conn| conn.script.bytes_per_second.is_some());
     let timeout = match conns.iter().any(Conn::can_go_on) {
@@ -71,7 +71,7 @@ fn wait(poll: &mut Poll, events: &mut Events, conns: &mut [Conn]) -> Result<(), 
     Ok(())
 }
 
-/// Returns the address that a connection comes from; `None` for the polite client's.
+/// Returns the source address of a connection; `None` if it uses the polite client's.
 fn source(slot: usize, sources: u8) -> Option<Ipv4Addr> {
     let number = u8::try_from(slot.checked_rem(sources.into())?).expect("fewer than sources");
     Some(Ipv4Addr::new(127, 0, 0, 2 + number))
@@ -96,16 +96,16 @@ struct Conn {
     stream: TcpStream,
     source: Option<Ipv4Addr>,
     script: Script,
-    /// Number of bytes of the script's first part that were sent.
+    /// Number of bytes sent of [`Script::once`].
     sent_once: usize,
-    /// Position in the script's second part.
+    /// Position in [`Script::again`] of the next byte to be sent.
     sent_again: usize,
-    /// Bytes that a slow connection may send now.
+    /// Number of bytes that a connection with a limited rate may send now.
     allowance: f64,
     state: State,
 }
 
-/// What a connection may do without waiting, as far as it knows.
+/// Whether the socket is believed to be readable or writable; edge-triggered events only say when it becomes so.
 #[derive(Clone, Copy, Debug)]
 struct State {
     is_readable: bool,
@@ -117,10 +117,10 @@ impl State {
 }
 
 impl Conn {
-    /// Reads and writes once, if there is something to read and to write.
+    /// Reads once and writes once, as far as the socket allows.
     ///
     /// # Errors
-    /// Returns the error of the socket, and an error when the node has closed the connection.
+    /// Returns the socket's error, or an error if the node has closed the connection.
     fn turn(&mut self, passed: Duration, scratch: &mut [u8]) -> io::Result<()> {
         if self.state.is_readable && !self.script.is_deaf {
             self.state.is_readable = match unless_blocked(self.stream.read(scratch))? {
@@ -153,7 +153,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Returns how many bytes of the script's second part may be sent now.
+    /// Returns how many bytes of [`Script::again`] may be sent now.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut to a small positive number")]
     fn allowed(&self) -> usize {
         match self.script.bytes_per_second {
@@ -170,7 +170,7 @@ impl Conn {
     }
 }
 
-/// Returns `None` if the socket would have to wait.
+/// Returns `None` if the operation would block.
 fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
     match result {
         Ok(count) => Ok(Some(count)),

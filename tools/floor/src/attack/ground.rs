@@ -16,16 +16,16 @@ use crate::process::Process;
 use crate::session::{self, Session, create_topics};
 use crate::setup::{self, local, wait_until};
 
-/// Number of topics that a LIST looks at.
+/// Number of topics that a LIST has to examine.
 const OTHER_TOPICS: usize = 4096;
 
 /// Number of records of 1 MiB.
 const LARGE_RECORDS: usize = 4;
 
-/// Bytes that topics retain which are published to all the time.
+/// Retention in bytes of the topics to which clients publish during the measurement.
 const RETAINED_BYTES: u64 = 1 << 20;
 
-/// What is attacked.
+/// The nodes under attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// A node by itself.
@@ -34,14 +34,14 @@ pub(super) enum Shape {
     Cube,
 }
 
-/// Where the polite client is.
+/// The node that the polite client is connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// At the home of all topics.
+    /// The home of all topics.
     Home,
-    /// At the node that the attackers use.
+    /// The node that the attackers are connected to.
     Ingress,
-    /// At a node whose requests pass both.
+    /// A third node, whose requests pass both of the others.
     Third,
 }
 
@@ -53,7 +53,7 @@ impl Shape {
         }
     }
 
-    /// Returns the places of the polite client.
+    /// Returns the nodes at which the polite client is measured.
     pub(super) const fn places(self) -> &'static [Place] {
         match self {
             Self::Single => &[Place::Home],
@@ -68,7 +68,7 @@ impl Shape {
         }
     }
 
-    /// Returns the node that the attackers use.
+    /// Returns the node that the attackers are connected to.
     pub(super) const fn ingress(self) -> Place {
         match self {
             Self::Single => Place::Home,
@@ -101,22 +101,22 @@ impl Place {
     }
 }
 
-/// The names of the topics. All have the same home.
+/// The names of the topics, which all have the same home.
 #[derive(Clone, Debug)]
 pub(crate) struct Topics {
-    /// Their home.
+    /// The home of all topics.
     pub(super) home: NodeId,
-    /// What the polite client publishes to.
+    /// The topic to which the polite client publishes.
     pub(super) polite: String,
-    /// One batch of tiny records.
+    /// A topic with one batch of tiny records.
     pub(super) deep: String,
-    /// Records of 1 MiB.
+    /// A topic with records of 1 MiB.
     pub(super) large: String,
-    /// No records.
+    /// A topic without records.
     pub(super) quiet: String,
-    /// What attackers publish small records to.
+    /// The topic to which attackers publish small records.
     pub(super) fan: String,
-    /// What attackers publish large batches to.
+    /// The topic to which attackers publish large batches.
     pub(super) bulk: String,
 }
 
@@ -130,7 +130,7 @@ impl Topics {
     }
 }
 
-/// Returns names of topics with this home.
+/// Returns names of topics with this home, which begin with `stem`.
 fn names_at(home: NodeId, dimension: Dimension, stem: &str) -> impl Iterator<Item = String> {
     let is_at = move |name: &String| TopicName::new(name).is_ok_and(|name| cube::home(name, dimension) == home);
     (0..).map(move |number| format!("{stem}-{number}")).filter(is_at)
@@ -140,7 +140,7 @@ fn names_at(home: NodeId, dimension: Dimension, stem: &str) -> impl Iterator<Ite
 #[derive(Debug)]
 pub(super) struct Ground {
     shape: Shape,
-    /// By the ids of the nodes.
+    /// The processes, indexed by node id.
     processes: Vec<Process>,
     base_port: u16,
     topics: Topics,
@@ -195,7 +195,7 @@ impl Ground {
         Ok(crowd)
     }
 
-    /// Returns the address of the node at which a client is.
+    /// Returns the address of a node.
     pub(super) fn addr(&self, place: Place) -> SocketAddr {
         local(self.base_port + place.node(self.shape.dimension()).index())
     }
@@ -205,12 +205,12 @@ impl Ground {
         &self.topics
     }
 
-    /// Returns how many requests the attackers' node has taken.
+    /// Returns how many requests of clients the attackers' node has received.
     pub(super) fn asked(&self) -> Result<u64, Error> {
         counter(self.addr(self.shape.ingress()), "requests")
     }
 
-    /// Returns how often links went down, at all nodes together.
+    /// Returns how often links went down, summed over all nodes.
     pub(super) fn links_down(&self) -> Result<u64, Error> {
         self.counters("links_down").map(|counts| counts.iter().sum())
     }
@@ -220,7 +220,7 @@ impl Ground {
         self.counters(name).map(|values| values.into_iter().max().unwrap_or(0))
     }
 
-    /// Returns the most memory in bytes that a node has needed since it started.
+    /// Returns the peak resident memory in bytes of the node that has needed most.
     pub(super) fn most_memory(&self) -> Result<u64, Error> {
         let peaks = self.processes.iter().map(|process| peak_bytes(process.pid()));
         peaks.collect::<Result<Vec<u64>, Error>>().map(|peaks| peaks.into_iter().max().unwrap_or(0))
@@ -239,7 +239,7 @@ fn counter(addr: SocketAddr, name: &str) -> Result<u64, Error> {
     value.map_or(Ok(0), |value| value.parse().map_err(|_| Error::Unreadable { what: "the answer to STATS" }))
 }
 
-/// Returns the largest amount of memory that was ever resident, in bytes.
+/// Returns the peak resident memory of a process, in bytes.
 fn peak_bytes(pid: u32) -> Result<u64, Error> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! The polite client: it publishes records of 64 bytes, within a window, and reads its answers.
+//! The polite client: it publishes records of 64 bytes, keeps to its window, and reads the responses.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -12,27 +12,27 @@ use crate::clock;
 use crate::error::Error;
 use crate::session::{self, ANSWER_SECONDS, FRAME_MAX, Session};
 
-/// One request at a time.
+/// The window for one request at a time.
 pub(super) const UNBATCHED: usize = 1;
-/// Requests in flight of a client that pipelines.
+/// The window for pipelined requests.
 pub(super) const PIPELINED: usize = 256;
 
-/// Bytes read at once.
+/// Maximum number of bytes of one read.
 const READ_BYTES: usize = 64 << 10;
 
-/// What became of the requests of one run.
+/// The results of one run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Published {
-    /// The time until the answer to each, in nanoseconds.
+    /// The latency of each request, in nanoseconds.
     pub(super) latencies_ns: Vec<u64>,
-    /// Number of requests that were not answered OK.
+    /// Number of requests that failed.
     pub(super) errors: usize,
     /// Duration in seconds.
     pub(super) seconds: f64,
 }
 
 impl Published {
-    /// Adds those of another run.
+    /// Adds the results of another run.
     pub(super) fn add(&mut self, other: Self) {
         self.latencies_ns.extend(other.latencies_ns);
         self.errors += other.errors;
@@ -40,8 +40,8 @@ impl Published {
     }
 }
 
-/// Publishes for so many seconds with `window` requests in flight. A failure of the connection ends the run, and counts
-/// as an error.
+/// Publishes for the given number of seconds with `window` requests in flight. A failure of the connection ends the run
+/// and counts as one error.
 pub(super) fn publish(addr: SocketAddr, topic: &str, window: usize, seconds: f64) -> Published {
     let mut published = Published::default();
     let start = clock::now();

@@ -5,25 +5,25 @@ use std::fmt;
 use super::polite::Published;
 use crate::stats;
 
-/// Most time in microseconds by which the polite client's p99 may be later beside an attack.
+/// Goal: an attack increases the polite client's p99 latency by at most this many microseconds.
 const LATER_US_MAX: f64 = 10_000.0;
 
-/// The part of its equal share that the polite client gets at least.
+/// Goal: the polite client gets at least this part of its equal share.
 const SHARE_LEAST: f64 = 0.5;
 
-/// Longest turn of a node's event loop, in microseconds of CPU time.
+/// Goal: no turn of a node's event loop takes more CPU time than this, in microseconds.
 const TURN_CPU_US_MAX: u64 = 5_000;
 
-/// What the polite client got at one place: unbatched and pipelined.
+/// The polite client's results at one node.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Figures {
-    /// Alone.
+    /// The runs without attackers.
     pub(super) idle: Both,
-    /// Beside the attackers.
+    /// The runs beside the attackers.
     pub(super) beside: Both,
 }
 
-/// The runs of all rounds, unbatched and pipelined.
+/// The results of all rounds, with one request at a time and with pipelined requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Both([Published; 2]);
 
@@ -33,7 +33,7 @@ impl Both {
         self.0.iter_mut().zip(runs).for_each(|(sum, run)| sum.add(run));
     }
 
-    /// Returns the latency of unbatched requests in microseconds that this share of them does not exceed.
+    /// Returns a quantile of the latency with one request at a time, in microseconds.
     fn latency_us(&mut self, share: f64) -> f64 {
         self.0[0].latencies_ns.sort_unstable();
         stats::percentile(&self.0[0].latencies_ns, share) as f64 / 1000.0
@@ -49,10 +49,10 @@ impl Both {
     }
 }
 
-/// What the nodes say after an attack.
+/// The nodes' own figures after an attack.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    /// Requests of the attackers that their node has taken, per second.
+    /// Requests of the attackers that their node has received, per second.
     pub(super) asked: f64,
     /// How often links went down.
     pub(super) links_lost: u64,
@@ -60,9 +60,9 @@ pub(super) struct Seen {
     pub(super) turn_us: u64,
     /// The longest turn in microseconds of CPU time; 0 if no turn was long enough to be measured.
     pub(super) turn_cpu_us: u64,
-    /// The most memory that a node has needed, in bytes.
+    /// Peak memory of the node that has needed most, in bytes.
     pub(super) memory_bytes: u64,
-    /// The most that it may need.
+    /// Goal for the peak memory of a node, in bytes.
     pub(super) memory_bytes_max: u64,
 }
 
@@ -78,7 +78,7 @@ struct Cell {
     is_missed: bool,
 }
 
-/// The columns: a title, and the width.
+/// The columns: title and width.
 const COLUMNS: [(&str, usize); 13] = [
     ("attack", 32),
     ("polite at", 9),
@@ -101,7 +101,8 @@ pub(super) fn titles() -> String {
 }
 
 impl Row {
-    /// Returns the line of an attack and a place of the polite client, which shares the node with `competitors`.
+    /// Returns the line for an attack and a node of the polite client, which shares that node with `competitors`
+    /// others.
     pub(super) fn new(attack: &str, place: &str, competitors: usize, mut figures: Figures, seen: Seen) -> Self {
         let [p50_idle, p99_idle] = [0.5, 0.99].map(|share| figures.idle.latency_us(share));
         let [p50, p99] = [0.5, 0.99].map(|share| figures.beside.latency_us(share));
@@ -157,7 +158,7 @@ fn line(cells: impl Iterator<Item = String>) -> String {
 mod tests {
     use super::*;
 
-    /// Runs of which one request in a hundred is late.
+    /// Returns runs in which one request in a hundred is late.
     fn both(late_us: u64, rate: usize, errors: usize) -> Both {
         let unbatched = (0..1000).map(|number| if number % 50 == 0 { late_us * 1000 } else { 100_000 }).collect();
         let mut both = Both::default();
