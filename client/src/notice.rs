@@ -74,7 +74,7 @@ mod tests {
             (Status::Unreachable.number(), "no path"),
             (Status::OutcomeUnknown.number(), "no answer"),
             (Status::Internal.number(), "error 0xd0 INTERNAL"),
-            (0x9F, "error 0x9f, which passes"),
+            (0x9F, "temporary error 0x9f"),
             (0xDF, "error 0xdf"),
         ] {
             assert_eq!(WaitReason::new(code).to_string(), words);

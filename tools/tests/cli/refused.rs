@@ -16,7 +16,7 @@ fn values_that_cannot_work_are_refused() {
             ("-t -1 list", "", 2, "", "\"-1\" is not a duration"),
             ("--ping-after 0 list", "", 2, "", "--ping-after 0: nothing can arrive in no time"),
             ("--color mauve list", "", 2, "", "no colour \"mauve\""),
-            ("-s a:0 list", "", 2, "", "no number from 1 to 65535"),
+            ("-s a:0 list", "", 2, "", "not a number from 1 to 65535"),
             ("create a --retain-bytes -5", "", 2, "", size),
             ("create a --retain-bytes 99999999TiB", "", 2, "", size),
             ("alter t --retain-bytes 64parsecs", "", 2, "", size),
