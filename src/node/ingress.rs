@@ -165,7 +165,11 @@ impl Ingress {
     /// Returns the next thing that others have to do. Held FETCHes are sent when nothing else is left to do, because
     /// answers release memory.
     pub(super) fn next_effect(&mut self, step: &Step<'_>) -> Option<Effect> {
-        while self.effects.is_empty() && self.release_next(step) {}
+        while self.effects.is_empty() {
+            if !self.release_next(step) {
+                return None;
+            }
+        }
         self.effects.pop_front()
     }
 
@@ -195,7 +199,7 @@ impl Ingress {
         frame: &Frame<'_>,
         request: &Request<'_>,
     ) -> Result<Option<Origin>, ErrorResponse> {
-        let &Destination { target, kind, ttl, .. } = destination;
+        let &Destination { target, kind, ttl } = destination;
         if self.hold_if_short(step, asked, (target, kind), frame) {
             return Ok(None);
         }

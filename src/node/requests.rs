@@ -9,11 +9,13 @@ use super::end::End;
 use super::frames::{changed_frame, decode, malformed};
 use super::ingress::{Asked, Attempt, Destination, Effect, out_of_memory};
 use super::sources::SourceLimits;
+use super::subject::Subject;
 use super::{Parts, Step};
 use crate::limits::CREATE_AGAIN_MS;
 use crate::types::{ConnId, RequestId};
+use crate::wire::request::ANY_NODE;
 use crate::wire::response::ErrorResponse;
-use crate::wire::{Class, Flags, Frame, Opcode, Origin, Request, Response, Status, TrafficClass};
+use crate::wire::{Class, Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
 
 /// The origin of a request that the ingress does not wait for: this node executes it, or it is one-way.
 const NO_ORIGIN: Origin = Origin::from_number(0);
@@ -136,29 +138,51 @@ impl Parts {
         (arrived, limited): (&Frame<'_>, Option<Frame<'static>>),
         request: &Request<'_>,
     ) -> Result<(), ErrorResponse> {
-        let frame = limited.as_ref().unwrap_or(arrived);
-        let destination = Destination::of(step.settings, request)?;
-        let Destination { target, kind, slot, ttl } = destination;
-        let is_oneway = frame.header.flags.has(Flags::ONEWAY);
-        let is_here = slot.map_or(target == step.settings.id, |slot| self.groups.leads(slot));
-        let mut route = step.settings.new_route(target, kind, TrafficClass::Bulk, NO_ORIGIN);
-        route.ttl = ttl.unwrap_or(u16::MAX).min(route.ttl);
-        if is_here {
-            let reply = if is_oneway { ReplyTo::Nobody } else { ReplyTo::Client(asked) };
-            if !is_oneway {
-                self.ingress.charge(step, asked.conn, asked.charge);
-            }
-            self.serve(step, request, Call { frame, route: &route, reply, slot });
-            return Ok(());
+        let subject = Subject::of(step.settings, request);
+        let is_here = match subject {
+            Subject::Slot(slot) => self.groups.leads(slot),
+            Subject::Node(node) => node == ANY_NODE || node == step.settings.id.index(),
+            Subject::Peer => false,
+        };
+        if !is_here {
+            return self.send_on(step, asked, (arrived, limited), request, subject);
         }
-        if !is_oneway {
+        let frame = limited.as_ref().unwrap_or(arrived);
+        let route = step.settings.new_route(step.settings.id, Kind::Node, TrafficClass::Bulk, NO_ORIGIN);
+        let reply = if frame.header.flags.has(Flags::ONEWAY) {
+            ReplyTo::Nobody
+        } else {
+            self.ingress.charge(step, asked.conn, asked.charge);
+            ReplyTo::Client(asked)
+        };
+        self.serve(step, request, &Call { frame, route: &route, reply, slot: subject.slot() });
+        Ok(())
+    }
+
+    /// Sends a request to the node that executes it, or lets it wait.
+    fn send_on(
+        &mut self,
+        step: &mut Step<'_>,
+        asked: Asked,
+        (arrived, limited): (&Frame<'_>, Option<Frame<'static>>),
+        request: &Request<'_>,
+        subject: Subject,
+    ) -> Result<(), ErrorResponse> {
+        let frame = limited.as_ref().unwrap_or(arrived);
+        let destination = Destination::of(step.settings, request, subject)?;
+        let Destination { target, kind, ttl } = destination;
+        let is_oneway = frame.header.flags.has(Flags::ONEWAY);
+        let origin = if !is_oneway {
             let Some(origin) = self.ingress.admit(step, asked, &destination, frame, request)? else { return Ok(()) };
-            route.origin = origin;
+            origin
         } else if ttl.is_none() && self.ingress.is_unreachable(target, step.now.monotonic_us) {
             step.stats.oneways_dropped += 1;
             return Ok(());
-        }
-        let origin = route.origin;
+        } else {
+            NO_ORIGIN
+        };
+        let mut route = step.settings.new_route(target, kind, TrafficClass::Bulk, origin);
+        route.ttl = ttl.unwrap_or(u16::MAX).min(route.ttl);
         let sent = match limited {
             Some(limited) => self.router.send(step, limited, route),
             None => self.router.forward(step, arrived, route),

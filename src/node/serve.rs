@@ -8,7 +8,6 @@ use super::readers::Effect;
 use super::requests::Reply;
 use super::subject::Subject;
 use super::{Parts, Settings, Step};
-use crate::cube;
 use crate::limits::ANNOUNCE_US;
 use crate::record::{Body, Found, Room, Unreadable};
 use crate::types::{NodeId, NodeSet, Offset, SlotId, TopicId};
@@ -34,31 +33,26 @@ impl Parts {
         };
         match request {
             Ok(request) => {
-                let slot = match Subject::of(&request) {
-                    Subject::Topic(name) => Some(cube::slot(name, step.settings.slots)),
-                    Subject::Node(_) | Subject::Peer => None,
-                };
-                self.serve(step, &request, Call { frame, route, reply, slot });
+                let slot = Subject::of(step.settings, &request).slot();
+                self.serve(step, &request, &Call { frame, route, reply, slot });
             }
             Err(error) => self.reply(step, reply, error.into()),
         }
     }
 
     /// Executes a request. A change of a topic is proposed, and answered once it is applied.
-    pub(super) fn serve(&mut self, step: &mut Step<'_>, request: &Request<'_>, mut call: Call<'_>) {
-        if let Request::Subscribe(_) = request {
-            call.reply = call.reply.in_order_with_pushes();
-        }
+    pub(super) fn serve(&mut self, step: &mut Step<'_>, request: &Request<'_>, call: &Call<'_>) {
         let group = match call.slot {
             Some(slot) => self.groups.led_mut(slot).ok_or_else(|| step.settings.not_leader(slot)),
             None => Ok(self.groups.own_mut()),
         };
         let answer = match group {
-            Ok(group) => group.execute(step, request, &call),
+            Ok(group) => group.execute(step, request, call),
             Err(error) => Some(Err(error)),
         };
-        let answer = answer.unwrap_or_else(|| self.serve_here(step, request, &call));
-        self.answer(step, call.reply, answer);
+        let answer = answer.unwrap_or_else(|| self.serve_here(step, request, call));
+        let reply = if let Request::Subscribe(_) = request { call.reply.in_order_with_pushes() } else { call.reply };
+        self.answer(step, reply, answer);
     }
 
     /// Executes a request that concerns no topic of this node.

@@ -1,42 +1,53 @@
 //! What a request is about, which says which node executes it, and which of its groups.
 
-use crate::types::TopicName;
+use super::Settings;
+use crate::cube;
+use crate::types::{SlotId, TopicName};
 use crate::wire::Request;
 use crate::wire::request::TraceTarget;
 
 /// What a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Subject<'a> {
-    /// A topic: the leader of its slot executes the request.
-    Topic(TopicName<'a>),
+pub(super) enum Subject {
+    /// A topic of that slot, whose leader executes the request.
+    Slot(SlotId),
     /// The node with that number, or any node.
     Node(u16),
     /// What two neighbours, or a client and its ingress, have agreed on: whoever gets the request executes it.
     Peer,
 }
 
-impl<'a> Subject<'a> {
+impl Subject {
     /// Returns what a request is about.
-    pub(super) const fn of(request: &Request<'a>) -> Self {
+    pub(super) fn of(settings: &Settings, request: &Request<'_>) -> Self {
+        let of_topic = |name: TopicName<'_>| Self::Slot(cube::slot(name, settings.slots));
         match request {
             Request::Ping { node, .. }
             | Request::Cluster { node }
             | Request::Stats { node }
             | Request::Nodes { node, .. } => Self::Node(*node),
             Request::List(list) => Self::Node(list.node),
-            Request::Create { topic, .. } | Request::Query { topic } => Self::Topic(*topic),
-            Request::Delete(topic) | Request::Info(topic) => Self::Topic(topic.name),
+            Request::Create { topic, .. } | Request::Query { topic } => of_topic(*topic),
+            Request::Delete(topic) | Request::Info(topic) => of_topic(topic.name),
             Request::Alter { topic, .. } | Request::Trim { topic, .. } | Request::Producer { topic, .. } => {
-                Self::Topic(topic.name)
+                of_topic(topic.name)
             }
-            Request::Publish(publish) => Self::Topic(publish.topic.name),
-            Request::Fetch(fetch) => Self::Topic(fetch.topic.name),
-            Request::Subscribe(subscribe) => Self::Topic(subscribe.topic.name),
+            Request::Publish(publish) => of_topic(publish.topic.name),
+            Request::Fetch(fetch) => of_topic(fetch.topic.name),
+            Request::Subscribe(subscribe) => of_topic(subscribe.topic.name),
             Request::Trace { target: TraceTarget::Node(node), .. } => Self::Node(*node),
-            Request::Trace { target: TraceTarget::Topic(name), .. } => Self::Topic(*name),
+            Request::Trace { target: TraceTarget::Topic(name), .. } => of_topic(*name),
             Request::Unsubscribe { .. } | Request::Credit { .. } | Request::Feed { .. } | Request::Heads(_) => {
                 Self::Peer
             }
+        }
+    }
+
+    /// Returns the slot of the topic; `None` if the request is about no topic.
+    pub(super) const fn slot(self) -> Option<SlotId> {
+        match self {
+            Self::Slot(slot) => Some(slot),
+            Self::Node(_) | Self::Peer => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::cube;
 use crate::limits::{FETCH_RESERVE_LEAST, HELD_BYTES, PAYLOAD_MAX, RESPONSE_CHARGE, RETRY_FIRST_US, RETRY_SILENCE_US};
 use crate::node::Node;
 use crate::node::frames::request_frame;
+use crate::node::subject::Subject;
 use crate::node::tests::settings;
 use crate::types::{Now, Offset, TopicName};
 use crate::wire::Flags;
@@ -37,12 +38,16 @@ fn at<R>(node: &mut Node, after_us: u64, act: impl FnOnce(&mut Ingress, &mut Ste
     act(&mut parts.ingress, &mut step)
 }
 
+fn destination(settings: &Settings, request: &Request<'_>) -> Destination {
+    Destination::of(settings, request, Subject::of(settings, request)).unwrap()
+}
+
 /// Has the ingress take a request of the client for the other node.
 fn admit(node: &mut Node, id: u64, request: &Request<'_>) -> Option<Origin> {
     at(node, 0, |ingress, step| {
         let frame = request_frame(request, &[], RequestId(id), Flags::default());
         let asked = Asked::new(CLIENT, &frame, request);
-        ingress.admit(step, asked, &Destination::of(step.settings, request).unwrap(), &frame, request).unwrap()
+        ingress.admit(step, asked, &destination(step.settings, request), &frame, request).unwrap()
     })
 }
 
@@ -141,7 +146,7 @@ fn a_request_that_is_lost_while_it_is_about_to_be_sent_again_waits_in_no_lane() 
 #[test]
 fn a_request_for_a_target_that_is_known_to_be_unreachable_is_not_sent() {
     let mut node = node();
-    let target = Destination::of(&node.settings, &PING).unwrap().target;
+    let target = destination(&node.settings, &PING).target;
     at(&mut node, 0, |ingress, step| ingress.note_reached(target, false, step.now.monotonic_us));
     assert_eq!(admit(&mut node, 1, &PING), None);
     assert_eq!(carry_out(&mut node, 0), (vec![], vec![]), "it waits for another attempt");
