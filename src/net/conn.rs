@@ -45,10 +45,8 @@ pub(super) struct Conn {
     pub failure: Option<io::ErrorKind>,
     /// True while the connection is in the table's list of connections to be written.
     pub is_dirty: bool,
-    /// True once the poll has reported the peer's end of stream. Reads continue until they reach it.
-    pub read_closed: bool,
-    /// True once a read has reached the end of the stream.
-    pub ended: bool,
+    /// Whether the peer still sends.
+    pub stream: Stream,
     /// Monotonic time in microseconds at which the current partial frame began.
     pub partial_since_us: Option<u64>,
     /// Monotonic time in microseconds at which the current large frame last grew.
@@ -73,6 +71,17 @@ pub(super) enum State {
         /// True once this side has shut down its sending direction.
         is_shut: bool,
     },
+}
+
+/// Whether a peer still sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stream {
+    /// As far as is known, it does.
+    Open,
+    /// The poll has reported the end of its stream. Reads continue until they reach it.
+    Ending,
+    /// A read has reached the end of its stream.
+    Ended,
 }
 
 /// The result of a read.
@@ -102,8 +111,7 @@ impl Conn {
             read_max: READ_LEAST,
             failure: None,
             is_dirty: false,
-            read_closed: false,
-            ended: false,
+            stream: Stream::Open,
             partial_since_us: None,
             grown_us: 0,
             is_starved: false,
@@ -115,6 +123,11 @@ impl Conn {
     /// response budget to wait for.
     pub(super) const fn is_wanted(&self) -> bool {
         matches!(self.state, State::Open) && (!self.paused || self.failure.is_some())
+    }
+
+    /// Returns true once a read has reached the end of the peer's stream.
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.stream, Stream::Ended)
     }
 
     /// Adapts the size of the next read: a connection whose frames take longer than a visit reads less, so that they
@@ -155,7 +168,7 @@ impl Conn {
         loop {
             return match self.socket.read(room) {
                 Ok(0) => Ok(Got::End),
-                Ok(count) if count == room.len() || self.read_closed => Ok(Got::More(count)),
+                Ok(count) if count == room.len() || self.stream >= Stream::Ending => Ok(Got::More(count)),
                 Ok(count) => Ok(Got::Drained(count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Got::Drained(0)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -169,7 +182,7 @@ impl Conn {
     /// reason to lose answers. When the process ends, a peer that has taken everything gets only a short time.
     pub(super) const fn linger_us(&self, is_draining: bool) -> u64 {
         match (self.outbox.is_empty(), is_draining) {
-            (false, _) if self.ended => 2 * CLIENT_KEEPALIVE_US,
+            (false, _) if self.has_ended() => 2 * CLIENT_KEEPALIVE_US,
             (true, true) => DRAIN_LINGER_US,
             (true, false) | (false, _) => LINGER_US,
         }

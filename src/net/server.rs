@@ -4,8 +4,8 @@
 //! runs the timers that are due. Connections with queued bytes are then written. Timers run after the input, so
 //! that a frame that has already arrived counts as a sign of life.
 //!
-//! A pass takes input for a limited amount of work, which the connections share fairly ([`Fair`]); the rest waits for
-//! the next pass.
+//! A pass takes input for a limited amount of work and time, which the connections share fairly ([`Fair`]); the rest
+//! waits for the next pass.
 //!
 //! [`Fair`]: super::fair::Fair
 
@@ -23,7 +23,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use mio_signals::{Signal, Signals};
 
 use super::Clock;
-use super::conn::{Conn, State};
+use super::conn::{Conn, State, Stream};
 use super::dial::Peers;
 use super::outbox::Outbox;
 use super::resolver::Resolver;
@@ -259,12 +259,14 @@ impl<S: Store> Loop<S> {
             Token(token) => {
                 let Some(conn) = self.turn.links.at(token - FIRST_CONN) else { return Ok(()) };
                 let id = conn.id;
-                conn.read_closed |= event.is_read_closed() || event.is_error();
+                if event.is_read_closed() || event.is_error() {
+                    conn.stream = conn.stream.max(Stream::Ending);
+                }
                 if let State::Dialing(_) = conn.state {
                     self.on_connected(now, id, event.is_error());
                     return Ok(());
                 }
-                if event.is_error() && (conn.ended || !conn.is_link) {
+                if event.is_error() && (conn.has_ended() || !conn.is_link) {
                     self.fail(now, id, &io::ErrorKind::ConnectionReset.into());
                     return Ok(());
                 }
@@ -405,7 +407,7 @@ impl<S: Store> Loop<S> {
         let Some(conn) = self.turn.links.get_mut(id) else { return };
         if is_drained {
             self.turn.handle(now, Event::Drained { conn: id });
-        } else if conn.ended && conn.outbox.is_empty() && matches!(conn.state, State::Closing { .. }) {
+        } else if conn.has_ended() && conn.outbox.is_empty() && matches!(conn.state, State::Closing { .. }) {
             self.turn.links.remove(id);
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 
 use super::Loop;
 use crate::limits::{READ_BUDGET, READ_LEAST, READ_WORK, TURN_INPUT_US};
-use crate::net::conn::{Got, State};
+use crate::net::conn::{Got, State, Stream};
 use crate::net::inbox::Frames;
 use crate::node::Event;
 use crate::turn::Store;
@@ -81,7 +81,7 @@ impl<S: Store> Loop<S> {
             if let Some(failure) = conn.failure {
                 return Err(failure.into());
             }
-            if conn.ended {
+            if conn.has_ended() {
                 self.turn.handle(*now, Event::Ended { conn: id });
                 return Ok(false);
             }
@@ -112,13 +112,15 @@ impl<S: Store> Loop<S> {
         self.scratch[..kept.len()].copy_from_slice(&kept);
         let read_max = if conn.is_link { conn.read_max } else { most.min(conn.read_max) };
         let room = self.scratch.len().min(kept.len() + read_max);
-        let got = if conn.ended { Got::Drained(0) } else { conn.read(&mut self.scratch[kept.len()..room])? };
+        let got = if conn.has_ended() { Got::Drained(0) } else { conn.read(&mut self.scratch[kept.len()..room])? };
         *now = self.clock.now();
         let count = match got {
             Got::More(count) | Got::Drained(count) => count,
             Got::End => 0,
         };
-        conn.ended |= matches!(got, Got::End);
+        if matches!(got, Got::End) {
+            conn.stream = Stream::Ended;
+        }
         let filled = kept.len() + count;
         let scratch = std::mem::take(&mut self.scratch);
         let taken = self.take_frames(*now, id, &scratch[..filled], allowed);
@@ -196,7 +198,7 @@ impl<S: Store> Loop<S> {
             Got::More(count) => (count, true),
             Got::Drained(count) => (count, false),
             Got::End => {
-                conn.ended = true;
+                conn.stream = Stream::Ended;
                 (0, false)
             }
         };
@@ -206,7 +208,7 @@ impl<S: Store> Loop<S> {
         {
             return Err(failure.into());
         }
-        if conn.ended {
+        if conn.has_ended() {
             self.turn.handle(now, Event::Ended { conn: id });
             return Ok(false);
         }
@@ -233,7 +235,7 @@ impl<S: Store> Loop<S> {
             Got::More(_) => Ok(true),
             Got::Drained(_) => Ok(false),
             Got::End => {
-                conn.ended = true;
+                conn.stream = Stream::Ended;
                 let is_over = conn.outbox.is_empty();
                 if is_over {
                     self.turn.links.remove(id);
