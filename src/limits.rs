@@ -264,6 +264,13 @@ pub const POLLS_ENDED_PER_TICK: usize = 4096;
 /// between two nodes.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// Most bytes of small batches that become one entry: as many as share a chunk.
+pub const RUN_BYTES_MAX: u64 = CHUNK_MERGED_MAX as u64;
+
+/// Most topics with batches that can become one entry with later ones. They are searched for each batch, and clients
+/// that publish to many topics in turn keep most of the gain.
+pub const RUNS_MAX: usize = 16;
+
 /// Most bytes of proposed entries that are not yet committed, with the memory that batches will take. Above it requests
 /// that change something are answered OVERLOADED, because the disk hangs.
 pub const PROPOSALS_BYTES_MAX: u64 = 64 << 20;

@@ -9,5 +9,5 @@ mod producer;
 
 pub use catalogue::{Catalogue, Cost, NewTopic, Topic, topic_cost};
 pub use eras::{Era, Eras};
-pub use log::{NotHeld, Read, TopicLog, chunk_cost, push_run};
+pub use log::{NotHeld, Read, TopicLog, chunk_cost, mark_bounds, push_run};
 pub use producer::{NotOpened, Opened, PRODUCER_COST_MAX, Producers, Stored, Verdict};

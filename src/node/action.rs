@@ -3,6 +3,7 @@
 use super::group::Lookup;
 use crate::record::{Body, Note};
 use crate::types::{ConnId, NodeId, RequestId};
+use crate::wire::response::Acks;
 use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};
 
 /// One output of [`super::Node::handle`].
@@ -105,12 +106,14 @@ pub enum Packet {
     Ping,
     /// The response to a request with this opcode.
     Response(u8, Response),
+    /// The responses to several PUBLISH requests, each a frame of its own. Their request ids are in it.
+    Published(Box<Acks>),
     /// A frame that a subscriber gets without a request.
     Push(Push),
 }
 
 impl Packet {
-    /// Appends the encoded frame to `out` except for the parts of its payload, which it returns.
+    /// Appends the encoded frame, or the frames, to `out` except for the parts of its payload, which it returns.
     pub fn encode(
         &self,
         request_id: RequestId,
@@ -135,6 +138,7 @@ impl Packet {
                 let ping = crate::wire::Request::Ping { node: crate::wire::request::ANY_NODE, token: request_id.0 };
                 head(Opcode::Ping, Flags::default(), 0).seal(route, (0, 0), out, |args| ping.encode(args));
             }
+            Self::Published(acks) => acks.encode(out),
             Self::Push(push) => return push.encode(request_id, route, out),
             Self::Response(opcode, response) => return response.encode(*opcode, request_id, route, out),
         }

@@ -1,7 +1,7 @@
 //! Requests at the node that executes them: whom to answer, and how.
 
 use super::ingress::Asked;
-use crate::types::{Dimension, NodeId, RequestId, SlotId};
+use crate::types::{ConnId, Dimension, NodeId, RequestId, SlotId};
 use crate::wire::{Flags, Frame, Header, Origin, Response, Route, TrafficClass};
 
 /// A request at the node that executes it.
@@ -67,6 +67,14 @@ impl ReplyTo {
 }
 
 impl ReplyTo {
+    /// Returns the connection of a client of this node.
+    pub(super) const fn client(&self) -> Option<ConnId> {
+        match self {
+            Self::Client(asked) => Some(asked.conn),
+            Self::Ingress { .. } | Self::Nobody => None,
+        }
+    }
+
     /// Makes the response take the same path as pushes, so that no push overtakes it.
     pub(super) const fn in_order_with_pushes(self) -> Self {
         match self {

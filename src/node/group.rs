@@ -15,6 +15,7 @@
 //! | `fetch`, `read` | reading records, from memory and from the journal |
 //! | `proposals` | the entries that are not committed yet, and whom to answer |
 //! | `room` | whether there is room for an entry |
+//! | `runs` | small batches that become one entry |
 //! | `seal` | the end of a turn: entries become bodies of the log |
 //! | `apply` | committed entries: the only place that changes topics |
 //! | `restore` | the same at a start |
@@ -38,6 +39,7 @@ mod push;
 mod read;
 mod restore;
 mod room;
+mod runs;
 mod seal;
 mod topics;
 
@@ -45,6 +47,7 @@ pub(super) use apply::Applied;
 pub(super) use push::{EndOfTopic, NewRecords};
 pub(super) use read::Finished;
 pub use read::Lookup;
+pub(super) use runs::Part;
 
 use super::call::{Answer, Call};
 use super::{Settings, Step};

@@ -2,7 +2,7 @@
 
 use super::call::{Answer, Call, ReplyTo};
 use super::frames::{decode, malformed};
-use super::group::{Applied, EndOfTopic, Finished, Lookup, NewRecords};
+use super::group::{Applied, EndOfTopic, Finished, Lookup, NewRecords, Part};
 use super::news::News;
 use super::readers::Effect;
 use super::requests::Reply;
@@ -11,7 +11,7 @@ use super::{Parts, Settings, Step};
 use crate::limits::ANNOUNCE_US;
 use crate::record::{Body, Found, Room, Unreadable};
 use crate::types::{NodeId, NodeSet, Offset, SlotId, TopicId};
-use crate::wire::response::ErrorResponse;
+use crate::wire::response::{ErrorResponse, Published};
 use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Route, Status, TrafficClass};
 
 impl Parts {
@@ -130,9 +130,12 @@ impl Parts {
         let is_read = self.groups.own().has_feeds() || self.readers.len() > 0;
         let mut proposals = self.groups.own_mut().begin_body(body.index);
         for entry in body.entries {
-            let Applied { answer, deleted, stored } = self.groups.own_mut().apply(step, entry, proposals.next());
+            let Applied { answer, run, deleted, stored } = self.groups.own_mut().apply(step, entry, proposals.next());
             if let Some((reply, response)) = answer {
                 self.reply_with_readers(step, reply, response);
+            }
+            if let Some((parts, result)) = run {
+                self.acknowledge(step, &parts, result);
             }
             if let Some(topic) = deleted {
                 self.push_end(step, slot, topic);
@@ -146,6 +149,27 @@ impl Parts {
             self.push_records(step, slot, topic, from);
         }
         self.groups.own_mut().evict(step.settings);
+    }
+
+    /// Answers the requests of a run. `result` is the answer to a batch of all their records.
+    fn acknowledge(&mut self, step: &mut Step<'_>, parts: &[Part], result: Result<Published, ErrorResponse>) {
+        step.work.add_parts(parts.len() - 1);
+        let mut published = match result {
+            Ok(published) => published,
+            Err(error) => {
+                return parts.iter().for_each(|part| self.reply(step, part.reply, error.clone().into()));
+            }
+        };
+        let is_same =
+            |before: &Part, after: &Part| before.reply.client().is_some_and(|conn| after.reply.client() == Some(conn));
+        for parts in parts.chunk_by(is_same) {
+            published.count = parts[0].count;
+            match parts[0].reply.client() {
+                Some(conn) if parts.len() > 1 => self.complete_run(step, conn, published, parts),
+                _ => self.reply(step, parts[0].reply, Response::Published(published)),
+            }
+            published.base = published.base.plus(parts.iter().map(|part| u64::from(part.count)).sum());
+        }
     }
 
     /// Pushes the newly committed records of a topic, from an offset on, to its readers.

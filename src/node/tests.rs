@@ -22,6 +22,7 @@
 //! | `bounded` | no event and no turn takes as long as very many readers or requests need |
 //! | `work` | the cost of requests, by which the event loop bounds its turns |
 //! | `room` | what the log has no room for waits, and is refused on a full disk |
+//! | `runs` | small batches of one turn that become one entry |
 //! | `restore` | entries that are replayed at a start |
 //! | `home` | how a home handles FEED, and what it reports in HEADS |
 //! | `ingress` | how an ingress handles HEADS and epochs, and what it reports in FEED |
@@ -47,6 +48,7 @@ mod reads;
 mod restore;
 mod retries;
 mod room;
+mod runs;
 mod sent;
 mod sources;
 mod topics;

@@ -21,6 +21,9 @@ const DELIVERY_UNITS: u64 = 250;
 /// A committed entry: applying it, and keeping the books about it.
 const APPLIED_UNITS: u64 = 150;
 
+/// A batch of a run: adding it, and later its acknowledgement.
+const PART_UNITS: u64 = 50;
+
 /// A record whose size is read to find the next one.
 const RECORD_UNITS: u64 = 2;
 
@@ -64,6 +67,11 @@ impl Work {
     /// Counts applying an entry with this many bytes of records.
     pub(super) const fn add_applied(&mut self, bytes: usize) {
         self.units += APPLIED_UNITS + bytes as u64 / BYTES_PER_UNIT;
+    }
+
+    /// Counts adding this many batches to runs, or acknowledging them.
+    pub(super) const fn add_parts(&mut self, count: usize) {
+        self.units += count as u64 * PART_UNITS;
     }
 
     /// Counts walking over this many records.

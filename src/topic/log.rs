@@ -52,6 +52,11 @@ struct Stretch {
     era: u32,
 }
 
+/// Returns the most bytes and records of batches that make retention no coarser when they are appended as one.
+pub fn mark_bounds(retention: &Retention) -> (u64, u64) {
+    Grain::of(retention).bounds()
+}
+
 /// The records are not in memory; they must be read from the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHeld;

@@ -13,7 +13,6 @@
 #[path = "../../src/net/inbox.rs"]
 mod inbox;
 
-use bytes::BytesMut;
 use dht_node::limits::{FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINK_FRAME_EXTRA, OWN_BUFFER_MIN};
 use dht_node::types::{Dimension, crc32};
 use dht_node::wire::{Frame, FrameError, HEADER_BYTES, Header, Raw, Route};
@@ -188,7 +187,7 @@ fn check_parts(frame: &Frame<'_>) -> Vec<u8> {
     assert!(frame.shared_body().is_none_or(|body| body == frame.body()));
     if let Ok(payload) = frame.keep_payload() {
         assert_eq!(payload, frame.payload());
-        assert_eq!(frame.keep_payload_in(&mut BytesMut::new()).as_ref(), Ok(&payload));
+        assert_eq!(frame.checked_payload(), Ok(&payload[..]));
     }
     assert_eq!(frame.keep().into_frame().body(), frame.body());
     // As forwarded to a client: with another id and without its route it is a complete frame with the same args and

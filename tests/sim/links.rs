@@ -12,6 +12,7 @@ use dht_node::limits::{
 use dht_node::node::Packet;
 use dht_node::turn::Links;
 use dht_node::types::{ConnId, Dimension, NodeId, RequestId};
+use dht_node::wire::response::Acks;
 use dht_node::wire::{Flags, Frame, HEADER_BYTES, Opcode, Request, Route, TrafficClass};
 use fastrand::Rng;
 
@@ -223,6 +224,17 @@ impl SimLinks {
         }
     }
 
+    /// Queues acknowledgements, each as a frame of its own.
+    fn send_acks(&mut self, conn: ConnId, acks: &Acks, bytes: &[u8]) -> bool {
+        let mut is_filled = false;
+        for (frame, (request_id, _)) in bytes.chunks(bytes.len() / acks.batches.len()).zip(&acks.batches) {
+            let answers = Some((*request_id, Opcode::Publish.number()));
+            let opcode = Some(Opcode::Publish);
+            is_filled |= self.queue(conn, Entry { bytes: frame.to_vec(), opcode, is_request: false, answers });
+        }
+        is_filled
+    }
+
     fn queue(&mut self, id: ConnId, entry: Entry) -> bool {
         let (now_us, push_mark, step) = (self.now_us, self.pace.push_mark, self.step);
         let Some(conn) = self.conns.get_mut(id.slot as usize).and_then(Option::as_mut).filter(|conn| conn.id == id)
@@ -295,11 +307,14 @@ impl Links for SimLinks {
         if let Some(payload) = packet.encode(request_id, route, &mut bytes) {
             payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
         }
+        if let Packet::Published(acks) = packet {
+            return self.send_acks(conn, acks, &bytes);
+        }
         route.inspect(|route| self.check_route(route));
         let answered = match packet {
             Packet::Response(opcode, _) => Some(*opcode),
             Packet::HelloResponse(..) => Some(Opcode::Hello.number()),
-            Packet::Hello(_) | Packet::Goaway(_) | Packet::Ping | Packet::Push(_) => None,
+            Packet::Hello(_) | Packet::Goaway(_) | Packet::Ping | Packet::Published(_) | Packet::Push(_) => None,
         };
         let opcode = Opcode::from_number(bytes[OPCODE_AT]);
         let answers = answered.filter(|_| route.is_none()).map(|opcode| (request_id, opcode));

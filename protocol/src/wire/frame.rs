@@ -21,7 +21,7 @@
 use std::ops::Deref;
 
 use byteorder::{BigEndian, ByteOrder};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::field::Writer;
 use super::route::{ROUTE_BYTES_MIN, Route, RouteError};
@@ -257,6 +257,15 @@ impl Header {
     }
 }
 
+/// Makes a frame, which has neither a route nor a payload, the answer to another request, after a change of its args.
+pub(super) fn reseal(frame: &mut [u8], request_id: RequestId) {
+    let args_crc = crc32(&frame[HEADER_BYTES..]);
+    BigEndian::write_u64(&mut frame[at::REQUEST_ID], request_id.0);
+    BigEndian::write_u32(&mut frame[at::ARGS_CRC], args_crc);
+    let header_crc = crc32(&frame[..at::HEADER_CRC.start]);
+    BigEndian::write_u32(&mut frame[at::HEADER_CRC], header_crc);
+}
+
 /// The bytes of a frame: a small frame is in the reader's buffer, a large one in a buffer of its own.
 #[derive(Clone, Debug)]
 pub enum Raw<'a> {
@@ -355,30 +364,30 @@ impl<'a> Frame<'a> {
         self.header.payload_crc
     }
 
-    /// Returns the payload to be kept, after verifying its checksum. It is shared if the frame has a buffer of its own,
-    /// else copied.
+    /// Returns the payload after verifying its checksum.
+    ///
+    /// # Errors
+    /// Returns [`Corrupt`] if the checksum is wrong. The frame's boundaries are intact.
+    pub fn checked_payload(&self) -> Result<&[u8], Corrupt> {
+        let payload = self.payload();
+        if crc32(payload) == self.header.payload_crc { Ok(payload) } else { Err(Corrupt::Payload) }
+    }
+
+    /// Returns the payload to be kept, without verifying its checksum. It is shared if the frame has a buffer of its
+    /// own, else copied.
+    pub fn share_payload(&self) -> Bytes {
+        match &self.raw {
+            Raw::Borrowed(_) => Bytes::copy_from_slice(self.payload()),
+            Raw::Shared(bytes) => bytes.slice(self.payload_start()..),
+        }
+    }
+
+    /// Returns the payload to be kept, after verifying its checksum.
     ///
     /// # Errors
     /// Returns [`Corrupt`] if the checksum is wrong. The frame's boundaries are intact.
     pub fn keep_payload(&self) -> Result<Bytes, Corrupt> {
-        self.keep_payload_in(&mut BytesMut::new())
-    }
-
-    /// Like [`Self::keep_payload`], but a copy is appended to `room`, so that many small payloads share one allocation.
-    ///
-    /// # Errors
-    /// Returns [`Corrupt`] if the checksum is wrong. The frame's boundaries are intact.
-    pub fn keep_payload_in(&self, room: &mut BytesMut) -> Result<Bytes, Corrupt> {
-        if crc32(self.payload()) != self.header.payload_crc {
-            return Err(Corrupt::Payload);
-        }
-        Ok(match &self.raw {
-            Raw::Borrowed(_) => {
-                room.extend_from_slice(self.payload());
-                room.split().freeze()
-            }
-            Raw::Shared(bytes) => bytes.slice(self.payload_start()..),
-        })
+        self.checked_payload().map(|_| self.share_payload())
     }
 
     /// Returns the frame to be kept, without its decoded route.

@@ -1,5 +1,6 @@
 //! The responses of a node: the args of each operation, encoding and decoding side by side.
 
+mod acks;
 mod error;
 mod log;
 mod node;
@@ -7,6 +8,7 @@ mod topic;
 
 use bytes::Bytes;
 
+pub use acks::Acks;
 pub use error::{Detail, ErrorResponse, Tag};
 pub use log::{Fetched, OFFSET_FORGOTTEN, OpenedProducer, Payload, Published, Run, Subscribed};
 pub use node::{LinkState, LinkView, NodeAddress, NodePage, Probe, View};

@@ -7,7 +7,8 @@ use super::super::action::Action;
 use super::super::call::ReplyTo;
 use super::super::{Settings, Step};
 use super::Group;
-use super::proposals::Proposal;
+use super::proposals::{Cost, Proposal};
+use super::runs::{Part, SmallBatch};
 use crate::limits::TOPICS_MAX;
 use crate::record::{Batch, Entry, Filed, Note, TopicRef};
 use crate::topic::{Era, NewTopic, NotOpened, Opened, Stored, Topic, Verdict};
@@ -20,6 +21,8 @@ use crate::wire::{Response, Status};
 pub(in crate::node) struct Applied {
     /// The answer, and whom to give it.
     pub answer: Option<(ReplyTo, Response)>,
+    /// The batches of a run, and the answer to a batch of all their records.
+    pub run: Option<(Vec<Part>, Result<Published, ErrorResponse>)>,
     /// The topic that was deleted.
     pub deleted: Option<TopicId>,
     /// The topic that has new records, and the offset of the first one.
@@ -34,6 +37,25 @@ impl Group {
         self.proposals.push(entry, proposal);
     }
 
+    /// Proposes a small batch without a producer for a topic.
+    pub(super) fn propose_batch(
+        &mut self,
+        step: &mut Step<'_>,
+        id: TopicId,
+        batch: &SmallBatch<'_>,
+    ) -> Result<(), ErrorResponse> {
+        let cost = Cost::of_batch(batch.payload.len());
+        self.check_batch(step.settings, cost)?;
+        let retention = &self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?.retention;
+        if self.proposals.push_batch((id, retention), batch, cost) {
+            step.work.add_parts(1);
+            step.work.add_bytes(batch.payload.len());
+        } else {
+            step.work.add_applied(batch.payload.len());
+        }
+        Ok(())
+    }
+
     /// Begins to apply the next committed body, and returns whom to answer for each of its entries.
     pub(in crate::node) fn begin_body(&mut self, index: u64) -> impl Iterator<Item = Proposal> + use<> {
         assert!(index > self.applied, "body {index} follows {}", self.applied);
@@ -43,14 +65,22 @@ impl Group {
 
     /// Applies the next committed entry. Without a proposal there is nobody to answer.
     pub(in crate::node) fn apply(&mut self, step: &mut Step<'_>, entry: Entry, proposal: Option<Proposal>) -> Applied {
-        let Proposal { reply, path } = proposal.unwrap_or_default();
+        let Proposal { reply, path, parts } = proposal.unwrap_or_default();
         step.work.add_applied(payload_len(&entry));
         let mut applied = Applied::default();
         let result = match entry {
-            Entry::Publish(batch) => self.apply_publish(step, batch).map(|published| {
-                applied.stored = (!published.duplicate).then_some((published.topic_id, published.base));
-                Response::Published(published)
-            }),
+            Entry::Publish(batch) => {
+                let result = self.apply_publish(step, batch);
+                if let Ok(published) = &result {
+                    applied.stored = (!published.duplicate).then_some((published.topic_id, published.base));
+                    step.stats.batches += parts.len().saturating_sub(1) as u64;
+                }
+                if !parts.is_empty() {
+                    applied.run = Some((parts, result));
+                    return applied;
+                }
+                result.map(Response::Published)
+            }
             Entry::Create { name, seed, epoch, retention, created_us } => {
                 self.apply_create(step.settings, NewTopic { name, seed, epoch, retention, created_us }, path)
             }

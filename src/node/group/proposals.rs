@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use super::super::call::ReplyTo;
+use super::runs::{Part, Runs, SmallBatch};
 use crate::record::{Batch, Body, Entry, TopicRef};
 use crate::topic::{PRODUCER_COST_MAX, chunk_cost, topic_cost};
+use crate::types::{Retention, TopicId};
 
 /// Whom to answer when an entry has been applied.
 #[derive(Debug, Default)]
@@ -13,11 +15,13 @@ pub(in crate::node) struct Proposal {
     pub reply: Option<ReplyTo>,
     /// The nodes that the request passed through, for an answer that describes the topic.
     pub path: Vec<u16>,
+    /// Those who wait for the answers to the batches of a run.
+    pub parts: Vec<Part>,
 }
 
 impl Proposal {
     pub(super) const fn of(reply: ReplyTo) -> Self {
-        Self { reply: Some(reply), path: Vec::new() }
+        Self { reply: Some(reply), path: Vec::new(), parts: Vec::new() }
     }
 }
 
@@ -37,7 +41,7 @@ pub(super) struct Cost {
 
 /// Memory of an entry beside its name and its records, and of its proposal with the longest path.
 const ENTRY_COST: usize = 512;
-const _: () = assert!(size_of::<(Entry, Proposal)>() + 160 <= ENTRY_COST);
+const _: () = assert!(size_of::<(Entry, Proposal, Totals)>() + 160 <= ENTRY_COST);
 
 impl Cost {
     /// Returns the cost of an entry.
@@ -56,6 +60,11 @@ impl Cost {
         Self { records, producers, topics, entry: (ENTRY_COST + name_len) as u64 }
     }
 
+    /// Returns the most that a batch without a producer costs.
+    pub(super) const fn of_batch(payload_len: usize) -> Self {
+        Self { records: chunk_cost(payload_len), producers: 0, topics: 0, entry: ENTRY_COST as u64 }
+    }
+
     /// Returns the part that counts towards the node's memory limit.
     pub(super) const fn lasting(self) -> u64 {
         self.records + self.fixed()
@@ -66,7 +75,7 @@ impl Cost {
         self.producers + self.topics
     }
 
-    const fn plus(self, other: Self) -> Self {
+    pub(super) const fn plus(self, other: Self) -> Self {
         Self {
             records: self.records + other.records,
             producers: self.producers + other.producers,
@@ -85,10 +94,10 @@ impl Cost {
     }
 }
 
-/// How many entries there are of some kinds, and what all of them cost.
+/// How many proposals there are of some kinds, and what all of them cost. Each batch of a run counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Totals {
-    entries: usize,
+    requests: usize,
     batches: usize,
     creates: usize,
     cost: Cost,
@@ -98,12 +107,16 @@ impl Totals {
     fn of(entry: &Entry) -> Self {
         let batches = usize::from(matches!(entry, Entry::Publish(_)));
         let creates = usize::from(matches!(entry, Entry::Create { .. }));
-        Self { entries: 1, batches, creates, cost: Cost::of(entry) }
+        Self { requests: 1, batches, creates, cost: Cost::of(entry) }
+    }
+
+    const fn of_batches(batches: usize, cost: Cost) -> Self {
+        Self { requests: batches, batches, creates: 0, cost }
     }
 
     const fn plus(self, other: Self) -> Self {
         Self {
-            entries: self.entries + other.entries,
+            requests: self.requests + other.requests,
             batches: self.batches + other.batches,
             creates: self.creates + other.creates,
             cost: self.cost.plus(other.cost),
@@ -112,7 +125,7 @@ impl Totals {
 
     const fn minus(self, other: Self) -> Self {
         Self {
-            entries: self.entries - other.entries,
+            requests: self.requests - other.requests,
             batches: self.batches - other.batches,
             creates: self.creates - other.creates,
             cost: self.cost.minus(other.cost),
@@ -129,7 +142,9 @@ impl Totals {
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
     /// Those that are not in the log yet, in the order in which they will be.
-    open: VecDeque<(Entry, Proposal)>,
+    open: VecDeque<(Entry, Proposal, Totals)>,
+    /// Behind them, the batches whose entries can grow.
+    runs: Runs,
     /// Those in the log: the position of each body, and whom to answer for each of its entries.
     logged: VecDeque<(u64, Vec<Proposal>, Totals)>,
     /// Position of the last body in the log.
@@ -140,7 +155,7 @@ pub(super) struct Proposals {
 impl Proposals {
     /// Returns the number of uncommitted proposals.
     pub(super) const fn len(&self) -> usize {
-        self.totals.entries
+        self.totals.requests
     }
 
     /// Returns what they cost together.
@@ -156,7 +171,7 @@ impl Proposals {
     /// Returns true while any of them is not a batch. Until it has been applied, nobody knows what a request that comes
     /// after it will find.
     pub(super) const fn has_changes(&self) -> bool {
-        self.totals.entries > self.totals.batches
+        self.totals.requests > self.totals.batches
     }
 
     /// Sets the position of the last body in the log after a start.
@@ -167,29 +182,72 @@ impl Proposals {
 
     /// Adds an entry that is to be in the log.
     pub(super) fn push(&mut self, entry: Entry, proposal: Proposal) {
-        self.totals = self.totals.plus(Totals::of(&entry));
-        self.open.push_back((entry, proposal));
+        self.close_runs();
+        let totals = Totals::of(&entry);
+        self.totals = self.totals.plus(totals);
+        self.open.push_back((entry, proposal, totals));
     }
 
-    /// Returns the entries that are not in the log yet, oldest first.
+    /// Adds a small batch. Returns true if it is in a run with others.
+    pub(super) fn push_batch(
+        &mut self,
+        (topic, retention): (TopicId, &Retention),
+        batch: &SmallBatch<'_>,
+        cost: Cost,
+    ) -> bool {
+        self.totals = self.totals.plus(Totals::of_batches(1, cost));
+        if self.runs.join(topic, batch, cost) {
+            return true;
+        }
+        let closed = self.runs.begin((topic, retention), batch, cost);
+        self.open_entries(closed);
+        false
+    }
+
+    /// Ends all runs.
+    pub(super) fn close_runs(&mut self) {
+        if !self.runs.is_empty() {
+            let closed = self.runs.close();
+            self.open_entries(closed);
+        }
+    }
+
+    fn open_entries(&mut self, closed: Vec<(Entry, Proposal, Cost)>) {
+        self.open.extend(closed.into_iter().map(|(entry, proposal, cost)| {
+            let totals = Totals::of_batches(proposal.parts.len(), cost);
+            (entry, proposal, totals)
+        }));
+    }
+
+    /// Returns true if something was proposed that is not in the log yet.
+    pub(super) fn has_open(&self) -> bool {
+        !self.open.is_empty() || !self.runs.is_empty()
+    }
+
+    /// Returns the entries that are not in the log yet and can no longer grow, oldest first.
     pub(super) fn open(&self) -> impl Iterator<Item = &Entry> {
-        self.open.iter().map(|(entry, _)| entry)
+        self.open.iter().map(|(entry, ..)| entry)
     }
 
     /// Returns the next body of the log, with the oldest `count` entries that are not in it yet.
     pub(super) fn seal(&mut self, count: usize) -> Body {
         self.index += 1;
-        let (entries, proposals): (Vec<Entry>, Vec<Proposal>) = self.open.drain(..count).unzip();
-        let totals = entries.iter().fold(Totals::default(), |sum, entry| sum.plus(Totals::of(entry)));
+        let (mut entries, mut proposals) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut totals = Totals::default();
+        for (entry, proposal, of_it) in self.open.drain(..count) {
+            totals = totals.plus(of_it);
+            entries.push(entry);
+            proposals.push(proposal);
+        }
         self.logged.push_back((self.index, proposals, totals));
         Body { index: self.index, entries }
     }
 
     /// Removes the entry at this place among those that are not in the log yet, and returns whom to tell.
-    pub(super) fn refuse(&mut self, place: usize) -> Option<ReplyTo> {
-        let (entry, proposal) = self.open.remove(place)?;
-        self.totals = self.totals.minus(Totals::of(&entry));
-        proposal.reply
+    pub(super) fn refuse(&mut self, place: usize) -> impl Iterator<Item = ReplyTo> + use<> {
+        let (_, proposal, totals) = self.open.remove(place).expect("one of them");
+        self.totals = self.totals.minus(totals);
+        proposal.reply.into_iter().chain(proposal.parts.into_iter().map(|part| part.reply))
     }
 
     /// Returns whom to answer for each entry of a committed body; none for a body that others have proposed.
@@ -204,12 +262,14 @@ impl Proposals {
 
     /// Asserts the invariants.
     pub(super) fn check(&self) {
-        let open = self.open().fold(Totals::default(), |sum, entry| sum.plus(Totals::of(entry)));
+        let (batches, cost) = self.runs.sum();
+        let runs = Totals::of_batches(batches, cost);
+        let open = self.open.iter().fold(runs, |sum, (.., totals)| sum.plus(*totals));
         assert_eq!(self.totals, self.logged.iter().fold(open, |sum, (.., totals)| sum.plus(*totals)));
         let indexes = self.logged.iter().map(|(index, ..)| *index);
         assert!(indexes.is_sorted_by(|before, after| before < after));
         assert!(self.logged.iter().all(|(index, proposals, totals)| {
-            *index <= self.index && proposals.len() == totals.entries && totals.entries > 0
+            *index <= self.index && !proposals.is_empty() && totals.requests >= proposals.len()
         }));
     }
 }

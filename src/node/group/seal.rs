@@ -35,12 +35,13 @@ impl Group {
 
     /// Returns true when entries were proposed that are not in the log yet.
     pub(in crate::node) fn has_open(&self) -> bool {
-        self.proposals.open().next().is_some()
+        self.proposals.has_open()
     }
 
     /// Adds to the log what was proposed and fits. Returns who is to be told that a full disk has no room.
     pub(in crate::node) fn seal(&mut self, step: &mut Step<'_>) -> Vec<(ReplyTo, ErrorResponse)> {
         let mut refused = Vec::new();
+        self.proposals.close_runs();
         loop {
             let (count, len) = self.next_body();
             if count > 0 {
@@ -70,8 +71,7 @@ impl Group {
     /// Refuses the oldest entry that has to be refused, and returns true if there was one.
     fn refuse(&mut self, step: &Step<'_>, refused: &mut Vec<(ReplyTo, ErrorResponse)>) -> bool {
         let Some(place) = self.proposals.open().position(is_refusable) else { return false };
-        let reply = self.proposals.refuse(place);
-        refused.extend(reply.map(|reply| (reply, step.settings.no_space())));
+        refused.extend(self.proposals.refuse(place).map(|reply| (reply, step.settings.no_space())));
         true
     }
 }

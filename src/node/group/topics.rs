@@ -48,7 +48,7 @@ impl Group {
         };
         self.check_room(step.settings, Cost::of(&entry))?;
         let path = path_of(step.settings, call.route);
-        self.propose(step, entry, Proposal { reply: Some(call.reply), path });
+        self.propose(step, entry, Proposal { path, ..Proposal::of(call.reply) });
         Ok(Answer::Later)
     }
 
@@ -107,7 +107,7 @@ impl Group {
         }
         let entry = Entry::Alter { topic, change };
         self.check_queue(step.settings, Cost::of(&entry))?;
-        self.propose(step, entry, Proposal { reply: Some(call.reply), path });
+        self.propose(step, entry, Proposal { path, ..Proposal::of(call.reply) });
         Ok(Answer::Later)
     }
 

@@ -220,9 +220,14 @@ impl Admission {
 
     /// Releases the rest of what a request has reserved, because it is answered or becomes a reader.
     pub(super) fn finish(&mut self, id: ConnId, bytes: u32) {
-        self.inflight -= 1;
+        self.finish_many(id, 1, bytes);
+    }
+
+    /// Releases the rest of what `count` requests of a client have reserved together.
+    pub(super) fn finish_many(&mut self, id: ConnId, count: u32, bytes: u32) {
+        self.inflight -= u64::from(count);
         self.change(id, |account| {
-            account.inflight -= 1;
+            account.inflight -= count;
             account.reserved -= u64::from(bytes);
         });
         if self.closed.get(&id).is_some_and(|account| account.inflight == 0)

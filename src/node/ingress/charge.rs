@@ -38,6 +38,12 @@ impl Ingress {
         self.resume_throttled(step, RESUMED_PER_REQUEST);
     }
 
+    /// Releases what `count` requests of a client have reserved together, because they are answered.
+    pub(in crate::node) fn discharge_many(&mut self, step: &mut Step<'_>, id: ConnId, count: usize, charge: u32) {
+        self.admission.finish_many(id, u32::try_from(count).expect("INFLIGHT_MAX"), charge);
+        self.resume_throttled(step, RESUMED_PER_REQUEST * count);
+    }
+
     /// Releases a part of what an unfinished request has reserved.
     pub(super) fn uncharge(&mut self, step: &mut Step<'_>, id: ConnId, charge: u32) {
         self.admission.release(id, charge);

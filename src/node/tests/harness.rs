@@ -44,6 +44,8 @@ pub(super) struct Harness {
     /// The queries to the journal.
     pub(super) asked: Vec<Lookup>,
     is_held: bool,
+    /// True while the events belong to one turn.
+    is_in_turn: bool,
     /// The section in which frames are damaged on their way to the node.
     damage: Option<Section>,
 }
@@ -225,6 +227,7 @@ impl Harness {
             appended: Vec::new(),
             asked: Vec::new(),
             is_held: false,
+            is_in_turn: false,
             damage: None,
         }
     }
@@ -268,7 +271,11 @@ impl Harness {
                     if let Some(payload) = packet.encode(request_id, route.as_ref(), &mut bytes) {
                         payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
                     }
-                    self.arrive(conn, bytes, false);
+                    while !bytes.is_empty() {
+                        let header = Header::parse(&bytes, FRAME_MAX + LINK_FRAME_EXTRA).unwrap().unwrap();
+                        let rest = bytes.split_off(header.frame_len());
+                        self.arrive(conn, std::mem::replace(&mut bytes, rest), false);
+                    }
                 }
                 Action::Forward { conn, request_id, route, droppable } => {
                     let bytes = encode_again(request_id, route.as_ref(), frame.expect("a frame is being handled"));
@@ -286,7 +293,7 @@ impl Harness {
         }
         let mut sent = std::mem::take(&mut self.sent);
         self.appended.append(&mut bodies);
-        if self.node.has_open() && !is_over {
+        if self.node.has_open() && !is_over && !self.is_in_turn {
             // Each event is a turn of its own.
             sent.extend(self.handle(Event::TurnOver));
         }
@@ -294,6 +301,14 @@ impl Harness {
             sent.extend(self.commit());
         }
         sent
+    }
+
+    /// Executes `ask`, whose events are one turn, and returns what is sent at its end.
+    pub(super) fn turn(&mut self, ask: impl FnOnce(&mut Self)) -> Vec<Sent> {
+        self.is_in_turn = true;
+        ask(self);
+        self.is_in_turn = false;
+        self.handle(Event::TurnOver)
     }
 
     /// From now on nothing is committed before [`Self::commit`], as with a disk that hangs.

@@ -49,6 +49,11 @@ impl Grain {
             age_us: part(retention.age_ms.saturating_mul(1000)),
         }
     }
+
+    /// Returns the most bytes and records.
+    pub(super) const fn bounds(self) -> (u64, u64) {
+        (self.bytes, self.records)
+    }
 }
 
 /// Room for this many marks is added when one more is needed.

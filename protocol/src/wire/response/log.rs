@@ -1,5 +1,7 @@
 //! The responses to PUBLISH, FETCH, SUBSCRIBE and PRODUCER: records stored and read.
 
+use std::ops::Range;
+
 use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
 
@@ -118,14 +120,19 @@ impl Payload {
     }
 }
 
+/// Bytes of the args of an acknowledgement, and where two of them are.
+pub(super) const PUBLISHED_BYTES: usize = 33;
+pub(super) const PUBLISHED_BASE: Range<usize> = 12..20;
+pub(super) const PUBLISHED_COUNT: Range<usize> = 20..24;
+
 impl Published {
     pub(super) fn encode(&self, args: &mut Writer<'_>) {
         // This runs for every batch: the fields are assembled first, so that the buffer's capacity is checked once.
-        let mut fields = [0; 33];
+        let mut fields = [0; PUBLISHED_BYTES];
         BigEndian::write_u64(&mut fields[0..8], self.topic_id.number());
         BigEndian::write_u32(&mut fields[8..12], self.epoch.0);
-        BigEndian::write_u64(&mut fields[12..20], self.base.0);
-        BigEndian::write_u32(&mut fields[20..24], self.count);
+        BigEndian::write_u64(&mut fields[PUBLISHED_BASE], self.base.0);
+        BigEndian::write_u32(&mut fields[PUBLISHED_COUNT], self.count);
         BigEndian::write_u64(&mut fields[24..32], self.append_us);
         fields[32] = self.durability as u8;
         args.bytes(&fields);

@@ -1,0 +1,150 @@
+//! Runs: the small batches of one topic that a turn brings become one entry.
+//!
+//! A batch by itself costs an entry, a proposal, and an action for its answer, which is several times what its records
+//! cost. The batches of a run share them. Each still has an answer of its own, as if it had been appended alone: its
+//! offsets follow from its place in the run. All records of a run have the append time of its last batch.
+//!
+//! A run ends with the turn, when something else is proposed, and when another batch would make it too long. Batches of
+//! producers that number them are in no run, because each is remembered by itself.
+
+use super::super::call::ReplyTo;
+use super::proposals::{Cost, Proposal};
+use crate::limits::{RUN_BYTES_MAX, RUNS_MAX};
+use crate::record::{Batch, Entry, Place, TopicRef};
+use crate::topic::mark_bounds;
+use crate::types::{Retention, TopicId, crc32};
+
+/// A batch in a run.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) struct Part {
+    /// Whom to answer.
+    pub reply: ReplyTo,
+    /// The number of its records.
+    pub count: u32,
+}
+
+/// A small batch whose records were checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SmallBatch<'b> {
+    pub payload: &'b [u8],
+    pub payload_crc: u32,
+    pub append_us: u64,
+    pub part: Part,
+}
+
+/// Batches of one topic.
+#[derive(Debug)]
+pub(super) struct Run {
+    payload: Vec<u8>,
+    /// The checksum of the first batch.
+    first_crc: u32,
+    append_us: u64,
+    count: u32,
+    /// Most bytes and records: more would make retention coarser than single batches do.
+    bounds: (u64, u64),
+    parts: Vec<Part>,
+    cost: Cost,
+}
+
+/// The runs that can grow, in the order of their first batches.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    /// The topic of each run.
+    topics: Vec<TopicId>,
+    runs: Vec<Run>,
+}
+
+impl Run {
+    fn new((bytes, records): (u64, u64)) -> Self {
+        Self {
+            payload: Vec::new(),
+            first_crc: 0,
+            append_us: 0,
+            count: 0,
+            bounds: (bytes.min(RUN_BYTES_MAX), records),
+            parts: Vec::new(),
+            cost: Cost::default(),
+        }
+    }
+
+    /// Returns true if the batch may be in the run. The first one always may.
+    fn fits(&self, batch: &SmallBatch<'_>) -> bool {
+        let (bytes, records) = self.bounds;
+        self.parts.is_empty()
+            || (self.payload.len() + batch.payload.len()) as u64 <= bytes
+                && u64::from(self.count) + u64::from(batch.part.count) <= records
+    }
+
+    fn add(&mut self, batch: &SmallBatch<'_>, cost: Cost) {
+        if self.parts.is_empty() {
+            self.first_crc = batch.payload_crc;
+        }
+        self.payload.extend_from_slice(batch.payload);
+        self.append_us = batch.append_us;
+        self.count += batch.part.count;
+        self.parts.push(batch.part);
+        self.cost = self.cost.plus(cost);
+    }
+
+    /// Returns its entry, and whom to answer.
+    fn close(mut self, topic: TopicId) -> (Entry, Proposal, Cost) {
+        self.payload.shrink_to_fit();
+        let is_single = self.parts.len() == 1;
+        let payload_crc = if is_single { self.first_crc } else { crc32(&self.payload) };
+        let batch = Batch {
+            topic: TopicRef::Id(topic),
+            producer: None,
+            count: self.count,
+            payload_crc,
+            append_us: self.append_us,
+            payload: self.payload.into(),
+            place: Place::default(),
+        };
+        (Entry::Publish(batch), Proposal { parts: self.parts, ..Proposal::default() }, self.cost)
+    }
+}
+
+impl Runs {
+    /// Returns true when there are none.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Adds a batch to the run of its topic. Returns false if there is no run that it fits.
+    pub(super) fn join(&mut self, topic: TopicId, batch: &SmallBatch<'_>, cost: Cost) -> bool {
+        let place = self.topics.iter().position(|of| *of == topic);
+        let Some(run) = place.map(|place| &mut self.runs[place]).filter(|run| run.fits(batch)) else { return false };
+        run.add(batch, cost);
+        true
+    }
+
+    /// Begins a run with a batch that [`Self::join`] has no run for. Returns the runs that end because of it.
+    pub(super) fn begin(
+        &mut self,
+        (topic, retention): (TopicId, &Retention),
+        batch: &SmallBatch<'_>,
+        cost: Cost,
+    ) -> Vec<(Entry, Proposal, Cost)> {
+        let place = self.topics.iter().position(|of| *of == topic);
+        let closed = match place {
+            Some(place) => vec![self.runs.remove(place).close(self.topics.remove(place))],
+            None if self.runs.len() == RUNS_MAX => self.close(),
+            None => Vec::new(),
+        };
+        let mut run = Run::new(mark_bounds(retention));
+        run.add(batch, cost);
+        self.topics.push(topic);
+        self.runs.push(run);
+        closed
+    }
+
+    /// Ends all runs.
+    pub(super) fn close(&mut self) -> Vec<(Entry, Proposal, Cost)> {
+        self.topics.drain(..).zip(self.runs.drain(..)).map(|(topic, run)| run.close(topic)).collect()
+    }
+
+    /// Returns the number of batches in all runs, and what they cost.
+    pub(super) fn sum(&self) -> (usize, Cost) {
+        self.runs.iter().fold((0, Cost::default()), |(parts, cost), run| (parts + run.parts.len(), cost.plus(run.cost)))
+    }
+}
