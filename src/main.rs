@@ -4,7 +4,7 @@ mod logs;
 mod rescue;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -22,6 +22,9 @@ const SOFTWARE: &str = concat!("dht-node ", env!("CARGO_PKG_VERSION"));
 
 /// The command line, the peers file or the address cannot be used.
 const EXIT_USAGE: u8 = 2;
+
+/// The disk has failed.
+const EXIT_DISK: u8 = 3;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -153,7 +156,7 @@ fn open(server: &Server, options: Options, identity: &Identity, node: &mut Node)
     let shown = options.folder.display().to_string();
     // Logs the absolute path: a relative one leads to another folder when the node is started from another directory.
     let folder = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());
-    match Storage::open(options, identity, node, wake) {
+    match Storage::open(options, identity, node, wake, on_disk_failure) {
         Ok(storage) => {
             let (folder, found) = (folder.display(), node.topic_count());
             log::info!(target: "dht_node::storage", "topics are kept in {folder}: {found} found");
@@ -162,6 +165,14 @@ fn open(server: &Server, options: Options, identity: &Identity, node: &mut Node)
         Err(error @ OpenError::Damaged { .. }) => Err(fail(1, &format!("{shown}: {error}"))),
         Err(error) => Err(fail(EXIT_USAGE, &format!("{shown}: {error}"))),
     }
+}
+
+/// Ends the process at once: what is on the disk is not known any more, so nothing more may be acknowledged.
+fn on_disk_failure(what: &str, cause: &io::Error) -> ! {
+    let why = "since what is on the disk is not known any more";
+    log::error!(target: "dht_node::storage", "{what}: {cause}; ending at once, {why}");
+    log::logger().flush();
+    std::process::exit(EXIT_DISK.into())
 }
 
 /// Raises the limit of open files as far as this node needs and the system allows, and shares out the descriptors.
@@ -195,11 +206,11 @@ fn random() -> u64 {
 
 fn say(line: &str) -> ExitCode {
     // Nobody may be reading; that is no reason not to serve.
-    let _ = writeln!(std::io::stdout(), "{}", line.trim_end());
+    let _ = writeln!(io::stdout(), "{}", line.trim_end());
     ExitCode::SUCCESS
 }
 
 fn fail(code: u8, line: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "dht-node: {line}");
+    let _ = writeln!(io::stderr(), "dht-node: {line}");
     ExitCode::from(code)
 }

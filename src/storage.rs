@@ -6,8 +6,9 @@
 //! ```
 //!
 //! The loop waits for neither. Everything goes by value through channels, and what the loop is to know wakes its poll.
-//! A disk that fails ends the process at once: after a failed sync nobody knows what is on it. A shortage of
-//! descriptors or memory is no such failure: whatever the system refuses because of one is done again.
+//! After a failed sync nobody knows what is on the disk, so nothing more may be acknowledged: the thread that notices
+//! it calls [`OnFailure`] at once. A shortage of descriptors or memory is no such failure: whatever the system refuses
+//! because of one is done again.
 
 mod checkpoints;
 mod clean;
@@ -55,6 +56,9 @@ pub struct Options {
     /// Bytes that it may have: beyond them it takes no more records.
     pub disk_bytes: u64,
 }
+
+/// Ends the process because of a failed disk. It is given what failed, and why.
+pub type OnFailure = fn(what: &str, cause: &io::Error) -> !;
 
 /// The log of a node on disk.
 #[derive(Debug)]
@@ -121,7 +125,7 @@ enum News {
 
 impl Storage {
     /// Opens the journal of a folder, gives the node what is in it, and starts the threads. `wake` ends the wait of the
-    /// loop's poll.
+    /// loop's poll; `on_failure` is called on any thread when the disk has failed.
     ///
     /// # Errors
     /// [`OpenError`]: one line for who started the node.
@@ -130,6 +134,7 @@ impl Storage {
         identity: &Identity,
         node: &mut Node,
         wake: impl Fn() + Copy + Send + 'static,
+        on_failure: OnFailure,
     ) -> Result<Self, OpenError> {
         let Options { folder, sync, disk_bytes } = options;
         let shown = folder.display().to_string();
@@ -152,9 +157,9 @@ impl Storage {
         let (tasks, for_keep) = mpsc::channel();
         let (news, for_loop) = mpsc::channel();
         let (supply, supplies) = mpsc::channel();
-        let committer = commit::Committer::new(started.writer, supplies, tasks.clone(), news.clone());
+        let committer = commit::Committer::new(started.writer, supplies, (tasks.clone(), news.clone()), on_failure);
         let commit = spawn("commit", move || committer.run(&for_commit, sync, wake)).map_err(OpenError::folder)?;
-        let keeper = keep::Bookkeeper::new(started.keeper, end, supply, news);
+        let keeper = keep::Bookkeeper::new(started.keeper, end, (supply, news), on_failure);
         // The lock of the folder is held for as long as this thread lives.
         let keep = spawn("keep", move || {
             keeper.run(&for_keep, wake);
@@ -302,13 +307,3 @@ fn now() -> Instant {
 fn left(due: Instant) -> Duration {
     due.saturating_duration_since(now())
 }
-
-/// Ends the process: what is on the disk is not known any more, so nothing more may be acknowledged.
-fn fail(what: &str, error: &io::Error) -> ! {
-    log::error!("{what}: {error}; ending at once, since what is on the disk is not known any more");
-    log::logger().flush();
-    std::process::exit(EXIT_DISK)
-}
-
-/// The disk failed.
-pub const EXIT_DISK: i32 = 3;

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
-use super::{News, Sync, Task, Work, fail, left, now};
+use super::{News, OnFailure, Sync, Task, Work, left, now};
 use crate::journal::{DiskFile, Mark, NoRoom, Prepared, Writer, is_transient};
 use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES, SHORTAGE_WAIT_LEAST, SHORTAGE_WAIT_MAX};
 use crate::record::Body;
@@ -18,6 +18,7 @@ pub(super) struct Committer<F> {
     supplies: Receiver<Prepared<F>>,
     tasks: Sender<Task>,
     news: Sender<News>,
+    on_failure: OnFailure,
     /// Has the next segment been asked for?
     is_asked: bool,
     /// Written, but not safe yet, each with the end of the log and the room behind it.
@@ -28,10 +29,10 @@ impl<F: DiskFile> Committer<F> {
     pub(super) fn new(
         writer: Writer<F>,
         supplies: Receiver<Prepared<F>>,
-        tasks: Sender<Task>,
-        news: Sender<News>,
+        (tasks, news): (Sender<Task>, Sender<News>),
+        on_failure: OnFailure,
     ) -> Self {
-        Self { writer, supplies, tasks, news, is_asked: false, written: Vec::new() }
+        Self { writer, supplies, tasks, news, on_failure, is_asked: false, written: Vec::new() }
     }
 
     /// Works until it is told to end.
@@ -99,10 +100,10 @@ impl<F: DiskFile> Committer<F> {
         planted!("segment turned before the sync", self.sync(), ());
         self.release(wake);
         let Ok(next) = self.supplies.recv() else {
-            fail("the keeper's thread has ended", &io::ErrorKind::BrokenPipe.into());
+            (self.on_failure)("the keeper's thread has ended", &io::ErrorKind::BrokenPipe.into());
         };
         // Everything is durable already, so this call makes no attempt that a shortage of memory could fail.
-        self.writer.turn_to(next).unwrap_or_else(|error| fail("cannot begin a segment", &error));
+        self.writer.turn_to(next).unwrap_or_else(|error| (self.on_failure)("cannot begin a segment", &error));
         self.is_asked = false;
     }
 
@@ -115,7 +116,7 @@ impl<F: DiskFile> Committer<F> {
         match self.writer.finish() {
             // The final record is in the writer's buffer and still has to be written.
             Err(error) if is_transient(&error) => self.sync(),
-            done => done.unwrap_or_else(|error| fail("cannot close the journal", &error)),
+            done => done.unwrap_or_else(|error| (self.on_failure)("cannot close the journal", &error)),
         }
     }
 
@@ -126,7 +127,7 @@ impl<F: DiskFile> Committer<F> {
         let mut has_failed = false;
         while let Err(error) = attempt(&mut self.writer) {
             if !is_transient(&error) {
-                fail(what, &error);
+                (self.on_failure)(what, &error);
             }
             log::warn!("{what}: {error}; trying again in {} ms", wait.as_millis());
             std::thread::park_timeout(wait);

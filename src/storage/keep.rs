@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::clean::Cleaner;
-use super::{News, Task, fail, left, now};
+use super::{News, OnFailure, Task, left, now};
 use crate::journal::{Disk, Keeper, Mark, OpenError, Preparation, Prepared, Progress, is_transient};
 use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_PATIENCE};
 use crate::node::Lookup;
@@ -16,6 +16,7 @@ pub(super) struct Bookkeeper<D: Disk> {
     keeper: Keeper<D>,
     supply: Sender<Prepared<D::File>>,
     news: Sender<News>,
+    on_failure: OnFailure,
     /// Number and size of the next segment to prepare, and when to try.
     wanted: Option<(u32, u32, Instant)>,
     /// It, while that is done.
@@ -36,13 +37,19 @@ pub(super) struct Bookkeeper<D: Disk> {
 
 impl<D: Disk> Bookkeeper<D> {
     /// Creates the keeper's thread for a log that ended at `noted`.
-    pub(super) fn new(keeper: Keeper<D>, noted: Mark, supply: Sender<Prepared<D::File>>, news: Sender<News>) -> Self {
+    pub(super) fn new(
+        keeper: Keeper<D>,
+        noted: Mark,
+        (supply, news): (Sender<Prepared<D::File>>, Sender<News>),
+        on_failure: OnFailure,
+    ) -> Self {
         let (wanted, filling, keep_again, shortage, cleaner) = (None, None, None, None, Cleaner::new());
         let (has_space, checkpoint_failed, freeable) = (true, false, 0);
         Self {
             keeper,
             supply,
             news,
+            on_failure,
             wanted,
             filling,
             has_space,
@@ -115,7 +122,7 @@ impl<D: Disk> Bookkeeper<D> {
     /// loop: by then this one may be older than the keeper's bookkeeping, which decides what is removed.
     fn keep(&mut self, mark: Mark, image: &[u8]) {
         let kept = match self.keeper.sync_log(mark) {
-            Err(error) if !is_transient(&error) => fail("cannot sync the journal", &error),
+            Err(error) if !is_transient(&error) => (self.on_failure)("cannot sync the journal", &error),
             synced => synced.and_then(|()| self.keeper.checkpoint(mark, image)),
         };
         match kept {

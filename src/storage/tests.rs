@@ -81,6 +81,10 @@ fn found(disk: &FakeDisk) -> Vec<u64> {
     found.0
 }
 
+fn on_failure(what: &str, cause: &std::io::Error) -> ! {
+    panic!("{what}: {cause}")
+}
+
 /// Runs the thread's work to its end; calls `look` whenever something was given back.
 fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receiver<News>)) {
     let mut keeper = recover(disk, 0, &mut Times::default()).unwrap().keeper;
@@ -98,7 +102,7 @@ fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receive
         work.send(Work::Body(Body { index, entries: entries.clone() })).unwrap();
     }
     work.send(Work::End).unwrap();
-    Committer::new(writer, segments, tasks, tell).run(&for_commit, sync, || look(&news));
+    Committer::new(writer, segments, (tasks, tell), on_failure).run(&for_commit, sync, || look(&news));
     let numbers: Vec<u32> =
         asked.try_iter().map(|task| if let Task::Prepare { number, .. } = task { number } else { 0 }).collect();
     let expected: Vec<u32> = (2..).take(numbers.len()).collect();
