@@ -10,6 +10,7 @@ use crate::node::tests::settings;
 use crate::types::{Now, Offset, TopicName};
 use crate::wire::Flags;
 use crate::wire::request::{Fetch, Start, Topic};
+use crate::wire::response::Detail;
 
 const START_US: u64 = 1_000_000;
 const CLIENT: ConnId = ConnId { slot: 3, generation: 1 };
@@ -228,4 +229,27 @@ fn held_fetches_end_with_their_client_or_with_the_node() {
     assert_eq!(carry_out(&mut node, 0), (vec![], vec![(2, refused), (3, refused), (4, refused)]));
     assert_eq!(admit(&mut node, 5, &fetch(FETCH_RESERVE_LEAST)), None);
     assert_eq!(carry_out(&mut node, 0), (vec![], vec![(5, refused)]), "from now on none is held");
+}
+
+#[test]
+fn a_fetch_of_a_larger_record_is_held_and_sent_again_unless_its_client_has_gone() {
+    let request = fetch(FETCH_RESERVE_LEAST);
+    let large = ErrorResponse::new(Status::TooLarge, "larger").with(Detail::Limit(PAYLOAD_MAX.into()));
+    let large = response(&request, &large.into());
+    for has_gone in [false, true] {
+        let mut node = node();
+        let origin = send(&mut node, 7, &request);
+        if has_gone {
+            at(&mut node, 0, |ingress, _| ingress.close_client(CLIENT));
+        }
+        let answered = at(&mut node, 0, |ingress, step| ingress.on_response(step, &large, origin));
+        assert_eq!(answered.map(|asked| asked.request_id.0), has_gone.then_some(7));
+        if let Some(asked) = answered {
+            at(&mut node, 0, |ingress, step| ingress.discharge(step, &asked));
+        }
+        let (sent, answers) = carry_out(&mut node, 0);
+        assert_eq!((sent.len(), answers.len()), (usize::from(!has_gone), 0));
+        let reserved = if has_gone { 0 } else { PAYLOAD_MAX + RESPONSE_CHARGE };
+        assert_eq!(node.parts.ingress.admission().reserved(), u64::from(reserved));
+    }
 }

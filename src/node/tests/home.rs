@@ -239,3 +239,29 @@ fn a_request_for_a_topic_of_another_node_is_refused_with_the_node_that_leads_it(
         assert!(leader == 0 || sent[0].details() == [Detail::Node(1)], "{sent:?}");
     }
 }
+
+#[test]
+fn a_node_that_does_not_lead_its_slot_refuses_what_concerns_it_until_it_does() {
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let name = names(0, 1).next().unwrap();
+    node.create(client, &name, Retention::default());
+    let settings = node.node.settings.clone();
+    for leads in [true, false, true] {
+        let group = node.node.parts.groups.own_mut();
+        match (group.leads(), leads) {
+            (true, false) => assert_eq!(group.end_leading(&settings).len(), 0),
+            (false, true) => group.begin_leading(&settings),
+            _ => {}
+        }
+        let expected = if leads { Status::Ok } else { Status::NotLeader };
+        let sent = node.node_asks(INGRESS, 1, &Request::Info(topic(&name)), &[]);
+        assert_eq!(sent[0].status(), expected);
+        let feed = Request::Feed { instance: 7, reset: false, count: 0 };
+        assert_eq!(node.node_asks(INGRESS, 2, &feed, &[])[0].status(), expected);
+        // What concerns no slot is done.
+        let ping = Request::Ping { node: 0, token: 7 };
+        assert_eq!(node.node_asks(INGRESS, 3, &ping, &[])[0].status(), Status::Ok);
+        node.pass(HEADS_US);
+    }
+}
