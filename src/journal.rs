@@ -1,4 +1,4 @@
-//! The journal: what a node keeps on disk, and how it finds it again.
+//! The journal: the on-disk log of a node, its indexes and checkpoints, and the recovery from them.
 //!
 //! ```text
 //! entries ──► Writer ──► segment 41 │ segment 42 │ segment 43 (prepared)
@@ -6,9 +6,10 @@
 //!             recover ◄── all of it
 //! ```
 //!
-//! A segment is a file of fixed size that records are appended to; it is filled before it is used, so that making a
-//! record safe does not change the file's size. The [`Writer`] appends and syncs, nothing else; the [`Keeper`] does
-//! what takes time. Both are synchronous, over a [`Disk`]; who runs them on which thread is not known here.
+//! A segment is a file of fixed size that records are appended to. It is preallocated with zeros before it is used, so
+//! that an fsync of new records does not have to update the file's size. The [`Writer`] only appends and syncs; the
+//! [`Keeper`] does everything that takes longer. Both are synchronous, over a [`Disk`]; the caller chooses the threads
+//! that they run on.
 
 mod backup;
 mod books;

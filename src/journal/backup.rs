@@ -1,15 +1,15 @@
 //! Backup: copies the journal of a node to another folder, also while the node is running. The copy holds a checkpoint,
-//! the segments that it needs, and the log after it; restoring is a start on the copy (`manifest`).
+//! the segments that it needs, and the log after it. To restore the backup, a node is started on the copy (`manifest`).
 //!
-//! The node removes and recycles segments meanwhile. They are not pinned; instead each copy is verified, and when the
-//! node has removed something, another attempt begins with a newer checkpoint and keeps what has been copied. The
-//! number of a segment of the log is never used again, so its file was intact while it was read if it still has its
-//! name afterwards. The number of a segment of copies may be used again, but such a file is never overwritten: these
-//! segments are copied first, and they were the right ones if the node still retains the checkpoint afterwards, because
-//! it removes a checkpoint before the segments that only that one needs.
+//! A running node removes and recycles segments during the backup. They are not pinned; instead each copy is verified,
+//! and when the node has removed something, another attempt begins with a newer checkpoint and keeps what has been
+//! copied. The number of a segment of the log is never used again, so its file was intact while it was read if it still
+//! has its name afterwards. The number of a segment of copies may be used again, but such a file is never overwritten:
+//! these segments are copied first, and they were the right ones if the node still retains the checkpoint afterwards,
+//! because it removes a checkpoint before the segments that only that checkpoint needs.
 //!
-//! The watermark is read before everything else: a newer one would name records that the copy does not hold, and a
-//! start on the copy would take them for damaged.
+//! The watermark is read before everything else: a newer watermark would cover records that the copy does not hold, and
+//! a start on the copy would report them as damaged.
 //!
 //! Complete segments are immutable, so later backups into the same folder copy only new ones. A segment of the previous
 //! backup counts as the same when its length, its beginning and its end are those of the node's segment.
@@ -39,9 +39,9 @@ use crate::types::crc32;
 pub struct Copied {
     /// Number of files that were copied; indexes are not counted.
     pub files: usize,
-    /// Their total size in bytes.
+    /// Total size of the copied files in bytes.
     pub bytes: u64,
-    /// Number of segments that the folder already had.
+    /// Number of segments that the folder held already from an earlier backup.
     pub kept: usize,
     /// The last entry that the state in the copied checkpoint includes; 0 when there is no checkpoint.
     pub index: u64,
@@ -52,7 +52,7 @@ pub struct Copied {
 /// The reason why a backup was not made, by the folder that it concerns.
 #[derive(Debug)]
 pub enum BackupError {
-    /// The folder of the node cannot be read, or is no journal.
+    /// The folder of the node cannot be read, or is not a journal.
     Source(OpenError),
     /// The folder of the backup cannot be written, or holds something else.
     Target(OpenError),
@@ -110,7 +110,7 @@ pub fn backup<D: Disk>(source: &D, target: &D) -> Result<Copied, BackupError> {
         left -= 1;
         match copy.attempt() {
             Ok(()) => {
-                // Read last, so that its format is not older than that of any file.
+                // The identity is read last, so that the format in it is not older than that of any copied file.
                 let identity = identity::text_of(source, names::IDENTITY).map_err(BackupError::Source)?;
                 copy.finish(identity).map_err(BackupError::Target)?;
                 return Ok(copy.told);
@@ -122,8 +122,8 @@ pub fn backup<D: Disk>(source: &D, target: &D) -> Result<Copied, BackupError> {
     }
 }
 
-/// Checks that a folder may take a backup of that node, and returns the manifest of the backup that it holds, if any.
-/// Changes nothing.
+/// Checks that a folder may receive a backup of the node `owner`: it is empty, or holds an earlier backup of that node.
+/// Returns the manifest of the earlier backup, if any. Changes nothing.
 fn check_target<D: Disk>(target: &D, owner: &Identity) -> Result<Option<Manifest>, OpenError> {
     let foreign = |what: &str| OpenError::Foreign { what: what.to_owned() };
     if let Some(manifest) = Manifest::read(target)? {
@@ -133,19 +133,21 @@ fn check_target<D: Disk>(target: &D, owner: &Identity) -> Result<Option<Manifest
     let files = target.list().map_err(folder_error)?;
     let is_begun = files.iter().any(|name| name == names::UNFINISHED);
     let is_free = is_begun || files.iter().all(|name| *name == LOCK || *name == names::new(names::UNFINISHED));
-    if is_free { Ok(None) } else { Err(foreign("it is not empty and holds no backup")) }
+    if is_free { Ok(None) } else { Err(foreign("it is not empty and does not hold a backup")) }
 }
 
-/// Checks that a folder may take a backup of that node: it is empty, or holds an earlier backup of it. Changes nothing.
+/// Checks that a folder may receive a backup of the node `owner`: it is empty, or holds an earlier backup of that node.
+/// Changes nothing.
 ///
 /// # Errors
-/// Returns [`OpenError::Foreign`] when it may not, and [`OpenError::Io`] when the file system fails.
+/// Returns [`OpenError::Foreign`] when the folder holds anything else, and [`OpenError::Io`] when the file system
+/// fails.
 pub fn check_backup_folder<D: Disk>(target: &D, owner: &Identity) -> Result<(), OpenError> {
     check_target(target, owner).map(drop)
 }
 
-/// Marks a folder that holds no backup yet as one that a backup was begun in, and removes what an interrupted backup
-/// has left, except for copies of files that the node still has.
+/// Prepares the target folder. A folder without a backup is marked as unfinished; files that an interrupted backup left
+/// are removed, except copies of files that the node still has.
 fn prepare<D: Disk>(target: &D, old: Option<&Manifest>, source: &[String]) -> Result<(), OpenError> {
     if let Some(old) = old {
         old.complete(target, &target.list().map_err(folder_error)?)?;
@@ -198,7 +200,7 @@ impl<D: Disk> Copy<'_, D> {
         let mut needed: BTreeSet<u32> = match base.as_ref().map(|base| &base.checkpoint.books) {
             None => BTreeSet::new(),
             Some(Some(books)) => books.spans.values().flatten().map(|(segment, ..)| *segment).collect(),
-            // Written by a program that kept no books: every segment may be needed.
+            // The checkpoint has format 1, without bookkeeping: every segment may be needed.
             Some(None) => segments.iter().copied().collect(),
         };
         for number in needed.split_off(&copies::FIRST) {
@@ -208,7 +210,7 @@ impl<D: Disk> Copy<'_, D> {
             planted!("removed checkpoint not noticed", self.check_retained(&base)?, ());
         }
         let last = last.max(from);
-        // A folder that no node has been started in yet has no segments.
+        // A journal on which no node has been started yet has no segments.
         needed.extend((from..=last).filter(|_| !logs.is_empty()));
         for number in needed {
             let next = number.checked_add(1).filter(|next| *next <= last && logs.binary_search(next).is_ok());
@@ -221,7 +223,7 @@ impl<D: Disk> Copy<'_, D> {
         Ok(())
     }
 
-    /// Copies the watermark, as one that was written once.
+    /// Copies the watermark into a new file, as its first write.
     fn copy_watermark(&mut self) -> Result<(), Stop> {
         let stamp = identity::stamp(self.source).map_err(of_source)?;
         self.watermark = Watermarked::read(self.source, stamp).map_err(of_source)?.unwrap_or_default();
@@ -298,7 +300,7 @@ impl<D: Disk> Copy<'_, D> {
         self.put_segment(number, &bytes, End::At(bytes.len()))
     }
 
-    /// Copies a segment of the log. `next` is the segment that says where it ends, if there is one.
+    /// Copies a segment of the log. `next` is the following segment, if any: its first record says where this one ends.
     fn copy_log(&mut self, number: u32, next: Option<u32>) -> Result<(), Stop> {
         let name = names::segment(number);
         let end = match next {
@@ -320,7 +322,7 @@ impl<D: Disk> Copy<'_, D> {
         self.put_segment(number, &bytes, end)
     }
 
-    /// Adds a segment to the backup, and notes whether it is damaged.
+    /// Adds a segment to the backup, and reports it when it is damaged.
     fn put_segment(&mut self, number: u32, bytes: &Bytes, end: End) -> Result<(), Stop> {
         let name = names::segment(number);
         let damage =
@@ -332,9 +334,10 @@ impl<D: Disk> Copy<'_, D> {
         Ok(())
     }
 
-    /// Copies the index of a segment, unless there is none or one of that size has been copied before. This comes
-    /// before the segment, because the node removes the index first: when it is gone the segment is too, and the
-    /// attempt ends. A start checks indexes, and rebuilds one that does not fit.
+    /// Copies the index of a segment, unless it does not exist or an index of that size has been copied before. The
+    /// index is copied before the segment because the node removes a segment's index first: if the node has removed the
+    /// index, it is removing the segment too, and copying that ends the attempt. A start checks indexes and rebuilds
+    /// one that does not fit its segment.
     fn copy_index(&mut self, number: u32) -> Result<(), Stop> {
         let name = names::index(number);
         let Ok(size) = self.source.size(&name) else { return Ok(()) };
@@ -358,10 +361,10 @@ impl<D: Disk> Copy<'_, D> {
         let again = || read_part(self.source, &name, 0, end).map_err(of_source);
         let bytes = planted!("growing segment read once", again()?, first);
         let end = self.end_of_records(number, &bytes);
-        // The zeros that pad the last record may be missing.
+        // The padding of the last record may be missing.
         let mut bytes = bytes[..end.min(bytes.len())].to_vec();
         if format::check_segment_header(&bytes, number).is_ok() {
-            // A start takes a file that is shorter than its header says for damaged.
+            // A start would report a file that is shorter than its header says as damaged.
             let size = u32::try_from(bytes.len()).expect("a segment's size");
             format::say_size(&mut bytes, size);
         }
@@ -375,8 +378,8 @@ impl<D: Disk> Copy<'_, D> {
         steps.map(|step| if let Step::Record(record) = step { record.end } else { 0 }).max().unwrap_or(0).max(floor)
     }
 
-    /// Adds a segment that was copied before to the backup, if it is the same as the node's, which ends at `end`.
-    /// Returns false when it is not.
+    /// Adds a segment that was copied earlier to the backup if it is identical to the node's segment, which ends at
+    /// `end`. Returns false when it is not.
     fn keep_same(&mut self, name: &str, end: usize) -> Result<bool, Stop> {
         let new = names::new(name);
         for (file, listed) in [(&new[..], self.written.get(name)), (name, self.old.get(name))] {

@@ -1,6 +1,7 @@
-//! The bookkeeping that a checkpoint stores about the segments up to it: which segments hold records of which topics,
+//! The bookkeeping that a checkpoint stores about the segments before it: which segments hold records of which topics,
 //! and which batches in them are *void*. A void batch is in the log, but its records were not stored when its entry was
-//! applied, for example because it is a duplicate. From this bookkeeping and the segments, lost indexes can be rebuilt.
+//! applied, for example because the batch is a duplicate. Lost indexes can be rebuilt from this bookkeeping and the
+//! segments.
 //!
 //! ```text
 //! varint count of segments with void batches, for each: varint segment, varint count,

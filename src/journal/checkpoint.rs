@@ -1,8 +1,9 @@
-//! A checkpoint: the state of the topics after some entry, in records of a file of its own, so that writing it delays
-//! no commit. The file's name is that entry's index; its records carry the number of the segment where the entry ends.
+//! A checkpoint: the state of the topics after some entry, in a file of its own rather than in the log, so that writing
+//! it delays no commit. The file is named after the index of that entry. It has the layout of a segment, and its header
+//! holds the number of the segment in which the entry ends.
 //!
-//! The first record says how many bytes of state follow, and how many of the journal's books; with format 1 there are
-//! no books.
+//! The first record holds the number of bytes of the state that follows, and of the journal's bookkeeping after that.
+//! Format 1 has no bookkeeping.
 
 use bytes::Bytes;
 
@@ -12,7 +13,7 @@ use super::stamp::Stamp;
 use super::writer::Mark;
 use crate::record::Place;
 
-/// Bytes of one record: what is damaged is found where it is.
+/// The largest body of a record, in bytes. The file is divided so that damage can be located.
 const PART: usize = 1 << 20;
 
 /// Encodes a checkpoint file that holds a state and the bookkeeping that goes with it.
@@ -42,7 +43,7 @@ pub(super) struct Checkpoint {
     pub(super) books: Option<Books>,
     /// The format version of the file.
     pub(super) version: u32,
-    /// Whose the file is.
+    /// Identifies the folder that the file was written for.
     pub(super) stamp: Stamp,
 }
 

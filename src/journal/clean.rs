@@ -4,13 +4,14 @@
 //!
 //! ```text
 //!   41.log  ▓░░░░▓░░     live records are copied, one piece at a time ──►  2147483649.log.new  ▓▓▓▓▓
-//!   42.log  ░░▓░░░░░     when complete: fsync, write its index, rename it, point the bookkeeping to it
-//!                        the next checkpoint records that; the one after it makes 41 and 42 removable
+//!   42.log  ░░▓░░░░░     when complete: fsync, write its index, rename it, point the bookkeeping to it;
+//!                        the next checkpoint refers to the copies; the checkpoint after that one allows
+//!                        41 and 42 to be removed
 //! ```
 //!
 //! **When a segment is cleaned.** The keeper counts the live bytes of each segment. A segment is cleaned when at most
 //! half of what was written to it is live, and when no record in it has died since the previous look: a topic that is
-//! trimmed from its beginning empties its segments by itself. When space is short, cleaning does not wait for that.
+//! trimmed from its beginning empties its segments by itself. When space is short, the second condition is waived.
 //! Runs of small segments, which restarts and cleaning leave, are merged as well. Only segments that the newest
 //! checkpoint covers are cleaned, and none from the *log floor* on ([`Keeper::set_log_floor`]): that part of the log is
 //! retained for other readers.
@@ -48,7 +49,7 @@ use crate::types::{Offset, TopicId};
 #[derive(Debug)]
 pub struct Cleaning<F> {
     file: F,
-    /// The number of the new segment; `written` is its length in bytes so far.
+    /// The number of the new segment; `written` is the current length of its file in bytes.
     number: u32,
     written: u32,
     index: Index,

@@ -26,8 +26,8 @@ pub(super) const fn is_copies(segment: u32) -> bool {
     segment >= FIRST
 }
 
-/// Appends the body of a copy to `out` and sets in each batch the place of its payload. `start` is the place of the
-/// body. The batches must belong to one topic and be consecutive.
+/// Appends the body of a copy to `out` and sets the place of the payload in each batch. `start` is the place where the
+/// body will begin. The batches must belong to one topic and be consecutive.
 pub(super) fn encode(batches: &mut [(Filed, Bytes)], start: Place, out: &mut Vec<u8>) {
     let begin = out.len();
     let first = batches[0].0;

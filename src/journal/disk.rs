@@ -1,6 +1,6 @@
-//! What the journal needs of a folder: files by name, written at a position, made safe when asked to.
+//! What the journal needs of a folder: named files with positional reads and writes, and explicit syncs.
 //!
-//! The daemon has [`Folder`]; the simulator has one that loses what was not synced.
+//! The daemon uses [`Folder`]; the simulator has an implementation that loses what was not synced in a crash.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -10,25 +10,25 @@ use std::path::{Path, PathBuf};
 
 /// A folder of files.
 pub trait Disk: Clone + fmt::Debug {
-    /// One of them.
+    /// An open file of the folder.
     type File: DiskFile;
 
-    /// The names of all files, in no order.
+    /// Returns the names of all files, in no particular order.
     ///
     /// # Errors
-    /// As the system's; so it is with all others.
+    /// Returns the error of the file system.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Opens a file that is there.
+    /// Opens an existing file.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     fn open(&self, name: &str) -> io::Result<Self::File>;
 
-    /// Makes an empty file; one that has the name is emptied.
+    /// Creates an empty file, or truncates the existing file of that name.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     fn create(&self, name: &str) -> io::Result<Self::File>;
 
     /// Returns the size of a file in bytes, without opening it.
@@ -37,22 +37,22 @@ pub trait Disk: Clone + fmt::Debug {
     /// Returns the error of the file system.
     fn size(&self, name: &str) -> io::Result<u64>;
 
-    /// Gives a file another name; whoever has that is replaced.
+    /// Renames a file, and replaces the existing file of the new name, if any.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes names, new ones and removed ones, safe.
+    /// Makes all creations, renames and removals of files durable (an fsync of the directory).
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     fn sync_names(&self) -> io::Result<()>;
 }
 
@@ -64,38 +64,39 @@ pub trait DiskFile: fmt::Debug + Sized {
     /// Returns the error of the system, for example when no file descriptor is free.
     fn share(&self) -> io::Result<Self>;
 
-    /// Fills the buffer from there; what lies behind the end is not read. Gives how many bytes there were.
+    /// Fills the buffer with the bytes from `position` on. Returns how many bytes were read: fewer than the buffer's
+    /// length only at the end of the file.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
 
-    /// Writes all of it there.
+    /// Writes all of `bytes` at `position`.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     fn write_at(&mut self, bytes: &[u8], position: u64) -> io::Result<()>;
 
-    /// Cuts it, or fills it up with zeros.
+    /// Truncates the file to `len` bytes, or extends it with zeros.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 
-    /// Bytes.
+    /// Returns the size of the file in bytes.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     fn size(&self) -> io::Result<u64>;
 
-    /// Makes what was written, and the length, safe.
+    /// Makes everything that was written to the file, and its length, durable.
     ///
     /// # Errors
-    /// As the system's. After one nothing is known of what was written.
+    /// Returns the error of the file system. It is unknown then which of the unsynced writes are durable.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A folder of the file system, which one process has at a time.
+/// A folder of the file system. A lock file allows one process at a time to use it.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -104,22 +105,22 @@ pub struct Folder {
     names: Option<File>,
     /// True when files are opened for reading only.
     is_read_only: bool,
-    /// Held for as long as the journal is open.
+    /// The locked lock file. Closing it releases the lock.
     _lock: Option<File>,
 }
 
-/// The file whose lock says that a process has the folder.
+/// The name of the lock file. A process that uses the folder holds a lock on this file.
 pub const LOCK: &str = "lock";
 
 impl Folder {
-    /// Makes it if need be.
+    /// Opens a folder, and creates it if it does not exist. Its parents are created too, and their names made durable.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     pub fn make(path: PathBuf) -> io::Result<Self> {
         let made: Vec<&Path> = path.ancestors().take_while(|folder| !folder.is_dir()).collect();
         fs::create_dir_all(&path)?;
-        // A folder whose own name is lost takes everything in it along.
+        // If the name of the new folder were lost in a crash, all files in it would be lost as well.
         for above in made.into_iter().filter_map(Path::parent) {
             let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
             File::open(above)?.sync_all()?;
@@ -156,10 +157,10 @@ impl Folder {
         }
     }
 
-    /// Takes it. `None` when another process has it.
+    /// Locks the folder for this process. Returns `None` when another process holds the lock.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     pub fn take(self) -> io::Result<Option<Self>> {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join(LOCK))?;
         match lock.try_lock() {
@@ -171,7 +172,7 @@ impl Folder {
 }
 
 impl Clone for Folder {
-    /// The same folder; the lock stays with the first.
+    /// Returns another handle of the same folder, without the lock.
     fn clone(&self) -> Self {
         let names = self.names.as_ref().and_then(|names| names.try_clone().ok());
         Self { path: self.path.clone(), names, is_read_only: self.is_read_only, _lock: None }

@@ -9,44 +9,44 @@ use crate::record::DecodeError;
 /// The number of the Unix error for an input or output failure of the device.
 const EIO: i32 = 5;
 
-/// One line for who starts the node.
+/// The reason why a journal cannot be opened. Displayed as one line for the operator.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process holds the lock of the folder.
     Busy,
-    /// The system says no.
+    /// The file system returned an error.
     Io {
-        /// The file.
+        /// The name of the file.
         file: String,
-        /// What it says.
+        /// The error of the file system.
         cause: io::Error,
     },
-    /// It belongs to another node, or is no journal.
+    /// The folder belongs to another node, or is not a journal.
     Foreign {
-        /// What it is instead.
+        /// What the folder is instead, as a clause with the subject "it".
         what: String,
     },
-    /// It holds a first backup that was never completed.
+    /// The folder holds a first backup that was never completed.
     Unfinished,
-    /// A file in it was written for another folder.
+    /// A file in the folder was written for another folder.
     Misplaced {
-        /// The file.
+        /// The name of the file.
         file: String,
-        /// Whose it is instead.
+        /// Whose file it is instead.
         whose: &'static str,
     },
-    /// A newer program wrote it.
+    /// A newer version of the program wrote the file.
     Newer {
-        /// The file.
+        /// The name of the file.
         file: String,
         /// The format version of the file; `None` when the version is known but a tagged part in the file is not.
         version: Option<u32>,
     },
-    /// What was safe cannot be read.
+    /// A file is missing or damaged although it was durable.
     Damaged {
-        /// The file.
+        /// The name of the file.
         file: String,
-        /// Where, in bytes from its beginning.
+        /// The position of the damage, in bytes from the beginning of the file.
         position: u64,
         /// What is wrong there.
         what: &'static str,

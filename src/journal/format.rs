@@ -7,13 +7,15 @@
 //! body                         body_len bytes, then zeros up to a multiple of 8
 //! ```
 //!
-//! The stamp says whose the segment is ([`Stamp`]); it is 0 in format 1.
+//! The stamp identifies the folder that the segment was written for ([`Stamp`]); it is 0 in format 1.
 //!
-//! A record's crcs are over the number of its segment too: neither zeros nor what a recycled segment held before can
-//! pass for a record of this one. The last is over the header before it and the body; the one before it is the header's
-//! alone, so that a length is believed only when it is right: who looks for records among anything else must not read
-//! megabytes at each place. `synced` is how far the segment was known to be safe when the record was made: what is
-//! damaged before it was not torn by a crash.
+//! Both checksums of a record also cover the number of its segment, so that neither zeros nor what a recycled segment
+//! held before passes for a record of this segment. The first covers the 24 header bytes before it. The second covers
+//! the 28 header bytes before it and the body. The first exists so that `body_len` can be verified by itself: a search
+//! for records in arbitrary bytes must not have to read megabytes at each position.
+//!
+//! `synced` is the position up to which the segment was known to be durable when the record was created. Damage before
+//! that position cannot be a write that a crash has torn.
 
 use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
@@ -26,27 +28,27 @@ use crate::types::crc32_of_parts;
 /// - 1: the first version.
 /// - 2: each topic in a checkpoint ends with tagged parts, so that a program recognizes parts that are too new for it;
 ///   a checkpoint includes the bookkeeping of the segments; append times in entries do not decrease unless the clock
-///   was corrected; the folder has an id, and its files name it; there is a watermark.
+///   was corrected; the folder has an id, which its files carry in their stamp; there is a watermark.
 pub const VERSION: u32 = 2;
 
-/// Bytes of a segment's header, and of a record's.
+/// Size in bytes of a segment header, and of a record header.
 pub const HEADER: usize = 32;
 
-/// Records start at multiples of this.
+/// Records start at positions that are multiples of this.
 pub const ALIGN: usize = 8;
 
 const MAGIC: &[u8; 8] = b"DHTJRNL\n";
 
-/// What a record holds.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Entries of the log.
     Entry,
     /// Batches that cleaning has copied. They are not part of the log.
     Copy,
-    /// A part of the state that a checkpoint keeps.
+    /// A part of the state that a checkpoint stores.
     Checkpoint,
-    /// Term, vote and commit, and how the segment before ended.
+    /// Term, vote and commit index, and how the preceding segment ended: a [`HardState`].
     HardState,
 }
 
@@ -63,40 +65,40 @@ impl Kind {
     }
 }
 
-/// What stands before a record's body.
+/// The decoded header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// What it is.
+    /// The kind of the record.
     pub kind: Kind,
-    /// The vertex whose log it belongs to.
+    /// The vertex whose log the record belongs to.
     pub group: u16,
-    /// Its place in that log, from 1.
+    /// The index of the record in that log; the first one has index 1.
     pub index: u64,
-    /// The term of its leader.
+    /// The term of the leader that created the record.
     pub term: u32,
-    /// Bytes of its segment that were safe before it was made.
+    /// The position up to which the segment was known to be durable when the record was created.
     pub synced: u32,
 }
 
-/// A record that was read.
+/// A record that was read from a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// What stands before its body.
+    /// The header.
     pub head: Head,
     /// The body.
     pub body: Bytes,
-    /// Where that begins in the segment.
+    /// The position of the body in the segment.
     pub body_at: usize,
-    /// Where the next record begins.
+    /// The position in the segment where the next record begins.
     pub end: usize,
 }
 
-/// The first bytes of a segment of the folder with that stamp.
+/// Encodes the header of a segment with the given stamp, in the current format.
 pub fn segment_header(stamp: Stamp, number: u32, size: u32) -> [u8; HEADER] {
     segment_header_of(VERSION, stamp, number, size)
 }
 
-/// The first bytes of a segment in that format version.
+/// Encodes the header of a segment in the given format version.
 pub(super) fn segment_header_of(version: u32, stamp: Stamp, number: u32, size: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(MAGIC);
@@ -129,29 +131,29 @@ pub fn check_segment_header(bytes: &[u8], number: u32) -> Result<u32, Option<u32
     if BigEndian::read_u32(&header[12..]) == number { Ok(version) } else { Err(None) }
 }
 
-/// Returns whose the file is according to a segment's header. The header must be sound.
+/// Returns the stamp in a segment's header. The header must be sound.
 pub(super) fn stamp_of(header: &[u8]) -> Stamp {
     Stamp::from_number(BigEndian::read_u64(&header[20..]))
 }
 
-/// Returns the size of the file that a segment's header says. The header must be sound.
+/// Returns the size of the file, in bytes, according to a segment's header. The header must be sound.
 pub(super) fn said_size(header: &[u8]) -> usize {
     BigEndian::read_u32(&header[16..]) as usize
 }
 
-/// Changes the size of the file that a segment's header says. The header must be sound.
+/// Changes the size of the file in a segment's header. The header must be sound.
 pub(super) fn say_size(header: &mut [u8], size: u32) {
     BigEndian::write_u32(&mut header[16..], size);
     let crc = crc32_of_parts([&header[..28]]);
     BigEndian::write_u32(&mut header[28..], crc);
 }
 
-/// Bytes that a record with such a body takes.
+/// Returns the size in bytes of a record with a body of `body_len` bytes: header, body and padding.
 pub const fn record_len(body_len: usize) -> usize {
     (HEADER + body_len).next_multiple_of(ALIGN)
 }
 
-/// Appends a record to `out` whose body `body` appends.
+/// Appends a record to `out`; the closure `body` appends the body.
 pub fn put_record(segment: u32, head: Head, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.resize(start + HEADER, 0);
@@ -171,7 +173,7 @@ pub fn put_record(segment: u32, head: Head, out: &mut Vec<u8>, body: impl FnOnce
     out.resize(start + record_len(body_len), 0);
 }
 
-/// The record at that place of a segment's bytes; `None` when there is no whole and sound one.
+/// Returns the record at position `at` of a segment's bytes, or `None` when no complete and sound record begins there.
 pub fn record_at(bytes: &Bytes, segment: u32, at: usize) -> Option<Record> {
     let (kind, body_len) = header_at(bytes, segment, at)?;
     let (header, body_at) = (&bytes[at..at + HEADER], at + HEADER);
@@ -190,8 +192,9 @@ pub fn record_at(bytes: &Bytes, segment: u32, at: usize) -> Option<Record> {
     Some(Record { head, body, body_at, end: at + record_len(body_len) })
 }
 
-/// Returns the position where the record that begins at `at` ends according to its header, which is sound; the record
-/// may be damaged, or end behind the bytes. Returns `None` when no record of the segment begins there.
+/// Returns the position where the record that begins at `at` ends according to its header. Only the header has been
+/// verified: the body may be damaged, or extend past the end of `bytes`. Returns `None` when there is no sound header
+/// at `at`.
 pub(super) fn begins_at(bytes: &Bytes, segment: u32, at: usize) -> Option<usize> {
     header_at(bytes, segment, at).and_then(|(_, body_len)| at.checked_add(HEADER)?.checked_add(body_len))
 }
@@ -210,26 +213,26 @@ fn record_crc(segment: u32, header: &[u8], body: &[u8]) -> u32 {
     crc32_of_parts([&segment.to_be_bytes(), header, body])
 }
 
-/// How a segment begins: its first record, of kind [`Kind::HardState`].
+/// The body of a record of kind [`Kind::HardState`], which is the first record of every segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
-    /// Whom this node voted for in `term`, when it did; kept for replication.
+    /// The node that this node voted for in the term of the record. Reserved for replication.
     pub vote: u16,
-    /// The index up to which the log is committed, as far as was known.
+    /// The highest index known to be committed.
     pub commit: u64,
-    /// Where the segment before ends; 0 for the first.
+    /// The position where the preceding segment ends; 0 in the first segment.
     pub previous_end: u32,
-    /// May an acknowledged entry be lost when the machine stops? So it is between two syncs of `--sync interval`.
+    /// True when entries may be acknowledged before they are durable, as under `--sync interval`.
     pub is_lazy: bool,
-    /// Did the process end as it should, with everything synced?
+    /// True when the process stopped in an orderly way after everything was synced.
     pub is_end: bool,
 }
 
 impl HardState {
-    /// Bytes of the body.
+    /// Size of the encoding in bytes.
     pub const LEN: usize = 16;
 
-    /// Appends the body.
+    /// Appends the encoding to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.vote.to_be_bytes());
         out.extend_from_slice(&[u8::from(self.is_lazy), u8::from(self.is_end)]);
@@ -237,7 +240,7 @@ impl HardState {
         out.extend_from_slice(&self.commit.to_be_bytes());
     }
 
-    /// Reads a body; `None` when it is none.
+    /// Decodes the body of a record; returns `None` when its length is wrong.
     pub fn decode(body: &[u8]) -> Option<Self> {
         (body.len() == Self::LEN).then(|| Self {
             vote: BigEndian::read_u16(body),
@@ -286,7 +289,7 @@ mod tests {
         assert_eq!(record_at(&Bytes::from_static(&[0; 4096]), 0, 0), None, "zeros");
     }
 
-    /// Were each length believed, this would read a terabyte.
+    /// If lengths were trusted before the header's checksum is verified, this test would read a terabyte.
     #[test]
     fn what_only_looks_like_records_is_passed_over_at_once() {
         let like_a_record = [0, 0x10, 0, 0, 1, 0, 0, 0];

@@ -15,8 +15,9 @@ use crate::record::{Filed, Found, Wanted};
 use crate::types::{Offset, TopicId};
 
 impl<D: Disk> Keeper<D> {
-    /// Reads the wanted records, or finds the wanted time, among what the keeper has been told of and what is not
-    /// trimmed. The result is empty when the topic is gone. An index that cannot be read is rebuilt first.
+    /// Reads the wanted records, or finds the wanted append time, among the records that have been noted
+    /// ([`Self::note`]) and not trimmed. The result is empty when the topic has none. An index that cannot be read is
+    /// rebuilt first.
     ///
     /// # Errors
     /// Returns [`OpenError::Damaged`] when records are lost, and [`OpenError::Io`] when the file system fails.
@@ -106,8 +107,8 @@ impl<D: Disk> Keeper<D> {
         let mut all = Vec::new();
         for (topic, (before, end)) in spans {
             let last_us = before.map_or(0, |before| self.time_before(topic, before.segment, before.end));
-            // The keeper does not know which records were trimmed. When the void batches are known, the sum of the
-            // batches is reliable without that.
+            // The keeper does not know which records were trimmed. When the void batches are known, the offsets can be
+            // counted back from the end without this knowledge.
             let first = if self.void(segment).is_some() { Offset(u64::MAX) } else { Offset(0) };
             let known = Known { end, before: before.map(|before| before.end), first, last_us };
             let listed = listing.get(&topic).map_or(&[][..], |listed| listed);

@@ -1,4 +1,4 @@
-//! Whose journal a folder holds: a small file of text, so that a person can read it too.
+//! The identity of a journal: a small text file that says which node the journal in a folder belongs to.
 //!
 //! ```text
 //! dht-node journal, format 2
@@ -20,15 +20,15 @@ use crate::types::{Dimension, NodeId};
 /// The node that a journal belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its cluster.
+    /// The name of the cluster.
     pub cluster: String,
-    /// Its cube.
+    /// The dimension of the cube.
     pub dimension: Dimension,
-    /// Its vertex.
+    /// The vertex.
     pub node: NodeId,
 }
 
-/// Longer than any identity.
+/// More bytes than any identity has.
 const LEN_MAX: usize = 1024;
 
 /// Checks that this node may use the folder: it is empty, or holds this node's journal or a backup of it. Returns the
@@ -36,8 +36,8 @@ const LEN_MAX: usize = 1024;
 /// it can be called before the folder is claimed.
 ///
 /// # Errors
-/// Returns [`OpenError::Foreign`] when the folder belongs to another node or is no journal, [`OpenError::Newer`] when a
-/// newer program wrote it, and [`OpenError::Io`] when the file system fails.
+/// Returns [`OpenError::Foreign`] when the folder belongs to another node or is not a journal, [`OpenError::Newer`]
+/// when a newer program wrote it, and [`OpenError::Io`] when the file system fails.
 pub fn check_owner<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>, OpenError> {
     if let Some(found) = find(disk)? {
         return version_of(&found, identity).map(Some);
@@ -45,7 +45,7 @@ pub fn check_owner<D: Disk>(disk: &D, identity: &Identity) -> Result<Option<u32>
     refuse_unfinished(disk)?;
     let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
     match files.iter().find(|name| *name != LOCK && !names::is_new(name)) {
-        Some(other) => Err(OpenError::Foreign { what: format!("it holds {other:?} and is no journal") }),
+        Some(other) => Err(OpenError::Foreign { what: format!("it holds {other:?} and is not a journal") }),
         None => Ok(None),
     }
 }
@@ -72,8 +72,8 @@ pub(super) fn format<D: Disk>(disk: &D) -> Result<u32, OpenError> {
     version_of(&found, &parse(&found)?)
 }
 
-/// Returns the text that says whose the journal or the backup in a folder is; `None` when it holds neither. A folder
-/// that is being restored has both a manifest and an identity.
+/// Returns the identity text of the journal or the backup in a folder; `None` when the folder holds neither. A folder
+/// that is being restored has both a manifest and an identity file; the manifest takes precedence.
 fn find<D: Disk>(disk: &D) -> Result<Option<String>, OpenError> {
     if let Some(manifest) = Manifest::read(disk)? {
         return Ok(Some(manifest.identity));
@@ -85,7 +85,7 @@ fn find<D: Disk>(disk: &D) -> Result<Option<String>, OpenError> {
     }
 }
 
-/// Reads a small file of text.
+/// Reads a small text file.
 pub(super) fn text_of<D: Disk>(disk: &D, name: &str) -> Result<String, OpenError> {
     read_part(disk, name, 0, LEN_MAX).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -99,7 +99,7 @@ fn refuse_unfinished<D: Disk>(disk: &D) -> Result<(), OpenError> {
 }
 
 fn none() -> OpenError {
-    OpenError::Foreign { what: "it is no journal".to_owned() }
+    OpenError::Foreign { what: "it is not a journal".to_owned() }
 }
 
 /// Parses the text of an identity.
@@ -128,11 +128,10 @@ pub fn claim<D: Disk>(disk: &D, identity: &Identity, random: u64) -> Result<(), 
     if check_owner(disk, identity)?.is_some() { Ok(()) } else { write(disk, identity, DiskId::new(random)) }
 }
 
-/// Returns what the files of the journal or the backup in a folder say about whose they are; [`Stamp::NONE`] when the
-/// folder has no id.
+/// Returns the stamp of the files of the journal or the backup in a folder; [`Stamp::NONE`] when the folder has no id.
 ///
 /// # Errors
-/// Returns the errors of [`owner`], but for those of a folder that holds neither.
+/// Returns the errors of [`owner`], except that a folder that holds neither is not an error.
 pub(super) fn stamp<D: Disk>(disk: &D) -> Result<Stamp, OpenError> {
     let Some(found) = find(disk)? else { return Ok(Stamp::NONE) };
     let identity = parse(&found)?;
@@ -141,8 +140,8 @@ pub(super) fn stamp<D: Disk>(disk: &D) -> Result<Stamp, OpenError> {
 
 /// Raises the format version of this node's folder to [`VERSION`]. A start does this once everything has been read and
 /// before it writes anything in that format, so that an older program refuses the folder instead of meeting data that
-/// it cannot read. A folder of format 1 gets an id, which is made from `random` bits. Returns what files that are
-/// written from then on have to say about whose they are.
+/// it cannot read. A folder of format 1 gets an id, which is made from `random` bits. Returns the stamp for files that
+/// are written from then on.
 ///
 /// # Errors
 /// Returns the errors of [`check_owner`], or that of writing the file.
@@ -179,7 +178,7 @@ fn version_of(found: &str, identity: &Identity) -> Result<u32, OpenError> {
             let whose = found.lines().nth(1).unwrap_or("nobody");
             Err(OpenError::Foreign { what: format!("it belongs to {whose}") })
         }
-        None => Err(OpenError::Foreign { what: "it is no journal".to_owned() }),
+        None => Err(OpenError::Foreign { what: "it is not a journal".to_owned() }),
     }
 }
 

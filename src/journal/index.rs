@@ -1,16 +1,18 @@
-//! The index of a segment, a file beside it: where the records of each topic are.
+//! The index of a segment, a file beside the segment: where the records of each topic are.
 //!
 //! ```text
-//! header      40 bytes: magic "DHTINDX\n", u32 version, u32 segment, u32 entries, u32 where they begin,
-//!             u32 crc of the entries, u64 stamp (not in format 1), u32 crc of the header before it
-//! blocks      consecutive batches of one topic, at most 128; for each batch
+//! header      40 bytes: magic "DHTINDX\n", u32 version, u32 segment, u32 count of entries, u32 position of the
+//!             first entry, u32 crc of the entries, u64 stamp (not in format 1), u32 crc of the header before it
+//! blocks      at most 128 consecutive batches of one topic; for each batch
 //!             varint count, varint len, u32 crc of its payload,
-//!             how far its payload and its time lie from those of the batch before
-//! entries     40 bytes for each block, by topic and offset: u64 topic, u64 base, u64 first_us, u32 records,
-//!             u32 position, u32 len, u32 crc of the segment's number, the entry before it, and the block
+//!             varint deltas of the payload's position and of the append time, relative to the batch before
+//! entries     40 bytes for each block, sorted by topic and offset: u64 topic, u64 base, u64 first_us,
+//!             u32 records, u32 position, u32 len,
+//!             u32 crc of the segment's number, the 36 bytes of the entry before it, and the block
 //! ```
 //!
-//! Nothing of it stays in memory: to find a record, entries are read until the right one is found, then its block.
+//! A complete index is not held in memory. A record is found by a binary search over the entries in the file, which
+//! leads to the block that lists its batch.
 
 use std::collections::HashMap;
 
@@ -26,52 +28,52 @@ use crate::types::{Offset, TopicId, crc32_of_parts};
 
 const MAGIC: &[u8; 8] = b"DHTINDX\n";
 
-/// Bytes of the header.
+/// Size of the header in bytes.
 pub(super) const HEADER: usize = 40;
 
-/// Bytes of the header in format 1, which has no stamp.
+/// Size in bytes of the header in format 1, which has no stamp.
 const HEADER_FIRST: usize = 32;
 
-/// Bytes of an entry.
+/// Size of an entry in bytes.
 pub(super) const ENTRY: usize = 40;
 
-/// Where the entries are.
+/// The decoded header of an index: number and position of the entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Directory {
     pub(super) entries: usize,
     pub(super) position: usize,
-    /// Whose the index is.
+    /// Identifies the folder that the index was written for.
     pub(super) stamp: Stamp,
     crc: u32,
 }
 
-/// What is known of a block before it is read.
+/// An entry of the index. It describes one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) topic: TopicId,
-    /// Its records.
+    /// The offset of the block's first record; `end` is the offset after its last one.
     pub(super) base: Offset,
     pub(super) end: Offset,
-    /// When the first of them was appended.
+    /// Append time of the block's first batch, in microseconds.
     pub(super) first_us: u64,
-    /// Where it is.
+    /// The position of the block in the file, and its size in bytes.
     pub(super) position: u32,
     pub(super) len: u32,
 }
 
-/// The index of a segment while that grows: the batches of each topic are kept as the file will have them, which takes
-/// a quarter of what they would take as they are.
+/// The in-memory index of a segment that is still being written. The batches of each topic are stored in the encoding
+/// of the file, which takes a quarter of the memory that decoded batches would take.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     topics: HashMap<TopicId, Batches, RandomState>,
 }
 
-/// The batches of a topic.
+/// The encoded batches of a topic.
 #[derive(Debug, Default)]
 struct Batches {
     blocks: Vec<Block>,
     bytes: Vec<u8>,
-    /// Of the last batch.
+    /// Payload position and append time of the last batch, which the next batch is encoded relative to.
     position: u64,
     append_us: u64,
 }
@@ -81,22 +83,22 @@ struct Block {
     base: Offset,
     end: Offset,
     first_us: u64,
-    /// Where it begins, and how many batches it has.
+    /// The position in [`Batches::bytes`] where the block begins, and the number of its batches.
     at: u32,
     batches: usize,
 }
 
 impl Index {
-    /// Is there nothing in it?
+    /// Returns true when the index lists no batches.
     pub(super) fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }
 
-    /// Adds a batch; those of a topic come in the order of their offsets.
+    /// Adds a batch. The batches of a topic must be added in the order of their offsets.
     pub(super) fn add(&mut self, filed: &Filed) {
         let batches = self.topics.entry(filed.topic).or_default();
         let is_behind = |last: &Block| last.end <= filed.base;
-        assert!(batches.blocks.last().is_none_or(is_behind), "batches of a topic come in their order");
+        assert!(batches.blocks.last().is_none_or(is_behind), "batches of a topic are added in offset order");
         let goes_on = |last: &&mut Block| last.end == filed.base && last.batches < INDEX_BLOCK_BATCHES;
         match batches.blocks.last_mut().filter(goes_on) {
             Some(last) => (last.end, last.batches) = (filed.end(), last.batches + 1),
@@ -116,12 +118,12 @@ impl Index {
         (batches.position, batches.append_us) = (filed.place.position.into(), filed.append_us);
     }
 
-    /// Blocks of a topic.
+    /// Returns the number of blocks of a topic.
     pub(super) fn blocks(&self, topic: TopicId) -> usize {
         self.topics.get(&topic).map_or(0, |batches| batches.blocks.len())
     }
 
-    /// One of them, with its bytes.
+    /// Returns a block of a topic: its entry, with a position relative to [`Batches::bytes`], and its bytes.
     pub(super) fn block(&self, topic: TopicId, index: usize) -> (Entry, &[u8]) {
         let batches = &self.topics[&topic];
         let block = &batches.blocks[index];
@@ -132,7 +134,7 @@ impl Index {
         (Entry { topic, base, end, first_us, position: at, len }, bytes)
     }
 
-    /// The file.
+    /// Encodes the index file of a segment.
     pub(super) fn encode(&self, stamp: Stamp, segment: u32) -> Vec<u8> {
         let mut topics: Vec<TopicId> = self.topics.keys().copied().collect();
         topics.sort_unstable();
@@ -162,7 +164,7 @@ impl Index {
 }
 
 impl Directory {
-    /// What the header at the beginning of `bytes` says; `None` when it is damaged, or not of that segment.
+    /// Decodes the header at the beginning of `bytes`; returns `None` when it is damaged or belongs to another segment.
     pub(super) fn decode(segment: u32, bytes: &[u8]) -> Option<Self> {
         let is_first = BigEndian::read_u32(bytes.get(8..12)?) == 1;
         let header = bytes.get(..if is_first { HEADER_FIRST } else { HEADER })?;
@@ -175,7 +177,7 @@ impl Directory {
         is_sound.then(|| Self { entries, position, stamp, crc: number(24) })
     }
 
-    /// All entries of a file; `None` when they are damaged.
+    /// Decodes all entries of a file; returns `None` when they are damaged.
     pub(super) fn entries(&self, bytes: &[u8]) -> Option<Vec<Entry>> {
         let is_whole = bytes.len() == self.entries * ENTRY && self.crc == crc32_of_parts([bytes]);
         let entries = bytes.chunks_exact(ENTRY).map(Entry::decode);
@@ -196,7 +198,7 @@ impl Entry {
         out.put_u32(crc);
     }
 
-    /// What 40 bytes say, which may be damaged: that is seen with the block.
+    /// Decodes an entry. Its checksum is not verified here, since it also covers the block: see [`Self::is_sound`].
     pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let topic = TopicId::new(bytes.try_get_u64().ok()?)?;
         let (base, first_us) = (Offset(bytes.try_get_u64().ok()?), bytes.try_get_u64().ok()?);
@@ -204,13 +206,13 @@ impl Entry {
         Some(Self { topic, base, end, first_us, position: bytes.try_get_u32().ok()?, len: bytes.try_get_u32().ok()? })
     }
 
-    /// Is this entry, in its bytes, and the block what was written?
+    /// Returns true when the checksum over the encoded entry and its block is correct.
     pub(super) fn is_sound(segment: u32, entry: &[u8], block: &[u8]) -> bool {
         let crc = crc32_of_parts([&segment.to_be_bytes(), &entry[..ENTRY - 4], block]);
         BigEndian::read_u32(&entry[ENTRY - 4..]) == crc
     }
 
-    /// The batches of its block; `None` when that is not the block.
+    /// Decodes the batches of the entry's block; returns `None` when the block is malformed or does not fit the entry.
     pub(super) fn batches(&self, segment: u32, mut block: &[u8]) -> Option<Vec<Filed>> {
         let (mut base, mut position, mut append_us) = (self.base, 0, self.first_us);
         let mut filed = Vec::new();
@@ -221,7 +223,7 @@ impl Entry {
             position = varint::take_delta(&mut block, position)?;
             append_us = varint::take_delta(&mut block, append_us)?;
             let place = Place { segment, position: u32::try_from(position).ok()? };
-            // Whoever reads the batch adds its length to its position.
+            // Readers of the batch compute the sum of its position and its length, which must not overflow.
             place.position.checked_add(len)?;
             filed.push(Filed { topic: self.topic, base, count, len, crc, place, append_us });
             base = Offset(base.0.checked_add(count.into())?);
@@ -230,7 +232,7 @@ impl Entry {
     }
 }
 
-/// All batches of a file; `None` when it is damaged.
+/// Decodes all batches of an index file; returns `None` when the file is damaged.
 pub(super) fn decode(segment: u32, bytes: &[u8]) -> Option<Vec<Filed>> {
     let directory = Directory::decode(segment, bytes)?;
     let entries = bytes.get(directory.position..)?;

@@ -19,15 +19,15 @@ use crate::types::{Offset, TopicId};
 /// The result of an inspection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Index of the last entry of the log, which is the number of entries ever written.
+    /// Index of the last entry of the log. Since the first index is 1, this is the number of entries ever written.
     pub entries: u64,
     /// How far the log was durable.
     pub watermark: Watermarked,
-    /// The segments that are needed, by number.
+    /// The segments that the journal still needs, by number.
     pub segments: BTreeMap<u32, SegmentReport>,
     /// The existing topics, by id.
     pub topics: BTreeMap<TopicId, TopicReport>,
-    /// One line for each checkpoint that should be readable and is not.
+    /// One line for each checkpoint that cannot be read although it should be.
     pub damaged_checkpoints: Vec<String>,
     /// Losses of entries after the newest checkpoint.
     pub log_losses: Vec<LogLoss>,
@@ -94,8 +94,8 @@ pub struct LogLoss {
     pub from: u64,
     /// Index after the last lost entry, as far as that is known.
     pub to: u64,
-    /// The log end offset of each topic at the loss, by name. From there on, offsets may denote other records than
-    /// before.
+    /// The log end offset of each topic at the loss, by name. From this offset on, the topic's offsets may denote other
+    /// records than before the loss.
     pub ends: Vec<(String, Offset)>,
 }
 
@@ -142,8 +142,8 @@ impl SegmentReport {
 /// node may be writing to the folder; files that it removes meanwhile do not count as damage.
 ///
 /// # Errors
-/// Returns [`OpenError`] when the folder is no journal, or when no checkpoint can be read although segments of the log
-/// have been removed.
+/// Returns [`OpenError`] when the folder is not a journal, or when no checkpoint can be read although segments of
+/// the log have been removed.
 pub fn inspect<D: Disk, S: Salvage>(
     disk: &D,
     is_live: bool,

@@ -24,14 +24,14 @@ use super::{books, checkpoint};
 use crate::record::{Filed, Found, Note, Wanted};
 use crate::types::{Offset, TopicId};
 
-/// The books of the journal.
+/// The bookkeeping of the journal.
 #[derive(Debug)]
 pub struct Keeper<D: Disk> {
     pub(super) disk: D,
     pub(super) group: u16,
-    /// What the files that it writes say about whose they are.
+    /// The stamp of the files that the keeper writes.
     pub(super) stamp: Stamp,
-    /// Those with records, live or not, by number.
+    /// All segments with records, live or dead, by number.
     segments: BTreeMap<u32, Segment<D::File>>,
     /// The spans of each topic that has records.
     pub(super) spans: HashMap<TopicId, Spans, RandomState>,
@@ -52,7 +52,7 @@ pub struct Keeper<D: Disk> {
 /// What is known of a segment.
 #[derive(Debug)]
 pub(super) struct Segment<F> {
-    /// Its index, while that is not complete.
+    /// The index in memory, until its file is complete; empty afterwards.
     index: Index,
     /// Number of spans of topics in the segment.
     live: u32,
@@ -116,12 +116,12 @@ impl<D: Disk> Keeper<D> {
         self.dead = self.dead(segment).into_iter().map(|(number, _)| number).collect();
     }
 
-    /// Sets what the files that it writes say about whose they are.
+    /// Sets the stamp of the files that the keeper writes.
     pub const fn set_stamp(&mut self, stamp: Stamp) {
         self.stamp = stamp;
     }
 
-    /// Bounds the bytes of all files: beyond it no segment is made ready.
+    /// Sets the limit on the total size of all files in bytes. No segment that would exceed it is prepared.
     pub const fn set_capacity(&mut self, bytes: u64) {
         self.capacity = bytes;
     }
@@ -215,7 +215,7 @@ impl<D: Disk> Keeper<D> {
         change.apply(&mut self.segments);
     }
 
-    /// Takes in what became of entries, in their order.
+    /// Records the results of applied entries, which must come in the order of the log.
     pub fn note(&mut self, notes: &[Note]) {
         for note in notes {
             match *note {
@@ -337,11 +337,12 @@ impl<D: Disk> Keeper<D> {
         self.segments.get(&number).map_or(0, |segment| segment.size)
     }
 
-    /// Makes what was written up to there safe, for a checkpoint to rely on: nobody may have synced it yet.
+    /// Makes the log durable up to `mark`, which lies in the segment being written or before, so that a checkpoint may
+    /// rely on it. The writer may not have synced it yet.
     ///
     /// # Errors
-    /// As the system's. Nothing is known then of what was written, and whoever writes may not be told: the process must
-    /// end.
+    /// Returns the error of the file system. The kernel may then have dropped writes of the log without an error at the
+    /// writer's next sync, so the process must exit.
     pub fn sync_log(&self, mark: Mark) -> io::Result<()> {
         planted!("checkpoint ahead of the log's sync", (), return Ok(()));
         match self.segments.get(&mark.place.segment).and_then(|segment| segment.log.as_ref()) {
@@ -350,18 +351,18 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Keeps the state after all entries up to `mark`, which are safe and of which everything was noted. What it makes
-    /// unneeded is removed.
+    /// Writes a checkpoint: `image` is the state after all entries up to `mark`. These entries must be durable, and
+    /// their results must have been noted. Then removes the files that are no longer needed.
     ///
     /// # Errors
-    /// As the system's: then the checkpoint before it stays in force.
+    /// Returns the error of the file system. The previous checkpoint remains valid.
     pub fn checkpoint(&mut self, mark: Mark, image: &[u8]) -> io::Result<()> {
         for (&number, segment) in self.segments.range(..=mark.place.segment) {
             if !segment.index.is_empty() {
                 write_file(&self.disk, &names::index(number), &segment.index.encode(self.stamp, number))?;
             }
         }
-        // The indexes are safe before the checkpoint that relies on them.
+        // The indexes must be durable before the checkpoint that relies on them.
         planted!("checkpoint ahead of its indexes", self.disk.sync_names()?, ());
         planted!("segments removed before the checkpoint", (), self.remove_dead(mark.place.segment)?);
         // When no entry was added since the newest checkpoint, the same state is written to a second file.
@@ -465,7 +466,7 @@ impl<D: Disk> Keeper<D> {
             assert_eq!(u64::try_from(bytes), Ok(segment.live_bytes), "segment {number}");
             assert!(segment.live_bytes <= segment.total_bytes, "segment {number}");
         }
-        assert!(live.is_empty(), "records in segments that are gone");
+        assert!(live.is_empty(), "no topic has records in an unknown segment");
     }
 }
 
@@ -477,13 +478,14 @@ impl Change {
     }
 }
 
-/// Writes a file so that it is there whole or not at all, once names are synced.
+/// Writes a file atomically: after a crash it has either its old or its new content. Its new name becomes durable with
+/// the next [`Disk::sync_names`].
 pub(super) fn write_file<D: Disk>(disk: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = names::new(name);
     let mut file = disk.create(&new)?;
     let sync = |file: &D::File| planted!("file renamed before its sync", file.sync(), Ok(()));
     if let Err(error) = file.write_at(bytes, 0).and_then(|()| sync(&file)) {
-        // What was written takes the space that the next attempt needs.
+        // The partial file would take space that the next attempt needs.
         drop(file);
         disk.remove(&new)?;
         return Err(error);

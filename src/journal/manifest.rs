@@ -29,7 +29,7 @@ use super::names;
 use super::reader::read_part;
 use crate::types::crc32;
 
-/// The first line.
+/// The first line of a manifest.
 const TITLE: &str = "dht-node backup of:";
 
 /// The files of a backup by name, each with its length in bytes and its checksum.
@@ -75,10 +75,10 @@ impl Manifest {
         (crc == crc32(lines.as_bytes())).then_some(Self { identity, files })
     }
 
-    /// Reads the manifest of a folder; returns `None` when it has none, and so is no backup.
+    /// Reads the manifest of a folder; returns `None` when the folder has none and so is not a backup.
     ///
     /// # Errors
-    /// Returns [`OpenError::Foreign`] when it is damaged, and [`OpenError::Io`] when the file system fails.
+    /// Returns [`OpenError::Foreign`] when the manifest is damaged, and [`OpenError::Io`] when the file system fails.
     pub(super) fn read<D: Disk>(disk: &D) -> Result<Option<Self>, OpenError> {
         let bytes = match read_part(disk, names::MANIFEST, 0, usize::MAX) {
             Ok(bytes) => bytes,
@@ -130,7 +130,7 @@ impl Manifest {
     fn check<D: Disk>(&self, disk: &D) -> Result<(), OpenError> {
         for (name, listed) in &self.files {
             if content(&read_part(disk, name, 0, usize::MAX)?) != *listed {
-                return Err(OpenError::damaged(name, 0, "it is not what it was when the backup was made"));
+                return Err(OpenError::damaged(name, 0, "its length or checksum differs from the backup's manifest"));
             }
         }
         Ok(())
@@ -141,9 +141,10 @@ pub(super) fn folder_error(cause: io::Error) -> OpenError {
     OpenError::io("the folder", cause)
 }
 
-/// Turns a backup into a journal that can be recovered, if the folder is one: checks every file, then removes those
-/// that do not belong to it. Returns true when it is one: the caller must begin new epochs, make them durable, and then
-/// call [`end_restore`]. Until then the folder remains a backup, and the next start begins the restore again.
+/// Begins to restore the backup in a folder: checks every listed file and removes all others. Returns false when the
+/// folder is not a backup. When this returns true, the caller must recover the journal, begin new epochs, make them
+/// durable, and then call [`end_restore`]. Until then the folder remains a backup, and the next start begins the
+/// restore again.
 ///
 /// # Errors
 /// Returns [`OpenError`] when a file is missing or damaged, or the file system fails.
@@ -168,7 +169,7 @@ pub fn end_restore<D: Disk>(disk: &D) -> io::Result<()> {
     disk.sync_names()
 }
 
-/// Brings the manifest of a backup in line with its files after a repair, so that it can be restored. Returns true when
+/// Updates the manifest of a backup to match its files after a repair, so that it can be restored. Returns true when
 /// the manifest was changed; does nothing in a folder that is not a backup.
 ///
 /// # Errors

@@ -2,23 +2,23 @@
 //!
 //! | name | what |
 //! |---|---|
-//! | `0000000042.log` | a segment: in use, used up, or prepared for use |
-//! | `2147483649.log` | from this number on: a complete segment of copies |
+//! | `0000000042.log` | a segment of the log: being written, full, or prepared for use |
+//! | `2147483649.log` | from this number on: a complete segment of copies (`copies`) |
 //! | `0000000042.index` | where the records of its topics are, by topic and offset |
 //! | `00000000000000001234.checkpoint` | the state after the entry of that index |
 //! | `00000000000000001234-2.checkpoint` | the same state in a second file, when no entry was added since the first |
-//! | `spare` | a used-up segment whose records are all dead, to be used again |
+//! | `spare` | a full segment whose records are all dead; it will be recycled as the file of a new segment |
 //! | `….new` | a file that is being written; nothing refers to it yet |
 //! | `watermark` | how far the log is durable |
 //! | `identity` | which node owns the journal, and the format version |
 //! | `backup-manifest` | only in a backup: whose it is, and which files belong to it |
 //! | `backup-unfinished` | only in a folder whose first backup has not been completed |
-//! | `lock` | locked by the process that has it |
+//! | `lock` | locked by the process that uses the folder |
 
-/// To be used again.
+/// A segment that will be recycled.
 pub(super) const SPARE: &str = "spare";
 
-/// Whose journal it is.
+/// Which node owns the journal.
 pub(super) const IDENTITY: &str = "identity";
 
 /// How far the log is durable.
@@ -36,12 +36,12 @@ const CHECKPOINT: &str = ".checkpoint";
 const SECOND: &str = "-2";
 const NEW: &str = ".new";
 
-/// The file of a segment.
+/// Returns the name of a segment's file.
 pub(super) fn segment(number: u32) -> String {
     format!("{number:010}{SEGMENT}")
 }
 
-/// The index of a segment.
+/// Returns the name of a segment's index.
 pub(super) fn index(segment: u32) -> String {
     format!("{segment:010}{INDEX}")
 }
@@ -62,18 +62,18 @@ pub(super) fn checkpoint(id: CheckpointId) -> String {
     format!("{index:020}{}{CHECKPOINT}", if is_second { SECOND } else { "" })
 }
 
-/// What a file is called while it is being written.
+/// Returns the name of a file while it is being written.
 pub(super) fn new(name: &str) -> String {
     format!("{name}{NEW}")
 }
 
-/// The number of a segment's file.
+/// Parses the name of a segment's file; returns `None` for any other name.
 pub(super) fn segment_number(name: &str) -> Option<u32> {
     let number = name.strip_suffix(SEGMENT)?.parse().ok()?;
     (segment(number) == name).then_some(number)
 }
 
-/// The segment of an index's file.
+/// Parses the name of an index and returns the number of its segment; returns `None` for any other name.
 pub(super) fn index_number(name: &str) -> Option<u32> {
     let number = name.strip_suffix(INDEX)?.parse().ok()?;
     (index(number) == name).then_some(number)
@@ -87,7 +87,7 @@ pub(super) fn checkpoint_id(name: &str) -> Option<CheckpointId> {
     (checkpoint(id) == name).then_some(id)
 }
 
-/// Was the file never finished?
+/// Returns true when the name is that of a file that was still being written.
 pub(super) fn is_new(name: &str) -> bool {
     name.ends_with(NEW)
 }

@@ -1,8 +1,8 @@
 //! The first part of a start: loads the newest readable checkpoint and locates the records before it.
 //!
-//! Files that can be derived are rebuilt when they are lost. A checkpoint is replaced by its predecessor and the log
-//! after that, or by the whole log while none of its segments has been removed; an index is rebuilt from its segment
-//! ([`rebuild`]).
+//! Lost files are rebuilt when other files hold their content. Instead of a lost checkpoint, its predecessor is used
+//! and the log is replayed from there, or the whole log is replayed if none of its segments has been removed. An index
+//! is rebuilt from its segment ([`rebuild`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -107,8 +107,8 @@ impl<D: Disk> Recovery<D> {
         let from = self.from.place.segment;
         let past = &segments[..segments.partition_point(|number| *number <= from)];
         let is_past = |number: &u32| past.binary_search(number).is_ok() || copies.binary_search(number).is_ok();
-        // Such an index was written for a checkpoint that was not completed, or belongs to a dead segment that was
-        // removed first.
+        // An index without a segment before the checkpoint was written for a checkpoint that was not completed, or
+        // belongs to a dead segment that was removed first.
         let indexes: BTreeSet<u32> = self.files.iter().filter_map(|name| names::index_number(name)).collect();
         self.unneeded.extend(indexes.iter().copied().filter(|number| !is_past(number)).map(names::index));
         let (mut books, is_exact) = match books {

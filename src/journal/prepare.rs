@@ -1,5 +1,6 @@
-//! Making a segment ready: an old one gets a new number, or one is filled with zeros, so that making a record safe
-//! changes no file's size. Filling takes long: it is done piece by piece, for whoever has other things to do as well.
+//! Prepares segments for the log: the spare is recycled under a new number, or a new file is filled with zeros, so that
+//! an fsync of new records does not have to update the file's size. Filling takes long, so it is done piece by piece
+//! and the keeper's thread can do other work in between.
 
 use std::io;
 
@@ -11,7 +12,7 @@ use super::stamp::Stamp;
 use super::writer::Prepared;
 use crate::limits::{FILL_BYTES, FILL_SYNC_BYTES};
 
-/// A segment that is being made ready.
+/// A segment that is being prepared.
 #[derive(Debug)]
 pub struct Preparation<F> {
     file: F,
@@ -20,25 +21,26 @@ pub struct Preparation<F> {
     number: u32,
     size: u32,
     stamp: Stamp,
-    /// Bytes that are filled with zeros, or with what a used-up segment held.
+    /// Bytes from the beginning of the file that have been written: with zeros, or with the old content of a recycled
+    /// segment.
     filled: u32,
     is_recycled: bool,
 }
 
-/// How far that has come.
+/// The progress of a preparation.
 #[derive(Debug)]
 pub enum Progress<F> {
-    /// It can be written to.
+    /// The segment is ready for the log.
     Ready(Prepared<F>),
-    /// More of it is to be filled.
+    /// A part of the file is still to be filled.
     Unfinished(Preparation<F>),
 }
 
 impl<D: Disk> Keeper<D> {
-    /// Makes a segment ready in one go.
+    /// Prepares a segment in one call.
     ///
     /// # Errors
-    /// As the system's; most likely there is no space.
+    /// Returns the errors of [`Self::begin_segment`] and [`Self::fill_segment`].
     pub fn prepare(&mut self, number: u32, size: u32) -> io::Result<Prepared<D::File>> {
         let mut preparation = self.begin_segment(number, size)?;
         loop {
@@ -49,10 +51,11 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Begins to make a segment ready.
+    /// Begins the preparation of a segment of `size` bytes.
     ///
     /// # Errors
-    /// As the system's, or there is no space.
+    /// Returns [`io::ErrorKind::StorageFull`] when the segment would exceed the capacity of the journal, and otherwise
+    /// the error of the file system.
     pub fn begin_segment(&mut self, number: u32, size: u32) -> io::Result<Preparation<D::File>> {
         let name = names::segment(number);
         let recycled = self.recycle(&name, size)?;
@@ -60,7 +63,8 @@ impl<D: Disk> Keeper<D> {
         // One more segment's worth of bytes is reserved for cleaning: without it, a journal at its limit could never
         // free space.
         if !is_recycled && self.used()?.saturating_add(2 * u64::from(size)) > self.capacity {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "the journal is as large as --disk allows"));
+            let what = "the journal has reached the size that --disk allows";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, what));
         }
         let file = recycled.map_or_else(|| self.disk.create(&names::new(&name)), Ok)?;
         let log = file.share()?;
@@ -68,10 +72,10 @@ impl<D: Disk> Keeper<D> {
         Ok(Preparation { file, log, number, size, stamp: self.stamp, filled, is_recycled })
     }
 
-    /// Fills one more piece of it.
+    /// Fills the next piece of a segment.
     ///
     /// # Errors
-    /// As the system's; then what was begun is removed.
+    /// Returns the error of the file system. The partial file of a new segment is removed then.
     pub fn fill_segment(&mut self, mut preparation: Preparation<D::File>) -> io::Result<Progress<D::File>> {
         let (number, size, is_recycled) = (preparation.number, preparation.size, preparation.is_recycled);
         let name = names::segment(number);
@@ -96,7 +100,7 @@ impl<D: Disk> Keeper<D> {
         Ok(Progress::Ready(Prepared { file, number, size }))
     }
 
-    /// Bytes of all files.
+    /// Returns the total size of all files in bytes; 0 when the capacity is unlimited.
     pub(super) fn used(&self) -> io::Result<u64> {
         if self.capacity == u64::MAX {
             return Ok(0);

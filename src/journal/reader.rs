@@ -1,4 +1,4 @@
-//! Reading what is not in memory any more: an index says where, the segment has it.
+//! Reads records from segments: finds their batches through the segment's index, then reads the payloads.
 
 use std::io;
 use std::ops::Range;
@@ -14,12 +14,12 @@ use crate::limits::{FETCH_RUNS_MAX, READ_BYTES_MAX, READ_GAP_MAX};
 use crate::record::Filed;
 use crate::types::{Offset, TopicId, crc32};
 
-/// The index of a segment, where it is.
+/// Where the index of a segment is.
 #[derive(Debug)]
 pub(super) enum Source<'k, F> {
-    /// In memory, while the segment grows.
+    /// In memory, while the segment is being written.
     Growing(&'k Index),
-    /// In its file.
+    /// In its file, once the segment is complete.
     File(F, Directory),
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Blocks<'k, F> {
 }
 
 impl<F: DiskFile> Blocks<'_, F> {
-    /// Of a segment whose index is complete.
+    /// Opens the index file of a complete segment.
     pub(super) fn open<D: Disk<File = F>>(disk: &D, segment: u32, topic: TopicId) -> Result<Self, OpenError> {
         let name = names::index(segment);
         let file = disk.open(&name).map_err(|cause| OpenError::io(&name, cause))?;
@@ -43,7 +43,8 @@ impl<F: DiskFile> Blocks<'_, F> {
         Ok(Self { segment, topic, source: Source::File(file, directory) })
     }
 
-    /// The batches from the one with the record `from` on, as many as are needed for that many bytes or records.
+    /// Returns consecutive batches, beginning with the one that holds the record `from`, until they have `max_bytes`
+    /// bytes or reach `max_records` records after `from`. The last batch may exceed these limits.
     pub(super) fn batches_from(&self, from: Offset, max_bytes: u32, max_records: u32) -> Result<Vec<Filed>, OpenError> {
         let first = self.partition(|entry| entry.end <= from)?;
         let (mut found, mut bytes, mut end): (Vec<Filed>, u32, _) = (Vec::new(), 0, from);
@@ -70,7 +71,7 @@ impl<F: DiskFile> Blocks<'_, F> {
         let Range { start, end } = among;
         let behind = self.partition(|entry| entry.base <= start || entry.base < end && entry.first_us < append_us)?;
         for index in behind.saturating_sub(1)..self.len().min(behind + 1) {
-            // The one before may be of another topic.
+            // The block before the boundary may belong to another topic.
             let Some(block) = self.block(index)? else { continue };
             let is_it = |filed: &&Filed| start < filed.end() && filed.base < end && filed.append_us >= append_us;
             if let Some(filed) = block.iter().find(is_it) {
@@ -80,7 +81,7 @@ impl<F: DiskFile> Blocks<'_, F> {
         Ok(None)
     }
 
-    /// Of all blocks of the segment, if they are in a file.
+    /// Returns the number of blocks to search: those of the topic in memory, or those of all topics in a file.
     fn len(&self) -> usize {
         match &self.source {
             Source::Growing(index) => index.blocks(self.topic),
@@ -88,7 +89,7 @@ impl<F: DiskFile> Blocks<'_, F> {
         }
     }
 
-    /// The first block that is not before something.
+    /// Returns the index of the first block of the topic for which `is_before` is false, by binary search.
     fn partition(&self, is_before: impl Fn(&Entry) -> bool) -> Result<usize, OpenError> {
         let (mut from, mut to) = (0, self.len());
         while from < to {
@@ -106,12 +107,12 @@ impl<F: DiskFile> Blocks<'_, F> {
         Ok(from)
     }
 
-    /// The batches of a block; `None` when it is another topic's.
+    /// Returns the batches of a block, or `None` when the block belongs to another topic.
     fn block(&self, index: usize) -> Result<Option<Vec<Filed>>, OpenError> {
         let (file, directory) = match &self.source {
             Source::Growing(growing) => {
                 let (entry, block) = growing.block(self.topic, index);
-                return Ok(Some(entry.batches(self.segment, block).expect("it was just made")));
+                return Ok(Some(entry.batches(self.segment, block).expect("a block in memory is well-formed")));
             }
             Source::File(file, directory) => (file, directory),
         };
@@ -136,13 +137,13 @@ impl<F: DiskFile> Blocks<'_, F> {
 }
 
 impl<'k, F> Blocks<'k, F> {
-    /// Of a segment that grows.
+    /// Uses the in-memory index of a segment that is being written.
     pub(super) const fn growing(index: &'k Index, segment: u32, topic: TopicId) -> Self {
         Self { segment, topic, source: Source::Growing(index) }
     }
 }
 
-/// The payloads of batches of one segment, by their place; each is what its checksum says.
+/// Reads the payloads of batches that lie in one segment, and verifies their checksums.
 pub(super) fn payloads<F: DiskFile>(
     file: &F,
     segment: u32,
@@ -164,7 +165,7 @@ pub(super) fn payloads<F: DiskFile>(
             let at = (filed.place.position - start) as usize;
             let payload = bytes.slice(at..at + filed.len as usize);
             if crc32(&payload) != filed.crc {
-                let what = "the records are not those of its index";
+                let what = "the records do not match their checksum in the index";
                 return Err(OpenError::damaged(&name, filed.place.position.into(), what));
             }
             found.push((*filed, payload));
@@ -173,7 +174,7 @@ pub(super) fn payloads<F: DiskFile>(
     Ok(found)
 }
 
-/// Reads up to `len` bytes of a file; fewer when the file ends before.
+/// Reads up to `len` bytes of a file from `position` on; fewer when the file ends before that.
 pub(super) fn read_part<D: Disk>(disk: &D, name: &str, position: u64, len: usize) -> Result<Bytes, OpenError> {
     let io = |cause: io::Error| OpenError::io(name, cause);
     let file = disk.open(name).map_err(io)?;
@@ -192,13 +193,13 @@ pub(super) fn previous_end<D: Disk>(disk: &D, next: u32) -> Result<Option<usize>
     Ok(state.and_then(|record| HardState::decode(&record.body)).map(|state| state.previous_end as usize))
 }
 
-/// A file that ends too early is damaged.
+/// Fills the buffer from a file, and reports the file as damaged when it ends too early.
 fn read_exactly<F: DiskFile>(file: &F, name: &str, buffer: &mut [u8], position: u64) -> Result<(), OpenError> {
     let filled = file.read_at(buffer, position).map_err(|cause| OpenError::io(name, cause))?;
     if filled == buffer.len() {
         Ok(())
     } else {
-        Err(OpenError::damaged(name, position + filled as u64, "it ends here"))
+        Err(OpenError::damaged(name, position + filled as u64, "the file ends too early"))
     }
 }
 

@@ -5,8 +5,8 @@
 //! consecutive, so their offsets are found by counting back from the end offset. When the count does not match, nothing
 //! is rebuilt: an index is either correct or reported as lost.
 //!
-//! The append times are those of the entries: whoever proposes a batch gives it a time that does not decrease unless
-//! the clock was corrected. Programs before format 2 did not do so; they raised the time when they applied the entry.
+//! The append times are those in the entries: the proposer of a batch gives it a time that does not decrease unless the
+//! clock was corrected. Programs before format 2 did not do this; they raised the time when they applied the entry.
 //!
 //! [`Books`]: super::books::Books
 
@@ -174,8 +174,8 @@ pub(super) fn assign(listed: &[Listed], known: Known, void: Option<&[u32]>) -> O
     let base = known.end.0.checked_sub(count).filter(|_| count > 0)?;
     let is_right = match known.before {
         Some(before) => before.0 == base,
-        // These are the topic's oldest records, and some before them were trimmed: the sum does not show then whether a
-        // batch was a duplicate.
+        // These are the topic's oldest records, and records before them were trimmed. Their number is unknown, so the
+        // sum does not show whether a batch was a duplicate.
         None => {
             let is_sure = void.is_some() || base == 0 || stored.iter().all(|listed| !listed.is_sequenced);
             base <= known.first.0 && is_sure

@@ -30,7 +30,7 @@ use super::writer::Mark;
 use crate::record::{self, DecodeError, Entry, Note, Place};
 use crate::types::{Offset, TopicId};
 
-/// What a journal gives back.
+/// The state that recovery restores: topics, without their records.
 pub trait State {
     /// Restores the state from a checkpoint that was written in format `version`. Called at most once, before anything
     /// else.
@@ -39,47 +39,48 @@ pub trait State {
     /// Returns [`DecodeError`] when the image is malformed or holds data of a newer program.
     fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError>;
 
-    /// The records that a topic has: the first, and behind the last. `None` when there is no such topic.
+    /// Returns the first offset that a topic retains and its log end offset (exclusive), or `None` when the topic does
+    /// not exist.
     fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)>;
 
     /// Returns the topic of that name.
     fn find(&self, name: &str) -> Option<TopicId>;
 
-    /// All topics.
+    /// Returns the ids of all topics.
     fn topics(&self) -> Vec<TopicId>;
 
-    /// Applies committed entries from behind that; gives what became of them.
+    /// Applies committed entries after the checkpoint and returns their results for the keeper.
     fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note>;
 }
 
-/// What recovering has come to.
+/// The result of a recovery.
 #[derive(Debug)]
 pub struct Recovered<D: Disk> {
-    /// The books.
+    /// The bookkeeping of segments, indexes and checkpoints.
     pub keeper: Keeper<D>,
-    /// Where the log ends.
+    /// The end of the log.
     pub last: Mark,
-    /// Where the newest checkpoint was made.
+    /// The end of the log when the newest checkpoint was taken.
     pub checkpoint: Mark,
     /// Size in bytes of the state in that checkpoint.
     pub image_len: usize,
-    /// May an acknowledged entry be missing at its end?
+    /// True when acknowledged entries may be missing at the end of the log.
     pub is_lossy: bool,
-    /// What a crash had left unfinished at the end, and was cut.
+    /// The unfinished records at the end of the log that were cut off.
     pub cut: Cut,
-    /// What the folder said about how far it was durable.
+    /// The watermark as it was found: how far the log was durable.
     pub watermark: Watermarked,
     /// One line for the operator about each lost or damaged file that was replaced or rebuilt.
     pub mended: Vec<String>,
 }
 
-/// What was cut from the end of the log, as far as it can be told from what a recycled file held before: an unfinished
-/// record counts when its header is whole.
+/// What was cut from the end of the log. An unfinished record counts only when its header is complete: otherwise it
+/// cannot be distinguished from the old content of a recycled file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// Bytes from the end of the log to the end of the last record that had begun.
+    /// Bytes from the end of the log to the end of the last record that was cut off.
     pub bytes: u64,
-    /// Records that had begun, finished or not.
+    /// Number of records that were cut off, complete or not.
     pub records: u64,
 }
 
@@ -90,24 +91,25 @@ pub(super) struct Recovery<D: Disk> {
     /// The names of all files.
     pub(super) files: Vec<String>,
     pub(super) keeper: Keeper<D>,
-    /// Where the checkpoint was made; the beginning when there is none.
+    /// The end of the log when the checkpoint was taken; the beginning of the log when there is no checkpoint.
     pub(super) from: Mark,
     /// Size in bytes of the state in that checkpoint.
     pub(super) image_len: usize,
     /// The last hard state that was read.
     state: HardState,
-    /// May acknowledged entries be missing behind what was read?
+    /// True when acknowledged entries may be missing after those that have been read.
     is_lossy: bool,
-    /// Files that no journal needs; they go when everything was read.
+    /// Files that are no longer needed. They are removed once everything has been read.
     pub(super) unneeded: Vec<String>,
     /// One line about each lost or damaged file that was replaced or rebuilt.
     pub(super) mended: Vec<String>,
 }
 
-/// Reads what there is into a state that knows nothing yet.
+/// Recovers the journal in a folder into an empty state.
 ///
 /// # Errors
-/// [`OpenError`]: then nothing was changed, unless the disk failed in the middle of that.
+/// Returns [`OpenError`]. The folder is unchanged then, unless the disk failed while changes were being made at the end
+/// of the recovery.
 pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<Recovered<D>, OpenError> {
     let mut recovery = Recovery::new(disk, group)?;
     let (mut segments, copies) = recovery.segments();
@@ -167,7 +169,7 @@ impl<D: Disk> Recovery<D> {
             if segment != expected {
                 return Err(OpenError::damaged(&names::segment(expected), 0, "the segment is missing"));
             }
-            let none = || OpenError::damaged(&names::segment(segment), 0, "no segment can follow");
+            let none = || OpenError::damaged(&names::segment(segment), 0, "its number is the highest that is possible");
             expected = expected.checked_add(1).filter(|next| !copies::is_copies(*next)).ok_or_else(none)?;
             let end = match number.peek() {
                 Some(next) => self.known_end(*next)?,
@@ -182,7 +184,7 @@ impl<D: Disk> Recovery<D> {
             if is_last {
                 self.pass_unused(number.by_ref())?;
                 if stop == 0 {
-                    // Its first record is not whole: nothing in it was ever acknowledged.
+                    // The first record of the segment is incomplete, so nothing in the segment was ever acknowledged.
                     self.unneeded.push(names::segment(segment));
                     break;
                 }
@@ -228,7 +230,7 @@ impl<D: Disk> Recovery<D> {
         Err(OpenError::damaged(&next, 0, what))
     }
 
-    /// Applies what the log has come to. One segment is in memory at a time.
+    /// Applies the entries that remain in the log. One segment is in memory at a time.
     fn apply(&mut self, log: VecDeque<Read>, state: &mut impl State) -> Result<(), OpenError> {
         let mut open = (0, Bytes::new());
         for Read { segment, at, .. } in log {
@@ -254,7 +256,8 @@ impl<D: Disk> Recovery<D> {
         Ok(())
     }
 
-    /// Where the segment before this one ends, as this one says; `None` when nothing was written to this one.
+    /// Returns the position where the segment before `next` ends, according to the first record of `next`; `None` when
+    /// nothing was written to `next`.
     fn known_end(&self, next: u32) -> Result<Option<usize>, OpenError> {
         match previous_end(&self.disk, next)? {
             Some(end) => Ok(Some(end)),
@@ -262,14 +265,14 @@ impl<D: Disk> Recovery<D> {
         }
     }
 
-    /// Is the file of a segment that segment's?
+    /// Checks that the header of a segment's file is sound and belongs to this segment and this folder.
     pub(super) fn check_header(&self, number: u32) -> Result<(), OpenError> {
         let name = names::segment(number);
         let header = self.read_part(&name, 0, HEADER)?;
         match format::check_segment_header(&header, number) {
             Ok(_) => self.keeper.stamp.check(&name, format::stamp_of(&header)),
             Err(Some(version)) => Err(OpenError::Newer { file: name, version: Some(version) }),
-            Err(None) => Err(OpenError::damaged(&name, 0, "it is not that segment")),
+            Err(None) => Err(OpenError::damaged(&name, 0, "its header is damaged or belongs to another segment")),
         }
     }
 
@@ -282,12 +285,13 @@ impl<D: Disk> Recovery<D> {
         let name = names::index(number);
         match self.read_part(&name, 0, index::HEADER).map(|header| Directory::decode(number, &header)) {
             Ok(Some(directory)) => self.keeper.stamp.check(&name, directory.stamp),
-            // Whether it can be read is another question.
+            // Whether the index can be read is checked elsewhere.
             Ok(None) | Err(_) => Ok(()),
         }
     }
 
-    /// The sound records of a segment, up to where it is known to end or the first one that is none.
+    /// Returns the entry records of a segment and the position where they end: `end` when that is known, otherwise the
+    /// first position where no sound record begins (0 when the segment has no sound record).
     fn read_records(&mut self, segment: u32, end: Option<usize>) -> Result<(Vec<Read>, usize), OpenError> {
         let name = names::segment(segment);
         let bytes = &self.read(&name)?;
@@ -314,23 +318,26 @@ impl<D: Disk> Recovery<D> {
                     records.push(read);
                 }
                 Kind::HardState => {
-                    self.state = HardState::decode(&record.body)
-                        .ok_or_else(|| OpenError::damaged(&name, record.body_at as u64, "no hard state"))?;
-                    // A start that finds a loss records it in its first entry: until that is there, the loss is still
-                    // to be reported. Today both are in one sector, so that a crash keeps both or neither.
+                    self.state = HardState::decode(&record.body).ok_or_else(|| {
+                        OpenError::damaged(&name, record.body_at as u64, "its hard state is malformed")
+                    })?;
+                    // A start that finds a loss records it in its first entry. Until that entry is durable, the next
+                    // start must report the loss again. Today the hard state and that entry lie in one sector, so a
+                    // crash preserves both or neither.
                     self.is_lossy = !self.state.is_end && (self.is_lossy || self.state.is_lazy);
                 }
-                // Cleaning moves chunks, and checkpoints may come to stand in the log: neither is an entry.
+                // Copies and parts of checkpoints are not entries of the log.
                 Kind::Copy | Kind::Checkpoint => {}
             }
         }
-        // A crash tears no header off the first record: both are in the same sector, and written together.
+        // A crash cannot leave the first record without the segment header: both lie in one sector and are written
+        // together.
         if header.is_none() && at > HEADER {
             return Err(OpenError::damaged(&name, 0, "its header cannot be read"));
         }
         match end {
             Some(end) if at != end => {
-                Err(OpenError::damaged(&name, at as u64, "a record that was safe cannot be read"))
+                Err(OpenError::damaged(&name, at as u64, "a record that was durable cannot be read"))
             }
             Some(_) => Ok((records, at)),
             None => {
@@ -345,7 +352,7 @@ impl<D: Disk> Recovery<D> {
         }
     }
 
-    /// Segments that were prepared and never written to.
+    /// Marks segments that were prepared but never written to for removal.
     fn pass_unused(&mut self, numbers: impl Iterator<Item = u32>) -> Result<(), OpenError> {
         for number in numbers {
             let name = names::segment(number);
@@ -391,7 +398,7 @@ impl<D: Disk> Recovery<D> {
     }
 }
 
-/// A record of the log, and where it is.
+/// The position of a record, and what its header says.
 struct Read {
     segment: u32,
     at: usize,
@@ -399,7 +406,7 @@ struct Read {
     term: u32,
 }
 
-/// Puts a record to the log: one whose index was there before takes its place, and nothing behind that one counts.
+/// Appends a record to the log. A record whose index the log already has replaces that record and all after it.
 fn push(log: &mut VecDeque<Read>, from: Mark, read: Read) -> Result<(), OpenError> {
     let Read { segment, at, index, .. } = read;
     if index <= from.index {
@@ -416,20 +423,19 @@ fn push(log: &mut VecDeque<Read>, from: Mark, read: Read) -> Result<(), OpenErro
     Ok(())
 }
 
-/// A crash may have left something at the end that is no whole record. Unless a later record says that this place was
-/// safe.
+/// Checks that what follows the last sound record, which ends at `end`, can be a write that a crash has torn. It cannot
+/// when a later record says that the segment was durable beyond `end`.
 fn check_torn(segment: u32, bytes: &Bytes, end: usize) -> Result<(), OpenError> {
-    let says_safe = |at: usize| record_at(bytes, segment, at).is_some_and(|record| record.head.synced as usize > end);
-    match (end..bytes.len()).step_by(ALIGN).find(|at| says_safe(*at)) {
+    let is_later = |at: usize| record_at(bytes, segment, at).is_some_and(|record| record.head.synced as usize > end);
+    match (end..bytes.len()).step_by(ALIGN).find(|at| is_later(*at)) {
         None => Ok(()),
         Some(_) => {
-            Err(OpenError::damaged(&names::segment(segment), end as u64, "a record that was safe cannot be read"))
+            Err(OpenError::damaged(&names::segment(segment), end as u64, "a record that was durable cannot be read"))
         }
     }
 }
 
-/// Returns what lies behind the end of the log. What a recycled segment held before is no loss; only a record of this
-/// one that began would be.
+/// Counts the unfinished records after the end of the log. The old content of a recycled segment does not count.
 fn cut(segment: u32, bytes: &Bytes, end: usize) -> Cut {
     let begun = (end..bytes.len()).step_by(ALIGN).filter_map(|at| format::begins_at(bytes, segment, at));
     begun.fold(Cut::default(), |cut, last| Cut {

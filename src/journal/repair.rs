@@ -36,7 +36,7 @@ pub struct Repaired {
 /// `random` bits.
 ///
 /// # Errors
-/// Returns [`OpenError`] when the folder is no journal, or a file cannot be read or written.
+/// Returns [`OpenError`] when the folder is not a journal, or a file cannot be read or written.
 pub fn repair<D: Disk>(
     disk: &D,
     aside: &D,
@@ -91,8 +91,8 @@ pub fn repair<D: Disk>(
     Ok(Repaired { report, is_done: true, aside: replaced })
 }
 
-/// Gives each segment a header whose own is damaged, and creates a placeholder for each one that is missing. It holds
-/// no records, but its index lists the offsets that were dropped.
+/// Rewrites the header of each segment whose header is damaged, and creates a placeholder for each missing segment. A
+/// placeholder holds no records, but its index lists the offsets that were dropped.
 fn restore_headers<D: Disk>(disk: &D, report: &Report) -> Result<(), OpenError> {
     let (version, stamp) = (identity::format(disk)?, identity::stamp(disk)?);
     for (number, of) in report.segments.iter().filter(|(_, of)| of.is_missing || of.has_bad_header) {

@@ -1,9 +1,9 @@
 //! Reads everything that a folder holds, past any damage: determines what can be read, what cannot, and the resulting
 //! state.
 //!
-//! The offsets of records before the checkpoint are known, so unreadable ones leave a gap. The offsets of records after
-//! it follow from the entries, so lost entries make all later offsets uncertain: what follows is still applied, but in
-//! a new epoch of every topic.
+//! The offsets of records before the checkpoint are known, so unreadable records leave a gap. The offsets of records
+//! after the checkpoint follow from the entries, so lost entries make all later offsets uncertain: the entries that
+//! follow are still applied, but in a new epoch of every topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,8 @@ pub trait Salvage: State {
     /// Returns the name of a topic; `None` when there is no such topic.
     fn name(&self, topic: TopicId) -> Option<String>;
 
-    /// Raises the epoch of every topic because entries are lost here; the entries that follow are applied nevertheless.
+    /// Raises the epoch of every topic because entries are lost at this point of the log. The entries that follow are
+    /// applied nevertheless.
     fn give_up(&mut self);
 
     /// Ends the reading. When entries were lost, forgets what can no longer be trusted, such as the sequences of
@@ -301,8 +302,8 @@ impl<D: Disk> Recovery<D> {
     }
 }
 
-/// Reports lost entries, from index `from` up to `to` (exclusive), and raises the epoch of every topic. When no entry
-/// is missing, the damage only prevents a start.
+/// Reports lost entries, from index `from` up to `to` (exclusive), and raises the epoch of every topic. When the range
+/// is empty, no entry is lost, and the damage is reported only as an obstacle to a start.
 fn tell_losses(losses: &mut Vec<(u32, usize)>, (from, to): (u64, u64), state: &mut impl Salvage, report: &mut Report) {
     let Some((segment, position)) = losses.first().copied() else { return };
     losses.clear();
@@ -381,7 +382,7 @@ fn dropped(filed: &[Filed], lost: &[(Offset, Offset)]) -> Vec<(Offset, Offset)> 
     placeholders.map(|filed| (filed.base, filed.end())).collect()
 }
 
-/// Returns ranges of offsets without what is below `first`, in ascending order, adjacent ones joined.
+/// Sorts ranges of offsets, joins adjacent ones, and cuts off the offsets below `first`.
 fn since(first: Offset, mut ranges: Vec<(Offset, Offset)>) -> Vec<(Offset, Offset)> {
     ranges.sort_unstable();
     let mut joined = Vec::<(Offset, Offset)>::new();

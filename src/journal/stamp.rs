@@ -1,5 +1,5 @@
-//! Whose a file is: every file of format 2 names the cluster, the vertex and the folder that it was written for, so
-//! that a start notices a file that was moved or copied into another folder.
+//! The stamp of a file: it identifies the cluster, the vertex and the folder that the file was written for. Every file
+//! of format 2 has one, so that a start notices a file that was moved or copied into another folder.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use super::error::OpenError;
 use super::identity::Identity;
 use crate::types::crc32_of_parts;
 
-/// The id of a folder: 48 random bits, not all 0. A copy of a folder has the id of the original, and so has what is
-/// restored from a backup.
+/// The id of a folder: 48 random bits, not all 0. A copy of a folder, or a folder restored from a backup, has the id of
+/// the original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DiskId(u64);
 
@@ -31,7 +31,7 @@ impl fmt::Display for DiskId {
     }
 }
 
-/// What a file says about whose it is: a checksum of the cluster and the vertex, and one of the folder's id.
+/// Identifies what a file belongs to: a checksum of the cluster and the vertex, and a checksum of the folder's id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     node: u32,
@@ -39,10 +39,10 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a file without one, as programs before format 2 wrote it. It belongs anywhere.
+    /// Stands for no stamp, as in files of format 1. Such a file is accepted in every folder.
     pub const NONE: Self = Self { node: 0, folder: 0 };
 
-    /// Returns the stamp of a folder's files. The dimension is no part of it, so that the cube may grow.
+    /// Returns the stamp of a folder's files. It does not include the dimension, so that the cube may grow.
     pub(super) fn of(identity: &Identity, disk: DiskId) -> Self {
         let node = identity.node.index().to_be_bytes();
         let node = crc32_of_parts([&node[..], identity.cluster.as_bytes()]);
@@ -51,18 +51,18 @@ impl Stamp {
         Self { node, folder: folder.max(1) }
     }
 
-    /// Returns the eight bytes that a header has for it, as a number.
+    /// Returns the stamp as a number, for the eight bytes of a file header.
     pub(super) const fn number(self) -> u64 {
         (self.node as u64) << 32 | self.folder as u64
     }
 
-    /// Returns the stamp from the eight bytes of a header.
+    /// Returns the stamp that the eight bytes of a file header hold.
     #[expect(clippy::cast_possible_truncation, reason = "the halves of a number")]
     pub(super) const fn from_number(number: u64) -> Self {
         Self { node: (number >> 32) as u32, folder: number as u32 }
     }
 
-    /// Checks that a file that says `found` belongs to the folder that has this stamp.
+    /// Checks that a file with the stamp `found` belongs to the folder that has this stamp.
     ///
     /// # Errors
     /// Returns [`OpenError::Misplaced`] when it does not.

@@ -39,8 +39,9 @@ impl From<Option<usize>> for End {
     }
 }
 
-/// Iterates over the records of a segment. Behind what is known to have been durable, the iteration stops where no
-/// sound record follows, or where only records follow that a crash may have written without the ones before them.
+/// Iterates over the records of a segment. Beyond what is known to have been durable, the iteration ends at the first
+/// position where no sound record begins, unless a later record shows that this position had been durable: writes that
+/// were not yet synced may reach the disk out of order, so a later record alone does not prove damage.
 pub(super) fn walk(segment: u32, bytes: &Bytes, end: impl Into<End>) -> Walk<'_> {
     Walk { segment, bytes, at: HEADER, end: end.into() }
 }
@@ -52,8 +53,9 @@ impl Walk<'_> {
         self.at
     }
 
-    /// Returns where the next sound record begins, when the bytes before it count as damage.
-    fn behind_damage(&self) -> Option<usize> {
+    /// Returns where the damage at the current position ends: at the next sound record, or at the known end when there
+    /// is none. Returns `None` when the bytes here do not count as damage.
+    fn end_of_damage(&self) -> Option<usize> {
         let (last, known) = match self.end {
             End::At(end) => (end, end),
             End::AtLeast(known) => (self.bytes.len(), known),
@@ -79,7 +81,7 @@ impl Iterator for Walk<'_> {
             self.at = record.end;
             return Some(Step::Record(record));
         }
-        let next = self.behind_damage()?;
+        let next = self.end_of_damage()?;
         let damage = self.at..next;
         self.at = next;
         Some(Step::Damage(damage))

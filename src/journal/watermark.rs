@@ -1,19 +1,20 @@
-//! The watermark: how far the log is durable, in a small file of its own. It is written after each sync of the log and
-//! before anything of that sync is acknowledged, but never synced itself.
+//! The watermark: how far the log is durable, in a small file of its own. The file is written after each sync of the
+//! log, before any entry covered by that sync is acknowledged, but is never synced itself.
 //!
 //! ```text
-//! slot        64 bytes, at 0 and at 4096, written in turn: magic "DHTMARK\n", u32 version, u32 segment,
-//!             u32 position, u32 term, u64 index, u64 how often the file was written, u64 stamp,
+//! slot        64 bytes, at positions 0 and 4096, written alternately: magic "DHTMARK\n", u32 version,
+//!             u32 segment, u32 position, u32 term, u64 index, u64 number of this write, u64 stamp,
 //!             12 zeros, u32 crc
 //! ```
 //!
 //! A record below the watermark was durable once, so when it cannot be read, it is damaged. A record above it may have
 //! been torn by a crash. Without a watermark the two look alike at the end of the log.
 //!
-//! A killed process leaves the watermark as the process wrote it last, in the page cache: it covers everything that was
-//! acknowledged, except under `--sync interval`, which acknowledges before it syncs. A power cut may leave an older
-//! one, since the file is not synced. An older watermark covers less and is right about that. It is never newer than
-//! the log. Each slot lies in a block of its own, so that a write that is cut short leaves the other slot as it was.
+//! When the process is killed, its last write of the watermark survives in the page cache. It covers everything that
+//! was acknowledged, except under `--sync interval`, which acknowledges before it syncs. A power cut may leave an older
+//! watermark, since the file is not synced; that one covers less of the log, but what it says is still true. The
+//! watermark is never ahead of the log. Each slot lies in a block of its own, so that a torn write leaves the other
+//! slot intact.
 
 use std::io;
 
@@ -32,20 +33,20 @@ use crate::types::crc32_of_parts;
 
 const MAGIC: &[u8; 8] = b"DHTMARK\n";
 
-/// Bytes of a slot.
+/// Size of a slot in bytes.
 const SLOT: usize = 64;
 
-/// Where the second slot begins: in another block than the first, of any device.
+/// The position of the second slot, in another block than the first one on any device.
 const SECOND: usize = 4096;
 
 /// The watermark of a journal that is open for writing.
 #[derive(Debug)]
 pub struct Watermark<F> {
     file: F,
-    /// How often the file was written, in all of its lives. It says which slot is the newer one, and which is next.
+    /// Number of writes since the file was created. It tells which slot is the newer one and which is written next.
     writes: u64,
     mark: Mark,
-    /// Whose the journal is.
+    /// Identifies the folder that the file belongs to.
     stamp: Stamp,
     /// True while a backup is being restored: its watermark must stay as it is, since an interrupted restore begins
     /// again with the files of the backup.
@@ -60,7 +61,7 @@ pub enum Watermarked {
     Never,
     /// There was a watermark, and it is missing or damaged.
     Lost,
-    /// Everything up to there was durable.
+    /// Everything up to this mark was durable.
     At(Mark),
 }
 
@@ -81,7 +82,7 @@ impl<F: DiskFile> Watermark<F> {
         Ok(Self { file: disk.open(names::WATERMARK)?, writes: 1, mark, stamp, is_held: false })
     }
 
-    /// Sets what the file says from the next write on about whose it is.
+    /// Sets the stamp that is written to the file from the next write on.
     pub const fn set_stamp(&mut self, stamp: Stamp) {
         self.stamp = stamp;
     }
@@ -90,22 +91,23 @@ impl<F: DiskFile> Watermark<F> {
         self.stamp
     }
 
-    /// Leaves the file as it is until [`Writer::release_watermark`](super::Writer::release_watermark).
+    /// Suspends writes to the file until [`Writer::release_watermark`](super::Writer::release_watermark).
     pub const fn hold(&mut self) {
         self.is_held = true;
     }
 
-    /// Ends what [`Self::hold`] began.
+    /// Resumes writes after [`Self::hold`]. The mark is reset, so that the next sync writes the file.
     pub(super) const fn release(&mut self) {
         (self.is_held, self.mark) = (false, Mark { index: 0, term: 0, place: Place { segment: 0, position: 0 } });
     }
 
-    /// Returns what was written last.
+    /// Returns the mark that was written last.
     pub(super) const fn mark(&self) -> Mark {
         self.mark
     }
 
-    /// Writes that everything up to `mark` is durable. It must be so, in a file whose name is durable.
+    /// Records that everything up to `mark` is durable. The caller must have made it so, including the name of the
+    /// segment's file.
     ///
     /// # Errors
     /// Returns the error of the file system; the write may then be repeated.
@@ -123,7 +125,7 @@ impl<F: DiskFile> Watermark<F> {
 }
 
 impl Watermarked {
-    /// Reads the watermark of the folder with that stamp. `None` stands for a file that does not exist.
+    /// Reads the watermark of the folder with the given stamp; returns `None` when the file does not exist.
     ///
     /// # Errors
     /// Returns [`OpenError::Misplaced`] when the file belongs to another folder, [`OpenError::Newer`] when a newer
@@ -156,7 +158,7 @@ impl Watermarked {
     }
 }
 
-/// Returns the content of a fresh file with that mark.
+/// Returns the content of a new file with the given mark.
 pub(super) fn content(mark: Mark, stamp: Stamp) -> Vec<u8> {
     let mut bytes = vec![0; SECOND + SLOT];
     bytes[..SLOT].copy_from_slice(&slot(1, mark, stamp));
@@ -187,7 +189,7 @@ fn slots(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     [0, SECOND].into_iter().filter_map(slot).filter(is_sound)
 }
 
-/// Returns what the newer of the readable slots says, and how often the file was written then.
+/// Decodes the newest readable slot: the number of its write, the mark, and the stamp.
 fn newest(bytes: &[u8]) -> Option<(u64, Mark, Stamp)> {
     let slot = |slot: &[u8]| {
         let number = |at: usize| BigEndian::read_u32(&slot[at..]);

@@ -1,5 +1,5 @@
-//! Writing at the end of the log: records are collected, written in one go, and synced in one go. After each sync the
-//! watermark says how far the log is durable.
+//! Appends to the log: records are collected in a buffer and written and synced together (group commit). After each
+//! sync, the watermark records how far the log is durable.
 
 use std::io;
 
@@ -8,50 +8,52 @@ use super::format::{ALIGN, HEADER, HardState, Head, Kind, put_record, record_len
 use super::watermark::Watermark;
 use crate::record::{self, BodyLen, Entry, Place, RECORD_ALIGN, RECORD_HEADER};
 
-/// How far the log went when something was done.
+/// A point in the log: the end of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
-    /// The segment, and where its last record ends.
+    /// The segment and the position in it where the record ends.
     pub place: Place,
-    /// The index of the last entry; 0 when there is none.
+    /// The index of the last entry up to this point; 0 when there is none.
     pub index: u64,
-    /// Its term.
+    /// The term of that entry.
     pub term: u32,
 }
 
 /// A segment that can be written to.
 #[derive(Debug)]
 pub struct Prepared<F> {
-    /// Its file, filled with something that no record of it is.
+    /// The file, filled with bytes that cannot be taken for records of this segment.
     pub file: F,
-    /// Its number.
+    /// The number of the segment.
     pub number: u32,
-    /// Its bytes.
+    /// Size of the file in bytes.
     pub size: u32,
 }
 
-/// The segment has no room for more; [`Writer::turn_to`] the next.
+/// The error of [`Writer::append`] when the body does not fit into the rest of the segment. The caller must continue in
+/// the next segment with [`Writer::turn_to`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
-/// The end of the log.
+/// Appends records at the end of the log.
 #[derive(Debug)]
 pub struct Writer<F> {
     group: u16,
     state: HardState,
     segment: Prepared<F>,
     watermark: Watermark<F>,
-    /// Bytes of the segment that were written, and that are safe.
+    /// Position up to which the segment has been written; `synced` is the position up to which it is durable.
     written: u32,
     synced: u32,
-    /// What comes behind those that were written.
+    /// Records after `written` that have not been written yet.
     buffer: Vec<u8>,
     index: u64,
     term: u32,
 }
 
 impl<F: DiskFile> Writer<F> {
-    /// Goes on behind `last` in a fresh segment. `is_lazy` says in it that what it acknowledges may not be safe.
+    /// Continues the log after `last` in a fresh segment. `is_lazy` is recorded in the segment: entries may be
+    /// acknowledged before they are durable.
     pub fn new(group: u16, is_lazy: bool, last: Mark, (segment, watermark): (Prepared<F>, Watermark<F>)) -> Self {
         let state = HardState { is_lazy, ..HardState::default() };
         let (index, term) = (last.index, last.term.max(1));
@@ -61,10 +63,11 @@ impl<F: DiskFile> Writer<F> {
         writer
     }
 
-    /// Appends the entries of a body as one record, and notes in them where they are. Returns the end of the log.
+    /// Appends the entries of a body as one record to the buffer, and sets in each entry its place in the segment.
+    /// Returns the new end of the log.
     ///
     /// # Errors
-    /// [`NoRoom`]
+    /// Returns [`NoRoom`] when the record does not fit into the segment; nothing is appended then.
     pub fn append(&mut self, entries: &mut [Entry]) -> Result<Mark, NoRoom> {
         let len = BodyLen::of(entries).in_journal();
         if len > self.room() as usize {
@@ -79,26 +82,27 @@ impl<F: DiskFile> Writer<F> {
         Ok(self.mark())
     }
 
-    /// Where the log is.
+    /// Returns the end of the log, including records that have not been written yet.
     pub const fn mark(&self) -> Mark {
         let place = Place { segment: self.segment.number, position: self.end() };
         Mark { place, index: self.index, term: self.term }
     }
 
-    /// Is it time to make the next segment ready?
+    /// Returns true when less than half of the segment is left, so that the next one should be prepared.
     pub const fn is_half_full(&self) -> bool {
         self.room() < self.segment.size / 2
     }
 
-    /// Returns how many bytes of the segment are left for records. An orderly end has its own.
+    /// Returns how many bytes of the segment are left for records, without those reserved for the last record of an
+    /// orderly stop ([`Self::finish`]).
     pub const fn room(&self) -> u32 {
         (self.segment.size - self.end()).saturating_sub(LAST_WORDS)
     }
 
-    /// Writes what was collected.
+    /// Writes the buffered records, without a sync.
     ///
     /// # Errors
-    /// As the system's.
+    /// Returns the error of the file system.
     pub fn write(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
             self.segment.file.write_at(&self.buffer, self.written.into())?;
@@ -108,11 +112,12 @@ impl<F: DiskFile> Writer<F> {
         Ok(())
     }
 
-    /// Writes what was collected, syncs it, and writes the watermark. When this returns, everything is durable, and a
-    /// start after a killed process knows that it was.
+    /// Writes the buffered records, syncs them, and writes the watermark. When this returns, everything is durable, and
+    /// if the process is killed, the watermark tells the next start so.
     ///
     /// # Errors
-    /// As the system's. Nothing is known then of what was written since the last time: the process must end.
+    /// Returns the error of the file system. It is unknown then which of the records since the last sync are durable:
+    /// the process must exit.
     pub fn sync(&mut self) -> io::Result<()> {
         planted!("log written after the sync", self.write()?, ());
         planted!("watermark ahead of the sync", (), self.watermark.write(self.mark())?);
@@ -121,8 +126,8 @@ impl<F: DiskFile> Writer<F> {
             self.synced = self.written;
         }
         planted!("log written after the sync", (), self.write()?);
-        // Compared with the watermark and not done only after a sync: a write that failed for want of memory is
-        // repeated.
+        // The condition is not whether this call has synced: a write of the watermark that failed transiently must be
+        // repeated by the next call, which has nothing to sync.
         let mark = self.mark();
         if self.synced > 0 && self.watermark.mark() != mark {
             self.watermark.write(mark)?;
@@ -133,16 +138,16 @@ impl<F: DiskFile> Writer<F> {
     /// Writes the watermark that was held while a backup was restored.
     ///
     /// # Errors
-    /// As of [`Self::sync`].
+    /// Returns the errors of [`Self::sync`].
     pub fn release_watermark(&mut self) -> io::Result<()> {
         self.watermark.release();
         self.sync()
     }
 
-    /// Goes on in the next segment; everything before is safe then.
+    /// Syncs the segment and continues in the next one.
     ///
     /// # Errors
-    /// As of [`Self::sync`].
+    /// Returns the errors of [`Self::sync`].
     pub fn turn_to(&mut self, next: Prepared<F>) -> io::Result<()> {
         planted!("segment left before its sync", self.sync()?, self.write()?);
         let previous_end = self.written;
@@ -152,14 +157,14 @@ impl<F: DiskFile> Writer<F> {
         Ok(())
     }
 
-    /// The last words of a process that ends as it should.
+    /// Syncs everything and writes the record that marks an orderly stop.
     ///
     /// # Errors
-    /// As of [`Self::sync`].
+    /// Returns the errors of [`Self::sync`].
     pub fn finish(&mut self) -> io::Result<()> {
         self.sync()?;
         let state = HardState { is_end: true, commit: self.index, ..self.state };
-        // There is room: appending leaves it.
+        // It always fits: `room` reserves its bytes.
         put_record(self.segment.number, self.head(Kind::HardState), &mut self.buffer, |out| state.encode(out));
         self.sync()
     }
@@ -183,13 +188,13 @@ impl<F: DiskFile> Writer<F> {
 
 const _: () = assert!(HEADER == RECORD_HEADER && ALIGN == RECORD_ALIGN);
 
-/// Bytes that are left for the end.
+/// Bytes of a segment that are reserved for the record of an orderly stop.
 #[expect(clippy::cast_possible_truncation, reason = "it is small")]
 const LAST_WORDS: u32 = record_len(HardState::LEN) as u32;
 
-/// Bytes of a segment that no body may take.
+/// Bytes of a segment that are not available for entries: its header, its first record, and that of an orderly stop.
 pub const SEGMENT_OWN: u32 = HEADER_LEN + LAST_WORDS + LAST_WORDS;
 
-/// The same as [`HEADER`], as positions are stored.
+/// [`HEADER`] in the type that positions are stored in.
 pub(super) const HEADER_LEN: u32 = 32;
 const _: () = assert!(HEADER_LEN as usize == HEADER && HEADER.is_multiple_of(ALIGN));

@@ -172,7 +172,7 @@ fn a_backup_needs_a_folder_of_its_own() {
         (data.as_path(), "lies in the folder of the node"),
         (&inside, "lies in the folder of the node"),
         (around, "the folder of the node lies in it"),
-        (&foreign, "it is not empty and holds no backup"),
+        (&foreign, "it is not empty and does not hold a backup"),
     ] {
         let output = command(&["backup", text(&data), text(dest)]);
         assert!(output.status.code() == Some(2) && said(&output).contains(expected), "{}", said(&output));

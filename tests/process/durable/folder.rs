@@ -53,10 +53,10 @@ fn a_folder_of_another_node_or_program_is_left_alone() {
     }
     let usual = ids[2].split_at(4).0;
     for (name, file, expected) in [
-        ("foreign", "notes.txt", "it holds \"notes.txt\" and is no journal; give another folder"),
-        ("senseless", "identity", "it is no journal"),
+        ("foreign", "notes.txt", "it holds \"notes.txt\" and is not a journal; give another folder"),
+        ("senseless", "identity", "it is not a journal"),
         ("unfinished", "backup-unfinished", "a backup that was never completed; run the same `dht-node backup` again"),
-        ("without-identity", "0000000001.log", "and is no journal"),
+        ("without-identity", "0000000001.log", "and is not a journal"),
     ] {
         fs::create_dir(at(name)).unwrap();
         fs::write(at(name).join(file), "a text of somebody").unwrap();
@@ -119,10 +119,10 @@ fn a_damaged_journal_is_refused_and_left_unchanged() {
     let flip = |at: usize| move |path: &Path| flip(path, at);
     let remove = |path: &Path| fs::remove_file(path).unwrap();
     let cases: [(&Path, Harm<'_>, &str); 5] = [
-        (last, &flip(50), "a record that was safe cannot be read"),
-        (last, &flip(130), "a record that was safe cannot be read"),
+        (last, &flip(50), "a record that was durable cannot be read"),
+        (last, &flip(130), "a record that was durable cannot be read"),
         (last, &remove, "the segment is missing"),
-        (first, &flip(20), "it is not that segment"),
+        (first, &flip(20), "its header is damaged or belongs to another segment"),
         (first, &remove, "the segment is missing"),
     ];
     for (path, harm, what) in cases {
