@@ -136,7 +136,7 @@ impl<'w> Place<'w> {
 }
 
 fn flag_of(word: &str, verb: &CommandInfoWithArgs, top: &CommandInfoWithArgs) -> Option<&'static FlagInfo<'static>> {
-    let last = word.chars().last(); // of letters behind one dash only the last may have its value behind it
+    let last = word.chars().last(); // of several letters after one dash, only the last can take a value
     let is_it = |flag: &&FlagInfo<'_>| {
         if word.starts_with("--") { flag.long == word } else { flag.short.is_some() && flag.short == last }
     };
@@ -263,7 +263,7 @@ fn nushell() -> String {
     let mut top = CommandInfoWithArgs { name: "dht-cli", ..Top::get_args_info() };
     let flags: Vec<_> = top.commands.iter().map(|command| all_flags(&command.command, &top)).collect();
     for (command, flags) in top.commands.iter_mut().zip(flags) {
-        command.command.flags = flags.leak(); // argh wants them for ever, and this program ends soon
+        command.command.flags = flags.leak(); // argh requires static text, and this program ends soon
     }
     for (alias, name) in ALIASES {
         let known = top.commands.iter().find(|command| command.name == name).expect("an alias is of a command");

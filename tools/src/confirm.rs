@@ -11,7 +11,6 @@ use dht_console::session::Session;
 /// # Errors
 /// Returns [`Failure::Usage`] if standard input or standard error is not a terminal, or if standard input is the script
 /// of `nc`.
-/// [`Failure::Usage`] when standard input or standard error is no terminal, or standard input has the lines of `nc`.
 pub(crate) fn require_person(verb: &str, command: &str, session: &Session) -> Result<(), Failure> {
     if !session.is_line && io::stdin().is_terminal() && io::stderr().is_terminal() {
         return Ok(());

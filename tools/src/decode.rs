@@ -129,12 +129,12 @@ fn bytes_of(input: &[u8]) -> Result<Vec<u8>, String> {
         let (hex, has_offset) = hex_part(line);
         is_dump |= has_offset;
         if let Some(wrong) = hex.chars().find(|c| !c.is_ascii_hexdigit()) {
-            return Err(format!("line {} is no hex text: it has {wrong:?}", number + 1));
+            return Err(format!("line {} is not hex text: it contains {wrong:?}", number + 1));
         }
         digits.push_str(&hex);
     }
     if !digits.len().is_multiple_of(2) {
-        return Err("the hex text has half a byte too much".to_owned());
+        return Err("the hex text has an odd number of digits".to_owned());
     }
     let pairs = digits.as_bytes().chunks_exact(2);
     let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());

@@ -41,7 +41,7 @@ pub(crate) fn fetch(fetch: &args::Fetch, session: &mut Session) -> Result<Exit, 
     }
     let Some(wait) = wait.filter(|_| found == 0 && limit > 0 && end.0 > 0) else { return Ok(Exit::Done) };
     if !is_quiet {
-        note(&format!("dht-cli: nothing came in {}", text::rough(wait)));
+        note(&format!("dht-cli: no record arrived within {}", text::rough(wait)));
     }
     Ok(Exit::TimedOut)
 }

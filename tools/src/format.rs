@@ -123,7 +123,7 @@ pub(crate) fn unescape(option: &str, text: &str) -> Result<Vec<u8>, Failure> {
         plain.push(match letter {
             '\\' => letters.next().and_then(escaped).ok_or_else(|| {
                 Failure::usage_with(
-                    format!("{option} {text:?}: a backslash that stands for nothing"),
+                    format!("{option} {text:?}: an unknown or incomplete escape"),
                     "write \\t \\n \\r \\0 or \\\\".to_owned(),
                 )
             })?,

@@ -39,7 +39,7 @@ impl Form {
             if others || !publish.header.is_empty() || publish.message.is_some() {
                 return Err(Failure::usage_with(
                     "--input json excludes MESSAGE, -0, -k, -K and -H".to_owned(),
-                    "each line says it all: {\"payload\":\"x\",\"key\":\"k\",\"headers\":[…]}".to_owned(),
+                    "each line contains everything: {\"payload\":\"x\",\"key\":\"k\",\"headers\":[…]}".to_owned(),
                 ));
             }
             return Ok(Self::Json);

@@ -138,7 +138,10 @@ impl Pieces {
     pub(crate) fn read(input: Box<dyn Read + Send>, separator: Separator) -> Self {
         let (sender, receiver) = sync_channel(AHEAD);
         let read = move || read_groups(BufReader::with_capacity(GROUP_BYTES, UntilCtrlC(input)), separator, &sender);
-        #[expect(clippy::disallowed_methods, reason = "reading a terminal blocks, and PINGs want answers meanwhile")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "reading a terminal blocks, and PINGs must be answered meanwhile"
+        )]
         std::thread::spawn(read);
         Self { receiver, ready: VecDeque::new(), number: 0 }
     }
@@ -213,7 +216,7 @@ fn read_groups(mut input: BufReader<UntilCtrlC>, separator: Separator, sender: &
             return;
         }
         if let Err(error) = next {
-            let _ = sender.send(Err(error)); // nobody may be waiting any more
+            let _ = sender.send(Err(error)); // the receiver may be gone
         }
         return;
     }

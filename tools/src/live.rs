@@ -37,7 +37,7 @@ impl Live {
     ) -> Result<Exit, Failure> {
         if subscribe.count.is_some() || subscribe.wait.is_some() {
             return Err(Failure::usage_with(
-                "-n and -w are for a subscribe of its own".to_owned(),
+                "-n and -w work only outside of nc".to_owned(),
                 "end it here with: unsubscribe TOPIC".to_owned(),
             ));
         }
@@ -78,12 +78,15 @@ impl Live {
     /// Runs the line `unsubscribe TOPIC…`.
     pub(crate) fn end(&mut self, topics: &[String], session: &mut Session) -> Result<Exit, Failure> {
         if topics.is_empty() {
-            return Err(Failure::usage_with("no topic given".to_owned(), "see them all: subscribe".to_owned()));
+            return Err(Failure::usage_with(
+                "no topic given".to_owned(),
+                "list the subscriptions: subscribe".to_owned(),
+            ));
         }
         for topic in topics {
             if !self.subscriptions.contains(topic) {
                 let what = format!("{topic} is not subscribed to");
-                return Err(Failure::usage_with(what, "see what is: subscribe".to_owned()));
+                return Err(Failure::usage_with(what, "list the subscriptions: subscribe".to_owned()));
             }
             let next = self.subscriptions.remove(session.client()?, topic).unwrap_or_default();
             self.printers.remove(topic);

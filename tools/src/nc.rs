@@ -19,7 +19,7 @@ use crate::{Parsed, execute, parse};
 /// How long to wait for a line before the connection is serviced.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// The same time while there are subscriptions: it bounds how late their records are shown.
+/// The same while there are subscriptions. It bounds the delay until their records are shown.
 const SLICE_LIVE: Duration = Duration::from_millis(10);
 
 /// Runs the command `nc [HOST PORT]`.
@@ -101,7 +101,7 @@ fn slice(live: &Live) -> Duration {
 
 /// Runs a line. Returns `None` if it asks to end.
 fn command(line: &str, session: &mut Session, live: &mut Live) -> Result<Option<Exit>, Failure> {
-    // Lines may end as on Windows.
+    // Lines may end with CR LF.
     let words = shlex::split(line.strip_suffix('\r').unwrap_or(line)).ok_or_else(|| {
         Failure::usage_with(
             "a quote is not closed, or the line ends with \\".to_owned(),
@@ -137,7 +137,7 @@ fn command(line: &str, session: &mut Session, live: &mut Live) -> Result<Option<
     session.settings.json |= top.json;
     session.out.set_json(session.settings.json);
     if session.settings.tap {
-        session.out.hold(); // what a command says comes after the frames that brought it
+        session.out.hold(); // the output of a command follows the frames that it is derived from
     }
     let outcome = execute(command, verb.as_deref(), session, live);
     let shown = show_frames(session);

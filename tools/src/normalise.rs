@@ -224,7 +224,7 @@ impl<'i> Line<'i> {
         let advice = match (text::closest(dashed, flags().map(|flag| flag.long)), owner) {
             (Some(similar), _) => format!("did you mean {similar}?"),
             (None, Some(owner)) if self.needs_verb() => {
-                format!("{dashed} belongs behind the command: dht-cli {owner} {dashed}")
+                format!("{dashed} goes after the command: dht-cli {owner} {dashed}")
             }
             (None, Some(_) | None) => self.see_help(),
         };
@@ -313,7 +313,7 @@ mod tests {
             ("list --long=yes", "--long takes no value", ""),
             ("fetch --cuont 1 t", "unknown option --cuont", "did you mean --count?"),
             ("fetch -z t", "unknown option -z", "see: dht-cli fetch --help"),
-            ("-n 5 fetch t", "unknown option -n", "-n belongs behind the command: dht-cli fetch -n"),
+            ("-n 5 fetch t", "unknown option -n", "-n goes after the command: dht-cli fetch -n"),
             ("xyzzy", "no command \"xyzzy\"", "see: dht-cli --help"),
             ("fetch -c 1 t", "unknown option -c", "see: dht-cli fetch --help"),
             ("bench swep", "no bench command \"swep\"", "did you mean \"sweep\"?"),

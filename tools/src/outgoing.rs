@@ -20,7 +20,7 @@ pub(crate) struct Outgoing<'c> {
     /// The unacknowledged batches, in order.
     sent: VecDeque<Sent>,
     stored: Stored,
-    /// Number of records that are stored already and are still to be skipped in the input.
+    /// Number of records that are stored already and must still be skipped in the input.
     missing: u64,
 }
 
@@ -34,9 +34,9 @@ struct Sent {
 /// Why a record was not accepted.
 #[derive(Debug)]
 pub(crate) enum Halt {
-    /// The record cannot be encoded; those before it can.
+    /// The record cannot be encoded. It concerns no other record.
     Record(Error),
-    /// The cube has not accepted a batch.
+    /// A batch was refused, or its outcome is unknown.
     Cube(Error),
 }
 

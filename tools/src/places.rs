@@ -58,7 +58,7 @@ impl Place {
         };
         found.ok_or_else(|| {
             Failure::usage_with(
-                format!("{option} {text:?} is no place in a topic"),
+                format!("{option} {text:?} is not a position in a topic"),
                 "write earliest, latest, an offset, a time like 2026-11-22T10:00:00Z or @1763805600, or how long ago \
                  like 5m"
                     .to_owned(),
@@ -81,7 +81,10 @@ impl Place {
         if let Self::Time(micros, false) = self
             && !is_quiet
         {
-            note(&format!("dht-cli: {option} says no zone and is taken as UTC: {}", dht_console::text::time(micros)));
+            note(&format!(
+                "dht-cli: {option} names no time zone, so UTC is assumed: {}",
+                dht_console::text::time(micros)
+            ));
         }
     }
 }

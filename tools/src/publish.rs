@@ -143,8 +143,8 @@ fn is_whole(outgoing: &Outgoing<'_>, named: Option<&Named>, topic: &str) -> Resu
     }
 }
 
-/// Publishes the pieces of an input. If it cannot continue, the pieces read before are stored all the same, and the
-/// exact number of stored pieces is reported.
+/// Publishes the pieces of an input. If the input fails, the pieces read before are still stored, and the exact number
+/// of stored pieces is reported.
 fn publish_pieces(
     publish: &args::Publish,
     form: &Form,

@@ -86,7 +86,7 @@ pub(crate) fn roll(stats: &args::Stats, interval: &str, session: &mut Session) -
         }
         let sums = match session.client().and_then(|client| Ok(client.stats(&asked)?)) {
             Ok(answers) => take(answers, &mut nodes, session),
-            // No node could be asked. That is reported, and tried again.
+            // No node could be reached. The failure is reported, and the next line tries again.
             Err(Failure::Client { error, .. }) if error.is_retryable() => {
                 nodes.iter_mut().for_each(|known| known.change(false, session));
                 [0.0; COLUMNS.len()]

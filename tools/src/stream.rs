@@ -42,9 +42,9 @@ pub(crate) struct Halted {
 }
 
 enum Cause {
-    /// The input, one of its pieces, or Ctrl-C: the pieces read before are still to be stored.
+    /// The input, one of its pieces, or Ctrl-C. The pieces read before can still be stored.
     Local(Box<Failure>),
-    /// The cube has not accepted a batch.
+    /// A batch was refused, or its outcome is unknown.
     Cube(Error),
 }
 
@@ -119,7 +119,7 @@ impl Source {
             match self.pieces.wait(INPUT_SLICE).map_err(|error| self.fault(error))? {
                 Next::Piece(piece) => return Ok(Some(piece)),
                 Next::NotYet => {
-                    let _ = client.idle(Duration::ZERO); // the next request connects anew
+                    let _ = client.idle(Duration::ZERO); // the next request reconnects
                 }
                 Next::End => return Ok(None),
             }
@@ -148,7 +148,7 @@ pub(crate) fn push(outgoing: &mut Outgoing<'_>, content: &Content, number: u64) 
     outgoing.push(&record, number).map_err(|halt| Halted::by_halt(halt, number))
 }
 
-/// Waits until everything that was accepted is stored, also if the input stopped. Otherwise returns the cause and how
+/// Waits until everything that was queued is stored, even if the input has failed. Otherwise returns the cause and how
 /// much is stored.
 pub(crate) fn conclude<T>(
     outgoing: &mut Outgoing<'_>,

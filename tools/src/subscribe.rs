@@ -20,8 +20,7 @@ use crate::records::{Printer, Wanted};
 /// How long to wait for records before Ctrl-C and the idle time are checked.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// Runs the command `subscribe TOPIC…`.
-/// As a line of `nc` it adds to the subscriptions of the other lines.
+/// Runs the command `subscribe TOPIC…`. As a line of `nc`, it adds the topics to `live`.
 pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session, live: &mut Live) -> Result<Exit, Failure> {
     if subscribe.topics.is_empty() && !session.is_line {
         return Err(Failure::usage("no topic given".to_owned()));
@@ -35,8 +34,8 @@ pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session, live
     if session.is_line {
         let start = range.plain().ok_or_else(|| {
             Failure::usage_with(
-                "--last and --to are for a subscribe of its own".to_owned(),
-                "read what there is with: fetch TOPIC --last N".to_owned(),
+                "--last and --to work only outside of nc".to_owned(),
+                "to read existing records: fetch TOPIC --last N".to_owned(),
             )
         })?;
         return live.start(subscribe, start, printer, session);
@@ -67,7 +66,7 @@ pub(crate) fn subscribe(subscribe: &args::Subscribe, session: &mut Session, live
         End::Enough => Exit::Done,
         End::Ended => Exit::Refused,
         End::Idle(wait) => {
-            run.say(&format!("nothing came for {}; {summary}", text::rough(wait)), session);
+            run.say(&format!("no record arrived for {}; {summary}", text::rough(wait)), session);
             Exit::TimedOut
         }
         End::Interrupted => {
@@ -226,7 +225,7 @@ impl Run {
     }
 }
 
-/// Prints a notice about whether records can arrive, unless only results are wanted.
+/// Prints a notice about whether records can arrive, unless `-q` is set.
 pub(crate) fn print_notice(
     printer: &Printer,
     topic: &str,

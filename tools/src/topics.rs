@@ -57,7 +57,7 @@ pub(crate) fn alter(alter: &args::Alter, session: &mut Session) -> Result<Exit, 
     let topic = &alter.topic;
     if change == SettingsChange::default() {
         let advice = format!("such as: dht-cli alter {topic} --retain-age 7d");
-        return Err(Failure::usage_with("nothing to change was named".to_owned(), advice));
+        return Err(Failure::usage_with("no setting to change was given".to_owned(), advice));
     }
     let description = session.client()?.alter(topic, change).map_err(Failure::about(topic))?;
     let dimension = session.dimension()?;
@@ -251,7 +251,7 @@ fn describe(topic: &str, description: &Description, session: &mut Session) -> Re
         ("path", format!("{}  ({hops})", path.join(" -> "))),
     ];
     match &description.topic {
-        None => rows.push(("state", "there is no topic of that name; this is where it would be".to_owned())),
+        None => rows.push(("state", "no topic has that name; this would be its home".to_owned())),
         Some(state) => rows.extend(state_rows(state)),
     }
     session.out.line(&session.out.paint(BOLD, topic))?;

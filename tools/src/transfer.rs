@@ -187,7 +187,7 @@ impl Import {
         }
     }
 
-    /// Returns the next line with content.
+    /// Returns the next line that is not blank.
     fn next(&self, source: &mut Source, session: &mut Session) -> Result<Option<(Entry, u64)>, Stopped> {
         loop {
             let client = session.client().map_err(|cause| self.stopped(cause, None))?;

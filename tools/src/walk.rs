@@ -44,8 +44,8 @@ impl Walk {
         self.at += size;
     }
 
-    /// Sorts the fields that the decoders have reported, and marks the bytes that they left out, of args up to
-    /// `args_end` and of the payload up to the last field in it.
+    /// Sorts the fields that the decoders have reported, and fills the gaps between them: in args up to `args_end`, and
+    /// in the payload up to its last field.
     pub(crate) fn settle(&mut self, args_end: usize) {
         self.fields.sort_by_key(|field| field.at);
         for field in std::mem::take(&mut self.fields) {

@@ -157,18 +157,18 @@ fn requirements_determine_the_exit_code() {
         assert_eq!(report["requirements"][0]["met"], code == 0);
     }
     for (words, part) in [
-        (["bench", "run", "--require", "p98<1s", "-c", "1"], "is no requirement"),
+        (["bench", "run", "--require", "p98<1s", "-c", "1"], "is not a requirement"),
         (["bench", "run", "-t", "publis", "-c", "1"], "did you mean \"publish\"?"),
-        (["bench", "run", "-k", "0", "-c", "1"], "is no list of numbers of topics"),
+        (["bench", "run", "-k", "0", "-c", "1"], "is not a list of numbers of topics"),
         (["bench", "run", "-c", "0", "-k", "1"], "there are 1 to"),
-        (["bench", "run", "-n", "0", "-k", "1"], "with no request"),
-        (["bench", "run", "-r", "5", "--ramp", "1..9/1s"], "--ramp names the rates itself"),
-        (["bench", "run", "-d", "5", "--ramp", "1..9/1s"], "--ramp names the time"),
+        (["bench", "run", "-n", "0", "-k", "1"], "number of requests must be above zero"),
+        (["bench", "run", "-r", "5", "--ramp", "1..9/1s"], "--ramp already contains the rates"),
+        (["bench", "run", "-d", "5", "--ramp", "1..9/1s"], "--ramp already contains the duration"),
         (["bench", "run", "-d", "5", "-n", "9"], "a time or after a number"),
         (["bench", "run", "-t", "publish:1:3", "-c", "1"], "only mixed has weights"),
         (["bench", "run", "--keys", "gauss", "-c", "1"], "no keys \"gauss\""),
-        (["bench", "run", "--batch", "10000", "-m", "1000"], "more than one request takes"),
-        (["bench", "run", "--name", "a/b", "-c", "1"], "is no name"),
+        (["bench", "run", "--batch", "10000", "-m", "1000"], "do not fit one request"),
+        (["bench", "run", "--name", "a/b", "-c", "1"], "is not a valid name"),
         (["bench", "run", "--hdr", "x", "-c", "1"], "--hdr takes the distribution of one test"),
     ] {
         let output = cube.cli(&words);
@@ -215,7 +215,7 @@ fn a_run_with_a_number_of_requests_ends_when_its_server_has_died() {
     let point = &report["points"][0];
     let sum = ["requests", "errors", "unsent"].map(|name| number(&point[name])).iter().sum::<f64>();
     assert!(number(&point["unsent"]) > 0.0 && sum >= 1e9, "{point:#}");
-    assert!(stdout.contains("their connections were gone for too long"), "{stdout}");
+    assert!(stdout.contains("their connections were lost for too long"), "{stdout}");
 }
 
 /// With 200 requests per second and a stall of 300 ms in 1.2 s, a quarter of the requests wait. A closed loop has only

@@ -93,7 +93,7 @@ const CASES: [Case; 13] = [
             new["points"][0]["runs"].as_array_mut().unwrap().pop();
             new["load"]["runs"] = json!(1);
         },
-        &["104 620/s  +100.0 %  one run: noise is not known", "runs 2 → 1"],
+        &["104 620/s  +100.0 %  one run: the noise is unknown", "runs 2 → 1"],
     ),
     (
         "another load",
@@ -233,7 +233,7 @@ fn files_that_are_not_reports_and_wrong_arguments_are_refused() {
     for (words, expected) in [
         (&["compare", "stored"][..], "missing: new\n  see: dht-cli bench compare --help"),
         (&["compare", "stored", "newer"], "newer/report.json: its schema is 2, this dht-cli reads 1"),
-        (&["compare", "text", "stored"], "text: no report"),
+        (&["compare", "text", "stored"], "text: not a report"),
         (&["compare", "stored", "nowhere"], "nowhere"),
         (&["report"], "missing: report"),
         (&["plot", "stored", "newer"], "unexpected argument `newer`"),

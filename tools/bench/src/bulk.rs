@@ -7,11 +7,10 @@ use dht_client::{Connection, Deadline, Error};
 use dht_protocol::types::RequestId;
 use dht_protocol::wire::Response;
 
-/// Number of requests in flight; a higher number is no faster.
+/// Number of requests in flight; more would not be faster.
 const WINDOW: usize = 256;
 
-/// Sends a request for each item, and passes on its response. Nothing is retried: an item without a response was not
-/// answered.
+/// Sends a request for each item, and passes each response to the caller. Nothing is retried.
 ///
 /// # Errors
 /// Returns an error if the connection is lost, or if no response arrives in time.

@@ -18,7 +18,7 @@ use super::tally::Tally;
 use super::target::Target;
 use super::worker::Work;
 
-/// The share of a processor at which a thread has no spare capacity.
+/// The share of a processor from which on a thread counts as having no spare capacity.
 const FULL: f64 = 0.9;
 
 /// The results so far.
@@ -115,13 +115,15 @@ impl Campaign {
             }
             // Requests that wait must not exceed the client's timeout.
             if finished.requests == 0 && finished.errors > 0 {
-                return Err(Failure::Found("no request succeeded in the last run; the rest was not tried".to_owned()));
+                return Err(Failure::Found(
+                    "no request succeeded in the last run, so the remaining runs were skipped".to_owned(),
+                ));
             }
             if let Some(target) = target.filter(|target| plan.is_ramp && !is_reached(*target, finished.rate)) {
                 let left = plan.rates.len() - rate - 1;
                 progress.skip(u32::try_from(left).unwrap_or(u32::MAX));
                 self.notes.push(format!(
-                    "{} of {}, run {run}: {target:.0} req/s were not reached, {:.0} were; the ramp ended there",
+                    "{} of {}, run {run}: {target:.0} req/s were planned and {:.0} reached; the ramp ended there",
                     test.name(),
                     text::counted(u64::from(topics), "topic"),
                     finished.rate,

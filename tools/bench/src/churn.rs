@@ -32,7 +32,7 @@ impl<'p> Churn<'p> {
         let mut created = VecDeque::new();
         let names = (0..seat.share).map(|number| format!("{}s{}-{number}", seat.prefix, seat.index));
         let ask = |connection: &mut Connection, name: &String| connection.send(&create(name)?, &[]);
-        // After a lost connection some of them exist already, which does no harm.
+        // After a lost connection some of them exist already, which is not an error.
         bulk(&mut connection, seat.timeout, names, ask, |name, response| {
             if matches!(response, Response::Created { .. }) {
                 created.push_back(name);
@@ -96,7 +96,7 @@ impl<'p> Churn<'p> {
             } else if let Some((name, _)) = self.deleting.remove(&answer.id)
                 && !matches!(answer.response, Response::Deleted { .. })
             {
-                kept.push(name); // to be tried by who cleans up behind
+                kept.push(name); // the final cleanup tries again
             }
         }
         self.created.extend(kept);
@@ -119,7 +119,7 @@ impl Link for Churn<'_> {
         if self.seat.test == Test::Create {
             return self.create(serial);
         }
-        Ok(self.delete_oldest(serial)?.expect("it was asked whether there is a next one"))
+        Ok(self.delete_oldest(serial)?.expect("the caller has checked `has_next`"))
     }
 
     fn receive(&mut self, deadline: Deadline) -> Result<Option<Done>, Error> {
@@ -139,7 +139,7 @@ impl Link for Churn<'_> {
 
     fn close(mut self: Box<Self>, is_broken: bool) -> Left {
         if !is_broken {
-            let _ = self.remove_created(); // what is left is removed over another connection
+            let _ = self.remove_created(); // the remaining topics are removed over another connection
         }
         let Self { creating, created, deleting, .. } = *self;
         let deleting = deleting.into_values().map(|(name, _)| name);

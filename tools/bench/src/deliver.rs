@@ -27,7 +27,7 @@ const SLICE: Duration = Duration::from_millis(5);
 /// Number of requests after which the responses are read in any case, so that they do not pile up.
 const UNREAD_MAX: u32 = 64;
 
-/// How long the last responses may arrive after the last records.
+/// How long after the last records the last responses may arrive.
 const LAST: Duration = Duration::from_secs(1);
 
 /// Two connections: one publishes, and one subscribes.
@@ -56,7 +56,7 @@ impl<'p> Deliver<'p> {
         let mut last = BTreeMap::new();
         for name in &seat.topics {
             let topic = Topic { name: TopicName::new(name)?, id: None };
-            // There is no other reader here, and a backlog shows in the latency, so flow control is not needed.
+            // Flow control is not needed: nothing else reads here, and a backlog would show in the latency.
             let request = Subscribe { topic, epoch: None, start: Start::Next, limit: u64::MAX >> 1 };
             last.insert(subscriber.send(&Request::Subscribe(request), &[])?, 0);
         }
@@ -69,7 +69,7 @@ impl<'p> Deliver<'p> {
                         return Err(Error::Refused { server: server(), response });
                     }
                 }
-                Some(Incoming::Push(_)) => {} // nothing is published yet but by a seat that died here before
+                Some(Incoming::Push(_)) => {} // nothing is published yet, except by an earlier connection of this seat
                 None => return Err(Error::TimedOut { server: server(), waited: seat.timeout }),
             }
         }

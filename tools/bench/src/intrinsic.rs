@@ -39,7 +39,7 @@ const MOST_NS: u64 = 60_000_000_000;
 pub(super) fn intrinsic(duration: Option<&str>, session: &mut Session) -> Result<Exit, Failure> {
     let time = text::duration(duration.unwrap_or("10s"))?;
     if time.is_zero() {
-        return Err(Failure::usage("nothing can be measured in no time".to_owned()));
+        return Err(Failure::usage("the duration must be longer than zero".to_owned()));
     }
     interrupt::listen().map_err(|error| Failure::Input { name: "Ctrl-C".to_owned(), error })?;
     let (gaps, spun_ns) = spin(time / 2);

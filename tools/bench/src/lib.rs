@@ -18,8 +18,8 @@
 //!
 //! A report as types is in `dht-report`, its pictures are in `dht-pictures`.
 //!
-//! Results are merged, never averaged, where that is possible. Failed requests are in no latency. Whatever was not
-//! measured is stated.
+//! Results of several runs are merged rather than averaged where possible. Failed requests are in no latency. A report
+//! states what was not measured.
 
 mod args;
 mod bulk;

@@ -11,7 +11,7 @@ use super::deliver::Deliver;
 use super::keys::Picker;
 use super::plain::Plain;
 
-/// The seat of a thread: what it sends, and through which nodes.
+/// The assignment of one thread: what it sends, and through which nodes.
 #[derive(Clone, Debug)]
 pub(super) struct Seat<'p> {
     pub(super) test: Test,
@@ -64,7 +64,7 @@ pub(super) struct Done {
     pub(super) outcome: Result<(), &'static str>,
 }
 
-/// What remains of a link at its end.
+/// What a link leaves behind when it is closed.
 #[derive(Debug, Default)]
 pub(super) struct Left {
     /// Topics that it has created and that may still exist.

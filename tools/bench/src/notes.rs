@@ -10,7 +10,7 @@ use super::measure::SUBSCRIPTIONS_MAX;
 /// The factor by which a generator's rate should exceed a node's for the same CPU time.
 const GENERATOR_TIMES: f64 = 3.0;
 
-/// The spread between the lowest and highest rates above which a run says little.
+/// The spread between the lowest and highest rates above which the figures are too noisy to compare.
 const NOISE: f64 = 0.1;
 
 /// Returns the notes of a report that is otherwise complete.
@@ -30,14 +30,14 @@ pub(super) fn of(report: &Report) -> Vec<String> {
     let unsent: u64 = report.points.iter().map(|point| point.unsent).sum();
     if report.load.requests.is_some() && unsent > 0 {
         let unsent = text::counted(unsent, "request");
-        notes.push(format!("{unsent} never went out and are in no figure: their connections were gone for too long"));
+        notes.push(format!("{unsent} were never sent and are in no figure: their connections were lost for too long"));
     }
     generator(report, &mut notes);
     if report.environment.same_host {
         notes.push("generator and nodes share this machine: no network was measured".to_owned());
     }
     if report.environment.debug_build {
-        notes.push("dht-cli was built without optimisation: the figures are not to be quoted".to_owned());
+        notes.push("dht-cli was built without optimisation: do not quote the figures".to_owned());
     }
     operations(report, &mut notes);
     for point in report.points.iter().filter(|point| point.connections < report.load.connections) {
@@ -56,7 +56,7 @@ pub(super) fn of(report: &Report) -> Vec<String> {
         notes.push(format!("the runs of {noisy} of {all} points differ by more than a tenth: compare with care"));
     }
     if report.load.runs == 1 {
-        notes.push("one run: nothing is known of the noise; add --runs".to_owned());
+        notes.push("one run: the noise is unknown; add --runs".to_owned());
     }
     notes
 }
@@ -66,11 +66,11 @@ fn open_loop(report: &Report, notes: &mut Vec<String>) {
     let (late, unsent): (u64, u64) =
         report.points.iter().fold((0, 0), |(late, unsent), point| (late + point.late, unsent + point.unsent));
     if late > 0 {
-        notes.push(format!("{} went out more than 1 ms late", text::counted(late, "request")));
+        notes.push(format!("{} were sent more than 1 ms late", text::counted(late, "request")));
     }
     if unsent > 0 && report.load.requests.is_none() {
         let unsent = text::counted(unsent, "request");
-        notes.push(format!("{unsent} never went out and are in no figure: the rate was not reached"));
+        notes.push(format!("{unsent} were never sent and are in no figure: the rate was not reached"));
     }
 }
 
@@ -100,7 +100,9 @@ fn operations(report: &Report, notes: &mut Vec<String>) {
     for (test, other) in [(Test::Create, "delete of an older topic"), (Test::Delete, "create of a newer topic")] {
         if has(test) {
             let name = test.name();
-            notes.push(format!("{name}: a {other} went beside each one; it is in no figure but the processor time"));
+            notes.push(format!(
+                "{name}: each was accompanied by a {other}, which is in no figure but the processor time"
+            ));
         }
     }
     let behind = |point: &&Point| {
@@ -161,18 +163,18 @@ fn costs(report: &Report, notes: &mut Vec<String>) {
 
 fn generator(report: &Report, notes: &mut Vec<String>) {
     let Some((busiest, cores)) = report.generator.busiest_thread.zip(report.generator.cores_used) else {
-        notes.push("how busy the generator was is not known here".to_owned());
+        notes.push("the CPU use of the generator is unknown on this system".to_owned());
         return;
     };
     let used = format!("{cores:.2} of {} cores, its busiest thread {:.0} %", report.environment.cores, busiest * 100.0);
     if report.generator.was_limit {
-        notes.push(format!("the generator used {used}: it, not the cluster, was the limit"));
+        notes.push(format!("the generator used {used}: it was the bottleneck, not the cluster"));
     } else {
-        notes.push(format!("the generator used {used}; it was not the limit by itself"));
+        notes.push(format!("the generator used {used}; it alone was not the bottleneck"));
     }
     costs(report, notes);
     if let Some(busy) = report.generator.machine_busy.filter(|busy| *busy > 0.9) {
-        notes.push(format!("the machine was {:.0} % busy: who shares it takes from each other", busy * 100.0));
+        notes.push(format!("the machine was {:.0} % busy: generator and nodes competed for it", busy * 100.0));
     }
 }
 

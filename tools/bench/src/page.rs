@@ -60,9 +60,9 @@ fn fill(page: &str, values: &[(&str, &str)]) -> String {
     let mut parts = page.split("{{");
     let mut filled = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (name, rest) = part.split_once("}}").expect("a place in the page is closed");
+        let (name, rest) = part.split_once("}}").expect("a placeholder is closed");
         let value = values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        filled.push_str(value.expect("a place in the page has a value"));
+        filled.push_str(value.expect("a placeholder has a value"));
         filled.push_str(rest);
     }
     filled
@@ -78,8 +78,8 @@ fn body(report: &Report) -> io::Result<String> {
         ("points", "All points", tables::points(report)),
         ("hops", "By hops", tables::hops(report)),
         ("deliveries", "Deliveries", tables::deliveries(report)),
-        ("edges", "What went over the edges", tables::edges(report)),
-        ("counters", "What the nodes counted", tables::counters(report)),
+        ("edges", "Traffic on the edges", tables::edges(report)),
+        ("counters", "Counters of the nodes", tables::counters(report)),
         ("load", "Load", tables::load(report)),
         ("environment", "Environment", tables::environment(report)),
     ];

@@ -81,7 +81,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// # Errors
-    /// Returns an error for options that make no sense.
+    /// Returns an error for invalid options.
     pub(super) fn new(bench: &args::Load, kind: Kind, timeout: Duration) -> Result<Self, Failure> {
         let is_sweep = kind == Kind::Sweep;
         let or = |given: &Option<String>, run: &str, sweep: &str| {
@@ -96,8 +96,8 @@ impl Plan {
         if alike((size as usize).max(VALUE_MIN), batch).is_err() {
             let bytes_max = Batch::BYTES_MAX;
             return Err(Failure::usage_with(
-                format!("{batch} records of {size} bytes are more than one request takes"),
-                format!("it takes {bytes_max} bytes, and a record has some more than its value"),
+                format!("{batch} records of {size} bytes do not fit one request"),
+                format!("a request has at most {bytes_max} bytes, and a record needs a few more than its value"),
             ));
         }
         let ramp = bench.ramp.as_deref().map(Ramp::parse).transpose()?;
@@ -105,12 +105,12 @@ impl Plan {
         let is_ramp = ramp.is_some();
         let measured = match (&ramp, bench.requests) {
             (Some(ramp), _) => ramp.each,
-            (None, Some(0)) => return Err(Failure::usage("nothing can be measured with no request".to_owned())),
+            (None, Some(0)) => return Err(Failure::usage("the number of requests must be above zero".to_owned())),
             (None, Some(_)) => REQUESTS_PATIENCE,
             (None, None) => text::duration(&or(&bench.duration, "10s", "1s"))?,
         };
         if measured.is_zero() {
-            return Err(Failure::usage("nothing can be measured in no time".to_owned()));
+            return Err(Failure::usage("the duration must be longer than zero".to_owned()));
         }
         let rates = match ramp {
             Some(ramp) => ramp.rates.into_iter().map(Some).collect(),
@@ -180,18 +180,18 @@ fn refuse_together(bench: &args::Load) -> Result<(), Failure> {
         (
             (has_rate || has_ramp) && bench.pipeline.is_some(),
             "--pipeline belongs to the closed loop, --rate and --ramp to the open one",
-            "in the open loop each request goes out at its time, whatever is in flight",
+            "in the open loop each request is sent at its planned time, whatever is in flight",
         ),
-        (has_ramp && bench.rate.is_some(), "--ramp names the rates itself", "leave --rate out"),
+        (has_ramp && bench.rate.is_some(), "--ramp already contains the rates", "omit --rate"),
         (
             has_ramp && (bench.duration.is_some() || has_requests),
-            "--ramp names the time of all its steps itself",
-            "leave --duration and --requests out",
+            "--ramp already contains the duration of all its steps",
+            "omit --duration and --requests",
         ),
         (
             has_requests && bench.duration.is_some(),
             "a run ends after a time or after a number of requests",
-            "leave --duration or --requests out",
+            "omit --duration or --requests",
         ),
     ] {
         if is_wrong {
@@ -247,12 +247,12 @@ fn weights_of(text: &str) -> Option<(u32, u32)> {
     weight(publish).zip(weight(fetch)).filter(|(publish, fetch)| publish + fetch > 0)
 }
 
-/// Returns true if the text can be part of a folder's name on any system.
+/// Checks that the text can be part of a folder's name on any system.
 fn name(text: &str) -> Result<String, Failure> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
     if text.len() > NAME_MAX || !text.chars().all(is_plain) {
         return Err(Failure::usage_with(
-            format!("{text:?} is no name of a benchmark"),
+            format!("{text:?} is not a valid name of a benchmark"),
             format!("at most {NAME_MAX} of A-Z a-z 0-9 . _ -; anything else goes to --remark"),
         ));
     }
@@ -263,7 +263,7 @@ fn topics(list: &str) -> Result<Vec<u32>, Failure> {
     let number = |text: &str| text.parse().ok().filter(|count| (1..=TOPICS_MAX).contains(count));
     let wrong = || {
         Failure::usage_with(
-            format!("{list:?} is no list of numbers of topics"),
+            format!("{list:?} is not a list of numbers of topics"),
             format!("write it like 1,100,1000; at most {TOPICS_MAX}"),
         )
     };
@@ -281,7 +281,7 @@ fn rate(text: &str) -> Result<Option<f64>, Failure> {
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(Some(rate)),
         Ok(_) | Err(_) => Err(Failure::usage_with(
-            format!("{text:?} is no rate"),
+            format!("{text:?} is not a rate"),
             "write requests a second of all connections together, or max".to_owned(),
         )),
     }

@@ -41,11 +41,11 @@ impl Meter {
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
-    /// It is not shown.
+    /// Progress is not shown.
     Silent,
-    /// As a line for each completed run.
+    /// A line is printed for each completed run.
     Lines,
-    /// As one line that is redrawn.
+    /// One line is redrawn.
     Live,
 }
 

@@ -24,7 +24,7 @@ impl Ramp {
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = || {
             Failure::usage_with(
-                format!("{text:?} is no ramp"),
+                format!("{text:?} is not a ramp"),
                 "write it like 1000..50000/30s: two rates, the lower one first, and the time of all steps".to_owned(),
             )
         };

@@ -30,11 +30,11 @@ pub(super) fn folder(path: &str) -> &Path {
 /// Returns what is wrong with the report.
 fn parse(text: &[u8]) -> Result<Report, String> {
     // The version is checked first, because nothing is known about other formats.
-    let version: Version = serde_json::from_slice(text).map_err(|error| format!("no report: {error}"))?;
+    let version: Version = serde_json::from_slice(text).map_err(|error| format!("not a report: {error}"))?;
     if version.schema != SCHEMA {
         return Err(format!("its schema is {}, this dht-cli reads {SCHEMA}", version.schema));
     }
-    serde_json::from_slice(text).map_err(|error| format!("no report: {error}"))
+    serde_json::from_slice(text).map_err(|error| format!("not a report: {error}"))
 }
 
 #[derive(serde::Deserialize)]
@@ -63,8 +63,8 @@ mod tests {
     fn what_is_no_report_is_refused() {
         let newer = STORED.replacen("\"schema\": 1", "\"schema\": 2", 1);
         for (text, expected) in [
-            ("{", "no report: EOF"),
-            ("[]", "no report: "),
+            ("{", "not a report: EOF"),
+            ("[]", "not a report: "),
             ("{\"schema\": 1}", "missing field"),
             (newer.as_str(), "its schema is 2, this dht-cli reads 1"),
         ] {

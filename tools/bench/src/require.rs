@@ -103,7 +103,7 @@ impl Require {
         let wrong = || {
             let known = FIGURES.map(|(name, ..)| name).join(", ");
             Failure::usage_with(
-                format!("{text:?} is no requirement"),
+                format!("{text:?} is not a requirement"),
                 format!("write it like 'p99<5ms' or 'rate>=1000'; there are {known}"),
             )
         };
@@ -113,7 +113,7 @@ impl Require {
         let (_, figure, unit) = FIGURES.into_iter().find(|(known, ..)| *known == name).ok_or_else(wrong)?;
         let bound = unit.read(bound.trim()).ok_or_else(|| {
             Failure::usage_with(
-                format!("{:?} is no bound of {name} in {text:?}", bound.trim()),
+                format!("{:?} is not a bound of {name} in {text:?}", bound.trim()),
                 unit.written().advice.to_owned(),
             )
         })?;

@@ -1,8 +1,7 @@
 //! The CPU time of the nodes' processes, if these run on this machine.
 //!
 //! A process is found by its listening port: `/proc/net/tcp` has the socket, and `/proc/PID/fd` shows which process
-//! holds it. This works on Linux, in the same network namespace, for processes of the same user. Elsewhere nothing is
-//! known.
+//! holds it. This works on Linux, in the same network namespace, for processes of the same user.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,7 +43,7 @@ impl Servers {
     }
 }
 
-/// The number of the socket that listens on this port, in the form of `/proc/net/tcp`:
+/// Returns the inode of the socket that listens on this port, from the contents of `/proc/net/tcp`:
 ///
 /// ```text
 ///   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -60,7 +59,7 @@ fn listening(tables: &str, port: u16) -> Option<u64> {
     tables.lines().find_map(inode)
 }
 
-/// To the nanosecond; `/proc/PID/stat` has a resolution of a hundredth of a second.
+/// Returns the CPU time of a process to the nanosecond; `/proc/PID/stat` has a resolution of only 10 ms.
 fn time_of(pid: u32) -> Option<Duration> {
     let mut sum = Duration::ZERO;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {

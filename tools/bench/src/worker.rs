@@ -19,7 +19,7 @@ use super::tally::{Success, Tally, Window};
 /// How long to wait before Ctrl-C is checked.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// How late a wait for a socket may end. If a request is due sooner than this, the thread sleeps instead.
+/// How late a wait for a socket may end. If a request is due sooner than this, the thread sleeps, which is more exact.
 const COARSE: Duration = Duration::from_millis(20);
 
 /// Delay between attempts to connect.
@@ -52,9 +52,9 @@ pub(super) struct Work {
     pub(super) tally: Tally,
     /// When it stopped sending; with a quota, when the last request was answered.
     pub(super) end: Instant,
-    /// CPU time …
+    /// CPU time of the thread.
     pub(super) cpu: Option<Duration>,
-    /// … and its share of the run's time.
+    /// That time as a share of the run's time.
     pub(super) busy: Option<f64>,
     /// Topics that it has created and could not delete.
     pub(super) left: Vec<String>,
@@ -75,7 +75,7 @@ struct Worker<'p> {
     flights: BTreeMap<u64, Flight>,
     /// Number of requests sent.
     serial: u64,
-    /// Since when there has been no connection.
+    /// The time since which there has been no connection.
     cut_off: Option<Instant>,
     /// Number of requests of the quota that were given up.
     given_up: u64,
@@ -189,7 +189,7 @@ impl Worker<'_> {
     fn take(&mut self, wait: Duration) -> Instant {
         let Some(link) = &mut self.link else { return clock::now() };
         if self.flights.is_empty() && wait < COARSE {
-            clock::pause(wait); // nothing can come, and this is more exact than waiting for the socket
+            clock::pause(wait); // no response is outstanding, and sleeping is more exact than waiting for the socket
             return clock::now();
         }
         let wait = if self.flights.is_empty() { wait - COARSE / 2 } else { wait };
@@ -220,7 +220,7 @@ impl Worker<'_> {
         self.tally.failed(kind, count, now, &self.window);
     }
 
-    /// Gives a connection up on which a response is overdue.
+    /// Gives up a connection on which a response is overdue.
     fn look_for_silence(&mut self, now: Instant) {
         let is_overdue = |flight: &Flight| now.saturating_duration_since(flight.sent) > self.seat.timeout;
         if self.flights.values().next().is_some_and(is_overdue) {
@@ -276,7 +276,8 @@ impl Worker<'_> {
         }
     }
 
-    /// A run with a duration ends by itself; one with a number of requests could wait for ever for a lost node.
+    /// Gives up the remaining requests if the connection has been lost for too long. A run with a duration ends anyway,
+    /// but one with a number of requests would otherwise wait for ever for a lost node.
     fn give_up_quota(&mut self) {
         if let Some(quota) = &mut self.task.quota {
             self.given_up += std::mem::take(quota);

@@ -16,7 +16,7 @@ pub fn now() -> Instant {
 }
 
 /// Waits for the given time.
-#[expect(clippy::disallowed_methods, reason = "between two looks at a cluster there is nothing to wait on")]
+#[expect(clippy::disallowed_methods, reason = "there is no event to wait for between two polls of a cluster")]
 pub fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }

@@ -37,7 +37,7 @@ pub enum Exit {
 /// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage {
         /// What is wrong with it.
         what: String,
@@ -99,12 +99,12 @@ impl Partial {
         let Self { unit, through, .. } = *self;
         match (through, self.is_exact) {
             (0, true) => "nothing was stored".to_owned(),
-            (0, false) => "perhaps nothing was stored; later ones were sent and not acknowledged".to_owned(),
+            (0, false) => "perhaps nothing was stored; some were sent but not acknowledged".to_owned(),
             (1, true) => format!("{unit} 1 is stored, and none after it"),
-            (1, false) => format!("at least {unit} 1 is stored; later ones were sent and not acknowledged"),
+            (1, false) => format!("at least {unit} 1 is stored; later ones were sent but not acknowledged"),
             (_, true) => format!("{unit}s 1 to {through} are stored, and none after them"),
             (_, false) => {
-                format!("at least {unit}s 1 to {through} are stored; later ones were sent and not acknowledged")
+                format!("at least {unit}s 1 to {through} are stored; later ones were sent but not acknowledged")
             }
         }
     }
@@ -121,7 +121,7 @@ impl Failure {
         Self::Usage { what, advice: Some(advice) }
     }
 
-    /// Refers to the help of this command if the command line is wrong and nothing better was said.
+    /// Adds a reference to the help of this command, if the command line is invalid and there is no other advice.
     pub fn in_command(self, verb: Option<&str>) -> Self {
         match (self, verb) {
             (Self::Usage { what, advice: None }, Some(verb)) => {
@@ -137,7 +137,7 @@ impl Failure {
         Self::Usage { what: format!("{what} (in {name})"), advice }
     }
 
-    /// Returns a function that converts an error of the client about a topic.
+    /// Returns a function that converts a client's error that concerns a topic.
     pub fn about(topic: &str) -> impl Fn(Error) -> Self {
         move |error| Self::Client { error, topic: Some(topic.to_owned()), similar: None, may_create: true }
     }
@@ -201,7 +201,7 @@ pub fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Rewrites a message of argh in one line and in our terms.
+/// Rewrites a message of argh as one line, in the terms of this program.
 pub fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some(argument) = line.strip_prefix("Unrecognized argument: ") {
@@ -303,7 +303,7 @@ impl Report {
         if let (Some(topic), Some(_)) = (advice.topic, error.refusal())
             && !what.contains(&format!("{topic:?}"))
         {
-            what = format!("{topic}: {what}"); // the command may be about several
+            what = format!("{topic}: {what}"); // the command may concern several topics
         }
         let (why, advice) = match error.status() {
             Some(status) => explain_status(status, error, advice),
@@ -344,7 +344,7 @@ pub fn name_and_exit(error: &Error) -> (&'static str, Exit) {
             Class::Transient | Class::Stale => (response.name(), Exit::Retry),
             Class::Success | Class::Refused | Class::Server => (response.name(), Exit::Refused),
         },
-        _ => ("UNKNOWN", Exit::Refused), // the library may learn new ones
+        _ => ("UNKNOWN", Exit::Refused), // later versions of the library may have others
     }
 }
 
@@ -377,16 +377,16 @@ fn explain_status(status: Status, error: &Error, known: Advice<'_>) -> Lines {
             (None, Some(format!("see: dht-cli info {topic}      or remove it first: dht-cli delete {topic}")))
         }
         Status::Quota => (
-            line("what a topic or node may keep is used up"),
+            line("the quota of the topic or the node is used up"),
             line("give the topic a retention, or delete topics: dht-cli list -l --sort bytes"),
         ),
         Status::ProducerExists => {
-            (None, line("continue the same input: --resume      publish another one: under another name"))
+            (None, line("to continue the same input: --resume      for another input: choose another name"))
         }
         Status::ProducerFenced => (line("another command has begun to publish under the same name"), None),
         Status::UnknownProducer => (
-            line("too many others have published since"),
-            Some(format!("see what is there: dht-cli fetch {topic}      publish the rest under another name")),
+            line("too many other producers have published since"),
+            Some(format!("see what is stored: dht-cli fetch {topic}      publish the rest under another name")),
         ),
         Status::OffsetOutOfRange => {
             let next = error.refusal().and_then(|refusal| refusal.next_offset());
@@ -399,21 +399,21 @@ fn explain_status(status: Status, error: &Error, known: Advice<'_>) -> Lines {
             (next.map(|next| format!("the topic ends before offset {next}")), advice)
         }
         Status::Unreachable => (
-            line("no path leads there while the links that were met are down; is its node running?"),
+            line("links that are down interrupt every path to it; is its node running?"),
             line("look at the cube: dht-cli cluster"),
         ),
         Status::OutcomeUnknown => {
-            (line("it may have been done all the same"), line("look at the cube: dht-cli cluster"))
+            (line("the request may have been executed nevertheless"), line("look at the cube: dht-cli cluster"))
         }
         Status::Recreated => (
-            line("the topic was deleted and made again while it was read: offsets start anew"),
+            line("the topic was deleted and re-created while it was read: its offsets start at 0 again"),
             Some(format!("read it from its start: dht-cli fetch {topic}, or subscribe {topic} --from earliest")),
         ),
         Status::Truncated => {
             let next = error.refusal().and_then(|refusal| refusal.next_offset());
             let from = next.map_or_else(|| "earliest".to_owned(), |next| next.to_string());
             (
-                line("its node was started again and lost records that were read already"),
+                line("its node restarted and lost records that had been read already"),
                 Some(format!("read what is new: dht-cli fetch {topic} --from {from}")),
             )
         }
@@ -432,23 +432,23 @@ fn explain_local(error: &Error) -> Lines {
             line("start the cube: scripts/deploy.sh      or name another node: dht-cli -s HOST:PORT ..."),
         ),
         Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => (
-            line("something is there, but it does not answer as a node"),
+            line("something listens there, but it does not answer like a node"),
             line("try another node: dht-cli -s HOST:PORT ..."),
         ),
         Error::Connect { source, .. }
             if [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset].contains(&source.kind()) =>
         {
             (
-                line("another program than a dht-node listens there, or the node is about to end"),
+                line("a program other than dht-node listens there, or the node is shutting down"),
                 line("name a node with -s HOST:PORT or DHT_SERVER"),
             )
         }
         Error::Connect { .. } => (None, line("name a node with -s HOST:PORT or DHT_SERVER")),
         Error::Protocol { .. } if is_foreign(error) => {
-            (line("another program than a dht-node listens there"), line("name a node with -s HOST:PORT or DHT_SERVER"))
+            (line("a program other than dht-node listens there"), line("name a node with -s HOST:PORT or DHT_SERVER"))
         }
         Error::Lost { untouched: false, .. } if error.may_be_done() => {
-            (line("what was asked for may have been done all the same"), line("look at the cube: dht-cli cluster"))
+            (line("the request may have been executed nevertheless"), line("look at the cube: dht-cli cluster"))
         }
         Error::Lost { reason: Loss::Goaway(_) | Loss::Io(_), .. } => (None, line("try again")),
         Error::TimedOut { .. } => (
@@ -477,7 +477,7 @@ mod tests {
             let Some(partial) = partial else { return Report::new(&cause) };
             Report::new(&Failure::Partial { cause: Box::new(cause), partial })
         };
-        let question = "no path leads there while the links that were met are down; is its node running?";
+        let question = "links that are down interrupt every path to it; is its node running?";
         let alone = refused(None);
         assert_eq!(alone.why.as_deref(), Some(question));
         let hint = joined(alone.why.iter().chain(&alone.advice));

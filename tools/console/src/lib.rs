@@ -8,7 +8,7 @@
 //! | `text` | parsing and formatting of numbers, sizes, times and tables |
 //! | `clock`, `interrupt` | the machine's clock, and Ctrl-C as a flag |
 //!
-//! It knows no command, and not how a command line is parsed.
+//! It contains no commands, and nothing about how a command line is parsed.
 
 pub mod clock;
 pub mod errors;

@@ -52,7 +52,7 @@ pub struct Out {
     is_json: bool,
     is_terminal: bool,
     has_color: bool,
-    /// The output that is held back, while that is so.
+    /// The output that is held back, between [`Self::hold`] and [`Self::release`].
     held: Option<Vec<u8>>,
 }
 
@@ -153,11 +153,11 @@ pub fn end_with_reader() {
             match poll(&mut watched, None) {
                 Ok(_) if !watched[0].revents().is_empty() => std::process::exit(Exit::Done as i32),
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return, // the next write finds it out
+                Err(_) => return, // the next write will fail
             }
         }
     };
-    #[expect(clippy::disallowed_methods, reason = "nothing else can wait for this beside what the command waits for")]
+    #[expect(clippy::disallowed_methods, reason = "the command itself waits for the network")]
     std::thread::spawn(watch);
 }
 

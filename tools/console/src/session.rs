@@ -203,7 +203,7 @@ fn no_node(text: &str, dimension: Dimension) -> Failure {
     let last = NodeId::from_low_bits(u32::MAX, dimension).binary(dimension);
     let first = NodeId::from_low_bits(0, dimension).binary(dimension);
     Failure::usage_with(
-        format!("{text:?} is no node of this cube"),
+        format!("{text:?} is not a node of this cube"),
         format!("nodes are written as binary digits: {first} to {last}"),
     )
 }

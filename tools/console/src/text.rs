@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use crate::errors::Failure;
 
-/// Returns the candidate that is most similar to `word`, if it is similar enough to be meant.
+/// Returns the candidate that is most similar to `word`, if it is similar enough to be a likely correction.
 pub fn closest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let likeness = candidates.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
     let (distance, candidate) = likeness.min()?;
@@ -31,7 +31,7 @@ pub fn duration(text: &str) -> Result<Duration, Failure> {
 pub fn waiting(option: &str, text: &str) -> Result<Duration, Failure> {
     let waiting = duration(text)?;
     if waiting.is_zero() {
-        let what = format!("{option} {text}: nothing can arrive in no time");
+        let what = format!("{option} {text}: the time must be longer than zero");
         return Err(Failure::usage_with(what, "write how long to wait, like 500ms or 5s".to_owned()));
     }
     Ok(waiting)
@@ -40,7 +40,7 @@ pub fn waiting(option: &str, text: &str) -> Result<Duration, Failure> {
 /// Parses a number of bytes as dht-node does: `4096`, `64KiB` (times 1024), `1GB` or `1G` (times 1000).
 pub fn size(text: &str) -> Result<u64, Failure> {
     let size = text.trim().parse::<ByteSize>().map(|size| size.as_u64());
-    // What is larger comes out as the largest.
+    // A larger number is parsed as the largest one.
     size.ok().filter(|size| *size < u64::MAX).ok_or_else(|| {
         let hint = "write it like 4096, 64MiB (times 1024) or 64MB (times 1000)";
         Failure::usage_with(format!("{text:?} is not a size"), hint.to_owned())

@@ -153,7 +153,7 @@ impl Axis {
     }
 
     fn from_zero(label: String, most: f64, text: impl Fn(f64) -> String, unit: f64) -> Self {
-        let most = most / unit * 1.02; // a curve at the very top would lie on the panel's edge
+        let most = most / unit * 1.02; // otherwise a curve at the very top would lie on the panel's edge
         let rough = most / TICKS_MAX;
         let decade = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0].into_iter().map(|nice| nice * decade).find(|step| *step >= rough);

@@ -13,7 +13,7 @@ use super::tag;
 /// The result of drawing on a backend.
 pub(super) type Drawn<DB, T = ()> = Result<T, DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
-/// Opaque, so that a picture looks the same on a light and on a dark page.
+/// The background: opaque, so that a picture looks the same on a light and on a dark page.
 pub(super) const PAPER: RGBColor = RGBColor(0xFD, 0xFD, 0xFB);
 pub(super) const INK: RGBColor = RGBColor(0x1F, 0x23, 0x28);
 pub(super) const FAINT_INK: RGBColor = RGBColor(0x57, 0x60, 0x6A);
@@ -117,17 +117,17 @@ impl<DB: DrawingBackend> Canvas<'_, DB> {
         }
     }
 
-    /// Starts a group: what follows belongs to a series of the legend …
+    /// Starts a group of elements that belong to a series of the legend; [`Self::close_series`] ends it.
     pub(super) fn open_series(&self, number: usize) -> Drawn<DB> {
         self.tag(&format!("{}{number}", tag::OPEN), (0, 0))
     }
 
-    /// Starts a group: what follows is the sample of a series …
+    /// Starts a group of elements that are the sample of a series; [`Self::close_series`] ends it.
     pub(super) fn open_legend(&self, number: usize) -> Drawn<DB> {
         self.tag(&format!("{}{number}", tag::LEGEND), (0, 0))
     }
 
-    /// … until the group ends.
+    /// Ends the group.
     pub(super) fn close_series(&self) -> Drawn<DB> {
         self.tag(&tag::CLOSE.to_string(), (0, 0))
     }

@@ -100,7 +100,7 @@ fn explain<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, graph: &Graph, (left, to
         canvas.text(&said, (text, middle), HPos::Left, TEXT_SIZE, INK)?;
         middle += line;
     }
-    for (index, said) in (0..).zip(["an edge's width goes with the root;", "its directions are added"]) {
+    for (index, said) in (0..).zip(["an edge's width grows with the root;", "its directions are added"]) {
         canvas.text(said, (left, middle + line / 2 + line * index), HPos::Left, SMALL_SIZE, FAINT_INK)?;
     }
     Ok(())

@@ -131,13 +131,13 @@ fn remarks(report: &Report) -> Vec<String> {
     let unsent: u64 = report.points.iter().map(|point| point.unsent).sum();
     if unsent > 0 {
         let (number, requests) = (axis::number_text(unsent as f64), plural(unsent, "request"));
-        remarks.push(format!("{number} {requests} never went out: the rate that was asked for was not reached"));
+        remarks.push(format!("{number} {requests} were never sent: the planned rate was not reached"));
     }
     if report.interrupted {
         remarks.push("stopped before its end: points or runs are missing".to_owned());
     }
     if report.generator.was_limit {
-        remarks.push("the generator, not the cluster, was the limit in a run".to_owned());
+        remarks.push("the generator, not the cluster, was the bottleneck in a run".to_owned());
     }
     if report.environment.debug_build {
         remarks.push("made by a build without optimisation".to_owned());

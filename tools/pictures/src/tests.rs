@@ -148,7 +148,7 @@ fn failures_come_first_and_are_marked_where_they_happened() {
         let texts = texts(&svg);
         assert_eq!(texts[2], "9 872 requests failed; their times are in no figure");
         assert_eq!(texts[3], "stopped before its end: points or runs are missing");
-        assert_eq!(texts[4], "the generator, not the cluster, was the limit in a run");
+        assert_eq!(texts[4], "the generator, not the cluster, was the bottleneck in a run");
     }
     let latency = svg(FAILURES, "latency");
     assert_eq!(count(&latency, "polyline", ALARM), 2 * (4 * 2 + 1), "two strokes for each cross");

@@ -55,7 +55,7 @@ pub(super) fn cube(report: &Report) -> Option<Figure> {
         meanings: meanings.collect(),
         unit: "frames".to_owned(),
     };
-    let mut figure = super::blank(report, "cube", "What went over the edges of the cube");
+    let mut figure = super::blank(report, "cube", "Traffic on the edges of the cube");
     figure.graph = Some(graph);
     Some(figure)
 }

@@ -387,9 +387,9 @@ pub struct Summary {
 /// A point of the curve.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Percentile {
-    /// Percentage of the values, 0 to 100 …
+    /// Percentage of the values that are at most `us`, from 0 to 100.
     pub percentile: f64,
-    /// … that are at most this value.
+    /// The value.
     pub us: f64,
 }
 
@@ -426,7 +426,7 @@ pub struct Delivery {
     pub lost: u64,
     /// Number of records delivered with other bytes than were published.
     pub damaged: u64,
-    /// Number of records delivered out of order, or twice.
+    /// Number of records delivered out of order, or a second time.
     pub out_of_order: u64,
 }
 

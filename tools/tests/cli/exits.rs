@@ -75,8 +75,8 @@ fn every_exit_code_is_as_documented_in_help() {
     }
     // If another program listens on the port, the error says so.
     for (server, what) in [
-        (&http, "does not speak the protocol of dht-node\n  another program than a dht-node listens there"),
-        (&mute, "it closed the connection without saying HELLO\n  another program than a dht-node listens there"),
+        (&http, "does not speak the protocol of dht-node\n  a program other than dht-node listens there"),
+        (&mute, "it closed the connection without saying HELLO\n  a program other than dht-node listens there"),
     ] {
         check(server, &[("list", "", if server == &http { 7 } else { 3 }, "", what)]);
     }

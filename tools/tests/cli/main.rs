@@ -61,7 +61,7 @@ fn topics_are_created_published_to_read_and_deleted() {
             ("ls wea -l", "", 0, "TOPIC * OFFSETS\nweather  0 * 9 * 0 to 8\n", ""),
             ("list --json x", "", 0, "{\"topics\":[],\"unanswered\":[]}\n", ""),
             ("info weather", "", 0, "weather\n  home         node 0\n*records      9 *", ""),
-            ("query nothing", "", 0, "nothing\n*no topic of that name*", ""),
+            ("query nothing", "", 0, "nothing\n*no topic has that name*", ""),
             ("query weather --json", "", 0, "{*\"home\":\"0\",*\"next_offset\":9,*\"path\":[\"0\"],*}\n", ""),
             (
                 "trace weather",
@@ -357,8 +357,8 @@ fn records_are_printed_as_the_options_say() {
             ),
             ("sub t -n 0", "", 0, "", ""),
             ("sub t u --from 1 -w 50ms -q", "", 1, "two\nthree\n", "--from next"),
-            ("sub t -w 50ms", "", 4, "", "nothing came for 50ms; received 0 records"),
-            ("fetch u --wait 50ms", "", 4, "", "nothing came in 50ms"),
+            ("sub t -w 50ms", "", 4, "", "no record arrived for 50ms; received 0 records"),
+            ("fetch u --wait 50ms", "", 4, "", "no record arrived within 50ms"),
             ("fetch t --from 2 --wait 1m", "", 0, "three\n", ""),
             ("sub nothing t --from earliest -n 1", "", 1, "one\n", "create it: dht-cli create nothing"),
             ("sub nothing none", "", 1, "", "no topic \"none\""),
@@ -366,7 +366,7 @@ fn records_are_printed_as_the_options_say() {
             ("sub t -F %x", "", 2, "", "-F knows no %x"),
             ("sub t -F %p --json", "", 2, "", "--json and -F exclude each other"),
             ("sub t -r -0", "", 2, "", "-r and -0 exclude each other"),
-            ("sub t --from soon", "", 2, "", "is no place in a topic"),
+            ("sub t --from soon", "", 2, "", "is not a position in a topic"),
         ],
     );
 }
@@ -476,6 +476,6 @@ fn nc_prints_records_of_subscriptions_between_the_output_of_commands() {
     nc.wait_for_stderr("u: the topic was deleted");
     nc.stdin.write_all(b"unsubscribe u\nsubscribe t -n 1\n").unwrap();
     nc.wait_for_stderr("u is not subscribed to");
-    nc.wait_for_stderr("-n and -w are for a subscribe of its own");
+    nc.wait_for_stderr("-n and -w work only outside of nc");
     assert_eq!(nc.end().code, 2);
 }

@@ -116,7 +116,7 @@ fn alter_changes_the_retention_of_a_topic_and_trim_removes_its_first_records() {
                 "{*\"first_offset\":2,*\"retention\":{\"records\":8,\"bytes\":1048576,\"age_ms\":604800000}*}\n",
                 "",
             ),
-            ("alter t", "", 2, "", "nothing to change was named"),
+            ("alter t", "", 2, "", "no setting to change was given"),
             ("alter absent --retain-records 8", "", 1, "", "no topic \"absent\""),
             ("trim t --to 5", "", 0, "t has the offsets 5 to 9 now\n", ""),
             ("trim t --to 5", "", 0, "t has the offsets 5 to 9 now\n", ""),

@@ -14,7 +14,7 @@ fn values_that_cannot_work_are_refused() {
         &node.address,
         &[
             ("-t -1 list", "", 2, "", "\"-1\" is not a duration"),
-            ("--ping-after 0 list", "", 2, "", "--ping-after 0: nothing can arrive in no time"),
+            ("--ping-after 0 list", "", 2, "", "--ping-after 0: the time must be longer than zero"),
             ("--color mauve list", "", 2, "", "no colour \"mauve\""),
             ("-s a:0 list", "", 2, "", "not a number from 1 to 65535"),
             ("create a --retain-bytes -5", "", 2, "", size),
@@ -24,8 +24,8 @@ fn values_that_cannot_work_are_refused() {
             ("create a --retain-age 1us", "", 2, "", "--retain-age 1us: ages count in milliseconds"),
             ("alter t --retain-age 999us", "", 2, "", "write 1ms or more, or 0 for the default"),
             ("create a --retain-age old", "", 2, "", "\"old\" is not a duration"),
-            ("subscribe t --from earliest -w 0", "", 2, "", "-w 0: nothing can arrive in no time"),
-            ("nc -w 0s", "info t\n", 2, "", "-w 0s: nothing can arrive in no time"),
+            ("subscribe t --from earliest -w 0", "", 2, "", "-w 0: the time must be longer than zero"),
+            ("nc -w 0s", "info t\n", 2, "", "-w 0s: the time must be longer than zero"),
             ("ping -n 0", "", 2, "", "without a PING"),
             ("stats -i 0", "", 2, "", "an interval is longer than 0"),
             ("publish t x --producer=", "", 2, "", "--producer is empty"),
@@ -88,7 +88,7 @@ fn an_error_in_an_environment_variable_names_the_variable() {
     };
     for (name, value, expected) in [
         ("DHT_TIMEOUT", "soon", "\"soon\" is not a duration (in DHT_TIMEOUT)\n"),
-        ("DHT_PING_AFTER", "0", "--ping-after 0: nothing can arrive in no time (in DHT_PING_AFTER)\n"),
+        ("DHT_PING_AFTER", "0", "--ping-after 0: the time must be longer than zero (in DHT_PING_AFTER)\n"),
         ("DHT_SERVER", "a:0", "from 1 to 65535 (in DHT_SERVER)\n"),
     ] {
         let printed = refused(name, value);

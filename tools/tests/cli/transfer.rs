@@ -82,7 +82,7 @@ fn errors_in_the_input_name_the_line() {
             ("publish t -K : -q", "x:y\nno separator\n", 2, "", "line 2: \":\" is nowhere in it"),
             ("publish t -K \\t -0 -q -H n=v", "a\tb\n\0", 0, "", ""),
             ("fetch t --last 1 -F %i,%k,%p,%h,%S,%K", "", 0, "7,a,b\n,n=v,2,1", ""),
-            ("publish t -K \\x", "", 2, "", "a backslash that stands for nothing"),
+            ("publish t -K \\x", "", 2, "", "an unknown or incomplete escape"),
             ("publish t -K : -k x", "", 2, "", "-K needs a separator, and excludes MESSAGE and -k"),
         ],
     );
@@ -207,10 +207,10 @@ fn a_range_of_records_starts_and_ends_where_the_options_say() {
                 "",
                 0,
                 "0\n",
-                "--from says no zone and is taken as UTC: 2000-01-01T00:00:00.000Z",
+                "--from names no time zone, so UTC is assumed: 2000-01-01T00:00:00.000Z",
             ),
             ("fetch t --from 2000-01-01T00:00Z -n 1", "", 0, "0\n", ""),
-            ("nc", "subscribe t --last 1\n", 2, "", "--last and --to are for a subscribe of its own"),
+            ("nc", "subscribe t --last 1\n", 2, "", "--last and --to work only outside of nc"),
         ],
     );
 }

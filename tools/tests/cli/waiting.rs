@@ -28,12 +28,12 @@ fn a_new_subscription_to_an_unreachable_home_prints_one_notice_and_waits_for_the
     // Two entries with the same address act like two nodes that both have no path.
     let servers = format!("{0},{0}", half.address);
     for (options, stdout, stderr) in [
-        ("", "", "dht-cli: waiting for node 1: no path\ndht-cli: nothing came for *; received 0 records in *\n"),
+        ("", "", "dht-cli: waiting for node 1: no path\ndht-cli: no record arrived for *; received 0 records in *\n"),
         ("-q", "", ""),
         (
             "--json",
             &*format!("{{\"waiting\":{{\"node\":\"1\",\"reason\":\"no path\"}},\"topic\":\"{topic}\"}}\n"),
-            "dht-cli: nothing came for *; received 0 records in *\n",
+            "dht-cli: no record arrived for *; received 0 records in *\n",
         ),
     ] {
         let outcome = run(&servers, &format!("subscribe {topic} -w 3s {options}"), b"");

@@ -10,7 +10,7 @@ pub(super) struct Difference {
     pub(super) what: &'static str,
     pub(super) old: String,
     pub(super) new: String,
-    /// True if the figures are then those of different loads.
+    /// True if the loads differ by this property, so that figures cannot be compared.
     pub(super) is_load: bool,
 }
 
@@ -46,13 +46,13 @@ pub(super) fn trouble(report: &Report) -> Option<String> {
         troubles.push(format!("{} failed", text::counted(report.errors, "request")));
     }
     if unsent > 0 {
-        troubles.push(format!("{} never went out", text::counted(unsent, "request")));
+        troubles.push(format!("{} never sent", text::counted(unsent, "request")));
     }
     if report.interrupted {
         troubles.push("stopped before its end".to_owned());
     }
     if report.generator.was_limit {
-        troubles.push("the generator, not the cluster, was the limit".to_owned());
+        troubles.push("the generator, not the cluster, was the bottleneck".to_owned());
     }
     (!troubles.is_empty()).then(|| troubles.join(", "))
 }

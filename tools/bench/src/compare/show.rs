@@ -37,7 +37,7 @@ pub(super) fn show(comparison: &Comparison, out: &mut Out) -> io::Result<()> {
         let decimals = usize::from(often < 10.0);
         let advice = if chance > CHANCE_MAX { "; add --runs" } else { "" };
         out.line(&format!(
-            "Faster or slower is said when no runs overlap: by chance alone {often:.decimals$} times in 100{advice}"
+            "faster, slower: no runs overlap, which happens by chance {often:.decimals$} times in 100{advice}"
         ))?;
     }
     different(comparison, out)

@@ -20,7 +20,7 @@ pub(super) fn troubles(report: &Report) -> String {
     }
     let unsent: u64 = report.points.iter().map(|point| point.unsent).sum();
     if unsent > 0 {
-        sentences.push(format!("{} never went out: the rate was not reached.", text::counted(unsent, "request")));
+        sentences.push(format!("{} never sent: the rate was not reached.", text::counted(unsent, "request")));
     }
     if report.interrupted {
         sentences.push("Stopped before its end: points or runs are missing.".to_owned());
@@ -59,7 +59,7 @@ fn of_test(report: &Report, points: &[Point]) -> String {
     let has_cpu = points.iter().any(|point| point.server_cpu_us.is_some());
     let has_runs = points.iter().any(|point| point.runs.len() > 1);
     let mut headings = vec!["topics"];
-    headings.extend(is_open.then_some("asked for /s"));
+    headings.extend(is_open.then_some("planned /s"));
     headings.extend(["answers /s", "errors", "average µs", "p50", "p90", "p99", "p99.9", "max"]);
     headings.extend(is_open.then_some("p99 since sent"));
     headings.extend(has_payload.then_some("MB/s"));
@@ -121,7 +121,7 @@ pub(super) fn deliveries(report: &Report) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    table("records, warm-up and all", &["", "published", "delivered", "lost", "damaged", "out of order"], &rows)
+    table("records, including the warm-up", &["", "published", "delivered", "lost", "damaged", "out of order"], &rows)
 }
 
 pub(super) fn edges(report: &Report) -> String {
@@ -167,13 +167,13 @@ pub(super) fn counters(report: &Report) -> String {
 pub(super) fn load(report: &Report) -> String {
     let load = &report.load;
     let mode = match load.mode {
-        Mode::Closed => "closed loop: each request waits for the answer to the one before",
-        Mode::Open => "open loop: each request has its time",
+        Mode::Closed => "closed loop: each request waits for an earlier answer",
+        Mode::Open => "open loop: each request has a planned time",
     };
     let entry = match load.entry {
         Entry::One => "one node",
         Entry::All => "all nodes in turn",
-        Entry::Random => "nodes that are drawn",
+        Entry::Random => "nodes drawn at random",
     };
     let rates = |rates: &[f64]| rates.iter().map(|rate| short(*rate)).collect::<Vec<_>>().join(", ");
     let each = match load.requests {
@@ -182,8 +182,8 @@ pub(super) fn load(report: &Report) -> String {
     };
     pairs(&[
         ("mode", mode.to_owned()),
-        ("rate asked for, /s", load.target_rate.map(short).unwrap_or_default()),
-        ("rates gone through, /s", rates(&load.ramp)),
+        ("planned rate, /s", load.target_rate.map(short).unwrap_or_default()),
+        ("planned rates, /s", rates(&load.ramp)),
         ("connections", load.connections.to_string()),
         ("threads", load.threads.to_string()),
         ("in flight on each", load.pipeline.to_string()),
@@ -212,7 +212,7 @@ pub(super) fn environment(report: &Report) -> String {
     pairs(&[
         ("nodes", addresses.join(", ")),
         ("nodes' software", cluster.software.join(", ")),
-        ("what their acknowledgements mean", cluster.durability.join(", ")),
+        ("durability of acknowledgements", cluster.durability.join(", ")),
         ("generator and nodes", place.to_owned()),
         ("processor", environment.cpu.clone()),
         ("cores for the generator", environment.cores.to_string()),
@@ -225,7 +225,7 @@ pub(super) fn environment(report: &Report) -> String {
         ("generator's busiest thread", share(generator.busiest_thread)),
         ("generator, cores", generator.cores_used.map(|cores| format!("{cores:.2}")).unwrap_or_default()),
         ("machine busy", share(generator.machine_busy)),
-        ("sends late, p99 µs", generator.lag_p99_us.map(short).unwrap_or_default()),
+        ("delay of sends, p99 µs", generator.lag_p99_us.map(short).unwrap_or_default()),
     ])
 }
 

@@ -129,7 +129,7 @@ fn what_there_is_nothing_of_has_no_heading() {
     for (shape, absent) in [
         (NOTHING, &["All points", "By hops", "Deliveries", "<figure"][..]),
         (Shape { tests: &[Test::Create], ..ONE_POINT }, &["Deliveries"]),
-        (Shape { dimension: 0, ..ONE_POINT }, &["What went over the edges"]),
+        (Shape { dimension: 0, ..ONE_POINT }, &["Traffic on the edges"]),
     ] {
         let page = page(&made(shape)).unwrap();
         for text in absent {
