@@ -264,6 +264,13 @@ pub const POLLS_ENDED_PER_TICK: usize = 4096;
 /// between two nodes.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// Places for the args of PUBLISH requests that are remembered, at about 80 bytes each: for a few hundred topics that
+/// this node's clients publish to at the same time.
+pub const REPEATS: usize = 1024;
+
+/// Most bytes of such args. Longer names take the long way.
+pub const REPEAT_ARGS_MAX: usize = 56;
+
 /// Most bytes of small batches that become one entry: as many as share a chunk.
 pub const RUN_BYTES_MAX: u64 = CHUNK_MERGED_MAX as u64;
 

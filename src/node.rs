@@ -10,6 +10,7 @@
 //! | `end` | why connections end, for the log |
 //! | `router` | the links to the neighbours; the next hop of each frame |
 //! | `links` | frames between neighbours, and what follows when a link goes up or down |
+//! | `repeats` | PUBLISH requests whose args are those of an earlier one |
 //! | `requests` | requests of this node's own clients, and their answers: it passes on what `ingress` returns |
 //! | `ingress` | those that are not answered yet: sent again where that helps; what they make this node hold |
 //! | `readers` | the readers of this node's own clients, and what brings them their records |
@@ -40,6 +41,7 @@ mod news;
 mod pending;
 mod probe;
 mod readers;
+mod repeats;
 mod requests;
 mod restore;
 mod routed;
@@ -65,6 +67,7 @@ use end::End;
 use groups::Groups;
 use ingress::Ingress;
 use readers::Readers;
+use repeats::Repeats;
 use router::{Router, Usage};
 use stats::{Length, Stats, Turns};
 use wall::Wall;
@@ -133,6 +136,7 @@ struct Parts {
     router: Router,
     ingress: Ingress,
     readers: Readers,
+    repeats: Repeats,
     groups: Groups,
     clock: tick::Clock,
     drain: drain::Stage,
@@ -282,6 +286,7 @@ impl Parts {
             ingress: Ingress::new(settings),
             readers,
             groups,
+            repeats: Repeats::default(),
             clock: tick::Clock::new(now),
             drain: drain::Stage::default(),
             empty_folder: None,

@@ -40,7 +40,7 @@ use super::pending::PendingTable;
 use super::readers::opens_reader;
 use super::router::Stuck;
 use super::{Settings, Step};
-use crate::limits::{EXPIRED_PER_TURN, REQUEST_TIMEOUT_US, clients_bytes};
+use crate::limits::{EXPIRED_PER_TURN, REQUEST_TIMEOUT_US, RESPONSE_CHARGE_SHORT, clients_bytes};
 use crate::types::{ConnId, NodeId, RequestId, Source};
 use crate::wire::frame::Kept;
 use crate::wire::response::ErrorResponse;
@@ -74,6 +74,11 @@ impl Asked {
         let header = &frame.header;
         let opens = opens_reader(request, header.flags);
         Self { conn, request_id: header.request_id, opcode: header.opcode, charge: charge_of(request), opens }
+    }
+
+    /// Returns a PUBLISH of a client.
+    pub(super) const fn of_publish(conn: ConnId, request_id: RequestId) -> Self {
+        Self { conn, request_id, opcode: Opcode::Publish.number(), charge: RESPONSE_CHARGE_SHORT, opens: false }
     }
 
     /// Decodes the response to this request; returns `None` when it is corrupt.

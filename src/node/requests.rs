@@ -42,6 +42,9 @@ impl Reply<'_, '_> {
 
 impl Parts {
     pub(super) fn on_client_frame(&mut self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>) {
+        if self.publish_again(step, id, frame) {
+            return;
+        }
         let header = &frame.header;
         let opcode = Opcode::from_number(header.opcode);
         if frame.route.is_some() || opcode == Some(Opcode::Hello) {
@@ -157,6 +160,9 @@ impl Parts {
             ReplyTo::Client(asked)
         };
         self.serve(step, request, &Call { frame, route: &route, reply, slot: subject.slot() });
+        if let (Request::Publish(publish), Some(slot)) = (request, subject.slot()) {
+            self.note_repeat(frame, slot, publish);
+        }
         Ok(())
     }
 

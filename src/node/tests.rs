@@ -22,6 +22,7 @@
 //! | `bounded` | no event and no turn takes as long as very many readers or requests need |
 //! | `work` | the cost of requests, by which the event loop bounds its turns |
 //! | `room` | what the log has no room for waits, and is refused on a full disk |
+//! | `repeats` | PUBLISH requests whose args are those of an earlier one |
 //! | `runs` | small batches of one turn that become one entry |
 //! | `restore` | entries that are replayed at a start |
 //! | `home` | how a home handles FEED, and what it reports in HEADS |
@@ -45,6 +46,7 @@ mod outage;
 mod pulls;
 mod readers;
 mod reads;
+mod repeats;
 mod restore;
 mod retries;
 mod room;

@@ -347,11 +347,21 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// Returns [`Corrupt`] if the checksum is wrong. The frame's boundaries are intact.
-    #[expect(clippy::arithmetic_side_effects, reason = "the header was found to hold its parts")]
     pub fn args(&self) -> Result<&[u8], Corrupt> {
-        let start = HEADER_BYTES + usize::from(self.header.route_len);
-        let args = &self.raw[start..start + usize::from(self.header.args_len)];
+        let args = self.unchecked_args();
         if crc32(args) == self.header.args_crc { Ok(args) } else { Err(Corrupt::Args) }
+    }
+
+    /// Returns the args without verifying their checksum.
+    #[expect(clippy::arithmetic_side_effects, reason = "the header was found to hold its parts")]
+    pub fn unchecked_args(&self) -> &[u8] {
+        let start = HEADER_BYTES + usize::from(self.header.route_len);
+        &self.raw[start..start + usize::from(self.header.args_len)]
+    }
+
+    /// Returns the args' checksum as their sender computed it.
+    pub const fn args_crc(&self) -> u32 {
+        self.header.args_crc
     }
 
     /// Returns the payload without verifying its checksum.

@@ -38,7 +38,7 @@ impl Group {
     }
 
     /// Proposes a small batch without a producer for a topic.
-    pub(super) fn propose_batch(
+    pub(super) fn propose_small(
         &mut self,
         step: &mut Step<'_>,
         id: TopicId,

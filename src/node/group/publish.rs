@@ -1,16 +1,16 @@
 //! PUBLISH at the home: the batch is validated, proposed, and acknowledged once it is applied.
 
 use super::super::Step;
-use super::super::call::{Answer, Call};
+use super::super::call::{Answer, Call, ReplyTo};
 use super::Group;
 use super::proposals::{Cost, Proposal};
 use super::runs::{Part, SmallBatch};
 use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};
 use crate::record::{Batch, Entry, Place, TopicRef};
-use crate::types::Opening;
+use crate::types::{Opening, Sequenced, TopicId};
 use crate::wire::request::{self, Publish};
 use crate::wire::response::{Detail, ErrorResponse};
-use crate::wire::{Status, records};
+use crate::wire::{Frame, Status, records};
 
 impl Group {
     pub(super) fn propose_open_producer(
@@ -33,7 +33,38 @@ impl Group {
         publish: &Publish<'_>,
         call: &Call<'_>,
     ) -> Result<Answer, ErrorResponse> {
-        let (frame, topic) = (call.frame, self.topic_ref(step.settings, &publish.topic)?);
+        let topic = self.topic_ref(step.settings, &publish.topic)?;
+        self.propose_batch(step, (topic, publish.producer, publish.count), call.frame, call.reply)?;
+        Ok(Answer::Later)
+    }
+
+    /// Returns true if a batch for this name and topic can be proposed with the topic's id.
+    pub(in crate::node) fn can_publish_to(&self, topic: TopicId) -> bool {
+        self.leads() && self.proposals.creates() == 0 && self.catalogue.get(topic).is_some()
+    }
+
+    /// Proposes a batch for a topic for which [`Self::can_publish_to`] is true.
+    ///
+    /// # Errors
+    /// Returns the answer to a batch that is not proposed.
+    pub(in crate::node) fn publish_again(
+        &mut self,
+        step: &mut Step<'_>,
+        topic: TopicId,
+        count: u32,
+        frame: &Frame<'_>,
+        reply: ReplyTo,
+    ) -> Result<(), ErrorResponse> {
+        self.propose_batch(step, (TopicRef::Id(topic), None, count), frame, reply)
+    }
+
+    fn propose_batch(
+        &mut self,
+        step: &mut Step<'_>,
+        (topic, producer, count): (TopicRef, Option<Sequenced>, u32),
+        frame: &Frame<'_>,
+        reply: ReplyTo,
+    ) -> Result<(), ErrorResponse> {
         if frame.payload().len() > PAYLOAD_MAX as usize {
             let message = format!("a batch has at most {PAYLOAD_MAX} bytes of records");
             return Err(ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(PAYLOAD_MAX.into())));
@@ -42,20 +73,19 @@ impl Group {
             step.stats.corrupt += 1;
             return Err(ErrorResponse::new(Status::CorruptFrame, "the payload was damaged on the way"));
         };
-        let checked = records::check_published(payload, publish.count);
+        let checked = records::check_published(payload, count);
         match &checked {
-            Ok(()) => step.work.add_records(publish.count),
+            Ok(()) => step.work.add_records(count),
             Err(_) => step.work.add_walk(payload.len()),
         }
         checked.map_err(|fault| ErrorResponse::new(Status::MalformedRecords, fault.to_string()))?;
         let append_us = step.wall.stamp_us(step.now);
         // A small batch is copied, so that it does not pin the large buffer that it was received in.
         let is_small = payload.len() <= MERGE_BYTES_MAX;
-        if let (true, None, TopicRef::Id(id)) = (is_small, publish.producer, &topic) {
-            let part = Part { reply: call.reply, count: publish.count };
+        if let (true, None, TopicRef::Id(id)) = (is_small, producer, &topic) {
+            let part = Part { reply, count };
             let batch = SmallBatch { payload, payload_crc: frame.payload_crc(), append_us, part };
-            self.propose_batch(step, *id, &batch)?;
-            return Ok(Answer::Later);
+            return self.propose_small(step, *id, &batch);
         }
         let payload = match &mut self.lead {
             Some(lead) if is_small => {
@@ -66,8 +96,8 @@ impl Group {
         };
         let batch = Batch {
             topic,
-            producer: publish.producer,
-            count: publish.count,
+            producer,
+            count,
             payload_crc: frame.payload_crc(),
             append_us,
             payload,
@@ -75,7 +105,7 @@ impl Group {
         };
         let entry = Entry::Publish(batch);
         self.check_batch(step.settings, Cost::of(&entry))?;
-        self.propose(step, entry, Proposal::of(call.reply));
-        Ok(Answer::Later)
+        self.propose(step, entry, Proposal::of(reply));
+        Ok(())
     }
 }
