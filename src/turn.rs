@@ -12,7 +12,7 @@ use crate::types::{ConnId, NodeId, Now, RequestId};
 use crate::wire::{Frame, Route};
 
 /// The node's connections.
-pub trait Links {
+pub trait Connections {
     /// Queues a frame. Returns true when the queue is now above its high-water mark.
     fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool;
     /// Queues a received frame with a new route section. Returns true when the queue is now above its high-water mark.
@@ -92,20 +92,20 @@ impl Store for MemoryStore {
 
 /// A node, its connections and its log.
 #[derive(Debug)]
-pub struct Turn<L, S> {
+pub struct Turn<C, S> {
     node: Node,
     /// The connections, public for the code that reads and writes them.
-    pub links: L,
+    pub conns: C,
     /// The log.
     pub store: S,
     actions: Vec<Action>,
     has_more: bool,
 }
 
-impl<L: Links, S: Store> Turn<L, S> {
+impl<C: Connections, S: Store> Turn<C, S> {
     /// Creates the turn of a node.
-    pub const fn new(node: Node, links: L, store: S) -> Self {
-        Self { node, links, store, actions: Vec::new(), has_more: false }
+    pub const fn new(node: Node, conns: C, store: S) -> Self {
+        Self { node, conns, store, actions: Vec::new(), has_more: false }
     }
 
     /// Returns the node, for queries.
@@ -200,19 +200,19 @@ impl<L: Links, S: Store> Turn<L, S> {
         let filled = |conn, passed: bool| passed.then_some(Event::Filled { conn });
         match action {
             Action::Send { conn, request_id, route, packet } => {
-                filled(conn, self.links.send(conn, request_id, route.as_ref(), &packet))
+                filled(conn, self.conns.send(conn, request_id, route.as_ref(), &packet))
             }
             Action::Forward { conn, droppable: true, .. } | Action::SendFrame { conn, droppable: true, .. }
-                if self.links.queued(conn) > PUSH_QUEUE_MAX =>
+                if self.conns.queued(conn) > PUSH_QUEUE_MAX =>
             {
                 Some(Event::Dropped)
             }
             Action::Forward { conn, request_id, route, .. } => {
                 let frame = frame.expect("a frame is handed on while it is handled");
-                filled(conn, self.links.forward(conn, request_id, route.as_ref(), frame))
+                filled(conn, self.conns.forward(conn, request_id, route.as_ref(), frame))
             }
             Action::SendFrame { conn, request_id, route, frame, .. } => {
-                filled(conn, self.links.forward(conn, request_id, route.as_ref(), &frame.into_frame()))
+                filled(conn, self.conns.forward(conn, request_id, route.as_ref(), &frame.into_frame()))
             }
             Action::Append { body } => {
                 self.store.submit(body);
@@ -227,23 +227,23 @@ impl<L: Links, S: Store> Turn<L, S> {
                 None
             }
             Action::Dial { node } => {
-                self.links.dial(node);
+                self.conns.dial(node);
                 None
             }
             Action::Admit { conn, frame_max, queue_mark } => {
-                self.links.admit(conn, frame_max, queue_mark);
+                self.conns.admit(conn, frame_max, queue_mark);
                 None
             }
             Action::Pause { conn } => {
-                self.links.set_paused(conn, true);
+                self.conns.set_paused(conn, true);
                 None
             }
             Action::Resume { conn } => {
-                self.links.set_paused(conn, false);
+                self.conns.set_paused(conn, false);
                 None
             }
             Action::Close { conn } => {
-                self.links.close(conn);
+                self.conns.close(conn);
                 None
             }
         }

@@ -199,7 +199,7 @@ impl<S: Store> Loop<S> {
             }
             let polled = self.clock.now();
             let thread_before_us = was_long.then(Clock::thread_us);
-            self.turn.links.now_us = polled.monotonic_us;
+            self.turn.conns.now_us = polled.monotonic_us;
             for event in &events {
                 self.on_readiness(polled, event)?;
             }
@@ -223,22 +223,22 @@ impl<S: Store> Loop<S> {
     }
 
     fn is_done(&self) -> bool {
-        let now_us = self.turn.links.now_us;
+        let now_us = self.turn.conns.now_us;
         // A peer counts as finished when it has taken all its bytes or its time to do so is over.
         let is_over = |conn: &Conn| match conn.state {
             State::Dialing(_) => true,
             State::Closing { deadline_us, .. } => deadline_us <= now_us,
             State::Open => false,
         };
-        let is_flushed = || self.turn.links.iter().all(is_over);
+        let is_flushed = || self.turn.conns.iter().all(is_over);
         self.at_once
             || self.drain_until_us.is_some_and(|until| until <= now_us || self.turn.node().is_drained() && is_flushed())
     }
 
     /// Returns how long the poll may wait.
     fn timeout(&self, now_us: u64) -> Duration {
-        let links = &self.turn.links;
-        if !links.ready.is_empty() || !links.dirty.is_empty() || self.server.accept_ready || self.turn.has_more() {
+        let conns = &self.turn.conns;
+        if !conns.ready.is_empty() || !conns.dirty.is_empty() || self.server.accept_ready || self.turn.has_more() {
             return Duration::ZERO;
         }
         let mut wait_us = self.turn.node().next_timeout().saturating_sub(now_us);
@@ -257,7 +257,7 @@ impl<S: Store> Loop<S> {
             // The results for which another thread woke the loop are taken at the end of the turn.
             WAKER => {}
             Token(token) => {
-                let Some(conn) = self.turn.links.at(token - FIRST_CONN) else { return Ok(()) };
+                let Some(conn) = self.turn.conns.at(token - FIRST_CONN) else { return Ok(()) };
                 let id = conn.id;
                 if event.is_read_closed() || event.is_error() {
                     conn.stream = conn.stream.max(Stream::Ending);
@@ -271,10 +271,10 @@ impl<S: Store> Loop<S> {
                     return Ok(());
                 }
                 if !conn.outbox.is_empty() && event.is_writable() {
-                    self.turn.links.mark_dirty(id);
+                    self.turn.conns.mark_dirty(id);
                 }
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.turn.links.mark_ready(id);
+                    self.turn.conns.mark_ready(id);
                 }
             }
         }
@@ -291,7 +291,7 @@ impl<S: Store> Loop<S> {
                 self.drain_until_us = Some(now.after_us(DRAIN_US));
                 self.server.listener = None;
                 self.server.accept_ready = false;
-                self.turn.links.is_draining = true;
+                self.turn.conns.is_draining = true;
                 self.turn.handle(now, Event::Drain);
             }
         }
@@ -301,7 +301,7 @@ impl<S: Store> Loop<S> {
     /// Handles the failure of a socket. A client's requests that have arrived whole are executed first, as far as they
     /// change something: [W-4.24].
     fn fail(&mut self, now: Now, id: ConnId, error: &io::Error) {
-        let Some(conn) = self.turn.links.get_mut(id) else { return };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return };
         if conn.is_link || conn.state != State::Open {
             return self.drop_conn(now, id, error);
         }
@@ -314,7 +314,7 @@ impl<S: Store> Loop<S> {
         if is_drained {
             self.turn.handle(now, Event::Drained { conn: id });
         }
-        self.turn.links.mark_ready(id);
+        self.turn.conns.mark_ready(id);
     }
 
     /// Does what is due by time: the node's own timeouts, late partial frames, and the end of lingering.
@@ -330,17 +330,17 @@ impl<S: Store> Loop<S> {
         }
         self.next_sweep_us = now.after_us(SWEEP_US);
         self.tell_suppressed(now);
-        let is_short = self.turn.links.intake.is_short();
+        let is_short = self.turn.conns.intake.is_short();
         let is_late = |conn: &Conn| conn.is_late(is_short, now.monotonic_us);
         let is_over =
             |conn: &Conn| matches!(conn.state, State::Closing { deadline_us, .. } if deadline_us <= now.monotonic_us);
-        let late: Vec<ConnId> = self.turn.links.iter().filter(|conn| is_late(conn)).map(|conn| conn.id).collect();
-        let over: Vec<ConnId> = self.turn.links.iter().filter(|conn| is_over(conn)).map(|conn| conn.id).collect();
+        let late: Vec<ConnId> = self.turn.conns.iter().filter(|conn| is_late(conn)).map(|conn| conn.id).collect();
+        let over: Vec<ConnId> = self.turn.conns.iter().filter(|conn| is_over(conn)).map(|conn| conn.id).collect();
         for id in late {
             self.turn.handle(now, Event::Broken { conn: id, error: FrameError::Unfinished });
         }
         for id in over {
-            self.turn.links.remove(id);
+            self.turn.conns.remove(id);
         }
     }
 
@@ -355,17 +355,17 @@ impl<S: Store> Loop<S> {
 
     /// Writes to the connections with queued bytes: to each link once, then to clients until their time is over.
     fn write_dirty(&mut self, now: Now) {
-        for id in self.turn.links.dirty.take_links() {
+        for id in self.turn.conns.dirty.take_links() {
             self.write(now, id);
         }
         let end_us = self.clock.monotonic_us().saturating_add(TURN_WRITES_US);
-        while let Some(id) = self.turn.links.next_with_little() {
+        while let Some(id) = self.turn.conns.next_with_little() {
             self.write(now, id);
             if self.clock.monotonic_us() >= end_us {
                 break;
             }
         }
-        while let Some(id) = self.turn.links.dirty.next_with_much() {
+        while let Some(id) = self.turn.conns.dirty.next_with_much() {
             self.write(now, id);
             if self.clock.monotonic_us() >= end_us {
                 break;
@@ -375,9 +375,9 @@ impl<S: Store> Loop<S> {
 
     /// Writes to one connection, at most [`WRITE_BUDGET`] and a bit.
     fn write(&mut self, now: Now, id: ConnId) {
-        let is_draining = self.turn.links.is_draining;
-        let mut spares = std::mem::take(&mut self.turn.links.spares);
-        let result = self.turn.links.get_mut(id).map(|conn| {
+        let is_draining = self.turn.conns.is_draining;
+        let mut spares = std::mem::take(&mut self.turn.conns.spares);
+        let result = self.turn.conns.get_mut(id).map(|conn| {
             conn.is_dirty = false;
             let waiting = conn.outbox.len();
             let result = conn.write(&mut spares, WRITE_BUDGET);
@@ -390,32 +390,32 @@ impl<S: Store> Loop<S> {
             }
             result
         });
-        self.turn.links.spares = spares;
+        self.turn.conns.spares = spares;
         match result {
             None => return,
             Some(Err(error)) => return self.fail(now, id, &error),
-            Some(Ok(may_go_on)) if may_go_on => self.turn.links.mark_dirty(id),
+            Some(Ok(may_go_on)) if may_go_on => self.turn.conns.mark_dirty(id),
             Some(Ok(_)) => {}
         }
-        let Some(conn) = self.turn.links.get_mut(id) else { return };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return };
         let bytes = conn.outbox.len();
         let is_drained = conn.filled && bytes <= conn.queue_mark / 2;
         conn.filled &= !is_drained;
         if std::mem::replace(&mut conn.unsent, bytes) != bytes && conn.state == State::Open {
             self.turn.handle(now, Event::Unsent { conn: id, bytes });
         }
-        let Some(conn) = self.turn.links.get_mut(id) else { return };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return };
         if is_drained {
             self.turn.handle(now, Event::Drained { conn: id });
         } else if conn.has_ended() && conn.outbox.is_empty() && matches!(conn.state, State::Closing { .. }) {
-            self.turn.links.remove(id);
+            self.turn.conns.remove(id);
         }
     }
 
     /// Removes a connection whose socket has failed. The node gets an event unless it has closed the connection itself.
     fn drop_conn(&mut self, now: Now, id: ConnId, error: &io::Error) {
         log::debug!("connection {} failed: {error}", id.slot);
-        let was_open = self.turn.links.remove(id).is_some_and(|conn| conn.state == State::Open);
+        let was_open = self.turn.conns.remove(id).is_some_and(|conn| conn.state == State::Open);
         if was_open {
             self.turn.handle(now, Event::Closed { conn: id, cause: error.kind() });
         }

@@ -1,4 +1,4 @@
-//! All connections of the server, and the operations that the turn needs ([`Links`]).
+//! All connections of the server, and the operations that the turn needs ([`Connections`]).
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use super::intake::Intake;
 use super::outbox::Spares;
 use crate::limits::{FRAME_MAX, LITTLE_UNSENT, OWN_BUFFER_MIN, WRITE_WORK, WRITTEN_PER_UNIT};
 use crate::node::Packet;
-use crate::turn::Links;
+use crate::turn::Connections;
 use crate::types::{ConnId, NodeId, RequestId, Source};
 use crate::wire::{Frame, Route};
 
@@ -215,7 +215,7 @@ impl Table {
     }
 }
 
-impl Links for Table {
+impl Connections for Table {
     fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool {
         self.queue(conn, |tail| packet.encode(request_id, route, tail).map_or(&[], |payload| &payload.parts))
     }

@@ -20,7 +20,7 @@ struct Sink {
     frames: usize,
 }
 
-impl Links for Sink {
+impl Connections for Sink {
     fn send(&mut self, _: ConnId, _: RequestId, _: Option<&Route>, packet: &Packet) -> bool {
         self.frames += if let Packet::Published(acks) = packet { acks.batches.len() } else { 1 };
         false
@@ -148,7 +148,7 @@ fn what_a_hanging_disk_makes_durable_at_once_is_applied_over_several_turns() {
         assert!(!turn.has_more(), "the disk hangs");
     }
     turn.store.hangs = false;
-    turn.links.frames = 0;
+    turn.conns.frames = 0;
     let mut turns = 0;
     while turns == 0 || turn.has_more() {
         turn.take_work();
@@ -157,6 +157,6 @@ fn what_a_hanging_disk_makes_durable_at_once_is_applied_over_several_turns() {
         assert!(work < COMMIT_WORK + TURN_WORK, "{work} units in one turn");
         turns += 1;
     }
-    assert_eq!(turn.links.frames as u64, asked, "each is answered");
+    assert_eq!(turn.conns.frames as u64, asked, "each is answered");
     assert!(turns > TURNS / 4, "{turns}");
 }

@@ -313,7 +313,7 @@ impl World {
     /// Sets what a node loses, if it is running.
     pub(crate) fn sieve(&mut self, node: usize, (loses, holds): (u8, u8)) {
         if let Some(host) = &mut self.hosts[node] {
-            (host.turn.links.sieve.loses, host.turn.links.sieve.holds) = (loses, holds);
+            (host.turn.conns.sieve.loses, host.turn.conns.sieve.holds) = (loses, holds);
         }
     }
 

@@ -9,7 +9,7 @@ use dht_node::types::{ConnId, Dimension, Now, Source};
 use dht_node::wire::FrameError;
 use fastrand::Rng;
 
-use crate::links::{Conn, SimLinks, State};
+use crate::conns::{Conn, SimConns, State};
 use crate::network::Network;
 use crate::profile::Profile;
 use crate::storage::SimStore;
@@ -52,7 +52,7 @@ const TURNS_A_CHECK: u64 = 300;
 #[derive(Debug)]
 pub(crate) struct Host {
     pub index: usize,
-    pub turn: Turn<SimLinks, SimStore>,
+    pub turn: Turn<SimConns, SimStore>,
     pub dimension: Dimension,
     pub frames_per_turn: usize,
     /// The difference of this machine's clocks from the world's.
@@ -76,10 +76,10 @@ impl Host {
     ) -> Self {
         let (monotonic_offset_us, wall_us) = clocks;
         let dimension = profile.dimension;
-        let links = SimLinks::new(dimension, profile.nodes.clone(), profile.is_calm(), rng);
+        let conns = SimConns::new(dimension, profile.nodes.clone(), profile.is_calm(), rng);
         Self {
             index,
-            turn: Turn::new(node, links, store),
+            turn: Turn::new(node, conns, store),
             dimension,
             frames_per_turn: profile.nodes.frames_per_turn,
             monotonic_offset_us,
@@ -98,7 +98,7 @@ impl Host {
     }
 
     pub(crate) const fn has_work(&self) -> bool {
-        !self.turn.links.ready.is_empty() || !self.knocking.is_empty() || self.turn.has_more()
+        !self.turn.conns.ready.is_empty() || !self.knocking.is_empty() || self.turn.has_more()
     }
 
     pub(crate) const fn is_draining(&self) -> bool {
@@ -121,27 +121,27 @@ impl Host {
 
     /// Handles an event at one end of a connection.
     pub(crate) fn mark(&mut self, end: End) {
-        if let Some(id) = self.turn.links.find(end) {
-            self.turn.links.mark_ready(id);
+        if let Some(id) = self.turn.conns.find(end) {
+            self.turn.conns.mark_ready(id);
         }
     }
 
     /// Runs one pass of the loop, and returns the state of the process afterwards.
     pub(crate) fn pass(&mut self, around: &mut Around<'_>) -> Fate {
         let now = self.now(around.now_us);
-        (self.turn.links.now_us, self.turn.links.world_us) = (now.monotonic_us, around.now_us);
+        (self.turn.conns.now_us, self.turn.conns.world_us) = (now.monotonic_us, around.now_us);
         self.turn.store.set_now(around.now_us);
-        self.turn.links.release();
-        let readies = std::mem::take(&mut self.turn.links.ready);
+        self.turn.conns.release();
+        let readies = std::mem::take(&mut self.turn.conns.ready);
         for &id in &readies {
             self.establish(now, id, around);
         }
         for end in std::mem::take(&mut self.knocking) {
-            let id = self.turn.links.insert(end, State::Open);
+            let id = self.turn.conns.insert(end, State::Open);
             self.note(around, end, "accepted");
             let source = Source::Ipv4([10, 0, 0, u8::try_from(end.wire % SOURCES).expect("few")]);
             self.handle(now, Event::Accepted { conn: id, source });
-            self.turn.links.mark_ready(id);
+            self.turn.conns.mark_ready(id);
         }
         for id in readies {
             self.read(now, id, around);
@@ -157,7 +157,7 @@ impl Host {
         if self.care != Care::SomeTurns || self.turns.is_multiple_of(TURNS_A_CHECK) {
             self.turn.node().check();
         }
-        self.turn.links.check(self.turn.store.is_busy());
+        self.turn.conns.check(self.turn.store.is_busy());
         if self.is_over(now) { Fate::Ends } else { Fate::GoesOn }
     }
 
@@ -165,24 +165,24 @@ impl Host {
     pub(crate) fn drain(&mut self, now_us: u64) {
         let now = self.now(now_us);
         self.drain_until_us = Some(now.after_us(DRAIN_US));
-        (self.turn.links.now_us, self.turn.links.is_draining) = (now.monotonic_us, true);
+        (self.turn.conns.now_us, self.turn.conns.is_draining) = (now.monotonic_us, true);
         self.handle(now, Event::Drain);
     }
 
     /// Ends the process with its connections.
     pub(crate) fn end(self, how: Leave, around: &mut Around<'_>) {
-        let (totals, links) = (&mut around.trace.totals, &self.turn.links);
-        let [links_up, links_down, queues_filled] = links.counts;
+        let (totals, conns) = (&mut around.trace.totals, &self.turn.conns);
+        let [links_up, links_down, queues_filled] = conns.counts;
         totals.links_up += links_up;
         totals.links_down += links_down;
         totals.queues_filled += queues_filled;
-        totals.pushed_chunks += links.edges.chunks;
-        totals.pushes_lost += links.sieve.lost;
-        totals.pushes_held += links.sieve.kept;
+        totals.pushed_chunks += conns.edges.chunks;
+        totals.pushes_lost += conns.sieve.lost;
+        totals.pushes_held += conns.sieve.kept;
         if let SimStore::Disk(store) = &self.turn.store {
             totals.add(&store.totals);
         }
-        for conn in self.turn.links.iter() {
+        for conn in self.turn.conns.iter() {
             around.network.leave(around.now_us, conn.end, how);
         }
         for end in self.knocking {
@@ -195,7 +195,7 @@ impl Host {
     }
 
     pub(crate) fn handle(&mut self, now: Now, event: Event<'_>) {
-        self.turn.links.step += 1;
+        self.turn.conns.step += 1;
         self.turn.handle(now, event);
         if self.care == Care::EachEvent {
             self.turn.node().check();
@@ -203,13 +203,13 @@ impl Host {
     }
 
     fn finish(&mut self, now: Now) {
-        self.turn.links.step += 1;
+        self.turn.conns.step += 1;
         self.turn.finish(now);
     }
 
     /// Handles the success of a connect in progress.
     fn establish(&mut self, now: Now, id: ConnId, around: &mut Around<'_>) {
-        let Some(conn) = self.turn.links.get_mut(id) else { return };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return };
         conn.is_ready = false;
         if let State::Dialing(node) = conn.state
             && around.network.is_open(conn.end)
@@ -232,8 +232,8 @@ impl Host {
         };
         let is_over =
             |conn: &&Conn| matches!(conn.state, State::Closing { deadline_us, .. } if deadline_us <= now.monotonic_us);
-        let late: Vec<ConnId> = self.turn.links.iter().filter(is_late).map(|conn| conn.id).collect();
-        let over: Vec<ConnId> = self.turn.links.iter().filter(is_over).map(|conn| conn.id).collect();
+        let late: Vec<ConnId> = self.turn.conns.iter().filter(is_late).map(|conn| conn.id).collect();
+        let over: Vec<ConnId> = self.turn.conns.iter().filter(is_over).map(|conn| conn.id).collect();
         for id in late {
             self.handle(now, Event::Broken { conn: id, error: FrameError::Unfinished });
         }
@@ -244,20 +244,20 @@ impl Host {
 
     /// Starts the connects that the node has requested.
     fn connect(&mut self, around: &mut Around<'_>) {
-        for node in std::mem::take(&mut self.turn.links.dials) {
-            let earlier = self.turn.links.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
+        for node in std::mem::take(&mut self.turn.conns.dials) {
+            let earlier = self.turn.conns.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
             earlier.inspect(|id| self.remove(*id, around));
             let to = Place::Node(usize::from(node.index()));
             let end = around.network.dial(around.now_us, Place::Node(self.index), to);
-            self.turn.links.insert(end, State::Dialing(node));
+            self.turn.conns.insert(end, State::Dialing(node));
         }
     }
 
     /// Writes as much as there is room for.
     fn write_all(&mut self, now: Now, around: &mut Around<'_>) {
-        let ids: Vec<ConnId> = self.turn.links.iter().map(|conn| conn.id).collect();
+        let ids: Vec<ConnId> = self.turn.conns.iter().map(|conn| conn.id).collect();
         for id in ids {
-            let Some(conn) = self.turn.links.get_mut(id) else { continue };
+            let Some(conn) = self.turn.conns.get_mut(id) else { continue };
             if !conn.outbox.is_empty() && around.network.is_broken(conn.end) {
                 // The loss of a connection with suspended reads is detected only by writing.
                 self.drop_conn(now, id, around);
@@ -299,7 +299,7 @@ impl Host {
     /// Handles a connection that was reset or could not be established. The node gets an event unless it has closed the
     /// connection itself.
     pub(crate) fn drop_conn(&mut self, now: Now, id: ConnId, around: &mut Around<'_>) {
-        let Some(state) = self.turn.links.get_mut(id).map(|conn| conn.state) else { return };
+        let Some(state) = self.turn.conns.get_mut(id).map(|conn| conn.state) else { return };
         self.remove(id, around);
         match state {
             State::Dialing(node) => self.handle(now, Event::DialFailed { node }),
@@ -309,14 +309,14 @@ impl Host {
     }
 
     fn remove(&mut self, id: ConnId, around: &mut Around<'_>) {
-        if let Some(conn) = self.turn.links.remove(id) {
+        if let Some(conn) = self.turn.conns.remove(id) {
             self.note(around, conn.end, "closed");
             around.network.leave(around.now_us, conn.end, if conn.queued > 0 { Leave::Reset } else { Leave::Done });
         }
     }
 
     fn is_over(&self, now: Now) -> bool {
-        let is_flushed = || self.turn.links.iter().all(|conn| matches!(conn.state, State::Dialing(_)));
+        let is_flushed = || self.turn.conns.iter().all(|conn| matches!(conn.state, State::Dialing(_)));
         self.drain_until_us
             .is_some_and(|until_us| until_us <= now.monotonic_us || self.turn.node().is_drained() && is_flushed())
     }

@@ -6,14 +6,14 @@ use dht_node::node::Event;
 use dht_node::types::{ConnId, Dimension, Now};
 use dht_node::wire::{Frame, FrameError, Header, Raw};
 
+use crate::conns::State;
 use crate::host::{Around, Host};
-use crate::links::State;
 use crate::wire::{Got, Place};
 
 impl Host {
     /// Reads from a connection within the fairness budget, and handles its frames.
     pub(crate) fn read(&mut self, now: Now, id: ConnId, around: &mut Around<'_>) {
-        let Some(conn) = self.turn.links.get_mut(id) else { return };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return };
         if conn.state == State::Open && conn.paused {
             return;
         }
@@ -35,30 +35,30 @@ impl Host {
             return;
         }
         let has_frames_left = self.hand_in(now, id, is_fresh, around);
-        let Some(conn) = self.turn.links.get_mut(id).filter(|conn| conn.state == State::Open) else { return };
+        let Some(conn) = self.turn.conns.get_mut(id).filter(|conn| conn.state == State::Open) else { return };
         let wants_turn = has_frames_left && !conn.paused;
         if conn.ended && !has_frames_left {
             self.handle(now, Event::Ended { conn: id });
         } else if wants_turn {
-            self.turn.links.mark_ready(id);
+            self.turn.conns.mark_ready(id);
         }
     }
 
     /// Handles the frames at the start of the inbox. Returns whether whole frames may be left.
     fn hand_in(&mut self, now: Now, id: ConnId, is_fresh: bool, around: &mut Around<'_>) -> bool {
-        let Some(conn) = self.turn.links.get_mut(id) else { return false };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return false };
         let (bytes, end) = (std::mem::take(&mut conn.inbox), conn.end);
         let places = (Place::Node(self.index), around.network.place(end.other()));
         let (mut at, mut taken) = (0, 0);
         let has_frames_left = loop {
-            let Some(conn) = self.turn.links.get_mut(id).filter(|conn| conn.state == State::Open) else { return false };
+            let Some(conn) = self.turn.conns.get_mut(id).filter(|conn| conn.state == State::Open) else { return false };
             if taken == self.frames_per_turn || conn.paused {
                 break at < bytes.len();
             }
             match next_frame(&bytes[at..], conn.frame_max, self.dimension) {
                 Ok(Some(frame)) => {
                     around.trace.frame(around.now_us, places, &frame.header);
-                    self.turn.links.note_asked(id, &frame);
+                    self.turn.conns.note_asked(id, &frame);
                     at += frame.len();
                     self.handle(now, Event::Frame { conn: id, frame: &frame });
                 }
@@ -70,7 +70,7 @@ impl Host {
             }
             taken += 1;
         };
-        if let Some(conn) = self.turn.links.get_mut(id).filter(|conn| conn.state == State::Open) {
+        if let Some(conn) = self.turn.conns.get_mut(id).filter(|conn| conn.state == State::Open) {
             conn.inbox = if at == 0 { bytes } else { bytes[at..].to_vec() };
             let is_partial = !conn.inbox.is_empty() && !has_frames_left;
             let since_us = conn.partial_since_us.filter(|_| taken == 0).unwrap_or(now.monotonic_us);

@@ -6,7 +6,7 @@
 //! | `profile` | what a seed determines: cluster, network, clients, faults |
 //! | `world` | time, the queue of events, the phases of a run |
 //! | `storage` | a node's log: in memory, or the production journal on a simulated disk (`tests/support/disk.rs`) |
-//! | `host`, `links` | a node: the loop of `net/server.rs` around a production turn |
+//! | `host`, `conns` | a node: the loop of `net/server.rs` around a production turn |
 //! | `edges` | pushes on links: each link carries a chunk once; lost and delayed pushes |
 //! | `network` | byte streams with delay, small buffers, cuts and resets |
 //! | `faults` | the faults and their repair |
@@ -32,6 +32,7 @@ mod attacks;
 mod changes;
 mod check;
 mod client;
+mod conns;
 mod craft;
 mod crowd;
 #[path = "../support/disk.rs"]
@@ -44,7 +45,6 @@ mod ground;
 mod host;
 mod hostile;
 mod intake;
-mod links;
 mod losses;
 mod model;
 mod names;

@@ -57,8 +57,8 @@ impl<S: Store> Loop<S> {
     }
 
     fn take_in(&mut self, now: Now, socket: TcpStream, source: Source) {
-        if self.turn.links.len() >= self.server.sockets_max {
-            self.turn.links.drop_lingering();
+        if self.turn.conns.len() >= self.server.sockets_max {
+            self.turn.conns.drop_lingering();
         }
         match self.add(socket, Some(source), State::Open) {
             Ok(id) => self.turn.handle(now, Event::Accepted { conn: id, source }),
@@ -70,9 +70,9 @@ impl<S: Store> Loop<S> {
         if state == State::Open {
             socket.set_nodelay(true)?;
         }
-        let token = Token(self.turn.links.next_slot() + FIRST_CONN);
+        let token = Token(self.turn.conns.next_slot() + FIRST_CONN);
         self.server.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(self.turn.links.insert(source, |id| Conn::new(id, socket, state)))
+        Ok(self.turn.conns.insert(source, |id| Conn::new(id, socket, state)))
     }
 
     /// Logs the first of a series of failures to accept connections, and the first success after it.

@@ -40,7 +40,7 @@ impl<S: Store> Loop<S> {
     /// Starts the connects that the node asked for. An attempt that is not answered is made again when the node asks
     /// for another one, also if it still waits for the address.
     pub(super) fn connect(&mut self, now: Now) {
-        for node in std::mem::take(&mut self.turn.links.dials) {
+        for node in std::mem::take(&mut self.turn.conns.dials) {
             match self.peers.address(node) {
                 Ok(address) if address.port() == 0 => self.turn.handle(now, Event::DialFailed { node }),
                 Ok(HostPort::Ip(address)) => {
@@ -87,9 +87,9 @@ impl<S: Store> Loop<S> {
     /// Connects to an address of a neighbour, in place of an earlier attempt. When that fails at once, its other
     /// addresses are tried.
     fn dial(&mut self, now: Now, node: NodeId, address: SocketAddr) {
-        let earlier = self.turn.links.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
+        let earlier = self.turn.conns.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
         if let Some(id) = earlier {
-            self.turn.links.remove(id);
+            self.turn.conns.remove(id);
         }
         let mut next = Some(address);
         while let Some(address) = next {
@@ -102,7 +102,7 @@ impl<S: Store> Loop<S> {
     }
 
     pub(super) fn on_connected(&mut self, now: Now, id: ConnId, is_error: bool) {
-        let Some(conn) = self.turn.links.get_mut(id) else { return };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return };
         let State::Dialing(node) = conn.state else { return };
         let fault = conn.socket.take_error().ok().flatten();
         let is_early = || conn.socket.peer_addr().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected);
@@ -111,7 +111,7 @@ impl<S: Store> Loop<S> {
         }
         if is_error || fault.is_some() {
             log::debug!("cannot connect to node {}: {fault:?}", node.binary(self.dimension));
-            self.turn.links.remove(id);
+            self.turn.conns.remove(id);
             match self.resolver.next_address(node) {
                 Some(address) => self.dial(now, node, address),
                 None => self.turn.handle(now, Event::DialFailed { node }),
@@ -123,7 +123,7 @@ impl<S: Store> Loop<S> {
         }
         conn.state = State::Open;
         self.resolver.settle(node);
-        self.turn.links.mark_ready(id);
+        self.turn.conns.mark_ready(id);
         self.turn.handle(now, Event::Dialed { conn: id, node });
     }
 }

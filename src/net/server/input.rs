@@ -34,38 +34,38 @@ impl<S: Store> Loop<S> {
     pub(super) fn read_ready(&mut self, mut now: Now) -> Now {
         // Work from the end of the last turn has limits of its own, and is not charged to any connection.
         self.turn.take_work();
-        self.turn.links.take_queued_work();
-        self.turn.links.ready.begin();
+        self.turn.conns.take_queued_work();
+        self.turn.conns.ready.begin();
         let end_us = self.clock.monotonic_us().saturating_add(TURN_INPUT_US);
-        while let Some((id, allowed)) = self.turn.links.ready.next() {
-            let Some(conn) = self.turn.links.get_mut(id) else { continue };
+        while let Some((id, allowed)) = self.turn.conns.ready.next() {
+            let Some(conn) = self.turn.conns.get_mut(id) else { continue };
             let result = match conn.state {
                 State::Open if conn.is_wanted() => self.read_open(&mut now, id, allowed),
                 State::Closing { .. } => self.read_closing(id),
                 State::Open | State::Dialing(_) => Ok(false),
             };
             match result {
-                Ok(true) => self.turn.links.mark_ready(id),
+                Ok(true) => self.turn.conns.mark_ready(id),
                 Ok(false) => {}
                 Err(error) => self.drop_conn(now, id, &error),
             }
-            self.turn.links.recount(id);
-            let written = self.turn.links.take_queued_work();
+            self.turn.conns.recount(id);
+            let written = self.turn.conns.take_queued_work();
             let work = self.turn.take_work().saturating_add(written).saturating_add(READ_WORK);
-            self.turn.links.ready.spend(id, work);
+            self.turn.conns.ready.spend(id, work);
             if self.clock.monotonic_us() >= end_us {
                 break;
             }
         }
-        self.turn.links.feed();
-        self.turn.note_input(self.turn.links.intake.used());
+        self.turn.conns.feed();
+        self.turn.note_input(self.turn.conns.intake.used());
         now
     }
 
     /// Handles the frames that an earlier turn has left in the inbox, or, if there are none, reads once. Returns true
     /// if there may be more.
     fn read_open(&mut self, now: &mut Now, id: ConnId, allowed: u64) -> io::Result<bool> {
-        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok(false) };
         if conn.is_starved {
             return conn.failure.map_or(Ok(false), |failure| Err(failure.into()));
         }
@@ -76,7 +76,7 @@ impl<S: Store> Loop<S> {
             Some(left) => (self.take_left(*now, id, left, allowed), Got::More(0)),
             None => self.take_fresh(now, id, allowed)?,
         };
-        let Some(conn) = self.turn.links.get_mut(id).filter(|_| taken.is_open) else { return Ok(false) };
+        let Some(conn) = self.turn.conns.get_mut(id).filter(|_| taken.is_open) else { return Ok(false) };
         if !taken.has_left && !matches!(got, Got::More(_)) {
             if let Some(failure) = conn.failure {
                 return Err(failure.into());
@@ -92,7 +92,7 @@ impl<S: Store> Loop<S> {
     /// Handles frames that an earlier turn has left in the inbox, and puts back what is still not handled.
     fn take_left(&mut self, now: Now, id: ConnId, (bytes, handled): (Vec<u8>, usize), allowed: u64) -> Taken {
         let taken = self.take_frames(now, id, &bytes[handled..], allowed);
-        if let Some(conn) = self.turn.links.get_mut(id).filter(|_| taken.is_open) {
+        if let Some(conn) = self.turn.conns.get_mut(id).filter(|_| taken.is_open) {
             let handled = handled + taken.bytes;
             if taken.has_left {
                 conn.inbox.put_frames(bytes, handled);
@@ -106,8 +106,8 @@ impl<S: Store> Loop<S> {
 
     /// Reads once from a connection, handles the frames, and keeps the rest. Sets `now` to the time after the read.
     fn take_fresh(&mut self, now: &mut Now, id: ConnId, allowed: u64) -> io::Result<(Taken, Got)> {
-        let most = self.turn.links.intake.read_max(READ_BUDGET);
-        let Some(conn) = self.turn.links.get_mut(id) else { return Ok((Taken::default(), Got::End)) };
+        let most = self.turn.conns.intake.read_max(READ_BUDGET);
+        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok((Taken::default(), Got::End)) };
         let kept = conn.inbox.take_rest();
         self.scratch[..kept.len()].copy_from_slice(&kept);
         let read_max = if conn.is_link { conn.read_max } else { most.min(conn.read_max) };
@@ -124,7 +124,7 @@ impl<S: Store> Loop<S> {
         let filled = kept.len() + count;
         let scratch = std::mem::take(&mut self.scratch);
         let taken = self.take_frames(*now, id, &scratch[..filled], allowed);
-        if let Some(conn) = self.turn.links.get_mut(id).filter(|_| taken.is_open) {
+        if let Some(conn) = self.turn.conns.get_mut(id).filter(|_| taken.is_open) {
             conn.set_pace(taken.has_left, filled == room);
             let frame_max = conn.frame_max;
             conn.inbox.keep(&scratch[taken.bytes..filled], frame_max, taken.has_left);
@@ -139,10 +139,10 @@ impl<S: Store> Loop<S> {
     /// Passes the frames at the start of `bytes` to the turn, until they have caused the allowed work.
     fn take_frames(&mut self, now: Now, id: ConnId, bytes: &[u8], allowed: u64) -> Taken {
         let mut taken = Taken::default();
-        let Some(conn) = self.turn.links.get_mut(id) else { return taken };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return taken };
         let mut frames = Frames::new(bytes, self.dimension, conn.frame_max);
         let mut worked = 0;
-        while let Some(conn) = self.turn.links.get_mut(id).filter(|conn| conn.state == State::Open) {
+        while let Some(conn) = self.turn.conns.get_mut(id).filter(|conn| conn.state == State::Open) {
             if !conn.is_wanted() || worked >= allowed {
                 taken.is_open = true;
                 taken.has_left = !frames.rest().is_empty();
@@ -163,11 +163,11 @@ impl<S: Store> Loop<S> {
                 }
             }
             taken.frames += 1;
-            worked = self.turn.node().work().saturating_add(self.turn.links.queued_work());
+            worked = self.turn.node().work().saturating_add(self.turn.conns.queued_work());
         }
         taken.bytes = bytes.len() - frames.rest().len();
         if taken.is_open
-            && let Some(conn) = self.turn.links.get_mut(id)
+            && let Some(conn) = self.turn.conns.get_mut(id)
         {
             conn.note_partial(taken.bytes < bytes.len() && !taken.has_left, taken.frames > 0, now.monotonic_us);
         }
@@ -177,13 +177,13 @@ impl<S: Store> Loop<S> {
     /// Continues to read into the buffer of a large frame. Returns true if there may be more. Sets `now` to the time
     /// after the read.
     fn read_large(&mut self, now: &mut Now, id: ConnId) -> io::Result<bool> {
-        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok(false) };
         let mut buffer = conn.inbox.take_large_buffer();
         let start = buffer.len();
         let grown = start + conn.inbox.large_growth(start);
         let is_new = buffer.capacity() < grown && !conn.is_link;
-        let is_admitted = !is_new || self.turn.links.intake.admits(id, grown);
-        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        let is_admitted = !is_new || self.turn.conns.intake.admits(id, grown);
+        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok(false) };
         if !is_admitted {
             conn.is_starved = true;
             let put = conn.inbox.put_large_buffer(buffer, self.dimension, conn.frame_max);
@@ -229,7 +229,7 @@ impl<S: Store> Loop<S> {
     /// Reads and discards the input of a closing connection. Otherwise closing would reset it, and the peer might lose
     /// what was just sent.
     fn read_closing(&mut self, id: ConnId) -> io::Result<bool> {
-        let Some(conn) = self.turn.links.get_mut(id) else { return Ok(false) };
+        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok(false) };
         // Only a little at a time, because a read of discarded bytes is charged the same whatever its length.
         match conn.read(&mut self.scratch[..READ_LEAST])? {
             Got::More(_) => Ok(true),
@@ -238,7 +238,7 @@ impl<S: Store> Loop<S> {
                 conn.stream = Stream::Ended;
                 let is_over = conn.outbox.is_empty();
                 if is_over {
-                    self.turn.links.remove(id);
+                    self.turn.conns.remove(id);
                 }
                 Ok(false)
             }

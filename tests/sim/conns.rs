@@ -10,7 +10,7 @@ use dht_node::limits::{
     FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINGER_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, REQUEST_TIMEOUT_US, TICK_US,
 };
 use dht_node::node::Packet;
-use dht_node::turn::Links;
+use dht_node::turn::Connections;
 use dht_node::types::{ConnId, Dimension, NodeId, RequestId};
 use dht_node::wire::response::Acks;
 use dht_node::wire::{Flags, Frame, HEADER_BYTES, Opcode, Request, Route, TrafficClass};
@@ -88,7 +88,7 @@ impl Conn {
 
 /// The connections of a node.
 #[derive(Debug)]
-pub(crate) struct SimLinks {
+pub(crate) struct SimConns {
     conns: Vec<Option<Conn>>,
     generation: u32,
     pub now_us: u64,
@@ -110,7 +110,7 @@ pub(crate) struct SimLinks {
     pub sieve: Sieve,
 }
 
-impl SimLinks {
+impl SimConns {
     pub(crate) const fn new(dimension: Dimension, pace: Pace, is_calm: bool, rng: Rng) -> Self {
         Self {
             edges: Edges::new(is_calm),
@@ -301,7 +301,7 @@ const CLIENT_BURST: u64 = CLIENT_CHARGE_MAX + 2 * FRAME_MAX as u64;
 /// Number of clients whose responses may be queued on one link.
 const CLIENTS_A_LINK: u64 = 64;
 
-impl Links for SimLinks {
+impl Connections for SimConns {
     fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool {
         let mut bytes = Vec::new();
         if let Some(payload) = packet.encode(request_id, route, &mut bytes) {
