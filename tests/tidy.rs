@@ -352,7 +352,7 @@ mod the_checks_bite {
                 ("src/main.rs", "use dht_node::{net, wire};\nuse crate::config;", &[]),
                 ("src/novel.rs", "", &[1]),
                 ("client/src/lib.rs", "use crate::session;", &[]),
-                ("tools/src/main.rs", "use dht_client::Client;\nuse crate::bench;", &[]),
+                ("tools/src/main.rs", "use dht_client::Client;\nuse crate::args;", &[]),
                 ("tests/simulation.rs", "use dht_node::node::Node;", &[]),
             ],
         );
@@ -376,7 +376,7 @@ mod the_checks_bite {
                 ("client/src/stream.rs", "use std::net::TcpStream;\nuse crate::clock;\nuse mio::Poll;", &[3]),
                 ("client/src/session.rs", "use std::net::TcpStream;\nuse crate::clock::now;", &[1, 2]),
                 ("client/src/session/watch.rs", "Instant::now()", &[1]),
-                ("tools/src/bench.rs", "let now = std::time::Instant::now();", &[]),
+                ("tools/bench/src/lib.rs", "let now = std::time::Instant::now();", &[]),
             ],
         );
     }

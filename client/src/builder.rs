@@ -53,9 +53,9 @@ impl Builder {
         self
     }
 
-    /// Sets the silence after which a node is sent PING: 1 s by default, at least 10 ms. From the second PING on, up to
-    /// half of it is added at random. If no sign of life arrives within three quarters of it after the PING, the client
-    /// fails over to the next server.
+    /// Sets the silence after which a node is sent PING: 1 s by default, at least 10 ms. From the second PING on, a
+    /// random addition of up to half of that time spreads the PINGs of many clients. If no sign of life follows the
+    /// PING within three quarters of that time, the client fails over to the next server.
     ///
     /// This applies while something is expected of the node: there is a subscription, or an idempotent request is
     /// unanswered. A shorter time detects a frozen node sooner, and costs a live one more PINGs. While the

@@ -71,7 +71,7 @@ fn line(paper: &mut [[(char, Ink); WIDTH]; HEIGHT], from: (usize, usize), to: (u
     let mut middle = None;
     for step in 1..steps {
         let (column, row) = (between(from.0, to.0, step), between(from.1, to.1, step));
-        // A slope has one stroke in each row that it crosses, and none beside its ends.
+        // A slope has one stroke in each row between its ends, and none in the rows of the ends.
         if rows != 0 && (row == from.1 || row == to.1) {
             continue;
         }

@@ -28,7 +28,7 @@ pub(crate) struct Buffers {
     heard: Instant,
     /// Why nothing can be sent any more. Input that the peer has sent can still be read.
     broken: Option<io::Error>,
-    /// How the connection ended: nothing arrives any more.
+    /// Why nothing arrives any more; `None` while something may.
     ended: Option<io::Error>,
     tap: Option<Tap>,
 }

@@ -39,7 +39,7 @@ impl Grants {
         }
     }
 
-    /// Handles a response: a subscription starts with that to SUBSCRIBE and ends with that to UNSUBSCRIBE.
+    /// Handles a response: the one to SUBSCRIBE starts a subscription, and the one to UNSUBSCRIBE ends it.
     pub(crate) fn on_answer(&mut self, answer: &Answer) {
         let refused = if let Response::Error(error) = &answer.response { Some(error.status) } else { None };
         if let Some(grant) = self.0.get_mut(&answer.id) {

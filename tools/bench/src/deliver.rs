@@ -18,7 +18,7 @@ use dht_report::Delivery;
 
 use super::link::{Done, Left, Link, Seat, Sent, connect, mixed};
 
-/// Size of the mark and the number in bytes; no value is shorter.
+/// Size of the seat's mark and the record's number together, in bytes: the minimum size of a value.
 pub(super) const VALUE_MIN: usize = 16;
 
 /// How long to wait for a record before the responses to PUBLISH are read.

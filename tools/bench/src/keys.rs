@@ -49,7 +49,7 @@ impl Keys {
         })
     }
 
-    /// Creates the draws from `count` topics for the seat with this index.
+    /// Returns what draws topics out of `count`, for the connection with this index among `seats`.
     pub(super) fn picker(self, count: usize, (index, seats): (u32, u32)) -> Picker {
         match self {
             Self::Uniform => Picker::Uniform(count),
@@ -60,7 +60,7 @@ impl Keys {
     }
 }
 
-/// Returns the distribution as written on the command line.
+/// Formats the distribution as it is written on the command line.
 impl fmt::Display for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

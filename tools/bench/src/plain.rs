@@ -9,7 +9,7 @@ use dht_report::Test;
 
 use super::link::{Done, Left, Link, Seat, Sent, connect, mixed};
 
-/// Separates the draws of mixed from those of the topic.
+/// Mixed into the seed, so that the choice of the operation is independent of the choice of the topic.
 const WHICH: u64 = 0x6d69_7865_6400_0000;
 
 /// Publish, query, fetch, ping, and publish and fetch mixed.

@@ -29,7 +29,7 @@ const FEW: usize = 32;
 /// Number of consecutive failures after which no more topics are tried.
 const FAILURES_MAX: u32 = 3;
 
-/// The topics.
+/// The topics that exist, and what is needed to change their number.
 #[derive(Debug)]
 pub(super) struct Stock {
     prefix: String,
@@ -39,7 +39,7 @@ pub(super) struct Stock {
     topics: Vec<(String, TopicId)>,
     /// Number of topics, from the first on, that have a record.
     filled: usize,
-    /// Number of names that may or may not exist.
+    /// Names of topics that may or may not exist.
     unsure: BTreeSet<String>,
 }
 
@@ -126,7 +126,8 @@ impl Stock {
         Ok(())
     }
 
-    /// The caller sees in the responses what failed.
+    /// Makes a request for each item with pipelining. Failures are ignored here: the caller notices which items have no
+    /// successful response.
     fn in_a_pipeline<T>(
         &self,
         count: usize,
@@ -142,7 +143,7 @@ impl Stock {
         }
     }
 
-    /// Adds topics of other owners that are to be deleted at the end as well.
+    /// Adds topics that others have created, so that [`Self::clear`] deletes them as well.
     pub(super) fn inherit(&mut self, names: Vec<String>) {
         self.unsure.extend(names);
     }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use dht_report::{Bucket, Delivery, ErrorKind, Hop, Percentile, Summary};
 use hdrhistogram::Histogram;
 
-/// The lowest latency that is resolved, in nanoseconds …
+/// The lowest latency that the histograms resolve, in nanoseconds.
 const LEAST_NS: u64 = 100;
-/// … and the highest; longer ones count as this.
+/// The highest latency that the histograms hold, in nanoseconds; longer ones count as this.
 const MOST_NS: u64 = 60_000_000_000;
-/// Number of significant digits.
+/// Number of significant digits of a latency.
 const DIGITS: u8 = 3;
 /// Number of significant digits in the timeline, which has many histograms.
 const DIGITS_TIMELINE: u8 = 2;
@@ -26,7 +26,7 @@ const BUCKETS_MAX: u64 = 60;
 /// The times that delimit a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    /// The first request.
+    /// The time of the first request.
     pub(super) begin: Instant,
     /// The end of the warm-up.
     pub(super) start: Instant,
@@ -53,7 +53,7 @@ pub(super) struct Success {
     pub(super) hops: Option<usize>,
 }
 
-/// The counts of one operation.
+/// The counts and latencies of one operation.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     latency: Histogram<u64>,
@@ -128,7 +128,7 @@ impl Tally {
         }
     }
 
-    /// Records failures, including those of the warm-up, which a reader must know about as well.
+    /// Records failures, including those during the warm-up, because they also cast doubt on the figures.
     pub(super) fn failed(&mut self, kind: &'static str, count: u64, now: Instant, window: &Window) {
         *self.errors.entry(kind).or_default() += count;
         if window.has(now) {
@@ -258,7 +258,7 @@ impl Tally {
     }
 }
 
-/// Returns how many nodes of a cube are this far from a given node.
+/// Returns the share of the nodes of a cube that are this many hops away from a given node.
 fn expected_share(hops: usize, dimension: u8) -> f64 {
     let mut share = 0.5_f64.powi(i32::from(dimension));
     for step in 0..hops {
