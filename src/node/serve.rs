@@ -115,8 +115,9 @@ impl Parts {
 
     /// Handles a change of the log's room.
     pub(super) fn on_space(&mut self, step: &mut Step<'_>, room: Room) {
-        self.groups.own_mut().set_room(room);
-        if self.groups.own().has_open() {
+        let group = self.groups.own_mut();
+        group.set_room(room);
+        if group.has_open() {
             self.seal(step);
         }
     }
@@ -127,8 +128,9 @@ impl Parts {
         // Batches of a topic that are committed together are pushed together.
         let mut news: Vec<(TopicId, Offset)> = Vec::new();
         let slot = self.groups.own_slot();
-        let is_read = self.groups.own().has_feeds() || self.readers.len() > 0;
-        let mut proposals = self.groups.own_mut().begin_body(body.index);
+        let group = self.groups.own_mut();
+        let is_read = group.has_feeds() || self.readers.len() > 0;
+        let mut proposals = group.begin_body(body.index);
         for entry in body.entries {
             let Applied { answer, run, deleted, stored } = self.groups.own_mut().apply(step, entry, proposals.next());
             if let Some((reply, response)) = answer {
