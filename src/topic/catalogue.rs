@@ -78,9 +78,9 @@ impl Topic {
 pub struct Cost {
     /// Memory of records, which eviction can free once the journal has them, and of the marks that remain of them.
     pub records: u64,
-    /// Memory of what is remembered about producers.
+    /// Memory of the state of producers.
     pub producers: u64,
-    /// Memory of the topics themselves, with their names and losses. It is free again once they are deleted.
+    /// Memory of the topics themselves, with their names and losses. It is freed when they are deleted.
     pub topics: u64,
 }
 
@@ -90,7 +90,7 @@ impl Cost {
         self.records + self.producers + self.topics
     }
 
-    /// Returns both together.
+    /// Returns the sum of both, part by part.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
@@ -109,12 +109,13 @@ impl Cost {
     }
 }
 
-/// Memory of a place in bytes, with its share of the table of names, both with spare capacity: of a table that has just
-/// grown, and of pages that are not full. It stays in use when the topic of the place is deleted, for the next topic.
+/// Memory of a place in bytes: its share of a page, and its share of the table of names. Both include spare capacity,
+/// for pages that are not full and for a table that has just grown. When the topic of a place is deleted, this memory
+/// stays allocated for the next topic.
 const PLACE_COST: u64 = 2 * (8 + 8 * size_of::<(Box<str>, u32)>() as u64 / 7 + 4);
 
-/// Returns the memory in bytes of a topic with a name of `name_len` bytes that holds nothing yet, with its place. The
-/// name is stored twice: in the topic, and in the table of names.
+/// Returns the memory in bytes of a new topic with a name of `name_len` bytes, including its place. The name is stored
+/// twice: in the topic, and in the table of names.
 pub const fn topic_cost(name_len: usize) -> u64 {
     PLACE_COST + allocated(size_of::<Topic>()) + 2 * allocated(name_len)
 }
@@ -316,9 +317,9 @@ impl Catalogue {
         self.update_all(|topic| topic.raise_epoch(by));
     }
 
-    /// Begins a new epoch of every log after a restore from a backup. It is `second`, the time in seconds since 1970,
-    /// so that it exceeds every epoch of the lost logs and of earlier restores of the same backup; where the clock says
-    /// too little for that, the epoch is raised as after a repair.
+    /// Begins a new epoch of every log after a restore from a backup. The new epoch is `second`, the time in seconds
+    /// since 1970, so that it exceeds every epoch of the lost logs and of earlier restores of the same backup. Where
+    /// `second` does not exceed the current epoch, the epoch is raised as after a repair.
     pub fn raise_epochs_to(&mut self, second: u32) {
         self.update_all(|topic| {
             topic.raise_epoch(second.checked_sub(topic.epoch.0).filter(|by| *by > 0).unwrap_or(EPOCHS_GIVEN_UP));
@@ -466,8 +467,8 @@ mod tests {
         lose(&mut catalogue, 60);
         let topic = catalogue.get(id).unwrap();
         assert_eq!(topic.losses.len(), LOSSES_MAX);
-        // Epoch 1 ended at 10, but records from 4 on were lost again in epoch 2. Of two raises that were merged, the
-        // lower offset counts.
+        // Epoch 1 ended at 10, but records from 4 on were lost again in epoch 2. When two losses were merged, the lower
+        // offset counts.
         for (epoch, from) in [(1, 4), (2, 4), (3, 4), (4, 6), (5, 20), (6, 30), (9, 33), (10, 50), (11, 60), (12, 60)] {
             assert_eq!(topic.lost_from(Epoch(epoch)), Offset(from), "epoch {epoch}");
         }
@@ -480,7 +481,7 @@ mod tests {
         for (second, epoch) in [
             (1_800_000_000, 1_800_000_000),
             (1_800_000_001, 1_800_000_001),
-            // The clock does not say more than the epoch.
+            // The clock is not ahead of the epoch.
             (1_800_000_001, 1_800_000_001 + EPOCHS_GIVEN_UP),
             (0, 1_800_000_001 + 2 * EPOCHS_GIVEN_UP),
         ] {

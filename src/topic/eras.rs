@@ -1,8 +1,8 @@
-//! The clocks that append times came from.
+//! The clocks that append times come from, and their corrections.
 //!
-//! An append time is what the proposer's wall clock said and never changes. What is later learnt about that clock is
-//! kept here. An *era* is a section of the log whose times come from one clock that ran evenly; a committed [`Reclock`]
-//! begins the next one. Times never decrease within an era.
+//! An append time is what the proposer's wall clock said, and it never changes. If that clock turns out to have been
+//! wrong, the correction is stored here. An *era* is a section of the log whose times come from one clock that ran
+//! evenly; a committed [`Reclock`] begins the next era. Times never decrease within an era.
 //!
 //! ```text
 //! wall clock      10:00 … 11:00 │ a year ahead, for five minutes │ 11:05 …        (times as people see them)
@@ -12,8 +12,8 @@
 //!
 //! The *corrected* time of a record is its append time plus the lag of its era, but no later than the beginning of any
 //! later era. Corrected times never decrease from one offset to the next; retention by age and search by time use them.
-//! Where nothing tells which of two clocks was right, records get the later time, so they may be kept too long but are
-//! never removed too early.
+//! When it is unknown which of two clocks was right, records get the later time, so that they may be retained too long
+//! but are never removed too early.
 
 use crate::limits::ERAS_MAX;
 use crate::record::{Reclock, varint};
@@ -25,7 +25,7 @@ pub struct Era {
     pub number: u32,
     /// What the clock said when the era began, in microseconds since 1970. No record of the era has an earlier time.
     pub since_us: u64,
-    /// Number of the oldest era kept; records of all earlier eras count as its own.
+    /// Number of the oldest era that is stored; records of all earlier eras count as records of this one.
     pub oldest: u32,
 }
 
@@ -43,10 +43,10 @@ struct Kept {
     /// Number of the era, or of the newest one merged into it.
     number: u32,
     since_us: u64,
-    /// Correction in microseconds that makes its times comparable with those of the newest era.
+    /// Correction in microseconds that makes the times of this era comparable with those of the newest era.
     lag_us: i64,
     /// True when append times may decrease at the beginning of this era. In the merged oldest era they may then
-    /// decrease anywhere, so they say nothing, and all its records count as appended at its end.
+    /// decrease anywhere, so its times are useless and all its records count as appended at its end.
     decreases: bool,
 }
 
@@ -63,8 +63,8 @@ impl Eras {
         Era { number, since_us, oldest: self.kept[0].number }
     }
 
-    /// True when some era has a negative lag, so that its records count as older than their append times. That rests on
-    /// the clock of a running process.
+    /// Returns true when some era has a negative lag, so that its records count as older than their append times. Such
+    /// a correction is only as reliable as the clock of the process that made it.
     pub fn are_aged(&self) -> bool {
         self.kept.iter().any(|era| era.lag_us < 0)
     }
@@ -93,7 +93,7 @@ impl Eras {
     }
 
     /// Converts a corrected time to the clock of an era. Returns `None` when all records of the era count as appended
-    /// before it.
+    /// before that time.
     pub(super) fn reading(&self, number: u32, time_us: u64) -> Option<u64> {
         let index = self.kept.partition_point(|era| era.number < number);
         let era = &self.kept[index];
@@ -104,7 +104,7 @@ impl Eras {
         Some(if is_mixed { 0 } else { shifted(time_us, era.lag_us.saturating_neg()) })
     }
 
-    /// Returns the latest corrected time of an era: the corrected beginning of a later era, whichever is the earliest.
+    /// Returns the latest corrected time of an era: the earliest of the corrected beginnings of all later eras.
     fn end_us(&self, index: usize) -> u64 {
         let later = self.kept[index + 1..].iter().map(|era| shifted(era.since_us, era.lag_us));
         later.min().unwrap_or(u64::MAX)
@@ -118,7 +118,7 @@ impl Eras {
     }
 
     fn last(&self) -> &Kept {
-        self.kept.last().expect("there is one")
+        self.kept.last().expect("there is at least one era")
     }
 
     /// Appends the encoded eras to a checkpoint's image.

@@ -1,9 +1,9 @@
-//! The log of one topic: which records there are, and the newest of them in memory.
+//! The log of one topic: its offsets and marks for all records, and the newest records themselves in memory.
 //!
 //! Records in memory are in chunks, ordered by offset. A large batch is a chunk of its own, in the buffer in which it
 //! arrived. Small batches are copied one after the other into a shared chunk, so that a small record costs no
 //! allocation; such a chunk keeps the append times of its parts. The oldest chunks may be evicted when the journal has
-//! them ([`TopicLog::evict`]); reads of their records then return [`NotHeld`].
+//! their records ([`TopicLog::evict`]); reads of these records then return [`NotHeld`].
 //!
 //! Append times do not decrease within an era of the log's clock ([`Eras`]). Neither a chunk nor a mark spans two eras.
 
@@ -72,7 +72,7 @@ pub struct Read {
     pub runs: Vec<Run>,
     /// The encoded records.
     pub payload: Payload,
-    /// Number of records that were walked over to find them.
+    /// Number of records that were decoded to find the first and the last byte.
     pub walked: u32,
 }
 
@@ -116,8 +116,8 @@ impl TopicLog {
         self.chunks_cost + self.marks.cost() + tables as u64
     }
 
-    /// Returns the append time of the last record, even if trimmed, when it belongs to `era`, and `None` otherwise. The
-    /// next record of the era gets no earlier time.
+    /// Returns the append time of the last record, even if it is trimmed, when the record belongs to `era`, and `None`
+    /// otherwise. No later record of the era gets an earlier time.
     pub(super) fn latest_us(&self, era: Era) -> Option<u64> {
         let last = self.stretches.last().map_or(0, |last| last.era);
         (last == era.number).then_some(self.last_append_us)
@@ -135,7 +135,7 @@ impl TopicLog {
             return;
         }
         let (first, next) = (self.first, self.next);
-        // Drops the boundaries of eras that are no longer kept apart, and of eras without records.
+        // Drops the boundaries of eras that have been merged, and of eras without records.
         self.stretches.retain(|it| it.era > era.oldest && it.base < next && first < next);
         self.stretches.reserve_exact(1);
         self.stretches.push(Stretch { base: next, era: era.number });
@@ -196,7 +196,7 @@ impl TopicLog {
         self.release_spare();
     }
 
-    /// Gives memory back when most entries of the list of chunks are spare.
+    /// Frees memory when most entries of the list of chunks are spare.
     fn release_spare(&mut self) {
         if self.chunks.is_empty() {
             self.chunks.shrink_to_fit();
@@ -296,7 +296,7 @@ impl TopicLog {
         if retention.records > 0 {
             self.trim(Offset(self.next.0.saturating_sub(retention.records)));
         }
-        // The sum of all marks is at least what is retained, and looking at it is all that most batches need.
+        // The size of all marks is at least that of the retained records, so for most batches this comparison suffices.
         if retention.bytes > 0 && self.marks.total_bytes() > retention.bytes {
             self.trim(self.marks.cut_by_bytes(self.first, self.next, retention.bytes));
         }
@@ -368,7 +368,7 @@ impl TopicLog {
     pub fn check(&self) {
         let mut at = self.held();
         assert!(self.first <= self.next);
-        assert!(self.chunks.front().is_none_or(|oldest| self.first < oldest.end()), "a chunk that is trimmed");
+        assert!(self.chunks.front().is_none_or(|oldest| self.first < oldest.end()), "a trimmed chunk is removed");
         for chunk in &self.chunks {
             chunk.check();
             assert!(chunk.base() == at, "chunks are contiguous");

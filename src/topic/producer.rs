@@ -1,11 +1,12 @@
-//! What a topic remembers of its producers, so that a batch sent twice is stored once.
+//! The state of a topic's producers, by which a batch that is sent twice is recognised as a duplicate and stored once.
 //!
-//! This is replicated state: it follows from the entries alone. A producer begins as a one-shot and gets an entry of
-//! its own with its second batch, so that any number of single messages cannot displace producers that publish often.
+//! This is replicated state: it follows from the entries alone. A producer begins as a one-shot and gets an entry in
+//! the main table with its second batch, so that single messages, however many, cannot evict producers that publish
+//! often.
 
+mod activity;
 mod one_shots;
 mod opened;
-mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -14,9 +15,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, BufMut};
 
+use activity::ActivityOrder;
 use one_shots::OneShots;
 use opened::OpenedProducers;
-use silence::Silence;
 
 use crate::limits::{PRODUCER_WINDOW, PRODUCERS_MAX};
 use crate::record::varint;
@@ -27,7 +28,7 @@ use crate::types::{Offset, Opening, ProducerId, Sequenced};
 pub struct Producers {
     /// Producers that have stored more than sequence 0, or were opened.
     by_id: BTreeMap<ProducerId, Producer>,
-    silence: Silence,
+    activity: ActivityOrder,
     one_shots: OneShots,
     opened: OpenedProducers,
     /// Total number of answers in `by_id` for which memory is allocated.
@@ -47,17 +48,17 @@ struct Producer {
     last_stored: u64,
 }
 
-/// Memory of a producer without its answers, in bytes: its entry in the map, whose nodes are half full when ids come in
-/// order, its place in the order of activity, and the allocator's overhead for the answers.
-const PRODUCER_COST: usize = 9 * size_of::<(ProducerId, Producer)>() / 4 + silence::COST + 16;
+/// Memory of a producer without its answers, in bytes: its entry in the map, whose nodes are half full when ids are
+/// added in ascending order, its place in the order of activity, and the allocator's overhead for the answers.
+const PRODUCER_COST: usize = 9 * size_of::<(ProducerId, Producer)>() / 4 + activity::COST + 16;
 
 /// Memory of an answer, in bytes.
 const ANSWER_COST: usize = size_of::<Stored>();
 
-/// Most answers for which memory is allocated at a time, when the ones there are fill theirs. It grows by half.
+/// The largest number of answers by which the memory for answers grows at a time. Below that, it grows by half.
 const ANSWERS_GROWTH_MAX: usize = PRODUCER_WINDOW / 3;
 
-/// Most memory that a batch or an opening adds, in bytes.
+/// The maximum memory that a batch or the opening of a producer adds, in bytes.
 pub const PRODUCER_COST_MAX: u64 = 768;
 
 const _: () = {
@@ -85,15 +86,15 @@ pub struct Stored {
 /// The decision on a batch, from its epoch and sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has the next sequence and is to be stored.
+    /// The batch has the next sequence and is to be stored.
     Store,
-    /// It is a duplicate; this is the answer to the original.
+    /// The batch is a duplicate; holds the answer to the original.
     Duplicate(Stored),
-    /// It is a duplicate, and the original's answer is no longer remembered.
+    /// The batch is a duplicate, but the answer to the original is no longer remembered.
     Forgotten,
     /// Another batch was stored with this sequence.
     Reused,
-    /// It leaves out at least one sequence.
+    /// The batch skips at least one sequence.
     Gap {
         /// The next sequence to store.
         expected: u64,
@@ -109,9 +110,9 @@ pub enum Verdict {
 /// The result of opening a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// The epoch that its batches must carry.
+    /// The epoch that the producer's batches must carry.
     pub epoch: u32,
-    /// The sequence of its first batch in this epoch. Opening takes those before it.
+    /// The sequence of the producer's first batch in this epoch. The opening itself uses up the sequences before it.
     pub sequence: u64,
     /// Records stored in all epochs.
     pub records: u64,
@@ -145,7 +146,7 @@ impl Producers {
             match batch.epoch.cmp(&opened.epoch) {
                 Ordering::Less => return Verdict::Fenced,
                 Ordering::Greater => return Verdict::NotOpened,
-                // Opening has taken sequence 0 of this epoch.
+                // The opening has used up sequence 0 of this epoch.
                 Ordering::Equal if batch.sequence == 0 => return Verdict::Reused,
                 Ordering::Equal => {}
             }
@@ -176,7 +177,7 @@ impl Producers {
             let (epoch, first) = one_shot.expect("only the next batch is stored");
             self.insert(id, epoch, [first].into());
         }
-        let producer = self.by_id.get_mut(&id).expect("it is there by now");
+        let producer = self.by_id.get_mut(&id).expect("every producer that stores a batch has an entry");
         if producer.epoch != epoch {
             producer.epoch = epoch;
             producer.expected = 0;
@@ -192,7 +193,8 @@ impl Producers {
         producer.last_stored = self.clock;
     }
 
-    /// Opens an epoch of a producer and counts its records. Batches of earlier epochs are refused from then on.
+    /// Opens the next epoch of a producer whose records are counted. From then on, batches of earlier epochs are
+    /// refused.
     ///
     /// # Errors
     /// Returns [`NotOpened`] without changing anything.
@@ -228,11 +230,11 @@ impl Producers {
     /// too many.
     fn insert(&mut self, id: ProducerId, epoch: u32, answers: VecDeque<Stored>) {
         if self.by_id.len() == PRODUCERS_MAX {
-            self.forget_silent();
+            self.forget_least_active();
         }
         self.answers += answers.capacity();
         self.by_id.insert(id, Producer { epoch, expected: 1, answers, last_stored: self.clock });
-        self.silence.add(id, self.clock);
+        self.activity.add(id, self.clock);
     }
 
     /// Returns the memory of all producers, in bytes.
@@ -310,7 +312,7 @@ impl Producers {
                     payload_crc: bytes.try_get_u32().ok()?,
                 });
             }
-            producers.silence.add(id, last_stored);
+            producers.activity.add(id, last_stored);
             if producers.by_id.insert(id, producer).is_some() {
                 return None;
             }
@@ -318,9 +320,10 @@ impl Producers {
         Some(producers)
     }
 
-    fn forget_silent(&mut self) {
-        let silent = self.silence.take_longest(|id| self.by_id.get(&id).map(|producer| producer.last_stored));
-        if let Some(gone) = silent.and_then(|id| self.by_id.remove(&id)) {
+    fn forget_least_active(&mut self) {
+        let least_recent =
+            self.activity.take_least_recent(|id| self.by_id.get(&id).map(|producer| producer.last_stored));
+        if let Some(gone) = least_recent.and_then(|id| self.by_id.remove(&id)) {
             self.answers -= gone.answers.capacity();
         }
     }
@@ -329,7 +332,7 @@ impl Producers {
     pub(super) fn check(&self) {
         assert_eq!(self.answers, self.by_id.values().map(|producer| producer.answers.capacity()).sum::<usize>());
         assert!(self.by_id.len() <= PRODUCERS_MAX);
-        assert_eq!(self.silence.len(), self.by_id.len(), "each producer has its place in the order");
+        assert_eq!(self.activity.len(), self.by_id.len(), "each producer has its place in the order");
         self.opened.check();
         assert!(self.by_id.keys().all(|id| self.one_shots.get(*id).is_none()), "a producer is in one table");
     }

@@ -1,4 +1,5 @@
-//! Eviction of records from memory: the oldest of any topic go first, provided that the journal has them too.
+//! Eviction of records from memory. The chunk that was added first, in any topic, is evicted first. Eviction is allowed
+//! only when the journal has all records.
 
 use std::collections::VecDeque;
 
@@ -32,9 +33,9 @@ impl Eviction {
 }
 
 impl Catalogue {
-    /// Allows eviction: from now on the journal has all records.
+    /// Allows eviction. The journal must have all records that are appended from now on.
     pub fn allow_eviction(&mut self) {
-        assert!(self.places.iter().all(|topic| topic.log.chunks() == 0), "the oldest ones are known");
+        assert!(self.places.iter().all(|topic| topic.log.chunks() == 0), "eviction begins with no chunk in memory");
         self.eviction = Some(Eviction::default());
     }
 

@@ -9,11 +9,12 @@
 //! part 2, losses            varint count, then each: u32 epoch, varint offset
 //! part 9, one-shots         see `topic/producer/one_shots.rs`
 //! part 10, clock            in the catalogue: see `topic/eras.rs`; in a topic, where eras begin: varint count,
-//!                           then each: varint records and varint eras since the one before
+//!                           then each: varint records and varint eras since the preceding one
 //! part 11, opened producers see `topic/producer/opened.rs`
 //! part 12, owner            reserved for who created the topic; not written yet
 //! log                       varint first, varint next, varint last_append_us, varint marks, then each: varint records
-//!                           and microseconds since the mark before, varint bytes, varint microseconds that it spans
+//!                           and varint microseconds since the preceding mark, varint bytes, varint microseconds that
+//!                           the mark spans
 //! ```
 //!
 //! Empty parts are left out. An unknown tag means that a newer program wrote the image; it is refused, so that the

@@ -1,11 +1,12 @@
-//! The places of topics, by which their ids find them: a table in pages, of which only those with topics take memory.
+//! The table of topics by place. An id contains the topic's place, so a topic is found by its id without hashing.
 //!
-//! A topic keeps its place, also where only some of the topics that were created one after the other are here. And a
-//! table that grows by pages copies nothing, however many topics it has.
+//! The table is divided into pages, and only pages with topics take memory: the topics here may be few of those that
+//! were created in succession, so their places may be far apart. Growing the table by a page copies no topics.
 
 use super::Topic;
 
-/// Places in a page, 512 bytes of pointers. A larger one would waste more memory where few of its places have topics.
+/// Number of places in a page, which takes 512 bytes of pointers. A larger page would waste more memory when few of its
+/// places have topics.
 const PAGE: usize = 64;
 
 /// Topics are boxed, so that a deleted one leaves only a pointer behind.

@@ -40,22 +40,23 @@ struct Part {
     append_us: u64,
 }
 
-/// Memory of a chunk without its payload, in bytes: its entry, its entry in the order of eviction, and the allocator's
-/// overhead.
+/// Memory of a chunk without its payload, in bytes: its entry in the log, its entry in the order of eviction, and the
+/// allocator's overhead.
 const OVERHEAD: usize = 144;
 
-/// Records between two entries of a chunk's index. At this distance the index takes at most a 300th of the records'
-/// memory, and the walk from an entry to a record takes less than half a microsecond.
+/// Number of records for each entry of a chunk's index. With this stride the index takes at most a 300th of the
+/// records' memory, and the walk from an entry to a record takes less than half a microsecond.
 const STRIDE: u32 = 256;
 
 /// Memory that the allocator may need for an index besides its entries, in bytes.
 const INDEX_OVERHEAD: usize = 16;
 
-/// The index of a large batch takes at most one part in this many of the memory of its records.
+/// The index of a large batch takes at most this fraction (one 64th) of the memory of its records.
 const INDEX_PART: usize = 64;
 
-/// A growing buffer has at most as many free bytes as used ones divided by this. With 1 it doubles, so that a chunk of
-/// 16 KiB is copied once in all while it grows. A larger step could not be charged to the batch that causes it.
+/// The free bytes of a growing buffer are at most its used bytes divided by this number. With 1 the buffer doubles, so
+/// that each byte of a chunk of 16 KiB is copied about once in all while the chunk grows. A larger step could not be
+/// accounted to the batch that causes it.
 const SLACK: usize = 1;
 
 /// Returns the most memory that appending a batch adds to its log, in bytes. The index of a chunk is included in the
@@ -69,7 +70,7 @@ pub const fn chunk_cost(payload_len: usize) -> u64 {
 /// The bytes of a chunk.
 #[derive(Debug)]
 enum Stored {
-    /// The buffer in which they arrived, shared with connections that send it, and the chunk's index.
+    /// The buffer in which the records arrived, shared with the connections that send it, and the chunk's index.
     Whole(Bytes, Index),
     /// A buffer that may grow.
     Growing(Vec<u8>),
@@ -209,7 +210,8 @@ impl Chunk {
         (byte, indexed + record - near)
     }
 
-    /// Returns the last record up to the given record and byte whose first byte is known without a walk, and that byte.
+    /// Returns the last record whose position is known without a walk, and that position. Neither is greater than the
+    /// given record and byte.
     fn last_known(&self, record_max: u32, byte_max: usize) -> (u32, usize) {
         match &self.payload {
             Stored::Whole(_, index) if let Some(index) = index.get() => {
@@ -280,17 +282,17 @@ const fn whole(bytes: Bytes) -> Stored {
     Stored::Whole(bytes, OnceCell::new())
 }
 
-/// Returns the most free bytes of a growing buffer with so many used ones.
+/// Returns the maximum number of free bytes in a growing buffer with `len` used bytes.
 fn slack_max(len: usize) -> usize {
     (len / SLACK).min(CHUNK_MERGED_MAX - len)
 }
 
-/// Returns the number of entries in the index of a chunk with so many records.
+/// Returns the number of entries in the index of a chunk with `count` records.
 const fn index_len(count: u32) -> usize {
     count.saturating_sub(1) as usize / STRIDE as usize
 }
 
-/// Returns the memory of the index of a chunk with so many records, in bytes.
+/// Returns the memory of the index of a chunk with `count` records, in bytes.
 const fn index_cost(count: u32) -> usize {
     let len = index_len(count);
     if len == 0 { 0 } else { len * size_of::<u32>() + INDEX_OVERHEAD }
@@ -370,7 +372,7 @@ mod tests {
         chunk.byte_of(STRIDE);
         let rest = Piece { count: 3 * STRIDE, bytes: STRIDE as usize * 5..payload.len(), walked: 0 };
         assert_eq!(chunk.piece(STRIDE, rest.bytes.len(), rest.count), rest, "where the chunk ends is known");
-        // Three to the first record, four that fit, and the one that is too much.
+        // Walked: three records to the first one, four that fit, and the one that exceeds the limit.
         let piece = Piece { count: 4, bytes: (STRIDE as usize + 3) * 5..(STRIDE as usize + 7) * 5, walked: 3 + 4 + 1 };
         assert_eq!(chunk.piece(STRIDE + 3, 4 * 5, 9), piece);
     }

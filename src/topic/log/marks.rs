@@ -1,7 +1,7 @@
 //! Marks: the sizes and append times of all retained records of a log, whether they are in memory or not.
 //!
-//! Retention follows from the marks, and these follow from the entries alone. A mark covers at most a 64th of what the
-//! topic retains, which keeps marks few and sets the precision of retention.
+//! Retention is computed from the marks, which follow from the entries alone. A mark covers at most a 64th of what the
+//! topic retains, which limits the number of marks and sets the precision of retention.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ struct Mark {
     last_us: u64,
 }
 
-/// Most records, bytes and time that a mark covers, unless a single batch is larger.
+/// The maximum number of records, bytes and microseconds that a mark covers, unless a single batch is larger.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grain {
     records: u64,
@@ -56,7 +56,7 @@ impl Grain {
     }
 }
 
-/// Room for this many marks is added when one more is needed.
+/// The number of marks for which memory is allocated when one more is needed.
 const MARKS_GROWTH: usize = 2;
 
 /// Most memory that a batch adds to the marks of its log, in bytes.
@@ -112,8 +112,8 @@ impl Marks {
         self.marks.front().map_or(0, |oldest| oldest.first_us)
     }
 
-    /// Returns the size in bytes of the records from `first` on. Of a partly trimmed mark, it counts the share of its
-    /// records.
+    /// Returns the size in bytes of the records from `first` on. A partly trimmed mark counts in proportion to the
+    /// number of its records that are left.
     pub(super) fn bytes(&self, first: Offset, next: Offset) -> u64 {
         let Some(oldest) = self.marks.front() else { return 0 };
         let end = self.marks.get(1).map_or(next, |mark| mark.base);
@@ -121,7 +121,7 @@ impl Marks {
         self.bytes - u64::try_from(trimmed / u128::from(end.0 - oldest.base.0)).expect("a part of the mark's bytes")
     }
 
-    /// Returns where the log begins when it retains at most `max_bytes`, but always the newest mark.
+    /// Returns the first offset to retain so that at most `max_bytes` are retained. The newest mark is always retained.
     pub(super) fn cut_by_bytes(&self, first: Offset, next: Offset, max_bytes: u64) -> Offset {
         let (mut kept, mut cut) = (self.bytes(first, next), first);
         for (index, mark) in self.marks.iter().enumerate().skip(1) {
@@ -202,8 +202,8 @@ mod tests {
         for (base, bytes) in [(0, 10), (2, 20), (4, 30), (6, 40)] {
             marks.append((Offset(base), Offset(base + 2)), bytes, base, Grain::NONE);
         }
-        // The first offset, how many bytes are retained from it on, and the bounds with where the log begins then. Of a
-        // mark that is partly trimmed, the share of its records counts.
+        // Columns: the first offset, the bytes retained from there on, and pairs of a bound in bytes and the resulting
+        // first offset. A partly trimmed mark counts in proportion to the number of its records that are left.
         let cases = [
             (0, 100, &[(100, 0), (99, 2), (90, 2), (89, 4), (70, 4), (69, 6), (1, 6)][..]),
             (1, 95, &[(95, 1), (94, 2), (90, 2), (89, 4)]),

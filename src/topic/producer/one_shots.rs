@@ -1,8 +1,8 @@
 //! One-shots: producers that have stored only one batch, sequence 0. Each single message sent from the command line is
 //! one.
 //!
-//! There may be far more of them than of other producers, and only one answer is remembered for each. They are stored
-//! in order of arrival, with a hash table to find them by id.
+//! There may be far more one-shots than other producers, and only one answer is remembered for each. They are stored in
+//! order of arrival, with a hash table to find them by id.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -18,10 +18,10 @@ use crate::types::{Offset, ProducerId};
 
 /// The latest one-shots of a topic.
 ///
-/// Invariant: `places` has the serial number of each producer in `ring`; the first slot of `ring` is not a hole.
+/// Invariant: `places` has the serial number of each producer in `ring`; the first slot of `ring` holds a producer.
 #[derive(Debug, Default)]
 pub(super) struct OneShots {
-    /// Oldest first. A producer that publishes again leaves a hole.
+    /// The slots, oldest first. A producer that publishes again is moved to the main table and leaves an empty slot.
     ring: VecDeque<Slot>,
     /// The serial number of the first slot; the others follow consecutively.
     first: u32,
@@ -29,7 +29,7 @@ pub(super) struct OneShots {
     hasher: RandomState,
 }
 
-/// A producer, or the hole left by one.
+/// A producer, or the empty slot that it left.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     producer: Option<ProducerId>,
@@ -48,7 +48,7 @@ pub(super) const COST: u64 = 64;
 /// Memory of the first one-shot of a topic, in bytes, with the spare capacity of the smallest ring and table.
 pub(super) const COST_FIRST: u64 = (RING_GROWTH_LEAST * size_of::<Slot>() + 64) as u64;
 
-/// Least number of slots by which the ring grows.
+/// The minimum number of slots by which the ring grows.
 const RING_GROWTH_LEAST: usize = 4;
 
 impl OneShots {
@@ -62,7 +62,7 @@ impl OneShots {
     /// Adds a producer that is not present. When there are too many, the oldest is forgotten.
     pub(super) fn insert(&mut self, producer: ProducerId, epoch: u32, stored: Stored) {
         if self.places.len() == ONE_SHOTS_MAX {
-            let oldest = self.ring.front().and_then(|slot| slot.producer).expect("the first is there");
+            let oldest = self.ring.front().and_then(|slot| slot.producer).expect("the first slot holds a producer");
             self.remove(oldest);
         }
         if self.ring.len() == self.ring.capacity() {
@@ -71,7 +71,7 @@ impl OneShots {
         }
         let Stored { base, append_us, count, payload_crc } = stored;
         self.ring.push_back(Slot { producer: Some(producer), epoch, count, payload_crc, base, append_us });
-        let last = u32::try_from(self.ring.len() - 1).expect("ONE_SHOTS_MAX and as many holes");
+        let last = u32::try_from(self.ring.len() - 1).expect("ONE_SHOTS_MAX producers and as many empty slots");
         self.note(self.first.wrapping_add(last));
     }
 
@@ -94,8 +94,8 @@ impl OneShots {
         Some(batch)
     }
 
-    /// Returns the memory in use, in bytes, including holes. While one-shots are added, each adds at most [`COST`].
-    /// Once most are gone, what their tables still take is counted.
+    /// Returns the memory in use, in bytes, including empty slots. While one-shots are added, each adds at most
+    /// [`COST`]. After most of them have been removed, the memory that is still allocated for the tables counts.
     pub(super) fn cost(&self) -> u64 {
         let tables = self.ring.capacity() * size_of::<Slot>() + self.places.allocation_size();
         (self.ring.len() as u64 * COST).max(tables as u64)
@@ -143,11 +143,11 @@ impl OneShots {
     /// Adds the producer with this serial number to `places`.
     fn note(&mut self, serial: u32) {
         let (ring, first, hasher) = (&self.ring, self.first, &self.hasher);
-        let hash = |serial: &u32| hasher.hash_one(ring[index(first, *serial)].producer.expect("it is there"));
+        let hash = |serial: &u32| hasher.hash_one(ring[index(first, *serial)].producer.expect("not empty"));
         self.places.insert_unique(hash(&serial), serial, hash);
     }
 
-    /// Removes the holes, so that they do not take more memory than the producers.
+    /// Removes the empty slots, so that they do not take more memory than the producers.
     fn close_holes(&mut self) {
         self.ring.retain(|slot| slot.producer.is_some());
         self.ring.shrink_to_fit();
@@ -165,7 +165,7 @@ impl Slot {
     }
 }
 
-/// Returns the index of the slot with number `serial` in a ring whose first slot has number `first`.
+/// Returns the index of the slot with the number `serial` in a ring whose first slot has the number `first`.
 const fn index(first: u32, serial: u32) -> usize {
     serial.wrapping_sub(first) as usize
 }

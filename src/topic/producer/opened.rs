@@ -1,13 +1,13 @@
 //! Opened producers: the topic counts their records, so that an interrupted input can be resumed.
 //!
-//! An entry is small and does not describe single batches. The answers to those are kept with the other producers and
-//! may be forgotten sooner; the producer is then opened again and learns how much of its input is stored.
+//! An entry here is small and does not describe single batches. The answers to a producer's batches are in the main
+//! table and may be forgotten sooner; the producer is then opened again and learns how much of its input is stored.
 
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
 
-use super::silence::{self, Silence};
+use super::activity::{self, ActivityOrder};
 use crate::limits::OPENED_PRODUCERS_MAX;
 use crate::record::varint;
 use crate::types::ProducerId;
@@ -16,7 +16,7 @@ use crate::types::ProducerId;
 #[derive(Debug, Default)]
 pub(super) struct OpenedProducers {
     by_id: BTreeMap<ProducerId, Opened>,
-    silence: Silence,
+    activity: ActivityOrder,
     /// Number of producers forgotten. While it is 0, an unknown producer was never opened.
     forgotten: u64,
 }
@@ -24,7 +24,7 @@ pub(super) struct OpenedProducers {
 /// The state of an opened producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Opened {
-    /// The current epoch; only its batches are stored.
+    /// The current epoch; batches of other epochs are refused.
     pub(super) epoch: u32,
     /// Records stored in all epochs.
     pub(super) records: u64,
@@ -34,9 +34,9 @@ pub(super) struct Opened {
     active: u64,
 }
 
-/// Memory of an entry in bytes, with its share of the order and of the map's nodes, which are half full when ids come
-/// in order.
-pub(super) const COST: u64 = (9 * size_of::<(ProducerId, Opened)>() / 4 + silence::COST) as u64;
+/// Memory of an entry in bytes, with its share of the order of activity and of the map's nodes, which are half full
+/// when ids are added in ascending order.
+pub(super) const COST: u64 = (9 * size_of::<(ProducerId, Opened)>() / 4 + activity::COST) as u64;
 
 impl OpenedProducers {
     pub(super) fn get(&self, id: ProducerId) -> Option<&Opened> {
@@ -58,11 +58,11 @@ impl OpenedProducers {
         let (epoch, records) = self.by_id.get(&id).map_or((0, 0), |opened| (opened.epoch, opened.records));
         let opened = Opened { epoch: epoch.checked_add(1)?, records, token, active: clock };
         if self.by_id.insert(id, opened).is_none() {
-            self.silence.add(id, clock);
+            self.activity.add(id, clock);
         }
         if self.by_id.len() > OPENED_PRODUCERS_MAX {
-            let silent = self.silence.take_longest(|id| self.by_id.get(&id).map(|opened| opened.active));
-            silent.and_then(|id| self.by_id.remove(&id));
+            let least_recent = self.activity.take_least_recent(|id| self.by_id.get(&id).map(|opened| opened.active));
+            least_recent.and_then(|id| self.by_id.remove(&id));
             self.forgotten += 1;
         }
         Some(opened)
@@ -83,7 +83,7 @@ impl OpenedProducers {
 
     /// Asserts the invariants.
     pub(super) fn check(&self) {
-        assert_eq!(self.silence.len(), self.by_id.len(), "each producer has its place in the order");
+        assert_eq!(self.activity.len(), self.by_id.len(), "each producer has its place in the order");
     }
 
     /// Returns true when no producer is known and none was forgotten.
@@ -115,7 +115,7 @@ impl OpenedProducers {
             if producers.by_id.insert(id, opened).is_some() {
                 return None;
             }
-            producers.silence.add(id, opened.active);
+            producers.activity.add(id, opened.active);
         }
         Some(producers)
     }

@@ -58,7 +58,7 @@ fn a_new_epoch_starts_anew_and_fences_the_old_one() {
 }
 
 #[test]
-fn the_producer_that_was_silent_longest_goes() {
+fn the_least_recently_active_producer_is_forgotten() {
     let mut producers = Producers::default();
     let begin = |producers: &mut Producers, id| {
         (0..2).for_each(|sequence| producers.note(batch(id, 0, sequence), stored(sequence)));
@@ -108,7 +108,7 @@ fn an_opened_producer_s_records_are_counted_over_its_epochs_and_each_fences_the_
         let crc = u32::try_from(batch.sequence).unwrap();
         assert_eq!(producers.judge(batch, 10, crc), expected, "{batch:?}");
     }
-    // A duplicate of the request opens no second epoch. It is not refused, unlike the request of another program.
+    // A duplicate of the request opens no second epoch. It succeeds, whereas a request with another token is refused.
     assert_eq!(producers.open(opening(1, 7, false)), opened(1, 30, 0));
     assert_eq!(producers.open(opening(1, 8, false)), Err(NotOpened::Exists { records: 30 }));
     assert_eq!(producers.judge(batch(1, 1, 4), 10, 4), Verdict::Store, "nothing has changed");
@@ -116,7 +116,8 @@ fn an_opened_producer_s_records_are_counted_over_its_epochs_and_each_fences_the_
     assert_eq!(producers.judge(batch(1, 1, 4), 10, 4), Verdict::Fenced);
     publish(&mut producers, 1, 2, 1..2);
     assert_eq!(producers.open(opening(1, 9, true)), opened(3, 40, 0));
-    // Opening takes sequence 0, so a batch with sequence 0 is never a duplicate, even after answers were forgotten.
+    // The opening uses up sequence 0, so a batch with sequence 0 is never a duplicate, even after answers were
+    // forgotten.
     publish(&mut producers, 1, 3, 1..200);
     assert_eq!(producers.judge(batch(1, 3, 0), 10, 0), Verdict::Reused);
     assert_eq!(producers.judge(batch(1, 3, 1), 10, 1), Verdict::Forgotten);
@@ -203,7 +204,7 @@ fn what_producers_take_of_memory_is_counted() {
     let answers = PRODUCERS_MAX * PRODUCER_WINDOW * size_of::<Stored>();
     let cost = producers.cost() - empty;
     assert!((answers as u64..2 * answers as u64).contains(&cost), "{cost} bytes, {answers} of answers");
-    // With few answers, the producers themselves take most of it.
+    // With few answers, the producers themselves take most of the memory.
     let mut producers = Producers::default();
     for id in 1..=PRODUCERS_MAX as u64 {
         (0..2).for_each(|sequence| producers.note(batch(id, 0, sequence), stored(sequence)));
@@ -220,7 +221,7 @@ fn to_forget_a_producer_takes_as_many_steps_as_there_were_batches_not_as_there_a
     for producer in 1..=many {
         producers.note(batch(producer, 5, 0), stored(0));
         producers.note(batch(producer, 5, 1), stored(1));
-        // One of them stays active, and is never the one that goes.
+        // One of the producers stays active and is never forgotten.
         if producer > 1 {
             producers.note(batch(1, 5, producer), stored(producer));
         }
@@ -228,6 +229,6 @@ fn to_forget_a_producer_takes_as_many_steps_as_there_were_batches_not_as_there_a
     }
     assert!(producers.by_id.contains_key(&ProducerId::new(1).unwrap()));
     assert!(!producers.by_id.contains_key(&ProducerId::new(2).unwrap()));
-    let steps = producers.silence.steps as u64;
+    let steps = producers.activity.steps as u64;
     assert!(steps >= many - PRODUCERS_MAX as u64 && steps <= 2 * many, "{steps} steps");
 }

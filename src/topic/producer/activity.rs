@@ -1,35 +1,35 @@
-//! Who has been silent longest: found without looking at every producer, and at no cost while nobody has to go.
+//! The order of producers by their last activity, to find the least recently active one without scanning all of them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::types::ProducerId;
 
-/// The producers of a table in the order of their last activity, as far as that is known.
+/// The producers of a table in the order of their last known activity.
 ///
-/// Each producer stands here once, with the time of some activity. That may have been followed by others, which is
-/// noticed when the producer comes first, and then it is put in its place. So each activity causes at most one step,
-/// and only when producers are taken out.
+/// Each producer has one entry, whose time may be outdated: activity does not update it. When the entry reaches the
+/// front, it is compared with the producer's actual time and, if outdated, inserted again with that. So an activity
+/// costs nothing when it happens, and at most one step later, when a producer is taken out.
 #[derive(Debug, Default)]
-pub(super) struct Silence {
+pub(super) struct ActivityOrder {
     order: BinaryHeap<Reverse<(u64, ProducerId)>>,
-    /// Steps made by [`Self::take_longest`].
+    /// Steps made by [`Self::take_least_recent`].
     #[cfg(test)]
     pub(super) steps: usize,
 }
 
-/// Memory of a producer here in bytes, with the spare capacity of the heap.
+/// Memory of an entry in bytes, with the spare capacity of the heap.
 pub(super) const COST: usize = 2 * size_of::<(u64, ProducerId)>();
 
-impl Silence {
-    /// Adds a producer that is not here.
+impl ActivityOrder {
+    /// Adds a producer that has no entry yet.
     pub(super) fn add(&mut self, id: ProducerId, active: u64) {
         self.order.push(Reverse((active, id)));
     }
 
     /// Takes out the producer that was active least recently; of several, the one with the lowest id. `active` returns
     /// the time of a producer's last activity, or `None` when it is no longer in the table.
-    pub(super) fn take_longest(&mut self, active: impl Fn(ProducerId) -> Option<u64>) -> Option<ProducerId> {
+    pub(super) fn take_least_recent(&mut self, active: impl Fn(ProducerId) -> Option<u64>) -> Option<ProducerId> {
         while let Some(Reverse((known, id))) = self.order.pop() {
             #[cfg(test)]
             {
